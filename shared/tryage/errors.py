@@ -1,0 +1,50 @@
+"""The exceptions of Tryage, one tree.
+
+TryageError
+├── InputError (ValueError)            a value of the wrong type, shape or range
+│   ├── FlagError                      a malformed flag in a prompt
+│   ├── LibraryError                   duplicate names, unknown expert, empty library
+│   └── QTableError                    a Q-table that cannot be read or used
+├── NoExpertError (LookupError)        no expert is left to choose, and strict mode forbids the default
+├── PerceptionError (RuntimeError)     the predictions are unusable (NaN, wrong shape, failed encoder)
+├── PersistenceError (OSError)         a saved router that is missing, damaged or too new
+└── MissingExtraError (ImportError)    an optional dependency is not installed
+"""
+
+from __future__ import annotations
+
+
+class TryageError(Exception):
+    """Base of every error that Tryage raises on purpose."""
+
+
+class InputError(TryageError, ValueError):
+    """A value of the wrong type, shape or range was given."""
+
+
+class FlagError(InputError):
+    """A prompt holds a malformed flag; the message names the nearest valid form."""
+
+
+class LibraryError(InputError):
+    """The library is empty, has duplicate names, or does not hold the expert asked for."""
+
+
+class QTableError(InputError):
+    """A Q-table cannot be read or used."""
+
+
+class NoExpertError(TryageError, LookupError):
+    """No expert is left to choose and strict mode forbids the default."""
+
+
+class PerceptionError(TryageError, RuntimeError):
+    """The perception's predictions are unusable."""
+
+
+class PersistenceError(TryageError, OSError):
+    """A saved router is missing, damaged or from a newer version."""
+
+
+class MissingExtraError(TryageError, ImportError):
+    """An optional dependency is not installed; the message names the command to install it."""

@@ -1,0 +1,1 @@
+"""Prompt in, predicted losses out: encoders, abilities, training and persistence."""

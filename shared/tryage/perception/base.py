@@ -1,0 +1,34 @@
+"""What every perception promises: a predicted loss, and how sure it is, per prompt and expert."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """Predicted losses `Q^(z, M_i)` with their standard deviation, both `(batch, n_experts)`."""
+
+    losses: Floats
+    std: Floats
+
+
+@runtime_checkable
+class Perception(Protocol):
+    """The small model that predicts a row of the Q-table from the prompt alone."""
+
+    @property
+    def experts(self) -> tuple[str, ...]:
+        """Names of the experts, in the order of the columns of a prediction."""
+        ...
+
+    def predict(self, prompts: Sequence[str]) -> Prediction:
+        """Predict the loss of every expert on every prompt, in one encoder pass."""
+        ...
