@@ -1,0 +1,294 @@
+"""The routing loss: predicted loss plus weighted constraints, in pure numpy.
+
+    total(z, M_i) = Q^(z, M_i) + sum_j lambda_j C_j(M_i)        (arXiv 2308.11601, the router)
+
+Every constraint `C_j` is scaled over the library to [0, 1], 0 best, so that weights are comparable.
+What is unknown is NaN until it is scored; then it gets the pessimistic end, 1, and is named.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import update_wrapper
+from types import MappingProxyType
+from typing import Any, TypeAlias, TypeVar
+from weakref import WeakKeyDictionary
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tryage.errors import InputError
+from tryage.experts import Library, did_you_mean
+
+Floats: TypeAlias = NDArray[np.floating[Any]]
+Mask: TypeAlias = NDArray[np.bool_]
+T = TypeVar("T")
+
+REFERENCE_PROMPT_TOKENS = 1_000
+REFERENCE_OUTPUT_TOKENS = 500  # also the answer length of an expert whose own is not known
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a batch of prompts asks of any expert: the lengths, in tokens.
+
+    `prompt_tokens` is `(batch,)`; `output_tokens` is a forecast `(batch, n_experts)`, NaN where
+    there is none, or None: then each expert's typical answer length is used.
+    """
+
+    prompt_tokens: Floats
+    output_tokens: Floats | None = None
+
+    def rows(self, rows: NDArray[np.intp]) -> Request:
+        """Return the request of some prompts of the batch."""
+        forecast = self.output_tokens
+        return Request(self.prompt_tokens[rows], None if forecast is None else forecast[rows])
+
+
+Constraint: TypeAlias = Callable[[Library, Request], Floats]
+"""A secondary goal: `(n_experts,)` or `(batch, n_experts)` in [0, 1], 0 best, NaN unknown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """The routing loss and its parts.
+
+    `total` is `(batch, n_experts)`; `weighted[name]` holds `lambda_j C_j` and `unknown[name]` says
+    where the pessimistic end stands in for it, both `(n_experts,)` or `(batch, n_experts)`.
+    """
+
+    total: Floats
+    weighted: Mapping[str, Floats]
+    unknown: Mapping[str, Mask]
+
+    def row(self, i: int) -> Terms:
+        """Return the terms of prompt `i`, every array `(n_experts,)`."""
+        weighted = {k: v if v.ndim == 1 else v[i] for k, v in self.weighted.items()}
+        unknown = {k: v if v.ndim == 1 else v[i] for k, v in self.unknown.items()}
+        return Terms(self.total[i], weighted, unknown)
+
+
+_Scored: TypeAlias = tuple[Floats, Mask]  # values with unknown = 1, and where that happened
+_REMEMBERED: WeakKeyDictionary[Library, dict[object, Any]] = WeakKeyDictionary()
+
+
+class PerLibrary:
+    """A constraint that depends on the library alone: computed and checked once per library.
+
+    Use it as a decorator on your own `(library) -> (n_experts,)` to get the same speed.
+    """
+
+    def __init__(self, compute: Callable[[Library], Floats]) -> None:
+        self.compute = compute
+        update_wrapper(self, compute)
+
+    def __call__(self, library: Library, request: Request | None = None) -> Floats:  # noqa: ARG002 - the Constraint signature
+        """Return the scaled column, `(n_experts,)`, NaN unknown."""
+        return _remember(library, self, lambda: self.compute(library))
+
+    def __reduce__(self) -> str:
+        """Pickle as the module-level name that the decorator left behind."""
+        return self.compute.__qualname__
+
+
+def score(
+    predicted: Floats,
+    library: Library,
+    weights: Mapping[str, float],
+    constraints: Mapping[str, Constraint],
+    request: Request,
+) -> Terms:
+    """Add the weighted constraints to the predicted losses `(batch, n_experts)`.
+
+    Raises:
+        InputError: a weight without a constraint, a weight that is negative or not finite, or a
+            constraint that returned the wrong shape or a value outside [0, 1].
+    """
+    total = np.array(predicted, dtype=np.float64)
+    if total.ndim != 2 or total.shape[1] != len(library):
+        raise InputError(
+            f"predicted losses have shape {total.shape}; expected (batch, {len(library)})"
+        )
+    weighted, unknown = {}, {}
+    for name, weight in active(weights, constraints).items():
+        values, unknown[name] = measure(name, constraints[name], library, request)
+        weighted[name] = weight * values
+        total += weighted[name]
+    return Terms(total, weighted, unknown)
+
+
+def active(weights: Mapping[str, float], constraints: Mapping[str, Constraint]) -> dict[str, float]:
+    """Return the weights above zero, each checked to be finite and to name a constraint."""
+    chosen = {}
+    for name, weight in weights.items():
+        if name not in constraints:
+            known = ", ".join(sorted(constraints)) or "none"
+            near = did_you_mean(str(name), constraints)
+            raise InputError(f"No constraint is called {name!r}; there is {known}.{near}")
+        if not (np.isfinite(weight) and weight >= 0):
+            raise InputError(f"weight {name}={weight} must be a finite number, 0 or more")
+        if weight > 0:
+            chosen[name] = float(weight)
+    return chosen
+
+
+def measure(name: str, constraint: Constraint, library: Library, request: Request) -> _Scored:
+    """Evaluate one constraint: its values with unknown = 1, and the mask of the unknown ones.
+
+    Raises:
+        InputError: the constraint returned the wrong shape or a value outside [0, 1].
+    """
+    if isinstance(constraint, PerLibrary):
+        key = (constraint, "scored")
+        return _remember(library, key, lambda: _scored(name, constraint(library), (), library))
+    return _scored(name, constraint(library, request), request.prompt_tokens.shape, library)
+
+
+def needs_request(weights: Mapping[str, float], constraints: Mapping[str, Constraint]) -> bool:
+    """Tell whether any weighted constraint looks at the lengths of the prompts."""
+    return any(w > 0 and not isinstance(constraints.get(k), PerLibrary) for k, w in weights.items())
+
+
+@PerLibrary
+def size(library: Library) -> Floats:
+    """Smaller is better; linear in the log of the parameter count, which spans 1e6 to 1e12."""
+    parameters = library.column("parameters")
+    return scale(np.log(np.where(parameters > 0, parameters, np.nan)))
+
+
+@PerLibrary
+def recency(library: Library) -> Floats:
+    """Newer is better; linear in days since the release."""
+    return scale(-library.column("released"))
+
+
+@PerLibrary
+def security(library: Library) -> Floats:
+    """Safer is better; linear in the share of passed scans."""
+    return scale(-library.column("security"))
+
+
+@PerLibrary
+def verbosity(library: Library) -> Floats:
+    """Terser is better; linear in the tokens of a typical answer."""
+    return scale(library.column("output_tokens"))
+
+
+@PerLibrary
+def readability(library: Library) -> Floats:
+    """Easier to read is better; linear in the Flesch reading ease."""
+    return scale(-library.column("readability"))
+
+
+@PerLibrary
+def latency(library: Library) -> Floats:
+    """Faster is better; linear in the seconds to a typical answer."""
+    return scale(library.column("latency"))
+
+
+@PerLibrary
+def popularity(library: Library) -> Floats:
+    """More used is better; linear in the log of the downloads."""
+    return scale(-np.log1p(library.column("downloads")))
+
+
+def cost(library: Library, request: Request) -> Floats:
+    """Cheaper is better; proportional to the USD of *this* request, `(batch, n_experts)`.
+
+    1 is the price of the dearest known expert on a reference request of 1,000 prompt tokens and its
+    typical answer; a request that costs more than that stays at 1.
+    """
+    usd = expected_cost(library, request)
+    reference = _remember(library, "reference cost", lambda: _reference_cost(library))
+    return np.minimum(usd / reference, 1.0) if reference > 0 else usd * 0.0
+
+
+DEFAULT_CONSTRAINTS: Mapping[str, Constraint] = MappingProxyType(
+    {
+        "size": size,
+        "recency": recency,
+        "security": security,
+        "verbosity": verbosity,
+        "readability": readability,
+        "cost": cost,
+        "latency": latency,
+        "popularity": popularity,
+    }
+)
+
+
+def expected_cost(library: Library, request: Request) -> Floats:
+    """Forecast the USD of each prompt on each expert, `(batch, n_experts)`, NaN price unknown.
+
+    An expert without a forecast or a typical answer length is taken to answer in 500 tokens.
+    """
+    per_prompt_token, per_output_token, typical = _remember(
+        library, "prices", lambda: _prices(library)
+    )
+    answer = typical
+    if request.output_tokens is not None:
+        answer = np.where(np.isfinite(request.output_tokens), request.output_tokens, typical)
+    prompt_tokens = np.asarray(request.prompt_tokens, dtype=np.float64)[:, None]
+    usd: Floats = prompt_tokens * per_prompt_token
+    usd += answer * per_output_token
+    return usd
+
+
+def scale(badness: Floats) -> Floats:
+    """Scale a column to [0, 1], lowest 0 and highest 1; a constant one is 0, NaN stays NaN."""
+    known = badness[np.isfinite(badness)]
+    if known.size == 0:
+        return np.full(badness.shape, np.nan)
+    low, span = known.min(), np.ptp(known)
+    scaled = (badness - low) / (span if span > 0 else 1.0)
+    return np.where(np.isfinite(badness), scaled, np.nan)
+
+
+def _prices(library: Library) -> tuple[Floats, Floats, Floats]:
+    """USD per prompt token, USD per output token and typical answer length, each `(n_experts,)`."""
+    prompt, output = library.column("input_price"), library.column("output_price")
+    typical = library.column("output_tokens")
+    return prompt / 1e6, output / 1e6, np.where(np.isnan(typical), REFERENCE_OUTPUT_TOKENS, typical)
+
+
+def _reference_cost(library: Library) -> float:
+    """USD of the dearest expert whose price is known, on the reference request; 0 if none is."""
+    reference = Request(np.array([float(REFERENCE_PROMPT_TOKENS)]))
+    usd = expected_cost(library, reference)
+    return float(np.max(usd, where=np.isfinite(usd), initial=0.0))
+
+
+def _scored(name: str, raw: object, batch: tuple[int, ...], library: Library) -> _Scored:
+    """Check what a constraint returned and put 1 for what it does not know."""
+    try:
+        values = np.asarray(raw, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        got = type(raw).__name__
+        raise InputError(f"constraint {name!r} returned {got}, expected numbers") from error
+    n = len(library)
+    if values.shape not in ((n,), (*batch, n)):
+        expected = f"({n},)" + (f" or {(*batch, n)}" if batch else "")
+        raise InputError(f"constraint {name!r} returned shape {values.shape}; expected {expected}")
+    unknown = np.isnan(values)
+    values = np.where(unknown, 1.0, values)
+    if values.size and not (values.min() >= 0 and values.max() <= 1):
+        *_, i = np.argwhere((values < 0) | (values > 1))[0]
+        worst = values[..., i].flat[np.argmax(np.abs(values[..., i] - 0.5))]
+        raise InputError(
+            f"constraint {name!r} returned {worst} for {library.names[i]!r}; "
+            "expected values in [0, 1], or NaN for unknown"
+        )
+    values.flags.writeable = unknown.flags.writeable = False
+    return values, unknown
+
+
+def _remember(library: Library, key: object, compute: Callable[[], T]) -> T:
+    """Compute once per library; two threads may both compute, and then agree."""
+    remembered = _REMEMBERED.get(library)
+    if remembered is None:
+        remembered = _REMEMBERED.setdefault(library, {})
+    if key not in remembered:
+        remembered[key] = compute()
+    value: T = remembered[key]
+    return value
