@@ -1,0 +1,245 @@
+"""The experts one router chooses among, in columns."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Sized
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from tryage.errors import InputError, LibraryError
+from tryage.experts.expert import FIELDS, Expert
+from tryage.experts.values import (
+    NUMBER_RANGES,
+    did_you_mean,
+    number_column,
+    object_column,
+    strings,
+)
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+class Library:
+    """The experts one router chooses among: immutable columns, so a rule is one vector operation.
+
+    Names and aliases are unique, whatever their case, and either finds the expert.
+
+    Raises:
+        InputError: not a list of experts (or of names).
+        LibraryError: no expert, or two that share a name or an alias.
+    """
+
+    def __init__(self, experts: Iterable[Expert | str]) -> None:
+        if isinstance(experts, (str, bytes, Mapping, Expert)) or not isinstance(experts, Iterable):
+            raise InputError(f"A library is made of a list of experts, got {experts!r:.80}.")
+        rows = [Expert(item) if isinstance(item, str) else item for item in experts]
+        for row in rows:
+            if not isinstance(row, Expert):
+                raise InputError(f"A library holds Expert or str, got {type(row).__name__}.")
+        columns = {name: [getattr(row, name) for row in rows] for name in FIELDS[1:]}
+        self._fill([row.name for row in rows], columns)
+
+    @classmethod
+    def from_columns(cls, names: Sequence[str], **columns: Sequence[Any] | NDArray[Any]) -> Library:
+        """Build a library from columns named like the fields of `Expert`, without making objects.
+
+        Each column has one value per name; None or NaN is unknown. `released` holds dates,
+        datetime64 or ordinal days.
+
+        Raises:
+            InputError: an unknown column, a wrong length, a value of a wrong type or range.
+            LibraryError: no name, or names or aliases that clash.
+        """
+        for name in columns:
+            if name not in FIELDS[1:]:
+                raise InputError(f"{name!r} is not a column.{did_you_mean(name, FIELDS[1:])}")
+        library = cls.__new__(cls)
+        library._fill(strings("names", names), columns)  # noqa: SLF001 - our own class
+        return library
+
+    def _fill(self, names: Sequence[str], columns: Mapping[str, Any]) -> None:
+        """Check the columns, keep those in which anything is known, and index the names."""
+        numbers, objects = {}, {}
+        for name, values in columns.items():
+            if isinstance(values, (str, bytes, Mapping)) or not isinstance(values, Sized):
+                raise InputError(f"Column {name} must be a list, got {values!r:.80}.")
+            if len(values) != len(names):
+                raise InputError(f"Column {name} needs {len(names)} values, got {len(values)}.")
+            if name in NUMBER_RANGES:
+                column = number_column(name, values)
+                if not np.isnan(column).all():
+                    numbers[name] = column
+            elif any(value is not None for value in values):
+                objects[name] = object_column(name, values)
+        self._adopt(tuple(names), numbers, objects)
+
+    def _adopt(
+        self,
+        names: tuple[str, ...],
+        numbers: dict[str, NDArray[np.float64]],
+        objects: dict[str, NDArray[np.object_]],
+    ) -> None:
+        """Take checked columns over and freeze them."""
+        if not names:
+            raise LibraryError("The library is empty; give at least one expert.")
+        self._names, self._numbers, self._objects = names, numbers, objects
+        self._capability: dict[str, NDArray[np.float64]] = {}
+        self._license_codes: tuple[dict[str | None, int], NDArray[np.intp]] | None = None
+        self._index = _index(names, objects.get("aliases"))
+        for column in (*numbers.values(), *objects.values()):
+            column.setflags(write=False)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Canonical names, in the order of every column."""
+        return self._names
+
+    def __len__(self) -> int:
+        """Return the number of experts."""
+        return len(self._names)
+
+    def __iter__(self) -> Iterator[Expert]:
+        """Yield each expert in order."""
+        return (self[i] for i in range(len(self)))
+
+    def __contains__(self, name: object) -> bool:
+        """Tell whether an expert has this name or alias, whatever its case."""
+        return isinstance(name, str) and name.casefold() in self._index
+
+    def __repr__(self) -> str:
+        """Show the size and the first names."""
+        more = ", ..." if len(self) > 3 else ""
+        return f"Library({len(self)} experts: {', '.join(self._names[:3])}{more})"
+
+    def __getitem__(self, key: int | str) -> Expert:
+        """Return one expert by position, name or alias.
+
+        Raises:
+            LibraryError: no such name.
+            IndexError: no such position.
+        """
+        i = self.index(key) if isinstance(key, str) else range(len(self))[key]
+        known: dict[str, Any] = {
+            name: column[i] for name, column in self._objects.items() if column[i] is not None
+        }
+        for name, numbers in self._numbers.items():
+            if not np.isnan(numbers[i]):
+                known[name] = float(numbers[i])
+        if "released" in known:
+            known["released"] = datetime.date.fromordinal(int(known["released"]))
+        return Expert(self._names[i], **known)
+
+    def index(self, name: str) -> int:
+        """Return the position of the expert with this name or alias, whatever its case.
+
+        Raises:
+            LibraryError: no such expert; the message names near ones.
+        """
+        found = self._index.get(name.casefold()) if isinstance(name, str) else None
+        if found is None:
+            near = did_you_mean(str(name), self._names)
+            raise LibraryError(f"No expert is called {name!r:.200} among {len(self)}.{near}")
+        return found
+
+    def column(self, field: str) -> NDArray[np.float64]:
+        """Return a numeric field, read-only `(n,)`, NaN where unknown; `released` in ordinal days.
+
+        Raises:
+            InputError: not a numeric field.
+        """
+        if field not in NUMBER_RANGES:
+            near = did_you_mean(field, NUMBER_RANGES)
+            raise InputError(f"{field!r} is no numeric column; there is {[*NUMBER_RANGES]}.{near}")
+        if field not in self._numbers:
+            self._numbers[field] = _frozen(np.full(len(self), np.nan))
+        return self._numbers[field]
+
+    @property
+    def licenses(self) -> NDArray[np.object_]:
+        """Licences in lower case, `(n,)`, None where unknown."""
+        if "license" not in self._objects:
+            self._objects["license"] = _frozen(np.full(len(self), None, dtype=object))
+        return self._objects["license"]
+
+    def licensed(self, licenses: Collection[str]) -> NDArray[np.bool_]:
+        """Tell which experts are known to have one of the (lower-case) licences, `(n,)`."""
+        if self._license_codes is None:  # a few dozen licences, maybe a million experts
+            codes: dict[str | None, int] = {}
+            rows = [codes.setdefault(item, len(codes)) for item in self.licenses]
+            self._license_codes = codes, np.array(rows, dtype=np.intp)
+        codes, positions = self._license_codes
+        wanted = np.array([item is not None and item in licenses for item in codes], dtype=np.bool_)
+        return cast("NDArray[np.bool_]", wanted[positions])
+
+    def capability(self, name: str) -> NDArray[np.float64]:
+        """Return 1 where the expert can, 0 where it cannot, NaN where unknown; read-only `(n,)`."""
+        name = name.strip().lower()
+        if name not in self._capability:
+            known = self._objects.get("capabilities", ())
+            column = [np.nan if able is None else float(name in able) for able in known]
+            array = np.array(column) if column else np.full(len(self), np.nan)
+            self._capability[name] = _frozen(array)
+        return self._capability[name]
+
+    def subset(self, keep: Iterable[str] | NDArray[np.bool_] | NDArray[np.intp]) -> Library:
+        """Return the library of the experts named, masked or numbered by `keep`.
+
+        Names and positions set the order; a mask is boolean `(n,)`.
+
+        Raises:
+            InputError: a lone string, or a mask of another length.
+            LibraryError: an unknown name, or nothing left.
+        """
+        if isinstance(keep, np.ndarray) and keep.dtype.kind in "biu":
+            if keep.dtype == np.bool_ and keep.shape != (len(self),):
+                raise InputError(f"The mask has shape {keep.shape}, expected ({len(self)},).")
+            rows = np.arange(len(self))[keep]
+        else:
+            rows = np.array([self.index(name) for name in strings("names", keep)], dtype=np.intp)
+        library = Library.__new__(Library)
+        library._adopt(  # noqa: SLF001 - our own class
+            tuple(self._names[i] for i in rows.tolist()),
+            {name: column[rows] for name, column in self._numbers.items()},
+            {name: column[rows] for name, column in self._objects.items()},
+        )
+        return library
+
+    def to_dicts(self) -> list[dict[str, Any]]:
+        """Return every expert as a JSON-safe dict."""
+        return [expert.to_dict() for expert in self]
+
+    @classmethod
+    def from_dicts(cls, rows: Iterable[Mapping[str, Any]]) -> Library:
+        """Build a library from what `to_dicts` wrote.
+
+        Raises:
+            InputError: a malformed row.
+            LibraryError: no row, or names or aliases that clash.
+        """
+        return cls([Expert.from_dict(row) for row in rows])
+
+
+def _frozen(array: NDArray[Any]) -> NDArray[Any]:
+    array.setflags(write=False)
+    return array
+
+
+def _index(names: Sequence[str], aliases: NDArray[np.object_] | None) -> dict[str, int]:
+    """Map every folded name and alias to its position; a clash is an error."""
+    index: dict[str, int] = {}
+    for i, name in enumerate(names):
+        if index.setdefault(name.casefold(), i) != i:
+            raise LibraryError(
+                f"Two experts are called {name!r} (case does not count). Rename one."
+            )
+    for i, others in enumerate(aliases if aliases is not None else ()):
+        for alias in others or ():
+            owner = index.setdefault(alias.casefold(), i)
+            if owner != i:
+                raise LibraryError(
+                    f"The alias {alias!r} of {names[i]!r} already means {names[owner]!r}. Drop one."
+                )
+    return index
