@@ -8,22 +8,22 @@ What is unknown is NaN until it is scored; then it gets the pessimistic end, 1, 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import update_wrapper
 from types import MappingProxyType
-from typing import Any, TypeAlias, TypeVar
-from weakref import WeakKeyDictionary
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tryage.errors import InputError
 from tryage.experts import Library, did_you_mean
+from tryage.memo import remember
 
 Floats: TypeAlias = NDArray[np.floating[Any]]
 Mask: TypeAlias = NDArray[np.bool_]
-T = TypeVar("T")
 
 REFERENCE_PROMPT_TOKENS = 1_000
 REFERENCE_OUTPUT_TOKENS = 500  # also the answer length of an expert whose own is not known
@@ -70,7 +70,6 @@ class Terms:
 
 
 _Scored: TypeAlias = tuple[Floats, Mask]  # values with unknown = 1, and where that happened
-_REMEMBERED: WeakKeyDictionary[Library, dict[object, Any]] = WeakKeyDictionary()
 
 
 class PerLibrary:
@@ -85,7 +84,7 @@ class PerLibrary:
 
     def __call__(self, library: Library, request: Request | None = None) -> Floats:  # noqa: ARG002 - the Constraint signature
         """Return the scaled column, `(n_experts,)`, NaN unknown."""
-        return _remember(library, self, lambda: self.compute(library))
+        return remember(library, self, lambda: self.compute(library))
 
     def __reduce__(self) -> str:
         """Pickle as the module-level name that the decorator left behind."""
@@ -126,7 +125,7 @@ def active(weights: Mapping[str, float], constraints: Mapping[str, Constraint]) 
             known = ", ".join(sorted(constraints)) or "none"
             near = did_you_mean(str(name), constraints)
             raise InputError(f"No constraint is called {name!r}; there is {known}.{near}")
-        if not (np.isfinite(weight) and weight >= 0):
+        if not 0 <= weight < math.inf:
             raise InputError(f"weight {name}={weight} must be a finite number, 0 or more")
         if weight > 0:
             chosen[name] = float(weight)
@@ -141,7 +140,7 @@ def measure(name: str, constraint: Constraint, library: Library, request: Reques
     """
     if isinstance(constraint, PerLibrary):
         key = (constraint, "scored")
-        return _remember(library, key, lambda: _scored(name, constraint(library), (), library))
+        return remember(library, key, lambda: _scored(name, constraint(library), (), library))
     return _scored(name, constraint(library, request), request.prompt_tokens.shape, library)
 
 
@@ -200,7 +199,7 @@ def cost(library: Library, request: Request) -> Floats:
     typical answer; a request that costs more than that stays at 1.
     """
     usd = expected_cost(library, request)
-    reference = _remember(library, "reference cost", lambda: _reference_cost(library))
+    reference = remember(library, "reference cost", lambda: _reference_cost(library))
     return np.minimum(usd / reference, 1.0) if reference > 0 else usd * 0.0
 
 
@@ -218,19 +217,19 @@ DEFAULT_CONSTRAINTS: Mapping[str, Constraint] = MappingProxyType(
 )
 
 
-def expected_cost(library: Library, request: Request) -> Floats:
+def expected_cost(library: Library, request: Request) -> NDArray[np.float64]:
     """Forecast the USD of each prompt on each expert, `(batch, n_experts)`, NaN price unknown.
 
     An expert without a forecast or a typical answer length is taken to answer in 500 tokens.
     """
-    per_prompt_token, per_output_token, typical = _remember(
+    per_prompt_token, per_output_token, typical = remember(
         library, "prices", lambda: _prices(library)
     )
     answer = typical
     if request.output_tokens is not None:
         answer = np.where(np.isfinite(request.output_tokens), request.output_tokens, typical)
     prompt_tokens = np.asarray(request.prompt_tokens, dtype=np.float64)[:, None]
-    usd: Floats = prompt_tokens * per_prompt_token
+    usd: NDArray[np.float64] = prompt_tokens * per_prompt_token
     usd += answer * per_output_token
     return usd
 
@@ -281,14 +280,3 @@ def _scored(name: str, raw: object, batch: tuple[int, ...], library: Library) ->
         )
     values.flags.writeable = unknown.flags.writeable = False
     return values, unknown
-
-
-def _remember(library: Library, key: object, compute: Callable[[], T]) -> T:
-    """Compute once per library; two threads may both compute, and then agree."""
-    remembered = _REMEMBERED.get(library)
-    if remembered is None:
-        remembered = _REMEMBERED.setdefault(library, {})
-    if key not in remembered:
-        remembered[key] = compute()
-    value: T = remembered[key]
-    return value

@@ -9,12 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias, overload
+from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tryage.errors import InputError, NoExpertError
+
+if TYPE_CHECKING:
+    from tryage.experts import Library
+    from tryage.qtable import QTable
 
 Floats: TypeAlias = NDArray[np.floating[Any]]
 Indices: TypeAlias = NDArray[np.intp]
@@ -119,6 +123,23 @@ def front_points(
     """
     path = envelope(base, constraint, allowed)
     return {"weight": path.weights, **{name: path.mean(table) for name, table in values.items()}}
+
+
+def measured(table: QTable, prompts: Sequence[str], library: Library) -> Floats:
+    """Look up measured losses, `(batch, n_experts)`, NaN where the table has none.
+
+    Of twins, prompts with the same text, the first row counts.
+    """
+    row: dict[str, int] = {}
+    for i, prompt in enumerate(table.prompts):
+        row.setdefault(prompt, i)
+    columns = [(j, library.index(name)) for j, name in enumerate(table.experts) if name in library]
+    found = [(i, row[prompt]) for i, prompt in enumerate(prompts) if prompt in row]
+    losses = np.full((len(prompts), len(library)), np.nan)
+    if columns and found:
+        (theirs, ours), (to, source) = zip(*columns, strict=True), zip(*found, strict=True)
+        losses[np.ix_(to, ours)] = table.losses[np.ix_(source, theirs)]
+    return losses
 
 
 @dataclass(frozen=True, slots=True)

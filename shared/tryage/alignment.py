@@ -1,0 +1,121 @@
+"""What a perception predicts, in the order of a library."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tryage.errors import PerceptionError
+from tryage.perception.base import Perception, Prediction
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tryage.experts import Library
+
+Floats: TypeAlias = NDArray[np.float64]
+
+_COUNTED = 100_000  # characters; the rest of a longer prompt is taken to be like its beginning
+_BYTES_PER_TOKEN = 4  # of UTF-8, a rule of thumb that holds for English and roughly elsewhere
+
+
+@runtime_checkable
+class HasPrior(Protocol):
+    """A perception that can guess the loss of an expert it has never seen."""
+
+    def prior(self) -> tuple[float, float]:
+        """Return the loss and its standard deviation."""
+        ...
+
+
+@runtime_checkable
+class CountsTokens(Protocol):
+    """A perception that knows how many tokens a prompt has."""
+
+    def count_tokens(self, prompts: Sequence[str]) -> NDArray[np.integer[Any]]:
+        """Return the number of tokens of each prompt, `(batch,)`."""
+        ...
+
+
+class Alignment:
+    """The columns of a perception, found once by name or alias, in the order of a library.
+
+    Raises:
+        PerceptionError: some experts are unknown to the perception and it has no `prior()`.
+    """
+
+    def __init__(self, perception: Perception, library: Library) -> None:
+        self.perception = perception
+        self._counter = perception if isinstance(perception, CountsTokens) else None
+        self._width = len(perception.experts)
+        self._columns = _columns(perception.experts, library)
+        self._unseen = np.flatnonzero(self._columns < 0)
+        self._same = np.array_equal(self._columns, np.arange(self._width))
+        if self._unseen.size and not isinstance(perception, HasPrior):
+            some = ", ".join(library.names[i] for i in self._unseen[:5].tolist())
+            raise PerceptionError(
+                f"The perception has never seen {self._unseen.size} of {len(library)} experts "
+                f"({some}) and has no prior(). Onboard them, or route among({self._width} known)."
+            )
+
+    def column(self, i: int) -> str | None:
+        """Return the perception's own name for expert `i`; None if it has never seen it."""
+        column = int(self._columns[i])
+        return None if column < 0 else self.perception.experts[column]
+
+    def predict(self, prompts: Sequence[str]) -> Prediction:
+        """Predict in one pass; losses and std are `(batch, n_experts)`, in library order.
+
+        Raises:
+            PerceptionError: the prediction has the wrong shape; and whatever the perception raises.
+        """
+        raw = self.perception.predict(prompts)
+        expected = (len(prompts), self._width)
+        if np.shape(raw.losses) != expected or np.shape(raw.std) != expected:
+            raise PerceptionError(
+                f"The perception returned losses of shape {np.shape(raw.losses)} and std of shape "
+                f"{np.shape(raw.std)}; expected (batch, experts) = {expected}."
+            )
+        if self._same:
+            return raw
+        if not self._unseen.size:
+            return Prediction(raw.losses[:, self._columns], raw.std[:, self._columns])
+        return self._with_prior(raw)
+
+    def count_tokens(self, prompts: Sequence[str]) -> Floats:
+        """Count the tokens of each prompt, `(batch,)`; a rule of thumb if the perception cannot."""
+        if self._counter is None:
+            sizes = [len(text.encode("utf-8", "surrogatepass")) for text in prompts]
+            return np.ceil(np.array(sizes) / _BYTES_PER_TOKEN, dtype=np.float64)
+        counted = self._counter.count_tokens([text[:_COUNTED] for text in prompts])
+        longer = np.array([max(1.0, len(text) / _COUNTED) for text in prompts])
+        tokens: Floats = np.asarray(counted, dtype=np.float64) * longer
+        return tokens
+
+    def _with_prior(self, raw: Prediction) -> Prediction:
+        """Put the prior in the columns of the experts that the perception has never seen."""
+        prior = (
+            self.perception.prior() if isinstance(self.perception, HasPrior) else (math.nan,) * 2
+        )
+        seen = self._columns >= 0
+        tables = []
+        for table, guess in zip((raw.losses, raw.std), prior, strict=True):
+            aligned = np.full((len(table), seen.size), guess, dtype=np.float32)
+            aligned[:, seen] = table[:, self._columns[seen]]
+            tables.append(aligned)
+        return Prediction(*tables)
+
+
+def _columns(known: Sequence[str], library: Library) -> NDArray[np.intp]:
+    """Return, per expert of the library, its column in the perception, -1 if it has none."""
+    columns = np.full(len(library), -1, dtype=np.intp)
+    for column, name in enumerate(known):
+        if name in library:
+            i = library.index(name)
+            # Two columns may mean one expert: its own name counts before an alias.
+            if columns[i] < 0 or library.names[i] == name:
+                columns[i] = column
+    return columns

@@ -1,0 +1,116 @@
+"""From predictions to decisions: filter by the requirements, add the constraints, choose."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tryage.decision import Check, Decision, Ranking, Rejections
+from tryage.memo import remember
+from tryage.objective import Constraint, Request, Terms, expected_cost, needs_request, score
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from tryage.experts import Library
+    from tryage.perception.base import Prediction
+    from tryage.preferences import Preferences, Requirement
+
+Floats: TypeAlias = NDArray[np.float64]
+Indices: TypeAlias = NDArray[np.intp]
+Mask: TypeAlias = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One prompt as read: the text that goes to the expert, and what is asked of the choice."""
+
+    text: str
+    preferences: Preferences
+    flags: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """Prompts that share their preferences, with every expert scored for each of them.
+
+    `eligible` and the tables in `prediction` and `terms` are `(batch, n_experts)`; so is `cost`, in
+    USD, if a requirement reads it. `passed` has a mask per filter, of that shape or `(n_experts,)`.
+    """
+
+    library: Library
+    prediction: Prediction
+    terms: Terms
+    passed: tuple[tuple[Requirement | None, Mask], ...]
+    eligible: Mask
+    cost: Floats | None = None
+
+    def decision(self, i: int, asked: Asked) -> Decision | None:
+        """Return the decision for prompt `i`, None if no expert is eligible."""
+        ranking = Ranking(
+            self.library,
+            self.prediction.losses[i],
+            self.prediction.std[i],
+            self.terms.row(i),
+            self.eligible[i],
+        )
+        if not len(ranking):
+            return None
+        best = int(ranking.first(1)[0])
+        return Decision(
+            prompt=asked.text,
+            expert=remember(self.library, ("expert", best), lambda: self.library[best]),
+            ranking=ranking,
+            rejected=self.rejections(i),
+            preferences=asked.preferences,
+            flags=asked.flags,
+            warnings=asked.warnings,
+        )
+
+    def rejections(self, i: int) -> Rejections:
+        """Return who is rejected for prompt `i`."""
+        cost = None if self.cost is None else self.cost[i]
+        checks = [
+            Check(requirement, mask if mask.ndim == 1 else mask[i], cost)
+            for requirement, mask in self.passed
+        ]
+        return Rejections(self.library, checks)
+
+
+def alike(asked: Sequence[Asked]) -> dict[Preferences, Indices]:
+    """Group the rows of a batch by their preferences."""
+    rows: dict[Preferences, list[int]] = {}
+    for row, one in enumerate(asked):
+        rows.setdefault(one.preferences, []).append(row)
+    return {preferences: np.array(group) for preferences, group in rows.items()}
+
+
+def weigh(
+    library: Library,
+    preferences: Preferences,
+    constraints: Mapping[str, Constraint],
+    prediction: Prediction,
+    count_tokens: Callable[[], Floats],
+) -> Field:
+    """Score every expert for prompts that share their preferences.
+
+    Tokens are counted, `(batch,)`, only if a weight or a requirement depends on the request: that
+    can take longer than all the rest.
+    """
+    batch = len(prediction.losses)
+    counts = preferences.needs_cost or needs_request(preferences.weights, constraints)
+    request = Request(count_tokens() if counts else np.zeros(batch))
+    cost = expected_cost(library, request) if preferences.needs_cost else None
+    terms = score(prediction.losses, library, preferences.weights, constraints, request)
+    usable: Mask = np.isfinite(prediction.losses)
+    eligible = usable.copy()
+    passed: list[tuple[Requirement | None, Mask]] = [(None, usable)]
+    for requirement in preferences.requirements:
+        mask = requirement.satisfied(library, cost)
+        passed.append((requirement, mask))
+        eligible &= mask
+    return Field(library, prediction, terms, tuple(passed), eligible, cost)

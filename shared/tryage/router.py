@@ -1,0 +1,357 @@
+"""The router: perception + library + objective -> decision. No clock, network or disk."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tryage import flags
+from tryage.alignment import Alignment
+from tryage.choice import Asked, Field, alike, weigh
+from tryage.decision import Decision
+from tryage.errors import InputError, NoExpertError, PerceptionError
+from tryage.experts import Expert, Library, number
+from tryage.explanation import rejection_lines
+from tryage.objective import DEFAULT_CONSTRAINTS, Constraint, Request, active, measure
+from tryage.pareto import Front, envelope, measured
+from tryage.perception.base import Perception, Prediction
+from tryage.preferences import Preferences
+
+if TYPE_CHECKING:
+    from tryage.qtable import QTable
+
+Floats: TypeAlias = NDArray[np.floating[Any]]
+Indices: TypeAlias = NDArray[np.intp]
+Mask: TypeAlias = NDArray[np.bool_]
+
+
+@runtime_checkable
+class Learner(Protocol):
+    """A perception that learns after training; both are updates of a posterior."""
+
+    def onboard(self, expert: Expert, losses: Mapping[str, float]) -> Perception:
+        """Return a perception that knows `expert` from its measured loss per prompt."""
+        ...
+
+    def observe(self, prompt: str, expert: str, loss: float) -> None:
+        """Take in one measured loss, in place, safely beside `predict` in other threads."""
+        ...
+
+
+class Router:
+    """Choose for every prompt the expert with the lowest predicted loss plus constraints.
+
+    Args:
+        perception: Predicts the loss of every expert from the prompt.
+        library: What is known about the experts; by default just the perception's names. Experts
+            that the perception has never seen get its `prior()`.
+        preferences: In force for every prompt.
+        constraints: Your own, by name, beside the built-in ones.
+        default: The expert to fall back on, when the perception fails or nobody is left. It is the
+            declared last resort, so it need not meet the requirements; the decision says so.
+        strict: Raise instead of using the default; a malformed flag raises too.
+        prompt_flags: Whether prompts may carry flags. They tighten the preferences only.
+
+    A router is safe to share between threads.
+
+    Raises:
+        LibraryError: the library is empty, has duplicates or does not hold the default.
+        InputError: a weight names no constraint.
+        PerceptionError: experts are unknown to the perception and it has no prior.
+    """
+
+    def __init__(  # noqa: PLR0913 - the parts of a router; two are enough
+        self,
+        perception: Perception,
+        library: Library | Iterable[Expert | str] | None = None,
+        *,
+        preferences: Preferences | None = None,
+        constraints: Mapping[str, Constraint] = DEFAULT_CONSTRAINTS,
+        default: str | None = None,
+        strict: bool = False,
+        prompt_flags: bool = False,
+    ) -> None:
+        experts = perception.experts if library is None else library
+        self.library = experts if isinstance(experts, Library) else Library(experts)
+        self.perception = perception
+        self.constraints = {**DEFAULT_CONSTRAINTS, **constraints}
+        self.preferences = self._checked(preferences) or Preferences()
+        self.default = None if default is None else self.library[default].name
+        self.strict = strict
+        self.prompt_flags = prompt_flags
+        self._alignment = Alignment(perception, self.library)
+
+    def __repr__(self) -> str:
+        """Name the parts."""
+        return (
+            f"Router({type(self.perception).__name__}, {self.library!r}, default={self.default!r})"
+        )
+
+    def route(self, prompt: str, preferences: Preferences | None = None) -> Decision:
+        """Choose the expert for one prompt.
+
+        `preferences` are for this call: their weights replace the router's weights of the same
+        name, their requirements come on top.
+
+        Raises:
+            InputError: the prompt is not a string, or a weight names no constraint.
+            FlagError: a malformed flag, in strict mode.
+            NoExpertError, PerceptionError: no choice is possible, and there is no default or strict
+                mode forbids it.
+        """
+        if not isinstance(prompt, str):
+            hint = "; use route_batch for several prompts" if isinstance(prompt, Sequence) else ""
+            raise InputError(f"A prompt is a string, got {type(prompt).__name__}{hint}.")
+        return self.route_batch([prompt], preferences)[0]
+
+    def route_batch(
+        self,
+        prompts: Sequence[str],
+        preferences: Preferences | Sequence[Preferences | None] | None = None,
+    ) -> list[Decision]:
+        """Choose the expert for every prompt, in one encoder pass.
+
+        `preferences` are for this call, one for all or a list with one (or None) per prompt.
+
+        Raises:
+            InputError, FlagError, NoExpertError, PerceptionError: as in `route`.
+        """
+        asked = self._read(prompts, preferences)
+        if not asked:
+            return []
+        try:
+            prediction, failure = self._alignment.predict([one.text for one in asked]), None
+        except (RuntimeError, ArithmeticError, MemoryError) as error:
+            # PerceptionError is a RuntimeError, and so is what torch raises. Other exceptions are
+            # mistakes in code, which a default would hide.
+            prediction, failure = self._blank(len(asked)), self._failure(error)
+        decisions: dict[int, Decision] = {}
+        for wanted, rows in alike(asked).items():
+            field = self._weigh(asked, wanted, rows, prediction)
+            for i, row in enumerate(rows.tolist()):
+                decision = field.decision(i, asked[row])
+                decisions[row] = decision or self._fallback(asked[row], field, i, failure)
+        return [decisions[row] for row in range(len(asked))]
+
+    def pareto(
+        self,
+        prompts: Sequence[str],
+        constraint: str = "size",
+        *,
+        preferences: Preferences | None = None,
+        table: QTable | None = None,
+    ) -> Front:
+        """Compute the exact front of predicted loss against one constraint, over its weight.
+
+        Requirements and the other weights stay in force. With a Q-table that measured the prompts,
+        every point also has the mean measured loss of the chosen experts.
+
+        Raises:
+            InputError: no prompt, or no such constraint.
+            NoExpertError, PerceptionError: a prompt has no expert to choose.
+        """
+        asked = self._read(prompts, preferences)
+        if not asked:
+            raise InputError("A front needs at least one prompt, got none.")
+        active({constraint: 1.0}, self.constraints)
+        prediction = self._alignment.predict([one.text for one in asked])
+        base, slopes, allowed = self._lines(asked, constraint, prediction)
+        path = envelope(base, slopes, allowed)
+        truth = None if table is None else path.mean(measured(table, prompts, self.library))
+        return Front(
+            constraint=constraint,
+            names=self.library.names,
+            path=path,
+            weights=path.weights,
+            losses=path.mean(prediction.losses),
+            constraints=path.mean(slopes).clip(0.0, 1.0),  # sums of many steps round
+            true_losses=truth,
+        )
+
+    def among(self, names: Iterable[str] | Mapping[str, object]) -> Router:
+        """Return this router over some of its experts; a mapping (name -> client) works too.
+
+        The default stays if it is among them.
+
+        Raises:
+            LibraryError: an unknown name, or none.
+        """
+        library = self.library.subset(list(names) if isinstance(names, Mapping) else names)
+        return self._over(self.perception, library)
+
+    def with_preferences(self, preferences: Preferences | None) -> Router:
+        """Return this router with other preferences in place of its own."""
+        router = copy.copy(self)
+        router.preferences = self._checked(preferences) or Preferences()
+        return router
+
+    def onboard(self, expert: Expert, losses: Mapping[str, float]) -> Router:
+        """Return a router that also knows `expert`, from its measured loss per prompt.
+
+        Raises:
+            PerceptionError: the perception cannot learn.
+        """
+        if not isinstance(expert, Expert):
+            raise InputError(f"Onboarding takes an Expert, got {type(expert).__name__}.")
+        perception = self._learner().onboard(expert, losses)
+        others = [old for old in self.library if old.name.casefold() != expert.name.casefold()]
+        return self._over(perception, Library([*others, expert]))
+
+    def observe(self, decision: Decision, loss: float) -> None:
+        """Tell how badly the chosen expert did: the perception learns from it, in place.
+
+        Raises:
+            PerceptionError: the perception cannot learn, or has never seen the expert.
+        """
+        learner = self._learner()
+        name = self._alignment.column(self.library.index(decision.expert.name))
+        if name is None:
+            raise PerceptionError(
+                f"The perception has never seen {decision.expert.name!r}; onboard it first."
+            )
+        learner.observe(decision.prompt, name, number("loss", loss, low=-np.inf))
+
+    def _over(self, perception: Perception, library: Library) -> Router:
+        """Return this router with another perception and library, all else equal."""
+        return type(self)(
+            perception,
+            library,
+            preferences=self.preferences,
+            constraints=self.constraints,
+            default=self.default if self.default in library else None,
+            strict=self.strict,
+            prompt_flags=self.prompt_flags,
+        )
+
+    def _learner(self) -> Learner:
+        if not isinstance(self.perception, Learner):
+            raise PerceptionError(
+                f"{type(self.perception).__name__} cannot learn: it has no onboard() and observe()."
+            )
+        return self.perception
+
+    def _checked(self, preferences: Preferences | None) -> Preferences | None:
+        """Refuse what is not preferences, and weights that name no constraint."""
+        if preferences is None:
+            return None
+        if not isinstance(preferences, Preferences):
+            raise InputError(
+                f"preferences is a {type(preferences).__name__}; expected Preferences, such as "
+                "Preferences(weights={'cost': 0.3})."
+            )
+        active(preferences.weights, self.constraints)
+        return preferences
+
+    def _read(
+        self,
+        prompts: Sequence[str],
+        preferences: Preferences | Sequence[Preferences | None] | None,
+    ) -> list[Asked]:
+        """Check a batch, and bring code's preferences and the prompts' flags together."""
+        if isinstance(prompts, str) or not isinstance(prompts, Sequence):
+            raise InputError(
+                f"prompts is a {type(prompts).__name__}; expected a list of strings. "
+                "For one prompt use route(prompt), or write [prompt]."
+            )
+        for i, prompt in enumerate(prompts):
+            if not isinstance(prompt, str):
+                raise InputError(f"Prompt {i} is a {type(prompt).__name__}; expected a string.")
+        if isinstance(preferences, Preferences) or not isinstance(preferences, Sequence):
+            merged = [self._merged(preferences)] * len(prompts)
+        elif len(preferences) == len(prompts):
+            merged = [self._merged(one) for one in preferences]
+        else:
+            raise InputError(f"{len(preferences)} preferences for {len(prompts)} prompts.")
+        return [self._flagged(*pair) for pair in zip(prompts, merged, strict=True)]
+
+    def _merged(self, call: Preferences | None) -> Preferences:
+        """Return the router's preferences with those of a call, which may not drop requirements."""
+        own, call = self.preferences, self._checked(call)
+        if call is None or call == own:
+            return own
+        if own == Preferences():
+            return call
+        return Preferences({**own.weights, **call.weights}, (*own.requirements, *call.requirements))
+
+    def _flagged(self, prompt: str, preferences: Preferences) -> Asked:
+        if not self.prompt_flags:
+            return Asked(prompt, preferences)
+        found = flags.extract(prompt, strict=self.strict)
+        tightened = preferences.tightened(found.preferences)
+        return Asked(found.text, tightened, found.flags, found.warnings)
+
+    def _failure(self, error: Exception) -> str:
+        """Describe a failed perception, or raise if the default may not step in."""
+        told = f"The perception failed: {error or type(error).__name__}"
+        if self.strict or self.default is None:
+            raise PerceptionError(told) from error
+        return told
+
+    def _weigh(
+        self, asked: Sequence[Asked], wanted: Preferences, rows: Indices, every: Prediction
+    ) -> Field:
+        """Score the prompts `rows` of a batch, which share their preferences."""
+        texts = [asked[row].text for row in rows.tolist()]
+        prediction = Prediction(every.losses[rows], every.std[rows])
+        return weigh(
+            self.library,
+            wanted,
+            self.constraints,
+            prediction,
+            lambda: self._alignment.count_tokens(texts),
+        )
+
+    def _lines(
+        self, asked: Sequence[Asked], constraint: str, prediction: Prediction
+    ) -> tuple[Floats, Floats, Mask]:
+        """Return what a front is made of: base, constraint, allowed, each `(batch, n_experts)`."""
+        shape = prediction.losses.shape
+        base, slopes, allowed = np.empty(shape), np.empty(shape), np.empty(shape, np.bool_)
+        request = Request(self._alignment.count_tokens([one.text for one in asked]))
+        slopes[:] = measure(constraint, self.constraints[constraint], self.library, request)[0]
+        for wanted, rows in alike(asked).items():
+            others = {name: w for name, w in wanted.weights.items() if name != constraint}
+            rest = Preferences(others, wanted.requirements)
+            field = self._weigh(asked, rest, rows, prediction)
+            base[rows], allowed[rows] = field.terms.total, field.eligible
+        if self.default is not None and not self.strict:
+            allowed[~allowed.any(axis=1), self.library.index(self.default)] = True
+        return base, slopes, allowed
+
+    def _fallback(self, asked: Asked, field: Field, i: int, failure: str | None) -> Decision:
+        """Return the decision for the default, or raise when it may not step in."""
+        rejected = field.rejections(i)
+        unpredicted = not np.isfinite(field.prediction.losses[i]).any()
+        told = failure or (
+            "The perception has no usable prediction for any expert."
+            if unpredicted
+            else f"None of the {len(self.library)} experts is left to choose."
+        )
+        if self.default is None or self.strict:
+            kind = PerceptionError if unpredicted else NoExpertError
+            cure = (
+                "Strict mode forbids the default." if self.default else "Declare a default expert."
+            )
+            raise kind("\n".join([told, *rejection_lines(rejected), cure]))
+        position = self.library.index(self.default)
+        missed = rejected.unmet(position)
+        also = f" It does not meet what was asked: {'; '.join(missed)}." if missed else ""
+        return Decision(
+            prompt=asked.text,
+            expert=self.library[position],
+            rejected=rejected,
+            preferences=asked.preferences,
+            default_used=True,
+            default_reason=told + also,
+            flags=asked.flags,
+            warnings=asked.warnings,
+        )
+
+    def _blank(self, batch: int) -> Prediction:
+        """Return the prediction that knows nothing."""
+        nothing = np.full((batch, len(self.library)), np.nan, dtype=np.float32)
+        return Prediction(nothing, nothing)

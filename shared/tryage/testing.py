@@ -1,0 +1,181 @@
+"""The fakes we ship: perceptions that return what you say, and a small library to choose from."""
+
+from __future__ import annotations
+
+import datetime
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tryage.errors import PerceptionError
+from tryage.experts import Expert, Library
+from tryage.perception.base import Prediction
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+
+class FixedPerception:
+    """A perception that returns the losses it was given.
+
+    `losses` is per expert; `prompts` has other losses for some prompts, by their exact text. Every
+    prediction has the same `std`. `calls` keeps the batches that were asked for.
+    """
+
+    def __init__(
+        self,
+        losses: Mapping[str, float],
+        prompts: Mapping[str, Mapping[str, float]] | None = None,
+        *,
+        std: float = 0.1,
+    ) -> None:
+        self.experts = tuple(losses)
+        self.std = std
+        self.calls: list[tuple[str, ...]] = []
+        self._usual = np.array([losses[name] for name in self.experts], dtype=np.float32)
+        self._special = {
+            text: np.array([{**losses, **own}[name] for name in self.experts], dtype=np.float32)
+            for text, own in (prompts or {}).items()
+        }
+
+    def predict(self, prompts: Sequence[str]) -> Prediction:
+        """Return the losses given, `(batch, n_experts)`."""
+        self.calls.append(tuple(prompts))
+        rows = [self._special.get(text, self._usual) for text in prompts]
+        losses = np.array(rows, dtype=np.float32).reshape(len(prompts), len(self.experts))
+        return Prediction(losses, np.full_like(losses, self.std))
+
+
+class FunctionPerception:
+    """A perception made of a function: one prompt in, one loss per expert out."""
+
+    def __init__(
+        self, experts: Sequence[str], function: Callable[[str], Sequence[float]], std: float = 0.1
+    ) -> None:
+        self.experts = tuple(experts)
+        self.std = std
+        self._function = function
+
+    def predict(self, prompts: Sequence[str]) -> Prediction:
+        """Call the function on every prompt; losses are `(batch, n_experts)`."""
+        losses = np.array([self._function(text) for text in prompts], dtype=np.float32)
+        return Prediction(losses, np.full_like(losses, self.std))
+
+
+class FailingPerception:
+    """A perception that always fails, by default with a `PerceptionError`."""
+
+    def __init__(self, experts: Sequence[str], error: Exception | None = None) -> None:
+        self.experts = tuple(experts)
+        self._error = error or PerceptionError("the encoder is gone")
+
+    def predict(self, prompts: Sequence[str]) -> Prediction:  # noqa: ARG002 - the Perception protocol
+        """Raise the error."""
+        raise self._error
+
+
+class LearningPerception(FixedPerception):
+    """A fixed perception that can also be taught: it keeps the mean of what it was told.
+
+    It guesses `(loss, std)` = (0.5, 0.5) for experts that it has never seen, and counts the words
+    of a prompt as its tokens.
+    """
+
+    def prior(self) -> tuple[float, float]:
+        """Return a wide guess."""
+        return 0.5, 0.5
+
+    def count_tokens(self, prompts: Sequence[str]) -> NDArray[np.int64]:
+        """Count words, `(batch,)`."""
+        return np.array([len(text.split()) for text in prompts], dtype=np.int64)
+
+    def onboard(self, expert: Expert, losses: Mapping[str, float]) -> LearningPerception:
+        """Return a perception that predicts the mean of `losses` for the expert."""
+        known = dict(zip(self.experts, self._usual.tolist(), strict=True))
+        known[expert.name] = float(np.mean(list(losses.values())))
+        return LearningPerception(known, std=self.std)
+
+    def observe(self, prompt: str, expert: str, loss: float) -> None:
+        """Move the prediction for this prompt half the way to the loss."""
+        row = self._special.get(prompt, self._usual).copy()
+        column = self.experts.index(expert)
+        row[column] = (row[column] + loss) / 2
+        self._special[prompt] = row
+
+
+def demo_library() -> Library:
+    """Return five made-up experts that differ in everything; one of them is hardly known."""
+    return Library(
+        [
+            Expert(
+                "tiny-1b",
+                aliases=("demo/tiny-1b",),
+                parameters=1e9,
+                released=datetime.date(2024, 3, 1),
+                license="apache-2.0",
+                security=1.0,
+                input_price=0.05,
+                output_price=0.10,
+                latency=0.4,
+                output_tokens=120,
+                readability=75,
+                downloads=2_000_000,
+                context_length=8_192,
+                capabilities=frozenset({"tools"}),
+            ),
+            Expert(
+                "code-7b",
+                aliases=("demo/code-7b",),
+                parameters=7e9,
+                released=datetime.date(2024, 9, 1),
+                license="mit",
+                security=0.9,
+                input_price=0.20,
+                output_price=0.40,
+                latency=1.1,
+                output_tokens=300,
+                readability=50,
+                downloads=500_000,
+                context_length=32_768,
+                capabilities=frozenset({"tools", "structured_output"}),
+            ),
+            Expert(
+                "chat-70b",
+                aliases=("demo/chat-70b",),
+                parameters=70e9,
+                released=datetime.date(2025, 2, 1),
+                license="llama3",
+                security=0.8,
+                input_price=0.90,
+                output_price=0.90,
+                latency=3.0,
+                output_tokens=450,
+                readability=65,
+                downloads=900_000,
+                context_length=131_072,
+                capabilities=frozenset({"tools", "structured_output"}),
+            ),
+            Expert(
+                "frontier",
+                aliases=("demo/frontier",),
+                released=datetime.date(2025, 6, 1),
+                license="proprietary",
+                input_price=5.0,
+                output_price=15.0,
+                latency=4.0,
+                output_tokens=600,
+                readability=60,
+                context_length=200_000,
+                capabilities=frozenset({"tools", "structured_output", "vision"}),
+            ),
+            Expert("newcomer", aliases=("demo/newcomer",)),
+        ]
+    )
+
+
+def demo_perception() -> FixedPerception:
+    """Return predicted losses for `demo_library`: the dearer, the better, except on code."""
+    usual = {"tiny-1b": 0.45, "code-7b": 0.35, "chat-70b": 0.22, "frontier": 0.15, "newcomer": 0.40}
+    return FixedPerception(usual, {"def f(x):": {"code-7b": 0.10}}, std=0.08)
