@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -64,7 +64,7 @@ class Library:
         """Check the columns, keep those in which anything is known, and index the names."""
         numbers, objects = {}, {}
         for name, values in columns.items():
-            if isinstance(values, (str, bytes, Mapping)) or not isinstance(values, Sized):
+            if isinstance(values, (str, bytes, Mapping)) or not isinstance(values, Collection):
                 raise InputError(f"Column {name} must be a list, got {values!r:.80}.")
             if len(values) != len(names):
                 raise InputError(f"Column {name} needs {len(names)} values, got {len(values)}.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from difflib import get_close_matches
 from numbers import Real
 from typing import TYPE_CHECKING, Any
@@ -107,7 +107,7 @@ def clean(name: str, value: object) -> Any:  # noqa: ANN401 - one of four types,
     return value.strip().lower()
 
 
-def number_column(name: str, values: Sequence[Any] | NDArray[Any]) -> NDArray[np.float64]:
+def number_column(name: str, values: Collection[Any] | NDArray[Any]) -> NDArray[np.float64]:
     """Return a checked float64 copy `(n,)`, NaN where unknown."""
     if isinstance(values, np.ndarray) and values.dtype.kind == "M":
         days = values.astype("datetime64[D]")

@@ -1,0 +1,301 @@
+"""Experts and libraries: what is known, what is unknown, and names that find one expert."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import pickle
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tryage.errors import InputError, LibraryError
+from tryage.experts import NUMBER_RANGES, Expert, Library, did_you_mean
+
+DATE = datetime.date(2025, 1, 31)
+FULL = Expert(
+    "Org/Big-70B",
+    aliases=("big", "provider/big"),
+    parameters=70e9,
+    active_parameters=12e9,
+    released=DATE,
+    license="apache-2.0",
+    security=1.0,
+    input_price=0.5,
+    output_price=1.5,
+    latency=2.0,
+    output_tokens=300.0,
+    readability=-12.0,
+    downloads=1e6,
+    context_length=131072,
+    capabilities=frozenset({"tools", "vision"}),
+    metadata={"family": "big"},
+)
+
+names = st.text(min_size=1).filter(str.strip)
+counts = st.none() | st.floats(0, 1e13)
+experts = st.builds(
+    Expert,
+    name=names,
+    parameters=counts,
+    released=st.none() | st.dates(),
+    license=st.none() | st.sampled_from(["mit", "apache-2.0"]),
+    input_price=counts,
+    context_length=st.none() | st.integers(0, 2**40),
+    capabilities=st.none() | st.frozensets(st.sampled_from(["tools", "vision"])),
+)
+libraries = st.lists(experts, min_size=1, unique_by=lambda e: e.name.casefold()).map(Library)
+
+
+def test_what_is_not_told_is_unknown_not_zero() -> None:
+    bare = Expert("bare")
+    assert bare.to_dict() == {"name": "bare"}
+    library = Library([bare])
+    assert all(np.isnan(library.column(name)).all() for name in NUMBER_RANGES)
+    assert library.licenses[0] is None
+    assert np.isnan(library.capability("tools")).all()
+
+
+def test_a_price_of_zero_is_known_and_free() -> None:
+    assert Library([Expert("local", input_price=0)]).column("input_price")[0] == 0
+
+
+@given(experts)
+def test_an_expert_survives_json(expert: Expert) -> None:
+    assert Expert.from_dict(json.loads(json.dumps(expert.to_dict()))) == expert
+
+
+def test_every_field_survives_json_and_pickle() -> None:
+    assert set(FULL.to_dict()) == set(Expert.__dataclass_fields__)
+    assert Expert.from_dict(json.loads(json.dumps(FULL.to_dict()))) == FULL
+    assert pickle.loads(pickle.dumps(FULL)) == FULL  # noqa: S301 - our own bytes
+    assert hash(FULL) == hash(Expert.from_dict(FULL.to_dict()))
+
+
+@given(libraries)
+def test_a_library_gives_back_its_experts(library: Library) -> None:
+    rows = list(library)
+    assert Library.from_dicts(library.to_dicts()).to_dicts() == library.to_dicts()
+    assert [library[name] for name in library.names] == rows
+    assert list(library.subset(library.names)) == rows
+
+
+def test_columns_and_objects_make_the_same_library() -> None:
+    rows = [FULL, Expert("bare")]
+    columns: dict[str, list[Any]] = {
+        name: [getattr(row, name) for row in rows] for name in Expert.__dataclass_fields__
+    }
+    assert list(Library.from_columns(columns.pop("name"), **columns)) == rows
+
+
+def test_a_hundred_thousand_experts_need_no_objects(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Expert, "__post_init__", lambda _: pytest.fail("an Expert was built"))
+    n = 100_000
+    library = Library.from_columns(
+        [f"org/m{i}" for i in range(n)],
+        parameters=np.arange(n, dtype=np.float32),
+        license=["mit", None] * (n // 2),
+    )
+    assert library.subset(library.column("parameters") < 10).names[-1] == "org/m9"
+    assert library.licensed({"mit"}).sum() == n // 2
+    assert library.index("ORG/M99999") == n - 1
+
+
+@pytest.mark.parametrize("dates", [[DATE, None], np.array(["2025-01-31", "NaT"], "datetime64[D]")])
+def test_release_dates_become_ordinal_days(dates: Any) -> None:
+    library = Library.from_columns(["a", "b"], released=dates)
+    assert library.column("released").tolist()[0] == DATE.toordinal()
+    assert library[0].released == DATE
+    assert library[1].released is None
+
+
+def test_names_and_aliases_find_an_expert_whatever_their_case() -> None:
+    library = Library([Expert("bare"), FULL])
+    for name in ("Org/Big-70B", "org/big-70b", "BIG", "provider/big"):
+        assert library.index(name) == 1
+        assert name in library
+        assert library[name] == FULL
+    assert 3 not in library
+    assert library[-1] == FULL
+
+
+def test_an_unknown_name_is_refused_with_near_names() -> None:
+    with pytest.raises(LibraryError, match=r"Did you mean Org/Big-70B\?"):
+        Library([FULL]).index("Org/Big-7B")
+    with pytest.raises(IndexError):
+        Library([FULL])[1]
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        ["a", "a"],
+        ["GPT-4", "gpt-4"],
+        [Expert("a", aliases=["B"]), "b"],
+        ["b", Expert("a", aliases=["b"])],
+        [Expert("a", aliases=["x"]), Expert("b", aliases=["X"])],
+    ],
+)
+def test_a_name_that_means_two_experts_is_refused(rows: list[Expert | str]) -> None:
+    with pytest.raises(LibraryError):
+        Library(rows)
+
+
+def test_an_alias_equal_to_its_own_name_is_harmless() -> None:
+    assert Library([Expert("a", aliases=["A"])]).index("A") == 0
+
+
+@pytest.mark.parametrize("rows", [[], ()])
+def test_an_empty_library_is_refused(rows: Any) -> None:
+    with pytest.raises(LibraryError, match="empty"):
+        Library(rows)
+    with pytest.raises(LibraryError, match="empty"):
+        Library(["a"]).subset(rows)
+
+
+@pytest.mark.parametrize("rows", ["gpt-4", b"x", {"a": 1}, None, 3, [3], [None], [["a"]], [""]])
+def test_what_is_no_list_of_experts_is_refused(rows: Any) -> None:
+    with pytest.raises(InputError):
+        Library(rows)
+
+
+@pytest.mark.parametrize("field", [*NUMBER_RANGES])
+@pytest.mark.parametrize("value", [float("inf"), 10**400, "7B", True, [1]])
+def test_a_value_that_is_no_finite_number_is_refused(field: str, value: Any) -> None:
+    with pytest.raises(InputError, match=field):
+        Expert("a", **{field: value})
+    with pytest.raises(InputError, match=field):
+        Library.from_columns(["a"], **{field: [value]})
+
+
+@pytest.mark.parametrize("field", [*NUMBER_RANGES])
+def test_nan_is_unknown_in_a_column_and_refused_in_an_expert(field: str) -> None:
+    assert getattr(Library.from_columns(["a"], **{field: [np.nan]})[0], field) is None
+    with pytest.raises(InputError, match=field):
+        Expert("a", **{field: float("nan")})
+
+
+@pytest.mark.parametrize("field", sorted({*NUMBER_RANGES} - {"readability", "released"}))
+def test_a_negative_number_is_refused_where_it_means_nothing(field: str) -> None:
+    with pytest.raises(InputError, match=field):
+        Expert("a", **{field: -1})
+    with pytest.raises(InputError, match=field):
+        Library.from_columns(["a"], **{field: np.array([-1])})
+
+
+def test_security_is_at_most_one() -> None:
+    with pytest.raises(InputError, match="between 0 and 1"):
+        Expert("a", security=1.5)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"aliases": "gpt"},
+        {"capabilities": "tools"},
+        {"aliases": [""]},
+        {"license": ["mit"]},
+        {"license": ""},
+        {"released": "2025-01-01"},
+        {"metadata": [1]},
+        {"name": ""},
+        {"name": ["a"]},
+    ],
+)
+def test_a_wrong_type_is_refused(fields: dict[str, Any]) -> None:
+    with pytest.raises(InputError):
+        Expert(**{"name": "a", **fields})
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"parameter": [1]},
+        {"name": ["b"]},
+        {"parameters": [1, 2]},
+        {"parameters": 7e9},
+        {"parameters": None},
+        {"license": "m"},
+        {"parameters": np.ones((1, 1))},
+        {"capabilities": ["tools"]},
+        {"parameters": np.array([np.inf])},
+    ],
+)
+def test_a_malformed_column_is_refused(columns: dict[str, Any]) -> None:
+    with pytest.raises(InputError):
+        Library.from_columns(["a"], **columns)
+
+
+@pytest.mark.parametrize("row", [{}, {"name": "a", "parmeters": 1}, {"name": "a", "released": "x"}])
+def test_a_malformed_dict_is_refused(row: dict[str, Any]) -> None:
+    with pytest.raises(InputError):
+        Library.from_dicts([row])
+
+
+def test_words_are_kept_in_lower_case() -> None:
+    expert = Expert("a", license=" MIT ", capabilities=["Tools"])
+    assert (expert.license, expert.capabilities) == ("mit", frozenset({"tools"}))
+
+
+def test_a_datetime_loses_its_time() -> None:
+    moment = datetime.datetime(2025, 1, 31, 12, tzinfo=datetime.timezone.utc)
+    assert Expert("a", released=moment) == Expert("a", released=DATE)
+
+
+def test_columns_cannot_be_written_and_do_not_follow_their_source() -> None:
+    source = np.array([1.0, 2.0])
+    library = Library.from_columns(["a", "b"], parameters=source)
+    source[0] = 9
+    for column in (library.column("parameters"), library.column("latency"), library.licenses):
+        with pytest.raises(ValueError, match="read-only"):
+            column[0] = 5
+    assert library[0].parameters == 1
+
+
+def test_a_column_is_computed_once() -> None:
+    library = Library([FULL])
+    assert library.column("latency") is library.column("latency")
+    assert library.column("security") is library.column("security")
+    assert library.capability("tools") is library.capability("Tools")
+
+
+def test_a_field_without_numbers_is_no_column() -> None:
+    with pytest.raises(InputError, match="no numeric column"):
+        Library([FULL]).column("license")
+
+
+def test_capabilities_tell_no_from_unknown() -> None:
+    library = Library([FULL, Expert("none", capabilities=[]), Expert("bare")])
+    assert library.capability("tools").tolist()[:2] == [1, 0]
+    assert np.isnan(library.capability("tools")[2])
+
+
+@pytest.mark.parametrize(
+    "keep", [["big", "c"], np.array([False, True, True]), np.array([1, 2])], ids=str
+)
+def test_a_subset_keeps_the_columns_in_step(keep: Any) -> None:
+    part = Library(["a", FULL, Expert("c", parameters=1)]).subset(keep)
+    assert part.names == ("Org/Big-70B", "c")
+    assert part.column("parameters").tolist() == [70e9, 1]
+    assert part["big"] == FULL
+    assert "a" not in part
+
+
+@pytest.mark.parametrize("keep", ["a", np.array([True]), [True, False], 3])
+def test_a_malformed_subset_is_refused(keep: Any) -> None:
+    with pytest.raises(InputError):
+        Library(["a", "b"]).subset(keep)
+
+
+def test_a_subset_by_unknown_name_is_refused() -> None:
+    with pytest.raises(LibraryError, match="No expert is called 'z'"):
+        Library(["a", "b"]).subset(["z"])
+
+
+def test_near_names_are_found_among_many() -> None:
+    many = [f"org/model-{i}" for i in range(20_000)]
+    assert "org/model-19" in did_you_mean("ORG/model-19x", many, limit=5)
+    assert did_you_mean("zzzz", many) == ""
