@@ -39,7 +39,7 @@ def rejection_lines(rejected: Sequence[Rejected]) -> Iterator[str]:
         told = "; ".join(
             name if reason == label else f"{name} ({reason})" for name, reason in examples
         )
-        more = f"; and {count - len(examples)} more" if count > len(examples) else ""
+        more = f"; and {count - len(examples):,} more" if count > len(examples) else ""
         yield f"  {label}, {_experts(count)}: {told}{more}"
 
 

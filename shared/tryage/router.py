@@ -273,7 +273,7 @@ class Router:
         own, call = self.preferences, self._checked(call)
         if call is None or call == own:
             return own
-        if own == Preferences():
+        if not own.weights and not own.requirements:
             return call
         return Preferences({**own.weights, **call.weights}, (*own.requirements, *call.requirements))
 

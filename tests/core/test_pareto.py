@@ -1,0 +1,163 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from tryage.errors import InputError, NoExpertError
+from tryage.experts import Library
+from tryage.pareto import Front, envelope, front_points, measured
+from tryage.qtable import QTable
+
+# Thirds and sevenths collide often: ties, parallel and concurrent lines are the hard cases.
+coordinates = st.integers(0, 12).map(lambda i: i / 12) | st.floats(0, 1, width=32)
+
+
+@st.composite
+def tables(draw):
+    shape = (draw(st.integers(1, 5)), draw(st.integers(1, 7)))
+    base = draw(hnp.arrays(np.float64, shape, elements=coordinates))
+    per_prompt = draw(st.booleans())
+    constraint = draw(
+        hnp.arrays(np.float64, shape if per_prompt else shape[1:], elements=coordinates)
+    )
+    return base, constraint
+
+
+@settings(max_examples=300, deadline=None)
+@given(tables(), st.lists(st.floats(0, 50), max_size=10))
+def test_between_breakpoints_the_path_is_as_good_as_trying_every_expert(table, more):
+    base, constraint = table
+    path = envelope(base, constraint)
+    ends = path.weights
+    between = (ends[1:] + ends[:-1]) / 2
+    rows = np.arange(len(base))
+    for weight in [*ends, *between, ends[-1] + 1, *more]:
+        totals = base + weight * constraint
+        chosen = totals[rows, path.chosen(weight)]
+        np.testing.assert_allclose(chosen, totals.min(axis=1), rtol=1e-9, atol=1e-9)
+
+
+@settings(max_examples=300, deadline=None)
+@given(tables())
+def test_as_the_weight_rises_the_constraint_never_rises_and_the_base_never_falls(table):
+    base, constraint = table
+    points = front_points(base, constraint, {"base": base, "constraint": constraint})
+    assert points["weight"][0] == 0
+    assert (np.diff(points["weight"]) > 0).all()
+    assert (np.diff(points["constraint"]) <= 0).all()
+    assert (np.diff(points["base"]) >= 0).all()
+
+
+@settings(max_examples=200, deadline=None)
+@given(tables())
+def test_running_means_are_the_means_of_the_chosen_experts(table):
+    base, constraint = table
+    path = envelope(base, constraint)
+    rows = np.arange(len(base))
+    for weight, mean in zip(path.weights, path.mean(base), strict=True):
+        assert mean == pytest.approx(base[rows, path.chosen(weight)].mean(), abs=1e-12)
+
+
+@settings(max_examples=200, deadline=None)
+@given(tables())
+def test_every_change_goes_from_the_expert_of_the_change_before(table):
+    path = envelope(*table)
+    here = path.start.copy()
+    for prompt, before, after in zip(path.prompt, path.before, path.after, strict=True):
+        assert here[prompt] == before != after
+        here[prompt] = after
+    assert (here == path.chosen(np.inf)).all()
+
+
+def test_a_hand_worked_envelope():
+    # 0 + w, .2 + w/2 and .4 meet at w = .4: straight to the lowest constraint.
+    # .38 + .4w lies above .4 from w = .05 on, and above the others before: never chosen.
+    path = envelope(np.array([[0, 0.2, 0.38, 0.4]]), np.array([1, 0.5, 0.4, 0]))
+    np.testing.assert_allclose(path.weights, [0, 0.4])
+    assert path.after.tolist() == [3]
+    # With .1 + w/2 in the middle: 0 + w = .1 + w/2 at .2, and .1 + w/2 = .4 at .6.
+    path = envelope(np.array([[0, 0.1, 0.38, 0.4]]), np.array([1, 0.5, 0.4, 0]))
+    np.testing.assert_allclose(path.weights, [0, 0.2, 0.6])
+    assert path.before.tolist() == [0, 1]
+    assert path.after.tolist() == [1, 3]
+
+
+def test_a_tie_at_weight_zero_goes_to_the_lower_constraint_then_to_library_order():
+    path = envelope(np.array([[0.1, 0.1, 0.1]]), np.array([0.5, 0.2, 0.2]))
+    assert path.start.tolist() == [1]
+    assert path.weights.tolist() == [0]
+
+
+def test_experts_that_are_not_allowed_or_not_predicted_are_never_chosen():
+    base = np.array([[0.0, np.nan, 0.5, 0.6]])
+    allowed = np.array([False, True, True, True])
+    path = envelope(base, np.array([0.0, 0.0, 1.0, 0.0]), allowed)
+    assert {*path.start, *path.after} == {2, 3}
+
+
+def test_a_prompt_without_any_expert_is_named():
+    with pytest.raises(NoExpertError, match="prompt 1"):
+        envelope(np.array([[0.0], [np.nan]]), np.array([0.5]))
+
+
+@pytest.mark.parametrize(
+    ("base", "constraint"),
+    [(np.zeros((1, 2)), np.zeros(3)), (np.zeros(2), np.zeros(2)), (np.zeros((1, 1)), [np.nan])],
+)
+def test_shapes_that_do_not_fit_and_unknown_constraints_are_refused(base, constraint):
+    with pytest.raises(InputError):
+        envelope(base, constraint)
+
+
+def test_choice_is_by_prediction_and_judgement_by_outcome():
+    predicted = np.array([[0.1, 0.3], [0.1, 0.5]])
+    true = np.array([[1.0, 0.0], [0.0, np.nan]])  # the second expert was never measured there
+    points = front_points(predicted, np.array([1.0, 0.0]), {"true": true, "usd": np.array([4, 2])})
+    np.testing.assert_allclose(points["weight"], [0, 0.2, 0.4])
+    np.testing.assert_allclose(points["true"], [0.5, 0.0, 0.0])
+    np.testing.assert_allclose(points["usd"], [4, 3, 2])
+
+
+def test_blocks_of_prompts_do_not_change_the_path(monkeypatch):
+    rng = np.random.default_rng(0)
+    base, constraint = rng.random((50, 9)), rng.random((50, 9))
+    whole = envelope(base, constraint)
+    monkeypatch.setattr("tryage.pareto._CELLS", 40)
+    pieces = envelope(base, constraint)
+    for field in ("start", "weight", "prompt", "before", "after"):
+        np.testing.assert_array_equal(getattr(whole, field), getattr(pieces, field))
+
+
+def front(base, constraint, names):
+    path = envelope(base, constraint)
+    return Front("size", names, path, path.weights, path.mean(base), path.mean(constraint))
+
+
+def test_iterating_a_front_and_indexing_it_agree():
+    rng = np.random.default_rng(1)
+    made = front(rng.random((20, 6)), rng.random(6), [f"m{i}" for i in range(6)])
+    assert len(made) > 10
+    assert list(made) == [made[i] for i in range(len(made))] == list(made[:])
+    assert made[-1] == list(made)[-1]
+    assert all(sum(point.share.values()) == pytest.approx(1) for point in made)
+
+
+def test_a_front_says_what_would_change_at_which_weight_per_prompt():
+    made = front(np.array([[0.0, 0.5], [0.9, 0.5]]), np.array([1.0, 0.0]), ["big", "small"])
+    (change,) = made.changes(0)
+    assert (change.weight, change.before, change.after) == (0.5, "big", "small")
+    assert made.changes(1) == ()
+    assert made.at(0.49).share == {"big": 0.5, "small": 0.5}
+    assert made.at(0.5).share == {"small": 1.0}
+    with pytest.raises(InputError, match="prompt 2"):
+        made.changes(2)
+    with pytest.raises(InputError, match="weight"):
+        made.at(-1)
+
+
+def test_measured_losses_are_looked_up_by_text_and_by_alias():
+    table = QTable(("p", "q"), ("a", "zzz"), np.array([[0.1, 0.2], [0.3, 0.4]]))
+    found = measured(table, ["q", "new", "q"], Library(["b", "A"]))
+    nan = np.nan
+    np.testing.assert_allclose(found, [[nan, 0.3], [nan, nan], [nan, 0.3]], rtol=1e-6)
