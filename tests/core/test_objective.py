@@ -43,7 +43,9 @@ def test_total_is_the_predicted_loss_plus_every_weighted_constraint():
 
 
 def test_size_is_scaled_on_a_log_axis():
-    library = Library([Expert(n, parameters=p) for n, p in zip("abc", (1e7, 1e8, 1e9), strict=True)])
+    library = Library(
+        [Expert(n, parameters=p) for n, p in zip("abc", (1e7, 1e8, 1e9), strict=True)]
+    )
     np.testing.assert_allclose(size(library), [0, 0.5, 1])
 
 
@@ -120,9 +122,9 @@ def test_cost_stops_at_one_for_a_request_beyond_the_reference():
 
 
 @given(
-    st.lists(
-        st.one_of(st.just(np.nan), st.floats(-1e300, 1e300)), min_size=1, max_size=20
-    ).map(np.array)
+    st.lists(st.one_of(st.just(np.nan), st.floats(-1e300, 1e300)), min_size=1, max_size=20).map(
+        np.array
+    )
 )
 def test_scaled_columns_lie_in_zero_to_one_and_keep_order_and_gaps(column):
     with np.errstate(over="ignore"):
