@@ -1,0 +1,99 @@
+"""What a LangChain input says: the text to route on, and the same input without its flags."""
+
+# ruff: noqa: ANN401 - LangChain lets inputs be of any type.
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from langchain_core.messages import BaseMessage, convert_to_messages
+from langchain_core.prompt_values import PromptValue, StringPromptValue
+
+from tryage.errors import InputError
+
+
+def prompt_text(value: Any) -> str:
+    """Return the text to route on: the string itself, or the text of the last human message.
+
+    Of a multimodal message only the text parts are read. A conversation without a human message
+    is routed on its last message.
+
+    Raises:
+        InputError: the input is not a string, a prompt value, a message or messages.
+    """
+    if isinstance(value, str):
+        return value
+    if isinstance(value, StringPromptValue):
+        return value.text
+    messages = _messages(value)
+    if not messages:
+        raise InputError("No messages were given. Expected at least one to route on.")
+    return _content_text(messages[_routed_index(messages)].content)
+
+
+def without_flags(value: Any, clean: Callable[[str], str]) -> Any:
+    """Return the input, of the same kind, with `clean` applied to the text it is routed on."""
+    if isinstance(value, str):
+        return clean(value)
+    if isinstance(value, StringPromptValue):
+        return value.model_copy(update={"text": clean(value.text)})
+    messages = _messages(value)
+    at = _routed_index(messages)
+    content = _clean_content(messages[at].content, clean)
+    messages[at] = messages[at].model_copy(update={"content": content})
+    if isinstance(value, BaseMessage):
+        return messages[at]
+    if isinstance(value, PromptValue):
+        return value.model_copy(update={"messages": messages})
+    return messages
+
+
+def joined(whole: Any, chunk: Any) -> Any:
+    """Add a streamed chunk to what came before; what cannot be added replaces it."""
+    if whole is None:
+        return chunk
+    try:
+        return whole + chunk
+    except TypeError:
+        return chunk
+
+
+def _messages(value: Any) -> list[BaseMessage]:
+    if isinstance(value, BaseMessage):
+        return [value]
+    if isinstance(value, PromptValue):
+        return list(value.to_messages())
+    if isinstance(value, Sequence) and not isinstance(value, bytes):
+        return convert_to_messages(value)
+    raise InputError(
+        f"A {type(value).__name__} cannot be routed. "
+        "Expected a string, a prompt value, a message or a list of messages."
+    )
+
+
+def _routed_index(messages: Sequence[BaseMessage]) -> int:
+    human = [at for at, message in enumerate(messages) if message.type == "human"]
+    return human[-1] if human else len(messages) - 1
+
+
+def _content_text(content: str | list[str | dict[str, Any]]) -> str:
+    if isinstance(content, str):
+        return content
+    texts = (part if isinstance(part, str) else part.get("text") for part in content)
+    return "\n".join(text for text in texts if isinstance(text, str))
+
+
+def _clean_content(
+    content: str | list[str | dict[str, Any]], clean: Callable[[str], str]
+) -> str | list[str | dict[str, Any]]:
+    if isinstance(content, str):
+        return clean(content)
+    return [_clean_part(part, clean) for part in content]
+
+
+def _clean_part(part: str | dict[str, Any], clean: Callable[[str], str]) -> str | dict[str, Any]:
+    if isinstance(part, str):
+        return clean(part)
+    text = part.get("text")
+    return {**part, "text": clean(text)} if isinstance(text, str) else part

@@ -1,0 +1,9 @@
+"""Tryage inside LlamaIndex: every query goes to the right choice, without an LLM call."""
+
+from tryage.extras import require
+
+require("llama_index.core", "llamaindex")
+
+from tryage_llamaindex.selector import TryageSelection, TryageSelector
+
+__all__ = ["TryageSelection", "TryageSelector"]

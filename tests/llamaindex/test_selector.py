@@ -1,0 +1,175 @@
+"""TryageSelector: the query goes to the choice whose expert is predicted to do best."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from llama_index.core.base.response.schema import Response
+from llama_index.core.llms import MockLLM
+from llama_index.core.query_engine import CustomQueryEngine, RouterQueryEngine
+from llama_index.core.response_synthesizers import TreeSummarize
+from llama_index.core.schema import QueryBundle
+from llama_index.core.tools import QueryEngineTool, ToolMetadata
+
+from tryage.errors import InputError, LibraryError, NoExpertError
+from tryage.perception.base import Prediction
+from tryage.preferences import Preferences
+from tryage.router import Router
+from tryage_llamaindex import TryageSelection, TryageSelector
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class FirstWord:
+    """Predicts loss 0.25 for the expert that the prompt names first and 1 for the others."""
+
+    experts = ("law", "code", "poetry")
+
+    def predict(self, prompts: Sequence[str]) -> Prediction:
+        losses = np.array(
+            [
+                [0.25 if prompt.startswith(name) else 1.0 for name in self.experts]
+                for prompt in prompts
+            ],
+            dtype=np.float32,
+        )
+        return Prediction(losses, np.zeros_like(losses))
+
+
+class Desk(CustomQueryEngine):
+    """Answers with its name and the query that reached it."""
+
+    name: str
+
+    def custom_query(self, query_str: str) -> str:
+        return f"{self.name}: {query_str}"
+
+
+def choices(*names):
+    return [ToolMetadata(description=f"about {name}", name=name) for name in names]
+
+
+def engine(selector, *names):
+    tools = [QueryEngineTool.from_defaults(Desk(name=n), name=n, description=n) for n in names]
+    llm = MockLLM()
+    return RouterQueryEngine(selector, tools, llm=llm, summarizer=TreeSummarize(llm=llm))
+
+
+@pytest.fixture
+def router():
+    return Router(FirstWord())
+
+
+@pytest.fixture
+def selector(router):
+    return TryageSelector(router)
+
+
+def test_the_index_is_that_of_the_choice_whatever_the_order(selector):
+    for names in (("law", "code"), ("code", "law"), ("poetry", "code", "law")):
+        for wanted in names:
+            picked = selector.select(choices(*names), f"{wanted} question")
+            assert picked.ind == names.index(wanted)
+
+
+async def test_selecting_asynchronously_gives_the_same(selector):
+    picked = await selector.aselect(choices("law", "code"), QueryBundle("code question"))
+    assert isinstance(picked, TryageSelection)
+    assert picked.ind == 1
+
+
+def test_only_the_choices_are_candidates(selector):
+    picked = selector.select(choices("law", "poetry"), "code question")
+    assert {ranked.name for ranked in picked.decision.ranking} == {"law", "poetry"}
+
+
+def test_the_reason_tells_the_predicted_loss_and_the_margin(selector):
+    picked = selector.select(choices("law", "code"), "code question")
+    assert picked.reason == "code: predicted loss 0.250, 0.750 ahead of law"
+    assert picked.decision.expert.name == "code"
+
+
+def test_a_single_choice_has_no_margin(selector):
+    assert selector.select(choices("law"), "code").reason == "law: predicted loss 1.000"
+
+
+def test_a_query_engine_answers_with_the_chosen_desk_and_keeps_the_decision(selector):
+    response = engine(selector, "law", "code").query("code question")
+    assert isinstance(response, Response)
+    assert str(response) == "code: code question"
+    assert response.metadata["selector_result"].decision.expert.name == "code"
+
+
+async def test_a_query_engine_works_asynchronously(selector):
+    response = await engine(selector, "law", "code").aquery("law question")
+    assert str(response) == "law: law question"
+
+
+def test_a_choice_in_another_case_stands_for_its_expert(selector):
+    assert selector.select(choices("LAW", "Code"), "code question").ind == 1
+
+
+def test_a_choice_the_router_does_not_know_is_named(selector):
+    with pytest.raises(LibraryError, match="cooking"):
+        selector.select(choices("law", "cooking"), "law")
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ([], "No choices"),
+        (["a text about law"], "Choice 0 has no name"),
+        (choices("law", "law"), "law"),
+        (choices("law", "LAW"), "law"),
+    ],
+)
+def test_choices_that_cannot_be_told_apart_are_refused(selector, given, told):
+    with pytest.raises(InputError, match=told):
+        selector.select(given, "law")
+
+
+def test_preferences_tighten_the_routers_own(router):
+    selector = TryageSelector(router, Preferences(only=["law"]))
+    assert selector.select(choices("law", "code"), "code question").ind == 0
+
+
+def test_flags_steer_the_choice_when_the_router_allows_them():
+    selector = TryageSelector(Router(FirstWord(), prompt_flags=True))
+    picked = selector.select(choices("law", "code"), "code question [Flag: model=law]")
+    assert picked.ind == 0
+    assert picked.decision.prompt == "code question"
+
+
+def test_the_default_steps_in_and_the_reason_says_so(router):
+    nobody = Preferences(only=["poetry"])
+    selector = TryageSelector(Router(FirstWord(), default="law"), nobody)
+    picked = selector.select(choices("code", "law"), "code question")
+    assert picked.ind == 1
+    assert picked.reason.startswith("law: the declared default; ")
+    with pytest.raises(NoExpertError):
+        TryageSelector(router, nobody).select(choices("code", "law"), "code question")
+
+
+def test_there_are_no_prompts_to_get_or_to_update(selector):
+    assert selector.get_prompts() == {}
+    selector.update_prompts({})
+
+
+def test_importing_loads_neither_torch_nor_langchain():
+    code = (
+        "import sys, tryage_llamaindex; "
+        "print([m for m in ('torch', 'transformers', 'langchain_core') if m in sys.modules])"
+    )
+    done = subprocess.run(  # noqa: S603 - our own interpreter and code
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"PYTHONPATH": ":".join(sys.path)},
+    )
+    assert done.stdout.strip() == "[]"
