@@ -163,7 +163,7 @@ def test_what_is_no_list_of_experts_is_refused(rows: Any) -> None:
 
 
 @pytest.mark.parametrize("field", [*NUMBER_RANGES])
-@pytest.mark.parametrize("value", [float("inf"), 10**400, "7B", True, [1]])
+@pytest.mark.parametrize("value", [float("inf"), 10**400, "7B", True, False, [1]])
 def test_a_value_that_is_no_finite_number_is_refused(field: str, value: Any) -> None:
     with pytest.raises(InputError, match=field):
         Expert("a", **{field: value})

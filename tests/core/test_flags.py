@@ -168,6 +168,8 @@ def test_most_accurate_keeps_the_weights_of_the_operator() -> None:
         ("one\r\n[Flag: small]\r\ntwo", "one\r\ntwo"),
         ("one\n\n[Flag: small]\n\ntwo", "one\n\ntwo"),
         ("one [Flag: small]\n    two", "one\n    two"),
+        ("one\n\n[Flag: small]\n    two", "one\n\n    two"),
+        ("one\n  [Flag: small] two", "one\n  two"),
         ("one\n[Flag: small]\n", "one\n"),
         ("one[Flag: small]two", "one two"),
         ("use the [Flag: small], please", "use the, please"),
@@ -215,7 +217,7 @@ def test_the_form_that_is_suggested_is_valid(item: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "prompt", ["[Flag: small", "[Flag: small [1] ]", "[Flag:" + "x" * 600 + "]"]
+    "prompt", ["[Flag: small", "[Flag: small [1] ]", f"[Flag: {'small, ' * 80}small]"]
 )
 def test_an_unclosed_or_endless_flag_is_refused(prompt: str) -> None:
     assert extract(prompt).text == prompt
@@ -228,6 +230,11 @@ def test_an_unclosed_or_endless_flag_is_refused(prompt: str) -> None:
 )
 def test_a_weight_that_is_no_number_from_0_to_the_maximum_is_refused(weight: str) -> None:
     assert parse(f"size={weight}") is None
+
+
+@pytest.mark.parametrize("item", ["security>=2", "size<1e999", "readability<1e999"])
+def test_a_bound_outside_the_range_of_its_field_is_refused(item: str) -> None:
+    assert parse(item) is None
 
 
 def test_items_over_the_limit_are_dropped_with_a_warning() -> None:

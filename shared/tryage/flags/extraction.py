@@ -184,7 +184,9 @@ def _blank(before: str, left: str, right: str, after: str) -> str:
     if not after:
         return right.lstrip(" \t") if "\n" in right else ""
     if "\n" in left + right:
-        return max(right, left, key=lambda blanks: blanks.count("\n")).lstrip(" \t")
+        lines = max(right, left, key=lambda blanks: blanks.count("\n")).lstrip(" \t")
+        indented = right if "\n" in right else left
+        return lines[: lines.rfind("\n") + 1] + indented[indented.rfind("\n") + 1 :]
     if (not right and after in ",.;:!?)]") or (not left and before in "(["):
         return ""
     if left or right:
