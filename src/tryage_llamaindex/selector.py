@@ -49,10 +49,9 @@ class TryageSelector(BaseSelector):
         self._routers: dict[tuple[str, ...], Router] = {}
 
     def _select(self, choices: Sequence[ToolMetadata], query: QueryBundle) -> TryageSelection:
-        names = _names(choices)
+        names = self._experts(choices)
         decision = self._among(names).route(query.query_str, self._preferences)
-        canonical = [self._router.library[name].name for name in names]
-        index = canonical.index(decision.expert.name)
+        index = names.index(decision.expert.name)
         selection = SingleSelection(index=index, reason=_reason(decision))
         return TryageSelection(selections=[selection], decision=decision)
 
@@ -60,6 +59,29 @@ class TryageSelector(BaseSelector):
         self, choices: Sequence[ToolMetadata], query: QueryBundle
     ) -> TryageSelection:
         return await asyncio.to_thread(self._select, choices=choices, query=query)
+
+    def _experts(self, choices: Sequence[ToolMetadata]) -> tuple[str, ...]:
+        """Return the expert that each choice stands for, no two the same.
+
+        Raises:
+            InputError: no choices, an unnamed choice or two choices for one expert.
+            LibraryError: a choice names an expert that the router does not know.
+        """
+        if not choices:
+            raise InputError("No choices were given. Expected one tool per expert to choose from.")
+        names = [choice.name or "" for choice in choices]
+        if "" in names:
+            raise InputError(
+                f"Choice {names.index('')} has no name. Name each tool after an expert of the "
+                "router: QueryEngineTool.from_defaults(engine, name=...)."
+            )
+        experts = tuple(self._router.library[name].name for name in names)
+        repeated = [name for name, count in Counter(experts).items() if count > 1]
+        if repeated:
+            raise InputError(
+                f"Several choices stand for {repeated[0]!r}. Give each tool an expert of its own."
+            )
+        return experts
 
     def _among(self, names: tuple[str, ...]) -> Router:
         """Narrow the router once per set of choices: query engines ask with the same ones."""
@@ -72,28 +94,6 @@ class TryageSelector(BaseSelector):
 
     def _update_prompts(self, prompts: dict[str, Any]) -> None:
         """Accept nothing: there is no LLM to prompt."""
-
-
-def _names(choices: Sequence[ToolMetadata]) -> tuple[str, ...]:
-    """Return the choices' names, each present and unlike the others.
-
-    Raises:
-        InputError: no choices, an unnamed choice or two of one name.
-    """
-    if not choices:
-        raise InputError("No choices were given. Expected one tool per expert to choose from.")
-    names = tuple(choice.name or "" for choice in choices)
-    if "" in names:
-        raise InputError(
-            f"Choice {names.index('')} has no name. Name each tool after an expert of the router: "
-            "QueryEngineTool.from_defaults(engine, name=...)."
-        )
-    repeated = [name for name, count in Counter(names).items() if count > 1]
-    if repeated:
-        raise InputError(
-            f"Several choices are named {repeated[0]!r}. Give each tool the name of its own expert."
-        )
-    return names
 
 
 def _reason(decision: Decision) -> str:

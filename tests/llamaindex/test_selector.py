@@ -124,8 +124,8 @@ def test_a_choice_the_router_does_not_know_is_named(selector):
     [
         ([], "No choices"),
         (["a text about law"], "Choice 0 has no name"),
-        (choices("law", "law"), "law"),
-        (choices("law", "LAW"), "law"),
+        (choices("law", "law"), "Several choices stand for 'law'"),
+        (choices("law", "LAW"), "Several choices stand for 'law'"),
     ],
 )
 def test_choices_that_cannot_be_told_apart_are_refused(selector, given, told):
