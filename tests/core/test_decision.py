@@ -159,6 +159,7 @@ def test_the_explanation_reads_well():
         "2. code-7b, 0.129 behind: predicted loss 0.350 + size 0.229; "
         "tiny-1b is better with probability 87%.",
         "3. frontier, 0.200 behind: predicted loss 0.150 + size 0.500.",
+        "Unknown, so counted as the worst: size of frontier.",
         "Rejected: 1 expert.",
         "  capabilities, 1 expert: newcomer (capabilities unknown, required tools)",
     ]

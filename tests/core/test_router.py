@@ -393,8 +393,8 @@ def test_learning_that_cannot_be_done_is_said():
     unseen = Router(LearningPerception({"a": 0.9}), ["new"])
     with pytest.raises(PerceptionError, match="onboard it first"):
         unseen.observe(unseen.route("x"), 0.5)
+    learner = Router(LearningPerception({"a": 0.9}))
     with pytest.raises(InputError, match="loss"):
-        learner = Router(LearningPerception({"a": 0.9}))
         learner.observe(learner.route("x"), np.nan)
 
 
@@ -430,7 +430,7 @@ def test_the_front_is_what_routing_at_each_weight_gives(constraint):
         parameters=10 ** (6 + 5 * columns[0]),
         input_price=columns[1],
         output_price=columns[2],
-        **{k: columns[3] for k in ("security", "latency", "readability", "downloads")},
+        **dict.fromkeys(("security", "latency", "readability", "downloads"), columns[3]),
     )
     perception = FunctionPerception(
         library.names, lambda text: np.random.default_rng(len(text)).random(12).tolist()
