@@ -1,0 +1,135 @@
+"""The real outcome sets in ../shared/data as Q-tables, each with its traps taken care of."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tryage.extras import require
+from tryage.qtable import QTable
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+ABSENT = (
+    f"The outcome sets are not at {DATA}. They are not part of the repository (some may not be "
+    "redistributed); put them there, one folder per set with prompts.parquet and "
+    "outcomes.parquet, or evaluate your own Q-table with: tryage evaluate table.parquet"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class DataSet:
+    """Where the columns of one set are, and what its scores run to."""
+
+    name: str
+    category: str
+    source: str | None = None
+    scale: float = 1.0
+    extra_prompt: str | None = None  # a second column that belongs to the prompt
+    permissive: bool = False  # Apache-2.0 or MIT: what ships may be trained on it
+
+
+SETS: dict[str, DataSet] = {
+    data_set.name: data_set
+    for data_set in (
+        DataSet("routellm_pair", "category", "dataset", permissive=True),
+        DataSet("mmlu_pro", "category", permissive=True),
+        DataSet("zeroeval", "dataset", "dataset", permissive=True),
+        # The functions on offer are part of the question.
+        DataSet("bfcl_2024_08", "category", extra_prompt="functions_json"),
+        DataSet("coderouter_id", "category", "prompt_source", permissive=True),
+        DataSet("llmrouter_uiuc", "dataset", permissive=True),
+        DataSet("routerdc7", "dataset"),
+        DataSet("routerbench_subset", "dataset", "dataset"),
+        DataSet("metabench", "category", "dataset"),
+        DataSet("alpacaeval1", "dataset"),
+        DataSet("alpacaeval2", "dataset"),
+        DataSet("routellm_mtbench", "category", scale=10.0, permissive=True),
+    )
+}
+LARGER = tuple(SETS)[:9]  # the nine that the bars are about
+
+
+def available() -> bool:
+    """Whether the folder with the sets is there."""
+    return DATA.is_dir()
+
+
+def load(name: str) -> QTable:
+    """Read one set; exits with a plain sentence where the folder is absent.
+
+    Prompts without text are left out (most of coderouter_id has none).
+    """
+    if not (DATA / name).is_dir():
+        sys.exit(ABSENT)
+    require("pyarrow", "evaluate")
+    data_set = SETS[name]
+    prompts = _read(name, "prompts")
+    kept = [i for i, text in enumerate(prompts["prompt"].to_pylist()) if text is not None]
+    prompts = prompts.take(kept)
+    texts = prompts["prompt"].to_pylist()
+    if data_set.extra_prompt:
+        more = prompts[data_set.extra_prompt].to_pylist()
+        texts = [f"{text}\n{extra}" for text, extra in zip(texts, more, strict=True)]
+    ids = prompts["prompt_id"].to_pylist()
+    experts, columns = _responses_wide(ids) if name == "metabench" else _outcomes(name, ids)
+    return QTable(
+        prompts=texts,
+        experts=experts,
+        losses=1.0 - columns.pop("score") / data_set.scale,
+        categories=prompts[data_set.category].to_pylist(),
+        sources=prompts[data_set.source].to_pylist() if data_set.source else (name,) * len(texts),
+        **columns,
+    )
+
+
+def _read(name: str, part: str) -> pa.Table:
+    from pyarrow import parquet  # noqa: PLC0415 - an optional dependency
+
+    return parquet.read_table(DATA / name / f"{part}.parquet")
+
+
+def _outcomes(name: str, ids: list[str]) -> tuple[list[str], dict[str, np.ndarray]]:
+    """Spread long rows over a matrix (prompt, expert) per figure; what is absent is NaN."""
+    rows = _read(name, "outcomes")
+    experts = sorted(set(rows["model"].to_pylist()))
+    row_of, column_of = _numbering(ids), _numbering(experts)
+    row = np.array([row_of.get(prompt_id, -1) for prompt_id in rows["prompt_id"].to_pylist()])
+    column = np.array([column_of[model] for model in rows["model"].to_pylist()])
+    known = row >= 0
+    figures = {
+        "score": "score",
+        "cost_usd": "costs",
+        "latency_s": "latencies",
+        "output_tokens": "output_tokens",
+    }
+    spread = {}
+    for figure, field in figures.items():
+        if figure in rows.column_names:
+            matrix = np.full((len(ids), len(experts)), np.nan, dtype=np.float32)
+            matrix[row[known], column[known]] = _floats(rows[figure])[known]
+            spread[field] = matrix
+    return experts, spread
+
+
+def _responses_wide(ids: list[str]) -> tuple[list[str], dict[str, np.ndarray]]:
+    """Read metabench's 0/1 answers of the models that answered every item: no gaps."""
+    rows = _read("metabench", "responses_wide").select(["model", *ids])
+    answers = np.column_stack([_floats(rows[prompt_id]) for prompt_id in ids])
+    complete = ~np.isnan(answers).any(axis=1)
+    experts = [m for m, whole in zip(rows["model"].to_pylist(), complete, strict=True) if whole]
+    return experts, {"score": answers[complete].T}
+
+
+def _numbering(names: list[str]) -> dict[str, int]:
+    return {name: i for i, name in enumerate(names)}
+
+
+def _floats(column: Any) -> np.ndarray:  # noqa: ANN401 - a pyarrow column, which has no types
+    return np.asarray(column.to_numpy(), dtype=np.float32)

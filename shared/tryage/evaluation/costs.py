@@ -1,0 +1,142 @@
+"""What routing saves: fronts over the weight of cost, AIQ, and cost at parity.
+
+The weight lambda is in loss per best-single request: at lambda = .01 a request that costs as much
+as the best single expert's must lower the loss by .01 to be worth it. Experts without a known
+cost are left out of this view, from every method and from the best single expert alike.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tryage.errors import QTableError
+from tryage.evaluation.metrics import Interval, expected, policy
+
+if TYPE_CHECKING:
+    from tryage.evaluation.metrics import Floats, Matrix
+    from tryage.qtable import QTable
+
+WEIGHTS: Floats = np.append(0.0, np.geomspace(1e-3, 1e4, 57))
+TOLERANCE = 0.005  # parity: at most half a point of score below the best single expert
+_PRICED = 0.99  # an expert counts as priced if this part of its measured losses has a cost
+
+
+@dataclass(frozen=True, slots=True)
+class FrontPoint:
+    """Mean score and mean cost (USD per request) at one weight of cost."""
+
+    weight: float
+    cost: float
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Parity:
+    """Cost relative to the best single expert's, at a weight chosen on the training part.
+
+    `score_difference` is the score above the best single expert's on the test part; parity is
+    `kept` if it is no lower than -0.005. `weights` are the weights chosen on the folds.
+    """
+
+    relative_cost: Interval
+    score_difference: Interval
+    kept: bool
+    weights: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CostResult:
+    """The cost view of one method; `aiq` is its average improvement in quality (RouterBench)."""
+
+    front: tuple[FrontPoint, ...]
+    aiq: float
+    parity: Parity
+
+
+def priced_experts(table: QTable) -> tuple[str, ...]:
+    """Names of the experts whose costs are known; empty without costs."""
+    if table.costs is None:
+        return ()
+    measured = table.measured.sum(axis=0)
+    known = (table.measured & ~np.isnan(table.costs)).sum(axis=0)
+    priced = (measured > 0) & (known >= _PRICED * measured)
+    return tuple(name for name, is_priced in zip(table.experts, priced, strict=True) if is_priced)
+
+
+def known_costs(table: QTable) -> Matrix:
+    """Costs of the table in USD, `(n_prompts, n_experts)`.
+
+    Raises:
+        QTableError: the table has none.
+    """
+    if table.costs is None:
+        raise QTableError("the table has no costs; add a column cost (USD of the request)")
+    return table.costs
+
+
+def walk(
+    predicted: Matrix, forecast: Matrix, table: QTable, unit: float, weights: Floats = WEIGHTS
+) -> tuple[Floats, Floats]:
+    """Route by loss + lambda x cost for every weight; return real scores and costs per prompt.
+
+    `predicted` losses and `forecast` costs are `(n_prompts, n_experts)`, `unit` is the cost in
+    USD of one best-single request; both results are `(n_prompts, n_weights)`.
+    """
+    real = known_costs(table)
+    allowed = table.measured & ~np.isnan(real)
+    scores = np.empty((len(table), len(weights)))
+    costs = np.empty_like(scores)
+    for column, weight in enumerate(weights):
+        shares = policy(predicted + weight / unit * forecast, allowed)
+        scores[:, column] = 1.0 - expected(shares, table.losses)
+        costs[:, column] = expected(shares, real)
+    return scores, costs
+
+
+def choose_weight(scores: Floats, costs: Floats, best_single_score: float, allowance: float) -> int:
+    """Index of the cheapest weight whose mean score is within `allowance` of the best single's.
+
+    `scores` and `costs` are `(n_prompts, n_weights)` on prompts that may be tuned on. If no weight
+    gets there, the one with the best score is taken.
+    """
+    mean_scores, mean_costs = scores.mean(axis=0), costs.mean(axis=0)
+    good = mean_scores >= best_single_score - allowance
+    if not good.any():
+        return int(np.argmax(mean_scores))
+    return int(np.argmin(np.where(good, mean_costs, np.inf)))
+
+
+def upper_hull(costs: Floats, scores: Floats) -> tuple[Floats, Floats]:
+    """Non-decreasing concave hull of points `(n,)`: what mixing two settings can reach."""
+    hull: list[tuple[float, float]] = []
+    for point in sorted(zip(costs.tolist(), scores.tolist(), strict=True)):
+        if hull and point[1] <= hull[-1][1]:
+            continue
+        if hull and point[0] == hull[-1][0]:
+            hull.pop()
+        while len(hull) > 1 and _turns_up(hull[-2], hull[-1], point):
+            hull.pop()
+        hull.append(point)
+    x, y = np.array(hull).T
+    return x, y
+
+
+def aiq(costs: Floats, scores: Floats, low: float, high: float) -> float:
+    """Average improvement in quality (RouterBench, arXiv 2403.12031): mean height of the hull.
+
+    The hull of the points is averaged over costs from `low` to `high` (USD); it goes on flat to
+    the right of the last point, and to the left of the first.
+    """
+    x, y = upper_hull(costs, scores)
+    grid = np.unique(np.concatenate([[low, high], x[(x > low) & (x < high)]]))
+    height = np.interp(grid, x, y)
+    if high <= low:
+        return float(height[0])
+    return float(np.sum(np.diff(grid) * (height[1:] + height[:-1]) / 2) / (high - low))
+
+
+def _turns_up(a: tuple[float, float], b: tuple[float, float], c: tuple[float, float]) -> bool:
+    return (b[1] - a[1]) * (c[0] - a[0]) <= (c[1] - a[1]) * (b[0] - a[0])

@@ -1,0 +1,71 @@
+"""Costs against cases worked by hand: hull, AIQ (RouterBench, arXiv 2403.12031), parity."""
+
+import numpy as np
+import pytest
+
+from tryage.errors import QTableError
+from tryage.evaluation.costs import aiq, choose_weight, priced_experts, upper_hull, walk
+from tryage.qtable import QTable
+
+NAN = float("nan")
+
+
+def test_the_hull_drops_points_that_a_mixture_of_others_beats():
+    x, y = upper_hull(np.array([1.0, 2.0, 3.0, 4.0]), np.array([0.2, 0.3, 0.8, 0.7]))
+    assert x.tolist() == [1.0, 3.0]
+    assert y.tolist() == [0.2, 0.8]
+
+
+def test_of_two_points_at_one_cost_the_hull_keeps_the_better():
+    x, y = upper_hull(np.array([1.0, 1.0, 2.0]), np.array([0.1, 0.4, 0.5]))
+    assert (x.tolist(), y.tolist()) == ([1.0, 2.0], [0.4, 0.5])
+
+
+def test_aiq_of_a_known_front():
+    # From (0, .4) straight to (1, .8), then flat to 2: mean height (.6 + .8) / 2.
+    front = np.array([0.0, 1.0]), np.array([0.4, 0.8])
+    assert aiq(*front, low=0.0, high=2.0) == pytest.approx(0.7)
+    assert aiq(*front, low=0.0, high=1.0) == pytest.approx(0.6)
+
+
+def test_aiq_of_one_point_is_its_score():
+    assert aiq(np.array([1.0]), np.array([0.5]), low=0.0, high=3.0) == pytest.approx(0.5)
+
+
+def table():
+    return QTable(
+        ("p", "q"),
+        ("dear", "cheap", "unpriced"),
+        [[0.0, 0.5, 0.0], [0.0, 1.0, 0.0]],
+        costs=[[1.0, 0.1, NAN], [1.0, 0.2, NAN]],
+    )
+
+
+def test_an_expert_without_a_known_cost_is_never_free():
+    assert priced_experts(table()) == ("dear", "cheap")
+    forecast = np.array([[1.0, 0.1, 0.0], [1.0, 0.2, 0.0]])
+    _, costs = walk(table().losses, forecast, table(), 1.0, np.array([0.0, 1e3]))
+    assert costs[:, 0].tolist() == [1.0, 1.0]
+
+
+def test_walking_the_weight_moves_each_prompt_where_its_loss_is_worth_the_price():
+    priced = table().select(["dear", "cheap"])
+    weights = np.array([0.0, 0.6, 2.0])
+    scores, costs = walk(priced.losses, priced.costs, priced, 1.0, weights)
+    # At .6 the cheap expert's loss of .5 is under .9 * .6 = .54, its loss of 1 is not under .48.
+    assert scores.tolist() == [[1.0, 0.5, 0.5], [1.0, 1.0, 0.0]]
+    np.testing.assert_allclose(costs.sum(axis=0), [2.0, 1.1, 0.3], rtol=1e-6)
+
+
+def test_the_chosen_weight_is_the_cheapest_that_keeps_the_score():
+    scores, costs = np.array([[0.9, 0.898, 0.5]]), np.array([[3.0, 2.0, 1.0]])
+    assert choose_weight(scores, costs, 0.9, 0.005) == 1
+    assert choose_weight(scores, costs, 0.9, 0.001) == 0
+    assert choose_weight(scores, costs, 0.99, 0.005) == 0  # out of reach: the best score
+
+
+def test_a_table_without_costs_has_no_priced_experts_and_cannot_be_walked():
+    bare = QTable(("p",), ("a",), [[0.0]])
+    assert priced_experts(bare) == ()
+    with pytest.raises(QTableError, match="no costs"):
+        walk(bare.losses, bare.losses, bare, 1.0)

@@ -1,0 +1,81 @@
+"""Choices, hits, calibration and intervals against cases worked by hand."""
+
+import numpy as np
+import pytest
+
+from tryage.evaluation.metrics import (
+    bootstrap,
+    calibration,
+    expected,
+    expected_calibration_error,
+    hits,
+    interval,
+    policy,
+)
+
+NAN = float("nan")
+LOSSES = np.array([[0.0, 1.0, 0.0], [1.0, 0.25, NAN]])
+MEASURED = ~np.isnan(LOSSES)
+
+
+def test_the_lowest_prediction_wins_among_the_measured():
+    shares = policy(np.array([[0.2, 0.1, 0.3], [0.5, 0.4, 0.0]]), MEASURED)
+    assert shares.tolist() == [[0, 1, 0], [0, 1, 0]]
+    assert expected(shares, LOSSES).tolist() == [1.0, 0.25]
+
+
+def test_experts_that_tie_in_the_prediction_share_the_prompt():
+    shares = policy(np.zeros((2, 3)), MEASURED)
+    assert shares.tolist() == [[1 / 3] * 3, [0.5, 0.5, 0]]
+    assert expected(shares, LOSSES).tolist() == [pytest.approx(1 / 3), 0.625]
+
+
+def test_a_hit_is_any_expert_that_ties_for_best():
+    first, third = np.eye(3)[[0, 1]], np.eye(3)[[2, 0]]
+    assert hits(first, LOSSES).tolist() == [1, 1]
+    assert hits(third, LOSSES).tolist() == [1, 0]
+    assert hits(policy(np.zeros((2, 3)), MEASURED), LOSSES).tolist() == [
+        pytest.approx(2 / 3),
+        0.5,
+    ]
+
+
+def test_ece_of_known_bins():
+    # Two bins: (.2, .4 -> mean .3, real .5) and (.9 -> real 1): 2/3 * .2 + 1/3 * .1.
+    guess, real = np.array([0.2, 0.4, 0.9]), np.array([0.0, 1.0, 1.0])
+    error, predicted, observed, weight = expected_calibration_error(guess, real, n_bins=2)
+    assert error == pytest.approx(2 / 3 * 0.2 + 1 / 3 * 0.1)
+    np.testing.assert_allclose(predicted, [0.3, 0.9])
+    np.testing.assert_allclose(observed, [0.5, 1.0])
+    np.testing.assert_allclose(weight, [2 / 3, 1 / 3])
+
+
+def test_a_prediction_outside_the_range_falls_in_the_end_bin():
+    error, *_ = expected_calibration_error(np.array([1.2, -0.1]), np.array([1.0, 0.0]), 4)
+    assert error == pytest.approx(0.15)
+
+
+def test_calibration_of_a_perfect_and_of_an_optimistic_forecast():
+    perfect = calibration(np.nan_to_num(LOSSES), LOSSES)
+    assert (perfect.brier, perfect.ece, perfect.optimism) == (0, 0, 0)
+    rosy = calibration(np.nan_to_num(LOSSES) - 0.1, LOSSES)
+    assert rosy.brier == pytest.approx(0.01)
+    assert rosy.optimism == pytest.approx(0.1)
+
+
+def test_a_paired_difference_is_surer_than_its_two_sides():
+    rng = np.random.default_rng(0)
+    hard = rng.normal(size=500)
+    values = np.column_stack([hard + 0.1, hard])
+    draws = bootstrap(values, np.arange(500), draws=300)
+    gap = interval(0.1, draws[:, 0] - draws[:, 1])
+    alone = interval(values[:, 0].mean(), draws[:, 0])
+    assert gap.low == pytest.approx(0.1)
+    assert gap.high == pytest.approx(0.1)
+    assert alone.high - alone.low == pytest.approx(4 * hard.std() / np.sqrt(500), rel=0.15)
+
+
+def test_twins_are_drawn_together():
+    values = np.array([[0.0], [0.0], [1.0], [1.0]])
+    together = bootstrap(values, np.array([0, 0, 1, 1]), draws=500)
+    assert set(np.unique(together)) == {0.0, 0.5, 1.0}
