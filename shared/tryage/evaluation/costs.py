@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tryage.errors import QTableError
-from tryage.evaluation.metrics import Interval, expected, policy
 
 if TYPE_CHECKING:
-    from tryage.evaluation.metrics import Floats, Matrix
+    from tryage.evaluation.metrics import Floats, Interval, Matrix
     from tryage.qtable import QTable
 
 WEIGHTS: Floats = np.append(0.0, np.geomspace(1e-3, 1e4, 57))
 TOLERANCE = 0.005  # parity: at most half a point of score below the best single expert
+_TIE = 1e-9  # a weight too small to matter but between equals
 _PRICED = 0.99  # an expert counts as priced if this part of its measured losses has a cost
 
 
@@ -82,17 +82,24 @@ def walk(
 ) -> tuple[Floats, Floats]:
     """Route by loss + lambda x cost for every weight; return real scores and costs per prompt.
 
+    Experts with the same predicted loss: the cheaper forecast wins, even at weight 0. Prompts on
+    which no priced expert was measured are NaN.
+
     `predicted` losses and `forecast` costs are `(n_prompts, n_experts)`, `unit` is the cost in
     USD of one best-single request; both results are `(n_prompts, n_weights)`.
     """
     real = known_costs(table)
     allowed = table.measured & ~np.isnan(real)
+    rows = np.arange(len(table))
+    base = np.where(allowed, predicted, np.inf)
     scores = np.empty((len(table), len(weights)))
     costs = np.empty_like(scores)
     for column, weight in enumerate(weights):
-        shares = policy(predicted + weight / unit * forecast, allowed)
-        scores[:, column] = 1.0 - expected(shares, table.losses)
-        costs[:, column] = expected(shares, real)
+        chosen = np.argmin(base + max(weight, _TIE) / unit * forecast, axis=1)
+        scores[:, column] = np.where(
+            allowed[rows, chosen], 1.0 - table.losses[rows, chosen], np.nan
+        )
+        costs[:, column] = np.where(allowed[rows, chosen], real[rows, chosen], np.nan)
     return scores, costs
 
 
@@ -102,7 +109,7 @@ def choose_weight(scores: Floats, costs: Floats, best_single_score: float, allow
     `scores` and `costs` are `(n_prompts, n_weights)` on prompts that may be tuned on. If no weight
     gets there, the one with the best score is taken.
     """
-    mean_scores, mean_costs = scores.mean(axis=0), costs.mean(axis=0)
+    mean_scores, mean_costs = np.nanmean(scores, axis=0), np.nanmean(costs, axis=0)
     good = mean_scores >= best_single_score - allowance
     if not good.any():
         return int(np.argmax(mean_scores))

@@ -57,7 +57,7 @@ def cost_view(
             for label, (run, _) in runs.items()
         }
         tried = _walk_all(part, part_embeddings, inner, inner_splits, unit)
-        target = float(tried[BEST_SINGLE].scores[:, 0].mean())
+        target = float(np.nanmean(tried[BEST_SINGLE].scores[:, 0]))
         for label, walk in tried.items():
             chosen[label][test] = money.choose_weight(
                 walk.scores, walk.costs, target, settings.allowance
@@ -89,7 +89,10 @@ def _walk_all(
         forecast[test] = neighbour_costs(priced.take(train), embeddings[train], embeddings[test])
     walked = {}
     for label, predicted in predictions.items():
-        own = forecast if predicted.costs is None else predicted.costs[:, columns]
+        own = forecast
+        if predicted.costs is not None:
+            given = predicted.costs[:, columns]
+            own = np.where(np.isnan(given), forecast, given)
         walked[label] = Walked(*money.walk(predicted.losses[:, columns], own, priced, unit))
     return walked
 
@@ -105,7 +108,9 @@ def _result(
     rows = np.arange(len(table))
     score, cost = walked.scores[rows, chosen], walked.costs[rows, chosen]
     pair = np.column_stack([score - single.scores[:, 0], cost, single.costs[:, 0]])
-    drawn = bootstrap(pair, table.groups, draws=settings.draws, seed=settings.seed)
+    priced = ~np.isnan(pair).any(axis=1)
+    pair = pair[priced]
+    drawn = bootstrap(pair, table.groups[priced], draws=settings.draws, seed=settings.seed)
     difference, mean_cost, single_cost = pair.mean(axis=0)
     parity = money.Parity(
         relative_cost=interval(mean_cost / single_cost, drawn[:, 1] / drawn[:, 2]),
@@ -113,7 +118,7 @@ def _result(
         kept=bool(difference >= -money.TOLERANCE),
         weights=tuple(money.WEIGHTS[np.unique(chosen)].tolist()),
     )
-    costs, scores = walked.costs.mean(axis=0), walked.scores.mean(axis=0)
+    costs, scores = np.nanmean(walked.costs, axis=0), np.nanmean(walked.scores, axis=0)
     points = zip(money.WEIGHTS.tolist(), costs.tolist(), scores.tolist(), strict=True)
     return money.CostResult(
         front=tuple(money.FrontPoint(*point) for point in points),

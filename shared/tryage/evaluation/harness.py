@@ -44,7 +44,7 @@ BASELINES: Mapping[str, base.FoldMethod] = MappingProxyType(
     }
 )
 _NO_FORECAST = ("random", base.BEST_SINGLE, "oracle")  # what these predict only ranks the experts
-_NO_COST_VIEW = ("random", "oracle")
+_NO_COST_VIEW = ("random", "oracle", "MLP")  # the MLP would be trained 25 times
 _LEAST_SHARE = 0.005  # experts that get fewer prompts of a category are not listed
 
 

@@ -71,7 +71,7 @@ class Evaluation:
         filled = [(head, cells) for head, cells in columns if any(cells)]
         rows = [[head for head, _ in filled], *zip(*(cells for _, cells in filled), strict=True)]
         lines = [self._headline(), "", *_align(rows)]
-        return "\n".join([*lines, *(f"  {note}" for note in ("", *self.notes) if self.notes)])
+        return "\n".join([*lines, *([""] if self.notes else []), *(f"- {n}" for n in self.notes)])
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain values for JSON."""
@@ -115,7 +115,7 @@ _COLUMNS: tuple[tuple[str, Callable[[MethodResult], str]], ...] = (
     ("score [95%]", lambda r: str(r.score)),
     ("router ahead by [95%]", _lead),
     ("optimal", lambda r: f"{r.optimal_rate:.3f}"),
-    ("regret", lambda r: f"{r.regret:.3f}"),
+    ("regret", lambda r: f"{round(r.regret, 3) + 0.0:.3f}"),  # never "-0.000"
     ("Brier", lambda r: f"{r.calibration.brier:.3f}" if r.calibration else ""),
     ("ECE", lambda r: f"{r.calibration.ece:.3f}" if r.calibration else ""),
     ("optimism", lambda r: f"{r.calibration.optimism:+.3f}" if r.calibration else ""),

@@ -1,0 +1,212 @@
+"""Pictures of an evaluation: cost-quality front, calibration, who gets which category."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tryage.errors import InputError
+from tryage.evaluation.costs import upper_hull
+from tryage.extras import require
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from tryage.evaluation.costs import CostResult
+    from tryage.evaluation.report import Evaluation, ExpertPoint, MethodResult
+
+# Okabe and Ito's palette: told apart with any kind of colour vision.
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442")
+OTHERS = "#BBBBBB"
+INK = "#333333"
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+_LINES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1, 1, 1)), (0, (1, 1)))
+_NAMED_EXPERTS = 6  # more names in one legend are not read
+_MAX_CATEGORIES = 20
+
+
+def plot_front(evaluation: Evaluation, path: Path | None = None) -> Figure:
+    """Draw score over cost (USD per 1,000 requests, log): a front per method, a dot per expert.
+
+    Raises:
+        InputError: the table had no costs.
+        MissingExtraError: matplotlib is not installed.
+    """
+    fronts = [(r.name, r.cost) for r in evaluation.results if r.cost and _moves(r.cost)]
+    if not fronts:
+        raise InputError("no costs were known, so there is no front to draw; add a column cost")
+    figure, axes = _figure(8.2, 5.0)
+    experts = [expert for expert in evaluation.experts if expert.cost]
+    axes.scatter(
+        [1000 * (e.cost or 0) for e in experts],
+        [e.score for e in experts],
+        color=OTHERS,
+        edgecolor="white",
+        s=34,
+        label="an expert on its own",
+        zorder=2,
+    )
+    for i, (name, cost) in enumerate(fronts):
+        x, y = _mixed(cost)
+        width = 2.8 if name == evaluation.router else 1.5
+        axes.plot(x, y, color=PALETTE[i % 7], linestyle=_LINES[i % 7], linewidth=width, label=name)
+    axes.set_xscale("log")
+    axes.set_xlabel("cost, USD per 1,000 requests")
+    axes.set_ylabel("mean score")
+    low = min(point.score for _, cost in fronts for point in cost.front)
+    high = max([e.score for e in experts] + [p.score for _, c in fronts for p in c.front])
+    axes.set_ylim(low - 0.05 * (high - low), high + 0.08 * (high - low))
+    _name_best(axes, experts)
+    _title(axes, evaluation, "what a request costs and what it scores")
+    axes.legend(loc="lower right", fontsize=9)
+    return _finish(figure, path)
+
+
+def plot_calibration(
+    evaluation: Evaluation, path: Path | None = None, methods: Sequence[str] | None = None
+) -> Figure:
+    """Draw real over predicted score per bin, for the router and the nearest neighbours by default.
+
+    Raises:
+        InputError: none of the methods forecasts a score.
+        MissingExtraError: matplotlib is not installed.
+    """
+    wanted = methods or [name for name in (evaluation.router, "nearest neighbours") if name]
+    drawn = [r for r in evaluation.results if r.name in wanted and r.calibration]
+    if not drawn:
+        raise InputError(f"none of {list(wanted)} forecasts a score; give methods that were run")
+    figure, axes = _figure(5.6, 5.4)
+    axes.plot([0, 1], [0, 1], color=INK, linewidth=1, linestyle=":", label="perfect")
+    for i, result in enumerate(drawn):
+        _reliability(axes, result, i)
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, 1)
+    axes.set_aspect("equal")
+    axes.set_xlabel("predicted score")
+    axes.set_ylabel("real score")
+    _title(axes, evaluation, "predicted and real scores\n(area of a mark: share of the pairs)")
+    axes.legend(loc="upper left", fontsize=9)
+    return _finish(figure, path)
+
+
+def plot_shares(
+    evaluation: Evaluation, path: Path | None = None, method: str | None = None
+) -> Figure:
+    """Draw who gets which category, stacked; the router's choices unless a method is named.
+
+    The experts with the most prompts have a colour each, the others share a grey. Of more than
+    20 categories the first 20 by name are drawn.
+
+    Raises:
+        InputError: there is neither a router nor a method named.
+        MissingExtraError: matplotlib is not installed.
+    """
+    chosen = method or evaluation.router
+    if chosen is None:
+        raise InputError("nothing to draw: no router was evaluated; name a method")
+    shares = evaluation[chosen].shares
+    categories = list(shares)[:_MAX_CATEGORIES]
+    total: dict[str, float] = {}
+    for category in categories:
+        for expert, share in shares[category].items():
+            total[expert] = total.get(expert, 0.0) + share
+    named = sorted(total, key=lambda expert: -total[expert])[:_NAMED_EXPERTS]
+    figure, axes = _figure(9.0, 1.9 + 0.3 * len(categories))
+    left = np.zeros(len(categories))
+    for i, expert in enumerate(named):
+        width = np.array([shares[category].get(expert, 0.0) for category in categories])
+        axes.barh(categories, width, left=left, color=PALETTE[i], label=_short(expert),
+                  edgecolor="white", linewidth=0.6)  # fmt: skip
+        left += width
+    if (left < 0.995).any():
+        axes.barh(categories, 1 - left, left=left, color=OTHERS, label="others",
+                  edgecolor="white", linewidth=0.6)  # fmt: skip
+    axes.invert_yaxis()
+    axes.set_xlim(0, 1)
+    axes.set_xlabel("share of the prompts")
+    axes.xaxis.set_major_formatter(lambda x, _: f"{x:.0%}")
+    axes.grid(visible=False)
+    _title(axes, evaluation, f"who gets which category: {chosen}")
+    axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), fontsize=9)
+    return _finish(figure, path)
+
+
+def _moves(cost: CostResult) -> bool:
+    return len({round(point.cost, 12) for point in cost.front}) > 2
+
+
+def _mixed(cost: CostResult) -> tuple[list[float], list[float]]:
+    """Points of the hull, filled in between: a straight mixture is curved on a log axis."""
+    points = [(p.cost, p.score) for p in cost.front]
+    x, y = upper_hull(*np.array(points).T)
+    grid = np.unique(np.concatenate([x, np.geomspace(x[0], x[-1], 200)]))
+    return (1000 * grid).tolist(), np.interp(grid, x, y).tolist()
+
+
+def _name_best(axes: Axes, experts: Sequence[ExpertPoint]) -> None:
+    best = max(experts, key=lambda expert: expert.score)
+    axes.annotate(
+        f"best single: {_short(best.name)}",
+        (1000 * (best.cost or 0), best.score),
+        xytext=(-4, 9),
+        textcoords="offset points",
+        ha="right",
+        fontsize=9,
+        color=INK,
+    )
+
+
+def _reliability(axes: Axes, result: MethodResult, i: int) -> None:
+    found = result.calibration
+    if found is None:
+        return
+    axes.plot(found.predicted, found.real, color=PALETTE[i % 7], linewidth=1.2, zorder=2)
+    axes.scatter(
+        found.predicted,
+        found.real,
+        s=[14 + 500 * weight for weight in found.weight],
+        color=PALETTE[i % 7],
+        marker=_MARKERS[i % 7],
+        alpha=0.75,
+        edgecolor="white",
+        zorder=3,
+    )
+    axes.plot([], [], color=PALETTE[i % 7], marker=_MARKERS[i % 7],
+              label=f"{result.name} (ECE {found.ece:.3f})")  # fmt: skip
+
+
+def _figure(width: float, height: float) -> tuple[Figure, Axes]:
+    """Make a figure outside pyplot: no global state, no window, no backend chosen."""
+    require("matplotlib", "evaluate")
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415 - optional
+    from matplotlib.figure import Figure  # noqa: PLC0415 - an optional dependency
+
+    figure = Figure(figsize=(width, height), dpi=150, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(color="#E6E6E6", linewidth=0.8)
+    axes.set_axisbelow(True)
+    return figure, axes
+
+
+def _title(axes: Axes, evaluation: Evaluation, text: str) -> None:
+    name = f"{evaluation.name}: " if evaluation.name else ""
+    axes.set_title(name + text, loc="left", fontsize=11, color=INK)
+
+
+def _short(name: str, length: int = 32) -> str:
+    """Cut an owner from a Hub id, and the end from what is still too long."""
+    bare = name.rsplit("/", maxsplit=1)[-1]
+    return bare if len(bare) <= length else bare[: length - 1] + "…"
+
+
+def _finish(figure: Figure, path: Path | None) -> Figure:
+    if path is not None:
+        figure.savefig(path)
+    return figure

@@ -1,0 +1,210 @@
+"""The whole evaluation on tables whose answers are known, and on the real sets where present."""
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tryage.errors import InputError, PerceptionError
+from tryage.evaluation import BASELINES, Fold, Predicted, Settings, evaluate
+from tryage.evaluation import baselines as base
+from tryage.evaluation.splits import folds
+from tryage.qtable import QTable
+
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+QUICK = Settings(inner_folds=2, draws=200)
+NO_MLP = {name: run for name, run in BASELINES.items() if name != "MLP"}
+
+
+def ridge(train, train_embeddings, test_prompts, test_embeddings):
+    """A stand-in router: one ridge regression per expert."""
+    losses = base._filled(train)
+    middle = losses.mean(axis=0)
+    gram = train_embeddings.T @ train_embeddings + np.eye(train_embeddings.shape[1])
+    weights = np.linalg.solve(gram, train_embeddings.T @ (losses - middle))
+    assert len(test_prompts) == len(test_embeddings)
+    return Predicted((middle + test_embeddings @ weights).astype(np.float32))
+
+
+def two_kinds(n=400, *, gaps=0.0, costs=True):
+    """Maths and law: each expert knows one kind, the dear third knows both half as well."""
+    rng = np.random.default_rng(0)
+    maths = rng.random(n) < 0.5
+    chance = np.where(maths[:, None], [0.1, 0.8, 0.3], [0.8, 0.1, 0.3])
+    losses = (rng.random((n, 3)) < chance).astype(np.float32)
+    losses[rng.random((n, 3)) < gaps] = np.nan
+    table = QTable(
+        tuple(f"prompt {i}" for i in range(n)),
+        ("mathematician", "lawyer", "both"),
+        losses,
+        categories=tuple("maths" if m else "law" for m in maths),
+        costs=np.tile([0.001, 0.001, 0.02], (n, 1)) if costs else None,
+    )
+    embeddings = np.where(maths[:, None], [1.0, 0.0], [0.0, 1.0]) + rng.normal(0, 0.1, (n, 2))
+    embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
+    return table, embeddings.astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def found():
+    return evaluate(*two_kinds(), {"ridge": ridge}, settings=QUICK, name="two kinds")
+
+
+def test_a_router_that_sees_the_kind_beats_the_best_single_expert(found):
+    assert found["ridge"].score.value == found["category table"].score.value
+    assert found["best single"].lead.low > 0
+    assert found["random"].score.value < found["best single"].score.value
+    assert found["oracle"].regret == 0
+    assert found["oracle"].optimal_rate == 1
+
+
+def test_every_trained_baseline_finds_the_two_kinds(found):
+    for name in ("nearest neighbours", "matrix factorisation", "MLP"):
+        assert found[name].score.value >= found["category table"].score.value - 0.03, name
+
+
+def test_lengths_that_say_nothing_gain_nothing(found):
+    assert found["prompt length"].score.value <= found["best single"].score.value + 0.02
+
+
+def test_two_cheap_specialists_replace_the_dear_expert_at_parity(found):
+    parity = found["ridge"].cost.parity
+    assert parity.kept
+    assert parity.relative_cost.value == pytest.approx(0.05, abs=0.001)
+    assert found["best single"].cost.parity.relative_cost.value == pytest.approx(1)
+
+
+def test_a_front_runs_from_the_best_score_to_the_least_cost(found):
+    front = found["ridge"].cost.front
+    assert front[0].score == pytest.approx(found["ridge"].score.value)
+    assert front[-1].cost == pytest.approx(0.001)
+
+
+def test_shares_of_a_category_sum_to_one_and_name_its_expert(found):
+    shares = found["ridge"].shares
+    assert shares["maths"]["mathematician"] == pytest.approx(1)
+    assert sum(shares["law"].values()) == pytest.approx(1)
+
+
+def test_the_report_is_json_and_an_aligned_table(found):
+    read = json.loads(json.dumps(found.to_dict()))
+    assert read["results"][0]["name"] == "ridge"
+    lines = found.table().splitlines()
+    assert "two kinds: 400 prompts x 3 experts" in lines[0]
+    assert lines[2].startswith("method")
+    assert len(found.table().split("cost at parity")) == 2
+    assert "APGR" not in found.table()
+    assert found.markdown_row(["ridge", "absent"]).endswith("| - |")
+
+
+def test_the_same_seed_gives_the_same_figures(found):
+    again = evaluate(*two_kinds(), {"ridge": ridge}, settings=QUICK, name="two kinds")
+    assert again.to_dict() == found.to_dict()
+
+
+def test_a_pair_is_judged_as_a_whole_and_by_source():
+    table, embeddings = two_kinds(costs=False)
+    pair = table.select(["lawyer", "both"])
+    sources = ["a" if i % 2 else "b" for i in range(len(pair))]
+    pair = QTable(pair.prompts, pair.experts, pair.losses, pair.categories, sources)
+    result = evaluate(pair, embeddings, {"ridge": ridge}, baselines=NO_MLP, settings=QUICK)
+    assert set(result["ridge"].pairs) == {"all", "a", "b"}
+    assert result["ridge"].pairs["all"].strong == "both"
+    assert result["ridge"].pairs["all"].apgr > 0.7
+    assert result["random"].pairs["all"].apgr == pytest.approx(0.5)
+    assert result["oracle"].pairs["all"].apgr > result["ridge"].pairs["all"].apgr
+
+
+def test_gaps_and_prompts_without_any_measurement_are_said_and_survived():
+    table, embeddings = two_kinds(gaps=0.4)
+    result = evaluate(table, embeddings, {"ridge": ridge}, settings=QUICK)
+    empty = int((~table.measured.any(axis=1)).sum())
+    assert empty > 0
+    assert result.n_prompts == len(table) - empty
+    assert f"{empty} prompts without any measurement" in result.table()
+    assert "were not measured" in result.table()
+    assert result["oracle"].regret == 0
+
+
+def test_no_baseline_but_the_oracle_looks_at_the_losses_of_the_test():
+    table, embeddings = two_kinds()
+    train, test = folds(table.groups)[0]
+    held = table.take(test)
+    blank = QTable(held.prompts, held.experts, np.full(held.shape, 0.5), held.categories)
+    sides = (table.take(train), embeddings[train])
+    for name, run in BASELINES.items():
+        seen = run(Fold(*sides, held, embeddings[test])).losses
+        unseen = run(Fold(*sides, blank, embeddings[test])).losses
+        assert np.array_equal(seen, unseen) == (name != "oracle"), name
+
+
+def test_an_expert_measured_on_few_prompts_is_no_best_single():
+    losses = [[0.5, 0.0], [0.5, np.nan], [0.5, np.nan], [0.5, np.nan]]
+    table = QTable(tuple("abcd"), ("steady", "lucky"), losses)
+    fold = Fold(table, np.zeros((4, 1)), table, np.zeros((4, 1)))
+    assert np.argmin(base.best_single(fold).losses, axis=1).tolist() == [0, 0, 0, 0]
+
+
+def test_an_unseen_category_falls_back_to_the_best_single():
+    train = QTable(("a", "b", "c"), ("x", "y"), [[0, 1], [1, 0], [1, 0]], ("m", "l", "l"))
+    test = QTable(("d", "e"), ("x", "y"), [[0, 1], [0, 1]], ("new", "m"))
+    guess = base.category_table(Fold(train, np.zeros((3, 1)), test, np.zeros((2, 1)))).losses
+    np.testing.assert_allclose(guess, [[2 / 3, 1 / 3], [0, 1]])
+
+
+def test_predictions_that_are_not_finite_or_misshapen_are_refused_by_name():
+    table, embeddings = two_kinds(40)
+
+    def broken(train, train_embeddings, test_prompts, test_embeddings):
+        return Predicted(np.full((len(test_prompts), 3), np.nan, np.float32))
+
+    def narrow(train, train_embeddings, test_prompts, test_embeddings):
+        return Predicted(np.zeros((len(test_prompts), 2), np.float32))
+
+    with pytest.raises(PerceptionError, match="bad predicts NaN"):
+        evaluate(table, embeddings, {"bad": broken}, baselines={})
+    with pytest.raises(PerceptionError, match=r"\(8, 2\); expected \(8, 3\)"):
+        evaluate(table, embeddings, {"bad": narrow}, baselines={})
+
+
+def test_embeddings_of_another_table_and_a_name_given_twice_are_refused():
+    table, embeddings = two_kinds(40)
+    with pytest.raises(InputError, match="for 40 prompts"):
+        evaluate(table, embeddings[:7], {})
+    with pytest.raises(InputError, match="'random'"):
+        evaluate(table, embeddings, {"random": ridge})
+
+
+@pytest.fixture(scope="module")
+def datasets():
+    spec = importlib.util.spec_from_file_location("datasets", BENCHMARKS / "datasets.py")
+    module = sys.modules["datasets"] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    if not module.available():
+        pytest.skip("the outcome sets of ../shared/data are not here")
+    return module
+
+
+@pytest.mark.parametrize(
+    ("name", "best", "category", "oracle"),
+    [("mmlu_pro", 0.720, 0.744, 0.959), ("bfcl_2024_08", 0.905, 0.902, 0.979)],
+)
+def test_known_figures_of_real_sets(datasets, name, best, category, oracle):
+    table = datasets.load(name)
+    told = {k: BASELINES[k] for k in ("best single", "category table", "oracle")}
+    bare = QTable(table.prompts, table.experts, table.losses, table.categories)
+    result = evaluate(bare, np.zeros((len(table), 1)), {}, baselines=told, settings=QUICK)
+    assert result["best single"].score.value == pytest.approx(best, abs=0.003)
+    assert result["category table"].score.value == pytest.approx(category, abs=0.006)
+    assert result["oracle"].score.value == pytest.approx(oracle, abs=0.003)
+
+
+def test_the_published_gap_of_the_routellm_pair_on_mmlu(datasets):
+    table = datasets.load("routellm_pair")
+    mmlu = table.take([i for i, source in enumerate(table.sources) if source == "mmlu"])
+    scores = dict(zip(mmlu.experts, 1 - mmlu.losses.mean(axis=0), strict=True))
+    assert scores["gpt-4-1106-preview"] == pytest.approx(0.806, abs=0.004)
+    assert min(scores.values()) == pytest.approx(0.681, abs=0.006)
