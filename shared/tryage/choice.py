@@ -8,30 +8,21 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from tryage.decision import Check, Decision, Ranking, Rejections
+from tryage.decision import Decision
 from tryage.memo import remember
 from tryage.objective import Constraint, Request, Terms, expected_cost, needs_request, score
+from tryage.ranking import Check, Ranking, Rejections
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
     from tryage.experts import Library
     from tryage.perception.base import Prediction
     from tryage.preferences import Preferences, Requirement
+    from tryage.reading import Asked
 
 Floats: TypeAlias = NDArray[np.float64]
-Indices: TypeAlias = NDArray[np.intp]
 Mask: TypeAlias = NDArray[np.bool_]
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """One prompt as read: the text that goes to the expert, and what is asked of the choice."""
-
-    text: str
-    preferences: Preferences
-    flags: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,14 +70,6 @@ class Field:
             for requirement, mask in self.passed
         ]
         return Rejections(self.library, checks)
-
-
-def alike(asked: Sequence[Asked]) -> dict[Preferences, Indices]:
-    """Group the rows of a batch by their preferences."""
-    rows: dict[Preferences, list[int]] = {}
-    for row, one in enumerate(asked):
-        rows.setdefault(one.preferences, []).append(row)
-    return {preferences: np.array(group) for preferences, group in rows.items()}
 
 
 def weigh(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tryage.decision import Ranked, Rejected, Rejections
+from tryage.ranking import Ranked, Rejected, Rejections
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

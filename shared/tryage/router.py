@@ -9,17 +9,26 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from tryage import flags
 from tryage.alignment import Alignment
-from tryage.choice import Asked, Field, alike, weigh
+from tryage.choice import Field, weigh
 from tryage.decision import Decision
+from tryage.envelope import envelope
 from tryage.errors import InputError, NoExpertError, PerceptionError
 from tryage.experts import Expert, Library, number
 from tryage.explanation import rejection_lines
 from tryage.objective import DEFAULT_CONSTRAINTS, Constraint, Request, active, measure
-from tryage.pareto import Front, envelope, measured
+from tryage.pareto import Front, measured
 from tryage.perception.base import Perception, Prediction
 from tryage.preferences import Preferences
+from tryage.reading import (
+    Asked,
+    Wishes,
+    alike,
+    check_preferences,
+    check_prompts,
+    flagged,
+    merged,
+)
 
 if TYPE_CHECKING:
     from tryage.qtable import QTable
@@ -64,7 +73,7 @@ class Router:
         PerceptionError: experts are unknown to the perception and it has no prior.
     """
 
-    def __init__(  # noqa: PLR0913 - the parts of a router; two are enough
+    def __init__(  # noqa: PLR0913 - the parts of a router; one is enough
         self,
         perception: Perception,
         library: Library | Iterable[Expert | str] | None = None,
@@ -79,7 +88,7 @@ class Router:
         self.library = experts if isinstance(experts, Library) else Library(experts)
         self.perception = perception
         self.constraints = {**DEFAULT_CONSTRAINTS, **constraints}
-        self.preferences = self._checked(preferences) or Preferences()
+        self.preferences = check_preferences(preferences, self.constraints)
         self.default = None if default is None else self.library[default].name
         self.strict = strict
         self.prompt_flags = prompt_flags
@@ -111,7 +120,7 @@ class Router:
     def route_batch(
         self,
         prompts: Sequence[str],
-        preferences: Preferences | Sequence[Preferences | None] | None = None,
+        preferences: Wishes = None,
     ) -> list[Decision]:
         """Choose the expert for every prompt, in one encoder pass.
 
@@ -186,7 +195,7 @@ class Router:
     def with_preferences(self, preferences: Preferences | None) -> Router:
         """Return this router with other preferences in place of its own."""
         router = copy.copy(self)
-        router.preferences = self._checked(preferences) or Preferences()
+        router.preferences = check_preferences(preferences, self.constraints)
         return router
 
     def onboard(self, expert: Expert, losses: Mapping[str, float]) -> Router:
@@ -234,55 +243,24 @@ class Router:
             )
         return self.perception
 
-    def _checked(self, preferences: Preferences | None) -> Preferences | None:
-        """Refuse what is not preferences, and weights that name no constraint."""
-        if preferences is None:
-            return None
-        if not isinstance(preferences, Preferences):
-            raise InputError(
-                f"preferences is a {type(preferences).__name__}; expected Preferences, such as "
-                "Preferences(weights={'cost': 0.3})."
-            )
-        active(preferences.weights, self.constraints)
-        return preferences
-
-    def _read(
-        self,
-        prompts: Sequence[str],
-        preferences: Preferences | Sequence[Preferences | None] | None,
-    ) -> list[Asked]:
+    def _read(self, prompts: Sequence[str], wishes: Wishes) -> list[Asked]:
         """Check a batch, and bring code's preferences and the prompts' flags together."""
-        if isinstance(prompts, str) or not isinstance(prompts, Sequence):
-            raise InputError(
-                f"prompts is a {type(prompts).__name__}; expected a list of strings. "
-                "For one prompt use route(prompt), or write [prompt]."
-            )
-        for i, prompt in enumerate(prompts):
-            if not isinstance(prompt, str):
-                raise InputError(f"Prompt {i} is a {type(prompt).__name__}; expected a string.")
-        if isinstance(preferences, Preferences) or not isinstance(preferences, Sequence):
-            merged = [self._merged(preferences)] * len(prompts)
-        elif len(preferences) == len(prompts):
-            merged = [self._merged(one) for one in preferences]
+        check_prompts(prompts)
+        if not isinstance(wishes, Sequence):
+            wanted = [self._wanted(wishes)] * len(prompts)
+        elif len(wishes) == len(prompts):
+            wanted = [self._wanted(wish) for wish in wishes]
         else:
-            raise InputError(f"{len(preferences)} preferences for {len(prompts)} prompts.")
-        return [self._flagged(*pair) for pair in zip(prompts, merged, strict=True)]
-
-    def _merged(self, call: Preferences | None) -> Preferences:
-        """Return the router's preferences with those of a call, which may not drop requirements."""
-        own, call = self.preferences, self._checked(call)
-        if call is None or call == own:
-            return own
-        if not own.weights and not own.requirements:
-            return call
-        return Preferences({**own.weights, **call.weights}, (*own.requirements, *call.requirements))
-
-    def _flagged(self, prompt: str, preferences: Preferences) -> Asked:
+            raise InputError(
+                f"{len(wishes)} preferences for {len(prompts)} prompts; give one each, or one."
+            )
+        pairs = zip(prompts, wanted, strict=True)
         if not self.prompt_flags:
-            return Asked(prompt, preferences)
-        found = flags.extract(prompt, strict=self.strict)
-        tightened = preferences.tightened(found.preferences)
-        return Asked(found.text, tightened, found.flags, found.warnings)
+            return [Asked(prompt, preferences) for prompt, preferences in pairs]
+        return [flagged(*pair, strict=self.strict) for pair in pairs]
+
+    def _wanted(self, wish: Preferences | None) -> Preferences:
+        return merged(self.preferences, check_preferences(wish, self.constraints))
 
     def _failure(self, error: Exception) -> str:
         """Describe a failed perception, or raise if the default may not step in."""

@@ -71,7 +71,7 @@ class FailingPerception:
         self.experts = tuple(experts)
         self._error = error or PerceptionError("the encoder is gone")
 
-    def predict(self, prompts: Sequence[str]) -> Prediction:  # noqa: ARG002 - the Perception protocol
+    def predict(self, prompts: Sequence[str]) -> Prediction:  # noqa: ARG002 - the protocol
         """Raise the error."""
         raise self._error
 

@@ -6,11 +6,12 @@ import pickle
 import numpy as np
 import pytest
 
-from tryage.decision import Check, Decision, Ranking, Rejections
+from tryage.decision import Decision
 from tryage.errors import LibraryError
 from tryage.experts import Expert, Library
 from tryage.objective import Terms
 from tryage.preferences import Preferences, Requirement
+from tryage.ranking import Check, Ranking, Rejections
 from tryage.router import Router
 from tryage.testing import FixedPerception, demo_library, demo_perception
 
@@ -168,6 +169,7 @@ def test_the_explanation_reads_well():
 def test_the_explanation_names_what_was_unknown():
     text = route({"size": 0.01}).explain()
     assert text.startswith("frontier is chosen")
+    assert "  + size             0.010   = weight 0.01 x 1.000" in text
     assert "Unknown, so counted as the worst: size of frontier." in text
 
 

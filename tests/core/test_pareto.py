@@ -4,9 +4,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from tryage.envelope import envelope
 from tryage.errors import InputError, NoExpertError
 from tryage.experts import Library
-from tryage.pareto import Front, envelope, front_points, measured
+from tryage.pareto import Front, front_points, measured
 from tryage.qtable import QTable
 
 # Thirds and sevenths collide often: ties, parallel and concurrent lines are the hard cases.
@@ -112,10 +113,10 @@ def test_shapes_that_do_not_fit_and_unknown_constraints_are_refused(base, constr
 
 def test_choice_is_by_prediction_and_judgement_by_outcome():
     predicted = np.array([[0.1, 0.3], [0.1, 0.5]])
-    true = np.array([[1.0, 0.0], [0.0, np.nan]])  # the second expert was never measured there
+    true = np.array([[1.0, 0.6], [0.2, np.nan]])  # the second expert was never measured there
     points = front_points(predicted, np.array([1.0, 0.0]), {"true": true, "usd": np.array([4, 2])})
     np.testing.assert_allclose(points["weight"], [0, 0.2, 0.4])
-    np.testing.assert_allclose(points["true"], [0.5, 0.0, 0.0])
+    np.testing.assert_allclose(points["true"], [0.6, 0.4, 0.6])
     np.testing.assert_allclose(points["usd"], [4, 3, 2])
 
 
@@ -123,7 +124,7 @@ def test_blocks_of_prompts_do_not_change_the_path(monkeypatch):
     rng = np.random.default_rng(0)
     base, constraint = rng.random((50, 9)), rng.random((50, 9))
     whole = envelope(base, constraint)
-    monkeypatch.setattr("tryage.pareto._CELLS", 40)
+    monkeypatch.setattr("tryage.envelope._CELLS", 40)
     pieces = envelope(base, constraint)
     for field in ("start", "weight", "prompt", "before", "after"):
         np.testing.assert_array_equal(getattr(whole, field), getattr(pieces, field))

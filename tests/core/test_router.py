@@ -107,10 +107,10 @@ def test_the_routers_preferences_are_in_force_for_every_prompt():
 
 
 def test_a_call_replaces_weights_by_name_but_never_drops_a_requirement():
-    router = demo(preferences=Preferences({"size": 1.0, "cost": 0.5}, capabilities=["tools"]))
+    router = demo(preferences=Preferences({"size": 1.0, "cost": 0.5}, licenses=["mit"]))
     decision = router.route("x", Preferences({"size": 0.0}, max_parameters=8e9))
     assert decision.preferences.weights == {"size": 0.0, "cost": 0.5}
-    assert names(decision) == ["code-7b", "tiny-1b"]
+    assert names(decision) == ["code-7b"]
 
 
 def test_with_preferences_replaces_them_and_leaves_the_router_as_it_was():
