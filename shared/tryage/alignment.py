@@ -12,9 +12,9 @@ from tryage.errors import PerceptionError
 from tryage.perception.base import Perception, Prediction
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-    from tryage.experts import Library
+    from tryage.experts import Expert, Library
 
 Floats: TypeAlias = NDArray[np.float64]
 
@@ -40,6 +40,19 @@ class CountsTokens(Protocol):
         ...
 
 
+@runtime_checkable
+class Learner(Protocol):
+    """A perception that learns after training; both are updates of a posterior."""
+
+    def onboard(self, expert: Expert, losses: Mapping[str, float]) -> Perception:
+        """Return a perception that knows `expert` from its measured loss per prompt."""
+        ...
+
+    def observe(self, prompt: str, expert: str, loss: float) -> None:
+        """Take in one measured loss, in place, safely beside `predict` in other threads."""
+        ...
+
+
 class Alignment:
     """The columns of a perception, found once by name or alias, in the order of a library.
 
@@ -49,16 +62,17 @@ class Alignment:
 
     def __init__(self, perception: Perception, library: Library) -> None:
         self.perception = perception
+        self._prior = perception if isinstance(perception, HasPrior) else None
         self._counter = perception if isinstance(perception, CountsTokens) else None
         self._width = len(perception.experts)
         self._columns = _columns(perception.experts, library)
         self._unseen = np.flatnonzero(self._columns < 0)
         self._same = np.array_equal(self._columns, np.arange(self._width))
-        if self._unseen.size and not isinstance(perception, HasPrior):
+        if self._unseen.size and self._prior is None:
             some = ", ".join(library.names[i] for i in self._unseen[:5].tolist())
             raise PerceptionError(
                 f"The perception has never seen {self._unseen.size} of {len(library)} experts "
-                f"({some}) and has no prior(). Onboard them, or route among({self._width} known)."
+                f"({some}) and has no prior(). Onboard them, or leave them out of the library."
             )
 
     def column(self, i: int) -> str | None:
@@ -88,18 +102,18 @@ class Alignment:
     def count_tokens(self, prompts: Sequence[str]) -> Floats:
         """Count the tokens of each prompt, `(batch,)`; a rule of thumb if the perception cannot."""
         if self._counter is None:
-            sizes = [len(text.encode("utf-8", "surrogatepass")) for text in prompts]
-            return np.ceil(np.array(sizes) / _BYTES_PER_TOKEN, dtype=np.float64)
-        counted = self._counter.count_tokens([text[:_COUNTED] for text in prompts])
+            return _rule_of_thumb(prompts)
+        try:
+            counted = self._counter.count_tokens([text[:_COUNTED] for text in prompts])
+        except (RuntimeError, ArithmeticError, MemoryError):  # a rough price is better than none
+            return _rule_of_thumb(prompts)
         longer = np.array([max(1.0, len(text) / _COUNTED) for text in prompts])
         tokens: Floats = np.asarray(counted, dtype=np.float64) * longer
         return tokens
 
     def _with_prior(self, raw: Prediction) -> Prediction:
         """Put the prior in the columns of the experts that the perception has never seen."""
-        prior = (
-            self.perception.prior() if isinstance(self.perception, HasPrior) else (math.nan,) * 2
-        )
+        prior = (math.nan, math.nan) if self._prior is None else self._prior.prior()
         seen = self._columns >= 0
         tables = []
         for table, guess in zip((raw.losses, raw.std), prior, strict=True):
@@ -107,6 +121,11 @@ class Alignment:
             aligned[:, seen] = table[:, self._columns[seen]]
             tables.append(aligned)
         return Prediction(*tables)
+
+
+def _rule_of_thumb(prompts: Sequence[str]) -> Floats:
+    sizes = [len(text.encode("utf-8", "surrogatepass")) for text in prompts]
+    return np.ceil(np.array(sizes) / _BYTES_PER_TOKEN, dtype=np.float64)
 
 
 def _columns(known: Sequence[str], library: Library) -> NDArray[np.intp]:

@@ -62,6 +62,22 @@ class Field:
             warnings=asked.warnings,
         )
 
+    def last_resort(self, i: int, asked: Asked, default: int, told: str) -> Decision:
+        """Return the decision for the default expert, by its position, and say why it is used."""
+        rejected = self.rejections(i)
+        unmet = rejected.unmet(default)
+        also = f" It does not meet what was asked: {'; '.join(unmet)}." if unmet else ""
+        return Decision(
+            prompt=asked.text,
+            expert=self.library[default],
+            rejected=rejected,
+            preferences=asked.preferences,
+            default_used=True,
+            default_reason=told + also,
+            flags=asked.flags,
+            warnings=asked.warnings,
+        )
+
     def rejections(self, i: int) -> Rejections:
         """Return who is rejected for prompt `i`."""
         cost = None if self.cost is None else self.cost[i]

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tryage.alignment import Alignment
+from tryage.alignment import Alignment, Learner
 from tryage.choice import Field, weigh
-from tryage.decision import Decision
 from tryage.envelope import envelope
 from tryage.errors import InputError, NoExpertError, PerceptionError
 from tryage.experts import Expert, Library, number
@@ -31,24 +30,12 @@ from tryage.reading import (
 )
 
 if TYPE_CHECKING:
+    from tryage.decision import Decision
     from tryage.qtable import QTable
 
 Floats: TypeAlias = NDArray[np.floating[Any]]
 Indices: TypeAlias = NDArray[np.intp]
 Mask: TypeAlias = NDArray[np.bool_]
-
-
-@runtime_checkable
-class Learner(Protocol):
-    """A perception that learns after training; both are updates of a posterior."""
-
-    def onboard(self, expert: Expert, losses: Mapping[str, float]) -> Perception:
-        """Return a perception that knows `expert` from its measured loss per prompt."""
-        ...
-
-    def observe(self, prompt: str, expert: str, loss: float) -> None:
-        """Take in one measured loss, in place, safely beside `predict` in other threads."""
-        ...
 
 
 class Router:
@@ -117,11 +104,7 @@ class Router:
             raise InputError(f"A prompt is a string, got {type(prompt).__name__}{hint}.")
         return self.route_batch([prompt], preferences)[0]
 
-    def route_batch(
-        self,
-        prompts: Sequence[str],
-        preferences: Wishes = None,
-    ) -> list[Decision]:
+    def route_batch(self, prompts: Sequence[str], preferences: Wishes = None) -> list[Decision]:
         """Choose the expert for every prompt, in one encoder pass.
 
         `preferences` are for this call, one for all or a list with one (or None) per prompt.
@@ -315,19 +298,7 @@ class Router:
                 "Strict mode forbids the default." if self.default else "Declare a default expert."
             )
             raise kind("\n".join([told, *rejection_lines(rejected), cure]))
-        position = self.library.index(self.default)
-        missed = rejected.unmet(position)
-        also = f" It does not meet what was asked: {'; '.join(missed)}." if missed else ""
-        return Decision(
-            prompt=asked.text,
-            expert=self.library[position],
-            rejected=rejected,
-            preferences=asked.preferences,
-            default_used=True,
-            default_reason=told + also,
-            flags=asked.flags,
-            warnings=asked.warnings,
-        )
+        return field.last_resort(i, asked, self.library.index(self.default), told)
 
     def _blank(self, batch: int) -> Prediction:
         """Return the prediction that knows nothing."""

@@ -160,6 +160,16 @@ def test_tokens_are_counted_by_the_perception_if_it_can_and_only_if_needed():
         router.route("one two three", limit)
 
 
+def test_a_failed_token_count_falls_back_on_a_rule_of_thumb():
+    class Broken(LearningPerception):
+        def count_tokens(self, prompts):  # noqa: ARG002 - the protocol
+            raise PerceptionError("no tokenizer")
+
+    library = Library([Expert("a", input_price=1e6, output_price=0)])
+    with pytest.raises(NoExpertError, match=r"cost \$2 is not <= \$1"):
+        Router(Broken({"a": 0.1}), library).route("12345678", Preferences(max_cost=1.0))
+
+
 # --- batches ---
 
 
