@@ -1,0 +1,96 @@
+"""The aptitude test: every model reads the same short prompts, and its losses are written down."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tryage import QTable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from experts import LocalModel
+
+HELD_OUT = 3  # every third prompt of a kind is kept from training
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One prompt of the test, of a kind of its own, for training or held out."""
+
+    kind: str
+    text: str
+    held_out: bool
+
+
+def read_prompts() -> list[Prompt]:
+    """Read the prompts that lie beside this file."""
+    prompts: list[Prompt] = []
+    seen: Counter[str] = Counter()
+    for line in (Path(__file__).parent / "prompts.jsonl").read_text("utf-8").splitlines():
+        row = json.loads(line)
+        seen[row["kind"]] += 1
+        prompts.append(Prompt(row["kind"], row["prompt"], seen[row["kind"]] % HELD_OUT == 0))
+    return prompts
+
+
+def measure(
+    models: Sequence[LocalModel],
+    prompts: Sequence[Prompt],
+    path: Path,
+    track: Callable[[list[tuple[LocalModel, Prompt]]], Iterable[tuple[LocalModel, Prompt]]],
+) -> QTable:
+    """Measure every model on every prompt, go on after an interruption, and return the Q-table.
+
+    The losses are bits per byte (see `LocalModel.loss`); the latencies are the seconds they took.
+    The file holds one measurement a line, in the form that `QTable.read` reads.
+    """
+    done = _measured(path)
+    missing = [
+        (model, prompt)
+        for model in models
+        for prompt in prompts
+        if (model.expert.name, prompt.text) not in done
+    ]
+    with path.open("a", encoding="utf-8") as file:
+        for model, prompt in track(missing):
+            file.write(json.dumps(_row(model, prompt), ensure_ascii=False) + "\n")
+    table = QTable.read(path)
+    order = {text: row for row, text in enumerate(table.prompts)}
+    return table.take([order[prompt.text] for prompt in prompts])
+
+
+def held_out(prompts: Sequence[Prompt]) -> np.ndarray:
+    """Return which prompts are kept from training, `(n_prompts,)`."""
+    return np.array([prompt.held_out for prompt in prompts])
+
+
+def _row(model: LocalModel, prompt: Prompt) -> dict[str, object]:
+    start = perf_counter()
+    loss = model.loss(prompt.text)
+    return {
+        "prompt": prompt.text,
+        "expert": model.expert.name,
+        "category": prompt.kind,
+        "loss": loss,
+        "latency": perf_counter() - start,
+    }
+
+
+def _measured(path: Path) -> set[tuple[str, str]]:
+    """Return what the file holds already, and cut off a line that was left half written."""
+    if not path.exists():
+        return set()
+    text = path.read_text("utf-8")
+    whole = text[: text.rfind("\n") + 1]
+    if whole != text:
+        path.write_text(whole, "utf-8")
+    rows = (json.loads(line) for line in whole.splitlines())
+    return {(row["expert"], row["prompt"]) for row in rows}

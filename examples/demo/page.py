@@ -1,0 +1,149 @@
+"""How the demo looks: one terminal page, in the order in which things happen."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from rich.console import Console
+from rich.markup import escape
+from rich.rule import Rule
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from prepare import Demo
+    from worth import Policy
+
+    from tryage import Decision
+
+CONSOLE = Console(highlight=False, width=100)
+ABOUT = {
+    "SmolLM2-135M-Instruct": "causal, chat",
+    "rxnmapper-albert": "masked, reactions",
+    "antiberty": "masked, antibody",
+    "textgenrnn-titles": "LSTM, titles",
+}
+
+
+def heading(number: int, text: str) -> None:
+    """Start a part of the page."""
+    CONSOLE.print()
+    CONSOLE.print(Rule(f"[bold]{number}. {text}[/]", align="left", style="dim"))
+
+
+def note(text: str) -> None:
+    """Add a remark for those who look closer."""
+    CONSOLE.print(f"[dim]{text}[/]")
+
+
+def show_models(demo: Demo) -> None:
+    """Show who the experts are, and what each kind of prompt costs them."""
+    kinds = list(dict.fromkeys(demo.train.categories or ()))
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for column in ("expert", "kind"):
+        table.add_column(column, no_wrap=True)
+    for column in ("size", *kinds):
+        table.add_column(column, justify="right")
+    column_of = {name: at for at, name in enumerate(demo.train.experts)}
+    of_kind = np.array(demo.train.categories)
+    means = np.array([demo.train.losses[of_kind == kind].mean(axis=0) for kind in kinds])
+    best = means.argmin(axis=1)
+    for model in demo.models:
+        name, parameters = model.expert.name, model.expert.parameters
+        at = column_of[name]
+        cells = [
+            f"[bold green]{means[row, at]:.2f}[/]" if best[row] == at else f"{means[row, at]:.2f}"
+            for row in range(len(kinds))
+        ]
+        table.add_row(name, ABOUT[name], f"{parameters / 1e6:.1f}M", *cells)
+    CONSOLE.print(table)
+    note(
+        f"Measured losses in bits per byte on {len(demo.train)} training prompts; "
+        "8 is no better than raw bytes.\nA masked model sees both sides of a token, "
+        "so its figure flatters it against a causal one."
+    )
+
+
+def show_prompt(number: int, prompt: str) -> None:
+    """Show what is asked."""
+    CONSOLE.print()
+    CONSOLE.print(f"[bold]{number}  {escape(prompt)}[/]")
+
+
+def show_decision(decision: dict[str, Any], unflagged: Decision | None) -> None:
+    """Show who answers and why: the log form of a decision, in two or three lines."""
+    first, second = decision["ranking"][:2]
+    sure = decision["confidence"]
+    odds = "" if sure is None else f"; better with probability {sure:.0%}"
+    CONSOLE.print(
+        f"   [bold cyan]→ {first['name']}[/]  predicted loss {first['predicted_loss']:.2f} "
+        f"± {first['std']:.2f}{_terms(first)}"
+    )
+    note(
+        f"     next: {second['name']} {second['predicted_loss']:.2f}{_terms(second)}, "
+        f"{decision['margin']:.2f} behind{odds}"
+    )
+    if unflagged is None:
+        return
+    before = unflagged.expert.name
+    kept = before == first["name"]
+    told = f"the choice stays: {before}" if kept else f"without the flag: {before}"
+    flags = escape(f"[Flag: {', '.join(decision['flags'])}]")
+    CONSOLE.print(f"     [yellow]{flags}[/] {told}")
+
+
+def _terms(ranked: dict[str, Any]) -> str:
+    if not ranked["terms"]:
+        return ""
+    added = "".join(f" + {name} {term:.2f}" for name, term in ranked["terms"].items())
+    return f"{added} = {ranked['total']:.2f}"
+
+
+def show_answer(pieces: Iterable[str]) -> None:
+    """Show the answer as it comes, indented and broken between words."""
+    column = 0
+    for word in _words(pieces):
+        line = word.rstrip("\n")
+        if column and column + len(line) > CONSOLE.width - 6:
+            CONSOLE.print()
+            column, line = 0, line.lstrip()
+        CONSOLE.print(escape(line if column else f"   {line}"), end="", soft_wrap=True)
+        column += len(line)
+        if word.endswith("\n"):
+            CONSOLE.print()
+            column = 0
+    CONSOLE.print()
+
+
+def _words(pieces: Iterable[str]) -> Iterator[str]:
+    """Cut a stream before blanks and after line ends; leading line ends are dropped."""
+    held, started = "", False
+    for piece in pieces:
+        held += piece if started else piece.lstrip("\n")
+        started = started or bool(held)
+        *whole, held = re.split(r"(?<=\n)|(?<=\S)(?= )", held)
+        yield from whole
+    yield held
+
+
+def show_worth(policies: Sequence[Policy], n_prompts: int) -> None:
+    """Show what routing is worth on prompts that it was not trained on."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("who answers")
+    for column in ("bits per byte", "right choice", "parameters used", "seconds to read"):
+        table.add_column(column, justify="right")
+    for policy in policies:
+        style = "bold green" if policy.routed else ""
+        table.add_row(
+            policy.name,
+            f"{policy.loss:.2f}",
+            f"{policy.right:.0%}",
+            f"{policy.parameters / 1e6:.1f}M",
+            f"{policy.seconds:.2f}",
+            style=style,
+        )
+    CONSOLE.print(table)
+    note(f"Means over {n_prompts} held-out prompts of all kinds; losses and seconds were measured.")
