@@ -71,6 +71,14 @@ def test_every_change_goes_from_the_expert_of_the_change_before(table):
     assert (here == path.chosen(np.inf)).all()
 
 
+def test_lines_that_meet_in_one_point_but_for_rounding_are_walked_in_order():
+    base = np.array([[0.08999999999999997, 0.45, 0.73, 0.18000000000000005, 0.54]])
+    path = envelope(base, np.array([0.8, 0.4, 0.2, 0.7, 0.3]))
+    assert path.before[0] == path.start[0]
+    assert path.before[1:].tolist() == path.after[:-1].tolist()
+    assert (np.diff(path.weight) >= 0).all()
+
+
 def test_a_hand_worked_envelope():
     # 0 + w, .2 + w/2 and .4 meet at w = .4: straight to the lowest constraint.
     # .38 + .4w lies above .4 from w = .05 on, and above the others before: never chosen.
