@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from datasets import LARGER, SETS, load
 
-from tryage.errors import InputError
 from tryage.evaluation import BASELINES, Evaluation, Method, Predicted, Settings, evaluate
 from tryage.evaluation.plots import plot_calibration, plot_front, plot_shares
 from tryage.perception.encoder import Encoder, load_encoder
@@ -80,12 +79,10 @@ def keep(found: Evaluation, folder: Path) -> None:
     """Write the figures as JSON and text, and the pictures that the set has data for."""
     (folder / f"{found.name}.json").write_text(json.dumps(found.to_dict(), indent=1) + "\n")
     (folder / f"{found.name}.txt").write_text(found.table() + "\n")
-    plots = {"front": plot_front, "calibration": plot_calibration, "shares": plot_shares}
-    for kind, plot in plots.items():
-        try:
-            plot(found, folder / f"{found.name}_{kind}.png")
-        except InputError as error:  # a set without costs has no front
-            print(f"no {kind} picture for {found.name}: {error}")
+    plot_calibration(found, folder / f"{found.name}_calibration.png")
+    plot_shares(found, folder / f"{found.name}_shares.png")
+    if found[ROUTER].cost:
+        plot_front(found, folder / f"{found.name}_front.png")
 
 
 def main() -> None:

@@ -19,37 +19,8 @@ QUICK = Settings(inner_folds=2, draws=200)
 NO_MLP = {name: run for name, run in BASELINES.items() if name != "MLP"}
 
 
-def ridge(train, train_embeddings, test_prompts, test_embeddings):
-    """A stand-in router: one ridge regression per expert."""
-    losses = base._filled(train)
-    middle = losses.mean(axis=0)
-    gram = train_embeddings.T @ train_embeddings + np.eye(train_embeddings.shape[1])
-    weights = np.linalg.solve(gram, train_embeddings.T @ (losses - middle))
-    assert len(test_prompts) == len(test_embeddings)
-    return Predicted((middle + test_embeddings @ weights).astype(np.float32))
-
-
-def two_kinds(n=400, *, gaps=0.0, costs=True):
-    """Maths and law: each expert knows one kind, the dear third knows both half as well."""
-    rng = np.random.default_rng(0)
-    maths = rng.random(n) < 0.5
-    chance = np.where(maths[:, None], [0.1, 0.8, 0.3], [0.8, 0.1, 0.3])
-    losses = (rng.random((n, 3)) < chance).astype(np.float32)
-    losses[rng.random((n, 3)) < gaps] = np.nan
-    table = QTable(
-        tuple(f"prompt {i}" for i in range(n)),
-        ("mathematician", "lawyer", "both"),
-        losses,
-        categories=tuple("maths" if m else "law" for m in maths),
-        costs=np.tile([0.001, 0.001, 0.02], (n, 1)) if costs else None,
-    )
-    embeddings = np.where(maths[:, None], [1.0, 0.0], [0.0, 1.0]) + rng.normal(0, 0.1, (n, 2))
-    embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
-    return table, embeddings.astype(np.float32)
-
-
 @pytest.fixture(scope="module")
-def found():
+def found(ridge, two_kinds):
     return evaluate(*two_kinds(), {"ridge": ridge}, settings=QUICK, name="two kinds")
 
 
@@ -100,12 +71,12 @@ def test_the_report_is_json_and_an_aligned_table(found):
     assert found.markdown_row(["ridge", "absent"]).endswith("| - |")
 
 
-def test_the_same_seed_gives_the_same_figures(found):
+def test_the_same_seed_gives_the_same_figures(found, ridge, two_kinds):
     again = evaluate(*two_kinds(), {"ridge": ridge}, settings=QUICK, name="two kinds")
     assert again.to_dict() == found.to_dict()
 
 
-def test_a_pair_is_judged_as_a_whole_and_by_source():
+def test_a_pair_is_judged_as_a_whole_and_by_source(ridge, two_kinds):
     table, embeddings = two_kinds(costs=False)
     pair = table.select(["lawyer", "both"])
     sources = ["a" if i % 2 else "b" for i in range(len(pair))]
@@ -118,7 +89,7 @@ def test_a_pair_is_judged_as_a_whole_and_by_source():
     assert result["oracle"].pairs["all"].apgr > result["ridge"].pairs["all"].apgr
 
 
-def test_gaps_and_prompts_without_any_measurement_are_said_and_survived():
+def test_gaps_and_prompts_without_any_measurement_are_said_and_survived(ridge, two_kinds):
     table, embeddings = two_kinds(gaps=0.4)
     result = evaluate(table, embeddings, {"ridge": ridge}, settings=QUICK)
     empty = int((~table.measured.any(axis=1)).sum())
@@ -129,7 +100,7 @@ def test_gaps_and_prompts_without_any_measurement_are_said_and_survived():
     assert result["oracle"].regret == 0
 
 
-def test_no_baseline_but_the_oracle_looks_at_the_losses_of_the_test():
+def test_no_baseline_but_the_oracle_looks_at_the_losses_of_the_test(two_kinds):
     table, embeddings = two_kinds()
     train, test = folds(table.groups)[0]
     held = table.take(test)
@@ -155,14 +126,14 @@ def test_an_unseen_category_falls_back_to_the_best_single():
     np.testing.assert_allclose(guess, [[2 / 3, 1 / 3], [0, 1]])
 
 
-def test_predictions_that_are_not_finite_or_misshapen_are_refused_by_name():
+def test_predictions_that_are_not_finite_or_misshapen_are_refused_by_name(two_kinds):
     table, embeddings = two_kinds(40)
 
-    def broken(train, train_embeddings, test_prompts, test_embeddings):
-        return Predicted(np.full((len(test_prompts), 3), np.nan, np.float32))
+    def broken(*seen):
+        return Predicted(np.full((len(seen[2]), 3), np.nan, np.float32))
 
-    def narrow(train, train_embeddings, test_prompts, test_embeddings):
-        return Predicted(np.zeros((len(test_prompts), 2), np.float32))
+    def narrow(*seen):
+        return Predicted(np.zeros((len(seen[2]), 2), np.float32))
 
     with pytest.raises(PerceptionError, match="bad predicts NaN"):
         evaluate(table, embeddings, {"bad": broken}, baselines={})
@@ -170,7 +141,7 @@ def test_predictions_that_are_not_finite_or_misshapen_are_refused_by_name():
         evaluate(table, embeddings, {"bad": narrow}, baselines={})
 
 
-def test_embeddings_of_another_table_and_a_name_given_twice_are_refused():
+def test_embeddings_of_another_table_and_a_name_given_twice_are_refused(ridge, two_kinds):
     table, embeddings = two_kinds(40)
     with pytest.raises(InputError, match="for 40 prompts"):
         evaluate(table, embeddings[:7], {})

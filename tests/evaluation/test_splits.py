@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tryage.errors import QTableError
-from tryage.evaluation.splits import folds, holdout
+from tryage.evaluation.splits import folds
 
 
 @given(st.lists(st.integers(0, 9), min_size=1, max_size=60), st.integers(0, 5))
@@ -23,11 +23,6 @@ def test_the_same_seed_gives_the_same_folds_and_another_seed_others():
     groups = np.arange(40)
     first, again, other = (folds(groups, 5, seed)[0][1].tolist() for seed in (0, 0, 1))
     assert first == again != other
-
-
-def test_a_held_out_part_is_a_quarter_of_the_groups():
-    fit, held = holdout(np.arange(40))
-    assert (len(fit), len(held)) == (30, 10)
 
 
 def test_more_folds_than_distinct_prompts_are_refused():

@@ -1,8 +1,7 @@
 """What a router has to beat, on the same folds and the same embeddings.
 
 Only the category table looks at the categories of the tested prompts, and only the oracle at
-their losses. What is tuned is tuned by the routed score on a held-out quarter of the training
-part.
+their losses. What is tuned is tuned by the routed score in four folds within the training part.
 """
 
 from __future__ import annotations
@@ -10,24 +9,26 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tryage.evaluation.metrics import expected, policy
-from tryage.evaluation.splits import holdout
+from tryage.evaluation.splits import folds
 from tryage.extras import require
 from tryage.qtable import QTable
 
 Embeddings: TypeAlias = NDArray[np.float32]
 Losses: TypeAlias = NDArray[np.float32]
+Candidate = TypeVar("Candidate")
 
 BEST_SINGLE = "best single"
 CATEGORY_TABLE = "category table"
-NEIGHBOURS = (5, 10, 20, 40, 80, 150, 300)
-RANKS_AND_RIDGES = tuple((rank, ridge) for ridge in (1.0, 10.0, 100.0) for rank in (1, 2, 4, 8, 16))
+NEIGHBOURS = (5, 10, 20, 40, 80, 150, 300, 600)
+RANKS_AND_RIDGES = tuple((rank, ridge) for ridge in (1.0, 10.0, 100.0) for rank in (2, 4, 8, 16))
 _COVERAGE = 0.95  # an expert measured on fewer of the prompts cannot be called a single choice
+_TUNING_FOLDS = 4
 _CHUNK = 1024  # prompts at a time: a similarity matrix of 16,000 x 16,000 would be a gigabyte
 
 
@@ -104,15 +105,7 @@ def prompt_length(fold: Fold, *, n_bins: int = 10) -> Predicted:
 
 def nearest_neighbours(fold: Fold, *, candidates: Sequence[int] = NEIGHBOURS) -> Predicted:
     """Mean loss over the k most similar training prompts (cosine); k is tuned."""
-    fit, held = holdout(fold.train.groups)
-    tried = _neighbour_means(
-        fold.train.take(fit), fold.train_embeddings[fit], fold.train_embeddings[held], candidates
-    )
-    best = _tune(tried, fold.train.take(held))
-    losses = _neighbour_means(
-        fold.train, fold.train_embeddings, fold.test_embeddings, [candidates[best]]
-    )
-    return Predicted(losses[0])
+    return Predicted(_tuned(fold, candidates, _neighbour_means))
 
 
 def matrix_factorisation(
@@ -124,14 +117,7 @@ def matrix_factorisation(
     form by gradient descent on preferences); rank and ridge are tuned, gaps are filled by
     prompt mean + expert mean.
     """
-    fit, held = holdout(fold.train.groups)
-    tried = _factorise(
-        fold.train.take(fit), fold.train_embeddings[fit], fold.train_embeddings[held], candidates
-    )
-    best = _tune(tried, fold.train.take(held))
-    return Predicted(
-        _factorise(fold.train, fold.train_embeddings, fold.test_embeddings, [candidates[best]])[0]
-    )
+    return Predicted(_tuned(fold, candidates, _factorise))
 
 
 def mlp(fold: Fold, *, hidden: int = 100, max_iterations: int = 40) -> Predicted:
@@ -219,10 +205,20 @@ def _filled(train: QTable) -> Losses:
     return np.asarray(filled, dtype=np.float32)
 
 
-def _tune(tried: Sequence[Losses], held: QTable) -> int:
-    """Index of the candidate whose choices lose least on the held-out prompts."""
-    regret = [expected(policy(guess, held.measured), held.losses).mean() for guess in tried]
-    return int(np.argmin(regret))
+def _tuned(
+    fold: Fold,
+    candidates: Sequence[Candidate],
+    predict: Callable[[QTable, Embeddings, Embeddings, Sequence[Candidate]], list[Losses]],
+) -> Losses:
+    """Predict with the candidate whose choices lose least in the training part, out of fold."""
+    train, embeddings = fold.train, fold.train_embeddings
+    lost = np.zeros(len(candidates))
+    for fit, held in folds(train.groups, _TUNING_FOLDS):
+        unseen = train.take(held)
+        tried = predict(train.take(fit), embeddings[fit], embeddings[held], candidates)
+        lost += [expected(policy(guess, unseen.measured), unseen.losses).sum() for guess in tried]
+    best = candidates[int(np.argmin(lost))]
+    return predict(train, embeddings, fold.test_embeddings, [best])[0]
 
 
 def _neighbour_means(
@@ -234,9 +230,9 @@ def _neighbour_means(
     parts: list[list[Losses]] = [[] for _ in ks]
     for start in range(0, max(len(embeddings), 1), _CHUNK):
         similarity = embeddings[start : start + _CHUNK] @ train_embeddings.T
-        ranked = -np.sort(-np.partition(similarity, -max(ks), axis=1)[:, -max(ks) :], axis=1)
+        ranked = np.partition(similarity, [-k for k in ks], axis=1)
         for part, k in zip(parts, ks, strict=True):
-            near = (similarity >= ranked[:, k - 1 : k]).astype(np.float32)
+            near = (similarity >= ranked[:, [-k]]).astype(np.float32)
             count = near @ known
             means = np.broadcast_to(fallback, count.shape).copy()
             part.append(np.divide(near @ losses, count, out=means, where=count > 0))

@@ -39,12 +39,16 @@ class Parity:
 
     `score_difference` is the score above the best single expert's on the test part; parity is
     `kept` if it is no lower than -0.005. `weights` are the weights chosen on the folds.
+    `hindsight` is the relative cost at the cheapest weight that keeps parity, chosen on the test
+    part itself: what a perfect choice of the weight would have cost, not a result (None: no weight
+    keeps parity).
     """
 
     relative_cost: Interval
     score_difference: Interval
     kept: bool
     weights: tuple[float, ...]
+    hindsight: float | None
 
 
 @dataclass(frozen=True, slots=True)

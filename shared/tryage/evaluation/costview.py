@@ -112,13 +112,17 @@ def _result(
     pair = pair[priced]
     drawn = bootstrap(pair, table.groups[priced], draws=settings.draws, seed=settings.seed)
     difference, mean_cost, single_cost = pair.mean(axis=0)
+    costs, scores = np.nanmean(walked.costs, axis=0), np.nanmean(walked.scores, axis=0)
+    target = float(np.nanmean(single.scores[:, 0]))
+    best = money.choose_weight(walked.scores, walked.costs, target, money.TOLERANCE)
+    reachable = scores[best] >= target - money.TOLERANCE
     parity = money.Parity(
         relative_cost=interval(mean_cost / single_cost, drawn[:, 1] / drawn[:, 2]),
         score_difference=interval(difference, drawn[:, 0]),
         kept=bool(difference >= -money.TOLERANCE),
         weights=tuple(money.WEIGHTS[np.unique(chosen)].tolist()),
+        hindsight=float(costs[best] / single_cost) if reachable else None,
     )
-    costs, scores = np.nanmean(walked.costs, axis=0), np.nanmean(walked.scores, axis=0)
     points = zip(money.WEIGHTS.tolist(), costs.tolist(), scores.tolist(), strict=True)
     return money.CostResult(
         front=tuple(money.FrontPoint(*point) for point in points),

@@ -203,10 +203,11 @@ def _by(labels: tuple[str | None, ...] | None, score: Floats) -> dict[str, float
 
 
 def _shares(table: QTable, shares: Floats) -> dict[str, dict[str, float]]:
-    """Share of the prompts per category and expert; small shares are not listed."""
+    """Share of the prompts per category, the largest first, and expert; small ones are left out."""
     categories = np.array([category or "" for category in table.categories or [""] * len(table)])
     found = {}
-    for category in np.unique(categories):
+    names, sizes = np.unique(categories, return_counts=True)
+    for category in names[np.argsort(-sizes, kind="stable")]:
         mean = shares[categories == category].mean(axis=0)
         order = [int(i) for i in np.argsort(-mean) if mean[i] >= _LEAST_SHARE]
         found[str(category) or "all"] = {table.experts[i]: float(mean[i]) for i in order}
@@ -220,7 +221,8 @@ def _points(table: QTable) -> tuple[ExpertPoint, ...]:
     if priced := priced_experts(table):
         costs = np.nanmean(known_costs(table.select(priced)), axis=0)
         cost_of = dict(zip(priced, costs.tolist(), strict=True))
+    coverage = table.measured.mean(axis=0)
     return tuple(
-        ExpertPoint(name, float(score), cost_of.get(name))
-        for name, score in zip(table.experts, means, strict=True)
+        ExpertPoint(name, float(score), cost_of.get(name), float(part))
+        for name, score, part in zip(table.experts, means, coverage, strict=True)
     )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tryage.errors import InputError
+from tryage.evaluation.baselines import BEST_SINGLE, CATEGORY_TABLE
 from tryage.evaluation.costs import upper_hull
 from tryage.extras import require
 
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from tryage.evaluation.costs import CostResult
-    from tryage.evaluation.report import Evaluation, ExpertPoint, MethodResult
+    from tryage.evaluation.costs import CostResult, FrontPoint
+    from tryage.evaluation.report import Evaluation, MethodResult
 
 # Okabe and Ito's palette: told apart with any kind of colour vision.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442")
@@ -30,40 +31,42 @@ _NAMED_EXPERTS = 6  # more names in one legend are not read
 _MAX_CATEGORIES = 20
 
 
-def plot_front(evaluation: Evaluation, path: Path | None = None) -> Figure:
+def plot_front(
+    evaluation: Evaluation, path: Path | None = None, methods: Sequence[str] | None = None
+) -> Figure:
     """Draw score over cost (USD per 1,000 requests, log): a front per method, a dot per expert.
+
+    Experts that were not measured on nearly all prompts have no dot. A ring on a front is the point chosen for cost at parity. By default the router, the best
+    single expert, the nearest neighbours and the category table are drawn.
 
     Raises:
         InputError: the table had no costs.
         MissingExtraError: matplotlib is not installed.
     """
-    fronts = [(r.name, r.cost) for r in evaluation.results if r.cost and _moves(r.cost)]
+    wanted = methods or (evaluation.router, BEST_SINGLE, "nearest neighbours", CATEGORY_TABLE)
+    fronts = [(r.name, r.cost) for r in evaluation.results if r.name in wanted and r.cost]
     if not fronts:
         raise InputError("no costs were known, so there is no front to draw; add a column cost")
     figure, axes = _figure(8.2, 5.0)
-    experts = [expert for expert in evaluation.experts if expert.cost]
-    axes.scatter(
-        [1000 * (e.cost or 0) for e in experts],
-        [e.score for e in experts],
-        color=OTHERS,
-        edgecolor="white",
-        s=34,
-        label="an expert on its own",
-        zorder=2,
-    )
     for i, (name, cost) in enumerate(fronts):
-        x, y = _mixed(cost)
-        width = 2.8 if name == evaluation.router else 1.5
-        axes.plot(x, y, color=PALETTE[i % 7], linestyle=_LINES[i % 7], linewidth=width, label=name)
+        emphasis = 2.8 if name == evaluation.router else 1.5
+        label = "one expert, or two mixed" if name == BEST_SINGLE else name
+        axes.plot(*_mixed(cost), color=PALETTE[i % 7], linestyle=_LINES[i % 7], label=label,
+                  linewidth=emphasis, zorder=4)  # fmt: skip
+    single = next((cost.front[0] for name, cost in fronts if name == BEST_SINGLE), None)
+    if single:
+        _mark_parity(axes, fronts, single)
+    low, high = axes.get_ylim()
+    seen = [e for e in evaluation.experts if e.cost and e.score >= low and e.coverage > 0.95]
+    axes.scatter([1000 * (e.cost or 0) for e in seen], [e.score for e in seen], color=OTHERS,
+                 edgecolor="white", s=34, label="an expert on its own", zorder=2)  # fmt: skip
+    axes.set_ylim(low, high)
     axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(lambda x, _: f"{x:g}")
     axes.set_xlabel("cost, USD per 1,000 requests")
     axes.set_ylabel("mean score")
-    low = min(point.score for _, cost in fronts for point in cost.front)
-    high = max([e.score for e in experts] + [p.score for _, c in fronts for p in c.front])
-    axes.set_ylim(low - 0.05 * (high - low), high + 0.08 * (high - low))
-    _name_best(axes, experts)
     _title(axes, evaluation, "what a request costs and what it scores")
-    axes.legend(loc="lower right", fontsize=9)
+    axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), fontsize=9)
     return _finish(figure, path)
 
 
@@ -100,7 +103,7 @@ def plot_shares(
     """Draw who gets which category, stacked; the router's choices unless a method is named.
 
     The experts with the most prompts have a colour each, the others share a grey. Of more than
-    20 categories the first 20 by name are drawn.
+    20 categories the 20 largest are drawn.
 
     Raises:
         InputError: there is neither a router nor a method named.
@@ -126,18 +129,16 @@ def plot_shares(
     if (left < 0.995).any():
         axes.barh(categories, 1 - left, left=left, color=OTHERS, label="others",
                   edgecolor="white", linewidth=0.6)  # fmt: skip
+    axes.margins(y=0.01)
     axes.invert_yaxis()
     axes.set_xlim(0, 1)
     axes.set_xlabel("share of the prompts")
     axes.xaxis.set_major_formatter(lambda x, _: f"{x:.0%}")
     axes.grid(visible=False)
-    _title(axes, evaluation, f"who gets which category: {chosen}")
+    part = f" ({len(categories)} largest)" if len(categories) < len(shares) else ""
+    _title(axes, evaluation, f"who gets which category{part}: {chosen}")
     axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), fontsize=9)
     return _finish(figure, path)
-
-
-def _moves(cost: CostResult) -> bool:
-    return len({round(point.cost, 12) for point in cost.front}) > 2
 
 
 def _mixed(cost: CostResult) -> tuple[list[float], list[float]]:
@@ -148,17 +149,24 @@ def _mixed(cost: CostResult) -> tuple[list[float], list[float]]:
     return (1000 * grid).tolist(), np.interp(grid, x, y).tolist()
 
 
-def _name_best(axes: Axes, experts: Sequence[ExpertPoint]) -> None:
-    best = max(experts, key=lambda expert: expert.score)
-    axes.annotate(
-        f"best single: {_short(best.name)}",
-        (1000 * (best.cost or 0), best.score),
-        xytext=(-4, 9),
-        textcoords="offset points",
-        ha="right",
-        fontsize=9,
-        color=INK,
-    )
+def _mark_parity(axes: Axes, fronts: Sequence[tuple[str, CostResult]], single: FrontPoint) -> None:
+    """Ring the point of each front that was chosen without looking at the test part."""
+    for i, (name, cost) in enumerate(fronts):
+        if name == BEST_SINGLE:
+            continue
+        axes.scatter(
+            1000 * single.cost * cost.parity.relative_cost.value,
+            single.score + cost.parity.score_difference.value,
+            s=90,
+            facecolor="white",
+            edgecolor=PALETTE[i % 7],
+            linewidth=2,
+            zorder=5,
+        )
+    axes.scatter([], [], s=90, facecolor="white", edgecolor=INK, linewidth=2,
+                 label="chosen for parity")  # fmt: skip
+    axes.scatter(1000 * single.cost, single.score, s=130, marker="*", color=INK, zorder=6,
+                 label="best single expert")  # fmt: skip
 
 
 def _reliability(axes: Axes, result: MethodResult, i: int) -> None:

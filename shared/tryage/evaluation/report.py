@@ -15,11 +15,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ExpertPoint:
-    """An expert on its own: mean score and mean cost (USD per request, None = unknown)."""
+    """An expert on its own: mean score and mean cost (USD per request, None = unknown).
+
+    `coverage` is the part of the prompts it was measured on: of a small part, the mean says little.
+    """
 
     name: str
     score: float
     cost: float | None
+    coverage: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +32,7 @@ class MethodResult:
 
     `lead` is the router's score minus this method's, paired; `optimal_rate` how often an expert
     that ties for best was chosen; `pairs` is filled for tables of two experts, per source and for
-    "all"; `shares` is category -> expert -> share of its prompts.
+    "all"; `shares` is category -> expert -> share of its prompts, the largest category first.
     """
 
     name: str
@@ -71,7 +75,8 @@ class Evaluation:
         filled = [(head, cells) for head, cells in columns if any(cells)]
         rows = [[head for head, _ in filled], *zip(*(cells for _, cells in filled), strict=True)]
         lines = [self._headline(), "", *_align(rows)]
-        return "\n".join([*lines, *([""] if self.notes else []), *(f"- {n}" for n in self.notes)])
+        notes = [*self.notes, *self._parts()]
+        return "\n".join([*lines, *([""] if notes else []), *(f"- {note}" for note in notes)])
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain values for JSON."""
@@ -82,6 +87,14 @@ class Evaluation:
         scores = {result.name: f"{result.score.value:.3f}" for result in self.results}
         size = f"{self.n_prompts:,} x {self.n_experts:,}"
         return "| " + " | ".join([self.name, size, *(scores.get(m, "-") for m in methods)]) + " |"
+
+    def _parts(self) -> list[str]:
+        """Explain the order of the figures of a pair that has several sources."""
+        pairs = next((result.pairs for result in self.results if result.pairs), {})
+        if len(pairs) < 2:
+            return []
+        strong = next(iter(pairs.values())).strong
+        return [f"APGR and CPT are of {' / '.join(pairs)}; the strong expert is {strong}."]
 
     def _headline(self) -> str:
         size = f"{self.n_prompts:,} prompts x {self.n_experts:,} experts"
@@ -104,6 +117,13 @@ def _parity(result: MethodResult) -> str:
     return f"{parity.relative_cost.value:.0%} at {parity.score_difference.value:+.3f}{mark}"
 
 
+def _hindsight(result: MethodResult) -> str:
+    if result.cost is None:
+        return ""
+    cost = result.cost.parity.hindsight
+    return "none keeps it" if cost is None else f"{cost:.0%}"
+
+
 def _lead(result: MethodResult) -> str:
     if result.lead is None:
         return ""
@@ -124,6 +144,7 @@ _COLUMNS: tuple[tuple[str, Callable[[MethodResult], str]], ...] = (
     ("CPT80", lambda r: _pair(r, lambda p: f"{p.cpt80:.1%}")),
     ("AIQ", lambda r: f"{r.cost.aiq:.3f}" if r.cost else ""),
     ("cost at parity", _parity),
+    ("in hindsight", _hindsight),
 )
 
 

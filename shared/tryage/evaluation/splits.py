@@ -54,8 +54,3 @@ def folds(groups: NDArray[np.intp], n_folds: int = 5, seed: int = 0) -> list[Spl
         (np.flatnonzero(fold_of_row != fold), np.flatnonzero(fold_of_row == fold))
         for fold in range(n_folds)
     ]
-
-
-def holdout(groups: NDArray[np.intp], seed: int = 0, parts: int = 4) -> Split:
-    """Hold one part of `parts` back for tuning: (fit, held out), twins together."""
-    return folds(groups, min(parts, len(np.unique(groups))), seed)[0]

@@ -1,0 +1,56 @@
+"""The pictures: drawn from figures that hold what they should, or refused with a reason."""
+
+import pytest
+
+from tryage.errors import InputError
+from tryage.evaluation import BASELINES, Settings, evaluate
+from tryage.evaluation.plots import PALETTE, plot_calibration, plot_front, plot_shares
+
+QUICK = Settings(inner_folds=2, draws=200)
+NO_MLP = {name: run for name, run in BASELINES.items() if name != "MLP"}
+
+
+@pytest.fixture(scope="module")
+def found(ridge, two_kinds):
+    return evaluate(*two_kinds(120), {"ridge": ridge}, baselines=NO_MLP, settings=QUICK)
+
+
+def legend(figure):
+    return [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+
+
+def test_the_front_shows_the_router_and_the_baselines_and_is_written(found, tmp_path):
+    figure = plot_front(found, tmp_path / "front.png")
+    assert {"ridge", "category table", "best single expert"} <= set(legend(figure))
+    assert (tmp_path / "front.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_calibration_names_the_error_of_each_method(found):
+    labels = legend(plot_calibration(found))
+    assert any(label.startswith("ridge (ECE 0.") for label in labels)
+    assert any(label.startswith("nearest neighbours (ECE") for label in labels)
+
+
+def test_the_shares_of_every_category_fill_the_bar(found):
+    axes = plot_shares(found).axes[0]
+    widths = {}
+    for bar in axes.patches:
+        widths[bar.get_y()] = widths.get(bar.get_y(), 0) + bar.get_width()
+    assert len(widths) == 2
+    assert list(widths.values()) == [pytest.approx(1), pytest.approx(1)]
+
+
+def test_without_costs_there_is_no_front_and_without_a_router_no_shares(two_kinds):
+    table, embeddings = two_kinds(60, costs=False)
+    bare = evaluate(table, embeddings, {}, baselines=NO_MLP, settings=QUICK)
+    with pytest.raises(InputError, match="no costs"):
+        plot_front(bare)
+    with pytest.raises(InputError, match="name a method"):
+        plot_shares(bare)
+    assert plot_shares(bare, method="category table")
+    with pytest.raises(InputError, match="forecasts a score"):
+        plot_calibration(bare, methods=["random"])
+
+
+def test_the_colours_are_different():
+    assert len(set(PALETTE)) == len(PALETTE)
