@@ -1,0 +1,137 @@
+"""The fast encoder: the mean of a table's rows, one row per token; numpy and tokenizers only."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from tryage.errors import InputError, PersistenceError
+from tryage.perception.encoder import Floats, read_header, read_tokenizer, write_header
+from tryage.perception.tokens import Ids, PromptTokenizer, head_and_tail
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+    from tokenizers import Tokenizer
+
+TABLE, TOKENS = "table.safetensors", "tokenizer.json"
+# Rows of one gather: 8,192 x 256 float32 are 8 MB, which stay near the cache.
+TOKENS_AT_ONCE = 8_192
+
+
+class StaticEncoder:
+    """Embeds a prompt as the weighted mean of the rows of its tokens, scaled to unit length.
+
+    The table `(vocabulary, dim)` holds int8 with one scale per row: the weight of a token is a
+    part of its scale, so the weighted mean is a plain sum. A prompt longer than `max_length`
+    tokens is read at its two ends. After model2vec (Tulkens and van Dongen, 2024).
+    """
+
+    KIND: ClassVar[str] = "static"
+
+    def __init__(
+        self,
+        table: NDArray[np.int8],
+        scales: NDArray[np.floating[Any]],
+        tokenizer: Tokenizer,
+        max_length: int = 512,
+    ) -> None:
+        self._tokens = PromptTokenizer(tokenizer)
+        if table.shape[:1] != scales.shape or len(table) < self.vocabulary:
+            raise InputError(
+                f"the table is {table.shape} with scales {scales.shape}; the tokenizer needs "
+                f"({self.vocabulary}, dim) with one scale per row"
+            )
+        self._table, self._scales = table, scales.astype(np.float16)
+        self._rows = np.multiply(table, self._scales[:, None], dtype=np.float32)
+        self._max_length = max_length
+
+    @classmethod
+    def from_rows(cls, rows: Floats, tokenizer: Tokenizer, max_length: int = 512) -> StaticEncoder:
+        """Quantise trained rows `(vocabulary, dim)`, whose lengths are the token weights."""
+        scales = (np.abs(rows).max(1) / 127).astype(np.float16)
+        safe = np.where(scales > 0, scales, 1).astype(np.float32)
+        table = np.clip(np.rint(rows / safe[:, None]), -127, 127).astype(np.int8)
+        return cls(table, scales, tokenizer, max_length)
+
+    @property
+    def dim(self) -> int:
+        """Length of an embedding."""
+        return int(self._table.shape[1])
+
+    @property
+    def vocabulary(self) -> int:
+        """Number of different tokens."""
+        return self._tokens.vocabulary
+
+    def encode(self, prompts: Sequence[str]) -> Floats:
+        """Embed prompts into unit rows `(batch, dim)`; a prompt without a token becomes zeros.
+
+        Raises:
+            InputError: a single string, or something that is not text, was given.
+
+        """
+        ids = [head_and_tail(i, self._max_length) for i in self._tokens.ids(prompts)]
+        sums = np.zeros((len(ids), self.dim), np.float32)
+        for part in _parts([len(i) for i in ids]):
+            sums[part] = self._sum(ids[part])
+        lengths = np.sqrt(np.einsum("ij,ij->i", sums, sums))
+        sums /= np.where(lengths > 0, lengths, 1)[:, None]
+        return sums
+
+    def _sum(self, ids: list[Ids]) -> Floats:
+        counts = np.array([len(i) for i in ids])
+        sums = np.zeros((len(ids), self.dim), np.float32)
+        filled = counts > 0  # reduceat would give an empty prompt the next one's first row
+        if filled.any():
+            starts = np.cumsum(counts[filled]) - counts[filled]
+            sums[filled] = np.add.reduceat(self._rows[np.concatenate(ids)], starts, axis=0)
+        return sums
+
+    def token_ids(self, prompts: Sequence[str]) -> list[Ids]:
+        """Token ids of each prompt, without special tokens."""
+        return self._tokens.ids(prompts)
+
+    def count_tokens(self, prompts: Sequence[str]) -> NDArray[np.int64]:
+        """Count the tokens of each whole prompt `(batch,)`."""
+        return self._tokens.count(prompts)
+
+    def save(self, folder: Path) -> None:
+        """Write `encoder.json`, `table.safetensors` and `tokenizer.json`."""
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file({"table": self._table, "scales": self._scales}, folder / TABLE)
+        self._tokens.tokenizer.save(str(folder / TOKENS), pretty=False)
+        write_header(folder, self.KIND, dim=self.dim, max_length=self._max_length)
+
+    @classmethod
+    def load(cls, folder: Path) -> StaticEncoder:
+        """Read the folder that `save` wrote.
+
+        Raises:
+            PersistenceError: a file is missing or damaged.
+
+        """
+        header = read_header(folder)
+        try:
+            arrays = load_file(folder / TABLE)
+            table, scales = arrays["table"], arrays["scales"]
+        except (OSError, SafetensorError, KeyError) as error:
+            raise PersistenceError(f"{folder / TABLE} is missing or damaged: {error}") from error
+        return cls(table, scales, read_tokenizer(folder / TOKENS), header["max_length"])
+
+
+def _parts(counts: Sequence[int]) -> Iterator[slice]:
+    """Cut prompts, in order, into runs of about `TOKENS_AT_ONCE` tokens."""
+    start, tokens = 0, 0
+    for stop, count in enumerate(counts):
+        if tokens + count > TOKENS_AT_ONCE and stop > start:
+            yield slice(start, stop)
+            start, tokens = stop, 0
+        tokens += count
+    if start < len(counts):
+        yield slice(start, len(counts))

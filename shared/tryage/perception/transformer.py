@@ -1,0 +1,160 @@
+"""The accurate encoder: a short transformer, run by ONNX Runtime, or else by torch."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from tryage.errors import MissingExtraError, PersistenceError
+from tryage.perception.encoder import Floats, read_header, read_tokenizer, write_header
+from tryage.perception.teacher import pool
+from tryage.perception.tokens import Ids, PromptTokenizer, head_and_tail, length_batches
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+    from tokenizers import Tokenizer
+
+GRAPH, WEIGHTS, CONFIG, TOKENS = "model.onnx", "model.safetensors", "config.json", "tokenizer.json"
+# Padded tokens in one pass: 8,192 x 384 float32 states are 12 MB a layer.
+TOKENS_AT_ONCE = 8_192
+
+Forward = Callable[[Ids, Ids], Floats]  # token ids, mask `(batch, length)` -> unit rows
+
+
+class TransformerEncoder:
+    """Embeds a prompt with a BERT-like model: the mean of its last states, scaled to unit length.
+
+    The folder holds `model.onnx` (run by ONNX Runtime), or `model.safetensors` and `config.json`
+    (run by torch and transformers), or both: whichever can be run is run, ONNX first. A prompt
+    longer than `max_length` tokens is read at its two ends, half of the tokens each. One thread by
+    default: on the short prompts that a router sees, more threads cost more than they bring.
+    """
+
+    KIND: ClassVar[str] = "transformer"
+
+    def __init__(
+        self, folder: Path, tokenizer: Tokenizer, dim: int, max_length: int = 192, threads: int = 1
+    ) -> None:
+        self._folder, self._dim, self._max_length = folder, dim, max_length
+        self._tokens = PromptTokenizer(tokenizer)
+        self._ends = np.array(tokenizer.encode("").ids, np.int64)  # [CLS] and [SEP]
+        self._forward = _runtime(folder, threads)
+
+    @property
+    def dim(self) -> int:
+        """Length of an embedding."""
+        return self._dim
+
+    @property
+    def vocabulary(self) -> int:
+        """Number of different tokens."""
+        return self._tokens.vocabulary
+
+    def encode(self, prompts: Sequence[str]) -> Floats:
+        """Embed prompts into unit rows `(batch, dim)`; a prompt without a token becomes zeros.
+
+        Raises:
+            InputError: a single string, or something that is not text, was given.
+
+        """
+        ids = [self._framed(i) for i in self._tokens.ids(prompts)]
+        rows = np.zeros((len(ids), self.dim), np.float32)
+        for batch in length_batches([len(i) for i in ids], TOKENS_AT_ONCE):
+            rows[batch] = self._forward(*_padded([ids[i] for i in batch]))
+        rows[[len(i) == len(self._ends) for i in ids]] = 0
+        return rows
+
+    def _framed(self, ids: Ids) -> Ids:
+        inner = head_and_tail(ids, self._max_length - len(self._ends))
+        return np.concatenate([self._ends[:1], inner, self._ends[1:]])
+
+    def token_ids(self, prompts: Sequence[str]) -> list[Ids]:
+        """Token ids of each prompt, without special tokens."""
+        return self._tokens.ids(prompts)
+
+    def count_tokens(self, prompts: Sequence[str]) -> NDArray[np.int64]:
+        """Count the tokens of each whole prompt `(batch,)`, without [CLS] and [SEP]."""
+        return self._tokens.count(prompts)
+
+    def save(self, folder: Path) -> None:
+        """Copy `tokenizer.json` and the weights, and write `encoder.json`."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in (GRAPH, WEIGHTS, CONFIG, TOKENS):
+            source = self._folder / name
+            if source.exists() and source.resolve() != (folder / name).resolve():
+                shutil.copyfile(source, folder / name)
+        write_header(folder, self.KIND, dim=self.dim, max_length=self._max_length)
+
+    @classmethod
+    def load(cls, folder: Path, threads: int = 1) -> TransformerEncoder:
+        """Read the folder that `save` wrote.
+
+        Raises:
+            PersistenceError: a file is missing or damaged.
+            MissingExtraError: neither ONNX Runtime nor torch can run the weights.
+
+        """
+        header = read_header(folder)
+        tokenizer = read_tokenizer(folder / TOKENS)
+        return cls(folder, tokenizer, header["dim"], header["max_length"], threads)
+
+
+def _padded(ids: Sequence[Ids]) -> tuple[Ids, Ids]:
+    lengths = np.array([len(i) for i in ids])
+    mask = np.arange(lengths.max())[None, :] < lengths[:, None]
+    padded = np.zeros(mask.shape, np.int64)
+    padded[mask] = np.concatenate(ids)
+    return padded, mask.astype(np.int64)
+
+
+def _runtime(folder: Path, threads: int) -> Forward:
+    """Choose what runs the weights: ONNX Runtime, else torch."""
+    graph, weights = (folder / GRAPH).exists(), (folder / WEIGHTS).exists()
+    if graph and find_spec("onnxruntime"):
+        return _onnx(folder / GRAPH, threads)
+    if weights and find_spec("torch") and find_spec("transformers"):
+        return _torch(folder)
+    if not graph and not weights:
+        raise PersistenceError(f"{folder} holds neither {GRAPH} nor {WEIGHTS}")
+    extra, package = ("onnx", "onnxruntime") if graph else ("train", "torch and transformers")
+    raise MissingExtraError(
+        f"a transformer encoder needs {package}. Install with: pip install 'tryage[{extra}]'"
+    )
+
+
+def _onnx(path: Path, threads: int) -> Forward:
+    import onnxruntime  # noqa: PLC0415 - an optional dependency
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+    def forward(ids: Ids, mask: Ids) -> Floats:
+        rows = session.run(None, {"input_ids": ids, "attention_mask": mask})[0]
+        return np.asarray(rows, np.float32)
+
+    return forward
+
+
+def _torch(folder: Path) -> Forward:
+    import torch  # noqa: PLC0415 - an optional dependency
+    from transformers import BertModel  # noqa: PLC0415 - as above
+
+    model = BertModel.from_pretrained(folder, add_pooling_layer=False)
+    model.train(mode=False)
+
+    def forward(ids: Ids, mask: Ids) -> Floats:
+        with torch.inference_mode():
+            seen = torch.from_numpy(mask)
+            states = model(input_ids=torch.from_numpy(ids), attention_mask=seen).last_hidden_state
+            return np.asarray(pool(states.float(), seen.float()).numpy(), np.float32)
+
+    return forward
