@@ -26,6 +26,7 @@ def test_aiq_of_a_known_front():
     front = np.array([0.0, 1.0]), np.array([0.4, 0.8])
     assert aiq(*front, low=0.0, high=2.0) == pytest.approx(0.7)
     assert aiq(*front, low=0.0, high=1.0) == pytest.approx(0.6)
+    assert aiq(*front, low=0.5, high=1.0) == pytest.approx(0.7)
 
 
 def test_aiq_of_one_point_is_its_score():

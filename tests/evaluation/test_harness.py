@@ -26,7 +26,9 @@ def found(ridge, two_kinds):
 
 def test_a_router_that_sees_the_kind_beats_the_best_single_expert(found):
     assert found["ridge"].score.value == found["category table"].score.value
-    assert found["best single"].lead.low > 0
+    single = found["best single"]
+    assert single.lead.value == pytest.approx(found["ridge"].score.value - single.score.value)
+    assert 0 < single.lead.low < single.lead.value < single.lead.high
     assert found["random"].score.value < found["best single"].score.value
     assert found["oracle"].regret == 0
     assert found["oracle"].optimal_rate == 1

@@ -36,8 +36,9 @@ def plot_front(
 ) -> Figure:
     """Draw score over cost (USD per 1,000 requests, log): a front per method, a dot per expert.
 
-    Experts that were not measured on nearly all prompts have no dot. A ring on a front is the point chosen for cost at parity. By default the router, the best
-    single expert, the nearest neighbours and the category table are drawn.
+    Experts that were not measured on nearly all prompts have no dot. A ring is the point chosen
+    for cost at parity. By default the router, the best single expert, the nearest neighbours and
+    the category table are drawn.
 
     Raises:
         InputError: the table had no costs.
