@@ -1,0 +1,109 @@
+"""One Gaussian ability vector per expert, and the update that learns it from losses.
+
+`L(z, M_i) = a_i . [1, g(z)] + noise` (design.md). The aptitude test of a new expert and live
+feedback are the same closed-form posterior (Bishop 2006, eq. 3.50-3.51).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tryage.errors import InputError
+
+Matrix = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Gaussian:
+    """An ability: `mean` `(k,)` and `covariance` `(k, k)`."""
+
+    mean: Matrix
+    covariance: Matrix
+
+    def updated(self, places: Matrix, losses: Matrix, noise: float) -> Gaussian:
+        """Learn from `losses` `(n,)` at `places` `(n, k)`, whose noise has a variance of `noise`.
+
+        Raises:
+            InputError: the shapes do not fit, or a loss is not finite.
+        """
+        if places.shape != (len(losses), len(self.mean)) or not np.isfinite(losses).all():
+            raise InputError(
+                f"losses {np.shape(losses)} at places {places.shape}; expected one finite loss "
+                f"per row of {len(self.mean)} numbers"
+            )
+        # the gain form needs a matrix of the size of the data, which is small, not of the prior
+        spread = places @ self.covariance
+        gain = np.linalg.solve(spread @ places.T + noise * np.eye(len(losses)), spread).T
+        mean = self.mean + gain @ (losses - places @ self.mean)
+        covariance = self.covariance - gain @ spread
+        return Gaussian(mean, (covariance + covariance.T) / 2)
+
+
+@dataclass(frozen=True, slots=True)
+class Abilities:
+    """Abilities of all experts: `means` `(n_experts, k)`, `covariances` `(n_experts, k, k)`.
+
+    `prior` is what a stranger is believed to be; `noise` is the variance of one loss around what
+    its ability and the prompt's place explain.
+    """
+
+    means: Matrix
+    covariances: Matrix
+    prior: Gaussian
+    noise: float
+
+    def __len__(self) -> int:
+        """Count the experts."""
+        return len(self.means)
+
+    def losses(self, places: Matrix) -> Matrix:
+        """Expected losses `(batch, n_experts)` at places `(batch, k)`."""
+        return np.asarray(places @ self.means.T)
+
+    def variances(self, places: Matrix) -> Matrix:
+        """Variance of the expected losses that comes from not knowing the abilities."""
+        return np.asarray(np.einsum("bk,ikl,bl->bi", places, self.covariances, places, optimize=True))
+
+    def with_ability(self, index: int | None, ability: Gaussian) -> Abilities:
+        """Replace the ability at `index`, or append one."""
+        means, covariances = self.means.copy(), self.covariances.copy()
+        if index is None:
+            means = np.concatenate([means, ability.mean[None]])
+            covariances = np.concatenate([covariances, ability.covariance[None]])
+        else:
+            means[index], covariances[index] = ability.mean, ability.covariance
+        return Abilities(means, covariances, self.prior, self.noise)
+
+    def of(self, index: int) -> Gaussian:
+        """Look up one expert's ability."""
+        return Gaussian(self.means[index], self.covariances[index])
+
+
+def fit_abilities(places: Matrix, losses: NDArray[np.floating], first: Matrix) -> Abilities:
+    """Learn all abilities from losses `(n_prompts, n_experts)` with gaps.
+
+    `places` are `[1, u_z]`, `(n_prompts, k)`; `first` `(n_experts, k)` are the abilities of the
+    factor model, whose spread is the prior: an expert with few measured losses stays near the
+    crowd, one with many goes where its losses are.
+    """
+    known = ~np.isnan(losses)
+    centre, scatter = first.mean(axis=0), np.cov(first.T, ddof=0).reshape(first.shape[1], -1)
+    scatter += (1e-3 * np.trace(scatter) / len(centre) + 1e-9) * np.eye(len(centre))
+    residual = np.where(known, losses - places @ first.T, 0.0)
+    noise = float((residual**2).sum() / max(known.sum() - first.size, 1)) + 1e-6
+    prior = Gaussian(centre, scatter)
+    precision = np.linalg.inv(scatter)
+    means, covariances = [], []
+    shared = places.T @ places if known.all() else None
+    for expert in range(losses.shape[1]):
+        rows = known[:, expert]
+        seen = places[rows]
+        gram = shared if shared is not None else seen.T @ seen
+        covariance = np.linalg.inv(precision + gram / noise)
+        pull = precision @ centre + seen.T @ losses[rows, expert] / noise
+        means.append(covariance @ pull)
+        covariances.append(covariance)
+    return Abilities(np.array(means), np.array(covariances), prior, noise)

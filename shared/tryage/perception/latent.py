@@ -1,0 +1,79 @@
+"""The shared ability space: many losses per prompt are a few numbers per prompt.
+
+`L(z, M_i) ~ mean_i + loadings_i . u_z`, the factor model of design.md. The experts that may win are
+weighted up: what tells two weak experts apart is of no use to a decision.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Matrix = NDArray[np.float64]
+
+RANK = 32
+CONTENDING = 0.08  # standard deviations of the loss by which an expert may trail and still contend
+_ROUNDS = 12
+_PRIOR_PROMPTS = 2.0  # a prompt's difficulty is shrunk as if it had this many average losses
+
+
+@dataclass(frozen=True, slots=True)
+class Latent:
+    """`mean` `(n_experts,)`, `loadings` `(n_experts, rank)`, `scores` `(n_prompts, rank)`."""
+
+    mean: Matrix
+    loadings: Matrix
+    scores: Matrix
+
+
+def spread(losses: NDArray[np.floating]) -> float:
+    """Typical standard deviation of one expert's losses: the unit of everything that is tuned."""
+    with np.errstate(invalid="ignore"):
+        inner = losses - np.nanmean(losses, axis=0)
+    value = float(np.sqrt(np.nanmean(inner**2)))
+    return value if value > 0 else 1.0
+
+
+def factorise(losses: NDArray[np.floating], rank: int = RANK) -> Latent:
+    """Find the ability space of losses `(n_prompts, n_experts)` with gaps (NaN)."""
+    filled = fill_gaps(losses)
+    mean = filled.mean(axis=0)
+    weight = np.sqrt(np.exp((mean.min() - mean) / (CONTENDING * spread(losses))) + 1e-6)
+    inner = (filled - mean) * weight
+    # difficulty that all contenders share does not move the choice, and would drown what does
+    shared = inner @ weight / (weight @ weight)
+    contrast = inner - np.outer(shared, weight)
+    left, size, right = np.linalg.svd(contrast, full_matrices=False)
+    kept = min(rank - 1, int((size > 1e-6 * max(size[0], 1e-12)).sum()))
+    scores = np.concatenate([shared[:, None], left[:, :kept] * size[:kept]], axis=1)
+    loadings = np.concatenate([np.ones((len(mean), 1)), right[:kept].T / weight[:, None]], axis=1)
+    return Latent(mean, loadings, scores)
+
+
+def fill_gaps(losses: NDArray[np.floating], rank: int = 4) -> Matrix:
+    """Fill gaps by expert mean, prompt difficulty and a low-rank rest; known losses stay."""
+    known = ~np.isnan(losses)
+    given = np.where(known, losses, 0.0).astype(np.float64)
+    if known.all():
+        return given
+    additive = _additive(given, known)
+    filled = np.where(known, given, additive)
+    for _ in range(_ROUNDS):
+        left, size, right = np.linalg.svd(filled - additive, full_matrices=False)
+        soft = np.maximum(size - size[min(rank, len(size) - 1)], 0)[:rank]
+        filled = np.where(known, given, additive + (left[:, :rank] * soft) @ right[:rank])
+    return filled
+
+
+def _additive(given: Matrix, known: NDArray[np.bool_]) -> Matrix:
+    """Alternate prompt difficulty (shrunk to zero) and expert mean until they settle."""
+    per_prompt, per_expert = known.sum(axis=1), np.maximum(known.sum(axis=0), 1)
+    overall = given.sum() / known.sum()
+    expert = np.full(given.shape[1], overall)
+    prompt = np.zeros(len(given))
+    for _ in range(10 * _ROUNDS):
+        prompt = ((given - expert) * known).sum(axis=1) / (per_prompt + _PRIOR_PROMPTS)
+        expert = ((given - prompt[:, None]) * known).sum(axis=0) / per_expert
+    return np.asarray(expert + prompt[:, None])

@@ -1,0 +1,140 @@
+"""The trained perception: one encoder pass, then a few small products for all experts at once."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tryage.errors import InputError, PerceptionError
+from tryage.experts import Expert
+from tryage.perception.abilities import Abilities
+from tryage.perception.base import Floats, Prediction
+from tryage.perception.encoder import Encoder
+from tryage.perception.features import Features
+from tryage.perception.head import Head
+from tryage.perception.link import Link
+
+Matrix = NDArray[np.float64]
+
+
+class LearnedPerception:
+    """Predicts losses from the prompt: `Q^(z, M_i) = link(a_i . [1, g(phi(z))])` (design.md).
+
+    The uncertainty has two sources: how well an expert's ability is known, and how far the
+    estimators of the prompt's place disagree.
+    """
+
+    def __init__(  # noqa: PLR0913 - the parts of the equation, one each
+        self,
+        experts: Sequence[str],
+        encoder: Encoder,
+        features: Features,
+        head: Head,
+        abilities: Abilities,
+        link: Link,
+    ) -> None:
+        if len(experts) != len(abilities):
+            raise PerceptionError(f"{len(experts)} experts with {len(abilities)} abilities")
+        self.experts = tuple(experts)
+        self.encoder = encoder
+        self.features = features
+        self.head = head
+        self.abilities = abilities
+        self.link = link
+        self._learning = threading.Lock()
+
+    def __repr__(self) -> str:
+        """Name the size and the encoder."""
+        return f"LearnedPerception({len(self.experts)} experts, {type(self.encoder).__name__})"
+
+    def describe(self, prompts: Sequence[str]) -> Floats:
+        """Read prompts once: features `phi(z)`, `(batch, d)`."""
+        vectors = self.encoder.encode(prompts)
+        return self.features.join(prompts, vectors, self.encoder.token_ids(prompts))
+
+    def predict(self, prompts: Sequence[str]) -> Prediction:
+        """Predict the loss of every expert on every prompt, in one encoder pass."""
+        return self.predict_from(self.describe(prompts))
+
+    def predict_from(self, x: Floats) -> Prediction:
+        """Predict from features `(batch, d)` that `describe` has read."""
+        abilities = self.abilities  # one snapshot: `observe` may replace it in another thread
+        views = self.head.views(x).astype(np.float64)
+        places = _with_one(np.tensordot(self.head.weights, views, 1))
+        y = abilities.losses(places)
+        doubt = abilities.variances(places)
+        doubt += _disagreement(views, self.head.weights, y, abilities.means)
+        std = self.link.std(y, np.sqrt(np.maximum(doubt, 0)))
+        return Prediction(self.link.losses(y).astype(np.float32), std.astype(np.float32))
+
+    def count_tokens(self, prompts: Sequence[str]) -> NDArray[np.integer[Any]]:
+        """Count the tokens of each prompt, `(batch,)`, in the encoder's tokenizer."""
+        return self.encoder.count_tokens(prompts)
+
+    def prior(self) -> tuple[float, float]:
+        """Guess the loss of an expert nobody has measured, and how wide the guess is."""
+        prior = self.abilities.prior
+        y, variance = np.array(prior.mean[:1]), np.array(prior.covariance[:1, 0])
+        return float(self.link.losses(y)[0]), float(self.link.std(y, np.sqrt(variance))[0])
+
+    def onboard(self, expert: Expert, losses: Mapping[str, float]) -> LearnedPerception:
+        """Return a perception that knows `expert` too, from its measured loss per prompt.
+
+        The aptitude test: a posterior update of its ability, or of the prior of a stranger.
+
+        Raises:
+            InputError: no loss was given, or one is not finite.
+        """
+        if not losses:
+            raise InputError(f"No loss of {expert.name!r} was given; measure it on a few prompts.")
+        index = self._index(expert.name)
+        ability = self.abilities.prior if index is None else self.abilities.of(index)
+        places = self._places(list(losses))
+        values = np.array([float(value) for value in losses.values()])
+        ability = ability.updated(places, values, self.abilities.noise)
+        return LearnedPerception(
+            self.experts if index is not None else (*self.experts, expert.name),
+            self.encoder,
+            self.features,
+            self.head,
+            self.abilities.with_ability(index, ability),
+            self.link,
+        )
+
+    def observe(self, prompt: str, expert: str, loss: float) -> None:
+        """Take in one measured loss of a known expert: the same update, in place.
+
+        Raises:
+            PerceptionError: the expert is unknown.
+        """
+        index = self._index(expert)
+        if index is None:
+            raise PerceptionError(f"{expert!r} is unknown here; onboard it first.")
+        places = self._places([prompt])
+        with self._learning:
+            ability = self.abilities.of(index)
+            ability = ability.updated(places, np.array([float(loss)]), self.abilities.noise)
+            self.abilities = self.abilities.with_ability(index, ability)
+
+    def _places(self, prompts: Sequence[str]) -> Matrix:
+        views = self.head.views(self.describe(prompts)).astype(np.float64)
+        return _with_one(np.tensordot(self.head.weights, views, 1))
+
+    def _index(self, name: str) -> int | None:
+        return self.experts.index(name) if name in self.experts else None
+
+
+def _with_one(places: Matrix) -> Matrix:
+    return np.concatenate([np.ones((len(places), 1)), places], axis=1)
+
+
+def _disagreement(views: Matrix, weights: Floats, y: Matrix, means: Matrix) -> Matrix:
+    """Weighted variance `(batch, n_experts)` of what the estimators say."""
+    doubt = np.zeros_like(y)
+    for weight, view in zip(weights, views, strict=True):
+        doubt += weight * (means[:, 0] + view @ means[:, 1:].T - y) ** 2
+    return doubt

@@ -1,0 +1,87 @@
+"""The words of a prompt as a short vector: TF-IDF over the encoder's own tokens, projected.
+
+Latent semantic analysis (Deerwester et al., 1990), with the tokens already at hand: one more token
+table beside the encoder's. It keeps the phrases by which data sets and task types are recognised,
+which a sentence embedding averages away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tryage.extras import require
+from tryage.perception.base import Floats
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
+
+TokenIds = Sequence[NDArray[np.integer[Any]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Lexicon:
+    """`idf` `(vocabulary,)` and the projection `table` `(vocabulary, width)`."""
+
+    idf: Floats
+    table: Floats
+
+    @property
+    def width(self) -> int:
+        """Length of a vector."""
+        return int(self.table.shape[1])
+
+    def vectors(self, ids: TokenIds) -> Floats:
+        """Project prompts, given as token ids, to `(batch, width)`; no known token gives zeros."""
+        out = np.zeros((len(ids), self.width), np.float32)
+        for row, tokens in enumerate(ids):
+            if len(tokens):
+                kinds, counts = np.unique(tokens, return_counts=True)
+                weights = (1 + np.log(counts, dtype=np.float32)) * self.idf[kinds]
+                length = float(np.sqrt(weights @ weights))
+                if length > 0:
+                    out[row] = (weights / length) @ self.table[kinds]
+        return out
+
+
+def fit_lexicon(ids: TokenIds, vocabulary: int, width: int, seed: int) -> Lexicon:
+    """Learn a lexicon from prompts; tokens that occur in one prompt only are left out.
+
+    Raises:
+        MissingExtraError: scikit-learn is not installed.
+    """
+    require("sklearn", "evaluate")
+    from sklearn.decomposition import TruncatedSVD
+
+    counts = _counts(ids, vocabulary)
+    prompts_with = np.asarray((counts > 0).sum(axis=0)).ravel()
+    idf = np.log((1 + len(ids)) / (1 + prompts_with)) * (prompts_with >= 2)
+    weighted = _unit_rows(counts, idf)
+    rank = min(width, len(ids) - 1, int((prompts_with >= 2).sum()) - 1)
+    if rank < 1:
+        return Lexicon(idf.astype(np.float32), np.zeros((vocabulary, 0), np.float32))
+    svd = TruncatedSVD(rank, random_state=seed).fit(weighted)
+    table = np.ascontiguousarray(svd.components_.T, np.float32) * (idf > 0)[:, None]
+    return Lexicon(idf.astype(np.float32), table.astype(np.float32))
+
+
+def _counts(ids: TokenIds, vocabulary: int) -> csr_matrix:
+    from scipy.sparse import csr_matrix
+
+    ends = np.cumsum([0, *(len(tokens) for tokens in ids)])
+    flat = np.concatenate([*ids, np.zeros(0, np.intp)]).astype(np.intp)
+    counts = csr_matrix((np.ones(len(flat), np.float32), flat, ends), shape=(len(ids), vocabulary))
+    counts.sum_duplicates()
+    return counts
+
+
+def _unit_rows(counts: csr_matrix, idf: NDArray[np.floating[Any]]) -> csr_matrix:
+    from sklearn.preprocessing import normalize
+
+    weighted = counts.copy()
+    weighted.data = 1 + np.log(weighted.data)
+    return normalize(weighted.multiply(idf).tocsr())

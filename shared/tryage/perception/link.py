@@ -1,0 +1,59 @@
+"""From the ability space to the unit of the loss: as it is, or squeezed into [0, 1] for scores."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Matrix = NDArray[np.float64]
+
+_NEWTON_STEPS = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """`sigmoid(intercept + slope * y)` for scored answers; `y` itself where `scored` is false.
+
+    It rises with `y` and is the same for all experts, so it changes no choice by loss alone: it
+    makes a predicted loss mean what it says (Platt, 1999).
+    """
+
+    scored: bool
+    intercept: float = 0.0
+    slope: float = 1.0
+
+    def losses(self, y: Matrix) -> Matrix:
+        """Map linear predictions to losses."""
+        if not self.scored:
+            return y
+        return np.asarray(1 / (1 + np.exp(-np.clip(self.intercept + self.slope * y, -60, 60))))
+
+    def std(self, y: Matrix, std: Matrix) -> Matrix:
+        """Carry a standard deviation through, to first order."""
+        if not self.scored:
+            return std
+        loss = self.losses(y)
+        return np.asarray(self.slope * loss * (1 - loss) * std)
+
+
+def fit_link(y: Matrix, losses: NDArray[np.floating]) -> Link:
+    """Calibrate predictions of unseen prompts against measured losses with gaps, by Newton steps.
+
+    Losses outside [0, 1] are real-valued, and are left as they are.
+    """
+    known = ~np.isnan(losses)
+    target, given = losses[known].astype(np.float64), y[known]
+    if target.min() < 0 or target.max() > 1:
+        return Link(scored=False)
+    inputs = np.stack([np.ones_like(given), given])
+    weights = np.array([-2.0, 4.0])  # the tangent of the identity at one half
+    for _ in range(_NEWTON_STEPS):
+        chance = 1 / (1 + np.exp(-np.clip(weights @ inputs, -60, 60)))
+        curvature = (inputs * (chance * (1 - chance))) @ inputs.T + 1e-3 * np.eye(2)
+        step = np.linalg.solve(curvature, inputs @ (chance - target))
+        weights = weights - np.clip(step, -2, 2)
+        if np.abs(step).max() < 1e-8:
+            break
+    return Link(True, float(weights[0]), max(float(weights[1]), 1e-3))

@@ -1,0 +1,157 @@
+"""Learns a perception from a Q-table: features, ability space, estimators, mixture, abilities."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tryage.errors import QTableError
+from tryage.perception.abilities import Abilities, fit_abilities
+from tryage.perception.base import Floats
+from tryage.perception.categories import UNNAMED
+from tryage.perception.checkpoint import Checkpoint, checkpoints, fingerprint
+from tryage.perception.encoder import Encoder
+from tryage.perception.features import Features, fit_features
+from tryage.perception.head import fit_head
+from tryage.perception.latent import Latent, factorise, spread
+from tryage.perception.learned import LearnedPerception
+from tryage.perception.link import fit_link
+from tryage.perception.mixture import CONTENDERS, learn_trust, learn_weights
+from tryage.qtable import QTable
+
+Matrix = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How to train: the size of the ability space, of the lexicon, the inner folds, the seed."""
+
+    rank: int = 32
+    lexicon: int = 128
+    folds: int = 3
+    seed: int = 0
+
+
+def fit(
+    table: QTable,
+    encoder: Encoder,
+    *,
+    settings: Settings | None = None,
+    embeddings: Floats | None = None,
+    checkpoint: str | Path | None = None,
+    progress: bool = True,
+) -> LearnedPerception:
+    """Train a perception on measured losses.
+
+    Args:
+        table: Losses `(n_prompts, n_experts)` with gaps; its categories, if any, are learned too.
+        encoder: Reads the prompts; it stays as it is (`finetune.py` trains one end to end).
+        settings: Sizes and seed.
+        embeddings: Of the prompts, `(n_prompts, dim)`, where they are at hand.
+        checkpoint: A folder for finished stages; the same call goes on from there.
+        progress: Whether to show a progress bar.
+
+    Raises:
+        QTableError: fewer than ten prompts or no expert were measured.
+        MissingExtraError: scikit-learn is not installed.
+    """
+    settings = settings or Settings()
+    table = _usable(table)
+    key = fingerprint(table.prompts, table.experts, table.losses, table.categories, asdict(settings))
+    with checkpoints(checkpoint, key, settings.folds + 2, progress=progress) as stages:
+        x, features = _read(table, encoder, embeddings, settings, stages)
+        latent = factorise(table.losses, min(settings.rank, len(table.experts)))
+        ones = np.ones((len(table), 1))
+        abilities = fit_abilities(
+            np.concatenate([ones, latent.scores], axis=1),
+            table.losses,
+            np.concatenate([latent.mean[:, None], latent.loadings], axis=1),
+        )
+        labels = tuple(name or UNNAMED for name in table.categories or [None] * len(table))
+        unseen = _out_of_fold(x, labels, latent, table.groups, settings, stages)
+        unit = spread(table.losses)
+        weights = _weigh(unseen, abilities, table.losses, latent.mean, unit)
+        places = np.concatenate([ones, np.tensordot(weights, unseen, 1)], axis=1)
+        trust = learn_trust(places, abilities.means, table.losses)
+        places[:, 2:] *= trust
+        link = fit_link(abilities.losses(places), table.losses)
+        head = fit_head(x, labels, tuple(sorted(set(labels))), latent.scores, settings.seed)
+        stages.bar.update()
+    head = replace(head, weights=weights.astype(np.float32), trust=trust)
+    return LearnedPerception(table.experts, encoder, features, head, abilities, link)
+
+
+def _usable(table: QTable) -> QTable:
+    rows = table.measured.any(axis=1)
+    measured = table.measured.any(axis=0)
+    if rows.sum() < 10 or not measured.all():
+        idle = [n for n, seen in zip(table.experts, measured, strict=True) if not seen]
+        raise QTableError(
+            f"{int(rows.sum())} measured prompts, experts without a measurement: {idle[:5]}; "
+            "training needs at least ten prompts and a loss of every expert"
+        )
+    return table if rows.all() else table.take(rows)
+
+
+def _read(
+    table: QTable,
+    encoder: Encoder,
+    embeddings: Floats | None,
+    settings: Settings,
+    stages: Checkpoint,
+) -> tuple[Floats, Features]:
+    """Describe the training prompts, `(n_prompts, d)`."""
+    vectors = embeddings
+    if vectors is None:
+        vectors = stages.stage("reading", lambda: {"x": encoder.encode(table.prompts)})["x"]
+    ids = encoder.token_ids(table.prompts)
+    features = fit_features(
+        table.prompts, ids, encoder.vocabulary, width=settings.lexicon, seed=settings.seed
+    )
+    return features.join(table.prompts, vectors, ids), features
+
+
+def _out_of_fold(
+    x: Floats,
+    labels: Sequence[str],
+    latent: Latent,
+    groups: NDArray[np.intp],
+    settings: Settings,
+    stages: Checkpoint,
+) -> Floats:
+    """Where estimators that never saw a prompt place it, `(n_estimators, n_prompts, rank)`."""
+    order = np.random.default_rng(settings.seed).permutation(int(groups.max()) + 1)
+    fold = order[groups] % settings.folds
+    names = tuple(sorted(set(labels)))
+    parts: list[tuple[NDArray[np.bool_], Floats]] = []
+    for number in range(settings.folds):
+        held = fold == number
+
+        def views(held: NDArray[np.bool_] = held) -> dict[str, Floats]:
+            fitted = [label for label, out in zip(labels, held, strict=True) if not out]
+            head = fit_head(x[~held], fitted, names, latent.scores[~held], settings.seed)
+            return {"views": head.views(x[held])}
+
+        parts.append((held, stages.stage(f"fold-{number + 1}", views)["views"]))
+    unseen = np.zeros((len(parts[0][1]), len(x), latent.scores.shape[1]), np.float32)
+    for held, places in parts:
+        unseen[:, held] = places
+    return unseen
+
+
+def _weigh(
+    unseen: Floats,
+    abilities: Abilities,
+    losses: NDArray[np.floating[Any]],
+    mean: Matrix,
+    unit: float,
+) -> Matrix:
+    """Weigh the estimators by the decisions among the experts that may win."""
+    contenders = np.argsort(mean)[:CONTENDERS]
+    means = abilities.means[contenders].astype(np.float32)
+    return learn_weights(means[:, 0] + unseen @ means[:, 1:].T, losses[:, contenders], unit)
