@@ -1,4 +1,4 @@
-"""The router: perception + library + objective -> decision. No clock, network or disk."""
+"""The router: perception + library + objective -> decision; routing touches no network or disk."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from tryage.objective import DEFAULT_CONSTRAINTS, Constraint, Request, active, m
 from tryage.pareto import Front, measured
 from tryage.perception.base import Perception, Prediction
 from tryage.preferences import Preferences
+from tryage.pretrained import Pretrained
 from tryage.reading import (
     Asked,
     Wishes,
@@ -38,7 +39,7 @@ Indices: TypeAlias = NDArray[np.intp]
 Mask: TypeAlias = NDArray[np.bool_]
 
 
-class Router:
+class Router(Pretrained):
     """Choose for every prompt the expert with the lowest predicted loss plus constraints.
 
     Args:

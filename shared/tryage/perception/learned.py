@@ -36,6 +36,8 @@ class LearnedPerception:
         head: Head,
         abilities: Abilities,
         link: Link,
+        *,
+        report: Mapping[str, float] | None = None,
     ) -> None:
         if len(experts) != len(abilities):
             raise PerceptionError(f"{len(experts)} experts with {len(abilities)} abilities")
@@ -45,6 +47,7 @@ class LearnedPerception:
         self.head = head
         self.abilities = abilities
         self.link = link
+        self.report = dict(report or {})  # measured while training, on prompts not trained on
         self._learning = threading.Lock()
 
     def __repr__(self) -> str:
@@ -103,6 +106,7 @@ class LearnedPerception:
             self.head,
             self.abilities.with_ability(index, ability),
             self.link,
+            report=self.report,
         )
 
     def observe(self, prompt: str, expert: str, loss: float) -> None:

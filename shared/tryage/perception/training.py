@@ -83,7 +83,10 @@ def fit(
         head = fit_head(x, labels, tuple(sorted(set(labels))), latent.scores, settings.seed)
         stages.bar.update()
     head = replace(head, weights=weights.astype(np.float32), trust=trust)
-    return LearnedPerception(table.experts, encoder, features, head, abilities, link)
+    report = _report(abilities.losses(places), table)
+    return LearnedPerception(
+        table.experts, encoder, features, head, abilities, link, report=report
+    )
 
 
 def _usable(table: QTable) -> QTable:
@@ -155,3 +158,24 @@ def _weigh(
     contenders = np.argsort(mean)[:CONTENDERS]
     means = abilities.means[contenders].astype(np.float32)
     return learn_weights(means[:, 0] + unseen @ means[:, 1:].T, losses[:, contenders], unit)
+
+
+def _report(predicted: Matrix, table: QTable) -> dict[str, float]:
+    """Measure, on prompts that the estimators had not seen, what routing is worth (mean loss).
+
+    Means are over the experts measured on each prompt; the best single expert is the one of the
+    lowest mean loss, where it was measured.
+    """
+    losses = table.losses
+    routed = np.where(table.measured, predicted, np.inf).argmin(axis=1)
+    means = np.where(table.measured.mean(axis=0) >= 0.5, np.nanmean(losses, axis=0), np.inf)
+    ranked = np.where(table.measured, np.where(np.isfinite(means), means, 1e9), np.inf)
+    rows = np.arange(len(table))
+    return {
+        "prompts": float(len(table)),
+        "experts": float(len(table.experts)),
+        "routed": float(losses[rows, routed].mean()),
+        "best_single": float(losses[rows, ranked.argmin(axis=1)].mean()),
+        "random": float(np.nanmean(losses, axis=1).mean()),
+        "oracle": float(np.nanmin(losses, axis=1).mean()),
+    }

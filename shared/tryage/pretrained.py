@@ -1,0 +1,143 @@
+"""A router as a folder, a Hub repository or the bundled default: saved, pushed, read back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from tryage.errors import PersistenceError
+from tryage.experts import Library
+from tryage.model_card import model_card
+from tryage.objective import DEFAULT_CONSTRAINTS, Constraint
+from tryage.perception.learned import LearnedPerception
+from tryage.perception.persistence import load_perception, save_perception
+from tryage.preferences import Preferences
+
+if TYPE_CHECKING:
+    from tryage.perception.base import Perception
+    from tryage.router import Router
+
+    AnyRouter = TypeVar("AnyRouter", bound="Pretrained")
+
+FORMAT = 1
+BUNDLED = Path(__file__).parent / "bundled"
+HEADER = "router.json"
+
+
+class Pretrained:
+    """Gives a router `save_pretrained`, `push_to_hub` and `from_pretrained`."""
+
+    def save_pretrained(
+        self,
+        folder: str | Path,
+        *,
+        repo_id: str | None = None,
+        push_to_hub: bool = False,
+        **hub: Any,  # noqa: ANN401 - what ModelHubMixin.push_to_hub takes
+    ) -> None:
+        """Write the router: weights as safetensors, the rest as JSON, and a model card.
+
+        Own constraints are code and are not saved, only their names: give them again on reading.
+        Tokens, clients and other arguments are not part of a router and reach no file.
+
+        Raises:
+            PersistenceError: the perception is not one that Tryage can save.
+        """
+        folder = Path(folder)
+        _write(self, folder)  # type: ignore[arg-type]  # the only class with this base
+        if push_to_hub:
+            self.push_to_hub(repo_id or folder.name, **hub)
+
+    def push_to_hub(self, repo_id: str, **hub: Any) -> str:  # noqa: ANN401 - see ModelHubMixin
+        """Save the router to a repository of the Hugging Face Hub and return the commit's address.
+
+        Takes what `huggingface_hub.ModelHubMixin.push_to_hub` takes: token, private, branch ...
+        """
+        from tryage.hub.repo import Repo
+
+        repo = Repo(lambda folder: _write(self, folder))  # type: ignore[arg-type]
+        return str(repo.push_to_hub(repo_id, **hub))
+
+    @classmethod
+    def from_pretrained(
+        cls: type[AnyRouter],
+        name_or_path: str | Path | None = None,
+        *,
+        constraints: Mapping[str, Constraint] | None = None,
+        **hub: Any,  # noqa: ANN401 - what snapshot_download takes
+    ) -> AnyRouter:
+        """Read a router: the bundled default, a folder, or a Hub repository by its id.
+
+        Args:
+            name_or_path: None is the bundled default.
+            constraints: The router's own constraints, by name, which are code and not in the file.
+            hub: `revision`, `token`, `cache_dir` ... for `huggingface_hub.snapshot_download`.
+
+        Raises:
+            PersistenceError: nothing is there, it is damaged, from a newer version, or it needs
+                constraints that were not given.
+        """
+        return _read(cls, _folder(name_or_path, hub), dict(constraints or {}))
+
+
+def _folder(name_or_path: str | Path | None, hub: Mapping[str, Any]) -> Path:
+    path = BUNDLED if name_or_path is None else Path(name_or_path)
+    if path.is_dir():
+        return path
+    if isinstance(name_or_path, Path) or str(name_or_path).count("/") != 1:
+        raise PersistenceError(
+            f"{path} is not a folder; expected one that save_pretrained wrote, or a Hub repository "
+            "id such as 'name/router'"
+        )
+    from tryage.hub.repo import download
+
+    return download(str(name_or_path), **hub)
+
+
+def _write(router: Router, folder: Path) -> None:
+    perception: Perception = router.perception
+    if not isinstance(perception, LearnedPerception):
+        raise PersistenceError(
+            f"{type(perception).__name__} cannot be saved; expected a perception that "
+            "tryage.perception.training.fit or from_pretrained made"
+        )
+    save_perception(perception, folder)
+    header = {
+        "format": FORMAT,
+        "library": router.library.to_dicts(),
+        "preferences": router.preferences.to_dict(),
+        "default": router.default,
+        "strict": router.strict,
+        "prompt_flags": router.prompt_flags,
+        "constraints": sorted(set(router.constraints) - set(DEFAULT_CONSTRAINTS)),
+    }
+    (folder / HEADER).write_text(json.dumps(header, indent=1) + "\n", "utf-8")
+    (folder / "README.md").write_text(model_card(perception, router.library), "utf-8")
+
+
+def _read(cls: type[AnyRouter], folder: Path, constraints: dict[str, Constraint]) -> AnyRouter:
+    try:
+        header = json.loads((folder / HEADER).read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise PersistenceError(f"{folder} holds no readable router: {error}") from error
+    if not isinstance(header, dict) or header.get("format", 0) > FORMAT:
+        raise PersistenceError(
+            f"{folder / HEADER} is of a newer format than {FORMAT}: upgrade with "
+            "pip install -U tryage"
+        )
+    if absent := sorted(set(header["constraints"]) - set(constraints)):
+        raise PersistenceError(
+            f"the router in {folder} weighs constraints of its own, {absent}: give them again, as "
+            "from_pretrained(..., constraints={name: function})"
+        )
+    return cls(  # type: ignore[call-arg]  # the only class with this base is Router
+        load_perception(folder),
+        Library.from_dicts(header["library"]),
+        preferences=Preferences.from_dict(header["preferences"]),
+        constraints=constraints,
+        default=header["default"],
+        strict=header["strict"],
+        prompt_flags=header["prompt_flags"],
+    )
