@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 
 import numpy as np
@@ -24,7 +25,7 @@ TEXTS = ["a b c", "prove sums", "", "add list list list", "   ", "h"]
 
 
 def tokenizer() -> Tokenizer:
-    made = Tokenizer(WordPiece({w: i for i, w in enumerate(WORDS)}, unk_token="[UNK]"))
+    made = Tokenizer(WordPiece({w: i for i, w in enumerate(WORDS)}, unk_token=WORDS[1]))
     made.normalizer = BertNormalizer()
     made.pre_tokenizer = BertPreTokenizer()
     made.post_processor = TemplateProcessing(
@@ -62,7 +63,7 @@ def bert():
 @pytest.fixture(scope="module")
 def exported(bert, tmp_path_factory):
     pytest.importorskip("onnx")
-    from tryage.perception.export import export_encoder
+    from tryage.perception.export import export_encoder  # noqa: PLC0415 - needs the train extra
 
     folder = tmp_path_factory.mktemp("encoder")
     return export_encoder(bert, tokenizer(), folder, max_length=32, keep_weights=True), folder
@@ -128,7 +129,7 @@ def test_prompts_are_tokenised_once_for_encoding_and_counting(static, monkeypatc
     assert calls == [["a b"], ["a c"]]
 
 
-def test_a_long_prompt_is_read_at_both_ends(static, exported):
+def test_a_long_prompt_is_read_at_both_ends(exported):
     assert head_and_tail(np.arange(10), 5).tolist() == [0, 1, 2, 8, 9]
     assert head_and_tail(np.arange(5), 5).tolist() == [0, 1, 2, 3, 4]
     assert head_and_tail(np.arange(10), 1).tolist() == [0]
@@ -180,7 +181,7 @@ def test_a_static_table_takes_one_byte_per_number(static, tmp_path):
     assert size < len(WORDS) * (8 + 2) + 300
 
 
-def test_int8_onnx_agrees_with_torch(bert, exported, monkeypatch):
+def test_int8_onnx_agrees_with_torch(exported, monkeypatch):
     monkeypatch.setattr(transformer, "find_spec", lambda name: name != "onnxruntime")
     with_torch = load_encoder(exported[1])
     agreement = (with_torch.encode(TEXTS) * exported[0].encode(TEXTS)).sum(1)
@@ -220,7 +221,7 @@ def test_an_encoder_of_ones_own_can_be_read_back(tmp_path):
 
         @classmethod
         def load(cls, folder):
-            return cls()
+            return cls() if folder == tmp_path else None
 
     (tmp_path / "encoder.json").write_text(json.dumps({"kind": "own", "format": 1}))
     assert isinstance(load_encoder(tmp_path, kinds=[Own]), Own)
@@ -232,8 +233,6 @@ def test_a_table_that_does_not_fit_its_tokenizer_is_refused():
 
 
 def test_the_static_encoder_needs_neither_torch_nor_onnxruntime(tmp_path, static):
-    import subprocess
-
     static.save(tmp_path)
     code = (
         f"from tryage.perception.encoder import load_encoder; load_encoder({str(tmp_path)!r})"
@@ -241,4 +240,5 @@ def test_the_static_encoder_needs_neither_torch_nor_onnxruntime(tmp_path, static
         "assert not {'torch', 'transformers', 'onnxruntime', 'sklearn'} & set(sys.modules)"
     )
     path = ":".join(p for p in sys.path if p)
-    subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": path})
+    env = {"PYTHONPATH": path}
+    subprocess.run([sys.executable, "-c", code], check=True, env=env)  # noqa: S603 - our own code

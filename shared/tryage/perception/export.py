@@ -101,12 +101,12 @@ def _quantize(source: Path, target: Path) -> None:
         QuantType,
         quantize_dynamic,
     )
+    from onnxruntime.quantization.shape_inference import (  # noqa: PLC0415 - as above
+        quant_pre_process,
+    )
 
+    shaped = source.with_name("shaped.onnx")
+    quant_pre_process(str(source), str(shaped), skip_optimization=True, skip_symbolic_shape=True)
     quantize_dynamic(
-        source,
-        target,
-        weight_type=QuantType.QInt8,
-        per_channel=True,
-        reduce_range=True,
-        extra_options={"DefaultTensorType": 1},
+        shaped, target, weight_type=QuantType.QInt8, per_channel=True, reduce_range=True
     )

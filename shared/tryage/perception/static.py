@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 
 from tryage.errors import InputError, PersistenceError
 from tryage.perception.encoder import Floats, read_header, read_tokenizer, write_header
@@ -104,7 +104,8 @@ class StaticEncoder:
     def save(self, folder: Path) -> None:
         """Write `encoder.json`, `table.safetensors` and `tokenizer.json`."""
         folder.mkdir(parents=True, exist_ok=True)
-        save_file({"table": self._table, "scales": self._scales}, folder / TABLE)
+        arrays = {"table": self._table, "scales": self._scales}
+        (folder / TABLE).write_bytes(save(arrays))  # save_file would leave it to its owner alone
         self._tokens.tokenizer.save(str(folder / TOKENS), pretty=False)
         write_header(folder, self.KIND, dim=self.dim, max_length=self._max_length)
 

@@ -1,0 +1,206 @@
+"""The paper's recipe: an encoder and a head that predicts losses, trained together, end to end."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tryage.errors import QTableError
+from tryage.extras import require
+from tryage.perception.checkpoint import fingerprint
+from tryage.perception.descent import Descent, Rows, Schedule
+from tryage.perception.distill import shuffled_length_batches
+from tryage.perception.encoder import read_tokenizer
+from tryage.perception.export import export_encoder
+from tryage.perception.teacher import pool, run_bert
+from tryage.perception.tokens import Ids, checked, clip, head_and_tail, length_batches
+from tryage.perception.transformer import TOKENS, TransformerEncoder
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    import torch
+    from transformers import BertModel
+
+    from tryage.qtable import QTable
+
+LEAST_PROMPTS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How to train end to end; `rank` bounds the head's ability space, None is one output each."""
+
+    schedule: Schedule = field(default_factory=lambda: Schedule(10, 2e-4, batch=2_048, dropout=0.0))
+    rank: int | None = 32
+    held_out: float = 0.1  # share of the prompts that decide when to stop
+    patience: int = 2  # epochs without a better held-out loss before it stops
+    max_length: int = 192
+
+
+@dataclass(frozen=True, slots=True)
+class FineTuned:
+    """A trained encoder and its held-out squared error: before the first epoch, then after each."""
+
+    encoder: TransformerEncoder
+    held_out: tuple[float, ...]
+
+
+def finetune(  # noqa: PLR0913 - what to learn from, where to start, where to put it
+    table: QTable,
+    start: Path,
+    folder: Path,
+    *,
+    recipe: Recipe | None = None,
+    checkpoint: Path | None = None,
+    progress: bool = True,
+) -> FineTuned:
+    """Train an encoder and a low-rank head on measured losses, and save the encoder to `folder`.
+
+    The loss is the squared error of `Q^(z, M_i)` over the measured cells (arXiv 2308.11601), the
+    mean within a prompt first, so that a prompt with many measurements weighs no more. The head
+    has done its work then: train a perception on the returned encoder with `training.fit`.
+
+    Args:
+        table: Losses `(n_prompts, n_experts)` with gaps; several sources may be joined in it.
+        start: A folder with `config.json`, `model.safetensors` and `tokenizer.json` of a BERT.
+        folder: Where the encoder is written, with float weights so that it can be trained on.
+        recipe: Schedule, rank, early stopping and seed.
+        checkpoint: A folder; the same call, killed and started again, goes on where it was.
+        progress: Whether to show a progress bar.
+
+    Raises:
+        MissingExtraError: torch, transformers or onnx is not installed.
+        QTableError: fewer than ten prompts were measured.
+
+    """
+    for package in ("torch", "transformers", "onnx", "onnxruntime"):
+        require(package, "train")
+    from transformers import BertModel  # noqa: PLC0415 - an optional dependency
+
+    recipe = recipe or Recipe()
+    tokenizer = read_tokenizer(start / TOKENS)
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    texts = [clip(text) for text in checked(table.prompts)]
+    ids = [np.array(e.ids, np.int64) for e in tokenizer.encode_batch(texts)]
+    short = [head_and_tail(i, recipe.max_length) for i in ids]
+    model = BertModel.from_pretrained(start, add_pooling_layer=False)
+    run = _Run(model, short, table, recipe)
+    run.descend(checkpoint, progress=progress)
+    encoder = export_encoder(
+        model, tokenizer, folder, max_length=recipe.max_length, keep_weights=True
+    )
+    return FineTuned(encoder, tuple(run.held_out))
+
+
+class _Run:
+    """The model, its head and the prompts: those that teach and those that judge."""
+
+    def __init__(self, model: BertModel, ids: Sequence[Ids], table: QTable, recipe: Recipe) -> None:
+        import torch  # noqa: PLC0415 - an optional dependency
+
+        self.recipe, self.model, self.ids = recipe, model, ids
+        self.key = fingerprint(table.prompts, table.experts, table.losses, asdict(recipe))
+        self.teach, self.judge = _split(table, recipe)
+        known = table.losses[self.teach]
+        mean = np.nan_to_num(np.nanmean(np.vstack([known, np.full(known.shape[1], np.nan)]), 0))
+        self.unit = max(float(np.nanstd(known)), 1e-6)
+        self.goal = torch.from_numpy((table.losses - mean) / self.unit)
+        torch.manual_seed(recipe.schedule.seed)
+        self.head = _head(model.config.hidden_size, len(table.experts), recipe.rank)
+        self.held_out: list[float] = []
+
+    def parameters(self) -> dict[str, torch.nn.Parameter]:
+        encoder = {f"encoder.{name}": p for name, p in self.model.named_parameters()}
+        return encoder | {f"head.{name}": p for name, p in self.head.named_parameters()}
+
+    def descend(self, checkpoint: Path | None, *, progress: bool) -> None:
+        import torch  # noqa: PLC0415 - an optional dependency
+
+        path = None if checkpoint is None else checkpoint / f"finetune-{self.key}.safetensors"
+        descent = Descent(self.parameters(), self.recipe.schedule, path=path, progress=progress)
+        if "held_out" not in descent.notes:
+            descent.notes["held_out"] = [self.error()]
+            descent.kept = _copy(self.parameters())
+        self.held_out = descent.notes["held_out"]
+        descent.run(self.loss, self.batches, lambda: self.enough(descent))
+        with torch.no_grad():
+            for name, parameter in self.parameters().items():
+                parameter.copy_(descent.kept[name])
+        self.model.train(mode=False)
+
+    def batches(self, rng: np.random.Generator) -> list[Rows]:
+        lengths = [len(self.ids[i]) for i in self.teach]
+        every = shuffled_length_batches(lengths, self.recipe.schedule.batch, rng)
+        return [self.teach[batch] for batch in every]
+
+    def loss(self, batch: Rows, _: np.random.Generator) -> torch.Tensor:
+        self.model.train()
+        return self._errors(batch).mean()
+
+    def _errors(self, batch: Rows) -> torch.Tensor:
+        """Mean squared error of each prompt over its measured cells, `(batch,)`."""
+        import torch  # noqa: PLC0415 - an optional dependency
+
+        hidden, mask = run_bert(self.model, [self.ids[i] for i in batch])
+        goal = self.goal[torch.from_numpy(batch)]
+        known = ~goal.isnan()
+        gap = torch.where(known, self.head(pool(hidden, mask)) - goal.nan_to_num(), 0.0)
+        return gap.pow(2).sum(1) / known.sum(1)
+
+    def error(self) -> float:
+        """Mean squared error on the prompts kept apart, in the squared unit of the loss."""
+        import torch  # noqa: PLC0415 - an optional dependency
+
+        self.model.train(mode=False)
+        total = 0.0
+        lengths = [len(self.ids[i]) for i in self.judge]
+        with torch.inference_mode():
+            for batch in length_batches(lengths, self.recipe.schedule.batch):
+                total += float(self._errors(self.judge[batch]).sum())
+        return total / len(self.judge) * self.unit**2
+
+    def enough(self, descent: Descent) -> bool:
+        """Keep the weights if they are the best so far; stop when patience is at its end."""
+        history: list[float] = descent.notes["held_out"]
+        history.append(self.error())
+        best = int(np.argmin(history))
+        if best == len(history) - 1:
+            descent.kept = _copy(self.parameters())
+        return len(history) - 1 - best >= self.recipe.patience
+
+
+def _split(table: QTable, recipe: Recipe) -> tuple[Rows, Rows]:
+    """Measured prompts that teach and that judge; twins stay together."""
+    measured = np.flatnonzero(table.measured.any(1))
+    groups = table.groups[measured]
+    if len(np.unique(groups)) < LEAST_PROMPTS:
+        raise QTableError(
+            f"{len(np.unique(groups))} different prompts are measured; "
+            f"training end to end needs at least {LEAST_PROMPTS}, and hundreds to be of use"
+        )
+    order = np.random.default_rng(recipe.schedule.seed).permutation(np.unique(groups))
+    judges = np.isin(groups, order[: max(1, round(recipe.held_out * len(order)))])
+    return measured[~judges], measured[judges]
+
+
+def _head(dim: int, experts: int, rank: int | None) -> torch.nn.Module:
+    """Map an embedding linearly to the experts' losses, through at most `rank` numbers."""
+    import torch  # noqa: PLC0415 - an optional dependency
+
+    last = torch.nn.Linear(dim if rank is None else rank, experts)
+    torch.nn.init.zeros_(last.weight)  # the start predicts each expert's mean loss
+    torch.nn.init.zeros_(last.bias)
+    if rank is None:
+        return last
+    first = torch.nn.Linear(dim, rank)
+    torch.nn.init.orthogonal_(first.weight, gain=dim**0.5)
+    return torch.nn.Sequential(first, last)
+
+
+def _copy(parameters: dict[str, torch.nn.Parameter]) -> dict[str, torch.Tensor]:
+    return {name: p.detach().clone() for name, p in parameters.items()}

@@ -1,0 +1,214 @@
+"""Training end to end: it learns, stops, and a killed run equals one that was not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers")
+pytest.importorskip("onnx")
+
+from tokenizers import Tokenizer  # noqa: E402 - after the optional dependencies
+from tokenizers.models import WordPiece  # noqa: E402
+from tokenizers.normalizers import BertNormalizer  # noqa: E402
+from tokenizers.pre_tokenizers import BertPreTokenizer  # noqa: E402
+from tokenizers.processors import TemplateProcessing  # noqa: E402
+
+from tryage.errors import PersistenceError, QTableError  # noqa: E402
+from tryage.perception.descent import Descent, Schedule  # noqa: E402
+from tryage.perception.distill import (  # noqa: E402
+    principal_axes,
+    prune,
+    thinned,
+    train_static,
+    train_transformer,
+)
+from tryage.perception.finetune import Recipe, finetune  # noqa: E402
+from tryage.perception.teacher import Teacher, embed_resumably  # noqa: E402
+from tryage.qtable import QTable  # noqa: E402
+
+WORDS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", *"abcdefgh", "code", "poem")
+RECIPE = Recipe(Schedule(6, 1e-2, batch=256, dropout=0.0, save_every=3), rank=2, max_length=16)
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory):
+    """A folder with a tiny random BERT and its tokenizer."""
+    folder = tmp_path_factory.mktemp("bert")
+    torch.manual_seed(0)
+    config = transformers.BertConfig(
+        vocab_size=len(WORDS),
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=32,
+        max_position_embeddings=32,
+        initializer_range=0.3,
+    )
+    transformers.BertModel(config, add_pooling_layer=False).save_pretrained(folder)
+    made = Tokenizer(WordPiece({w: i for i, w in enumerate(WORDS)}, unk_token=WORDS[1]))
+    made.normalizer, made.pre_tokenizer = BertNormalizer(), BertPreTokenizer()
+    made.post_processor = TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    made.save(str(folder / "tokenizer.json"))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def table() -> QTable:
+    """Two sources: the coder is good at code, the poet at poems; a third expert has gaps."""
+    rng = np.random.default_rng(0)
+    kinds = rng.integers(0, 2, 120)
+    texts = [
+        " ".join(
+            [*rng.choice(list("abcdefgh"), 5), ("code", "poem")[k], *rng.choice(list("abc"), 2)]
+        )
+        for k in kinds
+    ]
+    losses = np.stack([kinds, 1 - kinds, kinds], axis=1).astype(np.float32)
+    losses[60:, 2] = np.nan
+    losses[5] = np.nan
+    return QTable(tuple(texts), ("coder", "poet", "other"), losses)
+
+
+@pytest.fixture(scope="module")
+def whole(start, table, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole")
+    return finetune(table, start, folder, recipe=RECIPE, progress=False)
+
+
+def test_it_learns_what_prompts_tell_about_losses(whole):
+    before, after = whole.held_out[0], min(whole.held_out)
+    assert after < 0.3 * before
+
+
+def test_the_trained_encoder_tells_the_two_kinds_apart(whole):
+    code, other, poem = whole.encoder.encode(["a b code a", "d e code c", "a b poem a"])
+    assert code @ other > code @ poem
+
+
+def test_a_killed_run_goes_on_exactly_where_it_was(start, table, tmp_path, whole, monkeypatch):
+    step, calls = Descent._step, []
+
+    def die(self, *rest):
+        calls.append(self.steps)
+        if len(calls) == 8:
+            raise KeyboardInterrupt
+        return step(self, *rest)
+
+    monkeypatch.setattr(Descent, "_step", die)
+    run = {"recipe": RECIPE, "checkpoint": tmp_path / "state", "progress": False}
+    with pytest.raises(KeyboardInterrupt):
+        finetune(table, start, tmp_path / "out", **run)
+    again = finetune(table, start, tmp_path / "out", **run)
+    assert calls[:8] == list(range(8))
+    assert 0 < calls[8] < 8
+    assert again.held_out == whole.held_out
+    texts = table.prompts[:20]
+    np.testing.assert_array_equal(again.encoder.encode(texts), whole.encoder.encode(texts))
+
+
+def test_a_checkpoint_is_whole_whenever_the_process_dies(tmp_path, monkeypatch):
+    weight = torch.nn.Parameter(torch.zeros(2))
+    path = tmp_path / "state.safetensors"
+    descent = Descent({"w": weight}, Schedule(1, 0.1), path=path, progress=False)
+    descent.save()
+    before = path.read_bytes()
+
+    def half(_tensors, file, _metadata):
+        file.write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("safetensors.torch.save_file", half)
+    with pytest.raises(KeyboardInterrupt):
+        descent.save()
+    assert path.read_bytes() == before
+
+
+def test_a_checkpoint_of_another_model_is_refused(tmp_path):
+    path = tmp_path / "state.safetensors"
+    Descent({"a": torch.nn.Parameter(torch.zeros(2))}, Schedule(1, 0.1), path=path).save()
+    with pytest.raises(PersistenceError, match="another model"):
+        Descent({"b": torch.nn.Parameter(torch.zeros(2))}, Schedule(1, 0.1), path=path)
+
+
+def test_the_seed_decides_the_result(start, table, tmp_path):
+    short = replace(RECIPE, schedule=replace(RECIPE.schedule, epochs=1))
+    same = [finetune(table, start, tmp_path / n, recipe=short, progress=False) for n in "ab"]
+    other = replace(short, schedule=replace(short.schedule, seed=1))
+    third = finetune(table, start, tmp_path / "c", recipe=other, progress=False)
+    assert same[0].held_out == same[1].held_out
+    assert third.held_out != same[0].held_out
+
+
+def test_it_stops_early_and_keeps_the_best_weights(start, table, tmp_path):
+    wild = replace(RECIPE, schedule=replace(RECIPE.schedule, epochs=30, learning_rate=0.5))
+    result = finetune(table, start, tmp_path, recipe=replace(wild, patience=1), progress=False)
+    assert len(result.held_out) < 31
+    assert np.argmin(result.held_out) == len(result.held_out) - 2
+
+
+def test_too_few_prompts_are_refused(start, table, tmp_path):
+    with pytest.raises(QTableError, match="at least 10"):
+        finetune(table.take(range(8)), start, tmp_path, recipe=RECIPE, progress=False)
+
+
+def test_a_pruned_student_learns_its_teacher(start):
+    teacher = Teacher.load(start)
+    texts = [f"{a} {b} {c}" for a in "abcd" for b in "efgh" for c in ("code", "poem")]
+    ids, targets = teacher.token_ids(texts), teacher.embed(texts)
+    student = prune(teacher, [1])
+    before = (Teacher(student, teacher.tokenizer).embed_ids(ids) * targets).sum(1).mean()
+    schedule = Schedule(20, 3e-3, batch=64, dropout=0.0)
+    train_transformer(student, ids, targets, schedule, max_length=16)
+    after = (Teacher(student, teacher.tokenizer).embed_ids(ids) * targets).sum(1).mean()
+    assert len(student.encoder.layer) == 1
+    assert len(teacher.model.encoder.layer) == 2
+    assert 1 - after < 0.5 * (1 - before)
+
+
+def test_a_token_table_learns_its_teacher():
+    rng = np.random.default_rng(0)
+    truth = rng.normal(size=(30, 8)).astype(np.float32)
+    ids = [rng.integers(0, 30, rng.integers(1, 6)) for _ in range(400)]
+    targets = np.stack([truth[i].sum(0) for i in ids])
+    targets /= np.linalg.norm(targets, axis=1, keepdims=True)
+    start = rng.normal(scale=0.1, size=(30, 8)).astype(np.float32)
+    learned = train_static(start, ids, targets, Schedule(60, 0.1, batch=50, dropout=0.0))
+    sums = np.stack([learned[i].sum(0) for i in ids])
+    assert ((sums * targets).sum(1) / np.linalg.norm(sums, axis=1)).mean() > 0.97
+
+
+def test_thinning_keeps_the_order_and_says_where_each_text_starts():
+    ids = [np.array([1, 2, 3]), np.array([4]), np.array([5, 6])]
+    tokens, starts = thinned(ids, 0.0, np.random.default_rng(0))
+    assert tokens.tolist() == [1, 2, 3, 4, 5, 6]
+    assert starts.tolist() == [0, 3, 4]
+    tokens, starts = thinned(ids, 1.0, np.random.default_rng(0))
+    assert tokens.tolist() == []
+    assert starts.tolist() == [0, 0, 0]
+
+
+def test_principal_axes_keep_the_cosines_of_what_lies_in_them():
+    rng = np.random.default_rng(0)
+    flat = (rng.normal(size=(50, 3)) @ rng.normal(size=(3, 10))).astype(np.float32)
+    axes = principal_axes(flat, 3)
+    np.testing.assert_allclose(axes.T @ axes, np.eye(3), atol=1e-5)
+    np.testing.assert_allclose(flat @ axes @ axes.T, flat, atol=1e-3)
+
+
+def test_embedding_many_texts_goes_on_after_a_stop(start, tmp_path, monkeypatch):
+    teacher = Teacher.load(start)
+    monkeypatch.setattr("tryage.perception.teacher.SHARD", 2)
+    texts = ["a", "b c", "code", "poem a", "d"]
+    first = embed_resumably(teacher, texts[:4], tmp_path)
+    seen = []
+    embed = Teacher.embed
+    monkeypatch.setattr(Teacher, "embed", lambda self, t: seen.extend(t) or embed(self, t))
+    second = embed_resumably(teacher, texts, tmp_path)
+    assert seen == ["d"]
+    np.testing.assert_array_equal(second[:4], first)
