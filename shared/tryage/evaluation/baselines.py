@@ -1,7 +1,7 @@
 """What a router has to beat, on the same folds and the same embeddings.
 
 Only the category table looks at the categories of the tested prompts, and only the oracle at
-their losses. What is tuned is tuned by the routed score, cross-validated within the training part.
+their losses. What is tuned is tuned by the routed score in four folds within the training part.
 """
 
 from __future__ import annotations
@@ -29,7 +29,6 @@ NEIGHBOURS = (5, 10, 20, 40, 80, 150, 300, 600)
 RANKS_AND_RIDGES = tuple((rank, ridge) for ridge in (1.0, 10.0, 100.0) for rank in (2, 4, 8, 16))
 _COVERAGE = 0.95  # an expert measured on fewer of the prompts cannot be called a single choice
 _TUNING_FOLDS = 4
-_ENOUGH = 5000  # prompts to tune on; a large table needs fewer than all of its folds for that
 _CHUNK = 1024  # prompts at a time: a similarity matrix of 16,000 x 16,000 would be a gigabyte
 
 
@@ -213,14 +212,11 @@ def _tuned(
 ) -> Losses:
     """Predict with the candidate whose choices lose least in the training part, out of fold."""
     train, embeddings = fold.train, fold.train_embeddings
-    lost, seen = np.zeros(len(candidates)), 0
+    lost = np.zeros(len(candidates))
     for fit, held in folds(train.groups, _TUNING_FOLDS):
         unseen = train.take(held)
         tried = predict(train.take(fit), embeddings[fit], embeddings[held], candidates)
         lost += [expected(policy(guess, unseen.measured), unseen.losses).sum() for guess in tried]
-        seen += len(unseen)
-        if seen >= _ENOUGH:
-            break
     best = candidates[int(np.argmin(lost))]
     return predict(train, embeddings, fold.test_embeddings, [best])[0]
 
