@@ -98,12 +98,6 @@ def test_a_batch_gives_what_each_prompt_gives_alone(static, exported):
         assert agreement.min() > 0.98  # int8 activations share one scale in a batch
 
 
-def test_a_large_batch_is_cut_without_mixing_prompts(static, monkeypatch):
-    expected = static.encode(TEXTS)
-    monkeypatch.setattr("tryage.perception.static.TOKENS_AT_ONCE", 3)
-    np.testing.assert_allclose(static.encode(TEXTS), expected, atol=1e-6)
-
-
 def test_a_row_of_zero_weight_does_not_divide_by_zero():
     table = rows()
     table[WORDS.index("a")] = 0
