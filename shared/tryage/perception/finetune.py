@@ -192,12 +192,12 @@ def _head(dim: int, experts: int, rank: int | None) -> torch.nn.Module:
     """Map an embedding linearly to the experts' losses, through at most `rank` numbers."""
     import torch  # noqa: PLC0415 - an optional dependency
 
+    first = None if rank is None else torch.nn.Linear(dim, rank)
     last = torch.nn.Linear(dim if rank is None else rank, experts)
     torch.nn.init.zeros_(last.weight)  # the start predicts each expert's mean loss
     torch.nn.init.zeros_(last.bias)
-    if rank is None:
+    if first is None:
         return last
-    first = torch.nn.Linear(dim, rank)
     torch.nn.init.orthogonal_(first.weight, gain=dim**0.5)
     return torch.nn.Sequential(first, last)
 
