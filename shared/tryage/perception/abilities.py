@@ -65,7 +65,9 @@ class Abilities:
 
     def variances(self, places: Matrix) -> Matrix:
         """Variance of the expected losses that comes from not knowing the abilities."""
-        return np.asarray(np.einsum("bk,ikl,bl->bi", places, self.covariances, places, optimize=True))
+        size = places.shape[1] ** 2
+        squares = (places[:, :, None] * places[:, None, :]).reshape(-1, size)
+        return np.asarray(squares @ self.covariances.reshape(-1, size).T)
 
     def with_ability(self, index: int | None, ability: Gaussian) -> Abilities:
         """Replace the ability at `index`, or append one."""

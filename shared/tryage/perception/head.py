@@ -32,24 +32,20 @@ KINDS: tuple[type[Estimator], ...] = (Middle, CategoryTable, Neighbourhood, Line
 class Head:
     """`g` of design.md.
 
-    `prototypes` are unit rows `(n_prototypes, d)`. `weights` `(n_estimators,)` sum to one. `trust`
-    shrinks what tells the experts apart: all dimensions but the first, which is difficulty.
+    `prototypes` are unit rows `(n_prototypes, d)`. `weights` `(n_estimators,)` sum to one.
     """
 
     categories: Categories
     prototypes: Floats
     estimators: tuple[Estimator, ...]
     weights: Floats
-    trust: float = 1.0
 
     def views(self, features: Floats) -> Floats:
         """Say where each estimator sees the prompts, `(n_estimators, batch, rank)`."""
         seen = Seen(
             features, self.categories.probabilities(features), unit(features) @ self.prototypes.T
         )
-        views = np.stack([estimator(seen) for estimator in self.estimators])
-        views[:, :, 1:] *= self.trust
-        return views
+        return np.stack([estimator(seen) for estimator in self.estimators])
 
 
 def fit_head(

@@ -13,6 +13,7 @@ from tryage.errors import InputError, PerceptionError
 from tryage.experts import Expert
 from tryage.perception.abilities import Abilities
 from tryage.perception.base import Floats, Prediction
+from tryage.perception.caution import Caution
 from tryage.perception.encoder import Encoder
 from tryage.perception.features import Features
 from tryage.perception.head import Head
@@ -35,6 +36,7 @@ class LearnedPerception:
         features: Features,
         head: Head,
         abilities: Abilities,
+        caution: Caution,
         link: Link,
         *,
         report: Mapping[str, float] | None = None,
@@ -46,6 +48,7 @@ class LearnedPerception:
         self.features = features
         self.head = head
         self.abilities = abilities
+        self.caution = caution
         self.link = link
         self.report = dict(report or {})  # measured while training, on prompts not trained on
         self._learning = threading.Lock()
@@ -66,13 +69,13 @@ class LearnedPerception:
     def predict_from(self, x: Floats) -> Prediction:
         """Predict from features `(batch, d)` that `describe` has read."""
         abilities = self.abilities  # one snapshot: `observe` may replace it in another thread
-        views = self.head.views(x).astype(np.float64)
+        views = self.head.views(x)
         places = _with_one(np.tensordot(self.head.weights, views, 1))
         y = abilities.losses(places)
-        doubt = abilities.variances(places)
-        doubt += _disagreement(views, self.head.weights, y, abilities.means)
+        doubt = abilities.variances(places) + _disagreement(views, self.head.weights, y, abilities.means)
         std = self.link.std(y, np.sqrt(np.maximum(doubt, 0)))
-        return Prediction(self.link.losses(y).astype(np.float32), std.astype(np.float32))
+        losses = self.link.losses(self.caution(y))
+        return Prediction(losses.astype(np.float32), std.astype(np.float32))
 
     def count_tokens(self, prompts: Sequence[str]) -> NDArray[np.integer[Any]]:
         """Count the tokens of each prompt, `(batch,)`, in the encoder's tokenizer."""
@@ -105,6 +108,7 @@ class LearnedPerception:
             self.features,
             self.head,
             self.abilities.with_ability(index, ability),
+            self.caution,
             self.link,
             report=self.report,
         )
@@ -133,12 +137,10 @@ class LearnedPerception:
 
 
 def _with_one(places: Matrix) -> Matrix:
-    return np.concatenate([np.ones((len(places), 1)), places], axis=1)
+    return np.concatenate([np.ones((len(places), 1), places.dtype), places], axis=1)
 
 
 def _disagreement(views: Matrix, weights: Floats, y: Matrix, means: Matrix) -> Matrix:
     """Weighted variance `(batch, n_experts)` of what the estimators say."""
-    doubt = np.zeros_like(y)
-    for weight, view in zip(weights, views, strict=True):
-        doubt += weight * (means[:, 0] + view @ means[:, 1:].T - y) ** 2
-    return doubt
+    said = means[:, 0] + views @ means[:, 1:].T
+    return np.asarray(np.tensordot(weights, (said - y) ** 2, 1))

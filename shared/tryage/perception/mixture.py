@@ -17,8 +17,6 @@ Array = NDArray[np.floating[Any]]
 CONTENDERS = 128  # the decision is among the best; the rest only costs time
 SHARPNESS = 0.045  # temperature of the soft decision, in standard deviations of the loss
 PRIOR = 5.0  # how many prompts worth of belief that all estimators are alike
-TRUSTS = (0.0, 0.1, 0.2, 0.35, 0.5, 0.7, 1.0)
-CAUTION = 1.0  # standard errors
 _STEPS, _RATE = 120, 0.3
 
 
@@ -49,26 +47,6 @@ def learn_weights(
         pace = np.sqrt(power / (1 - 0.99 ** (step + 1))) + 1e-6
         logits -= _RATE * (1 - step / _STEPS) * momentum / (1 - 0.9 ** (step + 1)) / pace
     return softmax(logits)
-
-
-def learn_trust(places: Array, abilities: Array, losses: Array) -> float:
-    """Say how far to believe predicted differences between experts, from 0 (not at all) to 1.
-
-    The winner's curse: the lowest of many noisy predictions is too low, and with little to tell
-    experts apart a router pays for it. `places` `(n_prompts, 1 + rank)` are of unseen prompts,
-    their first two columns the constant and the difficulty; `abilities` `(n_experts, 1 + rank)`.
-    No trust is the best single expert; it is kept unless the best trust pays less by more than a
-    standard error (the rule of Breiman et al., 1984).
-    """
-    paid = []
-    for trust in TRUSTS:
-        tempered = np.concatenate([places[:, :2], trust * places[:, 2:]], axis=1)
-        predicted = np.where(np.isnan(losses), np.inf, tempered @ abilities.T)
-        paid.append(losses[np.arange(len(losses)), predicted.argmin(axis=1)])
-    best = int(np.argmin([loss.mean() for loss in paid]))
-    gain = paid[0] - paid[best]
-    certain = gain.mean() > CAUTION * gain.std() / np.sqrt(len(gain))
-    return TRUSTS[best] if certain else TRUSTS[0]
 
 
 def _gradient(

@@ -12,6 +12,7 @@ from safetensors.numpy import load_file, save
 from tryage.errors import PersistenceError
 from tryage.perception.abilities import Abilities, Gaussian
 from tryage.perception.categories import Categories
+from tryage.perception.caution import Caution
 from tryage.perception.encoder import load_encoder
 from tryage.perception.features import Features
 from tryage.perception.head import KINDS, Head
@@ -22,8 +23,8 @@ from tryage.perception.packing import Arrays, pack, unpack
 
 FORMAT = 1
 HEADER, WEIGHTS = "perception.json", "perception.safetensors"
-_KINDS = (*KINDS, Head, Categories, Features, Lexicon, Abilities, Gaussian, Link)
-_PARTS = ("features", "head", "abilities", "link")
+_KINDS = (*KINDS, Head, Categories, Features, Lexicon, Abilities, Gaussian, Caution, Link)
+_PARTS = ("features", "head", "abilities", "caution", "link")
 
 
 def save_perception(perception: LearnedPerception, folder: Path, *, encoder: bool = True) -> None:

@@ -14,6 +14,7 @@ from tryage.errors import QTableError
 from tryage.perception.abilities import Abilities, fit_abilities
 from tryage.perception.base import Floats
 from tryage.perception.categories import UNNAMED
+from tryage.perception.caution import fit_caution
 from tryage.perception.checkpoint import Checkpoint, checkpoints, fingerprint
 from tryage.perception.encoder import Encoder
 from tryage.perception.features import Features, fit_features
@@ -21,7 +22,7 @@ from tryage.perception.head import fit_head
 from tryage.perception.latent import Latent, factorise, spread
 from tryage.perception.learned import LearnedPerception
 from tryage.perception.link import fit_link
-from tryage.perception.mixture import CONTENDERS, learn_trust, learn_weights
+from tryage.perception.mixture import CONTENDERS, learn_weights
 from tryage.qtable import QTable
 
 Matrix = NDArray[np.float64]
@@ -77,15 +78,16 @@ def fit(
         unit = spread(table.losses)
         weights = _weigh(unseen, abilities, table.losses, latent.mean, unit)
         places = np.concatenate([ones, np.tensordot(weights, unseen, 1)], axis=1)
-        trust = learn_trust(places, abilities.means, table.losses)
-        places[:, 2:] *= trust
-        link = fit_link(abilities.losses(places), table.losses)
+        y = abilities.losses(places)
+        caution = fit_caution(y, table.losses, latent.mean, unit)
+        y = caution(y)
+        link = fit_link(y, table.losses)
         head = fit_head(x, labels, tuple(sorted(set(labels))), latent.scores, settings.seed)
         stages.bar.update()
-    head = replace(head, weights=weights.astype(np.float32), trust=trust)
-    report = _report(abilities.losses(places), table)
+    head = replace(head, weights=weights.astype(np.float32))
+    report = _report(y, table)
     return LearnedPerception(
-        table.experts, encoder, features, head, abilities, link, report=report
+        table.experts, encoder, features, head, abilities, caution, link, report=report
     )
 
 
