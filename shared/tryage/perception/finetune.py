@@ -192,14 +192,14 @@ def _head(dim: int, experts: int, rank: int | None) -> torch.nn.Module:
     """Map an embedding linearly to the experts' losses, through at most `rank` numbers."""
     import torch  # noqa: PLC0415 - an optional dependency
 
-    first = None if rank is None else torch.nn.Linear(dim, rank)
+    layers = []
+    if rank is not None:
+        layers.append(torch.nn.Linear(dim, rank))
+        torch.nn.init.orthogonal_(layers[0].weight, gain=dim**0.5)
     last = torch.nn.Linear(dim if rank is None else rank, experts)
     torch.nn.init.zeros_(last.weight)  # the start predicts each expert's mean loss
     torch.nn.init.zeros_(last.bias)
-    if first is None:
-        return last
-    torch.nn.init.orthogonal_(first.weight, gain=dim**0.5)
-    return torch.nn.Sequential(first, last)
+    return torch.nn.Sequential(*layers, last)
 
 
 def _copy(parameters: dict[str, torch.nn.Parameter]) -> dict[str, torch.Tensor]:
