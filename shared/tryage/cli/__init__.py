@@ -1,0 +1,63 @@
+"""The `tryage` command: `routing` chooses, `learning` trains and judges, `catalogue` knows."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+import tryage
+from tryage.cli import catalogue, learning, routing
+from tryage.errors import TryageError
+
+FAILED = 2  # what the shell sees, as for a wrong option
+
+
+class OneLineErrors(TyperGroup):
+    """Runs commands; an error that Tryage raises on purpose is one line, not a traceback."""
+
+    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - the class of the context moved between typers
+        """Run the command that was asked for."""
+        try:
+            return super().invoke(ctx)
+        except TryageError as error:
+            typer.echo(f"tryage: {' '.join(str(error).split())}", err=True)
+            raise typer.Exit(FAILED) from error
+
+
+app = typer.Typer(
+    cls=OneLineErrors,
+    help="Send every prompt to the right language model.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,  # plain help: importing rich takes longer than a decision
+    pretty_exceptions_enable=False,
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"tryage {tryage.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it and stop.")
+    ] = False,
+) -> None:
+    """Send every prompt to the right language model."""
+
+
+for command in (
+    routing.route,
+    routing.explain,
+    routing.pareto,
+    learning.train,
+    learning.evaluate,
+    catalogue.experts,
+    catalogue.onboard,
+):
+    app.command()(command)

@@ -1,0 +1,135 @@
+"""What the commands share: options, and reading them into prompts, preferences and a router."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypeAlias
+
+import typer
+
+from tryage.errors import FlagError, InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from tryage.preferences import Preferences, Requirement
+    from tryage.router import Router
+
+STDIN = "-"
+
+Prompts: TypeAlias = Annotated[
+    list[str],
+    typer.Argument(metavar="PROMPT", help="The prompts; '-' reads one a line from stdin."),
+]
+Weights: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--weight", "-w", metavar="NAME=NUMBER", help="How much a constraint counts: cost=0.3"
+    ),
+]
+Requirements: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--require",
+        "-r",
+        metavar="ITEM",
+        help="What an expert must be, as in a flag: 'size<3B', 'license=mit|apache-2.0'",
+    ),
+]
+Flags: TypeAlias = Annotated[
+    bool, typer.Option("--flags", help="Obey flags such as [Flag: smallest model] in the prompts.")
+]
+RouterPath: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--router", metavar="PATH", help="A saved router or a Hub id; the bundled one by default."
+    ),
+]
+Json: TypeAlias = Annotated[
+    bool, typer.Option("--json", help="Print JSON, one object a line, for programs.")
+]
+Table: TypeAlias = Annotated[
+    Path,
+    typer.Argument(
+        metavar="QTABLE", help="Rows of prompt, expert, loss or score: .parquet, .csv or .jsonl"
+    ),
+]
+Scale: TypeAlias = Annotated[
+    float, typer.Option("--score-scale", metavar="MAX", help="The best score there is.")
+]
+EncoderPath: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        "--encoder", metavar="DIR", help="A saved encoder or router; the bundled one by default."
+    ),
+]
+Seed: TypeAlias = Annotated[int, typer.Option(help="The same seed gives the same result.")]
+Output: TypeAlias = Annotated[
+    Path, typer.Option("--output", "-o", metavar="DIR", help="The folder to save the router to.")
+]
+
+
+def read_prompts(given: list[str]) -> list[str]:
+    """Return the prompts, with '-' replaced by the lines of stdin that hold something.
+
+    Raises:
+        InputError: there is none.
+    """
+    prompts: list[str] = []
+    for prompt in given:
+        prompts += (
+            [line for line in sys.stdin.read().splitlines() if line.strip()]
+            if (prompt == STDIN)
+            else [prompt]
+        )
+    if not prompts:
+        raise InputError("No prompt was given. Write one in quotes, or one a line to stdin.")
+    return prompts
+
+
+def read_preferences(weights: Iterable[str] | None, required: Iterable[str] | None) -> Preferences:
+    """Read `--weight` and `--require`.
+
+    Raises:
+        InputError: a weight is not NAME=NUMBER, or a requirement is none.
+    """
+    from tryage.preferences import Preferences
+
+    return Preferences(dict(map(_weight, weights or ())), map(_requirement, required or ()))
+
+
+def load_router(path: str | None, *, prompt_flags: bool = False) -> Router:
+    """Read the router of a folder, a Hub id or, for None, the bundled one.
+
+    Raises:
+        PersistenceError: there is none.
+    """
+    from tryage.router import Router
+
+    router = Router.from_pretrained(path)
+    router.prompt_flags = router.prompt_flags or prompt_flags
+    return router
+
+
+def _weight(text: str) -> tuple[str, float]:
+    name, _, number = text.partition("=")
+    try:
+        return name.strip(), float(number)
+    except ValueError as error:
+        raise InputError(f"--weight {text!r} is not NAME=NUMBER, such as cost=0.3.") from error
+
+
+def _requirement(text: str) -> Requirement:
+    """Read an item as it stands in a flag: the shell has no grammar of its own."""
+    from tryage.flags.items import nearest, parse
+
+    item = parse(text)
+    if item is not None and item.weight is not None:
+        name, weight = item.weight
+        raise FlagError(f"--require {text!r} is a weight; write --weight {name}={weight:g}.")
+    if item is None or item.requirement is None:
+        raise FlagError(
+            f"--require {text!r} is not a requirement. The nearest valid form is {nearest(text)!r}."
+        )
+    return item.requirement

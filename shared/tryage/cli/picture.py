@@ -1,0 +1,152 @@
+"""The picture of a front: predicted loss over one constraint, with the experts by name."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+
+from tryage.errors import InputError
+from tryage.extras import require
+from tryage.preferences import Preferences
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from matplotlib.axes import Axes
+    from matplotlib.transforms import Bbox
+
+    from tryage.pareto import Front
+    from tryage.router import Router
+
+Lone: TypeAlias = dict[str, tuple[float, float]]
+"""Expert -> (mean constraint, mean predicted loss), were it to get every prompt."""
+
+_INK, _LINE, _OTHERS = "#333333", "#0072B2", "#BBBBBB"
+_NAMES, _WEIGHTS = 8, 5  # more text on one picture is not read
+_DOT = 5  # pixels from the middle of a dot that text keeps away
+_MARKED = 40  # of more breakpoints the line alone is drawn
+# Offsets in points, the best first: names go above the front, weights below it.
+_ABOVE = ((7, 5), (-7, 5), (7, 14), (-7, 14), (9, -4), (7, -13), (-7, -13))
+_BELOW = ((-7, -13), (7, -13), (-7, -22), (-9, -4), (7, -22), (7, 5))
+
+
+def lone_experts(
+    router: Router, prompts: Sequence[str], constraint: str, preferences: Preferences
+) -> Lone:
+    """Return where every expert that could answer all prompts stands on its own."""
+    weights = {**router.preferences.weights, **preferences.weights, constraint: 1.0}
+    wanted = Preferences(weights, preferences.requirements)  # at weight 1 a term is the constraint
+    stands: dict[str, list[tuple[float, float]]] = {}
+    for decision in router.route_batch(prompts, wanted):
+        for ranked in decision.ranking:
+            stands.setdefault(ranked.name, []).append(
+                (ranked.terms[constraint], ranked.predicted_loss)
+            )
+    complete = {name: found for name, found in stands.items() if len(found) == len(prompts)}
+    return {
+        name: (sum(c for c, _ in found) / len(found), sum(q for _, q in found) / len(found))
+        for name, found in complete.items()
+    }
+
+
+def draw_front(front: Front, lone: Lone, path: Path) -> None:
+    """Draw a front as a line, its breakpoints with their weights, and every expert on its own.
+
+    Raises:
+        InputError: the file name does not say a kind of picture.
+        MissingExtraError: matplotlib is not installed.
+    """
+    require("matplotlib", "evaluate")
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7.6, 4.8), dpi=150, layout="constrained")
+    canvas = FigureCanvasAgg(figure)
+    if path.suffix[1:].lower() not in canvas.get_supported_filetypes():
+        raise InputError(f"{path} is no picture that can be drawn; expected .png, .svg or .pdf")
+    axes = figure.add_subplot()
+    _frame(axes, front)
+    _dots(axes, front, lone)
+    figure.draw_without_rendering()  # fixes the layout, so that labels know where they are
+    _Labels(axes).add_all(front, lone)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path)
+
+
+def _frame(axes: Axes, front: Front) -> None:
+    prompts = front.path.start.size
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(color="#E6E6E6", linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.set_xlabel(f"{front.constraint}, 0 best to 1 worst of the library")
+    axes.set_ylabel("predicted loss, lower is better")
+    many = "one prompt" if prompts == 1 else f"mean of {prompts:,} prompts"
+    axes.set_title(f"Loss against {front.constraint}: {many}", loc="left", fontsize=11, color=_INK)
+
+
+def _dots(axes: Axes, front: Front, lone: Lone) -> None:
+    mark = "o" if len(front) <= _MARKED else ""
+    axes.plot(front.constraints, front.losses, color=_LINE, marker=mark, markersize=5,
+              linewidth=2, label="routed, from weight 0 up", zorder=3)  # fmt: skip
+    x, y = zip(*lone.values(), strict=True) if lone else ((), ())
+    axes.scatter(x, y, s=30, color=_OTHERS, edgecolor="white", zorder=2,
+                 label="an expert on its own")  # fmt: skip
+    axes.margins(0.08)
+    axes.legend(loc="best", fontsize=9, frameon=False)
+
+
+class _Labels:
+    """Writes text beside points, each where nothing is drawn yet, or not at all."""
+
+    def __init__(self, axes: Axes) -> None:
+        from matplotlib.transforms import Bbox
+
+        self._axes = axes
+        line, legend = axes.lines[0], axes.get_legend()
+        self._front = line.get_path().transformed(line.get_transform())
+        dots = axes.collections[0].get_offsets()
+        corners = axes.transData.transform(np.asarray(dots, dtype=np.float64).reshape(-1, 2))
+        self._taken = [Bbox([corner - _DOT, corner + _DOT]) for corner in corners]
+        self._taken += [] if legend is None else [legend.get_window_extent()]
+
+    def add_all(self, front: Front, lone: Lone) -> None:
+        """Name the experts that the front uses most, then tell the weights of some breakpoints."""
+        points, most = list(front), dict[str, float]()
+        for name, share in ((n, s) for point in points for n, s in point.share.items()):
+            most[name] = max(share, most.get(name, 0.0))
+        for name in sorted(most, key=lambda name: -most[name])[:_NAMES]:
+            if name in lone:
+                self._add(name.rsplit("/", maxsplit=1)[-1], lone[name], _ABOVE, _INK)
+        for point in points[:: max(1, round(len(points) / _WEIGHTS))]:
+            where = (point.constraint, point.loss)
+            self._add(f"weight {point.weight:.2g}", where, _BELOW, _LINE)
+
+    def _add(
+        self, text: str, point: tuple[float, float], places: Sequence[tuple[int, int]], color: str
+    ) -> None:
+        for place in places:
+            label = self._axes.annotate(
+                text,
+                point,
+                place,
+                textcoords="offset points",
+                horizontalalignment="left" if place[0] > 0 else "right",
+                fontsize=8,
+                color=color,
+            )
+            box = label.get_window_extent()
+            if self._free(box):
+                self._taken.append(box)
+                return
+            label.remove()
+
+    def _free(self, box: Bbox) -> bool:
+        """Whether text there stays inside the picture and crosses neither the front nor text."""
+        inside, picture = self._axes.get_window_extent(), self._axes.figure.bbox
+        if box.x0 < inside.x0 or box.y0 < inside.y0 or box.x1 > picture.x1:
+            return False
+        if self._front.intersects_bbox(box, filled=False):
+            return False
+        return not any(box.overlaps(other) for other in self._taken)

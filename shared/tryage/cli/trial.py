@@ -1,0 +1,61 @@
+"""The router that an evaluation puts on trial: trained anew in every fold."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tryage.evaluation import Method, Predicted
+from tryage.perception.training import Settings, fit
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from tryage.perception.encoder import Encoder
+    from tryage.qtable import QTable
+
+ROUTER = "tryage"
+
+
+class ReadOnce:
+    """An encoder that reads every prompt once; the folds ask for the same ones many times."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        self._encoder = encoder
+        self._known: dict[str, NDArray[np.float32]] = {}
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever else the encoder offers
+        """Pass everything but `encode` on to the encoder."""
+        return getattr(self._encoder, name)
+
+    def encode(self, prompts: Sequence[str]) -> NDArray[np.float32]:
+        """Embed prompts `(batch, dim)`, only the new ones by the encoder."""
+        new = list(dict.fromkeys(text for text in prompts if text not in self._known))
+        if new:
+            self._known.update(zip(new, self._encoder.encode(new), strict=True))
+        return np.array([self._known[text] for text in prompts], dtype=np.float32)
+
+
+def trained(encoder: Encoder, seed: int = 0) -> Method:
+    """Make the method that does what `tryage train` does, and predicts the unseen prompts."""
+
+    def method(
+        train: QTable,
+        train_embeddings: NDArray[np.float32],
+        test_prompts: Sequence[str],
+        test_embeddings: NDArray[np.float32],  # noqa: ARG001 - the encoder is asked again
+    ) -> Predicted:
+        perception = fit(
+            train,
+            encoder,
+            settings=Settings(seed=seed),
+            embeddings=train_embeddings,
+            progress=False,
+        )
+        predicted = perception.predict(test_prompts)
+        return Predicted(predicted.losses, predicted.std)
+
+    return method
