@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
     from experts import LocalModel
 
+Row = dict[str, object]
+WORKERS = 2  # each model runs on one thread
 HELD_OUT = 3  # every third prompt of a kind is kept from training
 
 
@@ -45,9 +48,11 @@ def measure(
     models: Sequence[LocalModel],
     prompts: Sequence[Prompt],
     path: Path,
-    track: Callable[[list[tuple[LocalModel, Prompt]]], Iterable[tuple[LocalModel, Prompt]]],
+    track: Callable[[Iterable[Row], int], Iterable[Row]],
 ) -> QTable:
     """Measure every model on every prompt, go on after an interruption, and return the Q-table.
+
+    `track` passes the rows on and shows how many of the given number there are.
 
     The losses are bits per byte (see `LocalModel.loss`); the latencies are the seconds they took.
     The file holds one measurement a line, in the form that `QTable.read` reads.
@@ -59,9 +64,11 @@ def measure(
         for prompt in prompts
         if (model.expert.name, prompt.text) not in done
     ]
-    with path.open("a", encoding="utf-8") as file:
-        for model, prompt in track(missing):
-            file.write(json.dumps(_row(model, prompt), ensure_ascii=False) + "\n")
+    for model in {id(model): model for model, _ in missing}.values():
+        model.loss("warm-up")  # loads the weights, once and outside the measured time
+    with path.open("a", encoding="utf-8") as file, ThreadPoolExecutor(WORKERS) as pool:
+        for row in track(pool.map(_row, missing), len(missing)):
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
     table = QTable.read(path)
     order = {text: row for row, text in enumerate(table.prompts)}
     return table.take([order[prompt.text] for prompt in prompts])
@@ -72,7 +79,8 @@ def held_out(prompts: Sequence[Prompt]) -> np.ndarray:
     return np.array([prompt.held_out for prompt in prompts])
 
 
-def _row(model: LocalModel, prompt: Prompt) -> dict[str, object]:
+def _row(pair: tuple[LocalModel, Prompt]) -> Row:
+    model, prompt = pair
     start = perf_counter()
     loss = model.loss(prompt.text)
     return {

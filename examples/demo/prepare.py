@@ -19,9 +19,9 @@ from tryage.perception.static import StaticEncoder
 from tryage.perception.training import fit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Sequence
 
-    from aptitude import Prompt
+    from aptitude import Row
     from experts import LocalModel
 
     from tryage import QTable
@@ -54,9 +54,9 @@ def prepare(work: Path = WORK) -> Demo:
     return Demo(models, Router(perception, library, prompt_flags=True), train, table.take(held))
 
 
-def _track(missing: list[tuple[LocalModel, Prompt]]) -> Iterator[tuple[LocalModel, Prompt]]:
-    if missing:
-        yield from track(missing, "Measuring the models on the aptitude test")
+def _track(rows: Iterable[Row], total: int) -> Iterable[Row]:
+    told = "Measuring the models on the aptitude test"
+    return track(rows, told, total) if total else rows
 
 
 def _encoder(work: Path) -> StaticEncoder:
