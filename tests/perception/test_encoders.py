@@ -63,7 +63,7 @@ def bert():
 @pytest.fixture(scope="module")
 def exported(bert, tmp_path_factory):
     pytest.importorskip("onnx")
-    from tryage.perception.export import export_encoder  # noqa: PLC0415 - needs the train extra
+    from tryage.perception.export import export_encoder
 
     folder = tmp_path_factory.mktemp("encoder")
     return export_encoder(bert, tokenizer(), folder, max_length=32, keep_weights=True), folder

@@ -59,7 +59,7 @@ class Descent:
         path: Path | None = None,
         progress: bool = True,
     ) -> None:
-        import torch  # noqa: PLC0415 - an optional dependency
+        import torch
 
         self.parameters, self.schedule = dict(parameters), schedule
         self.optimizer = torch.optim.AdamW(
@@ -101,7 +101,7 @@ class Descent:
         batch: Rows,
         total: int,
     ) -> float:
-        import torch  # noqa: PLC0415 - an optional dependency
+        import torch
 
         rng = self._rng("step", self.steps)
         torch.manual_seed(int(rng.integers(2**62)))  # the dropout inside the model
@@ -123,7 +123,7 @@ class Descent:
         """Write the state beside the old one and swap them: a killed process leaves a whole one."""
         if self._path is None:
             return
-        from safetensors.torch import save_file  # noqa: PLC0415 - it imports torch
+        from safetensors.torch import save_file
 
         tensors = {f"now.{name}": p.detach() for name, p in self.parameters.items()}
         tensors |= {f"kept.{name}": value for name, value in self.kept.items()}
@@ -137,7 +137,7 @@ class Descent:
         partial.replace(self._path)
 
     def _restore(self, path: Path) -> None:
-        import torch  # noqa: PLC0415 - an optional dependency
+        import torch
 
         with safe_open(path, framework="pt") as file:
             state = json.loads((file.metadata() or {}).get("state", "{}"))

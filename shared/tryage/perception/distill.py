@@ -59,7 +59,7 @@ def train_static(
 
     """
     require("torch", "train")
-    import torch  # noqa: PLC0415 - an optional dependency
+    import torch
 
     normalize, bag = torch.nn.functional.normalize, torch.nn.functional.embedding_bag
     table = torch.nn.Parameter(torch.from_numpy(rows.copy()))
@@ -108,7 +108,7 @@ def train_transformer(  # noqa: PLR0913 - the student, what it learns from, and 
 
     `schedule.batch` counts padded tokens. A run that was killed goes on from its `checkpoint`.
     """
-    import torch  # noqa: PLC0415 - an optional dependency
+    import torch
 
     goal = torch.nn.functional.normalize(torch.from_numpy(targets), dim=1)
     short = [head_and_tail(i, max_length) for i in ids]

@@ -69,8 +69,8 @@ def load_encoder(folder: str | Path, kinds: Sequence[type[SavedEncoder]] = ()) -
         PersistenceError: the folder holds no encoder, a damaged one, or one of an unknown kind.
 
     """
-    from tryage.perception.static import StaticEncoder  # noqa: PLC0415 - it is written with this
-    from tryage.perception.transformer import TransformerEncoder  # noqa: PLC0415 - as above
+    from tryage.perception.static import StaticEncoder
+    from tryage.perception.transformer import TransformerEncoder
 
     folder = Path(folder)
     kind = read_header(folder)["kind"]

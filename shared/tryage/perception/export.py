@@ -56,7 +56,7 @@ def export_encoder(  # noqa: PLR0913 - what to write, and how: each is named by 
 
 
 def _save_weights(model: BertModel, folder: Path) -> None:
-    from safetensors.torch import save_file  # noqa: PLC0415 - it imports torch
+    from safetensors.torch import save_file
 
     (folder / CONFIG).write_text(model.config.to_json_string(), "utf-8")
     state = {name: value.contiguous() for name, value in model.state_dict().items()}
@@ -64,7 +64,7 @@ def _save_weights(model: BertModel, folder: Path) -> None:
 
 
 def _trace(model: BertModel, path: Path) -> None:
-    import torch  # noqa: PLC0415 - an optional dependency
+    import torch
 
     class Pooled(torch.nn.Module):
         def __init__(self) -> None:
@@ -97,11 +97,11 @@ def _trace(model: BertModel, path: Path) -> None:
 
 
 def _quantize(source: Path, target: Path) -> None:
-    from onnxruntime.quantization import (  # noqa: PLC0415 - an optional dependency
+    from onnxruntime.quantization import (
         QuantType,
         quantize_dynamic,
     )
-    from onnxruntime.quantization.shape_inference import (  # noqa: PLC0415 - as above
+    from onnxruntime.quantization.shape_inference import (
         quant_pre_process,
     )
 

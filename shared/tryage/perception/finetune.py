@@ -79,7 +79,7 @@ def finetune(  # noqa: PLR0913 - what to learn from, where to start, where to pu
     """
     for package in ("torch", "transformers", "onnx", "onnxruntime"):
         require(package, "train")
-    from transformers import BertModel  # noqa: PLC0415 - an optional dependency
+    from transformers import BertModel
 
     recipe = recipe or Recipe()
     tokenizer = read_tokenizer(start / TOKENS)
@@ -101,7 +101,7 @@ class _Run:
     """The model, its head and the prompts: those that teach and those that judge."""
 
     def __init__(self, model: BertModel, ids: Sequence[Ids], table: QTable, recipe: Recipe) -> None:
-        import torch  # noqa: PLC0415 - an optional dependency
+        import torch
 
         self.recipe, self.model, self.ids = recipe, model, ids
         self.key = fingerprint(table.prompts, table.experts, table.losses, asdict(recipe))
@@ -119,7 +119,7 @@ class _Run:
         return encoder | {f"head.{name}": p for name, p in self.head.named_parameters()}
 
     def descend(self, checkpoint: Path | None, *, progress: bool) -> None:
-        import torch  # noqa: PLC0415 - an optional dependency
+        import torch
 
         path = None if checkpoint is None else checkpoint / f"finetune-{self.key}.safetensors"
         descent = Descent(self.parameters(), self.recipe.schedule, path=path, progress=progress)
@@ -144,7 +144,7 @@ class _Run:
 
     def _errors(self, batch: Rows) -> torch.Tensor:
         """Mean squared error of each prompt over its measured cells, `(batch,)`."""
-        import torch  # noqa: PLC0415 - an optional dependency
+        import torch
 
         hidden, mask = run_bert(self.model, [self.ids[i] for i in batch])
         goal = self.goal[torch.from_numpy(batch)]
@@ -154,7 +154,7 @@ class _Run:
 
     def error(self) -> float:
         """Mean squared error on the prompts kept apart, in the squared unit of the loss."""
-        import torch  # noqa: PLC0415 - an optional dependency
+        import torch
 
         self.model.train(mode=False)
         total = 0.0
@@ -190,7 +190,7 @@ def _split(table: QTable, recipe: Recipe) -> tuple[Rows, Rows]:
 
 def _head(dim: int, experts: int, rank: int | None) -> torch.nn.Module:
     """Map an embedding linearly to the experts' losses, through at most `rank` numbers."""
-    import torch  # noqa: PLC0415 - an optional dependency
+    import torch
 
     layers = []
     if rank is not None:

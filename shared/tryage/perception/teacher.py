@@ -44,7 +44,7 @@ class Teacher:
         """
         require("torch", "train")
         require("transformers", "train")
-        from transformers import BertModel  # noqa: PLC0415 - an optional dependency
+        from transformers import BertModel
 
         tokenizer = read_tokenizer(folder / "tokenizer.json")
         tokenizer.no_padding()
@@ -64,7 +64,7 @@ class Teacher:
 
     def embed_ids(self, ids: Sequence[NDArray[np.int64]]) -> Floats:
         """Embed token ids into unit rows `(batch, hidden)`."""
-        import torch  # noqa: PLC0415 - an optional dependency
+        import torch
 
         rows = np.zeros((len(ids), self.model.config.hidden_size), np.float32)
         for batch in length_batches([len(i) for i in ids], tokens=4_096):
@@ -78,7 +78,7 @@ def run_bert(
     model: BertModel, ids: Sequence[NDArray[np.int64]]
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Run one padded batch; last hidden states `(batch, length, hidden)` and mask, float32."""
-    import torch  # noqa: PLC0415 - an optional dependency
+    import torch
 
     length = max(map(len, ids))
     padded = torch.zeros(len(ids), length, dtype=torch.long)
@@ -92,7 +92,7 @@ def run_bert(
 
 def pool(hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     """Average the states of the real tokens, scaled to unit length `(batch, hidden)`."""
-    import torch  # noqa: PLC0415 - an optional dependency
+    import torch
 
     total = (hidden * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
     return torch.nn.functional.normalize(total, dim=1)

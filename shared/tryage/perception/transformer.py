@@ -130,7 +130,7 @@ def _runtime(folder: Path, threads: int) -> Forward:
 
 
 def _onnx(path: Path, threads: int) -> Forward:
-    import onnxruntime  # noqa: PLC0415 - an optional dependency
+    import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
@@ -146,8 +146,8 @@ def _onnx(path: Path, threads: int) -> Forward:
 
 
 def _torch(folder: Path) -> Forward:
-    import torch  # noqa: PLC0415 - an optional dependency
-    from transformers import BertModel  # noqa: PLC0415 - as above
+    import torch
+    from transformers import BertModel
 
     model = BertModel.from_pretrained(folder, add_pooling_layer=False)
     model.train(mode=False)
