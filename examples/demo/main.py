@@ -51,7 +51,7 @@ class Listener(BaseCallbackHandler):
 
 def run_pipeline(demo: Demo) -> None:
     """Send every prompt through the pipeline; the router chooses who answers."""
-    from experts import LocalLLM  # noqa: PLC0415 - it loads torch, which the reader waits for
+    from experts import LocalLLM
 
     runnables = {model.expert.name: LocalLLM(model=model) for model in demo.models}
     prompt = PromptTemplate.from_template("{prompt}")
@@ -69,8 +69,8 @@ def run_pipeline(demo: Demo) -> None:
 def main() -> None:
     """Prepare what is missing, then show the models, the pipeline and what routing is worth."""
     with page.CONSOLE.status("Loading torch"):
-        from prepare import prepare  # noqa: PLC0415 - it loads torch, which takes seconds
-        from worth import compare  # noqa: PLC0415 - likewise
+        from prepare import prepare
+        from worth import compare
     demo = prepare()
     start = perf_counter()
     page.heading(1, "Four real language models on this machine")
