@@ -90,7 +90,7 @@ def load(name: str) -> QTable:
 
 
 def _read(name: str, part: str) -> pa.Table:
-    from pyarrow import parquet  # noqa: PLC0415 - an optional dependency
+    from pyarrow import parquet
 
     return parquet.read_table(DATA / name / f"{part}.parquet")
 

@@ -62,7 +62,7 @@ class Decision:
 
     def explain(self, top: int = 3) -> str:
         """Tell a person who was chosen and why, with the `top` best in full."""
-        from tryage.explanation import explain  # noqa: PLC0415 - it is written in terms of this
+        from tryage.explanation import explain
 
         return explain(self, top)
 

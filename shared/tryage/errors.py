@@ -5,8 +5,8 @@ TryageError
 │   ├── FlagError                      a malformed flag in a prompt
 │   ├── LibraryError                   duplicate names, unknown expert, empty library
 │   └── QTableError                    a Q-table that cannot be read or used
-├── NoExpertError (LookupError)        no expert is left to choose, and strict mode forbids the default
-├── PerceptionError (RuntimeError)     the predictions are unusable (NaN, wrong shape, failed encoder)
+├── NoExpertError (LookupError)        no expert is left to choose, and no default may step in
+├── PerceptionError (RuntimeError)     the predictions are unusable (NaN, shape, failed encoder)
 ├── PersistenceError (OSError)         a saved router that is missing, damaged or too new
 └── MissingExtraError (ImportError)    an optional dependency is not installed
 """

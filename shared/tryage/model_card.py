@@ -61,5 +61,7 @@ def model_card(perception: LearnedPerception, library: Library) -> str:
 def _figures(perception: LearnedPerception) -> str:
     if not perception.report:
         return "No figures were measured."
-    rows = [f"| {name.replace('_', ' ')} | {value:.4g} |" for name, value in perception.report.items()]
+    rows = [
+        f"| {name.replace('_', ' ')} | {value:.4g} |" for name, value in perception.report.items()
+    ]
     return "\n".join(["| what | value |", "|---|---|", *rows])

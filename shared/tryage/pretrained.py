@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -16,6 +15,8 @@ from tryage.perception.persistence import load_perception, save_perception
 from tryage.preferences import Preferences
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from tryage.perception.base import Perception
     from tryage.router import Router
 

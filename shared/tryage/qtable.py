@@ -171,7 +171,7 @@ class QTable:
             QTableError: the file or a column is missing or wrong.
             MissingExtraError: pyarrow is not installed.
         """
-        from tryage.qtable_io import read  # noqa: PLC0415 - pyarrow only when used
+        from tryage.qtable_io import read
 
         return read(Path(path), score_scale=score_scale)
 
@@ -182,7 +182,7 @@ class QTable:
             QTableError: the suffix is none of these.
             MissingExtraError: pyarrow is not installed.
         """
-        from tryage.qtable_io import write  # noqa: PLC0415 - pyarrow only when used
+        from tryage.qtable_io import write
 
         write(self, Path(path))
 

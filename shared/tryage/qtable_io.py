@@ -61,8 +61,8 @@ def write(table: QTable, path: Path) -> None:
 
 
 def _load(path: Path) -> pa.Table:
-    import pyarrow as pa  # noqa: PLC0415 - an optional dependency
-    from pyarrow import csv, json, parquet  # noqa: PLC0415 - an optional dependency
+    import pyarrow as pa
+    from pyarrow import csv, json, parquet
 
     if not path.is_file():
         raise QTableError(f"no Q-table at {path}; give a .parquet, .csv or .jsonl file")
@@ -110,7 +110,7 @@ def _check_columns(path: Path, names: list[str]) -> None:
 
 def _encode(path: Path, rows: pa.Table, name: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Encode the values as numbers by first appearance; also return the first row of each."""
-    import pyarrow as pa  # noqa: PLC0415 - an optional dependency
+    import pyarrow as pa
 
     column = rows[name].cast(pa.large_string())
     if column.null_count:
@@ -122,7 +122,7 @@ def _encode(path: Path, rows: pa.Table, name: str) -> tuple[NDArray[np.int64], N
 
 
 def _at(rows: pa.Table, name: str, positions: NDArray[np.int64]) -> list[Any]:
-    import pyarrow as pa  # noqa: PLC0415 - an optional dependency
+    import pyarrow as pa
 
     values: list[Any] = rows[name].cast(pa.large_string()).take(pa.array(positions)).to_pylist()
     return values
@@ -147,7 +147,7 @@ def _check_one_text_per_id(
 
 
 def _numbers(path: Path, rows: pa.Table, name: str) -> NDArray[np.float64]:
-    import pyarrow as pa  # noqa: PLC0415 - an optional dependency
+    import pyarrow as pa
 
     try:
         column = rows[name].cast(pa.float64()).combine_chunks()
@@ -184,7 +184,7 @@ def _means(
 
 
 def _long_rows(table: QTable) -> pa.Table:
-    import pyarrow as pa  # noqa: PLC0415 - an optional dependency
+    import pyarrow as pa
 
     matrices = {"loss": table.losses}
     matrices |= {n: m for n, f in _NUMBERS.items() if (m := getattr(table, f)) is not None}
@@ -207,13 +207,13 @@ def _long_rows(table: QTable) -> pa.Table:
 
 
 def _write_parquet(rows: pa.Table, path: Path) -> None:
-    from pyarrow import parquet  # noqa: PLC0415 - an optional dependency
+    from pyarrow import parquet
 
     parquet.write_table(rows, path, compression="zstd")
 
 
 def _write_csv(rows: pa.Table, path: Path) -> None:
-    from pyarrow import csv  # noqa: PLC0415 - an optional dependency
+    from pyarrow import csv
 
     csv.write_csv(rows, path)
 

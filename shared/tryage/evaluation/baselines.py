@@ -127,8 +127,8 @@ def mlp(fold: Fold, *, hidden: int = 100, max_iterations: int = 40) -> Predicted
         MissingExtraError: scikit-learn is not installed.
     """
     require("sklearn", "evaluate")
-    from sklearn.exceptions import ConvergenceWarning  # noqa: PLC0415 - an optional dependency
-    from sklearn.neural_network import MLPRegressor  # noqa: PLC0415 - an optional dependency
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.neural_network import MLPRegressor
 
     model = MLPRegressor(
         hidden_layer_sizes=(hidden,),

@@ -62,8 +62,7 @@ def plot_front(
     axes.scatter([1000 * (e.cost or 0) for e in seen], [e.score for e in seen], color=OTHERS,
                  edgecolor="white", s=34, label="an expert on its own", zorder=2)  # fmt: skip
     axes.set_ylim(low, high)
-    axes.set_xscale("log")
-    axes.xaxis.set_major_formatter(lambda x, _: f"{x:g}")
+    _dollars(axes)
     axes.set_xlabel("cost, USD per 1,000 requests")
     axes.set_ylabel("mean score")
     _title(axes, evaluation, "what a request costs and what it scores")
@@ -142,6 +141,16 @@ def plot_shares(
     return _finish(figure, path)
 
 
+def _dollars(axes: Axes) -> None:
+    """Make the cost axis logarithmic, with plain numbers at 1, 2 and 5 of every decade."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.xaxis.set_major_formatter(lambda x, _: f"{x:g}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
+
+
 def _mixed(cost: CostResult) -> tuple[list[float], list[float]]:
     """Points of the hull, filled in between: a straight mixture is curved on a log axis."""
     points = [(p.cost, p.score) for p in cost.front]
@@ -192,8 +201,8 @@ def _reliability(axes: Axes, result: MethodResult, i: int) -> None:
 def _figure(width: float, height: float) -> tuple[Figure, Axes]:
     """Make a figure outside pyplot: no global state, no window, no backend chosen."""
     require("matplotlib", "evaluate")
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415 - optional
-    from matplotlib.figure import Figure  # noqa: PLC0415 - an optional dependency
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from huggingface_hub import ModelHubMixin, snapshot_download
 from huggingface_hub.errors import (
-    HFValidationError,
     HfHubHTTPError,
+    HFValidationError,
     LocalEntryNotFoundError,
     OfflineModeIsEnabled,
 )
 
 from tryage.errors import PersistenceError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 FILES = ("*.json", "*.safetensors", "*.onnx", "*.md")  # nothing that runs code is ever fetched
 
