@@ -1,0 +1,57 @@
+"""Which real expert a spelling in an outcome set means: one name per expert over all the sets."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from tryage.errors import LibraryError
+from tryage.experts import Expert, Library, did_you_mean
+
+EXPERTS = Path(__file__).with_name("experts.json")
+
+# Names that providers have since pointed at later models, so they name nobody here.
+MOVED = frozenset({"deepseek-chat", "deepseek-coder"})
+# A name that means one expert to its provider today and an earlier one in the set that used it.
+REUSED = frozenset({("zeroeval", "gemini-1.5-flash"), ("zeroeval", "gemini-1.5-pro")})
+
+
+@cache
+def library() -> Library:
+    """Read what is known about every expert that an outcome set has measured."""
+    rows: list[dict[str, Any]] = json.loads(EXPERTS.read_text(encoding="utf-8"))
+    return Library.from_dicts(rows)
+
+
+def spellings(expert: Expert) -> list[tuple[str, str]]:
+    """Return the (set, spelling) pairs that mean this expert.
+
+    Within a set the first one is to be believed where several answered the same prompt: the
+    others are the same weights behind another provider.
+    """
+    measured: dict[str, list[str]] = expert.metadata["measured_as"]
+    return [(name, spelling) for name, used in measured.items() for spelling in used]
+
+
+def canonical(data_set: str, spelling: str) -> str:
+    """Return the name of the expert that a set calls `spelling`.
+
+    Raises:
+        LibraryError: the set does not measure it under that spelling; near ones are named.
+    """
+    found = _index().get((data_set, spelling))
+    if found is None:
+        known = [used for name, used in _index() if name == data_set]
+        near = did_you_mean(spelling, known)
+        raise LibraryError(
+            f"{data_set!r} has no model spelled {spelling!r} among its {len(known)} known ones."
+            f"{near} Add it to {EXPERTS.name}, under metadata.measured_as of its expert."
+        )
+    return found
+
+
+@cache
+def _index() -> dict[tuple[str, str], str]:
+    return {pair: expert.name for expert in library() for pair in spellings(expert)}
