@@ -134,6 +134,17 @@ def test_onboard_teaches_a_new_expert_from_losses_and_scores(tryage, saved, tmp_
     assert "newcomer" in Router.from_pretrained(out).library
 
 
+def test_onboard_takes_a_high_score_for_a_low_loss(tryage, saved, tmp_path):
+    told = {}
+    for score in (0.0, 1.0):
+        rows = [{"prompt": f"law {place}", "score": score} for place in ("oslo", "lima", "paris")]
+        out = tmp_path / f"taught-{score}"
+        tryage("onboard", saved, "newcomer", losses(tmp_path / "l.jsonl", rows), "-o", out)
+        ranking = Router.from_pretrained(out).route("law oslo").ranking
+        told[score] = ranking.of("newcomer").predicted_loss
+    assert told[1.0] < told[0.0]
+
+
 def test_onboard_reads_what_is_known_about_the_expert_from_a_file(tryage, saved, tmp_path):
     facts = tmp_path / "newcomer.json"
     facts.write_text(json.dumps({"name": "newcomer", "parameters": 3e9}))

@@ -122,6 +122,12 @@ def test_pareto_prints_every_breakpoint_of_the_front(tryage, saved):
     assert lines[-1].endswith("tiny-1b")
 
 
+def test_pareto_obeys_flags_only_when_allowed(tryage, saved):
+    words = ("pareto", "--router", saved, "law oslo [Flag: size<10B]")
+    assert "chat-70b" in tryage(*words).stdout
+    assert "chat-70b" not in tryage(*words, "--flags").stdout
+
+
 def test_pareto_as_json_is_the_front(tryage, saved):
     done = tryage("pareto", "--router", saved, "law oslo", "--constraint", "size", "--json")
     front = Router.from_pretrained(saved).pareto(["law oslo"], "size")
