@@ -61,8 +61,9 @@ def learned(encoder: Encoder) -> Method:
         test_embeddings: NDArray[np.float32],  # noqa: ARG001 - the encoder remembers them
     ) -> Predicted:
         perception = fit(train, encoder, embeddings=train_embeddings, progress=False)
-        predicted = perception.predict(test_prompts)
-        return Predicted(predicted.losses, predicted.std)
+        x = perception.describe(test_prompts)
+        predicted = perception.predict_from(x)
+        return Predicted(predicted.losses, predicted.std, perception.forecast("costs", x))
 
     return method
 

@@ -96,7 +96,12 @@ class Alignment:
         if self._same:
             return raw
         if not self._unseen.size:
-            return Prediction(raw.losses[:, self._columns], raw.std[:, self._columns])
+            tokens = raw.output_tokens
+            return Prediction(
+                raw.losses[:, self._columns],
+                raw.std[:, self._columns],
+                None if tokens is None else tokens[:, self._columns],
+            )
         return self._with_prior(raw)
 
     def count_tokens(self, prompts: Sequence[str]) -> Floats:
@@ -119,6 +124,11 @@ class Alignment:
         for table, guess in zip((raw.losses, raw.std), prior, strict=True):
             aligned = np.full((len(table), seen.size), guess, dtype=np.float32)
             aligned[:, seen] = table[:, self._columns[seen]]
+            tables.append(aligned)
+        tokens = raw.output_tokens
+        if tokens is not None:
+            aligned = np.full((len(tokens), seen.size), np.nan, dtype=np.float32)
+            aligned[:, seen] = tokens[:, self._columns[seen]]
             tables.append(aligned)
         return Prediction(*tables)
 

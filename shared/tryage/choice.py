@@ -102,7 +102,8 @@ def weigh(
     """
     batch = len(prediction.losses)
     counts = preferences.needs_cost or needs_request(preferences.weights, constraints)
-    request = Request(count_tokens() if counts else np.zeros(batch))
+    tokens = count_tokens() if counts else np.zeros(batch)
+    request = Request(tokens, prediction.output_tokens)
     cost = expected_cost(library, request) if preferences.needs_cost else None
     terms = score(prediction.losses, library, preferences.weights, constraints, request)
     usable: Mask = np.isfinite(prediction.losses)

@@ -258,7 +258,9 @@ class Router(Pretrained):
     ) -> Field:
         """Score the prompts `rows` of a batch, which share their preferences."""
         texts = [asked[row].text for row in rows.tolist()]
-        prediction = Prediction(every.losses[rows], every.std[rows])
+        tokens = every.output_tokens
+        tokens = None if tokens is None else tokens[rows]
+        prediction = Prediction(every.losses[rows], every.std[rows], tokens)
         return weigh(
             self.library,
             wanted,
@@ -273,7 +275,8 @@ class Router(Pretrained):
         """Return what a front is made of: base, constraint, allowed, each `(batch, n_experts)`."""
         shape = prediction.losses.shape
         base, slopes, allowed = np.empty(shape), np.empty(shape), np.empty(shape, np.bool_)
-        request = Request(self._alignment.count_tokens([one.text for one in asked]))
+        tokens = self._alignment.count_tokens([one.text for one in asked])
+        request = Request(tokens, prediction.output_tokens)
         slopes[:] = measure(constraint, self.constraints[constraint], self.library, request)[0]
         for wanted, rows in alike(asked).items():
             others = {name: w for name, w in wanted.weights.items() if name != constraint}

@@ -14,10 +14,14 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """Predicted losses `Q^(z, M_i)` with their standard deviation, both `(batch, n_experts)`."""
+    """Predicted losses `Q^(z, M_i)` with their standard deviation, both `(batch, n_experts)`.
+
+    `output_tokens` `(batch, n_experts)` forecast the lengths of the answers, NaN where unknown.
+    """
 
     losses: Floats
     std: Floats
+    output_tokens: Floats | None = None
 
 
 @runtime_checkable

@@ -1,4 +1,4 @@
-"""A prompt as one row of numbers: its meaning, its words and its form, side by side."""
+"""A prompt as one row of numbers: its meaning, its words and its form."""
 
 from __future__ import annotations
 
@@ -9,35 +9,57 @@ import numpy as np
 
 from tryage.perception.base import Floats
 from tryage.perception.lexicon import Lexicon, TokenIds, fit_lexicon
+from tryage.perception.offer import offer
 from tryage.perception.surface import surface
 
-_FORM_SCALE = 0.15  # an embedding has unit length over hundreds of entries; form must not drown it
-_FORM_LIMIT = 4.0  # standard deviations: one endless prompt is no more than "very long"
+# An embedding has unit length over hundreds of entries; a few standardised numbers must not drown it.
+_SURFACE_SCALE, _OFFER_SCALE = 0.15, 0.4
+_LIMIT = 4.0  # standard deviations: one endless prompt is no more than "very long"
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """What is usual of some numbers, to say how far a prompt is from it."""
+
+    mean: Floats
+    std: Floats
+    scale: float
+
+    def standardised(self, numbers: Floats) -> Floats:
+        """Scale `(batch, n)` by what is usual."""
+        return self.scale * np.clip((numbers - self.mean) / self.std, -_LIMIT, _LIMIT)
 
 
 @dataclass(frozen=True, slots=True)
 class Features:
-    """Joins embeddings, words and form to `phi(z)`, `(batch, dim + lexicon + surface)`."""
+    """Joins embeddings, words, surface and offer to `phi(z)`, `(batch, d)`."""
 
     lexicon: Lexicon
-    form_mean: Floats
-    form_std: Floats
+    surface: Form
+    offer: Form
 
     def join(self, prompts: Sequence[str], embeddings: Floats, ids: TokenIds) -> Floats:
         """Describe prompts whose embeddings `(batch, dim)` and token ids are at hand."""
-        form = (surface(prompts) - self.form_mean) / self.form_std
-        form = _FORM_SCALE * np.clip(form, -_FORM_LIMIT, _FORM_LIMIT)
-        return np.concatenate([embeddings, self.lexicon.vectors(ids), form], axis=1)
+        parts = (
+            embeddings,
+            self.lexicon.vectors(ids),
+            self.surface.standardised(surface(prompts)),
+            self.offer.standardised(offer(prompts)),
+        )
+        return np.concatenate(parts, axis=1)
 
 
 def fit_features(
     prompts: Sequence[str], ids: TokenIds, vocabulary: int, *, width: int = 128, seed: int = 0
 ) -> Features:
-    """Learn the lexicon and the usual form from the training prompts; losses are not looked at."""
-    form = surface(prompts)
-    spread = form.std(axis=0)
+    """Learn the lexicon and what is usual from the training prompts; losses are not looked at."""
     return Features(
         lexicon=fit_lexicon(ids, vocabulary, width, seed),
-        form_mean=form.mean(axis=0),
-        form_std=np.where(spread > 1e-6, spread, 1.0).astype(np.float32),
+        surface=_usual(surface(prompts), _SURFACE_SCALE),
+        offer=_usual(offer(prompts), _OFFER_SCALE),
     )
+
+
+def _usual(numbers: Floats, scale: float) -> Form:
+    std = numbers.std(axis=0)
+    return Form(numbers.mean(axis=0), np.where(std > 1e-6, std, 1.0).astype(np.float32), scale)

@@ -33,19 +33,22 @@ class Head:
     """`g` of design.md.
 
     `prototypes` are unit rows `(n_prototypes, d)`. `weights` `(n_estimators,)` sum to one.
+    `stretch` `(rank,)` undoes what averaging estimators shrinks too far, difficulty and differences
+    between experts apart.
     """
 
     categories: Categories
     prototypes: Floats
     estimators: tuple[Estimator, ...]
     weights: Floats
+    stretch: Floats
 
     def views(self, features: Floats) -> Floats:
         """Say where each estimator sees the prompts, `(n_estimators, batch, rank)`."""
         seen = Seen(
             features, self.categories.probabilities(features), unit(features) @ self.prototypes.T
         )
-        return np.stack([estimator(seen) for estimator in self.estimators])
+        return np.stack([estimator(seen) for estimator in self.estimators]) * self.stretch
 
 
 def fit_head(
@@ -75,7 +78,7 @@ def fit_head(
         fit_line(x, one_hot, places, category_scale=0.0),
     )
     equal = np.full(len(estimators), 1 / len(estimators), np.float32)
-    return Head(categories, prototypes, estimators, equal)
+    return Head(categories, prototypes, estimators, equal, np.ones(places.shape[1], np.float32))
 
 
 def _prototypes(x: Floats, seed: int) -> tuple[Floats, NDArray[np.intp]]:

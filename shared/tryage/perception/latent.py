@@ -36,11 +36,22 @@ def spread(losses: NDArray[np.floating]) -> float:
     return value if value > 0 else 1.0
 
 
-def factorise(losses: NDArray[np.floating], rank: int = RANK) -> Latent:
-    """Find the ability space of losses `(n_prompts, n_experts)` with gaps (NaN)."""
-    filled = fill_gaps(losses)
+def contention(mean: Matrix, unit: float) -> Matrix:
+    """Say how much each expert is in contention, `(n_experts,)` in (0, 1]: 1 for the best."""
+    return np.asarray(np.exp((mean.min() - mean) / (CONTENDING * unit)) + 1e-6)
+
+
+def factorise(
+    losses: NDArray[np.floating], rank: int = RANK, difficulty: NDArray[np.floating] | None = None
+) -> Latent:
+    """Find the ability space of losses `(n_prompts, n_experts)` with gaps (NaN).
+
+    `difficulty` `(n_prompts,)` is how much loss a prompt is expected to cost any expert more than
+    usual: what ties sources together whose experts do not overlap.
+    """
+    filled = fill_gaps(losses, difficulty=difficulty)
     mean = filled.mean(axis=0)
-    weight = np.sqrt(np.exp((mean.min() - mean) / (CONTENDING * spread(losses))) + 1e-6)
+    weight = np.sqrt(contention(mean, spread(losses)))
     inner = (filled - mean) * weight
     # difficulty that all contenders share does not move the choice, and would drown what does
     shared = inner @ weight / (weight @ weight)
@@ -52,13 +63,18 @@ def factorise(losses: NDArray[np.floating], rank: int = RANK) -> Latent:
     return Latent(mean, loadings, scores)
 
 
-def fill_gaps(losses: NDArray[np.floating], rank: int = 4) -> Matrix:
+def fill_gaps(
+    losses: NDArray[np.floating],
+    rank: int = 4,
+    difficulty: NDArray[np.floating] | None = None,
+) -> Matrix:
     """Fill gaps by expert mean, prompt difficulty and a low-rank rest; known losses stay."""
     known = ~np.isnan(losses)
     given = np.where(known, losses, 0.0).astype(np.float64)
     if known.all():
         return given
-    additive = _additive(given, known)
+    expected = np.zeros(len(given)) if difficulty is None else difficulty
+    additive = _additive(given, known, expected)
     filled = np.where(known, given, additive)
     for _ in range(_ROUNDS):
         left, size, right = np.linalg.svd(filled - additive, full_matrices=False)
@@ -67,13 +83,16 @@ def fill_gaps(losses: NDArray[np.floating], rank: int = 4) -> Matrix:
     return filled
 
 
-def _additive(given: Matrix, known: NDArray[np.bool_]) -> Matrix:
-    """Alternate prompt difficulty (shrunk to zero) and expert mean until they settle."""
+def _additive(
+    given: Matrix, known: NDArray[np.bool_], expected: NDArray[np.floating]
+) -> Matrix:
+    """Alternate prompt difficulty (shrunk to what is expected) and expert mean until they settle."""
     per_prompt, per_expert = known.sum(axis=1), np.maximum(known.sum(axis=0), 1)
     overall = given.sum() / known.sum()
     expert = np.full(given.shape[1], overall)
-    prompt = np.zeros(len(given))
+    prompt = np.asarray(expected, np.float64)
     for _ in range(10 * _ROUNDS):
-        prompt = ((given - expert) * known).sum(axis=1) / (per_prompt + _PRIOR_PROMPTS)
+        rest = ((given - expert) * known).sum(axis=1)
+        prompt = (rest + _PRIOR_PROMPTS * expected) / (per_prompt + _PRIOR_PROMPTS)
         expert = ((given - prompt[:, None]) * known).sum(axis=0) / per_expert
     return np.asarray(expert + prompt[:, None])

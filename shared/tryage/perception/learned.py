@@ -39,6 +39,7 @@ class LearnedPerception:
         caution: Caution,
         link: Link,
         *,
+        forecasts: Mapping[str, Floats] | None = None,
         report: Mapping[str, float] | None = None,
     ) -> None:
         if len(experts) != len(abilities):
@@ -50,6 +51,7 @@ class LearnedPerception:
         self.abilities = abilities
         self.caution = caution
         self.link = link
+        self.forecasts = dict(forecasts or {})  # name -> (n_categories, n_experts), see forecast.py
         self.report = dict(report or {})  # measured while training, on prompts not trained on
         self._learning = threading.Lock()
 
@@ -75,7 +77,16 @@ class LearnedPerception:
         doubt = abilities.variances(places) + _disagreement(views, self.head.weights, y, abilities.means)
         std = self.link.std(y, np.sqrt(np.maximum(doubt, 0)))
         losses = self.link.losses(self.caution(y))
-        return Prediction(losses.astype(np.float32), std.astype(np.float32))
+        tokens = self.forecast("output_tokens", x)
+        return Prediction(losses.astype(np.float32), std.astype(np.float32), tokens)
+
+    def forecast(self, measure: str, x: Floats) -> Floats | None:
+        """Forecast `output_tokens`, `costs` (USD) or `latencies` (seconds), `(batch, n_experts)`.
+
+        None if the Q-table had none; NaN for experts without a measurement.
+        """
+        table = self.forecasts.get(measure)
+        return None if table is None else self.head.categories.probabilities(x) @ table
 
     def count_tokens(self, prompts: Sequence[str]) -> NDArray[np.integer[Any]]:
         """Count the tokens of each prompt, `(batch,)`, in the encoder's tokenizer."""
@@ -110,6 +121,7 @@ class LearnedPerception:
             self.abilities.with_ability(index, ability),
             self.caution,
             self.link,
+            forecasts=self.forecasts if index is not None else _one_wider(self.forecasts),
             report=self.report,
         )
 
@@ -138,6 +150,14 @@ class LearnedPerception:
 
 def _with_one(places: Matrix) -> Matrix:
     return np.concatenate([np.ones((len(places), 1), places.dtype), places], axis=1)
+
+
+def _one_wider(forecasts: Mapping[str, Floats]) -> dict[str, Floats]:
+    """Add the column of an expert of whom nothing is known."""
+    return {
+        name: np.concatenate([table, np.full((len(table), 1), np.nan, np.float32)], axis=1)
+        for name, table in forecasts.items()
+    }
 
 
 def _disagreement(views: Matrix, weights: Floats, y: Matrix, means: Matrix) -> Matrix:

@@ -25,8 +25,9 @@ TokenIds = Sequence[NDArray[np.integer[Any]]]
 
 @dataclass(frozen=True, slots=True)
 class Lexicon:
-    """`idf` `(vocabulary,)` and the projection `table` `(vocabulary, width)`."""
+    """The kept `tokens`, sorted, with their `idf`, both `(kept,)`, and `table` `(kept, width)`."""
 
+    tokens: NDArray[np.int32]
     idf: Floats
     table: Floats
 
@@ -38,18 +39,19 @@ class Lexicon:
     def vectors(self, ids: TokenIds) -> Floats:
         """Project prompts, given as token ids, to `(batch, width)`; no known token gives zeros."""
         out = np.zeros((len(ids), self.width), np.float32)
-        for row, tokens in enumerate(ids):
-            if len(tokens):
-                kinds, counts = np.unique(tokens, return_counts=True)
-                weights = (1 + np.log(counts, dtype=np.float32)) * self.idf[kinds]
-                length = float(np.sqrt(weights @ weights))
-                if length > 0:
-                    out[row] = (weights / length) @ self.table[kinds]
+        for row, prompt in enumerate(ids):
+            kinds, counts = np.unique(prompt, return_counts=True)
+            place = np.minimum(np.searchsorted(self.tokens, kinds), len(self.tokens) - 1)
+            kept = self.tokens[place] == kinds if len(self.tokens) else np.zeros(0, np.bool_)
+            place, counts = place[kept], counts[kept]
+            weights = (1 + np.log(counts, dtype=np.float32)) * self.idf[place]
+            if len(weights):
+                out[row] = (weights / np.sqrt(weights @ weights)) @ self.table[place]
         return out
 
 
 def fit_lexicon(ids: TokenIds, vocabulary: int, width: int, seed: int) -> Lexicon:
-    """Learn a lexicon from prompts; tokens that occur in one prompt only are left out.
+    """Learn a lexicon from prompts; tokens that occur in few of them are left out.
 
     Raises:
         MissingExtraError: scikit-learn is not installed.
@@ -59,14 +61,13 @@ def fit_lexicon(ids: TokenIds, vocabulary: int, width: int, seed: int) -> Lexico
 
     counts = _counts(ids, vocabulary)
     prompts_with = np.asarray((counts > 0).sum(axis=0)).ravel()
-    idf = np.log((1 + len(ids)) / (1 + prompts_with)) * (prompts_with >= 2)
-    weighted = _unit_rows(counts, idf)
-    rank = min(width, len(ids) - 1, int((prompts_with >= 2).sum()) - 1)
+    tokens = np.flatnonzero(prompts_with >= max(2, len(ids) // 5_000)).astype(np.int32)
+    idf = np.log((1 + len(ids)) / (1 + prompts_with[tokens])).astype(np.float32)
+    rank = min(width, len(ids) - 1, len(tokens) - 1)
     if rank < 1:
-        return Lexicon(idf.astype(np.float32), np.zeros((vocabulary, 0), np.float32))
-    svd = TruncatedSVD(rank, random_state=seed).fit(weighted)
-    table = np.ascontiguousarray(svd.components_.T, np.float32) * (idf > 0)[:, None]
-    return Lexicon(idf.astype(np.float32), table.astype(np.float32))
+        return Lexicon(tokens[:0], idf[:0], np.zeros((0, 0), np.float32))
+    svd = TruncatedSVD(rank, random_state=seed).fit(_unit_rows(counts[:, tokens], idf))
+    return Lexicon(tokens, idf, np.ascontiguousarray(svd.components_.T, np.float32))
 
 
 def _counts(ids: TokenIds, vocabulary: int) -> csr_matrix:

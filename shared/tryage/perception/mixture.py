@@ -15,20 +15,21 @@ Matrix = NDArray[np.float64]
 Array = NDArray[np.floating[Any]]
 
 CONTENDERS = 128  # the decision is among the best; the rest only costs time
-SHARPNESS = 0.045  # temperature of the soft decision, in standard deviations of the loss
-PRIOR = 5.0  # how many prompts worth of belief that all estimators are alike
+SHARPNESS = 0.03  # temperature of the soft decision, in standard deviations of the loss
+PRIOR = 2.0  # how many prompts worth of belief that all estimators are alike
+WISHES = (0.0, 0.05, 0.15, 0.4)  # weights of cost, in standard deviations of the loss
 _STEPS, _RATE = 120, 0.3
 
 
-def learn_weights(
-    views: Array, losses: Array, unit: float
-) -> Matrix:
+def learn_weights(views: Array, losses: Array, penalties: Array, unit: float) -> Matrix:
     """Find weights `(n_estimators,)`, positive and summing to one.
 
     `views` are predicted losses `(n_estimators, n_prompts, n_experts)` on unseen prompts, `losses`
-    the measured ones with gaps, `unit` the standard deviation of a loss. The objective is
-    `mean_z sum_i softmax_i(-sum_m w_m Q^_m(z, i) / T) L(z, i)`, climbed by Adam (Kingma and Ba,
-    2015) from equal weights and pulled back to them.
+    the measured ones with gaps, `unit` the standard deviation of a loss. `penalties`
+    `(n_wishes, n_experts)` are what users may weigh against the loss: a router has to choose well
+    for all of them, not only for those to whom nothing but the loss counts. The objective is
+    `mean_z sum_i softmax_i(-(sum_m w_m Q^_m(z, i) + C_i) / T) (L(z, i) + C_i)`, averaged over the
+    penalties `C`, climbed by Adam (Kingma and Ba, 2015) from equal weights and pulled back to them.
     """
     known = ~np.isnan(losses)
     seen = known.any(axis=1)
@@ -39,7 +40,12 @@ def learn_weights(
     logits, momentum, power = np.zeros(n_views), np.zeros(n_views), np.zeros(n_views)
     for step in range(_STEPS):
         weights = softmax(logits)
-        gradient = _gradient(weights, predicted, paid, known, temperature) / unit
+        mixed = np.tensordot(weights.astype(np.float32), predicted, 1)
+        gradient = np.mean(
+            [_gradient(mixed + c, predicted, paid + c, known, temperature) for c in penalties],
+            axis=0,
+        )
+        gradient /= unit
         gradient = weights * (gradient - weights @ gradient)
         gradient += PRIOR * (logits - logits.mean()) / n_prompts
         momentum = 0.9 * momentum + 0.1 * gradient
@@ -49,13 +55,16 @@ def learn_weights(
     return softmax(logits)
 
 
+def wishes(dearness: Array, unit: float) -> Array:
+    """Penalties `(n_wishes, n_experts)` from what the experts cost, `(n_experts,)` in [0, 1]."""
+    return np.outer(np.asarray(WISHES) * unit, dearness).astype(np.float32)
+
+
 def _gradient(
-    weights: Matrix, predicted: Array, paid: Array, known: NDArray[np.bool_], temperature: float
+    total: Array, predicted: Array, paid: Array, known: NDArray[np.bool_], temperature: float
 ) -> Matrix:
     """Gradient of the mean paid loss with respect to the weights, `(n_estimators,)`."""
-    mixed = np.tensordot(weights.astype(np.float32), predicted, 1) / -temperature
-    mixed = np.where(known, mixed, -np.inf)
-    chance = softmax(mixed)
+    chance = softmax(np.where(known, total / -temperature, -np.inf))
     excess = chance * (paid - (chance * paid).sum(axis=1, keepdims=True))
     return np.asarray(-np.einsum("zi,mzi->m", excess, predicted) / temperature / len(paid))
 

@@ -14,7 +14,7 @@ from tryage.perception.abilities import Abilities, Gaussian
 from tryage.perception.categories import Categories
 from tryage.perception.caution import Caution
 from tryage.perception.encoder import load_encoder
-from tryage.perception.features import Features
+from tryage.perception.features import Features, Form
 from tryage.perception.head import KINDS, Head
 from tryage.perception.learned import LearnedPerception
 from tryage.perception.lexicon import Lexicon
@@ -23,7 +23,7 @@ from tryage.perception.packing import Arrays, pack, unpack
 
 FORMAT = 1
 HEADER, WEIGHTS = "perception.json", "perception.safetensors"
-_KINDS = (*KINDS, Head, Categories, Features, Lexicon, Abilities, Gaussian, Caution, Link)
+_KINDS = (*KINDS, Head, Categories, Features, Form, Lexicon, Abilities, Gaussian, Caution, Link)
 _PARTS = ("features", "head", "abilities", "caution", "link")
 
 
@@ -35,6 +35,7 @@ def save_perception(perception: LearnedPerception, folder: Path, *, encoder: boo
     folder.mkdir(parents=True, exist_ok=True)
     arrays: Arrays = {}
     parts = {name: pack(getattr(perception, name), name, arrays) for name in _PARTS}
+    arrays |= {f"forecasts.{name}": table for name, table in perception.forecasts.items()}
     halved = {name: np.ascontiguousarray(_halved(array)) for name, array in arrays.items()}
     (folder / WEIGHTS).write_bytes(save(halved))  # save_file would leave it to its owner alone
     header = {
@@ -66,12 +67,18 @@ def load_perception(folder: Path, *, encoder: Path | None = None) -> LearnedPerc
         )
     whole = {name: _whole(array) for name, array in arrays.items()}
     parts = [unpack(header.get(name), whole, _KINDS) for name in _PARTS]
+    forecasts = {
+        name.removeprefix("forecasts."): table
+        for name, table in whole.items()
+        if name.startswith("forecasts.")
+    }
     read = load_encoder(encoder or folder / "encoder")
-    return LearnedPerception(header["experts"], read, *parts, report=header["report"])
+    return LearnedPerception(header["experts"], read, *parts, forecasts=forecasts, report=header["report"])
 
 
 def _halved(array: np.ndarray) -> np.ndarray:
     wide = array.dtype in (np.float32, np.float64) and array.size > 4_096
+    
     return array.astype(np.float16) if wide else array
 
 

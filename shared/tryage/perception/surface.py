@@ -35,8 +35,13 @@ def surface(prompts: Sequence[str]) -> Floats:
     return np.array([_describe(prompt) for prompt in prompts], np.float32).reshape(-1, WIDTH)
 
 
+def ends(prompt: str) -> str:
+    """Keep the two ends of an endless prompt."""
+    return prompt if len(prompt) <= 2 * READ else prompt[:READ] + prompt[-READ:]
+
+
 def _describe(prompt: str) -> list[float]:
-    text = prompt if len(prompt) <= 2 * READ else prompt[:READ] + prompt[-READ:]
+    text = ends(prompt)
     end = text.rstrip()[-1:]
     characters, words = len(text) + 1, text.count(" ") + 1
     row = [
