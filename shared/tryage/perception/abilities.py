@@ -7,13 +7,14 @@ feedback are the same closed-form posterior (Bishop 2006, eq. 3.50-3.51).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tryage.errors import InputError
 
-Matrix = NDArray[np.float64]
+Matrix = NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ class Abilities:
         return len(self.means)
 
     def losses(self, places: Matrix) -> Matrix:
-        """Expected losses `(batch, n_experts)` at places `(batch, k)`."""
+        """Say the expected losses `(batch, n_experts)` at places `(batch, k)`."""
         return np.asarray(places @ self.means.T)
 
     def variances(self, places: Matrix) -> Matrix:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tryage.extras import require
-from tryage.perception.base import Floats
 from tryage.perception.mixture import softmax
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tryage.perception.base import Floats
 
 UNNAMED = ""
 
@@ -29,7 +33,9 @@ class Categories:
     def one_hot(self, labels: Sequence[str | None]) -> Floats:
         """Write known categories as rows `(batch, n_categories)`."""
         column = {name: i for i, name in enumerate(self.names)}
-        return np.eye(len(self.names), dtype=np.float32)[[column[name or UNNAMED] for name in labels]]
+        return np.eye(len(self.names), dtype=np.float32)[
+            [column[name or UNNAMED] for name in labels]
+        ]
 
 
 def fit_categories(

@@ -42,9 +42,10 @@ class Caution:
 
 
 def fit_caution(y: Array, losses: Array, mean: Array, unit: float) -> Caution:
-    """Choose the margin by the losses paid on unseen prompts, predicted as `y`, both `(n, n_experts)`.
+    """Choose the margin by the losses paid on unseen prompts.
 
-    `mean` `(n_experts,)` says which expert is best on the whole, `unit` is the standard deviation
+    `y` are predictions and `losses` what was measured, both `(n, n_experts)`; `mean` `(n_experts,)`
+    says which expert is best on the whole, `unit` is the standard deviation
     of a loss. The greatest margin is the best single expert; it is taken unless the best margin
     pays less by more than a standard error (the rule of Breiman et al., 1984).
     """

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -48,7 +47,7 @@ class Checkpoint:
             path.parent.mkdir(parents=True, exist_ok=True)
             partial = path.with_suffix(".partial")
             save_file({k: np.ascontiguousarray(v) for k, v in arrays.items()}, partial)
-            os.replace(partial, path)  # a killed process leaves a whole file or none
+            partial.replace(path)  # a killed process leaves a whole file or none
         self.bar.update()
         return arrays
 

@@ -5,16 +5,18 @@ None is best everywhere; `mixture.py` weighs them by what their decisions are wo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tryage.perception.base import Floats
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
-Matrix = NDArray[np.float64]
+    from tryage.perception.base import Floats
+
+Matrix = NDArray[np.floating[Any]]
 
 RIDGES = tuple(np.geomspace(0.3, 3000, 14).tolist())
 
@@ -86,7 +88,7 @@ class Neighbourhood:
         total = weights.sum(axis=1)
         prompts = total * total / squares  # Kish's effective sample size
         local = (weights @ self.places) * (prompts / (prompts + self.shrinkage) / total)[:, None]
-        return local if self.base is None else local + self.base(seen)
+        return np.asarray(local if self.base is None else local + self.base(seen))
 
 
 @dataclass(frozen=True, slots=True)

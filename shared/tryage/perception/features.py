@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tryage.perception.base import Floats
 from tryage.perception.lexicon import Lexicon, TokenIds, fit_lexicon
 from tryage.perception.offer import offer
 from tryage.perception.surface import surface
 
-# An embedding has unit length over hundreds of entries; a few standardised numbers must not drown it.
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tryage.perception.base import Floats
+
+# An embedding has unit length over hundreds of entries: a few numbers must not drown it.
 _SURFACE_SCALE, _OFFER_SCALE = 0.15, 0.4
 _LIMIT = 4.0  # standard deviations: one endless prompt is no more than "very long"
 
@@ -27,7 +31,8 @@ class Form:
 
     def standardised(self, numbers: Floats) -> Floats:
         """Scale `(batch, n)` by what is usual."""
-        return self.scale * np.clip((numbers - self.mean) / self.std, -_LIMIT, _LIMIT)
+        usual = np.clip((numbers - self.mean) / self.std, -_LIMIT, _LIMIT)
+        return np.asarray(self.scale * usual, np.float32)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from tryage.perception.base import Floats
-from tryage.qtable import QTable
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from tryage.perception.base import Floats
+    from tryage.qtable import QTable
 
 MEASURES = ("output_tokens", "costs", "latencies")
 _PRIOR_PROMPTS = 5.0  # an expert's mean over all prompts counts as this many of each category

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tryage.extras import require
-from tryage.perception.base import Floats
 from tryage.perception.categories import Categories, fit_categories
 from tryage.perception.estimators import (
     CategoryTable,
@@ -23,6 +21,13 @@ from tryage.perception.estimators import (
     fit_table,
     unit,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from tryage.perception.base import Floats
 
 PROTOTYPES = 1_024  # beyond twice as many training prompts, neighbours are cluster centres
 KINDS: tuple[type[Estimator], ...] = (Middle, CategoryTable, Neighbourhood, Line)

@@ -7,11 +7,12 @@ weighted up: what tells two weak experts apart is of no use to a decision.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Matrix = NDArray[np.float64]
+Matrix = NDArray[np.floating[Any]]
 
 RANK = 32
 CONTENDING = 0.08  # standard deviations of the loss by which an expert may trail and still contend
@@ -83,10 +84,8 @@ def fill_gaps(
     return filled
 
 
-def _additive(
-    given: Matrix, known: NDArray[np.bool_], expected: NDArray[np.floating]
-) -> Matrix:
-    """Alternate prompt difficulty (shrunk to what is expected) and expert mean until they settle."""
+def _additive(given: Matrix, known: NDArray[np.bool_], expected: NDArray[np.floating]) -> Matrix:
+    """Alternate prompt difficulty, shrunk to what is expected, and expert mean."""
     per_prompt, per_expert = known.sum(axis=1), np.maximum(known.sum(axis=0), 1)
     overall = given.sum() / known.sum()
     expert = np.full(given.shape[1], overall)

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tryage.errors import InputError, PerceptionError
-from tryage.experts import Expert
-from tryage.perception.abilities import Abilities
 from tryage.perception.base import Floats, Prediction
-from tryage.perception.caution import Caution
-from tryage.perception.encoder import Encoder
-from tryage.perception.features import Features
-from tryage.perception.head import Head
-from tryage.perception.link import Link
 
-Matrix = NDArray[np.float64]
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from tryage.experts import Expert
+    from tryage.perception.abilities import Abilities
+    from tryage.perception.caution import Caution
+    from tryage.perception.encoder import Encoder
+    from tryage.perception.features import Features
+    from tryage.perception.head import Head
+    from tryage.perception.link import Link
+
+Matrix = NDArray[np.floating[Any]]
 
 
 class LearnedPerception:
@@ -74,7 +77,9 @@ class LearnedPerception:
         views = self.head.views(x)
         places = _with_one(np.tensordot(self.head.weights, views, 1))
         y = abilities.losses(places)
-        doubt = abilities.variances(places) + _disagreement(views, self.head.weights, y, abilities.means)
+        doubt = abilities.variances(places) + _disagreement(
+            views, self.head.weights, y, abilities.means
+        )
         std = self.link.std(y, np.sqrt(np.maximum(doubt, 0)))
         losses = self.link.losses(self.caution(y))
         tokens = self.forecast("output_tokens", x)

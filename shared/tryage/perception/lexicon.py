@@ -15,10 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tryage.extras import require
-from tryage.perception.base import Floats
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
+
+    from tryage.perception.base import Floats
 
 TokenIds = Sequence[NDArray[np.integer[Any]]]
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Matrix = NDArray[np.float64]
+Matrix = NDArray[np.floating[Any]]
 Array = NDArray[np.floating[Any]]
 
 CONTENDERS = 128  # the decision is among the best; the rest only costs time

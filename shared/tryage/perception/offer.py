@@ -7,12 +7,16 @@ functions share, and in the values that the request brings; no embedding of the 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tryage.perception.base import Floats
 from tryage.perception.surface import ends
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tryage.perception.base import Floats
 
 WIDTH = 12
 
@@ -24,8 +28,36 @@ _REQUIRED = re.compile(r'"required":\s*\[([^\]]*)\]')
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 _LINK = re.compile(r"\b(?:and|also|both|respectively|then|each|followed)\b|[,;]")
 _STOP = frozenset(
-    "the and for with from that this what can you are how into out using use given has have was "
-    "will would should could please find calculate get".split()
+    [
+        "the",
+        "and",
+        "for",
+        "with",
+        "from",
+        "that",
+        "this",
+        "what",
+        "can",
+        "you",
+        "are",
+        "how",
+        "into",
+        "out",
+        "using",
+        "use",
+        "given",
+        "has",
+        "have",
+        "was",
+        "will",
+        "would",
+        "should",
+        "could",
+        "please",
+        "find",
+        "calculate",
+        "get",
+    ]
 )
 _STEM = 5  # "calculates" and "calculating" are one word
 

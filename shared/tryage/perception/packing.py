@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tryage.errors import PersistenceError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -23,7 +25,9 @@ def pack(value: object, name: str, arrays: Arrays) -> Any:  # noqa: ANN401 - any
         arrays[name] = value
         return {"array": name}
     if is_dataclass(value):
-        inner = {f.name: pack(getattr(value, f.name), f"{name}.{f.name}", arrays) for f in fields(value)}
+        inner = {
+            f.name: pack(getattr(value, f.name), f"{name}.{f.name}", arrays) for f in fields(value)
+        }
         return {"kind": type(value).__name__, **inner}
     if isinstance(value, tuple):
         return [pack(item, f"{name}.{i}", arrays) for i, item in enumerate(value)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from safetensors import SafetensorError
@@ -20,6 +20,9 @@ from tryage.perception.learned import LearnedPerception
 from tryage.perception.lexicon import Lexicon
 from tryage.perception.link import Link
 from tryage.perception.packing import Arrays, pack, unpack
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 FORMAT = 1
 HEADER, WEIGHTS = "perception.json", "perception.safetensors"
@@ -73,12 +76,14 @@ def load_perception(folder: Path, *, encoder: Path | None = None) -> LearnedPerc
         if name.startswith("forecasts.")
     }
     read = load_encoder(encoder or folder / "encoder")
-    return LearnedPerception(header["experts"], read, *parts, forecasts=forecasts, report=header["report"])
+    return LearnedPerception(
+        header["experts"], read, *parts, forecasts=forecasts, report=header["report"]
+    )
 
 
 def _halved(array: np.ndarray) -> np.ndarray:
     wide = array.dtype in (np.float32, np.float64) and array.size > 4_096
-    
+
     return array.astype(np.float16) if wide else array
 
 

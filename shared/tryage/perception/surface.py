@@ -7,11 +7,14 @@ blank and a line of Java read alike to a sentence encoder, and not at all alike 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tryage.perception.base import Floats
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tryage.perception.base import Floats
 
 READ = 8_192  # characters at either end: enough for form, and a bound for endless prompts
 
