@@ -46,7 +46,7 @@ class Lexicon:
             kept = self.tokens[place] == kinds if len(self.tokens) else np.zeros(0, np.bool_)
             place, counts = place[kept], counts[kept]
             weights = (1 + np.log(counts, dtype=np.float32)) * self.idf[place]
-            if len(weights):
+            if weights.any():  # a token of every prompt weighs nothing
                 out[row] = (weights / np.sqrt(weights @ weights)) @ self.table[place]
         return out
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 Matrix = NDArray[np.floating[Any]]
 
 _NEWTON_STEPS = 30
+_LEAST_SLOPE = 1e-3  # rising, so that ties in the loss are broken as before
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,4 +58,9 @@ def fit_link(y: Matrix, losses: NDArray[np.floating]) -> Link:
         weights = weights - np.clip(step, -2, 2)
         if np.abs(step).max() < 1e-8:
             break
-    return Link(True, float(weights[0]), max(float(weights[1]), 1e-3))
+    if weights[1] < _LEAST_SLOPE:  # they say nothing: predict the mean
+        mean = float(np.clip(target.mean(), 1e-6, 1 - 1e-6))
+        return Link(
+            True, float(np.log(mean / (1 - mean)) - _LEAST_SLOPE * given.mean()), _LEAST_SLOPE
+        )
+    return Link(True, float(weights[0]), float(weights[1]))

@@ -1,0 +1,62 @@
+"""A tiny encoder and Q-tables whose best routing is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
+
+from tryage.perception.static import StaticEncoder
+from tryage.perception.training import fit
+from tryage.qtable import QTable
+
+TOPICS = ("sum", "code", "poem", "law")
+FILLERS = tuple(f"word{i}" for i in range(40))
+EXPERTS = ("adder", "coder", "poet", "lawyer", "allround")
+
+
+def _encoder() -> StaticEncoder:
+    """Embed words at random: enough to tell the topics apart."""
+    words = ("[UNK]", *TOPICS, *FILLERS)
+    made = Tokenizer(WordLevel({word: i for i, word in enumerate(words)}, unk_token=words[0]))
+    made.pre_tokenizer = Whitespace()
+    rows = np.random.default_rng(0).normal(size=(len(words), 16)).astype(np.float32)
+    return StaticEncoder.from_rows(rows, made)
+
+
+def _specialists(n: int = 240, seed: int = 0, *, named: bool = True) -> QTable:
+    """Four specialists that fail outside their topic, and one that is fair at everything."""
+    rng = np.random.default_rng(seed)
+    topic = rng.integers(len(TOPICS), size=n)
+    chance = np.full((n, len(EXPERTS)), 0.75)
+    chance[np.arange(n), topic] = 0.05
+    chance[:, -1] = 0.4
+    fillers = rng.choice(FILLERS, size=(n, 3))
+    return QTable(
+        tuple(
+            f"{TOPICS[t]} {' '.join(words)} {i}"
+            for i, (t, words) in enumerate(zip(topic, fillers, strict=True))
+        ),
+        EXPERTS,
+        (rng.random(chance.shape) < chance).astype(np.float32),
+        categories=tuple(TOPICS[t] for t in topic) if named else None,
+        output_tokens=np.tile(np.arange(1, 6) * 100.0, (n, 1)),
+    )
+
+
+@pytest.fixture(scope="session")
+def encoder():
+    return _encoder()
+
+
+@pytest.fixture(scope="session")
+def specialists():
+    return _specialists
+
+
+@pytest.fixture(scope="session")
+def learned(encoder):
+    """A perception trained on the specialists; tests must not `observe` with it."""
+    return fit(_specialists(), encoder, progress=False)

@@ -1,0 +1,115 @@
+"""The factor model: gaps are filled, contenders tell experts apart, difficulty ties sources."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tryage.perception.latent import contention, factorise, fill_gaps, spread
+
+
+@pytest.fixture
+def additive():
+    rng = np.random.default_rng(0)
+    return rng.normal(0, 0.3, (60, 1)) + rng.normal(0, 0.3, 20) + 0.5
+
+
+def gappy(losses, share, seed=1):
+    gaps = losses.copy()
+    gaps[np.random.default_rng(seed).random(losses.shape) < share] = np.nan
+    return gaps
+
+
+def test_a_full_table_is_left_as_it_is(additive):
+    np.testing.assert_array_equal(fill_gaps(additive), additive)
+
+
+def test_known_losses_stay_when_gaps_are_filled(additive):
+    gaps = gappy(additive, 0.5)
+    known = ~np.isnan(gaps)
+    filled = fill_gaps(gaps)
+    np.testing.assert_array_equal(filled[known], gaps[known])
+    assert np.isfinite(filled).all()
+
+
+def test_the_gaps_of_an_additive_table_are_recovered(additive):
+    gaps = gappy(additive, 0.4)
+    missing = np.isnan(gaps)
+    error = (fill_gaps(gaps) - additive)[missing]
+    assert np.abs(error).max() < 0.15
+    assert error.std() < 0.1 * additive[missing].std()
+
+
+def test_a_rank_beyond_the_additive_part_is_recovered_too(additive):
+    rng = np.random.default_rng(2)
+    structured = additive + np.outer(rng.choice([-1, 1], 60), rng.choice([-1, 1], 20))
+    gaps = gappy(structured, 0.3)
+    missing = np.isnan(gaps)
+    error = (fill_gaps(gaps) - structured)[missing]
+    assert error.std() < 0.5
+
+
+def test_a_prompt_without_a_loss_is_as_hard_as_expected(additive):
+    losses = additive.copy()
+    losses[0] = np.nan
+    difficulty = np.zeros(60)
+    difficulty[0] = 5.0
+    plain, told = fill_gaps(losses), fill_gaps(losses, difficulty=difficulty)
+    assert (told - plain)[0].mean() == pytest.approx(5.0, abs=0.1)
+
+
+def test_a_difficulty_prior_ties_two_sources_without_shared_experts():
+    rng = np.random.default_rng(3)
+    hard = np.repeat([0.0, 0.4], 50)  # the second source is harder, and has experts of its own
+    truth = np.array([0.2, 0.3, 0.2, 0.3]) + hard[:, None] + rng.normal(0, 0.02, (100, 4))
+    gaps = truth.copy()
+    gaps[:50, 2:], gaps[50:, :2] = np.nan, np.nan
+    blind = fill_gaps(gaps).mean(axis=0)
+    told = fill_gaps(gaps, difficulty=hard - hard.mean()).mean(axis=0)
+    assert blind[2] - blind[0] > 0.3  # it takes the hard source's experts for worse
+    assert told[2] - told[0] == pytest.approx(0, abs=0.1)
+    assert told[3] - told[2] == pytest.approx(0.1, abs=0.05)
+
+
+def test_the_factor_model_gives_the_losses_back_at_full_rank():
+    losses = np.random.default_rng(4).random((40, 6))
+    latent = factorise(losses, rank=7)
+    np.testing.assert_allclose(latent.mean + latent.scores @ latent.loadings.T, losses, atol=1e-6)
+
+
+def test_the_first_dimension_is_the_difficulty_that_contenders_share():
+    losses = np.random.default_rng(5).random((40, 3)) * 1e-3 + np.linspace(-1, 1, 40)[:, None]
+    latent = factorise(losses, rank=3)
+    np.testing.assert_array_equal(latent.loadings[:, 0], 1)
+    assert np.corrcoef(latent.scores[:, 0], np.linspace(-1, 1, 40))[0, 1] > 0.999
+
+
+def test_scores_have_their_middle_at_zero():
+    latent = factorise(np.random.default_rng(6).random((40, 6)), rank=4)
+    np.testing.assert_allclose(latent.scores.mean(axis=0), 0, atol=1e-12)
+    assert latent.scores.shape == (40, 4)
+
+
+def test_a_low_rank_keeps_what_tells_the_contenders_apart():
+    rng = np.random.default_rng(7)
+    code = rng.choice([-1.0, 1.0], 200)
+    noise = rng.choice([-1.0, 1.0], 200)
+    losses = np.stack(
+        [0.3 + 0.1 * code, 0.3 - 0.1 * code, 0.9 + 0.1 * noise, 0.9 - 0.1 * noise], axis=1
+    )
+    latent = factorise(losses, rank=2)  # the shared difficulty, and one contrast
+    fitted = latent.mean + latent.scores @ latent.loadings.T
+    np.testing.assert_allclose(fitted[:, :2], losses[:, :2], atol=0.01)
+
+
+def test_the_best_expert_is_in_contention_and_a_far_one_is_not():
+    weights = contention(np.array([0.2, 0.25, 0.9]), unit=0.5)
+    assert weights[0] == pytest.approx(1, abs=1e-5)
+    assert weights[1] == pytest.approx(np.exp(-0.05 / 0.04), abs=1e-5)
+    assert 0 < weights[2] < 1e-5
+
+
+def test_the_spread_is_the_standard_deviation_within_experts_and_never_zero():
+    losses = np.array([[0.0, 10.0], [2.0, 12.0], [np.nan, 11.0], [1.0, np.nan]])
+    assert spread(losses) == pytest.approx(np.sqrt((1 + 1 + 0 + 1 + 1 + 0) / 6))
+    assert spread(np.full((3, 2), 0.5)) == 1.0
