@@ -88,7 +88,7 @@ def linear():
     x = rng.normal(size=(80, 6)).astype(np.float32)
     one_hot = np.eye(3, dtype=np.float32)[rng.integers(3, size=80)]
     y = np.stack([x[:, 0] - 2 * x[:, 1] + rng.normal(0, 0.5, 80), rng.normal(size=80)], axis=1)
-    return x, one_hot, y + [3, -1]
+    return x, one_hot, y + np.array([3, -1])
 
 
 def test_a_line_equals_a_ridge_regression_on_features_and_scaled_categories(linear):

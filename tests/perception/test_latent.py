@@ -103,10 +103,21 @@ def test_a_low_rank_keeps_what_tells_the_contenders_apart():
 
 
 def test_the_best_expert_is_in_contention_and_a_far_one_is_not():
-    weights = contention(np.array([0.2, 0.25, 0.9]), unit=0.5)
+    mean = np.array([0.2, 0.25, 0.9])
+    losses = mean + np.random.default_rng(8).choice([-0.5, 0.5], (20, 3))
+    weights = contention(mean, losses)
     assert weights[0] == pytest.approx(1, abs=1e-5)
-    assert weights[1] == pytest.approx(np.exp(-0.05 / 0.04), abs=1e-5)
+    assert weights[1] == pytest.approx(np.exp(-0.05 / (0.08 * spread(losses))), abs=1e-5)
     assert 0 < weights[2] < 1e-5
+
+
+def test_the_best_of_every_source_is_in_contention():
+    losses = np.full((20, 4), np.nan)
+    losses[:10, :2], losses[10:, 2:] = [0.1, 0.9], [0.5, 1.3]
+    losses += np.random.default_rng(9).normal(0, 0.1, losses.shape)
+    weights = contention(np.array([0.1, 0.9, 0.5, 1.3]), losses)
+    assert weights[[0, 2]] == pytest.approx(1, abs=1e-5)
+    assert weights[[1, 3]].max() < 1e-5
 
 
 def test_the_spread_is_the_standard_deviation_within_experts_and_never_zero():

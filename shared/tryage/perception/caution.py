@@ -6,7 +6,7 @@ best single expert wherever there is little to tell experts apart.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -39,6 +39,17 @@ class Caution:
         believed = np.where(gain > 0, np.maximum(gain - self.margin, 0), gain) + hair
         believed[:, self.incumbent] = 0
         return np.asarray(y[:, self.incumbent, None] - believed)
+
+    def reseated(self, mean: Array, variance: Array) -> Caution:
+        """Let a surely better expert take the incumbent's seat, as abilities are learned.
+
+        `mean` and `variance` `(n_experts,)` are of each expert's loss on the whole; the lead has to
+        exceed its own standard error.
+        """
+        best = int(np.argmin(mean))
+        lead = mean[self.incumbent] - mean[best]
+        certain = lead > CERTAIN * np.sqrt(variance[self.incumbent] + variance[best])
+        return replace(self, incumbent=best) if certain else self
 
 
 def fit_caution(y: Array, losses: Array, mean: Array, unit: float) -> Caution:

@@ -118,13 +118,14 @@ class LearnedPerception:
         places = self._places(list(losses))
         values = np.array([float(value) for value in losses.values()])
         ability = ability.updated(places, values, self.abilities.noise)
+        abilities = self.abilities.with_ability(index, ability)
         return LearnedPerception(
             self.experts if index is not None else (*self.experts, expert.name),
             self.encoder,
             self.features,
             self.head,
-            self.abilities.with_ability(index, ability),
-            self.caution,
+            abilities,
+            _reseated(self.caution, abilities),
             self.link,
             forecasts=self.forecasts if index is not None else _one_wider(self.forecasts),
             report=self.report,
@@ -144,6 +145,7 @@ class LearnedPerception:
             ability = self.abilities.of(index)
             ability = ability.updated(places, np.array([float(loss)]), self.abilities.noise)
             self.abilities = self.abilities.with_ability(index, ability)
+            self.caution = _reseated(self.caution, self.abilities)
 
     def _places(self, prompts: Sequence[str]) -> Matrix:
         views = self.head.views(self.describe(prompts)).astype(np.float64)
@@ -151,6 +153,11 @@ class LearnedPerception:
 
     def _index(self, name: str) -> int | None:
         return self.experts.index(name) if name in self.experts else None
+
+
+def _reseated(caution: Caution, abilities: Abilities) -> Caution:
+    """Judge the incumbent anew by the first dimension, an expert's loss on the whole."""
+    return caution.reseated(abilities.means[:, 0], abilities.covariances[:, 0, 0])
 
 
 def _with_one(places: Matrix) -> Matrix:

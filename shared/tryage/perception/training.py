@@ -65,14 +65,15 @@ def fit(  # noqa: PLR0913 - two inputs, the rest has defaults
         progress: Whether to show a progress bar.
 
     Raises:
-        QTableError: fewer than ten prompts or no expert were measured.
+        QTableError: fewer than ten different prompts, or a prompt or expert without a loss.
         MissingExtraError: scikit-learn is not installed.
     """
     settings = settings or Settings()
     _check(table)
-    key = fingerprint(
-        table.prompts, table.experts, table.losses, table.categories, difficulty, asdict(settings)
-    )
+    # a few embeddings tell one encoder from another
+    reader = encoder.encode(table.prompts[:8]) if embeddings is None else embeddings
+    read = (table.prompts, table.categories, reader, encoder.vocabulary)
+    key = fingerprint(*read, table.experts, table.losses, difficulty, asdict(settings))
     with checkpoints(checkpoint, key, settings.folds + 2, progress=progress) as stages:
         x, features = _read(table, encoder, embeddings, settings, stages)
         latent = factorise(table.losses, min(settings.rank, len(table.experts)), difficulty)
@@ -102,11 +103,11 @@ def fit(  # noqa: PLR0913 - two inputs, the rest has defaults
 
 def _check(table: QTable) -> None:
     empty = int((~table.measured.any(axis=1)).sum())
-    measured = table.measured.any(axis=0)
-    idle = [name for name, seen in zip(table.experts, measured.tolist(), strict=True) if not seen]
-    if len(table) < _LEAST_PROMPTS or empty or idle:
+    idle = [table.experts[i] for i in np.flatnonzero(~table.measured.any(axis=0))]
+    prompts = len(set(table.prompts))
+    if prompts < _LEAST_PROMPTS or empty or idle:
         raise QTableError(
-            f"{len(table)} prompts, {empty} of them without a loss, and no loss of the experts "
+            f"{prompts} different prompts, {empty} rows without a loss, and no loss of the experts "
             f"{idle[:5]}; training needs at least {_LEAST_PROMPTS} prompts, and a loss for every "
             "prompt and expert: cut the table with take() and select()"
         )
