@@ -37,7 +37,7 @@ STUDENT_LAYERS = (0, 5)
 TRAINING_TOKENS = 128  # a step costs half of one at the length that the student may read
 STUDENT_TOKENS = 192
 STATIC = Schedule(epochs=8, learning_rate=3e-3, batch=512, dropout=0.2)
-TRANSFORMER = Schedule(epochs=2, learning_rate=4e-4, batch=4_096, dropout=0.0)
+TRANSFORMER = Schedule(epochs=0.5, learning_rate=4e-4, batch=4_096, dropout=0.0)
 
 
 def find_teacher() -> Path:

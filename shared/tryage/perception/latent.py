@@ -37,9 +37,17 @@ def spread(losses: NDArray[np.floating]) -> float:
     return value if value > 0 else 1.0
 
 
-def contention(mean: Matrix, unit: float) -> Matrix:
-    """Say how much each expert is in contention, `(n_experts,)` in (0, 1]: 1 for the best."""
-    return np.asarray(np.exp((mean.min() - mean) / (CONTENDING * unit)) + 1e-6)
+def contention(mean: Matrix, losses: NDArray[np.floating[Any]]) -> Matrix:
+    """Say how much each expert is in contention, `(n_experts,)` in (0, 1]: 1 for the best.
+
+    `mean` `(n_experts,)` are mean losses. An expert contends with those that were measured on the
+    same prompts, so that the best of every source counts, however other sources fare.
+    """
+    known = ~np.isnan(losses)
+    best = np.where(known, mean, np.inf).min(axis=1)
+    behind = np.where(known, mean - best[:, None], np.inf)
+    near = np.exp(-behind / (CONTENDING * spread(losses)))
+    return np.asarray(near.sum(axis=0) / np.maximum(known.sum(axis=0), 1) + 1e-6)
 
 
 def factorise(
@@ -52,7 +60,7 @@ def factorise(
     """
     filled = fill_gaps(losses, difficulty=difficulty)
     mean = filled.mean(axis=0)
-    weight = np.sqrt(contention(mean, spread(losses)))
+    weight = np.sqrt(contention(mean, losses))
     inner = (filled - mean) * weight
     # difficulty that all contenders share does not move the choice, and would drown what does
     shared = inner @ weight / (weight @ weight)

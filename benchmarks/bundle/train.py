@@ -1,0 +1,149 @@
+"""Train the bundled routers on the sets whose licence allows it, and measure them on the rest.
+
+    python benchmarks/bundle/train.py ENCODER_FOLDER --out shared/tryage/bundled
+
+A fifth of the prompts, by a hash of the text, is never trained on: the figures come from there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from hashlib import blake2b
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from anchoring import SETS as ANCHORED
+from anchoring import abilities, link
+from names import canonical, library
+from datasets import SETS, load
+
+from tryage import QTable, Router
+from tryage.perception.encoder import load_encoder
+from tryage.perception.training import Settings, fit
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+PERMISSIVE = tuple(name for name, data_set in SETS.items() if data_set.permissive)
+KEPT_APART = 5  # one prompt in so many
+FIGURES = "figures.json"
+PER_CELL = ("losses", "costs", "latencies", "output_tokens")
+
+
+def canonical_table(name: str) -> QTable:
+    """Read a set with its experts under their usual names, its categories under the set's."""
+    table = load(name)
+    names = [canonical(name, spelling) for spelling in table.experts]
+    experts = tuple(dict.fromkeys(names))
+    merged = {
+        field: np.stack([_first(matrix, names, expert) for expert in experts], axis=1)
+        for field in PER_CELL
+        if (matrix := getattr(table, field)) is not None
+    }
+    labels = table.categories or (None,) * len(table)
+    return QTable(
+        prompts=table.prompts,
+        experts=experts,
+        categories=tuple(f"{name}: {label}" for label in labels),
+        sources=(name,) * len(table),
+        **merged,
+    )
+
+
+def _first(
+    matrix: NDArray[np.float32], names: list[str], expert: str
+) -> NDArray[np.float32]:
+    """Take per prompt the first serving of an expert that was measured, `(n_prompts,)`."""
+    column = np.full(len(matrix), np.nan, np.float32)
+    for place in (i for i, name in enumerate(names) if name == expert):
+        column = np.where(np.isnan(column), matrix[:, place], column)
+    return column
+
+
+def difficulty(table: QTable) -> NDArray[np.float32]:
+    """Say how much harder each prompt's set is than zeroeval, in loss, `(n_prompts,)`."""
+    scale = link([found for name in ANCHORED for found in abilities(name)])
+    harder = {"routellm_mtbench": 0.0}
+    for name, offset in zip(ANCHORED, scale.offsets, strict=True):
+        rows = np.array([source == name for source in table.sources or ()])
+        means = np.clip(np.nanmean(table.losses[rows][:, table.measured[rows].any(0)], axis=0), 0.01, 0.99)
+        anchored = 1 / (1 + np.exp(-(np.log(means / (1 - means)) + offset)))
+        harder[name] = float((means - anchored).mean())
+    return np.array([harder[str(source)] for source in table.sources or ()], np.float32)
+
+
+def kept_apart(table: QTable) -> NDArray[np.bool_]:
+    """Mark the prompts that are never trained on, `(n_prompts,)`."""
+    digests = [blake2b(text.encode(), digest_size=4).digest() for text in table.prompts]
+    return np.array([int.from_bytes(digest, "big") % KEPT_APART == 0 for digest in digests])
+
+
+def figures(router: Router, train: QTable, test: QTable) -> dict[str, dict[str, float]]:
+    """Measure mean scores per set: routed among the set's experts, and what to compare it with."""
+    found = {}
+    for name in PERMISSIVE:
+        rows = np.array([source == name for source in test.sources or ()])
+        part, seen = test.take(rows), train.take([s == name for s in train.sources or ()])
+        names = [e for e, known in zip(seen.experts, seen.measured.any(0), strict=True) if known]
+        part, seen = part.select(names), seen.select(names)
+        predicted = router.perception.predict(part.prompts).losses
+        columns = [router.perception.experts.index(expert) for expert in names]
+        chosen = np.where(part.measured, predicted[:, columns], np.inf).argmin(axis=1)
+        covered = seen.measured.mean(axis=0) >= 0.95
+        single = int(np.where(covered, np.nanmean(seen.losses, axis=0), np.inf).argmin())
+        kept = part.measured[:, single]
+        scores = 1 - part.losses[kept]
+        routed = scores[np.arange(len(scores)), chosen[kept]]
+        found[name] = {
+            "prompts": len(scores),
+            "experts": len(names),
+            "routed": float(routed.mean()),
+            "best_single": float(scores[:, single].mean()),
+            "random": float(np.nanmean(scores, axis=1).mean()),
+            "oracle": float(np.nanmax(scores, axis=1).mean()),
+        }
+    return found
+
+
+def main() -> None:
+    """Train, measure, save."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("encoder", type=Path)
+    parser.add_argument("--out", type=Path, required=True)
+    options = parser.parse_args()
+    table = QTable.concat([canonical_table(name) for name in PERMISSIVE])
+    hard, apart = difficulty(table), kept_apart(table)
+    train, test = table.take(~apart), table.take(apart)
+    perception = fit(
+        train,
+        load_encoder(options.encoder),
+        settings=Settings(rank=48, lexicon=96),
+        difficulty=hard[~apart],
+        checkpoint=Path("build/bundle"),
+    )
+    perception.forecasts.pop("costs", None)  # prices of the sets' own days; Expert has today's
+    perception.forecasts.pop("latencies", None)
+    known = library().subset(list(perception.experts))
+    best = perception.experts[int(np.argmin(perception.abilities.means[:, 0]))]
+    router = Router(perception, known, default=best)
+    found: dict[str, Any] = figures(router, train, test)
+    perception.report = {**perception.report, **_flat(found)}
+    router.save_pretrained(options.out)
+    (options.out / FIGURES).write_text(json.dumps(found, indent=1) + "\n", "utf-8")
+    for name, row in found.items():
+        print(name, {key: round(value, 4) for key, value in row.items()})
+
+
+def _flat(found: dict[str, dict[str, float]]) -> dict[str, float]:
+    shown = ("routed", "best_single", "oracle")
+    return {f"held_out {name} {key}": row[key] for name, row in found.items() for key in shown}
+
+
+if __name__ == "__main__":
+    main()
