@@ -38,7 +38,7 @@ def unpack(packed: Any, arrays: Mapping[str, NDArray[Any]], kinds: Iterable[type
     """Build what `pack` took apart; only dataclasses among `kinds` are built.
 
     Raises:
-        PersistenceError: an array or a kind is missing.
+        PersistenceError: an array or a kind is missing, or nothing was packed.
     """
     known = {kind.__name__: kind for kind in kinds}
 
@@ -51,6 +51,8 @@ def unpack(packed: Any, arrays: Mapping[str, NDArray[Any]], kinds: Iterable[type
             return arrays[part["array"]]
         return known[part["kind"]](**{key: build(v) for key, v in part.items() if key != "kind"})
 
+    if not isinstance(packed, dict):
+        raise PersistenceError(f"the saved perception is damaged: a part of it is {packed!r:.40}")
     try:
         return build(packed)
     except (KeyError, TypeError) as error:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
-from tryage.errors import PersistenceError
+from tryage.errors import PerceptionError, PersistenceError
 from tryage.perception.abilities import Abilities, Gaussian
 from tryage.perception.categories import Categories
 from tryage.perception.caution import Caution
@@ -22,12 +22,25 @@ from tryage.perception.link import Link
 from tryage.perception.packing import Arrays, pack, unpack
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
+    from numpy.typing import NDArray
+
 FORMAT = 1
+# sums of numbers of very different size, and USD of which a millionth must not become free
+_WIDE = ("abilities.covariances", "forecasts.")
+_SMALL = 4_096  # numbers; halving fewer saves nothing
+_ROUNDING = 1e-3  # of the greatest number; half precision rounds to half of it
 HEADER, WEIGHTS = "perception.json", "perception.safetensors"
 _KINDS = (*KINDS, Head, Categories, Features, Form, Lexicon, Abilities, Gaussian, Caution, Link)
-_PARTS = ("features", "head", "abilities", "caution", "link")
+_PARTS: dict[str, type] = {
+    "features": Features,
+    "head": Head,
+    "abilities": Abilities,
+    "caution": Caution,
+    "link": Link,
+}
 
 
 def save_perception(perception: LearnedPerception, folder: Path, *, encoder: bool = True) -> None:
@@ -39,8 +52,11 @@ def save_perception(perception: LearnedPerception, folder: Path, *, encoder: boo
     arrays: Arrays = {}
     parts = {name: pack(getattr(perception, name), name, arrays) for name in _PARTS}
     arrays |= {f"forecasts.{name}": table for name, table in perception.forecasts.items()}
-    halved = {name: np.ascontiguousarray(_halved(array)) for name, array in arrays.items()}
-    (folder / WEIGHTS).write_bytes(save(halved))  # save_file would leave it to its owner alone
+    stored = {
+        name: np.ascontiguousarray(_single(array) if name.startswith(_WIDE) else _halved(array))
+        for name, array in arrays.items()
+    }
+    (folder / WEIGHTS).write_bytes(save(stored))  # save_file would leave it to its owner alone
     header = {
         "format": FORMAT,
         "experts": perception.experts,
@@ -63,29 +79,62 @@ def load_perception(folder: Path, *, encoder: Path | None = None) -> LearnedPerc
         arrays = load_file(folder / WEIGHTS)
     except (OSError, ValueError, SafetensorError) as error:
         raise PersistenceError(f"{folder} holds no readable perception: {error}") from error
-    if not isinstance(header, dict) or header.get("format", 0) > FORMAT:
-        raise PersistenceError(
-            f"{folder} holds a perception of a newer format than {FORMAT}: "
-            "upgrade with pip install -U tryage"
-        )
+    _check(folder, header)
     whole = {name: _whole(array) for name, array in arrays.items()}
-    parts = [unpack(header.get(name), whole, _KINDS) for name in _PARTS]
+    parts = [_part(folder, header, name, whole) for name in _PARTS]
     forecasts = {
         name.removeprefix("forecasts."): table
         for name, table in whole.items()
         if name.startswith("forecasts.")
     }
     read = load_encoder(encoder or folder / "encoder")
-    return LearnedPerception(
-        header["experts"], read, *parts, forecasts=forecasts, report=header["report"]
-    )
+    try:
+        return LearnedPerception(
+            header["experts"], read, *parts, forecasts=forecasts, report=header["report"]
+        )
+    except PerceptionError as error:
+        raise PersistenceError(f"{folder / HEADER} is damaged: {error}") from error
 
 
-def _halved(array: np.ndarray) -> np.ndarray:
-    wide = array.dtype in (np.float32, np.float64) and array.size > 4_096
+def _check(folder: Path, header: Any) -> None:  # noqa: ANN401 - any JSON value
+    """Refuse a header that is from a newer version or lacks what is no part of its own."""
+    fields = header if isinstance(header, dict) else {}
+    version = fields.get("format")
+    if isinstance(version, int) and version > FORMAT:
+        raise PersistenceError(
+            f"{folder} holds a perception of a newer format than {FORMAT}: "
+            "upgrade with pip install -U tryage"
+        )
+    for name, kind in {"format": int, "experts": list, "report": dict}.items():
+        if not isinstance(fields.get(name), kind):
+            raise PersistenceError(
+                f"{folder / HEADER} is damaged: it has no {name!r}; save the perception again"
+            )
 
-    return array.astype(np.float16) if wide else array
+
+def _part(folder: Path, header: Mapping[str, Any], name: str, arrays: Arrays) -> Any:  # noqa: ANN401 - of the type that _PARTS names
+    part = unpack(header.get(name), arrays, _KINDS)
+    if not isinstance(part, _PARTS[name]):
+        raise PersistenceError(
+            f"{folder / HEADER} is damaged: {name!r} is a {type(part).__name__}; "
+            "save the perception again"
+        )
+    return part
 
 
-def _whole(array: np.ndarray) -> np.ndarray:
+def _halved(array: NDArray[Any]) -> NDArray[Any]:
+    """Halve a big array, unless its numbers are too large or too small for half precision."""
+    if array.dtype not in (np.float32, np.float64) or array.size <= _SMALL:
+        return array
+    with np.errstate(over="ignore"):
+        half = array.astype(np.float16)
+    exact = np.abs(half - array).max() <= _ROUNDING * np.abs(array).max()
+    return half if exact else _single(array)
+
+
+def _single(array: NDArray[Any]) -> NDArray[Any]:
+    return array.astype(np.float32) if array.size > _SMALL else array
+
+
+def _whole(array: NDArray[Any]) -> NDArray[Any]:
     return array.astype(np.float32) if array.dtype == np.float16 else array
