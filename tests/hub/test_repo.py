@@ -1,0 +1,151 @@
+"""A folder goes up to the Hub as it was written, and comes down without anything that runs."""
+
+from __future__ import annotations
+
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+from huggingface_hub import HfApi
+from huggingface_hub.utils import filter_repo_objects
+
+from tryage.errors import PersistenceError
+from tryage.hub import repo as repo_module
+from tryage.hub.repo import FILES, Repo, download
+
+SECRET = "hf_" + "s3cret" * 5
+
+
+@pytest.fixture
+def uploads(monkeypatch):
+    """What would be sent to the Hub: arguments, and the files with their content."""
+    sent = []
+
+    class Created:
+        repo_id = "me/router"
+
+    def create_repo(api, **options):
+        sent.append({"token": api.token, **options})
+        return Created()
+
+    def upload_folder(_, folder_path, **options):
+        files = {
+            path.relative_to(folder_path).as_posix(): path.read_bytes()
+            for path in folder_path.rglob("*")
+            if path.is_file()
+        }
+        sent.append({"files": files, **options})
+        return "https://hub/me/router/commit/1"
+
+    monkeypatch.setattr(HfApi, "create_repo", create_repo)
+    monkeypatch.setattr(HfApi, "upload_folder", upload_folder)
+    return sent
+
+
+def write(folder):
+    (folder / "encoder").mkdir(parents=True)
+    (folder / "encoder" / "table.safetensors").write_bytes(b"table")
+    (folder / "router.json").write_text("{}")
+    (folder / "README.md").write_text("# Mine")
+
+
+def test_what_is_uploaded_is_what_was_written(uploads):
+    address = Repo(write).push_to_hub("me/router")
+    assert address == "https://hub/me/router/commit/1"
+    assert uploads[1]["files"] == {
+        "README.md": b"# Mine",
+        "encoder/table.safetensors": b"table",
+        "router.json": b"{}",
+    }
+    assert uploads[1]["repo_id"] == "me/router"
+
+
+def test_the_token_opens_the_door_and_stays_outside(uploads):
+    Repo(write).push_to_hub("me/router", token=SECRET, private=True, branch="next")
+    assert uploads[0]["token"] == SECRET
+    assert uploads[0]["private"] is True
+    assert uploads[1]["revision"] == "next"
+    assert not any(SECRET.encode() in content for content in uploads[1]["files"].values())
+
+
+def test_a_fetch_asks_for_data_only(monkeypatch, tmp_path):
+    asked = {}
+
+    def snapshot(repo_id, **options):
+        asked.update(repo_id=repo_id, **options)
+        return str(tmp_path)
+
+    monkeypatch.setattr(repo_module, "snapshot_download", snapshot)
+    assert download("me/router", revision="v1", token=SECRET) == tmp_path
+    assert asked == {
+        "repo_id": "me/router",
+        "revision": "v1",
+        "token": SECRET,
+        "allow_patterns": list(FILES),
+    }
+
+
+def test_of_a_repository_only_json_tensors_graphs_and_text_are_fetched():
+    wanted = [
+        "README.md",
+        "router.json",
+        "perception.safetensors",
+        "encoder/tokenizer.json",
+        "encoder/model.onnx",
+    ]
+    unwanted = ["model.bin", "weights.pkl", "encoder/run.py", "a.pt", "a.npz", "setup.sh"]
+    assert list(filter_repo_objects(wanted + unwanted, allow_patterns=list(FILES))) == wanted
+
+
+@pytest.fixture(params=[404, 401, 500])
+def hub(request):
+    """A Hub on this machine that refuses everything."""
+
+    class Refuse(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(request.param)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Refuse)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def test_a_hub_that_refuses_is_a_persistence_error(hub, tmp_path):
+    with pytest.raises(PersistenceError, match="'me/router' is neither a folder"):
+        download("me/router", endpoint=hub, cache_dir=tmp_path, token=False)
+
+
+def test_a_hub_that_does_not_answer_is_a_persistence_error(tmp_path):
+    with pytest.raises(PersistenceError, match="'me/router' is neither a folder"):
+        download("me/router", endpoint="http://127.0.0.1:1", cache_dir=tmp_path, token=False)
+
+
+def test_offline_a_repository_that_was_never_fetched_is_a_persistence_error(tmp_path):
+    with pytest.raises(PersistenceError, match="neither a folder with a router"):
+        download("me/router", cache_dir=tmp_path, local_files_only=True)
+
+
+@pytest.mark.parametrize("name", ["me/..", "--/x", "me/router.git", "me/a b"])
+def test_a_name_that_no_repository_can_have_is_a_persistence_error(name, tmp_path):
+    with pytest.raises(PersistenceError):
+        download(name, cache_dir=tmp_path, local_files_only=True)
+
+
+def test_a_fetched_repository_is_found_in_the_cache_without_a_network(tmp_path):
+    commit = "a" * 40
+    kept = tmp_path / "models--me--router" / "snapshots" / commit
+    kept.mkdir(parents=True)
+    (kept / "router.json").write_text("{}")
+    refs = tmp_path / "models--me--router" / "refs"
+    refs.mkdir()
+    (refs / "main").write_text(commit)
+    assert download("me/router", cache_dir=tmp_path, local_files_only=True) == kept
