@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from tryage.errors import PersistenceError
+from tryage.errors import InputError, PersistenceError
 from tryage.experts import Library
 from tryage.model_card import model_card
 from tryage.objective import DEFAULT_CONSTRAINTS, Constraint
@@ -25,6 +25,16 @@ if TYPE_CHECKING:
 FORMAT = 1
 BUNDLED = Path(__file__).parent / "bundled"
 HEADER = "router.json"
+_FIELDS: dict[str, type | tuple[type, ...]] = {
+    "format": int,
+    "library": list,
+    "preferences": dict,
+    "default": (str, type(None)),
+    "strict": bool,
+    "prompt_flags": bool,
+    "constraints": list,
+}
+_ABSENT = object()  # None is a value of its own: no default
 
 
 class Pretrained:
@@ -119,26 +129,43 @@ def _write(router: Router, folder: Path) -> None:
 
 
 def _read(cls: type[AnyRouter], folder: Path, constraints: dict[str, Constraint]) -> AnyRouter:
-    try:
-        header = json.loads((folder / HEADER).read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise PersistenceError(f"{folder} holds no readable router: {error}") from error
-    if not isinstance(header, dict) or header.get("format", 0) > FORMAT:
-        raise PersistenceError(
-            f"{folder / HEADER} is of a newer format than {FORMAT}: upgrade with "
-            "pip install -U tryage"
-        )
+    header = _header(folder)
     if absent := sorted(set(header["constraints"]) - set(constraints)):
         raise PersistenceError(
             f"the router in {folder} weighs constraints of its own, {absent}: give them again, as "
             "from_pretrained(..., constraints={name: function})"
         )
-    return cls(  # type: ignore[call-arg]  # the only class with this base is Router
-        load_perception(folder),
-        Library.from_dicts(header["library"]),
-        preferences=Preferences.from_dict(header["preferences"]),
-        constraints=constraints,
-        default=header["default"],
-        strict=header["strict"],
-        prompt_flags=header["prompt_flags"],
-    )
+    perception = load_perception(folder)
+    try:
+        return cls(  # type: ignore[call-arg]  # the only class with this base is Router
+            perception,
+            Library.from_dicts(header["library"]),
+            preferences=Preferences.from_dict(header["preferences"]),
+            constraints=constraints,
+            default=header["default"],
+            strict=header["strict"],
+            prompt_flags=header["prompt_flags"],
+        )
+    except InputError as error:
+        raise PersistenceError(f"{folder / HEADER} is damaged: {error}") from error
+
+
+def _header(folder: Path) -> dict[str, Any]:
+    """Read and check what `_write` wrote besides the perception."""
+    try:
+        header = json.loads((folder / HEADER).read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise PersistenceError(f"{folder} holds no readable router: {error}") from error
+    fields = header if isinstance(header, dict) else {}
+    version = fields.get("format")
+    if isinstance(version, int) and version > FORMAT:
+        raise PersistenceError(
+            f"{folder / HEADER} is of a newer format than {FORMAT}: upgrade with "
+            "pip install -U tryage"
+        )
+    for name, kind in _FIELDS.items():
+        if not isinstance(fields.get(name, _ABSENT), kind):
+            raise PersistenceError(
+                f"{folder / HEADER} is damaged: it has no {name!r}; save the router again"
+            )
+    return fields
