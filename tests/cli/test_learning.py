@@ -73,7 +73,7 @@ def test_train_goes_on_from_its_checkpoint(tryage, qtable, encoder_folder, tmp_p
     ("content", "told"),
     [
         ("prompt,expert\na,b\n", "loss"),
-        ("prompt,expert,loss\na,b,0.5\n", "at least ten prompts"),
+        ("prompt,expert,loss\na,b,0.5\n", "at least 10 prompts"),
     ],
 )
 def test_a_table_that_teaches_nothing_is_told_in_one_line(

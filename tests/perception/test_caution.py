@@ -57,6 +57,17 @@ def test_where_predictions_are_noise_the_best_single_expert_is_taken():
     assert caution == Caution(0, MARGINS[-1] * 0.5)
 
 
+def test_a_gain_within_its_standard_error_is_not_believed():
+    losses = np.full((50, 2), 0.5)
+    losses[0, 1], losses[1, 1] = 0.0, 0.9
+    y = np.full((50, 2), 0.5)
+    y[:2, 1] = 0.2  # right once and wrong once: worth .002 a prompt, give or take .013
+    assert fit_caution(y, losses, np.array([0.49, 0.5]), unit=0.5).margin == MARGINS[-1] * 0.5
+    y[1, 1] = losses[1, 1] = 0.5
+    losses[2:9, 1], y[2:9, 1] = 0.0, 0.2
+    assert fit_caution(y, losses, np.array([0.49, 0.5]), unit=0.5).margin == 0
+
+
 def test_where_predictions_are_right_they_are_believed():
     rng = np.random.default_rng(1)
     chance = rng.uniform(0, 1, (400, 4))

@@ -76,6 +76,16 @@ def test_a_neighbourhood_shrinks_by_the_effective_number_of_neighbours():
     )
 
 
+def test_distant_neighbours_count_as_less_than_one():
+    half = -0.1 * np.log(2)  # weights of 1, 1/2 and about 0
+    near = seen(nearness=[[0.0, half, -9.0]])
+    effective = 1.5**2 / (1 + 0.25)
+    mean = (PLACES[0] + PLACES[1] / 2) / 1.5
+    np.testing.assert_allclose(
+        neighbourhood(0.1, shrinkage=3.0)(near), mean[None] * effective / (effective + 3), rtol=1e-5
+    )
+
+
 def test_a_neighbourhood_of_residuals_adds_what_the_categories_say():
     base = CategoryTable(np.float32([[10, 0], [0, 10]]))
     given = seen(categories=[[0, 1]], nearness=[[1.0, 0.0, 0.0]])
