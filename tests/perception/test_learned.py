@@ -102,6 +102,11 @@ def test_onboarding_a_known_expert_updates_it(learned):
     assert knows.predict(prompt).losses[0, poet] < learned.predict(prompt).losses[0, poet]
 
 
+def test_onboarding_a_known_expert_forgets_nothing(learned):
+    knows = learned.onboard(Expert("poet"), {f"code word{i}": 1.0 for i in range(20)})
+    assert knows.predict(["poem word30"]).losses[0, learned.experts.index("poet")] < 0.2
+
+
 def test_a_stranger_gets_the_crowds_mean_and_a_wide_guess(learned, specialists):
     loss, width = learned.prior()
     assert loss == pytest.approx(specialists().losses.mean(), abs=0.1)

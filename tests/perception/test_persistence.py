@@ -69,16 +69,16 @@ def test_it_goes_on_learning_after_it_was_read(learned, folder):
     assert again.predict(prompt).losses[0, coder] < learned.predict(prompt).losses[0, coder]
 
 
-@pytest.mark.parametrize("scale", [1e-4, 1.0, 1e5])
+@pytest.mark.parametrize("scale", [1e-4, 1.0, 1e6])
 def test_losses_of_any_unit_survive_half_precision(encoder, specialists, tmp_path, scale):
     rng = np.random.default_rng(0)
-    table = specialists(n=120)
-    many = (0.3 + np.linspace(0, 2, 40) + rng.normal(0, 0.3, (120, 40))).astype(np.float32)
+    table = specialists(n=200)
+    many = (0.3 + np.linspace(0, 2, 40) + rng.normal(0, 0.3, (200, 40))).astype(np.float32)
     wide = type(table)(table.prompts, tuple(f"e{i}" for i in range(40)), scale * (many - 1))
     perception = fit(wide, encoder, progress=False)
     save_perception(perception, tmp_path)
     one, two = (p.predict(table.prompts) for p in (perception, load_perception(tmp_path)))
-    np.testing.assert_allclose(two.losses, one.losses, atol=2e-3 * scale)
+    np.testing.assert_allclose(two.losses, one.losses, atol=3e-3 * scale)
     np.testing.assert_allclose(two.std, one.std, rtol=0.05, atol=2e-3 * scale)
 
 
