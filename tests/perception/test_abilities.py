@@ -135,3 +135,18 @@ def test_an_expert_with_few_losses_stays_near_the_crowd_and_is_less_certain():
     fitted = fit_abilities(places, losses, first)
     assert 0.5 < fitted.means[0, 0] < fitted.means[1, 0]
     assert fitted.covariances[0, 0, 0] > fitted.covariances[1, 0, 0]
+
+
+def test_with_more_noise_the_means_stay_and_the_doubt_is_that_of_the_posterior():
+    rng = np.random.default_rng(6)
+    places = np.concatenate([np.ones((60, 1)), rng.normal(size=(60, 2))], axis=1)
+    losses = places @ rng.normal(size=(3, 4)) + rng.normal(0, 0.2, (60, 4))
+    losses[rng.random(losses.shape) < 0.3] = np.nan
+    fitted = fit_abilities(places, losses, rng.normal(size=(4, 3)))
+    known = ~np.isnan(losses)
+    doubted = fitted.doubted(places, known, noise=0.5)
+    np.testing.assert_array_equal(doubted.means, fitted.means)
+    for i, rows in enumerate(known.T):
+        again = fitted.prior.updated(places[rows], losses[rows, i], 0.5)
+        np.testing.assert_allclose(doubted.of(i).covariance, again.covariance, atol=1e-6)
+    assert doubted.noise == 0.5

@@ -70,6 +70,15 @@ def test_an_expert_that_failed_is_predicted_worse(fresh):
     assert fresh.predict(["code word1"]).losses[0, coder] > before + 0.02
 
 
+def test_one_unlucky_answer_of_a_newcomer_is_not_the_whole_truth(learned):
+    place = learned._places(["poem word3"])
+    for loss in (0.0, 1.0):
+        knows = learned.onboard(Expert("newcomer"), {"poem word3": loss})
+        before = float((place @ learned.abilities.prior.mean)[0])
+        after = float((place @ knows.abilities.of(5).mean)[0])
+        assert 0 < (after - before) / (loss - before) < 0.7
+
+
 def test_more_losses_make_the_guess_narrower(fresh):
     stranger, widths = Expert("newcomer"), []
     for count in (1, 5, 40):

@@ -109,6 +109,14 @@ def test_real_valued_losses_are_predicted_in_their_own_unit(encoder, specialists
     assert paid(perception, test)[0] < 0.15
 
 
+def test_the_noise_is_that_of_unseen_losses_though_few_experts_are_fitted_without_a_rest(
+    learned, specialists
+):
+    test = specialists(n=400, seed=9)
+    residual = test.losses - learned.predict(test.prompts).losses
+    assert learned.abilities.noise == pytest.approx(np.mean(residual**2), rel=0.2)
+
+
 def test_gaps_do_not_keep_it_from_learning(encoder, specialists):
     table = specialists(n=400)
     losses = table.losses.copy()

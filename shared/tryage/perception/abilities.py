@@ -80,6 +80,18 @@ class Abilities:
             means[index], covariances[index] = ability.mean, ability.covariance
         return Abilities(means, covariances, self.prior, self.noise)
 
+    def doubted(self, places: Matrix, known: NDArray[np.bool_], noise: float) -> Abilities:
+        """Keep the means; say how sure they are if a loss has a variance of `noise`.
+
+        `places` `(n_prompts, k)` and `known` `(n_prompts, n_experts)` are what they were fitted on.
+        A factor model of few experts fits their losses without a rest: how far a loss lies from
+        its prediction shows on unseen prompts only.
+        """
+        precision = np.linalg.inv(self.prior.covariance)
+        grams = (places[rows].T @ places[rows] for rows in known.T)
+        covariances = [np.linalg.inv(precision + gram / noise) for gram in grams]
+        return Abilities(self.means, np.array(covariances), self.prior, noise)
+
     def of(self, index: int) -> Gaussian:
         """Look up one expert's ability."""
         return Gaussian(self.means[index], self.covariances[index])

@@ -25,12 +25,16 @@ _STRETCH = (0.5, 3.0)
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """The tuned parts of a perception, and the `report` of what they are worth (mean losses)."""
+    """The tuned parts of a perception, and the `report` of what they are worth (mean losses).
+
+    `noise` is the mean squared distance of a measured loss from its prediction.
+    """
 
     weights: Floats
     stretch: Floats
     caution: Caution
     link: Link
+    noise: float
     report: dict[str, float]
 
 
@@ -45,10 +49,11 @@ def calibrate(unseen: Floats, abilities: Abilities, table: QTable, mean: Matrix)
     stretch = _stretch(mixed, abilities, table, contention(mean, table.losses))
     ones = np.ones((len(mixed), 1))
     y = abilities.losses(np.concatenate([ones, mixed * stretch], axis=1))
+    noise = float(np.nanmean((table.losses - y) ** 2)) + 1e-6
     caution = fit_caution(y, table.losses, mean, unit)
     y = caution(y)
     link = fit_link(y, table.losses)
-    return Calibration(weights.astype(np.float32), stretch, caution, link, _report(y, table))
+    return Calibration(weights.astype(np.float32), stretch, caution, link, noise, _report(y, table))
 
 
 def _weigh(

@@ -77,9 +77,9 @@ def fit(  # noqa: PLR0913 - two inputs, the rest has defaults
     with checkpoints(checkpoint, key, settings.folds + 2, progress=progress) as stages:
         x, features = _read(table, encoder, embeddings, settings, stages)
         latent = factorise(table.losses, min(settings.rank, len(table.experts)), difficulty)
-        ones = np.ones((len(table), 1))
+        places = np.concatenate([np.ones((len(table), 1)), latent.scores], axis=1)
         abilities = fit_abilities(
-            np.concatenate([ones, latent.scores], axis=1),
+            places,
             table.losses,
             np.concatenate([latent.mean[:, None], latent.loadings], axis=1),
         )
@@ -93,7 +93,7 @@ def fit(  # noqa: PLR0913 - two inputs, the rest has defaults
         encoder,
         features,
         replace(head, weights=tuned.weights, stretch=tuned.stretch),
-        abilities,
+        abilities.doubted(places, table.measured, tuned.noise),
         tuned.caution,
         tuned.link,
         forecasts=fit_forecasts(table, head.categories.one_hot(labels)),
