@@ -11,68 +11,22 @@ import argparse
 import json
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from datasets import LARGER, SETS, load
 
-from tryage.evaluation import BASELINES, Evaluation, Method, Predicted, Settings, evaluate
+from tryage.cli.trial import ROUTER, ReadOnce, trained
+from tryage.evaluation import BASELINES, Evaluation, Settings, evaluate
 from tryage.evaluation.plots import plot_calibration, plot_front, plot_shares
 from tryage.perception.encoder import Encoder, load_encoder
-from tryage.perception.training import fit
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from numpy.typing import NDArray
-
-    from tryage.qtable import QTable
-
-ROUTER = "tryage"
 COLUMNS = (ROUTER, *BASELINES)
-
-
-class Remembering:
-    """An encoder that reads every prompt once; the folds ask for the same ones many times."""
-
-    def __init__(self, encoder: Encoder) -> None:
-        self._encoder = encoder
-        self._known: dict[str, NDArray[np.float32]] = {}
-
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever else the encoder offers
-        """Pass everything but `encode` on to the encoder."""
-        return getattr(self._encoder, name)
-
-    def encode(self, prompts: Sequence[str]) -> NDArray[np.float32]:
-        """Embed prompts `(batch, dim)`, the new ones only."""
-        new = list(dict.fromkeys(text for text in prompts if text not in self._known))
-        if new:
-            self._known.update(zip(new, self._encoder.encode(new), strict=True))
-        return np.array([self._known[text] for text in prompts], dtype=np.float32)
-
-
-def learned(encoder: Encoder) -> Method:
-    """Make the router under test: what `tryage train` fits, asked for the unseen prompts."""
-
-    def method(
-        train: QTable,
-        train_embeddings: NDArray[np.float32],
-        test_prompts: Sequence[str],
-        test_embeddings: NDArray[np.float32],  # noqa: ARG001 - the encoder remembers them
-    ) -> Predicted:
-        perception = fit(train, encoder, embeddings=train_embeddings, progress=False)
-        x = perception.describe(test_prompts)
-        predicted = perception.predict_from(x)
-        return Predicted(predicted.losses, predicted.std, perception.forecast("costs", x))
-
-    return method
 
 
 def evaluate_set(name: str, encoder: Encoder, settings: Settings) -> Evaluation:
     """Cross-validate the router on one set beside all baselines."""
-    table, remembering = load(name), Remembering(encoder)
-    embeddings = remembering.encode(table.prompts)
-    methods = {ROUTER: learned(remembering)}
+    table, reader = load(name), ReadOnce(encoder)
+    embeddings = reader.encode(table.prompts)
+    methods = {ROUTER: trained(reader, settings.seed)}
     return evaluate(table, embeddings, methods, name=name, settings=settings)
 
 

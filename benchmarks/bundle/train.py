@@ -20,8 +20,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from anchoring import SETS as ANCHORED
 from anchoring import abilities, link
-from names import canonical, library
 from datasets import SETS, load
+from names import canonical, library
 
 from tryage import QTable, Router
 from tryage.perception.encoder import load_encoder
@@ -56,9 +56,7 @@ def canonical_table(name: str) -> QTable:
     )
 
 
-def _first(
-    matrix: NDArray[np.float32], names: list[str], expert: str
-) -> NDArray[np.float32]:
+def _first(matrix: NDArray[np.float32], names: list[str], expert: str) -> NDArray[np.float32]:
     """Take per prompt the first serving of an expert that was measured, `(n_prompts,)`."""
     column = np.full(len(matrix), np.nan, np.float32)
     for place in (i for i, name in enumerate(names) if name == expert):
@@ -72,7 +70,8 @@ def difficulty(table: QTable) -> NDArray[np.float32]:
     harder = {"routellm_mtbench": 0.0}
     for name, offset in zip(ANCHORED, scale.offsets, strict=True):
         rows = np.array([source == name for source in table.sources or ()])
-        means = np.clip(np.nanmean(table.losses[rows][:, table.measured[rows].any(0)], axis=0), 0.01, 0.99)
+        losses = table.losses[rows][:, table.measured[rows].any(axis=0)]
+        means = np.clip(np.nanmean(losses, axis=0), 0.01, 0.99)
         anchored = 1 / (1 + np.exp(-(np.log(means / (1 - means)) + offset)))
         harder[name] = float((means - anchored).mean())
     return np.array([harder[str(source)] for source in table.sources or ()], np.float32)

@@ -55,7 +55,8 @@ def trained(encoder: Encoder, seed: int = 0) -> Method:
             embeddings=train_embeddings,
             progress=False,
         )
-        predicted = perception.predict(test_prompts)
-        return Predicted(predicted.losses, predicted.std)
+        x = perception.describe(test_prompts)
+        predicted = perception.predict_from(x)
+        return Predicted(predicted.losses, predicted.std, perception.forecast("costs", x))
 
     return method

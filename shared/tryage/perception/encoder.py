@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float32]
 HEADER = "encoder.json"
 FORMAT = 1
+TRANSFORMER = Path(__file__).parents[1] / "transformer"  # the bundled accurate encoder
 
 
 @runtime_checkable
