@@ -26,7 +26,7 @@ format: $(INSTALLED)  ## Sort imports, reformat, and fix what can be fixed witho
 	@$(BIN)/ruff check --fix --quiet || true
 	@$(BIN)/ruff format --quiet
 
-evaluate: $(INSTALLED)  ## Judge the router on every outcome set in ../shared/data (hours)
+evaluate: $(INSTALLED)  ## Judge the router on every outcome set in ../shared/data (15 minutes)
 	@$(BIN)/python benchmarks/evaluate_all.py $(or $(ENCODER),shared/tryage/bundled/encoder)
 
 demo: $(DEMO)/installed  ## Route real prompts to real models; no network needed once set up

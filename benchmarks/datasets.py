@@ -53,7 +53,6 @@ SETS: dict[str, DataSet] = {
         DataSet("routellm_mtbench", "category", scale=10.0, permissive=True),
     )
 }
-LARGER = tuple(SETS)[:9]  # the nine that the bars are about
 
 
 def available() -> bool:

@@ -12,7 +12,7 @@ import json
 import time
 from pathlib import Path
 
-from datasets import LARGER, SETS, load
+from datasets import SETS, load
 
 from tryage.cli.trial import ROUTER, ReadOnce, trained
 from tryage.evaluation import BASELINES, Evaluation, Settings, evaluate
@@ -41,10 +41,10 @@ def keep(found: Evaluation, folder: Path) -> None:
 
 
 def main() -> None:
-    """Evaluate the sets asked for, the nine larger ones unless told otherwise."""
+    """Evaluate the sets asked for, all unless told otherwise."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("encoder", type=Path, help="folder of a saved encoder")
-    parser.add_argument("--sets", nargs="+", choices=list(SETS), default=list(LARGER))
+    parser.add_argument("--sets", nargs="+", choices=list(SETS), default=list(SETS))
     parser.add_argument("--out", type=Path, default=Path("build/evaluation"))
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
