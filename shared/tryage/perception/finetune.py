@@ -107,7 +107,8 @@ class _Run:
         self.key = fingerprint(table.prompts, table.experts, table.losses, asdict(recipe))
         self.teach, self.judge = _split(table, recipe)
         known = table.losses[self.teach]
-        mean = np.nan_to_num(np.nanmean(np.vstack([known, np.full(known.shape[1], np.nan)]), 0))
+        counts = (~np.isnan(known)).sum(axis=0)  # zero where only the judges were measured
+        mean = np.nansum(known, axis=0) / np.maximum(counts, 1)
         self.unit = max(float(np.nanstd(known)), 1e-6)
         self.goal = torch.from_numpy((table.losses - mean) / self.unit)
         torch.manual_seed(recipe.schedule.seed)
