@@ -1,0 +1,105 @@
+"""How long a whole decision takes among 100 experts, and a first one from a cold shell."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import os
+import subprocess
+import sys
+import sysconfig
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+for pool in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS"):
+    os.environ[pool] = "1"  # before numpy and the tokenizer start their pools
+
+import numpy as np  # noqa: E402 - after the pools are set
+
+from tryage import Expert, Library, Preferences, Router  # noqa: E402 - the same
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+EXPERTS, PROMPTS, ROUNDS, STARTS = 100, 2_000, 300, 7
+WEIGHTS = Preferences(
+    weights={"cost": 0.3, "size": 0.2, "latency": 0.2, "recency": 0.1, "popularity": 0.1}
+)
+WORDS = 51  # of docstrings are about 100 tokens
+
+
+def docstrings() -> Iterator[str]:
+    """Yield the docstrings of Python's standard library, in a fixed order."""
+    for path in sorted(Path(sysconfig.get_path("stdlib")).glob("*.py")):
+        for node in ast.walk(ast.parse(path.read_bytes())):
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+                text = ast.get_docstring(node)
+                if text:
+                    yield text
+
+
+def crowd(router: Router) -> Router:
+    """Fill the library up to 100 experts with strangers."""
+    missing = EXPERTS - len(router.library)
+    strangers = [Expert(f"stranger-{i}", parameters=1e9 * (i + 1)) for i in range(missing)]
+    return Router(router.perception, Library([*router.library, *strangers]))
+
+
+def row(what: str, work: Callable[[int], object], rounds: int) -> str:
+    """Time the calls after one to warm up, as a line of the table."""
+    work(0)
+    spent = []
+    for number in range(rounds):
+        start = time.perf_counter()
+        work(number)
+        spent.append(1e3 * (time.perf_counter() - start))
+    middle, slow = np.percentile(spent, [50, 95])
+    return f"| {what} | {middle:.2f} ms | {slow:.2f} ms |"
+
+
+def decisions(name: str, router: Router, texts: list[str]) -> Iterator[str]:
+    """Measure one router: single decisions, and a batch."""
+    router = crowd(router)
+    words = " ".join(texts).split()
+    asked = [" ".join(words[i * WORDS : (i + 1) * WORDS]) for i in range(ROUNDS)]
+    label = f"{name}, {len(router.library)} experts"
+    yield row(label, lambda i: router.route(asked[i]), ROUNDS)
+    yield row(f"{label}, five weights", lambda i: router.route(asked[i], WEIGHTS), ROUNDS)
+    start = time.perf_counter()
+    router.route_batch(texts)
+    rate = len(texts) / (time.perf_counter() - start)
+    yield f"| {name}, `route_batch` of {len(texts):,} | {rate:,.0f} prompts/s | |"
+
+
+def start(*command: str) -> Callable[[int], object]:
+    """Return a run of the command in a process of its own."""
+    return lambda _: subprocess.run(command, check=True, capture_output=True)
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--router", type=Path, help="also a saved router, as with a transformer")
+    options = parser.parse_args()
+    texts = list(docstrings())[:PROMPTS]
+    print("| one thread | p50 | p95 |\n|---|---|---|")
+    for line in decisions("bundled", Router.from_pretrained(), texts):
+        print(line, flush=True)
+    if options.router:
+        for line in decisions(options.router.name, Router.from_pretrained(options.router), texts):
+            print(line, flush=True)
+    shell = str(Path(sys.executable).with_name("tryage"))
+    print(row("process start to first decision", start(shell, "route", "Sort it in Rust."), STARTS))
+    print(
+        row(
+            "process start and `import tryage`",
+            start(sys.executable, "-c", "import tryage"),
+            STARTS,
+        )
+    )
+    print(row("process start alone", start(sys.executable, "-c", ""), STARTS))
+
+
+if __name__ == "__main__":
+    main()
