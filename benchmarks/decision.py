@@ -18,6 +18,7 @@ for pool in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS"):
 import numpy as np  # noqa: E402 - after the pools are set
 
 from tryage import Expert, Library, Preferences, Router  # noqa: E402 - the same
+from tryage.alignment import Alignment  # noqa: E402 - the same
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -26,7 +27,7 @@ EXPERTS, PROMPTS, ROUNDS, STARTS = 100, 2_000, 300, 7
 WEIGHTS = Preferences(
     weights={"cost": 0.3, "size": 0.2, "latency": 0.2, "recency": 0.1, "popularity": 0.1}
 )
-WORDS = 51  # of docstrings are about 100 tokens
+WORDS = 66  # of docstrings are about 100 tokens
 
 
 def docstrings() -> Iterator[str]:
@@ -62,14 +63,16 @@ def decisions(name: str, router: Router, texts: list[str]) -> Iterator[str]:
     """Measure one router: single decisions, and a batch."""
     router = crowd(router)
     words = " ".join(texts).split()
-    asked = [" ".join(words[i * WORDS : (i + 1) * WORDS]) for i in range(ROUNDS)]
-    label = f"{name}, {len(router.library)} experts"
+    step = (len(words) - WORDS) // PROMPTS
+    asked = [" ".join(words[i * step : i * step + WORDS]) for i in range(PROMPTS)]
+    tokens = np.median(Alignment(router.perception, router.library).count_tokens(asked))
+    label = f"{name}, {len(router.library)} experts, {tokens:.0f} tokens"
     yield row(label, lambda i: router.route(asked[i]), ROUNDS)
     yield row(f"{label}, five weights", lambda i: router.route(asked[i], WEIGHTS), ROUNDS)
     start = time.perf_counter()
-    router.route_batch(texts)
-    rate = len(texts) / (time.perf_counter() - start)
-    yield f"| {name}, `route_batch` of {len(texts):,} | {rate:,.0f} prompts/s | |"
+    router.route_batch(asked)
+    rate = len(asked) / (time.perf_counter() - start)
+    yield f"| {name}, `route_batch` of {len(asked):,} such prompts | {rate:,.0f} prompts/s | |"
 
 
 def start(*command: str) -> Callable[[int], object]:

@@ -12,7 +12,7 @@ from rich.rule import Rule
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from prepare import Demo
     from worth import Policy
@@ -147,3 +147,18 @@ def show_worth(policies: Sequence[Policy], n_prompts: int) -> None:
         )
     CONSOLE.print(table)
     note(f"Means over {n_prompts} held-out prompts of all kinds; losses and seconds were measured.")
+
+
+def show_bundled(figures: Mapping[str, Mapping[str, float]]) -> None:
+    """Show mean scores of the bundled router per outcome set, as its training measured them."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("outcomes")
+    for column in ("prompts", "experts", "routed", "best single", "random", "oracle"):
+        table.add_column(column, justify="right")
+    for name, row in figures.items():
+        scores = (f"{row[key]:.3f}" for key in ("routed", "best_single", "random", "oracle"))
+        table.add_row(name, f"{row['prompts']:,.0f}", f"{row['experts']:.0f}", *scores)
+    CONSOLE.print(table)
+    note(
+        "Mean scores, higher is better; measured by benchmarks/bundle/train.py on held-out prompts."
+    )
