@@ -87,10 +87,8 @@ class Abilities:
         A factor model of few experts fits their losses without a rest: how far a loss lies from
         its prediction shows on unseen prompts only.
         """
-        precision = np.linalg.inv(self.prior.covariance)
-        grams = (places[rows].T @ places[rows] for rows in known.T)
-        covariances = [np.linalg.inv(precision + gram / noise) for gram in grams]
-        return Abilities(self.means, np.array(covariances), self.prior, noise)
+        covariances = _covariances(self.prior, places, known, noise)
+        return Abilities(self.means, covariances, self.prior, noise)
 
     def of(self, index: int) -> Gaussian:
         """Look up one expert's ability."""
@@ -110,15 +108,17 @@ def fit_abilities(places: Matrix, losses: NDArray[np.floating], first: Matrix) -
     residual = np.where(known, losses - places @ first.T, 0.0)
     noise = float((residual**2).sum() / max(known.sum() - first.size, 1)) + 1e-6
     prior = Gaussian(centre, scatter)
-    precision = np.linalg.inv(scatter)
-    means, covariances = [], []
-    shared = places.T @ places if known.all() else None
-    for expert in range(losses.shape[1]):
-        rows = known[:, expert]
-        seen = places[rows]
-        gram = shared if shared is not None else seen.T @ seen
-        covariance = np.linalg.inv(precision + gram / noise)
-        pull = precision @ centre + seen.T @ losses[rows, expert] / noise
-        means.append(covariance @ pull)
-        covariances.append(covariance)
-    return Abilities(np.array(means), np.array(covariances), prior, noise)
+    covariances = _covariances(prior, places, known, noise)
+    given = np.where(known, losses, 0.0).astype(np.float64)
+    pulls = np.linalg.inv(scatter) @ centre + given.T @ places / noise
+    return Abilities(np.einsum("ikl,il->ik", covariances, pulls), covariances, prior, noise)
+
+
+def _covariances(prior: Gaussian, places: Matrix, known: NDArray[np.bool_], noise: float) -> Matrix:
+    """Say how sure each expert's ability is, `(n_experts, k, k)`, from where it was measured."""
+    precision = np.linalg.inv(prior.covariance)
+    if known.all():  # all were measured in the same places: one inverse serves every expert
+        shared = np.linalg.inv(precision + places.T @ places / noise)
+        return np.repeat(shared[None], known.shape[1], axis=0)
+    grams = (places[rows].T @ places[rows] for rows in known.T)
+    return np.array([np.linalg.inv(precision + gram / noise) for gram in grams])

@@ -75,7 +75,7 @@ class LearnedPerception:
         """Predict from features `(batch, d)` that `describe` has read."""
         abilities = self.abilities  # one snapshot: `observe` may replace it in another thread
         views = self.head.views(x)
-        places = _with_one(np.tensordot(self.head.weights, views, 1))
+        places = self._mixed(views)
         y = abilities.losses(places)
         doubt = abilities.variances(places) + _disagreement(
             views, self.head.weights, y, abilities.means
@@ -148,8 +148,12 @@ class LearnedPerception:
             self.caution = _reseated(self.caution, self.abilities)
 
     def _places(self, prompts: Sequence[str]) -> Matrix:
-        views = self.head.views(self.describe(prompts)).astype(np.float64)
-        return _with_one(np.tensordot(self.head.weights, views, 1))
+        return self._mixed(self.head.views(self.describe(prompts)).astype(np.float64))
+
+    def _mixed(self, views: Matrix) -> Matrix:
+        """Mix what the estimators see into places `[1, g]`, `(batch, 1 + rank)`."""
+        mixed = np.tensordot(self.head.weights, views, 1)
+        return np.concatenate([np.ones((len(mixed), 1), mixed.dtype), mixed], axis=1)
 
     def _index(self, name: str) -> int | None:
         return self.experts.index(name) if name in self.experts else None
@@ -158,10 +162,6 @@ class LearnedPerception:
 def _reseated(caution: Caution, abilities: Abilities) -> Caution:
     """Judge the incumbent anew by the first dimension, an expert's loss on the whole."""
     return caution.reseated(abilities.means[:, 0], abilities.covariances[:, 0, 0])
-
-
-def _with_one(places: Matrix) -> Matrix:
-    return np.concatenate([np.ones((len(places), 1), places.dtype), places], axis=1)
 
 
 def _one_wider(forecasts: Mapping[str, Floats]) -> dict[str, Floats]:

@@ -10,7 +10,7 @@ from safetensors.numpy import load_file, save
 
 from tryage.errors import InputError, PersistenceError
 from tryage.perception.encoder import Floats, read_header, read_tokenizer, write_header
-from tryage.perception.tokens import Ids, PromptTokenizer, head_and_tail
+from tryage.perception.tokens import PromptTokenizer, ReadsTokens, head_and_tail
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 TABLE, TOKENS = "table.safetensors", "tokenizer.json"
 
 
-class StaticEncoder:
+class StaticEncoder(ReadsTokens):
     """Embeds a prompt as the weighted mean of the rows of its tokens, scaled to unit length.
 
     The table `(vocabulary, dim)` holds int8 with one scale per row: the weight of a token is a
@@ -62,11 +62,6 @@ class StaticEncoder:
         """Length of an embedding."""
         return int(self._table.shape[1])
 
-    @property
-    def vocabulary(self) -> int:
-        """Number of different tokens."""
-        return self._tokens.vocabulary
-
     def encode(self, prompts: Sequence[str]) -> Floats:
         """Embed prompts into unit rows `(batch, dim)`; a prompt without a token becomes zeros.
 
@@ -81,14 +76,6 @@ class StaticEncoder:
         lengths = np.sqrt(np.einsum("ij,ij->i", sums, sums))
         sums /= np.where(lengths > 0, lengths, 1)[:, None]
         return sums
-
-    def token_ids(self, prompts: Sequence[str]) -> list[Ids]:
-        """Token ids of each prompt, without special tokens."""
-        return self._tokens.ids(prompts)
-
-    def count_tokens(self, prompts: Sequence[str]) -> NDArray[np.int64]:
-        """Count the tokens of each whole prompt `(batch,)`."""
-        return self._tokens.count(prompts)
 
     def save(self, folder: Path) -> None:
         """Write `encoder.json`, `table.safetensors` and `tokenizer.json`."""

@@ -103,3 +103,22 @@ class PromptTokenizer:
             encodings = self._batch(texts[start : start + BATCH], add_special_tokens=False)
             ids += [np.array(e.ids, np.int64) for e in encodings]
         return ids
+
+
+class ReadsTokens:
+    """What encoders share that read prompts through one `PromptTokenizer`."""
+
+    _tokens: PromptTokenizer
+
+    @property
+    def vocabulary(self) -> int:
+        """Number of different tokens."""
+        return self._tokens.vocabulary
+
+    def token_ids(self, prompts: Sequence[str]) -> list[Ids]:
+        """Token ids of each prompt, without special tokens."""
+        return self._tokens.ids(prompts)
+
+    def count_tokens(self, prompts: Sequence[str]) -> NDArray[np.int64]:
+        """Count the tokens of each whole prompt `(batch,)`, without special tokens."""
+        return self._tokens.count(prompts)

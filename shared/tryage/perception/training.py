@@ -16,7 +16,7 @@ from tryage.perception.checkpoint import Checkpoint, checkpoints, fingerprint
 from tryage.perception.features import Features, fit_features
 from tryage.perception.forecast import fit_forecasts
 from tryage.perception.head import fit_head
-from tryage.perception.latent import Latent, factorise
+from tryage.perception.latent import RANK, Latent, factorise
 from tryage.perception.learned import LearnedPerception
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ _LEAST_PROMPTS = 10
 class Settings:
     """How to train: the size of the ability space, of the lexicon, the inner folds, the seed."""
 
-    rank: int = 32
+    rank: int = RANK
     lexicon: int = 128
     folds: int = 3
     seed: int = 0

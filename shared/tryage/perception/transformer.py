@@ -12,12 +12,17 @@ import numpy as np
 from tryage.errors import MissingExtraError, PersistenceError
 from tryage.perception.encoder import Floats, read_header, read_tokenizer, write_header
 from tryage.perception.teacher import pool
-from tryage.perception.tokens import Ids, PromptTokenizer, head_and_tail, length_batches
+from tryage.perception.tokens import (
+    Ids,
+    PromptTokenizer,
+    ReadsTokens,
+    head_and_tail,
+    length_batches,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from numpy.typing import NDArray
     from tokenizers import Tokenizer
 
 GRAPH, WEIGHTS, CONFIG, TOKENS = "model.onnx", "model.safetensors", "config.json", "tokenizer.json"
@@ -28,7 +33,7 @@ TOKENS_AT_ONCE = 1_024
 Forward = Callable[[Ids, Ids], Floats]  # token ids, mask `(batch, length)` -> unit rows
 
 
-class TransformerEncoder:
+class TransformerEncoder(ReadsTokens):
     """Embeds a prompt with a BERT-like model: the mean of its last states, scaled to unit length.
 
     The folder holds `model.onnx` (run by ONNX Runtime), or `model.safetensors` and `config.json`
@@ -52,11 +57,6 @@ class TransformerEncoder:
         """Length of an embedding."""
         return self._dim
 
-    @property
-    def vocabulary(self) -> int:
-        """Number of different tokens."""
-        return self._tokens.vocabulary
-
     def encode(self, prompts: Sequence[str]) -> Floats:
         """Embed prompts into unit rows `(batch, dim)`; a prompt without a token becomes zeros.
 
@@ -74,14 +74,6 @@ class TransformerEncoder:
     def _framed(self, ids: Ids) -> Ids:
         inner = head_and_tail(ids, self._max_length - len(self._ends))
         return np.concatenate([self._ends[:1], inner, self._ends[1:]])
-
-    def token_ids(self, prompts: Sequence[str]) -> list[Ids]:
-        """Token ids of each prompt, without special tokens."""
-        return self._tokens.ids(prompts)
-
-    def count_tokens(self, prompts: Sequence[str]) -> NDArray[np.int64]:
-        """Count the tokens of each whole prompt `(batch,)`, without [CLS] and [SEP]."""
-        return self._tokens.count(prompts)
 
     def save(self, folder: Path) -> None:
         """Copy `tokenizer.json` and the weights, and write `encoder.json`."""
