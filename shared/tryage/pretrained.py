@@ -10,6 +10,7 @@ from tryage.errors import InputError, PersistenceError
 from tryage.experts import Library
 from tryage.model_card import model_card
 from tryage.objective import DEFAULT_CONSTRAINTS, Constraint
+from tryage.perception.headers import read_header
 from tryage.perception.learned import LearnedPerception
 from tryage.perception.persistence import load_perception, save_perception
 from tryage.preferences import Preferences
@@ -34,7 +35,6 @@ _FIELDS: dict[str, type | tuple[type, ...]] = {
     "prompt_flags": bool,
     "constraints": list,
 }
-_ABSENT = object()  # None is a value of its own: no default
 
 
 class Pretrained:
@@ -129,7 +129,7 @@ def _write(router: Router, folder: Path) -> None:
 
 
 def _read(cls: type[AnyRouter], folder: Path, constraints: dict[str, Constraint]) -> AnyRouter:
-    header = _header(folder)
+    header = read_header(folder / HEADER, "router", FORMAT, _FIELDS)
     if absent := sorted(set(header["constraints"]) - set(constraints)):
         raise PersistenceError(
             f"the router in {folder} weighs constraints of its own, {absent}: give them again, as "
@@ -148,24 +148,3 @@ def _read(cls: type[AnyRouter], folder: Path, constraints: dict[str, Constraint]
         )
     except InputError as error:
         raise PersistenceError(f"{folder / HEADER} is damaged: {error}") from error
-
-
-def _header(folder: Path) -> dict[str, Any]:
-    """Read and check what `_write` wrote besides the perception."""
-    try:
-        header = json.loads((folder / HEADER).read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise PersistenceError(f"{folder} holds no readable router: {error}") from error
-    fields = header if isinstance(header, dict) else {}
-    version = fields.get("format")
-    if isinstance(version, int) and version > FORMAT:
-        raise PersistenceError(
-            f"{folder / HEADER} is of a newer format than {FORMAT}: upgrade with "
-            "pip install -U tryage"
-        )
-    for name, kind in _FIELDS.items():
-        if not isinstance(fields.get(name, _ABSENT), kind):
-            raise PersistenceError(
-                f"{folder / HEADER} is damaged: it has no {name!r}; save the router again"
-            )
-    return fields

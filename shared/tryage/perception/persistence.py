@@ -16,6 +16,7 @@ from tryage.perception.caution import Caution
 from tryage.perception.encoder import load_encoder
 from tryage.perception.features import Features, Form
 from tryage.perception.head import KINDS, Head
+from tryage.perception.headers import read_header
 from tryage.perception.learned import LearnedPerception
 from tryage.perception.lexicon import Lexicon
 from tryage.perception.link import Link
@@ -34,6 +35,7 @@ _SMALL = 4_096  # numbers; halving fewer saves nothing
 _ROUNDING = 1e-3  # of the greatest number; half precision rounds to half of it
 HEADER, WEIGHTS = "perception.json", "perception.safetensors"
 _KINDS = (*KINDS, Head, Categories, Features, Form, Lexicon, Abilities, Gaussian, Caution, Link)
+_FIELDS = {"format": int, "experts": list, "report": dict}
 _PARTS: dict[str, type] = {
     "features": Features,
     "head": Head,
@@ -74,12 +76,11 @@ def load_perception(folder: Path, *, encoder: Path | None = None) -> LearnedPerc
     Raises:
         PersistenceError: a file is missing, damaged or from a newer version.
     """
+    header = read_header(folder / HEADER, "perception", FORMAT, _FIELDS)
     try:
-        header = json.loads((folder / HEADER).read_text("utf-8"))
         arrays = load_file(folder / WEIGHTS)
-    except (OSError, ValueError, SafetensorError) as error:
+    except (OSError, SafetensorError) as error:
         raise PersistenceError(f"{folder} holds no readable perception: {error}") from error
-    _check(folder, header)
     whole = {name: _whole(array) for name, array in arrays.items()}
     parts = [_part(folder, header, name, whole) for name in _PARTS]
     forecasts = {
@@ -94,22 +95,6 @@ def load_perception(folder: Path, *, encoder: Path | None = None) -> LearnedPerc
         )
     except PerceptionError as error:
         raise PersistenceError(f"{folder / HEADER} is damaged: {error}") from error
-
-
-def _check(folder: Path, header: Any) -> None:  # noqa: ANN401 - any JSON value
-    """Refuse a header that is from a newer version or lacks what is no part of its own."""
-    fields = header if isinstance(header, dict) else {}
-    version = fields.get("format")
-    if isinstance(version, int) and version > FORMAT:
-        raise PersistenceError(
-            f"{folder} holds a perception of a newer format than {FORMAT}: "
-            "upgrade with pip install -U tryage"
-        )
-    for name, kind in {"format": int, "experts": list, "report": dict}.items():
-        if not isinstance(fields.get(name), kind):
-            raise PersistenceError(
-                f"{folder / HEADER} is damaged: it has no {name!r}; save the perception again"
-            )
 
 
 def _part(folder: Path, header: Mapping[str, Any], name: str, arrays: Arrays) -> Any:  # noqa: ANN401 - of the type that _PARTS names
