@@ -93,19 +93,17 @@ def weigh(
     preferences: Preferences,
     constraints: Mapping[str, Constraint],
     prediction: Prediction,
-    count_tokens: Callable[[], Floats],
+    request: Callable[[bool], Request],
 ) -> Field:
     """Score every expert for prompts that share their preferences.
 
-    Tokens are counted, `(batch,)`, only if a weight or a requirement depends on the request: that
-    can take longer than all the rest.
+    `request` is told whether tokens count, which they do if a weight or a requirement depends on
+    the request: counting them can take longer than all the rest.
     """
-    batch = len(prediction.losses)
     counts = preferences.needs_cost or needs_request(preferences.weights, constraints)
-    tokens = count_tokens() if counts else np.zeros(batch)
-    request = Request(tokens, prediction.output_tokens)
-    cost = expected_cost(library, request) if preferences.needs_cost else None
-    terms = score(prediction.losses, library, preferences.weights, constraints, request)
+    asked = request(counts)
+    cost = expected_cost(library, asked) if preferences.needs_cost else None
+    terms = score(prediction.losses, library, preferences.weights, constraints, asked)
     usable: Mask = np.isfinite(prediction.losses)
     eligible = usable.copy()
     passed: list[tuple[Requirement | None, Mask]] = [(None, usable)]

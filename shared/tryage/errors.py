@@ -7,11 +7,17 @@ TryageError
 │   └── QTableError                    a Q-table that cannot be read or used
 ├── NoExpertError (LookupError)        no expert is left to choose, and no default may step in
 ├── PerceptionError (RuntimeError)     the predictions are unusable (NaN, shape, failed encoder)
+├── AllFailedError (RuntimeError)       every expert that was asked has failed
 ├── PersistenceError (OSError)         a saved router that is missing, damaged or too new
 └── MissingExtraError (ImportError)    an optional dependency is not installed
 """
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 class TryageError(Exception):
@@ -40,6 +46,17 @@ class NoExpertError(TryageError, LookupError):
 
 class PerceptionError(TryageError, RuntimeError):
     """The perception's predictions are unusable."""
+
+
+class AllFailedError(TryageError, RuntimeError):
+    """Every expert that was asked has failed; the message tells each one's error, no secrets.
+
+    `failures` holds `(expert, error)` in the order of the attempts.
+    """
+
+    def __init__(self, message: str, failures: Sequence[tuple[str, BaseException]] = ()) -> None:
+        super().__init__(message)
+        self.failures = tuple(failures)
 
 
 class PersistenceError(TryageError, OSError):

@@ -30,20 +30,38 @@ REFERENCE_OUTPUT_TOKENS = 500  # also the answer length of an expert whose own i
 
 
 @dataclass(frozen=True, slots=True)
+class Thread:
+    """Which expert has served each conversation of a batch so far, both `(batch,)`.
+
+    `current` is its position in the library, -1 if there is none; `cached_tokens` are the tokens
+    of the conversation that it has read already.
+    """
+
+    current: NDArray[np.intp]
+    cached_tokens: Floats
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """What a batch of prompts asks of any expert: the lengths, in tokens.
 
     `prompt_tokens` is `(batch,)`; `output_tokens` is a forecast `(batch, n_experts)`, NaN where
-    there is none, or None: then each expert's typical answer length is used.
+    there is none, or None: then each expert's typical answer length is used. `thread` is None when
+    no prompt continues a conversation.
     """
 
     prompt_tokens: Floats
     output_tokens: Floats | None = None
+    thread: Thread | None = None
 
     def rows(self, rows: NDArray[np.intp]) -> Request:
         """Return the request of some prompts of the batch."""
-        forecast = self.output_tokens
-        return Request(self.prompt_tokens[rows], None if forecast is None else forecast[rows])
+        forecast, thread = self.output_tokens, self.thread
+        return Request(
+            self.prompt_tokens[rows],
+            None if forecast is None else forecast[rows],
+            thread and Thread(thread.current[rows], thread.cached_tokens[rows]),
+        )
 
 
 Constraint: TypeAlias = Callable[[Library, Request], Floats]
@@ -203,6 +221,25 @@ def cost(library: Library, request: Request) -> Floats:
     return np.minimum(usd / reference, 1.0) if reference > 0 else usd * 0.0
 
 
+def switching(library: Library, request: Request) -> Floats:
+    """Staying is better: the prompt-cache discount that leaving loses, `(batch, n_experts)`.
+
+    0 for the expert that serves the conversation, and for all when nobody does yet. For the others
+    its cached tokens x (input price - cached price), on the scale of `cost`: at the same weight the
+    two add up to the dollars. Of an unknown cached price the whole input price is at stake.
+    """
+    thread = request.thread
+    if thread is None:
+        return np.zeros(len(library))
+    discount = remember(library, "discount", lambda: _discount(library))
+    reference = remember(library, "reference cost", lambda: _reference_cost(library))
+    usd = np.where(thread.cached_tokens > 0, thread.cached_tokens * discount[thread.current], 0.0)
+    lost = np.minimum(usd / reference, 1.0) if reference > 0 else usd * 0.0
+    lost = np.where(thread.current < 0, 0.0, lost)
+    leaves = np.arange(len(library)) != thread.current[:, None]
+    return np.where(leaves, lost[:, None], 0.0)
+
+
 DEFAULT_CONSTRAINTS: Mapping[str, Constraint] = MappingProxyType(
     {
         "size": size,
@@ -213,6 +250,7 @@ DEFAULT_CONSTRAINTS: Mapping[str, Constraint] = MappingProxyType(
         "cost": cost,
         "latency": latency,
         "popularity": popularity,
+        "switching": switching,
     }
 )
 
@@ -249,6 +287,13 @@ def _prices(library: Library) -> tuple[Floats, Floats, Floats]:
     prompt, output = library.column("input_price"), library.column("output_price")
     typical = library.column("output_tokens")
     return prompt / 1e6, output / 1e6, np.where(np.isnan(typical), REFERENCE_OUTPUT_TOKENS, typical)
+
+
+def _discount(library: Library) -> Floats:
+    """USD saved per prompt token that the provider still holds, `(n_experts,)`, NaN unknown."""
+    cached = library.column("cached_input_price")
+    saved = library.column("input_price") - np.where(np.isnan(cached), 0.0, cached)
+    return np.maximum(saved, 0.0) / 1e6
 
 
 def _reference_cost(library: Library) -> float:

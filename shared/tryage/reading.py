@@ -4,18 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tryage import flags
 from tryage.errors import InputError
-from tryage.objective import Constraint, active
+from tryage.objective import Constraint, Thread, active
 from tryage.preferences import Preferences
+
+if TYPE_CHECKING:
+    from tryage.experts import Library
 
 Indices: TypeAlias = NDArray[np.intp]
 Wishes: TypeAlias = Preferences | Sequence[Preferences | None] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """The conversation that a prompt stands in.
+
+    `tokens` is the length of all of it, the prompt included; `current` names the expert that has
+    served it so far, and `cached_tokens` is how much of it that expert has read already.
+    """
+
+    tokens: float
+    current: str | None = None
+    cached_tokens: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +42,7 @@ class Asked:
     preferences: Preferences
     flags: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    context: Context | None = None
 
 
 def check_prompts(prompts: Sequence[str]) -> None:
@@ -65,15 +82,28 @@ def merged(own: Preferences, call: Preferences) -> Preferences:
     return Preferences({**own.weights, **call.weights}, (*own.requirements, *call.requirements))
 
 
-def flagged(prompt: str, preferences: Preferences, *, strict: bool) -> Asked:
+def flagged(asked: Asked, *, strict: bool) -> Asked:
     """Take the flags out of a prompt; they tighten the preferences and loosen nothing.
 
     Raises:
         FlagError: a malformed flag, in strict mode.
     """
-    found = flags.extract(prompt, strict=strict)
-    tightened = preferences.tightened(found.preferences) if found.flags else preferences
-    return Asked(found.text, tightened, found.flags, found.warnings)
+    found = flags.extract(asked.text, strict=strict)
+    wanted = asked.preferences
+    tightened = wanted.tightened(found.preferences) if found.flags else wanted
+    return Asked(found.text, tightened, found.flags, found.warnings, asked.context)
+
+
+def thread(asked: Sequence[Asked], library: Library) -> Thread | None:
+    """Say who has served the conversations so far; None if nobody has served any."""
+    contexts = [one.context for one in asked]
+    served = [context.current if context else None for context in contexts]
+    if not any(served):
+        return None
+    # Who is no longer in the library holds nothing that staying could save.
+    current = [library.index(name) if name in library else -1 for name in served]  # type: ignore[arg-type]  # None is in no library
+    cached = [0.0 if c is None else c.cached_tokens for c in contexts]
+    return Thread(np.array(current, dtype=np.intp), np.array(cached, dtype=np.float64))
 
 
 def alike(asked: Sequence[Asked]) -> dict[Preferences, Indices]:

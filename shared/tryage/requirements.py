@@ -32,11 +32,12 @@ _FIELDS = ("cost", *NUMBER_RANGES, *_WORDS)
 
 @dataclass(frozen=True, slots=True)
 class Requirement:
-    """A hard filter on one field; an expert of which the field is unknown never passes.
+    """A hard filter on one field; an expert of which the field is unknown passes only if told so.
 
     Numeric fields and `cost` (USD of *this* request) take `<`, `<=`, `>`, `>=`, `==`;
     `released` compares with a date; `license` and `name` take `in` (any of the words, aliases
-    count), `capabilities` takes `has` (all of the words).
+    count), `capabilities` takes `has` (all of the words). With `unknown_passes`, only those known
+    not to meet it are filtered out; not for `cost`, since an unknown price is never free.
 
     Raises:
         InputError: an unknown field, an operator the field does not take, or a wrong value.
@@ -45,6 +46,7 @@ class Requirement:
     field: str
     op: str
     value: Value
+    unknown_passes: bool = False
 
     def __post_init__(self) -> None:
         """Check the three parts together and bring the value to its one form."""
@@ -54,6 +56,13 @@ class Requirement:
         expected = (_WORDS[self.field],) if self.field in _WORDS else tuple(_COMPARE)
         if self.op not in expected:
             raise InputError(f"{self.field} takes {' '.join(expected)}, got {self.op!r}.")
+        if not isinstance(self.unknown_passes, bool) or (
+            self.unknown_passes and self.field in ("cost", "license", "name")
+        ):
+            raise InputError(
+                f"unknown_passes={self.unknown_passes!r} is not for {self.field}; expected a bool, "
+                "False for cost, license and name."
+            )
         object.__setattr__(self, "value", self._checked())
 
     def _checked(self) -> Value:
@@ -84,11 +93,13 @@ class Requirement:
         if self.field == "name":
             return _named(library, self._words())
         if self.field == "capabilities":
-            able = [library.capability(word) == 1 for word in self._words()]
+            known = [library.capability(word) for word in self._words()]
+            able = [(word == 1) | (self.unknown_passes & np.isnan(word)) for word in known]
             return np.logical_and.reduce(able) if able else np.ones(len(library), dtype=np.bool_)
         values = _costs(cost) if self.field == "cost" else library.column(self.field)
         met: Bools = np.asarray(_COMPARE[self.op](values, self._bound()), dtype=np.bool_)
-        return met  # NaN compares false with everything: unknown never passes
+        # NaN compares false with everything: unknown does not pass by itself.
+        return met | np.isnan(values) if self.unknown_passes else met
 
     def reason(self, library: Library, i: int, cost: float | None = None) -> str:
         """Say why expert `i` does not meet it, e.g. "parameters 7B is not < 3B".
@@ -134,11 +145,12 @@ class Requirement:
         value: object = self.value
         if isinstance(value, datetime.date):
             value = value.isoformat()
-        return {
+        written: dict[str, Any] = {
             "field": self.field,
             "op": self.op,
             "value": list(value) if isinstance(value, tuple) else value,
         }
+        return {**written, "unknown_passes": True} if self.unknown_passes else written
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Requirement:
@@ -147,7 +159,11 @@ class Requirement:
         Raises:
             InputError: not a mapping of field, op and value, or a wrong part.
         """
-        if not isinstance(data, Mapping) or set(data) != {"field", "op", "value"}:
+        if not isinstance(data, Mapping) or set(data) - {"unknown_passes"} != {
+            "field",
+            "op",
+            "value",
+        }:
             raise InputError(f"A requirement is {{field, op, value}}, got {data!r:.200}.")
         value = data["value"]
         if data["field"] == "released" and isinstance(value, str):
@@ -155,7 +171,7 @@ class Requirement:
                 value = datetime.date.fromisoformat(value)
             except ValueError as error:
                 raise InputError(f"released is compared with YYYY-MM-DD: {error}.") from error
-        return cls(data["field"], data["op"], value)
+        return cls(data["field"], data["op"], value, data.get("unknown_passes", False))
 
 
 def _named(library: Library, names: Iterable[str]) -> Bools:

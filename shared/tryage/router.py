@@ -22,12 +22,14 @@ from tryage.preferences import Preferences
 from tryage.pretrained import Pretrained
 from tryage.reading import (
     Asked,
+    Context,
     Wishes,
     alike,
     check_preferences,
     check_prompts,
     flagged,
     merged,
+    thread,
 )
 
 if TYPE_CHECKING:
@@ -105,15 +107,22 @@ class Router(Pretrained):
             raise InputError(f"A prompt is a string, got {type(prompt).__name__}{hint}.")
         return self.route_batch([prompt], preferences)[0]
 
-    def route_batch(self, prompts: Sequence[str], preferences: Wishes = None) -> list[Decision]:
+    def route_batch(
+        self,
+        prompts: Sequence[str],
+        preferences: Wishes = None,
+        *,
+        contexts: Sequence[Context] | None = None,
+    ) -> list[Decision]:
         """Choose the expert for every prompt, in one encoder pass.
 
         `preferences` are for this call, one for all or a list with one (or None) per prompt.
+        `contexts`, one per prompt, tell the conversations that the prompts stand in.
 
         Raises:
             InputError, FlagError, NoExpertError, PerceptionError: as in `route`.
         """
-        asked = self._read(prompts, preferences)
+        asked = self._read(prompts, preferences, contexts)
         if not asked:
             return []
         try:
@@ -227,7 +236,12 @@ class Router(Pretrained):
             )
         return self.perception
 
-    def _read(self, prompts: Sequence[str], wishes: Wishes) -> list[Asked]:
+    def _read(
+        self,
+        prompts: Sequence[str],
+        wishes: Wishes,
+        contexts: Sequence[Context] | None = None,
+    ) -> list[Asked]:
         """Check a batch, and bring code's preferences and the prompts' flags together."""
         check_prompts(prompts)
         if not isinstance(wishes, Sequence):
@@ -238,10 +252,14 @@ class Router(Pretrained):
             raise InputError(
                 f"{len(wishes)} preferences for {len(prompts)} prompts; give one each, or one."
             )
-        pairs = zip(prompts, wanted, strict=True)
+        around: Sequence[Context | None] = contexts or [None] * len(prompts)
+        if len(around) != len(prompts):
+            raise InputError(f"{len(around)} contexts for {len(prompts)} prompts; give one each.")
+        rows = zip(prompts, wanted, around, strict=True)
+        asked = [Asked(prompt, wish, context=context) for prompt, wish, context in rows]
         if not self.prompt_flags:
-            return [Asked(prompt, preferences) for prompt, preferences in pairs]
-        return [flagged(*pair, strict=self.strict) for pair in pairs]
+            return asked
+        return [flagged(one, strict=self.strict) for one in asked]
 
     def _wanted(self, wish: Preferences | None) -> Preferences:
         return merged(self.preferences, check_preferences(wish, self.constraints))
@@ -257,17 +275,23 @@ class Router(Pretrained):
         self, asked: Sequence[Asked], wanted: Preferences, rows: Indices, every: Prediction
     ) -> Field:
         """Score the prompts `rows` of a batch, which share their preferences."""
-        texts = [asked[row].text for row in rows.tolist()]
+        group = [asked[row] for row in rows.tolist()]
         tokens = every.output_tokens
         tokens = None if tokens is None else tokens[rows]
         prediction = Prediction(every.losses[rows], every.std[rows], tokens)
-        return weigh(
-            self.library,
-            wanted,
-            self.constraints,
-            prediction,
-            lambda: self._alignment.count_tokens(texts),
-        )
+
+        def request(counted: bool) -> Request:
+            lengths = self._lengths(group) if counted else np.zeros(len(group))
+            return Request(lengths, tokens, thread(group, self.library))
+
+        return weigh(self.library, wanted, self.constraints, prediction, request)
+
+    def _lengths(self, asked: Sequence[Asked]) -> Floats:
+        """Count the tokens of each prompt, or of the conversation it stands in, `(batch,)`."""
+        alone = [one.text for one in asked if one.context is None]
+        counted = iter(self._alignment.count_tokens(alone).tolist() if alone else ())
+        known = [one.context.tokens if one.context else next(counted) for one in asked]
+        return np.array(known, dtype=np.float64)
 
     def _lines(
         self, asked: Sequence[Asked], constraint: str, prediction: Prediction

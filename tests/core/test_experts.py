@@ -27,6 +27,7 @@ FULL = Expert(
     input_price=0.5,
     output_price=1.5,
     latency=2.0,
+    cached_input_price=0.3,
     output_tokens=300.0,
     readability=-12.0,
     downloads=1e6,

@@ -18,9 +18,10 @@ class Expert:
     """What is known about a candidate model, never the client that calls it.
 
     None means unknown; it is never read as zero or as free. Units: `parameters` and
-    `active_parameters` are counts (7e9), prices USD per million tokens, `latency` seconds to a
-    typical answer, `output_tokens` the length of a typical answer, `readability` Flesch reading
-    ease (higher is easier), `security` 1 when every scan passed. `metadata` is JSON-safe.
+    `active_parameters` are counts (7e9), prices USD per million tokens (`cached_input_price`: of
+    those that the provider still holds from before), `latency` seconds to a typical answer,
+    `output_tokens` the length of a typical answer, `readability` Flesch reading ease (higher is
+    easier), `security` 1 when every scan passed. `metadata` is JSON-safe.
 
     Raises:
         InputError: a wrong type, NaN, infinite, negative or out of range.
@@ -35,6 +36,7 @@ class Expert:
     security: float | None = None
     input_price: float | None = None
     output_price: float | None = None
+    cached_input_price: float | None = None
     latency: float | None = None
     output_tokens: float | None = None
     readability: float | None = None

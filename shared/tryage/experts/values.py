@@ -28,6 +28,7 @@ NUMBER_RANGES: Mapping[str, tuple[float, float]] = {
     "security": (0.0, 1.0),
     "input_price": _POSITIVE,
     "output_price": _POSITIVE,
+    "cached_input_price": _POSITIVE,
     "latency": _POSITIVE,
     "output_tokens": _POSITIVE,
     "readability": _ANY,
