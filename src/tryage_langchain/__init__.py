@@ -4,6 +4,8 @@ from tryage.extras import require
 
 require("langchain_core", "langchain")
 
+from tryage_langchain.handover import to_destination, to_router_input
+from tryage_langchain.names import model_string
 from tryage_langchain.router import TryageRouter
 
-__all__ = ["TryageRouter"]
+__all__ = ["TryageRouter", "model_string", "to_destination", "to_router_input"]

@@ -4,13 +4,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from langchain_core.messages import BaseMessage, convert_to_messages
 from langchain_core.prompt_values import PromptValue, StringPromptValue
 
 from tryage.errors import InputError
+from tryage.flags import extract
+
+if TYPE_CHECKING:
+    from tryage.decision import Decision
+
+
+def chosen_part(value: Any, key: str | None) -> Any:
+    """Return what is routed: of a dict the value under `key`, else the input itself.
+
+    Raises:
+        InputError: a dict without a key to read, or not a dict although there is one.
+    """
+    if isinstance(value, Mapping):
+        if key is None:
+            raise InputError(
+                f"A {type(value).__name__} cannot be routed as it is. Say which of its keys "
+                f"{sorted(map(str, value))} holds the prompt: TryageRouter(..., input_key=...)."
+            )
+        if key not in value:
+            raise InputError(f"The input has no {key!r}; it has {sorted(map(str, value))}.")
+        return value[key]
+    if key is not None:
+        raise InputError(
+            f"The input is a {type(value).__name__}. Expected a dict with the prompt as {key!r}."
+        )
+    return value
+
+
+def cleaned(decision: Decision, value: Any, key: str | None = None) -> Any:
+    """Return the input, of the same kind, without the flags that the decision has read."""
+    if not decision.flags:
+        return value
+    part = without_flags(chosen_part(value, key), lambda text: extract(text).text)
+    return part if key is None else {**value, key: part}
 
 
 def prompt_text(value: Any) -> str:

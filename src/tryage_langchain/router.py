@@ -1,51 +1,42 @@
 """The router as a Runnable: it yields the decision, or runs the chosen child in its own place."""
 
-# ruff: noqa: A002, ANN401 - LangChain calls the argument `input` and lets it be of any type.
-
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
-from langchain_core.callbacks import AsyncCallbackManagerForChainRun, CallbackManagerForChainRun
-from langchain_core.callbacks.manager import adispatch_custom_event, dispatch_custom_event
 from langchain_core.language_models import LanguageModelInput
-from langchain_core.runnables import Runnable, RunnableConfig, RunnableSerializable
-from langchain_core.runnables.base import coerce_to_runnable
-from langchain_core.runnables.config import (
-    get_executor_for_config,
-    merge_configs,
-    patch_config,
-    run_in_executor,
-)
-from langchain_core.runnables.utils import (
-    ConfigurableFieldSpec,
-    gather_with_concurrency,
-    get_unique_config_specs,
-)
-from pydantic import ConfigDict, PrivateAttr
+from langchain_core.runnables import Runnable, RunnableConfig, RunnablePassthrough
+from langchain_core.runnables.base import RunnableLambda, RunnableParallel, coerce_to_runnable
+from langchain_core.runnables.utils import ConfigurableFieldSpec, get_unique_config_specs
+from pydantic import ConfigDict, Field
 
 from tryage.decision import Decision
-from tryage.errors import InputError, TryageError
-from tryage.flags import extract
-from tryage.preferences import Preferences
-from tryage.router import Router  # noqa: TC001 - pydantic reads the annotation at run time
-from tryage_langchain._inputs import joined, prompt_text, without_flags
-from tryage_langchain._sharing import Share, shares_at_once
+from tryage.errors import InputError, PersistenceError
+from tryage.router import Router
+from tryage_langchain._drawing import drawn
+from tryage_langchain._routing import MODEL, PREFERENCES, desk
+from tryage_langchain._running import Running
+from tryage_langchain.handover import to_destination, to_router_input
 
-EVENT = "tryage_route"
-PREFERENCES = "tryage_preferences"
-MODEL = "tryage_model"
+if TYPE_CHECKING:
+    from pathlib import Path
 
-_Manager = CallbackManagerForChainRun | AsyncCallbackManagerForChainRun
+    from langchain_core.load.serializable import SerializedConstructor, SerializedNotImplemented
+    from langchain_core.runnables.graph import Graph
+    from langchain_core.runnables.router import RouterInput
+    from langchain_core.tools import BaseTool
+
+_SOURCE = ("name_or_path", "revision")
 
 
-class TryageRouter(RunnableSerializable[LanguageModelInput, Any]):
+class TryageRouter(Running):
     """Route each input and run the chosen runnable; without runnables, yield the `Decision`.
 
-    The input is a string, a prompt value, a message or messages; it is routed on the text of the
-    last human message and reaches the chosen runnable unchanged, except that prompt flags are
-    removed when the router allows them. Only experts that have a runnable are candidates.
+    The input is a string, a prompt value, a message or messages, or, with `input_key`, a dict that
+    holds one; it is routed on the text of the last human message and reaches the chosen runnable
+    unchanged, except that prompt flags are removed when the router allows them. Only experts that
+    have a runnable are candidates.
 
     Per call, `config["configurable"]` may hold `tryage_preferences` (`Preferences` or its dict,
     which tighten the router's own) and `tryage_model` (the name of the one expert to use).
@@ -53,41 +44,152 @@ class TryageRouter(RunnableSerializable[LanguageModelInput, Any]):
     The choice is visible: the child's run carries the tag `tryage:<name>` and the metadata
     `tryage_model`, and a custom event `tryage_route` with the whole decision precedes it.
 
+    `dumpd` writes down where the router was read from, never the router itself: make it with
+    `TryageRouter.from_pretrained`, and read it with
+    `load(dumped, allowed_objects=[TryageRouter, ...], valid_namespaces=["tryage_langchain", ...])`.
+
     Example:
         `prompt | TryageRouter(router=router, runnables={"small": a, "big": b}) | StrOutputParser()`
 
     Raises:
         InputError: the input cannot be routed, or `runnables` is empty.
         LibraryError: a runnable or `tryage_model` names an expert that the router does not know.
+        PersistenceError: there is no router at `pretrained`, or none to write down.
     """
 
-    router: Router
+    router: Router = Field(exclude=True, repr=False)
     runnables: dict[str, Runnable[Any, Any]] | None = None
+    input_key: str | None = None
+    pretrained: dict[str, str] | None = None
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
-    _candidates: Router = PrivateAttr()
-    _children: dict[str, Runnable[Any, Any]] = PrivateAttr(default_factory=dict)
 
     def __init__(
-        self, router: Router, runnables: Mapping[str, Any] | None = None, **kwargs: Any
+        self,
+        router: Router | None = None,
+        runnables: Mapping[str, Any] | None = None,
+        *,
+        pretrained: Mapping[str, str] | None = None,
+        **kwargs: Any,  # noqa: ANN401 - what other fields a runnable has
     ) -> None:
-        children = {name: coerce_to_runnable(child) for name, child in (runnables or {}).items()}
-        kwargs["runnables"] = None if runnables is None else children
-        super().__init__(**{"router": router, **kwargs})
-        self._candidates = router
+        if router is None:
+            router = _read(pretrained)
         if runnables is not None:
-            self._candidates = _narrowed(router, children)
-            self._children = {router.library[name].name: child for name, child in children.items()}
+            runnables = {name: coerce_to_runnable(child) for name, child in runnables.items()}
+        kwargs.update(router=router, runnables=runnables, pretrained=pretrained)
+        super().__init__(**kwargs)
+        self._desk = desk(router, self.runnables, self.input_key)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name_or_path: str | Path | None = None,
+        runnables: Mapping[str, Any] | None = None,
+        *,
+        revision: str | None = None,
+        input_key: str | None = None,
+    ) -> TryageRouter:
+        """Read the router as `Router.from_pretrained` does, and remember where from.
+
+        Raises:
+            PersistenceError: as in `Router.from_pretrained`.
+        """
+        given = (None if name_or_path is None else str(name_or_path), revision)
+        source = {key: text for key, text in zip(_SOURCE, given, strict=True) if text is not None}
+        return cls(runnables=runnables, pretrained=source, input_key=input_key)
+
+    # In a pipeline -------------------------------------------------------------------------
+
+    def assign_to(self, key: str) -> Runnable[Any, dict[str, Any]]:
+        """Return a stage that keeps a dict as it is and adds what this router yields as `key`."""
+        return RunnablePassthrough.assign(**{key: self})
+
+    def to_router_input(self) -> Runnable[Any, RouterInput]:
+        """Return a stage that yields `{"key": name, "input": input}`, as `RouterRunnable` takes."""
+        return self._deciding(to_router_input)
+
+    def to_destination(self) -> Runnable[Any, dict[str, Any]]:
+        """Return a stage that yields `{"destination": name, "next_inputs": input}`.
+
+        That is what a `RouterChain` yields; the destination is None where the default was used.
+        """
+        return self._deciding(to_destination)
+
+    def bind_tools(
+        self,
+        tools: Sequence[dict[str, Any] | type | Callable[..., Any] | BaseTool],
+        *,
+        config: RunnableConfig | None = None,
+        **kwargs: Any,  # noqa: ANN401 - what the models' own bind_tools takes
+    ) -> Runnable[Any, Any]:
+        """Return this router with the tools bound to every child, in the child's own format.
+
+        `config` is what `with_config` has bound before; LangChain passes it, so it is not lost.
+
+        Raises:
+            InputError: a child cannot bind tools, or there is no child.
+        """
+        return self._each("bind_tools", config, tools, **kwargs)
+
+    def with_structured_output(
+        self,
+        schema: dict[str, Any] | type,
+        *,
+        config: RunnableConfig | None = None,
+        **kwargs: Any,  # noqa: ANN401 - what the models' own with_structured_output takes
+    ) -> Runnable[Any, Any]:
+        """Return this router with every child made to answer in the schema, each in its own way.
+
+        Raises:
+            InputError: a child cannot, or there is no child.
+        """
+        return self._each("with_structured_output", config, schema, **kwargs)
+
+    def _each(
+        self,
+        method: str,
+        config: RunnableConfig | None,
+        *args: Any,  # noqa: ANN401 - forwarded
+        **kwargs: Any,  # noqa: ANN401 - forwarded
+    ) -> Runnable[Any, Any]:
+        if not self.runnables:
+            raise InputError(f"{method} needs models to call. This router has no runnables.")
+        made: dict[str, Any] = {}
+        try:
+            for name, child in self.runnables.items():
+                made[name] = getattr(child, method)(*args, **kwargs)
+        except (AttributeError, NotImplementedError) as error:
+            lacking = list(self.runnables)[len(made)]
+            raise InputError(
+                f"The runnable of {lacking!r} has no {method}: {error}. Expected chat models."
+            ) from error
+        bound = TryageRouter(self.router, made, input_key=self.input_key)
+        return bound.with_config(config) if config else bound
+
+    def _deciding(self, hand: Callable[..., Any]) -> Runnable[Any, Any]:
+        """Return a stage that decides, and hands decision and input on in another form."""
+        alone = TryageRouter(self._desk.router, input_key=self.input_key)
+        both = RunnableParallel(decision=alone, value=RunnablePassthrough())
+
+        def form(both: dict[str, Any]) -> Any:  # noqa: ANN401 - any form
+            return hand(both["decision"], both["value"], self.input_key)
+
+        return both | RunnableLambda(form, name=hand.__name__)
+
+    # What it is ----------------------------------------------------------------------------
 
     @property
-    def InputType(self) -> Any:  # noqa: N802 - the name is LangChain's
+    def InputType(self) -> Any:  # noqa: ANN401, N802 - LangChain's signature
         """What can be routed."""
-        return LanguageModelInput
+        return LanguageModelInput if self.input_key is None else dict[str, Any]
 
     @property
-    def OutputType(self) -> Any:  # noqa: N802 - the name is LangChain's
-        """The decision, or whatever the runnables yield."""
-        return Decision if self.runnables is None else Any
+    def OutputType(self) -> Any:  # noqa: ANN401, N802 - LangChain's signature
+        """The decision, or what the runnables yield if they all yield the same."""
+        if self.runnables is None:
+            return Decision
+        kinds = [getattr(child, "OutputType", Any) for child in self.runnables.values()]
+        return kinds[0] if all(kind == kinds[0] for kind in kinds) else Any
 
     @property
     def config_specs(self) -> list[ConfigurableFieldSpec]:
@@ -96,296 +198,36 @@ class TryageRouter(RunnableSerializable[LanguageModelInput, Any]):
             ConfigurableFieldSpec(id=PREFERENCES, annotation=Any, name="Tryage preferences"),
             ConfigurableFieldSpec(id=MODEL, annotation=str | None, name="Tryage model"),
         ]
-        children = (spec for child in self._children.values() for spec in child.config_specs)
-        return get_unique_config_specs([*own, *children])
+        children = self._desk.children.values()
+        specs = (spec for child in children for spec in child.config_specs)
+        return get_unique_config_specs([*own, *specs])
 
-    # One input -----------------------------------------------------------------------------
+    def get_graph(self, config: RunnableConfig | None = None) -> Graph:
+        """Draw the router with an edge to each of its runnables."""
+        return drawn(self, self._desk.children, config)
 
-    def invoke(
-        self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
-    ) -> Any:
-        """Route the input and return what the chosen runnable returns, or the decision."""
-        return self._call_with_config(self._invoke, input, config, **kwargs)
+    @classmethod
+    def is_lc_serializable(cls) -> bool:
+        """Tell LangChain that `dumpd` and `load` work."""
+        return True
 
-    async def ainvoke(
-        self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
-    ) -> Any:
-        """Do what `invoke` does, with the routing in an executor."""
-        return await self._acall_with_config(self._ainvoke, input, config, **kwargs)
+    def to_json(self) -> SerializedConstructor | SerializedNotImplemented:
+        """Write down where the router was read from, and its runnables.
 
-    def _invoke(
-        self,
-        input: LanguageModelInput,
-        run_manager: CallbackManagerForChainRun,
-        config: RunnableConfig,
-        **kwargs: Any,
-    ) -> Any:
-        decision = self._decide(input, config)
-        _announce(decision, run_manager, config)
-        if self.runnables is None:
-            return decision
-        child, forwarded, child_config = self._hand_over(decision, input, run_manager, config)
-        return child.invoke(forwarded, child_config, **kwargs)
-
-    async def _ainvoke(
-        self,
-        input: LanguageModelInput,
-        run_manager: AsyncCallbackManagerForChainRun,
-        config: RunnableConfig,
-        **kwargs: Any,
-    ) -> Any:
-        decision = await run_in_executor(config, self._decide, input, config)
-        await _aannounce(decision, run_manager, config)
-        if self.runnables is None:
-            return decision
-        child, forwarded, child_config = self._hand_over(decision, input, run_manager, config)
-        return await child.ainvoke(forwarded, child_config, **kwargs)
-
-    # A stream ------------------------------------------------------------------------------
-
-    def stream(
-        self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
-    ) -> Iterator[Any]:
-        """Route the input, then yield the chunks of the chosen runnable as they come."""
-        yield from self.transform(iter([input]), config, **kwargs)
-
-    async def astream(
-        self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
-    ) -> AsyncIterator[Any]:
-        """Do what `stream` does, with the routing in an executor."""
-
-        async def one() -> AsyncIterator[LanguageModelInput]:
-            yield input
-
-        async for chunk in self.atransform(one(), config, **kwargs):
-            yield chunk
-
-    def transform(
-        self,
-        input: Iterator[LanguageModelInput],
-        config: RunnableConfig | None = None,
-        **kwargs: Any,
-    ) -> Iterator[Any]:
-        """Gather the input, which must be whole to be routed, then stream the answer."""
-        yield from self._transform_stream_with_config(input, self._transform, config, **kwargs)
-
-    async def atransform(
-        self,
-        input: AsyncIterator[LanguageModelInput],
-        config: RunnableConfig | None = None,
-        **kwargs: Any,
-    ) -> AsyncIterator[Any]:
-        """Do what `transform` does, with the routing in an executor."""
-        chunks = self._atransform_stream_with_config(input, self._atransform, config, **kwargs)
-        async for chunk in chunks:
-            yield chunk
-
-    def _transform(
-        self,
-        inputs: Iterator[LanguageModelInput],
-        run_manager: CallbackManagerForChainRun,
-        config: RunnableConfig,
-        **kwargs: Any,
-    ) -> Iterator[Any]:
-        whole: Any = None
-        for chunk in inputs:
-            whole = joined(whole, chunk)
-        decision = self._decide(whole, config)
-        _announce(decision, run_manager, config)
-        if self.runnables is None:
-            yield decision
-            return
-        child, forwarded, child_config = self._hand_over(decision, whole, run_manager, config)
-        yield from child.stream(forwarded, child_config, **kwargs)
-
-    async def _atransform(
-        self,
-        inputs: AsyncIterator[LanguageModelInput],
-        run_manager: AsyncCallbackManagerForChainRun,
-        config: RunnableConfig,
-        **kwargs: Any,
-    ) -> AsyncIterator[Any]:
-        whole: Any = None
-        async for chunk in inputs:
-            whole = joined(whole, chunk)
-        decision = await run_in_executor(config, self._decide, whole, config)
-        await _aannounce(decision, run_manager, config)
-        if self.runnables is None:
-            yield decision
-            return
-        child, forwarded, child_config = self._hand_over(decision, whole, run_manager, config)
-        async for chunk in child.astream(forwarded, child_config, **kwargs):
-            yield chunk
-
-    # A batch -------------------------------------------------------------------------------
-
-    def batch(
-        self,
-        inputs: list[LanguageModelInput],
-        config: RunnableConfig | list[RunnableConfig] | None = None,
-        *,
-        return_exceptions: bool = False,
-        **kwargs: Any | None,
-    ) -> list[Any]:
-        """Route all inputs in one encoder pass, then let every chosen runnable batch its share."""
-        return self._batch_with_config(
-            self._batch, inputs, config, return_exceptions=return_exceptions, **kwargs
-        )
-
-    async def abatch(
-        self,
-        inputs: list[LanguageModelInput],
-        config: RunnableConfig | list[RunnableConfig] | None = None,
-        *,
-        return_exceptions: bool = False,
-        **kwargs: Any | None,
-    ) -> list[Any]:
-        """Do what `batch` does, with the routing in an executor."""
-        return await self._abatch_with_config(
-            self._abatch, inputs, config, return_exceptions=return_exceptions, **kwargs
-        )
-
-    def _batch(
-        self,
-        inputs: list[LanguageModelInput],
-        run_manager: list[CallbackManagerForChainRun],
-        config: list[RunnableConfig],
-        **kwargs: Any,
-    ) -> list[Any]:
-        outcomes = self._decide_all(inputs, config)
-        for outcome, manager, own in zip(outcomes, run_manager, config, strict=True):
-            if isinstance(outcome, Decision):
-                _announce(outcome, manager, own)
-        results: list[Any] = list(outcomes)
-        if self.runnables is None:
-            return results
-        shares = self._shares(outcomes, inputs, run_manager, config)
-
-        def answer(share: Share) -> list[Any]:
-            return share.child.batch(share.inputs, share.configs, return_exceptions=True, **kwargs)
-
-        with get_executor_for_config({"max_concurrency": shares_at_once(config)}) as executor:
-            for share, answers in zip(shares, executor.map(answer, shares), strict=True):
-                share.place(answers, results)
-        return results
-
-    async def _abatch(
-        self,
-        inputs: list[LanguageModelInput],
-        run_manager: list[AsyncCallbackManagerForChainRun],
-        config: list[RunnableConfig],
-        **kwargs: Any,
-    ) -> list[Any]:
-        outcomes = await run_in_executor(config[0], self._decide_all, inputs, config)
-        for outcome, manager, own in zip(outcomes, run_manager, config, strict=True):
-            if isinstance(outcome, Decision):
-                await _aannounce(outcome, manager, own)
-        results: list[Any] = list(outcomes)
-        if self.runnables is None:
-            return results
-        shares = self._shares(outcomes, inputs, run_manager, config)
-        answers = await gather_with_concurrency(
-            shares_at_once(config),
-            *(
-                share.child.abatch(share.inputs, share.configs, return_exceptions=True, **kwargs)
-                for share in shares
-            ),
-        )
-        for share, answered in zip(shares, answers, strict=True):
-            share.place(answered, results)
-        return results
-
-    # Deciding and handing over -------------------------------------------------------------
-
-    def _decide(self, value: Any, config: RunnableConfig) -> Decision:
-        return self._candidates.route(prompt_text(value), self._preferences(config))
-
-    def _decide_all(
-        self, values: Sequence[Any], configs: Sequence[RunnableConfig]
-    ) -> list[Decision | TryageError]:
-        """Decide in one encoder pass; only where that fails, one by one to find the culprits."""
-        try:
-            texts = [prompt_text(value) for value in values]
-            preferences = [self._preferences(config) for config in configs]
-            return list(self._candidates.route_batch(texts, preferences))
-        except TryageError:
-            pairs = zip(values, configs, strict=True)
-            return [self._decide_or_error(value, config) for value, config in pairs]
-
-    def _decide_or_error(self, value: Any, config: RunnableConfig) -> Decision | TryageError:
-        try:
-            return self._decide(value, config)
-        except TryageError as error:
-            return error
-
-    def _preferences(self, config: RunnableConfig) -> Preferences:
-        asked = config.get("configurable", {})
-        preferences = asked.get(PREFERENCES, Preferences())
-        if isinstance(preferences, Mapping):
-            preferences = Preferences.from_dict(preferences)
-        if not isinstance(preferences, Preferences):
-            raise InputError(
-                f"{PREFERENCES} is a {type(preferences).__name__}. Expected Preferences or a dict."
+        Raises:
+            PersistenceError: it was made in memory.
+        """
+        if self.pretrained is None:
+            raise PersistenceError(
+                "This router was made in memory and has no address to write down. Save it with "
+                "router.save_pretrained(folder), then use TryageRouter.from_pretrained(folder, ...)"
             )
-        if (model := asked.get(MODEL)) is None:
-            return preferences
-        forced = self._candidates.library[model].name
-        return preferences.tightened(Preferences(only=[forced]))
-
-    def _hand_over(
-        self, decision: Decision, value: Any, run_manager: _Manager, config: RunnableConfig
-    ) -> tuple[Runnable[Any, Any], Any, RunnableConfig]:
-        """Return the chosen runnable, the input it gets and the config of its run."""
-        name = decision.expert.name
-        forwarded = without_flags(value, _unflagged) if decision.flags else value
-        tagged = patch_config(config, callbacks=run_manager.get_child(f"tryage:{name}"))
-        child_config = merge_configs(tagged, {"metadata": {MODEL: name}})
-        # A forced name is obeyed here; a router further down knows other names.
-        child_config["configurable"] = {
-            key: given for key, given in config.get("configurable", {}).items() if key != MODEL
-        }
-        return self._children[name], forwarded, child_config
-
-    def _shares(
-        self,
-        outcomes: Sequence[Decision | TryageError],
-        inputs: Sequence[Any],
-        run_managers: Sequence[_Manager],
-        configs: Sequence[RunnableConfig],
-    ) -> list[Share]:
-        shares: dict[str, Share] = {}
-        rows = zip(outcomes, inputs, run_managers, configs, strict=True)
-        for row, (outcome, value, manager, config) in enumerate(rows):
-            if isinstance(outcome, Decision):
-                child, *rest = self._hand_over(outcome, value, manager, config)
-                shares.setdefault(outcome.expert.name, Share(child)).add(row, *rest)
-        return list(shares.values())
+        return super().to_json()
 
 
-def _narrowed(router: Router, runnables: Mapping[str, Any]) -> Router:
-    """Return the router over the experts that can be run, each under one name only."""
-    if not runnables:
-        raise InputError("runnables is empty. Give one runnable per expert, or None.")
-    names = [router.library[name].name for name in runnables]
-    repeated = [name for name in names if names.count(name) > 1]
-    if repeated:
-        raise InputError(f"Two runnables stand for the expert {repeated[0]!r}. Expected one each.")
-    return router.among(names)
-
-
-def _unflagged(text: str) -> str:
-    return extract(text).text
-
-
-def _announce(
-    decision: Decision, run_manager: CallbackManagerForChainRun, config: RunnableConfig
-) -> None:
-    if run_manager.handlers:
-        dispatch_custom_event(EVENT, decision.to_dict(), config=config)
-
-
-async def _aannounce(
-    decision: Decision, run_manager: AsyncCallbackManagerForChainRun, config: RunnableConfig
-) -> None:
-    if run_manager.handlers:
-        await adispatch_custom_event(EVENT, decision.to_dict(), config=config)
+def _read(source: Mapping[str, str] | None) -> Router:
+    if source is None:
+        raise InputError("Give a router, or read one with TryageRouter.from_pretrained.")
+    if not isinstance(source, Mapping) or not set(source) <= set(_SOURCE):
+        raise InputError(f"pretrained may hold {_SOURCE}, got {source!r:.200}.")
+    return Router.from_pretrained(source.get("name_or_path"), revision=source.get("revision"))
