@@ -163,7 +163,8 @@ class TryageRouter(Running):
             raise InputError(
                 f"The runnable of {lacking!r} has no {method}: {error}. Expected chat models."
             ) from error
-        bound = TryageRouter(self.router, made, input_key=self.input_key)
+        bound = self.model_copy(update={"runnables": made})
+        bound._desk = desk(self.router, made, self.input_key)
         return bound.with_config(config) if config else bound
 
     def _deciding(self, hand: Callable[..., Any]) -> Runnable[Any, Any]:
