@@ -164,7 +164,7 @@ class TryageRouter(Running):
                 f"The runnable of {lacking!r} has no {method}: {error}. Expected chat models."
             ) from error
         bound = self.model_copy(update={"runnables": made})
-        bound._desk = desk(self.router, made, self.input_key)
+        bound._desk = desk(self.router, made, self.input_key)  # noqa: SLF001 - our own copy
         return bound.with_config(config) if config else bound
 
     def _deciding(self, hand: Callable[..., Any]) -> Runnable[Any, Any]:
