@@ -128,7 +128,16 @@ def test_every_extra_that_a_message_names_exists():
     metadata = pytest.importorskip("tomllib" if sys.version_info >= (3, 11) else "tomli")
     project = metadata.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     extras = set(project["optional-dependencies"])
-    assert {"onnx", "evaluate", "train", "langchain", "llamaindex", "all", "dev"} <= extras
+    assert {
+        "onnx",
+        "evaluate",
+        "train",
+        "langchain",
+        "agents",
+        "llamaindex",
+        "all",
+        "dev",
+    } <= extras
 
 
 def test_the_root_holds_no_second_copy_of_the_package():
