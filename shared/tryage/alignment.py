@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from tryage.counting import estimate_tokens
 from tryage.errors import PerceptionError
 from tryage.perception.base import Perception, Prediction
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 Floats: TypeAlias = NDArray[np.float64]
 
 _COUNTED = 100_000  # characters; the rest of a longer prompt is taken to be like its beginning
-_BYTES_PER_TOKEN = 4  # of UTF-8, a rule of thumb that holds for English and roughly elsewhere
 
 
 @runtime_checkable
@@ -134,8 +134,7 @@ class Alignment:
 
 
 def _rule_of_thumb(prompts: Sequence[str]) -> Floats:
-    sizes = [len(text.encode("utf-8", "surrogatepass")) for text in prompts]
-    return np.ceil(np.array(sizes) / _BYTES_PER_TOKEN, dtype=np.float64)
+    return np.array([estimate_tokens(text) for text in prompts], dtype=np.float64)
 
 
 def _columns(known: Sequence[str], library: Library) -> NDArray[np.intp]:

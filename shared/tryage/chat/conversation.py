@@ -1,0 +1,113 @@
+"""A conversation as every framework can tell it: its turns, what it asks of a model, its keys."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal, TypeAlias
+
+from tryage.counting import estimate_tokens
+
+Role: TypeAlias = Literal["system", "user", "assistant", "tool"]
+Counter: TypeAlias = Callable[[str], float]
+
+# What providers wrap around a message (OpenAI's cookbook counts 3 and the role).
+_TOKENS_AROUND_TURN = 4
+# A picture of about a megapixel: 765 to 1,105 at OpenAI, width x height / 750 at Anthropic. A
+# minute of speech: 600 at OpenAI, 1,920 at Google. One round number is as near as a rule can be.
+_TOKENS_PER_MEDIUM = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One message of a conversation.
+
+    `role` is "user" only for what a person asks: a tool's output is "tool" however the framework
+    sends it, and a summary that a program puts in a user's place is "system". `calls` are tool
+    calls as text. `digest` tells apart what the other fields do not, such as two images.
+    """
+
+    role: Role
+    text: str = ""
+    calls: str = ""
+    images: int = 0
+    audio: int = 0
+    digest: str = ""
+
+    def tokens(self, count: Counter = estimate_tokens) -> float:
+        """Return about how many tokens the turn has; `count` is asked for those of its texts."""
+        media = (self.images + self.audio) * _TOKENS_PER_MEDIUM
+        return count(self.text) + count(self.calls) + media + _TOKENS_AROUND_TURN
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """All that is sent to a chat model at once.
+
+    `tools` are the schemas of the bound tools as text, "" if there are none; `answer_tokens` is
+    how long the answer may be, None if nobody said; `thread` is the framework's own name for the
+    conversation, if it has one.
+    """
+
+    turns: Sequence[Turn]
+    tools: str = ""
+    structured_output: bool = False
+    answer_tokens: int | None = None
+    thread: str | None = None
+
+    @property
+    def request(self) -> str:
+        """What the user asks now: the text of the last user message, or of the last message."""
+        return self.turns[self._asked_at].text if self.turns else ""
+
+    @property
+    def images(self) -> bool:
+        """Whether a model must see."""
+        return any(turn.images for turn in self.turns)
+
+    @property
+    def audio(self) -> bool:
+        """Whether a model must hear."""
+        return any(turn.audio for turn in self.turns)
+
+    def tokens(self, count: Counter = estimate_tokens) -> float:
+        """Return about how many tokens all of it has, the schemas of the tools included."""
+        return count(self.tools) + sum(turn.tokens(count) for turn in self.turns)
+
+    def answered_tokens(self, count: Counter = estimate_tokens) -> float:
+        """Return how many of the tokens the model that answered last has read or written."""
+        answers = [at for at, turn in enumerate(self.turns) if turn.role == "assistant"]
+        if not answers:
+            return 0.0
+        return Conversation(self.turns[: answers[-1] + 1], self.tools).tokens(count)
+
+    @cached_property
+    def keys(self) -> tuple[str, ...]:
+        """Digests of the conversation up to each user message, the present turn's first.
+
+        A turn keeps its key through a tool loop. System messages do not count: programs rewrite
+        them between two calls of one turn.
+        """
+        return tuple(reversed(list(_digests(self.turns, self.thread)))) or ("",)
+
+    @property
+    def _asked_at(self) -> int:
+        asked = [at for at, turn in enumerate(self.turns) if turn.role == "user"]
+        return asked[-1] if asked else len(self.turns) - 1
+
+
+def _digests(turns: Sequence[Turn], thread: str | None) -> Iterable[str]:
+    """Yield the digest up to each user message; of a conversation without one, that of all."""
+    running = hashlib.sha256(repr(thread).encode())
+    found = False
+    for turn in turns:
+        if turn.role != "system":
+            written = repr((turn.role, turn.text, turn.calls, turn.digest))
+            running.update(written.encode("utf-8", "surrogatepass"))
+        if turn.role == "user":
+            found = True
+            yield running.hexdigest()
+    if turns and not found:
+        yield running.hexdigest()

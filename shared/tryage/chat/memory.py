@@ -1,0 +1,59 @@
+"""What was chosen for a conversation, remembered for as long as there is room."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from tryage.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
+
+T = TypeVar("T")
+
+
+class Memory(Generic[T]):
+    """Up to `size` values by key; the one unused for longest makes room. Threads may share it.
+
+    A copy or a pickle starts empty: what is remembered belongs to conversations of this process.
+
+    Raises:
+        InputError: the size is not a whole number above zero.
+    """
+
+    def __init__(self, size: int = 1_024) -> None:
+        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+            raise InputError(f"A memory needs a size of at least 1, got {size!r:.80}.")
+        self.size = size
+        self._values: OrderedDict[Hashable, T] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, key: Hashable) -> T | None:
+        """Return what was put under the key last; None if it is gone or never was."""
+        with self._lock:
+            if key not in self._values:
+                return None
+            self._values.move_to_end(key)
+            return self._values[key]
+
+    def put(self, key: Hashable, value: T) -> None:
+        """Remember a value."""
+        with self._lock:
+            self._values[key] = value
+            self._values.move_to_end(key)
+            while len(self._values) > self.size:
+                self._values.popitem(last=False)
+
+    def __len__(self) -> int:
+        """Count what is remembered."""
+        return len(self._values)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copy the size, not what is remembered."""
+        return type(self), (self.size,)
+
+    def __repr__(self) -> str:
+        """Tell how full it is; what people said stays out of logs."""
+        return f"Memory({len(self)} of {self.size})"
