@@ -9,6 +9,8 @@ TryageError
 ├── PerceptionError (RuntimeError)     the predictions are unusable (NaN, shape, failed encoder)
 ├── AllFailedError (RuntimeError)       every expert that was asked has failed
 ├── PersistenceError (OSError)         a saved router that is missing, damaged or too new
+├── HubError (ConnectionError)         the Hub did not give what was asked for
+│   └── HubReplyError                  an answer that cannot be read: wrong JSON or shape
 └── MissingExtraError (ImportError)    an optional dependency is not installed
 """
 
@@ -61,6 +63,14 @@ class AllFailedError(TryageError, RuntimeError):
 
 class PersistenceError(TryageError, OSError):
     """A saved router is missing, damaged or from a newer version."""
+
+
+class HubError(TryageError, ConnectionError):
+    """The Hugging Face Hub did not give what was asked for."""
+
+
+class HubReplyError(HubError):
+    """The Hub's answer cannot be read: wrong JSON, or not of the expected shape."""
 
 
 class MissingExtraError(TryageError, ImportError):
