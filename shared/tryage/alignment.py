@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from tryage.counting import estimate_tokens
 from tryage.errors import PerceptionError
 from tryage.perception.base import Perception, Prediction
+from tryage.perception.matching import match
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -53,32 +54,68 @@ class Learner(Protocol):
         ...
 
 
+@runtime_checkable
+class Acquaintance(Perception, Protocol):
+    """A perception over every expert of one library, which learns about each of them."""
+
+    def observe(self, prompt: str, i: int, loss: float) -> None:
+        """Take in one measured loss of expert `i` of the library, in place."""
+        ...
+
+
+@runtime_checkable
+class MeetsStrangers(Protocol):
+    """A perception that guesses at experts it has never seen from what a library says of them."""
+
+    def acquainted(self, library: Library) -> Acquaintance:
+        """Return the perception over a whole library, in its order; one encoder pass per batch."""
+        ...
+
+
 class Alignment:
     """The columns of a perception, found once by name or alias, in the order of a library.
 
+    Experts that the perception has never seen are guessed from what the library says of them, or
+    get its one `prior()`, whichever it offers.
+
     Raises:
-        PerceptionError: some experts are unknown to the perception and it has no `prior()`.
+        PerceptionError: some experts are unknown to the perception and it offers neither.
     """
 
     def __init__(self, perception: Perception, library: Library) -> None:
         self.perception = perception
+        self._names = library.names
         self._prior = perception if isinstance(perception, HasPrior) else None
         self._counter = perception if isinstance(perception, CountsTokens) else None
         self._width = len(perception.experts)
-        self._columns = _columns(perception.experts, library)
+        self._columns = match(perception.experts, library)
         self._unseen = np.flatnonzero(self._columns < 0)
         self._same = np.array_equal(self._columns, np.arange(self._width))
-        if self._unseen.size and self._prior is None:
+        self._acquainted = None
+        if self._unseen.size and isinstance(perception, MeetsStrangers):
+            self._acquainted = perception.acquainted(library)
+        elif self._unseen.size and self._prior is None:
             some = ", ".join(library.names[i] for i in self._unseen[:5].tolist())
             raise PerceptionError(
                 f"The perception has never seen {self._unseen.size} of {len(library)} experts "
                 f"({some}) and has no prior(). Onboard them, or leave them out of the library."
             )
 
-    def column(self, i: int) -> str | None:
-        """Return the perception's own name for expert `i`; None if it has never seen it."""
+    def observe(self, learner: Learner, prompt: str, i: int, loss: float) -> None:
+        """Tell `learner`, the perception, one measured loss of expert `i`.
+
+        Raises:
+            PerceptionError: it cannot learn about an expert that it has never seen.
+        """
         column = int(self._columns[i])
-        return None if column < 0 else self.perception.experts[column]
+        if column >= 0:
+            learner.observe(prompt, self.perception.experts[column], loss)
+        elif self._acquainted is not None:
+            self._acquainted.observe(prompt, i, loss)
+        else:
+            raise PerceptionError(
+                f"The perception has never seen {self._names[i]!r}; onboard it first."
+            )
 
     def predict(self, prompts: Sequence[str]) -> Prediction:
         """Predict in one pass; losses and std are `(batch, n_experts)`, in library order.
@@ -86,6 +123,8 @@ class Alignment:
         Raises:
             PerceptionError: the prediction has the wrong shape; and whatever the perception raises.
         """
+        if self._acquainted is not None:
+            return self._acquainted.predict(prompts)
         raw = self.perception.predict(prompts)
         expected = (len(prompts), self._width)
         if np.shape(raw.losses) != expected or np.shape(raw.std) != expected:
@@ -135,15 +174,3 @@ class Alignment:
 
 def _rule_of_thumb(prompts: Sequence[str]) -> Floats:
     return np.array([estimate_tokens(text) for text in prompts], dtype=np.float64)
-
-
-def _columns(known: Sequence[str], library: Library) -> NDArray[np.intp]:
-    """Return, per expert of the library, its column in the perception, -1 if it has none."""
-    columns = np.full(len(library), -1, dtype=np.intp)
-    for column, name in enumerate(known):
-        if name in library:
-            i = library.index(name)
-            # Two columns may mean one expert: its own name counts before an alias.
-            if columns[i] < 0 or library.names[i] == name:
-                columns[i] = column
-    return columns

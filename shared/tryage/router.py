@@ -47,7 +47,7 @@ class Router(Pretrained):
     Args:
         perception: Predicts the loss of every expert from the prompt.
         library: What is known about the experts; by default just the perception's names. Experts
-            that the perception has never seen get its `prior()`.
+            that the perception has never seen are guessed from what is known about them.
         preferences: In force for every prompt.
         constraints: Your own, by name, beside the built-in ones.
         default: The expert to fall back on, when the perception fails or nobody is left. It is the
@@ -209,13 +209,9 @@ class Router(Pretrained):
         Raises:
             PerceptionError: the perception cannot learn, or has never seen the expert.
         """
-        learner = self._learner()
-        name = self._alignment.column(self.library.index(decision.expert.name))
-        if name is None:
-            raise PerceptionError(
-                f"The perception has never seen {decision.expert.name!r}; onboard it first."
-            )
-        learner.observe(decision.prompt, name, number("loss", loss, low=-np.inf))
+        i = self.library.index(decision.expert.name)
+        loss = number("loss", loss, low=-np.inf)
+        self._alignment.observe(self._learner(), decision.prompt, i, loss)
 
     def _over(self, perception: Perception, library: Library) -> Router:
         """Return this router with another perception and library, all else equal."""

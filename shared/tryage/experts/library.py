@@ -164,6 +164,13 @@ class Library:
             self._objects["license"] = _frozen(np.full(len(self), None, dtype=object))
         return self._objects["license"]
 
+    @property
+    def metadata(self) -> NDArray[np.object_]:
+        """What else is known of each expert, `(n,)`, a mapping or None."""
+        if "metadata" not in self._objects:
+            self._objects["metadata"] = _frozen(np.full(len(self), None, dtype=object))
+        return self._objects["metadata"]
+
     def licensed(self, licenses: Collection[str]) -> NDArray[np.bool_]:
         """Tell which experts are known to have one of the (lower-case) licences, `(n,)`."""
         if self._license_codes is None:  # a few dozen licences, maybe a million experts

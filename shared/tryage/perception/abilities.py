@@ -7,12 +7,15 @@ feedback are the same closed-form posterior (Bishop 2006, eq. 3.50-3.51).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tryage.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 Matrix = NDArray[np.floating[Any]]
 
@@ -79,6 +82,11 @@ class Abilities:
         else:
             means[index], covariances[index] = ability.mean, ability.covariance
         return Abilities(means, covariances, self.prior, self.noise)
+
+    def take(self, rows: Sequence[int]) -> Abilities:
+        """Return the abilities of some experts, by their positions."""
+        kept = np.array(rows, dtype=np.intp)
+        return Abilities(self.means[kept], self.covariances[kept], self.prior, self.noise)
 
     def doubted(self, places: Matrix, known: NDArray[np.bool_], noise: float) -> Abilities:
         """Keep the means; say how sure they are if a loss has a variance of `noise`.

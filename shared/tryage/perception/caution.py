@@ -40,6 +40,18 @@ class Caution:
         believed[:, self.incumbent] = 0
         return np.asarray(y[:, self.incumbent, None] - believed)
 
+    def soften(self, y: Array, leader: Array) -> None:
+        """Correct float32 predictions of other experts in place, as if they were in the batch.
+
+        `leader` `(batch,)` is what the incumbent is predicted.
+        """
+        if self.margin > 0:
+            ahead = y - leader[:, None].astype(np.float32)
+            np.clip(ahead, -self.margin, 0, out=ahead)
+            ahead *= 1 - _TIE
+            y -= ahead
+            y += _TIE * self.margin
+
     def reseated(self, mean: Array, variance: Array) -> Caution:
         """Let a surely better expert take the incumbent's seat, as abilities are learned.
 

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tryage.errors import InputError, PerceptionError
+from tryage.perception.acquaintance import Acquaintances, Acquainted
 from tryage.perception.base import Floats, Prediction
+from tryage.perception.kinship import of_the_crowd
+from tryage.perception.sight import Sight, look
+from tryage.perception.traits import read_traits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from tryage.experts import Expert
-    from tryage.perception.abilities import Abilities
+    from tryage.experts import Expert, Library
+    from tryage.perception.abilities import Abilities, Gaussian
     from tryage.perception.caution import Caution
     from tryage.perception.encoder import Encoder
     from tryage.perception.features import Features
     from tryage.perception.head import Head
+    from tryage.perception.kinship import Kinship
     from tryage.perception.link import Link
 
 Matrix = NDArray[np.floating[Any]]
@@ -28,8 +34,8 @@ Matrix = NDArray[np.floating[Any]]
 class LearnedPerception:
     """Predicts losses from the prompt: `Q^(z, M_i) = link(a_i . [1, g(phi(z))])` (design.md).
 
-    The uncertainty has two sources: how well an expert's ability is known, and how far the
-    estimators of the prompt's place disagree.
+    `kinship` says what to believe of experts that it does not know; without one they are all taken
+    to be like the crowd. `acquaintances` are those of them on whom feedback came.
     """
 
     def __init__(  # noqa: PLR0913 - the parts of the equation, one each
@@ -42,6 +48,8 @@ class LearnedPerception:
         caution: Caution,
         link: Link,
         *,
+        kinship: Kinship | None = None,
+        acquaintances: Acquaintances | None = None,
         forecasts: Mapping[str, Floats] | None = None,
         report: Mapping[str, float] | None = None,
     ) -> None:
@@ -54,6 +62,8 @@ class LearnedPerception:
         self.abilities = abilities
         self.caution = caution
         self.link = link
+        self.kinship = kinship or of_the_crowd(abilities.prior)
+        self.acquaintances = acquaintances or Acquaintances((), abilities.take([]))
         self.forecasts = dict(forecasts or {})  # name -> (n_categories, n_experts), see forecast.py
         self.report = dict(report or {})  # measured while training, on prompts not trained on
         self._learning = threading.Lock()
@@ -73,17 +83,33 @@ class LearnedPerception:
 
     def predict_from(self, x: Floats) -> Prediction:
         """Predict from features `(batch, d)` that `describe` has read."""
-        abilities = self.abilities  # one snapshot: `observe` may replace it in another thread
-        views = self.head.views(x)
-        places = self._mixed(views)
-        y = abilities.losses(places)
-        doubt = abilities.variances(places) + _disagreement(
-            views, self.head.weights, y, abilities.means
-        )
-        std = self.link.std(y, np.sqrt(np.maximum(doubt, 0)))
+        prediction, _ = self.judge(self.look(x))
+        return replace(prediction, output_tokens=self.forecast("output_tokens", x))
+
+    def acquainted(self, library: Library) -> Acquainted:
+        """Return this perception over a whole library: its strangers are guessed from their traits.
+
+        Building it reads all traits once, some seconds for a million experts.
+        """
+        return Acquainted(self, library)
+
+    def look(self, x: Floats) -> Sight:
+        """Place features `(batch, d)` in the ability space."""
+        return look(self.head.views(x), self.head.weights)
+
+    def judge(self, sight: Sight, met: Acquaintances | None = None) -> tuple[Prediction, Matrix]:
+        """Predict the known experts and then those `met`, `(batch, n_known + n_met)`.
+
+        Also returns what is predicted of the incumbent before caution, `(batch,)`.
+        """
+        y, doubt = sight.judge(self.abilities)
+        if met is not None and met.names:
+            more = sight.judge(met.abilities)
+            y, doubt = (np.concatenate(pair, axis=1) for pair in zip((y, doubt), more, strict=True))
+        std = self.link.std(y, doubt)
         losses = self.link.losses(self.caution(y))
-        tokens = self.forecast("output_tokens", x)
-        return Prediction(losses.astype(np.float32), std.astype(np.float32), tokens)
+        prediction = Prediction(losses.astype(np.float32), std.astype(np.float32))
+        return prediction, y[:, self.caution.incumbent]
 
     def forecast(self, measure: str, x: Floats) -> Floats | None:
         """Forecast `output_tokens`, `costs` (USD) or `latencies` (seconds), `(batch, n_experts)`.
@@ -106,7 +132,8 @@ class LearnedPerception:
     def onboard(self, expert: Expert, losses: Mapping[str, float]) -> LearnedPerception:
         """Return a perception that knows `expert` too, from its measured loss per prompt.
 
-        The aptitude test: a posterior update of its ability, or of the prior of a stranger.
+        The aptitude test: a posterior update of its ability; that of a stranger begins where its
+        traits and the feedback on it have left it.
 
         Raises:
             InputError: no loss was given, or one is not finite.
@@ -114,7 +141,7 @@ class LearnedPerception:
         if not losses:
             raise InputError(f"No loss of {expert.name!r} was given; measure it on a few prompts.")
         index = self._index(expert.name)
-        ability = self.abilities.prior if index is None else self.abilities.of(index)
+        ability = self._ability(expert, index)
         places = self._places(list(losses))
         values = np.array([float(value) for value in losses.values()])
         ability = ability.updated(places, values, self.abilities.noise)
@@ -127,6 +154,8 @@ class LearnedPerception:
             abilities,
             _reseated(self.caution, abilities),
             self.link,
+            kinship=self.kinship,
+            acquaintances=self.acquaintances.without(expert.name),
             forecasts=self.forecasts if index is not None else _one_wider(self.forecasts),
             report=self.report,
         )
@@ -147,13 +176,29 @@ class LearnedPerception:
             self.abilities = self.abilities.with_ability(index, ability)
             self.caution = _reseated(self.caution, self.abilities)
 
-    def _places(self, prompts: Sequence[str]) -> Matrix:
-        return self._mixed(self.head.views(self.describe(prompts)).astype(np.float64))
+    def meet(self, prompt: str, name: str, loss: float, first: Gaussian) -> None:
+        """Take in one measured loss of a stranger: the same update, which begins at `first`."""
+        places = self._places([prompt])
+        with self._learning:
+            index = self.acquaintances.index(name)
+            ability = first if index is None else self.acquaintances.abilities.of(index)
+            ability = ability.updated(places, np.array([float(loss)]), self.abilities.noise)
+            self.acquaintances = self.acquaintances.with_ability(name, ability)
 
-    def _mixed(self, views: Matrix) -> Matrix:
-        """Mix what the estimators see into places `[1, g]`, `(batch, 1 + rank)`."""
-        mixed = np.tensordot(self.head.weights, views, 1)
-        return np.concatenate([np.ones((len(mixed), 1), mixed.dtype), mixed], axis=1)
+    def _ability(self, expert: Expert, index: int | None) -> Gaussian:
+        """Return what is believed of an expert now, at `index` among the known if it is one."""
+        if index is not None:
+            return self.abilities.of(index)
+        met = self.acquaintances.index(expert.name)
+        if met is not None:
+            return self.acquaintances.abilities.of(met)
+        from tryage.experts import Library
+
+        return self.kinship.relatives(read_traits(Library([expert])))[0]
+
+    def _places(self, prompts: Sequence[str]) -> Matrix:
+        views = self.head.views(self.describe(prompts)).astype(np.float64)
+        return look(views, self.head.weights).places
 
     def _index(self, name: str) -> int | None:
         return self.experts.index(name) if name in self.experts else None
@@ -170,9 +215,3 @@ def _one_wider(forecasts: Mapping[str, Floats]) -> dict[str, Floats]:
         name: np.concatenate([table, np.full((len(table), 1), np.nan, np.float32)], axis=1)
         for name, table in forecasts.items()
     }
-
-
-def _disagreement(views: Matrix, weights: Floats, y: Matrix, means: Matrix) -> Matrix:
-    """Weighted variance `(batch, n_experts)` of what the estimators say."""
-    said = means[:, 0] + views @ means[:, 1:].T
-    return np.asarray(np.tensordot(weights, (said - y) ** 2, 1))

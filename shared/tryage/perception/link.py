@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Matrix = NDArray[np.floating[Any]]
+Floats = NDArray[np.float32]
 
 _NEWTON_STEPS = 30
 _LEAST_SLOPE = 1e-3  # rising, so that ties in the loss are broken as before
@@ -38,6 +39,17 @@ class Link:
             return std
         loss = self.losses(y)
         return np.asarray(self.slope * loss * (1 - loss) * std)
+
+    def carry(self, y: Floats, std: Floats) -> None:
+        """Turn float32 linear predictions and their deviations into those of losses, in place."""
+        if self.scored:  # sigmoid(x) = (1 + tanh(x / 2)) / 2, of which numpy has a fast one
+            y *= self.slope / 2
+            y += self.intercept / 2
+            np.tanh(y, out=y)
+            std *= self.slope / 4
+            std *= 1 - y * y
+            y += 1
+            y *= 0.5
 
 
 def fit_link(y: Matrix, losses: NDArray[np.floating]) -> Link:

@@ -11,12 +11,14 @@ from safetensors.numpy import load_file, save
 
 from tryage.errors import PerceptionError, PersistenceError
 from tryage.perception.abilities import Abilities, Gaussian
+from tryage.perception.acquaintance import Acquaintances
 from tryage.perception.categories import Categories
 from tryage.perception.caution import Caution
 from tryage.perception.encoder import load_encoder
 from tryage.perception.features import Features, Form
 from tryage.perception.head import KINDS, Head
 from tryage.perception.headers import read_header
+from tryage.perception.kinship import Kinship, Scale
 from tryage.perception.learned import LearnedPerception
 from tryage.perception.lexicon import Lexicon
 from tryage.perception.link import Link
@@ -31,10 +33,14 @@ if TYPE_CHECKING:
 FORMAT = 1
 # sums of numbers of very different size, and USD of which a millionth must not become free
 _WIDE = ("abilities.covariances", "forecasts.")
+_EXACT = ("kinship.", "acquaintances.")  # small, and learned further from where they are
 _SMALL = 4_096  # numbers; halving fewer saves nothing
 _ROUNDING = 1e-3  # of the greatest number; half precision rounds to half of it
 HEADER, WEIGHTS = "perception.json", "perception.safetensors"
-_KINDS = (*KINDS, Head, Categories, Features, Form, Lexicon, Abilities, Gaussian, Caution, Link)
+_KINDS = (
+    *(*KINDS, Head, Categories, Features, Form, Lexicon, Abilities, Gaussian, Caution, Link),
+    *(Kinship, Scale, Acquaintances),
+)
 _FIELDS = {"format": int, "experts": list, "report": dict}
 _PARTS: dict[str, type] = {
     "features": Features,
@@ -43,6 +49,8 @@ _PARTS: dict[str, type] = {
     "caution": Caution,
     "link": Link,
 }
+# what files of before there was a prior from traits lack
+_LATER: dict[str, type] = {"kinship": Kinship, "acquaintances": Acquaintances}
 
 
 def save_perception(perception: LearnedPerception, folder: Path, *, encoder: bool = True) -> None:
@@ -52,12 +60,9 @@ def save_perception(perception: LearnedPerception, folder: Path, *, encoder: boo
     """
     folder.mkdir(parents=True, exist_ok=True)
     arrays: Arrays = {}
-    parts = {name: pack(getattr(perception, name), name, arrays) for name in _PARTS}
+    parts = {name: pack(getattr(perception, name), name, arrays) for name in (*_PARTS, *_LATER)}
     arrays |= {f"forecasts.{name}": table for name, table in perception.forecasts.items()}
-    stored = {
-        name: np.ascontiguousarray(_single(array) if name.startswith(_WIDE) else _halved(array))
-        for name, array in arrays.items()
-    }
+    stored = {name: np.ascontiguousarray(_rounded(name, array)) for name, array in arrays.items()}
     (folder / WEIGHTS).write_bytes(save(stored))  # save_file would leave it to its owner alone
     header = {
         "format": FORMAT,
@@ -83,6 +88,7 @@ def load_perception(folder: Path, *, encoder: Path | None = None) -> LearnedPerc
         raise PersistenceError(f"{folder} holds no readable perception: {error}") from error
     whole = {name: _whole(array) for name, array in arrays.items()}
     parts = [_part(folder, header, name, whole) for name in _PARTS]
+    later = {name: _part(folder, header, name, whole) for name in _LATER if name in header}
     forecasts = {
         name.removeprefix("forecasts."): table
         for name, table in whole.items()
@@ -91,7 +97,12 @@ def load_perception(folder: Path, *, encoder: Path | None = None) -> LearnedPerc
     read = load_encoder(encoder or folder / "encoder")
     try:
         return LearnedPerception(
-            header["experts"], read, *parts, forecasts=forecasts, report=header["report"]
+            header["experts"],
+            read,
+            *parts,
+            **later,
+            forecasts=forecasts,
+            report=header["report"],
         )
     except PerceptionError as error:
         raise PersistenceError(f"{folder / HEADER} is damaged: {error}") from error
@@ -99,12 +110,18 @@ def load_perception(folder: Path, *, encoder: Path | None = None) -> LearnedPerc
 
 def _part(folder: Path, header: Mapping[str, Any], name: str, arrays: Arrays) -> Any:  # noqa: ANN401 - of the type that _PARTS names
     part = unpack(header.get(name), arrays, _KINDS)
-    if not isinstance(part, _PARTS[name]):
+    if not isinstance(part, (_PARTS | _LATER)[name]):
         raise PersistenceError(
             f"{folder / HEADER} is damaged: {name!r} is a {type(part).__name__}; "
             "save the perception again"
         )
     return part
+
+
+def _rounded(name: str, array: NDArray[Any]) -> NDArray[Any]:
+    if name.startswith(_EXACT):
+        return array
+    return _single(array) if name.startswith(_WIDE) else _halved(array)
 
 
 def _halved(array: NDArray[Any]) -> NDArray[Any]:
