@@ -29,6 +29,7 @@ HEAVY = (
     "matplotlib",
     "onnxruntime",
     "huggingface_hub",
+    "httpx",
     "pandas",
 )
 

@@ -9,8 +9,13 @@ TryageError
 ├── PerceptionError (RuntimeError)     the predictions are unusable (NaN, shape, failed encoder)
 ├── AllFailedError (RuntimeError)       every expert that was asked has failed
 ├── PersistenceError (OSError)         a saved router that is missing, damaged or too new
-├── HubError (ConnectionError)         the Hub did not give what was asked for
-│   └── HubReplyError                  an answer that cannot be read: wrong JSON or shape
+├── CatalogueError (OSError)           a local catalogue that cannot be read or written
+├── HubError (ConnectionError)         the Hub cannot be reached, refuses, or gives no answer
+│   ├── HubOfflineError                asked while offline; nothing was sent
+│   ├── HubAccessError                 a bad token, or a repository behind a gate
+│   ├── HubMissingError                no such repository, or none that this token may see
+│   ├── HubQuotaError                  too many requests; says how long to wait
+│   └── HubReplyError                  an answer that is truncated, no JSON, or of the wrong shape
 └── MissingExtraError (ImportError)    an optional dependency is not installed
 """
 
@@ -65,12 +70,36 @@ class PersistenceError(TryageError, OSError):
     """A saved router is missing, damaged or from a newer version."""
 
 
+class CatalogueError(TryageError, OSError):
+    """A local catalogue cannot be read or written."""
+
+
 class HubError(TryageError, ConnectionError):
-    """The Hugging Face Hub did not give what was asked for."""
+    """The Hub cannot be reached, refuses, or gives no answer."""
+
+
+class HubOfflineError(HubError):
+    """The Hub was asked while offline; nothing was sent."""
+
+
+class HubAccessError(HubError):
+    """The token is bad, or the repository is behind a gate that it does not open."""
+
+
+class HubMissingError(HubError):
+    """There is no such repository, or none that this token may see."""
+
+
+class HubQuotaError(HubError):
+    """Too many requests; `retry_after` seconds until the next may be sent, None when unknown."""
+
+    def __init__(self, message: str = "", retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class HubReplyError(HubError):
-    """The Hub's answer cannot be read: wrong JSON, or not of the expected shape."""
+    """The Hub's answer is truncated, no JSON, or of the wrong shape."""
 
 
 class MissingExtraError(TryageError, ImportError):
