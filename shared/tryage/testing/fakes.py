@@ -1,4 +1,4 @@
-"""The fakes we ship: perceptions that return what you say, and a small library to choose from."""
+"""Fakes: perceptions that return what you say, and a small library to choose from."""
 
 from __future__ import annotations
 
