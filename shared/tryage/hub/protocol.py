@@ -66,8 +66,8 @@ class Call(Generic[T]):
 
     @property
     def asked(self) -> str:
-        """The question for messages, without its parameters."""
-        return urlsplit(self.url).path
+        """The question for messages: its address without parameters, which may be long."""
+        return self.url
 
     def without(self, names: frozenset[str]) -> Call[T]:
         """Return the call without these values of `expand`."""
