@@ -93,7 +93,7 @@ def _capabilities(clues: Clues) -> Fact | None:
     template = " ".join(_templates(clues))
     found: dict[str, bool] = {
         "chat": bool(template) or "conversational" in clues.marks,
-        "tools": bool(_TOOLS_IN_TEMPLATE.search(template)) or not _TOOLS.isdisjoint(clues.marks),
+        "tools": _takes_tools(template) or not _TOOLS.isdisjoint(clues.marks),
         "reasoning": "<think>" in template or "reasoning" in clues.marks,
         "vision": clues.task in _VISION or bool(mapping(clues.config.get("vision_config"))),
         "audio": clues.task in _AUDIO or bool(mapping(clues.config.get("audio_config"))),
@@ -116,6 +116,10 @@ def _templates(clues: Clues) -> Iterator[str]:
             template = mapping(entry).get("template") if isinstance(entry, dict) else entry
             if isinstance(template, str) and template.strip():
                 yield template
+
+
+def _takes_tools(template: str) -> bool:
+    return "tools" in template and _TOOLS_IN_TEMPLATE.search(template) is not None
 
 
 def _languages(clues: Clues) -> Fact | None:

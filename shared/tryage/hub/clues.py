@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tryage.hub.facts import Fact
-from tryage.hub.wire import Record, amount, items, mapping, text, texts
+from tryage.hub.wire import Record, items, mapping, size, text, texts
 
 if TYPE_CHECKING:
     import datetime
@@ -91,8 +91,7 @@ def _files(value: object) -> tuple[File, ...]:
         row = mapping(entry)
         path = text(row.get("rfilename")) or text(row.get("path"))
         if path is not None:
-            size = amount(mapping(row.get("lfs")).get("size"))
-            size = amount(row.get("size")) if size is None else size
+            length = size(mapping(row.get("lfs")).get("size")) or size(row.get("size"))
             scan = text(mapping(row.get("securityFileStatus")).get("status"))
-            found.append(File(path, size, scan))
+            found.append(File(path, length, scan))
     return tuple(found)

@@ -14,7 +14,9 @@ _RESTORE: Mapping[str, Callable[[Any], Any]] = {
     "released": datetime.date.fromisoformat,
     "capabilities": frozenset,
     "formats": tuple,
+    "incapable": frozenset,
     "languages": tuple,
+    "providers": tuple,
     "quality": tuple,
 }
 

@@ -148,16 +148,12 @@ def stricter(own: str | None, base: str | None) -> str | None:
     mine, theirs = LICENSES.get(own), LICENSES.get(base)
     if mine is None or theirs is None:
         return None
-    bound = Strictness.NOTICE
-    if mine.strictness <= bound or theirs.strictness <= bound or mine.family == theirs.family:
-        return own if mine.strictness > theirs.strictness or own == base else _of_equals(own, base)
-    return None
-
-
-def _of_equals(own: str, base: str) -> str:
-    """Return the base's licence, but the derivative's where all either asks for is a notice."""
-    mine, theirs = LICENSES[own].strictness, LICENSES[base].strictness
-    return own if mine == theirs <= Strictness.NOTICE else base
+    free = Strictness.NOTICE
+    if min(mine.strictness, theirs.strictness) > free and mine.family != theirs.family:
+        return None
+    if mine.strictness == theirs.strictness:
+        return own if mine.strictness <= free else base
+    return own if mine.strictness > theirs.strictness else base
 
 
 def strictest(names: Iterable[str | None]) -> str | None:

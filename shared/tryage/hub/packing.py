@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from tryage.hub.wire import Record, flag, mapping, positive, text
+from tryage.hub.wire import Record, flag, mapping, positive, size, text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -114,23 +114,26 @@ def _method(clues: Clues) -> tuple[Method | None, float]:
     method = _METHODS.get(name)
     if method is None:
         return None, 0.0
-    group = positive(settings.get("group_size"))
+    weights = _weights(settings)
+    group = positive(settings.get("group_size")) or positive(weights.get("group_size"))
     if group is not None and group <= 4096:
-        method = Method(
-            method.bits, group, method.beside_packed, method.beside_floats, method.containers
-        )
-    return method, _bits(settings) or _named_bits(clues) or method.bits
+        method = replace(method, group=group)
+    return method, _bits(settings, weights) or _named_bits(clues) or method.bits
 
 
-def _bits(settings: Record) -> float | None:
+def _weights(settings: Record) -> Record:
+    """Return how compressed-tensors stores weights, of its groups of modules the first."""
+    groups = mapping(settings.get("config_groups")).values()
+    return mapping(mapping(next(iter(groups), None)).get("weights"))
+
+
+def _bits(settings: Record, weights: Record) -> float | None:
     """Return the bits per weight that the quantiser's settings tell."""
     if flag(settings.get("load_in_4bit")) or flag(settings.get("_load_in_4bit")):
         return 4.0
     if flag(settings.get("load_in_8bit")) or flag(settings.get("_load_in_8bit")):
         return 8.0
-    bits = positive(settings.get("bits"))
-    for group in list(mapping(settings.get("config_groups")).values())[:8]:
-        bits = bits or positive(mapping(mapping(group).get("weights")).get("num_bits"))
+    bits = positive(settings.get("bits")) or positive(weights.get("num_bits"))
     return bits if bits is not None and 1 <= bits <= 16 else None
 
 
@@ -149,5 +152,5 @@ def elements_by_type(record: Record) -> dict[str, float]:
     return {
         dtype: number
         for dtype, value in block.items()
-        if isinstance(dtype, str) and (number := positive(value)) is not None
+        if isinstance(dtype, str) and (number := size(value)) is not None
     }

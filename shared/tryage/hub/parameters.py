@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from tryage.hub.naming import NamedSize, size_in_name
 from tryage.hub.packing import choose, count_weights, elements_by_type
 from tryage.hub.shapes import Shape, shape_of
-from tryage.hub.wire import mapping, positive, text
+from tryage.hub.wire import mapping, size, text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -58,7 +58,7 @@ def read_parameters(clues: Clues) -> dict[str, Fact]:
 def _from_tensors(sources: _Sources) -> Fact | None:
     """Count tensors, not by `total`: authors can write any there (huggingface_hub #4221)."""
     clues, shape, named = sources.clues, sources.shape, sources.named
-    total = positive(mapping(clues.record.get("safetensors")).get("total"))
+    total = size(mapping(clues.record.get("safetensors")).get("total"))
     elements = elements_by_type(clues.record)
     if not elements:
         return clues.fact(total, "safetensors.total alone", 0.6) if total else None
@@ -73,7 +73,7 @@ def _from_tensors(sources: _Sources) -> Fact | None:
 
 
 def _from_gguf(sources: _Sources) -> Fact | None:
-    total = positive(mapping(sources.clues.record.get("gguf")).get("total"))
+    total = size(mapping(sources.clues.record.get("gguf")).get("total"))
     return sources.clues.fact(total, "gguf.total", 0.9) if total else None
 
 
@@ -85,13 +85,13 @@ def _from_shape(sources: _Sources) -> Fact | None:
 
 def _from_files(sources: _Sources) -> Fact | None:
     """Divide the bytes of the weights by the bytes of one; of two formats the larger is counted."""
-    size = weight_bytes(sources.clues)
-    if not size:
+    stored = weight_bytes(sources.clues)
+    if not stored:
         return None
     dtype = text(sources.clues.nested("torch_dtype")) or text(sources.clues.nested("dtype")) or ""
     each = _BYTES.get(dtype)
     confidence = 0.5 if each is None else 0.7
-    return sources.clues.fact(size / (each or 2.0), "size of the weight files", confidence)
+    return sources.clues.fact(stored / (each or 2.0), "size of the weight files", confidence)
 
 
 def _from_name(sources: _Sources) -> Fact | None:
@@ -102,12 +102,13 @@ def _from_name(sources: _Sources) -> Fact | None:
 def weight_bytes(clues: Clues) -> float | None:
     """Return the bytes of the weights that a loader would read: one format, no optimiser."""
     sums = dict.fromkeys(_WEIGHTS, 0.0)
-    for file in clues.files:
-        path = file.path.rsplit("/", 1)[-1].lower()
-        suffix = path[path.rfind(".") :]
-        if suffix in sums and file.size and not path.startswith(_BESIDE):
-            sums[suffix] += file.size
-    return next((size for size in sums.values() if size), None)
+    files = [file for file in clues.files if file.size and file.path.endswith(_WEIGHTS)]
+    # Below the root there are checkpoints and other formats; some libraries have all there.
+    for file in [file for file in files if "/" not in file.path] or files:
+        path = file.path.rsplit("/", 1)[-1]
+        if file.size and not path.startswith(_BESIDE) and ".fp16." not in path:
+            sums[path[path.rfind(".") :]] += file.size
+    return next((stored for stored in sums.values() if stored), None)
 
 
 def _checked(fact: Fact, sources: _Sources) -> Fact:

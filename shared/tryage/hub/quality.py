@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from tryage.hub.clues import Clues
+    from tryage.hub.model import Model
 
 # One result, JSON-safe: origin, dataset, task, metric, value, verified, weight, date, source.
 Row: TypeAlias = dict[str, Any]
@@ -59,6 +60,13 @@ def read_leaderboard(
                 row["weight"] *= OPEN_PULL_REQUEST
             found.setdefault(name, []).append(row)
     return {name: tuple(rows[:_MOST]) for name, rows in found.items()}
+
+
+def with_rows(model: Model, rows: Iterable[Row]) -> Model:
+    """Return the model with these results added to those it has."""
+    own = model.facts.get("quality")
+    known = () if own is None else own.value
+    return model.with_facts(quality_fact([*known, *rows], model.seen))
 
 
 def quality_fact(rows: Iterable[Row], seen: datetime.datetime) -> dict[str, Fact]:

@@ -66,7 +66,8 @@ def read_served(
 def with_served(model: Model, served: Mapping[str, Fact]) -> Model:
     """Return the model as it is served: the provider's word replaces that of the repository.
 
-    Capabilities are joined, less what the provider does not support.
+    Capabilities are joined, less what the provider does not support. Do this last: what a provider
+    offers is not inherited by derivatives.
     """
     own, able = model.facts.get("capabilities"), served.get("capabilities")
     merged = dict(served)

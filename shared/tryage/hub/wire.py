@@ -11,6 +11,7 @@ Record: TypeAlias = Mapping[str, Any]
 
 _EMPTY: Record = {}
 _LONGEST = 500  # no name, tag or licence is longer; what is, is not one
+_LARGEST = 1e15  # a thousand times the largest model
 
 
 def text(value: object, longest: int = _LONGEST) -> str | None:
@@ -53,6 +54,12 @@ def amount(value: object) -> float | None:
 def positive(value: object) -> float | None:
     """Return a finite number above zero."""
     return amount(value) or None
+
+
+def size(value: object) -> float | None:
+    """Return a number of parameters, elements or bytes that a model can have."""
+    found = positive(value)
+    return found if found is not None and found <= _LARGEST else None
 
 
 def flag(value: object) -> bool | None:
