@@ -69,7 +69,7 @@ def flag(value: object) -> bool | None:
 
 def mapping(value: object) -> Record:
     """Return an object, an empty one for anything else."""
-    return value if isinstance(value, Mapping) else _EMPTY
+    return value if isinstance(value, (dict, Mapping)) else _EMPTY  # dict alone is found quicker
 
 
 def items(value: object) -> Sequence[Any]:
