@@ -40,29 +40,31 @@ LISTED = {  # the shape of one row of a listing with `expand`
 
 FIELDS = sorted(
     words(
-        "author sha gated private disabled downloads likes tags pipeline_tag library_name createdAt"
-        " lastModified safetensors gguf config cardData siblings baseModels evalResults model-index"
-        " securityRepoStatus providers architecture"
+        "author sha gated private disabled downloads likes tags pipeline_tag library_name"
+        " createdAt lastModified safetensors gguf config cardData siblings baseModels"
+        " evalResults model-index securityRepoStatus providers architecture"
     )
 )
 # Where the rules look: real keys, so that the odd values are found.
 KEYS = sorted(
     words(
-        "parameters total BF16 U32 I32 quantization_config quant_method bits group_size config_groups"
-        " weights num_bits text_config model_type hidden_size vocab_size num_hidden_layers head_dim"
-        " num_attention_heads num_key_value_heads intermediate_size num_experts num_experts_per_tok"
-        " max_position_embeddings rope_scaling factor type tokenizer_config chat_template auto_map"
-        " context_length license license_name base_model language models relation _id id size lfs"
-        " rfilename path securityFileStatus status level filesWithIssues scansDone data dataset value"
-        " verified date source url results metrics task name provider pricing input output is_free"
-        " first_token_latency_ms throughput supports_tools input_modalities torch_dtype model-index"
+        "parameters total BF16 U32 I32 quantization_config quant_method bits group_size"
+        " config_groups weights num_bits text_config model_type hidden_size vocab_size"
+        " num_hidden_layers head_dim num_attention_heads num_key_value_heads intermediate_size"
+        " num_experts num_experts_per_tok max_position_embeddings rope_scaling factor type"
+        " tokenizer_config chat_template auto_map context_length license license_name base_model"
+        " language models relation _id id size lfs rfilename path securityFileStatus status"
+        " level filesWithIssues scansDone data dataset value verified date source url results"
+        " metrics task name provider pricing input output is_free first_token_latency_ms"
+        " throughput supports_tools input_modalities torch_dtype model-index"
     )
 )
 WORDS = sorted(
     words(
-        "llama mixtral bert gptq awq mlx bitsandbytes compressed-tensors 4-bit license:mit en live"
-        " license:other base_model:quantized:a/b base_model:x adapter quantized safe unsafe custom_code"
-        " peft model.safetensors pytorch_model.bin yarn bfloat16 image 2025-01-01T00:00:00Z auto"
+        "llama mixtral bert gptq awq mlx bitsandbytes compressed-tensors 4-bit license:mit en"
+        " live license:other base_model:quantized:a/b base_model:x adapter quantized safe unsafe"
+        " custom_code peft model.safetensors pytorch_model.bin yarn bfloat16 image"
+        " 2025-01-01T00:00:00Z auto"
     )
 )
 SCALARS = (
@@ -141,7 +143,21 @@ def test_an_expert_says_where_each_field_comes_from(seen):
         "confidence": 0.9,
     }
     assert set(expert.metadata["sources"]) >= {"license", "released", "context_length"}
-    assert expert.metadata["hub"]["gated"] == "auto"
+    assert expert.metadata["hub"] == {
+        "key": LISTED["_id"],
+        "sha": LISTED["sha"],
+        "url": "https://huggingface.co/acme/Foo-7B-Chat-GGUF",
+        "author": "acme",
+        "task": "text-generation",
+        "library": "gguf",
+        "likes": 5,
+        "gated": "auto",
+        "private": False,
+        "disabled": False,
+        "bases": [{"name": "acme/Foo-7B", "key": "62", "relation": "quantized"}],
+        "formats": ["gguf"],
+        "languages": ["en"],
+    }
     assert Expert.from_dict(json.loads(json.dumps(expert.to_dict()))) == expert
 
 
@@ -205,6 +221,13 @@ def test_a_field_of_an_odd_type_spoils_no_other(seen):
 def test_text_in_other_scripts_is_kept(read):
     model = read(tags=["日本語", "emoji 🤗"], author="Ünï")
     assert (model.tags, model.author) == (("日本語", "emoji 🤗"), "Ünï")
+
+
+@pytest.mark.parametrize("odd", ["\ud800", "a\0b", " ", "x" * 501])
+def test_a_text_that_cannot_be_stored_is_unknown(read, odd):
+    model = read(author=odd, tags=[odd, "en", f"license:{odd}"], pipeline_tag=odd)
+    assert (model.task, model.tags[0]) == (None, "en")
+    assert model.author == "acme"
 
 
 @settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
