@@ -46,7 +46,7 @@ class Pretrained:
         *,
         repo_id: str | None = None,
         push_to_hub: bool = False,
-        **hub: Any,  # noqa: ANN401 - what ModelHubMixin.push_to_hub takes
+        **hub: Any,  # noqa: ANN401 - what push_to_hub takes
     ) -> None:
         """Write the router: weights as safetensors, the rest as JSON, and a model card.
 
@@ -61,15 +61,14 @@ class Pretrained:
         if push_to_hub:
             self.push_to_hub(repo_id or folder.name, **hub)
 
-    def push_to_hub(self, repo_id: str, **hub: Any) -> str:  # noqa: ANN401 - see ModelHubMixin
+    def push_to_hub(self, repo_id: str, **hub: Any) -> str:  # noqa: ANN401 - see tryage.hub.repo
         """Save the router to a repository of the Hugging Face Hub and return the commit's address.
 
-        Takes what `huggingface_hub.ModelHubMixin.push_to_hub` takes: token, private, branch ...
+        Takes token, private, branch, commit_message, and what `HfApi.upload_folder` takes.
         """
-        from tryage.hub.repo import Repo
+        from tryage.hub.repo import push
 
-        repo = Repo(lambda folder: _write(self, folder))  # type: ignore[arg-type]
-        return str(repo.push_to_hub(repo_id, **hub))
+        return push(lambda folder: _write(self, folder), repo_id, **hub)  # type: ignore[arg-type]
 
     @classmethod
     def from_pretrained(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 from huggingface_hub import HfApi
@@ -11,7 +12,7 @@ from huggingface_hub.utils import filter_repo_objects
 
 from tryage.errors import PersistenceError
 from tryage.hub import repo as repo_module
-from tryage.hub.repo import FILES, Repo, download
+from tryage.hub.repo import FILES, download, push
 
 SECRET = "hf_" + "s3cret" * 5
 
@@ -31,7 +32,7 @@ def uploads(monkeypatch):
     def upload_folder(_, folder_path, **options):
         files = {
             path.relative_to(folder_path).as_posix(): path.read_bytes()
-            for path in folder_path.rglob("*")
+            for path in Path(folder_path).rglob("*")
             if path.is_file()
         }
         sent.append({"files": files, **options})
@@ -50,7 +51,7 @@ def write(folder):
 
 
 def test_what_is_uploaded_is_what_was_written(uploads):
-    address = Repo(write).push_to_hub("me/router")
+    address = push(write, "me/router")
     assert address == "https://hub/me/router/commit/1"
     assert uploads[1]["files"] == {
         "README.md": b"# Mine",
@@ -61,7 +62,7 @@ def test_what_is_uploaded_is_what_was_written(uploads):
 
 
 def test_the_token_opens_the_door_and_stays_outside(uploads):
-    Repo(write).push_to_hub("me/router", token=SECRET, private=True, branch="next")
+    push(write, "me/router", token=SECRET, private=True, branch="next")
     assert uploads[0]["token"] == SECRET
     assert uploads[0]["private"] is True
     assert uploads[1]["revision"] == "next"

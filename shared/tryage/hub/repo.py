@@ -1,11 +1,12 @@
-"""A folder as a Hub repository: up by `push_to_hub`, down by `snapshot_download`."""
+"""A folder as a Hub repository: up by `HfApi`, down by `snapshot_download`."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from huggingface_hub import ModelHubMixin, snapshot_download
+from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import (
     HfHubHTTPError,
     HFValidationError,
@@ -21,18 +22,33 @@ if TYPE_CHECKING:
 FILES = ("*.json", "*.safetensors", "*.onnx", "*.md")  # nothing that runs code is ever fetched
 
 
-class Repo(ModelHubMixin):
-    """Lends `push_to_hub` to whatever can write itself to a folder.
+def push(  # noqa: PLR0913 - what people know from every push_to_hub
+    write: Callable[[Path], None],
+    repo_id: str,
+    *,
+    token: str | bool | None = None,
+    private: bool | None = None,
+    branch: str | None = None,
+    commit_message: str = "Add a router",
+    **options: Any,  # noqa: ANN401 - what upload_folder takes
+) -> str:
+    """Let `write` fill a folder, upload it in one commit, and return the commit's address.
 
-    The mixin writes down the arguments of its own constructor, which here is one function; so the
-    arguments of a router's constructor, secrets among them, never reach a file.
+    The repository is made unless it exists. ModelHubMixin would write down constructor arguments,
+    secrets among them, and its 0.x needs torch.
     """
-
-    def __init__(self, write: Callable[[Path], None]) -> None:
-        self._write = write
-
-    def _save_pretrained(self, save_directory: Path) -> None:
-        self._write(save_directory)
+    api = HfApi(token=token)
+    repo = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
+    with TemporaryDirectory() as folder:
+        write(Path(folder))
+        commit = api.upload_folder(
+            repo_id=repo,
+            folder_path=folder,
+            commit_message=commit_message,
+            revision=branch,
+            **options,
+        )
+    return str(commit)
 
 
 def download(repo_id: str, **options: Any) -> Path:  # noqa: ANN401 - what snapshot_download takes
