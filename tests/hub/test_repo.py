@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
 import pytest
 from huggingface_hub import HfApi
@@ -32,7 +31,7 @@ def uploads(monkeypatch):
     def upload_folder(_, folder_path, **options):
         files = {
             path.relative_to(folder_path).as_posix(): path.read_bytes()
-            for path in Path(folder_path).rglob("*")
+            for path in folder_path.rglob("*")
             if path.is_file()
         }
         sent.append({"files": files, **options})

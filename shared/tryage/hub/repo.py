@@ -38,12 +38,12 @@ def push(  # noqa: PLR0913 - what people know from every push_to_hub
     secrets among them, and its 0.x needs torch.
     """
     api = HfApi(token=token)
-    repo = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
+    repo = api.create_repo(repo_id=repo_id, private=private, exist_ok=True).repo_id
     with TemporaryDirectory() as folder:
         write(Path(folder))
         commit = api.upload_folder(
             repo_id=repo,
-            folder_path=folder,
+            folder_path=Path(folder),
             commit_message=commit_message,
             revision=branch,
             **options,
