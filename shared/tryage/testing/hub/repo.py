@@ -68,7 +68,7 @@ class Repo:
         named = {"_id": self.key, "id": self.name}
         if self.author:
             named["author"] = self.author
-        return {**named, **DEFAULTS, **dates, **json.loads(self._raw)}
+        return {**named, **DEFAULTS, **dates, **json.loads(self._raw.decode())}
 
 
 def _total(record: Mapping[str, Any]) -> int | None:
