@@ -46,7 +46,7 @@ def create_repo(shelf: Shelf, request: Request, user: str) -> Reply:
     repo = shelf.add({"id": name, "private": private, "createdAt": shelf.now()})
     lines = "".join(f"{shape} filter=lfs diff=lfs merge=lfs -text\n" for shape in LARGE)
     first = {".gitattributes": Blob.of(".gitattributes", lines.encode())}
-    shelf.commit(repo, first, title="initial commit")
+    shelf.begin(repo, first)
     return reply_json({"url": url, "name": name, "id": repo.key})
 
 

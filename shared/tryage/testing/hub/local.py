@@ -152,7 +152,7 @@ class LocalHub:
                 own = {
                     key: given[key] for key in given if key in {"lastModified", "sha", "siblings"}
                 }
-                self._shelf.commit(repo, blobs, title="initial commit", described=own)
+                self._shelf.begin(repo, blobs, own)
             return repo.key
 
     def load(self, records: Iterable[Mapping[str, Any]]) -> int:

@@ -8,6 +8,7 @@ import json
 from bisect import bisect_left, bisect_right
 from collections import OrderedDict
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from tryage.testing.hub.wire import refuse
@@ -20,11 +21,11 @@ if TYPE_CHECKING:
 Place = tuple[float | str, str]  # the sorted value, then `_id`: no two models share a place
 
 SORTS: dict[str, Callable[[Repo], float | str]] = {
-    "trendingScore": lambda repo: repo.trending,
-    "downloads": lambda repo: repo.downloads,
-    "likes": lambda repo: repo.likes,
-    "createdAt": lambda repo: repo.created,
-    "lastModified": lambda repo: repo.modified,
+    "trendingScore": attrgetter("trending"),
+    "downloads": attrgetter("downloads"),
+    "likes": attrgetter("likes"),
+    "createdAt": attrgetter("created"),
+    "lastModified": attrgetter("modified"),
 }
 
 
@@ -78,7 +79,8 @@ class Order:
 
     def __init__(self, wanted: Wanted, repos: Iterable[Repo]) -> None:
         self.wanted = wanted
-        self._repos = sorted(filter(wanted.fits, repos), key=wanted.place)
+        self._repos = sorted(filter(wanted.fits, repos), key=attrgetter("key"))
+        self._repos.sort(key=SORTS[wanted.sort])  # stable, and faster than by places
 
     def forget(self, repo: Repo) -> None:
         """Take a model out, before it changes."""

@@ -126,6 +126,13 @@ class Shelf:
         """Keep LFS content until a commit names it."""
         self.uploads[sha256] = data
 
+    def begin(
+        self, repo: Repo, files: Mapping[str, Blob], described: Mapping[str, Any] | None = None
+    ) -> None:
+        """Give a model its first commit."""
+        repo.git = History()
+        self.commit(repo, files, title="initial commit", described=described)
+
     def commit(  # noqa: PLR0913 - what a commit is made of
         self,
         repo: Repo,
