@@ -99,22 +99,32 @@ class Desk:
             return error
 
 
-def asked(config: RunnableConfig, router: Router) -> Preferences:
-    """Return the preferences of one call: `tryage_preferences` and `tryage_model`.
+def wishes(config: RunnableConfig) -> tuple[Preferences, str | None]:
+    """Return what one call asks for: `tryage_preferences`, and the name in `tryage_model`.
 
     Raises:
         InputError: the preferences are of another type.
-        LibraryError: the model asked for is not one of the router's.
     """
-    wishes = config.get("configurable", {})
-    preferences = wishes.get(PREFERENCES, Preferences())
+    given = config.get("configurable", {})
+    preferences = given.get(PREFERENCES, Preferences())
     if isinstance(preferences, Mapping):
         preferences = Preferences.from_dict(preferences)
     if not isinstance(preferences, Preferences):
         raise InputError(
             f"{PREFERENCES} is a {type(preferences).__name__}. Expected Preferences or a dict."
         )
-    if (model := wishes.get(MODEL)) is None:
+    return preferences, given.get(MODEL)
+
+
+def asked(config: RunnableConfig, router: Router) -> Preferences:
+    """Return the preferences of one call, with a model that is asked for as the only one.
+
+    Raises:
+        InputError: the preferences are of another type.
+        LibraryError: the model asked for is not one of the router's.
+    """
+    preferences, model = wishes(config)
+    if model is None:
         return preferences
     return preferences.tightened(Preferences(only=[router.library[model].name]))
 

@@ -1,0 +1,171 @@
+"""The drivers of ChatTryage, sync beside async: plan, tell, ask; the child's run is the only one.
+
+They are LangChain's public methods, not `_generate`: the run of ChatTryage is a chain run, inside
+which the chosen child does everything a chat model does, with its own name, tools, cache and usage.
+"""
+
+# ruff: noqa: A002, ANN401 - LangChain calls the argument `input` and lets it be of any type.
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.runnables.config import ensure_config, merge_configs
+from pydantic import ConfigDict, Field, PrivateAttr
+
+from tryage_langchain import _asking as asking
+from tryage_langchain._chatting import call_of
+from tryage_langchain._pace import Pace
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from langchain_core.messages import AIMessage, AIMessageChunk
+    from langchain_core.runnables import RunnableConfig
+
+    from tryage.chat import Plan
+    from tryage_langchain._chatting import Call, ChatDesk
+
+
+class Answering(BaseChatModel):
+    """A chat model whose run is a decision of its desk, and the chosen child's run inside."""
+
+    temperature: float | None = None
+    """Sampling temperature, passed to whoever is chosen; None leaves it to each model."""
+
+    max_tokens: int | None = None
+    """How long an answer may be, passed to whoever is chosen; the context must have room for it."""
+
+    stop: list[str] | None = Field(default=None, alias="stop_sequences")
+    """Texts that end an answer, passed to whoever is chosen."""
+
+    model_config = ConfigDict(populate_by_name=True)
+    _pace: Pace = PrivateAttr(default_factory=Pace)
+
+    @property
+    @abstractmethod
+    def _desk(self) -> ChatDesk:
+        """What chooses and who answers."""
+
+    @abstractmethod
+    def _always(self) -> str | None:
+        """Return the model to ask whatever the conversation says, if there is one."""
+
+    # One input -----------------------------------------------------------------------------
+
+    def invoke(
+        self,
+        input: Any,
+        config: RunnableConfig | None = None,
+        *,
+        stop: list[str] | None = None,
+        **kwargs: Any,
+    ) -> AIMessage:
+        """Route the conversation and return the answer of the chosen model."""
+        run: Any = self._invoke
+        passed = self._passed(stop, kwargs)
+        answer: AIMessage = self._call_with_config(run, input, self._own(config), **passed)
+        return answer
+
+    async def ainvoke(
+        self,
+        input: Any,
+        config: RunnableConfig | None = None,
+        *,
+        stop: list[str] | None = None,
+        **kwargs: Any,
+    ) -> AIMessage:
+        """Do what `invoke` does."""
+        run: Any = self._ainvoke
+        passed = self._passed(stop, kwargs)
+        answer: AIMessage = await self._acall_with_config(run, input, self._own(config), **passed)
+        return answer
+
+    def _invoke(self, input: Any, config: RunnableConfig, **kwargs: Any) -> Any:
+        call, plan = self._planned(input, config, kwargs)
+        return asking.answer(self._desk, call, plan, config)
+
+    async def _ainvoke(self, input: Any, config: RunnableConfig, **kwargs: Any) -> Any:
+        call, plan = await self._pace.run(partial(self._planned, input, config, kwargs))
+        return await asking.aanswer(self._desk, call, plan, config)
+
+    # A stream ------------------------------------------------------------------------------
+
+    def stream(
+        self,
+        input: Any,
+        config: RunnableConfig | None = None,
+        *,
+        stop: list[str] | None = None,
+        **kwargs: Any,
+    ) -> Iterator[AIMessageChunk]:
+        """Route the conversation, then yield the chunks of the chosen model as they come."""
+        run: Any = self._stream_one
+        passed = self._passed(stop, kwargs)
+        chunks: Any = self._transform_stream_with_config(
+            iter([input]), run, self._own(config), **passed
+        )
+        yield from chunks
+
+    async def astream(
+        self,
+        input: Any,
+        config: RunnableConfig | None = None,
+        *,
+        stop: list[str] | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[AIMessageChunk]:
+        """Do what `stream` does."""
+
+        async def one() -> AsyncIterator[Any]:
+            yield input
+
+        run: Any = self._astream_one
+        passed = self._passed(stop, kwargs)
+        chunks: Any = self._atransform_stream_with_config(one(), run, self._own(config), **passed)
+        async for chunk in chunks:
+            yield chunk
+
+    def _stream_one(
+        self, inputs: Iterator[Any], config: RunnableConfig, **kwargs: Any
+    ) -> Iterator[Any]:
+        for given in inputs:
+            call, plan = self._planned(given, config, kwargs)
+            yield from asking.stream(self._desk, call, plan, config)
+
+    async def _astream_one(
+        self, inputs: AsyncIterator[Any], config: RunnableConfig, **kwargs: Any
+    ) -> AsyncIterator[Any]:
+        async for given in inputs:
+            plan_one = partial(self._planned, given, config, kwargs)
+            call, plan = await self._pace.run(plan_one)
+            async for chunk in asking.astream(self._desk, call, plan, config):
+                yield chunk
+
+    # What the drivers share ----------------------------------------------------------------
+
+    def _planned(
+        self, input: Any, config: RunnableConfig, kwargs: dict[str, Any]
+    ) -> tuple[Call, Plan]:
+        """Read a call and choose for it: all that happens before anybody is asked."""
+        call = self._call(input, config, kwargs)
+        return call, self._desk.plan(call)
+
+    def _call(self, input: Any, config: RunnableConfig, kwargs: dict[str, Any]) -> Call:
+        messages = self._convert_input(input).to_messages()
+        return call_of(messages, config, kwargs, self._always())
+
+    def _passed(self, stop: list[str] | None, kwargs: dict[str, Any]) -> dict[str, Any]:
+        """Return the keyword arguments of a call with those that ChatTryage itself was given."""
+        own = {"stop": stop or self.stop, "temperature": self.temperature,
+               "max_tokens": self.max_tokens}  # fmt: skip
+        return {**{key: value for key, value in own.items() if value is not None}, **kwargs}
+
+    def _own(self, config: RunnableConfig | None) -> RunnableConfig | None:
+        """Return the config of a call with what observes every call of this model."""
+        own = {"callbacks": self.callbacks, "tags": self.tags, "metadata": self.metadata}
+        given: Any = {key: value for key, value in own.items() if value}
+        return merge_configs(ensure_config(config), given) if given else config

@@ -1,0 +1,130 @@
+"""The pure part of ChatTryage: what a call asks, who is to answer, what each child is handed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.runnables.config import merge_configs
+
+from tryage.chat import Attempts, ChatRouter
+from tryage_langchain._binding import BOUND, Bound, schemas
+from tryage_langchain._conversation import conversation_of
+from tryage_langchain._inputs import cleaned
+from tryage_langchain._routing import MODEL, wishes
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from langchain_core.messages import BaseMessage
+    from langchain_core.runnables import RunnableConfig
+
+    from tryage.chat import Conversation, Plan
+    from tryage.errors import TryageError
+    from tryage.preferences import Preferences
+    from tryage_langchain._children import Child, Children
+
+_LENGTHS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call as it came in: what is routed, what is asked of the choice, what is passed on."""
+
+    messages: list[BaseMessage]
+    conversation: Conversation
+    preferences: Preferences
+    model: str | None
+    bound: Bound
+    kwargs: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class ChatDesk:
+    """A router for conversations, the chat models that answer them, and how often it may fail.
+
+    `outer` are the settings that ChatTryage was given and every child without its own takes over.
+    """
+
+    chat: ChatRouter
+    children: Children
+    outer: Mapping[str, Any]
+    most: int | None = None
+
+    def plan(self, call: Call) -> Plan:
+        """Choose for one call."""
+        return self.chat.plan(call.conversation, call.preferences, model=call.model)
+
+    def plan_all(self, calls: Sequence[Call]) -> list[Plan | TryageError]:
+        """Choose for all calls, in one encoder pass."""
+        return self.chat.plan_batch(
+            [call.conversation for call in calls],
+            [call.preferences for call in calls],
+            [call.model for call in calls],
+        )
+
+    def attempts(self, plan: Plan) -> Attempts:
+        """Return the attempts at an answer."""
+        return Attempts(plan, self.chat.router.library, self.most)
+
+    def child(self, name: str) -> Child:
+        """Return the chat model of an expert, with the settings of ChatTryage it has none of."""
+        child = self.children.get_model(name)
+        if not isinstance(child, BaseChatModel):
+            return child
+        update = {key: value for key, value in self.outer.items() if _lacks(child, key)}
+        # A copy shares the client; with_config() would lose it all at the next bind_tools().
+        return child.model_copy(update=update) if update else child
+
+
+def call_of(
+    messages: list[BaseMessage],
+    config: RunnableConfig,
+    kwargs: dict[str, Any],
+    always: str | None = None,
+) -> Call:
+    """Return what a call asks; `always` is the model to ask unless the call names another.
+
+    Raises:
+        InputError: `tryage_preferences` are none.
+    """
+    passed = dict(kwargs)
+    bound: Bound = passed.pop(BOUND, Bound())
+    preferences, model = wishes(config)
+    model = passed.pop("model", None) or model or always
+    lengths = [passed[key] for key in _LENGTHS if isinstance(passed.get(key), int)]
+    conversation = replace(
+        conversation_of(messages),
+        tools=bound.tools or schemas(passed.get("tools") or ()),
+        structured_output=bound.structured_output or bool(passed.get("response_format")),
+        answer_tokens=lengths[0] if lengths else None,
+        thread=_thread(config),
+    )
+    return Call(messages, conversation, preferences, model, bound, passed)
+
+
+def forwarded(call: Call, plan: Plan) -> list[BaseMessage]:
+    """Return the messages as a child gets them: without the flags that the decision has read."""
+    messages: list[BaseMessage] = cleaned(plan.decision, call.messages)
+    return messages
+
+
+def child_config(config: RunnableConfig, name: str, record: Mapping[str, Any]) -> RunnableConfig:
+    """Return the config of a child's run, by which observers see who was chosen and why."""
+    told = {MODEL: name, "tryage_reason": record["reason"], "model_route": name}
+    own = merge_configs(config, {"tags": [f"tryage:{name}"], "metadata": told})
+    # A forced name is obeyed here; a router further down knows other names.
+    asked = config.get("configurable", {})
+    own["configurable"] = {key: given for key, given in asked.items() if key != MODEL}
+    return own
+
+
+def _thread(config: RunnableConfig) -> str | None:
+    thread = config.get("configurable", {}).get("thread_id")
+    return None if thread is None else str(thread)
+
+
+def _lacks(child: BaseChatModel, setting: str) -> bool:
+    """Tell whether a child knows the setting and nobody has set it there."""
+    return setting in type(child).model_fields and setting not in child.model_fields_set

@@ -1,0 +1,38 @@
+"""Where the encoder runs under an event loop: in the loop if it is quick, else beside it."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, TypeVar
+
+from langchain_core.runnables.config import run_in_executor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+T = TypeVar("T")
+
+_QUICK = 1e-3  # seconds; a hop to an executor and back costs a tenth of that, and holds a thread
+
+
+class Pace:
+    """Runs a function in the loop while it last took less than a millisecond.
+
+    The first time it may have an encoder to load, so it goes to an executor.
+    """
+
+    def __init__(self) -> None:
+        self._last = float("inf")
+
+    async def run(self, function: Callable[[], T]) -> T:
+        """Return what the function returns."""
+        if self._last < _QUICK:
+            return self._timed(function)
+        return await run_in_executor(None, self._timed, function)
+
+    def _timed(self, function: Callable[[], T]) -> T:
+        start = time.perf_counter()
+        try:
+            return function()
+        finally:
+            self._last = time.perf_counter() - start
