@@ -195,6 +195,8 @@ def test_published_sizes_follow_from_the_config(read, config, total, active):
         {},
         {"model_type": "mamba", "hidden_size": 8},
         BERT | {"hidden_size": 0},
+        BERT | {"auto_map": {"AutoModel": "modeling_bert.JinaBertModel"}},
+        LLAMA_7B | {"intermediate_size": None},
         BERT | {"vocab_size": "30522"},
         BERT | {"num_hidden_layers": 1e300},
     ],

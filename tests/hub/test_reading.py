@@ -42,7 +42,8 @@ FIELDS = sorted(
     words(
         "author sha gated private disabled downloads likes tags pipeline_tag library_name"
         " createdAt lastModified safetensors gguf config cardData siblings baseModels"
-        " evalResults model-index securityRepoStatus providers architecture"
+        " evalResults model-index securityRepoStatus inferenceProviderMapping providers"
+        " architecture"
     )
 )
 # Where the rules look: real keys, so that the odd values are found.
@@ -104,6 +105,7 @@ TYPES = {
     "provider": str,
     "providers": tuple,
     "custom_code": bool,
+    "scan": str,
     "weight_bytes": float,
 }
 

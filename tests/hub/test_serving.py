@@ -147,3 +147,26 @@ def test_a_served_model_survives_json(read, served):
 def test_odd_records_are_left_out(seen):
     odd = [None, 3, {}, {"id": 7}, {"id": "a", "providers": {}}, {"id": "a", "providers": [None]}]
     assert read_served(odd, seen) == {}
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        {
+            "together": {"status": "live", "providerId": "acme/m", "task": "conversational"},
+            "gone": {"status": "error", "providerId": "m", "task": "conversational"},
+        },
+        [
+            {"provider": "together", "status": "live", "providerId": "acme/m"},
+            {"provider": "gone", "status": "error", "providerId": "m"},
+            {"status": "live"},
+            None,
+        ],
+    ],
+)
+def test_who_serves_it_is_read_from_a_page_and_from_a_listing(read, block):
+    assert read(inferenceProviderMapping=block).value("providers") == ("together",)
+
+
+def test_who_does_not_serve_it_is_no_provider(read):
+    assert "providers" not in read(inferenceProviderMapping={}).facts

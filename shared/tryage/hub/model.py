@@ -35,8 +35,9 @@ class Model:
 
     `key` is the Hub's `_id`, which survives a rename; `name` is the repository id. `downloads` are
     those of the last 30 days, `gated` is False, "auto" or "manual", `seen` is when the record was
-    fetched (UTC). `facts` are keyed by the fields of `Expert`, and by `quality`, `custom_code`,
-    `formats`, `languages`, `weight_bytes`, `max_context_length` and `provider`, which it lacks.
+    fetched (UTC). `facts` are keyed by the fields of `Expert`, and by what it has no field for:
+    `quality`, `scan`, `custom_code`, `formats`, `languages`, `weight_bytes`, `provider`,
+    `providers`, `max_context_length`, `incapable`.
     """
 
     key: str

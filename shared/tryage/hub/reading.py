@@ -14,6 +14,7 @@ from tryage.hub.model import Model
 from tryage.hub.parameters import read_parameters, weight_bytes
 from tryage.hub.quality import read_quality
 from tryage.hub.security import read_security
+from tryage.hub.serving import read_providers
 from tryage.hub.wire import Record, amount, flag, mapping, moment, text
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ def _facts(clues: Clues) -> dict[str, Fact]:
         **read_security(clues),
         **read_abilities(clues),
         **read_quality(clues),
+        **read_providers(clues),
     }
     created = moment(clues.record.get("createdAt"))
     # Never by `lastModified`, which moves with every edit of a README.

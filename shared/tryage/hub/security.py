@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tryage.hub.facts import Fact
 from tryage.hub.wire import flag, items, mapping, text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    import datetime
+    from collections.abc import Iterable, Mapping, Sequence
 
     from tryage.hub.clues import Clues
-    from tryage.hub.facts import Fact
+    from tryage.hub.model import Model
 
 # Unknown is not safe: what nobody has scanned is worth half of what has passed.
 SCANS: Mapping[str, float] = {
@@ -39,7 +41,7 @@ _TAGS: Mapping[str, str] = {
 
 
 def read_security(clues: Clues) -> dict[str, Fact]:
-    """Return the score between 0 and 1, the formats of the weights, and whether code comes along.
+    """Return `security` between 0 and 1, and `scan`, `formats` and `custom_code` it follows from.
 
     scan x format x code, each factor named in the source of the fact; disabled by the Hub or an
     unsafe file makes it 0. The format and the code matter where the model is loaded, not where a
@@ -51,42 +53,60 @@ def read_security(clues: Clues) -> dict[str, Fact]:
     if formats:
         listed = tuple(sorted(suffix[1:] for suffix in formats))
         facts["formats"] = clues.fact(listed, "files" if clues.files else "tags", 0.9)
-    code = "custom_code" in clues.marks or bool(mapping(clues.config.get("auto_map")))
-    if code:
+    if "custom_code" in clues.marks or mapping(clues.config.get("auto_map")):
         facts["custom_code"] = clues.fact(True, "custom_code tag or auto_map of the config", 0.95)
-    scan, confidence = _scan(clues)
-    if scan != "unknown" or formats or code or flag(clues.record.get("disabled")):
-        facts["security"] = _score(clues, scan, _kind(formats), code, confidence)
-    return facts
+    scan = _scan(clues)
+    if scan is not None:
+        facts["scan"] = clues.fact(scan, "security scans of the Hub", 0.9)
+    return facts | _score(facts, flag(clues.record.get("disabled")) or False, clues.seen)
 
 
-def _score(clues: Clues, scan: str, kind: str, code: bool, confidence: float) -> Fact:
+def with_scan(model: Model, before: Model) -> Model:
+    """Return a model of a fresh listing with the scan that an earlier record of it had.
+
+    Listings have no scans; one made before the last commit says nothing of what was added since.
+    """
+    scan = before.facts.get("scan")
+    if scan is None or "scan" in model.facts or model.sha is None or model.sha != before.sha:
+        return model
+    facts = {**model.facts, "scan": scan}
+    return model.with_facts(facts | _score(facts, model.disabled or False, model.seen))
+
+
+def _score(facts: Mapping[str, Fact], disabled: bool, seen: datetime.datetime) -> dict[str, Fact]:
     """Multiply the three factors and say so."""
-    if flag(clues.record.get("disabled")):
-        return clues.fact(0.0, "disabled by the Hub", 1.0)
+    if disabled:
+        return {"security": Fact(0.0, "disabled by the Hub", seen, 1.0)}
+    scanned, code = facts.get("scan"), "custom_code" in facts
+    formats = facts["formats"].value if "formats" in facts else ()
+    if scanned is None and not formats and not code:
+        return {}
+    scan, kind = "unknown" if scanned is None else scanned.value, _kind(formats)
     factor = CODE if code else 1.0
     value = SCANS[scan] * FORMATS[kind] * factor
     source = (
         f"scans {scan} {SCANS[scan]:g} x format {kind} {FORMATS[kind]:g}"
         f" x {'custom code' if code else 'no code'} {factor:g}"
     )
-    return clues.fact(round(value, 4), source, confidence)
+    when, confidence = (seen, 0.3) if scanned is None else (scanned.seen, scanned.confidence)
+    return {"security": Fact(round(value, 4), source, when, confidence)}
 
 
-def _scan(clues: Clues) -> tuple[str, float]:
-    """Return the worst word of the scanners, and how sure that is."""
+def _scan(clues: Clues) -> str | None:
+    """Return the worst word of the scanners, None while they have not seen everything."""
     block = mapping(clues.record.get("securityRepoStatus"))
     issues = [text(mapping(row).get("level")) for row in items(block.get("filesWithIssues"))]
     statuses = [file.scan for file in clues.files if file.scan is not None]
     worst = _worst([*issues, *statuses])
     if worst is not None and SCANS[worst] < SCANS["unknown"]:
-        return worst, 0.9
-    if flag(block.get("scansDone")):
-        return worst or "safe", 0.9
+        return worst
     weights = [file for file in clues.files if _suffix(file.path) in _SAFE | _PICKLE]
-    if worst is not None and weights and all(file.scan in SCANS for file in weights):
-        return worst, 0.9
-    return "unknown", 0.3
+    done = flag(block.get("scansDone")) or (weights and all(file.scan in SCANS for file in weights))
+    return _known(worst or "safe") if done else None
+
+
+def _known(scan: str) -> str | None:
+    return None if scan == "unknown" else scan
 
 
 def _worst(levels: Iterable[str | None]) -> str | None:
@@ -117,10 +137,9 @@ def _is_beside(path: str) -> bool:
     return path.rsplit("/", 1)[-1].startswith(_BESIDE)
 
 
-def _kind(formats: frozenset[str]) -> str:
+def _kind(formats: Sequence[str]) -> str:
     """Name the mix of formats: what can run code when it is read, and what cannot."""
     if not formats:
         return "unknown"
-    if formats <= _SAFE:
-        return "safe"
-    return "pickle" if formats <= _PICKLE else "mixed"
+    safe = [f".{name}" in _SAFE for name in formats]
+    return "safe" if all(safe) else "mixed" if any(safe) else "pickle"

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import datetime
     from collections.abc import Iterable, Mapping, Sequence
 
+    from tryage.hub.clues import Clues
     from tryage.hub.model import Model
 
 TYPICAL_ANSWER = 500  # tokens
@@ -61,6 +62,25 @@ def read_served(
         if name is not None and offers:
             found[name] = _facts(entry, offers, seen)
     return found
+
+
+def read_providers(clues: Clues) -> dict[str, Fact]:
+    """Return the fact `providers`: who serves the model now, as its own record says.
+
+    `inferenceProviderMapping` is a list in listings and an object on a model's page; it has no
+    prices.
+    """
+    value = clues.record.get("inferenceProviderMapping")
+    rows = [{"provider": name, **mapping(row)} for name, row in mapping(value).items()]
+    live = {
+        name
+        for row in (*items(value), *rows)
+        if text(mapping(row).get("status")) == "live"
+        and (name := text(mapping(row).get("provider"))) is not None
+    }
+    if not live:
+        return {}
+    return {"providers": clues.fact(tuple(sorted(live)), "inferenceProviderMapping", 0.9)}
 
 
 def with_served(model: Model, served: Mapping[str, Fact]) -> Model:

@@ -31,7 +31,9 @@ def shape_of(config: Record) -> Shape | None:
     kind = text(config.get("model_type"))
     if kind is None or not (kind in _GATED or kind in _PLAIN or kind in _ENCODERS):
         return None
-    sizes = _Sizes.read(config)
+    if config.get("auto_map"):  # code of its own: the name is kept, the shape often not
+        return None
+    sizes = _Sizes.read(config, kind in _GATED)
     return None if sizes is None else _count(kind, sizes, config)
 
 
@@ -47,15 +49,16 @@ class _Sizes:
     keys: float
 
     @classmethod
-    def read(cls, config: Record) -> _Sizes | None:
+    def read(cls, config: Record, gated: bool) -> _Sizes | None:
         """Read the sizes under the names the architectures have for them."""
         vocabulary = positive(config.get("vocab_size"))
         width = _first(config, "hidden_size", "n_embd", "d_model", "dim")
         layers = _first(config, "num_hidden_layers", "n_layer", "num_layers", "n_layers")
         heads = _first(config, "num_attention_heads", "n_head", "num_heads", "n_heads")
-        if not (vocabulary and width and layers and heads):
+        inner = _first(config, "intermediate_size", "n_inner", "ffn_dim", "hidden_dim")
+        if not (vocabulary and width and layers and heads) or (gated and not inner):
             return None
-        inner = _first(config, "intermediate_size", "n_inner", "ffn_dim", "hidden_dim") or 4 * width
+        inner = inner or 4 * width
         head = positive(config.get("head_dim")) or width / heads
         shared = positive(config.get("num_key_value_heads")) or heads
         sizes = (vocabulary, width, layers, inner, heads * head, shared * head)
