@@ -85,3 +85,14 @@ def test_the_margin_is_chosen_among_experts_that_were_measured():
     losses[:, 2] = np.nan
     caution = fit_caution(chance, losses, np.array([0.5, 0.5, 0.9]), unit=0.5)
     assert caution.margin < 0.5
+
+
+@pytest.mark.parametrize("margin", [0.0, 0.05, 10.0])
+def test_others_are_corrected_in_place_as_if_they_were_in_the_batch(margin):
+    y = np.random.default_rng(0).normal(0.5, 0.2, (20, 6))
+    caution = Caution(2, margin)
+    others = y.astype(np.float32)
+    caution.soften(others, y[:, 2])
+    np.testing.assert_allclose(
+        np.delete(others, 2, axis=1), np.delete(caution(y), 2, axis=1), atol=1e-6
+    )

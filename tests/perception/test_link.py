@@ -83,3 +83,13 @@ def test_a_standard_deviation_passes_by_the_slope_of_the_link():
     y = np.array([[-0.5, 0.2, 1.5]])
     slope = (link.losses(y + step) - link.losses(y - step)) / (2 * step)
     np.testing.assert_allclose(link.std(y, np.full_like(y, 0.1)), 0.1 * slope, rtol=1e-6)
+
+
+@pytest.mark.parametrize("link", [Link(True, -1.0, 3.0), Link(scored=False)])
+def test_in_place_is_what_it_is_apart(link):
+    y = np.linspace(-40, 40, 1_001, dtype=np.float32)[None]
+    losses, std = y.copy(), np.full_like(y, 0.1)
+    link.carry(losses, std)
+    np.testing.assert_allclose(losses, link.losses(y), atol=1e-6)
+    np.testing.assert_allclose(std, link.std(y, np.float32(0.1)), atol=1e-6)
+    assert (std >= 0).all()

@@ -23,7 +23,10 @@ def train(
     encoder: EncoderPath = None,
     experts: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="What is known about the experts, one JSON object each."),
+        typer.Option(
+            metavar="FILE",
+            help="What is known about the experts, one JSON object each; tells of strangers, too.",
+        ),
     ] = None,
     score_scale: Scale = 1.0,
     seed: Seed = 0,
@@ -40,7 +43,9 @@ def train(
     table, reader = QTable.read(qtable, score_scale=score_scale), load_reader(encoder)
     library = None if experts is None else _library(experts, table.experts)
     settings = Settings(seed=seed)
-    perception = fit(table, reader, settings=settings, checkpoint=checkpoint, progress=True)
+    perception = fit(
+        table, reader, settings=settings, library=library, checkpoint=checkpoint, progress=True
+    )
     Router(perception, library).save_pretrained(output)
     typer.echo(f"Saved to {output}: {len(table):,} prompts, {len(table.experts):,} experts.")
     for name, value in perception.report.items():

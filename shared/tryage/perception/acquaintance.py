@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 Places = NDArray[np.intp]
 
+_LEAST = 256
 _BLOCK = 65_536  # numbers; a few blocks of that size fit into the second level of the cache
 
 
@@ -120,7 +121,7 @@ class Acquainted:
         wide = doubt[:, None].astype(np.float32)
         losses = np.empty((len(places), len(kin)), np.float32)
         std = np.empty_like(losses)
-        width = max(_BLOCK // max(len(places), 1), 256)
+        width = max(_BLOCK // max(len(places), 1), _LEAST)
         for start in range(0, len(kin), width):
             part = slice(start, start + width)
             y, spread = losses[:, part], std[:, part]

@@ -57,7 +57,7 @@ def fit_scale(numbers: Matrix, below: float = 3.0) -> Scale:
     given = np.where(known, numbers, 0.0).astype(np.float64)
     centre = given.sum(axis=0) / count
     unit = np.sqrt((np.where(known, numbers - centre, 0.0) ** 2).sum(axis=0) / count)
-    unit = np.where(unit > 1e-6, unit, 1.0)
+    unit = np.where(unit > 1e-6, unit, np.inf)  # what does not vary among them tells nothing
     z = np.where(known, (given - centre) / unit, 0.0)
     return Scale(centre, unit, z.min(axis=0) - below, z.max(axis=0))
 

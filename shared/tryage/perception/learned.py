@@ -86,6 +86,22 @@ class LearnedPerception:
         prediction, _ = self.judge(self.look(x))
         return replace(prediction, output_tokens=self.forecast("output_tokens", x))
 
+    def related(self, library: Library) -> LearnedPerception:
+        """Return this perception, which guesses at strangers as its own experts' facts suggest.
+
+        The prior is learned from the abilities as they are now; of an expert that is not in the
+        library nothing but its name is known.
+        """
+        from tryage.experts import Expert, Library
+        from tryage.perception.heredity import fit_kinship
+
+        facts = [library[name] if name in library else Expert(name) for name in self.experts]
+        own = Library(
+            [replace(e, name=n, aliases=()) for e, n in zip(facts, self.experts, strict=True)]
+        )
+        kinship = fit_kinship(read_traits(own), self.abilities)
+        return self._with(kinship=kinship)
+
     def acquainted(self, library: Library) -> Acquainted:
         """Return this perception over a whole library: its strangers are guessed from their traits.
 
@@ -146,18 +162,13 @@ class LearnedPerception:
         values = np.array([float(value) for value in losses.values()])
         ability = ability.updated(places, values, self.abilities.noise)
         abilities = self.abilities.with_ability(index, ability)
-        return LearnedPerception(
-            self.experts if index is not None else (*self.experts, expert.name),
-            self.encoder,
-            self.features,
-            self.head,
-            abilities,
-            _reseated(self.caution, abilities),
-            self.link,
-            kinship=self.kinship,
+        known = index is not None
+        return self._with(
+            experts=self.experts if known else (*self.experts, expert.name),
+            abilities=abilities,
+            caution=_reseated(self.caution, abilities),
             acquaintances=self.acquaintances.without(expert.name),
-            forecasts=self.forecasts if index is not None else _one_wider(self.forecasts),
-            report=self.report,
+            forecasts=self.forecasts if known else _one_wider(self.forecasts),
         )
 
     def observe(self, prompt: str, expert: str, loss: float) -> None:
@@ -184,6 +195,14 @@ class LearnedPerception:
             ability = first if index is None else self.acquaintances.abilities.of(index)
             ability = ability.updated(places, np.array([float(loss)]), self.abilities.noise)
             self.acquaintances = self.acquaintances.with_ability(name, ability)
+
+    def _with(self, **changed: Any) -> LearnedPerception:  # noqa: ANN401 - arguments of __init__
+        """Return this perception with some parts replaced."""
+        names = (
+            *("experts", "encoder", "features", "head", "abilities", "caution", "link"),
+            *("kinship", "acquaintances", "forecasts", "report"),
+        )
+        return LearnedPerception(**{name: getattr(self, name) for name in names} | changed)
 
     def _ability(self, expert: Expert, index: int | None) -> Gaussian:
         """Return what is believed of an expert now, at `index` among the known if it is one."""

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from tryage.experts import Library
     from tryage.perception.base import Floats
     from tryage.perception.encoder import Encoder
     from tryage.qtable import QTable
@@ -49,6 +50,7 @@ def fit(  # noqa: PLR0913 - two inputs, the rest has defaults
     settings: Settings | None = None,
     embeddings: Floats | None = None,
     difficulty: Floats | None = None,
+    library: Library | None = None,
     checkpoint: str | Path | None = None,
     progress: bool = True,
 ) -> LearnedPerception:
@@ -61,6 +63,8 @@ def fit(  # noqa: PLR0913 - two inputs, the rest has defaults
         embeddings: Of the prompts, `(n_prompts, dim)`, where they are at hand.
         difficulty: How much harder than usual a prompt is expected to be, in loss, `(n_prompts,)`;
             only needed where sources share no expert.
+        library: What is known about the experts, from which a prior for strangers is learned;
+            without it strangers are taken to be like the crowd.
         checkpoint: A folder for finished stages; the same call goes on from there.
         progress: Whether to show a progress bar.
 
@@ -88,7 +92,7 @@ def fit(  # noqa: PLR0913 - two inputs, the rest has defaults
         tuned = calibrate(unseen, abilities, table, latent.mean)
         head = fit_head(x, labels, tuple(sorted(set(labels))), latent.scores, settings.seed)
         stages.bar.update()
-    return LearnedPerception(
+    perception = LearnedPerception(
         table.experts,
         encoder,
         features,
@@ -99,6 +103,7 @@ def fit(  # noqa: PLR0913 - two inputs, the rest has defaults
         forecasts=fit_forecasts(table, head.categories.one_hot(labels)),
         report=tuned.report,
     )
+    return perception if library is None else perception.related(library)
 
 
 def _check(table: QTable) -> None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from tryage.memo import remember
-from tryage.perception.families import family
+from tryage.perception.names import MARKS, Word, family, marks, read_name
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -17,34 +18,28 @@ if TYPE_CHECKING:
     from tryage.experts import Library
     from tryage.perception.base import Floats
 
+Family: TypeAlias = tuple[str, str]
+"""The series and the generation of a model, such as `("llama", "llama-3.1")`; `""` if unknown."""
+
 NUMBERS = ("size", "share", "age", "downloads", "price", "context")
-_MARKS = {
-    "instruct": r"instruct|chat|[-_]it(?![a-z])|sft|assistant",
-    "preference": r"dpo|orpo|rlhf|ppo|kto",
-    "merge": r"merge|slerp|ties|dare|franken|[-_ ]moe(?![a-z])|passthrough",
-    "quantised": r"gguf|ggml|gptq|awq|exl2|[48]-?bit|int[48](?!\d)|bnb|mlx",
-    "code": r"code|sql",
-    "mathematics": r"math|gsm",
-    "reasoning": r"reason|think|[-_]r1(?!\d)|qwq|(?<![a-z0-9])o[134](?![a-z0-9])",
-}
-FLAGS = (*_MARKS, "closed")
-_MARK = re.compile("|".join(f"({pattern})" for pattern in _MARKS.values()))
+FLAGS = (*MARKS, "closed")
 _EPOCH = 738_521  # 2023-01-01, in ordinal days
+_DAYS = 365.25  # in a year
 
 
 @dataclass(frozen=True, slots=True)
 class Traits:
-    """Traits of `n` experts; experts that share family and flags are of one kind.
+    """Traits of `n` experts; those who share family and flags are of one kind.
 
     `numbers` `(n, 6)` are NaN where unknown: decades of parameters, decades by which fewer are
     active, years since 2023, decades of downloads, of USD per million output tokens, of context.
-    `kinds` `(n,)` are rows of `flags` `(n_kinds, 8)` and of `families`, the series and generation.
+    `kinds` `(n,)` are rows of `flags` `(n_kinds, 8)` and of `families`.
     """
 
     numbers: Floats
     kinds: NDArray[np.intp]
     flags: NDArray[np.bool_]
-    families: tuple[tuple[str, str], ...]
+    families: tuple[Family, ...]
 
     def __len__(self) -> int:
         """Count the experts."""
@@ -56,37 +51,77 @@ def read_traits(library: Library) -> Traits:
     return remember(library, read_traits, lambda: _read(library))
 
 
+def family_of(name: str, facts: Mapping[str, Any] | None = None) -> Family:
+    """Find out whence a model comes, from its name and its `Expert.metadata`.
+
+    `metadata["family"]` overrules all; the models it was made from tell more than its own name,
+    that more than its owner, its configuration and its tags.
+    """
+    return _family(name, _own_words(name), facts)
+
+
+def _family(name: str, words: list[Word], facts: Mapping[str, Any] | None) -> Family:
+    hub = facts.get("hub") if facts else None
+    hub = hub if isinstance(hub, Mapping) else {}
+    if facts:
+        for stated in (*_names(facts.get("family")), *_names(hub.get("bases"))):
+            found = family(_own_words(stated))
+            if found[0]:
+                return found
+    found = family(words)
+    if not found[0]:
+        found = _owner_family(name.rpartition("/")[0])
+    if not found[0] and hub:
+        said = (hub.get(key) for key in ("model_type", "architectures", "tags"))
+        found = family(word for names in said for text in _names(names) for word in read_name(text))
+    return found
+
+
+@lru_cache(maxsize=1 << 16)
+def _owner_family(owner: str) -> Family:
+    return family(read_name(owner))
+
+
+def _own_words(name: str) -> list[Word]:
+    return read_name(name.rpartition("/")[2])
+
+
+def _names(said: object) -> list[str]:
+    """Return the names in a name, in an object that has one, or in a list of either."""
+    if isinstance(said, str):
+        return [said]
+    if isinstance(said, Mapping):
+        return _names(said.get("name"))
+    if isinstance(said, Sequence):
+        return [name for item in said for name in _names(item)]
+    return []
+
+
 def _read(library: Library) -> Traits:
-    known: dict[tuple[int, tuple[str, str]], int] = {}
-    metadata, closed = library.metadata, library.licensed(("proprietary",))
-    kinds = [
-        known.setdefault((marks(name) | shut << len(_MARKS), family(name, facts)), len(known))
-        for name, facts, shut in zip(library.names, metadata, closed.tolist(), strict=True)
-    ]
-    bits = np.array([key[0] for key in known])
+    codes: dict[tuple[Family, int], int] = {}
+    closed = library.licensed(("proprietary",)).tolist()
+    kinds = []
+    for name, facts, shut in zip(library.names, library.metadata, closed, strict=True):
+        words = _own_words(name)
+        kind = _family(name, words, facts), marks(words) | shut << len(MARKS)
+        kinds.append(codes.setdefault(kind, len(codes)))
+    bits = np.array([flags for _, flags in codes])
     return Traits(
         _numbers(library),
         np.array(kinds, dtype=np.intp),
         (bits[:, None] >> np.arange(len(FLAGS)) & 1).astype(np.bool_),
-        tuple(key[1] for key in known),
+        tuple(found for found, _ in codes),
     )
-
-
-def marks(name: str) -> int:
-    """Return what a name gives away, one bit for each of `FLAGS` but the last."""
-    found = 0
-    for match in _MARK.finditer(name.lower()):
-        found |= 1 << (match.lastindex or 1) - 1
-    return found
 
 
 def _numbers(library: Library) -> Floats:
     parameters, active = library.column("parameters"), library.column("active_parameters")
+    sparse = np.minimum(_decades(active) - _decades(parameters), 0)
     return np.stack(
         [
             _decades(parameters),
-            np.minimum(np.nan_to_num(_decades(active) - _decades(parameters)), 0),  # dense: all
-            (library.column("released") - _EPOCH) / 365.25,
+            np.where(np.isnan(sparse), 0, sparse),  # most experts use all their parameters
+            (library.column("released") - _EPOCH) / _DAYS,
             np.log10(1 + library.column("downloads")),
             _decades(library.column("output_price")),
             _decades(library.column("context_length")),

@@ -1,0 +1,84 @@
+"""Traits are what a library says: in decades and years, unknown where it says nothing."""
+
+from __future__ import annotations
+
+import datetime
+
+import numpy as np
+import pytest
+
+from tryage.experts import Expert, Library
+from tryage.perception.traits import FLAGS, NUMBERS, family_of, read_traits
+
+
+def test_numbers_are_decades_and_years_and_unknown_is_nan():
+    known = Expert(
+        "a",
+        parameters=1e10,
+        active_parameters=1e9,
+        released=datetime.date(2024, 1, 1),
+        downloads=999,
+        output_price=0.1,
+        context_length=10_000,
+    )
+    numbers = read_traits(Library([known, "b"])).numbers
+    np.testing.assert_allclose(numbers[0], [10, -1, 365 / 365.25, 3, -1, 4], rtol=1e-6)
+    assert np.isnan(numbers[1]).tolist() == [name != "share" for name in NUMBERS]
+
+
+def test_zero_parameters_or_a_price_of_zero_is_no_decade():
+    odd = Expert("odd", parameters=0, active_parameters=0, output_price=0, context_length=0)
+    numbers = read_traits(Library([odd])).numbers[0]
+    assert np.isnan(numbers[[0, 4, 5]]).all()
+    assert numbers[1] == 0
+
+
+def test_more_active_than_all_parameters_is_taken_for_all():
+    odd = Expert("odd", parameters=1e9, active_parameters=1e10)
+    assert read_traits(Library([odd])).numbers[0, 1] == 0
+
+
+def test_experts_of_one_family_and_one_making_are_of_one_kind():
+    library = Library(["x/llama-3-8b-chat", "y/Llama-3-70B-instruct", "llama-3-8b", "z"])
+    traits = read_traits(library)
+    assert traits.kinds.tolist() == [0, 0, 1, 2]
+    assert traits.families == (("llama", "llama-3"), ("llama", "llama-3"), ("", ""))
+    assert traits.flags[:, FLAGS.index("instruct")].tolist() == [True, False, False]
+
+
+def test_a_closed_model_is_one_whose_licence_is_proprietary():
+    library = Library([Expert("a", license="proprietary"), Expert("b", license="mit"), "c"])
+    closed = read_traits(library).flags[:, FLAGS.index("closed")]
+    assert closed.tolist() == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("name", "metadata", "series"),
+    [
+        ("me/thing", {}, ""),
+        ("mistralai/thing", {}, "mistral"),
+        ("mistralai/Mixtral-8x7B", {}, "mixtral"),
+        (
+            "me/gemma",
+            {"hub": {"bases": [{"name": "mistralai/Mixtral-8x7B", "key": None}]}},
+            "mixtral",
+        ),
+        ("me/gemma", {"hub": {"bases": ["me/thing", "Qwen/Qwen2-7B"]}}, "qwen"),
+        ("me/gemma", {"hub": {"bases": []}}, "gemma"),
+        ("me/gemma", {"family": "phi", "hub": {"bases": ["llama"]}}, "phi"),
+        ("me/thing", {"hub": {"model_type": "falcon", "tags": ["llama"]}}, "falcon"),
+        ("me/thing", {"hub": {"architectures": ["LlamaForCausalLM"]}}, "llama"),
+        ("me/thing", {"hub": {"tags": ["en", "llama"]}}, "llama"),
+        ("me/thing", {"hub": "nonsense", "family": 7}, ""),
+        ("me/thing", {"hub": {"bases": 7, "tags": {"llama": 1}}}, ""),
+    ],
+)
+def test_the_base_tells_more_than_the_name_and_that_more_than_owner_and_tags(
+    name, metadata, series
+):
+    assert family_of(name, metadata)[0] == series
+
+
+def test_traits_are_read_once_per_library():
+    library = Library(["a"])
+    assert read_traits(library) is read_traits(library)
