@@ -97,8 +97,8 @@ def fit_kinship(traits: Traits, abilities: Abilities) -> Kinship:
 
 def _choose(sums: Regression, roles: NDArray[np.intp]) -> Matrix:
     """Choose the variance of each role, one after the other, a few times round."""
-    expected = np.array(_EXPECTED)
-    chosen = expected.copy()
+    expected: NDArray[np.float64] = np.array(_EXPECTED)
+    chosen: Matrix = expected.copy()
 
     def worth(role: int, value: float) -> float:
         tried = chosen.copy()
