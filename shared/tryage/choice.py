@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tryage.decision import Decision
-from tryage.memo import remember
-from tryage.objective import Constraint, Request, Terms, expected_cost, needs_request, score
+from tryage.memo import remember, remember_last
+from tryage.objective import Constraint, Request, expected_cost, needs_request, score
 from tryage.ranking import Check, Ranking, Rejections
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tryage.perception.base import Prediction
     from tryage.preferences import Preferences, Requirement
     from tryage.reading import Asked
+    from tryage.terms import Terms
 
 Floats: TypeAlias = NDArray[np.float64]
 Mask: TypeAlias = NDArray[np.bool_]
@@ -108,7 +109,14 @@ def weigh(
     eligible = usable.copy()
     passed: list[tuple[Requirement | None, Mask]] = [(None, usable)]
     for requirement in preferences.requirements:
-        mask = requirement.satisfied(library, cost)
+        mask = _met(requirement, library, cost)
         passed.append((requirement, mask))
         eligible &= mask
     return Field(library, prediction, terms, tuple(passed), eligible, cost)
+
+
+def _met(requirement: Requirement, library: Library, cost: Floats | None) -> Mask:
+    """Tell who meets a requirement; only that on the cost has to be looked at for every prompt."""
+    if requirement.field == "cost":
+        return requirement.satisfied(library, cost)
+    return remember_last(library, requirement, lambda: requirement.satisfied(library))

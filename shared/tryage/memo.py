@@ -27,3 +27,20 @@ def remember(library: Library, key: object, compute: Callable[[], T]) -> T:
         known[key] = compute()
     value: T = known[key]
     return value
+
+
+def remember_last(library: Library, key: object, compute: Callable[[], T], keep: int = 16) -> T:
+    """Return what `compute` returned for this key, if it is among the last `keep` that were new.
+
+    For what grows with the library and has a key that comes from outside, such as weights
+    and requirements.
+    """
+    recent: dict[object, Any] = remember(library, "recent", dict)
+    known = recent.get(key, recent)  # a value that can be none of ours
+    if known is not recent:
+        value: T = known
+        return value
+    value = recent[key] = compute()
+    for old in list(recent)[:-keep]:
+        recent.pop(old, None)  # another thread may have dropped it
+    return value

@@ -13,14 +13,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import update_wrapper
 from types import MappingProxyType
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tryage.errors import InputError
 from tryage.experts import Library, did_you_mean
-from tryage.memo import remember
+from tryage.memo import remember, remember_last
+from tryage.terms import EVERYONE, Experts, Parted, Term, Terms, Whole, added, precision, together
 
 Floats: TypeAlias = NDArray[np.floating[Any]]
 Mask: TypeAlias = NDArray[np.bool_]
@@ -54,7 +55,7 @@ class Request:
     output_tokens: Floats | None = None
     thread: Thread | None = None
 
-    def rows(self, rows: NDArray[np.intp]) -> Request:
+    def rows(self, rows: NDArray[np.intp] | slice) -> Request:
         """Return the request of some prompts of the batch."""
         forecast, thread = self.output_tokens, self.thread
         return Request(
@@ -68,45 +69,41 @@ Constraint: TypeAlias = Callable[[Library, Request], Floats]
 """A secondary goal: `(n_experts,)` or `(batch, n_experts)` in [0, 1], 0 best, NaN unknown."""
 
 
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """The routing loss and its parts.
-
-    `total` is `(batch, n_experts)`; `weighted[name]` holds `lambda_j C_j` and `unknown[name]` says
-    where the pessimistic end stands in for it, both `(n_experts,)` or `(batch, n_experts)`.
-    """
-
-    total: Floats
-    weighted: Mapping[str, Floats]
-    unknown: Mapping[str, Mask]
-
-    def row(self, i: int) -> Terms:
-        """Return the terms of prompt `i`, every array `(n_experts,)`."""
-        weighted = {k: v if v.ndim == 1 else v[i] for k, v in self.weighted.items()}
-        unknown = {k: v if v.ndim == 1 else v[i] for k, v in self.unknown.items()}
-        return Terms(self.total[i], weighted, unknown)
-
-
 _Scored: TypeAlias = tuple[Floats, Mask]  # values with unknown = 1, and where that happened
 
 
-class PerLibrary:
+class _Decorated:
+    """A function under a decorator that keeps its name."""
+
+    def __init__(self, compute: Callable[..., Floats]) -> None:
+        self.compute = compute
+        update_wrapper(self, compute)  # type: ignore[arg-type]  # its subclasses can be called
+
+    def __reduce__(self) -> str:
+        """Pickle as the module-level name that the decorator left behind."""
+        return self.compute.__qualname__
+
+
+class PerLibrary(_Decorated):
     """A constraint that depends on the library alone: computed and checked once per library.
 
     Use it as a decorator on your own `(library) -> (n_experts,)` to get the same speed.
     """
 
-    def __init__(self, compute: Callable[[Library], Floats]) -> None:
-        self.compute = compute
-        update_wrapper(self, compute)
-
     def __call__(self, library: Library, request: Request | None = None) -> Floats:  # noqa: ARG002 - the Constraint signature
         """Return the scaled column, `(n_experts,)`, NaN unknown."""
         return remember(library, self, lambda: self.compute(library))
 
-    def __reduce__(self) -> str:
-        """Pickle as the module-level name that the decorator left behind."""
-        return self.compute.__qualname__
+
+class InParts(_Decorated):
+    """A constraint that is measured for some experts at a time, of a million a block after another.
+
+    A decorator on `(library, request, experts) -> (k,)` or `(batch, k)`.
+    """
+
+    def __call__(self, library: Library, request: Request) -> Floats:
+        """Return the values of all experts, NaN unknown."""
+        return self.compute(library, request, EVERYONE)
 
 
 def score(
@@ -122,17 +119,39 @@ def score(
         InputError: a weight without a constraint, a weight that is negative or not finite, or a
             constraint that returned the wrong shape or a value outside [0, 1].
     """
-    total = np.array(predicted, dtype=np.float64)
-    if total.ndim != 2 or total.shape[1] != len(library):
+    if np.ndim(predicted) != 2 or np.shape(predicted)[1] != len(library):
         raise InputError(
-            f"predicted losses have shape {total.shape}; expected (batch, {len(library)})"
+            f"predicted losses have shape {np.shape(predicted)}; expected (batch, {len(library)})"
         )
-    weighted, unknown = {}, {}
-    for name, weight in active(weights, constraints).items():
-        values, unknown[name] = measure(name, constraints[name], library, request)
-        weighted[name] = weight * values
-        total += weighted[name]
-    return Terms(total, weighted, unknown)
+    losses, chosen = np.asarray(predicted), active(weights, constraints)
+    terms = {
+        name: _term(weight, name, constraints[name], library, request)
+        for name, weight in chosen.items()
+    }
+    if not terms:
+        return Terms(losses, terms, losses)
+    kind = precision(losses, terms.values())
+    still = [name for name in chosen if isinstance(constraints[name], PerLibrary)]
+    moving = [term for name, term in terms.items() if name not in still]
+
+    def add_still() -> Floats:
+        return together([terms[name] for name in still], len(library), kind)
+
+    key = (kind, *((constraints[name], chosen[name]) for name in still))
+    return Terms(losses, terms, added(losses, remember_last(library, key, add_still), moving))
+
+
+def _term(
+    weight: float, name: str, constraint: Constraint, library: Library, request: Request
+) -> Term:
+    """Put a constraint in force; ours are known to be in range, so they need not be whole."""
+    if not isinstance(constraint, InParts):
+        return Whole(weight, *measure(name, constraint, library, request))
+
+    def compute(prompts: slice, experts: Experts) -> Floats:
+        return constraint.compute(library, request.rows(prompts), experts)
+
+    return Parted(weight, compute, EVERYONE)
 
 
 def active(weights: Mapping[str, float], constraints: Mapping[str, Constraint]) -> dict[str, float]:
@@ -158,7 +177,9 @@ def measure(name: str, constraint: Constraint, library: Library, request: Reques
     """
     if isinstance(constraint, PerLibrary):
         key = (constraint, "scored")
-        return remember(library, key, lambda: _scored(name, constraint(library), (), library))
+        return remember(
+            library, key, lambda: _scored(name, constraint.compute(library), (), library)
+        )
     return _scored(name, constraint(library, request), request.prompt_tokens.shape, library)
 
 
@@ -210,34 +231,39 @@ def popularity(library: Library) -> Floats:
     return scale(-np.log1p(library.column("downloads")))
 
 
-def cost(library: Library, request: Request) -> Floats:
+@InParts
+def cost(library: Library, request: Request, experts: Experts) -> Floats:
     """Cheaper is better; proportional to the USD of *this* request, `(batch, n_experts)`.
 
     1 is the price of the dearest known expert on a reference request of 1,000 prompt tokens and its
     typical answer; a request that costs more than that stays at 1.
     """
-    usd = expected_cost(library, request)
+    usd = expected_cost(library, request, experts)
     reference = remember(library, "reference cost", lambda: _reference_cost(library))
-    return np.minimum(usd / reference, 1.0) if reference > 0 else usd * 0.0
+    if reference <= 0:
+        return usd * 0.0
+    usd /= reference
+    return np.minimum(usd, 1.0, out=usd)
 
 
-def switching(library: Library, request: Request) -> Floats:
+@InParts
+def switching(library: Library, request: Request, experts: Experts) -> Floats:
     """Staying is better: the prompt-cache discount that leaving loses, `(batch, n_experts)`.
 
     0 for the expert that serves the conversation, and for all when nobody does yet. For the others
     its cached tokens x (input price - cached price), on the scale of `cost`: at the same weight the
     two add up to the dollars. Of an unknown cached price the whole input price is at stake.
     """
+    positions = remember(library, "positions", lambda: np.arange(len(library)))[experts]
     thread = request.thread
     if thread is None:
-        return np.zeros(len(library))
+        return np.zeros(len(positions))
     discount = remember(library, "discount", lambda: _discount(library))
     reference = remember(library, "reference cost", lambda: _reference_cost(library))
     usd = np.where(thread.cached_tokens > 0, thread.cached_tokens * discount[thread.current], 0.0)
     lost = np.minimum(usd / reference, 1.0) if reference > 0 else usd * 0.0
     lost = np.where(thread.current < 0, 0.0, lost)
-    leaves = np.arange(len(library)) != thread.current[:, None]
-    return np.where(leaves, lost[:, None], 0.0)
+    return np.where(positions != thread.current[:, None], lost[:, None], 0.0)
 
 
 DEFAULT_CONSTRAINTS: Mapping[str, Constraint] = MappingProxyType(
@@ -255,20 +281,22 @@ DEFAULT_CONSTRAINTS: Mapping[str, Constraint] = MappingProxyType(
 )
 
 
-def expected_cost(library: Library, request: Request) -> NDArray[np.float64]:
+def expected_cost(
+    library: Library, request: Request, experts: Experts = EVERYONE
+) -> NDArray[np.float64]:
     """Forecast the USD of each prompt on each expert, `(batch, n_experts)`, NaN price unknown.
 
     An expert without a forecast or a typical answer length is taken to answer in 500 tokens.
     """
-    per_prompt_token, per_output_token, typical = remember(
-        library, "prices", lambda: _prices(library)
-    )
-    answer = typical
-    if request.output_tokens is not None:
-        answer = np.where(np.isfinite(request.output_tokens), request.output_tokens, typical)
+    prices = remember(library, "prices", lambda: _prices(library))
     prompt_tokens = np.asarray(request.prompt_tokens, dtype=np.float64)[:, None]
-    usd: NDArray[np.float64] = prompt_tokens * per_prompt_token
-    usd += answer * per_output_token
+    usd: NDArray[np.float64] = prompt_tokens * prices.prompt_token[experts]
+    if request.output_tokens is None:
+        usd += prices.typical_answer[experts]
+    else:
+        answer: Floats = request.output_tokens[:, experts]
+        answer = np.where(np.isfinite(answer), answer, prices.typical_tokens[experts])
+        usd += answer * prices.output_token[experts]
     return usd
 
 
@@ -282,11 +310,20 @@ def scale(badness: Floats) -> Floats:
     return np.where(np.isfinite(badness), scaled, np.nan)
 
 
-def _prices(library: Library) -> tuple[Floats, Floats, Floats]:
-    """USD per prompt token, USD per output token and typical answer length, each `(n_experts,)`."""
-    prompt, output = library.column("input_price"), library.column("output_price")
+class _Prices(NamedTuple):
+    """USD per token of the prompt and of the answer, and the usual answer, each `(n_experts,)`."""
+
+    prompt_token: Floats
+    output_token: Floats
+    typical_tokens: Floats
+    typical_answer: Floats  # in USD
+
+
+def _prices(library: Library) -> _Prices:
+    prompt, output = library.column("input_price") / 1e6, library.column("output_price") / 1e6
     typical = library.column("output_tokens")
-    return prompt / 1e6, output / 1e6, np.where(np.isnan(typical), REFERENCE_OUTPUT_TOKENS, typical)
+    typical = np.where(np.isnan(typical), REFERENCE_OUTPUT_TOKENS, typical)
+    return _Prices(prompt, output, typical, typical * output)
 
 
 def _discount(library: Library) -> Floats:

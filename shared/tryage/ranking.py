@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
 import numpy as np
@@ -14,8 +15,8 @@ from tryage.errors import LibraryError
 
 if TYPE_CHECKING:
     from tryage.experts import Library
-    from tryage.objective import Terms
     from tryage.preferences import Requirement
+    from tryage.terms import Terms
 
 Floats: TypeAlias = NDArray[np.floating[Any]]
 Mask: TypeAlias = NDArray[np.bool_]
@@ -54,7 +55,8 @@ class Ranking(Sequence[Ranked]):
     """Every expert that could be chosen, best first; sorted only as far as it is read.
 
     Ties in the total go to the lower predicted loss, then to library order. All arrays are
-    `(n_experts,)`; `eligible` marks who met the requirements and has a prediction.
+    `(n_experts,)`, `terms` of a batch of one; `eligible` marks who met the requirements and has a
+    prediction.
     """
 
     def __init__(
@@ -106,22 +108,27 @@ class Ranking(Sequence[Ranked]):
     def _sorted(self, k: int) -> NDArray[np.intp]:
         if k == 0:
             return np.empty(0, np.intp)
-        totals = np.where(self._eligible, self._terms.total, np.inf)
-        bound = totals.min() if k == 1 else np.partition(totals, k - 1)[k - 1]
-        near = np.flatnonzero(totals <= bound)
-        order = np.lexsort((self._losses[near], totals[near]))  # stable: then library order
+        rough = self._terms.rough[0]
+        if self._size < rough.size:
+            # Of a million arbitrary answers a processor guesses half wrong: no branch, so no where.
+            lowest = np.array([np.inf, -np.inf], rough.dtype).take(self._eligible)
+            rough = np.maximum(rough, lowest)
+        bound = float(np.fmin.reduce(rough) if k == 1 else np.partition(rough, k - 1)[k - 1])
+        bound += 2 * self._terms.slack(bound)  # the k best are no further, whatever was rounded
+        near = np.flatnonzero((rough <= bound) & self._eligible)
+        order = np.lexsort((self._losses[near], self._terms.totals(near)[0]))  # then library order
         best: NDArray[np.intp] = near[order[:k]]
         return best
 
     def _at(self, i: int) -> Ranked:
-        std = float(self._std[i])
+        std, one = float(self._std[i]), slice(i, i + 1)
         return Ranked(
             name=self._library.names[i],
             predicted_loss=float(self._losses[i]),
             std=std if math.isfinite(std) else None,
-            terms={name: float(values[i]) for name, values in self._terms.weighted.items()},
-            total=float(self._terms.total[i]),
-            unknown=tuple(name for name, mask in self._terms.unknown.items() if mask[i]),
+            terms={name: float(part.item()) for name, part in self._terms.parts(one).items()},
+            total=float(self._terms.totals(one).item()),
+            unknown=tuple(name for name, gap in self._terms.gaps(one).items() if gap.item()),
         )
 
 
@@ -165,8 +172,12 @@ class Rejections(Sequence[Rejected]):
 
     def __init__(self, library: Library, checks: Sequence[Check]) -> None:
         self._library, self.checks = library, tuple(checks)
+
+    @cached_property
+    def _rows(self) -> NDArray[np.intp]:
+        """The positions of the rejected experts; looked for when somebody asks."""
         passed = [check.passed for check in self.checks]
-        self._rows = np.flatnonzero(~np.logical_and.reduce(passed)) if passed else np.empty(0, int)
+        return np.flatnonzero(~np.logical_and.reduce(passed)) if passed else np.empty(0, np.intp)
 
     def __len__(self) -> int:
         """Count the rejected experts."""

@@ -272,9 +272,8 @@ class Router(Pretrained):
     ) -> Field:
         """Score the prompts `rows` of a batch, which share their preferences."""
         group = [asked[row] for row in rows.tolist()]
-        tokens = every.output_tokens
-        tokens = None if tokens is None else tokens[rows]
-        prediction = Prediction(every.losses[rows], every.std[rows], tokens)
+        prediction = every if rows.size == len(asked) else _rows(every, rows)
+        tokens = prediction.output_tokens
 
         def request(counted: bool) -> Request:
             lengths = self._lengths(group) if counted else np.zeros(len(group))
@@ -328,3 +327,9 @@ class Router(Pretrained):
         """Return the prediction that knows nothing."""
         nothing = np.full((batch, len(self.library)), np.nan, dtype=np.float32)
         return Prediction(nothing, nothing)
+
+
+def _rows(every: Prediction, rows: Indices) -> Prediction:
+    """Return what is predicted for some prompts of a batch."""
+    tokens = every.output_tokens
+    return Prediction(every.losses[rows], every.std[rows], None if tokens is None else tokens[rows])

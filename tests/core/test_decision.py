@@ -9,10 +9,10 @@ import pytest
 from tryage.decision import Decision
 from tryage.errors import LibraryError
 from tryage.experts import Expert, Library
-from tryage.objective import Terms
 from tryage.preferences import Preferences, Requirement
 from tryage.ranking import Check, Ranking, Rejections
 from tryage.router import Router
+from tryage.terms import Terms, Whole
 from tryage.testing import FixedPerception, demo_library, demo_perception
 
 
@@ -21,7 +21,8 @@ def ranking(losses, totals=None, eligible=None, std=0.1):
     totals = losses if totals is None else np.asarray(totals, dtype=float)
     mask = np.ones(losses.size, bool) if eligible is None else np.asarray(eligible)
     library = Library([f"m{i}" for i in range(losses.size)])
-    terms = Terms(totals, {"size": totals - losses}, {"size": np.zeros(losses.size, bool)})
+    size = Whole(1.0, totals - losses, np.zeros(losses.size, bool))
+    terms = Terms(losses[None], {"size": size}, totals[None])
     return Ranking(library, losses, np.full(losses.size, std), terms, mask)
 
 

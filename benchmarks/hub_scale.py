@@ -1,0 +1,158 @@
+"""How long `route` takes among a hundred to a million candidates, and what a candidate weighs.
+
+The perception is a stand-in that returns remembered losses, so this times everything after it:
+cost, four constraints of the library, requirements, the choice and the decision. Beside it, in the
+same run, a bare numpy product: the losses plus five weighted constraints that are there already.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+import time
+import tracemalloc
+from typing import TYPE_CHECKING, Any
+
+for pool in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ[pool] = "1"  # before numpy starts its pool
+
+import numpy as np  # noqa: E402 - after the pools are set
+
+from tryage import Library, Preferences, Router  # noqa: E402 - the same
+from tryage.perception.base import Prediction  # noqa: E402 - the same
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+SIZES = (100, 10_000, 100_000, 1_000_000)
+WEIGHTS = {"cost": 0.3, "size": 0.2, "latency": 0.2, "recency": 0.1, "popularity": 0.1}
+LICENSES = ("apache-2.0", "mit", "llama3", "cc-by-nc-4.0", None)
+PROMPT = "Prove that there are infinitely many primes, and say who proved it first. " * 6
+
+
+class Remembered:
+    """A perception that has the losses of every expert ready."""
+
+    def __init__(self, names: Sequence[str], rng: np.random.Generator) -> None:
+        self.experts = tuple(names)
+        losses = rng.random((1, len(names)), dtype=np.float32)
+        self.prediction = Prediction(losses, np.full_like(losses, 0.1))
+
+    def predict(self, prompts: Sequence[str]) -> Prediction:  # noqa: ARG002 - as in `Perception`
+        """Return the losses that are there already."""
+        return self.prediction
+
+
+def columns(n: int, rng: np.random.Generator) -> dict[str, Any]:
+    """Make up what is known of `n` candidates, with a tenth of every column unknown."""
+
+    def some(values: np.ndarray) -> np.ndarray:
+        return np.where(rng.random(n) < 0.1, np.nan, values)
+
+    return {
+        "parameters": some(10 ** rng.uniform(7, 11.5, n)),
+        "released": some(rng.integers(737_000, 740_000, n).astype(float)),
+        "input_price": some(rng.random(n) * 10),
+        "output_price": some(rng.random(n) * 30),
+        "latency": some(rng.random(n) * 10),
+        "output_tokens": some(rng.integers(50, 2_000, n).astype(float)),
+        "downloads": some(rng.integers(0, 10_000_000, n).astype(float)),
+        "license": [LICENSES[i] for i in rng.integers(0, len(LICENSES), n).tolist()],
+    }
+
+
+def named(n: int) -> list[str]:
+    """Make up ids as long as those of the Hub."""
+    return [f"organisation-{i % 9973}/Model-{i}-Instruct" for i in range(n)]
+
+
+def timed(work: Callable[[], object], rounds: int) -> np.ndarray:
+    """Return the milliseconds of every call after three to warm up."""
+    for _ in range(3):
+        work()
+    spent = np.empty(rounds)
+    for i in range(rounds):
+        start = time.perf_counter()
+        work()
+        spent[i] = 1e3 * (time.perf_counter() - start)
+    return spent
+
+
+def bare(n: int, rng: np.random.Generator) -> Callable[[], object]:
+    """Return the least that plain numpy does: one product per constraint, and the lowest total."""
+    losses = rng.random(n)
+    constraints = rng.random((5, n))
+    weights = list(WEIGHTS.values())
+
+    def work() -> object:
+        total = losses.copy()
+        for weight, values in zip(weights, constraints, strict=True):
+            total += weight * values
+        return total.argmin()
+
+    return work
+
+
+def build(n: int, rng: np.random.Generator) -> tuple[Library, str]:
+    """Build a library, and say how long it took and how much memory a candidate keeps."""
+    names, known = named(n), columns(n, rng)
+    start = time.perf_counter()
+    library = Library.from_columns(names, **known)
+    spent = time.perf_counter() - start
+    del names, library
+    tracemalloc.start()
+    library = Library.from_columns(named(n), **known)  # its names are its own: they count too
+    kept, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    return library, f"{spent:.2f} s | {kept / n:.0f} | {peak / n:.0f}"
+
+
+def measure(n: int, rounds: int) -> Iterator[tuple[str, str]]:
+    """Yield the rows of the two tables for one number of candidates."""
+    rng = np.random.default_rng(0)
+    library, built = build(n, rng)
+    router = Router(Remembered(library.names, rng), library)
+    weighted = Preferences(WEIGHTS)
+    required = Preferences(WEIGHTS, max_parameters=3e10, licenses=["apache-2.0", "mit"])
+    base = timed(bare(n, rng), rounds)
+    plain = timed(lambda: router.route(PROMPT, weighted), rounds)
+    strict = timed(lambda: router.route(PROMPT, required), rounds)
+    read = timed(lambda: router.route(PROMPT, weighted).to_dict(top=3), rounds)
+    columns = (base, plain, strict, read)
+    cells = ("{:.2f} / {:.2f} ms".format(*np.percentile(spent, [50, 95])) for spent in columns)
+    ratio = np.median(plain) / np.median(base)
+    yield "time", f"| {n:,} | {' | '.join(cells)} | {ratio:.2f} |"
+    keeps = _kept(lambda: router.route(PROMPT, weighted)) / n
+    yield "memory", f"| {n:,} | {built} | {keeps:.1f} |"
+
+
+def _kept(work: Callable[[], object]) -> int:
+    """Return the bytes that the result of a call keeps alive."""
+    tracemalloc.start()
+    result = work()
+    kept = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    del result
+    return kept
+
+
+def main() -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=60)
+    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
+    options = parser.parse_args()
+    rows = [row for n in options.sizes for row in measure(n, options.rounds)]
+    print("| candidates (p50 / p95) | bare numpy | five weights | and two requirements ", end="")
+    print("| and read the best three | five weights / bare |\n|---|---|---|---|---|---|")
+    print("\n".join(row for table, row in rows if table == "time"))
+    print("\n| candidates | `Library.from_columns` | bytes per candidate | at the peak ", end="")
+    print("| a decision keeps |\n|---|---|---|---|---|")
+    print("\n".join(row for table, row in rows if table == "memory"))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+    print(f"\nPeak memory of the process: {peak:,.0f} MB.")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,159 @@
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tryage.experts import Library
+from tryage.memo import remember
+from tryage.objective import DEFAULT_CONSTRAINTS, Request, score
+from tryage.preferences import Preferences
+from tryage.ranking import Ranking
+from tryage.router import Router
+from tryage.testing import FixedPerception
+
+WEIGHTED = ("cost", "size", "latency", "recency", "popularity", "own", "alike")
+
+
+def unknown_at_random(rng, values, share=0.2):
+    return np.where(rng.random(len(values)) < share, np.nan, values)
+
+
+def library(rng, n, levels=4):
+    """Few different values, so that many totals tie; some are unknown."""
+    column = lambda: unknown_at_random(rng, rng.integers(1, levels + 1, n).astype(float))  # noqa: E731 - seven alike
+    return Library.from_columns(
+        [f"m{i}" for i in range(n)],
+        parameters=column() * 1e9,
+        released=column() + 738_000,
+        latency=column(),
+        downloads=column(),
+        input_price=column(),
+        output_price=column(),
+        output_tokens=column() * 100,
+    )
+
+
+def constraints(rng, batch, n):
+    by_prompt = rng.integers(0, 3, (batch, n)) / 2
+    by_expert = unknown_at_random(rng, rng.integers(0, 3, n) / 2)
+    return {**DEFAULT_CONSTRAINTS, "own": lambda *_: by_prompt, "alike": lambda *_: by_expert}
+
+
+def plain(losses, library, weights, constraints, request):
+    """The equation, written down over whole columns in double precision."""
+    total = np.array(losses, dtype=np.float64)
+    for name, weight in weights.items():
+        values = np.asarray(constraints[name](library, request))
+        total += weight * np.where(np.isnan(values), 1.0, values)
+    return total
+
+
+def ordered(total, losses, eligible):
+    rows = np.flatnonzero(eligible)
+    return rows[np.lexsort((losses[rows], total[rows]))]
+
+
+def compare(rng, losses, weights, crowd, tokens=None):
+    batch, n = losses.shape
+    known = constraints(rng, batch, n)
+    request = Request(rng.integers(0, 2_000, batch).astype(float), tokens)
+    found = score(losses, crowd, weights, known, request)
+    exact = plain(losses, crowd, weights, known, request)
+    np.testing.assert_array_equal(found.total, exact)
+    eligible = np.isfinite(losses) & (rng.random(n) < 0.8)
+    for i in range(batch):
+        row = (crowd, losses[i], losses[i], found.row(i), eligible[i])
+        best = ordered(exact[i], losses[i], eligible[i])
+        for k in (1, 3, n):
+            np.testing.assert_array_equal(Ranking(*row).first(k), best[:k])
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    seed=st.integers(0, 2**32),
+    n=st.integers(1, 60),
+    kind=st.sampled_from([np.float32, np.float64]),
+    unit=st.sampled_from([1.0, 1e-7, -1e6, 1e30, 1e38]),
+    weights=st.dictionaries(
+        st.sampled_from(WEIGHTED),
+        st.sampled_from([1e-9, 0.1, 0.3, 1 / 3, 1.0, 7.0, 1e8, 1e29, 1e300]),
+        max_size=6,
+    ),
+    forecast=st.booleans(),
+)
+def test_the_order_is_that_of_the_plain_equation_to_the_last_bit(
+    seed, n, kind, unit, weights, forecast
+):
+    rng = np.random.default_rng(seed)
+    losses = (rng.integers(0, 4, (3, n)) / 4 * unit).astype(kind)
+    losses[rng.random(losses.shape) < 0.1] = np.nan
+    tokens = rng.random((3, n)) * 500 if forecast else None
+    compare(rng, losses, weights, library(rng, n), tokens)
+
+
+def test_the_order_is_that_of_the_plain_equation_over_several_blocks():
+    rng = np.random.default_rng(1)
+    losses = rng.random((2, 70_001), dtype=np.float32).round(3)
+    compare(rng, losses, {"cost": 0.3, "size": 0.2, "own": 0.1}, library(rng, 70_001, levels=90))
+
+
+@pytest.mark.parametrize("weights", [{"latency": 1e-6}, {"latency": 1e-6, "cost": 2e-6}])
+def test_nobody_who_is_among_the_best_is_lost_to_rounding(weights):
+    rng = np.random.default_rng(5)
+    n = 5_000
+    names = [f"m{i}" for i in range(n)]
+    price = rng.random(n)
+    crowd = Library.from_columns(
+        names, latency=rng.random(n), input_price=price, output_price=price
+    )
+    losses = (0.5 + 1e-6 * rng.random((1, n))).astype(np.float32)
+    request = Request(np.array([1_000.0]))
+    found = score(losses, crowd, weights, DEFAULT_CONSTRAINTS, request)
+    everyone = np.ones(n, bool)
+    best = ordered(found.total[0], losses[0], everyone)
+    for k in range(1, n, 97):
+        fresh = Ranking(crowd, losses[0], losses[0], found.row(0), everyone)
+        np.testing.assert_array_equal(fresh.first(k), best[:k])
+
+
+@pytest.mark.parametrize("gap", [1e-9, 1e-15])
+def test_a_difference_below_single_precision_decides(gap):
+    price = np.array([1.0, 1.0 - gap, 1.0])
+    crowd = Library.from_columns(["a", "b", "c"], input_price=price, output_price=price)
+    router = Router(FixedPerception(dict.fromkeys("abc", 0.5)), crowd)
+    decision = router.route("x", Preferences({"cost": 1.0}))
+    assert [ranked.name for ranked in decision.ranking] == ["b", "a", "c"]
+
+
+def test_the_parts_of_one_expert_are_those_of_the_whole_columns():
+    rng = np.random.default_rng(2)
+    crowd, losses = library(rng, 9), np.zeros((2, 9), np.float32)
+    weights = dict.fromkeys(WEIGHTED, 0.5)
+    found = score(losses, crowd, weights, constraints(rng, 2, 9), Request(np.array([9.0, 900.0])))
+    one = found.row(1)
+    for i in range(9):
+        here = slice(i, i + 1)
+        for name, whole in found.weighted.items():
+            assert one.parts(here)[name].item() == (whole if whole.ndim == 1 else whole[1])[i]
+        for name, whole in found.unknown.items():
+            assert one.gaps(here)[name].item() == (whole if whole.ndim == 1 else whole[1])[i]
+
+
+def test_ever_new_weights_and_requirements_do_not_fill_the_memory():
+    rng = np.random.default_rng(3)
+    crowd = library(rng, 5)
+    router = Router(FixedPerception(dict.fromkeys(crowd.names, 0.0)), crowd, default="m0")
+    for i in range(1, 60):
+        router.route("x", Preferences({"size": i / 60}, max_parameters=i * 1e8))
+    assert 0 < len(remember(crowd, "recent", dict)) <= 16
+
+
+def test_remembered_sums_are_those_of_the_constraints_that_were_asked_for():
+    rng = np.random.default_rng(4)
+    crowd, losses, request = library(rng, 40), np.zeros((1, 40), np.float32), Request(np.ones(1))
+    for weights in ({"size": 0.5}, {"latency": 0.5}, {"size": 0.25}, {"size": 0.5, "latency": 0.5}):
+        found = score(losses, crowd, weights, DEFAULT_CONSTRAINTS, request)
+        near = found.rough - found.total
+        assert math.isclose(np.abs(near).max(), 0, abs_tol=found.slack(1.0))
