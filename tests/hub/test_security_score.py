@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
-
-from tryage.hub.model import Model
-from tryage.hub.security import with_scan
 
 SAFE = [{"rfilename": "config.json"}, {"rfilename": "model.safetensors"}]
 PICKLE = [{"rfilename": "pytorch_model.bin"}]
@@ -90,27 +85,7 @@ def test_custom_code_is_a_fact_of_its_own(read):
     assert "custom_code" not in read(config={"auto_map": "odd"}).facts
 
 
-# A listing has no scans; those of a model's page are kept until the next commit.
-
-
-def test_a_scan_is_kept_while_the_commit_is_the_same(read):
-    before = read(siblings=SAFE, securityRepoStatus=issues("caution"), sha="abc")
-    fresh = read(tags=["safetensors", "custom_code"], sha="abc", likes=7)
-    model = with_scan(fresh, Model.from_dict(json.loads(json.dumps(before.to_dict()))))
-    assert model.value("security") == pytest.approx(0.7 * 0.3)
-    assert model.facts["scan"] == before.facts["scan"]
-    assert model.likes == 7
-
-
-@pytest.mark.parametrize(("old", "new"), [("abc", "def"), (None, None), ("abc", None)])
-def test_a_scan_of_another_commit_says_nothing(read, old, new):
-    before = read(siblings=SAFE, securityRepoStatus=DONE, sha=old)
-    fresh = read(tags=["safetensors"], sha=new)
-    assert with_scan(fresh, before) is fresh
-
-
-def test_a_fresh_scan_replaces_the_old_one_and_disabled_vetoes_both(read):
-    before = read(siblings=SAFE, securityRepoStatus=DONE, sha="abc")
-    fresh = read(siblings=SAFE, securityRepoStatus=issues("unsafe"), sha="abc")
-    assert with_scan(fresh, before).value("security") == 0
-    assert with_scan(read(sha="abc", disabled=True), before).value("security") == 0
+def test_what_the_scanners_said_is_a_fact_of_its_own(read):
+    assert read(securityRepoStatus=issues("caution", "suspicious")).value("scan") == "suspicious"
+    assert read(securityRepoStatus=DONE).value("scan") == "safe"
+    assert "scan" not in read(securityRepoStatus=issues(done=False)).facts

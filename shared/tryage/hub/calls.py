@@ -6,21 +6,20 @@ Each function takes the settings and what is asked; both clients have it as a me
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlsplit
 
 from tryage.errors import HubReplyError, InputError
 from tryage.hub.protocol import Call, Params
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
 
     from tryage.hub.protocol import Reply
     from tryage.hub.settings import HubSettings
-
-Record = Mapping[str, Any]  # one JSON object as the Hub sent it
+    from tryage.hub.wire import Record
 
 # What a page brings for each model. Each has a use in reading.py; leaving out file lists and
 # widgets keeps a page of a thousand small.

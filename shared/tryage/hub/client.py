@@ -27,8 +27,9 @@ if TYPE_CHECKING:
     import httpx
     from typing_extensions import Self
 
-    from tryage.hub.calls import Page, Record
+    from tryage.hub.calls import Page
     from tryage.hub.protocol import Call, Lost, Reply
+    from tryage.hub.wire import Record
 
 T = TypeVar("T")
 

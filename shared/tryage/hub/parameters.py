@@ -63,10 +63,18 @@ def _from_tensors(sources: _Sources) -> Fact | None:
     if not elements:
         return clues.fact(total, "safetensors.total alone", 0.6) if total else None
     counts = count_weights(elements, clues)
-    declared = total if total and abs(total / counts.stored - 1) > 0.02 else None
-    if counts.unpacked and declared and not 0.85 < declared / counts.unpacked < 1.18:
-        declared = None
-    hints = (shape.total if shape else None, declared, named.total if named else None)
+    # A total that is no sum of the tensors, and near to what they unpack to, is somebody's count.
+    confirmed = (
+        total
+        and counts.unpacked
+        and abs(total / counts.stored - 1) > 0.02
+        and 0.85 < total / counts.unpacked < 1.18
+    )
+    hints = (
+        shape.total if shape else None,
+        total if confirmed else None,
+        named.total if named else None,
+    )
     value, confidence = choose(counts, hints)
     packed = " unpacked" if counts.unpacked == value else ""
     return clues.fact(value, f"safetensors.parameters{packed}", confidence)

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from tryage.hub.clues import Clues
-    from tryage.hub.model import Model
 
 # Unknown is not safe: what nobody has scanned is worth half of what has passed.
 SCANS: Mapping[str, float] = {
@@ -59,18 +58,6 @@ def read_security(clues: Clues) -> dict[str, Fact]:
     if scan is not None:
         facts["scan"] = clues.fact(scan, "security scans of the Hub", 0.9)
     return facts | _score(facts, flag(clues.record.get("disabled")) or False, clues.seen)
-
-
-def with_scan(model: Model, before: Model) -> Model:
-    """Return a model of a fresh listing with the scan that an earlier record of it had.
-
-    Listings have no scans; one made before the last commit says nothing of what was added since.
-    """
-    scan = before.facts.get("scan")
-    if scan is None or "scan" in model.facts or model.sha is None or model.sha != before.sha:
-        return model
-    facts = {**model.facts, "scan": scan}
-    return model.with_facts(facts | _score(facts, model.disabled or False, model.seen))
 
 
 def _score(facts: Mapping[str, Fact], disabled: bool, seen: datetime.datetime) -> dict[str, Fact]:

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
-Record: TypeAlias = Mapping[str, Any]
+Record: TypeAlias = Mapping[str, Any]  # one JSON object as the Hub sent it
 
 _EMPTY: Record = {}
 _LONGEST = 500  # no name, tag or licence is longer; what is, is not one
