@@ -403,6 +403,32 @@ def test_closing_wakes_whoever_waits_for_quota(hub):
     assert len(ends) == 1
 
 
+def test_closing_lets_an_answer_that_is_under_way_arrive_and_then_closes(hub):
+    hub.fail(Slow(0.3))
+    client, answers = HubClient(at(hub, retries=0)), []
+    thread = threading.Thread(target=lambda: answers.append(client.model(NAMES[0])))
+    thread.start()
+    wait_for(lambda: hub.requests)
+    client.close()
+    pool = client._http._transport._pool
+    with pytest.raises(errors.HubError, match="closed"):
+        client.model(NAMES[1])
+    thread.join(5)
+    assert answers[0]["id"] == NAMES[0]
+    assert pool.connections == []
+
+
+async def test_closing_ends_the_questions_that_are_under_way_in_the_loop(hub):
+    hub.fail(Slow(0.3))
+    client = AsyncHubClient(at(hub, retries=0))
+    task = asyncio.create_task(client.model(NAMES[0]))
+    while not hub.requests:
+        await asyncio.sleep(0.01)
+    await client.aclose()
+    with pytest.raises(errors.HubError):
+        await task
+
+
 def test_a_closed_client_says_so(hub):
     client = HubClient(at(hub))
     client.close()

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-
 import pytest
 from huggingface_hub import HfApi
 from huggingface_hub.utils import filter_repo_objects
@@ -12,6 +9,7 @@ from huggingface_hub.utils import filter_repo_objects
 from tryage.errors import PersistenceError
 from tryage.hub import repo as repo_module
 from tryage.hub.repo import FILES, download, push
+from tryage.testing.hub import LocalHub, Reply
 
 SECRET = "hf_" + "s3cret" * 5
 
@@ -97,31 +95,43 @@ def test_of_a_repository_only_json_tensors_graphs_and_text_are_fetched():
     assert list(filter_repo_objects(wanted + unwanted, allow_patterns=list(FILES))) == wanted
 
 
-@pytest.fixture(params=[404, 401, 500])
-def hub(request):
-    """A Hub on this machine that refuses everything."""
-
-    class Refuse(BaseHTTPRequestHandler):
-        def do_GET(self):
-            self.send_response(request.param)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-        def log_message(self, *_):
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Refuse)
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
-    thread.join()
+@pytest.fixture
+def hub(tmp_path):
+    with LocalHub() as local, local.patched(tmp_path / "cache"):
+        yield local
 
 
-def test_a_hub_that_refuses_is_a_persistence_error(hub, tmp_path):
+def test_what_goes_up_comes_down_again(hub, tmp_path):
+    address = push(write, "tester/router", token=hub.token, private=True, commit_message="Mine")
+    assert hub.record("tester/router")["private"] is True
+    assert address.startswith(f"{hub.url}/tester/router/commit/")
+    down = download("tester/router", token=hub.token)
+    write(tmp_path / "again")
+    for name in ("router.json", "README.md", "encoder/table.safetensors"):
+        assert (down / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
+
+
+def test_pushing_twice_is_two_commits_to_one_repository(hub):
+    first = push(write, "tester/router", token=hub.token)
+    second = push(lambda folder: (folder / "router.json").write_text("{1}"), "tester/router")
+    assert first != second
+    assert len(hub) == 1
+    assert hub.files("tester/router")["router.json"] == b"{1}"
+
+
+@pytest.mark.parametrize("status", [404, 401, 500])
+def test_a_hub_that_refuses_is_a_persistence_error(hub, status):
+    hub.fail(lambda *_: Reply(status), times=None)
     with pytest.raises(PersistenceError, match="'me/router' is neither a folder"):
-        download("me/router", endpoint=hub, cache_dir=tmp_path, token=False)
+        download("me/router", token=False)
+    with pytest.raises(PersistenceError, match="'me/router' was not pushed"):
+        push(write, "me/router", token=hub.token)
+
+
+def test_a_hub_that_has_gone_is_a_persistence_error(hub):
+    hub.close()
+    with pytest.raises(PersistenceError, match="'me/router' was not pushed"):
+        push(write, "me/router", token=hub.token)
 
 
 def test_a_hub_that_does_not_answer_is_a_persistence_error(tmp_path):

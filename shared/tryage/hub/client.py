@@ -11,6 +11,7 @@ import random
 import threading
 import time
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING, TypeVar, cast
 
@@ -57,7 +58,8 @@ class HubClient:
         self._exchange = Exchange(self.settings, clock, luck)
         self._closed = threading.Event()
         self._sleep = sleep or self._closed.wait
-        self._opening = threading.Lock()
+        self._door = threading.Lock()
+        self._under_way = 0
         self._http: httpx.Client | None = None
 
     def ask(self, call: Call[T]) -> T:
@@ -132,9 +134,10 @@ class HubClient:
     def _send(self, ask: Ask) -> Reply | Lost:
         intake = Intake(self.settings.timeout)
         try:
-            with self._open().stream(
-                "GET", ask.url, params=ask.params, headers=ask.headers
-            ) as head:
+            with (
+                self._opened() as http,
+                http.stream("GET", ask.url, params=ask.params, headers=ask.headers) as head,
+            ):
                 intake.begun = True
                 for chunk in head.iter_bytes():
                     intake.add(chunk)
@@ -142,21 +145,32 @@ class HubClient:
         except Exception as error:  # noqa: BLE001 - all but the network's faults are raised again
             return intake.lost(error)
 
-    def _open(self) -> httpx.Client:
-        with self._opening:
+    @contextmanager
+    def _opened(self) -> Iterator[httpx.Client]:
+        """Count who is under way: a connection closed under a reader would leave it waiting."""
+        with self._door:
             refuse(closed=self._closed.is_set())
-            if self._http is None:
-                import httpx
+            self._http = http = self._http or _open(self.settings)
+            self._under_way += 1
+        try:
+            yield http
+        finally:
+            with self._door:
+                self._under_way -= 1
+                self._close_when_alone()
 
-                self._http = httpx.Client(**options(self.settings))
-            return self._http
+    def _close_when_alone(self) -> None:
+        if self._closed.is_set() and self._http is not None and not self._under_way:
+            self._http.close()
 
     def close(self) -> None:
-        """Close all connections and wake whoever waits for quota; closing twice does no harm."""
-        with self._opening:
+        """Wake whoever waits for quota, refuse new questions, and close all connections.
+
+        What is under way in other threads ends by itself; the last one closes. Twice does no harm.
+        """
+        with self._door:
             self._closed.set()
-            if self._http is not None:
-                self._http.close()
+            self._close_when_alone()
 
     def __enter__(self) -> Self:
         """Return the client; leaving the block closes it."""
@@ -165,3 +179,9 @@ class HubClient:
     def __exit__(self, *_: object) -> None:
         """Close all connections."""
         self.close()
+
+
+def _open(settings: HubSettings) -> httpx.Client:
+    import httpx
+
+    return httpx.Client(**options(settings))

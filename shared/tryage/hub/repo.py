@@ -36,18 +36,29 @@ def push(  # noqa: PLR0913 - what people know from every push_to_hub
 
     The repository is made unless it exists. ModelHubMixin would write down constructor arguments,
     secrets among them, and its 0.x needs torch.
+
+    Raises:
+        PersistenceError: the Hub refuses or does not answer.
     """
-    api = HfApi(token=token)
-    repo = api.create_repo(repo_id=repo_id, private=private, exist_ok=True).repo_id
     with TemporaryDirectory() as folder:
         write(Path(folder))
-        commit = api.upload_folder(
-            repo_id=repo,
-            folder_path=Path(folder),
-            commit_message=commit_message,
-            revision=branch,
-            **options,
-        )
+        try:
+            api = HfApi(token=token)
+            repo = api.create_repo(repo_id=repo_id, private=private, exist_ok=True).repo_id
+            commit = api.upload_folder(
+                repo_id=repo,
+                folder_path=Path(folder),
+                commit_message=commit_message,
+                revision=branch,
+                **options,
+            )
+        except TypeError:  # an option that nobody knows
+            raise
+        except Exception as error:  # 0.x, 1.x and 2.x each raise the errors of another transport
+            raise PersistenceError(
+                f"{repo_id!r} was not pushed to the Hub: {error}. Check the name, and that the "
+                "token may write there."
+            ) from error
     return str(commit)
 
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from tryage.hub.protocol import Lost, Reply
 
 if TYPE_CHECKING:
+    import ssl
+
     import httpx
 
     from tryage.hub.settings import HubSettings
@@ -26,9 +30,22 @@ def options(settings: HubSettings) -> dict[str, Any]:
     """
     return {
         "timeout": settings.timeout,
+        "verify": _trusted(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")),
         "follow_redirects": False,
         "mounts": dict.fromkeys((f"all://{host}" for host in LOOPBACK), None),
     }
+
+
+@cache
+def _trusted(file: str | None, folder: str | None) -> ssl.SSLContext:
+    """Read the certificates once: it takes longer than a question, and clients are many in tests.
+
+    httpx finds the two variables by itself; as arguments they say for which values this counts.
+    """
+    del file, folder
+    import httpx
+
+    return httpx.create_ssl_context()
 
 
 @dataclass(slots=True)
