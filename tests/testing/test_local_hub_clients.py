@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 
+import httpx
 import pytest
 from huggingface_hub import CommitOperationAdd, HfApi, hf_hub_download, snapshot_download
 from huggingface_hub.utils import (
@@ -78,7 +79,10 @@ def test_a_download_that_breaks_off_goes_on_where_it_stopped(hub, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE", 1000)  # keep what came
     hub.add("org/a", {"w.safetensors": BIG})
     hub.fail(Truncated(), when=lambda request: "/lfs/content/" in request.path)
-    path = hf_hub_download("org/a", "w.safetensors")
+    try:
+        path = hf_hub_download("org/a", "w.safetensors")
+    except (httpx.TransportError, OSError):  # before 1.1 the second try is up to us
+        path = hf_hub_download("org/a", "w.safetensors")
     with open(path, "rb") as file:  # noqa: PTH123 - a symlink into the cache
         assert file.read() == BIG
     ranges = [r.headers.get("Range") for r in hub.requests if "/lfs/content/" in r.path]
@@ -180,6 +184,8 @@ def test_refusals_become_the_exceptions_of_the_library(hub, api):
 
 
 def test_transformers_load_a_model_from_the_hub(hub, tmp_path):
+    # Each transformers wants a range of huggingface_hub: with another one it does not import.
+    pytest.importorskip("transformers.utils.hub", exc_type=ImportError)
     transformers = pytest.importorskip("transformers")
     tokenizers = pytest.importorskip("tokenizers")
     vocabulary = {"[UNK]": 0, "hello": 1, "[PAD]": 2}

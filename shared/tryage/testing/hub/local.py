@@ -73,7 +73,7 @@ class LocalHub:
             front, storage = LoopbackServer(self._answer, self._port), LoopbackServer(self._store)
             self._servers = front, storage
             self._port = front.server_port
-            self._shelf.storage = f"http://127.0.0.1:{storage.server_port}"
+            self._shelf.storage = f"http://localhost:{storage.server_port}"
             for server in self._servers:
                 run = server.serve_forever
                 threading.Thread(target=run, args=(0.02,), daemon=True, name="LocalHub").start()
