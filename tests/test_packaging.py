@@ -50,6 +50,7 @@ def modules_after(code: str) -> set[str]:
         "from tryage import Router",
         "from tryage import Decision, Expert, Library, Preferences, QTable, Router",
         "import tryage.cli",
+        "from tryage.testing import LocalHub; LocalHub()",
     ],
 )
 def test_importing_loads_nothing_heavy(code):

@@ -236,6 +236,13 @@ def test_names_may_hold_any_letter(hub, ask):
     assert reply.text == "x"
 
 
+def test_a_hub_has_no_address_before_it_starts():
+    hub = LocalHub()
+    assert repr(hub) == "LocalHub(not started, 0 models)"
+    with pytest.raises(InputError, match="start"):
+        _ = hub.url
+
+
 def test_asking_the_hub_itself_for_what_it_lacks_says_what_to_do(hub):
     with pytest.raises(InputError, match=r"hub\.add\('org/none'\)"):
         hub.record("org/none")

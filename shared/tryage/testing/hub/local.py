@@ -6,21 +6,20 @@ import threading
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timezone
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tryage.errors import InputError
 from tryage.testing.hub import surroundings
 from tryage.testing.hub.app import App
-from tryage.testing.hub.card import describe
 from tryage.testing.hub.faults import Scheduled, schedule
-from tryage.testing.hub.history import Blob
+from tryage.testing.hub.holdings import Holdings
 from tryage.testing.hub.quota import Quota
 from tryage.testing.hub.server import LoopbackServer
-from tryage.testing.hub.shelf import Shelf, write_date
 from tryage.testing.hub.wire import too_many
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from tryage.testing.hub.faults import Fault, Predicate
     from tryage.testing.hub.wire import Reply, Request
@@ -30,7 +29,7 @@ def _utc_now() -> datetime:
     return datetime.now(timezone.utc)
 
 
-class LocalHub:
+class LocalHub(Holdings):
     """A Hub that speaks HTTP on 127.0.0.1, holds what a test puts in, and fails when told to.
 
     Open it with `with`, or call `start()` and `close()`. `url` is both the endpoint of the Hub
@@ -56,9 +55,9 @@ class LocalHub:
         port: int = 0,
         clock: Callable[[], datetime] = _utc_now,
     ) -> None:
+        super().__init__(clock)
         self.user, self.token = user, token
         self.requests: list[Request] = []
-        self._shelf = Shelf(clock)
         self._app = App(self._shelf, user, token)
         self._quota = Quota(quota, window)
         self._faults: list[Scheduled] = []
@@ -96,15 +95,25 @@ class LocalHub:
 
     def __repr__(self) -> str:
         """Return the address and how much there is; never the token."""
-        return f"LocalHub({self.url!r}, {len(self):,} models)"
+        where = self.url if self._port else "not started"
+        return f"LocalHub({where}, {len(self):,} models)"
 
     @property
     def url(self) -> str:
-        """The address, without a slash at its end."""
+        """The address, without a slash at its end.
+
+        Raises:
+            InputError: the Hub has not been started, so it has no address yet.
+        """
+        if not self._port:
+            raise InputError(
+                "this Hub has no address yet: use `with LocalHub() as hub`, or start()"
+            )
         return f"http://127.0.0.1:{self._port}"
 
     def _answer(self, request: Request) -> Reply:
-        within, limits = self._quota.take(request.path)
+        with self._shelf.lock:
+            within, limits = self._quota.take(request.path)
         reply = self._tried(request, self._app.answer if within else too_many)
         return replace(reply, headers={**limits, **reply.headers})
 
@@ -117,118 +126,13 @@ class LocalHub:
         with self._shelf.lock:
             self.requests.append(replace(request, body=b""))
             fault = next((one.fault for one in self._faults if one.strikes(request)), None)
-        return (
-            self._own(request, answer)
-            if fault is None
-            else fault(request, lambda: self._own(request, answer))
-        )
+        if fault is None:
+            return self._own(request, answer)
+        return fault(request, lambda: self._own(request, answer))
 
     def _own(self, request: Request, answer: Callable[[Request], Reply]) -> Reply:
         with self._shelf.lock:
             return answer(request)
-
-    # --- what it holds ----------------------------------------------------------------------
-
-    def add(
-        self,
-        name: str,
-        files: Mapping[str, bytes | str] | Path | None = None,
-        **metadata: Any,  # noqa: ANN401 - the Hub's fields, as JSON
-    ) -> str:
-        """Add or replace a model, and return its `_id`.
-
-        `files` are paths and contents, or a folder to copy. Metadata are the Hub's own fields
-        (`downloads=10`, `tags=[...]`, `gated="manual"`, `**{"model-index": ...}`); a date may be a
-        datetime. What the Hub reads out of files (the card's header, config.json, weights) is read
-        unless it is given.
-        """
-        with self._shelf.lock:
-            given = {key: _wire(value) for key, value in metadata.items()}
-            blobs = {path: Blob.of(path, data) for path, data in _contents(files).items()}
-            told = {key: value for key, value in describe(blobs).items() if value} if blobs else {}
-            repo = self._shelf.add({**told, **given, "id": name})
-            repo.git = None
-            if blobs:
-                own = {
-                    key: given[key] for key in given if key in {"lastModified", "sha", "siblings"}
-                }
-                self._shelf.begin(repo, blobs, own)
-            return repo.key
-
-    def load(self, records: Iterable[Mapping[str, Any]]) -> int:
-        """Add many models from records of the Hub's shape and return how many.
-
-        A record needs `id`; `_id` follows from it unless it is given. A million takes about
-        2 GB and a minute.
-        """
-        with self._shelf.lock:
-            return self._shelf.load(records)
-
-    def update(self, name: str, **metadata: Any) -> None:  # noqa: ANN401 - the Hub's fields
-        """Change fields of a model, None takes one away; `lastModified` stays unless given.
-
-        This is how downloads, gates and scans change on the Hub.
-        """
-        with self._shelf.lock:
-            self._shelf.update(name, {key: _wire(value) for key, value in metadata.items()})
-
-    def commit(
-        self,
-        name: str,
-        files: Mapping[str, bytes | str] | Path | None = None,
-        *,
-        delete: Iterable[str] = (),
-        title: str = "Update",
-    ) -> str:
-        """Change files of a model on main and return the commit; `lastModified` moves."""
-        with self._shelf.lock:
-            repo = self._shelf.get(name)
-            history = self._shelf.history(repo)
-            state = dict(history.commits[history.branches["main"]].files)
-            state |= {path: Blob.of(path, data) for path, data in _contents(files).items()}
-            for path in delete:
-                del state[path]
-            told = {key: value for key, value in describe(state).items() if value}
-            return self._shelf.commit(repo, state, title=title, described=told).sha
-
-    def remove(self, name: str) -> None:
-        """Delete a model."""
-        with self._shelf.lock:
-            self._shelf.remove(name)
-
-    def rename(self, old: str, new: str) -> None:
-        """Rename a model: same `_id`, and the old name answers 307."""
-        with self._shelf.lock:
-            self._shelf.rename(old, new)
-
-    def grant(self, name: str) -> None:
-        """Give the account access to a gated model."""
-        with self._shelf.lock:
-            self._shelf.granted.add(self._shelf.get(name).key)
-
-    def record(self, name: str) -> dict[str, Any]:
-        """Return all metadata of a model."""
-        with self._shelf.lock:
-            return self._shelf.get(name).read()
-
-    def files(self, name: str, revision: str = "main") -> dict[str, bytes]:
-        """Return the files of a model."""
-        with self._shelf.lock:
-            commit = self._shelf.history(self._shelf.get(name)).find(revision)
-            return {path: blob.data for path, blob in commit.files.items()} if commit else {}
-
-    def __contains__(self, name: object) -> bool:
-        """Return whether there is a model of this name."""
-        return name in self._shelf.repos
-
-    def __len__(self) -> int:
-        """Return how many models there are."""
-        return len(self._shelf.repos)
-
-    def __iter__(self) -> Iterator[str]:
-        """Walk the names."""
-        with self._shelf.lock:
-            return iter(list(self._shelf.repos))
 
     @property
     def served(self) -> list[dict[str, Any]]:
@@ -282,16 +186,3 @@ class LocalHub:
         """
         with surroundings.patched(self.environment(cache)):
             yield self
-
-
-def _wire(value: Any) -> Any:  # noqa: ANN401 - JSON may be anything
-    return write_date(value) if isinstance(value, datetime) else value
-
-
-def _contents(files: Mapping[str, bytes | str] | Path | None) -> dict[str, bytes]:
-    """Return contents by path, with / between folders."""
-    if isinstance(files, Path):
-        found = (path for path in sorted(files.rglob("*")) if path.is_file())
-        return {path.relative_to(files).as_posix(): path.read_bytes() for path in found}
-    given = files or {}
-    return {p: data.encode() if isinstance(data, str) else data for p, data in given.items()}
