@@ -75,7 +75,9 @@ class CatalogueError(TryageError, OSError):
 
 
 class HubError(TryageError, ConnectionError):
-    """The Hub cannot be reached, refuses, or gives no answer."""
+    """The Hub cannot be reached, refuses, or gives no answer; `status` is the HTTP status if any."""
+
+    status: int | None = None
 
 
 class HubOfflineError(HubError):

@@ -195,7 +195,9 @@ def _refusal(call: Call[Any], reply: Reply, *, token: bool) -> HubError:
     if reply.status in {401, 403}:
         hint = "Check the token" if token else "Give a token"
         return HubAccessError(f"{said}. {hint} (HF_TOKEN, or `hf auth login`).")
-    return HubError(said)
+    error = HubError(said)
+    error.status = reply.status
+    return error
 
 
 def _said(call: Call[Any], reply: Reply) -> str:

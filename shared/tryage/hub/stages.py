@@ -1,0 +1,230 @@
+"""The stages of a sync: each asks the Hub for one kind of news and keeps what arrives.
+
+A stage can be stopped at any moment, also by force, and goes on where its last transaction ended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+from tryage.errors import (
+    HubAccessError,
+    HubError,
+    HubMissingError,
+    HubOfflineError,
+    HubQuotaError,
+    HubReplyError,
+    InputError,
+)
+from tryage.hub import calls
+from tryage.hub.reading import read_model
+from tryage.hub.serving import read_served
+
+if TYPE_CHECKING:
+    from tryage.hub.calls import Page, Record
+    from tryage.hub.client import HubClient
+    from tryage.hub.model import Model
+    from tryage.hub.run import Run
+
+# Told after each step: the stage, how much of it is done, and how much there is, None if unknown.
+Progress = Callable[[str, int, int | None], object]
+
+OVERLAP = 3_600.0  # seconds: what was indexed late is asked for twice rather than never
+_SCANNED = ("security", "formats", "custom_code")
+_GENERAL = (HubAccessError, HubOfflineError, HubQuotaError)  # they concern more than one model
+
+
+@dataclass
+class Trip:
+    """What the stages of one sync share; `requests` are questions to the Hub, without retries."""
+
+    client: HubClient
+    run: Run
+    now: Callable[[], datetime]
+    progress: Progress
+    requests: int = 0
+    unreadable: int = 0
+    unanswered: list[str] = field(default_factory=list)
+
+    def walk(self, stage: str, **question: Any) -> Iterator[tuple[Page, list[Model]]]:  # noqa: ANN401 - as `HubClient.pages` takes it
+        """Yield the pages of a listing from where the stage is, each with its models.
+
+        A place that the Hub knows no more is given up for the beginning.
+        """
+        cursor = self.run.place(stage).get("cursor")
+        pages = self.client.pages(**question, cursor=cursor)
+        while True:
+            self.requests += 1
+            try:
+                page = next(pages, None)
+            except HubError as error:
+                if cursor is None or error.status != 400:
+                    raise
+                pages, cursor = self.client.pages(**question), None
+                self.run.models([], stage, {})
+                continue
+            if page is None:
+                return
+            cursor = None
+            yield page, self._read(page)
+
+    def _read(self, page: Page) -> list[Model]:
+        """Return the models of a page; a record without a name or `_id` is counted and left out."""
+        models, error = [], None
+        for record in page.records:
+            try:
+                models.append(read_model(record, page.fetched))
+            except HubReplyError as odd:
+                self.unreadable += 1
+                error = odd
+        if error is not None and not models:
+            raise error
+        return models
+
+    def look(
+        self, names: Collection[str], stage: str, **question: Any  # noqa: ANN401 - as `HubClient.models` takes it
+    ) -> Iterator[tuple[str, Model | HubMissingError]]:
+        """Yield what the Hub says of each model, in the order of the answers.
+
+        A model for which there is no answer is left as it is, and named in `unanswered`.
+
+        Raises:
+            HubError: there was no answer for any of them, or the error concerns more than one.
+        """
+        failed: list[str] = []
+        error: HubError | None = None
+        for done, (name, answer) in enumerate(self.client.models(names, **question), 1):
+            self.requests += 1
+            self.progress(stage, done, len(names))
+            try:
+                found = answer if isinstance(answer, HubMissingError) else self._one(answer)
+            except _GENERAL:
+                raise
+            except HubError as odd:
+                error = odd
+                failed.append(name)
+            else:
+                yield name, found
+        if error is not None and len(failed) == len(names):
+            raise error
+        self.unanswered += failed
+
+    def _one(self, answer: Record | HubError) -> Model:
+        if isinstance(answer, HubError):
+            raise answer
+        return read_model(answer, self.now())
+
+
+def changes(trip: Trip, since: float | None, known: bool) -> None:
+    """Fetch what was modified `since`, newest first; `known` leaves out models not in the catalogue.
+
+    Notes the newest modification as `mark`, from which the next sync goes on. None fetches nothing
+    but that.
+    """
+    if trip.run.place("changes").get("done"):
+        return
+    size = calls.LARGEST_PAGE if since is not None else 1
+    for page, models in trip.walk("changes", sort="lastModified", page_size=size):
+        place = trip.run.place("changes")
+        mark = place.get("mark") or max(map(_modified, models), default=None)
+        fresh = [] if since is None else [m for m in models if _modified(m) >= since - OVERLAP]
+        done = page.next is None or len(fresh) < len(models)
+        kept = [model for model in fresh if not known or trip.run.knows(model.key)]
+        count = place.get("count", 0) + len(kept)
+        place = {"cursor": page.next, "mark": mark, "count": count, "done": done}
+        trip.run.models(kept, "changes", place)
+        trip.progress("changes", count, None)
+        if done:
+            return
+
+
+def _modified(model: Model) -> float:
+    """Return when a model was modified, in seconds since 1970; long ago where unknown."""
+    return 0.0 if model.modified is None else model.modified.timestamp()
+
+
+def listed(trip: Trip, most: int | None) -> None:
+    """Fetch the most downloaded models, or with None all there are, the oldest first.
+
+    Notes the downloads of the last one as `floor`: what had more and did not come has vanished.
+    """
+    if trip.run.place("listed").get("done"):
+        return
+    size = calls.LARGEST_PAGE if most is None else min(most, calls.LARGEST_PAGE)
+    order = {"sort": "createdAt", "ascending": True} if most is None else {"sort": "downloads"}
+    for page, models in trip.walk("listed", page_size=size, **order):
+        count = trip.run.place("listed").get("count", 0)
+        kept = models if most is None else models[: most - count]
+        count += len(kept)
+        place = {
+            "cursor": page.next,
+            "count": count,
+            "floor": kept[-1].downloads if kept else None,
+            "ended": page.next is None and len(kept) == len(models),
+            "done": page.next is None or count == most,
+        }
+        trip.run.models(kept, "listed", place)
+        trip.progress("listed", count, most)
+        if place["done"]:
+            return
+
+
+def served(trip: Trip) -> None:
+    """Fetch what providers serve, with prices."""
+    if trip.run.place("served").get("done"):
+        return
+    trip.requests += 1
+    records, now = trip.client.served(), trip.now()
+    found = read_served(records, now)
+    trip.progress("served", len(found), len(found))
+    trip.run.served(found, now.timestamp(), {"done": True})
+
+
+def wanted(trip: Trip, names: Sequence[str]) -> list[str]:
+    """Fetch the models of these names that are not known yet; return those that nobody finds."""
+    asked = trip.run.unknown(name for name in names if _is_name(trip, name))
+    missing = []
+    for name, found in trip.look(asked, "wanted", expand=calls.DEFAULT_EXPAND):
+        if isinstance(found, HubMissingError):
+            missing.append(name)
+        else:
+            trip.run.models([found], "wanted", {})
+    return missing
+
+
+def _is_name(trip: Trip, name: str) -> bool:
+    """Return whether a name can be one of the Hub's; providers serve others as well."""
+    try:
+        calls.model(trip.client.settings, name)
+    except InputError:
+        return False
+    return True
+
+
+def scans(trip: Trip, most: int) -> None:
+    """Fetch what scanners say of the most downloaded models; they say it one model at a time."""
+    for _, found in trip.look(trip.run.popular(most), "scans", security=True):
+        if not isinstance(found, HubMissingError):
+            facts = {name: found.facts[name] for name in _SCANNED if name in found.facts}
+            trip.run.scan(found, facts)
+
+
+def vanished(trip: Trip, most: int) -> None:
+    """Ask for models that were not listed where they should have been; who is gone is noted."""
+    place = trip.run.place("listed")
+    suspects = trip.run.suspects(place.get("floor"), most, every=place["ended"])
+    keys = {name: key for key, name in suspects}
+    for name, found in trip.look(list(keys), "vanished", expand=calls.DEFAULT_EXPAND):
+        key = keys[name]
+        if not isinstance(found, HubMissingError):
+            trip.run.models([found], "vanished", {})
+        if isinstance(found, HubMissingError) or found.key != key:
+            trip.run.gone(key, name, trip.now().timestamp())
+
+
+def utc_now() -> datetime:
+    """Return the time."""
+    return datetime.now(timezone.utc)
