@@ -189,12 +189,7 @@ class Catalogue:
     def state(self, name: str) -> Any:  # noqa: ANN401 - what was stored
         """Return a value that a sync has stored, None where it has not."""
         with schema.guarded(self.path):
-            row = (
-                self.database()
-                .execute("SELECT value FROM state WHERE name = ?", (name,))
-                .fetchone()
-            )
-        return None if row is None else json.loads(row[0])
+            return schema.load(self.database(), name)
 
     def store(self, values: Mapping[str, Any]) -> None:
         """Store values for `state`, all at once; None takes one away."""

@@ -45,7 +45,10 @@ def plain_columns(model: Model) -> tuple[Any, ...]:
 
 def resolved_columns(model: Model) -> tuple[Any, ...]:
     """Return the columns of `RESOLVED`; `released` is an ordinal day."""
-    return tuple(_cell(model.value(name)) for name in RESOLVED)
+    cells = {name: _cell(model.value(name)) for name in RESOLVED}
+    if cells["provider"] is None:  # served, at an unknown price
+        cells["provider"] = next(iter(model.value("providers") or ()), None)
+    return tuple(cells.values())
 
 
 def _cell(value: object) -> object:

@@ -65,9 +65,7 @@ class Run:
         self, served: Mapping[str, Mapping[str, Fact]], now: float, place: Mapping[str, Any]
     ) -> None:
         """Keep what is known of served models, by name."""
-        rows = [
-            (name, name, None, None, now, write_facts(facts)) for name, facts in served.items()
-        ]
+        rows = [(name, name, None, None, now, write_facts(facts)) for name, facts in served.items()]
         self._keep("served", rows, "served", place)
 
     def scan(self, model: Model, facts: Mapping[str, Fact]) -> None:
@@ -107,9 +105,7 @@ class Run:
         rows = self._all(_POPULAR, (self._name, most))
         return [name for key, name in rows if key not in scanned]
 
-    def suspects(
-        self, floor: float | None, most: int, *, every: bool
-    ) -> list[tuple[str, str]]:
+    def suspects(self, floor: float | None, most: int, *, every: bool) -> list[tuple[str, str]]:
         """Return key and name of models that should have arrived, the most downloaded first.
 
         With `every`, all should have; otherwise those with more than `floor` downloads.
@@ -123,7 +119,7 @@ class Run:
     # --- the end ----------------------------------------------------------------------------
 
     def publish(self, state: Mapping[str, Any]) -> Changes:
-        """Bring everything that arrived into the catalogue, and its new state, in one transaction."""
+        """Bring all that arrived into the catalogue, and its new state, in one transaction."""
         with self._writing() as database:
             upsert = Upsert(database)
             counts = self._publish_models(database, upsert)
@@ -145,8 +141,9 @@ class Run:
         sql = "SELECT rowid, data FROM arrivals WHERE run = ? AND kind = 'model' AND rowid > ?"
         sql += " ORDER BY rowid LIMIT ?"
         while rows := database.execute(sql, (self._name, last, CHUNK)).fetchall():
-            for last, blob in rows:
+            for _, blob in rows:
                 upsert.packed(blob)
+            last = rows[-1][0]
             counts += upsert.settle()
         return counts
 

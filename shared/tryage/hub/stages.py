@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 Progress = Callable[[str, int, int | None], object]
 
 OVERLAP = 3_600.0  # seconds: what was indexed late is asked for twice rather than never
-_SCANNED = ("security", "formats", "custom_code")
 _GENERAL = (HubAccessError, HubOfflineError, HubQuotaError)  # they concern more than one model
 
 
@@ -73,19 +72,18 @@ class Trip:
 
     def _read(self, page: Page) -> list[Model]:
         """Return the models of a page; a record without a name or `_id` is counted and left out."""
-        models, error = [], None
-        for record in page.records:
-            try:
-                models.append(read_model(record, page.fetched))
-            except HubReplyError as odd:
-                self.unreadable += 1
-                error = odd
-        if error is not None and not models:
-            raise error
+        found = [_readable(record, page.fetched) for record in page.records]
+        models = [model for model in found if model is not None]
+        self.unreadable += len(found) - len(models)
+        if found and not models:
+            read_model(page.records[0], page.fetched)  # says what is wrong
         return models
 
     def look(
-        self, names: Collection[str], stage: str, **question: Any  # noqa: ANN401 - as `HubClient.models` takes it
+        self,
+        names: Collection[str],
+        stage: str,
+        **question: Any,  # noqa: ANN401 - as `HubClient.models` takes it
     ) -> Iterator[tuple[str, Model | HubMissingError]]:
         """Yield what the Hub says of each model, in the order of the answers.
 
@@ -118,8 +116,15 @@ class Trip:
         return read_model(answer, self.now())
 
 
+def _readable(record: Record, seen: datetime) -> Model | None:
+    try:
+        return read_model(record, seen)
+    except HubReplyError:
+        return None
+
+
 def changes(trip: Trip, since: float | None, known: bool) -> None:
-    """Fetch what was modified `since`, newest first; `known` leaves out models not in the catalogue.
+    """Fetch what was modified `since`, newest first; with `known`, only what the catalogue has.
 
     Notes the newest modification as `mark`, from which the next sync goes on. None fetches nothing
     but that.
@@ -208,8 +213,8 @@ def scans(trip: Trip, most: int) -> None:
     """Fetch what scanners say of the most downloaded models; they say it one model at a time."""
     for _, found in trip.look(trip.run.popular(most), "scans", security=True):
         if not isinstance(found, HubMissingError):
-            facts = {name: found.facts[name] for name in _SCANNED if name in found.facts}
-            trip.run.scan(found, facts)
+            scan = found.facts.get("scan")
+            trip.run.scan(found, {} if scan is None else {"scan": scan})
 
 
 def vanished(trip: Trip, most: int) -> None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from tryage.hub.facts import Fact
+
     class _Row(NamedTuple):
         id: int
         name: str
