@@ -75,7 +75,7 @@ class CatalogueError(TryageError, OSError):
 
 
 class HubError(TryageError, ConnectionError):
-    """The Hub cannot be reached, refuses, or gives no answer; `status` is HTTP's, if there was one."""
+    """The Hub cannot be reached, refuses, or gives no answer; `status` is that of its reply."""
 
     status: int | None = None
 
