@@ -9,7 +9,6 @@ from tryage.hub.columns import RESOLVED, read_facts, resolved_columns, resolved_
 from tryage.hub.kin import bases_first
 from tryage.hub.lineage import inherit
 from tryage.hub.model import Base, Model
-from tryage.hub.security import with_scan
 from tryage.hub.serving import with_served
 
 if TYPE_CHECKING:
@@ -132,9 +131,9 @@ class Resolver:
         found = self._db.execute(
             "SELECT sha, data FROM beside WHERE kind = 'scan' AND owner = ?", (own.key,)
         ).fetchone()
-        if found is None:
+        if found is None or found[0] != own.sha or own.disabled:
             return own
-        return with_scan(own, replace(own, sha=found[0], facts=read_facts(found[1])))
+        return own.with_facts(read_facts(found[1]))
 
     def _as_served(self, model: Model) -> Model:
         """Return a model with its prices, which are its own and nobody inherits."""

@@ -24,15 +24,17 @@ from tryage.hub.reading import read_model
 from tryage.hub.serving import read_served
 
 if TYPE_CHECKING:
-    from tryage.hub.calls import Page, Record
+    from tryage.hub.calls import Page
     from tryage.hub.client import HubClient
     from tryage.hub.model import Model
     from tryage.hub.run import Run
+    from tryage.hub.wire import Record
 
 # Told after each step: the stage, how much of it is done, and how much there is, None if unknown.
 Progress = Callable[[str, int, int | None], object]
 
 OVERLAP = 3_600.0  # seconds: what was indexed late is asked for twice rather than never
+_SCANNED = ("scan", "security", "formats", "custom_code")
 _GENERAL = (HubAccessError, HubOfflineError, HubQuotaError)  # they concern more than one model
 
 
@@ -213,8 +215,8 @@ def scans(trip: Trip, most: int) -> None:
     """Fetch what scanners say of the most downloaded models; they say it one model at a time."""
     for _, found in trip.look(trip.run.popular(most), "scans", security=True):
         if not isinstance(found, HubMissingError):
-            scan = found.facts.get("scan")
-            trip.run.scan(found, {} if scan is None else {"scan": scan})
+            facts = {name: found.facts[name] for name in _SCANNED if name in found.facts}
+            trip.run.scan(found, facts)
 
 
 def vanished(trip: Trip, most: int) -> None:
