@@ -148,6 +148,12 @@ def test_active_parameters_come_along(read):
     assert model.facts["parameters"].source == "base acme/base-30B-A3B: safetensors.parameters"
 
 
+def test_a_pruned_model_does_not_pass_what_its_base_passed(read):
+    base = read("acme/base-30B-A3B", safetensors=counted(30.5e9))
+    model = read(**made("finetune", base.name), safetensors=counted(2e9))
+    assert "active_parameters" not in inherit(model, [base]).facts
+
+
 # Age
 
 

@@ -140,6 +140,23 @@ def test_packed_numbers_of_an_unknown_kind_are_not_trusted(read):
     assert told(model) == (11e9, "safetensors.parameters", 0.5)
 
 
+def test_of_packed_numbers_of_an_unknown_kind_the_name_knows_more(read):
+    packed = {"parameters": {"U8": 10e9, "BF16": 1e9}}
+    assert told(read("openai/gpt-oss-20b", safetensors=packed)) == (20e9, "name", 0.6)
+
+
+def test_of_an_unknown_quantiser_the_bits_are_enough(read):
+    config = {"quantization_config": {"quant_method": "exl2", "bits": 5.0}}
+    model = read(config=config, safetensors={"parameters": {"I32": 1.1e9, "F16": 0.5e9}})
+    assert told(model)[0] == pytest.approx(1.1e9 * 32 / 5 + 0.5e9)
+
+
+def test_files_of_a_quantised_model_are_divided_by_its_bits(read):
+    files = [{"rfilename": "model.safetensors", "size": 4_000_000_000}]
+    model = read(siblings=files, config={"quantization_config": {"bits": 4}})
+    assert told(model) == (8e9, "size of the weight files", 0.5)
+
+
 def test_gguf_tells_the_total(read):
     assert told(read(gguf={"total": 7615616512})) == (7615616512, "gguf.total", 0.9)
 

@@ -104,6 +104,13 @@ def test_a_leaderboard_is_read_by_model(read, seen):
     json.dumps(rows)
 
 
+def test_a_score_that_is_known_is_not_counted_again(read, seen):
+    model = read(evalResults=[EVALUATED])
+    again = RANKED | {"value": 0.412}
+    (rows,) = read_leaderboard("Idavidrein/gpqa", [again, again | {"value": 0.5}], seen).values()
+    assert [row["value"] for row in with_rows(model, rows).value("quality")] == [0.412, 0.5]
+
+
 def test_rows_without_a_model_or_a_number_are_left_out(seen):
     odd = [None, [], {}, {"modelId": "a/b"}, {"modelId": 3, "value": 1}, RANKED | {"value": "83"}]
     assert read_leaderboard("d", odd, seen) == {}

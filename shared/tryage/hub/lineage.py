@@ -119,7 +119,8 @@ def _sizes(parents: Sequence[Parent], facts: dict[str, Fact]) -> None:
             facts["parameters"] = _from(parent, theirs, kept)
             facts.pop("active_parameters", None)
         active = parent.facts.get("active_parameters")
-        if active is not None and "active_parameters" not in facts:
+        same = 0.9 < facts["parameters"].value / theirs.value < 1.1
+        if active is not None and same and "active_parameters" not in facts:
             facts["active_parameters"] = _from(parent, active, kept)
         return
 

@@ -43,6 +43,8 @@ _METHODS: Mapping[str, Method] = {
     "modelopt": Method(4, 16, 0, 1, ("U8",)),
     "quanto": Method(4, 128, 0, 1, ("U8",)),
 }
+# Another quantiser (exl2, hqq, aqlm ...), where the bits are known: what is beside is neglected.
+_OTHER = Method(4, 128, 0, 0, ("I32", "U32", "I16", "U16", "U8"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,19 +108,21 @@ def _method(clues: Clues) -> tuple[Method | None, float]:
     settings = mapping(clues.nested("quantization_config")) or mapping(clues.nested("quantization"))
     name = (text(settings.get("quant_method")) or "").lower()
     if not name:
-        name = next((word for word in _METHODS if word in clues.marks), "")
-        if not name and clues.library == "mlx":
-            name = "mlx"
-        if not name and not settings:
-            return None, 0.0
-    method = _METHODS.get(name)
+        name = next((word for word in _METHODS if word in clues.marks), clues.library or "")
+    weights = _weights(settings)
+    bits = _bits(settings, weights) or _named_bits(clues)
+    method = _METHODS.get(name, _OTHER if bits else None)
     if method is None:
         return None, 0.0
-    weights = _weights(settings)
     group = positive(settings.get("group_size")) or positive(weights.get("group_size"))
     if group is not None and group <= 4096:
         method = replace(method, group=group)
-    return method, _bits(settings, weights) or _named_bits(clues) or method.bits
+    return method, bits or method.bits
+
+
+def bits_per_weight(clues: Clues) -> float | None:
+    """Return the bits that a quantised weight has, None for a model that is not quantised."""
+    return _method(clues)[1] or None
 
 
 def _weights(settings: Record) -> Record:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tryage.hub.naming import NamedSize, size_in_name
-from tryage.hub.packing import choose, count_weights, elements_by_type
+from tryage.hub.packing import bits_per_weight, choose, count_weights, elements_by_type
 from tryage.hub.shapes import Shape, shape_of
 from tryage.hub.wire import mapping, size, text
 
@@ -63,6 +63,8 @@ def _from_tensors(sources: _Sources) -> Fact | None:
     if not elements:
         return clues.fact(total, "safetensors.total alone", 0.6) if total else None
     counts = count_weights(elements, clues)
+    if counts.packed and (shape or named):
+        return None
     # A total that is no sum of the tensors, and near to what they unpack to, is somebody's count.
     confirmed = (
         total
@@ -92,14 +94,16 @@ def _from_shape(sources: _Sources) -> Fact | None:
 
 
 def _from_files(sources: _Sources) -> Fact | None:
-    """Divide the bytes of the weights by the bytes of one; of two formats the larger is counted."""
-    stored = weight_bytes(sources.clues)
+    """Divide the bytes of the weights by the bytes of one."""
+    clues = sources.clues
+    stored = weight_bytes(clues)
     if not stored:
         return None
-    dtype = text(sources.clues.nested("torch_dtype")) or text(sources.clues.nested("dtype")) or ""
-    each = _BYTES.get(dtype)
-    confidence = 0.5 if each is None else 0.7
-    return sources.clues.fact(stored / (each or 2.0), "size of the weight files", confidence)
+    bits = bits_per_weight(clues)
+    dtype = text(clues.nested("torch_dtype")) or text(clues.nested("dtype")) or ""
+    each = bits / 8 if bits else _BYTES.get(dtype)
+    confidence = 0.5 if bits or not each else 0.7
+    return clues.fact(stored / (each or 2.0), "size of the weight files", confidence)
 
 
 def _from_name(sources: _Sources) -> Fact | None:
@@ -120,7 +124,7 @@ def weight_bytes(clues: Clues) -> float | None:
 
 
 def _checked(fact: Fact, sources: _Sources) -> Fact:
-    """Believe a count less where name says something else by more than a factor of two."""
+    """Believe a count less where the name says something else by more than a factor of two."""
     named = sources.named
     if named is None or fact.source == "name" or 0.5 < fact.value / named.total < 2:
         return fact

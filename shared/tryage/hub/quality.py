@@ -18,13 +18,12 @@ if TYPE_CHECKING:
 Row: TypeAlias = dict[str, Any]
 
 # How far a row is trusted, between 0 and 1; `inherit` lowers it for rows of a base.
-LEADERBOARD = 0.8
 WEIGHTS: Mapping[tuple[str, bool], float] = {
     ("evalResults", True): 1.0,
     ("evalResults", False): 0.5,
     ("model-index", True): 0.5,  # the Hub checked the number, not the choice of it
     ("model-index", False): 0.2,
-    ("leaderboard", True): LEADERBOARD,
+    ("leaderboard", True): 0.8,
     ("leaderboard", False): 0.5,
 }
 OPEN_PULL_REQUEST = 0.5  # nobody of the repository has accepted the row yet
@@ -63,10 +62,15 @@ def read_leaderboard(
 
 
 def with_rows(model: Model, rows: Iterable[Row]) -> Model:
-    """Return the model with these results added to those it has."""
+    """Return the model with these results added to those it has.
+
+    A leaderboard lists what `evalResults` has, too: the same score of a data set is added once.
+    """
     own = model.facts.get("quality")
     known = () if own is None else own.value
-    return model.with_facts(quality_fact([*known, *rows], model.seen))
+    had = {(row.get("dataset"), row["value"]) for row in known}
+    new = [row for row in rows if (row.get("dataset"), row["value"]) not in had]
+    return model.with_facts(quality_fact([*known, *new], model.seen))
 
 
 def quality_fact(rows: Iterable[Row], seen: datetime.datetime) -> dict[str, Fact]:
