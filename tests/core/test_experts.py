@@ -260,7 +260,6 @@ def test_a_column_is_computed_once() -> None:
     library = Library([FULL])
     assert library.column("latency") is library.column("latency")
     assert library.column("security") is library.column("security")
-    assert library.capability("tools") is library.capability("Tools")
 
 
 def test_a_field_without_numbers_is_no_column() -> None:

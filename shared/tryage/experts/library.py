@@ -10,6 +10,7 @@ import numpy as np
 
 from tryage.errors import InputError, LibraryError
 from tryage.experts.expert import FIELDS, Expert
+from tryage.experts.index import NameIndex
 from tryage.experts.values import (
     NUMBER_RANGES,
     did_you_mean,
@@ -86,11 +87,22 @@ class Library:
         if not names:
             raise LibraryError("The library is empty; give at least one expert.")
         self._names, self._numbers, self._objects = names, numbers, objects
-        self._capability: dict[str, NDArray[np.float64]] = {}
-        self._license_codes: tuple[dict[str | None, int], NDArray[np.intp]] | None = None
-        self._index = _index(names, objects.get("aliases"))
+        self._coded: dict[str, tuple[tuple[Any, ...], NDArray[np.int32]]] = {}
+        self._index = NameIndex(names, objects.get("aliases"))
         for column in (*numbers.values(), *objects.values()):
             column.setflags(write=False)
+
+    def __copy__(self) -> Library:
+        """Return the library itself: it never changes."""
+        return self
+
+    def __deepcopy__(self, memo: object) -> Library:
+        """Return the library itself, with the columns that all its copies share."""
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the columns; hashes differ between processes, so the index is made anew."""
+        return _unpickled, (type(self), self._names, dict(self._numbers), dict(self._objects))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -107,7 +119,7 @@ class Library:
 
     def __contains__(self, name: object) -> bool:
         """Tell whether an expert has this name or alias, whatever its case."""
-        return isinstance(name, str) and name.casefold() in self._index
+        return isinstance(name, str) and self._index.find(name) is not None
 
     def __repr__(self) -> str:
         """Show the size and the first names."""
@@ -138,7 +150,7 @@ class Library:
         Raises:
             LibraryError: no such expert; the message names near ones.
         """
-        found = self._index.get(name.casefold()) if isinstance(name, str) else None
+        found = self._index.find(name) if isinstance(name, str) else None
         if found is None:
             near = did_you_mean(str(name), self._names)
             raise LibraryError(f"No expert is called {name!r:.200} among {len(self)}.{near}")
@@ -173,23 +185,25 @@ class Library:
 
     def licensed(self, licenses: Collection[str]) -> NDArray[np.bool_]:
         """Tell which experts are known to have one of the (lower-case) licences, `(n,)`."""
-        if self._license_codes is None:  # a few dozen licences, maybe a million experts
-            codes: dict[str | None, int] = {}
-            rows = [codes.setdefault(item, len(codes)) for item in self.licenses]
-            self._license_codes = codes, np.array(rows, dtype=np.intp)
-        codes, positions = self._license_codes
-        wanted = np.array([item is not None and item in licenses for item in codes], dtype=np.bool_)
-        return cast("NDArray[np.bool_]", wanted[positions])
+        known, codes = self._codes("license")
+        wanted = np.array([item is not None and item in licenses for item in known], dtype=np.bool_)
+        return cast("NDArray[np.bool_]", wanted.take(codes))
 
     def capability(self, name: str) -> NDArray[np.float64]:
-        """Return 1 where the expert can, 0 where it cannot, NaN where unknown; read-only `(n,)`."""
+        """Return 1 where the expert can, 0 where it cannot, NaN where unknown, `(n,)`."""
         name = name.strip().lower()
-        if name not in self._capability:
-            known = self._objects.get("capabilities", ())
-            column = [np.nan if able is None else float(name in able) for able in known]
-            array = np.array(column) if column else np.full(len(self), np.nan)
-            self._capability[name] = _frozen(array)
-        return self._capability[name]
+        known, codes = self._codes("capabilities")
+        able = np.array([np.nan if able is None else float(name in able) for able in known])
+        return cast("NDArray[np.float64]", able.take(codes))
+
+    def _codes(self, field: str) -> tuple[tuple[Any, ...], NDArray[np.int32]]:
+        """Return the few different values of a column of words, and which one each expert has."""
+        if field not in self._coded:
+            numbers: dict[Any, int] = {}
+            column = self._objects.get(field, [None] * len(self))
+            codes = [numbers.setdefault(value, len(numbers)) for value in column]
+            self._coded[field] = tuple(numbers), np.array(codes, dtype=np.int32)
+        return self._coded[field]
 
     def subset(self, keep: Iterable[str] | NDArray[np.bool_] | NDArray[np.intp]) -> Library:
         """Return the library of the experts named, masked or numbered by `keep`.
@@ -234,19 +248,7 @@ def _frozen(array: NDArray[Any]) -> NDArray[Any]:
     return array
 
 
-def _index(names: Sequence[str], aliases: NDArray[np.object_] | None) -> dict[str, int]:
-    """Map every folded name and alias to its position; a clash is an error."""
-    index: dict[str, int] = {}
-    for i, name in enumerate(names):
-        if index.setdefault(name.casefold(), i) != i:
-            raise LibraryError(
-                f"Two experts are called {name!r} (case does not count). Rename one."
-            )
-    for i, others in enumerate(aliases if aliases is not None else ()):
-        for alias in others or ():
-            owner = index.setdefault(alias.casefold(), i)
-            if owner != i:
-                raise LibraryError(
-                    f"The alias {alias!r} of {names[i]!r} already means {names[owner]!r}. Drop one."
-                )
-    return index
+def _unpickled(kind: type[Library], *columns: Any) -> Library:  # noqa: ANN401 - as `_adopt` takes them
+    library = kind.__new__(kind)
+    library._adopt(*columns)  # noqa: SLF001 - our own class
+    return library

@@ -139,11 +139,24 @@ def _cell(name: str, value: object) -> float:
 
 def object_column(name: str, values: Iterable[Any]) -> NDArray[np.object_]:
     """Return a checked object column `(n,)`, None where unknown."""
-    cells = [clean(name, value) for value in values]
-    if name in ("license", "capabilities"):  # few different ones: keep one copy of each
-        seen: dict[Any, Any] = {}
-        cells = [seen.setdefault(cell, cell) for cell in cells]
+    if name in ("license", "capabilities"):  # few different ones: check and keep each once
+        cells = _few(name, values)
+    else:
+        cells = [clean(name, value) for value in values]
     column = np.empty(len(cells), dtype=object)
     for i, cell in enumerate(cells):  # slice assignment would unpack tuples into a matrix
         column[i] = cell
     return column
+
+
+def _few(name: str, values: Iterable[Any]) -> list[Any]:
+    """Return checked values of which many are alike; equal ones are one object."""
+    seen: dict[Any, Any] = {}
+    cells = []
+    for value in values:
+        given = value if isinstance(value, (str, frozenset, type(None))) else clean(name, value)
+        if given not in seen:
+            cell = clean(name, given)
+            seen[given] = seen.setdefault(cell, cell)
+        cells.append(seen[given])
+    return cells
