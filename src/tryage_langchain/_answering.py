@@ -9,6 +9,7 @@ which the chosen child does everything a chat model does, with its own name, too
 from __future__ import annotations
 
 from abc import abstractmethod
+from contextlib import aclosing
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -126,8 +127,9 @@ class Answering(BaseChatModel):
         run: Any = self._astream_one
         passed = self._passed(stop, kwargs)
         chunks: Any = self._atransform_stream_with_config(one(), run, self._own(config), **passed)
-        async for chunk in chunks:
-            yield chunk
+        async with aclosing(chunks):  # an answer that is not read to its end still ends its runs
+            async for chunk in chunks:
+                yield chunk
 
     def _stream_one(
         self, inputs: Iterator[Any], config: RunnableConfig, **kwargs: Any
@@ -142,8 +144,9 @@ class Answering(BaseChatModel):
         async for given in inputs:
             plan_one = partial(self._planned, given, config, kwargs)
             call, plan = await self._pace.run(plan_one)
-            async for chunk in asking.astream(self._desk, call, plan, config):
-                yield chunk
+            async with aclosing(asking.astream(self._desk, call, plan, config)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
 
     # What the drivers share ----------------------------------------------------------------
 

@@ -15,7 +15,7 @@ from tryage_langchain._stamping import Stamper, says, stamped
 from tryage_langchain._telling import atell, tell
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
+    from collections.abc import AsyncGenerator, Generator, Iterator
 
     from langchain_core.runnables import RunnableConfig
 
@@ -88,7 +88,7 @@ def stream(desk: ChatDesk, call: Call, plan: Plan, config: RunnableConfig) -> It
 
 async def astream(
     desk: ChatDesk, call: Call, plan: Plan, config: RunnableConfig
-) -> AsyncIterator[Any]:
+) -> AsyncGenerator[Any, None]:
     """Do what `stream` does."""
     attempts, messages = desk.attempts(plan), forwarded(call, plan)
     for name in attempts:

@@ -60,6 +60,11 @@ class Children(Mapping[str, Source]):
         """Count the models."""
         return len(self._sources)
 
+    @property
+    def plain_settings(self) -> dict[str, Any]:
+        """The settings that are no secrets."""
+        return {name: value for name, value in self._settings.items() if not _secret(name, value)}
+
     def made(self, name: str) -> bool:
         """Tell whether the model exists: making one may take a while."""
         return name in self._made
@@ -96,8 +101,7 @@ class Children(Mapping[str, Source]):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Keep what can be made again, without secrets."""
-        kept = {name: value for name, value in self._settings.items() if not _secret(name, value)}
-        return type(self), (self._sources, kept)
+        return type(self), (self._sources, self.plain_settings)
 
 
 def _secret(name: str, value: object) -> bool:

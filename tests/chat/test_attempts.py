@@ -44,6 +44,7 @@ NEXT = [
     error_like("ResourceExhausted", code=GoogleCode(429)),
     error_like("ClientError", response={"ResponseMetadata": {"HTTPStatusCode": 429}}),
     error_like("ConnectTimeout", ValueError),
+    ValueError("No generation chunks were returned"),
     error_like("ContextOverflowError", ValueError, status_code=400),
     RuntimeError("CUDA out of memory"),
 ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pytest
 
@@ -169,3 +171,9 @@ def test_experts_and_abilities_must_be_as_many(learned):
     parts = (learned.encoder, learned.features, learned.head, learned.abilities)
     with pytest.raises(PerceptionError, match="2 experts with 5 abilities"):
         type(learned)(("a", "b"), *parts, learned.caution, learned.link)
+
+
+def test_a_perception_survives_pickle_and_still_learns(fresh):
+    again = pickle.loads(pickle.dumps(fresh))  # noqa: S301 - our own
+    np.testing.assert_array_equal(again.predict(["a"]).losses, fresh.predict(["a"]).losses)
+    again.observe("a", again.experts[0], 0.5)

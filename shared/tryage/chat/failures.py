@@ -21,6 +21,8 @@ _TOO_LONG = ("contextoverflow", "contextwindowexceeded", "context_length_exceede
 _CONTROL_FLOW = ("GraphBubbleUp",)
 # Transport errors that some libraries derive from ValueError and the like.
 _TRANSPORT = ("Timeout", "Connection", "RateLimit", "Overloaded", "Unavailable", "JSONDecode")
+# What LangChain makes of a stream that ends before it begins, as a ValueError.
+_EMPTY = "No generation chunks were returned"
 _MISTAKES = (TypeError, ValueError, LookupError, AttributeError, AssertionError, NameError)
 
 _SECRETS = re.compile(
@@ -57,7 +59,8 @@ def another_may_answer(error: BaseException, *, on_trust: bool = False) -> bool:
     if _any(_REFUSED_NAMES, names):
         return on_trust
     # What cannot be done at all says NotImplementedError, a kind of RuntimeError.
-    return _any(_TRANSPORT, names) or not isinstance(error, _MISTAKES)
+    transport = _any(_TRANSPORT, names) or _EMPTY in str(error)
+    return transport or not isinstance(error, _MISTAKES)
 
 
 def status_of(error: BaseException) -> int | None:

@@ -10,8 +10,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from tryage.objective import REFERENCE_OUTPUT_TOKENS
 from tryage.preferences import Requirement
 
@@ -50,6 +48,10 @@ def met(required: Iterable[Requirement], library: Library, i: int) -> bool:
 
 
 def taken_on_trust(required: Iterable[Requirement], library: Library, i: int) -> bool:
-    """Tell whether expert `i` is tried although it is unknown whether it can."""
-    surely = (replace(need, unknown_passes=False).satisfied(library) for need in required)
-    return not np.logical_and.reduce([mask[i] for mask in surely])
+    """Tell whether expert `i` is tried although it is unknown whether it is able to.
+
+    A context of unknown length is no matter of trust: what is too long has an error of its own.
+    """
+    abilities = (need for need in required if need.field == "capabilities")
+    surely = (replace(need, unknown_passes=False).satisfied(library) for need in abilities)
+    return not all(bool(mask[i]) for mask in surely)

@@ -72,6 +72,15 @@ class LearnedPerception:
         """Name the size and the encoder."""
         return f"LearnedPerception({len(self.experts)} experts, {type(self.encoder).__name__})"
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Copy all but the lock."""
+        return {name: part for name, part in self.__dict__.items() if name != "_learning"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take the parts over, with a lock of its own."""
+        self.__dict__.update(state)
+        self._learning = threading.Lock()
+
     def describe(self, prompts: Sequence[str]) -> Floats:
         """Read prompts once: features `phi(z)`, `(batch, d)`."""
         vectors = self.encoder.encode(prompts)
