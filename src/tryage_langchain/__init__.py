@@ -1,4 +1,7 @@
-"""Tryage inside LangChain: every prompt of a pipeline goes to the right runnable."""
+"""Tryage inside LangChain: every prompt of a pipeline or an agent goes to the right model."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 from tryage.extras import require
 
@@ -9,4 +12,24 @@ from tryage_langchain.handover import to_destination, to_router_input
 from tryage_langchain.names import model_string
 from tryage_langchain.router import TryageRouter
 
+if TYPE_CHECKING:
+    from tryage_langchain.decision_model import TryageDecisionModel as TryageDecisionModel
+    from tryage_langchain.middleware import TryageMiddleware as TryageMiddleware
+
+# TryageMiddleware and TryageDecisionModel are not in here: they need more than langchain-core.
 __all__ = ["ChatTryage", "TryageRouter", "model_string", "to_destination", "to_router_input"]
+
+_LATER = {"TryageMiddleware": "middleware", "TryageDecisionModel": "decision_model"}
+
+
+def __getattr__(name: str) -> object:
+    """Import what agents need when it is asked for, so that a router needs no agents.
+
+    Raises:
+        MissingExtraError: it needs a package that is not installed, or a newer one.
+    """
+    if name not in _LATER:
+        raise AttributeError(f"tryage_langchain has no {name!r}; it has {[*__all__, *_LATER]}.")
+    if name == "TryageMiddleware":
+        require("langchain", "agents")
+    return getattr(import_module(f"tryage_langchain.{_LATER[name]}"), name)

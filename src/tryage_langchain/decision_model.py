@@ -1,0 +1,107 @@
+"""Tryage as the decision model that drives LangChain's own `ModelRouterMiddleware`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from typing import Any
+
+from langchain_core.messages import BaseMessage
+from pydantic import ConfigDict, Field, PrivateAttr
+
+from tryage.errors import InputError, MissingExtraError
+from tryage.odds import odds
+from tryage.router import Router  # noqa: TC001 - pydantic reads the annotation at run time
+from tryage_langchain._inputs import prompt_text
+
+try:
+    from langchain_core.decisions import (
+        BaseDecisionModel,
+        Choice,
+        ChoiceAnswer,
+        ClassifierResponse,
+    )
+except ImportError as error:
+    raise MissingExtraError(
+        f"TryageDecisionModel needs langchain-core 1.8 or newer, and {version('langchain-core')} "
+        "is installed. Install it with: pip install --upgrade 'tryage[agents]' "
+        "'langchain-core>=1.8'. TryageMiddleware works with both."
+    ) from error
+
+
+class TryageDecisionModel(BaseDecisionModel):  # type: ignore[misc,unused-ignore]  # Any before 1.8
+    """Answer a `Choice` among experts: the label of the one that the router chooses.
+
+    The labels of a question are experts' names or aliases, or are mapped to them by `experts`.
+    `probabilities` are the odds of each expert to have the lowest total, `confidence` is that of
+    the chosen one. The router's default answers when nobody else can, with confidence 0.
+
+    Example:
+        `ModelRouterMiddleware(choices=..., instructions="", classifier=TryageDecisionModel(r))`
+
+    Raises:
+        InputError: a question that is no `Choice`.
+        LibraryError: a label stands for no expert.
+        NoExpertError, PerceptionError: no choice is possible and the router has no default.
+    """
+
+    model: str = "tryage"
+    router: Router = Field(exclude=True, repr=False)
+    experts: dict[str, str] = Field(default_factory=dict)
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+    _among: dict[tuple[str, ...], Router] = PrivateAttr(default_factory=dict)
+
+    def __init__(self, router: Router, **kwargs: Any) -> None:  # noqa: ANN401 - other fields
+        super().__init__(router=router, **kwargs)
+
+    @property
+    def _provider(self) -> str:
+        return "tryage"
+
+    def _classify(self, state: object, questions: Mapping[str, Any]) -> ClassifierResponse:
+        text = _text(state)
+        answers = {key: self._answer(text, question) for key, question in questions.items()}
+        return ClassifierResponse(model=self.model, answers=answers)
+
+    def _answer(self, text: str, question: object) -> ChoiceAnswer:
+        if not isinstance(question, Choice):
+            raise InputError(
+                f"Tryage chooses among models and cannot answer a {type(question).__name__}. "
+                "Expected a Choice whose labels are experts."
+            )
+        library = self.router.library
+        names = {library[self.experts.get(name, name)].name: name for name in question.criteria}
+        if len(names) < len(question.criteria):
+            raise InputError(f"Two of the labels {[*question.criteria]} stand for one expert.")
+        decision = self._narrowed(tuple(names)).route(text)
+        chances = {} if decision.default_used else odds(decision.ranking)
+        label = names[decision.expert.name]
+        return ChoiceAnswer(
+            type="choice",
+            choice=label,
+            probabilities={label: chances.get(name, 0.0) for name, label in names.items()},
+            confidence=chances.get(decision.expert.name, 0.0),
+        )
+
+    def _narrowed(self, names: tuple[str, ...]) -> Router:
+        if names not in self._among:
+            self._among[names] = self.router.among(names)
+        return self._among[names]
+
+
+def _text(state: object) -> str:
+    """Return what the state asks: the last human message, or all of a structure as JSON."""
+    structured = isinstance(state, Mapping) or (
+        isinstance(state, Sequence)
+        and not isinstance(state, str)
+        and not all(isinstance(part, BaseMessage) for part in state)
+    )
+    return (
+        json.dumps(state, default=_plain, ensure_ascii=False) if structured else prompt_text(state)
+    )
+
+
+def _plain(value: object) -> object:
+    return prompt_text(value) if isinstance(value, BaseMessage) else str(value)

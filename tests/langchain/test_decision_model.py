@@ -1,0 +1,118 @@
+"""TryageDecisionModel: a Choice among experts, and LangChain's own router driven by it."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+import pytest
+from langchain_core.language_models import FakeListChatModel
+from langchain_core.messages import AIMessage, HumanMessage
+
+import tryage_langchain
+from tryage import Router
+from tryage.errors import InputError, LibraryError, MissingExtraError, PerceptionError
+from tryage.testing import FailingPerception
+
+NEW = find_spec("langchain_core.decisions") is not None
+needs_new = pytest.mark.skipif(not NEW, reason="langchain-core 1.8 brought decision models")
+
+
+@pytest.mark.skipif(NEW, reason="langchain-core is new enough")
+def test_with_an_older_core_it_says_which_is_needed():
+    with pytest.raises(MissingExtraError, match=r"langchain-core 1\.8 or newer, and 1\.\d"):
+        _ = tryage_langchain.TryageDecisionModel
+
+
+def ask(router, state="big one", labels=("small", "big"), **kwargs):
+    from langchain_core.decisions import Choice
+
+    question = Choice(criteria=dict.fromkeys(labels), instructions="Which?")
+    model = tryage_langchain.TryageDecisionModel(router, **kwargs)
+    return model.invoke({"state": state, "questions": {"q": question}}).choices["q"]
+
+
+@needs_new
+@pytest.mark.parametrize(
+    "state",
+    ["big one", HumanMessage("big one"), [HumanMessage("big one"), AIMessage("small")]],
+)
+def test_a_choice_is_the_routers_with_all_the_odds(router, state):
+    answer = ask(router, state)
+    assert answer.choice == "big"
+    assert answer.probabilities == pytest.approx({"small": 0.0, "big": 1.0})
+    assert answer.confidence == pytest.approx(1.0)
+
+
+@needs_new
+async def test_async_gives_the_same(router):
+    from langchain_core.decisions import Choice
+
+    question = Choice(criteria={"small": None, "big": "hard"}, instructions="Which?")
+    model = tryage_langchain.TryageDecisionModel(router)
+    answered = await model.ainvoke({"state": "small", "questions": {"q": question}})
+    assert (answered.model, answered.choices["q"].choice) == ("tryage", "small")
+
+
+@needs_new
+def test_a_structure_is_read_as_a_whole(perception):
+    ask(Router(perception), {"messages": [HumanMessage("big ünï")], "n": 3})
+    assert perception.passes == [['{"messages": ["big ünï"], "n": 3}']]
+
+
+@needs_new
+def test_labels_can_stand_for_experts_and_only_labels_are_chosen(router):
+    names = {"fast": "small", "powerful": "BIG"}
+    assert ask(router, labels=names, experts=names).choice == "powerful"
+    assert ask(router, labels=["fast"], experts=names).choice == "fast"
+
+
+@needs_new
+def test_labels_that_are_nobody_or_one_expert_twice_are_refused(router):
+    with pytest.raises(LibraryError, match="huge"):
+        ask(router, labels=["huge"])
+    with pytest.raises(InputError, match="stand for one expert"):
+        ask(router, labels=["big", "BIG"])
+
+
+@needs_new
+def test_other_questions_are_refused(router):
+    from langchain_core.decisions import Noul
+
+    model = tryage_langchain.TryageDecisionModel(router)
+    with pytest.raises(InputError, match=r"cannot answer a Noul.*Choice"):
+        model.invoke({"state": "x", "questions": {"q": Noul(instructions="Urgent?")}})
+
+
+@needs_new
+def test_a_failing_router_answers_with_its_default_and_no_confidence():
+    broken = FailingPerception(["small", "big"])
+    answer = ask(Router(broken, default="small"))
+    assert (answer.choice, answer.confidence) == ("small", 0.0)
+    with pytest.raises(PerceptionError, match="encoder is gone"):
+        ask(Router(broken))
+
+
+@needs_new
+async def test_langchains_own_middleware_is_driven_end_to_end(router):
+    from langchain.agents import create_agent
+    from langchain.agents.middleware import ModelChoice, ModelRouterMiddleware
+
+    choices = {
+        name: ModelChoice(model=FakeListChatModel(responses=[name]), criteria=None)
+        for name in ("small", "big")
+    }
+    middleware = ModelRouterMiddleware(
+        choices=choices,
+        instructions="Which model?",
+        classifier=tryage_langchain.TryageDecisionModel(router),
+    )
+    agent = create_agent(FakeListChatModel(responses=["none"]), middleware=[middleware])
+    for name in choices:
+        asked = {"messages": [HumanMessage(f"{name} question")]}
+        assert agent.invoke(asked)["messages"][-1].content == name
+        assert (await agent.ainvoke(asked))["messages"][-1].content == name
+
+
+@needs_new
+def test_its_repr_does_not_write_the_router_out(router):
+    assert "FirstWord" not in repr(tryage_langchain.TryageDecisionModel(router))
