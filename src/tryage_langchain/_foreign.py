@@ -61,7 +61,8 @@ def without_markers(message: Message) -> Message:
 def tool_without_markers(tool: Tool) -> Tool:
     """Return the tool without such marks."""
     if isinstance(tool, dict):
-        return _unmarked(tool)  # type: ignore[return-value]  # a dict in, a dict out
+        bare: Tool = _unmarked(tool)
+        return bare
     if not tool.extras or (extras := _unmarked(tool.extras)) == tool.extras:
         return tool
     return tool.model_copy(update={"extras": extras or None})
@@ -74,7 +75,7 @@ def settings_without_markers(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def _reads(provider: str | None, message: BaseMessage) -> bool:
     """Tell whether the provider understands everything in a message."""
-    wrote = message.response_metadata.get("model_provider")
+    wrote: str | None = message.response_metadata.get("model_provider")
     if not isinstance(message, AIMessage) or wrote is None or provider is None:
         return True
     return _SAME.get(wrote, wrote) == _SAME.get(provider, provider)

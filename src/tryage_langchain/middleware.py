@@ -1,0 +1,227 @@
+"""Tryage in LangChain's agents: every turn of a conversation goes to the right model."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, get_args
+
+from langchain.agents.middleware import (
+    AgentMiddleware,
+    AgentState,
+    ExtendedModelResponse,
+    ModelRequest,
+    ModelResponse,
+)
+from langchain.agents.middleware.types import OmitFromInput, TracePolicy, omit_payload
+from langchain.chat_models import init_chat_model
+from langchain_core.callbacks.manager import adispatch_custom_event, dispatch_custom_event
+from langchain_core.language_models import BaseChatModel
+from langchain_core.runnables.config import run_in_executor
+from langgraph.types import Command
+from typing_extensions import NotRequired
+
+from tryage.chat import Memory, Sticky
+from tryage.errors import InputError
+from tryage_langchain._announcing import EVENT
+from tryage_langchain._requests import asked, configured, marked, suited, turn_of, unflagged
+from tryage_langchain._routing import desk, wishes
+from tryage_langchain._served import Witness, replied_by
+from tryage_langchain._turns import Record, Turns
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from tryage.router import Router
+
+_log = logging.getLogger(__name__)
+
+
+class TryageState(AgentState[Any]):
+    """The state of an agent, with the decision about its last model call."""
+
+    tryage: NotRequired[Annotated[dict[str, Any], OmitFromInput]]
+
+
+@dataclass(frozen=True)
+class _Call:
+    """One model call on its way: what is asked of which model, and what is recorded of it."""
+
+    request: ModelRequest[Any]
+    record: Record
+    witness: Witness | None = None
+
+
+@dataclass(frozen=True)
+class _Pass:
+    """A pass through the middleware that failed: an outer middleware may send the call again."""
+
+    state: Mapping[str, Any]
+    model: BaseChatModel
+    record: Record
+
+
+class TryageMiddleware(AgentMiddleware[TryageState, Any, Any]):
+    """Choose the model of an agent for every turn of the conversation.
+
+    Args:
+        router: Chooses among the experts that have a model here.
+        models: A chat model, or a string for `init_chat_model`, by the name or alias of its expert.
+            Those given as strings are made when they are first chosen.
+        sticky: For how long the conversation stays with a model: "turn" through a tool loop,
+            "thread" for good while it can answer, "call" not at all.
+        default: The name of the model that steps in when the routing fails; None is the agent's
+            own. The failure is logged.
+
+    Models that are known not to take the tools, pictures or length of a conversation are left out.
+    What one provider wrote for itself, reasoning and cache markers, does not reach another one.
+
+    The state key `tryage` holds the last decision and, as `served_by`, who really answered; the
+    same record is streamed as `{"tryage_route": ...}` in the mode "custom" and sent as the custom
+    event `tryage_route` before the call. The model's run carries it as tag and metadata.
+
+    Per run, `config["configurable"]` may hold `tryage_preferences` and `tryage_model`.
+
+    List it before `ModelFallbackMiddleware`, which then catches what the chosen model fails on.
+    In the other order it steps aside when a fallback has replaced the model.
+
+    Raises:
+        InputError: a wrong model or `sticky`, or the config of a run asks for what is not there.
+        LibraryError: a model stands for an expert that the router does not know.
+    """
+
+    state_schema = TryageState
+    trace_policy = TracePolicy(process_inputs=omit_payload)
+
+    def __init__(
+        self,
+        router: Router,
+        models: Mapping[str, BaseChatModel | str],
+        *,
+        sticky: Sticky = "turn",
+        default: str | None = None,
+    ) -> None:
+        super().__init__()
+        if sticky not in get_args(Sticky):
+            raise InputError(f"sticky is {sticky!r:.80}; expected one of {get_args(Sticky)}.")
+        for name, model in models.items():
+            if not isinstance(model, BaseChatModel | str):
+                raise InputError(
+                    f"The model of {name!r} is a {type(model).__name__}. Expected a chat model or "
+                    "a string for init_chat_model."
+                )
+        seats: Any = models
+        made = desk(router, seats, None)
+        self._turns = Turns(made.router, sticky)
+        self._models: dict[str, BaseChatModel | str] = {**made.children}  # type: ignore[dict-item]  # as given
+        self._failed: Memory[_Pass | None] = Memory(64)
+        self._default = None if default is None else made.router.library[default].name
+
+    def wrap_model_call(
+        self,
+        request: ModelRequest[Any],
+        handler: Callable[[ModelRequest[Any]], ModelResponse[Any]],
+    ) -> ExtendedModelResponse[Any]:
+        """Let the chosen model answer the call, and record who did."""
+        call = self._begin(request)
+        config = _tell(call)
+        if config:
+            dispatch_custom_event(EVENT, call.record, config=config)
+        try:
+            response = handler(call.request)
+        except Exception:
+            self._note_failure(request, call.record)
+            raise
+        return self._finish(request, call, response)
+
+    async def awrap_model_call(
+        self,
+        request: ModelRequest[Any],
+        handler: Callable[[ModelRequest[Any]], Awaitable[ModelResponse[Any]]],
+    ) -> ExtendedModelResponse[Any]:
+        """Do what `wrap_model_call` does, with the routing in an executor."""
+        call = await run_in_executor(None, self._begin, request)
+        config = _tell(call)
+        if config:
+            await adispatch_custom_event(EVENT, call.record, config=config)
+        try:
+            response = await handler(call.request)
+        except Exception:
+            self._note_failure(request, call.record)
+            raise
+        return self._finish(request, call, response)
+
+    def _begin(self, request: ModelRequest[Any]) -> _Call:
+        """Choose, unless this is the same call once more."""
+        before = self._failed.get(id(request.state))
+        if before is None or before.state is not request.state:
+            record = self._record(request)
+        elif before.model is request.model:  # sent again as it was: one decision, no second
+            record = before.record
+        else:
+            record = {**before.record, "how": "replaced by another middleware"}
+            return _Call(suited(request, request.model), record)
+        model = self._model(record["model"])
+        if self._turns.router.prompt_flags:
+            request = unflagged(request)
+        if model is None:  # the agent's own steps in, as if there were no router
+            return _Call(request, record)
+        witness = Witness()
+        ready = suited(request, model)
+        return _Call(ready.override(model=witness.watch(marked(model, record))), record, witness)
+
+    def _record(self, request: ModelRequest[Any]) -> Record:
+        """Return the decision about a call; where there can be none, that about the default."""
+        preferences, model = wishes(configured())
+        if model is not None:
+            model = self._turns.router.library[model].name
+        before: Any = request.state.get("tryage") or {}
+        turn = turn_of(request.messages, before)
+        try:
+            return self._turns.choose(asked(request), turn, before, preferences, model)
+        except Exception as error:  # noqa: BLE001 - no failure of the routing may end the run
+            _log.warning("Tryage could not route a model call: %s", type(error).__name__)
+            _log.debug("The failure of the routing", exc_info=True)
+            return {
+                "model": self._default,
+                "reason": f"the routing failed: {type(error).__name__}",
+                "how": "default",
+                "scores": {},
+                "turn": turn,
+            }
+
+    def _model(self, name: str | None) -> BaseChatModel | None:
+        """Return the model of an expert, made now if nobody has needed it before."""
+        if name is None:
+            return None
+        model = self._models[name]
+        if isinstance(model, str):
+            model = self._models[name] = init_chat_model(model)
+        return model
+
+    def _note_failure(self, request: ModelRequest[Any], record: Record) -> None:
+        """Remember a call that failed, by the state that all passes of one call have in common."""
+        before = self._failed.get(id(request.state))
+        again = before is not None and before.state is request.state
+        first = before.model if again and before else request.model
+        self._failed.put(id(request.state), _Pass(request.state, first, record))
+
+    def _finish(
+        self, request: ModelRequest[Any], call: _Call, response: ModelResponse[Any]
+    ) -> ExtendedModelResponse[Any]:
+        """Put the record, with who answered, into the state and onto the answer."""
+        self._failed.put(id(request.state), None)
+        if call.witness is not None and call.witness.answered and call.record["model"]:
+            served_by = call.record["model"]
+        else:
+            served_by = replied_by(response.result, self._models)
+        record = {**call.record, "served_by": served_by}
+        return ExtendedModelResponse(response, Command(update={"tryage": record}))
+
+
+def _tell(call: _Call) -> Any:  # noqa: ANN401 - a config, or nothing
+    """Stream the record; return the config of the run that custom events belong to, if any."""
+    if call.request.runtime is not None:
+        call.request.runtime.stream_writer({EVENT: call.record})
+    config = configured()
+    return config if config.get("callbacks") is not None else None
