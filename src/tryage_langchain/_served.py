@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.callbacks import BaseCallbackHandler, BaseCallbackManager
 from langchain_core.messages import AIMessage
 
+from tryage_langchain._facts import called
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
@@ -48,7 +50,5 @@ def replied_by(result: Iterable[BaseMessage], models: Mapping[str, object]) -> s
 
 
 def _model_name(model: object) -> str | None:
-    if isinstance(model, str):
-        return model.partition(":")[2] or model
-    told = [getattr(model, field, None) for field in ("model_name", "model")]
-    return next((name for name in told if isinstance(name, str)), None)
+    name = called(model)
+    return name.partition(":")[2] or name if name and isinstance(model, str) else name

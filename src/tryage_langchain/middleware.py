@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, get_args
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 
 from langchain.agents.middleware import (
     AgentMiddleware,
@@ -14,25 +14,33 @@ from langchain.agents.middleware import (
     ModelResponse,
 )
 from langchain.agents.middleware.types import OmitFromInput, TracePolicy, omit_payload
-from langchain.chat_models import init_chat_model
-from langchain_core.callbacks.manager import adispatch_custom_event, dispatch_custom_event
 from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage
+from langchain_core.runnables import Runnable
 from langchain_core.runnables.config import run_in_executor
 from langgraph.types import Command
 from typing_extensions import NotRequired
 
 from tryage.chat import Memory, Sticky
 from tryage.errors import InputError
-from tryage_langchain._announcing import EVENT
+from tryage.router import Router
+from tryage_langchain._assembling import pool
+from tryage_langchain._children import Children
+from tryage_langchain._facts import named
 from tryage_langchain._requests import asked, configured, marked, suited, turn_of, unflagged
-from tryage_langchain._routing import desk, wishes
+from tryage_langchain._routing import wishes
 from tryage_langchain._served import Witness, replied_by
+from tryage_langchain._stamping import stamped
+from tryage_langchain._telling import atell, tell
 from tryage_langchain._turns import Record, Turns
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-    from tryage.router import Router
+    from langchain_core.runnables import RunnableConfig
+
+    from tryage.experts import Expert
+    from tryage_langchain._children import Source
 
 _log = logging.getLogger(__name__)
 
@@ -65,9 +73,11 @@ class TryageMiddleware(AgentMiddleware[TryageState, Any, Any]):
     """Choose the model of an agent for every turn of the conversation.
 
     Args:
-        router: Chooses among the experts that have a model here.
-        models: A chat model, or a string for `init_chat_model`, by the name or alias of its expert.
-            Those given as strings are made when they are first chosen.
+        models: As for `ChatTryage`: chat models, strings for `init_chat_model` or functions that
+            make one, by name or as a list. What is no model yet is made when it is first chosen.
+        router: Predicts and weighs; the models are recognised among its experts. None is the
+            bundled one.
+        experts: What you know of a model and nobody else does, under the model's name.
         sticky: For how long the conversation stays with a model: "turn" through a tool loop,
             "thread" for good while it can answer, "call" not at all.
         default: The name of the model that steps in when the routing fails; None is the agent's
@@ -87,7 +97,8 @@ class TryageMiddleware(AgentMiddleware[TryageState, Any, Any]):
 
     Raises:
         InputError: a wrong model or `sticky`, or the config of a run asks for what is not there.
-        LibraryError: a model stands for an expert that the router does not know.
+        LibraryError: the default is none of the models.
+        PerceptionError: a model is new to the router, which has no guess at it.
     """
 
     state_schema = TryageState
@@ -95,27 +106,28 @@ class TryageMiddleware(AgentMiddleware[TryageState, Any, Any]):
 
     def __init__(
         self,
-        router: Router,
-        models: Mapping[str, BaseChatModel | str],
+        models: Mapping[str, Source] | Sequence[Source],
+        router: Router | None = None,
         *,
+        experts: Sequence[Expert] = (),
         sticky: Sticky = "turn",
         default: str | None = None,
     ) -> None:
         super().__init__()
         if sticky not in get_args(Sticky):
             raise InputError(f"sticky is {sticky!r:.80}; expected one of {get_args(Sticky)}.")
-        for name, model in models.items():
-            if not isinstance(model, BaseChatModel | str):
+        self._models = Children(named(models), {})
+        for name, model in self._models.items():
+            if isinstance(model, Runnable) and not isinstance(model, BaseChatModel):
                 raise InputError(
-                    f"The model of {name!r} is a {type(model).__name__}. Expected a chat model or "
-                    "a string for init_chat_model."
+                    f"The model of {name!r} is a {type(model).__name__}. Expected a chat model as "
+                    "it is; an agent binds its tools and settings itself."
                 )
-        seats: Any = models
-        made = desk(router, seats, None)
-        self._turns = Turns(made.router, sticky)
-        self._models: dict[str, BaseChatModel | str] = {**made.children}  # type: ignore[dict-item]  # as given
+        found = pool(self._models, router, experts)
+        self._default = None if default is None else found.library[default].name
+        base = router or Router.from_pretrained()
+        self._turns = Turns(found.router(base, None, self._default), sticky)
         self._failed: Memory[_Pass | None] = Memory(64)
-        self._default = None if default is None else made.router.library[default].name
 
     def wrap_model_call(
         self,
@@ -124,9 +136,7 @@ class TryageMiddleware(AgentMiddleware[TryageState, Any, Any]):
     ) -> ExtendedModelResponse[Any]:
         """Let the chosen model answer the call, and record who did."""
         call = self._begin(request)
-        config = _tell(call)
-        if config:
-            dispatch_custom_event(EVENT, call.record, config=config)
+        tell(call.record, _listening(request))
         try:
             response = handler(call.request)
         except Exception:
@@ -141,9 +151,7 @@ class TryageMiddleware(AgentMiddleware[TryageState, Any, Any]):
     ) -> ExtendedModelResponse[Any]:
         """Do what `wrap_model_call` does, with the routing in an executor."""
         call = await run_in_executor(None, self._begin, request)
-        config = _tell(call)
-        if config:
-            await adispatch_custom_event(EVENT, call.record, config=config)
+        await atell(call.record, _listening(request))
         try:
             response = await handler(call.request)
         except Exception:
@@ -161,11 +169,11 @@ class TryageMiddleware(AgentMiddleware[TryageState, Any, Any]):
         else:
             record = {**before.record, "how": "replaced by another middleware"}
             return _Call(suited(request, request.model), record)
-        model = self._model(record["model"])
         if self._turns.router.prompt_flags:
             request = unflagged(request)
-        if model is None:  # the agent's own steps in, as if there were no router
+        if record["model"] is None:  # the agent's own steps in, as if there were no router
             return _Call(request, record)
+        model = cast("BaseChatModel", self._models.get_model(record["model"]))
         witness = Witness()
         ready = suited(request, model)
         return _Call(ready.override(model=witness.watch(marked(model, record))), record, witness)
@@ -190,15 +198,6 @@ class TryageMiddleware(AgentMiddleware[TryageState, Any, Any]):
                 "turn": turn,
             }
 
-    def _model(self, name: str | None) -> BaseChatModel | None:
-        """Return the model of an expert, made now if nobody has needed it before."""
-        if name is None:
-            return None
-        model = self._models[name]
-        if isinstance(model, str):
-            model = self._models[name] = init_chat_model(model)
-        return model
-
     def _note_failure(self, request: ModelRequest[Any], record: Record) -> None:
         """Remember a call that failed, by the state that all passes of one call have in common."""
         before = self._failed.get(id(request.state))
@@ -216,12 +215,14 @@ class TryageMiddleware(AgentMiddleware[TryageState, Any, Any]):
         else:
             served_by = replied_by(response.result, self._models)
         record = {**call.record, "served_by": served_by}
+        if served_by is not None:
+            told = [stamped(m, record) if isinstance(m, AIMessage) else m for m in response.result]
+            response = replace(response, result=told)
         return ExtendedModelResponse(response, Command(update={"tryage": record}))
 
 
-def _tell(call: _Call) -> Any:  # noqa: ANN401 - a config, or nothing
-    """Stream the record; return the config of the run that custom events belong to, if any."""
-    if call.request.runtime is not None:
-        call.request.runtime.stream_writer({EVENT: call.record})
+def _listening(request: ModelRequest[Any]) -> RunnableConfig:
+    """Return the config of the run, with the writer of the stream that an agent hands to hooks."""
     config = configured()
-    return config if config.get("callbacks") is not None else None
+    own = {**config.get("configurable", {}), "__pregel_runtime": request.runtime}
+    return {**config, "configurable": own}

@@ -41,7 +41,7 @@ def thread(name="t", **more):
 
 
 async def test_every_prompt_goes_to_the_right_model(run, router, models, own, ask):
-    agent = create_agent(own, middleware=[TryageMiddleware(router, models)])
+    agent = create_agent(own, middleware=[TryageMiddleware(models, router)])
     for name in models:
         state = await run(agent, ask(f"{name} question"))
         assert state["messages"][-1].content == f"I am {name}"
@@ -53,7 +53,7 @@ async def test_a_turn_has_one_decision_through_its_tool_loop(
     run, router, perception, models, own, lookup, ask
 ):
     models["big"].loops = 3
-    agent = create_agent(own, [lookup], middleware=[TryageMiddleware(router, models)])
+    agent = create_agent(own, [lookup], middleware=[TryageMiddleware(models, router)])
     state = await run(agent, ask("big question"))
     assert state["messages"][-1].content == "I am big"
     assert len(models["big"].seen) == 4
@@ -66,7 +66,7 @@ async def test_called_every_time_each_call_is_decided_on_the_same_request(
     run, router, perception, models, own, lookup, ask
 ):
     agent = create_agent(
-        own, [lookup], middleware=[TryageMiddleware(router, models, sticky="call")]
+        own, [lookup], middleware=[TryageMiddleware(models, router, sticky="call")]
     )
     await run(agent, ask("big question"))
     assert perception.passes == [["big question"]] * 2
@@ -78,7 +78,7 @@ async def test_the_next_turn_is_decided_anew_unless_the_thread_stays(
 ):
     agent = create_agent(
         own,
-        middleware=[TryageMiddleware(router, models, sticky=sticky)],
+        middleware=[TryageMiddleware(models, router, sticky=sticky)],
         checkpointer=InMemorySaver(),
     )
     await run(agent, ask("big question"), thread())
@@ -91,7 +91,7 @@ async def test_the_next_turn_is_decided_anew_unless_the_thread_stays(
 async def test_a_model_can_be_asked_for_and_preferences_given_per_run(
     run, router, models, own, ask
 ):
-    agent = create_agent(own, middleware=[TryageMiddleware(router, models)])
+    agent = create_agent(own, middleware=[TryageMiddleware(models, router)])
     state = await run(agent, ask("big one"), {"configurable": {"tryage_model": "SMALL"}})
     assert (state["tryage"]["served_by"], state["tryage"]["how"]) == ("small", "asked for")
     wish = Preferences(only=["small"]).to_dict()
@@ -104,7 +104,7 @@ async def test_a_model_can_be_asked_for_and_preferences_given_per_run(
 
 
 async def test_flags_choose_and_do_not_reach_the_model(run, flagged, models, own, ask):
-    agent = create_agent(own, middleware=[TryageMiddleware(flagged, models)])
+    agent = create_agent(own, middleware=[TryageMiddleware(models, flagged)])
     await run(agent, ask("big one [Flag: model=small]"))
     ((sent, _),) = models["small"].seen
     assert sent[-1].content == "big one"
@@ -115,11 +115,11 @@ async def test_a_model_is_made_from_its_string_when_it_is_first_chosen(
 ):
     made = []
     monkeypatch.setattr(
-        "tryage_langchain.middleware.init_chat_model",
+        "langchain.chat_models.init_chat_model",
         lambda name: made.append(name) or models["big"],
     )
     given = {"small": models["small"], "big": "acme:big"}
-    agent = create_agent(own, middleware=[TryageMiddleware(router, given)])
+    agent = create_agent(own, middleware=[TryageMiddleware(given, router)])
     await run(agent, ask("small talk"))
     assert made == []
     for _ in range(2):
@@ -145,7 +145,7 @@ def knowing(perception, **small):
 async def test_a_model_that_cannot_call_tools_is_left_out_when_there_are_any(
     run, perception, models, own, lookup, ask
 ):
-    middleware = TryageMiddleware(knowing(perception, capabilities=frozenset()), models)
+    middleware = TryageMiddleware(models, knowing(perception, capabilities=frozenset()))
     assert (await run(create_agent(own, middleware=[middleware]), ask("small")))["tryage"][
         "served_by"
     ] == "small"
@@ -157,7 +157,7 @@ async def test_a_model_that_cannot_see_is_left_out_when_there_is_a_picture(
     run, perception, models, own
 ):
     router = knowing(perception, capabilities=frozenset({"tools"}))
-    agent = create_agent(own, middleware=[TryageMiddleware(router, models)])
+    agent = create_agent(own, middleware=[TryageMiddleware(models, router)])
     shown = HumanMessage([{"type": "text", "text": "small picture"}, IMAGE])
     assert (await run(agent, {"messages": [shown]}))["tryage"]["served_by"] == "big"
 
@@ -166,7 +166,7 @@ async def test_a_model_that_is_too_short_is_left_out_for_a_long_conversation(
     run, perception, models, own
 ):
     router = knowing(perception, context_length=2_000)
-    agent = create_agent(own, middleware=[TryageMiddleware(router, models)])
+    agent = create_agent(own, middleware=[TryageMiddleware(models, router)])
     talk = [HumanMessage("small " + "word " * 3_000), AIMessage("So."), HumanMessage("small talk")]
     assert (await run(agent, {"messages": talk}))["tryage"]["served_by"] == "big"
     assert (await run(agent, {"messages": talk[-1:]}))["tryage"]["served_by"] == "small"
@@ -190,7 +190,7 @@ async def test_a_turn_leaves_its_model_when_a_tool_shows_it_what_it_cannot_take(
 
     router = knowing(perception, capabilities=frozenset({"tools"}))
     outer = ashow if run.__closure__[0].cell_contents else show
-    agent = create_agent(own, [lookup], middleware=[outer, TryageMiddleware(router, models)])
+    agent = create_agent(own, [lookup], middleware=[outer, TryageMiddleware(models, router)])
     state = await run(agent, ask("small talk"))
     assert [bool(model.seen) for model in models.values()] == [True, True]
     assert state["tryage"]["served_by"] == "big"
@@ -205,7 +205,7 @@ async def test_a_structured_answer_is_the_chosen_models_own(run, perception, own
         "big": make_model("big", profile={"structured_output": True}),
     }
     agent = create_agent(
-        own, middleware=[TryageMiddleware(Router(perception), models)], response_format=Answer
+        own, middleware=[TryageMiddleware(models, Router(perception))], response_format=Answer
     )
     await run(agent, ask("small"))
     assert models["small"].seen[0][1]["tool_choice"] == "any"
@@ -232,7 +232,7 @@ async def test_what_one_provider_wrote_for_itself_does_not_reach_another(run, ro
         HumanMessage("big one"),
     ]
     system = SystemMessage([{"type": "text", "text": "Be kind.", **mark}])
-    agent = create_agent(own, middleware=[TryageMiddleware(router, models)], system_prompt=system)
+    agent = create_agent(own, middleware=[TryageMiddleware(models, router)], system_prompt=system)
     state = await run(agent, {"messages": talk})
     ((sent, _),) = models["big"].seen
     assert [message.content for message in sent] == [
@@ -251,7 +251,7 @@ async def test_its_own_provider_gets_all_of_it(run, router, models, own):
         response_metadata={"model_provider": "own"},
     )
     marked = HumanMessage([{"type": "text", "text": "big", "cache_control": {}}])
-    agent = create_agent(own, middleware=[TryageMiddleware(router, models)])
+    agent = create_agent(own, middleware=[TryageMiddleware(models, router)])
     await run(agent, {"messages": [HumanMessage("hi"), thought, marked]})
     ((sent, _),) = models["big"].seen
     assert [message.content for message in sent[1:]] == [thought.content, marked.content]
@@ -267,7 +267,7 @@ async def test_a_failing_router_is_logged_and_the_agents_own_model_answers(
     run, models, own, ask, caplog
 ):
     router = Router(FailingPerception(["small", "big"]))
-    agent = create_agent(own, middleware=[TryageMiddleware(router, models)])
+    agent = create_agent(own, middleware=[TryageMiddleware(models, router)])
     with caplog.at_level(logging.WARNING):
         state = await run(agent, ask("a secret question"))
     assert state["messages"][-1].content == "I am own"
@@ -279,7 +279,7 @@ async def test_a_failing_router_is_logged_and_the_agents_own_model_answers(
 @pytest.mark.parametrize("error", [None, KeyError("bug"), ValueError("bug")])
 async def test_a_failing_router_has_a_declared_default(run, models, own, ask, error):
     router = Router(FailingPerception(["small", "big"], error))
-    agent = create_agent(own, middleware=[TryageMiddleware(router, models, default="BIG")])
+    agent = create_agent(own, middleware=[TryageMiddleware(models, router, default="BIG")])
     state = await run(agent, ask("small talk"))
     assert state["tryage"]["served_by"] == "big"
 
@@ -290,7 +290,7 @@ async def test_listed_before_fallbacks_the_fallback_answers_and_is_on_record(
     models["big"].fails = GONE
     backup = make_model("backup")
     agent = create_agent(
-        own, middleware=[TryageMiddleware(router, models), ModelFallbackMiddleware(backup)]
+        own, middleware=[TryageMiddleware(models, router), ModelFallbackMiddleware(backup)]
     )
     state = await run(agent, ask("big question"))
     assert state["messages"][-1].content == "I am backup"
@@ -304,7 +304,7 @@ async def test_listed_after_fallbacks_a_replaced_model_is_respected(
     models["big"].fails = GONE
     lost, backup = make_model("lost", fails=GONE), make_model("backup")
     agent = create_agent(
-        own, middleware=[ModelFallbackMiddleware(lost, backup), TryageMiddleware(router, models)]
+        own, middleware=[ModelFallbackMiddleware(lost, backup), TryageMiddleware(models, router)]
     )
     state = await run(agent, ask("big question"))
     assert state["messages"][-1].content == "I am backup"
@@ -321,7 +321,7 @@ async def test_what_failed_in_one_run_is_forgotten_in_the_next(
         own,
         middleware=[
             ModelFallbackMiddleware(make_model("backup")),
-            TryageMiddleware(router, models),
+            TryageMiddleware(models, router),
         ],
     )
     models["big"].fails = GONE
@@ -335,7 +335,7 @@ async def test_who_answered_is_known_even_if_replies_are_nameless(
 ):
     backup = make_model("backup", nameless=True)
     agent = create_agent(
-        own, middleware=[TryageMiddleware(router, models), ModelFallbackMiddleware(backup)]
+        own, middleware=[TryageMiddleware(models, router), ModelFallbackMiddleware(backup)]
     )
     models["big"].nameless = True
     assert (await run(agent, ask("big one")))["tryage"]["served_by"] == "big"
@@ -350,7 +350,7 @@ async def test_a_fallback_that_is_one_of_ours_keeps_the_rest_of_the_turn(
     agent = create_agent(
         own,
         [lookup],
-        middleware=[TryageMiddleware(router, models), ModelFallbackMiddleware(models["small"])],
+        middleware=[TryageMiddleware(models, router), ModelFallbackMiddleware(models["small"])],
     )
     state = await run(agent, ask("big question"))
     assert state["tryage"]["served_by"] == "small"
@@ -364,7 +364,7 @@ async def test_sent_again_as_it_was_the_same_model_is_asked_without_a_second_dec
         pass
 
     retry = ModelRetryMiddleware(max_retries=2, initial_delay=0, retry_on=(FlakyError,))
-    agent = create_agent(own, middleware=[retry, TryageMiddleware(router, models)])
+    agent = create_agent(own, middleware=[retry, TryageMiddleware(models, router)])
     models["big"].fails = FlakyError()
     state = await run(agent, ask("big question"))
     assert len(models["big"].seen) == 3
@@ -375,4 +375,4 @@ async def test_sent_again_as_it_was_the_same_model_is_asked_without_a_second_dec
 async def test_with_nobody_to_step_in_the_models_own_error_comes_out(run, router, models, own, ask):
     models["big"].fails = GONE
     with pytest.raises(ConnectionError, match="gone"):
-        await run(create_agent(own, middleware=[TryageMiddleware(router, models)]), ask("big"))
+        await run(create_agent(own, middleware=[TryageMiddleware(models, router)]), ask("big"))
