@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 import stat
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -143,7 +144,7 @@ def uploads(monkeypatch):
     def upload_folder(_, folder_path, **options):
         files = {name: (folder_path / name).read_bytes() for name in names(folder_path)}
         sent.append((files, options))
-        return "https://hub/me/router/commit/1"
+        return SimpleNamespace(commit_url="https://hub/me/router/commit/1")
 
     monkeypatch.setattr(HfApi, "create_repo", lambda *_, **__: Created())
     monkeypatch.setattr(HfApi, "upload_folder", upload_folder)

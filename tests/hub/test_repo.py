@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 from huggingface_hub import HfApi
 from huggingface_hub.utils import filter_repo_objects
@@ -33,7 +35,7 @@ def uploads(monkeypatch):
             if path.is_file()
         }
         sent.append({"files": files, **options})
-        return "https://hub/me/router/commit/1"
+        return SimpleNamespace(commit_url="https://hub/me/router/commit/1")
 
     monkeypatch.setattr(HfApi, "create_repo", create_repo)
     monkeypatch.setattr(HfApi, "upload_folder", upload_folder)

@@ -59,7 +59,7 @@ def push(  # noqa: PLR0913 - what people know from every push_to_hub
                 f"{repo_id!r} was not pushed to the Hub: {error}. Check the name, and that the "
                 "token may write there."
             ) from error
-    return str(commit)
+    return str(commit.commit_url)  # the commit itself is a text that 0.x fills differently
 
 
 def download(repo_id: str, **options: Any) -> Path:  # noqa: ANN401 - what snapshot_download takes
