@@ -22,6 +22,7 @@ from anchoring import SETS as ANCHORED
 from anchoring import abilities, link
 from datasets import SETS, load
 from names import canonical, library
+from prior import with_prior
 
 from tryage import QTable, Router
 from tryage.perception.encoder import load_encoder
@@ -130,9 +131,9 @@ def main() -> None:
     perception.forecasts.pop("latencies", None)
     known = library().subset(list(perception.experts))
     best = perception.experts[int(np.argmin(perception.abilities.means[:, 0]))]
-    router = Router(perception, known, default=best)
+    router = with_prior(Router(perception, known, default=best))
     found: dict[str, Any] = figures(router, train, test)
-    perception.report = {**perception.report, **_flat(found)}
+    router.perception.report = {**perception.report, **_flat(found)}
     router.save_pretrained(options.out)
     (options.out / FIGURES).write_text(json.dumps(found, indent=1) + "\n", "utf-8")
     for name, row in found.items():

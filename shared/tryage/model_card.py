@@ -9,6 +9,11 @@ if TYPE_CHECKING:
     from tryage.perception.learned import LearnedPerception
 
 _SHOWN = 12
+_BY_TRAITS = (
+    "guessed from parameters, age, family and other facts, as far as these\n"
+    "  told the abilities of its own experts; less sure, and it says how much"
+)
+_BY_THE_CROWD = "taken to be like the mean of its own, unsurely"
 
 _CARD = """---
 library_name: tryage
@@ -31,6 +36,7 @@ print(router.route("Prove that the square root of two is irrational.").explain()
 
 - Encoder: {encoder}
 - Experts: {names}
+- Experts it has never measured: {strangers}
 
 ## Measured while training
 
@@ -54,6 +60,7 @@ def model_card(perception: LearnedPerception, library: Library) -> str:
         experts=len(names),
         encoder=f"{type(perception.encoder).__name__}, {perception.encoder.dim} dimensions",
         names=", ".join(f"`{name}`" for name in names[:_SHOWN]) + more,
+        strangers=_BY_TRAITS if perception.kinship.groups else _BY_THE_CROWD,
         figures=_figures(perception),
     )
 

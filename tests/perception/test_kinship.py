@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -97,7 +99,8 @@ def test_mean_and_width_are_those_of_the_explicit_design(learned_kin):
         series = traits.families[traits.kinds[i]][0]
         for name in (f"{series}*", series):
             design[N_NUMBERS + 9 + kin.groups.index(name)] = 1
-        unknown = np.isnan(traits.numbers[i]) @ kin.ignorance
+        missing = np.isnan(traits.numbers[i])
+        unknown = missing @ kin.ignorance @ missing
         mean = design @ np.concatenate([kin.slopes, kin.effects])
         np.testing.assert_allclose(found[i].mean, mean, atol=1e-5)
         width = 1 + design @ kin.doubt @ design + unknown
@@ -127,6 +130,29 @@ def test_unknown_facts_and_unknown_families_widen_the_guess(learned_kin):
     widths = kin.relatives(read_traits(library)).widths
     assert widths[0] < widths[1] < widths[3]
     assert widths[0] < widths[2] < widths[3]
+
+
+def test_numbers_that_go_together_widen_the_guess_more_when_both_are_unknown(rng):
+    library, known = made(80, rng)
+    rows = [replace(e, output_price=e.parameters / 1e9) for e in library]
+    kin = fit_kinship(read_traits(Library(rows)), known)
+    base = {"parameters": 1e10, "output_price": 10.0}
+    strangers = [
+        Expert(f"a/llama-{i}", **kept)
+        for i, kept in enumerate((base, {"parameters": 1e10}, {"output_price": 10.0}, {}))
+    ]
+    found = kin.relatives(read_traits(Library(strangers))).widths ** 2
+    assert found[3] - found[0] > 1.3 * (found[1] - found[0] + found[2] - found[0])
+
+
+def test_an_expert_of_no_named_family_is_a_bit_of_every_family(learned_kin):
+    kin, library, _ = learned_kin
+    named = [Expert(f"a/{name}-a", parameters=1e10) for name in SERIES]
+    found = kin.relatives(read_traits(Library([*named, Expert("a/nobody", parameters=1e10)])))
+    counts = [sum(f"/{name}-" in expert.name for expert in library) for name in SERIES]
+    mixed = np.average([found[i].mean for i in range(len(SERIES))], axis=0, weights=counts)
+    np.testing.assert_allclose(found[len(SERIES)].mean, mixed, atol=1e-5)
+    assert found.widths[-1] > found.widths[:-1].max()
 
 
 def test_an_unknown_size_is_no_sign_of_quality():

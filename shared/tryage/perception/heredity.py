@@ -6,6 +6,7 @@ their loss on the whole, under a weak belief of its own that steadies it where e
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -66,8 +67,8 @@ def fit_kinship(traits: Traits, abilities: Abilities) -> Kinship:
     An expert that was measured little counts less: by how wide its ability is beside all others.
     """
     scale = fit_scale(traits.numbers)
-    groups = tuple(sorted({name for kin in traits.families for name in group_names(kin) if name}))
-    kinds, _ = code_kinds(traits, groups)
+    groups, shares = _groups(traits)
+    kinds, _ = code_kinds(traits, groups, shares)
     design = np.concatenate([scale(traits.numbers), kinds[traits.kinds]], axis=1, dtype=np.float64)
     targets = abilities.means - abilities.prior.mean
     doubts = np.einsum("ikk->ik", abilities.covariances)
@@ -91,8 +92,33 @@ def fit_kinship(traits: Traits, abilities: Abilities) -> Kinship:
     effects = slopes[N_NUMBERS:]
     effects[0] += abilities.prior.mean
     slopes = slopes[:N_NUMBERS]
-    known = slopes[: traits.numbers.shape[1], 0] ** 2 / spread[0, 0]
-    return Kinship(scale, groups, slopes, effects, doubt, spread, chosen[2:], known)
+    level = spread[0, 0]
+    ignorance = _ignorance(scale(traits.numbers)[:, :-1], slopes[:-1, 0]) / level
+    kin = effects[-len(groups) :, 0] if groups else np.zeros(0)
+    apart = (kinds[:, kinds.shape[1] - len(groups) :] @ kin)[traits.kinds].var() / level
+    strangeness = np.array([*chosen[2:], apart])
+    return Kinship(scale, groups, shares, slopes, effects, doubt, spread, strangeness, ignorance)
+
+
+def _ignorance(known: Matrix, slopes: Matrix) -> Matrix:
+    """Say what numbers `(n, n_numbers)` contribute to the level's variance, where unknown.
+
+    Numbers that go together add up: of a model of unknown size the price is mostly unknown too.
+    """
+    gram = known.T @ known + 1e-6 * np.eye(known.shape[1])
+    alike = gram / np.sqrt(np.outer(gram.diagonal(), gram.diagonal()))
+    return np.asarray(alike * np.outer(slopes, slopes))
+
+
+def _groups(traits: Traits) -> tuple[tuple[str, ...], Matrix]:
+    """Name series and generations, and say which share of those with a name each has."""
+    sizes = np.bincount(traits.kinds, minlength=len(traits.families))
+    found: Counter[str] = Counter()
+    for family, size in zip(traits.families, sizes.tolist(), strict=True):
+        found.update(dict.fromkeys(group_names(family), size) if family[0] else {})
+    groups = tuple(sorted(found))
+    named = sum(found[name] for name in groups if name.endswith("*"))
+    return groups, np.array([found[name] / named for name in groups])
 
 
 def _choose(sums: Regression, roles: NDArray[np.intp]) -> Matrix:

@@ -94,12 +94,15 @@ class Kinship:
 
     `slopes` `(N_NUMBERS, k)`, `effects` `(1 + n_flags + n_groups, k)` of the intercept, the flags
     and the `groups` (series and generations); `doubt` is their joint covariance in units of
-    `spread` `(k, k)`. `strangeness` is by how much an unseen series and an unseen generation widen
-    the guess, `ignorance` `(n_numbers,)` by how much each unknown number does.
+    `spread` `(k, k)`. An expert of no named family is a bit of every group, by the known experts'
+    `shares` `(n_groups,)`. `strangeness` is by how much an unseen series, an unseen generation and
+    no name at all widen the guess, `ignorance` `(n_numbers, n_numbers)` by how much pairs of
+    unknown numbers do.
     """
 
     scale: Scale
     groups: tuple[str, ...]
+    shares: Matrix
     slopes: Matrix
     effects: Matrix
     doubt: Matrix
@@ -110,13 +113,14 @@ class Kinship:
     def relatives(self, traits: Traits) -> Relatives:
         """Say what is believed of experts, in one pass over their traits."""
         inputs = self.scale(traits.numbers)
-        kinds, strange = self._kinds(traits)
+        kinds, strange = code_kinds(traits, self.groups, self.shares)
         n = inputs.shape[1]
         own, mixed, rest = self.doubt[:n, :n], self.doubt[:n, n:], self.doubt[n:, n:]
-        widened = 1 + strange + np.einsum("ij,jl,il->i", kinds, rest, kinds)
+        widened = 1 + strange @ self.strangeness + np.einsum("ij,jl,il->i", kinds, rest, kinds)
         variance = np.einsum("ij,ij->i", inputs @ own.astype(np.float32), inputs)
         variance += 2 * np.einsum("ij,ij->i", inputs, (kinds @ mixed.T)[traits.kinds])
-        variance += np.isnan(traits.numbers) @ self.ignorance + widened[traits.kinds]
+        unknown = np.isnan(traits.numbers).astype(np.float32)
+        variance += np.einsum("ij,ij->i", unknown @ self.ignorance, unknown) + widened[traits.kinds]
         return Relatives(
             np.ascontiguousarray(inputs.T),
             traits.kinds,
@@ -126,33 +130,36 @@ class Kinship:
             self.spread,
         )
 
-    def _kinds(self, traits: Traits) -> tuple[Matrix, Matrix]:
-        """Return the design of every kind, and by how much its unseen groups widen the guess."""
-        design, seen = code_kinds(traits, self.groups)
-        return design, (~seen) @ self.strangeness
 
+def code_kinds(
+    traits: Traits, groups: tuple[str, ...], shares: Matrix
+) -> tuple[Matrix, NDArray[np.bool_]]:
+    """Write kinds as numbers, `(n_kinds, 1 + n_flags + n_groups)`: an intercept, flags and groups.
 
-def code_kinds(traits: Traits, groups: tuple[str, ...]) -> tuple[Matrix, NDArray[np.bool_]]:
-    """Write kinds as ones and zeros, `(n_kinds, 1 + n_flags + n_groups)`.
-
-    Also says whether the series and the generation are among the groups, `(n_kinds, 2)`.
+    Also says whose series is not among the groups, whose generation is not, and who has neither,
+    `(n_kinds, 3)`.
     """
     first = 1 + traits.flags.shape[1]
     columns = {name: first + i for i, name in enumerate(groups)}
     design = np.zeros((len(traits.flags), first + len(groups)))
     design[:, 0], design[:, 1:first] = 1.0, traits.flags
-    seen = np.zeros((len(design), 2), np.bool_)
+    strange = np.zeros((len(design), 3), np.bool_)
     for row, family in enumerate(traits.families):
+        if not family[0]:
+            design[row, first:], strange[row, 2] = shares, True
+            continue
         for level, name in enumerate(group_names(family)):
             if name in columns:
-                design[row, columns[name]], seen[row, level] = 1.0, True
-    return design, seen
+                design[row, columns[name]] = 1.0
+            else:
+                strange[row, level] = True
+    return design, strange
 
 
 def group_names(family: tuple[str, str]) -> tuple[str, str]:
     """Name the groups of a family: its series and its generation, which may be called alike."""
     series, generation = family
-    return f"{series}*" if series else "", generation
+    return f"{series}*", generation
 
 
 def of_the_crowd(prior: Gaussian) -> Kinship:
@@ -163,10 +170,11 @@ def of_the_crowd(prior: Gaussian) -> Kinship:
     return Kinship(
         fit_scale(np.full((1, n_numbers), np.nan)),
         (),
+        np.zeros(0),
         np.zeros((N_NUMBERS, size)),
         effects,
         np.zeros((N_NUMBERS + len(effects),) * 2),
         prior.covariance,
-        np.zeros(2),
-        np.zeros(n_numbers),
+        np.zeros(3),
+        np.zeros((n_numbers, n_numbers)),
     )

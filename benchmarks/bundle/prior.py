@@ -1,0 +1,37 @@
+"""Learn a saved router's prior for strangers from its own experts, and leave all else as it is.
+
+    python benchmarks/bundle/prior.py shared/tryage/bundled
+
+`train.py` ends with the same. What is predicted of the known experts stays as it was, bit for bit.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from tryage import Router
+
+
+def with_prior(router: Router) -> Router:
+    """Return the router with a prior learned from what its library says of its own experts."""
+    return Router(
+        router.perception.related(router.library),
+        router.library,
+        preferences=router.preferences,
+        default=router.default,
+        strict=router.strict,
+        prompt_flags=router.prompt_flags,
+    )
+
+
+def main() -> None:
+    """Read, learn, save."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("router", type=Path)
+    folder = parser.parse_args().router
+    with_prior(Router.from_pretrained(folder)).save_pretrained(folder)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,119 @@
+"""metabench cut by model family: those of a fold are strangers to the perception it trains."""
+
+from __future__ import annotations
+
+import datetime
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from datasets import DATA, load
+
+from tryage.experts import Expert, Library
+from tryage.perception.training import Settings, fit
+from tryage.perception.traits import family_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from tryage.perception.encoder import Encoder
+    from tryage.perception.learned import LearnedPerception
+    from tryage.qtable import QTable
+
+FOLDS = 5
+SNAPSHOTS = ("hub_2024_09", "hub_2025_10")  # for the few models that they know
+
+
+@dataclass(frozen=True, slots=True)
+class Fold:
+    """A perception, and strangers of families that it was not trained on.
+
+    `losses` are `(n_prompts, n_strangers)`; `tests` marks the prompts it was not trained on either.
+    """
+
+    perception: LearnedPerception
+    known: Library
+    known_losses: NDArray[np.float32]
+    strangers: Library
+    families: tuple[str, ...]
+    prompts: tuple[str, ...]
+    losses: NDArray[np.float32]
+    tests: NDArray[np.bool_]
+
+
+def folds(encoder: Encoder, seed: int = 0) -> Iterator[Fold]:
+    """Train on all families but some, five times; a third of the prompts is for tests alone."""
+    table = load("metabench")
+    folded: dict[str, str] = {}
+    table = table.select([e for e in table.experts if folded.setdefault(e.casefold(), e) == e])
+    library = facts(table)
+    series = np.array([family_of(e.name, e.metadata)[0] for e in library])
+    dealt = deal(series)
+    tests = np.random.default_rng(seed).permutation(len(table)) % 3 == 0
+    for number in range(FOLDS):
+        strange = dealt == number
+        known = library.subset(~strange)
+        learned = table.select(list(known.names))
+        perception = fit(
+            learned.take(~tests),
+            encoder,
+            settings=Settings(lexicon=96),
+            library=known,
+            progress=False,
+        )
+        yield Fold(
+            perception,
+            known,
+            learned.losses,
+            library.subset(strange),
+            tuple(sorted(set(series[strange].tolist()))),
+            table.prompts,
+            table.losses[:, strange],
+            tests,
+        )
+
+
+def deal(series: NDArray[np.str_]) -> NDArray[np.intp]:
+    """Deal whole series to folds, the greatest first, each to the fold with the fewest models."""
+    names, counts = np.unique(series, return_counts=True)
+    sizes = np.zeros(FOLDS, np.intp)
+    fold = {}
+    for i in np.argsort(-counts, kind="stable"):
+        fold[names[i]] = int(sizes.argmin())
+        sizes[fold[names[i]]] += counts[i]
+    return np.array([fold[name] for name in series])
+
+
+def facts(table: QTable) -> Library:
+    """Say what was known about each model: size and architecture; date and downloads of a few."""
+    seen = _snapshots()
+    rows = {row["model"]: row for row in _rows("metabench/models")}
+    return Library(_expert(rows[name], seen.get(name, {})) for name in table.experts)
+
+
+def _expert(row: dict[str, Any], seen: dict[str, Any]) -> Expert:
+    told = {} if row["arch"] == "error" else {"architectures": [row["arch"]]}
+    size = row["size"] * 1e9 if row["size"] > 0 else None
+    return Expert(row["model"], parameters=size, metadata={"hub": told}, **seen)
+
+
+def _snapshots() -> dict[str, dict[str, Any]]:
+    """Read downloads and dates by model name."""
+    found: dict[str, dict[str, Any]] = {}
+    for snapshot in SNAPSHOTS:
+        for row in _rows(f"hub_meta/{snapshot}"):
+            known = found.setdefault(row["id"], {})
+            if row.get("downloads") is not None:
+                known["downloads"] = float(row["downloads"])
+            if row.get("created_at") is not None:
+                known["released"] = datetime.date.fromisoformat(str(row["created_at"])[:10])
+    return found
+
+
+def _rows(name: str) -> list[dict[str, Any]]:
+    from pyarrow import parquet
+
+    rows: list[dict[str, Any]] = parquet.read_table(DATA / f"{name}.parquet").to_pylist()
+    return rows

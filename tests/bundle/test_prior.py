@@ -1,0 +1,88 @@
+"""The bundled router guesses at strangers, and predicts its own experts as it did without that."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from tryage import Expert, Library, Router
+from tryage.perception.heredity import fit_kinship
+from tryage.perception.persistence import load_perception
+from tryage.perception.traits import read_traits
+from tryage.pretrained import BUNDLED
+
+PROMPTS = ["Prove that the square root of two is irrational.", "def f(x):", "", "日本語"]
+
+
+@pytest.fixture(scope="module")
+def router():
+    return Router.from_pretrained()
+
+
+@pytest.fixture(scope="module")
+def believed(router):
+    def level(expert):
+        found = router.perception.kinship.relatives(read_traits(Library([expert])))[0]
+        return found.mean[0], float(found.covariance[0, 0]) ** 0.5
+
+    return level
+
+
+def test_known_experts_are_predicted_bit_for_bit_as_without_a_prior(router, tmp_path):
+    shutil.copytree(BUNDLED, tmp_path / "plain")
+    path = tmp_path / "plain" / "perception.json"
+    header = json.loads(path.read_text("utf-8"))
+    for part in ("kinship", "acquaintances"):
+        header.pop(part)
+    path.write_text(json.dumps(header), "utf-8")
+    plain = load_perception(tmp_path / "plain").predict(PROMPTS)
+    library = Library([Expert("me/stranger", parameters=7e9), *router.library])
+    known = [library.index(name) for name in router.perception.experts]
+    whole = router.perception.predict(PROMPTS)
+    beside = router.perception.acquainted(library).predict(PROMPTS)
+    for name in ("losses", "std", "output_tokens"):
+        np.testing.assert_array_equal(getattr(whole, name), getattr(plain, name))
+        np.testing.assert_array_equal(getattr(beside, name)[:, known], getattr(plain, name))
+
+
+def test_the_bundled_prior_is_what_its_own_experts_teach(router):
+    again = router.perception.related(router.library).kinship
+    assert again.groups == router.perception.kinship.groups
+    for name in ("slopes", "effects", "doubt", "spread", "strangeness", "ignorance", "shares"):
+        one, two = getattr(again, name), getattr(router.perception.kinship, name)
+        np.testing.assert_allclose(one, two, rtol=1e-5, atol=1e-8)
+
+
+def test_sizes_and_ages_are_read_the_way_everybody_would(believed):
+    from datetime import date
+
+    old = Expert("tiiuae/falcon-7b", parameters=7e9, released=date(2023, 5, 1), downloads=1e5)
+    new = Expert("Qwen/Qwen3-32B", parameters=32e9, released=date(2025, 4, 28), downloads=1e6)
+    assert believed(new)[0] < believed(old)[0] - 0.2
+
+
+def test_a_repository_of_which_nothing_is_known_is_the_least_certain(believed):
+    known = Expert("Llama-3.3-70B", parameters=7e10, downloads=1e6, context_length=131_072)
+    assert believed(Expert("me/whatever"))[1] > 1.2 * believed(known)[1]
+
+
+def test_families_left_out_are_guessed_in_order_and_within_the_intervals(router):
+    abilities = router.perception.abilities
+    library = router.library.subset(list(router.perception.experts))
+    traits = read_traits(library)
+    series = np.array([family[0] for family in traits.families])[traits.kinds]
+    guess, width = np.empty(len(series)), np.empty(len(series))
+    for name in set(series.tolist()):
+        out = series == name
+        kept = np.flatnonzero(~out)
+        kinship = fit_kinship(read_traits(library.subset(kept)), abilities.take(kept.tolist()))
+        found = kinship.relatives(read_traits(library.subset(out)))
+        guess[out] = [found[i].mean[0] for i in range(len(found))]
+        width[out] = [found[i].covariance[0, 0] for i in range(len(found))]
+    truth = abilities.means[:, 0]
+    assert np.corrcoef(guess, truth)[0, 1] > 0.8
+    z = (truth - guess) / np.sqrt(width + abilities.covariances[:, 0, 0])
+    assert (np.abs(z) < 1.96).mean() >= 0.93
