@@ -61,6 +61,7 @@ class Field:
             preferences=asked.preferences,
             flags=asked.flags,
             warnings=asked.warnings,
+            as_of=self.library.as_of,
         )
 
     def last_resort(self, i: int, asked: Asked, default: int, told: str) -> Decision:
@@ -77,6 +78,7 @@ class Field:
             default_reason=told + also,
             flags=asked.flags,
             warnings=asked.warnings,
+            as_of=self.library.as_of,
         )
 
     def rejections(self, i: int) -> Rejections:

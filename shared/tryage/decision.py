@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence  # noqa: TC003 - pydantic, hence LangChain, reads the hints
 from dataclasses import dataclass, field
+from datetime import datetime  # noqa: TC003 - as above
 from typing import Any
 
 from tryage.experts import Expert  # noqa: TC001 - as above
@@ -18,7 +19,8 @@ class Decision:
 
     `prompt` is the text after flags were taken out: send that to `expert`. `ranking` and
     `rejected` behave like tuples of `Ranked` and `Rejected`. When no expert could be chosen,
-    `expert` is the declared default, `default_used` is true and `default_reason` says why.
+    `expert` is the declared default, `default_used` is true and `default_reason` says why. `as_of`
+    is when the Hub told what is known of the experts (UTC), None if it came from elsewhere.
     """
 
     prompt: str
@@ -30,6 +32,7 @@ class Decision:
     default_reason: str | None = None
     flags: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    as_of: datetime | None = None
 
     @property
     def chosen(self) -> Ranked | None:
@@ -83,4 +86,5 @@ class Decision:
             "preferences": self.preferences.to_dict(),
             "flags": list(self.flags),
             "warnings": list(self.warnings),
+            "as_of": None if self.as_of is None else self.as_of.isoformat(),
         }

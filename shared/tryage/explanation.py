@@ -23,6 +23,7 @@ def explain(decision: Decision, top: int = 3) -> str:
         *rejection_lines(decision.rejected),
         *(f"Taken from the prompt: {flag}" for flag in decision.flags),
         *(f"Warning: {warning}" for warning in decision.warnings),
+        *_age(decision),
     ]
     return "\n".join(lines)
 
@@ -82,6 +83,11 @@ def _unknown(best: Sequence[Ranked]) -> Iterator[str]:
     gaps = [f"{', '.join(one.unknown)} of {one.name}" for one in best if one.unknown]
     if gaps:
         yield f"Unknown, so counted as the worst: {'; '.join(gaps)}."
+
+
+def _age(decision: Decision) -> Iterator[str]:
+    if decision.as_of is not None:
+        yield f"What is known of the experts: the Hub as of {decision.as_of:%Y-%m-%d %H:%M} UTC."
 
 
 def _experts(count: int) -> str:

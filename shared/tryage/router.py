@@ -31,6 +31,7 @@ from tryage.reading import (
     merged,
     thread,
 )
+from tryage.sourced import Sourced
 
 if TYPE_CHECKING:
     from tryage.decision import Decision
@@ -41,7 +42,7 @@ Indices: TypeAlias = NDArray[np.intp]
 Mask: TypeAlias = NDArray[np.bool_]
 
 
-class Router(Pretrained):
+class Router(Pretrained, Sourced):
     """Choose for every prompt the expert with the lowest predicted loss plus constraints.
 
     Args:
@@ -200,8 +201,7 @@ class Router(Pretrained):
         if not isinstance(expert, Expert):
             raise InputError(f"Onboarding takes an Expert, got {type(expert).__name__}.")
         perception = self._learner().onboard(expert, losses)
-        others = [old for old in self.library if old.name.casefold() != expert.name.casefold()]
-        return self._over(perception, Library([*others, expert]))
+        return self._over(perception, self.library.with_expert(expert))
 
     def observe(self, decision: Decision, loss: float) -> None:
         """Tell how badly the chosen expert did: the perception learns from it, in place.

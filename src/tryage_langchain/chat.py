@@ -72,7 +72,7 @@ class ChatTryage(Settings):
         """
         from tryage_langchain._hub import hub_models
 
-        router: Router = Router.from_hub(**search)  # type: ignore[attr-defined]  # not there yet
+        router: Router = Router.from_hub(**search)
         names = router.library.names
         return cls(models=hub_models(names, local=local, **(settings or {})), router=router)
 

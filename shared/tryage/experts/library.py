@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -20,13 +21,20 @@ from tryage.experts.values import (
 )
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from numpy.typing import NDArray
+
+    from tryage.experts.origin import Origin
+    from tryage.hub.catalogue import Catalogue
+    from tryage.hub.settings import HubSettings
 
 
 class Library:
     """The experts one router chooses among: immutable columns, so a rule is one vector operation.
 
-    Names and aliases are unique, whatever their case, and either finds the expert.
+    Names and aliases are unique, whatever their case, and either finds the expert. `origin` says
+    where the facts come from and how old they are, None if somebody wrote them down.
 
     Raises:
         InputError: not a list of experts (or of names).
@@ -89,6 +97,7 @@ class Library:
         self._names, self._numbers, self._objects = names, numbers, objects
         self._coded: dict[str, tuple[tuple[Any, ...], NDArray[np.int32]]] = {}
         self._index = NameIndex(names, objects.get("aliases"))
+        self.origin: Origin | None = None
         for column in (*numbers.values(), *objects.values()):
             column.setflags(write=False)
 
@@ -102,7 +111,7 @@ class Library:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the columns; hashes differ between processes, so the index is made anew."""
-        return _unpickled, (type(self), self._names, dict(self._numbers), dict(self._objects))
+        return _made, (self.origin, self._names, dict(self._numbers), dict(self._objects))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -170,18 +179,30 @@ class Library:
         return self._numbers[field]
 
     @property
+    def as_of(self) -> datetime.datetime | None:
+        """When the Hub told what is known here (UTC); None if it came from elsewhere."""
+        return None if self.origin is None else self.origin.as_of
+
+    @property
+    def aliases(self) -> NDArray[np.object_]:
+        """Other names of each expert, `(n,)`, a tuple or None."""
+        return self._words("aliases")
+
+    @property
     def licenses(self) -> NDArray[np.object_]:
         """Licences in lower case, `(n,)`, None where unknown."""
-        if "license" not in self._objects:
-            self._objects["license"] = _frozen(np.full(len(self), None, dtype=object))
-        return self._objects["license"]
+        return self._words("license")
 
     @property
     def metadata(self) -> NDArray[np.object_]:
         """What else is known of each expert, `(n,)`, a mapping or None."""
-        if "metadata" not in self._objects:
-            self._objects["metadata"] = _frozen(np.full(len(self), None, dtype=object))
-        return self._objects["metadata"]
+        return self._words("metadata")
+
+    def _words(self, field: str) -> NDArray[np.object_]:
+        """Return a column of objects, read-only; all None if nothing is known."""
+        if field not in self._objects:
+            self._objects[field] = _frozen(np.full(len(self), None, dtype=object))
+        return self._objects[field]
 
     def licensed(self, licenses: Collection[str]) -> NDArray[np.bool_]:
         """Tell which experts are known to have one of the (lower-case) licences, `(n,)`."""
@@ -220,13 +241,82 @@ class Library:
             rows = np.arange(len(self))[keep]
         else:
             rows = np.array([self.index(name) for name in strings("names", keep)], dtype=np.intp)
-        library = Library.__new__(Library)
-        library._adopt(  # noqa: SLF001 - our own class
+        return _made(
+            self.origin and replace(self.origin, query=None),
             tuple(self._names[i] for i in rows.tolist()),
             {name: column[rows] for name, column in self._numbers.items()},
             {name: column[rows] for name, column in self._objects.items()},
         )
+
+    def with_columns(self, **columns: Sequence[Any] | NDArray[Any]) -> Library:
+        """Return the library with other columns in place of these; they are as in `from_columns`.
+
+        Raises:
+            InputError, LibraryError: as in `from_columns`.
+        """
+        library = self.from_columns(self._names, **{**self._numbers, **self._objects, **columns})
+        library.origin = self.origin
         return library
+
+    def with_expert(self, expert: Expert) -> Library:
+        """Return the library with one more expert at its end, in place of one of the same name.
+
+        Raises:
+            LibraryError: one of its names means another expert.
+        """
+        own = Library([expert])
+        keep = np.ones(len(self), dtype=np.bool_)
+        if expert.name in self and self[expert.name].name.casefold() == expert.name.casefold():
+            keep[self.index(expert.name)] = False
+        names = (*(name for name, kept in zip(self._names, keep, strict=True) if kept), expert.name)
+        numbers = {
+            name: np.append(self.column(name)[keep], own.column(name))
+            for name in (*self._numbers, *own._numbers)
+        }
+        objects = {
+            name: np.concatenate([self._words(name)[keep], own._words(name)])
+            for name in (*self._objects, *own._objects)
+        }
+        origin = self.origin and replace(self.origin, added=(*self.origin.added, expert.name))
+        return _made(origin, names, numbers, objects)
+
+    @classmethod
+    def from_hub(  # noqa: PLR0913 - those that most people need; the rest is `more`
+        cls,
+        task: str | None = None,
+        *,
+        filters: Sequence[str] = (),
+        limit: int | None = 100,
+        sort: str = "downloads",
+        catalogue: Catalogue | str | Path | None = None,
+        settings: HubSettings | None = None,
+        **more: Any,  # noqa: ANN401 - the other fields of `Query`, checked there
+    ) -> Library:
+        """Return the models of the Hub that fit, from the local catalogue.
+
+        Only when the catalogue has fewer than `limit` that fit is the Hub asked, once a day at
+        most. `origin` says how old the facts are.
+
+        Args:
+            task: The Hub's pipeline tag, such as "text-generation".
+            filters: Tags that a model must have, such as "en" or "gguf".
+            limit: How many at most, the first in the order of `sort`; None is all of them.
+            sort: One of `tryage.hub.query.SORTS`.
+            catalogue: Where the facts are; by default the catalogue of `tryage hub sync`.
+            settings: Where the Hub is and who asks; by default as the environment says.
+            more: `license`, `author`, `search`, `min_parameters`, `max_parameters`, `since`,
+                `gated` and `served`, as in `tryage.hub.query.Query`.
+
+        Raises:
+            InputError: a condition that is none.
+            LibraryError: no model fits.
+            HubError: none is in the catalogue, and the Hub cannot be asked.
+            CatalogueError: the catalogue cannot be read.
+        """
+        from tryage.hub.supply import supply
+
+        query = {"task": task, "filters": filters, "limit": limit, "sort": sort, **more}
+        return supply(query, catalogue, settings)
 
     def to_dicts(self) -> list[dict[str, Any]]:
         """Return every expert as a JSON-safe dict."""
@@ -248,7 +338,9 @@ def _frozen(array: NDArray[Any]) -> NDArray[Any]:
     return array
 
 
-def _unpickled(kind: type[Library], *columns: Any) -> Library:  # noqa: ANN401 - as `_adopt` takes them
-    library = kind.__new__(kind)
+def _made(origin: Origin | None, *columns: Any) -> Library:  # noqa: ANN401 - as `_adopt` takes them
+    """Make a library of columns that are checked."""
+    library = Library.__new__(Library)
     library._adopt(*columns)  # noqa: SLF001 - our own class
+    library.origin = origin
     return library
