@@ -184,8 +184,7 @@ def test_every_reply_counts_and_says_what_is_left_of_a_fixed_window():
 
 def test_a_window_ends():
     now = [0.0]
-    with LocalHub(quota=1, window=2) as hub:
-        hub._quota.clock = lambda: now[0]
+    with LocalHub(quota=1, window=2, timer=lambda: now[0]) as hub:
         asked = [httpx.get(f"{hub.url}/api/models").status_code for _ in range(2)]
         now[0] = 2.0
         assert [*asked, httpx.get(f"{hub.url}/api/models").status_code] == [200, 429, 200]

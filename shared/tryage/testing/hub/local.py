@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timezone
@@ -43,6 +44,7 @@ class LocalHub(Holdings):
         window: seconds of a window.
         port: 0 takes a free one.
         clock: what time it is, for `lastModified` and commits.
+        timer: seconds that only grow, for the windows of the quota.
     """
 
     def __init__(  # noqa: PLR0913 - each has a use and a default
@@ -54,12 +56,13 @@ class LocalHub(Holdings):
         window: float = 300.0,
         port: int = 0,
         clock: Callable[[], datetime] = _utc_now,
+        timer: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(clock)
         self.user, self.token = user, token
         self.requests: list[Request] = []
         self._app = App(self._shelf, user, token)
-        self._quota = Quota(quota, window)
+        self._quota = Quota(quota, window, timer)
         self._faults: list[Scheduled] = []
         self._port = port
         self._servers: tuple[LoopbackServer, ...] = ()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -17,7 +16,7 @@ class Quota:
 
     requests: int
     window: float
-    clock: Callable[[], float] = time.monotonic
+    clock: Callable[[], float]
     _buckets: dict[str, tuple[float, int]] = field(default_factory=dict)
 
     def take(self, path: str) -> tuple[bool, dict[str, str]]:
