@@ -1,0 +1,95 @@
+"""The real tool-choice sets in ../shared/data as episodes: a query, its tools, the useful ones."""
+
+from __future__ import annotations
+
+import ast
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tryage.extras import require
+from tryage.tools import Tool
+from tryage.tools.episodes import Episode
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+ABSENT = (
+    f"The tool-choice sets are not at {DATA}. They are not part of the repository; put them there, "
+    "one folder per set, or train on your own with: tryage train-tools episodes.jsonl"
+)
+PROVIDERS = ("huggingface", "torchhub", "tensorflowhub")
+_LONGEST = 600  # characters of a model card's description
+
+
+def load() -> dict[str, list[Episode]]:
+    """Read every set; exits with a plain sentence where the folder is absent.
+
+    metatool, sealtools and the three of apibench choose among all their tools, bfcl among a few per
+    query; `irrelevance` are the queries of bfcl that none of their tools serves.
+    """
+    if not (DATA / "tool_metatool").is_dir():
+        sys.exit(ABSENT)
+    require("pyarrow", "evaluate")
+    return {
+        "metatool": list(_pooled("tool_metatool", [_plain(row) for row in _rows("metatool")])),
+        "sealtools": list(_pooled("tool_sealtools", [_plain(row) for row in _rows("sealtools")])),
+        **{name: list(_apis(name)) for name in PROVIDERS},
+        **_functions(),
+    }
+
+
+def _rows(name: str, part: str = "tools") -> list[dict[str, Any]]:
+    from pyarrow import parquet
+
+    return parquet.read_table(DATA / f"tool_{name}" / f"{part}.parquet").to_pylist()
+
+
+def _plain(row: dict[str, Any]) -> Tool:
+    arguments = json.loads(row.get("parameters_json") or "{}")
+    told = {name: str(said.get("description", "")) for name, said in arguments.items()}
+    return Tool(row["tool"], row["description"] or "", told)
+
+
+def _pooled(name: str, tools: list[Tool]) -> Iterator[Episode]:
+    """Yield queries that choose among all tools of a set."""
+    known = {tool.name for tool in tools}
+    for row in _rows(name.removeprefix("tool_"), "queries"):
+        useful = known & set(_names(row["gold_tools"]))
+        if useful:
+            yield Episode(row["query"], tools, frozenset(useful))
+
+
+def _apis(provider: str) -> Iterator[Episode]:
+    """Yield the queries of one provider of apibench; a tool is a model with its description."""
+    tools = {
+        row["tool"]: Tool(
+            row["tool"],
+            f"{row['domain']}. {row['functionality']}. {(row['description'] or '')[:_LONGEST]}",
+        )
+        for row in _rows("apibench")
+        if row["provider"] == provider
+    }
+    pool = list(tools.values())
+    for row in _rows("apibench", "queries"):
+        if row["provider"] == provider and row["gold_tool"] in tools:
+            yield Episode(row["query"], pool, frozenset({row["gold_tool"]}))
+
+
+def _functions() -> dict[str, list[Episode]]:
+    """Read bfcl: the functions offered with each query, and whether one of them serves it."""
+    found: dict[str, list[Episode]] = {"bfcl": [], "irrelevance": []}
+    for row in _rows("bfcl_v4", "queries"):
+        schemas = json.loads(row["functions_json"])
+        offered = {tool.name: tool for tool in map(Tool.from_schema, schemas)}
+        useful = frozenset(set(_names(row["gold_tools"])) & set(offered))
+        name = "irrelevance" if "irrelevance" in row["category"] else "bfcl"
+        if useful or name == "irrelevance":
+            found[name].append(Episode(row["query"], list(offered.values()), useful))
+    return found
+
+
+def _names(told: Any) -> list[str]:  # noqa: ANN401 - a list, or a list written as a string
+    return list(ast.literal_eval(told)) if isinstance(told, str) else list(told or [])

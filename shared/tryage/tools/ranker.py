@@ -1,0 +1,156 @@
+"""The ranker: which few of an agent's tools a query needs, and whether it needs any."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tryage.choice import weigh
+from tryage.errors import InputError, NoExpertError
+from tryage.experts import strings
+from tryage.explanation import rejection_lines
+from tryage.objective import DEFAULT_CONSTRAINTS, Request
+from tryage.perception.base import Prediction
+from tryage.reading import Asked, check_preferences
+from tryage.tools.feedback import Feedback
+from tryage.tools.pretrained import Pretrained
+from tryage.tools.selection import Selection
+from tryage.tools.sight import see
+from tryage.tools.toolbox import Toolbox, checked, read_tools
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+
+    from tryage.decision import Decision
+    from tryage.perception.encoder import Encoder
+    from tryage.preferences import Preferences
+    from tryage.ranking import Ranked
+    from tryage.tools.fit import Fit, Floats
+    from tryage.tools.tool import Tool
+
+_TOOLBOXES = 32  # read ones that are kept: an agent asks with the same tools again and again
+
+
+class ToolRanker(Pretrained):
+    """Picks tools as a router picks experts: predicted usefulness plus constraints.
+
+    A bi-encoder over queries and tools with the words that they share; new tools need no training.
+    A tool's predicted loss is the probability that it is of no use. Safe to share between threads.
+    """
+
+    def __init__(self, encoder: Encoder, fit: Fit, feedback: Feedback | None = None) -> None:
+        self.encoder, self.fit = encoder, fit
+        self.feedback = feedback or Feedback()
+        self._read: OrderedDict[tuple[Tool, ...], Toolbox] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def __repr__(self) -> str:
+        """Name the encoder and how much was learned from use."""
+        return f"ToolRanker({type(self.encoder).__name__}, feedback on {len(self.feedback)} tools)"
+
+    def toolbox(self, tools: Iterable[Tool]) -> Toolbox:
+        """Read tools once; the same ones given again are found again.
+
+        With thousands of tools keep what this returns and give it to `select`.
+
+        Raises:
+            InputError: not a list of tools.
+            LibraryError: none, or two of one name.
+        """
+        key = checked(tools)
+        with self._lock:
+            box = self._read.get(key)
+        if box is None:
+            box = read_tools(key, self.encoder, self.fit)
+        with self._lock:
+            self._read[key] = box
+            self._read.move_to_end(key)
+            if len(self._read) > _TOOLBOXES:
+                self._read.popitem(last=False)
+        return box
+
+    def select(  # noqa: PLR0913 - a query among tools, the rest has defaults
+        self,
+        tools: Toolbox | Iterable[Tool],
+        query: str,
+        k: int | None = 5,
+        *,
+        preferences: Preferences | None = None,
+        granted: Collection[str] | None = None,
+        abstain_below: float = 0.0,
+    ) -> Selection:
+        """Choose the `k` tools with the lowest total for a query.
+
+        Args:
+            tools: The agent's tools.
+            query: What the user asks.
+            k: At most so many; None takes the tools that are more likely of use than not, at
+                least one.
+            preferences: Weights (cost, latency, security: the opposite of risk) and requirements.
+            granted: Permissions; a tool that needs another one is left out. None grants all.
+            abstain_below: Choose no tool if the probability that any is needed is below this.
+
+        Raises:
+            InputError: a wrong type, or `k` below 1.
+            NoExpertError: the requirements or permissions leave no tool.
+        """
+        _check(query, k)
+        box = tools if isinstance(tools, Toolbox) else self.toolbox(tools)
+        box, refused = box.granted(granted)
+        sight = see(query, box, self.encoder, self.fit, self.feedback)
+        usefulness = self.fit.usefulness(self.fit.joined(sight.whole, sight.parts))
+        decision = _decide(box, query, usefulness, preferences)
+        needed = self.fit.need(sight.evidence)
+        best = tuple(decision.ranking[:k]) if k else _likely(decision)
+        chosen = () if needed < abstain_below else best
+        return Selection(
+            query=query,
+            tools=tuple(box.tools[box.library.index(one.name)] for one in chosen),
+            needed=needed,
+            ranking=decision.ranking,
+            rejected=(*refused, *decision.rejected) if refused else decision.rejected,
+        )
+
+    def observe(self, query: str, useful: Collection[str], useless: Collection[str] = ()) -> None:
+        """Learn from use, in place: the names of tools that served a query, or were of no use.
+
+        Raises:
+            InputError: a wrong type.
+        """
+        _check(query, None)
+        served, vain = strings("useful", useful), strings("useless", useless)
+        place = self.fit.queries(self.encoder.encode([query]))[0]
+        with self._lock:
+            self.feedback = self.feedback.told(place, served, vain)
+
+
+def _check(query: object, k: object) -> None:
+    if not isinstance(query, str):
+        raise InputError(f"A query is a string, got {type(query).__name__}.")
+    if k is not None and (isinstance(k, bool) or not isinstance(k, int) or k < 1):
+        raise InputError(f"k is how many tools to choose, 1 or more, or None; got {k!r:.40}.")
+
+
+def _decide(
+    box: Toolbox, query: str, usefulness: Floats, preferences: Preferences | None
+) -> Decision:
+    """Weigh the tools as experts are weighed."""
+    wanted = check_preferences(preferences, DEFAULT_CONSTRAINTS)
+    losses = (1 - usefulness)[None]
+    prediction = Prediction(losses, np.full_like(losses, np.nan))
+    request = Request(np.zeros(1))  # a call has one price, whatever the query
+    field = weigh(box.library, wanted, DEFAULT_CONSTRAINTS, prediction, lambda _: request)
+    decision = field.decision(0, Asked(query, wanted))
+    if decision is None:
+        told = f"None of the {len(box)} tools meets what is required."
+        raise NoExpertError("\n".join([told, *rejection_lines(field.rejections(0))]))
+    return decision
+
+
+def _likely(decision: Decision) -> tuple[Ranked, ...]:
+    """Return the tools that are more likely of use than not, at least one."""
+    best = tuple(one for one in decision.ranking if one.predicted_loss < 0.5)
+    return best or tuple(decision.ranking[:1])

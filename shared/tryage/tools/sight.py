@@ -1,0 +1,38 @@
+"""One query seen among the tools of a box: the whole of it, and clause by clause."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tryage.tools.clauses import clauses
+from tryage.tools.fit import Fit, Floats, evidence
+
+if TYPE_CHECKING:
+    from tryage.perception.encoder import Encoder
+    from tryage.tools.feedback import Feedback
+    from tryage.tools.toolbox import Toolbox
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """Scores of the whole query `(n_tools,)` and of its clauses `(n_clauses, n_tools)`.
+
+    `evidence` `(EVIDENCE,)` is what abstention goes by.
+    """
+
+    whole: Floats
+    parts: Floats
+    evidence: Floats
+
+
+def see(query: str, box: Toolbox, encoder: Encoder, fit: Fit, feedback: Feedback) -> Sight:
+    """Compare a query with every tool, in one encoder pass."""
+    texts = [query, *clauses(query)]
+    placed = fit.queries(encoder.encode(texts))
+    cosines = placed @ feedback.applied(box.tools, box.vectors).T
+    words = np.stack([box.words(text) for text in texts])
+    scores = fit.scores(cosines, words)
+    return Sight(scores[0], scores[1:], evidence(cosines[0], words[0], scores[0]))

@@ -1,0 +1,152 @@
+"""Which words a query shares with each tool: an inverted index, for what embeddings blur."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tryage.tools.tool import in_words
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from tryage.tools.tool import Tool
+
+Floats = NDArray[np.float32]
+
+WIDTH = 3
+_WORD = re.compile(r"[^\W\d_]+|\d+")
+_STEM = 6  # "calculates" and "calculating" are one word; so are most inflections of a language
+_SATURATION, _LENGTH = 1.2, 0.6  # k1 and b of BM25
+_HIGH = 20.0  # what a query's shared information comes to where it is much, in nats
+_STOP = frozenset(
+    (
+        "the",
+        "a",
+        "an",
+        "of",
+        "to",
+        "and",
+        "or",
+        "in",
+        "on",
+        "for",
+        "with",
+        "from",
+        "is",
+        "are",
+        "be",
+        "by",
+        "this",
+        "that",
+        "it",
+        "as",
+        "at",
+        "i",
+        "you",
+        "me",
+        "my",
+        "your",
+        "we",
+        "can",
+        "could",
+        "would",
+        "please",
+        "what",
+        "how",
+        "do",
+        "does",
+        "which",
+        "want",
+        "need",
+        "give",
+        "get",
+        "find",
+        "using",
+        "use",
+    )
+)
+
+
+class WordIndex:
+    """Words of tools, by tool; names count as words and once more by themselves.
+
+    BM25 (Robertson and Zaragoza, 2009) over one toolbox: how much a word tells is counted there.
+    """
+
+    def __init__(self, tools: Sequence[Tool]) -> None:
+        texts = [f"{tool.title} {in_words(tool.name)} {tool.details}" for tool in tools]
+        bags = [Counter(stems(text)) for text in texts]
+        self._n = len(tools)
+        self._ids: dict[str, int] = {}
+        for bag in bags:
+            for word in bag:
+                self._ids.setdefault(word, len(self._ids))
+        rows, words, counts = _long(bags, self._ids)
+        self._idf = _information(np.bincount(words, minlength=len(self._ids)), self._n)
+        lengths = np.bincount(rows, counts, minlength=self._n)
+        usual = lengths / max(float(lengths.mean()), 1.0) if self._n else lengths
+        fair = _SATURATION * (1 - _LENGTH + _LENGTH * usual[rows])
+        gains = counts * (_SATURATION + 1) / (counts + fair) * self._idf[words]
+        self._told = _Postings(rows, words, gains, len(self._ids))
+        names = [Counter(set(stems(in_words(tool.name)))) for tool in tools]
+        rows, words, _ = _long(names, self._ids)
+        whole = np.bincount(rows, self._idf[words], minlength=self._n)
+        self._named = _Postings(rows, words, self._idf[words] / whole[rows], len(self._ids))
+
+    def __call__(self, query: str) -> Floats:
+        """Describe how a query fits each tool, `(n_tools, WIDTH)`.
+
+        The share of the query's information that the tool tells of, how much that is, and the share
+        of the tool's name that the query says.
+        """
+        words = set(stems(query))
+        known = [self._ids[word] for word in words if word in self._ids]
+        strange = (len(words) - len(known)) * float(_information(np.zeros(1), self._n)[0])
+        whole = float(self._idf[known].sum()) + strange
+        told = self._told.sum(known, self._n)
+        share = told / ((_SATURATION + 1) * whole) if whole else told
+        return np.stack([share, told / _HIGH, self._named.sum(known, self._n)], axis=1)
+
+
+class _Postings:
+    """For every word the rows that have it and what it gives them, one after the other."""
+
+    def __init__(
+        self, rows: NDArray[np.intp], words: NDArray[np.intp], gains: NDArray[np.float64], size: int
+    ) -> None:
+        order = np.argsort(words, kind="stable")
+        self._rows, self._gains = rows[order], gains[order].astype(np.float32)
+        self._starts = np.searchsorted(words[order], np.arange(size + 1))
+
+    def sum(self, words: Iterable[int], n: int) -> Floats:
+        """Add up what the words give each row, `(n,)`."""
+        total = np.zeros(n, np.float32)
+        for word in words:
+            part = slice(self._starts[word], self._starts[word + 1])
+            total[self._rows[part]] += self._gains[part]  # a word has each row once
+        return total
+
+
+def stems(text: str) -> list[str]:
+    """Split a text into the beginnings of its words, without those that say nothing."""
+    found = _WORD.findall(in_words(text).lower())
+    return [word[:_STEM] for word in found if len(word) > 1 and word not in _STOP]
+
+
+def _long(
+    bags: Sequence[Counter[str]], ids: dict[str, int]
+) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float64]]:
+    """Write bags of words as rows, words and counts, each `(n,)`."""
+    long = [(row, ids[word], n) for row, bag in enumerate(bags) for word, n in bag.items()]
+    rows, words, counts = zip(*long, strict=True) if long else ((), (), ())
+    return np.array(rows, np.intp), np.array(words, np.intp), np.array(counts, np.float64)
+
+
+def _information(tools: NDArray[Any], n: int) -> NDArray[np.float64]:
+    """Say what a word tells that so many of `n` tools have, in nats."""
+    return np.asarray(np.log1p((n - tools + 0.5) / (tools + 0.5)))
