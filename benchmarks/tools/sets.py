@@ -15,7 +15,7 @@ from tryage.tools.episodes import Episode
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 ABSENT = (
     f"The tool-choice sets are not at {DATA}. They are not part of the repository; put them there, "
     "one folder per set, or train on your own with: tryage train-tools episodes.jsonl"

@@ -1,0 +1,34 @@
+"""Train the bundled tool ranker on the tool-choice sets, whose licences allow it.
+
+    python benchmarks/tools/train.py --out shared/tryage/bundled/tools
+
+A fifth of the queries, by a hash of the text, is never trained on; benchmarks/tools/evaluate.py
+measures what the recipe is worth on queries and on tools that training has not seen.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from sets import load
+
+from tryage.perception.encoder import load_encoder
+from tryage.pretrained import BUNDLED
+from tryage.tools.pretrained import save_fit
+from tryage.tools.training import fit_ranker
+
+
+def main() -> None:
+    """Train and save what was learned; the encoder is the bundled router's."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, required=True)
+    options = parser.parse_args()
+    episodes = [episode for part in load().values() for episode in part]
+    ranker = fit_ranker(episodes, load_encoder(BUNDLED / "encoder"), checkpoint=Path("build/tools"))
+    save_fit(ranker.fit, ranker.feedback, options.out)
+    print(f"Saved to {options.out}: learned from {len(episodes):,} queries.")
+
+
+if __name__ == "__main__":
+    main()
