@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 import tryage
-from tryage.cli import catalogue, learning, routing
+from tryage.cli import catalogue, learning, routing, tools
 from tryage.errors import TryageError
 
 FAILED = 2  # what the shell sees, as for a wrong option
@@ -59,5 +59,7 @@ for command in (
     learning.evaluate,
     catalogue.experts,
     catalogue.onboard,
+    tools.tools,
+    tools.train_tools,
 ):
     app.command()(command)

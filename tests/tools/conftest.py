@@ -1,0 +1,48 @@
+"""A few tools of an agent, an encoder that reads nothing but letters, and a ranker on both."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tryage.perception.encoder import load_encoder
+from tryage.pretrained import BUNDLED
+from tryage.tools import Tool, ToolRanker
+from tryage.tools.fit import EVIDENCE, Fit
+
+
+@pytest.fixture(scope="session")
+def encoder():
+    return load_encoder(BUNDLED / "encoder")
+
+
+@pytest.fixture
+def fit(encoder):
+    """Nothing learned: plain similarity, and words half as much."""
+    one = np.eye(encoder.dim, dtype=np.float32)
+    return Fit(
+        query_map=one,
+        tool_map=one,
+        details=0.3,
+        sharpness=20.0,
+        words=np.array([4.0, 1.0, 1.0], np.float32),
+        clauses=1.0,
+        useful=np.array([-2.0, 0.1, 0.3], np.float32),
+        needed=np.array([-3.0, 10.0, *np.zeros(EVIDENCE - 1)], np.float32),
+    )
+
+
+@pytest.fixture
+def ranker(encoder, fit):
+    return ToolRanker(encoder, fit)
+
+
+@pytest.fixture(scope="session")
+def tools():
+    return (
+        Tool("getWeather", "Current weather of a city", {"city": "Name of the city"}, latency=0.2),
+        Tool("send_mail", "Send an e-mail", {"to": "Address"}, risk=0.8, permissions={"write"}),
+        Tool("stock.price", "Price of a share on the stock exchange", cost=0.01),
+        Tool("translate", "Translate text into another language", cost=0.001, latency=1.5),
+        Tool("delete_file", "Delete a file from the disk", risk=1.0, permissions={"write", "disk"}),
+    )

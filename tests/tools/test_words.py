@@ -1,0 +1,75 @@
+"""The index finds shared words, weighs rare ones more, and knows which part of a query it knows."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tryage.tools import Tool
+from tryage.tools.clauses import clauses
+from tryage.tools.words import WIDTH, WordIndex, stems
+
+BOX = [
+    Tool("weather", "weather of a city"),
+    Tool("stock_price", "price of a share"),
+    Tool("city_map", "map of a city"),
+]
+
+
+def test_bm25_is_as_worked_by_hand():
+    (_, told, _) = WordIndex([Tool("a1", "cat"), Tool("b1", "dog dog")])("dog").T
+    # stems: "a1" is split into nothing longer than a letter and a digit, so lengths are 1 and 2
+    idf = np.log1p((2 - 1 + 0.5) / (1 + 0.5))
+    fair = 1.2 * (1 - 0.6 + 0.6 * 2 / 1.5)
+    assert told == pytest.approx([0, idf * 2 * 2.2 / (2 + fair) / 20], abs=1e-6)
+
+
+def test_a_rare_word_tells_more_than_a_common_one():
+    index = WordIndex(BOX)
+    assert index("weather")[0, 1] > index("city")[0, 1] > 0
+
+
+def test_names_count_by_themselves():
+    named = WordIndex(BOX)("the stock price")[:, 2]
+    assert named == pytest.approx([0, 1, 0])
+
+
+def test_words_that_no_tool_has_lower_the_share_that_is_known():
+    index = WordIndex(BOX)
+    assert index("weather")[0, 0] > index("weather zeppelin")[0, 0] > 0
+
+
+@pytest.mark.parametrize("query", ["", "   ", "?!", "the of", "\ud83d\ude00", "zeppelin"])
+def test_a_query_without_known_words_fits_nothing(query):
+    found = WordIndex(BOX)(query)
+    assert found.shape == (3, WIDTH)
+    assert not found.any()
+
+
+def test_stems_join_inflections_and_split_names():
+    assert stems("calculateTax") == stems("calculating tax")
+    assert stems("Größe") == stems("größe")
+
+
+def test_one_request_has_no_clauses():
+    assert clauses("What is the weather in Rome?") == []
+
+
+def test_a_request_for_several_things_has_a_clause_for_each():
+    asked = "Book a flight to Rome, then send a mail to Ann and translate it into Greek."
+    assert clauses(asked) == [
+        "Book a flight to Rome",
+        "send a mail to Ann",
+        "translate it into Greek.",
+    ]
+
+
+def test_clauses_are_found_where_a_script_sets_no_spaces():
+    asked = (
+        "\u5e2e\u6211\u8ba2\u4e00\u5f20\u673a\u7968\uff0c\u518d\u7ed9\u5b89\u5a1c\u53d1\u90ae\u4ef6"
+    )
+    assert len(clauses(asked)) == 2
+
+
+def test_an_endless_request_has_a_bounded_number_of_clauses():
+    assert len(clauses("do this thing now. " * 10_000)) == 16
