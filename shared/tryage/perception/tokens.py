@@ -20,6 +20,7 @@ Ids: TypeAlias = NDArray[np.int64]
 # million characters can take, and leaves every prompt that fits a usual context whole.
 READ_CHARACTERS = 65_536
 BATCH = 1_024
+FEW = 8  # texts that are read before a pool of threads has woken up
 
 
 def head_and_tail(ids: Ids, limit: int) -> Ids:
@@ -95,9 +96,9 @@ class PromptTokenizer:
         return np.rint(np.multiply(counts, scale)).astype(np.int64)
 
     def _encode(self, texts: list[str]) -> list[Ids]:
-        if len(texts) == 1:  # no thread pool for one prompt
-            encodings = [self.tokenizer.encode(texts[0], add_special_tokens=False)]
-            return [np.array(e.ids, np.int64) for e in encodings]
+        if len(texts) <= FEW:
+            few = [self.tokenizer.encode(text, add_special_tokens=False) for text in texts]
+            return [np.array(e.ids, np.int64) for e in few]
         ids: list[Ids] = []
         for start in range(0, len(texts), BATCH):
             encodings = self._batch(texts[start : start + BATCH], add_special_tokens=False)

@@ -15,9 +15,9 @@ import numpy as np
 from tryage.tools.fit import Floats, unit
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Mapping
 
-    from tryage.tools.tool import Tool
+    from tryage.experts import Library
 
 DESCRIPTION = 20.0  # queries that a description counts as
 IN_VAIN = 0.25  # what a query counts for which the tool was of no use
@@ -43,12 +43,12 @@ class Feedback:
                 sums[name] = np.asarray(sums.get(name, 0.0) + weight * query, np.float32)
         return Feedback(sums)
 
-    def applied(self, tools: Sequence[Tool], vectors: Floats) -> Floats:
+    def applied(self, library: Library, vectors: Floats) -> Floats:
         """Move the vectors `(n_tools, dim)` of the tools of which something was learned."""
-        rows = [row for row, tool in enumerate(tools) if tool.name in self.sums]
-        if not rows:
+        names = [name for name in self.sums if name in library]
+        if not names:
             return vectors
+        rows = [library.index(name) for name in names]
         moved: Floats = vectors.copy()
-        sums = np.stack([self.sums[tools[row].name] for row in rows])
-        moved[rows] = unit(DESCRIPTION * vectors[rows] + sums)
+        moved[rows] = unit(DESCRIPTION * vectors[rows] + np.stack([self.sums[n] for n in names]))
         return moved

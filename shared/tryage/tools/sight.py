@@ -32,7 +32,7 @@ def see(query: str, box: Toolbox, encoder: Encoder, fit: Fit, feedback: Feedback
     """Compare a query with every tool, in one encoder pass."""
     texts = [query, *clauses(query)]
     placed = fit.queries(encoder.encode(texts))
-    cosines = placed @ feedback.applied(box.tools, box.vectors).T
+    cosines = placed @ feedback.applied(box.library, box.vectors).T
     words = np.stack([box.words(text) for text in texts])
     scores = fit.scores(cosines, words)
     return Sight(scores[0], scores[1:], evidence(cosines[0], words[0], scores[0]))
