@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from tryage.tools.tool import Tool
 
+_SALT = b"kept apart"  # whoever splits queries by the same hash shall not take all that judge
 _MANY = 32  # episodes with the same tools are learned among themselves
 
 
@@ -62,5 +63,5 @@ def groups(episodes: Sequence[Episode]) -> tuple[Group, ...]:
 
 def kept_apart(episode: Episode, one_in: int) -> bool:
     """Tell, by the text of its query, whether an episode is kept from training."""
-    digest = blake2b(episode.query.encode(), digest_size=4).digest()
+    digest = blake2b(episode.query.encode("utf-8", "replace"), digest_size=4, salt=_SALT).digest()
     return int.from_bytes(digest, "big") % one_in == 0
