@@ -19,7 +19,6 @@ from sets import load
 
 from tryage.perception.encoder import TRANSFORMER, load_encoder
 from tryage.pretrained import BUNDLED
-from tryage.tools import ToolRanker
 from tryage.tools.episodes import Episode
 from tryage.tools.feedback import Feedback
 from tryage.tools.measures import auroc, recall, set_f1
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tryage.perception.encoder import Encoder
-    from tryage.tools import Tool
+    from tryage.tools import Tool, ToolRanker
 
     Sets = dict[str, list[Episode]]
     Scorer = Callable[[Episode], NDArray[np.floating]]
