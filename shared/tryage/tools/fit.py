@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 
-EVIDENCE = 6
+EVIDENCE = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +70,12 @@ def leads(scores: Floats) -> Floats:
 
 
 def evidence(cosines: Floats, words: Floats, scores: Floats) -> Floats:
-    """Describe the tool that fits best and what any tool says of the query, `(EVIDENCE,)`.
+    """Describe the tool that fits best, `(EVIDENCE,)`.
 
     How many tools there are is not looked at: that tells of the agent, not of the query.
     """
     best = int(scores.argmax())
-    said = [cosines[best], *words[best], words[:, 0].max(), words[:, 2].max()]
-    return np.array(said, np.float32)
+    return np.array([cosines[best], *words[best]], np.float32)
 
 
 def unit(rows: Floats) -> Floats:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tryage.tools.episodes import groups
 from tryage.tools.feedback import Feedback
-from tryage.tools.fit import Fit, Floats, leads
+from tryage.tools.fit import EVIDENCE, Fit, Floats, leads
 from tryage.tools.sight import Sight, see
 from tryage.tools.toolbox import Toolbox, read_tools
 
@@ -32,6 +33,7 @@ class _Judged:
 
     sight: Sight
     useful: NDArray[np.bool_]
+    group: int
 
     def recall(self, fit: Fit) -> float:
         best = np.argsort(-fit.joined(self.sight.whole, self.sight.parts), kind="stable")[:_CHOSEN]
@@ -40,7 +42,8 @@ class _Judged:
 
 def learn_meaning(fit: Fit, encoder: Encoder, apart: Sequence[Episode]) -> Fit:
     """Learn from episodes that the maps were not trained on; without any, nothing is changed."""
-    judged = _judge(fit, encoder, apart[:_MOST])
+    drawn = np.random.default_rng(0).permutation(len(apart))[:_MOST]
+    judged = _judge(fit, encoder, [apart[i] for i in sorted(drawn.tolist())])
     served = [one for one in judged if one.useful.any()]
     if not served:
         return fit
@@ -52,11 +55,13 @@ def learn_meaning(fit: Fit, encoder: Encoder, apart: Sequence[Episode]) -> Fit:
 def _judge(fit: Fit, encoder: Encoder, apart: Sequence[Episode]) -> list[_Judged]:
     boxes: dict[int, Toolbox] = {}
     judged = []
-    for one in apart:
-        if id(one.tools) not in boxes:
-            boxes[id(one.tools)] = read_tools(one.tools, encoder, fit)
-        sight = see(one.query, boxes[id(one.tools)], encoder, fit, Feedback())
-        judged.append(_Judged(sight, np.array([tool.name in one.useful for tool in one.tools])))
+    for number, group in enumerate(groups(apart)):
+        for one in group.episodes:
+            if id(one.tools) not in boxes:
+                boxes[id(one.tools)] = read_tools(one.tools, encoder, fit)
+            sight = see(one.query, boxes[id(one.tools)], encoder, fit, Feedback())
+            useful = np.array([tool.name in one.useful for tool in one.tools])
+            judged.append(_Judged(sight, useful, number))
     return judged
 
 
@@ -73,12 +78,20 @@ def _useful(fit: Fit, judged: Sequence[_Judged]) -> Floats:
 
 
 def _needed(judged: Sequence[_Judged]) -> Floats:
-    """Learn how probable it is that any tool is needed; always, if every episode needed one."""
-    labels = np.array([one.useful.any() for one in judged])
-    rows = np.stack([one.sight.evidence for one in judged])
-    if labels.all():
-        return np.array([60.0, *np.zeros(rows.shape[1])], np.float32)
-    return _logistic(rows, labels)
+    """Learn how probable it is that any tool is needed.
+
+    Only where some queries need one and others do not, among the same kind of tools: elsewhere what
+    sets the two apart would be the tools. If that is nowhere so, one is always needed.
+    """
+    kinds = {
+        group: {bool(o.useful.any()) for o in judged if o.group == group}
+        for group in {one.group for one in judged}
+    }
+    telling = [one for one in judged if len(kinds[one.group]) == 2]
+    if not telling:
+        return np.array([60.0, *np.zeros(EVIDENCE)], np.float32)
+    rows = np.stack([one.sight.evidence for one in telling])
+    return _logistic(rows, np.array([one.useful.any() for one in telling]))
 
 
 def _logistic(rows: Floats, labels: NDArray[np.bool_]) -> Floats:
