@@ -36,12 +36,16 @@ class Pretrained:
         """Write the ranker to a folder: safetensors and JSON, never pickle."""
         _write(self, Path(folder))  # type: ignore[arg-type]  # the only class with this base
 
-    def push_to_hub(self, repo_id: str, **hub: Any) -> str:  # noqa: ANN401 - see ModelHubMixin
-        """Save the ranker to a repository of the Hub and return the commit's address."""
-        from tryage.hub.repo import Repo
+    def push_to_hub(self, repo_id: str, **hub: Any) -> str:  # noqa: ANN401 - see tryage.hub.repo
+        """Save the ranker to a repository of the Hub and return the commit's address.
 
-        repo = Repo(lambda folder: _write(self, folder))  # type: ignore[arg-type]  # as above
-        return str(repo.push_to_hub(repo_id, **hub))
+        Raises:
+            PersistenceError: the Hub refuses or does not answer.
+        """
+        from tryage.hub.repo import push
+
+        hub = {"commit_message": "Add a tool ranker", **hub}
+        return push(lambda folder: _write(self, folder), repo_id, **hub)  # type: ignore[arg-type]  # as above
 
     @classmethod
     def from_pretrained(
