@@ -1,0 +1,101 @@
+"""How fast the Hub client reads a LocalHub of real models, and whether it leaves anything behind.
+
+    python benchmarks/hub_client.py
+
+The server is a process of its own. Wall time is of both, CPU time of the client alone. Listed are
+pages of a thousand with DEFAULT_EXPAND, then single models, by both clients.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import multiprocessing
+import resource
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hub_meta import real_records
+
+from tryage.hub.async_client import AsyncHubClient
+from tryage.hub.client import HubClient
+from tryage.hub.settings import HubSettings
+from tryage.testing import LocalHub
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from multiprocessing.connection import Connection
+
+MODELS = 2000  # single models asked for
+
+
+def serve(pipe: Connection) -> None:
+    """Serve all real models until the other end closes."""
+    with LocalHub(quota=10**9) as hub:
+        hub.load(real_records())
+        pipe.send(hub.url)
+        pipe.poll(None)
+
+
+def measure(what: str, run: Callable[[], tuple[int, str]]) -> None:
+    """Run, and print how many per second, and CPU milliseconds of the client for each."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    count, unit = run()
+    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    print(f"{what:<28}{count:>6} {unit:<7}{count / wall:>8.1f}/s{1000 * cpu / count:>8.1f} ms CPU")
+
+
+def pages(settings: HubSettings) -> tuple[int, str]:
+    """Walk the whole listing."""
+    with HubClient(settings) as hub:
+        return sum(1 for _ in hub.pages()), "pages"
+
+
+async def pages_in_loop(settings: HubSettings) -> tuple[int, str]:
+    """Walk the whole listing in an event loop."""
+    async with AsyncHubClient(settings) as hub:
+        return len([1 async for _ in hub.pages()]), "pages"
+
+
+def models(settings: HubSettings, names: list[str]) -> tuple[int, str]:
+    """Ask for single models from eight threads."""
+    with HubClient(settings) as hub:
+        return sum(1 for _ in hub.models(names)), "models"
+
+
+async def models_in_loop(settings: HubSettings, names: list[str]) -> tuple[int, str]:
+    """Ask for single models, eight at a time, in an event loop."""
+    async with AsyncHubClient(settings) as hub:
+        count = len([1 async for _ in hub.models(names)])
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    print(f"tasks left: {len(left)}")
+    return count, "models"
+
+
+def main() -> None:
+    """Measure, then count what is left open."""
+    here, there = multiprocessing.Pipe()
+    server = multiprocessing.get_context("spawn").Process(target=serve, args=(there,), daemon=True)
+    server.start()
+    settings = HubSettings(endpoint=here.recv())
+    with HubClient(settings) as hub:
+        names = [str(record["id"]) for record in next(iter(hub.pages())).records]
+    names *= MODELS // len(names)
+    before = len(list(Path("/proc/self/fd").iterdir())), threading.active_count()
+    measure("listing, threads", lambda: pages(settings))
+    measure("listing, event loop", lambda: asyncio.run(pages_in_loop(settings)))
+    measure("single models, threads", lambda: models(settings, names))
+    measure("single models, event loop", lambda: asyncio.run(models_in_loop(settings, names)))
+    gc.collect()
+    time.sleep(0.5)  # for threads that are on their way out
+    after = len(list(Path("/proc/self/fd").iterdir())), threading.active_count()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(f"open files and threads: {before} before, {after} after; peak {peak:.0f} MB")
+    here.close()
+    server.terminate()
+
+
+if __name__ == "__main__":
+    main()
