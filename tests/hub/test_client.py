@@ -356,13 +356,29 @@ def test_leaving_many_models_early_leaves_no_thread_behind(hub):
     wait_for(lambda: not [t for t in set(threading.enumerate()) - before if "tryage" in t.name])
 
 
-async def test_leaving_many_models_early_leaves_no_task_behind(hub):
+async def test_leaving_many_models_early_cancels_those_under_way(hub):
+    hub.fail(Slow(0.3), when=lambda request: not request.path.endswith(NAMES[0]), times=None)
     async with AsyncHubClient(at(hub)) as client:
-        async with aclosing(client.models(itertools.cycle(NAMES), concurrency=4)) as found:
-            async for name, _ in found:
-                assert name in NAMES
-                break
+        async with aclosing(client.models(NAMES, concurrency=4)) as found:
+            assert (await anext(found))[0] == NAMES[0]
         assert asyncio.all_tasks() == {asyncio.current_task()}
+        assert len(client._http._transport._pool.connections) == 1
+
+
+def test_names_are_taken_only_as_there_is_room_for_them(hub):
+    names = iter(NAMES)
+    with HubClient(at(hub)) as client:
+        found = client.models(names, concurrency=2)
+        next(found)
+        assert next(names) == NAMES[2]
+
+
+async def test_names_are_taken_only_as_there_is_room_for_them_in_the_loop(hub):
+    names = iter(NAMES)
+    async with AsyncHubClient(at(hub)) as client:
+        async with aclosing(client.models(names, concurrency=2)) as found:
+            await anext(found)
+            assert next(names) == NAMES[2]
 
 
 async def test_a_cancelled_question_gives_its_connection_back(hub):
