@@ -375,10 +375,12 @@ def test_names_are_taken_only_as_there_is_room_for_them(hub):
 
 async def test_names_are_taken_only_as_there_is_room_for_them_in_the_loop(hub):
     names = iter(NAMES)
-    async with AsyncHubClient(at(hub)) as client:
-        async with aclosing(client.models(names, concurrency=2)) as found:
-            await anext(found)
-            assert next(names) == NAMES[2]
+    async with (
+        AsyncHubClient(at(hub)) as client,
+        aclosing(client.models(names, concurrency=2)) as found,
+    ):
+        await anext(found)
+        assert next(names) == NAMES[2]
 
 
 async def test_a_cancelled_question_gives_its_connection_back(hub):
