@@ -68,7 +68,9 @@ def pool(children: Children, router: Router | None, told: Sequence[Expert]) -> P
     ]
     experts, equal = twins(found)
     profiles = [profile_of(model) for model in children.values()]
-    return Pool(Library(experts), equal, shared_profile(experts, profiles))
+    library = Library(experts)
+    library.origin = known.origin  # facts are as old as where they come from
+    return Pool(library, equal, shared_profile(experts, profiles))
 
 
 def chat_router(

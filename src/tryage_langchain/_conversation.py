@@ -39,16 +39,27 @@ def of_a_person(message: BaseMessage) -> bool:
 
 
 def _turn(message: BaseMessage) -> Turn:
-    role = _ROLES.get(message.type, "system")
+    role = _role(message)
     kinds = [block.get("type") for block in _blocks(message)]
     return Turn(
-        "system" if role == "user" and not of_a_person(message) else role,
+        role,
         text=str(message.text),
         calls=json.dumps(message.tool_calls, default=str) if isinstance(message, AIMessage) else "",
         images=sum(kind in _IMAGES for kind in kinds),
         audio=sum(kind in _AUDIO for kind in kinds),
         digest=_digest(message),
     )
+
+
+def _role(message: BaseMessage) -> Role:
+    """Return who speaks: a tool whose output is sent in a user's place, as Anthropic asks, too."""
+    role = _ROLES.get(message.type, "system")
+    if role != "user":
+        return role
+    blocks = _blocks(message)
+    if blocks and all(block.get("type") == "tool_result" for block in blocks):
+        return "tool"
+    return role if of_a_person(message) else "system"
 
 
 def _blocks(message: BaseMessage) -> list[Mapping[str, Any]]:

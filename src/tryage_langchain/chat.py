@@ -58,23 +58,35 @@ class ChatTryage(Settings):
 
     @classmethod
     def from_hub(
-        cls, *, local: bool = False, settings: Mapping[str, Any] | None = None, **search: Any
+        cls,
+        task: str | None = "text-generation",
+        *,
+        local: bool = False,
+        model_settings: Mapping[str, Any] | None = None,
+        chat: Mapping[str, Any] | None = None,
+        **query: Any,
     ) -> Self:
-        """Return ChatTryage over candidates of the Hugging Face Hub.
+        """Return ChatTryage over models of the Hugging Face Hub.
 
         Args:
-            local: Run the weights here instead of asking inference providers.
-            settings: For `HuggingFaceEndpoint`, or for `HuggingFacePipeline.from_model_id`.
-            search: What `Router.from_hub` takes: task, license, limit ...
+            task: The Hub's pipeline tag.
+            local: Run the weights here, instead of asking inference providers.
+            model_settings: For `HuggingFaceEndpoint`, or for `HuggingFacePipeline.from_model_id`.
+            chat: For ChatTryage itself: `sticky`, `preferences` ...
+            query: What `Router.from_hub` takes: `limit`, `license`, `max_parameters`, `base` ...
+                Without `local`, only models that a provider serves are found unless
+                `served` says otherwise.
 
         Raises:
             MissingExtraError: `langchain-huggingface` is not installed.
+            LibraryError, HubError, CatalogueError: as in `Router.from_hub`.
         """
         from tryage_langchain._hub import hub_models
 
-        router: Router = Router.from_hub(**search)
-        names = router.library.names
-        return cls(models=hub_models(names, local=local, **(settings or {})), router=router)
+        asked = query if local else {"served": True, **query}
+        router = Router.from_hub(task, **asked)
+        models = hub_models(router.library.names, local=local, **(model_settings or {}))
+        return cls(models=models, router=router, **(chat or {}))
 
     # What LangChain asks of a chat model ---------------------------------------------------
 

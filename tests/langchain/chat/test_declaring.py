@@ -115,6 +115,14 @@ def test_the_users_request_is_routed_on_not_a_tools_output(router, small, big, s
     assert chat.invoke(LOOP).response_metadata["tryage"]["model"] == "small"
 
 
+def test_a_tools_output_in_a_users_place_and_a_summary_are_no_request(chat):
+    output = {"type": "tool_result", "tool_use_id": "1", "content": "big"}
+    summary = HumanMessage("big summary", additional_kwargs={"lc_source": "summarization"})
+    for last in (HumanMessage([output]), summary):
+        told = chat.invoke([HumanMessage("small question"), AIMessage("hm"), last])
+        assert told.response_metadata["tryage"]["model"] == "small"
+
+
 async def test_a_turn_is_decided_once_through_a_tool_loop(how, call, chat, perception):
     tooled = chat.bind_tools([look])
     await call(how, tooled, LOOP[:1])

@@ -13,6 +13,7 @@ from langchain_openai import ChatOpenAI
 from pydantic import ValidationError
 
 from tryage import Expert, Library, Router
+from tryage.errors import MissingExtraError
 from tryage.testing import FixedPerception
 from tryage_langchain import ChatTryage
 from tryage_langchain.testing import ScriptedChatModel
@@ -250,9 +251,25 @@ def test_hub_candidates_become_chat_models_when_they_are_chosen(monkeypatch):
     fake.ChatHuggingFace = lambda llm: ScriptedChatModel(model=llm)
     fake.__spec__ = types.SimpleNamespace()
     monkeypatch.setitem(sys.modules, "langchain_huggingface", fake)
-    found = Router(FixedPerception({"a/one": 0.3, "b/two": 0.1}))
-    monkeypatch.setattr(Router, "from_hub", lambda **_: found, raising=False)
-    chat = ChatTryage.from_hub(task="text-generation", settings={"max_new_tokens": 9})
-    assert made == []
+    asked = []
+
+    def from_hub(task, **query):
+        asked.append((task, query))
+        return Router(FixedPerception({"a/one": 0.3, "b/two": 0.1}))
+
+    monkeypatch.setattr(Router, "from_hub", from_hub)
+    chat = ChatTryage.from_hub(
+        limit=2, model_settings={"max_new_tokens": 9}, chat={"sticky": "thread"}
+    )
+    assert asked == [("text-generation", {"served": True, "limit": 2})]
+    assert (made, chat.sticky) == ([], "thread")
     assert chat.invoke("hello").text == "Hello from b/two today"
     assert made == [{"repo_id": "b/two", "provider": "auto", "max_new_tokens": 9}]
+
+
+def test_hub_candidates_need_the_package_that_runs_them(monkeypatch):
+    found = Router(FixedPerception({"a/one": 0.3}))
+    monkeypatch.setattr(Router, "from_hub", lambda *_, **__: found)
+    monkeypatch.setattr("tryage.extras.find_spec", lambda _: None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'tryage\[huggingface\]'"):
+        ChatTryage.from_hub()
