@@ -233,6 +233,9 @@ def test_names_may_hold_any_letter(hub, ask):
     assert ask.get("/api/models/org/mod%C3%A8le-%E6%97%A5%E6%9C%AC").json()["tags"] == ["schön"]
     reply = ask.get("/org/mod%C3%A8le-%E6%97%A5%E6%9C%AC/resolve/main/%C3%A4%20b%23c.txt")
     assert reply.text == "x"
+    hub.rename("org/modèle-日本", "org/modèle")
+    told = ask.get("/api/models/org/modèle-日本", follow_redirects=True).json()
+    assert told["id"] == "org/modèle"
 
 
 def test_a_hub_has_no_address_before_it_starts():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from tryage.testing.hub import account, commits, files
 from tryage.testing.hub.info import find_commit, model_info
@@ -138,25 +139,29 @@ class App:
         """Answer what is about one repo: its API, its files, or its LFS objects."""
         parts = request.parts
         if parts[:2] == ("api", "models"):
-            name, verb, rest = self._split(parts[2:])
-            methods, answer = VERBS.get(verb, ("", _info))
-            if request.method not in methods.split():
-                raise refuse(404, "Sorry, we can't find the page you are looking for.")
-            return self._with(request, name, lambda repo: answer(self, request, repo, rest))
+            return self._asked(request)
         if parts[-4:] == ("info", "lfs", "objects", "batch"):
             name = "/".join(parts[:-4]).removesuffix(".git")
             return self._with(
                 request, name, lambda repo: commits.lfs_batch(self.shelf, request, repo)
             )
         if "resolve" in parts[1:3] and len(parts) > parts.index("resolve", 1) + 2:
-            at = parts.index("resolve", 1)
-            name, revision, path = "/".join(parts[:at]), parts[at + 1], "/".join(parts[at + 2 :])
-            return self._with(
-                request,
-                name,
-                lambda repo: files.resolve(self.shelf, request, repo, revision, path),
-            )
+            return self._resolved(request, parts.index("resolve", 1))
         raise refuse(404, "Sorry, we can't find the page you are looking for.")
+
+    def _asked(self, request: Request) -> Reply:
+        name, verb, rest = self._split(request.parts[2:])
+        methods, answer = VERBS.get(verb, ("", _info))
+        if request.method not in methods.split():
+            raise refuse(404, "Sorry, we can't find the page you are looking for.")
+        return self._with(request, name, lambda repo: answer(self, request, repo, rest))
+
+    def _resolved(self, request: Request, at: int) -> Reply:
+        name, revision = "/".join(request.parts[:at]), request.parts[at + 1]
+        path = "/".join(request.parts[at + 2 :])
+        return self._with(
+            request, name, lambda repo: files.resolve(self.shelf, request, repo, revision, path)
+        )
 
     def _split(self, parts: tuple[str, ...]) -> tuple[str, str, tuple[str, ...]]:
         """Return name, verb and the rest; the oldest models have names without an owner."""
@@ -170,7 +175,7 @@ class App:
         """Answer with a repo; a renamed one is elsewhere, a private one is not there."""
         repo = self.shelf.repos.get(name)
         if repo is None and name in self.shelf.moved:
-            where = request.target.replace(name, self.shelf.moved[name], 1)
+            where = request.target.replace(quote(name), quote(self.shelf.moved[name]), 1)
             return Reply(307, b"", {"Location": where})
         if repo is None or (repo.private and request.token is None):
             return missing_repo(request.token)

@@ -17,6 +17,7 @@ from tryage.testing.hub.wire import Reply, refuse, reply_json
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from tryage.testing.hub.history import Commit
     from tryage.testing.hub.repo import Repo
     from tryage.testing.hub.shelf import Shelf
     from tryage.testing.hub.wire import Request
@@ -87,20 +88,27 @@ def commit(shelf: Shelf, request: Request, repo: Repo, rest: Sequence[str]) -> R
     files = dict(start.files)
     for line in lines:
         _apply(shelf, files, line["key"], line["value"])
-    number = None
+    proposal: dict[str, str] = {}
     if request.flag("create_pr"):
-        number = 1 + sum(name.startswith("refs/pr/") for name in shelf.history(repo).branches)
-        shelf.history(repo).branches[f"refs/pr/{number}"] = start.sha
-        branch = f"refs/pr/{number}"
+        branch, proposal = _propose(shelf, request, repo, start)
     title, message = header.get("summary", ""), header.get("description", "")
     made = shelf.commit(
         repo, files, branch=branch, title=title, message=message, described=describe(files)
     )
-    home = f"{request.base}/{repo.name}"
-    said = {"success": True, "commitOid": made.sha, "commitUrl": f"{home}/commit/{made.sha}"}
-    if number is not None:
-        said["pullRequestUrl"] = f"{home}/discussions/{number}"
-    return reply_json({**said, "hookOutput": ""})
+    url = f"{request.base}/{repo.name}/commit/{made.sha}"
+    said = {"success": True, "commitOid": made.sha, "commitUrl": url, "hookOutput": ""}
+    return reply_json({**said, **proposal})
+
+
+def _propose(
+    shelf: Shelf, request: Request, repo: Repo, start: Commit
+) -> tuple[str, dict[str, str]]:
+    """Open a pull request; return its branch and what the answer says of it."""
+    branches = shelf.history(repo).branches
+    number = 1 + sum(name.startswith("refs/pr/") for name in branches)
+    branches[f"refs/pr/{number}"] = start.sha
+    url = f"{request.base}/{repo.name}/discussions/{number}"
+    return f"refs/pr/{number}", {"pullRequestUrl": url}
 
 
 def _apply(shelf: Shelf, files: dict[str, Blob], key: str, value: dict[str, Any]) -> None:
