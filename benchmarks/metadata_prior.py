@@ -1,6 +1,6 @@
 """What a router believes of models nobody has measured: from metadata, and after a short test.
 
-    python benchmarks/metadata_prior.py [--plot FILE]        # about five minutes on one core
+    python benchmarks/metadata_prior.py [--plot FILE]        # two minutes on one core
 
 Whole families of metabench are held out, five times. Everything is learned on the other families,
 and how much each trait may matter is chosen there; the third of the prompts on which all is judged

@@ -372,6 +372,49 @@ def test_experts_never_seen_get_the_prior():
     assert [(r.name, r.std) for r in ranked] == [("a", pytest.approx(0.1)), ("new", 0.5)]
 
 
+class WholeLibrary:
+    """Believes that a stranger's loss is a tenth of its parameters in billions."""
+
+    def __init__(self, perception, library):
+        self.perception, self.library, self.experts = perception, library, library.names
+        self.told = []
+
+    def predict(self, prompts):
+        losses = np.tile(self.library.column("parameters") / 1e10, (len(prompts), 1))
+        seen = [self.library.index(name) for name in self.perception.experts]
+        losses[:, seen] = self.perception.predict(prompts).losses
+        return Prediction(losses, np.full_like(losses, 0.1))
+
+    def observe(self, prompt, i, loss):
+        self.told.append((prompt, self.experts[i], loss))
+
+
+class MeetingPerception(LearningPerception):
+    def acquainted(self, library):
+        self.whole = WholeLibrary(self, library)
+        return self.whole
+
+
+def test_experts_never_seen_are_believed_what_the_perception_makes_of_the_library():
+    perception = MeetingPerception({"a": 0.3})
+    library = Library([Expert("tiny", parameters=1e9), Expert("a", parameters=7e9), "blank"])
+    router = Router(perception, library)
+    ranked = router.route("x").ranking
+    assert [(r.name, pytest.approx(r.predicted_loss)) for r in ranked] == [
+        ("tiny", 0.1),
+        ("a", 0.3),
+    ]
+    router.observe(router.route("x"), 0.9)
+    assert perception.whole.told == [("x", "tiny", 0.9)]
+
+
+def test_feedback_on_an_expert_that_a_perception_cannot_know_is_refused():
+    router = Router(LearningPerception({"a": 0.9}), ["a", "new"])
+    assert router.route("x").expert.name == "new"
+    with pytest.raises(PerceptionError, match="never seen 'new'; onboard it first"):
+        router.observe(router.route("x"), 0.1)
+
+
 def test_onboarding_returns_a_router_that_knows_the_expert():
     router = Router(
         LearningPerception({"a": 0.3}), default="a", preferences=Preferences({"size": 0})

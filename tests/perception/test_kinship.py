@@ -155,6 +155,14 @@ def test_an_expert_of_no_named_family_is_a_bit_of_every_family(learned_kin):
     assert found.widths[-1] > found.widths[:-1].max()
 
 
+def test_a_series_never_seen_is_between_the_mean_series_and_that_of_the_mean_expert(learned_kin):
+    kin, *_ = learned_kin
+    new, unnamed = Expert("a/mamba", parameters=1e10), Expert("a/nobody", parameters=1e10)
+    found = kin.relatives(read_traits(Library([new, unnamed])))
+    plain = found.inputs[:, 0] @ kin.slopes + kin.effects[0]
+    np.testing.assert_allclose(found[0].mean, (plain + found[1].mean) / 2, atol=1e-6)
+
+
 def test_an_unknown_size_is_no_sign_of_quality():
     rng = np.random.default_rng(1)
     library, known = made(60, rng, unknown=0.5)

@@ -53,6 +53,21 @@ def test_a_closed_model_is_one_whose_licence_is_proprietary():
 
 
 @pytest.mark.parametrize(
+    ("bases", "flags"),
+    [
+        ([{"name": "a/b", "relation": "quantized"}], {"quantised"}),
+        ([{"name": "a/b", "relation": "merge"}, {"name": "c", "relation": "merge"}], {"merge"}),
+        ([{"name": "a/b", "relation": "finetune"}, "c", None], set()),
+        (7, set()),
+    ],
+)
+def test_the_hub_says_how_a_model_was_made_where_its_name_does_not(bases, flags):
+    traits = read_traits(Library([Expert("me/thing", metadata={"hub": {"bases": bases}})]))
+    found = traits.flags[0].tolist()
+    assert {name for name, flag in zip(FLAGS, found, strict=True) if flag} == flags
+
+
+@pytest.mark.parametrize(
     ("name", "metadata", "series"),
     [
         ("me/thing", {}, ""),

@@ -28,6 +28,9 @@ Matrix = NDArray[np.floating[Any]]
 
 _CURVED = 1  # the first number, size, also counts squared
 N_NUMBERS = len(NUMBERS) + _CURVED
+# A series that nobody measured is between the mean series and that of the mean expert: those of
+# many models are the better ones. Half-way foretold best where each series was left out in turn.
+_TYPICAL = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +98,9 @@ class Kinship:
     `slopes` `(N_NUMBERS, k)`, `effects` `(1 + n_flags + n_groups, k)` of the intercept, the flags
     and the `groups` (series and generations); `doubt` is their joint covariance in units of
     `spread` `(k, k)`. An expert of no named family is a bit of every group, by the known experts'
-    `shares` `(n_groups,)`. `strangeness` is by how much an unseen series, an unseen generation and
-    no name at all widen the guess, `ignorance` `(n_numbers, n_numbers)` by how much pairs of
-    unknown numbers do.
+    `shares` `(n_groups,)`; one of a series never seen is half of that. `strangeness` is by how much
+    an unseen series, an unseen generation and no name at all widen the guess, `ignorance`
+    `(n_numbers, n_numbers)` by how much pairs of unknown numbers do.
     """
 
     scale: Scale
@@ -153,6 +156,8 @@ def code_kinds(
                 design[row, columns[name]] = 1.0
             else:
                 strange[row, level] = True
+        if strange[row, 0]:
+            design[row, first:] = _TYPICAL * shares
     return design, strange
 
 

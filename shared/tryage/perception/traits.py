@@ -23,6 +23,7 @@ Family: TypeAlias = tuple[str, str]
 
 NUMBERS = ("size", "share", "age", "downloads", "price", "context")
 FLAGS = (*MARKS, "closed")
+_MADE = {"merge": "merge", "quantized": "quantised"}  # the Hub's word for it
 _EPOCH = 738_521  # 2023-01-01, in ordinal days
 _DAYS = 365.25  # in a year
 
@@ -103,7 +104,8 @@ def _read(library: Library) -> Traits:
     kinds = []
     for name, facts, shut in zip(library.names, library.metadata, closed, strict=True):
         words = _own_words(name)
-        kind = _family(name, words, facts), marks(words) | shut << len(MARKS)
+        flags = marks(words) | shut << len(MARKS) | (_relations(facts) if facts else 0)
+        kind = _family(name, words, facts), flags
         kinds.append(codes.setdefault(kind, len(codes)))
     bits = np.array([flags for _, flags in codes])
     return Traits(
@@ -112,6 +114,16 @@ def _read(library: Library) -> Traits:
         (bits[:, None] >> np.arange(len(FLAGS)) & 1).astype(np.bool_),
         tuple(found for found, _ in codes),
     )
+
+
+def _relations(facts: Mapping[str, Any]) -> int:
+    """Return how the Hub says that a model was made from its bases, a bit for each of `MARKS`."""
+    hub = facts.get("hub")
+    bases = hub.get("bases") if isinstance(hub, Mapping) else None
+    if not isinstance(bases, Sequence):
+        return 0
+    said = {base.get("relation") for base in bases if isinstance(base, Mapping)}
+    return sum(1 << MARKS.index(mark) for word, mark in _MADE.items() if word in said)
 
 
 def _numbers(library: Library) -> Floats:
