@@ -8,6 +8,8 @@ of the model alone, which a busy machine does not change. All take turns, prompt
 prompt comes twice. Whatever reads the prompt reads it with the bundled encoder.
 """
 
+# ruff: noqa: ANN401 - LangChain's signatures.
+
 from __future__ import annotations
 
 import argparse
