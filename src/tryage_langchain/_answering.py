@@ -17,9 +17,9 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.runnables.config import ensure_config, merge_configs
 from pydantic import ConfigDict, Field, PrivateAttr
 
+from tryage.chat.pace import Pace
 from tryage_langchain import _asking as asking
 from tryage_langchain._chatting import call_of
-from tryage_langchain._pace import Pace
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import datetime
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
 
 from langchain_core.language_models import ModelProfile
 
-from tryage.chat import recognise
-from tryage.errors import InputError
-from tryage.experts import Expert, Library
-from tryage.pretrained import BUNDLED, HEADER
+from tryage.chat.facts import bundled_library, called, expert_of
+from tryage.chat.pool import Pool
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping, Sequence
 
-    from tryage_langchain._children import Source
+    from tryage.experts import Expert
+    from tryage.router import Router
+    from tryage_langchain._children import Children
 
-# Where chat models keep the name of what they call.
-_NAMES = ("model_name", "model", "model_id", "deployment_name", "azure_deployment", "repo_id")
 # Capability -> the fields of a profile, any of which means it. Without a native format, structured
 # output goes through a tool call, as BaseChatModel.with_structured_output does.
 _ABILITIES: Mapping[str, tuple[str, ...]] = {
@@ -35,80 +29,28 @@ _ABILITIES: Mapping[str, tuple[str, ...]] = {
 _SHARED = ("tools", "structured_output", "vision", "audio")
 
 
-@lru_cache(maxsize=1)
-def bundled_library() -> Library:
-    """Return the experts of the bundled router, without its perception."""
-    return Library.from_dicts(json.loads((BUNDLED / HEADER).read_text("utf-8"))["library"])
-
-
-def named(models: Mapping[str, Source] | Sequence[Source]) -> dict[str, Source]:
-    """Return the models by name: the keys given, or else what each model calls itself.
-
-    Raises:
-        InputError: neither a dict nor a list, a model without a name, or two with the same.
-    """
-    if isinstance(models, Mapping):
-        return dict(models)
-    if isinstance(models, (str, bytes)) or not isinstance(models, Sequence):
-        raise InputError(
-            f"models is a {type(models).__name__}. Expected a list of chat models or strings, or "
-            "a dict with a name for each."
-        )
-    found: dict[str, Source] = {}
-    for model in models:
-        name = model if isinstance(model, str) else called(model)
-        if name is None:
-            raise InputError(f"A {type(model).__name__} has no name. Use a dict: {{name: model}}.")
-        if name in found:
-            raise InputError(f"Two models are called {name!r}. Use a dict: {{name: model}}.")
-        found[name] = model
-    return found
-
-
-def called(model: object) -> str | None:
+def name_of(model: object) -> str | None:
     """Return the name of what a chat model calls, None if it does not tell."""
     if isinstance(model, str):
         return model
-    for holder in (model, getattr(model, "bound", None), getattr(model, "llm", None)):
-        for attribute in _NAMES:
-            name = getattr(holder, attribute, None)
-            if isinstance(name, str) and name.strip():
-                return name
-    return None
+    return called(model, getattr(model, "bound", None), getattr(model, "llm", None))
 
 
-def expert_of(name: str, model: object, known: Library, own: Expert | None) -> Expert:
-    """Return what is known of one model: what the user says, its profile, the library, in order.
+def pool(children: Children, router: Router | None, told: Sequence[Expert]) -> Pool:
+    """Return what is known of the chat models; `told` is what the user says of them.
 
-    The name is the user's; the expert of the library that it means becomes an alias.
+    Raises:
+        LibraryError: two names clash.
     """
-    meant = _meant(name, model, known)
-    facts = {} if meant is None else meant.to_dict()
-    facts |= Expert(name, **_of_profile(profile_of(model))).to_dict()
-    if own is not None:
-        facts |= own.to_dict()
-    aliases = [] if meant is None or meant.name.casefold() == name.casefold() else [meant.name]
-    return replace(
-        Expert.from_dict({**facts, "name": name, "aliases": aliases}),
-        capabilities=_with_formats(facts.get("capabilities")),
+    known = bundled_library() if router is None else router.library
+    own = {expert.name.casefold(): expert for expert in told}
+    found = (
+        expert_of(
+            name, name_of(model), _of_profile(profile_of(model)), known, own.get(name.casefold())
+        )
+        for name, model in children.items()
     )
-
-
-def twins(experts: Iterable[Expert]) -> tuple[list[Expert], dict[str, str]]:
-    """Return the experts with every alias once, and who equals whom: one model, two providers."""
-    owners: dict[str, str] = {}
-    twin: dict[str, str] = {}
-    alone: list[Expert] = []
-    experts = list(experts)
-    owners.update({expert.name.casefold(): expert.name for expert in experts})
-    for expert in experts:
-        alias = expert.aliases[0] if expert.aliases else expert.name
-        owner = owners.setdefault(alias.casefold(), expert.name)
-        if owner != expert.name:
-            twin[expert.name] = owner
-            expert = replace(expert, aliases=())  # noqa: PLW2901 - the same expert, with less
-        alone.append(expert)
-    return alone, twin
+    return Pool.of(found, known)
 
 
 def profile_of(model: object) -> ModelProfile:
@@ -117,12 +59,13 @@ def profile_of(model: object) -> ModelProfile:
     return cast("ModelProfile", profile if isinstance(profile, dict) else {})
 
 
-def shared_profile(experts: Sequence[Expert], profiles: Sequence[ModelProfile]) -> ModelProfile:
+def shared_profile(experts: Iterable[Expert], models: Iterable[object]) -> ModelProfile:
     """Return what can be relied on whoever is chosen: only what every model can.
 
     What is unknown of one is left out; the room is that of the smallest.
     """
     shared: dict[str, Any] = {}
+    experts, profiles = list(experts), [profile_of(model) for model in models]
     for key in ModelProfile.__annotations__:
         values = [profile.get(key) for profile in profiles]
         if all(isinstance(value, bool) for value in values):
@@ -137,12 +80,6 @@ def shared_profile(experts: Sequence[Expert], profiles: Sequence[ModelProfile]) 
         if None not in able:
             shared.setdefault(_ABILITIES[ability][0], all(able))
     return cast("ModelProfile", shared)
-
-
-def _meant(name: str, model: object, known: Library) -> Expert | None:
-    """Return the expert that a model is: by the user's name for it, or by its own."""
-    own = called(model)
-    return recognise(known, name) or (recognise(known, own) if own else None)
 
 
 def _of_profile(profile: ModelProfile) -> dict[str, Any]:
@@ -165,9 +102,3 @@ def _day(text: str) -> datetime.date | None:
         return datetime.date.fromisoformat(text[:10])
     except ValueError:
         return None
-
-
-def _with_formats(capabilities: Sequence[str] | None) -> frozenset[str] | None:
-    if capabilities is None:
-        return None
-    return frozenset(capabilities) | ({"structured_output"} if "tools" in capabilities else set())

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.callbacks import BaseCallbackHandler, BaseCallbackManager
 from langchain_core.messages import AIMessage
 
-from tryage_langchain._facts import called
+from tryage_langchain._facts import name_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -50,5 +50,5 @@ def replied_by(result: Iterable[BaseMessage], models: Mapping[str, object]) -> s
 
 
 def _model_name(model: object) -> str | None:
-    name = called(model)
+    name = name_of(model)
     return name.partition(":")[2] or name if name and isinstance(model, str) else name

@@ -8,16 +8,18 @@ import threading
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
+from langchain_core.language_models import ModelProfile  # noqa: TC002 - as below
 from pydantic import ConfigDict, Field, PrivateAttr, field_validator, model_validator
 
 from tryage.chat import Sticky  # noqa: TC001 - pydantic reads the annotations at run time
+from tryage.chat.facts import named
+from tryage.chat.pool import Pool  # noqa: TC001 - as above
 from tryage.experts import Expert  # noqa: TC001 - as above
 from tryage.preferences import Preferences
 from tryage.router import Router  # noqa: TC001 - as above
-from tryage_langchain._assembling import Pool, chat_router, pool
 from tryage_langchain._chatting import ChatDesk
 from tryage_langchain._children import Children
-from tryage_langchain._facts import named
+from tryage_langchain._facts import name_of, pool, shared_profile
 from tryage_langchain._generating import Generating
 
 if TYPE_CHECKING:
@@ -67,6 +69,7 @@ class Settings(Generating):
     model_config = ConfigDict(arbitrary_types_allowed=True)
     _children: Children = PrivateAttr()
     _pool: Pool = PrivateAttr()
+    _shared: ModelProfile = PrivateAttr()
     _chat: tuple[tuple[Any, ...], ChatRouter] | None = PrivateAttr(default=None)
 
     # Reading the arguments -----------------------------------------------------------------
@@ -86,7 +89,7 @@ class Settings(Generating):
     @field_validator("models", mode="before")
     @classmethod
     def _name_models(cls, models: Any) -> Any:
-        return named(models)
+        return named(models, name_of)
 
     @field_validator("preferences", mode="before")
     @classmethod
@@ -103,6 +106,7 @@ class Settings(Generating):
         super().model_post_init(context)
         self._children = Children(self.models, self.settings)
         self._pool = pool(self._children, self.router, self.experts)
+        self._shared = shared_profile(self._pool.library, self._children.values())
         for name in (self.default, self._always()):
             if name is not None:
                 self._pool.library.index(name)
@@ -119,7 +123,7 @@ class Settings(Generating):
         if self._chat is None or any(a is not b for a, b in zip(self._chat[0], parts, strict=True)):
             with _BUILDING:
                 if self._chat is None or self._chat[0] != parts:
-                    self._chat = parts, chat_router(*parts)
+                    self._chat = parts, self._pool.chat_router(*parts[1:])
         return self._chat[1]
 
     def _handed_down(self) -> dict[str, Any]:

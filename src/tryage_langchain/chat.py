@@ -11,10 +11,11 @@ from langchain_core.runnables.utils import ConfigurableFieldSpec
 from pydantic import model_validator
 
 import tryage
+from tryage.chat.facts import named
 from tryage.preferences import Preferences
 from tryage.router import Router
 from tryage_langchain._binding import BOUND, Bound, bound_tools
-from tryage_langchain._facts import named
+from tryage_langchain._facts import name_of
 from tryage_langchain._routing import MODEL, PREFERENCES
 from tryage_langchain._settings import Settings
 
@@ -54,7 +55,7 @@ class ChatTryage(Settings):
         `settings` are fields of ChatTryage; others, such as `api_key` or `timeout`, go to
         `init_chat_model` when a string is first chosen.
         """
-        return cls(models=named(models), **settings)
+        return cls(models=named(models, name_of), **settings)
 
     @classmethod
     def from_hub(
@@ -116,7 +117,7 @@ class ChatTryage(Settings):
 
     def _resolve_model_profile(self) -> ModelProfile | None:
         """Return what can be relied on whoever is chosen."""
-        return self._pool.profile or None
+        return self._shared or None
 
     @property
     def config_specs(self) -> list[ConfigurableFieldSpec]:

@@ -22,11 +22,11 @@ from langgraph.types import Command
 from typing_extensions import NotRequired
 
 from tryage.chat import Memory, Sticky
+from tryage.chat.facts import named
 from tryage.errors import InputError
 from tryage.router import Router
-from tryage_langchain._assembling import pool
 from tryage_langchain._children import Children
-from tryage_langchain._facts import named
+from tryage_langchain._facts import name_of, pool
 from tryage_langchain._requests import asked, configured, marked, suited, turn_of, unflagged
 from tryage_langchain._routing import wishes
 from tryage_langchain._served import Witness, replied_by
@@ -116,7 +116,7 @@ class TryageMiddleware(AgentMiddleware[TryageState, Any, Any]):
         super().__init__()
         if sticky not in get_args(Sticky):
             raise InputError(f"sticky is {sticky!r:.80}; expected one of {get_args(Sticky)}.")
-        self._models = Children(named(models), {})
+        self._models = Children(named(models, name_of), {})
         for name, model in self._models.items():
             if isinstance(model, Runnable) and not isinstance(model, BaseChatModel):
                 raise InputError(

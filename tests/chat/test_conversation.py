@@ -26,6 +26,11 @@ def test_the_request_is_what_the_user_said_last_not_what_a_tool_put_out():
     assert Conversation(ASKED + LOOP + NEXT).request == "And 3 + 3?"
 
 
+def test_a_query_that_a_program_wrapped_in_more_is_the_request():
+    wrapped = [Turn("user", "Context: ... Query: What is 2 + 2? Answer:")]
+    assert Conversation(wrapped, query="What is 2 + 2?").request == "What is 2 + 2?"
+
+
 def test_without_a_user_the_last_message_is_the_request():
     assert Conversation([Turn("system", "a"), Turn("assistant", "b")]).request == "b"
     assert Conversation([]).request == ""

@@ -48,7 +48,8 @@ class Conversation:
 
     `tools` are the schemas of the bound tools as text, "" if there are none; `answer_tokens` is
     how long the answer may be, None if nobody said; `thread` is the framework's own name for the
-    conversation, if it has one.
+    conversation, if it has one. `query` is what the user asks, where a program wraps it in a
+    template and retrieved text.
     """
 
     turns: Sequence[Turn]
@@ -56,10 +57,13 @@ class Conversation:
     structured_output: bool = False
     answer_tokens: int | None = None
     thread: str | None = None
+    query: str | None = None
 
     @property
     def request(self) -> str:
-        """What the user asks now: the text of the last user message, or of the last message."""
+        """What the user asks now: the query, the last user message, or else the last message."""
+        if self.query is not None:
+            return self.query
         return self.turns[self._asked_at].text if self.turns else ""
 
     @property

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import TYPE_CHECKING, TypeVar
-
-from langchain_core.runnables.config import run_in_executor
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 T = TypeVar("T")
 
-_QUICK = 1e-3  # seconds; a hop to an executor and back costs a tenth of that, and holds a thread
+_QUICK = 1e-3  # seconds; a hop to a thread and back costs a tenth of that, and holds the thread
 
 
 class Pace:
     """Runs a function in the loop while it last took less than a millisecond.
 
-    The first time it may have an encoder to load, so it goes to an executor.
+    The first time it may have an encoder to load, so it goes to a thread.
     """
 
     def __init__(self) -> None:
@@ -28,7 +27,7 @@ class Pace:
         """Return what the function returns."""
         if self._last < _QUICK:
             return self._timed(function)
-        return await run_in_executor(None, self._timed, function)
+        return await asyncio.to_thread(self._timed, function)
 
     def _timed(self, function: Callable[[], T]) -> T:
         start = time.perf_counter()

@@ -1,0 +1,76 @@
+"""From clients to a router over them: their experts, and what is predicted of each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tryage.chat.facts import twins
+from tryage.chat.routing import ChatRouter, Sticky
+from tryage.experts import Library
+from tryage.preferences import Preferences
+from tryage.reading import merged
+from tryage.router import Router
+from tryage.twins import Twins
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from tryage.experts import Expert
+
+
+@dataclass(frozen=True)
+class Pool:
+    """The experts that the clients are, in their order.
+
+    `twins` says which of them are one model at two providers.
+    """
+
+    library: Library
+    twins: dict[str, str]
+
+    @classmethod
+    def of(cls, found: Iterable[Expert], known: Library) -> Pool:
+        """Return the pool of these experts, in which one model may have several providers.
+
+        `known` is where the facts come from: they are as old as it is.
+
+        Raises:
+            LibraryError: two names clash.
+        """
+        experts, equal = twins(found)
+        library = Library(experts)
+        library.origin = known.origin
+        return cls(library, equal)
+
+    def router(self, base: Router, preferences: Preferences | None, default: str | None) -> Router:
+        """Return a router over the pool that decides as another does.
+
+        Raises:
+            PerceptionError: a model is new to the router's perception, which has no guess at it.
+        """
+        perception = base.perception
+        if self.twins:
+            alone = [name for name in self.library.names if name not in self.twins]
+            perception = Twins(perception, self.library.subset(alone), self.twins)
+        inherited = base.default if base.default in self.library else None
+        return Router(
+            perception,
+            self.library,
+            preferences=merged(base.preferences, preferences or Preferences()),
+            constraints=base.constraints,
+            default=default or inherited,
+            strict=base.strict,
+            prompt_flags=base.prompt_flags,
+        )
+
+    def chat_router(
+        self,
+        router: Router | None,
+        preferences: Preferences | None,
+        default: str | None,
+        sticky: Sticky,
+    ) -> ChatRouter:
+        """Return what chooses; without a router of one's own, the bundled one is read now."""
+        base = Router.from_pretrained() if router is None else router
+        return ChatRouter(self.router(base, preferences, default), sticky=sticky)
