@@ -13,8 +13,9 @@ help:  ## Show this list
 
 install: $(INSTALLED)  ## Make .venv with everything that work on Tryage needs
 
-test: lint  ## Lint, then run all tests, offline
+test: lint  ## Lint, then run all tests, offline; some again beside other versions of our neighbours
 	@$(BIN)/python -m pytest
+	@.ci/lanes
 
 lint: $(INSTALLED)  ## Check style, types and the direction of imports
 	@$(BIN)/ruff check
@@ -36,7 +37,7 @@ demo-setup: $(DEMO)/installed  ## Only install, measure and train what `make dem
 	@$(DEMO_RUN) examples/demo/prepare.py
 
 clean:  ## Remove what was built, measured and installed
-	rm -rf $(VENV) $(DEMO) build dist .hypothesis .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) $(DEMO) .lanes build dist .hypothesis .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@echo "Installing Tryage with all its extras into $(VENV): a minute or two, 2 GB"
