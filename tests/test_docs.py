@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from tryage import flags
 from tryage.cli import app
 from tryage.pretrained import BUNDLED
+from tryage.testing import LocalHub
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
@@ -36,7 +37,29 @@ def commands(program: str) -> list[list[str]]:
     return [words[1:] for words in split]
 
 
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """A Hub with a few models and an empty catalogue: all that the examples can reach."""
+    families = ("Qwen/Qwen2.5-7B-Instruct", "google/gemma-2-2b-it", "HuggingFaceTB/SmolLM3-3B")
+    names = [*families, *(f"org/chat-{i}" for i in range(60))]
+    monkeypatch.setenv("TRYAGE_HOME", str(tmp_path / "home"))
+    with LocalHub() as running, running.patched(tmp_path / "cache"):
+        running.load(
+            {
+                "id": name,
+                "pipeline_tag": "text-generation",
+                "downloads": 10_000 - place,
+                "createdAt": "2025-05-01T00:00:00.000Z",
+                "tags": ["license:apache-2.0", "en"],
+                "safetensors": {"total": (place + 1) * 10**8},
+            }
+            for place, name in enumerate(names)
+        )
+        yield running
+
+
 @pytest.mark.parametrize("page", with_blocks("python"))
+@pytest.mark.usefixtures("hub")
 def test_the_examples_of_a_page_run_one_after_another(page, tmp_path, monkeypatch):
     codes = blocks(page, "python")
     if "from_pretrained()" in "".join(codes) and not (BUNDLED / "router.json").exists():
