@@ -1,7 +1,8 @@
 """How long `route` takes among a hundred to a million candidates, and what a candidate weighs.
 
 The perception is a stand-in that returns remembered losses, so this times everything after it:
-cost, four constraints of the library, requirements, the choice and the decision. Beside it, in the
+cost, four constraints of the library, requirements, the choice and the decision. The last column is
+a whole decision: the bundled router, to which all candidates are strangers. Beside them, in the
 same run, a bare numpy product: the losses plus five weighted constraints that are there already.
 """
 
@@ -119,7 +120,9 @@ def measure(n: int, rounds: int) -> Iterator[tuple[str, str]]:
     plain = timed(lambda: router.route(PROMPT, weighted), rounds)
     strict = timed(lambda: router.route(PROMPT, required), rounds)
     read = timed(lambda: router.route(PROMPT, weighted).to_dict(top=3), rounds)
-    columns = (base, plain, strict, read)
+    whole = Router(Router.from_pretrained().perception, library)
+    total = timed(lambda: whole.route(PROMPT, weighted), rounds)
+    columns = (base, plain, strict, read, total)
     cells = ("{:.2f} / {:.2f} ms".format(*np.percentile(spent, [50, 95])) for spent in columns)
     ratio = np.median(plain) / np.median(base)
     yield "time", f"| {n:,} | {' | '.join(cells)} | {ratio:.2f} |"
@@ -145,7 +148,8 @@ def main() -> None:
     options = parser.parse_args()
     rows = [row for n in options.sizes for row in measure(n, options.rounds)]
     print("| candidates (p50 / p95) | bare numpy | five weights | and two requirements ", end="")
-    print("| and read the best three | five weights / bare |\n|---|---|---|---|---|---|")
+    print("| and read the best three | five weights, bundled router ", end="")
+    print("| five weights / bare |\n|---|---|---|---|---|---|---|")
     print("\n".join(row for table, row in rows if table == "time"))
     print("\n| candidates | `Library.from_columns` | bytes per candidate | at the peak ", end="")
     print("| a decision keeps |\n|---|---|---|---|---|")

@@ -21,12 +21,24 @@ from numpy.typing import NDArray
 from tryage.errors import InputError
 from tryage.experts import Library, did_you_mean
 from tryage.memo import remember, remember_last
-from tryage.terms import EVERYONE, Experts, Parted, Term, Terms, Whole, added, precision, together
+from tryage.terms import (
+    EVERYONE,
+    Experts,
+    Kind,
+    Parted,
+    Term,
+    Terms,
+    Whole,
+    added,
+    precision,
+    together,
+)
 
 Floats: TypeAlias = NDArray[np.floating[Any]]
 Mask: TypeAlias = NDArray[np.bool_]
 
 REFERENCE_PROMPT_TOKENS = 1_000
+_SMALL, _LARGE = 1e-20, 1e20  # USD of a request, well within single precision
 REFERENCE_OUTPUT_TOKENS = 500  # also the answer length of an expert whose own is not known
 
 
@@ -103,7 +115,7 @@ class InParts(_Decorated):
 
     def __call__(self, library: Library, request: Request) -> Floats:
         """Return the values of all experts, NaN unknown."""
-        return self.compute(library, request, EVERYONE)
+        return self.compute(library, request, EVERYONE, np.float64)
 
 
 def score(
@@ -148,8 +160,8 @@ def _term(
     if not isinstance(constraint, InParts):
         return Whole(weight, *measure(name, constraint, library, request))
 
-    def compute(prompts: slice, experts: Experts) -> Floats:
-        return constraint.compute(library, request.rows(prompts), experts)
+    def compute(prompts: slice, experts: Experts, kind: Kind) -> Floats:
+        return constraint.compute(library, request.rows(prompts), experts, kind)
 
     return Parted(weight, compute, EVERYONE)
 
@@ -232,14 +244,14 @@ def popularity(library: Library) -> Floats:
 
 
 @InParts
-def cost(library: Library, request: Request, experts: Experts) -> Floats:
+def cost(library: Library, request: Request, experts: Experts, kind: Kind) -> Floats:
     """Cheaper is better; proportional to the USD of *this* request, `(batch, n_experts)`.
 
     1 is the price of the dearest known expert on a reference request of 1,000 prompt tokens and its
     typical answer; a request that costs more than that stays at 1.
     """
-    usd = expected_cost(library, request, experts)
     reference = remember(library, "reference cost", lambda: _reference_cost(library))
+    usd = _usd(library, request, experts, kind if _SMALL < reference < _LARGE else np.float64)
     if reference <= 0:
         return usd * 0.0
     usd /= reference
@@ -247,7 +259,7 @@ def cost(library: Library, request: Request, experts: Experts) -> Floats:
 
 
 @InParts
-def switching(library: Library, request: Request, experts: Experts) -> Floats:
+def switching(library: Library, request: Request, experts: Experts, kind: Kind) -> Floats:
     """Staying is better: the prompt-cache discount that leaving loses, `(batch, n_experts)`.
 
     0 for the expert that serves the conversation, and for all when nobody does yet. For the others
@@ -257,13 +269,13 @@ def switching(library: Library, request: Request, experts: Experts) -> Floats:
     positions = remember(library, "positions", lambda: np.arange(len(library)))[experts]
     thread = request.thread
     if thread is None:
-        return np.zeros(len(positions))
+        return np.zeros(len(positions), kind)
     discount = remember(library, "discount", lambda: _discount(library))
     reference = remember(library, "reference cost", lambda: _reference_cost(library))
     usd = np.where(thread.cached_tokens > 0, thread.cached_tokens * discount[thread.current], 0.0)
     lost = np.minimum(usd / reference, 1.0) if reference > 0 else usd * 0.0
     lost = np.where(thread.current < 0, 0.0, lost)
-    return np.where(positions != thread.current[:, None], lost[:, None], 0.0)
+    return np.where(positions != thread.current[:, None], lost[:, None], 0.0).astype(kind)
 
 
 DEFAULT_CONSTRAINTS: Mapping[str, Constraint] = MappingProxyType(
@@ -281,20 +293,22 @@ DEFAULT_CONSTRAINTS: Mapping[str, Constraint] = MappingProxyType(
 )
 
 
-def expected_cost(
-    library: Library, request: Request, experts: Experts = EVERYONE
-) -> NDArray[np.float64]:
+def expected_cost(library: Library, request: Request) -> NDArray[np.float64]:
     """Forecast the USD of each prompt on each expert, `(batch, n_experts)`, NaN price unknown.
 
     An expert without a forecast or a typical answer length is taken to answer in 500 tokens.
     """
-    prices = remember(library, "prices", lambda: _prices(library))
-    prompt_tokens = np.asarray(request.prompt_tokens, dtype=np.float64)[:, None]
-    usd: NDArray[np.float64] = prompt_tokens * prices.prompt_token[experts]
+    return np.asarray(_usd(library, request, EVERYONE, np.float64), dtype=np.float64)
+
+
+def _usd(library: Library, request: Request, experts: Experts, kind: Kind) -> Floats:
+    prices = remember(library, ("prices", kind), lambda: _prices(library, kind))
+    prompt_tokens = np.asarray(request.prompt_tokens, dtype=kind)[:, None]
+    usd: Floats = prompt_tokens * prices.prompt_token[experts]
     if request.output_tokens is None:
         usd += prices.typical_answer[experts]
     else:
-        answer: Floats = request.output_tokens[:, experts]
+        answer: Floats = request.output_tokens[:, experts].astype(kind)
         answer = np.where(np.isfinite(answer), answer, prices.typical_tokens[experts])
         usd += answer * prices.output_token[experts]
     return usd
@@ -319,11 +333,12 @@ class _Prices(NamedTuple):
     typical_answer: Floats  # in USD
 
 
-def _prices(library: Library) -> _Prices:
+def _prices(library: Library, kind: Kind) -> _Prices:
     prompt, output = library.column("input_price") / 1e6, library.column("output_price") / 1e6
     typical = library.column("output_tokens")
     typical = np.where(np.isnan(typical), REFERENCE_OUTPUT_TOKENS, typical)
-    return _Prices(prompt, output, typical, typical * output)
+    columns = (prompt, output, typical, typical * output)
+    return _Prices(*(column.astype(kind) for column in columns))
 
 
 def _discount(library: Library) -> Floats:

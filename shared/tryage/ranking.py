@@ -22,6 +22,7 @@ Floats: TypeAlias = NDArray[np.floating[Any]]
 Mask: TypeAlias = NDArray[np.bool_]
 
 NO_PREDICTION = "no usable prediction"
+_AHEAD = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +103,8 @@ class Ranking(Sequence[Ranked]):
         """Return the library positions of the `k` best, in order; cheap for small `k`."""
         order = self._order  # a local name: another thread may put a shorter one in its place
         if order.size < min(k, self._size):
-            order = self._order = self._sorted(min(k, self._size))
+            ahead = max(k, _AHEAD) if k > 1 else k  # who reads the second reads the third
+            order = self._order = self._sorted(min(ahead, self._size))
         return order[:k]
 
     def _sorted(self, k: int) -> NDArray[np.intp]:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 Floats: TypeAlias = NDArray[np.floating[Any]]
 Mask: TypeAlias = NDArray[np.bool_]
 Experts: TypeAlias = slice | NDArray[np.intp]
+Kind: TypeAlias = type[np.floating[Any]]
 
 EVERYONE = slice(None)
 _BLOCK = 1 << 15  # numbers: with what lies between them, they fit into the second level cache
@@ -35,6 +36,10 @@ class Term(Protocol):
 
     def values(self, experts: Experts) -> Floats:
         """Return `C_j` in [0, 1], 1 where it is unknown."""
+        ...
+
+    def about(self, experts: Experts, kind: Kind) -> Floats:
+        """Return `C_j` in another precision, off by a few roundings."""
         ...
 
     def unknown(self, experts: Experts) -> Mask:
@@ -58,6 +63,10 @@ class Whole:
         """Return the values."""
         return self.known[..., experts]
 
+    def about(self, experts: Experts, kind: Kind) -> Floats:
+        """Return the values, rounded."""
+        return self.known[..., experts].astype(kind)
+
     def unknown(self, experts: Experts) -> Mask:
         """Tell which ones are unknown."""
         return self.gaps[..., experts]
@@ -73,21 +82,27 @@ class Whole:
 class Parted:
     """A term that is measured for those who are looked at; NaN is unknown, and none is above 1.
 
-    `compute` takes prompts and experts.
+    `compute` takes prompts, experts and the precision to compute in; single precision may cost it
+    six roundings of a value.
     """
 
     weight: float
-    compute: Callable[[slice, Experts], Floats]
+    compute: Callable[[slice, Experts, Kind], Floats]
     prompts: slice
 
     def values(self, experts: Experts) -> Floats:
         """Return the values."""
-        values: Floats = np.fmin(self.compute(self.prompts, experts), 1.0)  # NaN becomes 1
-        return values
+        return self.about(experts, np.float64)
+
+    def about(self, experts: Experts, kind: Kind) -> Floats:
+        """Return the values as they come out in this precision."""
+        values = self.compute(self.prompts, experts, kind)
+        known: Floats = np.fmin(values, values.dtype.type(1))  # of NaN and 1, the 1
+        return known
 
     def unknown(self, experts: Experts) -> Mask:
         """Tell which ones are unknown."""
-        return np.isnan(self.compute(self.prompts, experts))
+        return np.isnan(self.compute(self.prompts, experts, np.float64))
 
     def row(self, i: int) -> Parted:
         """Return the term of prompt `i`."""
@@ -138,14 +153,15 @@ class Terms:
     def slack(self, rough: float) -> float:
         """By how much, near this rough total, an exact one may differ from its rough one.
 
-        A sum is off by half an epsilon of its size in every step, and so is what is added, rounded
-        before. The size is at most that of the total and, as losses may be negative, the weights.
+        A sum is off by half an epsilon of its size in every step, and what is added by some more:
+        eight roundings a term are enough. The size is at most that of the total and, as losses may
+        be negative, the weights.
         """
         if not self.terms:
             return 0.0
         weights = sum(term.weight for term in self.terms.values())
         epsilon = float(np.finfo(self.rough.dtype).eps)
-        return (2 * len(self.terms) + 2) * epsilon * (abs(rough) + 2 * weights)
+        return (4 * len(self.terms) + 2) * epsilon * (abs(rough) + 2 * weights)
 
     def row(self, i: int) -> Terms:
         """Return the terms of prompt `i`, a batch of one."""
@@ -153,13 +169,13 @@ class Terms:
         return Terms(self.losses[i : i + 1], terms, self.rough[i : i + 1])
 
 
-def precision(losses: Floats, terms: Iterable[Term]) -> type[np.floating[Any]]:
+def precision(losses: Floats, terms: Iterable[Term]) -> Kind:
     """Return the type to add up roughly in: single, if losses and weights are in its range."""
     small = sum(term.weight for term in terms) < _SINGLE
     return np.float32 if losses.dtype == np.float32 and small else np.float64
 
 
-def together(terms: Sequence[Term], n: int, kind: type[np.floating[Any]]) -> Floats:
+def together(terms: Sequence[Term], n: int, kind: Kind) -> Floats:
     """Add up terms that no prompt changes, all `(n,)`, in double precision, and round once."""
     total = np.zeros(n)
     for term in terms:
@@ -177,5 +193,7 @@ def added(losses: Floats, base: Floats, moving: Sequence[Term]) -> Floats:
         block = rough[:, experts]
         np.add(losses[:, experts], base[experts], out=block, casting="same_kind")
         for term in moving:
-            block += (term.weight * term.values(experts)).astype(base.dtype)
+            part = term.about(experts, base.dtype.type)
+            part *= term.weight
+            block += part
     return rough

@@ -118,6 +118,16 @@ def test_nobody_who_is_among_the_best_is_lost_to_rounding(weights):
         np.testing.assert_array_equal(fresh.first(k), best[:k])
 
 
+@pytest.mark.parametrize("unit", [1e-300, 1e-40, 1e-25, 1e25, 1e40, 1e300])
+def test_prices_beyond_single_precision_count_as_they_are(unit):
+    rng = np.random.default_rng(6)
+    price = rng.random(200) * unit
+    names = [f"m{i}" for i in range(200)]
+    crowd = Library.from_columns(names, input_price=price, output_price=price)
+    losses = np.full((1, 200), 0.5, np.float32)
+    compare(rng, losses, {"cost": 0.3}, crowd)
+
+
 @pytest.mark.parametrize("gap", [1e-9, 1e-15])
 def test_a_difference_below_single_precision_decides(gap):
     price = np.array([1.0, 1.0 - gap, 1.0])
