@@ -111,6 +111,21 @@ def test_what_the_catalogue_has_is_served_without_asking(asked, hub):
     assert len(hub.requests) == count
 
 
+def test_what_another_query_has_brought_is_enough(asked, hub):
+    asked(limit=12)
+    count = len(hub.requests)
+    assert len(asked(limit=4, license=["mit"])) == 4
+    assert len(hub.requests) == count
+
+
+def test_a_catalogue_of_the_whole_hub_is_never_lacking(asked, catalogue, hub):
+    asked(limit=12)
+    catalogue.store({"listing": {"at": 0.0, "most": None, "ended": True}})
+    count = len(hub.requests)
+    assert len(asked(limit=90, license=["mit"])) == 4
+    assert len(hub.requests) == count
+
+
 def test_a_query_that_finds_too_few_asks_once_and_not_every_time(asked, hub):
     asked(limit=3, license=["mit"])
     assert len(asked(limit=50, license=["mit"])) == 4

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from tryage.objective import REFERENCE_OUTPUT_TOKENS
+from tryage.constraints import REFERENCE_OUTPUT_TOKENS
 from tryage.preferences import Requirement
 
 if TYPE_CHECKING:
