@@ -11,11 +11,11 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_QUICK = 1e-3  # seconds; a hop to a thread and back costs a tenth of that, and holds the thread
+_QUICK = 2e-3  # seconds; a hop to a thread and back adds half a millisecond under load
 
 
 class Pace:
-    """Runs a function in the loop while it last took less than a millisecond.
+    """Runs a function in the loop while it last took less than two milliseconds.
 
     The first time it may have an encoder to load, so it goes to a thread.
     """
