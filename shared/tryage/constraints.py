@@ -165,15 +165,15 @@ def expected_cost(library: Library, request: Request) -> NDArray[np.float64]:
 
 
 def _usd(library: Library, request: Request, experts: Experts, kind: Kind) -> Floats:
-    prices = remember(library, ("prices", kind), lambda: _prices(library, kind))
+    prices = _prices(library, experts, kind)
     prompt_tokens = np.asarray(request.prompt_tokens, dtype=kind)[:, None]
-    usd: Floats = prompt_tokens * prices.prompt_token[experts]
+    usd: Floats = prompt_tokens * prices.prompt_token
     if request.output_tokens is None:
-        usd += prices.typical_answer[experts]
+        usd += prices.typical_answer
     else:
         answer: Floats = request.output_tokens[:, experts].astype(kind)
-        answer = np.where(np.isfinite(answer), answer, prices.typical_tokens[experts])
-        usd += answer * prices.output_token[experts]
+        answer = np.where(np.isfinite(answer), answer, prices.typical_tokens)
+        usd += answer * prices.output_token
     return usd
 
 
@@ -196,9 +196,18 @@ class _Prices(NamedTuple):
     typical_answer: Floats  # in USD
 
 
-def _prices(library: Library, kind: Kind) -> _Prices:
-    prompt, output = library.column("input_price") / 1e6, library.column("output_price") / 1e6
-    typical = library.column("output_tokens")
+def _prices(library: Library, experts: Experts, kind: Kind) -> _Prices:
+    """Look up the prices of some experts; those in single precision are there for everyone."""
+    if kind is np.float32:
+        whole = remember(library, "prices", lambda: _computed(library, EVERYONE, kind))
+        return _Prices(*(column[experts] for column in whole))
+    return _computed(library, experts, kind)
+
+
+def _computed(library: Library, experts: Experts, kind: Kind) -> _Prices:
+    prompt = library.column("input_price")[experts] / 1e6
+    output = library.column("output_price")[experts] / 1e6
+    typical = library.column("output_tokens")[experts]
     typical = np.where(np.isnan(typical), REFERENCE_OUTPUT_TOKENS, typical)
     columns = (prompt, output, typical, typical * output)
     return _Prices(*(column.astype(kind) for column in columns))
