@@ -1,0 +1,43 @@
+"""One model at two providers: two experts that share what is predicted of it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tryage import Expert, Library, Router
+from tryage.counting import estimate_tokens
+from tryage.errors import LibraryError
+from tryage.testing import FixedPerception, LearningPerception
+from tryage.twins import Twins
+
+ALONE = Library(["one", Expert("two", input_price=1)])
+
+
+def test_twins_share_a_prediction_and_are_told_apart_by_their_facts():
+    perception = FixedPerception({"two": 0.2, "one": 0.4})
+    twins = Twins(perception, ALONE, {"again": "two"})
+    assert twins.experts == ("one", "two", "again")
+    np.testing.assert_allclose(twins.predict(["a", "b"]).losses, [[0.4, 0.2, 0.2]] * 2)
+    library = Library(["one", Expert("two", input_price=9), Expert("again", input_price=1)])
+    router = Router(twins, library)
+    assert [ranked.name for ranked in router.route("a").ranking] == ["two", "again", "one"]
+    assert len(perception.calls) == 2
+
+
+def test_a_twin_of_a_stranger_gets_the_same_guess():
+    twins = Twins(LearningPerception({"one": 0.1}), ALONE, {"again": "two"})
+    np.testing.assert_allclose(twins.predict(["a"]).losses, [[0.1, 0.5, 0.5]])
+    assert twins.count_tokens(["three words here"]).tolist() == [3]
+
+
+def test_a_twin_of_nobody_is_refused():
+    with pytest.raises(LibraryError, match="nobody"):
+        Twins(FixedPerception({"one": 0.1, "two": 0.2}), ALONE, {"again": "nobody"})
+
+
+@pytest.mark.parametrize(
+    ("text", "tokens"), [("", 0), ("abcd", 1), ("abcde", 2), ("日本", 2), ("\ud800", 1)]
+)
+def test_without_a_tokenizer_four_bytes_are_a_token(text, tokens):
+    assert estimate_tokens(text) == tokens
