@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.runnables import RunnableConfig, RunnableSerializable
@@ -11,6 +12,7 @@ from langchain_core.runnables.config import get_executor_for_config, run_in_exec
 from langchain_core.runnables.utils import gather_with_concurrency
 from pydantic import PrivateAttr
 
+from tryage.chat.pace import Pace
 from tryage.decision import Decision
 from tryage_langchain._announcing import aannounce, announce
 from tryage_langchain._inputs import joined
@@ -28,6 +30,7 @@ class Running(RunnableSerializable[Any, Any]):
     """A runnable whose run is a decision of its desk and, if there is one, the chosen child's."""
 
     _desk: Desk = PrivateAttr()
+    _pace: Pace = PrivateAttr(default_factory=Pace)
 
     # One input -----------------------------------------------------------------------------
 
@@ -36,7 +39,7 @@ class Running(RunnableSerializable[Any, Any]):
         return self._call_with_config(self._invoke, input, config, **kwargs)
 
     async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
-        """Do what `invoke` does, with the routing in an executor."""
+        """Do what `invoke` does; a routing that takes long is done beside the loop."""
         return await self._acall_with_config(self._ainvoke, input, config, **kwargs)
 
     def _invoke(
@@ -60,7 +63,7 @@ class Running(RunnableSerializable[Any, Any]):
         config: RunnableConfig,
         **kwargs: Any,
     ) -> Any:
-        decision = await run_in_executor(config, self._desk.decide, input, config)
+        decision = await self._pace.run(partial(self._desk.decide, input, config))
         await aannounce(decision, run_manager, config)
         if not self._desk.children:
             return decision
@@ -78,7 +81,7 @@ class Running(RunnableSerializable[Any, Any]):
     async def astream(
         self, input: Any, config: RunnableConfig | None = None, **kwargs: Any
     ) -> AsyncIterator[Any]:
-        """Do what `stream` does, with the routing in an executor."""
+        """Do what `stream` does; a routing that takes long is done beside the loop."""
 
         async def one() -> AsyncIterator[Any]:
             yield input
@@ -95,7 +98,7 @@ class Running(RunnableSerializable[Any, Any]):
     async def atransform(
         self, input: AsyncIterator[Any], config: RunnableConfig | None = None, **kwargs: Any
     ) -> AsyncIterator[Any]:
-        """Do what `transform` does, with the routing in an executor."""
+        """Do what `transform` does; a routing that takes long is done beside the loop."""
         chunks = self._atransform_stream_with_config(input, self._atransform, config, **kwargs)
         async for chunk in chunks:
             yield chunk
@@ -128,7 +131,7 @@ class Running(RunnableSerializable[Any, Any]):
         whole: Any = None
         async for chunk in inputs:
             whole = joined(whole, chunk)
-        decision = await run_in_executor(config, self._desk.decide, whole, config)
+        decision = await self._pace.run(partial(self._desk.decide, whole, config))
         await aannounce(decision, run_manager, config)
         if not self._desk.children:
             yield decision

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 
 from langchain.agents.middleware import (
@@ -17,12 +18,12 @@ from langchain.agents.middleware.types import OmitFromInput, TracePolicy, omit_p
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage
 from langchain_core.runnables import Runnable
-from langchain_core.runnables.config import run_in_executor
 from langgraph.types import Command
 from typing_extensions import NotRequired
 
 from tryage.chat import Memory, Sticky
 from tryage.chat.facts import named
+from tryage.chat.pace import Pace
 from tryage.errors import InputError
 from tryage.router import Router
 from tryage_langchain._children import Children
@@ -127,6 +128,7 @@ class TryageMiddleware(AgentMiddleware[TryageState, Any, Any]):
         self._default = None if default is None else found.library[default].name
         base = router or Router.from_pretrained()
         self._turns = Turns(found.router(base, None, self._default), sticky)
+        self._pace = Pace()
         self._failed: Memory[_Pass | None] = Memory(64)
 
     def wrap_model_call(
@@ -149,8 +151,8 @@ class TryageMiddleware(AgentMiddleware[TryageState, Any, Any]):
         request: ModelRequest[Any],
         handler: Callable[[ModelRequest[Any]], Awaitable[ModelResponse[Any]]],
     ) -> ExtendedModelResponse[Any]:
-        """Do what `wrap_model_call` does, with the routing in an executor."""
-        call = await run_in_executor(None, self._begin, request)
+        """Do what `wrap_model_call` does; a routing that takes long is done beside the loop."""
+        call = await self._pace.run(partial(self._begin, request))
         await atell(call.record, _listening(request))
         try:
             response = await handler(call.request)
