@@ -1,4 +1,4 @@
-"""The `tryage` command: `routing` chooses, `learning` trains and judges, `catalogue` knows."""
+"""The `tryage` command: `routing` chooses, `learning` judges, `catalogue` knows, `hub` fetches."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 import tryage
-from tryage.cli import catalogue, learning, routing, tools
+from tryage.cli import catalogue, hub, learning, routing, tools
 from tryage.errors import TryageError
 
 FAILED = 2  # what the shell sees, as for a wrong option
@@ -63,3 +63,4 @@ for command in (
     tools.train_tools,
 ):
     app.command()(command)
+app.add_typer(hub.app, name="hub")

@@ -17,10 +17,11 @@ from tryage.cli.options import (
     load_router,
     read_preferences,
 )
+from tryage.cli.table import aligned, count, plain
 from tryage.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from tryage.experts import Expert
 
@@ -34,7 +35,7 @@ def experts(router: RouterPath = None, require: Requirements = None, as_json: Js
         for expert in known:
             typer.echo(json.dumps(expert.to_dict(), ensure_ascii=False))
         return
-    for line in _aligned([[head for head, _ in _COLUMNS], *map(_row, known)]):
+    for line in aligned([[head for head, _ in _COLUMNS], *map(_row, known)]):
         typer.echo(line)
     typer.echo(f"{len(known):,} of {len(library):,} experts; - is unknown.")
 
@@ -86,44 +87,18 @@ def _losses(path: Path) -> dict[str, float]:
     return losses
 
 
-def _count(value: float | None) -> str:
-    """Write a count as people do: 7B, 1.2M, 32k."""
-    for size, suffix in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
-        if value is not None and value >= size:
-            return f"{value / size:.3g}{suffix}"
-    return _plain(value)
-
-
-def _plain(value: object) -> str:
-    if value is None:
-        return "-"
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
 _COLUMNS: tuple[tuple[str, Callable[[Expert], str]], ...] = (
     ("expert", lambda e: e.name),
-    ("size", lambda e: _count(e.parameters)),
-    ("released", lambda e: _plain(e.released)),
-    ("license", lambda e: _plain(e.license)),
-    ("$/M in", lambda e: _plain(e.input_price)),
-    ("$/M out", lambda e: _plain(e.output_price)),
-    ("latency s", lambda e: _plain(e.latency)),
-    ("context", lambda e: _count(e.context_length)),
-    ("downloads", lambda e: _count(e.downloads)),
+    ("size", lambda e: count(e.parameters)),
+    ("released", lambda e: plain(e.released)),
+    ("license", lambda e: plain(e.license)),
+    ("$/M in", lambda e: plain(e.input_price)),
+    ("$/M out", lambda e: plain(e.output_price)),
+    ("latency s", lambda e: plain(e.latency)),
+    ("context", lambda e: count(e.context_length)),
+    ("downloads", lambda e: count(e.downloads)),
 )
 
 
 def _row(expert: Expert) -> list[str]:
     return [show(expert) for _, show in _COLUMNS]
-
-
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Align the first column left and the others right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(
-            cell.rjust(width) if i else cell.ljust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in rows
-    ]

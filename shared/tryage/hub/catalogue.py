@@ -161,6 +161,14 @@ class Catalogue:
             pool.update(dict.fromkeys(row[0] for row in self._rows(query, ("name",))))
         return did_you_mean(name, list(pool)[:5_000])
 
+    def words(self, column: str) -> list[str]:
+        """Return the different values of `task`, `license`, `author`, or `tag`."""
+        sql = _WORDS.get(column)
+        if sql is None:
+            raise InputError(f"column must be one of {', '.join(_WORDS)}; got {column!r:.80}.")
+        with schema.guarded(self.path):
+            return [row[0] for row in self.database().execute(sql)]
+
     def _rows(self, query: Query, columns: Sequence[str]) -> Iterator[tuple[Any, ...]]:
         database = self.database()
         with schema.guarded(self.path):
@@ -245,6 +253,12 @@ def _moment(seconds: float) -> datetime:
     return datetime.fromtimestamp(seconds, timezone.utc)
 
 
+_WORDS: Mapping[str, str] = {
+    "task": "SELECT DISTINCT task FROM models WHERE task IS NOT NULL",
+    "license": "SELECT DISTINCT license FROM models WHERE license IS NOT NULL",
+    "author": "SELECT DISTINCT author FROM models WHERE author IS NOT NULL",
+    "tag": "SELECT tag FROM tags",
+}
 _COUNT_TAG = """
 SELECT count(*) FROM (
     SELECT 1 FROM tagged WHERE tag = (SELECT id FROM tags WHERE tag = ?) LIMIT ?

@@ -26,6 +26,7 @@ SORTS: Mapping[str, str] = {
     "latency": "ASC",
     "name": "ASC",
 }
+INDEXED = frozenset(("downloads", "likes", "released", "modified", "parameters"))
 RARE = 2_000  # models with a tag: up to here it is quicker to sort them than to look for them
 
 
@@ -127,7 +128,7 @@ def select(query: Query, columns: Sequence[str], rare: str | None = None) -> tup
     `rare` is the one of `query.tags` by which to look first, when few models have it.
     """
     conditions, values = _conditions(query)
-    source = "models"
+    source = f"models INDEXED BY {index}" if (index := _index(query)) else "models"
     if rare is not None:
         source = "tagged CROSS JOIN models ON models.id = tagged.model"  # CROSS: in this order
         conditions.append("tagged.tag = (SELECT id FROM tags WHERE tag = ?)")
@@ -146,6 +147,21 @@ def select(query: Query, columns: Sequence[str], rare: str | None = None) -> tup
         sql += " LIMIT ?"
         values.append(query.limit)
     return sql, values
+
+
+def _index(query: Query) -> str | None:
+    """Return the index to walk; None where the few that are left can be sorted.
+
+    Named, because SQLite would rather sort all models of a task than walk them in order and stop.
+    Every index has what most queries ask for, so a model that does not fit costs no look at it.
+    """
+    if query.author is not None:
+        return "by_author"
+    if query.served:
+        return "by_served"
+    if query.sort == "downloads":
+        return "by_downloads" if query.task is None else "by_task"
+    return f"by_{query.sort}" if query.sort in INDEXED else None
 
 
 def _order(sort: str) -> str:

@@ -32,25 +32,31 @@ RESYNC = "Move it away and run `tryage hub sync`, which makes a new one."
 STEPS: tuple[str, ...] = (
     """
     CREATE TABLE models (
-        id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, name TEXT NOT NULL,
-        author TEXT, task TEXT, license TEXT, parameters REAL, active_parameters REAL,
-        released INTEGER, security REAL, input_price REAL, output_price REAL, latency REAL,
-        context_length INTEGER, capabilities TEXT, downloads REAL, likes REAL, gated TEXT,
+        id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE,
+        name TEXT NOT NULL COLLATE NOCASE, author TEXT, task TEXT, license TEXT,
+        parameters REAL, active_parameters REAL, released INTEGER, security REAL,
+        input_price REAL, output_price REAL, latency REAL, context_length INTEGER,
+        capabilities TEXT, downloads REAL, likes REAL, gated TEXT,
         provider TEXT, modified REAL, seen REAL NOT NULL, sha TEXT, disabled INTEGER NOT NULL,
         gone REAL, live INTEGER NOT NULL AS (gone IS NULL AND NOT disabled) STORED,
         own BLOB NOT NULL, resolved BLOB
     );
-    CREATE INDEX names ON models (name COLLATE NOCASE);
-    CREATE INDEX authors ON models (author, downloads DESC, name) WHERE live = 1;
+    CREATE INDEX names ON models (name);
+    CREATE INDEX by_author ON models (author, downloads DESC, name) WHERE live = 1;
     CREATE INDEX by_task ON models
         (task, downloads DESC, name, license, parameters, released, gated) WHERE live = 1;
     CREATE INDEX by_downloads ON models
         (downloads DESC, name, license, parameters, released, gated) WHERE live = 1;
-    CREATE INDEX by_likes ON models (likes DESC, name) WHERE live = 1;
-    CREATE INDEX by_released ON models (released DESC, name) WHERE live = 1;
-    CREATE INDEX by_modified ON models (modified DESC, name) WHERE live = 1;
-    CREATE INDEX by_parameters ON models (parameters, name) WHERE live = 1;
-    CREATE INDEX by_price ON models (input_price, name) WHERE live = 1 AND provider IS NOT NULL;
+    CREATE INDEX by_likes ON models
+        (likes DESC, name, task, license, parameters, released, gated) WHERE live = 1;
+    CREATE INDEX by_released ON models
+        (released DESC, name, task, license, parameters, gated) WHERE live = 1;
+    CREATE INDEX by_modified ON models
+        (modified DESC, name, task, license, parameters, released, gated) WHERE live = 1;
+    CREATE INDEX by_parameters ON models
+        (parameters, name, task, license, released, gated) WHERE live = 1;
+    CREATE INDEX by_served ON models (downloads DESC, name)
+        WHERE live = 1 AND provider IS NOT NULL;
     CREATE TABLE records (model INTEGER PRIMARY KEY, data BLOB NOT NULL);
     CREATE TABLE beside (
         kind TEXT NOT NULL, owner TEXT NOT NULL, sha TEXT, data TEXT NOT NULL,
@@ -74,6 +80,7 @@ STEPS: tuple[str, ...] = (
         run TEXT NOT NULL, kind TEXT NOT NULL, key TEXT NOT NULL, name TEXT, sha TEXT,
         downloads REAL, seen REAL NOT NULL, data BLOB NOT NULL, PRIMARY KEY (run, kind, key)
     );
+    CREATE INDEX arrived ON arrivals (name);
     CREATE TABLE state (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
     """,
 )
@@ -235,8 +242,8 @@ def store(database: sqlite3.Connection, values: Mapping[str, Any]) -> None:
 _FIND = """
 SELECT COALESCE(
     (SELECT id FROM models WHERE key = ?),
-    (SELECT id FROM models WHERE name = ? COLLATE NOCASE
-     ORDER BY name = ? DESC, gone IS NULL DESC, seen DESC, key LIMIT 1),
+    (SELECT id FROM models WHERE name = ?
+     ORDER BY name = ? COLLATE BINARY DESC, gone IS NULL DESC, seen DESC, key LIMIT 1),
     (SELECT model FROM former WHERE name = ?)
 )"""
 

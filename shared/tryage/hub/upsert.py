@@ -204,7 +204,7 @@ _LINKS = "SELECT child, place, name, key, parent FROM lineage WHERE key = ? OR n
 # A name has one owner: of two, the one seen later has it, and the other was renamed or deleted.
 _TAKEN = """
 UPDATE models SET gone = seen WHERE gone IS NULL AND name = ? AND EXISTS (
-    SELECT 1 FROM models AS other WHERE other.name = models.name COLLATE NOCASE
-    AND other.name = models.name AND other.gone IS NULL AND other.id != models.id
+    SELECT 1 FROM models AS other WHERE other.name = models.name AND other.gone IS NULL
+    AND other.name = models.name COLLATE BINARY AND other.id != models.id
     AND (other.seen > models.seen OR (other.seen = models.seen AND other.key > models.key))
 )"""

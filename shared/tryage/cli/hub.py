@@ -1,0 +1,343 @@
+"""Commands about the Hub: `sync` fetches what is known of models, `search` and `show` tell it."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+
+import typer
+
+from tryage.cli.options import Json
+from tryage.cli.table import aligned, count, plain
+from tryage.errors import CatalogueError, FlagError, HubError, InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tryage.hub.catalogue import Catalogue
+    from tryage.hub.query import Entry, Query
+    from tryage.hub.sync import Summary
+
+STOPPED = 130  # what the shell sees after Ctrl-C
+
+app = typer.Typer(
+    help="What is known of the models on the Hugging Face Hub, kept on this machine.",
+    no_args_is_help=True,
+)
+
+CataloguePath: TypeAlias = Annotated[
+    Path | None,
+    typer.Option("--catalogue", metavar="PATH", help="The catalogue's file, if not the usual one."),
+]
+
+
+@app.command()
+def sync(
+    limit: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Only the N most downloaded models, and those served."),
+    ] = None,
+    full: Annotated[
+        bool,
+        typer.Option("--full", help="All models: an hour, thousands of requests."),
+    ] = False,
+    refresh: Annotated[
+        bool,
+        typer.Option("--refresh", help="List models anew, however fresh they are."),
+    ] = False,
+    model: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Fetch this model in any case.")
+    ] = None,
+    served: Annotated[
+        bool, typer.Option(help="Fetch what providers serve, and for how much.")
+    ] = True,
+    catalogue: CataloguePath = None,
+) -> None:
+    """Bring the catalogue up to date; stopped at any moment, it goes on from there."""
+    from tryage.hub import sync as room
+    from tryage.hub.client import HubClient
+
+    usual: dict[str, Any] = {"refresh": datetime.timedelta(0)} if refresh else {}
+    with _opened(catalogue, new=True) as known, HubClient() as client, _bar() as progress:
+        try:
+            done = room.sync(
+                client, known, limit=limit, full=full, names=model or (), served=served,
+                progress=progress, **usual,
+            )  # fmt: skip
+        except KeyboardInterrupt:
+            _say(f"Stopped. The catalogue is as it was, {_age(known)}. {_GO_ON}")
+            raise typer.Exit(STOPPED) from None
+        except HubError:
+            _say(f"The catalogue is as it was, {_age(known)}. {_GO_ON}")
+            raise
+        _report(known, done)
+
+
+def _report(catalogue: Catalogue, done: Summary) -> None:
+    parts = [
+        f"{getattr(done, name):,} {name}"
+        for name in ("new", "changed", "renamed", "gone")
+        if getattr(done, name)
+    ]
+    typer.echo(
+        f"{done.models:,} models ({', '.join(parts) or 'nothing changed'}) after "
+        f"{done.requests:,} requests and {done.seconds:.1f} s, in {catalogue.path}"
+    )
+    if done.missing:
+        _say(f"The Hub has no model {', '.join(done.missing)}.")
+    if done.unanswered:
+        some = ", ".join(done.unanswered[:5]) + (" ..." if len(done.unanswered) > 5 else "")
+        _say(f"No answer about {len(done.unanswered):,} models, left as they were: {some}")
+    if done.unreadable:
+        _say(f"{done.unreadable:,} records of the Hub had no name or no _id and were left out.")
+
+
+@app.command()
+def search(
+    text: Annotated[str | None, typer.Argument(metavar="TEXT", help="A part of the name.")] = None,
+    task: Annotated[str | None, typer.Option(help="Such as text-generation.")] = None,
+    tag: Annotated[list[str] | None, typer.Option(help="A tag it has: gguf, fr")] = None,
+    license_: Annotated[
+        list[str] | None, typer.Option("--license", help="One of these licences: apache-2.0")
+    ] = None,
+    author: Annotated[str | None, typer.Option(help="Who published it.")] = None,
+    min_size: Annotated[str | None, typer.Option(metavar="SIZE", help="Parameters: 1B")] = None,
+    max_size: Annotated[str | None, typer.Option(metavar="SIZE", help="Parameters: 9B")] = None,
+    since: Annotated[str | None, typer.Option(metavar="DATE", help="Released: 2025-01")] = None,
+    gated: Annotated[
+        bool | None, typer.Option(help="Only with, or without, an agreement to accept.")
+    ] = None,
+    served: Annotated[bool | None, typer.Option(help="Only what providers serve, or not.")] = None,
+    sort: Annotated[str, typer.Option(help="downloads, likes, released, parameters ...")] = (
+        "downloads"
+    ),
+    limit: Annotated[int, typer.Option(metavar="N", help="How many lines.")] = 20,
+    catalogue: CataloguePath = None,
+    as_json: Json = False,
+) -> None:
+    """List the models that fit; - is unknown, and what is unknown fits no condition."""
+    from tryage.hub.query import Query
+
+    query = Query(
+        task=task, tags=tag or (), license=license_ or (), author=author, search=text,
+        min_parameters=_size(min_size, "--min-size"), max_parameters=_size(max_size, "--max-size"),
+        since=_since(since), gated=gated, served=served, sort=sort, limit=limit,
+    )  # fmt: skip
+    with _opened(catalogue) as known:
+        found = known.search(query)
+        if as_json:
+            for entry in found:
+                typer.echo(json.dumps(_plain_entry(entry), ensure_ascii=False))
+            return
+        if found:
+            heads = [head for head, _ in _COLUMNS]
+            for line in aligned([heads, *([show(e) for _, show in _COLUMNS] for e in found)], 3):
+                typer.echo(line)
+        typer.echo(_footer(known, query, len(found)))
+
+
+def _footer(catalogue: Catalogue, query: Query, shown: int) -> str:
+    from tryage.hub.hints import hint
+
+    fitting = catalogue.count(query)
+    size = f"{len(catalogue):,} models, {_age(catalogue)}"
+    if not fitting:
+        return f"No model fits among {size}.{hint(catalogue, query)}"
+    return f"{shown:,} of {fitting:,} that fit, among {size}; - is unknown."
+
+
+@app.command()
+def show(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The model: org/name")],
+    catalogue: CataloguePath = None,
+    as_json: Json = False,
+) -> None:
+    """Tell all that is known of a model: where from, since when, and how sure."""
+    with _opened(catalogue) as known:
+        model = known.get(name)
+        if model is None:
+            raise InputError(f"The catalogue has no model {name!r:.200}.{known.near(name)}")
+        gone = known.gone(name)
+        if as_json:
+            data = {**model.to_dict(), "gone": gone and gone.isoformat()}
+            typer.echo(json.dumps(data, ensure_ascii=False))
+            return
+        typer.echo(f"{model.name}  https://huggingface.co/{model.name}")
+        if gone is not None:
+            typer.echo(f"Gone from the Hub since {gone:%Y-%m-%d}; this is what was known of it.")
+        for line in [*aligned(_identity(model), 2), "", *aligned(_facts(model), 5)]:
+            typer.echo(line.rstrip())
+        for line in _results(model):
+            typer.echo(line.rstrip())
+        typer.echo(f"\nThe catalogue is {_age(known)}; - is unknown.")
+
+
+def _identity(model: Any) -> list[list[str]]:  # noqa: ANN401 - a Model; importing it takes time
+    """Return what the Hub itself says of a model, which nobody has to work out."""
+    bases = ", ".join(f"{base.name} ({base.relation})" for base in model.bases)
+    rows = {
+        "author": model.author,
+        "task": model.task,
+        "library": model.library,
+        "made from": bases or None,
+        "created": model.created and f"{model.created:%Y-%m-%d}",
+        "modified": model.modified and f"{model.modified:%Y-%m-%d}",
+        "downloads": None if model.downloads is None else f"{model.downloads:,.0f} in 30 days",
+        "likes": None if model.likes is None else f"{model.likes:,.0f}",
+        "gated": {False: "no", None: None}.get(model.gated, f"yes, {model.gated}"),
+        "disabled": "yes" if model.disabled else None,
+    }
+    return [[head, plain(value)] for head, value in rows.items() if value is not None]
+
+
+def _facts(model: Any) -> list[list[str]]:  # noqa: ANN401 - a Model
+    rows = [["fact", "value", "sure", "seen", "from"]]
+    for name, fact in sorted(model.facts.items()):
+        if name == "quality":
+            continue
+        value = _written(name, fact.value)
+        rows.append([name, value, f"{fact.confidence:.0%}", f"{fact.seen:%Y-%m-%d}", fact.source])
+    return rows
+
+
+def _written(name: str, value: Any) -> str:  # noqa: ANN401 - each fact has its own type
+    if name in _COUNTS:
+        return count(value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, (tuple, list, frozenset)):
+        return ", ".join(map(str, sorted(value))) or "none"
+    return plain(value)
+
+
+def _results(model: Any) -> list[str]:  # noqa: ANN401 - a Model
+    """Return what was measured, if anything was; scores are in the unit of their source."""
+    found = model.value("quality")
+    if not found:
+        return []
+    rows = [["measured", "metric", "score", "weight", "by"]]
+    for row in found:
+        what = " ".join(str(row[key]) for key in ("dataset", "task") if row.get(key))
+        base = f", base {row['base']}" if row.get("base") else ""
+        weight = f"{row['weight']:.2f}"
+        rows.append(
+            [what, row.get("metric", ""), plain(row["value"]), weight, row["origin"] + base]
+        )
+    return ["", *aligned(rows, 5)]
+
+
+_COUNTS = frozenset(
+    ("parameters", "active_parameters", "context_length", "max_context_length", "weight_bytes")
+)
+
+
+def _released(entry: Entry) -> str:
+    if entry.released is None:
+        return "-"
+    return datetime.date.fromordinal(entry.released).isoformat()
+
+
+_COLUMNS: tuple[tuple[str, Callable[[Entry], str]], ...] = (
+    ("name", lambda e: e.name),
+    ("task", lambda e: plain(e.task)),
+    ("license", lambda e: plain(e.license)),
+    ("size", lambda e: count(e.parameters)),
+    ("released", _released),
+    ("downloads", lambda e: count(e.downloads)),
+    ("$/M in", lambda e: plain(e.input_price)),
+    ("$/M out", lambda e: plain(e.output_price)),
+    ("context", lambda e: count(e.context_length)),
+    ("gated", lambda e: plain(e.gated)),
+)
+
+
+def _plain_entry(entry: Entry) -> dict[str, Any]:
+    """Return what is known of an entry, JSON-safe."""
+    found = {name: value for name, value in entry._asdict().items() if value is not None}
+    if entry.released is not None:
+        found["released"] = _released(entry)
+    for name in ("modified", "seen"):
+        if name in found:
+            moment = datetime.datetime.fromtimestamp(found[name], datetime.timezone.utc)
+            found[name] = moment.isoformat(timespec="seconds")
+    if entry.capabilities is not None:
+        found["capabilities"] = entry.capabilities.split()
+    return found
+
+
+def _size(text: str | None, option: str) -> float | None:
+    """Read a size as it stands in a flag."""
+    return None if text is None else _value(f"size<={text}", f"{option} {text!r}", "7B or 350M")
+
+
+def _since(text: str | None) -> datetime.date | None:
+    return None if text is None else _value(f"since={text}", f"--since {text!r}", "2025-01-31")
+
+
+def _value(item: str, given: str, example: str) -> Any:  # noqa: ANN401 - a size or a date
+    from tryage.flags.items import parse
+
+    found = parse(item)
+    if found is None or found.requirement is None:
+        raise FlagError(f"{given} cannot be read; write it as {example}.")
+    return found.requirement.value
+
+
+@contextmanager
+def _opened(path: Path | None, *, new: bool = False) -> Iterator[Catalogue]:
+    """Open the catalogue; unless a new one may be made, there has to be something in it."""
+    from tryage.hub.catalogue import Catalogue
+
+    with Catalogue(path) as catalogue:
+        if not new and not (catalogue.path.exists() and len(catalogue)):
+            raise CatalogueError(
+                f"The catalogue {catalogue.path} is empty. Fill it with: tryage hub sync"
+                + (f" --catalogue {path}" if path else "")
+            )
+        yield catalogue
+
+
+def _age(catalogue: Catalogue) -> str:
+    """Say how old the catalogue is."""
+    age = catalogue.age()
+    if age is None:
+        return "never synced to the end"
+    seconds = age.total_seconds()
+    for size, unit in ((86_400, "day"), (3_600, "hour"), (60, "minute")):
+        number = int(seconds // size)
+        if number:
+            return f"{number:,} {unit}{'' if number == 1 else 's'} old"
+    return "less than a minute old"
+
+
+_GO_ON = "What was fetched is kept: the same command goes on from there."
+
+
+def _say(text: str) -> None:
+    typer.echo(text, err=True)
+
+
+@contextmanager
+def _bar() -> Iterator[Callable[[str, int, int | None], None]]:
+    """Show a bar for each stage on a terminal, and nothing anywhere else."""
+    from tqdm import tqdm
+
+    bars: dict[str, Any] = {}
+
+    def progress(stage: str, done: int, total: int | None) -> None:
+        if stage not in bars:
+            for other in bars.values():
+                other.close()
+            quiet = not sys.stderr.isatty()
+            bars[stage] = tqdm(desc=stage, total=total, unit="", file=sys.stderr, disable=quiet)
+        bars[stage].update(done - bars[stage].n)
+
+    try:
+        yield progress
+    finally:
+        for bar in bars.values():
+            bar.close()
