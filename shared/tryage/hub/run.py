@@ -99,11 +99,9 @@ class Run:
         sql = "SELECT key FROM arrivals WHERE run = ? AND kind = ? ORDER BY key"
         return [key for (key,) in self._all(sql, (self._name, kind))]
 
-    def popular(self, most: int) -> list[str]:
-        """Return the names that arrived with the most downloads, less those scanned meanwhile."""
-        scanned = set(self.keys("scan"))
-        rows = self._all(_POPULAR, (self._name, most))
-        return [name for key, name in rows if key not in scanned]
+    def popular(self, most: int) -> list[tuple[str, str]]:
+        """Return key and name of the models that arrived with the most downloads."""
+        return self._all(_POPULAR, (self._name, most))
 
     def suspects(self, floor: float | None, most: int, *, every: bool) -> list[tuple[str, str]]:
         """Return key and name of models that should have arrived, the most downloaded first.

@@ -5,10 +5,10 @@ A stage can be stopped at any moment, also by force, and goes on where its last 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from tryage.errors import (
     HubAccessError,
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 # Told after each step: the stage, how much of it is done, and how much there is, None if unknown.
 Progress = Callable[[str, int, int | None], object]
 
+FEW = 0.1  # of the models asked for: so many may stay without an answer, for reasons of their own
 OVERLAP = 3_600.0  # seconds: what was indexed late is asked for twice rather than never
 _SCANNED = ("scan", "security", "formats", "custom_code")
 _GENERAL = (HubAccessError, HubOfflineError, HubQuotaError)  # they concern more than one model
@@ -85,22 +86,27 @@ class Trip:
         self,
         names: Collection[str],
         stage: str,
+        *,
+        there: bool = False,
         **question: Any,  # noqa: ANN401 - as `HubClient.models` takes it
     ) -> Iterator[tuple[str, Model | HubMissingError]]:
         """Yield what the Hub says of each model, in the order of the answers.
 
-        A model for which there is no answer is left as it is, and named in `unanswered`.
+        A model for which there is no answer is left as it is, and named in `unanswered`; for one
+        that is known to be `there`, "there is none" is no answer.
 
         Raises:
-            HubError: there was no answer for any of them, or the error concerns more than one.
+            HubError: more than a tenth had no answer, or the error concerns more than one.
         """
+        names = [name for name in names if self._is_name(name)]
         failed: list[str] = []
         error: HubError | None = None
         for done, (name, answer) in enumerate(self.client.models(names, **question), 1):
             self.requests += 1
             self.progress(stage, done, len(names))
             try:
-                found = answer if isinstance(answer, HubMissingError) else self._one(answer)
+                missing = isinstance(answer, HubMissingError) and not there
+                found = cast("HubMissingError", answer) if missing else self._one(answer)
             except _GENERAL:
                 raise
             except HubError as odd:
@@ -108,9 +114,17 @@ class Trip:
                 failed.append(name)
             else:
                 yield name, found
-        if error is not None and len(failed) == len(names):
+        if error is not None and len(failed) > FEW * len(names):
             raise error
         self.unanswered += failed
+
+    def _is_name(self, name: str) -> bool:
+        """Return whether a name can be asked for; providers and odd Hubs have others as well."""
+        try:
+            calls.model(self.client.settings, name)
+        except InputError:
+            return False
+        return True
 
     def _one(self, answer: Record | HubError) -> Model:
         if isinstance(answer, HubError):
@@ -192,7 +206,7 @@ def served(trip: Trip) -> None:
 
 def wanted(trip: Trip, names: Sequence[str]) -> list[str]:
     """Fetch the models of these names that are not known yet; return those that nobody finds."""
-    asked = trip.run.unknown(name for name in names if _is_name(trip, name))
+    asked = trip.run.unknown(names)
     missing = []
     for name, found in trip.look(asked, "wanted", expand=calls.DEFAULT_EXPAND):
         if isinstance(found, HubMissingError):
@@ -202,34 +216,47 @@ def wanted(trip: Trip, names: Sequence[str]) -> list[str]:
     return missing
 
 
-def _is_name(trip: Trip, name: str) -> bool:
-    """Return whether a name can be one of the Hub's; providers serve others as well."""
-    try:
-        calls.model(trip.client.settings, name)
-    except InputError:
-        return False
-    return True
-
-
 def scans(trip: Trip, most: int) -> None:
     """Fetch what scanners say of the most downloaded models; they say it one model at a time."""
-    for _, found in trip.look(trip.run.popular(most), "scans", security=True):
+    scanned = set(trip.run.keys("scan"))
+    names = [name for key, name in trip.run.popular(most) if key not in scanned]
+    for _, found in trip.look(names, "scans", there=True, security=True):
         if not isinstance(found, HubMissingError):
             facts = {name: found.facts[name] for name in _SCANNED if name in found.facts}
             trip.run.scan(found, facts)
 
 
 def vanished(trip: Trip, most: int) -> None:
-    """Ask for models that were not listed where they should have been; who is gone is noted."""
+    """Ask for models that were not listed where they should have been; who is gone is noted.
+
+    To strangers the Hub says of a missing model what it says of a bad login. So whoever seems gone
+    is asked for twice, the second time together with a model that was listed just now.
+    """
     place = trip.run.place("listed")
     suspects = trip.run.suspects(place.get("floor"), most, every=place["ended"])
     keys = {name: key for key, name in suspects}
-    for name, found in trip.look(list(keys), "vanished", expand=calls.DEFAULT_EXPAND):
-        key = keys[name]
-        if not isinstance(found, HubMissingError):
-            trip.run.models([found], "vanished", {})
-        if isinstance(found, HubMissingError) or found.key != key:
-            trip.run.gone(key, name, trip.now().timestamp())
+    missing = list(_seek(trip, keys, keys))
+    if missing:
+        there = [name for _, name in trip.run.popular(1)]
+        gone = set(_seek(trip, [*missing, *there], keys))
+        if not gone.isdisjoint(there):
+            raise HubAccessError(
+                f"The Hub says that it has no model {there[0]}, which it has listed just now, so "
+                "it is believed of no other. Check the token and the endpoint, and try again."
+            )
+        for name in gone:
+            trip.run.gone(keys[name], name, trip.now().timestamp())
+
+
+def _seek(trip: Trip, names: Collection[str], keys: Mapping[str, str]) -> Iterator[str]:
+    """Ask for models and yield those that nobody finds; what is found is kept."""
+    for name, found in trip.look(names, "vanished", expand=calls.DEFAULT_EXPAND):
+        if isinstance(found, HubMissingError):
+            yield name
+            continue
+        trip.run.models([found], "vanished", {})
+        if name in keys and found.key != keys[name]:  # the name means another model now
+            trip.run.gone(keys[name], name, trip.now().timestamp())
 
 
 def utc_now() -> datetime:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tryage.errors import InputError
 from tryage.experts.values import strings
-from tryage.hub import lock, stages
+from tryage.hub import calls, lock, stages
 from tryage.hub.run import Run
 
 if TYPE_CHECKING:
@@ -78,6 +78,8 @@ def sync(  # noqa: PLR0913 - each has a use and a default
         CatalogueError: the catalogue cannot be written, or somebody else is syncing it.
     """
     plan = Plan(limit, full, strings("names", names), served, scans, checks)
+    for name in plan.names:
+        calls.model(client.settings, name)  # raises for what no model can be called
     begun = time.perf_counter()
     with lock.held(catalogue):
         trip = stages.Trip(client, Run(catalogue, plan.name), clock, progress)

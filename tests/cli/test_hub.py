@@ -1,0 +1,228 @@
+"""`tryage hub`: what a person sees of a sync, a search and a model."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tryage.hub import sync as room
+from tryage.hub.catalogue import Catalogue
+from tryage.hub.settings import HubSettings
+from tryage.testing import LocalHub
+from tryage.testing.hub import ServerError
+
+SIZE = {"parameters": {"BF16": 7_000_000_000}, "total": 7_000_000_000}
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    with LocalHub() as local:
+        chat = {"pipeline_tag": "text-generation", "createdAt": "2025-02-01T00:00:00.000Z"}
+        tags = ["license:mit", "gguf"]
+        local.add("org/base", downloads=1_200_000, safetensors=SIZE, tags=["license:mit"], **chat)
+        local.add("org/quant", downloads=90, tags=[*tags, "base_model:quantized:org/base"], **chat)
+        local.add("org/größe", downloads=5, gated="manual", pipeline_tag="fill-mask")
+        pricing = {"input": 0.25, "output": 1.0}
+        offer = {"provider": "one", "status": "live", "pricing": pricing}
+        local.served.append({"id": "org/base", "providers": [offer]})
+        at = HubSettings(endpoint=local.url, inference=local.url, retries=0)
+        monkeypatch.setattr(HubSettings, "from_environment", classmethod(lambda _: at))
+        yield local
+
+
+@pytest.fixture
+def path(tmp_path, monkeypatch):
+    monkeypatch.setenv("TRYAGE_HOME", str(tmp_path))
+    return tmp_path / "catalogue.sqlite"
+
+
+@pytest.fixture
+def synced(hub, path, tryage):
+    assert tryage("hub", "sync").exit_code == 0, hub
+    return path
+
+
+def test_sync_says_what_it_brought_and_where_it_is(hub, path, tryage):
+    first = tryage("hub", "sync")
+    assert first.exit_code == 0
+    assert first.stdout.startswith("3 models (3 new) after ")
+    assert str(path) in first.stdout
+    assert first.stderr == ""  # no bar, where nobody watches
+    hub.rename("org/quant", "org/quant-2")
+    second = tryage("hub", "sync", "--refresh")
+    assert "3 models (1 renamed)" in second.stdout
+    assert "nothing changed" in tryage("hub", "sync").stdout
+
+
+@pytest.mark.usefixtures("hub")
+def test_sync_takes_a_limit_a_path_and_names(tmp_path, tryage):
+    other = tmp_path / "other" / "mine.sqlite"
+    words = ("--limit", 1, "--model", "org/quant", "--model", "org/none", "--no-served")
+    done = tryage("hub", "sync", *words, "--catalogue", other)
+    assert "2 models (2 new)" in done.stdout
+    assert "The Hub has no model org/none." in done.stderr
+    assert "org/quant" in tryage("hub", "search", "--catalogue", other).stdout
+    assert "--full" in tryage("hub", "sync", "--help").stdout
+    assert tryage("hub", "sync", "--full", "--limit", 1).exit_code == 2
+
+
+@pytest.mark.usefixtures("synced")
+def test_a_sync_that_fails_says_why_and_that_the_catalogue_is_as_it_was(hub, tryage):
+    hub.fail(ServerError(504), times=None)
+    failed = tryage("hub", "sync")
+    assert failed.exit_code == 2
+    assert "The catalogue is as it was, less than a minute old." in failed.stderr
+    assert "answered 504" in failed.stderr
+    assert "Traceback" not in failed.output
+    assert "org/base" in tryage("hub", "search").stdout
+
+
+@pytest.mark.usefixtures("hub", "path")
+def test_ctrl_c_says_how_to_go_on(tryage, monkeypatch):
+    def stopped(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(room, "sync", stopped)
+    result = tryage("hub", "sync")
+    assert result.exit_code == 130
+    assert "Stopped." in result.stderr
+    assert "the same command goes on from there" in result.stderr
+
+
+@pytest.mark.usefixtures("synced")
+def test_search_prints_an_aligned_table_and_how_old_it_is(tryage):
+    lines = tryage("hub", "search").stdout.splitlines()
+    assert lines[0].split() == (
+        [
+            "name",
+            "task",
+            "license",
+            "size",
+            "released",
+            "downloads",
+            "$/M",
+            "in",
+            "$/M",
+            "out",
+            "context",
+            "gated",
+        ]
+    )
+    assert lines[1].split() == (
+        ["org/base", "text-generation", "mit", "7B", "2025-02-01", "1.2M", "0.25", "1", "-", "no"]
+    )
+    assert lines[2].split()[:4] == ["org/quant", "text-generation", "mit", "7B"]
+    assert lines[3].startswith("org/größe")
+    assert lines[3].endswith("manual")
+    assert len({len(line) for line in lines[:4]}) == 1
+    assert lines[4] == "3 of 3 that fit, among 3 models, less than a minute old; - is unknown."
+
+
+@pytest.mark.usefixtures("synced")
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        (("quant",), ["org/quant"]),
+        (("--task", "fill-mask"), ["org/größe"]),
+        (("--tag", "gguf"), ["org/quant"]),
+        (("--license", "mit", "--limit", 1), ["org/base"]),
+        (("--min-size", "6.5B", "--max-size", "8B"), ["org/base", "org/quant"]),
+        (("--since", "2025-02"), ["org/base", "org/quant"]),
+        (("--gated",), ["org/größe"]),
+        (("--no-gated", "--served"), ["org/base"]),
+        (("--author", "org", "--sort", "name"), ["org/base", "org/größe", "org/quant"]),
+    ],
+)
+def test_search_finds_what_fits(tryage, words, found):
+    lines = tryage("hub", "search", *words, "--json").stdout.splitlines()
+    assert [json.loads(line)["name"] for line in lines] == found
+
+
+@pytest.mark.usefixtures("synced")
+def test_json_leaves_out_what_is_unknown(tryage):
+    (line,) = tryage("hub", "search", "base", "--json").stdout.splitlines()
+    row = json.loads(line)
+    assert (row["released"], row["capabilities"]) == ("2025-02-01", ["chat"])
+    assert "latency" not in row
+
+
+@pytest.mark.usefixtures("synced")
+def test_a_search_without_a_hit_says_which_word_was_wrong(tryage):
+    said = tryage("hub", "search", "--task", "text-generatoin", "--license", "mitt").stdout
+    assert "None has the task 'text-generatoin'. Did you mean text-generation?" in said
+    assert "None has the license 'mitt'. Did you mean mit?" in said
+
+
+@pytest.mark.usefixtures("synced")
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("--sort", "download"), "Did you mean downloads"),
+        (("--max-size", "7Q"), "--max-size '7Q' cannot be read; write it as 7B or 350M."),
+        (("--since", "yesterday"), "--since 'yesterday' cannot be read"),
+        (("--limit", 0), "limit must be at least 1"),
+    ],
+)
+def test_a_wrong_option_is_one_line(tryage, words, says):
+    result = tryage("hub", "search", *words)
+    assert result.exit_code == 2
+    assert says in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+@pytest.mark.usefixtures("synced")
+def test_show_tells_every_fact_with_its_source_day_and_certainty(tryage):
+    said = tryage("hub", "show", "ORG/quant").stdout
+    assert said.startswith("org/quant  https://huggingface.co/org/quant\n")
+    assert "made from  org/base (quantized)" in said
+    (size,) = [line for line in said.splitlines() if line.startswith("parameters")]
+    _, value, sure, seen, source = size.split(maxsplit=4)
+    assert (value, source) == ("7B", "base org/base: safetensors.parameters")
+    assert sure.endswith("%")
+    assert seen.startswith("20")
+    assert "The catalogue is less than a minute old" in said
+
+
+@pytest.mark.usefixtures("synced")
+def test_show_tells_results_and_who_is_gone(hub, tryage):
+    index = [{"results": [{"task": {"type": "qa"}, "dataset": {"name": "SQuAD"},
+                           "metrics": [{"type": "f1", "value": 88.5}]}]}]  # fmt: skip
+    hub.add("org/scored", **{"model-index": index})
+    hub.remove("org/quant")
+    tryage("hub", "sync", "--refresh")
+    said = tryage("hub", "show", "org/scored").stdout
+    assert "SQuAD" in said
+    assert "88.5" in said
+    assert "Gone from the Hub since 20" in tryage("hub", "show", "org/quant").stdout
+    data = json.loads(tryage("hub", "show", "org/quant", "--json").stdout)
+    assert data["gone"] is not None
+    assert data["facts"]
+
+
+@pytest.mark.usefixtures("synced")
+def test_show_of_a_wrong_name_offers_near_ones(tryage):
+    result = tryage("hub", "show", "org/qant")
+    assert result.exit_code == 2
+    assert "Did you mean org/quant" in result.stderr
+
+
+@pytest.mark.parametrize("words", [("search",), ("show", "org/base")])
+def test_an_empty_catalogue_says_what_to_run_and_is_not_made(path, tmp_path, tryage, words):
+    result = tryage("hub", *words)
+    assert result.exit_code == 2
+    assert "Fill it with: tryage hub sync" in result.stderr
+    assert not path.exists()
+    other = tmp_path / "x.sqlite"
+    said = tryage("hub", *words, "--catalogue", other).stderr
+    assert f"tryage hub sync --catalogue {other}" in said
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(30, "less than a minute old"), (3_700, "1 hour old"), (200_000, "2 days old")],
+)
+def test_the_age_is_said_in_words(synced, tryage, seconds, said):
+    with Catalogue(synced) as catalogue:
+        catalogue.store({"synced": catalogue.state("synced") - seconds})
+    assert said in tryage("hub", "search").stdout

@@ -1,0 +1,72 @@
+"""Sync copies of a catalogue in processes that are killed on the way, then let others finish.
+
+    python interrupted.py URL GOOD FOLDER STEP...
+
+STEP counts SQL statements; the process that is about to run this one is killed. Prints how many
+each process ran that was not. Run by test_sync_killed.py; it forks, because starting Python anew
+for every kill would take minutes.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+from tryage.hub import calls
+from tryage.hub.catalogue import Catalogue
+from tryage.hub.client import HubClient
+from tryage.hub.settings import HubSettings
+from tryage.hub.sync import sync
+
+
+def attempt(url: str, path: Path, step: int | None) -> None:
+    """Sync; count the statements and be killed at this one."""
+    count = 0
+
+    def watch(_: str) -> None:
+        nonlocal count
+        count += 1
+        if count == step:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    calls.LARGEST_PAGE = 4
+    with Catalogue(path) as catalogue, HubClient(HubSettings(url, url)) as client:
+        catalogue.database().set_trace_callback(watch)
+        sync(client, catalogue, refresh=timedelta(0), scans=3)
+    sys.stdout.write(f"{count}\n")
+
+
+def apart(url: str, path: Path, step: int | None) -> int:
+    """Do it in a process of its own and return how that ended, as `os.waitpid` says it."""
+    child = os.fork()
+    if child == 0:
+        try:
+            attempt(url, path, step)
+        finally:
+            sys.stdout.flush()
+            os._exit(0 if sys.exc_info()[0] is None else 1)
+    return os.waitpid(child, 0)[1]
+
+
+def main(url: str, good: str, folder: str, *steps: str) -> None:
+    """Kill at each step, at every third one again, and let another process finish.
+
+    A negative step leaves the killed one as it lies; 0 syncs undisturbed.
+    """
+    for step in map(int, steps):
+        path = Path(folder) / f"{step}.sqlite"
+        shutil.copy(good, path)
+        kills = [abs(step)] if step else []
+        kills += [step // 2] if step > 0 and step % 3 == 0 else []
+        for kill in kills:
+            apart(url, path, kill)
+        if step >= 0 and apart(url, path, None) != 0:
+            sys.exit(f"the sync after the kill at {step} failed")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

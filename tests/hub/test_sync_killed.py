@@ -1,0 +1,64 @@
+"""A sync that is killed at any moment, and again, loses nothing and doubles nothing."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tryage.hub import calls
+from tryage.hub.catalogue import Catalogue
+from tryage.hub.sync import sync
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="kills forks")
+KILLS = 24
+
+
+@pytest.fixture
+def good(world, client, tmp_path, move_on, monkeypatch):
+    """A catalogue of the Hub as it was before everything happened to it."""
+    monkeypatch.setattr(calls, "LARGEST_PAGE", 4)
+    with Catalogue(tmp_path / "good" / "catalogue.sqlite") as catalogue:
+        sync(client(world), catalogue, scans=3)
+    move_on(world)
+    return catalogue
+
+
+@pytest.fixture
+def kill(world, good, tmp_path):
+    """Sync copies of it in processes that are killed at these steps."""
+
+    def run(*steps):
+        script = Path(__file__).with_name("interrupted.py")
+        words = [sys.executable, script, world.url, good.path, tmp_path, *map(str, steps)]
+        done = subprocess.run(words, check=True, capture_output=True, text=True, timeout=120)  # noqa: S603 - our own script
+        return [int(line) for line in done.stdout.split()]
+
+    return run
+
+
+def test_killed_at_any_moment_the_result_is_that_of_an_undisturbed_sync(kill, tmp_path, content):
+    (statements,) = kill(0)
+    with Catalogue(tmp_path / "0.sqlite") as undisturbed:
+        expected = content(undisturbed)
+    assert expected["gone"]
+    steps = sorted(random.Random(0).sample(range(1, statements), KILLS))  # noqa: S311 - a draw
+    kill(*steps)
+    for step in steps:
+        with Catalogue(tmp_path / f"{step}.sqlite") as finished:
+            assert content(finished) == expected, step
+            assert finished.database().execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+def test_where_a_sync_was_killed_readers_see_the_last_good_catalogue(kill, good, tmp_path, content):
+    (statements,) = kill(0)
+    steps = [-statements // 3, -statements // 2, 10 - statements]  # the last in mid-publication
+    assert kill(*steps) == []
+    before = content(good)
+    for step in steps:
+        with Catalogue(tmp_path / f"{step}.sqlite") as killed:
+            assert {**content(killed), "left over": []} == before
