@@ -177,9 +177,10 @@ def _prepare(database: sqlite3.Connection, path: Path) -> None:
 
 def _check(database: sqlite3.Connection, path: Path) -> int:
     """Return the version of the file."""
-    (version,) = database.execute("PRAGMA user_version").fetchone()
-    (application,) = database.execute("PRAGMA application_id").fetchone()
+    # In this order: somebody may be making the tables just now, and all three come at once.
     (tables,) = database.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    (application,) = database.execute("PRAGMA application_id").fetchone()
+    (version,) = database.execute("PRAGMA user_version").fetchone()
     if tables and application != APPLICATION:
         raise CatalogueError(
             f"{path} is an SQLite file of another program, not a catalogue of Tryage. Give another "
