@@ -15,11 +15,18 @@ from tryage_langchain.router import TryageRouter
 if TYPE_CHECKING:
     from tryage_langchain.decision_model import TryageDecisionModel as TryageDecisionModel
     from tryage_langchain.middleware import TryageMiddleware as TryageMiddleware
+    from tryage_langchain.tool_selector import (
+        TryageToolSelectorMiddleware as TryageToolSelectorMiddleware,
+    )
 
-# TryageMiddleware and TryageDecisionModel are not in here: they need more than langchain-core.
+# What agents need is not in here: it needs more than langchain-core.
 __all__ = ["ChatTryage", "TryageRouter", "model_string", "to_destination", "to_router_input"]
 
-_LATER = {"TryageMiddleware": "middleware", "TryageDecisionModel": "decision_model"}
+_LATER = {
+    "TryageDecisionModel": "decision_model",
+    "TryageMiddleware": "middleware",
+    "TryageToolSelectorMiddleware": "tool_selector",
+}
 
 
 def __getattr__(name: str) -> object:
@@ -30,6 +37,6 @@ def __getattr__(name: str) -> object:
     """
     if name not in _LATER:
         raise AttributeError(f"tryage_langchain has no {name!r}; it has {[*__all__, *_LATER]}.")
-    if name == "TryageMiddleware":
+    if name.endswith("Middleware"):
         require("langchain", "agents")
     return getattr(import_module(f"tryage_langchain.{_LATER[name]}"), name)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tryage.chat.memory import Memory
 from tryage.choice import weigh
 from tryage.errors import InputError, NoExpertError
 from tryage.experts import strings
@@ -44,7 +44,7 @@ class ToolRanker(Pretrained):
     def __init__(self, encoder: Encoder, fit: Fit, feedback: Feedback | None = None) -> None:
         self.encoder, self.fit = encoder, fit
         self.feedback = feedback or Feedback()
-        self._read: OrderedDict[tuple[Tool, ...], Toolbox] = OrderedDict()
+        self._read: Memory[Toolbox] = Memory(_TOOLBOXES)
         self._lock = threading.Lock()
 
     def __repr__(self) -> str:
@@ -61,15 +61,10 @@ class ToolRanker(Pretrained):
             LibraryError: none, or two of one name.
         """
         key = checked(tools)
-        with self._lock:
-            box = self._read.get(key)
+        box = self._read.get(key)
         if box is None:
             box = read_tools(key, self.encoder, self.fit)
-        with self._lock:
-            self._read[key] = box
-            self._read.move_to_end(key)
-            if len(self._read) > _TOOLBOXES:
-                self._read.popitem(last=False)
+            self._read.put(key, box)
         return box
 
     def select(  # noqa: PLR0913 - a query among tools, the rest has defaults

@@ -1,0 +1,143 @@
+"""Only the tools that a turn needs reach the model of an agent, chosen without asking a model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
+
+from langchain.agents.middleware import (
+    AgentMiddleware,
+    AgentState,
+    ExtendedModelResponse,
+    ModelRequest,
+    ModelResponse,
+)
+from langchain.agents.middleware.types import OmitFromInput, TracePolicy, omit_payload
+from langchain_core.runnables.config import run_in_executor
+from langchain_core.tools import BaseTool
+from langgraph.types import Command
+from typing_extensions import NotRequired
+
+from tryage.chat import Memory
+from tryage.errors import InputError
+from tryage.experts import strings
+from tryage.tools import ToolRanker
+from tryage_langchain._requests import asked, turn_of
+from tryage_langchain._tools import called, forced, tool_of
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Collection, Iterable
+
+    from tryage.preferences import Preferences
+    from tryage.tools import Selection, Tool
+
+
+class ToolState(AgentState[Any]):
+    """The state of an agent, with the tools of its last model call and why they were chosen."""
+
+    tryage_tools: NotRequired[Annotated[dict[str, Any], OmitFromInput]]
+
+
+class TryageToolSelectorMiddleware(AgentMiddleware[ToolState, Any, Any]):
+    """Choose the few tools that the user's request needs; one choice per turn.
+
+    Tools that providers run themselves (dicts), those in `always_include`, those that were called
+    this turn and one that the call forces are kept beside the chosen ones. The state key
+    `tryage_tools` says what was chosen.
+
+    Args:
+        ranker: Knows which tool serves which query; None is the bundled one.
+        k: At most so many tools are chosen; None takes those that are likely of use.
+        always_include: Names of tools that the model always sees.
+        known: What no schema tells of your tools: `Tool`s with their cost, latency, risk and
+            permissions, found by name.
+        preferences: Weights and requirements on cost, latency and security.
+        granted: Permissions; a tool that needs another one is left out. None grants all.
+        abstain_below: Choose no tool if the probability that one is needed is below this. 0, the
+            usual, never abstains.
+
+    Raises:
+        InputError: `k` is below 1, or another argument is of the wrong type.
+    """
+
+    state_schema = ToolState
+    trace_policy = TracePolicy(process_inputs=omit_payload)
+
+    def __init__(  # noqa: PLR0913 - what LangChain's own selector has, and what tools cost
+        self,
+        ranker: ToolRanker | None = None,
+        *,
+        k: int | None = 5,
+        always_include: Collection[str] = (),
+        known: Iterable[Tool] = (),
+        preferences: Preferences | None = None,
+        granted: Collection[str] | None = None,
+        abstain_below: float = 0.0,
+    ) -> None:
+        super().__init__()
+        if k is not None and (isinstance(k, bool) or not isinstance(k, int) or k < 1):
+            raise InputError(f"k is how many tools to choose, 1 or more, or None; got {k!r:.40}.")
+        self._ranker = ranker or ToolRanker.from_pretrained()
+        self._k, self._preferences, self._granted = k, preferences, granted
+        self._always = frozenset(strings("always_include", always_include))
+        self._known = {tool.name: tool for tool in known}
+        self._abstain_below = abstain_below
+        self._turns: Memory[Selection] = Memory()
+
+    def wrap_model_call(
+        self,
+        request: ModelRequest[Any],
+        handler: Callable[[ModelRequest[Any]], ModelResponse[Any]],
+    ) -> ExtendedModelResponse[Any]:
+        """Let the model see the chosen tools only."""
+        ready, record = self._selected(request)
+        return _recorded(handler(ready), record)
+
+    async def awrap_model_call(
+        self,
+        request: ModelRequest[Any],
+        handler: Callable[[ModelRequest[Any]], Awaitable[ModelResponse[Any]]],
+    ) -> ExtendedModelResponse[Any]:
+        """Do what `wrap_model_call` does, with the choice in an executor."""
+        ready, record = await run_in_executor(None, self._selected, request)
+        return _recorded(await handler(ready), record)
+
+    def _selected(self, request: ModelRequest[Any]) -> tuple[ModelRequest[Any], dict[str, Any]]:
+        """Return the call with fewer tools, and what is recorded of the choice."""
+        mine = [tool for tool in request.tools if isinstance(tool, BaseTool)]
+        free = [tool for tool in mine if tool.name not in self._always]
+        if not free or (self._k is not None and len(free) <= self._k and not self._filters):
+            return request, {}
+        selection = self._selection(request, free)
+        kept = self._always | called(request.messages) | forced(request.tool_choice)
+        chosen = {*selection.names, *kept}
+        tools = [tool for tool in request.tools if isinstance(tool, Mapping) or tool.name in chosen]
+        return request.override(tools=tools), selection.to_dict(top=self._k or 5)
+
+    @property
+    def _filters(self) -> bool:
+        """Whether a choice may leave tools out although there is room for all."""
+        wanted = self._preferences is not None and bool(self._preferences.requirements)
+        return wanted or self._granted is not None or self._abstain_below > 0
+
+    def _selection(self, request: ModelRequest[Any], free: list[BaseTool]) -> Selection:
+        """Choose once per turn: what a tool answers does not change what the user asked for."""
+        tools = tuple(self._known.get(tool.name) or tool_of(tool) for tool in free)
+        key = turn_of(request.messages, {}), tuple(tool.name for tool in tools)
+        found = self._turns.get(key)
+        if found is None:
+            found = self._ranker.select(
+                tools,
+                asked(request).request,
+                self._k,
+                preferences=self._preferences,
+                granted=self._granted,
+                abstain_below=self._abstain_below,
+            )
+            self._turns.put(key, found)
+        return found
+
+
+def _recorded(response: ModelResponse[Any], record: dict[str, Any]) -> ExtendedModelResponse[Any]:
+    update: Command[Any] | None = Command(update={"tryage_tools": record}) if record else None
+    return ExtendedModelResponse(response, update)
