@@ -4,196 +4,169 @@
 
 Queries are split by a hash of their text. In the split by tool a fifth of the tools, by name and
 description, is left out of training with every query that needs one of them; those queries are then
-ranked among all tools of their set. Nothing is tuned on what is judged.
+ranked among all tools of their set. Nothing is fitted on what is judged.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections import defaultdict
-from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 import numpy as np
+from folds import FOLDS, Remembering, by_query, by_tool
 from sets import load
 
 from tryage.perception.encoder import TRANSFORMER, load_encoder
 from tryage.pretrained import BUNDLED
-from tryage.tools.episodes import Episode
-from tryage.tools.feedback import Feedback
 from tryage.tools.measures import auroc, recall, set_f1
-from tryage.tools.sight import see
-from tryage.tools.toolbox import read_tools
 from tryage.tools.training import fit_ranker
+from tryage.tools.words import WordIndex
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from folds import Sets, Split
     from numpy.typing import NDArray
 
-    from tryage.perception.encoder import Encoder
-    from tryage.tools import Tool, ToolRanker
+    from tryage.tools import Selection, Tool, ToolRanker
+    from tryage.tools.episodes import Episode
 
-    Sets = dict[str, list[Episode]]
-    Scorer = Callable[[Episode], NDArray[np.floating]]
+    Chooser = Callable[[Episode], Sequence[str]]
 
-FOLDS = 5
-KEPT = 5  # tools chosen, where tokens are counted
+KEPT = 5  # tools chosen
 
 
-def fold(text: str) -> int:
-    """Say which fold a text is in."""
-    return int.from_bytes(blake2b(text.encode(), digest_size=4).digest(), "big") % FOLDS
+class Learned:
+    """A trained ranker; it keeps what it says of whether any tool is needed, and how many."""
+
+    def __init__(self, ranker: ToolRanker) -> None:
+        self.ranker = ranker
+        self.agreed: dict[str, list[float]] = defaultdict(list)
+        self.needed: dict[str, list[float]] = defaultdict(list)
+        self._boxes = Pools(ranker.toolbox)
+
+    def select(self, one: Episode) -> Selection:
+        """Choose as many tools as seem to be of use."""
+        return self.ranker.select(self._boxes(one.tools), one.query, None)
+
+    def __call__(self, one: Episode) -> Sequence[str]:
+        """Return the first tools by name."""
+        return [best.name for best in self.select(one).ranking[:KEPT]]
+
+    def describe(self, judged: Sets) -> None:
+        """Note how sure it is that any tool is needed, and set F1 where one is."""
+        for name, part in judged.items():
+            for one in part:
+                chosen = self.select(one)
+                self.needed[name].append(chosen.needed)
+                if one.useful:
+                    self.agreed[name].append(set_f1(chosen.names, one.useful))
 
 
-def unseen(tool: Tool, number: int) -> bool:
-    """Tell whether a tool is left out of training in this fold."""
-    return fold(f"{tool.name}: {tool.description}") == number
+class Pools:
+    """What is made of a list of tools, made once."""
+
+    def __init__(self, make: Callable[[Sequence[Tool]], object]) -> None:
+        self._make, self._made = make, {}
+
+    def __call__(self, tools: Sequence[Tool]) -> object:
+        """Return it."""
+        if id(tools) not in self._made:
+            self._made[id(tools)] = self._make(tools)
+        return self._made[id(tools)]
 
 
-def by_query(sets: Sets, number: int) -> tuple[list[Episode], Sets]:
-    """Split by the text of the query."""
-    train = [one for part in sets.values() for one in part if fold(one.query) != number]
-    judged = {
-        name: [one for one in part if fold(one.query) == number] for name, part in sets.items()
-    }
-    return train, judged
+def words() -> Chooser:
+    """Choose by BM25 alone, over stems of name, description and arguments."""
+    index = Pools(WordIndex)
+    return lambda one: first(one, index(one.tools)(one.query)[:, 1])
 
 
-def by_tool(sets: Sets, number: int) -> tuple[list[Episode], Sets]:
-    """Split by tool: training sees none of these, judging only queries that need one."""
-    train: list[Episode] = []
-    judged: Sets = defaultdict(list)
-    known: dict[int, list[Tool]] = {}
-    for name, part in sets.items():
-        for one in part:
-            new = {tool.name for tool in one.tools if unseen(tool, number)}
-            if set(one.useful) & new or (not one.useful and new):
-                judged[name].append(one)
-            else:
-                kept = [tool for tool in one.tools if tool.name not in new]
-                pool = known.setdefault(id(one.tools), kept)
-                train.append(Episode(one.query, pool, one.useful))
-    return train, judged
+def similarity(encoder: Remembering) -> Chooser:
+    """Choose by plain cosine of query and description, as embedding retrievers do."""
+    read = Pools(lambda tools: encoder.encode([f"{tool.title} {tool.details}" for tool in tools]))
+    return lambda one: first(one, read(one.tools) @ encoder.encode([one.query])[0])
 
 
-def learned(ranker: ToolRanker) -> Scorer:
-    """Score by a trained ranker."""
-    boxes = {}
-
-    def scores(one: Episode) -> NDArray[np.floating]:
-        if id(one.tools) not in boxes:
-            boxes[id(one.tools)] = read_tools(one.tools, ranker.encoder, ranker.fit)
-        sight = see(one.query, boxes[id(one.tools)], ranker.encoder, ranker.fit, Feedback())
-        return ranker.fit.joined(sight.whole, sight.parts)
-
-    return scores
+def first(one: Episode, scores: NDArray[np.floating]) -> Sequence[str]:
+    """Return the names of the tools with the highest scores."""
+    return [one.tools[i].name for i in np.argsort(-scores, kind="stable")[:KEPT]]
 
 
-def words(ranker: ToolRanker) -> Scorer:
-    """Score by BM25 alone, over stems of name, description and arguments."""
-    boxes = {}
-
-    def scores(one: Episode) -> NDArray[np.floating]:
-        if id(one.tools) not in boxes:
-            boxes[id(one.tools)] = read_tools(one.tools, ranker.encoder, ranker.fit).words
-        return boxes[id(one.tools)](one.query)[:, 1]
-
-    return scores
-
-
-def similarity(encoder: Encoder) -> Scorer:
-    """Score by plain cosine of query and description, as embedding retrievers do."""
-    read: dict[int, NDArray[np.floating]] = {}
-
-    def scores(one: Episode) -> NDArray[np.floating]:
-        if id(one.tools) not in read:
-            texts = [f"{tool.title} {tool.details}" for tool in one.tools]
-            read[id(one.tools)] = encoder.encode(texts)
-        return read[id(one.tools)] @ encoder.encode([one.query])[0]
-
-    return scores
-
-
-def judge(scorer: Scorer, part: Sequence[Episode]) -> list[tuple[float, ...]]:
+def judge(chooser: Chooser, part: Sequence[Episode]) -> list[tuple[float, ...]]:
     """Recall at 1, 3 and 5, and the share of the tools' text that choosing 5 saves."""
+    sizes = Pools(lambda tools: {tool.name: len(tool.title) + len(tool.details) for tool in tools})
     rows = []
     for one in part:
-        if not one.useful:
-            continue
-        order = np.argsort(-scorer(one), kind="stable")[:KEPT]
-        names = [one.tools[i].name for i in order]
-        sizes = [len(tool.title) + len(tool.details) for tool in one.tools]
-        saved = 1 - sum(sizes[i] for i in order) / sum(sizes)
-        rows.append((*(recall(names, one.useful, k) for k in (1, 3, 5)), saved))
+        if one.useful:
+            names, size = chooser(one), sizes(one.tools)
+            saved = 1 - sum(size[name] for name in names) / sum(size.values())
+            rows.append((*(recall(names, one.useful, k) for k in (1, 3, 5)), saved))
     return rows
 
 
-def sets_and_need(
-    ranker: ToolRanker, judged: Sets
-) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
-    """Set F1 where the ranker says how many tools, and how much it thinks that any is needed."""
-    agreed, needed = defaultdict(list), defaultdict(list)
-    boxes = {}
-    for name, part in judged.items():
-        for one in part:
-            if id(one.tools) not in boxes:
-                boxes[id(one.tools)] = read_tools(one.tools, ranker.encoder, ranker.fit)
-            chosen = ranker.select(boxes[id(one.tools)], one.query, None)
-            needed[name].append(chosen.needed)
-            if one.useful:
-                agreed[name].append(set_f1(chosen.names, one.useful))
-    return agreed, needed
+class Table:
+    """Figures of several folds."""
 
+    def __init__(self) -> None:
+        self.rows: dict[str, dict[str, list[tuple[float, ...]]]] = {}
+        self.agreed: dict[str, list[float]] = defaultdict(list)
+        self.needed: dict[str, list[float]] = defaultdict(list)
 
-def report(
-    title: str, split: Callable[[Sets, int], tuple[list[Episode], Sets]], count: int
-) -> None:
-    """Train on each fold and print one table over all of them."""
-    sets = load()
-    small, large = load_encoder(BUNDLED / "encoder"), load_encoder(TRANSFORMER)
-    rows: dict[str, dict[str, list[tuple[float, ...]]]] = defaultdict(lambda: defaultdict(list))
-    agreed: dict[str, list[float]] = defaultdict(list)
-    needed: dict[str, list[float]] = defaultdict(list)
-    for number in range(count):
-        train, judged = split(sets, number)
-        ranker = fit_ranker(train, small)
-        scorers = {
-            "Tryage": learned(ranker),
-            "BM25": words(ranker),
-            "similarity": similarity(small),
-            "similarity, transformer": similarity(large),
-        }
-        for label, scorer in scorers.items():
-            for name, part in judged.items():
-                rows[name][label] += judge(scorer, part)
-        for found, kept in zip(sets_and_need(ranker, judged), (agreed, needed), strict=True):
+    def add(self, choosers: dict[str, Chooser], judged: Sets) -> None:
+        """Judge on one fold; the first chooser is the trained ranker."""
+        for name, part in judged.items():
+            for label, chooser in choosers.items():
+                methods = self.rows.setdefault(name, defaultdict(list))
+                methods[label] += judge(chooser, part)
+        ranker = choosers["Tryage"]
+        ranker.describe(judged)
+        for found, kept in ((ranker.agreed, self.agreed), (ranker.needed, self.needed)):
             for name, values in found.items():
                 kept[name] += values
-    print(f"\n### {title}\n\n| set | queries | method | recall@1 | @3 | @5 | set F1 | saved |")
-    print("|---|---|---|---|---|---|---|---|")
-    for name, methods in rows.items():
-        for label, values in methods.items():
-            if not values:
-                continue
-            r1, r3, r5, saved = np.mean(values, axis=0)
-            f1 = f"{np.mean(agreed[name]):.3f}" if label == "Tryage" else ""
-            print(
-                f"| {name} | {len(values):,} | {label} | {r1:.3f} | {r3:.3f} | {r5:.3f} | {f1} | "
-                f"{saved:.0%} |"
-            )
-    positive, negative = np.array(needed["bfcl"]), np.array(needed["irrelevance"])
-    told = auroc(positive, negative)
-    print(f"\nAbstention, bfcl against irrelevance ({len(negative):,} queries): AUROC {told:.3f}.")
+
+    def show(self, title: str) -> None:
+        """Print it."""
+        print(f"\n### {title}\n\n| set | queries | method | recall@1 | @3 | @5 | set F1 | saved |")
+        print("|---|---|---|---|---|---|---|---|")
+        for name, methods in self.rows.items():
+            for label, values in methods.items():
+                if values:
+                    r1, r3, r5, saved = np.mean(values, axis=0)
+                    f1 = f"{np.mean(self.agreed[name]):.3f}" if label == "Tryage" else ""
+                    figures = f"{r1:.3f} | {r3:.3f} | {r5:.3f} | {f1} | {saved:.0%}"
+                    print(f"| {name} | {len(values):,} | {label} | {figures} |")
+        positive, negative = (np.array(self.needed[name]) for name in ("bfcl", "irrelevance"))
+        told = auroc(positive, negative)
+        print(
+            f"\nAbstention, {len(positive):,} queries of bfcl against {len(negative):,} of ", end=""
+        )
+        print(f"irrelevance: AUROC {told:.3f}.", flush=True)
 
 
 def main() -> None:
-    """Print both tables."""
+    """Train on each fold and print one table per split over all of them."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folds", type=int, default=FOLDS)
     options = parser.parse_args()
-    report("Unseen queries", by_query, options.folds)
-    report("Unseen tools", by_tool, options.folds)
+    sets = load()
+    small, large = (Remembering(load_encoder(f)) for f in (BUNDLED / "encoder", TRANSFORMER))
+    small.prepare(sets)
+    splits: dict[str, Callable[[Sets, int], Split]]
+    splits = {"Unseen queries": by_query, "Unseen tools": by_tool}
+    for title, split in splits.items():
+        table = Table()
+        for number in range(options.folds):
+            train, judged = split(sets, number)
+            choosers = {
+                "Tryage": Learned(fit_ranker(train, small, progress=False)),
+                "BM25": words(),
+                "similarity": similarity(small),
+                "similarity, transformer": similarity(large),
+            }
+            table.add(choosers, judged)
+        table.show(title)
 
 
 if __name__ == "__main__":

@@ -22,11 +22,12 @@ from tryage.chat import Memory
 from tryage.errors import InputError
 from tryage.experts import strings
 from tryage.tools import ToolRanker
+from tryage.tools.ranker import check_k
 from tryage_langchain._requests import asked, turn_of
-from tryage_langchain._tools import called, forced, tool_of
+from tryage_langchain._tools import ReadTools, called, forced
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection, Iterable
+    from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 
     from tryage.preferences import Preferences
     from tryage.tools import Selection, Tool
@@ -57,7 +58,8 @@ class TryageToolSelectorMiddleware(AgentMiddleware[ToolState, Any, Any]):
             usual, never abstains.
 
     Raises:
-        InputError: `k` is below 1, or another argument is of the wrong type.
+        InputError: an argument is of the wrong type; in a call, `always_include` names no tool.
+        NoExpertError: in a call, requirements or permissions leave no tool.
     """
 
     state_schema = ToolState
@@ -75,13 +77,12 @@ class TryageToolSelectorMiddleware(AgentMiddleware[ToolState, Any, Any]):
         abstain_below: float = 0.0,
     ) -> None:
         super().__init__()
-        if k is not None and (isinstance(k, bool) or not isinstance(k, int) or k < 1):
-            raise InputError(f"k is how many tools to choose, 1 or more, or None; got {k!r:.40}.")
+        check_k(k)
         self._ranker = ranker or ToolRanker.from_pretrained()
         self._k, self._preferences, self._granted = k, preferences, granted
         self._always = frozenset(strings("always_include", always_include))
-        self._known = {tool.name: tool for tool in known}
         self._abstain_below = abstain_below
+        self._tools = ReadTools(self._ranker, known)
         self._turns: Memory[Selection] = Memory()
 
     def wrap_model_call(
@@ -105,6 +106,7 @@ class TryageToolSelectorMiddleware(AgentMiddleware[ToolState, Any, Any]):
     def _selected(self, request: ModelRequest[Any]) -> tuple[ModelRequest[Any], dict[str, Any]]:
         """Return the call with fewer tools, and what is recorded of the choice."""
         mine = [tool for tool in request.tools if isinstance(tool, BaseTool)]
+        _check_names(self._always, mine)
         free = [tool for tool in mine if tool.name not in self._always]
         if not free or (self._k is not None and len(free) <= self._k and not self._filters):
             return request, {}
@@ -120,15 +122,16 @@ class TryageToolSelectorMiddleware(AgentMiddleware[ToolState, Any, Any]):
         wanted = self._preferences is not None and bool(self._preferences.requirements)
         return wanted or self._granted is not None or self._abstain_below > 0
 
-    def _selection(self, request: ModelRequest[Any], free: list[BaseTool]) -> Selection:
+    def _selection(self, request: ModelRequest[Any], free: Sequence[BaseTool]) -> Selection:
         """Choose once per turn: what a tool answers does not change what the user asked for."""
-        tools = tuple(self._known.get(tool.name) or tool_of(tool) for tool in free)
-        key = turn_of(request.messages, {}), tuple(tool.name for tool in tools)
+        query = asked(request.override(tools=[])).request
+        box = self._tools(free)
+        key = turn_of(request.messages, {}), query, box.tools
         found = self._turns.get(key)
         if found is None:
             found = self._ranker.select(
-                tools,
-                asked(request).request,
+                box,
+                query,
                 self._k,
                 preferences=self._preferences,
                 granted=self._granted,
@@ -136,6 +139,15 @@ class TryageToolSelectorMiddleware(AgentMiddleware[ToolState, Any, Any]):
             )
             self._turns.put(key, found)
         return found
+
+
+def _check_names(always: Collection[str], tools: Sequence[BaseTool]) -> None:
+    names = {tool.name for tool in tools}
+    if missing := sorted(set(always) - names):
+        raise InputError(
+            f"always_include names {missing}, which the agent does not have; it has "
+            f"{sorted(names)[:20]}."
+        )
 
 
 def _recorded(response: ModelResponse[Any], record: dict[str, Any]) -> ExtendedModelResponse[Any]:

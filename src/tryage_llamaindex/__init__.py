@@ -5,5 +5,6 @@ from tryage.extras import require
 require("llama_index.core", "llamaindex")
 
 from tryage_llamaindex.selector import TryageSelection, TryageSelector
+from tryage_llamaindex.tool_retriever import TryageToolRetriever
 
-__all__ = ["TryageSelection", "TryageSelector"]
+__all__ = ["TryageSelection", "TryageSelector", "TryageToolRetriever"]

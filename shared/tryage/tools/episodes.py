@@ -55,10 +55,12 @@ def groups(episodes: Sequence[Episode]) -> tuple[Group, ...]:
         same[id(episode.tools)].append(episode)
     rest = [one for many in same.values() if len(many) < _MANY for one in many]
     parts = [many for many in same.values() if len(many) >= _MANY] + ([rest] if rest else [])
-    return tuple(
-        Group(tuple(part), tuple(dict.fromkeys(tool for one in part for tool in one.tools)))
-        for part in parts
-    )
+    return tuple(Group(tuple(part), _tools_of(part)) for part in parts)
+
+
+def _tools_of(episodes: Sequence[Episode]) -> tuple[Tool, ...]:
+    lists = {id(one.tools): one.tools for one in episodes}
+    return tuple(dict.fromkeys(tool for tools in lists.values() for tool in tools))
 
 
 def kept_apart(episode: Episode, one_in: int) -> bool:

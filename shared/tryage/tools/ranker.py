@@ -92,7 +92,8 @@ class ToolRanker(Pretrained):
             InputError: a wrong type, or `k` below 1.
             NoExpertError: the requirements or permissions leave no tool.
         """
-        _check(query, k)
+        _check(query)
+        check_k(k)
         box = tools if isinstance(tools, Toolbox) else self.toolbox(tools)
         box, refused = box.granted(granted)
         sight = see(query, box, self.encoder, self.fit, self.feedback)
@@ -115,16 +116,24 @@ class ToolRanker(Pretrained):
         Raises:
             InputError: a wrong type.
         """
-        _check(query, None)
+        _check(query)
         served, vain = strings("useful", useful), strings("useless", useless)
         place = self.fit.queries(self.encoder.encode([query]))[0]
         with self._lock:
             self.feedback = self.feedback.told(place, served, vain)
 
 
-def _check(query: object, k: object) -> None:
+def _check(query: object) -> None:
     if not isinstance(query, str):
         raise InputError(f"A query is a string, got {type(query).__name__}.")
+
+
+def check_k(k: object) -> None:
+    """Refuse what says of no number of tools how many to choose.
+
+    Raises:
+        InputError: neither None nor a whole number above zero.
+    """
     if k is not None and (isinstance(k, bool) or not isinstance(k, int) or k < 1):
         raise InputError(f"k is how many tools to choose, 1 or more, or None; got {k!r:.40}.")
 

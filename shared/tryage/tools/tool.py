@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tryage.errors import InputError
@@ -87,6 +87,13 @@ class Tool:
             arguments=_arguments(function),
             **known,
         )
+
+    def completed(self, known: Tool | None) -> Tool:
+        """Add what no schema tells: the cost, latency, risk and permissions of `known`."""
+        if known is None:
+            return self
+        beside = ("cost", "latency", "risk", "permissions")
+        return replace(self, **{what: getattr(known, what) for what in beside})
 
     def as_expert(self) -> Expert:
         """Say it in the words of a candidate, so that one objective weighs experts and tools.

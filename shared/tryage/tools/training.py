@@ -104,7 +104,9 @@ class _Part:
         self.whole = encoder.encode([f"{tool.title} {tool.details}" for tool in group.tools])
         self.words = WordIndex(group.tools)
         places = {tool: i for i, tool in enumerate(group.tools)}
-        self.own = [np.array([places[tool] for tool in one.tools]) for one in group.episodes]
+        lists = {id(one.tools): one.tools for one in group.episodes}
+        own = {key: np.array([places[tool] for tool in tools]) for key, tools in lists.items()}
+        self.own = [own[id(one.tools)] for one in group.episodes]
         self.useful = [
             np.array([places[tool] for tool in one.tools if tool.name in one.useful])
             for one in group.episodes

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from langchain.agents import create_agent
+from langchain.agents.middleware import AgentMiddleware
 from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.tools import StructuredTool
 from langgraph.checkpoint.memory import InMemorySaver
@@ -55,10 +56,8 @@ def run(asynchronous, own, tools):
 async def test_the_model_sees_the_tool_that_serves_and_few_others(run):
     state, (first, _) = await run(TryageToolSelectorMiddleware(k=2), "Will it rain in Rome?")
     assert len(first) == 2
-    assert "get_weather" in first
-    assert state["tryage_tools"]["tools"] == first or set(state["tryage_tools"]["tools"]) == set(
-        first
-    )
+    assert state["tryage_tools"]["tools"][0] == "get_weather"
+    assert set(state["tryage_tools"]["tools"]) == set(first)
 
 
 async def test_a_turn_has_one_choice_and_keeps_what_was_called(run, own):
@@ -93,7 +92,7 @@ async def test_when_allowed_to_it_shows_no_tool_for_small_talk(run):
 
 
 async def test_what_is_known_of_tools_counts(run):
-    known = [Tool(n, d, risk=float(n == "delete_file"), cost=0.0) for n, d in WHAT.items()]
+    known = [Tool(name, risk=float(name == "delete_file"), cost=0.0) for name in WHAT]
     safe = Preferences(weights={"security": 5.0})
     middleware = TryageToolSelectorMiddleware(k=1, known=known, preferences=safe)
     _, (first, *_) = await run(middleware, "Delete the file notes.txt")
@@ -101,7 +100,7 @@ async def test_what_is_known_of_tools_counts(run):
 
 
 async def test_what_needs_a_permission_is_left_out_even_of_few_tools(run):
-    known = [Tool("delete_file", WHAT["delete_file"], permissions={"disk"})]
+    known = [Tool("delete_file", permissions={"disk"})]
     middleware = TryageToolSelectorMiddleware(k=10, known=known, granted=["network"])
     state, (first, *_) = await run(middleware, "Delete the file notes.txt")
     assert "delete_file" not in first
@@ -110,7 +109,7 @@ async def test_what_needs_a_permission_is_left_out_even_of_few_tools(run):
 
 
 async def test_without_any_tool_left_the_error_says_why(run):
-    known = [Tool(name, told, permissions={"root"}) for name, told in WHAT.items()]
+    known = [Tool(name, permissions={"root"}) for name in WHAT]
     with pytest.raises(NoExpertError, match="permission root"):
         await run(TryageToolSelectorMiddleware(known=known, granted=[]), "anything")
 
@@ -125,6 +124,44 @@ async def test_a_new_turn_of_a_thread_gets_its_own_choice(run, own, tools):
     assert isinstance(state["messages"][-1], AIMessage)
 
 
-def test_a_wrong_k_is_refused(asynchronous):  # noqa: ARG001 - of all tests here
-    with pytest.raises(InputError, match="k is how many"):
-        TryageToolSelectorMiddleware(k=0)
+async def test_a_turn_whose_id_was_used_before_gets_its_own_choice(asynchronous, own, tools):
+    agent = create_agent(own, tools, middleware=[TryageToolSelectorMiddleware(k=1)])
+    for asked in ("Will it rain in Rome?", "Book a flight to Oslo"):
+        given = {"messages": [HumanMessage(asked, id="1")]}
+        await agent.ainvoke(given) if asynchronous else agent.invoke(given)
+    shown = [kwargs["tools"][0].name for _, kwargs in own.seen]
+    assert shown == ["get_weather"] * 2 + ["book_flight"] * 2
+
+
+async def test_a_name_that_is_always_included_and_not_there_is_refused(run):
+    with pytest.raises(InputError, match=r"always_include names \['sned_mail'\]"):
+        await run(TryageToolSelectorMiddleware(always_include=["sned_mail"]), "Mail Ann")
+
+
+class Forcing(AgentMiddleware):
+    """Makes the model call one tool."""
+
+    def __init__(self, choice):
+        self.choice = choice
+
+    def wrap_model_call(self, request, handler):
+        return handler(request.override(tool_choice=self.choice))
+
+    async def awrap_model_call(self, request, handler):
+        return await handler(request.override(tool_choice=self.choice))
+
+
+@pytest.mark.parametrize(
+    "choice", ["translate", {"type": "function", "function": {"name": "translate"}}]
+)
+async def test_a_tool_that_the_call_forces_is_shown(asynchronous, own, tools, choice):
+    chain = [Forcing(choice), TryageToolSelectorMiddleware(k=1)]
+    agent, given = create_agent(own, tools, middleware=chain), {"messages": [HumanMessage("Rain?")]}
+    await agent.ainvoke(given) if asynchronous else agent.invoke(given)
+    assert "translate" in [tool.name for tool in own.seen[0][1]["tools"]]
+
+
+@pytest.mark.parametrize("wrong", [{"k": 0}, {"k": "5"}, {"known": ["x"]}, {"always_include": 3}])
+def test_wrong_arguments_are_refused(asynchronous, wrong):  # noqa: ARG001 - of all tests here
+    with pytest.raises(InputError):
+        TryageToolSelectorMiddleware(**wrong)
