@@ -122,7 +122,8 @@ def table(runnables: Mapping[str, Runnable[Any, Any]], prompts: list[str]) -> It
     """Yield what each adds, and how many times what ChatTryage adds that is."""
     spent: dict[str, list[tuple[float, float]]] = {name: [] for name in runnables}
     for number, (asked, streamed) in enumerate(zip(prompts[::2], prompts[1::2], strict=True)):
-        for name, runnable in runnables.items():
+        turn = number % len(runnables)  # whoever comes first finds the processor's caches cold
+        for name, runnable in [*runnables.items()][turn:] + [*runnables.items()][:turn]:
             took = (
                 milliseconds(runnable.invoke, asked),
                 milliseconds(lambda prompt, it=runnable: first_token(it, prompt), streamed),
