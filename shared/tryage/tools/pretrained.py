@@ -15,6 +15,7 @@ from tryage.perception.encoder import load_encoder
 from tryage.perception.headers import read_header
 from tryage.perception.packing import Arrays, pack, unpack
 from tryage.pretrained import BUNDLED as ROUTER
+from tryage.tools.card import ranker_card
 from tryage.tools.feedback import Feedback
 from tryage.tools.fit import Fit
 
@@ -33,7 +34,7 @@ class Pretrained:
     """Lends a ranker its way to a folder and to the Hub, and back."""
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Write the ranker to a folder: safetensors and JSON, never pickle."""
+        """Write the ranker to a folder: safetensors and JSON, never pickle, and a model card."""
         _write(self, Path(folder))  # type: ignore[arg-type]  # the only class with this base
 
     def push_to_hub(self, repo_id: str, **hub: Any) -> str:  # noqa: ANN401 - see tryage.hub.repo
@@ -94,6 +95,7 @@ def save_fit(fit: Fit, feedback: Feedback, folder: Path) -> None:
 def _write(ranker: ToolRanker, folder: Path) -> None:
     save_fit(ranker.fit, ranker.feedback, folder)
     ranker.encoder.save(folder / "encoder")
+    (folder / "README.md").write_text(ranker_card(ranker), "utf-8")
 
 
 def _read(cls: type[AnyRanker], folder: Path, encoder: Path) -> AnyRanker:

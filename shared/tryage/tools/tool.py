@@ -83,7 +83,7 @@ class Tool:
             )
         return cls(
             name=function["name"],
-            description=str(function.get("description") or ""),
+            description=str(function.get("description") or function.get("title") or ""),
             arguments=_arguments(function),
             **known,
         )
