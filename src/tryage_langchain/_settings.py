@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import threading
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +12,7 @@ from pydantic import ConfigDict, Field, PrivateAttr, field_validator, model_vali
 
 from tryage.chat import Sticky  # noqa: TC001 - pydantic reads the annotations at run time
 from tryage.chat.facts import named
-from tryage.chat.pool import Pool  # noqa: TC001 - as above
+from tryage.chat.pool import Choosers, Pool
 from tryage.experts import Expert  # noqa: TC001 - as above
 from tryage.preferences import Preferences
 from tryage.router import Router  # noqa: TC001 - as above
@@ -25,12 +24,9 @@ from tryage_langchain._generating import Generating
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-    from tryage.chat import ChatRouter
-
 AUTO = "tryage-auto"
 # Of BaseChatModel: what ChatTryage was given reaches every child that has none of its own.
 _OUTER = ("cache", "rate_limiter", "disable_streaming", "output_version", "streaming", "verbose")
-_BUILDING = threading.Lock()
 
 
 class Settings(Generating):
@@ -70,7 +66,7 @@ class Settings(Generating):
     _children: Children = PrivateAttr()
     _pool: Pool = PrivateAttr()
     _shared: ModelProfile = PrivateAttr()
-    _chat: tuple[tuple[Any, ...], ChatRouter] | None = PrivateAttr(default=None)
+    _choosers: Choosers = PrivateAttr(default_factory=Choosers)
 
     # Reading the arguments -----------------------------------------------------------------
 
@@ -115,16 +111,9 @@ class Settings(Generating):
 
     @property
     def _desk(self) -> ChatDesk:
-        return ChatDesk(self._chatting(), self._children, self._handed_down(), self.max_attempts)
-
-    def _chatting(self) -> ChatRouter:
-        """Return what chooses: made when first used, anew if a copy was given something else."""
         parts = (self._pool, self.router, self.preferences, self.default, self.sticky)
-        if self._chat is None or any(a is not b for a, b in zip(self._chat[0], parts, strict=True)):
-            with _BUILDING:
-                if self._chat is None or self._chat[0] != parts:
-                    self._chat = parts, self._pool.chat_router(*parts[1:])
-        return self._chat[1]
+        chat = self._choosers.get(*parts)
+        return ChatDesk(chat, self._children, self._handed_down(), self.max_attempts)
 
     def _handed_down(self) -> dict[str, Any]:
         given = {name: getattr(self, name) for name in _OUTER if name in self.model_fields_set}
@@ -139,12 +128,11 @@ class Settings(Generating):
         """Share the clients and the router; what is remembered of conversations is not copied."""
         own = {"tags": deepcopy(self.tags, memo), "metadata": deepcopy(self.metadata, memo)}
         clone = self.model_copy(update=own)
-        clone._chat = None  # noqa: SLF001 - our own class
+        clone._choosers = Choosers()  # noqa: SLF001 - our own class
         return clone
 
     def __getstate__(self) -> dict[Any, Any]:
         """Leave out secrets, clients made from strings, and what is remembered."""
         state = super().__getstate__()
         fields = {**state["__dict__"], "settings": self._children.plain_settings}
-        private = {**(state["__pydantic_private__"] or {}), "_chat": None}
-        return {**state, "__dict__": fields, "__pydantic_private__": private}
+        return {**state, "__dict__": fields}

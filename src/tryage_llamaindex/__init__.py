@@ -4,7 +4,15 @@ from tryage.extras import require
 
 require("llama_index.core", "llamaindex")
 
+from tryage_llamaindex._events import RoutingDecisionEvent
+from tryage_llamaindex.llm import TryageLLM
 from tryage_llamaindex.selector import TryageSelection, TryageSelector
 from tryage_llamaindex.tool_retriever import TryageToolRetriever
 
-__all__ = ["TryageSelection", "TryageSelector", "TryageToolRetriever"]
+__all__ = [
+    "RoutingDecisionEvent",
+    "TryageLLM",
+    "TryageSelection",
+    "TryageSelector",
+    "TryageToolRetriever",
+]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tryage.chat.facts import twins
+from tryage.chat.memory import Memory
 from tryage.chat.routing import ChatRouter, Sticky
 from tryage.experts import Library
 from tryage.preferences import Preferences
@@ -64,13 +66,40 @@ class Pool:
             prompt_flags=base.prompt_flags,
         )
 
-    def chat_router(
+
+class Choosers:
+    """The chat routers of a pool, made when first used: one for each way of choosing.
+
+    Copies of a chat model share them, so that copies with other preferences do not push out what
+    is remembered of conversations; a pickle starts anew.
+    """
+
+    def __init__(self) -> None:
+        # The parts are kept with what was made of them: a key is only theirs while they live.
+        self._held: Memory[tuple[tuple[object, ...], ChatRouter]] = Memory(16)
+        self._lock = threading.Lock()
+
+    def get(
         self,
+        found: Pool,
         router: Router | None,
         preferences: Preferences | None,
         default: str | None,
         sticky: Sticky,
     ) -> ChatRouter:
         """Return what chooses; without a router of one's own, the bundled one is read now."""
-        base = Router.from_pretrained() if router is None else router
-        return ChatRouter(self.router(base, preferences, default), sticky=sticky)
+        key = (id(found), id(router), id(preferences), default, sticky)
+        held = self._held.get(key)
+        if held is None:
+            with self._lock:
+                held = self._held.get(key)
+                if held is None:
+                    base = Router.from_pretrained() if router is None else router
+                    made = ChatRouter(found.router(base, preferences, default), sticky=sticky)
+                    held = (found, router, preferences), made
+                    self._held.put(key, held)
+        return held[1]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Keep nothing: what is remembered belongs to conversations of this process."""
+        return type(self), ()

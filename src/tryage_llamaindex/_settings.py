@@ -1,0 +1,172 @@
+"""What TryageLLM is given: its settings, read, checked, written down, copied without secrets."""
+
+# ruff: noqa: ANN401 - settings come as anything.
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from llama_index.core.callbacks import CallbackManager
+from llama_index.core.llms import LLMMetadata  # noqa: TC002 - pydantic reads the annotations
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_serializer, field_validator
+
+from tryage.chat import Sticky  # noqa: TC001 - as above
+from tryage.chat.facts import named
+from tryage.chat.pool import Choosers, Pool
+from tryage.errors import InputError
+from tryage.experts import Expert
+from tryage.preferences import Preferences
+from tryage.reading import merged
+from tryage.router import Router  # noqa: TC001 - as above
+from tryage_llamaindex._children import Children
+from tryage_llamaindex._desk import Desk
+from tryage_llamaindex._facts import metadata_of, name_of, pool, shared_metadata
+from tryage_llamaindex._predicting import Predicting
+
+if TYPE_CHECKING:
+    from llama_index.core.llms import LLM
+    from typing_extensions import Self
+
+_HANDED_DOWN = ("system_prompt", "pydantic_program_mode", "output_parser")
+
+
+class Settings(Predicting):
+    """An LLM made of others, and how it chooses among them."""
+
+    llms: dict[str, Any] = Field(repr=False)
+    """LLMs, or functions that make one, by name or as a list."""
+
+    router: Router | None = Field(default=None, exclude=True, repr=False)
+    """Predicts and weighs; the LLMs are recognised among its experts. None is the bundled one."""
+
+    experts: tuple[Expert, ...] = Field(default=(), repr=False)
+    """What you know of a model and nobody else does, such as a price, under the model's name."""
+
+    preferences: Preferences | None = None
+    """In force for every call."""
+
+    sticky: Sticky = "turn"
+    """For how long a conversation stays with its model: "turn", "thread" or "call"."""
+
+    default: str | None = None
+    """The model that answers if no choice is possible; None raises instead."""
+
+    max_attempts: int | None = Field(default=None, ge=1)
+    """How many models may be asked for one answer; None is all."""
+
+    context_window: int | None = Field(default=None, ge=1)
+    """What `metadata` tells; None is that of the smallest child that may be chosen."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+    _children: Children = PrivateAttr()
+    _pool: Pool = PrivateAttr()
+    _metadata: LLMMetadata = PrivateAttr()
+    _choosers: Choosers = PrivateAttr(default_factory=Choosers)
+    _copies: dict[tuple[str, bool], tuple[object, LLM]] = PrivateAttr(default_factory=dict)
+
+    # Reading the arguments -----------------------------------------------------------------
+
+    @field_validator("llms", mode="before")
+    @classmethod
+    def _name_llms(cls, llms: Any) -> Any:
+        return named(llms, name_of)
+
+    @field_validator("preferences", mode="before")
+    @classmethod
+    def _read_preferences(cls, preferences: Any) -> Any:
+        return Preferences.from_dict(preferences) if isinstance(preferences, dict) else preferences
+
+    @field_validator("experts", mode="before")
+    @classmethod
+    def _read_experts(cls, experts: Any) -> Any:
+        return tuple(Expert.from_dict(one) if isinstance(one, dict) else one for one in experts)
+
+    def model_post_init(self, context: Any, /) -> None:
+        """Find out what the LLMs are: LlamaIndex asks for metadata before there is any query."""
+        super().model_post_init(context)
+        self._children = Children(self.llms)
+        self._pool = pool(self._children, self.router, self.experts)
+        if self.default is not None:
+            self._pool.library.index(self.default)
+        base = Preferences() if self.router is None else self.router.preferences
+        wanted = merged(base, self.preferences or Preferences())
+        self._metadata = shared_metadata(
+            self._children, self._pool.library, wanted, self.context_window
+        )
+
+    @property
+    def metadata(self) -> LLMMetadata:
+        """What holds whoever is chosen. It never changes: LlamaIndex keeps sizes made of it."""
+        return self._metadata
+
+    @property
+    def _desk(self) -> Desk:
+        parts = (self._pool, self.router, self.preferences, self.default, self.sticky)
+        given = {
+            name: getattr(self, name) for name in _HANDED_DOWN if name in self.model_fields_set
+        }
+        return Desk(
+            self._choosers.get(*parts),
+            self._children,
+            self.callback_manager.handlers,
+            {name: value for name, value in given.items() if value is not None},
+            self._copies,
+            self.max_attempts,
+        )
+
+    # Writing down --------------------------------------------------------------------------
+
+    @field_serializer("llms")
+    def _write_llms(self, _: Any) -> dict[str, Any]:
+        """Write what each is, not how it is reached: its fields hold keys."""
+        return {name: _told(model) for name, model in self._children.items()}
+
+    @field_serializer("preferences")
+    def _write_preferences(self, preferences: Preferences | None) -> dict[str, Any] | None:
+        return None if preferences is None else preferences.to_dict()
+
+    @field_serializer("experts")
+    def _write_experts(self, experts: tuple[Expert, ...]) -> list[dict[str, Any]]:
+        return [expert.to_dict() for expert in experts]
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any], **kwargs: Any) -> Self:
+        """Return what `to_dict` wrote; the LLMs, which hold keys, are given again as `llms`.
+
+        Raises:
+            InputError: they are not given.
+        """
+        if "llms" not in kwargs:
+            raise InputError(
+                f"The LLMs {sorted(data.get('llms', {}))} were not written down: they hold keys. "
+                "Give them again: TryageLLM.from_dict(data, llms={...})."
+            )
+        return super().from_dict(data, **kwargs)
+
+    # Copies --------------------------------------------------------------------------------
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
+        """Share the clients and the router; what is remembered of conversations is not copied."""
+        clone = self.model_copy()
+        clone._choosers, clone._copies = Choosers(), {}  # noqa: SLF001 - our own class
+        return clone
+
+    def __getstate__(self) -> dict[Any, Any]:
+        """Leave out secrets, clients, callbacks and what is remembered."""
+        state = BaseModel.__getstate__(self)
+        own = {"llms": self._children, "callback_manager": None, "rate_limiter": None}
+        fields = {**state["__dict__"], **own}
+        private = {**(state["__pydantic_private__"] or {}), "_copies": {}}
+        return {**state, "__dict__": fields, "__pydantic_private__": private}
+
+    def __setstate__(self, state: dict[Any, Any]) -> None:
+        """Take the state as it is: made anew, it would lose what is known of the LLMs."""
+        BaseModel.__setstate__(self, state)
+        self.callback_manager = CallbackManager([])
+        self.llms = dict(self._children)
+
+
+def _told(model: object) -> dict[str, Any]:
+    metadata = metadata_of(model)
+    told = {"class_name": getattr(type(model), "class_name", lambda: type(model).__name__)()}
+    return told if metadata is None else {**told, "model_name": metadata.model_name}
