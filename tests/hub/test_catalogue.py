@@ -12,7 +12,7 @@ import threading
 import pytest
 
 from tryage.errors import CatalogueError, InputError, LibraryError
-from tryage.hub import lock, resolver, schema
+from tryage.hub import lock, resolver, schema, storage
 from tryage.hub.catalogue import Catalogue
 from tryage.hub.kin import bases_first
 from tryage.hub.query import Query
@@ -228,7 +228,7 @@ def test_the_usual_path_is_in_the_home_of_tryage_or_of_caches(monkeypatch, tmp_p
 
 def test_readers_are_not_blocked_by_a_writer_and_see_the_whole_of_what_was_before(catalogue, read):
     catalogue.put([read("org/a")])
-    with Catalogue(catalogue.path) as writer, schema.transaction(writer.database()):
+    with Catalogue(catalogue.path) as writer, storage.transaction(writer.database()):
         writer.database().execute("UPDATE models SET name = 'org/b'")
         assert catalogue.search()[0].name == "org/a"
     assert catalogue.search()[0].name == "org/b"
@@ -257,10 +257,10 @@ def test_threads_read_and_write_at_once_and_nothing_is_lost(catalogue, read):
 
 def test_a_second_writer_waits_and_then_says_for_whom(catalogue, read, monkeypatch):
     catalogue.put([read("org/a")])
-    monkeypatch.setattr(schema, "PATIENCE", 0.01)
+    monkeypatch.setattr(storage, "PATIENCE", 0.01)
     with (
         Catalogue(catalogue.path) as other,
-        schema.transaction(catalogue.database()),
+        storage.transaction(catalogue.database()),
         pytest.raises(CatalogueError, match="being written by another process"),
     ):
         other.put([read("org/b")])

@@ -7,10 +7,11 @@ import datetime
 import pytest
 
 from tryage.errors import CatalogueError, HubAccessError, HubError, HubOfflineError, InputError
-from tryage.hub import lock, stages
+from tryage.hub import lock
 from tryage.hub.catalogue import Catalogue
 from tryage.hub.query import Query
 from tryage.hub.sync import sync
+from tryage.hub.trip import utc_now
 from tryage.hub.upsert import Upsert
 from tryage.testing.hub import Gated, ServerError, Unauthorized, Vanished, WrongShape
 
@@ -74,7 +75,7 @@ def test_what_changes_silently_waits_for_the_refresh(world, client, catalogue):
     sync(client(world), catalogue)
     assert catalogue.get("org/m3").downloads == 970
     assert catalogue.gone("org/m9") is None
-    tomorrow = stages.utc_now() + datetime.timedelta(days=1, hours=1)
+    tomorrow = utc_now() + datetime.timedelta(days=1, hours=1)
     sync(client(world), catalogue, clock=lambda: tomorrow)
     assert catalogue.get("org/m3").downloads == 5_000
     assert catalogue.gone("org/m9") is not None
@@ -82,7 +83,7 @@ def test_what_changes_silently_waits_for_the_refresh(world, client, catalogue):
 
 def test_with_a_limit_news_of_unknown_models_is_left_out(world, client, catalogue):
     sync(client(world), catalogue, limit=2)
-    now = stages.utc_now()
+    now = utc_now()
     world.update("org/m1", likes=7, lastModified=now)
     world.update("org/m9", likes=7, lastModified=now)
     sync(client(world), catalogue, limit=2)
@@ -130,10 +131,10 @@ def test_scans_are_those_of_this_commit(world, client, catalogue):
     sync(client(world), catalogue, scans=1)
     assert catalogue.get("org/m0").value("security") == 0
     assert sum("securityStatus" in path for path in paths(world)) == 1
-    world.update("org/m0", lastModified=stages.utc_now())
+    world.update("org/m0", lastModified=utc_now())
     sync(client(world), catalogue)
     assert catalogue.get("org/m0").value("security") == 0  # a listing has no scans: it stays
-    world.update("org/m0", lastModified=stages.utc_now(), sha="f" * 40)
+    world.update("org/m0", lastModified=utc_now(), sha="f" * 40)
     sync(client(world), catalogue)
     assert catalogue.get("org/m0").value("security") != 0  # nobody has scanned this one
 
@@ -282,7 +283,7 @@ def test_an_interrupted_sync_with_other_options_or_of_long_ago_begins_anew(
     with pytest.raises(KeyboardInterrupt):
         sync(client(world), catalogue, limit=9, served=False, progress=stop)
     world.remove("org/m8")
-    late = stages.utc_now() + datetime.timedelta(days=2)
+    late = utc_now() + datetime.timedelta(days=2)
     sync(client(world), catalogue, limit=9, served=False, clock=lambda: late)
     assert "org/m8" not in names(catalogue)
 

@@ -6,16 +6,13 @@ import os
 import threading
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from tryage.errors import InputError
-from tryage.experts import Library
 from tryage.experts.values import did_you_mean
-from tryage.hub import schema
+from tryage.hub import schema, storage
+from tryage.hub.libraries import NUMBERS, build
 from tryage.hub.query import RARE, Entry, Query, select
 from tryage.hub.resolver import Resolver
 from tryage.hub.upsert import Changes, Upsert
@@ -26,13 +23,8 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
+    from tryage.experts import Library
     from tryage.hub.model import Model
-
-CHUNK = 20_000  # rows turned into columns at a time
-_NUMBERS = (
-    "parameters", "active_parameters", "released", "security", "input_price", "output_price",
-    "latency", "context_length", "downloads",
-)  # fmt: skip
 
 
 class Catalogue:
@@ -73,7 +65,7 @@ class Catalogue:
         What the catalogue saw later stays. Returns how many were new, changed and renamed.
         """
         database = self.database()
-        with schema.guarded(self.path), schema.transaction(database):
+        with storage.guarded(self.path), storage.transaction(database):
             upsert = Upsert(database)
             for model in models:
                 upsert.model(model)
@@ -90,14 +82,14 @@ class Catalogue:
         if not isinstance(name, str):
             raise InputError(f"name must be a string such as 'org/name', got {name!r:.80}.")
         database = self.database()
-        with schema.guarded(self.path), schema.snapshot(database):
+        with storage.guarded(self.path), storage.snapshot(database):
             row = schema.find(database, name, name)
             return None if row is None else Resolver(database).resolve(row)
 
     def gone(self, name: str) -> datetime | None:
         """Return since when a model is known to be gone from the Hub; None when it is there."""
         database = self.database()
-        with schema.guarded(self.path):
+        with storage.guarded(self.path):
             row = schema.find(database, name, name)
             found = database.execute("SELECT gone FROM models WHERE id = ?", (row,)).fetchone()
         return None if found is None or found[0] is None else _moment(found[0])
@@ -113,7 +105,7 @@ class Catalogue:
 
     def __len__(self) -> int:
         """Return how many models there are, without those that are gone or disabled."""
-        with schema.guarded(self.path):
+        with storage.guarded(self.path):
             (count,) = (
                 self.database().execute("SELECT count(*) FROM models WHERE live = 1").fetchone()
             )
@@ -132,24 +124,8 @@ class Catalogue:
         Raises:
             LibraryError: no model fits.
         """
-        names: list[str] = []
-        licenses: list[str | None] = []
-        abilities: list[frozenset[str] | None] = []
-        numbers: list[list[np.ndarray[Any, Any]]] = [[] for _ in _NUMBERS]
-        able = _Words()
-        rows = self._rows(query or Query(), ("name", "license", "capabilities", *_NUMBERS))
-        while chunk := list(islice(rows, CHUNK)):
-            name, license_, ability, *columns = zip(*chunk, strict=True)
-            names += name
-            licenses += license_
-            abilities += map(able.__getitem__, ability)
-            for parts, column in zip(numbers, columns, strict=True):
-                parts.append(np.array(column, dtype=np.float64))
-        found = {
-            field: np.concatenate(parts) if parts else np.empty(0)
-            for field, parts in zip(_NUMBERS, numbers, strict=True)
-        }
-        return _unique(names, {**found, "license": licenses, "capabilities": abilities})
+        rows = self._rows(query or Query(), ("name", "license", "capabilities", *NUMBERS))
+        return build(rows)
 
     def near(self, name: str) -> str:
         """Return " Did you mean a, b?" with the names nearest to this one, or ""."""
@@ -166,12 +142,12 @@ class Catalogue:
         sql = _WORDS.get(column)
         if sql is None:
             raise InputError(f"column must be one of {', '.join(_WORDS)}; got {column!r:.80}.")
-        with schema.guarded(self.path):
+        with storage.guarded(self.path):
             return [row[0] for row in self.database().execute(sql)]
 
     def _rows(self, query: Query, columns: Sequence[str]) -> Iterator[tuple[Any, ...]]:
         database = self.database()
-        with schema.guarded(self.path):
+        with storage.guarded(self.path):
             rare = next((tag for tag in query.tags if self._is_rare(database, tag)), None)
             yield from database.execute(*select(query, columns, rare))
 
@@ -196,13 +172,13 @@ class Catalogue:
 
     def state(self, name: str) -> Any:  # noqa: ANN401 - what was stored
         """Return a value that a sync has stored, None where it has not."""
-        with schema.guarded(self.path):
+        with storage.guarded(self.path):
             return schema.load(self.database(), name)
 
     def store(self, values: Mapping[str, Any]) -> None:
         """Store values for `state`, all at once; None takes one away."""
         database = self.database()
-        with schema.guarded(self.path), schema.transaction(database):
+        with storage.guarded(self.path), storage.transaction(database):
             schema.store(database, values)
 
     # --- the end ----------------------------------------------------------------------------
@@ -226,27 +202,6 @@ class Catalogue:
     def __repr__(self) -> str:
         """Show where it is."""
         return f"Catalogue({str(self.path)!r})"
-
-
-class _Words(dict[str | None, "frozenset[str] | None"]):
-    """Words with blanks between as a set; there are few different ones, so each is made once."""
-
-    def __missing__(self, text: str | None) -> frozenset[str] | None:
-        made = None if text is None else frozenset(text.split())
-        self[text] = made
-        return made
-
-
-def _unique(names: list[str], columns: dict[str, Any]) -> Library:
-    """Build the library; of names that differ only in case, keep the first."""
-    if len({name.casefold() for name in names}) == len(names):
-        return Library.from_columns(names, **columns)
-    first: dict[str, int] = {}
-    for i, name in enumerate(names):
-        first.setdefault(name.casefold(), i)
-    rows = list(first.values())
-    kept = {field: [column[i] for i in rows] for field, column in columns.items()}
-    return Library.from_columns([names[i] for i in rows], **kept)
 
 
 def _moment(seconds: float) -> datetime:

@@ -10,7 +10,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 from tryage.errors import CatalogueError
-from tryage.hub import schema
+from tryage.hub import storage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,7 +31,7 @@ def held(catalogue: Catalogue) -> Iterator[None]:
         CatalogueError: somebody else holds it.
     """
     catalogue.database()  # makes the folder
-    with schema.guarded(catalogue.path):
+    with storage.guarded(catalogue.path):
         lock = sqlite3.connect(
             f"{catalogue.path}.lock", timeout=0.0, isolation_level=None, check_same_thread=False
         )

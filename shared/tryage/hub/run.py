@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from tryage.hub import schema
+from tryage.hub import schema, storage
 from tryage.hub.columns import pack, read_facts, write_facts
 from tryage.hub.upsert import Changes, Upsert
 
@@ -111,7 +111,7 @@ class Run:
         return self._all(_SUSPECTS, (every, floor, self._name, most))
 
     def _all(self, sql: str, values: tuple[Any, ...]) -> list[Any]:
-        with schema.guarded(self._catalogue.path):
+        with storage.guarded(self._catalogue.path):
             return self._catalogue.database().execute(sql, values).fetchall()
 
     # --- the end ----------------------------------------------------------------------------
@@ -159,7 +159,7 @@ class Run:
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
         database = self._catalogue.database()
-        with schema.guarded(self._catalogue.path), schema.transaction(database):
+        with storage.guarded(self._catalogue.path), storage.transaction(database):
             yield database
 
 

@@ -1,4 +1,4 @@
-"""The catalogue's file: its tables, how it is opened, and what SQLite's errors mean to people."""
+"""The catalogue's file: its tables, and how it is opened, made and brought up to date."""
 
 from __future__ import annotations
 
@@ -6,18 +6,17 @@ import json
 import os
 import sqlite3
 import sys
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tryage.errors import CatalogueError
+from tryage.hub import storage
+from tryage.hub.storage import guarded, is_read_only, transaction
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
 APPLICATION = 0x54525947  # "TRYG": tells a catalogue from another program's SQLite file
-PATIENCE = 10.0  # seconds to wait for another writer's transaction
-RESYNC = "Move it away and run `tryage hub sync`, which makes a new one."
 
 # Step i brings a file from version i to i + 1, so a new file and an old one take the same way.
 #
@@ -118,7 +117,7 @@ def connect(path: Path) -> sqlite3.Connection:
             database = _open(path, "rwc")
             _prepare(database, path)
         except sqlite3.OperationalError as error:
-            if path.exists() and _is_read_only(error):
+            if path.exists() and is_read_only(error):
                 return _open_read_only(path)
             raise
         return database
@@ -138,14 +137,10 @@ def _open(path: Path, mode: str) -> sqlite3.Connection:
     return sqlite3.connect(
         f"{path.absolute().as_uri()}?mode={mode}",
         uri=True,
-        timeout=PATIENCE,
+        timeout=storage.PATIENCE,
         isolation_level=None,  # transactions are ours: one holds a page and the place after it
         check_same_thread=False,
     )
-
-
-def _is_read_only(error: sqlite3.OperationalError) -> bool:
-    return any(word in str(error) for word in ("readonly", "unable to open", "read-only"))
 
 
 def _open_read_only(path: Path) -> sqlite3.Connection:
@@ -194,30 +189,6 @@ def _check(database: sqlite3.Connection, path: Path) -> int:
     return int(version)
 
 
-@contextmanager
-def transaction(database: sqlite3.Connection) -> Iterator[None]:
-    """Write everything inside, or nothing; one writer at a time."""
-    database.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-    except BaseException:
-        if database.in_transaction:  # a full disk has rolled it back already
-            database.execute("ROLLBACK")
-        raise
-    database.execute("COMMIT")
-
-
-@contextmanager
-def snapshot(database: sqlite3.Connection) -> Iterator[None]:
-    """Read one state of the file, whatever is written meanwhile."""
-    database.execute("BEGIN")
-    try:
-        yield
-    finally:
-        if database.in_transaction:
-            database.execute("COMMIT")
-
-
 def find(database: sqlite3.Connection, key: str | None, name: str) -> int | None:
     """Return the row of a model by its `_id`, its name whatever its case, or a name it had."""
     (row,) = database.execute(_FIND, (key, name, name, name)).fetchone()
@@ -247,37 +218,3 @@ SELECT COALESCE(
      ORDER BY name = ? COLLATE BINARY DESC, gone IS NULL DESC, seen DESC, key LIMIT 1),
     (SELECT model FROM former WHERE name = ?)
 )"""
-
-
-@contextmanager
-def guarded(path: Path) -> Iterator[None]:
-    """Say in words of people what SQLite reports about the file.
-
-    Raises:
-        CatalogueError: instead of sqlite3.Error.
-    """
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise CatalogueError(_explain(path, error)) from error
-
-
-def _explain(path: Path, error: sqlite3.Error) -> str:
-    said = str(error)
-    if "locked" in said or "busy" in said:
-        return (
-            f"The catalogue {path} is being written by another process: waited {PATIENCE:.0f} s. "
-            "Try again when it has finished; reading goes on meanwhile."
-        )
-    if "full" in said:
-        return (
-            f"The disk is full: nothing of this step was written to {path}. Make room, try again."
-        )
-    if isinstance(error, sqlite3.OperationalError) and _is_read_only(error):
-        return (
-            f"The catalogue {path} cannot be written ({said}). Give a folder that can be, with "
-            "--catalogue or TRYAGE_HOME."
-        )
-    if "not a database" in said or "malformed" in said or "encrypted" in said:
-        return f"The catalogue {path} is damaged ({said}). {RESYNC}"
-    return f"The catalogue {path} cannot be used: {said}. {RESYNC}"

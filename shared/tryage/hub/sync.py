@@ -11,6 +11,7 @@ from tryage.errors import InputError
 from tryage.experts.values import strings
 from tryage.hub import calls, lock, stages
 from tryage.hub.run import Run
+from tryage.hub.trip import Progress, Trip, utc_now
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -54,8 +55,8 @@ def sync(  # noqa: PLR0913 - each has a use and a default
     served: bool = True,
     scans: int = 200,
     checks: int = 200,
-    progress: stages.Progress = lambda *_: None,
-    clock: Callable[[], datetime] = stages.utc_now,
+    progress: Progress = lambda *_: None,
+    clock: Callable[[], datetime] = utc_now,
 ) -> Summary:
     """Bring the catalogue up to date with the Hub, and return what that changed.
 
@@ -82,7 +83,7 @@ def sync(  # noqa: PLR0913 - each has a use and a default
         calls.model(client.settings, name)  # raises for what no model can be called
     begun = time.perf_counter()
     with lock.held(catalogue):
-        trip = stages.Trip(client, Run(catalogue, plan.name), clock, progress)
+        trip = Trip(client, Run(catalogue, plan.name), clock, progress)
         now = clock().timestamp()
         listing = full or _is_due(catalogue.state("listing"), plan.most, now, refresh)
         options = {"limit": limit, "listing": listing}
@@ -142,9 +143,7 @@ def _is_due(
     return most is not None and not last["ended"] and most > last["most"]
 
 
-def _fetch(
-    trip: stages.Trip, plan: Plan, watermark: float | None, *, listing: bool
-) -> tuple[str, ...]:
+def _fetch(trip: Trip, plan: Plan, watermark: float | None, *, listing: bool) -> tuple[str, ...]:
     """Go through the stages; return the wanted names that nobody finds."""
     stages.changes(trip, None if plan.full else watermark, known=plan.limit is not None)
     if plan.served:
