@@ -23,14 +23,14 @@ import sys
 import tempfile
 import time
 from contextlib import contextmanager
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hub_meta import real_records, synthetic_records
+from hub_meta import real_records
 
 from tryage.hub.catalogue import Catalogue
 from tryage.hub.client import HubClient
+from tryage.hub.columns import PLAIN, RESOLVED
 from tryage.hub.query import Query
 from tryage.hub.reading import read_model
 from tryage.hub.settings import HubSettings
@@ -131,20 +131,37 @@ def real(folder: Path) -> None:
 
 
 def synthetic(folder: Path, count: int) -> None:
-    """Fill a catalogue with made-up models and search it."""
+    """Fill a catalogue with so many models and search it.
+
+    The real ones again and again under other names, with scaled downloads: copied inside SQLite,
+    with their tags and without their records, which searching never reads.
+    """
     path, now = folder / "synthetic.sqlite", datetime.datetime.now(datetime.timezone.utc)
-    records, start = synthetic_records(count), time.perf_counter()
     with Catalogue(path) as catalogue:
-        while chunk := [read_model(record, now) for record in islice(records, 5_000)]:
-            catalogue.put(chunk)
-        seconds = time.perf_counter() - start
+        catalogue.put(read_model(record, now) for record in real_records())
+        database, real_count = catalogue.database(), catalogue.count()
+        for copy in range(1, -(-count // real_count)):
+            few = min(real_count, count - copy * real_count)
+            values = {"shift": copy * real_count, "copy": copy, "few": few}
+            database.execute(_COPY_MODELS, values)
+            database.execute(_COPY_TAGS, values)
         _conditions()
         size = path.stat().st_size / 2**20
-        print(f"{count:,} models, {size:,.0f} MB, filled in {seconds:.0f} s\n")
+        print(f"{len(catalogue):,} models, {size:,.0f} MB without records\n")
         start = time.perf_counter()
         library = catalogue.library()
         print(f"`Catalogue.library()` of {len(library):,}: {time.perf_counter() - start:.1f} s\n")
     _queries(path)
+
+
+_SAME = ", ".join(name for name in (*PLAIN, *RESOLVED, "own") if name not in ("name", "downloads"))
+_COPY_MODELS = f"""
+INSERT INTO models (id, key, name, downloads, {_SAME})
+SELECT id + :shift, key || :copy, name || '-' || :copy,
+       CAST(downloads * (0.5 + abs(random() % 1000) / 1000.0) AS INTEGER), {_SAME}
+FROM models WHERE id <= :few"""  # noqa: S608 - names of columns
+_COPY_TAGS = """
+INSERT INTO tagged SELECT tag, model + :shift FROM tagged WHERE model <= :few"""
 
 
 def _queries(path: Path) -> None:

@@ -2,9 +2,9 @@
 
     python interrupted.py URL GOOD FOLDER STEP...
 
-STEP counts SQL statements; the process that is about to run this one is killed. Prints how many
-each process ran that was not. Run by test_sync_killed.py; it forks, because starting Python anew
-for every kill would take minutes.
+STEP counts SQL statements; the process that is about to run this one is killed. Of one that was
+not, prints how many it ran, and which of them began a transaction. Run by test_sync_killed.py; it
+forks, because starting Python anew for every kill would take minutes.
 """
 
 from __future__ import annotations
@@ -25,11 +25,12 @@ from tryage.hub.sync import sync
 
 def attempt(url: str, path: Path, step: int | None) -> None:
     """Sync; count the statements and be killed at this one."""
-    count = 0
+    count, begun = 0, []
 
-    def watch(_: str) -> None:
+    def watch(sql: str) -> None:
         nonlocal count
         count += 1
+        begun.extend([count] if sql.startswith("BEGIN") else [])
         if count == step:
             os.kill(os.getpid(), signal.SIGKILL)
 
@@ -37,7 +38,7 @@ def attempt(url: str, path: Path, step: int | None) -> None:
     with Catalogue(path) as catalogue, HubClient(HubSettings(url, url)) as client:
         catalogue.database().set_trace_callback(watch)
         sync(client, catalogue, refresh=timedelta(0), scans=3)
-    sys.stdout.write(f"{count}\n")
+    sys.stdout.write(" ".join(map(str, [count, *begun])) + "\n")
 
 
 def apart(url: str, path: Path, step: int | None) -> int:

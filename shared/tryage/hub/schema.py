@@ -16,6 +16,7 @@ from tryage.hub.storage import guarded, is_read_only, transaction
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+CACHE = 32_768  # KiB: with fewer, filling a large catalogue waits for pages of its indexes
 APPLICATION = 0x54525947  # "TRYG": tells a catalogue from another program's SQLite file
 
 # Step i brings a file from version i to i + 1, so a new file and an old one take the same way.
@@ -156,6 +157,7 @@ def _open_read_only(path: Path) -> sqlite3.Connection:
 
 def _prepare(database: sqlite3.Connection, path: Path) -> None:
     """Make the tables that are missing; nothing is written to a file that has them."""
+    database.execute(f"PRAGMA cache_size = -{CACHE}")
     if _check(database, path) == len(STEPS):
         database.execute("PRAGMA synchronous = NORMAL")
         return
