@@ -1,16 +1,17 @@
-"""A selector that reads the query, predicts each choice's loss and names the lowest total."""
+"""A selector that predicts which choice serves the query: no LLM call, and no invalid index."""
 
 from __future__ import annotations
 
-import asyncio
-from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from llama_index.core.base.base_selector import BaseSelector, SelectorResult, SingleSelection
 from pydantic import ConfigDict
 
+from tryage.chat.pace import Pace
 from tryage.decision import Decision  # noqa: TC001 - pydantic reads the annotation at run time
-from tryage.errors import InputError
+from tryage.errors import InputError, NoExpertError, PerceptionError
+from tryage.tools import Selection  # noqa: TC001 - as above
+from tryage_llamaindex._judges import ByDescription, ByExpert, Judge, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,74 +21,104 @@ if TYPE_CHECKING:
 
     from tryage.preferences import Preferences
     from tryage.router import Router
+    from tryage.tools import ToolRanker
 
 
 class TryageSelection(SelectorResult):
-    """The selected index and reason, with the whole decision that led to it."""
+    """The selected indices and reasons, with all that led to them.
+
+    `decision` is the router's, or the ranker's `Selection`; None if a default had to step in
+    because nothing could be decided.
+    """
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
-    decision: Decision
+    decision: Decision | Selection | None = None
+
+    @property
+    def abstained(self) -> bool:
+        """Whether no choice was selected because none seemed to be of use."""
+        return not self.selections
 
 
 class TryageSelector(BaseSelector):
-    """Select one choice by routing the query among the experts that the choices name.
+    """Select choices for `RouterQueryEngine`, `RouterRetriever` and the like.
 
-    A choice stands for the expert of the router that has the name (or alias) of its tool. The
-    router's default expert is used as it declares; flags in the query steer the choice, and the
-    query itself is left as it is, because a selector cannot change what the engine receives.
+    By default choices are ranked by how probable it is that what they describe serves the query.
+    With a router, choices stand for the experts that have the names of their tools. Flags in the
+    query steer a router that allows them; the engine receives the query as it is.
 
     Args:
-        router: knows an expert for every choice.
-        preferences: tighten the router's own.
+        router: Knows an expert for every choice.
+        preferences: In force for every query.
+        ranker: Judges descriptions; None is the bundled one.
+        k: How many are selected; None takes those that are more likely of use than not.
+        default: The choice, by index or name, for queries for which none can be selected.
+        abstain_below: Select none, or the default, if the probability that any choice is of use is
+            below this. Not with a router: some expert always answers.
+
+    Raises:
+        InputError: a router and a ranker, or a number out of range.
     """
 
-    def __init__(self, router: Router, preferences: Preferences | None = None) -> None:
+    def __init__(  # noqa: PLR0913 - all have defaults
+        self,
+        router: Router | None = None,
+        preferences: Preferences | None = None,
+        *,
+        ranker: ToolRanker | None = None,
+        k: int | None = 1,
+        default: int | str | None = None,
+        abstain_below: float = 0.0,
+    ) -> None:
         super().__init__()
-        self._router = router
-        self._preferences = preferences
-        self._routers: dict[tuple[str, ...], Router] = {}
+        if router is not None and (ranker is not None or abstain_below):
+            raise InputError("A router selects by itself: give it no ranker and no abstain_below.")
+        if k is not None and (isinstance(k, bool) or not isinstance(k, int) or k < 1):
+            raise InputError(f"k is how many choices to select, 1 or more, or None; got {k!r:.40}.")
+        self._judge: Judge = (
+            ByDescription(ranker, k, abstain_below) if router is None else ByExpert(router, k)
+        )
+        self._preferences, self._default = preferences, default
+        self._pace = Pace()
 
     def _select(self, choices: Sequence[ToolMetadata], query: QueryBundle) -> TryageSelection:
-        names = self._experts(choices)
-        decision = self._among(names).route(query.query_str, self._preferences)
-        index = names.index(decision.expert.name)
-        selection = SingleSelection(index=index, reason=_reason(decision))
-        return TryageSelection(selections=[selection], decision=decision)
+        if not choices:
+            raise InputError("No choices were given. Expected at least one to select.")
+        default = self._default_of(choices)
+        try:
+            verdict = self._judge.judge(choices, query.query_str, self._preferences)
+        except (NoExpertError, PerceptionError) as error:
+            if default is None:
+                raise
+            return TryageSelection(selections=[_defaulted(default, str(error).splitlines()[0])])
+        selections = [
+            SingleSelection(index=index, reason=_reason(verdict, index, choices))
+            for index in verdict.chosen
+        ]
+        if not selections and default is not None:
+            selections = [_defaulted(default, verdict.note)]
+        return TryageSelection(selections=selections, decision=verdict.told)
 
     async def _aselect(
         self, choices: Sequence[ToolMetadata], query: QueryBundle
     ) -> TryageSelection:
-        return await asyncio.to_thread(self._select, choices=choices, query=query)
+        return await self._pace.run(lambda: self._select(choices=choices, query=query))
 
-    def _experts(self, choices: Sequence[ToolMetadata]) -> tuple[str, ...]:
-        """Return the expert that each choice stands for, no two the same.
+    def _default_of(self, choices: Sequence[ToolMetadata]) -> int | None:
+        """Return the index of the default.
 
         Raises:
-            InputError: no choices, an unnamed choice or two choices for one expert.
-            LibraryError: a choice names an expert that the router does not know.
+            InputError: it is none of the choices.
         """
-        if not choices:
-            raise InputError("No choices were given. Expected one tool per expert to choose from.")
-        names = [choice.name or "" for choice in choices]
-        if "" in names:
-            raise InputError(
-                f"Choice {names.index('')} has no name. Name each tool after an expert of the "
-                "router: QueryEngineTool.from_defaults(engine, name=...)."
-            )
-        experts = tuple(self._router.library[name].name for name in names)
-        repeated = [name for name, count in Counter(experts).items() if count > 1]
-        if repeated:
-            raise InputError(
-                f"Several choices stand for {repeated[0]!r}. Give each tool an expert of its own."
-            )
-        return experts
-
-    def _among(self, names: tuple[str, ...]) -> Router:
-        """Narrow the router once per set of choices: query engines ask with the same ones."""
-        if names not in self._routers:
-            self._routers[names] = self._router.among(list(names))
-        return self._routers[names]
+        names = [choice.name for choice in choices]
+        if self._default is None:
+            return None
+        if self._default in names:
+            return names.index(str(self._default))
+        if isinstance(self._default, int) and 0 <= self._default < len(choices):
+            return int(self._default)
+        raise InputError(f"The default {self._default!r} is none of the {len(choices)} choices.")
 
     def _get_prompts(self) -> dict[str, Any]:
         return {}
@@ -96,12 +127,25 @@ class TryageSelector(BaseSelector):
         """Accept nothing: there is no LLM to prompt."""
 
 
-def _reason(decision: Decision) -> str:
-    chosen = decision.chosen
-    if chosen is None:
-        return f"{decision.expert.name}: the declared default; {decision.default_reason}"
-    reason = f"{chosen.name}: predicted loss {chosen.predicted_loss:.3f}"
-    reason += "".join(f" + {name} {term:.3f}" for name, term in chosen.terms.items())
-    if decision.margin is None:
-        return reason
-    return f"{reason}, {decision.margin:.3f} ahead of {decision.ranking[1].name}"
+def _defaulted(index: int, why: str) -> SingleSelection:
+    return SingleSelection(index=index, reason=f"the default; {why}")
+
+
+def _reason(verdict: Verdict, index: int, choices: Sequence[ToolMetadata]) -> str:
+    """Tell the score with its constraints, and how far ahead of the best one left out it is."""
+    if verdict.note:
+        return verdict.note
+    chosen = next(one for one in verdict.ranking if verdict.places[one.name] == index)
+    told = f"{_label(index, choices)}: predicted loss {chosen.predicted_loss:.3f}"
+    told += "".join(f" + {name} {term:.3f}" for name, term in chosen.terms.items())
+    if len(verdict.chosen) == len(verdict.ranking):
+        return told
+    next_best = verdict.ranking[len(verdict.chosen)]  # the chosen are the first
+    other = _label(verdict.places[next_best.name], choices)
+    return f"{told}, {next_best.total - chosen.total:.3f} ahead of {other}"
+
+
+def _label(index: int, choices: Sequence[ToolMetadata]) -> str:
+    names = [choice.name for choice in choices]
+    name = names[index]
+    return name if name and names.count(name) == 1 else f"choice {index}"

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from typing import TYPE_CHECKING
 
-import numpy as np
 import pytest
 from llama_index.core.base.response.schema import Response
 from llama_index.core.llms import MockLLM
@@ -16,29 +14,12 @@ from llama_index.core.schema import QueryBundle
 from llama_index.core.tools import QueryEngineTool, ToolMetadata
 
 from tryage.errors import InputError, LibraryError, NoExpertError
-from tryage.perception.base import Prediction
 from tryage.preferences import Preferences
 from tryage.router import Router
+from tryage.testing import FunctionPerception
 from tryage_llamaindex import TryageSelection, TryageSelector
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-
-class FirstWord:
-    """Predicts loss 0.25 for the expert that the prompt names first and 1 for the others."""
-
-    experts = ("law", "code", "poetry")
-
-    def predict(self, prompts: Sequence[str]) -> Prediction:
-        losses = np.array(
-            [
-                [0.25 if prompt.startswith(name) else 1.0 for name in self.experts]
-                for prompt in prompts
-            ],
-            dtype=np.float32,
-        )
-        return Prediction(losses, np.zeros_like(losses))
+EXPERTS = ("law", "code", "poetry")
 
 
 class Desk(CustomQueryEngine):
@@ -60,9 +41,19 @@ def engine(selector, *names):
     return RouterQueryEngine(selector, tools, llm=llm, summarizer=TreeSummarize(llm=llm))
 
 
+def first_word(prompt):
+    """Predict loss 0.25 for the expert that the prompt names first and 1 for the others."""
+    return [0.25 if prompt.startswith(name) else 1.0 for name in EXPERTS]
+
+
 @pytest.fixture
-def router():
-    return Router(FirstWord())
+def perception():
+    return FunctionPerception(EXPERTS, first_word)
+
+
+@pytest.fixture
+def router(perception):
+    return Router(perception)
 
 
 @pytest.fixture
@@ -138,16 +129,16 @@ def test_preferences_tighten_the_routers_own(router):
     assert selector.select(choices("law", "code"), "code question").ind == 0
 
 
-def test_flags_steer_the_choice_when_the_router_allows_them():
-    selector = TryageSelector(Router(FirstWord(), prompt_flags=True))
+def test_flags_steer_the_choice_when_the_router_allows_them(perception):
+    selector = TryageSelector(Router(perception, prompt_flags=True))
     picked = selector.select(choices("law", "code"), "code question [Flag: model=law]")
     assert picked.ind == 0
     assert picked.decision.prompt == "code question"
 
 
-def test_the_default_steps_in_and_the_reason_says_so(router):
+def test_the_default_steps_in_and_the_reason_says_so(perception, router):
     nobody = Preferences(only=["poetry"])
-    selector = TryageSelector(Router(FirstWord(), default="law"), nobody)
+    selector = TryageSelector(Router(perception, default="law"), nobody)
     picked = selector.select(choices("code", "law"), "code question")
     assert picked.ind == 1
     assert picked.reason.startswith("law: the declared default; ")

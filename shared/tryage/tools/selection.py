@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence  # noqa: TC003 - pydantic, hence LlamaIndex, reads the hints
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from tryage.ranking import Ranked, Rejected
-    from tryage.tools.tool import Tool
+from tryage.ranking import Ranked, Rejected  # noqa: TC001 - as above
+from tryage.tools.tool import Tool  # noqa: TC001 - as above
 
 
 @dataclass(frozen=True, slots=True, eq=False)

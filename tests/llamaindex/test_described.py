@@ -1,0 +1,206 @@
+"""TryageSelector among described choices: ranked by use, read once, never out of range."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from llama_index.core import Document, SummaryIndex, VectorStoreIndex
+from llama_index.core.query_engine import RouterQueryEngine
+from llama_index.core.response_synthesizers import TreeSummarize
+from llama_index.core.retrievers import RouterRetriever
+from llama_index.core.tools import QueryEngineTool, RetrieverTool, ToolMetadata
+
+from tryage import Preferences
+from tryage.errors import InputError
+from tryage.tools import ToolRanker
+from tryage_llamaindex import TryageSelection, TryageSelector
+
+WEATHER = "Tells the current weather and the forecast of a city"
+SHARES = "Tells the price of a share on the stock exchange"
+RECIPES = "Finds recipes for cooking by their ingredients"
+DESCRIBED = [WEATHER, SHARES, RECIPES]
+QUERIES = ["Will it rain in Rome tomorrow?", "What does a share of IBM cost?", "What can I cook?"]
+
+
+@pytest.fixture(scope="module")
+def ranker():
+    return ToolRanker.from_pretrained()
+
+
+@pytest.fixture
+def selector(ranker):
+    return TryageSelector(ranker=ranker)
+
+
+def engines(index, llm, names=(None, None, None)):
+    engine = index.as_query_engine(llm=llm)
+    return [
+        QueryEngineTool.from_defaults(engine, name=name, description=described)
+        for name, described in zip(names, DESCRIBED, strict=True)
+    ]
+
+
+@pytest.mark.parametrize(("at", "query"), enumerate(QUERIES))
+async def test_the_choice_that_describes_what_is_asked_is_selected(selector, at, query):
+    assert selector.select(DESCRIBED, query).ind == at
+    assert (await selector.aselect(DESCRIBED, query)).ind == at
+    assert selector.select(DESCRIBED[::-1], query).ind == 2 - at
+
+
+def test_without_anything_given_the_bundled_ranker_selects():
+    assert TryageSelector().select(DESCRIBED, QUERIES[1]).ind == 1
+
+
+def test_the_reason_tells_score_and_margin_and_the_decision_all(selector):
+    named = [ToolMetadata(WEATHER, "weather"), ToolMetadata(SHARES, "shares")]
+    picked = selector.select(named, QUERIES[0])
+    best, other = picked.decision.ranking
+    margin = other.total - best.total
+    assert picked.reason == (
+        f"weather: predicted loss {best.predicted_loss:.3f}, {margin:.3f} ahead of shares"
+    )
+    assert picked.decision.query == QUERIES[0]
+
+
+def test_constraints_are_part_of_the_reason(ranker):
+    weighed = TryageSelector(ranker=ranker, preferences=Preferences({"cost": 0.5}))
+    assert " + cost " in weighed.select(DESCRIBED, QUERIES[0]).reason
+
+
+def test_several_are_selected_best_first(ranker):
+    assert TryageSelector(ranker=ranker, k=2).select(DESCRIBED, QUERIES[0]).inds[0] == 0
+    both = TryageSelector(ranker=ranker, k=5).select(DESCRIBED, QUERIES[0])
+    assert sorted(both.inds) == [0, 1, 2]
+    assert both.reasons[0].startswith("choice 0: predicted loss")
+    likely = TryageSelector(ranker=ranker, k=None).select(DESCRIBED, QUERIES[0])
+    assert likely.inds[0] == 0
+    assert len(likely.inds) <= 3
+
+
+def test_choices_are_read_once_whatever_is_asked(ranker, monkeypatch):
+    read, selector = [], TryageSelector(ranker=ranker)
+    toolbox = ToolRanker.toolbox
+    monkeypatch.setattr(ToolRanker, "toolbox", lambda *a: read.append(1) or toolbox(*a))
+    for query in QUERIES * 2:
+        selector.select(DESCRIBED, query)
+    assert read == [1]
+    selector.select([*DESCRIBED, "Something else"], QUERIES[0])
+    assert read == [1, 1]
+
+
+def test_below_the_threshold_none_is_selected_or_the_default(ranker):
+    nothing = TryageSelector(ranker=ranker, abstain_below=1.01).select(DESCRIBED, "Hi")
+    assert (nothing.inds, nothing.abstained) == ([], True)
+    by_index = TryageSelector(ranker=ranker, abstain_below=1.01, default=2).select(DESCRIBED, "Hi")
+    assert by_index.ind == 2
+    assert by_index.reason.startswith("the default; some choice is of use with probability 0.")
+    assert by_index.decision.abstained
+    named = [ToolMetadata(WEATHER, "weather"), ToolMetadata(SHARES, "shares")]
+    by_name = TryageSelector(ranker=ranker, abstain_below=1.01, default="shares")
+    assert by_name.select(named, "Hi").ind == 1
+
+
+def test_what_no_choice_can_meet_goes_to_the_default(ranker):
+    impossible = Preferences(only=["nobody"])
+    selector = TryageSelector(ranker=ranker, preferences=impossible, default=1)
+    picked = selector.select(DESCRIBED, "Hi")
+    assert (picked.ind, picked.decision) == (1, None)
+
+
+@pytest.mark.parametrize("default", [3, -1, "nobody"])
+def test_a_default_that_is_none_of_the_choices_is_refused(ranker, default):
+    with pytest.raises(InputError, match="none of the 3 choices"):
+        TryageSelector(ranker=ranker, default=default).select(DESCRIBED, "Hi")
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [({"k": 0}, "1 or more"), ({"k": True}, "1 or more"), ({"k": "two"}, "1 or more")],
+)
+def test_a_number_out_of_range_is_refused(settings, told):
+    with pytest.raises(InputError, match=told):
+        TryageSelector(**settings)
+
+
+def test_a_router_takes_neither_ranker_nor_abstention(router, ranker):
+    for settings in ({"ranker": ranker}, {"abstain_below": 0.5}):
+        with pytest.raises(InputError, match="selects by itself"):
+            TryageSelector(router, **settings)
+
+
+@pytest.mark.parametrize("choices", [[], [ToolMetadata("", None)], [ToolMetadata(" ", "a")] * 2])
+def test_choices_that_say_nothing_are_refused(selector, choices):
+    with pytest.raises(InputError, match=r"No choices|neither a name"):
+        selector.select(choices, "Hi")
+
+
+texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=40).filter(str.strip)
+metadata = st.builds(ToolMetadata, texts, st.none() | texts | st.just("query_engine_tool"))
+
+
+@given(
+    st.lists(metadata, min_size=1, max_size=12),
+    st.text(max_size=200),
+    st.sampled_from([1, 3, None]),
+)
+def test_every_index_is_that_of_a_choice_and_none_comes_twice(ranker, choices, query, k):
+    picked = TryageSelector(ranker=ranker, k=k).select(choices, query)
+    assert picked.inds
+    assert all(0 <= index < len(choices) for index in picked.inds)
+    assert len(set(picked.inds)) == len(picked.inds)
+
+
+def test_a_number_in_the_query_is_no_number_of_a_choice(selector):
+    many = [f"{WEATHER} in district {chr(97 + i)}" for i in range(13)]
+    assert selector.select(many, "12 rain?").ind != 12
+
+
+async def test_a_query_engine_is_chosen_and_the_decision_survives(ranker, embedding, llm):
+    index = VectorStoreIndex.from_documents(
+        [Document(text=t) for t in DESCRIBED], embed_model=embedding
+    )
+    selector = TryageSelector(ranker=ranker)
+    engine = RouterQueryEngine.from_defaults(engines(index, llm), llm=llm, selector=selector)
+    for answer in (engine.query(QUERIES[0]), await engine.aquery(QUERIES[0])):
+        result = answer.metadata["selector_result"]
+        assert isinstance(result, TryageSelection)
+        assert (result.ind, result.decision.query) == (0, QUERIES[0])
+
+
+def test_several_query_engines_are_summed_up(ranker, embedding, llm):
+    index = VectorStoreIndex.from_documents(
+        [Document(text=t) for t in DESCRIBED], embed_model=embedding
+    )
+    selector = TryageSelector(ranker=ranker, k=2)
+    tools = engines(index, llm, ("weather", "shares", "recipes"))
+    summary = TreeSummarize(llm=llm)
+    engine = RouterQueryEngine(selector, tools, llm=llm, summarizer=summary)
+    answer = engine.query("small: " + QUERIES[0])
+    assert len(answer.metadata["selector_result"].inds) == 2
+    assert str(answer) == "Hello from scripted-small today"
+
+
+def test_a_query_engine_that_is_told_none_says_so(ranker, embedding, llm):
+    index = VectorStoreIndex.from_documents(
+        [Document(text=t) for t in DESCRIBED], embed_model=embedding
+    )
+    selector = TryageSelector(ranker=ranker, abstain_below=1.01)
+    engine = RouterQueryEngine.from_defaults(engines(index, llm), llm=llm, selector=selector)
+    with pytest.raises(ValueError, match="Failed to select query engine"):
+        engine.query("Hi")
+
+
+@pytest.mark.parametrize("k", [1, 2])
+async def test_retrievers_are_chosen(ranker, llm, k):
+    tools = [
+        RetrieverTool.from_defaults(
+            SummaryIndex.from_documents([Document(text=text)]).as_retriever(), description=text
+        )
+        for text in DESCRIBED
+    ]
+    selector = TryageSelector(ranker=ranker, k=k)
+    retriever = RouterRetriever.from_defaults(tools, llm=llm, selector=selector)
+    for nodes in (retriever.retrieve(QUERIES[2]), await retriever.aretrieve(QUERIES[2])):
+        assert nodes[0].text == RECIPES
+        assert len(nodes) == k
