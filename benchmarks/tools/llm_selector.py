@@ -50,9 +50,8 @@ def main() -> None:
         "Tryage": Learned(fit_ranker(train, Remembering(load_encoder(BUNDLED / "encoder")))),
         options.model.name: lambda one: model.choose(one.query, one.tools, KEPT),
     }
-    print(
-        "| set | queries | selector | recall@1 | @3 | @5 | per query |\n|---|---|---|---|---|---|---|"
-    )
+    print("| set | queries | selector | recall@1 | @3 | @5 | per query |")
+    print("|---|---|---|---|---|---|---|")
     for name in SETS:
         part = drawn(judged[name], options.sample)
         for label, chooser in choosers.items():
