@@ -65,5 +65,8 @@ def _unique(names: list[str], columns: dict[str, Any]) -> Library:
     for i, name in enumerate(names):
         first.setdefault(name.casefold(), i)
     rows = list(first.values())
-    kept = {field: [column[i] for i in rows] for field, column in columns.items()}
+    kept = {
+        field: column[rows] if isinstance(column, np.ndarray) else [column[i] for i in rows]
+        for field, column in columns.items()
+    }
     return Library.from_columns([names[i] for i in rows], **kept)

@@ -128,7 +128,7 @@ def select(query: Query, columns: Sequence[str], rare: str | None = None) -> tup
     `rare` is the one of `query.tags` by which to look first, when few models have it.
     """
     conditions, values = _conditions(query)
-    source = f"models INDEXED BY {index}" if (index := _index(query)) else "models"
+    source = f"models {_way(query)}"
     if rare is not None:
         source = "tagged CROSS JOIN models ON models.id = tagged.model"  # CROSS: in this order
         conditions.append("tagged.tag = (SELECT id FROM tags WHERE tag = ?)")
@@ -149,19 +149,22 @@ def select(query: Query, columns: Sequence[str], rare: str | None = None) -> tup
     return sql, values
 
 
-def _index(query: Query) -> str | None:
-    """Return the index to walk; None where the few that are left can be sorted.
+def _way(query: Query) -> str:
+    """Return by which index to walk; nothing where the few that are left can be sorted.
 
     Named, because SQLite would rather sort all models of a task than walk them in order and stop.
     Every index has what most queries ask for, so a model that does not fit costs no look at it.
+    Without a limit there is no stopping: reading row after row and sorting is twice as quick.
     """
     if query.author is not None:
-        return "by_author"
+        return "INDEXED BY by_author"
     if query.served:
-        return "by_served"
+        return "INDEXED BY by_served"
+    if query.limit is None:
+        return "NOT INDEXED"
     if query.sort == "downloads":
-        return "by_downloads" if query.task is None else "by_task"
-    return f"by_{query.sort}" if query.sort in INDEXED else None
+        return f"INDEXED BY by_{'downloads' if query.task is None else 'task'}"
+    return f"INDEXED BY by_{query.sort}" if query.sort in INDEXED else ""
 
 
 def _order(sort: str) -> str:
