@@ -28,12 +28,10 @@ from typing import TYPE_CHECKING, Any
 
 from hub_meta import real_records
 
-from tryage.hub.catalogue import Catalogue
-from tryage.hub.client import HubClient
-from tryage.hub.columns import PLAIN, RESOLVED
-from tryage.hub.query import Query
-from tryage.hub.reading import read_model
-from tryage.hub.settings import HubSettings
+from tryage.hub.catalogue import Catalogue, Query
+from tryage.hub.catalogue.columns import PLAIN, RESOLVED
+from tryage.hub.client import HubClient, HubSettings
+from tryage.hub.facts.reading import read_model
 from tryage.hub.sync import sync
 from tryage.testing import LocalHub
 

@@ -10,7 +10,7 @@ from tryage.experts import Library
 from tryage.experts.joining import completed
 
 if TYPE_CHECKING:
-    from tryage.hub.settings import HubSettings
+    from tryage.hub.client import HubSettings
     from tryage.router import Router
 
     AnyRouter = TypeVar("AnyRouter", bound="Sourced")

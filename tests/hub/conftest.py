@@ -6,11 +6,9 @@ import datetime
 
 import pytest
 
-from tryage.hub import calls
 from tryage.hub.catalogue import Catalogue
-from tryage.hub.client import HubClient
-from tryage.hub.reading import read_model
-from tryage.hub.settings import HubSettings
+from tryage.hub.client import HubClient, HubSettings, calls
+from tryage.hub.facts.reading import read_model
 from tryage.testing import LocalHub
 
 SEEN = datetime.datetime(2026, 10, 3, 12, 30, tzinfo=datetime.timezone.utc)

@@ -16,10 +16,8 @@ import sys
 from datetime import timedelta
 from pathlib import Path
 
-from tryage.hub import calls
 from tryage.hub.catalogue import Catalogue
-from tryage.hub.client import HubClient
-from tryage.hub.settings import HubSettings
+from tryage.hub.client import HubClient, HubSettings, calls
 from tryage.hub.sync import sync
 
 

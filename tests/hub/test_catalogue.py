@@ -12,11 +12,10 @@ import threading
 import pytest
 
 from tryage.errors import CatalogueError, InputError, LibraryError
-from tryage.hub import lock, resolver, schema, storage
-from tryage.hub.catalogue import Catalogue
-from tryage.hub.kin import bases_first
-from tryage.hub.query import Query
-from tryage.hub.upsert import Changes
+from tryage.hub.catalogue import Catalogue, Query, resolver, schema, storage
+from tryage.hub.catalogue.kin import bases_first
+from tryage.hub.catalogue.upsert import Changes
+from tryage.hub.sync import lock
 
 LATER = datetime.timedelta(hours=1)
 

@@ -14,11 +14,8 @@ from dataclasses import replace
 import pytest
 
 from tryage import errors
-from tryage.hub import transport
-from tryage.hub.async_client import AsyncHubClient
-from tryage.hub.client import HubClient
-from tryage.hub.settings import HubSettings
-from tryage.hub.transport import Intake
+from tryage.hub.client import AsyncHubClient, HubClient, HubSettings, transport
+from tryage.hub.client.transport import Intake
 from tryage.testing.hub import (
     Dropped,
     LocalHub,

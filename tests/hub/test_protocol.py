@@ -19,11 +19,10 @@ from tryage.errors import (
     HubReplyError,
     InputError,
 )
-from tryage.hub import calls
-from tryage.hub.exchange import MOVES, Ask, Exchange, Wait
-from tryage.hub.pacing import pause
-from tryage.hub.protocol import Again, Done, Elsewhere, Fewer, Lost, Reply, judge
-from tryage.hub.settings import HubSettings
+from tryage.hub.client import HubSettings, calls
+from tryage.hub.client.exchange import MOVES, Ask, Exchange, Wait
+from tryage.hub.client.pacing import pause
+from tryage.hub.client.protocol import Again, Done, Elsewhere, Fewer, Lost, Reply, judge
 
 NOW = datetime(2026, 11, 21, tzinfo=timezone.utc)
 TOKEN = "hf_" + "s3cret" * 5

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 
 from tryage.errors import HubReplyError
 from tryage.experts import Expert
-from tryage.hub.expert import to_expert
-from tryage.hub.lineage import inherit
-from tryage.hub.model import Base, Model
-from tryage.hub.reading import read_model
-from tryage.hub.serving import read_served, with_served
-from tryage.hub.wire import words
+from tryage.hub.facts.expert import to_expert
+from tryage.hub.facts.lineage import inherit
+from tryage.hub.facts.model import Base, Model
+from tryage.hub.facts.reading import read_model
+from tryage.hub.facts.serving import read_served, with_served
+from tryage.hub.facts.wire import words
 
 LISTED = {  # the shape of one row of a listing with `expand`
     "_id": "621ffdc036468d709f174338",

@@ -19,7 +19,7 @@ from tryage.errors import (
 )
 from tryage.experts.joining import completed
 from tryage.hub.catalogue import Catalogue
-from tryage.hub.settings import HubSettings
+from tryage.hub.client import HubSettings
 from tryage.testing import FixedPerception, LearningPerception, LocalHub
 from tryage.testing.hub import ServerError, Unauthorized
 

@@ -7,12 +7,10 @@ import datetime
 import pytest
 
 from tryage.errors import CatalogueError, HubAccessError, HubError, HubOfflineError, InputError
-from tryage.hub import lock
-from tryage.hub.catalogue import Catalogue
-from tryage.hub.query import Query
-from tryage.hub.sync import sync
-from tryage.hub.trip import utc_now
-from tryage.hub.upsert import Upsert
+from tryage.hub.catalogue import Catalogue, Query
+from tryage.hub.catalogue.upsert import Upsert
+from tryage.hub.sync import lock, sync
+from tryage.hub.sync.trip import utc_now
 from tryage.testing.hub import Gated, ServerError, Unauthorized, Vanished, WrongShape
 
 pytestmark = pytest.mark.usefixtures("pages_of_four")

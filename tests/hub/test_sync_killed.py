@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tryage.hub import calls
 from tryage.hub.catalogue import Catalogue
+from tryage.hub.client import calls
 from tryage.hub.sync import sync
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="kills forks")

@@ -19,8 +19,7 @@ from tryage.errors import CatalogueError, FlagError, HubError, InputError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tryage.hub.catalogue import Catalogue
-    from tryage.hub.query import Query
+    from tryage.hub.catalogue import Catalogue, Query
     from tryage.hub.sync import Summary
 
 STOPPED = 130  # what the shell sees after Ctrl-C
@@ -59,8 +58,8 @@ def sync(
     catalogue: CataloguePath = None,
 ) -> None:
     """Bring the catalogue up to date; stopped at any moment, it goes on from there."""
-    from tryage.hub import sync as room
     from tryage.hub.client import HubClient
+    from tryage.hub.sync import syncing as room
 
     usual: dict[str, Any] = {"refresh": datetime.timedelta(0)} if refresh else {}
     with _opened(catalogue, new=True) as known, HubClient() as client, _bar() as progress:
@@ -121,7 +120,7 @@ def search(
     as_json: Json = False,
 ) -> None:
     """List the models that fit; - is unknown, and what is unknown fits no condition."""
-    from tryage.hub.query import Query
+    from tryage.hub.catalogue import Query
 
     query = Query(
         task=task, tags=tag or (), license=license_ or (), author=author, search=text,
@@ -144,7 +143,7 @@ def search(
 
 
 def _footer(catalogue: Catalogue, query: Query, shown: int) -> str:
-    from tryage.hub.hints import hint
+    from tryage.hub.catalogue.hints import hint
 
     fitting = catalogue.count(query)
     size = f"{len(catalogue):,} models, {_age(catalogue)}"

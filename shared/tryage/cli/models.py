@@ -10,8 +10,8 @@ from tryage.cli.table import aligned, count, plain
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tryage.hub.model import Model
-    from tryage.hub.query import Entry
+    from tryage.hub.catalogue.query import Entry
+    from tryage.hub.facts.model import Model
 
 
 def identity(model: Model) -> list[list[str]]:

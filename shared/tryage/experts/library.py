@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from tryage.experts.origin import Origin
     from tryage.hub.catalogue import Catalogue
-    from tryage.hub.settings import HubSettings
+    from tryage.hub.client import HubSettings
 
 
 class Library:
@@ -301,11 +301,11 @@ class Library:
             task: The Hub's pipeline tag, such as "text-generation".
             filters: Tags that a model must have, such as "en" or "gguf".
             limit: How many at most, the first in the order of `sort`; None is all of them.
-            sort: One of `tryage.hub.query.SORTS`.
+            sort: One of `tryage.hub.catalogue.query.SORTS`.
             catalogue: Where the facts are; by default the catalogue of `tryage hub sync`.
             settings: Where the Hub is and who asks; by default as the environment says.
             more: `license`, `author`, `search`, `min_parameters`, `max_parameters`, `since`,
-                `gated` and `served`, as in `tryage.hub.query.Query`.
+                `gated` and `served`, as in `tryage.hub.catalogue.Query`.
 
         Raises:
             InputError: a condition that is none.

@@ -12,21 +12,21 @@ from typing import TYPE_CHECKING, Any
 from tryage.errors import HubError, HubOfflineError, HubReplyError, InputError, LibraryError
 from tryage.experts.origin import Origin
 from tryage.experts.values import did_you_mean
-from tryage.hub.catalogue import Catalogue
-from tryage.hub.client import HubClient
-from tryage.hub.query import Query
-from tryage.hub.reading import read_model
-from tryage.hub.settings import HubSettings
-from tryage.hub.sync import sync
+from tryage.hub.catalogue.keeping import Catalogue
+from tryage.hub.catalogue.query import Query
+from tryage.hub.client.settings import HubSettings
+from tryage.hub.client.threads import HubClient
+from tryage.hub.facts.reading import read_model
+from tryage.hub.sync.syncing import sync
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from tryage.experts import Library
-    from tryage.hub.calls import Page
-    from tryage.hub.model import Model
-    from tryage.hub.wire import Record
+    from tryage.hub.client.calls import Page
+    from tryage.hub.facts.model import Model
+    from tryage.hub.facts.wire import Record
 
 PAGES = 10  # of a thousand models: what is asked for beyond that is a matter of `tryage hub sync`
 AGAIN = timedelta(days=1)  # until the Hub is asked once more for what it had too few of

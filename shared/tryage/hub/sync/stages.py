@@ -1,0 +1,142 @@
+"""The stages of a sync: each asks the Hub for one kind of news and keeps what arrives.
+
+A stage can be stopped at any moment, also by force, and goes on where its last transaction ended.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tryage.errors import HubAccessError, HubMissingError
+from tryage.hub.client import calls
+from tryage.hub.facts.serving import read_served
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping, Sequence
+
+    from tryage.hub.facts.model import Model
+    from tryage.hub.sync.trip import Trip
+
+OVERLAP = 3_600.0  # seconds: what was indexed late is asked for twice rather than never
+_SCANNED = ("scan", "security", "formats", "custom_code")
+
+
+def changes(trip: Trip, since: float | None, known: bool) -> None:
+    """Fetch what was modified `since`, newest first; with `known`, only what the catalogue has.
+
+    Notes the newest modification as `mark`, from which the next sync goes on. None fetches nothing
+    but that.
+    """
+    if trip.run.place("changes").get("done"):
+        return
+    size = calls.LARGEST_PAGE if since is not None else 1
+    for page, models in trip.walk("changes", sort="lastModified", page_size=size):
+        place = trip.run.place("changes")
+        newest = [min(_modified(model), page.fetched.timestamp()) for model in models]
+        mark = place.get("mark") or max(newest, default=None)  # never a date to come
+        fresh = [] if since is None else [m for m in models if _modified(m) >= since - OVERLAP]
+        done = page.next is None or len(fresh) < len(models)
+        kept = [model for model in fresh if not known or trip.run.knows(model.key)]
+        count = place.get("count", 0) + len(kept)
+        place = {"cursor": page.next, "mark": mark, "count": count, "done": done}
+        trip.run.models(kept, "changes", place)
+        trip.progress("changes", count, None)
+        if done:
+            return
+
+
+def _modified(model: Model) -> float:
+    """Return when a model was modified, in seconds since 1970; long ago where unknown."""
+    return 0.0 if model.modified is None else model.modified.timestamp()
+
+
+def listed(trip: Trip, most: int | None) -> None:
+    """Fetch the most downloaded models, or with None all there are, the oldest first.
+
+    Notes the downloads of the last one as `floor`: what had more and did not come has vanished.
+    """
+    if trip.run.place("listed").get("done"):
+        return
+    size = calls.LARGEST_PAGE if most is None else min(most, calls.LARGEST_PAGE)
+    order = {"sort": "createdAt", "ascending": True} if most is None else {"sort": "downloads"}
+    for page, models in trip.walk("listed", page_size=size, **order):
+        count = trip.run.place("listed").get("count", 0)
+        kept = models if most is None else models[: most - count]
+        count += len(kept)
+        place = {
+            "cursor": page.next,
+            "count": count,
+            "floor": kept[-1].downloads if kept else None,
+            "ended": page.next is None and len(kept) == len(models),
+            "done": page.next is None or count == most,
+        }
+        trip.run.models(kept, "listed", place)
+        trip.progress("listed", count, most)
+        if place["done"]:
+            return
+
+
+def served(trip: Trip) -> None:
+    """Fetch what providers serve, with prices."""
+    if trip.run.place("served").get("done"):
+        return
+    trip.requests += 1
+    records, now = trip.client.served(), trip.now()
+    found = read_served(records, now)
+    trip.progress("served", len(found), len(found))
+    trip.run.served(found, now.timestamp(), {"done": True})
+
+
+def wanted(trip: Trip, names: Sequence[str]) -> list[str]:
+    """Fetch the models of these names that are not known yet; return those that nobody finds."""
+    asked = trip.run.unknown(names)
+    missing = []
+    for name, found in trip.look(asked, "wanted", expand=calls.DEFAULT_EXPAND):
+        if isinstance(found, HubMissingError):
+            missing.append(name)
+        else:
+            trip.run.models([found], "wanted", {})
+    return missing
+
+
+def scans(trip: Trip, most: int) -> None:
+    """Fetch what scanners say of the most downloaded models; they say it one model at a time."""
+    scanned = set(trip.run.keys("scan"))
+    names = [name for key, name in trip.run.popular(most) if key not in scanned]
+    for _, found in trip.look(names, "scans", there=True, security=True):
+        if not isinstance(found, HubMissingError):
+            facts = {name: found.facts[name] for name in _SCANNED if name in found.facts}
+            trip.run.scan(found, facts)
+
+
+def vanished(trip: Trip, most: int) -> None:
+    """Ask for models that were not listed where they should have been; who is gone is noted.
+
+    To strangers the Hub says of a missing model what it says of a bad login. So whoever seems gone
+    is asked for twice, the second time together with a model that was listed just now.
+    """
+    place = trip.run.place("listed")
+    suspects = trip.run.suspects(place.get("floor"), most, every=place["ended"])
+    keys = {name: key for key, name in suspects}
+    missing = list(_seek(trip, keys, keys))
+    if missing:
+        there = [name for _, name in trip.run.popular(1)]
+        gone = set(_seek(trip, [*missing, *there], keys))
+        if not gone.isdisjoint(there):
+            raise HubAccessError(
+                f"The Hub says that it has no model {there[0]}, which it has listed just now, so "
+                "it is believed of no other. Check the token and the endpoint, and try again."
+            )
+        for name in gone:
+            trip.run.gone(keys[name], name, trip.now().timestamp())
+
+
+def _seek(trip: Trip, names: Collection[str], keys: Mapping[str, str]) -> Iterator[str]:
+    """Ask for models and yield those that nobody finds; what is found is kept."""
+    for name, found in trip.look(names, "vanished", expand=calls.DEFAULT_EXPAND):
+        if isinstance(found, HubMissingError):
+            yield name
+            continue
+        trip.run.models([found], "vanished", {})
+        if name in keys and found.key != keys[name]:  # the name means another model now
+            trip.run.gone(keys[name], name, trip.now().timestamp())

@@ -1,0 +1,167 @@
+"""Bring the catalogue up to date with the Hub: `sync`."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from tryage.errors import InputError
+from tryage.experts.values import strings
+from tryage.hub.client import calls
+from tryage.hub.sync import lock, stages
+from tryage.hub.sync.run import Run
+from tryage.hub.sync.trip import Progress, Trip, utc_now
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from tryage.hub.catalogue.keeping import Catalogue
+    from tryage.hub.client.threads import HubClient
+
+TOP = 20_000  # models by downloads: all that people use much, for about twenty requests
+ABANDONED = 24 * 3_600.0  # seconds after which an interrupted sync begins anew
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What a sync did.
+
+    `requests` counts questions to the Hub without further attempts; `missing` names wanted models
+    that the Hub does not have; `unanswered` those that were asked for in vain and left as they
+    were; `unreadable` counts records of listings without name or `_id`.
+    """
+
+    new: int
+    changed: int
+    renamed: int
+    gone: int
+    models: int
+    requests: int
+    seconds: float
+    missing: tuple[str, ...] = ()
+    unanswered: tuple[str, ...] = ()
+    unreadable: int = 0
+
+
+def sync(  # noqa: PLR0913 - each has a use and a default
+    client: HubClient,
+    catalogue: Catalogue,
+    *,
+    limit: int | None = None,
+    full: bool = False,
+    refresh: timedelta = timedelta(days=1),
+    names: Sequence[str] = (),
+    served: bool = True,
+    scans: int = 200,
+    checks: int = 200,
+    progress: Progress = lambda *_: None,
+    clock: Callable[[], datetime] = utc_now,
+) -> Summary:
+    """Bring the catalogue up to date with the Hub, and return what that changed.
+
+    1. What was modified since the last sync, newest first, with an hour of overlap.
+    2. What providers serve, with prices, and the models of `names`.
+    3. The `limit` most downloaded models (20,000 by default), when they were last listed longer ago
+       than `refresh`: downloads, gates and licences change without a modification. With `limit`, 1
+       brings no others. With `full` all models of the Hub instead, thousands of requests.
+    4. After 3, the scans of the `scans` most downloaded, and at most `checks` questions for models
+       that were not listed where they should have been: who is gone or renamed.
+    5. All of it is published in one transaction.
+
+    Whatever stops it before, kill -9 included, leaves the catalogue as it was; the next call with
+    the same options goes on from there. `progress` is told the stage, how much of it is done and
+    how much there is.
+
+    Raises:
+        InputError: a limit below 1, a name that no model can have.
+        HubError: the Hub cannot be reached, refuses, or answers what cannot be read.
+        CatalogueError: the catalogue cannot be written, or somebody else is syncing it.
+    """
+    plan = Plan(limit, full, strings("names", names), served, scans, checks)
+    for name in plan.names:
+        calls.model(client.settings, name)  # raises for what no model can be called
+    begun = time.perf_counter()
+    with lock.held(catalogue):
+        trip = Trip(client, Run(catalogue, plan.name), clock, progress)
+        now = clock().timestamp()
+        listing = full or _is_due(catalogue.state("listing"), plan.most, now, refresh)
+        options = {"limit": limit, "listing": listing}
+        trip.run.begin(options, now, None if full else ABANDONED)
+        missing = _fetch(trip, plan, catalogue.state("watermark"), listing=listing)
+        counts = trip.run.publish(_outcome(trip.run, plan, listing=listing))
+    return Summary(
+        *counts,
+        models=len(catalogue),
+        requests=trip.requests,
+        seconds=time.perf_counter() - begun,
+        missing=missing,
+        unanswered=tuple(trip.unanswered),
+        unreadable=trip.unreadable,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a sync was asked for; see `sync`."""
+
+    limit: int | None
+    full: bool
+    names: tuple[str, ...]
+    served: bool
+    scans: int
+    checks: int
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        for name, least in (("limit", 1), ("scans", 0), ("checks", 0)):
+            value = getattr(self, name)
+            if value is None and name == "limit":
+                continue
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise InputError(f"{name} must be a whole number from {least}, got {value!r:.80}.")
+        if self.full and self.limit is not None:
+            raise InputError("full asks for all models and limit for some; give one of them.")
+
+    @property
+    def name(self) -> str:
+        """The run's name: a long walk through the whole Hub is kept apart from the usual sync."""
+        return "full" if self.full else "usual"
+
+    @property
+    def most(self) -> int | None:
+        """How many models to list, None for all."""
+        return None if self.full else self.limit or TOP
+
+
+def _is_due(
+    last: Mapping[str, Any] | None, most: int | None, now: float, refresh: timedelta
+) -> bool:
+    """Return whether models are to be listed again: too long ago, or fewer than now wanted."""
+    if last is None or not 0 <= now - last["at"] < refresh.total_seconds():
+        return True
+    return most is not None and not last["ended"] and most > last["most"]
+
+
+def _fetch(trip: Trip, plan: Plan, watermark: float | None, *, listing: bool) -> tuple[str, ...]:
+    """Go through the stages; return the wanted names that nobody finds."""
+    stages.changes(trip, None if plan.full else watermark, known=plan.limit is not None)
+    if plan.served:
+        stages.served(trip)
+    missing = stages.wanted(trip, [*plan.names, *trip.run.keys("served")])
+    if listing:
+        stages.listed(trip, plan.most)
+        stages.scans(trip, plan.scans)
+        stages.vanished(trip, plan.checks)
+    return tuple(name for name in missing if name in plan.names)
+
+
+def _outcome(run: Run, plan: Plan, *, listing: bool) -> dict[str, Any]:
+    """Return the state to store with what was fetched: the watermark comes last."""
+    begun = run.place("begun")["at"]
+    state = {"synced": begun, "watermark": run.place("changes").get("mark")}
+    if listing:
+        ended = plan.full or run.place("listed")["ended"]
+        state["listing"] = {"at": begun, "most": plan.most, "ended": ended}
+    return state
