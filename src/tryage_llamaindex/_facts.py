@@ -10,13 +10,13 @@ from llama_index.core.llms import LLM, LLMMetadata
 
 from tryage.chat.facts import bundled_library, called, expert_of
 from tryage.chat.pool import Pool
+from tryage.preferences import Preferences
 from tryage_llamaindex._calls import calls_tools
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from tryage.experts import Expert, Library
-    from tryage.preferences import Preferences
     from tryage.router import Router
 
 NAME = "tryage"
@@ -63,10 +63,9 @@ def shared_metadata(
     The context is that of the smallest that meets the standing requirements: LlamaIndex cuts
     retrieved text to it. Tools are offered to those that call tools, so one is enough.
     """
-    allowed = [all(mask) for mask in _masks(experts, wanted)]
-    if not any(allowed):
-        allowed = [True] * len(experts)
-    chosen = [expert.name for expert, may in zip(experts, allowed, strict=True) if may]
+    standing = (need for need in wanted.requirements if need.field != "cost")  # of one request
+    allowed = Preferences(requirements=standing).satisfied(experts)
+    chosen = [experts.names[i] for i in range(len(experts)) if allowed[i] or not allowed.any()]
     told = {name: metadata_of(models[name]) for name in chosen}
     windows = [_window(told[name], experts[name]) for name in chosen]
     outputs = [one.num_output for one in told.values() if one is not None and one.num_output > 0]
@@ -94,12 +93,6 @@ def _expert(name: str, model: object, known: Library, told: Expert | None) -> Ex
     able = _POSSIBLE if expert.capabilities is None else expert.capabilities
     tools = frozenset({"tools"})
     return replace(expert, capabilities=able | tools if calls_tools(model) else able - tools)
-
-
-def _masks(experts: Library, wanted: Preferences) -> list[list[bool]]:
-    """Return for each expert which of the standing requirements it meets."""
-    columns = [need.satisfied(experts) for need in wanted.requirements]
-    return [[bool(column[i]) for column in columns] for i in range(len(experts))]
 
 
 def _window(metadata: LLMMetadata | None, expert: Expert) -> int | None:

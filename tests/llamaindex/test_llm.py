@@ -72,6 +72,18 @@ def test_metadata_minds_only_who_may_be_chosen(router, small):
     assert llm.metadata.context_window == 100_000
 
 
+def test_what_one_request_may_cost_is_no_matter_of_metadata(router, small, big):
+    cheap = Preferences(max_cost=0.01)
+    llm = TryageLLM(llms={"small": small, "big": big}, router=router, preferences=cheap)
+    assert llm.metadata.context_window == 8_000
+
+
+def test_requirements_that_nobody_meets_leave_the_metadata_as_it_is(router, small, big):
+    only = Preferences(only=["nobody"])
+    llm = TryageLLM(llms={"small": small, "big": big}, router=router, preferences=only)
+    assert llm.metadata.context_window == 8_000
+
+
 def test_the_context_window_can_be_set(router, small, big):
     llm = TryageLLM(llms={"small": small, "big": big}, router=router, context_window=4_096)
     assert llm.metadata.context_window == 4_096
