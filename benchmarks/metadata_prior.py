@@ -138,10 +138,10 @@ def _decades(column: Floats) -> Floats:
     return np.log10(np.where(column > 0, column, np.nan))
 
 
-def judge(number: int, fold: Fold) -> Iterator[Judged]:
+def judge(number: int, fold: Fold, tests: Sequence[int] = TESTS) -> Iterator[Judged]:
     """Judge every method on one fold, over several draws of the aptitude test."""
     truth = fold.losses[fold.tests]
-    for count in TESTS:
+    for count in tests:
         for draw in range(DRAWS if count else 1):
             rng = np.random.default_rng((number, count, draw))
             for method, belief in beliefs(fold, count, rng):

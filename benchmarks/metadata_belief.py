@@ -1,0 +1,65 @@
+"""How much the metadata prior hangs on what was believed of its variances before any data.
+
+    python benchmarks/metadata_belief.py        # half a minute on one core
+
+The folds of benchmarks/metadata_prior.py, without an aptitude test. The centre of the belief in
+each variance (slopes of numbers, flags, series, generations), and of all together, is a third and
+three times what it is. Prints Markdown.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import numpy as np
+from datasets import ABSENT, available
+from families import Fold, folds
+from metadata_prior import OURS, Judged, judge, summary
+
+from tryage.perception import heredity
+from tryage.perception.encoder import load_encoder
+from tryage.perception.traits import read_traits
+from tryage.pretrained import BUNDLED
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+ROLES = ("numbers", "flags", "series", "generations")
+SHOWN = ("rank", "within size", "error", "95%", "NLL")
+
+
+def believing(known: Sequence[Fold], factors: NDArray[np.float64]) -> dict[str, float]:
+    """Judge the prior alone, with the centres of its belief times these factors."""
+    usual = heredity._EXPECTED  # noqa: SLF001 - what this benchmark is about
+    heredity._EXPECTED = tuple((np.array(usual) * factors).tolist())  # noqa: SLF001 - as above
+    rows: list[Judged] = []
+    for number, fold in enumerate(known):
+        fold.perception.kinship = heredity.fit_kinship(
+            read_traits(fold.known), fold.perception.abilities
+        )
+        rows += (row for row in judge(number, fold, tests=(0,)) if row.method == OURS)
+    heredity._EXPECTED = usual  # noqa: SLF001 - as above
+    return summary(rows)
+
+
+def main() -> None:
+    """Judge all beliefs and print the table."""
+    if not available():
+        sys.exit(ABSENT)
+    known = list(folds(load_encoder(BUNDLED / "encoder")))
+    print(f"| centre of the belief | {' | '.join(SHOWN)} |\n{'|---' * (1 + len(SHOWN))}|")
+    cases = {"as it is": np.ones(len(ROLES))}
+    for word, factor in (("a third", 1 / 3), ("three times", 3.0)):
+        for i, role in enumerate(ROLES):
+            cases[f"{role}: {word}"] = np.where(np.arange(len(ROLES)) == i, factor, 1.0)
+        cases[f"all: {word}"] = np.full(len(ROLES), factor)
+    for name, factors in cases.items():
+        found = believing(known, factors)
+        print(f"| {name} | {' | '.join(f'{found[column]:.3f}' for column in SHOWN)} |")
+
+
+if __name__ == "__main__":
+    main()
