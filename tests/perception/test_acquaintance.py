@@ -10,9 +10,11 @@ import pytest
 
 from tryage import Router
 from tryage.alignment import Alignment, MeetsStrangers
+from tryage.constraints import expected_cost
 from tryage.experts import Expert, Library
 from tryage.perception.caution import Caution
 from tryage.perception.persistence import load_perception, save_perception
+from tryage.request import Request
 
 PROMPTS = ["sum word1 word2", "code word3", "", "poem law"]
 SIZES = {"adder": 1e8, "coder": 1e9, "poet": 3e9, "lawyer": 1e10, "allround": 1e11}
@@ -48,6 +50,16 @@ def test_the_known_are_predicted_bit_for_bit_as_without_strangers(perception, le
     np.testing.assert_array_equal(together.output_tokens[:, places], alone.output_tokens)
     strange = [i for i in range(len(library)) if i not in places]
     assert np.isnan(together.output_tokens[:, strange]).all()
+
+
+def test_strangers_alone_have_no_forecast_of_their_answers_and_cost_the_same(perception):
+    prices = {"input_price": [0.1, 3.0, None], "output_price": [0.3, None, 7.0]}
+    strangers = Library.from_columns(["a", "b", "c"], output_tokens=[None, 90, 2_000], **prices)
+    found = perception.acquainted(strangers).predict(PROMPTS)
+    assert found.output_tokens is None
+    unknown, lengths = np.full((4, 3), np.nan, np.float32), np.arange(4.0)
+    told = [expected_cost(strangers, Request(lengths, tokens)) for tokens in (None, unknown)]
+    np.testing.assert_array_equal(*told)
 
 
 def test_strangers_are_predicted_as_an_onboarded_ability_would_be(perception, library):

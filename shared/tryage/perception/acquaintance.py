@@ -85,7 +85,7 @@ class Acquainted:
         losses, std = self._guess(sight.places, sight.doubt(crowd), leader)
         rows, columns = self._measured(met)
         losses[:, rows], std[:, rows] = surely.losses[:, columns], surely.std[:, columns]
-        tokens = perception.forecast("output_tokens", x)
+        tokens = perception.forecast("output_tokens", x) if self._rows.size else None
         return Prediction(losses, std, None if tokens is None else self._spread(tokens))
 
     def observe(self, prompt: str, i: int, loss: float) -> None:
