@@ -11,6 +11,8 @@ from tryage.hub.client.settings import HUB, INFERENCE, HubSettings
 TOKEN = "hf_" + "s3cret" * 5
 NAMES = (
     "HF_ENDPOINT",
+    "HF_INFERENCE_ENDPOINT",
+    "TRYAGE_HUB_INFERENCE",
     "HF_TOKEN",
     "HF_HUB_OFFLINE",
     "TRANSFORMERS_OFFLINE",
@@ -41,6 +43,16 @@ def test_variables_count_as_they_are_when_they_are_read(environment):
     assert (first.endpoint, first.token) == ("http://127.0.0.1:8080/hub", TOKEN)
     environment("HF_ENDPOINT", "https://other.test")
     assert HubSettings.from_environment().endpoint == "https://other.test"
+
+
+def test_the_inference_router_has_a_variable_of_its_own(environment):
+    environment("HF_ENDPOINT", "https://mirror.test")
+    environment("HF_INFERENCE_ENDPOINT", "https://older.test")  # another service
+    assert HubSettings.from_environment().inference == INFERENCE
+    environment("TRYAGE_HUB_INFERENCE", "https://router.test/")
+    assert HubSettings.from_environment().inference == "https://router.test"
+    environment("TRYAGE_HUB_INFERENCE", "")
+    assert HubSettings.from_environment().inference == INFERENCE
 
 
 @pytest.mark.parametrize("name", ["HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"])

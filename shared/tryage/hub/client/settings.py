@@ -50,6 +50,8 @@ class HubSettings:
     def from_environment(cls) -> HubSettings:
         """Read the environment as it is now, with the names that huggingface_hub knows.
 
+        `TRYAGE_HUB_INFERENCE` is `inference`, for which huggingface_hub has no name: its
+        `HF_INFERENCE_ENDPOINT` means an older service, without `/v1/models`. The others are
         `HF_ENDPOINT`, `HF_HUB_OFFLINE` (or `TRANSFORMERS_OFFLINE`), and the token of
         `huggingface_hub.get_token()`, which finds `HF_TOKEN` and what `hf auth login` stored;
         `HF_HUB_DISABLE_IMPLICIT_TOKEN` leaves it out. Offline no token is looked for, because
@@ -63,6 +65,7 @@ class HubSettings:
         silent = offline or _is_true("HF_HUB_DISABLE_IMPLICIT_TOKEN")
         return cls(
             endpoint=os.environ.get("HF_ENDPOINT") or HUB,
+            inference=os.environ.get("TRYAGE_HUB_INFERENCE") or INFERENCE,
             token=None if silent else _stored_token(),
             offline=offline,
         )
