@@ -3,8 +3,10 @@
     python benchmarks/tools/selector.py [--queries 2000] [--model FOLDER] [--asked 30]
 
 The tools of tool_metatool become query engines of ten choices each; a query is put to the engine
-that has the tool it needs. Judged are queries whose tool training has not seen (fold 0 by tool).
-Both local selectors read with the same encoder. `--model` is a folder with a chat model as
+that has the tool it needs. Judged are queries whose tool training has not seen (fold 1 by tool; how
+far the maps go was chosen on fold 0), among engines of such tools alone and of all tools. Each pair
+of rows reads with one encoder; the transformer's maps are the identity, nothing was trained on it.
+`--model` is a folder with a chat model as
 transformers saves it, such as examples/demo makes of SmolLM2-135M-Instruct; it is asked `--asked`
 queries, because each takes seconds.
 """
@@ -13,20 +15,22 @@ from __future__ import annotations
 
 import argparse
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from folds import Remembering, by_tool
+from folds import Remembering, by_tool, fold
 from llama_index.core.schema import QueryBundle
 from llama_index.core.selectors import EmbeddingSingleSelector, LLMSingleSelector
 from llama_index.core.tools import ToolMetadata
 from sets import load
 
-from tryage.perception.encoder import load_encoder
+from tryage.perception.encoder import TRANSFORMER, load_encoder
 from tryage.pretrained import BUNDLED
 from tryage.tools import ToolRanker
+from tryage.tools.episodes import Episode
+from tryage.tools.fit import FOR_NEW_TOOLS
 from tryage.tools.training import fit_ranker
 from tryage_llamaindex import TryageSelector
 from tryage_llamaindex.testing import BundledEmbedding
@@ -37,10 +41,11 @@ if TYPE_CHECKING:
     from llama_index.core.base.base_selector import BaseSelector
     from llama_index.core.llms import LLM
 
-    from tryage.tools.episodes import Episode
+    from tryage.perception.encoder import Encoder
 
 CHOICES = 10
 SEED = 0
+FOLD = 1
 
 
 @dataclass(frozen=True)
@@ -94,10 +99,11 @@ def engines(episodes: Sequence[Episode], judged: Sequence[Episode], most: int) -
     return cases
 
 
-def judge(selector: BaseSelector, cases: Sequence[Case]) -> Score:
+def judge(selector: BaseSelector, cases: Sequence[Case], *, warm: bool = True) -> Score:
     """Select for every case; the first of each engine warms up what the selector keeps."""
     score = Score([], [])
-    for choices in {id(case.choices): case.choices for case in cases}.values():
+    engines = {id(case.choices): case.choices for case in cases} if warm else {}
+    for choices in engines.values():
         _selected(selector, Case("Which one?", choices, 0))
     for case in cases:
         start = time.perf_counter()
@@ -117,13 +123,32 @@ def _selected(selector: BaseSelector, case: Case) -> int | None:
     return index
 
 
-def trained(sets: dict[str, list[Episode]]) -> tuple[ToolRanker, list[Episode]]:
+def trained(sets: dict[str, list[Episode]], number: int) -> tuple[ToolRanker, list[Episode]]:
     """Train without a fifth of the tools; return the queries of metatool that need one of them."""
     encoder = load_encoder(BUNDLED / "encoder")
-    remembering = Remembering(encoder)
-    train, judged = by_tool(sets, 0)
-    ranker = fit_ranker(train, remembering, checkpoint=Path("build/selector"))
-    return ToolRanker(encoder, ranker.fit), judged["metatool"]
+    train, judged = by_tool(sets, number)
+    ranker = fit_ranker(train, Remembering(encoder), checkpoint=Path("build/selector"))
+    return ToolRanker(encoder, ranker.fit.eased(FOR_NEW_TOOLS)), judged["metatool"]
+
+
+def untrained(ranker: ToolRanker, encoder: Encoder) -> ToolRanker:
+    """Return a ranker on another encoder, with maps that leave everything where it is."""
+    one = np.eye(encoder.dim, dtype=np.float32)
+    return ToolRanker(encoder, replace(ranker.fit, query_map=one, tool_map=one))
+
+
+def by_embeddings(encoder: Encoder) -> EmbeddingSingleSelector:
+    """Return LlamaIndex's selector on an encoder."""
+    embedding = BundledEmbedding()
+    embedding._encoder = encoder  # noqa: SLF001 - the fake has room for another
+    return EmbeddingSingleSelector.from_defaults(embed_model=embedding)
+
+
+def unseen(episodes: Sequence[Episode], number: int) -> list[Episode]:
+    """Return the queries with only the tools that training has not seen."""
+    tools = [t for t in episodes[0].tools if fold(f"{t.name}: {t.description}") == number]
+    names = {tool.name for tool in tools}
+    return [Episode(one.query, tools, one.useful) for one in episodes if set(one.useful) <= names]
 
 
 def local_llm(folder: Path) -> LLM:
@@ -138,23 +163,33 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--queries", type=int, default=2_000)
     parser.add_argument("--model", type=Path, help="folder of a chat model")
-    parser.add_argument("--asked", type=int, default=30)
+    parser.add_argument("--slow", type=int, default=400, help="queries read with the transformer")
+    parser.add_argument("--asked", type=int, default=30, help="queries put to the chat model")
     options = parser.parse_args()
     sets = load()
-    ranker, judged = trained(sets)
-    cases = engines(sets["metatool"], judged, options.queries)
-    ours = judge(TryageSelector(ranker=ranker), cases)
-    embedding = EmbeddingSingleSelector.from_defaults(embed_model=BundledEmbedding())
-    theirs = judge(embedding, cases)
-    print("| selector | queries | accuracy | median ms | 95% ms | time | invalid |")
-    print("|---|---|---|---|---|---|---|")
-    print(ours.row("TryageSelector", ours))
-    print(theirs.row("EmbeddingSingleSelector, same encoder", ours))
+    ranker, judged = trained(sets, FOLD)
+    new = unseen(judged, FOLD)
+    mixed = engines(sets["metatool"], judged, options.queries)
+    cases = engines(new, new, options.queries)
+    print("| selector | choices | queries | accuracy | median ms | 95% ms | time | invalid |")
+    print("|---|---|---|---|---|---|---|---|")
+    for told, those in (("all new", cases), ("new and known", mixed)):
+        ours = judge(TryageSelector(ranker=ranker), those)
+        theirs = judge(by_embeddings(ranker.encoder), those)
+        print(ours.row(f"TryageSelector | {told}", ours), flush=True)
+        print(theirs.row(f"EmbeddingSingleSelector, same encoder | {told}", ours), flush=True)
+    few, slow = cases[: options.slow], load_encoder(TRANSFORMER)
+    ours = judge(TryageSelector(ranker=untrained(ranker, slow)), few)
+    print(ours.row("TryageSelector, transformer, untrained | all new", ours), flush=True)
+    theirs = judge(by_embeddings(slow), few)
+    print(theirs.row("EmbeddingSingleSelector, transformer | all new", ours), flush=True)
     if options.model:
         asked = cases[: options.asked]
+        ours = judge(TryageSelector(ranker=ranker), asked)
+        print(ours.row("TryageSelector | all new", ours), flush=True)
         llm = LLMSingleSelector.from_defaults(llm=local_llm(options.model))
-        print(judge(llm, asked).row(f"LLMSingleSelector, {options.model.name}", ours))
-        print(judge(TryageSelector(ranker=ranker), asked).row("TryageSelector, same queries", ours))
+        theirs = judge(llm, asked, warm=False)
+        print(theirs.row(f"LLMSingleSelector, {options.model.name} | all new", ours))
 
 
 if __name__ == "__main__":

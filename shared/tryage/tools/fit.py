@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float32]
 
 EVIDENCE = 4
+# How far to follow the maps where no tool was trained on: chosen on a fifth of metatool's tools,
+# judged on another (benchmarks/tools/selector.py).
+FOR_NEW_TOOLS = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,19 @@ class Fit:
         if not len(parts):
             return whole
         return np.asarray(whole + self.clauses * parts.max(axis=0), np.float32)
+
+    def eased(self, share: float) -> Fit:
+        """Return it with maps that go only a share of the way from leaving everything in place.
+
+        What they learned of known tools they trade for tools that nobody has seen: WiSE-FT
+        (Wortsman et al., 2022).
+        """
+        one = np.eye(len(self.query_map), dtype=np.float32)
+        query_map, tool_map = (
+            np.asarray((1 - share) * one + share * trained, np.float32)
+            for trained in (self.query_map, self.tool_map)
+        )
+        return replace(self, query_map=query_map, tool_map=tool_map)
 
     def usefulness(self, scores: Floats) -> Floats:
         """Say how probable it is that each tool is of use, `(n_tools,)`."""
