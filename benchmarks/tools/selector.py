@@ -99,19 +99,26 @@ def engines(episodes: Sequence[Episode], judged: Sequence[Episode], most: int) -
     return cases
 
 
-def judge(selector: BaseSelector, cases: Sequence[Case], *, warm: bool = True) -> Score:
-    """Select for every case; the first of each engine warms up what the selector keeps."""
-    score = Score([], [])
+def judge(
+    selectors: Sequence[BaseSelector], cases: Sequence[Case], *, warm: bool = True
+) -> list[Score]:
+    """Let all select for every case, by turns: other work on the machine then slows all alike.
+
+    The first query of each engine warms up what a selector keeps.
+    """
+    scores = [Score([], []) for _ in selectors]
     engines = {id(case.choices): case.choices for case in cases} if warm else {}
     for choices in engines.values():
-        _selected(selector, Case("Which one?", choices, 0))
+        for selector in selectors:
+            _selected(selector, Case("Which one?", choices, 0))
     for case in cases:
-        start = time.perf_counter()
-        index = _selected(selector, case)
-        score.seconds.append(time.perf_counter() - start)
-        score.right.append(index == case.right)
-        score.invalid += index is None or not 0 <= index < len(case.choices)
-    return score
+        for selector, score in zip(selectors, scores, strict=True):
+            start = time.perf_counter()
+            index = _selected(selector, case)
+            score.seconds.append(time.perf_counter() - start)
+            score.right.append(index == case.right)
+            score.invalid += index is None or not 0 <= index < len(case.choices)
+    return scores
 
 
 def _selected(selector: BaseSelector, case: Case) -> int | None:
@@ -173,22 +180,22 @@ def main() -> None:
     cases = engines(new, new, options.queries)
     print("| selector | choices | queries | accuracy | median ms | 95% ms | time | invalid |")
     print("|---|---|---|---|---|---|---|---|")
+    eased, embedded = TryageSelector(ranker=ranker), by_embeddings(ranker.encoder)
     for told, those in (("all new", cases), ("new and known", mixed)):
-        ours = judge(TryageSelector(ranker=ranker), those)
-        theirs = judge(by_embeddings(ranker.encoder), those)
-        print(ours.row(f"TryageSelector | {told}", ours), flush=True)
+        ours, theirs = judge([eased, embedded], those)
+        print(ours.row(f"TryageSelector | {told}", ours))
         print(theirs.row(f"EmbeddingSingleSelector, same encoder | {told}", ours), flush=True)
     few, slow = cases[: options.slow], load_encoder(TRANSFORMER)
-    ours = judge(TryageSelector(ranker=untrained(ranker, slow)), few)
-    print(ours.row("TryageSelector, transformer, untrained | all new", ours), flush=True)
-    theirs = judge(by_embeddings(slow), few)
+    ours, same, theirs = judge(
+        [eased, TryageSelector(ranker=untrained(ranker, slow)), by_embeddings(slow)], few
+    )
+    print(ours.row("TryageSelector | all new", ours))
+    print(same.row("TryageSelector, transformer, untrained | all new", ours))
     print(theirs.row("EmbeddingSingleSelector, transformer | all new", ours), flush=True)
     if options.model:
-        asked = cases[: options.asked]
-        ours = judge(TryageSelector(ranker=ranker), asked)
-        print(ours.row("TryageSelector | all new", ours), flush=True)
         llm = LLMSingleSelector.from_defaults(llm=local_llm(options.model))
-        theirs = judge(llm, asked, warm=False)
+        ours, theirs = judge([eased, llm], cases[: options.asked], warm=False)
+        print(ours.row("TryageSelector | all new", ours))
         print(theirs.row(f"LLMSingleSelector, {options.model.name} | all new", ours))
 
 

@@ -64,6 +64,7 @@ async def test_the_chosen_child_calls_the_tool_and_decodes_its_own_call(
 async def test_tools_go_only_to_children_that_call_them(mixed, tool_way, call):
     last = (await call(mixed, tool_way, TOOLS, user_msg="text question"))[-1]
     assert last.additional_kwargs["tryage"]["model"] != "text"
+    assert "failed" not in last.additional_kwargs["tryage"]  # it was not even tried
     assert mixed.complete("text, no tools").additional_kwargs["tryage"]["model"] == "text"
 
 

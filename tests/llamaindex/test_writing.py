@@ -8,6 +8,7 @@ import pickle
 from functools import partial
 
 import pytest
+from llama_index.core.callbacks import CallbackManager, TokenCountingHandler
 from llama_index.core.llms import ChatMessage
 from llama_index.core.llms.loading import load_llm
 from pydantic import Field, PrivateAttr
@@ -88,6 +89,13 @@ def test_a_pickle_holds_no_key_and_answers(secretive):
         assert response.additional_kwargs["tryage"]["model"] == name
     child = again._children.get_model("gpt-4o-mini")
     assert (child.model, child.api_key, child.headers) == ("scripted-mini", None, {"X-Team": "a"})
+
+
+def test_callbacks_stay_in_their_process(secretive):
+    handler = TokenCountingHandler(tokenizer=lambda text: text.split())
+    secretive.callback_manager = CallbackManager([handler])
+    again = pickle.loads(pickle.dumps(secretive))  # noqa: S301 - our own
+    assert handler not in again.callback_manager.handlers
 
 
 def test_a_pickled_pickle_is_the_same(secretive):
