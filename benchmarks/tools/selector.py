@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from folds import Remembering, by_tool, fold
+from llama_index.core.output_parsers.base import OutputParserException
 from llama_index.core.schema import QueryBundle
 from llama_index.core.selectors import EmbeddingSingleSelector, LLMSingleSelector
 from llama_index.core.tools import ToolMetadata
@@ -125,7 +126,7 @@ def _selected(selector: BaseSelector, case: Case) -> int | None:
     """Return the index; None if what a model wrote could not be read."""
     try:
         index: int = selector.select(case.choices, QueryBundle(case.query)).ind
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, OutputParserException):
         return None
     return index
 
