@@ -31,6 +31,7 @@ HEAVY = (
     "huggingface_hub",
     "httpx",
     "pandas",
+    "textstat",
 )
 
 
@@ -50,6 +51,7 @@ def modules_after(code: str) -> set[str]:
         "from tryage import Router",
         "from tryage import Decision, Expert, Library, Preferences, QTable, Router",
         "import tryage.cli",
+        "from tryage.scoring import Answers, CausalLM, MaskedLM, score",
         "from tryage.testing import LocalHub; LocalHub()",
     ],
 )

@@ -8,6 +8,7 @@ TryageError
 ├── NoExpertError (LookupError)        no expert is left to choose, and no default may step in
 ├── PerceptionError (RuntimeError)     the predictions are unusable (NaN, shape, failed encoder)
 ├── AllFailedError (RuntimeError)       every expert that was asked has failed
+├── MeasurementError (RuntimeError)    an expert cannot be measured any further
 ├── PersistenceError (OSError)         a saved router that is missing, damaged or too new
 ├── CatalogueError (OSError)           a local catalogue that cannot be read or written
 ├── HubError (ConnectionError)         the Hub cannot be reached, refuses, or gives no answer
@@ -64,6 +65,10 @@ class AllFailedError(TryageError, RuntimeError):
     def __init__(self, message: str, failures: Sequence[tuple[str, BaseException]] = ()) -> None:
         super().__init__(message)
         self.failures = tuple(failures)
+
+
+class MeasurementError(TryageError, RuntimeError):
+    """An expert cannot be measured any further: its client or its model refuses."""
 
 
 class PersistenceError(TryageError, OSError):

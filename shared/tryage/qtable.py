@@ -17,17 +17,19 @@ Matrix: TypeAlias = NDArray[np.float32]
 Rows: TypeAlias = NDArray[np.intp] | NDArray[np.bool_] | Sequence[int]
 
 _PER_PROMPT = ("categories", "sources")
-_PER_CELL = ("costs", "latencies", "output_tokens")
+# Per cell, beside the loss, with the least value there is.
+_PER_CELL = {"costs": 0.0, "latencies": 0.0, "output_tokens": 0.0, "readabilities": -np.inf}
 
 
 @dataclass(frozen=True, eq=False)
 class QTable:
     """Measured losses of experts on prompts; NaN is a gap, never a zero.
 
-    `losses` and the optional `costs` (USD of the request), `latencies` (seconds) and
-    `output_tokens` are float32 `(n_prompts, n_experts)`; for scored answers the loss is
-    1 - score. `categories` and `sources` say, per prompt, what kind of prompt it is and which
-    set it comes from. Two rows may hold the same prompt text: they are *twins*, see `groups`.
+    `losses` and the optional `costs` (USD of the request), `latencies` (seconds), `output_tokens`
+    and `readabilities` (Flesch reading ease of the answer) are float32 `(n_prompts, n_experts)`;
+    for scored answers the loss is 1 - score. `categories` and `sources` say, per prompt, what kind
+    of prompt it is and which set it comes from. Two rows may hold the same prompt text: they are
+    *twins*, see `groups`.
 
     Raises:
         QTableError: a shape, a duplicate expert name or a value (inf, negative cost) is wrong.
@@ -41,6 +43,7 @@ class QTable:
     costs: Matrix | None = None
     latencies: Matrix | None = None
     output_tokens: Matrix | None = None
+    readabilities: Matrix | None = None
 
     def __post_init__(self) -> None:
         """Freeze every column, and refuse what does not fit."""
@@ -54,10 +57,10 @@ class QTable:
             if values is not None:
                 self._freeze(name, self._per_prompt(name, values))
         self._freeze("losses", self._per_cell("losses", self.losses))
-        for name in _PER_CELL:
+        for name, least in _PER_CELL.items():
             values = getattr(self, name)
             if values is not None:
-                self._freeze(name, self._per_cell(name, values, least=0.0))
+                self._freeze(name, self._per_cell(name, values, least))
 
     def _freeze(self, name: str, value: object) -> None:
         object.__setattr__(self, name, value)
@@ -160,12 +163,13 @@ class QTable:
         return QTable(**columns)  # type: ignore[arg-type]  # mypy cannot see the names
 
     @staticmethod
-    def read(path: str | Path, *, score_scale: float = 1.0) -> QTable:
-        """Read long rows from .parquet, .csv or .jsonl; needs the extra `evaluate`.
+    def read(path: str | Path, *, score_scale: float = 1.0, loss: str = "loss") -> QTable:
+        """Read long rows from .parquet, .csv, .jsonl or a folder of shards (`tryage score`).
 
-        Columns: `prompt`, `expert`, `loss` or `score` (0..`score_scale`), and optionally
-        `prompt_id` (tells twins apart), `category`, `source`, `cost`, `latency`, `output_tokens`.
-        A pair that was measured several times gets its mean.
+        Needs the extra `evaluate` or `score`. Columns: `prompt`, `expert`, `loss` or `score`
+        (0..`score_scale`), and optionally `prompt_id` (tells twins apart), `category`, `source`,
+        `cost`, `latency`, `output_tokens`, `readability`. `loss` names another column to read the
+        losses from, such as `loss_per_char`. A pair that was measured several times gets its mean.
 
         Raises:
             QTableError: the file or a column is missing or wrong.
@@ -173,7 +177,7 @@ class QTable:
         """
         from tryage.qtable_io import read
 
-        return read(Path(path), score_scale=score_scale)
+        return read(Path(path), score_scale=score_scale, loss=loss)
 
     def write(self, path: str | Path) -> None:
         """Write long rows to .parquet, .csv or .jsonl; gaps are not written.

@@ -10,6 +10,7 @@ import numpy as np
 from tryage.errors import QTableError
 from tryage.extras import require
 from tryage.qtable import QTable
+from tryage.qtable_shards import read_rows
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,14 +19,19 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _TEXTS = ("prompt_id", "prompt", "expert", "category", "source")
-_NUMBERS = {"cost": "costs", "latency": "latencies", "output_tokens": "output_tokens"}
+_NUMBERS = {
+    "cost": "costs",
+    "latency": "latencies",
+    "output_tokens": "output_tokens",
+    "readability": "readabilities",
+}
 _BLOCK = 256 << 20  # bytes; one row must fit in a block, and prompts can be long
 
 
-def read(path: Path, *, score_scale: float = 1.0) -> QTable:
+def read(path: Path, *, score_scale: float = 1.0, loss: str = "loss") -> QTable:
     """Read long rows; see `QTable.read`."""
     require("pyarrow", "evaluate")
-    rows = _load(path)
+    rows = _with_loss(path, _load(path), loss)
     _check_columns(path, rows.column_names)
     row_key = "prompt_id" if "prompt_id" in rows.column_names else "prompt"
     row_of, first = _encode(path, rows, row_key)
@@ -64,8 +70,12 @@ def _load(path: Path) -> pa.Table:
     import pyarrow as pa
     from pyarrow import csv, json, parquet
 
+    if path.is_dir():
+        return _load_folder(path)
     if not path.is_file():
-        raise QTableError(f"no Q-table at {path}; give a .parquet, .csv or .jsonl file")
+        raise QTableError(
+            f"no Q-table at {path}; give a .parquet, .csv or .jsonl file, or a folder of shards"
+        )
     texts = {name: pa.string() for name in _TEXTS}
     try:
         if path.suffix == ".parquet":
@@ -94,6 +104,25 @@ def _load(path: Path) -> pa.Table:
     except (pa.ArrowInvalid, UnicodeDecodeError) as error:
         raise QTableError(f"{path} cannot be read as {path.suffix[1:]}: {error}") from error
     raise QTableError(f"cannot read {path.name}: expected .parquet, .csv or .jsonl")
+
+
+def _load_folder(path: Path) -> pa.Table:
+    """Load shards; columns that hold nothing are as if they were not there."""
+    rows = read_rows(path)
+    if "loss" in rows.column_names and "score" in rows.column_names:
+        rows = rows.drop_columns(["score"])  # the loss is 1 - score there
+    optional = ("category", "source", *_NUMBERS)
+    return rows.drop_columns([n for n in optional if n in rows.column_names and _is_null(rows[n])])
+
+
+def _with_loss(path: Path, rows: pa.Table, loss: str) -> pa.Table:
+    """Put the column that is named in the place of the losses."""
+    if loss == "loss":
+        return rows
+    if loss not in rows.column_names or _is_null(rows[loss]):
+        raise QTableError(f"{path} has no losses {loss!r}; its columns are {rows.column_names}")
+    kept = [name for name in rows.column_names if name not in ("loss", "score", loss)]
+    return rows.select(kept).append_column("loss", rows[loss])
 
 
 def _is_null(column: pa.ChunkedArray) -> bool:

@@ -1,4 +1,4 @@
-"""The `tryage` command: `routing` chooses, `learning` judges, `catalogue` knows, `hub` fetches."""
+"""The `tryage` command: `scoring` measures, `learning` trains, `routing` chooses, and others."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 import tryage
-from tryage.cli import catalogue, hub, learning, routing, tools
+from tryage.cli import catalogue, hub, learning, routing, scoring, tools
 from tryage.errors import TryageError
 
 FAILED = 2  # what the shell sees, as for a wrong option
@@ -55,6 +55,7 @@ for command in (
     routing.route,
     routing.explain,
     routing.pareto,
+    scoring.score,
     learning.train,
     learning.evaluate,
     catalogue.experts,

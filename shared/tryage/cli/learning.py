@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tryage.cli.options import EncoderPath, Output, Scale, Seed, Table
+from tryage.cli.options import EncoderPath, LossColumn, Output, Scale, Seed, Table
 from tryage.errors import InputError
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ def train(
         ),
     ] = None,
     score_scale: Scale = 1.0,
+    loss: LossColumn = "loss",
     seed: Seed = 0,
     checkpoint: Annotated[
         Path | None,
@@ -36,17 +37,23 @@ def train(
     ] = None,
 ) -> None:
     """Train a router on measured losses and save it."""
+    from tryage.experts import Library
     from tryage.perception.training import Settings, fit
     from tryage.qtable import QTable
     from tryage.router import Router
+    from tryage.scoring.facts import with_measurements
+    from tryage.scoring.running import EXPERTS
 
-    table, reader = QTable.read(qtable, score_scale=score_scale), load_reader(encoder)
-    library = None if experts is None else _library(experts, table.experts)
+    table, reader = QTable.read(qtable, score_scale=score_scale, loss=loss), load_reader(encoder)
+    noted = qtable / EXPERTS  # what `tryage score` knows about them
+    known = experts or (noted if noted.is_file() else None)
+    library = None if known is None else _library(known, table.experts)
     settings = Settings(seed=seed)
     perception = fit(
         table, reader, settings=settings, library=library, checkpoint=checkpoint, progress=True
     )
-    Router(perception, library).save_pretrained(output)
+    facts = with_measurements(library or Library(table.experts), table)
+    Router(perception, facts).save_pretrained(output)
     typer.echo(f"Saved to {output}: {len(table):,} prompts, {len(table.experts):,} experts.")
     for name, value in perception.report.items():
         typer.echo(f"  {name.replace('_', ' '):<12}{value:>9.4g}")
@@ -57,6 +64,7 @@ def evaluate(
     qtable: Table,
     encoder: EncoderPath = None,
     score_scale: Scale = 1.0,
+    loss: LossColumn = "loss",
     folds: Annotated[int, typer.Option(min=2, help="Parts, each tested once.")] = 5,
     seed: Seed = 0,
     as_json: Annotated[
@@ -76,7 +84,10 @@ def evaluate(
     from tryage.evaluation import evaluate as judge
     from tryage.qtable import QTable
 
-    table, reader = QTable.read(qtable, score_scale=score_scale), ReadOnce(load_reader(encoder))
+    table, reader = (
+        QTable.read(qtable, score_scale=score_scale, loss=loss),
+        ReadOnce(load_reader(encoder)),
+    )
     found = judge(
         table,
         reader.encode(table.prompts),

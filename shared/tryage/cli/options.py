@@ -52,7 +52,16 @@ Json: TypeAlias = Annotated[
 Table: TypeAlias = Annotated[
     Path,
     typer.Argument(
-        metavar="QTABLE", help="Rows of prompt, expert, loss or score: .parquet, .csv or .jsonl"
+        metavar="QTABLE",
+        help="Rows of prompt, expert, loss or score: .parquet, .csv, .jsonl, or a folder of shards",
+    ),
+]
+LossColumn: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        "--loss",
+        metavar="COLUMN",
+        help="Where the losses are; loss_per_char compares models of different tokenisers.",
     ),
 ]
 Scale: TypeAlias = Annotated[

@@ -1,0 +1,111 @@
+"""The command that measures: `score` puts prompts to experts and writes a Q-table."""
+
+from __future__ import annotations
+
+import re
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tryage.cli.learning import read_lines
+from tryage.errors import InputError
+
+if TYPE_CHECKING:
+    from tryage.scoring import Measurer, Report
+    from tryage.scoring.likelihood import LanguageModel
+
+UNFINISHED = 1  # what the shell sees when some losses are missing
+INTERRUPTED = 130  # as of a program that Ctrl-C ended
+
+
+def score(
+    prompts: Annotated[
+        Path,
+        typer.Argument(
+            metavar="PROMPTS",
+            help='JSON lines of {"prompt"}, with "reference", "choices", "category" if you have.',
+        ),
+    ],
+    expert: Annotated[
+        list[str],
+        typer.Option(
+            "--expert",
+            "-e",
+            metavar="MODEL",
+            help="A folder with safetensors, a .gguf file, a Hub id, or MODULE:NAME of a measurer "
+            "in Python; repeat it.",
+        ),
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="DIR", help="The folder of the Q-table.")
+    ],
+    budget: Annotated[
+        float | None,
+        typer.Option(metavar="USD", help="Stop before the table has cost more than this."),
+    ] = None,
+) -> None:
+    """Measure experts on prompts; the same command goes on where it was stopped."""
+    from tryage.scoring import score as measure
+
+    measurers = [found for given in expert for found in _measurers(given)]
+    try:
+        report = measure(read_lines(prompts), measurers, output, budget=budget)
+    except KeyboardInterrupt:
+        typer.echo(f"Stopped; what is measured is in {output}. The same command goes on.", err=True)
+        raise typer.Exit(INTERRUPTED) from None
+    _tell(report, output)
+
+
+def _measurers(given: str) -> list[Measurer]:
+    """Return who measures an expert: an object in Python, or a checkpoint by its architecture."""
+    if re.fullmatch(r"[\w.]+:\w+", given) and not Path(given).exists():
+        found = _imported(*given.split(":"))
+        several: list[Any] = list(found) if isinstance(found, (list, tuple)) else [found]
+        if not all(hasattr(one, "measure") and hasattr(one, "identify") for one in several):
+            raise InputError(
+                f"{given} is a {type(found).__name__}; expected a measurer, such as "
+                "tryage.scoring.Answers, or a list of them."
+            )
+        return several
+    from tryage.scoring import CausalLM, MaskedLM, Seq2SeqLM
+    from tryage.scoring.checkpoints import measurer_at
+
+    choices: dict[str, type[LanguageModel]] = {
+        "ForMaskedLM": MaskedLM,
+        "ForCausalLM": CausalLM,
+        "LMHeadModel": CausalLM,
+        "ForConditionalGeneration": Seq2SeqLM,
+        "MTModel": Seq2SeqLM,
+    }
+    return [measurer_at(given, {word: kind.from_pretrained for word, kind in choices.items()})]
+
+
+def _imported(module: str, name: str) -> object:
+    sys.path.insert(0, str(Path.cwd()))  # as `python -m` has it; a console script has not
+    try:
+        return getattr(import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise InputError(f"{module}:{name} cannot be imported: {error}") from error
+    finally:
+        sys.path.remove(str(Path.cwd()))
+
+
+def _tell(report: Report, output: Path) -> None:
+    """Say what was measured, what was not and why, and what comes next."""
+    typer.echo(f"Saved to {output}: {report.measured:,} losses, {report.before:,} from before.")
+    if report.spent:
+        typer.echo(f"Cost so far: ${report.spent:.4f}.")
+    for name, reason in report.given_up.items():
+        typer.echo(f"{name} was given up: {reason}", err=True)
+    for name, prompt, reason in report.failed[:3]:
+        typer.echo(f"{name} has a gap at prompt {prompt}: {reason}", err=True)
+    if len(report.failed) > 3:
+        typer.echo(f"... and {len(report.failed) - 3:,} more gaps.", err=True)
+    if report.out_of_budget:
+        typer.echo("The budget is used up; the same command with a larger one goes on.", err=True)
+    if report.given_up or report.failed or report.out_of_budget:
+        raise typer.Exit(UNFINISHED)
+    typer.echo(f"Learn from it: tryage train {output} --output my-router")

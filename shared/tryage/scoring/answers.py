@@ -1,0 +1,174 @@
+"""Scored answers: a model is asked every prompt, and a scorer says how good the answer is."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from tryage.chat.failures import told
+from tryage.errors import InputError, MeasurementError
+from tryage.experts import Expert
+from tryage.experts.values import number
+from tryage.scoring import replies
+from tryage.scoring.measurement import Identity, Measurement, Prompt
+from tryage.scoring.readability import reading_ease
+from tryage.scoring.retries import of_the_prompt, passes, retried
+from tryage.scoring.scorers import Scorer, Verdict, needed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from tryage.scoring.budget import Budget
+
+PATIENCE = 5  # prompts in a row that fail before an expert is given up
+
+
+class Answers:
+    """An expert that answers, and what its answers are worth.
+
+    Args:
+        expert: Its name, or what is known about it: prices make the cost known.
+        model: A LangChain runnable, a LlamaIndex LLM, or a function from text to text (or to an
+            `Answer`, which tells tokens and cost). Threads ask it at the same time.
+        scorer: From prompt and answer to a score in [0, 1], 1 best.
+        ask: What is sent for a prompt; its text by default.
+        concurrency: How many requests run at once.
+        retries: How often a request is tried again after an error that passes.
+        keep_output: Whether the Q-table keeps the answers.
+
+    Raises:
+        InputError: the model cannot be asked, or a number is out of range.
+    """
+
+    def __init__(  # noqa: PLR0913 - each is one thing about asking
+        self,
+        expert: Expert | str,
+        model: object,
+        scorer: Scorer,
+        *,
+        ask: Callable[[Prompt], str] = lambda prompt: prompt.text,
+        concurrency: int = 4,
+        retries: int = 3,
+        keep_output: bool = True,
+    ) -> None:
+        self.expert = Expert(expert) if isinstance(expert, str) else expert
+        self.scorer, self.ask, self.keep_output = scorer, ask, keep_output
+        self.concurrency = int(number("concurrency", concurrency, 1))
+        self.retries = int(number("retries", retries))
+        self._model = replies.asking(model)
+
+    def identify(self) -> Identity:
+        """Say whose scores these are, and the scorer by its name."""
+        name = getattr(self.scorer, "__name__", type(self.scorer).__name__)
+        return Identity(self.expert, f"answers scored by {name}")
+
+    def measure(
+        self, prompts: Sequence[Prompt], budget: Budget
+    ) -> Iterator[tuple[int, Measurement]]:
+        """Yield scores as the answers come in; when something ends it, what runs is waited for.
+
+        Raises:
+            InputError: a prompt lacks what the scorer needs; nobody was asked.
+            MeasurementError: the client refuses every prompt, the scorer fails, or the cost that a
+                budget needs is unknown.
+        """
+        for prompt in prompts:
+            needed(self.scorer, prompt)
+        todo, ends = iter(enumerate(prompts)), _Ends(self.expert.name)
+        running: dict[Future[Measurement], int] = {}
+        with ThreadPoolExecutor(self.concurrency) as pool:
+            while True:
+                while not ends.reason and len(running) < self.concurrency:
+                    if not budget.allows(self.expert.name, len(running)):
+                        break
+                    if (asked := next(todo, None)) is None:
+                        break
+                    running[pool.submit(self._measured, asked[1], budget)] = asked[0]
+                if not running:
+                    break
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    position = running.pop(future)
+                    if (found := ends.result(future)) is not None:
+                        yield position, found
+                        ends.charge(budget, found)
+        if ends.reason:
+            raise ends.reason
+
+    def _measured(self, prompt: Prompt, budget: Budget) -> Measurement:
+        """Ask, time and score one prompt; an error that is the prompt's alone is told."""
+        asked = self.ask(prompt)
+        try:
+            reply, seconds = retried(lambda: _timed(self._model, asked), self.retries, budget.pause)
+        except Exception as error:
+            if not (passes(error) or of_the_prompt(error)):
+                raise
+            return Measurement(error=told(error))
+        answer = replies.answer(reply)
+        known = Measurement(
+            output_tokens=answer.output_tokens,
+            latency=seconds,
+            cost=replies.cost(answer, self.expert),
+            readability=reading_ease(answer.text),
+            output=answer.text if self.keep_output else None,
+        )
+        return self._judged(prompt, answer.text, known)
+
+    def _judged(self, prompt: Prompt, text: str, known: Measurement) -> Measurement:
+        """Add the score to what is known of an answer."""
+        try:
+            verdict = Verdict.of(self.scorer(prompt, text))
+        except Exception as error:
+            unjudged = isinstance(error, MeasurementError) or passes(error) or of_the_prompt(error)
+            if not unjudged:  # a mistake of the scorer, which it would repeat
+                raise
+            return replace(known, error=f"the scorer failed: {told(error)}")
+        loss = 1.0 - verdict.score
+        return replace(known, loss=loss, score=verdict.score, scoring_cost=verdict.cost)
+
+
+class _Ends:
+    """Why no further prompt is asked, if there is a reason."""
+
+    def __init__(self, name: str) -> None:
+        self.reason: MeasurementError | InputError | None = None
+        self._name, self._in_a_row = name, 0
+
+    def result(self, future: Future[Measurement]) -> Measurement | None:
+        """Return what was measured, or note why it could not be."""
+        try:
+            found = future.result()
+        except (InputError, MeasurementError) as error:
+            self.reason = self.reason or error
+            return None
+        except Exception as error:  # noqa: BLE001 - clients and scorers raise anything
+            self.reason = self.reason or self._refusal(told(error), error)
+            return None
+        self._in_a_row = self._in_a_row + 1 if found.error else 0
+        if found.error and self._in_a_row >= PATIENCE and not self.reason:
+            self.reason = self._refusal(f"{PATIENCE} prompts in a row have failed: {found.error}")
+        return found
+
+    def charge(self, budget: Budget, found: Measurement) -> None:
+        """Tell the budget what an answer and its judgement have cost."""
+        if found.error and found.cost is None:
+            return  # nobody answered
+        paid = [found.cost, 0.0 if found.error else found.scoring_cost]
+        known = [usd for usd in paid if usd is not None]
+        try:
+            budget.charge(self._name, sum(known) if len(known) == len(paid) else None)
+        except MeasurementError as error:
+            self.reason = self.reason or error
+
+    def _refusal(self, words: str, cause: BaseException | None = None) -> MeasurementError:
+        refusal = MeasurementError(f"{self._name} cannot be measured: {words}")
+        refusal.__cause__ = cause
+        return refusal
+
+
+def _timed(call: Callable[[str], replies.Reply], asked: str) -> tuple[replies.Reply, float]:
+    """Return a reply and the seconds it took."""
+    start = time.perf_counter()
+    reply = call(asked)
+    return reply, time.perf_counter() - start

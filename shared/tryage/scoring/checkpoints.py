@@ -1,0 +1,111 @@
+"""Reading `transformers` checkpoints: safetensors and GGUF; a repo's code and pickles never run."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tryage.errors import InputError
+from tryage.experts import Expert
+from tryage.extras import require
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from tryage.scoring.likelihood import LanguageModel
+
+GGUF = ".gguf"
+_FLOATS = ("F64", "F32", "F16", "BF16")
+
+
+def load(source: str, network: str, device: str | None) -> tuple[Any, Any]:
+    """Return the model, ready to be asked, and its tokeniser.
+
+    `source` is a folder, a .gguf file or a Hub id, `network` the Auto class that reads it.
+
+    Raises:
+        InputError: it cannot be read without running code from it.
+        MissingExtraError: torch or transformers is not installed.
+    """
+    for package in ("torch", "transformers", *(("gguf",) if source.endswith(GGUF) else ())):
+        require(package, "train")
+    import transformers
+
+    place, options = _place(source)
+    try:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(place, **options)
+        model = getattr(transformers, network).from_pretrained(
+            place, use_safetensors=None if "gguf_file" in options else True, **options
+        )
+    except (OSError, ValueError, ImportError, KeyError) as error:
+        raise InputError(
+            f"{source} cannot be read as {network}: {str(error)[:300]} Expected a folder with "
+            "config.json, a fast tokeniser and safetensors, or a .gguf file; pickled weights and "
+            "models with code of their own are not read."
+        ) from error
+    if not tokenizer.is_fast:
+        raise InputError(f"{source} has no fast tokeniser (tokenizer.json), which tells offsets.")
+    return model.to(device or "cpu").eval(), tokenizer
+
+
+def expert_at(source: str) -> Expert:
+    """Return what a checkpoint tells of itself without being loaded: its name and parameters.
+
+    Raises:
+        InputError: a .gguf file that is not there.
+    """
+    path = Path(source)
+    if path.suffix == GGUF:
+        if not path.is_file():
+            raise InputError(f"There is no file {source}.")
+        return Expert(path.stem)
+    if not path.exists():
+        return Expert(source)
+    return Expert(path.resolve().name, parameters=_parameters(path.glob("*.safetensors")))
+
+
+def measurer_at(
+    source: str, choices: Mapping[str, Callable[[str], LanguageModel]]
+) -> LanguageModel:
+    """Return the measurer that fits a checkpoint: the first whose word is in its architecture.
+
+    Raises:
+        InputError: it has no config.json, or no architecture that has a loss.
+    """
+    if source.endswith(GGUF):
+        return choices["ForCausalLM"](source)
+    require("transformers", "train")
+    from transformers import AutoConfig
+
+    try:
+        config = AutoConfig.from_pretrained(source, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{source} is no model that can be read: {str(error)[:300]}") from error
+    names = getattr(config, "architectures", None) or []
+    for word, make in choices.items():
+        if any(word in name for name in names):
+            return make(source)
+    raise InputError(f"{source} is a {names or 'model of no kind'}; expected one of {[*choices]}.")
+
+
+def _place(source: str) -> tuple[str, dict[str, Any]]:
+    """Return the folder or Hub id, and how to read it."""
+    if source.endswith(GGUF):
+        path = Path(source)
+        return str(path.parent), {"gguf_file": path.name, "trust_remote_code": False}
+    return source, {"trust_remote_code": False}
+
+
+def _parameters(files: Iterable[Path]) -> float | None:
+    """Count the weights by the headers alone; packed integers do not tell how many they hold."""
+    total = 0
+    for path in files:
+        with path.open("rb") as file:
+            header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+        tensors = [tensor for name, tensor in header.items() if name != "__metadata__"]
+        if any(tensor["dtype"] not in _FLOATS for tensor in tensors):
+            return None
+        total += sum(math.prod(tensor["shape"]) for tensor in tensors)
+    return float(total) or None

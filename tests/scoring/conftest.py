@@ -1,0 +1,167 @@
+"""Tiny models with random weights, saved as real ones are, and experts made of functions."""
+
+from __future__ import annotations
+
+import pytest
+
+from tryage.scoring import Budget, Identity, Measurement
+
+
+@pytest.fixture(scope="session")
+def torch():
+    return pytest.importorskip("torch")
+
+
+@pytest.fixture(scope="session")
+def transformers():
+    return pytest.importorskip("transformers")
+
+
+@pytest.fixture(scope="session")
+def word_tokenizer(transformers):
+    """Knows a few words; "zebra", "quick" and "slow" it does not."""
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordLevel
+    from tokenizers.pre_tokenizers import BertPreTokenizer
+    from tokenizers.processors import TemplateProcessing
+
+    words = [
+        "[PAD]",
+        "[UNK]",
+        "[CLS]",
+        "[SEP]",
+        "[MASK]",
+        "the",
+        "cat",
+        "sat",
+        "on",
+        "mat",
+        "a",
+        "dog",
+        "ran",
+        "and",
+        ",",
+        ".",
+    ]
+    vocabulary = {word: at for at, word in enumerate(words)}
+    made = Tokenizer(WordLevel(vocabulary, unk_token="[UNK]"))  # noqa: S106 - no password
+    made.pre_tokenizer = BertPreTokenizer()
+    ends = [("[CLS]", vocabulary["[CLS]"]), ("[SEP]", vocabulary["[SEP]"])]
+    made.post_processor = TemplateProcessing(
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B [SEP]", special_tokens=ends
+    )
+    return transformers.PreTrainedTokenizerFast(
+        tokenizer_object=made,
+        pad_token="[PAD]",  # noqa: S106 - as above
+        unk_token="[UNK]",  # noqa: S106
+        cls_token="[CLS]",  # noqa: S106
+        sep_token="[SEP]",  # noqa: S106
+        mask_token="[MASK]",  # noqa: S106
+        model_max_length=12,
+    )
+
+
+@pytest.fixture(scope="session")
+def byte_tokenizer(transformers):
+    """Has a token for every byte and one that ends a text."""
+    from tokenizers import Tokenizer, decoders, pre_tokenizers
+    from tokenizers.models import BPE
+
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    made = Tokenizer(BPE({sign: at for at, sign in enumerate([*letters, "<end>"])}, []))
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.decoder = decoders.ByteLevel()
+    return transformers.PreTrainedTokenizerFast(
+        tokenizer_object=made,
+        eos_token="<end>",  # noqa: S106 - no password
+        pad_token="<end>",  # noqa: S106
+    )
+
+
+def _saved(torch, network, config, tokenizer, folder):
+    torch.manual_seed(0)
+    network(config).eval().save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def bert(torch, transformers, word_tokenizer, tmp_path_factory):
+    config = transformers.BertConfig(
+        vocab_size=len(word_tokenizer),
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+        max_position_embeddings=12,
+        initializer_range=1.0,
+    )
+    folder = tmp_path_factory.mktemp("bert") / "tiny-bert"
+    return _saved(torch, transformers.BertForMaskedLM, config, word_tokenizer, folder)
+
+
+@pytest.fixture(scope="session")
+def gpt(torch, transformers, byte_tokenizer, tmp_path_factory):
+    config = transformers.GPT2Config(
+        vocab_size=len(byte_tokenizer),
+        n_embd=16,
+        n_layer=1,
+        n_head=2,
+        n_positions=32,
+        initializer_range=0.5,
+        bos_token_id=256,
+        eos_token_id=256,
+    )
+    folder = tmp_path_factory.mktemp("gpt") / "tiny-gpt"
+    return _saved(torch, transformers.GPT2LMHeadModel, config, byte_tokenizer, folder)
+
+
+@pytest.fixture(scope="session")
+def t5(torch, transformers, word_tokenizer, tmp_path_factory):
+    config = transformers.T5Config(
+        vocab_size=len(word_tokenizer),
+        d_model=16,
+        d_kv=8,
+        d_ff=16,
+        num_layers=1,
+        num_heads=2,
+        decoder_start_token_id=0,
+        pad_token_id=0,
+        eos_token_id=3,
+    )
+    folder = tmp_path_factory.mktemp("t5") / "tiny-t5"
+    return _saved(torch, transformers.T5ForConditionalGeneration, config, word_tokenizer, folder)
+
+
+class Ready:
+    """An expert that loses as many nats as its prompt has signs; `seen` holds them."""
+
+    def __init__(self, expert, method="length", fails=()):
+        self.identity, self.fails, self.seen = Identity(expert, method), fails, []
+
+    def identify(self):
+        return self.identity
+
+    def measure(self, prompts, budget):
+        for at, prompt in enumerate(prompts):
+            if budget.stopped:
+                return
+            self.seen.append(prompt.text)
+            failed = prompt.text in self.fails
+            yield at, Measurement(error="no") if failed else Measurement(loss=len(prompt.text))
+
+
+@pytest.fixture
+def ready():
+    return Ready
+
+
+@pytest.fixture
+def measured():
+    """Measure prompts without a folder, and return the measurements in the order of the prompts."""
+
+    def run(measurer, prompts, budget=None):
+        found = dict(measurer.measure(prompts, budget or Budget()))
+        return [found[at] for at in sorted(found)]
+
+    return run
