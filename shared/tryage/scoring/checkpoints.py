@@ -29,8 +29,10 @@ def load(source: str, network: str, device: str | None) -> tuple[Any, Any]:
         InputError: it cannot be read without running code from it.
         MissingExtraError: torch or transformers is not installed.
     """
-    for package in ("torch", "transformers", *(("gguf",) if source.endswith(GGUF) else ())):
+    for package in ("torch", "transformers"):
         require(package, "train")
+    for package in ("gguf", "accelerate") if source.endswith(GGUF) else ():
+        require(package, "gguf")
     import transformers
 
     place, options = _place(source)
@@ -39,7 +41,7 @@ def load(source: str, network: str, device: str | None) -> tuple[Any, Any]:
         model = getattr(transformers, network).from_pretrained(
             place, use_safetensors=None if "gguf_file" in options else True, **options
         )
-    except (OSError, ValueError, ImportError, KeyError) as error:
+    except Exception as error:  # readers of foreign files raise anything
         raise InputError(
             f"{source} cannot be read as {network}: {str(error)[:300]} Expected a folder with "
             "config.json, a fast tokeniser and safetensors, or a .gguf file; pickled weights and "
