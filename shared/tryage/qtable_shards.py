@@ -92,8 +92,11 @@ def read_rows(folder: Path) -> pa.Table:
     require("pyarrow", "score")
     import pyarrow as pa
 
-    parts = [_read_shard(path) for path in sorted(folder.glob(f"*{SHARD}"))]
-    parts += [_read_journal(path) for path in sorted(folder.glob(f"*{JOURNAL}")) if _open(path)]
+    journals = sorted(folder.glob(f"*{JOURNAL}"))  # first: one may become a shard meanwhile
+    shards = sorted(folder.glob(f"*{SHARD}"))
+    ended = {path.stem for path in shards}
+    parts = [_read_shard(path) for path in shards]
+    parts += [_read_either(path) for path in journals if path.stem not in ended]
     if not parts:
         raise QTableError(f"{folder} holds no shard (*{SHARD}); measure some: tryage score")
     return pa.concat_tables(parts, promote_options="permissive")
@@ -104,10 +107,10 @@ def recover(folder: Path) -> None:
     for path in folder.glob(f"*{PARTIAL}"):
         path.unlink()
     for path in sorted(folder.glob(f"*{JOURNAL}")):
-        if _open(path):
-            _finish(path)
-        else:
+        if path.with_suffix(SHARD).exists():
             path.unlink()
+        else:
+            _finish(path)
 
 
 @contextmanager
@@ -136,11 +139,6 @@ def _schema() -> pa.Schema:
     )
 
 
-def _open(journal: Path) -> bool:
-    """Tell whether the journal has not become a shard yet."""
-    return not journal.with_suffix(SHARD).exists()
-
-
 def _finish(journal: Path) -> None:
     """Turn a journal into a shard: whole under its name, or not there."""
     from pyarrow import parquet
@@ -155,11 +153,21 @@ def _finish(journal: Path) -> None:
     journal.unlink()
 
 
+def _read_either(journal: Path) -> pa.Table:
+    try:
+        return _read_journal(journal)
+    except FileNotFoundError:  # its writer has just made a shard of it
+        return _read_shard(journal.with_suffix(SHARD))
+
+
 def _read_journal(path: Path) -> pa.Table:
     import pyarrow as pa
 
     lines = path.read_bytes().split(b"\n")[:-1]  # what is behind the last newline was cut off
-    return pa.Table.from_pylist([json.loads(line) for line in lines], schema=_schema())
+    try:
+        return pa.Table.from_pylist([json.loads(line) for line in lines], schema=_schema())
+    except (ValueError, pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise QTableError(f"{path} is damaged: {error}. Mend or remove it.") from error
 
 
 def _read_shard(path: Path) -> pa.Table:

@@ -78,59 +78,40 @@ def byte_tokenizer(transformers):
     )
 
 
-def _saved(torch, network, config, tokenizer, folder):
-    torch.manual_seed(0)
-    network(config).eval().save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
+@pytest.fixture(scope="session")
+def tiny(torch, transformers, tmp_path_factory):
+    """Save a model with random weights, and return its folder."""
+
+    def make(network, config, tokenizer, **shape):
+        torch.manual_seed(0)
+        configured = getattr(transformers, config)(vocab_size=len(tokenizer), **shape)
+        folder = tmp_path_factory.mktemp("models") / f"tiny-{network.lower()}"
+        getattr(transformers, network)(configured).eval().save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        return folder
+
+    return make
 
 
 @pytest.fixture(scope="session")
-def bert(torch, transformers, word_tokenizer, tmp_path_factory):
-    config = transformers.BertConfig(
-        vocab_size=len(word_tokenizer),
-        hidden_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=16,
-        max_position_embeddings=12,
-        initializer_range=1.0,
-    )
-    folder = tmp_path_factory.mktemp("bert") / "tiny-bert"
-    return _saved(torch, transformers.BertForMaskedLM, config, word_tokenizer, folder)
+def bert(tiny, word_tokenizer):
+    shape = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    shape |= {"intermediate_size": 16, "max_position_embeddings": 12, "initializer_range": 1.0}
+    return tiny("BertForMaskedLM", "BertConfig", word_tokenizer, **shape)
 
 
 @pytest.fixture(scope="session")
-def gpt(torch, transformers, byte_tokenizer, tmp_path_factory):
-    config = transformers.GPT2Config(
-        vocab_size=len(byte_tokenizer),
-        n_embd=16,
-        n_layer=1,
-        n_head=2,
-        n_positions=32,
-        initializer_range=0.5,
-        bos_token_id=256,
-        eos_token_id=256,
-    )
-    folder = tmp_path_factory.mktemp("gpt") / "tiny-gpt"
-    return _saved(torch, transformers.GPT2LMHeadModel, config, byte_tokenizer, folder)
+def gpt(tiny, byte_tokenizer):
+    shape = {"n_embd": 16, "n_layer": 1, "n_head": 2, "n_positions": 32, "initializer_range": 0.5}
+    ends = {"bos_token_id": 256, "eos_token_id": 256}
+    return tiny("GPT2LMHeadModel", "GPT2Config", byte_tokenizer, **shape, **ends)
 
 
 @pytest.fixture(scope="session")
-def t5(torch, transformers, word_tokenizer, tmp_path_factory):
-    config = transformers.T5Config(
-        vocab_size=len(word_tokenizer),
-        d_model=16,
-        d_kv=8,
-        d_ff=16,
-        num_layers=1,
-        num_heads=2,
-        decoder_start_token_id=0,
-        pad_token_id=0,
-        eos_token_id=3,
-    )
-    folder = tmp_path_factory.mktemp("t5") / "tiny-t5"
-    return _saved(torch, transformers.T5ForConditionalGeneration, config, word_tokenizer, folder)
+def t5(tiny, word_tokenizer):
+    shape = {"d_model": 16, "d_kv": 8, "d_ff": 16, "num_layers": 1, "num_heads": 2}
+    ends = {"decoder_start_token_id": 0, "pad_token_id": 0, "eos_token_id": 3}
+    return tiny("T5ForConditionalGeneration", "T5Config", word_tokenizer, **shape, **ends)
 
 
 class Ready:

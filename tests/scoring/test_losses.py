@@ -6,7 +6,8 @@ import math
 
 import pytest
 
-from tryage.errors import InputError
+from tryage import Expert
+from tryage.errors import InputError, MeasurementError
 from tryage.scoring import CausalLM, MaskedLM, Prompt, Seq2SeqLM
 from tryage.scoring.masks import masks
 
@@ -143,8 +144,6 @@ def test_a_window_slides_by_half_and_scores_each_token_once(torch, transformers,
 def test_without_a_token_to_start_from_the_first_one_costs_a_guess(
     torch, transformers, gpt, byte_tokenizer, measured
 ):
-    from tryage import Expert
-
     bare = transformers.PreTrainedTokenizerFast(tokenizer_object=byte_tokenizer._tokenizer)
     model = transformers.AutoModelForCausalLM.from_pretrained(gpt).eval()
     (found,) = measured(CausalLM(Expert("bare"), lambda: (model, bare)), [Prompt("ab")])
@@ -228,6 +227,21 @@ def test_pickled_weights_and_the_code_of_a_repo_are_not_read(torch, bert, tmp_pa
     with pytest.raises(InputError, match="code of their own"):
         measured(MaskedLM.from_pretrained(coded), PROMPTS)
     assert not (tmp_path / "ran").exists()
+
+
+def test_a_causal_model_has_no_masked_loss(bert, transformers, byte_tokenizer, measured):
+    model = transformers.AutoModelForMaskedLM.from_pretrained(bert)
+    with pytest.raises(InputError, match="no mask token"):
+        measured(MaskedLM(Expert("odd"), lambda: (model, byte_tokenizer)), PROMPTS)
+
+
+def test_a_model_that_breaks_on_a_batch_is_told(bert, transformers, word_tokenizer, measured):
+    model = transformers.AutoModelForMaskedLM.from_pretrained(bert)
+    small = transformers.BertConfig(**model.config.to_dict() | {"max_position_embeddings": 4})
+    broken = transformers.BertForMaskedLM(small)
+    small.max_position_embeddings = 12  # a configuration that promises too much
+    with pytest.raises(MeasurementError, match="odd failed on a batch"):
+        measured(MaskedLM(Expert("odd"), lambda: (broken, word_tokenizer)), PROMPTS)
 
 
 def test_a_folder_that_holds_no_model_is_told(tmp_path, measured):

@@ -10,12 +10,13 @@ import sys
 import threading
 import time
 
+import numpy as np
 import pytest
 
 from tryage import Expert, Library, QTable
 from tryage.errors import InputError, MeasurementError, QTableError
 from tryage.qtable_shards import ShardWriter, read_rows
-from tryage.scoring import Answer, Answers, Measurement, Prompt, score, with_measurements
+from tryage.scoring import Answer, Answers, Identity, Measurement, Prompt, score, with_measurements
 
 pytest.importorskip("pyarrow")
 pytest.importorskip("textstat")
@@ -80,17 +81,42 @@ def test_a_row_carries_all_that_was_measured(run, tmp_path):
     assert table.readabilities[0, 0] == pytest.approx(row["readability"])
 
 
+class Told:
+    """A measurer that yields what it was given."""
+
+    def __init__(self, *found):
+        self.found = found
+
+    def identify(self):
+        return Identity(Expert("a"), "told")
+
+    def measure(self, prompts, budget):  # noqa: ARG002 - the protocol
+        yield from self.found
+
+
+def test_numbers_of_numpy_are_numbers_and_nothing_unknown_is_written(run, tmp_path):
+    run(["p"], [Told((0, Measurement(np.float32(2.5), output_tokens=np.int64(3))))])
+    assert QTable.read(tmp_path / "table").losses.tolist() == [[2.5]]
+    for wrong in (float("nan"), float("inf"), "3", True):
+        with pytest.raises(InputError, match="A measured loss"):
+            Measurement(wrong)
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        [(0, Measurement())],
+        [(0, Measurement(1.0)), (0, Measurement(1.0))],
+        [(7, Measurement(1.0))],
+    ],
+)
+def test_a_measurer_that_breaks_its_promise_is_told(run, found):
+    with pytest.raises(InputError, match="each position once"):
+        run(["p"], [Told(*found)])
+
+
 def test_the_losses_may_be_read_from_another_column(run, tmp_path):
-    class Both:
-        def identify(self):
-            from tryage.scoring import Identity
-
-            return Identity(Expert("a"), "both")
-
-        def measure(self, prompts, budget):  # noqa: ARG002 - the protocol
-            yield from ((at, Measurement(2.0, 0.5)) for at in range(len(prompts)))
-
-    run(TEXTS, [Both()])
+    run(TEXTS, [Told(*((at, Measurement(2.0, 0.5)) for at in range(len(TEXTS))))])
     assert set(QTable.read(tmp_path / "table").losses.flat) == {2.0}
     assert set(QTable.read(tmp_path / "table", loss="loss_per_char").losses.flat) == {0.5}
     for absent in ("bits_per_byte", "nonsense"):
@@ -278,6 +304,10 @@ def test_a_damaged_shard_and_an_empty_folder_are_told(tmp_path):
     (tmp_path / "x.parquet").write_bytes(b"PAR1 no")
     with pytest.raises(QTableError, match=r"x\.parquet"):
         QTable.read(tmp_path)
+    (tmp_path / "x.parquet").unlink()
+    (tmp_path / "x.journal").write_bytes(b"\0\0\n")
+    with pytest.raises(QTableError, match=r"x\.journal is damaged"):
+        QTable.read(tmp_path)
 
 
 def test_what_answers_are_like_flows_into_the_experts(run, tmp_path):
@@ -295,6 +325,13 @@ def test_what_answers_are_like_flows_into_the_experts(run, tmp_path):
     assert library["c"].readability == 9
     assert library["a"].parameters == 7e9
     assert library["b"].latency >= 0
+
+
+def test_what_was_not_measured_of_an_expert_stays():
+    known = Library([Expert("a", output_tokens=7), Expert("b", output_tokens=7)])
+    counts = [[2.0, np.nan], [4.0, np.nan]]
+    table = QTable(("p", "q"), ("b", "a"), np.ones((2, 2)), output_tokens=counts)
+    assert list(with_measurements(known, table).column("output_tokens")) == [7, 3]
 
 
 def test_a_table_without_answers_changes_nothing():

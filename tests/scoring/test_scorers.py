@@ -37,6 +37,7 @@ def test_an_exact_match_forgives_case_spaces_and_signs_around(answer, score):
         ("The answer is B.", "B"),
         ("The answer is (B), not A", "B"),
         ("Answer: C", "C"),
+        ("The answer is A. No, wait: the answer is C.", "C"),
         (r"so \boxed{D}", "D"),
         ("A is wrong, and C is not it.\nThe answer is: B", "B"),
         ("A. no\nB. yes, that is it\n\nAnswer: **B**", "B"),

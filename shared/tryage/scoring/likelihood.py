@@ -157,7 +157,7 @@ class LanguageModel(ABC):
             rows = [row for text in texts for row in text.rows]
             try:
                 nats = iter(self._nats(model, rows, padding))
-            except RuntimeError as error:
+            except (RuntimeError, IndexError) as error:
                 raise MeasurementError(f"{self.expert.name} failed on a batch: {error}") from error
             for at, text in zip(batch, texts, strict=True):
                 yield at, text.measurement(math.fsum(next(nats) for _ in text.rows))

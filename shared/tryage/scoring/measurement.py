@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tryage.errors import InputError
+from tryage.experts.values import number
+from tryage.qtable_shards import NUMBERS
 
 if TYPE_CHECKING:
     from tryage.experts import Expert
@@ -76,6 +79,9 @@ class Measurement:
     `bits_per_byte` compare experts whatever their tokenisers. `latency` is in seconds, `cost` and
     `scoring_cost` (of a judge) in USD, `readability` Flesch reading ease. With an `error` nothing
     was measured: the prompt stays a gap, and the next run tries again.
+
+    Raises:
+        InputError: a number is none, or not finite.
     """
 
     loss: float | None = None
@@ -89,6 +95,13 @@ class Measurement:
     readability: float | None = None
     output: str | None = None
     error: str | None = None
+
+    def __post_init__(self) -> None:
+        """Bring every number to a float, so that numpy's do as well."""
+        for name in NUMBERS:
+            if (value := getattr(self, name)) is not None:
+                checked = number(f"A measured {name}", value, -math.inf)
+                object.__setattr__(self, name, checked)
 
     def row(self, prompt: Prompt, identity: Identity) -> dict[str, Any]:
         """Return the row of the Q-table, JSON-safe."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
-from tryage.errors import MeasurementError
+from tryage.errors import InputError, MeasurementError
 from tryage.qtable_shards import ShardWriter
 
 if TYPE_CHECKING:
@@ -38,12 +38,22 @@ class Task:
         """Measure, write each row at once, and yield what became of each prompt.
 
         An expert that cannot be measured ends its own task and no other.
+
+        Raises:
+            InputError: the measurer yields no loss, or one prompt twice.
         """
         identity = self.measurer.identify()
-        name = identity.expert.name
+        name, left = identity.expert.name, set(range(len(self.prompts)))
         with ShardWriter(self.folder, name, self.shard_rows) as writer:
             try:
                 for position, measurement in self.measurer.measure(self.prompts, budget):
+                    nothing = measurement.loss is None and measurement.error is None
+                    if nothing or position not in left:
+                        raise InputError(
+                            f"The measurer of {name} yielded {measurement} for position {position}."
+                            " Expected each position once, with a loss or an error."
+                        )
+                    left.remove(position)
                     prompt = self.prompts[position]
                     if measurement.error is None:
                         writer.write(measurement.row(prompt, identity))
