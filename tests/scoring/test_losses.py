@@ -213,7 +213,7 @@ def test_pickled_weights_and_the_code_of_a_repo_are_not_read(torch, bert, tmp_pa
     shutil.copytree(bert, pickled)
     (pickled / "model.safetensors").unlink()
     torch.save({}, pickled / "pytorch_model.bin")
-    with pytest.raises(InputError, match="pickled"):
+    with pytest.raises(MeasurementError, match="pickled"):
         measured(MaskedLM.from_pretrained(pickled), PROMPTS)
     coded = tmp_path / "coded"
     shutil.copytree(bert, coded)
@@ -224,14 +224,14 @@ def test_pickled_weights_and_the_code_of_a_repo_are_not_read(torch, bert, tmp_pa
     }
     (coded / "config.json").write_text(json.dumps(config))
     (coded / "own.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
-    with pytest.raises(InputError, match="code of their own"):
+    with pytest.raises(MeasurementError, match="code of their own"):
         measured(MaskedLM.from_pretrained(coded), PROMPTS)
     assert not (tmp_path / "ran").exists()
 
 
 def test_a_causal_model_has_no_masked_loss(bert, transformers, byte_tokenizer, measured):
     model = transformers.AutoModelForMaskedLM.from_pretrained(bert)
-    with pytest.raises(InputError, match="no mask token"):
+    with pytest.raises(MeasurementError, match="no mask token"):
         measured(MaskedLM(Expert("odd"), lambda: (model, byte_tokenizer)), PROMPTS)
 
 
@@ -245,7 +245,7 @@ def test_a_model_that_breaks_on_a_batch_is_told(bert, transformers, word_tokeniz
 
 
 def test_a_folder_that_holds_no_model_is_told(tmp_path, measured):
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(MeasurementError, match="cannot be read"):
         measured(MaskedLM.from_pretrained(tmp_path), PROMPTS)
     with pytest.raises(InputError, match="no file"):
         measured(CausalLM.from_pretrained(tmp_path / "absent.gguf"), PROMPTS)

@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tryage.errors import InputError
+from tryage.errors import InputError, MeasurementError
 from tryage.experts import Expert
 from tryage.extras import require
 
@@ -26,7 +26,7 @@ def load(source: str, network: str, device: str | None) -> tuple[Any, Any]:
     `source` is a folder, a .gguf file or a Hub id, `network` the Auto class that reads it.
 
     Raises:
-        InputError: it cannot be read without running code from it.
+        MeasurementError: it cannot be read without running code from it.
         MissingExtraError: torch or transformers is not installed.
     """
     for package in ("torch", "transformers"):
@@ -42,13 +42,15 @@ def load(source: str, network: str, device: str | None) -> tuple[Any, Any]:
             place, use_safetensors=None if "gguf_file" in options else True, **options
         )
     except Exception as error:  # readers of foreign files raise anything
-        raise InputError(
+        raise MeasurementError(
             f"{source} cannot be read as {network}: {str(error)[:300]} Expected a folder with "
             "config.json, a fast tokeniser and safetensors, or a .gguf file; pickled weights and "
             "models with code of their own are not read."
         ) from error
     if not tokenizer.is_fast:
-        raise InputError(f"{source} has no fast tokeniser (tokenizer.json), which tells offsets.")
+        raise MeasurementError(
+            f"{source} has no fast tokeniser (tokenizer.json), which tells offsets."
+        )
     return model.to(device or "cpu").eval(), tokenizer
 
 

@@ -142,8 +142,8 @@ class LanguageModel(ABC):
         """Yield the losses, short prompts first.
 
         Raises:
-            InputError: the checkpoint cannot be read.
-            MeasurementError: the model fails on a batch, for want of memory for example.
+            MeasurementError: the checkpoint cannot be read, or the model fails on a batch, for want
+                of memory for example.
         """
         model, tokenizer = self._load()
         room = min(self.window, *_limits(model, tokenizer))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tryage.errors import InputError
+from tryage.errors import MeasurementError
 from tryage.experts.values import number
 from tryage.scoring.likelihood import SKIPPED, LanguageModel, Row, Text, inputs, padded, surprise
 from tryage.scoring.masks import Span, characters, masks
@@ -55,7 +55,7 @@ class MaskedLM(LanguageModel):
     def prepare(self, tokenizer: Tokenizer, prompt: Prompt, room: int) -> Text:
         """Cut the prompt into windows, and hide words in them, once for each round."""
         if tokenizer.mask_token_id is None:
-            raise InputError(f"{self.expert.name} has no mask token, so no masked-LM loss.")
+            raise MeasurementError(f"{self.expert.name} has no mask token, so no masked-LM loss.")
         text, parts = Text(), _cut(tokenizer, prompt.text, room)
         known = characters(place for part in parts for place in part.places if place)
         for spans in masks(prompt.text, self.rate, self.seed, self.rounds):

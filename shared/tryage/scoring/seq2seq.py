@@ -37,7 +37,8 @@ class Seq2SeqLM(LanguageModel):
         """Yield the losses of the references, short prompts first.
 
         Raises:
-            InputError: a prompt has no reference, or the checkpoint cannot be read.
+            InputError: a prompt has no reference.
+            MeasurementError: as for every language model.
         """
         for prompt in prompts:
             if not prompt.references:
