@@ -42,6 +42,15 @@ class CountsTokens(Protocol):
 
 
 @runtime_checkable
+class PredictsSome(Protocol):
+    """A perception that is quicker if few of its experts are asked for."""
+
+    def predict_some(self, prompts: Sequence[str], columns: NDArray[np.intp]) -> Prediction:
+        """Predict the experts at some positions, `(batch, n_columns)`, in one encoder pass."""
+        ...
+
+
+@runtime_checkable
 class Learner(Protocol):
     """A perception that learns after training; both are updates of a posterior."""
 
@@ -91,6 +100,8 @@ class Alignment:
         self._columns = match(perception.experts, library)
         self._unseen = np.flatnonzero(self._columns < 0)
         self._same = np.array_equal(self._columns, np.arange(self._width))
+        few = not self._unseen.size and 2 * self._columns.size <= self._width
+        self._picky = perception if few and isinstance(perception, PredictsSome) else None
         self._acquainted = None
         if self._unseen.size and isinstance(perception, MeetsStrangers):
             self._acquainted = perception.acquainted(library)
@@ -125,6 +136,8 @@ class Alignment:
         """
         if self._acquainted is not None:
             return self._acquainted.predict(prompts)
+        if self._picky is not None:
+            return self._picky.predict_some(prompts, self._columns)
         raw = self.perception.predict(prompts)
         expected = (len(prompts), self._width)
         if np.shape(raw.losses) != expected or np.shape(raw.std) != expected:

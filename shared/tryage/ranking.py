@@ -67,6 +67,7 @@ class Ranking(Sequence[Ranked]):
         self._terms, self._eligible = terms, eligible
         self._size = int(np.count_nonzero(eligible))
         self._order: NDArray[np.intp] = np.empty(0, np.intp)  # the best, as many as were asked for
+        self._read: dict[int, Ranked] = {}  # by position in the library
 
     def __len__(self) -> int:
         """Count the experts that could be chosen."""
@@ -103,7 +104,8 @@ class Ranking(Sequence[Ranked]):
         """Return the library positions of the `k` best, in order; cheap for small `k`."""
         order = self._order  # a local name: another thread may put a shorter one in its place
         if order.size < min(k, self._size):
-            ahead = max(k, _AHEAD) if k > 1 else k  # who reads the second reads the third
+            few = self._size <= _AHEAD
+            ahead = max(k, _AHEAD) if k > 1 or few else k  # who reads the second reads the third
             order = self._order = self._sorted(min(ahead, self._size))
         return order[:k]
 
@@ -123,6 +125,11 @@ class Ranking(Sequence[Ranked]):
         return best
 
     def _at(self, i: int) -> Ranked:
+        if i not in self._read:
+            self._read[i] = self._ranked(i)
+        return self._read[i]
+
+    def _ranked(self, i: int) -> Ranked:
         std, one = float(self._std[i]), slice(i, i + 1)
         return Ranked(
             name=self._library.names[i],

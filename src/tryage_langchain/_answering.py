@@ -86,12 +86,14 @@ class Answering(BaseChatModel):
         return answer
 
     def _invoke(self, input: Any, config: RunnableConfig, **kwargs: Any) -> Any:
-        call, plan = self._planned(input, config, kwargs)
-        return asking.answer(self._desk, call, plan, config)
+        desk = self._desk
+        call, plan = self._planned(desk, input, config, kwargs)
+        return asking.answer(desk, call, plan, config)
 
     async def _ainvoke(self, input: Any, config: RunnableConfig, **kwargs: Any) -> Any:
-        call, plan = await self._pace.run(partial(self._planned, input, config, kwargs))
-        return await asking.aanswer(self._desk, call, plan, config)
+        desk = self._desk
+        call, plan = await self._pace.run(partial(self._planned, desk, input, config, kwargs))
+        return await asking.aanswer(desk, call, plan, config)
 
     # A stream ------------------------------------------------------------------------------
 
@@ -134,28 +136,30 @@ class Answering(BaseChatModel):
     def _stream_one(
         self, inputs: Iterator[Any], config: RunnableConfig, **kwargs: Any
     ) -> Iterator[Any]:
+        desk = self._desk
         for given in inputs:
-            call, plan = self._planned(given, config, kwargs)
-            yield from asking.stream(self._desk, call, plan, config)
+            call, plan = self._planned(desk, given, config, kwargs)
+            yield from asking.stream(desk, call, plan, config)
 
     async def _astream_one(
         self, inputs: AsyncIterator[Any], config: RunnableConfig, **kwargs: Any
     ) -> AsyncIterator[Any]:
+        desk = self._desk
         async for given in inputs:
-            plan_one = partial(self._planned, given, config, kwargs)
+            plan_one = partial(self._planned, desk, given, config, kwargs)
             call, plan = await self._pace.run(plan_one)
-            async with aclosing(asking.astream(self._desk, call, plan, config)) as chunks:
+            async with aclosing(asking.astream(desk, call, plan, config)) as chunks:
                 async for chunk in chunks:
                     yield chunk
 
     # What the drivers share ----------------------------------------------------------------
 
     def _planned(
-        self, input: Any, config: RunnableConfig, kwargs: dict[str, Any]
+        self, desk: ChatDesk, input: Any, config: RunnableConfig, kwargs: dict[str, Any]
     ) -> tuple[Call, Plan]:
         """Read a call and choose for it: all that happens before anybody is asked."""
         call = self._call(input, config, kwargs)
-        return call, self._desk.plan(call)
+        return call, desk.plan(call)
 
     def _call(self, input: Any, config: RunnableConfig, kwargs: dict[str, Any]) -> Call:
         messages = self._convert_input(input).to_messages()

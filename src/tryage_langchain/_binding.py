@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from langchain_core.language_models import BaseChatModel
 
 from tryage.errors import InputError
-from tryage_langchain._conversation import conversation_of
+from tryage_langchain._conversation import schemas
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -54,11 +54,6 @@ class Bound:
 def bound_tools(tools: Sequence[Any], kwargs: Mapping[str, Any]) -> Bound:
     """Return the declaration of tools."""
     return Bound("bind_tools", tools, kwargs, schemas(tools))
-
-
-def schemas(tools: Sequence[Any]) -> str:
-    """Return the schemas of tools as text."""
-    return conversation_of([], tools=tools).tools
 
 
 def plain(child: Child) -> tuple[BaseChatModel, dict[str, Any]]:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.language_models import BaseChatModel
-from langchain_core.runnables.config import merge_configs
 
-from tryage.chat import Attempts, ChatRouter
-from tryage_langchain._binding import BOUND, Bound, schemas
-from tryage_langchain._conversation import conversation_of
+from tryage.chat import Attempts, ChatRouter, Conversation
+from tryage_langchain._binding import BOUND, Bound
+from tryage_langchain._conversation import schemas, turns_of
 from tryage_langchain._inputs import cleaned
-from tryage_langchain._routing import MODEL, wishes
+from tryage_langchain._routing import MODEL, wishes, without_model
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
     from langchain_core.runnables import RunnableConfig
 
-    from tryage.chat import Conversation, Plan
+    from tryage.chat import Plan
     from tryage.errors import TryageError
     from tryage.preferences import Preferences
     from tryage_langchain._children import Child, Children
@@ -94,8 +93,8 @@ def call_of(
     preferences, model = wishes(config)
     model = passed.pop("model", None) or model or always
     lengths = [passed[key] for key in _LENGTHS if isinstance(passed.get(key), int)]
-    conversation = replace(
-        conversation_of(messages),
+    conversation = Conversation(
+        turns_of(messages),
         tools=bound.tools or schemas(passed.get("tools") or ()),
         structured_output=bound.structured_output or bool(passed.get("response_format")),
         answer_tokens=lengths[0] if lengths else None,
@@ -111,13 +110,17 @@ def forwarded(call: Call, plan: Plan) -> list[BaseMessage]:
 
 
 def child_config(config: RunnableConfig, name: str, record: Mapping[str, Any]) -> RunnableConfig:
-    """Return the config of a child's run, by which observers see who was chosen and why."""
+    """Return the config of a child's run, by which observers see who was chosen and why.
+
+    Of a config with every key, as LangChain hands it to a run, merging it would be slower.
+    """
     told = {MODEL: name, "tryage_reason": record["reason"], "model_route": name}
-    own = merge_configs(config, {"tags": [f"tryage:{name}"], "metadata": told})
-    # A forced name is obeyed here; a router further down knows other names.
-    asked = config.get("configurable", {})
-    own["configurable"] = {key: given for key, given in asked.items() if key != MODEL}
-    return own
+    return {
+        **config,
+        "tags": sorted({*config["tags"], f"tryage:{name}"}),
+        "metadata": {**config["metadata"], **told},
+        "configurable": without_model(config),
+    }
 
 
 def _thread(config: RunnableConfig) -> str | None:

@@ -26,11 +26,17 @@ def conversation_of(
     messages: Sequence[BaseMessage], *, tools: Sequence[Any] = (), structured_output: bool = False
 ) -> Conversation:
     """Return the conversation, with the tools that are bound as text."""
-    return Conversation(
-        [_turn(message) for message in messages],
-        tools="\n".join(_schema(tool) for tool in tools),
-        structured_output=structured_output,
-    )
+    return Conversation(turns_of(messages), schemas(tools), structured_output)
+
+
+def turns_of(messages: Sequence[BaseMessage]) -> list[Turn]:
+    """Return the messages as turns."""
+    return [_turn(message) for message in messages]
+
+
+def schemas(tools: Sequence[Any]) -> str:
+    """Return the schemas of tools as text."""
+    return "\n".join(map(_schema, tools))
 
 
 def of_a_person(message: BaseMessage) -> bool:
@@ -39,10 +45,9 @@ def of_a_person(message: BaseMessage) -> bool:
 
 
 def _turn(message: BaseMessage) -> Turn:
-    role = _role(message)
     kinds = [block.get("type") for block in _blocks(message)]
     return Turn(
-        role,
+        _role(message),
         text=str(message.text),
         calls=json.dumps(message.tool_calls, default=str) if isinstance(message, AIMessage) else "",
         images=sum(kind in _IMAGES for kind in kinds),

@@ -90,13 +90,13 @@ class Generating(Batching):
         self, input: Any, config: RunnableConfig | None, stop: Any, kwargs: dict[str, Any]
     ) -> tuple[Child, list[BaseMessage], RunnableConfig, dict[str, Any]]:
         """Return the first model that can be had, and what it is called with."""
-        config = ensure_config(self._own(config))
-        call, plan = self._planned(input, config, self._passed(stop, kwargs))
-        attempts = self._desk.attempts(plan)
+        config, desk = ensure_config(self._own(config)), self._desk
+        call, plan = self._planned(desk, input, config, self._passed(stop, kwargs))
+        attempts = desk.attempts(plan)
         for name in attempts:
-            child = asking.bound_child(self._desk, call, attempts, name)
+            child = asking.bound_child(desk, call, attempts, name)
             if child is not None:
-                self._desk.chat.served(plan, name)
+                desk.chat.served(plan, name)
                 own = child_config(config, name, attempts.record(name))
                 return child, forwarded(call, plan), own, call.kwargs
         raise AssertionError  # the attempts end with a model or an error
@@ -105,11 +105,11 @@ class Generating(Batching):
         self, messages: list[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]
     ) -> tuple[BaseChatModel, dict[str, Any], list[BaseMessage], dict[str, Any]]:
         """Return the chosen chat model, the record, the messages and the arguments it gets."""
-        passed = self._passed(stop, kwargs)
-        call, plan = self._planned(messages, ensure_config(), passed)
+        passed, desk = self._passed(stop, kwargs), self._desk
+        call, plan = self._planned(desk, messages, ensure_config(), passed)
         name = next(iter(plan.order()))
-        child, bound = plain(call.bound.replay(self._desk.child(name)))
-        self._desk.chat.served(plan, name)
+        child, bound = plain(call.bound.replay(desk.child(name)))
+        desk.chat.served(plan, name)
         return child, plan.record(name), forwarded(call, plan), {**bound, **call.kwargs}
 
 

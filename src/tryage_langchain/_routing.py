@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from langchain_core.callbacks import AsyncCallbackManagerForChainRun, CallbackManagerForChainRun
-from langchain_core.runnables.config import merge_configs, patch_config
+from langchain_core.runnables.config import patch_config
 
 from tryage.decision import Decision
 from tryage.errors import InputError, TryageError
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 PREFERENCES = "tryage_preferences"
 MODEL = "tryage_model"
+
+_NONE = Preferences()
 
 Manager: TypeAlias = CallbackManagerForChainRun | AsyncCallbackManagerForChainRun
 Outcome: TypeAlias = Decision | TryageError
@@ -65,13 +67,10 @@ class Desk:
     ) -> tuple[Runnable[Any, Any], Any, RunnableConfig]:
         """Return the chosen runnable, the input it gets and the config of its run."""
         name = decision.expert.name
-        tagged = patch_config(config, callbacks=manager.get_child(f"tryage:{name}"))
-        child_config = merge_configs(tagged, {"metadata": {MODEL: name}})
-        # A forced name is obeyed here; a router further down knows other names.
-        child_config["configurable"] = {
-            key: given for key, given in config.get("configurable", {}).items() if key != MODEL
-        }
-        return self.children[name], cleaned(decision, value, self.input_key), child_config
+        own = patch_config(config, callbacks=manager.get_child(f"tryage:{name}"))
+        own["metadata"] = {**own["metadata"], MODEL: name}
+        own["configurable"] = without_model(own)
+        return self.children[name], cleaned(decision, value, self.input_key), own
 
     def shares(
         self,
@@ -106,7 +105,7 @@ def wishes(config: RunnableConfig) -> tuple[Preferences, str | None]:
         InputError: the preferences are of another type.
     """
     given = config.get("configurable", {})
-    preferences = given.get(PREFERENCES, Preferences())
+    preferences = given.get(PREFERENCES, _NONE)
     if isinstance(preferences, Mapping):
         preferences = Preferences.from_dict(preferences)
     if not isinstance(preferences, Preferences):
@@ -114,6 +113,11 @@ def wishes(config: RunnableConfig) -> tuple[Preferences, str | None]:
             f"{PREFERENCES} is a {type(preferences).__name__}. Expected Preferences or a dict."
         )
     return preferences, given.get(MODEL)
+
+
+def without_model(config: RunnableConfig) -> dict[str, Any]:
+    """Return what is configured for a child: a forced name is obeyed here, others know others."""
+    return {key: given for key, given in config["configurable"].items() if key != MODEL}
 
 
 def asked(config: RunnableConfig, router: Router) -> Preferences:

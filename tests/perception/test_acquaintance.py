@@ -71,7 +71,9 @@ def test_strangers_are_predicted_as_an_onboarded_ability_would_be(perception, li
     strange = [0, 6, 7]
     for i in strange:
         met = met.with_ability(library.names[i], view._relatives[i])
-    plain, _ = perception.judge(perception.look(perception.describe(PROMPTS)), met)
+    plain, _ = perception.judge(
+        perception.look(perception.head.see(perception.describe(PROMPTS))), met
+    )
     guessed = view.predict(PROMPTS)
     columns = len(abilities) + np.arange(len(strange))
     np.testing.assert_allclose(guessed.losses[:, strange], plain.losses[:, columns], atol=1e-5)
@@ -80,7 +82,7 @@ def test_strangers_are_predicted_as_an_onboarded_ability_would_be(perception, li
 
 
 def test_the_doubt_on_a_stranger_is_the_quadratic_form_and_the_expected_disagreement(perception):
-    sight = perception.look(perception.describe(PROMPTS))
+    sight = perception.look(perception.head.see(perception.describe(PROMPTS)))
     about = perception.abilities.prior
     drawn = np.random.default_rng(0).multivariate_normal(about.mean, about.covariance, 20_000)
     said = sight.views @ drawn[:, 1:].T + drawn[:, 0]

@@ -50,7 +50,7 @@ def test_any_prompt_has_a_finite_prediction_and_a_width(learned):
 def test_lengths_are_forecast_and_a_measure_without_data_is_none(learned):
     tokens = learned.predict(["sum word1"]).output_tokens
     np.testing.assert_allclose(tokens, [[100, 200, 300, 400, 500]], rtol=1e-5)
-    assert learned.forecast("costs", learned.describe(["sum"])) is None
+    assert learned.forecast("costs", learned.head.see(learned.describe(["sum"]))) is None
 
 
 def test_an_expert_that_did_well_on_a_prompt_is_predicted_better_there(fresh):

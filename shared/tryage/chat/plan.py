@@ -60,8 +60,8 @@ class Plan:
             "how": self.how,
             "scores": {one.name: round(one.total, 6) for one in best},
         }
-        if self.decision.confidence is not None:
-            told["confidence"] = round(self.decision.confidence, 4)
+        if (confidence := self.decision.confidence) is not None:
+            told["confidence"] = round(confidence, 4)
         if self.decision.flags:
             told["flags"] = list(self.decision.flags)
         return told

@@ -57,6 +57,8 @@ def trained(encoder: Encoder, seed: int = 0) -> Method:
         )
         x = perception.describe(test_prompts)
         predicted = perception.predict_from(x)
-        return Predicted(predicted.losses, predicted.std, perception.forecast("costs", x))
+        return Predicted(
+            predicted.losses, predicted.std, perception.forecast("costs", perception.head.see(x))
+        )
 
     return method

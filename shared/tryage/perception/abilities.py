@@ -7,7 +7,7 @@ feedback are the same closed-form posterior (Bishop 2006, eq. 3.50-3.51).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 Matrix = NDArray[np.floating[Any]]
+Columns: TypeAlias = slice | NDArray[np.intp]
+
+EVERY = slice(None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +70,11 @@ class Abilities:
         """Say the expected losses `(batch, n_experts)` at places `(batch, k)`."""
         return np.asarray(places @ self.means.T)
 
-    def variances(self, places: Matrix) -> Matrix:
-        """Variance of the expected losses that comes from not knowing the abilities."""
+    def variances(self, places: Matrix, experts: Columns = EVERY) -> Matrix:
+        """Variance of the expected losses of some experts that comes from not knowing them."""
         size = places.shape[1] ** 2
         squares = (places[:, :, None] * places[:, None, :]).reshape(-1, size)
-        return np.asarray(squares @ self.covariances.reshape(-1, size).T)
+        return np.asarray(squares @ self.covariances[experts].reshape(-1, size).T)
 
     def with_ability(self, index: int | None, ability: Gaussian) -> Abilities:
         """Replace the ability at `index`, or append one."""

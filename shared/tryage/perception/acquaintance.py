@@ -78,14 +78,14 @@ class Acquainted:
     def predict(self, prompts: Sequence[str]) -> Prediction:
         """Predict the loss of every expert of the library, in one encoder pass."""
         perception = self._perception
-        x = perception.describe(prompts)
-        sight, met = perception.look(x), perception.acquaintances
+        seen = perception.head.see(perception.describe(prompts))
+        sight, met = perception.look(seen), perception.acquaintances
         surely, leader = perception.judge(sight, met)
         crowd = Gaussian(perception.abilities.prior.mean, self._relatives.spread)
         losses, std = self._guess(sight.places, sight.doubt(crowd), leader)
         rows, columns = self._measured(met)
         losses[:, rows], std[:, rows] = surely.losses[:, columns], surely.std[:, columns]
-        tokens = perception.forecast("output_tokens", x) if self._rows.size else None
+        tokens = perception.forecast("output_tokens", seen) if self._rows.size else None
         return Prediction(losses, std, None if tokens is None else self._spread(tokens))
 
     def observe(self, prompt: str, i: int, loss: float) -> None:

@@ -48,12 +48,14 @@ class Head:
     weights: Floats
     stretch: Floats
 
-    def views(self, features: Floats) -> Floats:
+    def see(self, features: Floats) -> Seen:
+        """Prepare what all estimators look at."""
+        nearness = unit(features) @ self.prototypes.T
+        return Seen(features, self.categories.probabilities(features), nearness)
+
+    def views(self, seen: Seen) -> Floats:
         """Say where each estimator sees the prompts, `(n_estimators, batch, rank)`."""
-        seen = Seen(
-            features, self.categories.probabilities(features), unit(features) @ self.prototypes.T
-        )
-        return np.stack([estimator(seen) for estimator in self.estimators]) * self.stretch
+        return np.array([estimator(seen) for estimator in self.estimators]) * self.stretch
 
 
 def fit_head(

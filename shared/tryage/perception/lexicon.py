@@ -41,7 +41,8 @@ class Lexicon:
         """Project prompts, given as token ids, to `(batch, width)`; no known token gives zeros."""
         out = np.zeros((len(ids), self.width), np.float32)
         for row, prompt in enumerate(ids):
-            kinds, counts = np.unique(prompt, return_counts=True)
+            # of the tokens' own type: a search among another would copy them all, every time
+            kinds, counts = np.unique(prompt.astype(self.tokens.dtype), return_counts=True)
             place = np.minimum(np.searchsorted(self.tokens, kinds), len(self.tokens) - 1)
             kept = self.tokens[place] == kinds if len(self.tokens) else np.zeros(0, np.bool_)
             place, counts = place[kept], counts[kept]

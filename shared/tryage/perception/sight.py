@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tryage.perception.abilities import EVERY, Columns
+
 if TYPE_CHECKING:
     from tryage.perception.abilities import Abilities, Gaussian
     from tryage.perception.base import Floats
@@ -27,8 +29,8 @@ class Sight:
     weights: Floats
     places: Matrix
 
-    def judge(self, abilities: Abilities) -> tuple[Matrix, Matrix]:
-        """Return linear predictions and their standard deviation, `(batch, n_experts)`.
+    def judge(self, abilities: Abilities, doubted: Columns = EVERY) -> tuple[Matrix, Matrix]:
+        """Return linear predictions `(batch, n_experts)` and the standard deviation of `doubted`.
 
         The doubt has two sources: how well an ability is known, and how far the estimators
         disagree on the prompt's place.
@@ -36,8 +38,8 @@ class Sight:
         y = abilities.losses(self.places)
         means = abilities.means
         said = means[:, 0] + self.views @ means[:, 1:].T
-        disagreement = np.tensordot(self.weights, (said - y) ** 2, 1)
-        doubt = abilities.variances(self.places) + disagreement
+        disagreement = _mixed(self.weights, (said - y) ** 2)
+        doubt = abilities.variances(self.places, doubted) + disagreement[:, doubted]
         return y, np.sqrt(np.maximum(doubt, 0))
 
     def doubt(self, about: Gaussian) -> Matrix:
@@ -55,6 +57,12 @@ class Sight:
 
 def look(views: Matrix, weights: Floats) -> Sight:
     """Mix what the estimators see, `(n_estimators, batch, rank)`, into places."""
-    mixed = np.tensordot(weights, views, 1)
+    mixed = _mixed(weights, views)
     places = np.concatenate([np.ones((len(mixed), 1), mixed.dtype), mixed], axis=1)
     return Sight(views, weights, places)
+
+
+def _mixed(weights: Floats, views: Matrix) -> Matrix:
+    """Do what `np.tensordot(weights, views, 1)` does, without what that has to find out first."""
+    flat = weights @ views.reshape(len(weights), -1)
+    return np.asarray(flat.reshape(views.shape[1:]))

@@ -155,7 +155,7 @@ def _out_of_fold(  # noqa: PLR0913 - what a fold is cut from
         def views(held: NDArray[np.bool_] = held) -> dict[str, Floats]:
             fitted = [label for label, out in zip(labels, held.tolist(), strict=True) if not out]
             head = fit_head(x[~held], fitted, names, latent.scores[~held], settings.seed)
-            return {"views": head.views(x[held])}
+            return {"views": head.views(head.see(x[held]))}
 
         parts.append((held, stages.stage(f"fold-{number + 1}", views)["views"]))
     unseen = np.zeros((len(parts[0][1]), len(x), latent.scores.shape[1]), np.float32)
