@@ -110,8 +110,13 @@ class Ranking(Sequence[Ranked]):
         return order[:k]
 
     def _sorted(self, k: int) -> NDArray[np.intp]:
-        if k == 0:
-            return np.empty(0, np.intp)
+        near = self._near(k) if k < self._size else np.flatnonzero(self._eligible)
+        order = np.lexsort((self._losses[near], self._terms.totals(near)[0]))  # then library order
+        best: NDArray[np.intp] = near[order[:k]]
+        return best
+
+    def _near(self, k: int) -> NDArray[np.intp]:
+        """Return the positions of all that may be among the `k` best, in library order."""
         rough = self._terms.rough[0]
         if self._size < rough.size:
             # Of a million arbitrary answers a processor guesses half wrong: no branch, so no where.
@@ -119,10 +124,7 @@ class Ranking(Sequence[Ranked]):
             rough = np.maximum(rough, lowest)
         bound = float(np.fmin.reduce(rough) if k == 1 else np.partition(rough, k - 1)[k - 1])
         bound += 2 * self._terms.slack(bound)  # the k best are no further, whatever was rounded
-        near = np.flatnonzero((rough <= bound) & self._eligible)
-        order = np.lexsort((self._losses[near], self._terms.totals(near)[0]))  # then library order
-        best: NDArray[np.intp] = near[order[:k]]
-        return best
+        return np.flatnonzero((rough <= bound) & self._eligible)
 
     def _at(self, i: int) -> Ranked:
         if i not in self._read:

@@ -10,7 +10,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from tryage.constraints import REFERENCE_OUTPUT_TOKENS
+from tryage.memo import remember, remember_last
 from tryage.preferences import Requirement
 
 if TYPE_CHECKING:
@@ -39,7 +42,18 @@ def needs(conversation: Conversation, tokens: float) -> tuple[Requirement, ...]:
 
 def telling(required: Iterable[Requirement], library: Library) -> tuple[Requirement, ...]:
     """Return those that leave somebody out: prompts whose needs all can meet stay one group."""
-    return tuple(need for need in required if not need.satisfied(library).all())
+    return tuple(need for need in required if not _met_by_all(need, library))
+
+
+def _met_by_all(need: Requirement, library: Library) -> bool:
+    """Tell whether nobody is left out; lengths differ from call to call, so they are bounded."""
+    if need.field == "context_length" and isinstance(need.value, float):
+        return need.value <= remember(library, "shortest context", lambda: _shortest(library))
+    return remember_last(library, ("met by all", need), lambda: bool(need.satisfied(library).all()))
+
+
+def _shortest(library: Library) -> float:
+    return float(np.fmin.reduce(library.column("context_length"), initial=np.inf))
 
 
 def met(required: Iterable[Requirement], library: Library, i: int) -> bool:

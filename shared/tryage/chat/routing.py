@@ -131,9 +131,9 @@ class ChatRouter:
             preferences = preferences.tightened(Preferences(only=[model]))
         elif plan := self._kept(key, required):
             return plan
-        wanted = Preferences(
-            preferences.weights, (*preferences.requirements, *telling(required, library))
-        )
+        wanted = preferences
+        if told := telling(required, library):
+            wanted = Preferences(preferences.weights, (*preferences.requirements, *told))
         context = Context(
             tokens, self.serving(conversation), conversation.answered_tokens(self.count)
         )

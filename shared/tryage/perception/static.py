@@ -74,7 +74,8 @@ class StaticEncoder(ReadsTokens):
         for row, ids in enumerate(self._tokens.ids(prompts)):
             self._rows[head_and_tail(ids, self._max_length)].sum(0, out=sums[row])
         lengths = np.sqrt(np.einsum("ij,ij->i", sums, sums))
-        sums /= np.where(lengths > 0, lengths, 1)[:, None]
+        lengths[lengths == 0] = 1
+        sums /= lengths[:, None]
         return sums
 
     def save(self, folder: Path) -> None:
