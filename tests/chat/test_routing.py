@@ -10,6 +10,7 @@ import pytest
 
 from tryage import Preferences, Router
 from tryage.chat import ChatRouter, Conversation, Memory, Turn, needs
+from tryage.chat.needs import telling
 from tryage.errors import InputError, LibraryError, NoExpertError, TryageError
 
 
@@ -78,6 +79,16 @@ def test_needs_that_all_can_meet_do_not_split_a_batch(chat, perception):
     assert len(perception.passes) == 1
     assert not plans[0].decision.preferences.requirements
     assert needs(talks[0], 1.0)[0].value == 501
+
+
+@pytest.mark.parametrize("names", [("small", "big", "unknown"), ("big", "plain"), ("unknown",)])
+@pytest.mark.parametrize("tokens", [1, 1_500, 1_500.5, 99_500, 99_501, 10**9])
+def test_a_need_counts_if_and_only_if_somebody_is_known_not_to_meet_it(library, names, tokens):
+    some = library.subset(names)
+    talk = Conversation([Turn("user", "look", images=1)], tools="{}")
+    required = needs(talk, tokens)
+    expected = [need for need in required if not need.satisfied(some).all()]
+    assert [list(telling(required, some)) for _ in range(2)] == [expected] * 2
 
 
 def test_a_turn_is_decided_once_and_stays_through_a_tool_loop(chat, perception):

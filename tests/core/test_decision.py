@@ -53,6 +53,11 @@ def test_reading_only_the_top_gives_the_same_as_sorting_everything(seed):
         assert fresh[k].name == names[k]
 
 
+def test_how_an_expert_stands_is_worked_out_once():
+    ranked = ranking([0.3, 0.1, 0.2])
+    assert ranked[0] is ranked[0] is ranked.of("m1") is ranked[:2][0]
+
+
 def test_only_the_eligible_are_ranked():
     ranked = ranking([0.1, np.nan, 0.3], eligible=[False, False, True])
     assert [r.name for r in ranked] == ["m2"]

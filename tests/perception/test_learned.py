@@ -10,7 +10,9 @@ import pytest
 from tryage.errors import InputError, PerceptionError
 from tryage.experts import Expert
 from tryage.perception.base import Perception
+from tryage.perception.sight import Sight
 from tryage.perception.training import fit
+from tryage.router import Router
 
 PROMPTS = ["sum word1 word2", "code word3", "", "something unknown", "poem " * 500]
 
@@ -33,6 +35,32 @@ def test_a_batch_gives_what_each_prompt_gives_alone(learned):
         np.testing.assert_allclose(alone.losses[0], batch.losses[row], atol=1e-5)
         np.testing.assert_allclose(alone.std[0], batch.std[row], atol=1e-5)
         np.testing.assert_allclose(alone.output_tokens[0], batch.output_tokens[row], rtol=1e-5)
+
+
+def test_some_experts_are_predicted_the_losses_that_all_are(learned):
+    columns = np.array([3, 0])
+    every, some = learned.predict(PROMPTS), learned.predict_some(PROMPTS, columns)
+    np.testing.assert_array_equal(some.losses, every.losses[:, columns])
+    np.testing.assert_array_equal(some.output_tokens, every.output_tokens[:, columns])
+    # the sum over fewer columns is rounded elsewhere, in the last place
+    np.testing.assert_allclose(some.std, every.std[:, columns], rtol=1e-5)
+
+
+def test_a_router_over_few_of_the_experts_works_out_no_others_doubt(learned, monkeypatch):
+    judged = []
+    judge = Sight.judge
+    monkeypatch.setattr(Sight, "judge", lambda *given: judged.append(judge(*given)) or judged[-1])
+    Router(learned).among(["poet", "adder"]).route("sum word1")
+    Router(learned).route("sum word1")
+    assert [doubt.shape for _, doubt in judged] == [(1, 2), (1, 5)]
+
+
+def test_a_router_over_few_of_the_experts_sees_what_is_learned(fresh):
+    router = Router(fresh).among(["coder", "poet"])
+    before = router.route("code word1").ranking.of("coder").predicted_loss
+    for i in range(8):
+        router.observe(router.route(f"code word{i}"), 1.0)
+    assert router.route("code word1").ranking.of("coder").predicted_loss > before
 
 
 def test_no_prompt_gives_empty_columns(learned):

@@ -8,7 +8,7 @@ from scipy.sparse import csr_matrix
 from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import TfidfTransformer
 
-from tryage.perception.lexicon import fit_lexicon
+from tryage.perception.lexicon import _counted, fit_lexicon
 
 VOCABULARY = 30
 
@@ -74,6 +74,13 @@ def test_unknown_tokens_do_not_change_a_vector(ids):
 @pytest.mark.parametrize(
     "ids", [[np.array([i]) for i in range(5)], [np.array([1, 2])], [np.array([], np.int64)] * 5]
 )
+@pytest.mark.parametrize("tokens", [[], [7], [7, 7, 7], [3, 9, 3, 0, 9, 3]])
+def test_tokens_are_counted_as_numpy_counts_them(tokens):
+    expected = np.unique(np.array(tokens, np.int32), return_counts=True)
+    for ours, theirs in zip(_counted(np.array(tokens, np.int32)), expected, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
 def test_prompts_that_share_no_words_give_an_empty_lexicon(ids):
     lexicon = fit_lexicon(ids, VOCABULARY, width=4, seed=0)
     assert lexicon.width == 0
