@@ -71,9 +71,6 @@ def test_unknown_tokens_do_not_change_a_vector(ids):
     np.testing.assert_allclose(lexicon.vectors([more]), lexicon.vectors([known]))
 
 
-@pytest.mark.parametrize(
-    "ids", [[np.array([i]) for i in range(5)], [np.array([1, 2])], [np.array([], np.int64)] * 5]
-)
 @pytest.mark.parametrize("tokens", [[], [7], [7, 7, 7], [3, 9, 3, 0, 9, 3]])
 def test_tokens_are_counted_as_numpy_counts_them(tokens):
     expected = np.unique(np.array(tokens, np.int32), return_counts=True)
@@ -81,6 +78,9 @@ def test_tokens_are_counted_as_numpy_counts_them(tokens):
         np.testing.assert_array_equal(ours, theirs)
 
 
+@pytest.mark.parametrize(
+    "ids", [[np.array([i]) for i in range(5)], [np.array([1, 2])], [np.array([], np.int64)] * 5]
+)
 def test_prompts_that_share_no_words_give_an_empty_lexicon(ids):
     lexicon = fit_lexicon(ids, VOCABULARY, width=4, seed=0)
     assert lexicon.width == 0
