@@ -201,6 +201,22 @@ def test_show_tells_results_and_who_is_gone(hub, tryage):
 
 
 @pytest.mark.usefixtures("synced")
+def test_show_tells_what_a_leaderboard_says_when_and_by_whom(hub, tryage):
+    source = {"url": "https://spaces.test/evals"}
+    row = {"modelId": "org/base", "value": 61.25, "verified": True, "source": source}
+    hub.leaderboards["Idavidrein/gpqa"] = [row]
+    assert tryage("hub", "sync", "--leaderboard", "Idavidrein/gpqa").exit_code == 0
+    said = tryage("hub", "show", "org/base").stdout.splitlines()
+    (line,) = [line for line in said if line.startswith("Idavidrein/gpqa")]
+    name, score, weight, seen, by = line.split(maxsplit=4)
+    assert (name, score, weight) == ("Idavidrein/gpqa", "61.25", "0.80")
+    assert seen.startswith("20")
+    assert by == "leaderboard, https://spaces.test/evals"
+    (line,) = [x for x in tryage("hub", "show", "org/quant").stdout.splitlines() if "gpqa" in x]
+    assert "leaderboard, base org/base" in line
+
+
+@pytest.mark.usefixtures("synced")
 def test_show_of_a_wrong_name_offers_near_ones(tryage):
     result = tryage("hub", "show", "org/qant")
     assert result.exit_code == 2

@@ -11,6 +11,7 @@ from tryage.hub.client import HubClient, HubSettings, calls
 from tryage.hub.facts.reading import read_model
 from tryage.testing import LocalHub
 
+BOARD = "data/board"
 SEEN = datetime.datetime(2026, 10, 3, 12, 30, tzinfo=datetime.timezone.utc)
 
 
@@ -111,7 +112,16 @@ def world():
         base = {"tags": ["base_model:quantized:org/m3", "license:mit"], "safetensors": None}
         hub.load([_row(12, **base), _row(13, tags=["base_model:adapter:org/m12"])])
         hub.served.extend([_offer("org/m1", 0.1), _offer("org/m2", 0.2)])
+        hub.leaderboards[BOARD] = [
+            _ranked("org/m1", 61.5),
+            _ranked("org/m3", 70),
+            _ranked("a/b", 9),
+        ]
         yield hub
+
+
+def _ranked(name, value):
+    return {"modelId": name, "value": value, "verified": True, "source": {"url": "https://x.test"}}
 
 
 def _offer(name, price):
@@ -133,5 +143,6 @@ def move_on():
         hub.update("org/m6", gated="manual", downloads=7_000)
         hub.update("org/m7", downloads=1)
         hub.served[:] = [_offer("org/m2", 0.3), _offer("org/m8", 0.4)]
+        hub.leaderboards[BOARD][:] = [_ranked("org/m1", 62), _ranked("new/m4", 50)]
 
     return change

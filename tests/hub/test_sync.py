@@ -6,7 +6,15 @@ import datetime
 
 import pytest
 
-from tryage.errors import CatalogueError, HubAccessError, HubError, HubOfflineError, InputError
+from tryage.errors import (
+    CatalogueError,
+    HubAccessError,
+    HubError,
+    HubMissingError,
+    HubOfflineError,
+    HubReplyError,
+    InputError,
+)
 from tryage.hub.catalogue import Catalogue, Query
 from tryage.hub.catalogue.upsert import Upsert
 from tryage.hub.sync import lock, sync
@@ -121,6 +129,50 @@ def test_served_names_that_no_repository_can_have_are_left_alone(world, client, 
     world.served.append({**world.served[0], "id": "not a name/at all/x"})
     world.served.append({**world.served[0], "id": "org/deleted"})
     assert sync(client(world), catalogue, limit=2).missing == ()
+
+
+def results(catalogue, name):
+    rows = catalogue.get(name).value("quality") or ()
+    return [(row["dataset"], row["value"], row["weight"]) for row in rows]
+
+
+def test_a_leaderboards_results_stay_until_it_is_asked_again(world, client, catalogue, move_on):
+    world.leaderboards["data/other"] = [{"modelId": "org/m1", "value": -3}]
+    sync(client(world), catalogue, leaderboards=["data/board", "data/other"])
+    both = [("data/board", 61.5, 0.8), ("data/other", -3, 0.5)]
+    assert results(catalogue, "org/m1") == both
+    assert results(catalogue, "org/m12") == [("data/board", 70, 0.72)]  # a quantised m3
+    world.update("org/m1", likes=9, lastModified=utc_now())
+    sync(client(world), catalogue, refresh=AT_ONCE)
+    assert results(catalogue, "org/m1") == both
+    move_on(world)
+    sync(client(world), catalogue, leaderboards=["data/board"])
+    assert results(catalogue, "org/m1") == [("data/board", 62, 0.8), ("data/other", -3, 0.5)]
+    assert results(catalogue, "org/m3") == results(catalogue, "org/m12") == []
+    world.leaderboards["data/board"].clear()
+    sync(client(world), catalogue, leaderboards=["data/board"])
+    assert results(catalogue, "org/m1") == [("data/other", -3, 0.5)]
+
+
+def test_a_result_goes_with_its_model_when_that_is_renamed(world, client, catalogue):
+    sync(client(world), catalogue, leaderboards=["data/board"])
+    world.rename("org/m1", "new/m1")
+    sync(client(world), catalogue, refresh=AT_ONCE)
+    assert results(catalogue, "new/m1") == [("data/board", 61.5, 0.8)]
+
+
+def test_a_leaderboard_that_is_none_is_said_before_anything_else_is_asked(
+    world, client, catalogue, content
+):
+    sync(client(world), catalogue, leaderboards=["data/board"])
+    before, start = content(catalogue), len(world.requests)
+    with pytest.raises(HubMissingError, match="data/none"):
+        sync(client(world), catalogue, leaderboards=["data/none"])
+    world.leaderboards["data/board"] = [{"modelId": "org/m1", "score": 3}]
+    with pytest.raises(HubReplyError, match="data/board"):
+        sync(client(world), catalogue, leaderboards=["data/board"])
+    assert len(paths(world, start)) == 2
+    assert content(catalogue)["told"] == before["told"]
 
 
 def test_scans_are_those_of_this_commit(world, client, catalogue):
@@ -331,6 +383,8 @@ def test_two_syncs_at_once_are_one_too_many(world, client, catalogue):
         ({"scans": -1}, "scans"),
         ({"checks": 1.5}, "checks"),
         ({"names": "org/m1"}, "names"),
+        ({"leaderboards": "data/board"}, "leaderboards"),
+        ({"leaderboards": ["no name/at all/x"]}, "org/name"),
     ],
 )
 def test_a_wrong_option_says_so_before_anything_is_asked(world, client, catalogue, wrong, says):

@@ -63,7 +63,8 @@ class Attempts:
 
     def _sync(self, catalogue):
         client = self._client(self._world, timeout=0.1, retries=2)
-        sync(client, catalogue, limit=12, refresh=datetime.timedelta(0), scans=3)
+        options = {"limit": 12, "scans": 3, "leaderboards": ["data/board"]}
+        sync(client, catalogue, refresh=datetime.timedelta(0), **options)
 
     def meet(self, fault, step, times):
         """Let a fault strike from this request on; return what is there then, and afterwards."""
@@ -86,9 +87,18 @@ def attempts(world, client, tmp_path, content, move_on):
 
 
 def test_the_sync_under_test_has_every_stage(attempts, world):
-    assert attempts.steps >= 12
+    assert attempts.steps >= 13
     targets = [request.target for request in world.requests[-attempts.steps :]]
-    for part in ("lastModified", "/v1/models", "downloads", "cursor=", "security", "m5?", "m7?"):
+    for part in (
+        "leaderboard",
+        "lastModified",
+        "/v1/models",
+        "downloads",
+        "cursor=",
+        "security",
+        "m5?",
+        "m7?",
+    ):
         assert any(part in target for target in targets), part
     assert attempts.before["told"] != attempts.after["told"]
 

@@ -23,7 +23,7 @@ def good(world, client, tmp_path, move_on, monkeypatch):
     """A catalogue of the Hub as it was before everything happened to it."""
     monkeypatch.setattr(calls, "LARGEST_PAGE", 4)
     with Catalogue(tmp_path / "good" / "catalogue.sqlite") as catalogue:
-        sync(client(world), catalogue, scans=3)
+        sync(client(world), catalogue, scans=3, leaderboards=["data/board"])
     move_on(world)
     return catalogue
 

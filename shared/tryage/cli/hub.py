@@ -52,6 +52,10 @@ def sync(
     model: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="Fetch this model in any case.")
     ] = None,
+    leaderboard: Annotated[
+        list[str] | None,
+        typer.Option(metavar="DATASET", help="Fetch results: Idavidrein/gpqa"),
+    ] = None,
     served: Annotated[
         bool, typer.Option(help="Fetch what providers serve, and for how much.")
     ] = True,
@@ -65,8 +69,8 @@ def sync(
     with _opened(catalogue, new=True) as known, HubClient() as client, _bar() as progress:
         try:
             done = room.sync(
-                client, known, limit=limit, full=full, names=model or (), served=served,
-                progress=progress, **usual,
+                client, known, limit=limit, full=full, names=model or (),
+                leaderboards=leaderboard or (), served=served, progress=progress, **usual,
             )  # fmt: skip
         except KeyboardInterrupt:
             _say(f"Stopped. The catalogue is as it was, {_age(known)}. {_GO_ON}")

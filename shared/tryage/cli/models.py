@@ -58,15 +58,14 @@ def results(model: Model) -> list[str]:
     found = model.value("quality")
     if not found:
         return []
-    rows = [["measured", "metric", "score", "weight", "by"]]
+    rows = [["measured", "metric", "score", "weight", "seen", "by"]]
     for row in found:
         what = " ".join(str(row[key]) for key in ("dataset", "task") if row.get(key))
-        base = f", base {row['base']}" if row.get("base") else ""
-        weight = f"{row['weight']:.2f}"
-        rows.append(
-            [what, row.get("metric", ""), plain(row["value"]), weight, row["origin"] + base]
-        )
-    return ["", *aligned(rows, 5)]
+        base = f"base {row['base']}" if row.get("base") else None
+        by = ", ".join(filter(None, (row["origin"], base, row.get("source"))))
+        weight, seen = f"{row['weight']:.2f}", row.get("date", "-")
+        rows.append([what, row.get("metric", ""), plain(row["value"]), weight, seen, by])
+    return ["", *aligned(rows, 6)]
 
 
 _COUNTS = frozenset(

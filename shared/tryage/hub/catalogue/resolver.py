@@ -15,6 +15,7 @@ from tryage.hub.catalogue.columns import (
 from tryage.hub.catalogue.kin import bases_first
 from tryage.hub.facts.lineage import inherit
 from tryage.hub.facts.model import Base, Model
+from tryage.hub.facts.quality import with_rows
 from tryage.hub.facts.serving import with_served
 
 if TYPE_CHECKING:
@@ -131,22 +132,28 @@ class Resolver:
         return inherit(replace(own, bases=bases), [self._known[parent] for parent in allowed])
 
     def _own(self, model: int) -> Model:
-        """Return what the record of a model says, with its scans if they are of this revision."""
+        """Return what a record says, with its scans if they are of this revision, and its ranks."""
         (data,) = self._db.execute("SELECT data FROM records WHERE model = ?", (model,)).fetchone()
         own = Model.from_dict(unpack(data))
-        found = self._db.execute(
-            "SELECT sha, data FROM beside WHERE kind = 'scan' AND owner = ?", (own.key,)
-        ).fetchone()
-        if found is None or found[0] != own.sha or own.disabled:
+        scan = self._beside("scan", own.key)
+        if scan is not None and scan[0] == own.sha and not own.disabled:
+            own = own.with_facts(read_facts(scan[1]))
+        ranked = self._beside("leaderboard", own.name)
+        if ranked is None:
             return own
-        return own.with_facts(read_facts(found[1]))
+        return with_rows(own, read_facts(ranked[1])["quality"].value)
 
     def _as_served(self, model: Model) -> Model:
         """Return a model with its prices, which are its own and nobody inherits."""
-        found = self._db.execute(
-            "SELECT data FROM beside WHERE kind = 'served' AND owner = ?", (model.name,)
+        found = self._beside("served", model.name)
+        return model if found is None else with_served(model, read_facts(found[1]))
+
+    def _beside(self, kind: str, owner: str) -> tuple[str | None, str] | None:
+        """Return what came another way than the record: the revision it is about, and facts."""
+        found: tuple[str | None, str] | None = self._db.execute(
+            "SELECT sha, data FROM beside WHERE kind = ? AND owner = ?", (kind, owner)
         ).fetchone()
-        return model if found is None else with_served(model, read_facts(found[0]))
+        return found
 
 
 _UPDATE = f"UPDATE models SET {' = ?, '.join(RESOLVED)} = ?, resolved = ? WHERE id = ?"  # noqa: S608 - names of columns

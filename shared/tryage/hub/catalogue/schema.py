@@ -24,7 +24,8 @@ APPLICATION = 0x54525947  # "TRYG": tells a catalogue from another program's SQL
 # models     one row per `_id`: what is resolved, for search and for columns. `own` and `resolved`
 #            are digests: of the record, and of what its derivatives may inherit.
 # records    the record as `Model.to_dict` wrote it, deflated, apart so that `models` stays narrow.
-# beside     facts that come another way than the record: 'scan' by `_id`, 'served' by name.
+# beside     facts that come another way than the record: 'scan' by `_id`, 'served' and
+#            'leaderboard' by name.
 # lineage    the declared bases of each model; `parent` is the row they mean, if it is here.
 # former     names that a model had before.
 # arrivals   what a running sync has fetched and not yet published.

@@ -18,6 +18,7 @@ from tryage.hub.catalogue.columns import (
 from tryage.hub.catalogue.resolver import Resolver
 from tryage.hub.catalogue.schema import find
 from tryage.hub.facts.model import Model
+from tryage.hub.facts.quality import joined
 
 if TYPE_CHECKING:
     import sqlite3
@@ -92,6 +93,7 @@ class Upsert:
         self._db.execute(_UPDATE, (*plain_columns(model), digest, number))
         if name != model.name:
             self._db.execute("INSERT OR REPLACE INTO former VALUES (?, ?)", (name, number))
+            self._db.execute(_RANK_ANEW, (model.name, name))
             self._relink += [(model.key, model.name), (model.key, name)]
             self._counts += Changes(renamed=1)
         if digest != before or gone is not None:
@@ -157,6 +159,20 @@ class Upsert:
             if before.get(name) != after.get(name):
                 self._touch("name = ?", name)
 
+    def rank(self, dataset: str, found: Mapping[str, str]) -> None:
+        """Replace one data set's results, facts as JSON by model name; others are not in it."""
+        rows = self._db.execute("SELECT owner, data FROM beside WHERE kind = 'leaderboard'")
+        before = {name: read_facts(data) for name, data in rows}
+        for name in before.keys() | found.keys():
+            known = before.get(name, {})
+            facts = joined(known, dataset, read_facts(found.get(name, "{}")))
+            if said(facts) != said(known):
+                row = ("leaderboard", name, None, write_facts(facts))
+                self._db.execute("DELETE FROM beside WHERE kind = ? AND owner = ?", row[:2])
+                if facts:
+                    self._db.execute("INSERT INTO beside VALUES (?, ?, ?, ?)", row)
+                self._touch("name = ?", name)
+
     def _touch(self, condition: str, value: str) -> None:
         found = self._db.execute(f"SELECT id FROM models WHERE {condition}", (value,))  # noqa: S608 - a condition of this file
         self._dirty.update(row[0] for row in found)
@@ -200,6 +216,7 @@ def _names(rows: Iterable[str]) -> str:
 
 _INSERT = f"INSERT INTO models (key, {_names(PLAIN)}, own) VALUES (?, {marks(PLAIN)}, ?)"  # noqa: S608 - names of columns
 _UPDATE = f"UPDATE models SET {' = ?, '.join(PLAIN)} = ?, own = ?, gone = NULL WHERE id = ?"  # noqa: S608 - names of columns
+_RANK_ANEW = "UPDATE OR REPLACE beside SET owner = ? WHERE kind = 'leaderboard' AND owner = ?"
 _LINKS = "SELECT child, place, name, key, parent FROM lineage WHERE key = ? OR name = ?"
 # A name has one owner: of two, the one seen later has it, and the other was renamed or deleted.
 _TAKEN = """

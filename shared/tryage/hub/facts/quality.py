@@ -73,6 +73,16 @@ def with_rows(model: Model, rows: Iterable[Row]) -> Model:
     return model.with_facts(quality_fact([*known, *new], model.seen))
 
 
+def joined(known: Mapping[str, Fact], dataset: str, fresh: Mapping[str, Fact]) -> dict[str, Fact]:
+    """Return a model's results on leaderboards, those of one data set replaced by fresh ones."""
+    held, new = known.get("quality"), fresh.get("quality")
+    rows = [row for row in held.value if row["dataset"] != dataset] if held is not None else []
+    latest = max((fact.seen for fact in (held, new) if fact is not None), default=None)
+    if latest is None:
+        return {}
+    return quality_fact([*rows, *(new.value if new is not None else ())], latest)
+
+
 def quality_fact(rows: Iterable[Row], seen: datetime.datetime) -> dict[str, Fact]:
     """Return the fact `quality` of these rows, most trusted first; empty without rows."""
     ordered = tuple(sorted(rows, key=lambda row: -float(row["weight"]))[:_MOST])

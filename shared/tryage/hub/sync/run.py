@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from tryage.hub.catalogue import schema, storage
 from tryage.hub.catalogue.columns import pack, read_facts, write_facts
 from tryage.hub.catalogue.upsert import Changes, Upsert
+from tryage.hub.facts.quality import quality_fact
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterable, Iterator, Mapping
+    from datetime import datetime
 
     from tryage.hub.catalogue.keeping import Catalogue
     from tryage.hub.facts.fact import Fact
     from tryage.hub.facts.model import Model
+    from tryage.hub.facts.quality import Row
 
 CHUNK = 5_000  # arrivals to publish before working out what their descendants inherit
 
@@ -67,6 +71,12 @@ class Run:
         """Keep what is known of served models, by name."""
         rows = [(name, name, None, None, now, write_facts(facts)) for name, facts in served.items()]
         self._keep("served", rows, "served", place)
+
+    def leaderboard(self, dataset: str, found: Mapping[str, Iterable[Row]], now: datetime) -> None:
+        """Keep one data set's results of models, by name."""
+        facts = {name: write_facts(quality_fact(rows, now)) for name, rows in found.items()}
+        row = (dataset, None, None, None, now.timestamp(), json.dumps(facts))
+        self._keep("leaderboard", [row], "leaderboards", {})
 
     def scan(self, model: Model, facts: Mapping[str, Fact]) -> None:
         """Keep what the scanners say of a model."""
@@ -123,6 +133,8 @@ class Run:
             counts = self._publish_models(database, upsert)
             for key, sha, facts in self._arrived(database, "scan"):
                 upsert.scan(key, sha, read_facts(facts))
+            for dataset, _, found in self._arrived(database, "leaderboard"):
+                upsert.rank(dataset, json.loads(found))
             if self.place("served"):
                 served = self._arrived(database, "served")
                 upsert.serve({name: read_facts(facts) for name, _, facts in served})

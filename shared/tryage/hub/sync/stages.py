@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tryage.errors import HubAccessError, HubMissingError
+from tryage.errors import HubAccessError, HubMissingError, HubReplyError
 from tryage.hub.client import calls
+from tryage.hub.facts.quality import read_leaderboard
 from tryage.hub.facts.serving import read_served
 
 if TYPE_CHECKING:
@@ -19,6 +20,27 @@ if TYPE_CHECKING:
 
 OVERLAP = 3_600.0  # seconds: what was indexed late is asked for twice rather than never
 _SCANNED = ("scan", "security", "formats", "custom_code")
+
+
+def leaderboards(trip: Trip, datasets: Sequence[str]) -> None:
+    """Fetch the results that the Hub gathers for these data sets.
+
+    Raises:
+        HubReplyError: of a leaderboard's rows, none says which model has which score.
+    """
+    had = set(trip.run.keys("leaderboard"))
+    for done, dataset in enumerate(datasets, 1):
+        if dataset not in had:
+            trip.requests += 1
+            records, now = trip.client.leaderboard(dataset), trip.now()
+            found = read_leaderboard(dataset, records, now)
+            if records and not found:
+                raise HubReplyError(
+                    f"No row of the leaderboard {dataset} has a model and a score; the first of "
+                    f"{len(records)} is {records[0]!r:.200}. Leave it out until that is mended."
+                )
+            trip.run.leaderboard(dataset, found, now)
+        trip.progress("leaderboards", done, len(datasets))
 
 
 def changes(trip: Trip, since: float | None, known: bool) -> None:

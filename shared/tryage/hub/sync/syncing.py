@@ -53,6 +53,7 @@ def sync(  # noqa: PLR0913 - each has a use and a default
     full: bool = False,
     refresh: timedelta = timedelta(days=1),
     names: Sequence[str] = (),
+    leaderboards: Sequence[str] = (),
     served: bool = True,
     scans: int = 200,
     checks: int = 200,
@@ -62,7 +63,8 @@ def sync(  # noqa: PLR0913 - each has a use and a default
     """Bring the catalogue up to date with the Hub, and return what that changed.
 
     1. What was modified since the last sync, newest first, with an hour of overlap.
-    2. What providers serve, with prices, and the models of `names`.
+    2. The results of `leaderboards`, data sets such as "Idavidrein/gpqa"; what providers serve,
+       with prices; the models of `names`.
     3. The `limit` most downloaded models (20,000 by default), when they were last listed longer ago
        than `refresh`: downloads, gates and licences change without a modification. With `limit`, 1
        brings no others. With `full` all models of the Hub instead, thousands of requests.
@@ -76,12 +78,16 @@ def sync(  # noqa: PLR0913 - each has a use and a default
 
     Raises:
         InputError: a limit below 1, a name that no model can have.
-        HubError: the Hub cannot be reached, refuses, or answers what cannot be read.
+        HubError: the Hub cannot be reached, refuses, answers what cannot be read, or has no such
+            leaderboard.
         CatalogueError: the catalogue cannot be written, or somebody else is syncing it.
     """
-    plan = Plan(limit, full, strings("names", names), served, scans, checks)
+    boards = strings("leaderboards", leaderboards)
+    plan = Plan(limit, full, strings("names", names), boards, served, scans, checks)
     for name in plan.names:
         calls.model(client.settings, name)  # raises for what no model can be called
+    for dataset in plan.leaderboards:
+        calls.leaderboard(client.settings, dataset)  # and this for what no data set can
     begun = time.perf_counter()
     with lock.held(catalogue):
         trip = Trip(client, Run(catalogue, plan.name), clock, progress)
@@ -109,6 +115,7 @@ class Plan:
     limit: int | None
     full: bool
     names: tuple[str, ...]
+    leaderboards: tuple[str, ...]
     served: bool
     scans: int
     checks: int
@@ -146,6 +153,7 @@ def _is_due(
 
 def _fetch(trip: Trip, plan: Plan, watermark: float | None, *, listing: bool) -> tuple[str, ...]:
     """Go through the stages; return the wanted names that nobody finds."""
+    stages.leaderboards(trip, plan.leaderboards)  # first: a wrong name is told at once
     stages.changes(trip, None if plan.full else watermark, known=plan.limit is not None)
     if plan.served:
         stages.served(trip)
