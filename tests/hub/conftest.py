@@ -142,6 +142,7 @@ def move_on():
         hub.remove("org/m5")
         hub.update("org/m6", gated="manual", downloads=7_000)
         hub.update("org/m7", downloads=1)
+        hub.update("org/m2", tags=["license:mit", "base_model:quantized:org/m20"])
         hub.served[:] = [_offer("org/m2", 0.3), _offer("org/m8", 0.4)]
         hub.leaderboards[BOARD][:] = [_ranked("org/m1", 62), _ranked("new/m4", 50)]
 

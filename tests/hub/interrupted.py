@@ -35,7 +35,7 @@ def attempt(url: str, path: Path, step: int | None) -> None:
     calls.LARGEST_PAGE = 4
     with Catalogue(path) as catalogue, HubClient(HubSettings(url, url)) as client:
         catalogue.database().set_trace_callback(watch)
-        options = {"scans": 3, "leaderboards": ["data/board"]}
+        options = {"limit": 12, "scans": 3, "leaderboards": ["data/board"]}
         sync(client, catalogue, refresh=timedelta(0), **options)
     sys.stdout.write(" ".join(map(str, [count, *begun])) + "\n")
 

@@ -131,6 +131,61 @@ def test_served_names_that_no_repository_can_have_are_left_alone(world, client, 
     assert sync(client(world), catalogue, limit=2).missing == ()
 
 
+def quantised(base):
+    return {"tags": [f"base_model:quantized:{base}", "license:mit"], "safetensors": None}
+
+
+def test_bases_that_were_not_listed_are_fetched_and_theirs_too(world, client, catalogue):
+    world.update("org/m0", **quantised("org/m12"))  # which is made from m3
+    world.update("org/m3", tags=["license:llama2"])
+    before = sync(client(world), catalogue, limit=1, served=False, bases=0)
+    assert (before.models, catalogue.get("org/m0").value("license")) == (1, None)
+    assert catalogue.get("org/m0").value("parameters") is None
+    sync(client(world), catalogue, limit=1, served=False, refresh=AT_ONCE)
+    assert names(catalogue) == {"org/m0", "org/m12", "org/m3"}
+    model = catalogue.get("org/m0")
+    assert (model.value("parameters"), model.value("license")) == (4e9, "llama2")
+
+
+def test_the_most_wanted_bases_come_first_and_the_others_later(world, client, catalogue):
+    for name, base in (("m0", "m8"), ("m1", "m9"), ("m2", "m9")):
+        world.update(f"org/{name}", **quantised(f"org/{base}"))
+    options = {"limit": 3, "served": False, "bases": 1}
+    sync(client(world), catalogue, **options)
+    assert names(catalogue) == {"org/m0", "org/m1", "org/m2", "org/m9"}
+    sync(client(world), catalogue, **options)  # nothing new came, and no listing was due
+    assert "org/m8" not in names(catalogue)
+    sync(client(world), catalogue, **options, refresh=AT_ONCE)
+    assert "org/m8" in names(catalogue)
+
+
+def test_a_base_that_nobody_has_is_not_asked_for_every_day(world, client, catalogue):
+    world.update("org/m0", **quantised("gone/base"))
+    options = {"limit": 1, "served": False, "refresh": AT_ONCE}
+
+    def asked(clock=utc_now):
+        start = len(world.requests)
+        assert sync(client(world), catalogue, **options, clock=clock).models == 1
+        return sum("gone/base" in path for path in paths(world, start))
+
+    assert asked() == 2  # the Hub says the same of a bad login, so it is asked twice
+    assert asked() == 0
+    later = utc_now() + datetime.timedelta(days=31)
+    assert asked(lambda: later) == 2
+
+
+def test_a_base_that_was_renamed_is_found_by_the_name_it_had(world, client, catalogue):
+    world.update("org/m0", **quantised("org/m9"))
+    world.rename("org/m9", "new/m9")
+    options = {"limit": 1, "served": False, "refresh": AT_ONCE}
+    sync(client(world), catalogue, **options)
+    assert catalogue.get("org/m9").name == "new/m9"
+    assert catalogue.get("org/m0").value("parameters") == 10e9
+    start = len(world.requests)
+    sync(client(world), catalogue, **options)
+    assert not any("m9" in path for path in paths(world, start))
+
+
 def results(catalogue, name):
     rows = catalogue.get(name).value("quality") or ()
     return [(row["dataset"], row["value"], row["weight"]) for row in rows]
@@ -382,6 +437,7 @@ def test_two_syncs_at_once_are_one_too_many(world, client, catalogue):
         ({"limit": 5, "full": True}, "one of them"),
         ({"scans": -1}, "scans"),
         ({"checks": 1.5}, "checks"),
+        ({"bases": -1}, "bases"),
         ({"names": "org/m1"}, "names"),
         ({"leaderboards": "data/board"}, "leaderboards"),
         ({"leaderboards": ["no name/at all/x"]}, "org/name"),

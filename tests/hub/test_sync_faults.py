@@ -87,7 +87,7 @@ def attempts(world, client, tmp_path, content, move_on):
 
 
 def test_the_sync_under_test_has_every_stage(attempts, world):
-    assert attempts.steps >= 13
+    assert attempts.steps >= 14
     targets = [request.target for request in world.requests[-attempts.steps :]]
     for part in (
         "leaderboard",
@@ -98,6 +98,7 @@ def test_the_sync_under_test_has_every_stage(attempts, world):
         "security",
         "m5?",
         "m7?",
+        "m20?",
     ):
         assert any(part in target for target in targets), part
     assert attempts.before["told"] != attempts.after["told"]

@@ -23,7 +23,7 @@ def good(world, client, tmp_path, move_on, monkeypatch):
     """A catalogue of the Hub as it was before everything happened to it."""
     monkeypatch.setattr(calls, "LARGEST_PAGE", 4)
     with Catalogue(tmp_path / "good" / "catalogue.sqlite") as catalogue:
-        sync(client(world), catalogue, scans=3, leaderboards=["data/board"])
+        sync(client(world), catalogue, limit=12, scans=3, leaderboards=["data/board"])
     move_on(world)
     return catalogue
 
@@ -46,6 +46,7 @@ def test_killed_at_any_moment_the_result_is_that_of_an_undisturbed_sync(kill, tm
     with Catalogue(tmp_path / "0.sqlite") as undisturbed:
         expected = content(undisturbed)
     assert expected["gone"]
+    assert "org/m20" in {model["name"] for model in expected["told"].values()}  # a base, unlisted
     drawn = random.Random(0).sample(range(1, statements), KILLS)  # noqa: S311 - a draw
     steps = sorted({*begun, *drawn})  # between all transactions, and anywhere
     kill(*steps)

@@ -145,6 +145,11 @@ class Upsert:
         if before is None or before[0] != sha or said(read_facts(before[1])) != said(facts):
             self._touch("key = ?", key)
 
+    def alias(self, name: str, key: str) -> None:
+        """Note another name of a model, unless it is the name of one."""
+        self._db.execute(_ALIAS, (name, key, name))
+        self._relink.append((key, name))
+
     def serve(self, served: Mapping[str, Mapping[str, Fact]]) -> None:
         """Replace all that is known of served models, by name; others are served no more."""
         rows = self._db.execute("SELECT owner, data FROM beside WHERE kind = 'served'").fetchall()
@@ -217,6 +222,9 @@ def _names(rows: Iterable[str]) -> str:
 _INSERT = f"INSERT INTO models (key, {_names(PLAIN)}, own) VALUES (?, {marks(PLAIN)}, ?)"  # noqa: S608 - names of columns
 _UPDATE = f"UPDATE models SET {' = ?, '.join(PLAIN)} = ?, own = ?, gone = NULL WHERE id = ?"  # noqa: S608 - names of columns
 _RANK_ANEW = "UPDATE OR REPLACE beside SET owner = ? WHERE kind = 'leaderboard' AND owner = ?"
+_ALIAS = """
+INSERT OR IGNORE INTO former SELECT ?, id FROM models WHERE key = ?
+AND NOT EXISTS (SELECT 1 FROM models WHERE name = ?)"""
 _LINKS = "SELECT child, place, name, key, parent FROM lineage WHERE key = ? OR name = ?"
 # A name has one owner: of two, the one seen later has it, and the other was renamed or deleted.
 _TAKEN = """

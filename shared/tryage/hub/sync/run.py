@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from tryage.hub.catalogue import schema, storage
-from tryage.hub.catalogue.columns import pack, read_facts, write_facts
+from tryage.hub.catalogue.columns import pack, read_facts, unpack, write_facts
 from tryage.hub.catalogue.upsert import Changes, Upsert
 from tryage.hub.facts.quality import quality_fact
 
@@ -35,6 +36,8 @@ class Run:
     def __init__(self, catalogue: Catalogue, name: str) -> None:
         self._catalogue = catalogue
         self._name = name
+        self._wanted: Counter[tuple[str, str | None]] = Counter()  # bases of what arrived
+        self._read = 0  # until where they were counted
 
     def begin(self, options: Mapping[str, Any], now: float, patience: float | None) -> None:
         """Go on with an interrupted run of the same options, or begin anew.
@@ -87,6 +90,11 @@ class Run:
         """Keep that a model is gone."""
         self._keep("gone", [(key, name, None, None, now, b"")], "vanished", {})
 
+    def alias(self, name: str, model: Model) -> None:
+        """Keep that this is another name of a model, one that it had before."""
+        row = (name, name, None, None, model.seen.timestamp(), model.key)
+        self._keep("alias", [row], "alias", {})
+
     def _keep(
         self, kind: str, rows: list[tuple[Any, ...]], stage: str, place: Mapping[str, Any]
     ) -> None:
@@ -113,6 +121,26 @@ class Run:
         """Return key and name of the models that arrived with the most downloads."""
         return self._all(_POPULAR, (self._name, most))
 
+    def baseless(self, published: bool) -> list[str]:
+        """Return the bases of what arrived that nobody here is, those of most models first.
+
+        With `published`, also those of models that are in the catalogue.
+        """
+        with storage.guarded(self._catalogue.path):
+            rows = self._catalogue.database().execute(_ARRIVED_MODELS, (self._name, self._read))
+            for self._read, blob in rows:
+                bases = unpack(blob)["bases"]
+                self._wanted.update((base["name"], base["key"]) for base in bases)
+        wanted = self._wanted.copy()
+        if published:
+            wanted.update({(name, key): count for name, key, count in self._all(_BASELESS, ())})
+        run = self._name
+        missing: Counter[str] = Counter()
+        for (name, key), count in wanted.items():
+            if not self._all(_IS_BASE, (name, key, name, run, key, run, name)):
+                missing[name] += count
+        return sorted(missing, key=lambda name: (-missing[name], name))
+
     def suspects(self, floor: float | None, most: int, *, every: bool) -> list[tuple[str, str]]:
         """Return key and name of models that should have arrived, the most downloaded first.
 
@@ -131,6 +159,8 @@ class Run:
         with self._writing() as database:
             upsert = Upsert(database)
             counts = self._publish_models(database, upsert)
+            for name, _, key in self._arrived(database, "alias"):
+                upsert.alias(name, key)
             for key, sha, facts in self._arrived(database, "scan"):
                 upsert.scan(key, sha, read_facts(facts))
             for dataset, _, found in self._arrived(database, "leaderboard"):
@@ -181,6 +211,17 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?)"""
 _HAS_NAME = """
 SELECT 1 FROM models WHERE name = ? AND gone IS NULL
 UNION ALL SELECT 1 FROM arrivals WHERE run = ? AND kind = 'model' AND name = ?"""
+_ARRIVED_MODELS = """
+SELECT rowid, data FROM arrivals WHERE run = ? AND kind = 'model' AND rowid > ? ORDER BY rowid"""
+_BASELESS = """
+SELECT lineage.name, lineage.key, count(*) FROM lineage JOIN models ON models.id = child
+WHERE parent IS NULL AND live = 1 GROUP BY lineage.name, lineage.key"""
+_IS_BASE = """
+SELECT 1 FROM models WHERE name = ?
+UNION ALL SELECT 1 FROM models WHERE key = ?
+UNION ALL SELECT 1 FROM former WHERE name = ?
+UNION ALL SELECT 1 FROM arrivals WHERE run = ? AND kind = 'model' AND key = ?
+UNION ALL SELECT 1 FROM arrivals WHERE run = ? AND kind IN ('model', 'alias') AND name = ?"""
 _POPULAR = """
 SELECT key, name FROM arrivals WHERE run = ? AND kind = 'model'
 ORDER BY downloads DESC, key LIMIT ?"""

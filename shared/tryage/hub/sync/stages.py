@@ -13,7 +13,7 @@ from tryage.hub.facts.quality import read_leaderboard
 from tryage.hub.facts.serving import read_served
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
     from tryage.hub.facts.model import Model
     from tryage.hub.sync.trip import Trip
@@ -132,33 +132,75 @@ def scans(trip: Trip, most: int) -> None:
 
 
 def vanished(trip: Trip, most: int) -> None:
-    """Ask for models that were not listed where they should have been; who is gone is noted.
+    """Ask for models that were not listed where they should have been; who is gone is noted."""
+    place = trip.run.place("listed")
+    suspects = trip.run.suspects(place.get("floor"), most, every=place["ended"])
+    keys = {name: key for key, name in suspects}
+
+    def keep(name: str, found: Model) -> None:
+        trip.run.models([found], "vanished", {})
+        if name in keys and found.key != keys[name]:  # the name means another model now
+            trip.run.gone(keys[name], name, trip.now().timestamp())
+
+    for name in _absent(trip, keys, "vanished", keep):
+        trip.run.gone(keys[name], name, trip.now().timestamp())
+
+
+def bases(trip: Trip, most: int, absent: Collection[str], *, listing: bool) -> None:
+    """Fetch bases that nobody here is, the most wanted first, then their own; at most so many.
+
+    After a listing, those that others wait for as well. Whom the Hub does not have is noted as
+    `absent`; those known to be are not asked for.
+    """
+    asked = {*absent, *trip.run.place("bases").get("absent", ())}
+
+    def keep(name: str, found: Model) -> None:
+        place = trip.run.place("bases")
+        if found.name.casefold() != name.casefold():
+            trip.run.alias(name, found)
+        place["count"] = place.get("count", 0) + (name in names)
+        trip.run.models([found], "bases", place)
+
+    while True:
+        left = most - trip.run.place("bases").get("count", 0)
+        names = [name for name in trip.run.baseless(listing) if name not in asked][:left]
+        if not names:
+            return
+        asked.update(names)
+        none = _absent(trip, names, "bases", keep)
+        place = trip.run.place("bases")
+        place["count"] = place.get("count", 0) + len(none)
+        place["absent"] = sorted(none.union(place.get("absent", ())))
+        trip.run.models([], "bases", place)
+
+
+def _absent(
+    trip: Trip, names: Collection[str], stage: str, keep: Callable[[str, Model], None]
+) -> set[str]:
+    """Ask for models, keep what is found, and return whom the Hub does not have.
 
     To strangers the Hub says of a missing model what it says of a bad login. So whoever seems gone
     is asked for twice, the second time together with a model that was listed just now.
     """
-    place = trip.run.place("listed")
-    suspects = trip.run.suspects(place.get("floor"), most, every=place["ended"])
-    keys = {name: key for key, name in suspects}
-    missing = list(_seek(trip, keys, keys))
-    if missing:
-        there = [name for _, name in trip.run.popular(1)]
-        gone = set(_seek(trip, [*missing, *there], keys))
-        if not gone.isdisjoint(there):
-            raise HubAccessError(
-                f"The Hub says that it has no model {there[0]}, which it has listed just now, so "
-                "it is believed of no other. Check the token and the endpoint, and try again."
-            )
-        for name in gone:
-            trip.run.gone(keys[name], name, trip.now().timestamp())
+    missing = list(_seek(trip, names, stage, keep))
+    if not missing:
+        return set()
+    there = [name for _, name in trip.run.popular(1)]
+    gone = set(_seek(trip, [*missing, *there], stage, keep))
+    if not gone.isdisjoint(there):
+        raise HubAccessError(
+            f"The Hub says that it has no model {there[0]}, which it has listed just now, so "
+            "it is believed of no other. Check the token and the endpoint, and try again."
+        )
+    return gone
 
 
-def _seek(trip: Trip, names: Collection[str], keys: Mapping[str, str]) -> Iterator[str]:
+def _seek(
+    trip: Trip, names: Collection[str], stage: str, keep: Callable[[str, Model], None]
+) -> Iterator[str]:
     """Ask for models and yield those that nobody finds; what is found is kept."""
-    for name, found in trip.look(names, "vanished", expand=calls.DEFAULT_EXPAND):
+    for name, found in trip.look(names, stage, expand=calls.DEFAULT_EXPAND):
         if isinstance(found, HubMissingError):
             yield name
-            continue
-        trip.run.models([found], "vanished", {})
-        if name in keys and found.key != keys[name]:  # the name means another model now
-            trip.run.gone(keys[name], name, trip.now().timestamp())
+        else:
+            keep(name, found)

@@ -15,12 +15,13 @@ from tryage.hub.sync.run import Run
 from tryage.hub.sync.trip import Progress, Trip, utc_now
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from tryage.hub.catalogue.keeping import Catalogue
     from tryage.hub.client.threads import HubClient
 
 TOP = 20_000  # models by downloads: all that people use much, for about twenty requests
+ABSENT = 30 * 24 * 3_600.0  # seconds before a base that nobody has is asked for again
 ABANDONED = 24 * 3_600.0  # seconds after which an interrupted sync begins anew
 
 
@@ -57,6 +58,7 @@ def sync(  # noqa: PLR0913 - each has a use and a default
     served: bool = True,
     scans: int = 200,
     checks: int = 200,
+    bases: int = 200,
     progress: Progress = lambda *_: None,
     clock: Callable[[], datetime] = utc_now,
 ) -> Summary:
@@ -70,7 +72,9 @@ def sync(  # noqa: PLR0913 - each has a use and a default
        brings no others. With `full` all models of the Hub instead, thousands of requests.
     4. After 3, the scans of the `scans` most downloaded, and at most `checks` questions for models
        that were not listed where they should have been: who is gone or renamed.
-    5. All of it is published in one transaction.
+    5. At most `bases` models that the others were made from and nobody has listed, the most wanted
+       first: without them, licences and parameters of derivatives may be unknown. Not with `full`.
+    6. All of it is published in one transaction.
 
     Whatever stops it before, kill -9 included, leaves the catalogue as it was; the next call with
     the same options goes on from there. `progress` is told the stage, how much of it is done and
@@ -83,7 +87,7 @@ def sync(  # noqa: PLR0913 - each has a use and a default
         CatalogueError: the catalogue cannot be written, or somebody else is syncing it.
     """
     boards = strings("leaderboards", leaderboards)
-    plan = Plan(limit, full, strings("names", names), boards, served, scans, checks)
+    plan = Plan(limit, full, strings("names", names), boards, served, scans, checks, bases)
     for name in plan.names:
         calls.model(client.settings, name)  # raises for what no model can be called
     for dataset in plan.leaderboards:
@@ -95,8 +99,9 @@ def sync(  # noqa: PLR0913 - each has a use and a default
         listing = full or _is_due(catalogue.state("listing"), plan.most, now, refresh)
         options = {"limit": limit, "listing": listing}
         trip.run.begin(options, now, None if full else ABANDONED)
-        missing = _fetch(trip, plan, catalogue.state("watermark"), listing=listing)
-        counts = trip.run.publish(_outcome(trip.run, plan, listing=listing))
+        absent = _still(catalogue.state("absent") or {}, now)
+        missing = _fetch(trip, plan, catalogue.state("watermark"), absent, listing=listing)
+        counts = trip.run.publish(_outcome(trip.run, plan, absent, listing=listing))
     return Summary(
         *counts,
         models=len(catalogue),
@@ -119,10 +124,11 @@ class Plan:
     served: bool
     scans: int
     checks: int
+    bases: int
 
     def __post_init__(self) -> None:
         """Check the numbers."""
-        for name, least in (("limit", 1), ("scans", 0), ("checks", 0)):
+        for name, least in (("limit", 1), ("scans", 0), ("checks", 0), ("bases", 0)):
             value = getattr(self, name)
             if value is None and name == "limit":
                 continue
@@ -151,7 +157,19 @@ def _is_due(
     return most is not None and not last["ended"] and most > last["most"]
 
 
-def _fetch(trip: Trip, plan: Plan, watermark: float | None, *, listing: bool) -> tuple[str, ...]:
+def _still(absent: Mapping[str, float], now: float) -> dict[str, float]:
+    """Return the bases that need not be asked for again, since when nobody has them."""
+    return {name: since for name, since in absent.items() if 0 <= now - since < ABSENT}
+
+
+def _fetch(
+    trip: Trip,
+    plan: Plan,
+    watermark: float | None,
+    absent: Collection[str],
+    *,
+    listing: bool,
+) -> tuple[str, ...]:
     """Go through the stages; return the wanted names that nobody finds."""
     stages.leaderboards(trip, plan.leaderboards)  # first: a wrong name is told at once
     stages.changes(trip, None if plan.full else watermark, known=plan.limit is not None)
@@ -162,13 +180,16 @@ def _fetch(trip: Trip, plan: Plan, watermark: float | None, *, listing: bool) ->
         stages.listed(trip, plan.most)
         stages.scans(trip, plan.scans)
         stages.vanished(trip, plan.checks)
+    if not plan.full:  # of all there are, none is missing
+        stages.bases(trip, plan.bases, absent, listing=listing)
     return tuple(name for name in missing if name in plan.names)
 
 
-def _outcome(run: Run, plan: Plan, *, listing: bool) -> dict[str, Any]:
+def _outcome(run: Run, plan: Plan, absent: Mapping[str, float], *, listing: bool) -> dict[str, Any]:
     """Return the state to store with what was fetched: the watermark comes last."""
     begun = run.place("begun")["at"]
     state = {"synced": begun, "watermark": run.place("changes").get("mark")}
+    state["absent"] = {**absent, **dict.fromkeys(run.place("bases").get("absent", ()), begun)}
     if listing:
         ended = plan.full or run.place("listed")["ended"]
         state["listing"] = {"at": begun, "most": plan.most, "ended": ended}
