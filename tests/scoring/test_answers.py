@@ -141,13 +141,13 @@ def test_a_client_that_refuses_everything_is_given_up_at_once(error, measured):
 
 
 @pytest.mark.usefixtures("impatient")
-def test_an_expert_that_fails_five_times_in_a_row_is_given_up():
+def test_an_expert_that_fails_ten_times_in_a_row_is_given_up():
     flaky = Flaky(*[StatusError(500)] * 99)
     answers = Answers("a", flaky, exact_match, concurrency=1, retries=0)
     found = []
-    with pytest.raises(MeasurementError, match="5 prompts in a row"):
+    with pytest.raises(MeasurementError, match="10 prompts in a row"):
         found.extend(answers.measure(SUMS, Budget()))
-    assert len(found) == 5 == flaky.calls
+    assert len(found) == 10 == flaky.calls
 
 
 def test_answers_that_were_paid_for_are_kept_when_another_request_ends_it_all():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tryage.errors import InputError
 from tryage.scoring import CausalLM, Prompt
 
 gguf = pytest.importorskip("gguf")
@@ -91,9 +92,18 @@ def test_a_gguf_file_has_the_loss_of_its_weights(llama, tokenizer, tmp_path, mea
     write(tmp_path / "tiny.gguf", llama, tokenizer)
     llama.save_pretrained(tmp_path / "tiny")
     tokenizer.save_pretrained(tmp_path / "tiny")
+    expert = CausalLM.from_pretrained(tmp_path / "tiny.gguf").identify().expert
+    assert (expert.name, expert.parameters) == ("tiny", llama.num_parameters())
     prompts = [Prompt("the cat sat on the mat"), Prompt("né à Zürich")]
     one = measured(CausalLM.from_pretrained(tmp_path / "tiny.gguf"), prompts)
     other = measured(CausalLM.from_pretrained(tmp_path / "tiny"), prompts)
-    for quantised, plain in zip(one, other, strict=True):
-        assert quantised.bits_per_byte == pytest.approx(plain.bits_per_byte, rel=1e-3)
-        assert quantised.bits_per_byte > 8  # random weights are worse than raw bytes
+    for read, plain in zip(one, other, strict=True):
+        assert read.bits_per_byte == pytest.approx(plain.bits_per_byte, rel=1e-3)
+        assert read.bits_per_byte > 8  # random weights are worse than raw bytes
+
+
+@pytest.mark.parametrize("content", [b"", b"GGUF", b"no model at all", b"GGUF" + b"\xff" * 60])
+def test_what_is_no_gguf_is_told(tmp_path, content):
+    (tmp_path / "odd.gguf").write_bytes(content)
+    with pytest.raises(InputError, match="no GGUF"):
+        CausalLM.from_pretrained(tmp_path / "odd.gguf")

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from tryage.scoring.budget import Budget
 
-PATIENCE = 5  # prompts in a row that fail before an expert is given up
+PATIENCE = 10  # prompts in a row that fail before an expert is given up
 
 
 class Answers:
@@ -80,10 +80,9 @@ class Answers:
         running: dict[Future[Measurement], int] = {}
         with ThreadPoolExecutor(self.concurrency) as pool:
             while True:
-                while not ends.reason and len(running) < self.concurrency:
-                    if not budget.allows(self.expert.name, len(running)):
-                        break
-                    if (asked := next(todo, None)) is None:
+                while len(running) < self.concurrency and not ends.reason:
+                    allowed = budget.allows(self.expert.name, len(running))
+                    if not allowed or (asked := next(todo, None)) is None:
                         break
                     running[pool.submit(self._measured, asked[1], budget)] = asked[0]
                 if not running:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,13 +59,13 @@ def expert_at(source: str) -> Expert:
     """Return what a checkpoint tells of itself without being loaded: its name and parameters.
 
     Raises:
-        InputError: a .gguf file that is not there.
+        InputError: a .gguf file that is not there, or is none.
     """
     path = Path(source)
     if path.suffix == GGUF:
         if not path.is_file():
             raise InputError(f"There is no file {source}.")
-        return Expert(path.stem)
+        return Expert(path.stem, parameters=_gguf_parameters(path))
     if not path.exists():
         return Expert(source)
     return Expert(path.resolve().name, parameters=_parameters(path.glob("*.safetensors")))
@@ -100,6 +101,19 @@ def _place(source: str) -> tuple[str, dict[str, Any]]:
         path = Path(source)
         return str(path.parent), {"gguf_file": path.name, "trust_remote_code": False}
     return source, {"trust_remote_code": False}
+
+
+def _gguf_parameters(path: Path) -> float | None:
+    """Count the weights by the header; None without the package that reads it."""
+    if find_spec("gguf") is None:
+        return None
+    from gguf import GGUFReader
+
+    try:
+        tensors = GGUFReader(path).tensors
+    except (ValueError, IndexError, OSError) as error:
+        raise InputError(f"{path} is no GGUF file: {error}") from error
+    return float(sum(int(tensor.n_elements) for tensor in tensors))
 
 
 def _parameters(files: Iterable[Path]) -> float | None:

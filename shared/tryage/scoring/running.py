@@ -169,7 +169,7 @@ def _stopping(budget: Budget) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.getsignal(signal.SIGINT)
+    before = signal.getsignal(signal.SIGINT) or signal.SIG_DFL  # None if not set from Python
 
     def stop(*_: object) -> None:
         signal.signal(signal.SIGINT, before)
