@@ -14,10 +14,10 @@ import tryage
 from tryage.chat.facts import named
 from tryage.preferences import Preferences
 from tryage.router import Router
-from tryage_langchain._binding import BOUND, Bound, bound_tools
-from tryage_langchain._facts import name_of
-from tryage_langchain._routing import MODEL, PREFERENCES
-from tryage_langchain._settings import Settings
+from tryage_langchain._chat.binding import BOUND, Bound, bound_tools
+from tryage_langchain._chat.facts import name_of
+from tryage_langchain._chat.settings import Settings
+from tryage_langchain._router.routing import MODEL, PREFERENCES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from langchain_core.tools import BaseTool
     from typing_extensions import Self
 
-    from tryage_langchain._children import Source
+    from tryage_langchain._chat.children import Source
 
 
 class ChatTryage(Settings):
@@ -82,7 +82,7 @@ class ChatTryage(Settings):
             MissingExtraError: `langchain-huggingface` is not installed.
             LibraryError, HubError, CatalogueError: as in `Router.from_hub`.
         """
-        from tryage_langchain._hub import hub_models
+        from tryage_langchain._chat.hub import hub_models
 
         asked = query if local else {"served": True, **query}
         router = Router.from_hub(task, **asked)

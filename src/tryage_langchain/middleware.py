@@ -26,14 +26,14 @@ from tryage.chat.facts import named
 from tryage.chat.pace import Pace
 from tryage.errors import InputError
 from tryage.router import Router
-from tryage_langchain._children import Children
-from tryage_langchain._facts import name_of, pool
-from tryage_langchain._requests import asked, configured, marked, suited, turn_of, unflagged
-from tryage_langchain._routing import wishes
-from tryage_langchain._served import Witness, replied_by
-from tryage_langchain._stamping import stamped
-from tryage_langchain._telling import atell, tell
-from tryage_langchain._turns import Record, Turns
+from tryage_langchain._agents.requests import asked, configured, marked, suited, turn_of, unflagged
+from tryage_langchain._agents.served import Witness, replied_by
+from tryage_langchain._agents.turns import Record, Turns
+from tryage_langchain._chat.children import Children
+from tryage_langchain._chat.facts import name_of, pool
+from tryage_langchain._chat.stamping import stamped
+from tryage_langchain._chat.telling import atell, tell
+from tryage_langchain._router.routing import wishes
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
 
     from tryage.experts import Expert
-    from tryage_langchain._children import Source
+    from tryage_langchain._chat.children import Source
 
 _log = logging.getLogger(__name__)
 

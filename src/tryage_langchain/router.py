@@ -14,9 +14,9 @@ from pydantic import ConfigDict, Field
 from tryage.decision import Decision
 from tryage.errors import InputError, PersistenceError
 from tryage.router import Router
-from tryage_langchain._drawing import drawn
-from tryage_langchain._routing import MODEL, PREFERENCES, desk
-from tryage_langchain._running import Running
+from tryage_langchain._router.drawing import drawn
+from tryage_langchain._router.routing import MODEL, PREFERENCES, desk
+from tryage_langchain._router.running import Running
 from tryage_langchain.handover import to_destination, to_router_input
 
 if TYPE_CHECKING:

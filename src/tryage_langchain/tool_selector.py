@@ -23,8 +23,8 @@ from tryage.errors import InputError
 from tryage.experts import strings
 from tryage.tools import ToolRanker
 from tryage.tools.ranker import check_k
-from tryage_langchain._requests import asked, turn_of
-from tryage_langchain._tools import ReadTools, called, forced
+from tryage_langchain._agents.requests import asked, turn_of
+from tryage_langchain._agents.tools import ReadTools, called, forced
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence

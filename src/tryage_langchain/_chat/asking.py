@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_core.runnables.config import run_in_executor
 
-from tryage_langchain._chatting import child_config, forwarded
-from tryage_langchain._stamping import Stamper, says, stamped
-from tryage_langchain._telling import atell, tell
+from tryage_langchain._chat.chatting import child_config, forwarded
+from tryage_langchain._chat.stamping import Stamper, says, stamped
+from tryage_langchain._chat.telling import atell, tell
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator, Iterator
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
 
     from tryage.chat import Attempts, Plan
-    from tryage_langchain._chatting import Call, ChatDesk
-    from tryage_langchain._children import Child
+    from tryage_langchain._chat.chatting import Call, ChatDesk
+    from tryage_langchain._chat.children import Child
 
 
 def answer(desk: ChatDesk, call: Call, plan: Plan, config: RunnableConfig) -> Any:

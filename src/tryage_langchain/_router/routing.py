@@ -15,7 +15,7 @@ from tryage.decision import Decision
 from tryage.errors import InputError, TryageError
 from tryage.preferences import Preferences
 from tryage_langchain._inputs import chosen_part, cleaned, prompt_text
-from tryage_langchain._sharing import Share
+from tryage_langchain._router.sharing import Share
 
 if TYPE_CHECKING:
     from langchain_core.runnables import Runnable, RunnableConfig

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.callbacks import BaseCallbackHandler, BaseCallbackManager
 from langchain_core.messages import AIMessage
 
-from tryage_langchain._facts import name_of
+from tryage_langchain._chat.facts import name_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_core.callbacks.manager import adispatch_custom_event, dispatch_custom_event
 
-from tryage_langchain._announcing import EVENT
+from tryage_langchain._router.announcing import EVENT
 
 if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig

@@ -11,9 +11,9 @@ from langchain_core.runnables.config import get_executor_for_config
 from langchain_core.runnables.utils import gather_with_concurrency
 
 from tryage.chat import Plan
-from tryage_langchain import _asking as asking
-from tryage_langchain._answering import Answering
-from tryage_langchain._chatting import Call
+from tryage_langchain._chat import asking
+from tryage_langchain._chat.answering import Answering
+from tryage_langchain._chat.chatting import Call
 
 if TYPE_CHECKING:
     from langchain_core.callbacks import AsyncCallbackManagerForChainRun, CallbackManagerForChainRun

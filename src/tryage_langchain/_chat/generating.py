@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_core.runnables.config import ensure_config
 
-from tryage_langchain import _asking as asking
-from tryage_langchain._batching import Batching
-from tryage_langchain._binding import plain
-from tryage_langchain._chatting import child_config, forwarded
-from tryage_langchain._stamping import stamped
+from tryage_langchain._chat import asking
+from tryage_langchain._chat.batching import Batching
+from tryage_langchain._chat.binding import plain
+from tryage_langchain._chat.chatting import child_config, forwarded
+from tryage_langchain._chat.stamping import stamped
 
 if TYPE_CHECKING:
     from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from langchain_core.outputs import ChatResult
     from langchain_core.runnables import RunnableConfig
 
-    from tryage_langchain._children import Child
+    from tryage_langchain._chat.children import Child
 
 
 class Generating(Batching):

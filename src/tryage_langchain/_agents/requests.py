@@ -8,14 +8,14 @@ from langchain.agents.structured_output import ProviderStrategy
 from langgraph.config import get_config
 
 from tryage.flags import extract
-from tryage_langchain._conversation import conversation_of, of_a_person
-from tryage_langchain._foreign import (
+from tryage_langchain._agents.foreign import (
     provider_of,
     settings_without_markers,
     tool_without_markers,
     without_foreign_reasoning,
     without_markers,
 )
+from tryage_langchain._conversation import conversation_of, of_a_person
 from tryage_langchain._inputs import without_flags
 
 if TYPE_CHECKING:

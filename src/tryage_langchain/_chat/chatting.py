@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.language_models import BaseChatModel
 
 from tryage.chat import Attempts, ChatRouter, Conversation
-from tryage_langchain._binding import BOUND, Bound
+from tryage_langchain._chat.binding import BOUND, Bound
 from tryage_langchain._conversation import schemas, turns_of
 from tryage_langchain._inputs import cleaned
-from tryage_langchain._routing import MODEL, wishes, without_model
+from tryage_langchain._router.routing import MODEL, wishes, without_model
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tryage.chat import Plan
     from tryage.errors import TryageError
     from tryage.preferences import Preferences
-    from tryage_langchain._children import Child, Children
+    from tryage_langchain._chat.children import Child, Children
 
 _LENGTHS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 

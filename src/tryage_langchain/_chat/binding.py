@@ -13,7 +13,7 @@ from tryage_langchain._conversation import schemas
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from tryage_langchain._children import Child
+    from tryage_langchain._chat.children import Child
 
 BOUND = "tryage_bound"
 

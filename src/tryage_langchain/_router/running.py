@@ -14,16 +14,16 @@ from pydantic import PrivateAttr
 
 from tryage.chat.pace import Pace
 from tryage.decision import Decision
-from tryage_langchain._announcing import aannounce, announce
 from tryage_langchain._inputs import joined
-from tryage_langchain._sharing import Share, shares_at_once
+from tryage_langchain._router.announcing import aannounce, announce
+from tryage_langchain._router.sharing import Share, shares_at_once
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
     from langchain_core.callbacks import AsyncCallbackManagerForChainRun, CallbackManagerForChainRun
 
-    from tryage_langchain._routing import Desk
+    from tryage_langchain._router.routing import Desk
 
 
 class Running(RunnableSerializable[Any, Any]):

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from tryage.experts import Expert
     from tryage.router import Router
-    from tryage_langchain._children import Children
+    from tryage_langchain._chat.children import Children
 
 # Capability -> the fields of a profile, any of which means it. Without a native format, structured
 # output goes through a tool call, as BaseChatModel.with_structured_output does.

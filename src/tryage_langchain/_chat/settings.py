@@ -16,10 +16,10 @@ from tryage.chat.pool import Choosers, Pool
 from tryage.experts import Expert  # noqa: TC001 - as above
 from tryage.preferences import Preferences
 from tryage.router import Router  # noqa: TC001 - as above
-from tryage_langchain._chatting import ChatDesk
-from tryage_langchain._children import Children
-from tryage_langchain._facts import name_of, pool, shared_profile
-from tryage_langchain._generating import Generating
+from tryage_langchain._chat.chatting import ChatDesk
+from tryage_langchain._chat.children import Children
+from tryage_langchain._chat.facts import name_of, pool, shared_profile
+from tryage_langchain._chat.generating import Generating
 
 if TYPE_CHECKING:
     from typing_extensions import Self

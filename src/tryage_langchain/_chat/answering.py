@@ -18,8 +18,8 @@ from langchain_core.runnables.config import ensure_config, merge_configs
 from pydantic import ConfigDict, Field, PrivateAttr
 
 from tryage.chat.pace import Pace
-from tryage_langchain import _asking as asking
-from tryage_langchain._chatting import call_of
+from tryage_langchain._chat import asking
+from tryage_langchain._chat.chatting import call_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
 
     from tryage.chat import Plan
-    from tryage_langchain._chatting import Call, ChatDesk
+    from tryage_langchain._chat.chatting import Call, ChatDesk
 
 
 class Answering(BaseChatModel):

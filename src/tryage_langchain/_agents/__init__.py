@@ -1,0 +1,1 @@
+"""How the middleware works: turns, requests that models can take, tools, who really answered."""

@@ -1,0 +1,1 @@
+"""How TryageRouter works: what it decides, and how it runs."""
