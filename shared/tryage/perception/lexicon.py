@@ -73,7 +73,7 @@ def fit_lexicon(ids: TokenIds, vocabulary: int, width: int, seed: int) -> Lexico
 
 
 def _counted(ids: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[np.intp]]:
-    """Do what `np.unique(ids, return_counts=True)` does, in less than half of its time for a prompt."""
+    """Do what `np.unique(ids, return_counts=True)` does, in half of its time for a prompt."""
     ids.sort()
     starts = np.ones(len(ids) + 1, np.bool_)  # the last is that of what would come next
     np.not_equal(ids[1:], ids[:-1], out=starts[1:-1])
