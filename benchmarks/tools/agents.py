@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import re
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,14 +25,12 @@ from tokenizers import Tokenizer
 
 from tryage.pretrained import BUNDLED
 from tryage.tools import ToolRanker
-from tryage.tools.episodes import kept_apart
+from tryage.tools.episodes import Episode, kept_apart
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from loops import LangChainLoop, LlamaIndexLoop
-
-    from tryage.tools.episodes import Episode
 
 
 async def run(loop: LangChainLoop | LlamaIndexLoop, judged: Sequence[Episode]) -> str:
@@ -45,15 +45,25 @@ async def run(loop: LangChainLoop | LlamaIndexLoop, judged: Sequence[Episode]) -
     return f"{np.mean(done):.1%} | {np.mean(tokens):,.0f} | {seconds:.2f} s"
 
 
+def drawn(part: Sequence[Episode], count: int) -> list[Episode]:
+    """Draw queries, with names that may be called: letters, digits, - and _."""
+    apart = [one for one in part if kept_apart(one, 5)]
+    order = np.random.default_rng(0).permutation(len(apart))[:count]
+    tools = [replace(tool, name=_callable(tool.name)) for tool in part[0].tools]
+    return [Episode(apart[i].query, tools, [*map(_callable, apart[i].useful)]) for i in order]
+
+
+def _callable(name: str) -> str:
+    return re.sub(r"[^\w-]", "_", name)
+
+
 def main() -> None:
     """Print one table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", type=Path)
     parser.add_argument("--queries", type=int, default=200)
     options = parser.parse_args()
-    apart = [one for one in load()["metatool"] if kept_apart(one, 5)]
-    drawn = np.random.default_rng(0).permutation(len(apart))[: options.queries]
-    judged = [apart[i] for i in drawn]
+    judged = drawn(load()["metatool"], options.queries)
     model = (
         Small(options.model)
         if options.model

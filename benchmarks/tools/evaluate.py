@@ -10,6 +10,7 @@ ranked among all tools of their set. Nothing is fitted on what is judged.
 from __future__ import annotations
 
 import argparse
+import sys
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from folds import Sets, Split
     from numpy.typing import NDArray
 
-    from tryage.tools import Selection, Tool, ToolRanker
+    from tryage.tools import Tool, ToolRanker
     from tryage.tools.episodes import Episode
 
     Chooser = Callable[[Episode], Sequence[str]]
@@ -41,27 +42,31 @@ class Learned:
     """A trained ranker; it keeps what it says of whether any tool is needed, and how many."""
 
     def __init__(self, ranker: ToolRanker) -> None:
-        self.ranker = ranker
         self.agreed: dict[str, list[float]] = defaultdict(list)
         self.needed: dict[str, list[float]] = defaultdict(list)
-        self._boxes = Pools(ranker.toolbox)
-
-    def select(self, one: Episode) -> Selection:
-        """Choose as many tools as seem to be of use."""
-        return self.ranker.select(self._boxes(one.tools), one.query, None)
+        self._ranker, self._boxes = ranker, Pools(ranker.toolbox)
+        self._seen: dict[int, tuple[Sequence[str], Sequence[str], float]] = {}
 
     def __call__(self, one: Episode) -> Sequence[str]:
         """Return the first tools by name."""
-        return [best.name for best in self.select(one).ranking[:KEPT]]
+        return self._look(one)[0]
 
     def describe(self, judged: Sets) -> None:
         """Note how sure it is that any tool is needed, and set F1 where one is."""
         for name, part in judged.items():
             for one in part:
-                chosen = self.select(one)
-                self.needed[name].append(chosen.needed)
+                _, chosen, needed = self._look(one)
+                self.needed[name].append(needed)
                 if one.useful:
-                    self.agreed[name].append(set_f1(chosen.names, one.useful))
+                    self.agreed[name].append(set_f1(chosen, one.useful))
+
+    def _look(self, one: Episode) -> tuple[Sequence[str], Sequence[str], float]:
+        """Return the first tools, those that seem to be of use, and whether any is needed."""
+        if id(one) not in self._seen:
+            chosen = self._ranker.select(self._boxes(one.tools), one.query, None)
+            best = [first.name for first in chosen.ranking[:KEPT]]
+            self._seen[id(one)] = best, chosen.names, chosen.needed
+        return self._seen[id(one)]
 
 
 class Pools:
@@ -155,17 +160,18 @@ def main() -> None:
     small.prepare(sets)
     splits: dict[str, Callable[[Sets, int], Split]]
     splits = {"Unseen queries": by_query, "Unseen tools": by_tool}
+    fixed = {
+        "BM25": words(),
+        "similarity": similarity(small),
+        "similarity, transformer": similarity(large),
+    }
     for title, split in splits.items():
         table = Table()
         for number in range(options.folds):
             train, judged = split(sets, number)
-            choosers = {
-                "Tryage": Learned(fit_ranker(train, small, progress=False)),
-                "BM25": words(),
-                "similarity": similarity(small),
-                "similarity, transformer": similarity(large),
-            }
-            table.add(choosers, judged)
+            ranker = fit_ranker(train, small, progress=False)
+            table.add({"Tryage": Learned(ranker), **fixed}, judged)
+            print(f"fold {number + 1} of {options.folds} judged", file=sys.stderr, flush=True)
         table.show(title)
 
 

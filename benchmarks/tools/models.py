@@ -62,7 +62,7 @@ class Small:
                 name, scores = self._write_one(left, scores, cache)
                 chosen.append(name)
                 del left[name]
-            cache.crop(length)
+            cache.crop(length - cache.get_seq_length())
         return chosen
 
     def _write_one(

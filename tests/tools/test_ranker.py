@@ -77,6 +77,17 @@ def test_the_ranker_abstains_only_when_allowed_to(ranker, tools):
     assert chosen.explain().startswith("no tool:")
 
 
+@pytest.mark.parametrize("cost", [0.0, 2.0])
+def test_without_k_those_that_are_likely_of_use_are_chosen(ranker, tools, cost):
+    safe = Preferences({"cost": cost}, [Requirement("security", ">=", 0.1)])
+    known = [Tool(tool.name, tool.description, risk=tool.risk or 0.0, cost=0.1) for tool in tools]
+    asked = "Translate the text into another language, and send an e-mail"
+    chosen = ranker.select(known, asked, None, preferences=safe)
+    likely = [one.name for one in chosen.ranking if one.predicted_loss < 0.5]
+    assert list(chosen.names) == likely
+    assert len(likely) > 1
+
+
 def test_without_k_at_least_one_tool_is_chosen(ranker, tools):
     assert len(ranker.select(tools, "zzz qqq", None).tools) >= 1
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
     from tryage.decision import Decision
+    from tryage.experts import Library
     from tryage.perception.encoder import Encoder
     from tryage.preferences import Preferences
     from tryage.ranking import Ranked
@@ -100,7 +102,7 @@ class ToolRanker(Pretrained):
         usefulness = self.fit.usefulness(self.fit.joined(sight.whole, sight.parts))
         decision = _decide(box, query, usefulness, preferences)
         needed = self.fit.need(sight.evidence)
-        best = tuple(decision.ranking[:k]) if k else _likely(decision)
+        best = tuple(decision.ranking[:k]) if k else _likely(decision, box.library, usefulness)
         chosen = () if needed < abstain_below else best
         return Selection(
             query=query,
@@ -154,7 +156,13 @@ def _decide(
     return decision
 
 
-def _likely(decision: Decision) -> tuple[Ranked, ...]:
-    """Return the tools that are more likely of use than not, at least one."""
-    best = tuple(one for one in decision.ranking if one.predicted_loss < 0.5)
-    return best or tuple(decision.ranking[:1])
+def _likely(decision: Decision, library: Library, usefulness: Floats) -> tuple[Ranked, ...]:
+    """Return the tools that are more likely of use than not, at least one.
+
+    Looking at the ranking no further than the last of them is what keeps thousands of tools fast.
+    """
+    likely = usefulness > 0.5
+    likely[[library.index(one.name) for one in decision.rejected]] = False
+    count = int(likely.sum())
+    found = (one for one in decision.ranking if one.predicted_loss < 0.5)
+    return tuple(islice(found, count)) or tuple(decision.ranking[:1])
