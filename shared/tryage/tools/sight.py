@@ -32,7 +32,8 @@ def see(query: str, box: Toolbox, encoder: Encoder, fit: Fit, feedback: Feedback
     """Compare a query with every tool, in one encoder pass."""
     texts = [query, *clauses(query)]
     placed = fit.queries(encoder.encode(texts))
-    cosines = placed @ feedback.applied(box.library, box.vectors).T
+    vectors = feedback.applied(box.library, box.vectors)
+    cosines = np.ascontiguousarray((vectors @ placed.T).T)  # half the time of placed @ vectors.T
     words = np.stack([box.words(text) for text in texts])
     scores = fit.scores(cosines, words)
     return Sight(scores[0], scores[1:], evidence(cosines[0], words[0], scores[0]))
