@@ -15,7 +15,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 import numpy as np
-from folds import FOLDS, Remembering, by_query, by_tool
+from folds import FOLDS, RECIPE, Remembering, by_query, by_tool
 from sets import load
 
 from tryage.perception.encoder import TRANSFORMER, load_encoder
@@ -169,7 +169,7 @@ def main() -> None:
         table = Table()
         for number in range(options.folds):
             train, judged = split(sets, number)
-            ranker = fit_ranker(train, small, progress=False)
+            ranker = fit_ranker(train, small, recipe=RECIPE, progress=False)
             table.add({"Tryage": Learned(ranker), **fixed}, judged)
             print(f"fold {number + 1} of {options.folds} judged", file=sys.stderr, flush=True)
         table.show(title)

@@ -10,6 +10,7 @@ import numpy as np
 
 from tryage.tools.clauses import clauses
 from tryage.tools.episodes import Episode
+from tryage.tools.training import Recipe
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     Split = tuple[list[Episode], Sets]
 
 FOLDS = 5
+RECIPE = Recipe(trust=0.5)  # an agent's tools are none of these; chosen on the third fold
 
 
 class Remembering:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from evaluate import KEPT, Learned, judge
-from folds import Remembering, by_query
+from folds import RECIPE, Remembering, by_query
 from models import Small
 from sets import load
 
@@ -45,9 +45,9 @@ def main() -> None:
     parser.add_argument("--sample", type=int, default=100)
     options = parser.parse_args()
     train, judged = by_query(load(), 0)
-    model = Small(options.model)
+    model, encoder = Small(options.model), Remembering(load_encoder(BUNDLED / "encoder"))
     choosers = {
-        "Tryage": Learned(fit_ranker(train, Remembering(load_encoder(BUNDLED / "encoder")))),
+        "Tryage": Learned(fit_ranker(train, encoder, recipe=RECIPE)),
         options.model.name: lambda one: model.choose(one.query, one.tools, KEPT),
     }
     print("| set | queries | selector | recall@1 | @3 | @5 | per query |")

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from folds import RECIPE
 from sets import load
 
 from tryage.perception.encoder import load_encoder
@@ -25,7 +26,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     episodes = [episode for part in load().values() for episode in part]
-    ranker = fit_ranker(episodes, load_encoder(BUNDLED / "encoder"), checkpoint=Path("build/tools"))
+    encoder, kept = load_encoder(BUNDLED / "encoder"), Path("build/tools")
+    ranker = fit_ranker(episodes, encoder, recipe=RECIPE, checkpoint=kept)
     save_fit(ranker.fit, ranker.feedback, options.out)
     print(f"Saved to {options.out}: learned from {len(episodes):,} queries.")
 

@@ -64,6 +64,18 @@ def test_training_twice_gives_the_same_ranker(encoder, taught):
     assert np.array_equal(again.fit.needed, taught.fit.needed)
 
 
+def test_maps_go_as_far_as_they_are_trusted(encoder):
+    one = np.eye(encoder.dim, dtype=np.float32)
+    quick = replace(RECIPE, schedule=replace(RECIPE.schedule, epochs=2))
+    none, half, whole = (
+        fit_ranker(lessons(), encoder, recipe=replace(quick, trust=trust), progress=False).fit
+        for trust in (0.0, 0.5, 1.0)
+    )
+    assert np.array_equal(none.query_map, one)
+    assert not np.array_equal(whole.query_map, one)
+    assert np.allclose(half.tool_map, (one + whole.tool_map) / 2, atol=1e-6)
+
+
 def test_too_few_episodes_are_refused(encoder):
     with pytest.raises(InputError, match="at least 50"):
         fit_ranker(lessons()[:20], encoder, progress=False)

@@ -39,7 +39,9 @@ class Recipe:
     """How to learn.
 
     `stay` pulls the maps to the identity, which knows every tool a little; `negatives` bounds the
-    tools that one step compares; `kept_apart` is one in how many queries only judges.
+    tools that one step compares; `kept_apart` is one in how many queries only judges. `trust` is
+    how far the maps go from the plain encoder, 0, to what was learned, 1 (Wortsman et al., 2022):
+    all the way is best for the tools of training, half of it for tools that it has not seen.
     """
 
     schedule: Schedule = field(
@@ -48,6 +50,7 @@ class Recipe:
     stay: float = 3e-3
     negatives: int = 256
     kept_apart: int = 5
+    trust: float = 1.0
 
 
 def fit_ranker(
@@ -91,7 +94,7 @@ def fit_ranker(
     run = Descent(model.parameters, recipe.schedule, path=path, progress=progress)
     lessons = _Lessons(parts, recipe)
     run.run(lambda rows, rng: lessons.loss(model, rows, rng), lessons.batches)
-    return ToolRanker(encoder, learn_meaning(model.fit(), encoder, apart))
+    return ToolRanker(encoder, learn_meaning(model.fit(recipe.trust), encoder, apart))
 
 
 class _Part:
@@ -213,12 +216,12 @@ class _Model:
         maps = (self.parameters["query_map"], self.parameters["tool_map"])
         return (maps[0] - self._one).pow(2).sum() + (maps[1] - self._one).pow(2).sum()
 
-    def fit(self) -> Fit:
-        """Return what was learned; what scores mean is not known yet."""
+    def fit(self, trust: float) -> Fit:
+        """Return what was learned, as far as it is trusted; what scores mean is not known yet."""
         details, sharpness, *words = self.numbers().tolist()
         return Fit(
-            query_map=_array(self.parameters["query_map"]),
-            tool_map=_array(self.parameters["tool_map"]),
+            query_map=_array(self._one.lerp(self.parameters["query_map"], trust)),
+            tool_map=_array(self._one.lerp(self.parameters["tool_map"], trust)),
             details=float(np.clip(details, 0, 1)),
             sharpness=float(np.exp(sharpness)),
             words=np.array(words[:WIDTH], np.float32),
@@ -228,5 +231,5 @@ class _Model:
         )
 
 
-def _array(parameter: torch.nn.Parameter) -> Floats:
+def _array(parameter: torch.Tensor) -> Floats:
     return np.array(parameter.detach().numpy(), np.float32)
