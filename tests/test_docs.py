@@ -64,7 +64,7 @@ def test_the_examples_of_a_page_run_one_after_another(page, tmp_path, monkeypatc
     codes = blocks(page, "python")
     if "from_pretrained()" in "".join(codes) and not (BUNDLED / "router.json").exists():
         pytest.skip("the bundled router has not been built")
-    for needed in ("langchain_core", "llama_index.core", "sklearn", "pyarrow"):
+    for needed in ("langchain_core", "llama_index.core", "sklearn", "pyarrow", "textstat"):
         pytest.importorskip(needed)
     monkeypatch.chdir(tmp_path)  # examples write files
     names: dict[str, object] = {"__name__": page.stem}
