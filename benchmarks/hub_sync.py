@@ -143,12 +143,15 @@ def synthetic(folder: Path, count: int) -> None:
             values = {"shift": copy * real_count, "copy": copy, "few": few}
             database.execute(_COPY_MODELS, values)
             database.execute(_COPY_TAGS, values)
+            database.execute(_COPY_BASES, values)
         _conditions()
         size = path.stat().st_size / 2**20
         print(f"{len(catalogue):,} models, {size:,.0f} MB without records\n")
         start = time.perf_counter()
         library = catalogue.library()
-        print(f"`Catalogue.library()` of {len(library):,}: {time.perf_counter() - start:.1f} s\n")
+        took = time.perf_counter() - start
+        based = sum(facts is not None for facts in library.metadata)
+        print(f"`Catalogue.library()` of {len(library):,}, {based:,} with bases: {took:.1f} s\n")
     _queries(path)
 
 
@@ -160,6 +163,10 @@ SELECT id + :shift, key || :copy, name || '-' || :copy,
 FROM models WHERE id <= :few"""  # noqa: S608 - names of columns
 _COPY_TAGS = """
 INSERT INTO tagged SELECT tag, model + :shift FROM tagged WHERE model <= :few"""
+
+_COPY_BASES = """
+INSERT INTO lineage SELECT child + :shift, place, name, key, NULL, relation
+FROM lineage WHERE child <= :few"""
 
 
 def _queries(path: Path) -> None:

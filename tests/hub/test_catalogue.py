@@ -16,6 +16,7 @@ from tryage.hub.catalogue import Catalogue, Query, resolver, schema, storage
 from tryage.hub.catalogue.kin import bases_first
 from tryage.hub.catalogue.upsert import Changes
 from tryage.hub.sync import lock
+from tryage.perception.traits import FLAGS, family_of, read_traits
 
 LATER = datetime.timedelta(hours=1)
 
@@ -194,6 +195,49 @@ def test_a_library_has_the_columns_of_what_fits_in_its_order(catalogue, read):
     assert "vision" in library["a/y"].capabilities
     with pytest.raises(LibraryError):
         catalogue.library(Query(task="nothing has it"))
+
+
+def test_a_library_says_from_what_its_models_were_made(catalogue, read):
+    catalogue.put(
+        [
+            read("a/x", tags=[f"{QUANT}org/Llama-3-8B"], downloads=4),
+            read("a/y", tags=[f"{QUANT}org/Llama-3-8B"], downloads=3),
+            read("a/z", tags=["base_model:merge:b/one", "base_model:merge:b/two"], downloads=2),
+            read("a/none", downloads=1),
+        ]
+    )
+    x, y, z, none = catalogue.library().metadata
+    assert x == {"hub": {"bases": [{"name": "org/Llama-3-8B", "relation": "quantized"}]}}
+    assert x is y  # however many they are
+    merged = [{"name": f"b/{word}", "relation": "merge"} for word in ("one", "two")]
+    assert z == {"hub": {"bases": merged}}
+    assert none is None
+    assert catalogue.library(Query(search="none")).metadata.tolist() == [None]
+
+
+def test_a_telling_base_gives_a_name_that_tells_nothing_its_familys_prior(catalogue, read):
+    merge = {"tags": ["base_model:merge:meta-llama/Llama-3.1-8B"]}
+    catalogue.put([read("org/thing", **merge), read("org/other")])
+    library = catalogue.library()
+    traits = read_traits(library)
+    kinds = dict(zip(library.names, traits.kinds, strict=True))
+    assert traits.families[kinds["org/thing"]] == family_of("meta-llama/Llama-3.1-8B")
+    assert traits.families[kinds["org/other"]][0] == ""
+    assert traits.flags[kinds["org/thing"], FLAGS.index("merge")]
+
+
+def test_relations_are_written_into_an_older_file_with_the_next_record(
+    catalogue, read, monkeypatch
+):
+    model = read("a/x", tags=[f"{QUANT}org/base"])
+    with monkeypatch.context() as patch:
+        patch.setattr(schema, "STEPS", schema.STEPS[:1])
+        database = catalogue.database()
+    database.execute("INSERT INTO lineage VALUES (1, 0, 'org/base', NULL, NULL)")
+    catalogue.close()
+    catalogue.put([model])
+    (facts,) = catalogue.library().metadata
+    assert facts["hub"]["bases"] == [{"name": "org/base", "relation": "quantized"}]
 
 
 # --- words ----------------------------------------------------------------------------------

@@ -141,12 +141,21 @@ def object_column(name: str, values: Iterable[Any]) -> NDArray[np.object_]:
     """Return a checked object column `(n,)`, None where unknown."""
     if name in ("license", "capabilities"):  # few different ones: check and keep each once
         cells = _few(name, values)
+    elif name == "metadata":
+        cells = _shared(name, list(values))
     else:
         cells = [clean(name, value) for value in values]
     column = np.empty(len(cells), dtype=object)
     for i, cell in enumerate(cells):  # slice assignment would unpack tuples into a matrix
         column[i] = cell
     return column
+
+
+def _shared(name: str, values: list[Any]) -> list[Any]:
+    """Return checked values; what many experts share is checked once and stays one object."""
+    different = {id(value): value for value in values}  # they live as long as the list
+    cells = {key: clean(name, value) for key, value in different.items()}
+    return [cells[id(value)] for value in values]
 
 
 def _few(name: str, values: Iterable[Any]) -> list[Any]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from tryage.errors import InputError
 from tryage.experts.values import did_you_mean
 from tryage.hub.catalogue import schema, storage
-from tryage.hub.catalogue.libraries import NUMBERS, build
+from tryage.hub.catalogue.libraries import BASES, NUMBERS, build
 from tryage.hub.catalogue.query import RARE, Entry, Query, select
 from tryage.hub.catalogue.resolver import Resolver
 from tryage.hub.catalogue.upsert import Changes, Upsert
@@ -118,13 +118,14 @@ class Catalogue:
     def library(self, query: Query | None = None) -> Library:
         """Return the models that fit as a library of columns, without making objects.
 
-        Where each value comes from is a matter of `get(name)`. Of names that differ only in case,
-        the first in the order of the query is taken.
+        `metadata["hub"]["bases"]` names what a model was made from, and how; models that share
+        their bases share that dict. Where each value comes from is a matter of `get(name)`. Of
+        names that differ only in case, the first in the order of the query is taken.
 
         Raises:
             LibraryError: no model fits.
         """
-        rows = self._rows(query or Query(), ("name", "license", "capabilities", *NUMBERS))
+        rows = self._rows(query or Query(), ("name", "license", "capabilities", BASES, *NUMBERS))
         return build(rows)
 
     def near(self, name: str) -> str:

@@ -19,9 +19,13 @@ NUMBERS = (
     "latency", "context_length", "downloads",
 )  # fmt: skip
 
+# A model's declared bases, one a line after its relation; no name has a blank.
+BASES = """(SELECT group_concat(IFNULL(relation, '') || ' ' || name, char(10)) FROM (
+    SELECT relation, name FROM lineage WHERE child = models.id ORDER BY place))"""
+
 
 def build(rows: Iterator[tuple[Any, ...]]) -> Library:
-    """Return the library of rows of name, license, capabilities and `NUMBERS`.
+    """Return the library of rows of name, license, capabilities, `BASES` and `NUMBERS`.
 
     Of names that differ only in case, the first is kept.
 
@@ -31,13 +35,15 @@ def build(rows: Iterator[tuple[Any, ...]]) -> Library:
     names: list[str] = []
     licenses: list[str | None] = []
     abilities: list[frozenset[str] | None] = []
+    facts: list[dict[str, Any] | None] = []
     parts: list[list[np.ndarray[Any, Any]]] = [[] for _ in NUMBERS]
-    able = _Words()
+    able, made = _Words(), _Bases()
     while chunk := list(islice(rows, CHUNK)):
-        name, license_, ability, *columns = zip(*chunk, strict=True)
+        name, license_, ability, bases, *columns = zip(*chunk, strict=True)
         names += name
         licenses += license_
         abilities += map(able.__getitem__, ability)
+        facts += map(made.__getitem__, bases)
         for part, column in zip(parts, columns, strict=True):
             part.append(np.array(column, dtype=np.float64))
     if not names:
@@ -45,7 +51,8 @@ def build(rows: Iterator[tuple[Any, ...]]) -> Library:
             "No model of the catalogue fits. Ask for less, or fill it with: tryage hub sync"
         )
     numbers = {field: np.concatenate(part) for field, part in zip(NUMBERS, parts, strict=True)}
-    return _unique(names, {**numbers, "license": licenses, "capabilities": abilities})
+    words = {"license": licenses, "capabilities": abilities, "metadata": facts}
+    return _unique(names, {**numbers, **words})
 
 
 class _Words(dict[str | None, "frozenset[str] | None"]):
@@ -53,6 +60,20 @@ class _Words(dict[str | None, "frozenset[str] | None"]):
 
     def __missing__(self, text: str | None) -> frozenset[str] | None:
         made = None if text is None else frozenset(text.split())
+        self[text] = made
+        return made
+
+
+class _Bases(dict[str | None, "dict[str, Any] | None"]):
+    """Lines of `BASES` as metadata; many models share their bases, so each is made once."""
+
+    def __missing__(self, text: str | None) -> dict[str, Any] | None:
+        lines = [] if text is None else [line.partition(" ") for line in text.split("\n")]
+        bases = [
+            {"name": name, "relation": relation} if relation else {"name": name}
+            for relation, _, name in lines
+        ]
+        made = {"hub": {"bases": bases}} if bases else None
         self[text] = made
         return made
 

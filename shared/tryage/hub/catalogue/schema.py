@@ -84,6 +84,11 @@ STEPS: tuple[str, ...] = (
     CREATE INDEX arrived ON arrivals (name);
     CREATE TABLE state (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
     """,
+    # No record has this digest, so the next one that comes of a model writes its relations.
+    """
+    ALTER TABLE lineage ADD COLUMN relation TEXT;
+    UPDATE models SET own = x'';
+    """,
 )
 
 

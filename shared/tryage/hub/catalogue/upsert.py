@@ -108,8 +108,9 @@ class Upsert:
         self._db.execute("DELETE FROM lineage WHERE child = ?", (row,))
         for place, base in enumerate(model.bases):
             parent = self._find(base.key, base.name)
-            link = (row, place, base.name, base.key, None if parent == row else parent)
-            self._db.execute("INSERT INTO lineage VALUES (?, ?, ?, ?, ?)", link)
+            parent = None if parent == row else parent
+            link = (row, place, base.name, base.key, parent, base.relation)
+            self._db.execute("INSERT INTO lineage VALUES (?, ?, ?, ?, ?, ?)", link)
 
     def _find(self, key: str | None, name: str) -> int | None:
         """Return the row that a base means: by its `_id`, its name, or a name it had."""
