@@ -226,16 +226,15 @@ def test_a_telling_base_gives_a_name_that_tells_nothing_its_familys_prior(catalo
     assert traits.flags[kinds["org/thing"], FLAGS.index("merge")]
 
 
-def test_relations_are_written_into_an_older_file_with_the_next_record(
-    catalogue, read, monkeypatch
-):
+def test_a_file_without_relations_gets_them_with_the_next_records(catalogue, read):
     model = read("a/x", tags=[f"{QUANT}org/base"])
-    with monkeypatch.context() as patch:
-        patch.setattr(schema, "STEPS", schema.STEPS[:1])
-        database = catalogue.database()
-    database.execute("INSERT INTO lineage VALUES (1, 0, 'org/base', NULL, NULL)")
-    catalogue.close()
     catalogue.put([model])
+    database = catalogue.database()
+    database.execute("ALTER TABLE lineage DROP COLUMN relation")
+    database.execute("PRAGMA user_version = 1")
+    catalogue.close()
+    assert catalogue.library().metadata[0] == {"hub": {"bases": [{"name": "org/base"}]}}
+    catalogue.put([later(model)])
     (facts,) = catalogue.library().metadata
     assert facts["hub"]["bases"] == [{"name": "org/base", "relation": "quantized"}]
 
