@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     Split = tuple[list[Episode], Sets]
 
 FOLDS = 5
-RECIPE = Recipe(trust=0.5)  # an agent's tools are none of these; chosen on the third fold
+RECIPE = Recipe(
+    stay=3e-2, trust=0.75
+)  # an agent's tools are none of these; chosen on the third fold
 
 
 class Remembering:

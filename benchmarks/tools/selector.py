@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from folds import Remembering, by_tool, fold
+from folds import RECIPE, Remembering, by_tool, fold
 from llama_index.core.output_parsers.base import OutputParserException
 from llama_index.core.schema import QueryBundle
 from llama_index.core.selectors import EmbeddingSingleSelector, LLMSingleSelector
@@ -31,7 +31,6 @@ from tryage.perception.encoder import TRANSFORMER, load_encoder
 from tryage.pretrained import BUNDLED
 from tryage.tools import ToolRanker
 from tryage.tools.episodes import Episode
-from tryage.tools.fit import FOR_NEW_TOOLS
 from tryage.tools.training import fit_ranker
 from tryage_llamaindex import TryageSelector
 from tryage_llamaindex.testing import BundledEmbedding
@@ -135,8 +134,9 @@ def trained(sets: dict[str, list[Episode]], number: int) -> tuple[ToolRanker, li
     """Train without a fifth of the tools; return the queries of metatool that need one of them."""
     encoder = load_encoder(BUNDLED / "encoder")
     train, judged = by_tool(sets, number)
-    ranker = fit_ranker(train, Remembering(encoder), checkpoint=Path("build/selector"))
-    return ToolRanker(encoder, ranker.fit.eased(FOR_NEW_TOOLS)), judged["metatool"]
+    reader, kept = Remembering(encoder), Path("build/selector")
+    ranker = fit_ranker(train, reader, recipe=RECIPE, checkpoint=kept)
+    return ToolRanker(encoder, ranker.fit), judged["metatool"]
 
 
 def untrained(ranker: ToolRanker, encoder: Encoder) -> ToolRanker:

@@ -11,7 +11,6 @@ from llama_index.core.tools.types import DefaultToolFnSchema
 from tryage.chat.memory import Memory
 from tryage.errors import InputError
 from tryage.tools import Tool, ToolRanker
-from tryage.tools.fit import FOR_NEW_TOOLS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -107,7 +106,7 @@ class ByDescription:
     """A choice is a tool: how probable it is that what it describes serves the query."""
 
     def __init__(self, ranker: ToolRanker | None, k: int | None, abstain_below: float) -> None:
-        self._ranker = ranker or _for_new_choices()
+        self._ranker = ranker or ToolRanker.from_pretrained()
         self._k, self._abstain_below = k, abstain_below
         self._read: Memory[tuple[Toolbox, dict[str, int]]] = Memory(_KEPT)
 
@@ -137,15 +136,6 @@ class ByDescription:
             read = self._ranker.toolbox(tools), places
             self._read.put(key, read)
         return read
-
-
-def _for_new_choices() -> ToolRanker:
-    """Return the bundled ranker, trusting less what it has learned of the tools it knows.
-
-    What choices of one's own describe, it has never seen.
-    """
-    bundled = ToolRanker.from_pretrained()
-    return ToolRanker(bundled.encoder, bundled.fit.eased(FOR_NEW_TOOLS))
 
 
 def _likely(ranking: Sequence[Ranked]) -> Sequence[Ranked]:

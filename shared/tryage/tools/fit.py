@@ -10,9 +10,6 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float32]
 
 EVIDENCE = 4
-# How far to follow the maps where no tool was trained on: chosen on a fifth of metatool's tools,
-# judged on another (benchmarks/tools/selector.py).
-FOR_NEW_TOOLS = 0.25
 
 
 @dataclass(frozen=True, slots=True)
