@@ -50,8 +50,8 @@ class Sight:
         """
         square = about.covariance + np.outer(about.mean, about.mean)
         apart = self.views - self.places[:, 1:]
-        disagreement = np.einsum("ebi,ij,ebj->eb", apart, square[1:, 1:], apart, optimize=True)
-        ability = np.einsum("bi,ij,bj->b", self.places, about.covariance, self.places)
+        disagreement = _squares(apart, square[1:, 1:])
+        ability = _squares(self.places, about.covariance)
         return np.asarray(np.sqrt(np.maximum(ability + self.weights @ disagreement, 0)))
 
 
@@ -60,6 +60,11 @@ def look(views: Matrix, weights: Floats) -> Sight:
     mixed = _mixed(weights, views)
     places = np.concatenate([np.ones((len(mixed), 1), mixed.dtype), mixed], axis=1)
     return Sight(views, weights, places)
+
+
+def _squares(rows: Matrix, form: Matrix) -> Matrix:
+    """Return `row . form . row` of every row `(..., k)`, `(...)`."""
+    return np.asarray(((rows @ form) * rows).sum(axis=-1))
 
 
 def _mixed(weights: Floats, views: Matrix) -> Matrix:
