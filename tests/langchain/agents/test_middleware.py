@@ -88,6 +88,7 @@ async def test_the_next_turn_is_decided_anew_unless_the_thread_stays(
     assert other["tryage"]["served_by"] == "small"
 
 
+@pytest.mark.usefixtures("knows_its_run")
 async def test_a_model_can_be_asked_for_and_preferences_given_per_run(
     run, router, models, own, ask
 ):

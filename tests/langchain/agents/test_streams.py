@@ -32,6 +32,7 @@ async def pieces(agent, asynchronous, **kwargs):
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])
+@pytest.mark.usefixtures("knows_its_run")
 async def test_tokens_are_streamed_once_and_say_whose_they_are(agent, asynchronous):
     told = await pieces(agent, asynchronous, stream_mode="messages")
     tokens = [(c.text, meta) for c, meta in told if c.type in ("AIMessageChunk", "ai") and c.text]
@@ -40,6 +41,7 @@ async def test_tokens_are_streamed_once_and_say_whose_they_are(agent, asynchrono
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])
+@pytest.mark.usefixtures("knows_its_run")
 async def test_the_custom_stream_tells_every_choice_before_it_is_made_use_of(agent, asynchronous):
     told = await pieces(agent, asynchronous, stream_mode=["custom", "updates"])
     routes = [data["tryage_route"] for mode, data in told if mode == "custom"]
@@ -51,6 +53,7 @@ async def test_the_custom_stream_tells_every_choice_before_it_is_made_use_of(age
     assert json.dumps(routes)
 
 
+@pytest.mark.usefixtures("knows_its_run")
 async def test_events_tell_the_route_before_the_models_first_token(agent):
     asked = {"messages": [HumanMessage("big question")]}
     events = [event async for event in agent.astream_events(asked, version="v2")]
@@ -62,6 +65,7 @@ async def test_events_tell_the_route_before_the_models_first_token(agent):
 
 
 @pytest.mark.parametrize("how", WAYS)
+@pytest.mark.usefixtures("knows_its_run")
 async def test_runs_have_one_root_and_usage_is_counted_once_under_who_answered(
     agent, every_way, how, recorder
 ):
