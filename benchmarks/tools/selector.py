@@ -181,21 +181,21 @@ def main() -> None:
     cases = engines(new, new, options.queries)
     print("| selector | choices | queries | accuracy | median ms | 95% ms | time | invalid |")
     print("|---|---|---|---|---|---|---|---|")
-    eased, embedded = TryageSelector(ranker=ranker), by_embeddings(ranker.encoder)
+    chosen, embedded = TryageSelector(ranker=ranker), by_embeddings(ranker.encoder)
     for told, those in (("all new", cases), ("new and known", mixed)):
-        ours, theirs = judge([eased, embedded], those)
+        ours, theirs = judge([chosen, embedded], those)
         print(ours.row(f"TryageSelector | {told}", ours))
         print(theirs.row(f"EmbeddingSingleSelector, same encoder | {told}", ours), flush=True)
     few, slow = cases[: options.slow], load_encoder(TRANSFORMER)
     ours, same, theirs = judge(
-        [eased, TryageSelector(ranker=untrained(ranker, slow)), by_embeddings(slow)], few
+        [chosen, TryageSelector(ranker=untrained(ranker, slow)), by_embeddings(slow)], few
     )
     print(ours.row("TryageSelector | all new", ours))
     print(same.row("TryageSelector, transformer, untrained | all new", ours))
     print(theirs.row("EmbeddingSingleSelector, transformer | all new", ours), flush=True)
     if options.model:
         llm = LLMSingleSelector.from_defaults(llm=local_llm(options.model))
-        ours, theirs = judge([eased, llm], cases[: options.asked], warm=False)
+        ours, theirs = judge([chosen, llm], cases[: options.asked], warm=False)
         print(ours.row("TryageSelector | all new", ours))
         print(theirs.row(f"LLMSingleSelector, {options.model.name} | all new", ours))
 

@@ -89,21 +89,30 @@ class Pretrained:
             PersistenceError: nothing is there, it is damaged, from a newer version, or it needs
                 constraints that were not given.
         """
-        return _read(cls, _folder(name_or_path, hub), dict(constraints or {}))
+        name = BUNDLED if name_or_path is None else name_or_path
+        folder = find_folder(name, hub, "save_pretrained", "name/router")
+        return _read(cls, folder, dict(constraints or {}))
 
 
-def _folder(name_or_path: str | Path | None, hub: Mapping[str, Any]) -> Path:
-    path = BUNDLED if name_or_path is None else Path(name_or_path)
+def find_folder(
+    name_or_path: str | Path, hub: Mapping[str, Any], writer: str, example: str
+) -> Path:
+    """Return a folder that `writer` wrote: the one named, or a Hub repository brought here.
+
+    Raises:
+        PersistenceError: it is neither, or the repository cannot be fetched.
+    """
+    path = Path(name_or_path)
     if path.is_dir():
         return path
-    if isinstance(name_or_path, Path) or str(name_or_path).count("/") != 1:
+    if isinstance(name_or_path, Path) or name_or_path.count("/") != 1:
         raise PersistenceError(
-            f"{path} is not a folder; expected one that save_pretrained wrote, or a Hub repository "
-            "id such as 'name/router'"
+            f"{path} is not a folder; expected one that {writer} wrote, or a Hub repository "
+            f"id such as {example!r}"
         )
     from tryage.hub.repo import download
 
-    return download(str(name_or_path), **hub)
+    return download(name_or_path, **hub)
 
 
 def _write(router: Router, folder: Path) -> None:

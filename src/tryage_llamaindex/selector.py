@@ -51,7 +51,7 @@ class TryageSelector(BaseSelector):
     Args:
         router: Knows an expert for every choice.
         preferences: In force for every query.
-        ranker: Judges descriptions; None is the bundled one, eased for choices it has never seen.
+        ranker: Judges descriptions; None is the bundled one.
         k: How many are selected; None takes those that are more likely of use than not.
         default: The choice, by index or name, for queries for which none can be selected.
         abstain_below: Select none, or the default, if the probability that any choice is of use is

@@ -15,6 +15,7 @@ from tryage.perception.encoder import load_encoder
 from tryage.perception.headers import read_header
 from tryage.perception.packing import Arrays, pack, unpack
 from tryage.pretrained import BUNDLED as ROUTER
+from tryage.pretrained import find_folder
 from tryage.tools.card import ranker_card
 from tryage.tools.feedback import Feedback
 from tryage.tools.fit import Fit
@@ -61,22 +62,8 @@ class Pretrained:
         """
         if name_or_path is None:
             return _read(cls, BUNDLED, ROUTER / "encoder")
-        folder = _folder(name_or_path, hub)
+        folder = find_folder(name_or_path, hub, "ToolRanker.save_pretrained", "name/ranker")
         return _read(cls, folder, folder / "encoder")
-
-
-def _folder(name_or_path: str | Path, hub: dict[str, Any]) -> Path:
-    path = Path(name_or_path)
-    if path.is_dir():
-        return path
-    if isinstance(name_or_path, Path) or name_or_path.count("/") != 1:
-        raise PersistenceError(
-            f"{path} is not a folder; expected one that ToolRanker.save_pretrained wrote, or a Hub "
-            "repository id such as 'name/ranker'"
-        )
-    from tryage.hub.repo import download
-
-    return download(name_or_path, **hub)
 
 
 def save_fit(fit: Fit, feedback: Feedback, folder: Path) -> None:

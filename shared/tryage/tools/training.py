@@ -94,7 +94,7 @@ def fit_ranker(
     run = Descent(model.parameters, recipe.schedule, path=path, progress=progress)
     lessons = _Lessons(parts, recipe)
     run.run(lambda rows, rng: lessons.loss(model, rows, rng), lessons.batches)
-    return ToolRanker(encoder, learn_meaning(model.fit(recipe.trust), encoder, apart))
+    return ToolRanker(encoder, learn_meaning(model.fit().eased(recipe.trust), encoder, apart))
 
 
 class _Part:
@@ -216,12 +216,12 @@ class _Model:
         maps = (self.parameters["query_map"], self.parameters["tool_map"])
         return (maps[0] - self._one).pow(2).sum() + (maps[1] - self._one).pow(2).sum()
 
-    def fit(self, trust: float) -> Fit:
-        """Return what was learned, as far as it is trusted; what scores mean is not known yet."""
+    def fit(self) -> Fit:
+        """Return what was learned; what scores mean is not known yet."""
         details, sharpness, *words = self.numbers().tolist()
         return Fit(
-            query_map=_array(self._one.lerp(self.parameters["query_map"], trust)),
-            tool_map=_array(self._one.lerp(self.parameters["tool_map"], trust)),
+            query_map=_array(self.parameters["query_map"]),
+            tool_map=_array(self.parameters["tool_map"]),
             details=float(np.clip(details, 0, 1)),
             sharpness=float(np.exp(sharpness)),
             words=np.array(words[:WIDTH], np.float32),
