@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
-import threading
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,13 +11,14 @@ from tqdm import tqdm
 
 from tryage.errors import InputError, QTableError
 from tryage.extras import require
+from tryage.interrupts import stopping
 from tryage.qtable_shards import JOURNAL, SHARD, locked, read_rows, recover
 from tryage.scoring.budget import Budget
 from tryage.scoring.measurement import Measurer, Prompt, distinct
 from tryage.scoring.tasks import Engine, Outcome, Task, local
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     import pyarrow as pa
 
@@ -92,7 +90,7 @@ def score(  # noqa: PLR0913 - what, by whom, where to; the rest has defaults
         total = len(wanted) * len(names)
         report = Report(before=total - sum(map(len, left)))
         bar = tqdm(total=total, initial=report.before, unit="loss", disable=not progress)
-        with bar, _stopping(allowed):
+        with bar, stopping(allowed.stop):
             for outcome in engine(tasks, allowed):
                 report.add(outcome)
                 bar.set_postfix_str(_said(outcome, allowed), refresh=False)
@@ -161,27 +159,6 @@ def _note_experts(folder: Path, measurers: Sequence[Measurer]) -> None:
         "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in known.values()), "utf-8"
     )
     partial.replace(path)
-
-
-@contextmanager
-def _stopping(budget: Budget) -> Iterator[None]:
-    """Turn the first Ctrl-C into a stop after what runs, the second into an interrupt at once."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.getsignal(signal.SIGINT) or signal.SIG_DFL  # None if not set from Python
-
-    def stop(*_: object) -> None:
-        signal.signal(signal.SIGINT, before)
-        budget.stop()
-
-    signal.signal(signal.SIGINT, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-    if budget.stopped:
-        raise KeyboardInterrupt
 
 
 def _said(outcome: Outcome, budget: Budget) -> str:
