@@ -1,0 +1,31 @@
+"""Write what `experts.json` knows into a bundled router, without training it again.
+
+    python benchmarks/bundle/facts.py shared/tryage/bundled
+
+The experts stay the same, in their order; weights, prior and figures are left as they are.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from names import library
+
+from tryage.pretrained import HEADER
+
+
+def main() -> None:
+    """Replace the facts in the header of a saved router."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("router", type=Path)
+    path = parser.parse_args().router / HEADER
+    header = json.loads(path.read_text("utf-8"))
+    names = [expert["name"] for expert in header["library"]]
+    header["library"] = [expert.to_dict() for expert in library().subset(names)]
+    path.write_text(json.dumps(header, indent=1) + "\n", "utf-8")
+
+
+if __name__ == "__main__":
+    main()
