@@ -1,0 +1,182 @@
+"""The Hub's candidates as real chat models: catalogue, choice, ChatHuggingFace, an answer.
+
+Skipped without langchain-huggingface, which a lane of its own installs.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+from langchain_core.messages import HumanMessage, ToolMessage
+
+from tryage import Router
+from tryage.errors import AllFailedError
+from tryage.hub.client import HubSettings
+from tryage.testing import FunctionPerception, LocalHub
+from tryage_langchain import ChatTryage
+
+pytest.importorskip("langchain_huggingface")
+
+FIRST, SECOND = "org/first-1b", "org/second-7b"
+CHUNKS = ("Hello ", "from ", "{model}")
+
+
+class Inference(BaseHTTPRequestHandler):
+    """The Hub's inference router: OpenAI's protocol, for every model."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self):
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.server.asked.append((self.path, asked))
+        if asked["model"] in self.server.down:
+            self._send(503, "application/json", json.dumps({"error": "overloaded"}))
+        elif asked.get("stream"):
+            told = "".join(f"data: {json.dumps(chunk)}\n\n" for chunk in self._chunks(asked))
+            self._send(200, "text/event-stream", f"{told}data: [DONE]\n\n")
+        else:
+            self._send(200, "application/json", json.dumps(self._whole(asked)))
+
+    def _send(self, status, kind, body):
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body.encode())))
+        self.end_headers()
+        self.wfile.write(body.encode())
+
+    def _whole(self, asked):
+        message = {"role": "assistant", "content": "".join(CHUNKS).format(**asked)}
+        if asked.get("tools") and asked["messages"][-1]["role"] != "tool":
+            function = {
+                "name": asked["tools"][0]["function"]["name"],
+                "arguments": '{"where": "x"}',
+            }
+            call = {"id": "call_1", "type": "function", "function": function}
+            message = {"role": "assistant", "content": "", "tool_calls": [call]}
+        usage = {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}
+        choice = {"index": 0, "message": message, "finish_reason": "stop"}
+        return self._envelope(asked, choice, usage=usage)
+
+    def _chunks(self, asked):
+        for text in CHUNKS:
+            delta = {"role": "assistant", "content": text.format(**asked)}
+            yield self._envelope(asked, {"index": 0, "delta": delta, "finish_reason": None})
+        delta = {"role": "assistant", "content": ""}
+        yield self._envelope(asked, {"index": 0, "delta": delta, "finish_reason": "stop"})
+
+    def _envelope(self, asked, choice, **more):
+        return {"id": "1", "created": 1, "model": asked["model"], "object": "chat.completion",
+                "choices": [choice], **more}  # fmt: skip
+
+    def log_message(self, *_):
+        """Say nothing."""
+
+
+@pytest.fixture
+def inference(monkeypatch):
+    from huggingface_hub.inference._providers import _common
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Inference) as server:
+        server.asked, server.down = [], set()
+        url = f"http://127.0.0.1:{server.server_port}"
+        auto = _common.AutoRouterConversationalTask
+        monkeypatch.setattr(auto, "_prepare_base_url", lambda *_: url)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+@pytest.fixture
+def hub():
+    with LocalHub() as running:
+        for number, name in enumerate((FIRST, SECOND)):
+            record = {"id": name, "pipeline_tag": "text-generation", "downloads": 9 - number}
+            running.load([{**record, "tags": ["license:mit", "conversational"]}])
+            provider = {"provider": "fast", "status": "live", "supports_tools": True}
+            pricing = {"input": number + 0.1, "output": number + 0.2}
+            running.served.append({"id": name, "providers": [{**provider, "pricing": pricing}]})
+        yield running
+
+
+@pytest.fixture
+def chat(hub, inference, tmp_path):  # noqa: ARG001 - the models are reached there
+    losses = FunctionPerception(
+        [FIRST, SECOND], lambda prompt: [0.1 if "first" in prompt else 0.9, 0.5]
+    )
+    return ChatTryage.from_hub(
+        limit=2,
+        base=Router(losses),
+        catalogue=tmp_path / "catalogue.sqlite",
+        settings=HubSettings(endpoint=hub.url, inference=hub.url, retries=0),
+        model_settings={"huggingfacehub_api_token": "hf_of_nobody", "max_new_tokens": 50},
+    )
+
+
+def told(message):
+    return message.response_metadata["tryage"]
+
+
+def look(where: str) -> str:
+    """Look somewhere."""
+    return f"nothing {where}"
+
+
+def test_the_catalogue_finds_candidates_and_the_chosen_one_answers(chat, inference):
+    for word, name in (("first", FIRST), ("second", SECOND)):
+        answer = chat.invoke(f"{word} question")
+        assert answer.text == f"Hello from {name}"
+        assert told(answer)["model"] == name
+        assert answer.usage_metadata["total_tokens"] == 10
+    assert {path for path, _ in inference.asked} == {"/v1/chat/completions"}
+    assert inference.asked[0][1]["max_tokens"] == 50
+    assert chat._pool.library[FIRST].output_price == 0.2
+
+
+async def test_it_is_awaited(chat):
+    assert (await chat.ainvoke("first question")).text == f"Hello from {FIRST}"
+
+
+def test_it_streams_as_it_comes(chat):
+    chunks = list(chat.stream("second question"))
+    assert [chunk.text for chunk in chunks if chunk.text] == ["Hello ", "from ", SECOND]
+    assert [told(chunk)["model"] for chunk in chunks if "tryage" in chunk.response_metadata] == [
+        SECOND
+    ]
+
+
+async def test_it_streams_asynchronously(chat):
+    spoken = [chunk.text async for chunk in chat.astream("first question")]
+    assert "".join(spoken) == f"Hello from {FIRST}"
+
+
+def test_tools_are_bound_in_its_format_and_their_loop_stays_with_it(chat, inference):
+    bound = chat.bind_tools([look])
+    asked = HumanMessage("first question")
+    called = bound.invoke([asked])
+    assert called.tool_calls[0]["name"] == "look"
+    assert inference.asked[0][1]["tools"][0]["function"]["parameters"]["required"] == ["where"]
+    output = ToolMessage("nothing", tool_call_id=called.tool_calls[0]["id"])
+    answer = bound.invoke([asked, called, output])
+    assert answer.text == f"Hello from {FIRST}"
+    assert told(answer)["how"] == "kept for the turn"
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_when_one_is_down_the_next_answers(chat, inference, streamed):
+    inference.down.add(FIRST)
+    if streamed:
+        assert "".join(c.text for c in chat.stream("first question")) == f"Hello from {SECOND}"
+        return
+    answer = chat.invoke("first question")
+    assert answer.text == f"Hello from {SECOND}"
+    assert list(told(answer)["failed"]) == [FIRST]
+    assert "hf_of_nobody" not in str(told(answer))
+
+
+def test_when_all_are_down_each_error_is_told(chat, inference):
+    inference.down |= {FIRST, SECOND}
+    with pytest.raises(AllFailedError, match="503"):
+        chat.invoke("first question")
