@@ -1,0 +1,215 @@
+"""Where the texts come from: each source yields documents, or says why this machine has none."""
+
+from __future__ import annotations
+
+import gzip
+import re
+import shutil
+import subprocess
+import sysconfig
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
+
+
+class UnavailableError(Exception):
+    """A source that this machine cannot get; the message says what is missing."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A domain of real text: `documents` yields `(name, text)`, given a folder to download to.
+
+    A `whole` document is one passage, whatever its length, as a question or a molecule is.
+    """
+
+    name: str
+    origin: str
+    licence: str
+    documents: Callable[[Path], Iterator[tuple[str, str]]]
+    whole: bool = False
+
+
+def _library(_: Path) -> Iterator[tuple[str, str]]:
+    root = Path(sysconfig.get_path("stdlib"))
+    left_out = ("site-packages", "test", "tests", "idle_test", "lib2to3")
+    for path in sorted(root.rglob("*.py")):
+        place = path.relative_to(root)
+        if not any(part in left_out for part in place.parts):
+            yield str(place), path.read_text("utf-8", errors="replace")
+
+
+def _files(packages: Iterable[str], *patterns: str) -> Callable[[Path], Iterator[tuple[str, str]]]:
+    """Return the documents that are files of Debian packages."""
+
+    def documents(work: Path) -> Iterator[tuple[str, str]]:
+        for package in packages:
+            root = _unpacked(package, work)
+            for path in sorted({path for pattern in patterns for path in root.glob(pattern)}):
+                if path.is_file() and not path.is_symlink():
+                    yield f"{package}/{path.relative_to(root)}", _read(path)
+
+    return documents
+
+
+def _manual(package: str, folder: str) -> Callable[[Path], Iterator[tuple[str, str]]]:
+    pages = _files([package], f"usr/share/man/{folder}man*/*.gz")
+    return lambda work: ((name, prose(page)) for name, page in pages(work))
+
+
+def _quips(work: Path) -> Iterator[tuple[str, str]]:
+    for name, text in _files(["fortunes"], "usr/share/games/fortunes/*")(work):
+        if not name.endswith(".dat"):  # an index of the file beside it
+            for at, quip in enumerate(text.split("\n%\n")):
+                yield f"{name}/{at}", quip
+
+
+def _molecules(work: Path) -> Iterator[tuple[str, str]]:
+    places = "NCI/first_5K.smi", "Pains/test_data/wehi_mols.csv"
+    files = _files(["rdkit-data"], *(f"usr/share/RDKit/Data/{place}" for place in places))
+    for name, text in files(work):
+        for at, line in enumerate(text.splitlines()):
+            if molecule := re.match(r'"?([^\s"]+)', line):
+                yield f"{name}/{at}", molecule[1]
+
+
+def _questions(keep: Callable[[str], bool], *sets: str) -> Callable[..., Iterator[tuple[str, str]]]:
+    """Return the prompts of stored sets whose category or data set is kept."""
+
+    def documents(_: Path) -> Iterator[tuple[str, str]]:
+        from pyarrow import parquet
+
+        for name in sets:
+            path = DATA / name / "prompts.parquet"
+            if not path.exists():
+                raise UnavailableError(f"there is no {path}; put the stored sets there")
+            for row in parquet.read_table(path).to_pylist():
+                if keep(row.get("dataset") or row["category"]):
+                    yield f"{name}/{row['prompt_id']}", row["prompt"].strip()
+
+    return documents
+
+
+_MATHS = ("gsm", "gsm8k", "math-l5", "math")
+SOURCES = (
+    Source("python", "Python's standard library", "PSF-2.0", _library),
+    Source(
+        "c",
+        "Debian linux-libc-dev, libc6-dev",
+        "GPL-2.0 with syscall note, LGPL-2.1+",
+        _files(["linux-libc-dev", "libc6-dev"], "usr/include/**/*.h"),
+    ),
+    Source(
+        "perl",
+        "Debian perl-modules",
+        "Artistic or GPL-1+",
+        _files(["perl-modules-5.36"], "usr/share/perl/*/**/*.pm"),
+    ),
+    Source(
+        "english-manual",
+        "Debian manpages, manpages-dev",
+        "GPL-2+, BSD, man-pages",
+        lambda work: (
+            document
+            for package in ("manpages", "manpages-dev")
+            for document in _manual(package, "")(work)
+        ),
+    ),
+    Source(
+        "german-manual", "Debian manpages-de", "GPL-3+, man-pages", _manual("manpages-de", "de/")
+    ),
+    Source(
+        "french-manual", "Debian manpages-fr", "GPL-3+, man-pages", _manual("manpages-fr", "fr/")
+    ),
+    Source(
+        "spanish-manual", "Debian manpages-es", "GPL-3+, man-pages", _manual("manpages-es", "es/")
+    ),
+    Source("quips", "Debian fortunes", "BSD, quotations", _quips, whole=True),
+    Source("molecules", "Debian rdkit-data", "BSD-3-Clause", _molecules, whole=True),
+    Source(
+        "maths",
+        "stored sets GSM8K, MATH, MMLU-Pro",
+        "MIT, Apache-2.0",
+        _questions(_MATHS.__contains__, "zeroeval", "routellm_pair", "mmlu_pro"),
+        whole=True,
+    ),
+    Source(
+        "exams",
+        "stored set MMLU-Pro",
+        "Apache-2.0",
+        _questions(
+            lambda category: category not in (*_MATHS, "physics", "engineering"), "mmlu_pro"
+        ),
+        whole=True,
+    ),
+)
+
+
+def prose(page: str) -> str:
+    """Return what a reader of a manual page sees, without the markup of roff."""
+    lines = []
+    for line in page.splitlines():
+        macro = re.match(r"[.'](\w*)\s*(.*)", line)
+        if line[:1] in (".", "'") and (not macro or not re.fullmatch("S[HS]|[BIR]{1,2}", macro[1])):
+            continue
+        text = macro[2].replace('"', "") if macro else line
+        text = re.sub(r"\\f(\[[^]]*\]|\(..|.)|\\[&|,/)]|\\s[-+]?\d", "", text)
+        text = re.sub(r"\\\((\w\w|..)|\\\[(\w+)\]", _sign, text)
+        lines.append(text.replace("\\-", "-").replace("\\e", "\\").replace("\\ ", " "))
+    return "\n".join(lines)
+
+
+_SIGNS = {
+    "aq": "'",
+    "dq": '"',
+    "lq": "“",
+    "rq": "”",
+    "em": "—",
+    "en": "\u2013",
+    "bu": "•",
+    "co": "©",
+}
+
+
+def _sign(found: re.Match[str]) -> str:
+    return _SIGNS.get(found[1] or found[2], "")
+
+
+def _unpacked(package: str, work: Path) -> Path:
+    """Return the folder with a Debian package's files; nothing is installed, none of it runs.
+
+    Raises:
+        UnavailableError: no apt, no network, or no such package.
+    """
+    folder = work / package
+    if folder.exists():
+        return folder
+    apt, dpkg = shutil.which("apt-get"), shutil.which("dpkg-deb")
+    if apt is None or dpkg is None:
+        raise UnavailableError("this machine has no apt-get and dpkg-deb")
+    work.mkdir(parents=True, exist_ok=True)
+    if not list(work.glob(f"{package}_*.deb")):
+        asked = subprocess.run(
+            [apt, "download", package], cwd=work, capture_output=True, text=True, check=False
+        )
+        if asked.returncode:
+            raise UnavailableError(f"apt-get download {package}: {asked.stderr.strip()[-200:]}")
+    partial = work / f"{package}.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    archive = next(work.glob(f"{package}_*.deb"))
+    subprocess.run([dpkg, "-x", str(archive), str(partial)], check=True)
+    partial.rename(folder)
+    return folder
+
+
+def _read(path: Path) -> str:
+    """Return a text file's content, unpacked; undecodable bytes are marked."""
+    content = path.read_bytes()
+    if path.suffix == ".gz":
+        content = gzip.decompress(content)
+    return content.decode("utf-8", errors="replace")
