@@ -25,10 +25,12 @@ class UnavailableError(Exception):
 class Source:
     """A domain of real text: `documents` yields `(name, text)`, given a folder to download to.
 
-    A `whole` document is one passage, whatever its length, as a question or a molecule is.
+    `about` says what the texts are. A `whole` document is one passage, whatever its length, as a
+    question or a molecule is.
     """
 
     name: str
+    about: str
     origin: str
     licence: str
     documents: Callable[[Path], Iterator[tuple[str, str]]]
@@ -97,21 +99,24 @@ def _questions(keep: Callable[[str], bool], *sets: str) -> Callable[..., Iterato
 
 _MATHS = ("gsm", "gsm8k", "math-l5", "math")
 SOURCES = (
-    Source("python", "Python's standard library", "PSF-2.0", _library),
+    Source("python", "Python source code", "Python's standard library", "PSF-2.0", _library),
     Source(
         "c",
+        "C header files of Linux and its C library",
         "Debian linux-libc-dev, libc6-dev",
         "GPL-2.0 with syscall note, LGPL-2.1+",
         _files(["linux-libc-dev", "libc6-dev"], "usr/include/**/*.h"),
     ),
     Source(
         "perl",
+        "Perl modules and their documentation",
         "Debian perl-modules",
         "Artistic or GPL-1+",
         _files(["perl-modules-5.36"], "usr/share/perl/*/**/*.pm"),
     ),
     Source(
         "english-manual",
+        "English manual pages of Linux programs and C functions",
         "Debian manpages, manpages-dev",
         "GPL-2+, BSD, man-pages",
         lambda work: (
@@ -121,18 +126,45 @@ SOURCES = (
         ),
     ),
     Source(
-        "german-manual", "Debian manpages-de", "GPL-3+, man-pages", _manual("manpages-de", "de/")
+        "german-manual",
+        "German manual pages of Linux programs",
+        "Debian manpages-de",
+        "GPL-3+, man-pages",
+        _manual("manpages-de", "de/"),
     ),
     Source(
-        "french-manual", "Debian manpages-fr", "GPL-3+, man-pages", _manual("manpages-fr", "fr/")
+        "french-manual",
+        "French manual pages of Linux programs",
+        "Debian manpages-fr",
+        "GPL-3+, man-pages",
+        _manual("manpages-fr", "fr/"),
     ),
     Source(
-        "spanish-manual", "Debian manpages-es", "GPL-3+, man-pages", _manual("manpages-es", "es/")
+        "spanish-manual",
+        "Spanish manual pages of Linux programs",
+        "Debian manpages-es",
+        "GPL-3+, man-pages",
+        _manual("manpages-es", "es/"),
     ),
-    Source("quips", "Debian fortunes", "BSD, quotations", _quips, whole=True),
-    Source("molecules", "Debian rdkit-data", "BSD-3-Clause", _molecules, whole=True),
+    Source(
+        "quips",
+        "witty English quotations, jokes and aphorisms",
+        "Debian fortunes",
+        "BSD, quotations",
+        _quips,
+        whole=True,
+    ),
+    Source(
+        "molecules",
+        "molecules written as SMILES",
+        "Debian rdkit-data",
+        "BSD-3-Clause",
+        _molecules,
+        whole=True,
+    ),
     Source(
         "maths",
+        "mathematics problems in English and LaTeX",
         "stored sets GSM8K, MATH, MMLU-Pro",
         "MIT, Apache-2.0",
         _questions(_MATHS.__contains__, "zeroeval", "routellm_pair", "mmlu_pro"),
@@ -140,6 +172,7 @@ SOURCES = (
     ),
     Source(
         "exams",
+        "multiple-choice exam questions in law, medicine, history and the sciences",
         "stored set MMLU-Pro",
         "Apache-2.0",
         _questions(

@@ -1,5 +1,7 @@
 """Students learn, keep what they learned, and tell the losses that scoring measures."""
 
+import signal
+
 import numpy as np
 import pytest
 
@@ -155,12 +157,12 @@ def test_bfloat16_learns_as_well(make):
 
 
 def _interrupted(student, after):
-    """Let the student learn so many times, then have someone press Ctrl-C."""
+    """Let someone press Ctrl-C while the student learns for the so-many-th time."""
     update, left = student.update, iter(range(after))
 
     def interrupt(*args, **settings):
         if next(left, None) is None:
-            raise KeyboardInterrupt
+            signal.raise_signal(signal.SIGINT)
         return update(*args, **settings)
 
     student.update = interrupt

@@ -39,7 +39,8 @@ class MaskedModel:
         raise NotImplementedError
 
     @cached_property
-    def _model(self) -> torch.nn.Module:
+    def model(self) -> torch.nn.Module:
+        """The network."""
         folder, _ = self._files()
         model = self._empty(json.loads((folder / "config.json").read_text()))
         weights = torch.load(folder / "pytorch_model.bin", map_location="cpu", weights_only=True)
@@ -47,7 +48,8 @@ class MaskedModel:
         return model.eval()
 
     @cached_property
-    def _vocabulary(self) -> dict[str, int]:
+    def vocabulary(self) -> dict[str, int]:
+        """The number of each token."""
         _, vocabulary = self._files()
         return {token: at for at, token in enumerate(vocabulary.read_text().splitlines())}
 
@@ -64,9 +66,9 @@ class MaskedModel:
     def loss(self, text: str) -> float:
         """Return the masked loss in bits per byte, a seventh of the tokens hidden at a time."""
         tokens = self._tokens(text)
-        known = [at for at, token in enumerate(tokens) if token in self._vocabulary]
+        known = [at for at, token in enumerate(tokens) if token in self.vocabulary]
         bits = RAW_BITS * sum(
-            len(token.encode()) for token in tokens if token not in self._vocabulary
+            len(token.encode()) for token in tokens if token not in self.vocabulary
         )
         if known:
             bits += self._hidden_bits(tokens, known)
@@ -77,16 +79,16 @@ class MaskedModel:
         truth = torch.tensor(self._ids(tokens))
         hidden = truth.repeat(len(shares), 1)
         for row, share in enumerate(shares):
-            hidden[row, torch.tensor(share) + 1] = self._vocabulary[MASK]
+            hidden[row, torch.tensor(share) + 1] = self.vocabulary[MASK]
         at = torch.tensor([(row, place + 1) for row, share in enumerate(shares) for place in share])
         with torch.inference_mode():
-            scores = self._model(hidden).logits[at[:, 0], at[:, 1]].log_softmax(-1)
+            scores = self.model(hidden).logits[at[:, 0], at[:, 1]].log_softmax(-1)
         return -float(scores.gather(1, truth[at[:, 1]][:, None]).sum()) / math.log(2)
 
     def _fill(self, tokens: Sequence[str]) -> list[str]:
         with torch.inference_mode():
-            scores = self._model(torch.tensor([self._ids(tokens)])).logits[0]
-        names = list(self._vocabulary)
+            scores = self.model(torch.tensor([self._ids(tokens)])).logits[0]
+        names = list(self.vocabulary)
         special = torch.tensor([bool(re.fullmatch(SPECIAL, name)) for name in names])
         scores = scores.masked_fill(special, -math.inf)
         places = [at + 1 for at, token in enumerate(tokens) if token == MASK]
@@ -97,9 +99,9 @@ class MaskedModel:
         return re.findall(rf"\[MASK\]|{self.pattern}|.", text.strip(), flags=re.DOTALL)
 
     def _ids(self, tokens: Sequence[str]) -> list[int]:
-        unknown = self._vocabulary[UNKNOWN]
-        inner = [self._vocabulary.get(token, unknown) for token in tokens]
-        return [self._vocabulary["[CLS]"], *inner, self._vocabulary["[SEP]"]]
+        unknown = self.vocabulary[UNKNOWN]
+        inner = [self.vocabulary.get(token, unknown) for token in tokens]
+        return [self.vocabulary["[CLS]"], *inner, self.vocabulary["[SEP]"]]
 
 
 class RxnMapper(MaskedModel):
@@ -116,6 +118,21 @@ class RxnMapper(MaskedModel):
     def _empty(self, config: dict[str, Any]) -> torch.nn.Module:
 
         return AlbertForMaskedLM(AlbertConfig(**_sizes(config)))
+
+
+class RxnFp(MaskedModel):
+    """The BERT behind rxnfp, not one of the demo's four: reactions as well, larger."""
+
+    expert = Expert("rxnfp-bert", license="mit", context_length=512)
+    pattern = RxnMapper.pattern
+
+    def _files(self) -> tuple[Path, Path]:
+        folder = package_folder("rxnfp") / "models" / "transformers" / "bert_pretrained"
+        return folder, folder / "vocab.txt"
+
+    def _empty(self, config: dict[str, Any]) -> torch.nn.Module:
+
+        return BertForMaskedLM(BertConfig(**_sizes(config)))
 
 
 class AntiBerty(MaskedModel):

