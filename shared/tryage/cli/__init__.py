@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 import tryage
-from tryage.cli import catalogue, hub, learning, routing, scoring, tools
+from tryage.cli import catalogue, hub, learning, plot, routing, scoring, tools
 from tryage.errors import TryageError
 
 FAILED = 2  # what the shell sees, as for a wrong option
@@ -65,3 +65,4 @@ for command in (
 ):
     app.command()(command)
 app.add_typer(hub.app, name="hub")
+app.add_typer(plot.app, name="plot")

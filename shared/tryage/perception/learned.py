@@ -178,7 +178,7 @@ class LearnedPerception:
             raise InputError(f"No loss of {expert.name!r} was given; measure it on a few prompts.")
         index = self._index(expert.name)
         ability = self._ability(expert, index)
-        places = self._places(list(losses))
+        places = self.places(list(losses))
         values = np.array([float(value) for value in losses.values()])
         ability = ability.updated(places, values, self.abilities.noise)
         abilities = self.abilities.with_ability(index, ability)
@@ -200,7 +200,7 @@ class LearnedPerception:
         index = self._index(expert)
         if index is None:
             raise PerceptionError(f"{expert!r} is unknown here; onboard it first.")
-        places = self._places([prompt])
+        places = self.places([prompt])
         with self._learning:
             ability = self.abilities.of(index)
             ability = ability.updated(places, np.array([float(loss)]), self.abilities.noise)
@@ -209,7 +209,7 @@ class LearnedPerception:
 
     def meet(self, prompt: str, name: str, loss: float, first: Gaussian) -> None:
         """Take in one measured loss of a stranger: the same update, which begins at `first`."""
-        places = self._places([prompt])
+        places = self.places([prompt])
         with self._learning:
             index = self.acquaintances.index(name)
             ability = first if index is None else self.acquaintances.abilities.of(index)
@@ -235,7 +235,8 @@ class LearnedPerception:
 
         return self.kinship.relatives(read_traits(Library([expert])))[0]
 
-    def _places(self, prompts: Sequence[str]) -> Matrix:
+    def places(self, prompts: Sequence[str]) -> Matrix:
+        """Place prompts in the ability space: `[1, g(phi(z))]`, `(batch, 1 + rank)`."""
         views = self.head.views(self.head.see(self.describe(prompts))).astype(np.float64)
         return look(views, self.head.weights).places
 

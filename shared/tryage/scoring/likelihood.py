@@ -146,7 +146,7 @@ class LanguageModel(ABC):
                 of memory for example.
         """
         model, tokenizer = self._load()
-        room = min(self.window, *_limits(model, tokenizer))
+        room = min(self.window, *limits(model, tokenizer))
         padding = tokenizer.pad_token_id or 0
         # Four characters are about a token; what matters is that a batch is of like lengths.
         lengths = [len(prompt.text) // 4 + 1 for prompt in prompts]
@@ -202,7 +202,7 @@ def surprise(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     return total.index_add(0, scored.nonzero()[:, 0], each.double())
 
 
-def _limits(model: Model, tokenizer: Tokenizer) -> Iterator[int]:
+def limits(model: Model, tokenizer: Tokenizer) -> Iterator[int]:
     """Yield how many tokens the model and its tokeniser take, where they say so."""
     yield int(min(tokenizer.model_max_length, 1 << 20))
     for name in ("max_position_embeddings", "n_positions"):

