@@ -1,0 +1,130 @@
+"""The paper's experiment counts right, on tables small enough to be worked by hand."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tryage import Expert, Library, QTable
+
+PAPER = Path(__file__).resolve().parents[2] / "benchmarks" / "paper"
+A, B, C = range(3)
+TABLE = QTable(
+    ("one", "two", "three", "four"),
+    ("a", "b", "c"),
+    np.array([[1, 2, 3], [2, 1, 3], [3, 3, 1], [3, 2, 1]], np.float32),
+    categories=("x", "x", "y", "y"),
+    sources=("router", "test", "router", "test"),
+)
+CHOSEN = np.eye(3)[[A, A, C, B]]
+
+
+@pytest.fixture
+def paper(monkeypatch):
+    monkeypatch.syspath_prepend(str(PAPER))
+    return importlib.import_module
+
+
+def test_a_choice_is_worth_its_rate_its_loss_and_its_share_of_the_oracles_gain(paper):
+    found = paper("figures").worth(CHOSEN, TABLE.losses, B)
+    assert (found.optimal, found.loss, found.gain) == (0.5, 1.5, 0.5)
+
+
+def test_chance_is_best_in_one_of_three_and_loses_to_the_best_single_expert(paper):
+    found = paper("figures").worth(np.full((4, 3), 1 / 3), TABLE.losses, B)
+    assert found.optimal == pytest.approx(1 / 3)
+    assert found.loss == pytest.approx(25 / 12)
+    assert found.gain == pytest.approx(-1 / 12)
+
+
+def test_the_oracle_has_all_of_the_gain_and_the_best_single_expert_none(paper):
+    worth = paper("figures").worth
+    assert worth(np.eye(3)[[A, B, C, C]], TABLE.losses, B).gain == 1
+    assert worth(np.eye(3)[[B, B, B, B]], TABLE.losses, B).gain == 0
+
+
+def test_within_a_domain_the_domains_own_majority_is_the_one_to_beat(paper):
+    x, y = paper("figures").inside(CHOSEN, TABLE, TABLE)
+    assert (x.domain, x.majority, x.majority_optimal) == ("x", "a", 0.5)
+    assert (x.router.optimal, x.router.loss, x.router.gain) == (0.5, 1.5, 0)
+    assert (y.domain, y.majority, y.majority_optimal) == ("y", "c", 1)
+    assert y.router.optimal == 0.5
+
+
+def test_where_nothing_is_to_be_gained_no_share_of_it_is_told(paper):
+    assert np.isnan(paper("figures").inside(CHOSEN, TABLE, TABLE)[1].router.gain)
+
+
+def test_the_majority_is_who_is_best_most_often_not_who_has_the_lowest_mean(paper):
+    losses = np.array([[1, 2], [1, 2], [9, 2]], np.float32)
+    table = QTable(("p", "q", "r"), ("often", "steady"), losses)
+    fold = paper("tryage.evaluation").Fold(table, np.ones((3, 2)), table, np.ones((3, 2)))
+    assert paper("contest").majority(fold).losses.argmin(axis=1).tolist() == [0, 0, 0]
+    assert paper("figures").best_single(table) == 1
+
+
+def test_seeds_draw_what_is_learned_and_never_what_is_judged(paper):
+    halves = paper("contest").halves
+    many = TABLE.take([0, 2] * 10 + [1, 3])
+    one, two = halves(many, 0), halves(many, 1)
+    assert one.test.prompts == two.test.prompts == ("two", "four")
+    assert len(one.train) == 16
+    assert set(one.train.prompts) == {"one", "three"}
+    assert one.train.prompts != two.train.prompts
+
+
+def test_means_and_deviations_are_over_the_seeds(paper):
+    figures = paper("figures")
+    runs = [{"m": figures.Worth(rate, 1.0, 0.5)} for rate in (0.5, 0.7)]
+    mean, deviation = figures.over_seeds(runs)["m"]
+    assert mean.optimal == pytest.approx(0.6)
+    assert deviation.optimal == pytest.approx(0.2 / 2**0.5)
+    assert np.isnan(figures.over_seeds(runs[:1])["m"][1].optimal)
+
+
+def test_a_front_leaves_the_large_expert_where_its_lead_is_worth_the_weight(paper):
+    library = Library([Expert("small", parameters=1e6), Expert("large", parameters=1e8)])
+    losses = np.array([[1.0, 0.5]])
+    walk = paper("front").walk(losses, library, losses)
+    assert [walk.at(weight) for weight in (0, 0.49, 0.51)] == [(0.5, 1e8), (0.5, 1e8), (1, 1e6)]
+
+
+def test_an_answer_names_an_expert_only_if_it_names_one(paper):
+    named, experts = paper("asking").named, ("masked-c", "masked-c-large", "rxnmapper")
+    assert named("The model is Masked-C-large.", experts) == "masked-c-large"
+    assert named("rxnmapper", experts) == "rxnmapper"
+    assert named("rxnmapper or masked-c", experts) is None
+    assert named("I cannot tell.", experts) is None
+
+
+def test_answers_are_kept_and_a_line_left_half_written_is_asked_again(paper, tmp_path):
+    notes = paper("asking").Notes
+    assert notes(tmp_path / "n").recall(["q", "ü"], lambda: [1.5]) == [1.5]
+    with (tmp_path / "n").open("a") as file:
+        file.write('{"asked": "[')
+    again = notes(tmp_path / "n")
+    assert again.recall(["q", "ü"], pytest.fail) == [1.5]
+    assert again.recall(["other"], lambda: 2) == 2
+    assert notes(tmp_path / "n").recall(["other"], pytest.fail) == 2
+
+
+def test_names_in_a_picture_keep_their_distance_and_stay_inside(paper):
+    apart = paper("pictures").apart
+    assert apart([0.2, 0.21, 0.9], 0.1) == pytest.approx([0.2, 0.3, 0.9])
+    assert apart([0.97, 0.98, 0.99], 0.1) == pytest.approx([0.8, 0.9, 1.0])
+
+
+def test_the_report_says_which_bar_is_missed(paper):
+    report, figures = paper("report"), paper("figures")
+    worths = {"Tryage": (figures.Worth(0.7, 1, 0.98), figures.Worth(0.01, 0, 0))}
+    found = report.Found("Masked experts", {"a": 1e6}, (10, 4), 3, choices=worths)
+    assert "97% of the gain: reached" in report.markdown(found, "Tryage")
+    worths["Tryage"] = (figures.Worth(0.7, 1, 0.96), worths["Tryage"][1])
+    found.asked = worths | {"SmolLM2": (figures.Worth(0.5, 1, 0), figures.Worth(0, 0, 0))}
+    told = report.markdown(found, "Tryage")
+    assert "97% of the gain: **not reached**" in told
+    assert "language model: **not reached**, 1.4 times" in told
+    assert "| Tryage | 70.0% ± 1.0% | 1.000 | 96.0% |" in told
