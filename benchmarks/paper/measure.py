@@ -22,14 +22,15 @@ if TYPE_CHECKING:
 def drawn(corpora: Sequence[Corpus], sizes: Mapping[str, int]) -> list[Prompt]:
     """Draw so many passages of each part (`router`, `test`) of each domain, the same every time.
 
-    More of them hold all that fewer do: what was measured is not measured again.
+    More of them hold all that fewer do: what was measured is not measured again. A passage that two
+    domains share is of the first.
     """
-    return [
-        Prompt(text, category=corpus.name, source=part)
-        for corpus in corpora
-        for part, size in sizes.items()
-        for text in sorted(corpus.texts[part], key=_order)[:size]
-    ]
+    found: dict[str, Prompt] = {}
+    for corpus in corpora:
+        for part, size in sizes.items():
+            for text in sorted(corpus.texts[part], key=_order)[:size]:
+                found.setdefault(text, Prompt(text, category=corpus.name, source=part))
+    return list(found.values())
 
 
 def measured(prompts: Sequence[Prompt], experts: Sequence[Measurer], folder: Path) -> QTable:
