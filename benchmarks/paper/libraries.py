@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import own
+import shipped
 from ngrams import NGramExpert, NGrams
-from own import SPECIALITIES, make, measurers, recipes
-from shipped import shipped
 from sources import SOURCES
 
 from tryage import Expert
@@ -30,10 +30,10 @@ def libraries(corpora: Sequence[Corpus], out: Path) -> dict[str, list[Measurer]]
     Masked and causal losses do not compare, as one kind sees both sides of what it predicts.
     """
     domains = {corpus.name: corpus for corpus in corpora}
-    for recipe in recipes():
+    for recipe in own.recipes():
         if recipe.base is None or recipe.part in domains:
-            make(recipe, domains, out)
-    everyone = [*measurers(out), *shipped(out)]
+            own.make(recipe, domains, out)
+    everyone = [*own.measurers(out), *shipped.measurers(out)]
     masked = [one for one in everyone if isinstance(one, MaskedLM)]
     causal = [one for one in everyone if not isinstance(one, MaskedLM)]
     return {"Masked experts": masked, "Causal experts": [*causal, *ngrams(domains)]}
@@ -42,7 +42,7 @@ def libraries(corpora: Sequence[Corpus], out: Path) -> dict[str, list[Measurer]]
 def ngrams(domains: Mapping[str, Corpus]) -> Iterator[NGramExpert]:
     """Yield n-gram experts: one for each speciality and two for everything; seconds of training."""
     about = {source.name: source.about for source in SOURCES}
-    for name in SPECIALITIES:
+    for name in own.SPECIALITIES:
         if name in domains:
             yield _counted(name, domains[name].texts["experts"][:SPECIALIST], LONG, about[name])
     for name, order in (("generalist", LONG), ("generalist-small", SHORT)):
@@ -55,3 +55,12 @@ def _counted(name: str, texts: Sequence[str], order: int, subject: str) -> NGram
     about = f"Counts of up to {order + 1} bytes, {model.parameters / 1e6:.1f}M of them: {subject}."
     facts = {"description": about}
     return NGramExpert(Expert(f"ngram-{name}", parameters=model.parameters, metadata=facts), model)
+
+
+def chooser(out: Path) -> Path:
+    """Return the folder of SmolLM2-135M-Instruct, which is asked, as transformers reads it."""
+    shipped.measurers(out)  # knows where its loader is
+    from experts.smollm import convert
+
+    convert(out / "smollm2")
+    return out / "smollm2"

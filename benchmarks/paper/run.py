@@ -17,11 +17,10 @@ from typing import TYPE_CHECKING
 from contest import ROUTER
 from corpora import corpora
 from examine import Trial, examine
-from libraries import libraries
+from libraries import chooser, libraries
 from measure import drawn, measured
 from readers import readers
 from report import keep
-from shipped import smollm2
 
 from tryage import Library
 
@@ -41,7 +40,7 @@ def main() -> None:
     encoders, found = readers(out), []
     for name, experts in libraries(texts, out).items():
         trial = put_on_trial(name, prompts, experts, range(options.seeds), out)
-        found.append(examine(trial, encoders, smollm2(out), options.asked))
+        found.append(examine(trial, encoders, chooser(out), options.asked))
         text = keep(found, ROUTER, out)
     print(text)
 
