@@ -10,17 +10,19 @@ from contest import ORACLE, ROUTER, Halves, contest, domain_unseen, halves, rout
 from figures import Inside, Worth, best_single, confusion, inside, over_seeds, worth
 from front import fronts
 from pictures import draw_confusion, draw_front
-from questions import questioned
 from report import Found
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
+    from typing import TypeAlias
 
     from figures import Floats
 
     from tryage import Library, QTable
     from tryage.perception.encoder import Encoder
+
+    Runs: TypeAlias = Sequence[Mapping[str, Floats]]  # for each seed, who chose whom
 
 WEIGHTS = (0.0, 0.03, 0.1, 0.3, 1.0, 3.0)
 UNSEEN = "Tryage, without a passage of the domain"
@@ -46,13 +48,12 @@ class Trial:
         return [halves(self.table, seed) for seed in self.seeds]
 
 
-def examine(trial: Trial, encoders: Mapping[str, Encoder], model: Path, asked: int) -> Found:
+def examine(trial: Trial, encoder: Encoder) -> tuple[Found, Runs]:
     """Train routers on the measured losses and judge everybody on the held-out passages.
 
-    The first encoder is the router's, the others are compared with it. `model` is the folder of
-    the language model that is asked about `asked` passages for each seed.
+    Returns what was found, and for each seed who chose whom.
     """
-    encoder, parts = next(iter(encoders.values())), trial.halves()
+    parts = trial.halves()
     runs = [contest(each, encoder, seed) for each, seed in zip(parts, trial.seeds, strict=True)]
     sizes = dict(zip(trial.library.names, trial.library.column("parameters").tolist(), strict=True))
     held = len(parts[0].test)
@@ -61,12 +62,18 @@ def examine(trial: Trial, encoders: Mapping[str, Encoder], model: Path, asked: i
     found.inside = _inside(runs, parts)
     _walk(trial, parts[0], encoder, found)
     _draw(trial, runs, parts[0].test)
-    if asked:
-        questioned(trial, runs, model, asked, found)
+    return found, runs
+
+
+def look_closer(trial: Trial, encoders: Mapping[str, Encoder], found: Found, runs: Runs) -> None:
+    """Judge routers that never saw the domain, and routers that read with other encoders.
+
+    The first encoder is the one that the router was examined with.
+    """
+    encoder, parts = next(iter(encoders.values())), trial.halves()
     unseen = domain_unseen(parts[0], encoder, trial.seeds[0])
     found.choices[UNSEEN] = over_seeds([_judged({UNSEEN: unseen}, parts[0])])[UNSEEN]
     found.encoders = _read_by(trial, runs, parts, encoders)
-    return found
 
 
 def _judged(shares: Mapping[str, Floats], parts: Halves) -> dict[str, Worth]:
@@ -74,7 +81,7 @@ def _judged(shares: Mapping[str, Floats], parts: Halves) -> dict[str, Worth]:
     return {name: worth(share, parts.test.losses, single) for name, share in shares.items()}
 
 
-def _inside(runs: Sequence[Mapping[str, Floats]], parts: Sequence[Halves]) -> list[Inside]:
+def _inside(runs: Runs, parts: Sequence[Halves]) -> list[Inside]:
     """Judge within domains, the router's choices of all seeds together."""
     shares = np.mean([run[ROUTER] for run in runs], axis=0)
     return inside(shares, parts[0].train, parts[0].test)
@@ -87,7 +94,7 @@ def _walk(trial: Trial, parts: Halves, encoder: Encoder, found: Found) -> None:
     draw_front(walks, trial.name, trial.out / f"front-{trial.key}.png")
 
 
-def _draw(trial: Trial, runs: Sequence[Mapping[str, Floats]], test: QTable) -> None:
+def _draw(trial: Trial, runs: Runs, test: QTable) -> None:
     mean = {name: np.mean([run[name] for run in runs], axis=0) for name in (ROUTER, ORACLE)}
     chosen, best = (confusion(mean[name], test.categories or ()) for name in (ROUTER, ORACLE))
     draw_confusion(chosen, best, test.experts, trial.name, trial.out / f"chosen-{trial.key}.png")
@@ -95,7 +102,7 @@ def _draw(trial: Trial, runs: Sequence[Mapping[str, Floats]], test: QTable) -> N
 
 def _read_by(
     trial: Trial,
-    runs: Sequence[Mapping[str, Floats]],
+    runs: Runs,
     parts: Sequence[Halves],
     encoders: Mapping[str, Encoder],
 ) -> dict[str, tuple[Worth, Worth]]:

@@ -24,6 +24,11 @@ SPECIALIST, EVERY = 600, 300  # passages: of its domain for a specialist, of eac
 LONG, SHORT = 5, 3  # bytes back
 
 
+def quick(corpora: Sequence[Corpus]) -> dict[str, list[Measurer]]:
+    """Return a library that takes seconds to train and no torch."""
+    return {"N-gram experts": [*ngrams({corpus.name: corpus for corpus in corpora})]}
+
+
 def libraries(corpora: Sequence[Corpus], out: Path) -> dict[str, list[Measurer]]:
     """Train what is not trained yet, and return the experts of each library by its name.
 

@@ -50,7 +50,7 @@ class NGrams:
     @classmethod
     def trained(cls, texts: Iterable[str], order: int = 5) -> NGrams:
         """Count what follows contexts of up to `order` bytes, at most six."""
-        data, known = _joined(texts)
+        data, known = _joined([text.encode() for text in texts])
         return cls([_level(_keys(data, length)[known]) for length in range(order + 1)])
 
     @property
@@ -60,7 +60,11 @@ class NGrams:
 
     def nats(self, texts: Sequence[str]) -> list[float]:
         """Return the nats that each text costs, all of its bytes predicted."""
-        data, known = _joined(texts)
+        return self.bytes_nats([text.encode() for text in texts])
+
+    def bytes_nats(self, parts: Sequence[bytes]) -> list[float]:
+        """Return the nats that each run of bytes costs."""
+        data, known = _joined(parts)
         chance = np.full(int(known.sum()), 1 / 256)
         for length, level in enumerate(self.levels):
             grams = _keys(data, length)[known]
@@ -68,7 +72,7 @@ class NGrams:
             distinct = _found(level.contexts, level.distinct, grams >> 8)
             mixed = _found(level.grams, level.seen, grams) + distinct * chance
             np.divide(mixed, total + distinct, out=chance, where=total > 0)
-        ends = np.cumsum([0, *(len(text.encode()) for text in texts)])
+        ends = np.cumsum([0, *map(len, parts)])
         running = np.concatenate([[0.0], np.cumsum(-np.log(chance))])
         return (running[ends[1:]] - running[ends[:-1]]).tolist()
 
@@ -103,9 +107,8 @@ class NGramExpert:
             )
 
 
-def _joined(texts: Iterable[str]) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """Join texts as bytes, a start before each; and which bytes are the texts' own."""
-    parts = [text.encode() for text in texts]
+def _joined(parts: Sequence[bytes]) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """Join texts, a start before each; and which bytes are the texts' own."""
     data = np.frombuffer(b"".join(START + part for part in parts), np.uint8)
     own = [np.repeat([False, True], [MOST, len(part)]) for part in parts]
     return data, np.concatenate(own)

@@ -28,9 +28,11 @@ LAYERS = (0, 5)
 RECIPE = Recipe(Schedule(4, 2e-4, batch=2_048, dropout=0.0), patience=1)
 
 
-def readers(out: Path) -> dict[str, Encoder]:
-    """Return the encoders that are at hand, the router's own first."""
+def readers(out: Path, *, quick: bool = False) -> dict[str, Encoder]:
+    """Return the encoders that are at hand, the router's own first; `quick`: that one alone."""
     found = {"static, 8 MB (bundled)": load_encoder(BUNDLED / "encoder")}
+    if quick:
+        return {name: ReadOnce(encoder) for name, encoder in found.items()}
     if find_spec("onnxruntime"):
         found["transformer of 2 layers, 16 MB (bundled)"] = load_encoder(TRANSFORMER)
     if (weights := minilm()) is None:

@@ -5,7 +5,7 @@
 Gathers passages of many domains, trains small experts of each and takes those that packages ship,
 measures the losses of all on all passages, trains routers on them, and judges who chooses best.
 Stopped, it goes on where it was. `report.md`, `figures.json` and the pictures lie in the folder.
-Masked and causal losses do not compare, so there are two libraries.
+Masked and causal losses do not compare, so there are two libraries; `--quick` has one of n-grams.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING
 
 from contest import ROUTER
 from corpora import corpora
-from examine import Trial, examine
-from libraries import chooser, libraries
+from examine import Trial, examine, look_closer
+from libraries import chooser, libraries, quick
 from measure import drawn, measured
+from questions import questioned
 from readers import readers
 from report import keep
 
@@ -37,12 +38,16 @@ def main() -> None:
     out.mkdir(parents=True, exist_ok=True)
     texts = corpora(out)
     prompts = drawn(texts, {"router": options.learn, "test": options.held})
-    encoders, found = readers(out), []
-    for name, experts in libraries(texts, out).items():
+    encoders, found = readers(out, quick=options.quick), []
+    every = quick(texts) if options.quick else libraries(texts, out)
+    for name, experts in every.items():
         trial = put_on_trial(name, prompts, experts, range(options.seeds), out)
-        found.append(examine(trial, encoders, chooser(out), options.asked))
-        text = keep(found, ROUTER, out)
-    print(text)
+        one, runs = examine(trial, next(iter(encoders.values())))
+        found.append(one)
+        if not options.quick:
+            questioned(trial, runs, chooser(out), options.asked, one)
+            look_closer(trial, encoders, one, runs)
+        print(keep(found, ROUTER, out))
 
 
 def put_on_trial(
@@ -66,6 +71,8 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--held", type=int, default=70, help="passages of a domain to judge on")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--asked", type=int, default=60, help="passages to ask about, per seed")
+    told = "n-gram experts alone, nobody is asked: minutes on one core, no torch"
+    parser.add_argument("--quick", action="store_true", help=told)
     return parser.parse_args()
 
 
