@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from tryage.ranking import Ranked, Rejected, Rejections
@@ -10,6 +11,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from tryage.decision import Decision
+
+# The facts that a constraint or a requirement reads; any other reads the one of its own name.
+_READ: Mapping[str, tuple[str, ...]] = {
+    "size": ("parameters",),
+    "recency": ("released",),
+    "verbosity": ("output_tokens",),
+    "popularity": ("downloads",),
+    "cost": ("input_price", "output_price", "output_tokens"),
+    "switching": ("input_price", "cached_input_price"),
+}
 
 
 def explain(decision: Decision, top: int = 3) -> str:
@@ -20,6 +31,7 @@ def explain(decision: Decision, top: int = 3) -> str:
         *(_sum(decision, best[0]) if decision.chosen else ()),
         *_others(decision, best),
         *_unknown(best),
+        *_sources(decision),
         *rejection_lines(decision.rejected),
         *(f"Taken from the prompt: {flag}" for flag in decision.flags),
         *(f"Warning: {warning}" for warning in decision.warnings),
@@ -83,6 +95,29 @@ def _unknown(best: Sequence[Ranked]) -> Iterator[str]:
     gaps = [f"{', '.join(one.unknown)} of {one.name}" for one in best if one.unknown]
     if gaps:
         yield f"Unknown, so counted as the worst: {'; '.join(gaps)}."
+
+
+def _sources(decision: Decision) -> Iterator[str]:
+    """Say where it is known from, of whoever is chosen, what the weights and requirements read."""
+    told = decision.expert.metadata.get("sources")
+    if not isinstance(told, Mapping):
+        return
+    wanted = decision.preferences
+    asked = [*wanted.weights, *(requirement.field for requirement in wanted.requirements)]
+    known: dict[str, list[str]] = {}
+    for field in dict.fromkeys(field for name in asked for field in _READ.get(name, (name,))):
+        if field in told:
+            known.setdefault(_source(told[field]), []).append(field)
+    if known:
+        lines = "; ".join(f"{', '.join(fields)} from {source}" for source, fields in known.items())
+        yield f"Known of {decision.expert.name}: {lines}."
+
+
+def _source(told: object) -> str:
+    """Return a source in words; those of the Hub also say when it was seen."""
+    if isinstance(told, Mapping):
+        return f"{told.get('source')} ({str(told.get('seen'))[:10]})"
+    return str(told)
 
 
 def _age(decision: Decision) -> Iterator[str]:

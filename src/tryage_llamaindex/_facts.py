@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from llama_index.core.constants import DEFAULT_CONTEXT_WINDOW
 from llama_index.core.llms import LLM, LLMMetadata
 
-from tryage.chat.facts import bundled_library, called, expert_of
+from tryage.chat.facts import called
+from tryage.chat.known import Told, experts_of
 from tryage.chat.pool import Pool
 from tryage.preferences import Preferences
 from tryage_llamaindex._calls import calls_tools
@@ -47,12 +48,10 @@ def pool(models: Mapping[str, object], router: Router | None, told: Sequence[Exp
     Raises:
         LibraryError: two names clash.
     """
-    known = bundled_library() if router is None else router.library
-    own = {expert.name.casefold(): expert for expert in told}
-    found = (
-        _expert(name, model, known, own.get(name.casefold())) for name, model in models.items()
-    )
-    return Pool.of(found, known)
+    known = None if router is None else router.library
+    clients = {name: _told(model) for name, model in models.items()}
+    found = experts_of(clients, known, told)
+    return Pool.of(map(_with_tools, found, models.values()), known)
 
 
 def shared_metadata(
@@ -82,13 +81,16 @@ def shared_metadata(
     )
 
 
-def _expert(name: str, model: object, known: Library, told: Expert | None) -> Expert:
-    metadata = metadata_of(model)
-    facts: dict[str, Any] = {}
-    if metadata is not None and metadata.context_window != DEFAULT_CONTEXT_WINDOW:
-        facts["context_length"] = metadata.context_window  # the default is what nobody has set
-    expert = expert_of(name, name_of(model), facts, known, told)
-    if not isinstance(model, LLM) or metadata is None:
+def _told(model: object) -> Told:
+    """Return what an LLM tells of itself; the default context is what nobody has set."""
+    window = getattr(metadata_of(model), "context_window", DEFAULT_CONTEXT_WINDOW)
+    facts = {} if window == DEFAULT_CONTEXT_WINDOW else {"context_length": window}
+    return Told(name_of(model), facts, "the LLM's own metadata")
+
+
+def _with_tools(expert: Expert, model: object) -> Expert:
+    """Return an expert that calls tools if the LLM says so, whatever else is known."""
+    if not isinstance(model, LLM) or metadata_of(model) is None:
         return expert
     able = _POSSIBLE if expert.capabilities is None else expert.capabilities
     tools = frozenset({"tools"})

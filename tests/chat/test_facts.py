@@ -8,7 +8,7 @@ import pytest
 from pydantic import SecretStr
 
 from tryage import Expert
-from tryage.chat.facts import bundled_library, called, expert_of, named, twins
+from tryage.chat.facts import called, named, twins
 from tryage.chat.secrets import is_secret, without_secrets
 from tryage.errors import InputError
 
@@ -30,16 +30,6 @@ def test_models_in_a_list_are_named_after_what_they_call():
 def test_models_that_cannot_be_named_are_refused(given, told):
     with pytest.raises(InputError, match=told):
         named(given, called)
-
-
-def test_what_the_user_says_counts_more_than_the_client_and_that_more_than_the_library():
-    told = Expert("mine", input_price=9.0)
-    client = {"context_length": 77, "capabilities": ["tools"]}
-    expert = expert_of("mine", "gpt-4o", client, bundled_library(), told)
-    assert expert.aliases == ("gpt-4o-2024-08-06",)
-    assert (expert.input_price, expert.context_length) == (9.0, 77)
-    assert expert.capabilities == {"tools", "structured_output"}
-    assert expert.output_price == bundled_library()["gpt-4o-2024-08-06"].output_price
 
 
 def test_one_model_at_two_providers_has_a_twin():

@@ -179,6 +179,20 @@ def test_the_explanation_names_what_was_unknown():
     assert "Unknown, so counted as the worst: size of frontier." in text
 
 
+def test_the_explanation_says_where_what_counted_is_known_from():
+    seen = {"source": "list of providers", "seen": "2026-11-20T08:00:00+00:00", "confidence": 0.9}
+    sources = {"input_price": "price list", "output_price": "price list", "parameters": "card",
+               "context_length": seen}  # fmt: skip
+    priced = Expert("priced", input_price=1, output_price=2, parameters=1e9, context_length=9,
+                    metadata={"sources": sources})  # fmt: skip
+    router = Router(FixedPerception({"priced": 0.1}), [priced])
+    wanted = Preferences({"cost": 0.5}, min_context=5)
+    told = "Known of priced: input_price, output_price from price list; "
+    text = router.route("hello", wanted).explain()
+    assert f"{told}context_length from list of providers (2026-11-20)." in text.splitlines()
+    assert "Known of" not in router.route("hello").explain()
+
+
 def test_the_explanation_of_a_default_says_why_and_what_it_does_not_meet():
     text = route(max_parameters=1e6).explain()
     assert text.startswith("tiny-1b is used as the declared default: None of the 5 experts")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime
+
 import pytest
 from llama_index.core import PromptTemplate
 from llama_index.core.base.llms.base import BaseLLM
@@ -12,6 +14,8 @@ from pydantic import ValidationError
 
 from tryage import Expert, Preferences, Router
 from tryage.errors import InputError, MissingExtraError
+from tryage.hub.catalogue import Catalogue
+from tryage.hub.facts import read_model
 from tryage_llamaindex import TryageLLM
 from tryage_llamaindex.testing import ScriptedLLM
 
@@ -144,6 +148,18 @@ def test_without_a_router_known_models_are_recognised_in_the_bundled_one():
     assert llm._pool.library["gpt-4o"].aliases == ("gpt-4o-2024-08-06",)
     assert llm._pool.library["gpt-4o"].input_price is not None
     assert answered_by([llm.chat([ChatMessage("What is 2 + 2?")])]) <= {"gpt-4o", "gpt-4o-mini"}
+
+
+def test_facts_come_from_the_users_catalogue_of_the_hub(tmp_path, monkeypatch, big):
+    monkeypatch.setenv("TRYAGE_HOME", str(tmp_path))
+    sizes = {"total": 9 * 10**9, "parameters": {"BF16": 9 * 10**9}}
+    record = {"_id": "1" * 24, "id": "org/new-9b", "safetensors": sizes, "downloads": 7}
+    seen = datetime.datetime(2026, 11, 20, tzinfo=datetime.timezone.utc)
+    Catalogue().put([read_model(record, seen)])
+    llm = TryageLLM.from_llms([ScriptedLLM(model="org/new-9b", window=32_000), big])
+    found = llm._pool.library["org/new-9b"]
+    assert (found.parameters, found.downloads, found.context_length) == (9e9, 7, 32_000)
+    assert found.metadata["sources"]["context_length"] == "the LLM's own metadata"
 
 
 def test_one_model_at_two_providers_is_predicted_once():

@@ -1,4 +1,4 @@
-"""What is known of the models that people already have: their names, their facts, their twins."""
+"""Whom clients call, by name: the names they have, the bundled ones, and who is whose twin."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from tryage.chat.recognition import recognise
 from tryage.errors import InputError
-from tryage.experts import Expert, Library
+from tryage.experts import Library
 from tryage.pretrained import BUNDLED, HEADER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+
+    from tryage.experts import Expert
 
 # Where clients keep the name of what they call.
 _NAMES = ("model_name", "model", "model_id", "deployment_name", "azure_deployment", "repo_id")
@@ -60,32 +61,6 @@ def named(models: object, name_of: Callable[[Any], str | None]) -> dict[str, Any
     return found
 
 
-def expert_of(
-    name: str, own_name: str | None, facts: Mapping[str, Any], known: Library, told: Expert | None
-) -> Expert:
-    """Return what is known of one model: what the user says, the client, the library, in order.
-
-    The name is the user's; the expert of the library that it means becomes an alias.
-
-    Args:
-        name: The user's name for the model.
-        own_name: The client's, None if it has none.
-        facts: What the client says of itself, as fields of an expert.
-        known: Where names are recognised.
-        told: What the user says.
-    """
-    meant = recognise(known, name) or (recognise(known, own_name) if own_name else None)
-    gathered = {} if meant is None else meant.to_dict()
-    gathered |= Expert(name, **facts).to_dict()
-    if told is not None:
-        gathered |= told.to_dict()
-    aliases = [] if meant is None or meant.name.casefold() == name.casefold() else [meant.name]
-    return replace(
-        Expert.from_dict({**gathered, "name": name, "aliases": aliases}),
-        capabilities=_with_formats(gathered.get("capabilities")),
-    )
-
-
 def twins(experts: Iterable[Expert]) -> tuple[list[Expert], dict[str, str]]:
     """Return the experts with every alias once, and who equals whom: one model, two providers."""
     owners: dict[str, str] = {}
@@ -101,10 +76,3 @@ def twins(experts: Iterable[Expert]) -> tuple[list[Expert], dict[str, str]]:
             expert = replace(expert, aliases=())  # noqa: PLW2901 - the same expert, with less
         alone.append(expert)
     return alone, twin
-
-
-def _with_formats(capabilities: Sequence[str] | None) -> frozenset[str] | None:
-    """Without a format of their own, answers of a schema go through a tool call."""
-    if capabilities is None:
-        return None
-    return frozenset(capabilities) | ({"structured_output"} if "tools" in capabilities else set())

@@ -32,17 +32,17 @@ class Pool:
     twins: dict[str, str]
 
     @classmethod
-    def of(cls, found: Iterable[Expert], known: Library) -> Pool:
+    def of(cls, found: Iterable[Expert], known: Library | None) -> Pool:
         """Return the pool of these experts, in which one model may have several providers.
 
-        `known` is where the facts come from: they are as old as it is.
+        `known` is the library of a router of one's own: the facts are as old as it is.
 
         Raises:
             LibraryError: two names clash.
         """
         experts, equal = twins(found)
         library = Library(experts)
-        library.origin = known.origin
+        library.origin = None if known is None else known.origin
         return cls(library, equal)
 
     def router(self, base: Router, preferences: Preferences | None, default: str | None) -> Router:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from langchain_core.language_models import ModelProfile
 
-from tryage.chat.facts import bundled_library, called, expert_of
+from tryage.chat.facts import called
+from tryage.chat.known import Told, experts_of
 from tryage.chat.pool import Pool
 
 if TYPE_CHECKING:
@@ -42,15 +43,12 @@ def pool(children: Children, router: Router | None, told: Sequence[Expert]) -> P
     Raises:
         LibraryError: two names clash.
     """
-    known = bundled_library() if router is None else router.library
-    own = {expert.name.casefold(): expert for expert in told}
-    found = (
-        expert_of(
-            name, name_of(model), _of_profile(profile_of(model)), known, own.get(name.casefold())
-        )
+    clients = {
+        name: Told(name_of(model), _of_profile(profile_of(model)))
         for name, model in children.items()
-    )
-    return Pool.of(found, known)
+    }
+    known = None if router is None else router.library
+    return Pool.of(experts_of(clients, known, told), known)
 
 
 def profile_of(model: object) -> ModelProfile:

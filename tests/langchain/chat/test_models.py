@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import datetime
 import pickle
+import re
 import sys
 import types
 
@@ -14,6 +15,8 @@ from pydantic import ValidationError
 
 from tryage import Expert, Library, Router
 from tryage.errors import MissingExtraError
+from tryage.hub.catalogue import Catalogue
+from tryage.hub.facts import read_model
 from tryage.testing import FixedPerception
 from tryage_langchain import ChatTryage
 from tryage_langchain.testing import ScriptedChatModel
@@ -67,6 +70,25 @@ def test_what_the_user_says_of_a_model_counts_before_all_else():
     assert (mini.input_price, mini.cached_input_price, mini.output_price) == (9.0, 1.0, 0.60)
     assert mini.capabilities == {"tools", "structured_output"}
     assert mini.context_length == 128_000
+
+
+def test_facts_come_from_the_users_catalogue_of_the_hub_and_the_explanation_says_so(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setenv("TRYAGE_HOME", str(tmp_path))
+    seen = datetime.datetime(2026, 11, 20, tzinfo=datetime.timezone.utc)
+    sizes = {"total": 9 * 10**9, "parameters": {"BF16": 9 * 10**9}}
+    record = {"_id": "1" * 24, "id": "org/new-9b", "safetensors": sizes, "downloads": 7}
+    Catalogue().put([read_model(record, seen)])
+    profile = {"max_input_tokens": 64_000}
+    new = ScriptedChatModel(model="together:org/new-9b", profile=profile)
+    chat = ChatTryage.from_models(
+        {"new": new, "mini": openai("gpt-4o-mini")}, preferences={"weights": {"size": 9.0}}
+    )
+    found = library(chat)["new"]
+    assert (found.parameters, found.context_length, found.aliases) == (9e9, 64_000, ("org/new-9b",))
+    told = chat._desk.chat.router.route("2 + 2?").explain()
+    assert re.search(r"Known of new: parameters from .+ \(2026-11-20\)\.", told)
 
 
 def test_a_profile_counts_before_the_library_and_what_it_leaves_open_stays_open():
