@@ -4,14 +4,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence  # noqa: TC003 - with_fallbacks() reads the hints
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.language_models import BaseChatModel, ModelProfile
+from langchain_core.runnables import Runnable  # noqa: TC002 - as above
 from langchain_core.runnables.utils import ConfigurableFieldSpec
+from langchain_core.tools import BaseTool  # noqa: TC002 - as above
 from pydantic import model_validator
 
 import tryage
 from tryage.chat.facts import named
+from tryage.counting import estimate_tokens
 from tryage.preferences import Preferences
 from tryage.router import Router
 from tryage_langchain._chat.binding import BOUND, Bound, bound_tools
@@ -20,11 +24,9 @@ from tryage_langchain._chat.settings import Settings
 from tryage_langchain._router.routing import MODEL, PREFERENCES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping
 
     from langchain_core.language_models.base import LangSmithParams
-    from langchain_core.runnables import Runnable
-    from langchain_core.tools import BaseTool
     from typing_extensions import Self
 
     from tryage_langchain._chat.children import Source
@@ -114,6 +116,12 @@ class ChatTryage(Settings):
         params = super()._get_ls_params(stop=stop, **kwargs)
         params["ls_provider"] = "tryage"
         return params
+
+    def get_num_tokens(self, text: str) -> int:
+        """Return about how many tokens a text has: whose tokenizer counts is not known before."""
+        if self.custom_get_token_ids is not None:
+            return super().get_num_tokens(text)
+        return int(estimate_tokens(text))
 
     def _resolve_model_profile(self) -> ModelProfile | None:
         """Return what can be relied on whoever is chosen."""

@@ -1,56 +1,34 @@
 """Ask the planned LLMs one after another until one answers: at once or as a stream."""
 
 # ruff: noqa: ANN401 - an answer may be a response, a model or text.
-# ruff: noqa: BLE001 - clients raise anything; `Attempts.failed` judges it, and raises it again.
 
 from __future__ import annotations
 
 import asyncio
-from itertools import chain
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from tryage.chat.asking import Hands, abegin, adrive, asked, awhole, begin, drive, whole
 from tryage_llamaindex._events import announce, says, tagged
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Generator, Iterable
+    from collections.abc import AsyncGenerator, Callable, Generator
 
-    from tryage.chat import Attempts, Plan
+    from tryage.chat import Plan
     from tryage_llamaindex._calls import Call
     from tryage_llamaindex._desk import Desk
 
 
 def answer(desk: Desk, call: Call, plan: Plan) -> Any:
     """Return the answer of the first LLM that does not fail."""
-    attempts = desk.attempts(plan)
-    for name in attempts:
-        if (ask := _asker(desk, call, attempts, name)) is None:
-            continue
-        record = _announced(attempts, name)
-        try:
-            given = ask()
-        except Exception as error:
-            attempts.failed(name, error)
-        else:
-            desk.chat.served(plan, name)
-            return tagged(given, record)
-    raise AssertionError  # the attempts end with an answer or an error
+    hands = Hands(partial(desk.asker, call, plan), announce, lambda ask, _: ask())
+    return tagged(*drive(asked(desk, plan, hands)))
 
 
 async def aanswer(desk: Desk, call: Call, plan: Plan) -> Any:
     """Do what `answer` does."""
-    attempts = desk.attempts(plan)
-    for name in attempts:
-        if (ask := await _aasker(desk, call, attempts, name)) is None:
-            continue
-        record = _announced(attempts, name)
-        try:
-            given = await ask()
-        except Exception as error:
-            attempts.failed(name, error)
-        else:
-            desk.chat.served(plan, name)
-            return tagged(given, record)
-    raise AssertionError  # the attempts end with an answer or an error
+    hands = Hands(partial(_aasker, desk, call, plan), _aannounce, lambda ask, _: ask())
+    return tagged(*await adrive(asked(desk, plan, hands)))
 
 
 def stream(desk: Desk, call: Call, plan: Plan) -> Generator[Any, None, None]:
@@ -59,92 +37,28 @@ def stream(desk: Desk, call: Call, plan: Plan) -> Generator[Any, None, None]:
     Routing and the first words happen now, not when the stream is read: only then do LlamaIndex's
     events belong to this call.
     """
-    attempts = desk.attempts(plan)
-    for name in attempts:
-        if (ask := _asker(desk, call, attempts, name)) is None:
-            continue
-        record = _announced(attempts, name)
-        begun: list[Any] = []
-        try:
-            chunks = ask()
-            for chunk in chunks:
-                begun.append(chunk)
-                if says(chunk):
-                    break
-        except Exception as error:
-            attempts.failed(name, error)
-        else:
-            desk.chat.served(plan, name)
-            return _rest(begun, chunks, record)
-    raise AssertionError  # the attempts end with an answer or an error
+    hands = Hands(partial(desk.asker, call, plan), announce, lambda ask, _: begin(ask(), says))
+    begun, record = drive(asked(desk, plan, hands))
+    return whole(begun, partial(tagged, record=record))
 
 
 async def astream(desk: Desk, call: Call, plan: Plan) -> AsyncGenerator[Any, None]:
     """Do what `stream` does."""
-    attempts = desk.attempts(plan)
-    for name in attempts:
-        if (ask := await _aasker(desk, call, attempts, name)) is None:
-            continue
-        record = _announced(attempts, name)
-        begun: list[Any] = []
-        try:
-            chunks = await ask()
-            async for chunk in chunks:
-                begun.append(chunk)
-                if says(chunk):
-                    break
-        except Exception as error:
-            attempts.failed(name, error)
-        else:
-            desk.chat.served(plan, name)
-            return _arest(begun, chunks, record)
-    raise AssertionError  # the attempts end with an answer or an error
+
+    async def ask(child: Callable[[], Any], _: Any) -> Any:
+        return await abegin(await child(), says)
+
+    hands = Hands(partial(_aasker, desk, call, plan), _aannounce, ask)
+    begun, record = await adrive(asked(desk, plan, hands))
+    return awhole(begun, partial(tagged, record=record))
 
 
-def _rest(
-    begun: list[Any], chunks: Iterable[Any], record: dict[str, Any]
-) -> Generator[Any, None, None]:
-    """Yield a stream from its beginning; who stops reading closes the child's stream too."""
-    try:
-        for chunk in chain(begun, chunks):
-            yield tagged(chunk, record)
-    finally:
-        if (close := getattr(chunks, "close", None)) is not None:
-            close()
-
-
-async def _arest(
-    begun: list[Any], chunks: AsyncGenerator[Any, None], record: dict[str, Any]
-) -> AsyncGenerator[Any, None]:
-    try:
-        for chunk in begun:
-            yield tagged(chunk, record)
-        async for chunk in chunks:
-            yield tagged(chunk, record)
-    finally:
-        if (close := getattr(chunks, "aclose", None)) is not None:
-            await close()
-
-
-def _announced(attempts: Attempts, name: str) -> dict[str, Any]:
-    record = attempts.record(name)
-    announce(record)
-    return record
-
-
-def _asker(desk: Desk, call: Call, attempts: Attempts, name: str) -> Callable[[], Any] | None:
-    """Return what asks one child; None, and noted as failed, if it cannot be asked."""
-    try:
-        return desk.asker(call, attempts.plan, name)
-    except Exception as error:
-        attempts.failed(name, error, asked=False)
-        return None
-
-
-async def _aasker(
-    desk: Desk, call: Call, attempts: Attempts, name: str
-) -> Callable[[], Any] | None:
-    """Do what `_asker` does; a child that has to be made first is made in a thread."""
+async def _aasker(desk: Desk, call: Call, plan: Plan, name: str) -> Callable[[], Any]:
+    """Return what asks one child; one that has to be made first is made in a thread."""
     if desk.children.made(name):
-        return _asker(desk, call, attempts, name)
-    return await asyncio.to_thread(_asker, desk, call, attempts, name)
+        return desk.asker(call, plan, name)
+    return await asyncio.to_thread(desk.asker, call, plan, name)
+
+
+async def _aannounce(record: dict[str, Any]) -> None:
+    announce(record)

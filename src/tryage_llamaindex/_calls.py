@@ -13,6 +13,7 @@ from llama_index.core.llms import LLM, ChatMessage, MessageRole
 from llama_index.core.llms.function_calling import FunctionCallingLLM
 
 from tryage.chat import Conversation, Turn
+from tryage.chat.desk import Call as AnyCall
 from tryage.errors import InputError
 from tryage.preferences import Preferences
 from tryage_llamaindex._messages import Wrapped, conversation_of, handed, schemas
@@ -27,15 +28,12 @@ _LENGTHS = ("max_tokens", "max_completion_tokens", "max_output_tokens", "max_new
 
 
 @dataclass(frozen=True)
-class Call:
-    """One call as it came in: what is routed, what is asked of the choice, how a child is asked.
+class Call(AnyCall):
+    """One call of TryageLLM, and how a child is asked the same.
 
     `loud` says that it is the child that reports to callbacks, since no method of TryageLLM does.
     """
 
-    conversation: Conversation
-    preferences: Preferences | None
-    model: str | None
     ask: Callable[[LLM, Clean], Any]
     loud: bool = False
 

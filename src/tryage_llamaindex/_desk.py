@@ -1,4 +1,4 @@
-"""What chooses and who answers: the chat router, the children, and whose callbacks are told."""
+"""Who answers: the children, how each is asked, and whose callbacks are told."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from llama_index.core.callbacks import CallbackManager
 
-from tryage.chat import Attempts, ChatRouter
+from tryage.chat.desk import Desk as AnyDesk
 from tryage_llamaindex._messages import unflagged
 
 if TYPE_CHECKING:
@@ -18,31 +18,19 @@ if TYPE_CHECKING:
 
     from tryage.chat import Plan
     from tryage_llamaindex._calls import Call
-    from tryage_llamaindex._children import Children
 
 
 @dataclass(frozen=True)
-class Desk:
-    """A router for conversations, the LLMs that answer them, and how often it may fail.
+class Desk(AnyDesk["LLM"]):
+    """A desk of LLMs.
 
     `handlers` are the callbacks of TryageLLM, which count every answer once; `handed_down` are its
     settings for children that report themselves; `copies` keeps what was made of them.
     """
 
-    chat: ChatRouter
-    children: Children
     handlers: Sequence[BaseCallbackHandler]
     handed_down: dict[str, Any]
     copies: dict[tuple[str, bool], tuple[object, LLM]]
-    most: int | None = None
-
-    def plan(self, call: Call) -> Plan:
-        """Choose for one call."""
-        return self.chat.plan(call.conversation, call.preferences, model=call.model)
-
-    def attempts(self, plan: Plan) -> Attempts:
-        """Return the attempts at an answer."""
-        return Attempts(plan, self.chat.router.library, self.most)
 
     def asker(self, call: Call, plan: Plan, name: str) -> Callable[[], Any]:
         """Return what asks one child.

@@ -8,16 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from llama_index.core.callbacks import CallbackManager
 from llama_index.core.llms import LLMMetadata  # noqa: TC002 - pydantic reads the annotations
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_serializer, field_validator
+from pydantic import BaseModel, Field, PrivateAttr, field_serializer, field_validator
 
-from tryage.chat import Sticky  # noqa: TC001 - as above
 from tryage.chat.facts import named
-from tryage.chat.pool import Choosers, Pool
+from tryage.chat.pool import Choosers
+from tryage.chat.settings import Choosing
 from tryage.errors import InputError
-from tryage.experts import Expert
 from tryage.preferences import Preferences
 from tryage.reading import merged
-from tryage.router import Router  # noqa: TC001 - as above
 from tryage_llamaindex._children import Children
 from tryage_llamaindex._desk import Desk
 from tryage_llamaindex._facts import metadata_of, name_of, pool, shared_metadata
@@ -30,38 +28,17 @@ if TYPE_CHECKING:
 _HANDED_DOWN = ("system_prompt", "pydantic_program_mode", "output_parser")
 
 
-class Settings(Predicting):
+class Settings(Predicting, Choosing):
     """An LLM made of others, and how it chooses among them."""
 
     llms: dict[str, Any] = Field(repr=False)
     """LLMs, or functions that make one, by name or as a list."""
 
-    router: Router | None = Field(default=None, exclude=True, repr=False)
-    """Predicts and weighs; the LLMs are recognised among its experts. None is the bundled one."""
-
-    experts: tuple[Expert, ...] = Field(default=(), repr=False)
-    """What you know of a model and nobody else does, such as a price, under the model's name."""
-
-    preferences: Preferences | None = None
-    """In force for every call."""
-
-    sticky: Sticky = "turn"
-    """For how long a conversation stays with its model: "turn", "thread" or "call"."""
-
-    default: str | None = None
-    """The model that answers if no choice is possible; None raises instead."""
-
-    max_attempts: int | None = Field(default=None, ge=1)
-    """How many models may be asked for one answer; None is all."""
-
     context_window: int | None = Field(default=None, ge=1)
     """What `metadata` tells; None is that of the smallest child that may be chosen."""
 
-    model_config = ConfigDict(arbitrary_types_allowed=True)
     _children: Children = PrivateAttr()
-    _pool: Pool = PrivateAttr()
     _metadata: LLMMetadata = PrivateAttr()
-    _choosers: Choosers = PrivateAttr(default_factory=Choosers)
     _copies: dict[tuple[str, bool], tuple[object, LLM]] = PrivateAttr(default_factory=dict)
 
     # Reading the arguments -----------------------------------------------------------------
@@ -71,23 +48,11 @@ class Settings(Predicting):
     def _name_llms(cls, llms: Any) -> Any:
         return named(llms, name_of)
 
-    @field_validator("preferences", mode="before")
-    @classmethod
-    def _read_preferences(cls, preferences: Any) -> Any:
-        return Preferences.from_dict(preferences) if isinstance(preferences, dict) else preferences
-
-    @field_validator("experts", mode="before")
-    @classmethod
-    def _read_experts(cls, experts: Any) -> Any:
-        return tuple(Expert.from_dict(one) if isinstance(one, dict) else one for one in experts)
-
     def model_post_init(self, context: Any, /) -> None:
         """Find out what the LLMs are: LlamaIndex asks for metadata before there is any query."""
         super().model_post_init(context)
         self._children = Children(self.llms)
-        self._pool = pool(self._children, self.router, self.experts)
-        if self.default is not None:
-            self._pool.library.index(self.default)
+        self._takes(pool(self._children, self.router, self.experts), self.default)
         base = Preferences() if self.router is None else self.router.preferences
         wanted = merged(base, self.preferences or Preferences())
         self._metadata = shared_metadata(
@@ -101,17 +66,16 @@ class Settings(Predicting):
 
     @property
     def _desk(self) -> Desk:
-        parts = (self._pool, self.router, self.preferences, self.default, self.sticky)
         given = {
             name: getattr(self, name) for name in _HANDED_DOWN if name in self.model_fields_set
         }
         return Desk(
-            self._choosers.get(*parts),
+            self._chooser,
             self._children,
+            self.max_attempts,
             self.callback_manager.handlers,
             {name: value for name, value in given.items() if value is not None},
             self._copies,
-            self.max_attempts,
         )
 
     # Writing down --------------------------------------------------------------------------
@@ -120,14 +84,6 @@ class Settings(Predicting):
     def _write_llms(self, _: Any) -> dict[str, Any]:
         """Write what each is, not how it is reached: its fields hold keys."""
         return {name: _told(model) for name, model in self._children.items()}
-
-    @field_serializer("preferences")
-    def _write_preferences(self, preferences: Preferences | None) -> dict[str, Any] | None:
-        return None if preferences is None else preferences.to_dict()
-
-    @field_serializer("experts")
-    def _write_experts(self, experts: tuple[Expert, ...]) -> list[dict[str, Any]]:
-        return [expert.to_dict() for expert in experts]
 
     @classmethod
     def from_dict(cls, data: dict[str, Any], **kwargs: Any) -> Self:

@@ -7,65 +7,43 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_core.language_models import BaseChatModel
 
-from tryage.chat import Attempts, ChatRouter, Conversation
+from tryage.chat import Conversation
+from tryage.chat.desk import Call as AnyCall
+from tryage.chat.desk import Desk
 from tryage_langchain._chat.binding import BOUND, Bound
 from tryage_langchain._conversation import schemas, turns_of
 from tryage_langchain._inputs import cleaned
 from tryage_langchain._router.routing import MODEL, wishes, without_model
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from langchain_core.messages import BaseMessage
     from langchain_core.runnables import RunnableConfig
 
     from tryage.chat import Plan
-    from tryage.errors import TryageError
-    from tryage.preferences import Preferences
-    from tryage_langchain._chat.children import Child, Children
+    from tryage_langchain._chat.children import Child
 
 _LENGTHS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 
 
 @dataclass(frozen=True)
-class Call:
-    """One call as it came in: what is routed, what is asked of the choice, what is passed on."""
+class Call(AnyCall):
+    """One call of ChatTryage, with what is passed on to whoever is chosen."""
 
     messages: list[BaseMessage]
-    conversation: Conversation
-    preferences: Preferences
-    model: str | None
     bound: Bound
     kwargs: dict[str, Any]
 
 
 @dataclass(frozen=True)
-class ChatDesk:
-    """A router for conversations, the chat models that answer them, and how often it may fail.
+class ChatDesk(Desk["Child"]):
+    """A desk of chat models.
 
     `outer` are the settings that ChatTryage was given and every child without its own takes over.
     """
 
-    chat: ChatRouter
-    children: Children
     outer: Mapping[str, Any]
-    most: int | None = None
-
-    def plan(self, call: Call) -> Plan:
-        """Choose for one call."""
-        return self.chat.plan(call.conversation, call.preferences, model=call.model)
-
-    def plan_all(self, calls: Sequence[Call]) -> list[Plan | TryageError]:
-        """Choose for all calls, in one encoder pass."""
-        return self.chat.plan_batch(
-            [call.conversation for call in calls],
-            [call.preferences for call in calls],
-            [call.model for call in calls],
-        )
-
-    def attempts(self, plan: Plan) -> Attempts:
-        """Return the attempts at an answer."""
-        return Attempts(plan, self.chat.router.library, self.most)
 
     def child(self, name: str) -> Child:
         """Return the chat model of an expert, with the settings of ChatTryage it has none of."""
@@ -100,7 +78,7 @@ def call_of(
         answer_tokens=lengths[0] if lengths else None,
         thread=_thread(config),
     )
-    return Call(messages, conversation, preferences, model, bound, passed)
+    return Call(conversation, preferences, model, messages, bound, passed)
 
 
 def forwarded(call: Call, plan: Plan) -> list[BaseMessage]:
@@ -109,11 +87,12 @@ def forwarded(call: Call, plan: Plan) -> list[BaseMessage]:
     return messages
 
 
-def child_config(config: RunnableConfig, name: str, record: Mapping[str, Any]) -> RunnableConfig:
+def child_config(config: RunnableConfig, record: Mapping[str, Any]) -> RunnableConfig:
     """Return the config of a child's run, by which observers see who was chosen and why.
 
     Of a config with every key, as LangChain hands it to a run, merging it would be slower.
     """
+    name = record["model"]
     told = {MODEL: name, "tryage_reason": record["reason"], "model_route": name}
     return {
         **config,

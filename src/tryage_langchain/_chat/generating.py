@@ -1,6 +1,6 @@
-"""ChatTryage for callers of `generate()` and of event protocol v3, which begin a run of their own.
+"""ChatTryage for callers of `generate()` and of event protocol v3, which is no chain's run.
 
-With them the first chosen model answers or fails: there is no run inside which another could.
+`generate()` begins a run of its own, in which children answer as parts of it.
 """
 
 # ruff: noqa: A002, ANN401 - LangChain calls the argument `input` and lets it be of any type.
@@ -9,24 +9,29 @@ With them the first chosen model answers or fails: there is no run inside which 
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from langchain_core.runnables.config import ensure_config
+from langchain_core.runnables.config import ensure_config, run_in_executor
 
-from tryage_langchain._chat import asking
+from tryage.chat.asking import Hands, adrive, asked, drive
 from tryage_langchain._chat.batching import Batching
 from tryage_langchain._chat.binding import plain
-from tryage_langchain._chat.chatting import child_config, forwarded
+from tryage_langchain._chat.chatting import forwarded
+from tryage_langchain._chat.relaying import arelayed, relayed
 from tryage_langchain._chat.stamping import stamped
+from tryage_langchain._chat.telling import atell, tell
 
 if TYPE_CHECKING:
     from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
     from langchain_core.language_models import BaseChatModel
+    from langchain_core.language_models.chat_model_stream import AsyncChatModelStream
     from langchain_core.messages import BaseMessage
     from langchain_core.outputs import ChatResult
     from langchain_core.runnables import RunnableConfig
 
-    from tryage_langchain._chat.children import Child
+    from tryage_langchain._chat.chatting import Call, ChatDesk
+
+    Plain: TypeAlias = tuple[BaseChatModel, dict[str, Any]]
 
 
 class Generating(Batching):
@@ -39,8 +44,17 @@ class Generating(Batching):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        child, record, asked, passed = self._chosen(messages, stop, kwargs)
-        return _all_stamped(child._generate(asked, run_manager=run_manager, **passed), record)
+        desk, config = self._desk, ensure_config()
+        call, plan = self._planned(desk, messages, config, self._passed(stop, kwargs))
+        asked_of = forwarded(call, plan)
+
+        def ask(child: Plain, _: Any) -> ChatResult:
+            model, bound = child
+            passed = {**bound, **call.kwargs}
+            return model._generate(asked_of, run_manager=run_manager, **passed)
+
+        hands = Hands(partial(_plain_child, desk, call), partial(tell, config=config), ask)
+        return _all_stamped(*drive(asked(desk, plan, hands)))
 
     async def _agenerate(
         self,
@@ -49,10 +63,19 @@ class Generating(Batching):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        choose = partial(self._chosen, messages, stop, kwargs)
-        child, record, asked, passed = await self._pace.run(choose)
-        result = await child._agenerate(asked, run_manager=run_manager, **passed)
-        return _all_stamped(result, record)
+        desk, config = self._desk, ensure_config()
+        passed = self._passed(stop, kwargs)
+        call, plan = await self._pace.run(partial(self._planned, desk, messages, config, passed))
+        asked_of = forwarded(call, plan)
+
+        async def ask(child: Plain, _: Any) -> ChatResult:
+            model, bound = child
+            passed = {**bound, **call.kwargs}
+            return await model._agenerate(asked_of, run_manager=run_manager, **passed)
+
+        make = partial(run_in_executor, None, _plain_child, desk, call)
+        hands = Hands(make, partial(atell, config=config), ask)
+        return _all_stamped(*await adrive(asked(desk, plan, hands)))
 
     def stream_events(
         self,
@@ -63,12 +86,13 @@ class Generating(Batching):
         stop: list[str] | None = None,
         **kwargs: Any,
     ) -> Any:
-        """Stream events; of version 3 they are those of the chosen model's own stream."""
+        """Stream events; of version 3 they are those of whoever answers."""
         if version != "v3":
             older: Any = super().stream_events
             return older(input, config, version=version, stop=stop, **kwargs)
-        child, asked, own, passed = self._opened(input, config, stop, kwargs)
-        return child.stream_events(asked, own, version="v3", **passed)
+        config, desk = ensure_config(self._own(config)), self._desk
+        call, plan = self._planned(desk, input, config, self._passed(stop, kwargs))
+        return relayed(desk, call, plan, config)
 
     def astream_events(
         self,
@@ -83,34 +107,19 @@ class Generating(Batching):
         if version != "v3":
             older: Any = super().astream_events
             return older(input, config, version=version, stop=stop, **kwargs)
-        child, asked, own, passed = self._opened(input, config, stop, kwargs)
-        return child.astream_events(asked, own, version="v3", **passed)
+        return self._arelayed(input, config, self._passed(stop, kwargs))
 
-    def _opened(
-        self, input: Any, config: RunnableConfig | None, stop: Any, kwargs: dict[str, Any]
-    ) -> tuple[Child, list[BaseMessage], RunnableConfig, dict[str, Any]]:
-        """Return the first model that can be had, and what it is called with."""
+    async def _arelayed(
+        self, input: Any, config: RunnableConfig | None, passed: dict[str, Any]
+    ) -> AsyncChatModelStream:
         config, desk = ensure_config(self._own(config)), self._desk
-        call, plan = self._planned(desk, input, config, self._passed(stop, kwargs))
-        attempts = desk.attempts(plan)
-        for name in attempts:
-            child = asking.bound_child(desk, call, attempts, name)
-            if child is not None:
-                desk.chat.served(plan, name)
-                own = child_config(config, name, attempts.record(name))
-                return child, forwarded(call, plan), own, call.kwargs
-        raise AssertionError  # the attempts end with a model or an error
+        call, plan = await self._pace.run(partial(self._planned, desk, input, config, passed))
+        return arelayed(desk, call, plan, config)
 
-    def _chosen(
-        self, messages: list[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]
-    ) -> tuple[BaseChatModel, dict[str, Any], list[BaseMessage], dict[str, Any]]:
-        """Return the chosen chat model, the record, the messages and the arguments it gets."""
-        passed, desk = self._passed(stop, kwargs), self._desk
-        call, plan = self._planned(desk, messages, ensure_config(), passed)
-        name = next(iter(plan.order()))
-        child, bound = plain(call.bound.replay(desk.child(name)))
-        desk.chat.served(plan, name)
-        return child, plan.record(name), forwarded(call, plan), {**bound, **call.kwargs}
+
+def _plain_child(desk: ChatDesk, call: Call, name: str) -> Plain:
+    """Return a chat model, and what is bound to it."""
+    return plain(call.bound.replay(desk.child(name)))
 
 
 def _all_stamped(result: ChatResult, record: dict[str, Any]) -> ChatResult:

@@ -5,17 +5,14 @@
 from __future__ import annotations
 
 from copy import deepcopy
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from langchain_core.language_models import ModelProfile  # noqa: TC002 - as below
-from pydantic import ConfigDict, Field, PrivateAttr, field_validator, model_validator
+from langchain_core.language_models import ModelProfile  # noqa: TC002 - pydantic reads it
+from pydantic import Field, PrivateAttr, SkipValidation, field_validator, model_validator
 
-from tryage.chat import Sticky  # noqa: TC001 - pydantic reads the annotations at run time
 from tryage.chat.facts import named
 from tryage.chat.pool import Choosers, Pool
-from tryage.experts import Expert  # noqa: TC001 - as above
-from tryage.preferences import Preferences
-from tryage.router import Router  # noqa: TC001 - as above
+from tryage.chat.settings import Choosing
 from tryage_langchain._chat.chatting import ChatDesk
 from tryage_langchain._chat.children import Children
 from tryage_langchain._chat.facts import name_of, pool, shared_profile
@@ -29,29 +26,35 @@ AUTO = "tryage-auto"
 _OUTER = ("cache", "rate_limiter", "disable_streaming", "output_version", "streaming", "verbose")
 
 
-class Settings(Generating):
+class Made(NamedTuple):
+    """What was made of chat models, and of what else."""
+
+    of: tuple[Any, ...]
+    children: Children
+    pool: Pool
+    shared: ModelProfile
+    choosers: Choosers
+
+
+class Models(dict[str, Any]):
+    """Chat models by name, with what was made of them.
+
+    LangChain makes a ChatTryage anew for each call of `configurable_fields()`: of the same models,
+    which so stay the same clients, and in the same conversations.
+    """
+
+    made: Made | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Keep the models alone."""
+        return type(self), (dict(self),)
+
+
+class Settings(Generating, Choosing):
     """A chat model made of others, and how it chooses among them."""
 
-    models: dict[str, Any] = Field(exclude=True, repr=False)
+    models: SkipValidation[dict[str, Any]] = Field(exclude=True, repr=False)
     """Chat models, `init_chat_model` strings or functions that make one, by name or as a list."""
-
-    router: Router | None = Field(default=None, exclude=True, repr=False)
-    """Predicts and weighs; the models are recognised among its experts. None is the bundled one."""
-
-    experts: tuple[Expert, ...] = Field(default=(), exclude=True, repr=False)
-    """What you know of a model and nobody else does, such as a price, under the model's name."""
-
-    preferences: Preferences | None = None
-    """In force for every call."""
-
-    sticky: Sticky = "turn"
-    """For how long a conversation stays with its model: "turn", "thread" or "call"."""
-
-    default: str | None = None
-    """The model that answers if no choice is possible; None raises instead."""
-
-    max_attempts: int | None = Field(default=None, ge=1)
-    """How many models may be asked for one answer; None is all."""
 
     model: str = AUTO
     """The name of the one model to ask, whoever is better; "tryage-auto" leaves the choice."""
@@ -62,11 +65,8 @@ class Settings(Generating):
     settings: dict[str, Any] = Field(default_factory=dict, exclude=True, repr=False)
     """For `init_chat_model`, beside a string: every argument that ChatTryage itself has not."""
 
-    model_config = ConfigDict(arbitrary_types_allowed=True)
     _children: Children = PrivateAttr()
-    _pool: Pool = PrivateAttr()
     _shared: ModelProfile = PrivateAttr()
-    _choosers: Choosers = PrivateAttr(default_factory=Choosers)
 
     # Reading the arguments -----------------------------------------------------------------
 
@@ -85,35 +85,33 @@ class Settings(Generating):
     @field_validator("models", mode="before")
     @classmethod
     def _name_models(cls, models: Any) -> Any:
-        return named(models, name_of)
-
-    @field_validator("preferences", mode="before")
-    @classmethod
-    def _read_preferences(cls, preferences: Any) -> Any:
-        return Preferences.from_dict(preferences) if isinstance(preferences, dict) else preferences
-
-    @field_validator("experts", mode="before")
-    @classmethod
-    def _read_experts(cls, experts: Any) -> Any:
-        return tuple(experts)
+        return models if isinstance(models, Models) else Models(named(models, name_of))
 
     def model_post_init(self, context: Any, /) -> None:
         """Find out what the models are, before LangChain asks for their profile."""
         super().model_post_init(context)
-        self._children = Children(self.models, self.settings)
-        self._pool = pool(self._children, self.router, self.experts)
-        self._shared = shared_profile(self._pool.library, self._children.values())
-        for name in (self.default, self._always()):
-            if name is not None:
-                self._pool.library.index(name)
+        made = self._make()
+        self._children, self._shared, self._choosers = made.children, made.shared, made.choosers
+        self._takes(made.pool, self.default, self._always())
+
+    def _make(self) -> Made:
+        """Return what is made of the models, if it was not made before."""
+        models, parts = self.models, (self.router, self.experts, self.settings)
+        made = models.made if isinstance(models, Models) else None
+        if made is None or made.of[0] is not self.router or made.of[1:] != parts[1:]:
+            children = Children(models, self.settings)
+            found = pool(children, self.router, self.experts)
+            shared = shared_profile(found.library, children.values())
+            made = Made(parts, children, found, shared, Choosers())
+            if isinstance(models, Models):
+                models.made = made
+        return made
 
     # What chooses and who answers ----------------------------------------------------------
 
     @property
     def _desk(self) -> ChatDesk:
-        parts = (self._pool, self.router, self.preferences, self.default, self.sticky)
-        chat = self._choosers.get(*parts)
-        return ChatDesk(chat, self._children, self._handed_down(), self.max_attempts)
+        return ChatDesk(self._chooser, self._children, self.max_attempts, self._handed_down())
 
     def _handed_down(self) -> dict[str, Any]:
         given = {name: getattr(self, name) for name in _OUTER if name in self.model_fields_set}

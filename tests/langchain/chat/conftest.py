@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections import Counter
 
 import pytest
@@ -82,29 +83,66 @@ def _summed(chunks):
     return whole
 
 
+async def _awaited_batch(chat, given, config, **kwargs):
+    return (await chat.abatch([given], config, **kwargs))[0]
+
+
+async def _awaited_stream(chat, given, config, **kwargs):
+    return _summed(await _collected(chat.astream(given, config, **kwargs)))
+
+
+async def _awaited_events(chat, given, config, **kwargs):
+    return await (await chat.astream_events(given, config, version="v3", **kwargs))
+
+
+def _asked(chat, given):
+    return [chat._convert_input(given).to_messages()]
+
+
+async def _awaited_generation(chat, given, config, **kwargs):
+    result = await chat.agenerate(_asked(chat, given), **(config or {}), **kwargs)
+    return result.generations[0][0].message
+
+
+RUNNABLE = {
+    "invoke": lambda chat, given, config, **kwargs: chat.invoke(given, config, **kwargs),
+    "ainvoke": lambda chat, given, config, **kwargs: chat.ainvoke(given, config, **kwargs),
+    "stream": lambda chat, *given, **kwargs: _summed(list(chat.stream(*given, **kwargs))),
+    "astream": _awaited_stream,
+    "batch": lambda chat, given, config, **kwargs: chat.batch([given], config, **kwargs)[0],
+    "abatch": _awaited_batch,
+}
+WAYS = {
+    **RUNNABLE,
+    "generate": lambda chat, given, config, **kwargs: (
+        chat.generate(_asked(chat, given), **(config or {}), **kwargs).generations[0][0].message
+    ),
+    "agenerate": _awaited_generation,
+    "stream_events": lambda chat, given, config, **kwargs: (
+        chat.stream_events(given, config, version="v3", **kwargs).output
+    ),
+    "astream_events": _awaited_events,
+}
+
+
 @pytest.fixture
 def call():
-    """Call a chat model in one of six ways, and return the whole message."""
+    """Call a chat model in one of ten ways, and return the whole message."""
 
     async def called(how, chat, given, config=None, **kwargs):
-        if how == "invoke":
-            return chat.invoke(given, config, **kwargs)
-        if how == "ainvoke":
-            return await chat.ainvoke(given, config, **kwargs)
-        if how == "stream":
-            return _summed(list(chat.stream(given, config, **kwargs)))
-        if how == "astream":
-            return _summed(await _collected(chat.astream(given, config, **kwargs)))
-        if how == "batch":
-            return chat.batch([given], config, **kwargs)[0]
-        return (await chat.abatch([given], config, **kwargs))[0]
+        answer = WAYS[how](chat, given, config, **kwargs)
+        return await answer if inspect.isawaitable(answer) else answer
 
     return called
 
 
-WAYS = ("invoke", "ainvoke", "stream", "astream", "batch", "abatch")
+@pytest.fixture(params=RUNNABLE)
+def how(request):
+    """The ways of a Runnable."""
+    return request.param
 
 
 @pytest.fixture(params=WAYS)
-def how(request):
+def any_way(request):
+    """Those, and the ways of a chat model: `generate`, and event protocol v3."""
     return request.param

@@ -7,6 +7,7 @@ import openai
 import pytest
 from langchain_core.messages import HumanMessage
 
+from tryage.errors import AllFailedError
 from tryage_langchain import ChatTryage
 from tryage_langchain.testing import ScriptedChatModel
 
@@ -20,38 +21,55 @@ def refused(status):
 
 
 @pytest.mark.parametrize("status", [401, 429, 503])
-async def test_the_next_answers_and_both_are_told(how, call, chat, big, recorder, status):
+async def test_the_next_answers_and_both_are_told(any_way, call, chat, big, status):
     big.fails = [refused(status)]
-    answer = await call(how, chat, "big question", {"callbacks": [recorder]})
+    answer = await call(any_way, chat, "big question")
     assert answer.text == "Hello from scripted-small today"
     told = answer.response_metadata["tryage"]
     assert (told["model"], told["reason"]) == ("small", "big failed")
     assert list(told["failed"]) == ["big"]
+    assert answer.response_metadata["model_name"] == "scripted-small"
+
+
+async def test_the_failed_run_stands_beside_the_one_that_served(how, call, chat, big, recorder):
+    big.fails = [refused(503)]
+    await call(how, chat, "big question", {"callbacks": [recorder]})
     assert [data["model"] for _, data, _ in recorder.events] == ["big", "small"]
     own, failed, served = recorder.runs.values()
     assert (own["end"], served["end"]) == ("well", "well")
-    assert failed["end"] == type(refused(status)).__name__
+    assert failed["end"] == "InternalServerError"
     assert failed["parent"] == served["parent"]
 
 
-async def test_a_bad_request_is_passed_on(how, call, chat, big, small):
+@pytest.mark.parametrize("way", ["stream_events", "astream_events"])
+async def test_events_of_version_three_have_a_run_for_each_who_is_asked(
+    call, chat, big, recorder, way
+):
+    big.fails = [refused(503)]
+    await call(way, chat, "big question", {"callbacks": [recorder]})
+    ends = {run["metadata"]["tryage_model"]: run["end"] for run in recorder.of("model")}
+    assert ends == {"big": "InternalServerError", "small": "well"}
+
+
+async def test_a_bad_request_is_passed_on(any_way, call, chat, big, small):
     big.fails = [error := refused(400)]
     with pytest.raises(openai.BadRequestError) as raised:
-        await call(how, chat, "big question")
+        await call(any_way, chat, "big question")
     assert raised.value is error
     assert small.calls == []
 
 
-async def test_all_failing_is_one_error_that_lists_each(how, call, chat, big, small):
+async def test_all_failing_is_one_error_that_lists_each(any_way, call, chat, big, small):
     big.fails, small.fails = [refused(429)], [TimeoutError("slow")]
-    from tryage.errors import AllFailedError
-
     with pytest.raises(AllFailedError) as raised:
-        await call(how, chat, "big question")
+        await call(any_way, chat, "big question")
     assert [name for name, _ in raised.value.failures] == ["big", "small"]
 
 
-@pytest.mark.parametrize("how", ["stream", "astream"])
+STREAMS = ("stream", "astream", "stream_events", "astream_events")
+
+
+@pytest.mark.parametrize("how", STREAMS)
 @pytest.mark.parametrize("after", [0, 1])
 async def test_before_the_first_word_of_a_stream_the_next_takes_over(how, call, chat, big, after):
     big.breaks_after = after  # the first chunk is empty: it carries the role alone
@@ -77,27 +95,53 @@ async def test_after_the_first_word_the_error_surfaces_asynchronously(chat, big)
         await anext(chunks)
 
 
-async def test_a_stream_without_a_chunk_is_a_failure(chat, router, small):
+def test_after_the_first_word_the_error_surfaces_in_events_of_version_three(chat, big, small):
+    big.breaks_after = 3
+    stream, spoken = chat.stream_events("big question", version="v3"), []
+    with pytest.raises(ConnectionError, match="broke off"):
+        spoken.extend(stream.text)
+    assert (spoken, small.calls) == (["Hello ", "from "], [])
+
+
+async def test_after_the_first_word_the_error_surfaces_in_awaited_events(chat, big, small):
+    big.breaks_after = 3
+    stream = await chat.astream_events("big question", version="v3")
+    with pytest.raises(ConnectionError, match="broke off"):
+        await stream.output
+    assert small.calls == []
+
+
+async def test_events_that_are_left_early_end_their_run(chat, recorder):
+    config = {"callbacks": [recorder]}
+    async with await chat.astream_events("big question", config, version="v3") as stream:
+        async for _ in stream.text:
+            break
+    (run,) = recorder.of("model")
+    assert run["end"] is not None
+
+
+@pytest.mark.parametrize("how", STREAMS)
+async def test_a_stream_without_a_chunk_is_a_failure(call, router, small, how):
     class Mute(ScriptedChatModel):
         def _stream(self, *_, **__):
             yield from ()
 
     chat = ChatTryage(models={"small": small, "big": Mute()}, router=router)
-    assert "".join(chunk.text for chunk in chat.stream("big")) == "Hello from scripted-small today"
+    assert (await call(how, chat, "big")).text == "Hello from scripted-small today"
 
 
-async def test_the_rest_of_the_turn_stays_with_who_answered(how, call, chat, big):
+async def test_the_rest_of_the_turn_stays_with_who_answered(any_way, call, chat, big):
     big.fails = [refused(503)]
-    await call(how, chat, "big question")
-    answer = await call(how, chat, "big question")
+    await call(any_way, chat, "big question")
+    answer = await call(any_way, chat, "big question")
     assert answer.response_metadata["tryage"]["how"] == "kept for the turn"
     assert answer.response_metadata["tryage"]["model"] == "small"
 
 
-async def test_who_is_asked_for_by_name_fails_by_its_own_error(how, call, chat, big):
+async def test_who_is_asked_for_by_name_fails_by_its_own_error(any_way, call, chat, big):
     big.fails = [refused(429)]
     with pytest.raises(openai.RateLimitError):
-        await call(how, chat, "small question", model="big")
+        await call(any_way, chat, "small question", model="big")
 
 
 def test_one_failing_answer_of_a_batch_leaves_the_others(chat, big):
