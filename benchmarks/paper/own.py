@@ -110,6 +110,9 @@ def make(recipe: Recipe, domains: Mapping[str, Corpus], work: Path) -> None:
     chosen = [domains[recipe.part]] if recipe.base else list(domains.values())
     texts = [text for corpus in chosen for text in corpus.texts["experts"]]
     student = _fresh(recipe, domains, work)
+    if isinstance(student, MaskedStudent):
+        everything = [text for corpus in domains.values() for text in corpus.texts["experts"]]
+        student.prime(texts, everything if recipe.base else ())
     start = time.process_time()
     loss = train(student, texts, recipe.tokens, checkpoint=work / "training" / recipe.name)
     seconds = time.process_time() - start

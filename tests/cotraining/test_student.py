@@ -59,6 +59,18 @@ def test_a_fresh_student_finds_all_tokens_nearly_alike(make, tokenizer):
     assert make().update(TEXTS) == pytest.approx(np.log(len(tokenizer)), rel=0.1)
 
 
+def test_a_primed_student_knows_how_frequent_tokens_are_and_can_be_primed_anew(tokenizer):
+    plain, primed, again = (
+        MaskedStudent.new("tiny", tokenizer, width=16, layers=1, heads=2, length=32)
+        for _ in range(3)
+    )
+    primed.prime(TEXTS)
+    again.prime(OTHERS)
+    again.prime(TEXTS, OTHERS)
+    assert primed.losses(TEXTS).mean() < 0.8 * plain.losses(TEXTS).mean()
+    assert again.losses(TEXTS) == pytest.approx(primed.losses(TEXTS), rel=1e-4)
+
+
 def test_the_same_seed_gives_the_same_student_and_another_seed_another(make):
     ones = [make(seed=seed) for seed in (3, 3, 4)]
     for one in ones:
