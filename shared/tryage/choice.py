@@ -43,13 +43,7 @@ class Field:
 
     def decision(self, i: int, asked: Asked) -> Decision | None:
         """Return the decision for prompt `i`, None if no expert is eligible."""
-        ranking = Ranking(
-            self.library,
-            self.prediction.losses[i],
-            self.prediction.std[i],
-            self.terms.row(i),
-            self.eligible[i],
-        )
+        ranking = self.ranking(i)
         if not len(ranking):
             return None
         best = int(ranking.first(1)[0])
@@ -62,6 +56,16 @@ class Field:
             flags=asked.flags,
             warnings=asked.warnings,
             as_of=self.library.as_of,
+        )
+
+    def ranking(self, i: int) -> Ranking:
+        """Return how all stand for prompt `i`."""
+        return Ranking(
+            self.library,
+            self.prediction.losses[i],
+            self.prediction.std[i],
+            self.terms.row(i),
+            self.eligible[i],
         )
 
     def last_resort(self, i: int, asked: Asked, default: int, told: str) -> Decision:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Protocol
 
 from llama_index.core.tools.types import DefaultToolFnSchema
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from tryage.tools import Selection, Toolbox
 
 _KEPT = 64  # sets of choices that are read already: an engine asks with the same ones
+_PARTS = (attrgetter("name"), attrgetter("description"), attrgetter("fn_schema"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +33,42 @@ class Verdict:
     """What a judge says of the choices for one query.
 
     `chosen` are indices of choices, best first; `ranking` says how all stood, under names that
-    `places` maps to indices; `note` says what no ranking tells.
+    `places` maps to indices. `labels` are what people call the choices; `note` says what no
+    ranking tells.
     """
 
     chosen: Sequence[int]
     ranking: Sequence[Ranked]
     places: Mapping[str, int]
+    labels: Sequence[str]
     told: Decision | Selection
     note: str = ""
+
+
+def reasons(verdict: Verdict) -> list[str]:
+    """Tell of all chosen the score with its constraints, and the lead over the best one left."""
+    if verdict.note:
+        return [verdict.note] * len(verdict.chosen)
+    chosen: dict[int, Ranked] = {}
+    left: Ranked | None = None
+    for one in verdict.ranking:
+        index = verdict.places[one.name]
+        if index in verdict.chosen:
+            chosen[index] = one
+        elif left is None:
+            left = one
+        if left is not None and len(chosen) == len(verdict.chosen):
+            break
+    return [_reason(verdict, index, chosen[index], left) for index in verdict.chosen]
+
+
+def _reason(verdict: Verdict, index: int, one: Ranked, left: Ranked | None) -> str:
+    told = f"{verdict.labels[index]}: predicted loss {one.predicted_loss:.3f}"
+    told += "".join(f" + {name} {term:.3f}" for name, term in one.terms.items())
+    if left is None:
+        return told
+    lead, other = left.total - one.total, verdict.labels[verdict.places[left.name]]
+    return f"{told}, {abs(lead):.3f} {'ahead of' if lead >= 0 else 'behind'} {other}"
 
 
 class Judge(Protocol):
@@ -56,7 +86,7 @@ class ByExpert:
 
     def __init__(self, router: Router, k: int | None) -> None:
         self._router, self._k = router, k
-        self._narrowed: Memory[Router] = Memory(_KEPT)
+        self._narrowed: Memory[tuple[Router, dict[str, int]]] = Memory(_KEPT)
 
     def judge(
         self, choices: Sequence[ToolMetadata], query: str, preferences: Preferences | None
@@ -68,24 +98,34 @@ class ByExpert:
             LibraryError: a choice names an expert that the router does not know.
             NoExpertError, PerceptionError: as in `Router.route`.
         """
-        names = self._experts(choices)
-        decision = self._among(names).route(query, preferences)
-        places = {name: at for at, name in enumerate(names)}
+        labels = tuple(choice.name or "" for choice in choices)
+        router, places = self._among(labels)
+        decision = router.route(query, preferences)
+        ranking = decision.ranking
         if decision.default_used:
             default = decision.expert.name
             note = f"{default}: the declared default; {decision.default_reason}"
-            return Verdict([places[default]], decision.ranking, places, decision, note)
-        best = decision.ranking[: self._k] if self._k else _likely(decision.ranking)
-        return Verdict([places[one.name] for one in best], decision.ranking, places, decision)
+            return Verdict([places[default]], ranking, places, labels, decision, note)
+        best = ranking[: self._k] if self._k else _likely(ranking)
+        return Verdict([places[one.name] for one in best], ranking, places, labels, decision)
 
-    def _experts(self, choices: Sequence[ToolMetadata]) -> tuple[str, ...]:
-        names = [choice.name or "" for choice in choices]
+    def _among(self, names: tuple[str, ...]) -> tuple[Router, dict[str, int]]:
+        """Narrow the router once per set of choices; return it with the index of each expert."""
+        narrowed = self._narrowed.get(names)
+        if narrowed is None:
+            experts = self._experts(names)
+            places = {name: at for at, name in enumerate(experts)}
+            narrowed = self._router.among(experts), places
+            self._narrowed.put(names, narrowed)
+        return narrowed
+
+    def _experts(self, names: Sequence[str]) -> list[str]:
         if "" in names:
             raise InputError(
                 f"Choice {names.index('')} has no name. Name each tool after an expert of the "
                 "router: QueryEngineTool.from_defaults(engine, name=...)."
             )
-        experts = tuple(self._router.library[name].name for name in names)
+        experts = [self._router.library[name].name for name in names]
         repeated = [name for name, count in Counter(experts).items() if count > 1]
         if repeated:
             raise InputError(
@@ -93,13 +133,14 @@ class ByExpert:
             )
         return experts
 
-    def _among(self, names: tuple[str, ...]) -> Router:
-        """Narrow the router once per set of choices."""
-        router = self._narrowed.get(names)
-        if router is None:
-            router = self._router.among(list(names))
-            self._narrowed.put(names, router)
-        return router
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """Choices that are read already: as tools, their indices by name, and their labels."""
+
+    box: Toolbox
+    places: Mapping[str, int]
+    labels: Sequence[str]
 
 
 class ByDescription:
@@ -108,7 +149,7 @@ class ByDescription:
     def __init__(self, ranker: ToolRanker | None, k: int | None, abstain_below: float) -> None:
         self._ranker = ranker or ToolRanker.from_pretrained()
         self._k, self._abstain_below = k, abstain_below
-        self._read: Memory[tuple[Toolbox, dict[str, int]]] = Memory(_KEPT)
+        self._read: Memory[_Read] = Memory(_KEPT)
 
     def judge(
         self, choices: Sequence[ToolMetadata], query: str, preferences: Preferences | None
@@ -119,21 +160,22 @@ class ByDescription:
             InputError: a choice has neither a name of its own nor a description.
             NoExpertError: the requirements leave no choice.
         """
-        box, places = self._box(choices)
+        read = self._known(choices)
         told = self._ranker.select(
-            box, query, self._k, preferences=preferences, abstain_below=self._abstain_below
+            read.box, query, self._k, preferences=preferences, abstain_below=self._abstain_below
         )
         note = f"some choice is of use with probability {told.needed:.2f}" if not told.tools else ""
-        return Verdict([places[name] for name in told.names], told.ranking, places, told, note)
+        chosen = [read.places[tool.name] for tool in told.tools]
+        return Verdict(chosen, told.ranking, read.places, read.labels, told, note)
 
-    def _box(self, choices: Sequence[ToolMetadata]) -> tuple[Toolbox, dict[str, int]]:
-        """Read the choices once: their embeddings are kept."""
-        key = tuple((choice.name, choice.description, choice.fn_schema) for choice in choices)
+    def _known(self, choices: Sequence[ToolMetadata]) -> _Read:
+        """Read the choices once: LlamaIndex makes new ones of the same texts for every query."""
+        key = tuple(tuple(map(part, choices)) for part in _PARTS)
         read = self._read.get(key)
         if read is None:
             tools = _tools(choices)
             places = {tool.name: at for at, tool in enumerate(tools)}
-            read = self._ranker.toolbox(tools), places
+            read = _Read(self._ranker.toolbox(tools), places, _labels(choices))
             self._read.put(key, read)
         return read
 
@@ -141,6 +183,15 @@ class ByDescription:
 def _likely(ranking: Sequence[Ranked]) -> Sequence[Ranked]:
     """Return those that are more likely right than not, at least one."""
     return [one for one in ranking if one.predicted_loss < 0.5] or ranking[:1]
+
+
+def _labels(choices: Sequence[ToolMetadata]) -> list[str]:
+    """Return what people call the choices: by a name of their own, else by their index."""
+    used = Counter(choice.name for choice in choices)
+    return [
+        choice.name if choice.name and used[choice.name] == 1 else f"choice {at}"
+        for at, choice in enumerate(choices)
+    ]
 
 
 def _tools(choices: Sequence[ToolMetadata]) -> list[Tool]:

@@ -11,7 +11,7 @@ from tryage.chat.pace import Pace
 from tryage.decision import Decision  # noqa: TC001 - pydantic reads the annotation at run time
 from tryage.errors import InputError, NoExpertError, PerceptionError
 from tryage.tools import Selection  # noqa: TC001 - as above
-from tryage_llamaindex._judges import ByDescription, ByExpert, Judge, Verdict
+from tryage_llamaindex._judges import ByDescription, ByExpert, Judge, reasons
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -93,8 +93,8 @@ class TryageSelector(BaseSelector):
                 raise
             return TryageSelection(selections=[_defaulted(default, str(error).splitlines()[0])])
         selections = [
-            SingleSelection(index=index, reason=_reason(verdict, index, choices))
-            for index in verdict.chosen
+            SingleSelection(index=index, reason=reason)
+            for index, reason in zip(verdict.chosen, reasons(verdict), strict=True)
         ]
         if not selections and default is not None:
             selections = [_defaulted(default, verdict.note)]
@@ -111,9 +111,9 @@ class TryageSelector(BaseSelector):
         Raises:
             InputError: it is none of the choices.
         """
-        names = [choice.name for choice in choices]
         if self._default is None:
             return None
+        names = [choice.name for choice in choices]
         if self._default in names:
             return names.index(str(self._default))
         if isinstance(self._default, int) and 0 <= self._default < len(choices):
@@ -129,23 +129,3 @@ class TryageSelector(BaseSelector):
 
 def _defaulted(index: int, why: str) -> SingleSelection:
     return SingleSelection(index=index, reason=f"the default; {why}")
-
-
-def _reason(verdict: Verdict, index: int, choices: Sequence[ToolMetadata]) -> str:
-    """Tell the score with its constraints, and how far ahead of the best one left out it is."""
-    if verdict.note:
-        return verdict.note
-    chosen = next(one for one in verdict.ranking if verdict.places[one.name] == index)
-    told = f"{_label(index, choices)}: predicted loss {chosen.predicted_loss:.3f}"
-    told += "".join(f" + {name} {term:.3f}" for name, term in chosen.terms.items())
-    if len(verdict.chosen) == len(verdict.ranking):
-        return told
-    next_best = verdict.ranking[len(verdict.chosen)]  # the chosen are the first
-    other = _label(verdict.places[next_best.name], choices)
-    return f"{told}, {next_best.total - chosen.total:.3f} ahead of {other}"
-
-
-def _label(index: int, choices: Sequence[ToolMetadata]) -> str:
-    names = [choice.name for choice in choices]
-    name = names[index]
-    return name if name and names.count(name) == 1 else f"choice {index}"

@@ -33,10 +33,10 @@ class Memory(Generic[T]):
     def get(self, key: Hashable) -> T | None:
         """Return what was put under the key last; None if it is gone or never was."""
         with self._lock:
-            if key not in self._values:
-                return None
-            self._values.move_to_end(key)
-            return self._values[key]
+            value = self._values.get(key)
+            if value is not None:
+                self._values.move_to_end(key)
+            return value
 
     def put(self, key: Hashable, value: T) -> None:
         """Remember a value."""

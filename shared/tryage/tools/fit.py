@@ -93,10 +93,10 @@ def evidence(cosines: Floats, words: Floats, scores: Floats) -> Floats:
 
 def unit(rows: Floats) -> Floats:
     """Scale rows to length 1; a row of zeros stays one."""
-    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+    lengths = np.sqrt((rows * rows).sum(1, keepdims=True))
     return np.asarray(rows / np.maximum(lengths, 1e-9), np.float32)
 
 
 def sigmoid(x: Floats) -> Floats:
     """Squeeze into (0, 1)."""
-    return np.asarray(1 / (1 + np.exp(-np.clip(x, -60, 60))), np.float32)
+    return np.asarray(1 / (1 + np.exp(-np.minimum(np.maximum(x, -60), 60))), np.float32)

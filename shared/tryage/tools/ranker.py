@@ -15,7 +15,8 @@ from tryage.experts import strings
 from tryage.explanation import rejection_lines
 from tryage.objective import DEFAULT_CONSTRAINTS, Request
 from tryage.perception.base import Prediction
-from tryage.reading import Asked, check_preferences
+from tryage.preferences import Preferences
+from tryage.reading import check_preferences
 from tryage.tools.feedback import Feedback
 from tryage.tools.pretrained import Pretrained
 from tryage.tools.selection import Selection
@@ -25,14 +26,13 @@ from tryage.tools.toolbox import Toolbox, checked, read_tools
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
-    from tryage.decision import Decision
-    from tryage.experts import Library
+    from tryage.choice import Field
     from tryage.perception.encoder import Encoder
-    from tryage.preferences import Preferences
-    from tryage.ranking import Ranked
+    from tryage.ranking import Mask, Ranking
     from tryage.tools.fit import Fit, Floats
     from tryage.tools.tool import Tool
 
+_NOTHING = Preferences()
 _TOOLBOXES = 32  # read ones that are kept: an agent asks with the same tools again and again
 
 
@@ -100,16 +100,20 @@ class ToolRanker(Pretrained):
         box, refused = box.granted(granted)
         sight = see(query, box, self.encoder, self.fit, self.feedback)
         usefulness = self.fit.usefulness(self.fit.joined(sight.whole, sight.parts))
-        decision = _decide(box, query, usefulness, preferences)
+        field = _weighed(box, usefulness, preferences)
+        ranking, rejected = field.ranking(0), field.rejections(0)
         needed = self.fit.need(sight.evidence)
-        best = tuple(decision.ranking[:k]) if k else _likely(decision, box.library, usefulness)
-        chosen = () if needed < abstain_below else best
+        best = (
+            ranking.first(k).tolist()
+            if k
+            else _likely(ranking, field.eligible[0] & (usefulness > 0.5))
+        )
         return Selection(
             query=query,
-            tools=tuple(box.tools[box.library.index(one.name)] for one in chosen),
+            tools=tuple(box.tools[i] for i in best) if needed >= abstain_below else (),
             needed=needed,
-            ranking=decision.ranking,
-            rejected=(*refused, *decision.rejected) if refused else decision.rejected,
+            ranking=ranking,
+            rejected=(*refused, *rejected) if refused else rejected,
         )
 
     def observe(self, query: str, useful: Collection[str], useless: Collection[str] = ()) -> None:
@@ -140,29 +144,26 @@ def check_k(k: object) -> None:
         raise InputError(f"k is how many tools to choose, 1 or more, or None; got {k!r:.40}.")
 
 
-def _decide(
-    box: Toolbox, query: str, usefulness: Floats, preferences: Preferences | None
-) -> Decision:
-    """Weigh the tools as experts are weighed."""
-    wanted = check_preferences(preferences, DEFAULT_CONSTRAINTS)
+def _weighed(box: Toolbox, usefulness: Floats, preferences: Preferences | None) -> Field:
+    """Weigh the tools as experts are weighed, for a batch of one query."""
+    wanted = _NOTHING
+    if preferences is not None:
+        wanted = check_preferences(preferences, DEFAULT_CONSTRAINTS)
     losses = (1 - usefulness)[None]
     prediction = Prediction(losses, np.full_like(losses, np.nan))
     request = Request(np.zeros(1))  # a call has one price, whatever the query
     field = weigh(box.library, wanted, DEFAULT_CONSTRAINTS, prediction, lambda _: request)
-    decision = field.decision(0, Asked(query, wanted))
-    if decision is None:
+    if not field.eligible.any():
         told = f"None of the {len(box)} tools meets what is required."
         raise NoExpertError("\n".join([told, *rejection_lines(field.rejections(0))]))
-    return decision
+    return field
 
 
-def _likely(decision: Decision, library: Library, usefulness: Floats) -> tuple[Ranked, ...]:
-    """Return the tools that are more likely of use than not, at least one.
+def _likely(ranking: Ranking, likely: Mask) -> list[int]:
+    """Return the positions of the tools that are more likely of use than not, at least one.
 
     Looking at the ranking no further than the last of them is what keeps thousands of tools fast.
     """
-    likely = usefulness > 0.5
-    likely[[library.index(one.name) for one in decision.rejected]] = False
-    count = int(likely.sum())
-    found = (one for one in decision.ranking if one.predicted_loss < 0.5)
-    return tuple(islice(found, count)) or tuple(decision.ranking[:1])
+    order = (int(ranking.first(place)[-1]) for place in range(1, len(ranking) + 1))
+    found = islice((i for i in order if likely[i]), int(likely.sum()))
+    return list(found) or ranking.first(1).tolist()

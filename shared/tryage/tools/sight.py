@@ -34,6 +34,6 @@ def see(query: str, box: Toolbox, encoder: Encoder, fit: Fit, feedback: Feedback
     placed = fit.queries(encoder.encode(texts))
     vectors = feedback.applied(box.library, box.vectors)
     cosines = np.ascontiguousarray((vectors @ placed.T).T)  # half the time of placed @ vectors.T
-    words = np.stack([box.words(text) for text in texts])
+    words = np.array([box.words(text) for text in texts])
     scores = fit.scores(cosines, words)
     return Sight(scores[0], scores[1:], evidence(cosines[0], words[0], scores[0]))

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tryage.tools.tool import in_words
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from tryage.tools.tool import Tool
 
@@ -20,6 +20,7 @@ Floats = NDArray[np.float32]
 
 WIDTH = 3
 _WORD = re.compile(r"[^\W\d_]+|\d+")
+_HUMP = re.compile(r"[a-z0-9][A-Z]")  # as in camelCase, where `in_words` splits
 _STEM = 6  # "calculates" and "calculating" are one word; so are most inflections of a language
 _SATURATION, _LENGTH = 1.2, 0.6  # k1 and b of BM25
 _HIGH = 20.0  # what a query's shared information comes to where it is much, in nats
@@ -88,15 +89,21 @@ class WordIndex:
                 self._ids.setdefault(word, len(self._ids))
         rows, words, counts = _long(bags, self._ids)
         self._idf = _information(np.bincount(words, minlength=len(self._ids)), self._n)
+        self._new = float(_information(np.zeros(1), self._n)[0])  # what a word of no tool tells
         lengths = np.bincount(rows, counts, minlength=self._n)
         usual = lengths / max(float(lengths.mean()), 1.0) if self._n else lengths
         fair = _SATURATION * (1 - _LENGTH + _LENGTH * usual[rows])
         gains = counts * (_SATURATION + 1) / (counts + fair) * self._idf[words]
-        self._told = _Postings(rows, words, gains, len(self._ids))
         names = [Counter(set(stems(in_words(tool.name)))) for tool in tools]
-        rows, words, _ = _long(names, self._ids)
-        whole = np.bincount(rows, self._idf[words], minlength=self._n)
-        self._named = _Postings(rows, words, self._idf[words] / whole[rows], len(self._ids))
+        named, called, _ = _long(names, self._ids)
+        whole = np.bincount(named, self._idf[called], minlength=self._n)
+        shares = self._idf[called] / whole[named]
+        self._postings = _Postings(
+            np.concatenate([rows, self._n + named]),  # texts, and names below them
+            np.concatenate([words, called]),
+            np.concatenate([gains, shares]),
+            len(self._ids),
+        )
 
     def __call__(self, query: str) -> Floats:
         """Describe how a query fits each tool, `(n_tools, WIDTH)`.
@@ -104,13 +111,15 @@ class WordIndex:
         The share of the query's information that the tool tells of, how much that is, and the share
         of the tool's name that the query says.
         """
-        words = set(stems(query))
+        words = dict.fromkeys(stems(query))  # in their order: a sum has to come out the same again
         known = [self._ids[word] for word in words if word in self._ids]
-        strange = (len(words) - len(known)) * float(_information(np.zeros(1), self._n)[0])
-        whole = float(self._idf[known].sum()) + strange
-        told = self._told.sum(known, self._n)
-        share = told / ((_SATURATION + 1) * whole) if whole else told
-        return np.stack([share, told / _HIGH, self._named.sum(known, self._n)], axis=1)
+        fits = np.zeros((self._n, WIDTH), np.float32)
+        if known:
+            whole = float(self._idf[known].sum()) + (len(words) - len(known)) * self._new
+            told, fits[:, 2] = self._postings.sum(known, 2 * self._n).reshape(2, -1)
+            fits[:, 0] = told / ((_SATURATION + 1) * whole)
+            fits[:, 1] = told / _HIGH
+        return fits
 
 
 class _Postings:
@@ -120,21 +129,22 @@ class _Postings:
         self, rows: NDArray[np.intp], words: NDArray[np.intp], gains: NDArray[np.float64], size: int
     ) -> None:
         order = np.argsort(words, kind="stable")
-        self._rows, self._gains = rows[order], gains[order].astype(np.float32)
-        self._starts = np.searchsorted(words[order], np.arange(size + 1))
+        rows, gains = rows[order], gains[order]
+        ends = np.searchsorted(words[order], np.arange(1, size))
+        self._rows, self._gains = np.split(rows, ends), np.split(gains, ends)
 
-    def sum(self, words: Iterable[int], n: int) -> Floats:
-        """Add up what the words give each row, `(n,)`."""
-        total = np.zeros(n, np.float32)
-        for word in words:
-            part = slice(self._starts[word], self._starts[word + 1])
-            total[self._rows[part]] += self._gains[part]  # a word has each row once
+    def sum(self, words: Sequence[int], n: int) -> Floats:
+        """Add up what some words give each row, `(n,)`."""
+        rows = np.concatenate([self._rows[word] for word in words])
+        gains = np.concatenate([self._gains[word] for word in words])
+        total: Floats = np.bincount(rows, gains, minlength=n).astype(np.float32)
         return total
 
 
 def stems(text: str) -> list[str]:
     """Split a text into the beginnings of its words, without those that say nothing."""
-    found = _WORD.findall(in_words(text).lower())
+    plain = text.isascii() and not _HUMP.search(text)  # most are, and need not be split first
+    found = _WORD.findall((text if plain else in_words(text)).lower())
     return [word[:_STEM] for word in found if len(word) > 1 and word not in _STOP]
 
 
