@@ -4,8 +4,11 @@
 
 The tools of tool_metatool become query engines of ten choices each; a query is put to the engine
 that has the tool it needs. Judged are queries whose tool training has not seen (fold 1 by tool; how
-far the maps go was chosen on fold 0), among engines of such tools alone and of all tools. Each pair
-of rows reads with one encoder; the transformer's maps are the identity, nothing was trained on it.
+far the maps go was chosen on fold 0), among engines of such tools alone and of all tools; a second
+table has engines of 2 to 100 choices. Each pair of rows reads with one encoder; the transformer's
+maps are the identity, nothing was trained on it. `Nothing` reads the query and selects at random:
+what it takes is LlamaIndex's own work and one encoding, and no selector can take less. Times are
+those of the processor, so that other work on the machine counts little.
 `--model` is a folder with a chat model as
 transformers saves it, such as examples/demo makes of SmolLM2-135M-Instruct; it is asked `--asked`
 queries, because each takes seconds.
@@ -17,10 +20,11 @@ import argparse
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from folds import RECIPE, Remembering, by_tool, fold
+from llama_index.core.base.base_selector import BaseSelector, SelectorResult, SingleSelection
 from llama_index.core.output_parsers.base import OutputParserException
 from llama_index.core.schema import QueryBundle
 from llama_index.core.selectors import EmbeddingSingleSelector, LLMSingleSelector
@@ -38,12 +42,12 @@ from tryage_llamaindex.testing import BundledEmbedding
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from llama_index.core.base.base_selector import BaseSelector
     from llama_index.core.llms import LLM
 
     from tryage.perception.encoder import Encoder
 
 CHOICES = 10
+COUNTS = (2, 10, 30, 100)
 SEED = 0
 FOLD = 1
 
@@ -81,12 +85,34 @@ class Score:
         return "| " + " | ".join(cells) + " |"
 
 
-def engines(episodes: Sequence[Episode], judged: Sequence[Episode], most: int) -> list[Case]:
-    """Deal the tools into engines of ten choices, and put the judged queries to theirs."""
+class Nothing(BaseSelector):
+    """Reads the query, as any selector has to, and selects the first choice."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        self._encoder = encoder
+
+    def _select(self, choices: Sequence[ToolMetadata], query: QueryBundle) -> SelectorResult:  # noqa: ARG002 - its signature
+        self._encoder.encode([query.query_str])
+        return SelectorResult(selections=[SingleSelection(index=0, reason="the first")])
+
+    async def _aselect(self, choices: Sequence[ToolMetadata], query: QueryBundle) -> SelectorResult:
+        return self._select(choices=choices, query=query)
+
+    def _get_prompts(self) -> dict[str, Any]:
+        return {}
+
+    def _update_prompts(self, prompts: dict[str, Any]) -> None:
+        """Accept nothing."""
+
+
+def engines(
+    episodes: Sequence[Episode], judged: Sequence[Episode], most: int, choices: int = CHOICES
+) -> list[Case]:
+    """Deal the tools into engines of so many choices, and put the judged queries to theirs."""
     dice = np.random.default_rng(SEED)
     tools = list(episodes[0].tools)
     dice.shuffle(tools)
-    groups = [tools[at : at + CHOICES] for at in range(0, len(tools) - CHOICES + 1, CHOICES)]
+    groups = [tools[at : at + choices] for at in range(0, len(tools) - choices + 1, choices)]
     homes = {tool.name: (group, at) for group in groups for at, tool in enumerate(group)}
     told = {
         id(group): [ToolMetadata(tool.description, tool.name) for tool in group] for group in groups
@@ -113,12 +139,21 @@ def judge(
             _selected(selector, Case("Which one?", choices, 0))
     for case in cases:
         for selector, score in zip(selectors, scores, strict=True):
-            start = time.perf_counter()
+            start = time.process_time()
             index = _selected(selector, case)
-            score.seconds.append(time.perf_counter() - start)
+            score.seconds.append(time.process_time() - start)
             score.right.append(index == case.right)
             score.invalid += index is None or not 0 <= index < len(case.choices)
     return scores
+
+
+def compared(ours: BaseSelector, theirs: BaseSelector, told: str, cases: Sequence[Case]) -> str:
+    """Return a row on two selectors with one encoder."""
+    one, other = judge([ours, theirs], cases)
+    right = [f"{np.mean(score.right):.3f}" for score in (one, other)]
+    taken = [1e3 * float(np.median(score.seconds)) for score in (one, other)]
+    cells = (told, f"{len(cases):,}", *right, *(f"{ms:,.2f}" for ms in taken))
+    return f"| {' | '.join(cells)} | {taken[1] / taken[0]:,.1f}x |"
 
 
 def _selected(selector: BaseSelector, case: Case) -> int | None:
@@ -182,9 +217,11 @@ def main() -> None:
     print("| selector | choices | queries | accuracy | median ms | 95% ms | time | invalid |")
     print("|---|---|---|---|---|---|---|---|")
     chosen, embedded = TryageSelector(ranker=ranker), by_embeddings(ranker.encoder)
+    nothing = Nothing(ranker.encoder)
     for told, those in (("all new", cases), ("new and known", mixed)):
-        ours, theirs = judge([chosen, embedded], those)
+        ours, least, theirs = judge([chosen, nothing, embedded], those)
         print(ours.row(f"TryageSelector | {told}", ours))
+        print(least.row(f"Nothing, same encoder | {told}", ours))
         print(theirs.row(f"EmbeddingSingleSelector, same encoder | {told}", ours), flush=True)
     few, slow = cases[: options.slow], load_encoder(TRANSFORMER)
     ours, same, theirs = judge(
@@ -193,6 +230,16 @@ def main() -> None:
     print(ours.row("TryageSelector | all new", ours))
     print(same.row("TryageSelector, transformer, untrained | all new", ours))
     print(theirs.row("EmbeddingSingleSelector, transformer | all new", ours), flush=True)
+    print(
+        "\n| choices | encoder | queries | accuracy | embedding | median ms | embedding | ratio |"
+    )
+    print("|---|---|---|---|---|---|---|---|")
+    for count in COUNTS:
+        put = engines(sets["metatool"], judged, options.queries, count)
+        print(compared(chosen, embedded, f"{count} | static", put))
+        one = TryageSelector(ranker=untrained(ranker, slow))
+        few = put[: max(options.slow // count, 20)]
+        print(compared(one, by_embeddings(slow), f"{count} | transformer", few), flush=True)
     if options.model:
         llm = LLMSingleSelector.from_defaults(llm=local_llm(options.model))
         ours, theirs = judge([chosen, llm], cases[: options.asked], warm=False)

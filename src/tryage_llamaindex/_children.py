@@ -60,7 +60,11 @@ def portable(sources: Mapping[str, Any]) -> dict[str, Any]:
 def _portable(source: Any) -> Any:
     if isinstance(source, LLM):
         fields = {name: vars(source)[name] for name in type(source).model_fields}
-        kept = {name: value for name, value in fields.items() if name not in _ELSEWHERE}
+        kept = {
+            name: value
+            for name, value in fields.items()
+            if name not in _ELSEWHERE and getattr(value, "__self__", None) is not source
+        }  # its own methods would bring it along, clients and secrets too
         return Remake(type(source), _picklable(without_secrets(kept)))
     if isinstance(source, partial):
         if any(is_secret("", argument) for argument in source.args):

@@ -13,6 +13,7 @@ from tryage.chat.known import Told, experts_of
 from tryage.chat.pool import Pool
 from tryage.preferences import Preferences
 from tryage_llamaindex._calls import calls_tools
+from tryage_llamaindex._hub import HubModel
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -90,10 +91,12 @@ def _told(model: object) -> Told:
 
 def _with_tools(expert: Expert, model: object) -> Expert:
     """Return an expert that calls tools if the LLM says so, whatever else is known."""
-    if not isinstance(model, LLM) or metadata_of(model) is None:
-        return expert
     able = _POSSIBLE if expert.capabilities is None else expert.capabilities
     tools = frozenset({"tools"})
+    if isinstance(model, HubModel):
+        return replace(expert, capabilities=able - tools)
+    if not isinstance(model, LLM) or metadata_of(model) is None:
+        return expert
     return replace(expert, capabilities=able | tools if calls_tools(model) else able - tools)
 
 

@@ -21,7 +21,8 @@ _SERVED, _LOCAL = "llama_index.llms.huggingface_api", "llama_index.llms.huggingf
 class HubModel:
     """Makes the LLM of one model of the Hub, when it is first chosen.
 
-    A pickle leaves out the settings that are secrets, such as a token.
+    Neither of LlamaIndex's LLMs for such models calls functions, whatever the model itself can. A
+    pickle leaves out the settings that are secrets, such as a token.
     """
 
     name: str

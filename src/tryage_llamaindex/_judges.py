@@ -201,6 +201,9 @@ def _tools(choices: Sequence[ToolMetadata]) -> list[Tool]:
     without one. Theirs is the index, in single digits: those are no words that a query could share.
     """
     used = Counter((choice.name or "").strip().casefold() for choice in choices)
+    mark = "#"
+    while any(name.startswith(mark) for name in used):  # a name of somebody's own
+        mark += "#"
     tools = []
     for at, choice in enumerate(choices):
         own = (choice.name or "").strip()
@@ -211,7 +214,7 @@ def _tools(choices: Sequence[ToolMetadata]) -> list[Tool]:
                 f"Choice {at} has neither a name of its own nor a description to judge it by."
             )
         given: dict[str, Any] = {
-            "name": own if alone else "#" + ".".join(str(at)),
+            "name": own if alone else mark + ".".join(str(at)),
             "description": description,
         }
         if choice.fn_schema is not None and choice.fn_schema is not DefaultToolFnSchema:

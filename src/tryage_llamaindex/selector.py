@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from llama_index.core.base.base_selector import BaseSelector, SelectorResult, SingleSelection
-from pydantic import ConfigDict
+from pydantic import ConfigDict, field_serializer
 
 from tryage.chat.pace import Pace
 from tryage.decision import Decision  # noqa: TC001 - pydantic reads the annotation at run time
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from tryage.router import Router
     from tryage.tools import ToolRanker
 
+_WRITTEN = 10  # of a ranking, the best: it may have thousands
+
 
 class TryageSelection(SelectorResult):
     """The selected indices and reasons, with all that led to them.
@@ -34,6 +36,10 @@ class TryageSelection(SelectorResult):
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
     decision: Decision | Selection | None = None
+
+    @field_serializer("decision", when_used="json-unless-none")
+    def _write_decision(self, decision: Decision | Selection) -> dict[str, Any]:
+        return decision.to_dict(_WRITTEN)
 
     @property
     def abstained(self) -> bool:

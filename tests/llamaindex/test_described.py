@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import copy
+import json
+import pickle
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -149,6 +154,63 @@ def test_every_index_is_that_of_a_choice_and_none_comes_twice(ranker, choices, q
     assert picked.inds
     assert all(0 <= index < len(choices) for index in picked.inds)
     assert len(set(picked.inds)) == len(picked.inds)
+
+
+def test_a_name_that_looks_like_an_index_is_nobody_elses(selector):
+    named = [ToolMetadata(WEATHER, "#1"), ToolMetadata(SHARES), ToolMetadata(RECIPES, "##2")]
+    assert [selector.select(named, query).ind for query in QUERIES] == [0, 1, 2]
+
+
+def test_one_choice_is_always_selected_and_ahead_of_nobody(selector):
+    assert selector.select([SHARES], QUERIES[0]).reason.count("ahead of") == 0
+
+
+def test_choices_that_say_the_same_are_as_good_as_each_other(selector):
+    picked = selector.select([SHARES] * 3, QUERIES[1])
+    assert picked.reason.endswith("0.000 ahead of choice 1")
+    assert picked.ind == 0
+
+
+def test_among_a_thousand_choices_the_right_one_is_found(selector):
+    many = [f"Tells the history of village {i}" for i in range(999)]
+    many.insert(700, WEATHER)
+    assert [selector.select(many, QUERIES[0]).ind for _ in range(2)] == [700, 700]
+
+
+@pytest.mark.parametrize("query", ["", "\ud800", "明日の天気は?", "\x00" * 9, "a, b; " * 5_000])
+def test_any_query_and_any_choice_can_be_read(selector, query):
+    assert selector.select(["天気予報", "\ud83d", WEATHER], query).ind in range(3)
+
+
+async def test_queries_asked_at_once_are_not_mixed_up(selector):
+    asked = [*range(3)] * 8
+    picked = await asyncio.gather(*(selector.aselect(DESCRIBED, QUERIES[at]) for at in asked))
+    assert [one.ind for one in picked] == asked
+
+
+def repickled(selector):
+    return pickle.loads(pickle.dumps(selector))  # noqa: S301 - our own
+
+
+@pytest.mark.parametrize("again", [copy.copy, copy.deepcopy, repickled])
+def test_a_copy_and_a_pickle_select_as_before(ranker, again):
+    selector = TryageSelector(ranker=ranker, k=2, default=1)
+    before, after = (s.select(DESCRIBED, QUERIES[0]) for s in (selector, again(selector)))
+    assert (after.inds, after.reasons) == (before.inds, before.reasons)
+
+
+def test_a_deep_copy_shares_the_encoder_and_learns_for_itself(ranker):
+    own = copy.deepcopy(ranker)
+    assert own.encoder is ranker.encoder
+    own.observe(QUERIES[0], ["weather"])
+    assert (len(own.feedback), len(ranker.feedback)) == (1, 0)
+
+
+def test_a_selection_can_be_written_as_json(selector):
+    written = json.loads(selector.select(DESCRIBED, QUERIES[0]).model_dump_json())
+    assert written["selections"][0]["index"] == 0
+    assert written["decision"]["tools"] == ["#0"]
+    assert len(written["decision"]["ranking"]) == 3
 
 
 def test_a_number_in_the_query_is_no_number_of_a_choice(selector):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pytest
 from llama_index.core import Document, Settings, SummaryIndex, VectorStoreIndex
+from llama_index.core.callbacks import CallbackManager, TokenCountingHandler
 from llama_index.core.chat_engine import SimpleChatEngine
 from llama_index.core.memory import ChatMemoryBuffer, Memory
 from llama_index.core.query_engine import RouterQueryEngine, SubQuestionQueryEngine
 from llama_index.core.question_gen import LLMQuestionGenerator
 from llama_index.core.response_synthesizers import ResponseMode, get_response_synthesizer
 from llama_index.core.tools import QueryEngineTool
-from llama_index.core.workflow import StartEvent, StopEvent, Workflow, step
+from llama_index.core.workflow import Context, Event, StartEvent, StopEvent, Workflow, step
 
 from tryage_llamaindex import TryageLLM, TryageSelector
 
@@ -79,6 +80,20 @@ async def test_chat_engines_route_each_turn(llm, index, mode):
     assert str(await chat.achat("big animals?")).startswith("Hello from scripted-")
 
 
+@pytest.mark.parametrize("mode", ["condense_plus_context", "context"])
+async def test_chat_engines_stream_asynchronously(llm, index, mode):
+    stream = await index.as_chat_engine(mode, llm=llm).astream_chat("big animals?")
+    said = [word async for word in stream.async_response_gen()]
+    assert "".join(said) == "Hello from scripted-big today"
+
+
+def test_an_index_of_nothing_still_asks_nobody_or_the_right_one(llm, embedding):
+    empty = VectorStoreIndex([], embed_model=embedding)
+    assert str(empty.as_query_engine(llm=llm).query("big question")) == "Empty Response"
+    chat = empty.as_chat_engine("condense_plus_context", llm=llm)
+    assert str(chat.chat("big question")) == "Hello from scripted-big today"
+
+
 def test_a_turn_of_a_chat_is_routed_on_what_the_user_said(llm, index, perception):
     chat = index.as_chat_engine("condense_plus_context", llm=llm)
     chat.chat("small animals?")
@@ -97,7 +112,24 @@ def test_a_router_among_engines_keeps_the_decision(llm, index, router):
     assert str(answer) == "Hello from scripted-big today"
 
 
-async def test_sub_questions_go_each_to_its_own_child(llm, index, small, perception):
+async def test_a_router_among_engines_streams_what_the_chosen_one_says(llm, index, router):
+    streaming = index.as_query_engine(llm=llm, streaming=True)
+    tools = [
+        QueryEngineTool.from_defaults(streaming, name=name, description=name)
+        for name in ("small", "big")
+    ]
+    engine = RouterQueryEngine.from_defaults(tools, llm=llm, selector=TryageSelector(router))
+    answer = engine.query("big question")
+    assert answer.metadata["selector_result"].ind == 1
+    assert "".join(answer.response_gen) == "Hello from scripted-big today"
+    awaited = await engine.aquery("small question")
+    assert awaited.metadata["selector_result"].ind == 0
+    said = [word async for word in awaited.response_gen]
+    assert "".join(said) == "Hello from scripted-small today"
+
+
+@pytest.mark.parametrize("awaited", [True, False])
+async def test_sub_questions_go_each_to_its_own_child(llm, index, small, perception, awaited):
     questions = [
         {"sub_question": f"{name} animals", "tool_name": "zoo"} for name in ("small", "big")
     ]
@@ -109,7 +141,8 @@ async def test_sub_questions_go_each_to_its_own_child(llm, index, small, percept
         [tool], llm=llm, question_gen=LLMQuestionGenerator.from_defaults(llm=llm), verbose=False,
         response_synthesizer=get_response_synthesizer(llm=llm), use_async=False,
     )  # fmt: skip
-    answer = await engine.aquery("small and big animals")
+    asked = "small and big animals"
+    answer = await engine.aquery(asked) if awaited else engine.query(asked)
     assert str(answer) == "Hello from scripted-small today"
     said = {node.text for node in answer.source_nodes}
     assert any("scripted-small" in text for text in said)
@@ -117,17 +150,33 @@ async def test_sub_questions_go_each_to_its_own_child(llm, index, small, percept
     assert set(perception.asked) == {"small and big animals", "small animals", "big animals"}
 
 
-def test_it_can_be_the_llm_of_all_settings(llm, index, monkeypatch):
-    monkeypatch.setattr(Settings, "_llm", Settings._llm)
+@pytest.fixture
+def settings(monkeypatch):
+    """The settings of everyone, put back afterwards."""
+    for kept in ("_llm", "_callback_manager"):
+        monkeypatch.setattr(Settings, kept, getattr(Settings, kept))
     monkeypatch.setattr(Settings, "_prompt_helper", None)
-    Settings.llm = llm
-    assert str(index.as_query_engine().query("big question")) == "Hello from scripted-big today"
+    return Settings
 
 
-def test_sizes_that_settings_keep_stay_right(llm, monkeypatch):
-    monkeypatch.setattr(Settings, "_llm", Settings._llm)
-    monkeypatch.setattr(Settings, "_prompt_helper", None)
-    Settings.llm = llm
+async def test_it_can_be_the_llm_of_all_settings(llm, index, settings):
+    settings.llm = llm
+    engine, streaming = index.as_query_engine(), index.as_query_engine(streaming=True)
+    assert str(engine.query("big question")) == "Hello from scripted-big today"
+    assert str(await engine.aquery("small question")) == "Hello from scripted-small today"
+    assert "".join(streaming.query("big one").response_gen) == "Hello from scripted-big today"
+
+
+def test_the_callbacks_of_all_settings_count_an_answer_once(router, small, big, index, settings):
+    counter = TokenCountingHandler(tokenizer=str.split)
+    settings.callback_manager = CallbackManager([counter])
+    settings.llm = TryageLLM(llms={"small": small, "big": big}, router=router)
+    index.as_query_engine().query("big question")
+    assert len(counter.llm_token_counts) == 1
+
+
+def test_sizes_that_settings_keep_stay_right(llm, settings):
+    settings.llm = llm
     helper = Settings.prompt_helper
     llm.complete("big question")
     assert helper.context_window == llm.metadata.context_window == 8_000
@@ -145,6 +194,23 @@ async def test_a_workflow_awaits_it(llm):
             return StopEvent(result=str(await llm.acomplete(event.query)))
 
     assert await Asking().run(query="big question") == "Hello from scripted-big today"
+
+
+async def test_a_workflow_streams_it(llm):
+    class Said(Event):
+        word: str
+
+    class Asking(Workflow):
+        @step
+        async def ask(self, context: Context, event: StartEvent) -> StopEvent:
+            async for chunk in await llm.astream_complete(event.query):
+                context.write_event_to_stream(Said(word=chunk.delta))
+            return StopEvent(result="done")
+
+    running = Asking().run(query="big question")
+    said = [event.word async for event in running.stream_events() if isinstance(event, Said)]
+    assert "".join(said) == "Hello from scripted-big today"
+    assert await running == "done"
 
 
 def test_copies_of_the_same_children_answer_alike(router, small, big, index):

@@ -14,6 +14,7 @@ from llama_index.core.schema import QueryBundle
 from llama_index.core.tools import QueryEngineTool, ToolMetadata
 
 from tryage.errors import InputError, LibraryError, NoExpertError
+from tryage.experts import Expert, Library
 from tryage.preferences import Preferences
 from tryage.router import Router
 from tryage.testing import FunctionPerception
@@ -83,6 +84,15 @@ def test_the_reason_tells_the_predicted_loss_and_the_margin(selector):
     picked = selector.select(choices("law", "code"), "code question")
     assert picked.reason == "code: predicted loss 0.250, 0.750 ahead of law"
     assert picked.decision.expert.name == "code"
+
+
+def test_who_is_likely_right_is_selected_though_another_is_smaller():
+    known = [Expert("law", parameters=10**9), Expert("code", parameters=10**11)]
+    losses = FunctionPerception(("law", "code"), lambda _: [0.75, 0.25])
+    selector = TryageSelector(Router(losses, Library(known)), Preferences({"size": 1.0}), k=None)
+    picked = selector.select(choices("law", "code"), "code question")
+    assert picked.inds == [1]
+    assert picked.reason == "code: predicted loss 0.250 + size 1.000, 0.500 behind law"
 
 
 def test_a_single_choice_has_no_margin(selector):

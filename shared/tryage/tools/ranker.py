@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from tryage.tools.tool import Tool
 
 _NOTHING = Preferences()
+_REQUEST = Request(np.zeros(1))  # a call has one price, whatever the query
 _TOOLBOXES = 32  # read ones that are kept: an agent asks with the same tools again and again
 
 
@@ -52,6 +53,14 @@ class ToolRanker(Pretrained):
     def __repr__(self) -> str:
         """Name the encoder and how much was learned from use."""
         return f"ToolRanker({type(self.encoder).__name__}, feedback on {len(self.feedback)} tools)"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Keep what was learned; tools are read again."""
+        return type(self), (self.encoder, self.fit, self.feedback)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> ToolRanker:
+        """Share what is never changed in place: the encoder, the fit, the feedback so far."""
+        return type(self)(self.encoder, self.fit, self.feedback)
 
     def toolbox(self, tools: Iterable[Tool]) -> Toolbox:
         """Read tools once; the same ones given again are found again.
@@ -150,9 +159,8 @@ def _weighed(box: Toolbox, usefulness: Floats, preferences: Preferences | None) 
     if preferences is not None:
         wanted = check_preferences(preferences, DEFAULT_CONSTRAINTS)
     losses = (1 - usefulness)[None]
-    prediction = Prediction(losses, np.full_like(losses, np.nan))
-    request = Request(np.zeros(1))  # a call has one price, whatever the query
-    field = weigh(box.library, wanted, DEFAULT_CONSTRAINTS, prediction, lambda _: request)
+    prediction = Prediction(losses, box.unsure)
+    field = weigh(box.library, wanted, DEFAULT_CONSTRAINTS, prediction, lambda _: _REQUEST)
     if not field.eligible.any():
         told = f"None of the {len(box)} tools meets what is required."
         raise NoExpertError("\n".join([told, *rejection_lines(field.rejections(0))]))

@@ -26,13 +26,15 @@ class Toolbox:
     """Tools with different names, as `ToolRanker.toolbox` reads them.
 
     `vectors` are unit rows `(n_tools, dim)` and `words` the index of what they say; `library` holds
-    the same tools in the same order, for constraints and requirements.
+    the same tools in the same order, for constraints and requirements. `unsure` is `(1, n_tools)`
+    of NaN: no score comes with a standard deviation.
     """
 
     def __init__(
         self, tools: tuple[Tool, ...], vectors: Floats, words: WordIndex, library: Library
     ) -> None:
         self.tools, self.vectors, self.words, self.library = tools, vectors, words, library
+        self.unsure: Floats = np.full((1, len(tools)), np.nan, np.float32)
         self._granted: dict[frozenset[str], _Granted] = {}
 
     def __len__(self) -> int:
