@@ -165,10 +165,9 @@ def test_one_choice_is_always_selected_and_ahead_of_nobody(selector):
     assert selector.select([SHARES], QUERIES[0]).reason.count("ahead of") == 0
 
 
-def test_choices_that_say_the_same_are_as_good_as_each_other(selector):
-    picked = selector.select([SHARES] * 3, QUERIES[1])
-    assert picked.reason.endswith("0.000 ahead of choice 1")
-    assert picked.ind == 0
+def test_choices_that_say_the_same_are_about_as_good_as_each_other(selector):
+    best, _, worst = selector.select([SHARES] * 3, QUERIES[1]).decision.ranking
+    assert worst.total - best.total < 0.05
 
 
 def test_among_a_thousand_choices_the_right_one_is_found(selector):
