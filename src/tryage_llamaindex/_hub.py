@@ -72,11 +72,9 @@ def _installed(module: str) -> bool:
 
 
 def _served(name: str, **settings: Any) -> LLM:  # noqa: ANN401 - as above
-    from llama_index.llms.huggingface_api import (  # type: ignore[import-not-found, import-untyped, unused-ignore]  # an optional package
-        HuggingFaceInferenceAPI,
-    )
+    from tryage_llamaindex._served import Served
 
-    model: LLM = HuggingFaceInferenceAPI(**{"model": name, "provider": "auto", **settings})
+    model: LLM = Served(**{"model": name, "provider": "auto", **settings})
     return model
 
 

@@ -71,8 +71,9 @@ class Inference:
         words = ["Hello ", "from ", asked["model"]]
         if not asked.get("stream"):
             return Reply(200, told(asked, message=said("".join(words))).encode())
-        lines = [told(asked, delta=said(word)) for word in words]
-        body = "".join(f"data: {line}\n\n" for line in [*lines, "[DONE]"])
+        lines = [told(asked, None, delta=said(word)) for word in words]
+        lines += [told(asked, delta=said("")), "[DONE]"]
+        body = "".join(f"data: {line}\n\n" for line in lines)
         return Reply(200, body.encode(), {"Content-Type": "text/event-stream"})
 
 
@@ -80,8 +81,8 @@ def said(text):
     return {"role": "assistant", "content": text}
 
 
-def told(asked, **spoken):
-    choice = {"index": 0, "finish_reason": "stop", **spoken}
+def told(asked, finish="stop", **spoken):
+    choice = {"index": 0, "finish_reason": finish, **spoken}
     usage = {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}
     named = {"id": "1", "created": 1, "model": asked["model"], "object": "chat.completion"}
     return json.dumps({**named, "choices": [choice], "usage": usage})
@@ -108,11 +109,11 @@ def served(hub, inference, tmp_path):  # noqa: ARG001 - the models are reached t
 
 
 async def test_the_chosen_model_of_the_hub_answers_in_every_way(served, inference, way, call):
-    for name in NAMES:
+    for name in (*NAMES, *NAMES):
         last = (await call(served, way, f"{name.split('/')[1]} question"))[-1]
         assert str(last).endswith(f"Hello from {name}")
         assert last.additional_kwargs["tryage"]["model"] == name
-    assert [asked["model"] for _, asked in inference.heard] == list(NAMES)
+    assert [asked["model"] for _, asked in inference.heard] == [*NAMES, *NAMES]
     assert {token for token, _ in inference.heard} == {TOKEN}
 
 
