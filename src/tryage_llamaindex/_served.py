@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from huggingface_hub import AsyncInferenceClient
 from llama_index.llms.huggingface_api import (  # type: ignore[import-not-found, import-untyped, unused-ignore]  # an optional package
     HuggingFaceInferenceAPI,
 )
@@ -29,7 +28,8 @@ class Served(HuggingFaceInferenceAPI):  # type: ignore[misc, unused-ignore]  # a
     ) -> ChatResponseAsyncGen:
         """Stream an answer."""
         own = self.model_copy()
-        own._async_client = AsyncInferenceClient(**self._get_inference_client_kwargs())  # noqa: SLF001 - a copy of itself
+        client = type(self._async_client)
+        own._async_client = client(**self._get_inference_client_kwargs())  # noqa: SLF001 - a copy of itself
         chunks: ChatResponseAsyncGen = await HuggingFaceInferenceAPI.astream_chat(
             own, messages, **kwargs
         )
