@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from importlib.util import find_spec
 
+import numpy as np
 import pytest
 
 from tryage import Router
@@ -147,6 +148,33 @@ def test_pareto_draws_the_front(tryage, saved, tmp_path, suffix):
     done = tryage("pareto", "--router", saved, "law oslo", "sum lima", "--plot", picture)
     assert done.exit_code == 0
     assert picture.stat().st_size > 5_000
+
+
+def test_experts_of_unknown_price_are_drawn_apart_and_named(tryage, saved, tmp_path):
+    pytest.importorskip("matplotlib")
+    words = ("pareto", "--router", saved, "law oslo", "--plot", tmp_path / "front.png")
+    priced, sized = (tryage(*words, "-c", name).stdout.splitlines() for name in ("cost", "size"))
+    assert priced[-1].startswith("Of tiny-1b, chat-70b the cost is unknown: drawn apart, and ")
+    assert sized[-1] == f"Drawn to {tmp_path / 'front.png'}"
+
+
+def test_on_the_picture_they_stand_right_of_all_others(saved, tmp_path):
+    pytest.importorskip("matplotlib")
+    from tryage.cli.picture import draw_front, lone_experts
+    from tryage.preferences import Preferences
+
+    router = Router.from_pretrained(saved)
+    lone = lone_experts(router, ["law oslo"], "cost", Preferences())
+    assert np.isnan(lone["chat-70b"][0])
+    assert not np.isnan(lone["code-7b"][0])
+    front = router.pareto(["law oslo"], "cost")
+    (axes,) = draw_front(front, lone, tmp_path / "front.png").axes
+    known, unknown = (drawn.get_offsets() for drawn in axes.collections)
+    assert len(known) == 1
+    assert len(unknown) == 2
+    assert unknown[:, 0].min() > max(known[:, 0].max(), front.constraints.max())
+    assert axes.get_xticklabels()[-1].get_text() == "unknown"
+    assert "its cost is unknown: counted as 1" in axes.get_legend_handles_labels()[1]
 
 
 def test_a_picture_of_no_known_kind_is_refused(tryage, saved, tmp_path):

@@ -15,18 +15,20 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
     from matplotlib.transforms import Bbox
 
     from tryage.pareto import Front
     from tryage.router import Router
 
 Lone: TypeAlias = dict[str, tuple[float, float]]
-"""Expert -> (mean constraint, mean predicted loss), were it to get every prompt."""
+"""Expert -> (mean constraint, NaN if unknown, mean predicted loss), were it to get every prompt."""
 
-_INK, _LINE, _OTHERS = "#333333", "#0072B2", "#BBBBBB"
+_INK, _LINE, _OTHERS, _UNKNOWN = "#333333", "#0072B2", "#BBBBBB", "#D55E00"
 _NAMES, _WEIGHTS = 8, 5  # more text on one picture is not read
 _DOT = 5  # pixels from the middle of a dot that text keeps away
 _MARKED = 40  # of more breakpoints the line alone is drawn
+_ASIDE = 0.12  # of the width, from the last known constraint to those that are unknown
 # Offsets in points, the best first: names go above the front, weights below it.
 _ABOVE = ((7, 5), (-7, 5), (7, 14), (-7, 14), (9, -4), (7, -13), (-7, -13))
 _BELOW = ((-7, -13), (7, -13), (-7, -22), (-9, -4), (7, -22), (7, 5))
@@ -41,8 +43,9 @@ def lone_experts(
     stands: dict[str, list[tuple[float, float]]] = {}
     for decision in router.route_batch(prompts, wanted):
         for ranked in decision.ranking:
+            known = constraint not in ranked.unknown
             stands.setdefault(ranked.name, []).append(
-                (ranked.terms[constraint], ranked.predicted_loss)
+                (ranked.terms[constraint] if known else np.nan, ranked.predicted_loss)
             )
     complete = {name: found for name, found in stands.items() if len(found) == len(prompts)}
     return {
@@ -51,8 +54,16 @@ def lone_experts(
     }
 
 
-def draw_front(front: Front, lone: Lone, path: Path) -> None:
+def unknown_of(lone: Lone) -> list[str]:
+    """Name the experts whose constraint is unknown."""
+    return [name for name, (constraint, _) in lone.items() if np.isnan(constraint)]
+
+
+def draw_front(front: Front, lone: Lone, path: Path) -> Figure:
     """Draw a front as a line, its breakpoints with their weights, and every expert on its own.
+
+    Experts whose constraint is unknown stand apart on the right, though the front counts them as
+    the worst.
 
     Raises:
         InputError: the file name does not say a kind of picture.
@@ -68,11 +79,12 @@ def draw_front(front: Front, lone: Lone, path: Path) -> None:
         raise InputError(f"{path} is no picture that can be drawn; expected .png, .svg or .pdf")
     axes = figure.add_subplot()
     _frame(axes, front)
-    _dots(axes, front, lone)
+    lone = _dots(axes, front, lone)
     figure.draw_without_rendering()  # fixes the layout, so that labels know where they are
     _Labels(axes).add_all(front, lone)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path)
+    return figure
 
 
 def _frame(axes: Axes, front: Front) -> None:
@@ -86,15 +98,35 @@ def _frame(axes: Axes, front: Front) -> None:
     axes.set_title(f"Loss against {front.constraint}: {many}", loc="left", fontsize=11, color=_INK)
 
 
-def _dots(axes: Axes, front: Front, lone: Lone) -> None:
+def _dots(axes: Axes, front: Front, lone: Lone) -> Lone:
+    """Draw the front and the experts; return where they stand on the picture."""
     mark = "o" if len(front) <= _MARKED else ""
     axes.plot(front.constraints, front.losses, color=_LINE, marker=mark, markersize=5,
               linewidth=2, label="routed, from weight 0 up", zorder=3)  # fmt: skip
-    x, y = zip(*lone.values(), strict=True) if lone else ((), ())
+    known = {name: at for name, at in lone.items() if not np.isnan(at[0])}
+    x, y = zip(*known.values(), strict=True) if known else ((), ())
     axes.scatter(x, y, s=30, color=_OTHERS, edgecolor="white", zorder=2,
                  label="an expert on its own")  # fmt: skip
     axes.margins(0.08)
+    apart = _set_apart(axes, front, {name: lone[name] for name in unknown_of(lone)})
     axes.legend(loc="best", fontsize=9, frameon=False)
+    return known | apart
+
+
+def _set_apart(axes: Axes, front: Front, unknown: Lone) -> Lone:
+    """Draw experts of unknown constraint right of all others; return where that is."""
+    if not unknown:
+        return {}
+    low, high = axes.get_xlim()
+    ticks = [tick for tick in axes.get_xticks() if low <= tick <= min(high, 1.0)]
+    aside = high + _ASIDE * (high - low)
+    axes.axvline((high + aside) / 2, color=_OTHERS, linewidth=1, linestyle=":")
+    axes.scatter([aside] * len(unknown), [loss for _, loss in unknown.values()], s=34, marker="D",
+                 facecolor="white", edgecolor=_UNKNOWN, zorder=2,
+                 label=f"its {front.constraint} is unknown: counted as 1")  # fmt: skip
+    axes.set_xticks([*ticks, aside], [*(f"{tick:g}" for tick in ticks), "unknown"])
+    axes.set_xlim(low, aside + (aside - high) / 2)
+    return {name: (aside, loss) for name, (_, loss) in unknown.items()}
 
 
 class _Labels:
@@ -106,8 +138,8 @@ class _Labels:
         self._axes = axes
         line, legend = axes.lines[0], axes.get_legend()
         self._front = line.get_path().transformed(line.get_transform())
-        dots = axes.collections[0].get_offsets()
-        corners = axes.transData.transform(np.asarray(dots, dtype=np.float64).reshape(-1, 2))
+        dots = [np.reshape(drawn.get_offsets(), (-1, 2)) for drawn in axes.collections]
+        corners = axes.transData.transform(np.concatenate(dots).astype(np.float64))
         self._taken = [Bbox([corner - _DOT, corner + _DOT]) for corner in corners]
         self._taken += [] if legend is None else [legend.get_window_extent()]
 

@@ -94,10 +94,13 @@ def pareto(
     texts, chooser = read_prompts(prompts), load_router(router, prompt_flags=flags)
     wanted = read_preferences(weight, require)
     front = chooser.pareto(texts, constraint, preferences=wanted)
+    unknown: list[str] = []
     if plot is not None:
-        from tryage.cli.picture import draw_front, lone_experts
+        from tryage.cli.picture import draw_front, lone_experts, unknown_of
 
-        draw_front(front, lone_experts(chooser, texts, constraint, wanted), plot)
+        lone = lone_experts(chooser, texts, constraint, wanted)
+        draw_front(front, lone, plot)
+        unknown = unknown_of(lone)
     if as_json:
         typer.echo(json.dumps(front.to_dict(), ensure_ascii=False))
         return
@@ -105,6 +108,8 @@ def pareto(
         typer.echo(line)
     if plot is not None:
         typer.echo(f"\nDrawn to {plot}")
+    if unknown:
+        typer.echo(_apart(unknown, constraint))
 
 
 def _decide(
@@ -161,6 +166,15 @@ def _thinned(points: Sequence[FrontPoint]) -> list[FrontPoint]:
     if last < _ROWS:
         return list(points)
     return [points[round(i * last / (_ROWS - 1))] for i in range(_ROWS)]
+
+
+def _apart(unknown: Sequence[str], constraint: str) -> str:
+    """Say who is drawn apart, and how the front counts them."""
+    more = f" and {len(unknown) - _NAMED} more" if len(unknown) > _NAMED else ""
+    return (
+        f"Of {', '.join(unknown[:_NAMED])}{more} the {constraint} is unknown: drawn apart, and "
+        "counted as 1, the worst, in the front."
+    )
 
 
 def _share(point: FrontPoint) -> str:
