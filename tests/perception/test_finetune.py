@@ -240,3 +240,64 @@ def test_embedding_many_texts_goes_on_after_a_stop(start, tmp_path, monkeypatch)
     second = embed_resumably(teacher, texts, tmp_path)
     assert seen == ["d"]
     np.testing.assert_array_equal(second[:4], first)
+
+
+def command(*words):
+    from typer.testing import CliRunner
+
+    from tryage.cli import app
+
+    return CliRunner().invoke(app, ["train", *map(str, words)])
+
+
+def test_the_command_trains_end_to_end_and_goes_on_from_its_checkpoint(
+    start, table, tmp_path, monkeypatch
+):
+    from tryage import Router
+
+    pytest.importorskip("pyarrow")
+    table.take(table.measured.any(axis=1)).write(tmp_path / "table.csv")
+    words = (tmp_path / "table.csv", "--finetune", start, "--checkpoint", tmp_path / "stages", "-o")
+    done = command(*words, tmp_path / "one")
+    assert done.exit_code == 0, done.stderr
+    told = done.stdout.splitlines()[0]
+    assert told.startswith("End to end, ")
+    assert "squared error on prompts held out of it" in told
+    assert len([*(tmp_path / "stages").glob("finetune-*.safetensors")]) == 1
+    router = Router.from_pretrained(tmp_path / "one")
+    assert router.perception.encoder.dim == 16
+    assert (tmp_path / "one" / "encoder" / "model.safetensors").exists()  # can be trained on
+
+    monkeypatch.setattr(Descent, "_step", lambda *_: pytest.fail("a finished run is not repeated"))
+    assert command(*words, tmp_path / "two").exit_code == 0
+    again = Router.from_pretrained(tmp_path / "two")
+    rows = [one.perception.predict(["a code b", "a poem c"]).losses for one in (router, again)]
+    np.testing.assert_array_equal(*rows)
+
+
+def test_the_command_refuses_two_encoders_and_a_folder_that_is_no_bert(start, table, tmp_path):
+    import shutil
+
+    pytest.importorskip("pyarrow")
+    table.take(table.measured.any(axis=1)).write(tmp_path / "table.csv")
+    words = (tmp_path / "table.csv", "-o", tmp_path / "out", "--finetune")
+    both = command(*words, start, "--encoder", start)
+    none = command(*words, tmp_path)
+    other = tmp_path / "other"
+    shutil.copytree(start, other)
+    (other / "config.json").write_text('{"model_type": "llama"}')
+    kind = command(*words, other)
+    assert [done.exit_code for done in (both, none, kind)] == [2, 2, 2]
+    assert "give it or --encoder, not both" in both.stderr
+    assert "has no config.json, model.safetensors, tokenizer.json" in none.stderr
+    assert "of the kind 'llama'; expected 'bert'" in kind.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_without_torch_the_extra_is_named(start, table, tmp_path, monkeypatch):
+    pytest.importorskip("pyarrow")
+    table.take(table.measured.any(axis=1)).write(tmp_path / "table.csv")
+    monkeypatch.setattr("tryage.extras.find_spec", lambda name: None if name == "torch" else name)
+    done = command(tmp_path / "table.csv", "-o", tmp_path / "out", "--finetune", start)
+    assert done.exit_code == 2
+    assert "pip install 'tryage[train]'" in done.stderr

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from contextlib import ExitStack
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from tryage.evaluation import Evaluation
     from tryage.experts import Library
     from tryage.perception.encoder import Encoder
+    from tryage.qtable import QTable
 
 
 def train(
@@ -35,25 +38,45 @@ def train(
         Path | None,
         typer.Option(metavar="DIR", help="Keeps finished stages, to go on from."),
     ] = None,
+    finetune: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="A BERT's folder: it is trained on the losses first, end to end, as the encoder.",
+        ),
+    ] = None,
 ) -> None:
     """Train a router on measured losses and save it."""
     from tryage.experts import Library
-    from tryage.perception.training import Settings, fit
+    from tryage.perception.training import Settings, check_table, fit
     from tryage.qtable import QTable
     from tryage.router import Router
     from tryage.scoring.facts import with_measurements
     from tryage.scoring.running import EXPERTS
 
-    table, reader = QTable.read(qtable, score_scale=score_scale, loss=loss), load_reader(encoder)
+    if encoder is not None and finetune is not None:
+        raise InputError("--finetune trains an encoder of its own; give it or --encoder, not both")
+    table = QTable.read(qtable, score_scale=score_scale, loss=loss)
+    check_table(table)
     noted = qtable / EXPERTS  # what `tryage score` knows about them
     known = experts or (noted if noted.is_file() else None)
     library = None if known is None else _library(known, table.experts)
-    settings = Settings(seed=seed)
-    perception = fit(
-        table, reader, settings=settings, library=library, checkpoint=checkpoint, progress=True
-    )
-    facts = with_measurements(library or Library(table.experts), table)
-    Router(perception, facts).save_pretrained(output)
+    with ExitStack() as until_saved:
+        if finetune is None:
+            reader = load_reader(encoder)
+        else:
+            scratch = Path(until_saved.enter_context(TemporaryDirectory()))
+            reader = _finetuned(table, finetune, scratch, checkpoint, seed)
+        perception = fit(
+            table,
+            reader,
+            settings=Settings(seed=seed),
+            library=library,
+            checkpoint=checkpoint,
+            progress=True,
+        )
+        facts = with_measurements(library or Library(table.experts), table)
+        Router(perception, facts).save_pretrained(output)
     typer.echo(f"Saved to {output}: {len(table):,} prompts, {len(table.experts):,} experts.")
     for name, value in perception.report.items():
         typer.echo(f"  {name.replace('_', ' '):<12}{value:>9.4g}")
@@ -114,6 +137,24 @@ def load_reader(folder: Path | None) -> Encoder:
     folder = BUNDLED if folder is None else folder
     inside = folder / "encoder"
     return load_encoder(inside if inside.is_dir() else folder)
+
+
+def _finetuned(
+    table: QTable, start: Path, folder: Path, checkpoint: Path | None, seed: int
+) -> Encoder:
+    """Train an encoder and a head end to end, and tell what it has come to."""
+    from dataclasses import replace
+
+    from tryage.perception.finetune import Recipe, finetune
+
+    recipe = replace(Recipe(), schedule=replace(Recipe().schedule, seed=seed))
+    tuned = finetune(table, start, folder, recipe=recipe, checkpoint=checkpoint, progress=True)
+    before, best = tuned.held_out[0], min(tuned.held_out)
+    typer.echo(
+        f"End to end, {len(tuned.held_out) - 1} epochs: squared error on prompts held out of it "
+        f"{before:.4g} before, {best:.4g} now. The figures below are of prompts that it has seen."
+    )
+    return tuned.encoder
 
 
 def _library(path: Path, names: tuple[str, ...]) -> Library:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tryage.errors import QTableError
+from tryage.errors import PersistenceError, QTableError
 from tryage.extras import require
 from tryage.perception.checkpoint import fingerprint
 from tryage.perception.descent import Descent, Rows, Schedule
@@ -16,7 +17,7 @@ from tryage.perception.encoder import read_tokenizer
 from tryage.perception.export import export_encoder
 from tryage.perception.teacher import pool, run_bert
 from tryage.perception.tokens import Ids, checked, clip, head_and_tail, length_batches
-from tryage.perception.transformer import TOKENS, TransformerEncoder
+from tryage.perception.transformer import CONFIG, TOKENS, WEIGHTS, TransformerEncoder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -75,11 +76,14 @@ def finetune(  # noqa: PLR0913 - what to learn from, where to start, where to pu
     Raises:
         MissingExtraError: torch, transformers or onnx is not installed.
         QTableError: fewer than ten prompts were measured.
+        PersistenceError: `start` is not the folder of a BERT.
 
     """
     for package in ("torch", "transformers", "onnx", "onnxruntime"):
         require(package, "train")
     from transformers import BertModel
+
+    _check_start(start)
 
     recipe = recipe or Recipe()
     tokenizer = read_tokenizer(start / TOKENS)
@@ -95,6 +99,22 @@ def finetune(  # noqa: PLR0913 - what to learn from, where to start, where to pu
         model, tokenizer, folder, max_length=recipe.max_length, keep_weights=True
     )
     return FineTuned(encoder, tuple(run.held_out))
+
+
+def _check_start(start: Path) -> None:
+    """Refuse what is no BERT: of another kind of model all weights would begin at random."""
+    missing = [name for name in (CONFIG, WEIGHTS, TOKENS) if not (start / name).is_file()]
+    if missing:
+        raise PersistenceError(
+            f"{start} has no {', '.join(missing)}; expected the folder of a BERT, as transformers "
+            "saves it, with a fast tokeniser"
+        )
+    try:
+        kind = json.loads((start / CONFIG).read_text("utf-8")).get("model_type")
+    except (ValueError, AttributeError) as error:
+        raise PersistenceError(f"{start / CONFIG} is damaged: {error}") from error
+    if kind != "bert":
+        raise PersistenceError(f"{start} holds a model of the kind {kind!r}; expected 'bert'")
 
 
 class _Run:

@@ -73,7 +73,7 @@ def fit(  # noqa: PLR0913 - two inputs, the rest has defaults
         MissingExtraError: scikit-learn is not installed.
     """
     settings = settings or Settings()
-    _check(table)
+    check_table(table)
     # a few embeddings tell one encoder from another
     reader = encoder.encode(table.prompts[:8]) if embeddings is None else embeddings
     read = (table.prompts, table.categories, reader, encoder.vocabulary)
@@ -106,7 +106,12 @@ def fit(  # noqa: PLR0913 - two inputs, the rest has defaults
     return perception if library is None else perception.related(library)
 
 
-def _check(table: QTable) -> None:
+def check_table(table: QTable) -> None:
+    """Refuse a table that teaches nothing.
+
+    Raises:
+        QTableError: fewer than ten different prompts, or a prompt or expert without a loss.
+    """
     empty = int((~table.measured.any(axis=1)).sum())
     idle = [table.experts[i] for i in np.flatnonzero(~table.measured.any(axis=0))]
     prompts = len(set(table.prompts))
