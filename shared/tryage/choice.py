@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tryage.decision import Decision
+from tryage.errors import NoExpertError, PerceptionError
+from tryage.explanation import rejection_lines
 from tryage.memo import remember, remember_last
 from tryage.objective import Constraint, Request, expected_cost, needs_request, score
 from tryage.ranking import Check, Ranking, Rejections
@@ -67,6 +69,23 @@ class Field:
             self.terms.row(i),
             self.eligible[i],
         )
+
+    def fallback(
+        self, i: int, asked: Asked, failure: str | None, *, default: str | None, strict: bool
+    ) -> Decision:
+        """Return the decision for the default, or raise when it may not step in."""
+        rejected = self.rejections(i)
+        unpredicted = not np.isfinite(self.prediction.losses[i]).any()
+        told = failure or (
+            "The perception has no usable prediction for any expert."
+            if unpredicted
+            else f"None of the {len(self.library)} experts is left to choose."
+        )
+        if default is None or strict:
+            kind = PerceptionError if unpredicted else NoExpertError
+            cure = "Strict mode forbids the default." if default else "Declare a default expert."
+            raise kind("\n".join([told, *rejection_lines(rejected), cure]))
+        return self.last_resort(i, asked, self.library.index(default), told)
 
     def last_resort(self, i: int, asked: Asked, default: int, told: str) -> Decision:
         """Return the decision for the default expert, by its position, and say why it is used."""

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tryage.alignment import Alignment, Learner
+from tryage.adapting import Adaptable
+from tryage.alignment import Alignment
 from tryage.choice import Field, weigh
 from tryage.envelope import envelope
-from tryage.errors import InputError, NoExpertError, PerceptionError
-from tryage.experts import Expert, Library, number
-from tryage.explanation import rejection_lines
+from tryage.errors import InputError, PerceptionError
+from tryage.experts import Expert, Library
 from tryage.objective import DEFAULT_CONSTRAINTS, Constraint, Request, active, measure
 from tryage.pareto import Front, measured
 from tryage.perception.base import Perception, Prediction
@@ -42,7 +41,7 @@ Indices: TypeAlias = NDArray[np.intp]
 Mask: TypeAlias = NDArray[np.bool_]
 
 
-class Router(Pretrained, Sourced):
+class Router(Pretrained, Sourced, Adaptable):
     """Choose for every prompt the expert with the lowest predicted loss plus constraints.
 
     Args:
@@ -137,7 +136,9 @@ class Router(Pretrained, Sourced):
             field = self._weigh(asked, wanted, rows, prediction)
             for i, row in enumerate(rows.tolist()):
                 decision = field.decision(i, asked[row])
-                decisions[row] = decision or self._fallback(asked[row], field, i, failure)
+                decisions[row] = decision or field.fallback(
+                    i, asked[row], failure, default=self.default, strict=self.strict
+                )
         return [decisions[row] for row in range(len(asked))]
 
     def pareto(
@@ -174,63 +175,6 @@ class Router(Pretrained, Sourced):
             constraints=path.mean(slopes).clip(0.0, 1.0),  # sums of many steps round
             true_losses=truth,
         )
-
-    def among(self, names: Iterable[str] | Mapping[str, object]) -> Router:
-        """Return this router over some of its experts; a mapping (name -> client) works too.
-
-        The default stays if it is among them.
-
-        Raises:
-            LibraryError: an unknown name, or none.
-        """
-        library = self.library.subset(list(names) if isinstance(names, Mapping) else names)
-        return self._over(self.perception, library)
-
-    def with_preferences(self, preferences: Preferences | None) -> Router:
-        """Return this router with other preferences in place of its own."""
-        router = copy.copy(self)
-        router.preferences = check_preferences(preferences, self.constraints)
-        return router
-
-    def onboard(self, expert: Expert, losses: Mapping[str, float]) -> Router:
-        """Return a router that also knows `expert`, from its measured loss per prompt.
-
-        Raises:
-            PerceptionError: the perception cannot learn.
-        """
-        if not isinstance(expert, Expert):
-            raise InputError(f"Onboarding takes an Expert, got {type(expert).__name__}.")
-        perception = self._learner().onboard(expert, losses)
-        return self._over(perception, self.library.with_expert(expert))
-
-    def observe(self, decision: Decision, loss: float) -> None:
-        """Tell how badly the chosen expert did: the perception learns from it, in place.
-
-        Raises:
-            PerceptionError: the perception cannot learn, or has never seen the expert.
-        """
-        i = self.library.index(decision.expert.name)
-        loss = number("loss", loss, low=-np.inf)
-        self._alignment.observe(self._learner(), decision.prompt, i, loss)
-
-    def _over(self, perception: Perception, library: Library) -> Router:
-        """Return this router with another perception and library, all else equal."""
-        return type(self)(
-            perception,
-            library,
-            preferences=self.preferences,
-            constraints=self.constraints,
-            default=self.default if self.default in library else None,
-            strict=self.strict,
-            prompt_flags=self.prompt_flags,
-        )
-
-    def _learner(self) -> Learner:
-        if not isinstance(self.perception, Learner):
-            raise PerceptionError(
-                f"{type(self.perception).__name__} cannot learn: it has no onboard() and observe()."
-            )
-        return self.perception
 
     def _read(
         self,
@@ -305,23 +249,6 @@ class Router(Pretrained, Sourced):
         if self.default is not None and not self.strict:
             allowed[~allowed.any(axis=1), self.library.index(self.default)] = True
         return base, slopes, allowed
-
-    def _fallback(self, asked: Asked, field: Field, i: int, failure: str | None) -> Decision:
-        """Return the decision for the default, or raise when it may not step in."""
-        rejected = field.rejections(i)
-        unpredicted = not np.isfinite(field.prediction.losses[i]).any()
-        told = failure or (
-            "The perception has no usable prediction for any expert."
-            if unpredicted
-            else f"None of the {len(self.library)} experts is left to choose."
-        )
-        if self.default is None or self.strict:
-            kind = PerceptionError if unpredicted else NoExpertError
-            cure = (
-                "Strict mode forbids the default." if self.default else "Declare a default expert."
-            )
-            raise kind("\n".join([told, *rejection_lines(rejected), cure]))
-        return field.last_resort(i, asked, self.library.index(self.default), told)
 
     def _blank(self, batch: int) -> Prediction:
         """Return the prediction that knows nothing."""
