@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tryage.errors import InputError, LibraryError
+from tryage.experts.columns import Columns
 from tryage.experts.expert import FIELDS, Expert
 from tryage.experts.index import NameIndex
-from tryage.experts.values import (
-    NUMBER_RANGES,
-    did_you_mean,
-    number_column,
-    object_column,
-    strings,
-)
+from tryage.experts.values import did_you_mean, strings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,7 +25,7 @@ if TYPE_CHECKING:
     from tryage.hub.client import HubSettings
 
 
-class Library:
+class Library(Columns):
     """The experts one router chooses among: immutable columns, so a rule is one vector operation.
 
     Names and aliases are unique, whatever their case, and either finds the expert. `origin` says
@@ -69,37 +64,18 @@ class Library:
         library._fill(strings("names", names), columns)  # noqa: SLF001 - our own class
         return library
 
-    def _fill(self, names: Sequence[str], columns: Mapping[str, Any]) -> None:
-        """Check the columns, keep those in which anything is known, and index the names."""
-        numbers, objects = {}, {}
-        for name, values in columns.items():
-            if isinstance(values, (str, bytes, Mapping)) or not isinstance(values, Collection):
-                raise InputError(f"Column {name} must be a list, got {values!r:.80}.")
-            if len(values) != len(names):
-                raise InputError(f"Column {name} needs {len(names)} values, got {len(values)}.")
-            if name in NUMBER_RANGES:
-                column = number_column(name, values)
-                if not np.isnan(column).all():
-                    numbers[name] = column
-            elif any(value is not None for value in values):
-                objects[name] = object_column(name, values)
-        self._adopt(tuple(names), numbers, objects)
-
     def _adopt(
         self,
         names: tuple[str, ...],
         numbers: dict[str, NDArray[np.float64]],
         objects: dict[str, NDArray[np.object_]],
     ) -> None:
-        """Take checked columns over and freeze them."""
+        """Take checked columns over, and index the names."""
         if not names:
             raise LibraryError("The library is empty; give at least one expert.")
-        self._names, self._numbers, self._objects = names, numbers, objects
-        self._coded: dict[str, tuple[tuple[Any, ...], NDArray[np.int32]]] = {}
+        super()._adopt(names, numbers, objects)
         self._index = NameIndex(names, objects.get("aliases"))
         self.origin: Origin | None = None
-        for column in (*numbers.values(), *objects.values()):
-            column.setflags(write=False)
 
     def __copy__(self) -> Library:
         """Return the library itself: it never changes."""
@@ -112,15 +88,6 @@ class Library:
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the columns; hashes differ between processes, so the index is made anew."""
         return _made, (self.origin, self._names, dict(self._numbers), dict(self._objects))
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Canonical names, in the order of every column."""
-        return self._names
-
-    def __len__(self) -> int:
-        """Return the number of experts."""
-        return len(self._names)
 
     def __iter__(self) -> Iterator[Expert]:
         """Yield each expert in order."""
@@ -165,66 +132,10 @@ class Library:
             raise LibraryError(f"No expert is called {name!r:.200} among {len(self)}.{near}")
         return found
 
-    def column(self, field: str) -> NDArray[np.float64]:
-        """Return a numeric field, read-only `(n,)`, NaN where unknown; `released` in ordinal days.
-
-        Raises:
-            InputError: not a numeric field.
-        """
-        if field not in NUMBER_RANGES:
-            near = did_you_mean(field, NUMBER_RANGES)
-            raise InputError(f"{field!r} is no numeric column; there is {[*NUMBER_RANGES]}.{near}")
-        if field not in self._numbers:
-            self._numbers[field] = _frozen(np.full(len(self), np.nan))
-        return self._numbers[field]
-
     @property
     def as_of(self) -> datetime.datetime | None:
         """When the Hub told what is known here (UTC); None if it came from elsewhere."""
         return None if self.origin is None else self.origin.as_of
-
-    @property
-    def aliases(self) -> NDArray[np.object_]:
-        """Other names of each expert, `(n,)`, a tuple or None."""
-        return self._words("aliases")
-
-    @property
-    def licenses(self) -> NDArray[np.object_]:
-        """Licences in lower case, `(n,)`, None where unknown."""
-        return self._words("license")
-
-    @property
-    def metadata(self) -> NDArray[np.object_]:
-        """What else is known of each expert, `(n,)`, a mapping or None."""
-        return self._words("metadata")
-
-    def _words(self, field: str) -> NDArray[np.object_]:
-        """Return a column of objects, read-only; all None if nothing is known."""
-        if field not in self._objects:
-            self._objects[field] = _frozen(np.full(len(self), None, dtype=object))
-        return self._objects[field]
-
-    def licensed(self, licenses: Collection[str]) -> NDArray[np.bool_]:
-        """Tell which experts are known to have one of the (lower-case) licences, `(n,)`."""
-        known, codes = self._codes("license")
-        wanted = np.array([item is not None and item in licenses for item in known], dtype=np.bool_)
-        return cast("NDArray[np.bool_]", wanted.take(codes))
-
-    def capability(self, name: str) -> NDArray[np.float64]:
-        """Return 1 where the expert can, 0 where it cannot, NaN where unknown, `(n,)`."""
-        name = name.strip().lower()
-        known, codes = self._codes("capabilities")
-        able = np.array([np.nan if able is None else float(name in able) for able in known])
-        return cast("NDArray[np.float64]", able.take(codes))
-
-    def _codes(self, field: str) -> tuple[tuple[Any, ...], NDArray[np.int32]]:
-        """Return the few different values of a column of words, and which one each expert has."""
-        if field not in self._coded:
-            numbers: dict[Any, int] = {}
-            column = self._objects.get(field, [None] * len(self))
-            codes = [numbers.setdefault(value, len(numbers)) for value in column]
-            self._coded[field] = tuple(numbers), np.array(codes, dtype=np.int32)
-        return self._coded[field]
 
     def subset(self, keep: Iterable[str] | NDArray[np.bool_] | NDArray[np.intp]) -> Library:
         """Return the library of the experts named, masked or numbered by `keep`.
@@ -331,11 +242,6 @@ class Library:
             LibraryError: no row, or names or aliases that clash.
         """
         return cls([Expert.from_dict(row) for row in rows])
-
-
-def _frozen(array: NDArray[Any]) -> NDArray[Any]:
-    array.setflags(write=False)
-    return array
 
 
 def _made(origin: Origin | None, *columns: Any) -> Library:  # noqa: ANN401 - as `_adopt` takes them
