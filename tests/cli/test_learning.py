@@ -104,6 +104,23 @@ def test_evaluate_prints_a_table_and_writes_figures_and_pictures(
     assert drawn == {"front.png", "calibration.png", "shares.png"}
 
 
+def test_evaluate_judges_twenty_prompts_and_says_of_fewer_how_many_are_needed(
+    tryage, table, encoder_folder, tmp_path
+):
+    done = []
+    for n in (20, 18):
+        table.take(range(0, 2 * n, 2)).write(tmp_path / f"{n}.csv")
+        words = (tmp_path / f"{n}.csv", "--encoder", encoder_folder, "--folds", 2)
+        done.append(tryage("evaluate", *words))
+    assert done[0].exit_code == 0, done[0].stderr
+    assert "The cost view is left out" in done[0].stdout
+    assert done[1].exit_code == 2
+    assert done[1].stderr == (
+        "tryage: 18 different prompts in 2 folds leave 9 to train on, and at least 10 are needed: "
+        "measure more, or try more folds\n"
+    )
+
+
 def test_experts_lists_what_is_known_and_a_dash_for_what_is_not(tryage, saved):
     lines = tryage("experts", "--router", saved).stdout.splitlines()
     assert lines[1].split() == ["tiny-1b", "1B", "2025-01-01", "mit", "-", "-", "-", "-", "-"]

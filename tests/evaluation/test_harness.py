@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tryage.errors import InputError, PerceptionError
+from tryage.errors import InputError, PerceptionError, QTableError
 from tryage.evaluation import BASELINES, Fold, Predicted, Settings, evaluate
 from tryage.evaluation import baselines as base
 from tryage.evaluation.splits import folds
@@ -126,6 +126,29 @@ def test_an_unseen_category_falls_back_to_the_best_single():
     test = QTable(("d", "e"), ("x", "y"), [[0, 1], [0, 1]], ("new", "m"))
     guess = base.category_table(Fold(train, np.zeros((3, 1)), test, np.zeros((2, 1)))).losses
     np.testing.assert_allclose(guess, [[2 / 3, 1 / 3], [0, 1]])
+
+
+@pytest.mark.parametrize("n_experts", [1, 2, 3])
+@pytest.mark.parametrize("n", [2, 5, 8, 11, 20, 21, 30])
+def test_a_table_of_any_size_is_judged_or_refused_with_a_reason(ridge, n, n_experts):
+    rng = np.random.default_rng(n)
+    table = QTable(
+        tuple(f"prompt {i}" for i in range(n)),
+        tuple("abc"[:n_experts]),
+        rng.random((n, n_experts)),
+        categories=None if n % 2 else tuple("maths" if i % 3 else "law" for i in range(n)),
+        costs=rng.random((n, n_experts)),
+    )
+    embeddings = rng.normal(size=(n, 4)).astype(np.float32)
+    quick = Settings(n_folds=2, inner_folds=2, draws=20)
+    if n < 8:
+        with pytest.raises(QTableError, match="folds over"):
+            evaluate(table, embeddings, {"ridge": ridge}, settings=quick)
+        return
+    found = evaluate(table, embeddings, {"ridge": ridge}, settings=quick)
+    assert 0 <= found["MLP"].score.value <= 1
+    left_out = [note for note in found.notes if note.startswith("The cost view is left out")]
+    assert len(left_out) == (n_experts > 1 and n <= 20)
 
 
 def test_predictions_that_are_not_finite_or_misshapen_are_refused_by_name(two_kinds):

@@ -102,15 +102,14 @@ def evaluate(
     Beside it: the best single expert, random, prompt length, nearest neighbours, an MLP, matrix
     factorisation, the category table and the oracle.
     """
-    from tryage.cli.trial import ROUTER, ReadOnce, trained
+    from tryage.cli.trial import ROUTER, ReadOnce, check_folds, trained
     from tryage.evaluation import Settings
     from tryage.evaluation import evaluate as judge
     from tryage.qtable import QTable
 
-    table, reader = (
-        QTable.read(qtable, score_scale=score_scale, loss=loss),
-        ReadOnce(load_reader(encoder)),
-    )
+    table = QTable.read(qtable, score_scale=score_scale, loss=loss)
+    check_folds(table, folds)
+    reader = ReadOnce(load_reader(encoder))
     found = judge(
         table,
         reader.encode(table.prompts),

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tryage.errors import QTableError
 from tryage.evaluation import Method, Predicted
-from tryage.perception.training import Settings, fit
+from tryage.evaluation.splits import least_taught
+from tryage.perception.training import LEAST_PROMPTS, Settings, fit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,6 +39,21 @@ class ReadOnce:
         if new:
             self._known.update(zip(new, self._encoder.encode(new), strict=True))
         return np.array([self._known[text] for text in prompts], dtype=np.float32)
+
+
+def check_folds(table: QTable, n_folds: int) -> None:
+    """Refuse so few prompts that no router can be trained in every fold.
+
+    Raises:
+        QTableError: it tells how many there are, and how many are needed.
+    """
+    usable = table.groups[table.measured.any(axis=1)]
+    taught = least_taught(usable, n_folds)
+    if taught < LEAST_PROMPTS:
+        raise QTableError(
+            f"{len(set(usable.tolist()))} different prompts in {n_folds} folds leave {taught} to "
+            f"train on, and at least {LEAST_PROMPTS} are needed: measure more, or try more folds"
+        )
 
 
 def trained(encoder: Encoder, seed: int = 0) -> Method:

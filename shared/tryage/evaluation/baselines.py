@@ -28,6 +28,7 @@ CATEGORY_TABLE = "category table"
 NEIGHBOURS = (5, 10, 20, 40, 80, 150, 300, 600)
 RANKS_AND_RIDGES = tuple((rank, ridge) for ridge in (1.0, 10.0, 100.0) for rank in (2, 4, 8, 16))
 _COVERAGE = 0.95  # an expert measured on fewer of the prompts cannot be called a single choice
+_ENOUGH_TO_STOP = 11  # a tenth of them, rounded up, are the two that scikit-learn judges by
 _TUNING_FOLDS = 4
 _CHUNK = 1024  # prompts at a time: a similarity matrix of 16,000 x 16,000 would be a gigabyte
 
@@ -121,7 +122,7 @@ def matrix_factorisation(
 
 
 def mlp(fold: Fold, *, hidden: int = 100, max_iterations: int = 40) -> Predicted:
-    """One hidden layer from embedding to all losses (scikit-learn), stopped early.
+    """One hidden layer from embedding to all losses (scikit-learn), stopped early if there is room.
 
     Raises:
         MissingExtraError: scikit-learn is not installed.
@@ -133,7 +134,7 @@ def mlp(fold: Fold, *, hidden: int = 100, max_iterations: int = 40) -> Predicted
     model = MLPRegressor(
         hidden_layer_sizes=(hidden,),
         alpha=0.1,
-        early_stopping=True,
+        early_stopping=len(fold.train) >= _ENOUGH_TO_STOP,
         max_iter=max_iterations,
         n_iter_no_change=5,
         random_state=0,

@@ -23,7 +23,7 @@ from tryage.evaluation.metrics import (
 )
 from tryage.evaluation.pairs import PairResult, pair_result
 from tryage.evaluation.report import Evaluation, ExpertPoint, MethodResult
-from tryage.evaluation.splits import Settings, folds
+from tryage.evaluation.splits import Settings, folds, least_taught
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -45,6 +45,7 @@ BASELINES: Mapping[str, base.FoldMethod] = MappingProxyType(
 )
 _NO_FORECAST = ("random", base.BEST_SINGLE, "oracle")  # what these predict only ranks the experts
 _NO_COST_VIEW = ("random", "oracle", "MLP")  # the MLP would be trained 25 times
+_LEAST_TAUGHT = 10  # distinct prompts: of fewer a router cannot learn
 _LEAST_SHARE = 0.005  # experts that get fewer prompts of a category are not listed
 
 
@@ -62,8 +63,8 @@ def evaluate(  # noqa: PLR0913 - three inputs, the rest has defaults
     `embeddings` are `(n_prompts, dim)` in the order of `table.prompts`, from the router's own
     encoder; they are computed once and cut per fold. Folds are grouped by prompt text and the
     same for all. Where the table has costs and the baselines hold the best single expert, the
-    weight of cost is chosen by cross-validation within each training part. Without categories
-    the category table is left out.
+    weight of cost is chosen by cross-validation within each training part, if that leaves ten
+    prompts to learn from. Without categories the category table is left out.
 
     Raises:
         InputError: the embeddings do not fit the table, or a name is given twice.
@@ -85,7 +86,10 @@ def evaluate(  # noqa: PLR0913 - three inputs, the rest has defaults
         for label, run in runners.items()
     }
     costs: dict[str, CostResult] = {}
-    if len(priced_experts(table)) > 1 and base.BEST_SINGLE in runs:
+    too_few = _too_few_for_costs(table, settings)
+    if too_few:
+        notes += (too_few,)
+    elif len(priced_experts(table)) > 1 and base.BEST_SINGLE in runs:
         costs = cost_view(
             table,
             embeddings,
@@ -141,6 +145,17 @@ def _notes(table: QTable) -> tuple[str, ...]:
             "is known, for the best single expert too."
         )
     return tuple(notes)
+
+
+def _too_few_for_costs(table: QTable, settings: Settings) -> str:
+    """Say why the weight of cost cannot be chosen, if it cannot."""
+    taught = least_taught(table.groups, settings.n_folds, settings.inner_folds)
+    if len(priced_experts(table)) < 2 or taught >= _LEAST_TAUGHT:
+        return ""
+    return (
+        f"The cost view is left out: the weight of cost is chosen in folds within folds, and "
+        f"{taught} prompts to learn from are too few."
+    )
 
 
 def _results(

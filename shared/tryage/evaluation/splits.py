@@ -54,3 +54,11 @@ def folds(groups: NDArray[np.intp], n_folds: int = 5, seed: int = 0) -> list[Spl
         (np.flatnonzero(fold_of_row != fold), np.flatnonzero(fold_of_row == fold))
         for fold in range(n_folds)
     ]
+
+
+def least_taught(groups: NDArray[np.intp], *n_folds: int) -> int:
+    """Count the distinct prompts of the smallest training part, of folds within folds if more."""
+    left = len(np.unique(groups))
+    for parts in n_folds:
+        left -= -(-left // parts)
+    return left

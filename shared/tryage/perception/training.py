@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 Matrix = NDArray[np.floating[Any]]
 
-_LEAST_PROMPTS = 10
+LEAST_PROMPTS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,10 +115,10 @@ def check_table(table: QTable) -> None:
     empty = int((~table.measured.any(axis=1)).sum())
     idle = [table.experts[i] for i in np.flatnonzero(~table.measured.any(axis=0))]
     prompts = len(set(table.prompts))
-    if prompts < _LEAST_PROMPTS or empty or idle:
+    if prompts < LEAST_PROMPTS or empty or idle:
         raise QTableError(
             f"{prompts} different prompts, {empty} rows without a loss, and no loss of the experts "
-            f"{idle[:5]}; training needs at least {_LEAST_PROMPTS} prompts, and a loss for every "
+            f"{idle[:5]}; training needs at least {LEAST_PROMPTS} prompts, and a loss for every "
             "prompt and expert: cut the table with take() and select()"
         )
 
