@@ -129,7 +129,7 @@ def test_an_unseen_category_falls_back_to_the_best_single():
 
 
 @pytest.mark.parametrize("n_experts", [1, 2, 3])
-@pytest.mark.parametrize("n", [2, 5, 8, 11, 20, 21, 30])
+@pytest.mark.parametrize("n", [2, 5, 8, 11, 21, 30, 40])
 def test_a_table_of_any_size_is_judged_or_refused_with_a_reason(ridge, n, n_experts):
     rng = np.random.default_rng(n)
     table = QTable(
@@ -148,7 +148,7 @@ def test_a_table_of_any_size_is_judged_or_refused_with_a_reason(ridge, n, n_expe
     found = evaluate(table, embeddings, {"ridge": ridge}, settings=quick)
     assert 0 <= found["MLP"].score.value <= 1
     left_out = [note for note in found.notes if note.startswith("The cost view is left out")]
-    assert len(left_out) == (n_experts > 1 and n <= 20)
+    assert len(left_out) == (n_experts > 1 and n < 40)
 
 
 def test_predictions_that_are_not_finite_or_misshapen_are_refused_by_name(two_kinds):
