@@ -108,7 +108,7 @@ def test_of_many_prompts_a_sample_of_the_seed_is_drawn(tryage, labelled, saved, 
         ('{"prompt": "a", "category": "x"}\n{"prompt": "b", "category": "y"}', "more prompts than"),
         (
             "\n".join(json.dumps({"prompt": str(i), "category": "one"}) for i in range(20)),
-            "at least two categories",
+            "expected at least two",
         ),
     ],
 )
