@@ -150,12 +150,22 @@ def test_pareto_draws_the_front(tryage, saved, tmp_path, suffix):
     assert picture.stat().st_size > 5_000
 
 
-def test_experts_of_unknown_price_are_drawn_apart_and_named(tryage, saved, tmp_path):
+@pytest.mark.parametrize(
+    ("constraint", "told"),
+    [
+        ("size", "Drawn to "),
+        ("recency", "Of code-7b, chat-70b the recency is unknown: drawn apart, and counted as 1"),
+        ("cost", "Of tiny-1b, code-7b, chat-70b the cost is unknown: drawn apart, and counted"),
+    ],
+)
+def test_experts_of_unknown_constraint_are_drawn_apart_and_named(
+    tryage, saved, tmp_path, constraint, told
+):
     pytest.importorskip("matplotlib")
     words = ("pareto", "--router", saved, "law oslo", "--plot", tmp_path / "front.png")
-    priced, sized = (tryage(*words, "-c", name).stdout.splitlines() for name in ("cost", "size"))
-    assert priced[-1].startswith("Of tiny-1b, chat-70b the cost is unknown: drawn apart, and ")
-    assert sized[-1] == f"Drawn to {tmp_path / 'front.png'}"
+    done = tryage(*words, "-c", constraint)
+    assert done.exit_code == 0, done.stderr
+    assert done.stdout.splitlines()[-1].startswith(told)
 
 
 def test_on_the_picture_they_stand_right_of_all_others(saved, tmp_path):
@@ -164,17 +174,17 @@ def test_on_the_picture_they_stand_right_of_all_others(saved, tmp_path):
     from tryage.preferences import Preferences
 
     router = Router.from_pretrained(saved)
-    lone = lone_experts(router, ["law oslo"], "cost", Preferences())
+    lone = lone_experts(router, ["law oslo"], "recency", Preferences())
     assert np.isnan(lone["chat-70b"][0])
-    assert not np.isnan(lone["code-7b"][0])
-    front = router.pareto(["law oslo"], "cost")
+    assert not np.isnan(lone["tiny-1b"][0])
+    front = router.pareto(["law oslo"], "recency")
     (axes,) = draw_front(front, lone, tmp_path / "front.png").axes
     known, unknown = (drawn.get_offsets() for drawn in axes.collections)
     assert len(known) == 1
     assert len(unknown) == 2
     assert unknown[:, 0].min() > max(known[:, 0].max(), front.constraints.max())
     assert axes.get_xticklabels()[-1].get_text() == "unknown"
-    assert "its cost is unknown: counted as 1" in axes.get_legend_handles_labels()[1]
+    assert "its recency is unknown: counted as 1" in axes.get_legend_handles_labels()[1]
 
 
 def test_a_picture_of_no_known_kind_is_refused(tryage, saved, tmp_path):
