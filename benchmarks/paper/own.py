@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 VOCABULARY = 4096  # logits are most of the work of a small causal model
 LENGTH = 256
 SMALL = {"width": 128, "layers": 2, "heads": 2}
+SMALLER = "generalist-small"  # specialists branch off from it: they are small, and many
 MEDIUM = {"width": 192, "layers": 3, "heads": 3}
 # The other domains have none: there the generalists and the neighbours compete.
 SPECIALITIES = (
@@ -84,12 +85,12 @@ def recipes(scale: float = 1.0) -> list[Recipe]:
     found = []
     for kind, (_, tokens) in KINDS.items():
         count = {size: round(scale * number) for size, number in tokens.items()}
-        found.append(Recipe(kind, "generalist-small", count["small"], SMALL))
-        found.append(Recipe(kind, "generalist", count["medium"], MEDIUM))
+        found.append(Recipe(kind, SMALLER, count["small"], SMALL))
         found += [
-            Recipe(kind, domain, count["specialist"], base=f"{kind}-generalist")
+            Recipe(kind, domain, count["specialist"], base=f"{kind}-{SMALLER}")
             for domain in SPECIALITIES
         ]
+        found.append(Recipe(kind, "generalist", count["medium"], MEDIUM))
     return found
 
 

@@ -123,7 +123,7 @@ class RxnMapper(MaskedModel):
 class RxnFp(MaskedModel):
     """The BERT behind rxnfp, not one of the demo's four: reactions as well, larger."""
 
-    expert = Expert("rxnfp-bert", license="mit", context_length=512)
+    expert = Expert("rxnfp-bert", parameters=6_675_535, license="mit", context_length=512)
     pattern = RxnMapper.pattern
 
     def _files(self) -> tuple[Path, Path]:
