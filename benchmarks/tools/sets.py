@@ -34,11 +34,16 @@ def load() -> dict[str, list[Episode]]:
         sys.exit(ABSENT)
     require("pyarrow", "evaluate")
     return {
-        "metatool": list(_pooled("tool_metatool", [_plain(row) for row in _rows("metatool")])),
+        "metatool": metatool(),
         "sealtools": list(_pooled("tool_sealtools", [_plain(row) for row in _rows("sealtools")])),
         **{name: list(_apis(name)) for name in PROVIDERS},
         **_functions(),
     }
+
+
+def metatool() -> list[Episode]:
+    """Read one set: queries that choose among 199 tools."""
+    return list(_pooled("tool_metatool", [_plain(row) for row in _rows("metatool")]))
 
 
 def _rows(name: str, part: str = "tools") -> list[dict[str, Any]]:

@@ -45,7 +45,7 @@ def found(hub, folder, **settings):
         limit=2,
         base=Router(FunctionPerception(NAMES, losses)),
         catalogue=folder / "catalogue.sqlite",
-        settings=HubSettings(endpoint=hub.url, inference=hub.url, retries=0),
+        settings=HubSettings(endpoint=hub.url, inference=hub.url, retries=0, timeout=300),
         **settings,
     )
 
