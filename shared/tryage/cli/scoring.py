@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import sys
+from enum import Enum
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,9 +18,17 @@ from tryage.errors import InputError
 if TYPE_CHECKING:
     from tryage.scoring import Measurer, Report
     from tryage.scoring.likelihood import LanguageModel
+    from tryage.scoring.tasks import Engine
 
 UNFINISHED = 1  # what the shell sees when some losses are missing
 INTERRUPTED = 130  # as of a program that Ctrl-C ended
+
+
+class Engines(str, Enum):
+    """Where to measure."""
+
+    LOCAL = "local"
+    RAY = "ray"
 
 
 def score(
@@ -46,20 +56,67 @@ def score(
         float | None,
         typer.Option(metavar="USD", help="Stop before the table has cost more than this."),
     ] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(metavar="DEVICE", help='Where models run, such as "cuda"; "cpu" by default.'),
+    ] = None,
+    engine: Annotated[
+        Engines,
+        typer.Option(help="In this process, or in many on Ray: on this machine or a cluster."),
+    ] = Engines.LOCAL,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="With Ray: how many processes measure, each with one expert in memory; as many "
+            "as there are processors for by default.",
+        ),
+    ] = None,
+    ray_address: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT", help="With Ray: the cluster; one of this machine's own without it."
+        ),
+    ] = None,
+    worker_cpus: Annotated[
+        float | None, typer.Option(min=0, help="With Ray: processors per worker; 1 by default.")
+    ] = None,
+    worker_gpus: Annotated[
+        float | None, typer.Option(min=0, help="With Ray: GPUs per worker; 0 by default.")
+    ] = None,
 ) -> None:
     """Measure experts on prompts; the same command goes on where it was stopped."""
     from tryage.scoring import score as measure
 
-    measurers = [found for given in expert for found in _measurers(given)]
+    settings = {"workers": workers, "address": ray_address}
+    settings |= {"num_cpus": worker_cpus, "num_gpus": worker_gpus}
+    run = _engine(engine, {k: v for k, v in settings.items() if v is not None})
+    measurers = [found for given in expert for found in _measurers(given, device)]
     try:
-        report = measure(read_lines(prompts), measurers, output, budget=budget)
+        report = measure(read_lines(prompts), measurers, output, budget=budget, engine=run)
     except KeyboardInterrupt:
         typer.echo(f"Stopped; what is measured is in {output}. The same command goes on.", err=True)
         raise typer.Exit(INTERRUPTED) from None
     _tell(report, output)
 
 
-def _measurers(given: str) -> list[Measurer]:
+def _engine(name: Engines, settings: dict[str, Any]) -> Engine:
+    """Return what runs the measurements."""
+    if name is Engines.RAY:
+        from tryage.scoring.ray import Ray
+
+        return Ray(**settings)
+    if settings:
+        raise InputError(
+            "--workers, --ray-address, --worker-cpus and --worker-gpus are for Ray: add --engine "
+            "ray, or leave them out."
+        )
+    from tryage.scoring.tasks import local
+
+    return local
+
+
+def _measurers(given: str, device: str | None) -> list[Measurer]:
     """Return who measures an expert: an object in Python, or a checkpoint by its architecture."""
     if re.fullmatch(r"[\w.]+:\w+", given) and not Path(given).exists():
         found = _imported(*given.split(":"))
@@ -80,7 +137,12 @@ def _measurers(given: str) -> list[Measurer]:
         "ForConditionalGeneration": Seq2SeqLM,
         "MTModel": Seq2SeqLM,
     }
-    return [measurer_at(given, {word: kind.from_pretrained for word, kind in choices.items()})]
+    return [
+        measurer_at(
+            given,
+            {word: partial(kind.from_pretrained, device=device) for word, kind in choices.items()},
+        )
+    ]
 
 
 def _imported(module: str, name: str) -> object:

@@ -9,6 +9,7 @@ from tryage.scoring.facts import with_measurements
 from tryage.scoring.judge import Judge
 from tryage.scoring.masked import MaskedLM
 from tryage.scoring.measurement import Identity, Measurement, Measurer, Prompt
+from tryage.scoring.ray import Ray
 from tryage.scoring.replies import Answer
 from tryage.scoring.running import Report, score
 from tryage.scoring.sandbox import PassesTests
@@ -34,6 +35,7 @@ __all__ = [
     "Measurer",
     "PassesTests",
     "Prompt",
+    "Ray",
     "Report",
     "Scorer",
     "Seq2SeqLM",

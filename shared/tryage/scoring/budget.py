@@ -60,6 +60,10 @@ class Budget:
             self.spent += usd
             self._dearest[expert] = max(usd, self._dearest.get(expert, 0.0))
 
+    def dearest(self, expert: str) -> float | None:
+        """Return what the dearest request to an expert has cost in this run; None before any."""
+        return self._dearest.get(expert)
+
     def spent_before(self, usd: float) -> None:
         """Count what earlier runs of the same table have cost."""
         self.spent += usd

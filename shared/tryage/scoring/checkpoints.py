@@ -52,7 +52,10 @@ def load(source: str, network: str, device: str | None) -> tuple[Any, Any]:
         raise MeasurementError(
             f"{source} has no fast tokeniser (tokenizer.json), which tells offsets."
         )
-    return model.to(device or "cpu").eval(), tokenizer
+    try:
+        return model.to(device or "cpu").eval(), tokenizer
+    except (RuntimeError, AssertionError) as error:  # AssertionError: a torch without that device
+        raise MeasurementError(f"{source} cannot run on {device!r}: {error}") from error
 
 
 def expert_at(source: str) -> Expert:

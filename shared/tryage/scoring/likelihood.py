@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from copy import copy
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 from typing_extensions import Self
@@ -118,6 +119,12 @@ class LanguageModel(ABC):
         """
         known = expert_at(str(source)) if expert is None else expert
         return cls(known, partial(load, str(source), cls.network, device), **settings)
+
+    def resident(self) -> Self:
+        """Return the same with a model that stays in memory, for prompts that come in parts."""
+        kept = copy(self)
+        kept._load = cache(self._load)  # noqa: SLF001 - its own
+        return kept
 
     @property
     @abstractmethod

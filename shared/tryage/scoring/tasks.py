@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tryage.scoring.budget import Budget
-    from tryage.scoring.measurement import Measurer, Prompt
+    from tryage.scoring.measurement import Measurement, Measurer, Prompt
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,24 +43,52 @@ class Task:
         Raises:
             InputError: the measurer yields no loss, or one prompt twice.
         """
-        identity = self.measurer.identify()
-        name, left = identity.expert.name, set(range(len(self.prompts)))
-        with ShardWriter(self.folder, name, self.shard_rows) as writer:
+        with self.keeping() as keep:
             try:
-                for position, measurement in self.measurer.measure(self.prompts, budget):
-                    nothing = measurement.loss is None and measurement.error is None
-                    if nothing or position not in left:
-                        raise InputError(
-                            f"The measurer of {name} yielded {measurement} for position {position}."
-                            " Expected each position once, with a loss or an error."
-                        )
-                    left.remove(position)
-                    prompt = self.prompts[position]
-                    if measurement.error is None:
-                        writer.write(measurement.row(prompt, identity))
-                    yield Outcome(name, prompt.id, measurement.error)
+                for position, measurement in measured(self.measurer, self.prompts, budget):
+                    yield keep(position, measurement)
             except MeasurementError as error:
-                yield Outcome(name, None, str(error))
+                yield self.given_up(str(error))
+
+    @contextmanager
+    def keeping(self) -> Iterator[Callable[[int, Measurement], Outcome]]:
+        """Yield what writes a measurement at once, and says what became of its prompt."""
+        identity = self.measurer.identify()
+        name = identity.expert.name
+        with ShardWriter(self.folder, name, self.shard_rows) as writer:
+
+            def keep(position: int, measurement: Measurement) -> Outcome:
+                prompt = self.prompts[position]
+                if measurement.error is None:
+                    writer.write(measurement.row(prompt, identity))
+                return Outcome(name, prompt.id, measurement.error)
+
+            yield keep
+
+    def given_up(self, reason: str) -> Outcome:
+        """Say that the expert cannot be measured any further."""
+        return Outcome(self.measurer.identify().expert.name, None, reason)
+
+
+def measured(
+    measurer: Measurer, prompts: Sequence[Prompt], budget: Budget
+) -> Iterator[tuple[int, Measurement]]:
+    """Yield what a measurer finds, and hold it to its promise.
+
+    Raises:
+        InputError: it yields no loss, or one prompt twice.
+        MeasurementError: the expert cannot be measured any further.
+    """
+    left = set(range(len(prompts)))
+    for position, measurement in measurer.measure(prompts, budget):
+        nothing = measurement.loss is None and measurement.error is None
+        if nothing or position not in left:
+            raise InputError(
+                f"The measurer of {measurer.identify().expert.name} yielded {measurement} for "
+                f"position {position}. Expected each position once, with a loss or an error."
+            )
+        left.remove(position)
+        yield position, measurement
 
 
 Engine: TypeAlias = "Callable[[Sequence[Task], Budget], Iterator[Outcome]]"
