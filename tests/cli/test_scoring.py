@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -110,7 +113,45 @@ def test_prompts_that_are_none_are_told_in_one_line(scored, place, text, told):
     assert told in done.stderr
 
 
-def test_checkpoints_are_measured_by_their_architecture(tryage, place, monkeypatch):
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--engine", "spark"], "'spark' is not one of 'local', 'ray'"),
+        (["--workers", 2], "--engine ray"),
+        (["--ray-address", "head:6379"], "--engine ray"),
+        (["--engine", "ray", "--workers", 0], "0 is not in the range"),
+    ],
+)
+def test_an_engine_that_is_none_and_options_of_another_are_told(scored, place, words, told):
+    done = scored("sums", *words)
+    assert done.exit_code == 2
+    assert told in done.stderr
+    assert not (place / "table").exists()
+
+
+@pytest.mark.slow
+def test_ray_starts_and_ends_without_a_word(place):
+    pytest.importorskip("ray")
+    words = ["score", "prompts.jsonl", "-e", f"mine_{place.name}:both", "-o", "table"]
+    words += ["--engine", "ray", "--workers", "2"]
+    known = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}
+    patient = {"PYTHONPATH": os.pathsep.join(sys.path), "RAY_raylet_start_wait_time_s": "300"}
+    code = f"from tryage.cli import app; app({words!r})"
+    done = subprocess.run(  # noqa: S603 - our own interpreter and command
+        [sys.executable, "-c", code],
+        env=known | patient,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "40 losses, 0 from before" in done.stdout
+    said = done.stderr.replace("\r", "\n").splitlines()
+    assert [line for line in said if line.strip() and "loss" not in line] == []  # the bar alone
+
+
+@pytest.fixture
+def checkpoints(place, monkeypatch):
+    """A masked and a causal model with random weights, in folders of these names."""
     torch = pytest.importorskip("torch")
     transformers = pytest.importorskip("transformers")
     from tokenizers import Tokenizer, pre_tokenizers
@@ -134,11 +175,22 @@ def test_checkpoints_are_measured_by_their_architecture(tryage, place, monkeypat
         network.save_pretrained(place / name)
         tokenizer.save_pretrained(place / name)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    words = ("-e", place / "masked", "-e", place / "causal", "-o", "table")
-    done = tryage("score", place / "prompts.jsonl", *words)
+    return place
+
+
+def test_checkpoints_are_measured_by_their_architecture(tryage, checkpoints):
+    words = ("-e", checkpoints / "masked", "-e", checkpoints / "causal", "-o", "table")
+    done = tryage("score", checkpoints / "prompts.jsonl", *words)
     assert done.exit_code == 0, done.stderr
     table = QTable.read("table", loss="bits_per_byte")
     assert set(table.experts) == {"causal", "masked"}
     assert table.measured.all()
-    lines = (place / "table" / "experts.jsonl").read_text().splitlines()
+    lines = (checkpoints / "table" / "experts.jsonl").read_text().splitlines()
     assert all(Expert.from_dict(json.loads(line)).parameters for line in lines)
+
+
+def test_a_device_that_is_not_there_is_told(tryage, checkpoints):
+    words = ("-e", checkpoints / "masked", "-o", "table", "--device", "nonsense")
+    done = tryage("score", checkpoints / "prompts.jsonl", *words)
+    assert done.exit_code == 1
+    assert "cannot run on 'nonsense'" in done.stderr
