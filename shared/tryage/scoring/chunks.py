@@ -68,6 +68,10 @@ class Chunks:
         """Let another worker go on with a chunk, before all others of its task."""
         self._waiting[chunk.task].appendleft(chunk)
 
+    def over(self, task: int) -> bool:
+        """Tell whether nobody works on a task and nothing waits."""
+        return not (self._waiting[task] or self._workers[task])
+
     def drop(self, task: int) -> None:
         """Forget what waits of a task."""
         self._waiting[task].clear()

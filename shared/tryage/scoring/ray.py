@@ -11,29 +11,22 @@ import logging
 import math
 import os
 import warnings
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tryage.chat.failures import told
-from tryage.errors import InputError, MeasurementError, TryageError
+from tryage.errors import InputError
 from tryage.experts.values import number
 from tryage.extras import require
-from tryage.scoring.chunks import Chunk, Chunks
-from tryage.scoring.grants import Grants
-from tryage.scoring.worker import News, Worker
+from tryage.scoring.ray_run import Run
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from tryage.scoring.budget import Budget
-    from tryage.scoring.measurement import Measurement
     from tryage.scoring.tasks import Outcome, Task
 
-POLL = 0.2  # seconds until Ctrl-C is heard
-PART = (
-    64 << 10
-)  # bytes; an argument of up to 100 KiB goes to the worker itself, past the object store
 OBJECTS = 80 << 20  # bytes of Ray's object store, near the least: only long answers use it
 QUIET = {"log_to_driver": False, "logging_level": logging.CRITICAL}
 TRACKING = "RAY_USAGE_STATS_ENABLED"
@@ -85,7 +78,9 @@ class Ray:
         if not packed or budget.stopped:
             return
         with self.connected() as workers:
-            yield from _Run(self, tasks, packed, budget, workers).outcomes()
+            needs = {"num_cpus": self.num_cpus, "num_gpus": self.num_gpus}
+            run = Run(tasks, packed, budget, workers, needs=needs, attempts=self.attempts)
+            yield from run.outcomes()
 
     @contextmanager
     def connected(self) -> Iterator[int]:
@@ -99,7 +94,7 @@ class Ray:
         if ray.is_initialized():
             yield self._room()
             return
-        address = self.address or os.environ.get("RAY_ADDRESS")
+        address = self._cluster()
         try:
             with _untracked(), warnings.catch_warnings():
                 warnings.simplefilter("ignore", FutureWarning)  # Ray's advice to its own users
@@ -115,6 +110,9 @@ class Ray:
         finally:
             ray.shutdown()
 
+    def _cluster(self) -> str | None:
+        return self.address or os.environ.get("RAY_ADDRESS")
+
     def _own(self) -> dict[str, Any]:
         """Return how Ray starts on this machine: it has no password, so it lets nobody else in."""
         own: dict[str, Any] = {"include_dashboard": False, "_node_ip_address": "127.0.0.1"}
@@ -128,7 +126,7 @@ class Ray:
 
         needs = {"CPU": self.num_cpus, "GPU": self.num_gpus}
         machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        if self.workers is not None and self.address is not None:
+        if self.workers is not None and self._cluster():
             return self.workers  # an autoscaler may add such a machine
         fitting = [
             min(int(machine.get(name, 0.0) // need) for name, need in needs.items() if need)
@@ -142,210 +140,6 @@ class Ray:
                 "of the cluster has them. Ask for less."
             )
         return self.workers or sum(fitting)
-
-
-@dataclass(slots=True, eq=False)
-class _Hired:
-    """A worker as this process sees it: its actor, its expert, and the chunk that it measures."""
-
-    actor: Any
-    task: int
-    chunk: Chunk
-    left: set[int] = field(default_factory=set)
-    up: bool = False
-    asked: tuple[str, int] | None = None
-
-
-class _Run:
-    """One run: hires workers, hands out chunks, grants money, and keeps what comes back."""
-
-    def __init__(
-        self,
-        engine: Ray,
-        tasks: Sequence[Task],
-        packed: Sequence[bytes],
-        budget: Budget,
-        workers: int,
-    ) -> None:
-        self._engine, self._tasks, self._packed = engine, tasks, packed
-        self._budget, self._grants = budget, Grants(budget)
-        self._chunks = Chunks([len(task.prompts) for task in tasks], workers)
-        self._free = workers
-        self._calls: dict[Any, _Hired] = {}  # what is awaited, and from whom
-        self._waiting: list[_Hired] = []  # for leave to spend
-        self._keep: dict[int, Callable[[int, Measurement], Outcome]] = {}
-        self._open = ExitStack()
-        self._error: BaseException | None = None
-        self._stopping = False
-
-    def outcomes(self) -> Iterator[Outcome]:
-        """Yield what became of each prompt until nothing is left to do."""
-        import ray
-
-        with self._open:
-            try:
-                self._hire()
-                while self._calls or self._waiting:
-                    done, _ = ray.wait([*self._calls], timeout=POLL) if self._calls else ([], [])
-                    for call in done:
-                        yield from self._heard(self._calls.pop(call), call)
-                    self._stop_if_told()
-                    self._grant()
-                    self._hire()
-            finally:
-                for hired in (*self._calls.values(), *self._waiting):
-                    ray.kill(hired.actor)
-        if self._error is not None:
-            raise self._error
-
-    def _hire(self) -> None:
-        """Start workers while there is room and work."""
-        import ray
-
-        actor = ray.remote(Worker).options(
-            num_cpus=self._engine.num_cpus,
-            num_gpus=self._engine.num_gpus,
-            concurrency_groups={"aside": 1},  # so that `stop` is heard while `news` waits
-        )
-        while self._free and (task := self._chunks.hire()) is not None:
-            chunk = self._chunks.take(task)
-            assert chunk is not None  # noqa: S101 - hire() names tasks that have one
-            self._free -= 1
-            hired = _Hired(actor.remote(self._budget.limit), task, chunk)
-            packed = self._packed[task]
-            # As arguments of methods, in small parts: so they pass from process to process, and
-            # neither the object store, which may spill to disk, nor the head's tables hold secrets.
-            for start in range(0, len(packed), PART):
-                hired.actor.receive.remote(packed[start : start + PART])
-            self._begin(hired)
-
-    def _begin(self, hired: _Hired) -> None:
-        prompts = self._tasks[hired.task].prompts
-        hired.left = set(range(len(hired.chunk.positions)))
-        call = hired.actor.begin.remote([prompts[at] for at in hired.chunk.positions])
-        self._calls[call] = hired
-
-    def _heard(self, hired: _Hired, call: Any) -> Iterator[Outcome]:  # noqa: ANN401 - Ray's own
-        """Deal with what a worker says, or with its end."""
-        import ray
-        from ray.exceptions import RayActorError, RayTaskError
-
-        try:
-            news: News = ray.get(call)
-        except RayActorError as error:
-            yield from self._lost(hired, error)
-        except RayTaskError as error:
-            yield from self._failed(hired, error)
-        else:
-            hired.up = True
-            yield from self._kept(hired, news)
-            for expert, usd in news.charged:
-                self._budget.charge(expert, usd)
-            yield from self._went_on(hired, news)
-
-    def _kept(self, hired: _Hired, news: News) -> Iterator[Outcome]:
-        """Write what was found."""
-        if news.found:
-            hired.chunk.losses = 0
-        if hired.task not in self._keep:
-            keeping = self._tasks[hired.task].keeping()
-            self._keep[hired.task] = self._open.enter_context(keeping)
-        for at, measurement in news.found:
-            hired.left.discard(at)
-            yield self._keep[hired.task](hired.chunk.positions[at], measurement)
-
-    def _went_on(self, hired: _Hired, news: News) -> Iterator[Outcome]:
-        """Let a worker go on, with its chunk or the next one, or dismiss it."""
-        if news.asked is not None:
-            hired.asked = news.asked
-            self._waiting.append(hired)
-        elif not news.ended:
-            self._calls[hired.actor.news.remote(None)] = hired
-        elif news.given_up is not None:
-            yield from self._give_up(hired, news.given_up)
-        else:
-            self._grants.leave(hired)
-            chunk = None if self._stopping else self._chunks.take(hired.task)
-            if chunk is None:
-                self._dismiss(hired)
-            else:
-                hired.chunk = chunk
-                self._begin(hired)
-
-    def _grant(self) -> None:
-        """Answer those who wait for leave to spend, where it is known."""
-        waiting, self._waiting = self._waiting, []
-        for hired in waiting:
-            expert, running = hired.asked or ("", 0)
-            granted = False if self._stopping else self._grants.ask(hired, expert, running)
-            if granted is None:
-                self._waiting.append(hired)
-            else:
-                self._calls[hired.actor.news.remote(granted)] = hired
-
-    def _stop_if_told(self) -> None:
-        """Tell all workers to start nothing any more, once."""
-        if self._stopping or not self._budget.stopped:
-            return
-        self._stopping = True
-        for task in range(len(self._tasks)):
-            self._chunks.drop(task)
-        for call, hired in list(self._calls.items()):
-            if hired.up:
-                _stop(hired)
-            else:  # it may never start, if the cluster has no room for it
-                del self._calls[call]
-                self._dismiss(hired)
-
-    def _lost(self, hired: _Hired, error: Exception) -> Iterator[Outcome]:
-        """Let another worker go on with the chunk of one that was killed."""
-        self._grants.lose(hired)
-        self._dismiss(hired)
-        hired.chunk.losses += 1
-        hired.chunk.positions = [hired.chunk.positions[at] for at in sorted(hired.left)]
-        if hired.chunk.losses >= self._engine.attempts:
-            yield from self._give_up_task(
-                hired.task,
-                f"{hired.chunk.losses} workers in a row died over the same prompts, for want of "
-                f"memory for example: {told(error)}",
-            )
-        elif hired.left and not self._stopping:
-            self._chunks.put_back(hired.chunk)
-
-    def _failed(self, hired: _Hired, error: Any) -> Iterator[Outcome]:  # noqa: ANN401 - Ray's own
-        """Give up what cannot be measured; end the run, gently, for any other error."""
-        if isinstance(error.cause, MeasurementError):
-            yield from self._give_up(hired, str(error.cause))
-            return
-        own = isinstance(error.cause, TryageError)
-        self._error = self._error or (error.cause if own else error)
-        self._budget.stop()
-        self._grants.leave(hired)
-        self._dismiss(hired)
-
-    def _give_up(self, hired: _Hired, reason: str) -> Iterator[Outcome]:
-        self._grants.leave(hired)
-        self._dismiss(hired)
-        yield from self._give_up_task(hired.task, reason)
-
-    def _give_up_task(self, task: int, reason: str) -> Iterator[Outcome]:
-        """Forget what is left of an expert; its other workers finish what they have begun."""
-        self._chunks.drop(task)
-        for hired in self._calls.values():
-            if hired.task == task:
-                _stop(hired)
-        yield self._tasks[task].given_up(reason)
-
-    def _dismiss(self, hired: _Hired) -> None:
-        import ray
-
-        ray.kill(hired.actor)
-        self._chunks.dismiss(hired.task)
-        self._free += 1
-
-
-def _stop(hired: _Hired) -> None:
-    hired.actor.stop.options(concurrency_group="aside").remote()
 
 
 def _packed(task: Task) -> bytes:

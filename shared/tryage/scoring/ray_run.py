@@ -1,0 +1,251 @@
+"""One run on Ray: who measures what, who may spend, and what happens when a worker is lost."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from tryage.chat.failures import told
+from tryage.errors import MeasurementError, TryageError
+from tryage.scoring.chunks import Chunk, Chunks
+from tryage.scoring.grants import Grants
+from tryage.scoring.worker import News, Worker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from tryage.scoring.budget import Budget
+    from tryage.scoring.measurement import Measurement
+    from tryage.scoring.tasks import Outcome, Task
+
+POLL = 0.2  # seconds until Ctrl-C is heard
+ASIDE = "aside"  # the thread of a worker that hears `stop`
+PART = 64 << 10  # bytes; Ray sends arguments of up to 100 KiB straight to the worker
+
+
+@dataclass(slots=True, eq=False)
+class _Hired:
+    """A worker as this process sees it: its actor, its expert, and the chunk that it measures."""
+
+    actor: Any
+    task: int
+    chunk: Chunk
+    left: set[int] = field(default_factory=set)
+    up: bool = False
+    asked: tuple[str, int] | None = None
+
+
+class Run:
+    """Hires workers, hands out chunks, grants money, and keeps what comes back.
+
+    `packed` are the pickled measurers of the tasks, `needs` what Ray reserves for a worker,
+    `attempts` how many may be lost in a row over one chunk. Ray must be running.
+    """
+
+    def __init__(  # noqa: PLR0913 - what a run has to know
+        self,
+        tasks: Sequence[Task],
+        packed: Sequence[bytes],
+        budget: Budget,
+        workers: int,
+        *,
+        needs: Mapping[str, float],
+        attempts: int,
+    ) -> None:
+        self._tasks, self._packed = tasks, packed
+        self._needs, self._attempts = needs, attempts
+        self._budget, self._grants = budget, Grants(budget)
+        self._chunks = Chunks([len(task.prompts) for task in tasks], workers)
+        self._free = workers
+        self._calls: dict[Any, _Hired] = {}  # what is awaited, and from whom
+        self._waiting: list[_Hired] = []  # for leave to spend
+        self._keep: dict[int, Callable[[int, Measurement], Outcome]] = {}
+        self._open: dict[int, ExitStack] = {}
+        self._given_up: set[int] = set()
+        self._error: BaseException | None = None
+        self._stopping = False
+
+    def outcomes(self) -> Iterator[Outcome]:
+        """Yield what became of each prompt until nothing is left to do."""
+        import ray
+
+        try:
+            self._hire()
+            while self._calls or self._waiting:
+                done, _ = ray.wait([*self._calls], timeout=POLL) if self._calls else ([], [])
+                for call in done:
+                    yield from self._heard(self._calls.pop(call), call)
+                self._stop_if_told()
+                self._grant()
+                self._hire()
+        finally:
+            for hired in self._hired():
+                ray.kill(hired.actor)
+            for task in list(self._open):
+                self._close(task)
+        if self._error is not None:
+            raise self._error
+
+    def _hire(self) -> None:
+        """Start workers while there is room and work."""
+        while self._free and (task := self._chunks.hire()) is not None:
+            chunk = self._chunks.take(task)
+            assert chunk is not None  # noqa: S101 - hire() names tasks that have one
+            self._free -= 1
+            hired = _Hired(self._actor(), task, chunk)
+            packed = self._packed[task]
+            # As arguments of methods, in small parts: so they pass from process to process, and
+            # neither the object store, which may spill to disk, nor the head's tables hold secrets.
+            for start in range(0, len(packed), PART):
+                hired.actor.receive.remote(packed[start : start + PART])
+            self._begin(hired)
+
+    def _actor(self) -> Any:  # noqa: ANN401 - Ray's own
+        import ray
+
+        # A thread of its own for `stop`, which is heard while `news` waits.
+        actor = ray.remote(Worker).options(concurrency_groups={ASIDE: 1}, **self._needs)
+        return actor.remote(self._budget.limit)
+
+    def _hired(self) -> list[_Hired]:
+        return [*self._calls.values(), *self._waiting]
+
+    def _begin(self, hired: _Hired) -> None:
+        prompts = self._tasks[hired.task].prompts
+        hired.left = set(range(len(hired.chunk.positions)))
+        call = hired.actor.begin.remote([prompts[at] for at in hired.chunk.positions])
+        self._calls[call] = hired
+
+    def _heard(self, hired: _Hired, call: Any) -> Iterator[Outcome]:  # noqa: ANN401 - Ray's own
+        """Deal with what a worker says, or with its end."""
+        import ray
+        from ray.exceptions import RayError, RayTaskError
+
+        try:
+            news: News = ray.get(call)
+        except RayTaskError as error:
+            yield from self._failed(hired, error)
+        except RayError as error:  # its process, its machine, or the way to it
+            yield from self._lost(hired, error)
+        else:
+            hired.up = True
+            yield from self._kept(hired, news)
+            for expert, usd in news.charged:
+                self._budget.charge(expert, usd)
+            yield from self._went_on(hired, news)
+
+    def _kept(self, hired: _Hired, news: News) -> Iterator[Outcome]:
+        """Write what was found."""
+        if news.found:
+            hired.chunk.losses = 0
+        if hired.task not in self._open:
+            self._open[hired.task] = stack = ExitStack()
+            keeping = self._tasks[hired.task].keeping()
+            self._keep[hired.task] = stack.enter_context(keeping)
+        for at, measurement in news.found:
+            hired.left.discard(at)
+            yield self._keep[hired.task](hired.chunk.positions[at], measurement)
+
+    def _went_on(self, hired: _Hired, news: News) -> Iterator[Outcome]:
+        """Let a worker go on, with its chunk or the next one, or dismiss it."""
+        if news.asked is not None:
+            hired.asked = news.asked
+            self._waiting.append(hired)
+        elif not news.ended:
+            self._calls[hired.actor.news.remote(None)] = hired
+        elif news.given_up is not None:
+            yield from self._give_up(hired, news.given_up)
+        else:
+            self._grants.leave(hired)
+            chunk = None if self._stopping else self._chunks.take(hired.task)
+            if chunk is None:
+                self._dismiss(hired)
+            else:
+                hired.chunk = chunk
+                self._begin(hired)
+
+    def _grant(self) -> None:
+        """Answer those who wait for leave to spend, where it is known."""
+        waiting, self._waiting = self._waiting, []
+        for hired in waiting:
+            expert, running = hired.asked or ("", 0)
+            granted = False if self._stopping else self._grants.ask(hired, expert, running)
+            if granted is None:
+                self._waiting.append(hired)
+            else:
+                self._calls[hired.actor.news.remote(granted)] = hired
+
+    def _stop_if_told(self) -> None:
+        """Tell all workers to start nothing any more, once."""
+        if self._stopping or not self._budget.stopped:
+            return
+        self._stopping = True
+        for task in range(len(self._tasks)):
+            self._chunks.drop(task)
+        for hired in self._hired():
+            _stop(hired)
+        for call, hired in list(self._calls.items()):
+            if not hired.up:  # it may never start, if the cluster has no room for it
+                del self._calls[call]
+                self._dismiss(hired)
+
+    def _lost(self, hired: _Hired, error: Exception) -> Iterator[Outcome]:
+        """Let another worker go on with the chunk of one that was killed."""
+        self._grants.lose(hired)
+        chunk, task = hired.chunk, hired.task
+        chunk.losses += 1
+        chunk.positions = [chunk.positions[at] for at in sorted(hired.left)]
+        if chunk.losses >= self._attempts:
+            yield from self._give_up_task(
+                task,
+                f"{chunk.losses} workers in a row died over the same prompts, for want of memory "
+                f"for example: {told(error)}",
+            )
+        elif chunk.positions and not self._stopping and task not in self._given_up:
+            self._chunks.put_back(chunk)
+        self._dismiss(hired)
+
+    def _failed(self, hired: _Hired, error: Any) -> Iterator[Outcome]:  # noqa: ANN401 - Ray's own
+        """Give up what cannot be measured; end the run, gently, for any other error."""
+        if isinstance(error.cause, MeasurementError):
+            yield from self._give_up(hired, str(error.cause))
+            return
+        own = isinstance(error.cause, TryageError)
+        self._error = self._error or (error.cause if own else error)
+        self._budget.stop()
+        self._grants.leave(hired)
+        self._dismiss(hired)
+
+    def _give_up(self, hired: _Hired, reason: str) -> Iterator[Outcome]:
+        self._grants.leave(hired)
+        self._dismiss(hired)
+        yield from self._give_up_task(hired.task, reason)
+
+    def _give_up_task(self, task: int, reason: str) -> Iterator[Outcome]:
+        """Forget what is left of an expert; its other workers finish what they have begun."""
+        self._given_up.add(task)
+        self._chunks.drop(task)
+        for hired in self._hired():
+            if hired.task == task:
+                _stop(hired)
+        yield self._tasks[task].given_up(reason)
+
+    def _dismiss(self, hired: _Hired) -> None:
+        import ray
+
+        ray.kill(hired.actor)
+        self._free += 1
+        self._chunks.dismiss(hired.task)
+        if self._chunks.over(hired.task):
+            self._close(hired.task)
+
+    def _close(self, task: int) -> None:
+        """Make a shard of what an expert's journal holds."""
+        if task in self._open:
+            del self._keep[task]
+            self._open.pop(task).close()
+
+
+def _stop(hired: _Hired) -> None:
+    hired.actor.stop.options(concurrency_group=ASIDE).remote()
