@@ -128,7 +128,7 @@ def test_an_expert_gets_several_workers(run, tmp_path):
 
 
 def test_models_lose_what_they_lose_locally(run, tmp_path, bert):
-    texts = [f"the {word} sat on the mat , and ran ." for word in ("cat", "dog", "zebra")] * 1
+    texts = [f"the {word} sat on the mat , and ran ." for word in ("cat", "dog", "zebra")]
     assert run([MaskedLM.from_pretrained(bert)], texts).measured == 3
     score(texts, [MaskedLM.from_pretrained(bert)], tmp_path / "local", progress=False)
     found, expected = rows_of(tmp_path / "t"), rows_of(tmp_path / "local")
@@ -232,7 +232,9 @@ def test_a_worker_for_which_no_machine_has_room_is_told(run, tmp_path):
         run([Length("a", tmp_path / "log")], ray={"num_gpus": 3})
 
 
-@pytest.mark.parametrize("wrong", [{"workers": 0}, {"num_cpus": -1}, {"attempts": 0}])
+@pytest.mark.parametrize(
+    "wrong", [{"workers": 0}, {"workers": 1.5}, {"num_cpus": -1}, {"attempts": 0}]
+)
 def test_wrong_numbers_are_told(wrong):
     with pytest.raises(InputError):
         Ray(**wrong)

@@ -61,9 +61,11 @@ class Ray:
 
     def __post_init__(self) -> None:
         """Check the numbers."""
-        for name, least in (("workers", 1), ("attempts", 1), ("num_cpus", 0), ("num_gpus", 0)):
-            if (value := getattr(self, name)) is not None:
-                number(name, value, least)
+        for name in ("num_cpus", "num_gpus"):
+            number(name, getattr(self, name))
+        for name in ("workers", "attempts"):
+            if (value := getattr(self, name)) is not None and number(name, value, 1) % 1:
+                raise InputError(f"{name} must be a whole number, got {value}.")
 
     def __call__(self, tasks: Sequence[Task], budget: Budget) -> Iterator[Outcome]:
         """Measure, write each row at once, and yield what became of each prompt.

@@ -105,7 +105,7 @@ class Run:
         import ray
 
         # A thread of its own for `stop`, which is heard while `news` waits.
-        actor = ray.remote(Worker).options(concurrency_groups={ASIDE: 1}, **self._needs)
+        actor = ray.remote(concurrency_groups={ASIDE: 1}, **self._needs)(Worker)
         return actor.remote(self._budget.limit)
 
     def _hired(self) -> list[_Hired]:
