@@ -151,6 +151,19 @@ def test_workers_go_first_to_experts_that_have_none_then_to_the_most_work():
     assert chunks.take(1) is None
 
 
+def test_no_more_workers_start_than_there_are_chunks_and_those_too_many_are_known():
+    chunks = Chunks([20], workers=9)
+    assert [chunks.hire() for _ in range(3)] == [0, 0, None]
+    chunks.arrive(0)
+    chunks.take(0)
+    chunks.take(0)
+    assert chunks.waiting(0) == -1  # the second comes for nothing
+    chunks.dismiss(0)
+    chunks.arrive(0)
+    chunks.dismiss(0)
+    assert chunks.over(0)
+
+
 def test_a_chunk_that_is_put_back_is_the_next():
     chunks = Chunks([100], workers=2)
     first = chunks.take(0)
@@ -168,6 +181,7 @@ def begun():
         packed = pickle.dumps(measurer)
         for start in range(0, len(packed), 50):
             worker.receive(packed[start : start + 50])
+        assert worker.unpack().ended
         worker.begin(prompts)
         return worker
 
@@ -265,7 +279,7 @@ def test_a_measurer_whose_module_is_absent_is_told():
     worker = Worker(None)
     worker.receive(b"cno_such_module\nThing\n.")
     with pytest.raises(MeasurementError, match="every machine"):
-        worker.begin(PROMPTS)
+        worker.unpack()
 
 
 def test_one_question_is_asked_at_a_time():

@@ -39,6 +39,7 @@ class Chunks:
             for task, size in enumerate(sizes)
         ]
         self._workers = [0] * len(sizes)
+        self._starting = [0] * len(sizes)
 
     def hire(self) -> int | None:
         """Give a free worker to a task that has none, else to that with the most chunks per worker.
@@ -47,14 +48,26 @@ class Chunks:
         """
 
         def need(task: int) -> tuple[bool, float]:
-            waiting, workers = len(self._waiting[task]), self._workers[task]
-            return bool(waiting) and not workers, waiting / (1 + workers)
+            waiting, workers = self.waiting(task), self._workers[task]
+            return waiting > 0 and not workers, waiting / (1 + workers)
 
         best = max(range(len(self._waiting)), key=need, default=None)
-        if best is None or not self._waiting[best]:
+        if best is None or self.waiting(best) <= 0:
             return None
         self._workers[best] += 1
+        self._starting[best] += 1
         return best
+
+    def waiting(self, task: int) -> int:
+        """Return how many chunks of a task wait, but for those that workers on their way will take.
+
+        Below zero, workers are on their way for nothing.
+        """
+        return len(self._waiting[task]) - self._starting[task]
+
+    def arrive(self, task: int) -> None:
+        """Note that a worker has started, or never will."""
+        self._starting[task] -= 1
 
     def dismiss(self, task: int) -> None:
         """Take a worker from a task."""

@@ -30,7 +30,7 @@ class _Hired:
 
     actor: Any
     task: int
-    chunk: Chunk
+    chunk: Chunk | None = None
     left: set[int] = field(default_factory=set)
     up: bool = False
     asked: tuple[str, int] | None = None
@@ -63,6 +63,7 @@ class Run:
         self._keep: dict[int, Callable[[int, Measurement], Outcome]] = {}
         self._open: dict[int, ExitStack] = {}
         self._given_up: set[int] = set()
+        self._stillborn = [0] * len(tasks)  # workers in a row that died before they were ready
         self._error: BaseException | None = None
         self._stopping = False
 
@@ -77,6 +78,7 @@ class Run:
                 for call in done:
                     yield from self._heard(self._calls.pop(call), call)
                 self._stop_if_told()
+                self._call_off()
                 self._grant()
                 self._hire()
         finally:
@@ -90,16 +92,14 @@ class Run:
     def _hire(self) -> None:
         """Start workers while there is room and work."""
         while self._free and (task := self._chunks.hire()) is not None:
-            chunk = self._chunks.take(task)
-            assert chunk is not None  # noqa: S101 - hire() names tasks that have one
             self._free -= 1
-            hired = _Hired(self._actor(), task, chunk)
+            hired = _Hired(self._actor(), task)
             packed = self._packed[task]
             # As arguments of methods, in small parts: so they pass from process to process, and
             # neither the object store, which may spill to disk, nor the head's tables hold secrets.
             for start in range(0, len(packed), PART):
                 hired.actor.receive.remote(packed[start : start + PART])
-            self._begin(hired)
+            self._calls[hired.actor.unpack.remote()] = hired
 
     def _actor(self) -> Any:  # noqa: ANN401 - Ray's own
         import ray
@@ -111,10 +111,10 @@ class Run:
     def _hired(self) -> list[_Hired]:
         return [*self._calls.values(), *self._waiting]
 
-    def _begin(self, hired: _Hired) -> None:
+    def _begin(self, hired: _Hired, chunk: Chunk) -> None:
         prompts = self._tasks[hired.task].prompts
-        hired.left = set(range(len(hired.chunk.positions)))
-        call = hired.actor.begin.remote([prompts[at] for at in hired.chunk.positions])
+        hired.chunk, hired.left = chunk, set(range(len(chunk.positions)))
+        call = hired.actor.begin.remote([prompts[at] for at in chunk.positions])
         self._calls[call] = hired
 
     def _heard(self, hired: _Hired, call: Any) -> Iterator[Outcome]:  # noqa: ANN401 - Ray's own
@@ -129,7 +129,10 @@ class Run:
         except RayError as error:  # its process, its machine, or the way to it
             yield from self._lost(hired, error)
         else:
-            hired.up = True
+            if not hired.up:
+                hired.up = True
+                self._chunks.arrive(hired.task)
+                self._stillborn[hired.task] = 0
             yield from self._kept(hired, news)
             for expert, usd in news.charged:
                 self._budget.charge(expert, usd)
@@ -137,6 +140,8 @@ class Run:
 
     def _kept(self, hired: _Hired, news: News) -> Iterator[Outcome]:
         """Write what was found."""
+        if hired.chunk is None:
+            return
         if news.found:
             hired.chunk.losses = 0
         if hired.task not in self._open:
@@ -162,8 +167,7 @@ class Run:
             if chunk is None:
                 self._dismiss(hired)
             else:
-                hired.chunk = chunk
-                self._begin(hired)
+                self._begin(hired, chunk)
 
     def _grant(self) -> None:
         """Answer those who wait for leave to spend, where it is known."""
@@ -185,8 +189,11 @@ class Run:
             self._chunks.drop(task)
         for hired in self._hired():
             _stop(hired)
+
+    def _call_off(self) -> None:
+        """Dismiss workers that have not started yet and for which nothing is left to do."""
         for call, hired in list(self._calls.items()):
-            if not hired.up:  # it may never start, if the cluster has no room for it
+            if not hired.up and self._chunks.waiting(hired.task) < 0:
                 del self._calls[call]
                 self._dismiss(hired)
 
@@ -194,17 +201,25 @@ class Run:
         """Let another worker go on with the chunk of one that was killed."""
         self._grants.lose(hired)
         chunk, task = hired.chunk, hired.task
-        chunk.losses += 1
-        chunk.positions = [chunk.positions[at] for at in sorted(hired.left)]
-        if chunk.losses >= self._attempts:
+        if chunk is None:
+            self._stillborn[task] += 1
+            losses = self._stillborn[task]
+        else:
+            chunk.losses += 1
+            losses = chunk.losses
+            chunk.positions = [chunk.positions[at] for at in sorted(hired.left)]
+        if losses >= self._attempts:
             yield from self._give_up_task(
                 task,
-                f"{chunk.losses} workers in a row died over the same prompts, for want of memory "
-                f"for example: {told(error)}",
+                f"{losses} workers in a row died without a result, for want of memory for example: "
+                f"{told(error)}",
             )
-        elif chunk.positions and not self._stopping and task not in self._given_up:
+        elif chunk is not None and chunk.positions and self._goes_on(task):
             self._chunks.put_back(chunk)
         self._dismiss(hired)
+
+    def _goes_on(self, task: int) -> bool:
+        return not self._stopping and task not in self._given_up
 
     def _failed(self, hired: _Hired, error: Any) -> Iterator[Outcome]:  # noqa: ANN401 - Ray's own
         """Give up what cannot be measured; end the run, gently, for any other error."""
@@ -236,6 +251,8 @@ class Run:
 
         ray.kill(hired.actor)
         self._free += 1
+        if not hired.up:
+            self._chunks.arrive(hired.task)
         self._chunks.dismiss(hired.task)
         if self._chunks.over(hired.task):
             self._close(hired.task)

@@ -51,15 +51,19 @@ class Worker:
         """Take the next part of the pickled measurer."""
         self._parts.append(part)
 
-    def begin(self, prompts: Sequence[Prompt]) -> News:
-        """Start to measure a chunk.
+    def unpack(self) -> News:
+        """Build the measurer of what was received, and be ready for a chunk.
 
         Raises:
-            MeasurementError: the measurer cannot be unpacked here.
+            MeasurementError: it cannot be unpacked here.
         """
-        if self._measurer is None:
-            self._measurer = _unpacked(b"".join(self._parts))
-            self._parts.clear()
+        self._measurer = _unpacked(b"".join(self._parts))
+        self._parts.clear()
+        return News(ended=True)
+
+    def begin(self, prompts: Sequence[Prompt]) -> News:
+        """Start to measure a chunk; the worker must be ready."""
+        assert self._measurer is not None  # noqa: S101 - unpack() comes first
         self._desk = Desk()
         if self._stopped.is_set():
             self._desk.stop()
