@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import sys
 import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 OBJECTS = 80 << 20  # bytes of Ray's object store, near the least: only long answers use it
 QUIET = {"log_to_driver": False, "logging_level": logging.CRITICAL}
+LOOPBACK = "127.0.0.2"  # for 127.0.0.1 Ray would take the address that other machines reach
 TRACKING = "RAY_USAGE_STATS_ENABLED"
 
 
@@ -117,7 +119,9 @@ class Ray:
 
     def _own(self) -> dict[str, Any]:
         """Return how Ray starts on this machine: it has no password, so it lets nobody else in."""
-        own: dict[str, Any] = {"include_dashboard": False, "_node_ip_address": "127.0.0.1"}
+        own: dict[str, Any] = {"include_dashboard": False}
+        if sys.platform == "linux":  # elsewhere Ray keeps to the loopback interface by itself
+            own["_node_ip_address"] = LOOPBACK
         if self.workers is not None:  # more than there are processors, if that is wanted
             own["num_cpus"] = math.ceil(self.workers * self.num_cpus)
         return own | {"object_store_memory": OBJECTS}
