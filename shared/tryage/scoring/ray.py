@@ -38,9 +38,9 @@ TRACKING = "RAY_USAGE_STATS_ENABLED"
 class Ray:
     """An engine for `score` that measures in many processes.
 
-    Without an `address`, Ray is started on this machine and ends with the run: on the loopback
-    interface only, without dashboard and without usage statistics. With one, or with RAY_ADDRESS
-    set, it connects to that cluster. If Ray runs in this process already, that is used.
+    Without an `address`, Ray is started on this machine and ends with the run: without dashboard
+    and usage statistics, behind a token that it makes itself. With one, or with RAY_ADDRESS set, it
+    connects to that cluster. If Ray runs in this process already, that is used.
 
     Args:
         workers: How many processes measure, each with one expert in memory; as many as there are
@@ -118,7 +118,7 @@ class Ray:
         return self.address or os.environ.get("RAY_ADDRESS")
 
     def _own(self) -> dict[str, Any]:
-        """Return how Ray starts on this machine: it has no password, so it lets nobody else in."""
+        """Return how Ray starts on this machine."""
         own: dict[str, Any] = {"include_dashboard": False}
         if sys.platform == "linux":  # elsewhere Ray keeps to the loopback interface by itself
             own["_node_ip_address"] = LOOPBACK
