@@ -154,8 +154,8 @@ def test_pareto_draws_the_front(tryage, saved, tmp_path, suffix):
     ("constraint", "told"),
     [
         ("size", "Drawn to "),
-        ("recency", "Of code-7b, chat-70b the recency is unknown: drawn apart, and counted as 1"),
-        ("cost", "Of tiny-1b, code-7b, chat-70b the cost is unknown: drawn apart, and counted"),
+        ("recency", "Of chat-70b, code-7b the recency is unknown: drawn apart, and counted as 1"),
+        ("cost", "Of chat-70b, code-7b, tiny-1b the cost is unknown: drawn apart, and counted"),
     ],
 )
 def test_experts_of_unknown_constraint_are_drawn_apart_and_named(

@@ -128,7 +128,7 @@ def mlp(fold: Fold, *, hidden: int = 100, max_iterations: int = 40) -> Predicted
         MissingExtraError: scikit-learn is not installed.
     """
     require("sklearn", "evaluate")
-    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.exceptions import ConvergenceWarning, DataConversionWarning
     from sklearn.neural_network import MLPRegressor
 
     model = MLPRegressor(
@@ -141,6 +141,7 @@ def mlp(fold: Fold, *, hidden: int = 100, max_iterations: int = 40) -> Predicted
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # the cap on iterations is meant
+        warnings.simplefilter("ignore", DataConversionWarning)  # of a single expert
         model.fit(fold.train_embeddings, _filled(fold.train))
     predicted = model.predict(fold.test_embeddings).reshape(len(fold.test_embeddings), -1)
     return Predicted(predicted.astype(np.float32))
