@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 import tryage
-from tryage.cli import catalogue, hub, learning, plot, routing, scoring, tools
+from tryage.cli import catalogue, cotraining, hub, learning, plot, routing, scoring, tools
 from tryage.errors import TryageError
 
 FAILED = 2  # what the shell sees, as for a wrong option
@@ -58,6 +58,7 @@ for command in (
     scoring.score,
     learning.train,
     learning.evaluate,
+    cotraining.cotrain,
     catalogue.experts,
     catalogue.onboard,
     tools.tools,

@@ -264,7 +264,7 @@ class MaskedStudent(Student):
     def _network(shape: dict[str, Any]) -> Model:
         from transformers import BertConfig, BertForMaskedLM
 
-        still = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+        still: dict[str, Any] = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
         return BertForMaskedLM(
             BertConfig(**shape, **still, intermediate_size=4 * shape["hidden_size"])
         )

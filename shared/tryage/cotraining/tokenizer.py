@@ -48,7 +48,7 @@ def train_tokenizer(texts: Iterable[str], size: int = 8192, *, progress: bool = 
     fast.post_processor = processors.TemplateProcessing(
         single=f"{START} $A {END}", special_tokens=ends
     )
-    return PreTrainedTokenizerFast(
+    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]  # transformers gives it no types
         tokenizer_object=fast,
         pad_token=PAD,
         cls_token=START,

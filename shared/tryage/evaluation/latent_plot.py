@@ -88,8 +88,10 @@ def _dots(axes: Axes, places: Vectors, categories: Vectors, names: list[str]) ->
     """Draw the prompts, small categories on top of large ones."""
     size = float(np.clip(6_000 / len(places), 5, 28))
     for i, name in enumerate(names):
+        across, up = places[categories == name].T
         axes.scatter(
-            *places[categories == name].T,
+            across,
+            up,
             s=size,
             color=PALETTE[i % len(PALETTE)],
             marker=_MARKERS[i // len(PALETTE)],
@@ -101,4 +103,5 @@ def _dots(axes: Axes, places: Vectors, categories: Vectors, names: list[str]) ->
         )
     rest = ~np.isin(categories, names)
     if rest.any():
-        axes.scatter(*places[rest].T, s=size, color=OTHERS, linewidth=0, label="others", zorder=1)
+        across, up = places[rest].T
+        axes.scatter(across, up, s=size, color=OTHERS, linewidth=0, label="others", zorder=1)

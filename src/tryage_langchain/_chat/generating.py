@@ -73,7 +73,9 @@ class Generating(Batching):
             passed = {**bound, **call.kwargs}
             return await model._agenerate(asked_of, run_manager=run_manager, **passed)
 
-        make = partial(run_in_executor, None, _plain_child, desk, call)
+        async def make(name: str) -> Plain:
+            return await run_in_executor(None, _plain_child, desk, call, name)
+
         hands = Hands(make, partial(atell, config=config), ask)
         return _all_stamped(*await adrive(asked(desk, plan, hands)))
 

@@ -1,0 +1,222 @@
+"""The rounds: experts specialise, nobody takes all, and a stopped run goes on bit for bit."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import numpy as np
+import pytest
+
+from tryage.cotraining.apart import AtRandom, ByLabel
+from tryage.cotraining.decoupled import Decoupled
+from tryage.cotraining.joint import Joint
+from tryage.cotraining.learner import Pool
+from tryage.cotraining.loop import Settings, cotrain
+from tryage.errors import InputError, PersistenceError
+
+pytest.importorskip("scipy")
+pytest.importorskip("torch")
+
+SETTINGS = Settings(tokens=20_000, batch=16, step=4, save_every=3)
+MODES = [Decoupled, Joint]
+
+
+def run(learners, pool, mode, settings=SETTINGS, **more):
+    made = mode(len(learners), pool.features.shape[1]) if isinstance(mode, type) else mode
+    return cotrain(learners, pool, made, settings, progress=False, **more)
+
+
+def good_at(learners, pool, domains):
+    """Whom each domain's texts are easiest for."""
+    losses = np.stack([learner.losses(pool.texts) for learner in learners], axis=1)
+    return {d: losses[domains == d].mean(axis=0).argmin().item() for d in set(domains)}
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_two_experts_share_two_domains_between_them(mode, seed, letters, pool, domains):
+    learners = letters(seed=seed)
+    before = np.mean([learner.losses(pool.texts) for learner in learners])
+    history = run(learners, pool, mode, Settings(tokens=20_000, batch=16, step=4, seed=seed))
+    assert len(set(good_at(learners, pool, domains).values())) == 2
+    best = np.min([learner.losses(pool.texts) for learner in learners], axis=0).mean()
+    assert before == pytest.approx(np.log(26), abs=0.1)
+    assert best < np.log(8) + 0.25  # eight letters each: log 8 is the best there is
+    assert history.entries[-1].loss < history.entries[0].loss - 0.7
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_nobody_gets_more_than_the_slack_allows(mode, letters, pool):
+    learners = letters(4)
+    learners[1].counts *= 3  # ahead of the others from the start, and slow to lose it
+    history = run(learners, pool, mode)
+    for entry in history.entries:
+        assert max(entry.tokens) <= 1.5 * 16 / 4 * 20
+    assert history.effective() > 2.6
+
+
+def test_without_the_limit_half_of_the_experts_get_next_to_nothing(letters, pool):
+    """The collapse that the limit is there for: two domains, and of four experts two at work."""
+
+    def history(slack):
+        learners = letters(4)
+        learners[1].update(pool.texts[:100])
+        settings = Settings(tokens=20_000, batch=16, step=4, slack=slack)
+        return run(learners, pool, Decoupled, settings)
+
+    assert history(slack=4).effective(last=20) < 2.1
+    assert history(slack=1.5).effective(last=20) > 2.6
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_weight_keeps_prompts_from_an_expert(mode, letters, pool):
+    penalties = np.tile([0.0, 5.0], (len(pool), 1))
+    settings = Settings(tokens=20_000, batch=16, step=4, slack=2)
+    history = run(letters(), pool, mode, settings, penalties=penalties)
+    assert history.shares()[0] > 0.99
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_run_that_was_stopped_equals_one_that_was_not(mode, letters, pool, tmp_path):
+    whole, parts = letters(), letters()
+    settings = [Settings(tokens=n, batch=16, step=4, save_every=3) for n in (4_000, 9_000)]
+    expected = run(whole, pool, mode, settings[1])
+    run(parts, pool, mode, settings[0], folder=tmp_path)
+    again = letters(seed=9)  # other experts, whose state is then replaced
+    history = run(again, pool, mode, settings[1], folder=tmp_path)
+    assert history == expected
+    for one, other in zip(whole, again, strict=True):
+        assert np.array_equal(one.counts, other.counts)
+        assert one.updates == other.updates
+
+
+def test_a_kill_between_checkpoints_repeats_the_rounds_since_the_last(letters, pool, tmp_path):
+    whole = letters()
+    expected = run(whole, pool, Decoupled)
+
+    class KilledError(Exception):
+        pass
+
+    class Dies(Decoupled):
+        def __call__(self, batch):
+            if batch.rng.bit_generator.state == dies_at:
+                raise KilledError
+            return super().__call__(batch)
+
+    dies_at = np.random.default_rng([0, 7])
+    dies_at.random((16, 2))  # as the round does before the mode is asked
+    dies_at = dies_at.bit_generator.state
+    Dies.__name__ = "Decoupled"
+    with pytest.raises(KilledError):
+        run(letters(), pool, Dies, folder=tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["round-0000006"]
+    again = letters()
+    assert run(again, pool, Decoupled, folder=tmp_path) == expected
+    assert all(np.array_equal(a.counts, b.counts) for a, b in zip(whole, again, strict=True))
+
+
+def test_a_checkpoint_that_was_cut_off_is_not_read(letters, pool, tmp_path):
+    run(letters(), pool, Decoupled, folder=tmp_path)
+    (tmp_path / "round-9999999.partial").mkdir()
+    assert run(letters(), pool, Decoupled, folder=tmp_path).compute >= SETTINGS.tokens
+
+
+def test_ctrl_c_ends_after_the_round_and_loses_nothing(letters, pool, tmp_path):
+    class Interrupted(Decoupled):
+        def __call__(self, batch):
+            os.kill(os.getpid(), signal.SIGINT)
+            return super().__call__(batch)
+
+    Interrupted.__name__ = "Decoupled"
+    with pytest.raises(KeyboardInterrupt):
+        run(letters(), pool, Interrupted, folder=tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["round-0000001"]
+    whole, again = letters(), letters()
+    assert run(again, pool, Decoupled, folder=tmp_path) == run(whole, pool, Decoupled)
+    assert np.array_equal(whole[0].counts, again[0].counts)
+
+
+def test_a_folder_of_other_prompts_is_refused(letters, pool, tmp_path):
+    run(letters(), pool, Decoupled, folder=tmp_path)
+    other = Pool(pool.texts[::-1], pool.features, pool.tokens)
+    with pytest.raises(PersistenceError, match="other experts, prompts or settings"):
+        run(letters(), other, Decoupled, folder=tmp_path)
+
+
+def test_a_damaged_folder_is_named(letters, pool, tmp_path):
+    run(letters(), pool, Decoupled, folder=tmp_path)
+    (last,) = tmp_path.iterdir()
+    (last / "run.json").write_text("{")
+    with pytest.raises(PersistenceError, match="damaged: delete it"):
+        run(letters(), pool, Decoupled, folder=tmp_path)
+
+
+def test_the_compute_counts_a_token_that_is_only_read_a_third(letters, pool):
+    history = run(letters(), pool, Joint, Settings(tokens=10_000, batch=16, step=4, others=1.0))
+    rounds = len(history.entries)
+    assert (history.trained, history.read) == (rounds * 16 * 20, rounds * 16 * 20 * 2)
+    assert history.compute == pytest.approx(history.trained + history.read / 3)
+    assert 10_000 <= history.compute < 10_000 + 16 * 20 * 2
+
+
+def test_every_pass_over_the_prompts_deals_each_once_and_in_another_order(pool):
+    n = len(pool)
+    first, second = (pool.rows(n * turn, n, seed=0) for turn in (0, 1))
+    assert sorted(first) == sorted(second) == list(range(n))
+    assert first.tolist() != second.tolist()
+    across = pool.rows(n - 3, 8, seed=0)
+    assert across.tolist() == [*first[-3:], *second[:5]]
+
+
+def test_a_pool_that_is_smaller_than_a_round_is_dealt_several_times(pool):
+    small = Pool(pool.texts[:3], pool.features[:3], pool.tokens[:3])
+    assert np.bincount(small.rows(3, 9, seed=0)).tolist() == [3, 3, 3]
+
+
+def test_training_apart_by_the_true_domain_measures_nothing(letters, pool, domains):
+    learners = letters()
+    history = run(learners, pool, ByLabel(domains.tolist(), 2), Settings(tokens=5_000, batch=16))
+    assert history.read == 0
+    assert {entry.loss for entry in history.entries} == {None}
+    assert len(set(good_at(learners, pool, domains).values())) == 2
+
+
+def test_training_apart_at_random_gives_everyone_the_same(letters, pool):
+    history = run(letters(4), pool, AtRandom(4))
+    assert history.read == 0
+    assert history.effective() > 3.9
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"tokens": 0}, "tokens"),
+        ({"tokens": float("nan")}, "tokens"),
+        ({"others": 0.0}, "others"),
+        ({"others": 1.5}, "others"),
+        ({"slack": 0.5}, "slack"),
+        ({"batch": 0}, "batch"),
+        ({"step": "8"}, "step"),
+    ],
+)
+def test_settings_out_of_range_are_refused(wrong, told):
+    with pytest.raises(InputError, match=told):
+        Settings(**({"tokens": 10} | wrong))
+
+
+def test_experts_without_a_name_of_their_own_are_refused(letters, pool):
+    with pytest.raises(InputError, match="a name each"):
+        run([], pool, AtRandom(1))
+    with pytest.raises(InputError, match="a name each"):
+        run([*letters(1), *letters(1)], pool, AtRandom(2))
+
+
+def test_penalties_of_another_shape_are_refused(letters, pool):
+    with pytest.raises(InputError, match=r"expected one each, \(200, 2\)"):
+        run(letters(), pool, AtRandom(2), penalties=np.zeros((3, 2)))
+
+
+def test_labels_are_needed_to_train_by_them():
+    with pytest.raises(InputError, match="labels"):
+        ByLabel([], 2)
