@@ -50,6 +50,7 @@ KINDS: dict[str, tuple[type[Student], dict[str, int]]] = {
     "masked": (MaskedStudent, {"small": 400_000, "medium": 1_200_000, "specialist": 250_000}),
     "causal": (CausalStudent, {"small": 300_000, "medium": 800_000, "specialist": 150_000}),
 }
+SAMPLED = 8  # every eighth text tells how frequent tokens are
 LEARNING_RATE = 2e-3  # of a generalist; a specialist knows much already and takes half
 
 
@@ -112,8 +113,10 @@ def make(recipe: Recipe, domains: Mapping[str, Corpus], work: Path) -> None:
     texts = [text for corpus in chosen for text in corpus.texts["experts"]]
     student = _fresh(recipe, domains, work)
     if isinstance(student, MaskedStudent):
-        everything = [text for corpus in domains.values() for text in corpus.texts["experts"]]
-        student.prime(texts, everything if recipe.base else ())
+        before = [
+            text for corpus in domains.values() for text in corpus.texts["experts"][::SAMPLED]
+        ]
+        student.prime(texts[::SAMPLED], before if recipe.base else ())
     start = time.process_time()
     loss = train(student, texts, recipe.tokens, checkpoint=work / "training" / recipe.name)
     seconds = time.process_time() - start
