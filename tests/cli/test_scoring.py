@@ -116,10 +116,10 @@ def test_prompts_that_are_none_are_told_in_one_line(scored, place, text, told):
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["--engine", "spark"], "'spark' is not one of 'local', 'ray'"),
+        (["--engine", "spark"], "'--engine'"),
         (["--workers", 2], "--engine ray"),
         (["--ray-address", "head:6379"], "--engine ray"),
-        (["--engine", "ray", "--workers", 0], "0 is not in the range"),
+        (["--engine", "ray", "--workers", 0], "'--workers'"),
     ],
 )
 def test_an_engine_that_is_none_and_options_of_another_are_told(scored, place, words, told):
