@@ -88,7 +88,7 @@ def score(
     """Measure experts on prompts; the same command goes on where it was stopped."""
     from tryage.scoring import score as measure
 
-    settings = {"workers": workers, "address": ray_address}
+    settings: dict[str, str | float | None] = {"workers": workers, "address": ray_address}
     settings |= {"num_cpus": worker_cpus, "num_gpus": worker_gpus}
     run = _engine(engine, {k: v for k, v in settings.items() if v is not None})
     measurers = [found for given in expert for found in _measurers(given, device)]
