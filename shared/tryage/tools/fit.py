@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from tryage.tools.tool import Tool
+
 Floats = NDArray[np.float32]
+Marks = NDArray[np.uint64]
 
 EVIDENCE = 4
 
@@ -22,6 +29,9 @@ class Fit:
 
     `useful` `(3,)` and `needed` `(EVIDENCE + 1,)` are logistic regressions, the intercept first:
     that a tool is of use, from its score and its lead over the best other; and that any is needed.
+
+    The maps favour the tools that they were trained on, `seen` `(n_seen,)`, over those that came
+    later: `handicap` is taken off a seen tool's score (calibrated stacking, Chao et al., 2016).
     """
 
     query_map: Floats
@@ -32,6 +42,8 @@ class Fit:
     clauses: float
     useful: Floats
     needed: Floats
+    seen: Marks = field(default_factory=lambda: marks(()))
+    handicap: float = 0.0
 
     def queries(self, embeddings: Floats) -> Floats:
         """Place queries, unit rows `(batch, dim)`."""
@@ -44,6 +56,10 @@ class Fit:
     def scores(self, cosines: Floats, words: Floats) -> Floats:
         """Bring cosines `(..., n_tools)` and words `(..., n_tools, 3)` together."""
         return np.asarray(self.sharpness * cosines + words @ self.words, np.float32)
+
+    def handicaps(self, tools: Iterable[Tool]) -> Floats:
+        """Return what is taken off the score of each tool, `(n_tools,)`."""
+        return np.where(np.isin(marks(tools), self.seen), np.float32(self.handicap), np.float32(0))
 
     def joined(self, whole: Floats, parts: Floats) -> Floats:
         """Add the best clause `(n_clauses, n_tools)` to the whole query's scores `(n_tools,)`."""
@@ -72,6 +88,11 @@ class Fit:
     def need(self, evidence: Floats) -> float:
         """Say how probable it is that any tool is needed, from `evidence` `(EVIDENCE,)`."""
         return float(sigmoid(self.needed[0] + self.needed[1:] @ evidence))
+
+
+def marks(tools: Iterable[Tool]) -> Marks:
+    """Return by what tools are known again, `(n_tools,)`."""
+    return np.array([tool.mark for tool in tools], np.uint64)
 
 
 def leads(scores: Floats) -> Floats:

@@ -36,4 +36,5 @@ def see(query: str, box: Toolbox, encoder: Encoder, fit: Fit, feedback: Feedback
     cosines = np.ascontiguousarray((vectors @ placed.T).T)  # half the time of placed @ vectors.T
     words = np.array([box.words(text) for text in texts])
     scores = fit.scores(cosines, words)
-    return Sight(scores[0], scores[1:], evidence(cosines[0], words[0], scores[0]))
+    whole = scores[0] - box.handicaps
+    return Sight(whole, scores[1:], evidence(cosines[0], words[0], whole))

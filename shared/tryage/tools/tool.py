@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from hashlib import blake2b
 from typing import Any
 
 from tryage.errors import InputError
@@ -62,6 +63,12 @@ class Tool:
     def details(self) -> str:
         """The arguments in words."""
         return "; ".join(f"{in_words(name)}: {told}" for name, told in self.arguments.items())
+
+    @property
+    def mark(self) -> int:
+        """A number below 2**64 by which a tool is known again: a hash of its title."""
+        digest = blake2b(self.title.encode("utf-8", "replace"), digest_size=8).digest()
+        return int.from_bytes(digest, "big")
 
     @classmethod
     def from_schema(cls, schema: Mapping[str, Any], **known: Any) -> Tool:  # noqa: ANN401 - the other fields of Tool

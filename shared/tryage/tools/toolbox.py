@@ -25,15 +25,17 @@ if TYPE_CHECKING:
 class Toolbox:
     """Tools with different names, as `ToolRanker.toolbox` reads them.
 
-    `vectors` are unit rows `(n_tools, dim)` and `words` the index of what they say; `library` holds
-    the same tools in the same order, for constraints and requirements. `unsure` is `(1, n_tools)`
-    of NaN: no score comes with a standard deviation.
+    `vectors` are unit rows `(n_tools, dim)`, `handicaps` `(n_tools,)` what is taken off the scores,
+    and `words` the index of what they say; `library` holds the same tools in the same order, for
+    constraints and requirements. `unsure` is `(1, n_tools)` of NaN: no score comes with a standard
+    deviation.
     """
 
     def __init__(
-        self, tools: tuple[Tool, ...], vectors: Floats, words: WordIndex, library: Library
+        self, tools: tuple[Tool, ...], vectors: Floats, handicaps: Floats, library: Library
     ) -> None:
-        self.tools, self.vectors, self.words, self.library = tools, vectors, words, library
+        self.tools, self.vectors, self.handicaps, self.library = tools, vectors, handicaps, library
+        self.words = WordIndex(tools)
         self.unsure: Floats = np.full((1, len(tools)), np.nan, np.float32)
         self._granted: dict[frozenset[str], _Granted] = {}
 
@@ -76,9 +78,9 @@ class Toolbox:
             )
         kept = np.array([not lacks for lacks in lacking])
         tools = tuple(tool for tool, lacks in zip(self.tools, lacking, strict=True) if not lacks)
-        # what a word tells is counted among the tools that are left
-        box = Toolbox(tools, self.vectors[kept], WordIndex(tools), self.library.subset(kept))
-        return box, refused
+        # what a word tells is counted anew, among the tools that are left
+        library = self.library.subset(kept)
+        return Toolbox(tools, self.vectors[kept], self.handicaps[kept], library), refused
 
 
 def read_tools(tools: Iterable[Tool], encoder: Encoder, fit: Fit) -> Toolbox:
@@ -92,7 +94,7 @@ def read_tools(tools: Iterable[Tool], encoder: Encoder, fit: Fit) -> Toolbox:
     titles = encoder.encode([tool.title for tool in read])
     whole = encoder.encode([f"{tool.title} {tool.details}" for tool in read])
     library = Library(tool.as_expert() for tool in read)
-    return Toolbox(read, fit.tools(titles, whole), WordIndex(read), library)
+    return Toolbox(read, fit.tools(titles, whole), fit.handicaps(read), library)
 
 
 def checked(tools: Iterable[Tool]) -> tuple[Tool, ...]:
