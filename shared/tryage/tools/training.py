@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import torch
+    from numpy.typing import NDArray
 
     from tryage.perception.descent import Rows
     from tryage.perception.encoder import Encoder
@@ -245,7 +246,7 @@ class _Model:
         )
 
 
-def _told(words: Floats) -> tuple[Rows, Floats]:
+def _told(words: Floats) -> tuple[NDArray[np.intp], Floats]:
     """Keep of `(n_tools, WIDTH)` the tools that words tell of: mostly few, read in every epoch."""
     tools = np.flatnonzero(words.any(axis=1))
     return tools, words[tools]
