@@ -133,7 +133,7 @@ def test_an_aptitude_test_begins_at_the_strangers_own_prior(perception, library)
     stranger = library["me/llama-8b-chat"]
     start = perception.acquainted(library)._relatives[0]
     grown = perception.onboard(stranger, {"sum word1": 0.0, "law word2": 1.0})
-    places = perception._places(["sum word1", "law word2"])
+    places = perception.places(["sum word1", "law word2"])
     expected = start.updated(places, np.array([0.0, 1.0]), perception.abilities.noise)
     np.testing.assert_allclose(grown.abilities.of(5).mean, expected.mean)
     np.testing.assert_allclose(grown.abilities.of(5).covariance, expected.covariance)
@@ -153,7 +153,7 @@ def test_feedback_on_a_stranger_is_learned_and_goes_on_when_it_is_onboarded(perc
     grown = perception.onboard(Expert("unheard-of"), {"sum word1": 0.5})
     assert grown.acquaintances.names == ()
     expected = met.updated(
-        perception._places(["sum word1"]), np.array([0.5]), 0.0 + perception.abilities.noise
+        perception.places(["sum word1"]), np.array([0.5]), 0.0 + perception.abilities.noise
     )
     np.testing.assert_allclose(grown.abilities.of(5).mean, expected.mean)
     router.observe(decision, 0.5)
@@ -190,7 +190,7 @@ def test_feedback_from_many_threads_is_all_learned(perception, library):
     assert len(perception.acquaintances.names) == 3
     one = perception.acquaintances.index("unheard-of")
     together = view._relatives[6].updated(
-        perception._places([f"sum word{j}" for j in range(10)]),
+        perception.places([f"sum word{j}" for j in range(10)]),
         np.zeros(10),
         perception.abilities.noise,
     )

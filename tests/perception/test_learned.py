@@ -103,7 +103,7 @@ def test_an_expert_that_failed_is_predicted_worse(fresh):
 
 
 def test_one_unlucky_answer_of_a_newcomer_is_not_the_whole_truth(learned):
-    place = learned._places(["poem word3"])
+    place = learned.places(["poem word3"])
     for loss in (0.0, 1.0):
         knows = learned.onboard(Expert("newcomer"), {"poem word3": loss})
         before = float((place @ learned.abilities.prior.mean)[0])

@@ -59,7 +59,7 @@ class Fit:
 
     def handicaps(self, tools: Iterable[Tool]) -> Floats:
         """Return what is taken off the score of each tool, `(n_tools,)`."""
-        return np.where(np.isin(marks(tools), self.seen), np.float32(self.handicap), np.float32(0))
+        return np.asarray(np.isin(marks(tools), self.seen) * self.handicap, np.float32)
 
     def joined(self, whole: Floats, parts: Floats) -> Floats:
         """Add the best clause `(n_clauses, n_tools)` to the whole query's scores `(n_tools,)`."""
