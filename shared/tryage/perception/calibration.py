@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tryage.perception.caution import Caution, fit_caution
-from tryage.perception.latent import CONTENDING, contention, spread
+from tryage.perception.latent import contention, spread
 from tryage.perception.link import Link, fit_link
 from tryage.perception.mixture import CONTENDERS, learn_weights, wishes
 
@@ -46,9 +46,8 @@ def calibrate(unseen: Floats, abilities: Abilities, table: QTable, mean: Matrix)
     unit = spread(table.losses)
     weights = _weigh(unseen, abilities, table, mean, unit)
     mixed = np.tensordot(weights, unseen, 1)
+    stretch = _stretch(mixed, abilities, table, contention(mean, table.losses))
     ones = np.ones((len(mixed), 1))
-    said = abilities.losses(np.concatenate([ones, mixed], axis=1))
-    stretch = _stretch(mixed, abilities, table, _contending(said, mean, table, unit))
     y = abilities.losses(np.concatenate([ones, mixed * stretch], axis=1))
     noise = float(np.nanmean((table.losses - y) ** 2)) + 1e-6
     caution = fit_caution(y, table.losses, mean, unit)
@@ -71,26 +70,13 @@ def _weigh(
     )
 
 
-def _contending(said: Matrix, mean: Matrix, table: QTable, unit: float) -> Matrix:
-    """Say whose losses count, `(n_prompts, n_experts)` in (0, 1]: of those who may be chosen.
-
-    Scores tell it on the whole. Real-valued losses tell it prompt by prompt: among unlike experts,
-    each the best of its own kind, only one contends on the whole. `said` are unseen predictions.
-    """
-    if np.nanmin(table.losses) >= 0 and np.nanmax(table.losses) <= 1:
-        return np.broadcast_to(contention(mean, table.losses), table.shape)
-    best = np.where(table.measured, said, np.inf).min(axis=1, keepdims=True)
-    behind = np.maximum(said - best, 0)
-    return np.asarray(np.exp(-behind / (CONTENDING * unit)) + 1e-6)
-
-
 def _stretch(mixed: Matrix, abilities: Abilities, table: QTable, contending: Matrix) -> Floats:
     """Regress losses on unseen predictions, `(rank,)`: a slope for difficulty, one for the rest."""
     means = abilities.means
     parts = mixed[:, :1] @ means[:, 1:2].T, mixed[:, 1:] @ means[:, 2:].T
     inputs = np.stack([part[table.measured] for part in parts])
     target = (table.losses - means[:, 0])[table.measured]
-    weight = contending[table.measured]
+    weight = np.broadcast_to(contending, table.losses.shape)[table.measured]
     gram = (inputs * weight) @ inputs.T
     ridge = 1e-3 * np.trace(gram) * np.eye(2) + 1e-12 * np.eye(2)
     slopes = np.clip(
