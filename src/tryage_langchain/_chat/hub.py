@@ -45,6 +45,8 @@ def _served(name: str, **settings: Any) -> BaseChatModel:  # noqa: ANN401 - as a
 def _local(name: str, **settings: Any) -> BaseChatModel:  # noqa: ANN401 - as above
     from langchain_huggingface import ChatHuggingFace, HuggingFacePipeline  # type: ignore[import-not-found, unused-ignore]  # as above
 
-    weights = {"model_id": name, "task": "text-generation", **settings}
+    # without it the answer would begin with the question
+    asked = {"return_full_text": False, **(settings.get("pipeline_kwargs") or {})}
+    weights = {"model_id": name, "task": "text-generation", **settings, "pipeline_kwargs": asked}
     model: BaseChatModel = ChatHuggingFace(llm=HuggingFacePipeline.from_model_id(**weights))
     return model
