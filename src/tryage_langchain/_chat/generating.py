@@ -11,9 +11,10 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from langchain_core.runnables.config import ensure_config, run_in_executor
+from langchain_core.runnables.config import ensure_config
 
 from tryage.chat.asking import Hands, adrive, asked, drive
+from tryage_langchain._chat.asking import abound_child, bound_child
 from tryage_langchain._chat.batching import Batching
 from tryage_langchain._chat.binding import plain
 from tryage_langchain._chat.chatting import forwarded
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
     from langchain_core.outputs import ChatResult
     from langchain_core.runnables import RunnableConfig
-
-    from tryage_langchain._chat.chatting import Call, ChatDesk
 
     Plain: TypeAlias = tuple[BaseChatModel, dict[str, Any]]
 
@@ -53,7 +52,10 @@ class Generating(Batching):
             passed = {**bound, **call.kwargs}
             return model._generate(asked_of, run_manager=run_manager, **passed)
 
-        hands = Hands(partial(_plain_child, desk, call), partial(tell, config=config), ask)
+        def make(name: str) -> Plain:
+            return plain(bound_child(desk, call, name))
+
+        hands = Hands(make, partial(tell, config=config), ask)
         return _all_stamped(*drive(asked(desk, plan, hands)))
 
     async def _agenerate(
@@ -74,7 +76,7 @@ class Generating(Batching):
             return await model._agenerate(asked_of, run_manager=run_manager, **passed)
 
         async def make(name: str) -> Plain:
-            return await run_in_executor(None, _plain_child, desk, call, name)
+            return plain(await abound_child(desk, call, name))
 
         hands = Hands(make, partial(atell, config=config), ask)
         return _all_stamped(*await adrive(asked(desk, plan, hands)))
@@ -117,11 +119,6 @@ class Generating(Batching):
         config, desk = ensure_config(self._own(config)), self._desk
         call, plan = await self._pace.run(partial(self._planned, desk, input, config, passed))
         return arelayed(desk, call, plan, config)
-
-
-def _plain_child(desk: ChatDesk, call: Call, name: str) -> Plain:
-    """Return a chat model, and what is bound to it."""
-    return plain(call.bound.replay(desk.child(name)))
 
 
 def _all_stamped(result: ChatResult, record: dict[str, Any]) -> ChatResult:
