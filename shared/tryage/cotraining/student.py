@@ -1,4 +1,4 @@
-"""Experts that learn: small masked and causal language models in the form of `transformers`."""
+"""An expert that learns: a small language model in the form of `transformers`, of either kind."""
 
 from __future__ import annotations
 
@@ -10,14 +10,11 @@ import numpy as np
 from typing_extensions import Self
 
 from tryage.cotraining import keeping
-from tryage.errors import InputError
+from tryage.cotraining.shape import by_chance, shaped
 from tryage.experts import Expert
-from tryage.extras import require
 from tryage.scoring.budget import Budget
-from tryage.scoring.causal import CausalLM
 from tryage.scoring.checkpoints import load
-from tryage.scoring.likelihood import SKIPPED, LanguageModel, inputs, padded
-from tryage.scoring.masked import MaskedLM
+from tryage.scoring.likelihood import SKIPPED, inputs, padded
 from tryage.scoring.measurement import Prompt
 from tryage.scoring.windows import batches
 
@@ -28,10 +25,9 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-    from tryage.scoring.likelihood import Model, Row, Tokenizer
+    from tryage.scoring.likelihood import LanguageModel, Model, Row, Tokenizer
 
 WARM_UP = 20  # steps until Adam's averages mean something
-TIED = {"tie_word_embeddings": True}  # the table of tokens is most of a small model: have it once
 
 
 class Student(ABC):
@@ -90,26 +86,8 @@ class Student(ABC):
             InputError: a size that is not at least 1, or `width` is no multiple of `2 * heads`.
             MissingExtraError: torch or transformers is not installed.
         """
-        sizes = {"width": width, "layers": layers, "heads": heads, "length": length}
-        if min(sizes.values()) < 1 or width % (2 * heads):
-            raise InputError(f"{sizes}: expected at least 1 each, width a multiple of 2 * heads.")
-        for package in ("torch", "transformers"):
-            require(package, "train")
-        import torch
-
-        shape = {
-            "vocab_size": len(tokenizer),
-            "hidden_size": width,
-            "num_hidden_layers": layers,
-            "num_attention_heads": heads,
-            "max_position_embeddings": length,
-            "pad_token_id": tokenizer.pad_token_id,
-            "bos_token_id": tokenizer.bos_token_id,
-            "eos_token_id": tokenizer.eos_token_id,
-        }
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            network = cls._network(shape | TIED)
+        shape = shaped(tokenizer, width=width, layers=layers, heads=heads, length=length)
+        network = by_chance(cls._network, shape, seed)
         return cls(name, network, tokenizer, seed=seed, **settings)
 
     @classmethod
@@ -252,71 +230,3 @@ class Student(ABC):
         self._optimiser.zero_grad()
         self.tokens_seen += sum(len(row.ids) for row in rows)
         return float(loss.detach()), len(targets)
-
-
-class MaskedStudent(Student):
-    """A BERT that learns to fill in hidden words."""
-
-    measured_by = MaskedLM
-    hidden = 0.25  # a share of the words; more than is measured, so that each pass teaches more
-
-    @staticmethod
-    def _network(shape: dict[str, Any]) -> Model:
-        from transformers import BertConfig, BertForMaskedLM
-
-        still: dict[str, Any] = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
-        return BertForMaskedLM(
-            BertConfig(**shape, **still, intermediate_size=4 * shape["hidden_size"])
-        )
-
-    def prime(self, texts: Sequence[str], before: Sequence[str] = ()) -> None:
-        """Expect each token as often as it is in the texts: spares a fresh student many steps.
-
-        `before` are the texts of a student that has learned already, of which it is to forget the
-        frequencies.
-        """
-        import torch
-
-        shift = self._frequencies(texts) - (self._frequencies(before) if before else 0.0)
-        with torch.no_grad():
-            self.network.cls.predictions.bias += shift
-
-    def _frequencies(self, texts: Sequence[str]) -> torch.Tensor:
-        """Return the log of each token's share, one occurrence added to each, `(n_tokens,)`."""
-        import torch
-
-        ids = [at for text in texts for at in self.tokenizer(text)["input_ids"]]
-        counts = 1.0 + np.bincount(ids, minlength=len(self.tokenizer))
-        return torch.tensor(np.log(counts / counts.sum()), dtype=torch.float32)
-
-    def _reader(self) -> LanguageModel:
-        return self.measurer(rate=self.hidden, seed=self.seed + self.updates + 1)
-
-    def _predict(
-        self, read: dict[str, torch.Tensor], labels: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        scored = labels != SKIPPED  # the rest needs no logits, which are most of the work
-        return self.network.cls(self.network.bert(**read)[0][scored]), labels[scored]
-
-
-class CausalStudent(Student):
-    """A Llama that learns to go on."""
-
-    measured_by = CausalLM
-
-    @staticmethod
-    def _network(shape: dict[str, Any]) -> Model:
-        from transformers import LlamaConfig, LlamaForCausalLM
-
-        inner = 32 * math.ceil(8 * shape["hidden_size"] / 3 / 32)  # gated: as many weights as BERT
-        return LlamaForCausalLM(LlamaConfig(**shape, intermediate_size=inner))
-
-    def _reader(self) -> LanguageModel:
-        return self.measurer()
-
-    def _predict(
-        self, read: dict[str, torch.Tensor], labels: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        scored = labels[:, 1:] != SKIPPED
-        seen = self.network.model(**read, use_cache=False)[0][:, :-1]
-        return self.network.lm_head(seen[scored]), labels[:, 1:][scored]
