@@ -148,12 +148,7 @@ class Alignment:
         if self._same:
             return raw
         if not self._unseen.size:
-            tokens = raw.output_tokens
-            return Prediction(
-                raw.losses[:, self._columns],
-                raw.std[:, self._columns],
-                None if tokens is None else tokens[:, self._columns],
-            )
+            return raw.at(np.s_[:, self._columns])
         return self._with_prior(raw)
 
     def count_tokens(self, prompts: Sequence[str]) -> Floats:

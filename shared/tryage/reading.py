@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -80,6 +80,35 @@ def merged(own: Preferences, call: Preferences) -> Preferences:
     if not own.weights and not own.requirements:
         return call
     return Preferences({**own.weights, **call.weights}, (*own.requirements, *call.requirements))
+
+
+def read(
+    prompts: Sequence[str],
+    wishes: Wishes,
+    contexts: Sequence[Context] | None,
+    wanted: Callable[[Preferences | None], Preferences],
+) -> list[Asked]:
+    """Bring a batch of prompts together with their preferences and conversations.
+
+    `wishes` are one for all or one each, of which `wanted` makes what is in force.
+
+    Raises:
+        InputError: a prompt is no string, or there is not one wish and one context for each.
+    """
+    check_prompts(prompts)
+    if not isinstance(wishes, Sequence):
+        forces = [wanted(wishes)] * len(prompts)
+    elif len(wishes) == len(prompts):
+        forces = [wanted(wish) for wish in wishes]
+    else:
+        raise InputError(
+            f"{len(wishes)} preferences for {len(prompts)} prompts; give one each, or one."
+        )
+    around: Sequence[Context | None] = contexts or [None] * len(prompts)
+    if len(around) != len(prompts):
+        raise InputError(f"{len(around)} contexts for {len(prompts)} prompts; give one each.")
+    rows = zip(prompts, forces, around, strict=True)
+    return [Asked(prompt, force, context=context) for prompt, force, context in rows]
 
 
 def flagged(asked: Asked, *, strict: bool) -> Asked:

@@ -25,9 +25,9 @@ from tryage.reading import (
     Wishes,
     alike,
     check_preferences,
-    check_prompts,
     flagged,
     merged,
+    read,
     thread,
 )
 from tryage.sourced import Sourced
@@ -183,20 +183,7 @@ class Router(Pretrained, Sourced, Adaptable):
         contexts: Sequence[Context] | None = None,
     ) -> list[Asked]:
         """Check a batch, and bring code's preferences and the prompts' flags together."""
-        check_prompts(prompts)
-        if not isinstance(wishes, Sequence):
-            wanted = [self._wanted(wishes)] * len(prompts)
-        elif len(wishes) == len(prompts):
-            wanted = [self._wanted(wish) for wish in wishes]
-        else:
-            raise InputError(
-                f"{len(wishes)} preferences for {len(prompts)} prompts; give one each, or one."
-            )
-        around: Sequence[Context | None] = contexts or [None] * len(prompts)
-        if len(around) != len(prompts):
-            raise InputError(f"{len(around)} contexts for {len(prompts)} prompts; give one each.")
-        rows = zip(prompts, wanted, around, strict=True)
-        asked = [Asked(prompt, wish, context=context) for prompt, wish, context in rows]
+        asked = read(prompts, wishes, contexts, self._wanted)
         if not self.prompt_flags:
             return asked
         return [flagged(one, strict=self.strict) for one in asked]
@@ -216,7 +203,7 @@ class Router(Pretrained, Sourced, Adaptable):
     ) -> Field:
         """Score the prompts `rows` of a batch, which share their preferences."""
         group = [asked[row] for row in rows.tolist()]
-        prediction = every if rows.size == len(asked) else _rows(every, rows)
+        prediction = every if rows.size == len(asked) else every.at(rows)
         tokens = prediction.output_tokens
 
         def request(counted: bool) -> Request:
@@ -254,9 +241,3 @@ class Router(Pretrained, Sourced, Adaptable):
         """Return the prediction that knows nothing."""
         nothing = np.full((batch, len(self.library)), np.nan, dtype=np.float32)
         return Prediction(nothing, nothing)
-
-
-def _rows(every: Prediction, rows: Indices) -> Prediction:
-    """Return what is predicted for some prompts of a batch."""
-    tokens = every.output_tokens
-    return Prediction(every.losses[rows], every.std[rows], None if tokens is None else tokens[rows])

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tryage.alignment import Alignment
-from tryage.perception.base import Prediction
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tryage.experts import Library
-    from tryage.perception.base import Perception
+    from tryage.perception.base import Perception, Prediction
 
 
 class Twins:
@@ -35,13 +34,7 @@ class Twins:
 
     def predict(self, prompts: Sequence[str]) -> Prediction:
         """Predict in one pass of the other perception, `(batch, n_experts)`."""
-        raw = self._alignment.predict(prompts)
-        tokens = raw.output_tokens
-        return Prediction(
-            raw.losses[:, self._columns],
-            raw.std[:, self._columns],
-            None if tokens is None else tokens[:, self._columns],
-        )
+        return self._alignment.predict(prompts).at(np.s_[:, self._columns])
 
     def count_tokens(self, prompts: Sequence[str]) -> NDArray[np.floating[Any]]:
         """Count the tokens of each prompt as the other perception does, `(batch,)`."""

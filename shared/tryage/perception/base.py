@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,13 @@ class Prediction:
     losses: Floats
     std: Floats
     output_tokens: Floats | None = None
+
+    def at(self, where: Any) -> Prediction:  # noqa: ANN401 - any index of numpy
+        """Return a part: rows are prompts, columns experts."""
+        tokens = self.output_tokens
+        return Prediction(
+            self.losses[where], self.std[where], None if tokens is None else tokens[where]
+        )
 
 
 @runtime_checkable

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from tryage.chat.failures import told
 from tryage.errors import MeasurementError, TryageError
 from tryage.scoring.chunks import Chunk, Chunks
 from tryage.scoring.grants import Grants
-from tryage.scoring.worker import News, Worker
+from tryage.scoring.hired import Hired
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,22 +17,9 @@ if TYPE_CHECKING:
     from tryage.scoring.budget import Budget
     from tryage.scoring.measurement import Measurement
     from tryage.scoring.tasks import Outcome, Task
+    from tryage.scoring.worker import News
 
 POLL = 0.2  # seconds until Ctrl-C is heard
-ASIDE = "aside"  # the thread of a worker that hears `stop`
-PART = 64 << 10  # bytes; Ray sends arguments of up to 100 KiB straight to the worker
-
-
-@dataclass(slots=True, eq=False)
-class _Hired:
-    """A worker as this process sees it: its actor, its expert, and the chunk that it measures."""
-
-    actor: Any
-    task: int
-    chunk: Chunk | None = None
-    left: set[int] = field(default_factory=set)
-    up: bool = False
-    asked: tuple[str, int] | None = None
 
 
 class Run:
@@ -58,8 +44,8 @@ class Run:
         self._budget, self._grants = budget, Grants(budget)
         self._chunks = Chunks([len(task.prompts) for task in tasks], workers)
         self._free = workers
-        self._calls: dict[Any, _Hired] = {}  # what is awaited, and from whom
-        self._waiting: list[_Hired] = []  # for leave to spend
+        self._calls: dict[Any, Hired] = {}  # what is awaited, and from whom
+        self._waiting: list[Hired] = []  # for leave to spend
         self._keep: dict[int, Callable[[int, Measurement], Outcome]] = {}
         self._open: dict[int, ExitStack] = {}
         self._given_up: set[int] = set()
@@ -83,7 +69,7 @@ class Run:
                 self._hire()
         finally:
             for hired in self._hired():
-                ray.kill(hired.actor)
+                hired.kill()
             for task in list(self._open):
                 self._close(task)
         if self._error is not None:
@@ -93,31 +79,17 @@ class Run:
         """Start workers while there is room and work."""
         while self._free and (task := self._chunks.hire()) is not None:
             self._free -= 1
-            hired = _Hired(self._actor(), task)
-            packed = self._packed[task]
-            # As arguments of methods, in small parts: so they pass from process to process, and
-            # neither the object store, which may spill to disk, nor the head's tables hold secrets.
-            for start in range(0, len(packed), PART):
-                hired.actor.receive.remote(packed[start : start + PART])
-            self._calls[hired.actor.unpack.remote()] = hired
+            hired = Hired.start(task, self._packed[task], self._budget.limit, self._needs)
+            self._calls[hired.ready()] = hired
 
-    def _actor(self) -> Any:  # noqa: ANN401 - Ray's own
-        import ray
-
-        # A thread of its own for `stop`, which is heard while `news` waits.
-        actor = ray.remote(concurrency_groups={ASIDE: 1}, **self._needs)(Worker)
-        return actor.remote(self._budget.limit)
-
-    def _hired(self) -> list[_Hired]:
+    def _hired(self) -> list[Hired]:
         return [*self._calls.values(), *self._waiting]
 
-    def _begin(self, hired: _Hired, chunk: Chunk) -> None:
+    def _begin(self, hired: Hired, chunk: Chunk) -> None:
         prompts = self._tasks[hired.task].prompts
-        hired.chunk, hired.left = chunk, set(range(len(chunk.positions)))
-        call = hired.actor.begin.remote([prompts[at] for at in chunk.positions])
-        self._calls[call] = hired
+        self._calls[hired.begin(chunk, [prompts[at] for at in chunk.positions])] = hired
 
-    def _heard(self, hired: _Hired, call: Any) -> Iterator[Outcome]:  # noqa: ANN401 - Ray's own
+    def _heard(self, hired: Hired, call: Any) -> Iterator[Outcome]:  # noqa: ANN401 - Ray's own
         """Deal with what a worker says, or with its end."""
         import ray
         from ray.exceptions import RayError, RayTaskError
@@ -138,7 +110,7 @@ class Run:
                 self._budget.charge(expert, usd)
             yield from self._went_on(hired, news)
 
-    def _kept(self, hired: _Hired, news: News) -> Iterator[Outcome]:
+    def _kept(self, hired: Hired, news: News) -> Iterator[Outcome]:
         """Write what was found."""
         if hired.chunk is None:
             return
@@ -152,13 +124,13 @@ class Run:
             hired.left.discard(at)
             yield self._keep[hired.task](hired.chunk.positions[at], measurement)
 
-    def _went_on(self, hired: _Hired, news: News) -> Iterator[Outcome]:
+    def _went_on(self, hired: Hired, news: News) -> Iterator[Outcome]:
         """Let a worker go on, with its chunk or the next one, or dismiss it."""
         if news.asked is not None:
             hired.asked = news.asked
             self._waiting.append(hired)
         elif not news.ended:
-            self._calls[hired.actor.news.remote(None)] = hired
+            self._calls[hired.news()] = hired
         elif news.given_up is not None:
             yield from self._give_up(hired, news.given_up)
         else:
@@ -178,7 +150,7 @@ class Run:
             if granted is None:
                 self._waiting.append(hired)
             else:
-                self._calls[hired.actor.news.remote(granted)] = hired
+                self._calls[hired.news(granted)] = hired
 
     def _stop_if_told(self) -> None:
         """Tell all workers to start nothing any more, once."""
@@ -188,7 +160,7 @@ class Run:
         for task in range(len(self._tasks)):
             self._chunks.drop(task)
         for hired in self._hired():
-            _stop(hired)
+            hired.stop()
 
     def _call_off(self) -> None:
         """Dismiss workers that have not started yet and for which nothing is left to do."""
@@ -197,7 +169,7 @@ class Run:
                 del self._calls[call]
                 self._dismiss(hired)
 
-    def _lost(self, hired: _Hired, error: Exception) -> Iterator[Outcome]:
+    def _lost(self, hired: Hired, error: Exception) -> Iterator[Outcome]:
         """Let another worker go on with the chunk of one that was killed."""
         self._grants.lose(hired)
         chunk, task = hired.chunk, hired.task
@@ -221,7 +193,7 @@ class Run:
     def _goes_on(self, task: int) -> bool:
         return not self._stopping and task not in self._given_up
 
-    def _failed(self, hired: _Hired, error: Any) -> Iterator[Outcome]:  # noqa: ANN401 - Ray's own
+    def _failed(self, hired: Hired, error: Any) -> Iterator[Outcome]:  # noqa: ANN401 - Ray's own
         """Give up what cannot be measured; end the run, gently, for any other error."""
         if isinstance(error.cause, MeasurementError):
             yield from self._give_up(hired, str(error.cause))
@@ -232,7 +204,7 @@ class Run:
         self._grants.leave(hired)
         self._dismiss(hired)
 
-    def _give_up(self, hired: _Hired, reason: str) -> Iterator[Outcome]:
+    def _give_up(self, hired: Hired, reason: str) -> Iterator[Outcome]:
         self._grants.leave(hired)
         self._dismiss(hired)
         yield from self._give_up_task(hired.task, reason)
@@ -243,13 +215,11 @@ class Run:
         self._chunks.drop(task)
         for hired in self._hired():
             if hired.task == task:
-                _stop(hired)
+                hired.stop()
         yield self._tasks[task].given_up(reason)
 
-    def _dismiss(self, hired: _Hired) -> None:
-        import ray
-
-        ray.kill(hired.actor)
+    def _dismiss(self, hired: Hired) -> None:
+        hired.kill()
         self._free += 1
         if not hired.up:
             self._chunks.arrive(hired.task)
@@ -262,7 +232,3 @@ class Run:
         if task in self._open:
             del self._keep[task]
             self._open.pop(task).close()
-
-
-def _stop(hired: _Hired) -> None:
-    hired.actor.stop.options(concurrency_group=ASIDE).remote()
