@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from contextlib import aclosing
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -45,31 +46,52 @@ async def aanswer(desk: ChatDesk, call: Call, plan: Plan, config: RunnableConfig
     return stamped(*await adrive(asked(desk, plan, ahands(desk, call, config, ask))))
 
 
-def stream(desk: ChatDesk, call: Call, plan: Plan, config: RunnableConfig) -> Iterator[Any]:
+@dataclass(frozen=True)
+class Way:
+    """How models stream: what is called, what of it is a part of the answer, and what stamps it.
+
+    `open` and `aopen` take a model, messages, the config of its run and keyword arguments.
+    """
+
+    open: Callable[[Any, Any, RunnableConfig, dict[str, Any]], Iterator[Any]]
+    aopen: Callable[[Any, Any, RunnableConfig, dict[str, Any]], AsyncIterator[Any]]
+    says: Callable[[Any], bool]
+    stamper: Callable[[dict[str, Any]], Callable[[Any], Any]]
+
+
+CHUNKS = Way(
+    lambda child, messages, config, kwargs: child.stream(messages, config, **kwargs),
+    lambda child, messages, config, kwargs: child.astream(messages, config, **kwargs),
+    says,
+    Stamper,
+)
+
+
+def stream(
+    desk: ChatDesk, call: Call, plan: Plan, config: RunnableConfig, way: Way = CHUNKS
+) -> Iterator[Any]:
     """Yield the answer of the first model that does not fail before it says something."""
     messages = forwarded(call, plan)
 
     def ask(child: Child, record: dict[str, Any]) -> Any:
-        return begin(child.stream(messages, child_config(config, record), **call.kwargs), says)
+        return begin(way.open(child, messages, child_config(config, record), call.kwargs), way.says)
 
     begun, record = drive(asked(desk, plan, hands(desk, call, config, ask)))
-    yield from whole(begun, Stamper(record))
+    yield from whole(begun, way.stamper(record))
 
 
 async def astream(
-    desk: ChatDesk, call: Call, plan: Plan, config: RunnableConfig
+    desk: ChatDesk, call: Call, plan: Plan, config: RunnableConfig, way: Way = CHUNKS
 ) -> AsyncGenerator[Any, None]:
     """Do what `stream` does."""
     messages = forwarded(call, plan)
 
     def ask(child: Child, record: dict[str, Any]) -> Any:
-        own: AsyncIterator[Any] = child.astream(
-            messages, child_config(config, record), **call.kwargs
-        )
-        return abegin(own, says)
+        own = child_config(config, record)
+        return abegin(way.aopen(child, messages, own, call.kwargs), way.says)
 
     begun, record = await adrive(asked(desk, plan, ahands(desk, call, config, ask)))
-    async with aclosing(awhole(begun, Stamper(record))) as chunks:
+    async with aclosing(awhole(begun, way.stamper(record))) as chunks:
         async for chunk in chunks:
             yield chunk
 

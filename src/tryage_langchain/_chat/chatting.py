@@ -94,12 +94,15 @@ def child_config(config: RunnableConfig, record: Mapping[str, Any]) -> RunnableC
     """
     name = record["model"]
     told = {MODEL: name, "tryage_reason": record["reason"], "model_route": name}
-    return {
+    own: RunnableConfig = {
         **config,
         "tags": sorted({*config["tags"], f"tryage:{name}"}),
         "metadata": {**config["metadata"], **told},
         "configurable": without_model(config),
     }
+    if "failed" in record:  # the id that the caller gave is the first one's alone
+        own.pop("run_id", None)
+    return own
 
 
 def _thread(config: RunnableConfig) -> str | None:

@@ -10,13 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_core.language_models.chat_model_stream import AsyncChatModelStream, ChatModelStream
 
-from tryage.chat.asking import abegin, adrive, asked, awhole, begin, drive, whole
-from tryage_langchain._chat.asking import ahands, hands
-from tryage_langchain._chat.chatting import child_config, forwarded
+from tryage_langchain._chat import asking
 from tryage_langchain._chat.stamping import KEY
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+    from collections.abc import AsyncIterator, Iterator, Mapping
 
     from langchain_core.runnables import RunnableConfig
 
@@ -29,7 +27,7 @@ _SILENT = ("message-start", "content-block-start")
 
 def relayed(desk: ChatDesk, call: Call, plan: Plan, config: RunnableConfig) -> ChatModelStream:
     """Return a stream that asks when it is read."""
-    stream, events = ChatModelStream(), _events(desk, call, plan, config)
+    stream, events = ChatModelStream(), asking.stream(desk, call, plan, config, EVENTS)
 
     def pump() -> bool:
         try:
@@ -53,7 +51,7 @@ def arelayed(
 
     async def produce() -> None:
         try:
-            async with aclosing(_aevents(desk, call, plan, config)) as events:
+            async with aclosing(asking.astream(desk, call, plan, config, EVENTS)) as events:
                 async for event in events:
                     stream.dispatch(event)
         except BaseException as error:
@@ -69,41 +67,14 @@ def arelayed(
     return stream
 
 
-def _events(desk: ChatDesk, call: Call, plan: Plan, config: RunnableConfig) -> Iterator[Any]:
-    messages = forwarded(call, plan)
-
-    def ask(child: Child, record: dict[str, Any]) -> Any:
-        own = _own(config, record)
-        return begin(child.stream_events(messages, own, version="v3", **call.kwargs), says)
-
-    begun, record = drive(asked(desk, plan, hands(desk, call, config, ask)))
-    yield from whole(begun, EventStamper(record))
+def _open(
+    child: Child, messages: Any, config: RunnableConfig, kwargs: dict[str, Any]
+) -> Iterator[Any]:
+    events: Any = child.stream_events(messages, config, version="v3", **kwargs)
+    return iter(events)
 
 
-async def _aevents(
-    desk: ChatDesk, call: Call, plan: Plan, config: RunnableConfig
-) -> AsyncGenerator[Any, None]:
-    messages = forwarded(call, plan)
-
-    def ask(child: Child, record: dict[str, Any]) -> Any:
-        own = _own(config, record)
-        return abegin(_opened(child, messages, own, call.kwargs), says)
-
-    begun, record = await adrive(asked(desk, plan, ahands(desk, call, config, ask)))
-    async with aclosing(awhole(begun, EventStamper(record))) as events:
-        async for event in events:
-            yield event
-
-
-def _own(config: RunnableConfig, record: Mapping[str, Any]) -> RunnableConfig:
-    """Return the config of a child's run: the id that the caller gave is the first one's alone."""
-    own = child_config(config, record)
-    if "failed" in record:
-        own.pop("run_id", None)
-    return own
-
-
-async def _opened(
+async def _aopen(
     child: Child, messages: Any, config: RunnableConfig, kwargs: dict[str, Any]
 ) -> AsyncIterator[Any]:
     """Yield a child's events; who stops reading ends its run."""
@@ -132,3 +103,6 @@ class EventStamper:
             return event
         name = {} if self._named else {"model_name": self._record["model"]}
         return {**event, "metadata": {**name, **told, KEY: self._record}}
+
+
+EVENTS = asking.Way(_open, _aopen, says, EventStamper)
