@@ -59,6 +59,20 @@ def test_importing_loads_nothing_heavy(code):
     assert modules_after(code) & set(HEAVY) == set()
 
 
+@pytest.mark.parametrize(
+    ("package", "framework", "foreign"),
+    [
+        ("tryage_langchain", "langchain_core", {"langchain", "llama_index"}),
+        ("tryage_llamaindex", "llama_index.core", {"langchain_core"}),
+    ],
+)
+def test_importing_an_integration_loads_neither_torch_nor_another_framework(
+    package, framework, foreign
+):
+    pytest.importorskip(framework)
+    assert modules_after(f"import {package}") & (foreign | {"torch", "transformers"}) == set()
+
+
 def test_importing_the_package_loads_none_of_its_rooms_and_hardly_anything_else():
     fresh = modules_after("")
     loaded = modules_after("import tryage") - fresh

@@ -5,10 +5,6 @@ Skipped without langchain-huggingface, which a lane of its own installs.
 
 from __future__ import annotations
 
-import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-
 import pytest
 from langchain_core.messages import HumanMessage, ToolMessage
 
@@ -21,72 +17,6 @@ from tryage_langchain import ChatTryage
 pytest.importorskip("langchain_huggingface")
 
 FIRST, SECOND = "org/first-1b", "org/second-7b"
-CHUNKS = ("Hello ", "from ", "{model}")
-
-
-class Inference(BaseHTTPRequestHandler):
-    """The Hub's inference router: OpenAI's protocol, for every model."""
-
-    protocol_version = "HTTP/1.1"
-
-    def do_POST(self):
-        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.server.asked.append((self.path, asked))
-        if asked["model"] in self.server.down:
-            self._send(503, "application/json", json.dumps({"error": "overloaded"}))
-        elif asked.get("stream"):
-            told = "".join(f"data: {json.dumps(chunk)}\n\n" for chunk in self._chunks(asked))
-            self._send(200, "text/event-stream", f"{told}data: [DONE]\n\n")
-        else:
-            self._send(200, "application/json", json.dumps(self._whole(asked)))
-
-    def _send(self, status, kind, body):
-        self.send_response(status)
-        self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(body.encode())))
-        self.end_headers()
-        self.wfile.write(body.encode())
-
-    def _whole(self, asked):
-        message = {"role": "assistant", "content": "".join(CHUNKS).format(**asked)}
-        if asked.get("tools") and asked["messages"][-1]["role"] != "tool":
-            function = {
-                "name": asked["tools"][0]["function"]["name"],
-                "arguments": '{"where": "x"}',
-            }
-            call = {"id": "call_1", "type": "function", "function": function}
-            message = {"role": "assistant", "content": "", "tool_calls": [call]}
-        usage = {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}
-        choice = {"index": 0, "message": message, "finish_reason": "stop"}
-        return self._envelope(asked, choice, usage=usage)
-
-    def _chunks(self, asked):
-        for text in CHUNKS:
-            delta = {"role": "assistant", "content": text.format(**asked)}
-            yield self._envelope(asked, {"index": 0, "delta": delta, "finish_reason": None})
-        delta = {"role": "assistant", "content": ""}
-        yield self._envelope(asked, {"index": 0, "delta": delta, "finish_reason": "stop"})
-
-    def _envelope(self, asked, choice, **more):
-        return {"id": "1", "created": 1, "model": asked["model"], "object": "chat.completion",
-                "choices": [choice], **more}  # fmt: skip
-
-    def log_message(self, *_):
-        """Say nothing."""
-
-
-@pytest.fixture
-def inference(monkeypatch):
-    from huggingface_hub.inference._providers import _common
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Inference) as server:
-        server.asked, server.down = [], set()
-        url = f"http://127.0.0.1:{server.server_port}"
-        auto = _common.AutoRouterConversationalTask
-        monkeypatch.setattr(auto, "_prepare_base_url", lambda *_: url)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield server
-        server.shutdown()
 
 
 @pytest.fixture
@@ -130,8 +60,8 @@ def test_the_catalogue_finds_candidates_and_the_chosen_one_answers(chat, inferen
         assert answer.text == f"Hello from {name}"
         assert told(answer)["model"] == name
         assert answer.usage_metadata["total_tokens"] == 10
-    assert {path for path, _ in inference.asked} == {"/v1/chat/completions"}
-    assert inference.asked[0][1]["max_tokens"] == 50
+    assert {request.path for request, _ in inference.heard} == {"/v1/chat/completions"}
+    assert inference.heard[0][1]["max_tokens"] == 50
     assert chat._pool.library[FIRST].output_price == 0.2
 
 
@@ -157,7 +87,7 @@ def test_tools_are_bound_in_its_format_and_their_loop_stays_with_it(chat, infere
     asked = HumanMessage("first question")
     called = bound.invoke([asked])
     assert called.tool_calls[0]["name"] == "look"
-    assert inference.asked[0][1]["tools"][0]["function"]["parameters"]["required"] == ["where"]
+    assert inference.heard[0][1]["tools"][0]["function"]["parameters"]["required"] == ["where"]
     output = ToolMessage("nothing", tool_call_id=called.tool_calls[0]["id"])
     answer = bound.invoke([asked, called, output])
     assert answer.text == f"Hello from {FIRST}"

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pytest
 from llama_index.core.base.response.schema import Response
 from llama_index.core.llms import MockLLM
@@ -159,18 +156,3 @@ def test_the_default_steps_in_and_the_reason_says_so(perception, router):
 def test_there_are_no_prompts_to_get_or_to_update(selector):
     assert selector.get_prompts() == {}
     selector.update_prompts({})
-
-
-def test_importing_loads_neither_torch_nor_langchain():
-    code = (
-        "import sys, tryage_llamaindex; "
-        "print([m for m in ('torch', 'transformers', 'langchain_core') if m in sys.modules])"
-    )
-    done = subprocess.run(  # noqa: S603 - our own interpreter and code
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        check=True,
-        env={"PYTHONPATH": ":".join(sys.path)},
-    )
-    assert done.stdout.strip() == "[]"
