@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
-from tryage.errors import PersistenceError
+from tryage.cotraining.note import read_note, write_note
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
 
 _RUN, _MODE = "run.json", "router.safetensors"
 _PREFIX = "round-"
+_OTHERS = "co-training of other experts, prompts or settings"
 
 
 class Checkpoint:
@@ -40,8 +40,7 @@ class Checkpoint:
             learner.save_state(at)
         arrays = {name: np.ascontiguousarray(array) for name, array in mode.state().items()}
         save_file(arrays, partial / _MODE)
-        run = {"key": self._key, "history": list(history)}
-        (partial / _RUN).write_text(json.dumps(run) + "\n", "utf-8")
+        write_note(partial / _RUN, self._key, "history", list(history))
         before = self._whole()
         shutil.rmtree(target, ignore_errors=True)
         partial.rename(target)
@@ -59,20 +58,11 @@ class Checkpoint:
         if not whole:
             return []
         last = whole[-1]
-        try:
-            run = json.loads((last / _RUN).read_text("utf-8"))
-            same, history = run["key"] == self._key, run["history"]
-        except (OSError, ValueError, KeyError) as error:
-            raise PersistenceError(f"{last} is damaged: delete it. {error}") from error
-        if not same:
-            raise PersistenceError(
-                f"{self._folder} holds co-training of other experts, prompts or settings: delete "
-                "it, or train elsewhere."
-            )
+        history = read_note(last / _RUN, self._key, "history", list, _OTHERS)
         for at, learner in zip(_places(last, len(learners)), learners, strict=True):
             learner.load_state(at)
         mode.restore(load_file(last / _MODE))
-        return list(history)
+        return history
 
     def _whole(self) -> list[Path]:
         found = self._folder.glob(f"{_PREFIX}*")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from pathlib import Path
@@ -10,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tryage.errors import InputError, PersistenceError
+from tryage.cotraining.note import read_note, write_note
+from tryage.errors import InputError
 from tryage.interrupts import stopping
 from tryage.perception.checkpoint import fingerprint
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 GROUP = 64  # texts of one update: enough to put like lengths together
 EASE = 0.4  # the share of the training in which the learning rate falls to zero
 _GOAL = "goal.json"
+_OTHERS = "the training of another student, texts or length"
 
 
 def train(  # noqa: PLR0913 - each is one thing about a long run
@@ -81,18 +82,9 @@ def _goal(student: Student, texts: Sequence[str], tokens: int, folder: Path | No
     if not note.exists():
         folder.mkdir(parents=True, exist_ok=True)
         student.save_state(folder)
-        note.write_text(json.dumps({"key": key, "tokens_seen": fresh}) + "\n", "utf-8")
+        write_note(note, key, "tokens_seen", fresh)
         return fresh
-    try:
-        kept = json.loads(note.read_text("utf-8"))
-        same, goal = kept["key"] == key, int(kept["tokens_seen"])
-    except (OSError, ValueError, KeyError) as error:
-        raise PersistenceError(f"{note} is damaged: delete {folder}. {error}") from error
-    if not same:
-        raise PersistenceError(
-            f"{folder} holds the training of another student, texts or length: delete it, or train "
-            "elsewhere."
-        )
+    goal = read_note(note, key, "tokens_seen", int, _OTHERS)
     student.load_state(folder)
     return goal
 
