@@ -93,14 +93,15 @@ def updated(fold: Fold, kinship: Kinship, asked: NDArray[np.intp]) -> Belief:
     """Start from a prior, learn from the test, and predict the mean loss of the test prompts."""
     perception, link = fold.perception, fold.perception.link
     relatives = kinship.relatives(read_traits(fold.strangers))
-    places = perception._places(fold.prompts)  # noqa: SLF001 - a benchmark of this very class
+    places = perception.places(fold.prompts)
     there, chosen = places[fold.tests], places[asked]
     means, stds, columns = [], [], []
     for i in range(len(relatives)):
         ability = relatives[i]
         if len(asked):
             ability = ability.updated(chosen, fold.losses[asked, i], perception.abilities.noise)
-        losses = link.losses(there @ ability.mean)
+        y = there @ ability.mean
+        losses = link.losses(y, y.min(keepdims=True))
         slope = (link.slope * losses * (1 - losses)) @ there / len(there)
         noise = (losses * (1 - losses)).mean() / len(there)
         means.append(losses.mean())

@@ -92,7 +92,15 @@ def test_others_are_corrected_in_place_as_if_they_were_in_the_batch(margin):
     y = np.random.default_rng(0).normal(0.5, 0.2, (20, 6))
     caution = Caution(2, margin)
     others = y.astype(np.float32)
-    caution.soften(others, y[:, 2])
+    caution.soften(others, caution.lead(y).incumbent)
     np.testing.assert_allclose(
         np.delete(others, 2, axis=1), np.delete(caution(y), 2, axis=1), atol=1e-6
     )
+
+
+@pytest.mark.parametrize("margin", [0.0, 0.05, 10.0])
+def test_the_leader_is_the_lowest_of_the_corrected_predictions(margin):
+    y = np.random.default_rng(0).normal(0.5, 0.2, (20, 6))
+    caution = Caution(2, margin)
+    best = caution.lead(y).best
+    np.testing.assert_allclose(best, caution(y).min(axis=1, keepdims=True), atol=1e-9)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from tryage.experts import Library
     from tryage.perception.abilities import Abilities
     from tryage.perception.base import Floats
+    from tryage.perception.caution import Leaders
     from tryage.perception.learned import LearnedPerception
     from tryage.perception.sight import Matrix
 
@@ -80,9 +81,9 @@ class Acquainted:
         perception = self._perception
         seen = perception.head.see(perception.describe(prompts))
         sight, met = perception.look(seen), perception.acquaintances
-        surely, leader = perception.judge(sight, met)
+        surely, leaders = perception.judge(sight, met)
         crowd = Gaussian(perception.abilities.prior.mean, self._relatives.spread)
-        losses, std = self._guess(sight.places, sight.doubt(crowd), leader)
+        losses, std = self._guess(sight.places, sight.doubt(crowd), leaders)
         rows, columns = self._measured(met)
         losses[:, rows], std[:, rows] = surely.losses[:, columns], surely.std[:, columns]
         tokens = perception.forecast("output_tokens", seen) if self._rows.size else None
@@ -112,10 +113,10 @@ class Acquainted:
         spread[:, self._rows] = tokens[:, self._columns]
         return spread
 
-    def _guess(self, places: Matrix, doubt: Matrix, leader: Matrix) -> tuple[Floats, Floats]:
+    def _guess(self, places: Matrix, doubt: Matrix, leaders: Leaders) -> tuple[Floats, Floats]:
         """Predict all experts from their traits, `(batch, n)`, with the standard deviations."""
         caution, link = self._perception.caution, self._perception.link
-        kin = self._relatives
+        kin, best = self._relatives, leaders.best.astype(np.float32)
         slopes = (places @ kin.slopes.T).astype(np.float32)
         offsets = (places @ kin.offsets.T).astype(np.float32)
         wide = doubt[:, None].astype(np.float32)
@@ -128,6 +129,6 @@ class Acquainted:
             np.matmul(slopes, kin.inputs[:, part], out=y)
             y += offsets.take(kin.kinds[part], axis=1)
             np.multiply(wide, kin.widths[part], out=spread)
-            caution.soften(y, leader)
-            link.carry(y, spread)
+            caution.soften(y, leaders.incumbent)
+            link.carry(y, spread, best)
         return losses, std

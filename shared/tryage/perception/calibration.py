@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from tryage.perception.caution import Caution, fit_caution
 from tryage.perception.latent import contention, spread
-from tryage.perception.link import Link, fit_link
+from tryage.perception.link import Link, fit_scored
 from tryage.perception.mixture import CONTENDERS, learn_weights, wishes
+from tryage.perception.squeeze import fit_squeezed
 
 if TYPE_CHECKING:
     from tryage.perception.abilities import Abilities
@@ -38,21 +39,30 @@ class Calibration:
     report: dict[str, float]
 
 
-def calibrate(unseen: Floats, abilities: Abilities, table: QTable, mean: Matrix) -> Calibration:
+def calibrate(
+    unseen: Floats,
+    abilities: Abilities,
+    table: QTable,
+    mean: Matrix,
+    squeezed: tuple[float, Matrix] | None = None,
+) -> Calibration:
     """Tune on where estimators that never saw a prompt place it, `(n_estimators, n_prompts, rank)`.
 
-    `mean` `(n_experts,)` are the mean losses of the experts on all prompts.
+    `mean` `(n_experts,)` are the mean losses of the experts on all prompts. Real-valued losses
+    are tuned as they were `squeezed`.
     """
-    unit = spread(table.losses)
-    weights = _weigh(unseen, abilities, table, mean, unit)
+    scale, losses = squeezed or (None, table.losses)
+    told = replace(table, losses=losses)
+    unit = spread(losses)
+    weights = _weigh(unseen, abilities, told, mean, unit)
     mixed = np.tensordot(weights, unseen, 1)
-    stretch = _stretch(mixed, abilities, table, contention(mean, table.losses))
+    stretch = _stretch(mixed, abilities, told, contention(mean, losses))
     ones = np.ones((len(mixed), 1))
     y = abilities.losses(np.concatenate([ones, mixed * stretch], axis=1))
-    noise = float(np.nanmean((table.losses - y) ** 2)) + 1e-6
-    caution = fit_caution(y, table.losses, mean, unit)
+    noise = float(np.nanmean((losses - y) ** 2)) + 1e-6
+    caution = fit_caution(y, losses, mean, unit)
     y = caution(y)
-    link = fit_link(y, table.losses)
+    link = fit_scored(y, losses) if scale is None else fit_squeezed(scale, y, table.losses)
     return Calibration(weights.astype(np.float32), stretch, caution, link, noise, _report(y, table))
 
 

@@ -20,6 +20,14 @@ _TIE = 1e-3  # what the incumbent is ahead of an expert whose gain is not believ
 
 
 @dataclass(frozen=True, slots=True)
+class Leaders:
+    """What the `incumbent` and the `best` expert of a prompt are predicted, `(batch, 1)` each."""
+
+    incumbent: Array
+    best: Array
+
+
+@dataclass(frozen=True, slots=True)
 class Caution:
     """Lowers every predicted gain over the `incumbent` by `margin`, and keeps the order of gains.
 
@@ -40,13 +48,19 @@ class Caution:
         believed[:, self.incumbent] = 0
         return np.asarray(y[:, self.incumbent, None] - believed)
 
-    def soften(self, y: Array, leader: Array) -> None:
+    def lead(self, y: Array) -> Leaders:
+        """Say who leads among predictions `(batch, n_experts)`, once they are corrected."""
+        incumbent = y[:, [self.incumbent]]
+        best = y.min(axis=1, keepdims=True)
+        return Leaders(incumbent, np.minimum(incumbent, best + max(self.margin, 0)))
+
+    def soften(self, y: Array, incumbent: Array) -> None:
         """Correct float32 predictions of other experts in place, as if they were in the batch.
 
-        `leader` `(batch,)` is what the incumbent is predicted.
+        `incumbent` `(batch, 1)` is what the incumbent is predicted.
         """
         if self.margin > 0:
-            ahead = y - leader[:, None].astype(np.float32)
+            ahead = y - incumbent.astype(np.float32)
             np.clip(ahead, -self.margin, 0, out=ahead)
             ahead *= 1 - _TIE
             y -= ahead

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +15,7 @@ from tryage.perception.descent import Descent, Rows, Schedule
 from tryage.perception.distill import shuffled_length_batches
 from tryage.perception.encoder import read_tokenizer
 from tryage.perception.export import export_encoder
+from tryage.perception.squeeze import squeeze
 from tryage.perception.teacher import pool, run_bert
 from tryage.perception.tokens import Ids, checked, clip, head_and_tail, length_batches
 from tryage.perception.transformer import CONFIG, TOKENS, WEIGHTS, TransformerEncoder
@@ -93,7 +94,9 @@ def finetune(  # noqa: PLR0913 - what to learn from, where to start, where to pu
     ids = [np.array(e.ids, np.int64) for e in tokenizer.encode_batch(texts)]
     short = [head_and_tail(i, recipe.max_length) for i in ids]
     model = BertModel.from_pretrained(start, add_pooling_layer=False)
-    run = _Run(model, short, table, recipe)
+    squeezed = squeeze(table.losses)
+    lessons = replace(table, losses=squeezed[1]) if squeezed else table
+    run = _Run(model, short, lessons, recipe)
     run.descend(checkpoint, progress=progress)
     encoder = export_encoder(
         model, tokenizer, folder, max_length=recipe.max_length, keep_weights=True

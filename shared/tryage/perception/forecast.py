@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
     from tryage.perception.base import Floats
@@ -33,3 +35,11 @@ def _per_category(values: NDArray[np.floating[Any]], one_hot: Floats) -> Floats:
     mean = np.where(counts > 0, given.sum(axis=0) / np.maximum(counts, 1), np.nan)
     sums = one_hot.T @ given + _PRIOR_PROMPTS * mean
     return np.asarray(sums / (one_hot.T @ known + _PRIOR_PROMPTS), np.float32)
+
+
+def one_wider(forecasts: Mapping[str, Floats]) -> dict[str, Floats]:
+    """Add the column of an expert of whom nothing is known."""
+    return {
+        name: np.concatenate([table, np.full((len(table), 1), np.nan, np.float32)], axis=1)
+        for name, table in forecasts.items()
+    }

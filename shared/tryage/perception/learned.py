@@ -13,6 +13,7 @@ from tryage.errors import InputError, PerceptionError
 from tryage.perception.abilities import EVERY, Columns
 from tryage.perception.acquaintance import Acquaintances, Acquainted
 from tryage.perception.base import Floats, Prediction
+from tryage.perception.forecast import one_wider
 from tryage.perception.kinship import of_the_crowd
 from tryage.perception.sight import Sight, look
 from tryage.perception.traits import read_traits
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from tryage.experts import Expert, Library
     from tryage.perception.abilities import Abilities, Gaussian
-    from tryage.perception.caution import Caution
+    from tryage.perception.caution import Caution, Leaders
     from tryage.perception.encoder import Encoder
     from tryage.perception.estimators import Seen
     from tryage.perception.features import Features
@@ -132,20 +133,20 @@ class LearnedPerception:
 
     def judge(
         self, sight: Sight, met: Acquaintances | None = None, columns: Columns = EVERY
-    ) -> tuple[Prediction, Matrix]:
+    ) -> tuple[Prediction, Leaders]:
         """Predict the known experts and then those `met`, `(batch, n_known + n_met)`.
 
-        Or, if nobody was met, some `columns` of the known. Also returns what is predicted of the
-        incumbent before caution, `(batch,)`.
+        Or, if nobody was met, some `columns` of the known. Also returns what the incumbent and the
+        best are predicted.
         """
         y, doubt = sight.judge(self.abilities, columns)
         if met is not None and met.names:
             more = sight.judge(met.abilities)
             y, doubt = (np.concatenate(pair, axis=1) for pair in zip((y, doubt), more, strict=True))
-        std = self.link.std(y[:, columns], doubt)
-        losses = self.link.losses(self.caution(y)[:, columns])
-        prediction = Prediction(losses.astype(np.float32), std.astype(np.float32))
-        return prediction, y[:, self.caution.incumbent]
+        leaders, careful = self.caution.lead(y), self.caution(y)
+        std = self.link.std(y[:, columns], doubt, leaders.best)
+        losses = self.link.losses(careful[:, columns], leaders.best)
+        return Prediction(losses.astype(np.float32), std.astype(np.float32)), leaders
 
     def forecast(self, measure: str, seen: Seen) -> Floats | None:
         """Forecast `output_tokens`, `costs` (USD) or `latencies` (seconds), `(batch, n_experts)`.
@@ -163,7 +164,9 @@ class LearnedPerception:
         """Guess the loss of an expert nobody has measured, and how wide the guess is."""
         prior = self.abilities.prior
         y, variance = np.array(prior.mean[:1]), np.array(prior.covariance[:1, 0])
-        return float(self.link.losses(y)[0]), float(self.link.std(y, np.sqrt(variance))[0])
+        best = self.abilities.means[:, 0].min(keepdims=True)
+        std = self.link.std(y, np.sqrt(variance), best)
+        return float(self.link.losses(y, best)[0]), float(std[0])
 
     def onboard(self, expert: Expert, losses: Mapping[str, float]) -> LearnedPerception:
         """Return a perception that knows `expert` too, from its measured loss per prompt.
@@ -179,7 +182,7 @@ class LearnedPerception:
         index = self._index(expert.name)
         ability = self._ability(expert, index)
         places = self.places(list(losses))
-        values = np.array([float(value) for value in losses.values()])
+        values = self._lesson(places, np.array([float(value) for value in losses.values()]))
         ability = ability.updated(places, values, self.abilities.noise)
         abilities = self.abilities.with_ability(index, ability)
         known = index is not None
@@ -188,7 +191,7 @@ class LearnedPerception:
             abilities=abilities,
             caution=_reseated(self.caution, abilities),
             acquaintances=self.acquaintances.without(expert.name),
-            forecasts=self.forecasts if known else _one_wider(self.forecasts),
+            forecasts=self.forecasts if known else one_wider(self.forecasts),
         )
 
     def observe(self, prompt: str, expert: str, loss: float) -> None:
@@ -202,8 +205,8 @@ class LearnedPerception:
             raise PerceptionError(f"{expert!r} is unknown here; onboard it first.")
         places = self.places([prompt])
         with self._learning:
-            ability = self.abilities.of(index)
-            ability = ability.updated(places, np.array([float(loss)]), self.abilities.noise)
+            lesson = self._lesson(places, np.array([float(loss)]))
+            ability = self.abilities.of(index).updated(places, lesson, self.abilities.noise)
             self.abilities = self.abilities.with_ability(index, ability)
             self.caution = _reseated(self.caution, self.abilities)
 
@@ -213,7 +216,8 @@ class LearnedPerception:
         with self._learning:
             index = self.acquaintances.index(name)
             ability = first if index is None else self.acquaintances.abilities.of(index)
-            ability = ability.updated(places, np.array([float(loss)]), self.abilities.noise)
+            lesson = self._lesson(places, np.array([float(loss)]))
+            ability = ability.updated(places, lesson, self.abilities.noise)
             self.acquaintances = self.acquaintances.with_ability(name, ability)
 
     def _with(self, **changed: Any) -> LearnedPerception:  # noqa: ANN401 - arguments of __init__
@@ -240,6 +244,11 @@ class LearnedPerception:
         views = self.head.views(self.head.see(self.describe(prompts))).astype(np.float64)
         return look(views, self.head.weights).places
 
+    def _lesson(self, places: Matrix, losses: Matrix) -> Matrix:
+        """Say what an ability learns from losses `(batch,)` measured at `places`."""
+        best = self.caution.lead(self.abilities.losses(places)).best
+        return self.link.learned(losses[:, None], best)[:, 0]
+
     def _index(self, name: str) -> int | None:
         return self.experts.index(name) if name in self.experts else None
 
@@ -247,11 +256,3 @@ class LearnedPerception:
 def _reseated(caution: Caution, abilities: Abilities) -> Caution:
     """Judge the incumbent anew by the first dimension, an expert's loss on the whole."""
     return caution.reseated(abilities.means[:, 0], abilities.covariances[:, 0, 0])
-
-
-def _one_wider(forecasts: Mapping[str, Floats]) -> dict[str, Floats]:
-    """Add the column of an expert of whom nothing is known."""
-    return {
-        name: np.concatenate([table, np.full((len(table), 1), np.nan, np.float32)], axis=1)
-        for name, table in forecasts.items()
-    }

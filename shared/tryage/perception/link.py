@@ -1,9 +1,9 @@
-"""From the ability space to the unit of the loss: as it is, or squeezed into [0, 1] for scores."""
+"""From the ability space to the unit of the loss, for scored answers."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,52 +15,68 @@ _NEWTON_STEPS = 30
 _LEAST_SLOPE = 1e-3  # rising, so that ties in the loss are broken as before
 
 
-@dataclass(frozen=True, slots=True)
-class Link:
-    """`sigmoid(intercept + slope * y)` for scored answers; `y` itself where `scored` is false.
+class Link(Protocol):
+    """Makes a predicted loss of linear predictions `y`, and `y` of a measured loss.
 
-    It rises with `y` and is the same for all experts, so it changes no choice by loss alone: it
-    makes a predicted loss mean what it says (Platt, 1999).
+    It rises with `y` and is the same for all experts on a prompt, so it changes no choice by loss
+    alone. `best` `(batch, 1)` is the lowest `y` of the prompt.
     """
 
-    scored: bool
+    def losses(self, y: Matrix, best: Matrix) -> Matrix:
+        """Map linear predictions `(batch, n_experts)` to losses."""
+        ...
+
+    def std(self, y: Matrix, std: Matrix, best: Matrix) -> Matrix:
+        """Carry a standard deviation through, to first order."""
+        ...
+
+    def carry(self, y: Floats, std: Floats, best: Floats) -> None:
+        """Turn float32 linear predictions and their deviations into those of losses, in place."""
+        ...
+
+    def learned(self, losses: Matrix, best: Matrix) -> Matrix:
+        """Say what abilities learn from measured losses `(batch, n_experts)`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """`sigmoid(intercept + slope * y)`, for scored answers, whose losses lie in [0, 1].
+
+    It makes a predicted loss mean what it says (Platt, 1999).
+    """
+
     intercept: float = 0.0
     slope: float = 1.0
 
-    def losses(self, y: Matrix) -> Matrix:
+    def losses(self, y: Matrix, best: Matrix) -> Matrix:  # noqa: ARG002 - of any best
         """Map linear predictions to losses."""
-        if not self.scored:
-            return y
         return np.asarray(1 / (1 + np.exp(-np.clip(self.intercept + self.slope * y, -60, 60))))
 
-    def std(self, y: Matrix, std: Matrix) -> Matrix:
+    def std(self, y: Matrix, std: Matrix, best: Matrix) -> Matrix:
         """Carry a standard deviation through, to first order."""
-        if not self.scored:
-            return std
-        loss = self.losses(y)
+        loss = self.losses(y, best)
         return np.asarray(self.slope * loss * (1 - loss) * std)
 
-    def carry(self, y: Floats, std: Floats) -> None:
+    def carry(self, y: Floats, std: Floats, best: Floats) -> None:  # noqa: ARG002 - of any best
         """Turn float32 linear predictions and their deviations into those of losses, in place."""
-        if self.scored:  # sigmoid(x) = (1 + tanh(x / 2)) / 2, of which numpy has a fast one
-            y *= self.slope / 2
-            y += self.intercept / 2
-            np.tanh(y, out=y)
-            std *= self.slope / 4
-            std *= 1 - y * y
-            y += 1
-            y *= 0.5
+        y *= self.slope / 2  # sigmoid(x) = (1 + tanh(x / 2)) / 2, of which numpy has a fast one
+        y += self.intercept / 2
+        np.tanh(y, out=y)
+        std *= self.slope / 4
+        std *= 1 - y * y
+        y += 1
+        y *= 0.5
+
+    def learned(self, losses: Matrix, best: Matrix) -> Matrix:  # noqa: ARG002 - of any best
+        """Learn scores as they are: a line through them is what the sigmoid calibrates."""
+        return losses
 
 
-def fit_link(y: Matrix, losses: NDArray[np.floating]) -> Link:
-    """Calibrate predictions of unseen prompts against measured losses with gaps, by Newton steps.
-
-    Losses outside [0, 1] are real-valued, and are left as they are.
-    """
+def fit_scored(y: Matrix, losses: NDArray[np.floating]) -> Scored:
+    """Calibrate predictions of unseen prompts against scores with gaps, by Newton steps."""
     known = ~np.isnan(losses)
     target, given = losses[known].astype(np.float64), y[known]
-    if target.min() < 0 or target.max() > 1:
-        return Link(scored=False)
     inputs = np.stack([np.ones_like(given), given])
     weights = np.array([-2.0, 4.0])  # the tangent of the identity at one half
     for _ in range(_NEWTON_STEPS):
@@ -72,7 +88,5 @@ def fit_link(y: Matrix, losses: NDArray[np.floating]) -> Link:
             break
     if weights[1] < _LEAST_SLOPE:  # they say nothing: predict the mean
         mean = float(np.clip(target.mean(), 1e-6, 1 - 1e-6))
-        return Link(
-            True, float(np.log(mean / (1 - mean)) - _LEAST_SLOPE * given.mean()), _LEAST_SLOPE
-        )
-    return Link(True, float(weights[0]), float(weights[1]))
+        return Scored(float(np.log(mean / (1 - mean)) - _LEAST_SLOPE * given.mean()), _LEAST_SLOPE)
+    return Scored(float(weights[0]), float(weights[1]))

@@ -21,12 +21,14 @@ from tryage.perception.headers import read_header
 from tryage.perception.kinship import Kinship, Scale
 from tryage.perception.learned import LearnedPerception
 from tryage.perception.lexicon import Lexicon
-from tryage.perception.link import Link
+from tryage.perception.link import Scored
 from tryage.perception.packing import Arrays, pack, unpack
+from tryage.perception.squeeze import Squeezed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
+    from types import UnionType
 
     from numpy.typing import NDArray
 
@@ -38,16 +40,16 @@ _SMALL = 4_096  # numbers; halving fewer saves nothing
 _ROUNDING = 1e-3  # of the greatest number; half precision rounds to half of it
 HEADER, WEIGHTS = "perception.json", "perception.safetensors"
 _KINDS = (
-    *(*KINDS, Head, Categories, Features, Form, Lexicon, Abilities, Gaussian, Caution, Link),
-    *(Kinship, Scale, Acquaintances),
+    *(*KINDS, Head, Categories, Features, Form, Lexicon, Abilities, Gaussian, Caution),
+    *(Scored, Squeezed, Kinship, Scale, Acquaintances),
 )
 _FIELDS = {"format": int, "experts": list, "report": dict}
-_PARTS: dict[str, type] = {
+_PARTS: dict[str, type | UnionType] = {
     "features": Features,
     "head": Head,
     "abilities": Abilities,
     "caution": Caution,
-    "link": Link,
+    "link": Scored | Squeezed,
 }
 # what files of before there was a prior from traits lack
 _LATER: dict[str, type] = {"kinship": Kinship, "acquaintances": Acquaintances}

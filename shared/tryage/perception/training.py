@@ -18,6 +18,7 @@ from tryage.perception.forecast import fit_forecasts
 from tryage.perception.head import fit_head
 from tryage.perception.latent import RANK, Latent, factorise
 from tryage.perception.learned import LearnedPerception
+from tryage.perception.squeeze import squeeze
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -74,22 +75,24 @@ def fit(  # noqa: PLR0913 - two inputs, the rest has defaults
     """
     settings = settings or Settings()
     check_table(table)
+    squeezed = squeeze(table.losses, difficulty)
+    losses = squeezed[1] if squeezed else table.losses
     # a few embeddings tell one encoder from another
     reader = encoder.encode(table.prompts[:8]) if embeddings is None else embeddings
     read = (table.prompts, table.categories, reader, encoder.vocabulary)
-    key = fingerprint(*read, table.experts, table.losses, difficulty, asdict(settings))
+    key = fingerprint(*read, table.experts, losses, difficulty, asdict(settings))
     with checkpoints(checkpoint, key, settings.folds + 2, progress=progress) as stages:
         x, features = _read(table, encoder, embeddings, settings, stages)
-        latent = factorise(table.losses, min(settings.rank, len(table.experts)), difficulty)
+        latent = factorise(losses, min(settings.rank, len(table.experts)), difficulty)
         places = np.concatenate([np.ones((len(table), 1)), latent.scores], axis=1)
         abilities = fit_abilities(
             places,
-            table.losses,
+            losses,
             np.concatenate([latent.mean[:, None], latent.loadings], axis=1),
         )
         labels = tuple(name or UNNAMED for name in table.categories or [None] * len(table))
         unseen = _out_of_fold(x, labels, latent, table.groups, settings, stages)
-        tuned = calibrate(unseen, abilities, table, latent.mean)
+        tuned = calibrate(unseen, abilities, table, latent.mean, squeezed)
         head = fit_head(x, labels, tuple(sorted(set(labels))), latent.scores, settings.seed)
         stages.bar.update()
     perception = LearnedPerception(
