@@ -47,8 +47,8 @@ SPECIALITIES = (
     "maths",
 )
 KINDS: dict[str, tuple[type[Student], dict[str, int]]] = {
-    "masked": (MaskedStudent, {"small": 400_000, "medium": 1_200_000, "specialist": 250_000}),
-    "causal": (CausalStudent, {"small": 300_000, "medium": 800_000, "specialist": 150_000}),
+    "masked": (MaskedStudent, {"small": 1_600_000, "medium": 3_000_000, "specialist": 700_000}),
+    "causal": (CausalStudent, {"small": 1_000_000, "medium": 2_000_000, "specialist": 400_000}),
 }
 SAMPLED = 8  # every eighth text tells how frequent tokens are
 LEARNING_RATE = 2e-3  # of a generalist; a specialist knows much already and takes half
