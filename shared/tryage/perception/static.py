@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from tokenizers import Tokenizer
 
+_TINY = np.finfo(np.float32).tiny
 TABLE, TOKENS = "table.safetensors", "tokenizer.json"
 
 
@@ -72,10 +73,10 @@ class StaticEncoder(ReadsTokens):
         sums = np.zeros((len(prompts), self.dim), np.float32)
         # one small gather a prompt stays in the cache: ten times as fast as one large reduceat
         for row, ids in enumerate(self._tokens.ids(prompts)):
-            self._rows[head_and_tail(ids, self._max_length)].sum(0, out=sums[row])
+            few = self._rows.take(head_and_tail(ids, self._max_length), 0)
+            np.add.reduce(few, 0, out=sums[row])
         lengths = np.sqrt(np.einsum("ij,ij->i", sums, sums))
-        lengths[lengths == 0] = 1
-        sums /= lengths[:, None]
+        sums /= np.maximum(lengths, _TINY)[:, None]
         return sums
 
     def save(self, folder: Path) -> None:

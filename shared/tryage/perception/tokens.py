@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tryage.errors import InputError
+from tryage.perception.parts import Whole, reads_by_word
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -77,6 +78,7 @@ class PromptTokenizer:
         self.tokenizer = tokenizer
         self.vocabulary: int = tokenizer.get_vocab_size()
         self._last: tuple[tuple[str, ...], list[Ids]] = ((), [])
+        self._by_word = reads_by_word(tokenizer)
         # before tokenizers 0.20.1 there is only the batch that computes offsets as well
         self._batch = getattr(tokenizer, "encode_batch_fast", tokenizer.encode_batch)
 
@@ -97,13 +99,24 @@ class PromptTokenizer:
 
     def _encode(self, texts: list[str]) -> list[Ids]:
         if len(texts) <= FEW:
-            few = [self.tokenizer.encode(text, add_special_tokens=False) for text in texts]
-            return [np.array(e.ids, np.int64) for e in few]
+            return self._few(texts)
         ids: list[Ids] = []
         for start in range(0, len(texts), BATCH):
             encodings = self._batch(texts[start : start + BATCH], add_special_tokens=False)
             ids += [np.array(e.ids, np.int64) for e in encodings]
         return ids
+
+    def _few(self, texts: list[str]) -> list[Ids]:
+        """Read one text after the other; parts of the first, such as its clauses, are cut out."""
+        if len(texts) < 2 or not self._by_word:
+            return [self._read(text) for text in texts]
+        whole = Whole(texts[0], self.tokenizer.encode(texts[0], add_special_tokens=False))
+        parts = [(text, whole.part(text)) for text in texts[1:]]
+        cut = [self._read(text) if ids is None else ids for text, ids in parts]
+        return [whole.ids, *cut]
+
+    def _read(self, text: str) -> Ids:
+        return np.array(self.tokenizer.encode(text, add_special_tokens=False).ids, np.int64)
 
 
 class ReadsTokens:
