@@ -7,6 +7,7 @@ import pytest
 
 from tryage.tools import Tool
 from tryage.tools.clauses import clauses
+from tryage.tools.gains import Postings, Table
 from tryage.tools.words import WIDTH, WordIndex, stems
 
 BOX = [
@@ -46,9 +47,35 @@ def test_a_query_without_known_words_fits_nothing(query):
     assert not found.any()
 
 
+def test_several_texts_are_described_as_one_after_the_other():
+    index, texts = WordIndex(BOX), ["city weather", "", "the price of a map", "zeppelin"]
+    for found, text in zip(index.each(texts), texts, strict=True):
+        np.testing.assert_array_equal(found, index(text))
+
+
+@pytest.mark.parametrize("kind", [Table, Postings])
+def test_what_words_give_is_added_up_by_row(kind):
+    words, rows = np.array([2, 0, 0]), np.array([1, 1, 3])
+    kept = kind(words, rows, np.array([0.5, 1.0, 4.0]), 3, 4)
+    sums = kept.sums([[0, 2], [], [1], [2]])
+    assert sums.tolist() == [[0, 1.5, 0, 4], [0] * 4, [0] * 4, [0, 0.5, 0, 0]]
+
+
+def test_many_tools_are_described_as_few_are(monkeypatch):
+    few = WordIndex(BOX)
+    monkeypatch.setattr("tryage.tools.gains._SMALL", 0)
+    many, texts = WordIndex(BOX), ["price of a city", ""]
+    np.testing.assert_array_equal(many.each(texts), few.each(texts))
+
+
 def test_stems_join_inflections_and_split_names():
     assert stems("calculateTax") == stems("calculating tax")
     assert stems("Größe") == stems("größe")
+
+
+def test_stems_are_the_same_whether_a_text_is_plain_or_not():
+    plain = "send 10 e-mails to a1b2 user_name, the 7th of x"
+    assert stems(plain) == stems(f"{plain} …") == ["send", "10", "mails", "user", "name", "th"]
 
 
 def test_one_request_has_no_clauses():

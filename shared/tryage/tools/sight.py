@@ -34,7 +34,7 @@ def see(query: str, box: Toolbox, encoder: Encoder, fit: Fit, feedback: Feedback
     placed = fit.queries(encoder.encode(texts))
     vectors = feedback.applied(box.library, box.vectors)
     cosines = np.ascontiguousarray((vectors @ placed.T).T)  # half the time of placed @ vectors.T
-    words = np.array([box.words(text) for text in texts])
+    words = box.words.each(texts)
     scores = fit.scores(cosines, words)
     whole = scores[0] - box.handicaps
     return Sight(whole, scores[1:], evidence(cosines[0], words[0], whole))

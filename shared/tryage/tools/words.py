@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tryage.tools.gains import tell
 from tryage.tools.tool import in_words
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ Floats = NDArray[np.float32]
 
 WIDTH = 3
 _WORD = re.compile(r"[^\W\d_]+|\d+")
+_PLAIN = re.compile(r"[a-z]{2,}|[0-9]{2,}")  # the same, of two signs or more, in ASCII
 _HUMP = re.compile(r"[a-z0-9][A-Z]")  # as in camelCase, where `in_words` splits
 _STEM = 6  # "calculates" and "calculating" are one word; so are most inflections of a language
 _SATURATION, _LENGTH = 1.2, 0.6  # k1 and b of BM25
@@ -88,21 +90,23 @@ class WordIndex:
             for word in bag:
                 self._ids.setdefault(word, len(self._ids))
         rows, words, counts = _long(bags, self._ids)
-        self._idf = _information(np.bincount(words, minlength=len(self._ids)), self._n)
+        idf = _information(np.bincount(words, minlength=len(self._ids)), self._n)
+        self._idf: list[float] = idf.tolist()
         self._new = float(_information(np.zeros(1), self._n)[0])  # what a word of no tool tells
         lengths = np.bincount(rows, counts, minlength=self._n)
         usual = lengths / max(float(lengths.mean()), 1.0) if self._n else lengths
         fair = _SATURATION * (1 - _LENGTH + _LENGTH * usual[rows])
-        gains = counts * (_SATURATION + 1) / (counts + fair) * self._idf[words]
+        gains = counts * (_SATURATION + 1) / (counts + fair) * idf[words]
         names = [Counter(set(stems(in_words(tool.name)))) for tool in tools]
         named, called, _ = _long(names, self._ids)
-        whole = np.bincount(named, self._idf[called], minlength=self._n)
-        shares = self._idf[called] / whole[named]
-        self._postings = _Postings(
-            np.concatenate([rows, self._n + named]),  # texts, and names below them
+        whole = np.bincount(named, idf[called], minlength=self._n)
+        shares = idf[called] / whole[named]
+        self._gains = tell(
             np.concatenate([words, called]),
+            np.concatenate([rows, self._n + named]),  # texts, and names below them
             np.concatenate([gains, shares]),
             len(self._ids),
+            2 * self._n,
         )
 
     def __call__(self, query: str) -> Floats:
@@ -111,40 +115,32 @@ class WordIndex:
         The share of the query's information that the tool tells of, how much that is, and the share
         of the tool's name that the query says.
         """
-        words = dict.fromkeys(stems(query))  # in their order: a sum has to come out the same again
-        known = [self._ids[word] for word in words if word in self._ids]
-        fits = np.zeros((self._n, WIDTH), np.float32)
-        if known:
-            whole = float(self._idf[known].sum()) + (len(words) - len(known)) * self._new
-            told, fits[:, 2] = self._postings.sum(known, 2 * self._n).reshape(2, -1)
-            fits[:, 0] = told / ((_SATURATION + 1) * whole)
-            fits[:, 1] = told / _HIGH
+        return np.asarray(self.each([query])[0])
+
+    def each(self, texts: Sequence[str]) -> Floats:
+        """Describe how each text fits each tool, `(n_texts, n_tools, WIDTH)`."""
+        known, most = zip(*map(self._read, texts), strict=True)
+        found = self._gains.sums(known)
+        told = found[:, : self._n]
+        fits = np.empty((len(texts), self._n, WIDTH), np.float32)
+        np.divide(told, np.array(most, np.float32)[:, None], out=fits[:, :, 0])
+        np.divide(told, _HIGH, out=fits[:, :, 1])
+        fits[:, :, 2] = found[:, self._n :]
         return fits
 
-
-class _Postings:
-    """For every word the rows that have it and what it gives them, one after the other."""
-
-    def __init__(
-        self, rows: NDArray[np.intp], words: NDArray[np.intp], gains: NDArray[np.float64], size: int
-    ) -> None:
-        order = np.argsort(words, kind="stable")
-        rows, gains = rows[order], gains[order]
-        ends = np.searchsorted(words[order], np.arange(1, size))
-        self._rows, self._gains = np.split(rows, ends), np.split(gains, ends)
-
-    def sum(self, words: Sequence[int], n: int) -> Floats:
-        """Add up what some words give each row, `(n,)`."""
-        rows = np.concatenate([self._rows[word] for word in words])
-        gains = np.concatenate([self._gains[word] for word in words])
-        total: Floats = np.bincount(rows, gains, minlength=n).astype(np.float32)
-        return total
+    def _read(self, text: str) -> tuple[list[int], float]:
+        """Return a text's words that tools have, and what all its words would come to, never 0."""
+        bag = dict.fromkeys(stems(text))  # in their order: a sum has to come out the same again
+        known = [self._ids[word] for word in bag if word in self._ids]
+        whole = sum([self._idf[word] for word in known]) + (len(bag) - len(known)) * self._new
+        return known, (_SATURATION + 1) * whole or 1.0
 
 
 def stems(text: str) -> list[str]:
     """Split a text into the beginnings of its words, without those that say nothing."""
-    plain = text.isascii() and not _HUMP.search(text)  # most are, and need not be split first
-    found = _WORD.findall((text if plain else in_words(text)).lower())
+    if text.isascii() and not _HUMP.search(text):  # most are, and need not be split first
+        return [word[:_STEM] for word in _PLAIN.findall(text.lower()) if word not in _STOP]
+    found = _WORD.findall(in_words(text).lower())
     return [word[:_STEM] for word in found if len(word) > 1 and word not in _STOP]
 
 
