@@ -126,9 +126,9 @@ def weigh(
     `request` is told whether tokens count, which they do if a weight or a requirement depends on
     the request: counting them can take longer than all the rest.
     """
-    counts = preferences.needs_cost or needs_request(preferences.weights, constraints)
-    asked = request(counts)
-    cost = expected_cost(library, asked) if preferences.needs_cost else None
+    costed = preferences.needs_cost
+    asked = request(costed or needs_request(preferences.weights, constraints))
+    cost = expected_cost(library, asked) if costed else None
     terms = score(prediction.losses, library, preferences.weights, constraints, asked)
     usable: Mask = np.isfinite(prediction.losses)
     eligible = usable.copy()

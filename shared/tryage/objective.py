@@ -92,17 +92,18 @@ def score(
         InputError: a weight without a constraint, a weight that is negative or not finite, or a
             constraint that returned the wrong shape or a value outside [0, 1].
     """
-    if np.ndim(predicted) != 2 or np.shape(predicted)[1] != len(library):
+    losses = np.asarray(predicted)
+    if losses.ndim != 2 or losses.shape[1] != len(library):
         raise InputError(
-            f"predicted losses have shape {np.shape(predicted)}; expected (batch, {len(library)})"
+            f"predicted losses have shape {losses.shape}; expected (batch, {len(library)})"
         )
-    losses, chosen = np.asarray(predicted), active(weights, constraints)
+    chosen = active(weights, constraints)
+    if not chosen:
+        return Terms(losses, {}, losses)
     terms = {
         name: _term(weight, name, constraints[name], library, request)
         for name, weight in chosen.items()
     }
-    if not terms:
-        return Terms(losses, terms, losses)
     kind = precision(losses, terms.values())
     still = [name for name in chosen if isinstance(constraints[name], PerLibrary)]
     moving = [term for name, term in terms.items() if name not in still]

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from tryage.errors import LibraryError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tryage.experts import Library
     from tryage.preferences import Requirement
     from tryage.terms import Terms
@@ -85,6 +87,11 @@ class Ranking(Sequence[Ranked]):
         order = self.first(max(places, default=-1) + 1)
         return tuple(self._at(int(order[j])) for j in places)
 
+    def __iter__(self) -> Iterator[Ranked]:
+        """Yield the experts, best first."""
+        for place in range(self._size):
+            yield self._at(int(self.first(place + 1)[place]))
+
     def __repr__(self) -> str:
         """Show the size and the best few."""
         return f"Ranking({self._size} experts: {', '.join(r.name for r in self[:3])})"
@@ -111,7 +118,11 @@ class Ranking(Sequence[Ranked]):
 
     def _sorted(self, k: int) -> NDArray[np.intp]:
         near = self._near(k) if k < self._size else np.flatnonzero(self._eligible)
-        order = np.lexsort((self._losses[near], self._terms.totals(near)[0]))  # then library order
+        losses = self._losses[near]
+        if self._terms.terms:
+            order = np.lexsort((losses, self._terms.totals(near)[0]))  # then library order
+        else:
+            order = losses.argsort(kind="stable")  # the same, where the loss is the total
         best: NDArray[np.intp] = near[order[:k]]
         return best
 
@@ -132,11 +143,15 @@ class Ranking(Sequence[Ranked]):
         return self._read[i]
 
     def _ranked(self, i: int) -> Ranked:
-        std, one = float(self._std[i]), slice(i, i + 1)
+        name, loss, std = self._library.names[i], float(self._losses[i]), float(self._std[i])
+        known = std if math.isfinite(std) else None
+        if not self._terms.terms:
+            return Ranked(name, loss, known, {}, loss, ())
+        one = slice(i, i + 1)
         return Ranked(
-            name=self._library.names[i],
-            predicted_loss=float(self._losses[i]),
-            std=std if math.isfinite(std) else None,
+            name=name,
+            predicted_loss=loss,
+            std=known,
             terms={name: float(part.item()) for name, part in self._terms.parts(one).items()},
             total=float(self._terms.totals(one).item()),
             unknown=tuple(name for name, gap in self._terms.gaps(one).items() if gap.item()),

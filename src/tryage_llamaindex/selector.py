@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import TYPE_CHECKING, Any
 
 from llama_index.core.base.base_selector import BaseSelector, SelectorResult, SingleSelection
@@ -105,6 +106,9 @@ class TryageSelector(BaseSelector):
         if not selections and default is not None:
             selections = [_defaulted(default, verdict.note)]
         return TryageSelection(selections=selections, decision=verdict.told)
+
+    # LlamaIndex asks for it at every call, to tell its instruments; finding it takes far longer
+    _select.__signature__ = inspect.signature(_select)  # type: ignore[attr-defined]  # a function may
 
     async def _aselect(
         self, choices: Sequence[ToolMetadata], query: QueryBundle

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+
 import pytest
 from llama_index.core.base.response.schema import Response
 from llama_index.core.llms import MockLLM
@@ -151,6 +153,12 @@ def test_the_default_steps_in_and_the_reason_says_so(perception, router):
     assert picked.reason.startswith("law: the declared default; ")
     with pytest.raises(NoExpertError):
         TryageSelector(router, nobody).select(choices("code", "law"), "code question")
+
+
+@pytest.mark.parametrize("name", ["_select", "_aselect"])
+def test_instruments_are_told_the_choices_and_the_query(selector, name):
+    told = inspect.signature(getattr(selector, name)).bind(choices=[], query="law")
+    assert dict(told.arguments) == {"choices": [], "query": "law"}
 
 
 def test_there_are_no_prompts_to_get_or_to_update(selector):

@@ -65,7 +65,7 @@ class Fit:
         """Add the best clause `(n_clauses, n_tools)` to the whole query's scores `(n_tools,)`."""
         if not len(parts):
             return whole
-        return np.asarray(whole + self.clauses * parts.max(axis=0), np.float32)
+        return np.asarray(whole + self.clauses * np.maximum.reduce(parts), np.float32)
 
     def eased(self, share: float) -> Fit:
         """Return it with maps that go only a share of the way from leaving everything in place.
@@ -99,8 +99,11 @@ def leads(scores: Floats) -> Floats:
     """Say how far each score is above the best of the others, `(n_tools,)`; alone it is 0."""
     if scores.size < 2:
         return np.zeros_like(scores)
-    second, first = np.partition(scores, -2)[-2:]
-    return np.asarray(scores - np.where(scores == first, second, first))
+    best = scores.argmax()
+    ahead: Floats = scores - scores[best]
+    ahead[best] = -np.inf
+    ahead[best] = -np.maximum.reduce(ahead)
+    return ahead
 
 
 def evidence(cosines: Floats, words: Floats, scores: Floats) -> Floats:
@@ -114,10 +117,10 @@ def evidence(cosines: Floats, words: Floats, scores: Floats) -> Floats:
 
 def unit(rows: Floats) -> Floats:
     """Scale rows to length 1; a row of zeros stays one."""
-    lengths = np.sqrt((rows * rows).sum(1, keepdims=True))
+    lengths = np.sqrt(np.add.reduce(rows * rows, 1, keepdims=True))
     return np.asarray(rows / np.maximum(lengths, 1e-9), np.float32)
 
 
 def sigmoid(x: Floats) -> Floats:
     """Squeeze into (0, 1)."""
-    return np.asarray(1 / (1 + np.exp(-np.minimum(np.maximum(x, -60), 60))), np.float32)
+    return np.asarray(1 / (1 + np.exp(-np.maximum(x, -60))), np.float32)  # no overflow below

@@ -24,11 +24,11 @@ from tryage.tools.sight import see
 from tryage.tools.toolbox import Toolbox, checked, read_tools
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Iterable, Sequence
 
     from tryage.choice import Field
     from tryage.perception.encoder import Encoder
-    from tryage.ranking import Mask, Ranking
+    from tryage.ranking import Mask, Ranking, Rejected
     from tryage.tools.fit import Fit, Floats
     from tryage.tools.tool import Tool
 
@@ -111,6 +111,8 @@ class ToolRanker(Pretrained):
         usefulness = self.fit.usefulness(self.fit.joined(sight.whole, sight.parts))
         field = _weighed(box, usefulness, preferences)
         ranking, rejected = field.ranking(0), field.rejections(0)
+        if not ranking:
+            raise NoExpertError(_nobody(box, rejected))
         needed = self.fit.need(sight.evidence)
         best = (
             ranking.first(k).tolist()
@@ -160,11 +162,13 @@ def _weighed(box: Toolbox, usefulness: Floats, preferences: Preferences | None) 
         wanted = check_preferences(preferences, DEFAULT_CONSTRAINTS)
     losses = (1 - usefulness)[None]
     prediction = Prediction(losses, box.unsure)
-    field = weigh(box.library, wanted, DEFAULT_CONSTRAINTS, prediction, lambda _: _REQUEST)
-    if not field.eligible.any():
-        told = f"None of the {len(box)} tools meets what is required."
-        raise NoExpertError("\n".join([told, *rejection_lines(field.rejections(0))]))
-    return field
+    return weigh(box.library, wanted, DEFAULT_CONSTRAINTS, prediction, lambda _: _REQUEST)
+
+
+def _nobody(box: Toolbox, rejected: Sequence[Rejected]) -> str:
+    """Say that no tool is left, and why."""
+    told = f"None of the {len(box)} tools meets what is required."
+    return "\n".join([told, *rejection_lines(rejected)])
 
 
 def _likely(ranking: Ranking, likely: Mask) -> list[int]:
