@@ -65,9 +65,12 @@ def test_prompts_that_are_all_alike_are_refused(texts, encoder):
         read_pool(texts, encoder)
 
 
-def test_prompts_that_are_no_text_are_refused(encoder):
-    with pytest.raises(InputError):
-        read_pool(["a", 3], encoder)
+@pytest.mark.parametrize(
+    ("texts", "told"), [(["a", 3], "Prompt 1 is a int"), ("ab", "expected a list of strings")]
+)
+def test_prompts_that_are_no_text_are_refused(texts, told, encoder):
+    with pytest.raises(InputError, match=told):
+        read_pool(texts, encoder)
 
 
 def test_weights_become_penalties(pool):
