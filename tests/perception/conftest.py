@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from tokenizers import Tokenizer
-from tokenizers.models import WordLevel
-from tokenizers.pre_tokenizers import Whitespace
+from tokenizers.models import WordLevel, WordPiece
+from tokenizers.normalizers import BertNormalizer
+from tokenizers.pre_tokenizers import BertPreTokenizer, Whitespace
+from tokenizers.processors import TemplateProcessing
 
 from tryage.perception.static import StaticEncoder
 from tryage.perception.training import fit
@@ -60,3 +62,39 @@ def specialists():
 def learned(encoder):
     """A perception trained on the specialists; tests must not `observe` with it."""
     return fit(_specialists(), encoder, progress=False)
+
+
+@pytest.fixture(scope="session")
+def word_pieces():
+    """Make the tokeniser of a BERT that knows some words; the first four are its special ones."""
+
+    def make(words):
+        made = Tokenizer(WordPiece({w: i for i, w in enumerate(words)}, unk_token=words[1]))
+        made.normalizer, made.pre_tokenizer = BertNormalizer(), BertPreTokenizer()
+        made.post_processor = TemplateProcessing(
+            single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+        )
+        return made
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tiny_bert():
+    """Make a BERT with random weights, which differ by `spread`, that reads 64 tokens at once."""
+    torch, transformers = pytest.importorskip("torch"), pytest.importorskip("transformers")
+
+    def make(n_words, spread=0.5):
+        torch.manual_seed(0)
+        config = transformers.BertConfig(
+            vocab_size=n_words,
+            hidden_size=16,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            intermediate_size=32,
+            max_position_embeddings=64,
+            initializer_range=spread,
+        )
+        return transformers.BertModel(config, add_pooling_layer=False).eval()
+
+    return make

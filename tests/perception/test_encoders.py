@@ -8,11 +8,6 @@ import sys
 
 import numpy as np
 import pytest
-from tokenizers import Tokenizer
-from tokenizers.models import WordPiece
-from tokenizers.normalizers import BertNormalizer
-from tokenizers.pre_tokenizers import BertPreTokenizer
-from tokenizers.processors import TemplateProcessing
 
 from tryage.errors import InputError, MissingExtraError, PersistenceError
 from tryage.perception import transformer
@@ -24,14 +19,9 @@ WORDS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", *"abcdefgh", "add", "list", "prove"
 TEXTS = ["a b c", "prove sums", "", "add list list list", "   ", "h"]
 
 
-def tokenizer() -> Tokenizer:
-    made = Tokenizer(WordPiece({w: i for i, w in enumerate(WORDS)}, unk_token=WORDS[1]))
-    made.normalizer = BertNormalizer()
-    made.pre_tokenizer = BertPreTokenizer()
-    made.post_processor = TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
-    )
-    return made
+@pytest.fixture(scope="module")
+def tokenizer(word_pieces):
+    return word_pieces(WORDS)
 
 
 def rows(dim: int = 8) -> np.ndarray:
@@ -39,34 +29,22 @@ def rows(dim: int = 8) -> np.ndarray:
 
 
 @pytest.fixture
-def static() -> StaticEncoder:
-    return StaticEncoder.from_rows(rows(), tokenizer())
+def static(tokenizer) -> StaticEncoder:
+    return StaticEncoder.from_rows(rows(), tokenizer)
 
 
 @pytest.fixture(scope="module")
-def bert():
-    torch = pytest.importorskip("torch")
-    transformers = pytest.importorskip("transformers")
-    torch.manual_seed(0)
-    config = transformers.BertConfig(
-        vocab_size=len(WORDS),
-        hidden_size=16,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=32,
-        max_position_embeddings=64,
-        initializer_range=0.5,
-    )
-    return transformers.BertModel(config, add_pooling_layer=False).eval()
+def bert(tiny_bert):
+    return tiny_bert(len(WORDS))
 
 
 @pytest.fixture(scope="module")
-def exported(bert, tmp_path_factory):
+def exported(bert, tokenizer, tmp_path_factory):
     pytest.importorskip("onnx")
     from tryage.perception.export import export_encoder
 
     folder = tmp_path_factory.mktemp("encoder")
-    return export_encoder(bert, tokenizer(), folder, max_length=32, keep_weights=True), folder
+    return export_encoder(bert, tokenizer, folder, max_length=32, keep_weights=True), folder
 
 
 def test_both_encoders_keep_the_protocol(static, exported):
@@ -98,10 +76,10 @@ def test_a_batch_gives_what_each_prompt_gives_alone(static, exported):
         assert agreement.min() > 0.98  # int8 activations share one scale in a batch
 
 
-def test_a_row_of_zero_weight_does_not_divide_by_zero():
+def test_a_row_of_zero_weight_does_not_divide_by_zero(tokenizer):
     table = rows()
     table[WORDS.index("a")] = 0
-    encoder = StaticEncoder.from_rows(table, tokenizer())
+    encoder = StaticEncoder.from_rows(table, tokenizer)
     np.testing.assert_array_equal(encoder.encode(["a"]), 0)
     np.testing.assert_allclose(encoder.encode(["a b"]), encoder.encode(["b"]), atol=1e-6)
 
@@ -221,9 +199,9 @@ def test_an_encoder_of_ones_own_can_be_read_back(tmp_path):
     assert isinstance(load_encoder(tmp_path, kinds=[Own]), Own)
 
 
-def test_a_table_that_does_not_fit_its_tokenizer_is_refused():
+def test_a_table_that_does_not_fit_its_tokenizer_is_refused(tokenizer):
     with pytest.raises(InputError, match="the tokenizer needs"):
-        StaticEncoder.from_rows(rows()[:5], tokenizer())
+        StaticEncoder.from_rows(rows()[:5], tokenizer)
 
 
 def test_the_static_encoder_needs_neither_torch_nor_onnxruntime(tmp_path, static):

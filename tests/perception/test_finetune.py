@@ -8,16 +8,10 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
-transformers = pytest.importorskip("transformers")
+pytest.importorskip("transformers")
 pytest.importorskip("onnx")
 
-from tokenizers import Tokenizer  # noqa: E402 - after the optional dependencies
-from tokenizers.models import WordPiece  # noqa: E402
-from tokenizers.normalizers import BertNormalizer  # noqa: E402
-from tokenizers.pre_tokenizers import BertPreTokenizer  # noqa: E402
-from tokenizers.processors import TemplateProcessing  # noqa: E402
-
-from tryage.errors import PersistenceError, QTableError  # noqa: E402
+from tryage.errors import PersistenceError, QTableError  # noqa: E402 - after the optional packages
 from tryage.perception.descent import Descent, Schedule  # noqa: E402
 from tryage.perception.distill import (  # noqa: E402
     principal_axes,
@@ -35,26 +29,11 @@ RECIPE = Recipe(Schedule(6, 1e-2, batch=256, dropout=0.0, save_every=3), rank=2,
 
 
 @pytest.fixture(scope="module")
-def start(tmp_path_factory):
+def start(tiny_bert, word_pieces, tmp_path_factory):
     """A folder with a tiny random BERT and its tokenizer."""
     folder = tmp_path_factory.mktemp("bert")
-    torch.manual_seed(0)
-    config = transformers.BertConfig(
-        vocab_size=len(WORDS),
-        hidden_size=16,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=32,
-        max_position_embeddings=32,
-        initializer_range=0.3,
-    )
-    transformers.BertModel(config, add_pooling_layer=False).save_pretrained(folder)
-    made = Tokenizer(WordPiece({w: i for i, w in enumerate(WORDS)}, unk_token=WORDS[1]))
-    made.normalizer, made.pre_tokenizer = BertNormalizer(), BertPreTokenizer()
-    made.post_processor = TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
-    )
-    made.save(str(folder / "tokenizer.json"))
+    tiny_bert(len(WORDS), spread=0.3).save_pretrained(folder)
+    word_pieces(WORDS).save(str(folder / "tokenizer.json"))
     return folder
 
 
