@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from tryage import Expert
-from tryage.perception.squeeze import SHARE, Squeezed, fit_squeezed, squeeze
+from tryage.perception.latent import CONTENDING, spread
+from tryage.perception.squeeze import SHARE, Squeezed, fit_squeezed, in_reach, squeeze
 from tryage.perception.training import fit
 from tryage.qtable import QTable
 
@@ -148,3 +149,12 @@ def test_feedback_is_squeezed_as_training_was(encoder):
     assert before.argmin() == TOPICS.index("law")
     assert after.argmin() == 4
     np.testing.assert_allclose(after[0, 4], before[0, 4], atol=0.05)
+
+
+def test_who_contends_is_told_prompt_by_prompt():
+    losses = np.array([[0.0, 2.0, np.nan], [2.0, 0.0, 9.0]])
+    said = np.array([[1.0, 1.5, -7.0], [1.5, 1.0, 9.0]])  # the third was not measured at first
+    reach = in_reach(said, losses)
+    np.testing.assert_allclose(reach[:, :2], [[1, reach[0, 1]], [reach[0, 1], 1]], atol=1e-5)
+    assert 1e-4 < reach[0, 1] == pytest.approx(np.exp(-0.5 / (CONTENDING * spread(losses))), 1e-2)
+    assert reach[1, 2] < 1e-4

@@ -12,7 +12,7 @@ from tryage.perception.caution import Caution, fit_caution
 from tryage.perception.latent import contention, spread
 from tryage.perception.link import Link, fit_scored
 from tryage.perception.mixture import CONTENDERS, learn_weights, wishes
-from tryage.perception.squeeze import fit_squeezed
+from tryage.perception.squeeze import fit_squeezed, in_reach
 
 if TYPE_CHECKING:
     from tryage.perception.abilities import Abilities
@@ -56,8 +56,10 @@ def calibrate(
     unit = spread(losses)
     weights = _weigh(unseen, abilities, told, mean, unit)
     mixed = np.tensordot(weights, unseen, 1)
-    stretch = _stretch(mixed, abilities, told, contention(mean, losses))
     ones = np.ones((len(mixed), 1))
+    said = abilities.losses(np.concatenate([ones, mixed], axis=1))
+    contending = contention(mean, losses) if scale is None else in_reach(said, losses)
+    stretch = _stretch(mixed, abilities, told, contending)
     y = abilities.losses(np.concatenate([ones, mixed * stretch], axis=1))
     noise = float(np.nanmean((losses - y) ** 2)) + 1e-6
     caution = fit_caution(y, losses, mean, unit)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tryage.extras import require
-from tryage.perception.latent import fill_gaps, spread
+from tryage.perception.latent import CONTENDING, fill_gaps, spread
 
 if TYPE_CHECKING:
     from tryage.perception.link import Floats
@@ -70,6 +70,17 @@ def squeeze(losses: Matrix, difficulty: Matrix | None = None) -> tuple[float, Ma
     regret = float((filled - best).mean(axis=0).min())
     scale = max(SHARE * regret, _LEAST * spread(losses))
     return scale, _squeezed(losses, best, scale)
+
+
+def in_reach(said: Matrix, losses: Matrix) -> Matrix:
+    """Say how much each expert is in contention on each prompt, `(n_prompts, n_experts)` in (0, 1].
+
+    Among unlike experts, each the best of its own kind, only one would contend on the whole. `said`
+    are unseen predictions of squeezed `losses`.
+    """
+    best = np.where(np.isnan(losses), np.inf, said).min(axis=1, keepdims=True)
+    behind = np.maximum(said - best, 0)
+    return np.asarray(np.exp(-behind / (CONTENDING * spread(losses))) + 1e-6)
 
 
 def fit_squeezed(scale: float, y: Matrix, losses: Matrix) -> Squeezed:
