@@ -41,8 +41,8 @@ def test_a_tool_that_came_later_wins_where_the_handicap_outweighs_the_lead(ranke
 def test_among_tools_that_are_all_seen_or_all_new_nothing_changes(ranker, seen):
     both = ToolRanker(seen.encoder, replace(seen.fit, seen=marks([OLD, LATER])))
     none = ToolRanker(seen.encoder, replace(seen.fit, seen=marks([])))
-    for tools in ((OLD, LATER), (LATER, OLD)):
-        assert ranked(both, *tools) == ranked(none, *tools) == ranked(ranker, *tools)
+    for one in (both, none, ranker):
+        assert ranked(one, OLD, LATER) == ranked(one, LATER, OLD) == [OLD.name, LATER.name]
 
 
 def test_a_tool_is_known_again_by_its_name_and_description():
