@@ -18,19 +18,16 @@ queries, because each takes seconds.
 from __future__ import annotations
 
 import argparse
-import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from folds import RECIPE, Remembering, by_tool, fold
-from llama_index.core.base.base_selector import BaseSelector, SelectorResult, SingleSelection
-from llama_index.core.output_parsers.base import OutputParserException
-from llama_index.core.schema import QueryBundle
 from llama_index.core.selectors import EmbeddingSingleSelector, LLMSingleSelector
 from llama_index.core.tools import ToolMetadata
 from sets import load, metatool
+from turns import Case, Nothing, judge
 
 from tryage.perception.encoder import TRANSFORMER, load_encoder
 from tryage.pretrained import BUNDLED
@@ -54,59 +51,6 @@ SEED = 0
 FOLD = 1
 
 
-@dataclass(frozen=True)
-class Case:
-    """A query, the choices of its engine, and the index that is right."""
-
-    query: str
-    choices: Sequence[ToolMetadata]
-    right: int
-
-
-@dataclass
-class Score:
-    """What one selector did: right or not, seconds, and answers that were no valid index."""
-
-    right: list[bool]
-    seconds: list[float]
-    invalid: int = 0
-
-    def row(self, name: str, than: Score) -> str:
-        """Return a row of the table; times relative to those of `than`."""
-        median = float(np.median(self.seconds))
-        ratio = median / float(np.median(than.seconds))
-        cells = (
-            name,
-            f"{len(self.right):,}",
-            f"{np.mean(self.right):.3f}",
-            f"{1e3 * median:,.2f}",
-            f"{1e3 * np.percentile(self.seconds, 95):,.2f}",
-            f"{ratio:,.1f}x",
-            str(self.invalid),
-        )
-        return "| " + " | ".join(cells) + " |"
-
-
-class Nothing(BaseSelector):
-    """Reads the query, as any selector has to, and selects the first choice."""
-
-    def __init__(self, encoder: Encoder) -> None:
-        self._encoder = encoder
-
-    def _select(self, choices: Sequence[ToolMetadata], query: QueryBundle) -> SelectorResult:  # noqa: ARG002 - its signature
-        self._encoder.encode([query.query_str])
-        return SelectorResult(selections=[SingleSelection(index=0, reason="the first")])
-
-    async def _aselect(self, choices: Sequence[ToolMetadata], query: QueryBundle) -> SelectorResult:
-        return self._select(choices=choices, query=query)
-
-    def _get_prompts(self) -> dict[str, Any]:
-        return {}
-
-    def _update_prompts(self, prompts: dict[str, Any]) -> None:
-        """Accept nothing."""
-
-
 def engines(
     episodes: Sequence[Episode], judged: Sequence[Episode], most: int, choices: int = CHOICES
 ) -> list[Case]:
@@ -127,28 +71,6 @@ def engines(
     return cases
 
 
-def judge(
-    selectors: Sequence[BaseSelector], cases: Sequence[Case], *, warm: bool = True
-) -> list[Score]:
-    """Let all select for every case, by turns: other work on the machine then slows all alike.
-
-    The first query of each engine warms up what a selector keeps.
-    """
-    scores = [Score([], []) for _ in selectors]
-    engines = {id(case.choices): case.choices for case in cases} if warm else {}
-    for choices in engines.values():
-        for selector in selectors:
-            _selected(selector, Case("Which one?", choices, 0))
-    for case in cases:
-        for selector, score in zip(selectors, scores, strict=True):
-            start = time.process_time()
-            index = _selected(selector, case)
-            score.seconds.append(time.process_time() - start)
-            score.right.append(index == case.right)
-            score.invalid += index is None or not 0 <= index < len(case.choices)
-    return scores
-
-
 def print_times(most: int) -> None:
     """Print what a selection takes by encoder and number of choices, with the bundled ranker.
 
@@ -164,19 +86,11 @@ def print_times(most: int) -> None:
         selectors = [TryageSelector(ranker=ranker), Nothing(encoder), by_embeddings(encoder)]
         for count in COUNTS:
             cases = engines(episodes, episodes, most // share, count)
-            turns = [[one.seconds for one in judge(selectors, cases)] for _ in range(TURNS)]
-            taken = 1e3 * np.median(np.min(turns, axis=0), axis=1)
+            turns = [judge(selectors, cases, [encoder]) for _ in range(TURNS)]
+            seconds = [[score.seconds for score in scores] for scores in turns]
+            taken = 1e3 * np.median(np.min(seconds, axis=0), axis=1)
             cells = (name, str(count), f"{len(cases):,}", *(f"{ms:.2f}" for ms in taken))
             print(f"| {' | '.join(cells)} | {taken[2] / taken[0]:.1f}x |", flush=True)
-
-
-def _selected(selector: BaseSelector, case: Case) -> int | None:
-    """Return the index; None if what a model wrote could not be read."""
-    try:
-        index: int = selector.select(case.choices, QueryBundle(case.query)).ind
-    except (ValueError, KeyError, TypeError, OutputParserException):
-        return None
-    return index
 
 
 def trained(sets: dict[str, list[Episode]], number: int) -> tuple[ToolRanker, list[Episode]]:
@@ -237,20 +151,19 @@ def main() -> None:
     chosen, embedded = TryageSelector(ranker=ranker), by_embeddings(ranker.encoder)
     nothing = Nothing(ranker.encoder)
     for told, those in (("all new", cases), ("new and known", mixed)):
-        ours, least, theirs = judge([chosen, nothing, embedded], those)
+        ours, least, theirs = judge([chosen, nothing, embedded], those, [ranker.encoder])
         print(ours.row(f"TryageSelector | {told}", ours))
         print(least.row(f"Nothing, same encoder | {told}", ours))
         print(theirs.row(f"EmbeddingSingleSelector, same encoder | {told}", ours), flush=True)
     few, slow = cases[: options.slow], load_encoder(TRANSFORMER)
-    ours, same, theirs = judge(
-        [chosen, TryageSelector(ranker=untrained(ranker, slow)), by_embeddings(slow)], few
-    )
+    plain = TryageSelector(ranker=untrained(ranker, slow))
+    ours, same, theirs = judge([chosen, plain, by_embeddings(slow)], few, [ranker.encoder, slow])
     print(ours.row("TryageSelector | all new", ours))
     print(same.row("TryageSelector, transformer, untrained | all new", ours))
     print(theirs.row("EmbeddingSingleSelector, transformer | all new", ours), flush=True)
     if options.model:
         llm = LLMSingleSelector.from_defaults(llm=local_llm(options.model))
-        ours, theirs = judge([chosen, llm], cases[: options.asked], warm=False)
+        ours, theirs = judge([chosen, llm], cases[: options.asked], [ranker.encoder], warm=False)
         print(ours.row("TryageSelector | all new", ours))
         print(theirs.row(f"LLMSingleSelector, {options.model.name} | all new", ours))
 
