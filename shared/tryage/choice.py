@@ -126,11 +126,14 @@ def weigh(
     `request` is told whether tokens count, which they do if a weight or a requirement depends on
     the request: counting them can take longer than all the rest.
     """
+    usable: Mask = np.isfinite(prediction.losses)
+    if not preferences.weights and not preferences.requirements:
+        terms = score(prediction.losses, library, {}, constraints, request(False))
+        return Field(library, prediction, terms, ((None, usable),), usable)
     costed = preferences.needs_cost
     asked = request(costed or needs_request(preferences.weights, constraints))
     cost = expected_cost(library, asked) if costed else None
     terms = score(prediction.losses, library, preferences.weights, constraints, asked)
-    usable: Mask = np.isfinite(prediction.losses)
     eligible = usable.copy()
     passed: list[tuple[Requirement | None, Mask]] = [(None, usable)]
     for requirement in preferences.requirements:

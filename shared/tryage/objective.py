@@ -97,7 +97,7 @@ def score(
         raise InputError(
             f"predicted losses have shape {losses.shape}; expected (batch, {len(library)})"
         )
-    chosen = active(weights, constraints)
+    chosen = active(weights, constraints) if weights else {}
     if not chosen:
         return Terms(losses, {}, losses)
     terms = {

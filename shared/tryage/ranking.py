@@ -12,13 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tryage.errors import LibraryError
+from tryage.terms import EVERYONE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tryage.experts import Library
     from tryage.preferences import Requirement
-    from tryage.terms import Terms
+    from tryage.terms import Experts, Terms
 
 Floats: TypeAlias = NDArray[np.floating[Any]]
 Mask: TypeAlias = NDArray[np.bool_]
@@ -117,14 +118,17 @@ class Ranking(Sequence[Ranked]):
         return order[:k]
 
     def _sorted(self, k: int) -> NDArray[np.intp]:
+        if k == self._losses.size:
+            return self._by_total(EVERYONE)
         near = self._near(k) if k < self._size else np.flatnonzero(self._eligible)
-        losses = self._losses[near]
-        if self._terms.terms:
-            order = np.lexsort((losses, self._terms.totals(near)[0]))  # then library order
-        else:
-            order = losses.argsort(kind="stable")  # the same, where the loss is the total
-        best: NDArray[np.intp] = near[order[:k]]
+        best: NDArray[np.intp] = near[self._by_total(near)[:k]]
         return best
+
+    def _by_total(self, experts: Experts) -> NDArray[np.intp]:
+        losses = self._losses[experts]
+        if not self._terms.terms:
+            return losses.argsort(kind="stable")
+        return np.lexsort((losses, self._terms.totals(experts)[0]))  # then library order
 
     def _near(self, k: int) -> NDArray[np.intp]:
         """Return the positions of all that may be among the `k` best, in library order."""

@@ -165,6 +165,8 @@ class Terms:
 
     def row(self, i: int) -> Terms:
         """Return the terms of prompt `i`, a batch of one."""
+        if len(self.losses) == 1:
+            return self
         terms = {name: term.row(i) for name, term in self.terms.items()}
         return Terms(self.losses[i : i + 1], terms, self.rough[i : i + 1])
 
