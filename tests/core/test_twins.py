@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -23,6 +25,20 @@ def test_twins_share_a_prediction_and_are_told_apart_by_their_facts():
     router = Router(twins, library)
     assert [ranked.name for ranked in router.route("a").ranking] == ["two", "again", "one"]
     assert len(perception.calls) == 2
+
+
+def test_twins_share_the_length_of_an_answer_where_one_is_forecast():
+    class Forecasting(FixedPerception):
+        def predict(self, prompts):
+            tokens = np.tile(np.float32([7, 9]), (len(prompts), 1))
+            return replace(super().predict(prompts), output_tokens=tokens)
+
+    twins = Twins(Forecasting({"two": 0.2, "one": 0.4}), ALONE, {"again": "two"})
+    assert twins.predict(["a", "b"]).output_tokens.tolist() == [[9, 7, 7]] * 2
+    assert (
+        Twins(FixedPerception({"one": 0.1}), Library(["one"]), {}).predict(["a"]).output_tokens
+        is None
+    )
 
 
 def test_a_twin_of_a_stranger_gets_the_same_guess():

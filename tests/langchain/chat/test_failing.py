@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import uuid
+
 import httpx
 import openai
 import pytest
@@ -93,6 +95,14 @@ async def test_after_the_first_word_the_error_surfaces_asynchronously(chat, big)
     assert (await anext(chunks)).text == "from "
     with pytest.raises(ConnectionError, match="broke off"):
         await anext(chunks)
+
+
+def test_the_id_of_a_run_is_that_of_the_first_who_streams_events(chat, big, recorder):
+    mine, big.fails = uuid.uuid4(), [ConnectionError("no route")]
+    config = {"callbacks": [recorder], "run_id": mine}
+    assert chat.stream_events("big question", config, version="v3").output.text
+    (first, failed), (_, second) = recorder.runs.items()
+    assert (first, failed["end"], second["end"]) == (mine, "ConnectionError", "well")
 
 
 def test_after_the_first_word_the_error_surfaces_in_events_of_version_three(chat, big, small):
