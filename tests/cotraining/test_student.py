@@ -183,7 +183,7 @@ def _interrupted(student, after):
 
 
 def test_an_interrupted_training_goes_on_and_ends_like_a_whole_one(make, tmp_path):
-    whole, rest = make(batch_tokens=128), make(batch_tokens=128)
+    whole, kept, rest = (make(batch_tokens=128) for _ in range(3))
     train(whole, TEXTS, 3000, progress=False)
     with pytest.raises(KeyboardInterrupt):
         train(
@@ -193,7 +193,12 @@ def test_an_interrupted_training_goes_on_and_ends_like_a_whole_one(make, tmp_pat
             checkpoint=tmp_path,
             progress=False,
         )
+    kept.load_state(tmp_path)
+    assert kept.updates == 3  # that at hand is finished
+    learn, updates = rest.update, []
+    rest.update = lambda *args, **pace: updates.append(args) or learn(*args, **pace)
     train(rest, TEXTS, 3000, checkpoint=tmp_path, progress=False)
+    assert len(updates) == whole.updates - 3
     assert rest.losses(TEXTS).tolist() == whole.losses(TEXTS).tolist()
     assert 3000 <= rest.tokens_seen == whole.tokens_seen
 
