@@ -158,3 +158,24 @@ def test_an_onboarded_expert_is_saved_too(learned, tmp_path):
     assert again.experts[-1] == "jurist"
     alike(knows, again, ["law word20", "sum word1"])
     assert again.caution == replace(knows.caution)
+
+
+def test_a_router_of_scores_that_version_0_1_0_saved_is_read(learned, copy, specialists):
+    rewrite(copy, lambda h: h | {"link": h["link"] | {"kind": "Link", "scored": True}})
+    alike(load_perception(copy), learned, specialists(n=50, seed=9).prompts)
+
+
+def test_one_of_real_valued_losses_has_to_be_trained_again(copy):
+    rewrite(copy, lambda h: h | {"link": h["link"] | {"kind": "Link", "scored": False}})
+    with pytest.raises(PersistenceError, match="train it again"):
+        load_perception(copy)
+
+
+def test_a_router_of_real_valued_losses_comes_back_the_same(encoder, specialists, tmp_path):
+    table = specialists()
+    real = fit(replace(table, losses=5 + 10 * table.losses), encoder, progress=False)
+    save_perception(real, tmp_path)
+    assert load_perception(tmp_path).link.scale == real.link.scale
+    prompts = specialists(n=50, seed=9).prompts
+    one, two = (p.predict(prompts).losses for p in (real, load_perception(tmp_path)))
+    np.testing.assert_allclose(one, two, rtol=5e-3)

@@ -111,13 +111,25 @@ def load_perception(folder: Path, *, encoder: Path | None = None) -> LearnedPerc
 
 
 def _part(folder: Path, header: Mapping[str, Any], name: str, arrays: Arrays) -> Any:  # noqa: ANN401 - of the type that _PARTS names
-    part = unpack(header.get(name), arrays, _KINDS)
+    part = unpack(_renamed(header.get(name)), arrays, _KINDS)
     if not isinstance(part, (_PARTS | _LATER)[name]):
         raise PersistenceError(
             f"{folder / HEADER} is damaged: {name!r} is a {type(part).__name__}; "
             "save the perception again"
         )
     return part
+
+
+def _renamed(packed: Any) -> Any:  # noqa: ANN401 - any JSON value
+    """Read the link of scores as version 0.1.0 wrote it; that of real-valued losses is another."""
+    if not isinstance(packed, dict) or packed.get("kind") != "Link":
+        return packed
+    if not packed.pop("scored", False):
+        raise PersistenceError(
+            "this router of real-valued losses was saved by version 0.1.0, which learned them in "
+            "another way; train it again"
+        )
+    return packed | {"kind": Scored.__name__}
 
 
 def _rounded(name: str, array: NDArray[Any]) -> NDArray[Any]:
