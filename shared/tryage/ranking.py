@@ -25,7 +25,7 @@ Floats: TypeAlias = NDArray[np.floating[Any]]
 Mask: TypeAlias = NDArray[np.bool_]
 
 NO_PREDICTION = "no usable prediction"
-_AHEAD = 16
+_AHEAD, _FEW = 16, 128  # so few are sorted sooner than the best of them are looked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,9 +112,9 @@ class Ranking(Sequence[Ranked]):
         """Return the library positions of the `k` best, in order; cheap for small `k`."""
         order = self._order  # a local name: another thread may put a shorter one in its place
         if order.size < min(k, self._size):
-            few = self._size <= _AHEAD
-            ahead = max(k, _AHEAD) if k > 1 or few else k  # who reads the second reads the third
-            order = self._order = self._sorted(min(ahead, self._size))
+            ahead = max(k, _AHEAD) if k > 1 else k  # who reads the second reads the third
+            whole = self._size <= max(ahead, _FEW)
+            order = self._order = self._sorted(self._size if whole else ahead)
         return order[:k]
 
     def _sorted(self, k: int) -> NDArray[np.intp]:
