@@ -40,6 +40,7 @@ from tryage_llamaindex.testing import BundledEmbedding
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from llama_index.core.base.base_selector import BaseSelector
     from llama_index.core.llms import LLM
 
     from tryage.perception.encoder import Encoder
@@ -74,10 +75,14 @@ def engines(
 def print_times(most: int) -> None:
     """Print what a selection takes by encoder and number of choices, with the bundled ranker.
 
-    Every query is put in several turns and the least of its times counts, as `timeit` advises: what
-    is more comes from the machine.
+    Once the selectors take turns on each query, so that each finds the processor's caches full of
+    what the others read, and once each has all queries to itself. Every query is put in several
+    turns and the least of its times counts, as `timeit` advises: what is more comes from the
+    machine.
     """
-    print("| encoder | choices | queries | TryageSelector | Nothing | Embedding... | ratio |")
+    print(
+        "| encoder, turns | choices | queries | TryageSelector | Nothing | Embedding... | ratio |"
+    )
     print("|---|---|---|---|---|---|---|")
     bundled, episodes = ToolRanker.from_pretrained(), metatool()
     slow = untrained(bundled, load_encoder(TRANSFORMER))
@@ -86,11 +91,23 @@ def print_times(most: int) -> None:
         selectors = [TryageSelector(ranker=ranker), Nothing(encoder), by_embeddings(encoder)]
         for count in COUNTS:
             cases = engines(episodes, episodes, most // share, count)
-            turns = [judge(selectors, cases, [encoder]) for _ in range(TURNS)]
-            seconds = [[score.seconds for score in scores] for scores in turns]
-            taken = 1e3 * np.median(np.min(seconds, axis=0), axis=1)
-            cells = (name, str(count), f"{len(cases):,}", *(f"{ms:.2f}" for ms in taken))
-            print(f"| {' | '.join(cells)} | {taken[2] / taken[0]:.1f}x |", flush=True)
+            ways = {"by query": [selectors], "alone": [[one] for one in selectors]}
+            for how, groups in ways.items():
+                taken = _taken(groups, cases, encoder)
+                told = " | ".join(f"{ms:.2f}" for ms in taken)
+                row = f"| {name}, {how} | {count} | {len(cases)} | {told} "
+                print(f"{row}| {taken[2] / taken[0]:.1f}x |", flush=True)
+
+
+def _taken(
+    groups: Sequence[Sequence[BaseSelector]], cases: Sequence[Case], encoder: Encoder
+) -> list[float]:
+    """Return the milliseconds of each selector, the median of the queries' least."""
+    turns = [
+        [score.seconds for group in groups for score in judge(group, cases, [encoder])]
+        for _ in range(TURNS)
+    ]
+    return [float(ms) for ms in 1e3 * np.median(np.min(turns, axis=0), axis=1)]
 
 
 def trained(sets: dict[str, list[Episode]], number: int) -> tuple[ToolRanker, list[Episode]]:
