@@ -1,0 +1,102 @@
+"""Options of multiple-choice questions: who is described, and by what the options differ."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tryage.perception.choices import WIDTH, choices
+from tryage.perception.features import fit_features
+from tryage.perception.persistence import load_perception, save_perception
+from tryage.perception.training import fit
+
+NUMBERS, ALIKE, ABOVE, STATEMENTS, DENIED = 7, 8, 11, 12, 13
+
+
+def asked(question, *options, mark="{}. {}"):
+    told = (mark.format("ABCDEFGHIJ"[i], option) for i, option in enumerate(options))
+    return "\n".join([question, *told, "Answer:"])
+
+
+def one(prompt):
+    return choices([prompt])[0]
+
+
+PLAIN = asked("Which sea is it?", "the Black Sea", "an ocean", "some lake", "a river")
+
+
+@given(st.lists(st.text(alphabet=st.characters()) | st.text(alphabet="\nAB. 1"), max_size=3))
+def test_any_strings_are_described_by_finite_numbers(prompts):
+    described = choices(prompts)
+    assert described.shape == (len(prompts), WIDTH)
+    assert np.isfinite(described).all()
+
+
+@pytest.mark.parametrize("text", ["", "A. b", "Why?\nA. so", "x\n- a\n- b", "a\nb. c\nd. e"])
+def test_a_prompt_without_options_is_zeros(text):
+    np.testing.assert_array_equal(one(text), 0)
+
+
+@pytest.mark.parametrize("mark", ["{}. {}", "{}) {}", "({}) {}", "  {}: {}", "{}.{}"])
+def test_options_are_found_however_they_are_marked(mark):
+    assert one(asked("Which?", "yes", "no", mark=mark))[0] == 1
+
+
+def test_options_that_combine_the_same_statements_are_alike():
+    combined = asked("1 | 2", "True, True", "False, False", "True, False", "False, True")
+    assert one(PLAIN)[ALIKE] == 0
+    assert one(combined)[ALIKE] > 0.2
+    assert one(combined)[STATEMENTS] == 1
+    assert one(PLAIN)[STATEMENTS] == 0
+
+
+def test_the_share_of_two_options_is_that_of_the_shorter_one():
+    np.testing.assert_allclose(one(asked("?", "a b c", "a b"))[ALIKE], 2 / 3)
+
+
+def test_numbers_and_words_of_exams_are_told():
+    described = one(asked("All EXCEPT", "12", "$3", "-4", "none of the above"))
+    assert described[NUMBERS] == 0.75
+    assert described[ABOVE] == described[DENIED] == 1
+    assert one(PLAIN)[NUMBERS] == one(PLAIN)[ABOVE] == one(PLAIN)[DENIED] == 0
+
+
+def test_the_order_of_prompts_changes_nothing():
+    both = choices(["no options", PLAIN])
+    np.testing.assert_array_equal(both[1], one(PLAIN))
+    np.testing.assert_array_equal(both[0], 0)
+
+
+def test_thousands_of_options_are_not_compared_with_each_other():
+    assert one(asked("Q", *"abcdefghij") + "\nA. x" * 9_000)[1] == pytest.approx(np.log1p(10))
+
+
+def _joined(prompts, encoder):
+    ids = encoder.token_ids(prompts)
+    features = fit_features(prompts, ids, encoder.vocabulary, width=3)
+    return features, features.join(prompts, encoder.encode(prompts), ids)
+
+
+def test_only_who_met_options_in_training_looks_for_them(encoder):
+    without = [f"sum word{i}" for i in range(8)]
+    features, x = _joined(without, encoder)
+    assert features.choices is None
+    more, wider = _joined([*without, PLAIN], encoder)
+    assert more.choices is not None
+    assert wider.shape[1] == x.shape[1] + WIDTH
+
+
+def test_a_perception_that_reads_options_is_saved_and_read(encoder, specialists, tmp_path):
+    table = specialists(60)
+    prompts = tuple(f"{p}\nA. word1\nB. word{i}" for i, p in enumerate(table.prompts))
+    perception = fit(replace(table, prompts=prompts), encoder, progress=False)
+    save_perception(perception, tmp_path)
+    again = load_perception(tmp_path)
+    assert again.features.choices is not None
+    np.testing.assert_allclose(
+        again.predict(prompts).losses, perception.predict(prompts).losses, atol=0.01
+    )
