@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from tryage.perception.choices import WIDTH, choices
 from tryage.perception.features import fit_features
-from tryage.perception.persistence import load_perception, save_perception
+from tryage.perception.persistence import HEADER, load_perception, save_perception
 from tryage.perception.training import fit
 
 NUMBERS, ALIKE, ABOVE, STATEMENTS, DENIED = 7, 8, 11, 12, 13
@@ -99,4 +100,18 @@ def test_a_perception_that_reads_options_is_saved_and_read(encoder, specialists,
     assert again.features.choices is not None
     np.testing.assert_allclose(
         again.predict(prompts).losses, perception.predict(prompts).losses, atol=0.01
+    )
+
+
+def test_a_perception_saved_before_choices_were_read_predicts_as_it_did(
+    encoder, specialists, tmp_path
+):
+    perception = fit(specialists(60), encoder, progress=False)
+    save_perception(perception, tmp_path)
+    header = json.loads((tmp_path / HEADER).read_text("utf-8"))
+    del header["features"]["choices"]
+    (tmp_path / HEADER).write_text(json.dumps(header), "utf-8")
+    expected = perception.predict([PLAIN]).losses
+    np.testing.assert_allclose(
+        load_perception(tmp_path).predict([PLAIN]).losses, expected, atol=0.01
     )
