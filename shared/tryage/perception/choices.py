@@ -6,6 +6,7 @@ experts from weak ones within a subject; an embedding of the whole says nothing 
 
 from __future__ import annotations
 
+import math
 import re
 from itertools import combinations
 from typing import TYPE_CHECKING
@@ -67,19 +68,19 @@ def _describe(text: str) -> list[float]:
     words = text.split()
     return [
         1.0,
-        float(np.log1p(len(options))),
+        math.log1p(len(options)),
         *_lengths(question, options),
         sum(bool(_NUMBER.match(option)) for option in options) / len(options),
         alike,
         max(alike - _ALIKE, 0.0),
-        float(len(asked & set().union(*bags)) ** 0.5),
+        math.sqrt(len(asked & set().union(*bags))),
         float(bool(_ABOVE.search(" ".join(options[-2:])))),
         float(len(_STATEMENT.findall(text)) > 1),
         float(bool(_DENIED.search(question))),
         float("of the following" in question),
         float(question.rstrip().endswith("?")),
-        float(len(_DIGIT.findall(text)) ** 0.5),
-        float(len(_MATHS.findall(text)) ** 0.5),
+        math.sqrt(len(_DIGIT.findall(text))),
+        math.sqrt(len(_MATHS.findall(text))),
         sum(len(word) >= _LONG for word in words) / (len(words) + 1),
     ]
 
@@ -87,7 +88,8 @@ def _describe(text: str) -> list[float]:
 def _lengths(question: str, options: Sequence[str]) -> list[float]:
     """Of the question, then of the options: mean, longest, shortest, spread; logarithmic."""
     long = np.array([len(option) for option in options], np.float64)
-    return np.log1p([len(question), long.mean(), long.max(), long.min(), long.std()]).tolist()
+    of_options = long.mean(), long.max(), long.min(), long.std()
+    return [math.log1p(length) for length in (len(question), *of_options)]
 
 
 def _alike(bags: Sequence[set[str]]) -> float:
