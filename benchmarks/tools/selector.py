@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from tryage.perception.encoder import Encoder
 
 CHOICES = 10
-COUNTS = (2, 10, 30, 100)
+COUNTS = (2, 10, 16, 30, 100)
 TURNS = 15
 SEED = 0
 FOLD = 1
