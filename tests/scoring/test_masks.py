@@ -36,6 +36,14 @@ def test_masks_hide_words_never_twice_and_always_the_same(text, rate, seed, roun
     assert all(found)
 
 
+@given(st.text(max_size=80), st.floats(0.01, 1.0), st.integers(1, 4), st.integers(1, 30))
+def test_a_short_text_takes_rounds_until_enough_words_are_hidden(text, rate, rounds, least):
+    found = masks(text, rate, 0, rounds, least)
+    assert sum(map(len, found)) >= min(least, len(words(text)))
+    assert found[:rounds] == masks(text, rate, 0, rounds)
+    assert len(found) <= rounds or sum(map(len, found[:-1])) < least
+
+
 def test_enough_rounds_hide_every_word():
     text = "one two three four five six seven"
     assert sorted(s for spans in masks(text, 0.3, 0, 99) for s in spans) == words(text)

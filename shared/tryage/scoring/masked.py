@@ -21,13 +21,15 @@ if TYPE_CHECKING:
 class MaskedLM(LanguageModel):
     """The loss of a masked language model (BERT and its kin) on hidden words.
 
-    Whole words are hidden, a share `rate` of them in each of `rounds` passes, no word twice; `seed`
-    and text decide which, so all experts fill the same gaps. Every token of a hidden word counts;
-    one that the model does not know counts as raw bytes, and so does a word without a token.
+    Whole words are hidden, a share `rate` of them in each of `rounds` passes, no word twice. A
+    short text is read in more passes until `least` words were hidden: a loss on two of them says
+    more of the words than of the expert. `seed` and text decide which, so all experts fill the
+    same gaps. Every token of a hidden word counts; one that the model does not know counts as raw
+    bytes, and so does a word without a token.
     Masked and causal losses do not compare: one sees both sides of what it predicts.
 
     Raises:
-        InputError: `rate` is not in (0, 1], or `rounds` is not at least 1.
+        InputError: `rate` is not in (0, 1], or `rounds` or `least` is not at least 1.
     """
 
     network = "AutoModelForMaskedLM"
@@ -37,19 +39,21 @@ class MaskedLM(LanguageModel):
         *args: Any,  # noqa: ANN401 - those of LanguageModel
         rate: float = 0.15,
         rounds: int = 1,
+        least: int = 20,
         seed: int = 0,
         **settings: Any,  # noqa: ANN401 - those of LanguageModel
     ) -> None:
         super().__init__(*args, **settings)
         self.rate = number("rate", rate, 1e-6, 1.0)
         self.rounds, self.seed = int(number("rounds", rounds, 1)), seed
+        self.least = int(number("least", least, 1))
 
     @property
     def method(self) -> str:
         """All that changes the numbers, in words."""
         return (
-            f"masked-LM loss, {self.rate:g} of the words, {self.rounds} rounds, seed {self.seed}, "
-            f"window {self.window}"
+            f"masked-LM loss, {self.rate:g} of the words, {self.rounds} rounds, "
+            f"at least {self.least} words, seed {self.seed}, window {self.window}"
         )
 
     def prepare(self, tokenizer: Tokenizer, prompt: Prompt, room: int) -> Text:
@@ -58,7 +62,7 @@ class MaskedLM(LanguageModel):
             raise MeasurementError(f"{self.expert.name} has no mask token, so no masked-LM loss.")
         text, parts = Text(), _cut(tokenizer, prompt.text, room)
         known = characters(place for part in parts for place in part.places if place)
-        for spans in masks(prompt.text, self.rate, self.seed, self.rounds):
+        for spans in masks(prompt.text, self.rate, self.seed, self.rounds, self.least):
             hidden = characters(spans)
             for part in parts:
                 _hide(tokenizer, prompt.text, part, hidden, text)

@@ -25,17 +25,20 @@ def words(text: str) -> list[Span]:
     return [found.span() for found in _WORD.finditer(text)]
 
 
-def masks(text: str, rate: float, seed: int, rounds: int) -> list[list[Span]]:
-    """Return the words that each round hides, no word twice; fewer rounds if there are no more.
+def masks(text: str, rate: float, seed: int, rounds: int, least: int = 1) -> list[list[Span]]:
+    """Return the words that each round hides, no word twice.
 
-    At least one word is hidden in each. Seed and text alone decide, so every expert gets the same.
+    At least one word is hidden in each; there are more rounds than `rounds` until `least` words are
+    hidden, and fewer if there are no more words. Seed and text alone decide, so every expert gets
+    the same.
     """
     found = words(text)
     size = max(1, round(rate * len(found)))
     digest = blake2b(f"{seed} {text}".encode(), digest_size=8).digest()
     random.Random(int.from_bytes(digest, "big")).shuffle(found)  # noqa: S311 - chance, no secret
+    needed = max(rounds, math.ceil(least / size))
     most = math.ceil(len(found) / size)
-    return [sorted(found[i * size : (i + 1) * size]) for i in range(min(rounds, most))]
+    return [sorted(found[i * size : (i + 1) * size]) for i in range(min(needed, most))]
 
 
 def characters(spans: Iterable[Span]) -> set[int]:
