@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from tryage.evaluation.metrics import Floats, Interval, Matrix
     from tryage.qtable import QTable
 
-WEIGHTS: Floats = np.append(0.0, np.geomspace(1e-3, 1e4, 57))
+# In steps of 3%: the weight that just keeps parity lies between coarser ones.
+WEIGHTS: Floats = np.append(0.0, np.geomspace(1e-3, 1e4, 561))
 TOLERANCE = 0.005  # parity: at most half a point of score below the best single expert
 _TIE = 1e-9  # a weight too small to matter but between equals
 _PRICED = 0.99  # an expert counts as priced if this part of its measured losses has a cost
