@@ -131,10 +131,12 @@ def main() -> None:
     perception.forecasts.pop("latencies", None)
     known = library().subset(list(perception.experts))
     best = perception.experts[int(np.argmin(perception.abilities.means[:, 0]))]
-    router = with_prior(Router(perception, known, default=best))
+    router = Router(perception, known, default=best)
     found: dict[str, Any] = figures(router, train, test)
     router.perception.report = {**perception.report, **_flat(found)}
     router.save_pretrained(options.out)
+    # from the abilities as they are stored: anybody who reads them learns the same prior
+    with_prior(Router.from_pretrained(options.out)).save_pretrained(options.out)
     (options.out / FIGURES).write_text(json.dumps(found, indent=1) + "\n", "utf-8")
     for name, row in found.items():
         print(name, {key: round(value, 4) for key, value in row.items()})
