@@ -27,7 +27,10 @@ for pool in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS"):
     os.environ[pool] = "1"  # one worker, one processor; workers inherit it
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "examples" / "demo"))  # before Ray starts: its workers look there too
+DEMO = str(ROOT / "examples" / "demo")
+sys.path.insert(0, DEMO)
+# before Ray starts: its workers look there too
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [DEMO, os.environ.get("PYTHONPATH")]))
 
 import numpy as np  # noqa: E402 - after the pools are set
 from experts import AntiBerty, RxnMapper, SmolLM, TitleLSTM  # noqa: E402 - after the path is set
