@@ -35,6 +35,19 @@ def test_the_first_request_of_an_expert_goes_alone_in_the_whole_table():
     assert grants.ask("w3", "b", 0) is True  # what a costs is known by now
 
 
+def test_while_a_first_request_runs_nobody_takes_what_it_may_cost():
+    grants = Grants(budget := Budget(3.0))
+    assert grants.ask("w1", "a", 0)
+    paid(budget, grants, "w1", "a", 1.0)
+    assert grants.ask("w2", "a", 0) is True
+    assert grants.ask("w3", "b", 0) is True
+    assert grants.ask("w1", "a", 0) is None  # the third dollar may be b's
+    paid(budget, grants, "w3", "b", 1.0)
+    paid(budget, grants, "w2", "a", 1.0)
+    assert grants.ask("w1", "a", 0) is False
+    assert budget.spent == 3.0
+
+
 def test_as_many_run_as_would_fit_whoever_runs_them():
     grants = Grants(budget := Budget(4.0))
     assert grants.ask("w1", "a", 0)

@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 class Grants:
     """Keeps the promise of a `Budget` while workers in other processes spend at the same time.
 
-    What runs is reserved at the price of its expert's dearest request so far. Of requests whose
-    price nobody knows yet one runs at a time, in the whole table. So the limit is passed only by a
-    request that is dearer than all before it of its expert, as with one process. What a killed
-    worker had sent may have been paid: it stays reserved.
+    What runs is reserved at the price of its expert's dearest request so far. While a request runs
+    whose price nobody knows yet, no other one starts, in the whole table. So the limit is passed
+    only by a request that is dearer than all before it of its expert, as with one process. What a
+    killed worker had sent may have been paid: it stays reserved.
     """
 
     def __init__(self, budget: Budget) -> None:
@@ -59,7 +59,7 @@ class Grants:
             held[name] += others
         unknown = any(held[name] and budget.dearest(name) is None for name in held)
         now = _fits(spent + self._price(held), price, budget.limit)
-        if now and not (price is None and unknown):
+        if now and not unknown:
             return True
         return False if running else None
 
