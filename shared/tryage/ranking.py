@@ -112,7 +112,8 @@ class Ranking(Sequence[Ranked]):
         """Return the library positions of the `k` best, in order; cheap for small `k`."""
         order = self._order  # a local name: another thread may put a shorter one in its place
         if order.size < min(k, self._size):
-            ahead = max(k, _AHEAD) if k > 1 else k  # who reads the second reads the third
+            # who reads the second reads the third: twice as many, so that reading all stays cheap
+            ahead = max(k, _AHEAD, 2 * order.size) if k > 1 else k
             whole = self._size <= max(ahead, _FEW)
             order = self._order = self._sorted(self._size if whole else ahead)
         return order[:k]
