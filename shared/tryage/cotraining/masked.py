@@ -54,8 +54,8 @@ class MaskedStudent(Student):
         return torch.tensor(np.log(counts / counts.sum()), dtype=torch.float32)
 
     def _reader(self) -> LanguageModel:
-        once = {"least": 1}  # a short text is measured in more rounds, but learned from in one
-        return self.measurer(rate=self.hidden, seed=self.seed + self.updates + 1, **once)
+        # a short text is measured in several rounds, but learned from in one
+        return self.measurer(rate=self.hidden, least=1, seed=self.seed + self.updates + 1)
 
     def _predict(
         self, read: dict[str, torch.Tensor], labels: torch.Tensor

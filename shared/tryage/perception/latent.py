@@ -45,9 +45,13 @@ def contention(mean: Matrix, losses: NDArray[np.floating[Any]]) -> Matrix:
     """
     known = ~np.isnan(losses)
     best = np.where(known, mean, np.inf).min(axis=1)
-    behind = np.where(known, mean - best[:, None], np.inf)
-    near = np.exp(-behind / (CONTENDING * spread(losses)))
+    near = nearness(np.where(known, mean - best[:, None], np.inf), losses)
     return np.asarray(near.sum(axis=0) / np.maximum(known.sum(axis=0), 1) + 1e-6)
+
+
+def nearness(behind: Matrix, losses: NDArray[np.floating[Any]]) -> Matrix:
+    """Say how much who is so far `behind` contends, in [0, 1], where losses spread like these."""
+    return np.asarray(np.exp(-behind / (CONTENDING * spread(losses))))
 
 
 def factorise(

@@ -182,8 +182,7 @@ class LearnedPerception:
         index = self._index(expert.name)
         ability = self._ability(expert, index)
         places = self.places(list(losses))
-        values = self._lesson(places, np.array([float(value) for value in losses.values()]))
-        ability = ability.updated(places, values, self.abilities.noise)
+        ability = self._taught(ability, places, list(losses.values()))
         abilities = self.abilities.with_ability(index, ability)
         known = index is not None
         return self._with(
@@ -205,8 +204,7 @@ class LearnedPerception:
             raise PerceptionError(f"{expert!r} is unknown here; onboard it first.")
         places = self.places([prompt])
         with self._learning:
-            lesson = self._lesson(places, np.array([float(loss)]))
-            ability = self.abilities.of(index).updated(places, lesson, self.abilities.noise)
+            ability = self._taught(self.abilities.of(index), places, [loss])
             self.abilities = self.abilities.with_ability(index, ability)
             self.caution = _reseated(self.caution, self.abilities)
 
@@ -216,8 +214,7 @@ class LearnedPerception:
         with self._learning:
             index = self.acquaintances.index(name)
             ability = first if index is None else self.acquaintances.abilities.of(index)
-            lesson = self._lesson(places, np.array([float(loss)]))
-            ability = ability.updated(places, lesson, self.abilities.noise)
+            ability = self._taught(ability, places, [loss])
             self.acquaintances = self.acquaintances.with_ability(name, ability)
 
     def _with(self, **changed: Any) -> LearnedPerception:  # noqa: ANN401 - arguments of __init__
@@ -244,10 +241,12 @@ class LearnedPerception:
         views = self.head.views(self.head.see(self.describe(prompts))).astype(np.float64)
         return look(views, self.head.weights).places
 
-    def _lesson(self, places: Matrix, losses: Matrix) -> Matrix:
-        """Say what an ability learns from losses `(batch,)` measured at `places`."""
+    def _taught(self, ability: Gaussian, places: Matrix, losses: Sequence[float]) -> Gaussian:
+        """Update an ability by losses measured at `places` `(batch, 1 + rank)`."""
+        measured = np.array([[float(loss)] for loss in losses])
         best = self.caution.lead(self.abilities.losses(places)).best
-        return self.link.learned(losses[:, None], best)[:, 0]
+        lessons = self.link.learned(measured, best)[:, 0]
+        return ability.updated(places, lessons, self.abilities.noise)
 
     def _index(self, name: str) -> int | None:
         return self.experts.index(name) if name in self.experts else None

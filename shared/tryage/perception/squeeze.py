@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tryage.extras import require
-from tryage.perception.latent import CONTENDING, fill_gaps, spread
+from tryage.perception.latent import fill_gaps, nearness, spread
 
 if TYPE_CHECKING:
     from tryage.perception.link import Floats
@@ -79,8 +79,7 @@ def in_reach(said: Matrix, losses: Matrix) -> Matrix:
     are unseen predictions of squeezed `losses`.
     """
     best = np.where(np.isnan(losses), np.inf, said).min(axis=1, keepdims=True)
-    behind = np.maximum(said - best, 0)
-    return np.asarray(np.exp(-behind / (CONTENDING * spread(losses))) + 1e-6)
+    return nearness(np.maximum(said - best, 0), losses) + 1e-6
 
 
 def fit_squeezed(scale: float, y: Matrix, losses: Matrix) -> Squeezed:
