@@ -28,7 +28,7 @@ format: $(INSTALLED)  ## Sort imports, reformat, and fix what can be fixed witho
 	@$(BIN)/ruff format --quiet
 
 evaluate: $(INSTALLED)  ## Judge the router on every outcome set in ../shared/data (15 minutes)
-	@$(BIN)/python benchmarks/evaluate_all.py $(or $(ENCODER),shared/tryage/bundled/encoder)
+	@$(BIN)/python benchmarks/evaluate_all.py $(or $(ENCODER),shared/tryage/perception/bundled/encoder)
 
 demo: $(DEMO)/installed  ## Route real prompts to real models; no network needed once set up
 	@$(DEMO_RUN) examples/demo/main.py

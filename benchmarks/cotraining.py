@@ -24,24 +24,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tryage.cli.learning import load_reader
-from tryage.cotraining import (
-    AtRandom,
-    ByLabel,
-    Decoupled,
-    Joint,
-    MaskedStudent,
-    Mode,
-    Parts,
-    Pool,
-    Settings,
-    cotrain,
-    develop,
-    measured,
-    read_pool,
-    train_tokenizer,
-)
-from tryage.scoring.measurement import Prompt
+from tryage.cli.train import load_reader
+from tryage.learning.cotraining.loop import Settings, cotrain
+from tryage.learning.cotraining.modes import AtRandom, ByLabel, Decoupled, Joint
+from tryage.learning.cotraining.pipeline import Parts, develop
+from tryage.learning.cotraining.pretrain import train_tokenizer
+from tryage.learning.cotraining.protocols import Mode, Pool, read_pool
+from tryage.learning.cotraining.specialization import measured
+from tryage.learning.cotraining.student import MaskedStudent
+from tryage.learning.scoring.measurement import Prompt
 
 if TYPE_CHECKING:
     from tryage.perception.encoder import Encoder

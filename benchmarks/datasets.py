@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tryage.extras import require
-from tryage.qtable import QTable
+from tryage.core.validation import require
+from tryage.learning.qtable import QTable
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -11,19 +11,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 from distill_corpus import Corpus, read_corpus
 
-from tryage.perception.checkpoint import fingerprint
-from tryage.perception.descent import Schedule
-from tryage.perception.distill import (
+from tryage.learning.checkpoint import fingerprint
+from tryage.learning.training.distill import (
     initial_rows,
     principal_axes,
     prune,
     train_static,
     train_transformer,
 )
-from tryage.perception.export import export_encoder
-from tryage.perception.static import StaticEncoder
-from tryage.perception.teacher import Teacher, embed_resumably
-from tryage.perception.tokens import head_and_tail
+from tryage.learning.training.finetune import export_encoder
+from tryage.learning.training.optimizer import Schedule
+from tryage.learning.training.teacher import Teacher, embed_resumably
+from tryage.perception.encoder import StaticEncoder, head_and_tail
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

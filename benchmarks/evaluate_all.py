@@ -11,13 +11,18 @@ import argparse
 import json
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from datasets import SETS, load
 
-from tryage.cli.trial import ROUTER, ReadOnce, trained
-from tryage.evaluation import BASELINES, Evaluation, Settings, evaluate
-from tryage.evaluation.plots import plot_calibration, plot_front, plot_shares
-from tryage.perception.encoder import Encoder, load_encoder
+from tryage.cli.train import ROUTER, ReadOnce, trained
+from tryage.learning.evaluation.evaluator import BASELINES, evaluate
+from tryage.learning.evaluation.report import Evaluation, plot_calibration, plot_front, plot_shares
+from tryage.learning.evaluation.splits import Settings
+from tryage.perception.persistence import load_encoder
+
+if TYPE_CHECKING:
+    from tryage.perception.encoder import Encoder
 
 COLUMNS = (ROUTER, *BASELINES)
 

@@ -9,18 +9,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from datasets import DATA, load
 
-from tryage.experts import Expert, Library
-from tryage.perception.training import Settings, fit
-from tryage.perception.traits import family_of
+from tryage.core.expert import Expert
+from tryage.core.library import Library
+from tryage.learning.training.trainer import Settings, fit
+from tryage.perception.metadata import family_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
+    from tryage.learning.qtable import QTable
     from tryage.perception.encoder import Encoder
-    from tryage.perception.learned import LearnedPerception
-    from tryage.qtable import QTable
+    from tryage.perception.model import LearnedPerception
 
 FOLDS = 5
 SNAPSHOTS = ("hub_2024_09", "hub_2025_10")  # for the few models that they know

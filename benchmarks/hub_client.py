@@ -19,7 +19,9 @@ from typing import TYPE_CHECKING
 
 from hub_meta import real_records
 
-from tryage.hub.client import AsyncHubClient, HubClient, HubSettings
+from tryage.hub.async_client import AsyncHubClient
+from tryage.hub.client import HubClient
+from tryage.hub.settings import HubSettings
 from tryage.testing import LocalHub
 
 if TYPE_CHECKING:

@@ -43,9 +43,9 @@ from typing import TYPE_CHECKING, Any
 
 from datasets import DATA
 
-from tryage.extras import require
+from tryage.core.validation import require
 from tryage.testing import LocalHub
-from tryage.testing.hub.repo import make_key
+from tryage.testing.hub.repository import make_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

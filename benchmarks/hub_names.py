@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow.parquet as pq
 
-from tryage.hub.facts.naming import size_in_name
+from tryage.hub.parameters import size_in_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -28,11 +28,13 @@ from typing import TYPE_CHECKING, Any
 
 from hub_meta import real_records
 
-from tryage.hub.catalogue import Catalogue, Query
-from tryage.hub.catalogue.columns import PLAIN, RESOLVED
-from tryage.hub.client import HubClient, HubSettings
-from tryage.hub.facts.reading import read_model
-from tryage.hub.sync import sync
+from tryage.hub.catalog import Catalogue
+from tryage.hub.catalog_query import Query
+from tryage.hub.catalog_resolve import PLAIN, RESOLVED
+from tryage.hub.catalog_sync import sync
+from tryage.hub.client import HubClient
+from tryage.hub.parse import read_model
+from tryage.hub.settings import HubSettings
 from tryage.testing import LocalHub
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tryage.perception.encoder import load_encoder
+from tryage.perception.persistence import load_encoder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -22,18 +22,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 from datasets import SETS, load
 
-from tryage.cli.trial import ReadOnce
-from tryage.evaluation.latent import LatentMap, latent_map
-from tryage.evaluation.latent_plot import plot_latent
-from tryage.evaluation.splits import folds
-from tryage.perception.encoder import load_encoder
-from tryage.perception.training import fit
-from tryage.pretrained import BUNDLED
-from tryage.scoring.states import mean_states
+from tryage.cli.train import ReadOnce
+from tryage.learning.evaluation.latent_map import LatentMap, latent_map, plot_latent
+from tryage.learning.evaluation.splits import folds
+from tryage.learning.scoring.language_model import mean_states
+from tryage.learning.training.trainer import fit
+from tryage.perception.persistence import load_encoder
+from tryage.perception.pretrained import BUNDLED
 
 if TYPE_CHECKING:
+    from tryage.learning.qtable import QTable
     from tryage.perception.encoder import Encoder
-    from tryage.qtable import QTable
 
 HEAD = "| set | held out | categories | space | numbers | silhouette | purity | by chance |"
 SMOLLM = "SmolLM2-135M-Instruct"

@@ -17,10 +17,10 @@ from datasets import ABSENT, available
 from families import Fold, folds
 from metadata_prior import OURS, Judged, judge, summary
 
-from tryage.perception import heredity
-from tryage.perception.encoder import load_encoder
-from tryage.perception.traits import read_traits
-from tryage.pretrained import BUNDLED
+from tryage.learning.training import metadata_prior as heredity
+from tryage.perception.metadata import read_traits
+from tryage.perception.persistence import load_encoder
+from tryage.perception.pretrained import BUNDLED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

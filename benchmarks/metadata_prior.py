@@ -22,19 +22,19 @@ from families import Fold, folds
 from scipy.stats import norm, spearmanr
 
 from tryage import Router
-from tryage.perception.encoder import load_encoder
-from tryage.perception.heredity import fit_kinship
-from tryage.perception.kinship import of_the_crowd
-from tryage.perception.traits import family_of, read_traits
-from tryage.pretrained import BUNDLED
+from tryage.learning.training.metadata_prior import fit_kinship
+from tryage.perception.metadata import family_of, read_traits
+from tryage.perception.metadata_prior import of_the_crowd
+from tryage.perception.persistence import load_encoder
+from tryage.perception.pretrained import BUNDLED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
-    from tryage.experts import Library
-    from tryage.perception.kinship import Kinship
+    from tryage.core.library import Library
+    from tryage.perception.metadata_prior import Kinship
 
     Floats = NDArray[np.float64]
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from metadata_prior import CROWD, LEVELS, NEAR, OURS, RAW, SIZE, TESTS, summary
 
-from tryage.evaluation.plots import PALETTE
-from tryage.extras import require
+from tryage.core.validation import require
+from tryage.learning.evaluation.report import PALETTE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from evaluate_all import evaluate_set
 
-from tryage.evaluation import Settings
-from tryage.evaluation.plots import plot_front
-from tryage.perception.encoder import load_encoder
+from tryage.learning.evaluation.report import plot_front
+from tryage.learning.evaluation.splits import Settings
+from tryage.perception.persistence import load_encoder
 
 SET = "coderouter_id"  # eight recent models on code, with measured or estimated prices
 

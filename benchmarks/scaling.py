@@ -37,23 +37,20 @@ from experts import AntiBerty, RxnMapper, SmolLM, TitleLSTM  # noqa: E402 - afte
 from experts.smollm import convert  # noqa: E402 - the same
 
 from tryage import Expert  # noqa: E402 - the same
-from tryage.scoring import (  # noqa: E402 - the same
-    Budget,
-    Identity,
-    Measurement,
-    Prompt,
-    Ray,
+from tryage.learning.scoring.measurement import Budget, Identity, Measurement, Prompt  # noqa: E402
+from tryage.learning.scoring.ray_engine import Ray  # noqa: E402
+from tryage.learning.scoring.run import (  # noqa: E402
+    local,
     score,
 )
-from tryage.scoring.tasks import local  # noqa: E402 - the same
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from experts import LocalModel
 
-    from tryage.scoring import Measurer
-    from tryage.scoring.tasks import Engine
+    from tryage.learning.scoring.measurement import Measurer
+    from tryage.learning.scoring.run import Engine
 
 
 class Loss:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tryage import Library, Router
-from tryage.perception.traits import read_traits
+from tryage.perception.metadata import read_traits
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -7,8 +7,7 @@ import threading
 
 import pytest
 
-from tryage.testing.hub.server import LoopbackServer
-from tryage.testing.hub.wire import Reply
+from tryage.testing.hub.http import LoopbackServer, Reply
 
 
 class Inference:

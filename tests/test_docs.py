@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from tryage import flags
 from tryage.cli import app
-from tryage.pretrained import BUNDLED
+from tryage.core import flags
+from tryage.perception.pretrained import BUNDLED
 from tryage.testing import LocalHub
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 import tryage
+from tryage.core.validation import require
 from tryage.errors import MissingExtraError, TryageError
-from tryage.extras import require
 
 ROOT = Path(__file__).resolve().parents[1]
 HEAVY = (
@@ -51,7 +51,7 @@ def modules_after(code: str) -> set[str]:
         "from tryage import Router",
         "from tryage import Decision, Expert, Library, Preferences, QTable, Router",
         "import tryage.cli",
-        "from tryage.scoring import Answers, CausalLM, MaskedLM, score",
+        "from tryage.learning.scoring import Answers, CausalLM, MaskedLM, score",
         "from tryage.testing import LocalHub; LocalHub()",
     ],
 )
@@ -127,7 +127,7 @@ def test_an_integration_without_its_framework_names_the_command_that_installs_it
     for name in [name for name in sys.modules if name.split(".")[0] == package]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setattr(
-        "tryage.extras.find_spec", lambda name: None if name == absent else find_spec(name)
+        "tryage.core.validation.find_spec", lambda name: None if name == absent else find_spec(name)
     )
     with pytest.raises(MissingExtraError) as raised:
         importlib.import_module(package)

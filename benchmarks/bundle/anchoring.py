@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from names import canonical, library
 
-from tryage.extras import require
+from tryage.core.validation import require
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -1,6 +1,6 @@
 """Write what `experts.json` knows into a bundled router, without training it again.
 
-    python benchmarks/bundle/facts.py shared/tryage/bundled
+    python benchmarks/bundle/facts.py shared/tryage/perception/bundled
 
 The experts stay the same, in their order; weights, prior and figures are left as they are.
 """
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from names import library
 
-from tryage.pretrained import HEADER
+from tryage.perception.pretrained import HEADER
 
 
 def main() -> None:

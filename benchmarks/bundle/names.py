@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from tryage.core.library import Library
+from tryage.core.validation import did_you_mean
 from tryage.errors import LibraryError
-from tryage.experts import Expert, Library, did_you_mean
+
+if TYPE_CHECKING:
+    from tryage.core.expert import Expert
 
 EXPERTS = Path(__file__).with_name("experts.json")
 

@@ -1,6 +1,6 @@
 """Learn a saved router's prior for strangers from its own experts, and leave all else as it is.
 
-    python benchmarks/bundle/prior.py shared/tryage/bundled
+    python benchmarks/bundle/prior.py shared/tryage/perception/bundled
 
 `train.py` ends with the same. What is predicted of the known experts stays as it was, bit for bit.
 """

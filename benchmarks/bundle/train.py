@@ -1,6 +1,6 @@
 """Train the bundled routers on the sets whose licence allows it, and measure them on the rest.
 
-    python benchmarks/bundle/train.py ENCODER_FOLDER --out shared/tryage/bundled
+    python benchmarks/bundle/train.py ENCODER_FOLDER --out shared/tryage/perception/bundled
 
 A fifth of the prompts, by a hash of the text, is never trained on: the figures come from there.
 """
@@ -25,8 +25,8 @@ from names import canonical, library
 from prior import with_prior
 
 from tryage import QTable, Router
-from tryage.perception.encoder import load_encoder
-from tryage.perception.training import Settings, fit
+from tryage.learning.training.trainer import Settings, fit
+from tryage.perception.persistence import load_encoder
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from figures import best_shares
 
-from tryage.cli.trial import trained
-from tryage.evaluation import Fold, Predicted
-from tryage.evaluation import baselines as base
-from tryage.evaluation.baselines import blind
-from tryage.evaluation.metrics import policy
+from tryage.cli.train import trained
+from tryage.learning.evaluation import baselines as base
+from tryage.learning.evaluation.metrics import policy
+from tryage.learning.evaluation.splits import Fold, Predicted, blind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from figures import Floats
 
     from tryage import QTable
-    from tryage.evaluation import FoldMethod
+    from tryage.learning.evaluation.splits import FoldMethod
     from tryage.perception.encoder import Encoder
 
 ROUTER = "Tryage"

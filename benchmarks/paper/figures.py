@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tryage.evaluation.baselines import expert_means
-from tryage.evaluation.metrics import best_losses, expected, hits
+from tryage.learning.evaluation.baselines import expert_means
+from tryage.learning.evaluation.metrics import best_losses, expected, hits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

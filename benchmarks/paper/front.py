@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from contest import unnamed
 
-from tryage.objective import DEFAULT_CONSTRAINTS, Request
-from tryage.pareto import front_points
-from tryage.perception.training import Settings, fit
+from tryage.core.constraints import DEFAULT_CONSTRAINTS, Request
+from tryage.core.pareto import front_points
+from tryage.learning.training.trainer import Settings, fit
 
 if TYPE_CHECKING:
     from contest import Halves

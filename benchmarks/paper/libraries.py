@@ -10,7 +10,7 @@ from ngrams import NGramExpert, NGrams
 from sources import SOURCES
 
 from tryage import Expert
-from tryage.scoring import MaskedLM
+from tryage.learning.scoring.losses import MaskedLM
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from corpora import Corpus
 
-    from tryage.scoring import Measurer
+    from tryage.learning.scoring.measurement import Measurer
 
 SPECIALIST, EVERY = 600, 300  # passages: of its domain for a specialist, of each for a generalist
 LONG, SHORT = 5, 3  # bytes back

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tryage import QTable
-from tryage.scoring import Prompt, score
+from tryage.learning.scoring.measurement import Prompt
+from tryage.learning.scoring.run import score
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from corpora import Corpus
 
-    from tryage.scoring import Measurer
+    from tryage.learning.scoring.measurement import Measurer
 
 
 def drawn(corpora: Sequence[Corpus], sizes: Mapping[str, int]) -> list[Prompt]:

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from tryage.scoring import Identity, Measurement
+from tryage.learning.scoring.measurement import Identity, Measurement
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from tryage import Expert
-    from tryage.scoring import Budget, Prompt
+    from tryage.learning.scoring.measurement import Budget, Prompt
 
 Keys = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -80,7 +80,7 @@ class NGrams:
 
 @dataclass(frozen=True)
 class NGramExpert:
-    """An n-gram model as an expert that `tryage.scoring.score` measures."""
+    """An n-gram model as an expert that `tryage.learning.scoring.run.score` measures."""
 
     expert: Expert
     model: NGrams

@@ -20,15 +20,16 @@ from corpora import WORK, corpora
 from sources import SOURCES
 
 from tryage import Expert
-from tryage.cotraining import CausalStudent, MaskedStudent, Student, train, train_tokenizer
-from tryage.perception.checkpoint import fingerprint
+from tryage.learning.checkpoint import fingerprint
+from tryage.learning.cotraining.pretrain import train, train_tokenizer
+from tryage.learning.cotraining.student import CausalStudent, MaskedStudent, Student
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from corpora import Corpus
 
-    from tryage.scoring.likelihood import LanguageModel, Tokenizer
+    from tryage.learning.scoring.language_model import LanguageModel, Tokenizer
 
 VOCABULARY = 4096  # logits are most of the work of a small causal model
 LENGTH = 256

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tryage.evaluation.plots import INK, OTHERS, PALETTE
-from tryage.extras import require
+from tryage.core.validation import require
+from tryage.learning.evaluation.report import INK, OTHERS, PALETTE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -7,9 +7,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tryage.cli.trial import ReadOnce
-from tryage.perception.encoder import TRANSFORMER, load_encoder, write_header
-from tryage.pretrained import BUNDLED
+from tryage.cli.train import ReadOnce
+from tryage.perception.encoder import TRANSFORMER, write_header
+from tryage.perception.persistence import load_encoder
+from tryage.perception.pretrained import BUNDLED
 
 if TYPE_CHECKING:
     from tryage.perception.encoder import Encoder

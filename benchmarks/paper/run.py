@@ -28,7 +28,7 @@ from tryage import Library
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tryage.scoring import Measurer, Prompt
+    from tryage.learning.scoring.measurement import Measurer, Prompt
 
 
 def main() -> None:

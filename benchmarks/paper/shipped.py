@@ -23,13 +23,14 @@ import own
 from corpora import WORK
 
 from tryage.errors import MeasurementError
-from tryage.scoring import CausalLM, Identity, MaskedLM, Measurement
+from tryage.learning.scoring.losses import CausalLM, MaskedLM
+from tryage.learning.scoring.measurement import Identity, Measurement
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from tryage import Expert
-    from tryage.scoring import Budget, Measurer, Prompt
+    from tryage.learning.scoring.measurement import Budget, Measurer, Prompt
 
 DEMO = Path(__file__).resolve().parents[2] / "examples" / "demo"
 ASKED = "SmolLM2-135M-Instruct"  # the one that is asked to choose, too

@@ -23,9 +23,9 @@ from models import Needing, Small
 from sets import load
 from tokenizers import Tokenizer
 
-from tryage.pretrained import BUNDLED
+from tryage.perception.pretrained import BUNDLED
 from tryage.tools import ToolRanker
-from tryage.tools.episodes import Episode, kept_apart
+from tryage.tools.training import Episode, kept_apart
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -21,11 +21,12 @@ import numpy as np
 from folds import FOLDS, RECIPE, Remembering, by_query, by_tool
 from sets import load
 
-from tryage.perception.encoder import TRANSFORMER, load_encoder
-from tryage.pretrained import BUNDLED
+from tryage.perception.encoder import TRANSFORMER
+from tryage.perception.persistence import load_encoder
+from tryage.perception.pretrained import BUNDLED
+from tryage.tools.bm25 import WordIndex
 from tryage.tools.measures import auroc, recall, set_f1
 from tryage.tools.training import fit_ranker
-from tryage.tools.words import WordIndex
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tryage.tools import Tool, ToolRanker
-    from tryage.tools.episodes import Episode
+    from tryage.tools.training import Episode
 
     Chooser = Callable[[Episode], Sequence[str]]
 

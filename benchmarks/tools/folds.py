@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tryage.tools.clauses import clauses
-from tryage.tools.episodes import Episode
-from tryage.tools.training import Recipe
+from tryage.tools.matching import clauses
+from tryage.tools.training import Episode, Recipe
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -19,14 +19,14 @@ from folds import RECIPE, Remembering, by_query
 from models import Small
 from sets import load
 
-from tryage.perception.encoder import load_encoder
-from tryage.pretrained import BUNDLED
+from tryage.perception.persistence import load_encoder
+from tryage.perception.pretrained import BUNDLED
 from tryage.tools.training import fit_ranker
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tryage.tools.episodes import Episode
+    from tryage.tools.training import Episode
 
 SETS = ("metatool", "bfcl")
 

@@ -29,11 +29,11 @@ from llama_index.core.tools import ToolMetadata
 from sets import load, metatool
 from turns import Case, Nothing, judge
 
-from tryage.perception.encoder import TRANSFORMER, load_encoder
-from tryage.pretrained import BUNDLED
+from tryage.perception.encoder import TRANSFORMER
+from tryage.perception.persistence import load_encoder
+from tryage.perception.pretrained import BUNDLED
 from tryage.tools import ToolRanker
-from tryage.tools.episodes import Episode
-from tryage.tools.training import fit_ranker
+from tryage.tools.training import Episode, fit_ranker
 from tryage_llamaindex import TryageSelector
 from tryage_llamaindex.testing import BundledEmbedding
 

@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tryage.extras import require
+from tryage.core.validation import require
 from tryage.tools import Tool
-from tryage.tools.episodes import Episode
+from tryage.tools.training import Episode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,7 +15,7 @@ import numpy as np
 from sets import load
 
 from tryage.tools import ToolRanker
-from tryage.tools.clauses import clauses
+from tryage.tools.matching import clauses
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -1,6 +1,6 @@
 """Train the bundled tool ranker on the tool-choice sets, whose licences allow it.
 
-    python benchmarks/tools/train.py --out shared/tryage/bundled/tools
+    python benchmarks/tools/train.py --out shared/tryage/tools/bundled
 
 A fifth of the queries, by a hash of the text, is never trained on; benchmarks/tools/evaluate.py
 measures what the recipe is worth on queries and on tools that training has not seen.
@@ -14,9 +14,9 @@ from pathlib import Path
 from folds import RECIPE
 from sets import load
 
-from tryage.perception.encoder import load_encoder
-from tryage.pretrained import BUNDLED
-from tryage.tools.pretrained import save_fit
+from tryage.perception.persistence import load_encoder
+from tryage.perception.pretrained import BUNDLED
+from tryage.tools.persistence import save_fit
 from tryage.tools.training import fit_ranker
 
 

@@ -14,7 +14,7 @@ from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import PromptTemplate
 
-from tryage.pretrained import BUNDLED
+from tryage.perception.pretrained import BUNDLED
 from tryage_langchain import TryageRouter
 
 if TYPE_CHECKING:

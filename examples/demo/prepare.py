@@ -15,8 +15,8 @@ from safetensors import safe_open
 from tokenizers import Tokenizer
 
 from tryage import Library, Router
-from tryage.perception.static import StaticEncoder
-from tryage.perception.training import fit
+from tryage.learning.training.trainer import fit
+from tryage.perception.encoder import StaticEncoder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

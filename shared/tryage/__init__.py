@@ -6,21 +6,22 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tryage.decision import Decision
-    from tryage.experts import Expert, Library
-    from tryage.preferences import Preferences
-    from tryage.qtable import QTable
+    from tryage.core.decision import Decision
+    from tryage.core.expert import Expert
+    from tryage.core.library import Library
+    from tryage.core.preferences import Preferences
+    from tryage.learning.qtable import QTable
     from tryage.router import Router
 
 __version__ = "0.1.0"
 __all__ = ["Decision", "Expert", "Library", "Preferences", "QTable", "Router"]
 
 _HOMES = {
-    "Decision": "tryage.decision",
-    "Expert": "tryage.experts",
-    "Library": "tryage.experts",
-    "Preferences": "tryage.preferences",
-    "QTable": "tryage.qtable",
+    "Decision": "tryage.core.decision",
+    "Expert": "tryage.core.expert",
+    "Library": "tryage.core.library",
+    "Preferences": "tryage.core.preferences",
+    "QTable": "tryage.learning.qtable",
     "Router": "tryage.router",
 }
 

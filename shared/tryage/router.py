@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
-from numpy.typing import NDArray
 
-from tryage.adapting import Adaptable
-from tryage.alignment import Alignment
-from tryage.choice import Field, weigh
-from tryage.envelope import envelope
-from tryage.errors import InputError, PerceptionError
-from tryage.experts import Expert, Library
-from tryage.objective import DEFAULT_CONSTRAINTS, Constraint, Request, active, measure
-from tryage.pareto import Front, measured
-from tryage.perception.base import Perception, Prediction
-from tryage.preferences import Preferences
-from tryage.pretrained import Pretrained
-from tryage.reading import (
+from tryage.core.constraints import DEFAULT_CONSTRAINTS, Constraint, Request, active
+from tryage.core.decision import Field, weigh
+from tryage.core.expert import Expert
+from tryage.core.library import Library, completed
+from tryage.core.objective import Prediction, measure
+from tryage.core.pareto import Front, envelope
+from tryage.core.preferences import Preferences
+from tryage.core.request import (
     Asked,
     Context,
     Wishes,
@@ -30,15 +27,158 @@ from tryage.reading import (
     read,
     thread,
 )
-from tryage.sourced import Sourced
+from tryage.core.validation import number
+from tryage.errors import InputError, PerceptionError
+from tryage.learning.qtable import measured
+from tryage.perception.base import Alignment, Learner, Perception
+from tryage.perception.pretrained import Pretrained
 
 if TYPE_CHECKING:
-    from tryage.decision import Decision
-    from tryage.qtable import QTable
+    from collections.abc import Callable
+    from typing import TypeVar
 
-Floats: TypeAlias = NDArray[np.floating[Any]]
-Indices: TypeAlias = NDArray[np.intp]
-Mask: TypeAlias = NDArray[np.bool_]
+    from typing_extensions import Self
+
+    from tryage.core.arrays import BoolArray, FloatArray, IndexArray
+    from tryage.core.decision import Decision
+    from tryage.hub.settings import HubSettings
+    from tryage.learning.qtable import QTable
+
+    AnyRouter = TypeVar("AnyRouter", bound="Sourced")
+
+
+class Adaptable:
+    """Gives a router `among`, `with_preferences`, `onboard` and `observe`."""
+
+    perception: Perception
+    library: Library
+    preferences: Preferences
+    constraints: dict[str, Constraint]
+    default: str | None
+    strict: bool
+    prompt_flags: bool
+    _alignment: Alignment
+
+    def among(self, names: Iterable[str] | Mapping[str, object]) -> Self:
+        """Return this router over some of its experts; a mapping (name -> client) works too.
+
+        The default stays if it is among them.
+
+        Raises:
+            LibraryError: an unknown name, or none.
+        """
+        library = self.library.subset(list(names) if isinstance(names, Mapping) else names)
+        return self._over(self.perception, library)
+
+    def with_preferences(self, preferences: Preferences | None) -> Self:
+        """Return this router with other preferences in place of its own."""
+        router = copy.copy(self)
+        router.preferences = check_preferences(preferences, self.constraints)
+        return router
+
+    def onboard(self, expert: Expert, losses: Mapping[str, float]) -> Self:
+        """Return a router that also knows `expert`, from its measured loss per prompt.
+
+        Raises:
+            PerceptionError: the perception cannot learn.
+        """
+        if not isinstance(expert, Expert):
+            raise InputError(f"Onboarding takes an Expert, got {type(expert).__name__}.")
+        perception = self._learner().onboard(expert, losses)
+        return self._over(perception, self.library.with_expert(expert))
+
+    def observe(self, decision: Decision, loss: float) -> None:
+        """Tell how badly the chosen expert did: the perception learns from it, in place.
+
+        Raises:
+            PerceptionError: the perception cannot learn, or has never seen the expert.
+        """
+        i = self.library.index(decision.expert.name)
+        loss = number("loss", loss, low=-np.inf)
+        self._alignment.observe(self._learner(), decision.prompt, i, loss)
+
+    def _over(self, perception: Perception, library: Library) -> Self:
+        """Return this router with another perception and library, all else equal."""
+        make: Callable[..., Self] = type(self)  # the only class with this base is Router
+        return make(
+            perception,
+            library,
+            preferences=self.preferences,
+            constraints=self.constraints,
+            default=self.default if self.default in library else None,
+            strict=self.strict,
+            prompt_flags=self.prompt_flags,
+        )
+
+    def _learner(self) -> Learner:
+        if not isinstance(self.perception, Learner):
+            raise PerceptionError(
+                f"{type(self.perception).__name__} cannot learn: it has no onboard() and observe()."
+            )
+        return self.perception
+
+
+class Sourced:
+    """Gives a router `from_hub` and `refresh`."""
+
+    library: Library
+
+    @classmethod
+    def from_hub(
+        cls: type[AnyRouter],
+        task: str | None = None,
+        *,
+        base: AnyRouter | None = None,
+        **query: Any,  # noqa: ANN401 - as in `Library.from_hub`
+    ) -> AnyRouter:
+        """Return a router over the models of the Hub that fit.
+
+        Models that `base` knows, under any of their names, keep their abilities, and what it knows
+        of them completes the facts; all others get the prior of its perception. Routing reads what
+        is in memory and never waits for the Hub.
+
+        Args:
+            task: The Hub's pipeline tag, such as "text-generation".
+            base: Where perception, preferences, constraints and, if it is found, the default come
+                from; the bundled router if None.
+            query: The other arguments of `Library.from_hub`: `filters`, `limit`, `sort`, `license`,
+                `catalogue`, `settings` ...
+
+        Raises:
+            InputError, LibraryError, HubError, CatalogueError: as in `Library.from_hub`.
+            PerceptionError: the perception of `base` has no prior, and models are new to it.
+        """
+        library = Library.from_hub(task, **query)
+        known = base if base is not None else cls.from_pretrained()  # type: ignore[attr-defined]  # the only class with this base is Router
+        return _over(known, _beside(library, known.library))
+
+    def refresh(self: AnyRouter, settings: HubSettings | None = None) -> AnyRouter:
+        """Return this router with the library as it is now, all that was learned kept.
+
+        The catalogue is read again; if nobody has brought it up to date since, the Hub is asked
+        for what the query finds. When that fails, a warning says so and the catalogue is used as it
+        is. This router stays as it was and may go on routing in other threads meanwhile: refresh in
+        the background and put the result in its place.
+
+        Raises:
+            InputError: the library does not come from `from_hub`, or is a part of such a one.
+            LibraryError, HubError, CatalogueError: as in `Library.from_hub`.
+        """
+        from tryage.hub.candidates import supply
+
+        origin = self.library.origin
+        if origin is None or origin.query is None:
+            raise InputError(
+                "Only a router made by Router.from_hub can be refreshed, and not a part of one: "
+                "refresh that one and take among() again."
+            )
+        library = supply(origin.query, origin.path, settings, after=origin.as_of)
+        if origin.beside is not None:
+            library = _beside(library, origin.beside)
+        for name in origin.added:
+            if name not in library:
+                library = library.with_expert(self.library[name])
+        return _over(self, library)
 
 
 class Router(Pretrained, Sourced, Adaptable):
@@ -199,7 +339,7 @@ class Router(Pretrained, Sourced, Adaptable):
         return told
 
     def _weigh(
-        self, asked: Sequence[Asked], wanted: Preferences, rows: Indices, every: Prediction
+        self, asked: Sequence[Asked], wanted: Preferences, rows: IndexArray, every: Prediction
     ) -> Field:
         """Score the prompts `rows` of a batch, which share their preferences."""
         group = [asked[row] for row in rows.tolist()]
@@ -212,7 +352,7 @@ class Router(Pretrained, Sourced, Adaptable):
 
         return weigh(self.library, wanted, self.constraints, prediction, request)
 
-    def _lengths(self, asked: Sequence[Asked]) -> Floats:
+    def _lengths(self, asked: Sequence[Asked]) -> FloatArray:
         """Count the tokens of each prompt, or of the conversation it stands in, `(batch,)`."""
         alone = [one.text for one in asked if one.context is None]
         counted = iter(self._alignment.count_tokens(alone).tolist() if alone else ())
@@ -221,7 +361,7 @@ class Router(Pretrained, Sourced, Adaptable):
 
     def _lines(
         self, asked: Sequence[Asked], constraint: str, prediction: Prediction
-    ) -> tuple[Floats, Floats, Mask]:
+    ) -> tuple[FloatArray, FloatArray, BoolArray]:
         """Return what a front is made of: base, constraint, allowed, each `(batch, n_experts)`."""
         shape = prediction.losses.shape
         base, slopes, allowed = np.empty(shape), np.empty(shape), np.empty(shape, np.bool_)
@@ -241,3 +381,17 @@ class Router(Pretrained, Sourced, Adaptable):
         """Return the prediction that knows nothing."""
         nothing = np.full((batch, len(self.library)), np.nan, dtype=np.float32)
         return Prediction(nothing, nothing)
+
+
+def _over(router: AnyRouter, library: Library) -> AnyRouter:
+    """Return a router with another library, all else equal."""
+    whole = cast("Router", router)
+    return cast("AnyRouter", whole._over(whole.perception, library))  # noqa: SLF001 - our own class
+
+
+def _beside(library: Library, other: Library) -> Library:
+    """Return a library of the Hub completed by another one, which it remembers."""
+    joined = completed(library, other)
+    if joined.origin is not None:
+        joined.origin = replace(joined.origin, beside=other)
+    return joined

@@ -3,14 +3,13 @@
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from tryage.extras import require
+from tryage.core.validation import require
 
 require("langchain_core", "langchain")
 
+from tryage_langchain._clients import model_string
 from tryage_langchain.chat import ChatTryage
-from tryage_langchain.handover import to_destination, to_router_input
-from tryage_langchain.names import model_string
-from tryage_langchain.router import TryageRouter
+from tryage_langchain.router import TryageRouter, to_destination, to_router_input
 
 if TYPE_CHECKING:
     from tryage_langchain.decision_model import TryageDecisionModel as TryageDecisionModel

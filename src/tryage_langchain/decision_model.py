@@ -10,10 +10,10 @@ from typing import Any
 from langchain_core.messages import BaseMessage
 from pydantic import ConfigDict, Field, PrivateAttr
 
+from tryage.core.decision import odds
 from tryage.errors import InputError, MissingExtraError
-from tryage.odds import odds
 from tryage.router import Router  # noqa: TC001 - pydantic reads the annotation at run time
-from tryage_langchain._inputs import prompt_text
+from tryage_langchain._messages import prompt_text
 
 try:
     from langchain_core.decisions import (
@@ -53,7 +53,7 @@ class TryageDecisionModel(BaseDecisionModel):  # type: ignore[misc,unused-ignore
     model_config = ConfigDict(arbitrary_types_allowed=True)
     _among: dict[tuple[str, ...], Router] = PrivateAttr(default_factory=dict)
 
-    def __init__(self, router: Router, **kwargs: Any) -> None:  # noqa: ANN401 - other fields
+    def __init__(self, router: Router, **kwargs: Any) -> None:
         super().__init__(router=router, **kwargs)
 
     @property

@@ -21,27 +21,35 @@ from langchain_core.runnables import Runnable
 from langgraph.types import Command
 from typing_extensions import NotRequired
 
-from tryage.chat import Memory, Sticky
-from tryage.chat.facts import named
-from tryage.chat.pace import Pace
+from tryage.chat.clients import Pace
+from tryage.chat.model_names import named
+from tryage.chat.router import Sticky
+from tryage.core.cache import Memory
 from tryage.errors import InputError
 from tryage.router import Router
-from tryage_langchain._agents.requests import asked, configured, marked, suited, turn_of, unflagged
-from tryage_langchain._agents.served import Witness, replied_by
-from tryage_langchain._agents.turns import Record, Turns
-from tryage_langchain._chat.children import Children
-from tryage_langchain._chat.facts import name_of, pool
-from tryage_langchain._chat.stamping import stamped
-from tryage_langchain._chat.telling import atell, tell
-from tryage_langchain._router.routing import wishes
+from tryage_langchain._agent_calls import (
+    Record,
+    Turns,
+    Witness,
+    asked,
+    configured,
+    marked,
+    replied_by,
+    suited,
+    turn_of,
+    unflagged,
+)
+from tryage_langchain._call import wishes
+from tryage_langchain._clients import Children, name_of, pool
+from tryage_langchain._fallback import atell, stamped, tell
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from langchain_core.runnables import RunnableConfig
 
-    from tryage.experts import Expert
-    from tryage_langchain._chat.children import Source
+    from tryage.core.expert import Expert
+    from tryage_langchain._clients import Source
 
 _log = logging.getLogger(__name__)
 

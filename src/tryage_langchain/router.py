@@ -8,23 +8,22 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.language_models import LanguageModelInput
 from langchain_core.runnables import Runnable, RunnableConfig, RunnablePassthrough
 from langchain_core.runnables.base import RunnableLambda, RunnableParallel, coerce_to_runnable
+from langchain_core.runnables.graph import Graph
+from langchain_core.runnables.router import RouterInput
 from langchain_core.runnables.utils import ConfigurableFieldSpec, get_unique_config_specs
 from pydantic import ConfigDict, Field
 
-from tryage.decision import Decision
+from tryage.core.decision import Decision
 from tryage.errors import InputError, PersistenceError
 from tryage.router import Router
-from tryage_langchain._router.drawing import drawn
-from tryage_langchain._router.routing import MODEL, PREFERENCES, desk
-from tryage_langchain._router.running import Running
-from tryage_langchain.handover import to_destination, to_router_input
+from tryage_langchain._call import MODEL, PREFERENCES
+from tryage_langchain._messages import cleaned
+from tryage_langchain._router_invoke import Running, desk
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from langchain_core.load.serializable import SerializedConstructor, SerializedNotImplemented
-    from langchain_core.runnables.graph import Graph
-    from langchain_core.runnables.router import RouterInput
     from langchain_core.tools import BaseTool
 
 _SOURCE = ("name_or_path", "revision")
@@ -70,7 +69,7 @@ class TryageRouter(Running):
         runnables: Mapping[str, Any] | None = None,
         *,
         pretrained: Mapping[str, str] | None = None,
-        **kwargs: Any,  # noqa: ANN401 - what other fields a runnable has
+        **kwargs: Any,
     ) -> None:
         if router is None:
             router = _read(pretrained)
@@ -120,7 +119,7 @@ class TryageRouter(Running):
         tools: Sequence[dict[str, Any] | type | Callable[..., Any] | BaseTool],
         *,
         config: RunnableConfig | None = None,
-        **kwargs: Any,  # noqa: ANN401 - what the models' own bind_tools takes
+        **kwargs: Any,
     ) -> Runnable[Any, Any]:
         """Return this router with the tools bound to every child, in the child's own format.
 
@@ -136,7 +135,7 @@ class TryageRouter(Running):
         schema: dict[str, Any] | type,
         *,
         config: RunnableConfig | None = None,
-        **kwargs: Any,  # noqa: ANN401 - what the models' own with_structured_output takes
+        **kwargs: Any,
     ) -> Runnable[Any, Any]:
         """Return this router with every child made to answer in the schema, each in its own way.
 
@@ -149,8 +148,8 @@ class TryageRouter(Running):
         self,
         method: str,
         config: RunnableConfig | None,
-        *args: Any,  # noqa: ANN401 - forwarded
-        **kwargs: Any,  # noqa: ANN401 - forwarded
+        *args: Any,
+        **kwargs: Any,
     ) -> Runnable[Any, Any]:
         if not self.runnables:
             raise InputError(f"{method} needs models to call. This router has no runnables.")
@@ -172,7 +171,7 @@ class TryageRouter(Running):
         alone = TryageRouter(self._desk.router, input_key=self.input_key)
         both = RunnableParallel(decision=alone, value=RunnablePassthrough())
 
-        def form(both: dict[str, Any]) -> Any:  # noqa: ANN401 - any form
+        def form(both: dict[str, Any]) -> Any:
             return hand(both["decision"], both["value"], self.input_key)
 
         return both | RunnableLambda(form, name=hand.__name__)
@@ -180,12 +179,12 @@ class TryageRouter(Running):
     # What it is ----------------------------------------------------------------------------
 
     @property
-    def InputType(self) -> Any:  # noqa: ANN401, N802 - LangChain's signature
+    def InputType(self) -> Any:  # noqa: N802 - LangChain's signature
         """What can be routed."""
         return LanguageModelInput if self.input_key is None else dict[str, Any]
 
     @property
-    def OutputType(self) -> Any:  # noqa: ANN401, N802 - LangChain's signature
+    def OutputType(self) -> Any:  # noqa: N802 - LangChain's signature
         """The decision, or what the runnables yield if they all yield the same."""
         if self.runnables is None:
             return Decision
@@ -232,3 +231,44 @@ def _read(source: Mapping[str, str] | None) -> Router:
     if not isinstance(source, Mapping) or not set(source) <= set(_SOURCE):
         raise InputError(f"pretrained may hold {_SOURCE}, got {source!r:.200}.")
     return Router.from_pretrained(source.get("name_or_path"), revision=source.get("revision"))
+
+
+def to_router_input(decision: Decision, value: Any, input_key: str | None = None) -> RouterInput:
+    """Return what `RouterRunnable` takes: the expert's name, and the input without its flags."""
+    return RouterInput(key=decision.expert.name, input=cleaned(decision, value, input_key))
+
+
+def to_destination(decision: Decision, value: Any, input_key: str | None = None) -> dict[str, Any]:
+    """Return what a `RouterChain` yields: `destination` and `next_inputs`, a dict.
+
+    The destination is None, LangChain's word for the default chain, where the default was used.
+    """
+    clean = cleaned(decision, value, input_key)
+    return {
+        "destination": None if decision.default_used else decision.expert.name,
+        "next_inputs": clean if isinstance(clean, dict) else {"input": clean},
+    }
+
+
+def drawn(
+    router: Runnable[Any, Any],
+    children: Mapping[str, Runnable[Any, Any]],
+    config: RunnableConfig | None,
+) -> Graph:
+    """Return the graph from the input over the router and one of its children to the output."""
+    graph = Graph()
+    first = graph.add_node(router.get_input_schema(config))
+    here = graph.add_node(router)
+    last = graph.add_node(router.get_output_schema(config))
+    graph.add_edge(first, here)
+    if not children:
+        graph.add_edge(here, last)
+    for name, child in children.items():
+        inner = child.get_graph(config)
+        inner.trim_first_node()
+        inner.trim_last_node()
+        start, end = graph.extend(inner)
+        graph.add_edge(here, start or last, name, conditional=True)
+        if end:
+            graph.add_edge(end, last)
+    return graph

@@ -1,7 +1,5 @@
 """The fake we ship: a chat model that answers by rule, for trying ChatTryage without a provider."""
 
-# ruff: noqa: ANN401 - LangChain's keyword arguments are of any type.
-
 from __future__ import annotations
 
 import json

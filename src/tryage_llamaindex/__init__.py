@@ -1,10 +1,10 @@
 """Tryage inside LlamaIndex: every query goes to the right choice, without an LLM call."""
 
-from tryage.extras import require
+from tryage.core.validation import require
 
 require("llama_index.core", "llamaindex")
 
-from tryage_llamaindex._events import RoutingDecisionEvent
+from tryage_llamaindex._fallback import RoutingDecisionEvent
 from tryage_llamaindex.llm import TryageLLM
 from tryage_llamaindex.selector import TryageSelection, TryageSelector
 from tryage_llamaindex.tool_retriever import TryageToolRetriever

@@ -1,22 +1,127 @@
 """Tryage as an LLM of LlamaIndex: in place of any other, each query goes to the right one."""
 
-# ruff: noqa: ANN401 - settings are of any type.
-
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tryage.chat.facts import named
+from llama_index.core.callbacks import CallbackManager
+from llama_index.core.llms import LLMMetadata  # noqa: TC002 - pydantic reads the annotations
+from pydantic import BaseModel, Field, PrivateAttr, field_serializer, field_validator
+
+from tryage.chat.candidates import Choosers
+from tryage.chat.model_names import named
+from tryage.chat.settings import Choosing
+from tryage.core.preferences import Preferences
+from tryage.core.request import merged
+from tryage.errors import InputError
 from tryage.router import Router
-from tryage_llamaindex._facts import name_of
-from tryage_llamaindex._settings import Settings
+from tryage_llamaindex._clients import Children, metadata_of, name_of, pool, shared_metadata
+from tryage_llamaindex._fallback import Desk
+from tryage_llamaindex._llm_invoke import Predicting
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from llama_index.core.llms import LLM
     from typing_extensions import Self
 
-    from tryage_llamaindex._children import Source
+    from tryage_llamaindex._clients import Source
+
+_HANDED_DOWN = ("system_prompt", "pydantic_program_mode", "output_parser")
+
+
+class Settings(Predicting, Choosing):
+    """An LLM made of others, and how it chooses among them."""
+
+    llms: dict[str, Any] = Field(repr=False)
+    """LLMs, or functions that make one, by name or as a list."""
+
+    context_window: int | None = Field(default=None, ge=1)
+    """What `metadata` tells; None is that of the smallest child that may be chosen."""
+
+    _children: Children = PrivateAttr()
+    _metadata: LLMMetadata = PrivateAttr()
+    _copies: dict[tuple[str, bool], tuple[object, LLM]] = PrivateAttr(default_factory=dict)
+
+    # Reading the arguments -----------------------------------------------------------------
+
+    @field_validator("llms", mode="before")
+    @classmethod
+    def _name_llms(cls, llms: Any) -> Any:
+        return named(llms, name_of)
+
+    def model_post_init(self, context: Any, /) -> None:
+        """Find out what the LLMs are: LlamaIndex asks for metadata before there is any query."""
+        super().model_post_init(context)
+        self._children = Children(self.llms)
+        self._takes(pool(self._children, self.router, self.experts), self.default)
+        base = Preferences() if self.router is None else self.router.preferences
+        wanted = merged(base, self.preferences or Preferences())
+        self._metadata = shared_metadata(
+            self._children, self._pool.library, wanted, self.context_window
+        )
+
+    @property
+    def metadata(self) -> LLMMetadata:
+        """What holds whoever is chosen. It never changes: LlamaIndex keeps sizes made of it."""
+        return self._metadata
+
+    @property
+    def _desk(self) -> Desk:
+        given = {
+            name: getattr(self, name) for name in _HANDED_DOWN if name in self.model_fields_set
+        }
+        return Desk(
+            self._chooser,
+            self._children,
+            self.max_attempts,
+            self.callback_manager.handlers,
+            {name: value for name, value in given.items() if value is not None},
+            self._copies,
+        )
+
+    # Writing down --------------------------------------------------------------------------
+
+    @field_serializer("llms")
+    def _write_llms(self, _: Any) -> dict[str, Any]:
+        """Write what each is, not how it is reached: its fields hold keys."""
+        return {name: _told(model) for name, model in self._children.items()}
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any], **kwargs: Any) -> Self:
+        """Return what `to_dict` wrote; the LLMs, which hold keys, are given again as `llms`.
+
+        Raises:
+            InputError: they are not given.
+        """
+        if "llms" not in kwargs:
+            raise InputError(
+                f"The LLMs {sorted(data.get('llms', {}))} were not written down: they hold keys. "
+                "Give them again: TryageLLM.from_dict(data, llms={...})."
+            )
+        return super().from_dict(data, **kwargs)
+
+    # Copies --------------------------------------------------------------------------------
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
+        """Share the clients and the router; what is remembered of conversations is not copied."""
+        clone = self.model_copy()
+        clone._choosers, clone._copies = Choosers(), {}  # noqa: SLF001 - our own class
+        return clone
+
+    def __getstate__(self) -> dict[Any, Any]:
+        """Leave out secrets, clients, callbacks and what is remembered."""
+        state = BaseModel.__getstate__(self)
+        own = {"llms": self._children, "callback_manager": None, "rate_limiter": None}
+        fields = {**state["__dict__"], **own}
+        private = {**(state["__pydantic_private__"] or {}), "_copies": {}}
+        return {**state, "__dict__": fields, "__pydantic_private__": private}
+
+    def __setstate__(self, state: dict[Any, Any]) -> None:
+        """Take the state as it is: made anew, it would lose what is known of the LLMs."""
+        BaseModel.__setstate__(self, state)
+        self.callback_manager = CallbackManager([])
+        self.llms = dict(self._children)
 
 
 class TryageLLM(Settings):
@@ -77,9 +182,15 @@ class TryageLLM(Settings):
             MissingExtraError: the package of these LLMs is not installed.
             LibraryError, HubError, CatalogueError: as in `Router.from_hub`.
         """
-        from tryage_llamaindex._hub import hub_models
+        from tryage_llamaindex._clients import hub_models
 
         hub_models((), local=local)  # what is missing is said before the Hub is asked
         router = Router.from_hub(task, **(query if local else {"served": True, **query}))
         made = hub_models(router.library.names, local=local, **(model_settings or {}))
         return cls(llms=made, router=router, **(llm or {}))
+
+
+def _told(model: object) -> dict[str, Any]:
+    metadata = metadata_of(model)
+    told = {"class_name": getattr(type(model), "class_name", lambda: type(model).__name__)()}
+    return told if metadata is None else {**told, "model_name": metadata.model_name}

@@ -3,28 +3,41 @@
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING, Any
+from collections import Counter
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, Protocol
 
 from llama_index.core.base.base_selector import BaseSelector, SelectorResult, SingleSelection
+from llama_index.core.tools.types import DefaultToolFnSchema
 from pydantic import ConfigDict, field_serializer
 
-from tryage.chat.pace import Pace
-from tryage.decision import Decision  # noqa: TC001 - pydantic reads the annotation at run time
+from tryage.chat.clients import Pace
+from tryage.core.cache import Memory
+from tryage.core.decision import Decision  # noqa: TC001 - pydantic reads the annotation at run time
 from tryage.errors import InputError, NoExpertError, PerceptionError
-from tryage.tools import Selection  # noqa: TC001 - as above
-from tryage_llamaindex._judges import ByDescription, ByExpert, Judge, reasons
+from tryage.tools.ranker import (
+    Selection,
+    ToolRanker,
+)
+from tryage.tools.tool import Tool
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from llama_index.core.schema import QueryBundle
     from llama_index.core.tools import ToolMetadata
 
-    from tryage.preferences import Preferences
+    from tryage.core.preferences import Preferences
+    from tryage.core.ranking import Ranked
     from tryage.router import Router
-    from tryage.tools import ToolRanker
+    from tryage.tools.matching import Toolbox
 
 _WRITTEN = 10  # of a ranking, the best: it may have thousands
+
+_KEPT = 64  # sets of choices that are read already: an engine asks with the same ones
+
+_PARTS = (attrgetter("name"), attrgetter("description"), attrgetter("fn_schema"))
 
 
 class TryageSelection(SelectorResult):
@@ -139,3 +152,198 @@ class TryageSelector(BaseSelector):
 
 def _defaulted(index: int, why: str) -> SingleSelection:
     return SingleSelection(index=index, reason=f"the default; {why}")
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a judge says of the choices for one query.
+
+    `chosen` are indices of choices, best first; `ranking` says how all stood, under names that
+    `places` maps to indices. `labels` are what people call the choices; `note` says what no
+    ranking tells.
+    """
+
+    chosen: Sequence[int]
+    ranking: Sequence[Ranked]
+    places: Mapping[str, int]
+    labels: Sequence[str]
+    told: Decision | Selection
+    note: str = ""
+
+
+def reasons(verdict: Verdict) -> list[str]:
+    """Tell of all chosen the score with its constraints, and the lead over the best one left."""
+    if verdict.note:
+        return [verdict.note] * len(verdict.chosen)
+    chosen: dict[int, Ranked] = {}
+    left: Ranked | None = None
+    for one in verdict.ranking:
+        index = verdict.places[one.name]
+        if index in verdict.chosen:
+            chosen[index] = one
+        elif left is None:
+            left = one
+        if left is not None and len(chosen) == len(verdict.chosen):
+            break
+    return [_reason(verdict, index, chosen[index], left) for index in verdict.chosen]
+
+
+def _reason(verdict: Verdict, index: int, one: Ranked, left: Ranked | None) -> str:
+    told = f"{verdict.labels[index]}: predicted loss {one.predicted_loss:.3f}"
+    told += "".join(f" + {name} {term:.3f}" for name, term in one.terms.items())
+    if left is None:
+        return told
+    lead, other = left.total - one.total, verdict.labels[verdict.places[left.name]]
+    return f"{told}, {abs(lead):.3f} {'ahead of' if lead >= 0 else 'behind'} {other}"
+
+
+class Judge(Protocol):
+    """Chooses among the choices of a selector; `k` as in `ToolRanker.select`."""
+
+    def judge(
+        self, choices: Sequence[ToolMetadata], query: str, preferences: Preferences | None
+    ) -> Verdict:
+        """Choose for one query."""
+        ...
+
+
+class ByExpert:
+    """A choice stands for the expert of a router that has the name, or alias, of its tool."""
+
+    def __init__(self, router: Router, k: int | None) -> None:
+        self._router, self._k = router, k
+        self._narrowed: Memory[tuple[Router, dict[str, int]]] = Memory(_KEPT)
+
+    def judge(
+        self, choices: Sequence[ToolMetadata], query: str, preferences: Preferences | None
+    ) -> Verdict:
+        """Route the query among the experts that the choices name.
+
+        Raises:
+            InputError: an unnamed choice, or two choices for one expert.
+            LibraryError: a choice names an expert that the router does not know.
+            NoExpertError, PerceptionError: as in `Router.route`.
+        """
+        labels = tuple(choice.name or "" for choice in choices)
+        router, places = self._among(labels)
+        decision = router.route(query, preferences)
+        ranking = decision.ranking
+        if decision.default_used:
+            default = decision.expert.name
+            note = f"{default}: the declared default; {decision.default_reason}"
+            return Verdict([places[default]], ranking, places, labels, decision, note)
+        best = ranking[: self._k] if self._k else _likely(ranking)
+        return Verdict([places[one.name] for one in best], ranking, places, labels, decision)
+
+    def _among(self, names: tuple[str, ...]) -> tuple[Router, dict[str, int]]:
+        """Narrow the router once per set of choices; return it with the index of each expert."""
+        narrowed = self._narrowed.get(names)
+        if narrowed is None:
+            experts = self._experts(names)
+            places = {name: at for at, name in enumerate(experts)}
+            narrowed = self._router.among(experts), places
+            self._narrowed.put(names, narrowed)
+        return narrowed
+
+    def _experts(self, names: Sequence[str]) -> list[str]:
+        if "" in names:
+            raise InputError(
+                f"Choice {names.index('')} has no name. Name each tool after an expert of the "
+                "router: QueryEngineTool.from_defaults(engine, name=...)."
+            )
+        experts = [self._router.library[name].name for name in names]
+        repeated = [name for name, count in Counter(experts).items() if count > 1]
+        if repeated:
+            raise InputError(
+                f"Several choices stand for {repeated[0]!r}. Give each tool an expert of its own."
+            )
+        return experts
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """Choices that are read already: as tools, their indices by name, and their labels."""
+
+    box: Toolbox
+    places: Mapping[str, int]
+    labels: Sequence[str]
+
+
+class ByDescription:
+    """A choice is a tool: how probable it is that what it describes serves the query."""
+
+    def __init__(self, ranker: ToolRanker | None, k: int | None, abstain_below: float) -> None:
+        self._ranker = ranker or ToolRanker.from_pretrained()
+        self._k, self._abstain_below = k, abstain_below
+        self._read: Memory[_Read] = Memory(_KEPT)
+
+    def judge(
+        self, choices: Sequence[ToolMetadata], query: str, preferences: Preferences | None
+    ) -> Verdict:
+        """Rank what the choices describe.
+
+        Raises:
+            InputError: a choice has neither a name of its own nor a description.
+            NoExpertError: the requirements leave no choice.
+        """
+        read = self._known(choices)
+        told = self._ranker.select(
+            read.box, query, self._k, preferences=preferences, abstain_below=self._abstain_below
+        )
+        note = f"some choice is of use with probability {told.needed:.2f}" if not told.tools else ""
+        chosen = [read.places[tool.name] for tool in told.tools]
+        return Verdict(chosen, told.ranking, read.places, read.labels, told, note)
+
+    def _known(self, choices: Sequence[ToolMetadata]) -> _Read:
+        """Read the choices once: LlamaIndex makes new ones of the same texts for every query."""
+        key = tuple(tuple(map(part, choices)) for part in _PARTS)
+        read = self._read.get(key)
+        if read is None:
+            tools = _tools(choices)
+            places = {tool.name: at for at, tool in enumerate(tools)}
+            read = _Read(self._ranker.toolbox(tools), places, _labels(choices))
+            self._read.put(key, read)
+        return read
+
+
+def _likely(ranking: Sequence[Ranked]) -> Sequence[Ranked]:
+    """Return those that are more likely right than not, at least one."""
+    return [one for one in ranking if one.predicted_loss < 0.5] or ranking[:1]
+
+
+def _labels(choices: Sequence[ToolMetadata]) -> list[str]:
+    """Return what people call the choices: by a name of their own, else by their index."""
+    used = Counter(choice.name for choice in choices)
+    return [
+        choice.name if choice.name and used[choice.name] == 1 else f"choice {at}"
+        for at, choice in enumerate(choices)
+    ]
+
+
+def _tools(choices: Sequence[ToolMetadata]) -> list[Tool]:
+    """Return the choices as tools.
+
+    A name that several have tells nothing, such as the one that LlamaIndex gives every query engine
+    without one. Theirs is the index, in single digits: those are no words that a query could share.
+    """
+    used = Counter((choice.name or "").strip().casefold() for choice in choices)
+    mark = "#"
+    while any(name.startswith(mark) for name in used):  # a name of somebody's own
+        mark += "#"
+    tools = []
+    for at, choice in enumerate(choices):
+        own = (choice.name or "").strip()
+        description = choice.description or ""
+        alone = bool(own) and used[own.casefold()] == 1
+        if not alone and not description.strip():
+            raise InputError(
+                f"Choice {at} has neither a name of its own nor a description to judge it by."
+            )
+        given: dict[str, Any] = {
+            "name": own if alone else mark + ".".join(str(at)),
+            "description": description,
+        }
+        if choice.fn_schema is not None and choice.fn_schema is not DefaultToolFnSchema:
+            given["parameters"] = choice.get_parameters_dict()
+        tools.append(Tool.from_schema(given))
+    return tools

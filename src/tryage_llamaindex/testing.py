@@ -1,7 +1,5 @@
 """The fakes we ship: an LLM that answers by rule, and embeddings that need no download."""
 
-# ruff: noqa: ANN401 - LlamaIndex's keyword arguments are of any type.
-
 from __future__ import annotations
 
 import re
@@ -22,8 +20,8 @@ from llama_index.core.llms.function_calling import FunctionCallingLLM
 from llama_index.core.llms.llm import ToolSelection
 from pydantic import Field, PrivateAttr
 
-from tryage.perception.encoder import Encoder, load_encoder
-from tryage.pretrained import BUNDLED
+from tryage.perception.persistence import load_encoder
+from tryage.perception.pretrained import BUNDLED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -36,6 +34,8 @@ if TYPE_CHECKING:
         CompletionResponseGen,
     )
     from llama_index.core.tools import BaseTool
+
+    from tryage.perception.encoder import Encoder
 
 USAGE = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
 

@@ -9,17 +9,17 @@ from llama_index.core.objects import ObjectRetriever
 from llama_index.core.schema import QueryBundle
 from llama_index.core.tools import BaseTool
 
+from tryage.core.validation import strings
 from tryage.errors import InputError
-from tryage.experts import strings
-from tryage.tools import Tool, ToolRanker
-from tryage.tools.ranker import check_k
-from tryage.tools.toolbox import checked
+from tryage.tools.matching import checked
+from tryage.tools.ranker import ToolRanker, check_k
+from tryage.tools.tool import Tool
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
-    from tryage.preferences import Preferences
-    from tryage.tools import Selection
+    from tryage.core.preferences import Preferences
+    from tryage.tools.ranker import Selection
 
 
 class TryageToolRetriever(ObjectRetriever[BaseTool]):

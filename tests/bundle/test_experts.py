@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from tryage.core.expert import Expert
+from tryage.core.library import Library
 from tryage.errors import LibraryError
-from tryage.experts import Expert, Library
 
 ROOT = Path(__file__).resolve().parents[2]
 BUNDLE = ROOT / "benchmarks" / "bundle"

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from tryage import Expert, Library, Router
-from tryage.perception.heredity import fit_kinship
+from tryage.learning.training.metadata_prior import fit_kinship
+from tryage.perception.metadata import read_traits
 from tryage.perception.persistence import load_perception
-from tryage.perception.traits import read_traits
-from tryage.pretrained import BUNDLED
+from tryage.perception.pretrained import BUNDLED
 
 PROMPTS = ["Prove that the square root of two is irrational.", "def f(x):", "", "日本語"]
 

@@ -7,7 +7,7 @@ import openai
 import pytest
 
 from tryage.chat import Attempts, ChatRouter, Conversation, Turn
-from tryage.chat.failures import another_may_answer, redacted, status_of, told
+from tryage.core.client_errors import another_may_answer, redacted, status_of, told
 from tryage.errors import AllFailedError, MissingExtraError
 
 REQUEST = httpx.Request("POST", "http://127.0.0.1/v1")

@@ -8,8 +8,8 @@ import pytest
 from pydantic import SecretStr
 
 from tryage import Expert
-from tryage.chat.facts import called, named, twins
-from tryage.chat.secrets import is_secret, without_secrets
+from tryage.chat.model_names import called, named, twins
+from tryage.core.client_errors import is_secret, without_secrets
 from tryage.errors import InputError
 
 

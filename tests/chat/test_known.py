@@ -7,11 +7,11 @@ import datetime
 import pytest
 
 from tryage import Expert, Library
-from tryage.chat.facts import bundled_library
-from tryage.chat.known import Told, experts_of
-from tryage.experts.origin import Origin
-from tryage.hub.catalogue import Catalogue
-from tryage.hub.facts import read_model
+from tryage.chat.candidates import Told, experts_of
+from tryage.chat.model_names import bundled_library
+from tryage.core.library import Origin
+from tryage.hub.catalog import Catalogue
+from tryage.hub.parse import read_model
 
 SEEN = datetime.datetime(2026, 11, 20, tzinfo=datetime.timezone.utc)
 NOTHING = Told(None, {})

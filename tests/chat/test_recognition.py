@@ -8,7 +8,7 @@ import pytest
 
 from tryage import Library
 from tryage.chat import recognise
-from tryage.pretrained import BUNDLED
+from tryage.perception.pretrained import BUNDLED
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import pytest
 
 from tryage import Preferences, Router
 from tryage.chat import ChatRouter, Conversation, Memory, Turn, needs
-from tryage.chat.needs import telling
+from tryage.chat.conversation import telling
 from tryage.errors import InputError, LibraryError, NoExpertError, TryageError
 
 

@@ -15,8 +15,8 @@ from typer.testing import CliRunner
 
 from tryage import Expert, Library, QTable, Router
 from tryage.cli import app
-from tryage.perception.static import StaticEncoder
-from tryage.perception.training import fit
+from tryage.learning.training.trainer import fit
+from tryage.perception.encoder import StaticEncoder
 
 if TYPE_CHECKING:
     from collections.abc import Callable

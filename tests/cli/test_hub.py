@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from tryage.hub.catalogue import Catalogue
-from tryage.hub.client import HubSettings
-from tryage.hub.sync import syncing as room
+from tryage.hub import catalog_sync as room
+from tryage.hub.catalog import Catalogue
+from tryage.hub.settings import HubSettings
 from tryage.testing import LocalHub
 from tryage.testing.hub import ServerError
 

@@ -77,7 +77,7 @@ def test_language_models_are_put_beside_it(tryage, labelled, saved, tmp_path, mo
         asked.append(source)
         return np.random.default_rng(len(asked)).normal(size=(len(texts), 3))
 
-    monkeypatch.setattr("tryage.scoring.states.mean_states", states)
+    monkeypatch.setattr("tryage.learning.scoring.language_model.mean_states", states)
     models = ("one/Small-1.5", "two/Small-1.5", "x.gguf")
     words = [word for model in models for word in ("--against", model)]
     picture = tmp_path / "map.png"
@@ -140,7 +140,9 @@ def test_a_picture_of_no_kind_and_a_missing_file_are_told(tryage, labelled, tmp_
 
 def test_without_the_extra_the_command_to_install_it_is_named(tryage, labelled, monkeypatch):
     monkeypatch.setitem(sys.modules, "umap", None)
-    monkeypatch.setattr("tryage.extras.find_spec", lambda name: None if name == "umap" else name)
+    monkeypatch.setattr(
+        "tryage.core.validation.find_spec", lambda name: None if name == "umap" else name
+    )
     done = tryage("plot", "latent", labelled)
     assert done.exit_code == 2
     assert "pip install 'tryage[latent]'" in done.stderr

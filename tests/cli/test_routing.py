@@ -170,8 +170,8 @@ def test_experts_of_unknown_constraint_are_drawn_apart_and_named(
 
 def test_on_the_picture_they_stand_right_of_all_others(saved, tmp_path):
     pytest.importorskip("matplotlib")
-    from tryage.cli.picture import draw_front, lone_experts
-    from tryage.preferences import Preferences
+    from tryage.cli.plot import draw_front, lone_experts
+    from tryage.core.preferences import Preferences
 
     router = Router.from_pretrained(saved)
     lone = lone_experts(router, ["law oslo"], "recency", Preferences())
@@ -198,7 +198,7 @@ def test_drawing_without_matplotlib_names_the_command_that_installs_it(
     tryage, saved, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(
-        "tryage.extras.find_spec",
+        "tryage.core.validation.find_spec",
         lambda name: None if name == "matplotlib" else find_spec(name),
     )
     done = tryage("pareto", "--router", saved, "law oslo", "--plot", tmp_path / "front.png")
@@ -209,8 +209,8 @@ def test_drawing_without_matplotlib_names_the_command_that_installs_it(
 
 
 def test_one_prompt_draws_every_expert_where_the_router_sees_it(saved):
-    from tryage.cli.picture import lone_experts
-    from tryage.preferences import Preferences
+    from tryage.cli.plot import lone_experts
+    from tryage.core.preferences import Preferences
 
     router = Router.from_pretrained(saved)
     lone = lone_experts(router, ["law oslo"], "size", Preferences(max_parameters=50e9))

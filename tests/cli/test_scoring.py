@@ -17,7 +17,7 @@ pytest.importorskip("textstat")
 
 MODULE = """
 from tryage import Expert
-from tryage.scoring import Answer, Answers, exact_match
+from tryage.learning.scoring import Answer, Answers, exact_match
 
 def asks(name, right, price=None):
     def model(text):

@@ -6,13 +6,14 @@ import pickle
 import numpy as np
 import pytest
 
-from tryage.decision import Decision
+from tryage.core.decision import Decision
+from tryage.core.expert import Expert
+from tryage.core.library import Library
+from tryage.core.objective import Terms, Whole
+from tryage.core.preferences import Preferences, Requirement
+from tryage.core.ranking import Check, Ranking, Rejections
 from tryage.errors import LibraryError
-from tryage.experts import Expert, Library
-from tryage.preferences import Preferences, Requirement
-from tryage.ranking import Check, Ranking, Rejections
 from tryage.router import Router
-from tryage.terms import Terms, Whole
 from tryage.testing import FixedPerception, demo_library, demo_perception
 
 

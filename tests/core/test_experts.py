@@ -12,8 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tryage.core.expert import Expert
+from tryage.core.library import Library
+from tryage.core.validation import NUMBER_RANGES, did_you_mean
 from tryage.errors import InputError, LibraryError
-from tryage.experts import NUMBER_RANGES, Expert, Library, did_you_mean
 
 DATE = datetime.date(2025, 1, 31)
 FULL = Expert(

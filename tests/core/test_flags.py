@@ -8,11 +8,12 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from tryage.core.expert import Expert
+from tryage.core.flag_items import CAPABILITIES, MAX_WEIGHT, NATURAL_WEIGHT, WISHES, nearest, parse
+from tryage.core.flags import MAX_ITEMS, extract
+from tryage.core.library import Library
+from tryage.core.preferences import Preferences, Requirement
 from tryage.errors import FlagError, InputError
-from tryage.experts import Expert, Library
-from tryage.flags import CAPABILITIES, MAX_ITEMS, MAX_WEIGHT, NATURAL_WEIGHT, extract
-from tryage.flags.items import WISHES, nearest, parse
-from tryage.preferences import Preferences, Requirement
 
 GOOD = [
     "smallest model", "the newest model", "Cheapest", "low-cost", "most accurate", "concise",

@@ -4,8 +4,10 @@ import pickle
 import numpy as np
 import pytest
 
+from tryage.core import columns as index
+from tryage.core.expert import Expert
+from tryage.core.library import Library
 from tryage.errors import LibraryError
-from tryage.experts import Expert, Library, index
 
 
 @pytest.fixture

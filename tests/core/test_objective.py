@@ -6,23 +6,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tryage.errors import InputError
-from tryage.experts import Expert, Library
-from tryage.objective import (
+from tryage.core.constraints import (
     DEFAULT_CONSTRAINTS,
     PerLibrary,
     Request,
     cost,
     expected_cost,
-    needs_request,
     popularity,
     readability,
     recency,
     scale,
-    score,
     security,
     size,
 )
+from tryage.core.expert import Expert
+from tryage.core.library import Library
+from tryage.core.objective import needs_request, score
+from tryage.errors import InputError
 from tryage.testing import demo_library
 
 REQUEST = Request(np.array([1_000.0, 100.0]))

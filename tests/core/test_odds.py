@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from tryage import Router
-from tryage.odds import odds
-from tryage.ranking import Ranked
+from tryage.core.decision import odds
+from tryage.core.ranking import Ranked
 from tryage.testing import FixedPerception, demo_library, demo_perception
 
 

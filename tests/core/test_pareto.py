@@ -4,11 +4,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from tryage.envelope import envelope
+from tryage.core.library import Library
+from tryage.core.pareto import Front, envelope, front_points
 from tryage.errors import InputError, NoExpertError
-from tryage.experts import Library
-from tryage.pareto import Front, front_points, measured
-from tryage.qtable import QTable
+from tryage.learning.qtable import QTable, measured
 
 # Thirds and sevenths collide often: ties, parallel and concurrent lines are the hard cases.
 coordinates = st.integers(0, 12).map(lambda i: i / 12) | st.floats(0, 1, width=32)
@@ -132,7 +131,7 @@ def test_blocks_of_prompts_do_not_change_the_path(monkeypatch):
     rng = np.random.default_rng(0)
     base, constraint = rng.random((50, 9)), rng.random((50, 9))
     whole = envelope(base, constraint)
-    monkeypatch.setattr("tryage.envelope._CELLS", 40)
+    monkeypatch.setattr("tryage.core.pareto._CELLS", 40)
     pieces = envelope(base, constraint)
     for field in ("start", "weight", "prompt", "before", "after"):
         np.testing.assert_array_equal(getattr(whole, field), getattr(pieces, field))

@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tryage.core.expert import Expert
+from tryage.core.library import Library
+from tryage.core.preferences import Preferences, Requirement
 from tryage.errors import InputError
-from tryage.experts import Expert, Library
-from tryage.preferences import Preferences, Requirement
 
 DATE = datetime.date(2025, 1, 1)
 LIBRARY = Library(

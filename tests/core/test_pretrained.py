@@ -15,11 +15,11 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 
 from tryage import Expert, Library, Preferences, QTable, Router
-from tryage import pretrained as pretrained_module
 from tryage.errors import PersistenceError
-from tryage.model_card import model_card
-from tryage.perception.static import StaticEncoder
-from tryage.perception.training import fit
+from tryage.learning.training.trainer import fit
+from tryage.perception import pretrained as pretrained_module
+from tryage.perception.encoder import StaticEncoder
+from tryage.perception.pretrained import model_card
 from tryage.testing import FixedPerception
 
 SECRET = "hf_" + "s3cret" * 5
@@ -282,7 +282,7 @@ def test_a_repository_that_cannot_be_fetched_is_a_persistence_error(tmp_path):
 
 
 def test_a_repository_is_fetched_by_its_id_with_the_options_given(router, folder, monkeypatch):
-    from tryage.hub import repo
+    from tryage.hub import repository as repo
 
     asked = {}
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tryage.errors import QTableError
-from tryage.qtable import QTable
+from tryage.learning.qtable import QTable
 
 NAN = float("nan")
 

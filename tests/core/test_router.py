@@ -6,18 +6,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tryage.errors import (
-    FlagError,
-    InputError,
-    LibraryError,
-    NoExpertError,
-    PerceptionError,
-)
-from tryage.experts import Expert, Library
-from tryage.objective import DEFAULT_CONSTRAINTS
-from tryage.perception.base import Prediction
-from tryage.preferences import Preferences
-from tryage.qtable import QTable
+from tryage.core.constraints import DEFAULT_CONSTRAINTS
+from tryage.core.expert import Expert
+from tryage.core.library import Library
+from tryage.core.objective import Prediction
+from tryage.core.preferences import Preferences
+from tryage.errors import FlagError, InputError, LibraryError, NoExpertError, PerceptionError
+from tryage.learning.qtable import QTable
 from tryage.router import Router
 from tryage.testing import (
     FailingPerception,

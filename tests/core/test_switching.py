@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from tryage import Expert, Library, Preferences, Router
+from tryage.core.constraints import Request, Thread, cost, switching
+from tryage.core.preferences import Requirement
+from tryage.core.request import Context
 from tryage.errors import InputError
-from tryage.objective import Request, Thread, cost, switching
-from tryage.preferences import Requirement
-from tryage.reading import Context
 from tryage.testing import FixedPerception
 
 # 1,000 prompt and 500 answer tokens on the dearest: 0.002 + 0.004 = $0.006, the reference.

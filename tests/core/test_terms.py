@@ -5,11 +5,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tryage.experts import Library
-from tryage.memo import remember
-from tryage.objective import DEFAULT_CONSTRAINTS, Request, score
-from tryage.preferences import Preferences
-from tryage.ranking import Ranking
+from tryage.core.cache import remember
+from tryage.core.constraints import DEFAULT_CONSTRAINTS, Request
+from tryage.core.library import Library
+from tryage.core.objective import score
+from tryage.core.preferences import Preferences
+from tryage.core.ranking import Ranking
 from tryage.router import Router
 from tryage.testing import FixedPerception
 

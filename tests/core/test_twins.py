@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from tryage import Expert, Library, Router
-from tryage.counting import estimate_tokens
+from tryage.core.request import estimate_tokens
 from tryage.errors import LibraryError
+from tryage.perception.base import Twins
 from tryage.testing import FixedPerception, LearningPerception
-from tryage.twins import Twins
 
 ALONE = Library(["one", Expert("two", input_price=1)])
 

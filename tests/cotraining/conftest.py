@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from tryage.cotraining.learner import Pool
+from tryage.learning.cotraining.protocols import Pool
 
 ALPHABETS = {"early": "abcdefgh", "late": "stuvwxyz"}
 

@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from tryage.cotraining.assignment import balanced, effective
+from tryage.learning.cotraining.modes import balanced, effective
 
 
 def test_without_a_limit_everyone_gets_the_lowest_total():

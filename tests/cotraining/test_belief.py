@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tryage.cotraining.belief import Belief
+from tryage.learning.cotraining.modes import Belief
 
 
 def belief(n_experts=2, width=2, spread=0.2, memory=0.9):

@@ -9,12 +9,12 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Split
 
 from tryage import Expert, Library, Preferences, Router
-from tryage.cotraining.apart import ByLabel
-from tryage.cotraining.finish import router_among, weighted
-from tryage.cotraining.learner import read_pool
-from tryage.cotraining.loop import Settings, cotrain
 from tryage.errors import InputError
-from tryage.perception.static import StaticEncoder
+from tryage.learning.cotraining.loop import Settings, cotrain
+from tryage.learning.cotraining.modes import ByLabel
+from tryage.learning.cotraining.pipeline import router_among, weighted
+from tryage.learning.cotraining.protocols import read_pool
+from tryage.perception.encoder import StaticEncoder
 
 pytest.importorskip("sklearn")
 

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from tryage.cotraining.joint import Joint, objective
+from tryage.learning.cotraining.modes import Joint, objective
 
 torch = pytest.importorskip("torch")
 

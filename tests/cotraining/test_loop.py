@@ -8,12 +8,10 @@ import signal
 import numpy as np
 import pytest
 
-from tryage.cotraining.apart import AtRandom, ByLabel
-from tryage.cotraining.decoupled import Decoupled
-from tryage.cotraining.joint import Joint
-from tryage.cotraining.learner import Pool
-from tryage.cotraining.loop import Settings, cotrain
 from tryage.errors import InputError, PersistenceError
+from tryage.learning.cotraining.loop import Settings, cotrain
+from tryage.learning.cotraining.modes import AtRandom, ByLabel, Decoupled, Joint
+from tryage.learning.cotraining.protocols import Pool
 
 pytest.importorskip("scipy")
 pytest.importorskip("torch")

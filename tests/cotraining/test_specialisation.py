@@ -7,9 +7,8 @@ import json
 import numpy as np
 import pytest
 
-from tryage.cotraining.picture import plot_specialisation
-from tryage.cotraining.specialisation import measured, specialisation
 from tryage.errors import InputError
+from tryage.learning.cotraining.specialization import measured, plot_specialisation, specialisation
 
 EXPERTS = ("one", "other")
 DOMAINS = ("law", "code", "law", "code")

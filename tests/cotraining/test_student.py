@@ -5,10 +5,11 @@ import signal
 import numpy as np
 import pytest
 
-from tryage.cotraining import CausalStudent, MaskedStudent, train, train_tokenizer
 from tryage.errors import InputError, MeasurementError, PersistenceError
-from tryage.scoring import CausalLM, MaskedLM, Prompt
-from tryage.scoring.budget import Budget
+from tryage.learning.cotraining.pretrain import train, train_tokenizer
+from tryage.learning.cotraining.student import CausalStudent, MaskedStudent
+from tryage.learning.scoring.losses import CausalLM, MaskedLM
+from tryage.learning.scoring.measurement import Budget, Prompt
 
 KINDS = [(MaskedStudent, MaskedLM), (CausalStudent, CausalLM)]
 TEXTS = [f"def add_{i}(a, b):\n    return a + b + {i}\n" for i in range(40)]

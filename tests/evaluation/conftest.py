@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from tryage.evaluation import Predicted
-from tryage.evaluation.baselines import expert_means
-from tryage.qtable import QTable
+from tryage.learning.evaluation.baselines import expert_means
+from tryage.learning.evaluation.splits import Predicted
+from tryage.learning.qtable import QTable
 
 
 def _ridge(train, train_embeddings, test_prompts, test_embeddings):

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from tryage.errors import QTableError
-from tryage.evaluation.costs import aiq, choose_weight, priced_experts, upper_hull, walk
-from tryage.qtable import QTable
+from tryage.learning.evaluation.costs import aiq, choose_weight, priced_experts, upper_hull, walk
+from tryage.learning.qtable import QTable
 
 NAN = float("nan")
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from tryage.errors import InputError, PerceptionError, QTableError
-from tryage.evaluation import BASELINES, Fold, Predicted, Settings, evaluate
-from tryage.evaluation import baselines as base
-from tryage.evaluation.splits import folds
-from tryage.qtable import QTable
+from tryage.learning.evaluation import baselines as base
+from tryage.learning.evaluation.evaluator import BASELINES, evaluate
+from tryage.learning.evaluation.splits import Fold, Predicted, Settings, folds
+from tryage.learning.qtable import QTable
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 QUICK = Settings(inner_folds=2, draws=200)

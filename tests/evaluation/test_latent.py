@@ -6,8 +6,15 @@ import numpy as np
 import pytest
 
 from tryage.errors import InputError
-from tryage.evaluation.latent import chance, check_categories, latent_map, purities, silhouettes
-from tryage.evaluation.latent_plot import picture_kind, plot_latent
+from tryage.learning.evaluation.latent_map import (
+    chance,
+    check_categories,
+    latent_map,
+    picture_kind,
+    plot_latent,
+    purities,
+    silhouettes,
+)
 
 pytest.importorskip("sklearn")
 pytest.importorskip("matplotlib")

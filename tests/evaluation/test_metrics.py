@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tryage.evaluation.metrics import (
+from tryage.learning.evaluation.metrics import (
     bootstrap,
     calibration,
     expected,

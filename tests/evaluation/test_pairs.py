@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tryage.errors import QTableError
-from tryage.evaluation.pairs import apgr, cpt, pair_result, recovery_curve
+from tryage.learning.evaluation.metrics import apgr, cpt, pair_result, recovery_curve
 
 # Four prompts: the strong expert wins on two, ties on one, loses on one; the gap is 1.
 REAL = np.array([1.0, 1.0, 0.0, -1.0])

@@ -3,8 +3,9 @@
 import pytest
 
 from tryage.errors import InputError
-from tryage.evaluation import BASELINES, Settings, evaluate
-from tryage.evaluation.plots import PALETTE, plot_calibration, plot_front, plot_shares
+from tryage.learning.evaluation.evaluator import BASELINES, evaluate
+from tryage.learning.evaluation.report import PALETTE, plot_calibration, plot_front, plot_shares
+from tryage.learning.evaluation.splits import Settings
 
 QUICK = Settings(inner_folds=2, draws=200)
 NO_MLP = {name: run for name, run in BASELINES.items() if name != "MLP"}

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tryage.errors import QTableError
-from tryage.evaluation.splits import folds, least_taught
+from tryage.learning.evaluation.splits import folds, least_taught
 
 
 @given(st.lists(st.integers(0, 9), min_size=1, max_size=60), st.integers(0, 5))

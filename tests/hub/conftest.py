@@ -6,9 +6,11 @@ import datetime
 
 import pytest
 
-from tryage.hub.catalogue import Catalogue
-from tryage.hub.client import HubClient, HubSettings, calls
-from tryage.hub.facts.reading import read_model
+from tryage.hub import endpoints as calls
+from tryage.hub.catalog import Catalogue
+from tryage.hub.client import HubClient
+from tryage.hub.parse import read_model
+from tryage.hub.settings import HubSettings
 from tryage.testing import LocalHub
 
 BOARD = "data/board"

@@ -16,9 +16,11 @@ import sys
 from datetime import timedelta
 from pathlib import Path
 
-from tryage.hub.catalogue import Catalogue
-from tryage.hub.client import HubClient, HubSettings, calls
-from tryage.hub.sync import sync
+from tryage.hub import endpoints as calls
+from tryage.hub.catalog import Catalogue
+from tryage.hub.catalog_sync import sync
+from tryage.hub.client import HubClient
+from tryage.hub.settings import HubSettings
 
 
 def attempt(url: str, path: Path, step: int | None) -> None:

@@ -12,11 +12,15 @@ import threading
 import pytest
 
 from tryage.errors import CatalogueError, InputError, LibraryError
-from tryage.hub.catalogue import Catalogue, Query, resolver, schema, storage
-from tryage.hub.catalogue.kin import bases_first
-from tryage.hub.catalogue.upsert import Changes
-from tryage.hub.sync import lock
-from tryage.perception.traits import FLAGS, family_of, read_traits
+from tryage.hub import catalog_resolve as resolver
+from tryage.hub import catalog_schema as schema
+from tryage.hub import catalog_schema as storage
+from tryage.hub import catalog_sync as lock
+from tryage.hub.catalog import Catalogue
+from tryage.hub.catalog_query import Query
+from tryage.hub.catalog_write import Changes
+from tryage.hub.lineage import bases_first
+from tryage.perception.metadata import FLAGS, family_of, read_traits
 
 LATER = datetime.timedelta(hours=1)
 

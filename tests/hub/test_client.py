@@ -14,8 +14,10 @@ from dataclasses import replace
 import pytest
 
 from tryage import errors
-from tryage.hub.client import AsyncHubClient, HubClient, HubSettings, transport
-from tryage.hub.client.transport import Intake
+from tryage.hub import client as transport
+from tryage.hub.async_client import AsyncHubClient
+from tryage.hub.client import HubClient, Intake
+from tryage.hub.settings import HubSettings
 from tryage.testing.hub import (
     Dropped,
     LocalHub,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tryage.hub.facts.licenses import LICENSES, Strictness, known_license, stricter, strictest
+from tryage.hub.licenses import LICENSES, Strictness, known_license, stricter, strictest
 
 
 @pytest.mark.parametrize(

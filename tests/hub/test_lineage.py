@@ -6,8 +6,8 @@ import datetime
 
 import pytest
 
-from tryage.hub.facts.lineage import inherit
-from tryage.hub.facts.model import Base
+from tryage.hub.lineage import inherit
+from tryage.hub.model import Base
 
 OLD, NEW = "2023-07-18T00:00:00.000Z", "2026-01-02T00:00:00.000Z"
 BEFORE_RECORDS = "2022-03-02T23:29:04.000Z"  # what the Hub shows for all older repositories

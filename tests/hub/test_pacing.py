@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tryage.hub.client.pacing import LONGEST_PAUSE, Quota, pause, retry_after
+from tryage.hub.protocol import LONGEST_PAUSE, Quota, pause, retry_after
 
 # As huggingface.co/docs/hub/rate-limits shows them.
 STATED = {

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tryage.hub.facts.naming import size_in_name
-from tryage.hub.facts.shapes import shape_of
+from tryage.hub.parameters import shape_of, size_in_name
 
 MOTIF = {"BF16": 9964787842, "U32": 78613118976}  # hub-docs #2704: the same tensors in both repos
 EIGHT_BITS = {"quantization_config": {"bits": 8, "group_size": 64}}

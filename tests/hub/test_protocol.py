@@ -19,10 +19,22 @@ from tryage.errors import (
     HubReplyError,
     InputError,
 )
-from tryage.hub.client import HubSettings, calls
-from tryage.hub.client.exchange import MOVES, Ask, Exchange, Wait
-from tryage.hub.client.pacing import pause
-from tryage.hub.client.protocol import Again, Done, Elsewhere, Fewer, Lost, Reply, judge
+from tryage.hub import endpoints as calls
+from tryage.hub.protocol import (
+    MOVES,
+    Again,
+    Ask,
+    Done,
+    Elsewhere,
+    Exchange,
+    Fewer,
+    Lost,
+    Reply,
+    Wait,
+    judge,
+    pause,
+)
+from tryage.hub.settings import HubSettings
 
 NOW = datetime(2026, 11, 21, tzinfo=timezone.utc)
 TOKEN = "hf_" + "s3cret" * 5

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from tryage.hub.facts.expert import to_expert
-from tryage.hub.facts.quality import read_leaderboard, with_rows
+from tryage.hub.evaluations import read_leaderboard, with_rows
+from tryage.hub.model import to_expert
 
 EVALUATED = {
     "filename": ".eval_results/gpqa.yaml",

@@ -9,14 +9,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tryage.core.expert import Expert
 from tryage.errors import HubReplyError
-from tryage.experts import Expert
-from tryage.hub.facts.expert import to_expert
-from tryage.hub.facts.lineage import inherit
-from tryage.hub.facts.model import Base, Model
-from tryage.hub.facts.reading import read_model
-from tryage.hub.facts.serving import read_served, with_served
-from tryage.hub.facts.wire import words
+from tryage.hub.lineage import inherit
+from tryage.hub.model import Base, Model, to_expert
+from tryage.hub.parse import read_model
+from tryage.hub.providers import read_served, with_served
+from tryage.hub.record import words
 
 LISTED = {  # the shape of one row of a listing with `expand`
     "_id": "621ffdc036468d709f174338",

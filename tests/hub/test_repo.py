@@ -9,8 +9,8 @@ from huggingface_hub import HfApi
 from huggingface_hub.utils import filter_repo_objects
 
 from tryage.errors import PersistenceError
-from tryage.hub import repo as repo_module
-from tryage.hub.repo import FILES, download, push
+from tryage.hub import repository as repo_module
+from tryage.hub.repository import FILES, download, push
 from tryage.testing.hub import LocalHub, Reply
 
 SECRET = "hf_" + "s3cret" * 5

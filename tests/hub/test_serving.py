@@ -6,9 +6,8 @@ import json
 
 import pytest
 
-from tryage.hub.facts.expert import to_expert
-from tryage.hub.facts.model import Model
-from tryage.hub.facts.serving import read_served, with_served
+from tryage.hub.model import Model, to_expert
+from tryage.hub.providers import read_served, with_served
 
 
 def offer(provider="fast", price=None, status="live", **more):

@@ -6,7 +6,7 @@ import huggingface_hub
 import pytest
 
 from tryage.errors import HubAccessError, InputError
-from tryage.hub.client.settings import HUB, INFERENCE, HubSettings
+from tryage.hub.settings import HUB, INFERENCE, HubSettings
 
 TOKEN = "hf_" + "s3cret" * 5
 NAMES = (

@@ -12,7 +12,7 @@ import pytest
 
 from tryage import Preferences, Router
 from tryage.errors import PersistenceError
-from tryage.pretrained import BUNDLED
+from tryage.perception.pretrained import BUNDLED
 from tryage.testing import LocalHub
 
 pytestmark = pytest.mark.skipif(

@@ -10,16 +10,10 @@ import numpy as np
 import pytest
 
 from tryage import Expert, Library, Preferences, Router
-from tryage.errors import (
-    HubAccessError,
-    HubError,
-    HubOfflineError,
-    InputError,
-    LibraryError,
-)
-from tryage.experts.joining import completed
-from tryage.hub.catalogue import Catalogue
-from tryage.hub.client import HubSettings
+from tryage.core.library import completed
+from tryage.errors import HubAccessError, HubError, HubOfflineError, InputError, LibraryError
+from tryage.hub.catalog import Catalogue
+from tryage.hub.settings import HubSettings
 from tryage.testing import FixedPerception, LearningPerception, LocalHub
 from tryage.testing.hub import ServerError, Unauthorized
 

@@ -15,10 +15,12 @@ from tryage.errors import (
     HubReplyError,
     InputError,
 )
-from tryage.hub.catalogue import Catalogue, Query
-from tryage.hub.catalogue.upsert import Upsert
-from tryage.hub.sync import lock, sync
-from tryage.hub.sync.trip import utc_now
+from tryage.hub import catalog_sync as lock
+from tryage.hub.catalog import Catalogue
+from tryage.hub.catalog_query import Query
+from tryage.hub.catalog_sync import sync
+from tryage.hub.catalog_write import Upsert
+from tryage.hub.sync_stages import utc_now
 from tryage.testing.hub import Gated, ServerError, Unauthorized, Vanished, WrongShape
 
 pytestmark = pytest.mark.usefixtures("pages_of_four")

@@ -8,8 +8,8 @@ import shutil
 import pytest
 
 from tryage.errors import HubError
-from tryage.hub.catalogue import Catalogue
-from tryage.hub.sync import sync
+from tryage.hub.catalog import Catalogue
+from tryage.hub.catalog_sync import sync
 from tryage.testing.hub import (
     Dropped,
     ServerError,

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tryage.hub.catalogue import Catalogue
-from tryage.hub.client import calls
-from tryage.hub.sync import sync
+from tryage.hub import endpoints as calls
+from tryage.hub.catalog import Catalogue
+from tryage.hub.catalog_sync import sync
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="kills forks")
 KILLS = 12

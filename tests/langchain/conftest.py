@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from langchain_core.callbacks import BaseCallbackHandler
 
-from tryage.perception.base import Prediction
+from tryage.core.objective import Prediction
 from tryage.router import Router
 
 if TYPE_CHECKING:

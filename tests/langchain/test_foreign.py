@@ -7,7 +7,7 @@ from langchain_core.language_models import FakeListChatModel
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.tools import tool
 
-from tryage_langchain._agents.foreign import (
+from tryage_langchain._agent_calls import (
     provider_of,
     settings_without_markers,
     tool_without_markers,

@@ -10,7 +10,7 @@ from langchain_core.messages import HumanMessage, ToolMessage
 
 from tryage import Router
 from tryage.errors import AllFailedError
-from tryage.hub.client import HubSettings
+from tryage.hub.settings import HubSettings
 from tryage.testing import FunctionPerception, LocalHub
 from tryage_langchain import ChatTryage
 

@@ -10,11 +10,11 @@ from langchain_core.runnables import RouterRunnable, RunnableLambda, RunnablePas
 from langchain_core.runnables.config import RunnableConfig
 
 from tryage import Expert, Router
-from tryage.decision import Decision
+from tryage.core.decision import Decision
 from tryage.errors import InputError
 from tryage.testing import FailingPerception
 from tryage_langchain import TryageRouter, model_string, to_destination, to_router_input
-from tryage_langchain.names import PROVIDERS
+from tryage_langchain._clients import PROVIDERS
 
 
 def echo(name):

@@ -10,9 +10,9 @@ from langchain_core.prompt_values import ChatPromptValue, StringPromptValue
 from langchain_core.prompts import ChatPromptTemplate, PromptTemplate
 from langchain_core.runnables import RunnableLambda
 
-from tryage.decision import Decision
+from tryage.core.decision import Decision
+from tryage.core.preferences import Preferences
 from tryage.errors import InputError, LibraryError, NoExpertError
-from tryage.preferences import Preferences
 from tryage.router import Router
 from tryage_langchain import TryageRouter
 

@@ -17,7 +17,7 @@ from llama_index.core.tools import FunctionTool
 
 from tryage import Router
 from tryage.errors import AllFailedError, NoExpertError
-from tryage.hub.client import HubSettings
+from tryage.hub.settings import HubSettings
 from tryage.testing import FunctionPerception, LocalHub
 from tryage_llamaindex import TryageLLM
 

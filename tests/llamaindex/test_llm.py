@@ -14,8 +14,8 @@ from pydantic import ValidationError
 
 from tryage import Expert, Preferences, Router
 from tryage.errors import InputError, MissingExtraError
-from tryage.hub.catalogue import Catalogue
-from tryage.hub.facts import read_model
+from tryage.hub.catalog import Catalogue
+from tryage.hub.parse import read_model
 from tryage_llamaindex import TryageLLM
 from tryage_llamaindex.testing import ScriptedLLM
 
@@ -200,7 +200,7 @@ def test_a_default_that_is_none_of_them_is_refused(llm, small):
 
 @pytest.mark.parametrize("local", [True, False])
 def test_the_hub_without_the_package_of_its_llms_says_what_to_install(local, monkeypatch):
-    monkeypatch.setattr("tryage_llamaindex._hub._installed", lambda _: False)
+    monkeypatch.setattr("tryage_llamaindex._clients._installed", lambda _: False)
     with pytest.raises(MissingExtraError, match="pip install llama-index-llms-huggingface"):
         TryageLLM.from_hub(local=local, limit=2)
 

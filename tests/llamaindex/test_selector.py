@@ -12,9 +12,10 @@ from llama_index.core.response_synthesizers import TreeSummarize
 from llama_index.core.schema import QueryBundle
 from llama_index.core.tools import QueryEngineTool, ToolMetadata
 
+from tryage.core.expert import Expert
+from tryage.core.library import Library
+from tryage.core.preferences import Preferences
 from tryage.errors import InputError, LibraryError, NoExpertError
-from tryage.experts import Expert, Library
-from tryage.preferences import Preferences
 from tryage.router import Router
 from tryage.testing import FunctionPerception
 from tryage_llamaindex import TryageSelection, TryageSelector

@@ -16,7 +16,7 @@ from pydantic import Field, PrivateAttr
 from tryage import Expert, Preferences
 from tryage.errors import InputError
 from tryage_llamaindex import TryageLLM
-from tryage_llamaindex._hub import HubModel
+from tryage_llamaindex._clients import HubModel
 from tryage_llamaindex.testing import ScriptedLLM
 
 KEY = "sk-SECRET-5f2a9c"

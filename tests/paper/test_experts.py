@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from tryage import Expert
-from tryage.scoring import Prompt
-from tryage.scoring.budget import Budget
+from tryage.learning.scoring.measurement import Budget, Prompt
 
 PAPER = Path(__file__).resolve().parents[2] / "benchmarks" / "paper"
 TINY = {"width": 8, "layers": 1, "heads": 1}

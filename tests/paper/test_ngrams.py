@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tryage import Expert, QTable
-from tryage.scoring import score
+from tryage.learning.scoring.run import score
 
 PAPER = Path(__file__).resolve().parents[2] / "benchmarks" / "paper"
 

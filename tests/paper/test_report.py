@@ -61,7 +61,7 @@ def test_where_nothing_is_to_be_gained_no_share_of_it_is_told(paper):
 def test_the_majority_is_who_is_best_most_often_not_who_has_the_lowest_mean(paper):
     losses = np.array([[1, 2], [1, 2], [9, 2]], np.float32)
     table = QTable(("p", "q", "r"), ("often", "steady"), losses)
-    fold = paper("tryage.evaluation").Fold(table, np.ones((3, 2)), table, np.ones((3, 2)))
+    fold = paper("tryage.learning.evaluation").Fold(table, np.ones((3, 2)), table, np.ones((3, 2)))
     assert paper("contest").majority(fold).losses.argmin(axis=1).tolist() == [0, 0, 0]
     assert paper("figures").best_single(table) == 1
 

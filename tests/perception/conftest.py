@@ -10,9 +10,9 @@ from tokenizers.normalizers import BertNormalizer
 from tokenizers.pre_tokenizers import BertPreTokenizer, Whitespace
 from tokenizers.processors import TemplateProcessing
 
-from tryage.perception.static import StaticEncoder
-from tryage.perception.training import fit
-from tryage.qtable import QTable
+from tryage.learning.qtable import QTable
+from tryage.learning.training.trainer import fit
+from tryage.perception.encoder import StaticEncoder
 
 TOPICS = ("sum", "code", "poem", "law")
 FILLERS = tuple(f"word{i}" for i in range(40))

@@ -7,7 +7,8 @@ import pytest
 from sklearn.linear_model import Ridge
 
 from tryage.errors import InputError
-from tryage.perception.abilities import Abilities, Gaussian, fit_abilities
+from tryage.learning.training.factor_model import fit_abilities
+from tryage.perception.abilities import Abilities, Gaussian
 
 NOISE = 0.3
 

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from tryage import Router
-from tryage.alignment import Alignment, MeetsStrangers
-from tryage.constraints import expected_cost
-from tryage.experts import Expert, Library
-from tryage.perception.caution import Caution
+from tryage.core.constraints import Request, expected_cost
+from tryage.core.expert import Expert
+from tryage.core.library import Library
+from tryage.perception.abilities import Caution
+from tryage.perception.base import Alignment, MeetsStrangers
 from tryage.perception.persistence import load_perception, save_perception
-from tryage.request import Request
 
 PROMPTS = ["sum word1 word2", "code word3", "", "poem law"]
 SIZES = {"adder": 1e8, "coder": 1e9, "poet": 3e9, "lawyer": 1e10, "allround": 1e11}
@@ -97,15 +97,15 @@ def test_a_prompt_alone_is_predicted_as_in_a_batch_in_any_block(perception, libr
     batch = view.predict(PROMPTS)
     for row, prompt in enumerate(PROMPTS):
         np.testing.assert_allclose(view.predict([prompt]).losses[0], batch.losses[row], atol=1e-5)
-    monkeypatch.setattr("tryage.perception.acquaintance._BLOCK", 4)
-    monkeypatch.setattr("tryage.perception.acquaintance._LEAST", 1)
+    monkeypatch.setattr("tryage.perception.model._BLOCK", 4)
+    monkeypatch.setattr("tryage.perception.model._LEAST", 1)
     np.testing.assert_allclose(view.predict(PROMPTS).losses, batch.losses, atol=1e-6)
     assert view.predict([]).losses.shape == (0, len(library))
 
 
 def test_bigger_experts_did_better_so_a_bigger_stranger_is_believed_better(encoder, specialists):
-    from tryage.perception.training import fit
-    from tryage.qtable import QTable
+    from tryage.learning.qtable import QTable
+    from tryage.learning.training.trainer import fit
 
     rng, prompts = np.random.default_rng(0), specialists(n=100).prompts
     sizes = 10 ** rng.uniform(8, 12, 20)

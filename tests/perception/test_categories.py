@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from tryage.perception.categories import UNNAMED, fit_categories
+from tryage.learning.training.estimators import fit_categories
+from tryage.perception.head import UNNAMED
 
 NAMES = ("", "law", "maths", "music")
 

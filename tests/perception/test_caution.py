@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from tryage.perception.caution import MARGINS, Caution, fit_caution
+from tryage.learning.training.calibration import MARGINS, fit_caution
+from tryage.perception.abilities import Caution
 
 predictions = arrays(np.float64, (3, 5), elements=st.floats(-2, 2, width=32))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tryage.perception.checkpoint import checkpoints, fingerprint
+from tryage.learning.checkpoint import checkpoints, fingerprint
 
 
 class Counted:
@@ -71,7 +71,7 @@ def test_no_half_written_file_is_ever_under_the_final_name(tmp_path, monkeypatch
         path.write_bytes(b"half")
         raise OSError("disk full")
 
-    monkeypatch.setattr("tryage.perception.checkpoint.save_file", cut)
+    monkeypatch.setattr("tryage.learning.checkpoint.save_file", cut)
     with pytest.raises(OSError, match="disk full"):
         run(tmp_path, Counted())
     assert [path.suffix for path in tmp_path.iterdir()] == [".partial"]

@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tryage.perception.choices import WIDTH, choices
-from tryage.perception.features import fit_features
+from tryage.learning.training.estimators import fit_features
+from tryage.learning.training.trainer import fit
+from tryage.perception.features import CHOICES_WIDTH as WIDTH
+from tryage.perception.features import choices
 from tryage.perception.persistence import HEADER, load_perception, save_perception
-from tryage.perception.training import fit
 
 NUMBERS, ALIKE, ABOVE, STATEMENTS, DENIED = 7, 8, 11, 12, 13
 

@@ -11,9 +11,14 @@ import pytest
 
 from tryage.errors import InputError, MissingExtraError, PersistenceError
 from tryage.perception import transformer
-from tryage.perception.encoder import Encoder, load_encoder
-from tryage.perception.static import StaticEncoder
-from tryage.perception.tokens import READ_CHARACTERS, head_and_tail, length_batches
+from tryage.perception.encoder import (
+    READ_CHARACTERS,
+    Encoder,
+    StaticEncoder,
+    head_and_tail,
+    length_batches,
+)
+from tryage.perception.persistence import load_encoder
 
 WORDS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", *"abcdefgh", "add", "list", "prove", "sum", "##s")
 TEXTS = ["a b c", "prove sums", "", "add list list list", "   ", "h"]
@@ -41,7 +46,7 @@ def bert(tiny_bert):
 @pytest.fixture(scope="module")
 def exported(bert, tokenizer, tmp_path_factory):
     pytest.importorskip("onnx")
-    from tryage.perception.export import export_encoder
+    from tryage.learning.training.finetune import export_encoder
 
     folder = tmp_path_factory.mktemp("encoder")
     return export_encoder(bert, tokenizer, folder, max_length=32, keep_weights=True), folder
@@ -207,7 +212,7 @@ def test_a_table_that_does_not_fit_its_tokenizer_is_refused(tokenizer):
 def test_the_static_encoder_needs_neither_torch_nor_onnxruntime(tmp_path, static):
     static.save(tmp_path)
     code = (
-        f"from tryage.perception.encoder import load_encoder; load_encoder({str(tmp_path)!r})"
+        f"from tryage.perception.persistence import load_encoder; load_encoder({str(tmp_path)!r})"
         ".encode(['a']); import sys; "
         "assert not {'torch', 'transformers', 'onnxruntime', 'sklearn'} & set(sys.modules)"
     )

@@ -6,17 +6,8 @@ import numpy as np
 import pytest
 from sklearn.linear_model import Ridge, RidgeCV
 
-from tryage.perception.estimators import (
-    RIDGES,
-    CategoryTable,
-    Line,
-    Middle,
-    Neighbourhood,
-    Seen,
-    fit_line,
-    fit_table,
-    unit,
-)
+from tryage.learning.training.estimators import RIDGES, fit_line, fit_table
+from tryage.perception.head import CategoryTable, Line, Middle, Neighbourhood, Seen, unit
 
 
 def seen(features=None, categories=None, nearness=None):

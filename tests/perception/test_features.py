@@ -9,11 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tryage.perception import surface as surface_module
-from tryage.perception.features import Form, fit_features
-from tryage.perception.offer import WIDTH as OFFER_WIDTH
-from tryage.perception.offer import offer
-from tryage.perception.surface import READ, WIDTH, ends, surface
+from tryage.learning.training.estimators import fit_features
+from tryage.perception import features as surface_module
+from tryage.perception.features import OFFER_WIDTH, READ, Form, ends, offer, surface
+from tryage.perception.features import SURFACE_WIDTH as WIDTH
 
 FUNCTIONS = [
     {
@@ -65,7 +64,7 @@ def test_patterns_never_see_more_than_the_two_ends(monkeypatch):
             return []
 
     monkeypatch.setattr(surface_module, "_SHARES", [Pattern()])
-    surface_module._describe("x" * 1_000_000)
+    surface_module._describe_surface("x" * 1_000_000)
     assert read == [2 * READ]
 
 

@@ -12,17 +12,17 @@ pytest.importorskip("transformers")
 pytest.importorskip("onnx")
 
 from tryage.errors import PersistenceError, QTableError  # noqa: E402 - after the optional packages
-from tryage.perception.descent import Descent, Schedule  # noqa: E402
-from tryage.perception.distill import (  # noqa: E402
+from tryage.learning.qtable import QTable  # noqa: E402
+from tryage.learning.training.distill import (  # noqa: E402
     principal_axes,
     prune,
     thinned,
     train_static,
     train_transformer,
 )
-from tryage.perception.finetune import Recipe, _Run, finetune  # noqa: E402
-from tryage.perception.teacher import Teacher, embed_resumably  # noqa: E402
-from tryage.qtable import QTable  # noqa: E402
+from tryage.learning.training.finetune import Recipe, _Run, finetune  # noqa: E402
+from tryage.learning.training.optimizer import Descent, Schedule  # noqa: E402
+from tryage.learning.training.teacher import Teacher, embed_resumably  # noqa: E402
 
 WORDS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", *"abcdefgh", "code", "poem")
 RECIPE = Recipe(Schedule(6, 1e-2, batch=256, dropout=0.0, save_every=3), rank=2, max_length=16)
@@ -210,7 +210,7 @@ def test_principal_axes_keep_the_cosines_of_what_lies_in_them():
 
 def test_embedding_many_texts_goes_on_after_a_stop(start, tmp_path, monkeypatch):
     teacher = Teacher.load(start)
-    monkeypatch.setattr("tryage.perception.teacher.SHARD", 2)
+    monkeypatch.setattr("tryage.learning.training.teacher.SHARD", 2)
     texts = ["a", "b c", "code", "poem a", "d"]
     first = embed_resumably(teacher, texts[:4], tmp_path)
     seen = []
@@ -276,7 +276,9 @@ def test_the_command_refuses_two_encoders_and_a_folder_that_is_no_bert(start, ta
 def test_without_torch_the_extra_is_named(start, table, tmp_path, monkeypatch):
     pytest.importorskip("pyarrow")
     table.take(table.measured.any(axis=1)).write(tmp_path / "table.csv")
-    monkeypatch.setattr("tryage.extras.find_spec", lambda name: None if name == "torch" else name)
+    monkeypatch.setattr(
+        "tryage.core.validation.find_spec", lambda name: None if name == "torch" else name
+    )
     done = command(tmp_path / "table.csv", "-o", tmp_path / "out", "--finetune", start)
     assert done.exit_code == 2
     assert "pip install 'tryage[train]'" in done.stderr

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tryage.perception.forecast import fit_forecasts
-from tryage.qtable import QTable
+from tryage.learning.qtable import QTable
+from tryage.learning.training.estimators import fit_forecasts
 
 ONE_HOT = np.float32([[1, 0], [1, 0], [0, 1], [0, 1]])
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tryage.perception import head as head_module
-from tryage.perception.head import fit_head
+from tryage.learning.training import estimators
+from tryage.learning.training.estimators import fit_head
 
 NAMES = ("", "a", "b")
 
@@ -46,7 +46,7 @@ def test_few_prompts_are_their_own_prototypes(clouds):
 
 def test_many_prompts_become_prototypes_that_stand_for_all_of_them(clouds, monkeypatch):
     x, labels, places = clouds
-    monkeypatch.setattr(head_module, "PROTOTYPES", 10)
+    monkeypatch.setattr(estimators, "PROTOTYPES", 10)
     one, two = (fit_head(x, labels, NAMES, places, seed=0) for _ in range(2))
     assert len(one.prototypes) <= 10
     near = one.estimators[2]

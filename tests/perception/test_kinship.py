@@ -7,12 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tryage.experts import Expert, Library
-from tryage.perception import heredity
+from tryage.core.expert import Expert
+from tryage.core.library import Library
+from tryage.learning.training import metadata_prior as heredity
+from tryage.learning.training.metadata_prior import Regression, fit_kinship
 from tryage.perception.abilities import Abilities, Gaussian
-from tryage.perception.heredity import Regression, fit_kinship
-from tryage.perception.kinship import N_NUMBERS, fit_scale, of_the_crowd
-from tryage.perception.traits import NUMBERS, read_traits
+from tryage.perception.metadata import NUMBERS, read_traits
+from tryage.perception.metadata_prior import N_NUMBERS, fit_scale, of_the_crowd
 
 SERIES = ("llama", "qwen", "gemma", "phi", "falcon", "yi", "olmo", "bloom")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tryage.perception.latent import contention, factorise, fill_gaps, spread
+from tryage.learning.training.factor_model import contention, factorise, fill_gaps, spread
 
 
 @pytest.fixture

@@ -7,12 +7,11 @@ import pickle
 import numpy as np
 import pytest
 
+from tryage.core.expert import Expert
 from tryage.errors import InputError, PerceptionError
-from tryage.experts import Expert
+from tryage.learning.training.trainer import fit
+from tryage.perception.abilities import Caution, Sight
 from tryage.perception.base import Perception
-from tryage.perception.caution import Caution
-from tryage.perception.sight import Sight
-from tryage.perception.training import fit
 from tryage.router import Router
 
 PROMPTS = ["sum word1 word2", "code word3", "", "something unknown", "poem " * 500]

@@ -8,7 +8,8 @@ from scipy.sparse import csr_matrix
 from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import TfidfTransformer
 
-from tryage.perception.lexicon import _counted, fit_lexicon
+from tryage.learning.training.estimators import fit_lexicon
+from tryage.perception.features import _counted
 
 VOCABULARY = 30
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from tryage.perception.link import Scored, fit_scored
+from tryage.learning.training.calibration import fit_scored
+from tryage.perception.abilities import Scored
 
 ANY = np.zeros((1, 1), np.float32)  # a score means the same whatever the best one is
 

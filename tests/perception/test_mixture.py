@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tryage.perception.mixture import WISHES, _gradient, learn_weights, softmax, wishes
+from tryage.learning.training.calibration import WISHES, _gradient, learn_weights, wishes
+from tryage.perception.head import softmax
 
 N, EXPERTS = 300, 4
 NO_WISH = np.zeros((1, EXPERTS), np.float32)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tryage.perception.names import MARKS, family, marks, read_name
+from tryage.perception.metadata import MARKS, family, marks, read_name
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tryage.errors import PersistenceError
-from tryage.perception.packing import pack, unpack
+from tryage.perception.persistence import pack, unpack
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,9 @@ from tokenizers.models import BPE, WordPiece
 from tokenizers.normalizers import BertNormalizer
 from tokenizers.pre_tokenizers import BertPreTokenizer, ByteLevel
 
-from tryage.perception.encoder import load_encoder
-from tryage.perception.parts import Whole, reads_by_word
-from tryage.perception.tokens import PromptTokenizer
-from tryage.pretrained import BUNDLED
+from tryage.perception.encoder import PromptTokenizer, Whole, reads_by_word
+from tryage.perception.persistence import load_encoder
+from tryage.perception.pretrained import BUNDLED
 
 UNKNOWN = "[UNK]"
 TEXT = "Caf\u00e9s in Rome, and then unbelievably e-mail \u5929\u6c14 [SEP] to Ann! It's 20\u00b0C?"

@@ -11,8 +11,8 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from tryage.errors import PersistenceError
+from tryage.learning.training.trainer import fit
 from tryage.perception.persistence import HEADER, WEIGHTS, load_perception, save_perception
-from tryage.perception.training import fit
 
 
 @pytest.fixture(scope="module")
@@ -149,7 +149,7 @@ def test_a_newer_format_says_to_upgrade(copy):
 
 
 def test_an_onboarded_expert_is_saved_too(learned, tmp_path):
-    from tryage.experts import Expert
+    from tryage.core.expert import Expert
 
     losses = {f"law word{i}": 0.0 for i in range(10)}
     knows = learned.onboard(Expert("jurist"), losses)

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from tryage import Expert
-from tryage.perception.latent import CONTENDING, spread
-from tryage.perception.squeeze import SHARE, Squeezed, fit_squeezed, in_reach, squeeze
-from tryage.perception.training import fit
-from tryage.qtable import QTable
+from tryage.learning.qtable import QTable
+from tryage.learning.training.calibration import fit_squeezed, in_reach
+from tryage.learning.training.factor_model import CONTENDING, SHARE, spread, squeeze
+from tryage.learning.training.trainer import fit
+from tryage.perception.abilities import Squeezed
 
 LINK = Squeezed(0.5, gaps=np.array([0.0, 0.5, 1.0, 2.0]), rises=np.array([0.1, 1.0, 3.0, 20.0]))
 BEST = np.array([[1.0]])

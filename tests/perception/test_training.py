@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from tryage.errors import QTableError
-from tryage.perception import training
-from tryage.perception.static import StaticEncoder
-from tryage.perception.training import Settings, fit
-from tryage.qtable import QTable
+from tryage.learning.qtable import QTable
+from tryage.learning.training import trainer as training
+from tryage.learning.training.estimators import fit_head
+from tryage.learning.training.trainer import Settings, fit
+from tryage.perception.encoder import StaticEncoder
 
 
 def paid(perception, table):
@@ -65,7 +66,7 @@ def heads(monkeypatch):
             self.fitted += 1
             return original(*given)
 
-    original = training.fit_head
+    original = fit_head
     counted = Heads()
     monkeypatch.setattr(training, "fit_head", counted)
     return counted
@@ -225,7 +226,7 @@ def test_prompts_that_are_twins_stay_together(encoder, specialists, monkeypatch)
     table = specialists(n=31)
     twice = table.take(np.tile(np.arange(31), 2))
     seen = []
-    original = training.fit_head
+    original = fit_head
 
     def watched(x, *given):
         seen.append(len(np.unique(x, axis=0)))

@@ -7,8 +7,9 @@ import datetime
 import numpy as np
 import pytest
 
-from tryage.experts import Expert, Library
-from tryage.perception.traits import FLAGS, NUMBERS, family_of, read_traits
+from tryage.core.expert import Expert
+from tryage.core.library import Library
+from tryage.perception.metadata import FLAGS, NUMBERS, family_of, read_traits
 
 
 def test_numbers_are_decades_and_years_and_unknown_is_nan():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tryage.scoring import Budget, Identity, Measurement
+from tryage.learning.scoring.measurement import Budget, Identity, Measurement
 
 
 @pytest.fixture(scope="session")

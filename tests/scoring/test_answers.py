@@ -8,12 +8,11 @@ import pytest
 
 from tryage import Expert
 from tryage.errors import InputError, MeasurementError
-from tryage.scoring import (
-    Answer,
-    Answers,
-    Budget,
+from tryage.learning.scoring.answers import Answers
+from tryage.learning.scoring.measurement import Budget, Prompt
+from tryage.learning.scoring.replies import Answer
+from tryage.learning.scoring.scorers import (
     Judge,
-    Prompt,
     Verdict,
     exact_match,
     multiple_choice,

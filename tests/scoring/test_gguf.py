@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tryage.errors import InputError
-from tryage.scoring import CausalLM, Prompt
+from tryage.learning.scoring.losses import CausalLM
+from tryage.learning.scoring.measurement import Prompt
 
 gguf = pytest.importorskip("gguf")
 pytest.importorskip("accelerate")

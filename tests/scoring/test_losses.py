@@ -8,8 +8,8 @@ import pytest
 
 from tryage import Expert
 from tryage.errors import InputError, MeasurementError
-from tryage.scoring import CausalLM, MaskedLM, Prompt, Seq2SeqLM
-from tryage.scoring.masks import masks
+from tryage.learning.scoring.losses import CausalLM, MaskedLM, Seq2SeqLM, masks
+from tryage.learning.scoring.measurement import Prompt
 
 RAW = math.log(256)  # nats of a byte that a model has no token for
 

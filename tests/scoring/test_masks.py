@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tryage.scoring.masks import masks, words
-from tryage.scoring.windows import Window, batches, windows
+from tryage.learning.scoring.language_model import Window, batches, windows
+from tryage.learning.scoring.losses import masks, words
 
 
 @pytest.mark.parametrize(

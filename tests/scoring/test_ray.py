@@ -14,18 +14,13 @@ import pytest
 
 from tryage import Expert
 from tryage.errors import InputError, MeasurementError, QTableError
-from tryage.qtable_shards import read_rows
-from tryage.scoring import (
-    Answer,
-    Answers,
-    Identity,
-    MaskedLM,
-    Measurement,
-    Prompt,
-    Ray,
-    Report,
-    score,
-)
+from tryage.learning.qtable_io import read_rows
+from tryage.learning.scoring.answers import Answers
+from tryage.learning.scoring.losses import MaskedLM
+from tryage.learning.scoring.measurement import Identity, Measurement, Prompt
+from tryage.learning.scoring.ray_engine import Ray
+from tryage.learning.scoring.replies import Answer
+from tryage.learning.scoring.run import Report, score
 
 pytest.importorskip("pyarrow")
 pytest.importorskip("textstat")
@@ -251,7 +246,7 @@ CHILD = """
 import os, sys, time
 from pathlib import Path
 from tryage import Expert
-from tryage.scoring import Identity, Measurement, Ray, score
+from tryage.learning.scoring import Identity, Measurement, Ray, score
 
 class Slow:
     def identify(self):

@@ -8,8 +8,7 @@ import pytest
 
 from tryage import Expert
 from tryage.errors import InputError
-from tryage.scoring import Answer
-from tryage.scoring.replies import answer, asking, cost
+from tryage.learning.scoring.replies import Answer, answer, asking, cost
 
 PRICED = Expert("gpt", input_price=2.0, output_price=10.0, cached_input_price=0.5)
 OPENAI = {

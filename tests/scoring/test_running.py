@@ -15,8 +15,12 @@ import pytest
 
 from tryage import Expert, Library, QTable
 from tryage.errors import InputError, MeasurementError, QTableError
-from tryage.qtable_shards import ShardWriter, read_rows
-from tryage.scoring import Answer, Answers, Identity, Measurement, Prompt, score, with_measurements
+from tryage.learning.qtable import with_measurements
+from tryage.learning.qtable_io import ShardWriter, read_rows
+from tryage.learning.scoring.answers import Answers
+from tryage.learning.scoring.measurement import Identity, Measurement, Prompt
+from tryage.learning.scoring.replies import Answer
+from tryage.learning.scoring.run import score
 
 pytest.importorskip("pyarrow")
 pytest.importorskip("textstat")
@@ -196,7 +200,7 @@ def test_a_budget_counts_what_earlier_runs_have_cost(run, tmp_path):
 CHILD = """
 import sys, time
 from tryage import Expert
-from tryage.scoring import Identity, Measurement, score
+from tryage.learning.scoring import Identity, Measurement, score
 
 class Slow:
     def identify(self):

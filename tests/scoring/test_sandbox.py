@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from tryage.errors import InputError
-from tryage.scoring import PassesTests, Prompt
+from tryage.learning.scoring.measurement import Prompt
+from tryage.learning.scoring.scorers import PassesTests
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs resource limits")
 DOUBLE = Prompt("Double x.", references=("assert double(2) == 4\nassert double(0) == 0",))

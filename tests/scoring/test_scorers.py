@@ -5,8 +5,15 @@ from __future__ import annotations
 import pytest
 
 from tryage.errors import InputError
-from tryage.scoring import Prompt, Verdict, exact_match, multiple_choice, numeric, with_choices
-from tryage.scoring.scorers import needed
+from tryage.learning.scoring.measurement import Prompt
+from tryage.learning.scoring.scorers import (
+    Verdict,
+    exact_match,
+    multiple_choice,
+    needed,
+    numeric,
+    with_choices,
+)
 
 CAPITALS = ("Paris", "London", "New York", "York")
 

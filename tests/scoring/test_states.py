@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tryage.errors import InputError
-from tryage.scoring.states import mean_states
+from tryage.learning.scoring.language_model import mean_states
 
 PROMPTS = ("a longer prompt that is read", "short", "", "ünïcode ✓")
 

@@ -10,10 +10,10 @@ import pytest
 
 from tryage import Expert
 from tryage.errors import InputError, MeasurementError
-from tryage.scoring import Budget, Identity, MaskedLM, Measurement, Prompt
-from tryage.scoring.chunks import LARGEST, Chunks
-from tryage.scoring.grants import Grants
-from tryage.scoring.worker import ROOM, Desk, Worker
+from tryage.learning.scoring.losses import MaskedLM
+from tryage.learning.scoring.measurement import Budget, Identity, Measurement, Prompt
+from tryage.learning.scoring.ray_engine import LARGEST, Chunks
+from tryage.learning.scoring.ray_worker import ROOM, Desk, Grants, Worker
 
 PROMPTS = [Prompt(f"prompt {'x' * i}") for i in range(10)]
 

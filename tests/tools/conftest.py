@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tryage.perception.encoder import load_encoder
-from tryage.pretrained import BUNDLED
+from tryage.perception.persistence import load_encoder
+from tryage.perception.pretrained import BUNDLED
 from tryage.tools import Tool, ToolRanker
-from tryage.tools.fit import EVIDENCE, Fit
+from tryage.tools.matching import EVIDENCE, Fit
 
 
 @pytest.fixture(scope="session")

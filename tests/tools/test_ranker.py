@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from tryage import Preferences
+from tryage.core.preferences import Requirement
 from tryage.errors import InputError, LibraryError, NoExpertError
-from tryage.preferences import Requirement
 from tryage.tools import Tool, ToolRanker
-from tryage.tools.fit import leads
+from tryage.tools.matching import leads
 
 WEATHER = "What is the weather like in Rome?"
 

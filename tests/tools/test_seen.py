@@ -8,11 +8,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tryage.perception.descent import Schedule
+from tryage.learning.training.optimizer import Schedule
 from tryage.tools import Tool, ToolRanker
-from tryage.tools.episodes import Episode
-from tryage.tools.fit import marks
-from tryage.tools.training import Recipe, fit_ranker
+from tryage.tools.matching import marks
+from tryage.tools.training import Episode, Recipe, fit_ranker
 
 OLD = Tool("weather_forecast", "Weather of the coming days")
 LATER = Tool("weather_report", "Weather of the coming days")

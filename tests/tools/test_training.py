@@ -11,11 +11,10 @@ from typer.testing import CliRunner
 
 from tryage.cli import app
 from tryage.errors import InputError, PersistenceError
-from tryage.perception.descent import Schedule
+from tryage.learning.training.optimizer import Schedule
 from tryage.tools import Tool, ToolRanker
-from tryage.tools.episodes import Episode, groups
 from tryage.tools.measures import auroc, recall, set_f1
-from tryage.tools.training import Recipe, fit_ranker
+from tryage.tools.training import Episode, Recipe, fit_ranker, groups
 
 pytest.importorskip("torch")
 

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 
 from tryage.tools import Tool
-from tryage.tools.clauses import clauses
-from tryage.tools.gains import Postings, Table
-from tryage.tools.words import WIDTH, WordIndex, stems
+from tryage.tools.bm25 import WIDTH, Postings, Table, WordIndex, stems
+from tryage.tools.matching import clauses
 
 BOX = [
     Tool("weather", "weather of a city"),
@@ -63,7 +62,7 @@ def test_what_words_give_is_added_up_by_row(kind):
 
 def test_many_tools_are_described_as_few_are(monkeypatch):
     few = WordIndex(BOX)
-    monkeypatch.setattr("tryage.tools.gains._SMALL", 0)
+    monkeypatch.setattr("tryage.tools.bm25._SMALL", 0)
     many, texts = WordIndex(BOX), ["price of a city", ""]
     np.testing.assert_array_equal(many.each(texts), few.each(texts))
 

@@ -4,17 +4,27 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from tryage.counting import estimate_tokens
+import numpy as np
+
+from tryage.core.cache import remember, remember_last
+from tryage.core.constraints import REFERENCE_OUTPUT_TOKENS
+from tryage.core.preferences import Requirement
+from tryage.core.request import estimate_tokens
+
+if TYPE_CHECKING:
+    from tryage.core.library import Library
 
 Role: TypeAlias = Literal["system", "user", "assistant", "tool"]
+
 Counter: TypeAlias = Callable[[str], float]
 
 # What providers wrap around a message (OpenAI's cookbook counts 3 and the role).
 _TOKENS_AROUND_TURN = 4
+
 # A picture of about a megapixel: 765 to 1,105 at OpenAI, width x height / 750 at Anthropic. A
 # minute of speech: 600 at OpenAI, 1,920 at Google. One round number is as near as a rule can be.
 _TOKENS_PER_MEDIUM = 1_000
@@ -115,3 +125,51 @@ def _digests(turns: Sequence[Turn], thread: str | None) -> Iterable[str]:
             yield running.hexdigest()
     if turns and not found:
         yield running.hexdigest()
+
+
+def needs(conversation: Conversation, tokens: float) -> tuple[Requirement, ...]:
+    """Return what any model must be able to do to answer the conversation, `tokens` long.
+
+    Its context must hold the answer too: `answer_tokens`, or 500 if nobody said.
+    """
+    answer = conversation.answer_tokens
+    length = tokens + (REFERENCE_OUTPUT_TOKENS if answer is None else answer)
+    asked = {
+        "tools": bool(conversation.tools),
+        "structured_output": conversation.structured_output,
+        "vision": conversation.images,
+        "audio": conversation.audio,
+    }
+    abilities = [Requirement("capabilities", "has", (word,), True) for word in asked if asked[word]]
+    return (Requirement("context_length", ">=", length, unknown_passes=True), *abilities)
+
+
+def telling(required: Iterable[Requirement], library: Library) -> tuple[Requirement, ...]:
+    """Return those that leave somebody out: prompts whose needs all can meet stay one group."""
+    return tuple(need for need in required if not _met_by_all(need, library))
+
+
+def _met_by_all(need: Requirement, library: Library) -> bool:
+    """Tell whether nobody is left out; lengths differ from call to call, so they are bounded."""
+    if need.field == "context_length" and isinstance(need.value, float):
+        return need.value <= remember(library, "shortest context", lambda: _shortest(library))
+    return remember_last(library, ("met by all", need), lambda: bool(need.satisfied(library).all()))
+
+
+def _shortest(library: Library) -> float:
+    return float(np.fmin.reduce(library.column("context_length"), initial=np.inf))
+
+
+def met(required: Iterable[Requirement], library: Library, i: int) -> bool:
+    """Tell whether expert `i` is not known to fail any of them."""
+    return all(bool(need.satisfied(library)[i]) for need in required)
+
+
+def taken_on_trust(required: Iterable[Requirement], library: Library, i: int) -> bool:
+    """Tell whether expert `i` is tried although it is unknown whether it is able to.
+
+    A context of unknown length is no matter of trust: what is too long has an error of its own.
+    """
+    abilities = (need for need in required if need.field == "capabilities")
+    surely = (replace(need, unknown_passes=False).satisfied(library) for need in abilities)
+    return not all(bool(mask[i]) for mask in surely)

@@ -9,10 +9,13 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_serializer, field_validator
 
-from tryage.chat.pool import Choosers, Pool
-from tryage.chat.routing import ChatRouter, Sticky  # noqa: TC001 - pydantic reads annotations
-from tryage.experts import Expert
-from tryage.preferences import Preferences
+from tryage.chat.candidates import Choosers, Pool
+from tryage.chat.router import (
+    ChatRouter,  # noqa: TC001 - pydantic reads annotations
+    Sticky,  # noqa: TC001 - pydantic reads annotations
+)
+from tryage.core.expert import Expert
+from tryage.core.preferences import Preferences
 from tryage.router import Router  # noqa: TC001 - as above
 
 

@@ -1,4 +1,4 @@
-"""The `tryage` command: `scoring` measures, `learning` trains, `routing` chooses, and others."""
+"""The `tryage` command: `score` measures, `train` trains, `route` chooses, and others."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 import tryage
-from tryage.cli import catalogue, cotraining, hub, learning, plot, routing, scoring, tools
+from tryage.cli import cotrain, experts, hub, plot, route, score, train
 from tryage.errors import TryageError
 
 FAILED = 2  # what the shell sees, as for a wrong option
@@ -52,17 +52,17 @@ def main(
 
 
 for command in (
-    routing.route,
-    routing.explain,
-    routing.pareto,
-    scoring.score,
-    learning.train,
-    learning.evaluate,
-    cotraining.cotrain,
-    catalogue.experts,
-    catalogue.onboard,
-    tools.tools,
-    tools.train_tools,
+    route.route,
+    route.explain,
+    route.pareto,
+    score.score,
+    train.train,
+    train.evaluate,
+    cotrain.cotrain,
+    experts.experts,
+    experts.onboard,
+    experts.tools,
+    experts.train_tools,
 ):
     app.command()(command)
 app.add_typer(hub.app, name="hub")

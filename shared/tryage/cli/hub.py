@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
-from tryage.cli import models
-from tryage.cli.options import Json
-from tryage.cli.table import aligned
+from tryage.cli.options import Json, aligned, count, plain
 from tryage.errors import CatalogueError, FlagError, HubError, InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tryage.hub.catalogue import Catalogue, Query
-    from tryage.hub.sync import Summary
+    from tryage.hub.catalog import Catalogue
+    from tryage.hub.catalog_query import Entry, Query
+    from tryage.hub.catalog_sync import Summary
+    from tryage.hub.model import Model
 
 STOPPED = 130  # what the shell sees after Ctrl-C
 
@@ -62,8 +62,8 @@ def sync(
     catalogue: CataloguePath = None,
 ) -> None:
     """Bring the catalogue up to date; stopped at any moment, it goes on from there."""
+    from tryage.hub import catalog_sync as room
     from tryage.hub.client import HubClient
-    from tryage.hub.sync import syncing as room
 
     usual: dict[str, Any] = {"refresh": datetime.timedelta(0)} if refresh else {}
     with _opened(catalogue, new=True) as known, HubClient() as client, _bar() as progress:
@@ -124,7 +124,7 @@ def search(
     as_json: Json = False,
 ) -> None:
     """List the models that fit; - is unknown, and what is unknown fits no condition."""
-    from tryage.hub.catalogue import Query
+    from tryage.hub.catalog_query import Query
 
     query = Query(
         task=task, tags=tag or (), license=license_ or (), author=author, search=text,
@@ -135,19 +135,17 @@ def search(
         found = known.search(query)
         if as_json:
             for entry in found:
-                typer.echo(json.dumps(models.plain_entry(entry), ensure_ascii=False))
+                typer.echo(json.dumps(plain_entry(entry), ensure_ascii=False))
             return
         if found:
-            heads = [head for head, _ in models.COLUMNS]
-            for line in aligned(
-                [heads, *([show(e) for _, show in models.COLUMNS] for e in found)], 3
-            ):
+            heads = [head for head, _ in COLUMNS]
+            for line in aligned([heads, *([show(e) for _, show in COLUMNS] for e in found)], 3):
                 typer.echo(line)
         typer.echo(_footer(known, query, len(found)))
 
 
 def _footer(catalogue: Catalogue, query: Query, shown: int) -> str:
-    from tryage.hub.catalogue.hints import hint
+    from tryage.hub.catalog import hint
 
     fitting = catalogue.count(query)
     size = f"{len(catalogue):,} models, {_age(catalogue)}"
@@ -175,9 +173,9 @@ def show(
         typer.echo(f"{model.name}  https://huggingface.co/{model.name}")
         if gone is not None:
             typer.echo(f"Gone from the Hub since {gone:%Y-%m-%d}; this is what was known of it.")
-        for line in [*aligned(models.identity(model), 2), "", *aligned(models.facts(model), 5)]:
+        for line in [*aligned(identity(model), 2), "", *aligned(facts(model), 5)]:
             typer.echo(line.rstrip())
-        for line in models.results(model):
+        for line in results(model):
             typer.echo(line.rstrip())
         typer.echo(f"\nThe catalogue is {_age(known)}; - is unknown.")
 
@@ -192,7 +190,7 @@ def _since(text: str | None) -> datetime.date | None:
 
 
 def _value(item: str, given: str, example: str) -> Any:  # noqa: ANN401 - a size or a date
-    from tryage.flags.items import parse
+    from tryage.core.flag_items import parse
 
     found = parse(item)
     if found is None or found.requirement is None:
@@ -203,7 +201,7 @@ def _value(item: str, given: str, example: str) -> Any:  # noqa: ANN401 - a size
 @contextmanager
 def _opened(path: Path | None, *, new: bool = False) -> Iterator[Catalogue]:
     """Open the catalogue; unless a new one may be made, there has to be something in it."""
-    from tryage.hub.catalogue import Catalogue
+    from tryage.hub.catalog import Catalogue
 
     with Catalogue(path) as catalogue:
         if not new and not (catalogue.path.exists() and len(catalogue)):
@@ -254,3 +252,96 @@ def _bar() -> Iterator[Callable[[str, int, int | None], None]]:
     finally:
         for bar in bars.values():
             bar.close()
+
+
+def identity(model: Model) -> list[list[str]]:
+    """Return what the Hub itself says of a model, which nobody has to work out."""
+    bases = ", ".join(f"{base.name} ({base.relation})" for base in model.bases)
+    rows = {
+        "author": model.author,
+        "task": model.task,
+        "library": model.library,
+        "made from": bases or None,
+        "created": model.created and f"{model.created:%Y-%m-%d}",
+        "modified": model.modified and f"{model.modified:%Y-%m-%d}",
+        "downloads": None if model.downloads is None else f"{model.downloads:,.0f} in 30 days",
+        "likes": None if model.likes is None else f"{model.likes:,.0f}",
+        "gated": f"yes, {model.gated}" if model.gated else None if model.gated is None else "no",
+        "disabled": "yes" if model.disabled else None,
+    }
+    return [[head, plain(value)] for head, value in rows.items() if value is not None]
+
+
+def facts(model: Model) -> list[list[str]]:
+    """Return a table of all facts with their provenance."""
+    rows = [["fact", "value", "sure", "seen", "from"]]
+    for name, fact in sorted(model.facts.items()):
+        if name == "quality":
+            continue
+        value = _written(name, fact.value)
+        rows.append([name, value, f"{fact.confidence:.0%}", f"{fact.seen:%Y-%m-%d}", fact.source])
+    return rows
+
+
+def _written(name: str, value: Any) -> str:  # noqa: ANN401 - each fact has its own type
+    if name in _COUNTS:
+        return count(value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, (tuple, list, frozenset)):
+        return ", ".join(map(str, sorted(value))) or "none"
+    return plain(value)
+
+
+def results(model: Model) -> list[str]:
+    """Return what was measured, if anything was; scores are in the unit of their source."""
+    found = model.value("quality")
+    if not found:
+        return []
+    rows = [["measured", "metric", "score", "weight", "seen", "by"]]
+    for row in found:
+        what = " ".join(str(row[key]) for key in ("dataset", "task") if row.get(key))
+        base = f"base {row['base']}" if row.get("base") else None
+        by = ", ".join(filter(None, (row["origin"], base, row.get("source"))))
+        weight, seen = f"{row['weight']:.2f}", row.get("date", "-")
+        rows.append([what, row.get("metric", ""), plain(row["value"]), weight, seen, by])
+    return ["", *aligned(rows, 6)]
+
+
+_COUNTS = frozenset(
+    ("parameters", "active_parameters", "context_length", "max_context_length", "weight_bytes")
+)
+
+
+def _released(entry: Entry) -> str:
+    if entry.released is None:
+        return "-"
+    return datetime.date.fromordinal(entry.released).isoformat()
+
+
+COLUMNS: tuple[tuple[str, Callable[[Entry], str]], ...] = (
+    ("name", lambda e: e.name),
+    ("task", lambda e: plain(e.task)),
+    ("license", lambda e: plain(e.license)),
+    ("size", lambda e: count(e.parameters)),
+    ("released", _released),
+    ("downloads", lambda e: count(e.downloads)),
+    ("$/M in", lambda e: plain(e.input_price)),
+    ("$/M out", lambda e: plain(e.output_price)),
+    ("context", lambda e: count(e.context_length)),
+    ("gated", lambda e: plain(e.gated)),
+)
+
+
+def plain_entry(entry: Entry) -> dict[str, Any]:
+    """Return what is known of an entry, JSON-safe."""
+    found = {name: value for name, value in entry._asdict().items() if value is not None}
+    if entry.released is not None:
+        found["released"] = _released(entry)
+    for name in ("modified", "seen"):
+        if name in found:
+            moment = datetime.datetime.fromtimestamp(found[name], datetime.timezone.utc)
+            found[name] = moment.isoformat(timespec="seconds")
+    if entry.capabilities is not None:
+        found["capabilities"] = entry.capabilities.split()
+    return found

@@ -11,9 +11,9 @@ import typer
 from tryage.errors import FlagError, InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
-    from tryage.preferences import Preferences, Requirement
+    from tryage.core.preferences import Preferences, Requirement
     from tryage.router import Router
 
 STDIN = "-"
@@ -22,12 +22,14 @@ Prompts: TypeAlias = Annotated[
     list[str],
     typer.Argument(metavar="PROMPT", help="The prompts; '-' reads one a line from stdin."),
 ]
+
 Weights: TypeAlias = Annotated[
     list[str] | None,
     typer.Option(
         "--weight", "-w", metavar="NAME=NUMBER", help="How much a constraint counts: cost=0.3"
     ),
 ]
+
 Requirements: TypeAlias = Annotated[
     list[str] | None,
     typer.Option(
@@ -37,18 +39,22 @@ Requirements: TypeAlias = Annotated[
         help="What an expert must be, as in a flag: 'size<3B', 'license=mit|apache-2.0'",
     ),
 ]
+
 Flags: TypeAlias = Annotated[
     bool, typer.Option("--flags", help="Obey flags such as [Flag: smallest model] in the prompts.")
 ]
+
 RouterPath: TypeAlias = Annotated[
     str | None,
     typer.Option(
         "--router", metavar="PATH", help="A saved router or a Hub id; the bundled one by default."
     ),
 ]
+
 Json: TypeAlias = Annotated[
     bool, typer.Option("--json", help="Print JSON, one object a line, for programs.")
 ]
+
 Table: TypeAlias = Annotated[
     Path,
     typer.Argument(
@@ -56,6 +62,7 @@ Table: TypeAlias = Annotated[
         help="Rows of prompt, expert, loss or score: .parquet, .csv, .jsonl, or a folder of shards",
     ),
 ]
+
 LossColumn: TypeAlias = Annotated[
     str,
     typer.Option(
@@ -64,16 +71,20 @@ LossColumn: TypeAlias = Annotated[
         help="Where the losses are; loss_per_char compares models of different tokenisers.",
     ),
 ]
+
 Scale: TypeAlias = Annotated[
     float, typer.Option("--score-scale", metavar="MAX", help="The best score there is.")
 ]
+
 EncoderPath: TypeAlias = Annotated[
     Path | None,
     typer.Option(
         "--encoder", metavar="DIR", help="A saved encoder or router; the bundled one by default."
     ),
 ]
+
 Seed: TypeAlias = Annotated[int, typer.Option(help="The same seed gives the same result.")]
+
 Output: TypeAlias = Annotated[
     Path, typer.Option("--output", "-o", metavar="DIR", help="The folder to save the router to.")
 ]
@@ -103,7 +114,7 @@ def read_preferences(weights: Iterable[str] | None, required: Iterable[str] | No
     Raises:
         InputError: a weight is not NAME=NUMBER, or a requirement is none.
     """
-    from tryage.preferences import Preferences
+    from tryage.core.preferences import Preferences
 
     return Preferences(dict(map(_weight, weights or ())), map(_requirement, required or ()))
 
@@ -131,7 +142,7 @@ def _weight(text: str) -> tuple[str, float]:
 
 def _requirement(text: str) -> Requirement:
     """Read an item as it stands in a flag: the shell has no grammar of its own."""
-    from tryage.flags.items import nearest, parse
+    from tryage.core.flag_items import nearest, parse
 
     item = parse(text)
     if item is not None and item.weight is not None:
@@ -142,3 +153,30 @@ def _requirement(text: str) -> Requirement:
             f"--require {text!r} is not a requirement. The nearest valid form is {nearest(text)!r}."
         )
     return item.requirement
+
+
+def count(value: float | None) -> str:
+    """Write a count as people do: 7B, 1.2M, 32k."""
+    for size, suffix in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if value is not None and value >= size:
+            return f"{value / size:.3g}{suffix}"
+    return plain(value)
+
+
+def plain(value: object) -> str:
+    """Write a value; - is unknown."""
+    if value is None:
+        return "-"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def aligned(rows: Sequence[Sequence[str]], left: int = 1) -> list[str]:
+    """Align the first `left` columns left and the others right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            cell.rjust(width) if i >= left else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in rows
+    ]

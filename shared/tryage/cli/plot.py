@@ -4,22 +4,48 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
+import numpy as np
 import typer
 
-from tryage.cli.learning import read_lines
-from tryage.cli.options import RouterPath, Seed, load_router
-from tryage.cli.table import aligned
+from tryage.cli.options import RouterPath, Seed, aligned, load_router
+from tryage.cli.train import read_lines
+from tryage.core.preferences import Preferences
+from tryage.core.validation import require
 from tryage.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
-    from tryage.evaluation.latent import LatentMap, Vectors
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.transforms import Bbox
+
+    from tryage.core.arrays import FloatArray
+    from tryage.core.pareto import Front
+    from tryage.learning.evaluation.latent_map import LatentMap
     from tryage.router import Router
 
 app = typer.Typer(help="Pictures of what a router has learned.", no_args_is_help=True)
+
+Lone: TypeAlias = dict[str, tuple[float, float]]
+"""Expert -> (mean constraint, NaN if unknown, mean predicted loss), were it to get every prompt."""
+
+_INK, _LINE, _OTHERS, _UNKNOWN = "#333333", "#0072B2", "#BBBBBB", "#D55E00"
+
+_NAMES, _WEIGHTS = 8, 5  # more text on one picture is not read
+
+_DOT = 5  # pixels from the middle of a dot that text keeps away
+
+_MARKED = 40  # of more breakpoints the line alone is drawn
+
+_ASIDE = 0.12  # of the width, from the last known constraint to those that are unknown
+
+# Offsets in points, the best first: names go above the front, weights below it.
+_ABOVE = ((7, 5), (-7, 5), (7, 14), (-7, 14), (9, -4), (7, -13), (-7, -13))
+
+_BELOW = ((-7, -13), (7, -13), (-7, -22), (-9, -4), (7, -22), (7, 5))
 
 
 @app.callback()
@@ -61,9 +87,13 @@ def latent(
 
     Beside it: the embeddings of its encoder, and of the language models given.
     """
-    from tryage.evaluation.latent import check_categories, latent_map
-    from tryage.evaluation.latent_plot import picture_kind, plot_latent
-    from tryage.extras import require
+    from tryage.core.validation import require
+    from tryage.learning.evaluation.latent_map import (
+        check_categories,
+        latent_map,
+        picture_kind,
+        plot_latent,
+    )
 
     require("umap", "latent")
     picture_kind(output)
@@ -108,19 +138,19 @@ def sample(pairs: list[tuple[str, str]], most: int, seed: int) -> list[tuple[str
     return [pairs[at] for at in sorted(drawn.tolist())]
 
 
-def spaces_of(router: Router, texts: list[str], models: Iterable[str]) -> dict[str, Vectors]:
+def spaces_of(router: Router, texts: list[str], models: Iterable[str]) -> dict[str, FloatArray]:
     """Place prompts in the perception's space, its encoder's, and those of language models.
 
     Raises:
         InputError: the perception has no space, or a model cannot be read.
     """
-    from tryage.perception.learned import LearnedPerception
-    from tryage.scoring.states import mean_states
+    from tryage.learning.scoring.language_model import mean_states
+    from tryage.perception.model import LearnedPerception
 
     perception = router.perception
     if not isinstance(perception, LearnedPerception):
         raise InputError(f"{type(perception).__name__} has no space to draw; train a router")
-    spaces: dict[str, Vectors] = {
+    spaces: dict[str, FloatArray] = {
         "perception": perception.places(texts)[:, 1:],
         "encoder": perception.encoder.encode(texts),
     }
@@ -150,7 +180,157 @@ def _rows(path: Path) -> Iterable[tuple[object, object]]:
     """Yield prompts with their categories, as they stand in the file."""
     if path.suffix == ".jsonl":
         return [(row.get("prompt"), row.get("category")) for row in read_lines(path)]
-    from tryage.qtable import QTable
+    from tryage.learning.qtable import QTable
 
     table = QTable.read(path)
     return zip(table.prompts, table.categories or [None] * len(table), strict=True)
+
+
+def lone_experts(
+    router: Router, prompts: Sequence[str], constraint: str, preferences: Preferences
+) -> Lone:
+    """Return where every expert that could answer all prompts stands on its own."""
+    weights = {**router.preferences.weights, **preferences.weights, constraint: 1.0}
+    wanted = Preferences(weights, preferences.requirements)  # at weight 1 a term is the constraint
+    stands: dict[str, list[tuple[float, float]]] = {}
+    for decision in router.route_batch(prompts, wanted):
+        for ranked in decision.ranking:
+            known = constraint not in ranked.unknown
+            stands.setdefault(ranked.name, []).append(
+                (ranked.terms[constraint] if known else np.nan, ranked.predicted_loss)
+            )
+    complete = {name: found for name, found in stands.items() if len(found) == len(prompts)}
+    return {
+        name: (sum(c for c, _ in found) / len(found), sum(q for _, q in found) / len(found))
+        for name, found in complete.items()
+    }
+
+
+def unknown_of(lone: Lone) -> list[str]:
+    """Name the experts whose constraint is unknown."""
+    return [name for name, (constraint, _) in lone.items() if np.isnan(constraint)]
+
+
+def draw_front(front: Front, lone: Lone, path: Path) -> Figure:
+    """Draw a front as a line, its breakpoints with their weights, and every expert on its own.
+
+    Experts whose constraint is unknown stand apart on the right, though the front counts them as
+    the worst.
+
+    Raises:
+        InputError: the file name does not say a kind of picture.
+        MissingExtraError: matplotlib is not installed.
+    """
+    require("matplotlib", "evaluate")
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7.6, 4.8), dpi=150, layout="constrained")
+    canvas = FigureCanvasAgg(figure)
+    if path.suffix[1:].lower() not in canvas.get_supported_filetypes():
+        raise InputError(f"{path} is no picture that can be drawn; expected .png, .svg or .pdf")
+    axes = figure.add_subplot()
+    _frame(axes, front)
+    lone = _dots(axes, front, lone)
+    figure.draw_without_rendering()  # fixes the layout, so that labels know where they are
+    _Labels(axes).add_all(front, lone)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path)
+    return figure
+
+
+def _frame(axes: Axes, front: Front) -> None:
+    prompts = front.path.start.size
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(color="#E6E6E6", linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.set_xlabel(f"{front.constraint}, 0 best to 1 worst of the library")
+    axes.set_ylabel("predicted loss, lower is better")
+    many = "one prompt" if prompts == 1 else f"mean of {prompts:,} prompts"
+    axes.set_title(f"Loss against {front.constraint}: {many}", loc="left", fontsize=11, color=_INK)
+
+
+def _dots(axes: Axes, front: Front, lone: Lone) -> Lone:
+    """Draw the front and the experts; return where they stand on the picture."""
+    mark = "o" if len(front) <= _MARKED else ""
+    axes.plot(front.constraints, front.losses, color=_LINE, marker=mark, markersize=5,
+              linewidth=2, label="routed, from weight 0 up", zorder=3)  # fmt: skip
+    known = {name: at for name, at in lone.items() if not np.isnan(at[0])}
+    x, y = zip(*known.values(), strict=True) if known else ((), ())
+    axes.scatter(x, y, s=30, color=_OTHERS, edgecolor="white", zorder=2,
+                 label="an expert on its own")  # fmt: skip
+    axes.margins(0.08)
+    apart = _set_apart(axes, front, {name: lone[name] for name in unknown_of(lone)})
+    axes.legend(loc="best", fontsize=9, frameon=False)
+    return known | apart
+
+
+def _set_apart(axes: Axes, front: Front, unknown: Lone) -> Lone:
+    """Draw experts of unknown constraint right of all others; return where that is."""
+    if not unknown:
+        return {}
+    low, high = axes.get_xlim()
+    ticks = [tick for tick in axes.get_xticks() if low <= tick <= min(high, 1.0)]
+    aside = high + _ASIDE * (high - low)
+    axes.axvline((high + aside) / 2, color=_OTHERS, linewidth=1, linestyle=":")
+    axes.scatter([aside] * len(unknown), [loss for _, loss in unknown.values()], s=34, marker="D",
+                 facecolor="white", edgecolor=_UNKNOWN, zorder=2,
+                 label=f"its {front.constraint} is unknown: counted as 1")  # fmt: skip
+    axes.set_xticks([*ticks, aside], [*(f"{tick:g}" for tick in ticks), "unknown"])
+    axes.set_xlim(low, aside + (aside - high) / 2)
+    return {name: (aside, loss) for name, (_, loss) in unknown.items()}
+
+
+class _Labels:
+    """Writes text beside points, each where nothing is drawn yet, or not at all."""
+
+    def __init__(self, axes: Axes) -> None:
+        from matplotlib.transforms import Bbox
+
+        self._axes = axes
+        line, legend = axes.lines[0], axes.get_legend()
+        self._front = line.get_path().transformed(line.get_transform())
+        dots = [np.reshape(drawn.get_offsets(), (-1, 2)) for drawn in axes.collections]
+        corners = axes.transData.transform(np.concatenate(dots).astype(np.float64))
+        self._taken = [Bbox([corner - _DOT, corner + _DOT]) for corner in corners]
+        self._taken += [] if legend is None else [legend.get_window_extent()]
+
+    def add_all(self, front: Front, lone: Lone) -> None:
+        """Name the experts that the front uses most, then tell the weights of some breakpoints."""
+        points, most = list(front), dict[str, float]()
+        for name, share in ((n, s) for point in points for n, s in point.share.items()):
+            most[name] = max(share, most.get(name, 0.0))
+        for name in sorted(most, key=lambda name: -most[name])[:_NAMES]:
+            if name in lone:
+                self._add(name.rsplit("/", maxsplit=1)[-1], lone[name], _ABOVE, _INK)
+        for point in points[:: max(1, round(len(points) / _WEIGHTS))]:
+            where = (point.constraint, point.loss)
+            self._add(f"weight {point.weight:.2g}", where, _BELOW, _LINE)
+
+    def _add(
+        self, text: str, point: tuple[float, float], places: Sequence[tuple[int, int]], color: str
+    ) -> None:
+        for place in places:
+            label = self._axes.annotate(
+                text,
+                point,
+                place,
+                textcoords="offset points",
+                horizontalalignment="left" if place[0] > 0 else "right",
+                fontsize=8,
+                color=color,
+            )
+            box = label.get_window_extent()
+            if self._free(box):
+                self._taken.append(box)
+                return
+            label.remove()
+
+    def _free(self, box: Bbox) -> bool:
+        """Whether text there stays inside the picture and crosses neither the front nor text."""
+        inside, picture = self._axes.get_window_extent(), self._axes.figure.bbox
+        if box.x0 < inside.x0 or box.y0 < inside.y0 or box.x1 > picture.x1:
+            return False
+        if self._front.intersects_bbox(box, filled=False):
+            return False
+        return not any(box.overlaps(other) for other in self._taken)

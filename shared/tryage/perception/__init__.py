@@ -1,1 +1,24 @@
-"""Prompt in, predicted losses out: encoders, abilities, training and persistence."""
+"""What predicts: from a prompt to the loss of every expert; inference only."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tryage.core.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from tryage.perception.base import Perception as Perception
+    from tryage.perception.encoder import Encoder as Encoder
+    from tryage.perception.encoder import StaticEncoder as StaticEncoder
+    from tryage.perception.model import LearnedPerception as LearnedPerception
+    from tryage.perception.persistence import load_encoder as load_encoder
+
+_MODULES = {
+    "Encoder": "tryage.perception.encoder",
+    "LearnedPerception": "tryage.perception.model",
+    "Perception": "tryage.perception.base",
+    "StaticEncoder": "tryage.perception.encoder",
+    "load_encoder": "tryage.perception.persistence",
+}
+__all__ = list(_MODULES)
+__getattr__, __dir__ = lazy_exports(__name__, _MODULES)

@@ -6,8 +6,8 @@ feedback are the same closed-form posterior (Bishop 2006, eq. 3.50-3.51).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,20 +17,25 @@ from tryage.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-Matrix = NDArray[np.floating[Any]]
+    from tryage.core.arrays import Float32Array, FloatArray
+
 Columns: TypeAlias = slice | NDArray[np.intp]
 
 EVERY = slice(None)
+
+CERTAIN = 1.0  # standard errors
+
+_TIE = 1e-3  # what the incumbent is ahead of an expert whose gain is not believed
 
 
 @dataclass(frozen=True, slots=True)
 class Gaussian:
     """An ability: `mean` `(k,)` and `covariance` `(k, k)`."""
 
-    mean: Matrix
-    covariance: Matrix
+    mean: FloatArray
+    covariance: FloatArray
 
-    def updated(self, places: Matrix, losses: Matrix, noise: float) -> Gaussian:
+    def updated(self, places: FloatArray, losses: FloatArray, noise: float) -> Gaussian:
         """Learn from `losses` `(n,)` at `places` `(n, k)`, whose noise has a variance of `noise`.
 
         Raises:
@@ -57,8 +62,8 @@ class Abilities:
     its ability and the prompt's place explain.
     """
 
-    means: Matrix
-    covariances: Matrix
+    means: FloatArray
+    covariances: FloatArray
     prior: Gaussian
     noise: float
 
@@ -66,11 +71,11 @@ class Abilities:
         """Count the experts."""
         return len(self.means)
 
-    def losses(self, places: Matrix) -> Matrix:
+    def losses(self, places: FloatArray) -> FloatArray:
         """Say the expected losses `(batch, n_experts)` at places `(batch, k)`."""
         return np.asarray(places @ self.means.T)
 
-    def variances(self, places: Matrix, experts: Columns = EVERY) -> Matrix:
+    def variances(self, places: FloatArray, experts: Columns = EVERY) -> FloatArray:
         """Variance of the expected losses of some experts that comes from not knowing them."""
         size = places.shape[1] ** 2
         squares = (places[:, :, None] * places[:, None, :]).reshape(-1, size)
@@ -91,7 +96,7 @@ class Abilities:
         kept = np.array(rows, dtype=np.intp)
         return Abilities(self.means[kept], self.covariances[kept], self.prior, self.noise)
 
-    def doubted(self, places: Matrix, known: NDArray[np.bool_], noise: float) -> Abilities:
+    def doubted(self, places: FloatArray, known: NDArray[np.bool_], noise: float) -> Abilities:
         """Keep the means; say how sure they are if a loss has a variance of `noise`.
 
         `places` `(n_prompts, k)` and `known` `(n_prompts, n_experts)` are what they were fitted on.
@@ -106,26 +111,9 @@ class Abilities:
         return Gaussian(self.means[index], self.covariances[index])
 
 
-def fit_abilities(places: Matrix, losses: NDArray[np.floating], first: Matrix) -> Abilities:
-    """Learn all abilities from losses `(n_prompts, n_experts)` with gaps.
-
-    `places` are `[1, u_z]`, `(n_prompts, k)`; `first` `(n_experts, k)` are the abilities of the
-    factor model, whose spread is the prior: an expert with few measured losses stays near the
-    crowd, one with many goes where its losses are.
-    """
-    known = ~np.isnan(losses)
-    centre, scatter = first.mean(axis=0), np.cov(first.T, ddof=0).reshape(first.shape[1], -1)
-    scatter += (1e-3 * np.trace(scatter) / len(centre) + 1e-9) * np.eye(len(centre))
-    residual = np.where(known, losses - places @ first.T, 0.0)
-    noise = float((residual**2).sum() / max(known.sum() - first.size, 1)) + 1e-6
-    prior = Gaussian(centre, scatter)
-    covariances = _covariances(prior, places, known, noise)
-    given = np.where(known, losses, 0.0).astype(np.float64)
-    pulls = np.linalg.inv(scatter) @ centre + given.T @ places / noise
-    return Abilities(np.einsum("ikl,il->ik", covariances, pulls), covariances, prior, noise)
-
-
-def _covariances(prior: Gaussian, places: Matrix, known: NDArray[np.bool_], noise: float) -> Matrix:
+def _covariances(
+    prior: Gaussian, places: FloatArray, known: NDArray[np.bool_], noise: float
+) -> FloatArray:
     """Say how sure each expert's ability is, `(n_experts, k, k)`, from where it was measured."""
     precision = np.linalg.inv(prior.covariance)
     if known.all():  # all were measured in the same places: one inverse serves every expert
@@ -133,3 +121,216 @@ def _covariances(prior: Gaussian, places: Matrix, known: NDArray[np.bool_], nois
         return np.repeat(shared[None], known.shape[1], axis=0)
     grams = (places[rows].T @ places[rows] for rows in known.T)
     return np.array([np.linalg.inv(precision + gram / noise) for gram in grams])
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """A batch of prompts in the ability space.
+
+    `views` `(n_estimators, batch, rank)` are where each estimator sees them, `weights`
+    `(n_estimators,)` how much it counts, `places` `(batch, 1 + rank)` their mixture `[1, g]`.
+    """
+
+    views: FloatArray
+    weights: Float32Array
+    places: FloatArray
+
+    def judge(
+        self, abilities: Abilities, doubted: Columns = EVERY
+    ) -> tuple[FloatArray, FloatArray]:
+        """Return linear predictions `(batch, n_experts)` and the standard deviation of `doubted`.
+
+        The doubt has two sources: how well an ability is known, and how far the estimators
+        disagree on the prompt's place.
+        """
+        y = abilities.losses(self.places)
+        means = abilities.means
+        said = means[:, 0] + self.views @ means[:, 1:].T
+        disagreement = _mixed(self.weights, (said - y) ** 2)
+        doubt = abilities.variances(self.places, doubted) + disagreement[:, doubted]
+        return y, np.sqrt(np.maximum(doubt, 0))
+
+    def doubt(self, about: Gaussian) -> FloatArray:
+        """Return the standard deviation `(batch,)` of the prediction for a stranger.
+
+        The same two sources; an ability that is not known is expected to make the estimators
+        disagree as much as one drawn from what is believed `about` it.
+        """
+        square = about.covariance + np.outer(about.mean, about.mean)
+        apart = self.views - self.places[:, 1:]
+        disagreement = _squares(apart, square[1:, 1:])
+        ability = _squares(self.places, about.covariance)
+        return np.asarray(np.sqrt(np.maximum(ability + self.weights @ disagreement, 0)))
+
+
+def look(views: FloatArray, weights: Float32Array) -> Sight:
+    """Mix what the estimators see, `(n_estimators, batch, rank)`, into places."""
+    mixed = _mixed(weights, views)
+    places = np.concatenate([np.ones((len(mixed), 1), mixed.dtype), mixed], axis=1)
+    return Sight(views, weights, places)
+
+
+def _squares(rows: FloatArray, form: FloatArray) -> FloatArray:
+    """Return `row . form . row` of every row `(..., k)`, `(...)`."""
+    return np.asarray(((rows @ form) * rows).sum(axis=-1))
+
+
+def _mixed(weights: Float32Array, views: FloatArray) -> FloatArray:
+    """Do what `np.tensordot(weights, views, 1)` does, without what that has to find out first."""
+    flat = weights @ views.reshape(len(weights), -1)
+    return np.asarray(flat.reshape(views.shape[1:]))
+
+
+@dataclass(frozen=True, slots=True)
+class Leaders:
+    """What the `incumbent` and the `best` expert of a prompt are predicted, `(batch, 1)` each."""
+
+    incumbent: FloatArray
+    best: FloatArray
+
+
+@dataclass(frozen=True, slots=True)
+class Caution:
+    """Lowers every predicted gain over the `incumbent` by `margin`, and keeps the order of gains.
+
+    Soft thresholding (Donoho and Johnstone, 1994). Gains below the margin become a hair less than
+    nothing, so that the incumbent wins on loss alone and any other wish decides between the rest.
+    """
+
+    incumbent: int
+    margin: float
+
+    def __call__(self, y: FloatArray) -> FloatArray:
+        """Correct predictions `(batch, n_experts)`."""
+        if self.margin <= 0:
+            return y
+        gain = y[:, self.incumbent, None] - y
+        hair = _TIE * self.margin * (np.clip(gain / self.margin, 0, 1) - 1)
+        believed = np.where(gain > 0, np.maximum(gain - self.margin, 0), gain) + hair
+        believed[:, self.incumbent] = 0
+        return np.asarray(y[:, self.incumbent, None] - believed)
+
+    def lead(self, y: FloatArray) -> Leaders:
+        """Say who leads among predictions `(batch, n_experts)`, once they are corrected."""
+        incumbent = y[:, [self.incumbent]]
+        best = y.min(axis=1, keepdims=True)
+        return Leaders(incumbent, np.minimum(incumbent, best + max(self.margin, 0)))
+
+    def soften(self, y: FloatArray, incumbent: FloatArray) -> None:
+        """Correct float32 predictions of other experts in place, as if they were in the batch.
+
+        `incumbent` `(batch, 1)` is what the incumbent is predicted.
+        """
+        if self.margin > 0:
+            ahead = y - incumbent.astype(np.float32)
+            np.clip(ahead, -self.margin, 0, out=ahead)
+            ahead *= 1 - _TIE
+            y -= ahead
+            y += _TIE * self.margin
+
+    def reseated(self, mean: FloatArray, variance: FloatArray) -> Caution:
+        """Let a surely better expert take the incumbent's seat, as abilities are learned.
+
+        `mean` and `variance` `(n_experts,)` are of each expert's loss on the whole; the lead has to
+        exceed its own standard error.
+        """
+        best = int(np.argmin(mean))
+        lead = mean[self.incumbent] - mean[best]
+        certain = lead > CERTAIN * np.sqrt(variance[self.incumbent] + variance[best])
+        return replace(self, incumbent=best) if certain else self
+
+
+class Link(Protocol):
+    """Makes a predicted loss of linear predictions `y`, and `y` of a measured loss.
+
+    It rises with `y` and is the same for all experts on a prompt, so it changes no choice by loss
+    alone. `best` `(batch, 1)` is the lowest `y` of the prompt.
+    """
+
+    def losses(self, y: FloatArray, best: FloatArray) -> FloatArray:
+        """Map linear predictions `(batch, n_experts)` to losses."""
+        ...
+
+    def std(self, y: FloatArray, std: FloatArray, best: FloatArray) -> FloatArray:
+        """Carry a standard deviation through, to first order."""
+        ...
+
+    def carry(self, y: Float32Array, std: Float32Array, best: Float32Array) -> None:
+        """Turn float32 linear predictions and their deviations into those of losses, in place."""
+        ...
+
+    def learned(self, losses: FloatArray, best: FloatArray) -> FloatArray:
+        """Say what abilities learn from measured losses `(batch, n_experts)`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """`sigmoid(intercept + slope * y)`, for scored answers, whose losses lie in [0, 1].
+
+    It makes a predicted loss mean what it says (Platt, 1999).
+    """
+
+    intercept: float = 0.0
+    slope: float = 1.0
+
+    def losses(self, y: FloatArray, best: FloatArray) -> FloatArray:  # noqa: ARG002 - of any best
+        """Map linear predictions to losses."""
+        return np.asarray(1 / (1 + np.exp(-np.clip(self.intercept + self.slope * y, -60, 60))))
+
+    def std(self, y: FloatArray, std: FloatArray, best: FloatArray) -> FloatArray:
+        """Carry a standard deviation through, to first order."""
+        loss = self.losses(y, best)
+        return np.asarray(self.slope * loss * (1 - loss) * std)
+
+    def carry(self, y: Float32Array, std: Float32Array, best: Float32Array) -> None:  # noqa: ARG002 - of any best
+        """Turn float32 linear predictions and their deviations into those of losses, in place."""
+        y *= self.slope / 2  # sigmoid(x) = (1 + tanh(x / 2)) / 2, of which numpy has a fast one
+        y += self.intercept / 2
+        np.tanh(y, out=y)
+        std *= self.slope / 4
+        std *= 1 - y * y
+        y += 1
+        y *= 0.5
+
+    def learned(self, losses: FloatArray, best: FloatArray) -> FloatArray:  # noqa: ARG002 - of any best
+        """Learn scores as they are: a line through them is what the sigmoid calibrates."""
+        return losses
+
+
+@dataclass(frozen=True, slots=True)
+class Squeezed:
+    """The link of real-valued losses.
+
+    Abilities learn `y = best + scale * log(1 + (L - best) / scale)`: near the prompt's best loss
+    the loss itself, and of a gap beyond `scale` its logarithm. What a predicted gap `y - best`
+    means in the unit of the loss was measured: the line through `gaps` and `rises`, `(n_knots,)`.
+    """
+
+    scale: float
+    gaps: FloatArray
+    rises: FloatArray
+
+    def losses(self, y: FloatArray, best: FloatArray) -> FloatArray:
+        """Map linear predictions `(batch, n_experts)` to losses."""
+        gap = y - best  # who is better than the best was none of those it was measured on
+        return np.asarray(best + np.interp(gap, self.gaps, self.rises) + np.minimum(gap, 0))
+
+    def std(self, y: FloatArray, std: FloatArray, best: FloatArray) -> FloatArray:
+        """Carry a standard deviation through, to first order."""
+        slopes = np.maximum(np.gradient(self.rises, self.gaps), 1)  # a plateau is no certainty
+        return np.asarray(std * np.interp(y - best, self.gaps, slopes))
+
+    def carry(self, y: Float32Array, std: Float32Array, best: Float32Array) -> None:
+        """Turn float32 linear predictions and their deviations into those of losses, in place."""
+        std[:], y[:] = self.std(y, std, best), self.losses(y, best)
+
+    def learned(self, losses: FloatArray, best: FloatArray) -> FloatArray:
+        """Squeeze measured losses."""
+        return _squeezed(losses, best, self.scale)
+
+
+def _squeezed(losses: FloatArray, best: FloatArray, scale: float) -> FloatArray:
+    gap = losses - best
+    behind = best + scale * np.log1p(np.maximum(gap, 0) / scale)
+    return np.asarray(np.where(gap > 0, behind, losses))

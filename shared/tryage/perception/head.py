@@ -3,34 +3,82 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-
-from tryage.extras import require
-from tryage.perception.categories import Categories, fit_categories
-from tryage.perception.estimators import (
-    CategoryTable,
-    Estimator,
-    Line,
-    Matrix,
-    Middle,
-    Neighbourhood,
-    Seen,
-    fit_line,
-    fit_table,
-    unit,
-)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from numpy.typing import NDArray
+    from tryage.core.arrays import Float32Array, FloatArray
 
-    from tryage.perception.base import Floats
 
-PROTOTYPES = 1_024  # beyond twice as many training prompts, neighbours are cluster centres
+@dataclass(frozen=True, slots=True)
+class CategoryTable:
+    """The mean place of each category, `(n_categories, rank)`, mixed by how probable they are."""
+
+    places: Float32Array
+
+    def __call__(self, seen: Seen) -> Float32Array:
+        """Mix the categories' places."""
+        return seen.categories @ self.places
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A ridge regression on the features and, scaled, on the category."""
+
+    slope: Float32Array
+    category_slope: Float32Array
+    intercept: Float32Array
+
+    def __call__(self, seen: Seen) -> Float32Array:
+        """Follow the line."""
+        line = seen.features @ self.slope + seen.categories @ self.category_slope
+        return np.asarray(line + self.intercept)
+
+
+@dataclass(frozen=True, slots=True)
+class Middle:
+    """The middle of the space, whatever the prompt: what is left when all else is noise."""
+
+    rank: int
+
+    def __call__(self, seen: Seen) -> Float32Array:
+        """Say zero."""
+        return np.zeros((len(seen.features), self.rank), np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbourhood:
+    """The mean place of similar training prompts, added to what the categories say.
+
+    Prototype `j` stands for `counts[j]` training prompts that lie at `places[j]`. Weights fall by e
+    per `bandwidth` of cosine. Where few prompts are near, the estimate shrinks to the middle, as if
+    `shrinkage` more prompts lay there.
+    """
+
+    places: Float32Array
+    counts: Float32Array
+    bandwidth: float
+    shrinkage: float
+    base: CategoryTable | None = None
+
+    def __call__(self, seen: Seen) -> Float32Array:
+        """Average the places of the neighbours."""
+        nearest = seen.nearness.max(axis=1, keepdims=True)
+        weights = np.exp((seen.nearness - nearest) / self.bandwidth)
+        squares = (weights * weights) @ self.counts
+        weights *= self.counts
+        total = weights.sum(axis=1)
+        prompts = total * total / squares  # Kish's effective sample size
+        local = (weights @ self.places) * (prompts / (prompts + self.shrinkage) / total)[:, None]
+        return np.asarray(local if self.base is None else local + self.base(seen))
+
+
 KINDS: tuple[type[Estimator], ...] = (Middle, CategoryTable, Neighbourhood, Line)
+
+UNNAMED = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,67 +91,70 @@ class Head:
     """
 
     categories: Categories
-    prototypes: Floats
+    prototypes: Float32Array
     estimators: tuple[Estimator, ...]
-    weights: Floats
-    stretch: Floats
+    weights: Float32Array
+    stretch: Float32Array
 
-    def see(self, features: Floats) -> Seen:
+    def see(self, features: Float32Array) -> Seen:
         """Prepare what all estimators look at."""
         nearness = unit(features) @ self.prototypes.T
         return Seen(features, self.categories.probabilities(features), nearness)
 
-    def views(self, seen: Seen) -> Floats:
+    def views(self, seen: Seen) -> Float32Array:
         """Say where each estimator sees the prompts, `(n_estimators, batch, rank)`."""
         return np.array([estimator(seen) for estimator in self.estimators]) * self.stretch
 
 
-def fit_head(
-    x: Floats, labels: Sequence[str], names: tuple[str, ...], places: Matrix, seed: int
-) -> Head:
-    """Fit every estimator on prompts `x` `(n, d)` whose `places` `(n, rank)` are known.
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A batch of prompts as estimators see them.
 
-    The weights are equal yet: they are learned on prompts that the estimators have not seen.
-
-    Raises:
-        MissingExtraError: scikit-learn is not installed.
+    `features` `(batch, d)`, `categories` as probabilities `(batch, n_categories)`, and `nearness`,
+    the cosine to every prototype, `(batch, n_prototypes)`.
     """
-    categories = fit_categories(x, labels, names)
-    one_hot = categories.one_hot(labels)
-    table = fit_table(places, one_hot, shrinkage=10.0)
-    prototypes, nearest = _prototypes(x, seed)
-    counts = np.bincount(nearest, minlength=len(prototypes)).astype(np.float32)
-    near = _means(places, nearest, counts)
-    beyond = _means(places - one_hot @ table.places, nearest, counts)
-    estimators: tuple[Estimator, ...] = (
-        Middle(places.shape[1]),
-        table,
-        Neighbourhood(near, counts, bandwidth=0.03, shrinkage=2.0),
-        Neighbourhood(near, counts, bandwidth=0.08, shrinkage=2.0),
-        Neighbourhood(beyond, counts, bandwidth=0.05, shrinkage=40.0, base=table),
-        fit_line(x, one_hot, places, category_scale=2.0),
-        fit_line(x, one_hot, places, category_scale=0.0),
-    )
-    equal = np.full(len(estimators), 1 / len(estimators), np.float32)
-    return Head(categories, prototypes, estimators, equal, np.ones(places.shape[1], np.float32))
+
+    features: Float32Array
+    categories: Float32Array
+    nearness: Float32Array
 
 
-def _prototypes(x: Floats, seed: int) -> tuple[Floats, NDArray[np.intp]]:
-    """Return prototypes `(k, d)` and, for every prompt, which one stands for it, `(n,)`."""
-    rows = unit(x)
-    if len(rows) <= 2 * PROTOTYPES:
-        return rows, np.arange(len(rows))
-    require("sklearn", "evaluate")
-    from sklearn.cluster import MiniBatchKMeans
+class Estimator(Protocol):
+    """Predicts where prompts lie in the ability space."""
 
-    clusters = MiniBatchKMeans(
-        PROTOTYPES, init="random", n_init=1, max_iter=10, batch_size=4096, random_state=seed
-    ).fit(rows)
-    used, nearest = np.unique(clusters.labels_, return_inverse=True)
-    return unit(clusters.cluster_centers_[used].astype(np.float32)), nearest
+    def __call__(self, seen: Seen) -> Float32Array:
+        """Say the places, `(batch, rank)`."""
+        ...
 
 
-def _means(places: Matrix, nearest: NDArray[np.intp], counts: Floats) -> Floats:
-    sums = np.zeros((len(counts), places.shape[1]))
-    np.add.at(sums, nearest, places)
-    return np.asarray(sums / counts[:, None], np.float32)
+def unit(x: Float32Array) -> Float32Array:
+    """Scale rows to unit length; a row of zeros stays."""
+    length = np.sqrt((x * x).sum(axis=1, keepdims=True))
+    length[length == 0] = 1
+    return np.asarray(x / length, np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class Categories:
+    """`names` of the categories, `slope` `(d, n_categories)` and `intercept` `(n_categories,)`."""
+
+    names: tuple[str, ...]
+    slope: Float32Array
+    intercept: Float32Array
+
+    def probabilities(self, x: Float32Array) -> Float32Array:
+        """Say how probable each category is, `(batch, n_categories)`."""
+        return softmax((x @ self.slope + self.intercept).astype(np.float64)).astype(np.float32)
+
+    def one_hot(self, labels: Sequence[str | None]) -> Float32Array:
+        """Write known categories as rows `(batch, n_categories)`."""
+        column = {name: i for i, name in enumerate(self.names)}
+        return np.eye(len(self.names), dtype=np.float32)[
+            [column[name or UNNAMED] for name in labels]
+        ]
+
+
+def softmax(logits: FloatArray) -> FloatArray:
+    """Turn logits `(..., n)` into chances that sum to one."""
+    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return np.asarray(powers / powers.sum(axis=-1, keepdims=True))

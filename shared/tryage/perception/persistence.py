@@ -3,47 +3,49 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields, is_dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
 from tryage.errors import PerceptionError, PersistenceError
-from tryage.perception.abilities import Abilities, Gaussian
-from tryage.perception.acquaintance import Acquaintances
-from tryage.perception.categories import Categories
-from tryage.perception.caution import Caution
-from tryage.perception.encoder import load_encoder
-from tryage.perception.features import Features, Form
-from tryage.perception.head import KINDS, Head
-from tryage.perception.headers import read_header
-from tryage.perception.kinship import Kinship, Scale
-from tryage.perception.learned import LearnedPerception
-from tryage.perception.lexicon import Lexicon
-from tryage.perception.link import Scored
-from tryage.perception.packing import Arrays, pack, unpack
-from tryage.perception.squeeze import Squeezed
+from tryage.perception.abilities import Abilities, Caution, Gaussian, Scored, Squeezed
+from tryage.perception.encoder import Encoder, SavedEncoder, read_encoder_header
+from tryage.perception.features import Features, Form, Lexicon
+from tryage.perception.head import KINDS, Categories, Head
+from tryage.perception.metadata_prior import Kinship, Scale
+from tryage.perception.model import Acquaintances, LearnedPerception
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
+    from collections.abc import Iterable, Mapping, Sequence
     from types import UnionType
 
-    from numpy.typing import NDArray
+    Fields = Mapping[str, type | tuple[type, ...]]
 
 FORMAT = 1
+
 # sums of numbers of very different size, and USD of which a millionth must not become free
 _WIDE = ("abilities.covariances", "forecasts.")
+
 _EXACT = ("kinship.", "acquaintances.")  # small, and learned further from where they are
+
 _SMALL = 4_096  # numbers; halving fewer saves nothing
+
 _ROUNDING = 1e-3  # of the greatest number; half precision rounds to half of it
+
 HEADER, WEIGHTS = "perception.json", "perception.safetensors"
+
 _KINDS = (
     *(*KINDS, Head, Categories, Features, Form, Lexicon, Abilities, Gaussian, Caution),
     *(Scored, Squeezed, Kinship, Scale, Acquaintances),
 )
+
 _FIELDS = {"format": int, "experts": list, "report": dict}
+
 _PARTS: dict[str, type | UnionType] = {
     "features": Features,
     "head": Head,
@@ -51,8 +53,33 @@ _PARTS: dict[str, type | UnionType] = {
     "caution": Caution,
     "link": Scored | Squeezed,
 }
+
 # what files of before there was a prior from traits lack
 _LATER: dict[str, type] = {"kinship": Kinship, "acquaintances": Acquaintances}
+
+Arrays = dict[str, NDArray[Any]]
+
+_ABSENT = object()  # None is a value of its own
+
+
+def load_encoder(folder: str | Path, kinds: Sequence[type[SavedEncoder]] = ()) -> Encoder:
+    """Read a saved encoder back; `kinds` are your own encoder classes, besides the two of Tryage.
+
+    Raises:
+        PersistenceError: the folder holds no encoder, a damaged one, or one of an unknown kind.
+
+    """
+    from tryage.perception.encoder import StaticEncoder
+    from tryage.perception.transformer import TransformerEncoder
+
+    folder = Path(folder)
+    kind = read_encoder_header(folder)["kind"]
+    known: list[type[SavedEncoder]] = [*kinds, StaticEncoder, TransformerEncoder]
+    for candidate in known:
+        if kind == candidate.KIND:
+            return candidate.load(folder)
+    names = ", ".join(c.KIND for c in known)
+    raise PersistenceError(f"{folder} holds an encoder of kind {kind!r}; known kinds: {names}")
 
 
 def save_perception(perception: LearnedPerception, folder: Path, *, encoder: bool = True) -> None:
@@ -154,3 +181,68 @@ def _single(array: NDArray[Any]) -> NDArray[Any]:
 
 def _whole(array: NDArray[Any]) -> NDArray[Any]:
     return array.astype(np.float32) if array.dtype == np.float16 else array
+
+
+def pack(value: object, name: str, arrays: Arrays) -> Any:  # noqa: ANN401 - any JSON value
+    """Return `value` as JSON, its arrays moved to `arrays`; a shared array is stored once."""
+    if isinstance(value, np.ndarray):
+        for key, known in arrays.items():
+            if known is value:
+                return {"array": key}
+        arrays[name] = value
+        return {"array": name}
+    if is_dataclass(value):
+        inner = {
+            f.name: pack(getattr(value, f.name), f"{name}.{f.name}", arrays) for f in fields(value)
+        }
+        return {"kind": type(value).__name__, **inner}
+    if isinstance(value, tuple):
+        return [pack(item, f"{name}.{i}", arrays) for i, item in enumerate(value)]
+    return value
+
+
+def unpack(packed: Any, arrays: Mapping[str, NDArray[Any]], kinds: Iterable[type]) -> Any:  # noqa: ANN401 - the inverse of pack
+    """Build what `pack` took apart; only dataclasses among `kinds` are built.
+
+    Raises:
+        PersistenceError: an array or a kind is missing, or nothing was packed.
+    """
+    known = {kind.__name__: kind for kind in kinds}
+
+    def build(part: Any) -> Any:  # noqa: ANN401 - any JSON value
+        if isinstance(part, list):
+            return tuple(build(item) for item in part)
+        if not isinstance(part, dict):
+            return part
+        if "array" in part:
+            return arrays[part["array"]]
+        return known[part["kind"]](**{key: build(v) for key, v in part.items() if key != "kind"})
+
+    if not isinstance(packed, dict):
+        raise PersistenceError(f"the saved perception is damaged: a part of it is {packed!r:.40}")
+    try:
+        return build(packed)
+    except (KeyError, TypeError) as error:
+        raise PersistenceError(f"the saved perception is damaged: {error} is missing") from error
+
+
+def read_header(path: Path, what: str, newest: int, fields: Fields) -> dict[str, Any]:
+    """Read the header of `what`, a router or a perception, and check its `fields`.
+
+    Raises:
+        PersistenceError: it is missing, no JSON, of a format above `newest`, or lacks a field.
+    """
+    try:
+        header = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise PersistenceError(f"{path.parent} holds no readable {what}: {error}") from error
+    found = header if isinstance(header, dict) else {}
+    version = found.get("format")
+    if isinstance(version, int) and version > newest:
+        raise PersistenceError(
+            f"{path} is of a newer format than {newest}: upgrade with pip install -U tryage"
+        )
+    for name, kind in fields.items():
+        if not isinstance(found.get(name, _ABSENT), kind):
+            raise PersistenceError(f"{path} is damaged: it has no {name!r}; save the {what} again")
+    return found

@@ -9,28 +9,35 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from tryage.core.arrays import Float32Array, Int64Array
 from tryage.errors import MissingExtraError, PersistenceError
-from tryage.perception.encoder import Floats, read_header, read_tokenizer, write_header
-from tryage.perception.teacher import pool
-from tryage.perception.tokens import (
-    Ids,
+from tryage.perception.encoder import (
     PromptTokenizer,
     ReadsTokens,
     head_and_tail,
     length_batches,
+    read_encoder_header,
+    read_tokenizer,
+    write_header,
 )
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import torch
+    from numpy.typing import NDArray
     from tokenizers import Tokenizer
+    from transformers import BertModel
 
 GRAPH, WEIGHTS, CONFIG, TOKENS = "model.onnx", "model.safetensors", "config.json", "tokenizer.json"
+
 # Padded tokens in one pass: about ten usual prompts, whose states stay in the cache (measured: a
 # third faster than 8,192).
 TOKENS_AT_ONCE = 1_024
 
-Forward = Callable[[Ids, Ids], Floats]  # token ids, mask `(batch, length)` -> unit rows
+Forward = Callable[
+    [Int64Array, Int64Array], Float32Array
+]  # token ids, mask `(batch, length)` -> unit rows
 
 
 class TransformerEncoder(ReadsTokens):
@@ -57,7 +64,7 @@ class TransformerEncoder(ReadsTokens):
         """Length of an embedding."""
         return self._dim
 
-    def encode(self, prompts: Sequence[str]) -> Floats:
+    def encode(self, prompts: Sequence[str]) -> Float32Array:
         """Embed prompts into unit rows `(batch, dim)`; a prompt without a token becomes zeros.
 
         Raises:
@@ -71,7 +78,7 @@ class TransformerEncoder(ReadsTokens):
         rows[[len(i) == len(self._ends) for i in ids]] = 0
         return rows
 
-    def _framed(self, ids: Ids) -> Ids:
+    def _framed(self, ids: Int64Array) -> Int64Array:
         inner = head_and_tail(ids, self._max_length - len(self._ends))
         return np.concatenate([self._ends[:1], inner, self._ends[1:]])
 
@@ -93,12 +100,12 @@ class TransformerEncoder(ReadsTokens):
             MissingExtraError: neither ONNX Runtime nor torch can run the weights.
 
         """
-        header = read_header(folder)
+        header = read_encoder_header(folder)
         tokenizer = read_tokenizer(folder / TOKENS)
         return cls(folder, tokenizer, header["dim"], header["max_length"], threads)
 
 
-def _padded(ids: Sequence[Ids]) -> tuple[Ids, Ids]:
+def _padded(ids: Sequence[Int64Array]) -> tuple[Int64Array, Int64Array]:
     lengths = np.array([len(i) for i in ids])
     mask = np.arange(lengths.max())[None, :] < lengths[:, None]
     padded = np.zeros(mask.shape, np.int64)
@@ -130,7 +137,7 @@ def _onnx(path: Path, threads: int) -> Forward:
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
-    def forward(ids: Ids, mask: Ids) -> Floats:
+    def forward(ids: Int64Array, mask: Int64Array) -> Float32Array:
         rows = session.run(None, {"input_ids": ids, "attention_mask": mask})[0]
         return np.asarray(rows, np.float32)
 
@@ -144,10 +151,34 @@ def _torch(folder: Path) -> Forward:
     model = BertModel.from_pretrained(folder, add_pooling_layer=False)
     model.train(mode=False)
 
-    def forward(ids: Ids, mask: Ids) -> Floats:
+    def forward(ids: Int64Array, mask: Int64Array) -> Float32Array:
         with torch.inference_mode():
             seen = torch.from_numpy(mask)
             states = model(input_ids=torch.from_numpy(ids), attention_mask=seen).last_hidden_state
             return np.asarray(pool(states.float(), seen.float()).numpy(), np.float32)
 
     return forward
+
+
+def run_bert(
+    model: BertModel, ids: Sequence[NDArray[np.int64]]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Run one padded batch; last hidden states `(batch, length, hidden)` and mask, float32."""
+    import torch
+
+    length = max(map(len, ids))
+    padded = torch.zeros(len(ids), length, dtype=torch.long)
+    mask = torch.zeros(len(ids), length, dtype=torch.long)
+    for row, tokens in enumerate(ids):
+        padded[row, : len(tokens)] = torch.from_numpy(tokens)
+        mask[row, : len(tokens)] = 1
+    hidden = model(input_ids=padded, attention_mask=mask).last_hidden_state
+    return hidden.float(), mask.float()
+
+
+def pool(hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Average the states of the real tokens, scaled to unit length `(batch, hidden)`."""
+    import torch
+
+    total = (hidden * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
+    return torch.nn.functional.normalize(total, dim=1)

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tryage.core.expert import Expert
+from tryage.core.library import Library
+from tryage.core.objective import Prediction
 from tryage.errors import PerceptionError
-from tryage.experts import Expert, Library
-from tryage.perception.base import Prediction
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

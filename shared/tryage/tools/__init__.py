@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
-from tryage.tools.ranker import ToolRanker
-from tryage.tools.selection import Selection
-from tryage.tools.tool import Tool
-from tryage.tools.toolbox import Toolbox
+from typing import TYPE_CHECKING
 
-__all__ = ["Selection", "Tool", "ToolRanker", "Toolbox"]
+from tryage.core.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from tryage.tools.matching import Toolbox as Toolbox
+    from tryage.tools.ranker import Selection as Selection
+    from tryage.tools.ranker import ToolRanker as ToolRanker
+    from tryage.tools.tool import Tool as Tool
+
+_MODULES = {
+    "Selection": "tryage.tools.ranker",
+    "Tool": "tryage.tools.tool",
+    "ToolRanker": "tryage.tools.ranker",
+    "Toolbox": "tryage.tools.matching",
+}
+__all__ = list(_MODULES)
+__getattr__, __dir__ = lazy_exports(__name__, _MODULES)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-Floats = NDArray[np.floating[Any]]
+    from tryage.core.arrays import FloatArray
 
 
 def recall(ranked: Sequence[str], useful: Collection[str], k: int) -> float:
@@ -25,7 +24,7 @@ def set_f1(chosen: Collection[str], useful: Collection[str]) -> float:
     return 2 * len(set(chosen) & set(useful)) / (len(chosen) + len(useful))
 
 
-def auroc(positive: Floats, negative: Floats) -> float:
+def auroc(positive: FloatArray, negative: FloatArray) -> float:
     """Probability that a positive is above a negative, ties half (Mann and Whitney, 1947)."""
     below = np.searchsorted(np.sort(negative), positive, side="left")
     upto = np.searchsorted(np.sort(negative), positive, side="right")

@@ -3,37 +3,43 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence  # noqa: TC003 - pydantic, hence LlamaIndex, reads the hints
+from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tryage.chat.memory import Memory
-from tryage.choice import weigh
+from tryage.core.cache import Memory
+from tryage.core.constraints import DEFAULT_CONSTRAINTS, Request
+from tryage.core.decision import weigh
+from tryage.core.explanation import rejection_lines
+from tryage.core.objective import Prediction
+from tryage.core.preferences import Preferences
+from tryage.core.ranking import (
+    Ranked,  # noqa: TC001 - as above
+    Rejected,  # noqa: TC001 - as above
+)
+from tryage.core.request import check_preferences
+from tryage.core.validation import strings
 from tryage.errors import InputError, NoExpertError
-from tryage.experts import strings
-from tryage.explanation import rejection_lines
-from tryage.objective import DEFAULT_CONSTRAINTS, Request
-from tryage.perception.base import Prediction
-from tryage.preferences import Preferences
-from tryage.reading import check_preferences
-from tryage.tools.feedback import Feedback
-from tryage.tools.pretrained import Pretrained
-from tryage.tools.selection import Selection
-from tryage.tools.sight import see
-from tryage.tools.toolbox import Toolbox, checked, read_tools
+from tryage.tools.matching import Feedback, Toolbox, checked, read_tools, see
+from tryage.tools.persistence import Pretrained
+from tryage.tools.tool import Tool  # noqa: TC001 - as above
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Collection, Iterable
 
-    from tryage.choice import Field
+    from tryage.core.arrays import BoolArray, Float32Array
+    from tryage.core.decision import Field
+    from tryage.core.ranking import Ranking
     from tryage.perception.encoder import Encoder
-    from tryage.ranking import Mask, Ranking, Rejected
-    from tryage.tools.fit import Fit, Floats
-    from tryage.tools.tool import Tool
+    from tryage.tools.matching import Fit
 
 _NOTHING = Preferences()
+
 _REQUEST = Request(np.zeros(1))  # a call has one price, whatever the query
+
 _TOOLBOXES = 32  # read ones that are kept: an agent asks with the same tools again and again
 
 
@@ -155,7 +161,7 @@ def check_k(k: object) -> None:
         raise InputError(f"k is how many tools to choose, 1 or more, or None; got {k!r:.40}.")
 
 
-def _weighed(box: Toolbox, usefulness: Floats, preferences: Preferences | None) -> Field:
+def _weighed(box: Toolbox, usefulness: Float32Array, preferences: Preferences | None) -> Field:
     """Weigh the tools as experts are weighed, for a batch of one query."""
     wanted = _NOTHING
     if preferences is not None:
@@ -171,7 +177,7 @@ def _nobody(box: Toolbox, rejected: Sequence[Rejected]) -> str:
     return "\n".join([told, *rejection_lines(rejected)])
 
 
-def _likely(ranking: Ranking, likely: Mask) -> list[int]:
+def _likely(ranking: Ranking, likely: BoolArray) -> list[int]:
     """Return the positions of the tools that are more likely of use than not, at least one.
 
     Looking at the ranking no further than the last of them is what keeps thousands of tools fast.
@@ -179,3 +185,54 @@ def _likely(ranking: Ranking, likely: Mask) -> list[int]:
     order = (int(ranking.first(place)[-1]) for place in range(1, len(ranking) + 1))
     found = islice((i for i in order if likely[i]), int(likely.sum()))
     return list(found) or ranking.first(1).tolist()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Selection:
+    """The tools for one query, best first; none if the ranker abstained.
+
+    `needed` is the probability that any tool is needed. In `ranking` a tool's `predicted_loss` is
+    the probability that it is of no use.
+    """
+
+    query: str
+    tools: tuple[Tool, ...]
+    needed: float
+    ranking: Sequence[Ranked]
+    rejected: Sequence[Rejected]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the tools, best first."""
+        return tuple(tool.name for tool in self.tools)
+
+    @property
+    def abstained(self) -> bool:
+        """Whether no tool was chosen because none seemed to be needed."""
+        return not self.tools
+
+    def explain(self, top: int = 3) -> str:
+        """Tell a person what was chosen and why, with the `top` best in full."""
+        chosen = ", ".join(self.names) or "no tool"
+        lines = [f"{chosen}: some tool is needed with probability {self.needed:.2f}."]
+        for place, one in enumerate(self.ranking[:top], 1):
+            terms = "".join(f" + {name} {term:.3f}" for name, term in one.terms.items())
+            line = f"  {place}. {one.name}: of use {1 - one.predicted_loss:.2f}, total "
+            lines.append(f"{line}{one.predicted_loss:.3f}{terms} = {one.total:.3f}")
+        lines += [
+            f"  left out: {one.name}, {'; '.join(one.reasons)}" for one in self.rejected[:top]
+        ]
+        if len(self.rejected) > top:
+            lines.append(f"  left out: {len(self.rejected) - top:,} more")
+        return "\n".join(lines)
+
+    def to_dict(self, top: int | None = None) -> dict[str, Any]:
+        """Return it JSON-safe for a log; `top` limits the ranking and the rejections."""
+        return {
+            "query": self.query,
+            "tools": list(self.names),
+            "needed": self.needed,
+            "abstained": self.abstained,
+            "ranking": [one.to_dict() for one in self.ranking[:top]],
+            "rejected": [one.to_dict() for one in self.rejected[:top]],
+        }

@@ -8,10 +8,12 @@ from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from typing import Any
 
+from tryage.core.expert import Expert
+from tryage.core.validation import number, strings
 from tryage.errors import InputError
-from tryage.experts import Expert, number, strings
 
 _JOINTS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|[_./:\-]+")
+
 _SCHEMAS = ("parameters", "input_schema", "inputSchema", "args_schema")
 
 

@@ -2,37 +2,61 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import asdict, dataclass, field, replace
+from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tryage.core.validation import require
 from tryage.errors import InputError
-from tryage.extras import require
-from tryage.perception.checkpoint import fingerprint
-from tryage.perception.descent import Descent, Schedule
-from tryage.tools.episodes import Episode, groups, kept_apart
-from tryage.tools.fit import EVIDENCE, Fit, marks
-from tryage.tools.meaning import learn_meaning
+from tryage.learning.checkpoint import fingerprint
+from tryage.learning.training.optimizer import Descent, Schedule
+from tryage.tools.bm25 import WIDTH, WordIndex
+from tryage.tools.matching import (
+    EVIDENCE,
+    Feedback,
+    Fit,
+    Sight,
+    Toolbox,
+    leads,
+    marks,
+    read_tools,
+    see,
+)
 from tryage.tools.ranker import ToolRanker
-from tryage.tools.words import WIDTH, WordIndex
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     import torch
     from numpy.typing import NDArray
 
-    from tryage.perception.descent import Rows
+    from tryage.core.arrays import Float32Array, Int64Array
     from tryage.perception.encoder import Encoder
-    from tryage.tools.episodes import Group
-    from tryage.tools.fit import Floats
+    from tryage.tools.tool import Tool
 
 _LEAST = 50
+
 _START = {"details": 0.3, "sharpness": 20.0, "share": 4.0, "told": 1.0, "named": 1.0}
+
 _STEP = 10.0  # numbers learn this much faster than the maps
+
 _OUTSIDE = -2.0  # another episode's tools teach too, but less: one of them might have served
+
+_SALT = b"kept apart"  # whoever splits queries by the same hash shall not take all that judge
+
+_MANY = 32  # episodes with the same tools are learned among themselves
+
+_CLAUSES = (0.0, 0.25, 0.5, 1.0, 1.5)
+
+_CHOSEN = 5  # recall among so many is what a clause's weight is chosen by
+
+_MOST = 4_000  # episodes that judge; more would not change what is learned from them
+
+_LOSERS = 20  # tools of no use that an episode shows, the nearest ones
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +147,7 @@ class _Part:
             for one in group.episodes
         ]
 
-    def words(self, rows: Rows, columns: Rows) -> Floats:
+    def words(self, rows: Int64Array, columns: Int64Array) -> Float32Array:
         """Say what words tell of these episodes and tools, `(n_rows, n_columns, WIDTH)`."""
         whole = np.zeros((len(rows), len(self.titles), WIDTH), np.float32)
         for place, row in zip(whole, rows, strict=True):
@@ -131,7 +155,7 @@ class _Part:
             place[tools] = told
         return whole[:, columns]
 
-    def compared(self, rows: Rows, most: int, rng: np.random.Generator) -> Rows:
+    def compared(self, rows: Int64Array, most: int, rng: np.random.Generator) -> Int64Array:
         """Choose the tools of one step: the useful ones, and others that the episodes have."""
         useful = np.unique(np.concatenate([self.useful[row] for row in rows]))
         others = np.setdiff1d(np.concatenate([self.own[row] for row in rows]), useful)
@@ -146,7 +170,7 @@ class _Lessons:
         self.parts, self.recipe = parts, recipe
         self.starts = np.cumsum([0, *(len(part.episodes) for part in parts)])
 
-    def batches(self, rng: np.random.Generator) -> list[Rows]:
+    def batches(self, rng: np.random.Generator) -> list[Int64Array]:
         """Draw an epoch: as many batches as all episodes fill."""
         sizes = np.diff(self.starts)
         share = np.sqrt(sizes) / np.sqrt(sizes).sum()
@@ -158,7 +182,7 @@ class _Lessons:
             for part in drawn.tolist()
         ]
 
-    def loss(self, model: _Model, rows: Rows, rng: np.random.Generator) -> torch.Tensor:
+    def loss(self, model: _Model, rows: Int64Array, rng: np.random.Generator) -> torch.Tensor:
         """Compare each query's useful tools with the others, and stay near the identity."""
         import torch
 
@@ -177,7 +201,7 @@ class _Lessons:
         return contrast + self.recipe.stay * model.distance()
 
 
-def _goal(part: _Part, rows: Rows, columns: Rows) -> tuple[Floats, Floats]:
+def _goal(part: _Part, rows: Int64Array, columns: Int64Array) -> tuple[Float32Array, Float32Array]:
     """Return who is useful, rows that sum to one, and what outsiders are charged."""
     goal = np.zeros((len(rows), len(columns)), np.float32)
     outside = np.full_like(goal, _OUTSIDE)
@@ -246,11 +270,136 @@ class _Model:
         )
 
 
-def _told(words: Floats) -> tuple[NDArray[np.intp], Floats]:
+def _told(words: Float32Array) -> tuple[NDArray[np.intp], Float32Array]:
     """Keep of `(n_tools, WIDTH)` the tools that words tell of: mostly few, read in every epoch."""
     tools = np.flatnonzero(words.any(axis=1))
     return tools, words[tools]
 
 
-def _array(parameter: torch.Tensor) -> Floats:
+def _array(parameter: torch.Tensor) -> Float32Array:
     return np.array(parameter.detach().numpy(), np.float32)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Episode:
+    """One query among `tools`; `useful` names those it needs, none if it needs no tool.
+
+    Raises:
+        InputError: no tool, or a useful one that is not among them.
+    """
+
+    query: str
+    tools: Sequence[Tool]
+    useful: Collection[str]
+
+    def __post_init__(self) -> None:
+        """Check that the useful tools are there."""
+        names = {tool.name for tool in self.tools}
+        if not names or not set(self.useful) <= names:
+            raise InputError(
+                f"An episode needs tools, and the useful ones among them; got {len(names)} tools "
+                f"and, not among them, {sorted(set(self.useful) - names)[:5]}."
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Episodes learned together, and every tool that one of them has."""
+
+    episodes: tuple[Episode, ...]
+    tools: tuple[Tool, ...]
+
+
+def groups(episodes: Sequence[Episode]) -> tuple[Group, ...]:
+    """Group episodes that have the same list of tools; those whose lists are rare, together."""
+    same: dict[int, list[Episode]] = defaultdict(list)
+    for episode in episodes:
+        same[id(episode.tools)].append(episode)
+    rest = [one for many in same.values() if len(many) < _MANY for one in many]
+    parts = [many for many in same.values() if len(many) >= _MANY] + ([rest] if rest else [])
+    return tuple(Group(tuple(part), _tools_of(part)) for part in parts)
+
+
+def _tools_of(episodes: Sequence[Episode]) -> tuple[Tool, ...]:
+    lists = {id(one.tools): one.tools for one in episodes}
+    return tuple(dict.fromkeys(tool for tools in lists.values() for tool in tools))
+
+
+def kept_apart(episode: Episode, one_in: int) -> bool:
+    """Tell, by the text of its query, whether an episode is kept from training."""
+    digest = blake2b(episode.query.encode("utf-8", "replace"), digest_size=4, salt=_SALT).digest()
+    return int.from_bytes(digest, "big") % one_in == 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """An episode as the maps see it, and which of its tools are useful `(n_tools,)`."""
+
+    sight: Sight
+    useful: NDArray[np.bool_]
+    group: int
+
+    def recall(self, fit: Fit) -> float:
+        best = np.argsort(-fit.joined(self.sight.whole, self.sight.parts), kind="stable")[:_CHOSEN]
+        return float(self.useful[best].sum() / self.useful.sum())
+
+
+def learn_meaning(fit: Fit, encoder: Encoder, apart: Sequence[Episode]) -> Fit:
+    """Learn from episodes that the maps were not trained on; without any, nothing is changed."""
+    drawn = np.random.default_rng(0).permutation(len(apart))[:_MOST]
+    judged = _judge(fit, encoder, [apart[i] for i in sorted(drawn.tolist())])
+    served = [one for one in judged if one.useful.any()]
+    if not served:
+        return fit
+    tried = [replace(fit, clauses=weight) for weight in _CLAUSES]
+    best = int(np.argmax([np.mean([one.recall(fit) for one in served]) for fit in tried]))
+    return replace(tried[best], useful=_useful(tried[best], judged), needed=_needed(judged))
+
+
+def _judge(fit: Fit, encoder: Encoder, apart: Sequence[Episode]) -> list[_Judged]:
+    boxes: dict[int, Toolbox] = {}
+    judged = []
+    for number, group in enumerate(groups(apart)):
+        for one in group.episodes:
+            if id(one.tools) not in boxes:
+                boxes[id(one.tools)] = read_tools(one.tools, encoder, fit)
+            sight = see(one.query, boxes[id(one.tools)], encoder, fit, Feedback())
+            useful = np.array([tool.name in one.useful for tool in one.tools])
+            judged.append(_Judged(sight, useful, number))
+    return judged
+
+
+def _useful(fit: Fit, judged: Sequence[_Judged]) -> Float32Array:
+    """Learn how probable it is that a tool is of use, from its score and its lead."""
+    rows, labels = [], []
+    for one in judged:
+        scores = fit.joined(one.sight.whole, one.sight.parts)
+        order = np.argsort(-scores, kind="stable")
+        shown = np.concatenate([np.flatnonzero(one.useful), order[~one.useful[order]][:_LOSERS]])
+        rows.append(np.stack([scores, leads(scores)], axis=1)[shown])
+        labels.append(one.useful[shown])
+    return _logistic(np.concatenate(rows), np.concatenate(labels))
+
+
+def _needed(judged: Sequence[_Judged]) -> Float32Array:
+    """Learn how probable it is that any tool is needed.
+
+    Only where some queries need one and others do not, among the same kind of tools: elsewhere what
+    sets the two apart would be the tools. If that is nowhere so, one is always needed.
+    """
+    kinds = {
+        group: {bool(o.useful.any()) for o in judged if o.group == group}
+        for group in {one.group for one in judged}
+    }
+    telling = [one for one in judged if len(kinds[one.group]) == 2]
+    if not telling:
+        return np.array([60.0, *np.zeros(EVIDENCE)], np.float32)
+    rows = np.stack([one.sight.evidence for one in telling])
+    return _logistic(rows, np.array([one.useful.any() for one in telling]))
+
+
+def _logistic(rows: Float32Array, labels: NDArray[np.bool_]) -> Float32Array:
+    from sklearn.linear_model import LogisticRegression
+
+    model = LogisticRegression(C=100.0, max_iter=1_000).fit(rows, labels)
+    return np.array([model.intercept_[0], *model.coef_[0]], np.float32)

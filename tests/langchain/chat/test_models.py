@@ -15,8 +15,8 @@ from pydantic import ValidationError
 
 from tryage import Expert, Library, Router
 from tryage.errors import MissingExtraError
-from tryage.hub.catalogue import Catalogue
-from tryage.hub.facts import read_model
+from tryage.hub.catalog import Catalogue
+from tryage.hub.parse import read_model
 from tryage.testing import FixedPerception
 from tryage_langchain import ChatTryage
 from tryage_langchain.testing import ScriptedChatModel
@@ -292,6 +292,6 @@ def test_hub_candidates_become_chat_models_when_they_are_chosen(monkeypatch):
 def test_hub_candidates_need_the_package_that_runs_them(monkeypatch):
     found = Router(FixedPerception({"a/one": 0.3}))
     monkeypatch.setattr(Router, "from_hub", lambda *_, **__: found)
-    monkeypatch.setattr("tryage.extras.find_spec", lambda _: None)
+    monkeypatch.setattr("tryage.core.validation.find_spec", lambda _: None)
     with pytest.raises(MissingExtraError, match=r"pip install 'tryage\[huggingface\]'"):
         ChatTryage.from_hub()

@@ -16,8 +16,8 @@ from tryage.testing.hub.faults import (
     WrongJson,
     WrongShape,
 )
+from tryage.testing.hub.http import Reply, Request
 from tryage.testing.hub.local import LocalHub
-from tryage.testing.hub.wire import Reply, Request
 
 __all__ = [
     "Dropped",

@@ -11,10 +11,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from tryage.testing.hub.quota import limits
-from tryage.testing.hub.wire import Reply, Request, gated_repo, missing_repo, refusal, too_many
+from tryage.testing.hub.http import Reply, Request, gated_repo, missing_repo, refusal, too_many
+from tryage.testing.hub.routes import limits
 
 Fault = Callable[[Request, Callable[[], Reply]], Reply]
+
 Predicate = Callable[[Request], bool]
 
 

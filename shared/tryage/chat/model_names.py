@@ -1,0 +1,148 @@
+"""Known models by the names that people and providers give them."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from tryage.core.cache import remember
+from tryage.core.library import Library
+from tryage.errors import InputError
+from tryage.perception.pretrained import BUNDLED, HEADER
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from tryage.core.expert import Expert
+
+# -2024-08-06, -20241022, -2407, -0125, -24-09-07, -001, -latest.
+_VERSION = re.compile(
+    r"(?:-(?:\d{4}-\d{2}-\d{2}|\d{2}-\d{2}-\d{2}|\d{2}-\d{4}|\d{8}|\d{3,4}|latest))+$"
+)
+
+# OpenRouter's variants and Bedrock's revisions; "llama3:8b" is another model than "llama3:70b".
+_VARIANT = re.compile(r":(?:free|nitro|floor|online|extended|thinking|beta|\d+)$")
+
+_BEDROCK = re.compile(r"^(?:(?:us|eu|apac|global|us-gov)\.)?[a-z0-9]+\.(?=[a-z])")
+
+_REVISION = re.compile(r"-v\d+$")
+
+# Where clients keep the name of what they call.
+_NAMES = ("model_name", "model", "model_id", "deployment_name", "azure_deployment", "repo_id")
+
+
+def recognise(library: Library, spec: str) -> Expert | None:
+    """Return the expert that a model name means; None if the library knows none.
+
+    Understood are names and aliases, with or without the provider ("openai:gpt-4o-mini",
+    "anthropic/claude-3-5-sonnet-latest", "openrouter/qwen/qwen-2.5-7b-instruct:free",
+    "us.anthropic.claude-3-5-sonnet-20241022-v2:0"). A name without a date, or with a date that is
+    not in the library, means the newest of that name that is.
+    """
+    names = list(dict.fromkeys(_spellings(spec)))
+    for name in names:
+        if name in library:
+            return library[name]
+    undated = remember(library, "undated", lambda: _undated(library))
+    for name in names:
+        if (i := undated.get(_stem(name))) is not None:
+            return library[i]
+    return None
+
+
+def _spellings(spec: str) -> Iterator[str]:
+    """Yield the name as given, then with ever more of what providers put around it taken off."""
+    spec = spec.strip()
+    for whole in (spec, spec.replace(":", "/", 1), spec.partition(":")[2]):
+        for name in (whole, _VARIANT.sub("", whole)):
+            parts = name.split("/")
+            for i in range(len(parts)):
+                yield from _plain("/".join(parts[i:]))
+
+
+def _plain(name: str) -> Iterator[str]:
+    """Yield a name, and how Vertex and Bedrock spell it."""
+    if not name:
+        return
+    yield name
+    yield name.replace("@", "-")
+    if (short := _BEDROCK.sub("", name)) != name:
+        yield short
+        yield _REVISION.sub("", short)
+
+
+def _stem(name: str) -> str:
+    return _VERSION.sub("", name.casefold())
+
+
+def _undated(library: Library) -> dict[str, int]:
+    """Map every name without its date to the newest expert that has it."""
+    released = library.column("released")
+    found: dict[str, int] = {}
+    for i, expert in enumerate(library):
+        for name in (expert.name, *expert.aliases):
+            held = found.setdefault(_stem(name), i)
+            if held != i and released[i] > released[held]:
+                found[_stem(name)] = i
+    return found
+
+
+@lru_cache(maxsize=1)
+def bundled_library() -> Library:
+    """Return the experts of the bundled router, without its perception."""
+    return Library.from_dicts(json.loads((BUNDLED / HEADER).read_text("utf-8"))["library"])
+
+
+def called(*holders: object) -> str | None:
+    """Return the name of the model that the first of these clients has one for; None without."""
+    for holder in holders:
+        for attribute in _NAMES:
+            name = getattr(holder, attribute, None)
+            if isinstance(name, str) and name.strip():
+                return name
+    return None
+
+
+def named(models: object, name_of: Callable[[Any], str | None]) -> dict[str, Any]:
+    """Return the models by name: the keys given, or else what each model calls itself.
+
+    Raises:
+        InputError: neither a dict nor a list, a model without a name, or two with the same.
+    """
+    if isinstance(models, Mapping):
+        return dict(models)
+    if isinstance(models, (str, bytes)) or not isinstance(models, Sequence):
+        raise InputError(
+            f"The models are a {type(models).__name__}. Expected a list of chat models, or a dict "
+            "with a name for each."
+        )
+    found: dict[str, Any] = {}
+    for model in models:
+        name = name_of(model)
+        if name is None:
+            raise InputError(f"A {type(model).__name__} has no name. Use a dict: {{name: model}}.")
+        if name in found:
+            raise InputError(f"Two models are called {name!r}. Use a dict: {{name: model}}.")
+        found[name] = model
+    return found
+
+
+def twins(experts: Iterable[Expert]) -> tuple[list[Expert], dict[str, str]]:
+    """Return the experts with every alias once, and who equals whom: one model, two providers."""
+    owners: dict[str, str] = {}
+    twin: dict[str, str] = {}
+    alone: list[Expert] = []
+    experts = list(experts)
+    owners.update({expert.name.casefold(): expert.name for expert in experts})
+    for expert in experts:
+        alias = expert.aliases[0] if expert.aliases else expert.name
+        owner = owners.setdefault(alias.casefold(), expert.name)
+        if owner != expert.name:
+            twin[expert.name] = owner
+            expert = replace(expert, aliases=())  # noqa: PLW2901 - the same expert, with less
+        alone.append(expert)
+    return alone, twin

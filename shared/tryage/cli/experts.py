@@ -1,0 +1,198 @@
+"""Commands about the experts: `experts` lists what is known, `onboard` teaches a new one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tryage.cli.options import (
+    EncoderPath,
+    Json,
+    Output,
+    Requirements,
+    RouterPath,
+    Weights,
+    aligned,
+    count,
+    load_router,
+    plain,
+    read_preferences,
+)
+from tryage.cli.train import load_reader, read_lines
+from tryage.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tryage.core.expert import Expert
+    from tryage.tools.tool import Tool
+    from tryage.tools.training import Episode
+
+
+def experts(router: RouterPath = None, require: Requirements = None, as_json: Json = False) -> None:
+    """List the experts and what is known about them."""
+    library = load_router(router).library
+    met = read_preferences(None, require).satisfied(library)
+    known = [expert for expert, wanted in zip(library, met.tolist(), strict=True) if wanted]
+    if as_json:
+        for expert in known:
+            typer.echo(json.dumps(expert.to_dict(), ensure_ascii=False))
+        return
+    for line in aligned([[head for head, _ in _COLUMNS], *map(_row, known)]):
+        typer.echo(line)
+    typer.echo(f"{len(known):,} of {len(library):,} experts; - is unknown.")
+
+
+def onboard(
+    router: Annotated[str, typer.Argument(metavar="ROUTER", help="A saved router or a Hub id.")],
+    expert: Annotated[
+        str, typer.Argument(metavar="EXPERT", help="Its name, or a JSON file with what is known.")
+    ],
+    losses: Annotated[
+        Path, typer.Argument(metavar="LOSSES", help="JSON lines of prompt and loss, or score.")
+    ],
+    output: Output,
+) -> None:
+    """Teach a router a new expert, from some losses."""
+    chooser, newcomer, measured = load_router(router), _expert(expert), _losses(losses)
+    taught = chooser.onboard(newcomer, measured)
+    taught.save_pretrained(output)
+    typer.echo(
+        f"Saved to {output}: {newcomer.name} learned from {len(measured):,} prompts, "
+        f"{len(taught.library):,} experts."
+    )
+
+
+def _expert(given: str) -> Expert:
+    """Read an expert from a JSON file; anything else is its name."""
+    from tryage.core.expert import Expert
+
+    if not given.endswith(".json"):
+        return Expert(given)
+    try:
+        return Expert.from_dict(json.loads(Path(given).read_text("utf-8")))
+    except (OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{given} holds no expert: {error}") from error
+
+
+def _losses(path: Path) -> dict[str, float]:
+    """Read the loss of each prompt; a score counts as 1 - score."""
+    losses: dict[str, float] = {}
+    for row in read_lines(path):
+        prompt, loss, score = row.get("prompt"), row.get("loss"), row.get("score")
+        value = 1.0 - score if loss is None and isinstance(score, (int, float)) else loss
+        if not isinstance(prompt, str) or not isinstance(value, (int, float)):
+            raise InputError(
+                f"{path} has a row {json.dumps(row)[:80]}; "
+                'expected {"prompt": "...", "loss": 0.3}, or a score from 0 to 1 instead of it.'
+            )
+        losses[prompt] = float(value)
+    return losses
+
+
+_COLUMNS: tuple[tuple[str, Callable[[Expert], str]], ...] = (
+    ("expert", lambda e: e.name),
+    ("size", lambda e: count(e.parameters)),
+    ("released", lambda e: plain(e.released)),
+    ("license", lambda e: plain(e.license)),
+    ("$/M in", lambda e: plain(e.input_price)),
+    ("$/M out", lambda e: plain(e.output_price)),
+    ("latency s", lambda e: plain(e.latency)),
+    ("context", lambda e: count(e.context_length)),
+    ("downloads", lambda e: count(e.downloads)),
+)
+
+
+def _row(expert: Expert) -> list[str]:
+    return [show(expert) for _, show in _COLUMNS]
+
+
+def train_tools(
+    episodes: Annotated[
+        Path,
+        typer.Argument(
+            metavar="EPISODES", help='JSON lines of {"query", "useful": [names], "tools": [...]}.'
+        ),
+    ],
+    output: Output,
+    tools: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="A JSON list of tools, for lines that have none."),
+    ] = None,
+    encoder: EncoderPath = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Keeps the state, to go on from.")
+    ] = None,
+) -> None:
+    """Train a tool ranker on what queries needed, and save it."""
+    from tryage.tools.training import fit_ranker
+
+    pool = None if tools is None else read_tools(tools)
+    known = [_episode(episodes, row, pool) for row in read_lines(episodes)]
+    ranker = fit_ranker(known, load_reader(encoder), checkpoint=checkpoint)
+    ranker.save_pretrained(output)
+    typer.echo(f"Saved to {output}: learned from {len(known):,} queries.")
+
+
+def tools(
+    file: Annotated[Path, typer.Argument(metavar="TOOLS", help="A JSON list of tool schemas.")],
+    query: Annotated[str, typer.Argument(metavar="QUERY", help="What the user asks.")],
+    k: Annotated[int, typer.Option("--k", min=1, help="At most so many tools.")] = 5,
+    ranker: Annotated[
+        str | None, typer.Option(metavar="PATH", help="A saved ranker or a Hub id.")
+    ] = None,
+    weight: Weights = None,
+    require: Requirements = None,
+    as_json: Json = False,
+) -> None:
+    """Pick the few tools that a query needs."""
+    from tryage.tools.ranker import ToolRanker
+
+    chooser = ToolRanker.from_pretrained(ranker)
+    wanted = read_preferences(weight, require)
+    chosen = chooser.select(read_tools(file), query, k, preferences=wanted)
+    if as_json:
+        typer.echo(json.dumps(chosen.to_dict(k), ensure_ascii=False))
+    else:
+        typer.echo(chosen.explain(k))
+
+
+def read_tools(path: Path) -> list[Tool]:
+    """Read a JSON list of schemas; beside a schema may stand cost, latency, risk, permissions.
+
+    Raises:
+        InputError: the file cannot be read, or holds something else.
+    """
+    try:
+        rows = json.loads(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, ValueError) as error:
+        raise InputError(f"{path} holds no tools: {error}") from error
+    if not isinstance(rows, list):
+        raise InputError(f"{path} holds a {type(rows).__name__}; expected a JSON list of tools.")
+    return [_tool(row) for row in rows]
+
+
+def _tool(row: Any) -> Tool:  # noqa: ANN401 - any JSON value
+    from tryage.tools.tool import Tool
+
+    if not isinstance(row, Mapping):
+        raise InputError(f"A tool is a JSON object, got {json.dumps(row)[:80]}.")
+    beside = ("cost", "latency", "risk", "permissions")
+    return Tool.from_schema(row, **{name: row[name] for name in beside if name in row})
+
+
+def _episode(path: Path, row: Mapping[str, Any], pool: list[Tool] | None) -> Episode:
+    from tryage.tools.training import Episode
+
+    query, useful, own = row.get("query"), row.get("useful"), row.get("tools")
+    offered = [_tool(tool) for tool in own] if isinstance(own, list) else pool
+    if not isinstance(query, str) or not isinstance(useful, list) or offered is None:
+        raise InputError(
+            f"{path} has a row {json.dumps(row)[:80]}; expected "
+            '{"query": "...", "useful": ["name"], "tools": [...]}, or --tools for all rows.'
+        )
+    return Episode(query, offered, frozenset(map(str, useful)))

@@ -1,0 +1,187 @@
+"""Commands that choose: `route` names the expert, `explain` tells why, `pareto` what it costs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tryage.cli.options import (
+    Flags,
+    Json,
+    Prompts,
+    Requirements,
+    RouterPath,
+    Weights,
+    load_router,
+    read_preferences,
+    read_prompts,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tryage.core.decision import Decision
+    from tryage.core.pareto import Front, FrontPoint
+
+_ROWS = 16  # of a front that are printed; --json prints all
+
+_NAMED = 3  # experts named per row
+
+
+def route(
+    prompts: Prompts,
+    weight: Weights = None,
+    require: Requirements = None,
+    router: RouterPath = None,
+    flags: Flags = False,
+    as_json: Json = False,
+) -> None:
+    """Choose an expert for every prompt.
+
+    Its name is the first word of each line.
+    """
+    decisions = _decide(prompts, weight, require, router, flags=flags)
+    if as_json:
+        for decision in decisions:
+            typer.echo(json.dumps(decision.to_dict(), ensure_ascii=False))
+        return
+    width = max(len(decision.expert.name) for decision in decisions)
+    for decision in decisions:
+        _warn(decision)
+        shown = f"  | {_shortened(decision.prompt)}" if len(decisions) > 1 else ""
+        typer.echo(f"{decision.expert.name:<{width}}  {_told(decision)}{shown}")
+
+
+def explain(
+    prompts: Prompts,
+    weight: Weights = None,
+    require: Requirements = None,
+    router: RouterPath = None,
+    flags: Flags = False,
+    top: Annotated[int, typer.Option(min=1, help="How many experts to show.")] = 3,
+) -> None:
+    """Tell why an expert is chosen.
+
+    Every term of the choice, who came next and by how much, who was rejected and why.
+    """
+    decisions = _decide(prompts, weight, require, router, flags=flags)
+    for i, decision in enumerate(decisions):
+        if len(decisions) > 1:
+            typer.echo(f"{'' if i == 0 else chr(10)}> {_shortened(decision.prompt, 96)}")
+        typer.echo(decision.explain(top))
+
+
+def pareto(
+    prompts: Prompts,
+    constraint: Annotated[
+        str, typer.Option("--constraint", "-c", metavar="NAME", help="size, cost, latency ...")
+    ] = "size",
+    weight: Weights = None,
+    require: Requirements = None,
+    router: RouterPath = None,
+    flags: Flags = False,
+    plot: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Draw the front: .png, .svg or .pdf")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Show the front of loss against a constraint.
+
+    Every line is a weight of the constraint from which on some prompt goes to another expert.
+    """
+    texts, chooser = read_prompts(prompts), load_router(router, prompt_flags=flags)
+    wanted = read_preferences(weight, require)
+    front = chooser.pareto(texts, constraint, preferences=wanted)
+    unknown: list[str] = []
+    if plot is not None:
+        from tryage.cli.plot import draw_front, lone_experts, unknown_of
+
+        lone = lone_experts(chooser, texts, constraint, wanted)
+        draw_front(front, lone, plot)
+        unknown = unknown_of(lone)
+    if as_json:
+        typer.echo(json.dumps(front.to_dict(), ensure_ascii=False))
+        return
+    for line in _front_lines(front):
+        typer.echo(line)
+    if plot is not None:
+        typer.echo(f"\nDrawn to {plot}")
+    if unknown:
+        typer.echo(_apart(unknown, constraint))
+
+
+def _decide(
+    prompts: list[str],
+    weight: list[str] | None,
+    require: list[str] | None,
+    router: str | None,
+    *,
+    flags: bool,
+) -> list[Decision]:
+    texts, wanted = read_prompts(prompts), read_preferences(weight, require)
+    return load_router(router, prompt_flags=flags).route_batch(texts, wanted)
+
+
+def _told(decision: Decision) -> str:
+    """Say in one line how the choice came about."""
+    chosen = decision.chosen
+    if chosen is None:
+        return f"the declared default: {' '.join((decision.default_reason or '').split())}"
+    spread = "" if chosen.std is None else f" ± {chosen.std:.3f}"
+    line = f"predicted loss {chosen.predicted_loss:.3f}{spread}"
+    line += "".join(f" + {name} {term:.3f}" for name, term in chosen.terms.items())
+    if decision.margin is None:
+        return line
+    return f"{line}, {decision.margin:.3f} ahead of {decision.ranking[1].name}"
+
+
+def _warn(decision: Decision) -> None:
+    for warning in decision.warnings:
+        typer.echo(f"tryage: {warning}", err=True)
+
+
+def _shortened(text: str, length: int = 48) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= length else line[: length - 1] + "…"
+
+
+def _front_lines(front: Front) -> list[str]:
+    """Lay the breakpoints out; of a long front the first, the last and some between."""
+    points = list(front)
+    shown = _thinned(points)
+    lines = [f"{'weight from':>11}  {'loss':>6}  {front.constraint:>10}  goes to"]
+    lines += [
+        f"{point.weight:>11.4g}  {point.loss:>6.3f}  {point.constraint:>10.3f}  {_share(point)}"
+        for point in shown
+    ]
+    if len(shown) < len(points):
+        lines.append(f"{len(shown)} of {len(points)} breakpoints; --json prints all.")
+    return lines
+
+
+def _thinned(points: Sequence[FrontPoint]) -> list[FrontPoint]:
+    last = len(points) - 1
+    if last < _ROWS:
+        return list(points)
+    return [points[round(i * last / (_ROWS - 1))] for i in range(_ROWS)]
+
+
+def _apart(unknown: Sequence[str], constraint: str) -> str:
+    """Say who is drawn apart, and how the front counts them."""
+    more = f" and {len(unknown) - _NAMED} more" if len(unknown) > _NAMED else ""
+    return (
+        f"Of {', '.join(unknown[:_NAMED])}{more} the {constraint} is unknown: drawn apart, and "
+        "counted as 1, the worst, in the front."
+    )
+
+
+def _share(point: FrontPoint) -> str:
+    """Name who gets the prompts, the largest share first."""
+    ranked = sorted(point.share.items(), key=lambda item: -item[1])
+    if len(ranked) == 1:
+        return ranked[0][0]
+    told = ", ".join(f"{name} {share:.0%}" for name, share in ranked[:_NAMED])
+    return told + (f" and {len(ranked) - _NAMED} more" if len(ranked) > _NAMED else "")

@@ -1,0 +1,273 @@
+"""The decision: who was chosen, how everyone else stood, who was rejected, and why."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence  # noqa: TC003 - pydantic, hence LangChain, reads the hints
+from dataclasses import dataclass, field
+from datetime import datetime  # noqa: TC003 - as above
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tryage.core.cache import remember, remember_last
+from tryage.core.constraints import Constraint, Request, expected_cost
+from tryage.core.expert import Expert  # noqa: TC001 - as above
+from tryage.core.explanation import rejection_lines
+from tryage.core.objective import needs_request, score
+from tryage.core.preferences import Preferences
+from tryage.core.ranking import (
+    Check,
+    Ranked,
+    Ranking,
+    Rejected,
+    Rejections,
+)
+from tryage.errors import NoExpertError, PerceptionError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from numpy.typing import NDArray
+
+    from tryage.core.arrays import BoolArray, Float64Array
+    from tryage.core.library import Library
+    from tryage.core.objective import Prediction, Terms
+    from tryage.core.preferences import Requirement
+    from tryage.core.request import Asked
+
+_POINTS = 513
+
+_REACH = 6.0  # standard deviations on either side: what lies outside rounds to nothing
+
+_SHARP = 1e-6  # what is known exactly is a very narrow Gaussian, so that ties are shared
+
+_erf = np.frompyfunc(math.erf, 1, 1)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Decision:
+    """The answer of a router to one prompt.
+
+    `prompt` is the text after flags were taken out: send that to `expert`. `ranking` and
+    `rejected` behave like tuples of `Ranked` and `Rejected`. When no expert could be chosen,
+    `expert` is the declared default, `default_used` is true and `default_reason` says why. `as_of`
+    is when the Hub told what is known of the experts (UTC), None if it came from elsewhere.
+    """
+
+    prompt: str
+    expert: Expert
+    ranking: Sequence[Ranked] = ()
+    rejected: Sequence[Rejected] = ()
+    preferences: Preferences = field(default_factory=Preferences)
+    default_used: bool = False
+    default_reason: str | None = None
+    flags: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    as_of: datetime | None = None
+
+    @property
+    def chosen(self) -> Ranked | None:
+        """How the chosen expert stands; None if the default was used."""
+        return self.ranking[0] if len(self.ranking) and not self.default_used else None
+
+    @property
+    def margin(self) -> float | None:
+        """By how much the second expert's total is higher; None without a second."""
+        if len(self.ranking) < 2:
+            return None
+        return self.ranking[1].total - self.ranking[0].total
+
+    @property
+    def confidence(self) -> float | None:
+        """Probability that the chosen expert beats the second, None without one or without a std.
+
+        Takes the two predictions as independent Gaussians.
+        """
+        if len(self.ranking) < 2:
+            return None
+        best, second = self.ranking[0], self.ranking[1]
+        if best.std is None or second.std is None:
+            return None
+        spread = math.hypot(best.std, second.std)
+        gap = second.total - best.total
+        if spread == 0:
+            return 1.0 if gap > 0 else 0.5
+        return 0.5 * (1 + math.erf(gap / (spread * math.sqrt(2))))
+
+    def explain(self, top: int = 3) -> str:
+        """Tell a person who was chosen and why, with the `top` best in full."""
+        from tryage.core.explanation import explain
+
+        return explain(self, top)
+
+    def to_dict(self, top: int | None = None) -> dict[str, Any]:
+        """Return it JSON-safe for a log; `top` limits the ranking and the rejections."""
+        chosen = self.chosen
+        return {
+            "expert": self.expert.name,
+            "prompt": self.prompt,
+            "predicted_loss": chosen.predicted_loss if chosen else None,
+            "std": chosen.std if chosen else None,
+            "margin": self.margin,
+            "confidence": self.confidence,
+            "default_used": self.default_used,
+            "default_reason": self.default_reason,
+            "ranking": [ranked.to_dict() for ranked in self.ranking[:top]],
+            "rejected": [rejected.to_dict() for rejected in self.rejected[:top]],
+            "preferences": self.preferences.to_dict(),
+            "flags": list(self.flags),
+            "warnings": list(self.warnings),
+            "as_of": None if self.as_of is None else self.as_of.isoformat(),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """Prompts that share their preferences, with every expert scored for each of them.
+
+    `eligible` and the tables in `prediction` and `terms` are `(batch, n_experts)`; so is `cost`, in
+    USD, if a requirement reads it. `passed` has a mask per filter, of that shape or `(n_experts,)`.
+    """
+
+    library: Library
+    prediction: Prediction
+    terms: Terms
+    passed: tuple[tuple[Requirement | None, BoolArray], ...]
+    eligible: BoolArray
+    cost: Float64Array | None = None
+
+    def decision(self, i: int, asked: Asked) -> Decision | None:
+        """Return the decision for prompt `i`, None if no expert is eligible."""
+        ranking = self.ranking(i)
+        if not len(ranking):
+            return None
+        best = int(ranking.first(1)[0])
+        return Decision(
+            prompt=asked.text,
+            expert=remember(self.library, ("expert", best), lambda: self.library[best]),
+            ranking=ranking,
+            rejected=self.rejections(i),
+            preferences=asked.preferences,
+            flags=asked.flags,
+            warnings=asked.warnings,
+            as_of=self.library.as_of,
+        )
+
+    def ranking(self, i: int) -> Ranking:
+        """Return how all stand for prompt `i`."""
+        return Ranking(
+            self.library,
+            self.prediction.losses[i],
+            self.prediction.std[i],
+            self.terms.row(i),
+            self.eligible[i],
+        )
+
+    def fallback(
+        self, i: int, asked: Asked, failure: str | None, *, default: str | None, strict: bool
+    ) -> Decision:
+        """Return the decision for the default, or raise when it may not step in."""
+        rejected = self.rejections(i)
+        unpredicted = not np.isfinite(self.prediction.losses[i]).any()
+        told = failure or (
+            "The perception has no usable prediction for any expert."
+            if unpredicted
+            else f"None of the {len(self.library)} experts is left to choose."
+        )
+        if default is None or strict:
+            kind = PerceptionError if unpredicted else NoExpertError
+            cure = "Strict mode forbids the default." if default else "Declare a default expert."
+            raise kind("\n".join([told, *rejection_lines(rejected), cure]))
+        return self.last_resort(i, asked, self.library.index(default), told)
+
+    def last_resort(self, i: int, asked: Asked, default: int, told: str) -> Decision:
+        """Return the decision for the default expert, by its position, and say why it is used."""
+        rejected = self.rejections(i)
+        unmet = rejected.unmet(default)
+        also = f" It does not meet what was asked: {'; '.join(unmet)}." if unmet else ""
+        return Decision(
+            prompt=asked.text,
+            expert=self.library[default],
+            rejected=rejected,
+            preferences=asked.preferences,
+            default_used=True,
+            default_reason=told + also,
+            flags=asked.flags,
+            warnings=asked.warnings,
+            as_of=self.library.as_of,
+        )
+
+    def rejections(self, i: int) -> Rejections:
+        """Return who is rejected for prompt `i`."""
+        cost = None if self.cost is None else self.cost[i]
+        checks = [
+            Check(requirement, mask if mask.ndim == 1 else mask[i], cost)
+            for requirement, mask in self.passed
+        ]
+        return Rejections(self.library, checks)
+
+
+def weigh(
+    library: Library,
+    preferences: Preferences,
+    constraints: Mapping[str, Constraint],
+    prediction: Prediction,
+    request: Callable[[bool], Request],
+) -> Field:
+    """Score every expert for prompts that share their preferences.
+
+    `request` is told whether tokens count, which they do if a weight or a requirement depends on
+    the request: counting them can take longer than all the rest.
+    """
+    usable: BoolArray = np.isfinite(prediction.losses)
+    if not preferences.weights and not preferences.requirements:
+        terms = score(prediction.losses, library, {}, constraints, request(False))
+        return Field(library, prediction, terms, ((None, usable),), usable)
+    costed = preferences.needs_cost
+    asked = request(costed or needs_request(preferences.weights, constraints))
+    cost = expected_cost(library, asked) if costed else None
+    terms = score(prediction.losses, library, preferences.weights, constraints, asked)
+    eligible = usable.copy()
+    passed: list[tuple[Requirement | None, BoolArray]] = [(None, usable)]
+    for requirement in preferences.requirements:
+        mask = _met(requirement, library, cost)
+        passed.append((requirement, mask))
+        eligible &= mask
+    return Field(library, prediction, terms, tuple(passed), eligible, cost)
+
+
+def _met(requirement: Requirement, library: Library, cost: Float64Array | None) -> BoolArray:
+    """Tell who meets a requirement; only that on the cost has to be looked at for every prompt."""
+    if requirement.field == "cost":
+        return requirement.satisfied(library, cost)
+    return remember_last(library, requirement, lambda: requirement.satisfied(library))
+
+
+def odds(ranking: Sequence[Ranked]) -> dict[str, float]:
+    """Return the probability of each expert to have the lowest total, by name; they add up to 1.
+
+    A `std` that is not known counts as 0.
+    """
+    if not ranking:
+        return {}
+    means = np.array([ranked.total for ranked in ranking])
+    stds = np.array([ranked.std or 0.0 for ranked in ranking])
+    scale = max(float(stds.max()), float(np.ptp(means)), 1e-12)
+    chances = _lowest((means - means.min()) / scale, np.maximum(stds / scale, _SHARP))
+    return {ranked.name: float(p) for ranked, p in zip(ranking, chances, strict=True)}
+
+
+def _lowest(means: NDArray[np.float64], stds: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Integrate each expert over its own range, `(n_experts, points)` at a time."""
+    steps = np.linspace(-_REACH, _REACH, _POINTS)
+    density = np.exp(-0.5 * steps**2)
+    chances = np.empty(len(means))
+    for i, (mean, std) in enumerate(zip(means, stds, strict=True)):
+        at = mean + std * steps
+        others = np.arange(len(means)) != i
+        beyond = (at - means[others, None]) / (stds[others, None] * math.sqrt(2))
+        survives = 0.5 * (1.0 - _erf(beyond).astype(np.float64))
+        chances[i] = (density * survives.prod(axis=0)).sum()
+    normed: NDArray[np.float64] = chances / chances.sum()
+    return normed

@@ -1,0 +1,121 @@
+"""One candidate model: what is known about it, never the client that calls it."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from tryage.core.validation import NUMBER_RANGES, clean, did_you_mean, number
+from tryage.errors import InputError
+
+_OBJECTS = ("aliases", "license", "capabilities", "metadata")
+
+
+@dataclass(frozen=True, slots=True)
+class Expert:
+    """What is known about a candidate model, never the client that calls it.
+
+    None means unknown; it is never read as zero or as free. Units: `parameters` and
+    `active_parameters` are counts (7e9), prices USD per million tokens (`cached_input_price`: of
+    those that the provider still holds from before), `latency` seconds to a typical answer,
+    `output_tokens` the length of a typical answer, `readability` Flesch reading ease (higher is
+    easier), `security` 1 when every scan passed. `metadata` is JSON-safe.
+
+    Raises:
+        InputError: a wrong type, NaN, infinite, negative or out of range.
+    """
+
+    name: str
+    aliases: tuple[str, ...] = ()
+    parameters: float | None = None
+    active_parameters: float | None = None
+    released: datetime.date | None = None
+    license: str | None = None
+    security: float | None = None
+    input_price: float | None = None
+    output_price: float | None = None
+    cached_input_price: float | None = None
+    latency: float | None = None
+    output_tokens: float | None = None
+    readability: float | None = None
+    downloads: float | None = None
+    context_length: int | None = None
+    capabilities: frozenset[str] | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+    def __post_init__(self) -> None:
+        """Check every field and bring it to its one form (tuple, lower case, float)."""
+        if not isinstance(self.name, str) or not self.name.strip():
+            raise InputError(f"An expert's name must be a non-empty string, got {self.name!r:.80}.")
+        for name, (low, high) in NUMBER_RANGES.items():
+            value = getattr(self, name)
+            if value is not None and name != "released":
+                checked = number(f"{self.name}: {name}", value, low, high)
+                self._set(name, int(checked) if name == "context_length" else checked)
+        self._set("released", _date(self.released))
+        for name in _OBJECTS:
+            self._set(name, clean(name, getattr(self, name)))
+        self._set("aliases", self.aliases or ())
+        self._set("metadata", self.metadata or {})
+
+    def _set(self, name: str, value: object) -> None:
+        object.__setattr__(self, name, value)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the known fields, JSON-safe; unknown ones are left out."""
+        result: dict[str, Any] = {}
+        for name in FIELDS:
+            value = getattr(self, name)
+            if value is None or (name in ("aliases", "metadata") and not value):
+                continue
+            result[name] = _plain(value)
+        return result
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Expert:
+        """Build an expert from what `to_dict` wrote.
+
+        Raises:
+            InputError: not a mapping, an unknown field, no name, or a value out of range.
+        """
+        if not isinstance(data, Mapping):
+            raise InputError(f"An expert is read from a dict, got {type(data).__name__}.")
+        for key in data:
+            if key not in FIELDS:
+                raise InputError(
+                    f"{key!r} is not a field of Expert.{did_you_mean(str(key), FIELDS)}"
+                )
+        if "name" not in data:
+            raise InputError(f"An expert needs a name; got only {sorted(data)}.")
+        known = dict(data)
+        if isinstance(known.get("released"), str):
+            try:
+                known["released"] = datetime.date.fromisoformat(known["released"])
+            except ValueError as error:
+                raise InputError(f"released must be YYYY-MM-DD: {error}.") from error
+        return cls(**known)
+
+
+FIELDS = tuple(f.name for f in fields(Expert))
+
+
+def _date(value: object) -> datetime.date | None:
+    """Return a date, or None when unknown; a datetime loses its time."""
+    if isinstance(value, datetime.datetime):
+        return value.date()
+    if value is None or isinstance(value, datetime.date):
+        return value
+    raise InputError(f"released must be a datetime.date, got {type(value).__name__} {value!r:.80}.")
+
+
+def _plain(value: object) -> object:
+    """Return a JSON-safe copy of one field."""
+    if isinstance(value, datetime.date):
+        return value.isoformat()
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, (tuple, frozenset)):
+        return sorted(value) if isinstance(value, frozenset) else list(value)
+    return value

@@ -1,0 +1,129 @@
+"""A decision in words, for the person who wonders why."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from tryage.core.ranking import Ranked, Rejected, Rejections
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from tryage.core.decision import Decision
+
+# The facts that a constraint or a requirement reads; any other reads the one of its own name.
+_READ: Mapping[str, tuple[str, ...]] = {
+    "size": ("parameters",),
+    "recency": ("released",),
+    "verbosity": ("output_tokens",),
+    "popularity": ("downloads",),
+    "cost": ("input_price", "output_price", "output_tokens"),
+    "switching": ("input_price", "cached_input_price"),
+}
+
+
+def explain(decision: Decision, top: int = 3) -> str:
+    """Say who was chosen and why, who came next and by how much, who was rejected, and more."""
+    best = tuple(decision.ranking[: max(top, 1)])
+    lines = [
+        *_headline(decision),
+        *(_sum(decision, best[0]) if decision.chosen else ()),
+        *_others(decision, best),
+        *_unknown(best),
+        *_sources(decision),
+        *rejection_lines(decision.rejected),
+        *(f"Taken from the prompt: {flag}" for flag in decision.flags),
+        *(f"Warning: {warning}" for warning in decision.warnings),
+        *_age(decision),
+    ]
+    return "\n".join(lines)
+
+
+def rejection_lines(rejected: Sequence[Rejected]) -> Iterator[str]:
+    """Say who was rejected, grouped by the filter, with a few examples of each."""
+    if not len(rejected):
+        return
+    yield f"Rejected: {_experts(len(rejected))}."
+    if not isinstance(rejected, Rejections):
+        yield from (f"  {one.name}: {'; '.join(one.reasons)}" for one in rejected[:10])
+        return
+    for label, count, examples in rejected.grouped():
+        told = "; ".join(
+            name if reason == label else f"{name} ({reason})" for name, reason in examples
+        )
+        more = f"; and {count - len(examples):,} more" if count > len(examples) else ""
+        yield f"  {label}, {_experts(count)}: {told}{more}"
+
+
+def _headline(decision: Decision) -> Iterator[str]:
+    name = decision.expert.name
+    if decision.default_used:
+        yield f"{name} is used as the declared default: {decision.default_reason}"
+        return
+    if len(decision.ranking) > 1:
+        yield f"{name} is chosen: the lowest total of {_experts(len(decision.ranking))}."
+    else:
+        yield f"{name} is chosen: the only expert that could be."
+
+
+def _sum(decision: Decision, chosen: Ranked) -> Iterator[str]:
+    """Write the total as the sum it is, one term a line."""
+    spread = "" if chosen.std is None else f" ± {chosen.std:.3f}"
+    yield f"  {'predicted loss':<16}{chosen.predicted_loss:>8.3f}{spread}"
+    for name, term in chosen.terms.items():
+        weight = decision.preferences.weights.get(name)
+        how = "" if not weight else f"   = weight {weight:g} x {term / weight:.3f}"
+        yield f"  {'+ ' + name:<16}{term:>8.3f}{how}"
+    if chosen.terms:
+        yield f"  {'= total':<16}{chosen.total:>8.3f}"
+
+
+def _others(decision: Decision, best: Sequence[Ranked]) -> Iterator[str]:
+    for place, other in enumerate(best[1:], start=2):
+        terms = "".join(f" + {name} {term:.3f}" for name, term in other.terms.items())
+        behind = other.total - best[0].total
+        sure = decision.confidence if place == 2 else None
+        odds = "" if sure is None else f"; {best[0].name} is better with probability {sure:.0%}"
+        how = "level on total" if behind == 0 else f"{behind:.3f} behind"
+        yield (
+            f"{place}. {other.name}, {how}: predicted loss {other.predicted_loss:.3f}{terms}{odds}."
+        )
+
+
+def _unknown(best: Sequence[Ranked]) -> Iterator[str]:
+    gaps = [f"{', '.join(one.unknown)} of {one.name}" for one in best if one.unknown]
+    if gaps:
+        yield f"Unknown, so counted as the worst: {'; '.join(gaps)}."
+
+
+def _sources(decision: Decision) -> Iterator[str]:
+    """Say where it is known from, of whoever is chosen, what the weights and requirements read."""
+    told = decision.expert.metadata.get("sources")
+    if not isinstance(told, Mapping):
+        return
+    wanted = decision.preferences
+    asked = [*wanted.weights, *(requirement.field for requirement in wanted.requirements)]
+    known: dict[str, list[str]] = {}
+    for field in dict.fromkeys(field for name in asked for field in _READ.get(name, (name,))):
+        if field in told:
+            known.setdefault(_source(told[field]), []).append(field)
+    if known:
+        lines = "; ".join(f"{', '.join(fields)} from {source}" for source, fields in known.items())
+        yield f"Known of {decision.expert.name}: {lines}."
+
+
+def _source(told: object) -> str:
+    """Return a source in words; those of the Hub also say when it was seen."""
+    if isinstance(told, Mapping):
+        return f"{told.get('source')} ({str(told.get('seen'))[:10]})"
+    return str(told)
+
+
+def _age(decision: Decision) -> Iterator[str]:
+    if decision.as_of is not None:
+        yield f"What is known of the experts: the Hub as of {decision.as_of:%Y-%m-%d %H:%M} UTC."
+
+
+def _experts(count: int) -> str:
+    return f"{count:,} expert" + ("" if count == 1 else "s")

@@ -1,0 +1,203 @@
+"""One item of a flag, such as `smallest model` or `size<3B`: its meaning, or the nearest form."""
+
+from __future__ import annotations
+
+import datetime
+import re
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+from tryage.core.preferences import Requirement
+from tryage.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+# The weight of a natural wish. Losses of scored answers and constraints both span [0, 1], so at 1
+# the whole range of the constraint counts as much as a right answer against a wrong one.
+NATURAL_WEIGHT = 1.0
+
+# Beyond this a weight only drowns the predicted loss in rounding.
+MAX_WEIGHT = 1000.0
+
+# What `needs=` may ask for. A closed list, so that a typing error is refused, not never met.
+CAPABILITIES = ("tools", "vision", "structured_output", "audio", "reasoning")
+
+# Constraint -> the wishes that mean it; the first is the one that messages suggest.
+WISHES: Mapping[str, tuple[str, ...]] = {
+    "size": ("smallest", "smaller", "small", "compact", "tiny"),
+    "recency": ("newest", "newer", "new", "latest", "most recent", "recent"),
+    "cost": ("cheapest", "cheaper", "cheap", "low cost", "lowest cost", "low price", "inexpensive"),
+    "latency": ("fastest", "faster", "fast", "quickest", "quick", "low latency", "lowest latency"),
+    "security": ("safest", "safer", "safe", "most secure", "secure"),
+    "popularity": ("most popular", "popular", "most downloaded"),
+    "verbosity": ("concise", "most concise", "terse", "brief", "short", "shortest"),
+    "readability": ("readable", "most readable", "easy to read", "easiest to read"),
+}
+
+_ACCURATE = ("most accurate", "accurate", "best", "best quality", "highest quality")
+
+_NOUNS = ("model", "expert", "answer", "one", "llm")
+
+_COUNTS = {"": 1.0, "k": 1e3, "m": 1e6, "b": 1e9, "t": 1e12}
+
+_PLAIN = {"": 1.0}
+
+# Key of a bound -> (field of the requirement, what its units multiply by).
+_BOUNDS: Mapping[str, tuple[str, Mapping[str, float]]] = {
+    "size": ("parameters", _COUNTS),
+    "cost": ("cost", {"": 1.0, "usd": 1.0}),
+    "latency": ("latency", {"": 1.0, "s": 1.0, "ms": 1e-3}),
+    "context": ("context_length", _COUNTS),
+    "downloads": ("downloads", _COUNTS),
+    "security": ("security", _PLAIN),
+    "readability": ("readability", _PLAIN),
+    "verbosity": ("output_tokens", _COUNTS),
+}
+
+_WORDS = {"license": "license", "licence": "license", "model": "name", "needs": "capabilities"}
+
+# Key -> its valid forms, as messages show them.
+_FORMS: Mapping[str, tuple[str, ...]] = {
+    "size": ("size=0.5", "size<3B", "size<=3B"),
+    "recency": ("recency=0.5",),
+    "security": ("security=0.5", "security>=0.9"),
+    "verbosity": ("verbosity=0.5", "verbosity<=200"),
+    "readability": ("readability=0.5", "readability>=60"),
+    "cost": ("cost=0.5", "cost<=0.002"),
+    "latency": ("latency=0.5", "latency<=2s"),
+    "popularity": ("popularity=0.5",),
+    "context": ("context>=32k",),
+    "downloads": ("downloads>=10k",),
+    "license": ("license=apache-2.0|mit",),
+    "licence": ("licence=apache-2.0|mit",),
+    "model": ("model=NAME",),
+    "needs": (f"needs={'|'.join(CAPABILITIES[:2])}",),
+    "since": ("since=2025-01-01",),
+}
+
+_EXACT = re.compile(r"([^<>=]+)(<=|>=|<|>|=)([^<>=]+)")
+
+_NUMBER = re.compile(r"(\$?)\s*([0-9]+(?:\.[0-9]+)?(?:e[+-]?[0-9]+)?)\s*([a-z]*)")
+
+_DATE = re.compile(r"([0-9]{4})(?:-([0-9]{1,2}))?(?:-([0-9]{1,2}))?")
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """What one item asks for: a weight, a requirement, or neither for "most accurate"."""
+
+    weight: tuple[str, float] | None = None
+    requirement: Requirement | None = None
+
+    @property
+    def accurate(self) -> bool:
+        """Whether it asks for accuracy above what other flags of the prompt ask for."""
+        return self.weight is None and self.requirement is None
+
+
+def parse(item: str) -> Item | None:
+    """Return what an item asks for, or None when it is malformed."""
+    exact = _EXACT.fullmatch(item)
+    if exact is None:
+        return _natural(item)
+    key, op, value = (part.strip() for part in exact.groups())
+    try:
+        return _exact(key.casefold(), op, value)
+    except InputError:  # a well-formed number outside the range of its field
+        return None
+
+
+def nearest(item: str) -> str:
+    """Return the valid form nearest to a malformed item; there always is one."""
+    word = " ".join(item.casefold().split())[:60]
+    key = re.split("[<>=]", word, maxsplit=1)[0].strip()
+    if key == word:
+        forms = [*_natural_forms(), *(form for forms in _FORMS.values() for form in forms)]
+    else:
+        forms = [*_FORMS[get_close_matches(key, _FORMS, n=1, cutoff=0.0)[0]]]
+    return (get_close_matches(word, forms, n=1, cutoff=0.4 * (key == word)) or ["smallest model"])[
+        0
+    ]
+
+
+def _natural_forms() -> list[str]:
+    """Return every wish, with and without the word "model"."""
+    wishes = [wish for group in (*WISHES.values(), _ACCURATE) for wish in group]
+    return [*wishes, *(f"{wish} model" for wish in wishes)]
+
+
+_MEANING: Mapping[str, Item] = {
+    **{
+        wish: Item(weight=(name, NATURAL_WEIGHT))
+        for name, wishes in WISHES.items()
+        for wish in wishes
+    },
+    **dict.fromkeys(_ACCURATE, Item()),
+}
+
+
+def _natural(item: str) -> Item | None:
+    """Return what a wish in plain words asks for."""
+    words = item.casefold().replace("-", " ").split()
+    words = words[1:] if words[:1] == ["the"] else words
+    words = words[:-1] if words and words[-1] in _NOUNS else words
+    return _MEANING.get(" ".join(words))
+
+
+def _exact(key: str, op: str, value: str) -> Item | None:
+    """Return what a key, an operator and a value ask for."""
+    if op != "=":
+        return _bound(key, op, value)
+    if key in _WORDS:
+        return _words(_WORDS[key], value)
+    if key == "since":
+        return _since(value)
+    weight = _number(value, _PLAIN) if key in WISHES else None
+    if weight is None or weight > MAX_WEIGHT:
+        return None
+    return Item(weight=(key, weight))
+
+
+def _bound(key: str, op: str, value: str) -> Item | None:
+    """Read `size<3B`."""
+    if key not in _BOUNDS:
+        return None
+    field, units = _BOUNDS[key]
+    limit = _number(value, units, dollars=key == "cost")
+    return None if limit is None else Item(requirement=Requirement(field, op, limit))
+
+
+def _words(field: str, value: str) -> Item | None:
+    """Read `license=mit|apache-2.0`, `model=NAME` or `needs=tools|vision`."""
+    words = tuple(word.strip() for word in value.split("|"))
+    if not all(words):
+        return None
+    if field == "capabilities":
+        words = tuple(word.casefold() for word in words)
+        if not set(words) <= set(CAPABILITIES):
+            return None
+    op = "has" if field == "capabilities" else "in"
+    return Item(requirement=Requirement(field, op, words))
+
+
+def _since(value: str) -> Item | None:
+    """Read `since=2025-01-31`, `since=2025-01` or `since=2025`."""
+    match = _DATE.fullmatch(value)
+    if match is None:
+        return None
+    year, month, day = (int(part or 1) for part in match.groups())
+    try:
+        date = datetime.date(year, month, day)
+    except ValueError:
+        return None
+    return Item(requirement=Requirement("released", ">=", date))
+
+
+def _number(text: str, units: Mapping[str, float], *, dollars: bool = False) -> float | None:
+    """Read a number with one of the units; None when it is none."""
+    match = _NUMBER.fullmatch(text.casefold())
+    if match is None or match[3] not in units or (match[1] and not dollars):
+        return None
+    return float(match[2]) * units[match[3]]

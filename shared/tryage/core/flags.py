@@ -1,0 +1,229 @@
+"""Flags in the prompt, read into preferences: a small grammar and nothing else.
+
+A flag is a bracket such as `[Flag: smallest model]` or `[Flag: size<3B, license=mit|apache-2.0]`.
+Case does not count and blanks may stand between any two tokens.
+
+    flag     = "[" "flag" ":" item { "," item } "]" ;              (* at most 500 characters *)
+    item     = natural | weight | bound | words | since ;
+    natural  = [ "the" ] wish [ "model" | "expert" | "answer" | "one" | "llm" ] ;
+    wish     = "smallest" | "newest" | "cheapest" | "fastest" | "safest" | "most popular"
+             | "concise" | "readable" | "most accurate" | synonym ;      (* see items.WISHES *)
+    weight   = ( "size" | "recency" | "security" | "verbosity" | "readability" | "cost"
+               | "latency" | "popularity" ) "=" decimal ;                (* 0 to 1000 *)
+    bound    = ( "size" | "cost" | "latency" | "context" | "downloads" | "security"
+               | "readability" | "verbosity" ) ( "<" | "<=" | ">" | ">=" ) number ;
+    words    = ( "license" | "licence" | "model" ) "=" word { "|" word }  (* any of them *)
+             | "needs" "=" capability { "|" capability } ;                (* all of them *)
+    since    = "since" "=" year [ "-" month [ "-" day ] ] ;
+    number   = [ "$" ] decimal [ unit ] ;
+    decimal  = digits [ "." digits ] [ "e" [ "+" | "-" ] digits ] ;
+    unit     = "k" | "m" | "b" | "t"       (* size, context, downloads, verbosity: 1e3 .. 1e12 *)
+             | "s" | "ms" | "usd" ;        (* latency; cost *)
+    word     = character { character } ;   (* none of , | [ ] < > = *)
+
+Meaning. A weight or a natural wish sets how much a constraint counts; a wish uses
+`NATURAL_WEIGHT`. A bound, words or a date is a requirement. Everything in a prompt adds up: the
+largest weight of each constraint and every requirement. "most accurate" drops the weights that
+the flags of the same prompt ask for. What a flag says is meant for `Preferences.tightened`, so it
+can never loosen what the operator set.
+
+A bracket is a flag as a whole or not at all: one malformed item leaves it in the text, with a
+warning, or raises `FlagError` in strict mode.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+from tryage.core.flag_items import Item, nearest, parse
+from tryage.core.preferences import Preferences
+from tryage.errors import FlagError, InputError
+
+# A prompt may be written by an adversary: these keep the work linear in its length.
+MAX_ITEMS = 64
+
+_MAX_BODY = 500
+
+_MAX_WARNINGS = 5
+
+# Both are linear: blanks cannot match the characters around them.
+_OPENING = re.compile(r"\[\s*flag\s*:", re.IGNORECASE)
+
+_BODY = re.compile(r"\s*flag\s*:(.*)", re.IGNORECASE | re.DOTALL)
+
+_BRACKETS = re.compile(r"([\[\]])")
+
+
+@dataclass(frozen=True, slots=True)
+class Extracted:
+    """A prompt without its flags, and what they ask for."""
+
+    text: str
+    preferences: Preferences = field(default_factory=Preferences)
+    flags: tuple[str, ...] = ()  # the items as written, blanks collapsed
+    warnings: tuple[str, ...] = ()
+
+
+def extract(prompt: str, *, strict: bool = False) -> Extracted:
+    """Take the flags out of a prompt; the grammar is in the docstring of `tryage.core.flags`.
+
+    The text of a prompt without flags comes back unchanged. A malformed flag stays in the text
+    and is named in `warnings`; so are items after the first `MAX_ITEMS`, which are dropped. What
+    comes back holds no valid flag: extracting from it again changes nothing. The work is linear
+    in the length of the prompt.
+
+    Raises:
+        InputError: the prompt is not a string.
+        FlagError: in strict mode, a malformed flag or too many items.
+    """
+    if not isinstance(prompt, str):
+        raise InputError(f"A prompt is a string, got {type(prompt).__name__}. Join it to text.")
+    if not _OPENING.search(prompt):
+        return Extracted(prompt)
+    text, items = _take_out(prompt)
+    warnings = [*_malformed(text, 1 if strict else _MAX_WARNINGS), *_too_many(items)]
+    if strict and warnings:
+        raise FlagError(warnings[0])
+    items = items[:MAX_ITEMS]
+    wanted = _added_up([item for _, item in items])
+    return Extracted(text, wanted, tuple(written for written, _ in items), tuple(warnings))
+
+
+Items = list[tuple[str, Item]]
+
+
+def _take_out(prompt: str) -> tuple[str, Items]:
+    """Return the text without its valid flags, and their items.
+
+    One pass with a stack, because taking out a flag may complete the bracket around it.
+    """
+    text, found, opened = _Text(), Items(), list[int]()
+    for piece in filter(None, _BRACKETS.split(prompt)):
+        text.add(piece)
+        if piece == "[":
+            opened.append(len(text.pieces) - 1)
+        elif piece == "]" and opened:
+            start = opened.pop()
+            items = _items("".join(text.pieces[start + 1 : -1]))
+            if items is None:
+                opened.clear()  # a bracket around one that stays is no flag
+            else:
+                text.cut(start)
+                found.extend(items)
+    return text.finished(), found
+
+
+def _items(body: str) -> Items | None:
+    """Return the items between two brackets, or None when it is not a valid flag."""
+    match = _BODY.fullmatch(body) if len(body) <= _MAX_BODY else None
+    if match is None:
+        return None
+    items = Items()
+    for written in match[1].split(","):
+        item = parse(written)
+        if item is None:
+            return None
+        items.append((" ".join(written.split()), item))
+    return items
+
+
+def _added_up(items: list[Item]) -> Preferences:
+    """Return the largest weight of each constraint and every requirement."""
+    weights: dict[str, float] = {}
+    if not any(item.accurate for item in items):
+        for name, weight in (item.weight for item in items if item.weight):
+            weights[name] = max(weight, weights.get(name, 0.0))
+    return Preferences(weights, [item.requirement for item in items if item.requirement])
+
+
+def _malformed(text: str, limit: int) -> list[str]:
+    """Say what is wrong with the first openings that are left, and how many more there are."""
+    openings = [match.start() for match in _OPENING.finditer(text)]
+    messages = [_diagnosis(text, start) for start in openings[:limit]]
+    if len(openings) > limit:
+        messages.append(f"{len(openings) - limit} more malformed flags.")
+    return messages
+
+
+def _diagnosis(text: str, start: int) -> str:
+    """Say what is wrong with the flag that opens at `start`, with the nearest valid form."""
+    body = _BRACKETS.split(text[start + 1 : start + 2 + _MAX_BODY], maxsplit=1)
+    shown = f"[{body[0][:60]}{'...' if len(body[0]) > 60 else ''}"
+    if len(body) == 1 and len(body[0]) > _MAX_BODY:
+        return f"{shown!r} is longer than {_MAX_BODY} characters, so it is no flag. Shorten it."
+    if len(body) == 1 or body[1] == "[":
+        return f"{shown!r} is not closed. Write it like [Flag: smallest model]."
+    items = body[0].partition(":")[2].split(",")
+    bad = next((item for item in items if parse(item) is None), "")
+    return (
+        f"{bad.strip()[:60]!r} in {shown + ']'!r} is not a flag."
+        f" The nearest valid form is [Flag: {nearest(bad)}]."
+    )
+
+
+def _too_many(items: Items) -> list[str]:
+    """Say that items were dropped, if so."""
+    if len(items) <= MAX_ITEMS:
+        return []
+    return [f"The prompt holds {len(items)} flags; only the first {MAX_ITEMS} count. Use fewer."]
+
+
+class _Text:
+    """The text kept so far; it closes the gap that a flag leaves, without joining words."""
+
+    def __init__(self) -> None:
+        self.pieces: list[str] = []
+        self._gap: list[str] | None = None  # blanks on the left and on the right of the gap
+
+    def add(self, piece: str) -> None:
+        """Append a piece; blanks after a gap wait for what follows them."""
+        if self._gap is not None:
+            rest = piece.lstrip()
+            self._gap[1] += piece[: len(piece) - len(rest)]
+            if not rest:
+                return
+            self._close(rest[0])
+            piece = rest
+        self.pieces.append(piece)
+
+    def cut(self, start: int) -> None:
+        """Drop the pieces from `start` on and leave a gap."""
+        del self.pieces[start:]
+        blanks = ""
+        while self.pieces and (kept := self.pieces[-1].rstrip()) != self.pieces[-1]:
+            blanks = self.pieces.pop()[len(kept) :] + blanks
+            if kept:
+                self.pieces.append(kept)
+        self._gap = [blanks, ""]
+
+    def finished(self) -> str:
+        """Return the whole text."""
+        if self._gap is not None:
+            self._close("")
+        return "".join(self.pieces)
+
+    def _close(self, after: str) -> None:
+        """Put the right blank where the gap is; `after` is the next character, "" at the end."""
+        left, right = self._gap or ("", "")
+        before = self.pieces[-1][-1] if self.pieces else ""
+        self._gap = None
+        if blank := _blank(before, left, right, after):
+            self.pieces.append(blank)
+
+
+def _blank(before: str, left: str, right: str, after: str) -> str:
+    """Return what stands between two characters once the flag between them is gone."""
+    if not before:  # the start: keep the indentation of the first line that is left
+        return right[right.rfind("\n") + 1 :] if "\n" in right else ""
+    if not after:
+        return right.lstrip(" \t") if "\n" in right else ""
+    if "\n" in left + right:
+        lines = max(right, left, key=lambda blanks: blanks.count("\n")).lstrip(" \t")
+        indented = right if "\n" in right else left
+        return lines[: lines.rfind("\n") + 1] + indented[indented.rfind("\n") + 1 :]
+    if (not right and after in ",.;:!?)]") or (not left and before in "(["):
+        return ""
+    if left or right:
+        return (left or right)[0]
+    return " " if before.isalnum() and after.isalnum() else ""

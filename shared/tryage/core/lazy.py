@@ -1,0 +1,35 @@
+"""Public names that a package imports when they are first used (PEP 562)."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+
+def lazy_exports(
+    package: str, modules: Mapping[str, str]
+) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+    """Return `__getattr__` and `__dir__` of a package that exports names of its modules.
+
+    Args:
+        package: The package's `__name__`.
+        modules: Name -> full name of the module that defines it.
+    """
+
+    def get_attribute(name: str) -> Any:  # noqa: ANN401 - any exported object
+        if name not in modules:
+            raise AttributeError(
+                f"module {package!r} has no attribute {name!r}; it has {sorted(modules)}"
+            )
+        value = getattr(import_module(modules[name]), name)
+        setattr(sys.modules[package], name, value)
+        return value
+
+    def list_names() -> list[str]:
+        return sorted({*vars(sys.modules[package]), *modules})
+
+    return get_attribute, list_names

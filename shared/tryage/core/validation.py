@@ -1,0 +1,190 @@
+"""Checks of what a person says about an expert: one value, or a whole column of them."""
+
+from __future__ import annotations
+
+import datetime
+import math
+from collections.abc import Collection, Iterable, Mapping
+from difflib import get_close_matches
+from importlib.util import find_spec
+from numbers import Real
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tryage.errors import InputError, MissingExtraError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_ANY = (-math.inf, math.inf)
+
+_POSITIVE = (0.0, math.inf)
+
+_UNKNOWN = "Leave out what is unknown."
+
+# Every field that is a number, with its closed range. Flesch reading ease may be negative.
+NUMBER_RANGES: Mapping[str, tuple[float, float]] = {
+    "parameters": _POSITIVE,
+    "active_parameters": _POSITIVE,
+    "released": (1, datetime.date.max.toordinal()),
+    "security": (0.0, 1.0),
+    "input_price": _POSITIVE,
+    "output_price": _POSITIVE,
+    "cached_input_price": _POSITIVE,
+    "latency": _POSITIVE,
+    "output_tokens": _POSITIVE,
+    "readability": _ANY,
+    "downloads": _POSITIVE,
+    "context_length": _POSITIVE,
+}
+
+
+def did_you_mean(word: str, choices: Iterable[str], limit: int = 3) -> str:
+    """Return " Did you mean a, b?" with the nearest choices, or "" when nothing is near."""
+    folded = {choice.casefold(): choice for choice in choices}
+    pool: Iterable[str] = folded
+    if len(folded) > 5_000:  # difflib compares one by one: minutes for a million names
+        pool = [name for name in folded if word[:4].casefold() in name][:5_000]
+    near = get_close_matches(word[:200].casefold(), pool, n=limit)
+    return f" Did you mean {', '.join(folded[name] for name in near)}?" if near else ""
+
+
+def number(name: str, value: object, low: float = 0.0, high: float = math.inf) -> float:
+    """Return `value` as a finite float within [low, high].
+
+    Raises:
+        InputError: not a real number, NaN, infinite or out of range.
+    """
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise InputError(f"{name} must be a number, got {type(value).__name__} {value!r:.80}.")
+    result = _float(value)
+    if not math.isfinite(result) or not low <= result <= high:
+        raise InputError(f"{name} must be {_span(low, high)}, got {result:g}. {_UNKNOWN}")
+    return result
+
+
+def strings(name: str, value: object) -> tuple[str, ...]:
+    """Return a list, tuple or set of non-empty strings as a tuple.
+
+    Raises:
+        InputError: a lone string, not a collection, or an item that is not a non-empty string.
+    """
+    if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Iterable):
+        raise InputError(f"{name} must be a list of strings, got {value!r:.80}. Write [...].")
+    items = tuple(sorted(value) if isinstance(value, (set, frozenset)) else value)
+    for item in items:
+        if not isinstance(item, str) or not item.strip():
+            raise InputError(f"{name} must hold non-empty strings, got {item!r:.80}.")
+    return items
+
+
+def _float(value: Real) -> float:
+    """Return a float; an integer too large for one is infinite."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
+
+
+def _span(low: float, high: float) -> str:
+    """Say a range in words."""
+    if high < math.inf:
+        return f"between {low:g} and {high:g}"
+    return "finite" if low == -math.inf else f"finite and at least {low:g}"
+
+
+def clean(name: str, value: object) -> Any:  # noqa: ANN401 - one of four types, named by `name`
+    """Check one value that is not a number and bring it to its one form; None stays None."""
+    if value is None:
+        return None
+    if name == "aliases":
+        return strings(name, value)
+    if name == "capabilities":
+        return frozenset(item.strip().lower() for item in strings(name, value))
+    if name == "metadata":
+        if not isinstance(value, Mapping):
+            raise InputError(f"metadata must be a dict, got {type(value).__name__}.")
+        return dict(value)
+    if not isinstance(value, str) or not value.strip():
+        raise InputError(f"license must be a string such as 'apache-2.0', got {value!r:.80}.")
+    return value.strip().lower()
+
+
+def number_column(name: str, values: Collection[Any] | NDArray[Any]) -> NDArray[np.float64]:
+    """Return a checked float64 copy `(n,)`, NaN where unknown."""
+    if isinstance(values, np.ndarray) and values.dtype.kind == "M":
+        days = values.astype("datetime64[D]")
+        epoch = datetime.date(1970, 1, 1).toordinal()
+        column = np.where(np.isnat(days), np.nan, days.astype(np.int64) + float(epoch))
+    elif isinstance(values, np.ndarray) and values.dtype.kind in "iuf":
+        column = values.astype(np.float64)
+    else:
+        column = np.array([_cell(name, value) for value in values], dtype=np.float64)
+    low, high = NUMBER_RANGES[name]
+    bad = ~np.isnan(column) & ~(np.isfinite(column) & (column >= low) & (column <= high))
+    if column.ndim != 1 or bad.any():
+        got = f"shape {column.shape}" if column.ndim != 1 else repr(float(column[bad][0]))
+        raise InputError(f"Column {name} must be {_span(low, high)}, got {got}. {_UNKNOWN}")
+    return column
+
+
+def _cell(name: str, value: object) -> float:
+    """Return one value of a numeric column, NaN when unknown."""
+    if value is None:
+        return math.nan
+    if name == "released" and isinstance(value, datetime.date):
+        return float(value.toordinal())
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise InputError(f"Column {name} holds {value!r:.80}; expected a number or None.")
+    return _float(value)
+
+
+def object_column(name: str, values: Iterable[Any]) -> NDArray[np.object_]:
+    """Return a checked object column `(n,)`, None where unknown."""
+    if name in ("license", "capabilities"):  # few different ones: check and keep each once
+        cells = _few(name, values)
+    elif name == "metadata":
+        cells = _shared(name, list(values))
+    else:
+        cells = [clean(name, value) for value in values]
+    column = np.empty(len(cells), dtype=object)
+    for i, cell in enumerate(cells):  # slice assignment would unpack tuples into a matrix
+        column[i] = cell
+    return column
+
+
+def _shared(name: str, values: list[Any]) -> list[Any]:
+    """Return checked values; what many experts share is checked once and stays one object."""
+    different = {id(value): value for value in values}  # they live as long as the list
+    cells = {key: clean(name, value) for key, value in different.items()}
+    return [cells[id(value)] for value in values]
+
+
+def _few(name: str, values: Iterable[Any]) -> list[Any]:
+    """Return checked values of which many are alike; equal ones are one object."""
+    seen: dict[Any, Any] = {}
+    cells = []
+    for value in values:
+        given = value if isinstance(value, (str, frozenset, type(None))) else clean(name, value)
+        if given not in seen:
+            cell = clean(name, given)
+            seen[given] = seen.setdefault(cell, cell)
+        cells.append(seen[given])
+    return cells
+
+
+def require(module: str, extra: str) -> None:
+    """Raise unless `module` can be found; it is looked for, not imported.
+
+    Raises:
+        MissingExtraError: names the command that installs the extra.
+    """
+    try:
+        found = find_spec(module) is not None
+    except ModuleNotFoundError:  # the parent package is absent
+        found = False
+    if not found:
+        raise MissingExtraError(
+            f"{module} is not installed. Install it with: pip install 'tryage[{extra}]'"
+        )

@@ -1,0 +1,320 @@
+"""The catalogue: what is known of the Hub's models, in a file that is read while it is written."""
+
+from __future__ import annotations
+
+import os
+import threading
+from dataclasses import replace
+from datetime import datetime, timedelta, timezone
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tryage.core.library import Library
+from tryage.core.validation import did_you_mean
+from tryage.errors import InputError, LibraryError
+from tryage.hub import catalog_schema
+from tryage.hub.catalog_query import RARE, Entry, Query, select
+from tryage.hub.catalog_resolve import Resolver
+from tryage.hub.catalog_write import Changes, Upsert
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from typing_extensions import Self
+
+    from tryage.hub.model import Model
+
+CHUNK = 20_000  # rows turned into columns at a time
+
+NUMBERS = (
+    "parameters", "active_parameters", "released", "security", "input_price", "output_price",
+    "latency", "context_length", "downloads",
+)  # fmt: skip
+
+# A model's declared bases, one a line after its relation; no name has a blank.
+BASES = """(SELECT group_concat(IFNULL(relation, '') || ' ' || name, char(10)) FROM (
+    SELECT relation, name FROM lineage WHERE child = models.id ORDER BY place))"""
+
+
+class Catalogue:
+    """What is known of the Hub's models, in one SQLite file.
+
+    Threads and processes read it at any time; one writes at a time. Nothing is opened before it is
+    used. The default path is `catalogue.sqlite` in `TRYAGE_HOME`, else in the platform's cache
+    folder. Every method that touches the file raises CatalogueError when it cannot be read or
+    written, is damaged, or is of a newer version.
+
+    Raises:
+        InputError: `path` is no path.
+    """
+
+    def __init__(self, path: str | Path | None = None) -> None:
+        if path is not None and (not isinstance(path, (str, Path)) or not str(path)):
+            raise InputError(f"path must be the path of a catalogue, got {path!r:.80}.")
+        self.path = catalog_schema.default_path() if path is None else Path(path)
+        self._local = threading.local()
+        self._open: list[sqlite3.Connection] = []
+        self._lock = threading.Lock()
+
+    def database(self) -> sqlite3.Connection:
+        """Return this thread's connection; one of before a fork is left alone."""
+        found: tuple[int, sqlite3.Connection] | None = getattr(self._local, "found", None)
+        if found is None or found[0] != os.getpid():
+            found = os.getpid(), catalog_schema.connect(self.path)
+            self._local.found = found
+            with self._lock:
+                self._open.append(found[1])
+        return found[1]
+
+    # --- writing ----------------------------------------------------------------------------
+
+    def put(self, models: Iterable[Model]) -> Changes:
+        """Write models by their `_id`, all or none, and what follows for their descendants.
+
+        What the catalogue saw later stays. Returns how many were new, changed and renamed.
+        """
+        database = self.database()
+        with catalog_schema.guarded(self.path), catalog_schema.transaction(database):
+            upsert = Upsert(database)
+            for model in models:
+                upsert.model(model)
+            return upsert.settle()
+
+    # --- reading ----------------------------------------------------------------------------
+
+    def get(self, name: str) -> Model | None:
+        """Return all that is known of a model by its name, a former name or its `_id`, else None.
+
+        Every fact says where it comes from, also from which base. A model that is gone from the
+        Hub is found here, and not by `search`.
+        """
+        if not isinstance(name, str):
+            raise InputError(f"name must be a string such as 'org/name', got {name!r:.80}.")
+        database = self.database()
+        with catalog_schema.guarded(self.path), catalog_schema.snapshot(database):
+            row = catalog_schema.find(database, name, name)
+            return None if row is None else Resolver(database).resolve(row)
+
+    def gone(self, name: str) -> datetime | None:
+        """Return since when a model is known to be gone from the Hub; None when it is there."""
+        database = self.database()
+        with catalog_schema.guarded(self.path):
+            row = catalog_schema.find(database, name, name)
+            found = database.execute("SELECT gone FROM models WHERE id = ?", (row,)).fetchone()
+        return None if found is None or found[0] is None else _moment(found[0])
+
+    def search(self, query: Query | None = None) -> list[Entry]:
+        """Return the models that fit, in the order of `query.sort`; all of them by default."""
+        return [Entry(*row) for row in self._rows(query or Query(), Entry._fields)]
+
+    def count(self, query: Query | None = None) -> int:
+        """Return how many models fit, whatever the limit of the query."""
+        ((count,),) = self._rows(replace(query or Query(), limit=None), ("count(*)",))
+        return int(count)
+
+    def __len__(self) -> int:
+        """Return how many models there are, without those that are gone or disabled."""
+        with catalog_schema.guarded(self.path):
+            (count,) = (
+                self.database().execute("SELECT count(*) FROM models WHERE live = 1").fetchone()
+            )
+            return int(count)
+
+    def __bool__(self) -> bool:
+        """Return True: an empty catalogue is one as well."""
+        return True
+
+    def library(self, query: Query | None = None) -> Library:
+        """Return the models that fit as a library of columns, without making objects.
+
+        `metadata["hub"]["bases"]` names what a model was made from, and how; models that share
+        their bases share that dict. Where each value comes from is a matter of `get(name)`. Of
+        names that differ only in case, the first in the order of the query is taken.
+
+        Raises:
+            LibraryError: no model fits.
+        """
+        rows = self._rows(query or Query(), ("name", "license", "capabilities", BASES, *NUMBERS))
+        return build(rows)
+
+    def near(self, name: str) -> str:
+        """Return " Did you mean a, b?" with the names nearest to this one, or ""."""
+        owner, _, short = name.rpartition("/")
+        parts = [part for part in (short[:4], short[-4:], owner) if len(part) > 2]
+        pool: dict[str, None] = {}
+        for part in parts or [name]:
+            query = Query(search=part, limit=RARE) if part.strip() else Query(limit=RARE)
+            pool.update(dict.fromkeys(row[0] for row in self._rows(query, ("name",))))
+        return did_you_mean(name, list(pool)[:5_000])
+
+    def words(self, column: str) -> list[str]:
+        """Return the different values of `task`, `license`, `author`, or `tag`."""
+        sql = _WORDS.get(column)
+        if sql is None:
+            raise InputError(f"column must be one of {', '.join(_WORDS)}; got {column!r:.80}.")
+        with catalog_schema.guarded(self.path):
+            return [row[0] for row in self.database().execute(sql)]
+
+    def _rows(self, query: Query, columns: Sequence[str]) -> Iterator[tuple[Any, ...]]:
+        database = self.database()
+        with catalog_schema.guarded(self.path):
+            rare = next((tag for tag in query.tags if self._is_rare(database, tag)), None)
+            yield from database.execute(*select(query, columns, rare))
+
+    def _is_rare(self, database: sqlite3.Connection, tag: str) -> bool:
+        (count,) = database.execute(_COUNT_TAG, (tag, RARE + 1)).fetchone()
+        return bool(count <= RARE)
+
+    # --- age --------------------------------------------------------------------------------
+
+    @property
+    def synced(self) -> datetime | None:
+        """When the last sync that was finished began (UTC); None when there was none."""
+        found = self.state("synced")
+        return None if found is None else _moment(found)
+
+    def age(self, now: datetime | None = None) -> timedelta | None:
+        """Return how long ago that was, None when there was none; never below zero."""
+        synced = self.synced
+        if synced is None:
+            return None
+        return max((now or datetime.now(timezone.utc)) - synced, timedelta(0))
+
+    def state(self, name: str) -> Any:  # noqa: ANN401 - what was stored
+        """Return a value that a sync has stored, None where it has not."""
+        with catalog_schema.guarded(self.path):
+            return catalog_schema.load(self.database(), name)
+
+    def store(self, values: Mapping[str, Any]) -> None:
+        """Store values for `state`, all at once; None takes one away."""
+        database = self.database()
+        with catalog_schema.guarded(self.path), catalog_schema.transaction(database):
+            catalog_schema.store(database, values)
+
+    # --- the end ----------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Close the file in every thread; using the catalogue again opens it again."""
+        with self._lock:
+            opened, self._open = self._open, []
+        for connection in opened:
+            connection.close()
+        self._local = threading.local()
+
+    def __enter__(self) -> Self:
+        """Return the catalogue; leaving the block closes it."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the file."""
+        self.close()
+
+    def __repr__(self) -> str:
+        """Show where it is."""
+        return f"Catalogue({str(self.path)!r})"
+
+
+def _moment(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, timezone.utc)
+
+
+_WORDS: Mapping[str, str] = {
+    "task": "SELECT DISTINCT task FROM models WHERE task IS NOT NULL",
+    "license": "SELECT DISTINCT license FROM models WHERE license IS NOT NULL",
+    "author": "SELECT DISTINCT author FROM models WHERE author IS NOT NULL",
+    "tag": "SELECT tag FROM tags",
+}
+
+_COUNT_TAG = """
+SELECT count(*) FROM (
+    SELECT 1 FROM tagged WHERE tag = (SELECT id FROM tags WHERE tag = ?) LIMIT ?
+)"""
+
+
+def build(rows: Iterator[tuple[Any, ...]]) -> Library:
+    """Return the library of rows of name, license, capabilities, `BASES` and `NUMBERS`.
+
+    Of names that differ only in case, the first is kept.
+
+    Raises:
+        LibraryError: there is no row.
+    """
+    names: list[str] = []
+    licenses: list[str | None] = []
+    abilities: list[frozenset[str] | None] = []
+    facts: list[dict[str, Any] | None] = []
+    parts: list[list[np.ndarray[Any, Any]]] = [[] for _ in NUMBERS]
+    able, made = _Words(), _Bases()
+    while chunk := list(islice(rows, CHUNK)):
+        name, license_, ability, bases, *columns = zip(*chunk, strict=True)
+        names += name
+        licenses += license_
+        abilities += map(able.__getitem__, ability)
+        facts += map(made.__getitem__, bases)
+        for part, column in zip(parts, columns, strict=True):
+            part.append(np.array(column, dtype=np.float64))
+    if not names:
+        raise LibraryError(
+            "No model of the catalogue fits. Ask for less, or fill it with: tryage hub sync"
+        )
+    numbers = {field: np.concatenate(part) for field, part in zip(NUMBERS, parts, strict=True)}
+    words = {"license": licenses, "capabilities": abilities, "metadata": facts}
+    return _unique(names, {**numbers, **words})
+
+
+class _Words(dict[str | None, "frozenset[str] | None"]):
+    """Words with blanks between as a set; there are few different ones, so each is made once."""
+
+    def __missing__(self, text: str | None) -> frozenset[str] | None:
+        made = None if text is None else frozenset(text.split())
+        self[text] = made
+        return made
+
+
+class _Bases(dict[str | None, "dict[str, Any] | None"]):
+    """Lines of `BASES` as metadata; many models share their bases, so each is made once."""
+
+    def __missing__(self, text: str | None) -> dict[str, Any] | None:
+        lines = [] if text is None else [line.partition(" ") for line in text.split("\n")]
+        bases = [
+            {"name": name, "relation": relation} if relation else {"name": name}
+            for relation, _, name in lines
+        ]
+        made = {"hub": {"bases": bases}} if bases else None
+        self[text] = made
+        return made
+
+
+def _unique(names: list[str], columns: dict[str, Any]) -> Library:
+    """Build the library; of names that differ only in case, keep the first."""
+    if len({name.casefold() for name in names}) == len(names):
+        return Library.from_columns(names, **columns)
+    first: dict[str, int] = {}
+    for i, name in enumerate(names):
+        first.setdefault(name.casefold(), i)
+    rows = list(first.values())
+    kept = {
+        field: column[rows] if isinstance(column, np.ndarray) else [column[i] for i in rows]
+        for field, column in columns.items()
+    }
+    return Library.from_columns([names[i] for i in rows], **kept)
+
+
+def hint(catalogue: Catalogue, query: Query) -> str:
+    """Return a sentence for each word of a query that the catalogue does not have, or ""."""
+    said = []
+    for column, words in (
+        ("task", (query.task,)),
+        ("tag", query.tags),
+        ("license", query.license),
+        ("author", (query.author,)),
+    ):
+        for word in filter(None, words):
+            known = catalogue.words(column)
+            if word not in known:
+                said.append(f" None has the {column} {word!r:.80}.{did_you_mean(word, known)}")
+    return "".join(said)

@@ -1,0 +1,210 @@
+"""What to look for in the catalogue, and the SQL that finds it through an index."""
+
+from __future__ import annotations
+
+import datetime
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from tryage.core.validation import did_you_mean, number, strings
+from tryage.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+# The columns to sort by, each with the end that people look for first; unknown comes last.
+SORTS: Mapping[str, str] = {
+    "downloads": "DESC",
+    "likes": "DESC",
+    "released": "DESC",
+    "modified": "DESC",
+    "security": "DESC",
+    "context_length": "DESC",
+    "parameters": "ASC",
+    "input_price": "ASC",
+    "output_price": "ASC",
+    "latency": "ASC",
+    "name": "ASC",
+}
+
+INDEXED = frozenset(("downloads", "likes", "released", "modified", "parameters"))
+
+RARE = 2_000  # models with a tag: up to here it is quicker to sort them than to look for them
+
+
+class Entry(NamedTuple):
+    """One line of a catalogue: the resolved columns of a model, None where unknown.
+
+    `released` is an ordinal day, `modified` and `seen` are seconds since 1970 (UTC), `capabilities`
+    are words with blanks between. The facts behind it: `Catalogue.get`.
+    """
+
+    name: str
+    key: str
+    author: str | None
+    task: str | None
+    license: str | None
+    parameters: float | None
+    active_parameters: float | None
+    released: int | None
+    security: float | None
+    input_price: float | None
+    output_price: float | None
+    latency: float | None
+    context_length: int | None
+    capabilities: str | None
+    downloads: float | None
+    likes: float | None
+    gated: str | None
+    provider: str | None
+    modified: float | None
+    seen: float
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What to look for: models for which every given condition is known to hold.
+
+    `task` is the Hub's pipeline tag; a model has all of `tags` and one of `license`; `search` is a
+    part of the name, whatever its case; parameters are counts (7e9); `since` is the first day of
+    release; `gated=False` leaves out what asks for an agreement; `served=True` keeps what some
+    provider serves. `sort` is a column of `SORTS`, ties go by name; `limit=None` is all of them.
+
+    Raises:
+        InputError: a wrong type, an unknown `sort`, or limits that leave nothing.
+    """
+
+    task: str | None = None
+    tags: Sequence[str] = ()
+    license: Sequence[str] = ()
+    author: str | None = None
+    search: str | None = None
+    min_parameters: float | None = None
+    max_parameters: float | None = None
+    since: datetime.date | None = None
+    gated: bool | None = None
+    served: bool | None = None
+    sort: str = "downloads"
+    limit: int | None = None
+
+    def __post_init__(self) -> None:
+        """Check every condition and bring it to its one form."""
+        for name in ("task", "author", "search"):
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, str):
+                raise InputError(f"{name} must be a string, got {value!r:.80}.")
+        for name in ("tags", "license"):
+            value = getattr(self, name)
+            words = strings(name, (value,) if isinstance(value, str) else value)
+            folded = tuple(word.lower() for word in words) if name == "license" else words
+            object.__setattr__(self, name, folded)
+        for name in ("min_parameters", "max_parameters"):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, number(name, getattr(self, name)))
+        self._check()
+
+    def _check(self) -> None:
+        low, high = self.min_parameters, self.max_parameters
+        if low is not None and high is not None and low > high:
+            raise InputError(f"min_parameters {low:g} is above max_parameters {high:g}.")
+        if self.since is not None and not isinstance(self.since, datetime.date):
+            raise InputError(f"since must be a datetime.date, got {self.since!r:.80}.")
+        for name in ("gated", "served"):
+            if getattr(self, name) not in (None, True, False):
+                raise InputError(f"{name} must be True, False or None (either).")
+        if self.sort not in SORTS:
+            near = did_you_mean(str(self.sort), SORTS)
+            raise InputError(
+                f"sort must be one of {', '.join(SORTS)}; got {self.sort!r:.80}.{near}"
+            )
+        limit = self.limit
+        if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int)):
+            raise InputError(f"limit must be a whole number or None, got {limit!r:.80}.")
+        if limit is not None and limit < 1:
+            raise InputError(f"limit must be at least 1, got {limit}.")
+
+
+def select(query: Query, columns: Sequence[str], rare: str | None = None) -> tuple[str, list[Any]]:
+    """Return the SQL that finds these columns of the models, in order, and its parameters.
+
+    `rare` is the one of `query.tags` by which to look first, when few models have it.
+    """
+    conditions, values = _conditions(query)
+    source = f"models {_way(query)}"
+    if rare is not None:
+        source = "tagged CROSS JOIN models ON models.id = tagged.model"  # CROSS: in this order
+        conditions.append("tagged.tag = (SELECT id FROM tags WHERE tag = ?)")
+        values.append(rare)
+    for tag in query.tags:
+        if tag != rare:
+            conditions.append(
+                "EXISTS (SELECT 1 FROM tagged t WHERE t.model = models.id"
+                " AND t.tag = (SELECT id FROM tags WHERE tag = ?))"
+            )
+            values.append(tag)
+    named = (column if "(" in column else f"models.{column}" for column in columns)
+    sql = f"SELECT {', '.join(named)} FROM {source} WHERE {' AND '.join(conditions)}"  # noqa: S608 - names of columns, no values
+    sql += f" ORDER BY {_order(query.sort)}"
+    if query.limit is not None:
+        sql += " LIMIT ?"
+        values.append(query.limit)
+    return sql, values
+
+
+def _way(query: Query) -> str:
+    """Return by which index to walk; nothing where the few that are left can be sorted.
+
+    Named, because SQLite would rather sort all models of a task than walk them in order and stop.
+    Every index has what most queries ask for, so a model that does not fit costs no look at it.
+    Without a limit there is no stopping: reading row after row and sorting is twice as quick.
+    """
+    if query.author is not None:
+        return "INDEXED BY by_author"
+    if query.served:
+        return "INDEXED BY by_served"
+    if query.limit is None:
+        return "NOT INDEXED"
+    if query.sort == "downloads":
+        return f"INDEXED BY by_{'downloads' if query.task is None else 'task'}"
+    return f"INDEXED BY by_{query.sort}" if query.sort in INDEXED else ""
+
+
+def _order(sort: str) -> str:
+    """Return the order that an index has: SQLite takes NULL for the smallest value there is."""
+    if sort == "name":
+        return "models.name"
+    last = " NULLS LAST" if SORTS[sort] == "ASC" else ""
+    return f"models.{sort} {SORTS[sort]}{last}, models.name"
+
+
+def _escaped(text: str) -> str:
+    """Return a text in which nothing is a wildcard of LIKE."""
+    return text.replace("\\", r"\\").replace("%", r"\%").replace("_", r"\_")
+
+
+def _conditions(query: Query) -> tuple[list[str], list[Any]]:
+    """Return the conditions on columns; one on an unknown value does not hold."""
+    found: list[str] = ["models.live = 1"]
+    values: list[Any] = []
+    comparisons: tuple[tuple[str, object], ...] = (
+        ("task = ?", query.task),
+        ("author = ?", query.author),
+        ("parameters >= ?", query.min_parameters),
+        ("parameters <= ?", query.max_parameters),
+        ("released >= ?", None if query.since is None else query.since.toordinal()),
+    )
+    for condition, value in comparisons:
+        if value is not None:
+            found.append(f"models.{condition}")
+            values.append(value)
+    if query.license:
+        found.append(f"models.license IN ({', '.join('?' * len(query.license))})")
+        values += query.license
+    if query.search is not None:
+        found.append(r"models.name LIKE ? ESCAPE '\'")  # of ASCII, LIKE folds the case
+        values.append(f"%{_escaped(query.search)}%")
+    if query.gated is not None:
+        found.append(f"models.gated {'!=' if query.gated else '='} 'no'")
+    if query.served is not None:
+        found.append(f"models.provider IS {'NOT ' if query.served else ''}NULL")
+    return found, values

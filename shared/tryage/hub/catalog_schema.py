@@ -1,0 +1,295 @@
+"""The catalogue's file: its tables, and how it is opened, made and brought up to date."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tryage.errors import CatalogueError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+CACHE = 32_768  # KiB: with fewer, filling a large catalogue waits for pages of its indexes
+
+APPLICATION = 0x54525947  # "TRYG": tells a catalogue from another program's SQLite file
+
+# Step i brings a file from version i to i + 1, so a new file and an old one take the same way.
+#
+# models     one row per `_id`: what is resolved, for search and for columns. `own` and `resolved`
+#            are digests: of the record, and of what its derivatives may inherit.
+# records    the record as `Model.to_dict` wrote it, deflated, apart so that `models` stays narrow.
+# beside     facts that come another way than the record: 'scan' by `_id`, 'served' and
+#            'leaderboard' by name.
+# lineage    the declared bases of each model; `parent` is the row they mean, if it is here.
+# former     names that a model had before.
+# arrivals   what a running sync has fetched and not yet published.
+# state      where a sync is, and when the last one ended.
+STEPS: tuple[str, ...] = (
+    """
+    CREATE TABLE models (
+        id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE,
+        name TEXT NOT NULL COLLATE NOCASE, author TEXT, task TEXT, license TEXT,
+        parameters REAL, active_parameters REAL, released INTEGER, security REAL,
+        input_price REAL, output_price REAL, latency REAL, context_length INTEGER,
+        capabilities TEXT, downloads REAL, likes REAL, gated TEXT,
+        provider TEXT, modified REAL, seen REAL NOT NULL, sha TEXT, disabled INTEGER NOT NULL,
+        gone REAL, live INTEGER NOT NULL AS (gone IS NULL AND NOT disabled) STORED,
+        own BLOB NOT NULL, resolved BLOB
+    );
+    CREATE INDEX names ON models (name);
+    CREATE INDEX by_author ON models (author, downloads DESC, name) WHERE live = 1;
+    CREATE INDEX by_task ON models
+        (task, downloads DESC, name, license, parameters, released, gated) WHERE live = 1;
+    CREATE INDEX by_downloads ON models
+        (downloads DESC, name, license, parameters, released, gated) WHERE live = 1;
+    CREATE INDEX by_likes ON models
+        (likes DESC, name, task, license, parameters, released, gated) WHERE live = 1;
+    CREATE INDEX by_released ON models
+        (released DESC, name, task, license, parameters, gated) WHERE live = 1;
+    CREATE INDEX by_modified ON models
+        (modified DESC, name, task, license, parameters, released, gated) WHERE live = 1;
+    CREATE INDEX by_parameters ON models
+        (parameters, name, task, license, released, gated) WHERE live = 1;
+    CREATE INDEX by_served ON models (downloads DESC, name)
+        WHERE live = 1 AND provider IS NOT NULL;
+    CREATE TABLE records (model INTEGER PRIMARY KEY, data BLOB NOT NULL);
+    CREATE TABLE beside (
+        kind TEXT NOT NULL, owner TEXT NOT NULL, sha TEXT, data TEXT NOT NULL,
+        PRIMARY KEY (kind, owner)
+    ) WITHOUT ROWID;
+    CREATE TABLE tags (id INTEGER PRIMARY KEY, tag TEXT NOT NULL UNIQUE);
+    CREATE TABLE tagged (
+        tag INTEGER NOT NULL, model INTEGER NOT NULL, PRIMARY KEY (tag, model)
+    ) WITHOUT ROWID;
+    CREATE TABLE lineage (
+        child INTEGER NOT NULL, place INTEGER NOT NULL, name TEXT NOT NULL COLLATE NOCASE,
+        key TEXT, parent INTEGER, PRIMARY KEY (child, place)
+    ) WITHOUT ROWID;
+    CREATE INDEX parents ON lineage (parent) WHERE parent IS NOT NULL;
+    CREATE INDEX base_names ON lineage (name);
+    CREATE INDEX base_keys ON lineage (key) WHERE key IS NOT NULL;
+    CREATE TABLE former (
+        name TEXT PRIMARY KEY COLLATE NOCASE, model INTEGER NOT NULL
+    ) WITHOUT ROWID;
+    CREATE TABLE arrivals (
+        run TEXT NOT NULL, kind TEXT NOT NULL, key TEXT NOT NULL, name TEXT, sha TEXT,
+        downloads REAL, seen REAL NOT NULL, data BLOB NOT NULL, PRIMARY KEY (run, kind, key)
+    );
+    CREATE INDEX arrived ON arrivals (name);
+    CREATE TABLE state (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+    """,
+    # No record has this digest, so the next one that comes of a model writes its relations.
+    """
+    ALTER TABLE lineage ADD COLUMN relation TEXT;
+    UPDATE models SET own = x'';
+    """,
+)
+
+PATIENCE = 10.0  # seconds to wait for another writer's transaction
+
+RESYNC = "Move it away and run `tryage hub sync`, which makes a new one."
+
+
+def default_path() -> Path:
+    """Return where the catalogue is: in `TRYAGE_HOME`, else in the platform's cache folder."""
+    return _home() / "catalogue.sqlite"
+
+
+def _home() -> Path:
+    given = os.environ.get("TRYAGE_HOME")
+    if given:
+        return Path(given).expanduser()
+    if sys.platform == "win32":
+        local = os.environ.get("LOCALAPPDATA")
+        return (Path(local) if local else Path.home() / "AppData" / "Local") / "tryage"
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "tryage"
+    cache = os.environ.get("XDG_CACHE_HOME")
+    return (Path(cache) if cache else Path.home() / ".cache") / "tryage"
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """Open a catalogue, made or brought up to date where it may be written.
+
+    A connection is used by one thread; another one may only close it.
+
+    Raises:
+        CatalogueError: it cannot be opened, is no catalogue, or is of a newer version.
+    """
+    with guarded(path):
+        _make_folder(path)
+        try:
+            database = _open(path, "rwc")
+            _prepare(database, path)
+        except sqlite3.OperationalError as error:
+            if path.exists() and is_read_only(error):
+                return _open_read_only(path)
+            raise
+        return database
+
+
+def _make_folder(path: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CatalogueError(
+            f"The folder {path.parent} for the catalogue cannot be made: {error.strerror}. Give "
+            "another one with --catalogue or TRYAGE_HOME."
+        ) from error
+
+
+def _open(path: Path, mode: str) -> sqlite3.Connection:
+    return sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode={mode}",
+        uri=True,
+        timeout=PATIENCE,
+        isolation_level=None,  # transactions are ours: one holds a page and the place after it
+        check_same_thread=False,
+    )
+
+
+def _open_read_only(path: Path) -> sqlite3.Connection:
+    """Open a catalogue that may not be written, such as one in a container image."""
+    database = _open(path, "ro")
+    try:
+        _check(database, path)
+    except sqlite3.OperationalError:  # WAL needs to write beside the file, unless nobody writes
+        database = _open(path, "ro&immutable=1")
+        _check(database, path)
+    return database
+
+
+def _prepare(database: sqlite3.Connection, path: Path) -> None:
+    """Make the tables that are missing; nothing is written to a file that has them."""
+    database.execute(f"PRAGMA cache_size = -{CACHE}")
+    if _check(database, path) == len(STEPS):
+        database.execute("PRAGMA synchronous = NORMAL")
+        return
+    database.execute("PRAGMA journal_mode = WAL")
+    database.execute("PRAGMA synchronous = NORMAL")  # with WAL, a killed process loses nothing
+    with transaction(database):
+        version = _check(database, path)  # somebody may have been quicker
+        for step in STEPS[version:]:
+            for statement in filter(str.strip, step.split(";")):
+                database.execute(statement)
+        database.execute(f"PRAGMA application_id = {APPLICATION}")
+        database.execute(f"PRAGMA user_version = {len(STEPS)}")
+
+
+def _check(database: sqlite3.Connection, path: Path) -> int:
+    """Return the version of the file."""
+    # In this order: somebody may be making the tables just now, and all three come at once.
+    (tables,) = database.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    (application,) = database.execute("PRAGMA application_id").fetchone()
+    (version,) = database.execute("PRAGMA user_version").fetchone()
+    if tables and application != APPLICATION:
+        raise CatalogueError(
+            f"{path} is an SQLite file of another program, not a catalogue of Tryage. Give another "
+            "path with --catalogue or TRYAGE_HOME."
+        )
+    if version > len(STEPS):
+        raise CatalogueError(
+            f"The catalogue {path} has version {version}; this Tryage knows versions up to "
+            f"{len(STEPS)}. Upgrade Tryage, or give another path with --catalogue or TRYAGE_HOME."
+        )
+    return int(version)
+
+
+def find(database: sqlite3.Connection, key: str | None, name: str) -> int | None:
+    """Return the row of a model by its `_id`, its name whatever its case, or a name it had."""
+    (row,) = database.execute(_FIND, (key, name, name, name)).fetchone()
+    return None if row is None else int(row)
+
+
+def load(database: sqlite3.Connection, name: str) -> Any:  # noqa: ANN401 - what was stored
+    """Return a stored value, None where there is none."""
+    row = database.execute("SELECT value FROM state WHERE name = ?", (name,)).fetchone()
+    return None if row is None else json.loads(row[0])
+
+
+def store(database: sqlite3.Connection, values: Mapping[str, Any]) -> None:
+    """Store values as JSON; None takes one away."""
+    for name, value in values.items():
+        if value is None:
+            database.execute("DELETE FROM state WHERE name = ?", (name,))
+        else:
+            row = (name, json.dumps(value))
+            database.execute("INSERT OR REPLACE INTO state VALUES (?, ?)", row)
+
+
+_FIND = """
+SELECT COALESCE(
+    (SELECT id FROM models WHERE key = ?),
+    (SELECT id FROM models WHERE name = ?
+     ORDER BY name = ? COLLATE BINARY DESC, gone IS NULL DESC, seen DESC, key LIMIT 1),
+    (SELECT model FROM former WHERE name = ?)
+)"""
+
+
+@contextmanager
+def transaction(database: sqlite3.Connection) -> Iterator[None]:
+    """Write everything inside, or nothing; one writer at a time."""
+    database.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    except BaseException:
+        if database.in_transaction:  # a full disk has rolled it back already
+            database.execute("ROLLBACK")
+        raise
+    database.execute("COMMIT")
+
+
+@contextmanager
+def snapshot(database: sqlite3.Connection) -> Iterator[None]:
+    """Read one state of the file, whatever is written meanwhile."""
+    database.execute("BEGIN")
+    try:
+        yield
+    finally:
+        if database.in_transaction:
+            database.execute("COMMIT")
+
+
+@contextmanager
+def guarded(path: Path) -> Iterator[None]:
+    """Say in words of people what SQLite reports about the file.
+
+    Raises:
+        CatalogueError: instead of sqlite3.Error.
+    """
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise CatalogueError(_explain(path, error)) from error
+
+
+def _explain(path: Path, error: sqlite3.Error) -> str:
+    said = str(error)
+    if "locked" in said or "busy" in said:
+        return (
+            f"The catalogue {path} is being written by another process: waited {PATIENCE:.0f} s. "
+            "Try again when it has finished; reading goes on meanwhile."
+        )
+    if "full" in said:
+        return (
+            f"The disk is full: nothing of this step was written to {path}. Make room, try again."
+        )
+    if isinstance(error, sqlite3.OperationalError) and is_read_only(error):
+        return (
+            f"The catalogue {path} cannot be written ({said}). Give a folder that can be, with "
+            "--catalogue or TRYAGE_HOME."
+        )
+    if "not a database" in said or "malformed" in said or "encrypted" in said:
+        return f"The catalogue {path} is damaged ({said}). {RESYNC}"
+    return f"The catalogue {path} cannot be used: {said}. {RESYNC}"
+
+
+def is_read_only(error: sqlite3.OperationalError) -> bool:
+    """Return whether an error says that the file, or its folder, cannot be written."""
+    return any(word in str(error) for word in ("readonly", "unable to open", "read-only"))

@@ -1,0 +1,188 @@
+"""Licences: which are declared, how strict each one is, and what holds for a derived model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import TYPE_CHECKING
+
+from tryage.hub.record import text, texts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from tryage.hub.model import Fact
+    from tryage.hub.record import Clues
+
+
+class Strictness(IntEnum):
+    """How much a licence asks of those who use a model, least first."""
+
+    NOTHING = 0  # public domain
+    NOTICE = 1  # keep the notices
+    SHARE_FILES = 2  # changes of the licensed part stay open
+    SHARE_ALL = 3  # what is made from it stays open
+    RULES = 4  # its own acceptable uses, or limits by size of business
+    NO_BUSINESS = 5  # no commercial use, or research only
+    NO_CHANGES = 6  # no derivatives at all
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """How strict a licence is, and the family whose licences can follow one another."""
+
+    strictness: Strictness
+    family: str
+
+
+def _table() -> dict[str, Terms]:
+    """Return the licences the Hub has a name for, by strictness and family.
+
+    A model whose licence only asks for notices may be passed on under a stricter one. Above that,
+    terms of two families do not contain each other: both bind, and no single name says so.
+    """
+    rows: tuple[tuple[Strictness, str, str], ...] = (
+        (Strictness.NOTHING, "", "cc0-1.0 pddl unlicense wtfpl"),
+        (
+            Strictness.NOTICE,
+            "",
+            "afl-3.0 apache-2.0 artistic-2.0 bsd bsd-2-clause bsd-3-clause bsd-3-clause-clear"
+            " bsl-1.0 cc-by-2.0 cc-by-2.5 cc-by-3.0 cc-by-4.0 cdla-permissive-1.0"
+            " cdla-permissive-2.0 c-uda ecl-2.0 etalab-2.0 isc lppl-1.3c mit ms-pl ncsa odc-by"
+            " ofl-1.1 openmdw-1.0 postgresql zlib apple-ascl",
+        ),
+        (Strictness.SHARE_FILES, "gnu", "lgpl lgpl-2.1 lgpl-3.0 lgpl-lr"),
+        (Strictness.SHARE_FILES, "mpl", "mpl-2.0"),
+        (Strictness.SHARE_FILES, "epl", "epl-1.0 epl-2.0"),
+        (Strictness.SHARE_FILES, "cdla", "cdla-sharing-1.0"),
+        (Strictness.SHARE_ALL, "gnu", "gpl gpl-2.0 gpl-3.0 agpl-3.0 gfdl"),
+        (Strictness.SHARE_ALL, "cc", "cc-by-sa-3.0 cc-by-sa-4.0"),
+        (Strictness.SHARE_ALL, "eupl", "eupl-1.1 eupl-1.2"),
+        (Strictness.SHARE_ALL, "osl", "osl-3.0"),
+        (Strictness.SHARE_ALL, "odbl", "odbl"),
+        (
+            Strictness.RULES,
+            "rail",
+            "openrail openrail++ creativeml-openrail-m bigscience-openrail-m bigcode-openrail-m"
+            " bigscience-bloom-rail-1.0",
+        ),
+        (Strictness.RULES, "llama", "llama2 llama3 llama3.1 llama3.2 llama3.3 llama4"),
+        (Strictness.RULES, "gemma", "gemma"),
+        (Strictness.RULES, "qwen", "qwen"),
+        (Strictness.RULES, "deepseek", "deepseek"),
+        (Strictness.RULES, "nvidia", "nvidia-open-model-license"),
+        (Strictness.RULES, "grok", "grok2-community"),
+        (Strictness.NO_BUSINESS, "qwen", "qwen-research"),
+        (Strictness.NO_BUSINESS, "mistral", "mrl mnpl"),
+        (Strictness.NO_BUSINESS, "exaone", "exaone"),
+        (Strictness.NO_BUSINESS, "apple", "apple-amlr"),
+        (Strictness.NO_BUSINESS, "deepfloyd", "deepfloyd-if-license"),
+        (Strictness.NO_BUSINESS, "h-research", "h-research"),
+        (Strictness.NO_BUSINESS, "intel", "intel-research"),
+        (Strictness.NO_BUSINESS, "fair", "fair-noncommercial-research-license"),
+        (
+            Strictness.NO_BUSINESS,
+            "cc",
+            "cc-by-nc-2.0 cc-by-nc-3.0 cc-by-nc-4.0 cc-by-nc-sa-2.0 cc-by-nc-sa-3.0"
+            " cc-by-nc-sa-4.0",
+        ),
+        (Strictness.NO_CHANGES, "cc", "cc-by-nd-4.0 cc-by-nc-nd-3.0 cc-by-nc-nd-4.0"),
+    )
+    return {name: Terms(level, family) for level, family, names in rows for name in names.split()}
+
+
+LICENSES: Mapping[str, Terms] = _table()
+
+# Other spellings people give as `license_name` beside `license: other`, or instead of the Hub's.
+_SPELLINGS: Mapping[str, str] = {
+    "apache-2": "apache-2.0",
+    "apache2": "apache-2.0",
+    "apache 2.0": "apache-2.0",
+    "apache license 2.0": "apache-2.0",
+    "academic free license v3.0": "afl-3.0",
+    "bsd-3": "bsd-3-clause",
+    "cc-by-nc": "cc-by-nc-4.0",
+    "exaone-license": "exaone",
+    "deepseek-license": "deepseek",
+    "gemma-terms-of-use": "gemma",
+    "llama-2": "llama2",
+    "llama2-community": "llama2",
+    "llama-3": "llama3",
+    "llama3-community": "llama3",
+    "llama-3-community": "llama3",
+    "llama-3.1": "llama3.1",
+    "llama-3.1-community": "llama3.1",
+    "llama-3.2": "llama3.2",
+    "llama-3.2-community": "llama3.2",
+    "llama-3.3": "llama3.3",
+    "mistral-ai-research-license": "mrl",
+    "mistral-ai-non-production-license": "mnpl",
+    "mit license": "mit",
+    "open-mdw": "openmdw-1.0",
+    "qwen-license": "qwen",
+    "qwen-research-license": "qwen-research",
+    "tongyi-qianwen": "qwen",
+    "tongyi-qianwen-license-agreement": "qwen",
+    "tongyi-qianwen-research": "qwen-research",
+}
+
+
+def known_license(name: object) -> str | None:
+    """Return the Hub's name of a licence; None for `other`, `unknown`, `cc` and what is no name."""
+    word = text(name)
+    if word is None:
+        return None
+    word = word.lower()
+    word = _SPELLINGS.get(word, word)
+    return word if word in LICENSES else None
+
+
+def stricter(own: str | None, base: str | None) -> str | None:
+    """Return the licence that holds for a model under `own` that was made from one under `base`.
+
+    None where either is unknown, or where both bind and neither contains the other. Of two that
+    are equally strict in one family, the base's holds: a derivative cannot change it.
+    """
+    if own is None or base is None:
+        return None
+    mine, theirs = LICENSES.get(own), LICENSES.get(base)
+    if mine is None or theirs is None:
+        return None
+    free = Strictness.NOTICE
+    if min(mine.strictness, theirs.strictness) > free and mine.family != theirs.family:
+        return None
+    if mine.strictness == theirs.strictness:
+        return own if mine.strictness <= free else base
+    return own if mine.strictness > theirs.strictness else base
+
+
+def strictest(names: Iterable[str | None]) -> str | None:
+    """Return the licence that holds where all of these do, None where no single name says so."""
+    found: str | None = None
+    for i, name in enumerate(names):
+        found = name if i == 0 else stricter(found, name)
+    return found
+
+
+def read_license(clues: Clues) -> dict[str, Fact]:
+    """Return the declared licence: the tags, then the card; of several, the strictest.
+
+    `license: other` counts as unknown unless `license_name` is a name that the table knows.
+    """
+    declared = [tag[len("license:") :] for tag in clues.tags if tag.startswith("license:")]
+    source = "license tag"
+    if not declared:
+        declared, source = list(texts(clues.card.get("license"))), "license of the model card"
+    if not declared:
+        return {}
+    names = [known_license(name) or _named(clues) for name in dict.fromkeys(declared)]
+    said = ", ".join(declared)[:200]
+    found = strictest(names)
+    if found is None:
+        return {"license": clues.fact(None, f"{source} says {said!r}, which names no licence", 0.0)}
+    return {"license": clues.fact(found, f"{source} {said!r}", 0.9)}
+
+
+def _named(clues: Clues) -> str | None:
+    """Return the licence that an `other` is given a name for, on the card or in a tag."""
+    return known_license(clues.card.get("license_name"))

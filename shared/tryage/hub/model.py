@@ -1,0 +1,223 @@
+"""One model of the Hub: its identity, its place among the others, and the facts about it."""
+
+from __future__ import annotations
+
+import datetime
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from tryage.core.expert import Expert
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+# What JSON has no type for; every other value is a string, a number, a bool or a list.
+_RESTORE: Mapping[str, Callable[[Any], Any]] = {
+    "released": datetime.date.fromisoformat,
+    "capabilities": frozenset,
+    "formats": tuple,
+    "incapable": frozenset,
+    "languages": tuple,
+    "providers": tuple,
+    "quality": tuple,
+}
+
+# Facts that are fields of an Expert; the others go to `metadata["hub"]`.
+FIELDS = (
+    "parameters",
+    "active_parameters",
+    "released",
+    "license",
+    "security",
+    "input_price",
+    "output_price",
+    "latency",
+    "context_length",
+    "capabilities",
+)
+
+_HUB = ("key", "sha", "author", "task", "library", "likes", "gated", "private", "disabled")
+
+_PAGE = "https://huggingface.co/"
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """A model that another one was made from.
+
+    `relation` is the Hub's word: adapter, finetune, merge or quantized. `key` is the base's `_id`,
+    None where the record names it only.
+    """
+
+    name: str
+    key: str | None = None
+    relation: str = "finetune"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the base, JSON-safe."""
+        return {"name": self.name, "key": self.key, "relation": self.relation}
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """What one record of the Hub says; None is unknown.
+
+    `key` is the Hub's `_id`, which survives a rename; `name` is the repository id. `downloads` are
+    those of the last 30 days, `gated` is False, "auto" or "manual", `seen` is when the record was
+    fetched (UTC). `facts` are keyed by the fields of `Expert`, and by what it has no field for:
+    `quality`, `scan`, `custom_code`, `formats`, `languages`, `weight_bytes`, `provider`,
+    `providers`, `max_context_length`, `incapable`.
+    """
+
+    key: str
+    name: str
+    seen: datetime.datetime
+    author: str | None = None
+    task: str | None = None
+    library: str | None = None
+    sha: str | None = None
+    tags: tuple[str, ...] = ()
+    created: datetime.datetime | None = None
+    modified: datetime.datetime | None = None
+    downloads: float | None = None
+    likes: float | None = None
+    gated: str | bool | None = None
+    private: bool | None = None
+    disabled: bool | None = None
+    bases: tuple[Base, ...] = ()
+    facts: Mapping[str, Fact] = field(default_factory=dict, hash=False)
+
+    def value(self, fact: str) -> Any:  # noqa: ANN401 - each fact has its own type
+        """Return the value of a fact, None where it is unknown."""
+        found = self.facts.get(fact)
+        return None if found is None else found.value
+
+    def with_facts(self, facts: Mapping[str, Fact]) -> Model:
+        """Return the model with these facts added; they replace those of the same name."""
+        return replace(self, facts={**self.facts, **facts})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything that is known, JSON-safe; unknown fields are left out."""
+        result: dict[str, Any] = {"key": self.key, "name": self.name, "seen": self.seen.isoformat()}
+        for name in _PLAIN:
+            value = getattr(self, name)
+            if value is not None:
+                result[name] = value
+        for name in _TIMES:
+            value = getattr(self, name)
+            if value is not None:
+                result[name] = value.isoformat()
+        result["tags"] = list(self.tags)
+        result["bases"] = [base.to_dict() for base in self.bases]
+        result["facts"] = {name: fact.to_dict() for name, fact in self.facts.items()}
+        return result
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Model:
+        """Build a model from what `to_dict` wrote."""
+        known: dict[str, Any] = {name: data[name] for name in _PLAIN if name in data}
+        for name in ("seen", *_TIMES):
+            if name in data:
+                known[name] = datetime.datetime.fromisoformat(data[name])
+        return cls(
+            key=data["key"],
+            name=data["name"],
+            **known,
+            tags=tuple(data["tags"]),
+            bases=tuple(Base(**base) for base in data["bases"]),
+            facts={name: Fact.from_dict(name, fact) for name, fact in data["facts"].items()},
+        )
+
+
+_PLAIN = (
+    "author",
+    "task",
+    "library",
+    "sha",
+    "downloads",
+    "likes",
+    "gated",
+    "private",
+    "disabled",
+)
+
+_TIMES = ("created", "modified")
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """One value with its provenance.
+
+    `value` is None when it is known *why* nothing can be said (the source tells it); a fact that
+    nobody looked for is absent instead. `source` is for people, `seen` is in UTC, and
+    `confidence`, between 0 and 1, is how often such a source is right.
+    """
+
+    value: Any
+    source: str
+    seen: datetime.datetime
+    confidence: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fact, JSON-safe."""
+        return {"value": plain(self.value), **self.provenance()}
+
+    def provenance(self) -> dict[str, Any]:
+        """Return where the value comes from, when, and how sure it is, JSON-safe."""
+        return {
+            "source": self.source,
+            "seen": self.seen.isoformat(),
+            "confidence": self.confidence,
+        }
+
+    @classmethod
+    def from_dict(cls, field: str, data: Mapping[str, Any]) -> Fact:
+        """Build the fact of this field from what `to_dict` wrote."""
+        value, restore = data["value"], _RESTORE.get(field)
+        if value is not None and restore is not None:
+            value = restore(value)
+        seen = datetime.datetime.fromisoformat(data["seen"])
+        return cls(value, data["source"], seen, data["confidence"])
+
+
+def plain(value: object) -> object:
+    """Return a JSON-safe form of a fact's value."""
+    if isinstance(value, datetime.date):
+        return value.isoformat()
+    if isinstance(value, frozenset):
+        return sorted(value)
+    return list(value) if isinstance(value, tuple) else value
+
+
+def to_expert(model: Model) -> Expert:
+    """Return what a router knows of the model; its name is the repository's on the Hub.
+
+    `metadata["sources"][field]` has the source, time and confidence of each field that is known,
+    and of one that is unknown for a reason; `metadata["hub"]` has what an expert has no field for.
+    No aliases: among a hundred thousand models every short name is somebody else's too.
+    """
+    facts = {name: model.facts[name] for name in FIELDS if name in model.facts}
+    sources = {name: fact.provenance() for name, fact in facts.items()}
+    if model.downloads is not None:
+        sources["downloads"] = {
+            "source": "downloads of the last 30 days",
+            "seen": model.seen.isoformat(),
+            "confidence": 1.0,
+        }
+    return Expert(
+        model.name,
+        downloads=model.downloads,
+        metadata={"sources": sources, "hub": _rest(model)},
+        **{name: fact.value for name, fact in facts.items()},
+    )
+
+
+def _rest(model: Model) -> dict[str, Any]:
+    """Return what an expert has no field for, JSON-safe, without what is unknown."""
+    hub: dict[str, Any] = {name: getattr(model, name) for name in _HUB}
+    hub["url"] = _PAGE + model.name
+    hub["bases"] = [base.to_dict() for base in model.bases] or None
+    for name, fact in model.facts.items():
+        if name not in FIELDS:
+            hub[name] = plain(fact.value)
+    return {name: value for name, value in hub.items() if value is not None}

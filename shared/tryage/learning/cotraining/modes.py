@@ -1,0 +1,306 @@
+"""Decoupled co-training: the router learns while the experts hold still, then the reverse."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tryage.core.validation import require
+from tryage.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import torch
+
+    from tryage.core.arrays import FloatArray, IndexArray
+    from tryage.learning.cotraining.protocols import Arrays, Round
+
+_RIDGE = 1e-2  # of `w`; enough that features nobody has shown yet stay at zero
+
+_NOISE = 0.05  # variance of a loss before any was seen, squared nats per character
+
+_LEAST_NOISE = 1e-4
+
+
+class Decoupled:
+    """Refits the router on what the experts lose now, then sends them the prompts by it.
+
+    With the experts frozen: losses are measured on the prompts of this round, which nobody has
+    learned from, and the router's head is refitted in closed form. With the router frozen: the
+    prompts go out by a draw from what it believes, and the experts learn. The draw is the
+    exploration: where it is unsure it tries, where it is sure it does not.
+
+    Args:
+        n_experts: How many experts there are.
+        width: Of the features, `(batch, width)`.
+        spread: What experts are believed to differ by at first, in nats per character.
+        memory: What a measurement counts after another round.
+    """
+
+    def __init__(
+        self, n_experts: int, width: int, *, spread: float = 0.2, memory: float = 0.9
+    ) -> None:
+        self.belief = Belief(n_experts, width, spread=spread, memory=memory)
+
+    def __call__(self, batch: Round) -> IndexArray:
+        """Return the expert that learns from each prompt, `(batch,)`."""
+        belief = self.belief
+        losses = batch.measure(batch.assign(belief.predict(batch.x)))
+        belief.learn(batch.x, losses)
+        return batch.assign(batch.x @ belief.draw(batch.rng).T)
+
+    def state(self) -> Arrays:
+        """Return what is believed."""
+        return self.belief.state()
+
+    def restore(self, state: Arrays) -> None:
+        """Go on from what `state` returned."""
+        self.belief.restore(state)
+
+
+def objective(
+    predicted: torch.Tensor,
+    penalties: torch.Tensor,
+    losses: torch.Tensor,
+    rate: torch.Tensor,
+    temperature: float,
+) -> torch.Tensor:
+    """Estimate J, without a bias, from losses with gaps; all are `(batch, n_experts)`.
+
+    `rate` is how probable it was that a loss would be measured. What was not measured is taken as
+    predicted, and what was corrects it by `1 / rate` (the doubly robust estimate, Dudik et al.
+    2011). Only `predicted` receives a gradient:
+
+        dJ/dQ^_i = -p_i (L_i - sum_k p_k L_k) / T + 2 (Q^_i - L_i) / n,  over the batch
+    """
+    import torch
+
+    weight = (~losses.isnan()).to(predicted.dtype) / rate
+    gap = predicted - losses.nan_to_num()
+    estimate = (predicted - weight * gap).detach()
+    chance = torch.softmax(-(predicted + penalties) / temperature, dim=1)
+    return (chance * estimate).sum(dim=1).mean() + (weight * gap.pow(2)).mean()
+
+
+class Joint:
+    """Draws an expert for each prompt from `p(z)`; head and experts learn in the same step.
+
+    Args:
+        n_experts: How many experts there are.
+        width: Of the features, `(batch, width)`.
+        temperature: T, in nats per character: differences far below it are ignored. It is the
+            exploration.
+        rate: The learning rate of the head (Adam).
+        spread: By how much the first, random predictions differ, in nats per character: experts
+            that nothing tells apart would stay alike.
+        seed: Of the first predictions.
+    """
+
+    def __init__(  # noqa: PLR0913 - sizes, the objective's number and the optimiser's
+        self,
+        n_experts: int,
+        width: int,
+        *,
+        temperature: float = 0.05,
+        rate: float = 0.05,
+        spread: float = 0.1,
+        seed: int = 0,
+    ) -> None:
+        require("torch", "train")
+        import torch
+
+        self.temperature = temperature
+        first = np.random.default_rng(seed).normal(size=(n_experts, width)) * spread
+        first[:, -1] = 0.0  # nobody begins ahead of the others on all prompts
+        self.head = torch.nn.Parameter(torch.from_numpy(first))
+        self._adam = torch.optim.Adam([self.head], lr=rate, betas=(0.9, 0.99))
+
+    def predict(self, x: FloatArray) -> FloatArray:
+        """Predict the losses `(batch, n_experts)`."""
+        return np.asarray(x @ self.head.detach().numpy().T)
+
+    def __call__(self, batch: Round) -> IndexArray:
+        """Return the expert that learns from each prompt, `(batch,)`."""
+        # the least of these is a draw from the softmax (Gumbel 1954)
+        noise = batch.rng.gumbel(size=(len(batch.rows), len(self.head)))
+        chosen = batch.assign(self.predict(batch.x) - self.temperature * noise)
+        losses = batch.measure(chosen)
+        rate = np.full(losses.shape, batch.others)
+        rate[np.arange(len(chosen)), chosen] = 1.0
+        self._step(batch.x, batch.penalties, losses, rate)
+        return chosen
+
+    def _step(self, x: FloatArray, *parts: FloatArray) -> None:
+        import torch
+
+        predicted = torch.from_numpy(x) @ self.head.T
+        penalties, losses, rates = map(torch.from_numpy, parts)
+        value = objective(predicted, penalties, losses, rates, self.temperature)
+        self._adam.zero_grad()
+        torch.autograd.backward(value)
+        self._adam.step()
+
+    def state(self) -> Arrays:
+        """Return the head and the optimiser's moments."""
+        moments = self._adam.state.get(self.head, {})
+        tensors = {"head": self.head.detach(), **moments}
+        return {name: tensor.numpy().copy() for name, tensor in tensors.items()}
+
+    def restore(self, state: Arrays) -> None:
+        """Go on from what `state` returned."""
+        import torch
+
+        tensors = {name: torch.from_numpy(array.copy()) for name, array in state.items()}
+        with torch.no_grad():
+            self.head.copy_(tensors.pop("head"))
+        if tensors:
+            self._adam.state[self.head] = tensors
+
+
+class _Stateless:
+    """Rules that learn nothing have nothing to keep."""
+
+    def state(self) -> Arrays:
+        """Return nothing."""
+        return {}
+
+    def restore(self, state: Arrays) -> None:
+        """Take nothing up."""
+
+
+class ByLabel(_Stateless):
+    """Each expert learns from the prompts of its own domains, told the true ones.
+
+    `labels` has one per prompt of the pool; the domains are dealt to `n_experts` in turn.
+    """
+
+    def __init__(self, labels: Sequence[str], n_experts: int) -> None:
+        if not labels:
+            raise InputError("No labels were given; give the domain of every prompt.")
+        self._experts = np.unique(np.array(labels), return_inverse=True)[1] % n_experts
+
+    def __call__(self, batch: Round) -> IndexArray:
+        """Return the expert that learns from each prompt, `(batch,)`."""
+        return np.asarray(self._experts[batch.rows], np.intp)
+
+
+class AtRandom(_Stateless):
+    """Each prompt goes to an expert drawn at random; with one expert, all go to it."""
+
+    def __init__(self, n_experts: int) -> None:
+        self._n_experts = n_experts
+
+    def __call__(self, batch: Round) -> IndexArray:
+        """Return the expert that learns from each prompt, `(batch,)`."""
+        return np.asarray(batch.rng.integers(self._n_experts, size=len(batch.rows)), np.intp)
+
+
+def balanced(totals: FloatArray, slack: float) -> IndexArray:
+    """Assign prompts to experts at the least sum of `totals` `(batch, n_experts)`, `(batch,)`.
+
+    An expert gets at most `slack` times an equal share. Without such a limit the one that is a
+    little ahead gets more prompts, learns more, and is further ahead: in the end it has them all.
+    With 1 everyone gets the same (the balanced assignment of BASE layers, Lewis et al. 2021); with
+    the number of experts, or more, there is no limit.
+
+    Raises:
+        MissingExtraError: scipy is not installed.
+    """
+    batch, n_experts = totals.shape
+    capacity = math.ceil(slack * batch / n_experts)
+    if capacity >= batch:
+        return np.asarray(totals.argmin(axis=1), np.intp)
+    require("scipy", "train")
+    from scipy.optimize import linear_sum_assignment
+
+    places = linear_sum_assignment(np.repeat(totals, capacity, axis=1))[1]
+    return np.asarray(places // capacity, np.intp)
+
+
+def effective(shares: FloatArray) -> float:
+    """Count how many experts are really at work: exp of the entropy of their shares.
+
+    1 is a collapse, the number of experts an even spread.
+    """
+    given = shares[shares > 0] / shares.sum()
+    return float(np.exp(-(given * np.log(given)).sum()))
+
+
+class Belief:
+    """Gaussian beliefs about `n_experts` vectors `v_i` of `width` numbers each.
+
+    `spread` is what experts are believed to differ by, in nats per character, before anything is
+    measured; `memory` is what a measurement counts after another round.
+    """
+
+    def __init__(self, n_experts: int, width: int, *, spread: float, memory: float) -> None:
+        self.spread, self.memory = spread, memory
+        self._gram, self._moment = np.zeros((width, width)), np.zeros(width)
+        self._grams = np.zeros((n_experts, width, width))
+        self._moments = np.zeros((n_experts, width))
+        self._squares, self._count = _NOISE, 1.0
+
+    def learn(self, x: FloatArray, losses: FloatArray) -> None:
+        """Take in losses `(batch, n_experts)` with gaps, at features `(batch, width)`."""
+        known = ~np.isnan(losses)
+        given = np.where(known, losses, 0.0)
+        self._gram = self.memory * self._gram + (x * known.sum(axis=1)[:, None]).T @ x
+        self._moment = self.memory * self._moment + x.T @ given.sum(axis=1)
+        rest = np.where(known, losses - (x @ self.common())[:, None], 0.0)
+        wrong = np.where(known, rest - x @ self.means().T, 0.0)
+        self._squares = self.memory * self._squares + float((wrong**2).sum())
+        self._count = self.memory * self._count + float(known.sum())
+        for i, rows in enumerate(known.T):
+            self._grams[i] = self.memory * self._grams[i] + x[rows].T @ x[rows]
+            self._moments[i] = self.memory * self._moments[i] + x[rows].T @ rest[rows, i]
+
+    @property
+    def noise(self) -> float:
+        """The variance of a loss around its prediction, which was made before it was seen."""
+        return max(self._squares / self._count, _LEAST_NOISE)
+
+    def common(self) -> FloatArray:
+        """Return `w`, `(width,)`."""
+        ridge = _RIDGE * np.eye(len(self._gram))
+        return np.asarray(np.linalg.solve(self._gram + ridge, self._moment))
+
+    def means(self) -> FloatArray:
+        """Return the expected `v_i`, `(n_experts, width)`."""
+        pulls = self._moments[..., None] / self.noise
+        return np.asarray(np.linalg.solve(self._precisions(), pulls)[..., 0])
+
+    def draw(self, rng: np.random.Generator) -> FloatArray:
+        """Draw `v_i` from the belief, `(n_experts, width)`: one world, for all prompts of a round.
+
+        Prompts that are alike go together also while nothing is known (Thompson sampling).
+        """
+        means, lower = self.means(), np.linalg.cholesky(self._precisions())
+        normal = rng.normal(size=means.shape)[..., None]
+        return means + np.linalg.solve(np.swapaxes(lower, 1, 2), normal)[..., 0]
+
+    def predict(self, x: FloatArray) -> FloatArray:
+        """Predict the losses `(batch, n_experts)` at features `(batch, width)`."""
+        return np.asarray(x @ (self.common() + self.means()).T)
+
+    def _precisions(self) -> FloatArray:
+        width = self._grams.shape[1]
+        return np.asarray(self._grams / self.noise + np.eye(width) / self.spread**2)
+
+    def state(self) -> Arrays:
+        """Return the sums that everything follows from."""
+        return {
+            "gram": self._gram,
+            "moment": self._moment,
+            "grams": self._grams,
+            "moments": self._moments,
+            "noise": np.array([self._squares, self._count]),
+        }
+
+    def restore(self, state: Arrays) -> None:
+        """Go on from such sums."""
+        self._gram, self._moment = state["gram"], state["moment"]
+        self._grams, self._moments = state["grams"].copy(), state["moments"].copy()
+        self._squares, self._count = map(float, state["noise"])

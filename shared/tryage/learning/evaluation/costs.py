@@ -1,0 +1,283 @@
+"""What routing saves: fronts over the weight of cost, AIQ, and cost at parity.
+
+The weight lambda is in loss per best-single request: at lambda = .01 a request that costs as much
+as the best single expert's must lower the loss by .01 to be worth it. Experts without a known
+cost are left out of this view, from every method and from the best single expert alike.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tryage.errors import QTableError
+from tryage.learning.evaluation.baselines import BEST_SINGLE, neighbour_costs
+from tryage.learning.evaluation.metrics import bootstrap, interval
+from tryage.learning.evaluation.splits import OutOfFold, folds, out_of_fold
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from tryage.core.arrays import Float32Array, Float64Array
+    from tryage.learning.evaluation.metrics import Interval, Matrix
+    from tryage.learning.evaluation.splits import FoldMethod, Settings, Split
+    from tryage.learning.qtable import QTable
+
+# In steps of 3%: the weight that just keeps parity lies between coarser ones.
+WEIGHTS: Float64Array = np.append(0.0, np.geomspace(1e-3, 1e4, 561))
+
+TOLERANCE = 0.005  # parity: at most half a point of score below the best single expert
+
+_TIE = 1e-9  # a weight too small to matter but between equals
+
+_PRICED = 0.99  # an expert counts as priced if this part of its measured losses has a cost
+
+
+@dataclass(frozen=True, slots=True)
+class FrontPoint:
+    """Mean score and mean cost (USD per request) at one weight of cost."""
+
+    weight: float
+    cost: float
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Parity:
+    """Cost relative to the best single expert's, at a weight chosen on the training part.
+
+    `score_difference` is the score above the best single expert's on the test part; parity is
+    `kept` if it is no lower than -0.005. `weights` are the weights chosen on the folds.
+    `hindsight` is the relative cost at the cheapest weight that keeps parity, chosen on the test
+    part itself: what a perfect choice of the weight would have cost, not a result (None: no weight
+    keeps parity).
+    """
+
+    relative_cost: Interval
+    score_difference: Interval
+    kept: bool
+    weights: tuple[float, ...]
+    hindsight: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class CostResult:
+    """The cost view of one method; `aiq` is its average improvement in quality (RouterBench)."""
+
+    front: tuple[FrontPoint, ...]
+    aiq: float
+    parity: Parity
+
+
+def priced_experts(table: QTable) -> tuple[str, ...]:
+    """Names of the experts whose costs are known; empty without costs."""
+    if table.costs is None:
+        return ()
+    measured = table.measured.sum(axis=0)
+    known = (table.measured & ~np.isnan(table.costs)).sum(axis=0)
+    priced = (measured > 0) & (known >= _PRICED * measured)
+    return tuple(name for name, is_priced in zip(table.experts, priced, strict=True) if is_priced)
+
+
+def known_costs(table: QTable) -> Matrix:
+    """Costs of the table in USD, `(n_prompts, n_experts)`.
+
+    Raises:
+        QTableError: the table has none.
+    """
+    if table.costs is None:
+        raise QTableError("the table has no costs; add a column cost (USD of the request)")
+    return table.costs
+
+
+def walk(
+    predicted: Matrix, forecast: Matrix, table: QTable, unit: float, weights: Float64Array = WEIGHTS
+) -> tuple[Float64Array, Float64Array]:
+    """Route by loss + lambda x cost for every weight; return real scores and costs per prompt.
+
+    Experts with the same predicted loss: the cheaper forecast wins, even at weight 0. Prompts on
+    which no priced expert was measured are NaN.
+
+    `predicted` losses and `forecast` costs are `(n_prompts, n_experts)`, `unit` is the cost in
+    USD of one best-single request; both results are `(n_prompts, n_weights)`.
+    """
+    real = known_costs(table)
+    allowed = table.measured & ~np.isnan(real)
+    rows = np.arange(len(table))
+    base = np.where(allowed, predicted, np.inf)
+    scores = np.empty((len(table), len(weights)))
+    costs = np.empty_like(scores)
+    for column, weight in enumerate(weights):
+        chosen = np.argmin(base + max(weight, _TIE) / unit * forecast, axis=1)
+        scores[:, column] = np.where(
+            allowed[rows, chosen], 1.0 - table.losses[rows, chosen], np.nan
+        )
+        costs[:, column] = np.where(allowed[rows, chosen], real[rows, chosen], np.nan)
+    return scores, costs
+
+
+def choose_weight(
+    scores: Float64Array, costs: Float64Array, best_single_score: float, allowance: float
+) -> int:
+    """Index of the cheapest weight whose mean score is within `allowance` of the best single's.
+
+    `scores` and `costs` are `(n_prompts, n_weights)` on prompts that may be tuned on. If no weight
+    gets there, the one with the best score is taken.
+    """
+    mean_scores, mean_costs = np.nanmean(scores, axis=0), np.nanmean(costs, axis=0)
+    good = mean_scores >= best_single_score - allowance
+    if not good.any():
+        return int(np.argmax(mean_scores))
+    return int(np.argmin(np.where(good, mean_costs, np.inf)))
+
+
+def upper_hull(costs: Float64Array, scores: Float64Array) -> tuple[Float64Array, Float64Array]:
+    """Non-decreasing concave hull of points `(n,)`: what mixing two settings can reach."""
+    hull: list[tuple[float, float]] = []
+    for point in sorted(zip(costs.tolist(), scores.tolist(), strict=True)):
+        if hull and point[1] <= hull[-1][1]:
+            continue
+        if hull and point[0] == hull[-1][0]:
+            hull.pop()
+        while len(hull) > 1 and _turns_up(hull[-2], hull[-1], point):
+            hull.pop()
+        hull.append(point)
+    x, y = np.array(hull).T
+    return x, y
+
+
+def aiq(costs: Float64Array, scores: Float64Array, low: float, high: float) -> float:
+    """Average improvement in quality (RouterBench, arXiv 2403.12031): mean height of the hull.
+
+    The hull of the points is averaged over costs from `low` to `high` (USD); it goes on flat to
+    the right of the last point, and to the left of the first.
+    """
+    x, y = upper_hull(costs, scores)
+    grid = np.unique(np.concatenate([[low, high], x[(x > low) & (x < high)]]))
+    height = np.interp(grid, x, y)
+    if high <= low:
+        return float(height[0])
+    return float(np.sum(np.diff(grid) * (height[1:] + height[:-1]) / 2) / (high - low))
+
+
+def _turns_up(a: tuple[float, float], b: tuple[float, float], c: tuple[float, float]) -> bool:
+    return (b[1] - a[1]) * (c[0] - a[0]) <= (c[1] - a[1]) * (b[0] - a[0])
+
+
+@dataclass(frozen=True, slots=True)
+class Walked:
+    """Real scores and costs (USD) at every weight of cost, both `(n_prompts, n_weights)`."""
+
+    scores: Float64Array
+    costs: Float64Array
+
+
+def cost_view(
+    table: QTable,
+    embeddings: Float32Array,
+    runs: Mapping[str, tuple[FoldMethod, OutOfFold]],
+    splits: Sequence[Split],
+    settings: Settings,
+) -> dict[str, CostResult]:
+    """Judge what each method saves; `runs` hold how it predicts and what it predicted.
+
+    The weight of cost is chosen per fold by cross-validation within the training part: the
+    cheapest whose score there is near enough to the best single expert's, which has to be one of
+    the runs.
+    """
+    unit = _best_single_cost(table)
+    outer = {label: predicted for label, (_, predicted) in runs.items()}
+    walked = _walk_all(table, embeddings, outer, splits, unit)
+    chosen = {label: np.empty(len(table), dtype=np.intp) for label in runs}
+    for train, test in splits:
+        part, part_embeddings = table.take(train), embeddings[train]
+        inner_splits = folds(part.groups, settings.inner_folds, settings.seed + 1)
+        inner = {
+            label: out_of_fold(label, run, part, part_embeddings, inner_splits)
+            for label, (run, _) in runs.items()
+        }
+        tried = _walk_all(part, part_embeddings, inner, inner_splits, unit)
+        target = float(np.nanmean(tried[BEST_SINGLE].scores[:, 0]))
+        for label, walk in tried.items():
+            chosen[label][test] = choose_weight(walk.scores, walk.costs, target, settings.allowance)
+    return {
+        label: _result(table, walk, walked[BEST_SINGLE], chosen[label], settings)
+        for label, walk in walked.items()
+    }
+
+
+def _best_single_cost(table: QTable) -> float:
+    priced = table.select(priced_experts(table))
+    best = int(np.argmin(np.nanmean(priced.losses, axis=0)))
+    return float(np.nanmean(known_costs(priced)[:, best])) or 1.0
+
+
+def _walk_all(
+    table: QTable,
+    embeddings: Float32Array,
+    predictions: Mapping[str, OutOfFold],
+    splits: Sequence[Split],
+    unit: float,
+) -> dict[str, Walked]:
+    """Walk every method over the priced experts; who forecasts no cost gets the neighbours'."""
+    names = priced_experts(table)
+    priced, columns = table.select(names), np.flatnonzero(np.isin(table.experts, names))
+    forecast = np.empty(priced.shape)
+    for train, test in splits:
+        forecast[test] = neighbour_costs(priced.take(train), embeddings[train], embeddings[test])
+    walked = {}
+    for label, predicted in predictions.items():
+        own = forecast
+        if predicted.costs is not None:
+            given = predicted.costs[:, columns]
+            own = np.where(np.isnan(given), forecast, given)
+        walked[label] = Walked(*walk(predicted.losses[:, columns], own, priced, unit))
+    return walked
+
+
+def _result(
+    table: QTable,
+    walked: Walked,
+    single: Walked,
+    chosen: NDArray[np.intp],
+    settings: Settings,
+) -> CostResult:
+    """Take every prompt at the weight chosen for its fold, `(n_prompts,)`."""
+    rows = np.arange(len(table))
+    score, cost = walked.scores[rows, chosen], walked.costs[rows, chosen]
+    pair = np.column_stack([score - single.scores[:, 0], cost, single.costs[:, 0]])
+    priced = ~np.isnan(pair).any(axis=1)
+    pair = pair[priced]
+    drawn = bootstrap(pair, table.groups[priced], draws=settings.draws, seed=settings.seed)
+    difference, mean_cost, single_cost = pair.mean(axis=0)
+    costs, scores = np.nanmean(walked.costs, axis=0), np.nanmean(walked.scores, axis=0)
+    target = float(np.nanmean(single.scores[:, 0]))
+    best = choose_weight(walked.scores, walked.costs, target, TOLERANCE)
+    reachable = scores[best] >= target - TOLERANCE
+    parity = Parity(
+        relative_cost=interval(mean_cost / single_cost, drawn[:, 1] / drawn[:, 2]),
+        score_difference=interval(difference, drawn[:, 0]),
+        kept=bool(difference >= -TOLERANCE),
+        weights=tuple(WEIGHTS[np.unique(chosen)].tolist()),
+        hindsight=float(costs[best] / single_cost) if reachable else None,
+    )
+    points = zip(WEIGHTS.tolist(), costs.tolist(), scores.tolist(), strict=True)
+    return CostResult(
+        front=tuple(FrontPoint(*point) for point in points),
+        aiq=_aiq(table, costs, scores),
+        parity=parity,
+    )
+
+
+def _aiq(table: QTable, costs: Float64Array, scores: Float64Array) -> float:
+    """AIQ between the cheapest and the dearest expert; any router may take the cheapest one."""
+    priced = table.select(priced_experts(table))
+    means = np.nanmean(known_costs(priced), axis=0)
+    cheapest = int(np.argmin(means))
+    low, high = float(means[cheapest]), float(means.max())
+    score = 1.0 - float(np.nanmean(priced.losses[:, cheapest]))
+    return aiq(np.append(costs, low), np.append(scores, score), low, high)

@@ -1,0 +1,255 @@
+"""Run routers and baselines over the same folds and gather what each was worth."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tryage.errors import InputError
+from tryage.learning.evaluation import baselines as base
+from tryage.learning.evaluation.costs import CostResult, cost_view, known_costs, priced_experts
+from tryage.learning.evaluation.metrics import (
+    PairResult,
+    best_losses,
+    bootstrap,
+    calibration,
+    expected,
+    hits,
+    interval,
+    pair_result,
+    policy,
+)
+from tryage.learning.evaluation.report import Evaluation, ExpertPoint, MethodResult
+from tryage.learning.evaluation.splits import (
+    FoldMethod,
+    Method,
+    OutOfFold,
+    Settings,
+    blind,
+    folds,
+    least_taught,
+    out_of_fold,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tryage.core.arrays import Float32Array, Float64Array
+    from tryage.learning.qtable import QTable
+
+BASELINES: Mapping[str, FoldMethod] = MappingProxyType(
+    {
+        base.BEST_SINGLE: base.best_single,
+        "random": base.random,
+        "prompt length": base.prompt_length,
+        "nearest neighbours": base.nearest_neighbours,
+        "MLP": base.mlp,
+        "matrix factorisation": base.matrix_factorisation,
+        base.CATEGORY_TABLE: base.category_table,
+        "oracle": base.oracle,
+    }
+)
+
+_NO_FORECAST = ("random", base.BEST_SINGLE, "oracle")  # what these predict only ranks the experts
+
+_NO_COST_VIEW = ("random", "oracle", "MLP")  # the MLP would be trained 25 times
+
+_LEAST_TAUGHT = 10  # distinct prompts: of fewer a router cannot learn
+
+_LEAST_SHARE = 0.005  # experts that get fewer prompts of a category are not listed
+
+
+def evaluate(  # noqa: PLR0913 - three inputs, the rest has defaults
+    table: QTable,
+    embeddings: Float32Array,
+    methods: Mapping[str, Method],
+    *,
+    name: str = "",
+    baselines: Mapping[str, FoldMethod] = BASELINES,
+    settings: Settings | None = None,
+) -> Evaluation:
+    """Cross-validate `methods`, the first being the router in question, beside the baselines.
+
+    `embeddings` are `(n_prompts, dim)` in the order of `table.prompts`, from the router's own
+    encoder; they are computed once and cut per fold. Folds are grouped by prompt text and the
+    same for all. Where the table has costs and the baselines hold the best single expert, the
+    weight of cost is chosen by cross-validation within each training part, if that leaves ten
+    prompts to learn from. Without categories the category table is left out.
+
+    Raises:
+        InputError: the embeddings do not fit the table, or a name is given twice.
+        PerceptionError: a method predicts NaN or the wrong shape.
+        MissingExtraError: scikit-learn is not installed (for the MLP).
+    """
+    settings = settings or Settings()
+    _check(table, embeddings, methods, baselines)
+    usable = np.flatnonzero(table.measured.any(axis=1))
+    notes = _notes(table)
+    table, embeddings = table.take(usable), embeddings[usable]
+    runners = {label: blind(method) for label, method in methods.items()}
+    runners |= {
+        k: run for k, run in baselines.items() if k != base.CATEGORY_TABLE or table.categories
+    }
+    splits = folds(table.groups, settings.n_folds, settings.seed)
+    runs = {
+        label: (run, out_of_fold(label, run, table, embeddings, splits))
+        for label, run in runners.items()
+    }
+    costs: dict[str, CostResult] = {}
+    too_few = _too_few_for_costs(table, settings)
+    if too_few:
+        notes += (too_few,)
+    elif len(priced_experts(table)) > 1 and base.BEST_SINGLE in runs:
+        costs = cost_view(
+            table,
+            embeddings,
+            {label: run for label, run in runs.items() if label not in _NO_COST_VIEW},
+            splits,
+            settings,
+        )
+    predictions = {label: predicted for label, (_, predicted) in runs.items()}
+    router = next(iter(methods), None)
+    return Evaluation(
+        name=name,
+        router=router,
+        n_prompts=len(table),
+        n_experts=len(table.experts),
+        n_folds=settings.n_folds,
+        seed=settings.seed,
+        results=_results(table, predictions, costs, router, settings),
+        experts=_points(table),
+        notes=notes,
+    )
+
+
+def _check(
+    table: QTable,
+    embeddings: Float32Array,
+    methods: Mapping[str, Method],
+    baselines: Mapping[str, FoldMethod],
+) -> None:
+    if embeddings.ndim != 2 or len(embeddings) != len(table):
+        raise InputError(
+            f"embeddings of shape {embeddings.shape} for {len(table)} prompts; "
+            "expected (n_prompts, dim)"
+        )
+    if twice := set(methods) & set(baselines):
+        raise InputError(f"{sorted(twice)} name both a method and a baseline; rename the method")
+
+
+def _notes(table: QTable) -> tuple[str, ...]:
+    notes = []
+    usable = table.measured.any(axis=1)
+    if not usable.all():
+        notes.append(f"{int((~usable).sum())} prompts without any measurement were left out.")
+    gaps = 1 - float(table.measured[usable].mean())
+    if gaps:
+        notes.append(
+            f"{gaps:.1%} of the pairs were not measured; "
+            "no method may choose an expert on a prompt that it was not measured on."
+        )
+    priced = priced_experts(table)
+    if 1 < len(priced) < len(table.experts):
+        notes.append(
+            f"The cost view is over the {len(priced)} of {len(table.experts)} experts whose cost "
+            "is known, for the best single expert too."
+        )
+    return tuple(notes)
+
+
+def _too_few_for_costs(table: QTable, settings: Settings) -> str:
+    """Say why the weight of cost cannot be chosen, if it cannot."""
+    taught = least_taught(table.groups, settings.n_folds, settings.inner_folds)
+    if len(priced_experts(table)) < 2 or taught >= _LEAST_TAUGHT:
+        return ""
+    return (
+        f"The cost view is left out: the weight of cost is chosen in folds within folds, and "
+        f"{taught} prompts to learn from are too few."
+    )
+
+
+def _results(
+    table: QTable,
+    predictions: Mapping[str, OutOfFold],
+    costs: Mapping[str, CostResult],
+    router: str | None,
+    settings: Settings,
+) -> tuple[MethodResult, ...]:
+    shares = {label: policy(run.losses, table.measured) for label, run in predictions.items()}
+    scores = {label: 1.0 - expected(share, table.losses) for label, share in shares.items()}
+    columns = np.column_stack(list(scores.values()))
+    drawn = bootstrap(columns, table.groups, draws=settings.draws, seed=settings.seed)
+    draws_of = dict(zip(scores, drawn.T, strict=True))
+    best = 1.0 - best_losses(table.losses)
+    results = []
+    for label, score in scores.items():
+        lead = None
+        if router is not None and label != router:
+            gain = float(scores[router].mean() - score.mean())
+            lead = interval(gain, draws_of[router] - draws_of[label])
+        losses = predictions[label].losses
+        results.append(
+            MethodResult(
+                name=label,
+                score=interval(float(score.mean()), draws_of[label]),
+                lead=lead,
+                optimal_rate=float(hits(shares[label], table.losses).mean()),
+                regret=float((best - score).mean()),
+                calibration=None if label in _NO_FORECAST else calibration(losses, table.losses),
+                pairs={} if label == base.BEST_SINGLE else _pairs(table, losses),
+                by_source=_by(table.sources, score),
+                by_category=_by(table.categories, score),
+                shares=_shares(table, shares[label]),
+                cost=costs.get(label),
+            )
+        )
+    return tuple(results)
+
+
+def _pairs(table: QTable, losses: Float64Array) -> dict[str, PairResult]:
+    """Judge a table of two experts, as a whole and per source."""
+    if len(table.experts) != 2:
+        return {}
+    parts = {"all": np.ones(len(table), dtype=bool)}
+    names = sorted({source for source in table.sources or () if source})
+    if len(names) > 1:
+        parts |= {source: np.array([s == source for s in table.sources or ()]) for source in names}
+    judged = {
+        part: pair_result(losses[rows], table.losses[rows], table.experts)
+        for part, rows in parts.items()
+    }
+    return {part: result for part, result in judged.items() if result is not None}
+
+
+def _by(labels: tuple[str | None, ...] | None, score: Float64Array) -> dict[str, float]:
+    """Mean score per label; the unlabelled are left out."""
+    known = np.array(["" if label is None else label for label in labels or ()])
+    return {str(label): float(score[known == label].mean()) for label in np.unique(known) if label}
+
+
+def _shares(table: QTable, shares: Float64Array) -> dict[str, dict[str, float]]:
+    """Share of the prompts per category, the largest first, and expert; small ones are left out."""
+    categories = np.array([category or "" for category in table.categories or [""] * len(table)])
+    found = {}
+    names, sizes = np.unique(categories, return_counts=True)
+    for category in names[np.argsort(-sizes, kind="stable")]:
+        mean = shares[categories == category].mean(axis=0)
+        order = [int(i) for i in np.argsort(-mean) if mean[i] >= _LEAST_SHARE]
+        found[str(category) or "all"] = {table.experts[i]: float(mean[i]) for i in order}
+    return found
+
+
+def _points(table: QTable) -> tuple[ExpertPoint, ...]:
+    """Mean score of every expert and, if known, its mean cost."""
+    means = 1.0 - base.expert_means(table).astype(np.float64)
+    cost_of: dict[str, float] = {}
+    if priced := priced_experts(table):
+        costs = np.nanmean(known_costs(table.select(priced)), axis=0)
+        cost_of = dict(zip(priced, costs.tolist(), strict=True))
+    coverage = table.measured.mean(axis=0)
+    return tuple(
+        ExpertPoint(name, float(score), cost_of.get(name), float(part))
+        for name, score, part in zip(table.experts, means, coverage, strict=True)
+    )

@@ -1,0 +1,288 @@
+"""The latent map: how well a space of prompts keeps their categories apart, in numbers and in 2-D.
+
+Numbers are of the full space; the picture is only for the eye. Vectors are compared by the cosine
+about their middle, in every space alike: the states of a language model share one large direction,
+in which all texts look the same.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tryage.core.validation import require
+from tryage.errors import InputError
+from tryage.learning.evaluation.metrics import Interval, bootstrap, interval
+from tryage.learning.evaluation.report import INK, OTHERS, PALETTE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+
+    from tryage.core.arrays import FloatArray
+
+NEIGHBOURS = 10
+
+_MAP_NEIGHBOURS = 15  # as umap-learn has it
+
+_MARKERS = ("o", "^", "s")  # after the colours are used up, the shape tells categories apart
+
+_NAMED = len(PALETTE) * len(_MARKERS)  # of more categories the smallest share a grey
+
+_PANEL, _FOOT, _ROW = 4.3, 0.35, 0.21  # inches: a panel's side, below the panels, a line of names
+
+
+@dataclass(frozen=True, slots=True)
+class Separation:
+    """How well one space of `dim` numbers keeps categories apart; 95% intervals over prompts.
+
+    `silhouette` runs from -1 to 1 (Rousseeuw, 1987): how much nearer a prompt is to its own
+    category than to the next. `purity` is the share of a prompt's nearest neighbours that are of
+    its category.
+    """
+
+    space: str
+    dim: int
+    silhouette: Interval
+    purity: Interval
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LatentMap:
+    """What was found of several spaces of the same prompts.
+
+    `places` are the prompts on the picture, `(n_prompts, 2)` for each space; `chance` is the purity
+    among neighbours drawn at random.
+    """
+
+    categories: tuple[str, ...]
+    separations: tuple[Separation, ...]
+    places: tuple[FloatArray, ...]
+    neighbours: int
+    chance: float
+    seed: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the figures as plain values for JSON, without the places."""
+        return {
+            "prompts": len(self.categories),
+            "categories": dict(Counter(self.categories).most_common()),
+            "neighbours": self.neighbours,
+            "chance": self.chance,
+            "seed": self.seed,
+            "spaces": [asdict(found) for found in self.separations],
+        }
+
+
+def flatten(vectors: FloatArray, seed: int = 0) -> FloatArray:
+    """Lay vectors `(n, dim)` out in a plane, `(n, 2)`, by UMAP (McInnes et al., 2018).
+
+    Raises:
+        MissingExtraError: umap-learn is not installed.
+    """
+    require("umap", "latent")
+    from umap import UMAP
+
+    near = min(_MAP_NEIGHBOURS, len(vectors) - 1)
+    layout = UMAP(n_neighbors=near, metric="cosine", random_state=seed, n_jobs=1)
+    return np.asarray(layout.fit_transform(centred(vectors)))
+
+
+def latent_map(  # noqa: PLR0913 - two inputs, the rest has defaults
+    spaces: Mapping[str, FloatArray],
+    categories: Sequence[str],
+    *,
+    neighbours: int = NEIGHBOURS,
+    seed: int = 0,
+    draws: int = 2000,
+    layout: Callable[[FloatArray, int], FloatArray] = flatten,
+) -> LatentMap:
+    """Judge and lay out several spaces `(n_prompts, dim)` of the same prompts.
+
+    Prompts should differ: twins would be each other's nearest neighbours in any space.
+
+    Raises:
+        InputError: the spaces do not fit, the prompts are too few, or have not two categories.
+        MissingExtraError: scikit-learn or umap-learn is not installed.
+    """
+    check_categories(categories, neighbours)
+    for name, vectors in spaces.items():
+        if vectors.ndim != 2 or len(vectors) != len(categories) or not np.isfinite(vectors).all():
+            raise InputError(
+                f"the space {name!r} has the shape {vectors.shape} for {len(categories)} prompts; "
+                "expected a row of finite numbers each"
+            )
+    labels = np.unique(np.array(categories), return_inverse=True)[1]
+    each = [
+        np.stack([silhouettes(vectors, labels), purities(vectors, labels, neighbours)], axis=1)
+        for vectors in spaces.values()
+    ]
+    groups = np.arange(len(labels))
+    drawn = bootstrap(np.concatenate(each, axis=1), groups, draws=draws, seed=seed)
+    bounds = [interval(value, draw) for value, draw in zip(_means(each), drawn.T, strict=True)]
+    return LatentMap(
+        tuple(categories),
+        tuple(
+            Separation(name, vectors.shape[1], bounds[2 * i], bounds[2 * i + 1])
+            for i, (name, vectors) in enumerate(spaces.items())
+        ),
+        tuple(layout(vectors, seed) for vectors in spaces.values()),
+        neighbours,
+        chance(categories),
+        seed,
+    )
+
+
+def check_categories(categories: Sequence[str], neighbours: int = NEIGHBOURS) -> None:
+    """Refuse prompts of which nothing can be said, before anything is computed.
+
+    Raises:
+        InputError: there are too few prompts, fewer than two categories, or as many as prompts.
+    """
+    kinds = len(set(categories))
+    if neighbours < 1 or len(categories) <= neighbours:
+        raise InputError(
+            f"{len(categories)} prompts, of which each is compared with {neighbours} neighbours; "
+            "give more prompts than neighbours, and at least one neighbour"
+        )
+    if not 2 <= kinds < len(categories):
+        raise InputError(
+            f"{len(categories)} prompts are of {kinds} categories, such as {min(categories)!r}; "
+            "expected at least two, and several prompts of one: there is nothing to keep apart"
+        )
+
+
+def silhouettes(vectors: FloatArray, labels: Sequence[Any] | NDArray[Any]) -> FloatArray:
+    """Return the silhouette of every prompt by the cosine, `(n,)`; 0 for the only one of its kind.
+
+    Raises:
+        MissingExtraError: scikit-learn is not installed.
+    """
+    require("sklearn", "evaluate")
+    from sklearn.metrics import silhouette_samples
+
+    return np.asarray(silhouette_samples(centred(vectors), labels, metric="cosine"))
+
+
+def purities(
+    vectors: FloatArray, labels: Sequence[Any] | NDArray[Any], neighbours: int = NEIGHBOURS
+) -> FloatArray:
+    """Return the share of each prompt's nearest neighbours that are of its category, `(n,)`.
+
+    Raises:
+        MissingExtraError: scikit-learn is not installed.
+    """
+    require("sklearn", "evaluate")
+    from sklearn.neighbors import NearestNeighbors
+
+    found = NearestNeighbors(n_neighbors=neighbours, metric="cosine").fit(centred(vectors))
+    kinds = np.asarray(labels)
+    nearest = found.kneighbors(return_distance=False)  # of a known row: itself is left out
+    return np.asarray((kinds[nearest] == kinds[:, None]).mean(axis=1))
+
+
+def chance(categories: Sequence[str]) -> float:
+    """Return the purity that neighbours drawn at random have."""
+    sizes = np.array([*Counter(categories).values()])
+    total = int(sizes.sum())
+    return float((sizes * (sizes - 1)).sum() / (total * (total - 1)))
+
+
+def centred(vectors: FloatArray) -> FloatArray:
+    """Move the middle of vectors `(n, dim)` to zero."""
+    wide = np.asarray(vectors, np.float64)
+    return np.asarray(wide - wide.mean(axis=0))
+
+
+def _means(each: Sequence[FloatArray]) -> list[float]:
+    return [float(value) for values in each for value in values.mean(axis=0)]
+
+
+def picture_kind(path: Path) -> None:
+    """Refuse a file name that does not say a kind of picture, before anything is computed.
+
+    Raises:
+        InputError: its suffix is none that can be drawn.
+        MissingExtraError: matplotlib is not installed.
+    """
+    require("matplotlib", "evaluate")
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    if path.suffix[1:].lower() not in FigureCanvasAgg.get_supported_filetypes():
+        raise InputError(f"{path} is no picture that can be drawn; expected .png, .svg or .pdf")
+
+
+def plot_latent(found: LatentMap, path: Path | None = None) -> Figure:
+    """Draw the spaces side by side, every prompt by the colour and shape of its category.
+
+    Of many categories the largest are named, the others share a grey.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+    """
+    require("matplotlib", "evaluate")
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    panels, columns = len(found.places), 2 * len(found.places)
+    names = [name for name, _ in Counter(found.categories).most_common(_NAMED)]
+    foot = _FOOT + _ROW * -(-(len(names) + 1) // columns)
+    size = (_PANEL * panels, _PANEL + foot)
+    figure = Figure(figsize=size, dpi=150, layout="constrained")
+    FigureCanvasAgg(figure)
+    every = figure.subplots(1, panels, squeeze=False)[0]
+    for axes, separation, places in zip(every, found.separations, found.places, strict=True):
+        _panel(axes, found, separation)
+        _dots(axes, places, np.array(found.categories), names)
+    handles, labels = every[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns, fontsize=9,
+                  frameon=False, markerscale=1.6, handletextpad=0.2)  # fmt: skip
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path)
+    return figure
+
+
+def _panel(axes: Axes, found: LatentMap, separation: Separation) -> None:
+    """Say what is seen: the map has neither units nor directions."""
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.spines[:].set_color(OTHERS)
+    axes.set_title(
+        f"{separation.space} ({separation.dim} numbers)\n"
+        f"silhouette {separation.silhouette.value:.2f}, purity {separation.purity.value:.2f} "
+        f"(chance {found.chance:.2f})",
+        loc="left",
+        fontsize=10,
+        color=INK,
+    )
+
+
+def _dots(axes: Axes, places: FloatArray, categories: FloatArray, names: list[str]) -> None:
+    """Draw the prompts, small categories on top of large ones."""
+    size = float(np.clip(6_000 / len(places), 5, 28))
+    for i, name in enumerate(names):
+        across, up = places[categories == name].T
+        axes.scatter(
+            across,
+            up,
+            s=size,
+            color=PALETTE[i % len(PALETTE)],
+            marker=_MARKERS[i // len(PALETTE)],
+            edgecolor=INK,  # yellow is not seen on white
+            linewidth=0.2,
+            alpha=0.85,
+            label=name if len(name) <= 28 else name[:27] + "…",
+            zorder=2,
+        )
+    rest = ~np.isin(categories, names)
+    if rest.any():
+        across, up = places[rest].T
+        axes.scatter(across, up, s=size, color=OTHERS, linewidth=0, label="others", zorder=1)

@@ -1,0 +1,220 @@
+"""What a choice was worth: routed score, regret, optimal-model rate, calibration, intervals.
+
+Score is 1 - loss throughout. An expert that was not measured on a prompt cannot be chosen there,
+for every method alike. Experts that tie in the prediction share the prompt equally, so that the
+order of the columns decides nothing and a constant prediction is exactly the random router.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tryage.errors import QTableError
+
+if TYPE_CHECKING:
+    from tryage.core.arrays import BoolArray, Float64Array
+
+Matrix: TypeAlias = NDArray[np.float32] | NDArray[np.float64]
+
+_TIE = 1e-6  # losses are float32
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A mean with its 95% bootstrap interval over prompts."""
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        """Show three decimals and the bounds."""
+        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """How far predicted scores are from real ones; the arrays are per bin, `(n_bins,)`.
+
+    `brier` is the mean squared error of the predicted score over all measured pairs, `ece` the
+    expected calibration error over equal-width bins, `optimism` how much better the chosen
+    experts were predicted to be than they were (the winner's curse).
+    """
+
+    brier: float
+    ece: float
+    optimism: float
+    predicted: tuple[float, ...]
+    real: tuple[float, ...]
+    weight: tuple[float, ...]
+
+
+def policy(predicted: Matrix, allowed: BoolArray) -> Float64Array:
+    """Share of each prompt per expert, `(n_prompts, n_experts)`; rows sum to 1.
+
+    The lowest `predicted` loss among the `allowed` takes the prompt; exact ties share it.
+    A row without any allowed expert is all zeros.
+    """
+    masked = np.where(allowed, predicted, np.inf)
+    tied = (masked == masked.min(axis=1, keepdims=True)) & allowed
+    return np.asarray(tied / np.maximum(tied.sum(axis=1, keepdims=True), 1), dtype=np.float64)
+
+
+def expected(shares: Float64Array, values: Matrix) -> Float64Array:
+    """Value per prompt under a policy, `(n_prompts,)`; gaps count only where they are chosen."""
+    chosen = np.where(shares > 0, values, 0.0)
+    return np.asarray((shares * chosen).sum(axis=1), dtype=np.float64)
+
+
+def best_losses(losses: Matrix) -> Float64Array:
+    """Lowest measured loss per prompt, `(n_prompts,)`: what the oracle gets."""
+    return np.asarray(np.nanmin(losses, axis=1), dtype=np.float64)
+
+
+def hits(shares: Float64Array, losses: Matrix) -> Float64Array:
+    """Optimal-model rate per prompt, `(n_prompts,)`: a hit is any expert that ties for best."""
+    tied = losses <= best_losses(losses)[:, None] + _TIE
+    return np.asarray((shares * tied).sum(axis=1), dtype=np.float64)
+
+
+def expected_calibration_error(
+    predicted: Float64Array, real: Float64Array, n_bins: int = 15
+) -> tuple[float, Float64Array, Float64Array, Float64Array]:
+    """Return ECE over equal-width bins of [0, 1], and per bin: predicted, real, weight.
+
+    Empty bins have weight 0 and NaN means. Predictions outside [0, 1] fall in the end bins.
+    """
+    bin_of = np.clip((predicted * n_bins).astype(np.intp), 0, n_bins - 1)
+    count = np.bincount(bin_of, minlength=n_bins).astype(np.float64)
+    some = count > 0
+    mean_predicted, mean_real = np.full(n_bins, np.nan), np.full(n_bins, np.nan)
+    mean_predicted[some] = np.bincount(bin_of, predicted, n_bins)[some] / count[some]
+    mean_real[some] = np.bincount(bin_of, real, n_bins)[some] / count[some]
+    weight = count / max(count.sum(), 1.0)
+    error = float(np.nansum(weight * np.abs(mean_predicted - mean_real)))
+    return error, mean_predicted, mean_real, weight
+
+
+def calibration(predicted: Matrix, losses: Matrix, n_bins: int = 15) -> Calibration:
+    """Compare predicted with real scores on every measured pair, both `(n_prompts, n_experts)`."""
+    measured = ~np.isnan(losses)
+    guess = (1.0 - predicted[measured]).astype(np.float64)
+    real = (1.0 - losses[measured]).astype(np.float64)
+    ece, mean_predicted, mean_real, weight = expected_calibration_error(guess, real, n_bins)
+    shares = policy(predicted, measured)
+    some = weight > 0
+    return Calibration(
+        brier=float(np.mean((guess - real) ** 2)),
+        ece=ece,
+        optimism=float(np.mean(expected(shares, losses) - expected(shares, predicted))),
+        predicted=tuple(mean_predicted[some].tolist()),
+        real=tuple(mean_real[some].tolist()),
+        weight=tuple(weight[some].tolist()),
+    )
+
+
+def bootstrap(
+    values: Float64Array, groups: NDArray[np.intp], *, draws: int = 2000, seed: int = 0
+) -> Float64Array:
+    """Column means of `values` `(n_prompts, n_columns)` in bootstrap samples, `(draws, n_columns)`.
+
+    Prompts are drawn with replacement, twins together. All columns see the same draws, so the
+    difference or the ratio of two columns has the interval of a paired comparison.
+    """
+    _, group_of = np.unique(groups, return_inverse=True)
+    n_groups = int(group_of.max()) + 1
+    sums = np.zeros((n_groups, values.shape[1] + 1))
+    np.add.at(sums, group_of, np.column_stack([values, np.ones(len(values))]))
+    rng = np.random.default_rng(seed)
+    totals = np.empty((draws, sums.shape[1]))
+    for draw in range(draws):
+        drawn = rng.integers(0, n_groups, n_groups)
+        totals[draw] = np.bincount(drawn, minlength=n_groups) @ sums
+    return np.asarray(totals[:, :-1] / totals[:, -1:], dtype=np.float64)
+
+
+def interval(value: float, draws: Float64Array) -> Interval:
+    """95% interval of a figure from its bootstrap draws `(draws,)`."""
+    low, high = np.percentile(draws, [2.5, 97.5])
+    return Interval(float(value), float(low), float(high))
+
+
+@dataclass(frozen=True, slots=True)
+class PairResult:
+    """One router on one pair of experts; `cpt50`, `cpt80` are fractions of strong calls."""
+
+    strong: str
+    weak: str
+    apgr: float
+    cpt50: float
+    cpt80: float
+
+
+def recovery_curve(
+    gain: Float64Array, real_gain: Float64Array
+) -> tuple[Float64Array, Float64Array]:
+    """Fraction of strong calls and gap recovered, at every threshold on the predicted gain.
+
+    Both inputs are `(n_prompts,)`, strong score - weak score, predicted and real. Prompts with
+    the same predicted gain have no order: the curve is straight across them.
+
+    Raises:
+        QTableError: the strong expert is not better than the weak one on these prompts.
+    """
+    total = float(real_gain.sum())
+    if total <= 0:
+        raise QTableError(
+            "the strong expert scores no better than the weak one on these prompts; "
+            "there is no gap to recover"
+        )
+    order = np.argsort(-gain, kind="stable")
+    block_end = np.flatnonzero(np.append(np.diff(gain[order]) != 0, True))
+    calls = np.append(0.0, (block_end + 1) / len(gain))
+    recovered = np.append(0.0, np.cumsum(real_gain[order])[block_end] / total)
+    return calls, recovered
+
+
+def apgr(gain: Float64Array, real_gain: Float64Array) -> float:
+    """Average performance gap recovered: the area under the recovery curve."""
+    calls, recovered = recovery_curve(gain, real_gain)
+    return float(np.sum(np.diff(calls) * (recovered[1:] + recovered[:-1]) / 2))
+
+
+def cpt(gain: Float64Array, real_gain: Float64Array, target: float) -> float:
+    """Call-performance threshold: least fraction of strong calls that recovers `target` of the gap.
+
+    Between two thresholds it is interpolated, as a random choice between them would do.
+    """
+    calls, recovered = recovery_curve(gain, real_gain)
+    reached = int(np.argmax(recovered >= target))
+    if reached == 0:
+        return 0.0
+    before = reached - 1
+    part = (target - recovered[before]) / (recovered[reached] - recovered[before])
+    return float(calls[before] + part * (calls[reached] - calls[before]))
+
+
+def pair_result(predicted: Matrix, losses: Matrix, experts: tuple[str, ...]) -> PairResult | None:
+    """Judge predictions for exactly two experts, `(n_prompts, 2)`; None if the gap is not there.
+
+    The strong expert is the one with the lower mean loss on these prompts; prompts with a gap in
+    the measurements are left out.
+    """
+    full = ~np.isnan(losses).any(axis=1)
+    means = losses[full].mean(axis=0)
+    weak, strong = (0, 1) if means[1] < means[0] else (1, 0)
+    if not means[strong] < means[weak]:
+        return None
+    gain = (predicted[full, weak] - predicted[full, strong]).astype(np.float64)
+    real = (losses[full, weak] - losses[full, strong]).astype(np.float64)
+    return PairResult(
+        strong=experts[strong],
+        weak=experts[weak],
+        apgr=apgr(gain, real),
+        cpt50=cpt(gain, real, 0.5),
+        cpt80=cpt(gain, real, 0.8),
+    )

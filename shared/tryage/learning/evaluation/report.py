@@ -1,0 +1,385 @@
+"""What an evaluation found: a text table for people, a dictionary for JSON."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tryage.core.validation import require
+from tryage.errors import InputError
+from tryage.learning.evaluation.baselines import BEST_SINGLE, CATEGORY_TABLE
+from tryage.learning.evaluation.costs import upper_hull
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from tryage.learning.evaluation.costs import CostResult, FrontPoint
+    from tryage.learning.evaluation.metrics import Calibration, Interval, PairResult
+
+# Okabe and Ito's palette: told apart with any kind of colour vision.
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442")
+
+OTHERS = "#BBBBBB"
+
+INK = "#333333"
+
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+
+_LINES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1, 1, 1)), (0, (1, 1)))
+
+_NAMED_EXPERTS = 6  # more names in one legend are not read
+
+_MAX_CATEGORIES = 20
+
+
+@dataclass(frozen=True, slots=True)
+class ExpertPoint:
+    """An expert on its own: mean score and mean cost (USD per request, None = unknown).
+
+    `coverage` is the part of the prompts it was measured on: of a small part, the mean says little.
+    """
+
+    name: str
+    score: float
+    cost: float | None
+    coverage: float
+
+
+@dataclass(frozen=True, slots=True)
+class MethodResult:
+    """One method on one table, over the prompts of all test parts.
+
+    `lead` is the router's score minus this method's, paired; `optimal_rate` how often an expert
+    that ties for best was chosen; `pairs` is filled for tables of two experts, per source and for
+    "all"; `shares` is category -> expert -> share of its prompts, the largest category first.
+    """
+
+    name: str
+    score: Interval
+    lead: Interval | None
+    optimal_rate: float
+    regret: float
+    calibration: Calibration | None = None
+    pairs: Mapping[str, PairResult] = field(default_factory=dict)
+    by_source: Mapping[str, float] = field(default_factory=dict)
+    by_category: Mapping[str, float] = field(default_factory=dict)
+    shares: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    cost: CostResult | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """All methods on one table; `router` names the method the leads are of."""
+
+    name: str
+    router: str | None
+    n_prompts: int
+    n_experts: int
+    n_folds: int
+    seed: int
+    results: tuple[MethodResult, ...]
+    experts: tuple[ExpertPoint, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def __getitem__(self, method: str) -> MethodResult:
+        """Find the result of a method by its name (KeyError if it was not run)."""
+        for result in self.results:
+            if result.name == method:
+                return result
+        raise KeyError(f"{method!r} was not run; there are {[r.name for r in self.results]}")
+
+    def table(self) -> str:
+        """Lay the figures out in aligned columns, leaving out columns nobody has a figure for."""
+        columns = [(head, [show(result) for result in self.results]) for head, show in _COLUMNS]
+        filled = [(head, cells) for head, cells in columns if any(cells)]
+        rows = [[head for head, _ in filled], *zip(*(cells for _, cells in filled), strict=True)]
+        lines = [self._headline(), "", *_align(rows)]
+        notes = [*self.notes, *self._parts()]
+        return "\n".join([*lines, *([""] if notes else []), *(f"- {note}" for note in notes)])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as plain values for JSON."""
+        return asdict(self)
+
+    def markdown_row(self, methods: Sequence[str]) -> str:
+        """Write the scores of some methods as one row of a Markdown table; a dash if not run."""
+        scores = {result.name: f"{result.score.value:.3f}" for result in self.results}
+        size = f"{self.n_prompts:,} x {self.n_experts:,}"
+        return "| " + " | ".join([self.name, size, *(scores.get(m, "-") for m in methods)]) + " |"
+
+    def _parts(self) -> list[str]:
+        """Explain the order of the figures of a pair that has several sources."""
+        pairs = next((result.pairs for result in self.results if result.pairs), {})
+        if len(pairs) < 2:
+            return []
+        strong = next(iter(pairs.values())).strong
+        return [f"APGR and CPT are of {' / '.join(pairs)}; the strong expert is {strong}."]
+
+    def _headline(self) -> str:
+        size = f"{self.n_prompts:,} prompts x {self.n_experts:,} experts"
+        named = f"{self.name}: " if self.name else ""
+        return f"{named}{size}, {self.n_folds} folds grouped by prompt, seed {self.seed}"
+
+
+def _pair(result: MethodResult, show: Callable[[PairResult], str]) -> str:
+    """Show the pair figures of the whole table and, in brackets, of each source."""
+    if "all" not in result.pairs:
+        return ""
+    return " / ".join(show(pair) for pair in result.pairs.values())
+
+
+def _parity(result: MethodResult) -> str:
+    if result.cost is None:
+        return ""
+    parity = result.cost.parity
+    mark = "" if parity.kept else " (missed)"
+    return f"{parity.relative_cost.value:.0%} at {parity.score_difference.value:+.3f}{mark}"
+
+
+def _hindsight(result: MethodResult) -> str:
+    if result.cost is None:
+        return ""
+    cost = result.cost.parity.hindsight
+    return "none keeps it" if cost is None else f"{cost:.0%}"
+
+
+def _lead(result: MethodResult) -> str:
+    if result.lead is None:
+        return ""
+    return f"{result.lead.value:+.3f} [{result.lead.low:+.3f}, {result.lead.high:+.3f}]"
+
+
+_COLUMNS: tuple[tuple[str, Callable[[MethodResult], str]], ...] = (
+    ("method", lambda r: r.name),
+    ("score [95%]", lambda r: str(r.score)),
+    ("router ahead by [95%]", _lead),
+    ("optimal", lambda r: f"{r.optimal_rate:.3f}"),
+    ("regret", lambda r: f"{round(r.regret, 3) + 0.0:.3f}"),  # never "-0.000"
+    ("Brier", lambda r: f"{r.calibration.brier:.3f}" if r.calibration else ""),
+    ("ECE", lambda r: f"{r.calibration.ece:.3f}" if r.calibration else ""),
+    ("optimism", lambda r: f"{r.calibration.optimism:+.3f}" if r.calibration else ""),
+    ("APGR", lambda r: _pair(r, lambda p: f"{p.apgr:.3f}")),
+    ("CPT50", lambda r: _pair(r, lambda p: f"{p.cpt50:.1%}")),
+    ("CPT80", lambda r: _pair(r, lambda p: f"{p.cpt80:.1%}")),
+    ("AIQ", lambda r: f"{r.cost.aiq:.3f}" if r.cost else ""),
+    ("cost at parity", _parity),
+    ("in hindsight", _hindsight),
+)
+
+
+def _align(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Align the first column left and the others right, with a rule under the head."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = [
+        "  ".join(
+            cell.ljust(width) if i == 0 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+    return [lines[0], "  ".join("-" * width for width in widths), *lines[1:]]
+
+
+def plot_front(
+    evaluation: Evaluation, path: Path | None = None, methods: Sequence[str] | None = None
+) -> Figure:
+    """Draw score over cost (USD per 1,000 requests, log): a front per method, a dot per expert.
+
+    Experts that were not measured on nearly all prompts have no dot. A ring is the point chosen
+    for cost at parity. By default the router, the best single expert, the nearest neighbours and
+    the category table are drawn.
+
+    Raises:
+        InputError: the table had no costs.
+        MissingExtraError: matplotlib is not installed.
+    """
+    wanted = methods or (evaluation.router, BEST_SINGLE, "nearest neighbours", CATEGORY_TABLE)
+    fronts = [(r.name, r.cost) for r in evaluation.results if r.name in wanted and r.cost]
+    if not fronts:
+        raise InputError("no costs were known, so there is no front to draw; add a column cost")
+    figure, axes = _figure(8.2, 5.0)
+    for i, (name, cost) in enumerate(fronts):
+        emphasis = 2.8 if name == evaluation.router else 1.5
+        label = "one expert, or two mixed" if name == BEST_SINGLE else name
+        axes.plot(*_mixed(cost), color=PALETTE[i % 7], linestyle=_LINES[i % 7], label=label,
+                  linewidth=emphasis, zorder=4)  # fmt: skip
+    single = next((cost.front[0] for name, cost in fronts if name == BEST_SINGLE), None)
+    if single:
+        _mark_parity(axes, fronts, single)
+    low, high = axes.get_ylim()
+    seen = [e for e in evaluation.experts if e.cost and e.score >= low and e.coverage > 0.95]
+    axes.scatter([1000 * (e.cost or 0) for e in seen], [e.score for e in seen], color=OTHERS,
+                 edgecolor="white", s=34, label="an expert on its own", zorder=2)  # fmt: skip
+    axes.set_ylim(low, high)
+    _dollars(axes)
+    axes.set_xlabel("cost, USD per 1,000 requests")
+    axes.set_ylabel("mean score")
+    _title(axes, evaluation, "what a request costs and what it scores")
+    axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), fontsize=9)
+    return _finish(figure, path)
+
+
+def plot_calibration(
+    evaluation: Evaluation, path: Path | None = None, methods: Sequence[str] | None = None
+) -> Figure:
+    """Draw real over predicted score per bin, for the router and the nearest neighbours by default.
+
+    Raises:
+        InputError: none of the methods forecasts a score.
+        MissingExtraError: matplotlib is not installed.
+    """
+    wanted = methods or [name for name in (evaluation.router, "nearest neighbours") if name]
+    drawn = [r for r in evaluation.results if r.name in wanted and r.calibration]
+    if not drawn:
+        raise InputError(f"none of {list(wanted)} forecasts a score; give methods that were run")
+    figure, axes = _figure(5.6, 5.4)
+    axes.plot([0, 1], [0, 1], color=INK, linewidth=1, linestyle=":", label="perfect")
+    for i, result in enumerate(drawn):
+        _reliability(axes, result, i)
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, 1)
+    axes.set_aspect("equal")
+    axes.set_xlabel("predicted score")
+    axes.set_ylabel("real score")
+    _title(axes, evaluation, "predicted and real scores\n(area of a mark: share of the pairs)")
+    axes.legend(loc="upper left", fontsize=9)
+    return _finish(figure, path)
+
+
+def plot_shares(
+    evaluation: Evaluation, path: Path | None = None, method: str | None = None
+) -> Figure:
+    """Draw who gets which category, stacked; the router's choices unless a method is named.
+
+    The experts with the most prompts have a colour each, the others share a grey. Of more than
+    20 categories the 20 largest are drawn.
+
+    Raises:
+        InputError: there is neither a router nor a method named.
+        MissingExtraError: matplotlib is not installed.
+    """
+    chosen = method or evaluation.router
+    if chosen is None:
+        raise InputError("nothing to draw: no router was evaluated; name a method")
+    shares = evaluation[chosen].shares
+    categories = list(shares)[:_MAX_CATEGORIES]
+    total: dict[str, float] = {}
+    for category in categories:
+        for expert, share in shares[category].items():
+            total[expert] = total.get(expert, 0.0) + share
+    named = sorted(total, key=lambda expert: -total[expert])[:_NAMED_EXPERTS]
+    figure, axes = _figure(9.0, 1.9 + 0.3 * len(categories))
+    left = np.zeros(len(categories))
+    for i, expert in enumerate(named):
+        width = np.array([shares[category].get(expert, 0.0) for category in categories])
+        axes.barh(categories, width, left=left, color=PALETTE[i], label=_short(expert),
+                  edgecolor="white", linewidth=0.6)  # fmt: skip
+        left += width
+    if (left < 0.995).any():
+        axes.barh(categories, 1 - left, left=left, color=OTHERS, label="others",
+                  edgecolor="white", linewidth=0.6)  # fmt: skip
+    axes.margins(y=0.01)
+    axes.invert_yaxis()
+    axes.set_xlim(0, 1)
+    axes.set_xlabel("share of the prompts")
+    axes.xaxis.set_major_formatter(lambda x, _: f"{x:.0%}")
+    axes.grid(visible=False)
+    part = f" ({len(categories)} largest)" if len(categories) < len(shares) else ""
+    _title(axes, evaluation, f"who gets which category{part}: {chosen}")
+    axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), fontsize=9)
+    return _finish(figure, path)
+
+
+def _dollars(axes: Axes) -> None:
+    """Make the cost axis logarithmic, with plain numbers at 1, 2 and 5 of every decade."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.xaxis.set_major_formatter(lambda x, _: f"{x:g}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
+
+
+def _mixed(cost: CostResult) -> tuple[list[float], list[float]]:
+    """Points of the hull, filled in between: a straight mixture is curved on a log axis."""
+    points = [(p.cost, p.score) for p in cost.front]
+    x, y = upper_hull(*np.array(points).T)
+    grid = np.unique(np.concatenate([x, np.geomspace(x[0], x[-1], 200)]))
+    return (1000 * grid).tolist(), np.interp(grid, x, y).tolist()
+
+
+def _mark_parity(axes: Axes, fronts: Sequence[tuple[str, CostResult]], single: FrontPoint) -> None:
+    """Ring the point of each front that was chosen without looking at the test part."""
+    for i, (name, cost) in enumerate(fronts):
+        if name == BEST_SINGLE:
+            continue
+        axes.scatter(
+            1000 * single.cost * cost.parity.relative_cost.value,
+            single.score + cost.parity.score_difference.value,
+            s=90,
+            facecolor="white",
+            edgecolor=PALETTE[i % 7],
+            linewidth=2,
+            zorder=5,
+        )
+    axes.scatter([], [], s=90, facecolor="white", edgecolor=INK, linewidth=2,
+                 label="chosen for parity")  # fmt: skip
+    axes.scatter(1000 * single.cost, single.score, s=130, marker="*", color=INK, zorder=6,
+                 label="best single expert")  # fmt: skip
+
+
+def _reliability(axes: Axes, result: MethodResult, i: int) -> None:
+    found = result.calibration
+    if found is None:
+        return
+    axes.plot(found.predicted, found.real, color=PALETTE[i % 7], linewidth=1.2, zorder=2)
+    axes.scatter(
+        found.predicted,
+        found.real,
+        s=[14 + 500 * weight for weight in found.weight],
+        color=PALETTE[i % 7],
+        marker=_MARKERS[i % 7],
+        alpha=0.75,
+        edgecolor="white",
+        zorder=3,
+    )
+    axes.plot([], [], color=PALETTE[i % 7], marker=_MARKERS[i % 7],
+              label=f"{result.name} (ECE {found.ece:.3f})")  # fmt: skip
+
+
+def _figure(width: float, height: float) -> tuple[Figure, Axes]:
+    """Make a figure outside pyplot: no global state, no window, no backend chosen."""
+    require("matplotlib", "evaluate")
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=150, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(color="#E6E6E6", linewidth=0.8)
+    axes.set_axisbelow(True)
+    return figure, axes
+
+
+def _title(axes: Axes, evaluation: Evaluation, text: str) -> None:
+    name = f"{evaluation.name}: " if evaluation.name else ""
+    axes.set_title(name + text, loc="left", fontsize=11, color=INK)
+
+
+def _short(name: str, length: int = 32) -> str:
+    """Cut an owner from a Hub id, and the end from what is still too long."""
+    bare = name.rsplit("/", maxsplit=1)[-1]
+    return bare if len(bare) <= length else bare[: length - 1] + "…"
+
+
+def _finish(figure: Figure, path: Path | None) -> Figure:
+    if path is not None:
+        figure.savefig(path)
+    return figure

@@ -1,0 +1,289 @@
+"""The Q-table: measured losses, prompts x experts, with gaps; what routers learn from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from tryage.core.expert import Expert
+from tryage.errors import QTableError
+
+if TYPE_CHECKING:
+    from tryage.core.arrays import Float32Array, FloatArray
+    from tryage.core.library import Library
+
+Rows: TypeAlias = NDArray[np.intp] | NDArray[np.bool_] | Sequence[int]
+
+_PER_PROMPT = ("categories", "sources")
+
+# Per cell, beside the loss, with the least value there is.
+_PER_CELL = {"costs": 0.0, "latencies": 0.0, "output_tokens": 0.0, "readabilities": -np.inf}
+
+_FACTS = {
+    "output_tokens": "output_tokens",
+    "readability": "readabilities",
+    "latency": "latencies",
+}
+
+
+def measured(table: QTable, prompts: Sequence[str], library: Library) -> FloatArray:
+    """Look up measured losses, `(batch, n_experts)`, NaN where the table has none.
+
+    Of twins, prompts with the same text, the first row counts.
+    """
+    row: dict[str, int] = {}
+    for i, prompt in enumerate(table.prompts):
+        row.setdefault(prompt, i)
+    columns = [(j, library.index(name)) for j, name in enumerate(table.experts) if name in library]
+    found = [(i, row[prompt]) for i, prompt in enumerate(prompts) if prompt in row]
+    losses = np.full((len(prompts), len(library)), np.nan)
+    if columns and found:
+        (theirs, ours), (to, source) = zip(*columns, strict=True), zip(*found, strict=True)
+        losses[np.ix_(to, ours)] = table.losses[np.ix_(source, theirs)]
+    return losses
+
+
+@dataclass(frozen=True, eq=False)
+class QTable:
+    """Measured losses of experts on prompts; NaN is a gap, never a zero.
+
+    `losses` and the optional `costs` (USD of the request), `latencies` (seconds), `output_tokens`
+    and `readabilities` (Flesch reading ease of the answer) are float32 `(n_prompts, n_experts)`;
+    for scored answers the loss is 1 - score. `categories` and `sources` say, per prompt, what kind
+    of prompt it is and which set it comes from. Two rows may hold the same prompt text: they are
+    *twins*, see `groups`.
+
+    Raises:
+        QTableError: a shape, a duplicate expert name or a value (inf, negative cost) is wrong.
+    """
+
+    prompts: tuple[str, ...]
+    experts: tuple[str, ...]
+    losses: Float32Array
+    categories: tuple[str | None, ...] | None = None
+    sources: tuple[str | None, ...] | None = None
+    costs: Float32Array | None = None
+    latencies: Float32Array | None = None
+    output_tokens: Float32Array | None = None
+    readabilities: Float32Array | None = None
+
+    def __post_init__(self) -> None:
+        """Freeze every column, and refuse what does not fit."""
+        self._freeze("prompts", _texts("prompts", self.prompts))
+        self._freeze("experts", _texts("experts", self.experts))
+        if len(set(self.experts)) != len(self.experts):
+            twice = next(name for name in self.experts if self.experts.count(name) > 1)
+            raise QTableError(f"expert {twice!r} is given twice; give every expert one column")
+        for name in _PER_PROMPT:
+            values = getattr(self, name)
+            if values is not None:
+                self._freeze(name, self._per_prompt(name, values))
+        self._freeze("losses", self._per_cell("losses", self.losses))
+        for name, least in _PER_CELL.items():
+            values = getattr(self, name)
+            if values is not None:
+                self._freeze(name, self._per_cell(name, values, least))
+
+    def _freeze(self, name: str, value: object) -> None:
+        object.__setattr__(self, name, value)
+
+    def _per_prompt(self, name: str, values: Iterable[str | None]) -> tuple[str | None, ...]:
+        column = tuple(None if v is None else str(v) for v in values)
+        if len(column) != len(self.prompts):
+            raise QTableError(
+                f"{len(column)} {name} for {len(self.prompts)} prompts; give one each"
+            )
+        return column
+
+    def _per_cell(self, name: str, values: ArrayLike, least: float = -np.inf) -> Float32Array:
+        matrix: Float32Array = np.asarray(values, dtype=np.float32).view()
+        if matrix.shape != self.shape:
+            raise QTableError(
+                f"{name} have shape {matrix.shape}; expected (n_prompts, n_experts) = {self.shape}"
+            )
+        if np.isinf(matrix).any() or (matrix < least).any():
+            raise QTableError(f"{name} hold inf or a value below {least}; write a gap as NaN")
+        matrix.flags.writeable = False
+        return matrix
+
+    def __len__(self) -> int:
+        """Count the prompts."""
+        return len(self.prompts)
+
+    def __repr__(self) -> str:
+        """Name the shape and how full the table is; the content would fill the screen."""
+        fill = float(self.measured.mean()) if self.losses.size else 0.0
+        return f"QTable({len(self.prompts)} prompts x {len(self.experts)} experts, {fill:.0%} full)"
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """`(n_prompts, n_experts)`."""
+        return len(self.prompts), len(self.experts)
+
+    @cached_property
+    def measured(self) -> NDArray[np.bool_]:
+        """Which losses are known, `(n_prompts, n_experts)`."""
+        return ~np.isnan(self.losses)
+
+    @cached_property
+    def groups(self) -> NDArray[np.intp]:
+        """A number per prompt, `(n_prompts,)`: the same text has the same number."""
+        seen: dict[str, int] = {}
+        return np.array([seen.setdefault(text, len(seen)) for text in self.prompts], dtype=np.intp)
+
+    def take(self, rows: Rows) -> QTable:
+        """Cut the table to some rows: indices, in the order given, or a mask `(n_prompts,)`."""
+        picked = np.asarray(rows)
+        if picked.dtype == np.bool_:
+            picked = np.flatnonzero(picked)
+        picked = picked.astype(np.intp)
+        changes: dict[str, object] = {"prompts": tuple(self.prompts[i] for i in picked)}
+        for name in _PER_PROMPT:
+            column = getattr(self, name)
+            changes[name] = None if column is None else tuple(column[i] for i in picked)
+        for name in ("losses", *_PER_CELL):
+            matrix = getattr(self, name)
+            changes[name] = None if matrix is None else matrix[picked]
+        return replace(self, **changes)  # type: ignore[arg-type]  # mypy cannot see the names
+
+    def select(self, experts: Iterable[str]) -> QTable:
+        """Cut the table to some experts, in the order given.
+
+        Raises:
+            QTableError: an expert has no column here.
+        """
+        names = _texts("experts", experts)
+        column = {name: i for i, name in enumerate(self.experts)}
+        absent = [name for name in names if name not in column]
+        if absent:
+            raise QTableError(f"no column for {absent}; the table holds {list(self.experts)[:10]}")
+        picked = [column[name] for name in names]
+        changes: dict[str, object] = {"experts": names}
+        for name in ("losses", *_PER_CELL):
+            matrix = getattr(self, name)
+            changes[name] = None if matrix is None else matrix[:, picked]
+        return replace(self, **changes)  # type: ignore[arg-type]  # mypy cannot see the names
+
+    @staticmethod
+    def concat(tables: Sequence[QTable]) -> QTable:
+        """Stack tables; experts are joined by name, and what one table lacks is a gap.
+
+        Raises:
+            QTableError: no table is given.
+        """
+        if not tables:
+            raise QTableError("no table to concatenate; give at least one")
+        experts = tuple(dict.fromkeys(name for table in tables for name in table.experts))
+        columns: dict[str, object] = {
+            "prompts": tuple(text for table in tables for text in table.prompts),
+            "experts": experts,
+        }
+        for name in _PER_PROMPT:
+            columns[name] = _stack_per_prompt(tables, name)
+        for name in ("losses", *_PER_CELL):
+            columns[name] = _stack_per_cell(tables, name, experts)
+        return QTable(**columns)  # type: ignore[arg-type]  # mypy cannot see the names
+
+    @staticmethod
+    def read(path: str | Path, *, score_scale: float = 1.0, loss: str = "loss") -> QTable:
+        """Read long rows from .parquet, .csv, .jsonl or a folder of shards (`tryage score`).
+
+        Needs the extra `evaluate` or `score`. Columns: `prompt`, `expert`, `loss` or `score`
+        (0..`score_scale`), and optionally `prompt_id` (tells twins apart), `category`, `source`,
+        `cost`, `latency`, `output_tokens`, `readability`. `loss` names another column to read the
+        losses from, such as `loss_per_char`. A pair that was measured several times gets its mean.
+
+        Raises:
+            QTableError: the file or a column is missing or wrong.
+            MissingExtraError: pyarrow is not installed.
+        """
+        from tryage.learning.qtable_io import read
+
+        return read(Path(path), score_scale=score_scale, loss=loss)
+
+    def write(self, path: str | Path) -> None:
+        """Write long rows to .parquet, .csv or .jsonl; gaps are not written.
+
+        Raises:
+            QTableError: the suffix is none of these.
+            MissingExtraError: pyarrow is not installed.
+        """
+        from tryage.learning.qtable_io import write
+
+        write(self, Path(path))
+
+    def equals(self, other: QTable) -> bool:
+        """Whether both tables hold the same, a gap being equal to a gap."""
+        return all(_same(getattr(self, f.name), getattr(other, f.name)) for f in fields(self))
+
+
+def _texts(name: str, values: Iterable[str]) -> tuple[str, ...]:
+    if isinstance(values, str):
+        raise QTableError(f"{name} is the string {values[:40]!r}; give a list of strings")
+    texts = tuple(values)
+    for text in texts:
+        if not isinstance(text, str):
+            raise QTableError(f"{name} holds {text!r} of {type(text).__name__}; expected strings")
+    return texts
+
+
+def _stack_per_prompt(tables: Sequence[QTable], name: str) -> tuple[str | None, ...] | None:
+    columns = [(len(table), getattr(table, name)) for table in tables]
+    if all(column is None for _, column in columns):
+        return None
+    return tuple(v for length, column in columns for v in (column or (None,) * length))
+
+
+def _stack_per_cell(
+    tables: Sequence[QTable], name: str, experts: tuple[str, ...]
+) -> Float32Array | None:
+    matrices = [getattr(table, name) for table in tables]
+    if all(matrix is None for matrix in matrices):
+        return None
+    column = {expert: i for i, expert in enumerate(experts)}
+    stacked = np.full((sum(map(len, tables)), len(experts)), np.nan, dtype=np.float32)
+    start = 0
+    for table, matrix in zip(tables, matrices, strict=True):
+        if matrix is not None:
+            rows = slice(start, start + len(table))
+            stacked[rows, [column[expert] for expert in table.experts]] = matrix
+        start += len(table)
+    return stacked
+
+
+def _same(one: object, other: object) -> bool:
+    if isinstance(one, np.ndarray) and isinstance(other, np.ndarray):
+        return one.shape == other.shape and bool(np.array_equal(one, other, equal_nan=True))
+    return bool(one == other)
+
+
+def with_measurements(library: Library, table: QTable) -> Library:
+    """Return the library with what the table measured: mean output tokens, readability, latency.
+
+    A measured fact takes the place of a told one; what was not measured stays. Experts that the
+    library lacks are added. The constraints verbosity, readability and latency then weigh facts.
+
+    Raises:
+        LibraryError: a name of the table means two experts.
+    """
+    absent = [Expert(name) for name in table.experts if name not in library]
+    for expert in absent:
+        library = library.with_expert(expert)
+    at = np.array([library.index(name) for name in table.experts], dtype=np.intp)
+    columns = {}
+    for fact, name in _FACTS.items():
+        matrix = getattr(table, name)
+        if matrix is None:
+            continue
+        counted = np.count_nonzero(~np.isnan(matrix), axis=0)
+        mean = np.nansum(matrix, axis=0, dtype=np.float64) / np.maximum(counted, 1)
+        column = library.column(fact).copy()
+        column[at[counted > 0]] = mean[counted > 0]
+        columns[fact] = column
+    return library.with_columns(**columns) if columns else library

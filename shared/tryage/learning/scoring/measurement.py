@@ -1,0 +1,266 @@
+"""What is measured, on what, and by whom: measurements, prompts, and the protocol between them."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any, Protocol
+
+from tryage.core.validation import number
+from tryage.errors import InputError, MeasurementError
+from tryage.learning.qtable_io import NUMBERS
+
+if TYPE_CHECKING:
+    from tryage.core.expert import Expert
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A text to measure experts on, with what scorers compare an answer to.
+
+    `references` are the acceptable answers, `choices` those of a multiple-choice question. Without
+    an `id` it is a digest of the content.
+
+    Raises:
+        InputError: a value of a wrong type, or text that is not Unicode (lone surrogates).
+    """
+
+    text: str
+    references: tuple[str, ...] = ()
+    choices: tuple[str, ...] = ()
+    category: str | None = None
+    source: str | None = None
+    id: str = ""
+
+    def __post_init__(self) -> None:
+        """Check every field, and give the prompt its id."""
+        _checked("The prompt", self.text)
+        for name in ("references", "choices"):
+            object.__setattr__(self, name, _texts(name, getattr(self, name)))
+        for name in ("category", "source", "id"):
+            if getattr(self, name) is not None:
+                _checked(f"The {name} of a prompt", getattr(self, name))
+        if not self.id:
+            content = repr((self.text, self.references, self.choices)).encode()
+            object.__setattr__(self, "id", blake2b(content, digest_size=12).hexdigest())
+
+    @classmethod
+    def from_dict(cls, row: Mapping[str, Any]) -> Prompt:
+        """Read `prompt` and, if there, `reference`, `choices`, `category`, `source`, `prompt_id`.
+
+        A reference is a text, a number, or a list of these.
+
+        Raises:
+            InputError: no prompt, or a value of a wrong type.
+        """
+        if "prompt" not in row:
+            raise InputError(f'A prompt needs {{"prompt": "..."}}; got the keys {sorted(row)}.')
+        given = row.get("reference")
+        references = given if isinstance(given, (list, tuple)) else [] if given is None else [given]
+        key = row.get("prompt_id")
+        return cls(
+            row["prompt"],
+            tuple(_plain(reference) for reference in references),
+            tuple(row.get("choices") or ()),
+            row.get("category"),
+            row.get("source"),
+            "" if key is None else _plain(key),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """What one expert did on one prompt; None is unknown.
+
+    `loss` is in nats per token, or 1 - `score`; `loss_per_char` in nats per character and
+    `bits_per_byte` compare experts whatever their tokenisers. `latency` is in seconds, `cost` and
+    `scoring_cost` (of a judge) in USD, `readability` Flesch reading ease. With an `error` nothing
+    was measured: the prompt stays a gap, and the next run tries again.
+
+    Raises:
+        InputError: a number is none, or not finite.
+    """
+
+    loss: float | None = None
+    loss_per_char: float | None = None
+    bits_per_byte: float | None = None
+    score: float | None = None
+    output_tokens: float | None = None
+    latency: float | None = None
+    cost: float | None = None
+    scoring_cost: float | None = None
+    readability: float | None = None
+    output: str | None = None
+    error: str | None = None
+
+    def __post_init__(self) -> None:
+        """Bring every number to a float, so that numpy's do as well."""
+        for name in NUMBERS:
+            if (value := getattr(self, name)) is not None:
+                checked = number(f"A measured {name}", value, -math.inf)
+                object.__setattr__(self, name, checked)
+
+    def row(self, prompt: Prompt, identity: Identity) -> dict[str, Any]:
+        """Return the row of the Q-table, JSON-safe."""
+        row: dict[str, Any] = {"prompt_id": prompt.id, "prompt": prompt.text}
+        row |= {"category": prompt.category, "source": prompt.source}
+        row |= {"expert": identity.expert.name, "method": identity.method}
+        return row | {f.name: getattr(self, f.name) for f in fields(self) if f.name != "error"}
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Whose losses these are, and how they are measured.
+
+    `method` says in words all that changes the numbers, such as "masked-LM loss, 15% of the words,
+    1 round, seed 0": a Q-table never mixes two methods of one expert.
+    """
+
+    expert: Expert
+    method: str
+
+
+class Measurer(Protocol):
+    """An expert that can be measured: two methods, whatever the model behind them."""
+
+    def identify(self) -> Identity:
+        """Say whose losses these are; cheap, nothing is loaded."""
+        ...
+
+    def measure(
+        self, prompts: Sequence[Prompt], budget: Budget
+    ) -> Iterator[tuple[int, Measurement]]:
+        """Yield `(position in prompts, measurement)` as soon as each is known, in any order.
+
+        What costs money asks `budget.allows` before and tells `budget.charge` after.
+
+        Raises:
+            MeasurementError: this expert cannot be measured any further.
+        """
+        ...
+
+
+def distinct(prompts: Iterable[Prompt | str | Mapping[str, Any]]) -> list[Prompt]:
+    """Return the prompts, each once, in order.
+
+    Raises:
+        InputError: a lone string, no prompt, or two different prompts with one id.
+    """
+    if isinstance(prompts, (str, bytes, Mapping)):
+        raise InputError(f"The prompts are {prompts!r:.80}; give a list of them.")
+    found: dict[str, Prompt] = {}
+    for given in prompts:
+        prompt = _prompt(given)
+        if found.setdefault(prompt.id, prompt) != prompt:
+            raise InputError(f"Two different prompts have the id {prompt.id!r}; give each its own.")
+    if not found:
+        raise InputError("There is no prompt to measure on. Give at least one.")
+    return list(found.values())
+
+
+def _prompt(given: Prompt | str | Mapping[str, Any]) -> Prompt:
+    if isinstance(given, Prompt):
+        return given
+    return Prompt.from_dict(given) if isinstance(given, Mapping) else Prompt(given)
+
+
+def _checked(name: str, value: object) -> None:
+    if not isinstance(value, str):
+        raise InputError(f"{name} must be a string, got {type(value).__name__} {value!r:.80}.")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(f"{name} is no Unicode text: {error}. Clean it first.") from error
+
+
+def _texts(name: str, values: object) -> tuple[str, ...]:
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise InputError(f"The {name} of a prompt must be a list of strings, got {values!r:.80}.")
+    texts = tuple(values)
+    for text in texts:
+        _checked(f"One of the {name} of a prompt", text)
+    return texts
+
+
+def _plain(value: object) -> str:
+    """Return a text, or a number as text."""
+    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+        raise InputError(f"Expected a text or a number, got {type(value).__name__} {value!r:.80}.")
+    return str(value)
+
+
+class Budget:
+    """A limit in USD that is kept before the money is spent; None is no limit.
+
+    The first request to an expert goes alone: it shows what requests cost. Then as many run at once
+    as would fit if each cost as much as the dearest so far, so the limit is passed only by a
+    request that is dearer than all before it. Threads may share it.
+
+    Raises:
+        InputError: not a number, or negative.
+    """
+
+    def __init__(self, usd: float | None = None) -> None:
+        self.limit = None if usd is None else number("The budget in USD", usd)
+        self.spent = 0.0
+        self.exhausted = False
+        self._stop = threading.Event()
+        self._dearest: dict[str, float] = {}
+        self._lock = threading.Lock()
+
+    def allows(self, expert: str, running: int = 0) -> bool:
+        """Tell whether one more request may start while `running` others of the expert run."""
+        if self.stopped:
+            return False
+        if self.limit is None:
+            return True
+        with self._lock:
+            dearest = self._dearest.get(expert)
+            if dearest is None:
+                fits = self.spent < self.limit
+            else:
+                fits = self.spent + (running + 1) * dearest <= self.limit
+            self.exhausted = self.exhausted or not (fits or running)
+        return fits and (dearest is not None or running == 0)
+
+    def charge(self, expert: str, usd: float | None) -> None:
+        """Note what a request has cost.
+
+        Raises:
+            MeasurementError: unknown, and there is a limit to keep.
+        """
+        if usd is None:
+            if self.limit is not None:
+                raise MeasurementError(
+                    f"What an answer of {expert} costs is unknown, so no budget can be kept. Give "
+                    "the expert its input_price and output_price (0 if it is free) and a model "
+                    "that reports its tokens, or go without a budget."
+                )
+            return
+        with self._lock:
+            self.spent += usd
+            self._dearest[expert] = max(usd, self._dearest.get(expert, 0.0))
+
+    def dearest(self, expert: str) -> float | None:
+        """Return what the dearest request to an expert has cost in this run; None before any."""
+        return self._dearest.get(expert)
+
+    def spent_before(self, usd: float) -> None:
+        """Count what earlier runs of the same table have cost."""
+        self.spent += usd
+
+    def stop(self) -> None:
+        """Start nothing any more; what runs may finish."""
+        self._stop.set()
+
+    @property
+    def stopped(self) -> bool:
+        """Whether nothing more is to be started."""
+        return self._stop.is_set()
+
+    def pause(self, seconds: float) -> bool:
+        """Wait, unless and until the run is stopped; tell whether it goes on."""
+        return not self._stop.wait(seconds)

@@ -1,0 +1,254 @@
+"""Moved functions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tryage.core.validation import require
+from tryage.perception.features import (
+    _CHOICES_SCALE,
+    _OFFER_SCALE,
+    _OFTEN,
+    _SURFACE_SCALE,
+    Features,
+    Form,
+    Lexicon,
+    TokenIds,
+    choices,
+    offer,
+    surface,
+)
+from tryage.perception.head import (
+    UNNAMED,
+    Categories,
+    CategoryTable,
+    Estimator,
+    Head,
+    Line,
+    Middle,
+    Neighbourhood,
+    unit,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+    from scipy.sparse import csr_matrix
+
+    from tryage.core.arrays import Float32Array, FloatArray
+    from tryage.learning.qtable import QTable
+
+MEASURES = ("output_tokens", "costs", "latencies")
+
+_PRIOR_PROMPTS = 5.0  # an expert's mean over all prompts counts as this many of each category
+
+PROTOTYPES = 1_024  # beyond twice as many training prompts, neighbours are cluster centres
+
+RIDGES = tuple(np.geomspace(0.3, 3000, 14).tolist())
+
+
+def fit_forecasts(table: QTable, one_hot: Float32Array) -> dict[str, Float32Array]:
+    """Average what the table has measured: name -> `(n_categories, n_experts)`, NaN unknown."""
+    measured = {name: getattr(table, name) for name in MEASURES}
+    return {
+        name: _per_category(values, one_hot)
+        for name, values in measured.items()
+        if values is not None and not np.isnan(values).all()
+    }
+
+
+def _per_category(values: NDArray[np.floating[Any]], one_hot: Float32Array) -> Float32Array:
+    known = ~np.isnan(values)
+    given = np.where(known, values, 0.0).astype(np.float64)
+    counts = known.sum(axis=0)
+    mean = np.where(counts > 0, given.sum(axis=0) / np.maximum(counts, 1), np.nan)
+    sums = one_hot.T @ given + _PRIOR_PROMPTS * mean
+    return np.asarray(sums / (one_hot.T @ known + _PRIOR_PROMPTS), np.float32)
+
+
+def fit_features(
+    prompts: Sequence[str], ids: TokenIds, vocabulary: int, *, width: int = 128, seed: int = 0
+) -> Features:
+    """Learn the lexicon and what is usual from the training prompts; losses are not looked at."""
+    options = choices(prompts)
+    return Features(
+        lexicon=fit_lexicon(ids, vocabulary, width, seed),
+        surface=_usual(surface(prompts), _SURFACE_SCALE),
+        offer=_usual(offer(prompts), _OFFER_SCALE),
+        choices=_usual(options, _CHOICES_SCALE) if options[:, 0].mean() >= _OFTEN else None,
+    )
+
+
+def _usual(numbers: Float32Array, scale: float) -> Form:
+    std = numbers.std(axis=0)
+    return Form(numbers.mean(axis=0), np.where(std > 1e-6, std, 1.0).astype(np.float32), scale)
+
+
+def fit_lexicon(ids: TokenIds, vocabulary: int, width: int, seed: int) -> Lexicon:
+    """Learn a lexicon from prompts; tokens that occur in few of them are left out.
+
+    Raises:
+        MissingExtraError: scikit-learn is not installed.
+    """
+    require("sklearn", "evaluate")
+    from sklearn.decomposition import TruncatedSVD
+
+    counts = _counts(ids, vocabulary)
+    prompts_with = np.asarray((counts > 0).sum(axis=0)).ravel()
+    tokens = np.flatnonzero(prompts_with >= max(2, len(ids) // 5_000)).astype(np.int32)
+    idf = np.log((1 + len(ids)) / (1 + prompts_with[tokens])).astype(np.float32)
+    rank = min(width, len(ids) - 1, len(tokens) - 1)
+    if rank < 1:
+        return Lexicon(tokens[:0], idf[:0], np.zeros((0, 0), np.float32))
+    svd = TruncatedSVD(rank, random_state=seed).fit(_unit_rows(counts[:, tokens], idf))
+    return Lexicon(tokens, idf, np.ascontiguousarray(svd.components_.T, np.float32))
+
+
+def _counts(ids: TokenIds, vocabulary: int) -> csr_matrix:
+    from scipy.sparse import csr_matrix
+
+    ends = np.cumsum([0, *(len(tokens) for tokens in ids)])
+    flat = np.concatenate([*ids, np.zeros(0, np.intp)]).astype(np.intp)
+    counts = csr_matrix((np.ones(len(flat), np.float32), flat, ends), shape=(len(ids), vocabulary))
+    counts.sum_duplicates()
+    return counts
+
+
+def _unit_rows(counts: csr_matrix, idf: NDArray[np.floating[Any]]) -> csr_matrix:
+    from sklearn.preprocessing import normalize
+
+    weighted = counts.copy()
+    weighted.data = 1 + np.log(weighted.data)
+    return normalize(weighted.multiply(idf).tocsr())
+
+
+def fit_head(
+    x: Float32Array, labels: Sequence[str], names: tuple[str, ...], places: FloatArray, seed: int
+) -> Head:
+    """Fit every estimator on prompts `x` `(n, d)` whose `places` `(n, rank)` are known.
+
+    The weights are equal yet: they are learned on prompts that the estimators have not seen.
+
+    Raises:
+        MissingExtraError: scikit-learn is not installed.
+    """
+    categories = fit_categories(x, labels, names)
+    one_hot = categories.one_hot(labels)
+    table = fit_table(places, one_hot, shrinkage=10.0)
+    prototypes, nearest = _prototypes(x, seed)
+    counts = np.bincount(nearest, minlength=len(prototypes)).astype(np.float32)
+    near = _means(places, nearest, counts)
+    beyond = _means(places - one_hot @ table.places, nearest, counts)
+    estimators: tuple[Estimator, ...] = (
+        Middle(places.shape[1]),
+        table,
+        Neighbourhood(near, counts, bandwidth=0.03, shrinkage=2.0),
+        Neighbourhood(near, counts, bandwidth=0.08, shrinkage=2.0),
+        Neighbourhood(beyond, counts, bandwidth=0.05, shrinkage=40.0, base=table),
+        fit_line(x, one_hot, places, category_scale=2.0),
+        fit_line(x, one_hot, places, category_scale=0.0),
+    )
+    equal = np.full(len(estimators), 1 / len(estimators), np.float32)
+    return Head(categories, prototypes, estimators, equal, np.ones(places.shape[1], np.float32))
+
+
+def _prototypes(x: Float32Array, seed: int) -> tuple[Float32Array, NDArray[np.intp]]:
+    """Return prototypes `(k, d)` and, for every prompt, which one stands for it, `(n,)`."""
+    rows = unit(x)
+    if len(rows) <= 2 * PROTOTYPES:
+        return rows, np.arange(len(rows))
+    require("sklearn", "evaluate")
+    from sklearn.cluster import MiniBatchKMeans
+
+    clusters = MiniBatchKMeans(
+        PROTOTYPES, init="random", n_init=1, max_iter=10, batch_size=4096, random_state=seed
+    ).fit(rows)
+    used, nearest = np.unique(clusters.labels_, return_inverse=True)
+    return unit(clusters.cluster_centers_[used].astype(np.float32)), nearest
+
+
+def _means(places: FloatArray, nearest: NDArray[np.intp], counts: Float32Array) -> Float32Array:
+    sums = np.zeros((len(counts), places.shape[1]))
+    np.add.at(sums, nearest, places)
+    return np.asarray(sums / counts[:, None], np.float32)
+
+
+def fit_table(places: FloatArray, one_hot: Float32Array, shrinkage: float) -> CategoryTable:
+    """Average the places `(n, rank)` per category, each as if seen `shrinkage` times at zero."""
+    return CategoryTable(
+        (one_hot.T @ places / (one_hot.sum(axis=0)[:, None] + shrinkage)).astype(np.float32)
+    )
+
+
+def fit_line(
+    features: Float32Array,
+    one_hot: Float32Array,
+    places: FloatArray,
+    category_scale: float,
+    ridges: Sequence[float] = RIDGES,
+) -> Line:
+    """Fit one ridge regression per dimension, its strength by generalised cross-validation.
+
+    Source: Golub, Heath and Wahba (1979). Dimensions of which the features say nothing get the
+    strongest ridge, and so predict the middle.
+    """
+    inputs = np.concatenate([features, category_scale * one_hot], axis=1).astype(np.float64)
+    mean, middle = inputs.mean(axis=0), places.mean(axis=0)
+    inner = inputs - mean
+    size, basis = np.linalg.eigh(inner.T @ inner)
+    size = np.maximum(size, 1e-9)
+    target = basis.T @ (inner.T @ (places - middle))
+    power = ((places - middle) ** 2).sum(axis=0)
+    criteria = np.stack([_gcv(size, target, power, ridge, len(inputs)) for ridge in ridges])
+    chosen = np.asarray(ridges)[criteria.argmin(axis=0)]
+    slope = basis @ (target / (size[:, None] + chosen))
+    width = features.shape[1]
+    return Line(
+        slope[:width].astype(np.float32),
+        (category_scale * slope[width:]).astype(np.float32),
+        (middle - mean @ slope).astype(np.float32),
+    )
+
+
+def _gcv(
+    size: FloatArray, target: FloatArray, power: FloatArray, ridge: float, n: int
+) -> FloatArray:
+    fitted = target / (size + ridge)[:, None]
+    residual = power - 2 * (target * fitted).sum(axis=0) + (fitted**2 * size[:, None]).sum(axis=0)
+    freedom = min(float((size / (size + ridge)).sum()) + 1, n - 1.0)
+    return np.asarray(residual / n / (1 - freedom / n) ** 2)
+
+
+def fit_categories(
+    x: Float32Array, labels: Sequence[str | None], names: tuple[str, ...], iterations: int = 60
+) -> Categories:
+    """Learn to tell categories apart; with a single one there is nothing to learn.
+
+    Raises:
+        MissingExtraError: scikit-learn is not installed.
+    """
+    present = sorted({name or UNNAMED for name in labels})
+    slope = np.zeros((x.shape[1], len(names)), np.float32)
+    intercept = np.full(len(names), -30.0, np.float32)  # as good as impossible: not in this part
+    if len(present) == 1:
+        intercept[names.index(present[0])] = 0.0
+        return Categories(names, slope, intercept)
+    require("sklearn", "evaluate")
+    import warnings
+
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # stopped early on purpose
+        model = LogisticRegression(C=10.0, max_iter=iterations, tol=1e-3)
+        model.fit(x, [name or UNNAMED for name in labels])
+    columns = [names.index(name) for name in model.classes_]
+    if len(present) == 2:  # scikit-learn keeps one row for two classes
+        slope[:, columns[1]], intercept[columns] = model.coef_[0], (0.0, model.intercept_[0])
+    else:
+        slope[:, columns], intercept[columns] = model.coef_.T, model.intercept_
+    return Categories(names, slope, intercept)

@@ -1,0 +1,157 @@
+"""The shared ability space: many losses per prompt are a few numbers per prompt.
+
+`L(z, M_i) ~ mean_i + loadings_i . u_z`, the factor model of design.md. The experts that may win are
+weighted up: what tells two weak experts apart is of no use to a decision.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tryage.perception.abilities import Abilities, Gaussian, _covariances, _squeezed
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from tryage.core.arrays import FloatArray
+
+SHARE = 0.5  # of what the best single expert loses to hindsight: gaps of that size are resolved
+
+_LEAST = 1e-2  # standard deviations of a loss
+
+RANK = 32
+
+CONTENDING = 0.08  # standard deviations of the loss by which an expert may trail and still contend
+
+_ROUNDS = 12
+
+_PRIOR_PROMPTS = 2.0  # a prompt's difficulty is shrunk as if it had this many average losses
+
+
+def fit_abilities(places: FloatArray, losses: NDArray[np.floating], first: FloatArray) -> Abilities:
+    """Learn all abilities from losses `(n_prompts, n_experts)` with gaps.
+
+    `places` are `[1, u_z]`, `(n_prompts, k)`; `first` `(n_experts, k)` are the abilities of the
+    factor model, whose spread is the prior: an expert with few measured losses stays near the
+    crowd, one with many goes where its losses are.
+    """
+    known = ~np.isnan(losses)
+    centre, scatter = first.mean(axis=0), np.cov(first.T, ddof=0).reshape(first.shape[1], -1)
+    scatter += (1e-3 * np.trace(scatter) / len(centre) + 1e-9) * np.eye(len(centre))
+    residual = np.where(known, losses - places @ first.T, 0.0)
+    noise = float((residual**2).sum() / max(known.sum() - first.size, 1)) + 1e-6
+    prior = Gaussian(centre, scatter)
+    covariances = _covariances(prior, places, known, noise)
+    given = np.where(known, losses, 0.0).astype(np.float64)
+    pulls = np.linalg.inv(scatter) @ centre + given.T @ places / noise
+    return Abilities(np.einsum("ikl,il->ik", covariances, pulls), covariances, prior, noise)
+
+
+def squeeze(
+    losses: FloatArray, difficulty: FloatArray | None = None
+) -> tuple[float, FloatArray] | None:
+    """Return a scale and losses `(n_prompts, n_experts)` squeezed by it; None for scores in [0, 1].
+
+    Where the best expert was not measured, its loss is filled in.
+    """
+    if np.nanmin(losses) >= 0 and np.nanmax(losses) <= 1:
+        return None
+    filled = fill_gaps(losses, difficulty=difficulty)
+    best = filled.min(axis=1, keepdims=True)
+    regret = float((filled - best).mean(axis=0).min())
+    scale = max(SHARE * regret, _LEAST * spread(losses))
+    return scale, _squeezed(losses, best, scale)
+
+
+@dataclass(frozen=True, slots=True)
+class Latent:
+    """`mean` `(n_experts,)`, `loadings` `(n_experts, rank)`, `scores` `(n_prompts, rank)`."""
+
+    mean: FloatArray
+    loadings: FloatArray
+    scores: FloatArray
+
+
+def spread(losses: NDArray[np.floating]) -> float:
+    """Typical standard deviation of one expert's losses: the unit of everything that is tuned."""
+    with np.errstate(invalid="ignore"):
+        inner = losses - np.nanmean(losses, axis=0)
+    value = float(np.sqrt(np.nanmean(inner**2)))
+    return value if value > 0 else 1.0
+
+
+def contention(mean: FloatArray, losses: NDArray[np.floating[Any]]) -> FloatArray:
+    """Say how much each expert is in contention, `(n_experts,)` in (0, 1]: 1 for the best.
+
+    `mean` `(n_experts,)` are mean losses. An expert contends with those that were measured on the
+    same prompts, so that the best of every source counts, however other sources fare.
+    """
+    known = ~np.isnan(losses)
+    best = np.where(known, mean, np.inf).min(axis=1)
+    near = nearness(np.where(known, mean - best[:, None], np.inf), losses)
+    return np.asarray(near.sum(axis=0) / np.maximum(known.sum(axis=0), 1) + 1e-6)
+
+
+def nearness(behind: FloatArray, losses: NDArray[np.floating[Any]]) -> FloatArray:
+    """Say how much who is so far `behind` contends, in [0, 1], where losses spread like these."""
+    return np.asarray(np.exp(-behind / (CONTENDING * spread(losses))))
+
+
+def factorise(
+    losses: NDArray[np.floating], rank: int = RANK, difficulty: NDArray[np.floating] | None = None
+) -> Latent:
+    """Find the ability space of losses `(n_prompts, n_experts)` with gaps (NaN).
+
+    `difficulty` `(n_prompts,)` is how much loss a prompt is expected to cost any expert more than
+    usual: what ties sources together whose experts do not overlap.
+    """
+    filled = fill_gaps(losses, difficulty=difficulty)
+    mean = filled.mean(axis=0)
+    weight = np.sqrt(contention(mean, losses))
+    inner = (filled - mean) * weight
+    # difficulty that all contenders share does not move the choice, and would drown what does
+    shared = inner @ weight / (weight @ weight)
+    contrast = inner - np.outer(shared, weight)
+    left, size, right = np.linalg.svd(contrast, full_matrices=False)
+    kept = min(rank - 1, int((size > 1e-6 * max(size[0], 1e-12)).sum()))
+    scores = np.concatenate([shared[:, None], left[:, :kept] * size[:kept]], axis=1)
+    loadings = np.concatenate([np.ones((len(mean), 1)), right[:kept].T / weight[:, None]], axis=1)
+    return Latent(mean, loadings, scores)
+
+
+def fill_gaps(
+    losses: NDArray[np.floating],
+    rank: int = 4,
+    difficulty: NDArray[np.floating] | None = None,
+) -> FloatArray:
+    """Fill gaps by expert mean, prompt difficulty and a low-rank rest; known losses stay."""
+    known = ~np.isnan(losses)
+    given = np.where(known, losses, 0.0).astype(np.float64)
+    if known.all():
+        return given
+    expected = np.zeros(len(given)) if difficulty is None else difficulty
+    additive = _additive(given, known, expected)
+    filled = np.where(known, given, additive)
+    for _ in range(_ROUNDS):
+        left, size, right = np.linalg.svd(filled - additive, full_matrices=False)
+        soft = np.maximum(size - size[min(rank, len(size) - 1)], 0)[:rank]
+        filled = np.where(known, given, additive + (left[:, :rank] * soft) @ right[:rank])
+    return filled
+
+
+def _additive(
+    given: FloatArray, known: NDArray[np.bool_], expected: NDArray[np.floating]
+) -> FloatArray:
+    """Alternate prompt difficulty, shrunk to what is expected, and expert mean."""
+    per_prompt, per_expert = known.sum(axis=1), np.maximum(known.sum(axis=0), 1)
+    overall = given.sum() / known.sum()
+    expert = np.full(given.shape[1], overall)
+    prompt = np.asarray(expected, np.float64)
+    for _ in range(10 * _ROUNDS):
+        rest = ((given - expert) * known).sum(axis=1)
+        prompt = (rest + _PRIOR_PROMPTS * expected) / (per_prompt + _PRIOR_PROMPTS)
+        expert = ((given - prompt[:, None]) * known).sum(axis=0) / per_expert
+    return np.asarray(expert + prompt[:, None])

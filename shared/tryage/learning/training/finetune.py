@@ -1,0 +1,350 @@
+"""The paper's recipe: an encoder and a head that predicts losses, trained together, end to end."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import warnings
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tryage.core.validation import require
+from tryage.errors import PersistenceError, QTableError
+from tryage.learning.checkpoint import fingerprint
+from tryage.learning.training.factor_model import squeeze
+from tryage.learning.training.optimizer import Descent, Schedule
+from tryage.perception.encoder import (
+    checked,
+    clip,
+    head_and_tail,
+    length_batches,
+    read_tokenizer,
+    write_header,
+)
+from tryage.perception.transformer import (
+    CONFIG,
+    GRAPH,
+    TOKENS,
+    WEIGHTS,
+    TransformerEncoder,
+    pool,
+    run_bert,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import torch
+    from tokenizers import Tokenizer
+    from transformers import BertModel
+
+    from tryage.core.arrays import Int64Array
+    from tryage.learning.qtable import QTable
+
+LEAST_PROMPTS = 10
+
+OPSET = 17
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How to train end to end; `rank` bounds the head's ability space, None is one output each."""
+
+    schedule: Schedule = field(default_factory=lambda: Schedule(10, 2e-4, batch=2_048, dropout=0.0))
+    rank: int | None = 32
+    held_out: float = 0.1  # share of the prompts that decide when to stop
+    patience: int = 2  # epochs without a better held-out loss before it stops
+    max_length: int = 192
+
+
+@dataclass(frozen=True, slots=True)
+class FineTuned:
+    """A trained encoder and its held-out squared error: before the first epoch, then after each."""
+
+    encoder: TransformerEncoder
+    held_out: tuple[float, ...]
+
+
+def finetune(  # noqa: PLR0913 - what to learn from, where to start, where to put it
+    table: QTable,
+    start: Path,
+    folder: Path,
+    *,
+    recipe: Recipe | None = None,
+    checkpoint: Path | None = None,
+    progress: bool = True,
+) -> FineTuned:
+    """Train an encoder and a low-rank head on measured losses, and save the encoder to `folder`.
+
+    The loss is the squared error of `Q^(z, M_i)` over the measured cells (arXiv 2308.11601), the
+    mean within a prompt first, so that a prompt with many measurements weighs no more. The head
+    has done its work then: train a perception on the returned encoder with `training.fit`.
+
+    Args:
+        table: Losses `(n_prompts, n_experts)` with gaps; several sources may be joined in it.
+        start: A folder with `config.json`, `model.safetensors` and `tokenizer.json` of a BERT.
+        folder: Where the encoder is written, with float weights so that it can be trained on.
+        recipe: Schedule, rank, early stopping and seed.
+        checkpoint: A folder; the same call, killed and started again, goes on where it was.
+        progress: Whether to show a progress bar.
+
+    Raises:
+        MissingExtraError: torch, transformers or onnx is not installed.
+        QTableError: fewer than ten prompts were measured.
+        PersistenceError: `start` is not the folder of a BERT.
+
+    """
+    for package in ("torch", "transformers", "onnx", "onnxruntime"):
+        require(package, "train")
+    from transformers import BertModel
+
+    _check_start(start)
+
+    recipe = recipe or Recipe()
+    tokenizer = read_tokenizer(start / TOKENS)
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    texts = [clip(text) for text in checked(table.prompts)]
+    ids = [np.array(e.ids, np.int64) for e in tokenizer.encode_batch(texts)]
+    short = [head_and_tail(i, recipe.max_length) for i in ids]
+    model = BertModel.from_pretrained(start, add_pooling_layer=False)
+    squeezed = squeeze(table.losses)
+    lessons = replace(table, losses=squeezed[1]) if squeezed else table
+    run = _Run(model, short, lessons, recipe)
+    run.descend(checkpoint, progress=progress)
+    encoder = export_encoder(
+        model, tokenizer, folder, max_length=recipe.max_length, keep_weights=True
+    )
+    return FineTuned(encoder, tuple(run.held_out))
+
+
+def _check_start(start: Path) -> None:
+    """Refuse what is no BERT: of another kind of model all weights would begin at random."""
+    missing = [name for name in (CONFIG, WEIGHTS, TOKENS) if not (start / name).is_file()]
+    if missing:
+        raise PersistenceError(
+            f"{start} has no {', '.join(missing)}; expected the folder of a BERT, as transformers "
+            "saves it, with a fast tokeniser"
+        )
+    try:
+        kind = json.loads((start / CONFIG).read_text("utf-8")).get("model_type")
+    except (ValueError, AttributeError) as error:
+        raise PersistenceError(f"{start / CONFIG} is damaged: {error}") from error
+    if kind != "bert":
+        raise PersistenceError(f"{start} holds a model of the kind {kind!r}; expected 'bert'")
+
+
+class _Run:
+    """The model, its head and the prompts: those that teach and those that judge."""
+
+    def __init__(
+        self, model: BertModel, ids: Sequence[Int64Array], table: QTable, recipe: Recipe
+    ) -> None:
+        import torch
+
+        self.recipe, self.model, self.ids = recipe, model, ids
+        self.key = fingerprint(table.prompts, table.experts, table.losses, asdict(recipe))
+        self.teach, self.judge = _split(table, recipe)
+        known = table.losses[self.teach]
+        counts = (~np.isnan(known)).sum(axis=0)  # zero where only the judges were measured
+        mean = np.nansum(known, axis=0) / np.maximum(counts, 1)
+        self.unit = max(float(np.nanstd(known)), 1e-6)
+        self.goal = torch.from_numpy((table.losses - mean) / self.unit)
+        torch.manual_seed(recipe.schedule.seed)
+        self.head = _head(model.config.hidden_size, len(table.experts), recipe.rank)
+        self.held_out: list[float] = []
+
+    def parameters(self) -> dict[str, torch.nn.Parameter]:
+        encoder = {f"encoder.{name}": p for name, p in self.model.named_parameters()}
+        return encoder | {f"head.{name}": p for name, p in self.head.named_parameters()}
+
+    def descend(self, checkpoint: Path | None, *, progress: bool) -> None:
+        import torch
+
+        path = None if checkpoint is None else checkpoint / f"finetune-{self.key}.safetensors"
+        descent = Descent(self.parameters(), self.recipe.schedule, path=path, progress=progress)
+        if "held_out" not in descent.notes:
+            descent.notes["held_out"] = [self.error()]
+            descent.kept = _copy(self.parameters())
+        self.held_out = descent.notes["held_out"]
+        descent.run(self.loss, self.batches, lambda: self.enough(descent))
+        with torch.no_grad():
+            for name, parameter in self.parameters().items():
+                parameter.copy_(descent.kept[name])
+        self.model.train(mode=False)
+
+    def batches(self, rng: np.random.Generator) -> list[Int64Array]:
+        lengths = [len(self.ids[i]) for i in self.teach]
+        every = shuffled_length_batches(lengths, self.recipe.schedule.batch, rng)
+        return [self.teach[batch] for batch in every]
+
+    def loss(self, batch: Int64Array, _: np.random.Generator) -> torch.Tensor:
+        self.model.train()
+        return self._errors(batch).mean()
+
+    def _errors(self, batch: Int64Array) -> torch.Tensor:
+        """Mean squared error of each prompt over its measured cells, `(batch,)`."""
+        import torch
+
+        hidden, mask = run_bert(self.model, [self.ids[i] for i in batch])
+        goal = self.goal[torch.from_numpy(batch)]
+        known = ~goal.isnan()
+        gap = torch.where(known, self.head(pool(hidden, mask)) - goal.nan_to_num(), 0.0)
+        return gap.pow(2).sum(1) / known.sum(1)
+
+    def error(self) -> float:
+        """Mean squared error on the prompts kept apart, in the squared unit of the loss."""
+        import torch
+
+        self.model.train(mode=False)
+        total = 0.0
+        lengths = [len(self.ids[i]) for i in self.judge]
+        with torch.inference_mode():
+            for batch in length_batches(lengths, self.recipe.schedule.batch):
+                total += float(self._errors(self.judge[batch]).sum())
+        return total / len(self.judge) * self.unit**2
+
+    def enough(self, descent: Descent) -> bool:
+        """Keep the weights if they are the best so far; stop when patience is at its end."""
+        history: list[float] = descent.notes["held_out"]
+        history.append(self.error())
+        best = int(np.argmin(history))
+        if best == len(history) - 1:
+            descent.kept = _copy(self.parameters())
+        return len(history) - 1 - best >= self.recipe.patience
+
+
+def _split(table: QTable, recipe: Recipe) -> tuple[Int64Array, Int64Array]:
+    """Measured prompts that teach and that judge; twins stay together."""
+    measured = np.flatnonzero(table.measured.any(1))
+    groups = table.groups[measured]
+    if len(np.unique(groups)) < LEAST_PROMPTS:
+        raise QTableError(
+            f"{len(np.unique(groups))} different prompts are measured; "
+            f"training end to end needs at least {LEAST_PROMPTS}, and hundreds to be of use"
+        )
+    order = np.random.default_rng(recipe.schedule.seed).permutation(np.unique(groups))
+    judges = np.isin(groups, order[: max(1, round(recipe.held_out * len(order)))])
+    return measured[~judges], measured[judges]
+
+
+def _head(dim: int, experts: int, rank: int | None) -> torch.nn.Module:
+    """Map an embedding linearly to the experts' losses, through at most `rank` numbers."""
+    import torch
+
+    layers = []
+    if rank is not None:
+        layers.append(torch.nn.Linear(dim, rank))
+        torch.nn.init.orthogonal_(layers[0].weight, gain=dim**0.5)
+    last = torch.nn.Linear(dim if rank is None else rank, experts)
+    torch.nn.init.zeros_(last.weight)  # the start predicts each expert's mean loss
+    torch.nn.init.zeros_(last.bias)
+    return torch.nn.Sequential(*layers, last)
+
+
+def _copy(parameters: dict[str, torch.nn.Parameter]) -> dict[str, torch.Tensor]:
+    return {name: p.detach().clone() for name, p in parameters.items()}
+
+
+def export_encoder(  # noqa: PLR0913 - what to write, and how: each is named by the caller
+    model: BertModel,
+    tokenizer: Tokenizer,
+    folder: Path,
+    *,
+    max_length: int = 192,
+    quantize: bool = True,
+    keep_weights: bool = False,
+) -> TransformerEncoder:
+    """Write a BERT-like model as a `TransformerEncoder` and read it back.
+
+    int8 weights are a quarter of the size and twice as fast; one scale per output channel and one
+    spare bit (`reduce_range`, so that processors without VNNI do not overflow) keep a cosine of
+    about .997. `keep_weights` adds the float weights, for torch and for further training.
+
+    Raises:
+        MissingExtraError: torch, onnx or onnxruntime is not installed.
+
+    """
+    for package in ("torch", "onnx", "onnxruntime"):
+        require(package, "train")
+    folder.mkdir(parents=True, exist_ok=True)
+    tokenizer.save(str(folder / TOKENS), pretty=False)
+    if keep_weights:
+        _save_weights(model, folder)
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        plain, small = Path(scratch) / "plain.onnx", Path(scratch) / "small.onnx"
+        _trace(model, plain)
+        if quantize:
+            _quantize(plain, small)
+        (small if quantize else plain).replace(folder / GRAPH)
+    write_header(folder, "transformer", dim=model.config.hidden_size, max_length=max_length)
+    return TransformerEncoder.load(folder)
+
+
+def _save_weights(model: BertModel, folder: Path) -> None:
+    from safetensors.torch import save_file
+
+    (folder / CONFIG).write_text(model.config.to_json_string(), "utf-8")
+    state = {name: value.contiguous() for name, value in model.state_dict().items()}
+    save_file(state, folder / WEIGHTS, metadata={"format": "pt"})
+
+
+def _trace(model: BertModel, path: Path) -> None:
+    import torch
+
+    class Pooled(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+            states = self.model(input_ids=input_ids, attention_mask=attention_mask)
+            return pool(states.last_hidden_state, attention_mask.float())
+
+    example = torch.ones(2, 16, dtype=torch.long)
+    axes = {0: "batch", 1: "length"}
+    attention = model.config._attn_implementation  # noqa: SLF001 - no public name in transformers
+    model.config._attn_implementation = "eager"  # noqa: SLF001 - sdpa cannot be quantised
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the tracer warns of the constants that it folds
+            torch.onnx.export(
+                Pooled().eval(),
+                (example, example),
+                str(path),
+                input_names=["input_ids", "attention_mask"],
+                output_names=["embedding"],
+                dynamic_axes={"input_ids": axes, "attention_mask": axes, "embedding": {0: "batch"}},
+                dynamo=False,
+                opset_version=OPSET,
+            )
+    finally:
+        model.config._attn_implementation = attention  # noqa: SLF001 - as above
+
+
+def _quantize(source: Path, target: Path) -> None:
+    from onnxruntime.quantization import (
+        QuantType,
+        quantize_dynamic,
+    )
+    from onnxruntime.quantization.shape_inference import (
+        quant_pre_process,
+    )
+
+    shaped = source.with_name("shaped.onnx")
+    quant_pre_process(str(source), str(shaped), skip_optimization=True, skip_symbolic_shape=True)
+    quantize_dynamic(
+        shaped, target, weight_type=QuantType.QInt8, per_channel=True, reduce_range=True
+    )
+
+
+def shuffled_length_batches(
+    lengths: Sequence[int], tokens: int, rng: np.random.Generator
+) -> list[Int64Array]:
+    """Batches of about equal length in random order, with new neighbours in every epoch."""
+    jittered = np.asarray(lengths) * rng.uniform(0.9, 1.1, len(lengths))
+    batches = list(length_batches(np.maximum(1, np.ceil(jittered)).astype(int).tolist(), tokens))
+    return [batches[i] for i in rng.permutation(len(batches))]

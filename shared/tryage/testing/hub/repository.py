@@ -1,0 +1,268 @@
+"""A model: its metadata as compact JSON, and the values by which listings sort and filter."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from fnmatch import fnmatch
+from pathlib import PurePosixPath
+from sys import intern
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+Record = dict[str, Any]
+
+# The Hub sends these for every model, so a record need not hold them.
+DEFAULTS: Mapping[str, Any] = {
+    "private": False,
+    "gated": False,
+    "disabled": False,
+    "downloads": 0,
+    "likes": 0,
+    "trendingScore": 0,
+    "tags": [],
+}
+
+EPOCH = "2025-01-01T00:00:00.000Z"
+
+# The patterns of the .gitattributes with which the Hub creates a model repo.
+LARGE = (
+    "*.7z", "*.arrow", "*.bin", "*.bz2", "*.ckpt", "*.ftz", "*.gguf", "*.gz", "*.h5", "*.joblib",
+    "*.lfs.*", "*.mlmodel", "*.model", "*.msgpack", "*.npy", "*.npz", "*.onnx", "*.ot",
+    "*.parquet", "*.pb", "*.pickle", "*.pkl", "*.pt", "*.pth", "*.rar", "*.safetensors",
+    "*.tar.*", "*.tar", "*.tflite", "*.tgz", "*.wasm", "*.xz", "*.zip", "*.zst", "*tfevents*",
+)  # fmt: skip
+
+LARGE_BYTES = 10 * 1024 * 1024
+
+_COMMIT = re.compile(r"[0-9a-f]{7,40}")
+
+_HEADER = re.compile(rb"\A---\r?\n(.*?)\r?\n---\s*(?:\n|\Z)", re.DOTALL)
+
+
+def make_key(name: str) -> str:
+    """Return the 24 hexadecimal digits that stand for the Hub's `_id` of a model."""
+    return hashlib.md5(name.encode(), usedforsecurity=False).hexdigest()[:24]
+
+
+class Repo:
+    """One model; about 1.5 KB beside its files, so that a million fit."""
+
+    __slots__ = ("_raw", "author", "created", "downloads", "gated", "git", "key", "likes",
+                 "modified", "name", "parameters", "private", "providers", "tags", "task",
+                 "trending")  # fmt: skip
+
+    def __init__(self, record: Mapping[str, Any]) -> None:
+        self.git: History | None = None
+        self.write(record)
+
+    def write(self, record: Mapping[str, Any]) -> None:
+        """Replace the metadata."""
+        full = {"createdAt": EPOCH, **DEFAULTS, **record}
+        self.name: str = full["id"]
+        self.key: str = full.get("_id") or make_key(self.name)
+        self.author = intern(full.get("author") or self.name.rpartition("/")[0])
+        self.task = intern(full.get("pipeline_tag") or "")
+        self.tags = tuple(intern(tag) for tag in full["tags"])
+        self.gated, self.private = full["gated"], bool(full["private"])
+        self.providers = tuple(full.get("inferenceProviderMapping") or ())
+        self.parameters: int | None = _total(full)
+        self.downloads, self.likes, self.trending = (
+            full[name] or 0 for name in ("downloads", "likes", "trendingScore")
+        )
+        self.created: str = full["createdAt"]
+        self.modified: str = full.get("lastModified") or self.created
+        kept = {name: value for name, value in record.items() if DEFAULTS.get(name, ...) != value}
+        self._raw = json.dumps(kept, ensure_ascii=False, separators=(",", ":")).encode()
+
+    def read(self) -> Record:
+        """Return all metadata, with what the Hub always sends."""
+        dates = {"createdAt": self.created, "lastModified": self.modified}
+        named = {"_id": self.key, "id": self.name}
+        if self.author:
+            named["author"] = self.author
+        return {**named, **DEFAULTS, **dates, **json.loads(self._raw.decode())}
+
+
+def _total(record: Mapping[str, Any]) -> int | None:
+    """Return the parameter count by which the Hub filters, or None."""
+    for format_ in ("safetensors", "gguf"):
+        total = (record.get(format_) or {}).get("total")
+        if total:
+            return int(total)
+    return None
+
+
+def is_large(path: str, size: int) -> bool:
+    """Return whether the Hub keeps a file in LFS: by its name, or because of its size in bytes."""
+    name = PurePosixPath(path).name
+    return size >= LARGE_BYTES or (size > 0 and any(fnmatch(name, shape) for shape in LARGE))
+
+
+@dataclass(frozen=True)
+class Blob:
+    """The content of a file; a large one is in LFS and known by its sha256."""
+
+    data: bytes = field(repr=False)
+    large: bool
+    sha256: str
+    oid: str
+
+    @classmethod
+    def of(cls, path: str, data: bytes, *, large: bool | None = None) -> Blob:
+        """Hash the content once; what git would hash of a large file is its pointer."""
+        sha256 = hashlib.sha256(data).hexdigest()
+        large = is_large(path, len(data)) if large is None else large
+        stored = pointer(sha256, len(data)) if large else data
+        oid = hashlib.sha1(b"blob %d\0" % len(stored) + stored).hexdigest()  # noqa: S324 - git's own hash
+        return cls(data, large, sha256, oid)
+
+    @property
+    def etag(self) -> str:
+        """What the Hub names the content by: sha256 in LFS, git's sha1 otherwise."""
+        return self.sha256 if self.large else self.oid
+
+    @property
+    def lfs(self) -> dict[str, str | int]:
+        """The LFS entry of the Hub's listings, of a large file."""
+        size = len(self.data)
+        return {
+            "oid": self.sha256,
+            "size": size,
+            "pointerSize": len(pointer(self.sha256, size)),
+        }
+
+
+def pointer(sha256: str, size: int) -> bytes:
+    """Return the LFS pointer that git holds in place of a large file."""
+    said = f"version https://git-lfs.github.com/spec/v1\noid sha256:{sha256}\nsize {size}\n"
+    return said.encode()
+
+
+@dataclass(frozen=True)
+class Commit:
+    """One state of all files, by path."""
+
+    sha: str
+    title: str
+    message: str
+    date: str
+    files: dict[str, Blob] = field(repr=False)
+
+
+@dataclass
+class History:
+    """All commits of a repo, newest last, and its branches and tags."""
+
+    commits: dict[str, Commit] = field(default_factory=dict)
+    branches: dict[str, str] = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=dict)
+    parents: dict[str, str | None] = field(default_factory=dict)
+
+    def find(self, revision: str) -> Commit | None:
+        """Return the commit that a branch, a tag or (the start of) a sha names."""
+        revision = revision.removeprefix("refs/heads/").removeprefix("refs/tags/")
+        sha = self.branches.get(revision) or self.tags.get(revision)
+        if sha is None and _COMMIT.fullmatch(revision):
+            sha = next((known for known in self.commits if known.startswith(revision)), None)
+        return self.commits.get(sha or "")
+
+    def commit(
+        self, branch: str, files: dict[str, Blob], date: str, title: str, message: str = ""
+    ) -> Commit:
+        """Add a commit on top of a branch."""
+        parent = self.branches.get(branch)
+        told = f"{parent}{date}{title}{len(self.commits)}" + "".join(
+            f"{path}{blob.oid}" for path, blob in sorted(files.items())
+        )
+        sha = hashlib.sha1(told.encode()).hexdigest()  # noqa: S324 - git's own hash
+        made = Commit(sha, title, message, date, files)
+        self.commits[sha], self.parents[sha], self.branches[branch] = made, parent, sha
+        return made
+
+    def log(self, commit: Commit) -> list[Commit]:
+        """Return a commit and what came before it, newest first."""
+        found, sha = [], commit.sha
+        while sha:
+            found.append(self.commits[sha])
+            sha = self.parents[sha] or ""
+        return found
+
+
+def describe(files: Mapping[str, Blob]) -> dict[str, Any]:
+    """Return the metadata that follows from files; None for what they say nothing about."""
+    card = read_card(files["README.md"].data) if "README.md" in files else {}
+    config = _json(files["config.json"].data) if "config.json" in files else {}
+    known = ("architectures", "model_type", "auto_map", "quantization_config")
+    weights = count_weights(blob.data for path, blob in files.items() if _is_weights(path))
+    library = card.get("library_name") or ("transformers" if "model_type" in config else None)
+    return {
+        "cardData": card or None,
+        "config": {name: config[name] for name in known if name in config} or None,
+        "library_name": library,
+        "pipeline_tag": card.get("pipeline_tag"),
+        "safetensors": weights,
+        "tags": _tags(card, config, library, safe=weights is not None),
+    }
+
+
+def read_card(data: bytes) -> dict[str, Any]:
+    """Return the YAML between the dashes at the top of a model card; broken YAML is no header."""
+    import yaml  # type: ignore[import-untyped]  # it ships no types
+
+    match = _HEADER.match(data)
+    try:
+        found = yaml.safe_load(match[1]) if match else None
+    except yaml.YAMLError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def count_weights(files: Iterable[bytes]) -> dict[str, Any] | None:
+    """Return how many parameters there are of each type, from the headers of safetensors files."""
+    counts: Counter[str] = Counter()
+    for data in files:
+        size = int.from_bytes(data[:8], "little")
+        for name, tensor in _json(data[8 : 8 + size]).items():
+            if name != "__metadata__":
+                counts[tensor["dtype"]] += math.prod(tensor["shape"])
+    return {"parameters": dict(counts), "total": counts.total()} if counts else None
+
+
+def _is_weights(path: str) -> bool:
+    return "/" not in path and path.endswith(".safetensors")
+
+
+def _json(data: bytes) -> dict[str, Any]:
+    try:
+        found = json.loads(data)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _many(value: object) -> list[str]:
+    return [str(one) for one in (value if isinstance(value, list) else [value]) if one is not None]
+
+
+def _tags(
+    card: Mapping[str, Any], config: Mapping[str, Any], library: str | None, *, safe: bool
+) -> list[str]:
+    """Return the tags in the order of the Hub: library, formats, type, task, the card's own."""
+    tags = [*_many(library), *(["safetensors"] if safe else []), *_many(config.get("model_type"))]
+    tags += [*_many(card.get("pipeline_tag")), *_many(card.get("tags"))]
+    tags += ["custom_code"] if "auto_map" in config else []
+    tags += _many(card.get("language"))
+    for key, prefix in (("datasets", "dataset"), ("base_model", "base_model")):
+        tags += [f"{prefix}:{one}" for one in _many(card.get(key))]
+    relation = card.get("base_model_relation")
+    if relation:
+        tags += [f"base_model:{relation}:{one}" for one in _many(card.get("base_model"))]
+    tags += [f"license:{one}" for one in _many(card.get("license"))]
+    return list(dict.fromkeys([*tags, "region:us"]))

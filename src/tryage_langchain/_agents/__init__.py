@@ -1,1 +1,0 @@
-"""How the middleware works: turns, requests that models can take, tools, who really answered."""

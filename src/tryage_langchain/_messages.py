@@ -1,0 +1,207 @@
+"""LangChain's messages as the conversation that Tryage routes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, convert_to_messages
+from langchain_core.prompt_values import PromptValue, StringPromptValue
+from langchain_core.utils.function_calling import convert_to_openai_tool
+
+from tryage.chat.conversation import Conversation, Turn
+from tryage.core.flags import extract
+from tryage.errors import InputError
+
+if TYPE_CHECKING:
+    from tryage.chat.conversation import Role
+    from tryage.core.decision import Decision
+
+_ROLES: Mapping[str, Role] = {"human": "user", "ai": "assistant", "tool": "tool"}
+
+_IMAGES = ("image", "image_url", "input_image")
+
+_AUDIO = ("audio", "input_audio")
+
+
+def conversation_of(
+    messages: Sequence[BaseMessage], *, tools: Sequence[Any] = (), structured_output: bool = False
+) -> Conversation:
+    """Return the conversation, with the tools that are bound as text."""
+    return Conversation(turns_of(messages), schemas(tools), structured_output)
+
+
+def turns_of(messages: Sequence[BaseMessage]) -> list[Turn]:
+    """Return the messages as turns."""
+    return [_turn(message) for message in messages]
+
+
+def schemas(tools: Sequence[Any]) -> str:
+    """Return the schemas of tools as text."""
+    return "\n".join(map(_schema, tools))
+
+
+def of_a_person(message: BaseMessage) -> bool:
+    """Tell whether a person wrote the message, and not a program in a person's place."""
+    return isinstance(message, HumanMessage) and "lc_source" not in message.additional_kwargs
+
+
+def _turn(message: BaseMessage) -> Turn:
+    kinds = [block.get("type") for block in _blocks(message)]
+    return Turn(
+        _role(message),
+        text=str(message.text),
+        calls=json.dumps(message.tool_calls, default=str) if isinstance(message, AIMessage) else "",
+        images=sum(kind in _IMAGES for kind in kinds),
+        audio=sum(kind in _AUDIO for kind in kinds),
+        digest=_digest(message),
+    )
+
+
+def _role(message: BaseMessage) -> Role:
+    """Return who speaks: a tool whose output is sent in a user's place, as Anthropic asks, too."""
+    role = _ROLES.get(message.type, "system")
+    if role != "user":
+        return role
+    blocks = _blocks(message)
+    if blocks and all(block.get("type") == "tool_result" for block in blocks):
+        return "tool"
+    return role if of_a_person(message) else "system"
+
+
+def _blocks(message: BaseMessage) -> list[Mapping[str, Any]]:
+    blocks = [] if isinstance(message.content, str) else message.content
+    return [block for block in blocks if isinstance(block, Mapping)]
+
+
+def _digest(message: BaseMessage) -> str:
+    """Tell pictures and sounds apart without keeping them."""
+    others = [block for block in _blocks(message) if block.get("type") != "text"]
+    if not others:
+        return ""
+    return hashlib.sha256(json.dumps(others, default=str).encode()).hexdigest()
+
+
+def _schema(tool: Any) -> str:
+    try:
+        return json.dumps(convert_to_openai_tool(tool), default=str)
+    except (TypeError, ValueError, NotImplementedError):
+        return str(tool)  # a provider's own tool, or a strategy for structured output
+
+
+def chosen_part(value: Any, key: str | None) -> Any:
+    """Return what is routed: of a dict the value under `key`, else the input itself.
+
+    Raises:
+        InputError: a dict without a key to read, or not a dict although there is one.
+    """
+    if isinstance(value, Mapping):
+        if key is None:
+            raise InputError(
+                f"A {type(value).__name__} cannot be routed as it is. Say which of its keys "
+                f"{sorted(map(str, value))} holds the prompt: TryageRouter(..., input_key=...)."
+            )
+        if key not in value:
+            raise InputError(f"The input has no {key!r}; it has {sorted(map(str, value))}.")
+        return value[key]
+    if key is not None:
+        raise InputError(
+            f"The input is a {type(value).__name__}. Expected a dict with the prompt as {key!r}."
+        )
+    return value
+
+
+def cleaned(decision: Decision, value: Any, key: str | None = None) -> Any:
+    """Return the input, of the same kind, without the flags that the decision has read."""
+    if not decision.flags:
+        return value
+    part = without_flags(chosen_part(value, key), lambda text: extract(text).text)
+    return part if key is None else {**value, key: part}
+
+
+def prompt_text(value: Any) -> str:
+    """Return the text to route on: the string itself, or the text of the last human message.
+
+    Of a multimodal message only the text parts are read. A conversation without a human message
+    is routed on its last message.
+
+    Raises:
+        InputError: the input is not a string, a prompt value, a message or messages.
+    """
+    if isinstance(value, str):
+        return value
+    if isinstance(value, StringPromptValue):
+        return value.text
+    messages = _messages(value)
+    if not messages:
+        raise InputError("No messages were given. Expected at least one to route on.")
+    return _content_text(messages[_routed_index(messages)].content)
+
+
+def without_flags(value: Any, clean: Callable[[str], str]) -> Any:
+    """Return the input, of the same kind, with `clean` applied to the text it is routed on."""
+    if isinstance(value, str):
+        return clean(value)
+    if isinstance(value, StringPromptValue):
+        return value.model_copy(update={"text": clean(value.text)})
+    messages = _messages(value)
+    at = _routed_index(messages)
+    content = _clean_content(messages[at].content, clean)
+    messages[at] = messages[at].model_copy(update={"content": content})
+    if isinstance(value, BaseMessage):
+        return messages[at]
+    if isinstance(value, PromptValue):
+        return value.model_copy(update={"messages": messages})
+    return messages
+
+
+def joined(whole: Any, chunk: Any) -> Any:
+    """Add a streamed chunk to what came before; what cannot be added replaces it."""
+    if whole is None:
+        return chunk
+    try:
+        return whole + chunk
+    except TypeError:
+        return chunk
+
+
+def _messages(value: Any) -> list[BaseMessage]:
+    if isinstance(value, BaseMessage):
+        return [value]
+    if isinstance(value, PromptValue):
+        return list(value.to_messages())
+    if isinstance(value, Sequence) and not isinstance(value, bytes):
+        return convert_to_messages(value)
+    raise InputError(
+        f"A {type(value).__name__} cannot be routed. "
+        "Expected a string, a prompt value, a message or a list of messages."
+    )
+
+
+def _routed_index(messages: Sequence[BaseMessage]) -> int:
+    human = [at for at, message in enumerate(messages) if message.type == "human"]
+    return human[-1] if human else len(messages) - 1
+
+
+def _content_text(content: str | list[str | dict[str, Any]]) -> str:
+    if isinstance(content, str):
+        return content
+    texts = (part if isinstance(part, str) else part.get("text") for part in content)
+    return "\n".join(text for text in texts if isinstance(text, str))
+
+
+def _clean_content(
+    content: str | list[str | dict[str, Any]], clean: Callable[[str], str]
+) -> str | list[str | dict[str, Any]]:
+    if isinstance(content, str):
+        return clean(content)
+    return [_clean_part(part, clean) for part in content]
+
+
+def _clean_part(part: str | dict[str, Any], clean: Callable[[str], str]) -> str | dict[str, Any]:
+    if isinstance(part, str):
+        return clean(part)
+    text = part.get("text")
+    return {**part, "text": clean(text)} if isinstance(text, str) else part

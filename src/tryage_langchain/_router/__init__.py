@@ -1,1 +1,0 @@
-"""How TryageRouter works: what it decides, and how it runs."""
