@@ -24,13 +24,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tryage.cli.train import load_reader
-from tryage.learning.cotraining.loop import Settings, cotrain
+from tryage.cli.train import resolve_encoder
+from tryage.learning.cotraining.loop import CotrainConfig, cotrain
 from tryage.learning.cotraining.modes import AtRandom, ByLabel, Decoupled, Joint
-from tryage.learning.cotraining.pipeline import Parts, develop
+from tryage.learning.cotraining.pipeline import PromptSplits, train_system
 from tryage.learning.cotraining.pretrain import train_tokenizer
-from tryage.learning.cotraining.protocols import Mode, Pool, read_pool
-from tryage.learning.cotraining.specialization import measured
+from tryage.learning.cotraining.protocols import Mode, PromptPool, embed_pool
+from tryage.learning.cotraining.specialization import measure_losses
 from tryage.learning.cotraining.student import MaskedStudent
 from tryage.learning.scoring.measurement import Prompt
 
@@ -47,13 +47,13 @@ def main() -> None:
     """Run every arm with every seed, and print the table."""
     given = arguments()
     parts = read_parts(given.work, given.limit)
-    encoder = load_reader(None)
-    texts = [prompt.text for prompt in parts.teach]
-    pool = read_pool(texts, encoder)
+    encoder = resolve_encoder(None)
+    texts = [prompt.text for prompt in parts.expert_train]
+    pool = embed_pool(texts, encoder)
     tokenizer = train_tokenizer(
         texts[:: max(1, len(texts) // 1000)], given.vocabulary, progress=False
     )
-    labels = [prompt.category or "" for prompt in parts.teach]
+    labels = [prompt.category or "" for prompt in parts.expert_train]
     rows: dict[str, list[dict[str, float]]] = {}
     for seed in given.seeds:
         for name, mode in modes(labels, seed).items():
@@ -70,7 +70,7 @@ def main() -> None:
                 )
                 for i in range(made)
             ]
-            settings = Settings(given.tokens, batch=given.batch, seed=seed)
+            settings = CotrainConfig(given.tokens, batch=given.batch, seed=seed)
             place = given.out / f"{name.replace(' ', '-').replace(',', '')}-{seed}"
             found = arm(students, parts, mode, settings, encoder, pool, place)
             rows.setdefault(name, []).append(found)
@@ -90,11 +90,11 @@ def modes(labels: list[str], seed: int) -> dict[str, MakeMode]:
 
 def arm(  # noqa: PLR0913 - all that an arm is made of
     students: list[MaskedStudent],
-    parts: Parts,
+    parts: PromptSplits,
     mode: MakeMode,
-    settings: Settings,
+    settings: CotrainConfig,
     encoder: Encoder,
-    pool: Pool,
+    pool: PromptPool,
     place: Path,
 ) -> dict[str, float]:
     """Run one arm, or read what it found before."""
@@ -104,21 +104,21 @@ def arm(  # noqa: PLR0913 - all that an arm is made of
     print(f"== {place.name}", flush=True)
     if len(students) == 1:
         history = cotrain(students, pool, mode(1, 0), settings, folder=place / "state")
-        losses = measured(students, [prompt.text for prompt in parts.judge])
+        losses = measure_losses(students, [prompt.text for prompt in parts.test])
         mean = float(np.nanmean(losses))
         found = dict.fromkeys(("loss", "oracle", "best_single"), mean) | {"information": 0.0}
     else:
-        system = develop(
+        system = train_system(
             students, parts, mode, settings, encoder, pool=pool, folder=place / "state"
         )
         system.save(place)
-        print(system.specialisation.table(), flush=True)
-        history, figures = system.history, system.specialisation.to_dict()
+        print(system.specialization.table(), flush=True)
+        history, figures = system.history, system.specialization.to_dict()
         found = {name: figures[name] for name in ("loss", "oracle", "best_single", "information")}
     found |= {
-        "effective": history.effective(20),
-        "trained": history.trained,
-        "read": history.read,
+        "effective": history.effective_experts(20),
+        "trained": history.trained_tokens,
+        "read": history.evaluated_tokens,
     }
     place.mkdir(parents=True, exist_ok=True)
     result.write_text(json.dumps(found) + "\n", "utf-8")
@@ -138,7 +138,7 @@ def table(rows: dict[str, list[dict[str, float]]]) -> str:
     return "\n".join(lines)
 
 
-def read_parts(work: Path, limit: int) -> Parts:
+def read_parts(work: Path, limit: int) -> PromptSplits:
     """Read the prompts of each part: `limit` of a domain to learn from, a tenth for the others."""
     sys.path.insert(0, str(Path(__file__).parent / "paper"))
     from corpora import corpora
@@ -148,7 +148,7 @@ def read_parts(work: Path, limit: int) -> Parts:
         for part, most in zip(PARTS, (limit, limit // 10, limit // 10), strict=True):
             texts = corpus.texts[part][:most]
             found[part] += [Prompt(text, category=corpus.name) for text in texts]
-    return Parts(*(tuple(found[part]) for part in PARTS))
+    return PromptSplits(*(tuple(found[part]) for part in PARTS))
 
 
 def arguments() -> argparse.Namespace:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tryage.core.validation import require
+from tryage.core.validation import require_extra
 from tryage.learning.qtable import QTable
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def load(name: str) -> QTable:
     """
     if not (DATA / name).is_dir():
         sys.exit(ABSENT)
-    require("pyarrow", "evaluate")
+    require_extra("pyarrow", "evaluate")
     data_set = SETS[name]
     prompts = _read(name, "prompts")
     kept = [i for i, text in enumerate(prompts["prompt"].to_pylist()) if text is not None]

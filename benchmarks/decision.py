@@ -18,7 +18,7 @@ for pool in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS"):
 import numpy as np  # noqa: E402 - after the pools are set
 
 from tryage import Expert, Library, Preferences, Router  # noqa: E402 - the same
-from tryage.perception.base import Alignment  # noqa: E402 - the same
+from tryage.perception.base import AlignedPerception  # noqa: E402 - the same
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -65,7 +65,7 @@ def decisions(name: str, router: Router, texts: list[str]) -> Iterator[str]:
     words = " ".join(texts).split()
     step = (len(words) - WORDS) // PROMPTS
     asked = [" ".join(words[i * step : i * step + WORDS]) for i in range(PROMPTS)]
-    tokens = np.median(Alignment(router.perception, router.library).count_tokens(asked))
+    tokens = np.median(AlignedPerception(router.perception, router.library).count_tokens(asked))
     label = f"{name}, {len(router.library)} experts, {tokens:.0f} tokens"
     yield row(label, lambda i: router.route(asked[i]), ROUNDS)
     yield row(f"{label}, five weights", lambda i: router.route(asked[i], WEIGHTS), ROUNDS)

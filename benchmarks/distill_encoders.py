@@ -13,15 +13,15 @@ from distill_corpus import Corpus, read_corpus
 
 from tryage.learning.checkpoint import fingerprint
 from tryage.learning.training.distill import (
+    drop_layers,
     initial_rows,
     principal_axes,
-    prune,
     train_static,
     train_transformer,
 )
 from tryage.learning.training.finetune import export_encoder
 from tryage.learning.training.optimizer import Schedule
-from tryage.learning.training.teacher import Teacher, embed_resumably
+from tryage.learning.training.teacher import Teacher, embed_with_cache
 from tryage.perception.encoder import StaticEncoder, head_and_tail
 
 if TYPE_CHECKING:
@@ -35,8 +35,8 @@ STATIC_TOKENS = 512
 STUDENT_LAYERS = (0, 5)
 TRAINING_TOKENS = 128  # a step costs half of one at the length that the student may read
 STUDENT_TOKENS = 192
-STATIC = Schedule(epochs=8, learning_rate=3e-3, batch=512, dropout=0.2)
-TRANSFORMER = Schedule(epochs=0.5, learning_rate=4e-4, batch=4_096, dropout=0.0)
+STATIC = Schedule(epochs=8, learning_rate=3e-3, batch_size=512, dropout=0.2)
+TRANSFORMER = Schedule(epochs=0.5, learning_rate=4e-4, batch_size=4_096, dropout=0.0)
 
 
 def find_teacher() -> Path:
@@ -72,7 +72,7 @@ def distil_transformer(
     """Train the teacher's first and last layer to do the work of all six."""
     checkpoint = work / f"transformer-{_key(corpus, TRANSFORMER)}.safetensors"
     student = train_transformer(
-        prune(teacher, STUDENT_LAYERS),
+        drop_layers(teacher, STUDENT_LAYERS),
         teacher.token_ids(corpus.train),
         targets,
         TRANSFORMER,
@@ -108,8 +108,8 @@ def main() -> None:
     teacher = Teacher.load(find_teacher())
     corpus = read_corpus(options.data)
     options.work.mkdir(parents=True, exist_ok=True)
-    held_out = embed_resumably(teacher, corpus.held_out, options.work / "teacher")
-    targets = embed_resumably(teacher, corpus.train, options.work / "teacher")
+    held_out = embed_with_cache(teacher, corpus.held_out, options.work / "teacher")
+    targets = embed_with_cache(teacher, corpus.train, options.work / "teacher")
     if options.only != "transformer":
         static = distil_static(teacher, corpus, targets, options.work)
         static.save(options.out / "static")

@@ -15,24 +15,24 @@ from typing import TYPE_CHECKING
 
 from datasets import SETS, load
 
-from tryage.cli.train import ROUTER, ReadOnce, trained
+from tryage.cli.train import METHOD_NAME, CachingEncoder, make_routing_method
 from tryage.learning.evaluation.evaluator import BASELINES, evaluate
 from tryage.learning.evaluation.report import Evaluation, plot_calibration, plot_front, plot_shares
-from tryage.learning.evaluation.splits import Settings
+from tryage.learning.evaluation.splits import EvaluationConfig
 from tryage.perception.persistence import load_encoder
 
 if TYPE_CHECKING:
     from tryage.perception.encoder import Encoder
 
-COLUMNS = (ROUTER, *BASELINES)
+COLUMNS = (METHOD_NAME, *BASELINES)
 
 
-def evaluate_set(name: str, encoder: Encoder, settings: Settings) -> Evaluation:
+def evaluate_set(name: str, encoder: Encoder, settings: EvaluationConfig) -> Evaluation:
     """Cross-validate the router on one set beside all baselines."""
-    table, reader = load(name), ReadOnce(encoder)
+    table, reader = load(name), CachingEncoder(encoder)
     embeddings = reader.encode(table.prompts)
-    methods = {ROUTER: trained(reader, settings.seed)}
-    return evaluate(table, embeddings, methods, name=name, settings=settings)
+    methods = {METHOD_NAME: make_routing_method(reader, settings.seed)}
+    return evaluate(table, embeddings, methods, name=name, config=settings)
 
 
 def keep(found: Evaluation, folder: Path) -> None:
@@ -41,7 +41,7 @@ def keep(found: Evaluation, folder: Path) -> None:
     (folder / f"{found.name}.txt").write_text(found.table() + "\n")
     plot_calibration(found, folder / f"{found.name}_calibration.png")
     plot_shares(found, folder / f"{found.name}_shares.png")
-    if found[ROUTER].cost:
+    if found[METHOD_NAME].cost:
         plot_front(found, folder / f"{found.name}_front.png")
 
 
@@ -59,7 +59,7 @@ def main() -> None:
     rows = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for name in arguments.sets:
         start = time.perf_counter()
-        found = evaluate_set(name, encoder, Settings(seed=arguments.seed))
+        found = evaluate_set(name, encoder, EvaluationConfig(seed=arguments.seed))
         keep(found, arguments.out)
         rows.append(found.markdown_row(COLUMNS))
         print(found.table(), f"\n({time.perf_counter() - start:.0f} s)\n", flush=True)

@@ -11,8 +11,8 @@ from datasets import DATA, load
 
 from tryage.core.expert import Expert
 from tryage.core.library import Library
-from tryage.learning.training.trainer import Settings, fit
-from tryage.perception.metadata import family_of
+from tryage.learning.training.trainer import FitConfig, fit
+from tryage.perception.metadata import model_family
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,7 +50,7 @@ def folds(encoder: Encoder, seed: int = 0) -> Iterator[Fold]:
     folded: dict[str, str] = {}
     table = table.select([e for e in table.experts if folded.setdefault(e.casefold(), e) == e])
     library = facts(table)
-    series = np.array([family_of(e.name, e.metadata)[0] for e in library])
+    series = np.array([model_family(e.name, e.metadata)[0] for e in library])
     dealt = deal(series)
     tests = np.random.default_rng(seed).permutation(len(table)) % 3 == 0
     for number in range(FOLDS):
@@ -60,7 +60,7 @@ def folds(encoder: Encoder, seed: int = 0) -> Iterator[Fold]:
         perception = fit(
             learned.take(~tests),
             encoder,
-            settings=Settings(lexicon=96),
+            config=FitConfig(tfidf_dim=96),
             library=known,
             progress=False,
         )

@@ -62,7 +62,7 @@ async def pages_in_loop(settings: HubSettings) -> tuple[int, str]:
 def models(settings: HubSettings, names: list[str]) -> tuple[int, str]:
     """Ask for single models from eight threads."""
     with HubClient(settings) as hub:
-        return sum(1 for _ in hub.models(names)), "models"
+        return sum(1 for _ in hub.iter_models(names)), "models"
 
 
 async def models_in_loop(settings: HubSettings, names: list[str]) -> tuple[int, str]:

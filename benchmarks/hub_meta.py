@@ -43,7 +43,7 @@ from typing import TYPE_CHECKING, Any
 
 from datasets import DATA
 
-from tryage.core.validation import require
+from tryage.core.validation import require_extra
 from tryage.testing import LocalHub
 from tryage.testing.hub.repository import make_key
 
@@ -71,7 +71,7 @@ def real_records() -> list[Record]:
     """Return all real models as records; exits with a plain sentence where the folder is absent."""
     if not available():
         sys.exit(ABSENT)
-    require("pyarrow", "evaluate")
+    require_extra("pyarrow", "evaluate")
     merged: dict[str, Record] = {}
     for name, (read, day) in SNAPSHOTS.items():  # newest first: what is known is not overwritten
         for row in _rows(name):
@@ -252,11 +252,11 @@ def main() -> None:
     parser.add_argument("--serve", type=int, metavar="PORT", help="serve until interrupted")
     parser.add_argument("--synthetic", type=int, metavar="N", help="N made-up models instead")
     options = parser.parse_args()
-    if options.serve is None:
+    if options.replace_served is None:
         _report(real_records())
         return
     records = synthetic_records(options.synthetic) if options.synthetic else real_records()
-    with LocalHub(port=options.serve) as hub:
+    with LocalHub(port=options.replace_served) as hub:
         start = time.perf_counter()
         count = hub.load(records)
         print(f"{count:,} models at {hub.url} after {time.perf_counter() - start:.0f} s")

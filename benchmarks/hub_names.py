@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow.parquet as pq
 
-from tryage.hub.parameters import size_in_name
+from tryage.hub.parameters import size_from_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,7 +57,7 @@ def main() -> None:
     print("|---|---|---|---|---|---|")
     for file, name, size, unit in SETS:
         models = dict(known_sizes(data / f"{file}.parquet", name, size, unit))
-        told = {model: size_in_name(model) for model in models}
+        told = {model: size_from_name(model) for model in models}
         ratios = [named.total / models[model] for model, named in told.items() if named]
         share = len(ratios) / len(models)
         figures = " | ".join(f"{within(ratios, factor):.1%}" for factor in (1.1, 1.25, 2))

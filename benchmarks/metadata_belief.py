@@ -18,9 +18,9 @@ from families import Fold, folds
 from metadata_prior import OURS, Judged, judge, summary
 
 from tryage.learning.training import metadata_prior as heredity
-from tryage.perception.metadata import read_traits
+from tryage.perception.metadata import metadata_features
 from tryage.perception.persistence import load_encoder
-from tryage.perception.pretrained import BUNDLED
+from tryage.perception.pretrained import BUNDLED_FOLDER
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,15 +33,15 @@ SHOWN = ("rank", "within size", "error", "95%", "NLL")
 
 def believing(known: Sequence[Fold], factors: NDArray[np.float64]) -> dict[str, float]:
     """Judge the prior alone, with the centres of its belief times these factors."""
-    usual = heredity._EXPECTED  # noqa: SLF001 - what this benchmark is about
-    heredity._EXPECTED = tuple((np.array(usual) * factors).tolist())  # noqa: SLF001 - as above
+    usual = heredity._EXPECTED_VARIANCES  # noqa: SLF001 - what this benchmark is about
+    heredity._EXPECTED_VARIANCES = tuple((np.array(usual) * factors).tolist())  # noqa: SLF001 - as above
     rows: list[Judged] = []
     for number, fold in enumerate(known):
-        fold.perception.kinship = heredity.fit_kinship(
-            read_traits(fold.known), fold.perception.abilities
+        fold.perception.metadata_prior = heredity.fit_metadata_prior(
+            metadata_features(fold.known), fold.perception.abilities
         )
         rows += (row for row in judge(number, fold, tests=(0,)) if row.method == OURS)
-    heredity._EXPECTED = usual  # noqa: SLF001 - as above
+    heredity._EXPECTED_VARIANCES = usual  # noqa: SLF001 - as above
     return summary(rows)
 
 
@@ -49,7 +49,7 @@ def main() -> None:
     """Judge all beliefs and print the table."""
     if not available():
         sys.exit(ABSENT)
-    known = list(folds(load_encoder(BUNDLED / "encoder")))
+    known = list(folds(load_encoder(BUNDLED_FOLDER / "encoder")))
     print(f"| centre of the belief | {' | '.join(SHOWN)} |\n{'|---' * (1 + len(SHOWN))}|")
     cases = {"as it is": np.ones(len(ROLES))}
     for word, factor in (("a third", 1 / 3), ("three times", 3.0)):

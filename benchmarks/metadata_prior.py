@@ -22,11 +22,11 @@ from families import Fold, folds
 from scipy.stats import norm, spearmanr
 
 from tryage import Router
-from tryage.learning.training.metadata_prior import fit_kinship
-from tryage.perception.metadata import family_of, read_traits
-from tryage.perception.metadata_prior import of_the_crowd
+from tryage.learning.training.metadata_prior import fit_metadata_prior
+from tryage.perception.metadata import metadata_features, model_family
+from tryage.perception.metadata_prior import pooled_prior
 from tryage.perception.persistence import load_encoder
-from tryage.perception.pretrained import BUNDLED
+from tryage.perception.pretrained import BUNDLED_FOLDER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tryage.core.library import Library
-    from tryage.perception.metadata_prior import Kinship
+    from tryage.perception.metadata_prior import MetadataPrior
 
     Floats = NDArray[np.float64]
 
@@ -77,7 +77,7 @@ def beliefs(fold: Fold, count: int, rng: np.random.Generator) -> Iterator[tuple[
     """Yield what every method believes after an aptitude test of `count` random prompts."""
     perception = fold.perception
     asked = rng.choice(np.flatnonzero(~fold.tests), count, replace=False)
-    priors = {OURS: perception.kinship, CROWD: of_the_crowd(perception.abilities.prior)}
+    priors = {OURS: perception.metadata_prior, CROWD: pooled_prior(perception.abilities.prior)}
     for name, kinship in priors.items():
         yield name, updated(fold, kinship, asked)
     if count:
@@ -89,17 +89,17 @@ def beliefs(fold: Fold, count: int, rng: np.random.Generator) -> Iterator[tuple[
         yield NEAR, by_neighbours(fold)
 
 
-def updated(fold: Fold, kinship: Kinship, asked: NDArray[np.intp]) -> Belief:
+def updated(fold: Fold, kinship: MetadataPrior, asked: NDArray[np.intp]) -> Belief:
     """Start from a prior, learn from the test, and predict the mean loss of the test prompts."""
     perception, link = fold.perception, fold.perception.link
-    relatives = kinship.relatives(read_traits(fold.strangers))
-    places = perception.places(fold.prompts)
+    relatives = kinship.predict(metadata_features(fold.strangers))
+    places = perception.latent_positions(fold.prompts)
     there, chosen = places[fold.tests], places[asked]
     means, stds, columns = [], [], []
     for i in range(len(relatives)):
         ability = relatives[i]
         if len(asked):
-            ability = ability.updated(chosen, fold.losses[asked, i], perception.abilities.noise)
+            ability = ability.posterior(chosen, fold.losses[asked, i], perception.abilities.noise)
         y = there @ ability.mean
         losses = link.losses(y, y.min(keepdims=True))
         slope = (link.slope * losses * (1 - losses)) @ there / len(there)
@@ -130,9 +130,9 @@ def by_neighbours(fold: Fold) -> Belief:
 
 
 def _point(fold: Fold, library: Library) -> Floats:
-    traits = read_traits(library)
-    numbers = fold.perception.kinship.scale(traits.numbers)[:, :-1]
-    return np.concatenate([numbers, traits.flags[traits.kinds]], axis=1)
+    traits = metadata_features(library)
+    numbers = fold.perception.metadata_prior.scaler(traits.numeric)[:, :-1]
+    return np.concatenate([numbers, traits.binary[traits.profile_index]], axis=1)
 
 
 def _decades(column: Floats) -> Floats:
@@ -221,13 +221,15 @@ def bundled() -> str:
     router = Router.from_pretrained()
     abilities = router.perception.abilities
     library = router.library.subset(list(router.perception.experts))
-    series = np.array([family_of(e.name, e.metadata)[0] for e in library])
+    series = np.array([model_family(e.name, e.metadata)[0] for e in library])
     guess, width = np.empty(len(series)), np.empty(len(series))
     for name in set(series.tolist()):
         out = series == name
         kept = np.flatnonzero(~out)
-        kinship = fit_kinship(read_traits(library.subset(kept)), abilities.take(kept.tolist()))
-        found = kinship.relatives(read_traits(library.subset(out)))
+        kinship = fit_metadata_prior(
+            metadata_features(library.subset(kept)), abilities.take(kept.tolist())
+        )
+        found = kinship.predict(metadata_features(library.subset(out)))
         guess[out] = [found[i].mean[0] for i in range(len(found))]
         width[out] = [found[i].covariance[0, 0] for i in range(len(found))]
     truth = abilities.means[:, 0]
@@ -251,7 +253,7 @@ def main() -> None:
     if not available():
         sys.exit(ABSENT)
     judged: list[Judged] = []
-    for number, fold in enumerate(folds(load_encoder(BUNDLED / "encoder"))):
+    for number, fold in enumerate(folds(load_encoder(BUNDLED_FOLDER / "encoder"))):
         judged += judge(number, fold)
         print(f"fold {number + 1}: {len(fold.strangers)} models of {', '.join(fold.families)}")
     print(f"\n{table(judged)}\n\n{bundled()}")

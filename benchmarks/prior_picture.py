@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from metadata_prior import CROWD, LEVELS, NEAR, OURS, RAW, SIZE, TESTS, summary
 
-from tryage.core.validation import require
+from tryage.core.validation import require_extra
 from tryage.learning.evaluation.report import PALETTE
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def draw(judged: Sequence[Judged], path: Path) -> None:
     """Draw both, side by side, to a picture."""
-    require("matplotlib", "plots")
+    require_extra("matplotlib", "plots")
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 4), layout="constrained")

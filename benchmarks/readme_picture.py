@@ -14,7 +14,7 @@ from pathlib import Path
 from evaluate_all import evaluate_set
 
 from tryage.learning.evaluation.report import plot_front
-from tryage.learning.evaluation.splits import Settings
+from tryage.learning.evaluation.splits import EvaluationConfig
 from tryage.perception.persistence import load_encoder
 
 SET = "coderouter_id"  # eight recent models on code, with measured or estimated prices
@@ -26,7 +26,7 @@ def main() -> None:
     parser.add_argument("encoder", type=Path, help="folder of a saved encoder")
     parser.add_argument("--out", type=Path, default=Path("docs/front.png"))
     arguments = parser.parse_args()
-    found = evaluate_set(SET, load_encoder(arguments.encoder), Settings())
+    found = evaluate_set(SET, load_encoder(arguments.encoder), EvaluationConfig())
     plot_front(replace(found, name="Eight recent models on code"), arguments.out)
     print(found.table())
 

@@ -37,10 +37,10 @@ from experts import AntiBerty, RxnMapper, SmolLM, TitleLSTM  # noqa: E402 - afte
 from experts.smollm import convert  # noqa: E402 - the same
 
 from tryage import Expert  # noqa: E402 - the same
-from tryage.learning.scoring.measurement import Budget, Identity, Measurement, Prompt  # noqa: E402
+from tryage.learning.scoring.measurement import Budget, Measurement, MeasurerIdentity, Prompt  # noqa: E402
 from tryage.learning.scoring.ray_engine import Ray  # noqa: E402
 from tryage.learning.scoring.run import (  # noqa: E402
-    local,
+    run_locally,
     score,
 )
 
@@ -59,9 +59,9 @@ class Loss:
     def __init__(self, model: LocalModel) -> None:
         self.model = model
 
-    def identify(self) -> Identity:
+    def identify(self) -> MeasurerIdentity:
         """Say whose loss it is."""
-        return Identity(self.model.expert, "bits per byte")
+        return MeasurerIdentity(self.model.expert, "bits per byte")
 
     def measure(
         self, prompts: Sequence[Prompt], budget: Budget
@@ -124,9 +124,9 @@ def report(times: dict[str, list[float]], rows: int) -> None:
 class Chance:
     """Losses at random: what is left is the work around the model."""
 
-    def identify(self) -> Identity:
+    def identify(self) -> MeasurerIdentity:
         """Say whose loss it is."""
-        return Identity(
+        return MeasurerIdentity(
             Expert("org/some-model-7b-instruct"),
             "masked-LM loss, 0.15 of the words, 1 rounds, seed 0, window 512",
         )
@@ -149,7 +149,7 @@ def rows() -> None:
     asked = [Prompt(part) for part in list(dict.fromkeys(parts))[:8192]]
     found = list(Chance().measure(asked, Budget()))
     start = time.process_time()
-    _, size = taken(asked, [Chance()], local)
+    _, size = taken(asked, [Chance()], run_locally)
     each = (time.process_time() - start) / len(asked)
     wire = len(pickle.dumps(found)) / len(found)
     print(f"{len(asked)} rows: {size:.0f} bytes each on disk, {wire:.0f} sent, {each * 1e3:.2f} ms")
@@ -172,10 +172,10 @@ def main() -> None:
         convert(ROOT / ".demo" / "smollm2")
         experts.append(Loss(SmolLM(ROOT / ".demo" / "smollm2")))
     asked = prompts(given.copies)
-    engines: dict[str, Engine] = {"local": local}
+    engines: dict[str, Engine] = {"local": run_locally}
     engines |= {f"Ray, {n}": Ray(workers=n) for n in range(1, given.most + 1)}
     times: dict[str, list[float]] = {name: [] for name in engines}
-    with Ray(workers=given.most).connected():
+    with Ray(workers=given.most).connect():
         for _ in range(given.turns):
             for name, engine in engines.items():
                 seconds, size = taken(asked, experts, engine)

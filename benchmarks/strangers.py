@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tryage import Library, Router
-from tryage.perception.metadata import read_traits
+from tryage.perception.metadata import metadata_features
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,7 +53,7 @@ def main() -> None:
     parser.add_argument("--models", type=int, default=1_000_000)
     library = made(parser.parse_args().models)
     perception = Router.from_pretrained().perception
-    reading = seconds(lambda: read_traits(library))
+    reading = seconds(lambda: metadata_features(library))
     relating = seconds(lambda: perception.acquainted(library))
     view = perception.acquainted(library)
     taken = [

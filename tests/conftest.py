@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from tryage.testing.hub.http import LoopbackServer, Reply
+from tryage.testing.hub.http import FakeResponse, LoopbackServer
 
 
 class Inference:
@@ -24,16 +24,18 @@ class Inference:
         asked = request.json()
         self.heard.append((request, asked))
         if asked["model"] in self.down:
-            return Reply(503, b'{"error": "overloaded"}', {"Content-Type": "application/json"})
+            return FakeResponse(
+                503, b'{"error": "overloaded"}', {"Content-Type": "application/json"}
+            )
         words = ["Hello ", "from ", asked["model"]]
         if asked.get("stream"):
             lines = [_told(asked, None, delta=_said(word)) for word in words]
             lines += [_told(asked, delta=_said("")), "[DONE]"]
             body = "".join(f"data: {line}\n\n" for line in lines)
-            return Reply(200, body.encode(), {"Content-Type": "text/event-stream"})
+            return FakeResponse(200, body.encode(), {"Content-Type": "text/event-stream"})
         calls = asked.get("tools") and asked["messages"][-1]["role"] != "tool"
         message = _called(asked["tools"][0]) if calls else _said("".join(words))
-        return Reply(200, _told(asked, message=message).encode())
+        return FakeResponse(200, _told(asked, message=message).encode())
 
 
 def _said(text):

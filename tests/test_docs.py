@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from tryage.cli import app
 from tryage.core import flags
-from tryage.perception.pretrained import BUNDLED
+from tryage.perception.pretrained import BUNDLED_FOLDER
 from tryage.testing import LocalHub
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -62,7 +62,7 @@ def hub(tmp_path, monkeypatch):
 @pytest.mark.usefixtures("hub")
 def test_the_examples_of_a_page_run_one_after_another(page, tmp_path, monkeypatch):
     codes = blocks(page, "python")
-    if "from_pretrained()" in "".join(codes) and not (BUNDLED / "router.json").exists():
+    if "from_pretrained()" in "".join(codes) and not (BUNDLED_FOLDER / "router.json").exists():
         pytest.skip("the bundled router has not been built")
     for needed in ("langchain_core", "llama_index.core", "sklearn", "pyarrow", "textstat"):
         pytest.importorskip(needed)
@@ -126,7 +126,7 @@ def test_every_flag_shown_on_its_page_is_valid():
     assert len(table) >= 9
     for line in table:
         flag = line.split("`")[1].replace("\\|", "|")
-        assert flags.extract(flag, strict=True).text == "", flag
+        assert flags.extract_flags(flag, strict=True).text == "", flag
 
 
 def test_the_readme_is_short_and_starts_with_what_it_is_for():

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import tryage
-from tryage.core.validation import require
+from tryage.core.validation import require_extra
 from tryage.errors import MissingExtraError, TryageError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -139,7 +139,7 @@ def test_an_integration_without_its_framework_names_the_command_that_installs_it
 
 def test_a_package_whose_parent_is_absent_counts_as_absent():
     with pytest.raises(MissingExtraError, match=r"nowhere\.at_all is not installed"):
-        require("nowhere.at_all", "langchain")
+        require_extra("nowhere.at_all", "langchain")
 
 
 def test_every_extra_that_a_message_names_exists():

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from names import canonical, library
 
-from tryage.core.validation import require
+from tryage.core.validation import require_extra
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -87,7 +87,7 @@ def abilities(data_set: str) -> list[Measured]:
 
 def _cells(data_set: str) -> dict[tuple[str, str], tuple[float, int]]:
     """Count right answers and answers by (expert, task); the preferred serving counts alone."""
-    require("pyarrow", "evaluate")
+    require_extra("pyarrow", "evaluate")
     from pyarrow import parquet
 
     folder, column = DATA / data_set, TASKS[data_set]

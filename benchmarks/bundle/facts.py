@@ -13,14 +13,14 @@ from pathlib import Path
 
 from names import library
 
-from tryage.perception.pretrained import HEADER
+from tryage.perception.pretrained import ROUTER_FILE
 
 
 def main() -> None:
     """Replace the facts in the header of a saved router."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("router", type=Path)
-    path = parser.parse_args().router / HEADER
+    path = parser.parse_args().router / ROUTER_FILE
     header = json.loads(path.read_text("utf-8"))
     names = [expert["name"] for expert in header["library"]]
     header["library"] = [expert.to_dict() for expert in library().subset(names)]

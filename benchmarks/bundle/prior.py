@@ -16,7 +16,7 @@ from tryage import Router
 def with_prior(router: Router) -> Router:
     """Return the router with a prior learned from what its library says of its own experts."""
     return Router(
-        router.perception.related(router.library),
+        router.perception.with_metadata_prior(router.library),
         router.library,
         preferences=router.preferences,
         default=router.default,

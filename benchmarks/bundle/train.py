@@ -25,7 +25,7 @@ from names import canonical, library
 from prior import with_prior
 
 from tryage import QTable, Router
-from tryage.learning.training.trainer import Settings, fit
+from tryage.learning.training.trainer import FitConfig, fit
 from tryage.perception.persistence import load_encoder
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ def main() -> None:
     perception = fit(
         train,
         load_encoder(options.encoder),
-        settings=Settings(rank=48, lexicon=96),
+        config=FitConfig(rank=48, tfidf_dim=96),
         difficulty=hard[~apart],
         checkpoint=Path("build/bundle"),
     )

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from figures import best_shares
 
-from tryage.cli.train import trained
+from tryage.cli.train import make_routing_method
 from tryage.learning.evaluation import baselines as base
-from tryage.learning.evaluation.metrics import policy
-from tryage.learning.evaluation.splits import Fold, Predicted, blind
+from tryage.learning.evaluation.metrics import choice_probabilities
+from tryage.learning.evaluation.splits import Fold, MethodPrediction, hide_labels
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -45,10 +45,10 @@ def halves(table: QTable, seed: int, share: float = 0.8) -> Halves:
     return Halves(table.take(np.sort(drawn)), table.take(np.array(table.sources) == "test"))
 
 
-def majority(fold: Fold) -> Predicted:
+def majority(fold: Fold) -> MethodPrediction:
     """Choose always the expert that is best most often."""
     row = -best_shares(fold.train.losses)
-    return Predicted(np.repeat(row[None], len(fold.test), axis=0).astype(np.float32))
+    return MethodPrediction(np.repeat(row[None], len(fold.test), axis=0).astype(np.float32))
 
 
 def contest(parts: Halves, encoder: Encoder, seed: int) -> dict[str, Floats]:
@@ -57,11 +57,11 @@ def contest(parts: Halves, encoder: Encoder, seed: int) -> dict[str, Floats]:
     Nobody is told the domain of a test passage but the category table; the router is told those of
     the training passages only under the name that says so.
     """
-    router = blind(trained(encoder, seed))
+    router = hide_labels(make_routing_method(encoder, seed))
     methods: Mapping[str, FoldMethod] = {
         ROUTER: lambda fold: router(replace(fold, train=unnamed(fold.train))),
         TOLD: router,
-        "nearest neighbours": base.nearest_neighbours,
+        "nearest neighbours": base.nearest_neighbors,
         TABLE: base.category_table,
         MAJORITY: majority,
         SINGLE: base.best_single,
@@ -69,13 +69,18 @@ def contest(parts: Halves, encoder: Encoder, seed: int) -> dict[str, Floats]:
         ORACLE: base.oracle,
     }
     fold = folded(parts, encoder)
-    return {name: policy(run(fold).losses, fold.test.measured) for name, run in methods.items()}
+    return {
+        name: choice_probabilities(run(fold).losses, fold.test.measured)
+        for name, run in methods.items()
+    }
 
 
 def routed(parts: Halves, encoder: Encoder, seed: int) -> Floats:
     """Let the router alone choose."""
     fold = folded(replace(parts, train=unnamed(parts.train)), encoder)
-    return policy(blind(trained(encoder, seed))(fold).losses, fold.test.measured)
+    return choice_probabilities(
+        hide_labels(make_routing_method(encoder, seed))(fold).losses, fold.test.measured
+    )
 
 
 def domain_unseen(parts: Halves, encoder: Encoder, seed: int) -> Floats:

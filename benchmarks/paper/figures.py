@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tryage.learning.evaluation.baselines import expert_means
-from tryage.learning.evaluation.metrics import best_losses, expected, hits
+from tryage.learning.evaluation.metrics import best_losses, expected_value, optimal_hits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -49,10 +49,10 @@ def worth(shares: Floats, losses: Floats, single: int) -> Worth:
 
     `single` is the column of the best single expert, chosen on other prompts.
     """
-    got, alone = expected(shares, losses).mean(), float(losses[:, single].mean())
+    got, alone = expected_value(shares, losses).mean(), float(losses[:, single].mean())
     room = alone - float(best_losses(losses).mean())
     gain = (alone - got) / room if room > _LEAST_ROOM else np.nan
-    return Worth(float(hits(shares, losses).mean()), float(got), float(gain))
+    return Worth(float(optimal_hits(shares, losses).mean()), float(got), float(gain))
 
 
 def best_single(train: QTable) -> int:

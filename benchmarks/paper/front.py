@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from contest import unnamed
 
-from tryage.core.constraints import DEFAULT_CONSTRAINTS, Request
+from tryage.core.constraints import DEFAULT_CONSTRAINTS, RequestBatch
 from tryage.core.pareto import front_points
-from tryage.learning.training.trainer import Settings, fit
+from tryage.learning.training.trainer import FitConfig, fit
 
 if TYPE_CHECKING:
     from contest import Halves
@@ -48,8 +48,8 @@ class Fronts:
 
 def fronts(parts: Halves, encoder: Encoder, library: Library, seed: int) -> Fronts:
     """Walk the weight of size from zero to infinity, choosing by predicted and by real losses."""
-    settings = Settings(seed=seed)
-    perception = fit(unnamed(parts.train), encoder, settings=settings, progress=False)
+    settings = FitConfig(seed=seed)
+    perception = fit(unnamed(parts.train), encoder, config=settings, progress=False)
     library = library.subset(list(parts.test.experts))  # in the order of the table
     losses = parts.test.losses.astype(np.float64)
     sizes = library.column("parameters")
@@ -66,7 +66,7 @@ def fronts(parts: Halves, encoder: Encoder, library: Library, seed: int) -> Fron
 
 def walk(base: Floats, library: Library, losses: Floats) -> Walk:
     """Choose by `base` and the weighted size, judge by `losses`, both `(n_prompts, n_experts)`."""
-    size = DEFAULT_CONSTRAINTS["size"](library, Request(np.zeros(1)))
+    size = DEFAULT_CONSTRAINTS["size"](library, RequestBatch(np.zeros(1)))
     judged = {"loss": losses, "parameters": library.column("parameters")}
     found = front_points(base, size, judged)
     return Walk(found["weight"], found["loss"], found["parameters"])

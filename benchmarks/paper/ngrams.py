@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from tryage.learning.scoring.measurement import Identity, Measurement
+from tryage.learning.scoring.measurement import Measurement, MeasurerIdentity
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -85,9 +85,11 @@ class NGramExpert:
     expert: Expert
     model: NGrams
 
-    def identify(self) -> Identity:
+    def identify(self) -> MeasurerIdentity:
         """Say whose losses these are."""
-        return Identity(self.expert, f"byte n-grams, {len(self.model.levels) - 1} bytes back")
+        return MeasurerIdentity(
+            self.expert, f"byte n-grams, {len(self.model.levels) - 1} bytes back"
+        )
 
     def measure(
         self,

@@ -99,7 +99,7 @@ def recipes(scale: float = 1.0) -> list[Recipe]:
 def measurers(work: Path = WORK) -> list[LanguageModel]:
     """Return a measurer of each expert that has been trained, masked ones first."""
     return [
-        recipe.student.measured_by.from_pretrained(folder, expert=_expert(recipe, folder))
+        recipe.student.measurer_class.from_pretrained(folder, expert=_expert(recipe, folder))
         for recipe in recipes()
         if (folder := work / "experts" / recipe.name).exists()
     ]
@@ -117,7 +117,7 @@ def make(recipe: Recipe, domains: Mapping[str, Corpus], work: Path) -> None:
         before = [
             text for corpus in domains.values() for text in corpus.texts["experts"][::SAMPLED]
         ]
-        student.prime(texts[::SAMPLED], before if recipe.base else ())
+        student.init_output_bias(texts[::SAMPLED], before if recipe.base else ())
     start = time.process_time()
     loss = train(student, texts, recipe.tokens, checkpoint=work / "training" / recipe.name)
     seconds = time.process_time() - start
@@ -169,7 +169,7 @@ def _tokenizer(domains: Mapping[str, Corpus], work: Path) -> Tokenizer:
 
 
 def _expert(recipe: Recipe, folder: Path) -> Expert:
-    measured = recipe.student.measured_by.from_pretrained(folder).expert
+    measured = recipe.student.measurer_class.from_pretrained(folder).expert
     parameters = measured.parameters or 0.0
     return Expert(
         recipe.name,

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tryage.core.validation import require
-from tryage.learning.evaluation.report import INK, OTHERS, PALETTE
+from tryage.core.validation import require_extra
+from tryage.learning.evaluation.report import OTHERS_COLOR, PALETTE, TEXT_COLOR
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -53,7 +53,7 @@ def draw_confusion(
     left, right = figure.subplots(1, 2, sharey=True)
     _cells(left, chosen, experts, "chosen by Tryage")
     _cells(right, best, experts, "best in hindsight")
-    figure.suptitle(title, color=INK)
+    figure.suptitle(title, color=TEXT_COLOR)
     figure.savefig(path, dpi=110)
 
 
@@ -63,11 +63,11 @@ def _cells(axes: Axes, shares: Mapping[str, Floats], experts: Sequence[str], tit
     for row, column in np.argwhere(cells >= _LEAST_SHOWN):
         share = cells[row, column]
         axes.text(column, row, f"{100 * share:.0f}", ha="center", va="center", fontsize=7,
-                  color="white" if share > 0.55 else INK)  # fmt: skip
+                  color="white" if share > 0.55 else TEXT_COLOR)  # fmt: skip
     axes.set_xticks(range(len(experts)), experts, rotation=60, ha="right", fontsize=8,
                     rotation_mode="anchor")  # fmt: skip
     axes.set_yticks(range(len(shares)), list(shares), fontsize=9)
-    axes.set_title(f"{title}, % of the passages", fontsize=10, color=INK)
+    axes.set_title(f"{title}, % of the passages", fontsize=10, color=TEXT_COLOR)
     axes.set_xticks(np.arange(len(experts) + 1) - 0.5, minor=True)
     axes.set_yticks(np.arange(len(shares) + 1) - 0.5, minor=True)
     axes.grid(which="minor", color="white", linewidth=1)
@@ -92,8 +92,8 @@ def _names(axes: Axes, names: Sequence[str], x: Floats, y: Floats) -> None:
             textcoords="axes fraction",
             va="center",
             fontsize=8,
-            color=INK,
-            arrowprops={"arrowstyle": "-", "color": OTHERS, "linewidth": 0.6, "shrinkB": 3},
+            color=TEXT_COLOR,
+            arrowprops={"arrowstyle": "-", "color": OTHERS_COLOR, "linewidth": 0.6, "shrinkB": 3},
         )
 
 
@@ -121,7 +121,7 @@ def _plain(axes: Axes) -> None:
 
 
 def _figure(width: float, height: float) -> Figure:
-    require("matplotlib", "evaluate")
+    require_extra("matplotlib", "evaluate")
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")

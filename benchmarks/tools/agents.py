@@ -23,9 +23,9 @@ from models import Needing, Small
 from sets import load
 from tokenizers import Tokenizer
 
-from tryage.perception.pretrained import BUNDLED
+from tryage.perception.pretrained import BUNDLED_FOLDER
 from tryage.tools import ToolRanker
-from tryage.tools.training import Episode, kept_apart
+from tryage.tools.training import Episode, is_held_out
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,7 +47,7 @@ async def run(loop: LangChainLoop | LlamaIndexLoop, judged: Sequence[Episode]) -
 
 def drawn(part: Sequence[Episode], count: int) -> list[Episode]:
     """Draw queries, with names that may be called: letters, digits, - and _."""
-    apart = [one for one in part if kept_apart(one, 5)]
+    apart = [one for one in part if is_held_out(one, 5)]
     order = np.random.default_rng(0).permutation(len(apart))[:count]
     tools = [replace(tool, name=_callable(tool.name)) for tool in part[0].tools]
     return [Episode(apart[i].query, tools, [*map(_callable, apart[i].useful)]) for i in order]
@@ -69,7 +69,7 @@ def main() -> None:
         if options.model
         else Needing({one.query: sorted(one.useful) for one in judged})
     )
-    tokenizer = Tokenizer.from_file(str(BUNDLED / "encoder" / "tokenizer.json"))
+    tokenizer = Tokenizer.from_file(str(BUNDLED_FOLDER / "encoder" / "tokenizer.json"))
     tokenizer.no_truncation()
     caller = Caller(model, lambda text: len(tokenizer.encode(text).ids), 1)
     ranker = ToolRanker.from_pretrained()

@@ -21,10 +21,10 @@ import numpy as np
 from folds import FOLDS, RECIPE, Remembering, by_query, by_tool
 from sets import load
 
-from tryage.perception.encoder import TRANSFORMER
+from tryage.perception.encoder import BUNDLED_TRANSFORMER
 from tryage.perception.persistence import load_encoder
-from tryage.perception.pretrained import BUNDLED
-from tryage.tools.bm25 import WordIndex
+from tryage.perception.pretrained import BUNDLED_FOLDER
+from tryage.tools.bm25 import BM25Index
 from tryage.tools.measures import auroc, recall, set_f1
 from tryage.tools.training import fit_ranker
 
@@ -89,13 +89,15 @@ class Pools:
 
 def words() -> Chooser:
     """Choose by BM25 alone, over stems of name, description and arguments."""
-    index = Pools(WordIndex)
+    index = Pools(BM25Index)
     return lambda one: first(one, index(one.tools)(one.query)[:, 1])
 
 
 def similarity(encoder: Remembering) -> Chooser:
     """Choose by plain cosine of query and description, as embedding retrievers do."""
-    read = Pools(lambda tools: encoder.encode([f"{tool.title} {tool.details}" for tool in tools]))
+    read = Pools(
+        lambda tools: encoder.encode([f"{tool.title} {tool.arguments_text}" for tool in tools])
+    )
     return lambda one: first(one, read(one.tools) @ encoder.encode([one.query])[0])
 
 
@@ -118,7 +120,9 @@ def once(chooser: Chooser) -> Chooser:
 
 def judge(chooser: Chooser, part: Sequence[Episode]) -> list[tuple[float, ...]]:
     """Recall at 1, 3 and 5, and the share of the tools' text that choosing 5 saves."""
-    sizes = Pools(lambda tools: {tool.name: len(tool.title) + len(tool.details) for tool in tools})
+    sizes = Pools(
+        lambda tools: {tool.name: len(tool.title) + len(tool.arguments_text) for tool in tools}
+    )
     rows = []
     for one in part:
         if one.useful:
@@ -150,7 +154,7 @@ class Table:
                 methods = self.rows.setdefault(name, defaultdict(list))
                 methods[label] += judge(chooser, part)
         ranker = choosers["Tryage"]
-        ranker.describe(judged)
+        ranker.extract_features(judged)
         for found, kept in ((ranker.agreed, self.agreed), (ranker.needed, self.needed)):
             for name, values in found.items():
                 kept[name] += values
@@ -198,17 +202,19 @@ def main() -> None:
     parser.add_argument("--splits", nargs="+", choices=SPLITS, default=SPLITS)
     parser.add_argument("--larger", action="store_true")
     options = parser.parse_args()
-    sets, small = load(), Remembering(load_encoder(BUNDLED / "encoder"))
+    sets, small = load(), Remembering(load_encoder(BUNDLED_FOLDER / "encoder"))
     small.prepare(sets)
     fixed = {"BM25": once(words()), "similarity": once(similarity(small))}
     if options.larger:
-        fixed["similarity, transformer"] = once(similarity(Remembering(load_encoder(TRANSFORMER))))
+        fixed["similarity, transformer"] = once(
+            similarity(Remembering(load_encoder(BUNDLED_TRANSFORMER)))
+        )
     for title, split in (SPLITS[name] for name in options.splits):
         table = Table()
         for number in options.folds:
             train, judged = split(sets, number)
             kept = Path("build/tools")
-            ranker = fit_ranker(train, small, recipe=RECIPE, checkpoint=kept, progress=False)
+            ranker = fit_ranker(train, small, config=RECIPE, checkpoint=kept, progress=False)
             table.add({"Tryage": Learned(ranker), **fixed}, judged)
             print(f"{title}: fold {number} judged", file=sys.stderr, flush=True)
         table.show(title)

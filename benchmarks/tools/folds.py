@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tryage.tools.matching import clauses
-from tryage.tools.training import Episode, Recipe
+from tryage.tools.matching import split_clauses
+from tryage.tools.training import Episode, ToolRankerConfig
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     Split = tuple[list[Episode], Sets]
 
 FOLDS = 5
-RECIPE = Recipe(
-    stay=3e-2, trust=0.75
+RECIPE = ToolRankerConfig(
+    identity_penalty=3e-2, interpolation=0.75
 )  # an agent's tools are none of these; chosen on the third fold
 
 
@@ -45,7 +45,7 @@ class Remembering:
     def prepare(self, sets: Sets) -> None:
         """Read all queries at once, whole and in clauses."""
         queries = [one.query for part in sets.values() for one in part]
-        self.encode([text for query in queries for text in (query, *clauses(query))])
+        self.encode([text for query in queries for text in (query, *split_clauses(query))])
 
 
 def fold(text: str) -> int:

@@ -20,7 +20,7 @@ from models import Small
 from sets import load
 
 from tryage.perception.persistence import load_encoder
-from tryage.perception.pretrained import BUNDLED
+from tryage.perception.pretrained import BUNDLED_FOLDER
 from tryage.tools.training import fit_ranker
 
 if TYPE_CHECKING:
@@ -45,9 +45,9 @@ def main() -> None:
     parser.add_argument("--sample", type=int, default=100)
     options = parser.parse_args()
     train, judged = by_query(load(), 0)
-    model, encoder = Small(options.model), Remembering(load_encoder(BUNDLED / "encoder"))
+    model, encoder = Small(options.model), Remembering(load_encoder(BUNDLED_FOLDER / "encoder"))
     choosers = {
-        "Tryage": Learned(fit_ranker(train, encoder, recipe=RECIPE)),
+        "Tryage": Learned(fit_ranker(train, encoder, config=RECIPE)),
         options.model.name: lambda one: model.choose(one.query, one.tools, KEPT),
     }
     print("| set | queries | selector | recall@1 | @3 | @5 | per query |")

@@ -29,9 +29,9 @@ from llama_index.core.tools import ToolMetadata
 from sets import load, metatool
 from turns import Case, Nothing, judge
 
-from tryage.perception.encoder import TRANSFORMER
+from tryage.perception.encoder import BUNDLED_TRANSFORMER
 from tryage.perception.persistence import load_encoder
-from tryage.perception.pretrained import BUNDLED
+from tryage.perception.pretrained import BUNDLED_FOLDER
 from tryage.tools import ToolRanker
 from tryage.tools.training import Episode, fit_ranker
 from tryage_llamaindex import TryageSelector
@@ -85,7 +85,7 @@ def print_times(most: int) -> None:
     )
     print("|---|---|---|---|---|---|---|")
     bundled, episodes = ToolRanker.from_pretrained(), metatool()
-    slow = untrained(bundled, load_encoder(TRANSFORMER))
+    slow = untrained(bundled, load_encoder(BUNDLED_TRANSFORMER))
     for name, ranker, share in (("static", bundled, 1), ("transformer", slow, 10)):
         encoder = ranker.encoder
         selectors = [TryageSelector(ranker=ranker), Nothing(encoder), by_embeddings(encoder)]
@@ -112,17 +112,17 @@ def _taken(
 
 def trained(sets: dict[str, list[Episode]], number: int) -> tuple[ToolRanker, list[Episode]]:
     """Train without a fifth of the tools; return the queries of metatool that need one of them."""
-    encoder = load_encoder(BUNDLED / "encoder")
+    encoder = load_encoder(BUNDLED_FOLDER / "encoder")
     train, judged = by_tool(sets, number)
     reader, kept = Remembering(encoder), Path("build/selector")
-    ranker = fit_ranker(train, reader, recipe=RECIPE, checkpoint=kept)
-    return ToolRanker(encoder, ranker.fit), judged["metatool"]
+    ranker = fit_ranker(train, reader, config=RECIPE, checkpoint=kept)
+    return ToolRanker(encoder, ranker.matcher), judged["metatool"]
 
 
 def untrained(ranker: ToolRanker, encoder: Encoder) -> ToolRanker:
     """Return a ranker on another encoder, with maps that leave everything where it is."""
     one = np.eye(encoder.dim, dtype=np.float32)
-    return ToolRanker(encoder, replace(ranker.fit, query_map=one, tool_map=one))
+    return ToolRanker(encoder, replace(ranker.matcher, query_map=one, tool_map=one))
 
 
 def by_embeddings(encoder: Encoder) -> EmbeddingSingleSelector:
@@ -172,7 +172,7 @@ def main() -> None:
         print(ours.row(f"TryageSelector | {told}", ours))
         print(least.row(f"Nothing, same encoder | {told}", ours))
         print(theirs.row(f"EmbeddingSingleSelector, same encoder | {told}", ours), flush=True)
-    few, slow = cases[: options.slow], load_encoder(TRANSFORMER)
+    few, slow = cases[: options.slow], load_encoder(BUNDLED_TRANSFORMER)
     plain = TryageSelector(ranker=untrained(ranker, slow))
     ours, same, theirs = judge([chosen, plain, by_embeddings(slow)], few, [ranker.encoder, slow])
     print(ours.row("TryageSelector | all new", ours))

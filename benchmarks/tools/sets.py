@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tryage.core.validation import require
+from tryage.core.validation import require_extra
 from tryage.tools import Tool
 from tryage.tools.training import Episode
 
@@ -32,7 +32,7 @@ def load() -> dict[str, list[Episode]]:
     """
     if not (DATA / "tool_metatool").is_dir():
         sys.exit(ABSENT)
-    require("pyarrow", "evaluate")
+    require_extra("pyarrow", "evaluate")
     return {
         "metatool": metatool(),
         "sealtools": list(_pooled("tool_sealtools", [_plain(row) for row in _rows("sealtools")])),

@@ -15,7 +15,7 @@ import numpy as np
 from sets import load
 
 from tryage.tools import ToolRanker
-from tryage.tools.matching import clauses
+from tryage.tools.matching import split_clauses
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -60,7 +60,7 @@ def main() -> None:
     works: dict[str, Callable[[str], object]] = {
         "select 5": lambda query: ranker.select(box, query),
         "select those likely of use": lambda query: ranker.select(box, query, None),
-        "encoding alone": lambda query: ranker.encoder.encode([query, *clauses(query)]),
+        "encoding alone": lambda query: ranker.encoder.encode([query, *split_clauses(query)]),
     }
     print("| what | p50 | p95 |\n|---|---|---|")
     for label, work in works.items():

@@ -15,8 +15,8 @@ from folds import RECIPE
 from sets import load
 
 from tryage.perception.persistence import load_encoder
-from tryage.perception.pretrained import BUNDLED
-from tryage.tools.persistence import save_fit
+from tryage.perception.pretrained import BUNDLED_FOLDER
+from tryage.tools.persistence import save_matcher
 from tryage.tools.training import fit_ranker
 
 
@@ -26,9 +26,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     episodes = [episode for part in load().values() for episode in part]
-    encoder, kept = load_encoder(BUNDLED / "encoder"), Path("build/tools")
-    ranker = fit_ranker(episodes, encoder, recipe=RECIPE, checkpoint=kept)
-    save_fit(ranker.fit, ranker.feedback, options.out)
+    encoder, kept = load_encoder(BUNDLED_FOLDER / "encoder"), Path("build/tools")
+    ranker = fit_ranker(episodes, encoder, config=RECIPE, checkpoint=kept)
+    save_matcher(ranker.matcher, ranker.feedback, options.out)
     print(f"Saved to {options.out}: learned from {len(episodes):,} queries.")
 
 

@@ -14,7 +14,7 @@ from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import PromptTemplate
 
-from tryage.perception.pretrained import BUNDLED
+from tryage.perception.pretrained import BUNDLED_FOLDER
 from tryage_langchain import TryageRouter
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def main() -> None:
     page.heading(3, "What routing is worth, on prompts the router has not seen")
     page.show_worth(compare(demo), len(demo.held_out))
     page.heading(4, "What the bundled router is worth, on real outcomes it never trained on")
-    page.show_bundled(json.loads((BUNDLED / "figures.json").read_text("utf-8")))
+    page.show_bundled(json.loads((BUNDLED_FOLDER / "figures.json").read_text("utf-8")))
     page.heading(5, "One decision in full: router.route(...).explain()")
     page.CONSOLE.print(demo.router.route(PROMPTS[-2]).explain(), markup=False)
     page.note(f"\nAll of this took {perf_counter() - start:.0f} s, without a network.")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = ["Decision", "Expert", "Library", "Preferences", "QTable", "Router"]
 
-_HOMES = {
+_LAZY_IMPORTS = {
     "Decision": "tryage.core.decision",
     "Expert": "tryage.core.expert",
     "Library": "tryage.core.library",
@@ -28,6 +28,6 @@ _HOMES = {
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - the type of each name is declared above
     """Import a public name when it is first used: `import tryage` stays instant (PEP 562)."""
-    if name not in _HOMES:
+    if name not in _LAZY_IMPORTS:
         raise AttributeError(f"module 'tryage' has no attribute {name!r}; it has {__all__}")
-    return getattr(import_module(_HOMES[name]), name)
+    return getattr(import_module(_LAZY_IMPORTS[name]), name)

@@ -9,28 +9,28 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from tryage.core.constraints import DEFAULT_CONSTRAINTS, Constraint, Request, active
-from tryage.core.decision import Field, weigh
+from tryage.core.constraints import DEFAULT_CONSTRAINTS, Constraint, RequestBatch, active_weights
+from tryage.core.decision import ScoredBatch, score_batch
 from tryage.core.expert import Expert
-from tryage.core.library import Library, completed
-from tryage.core.objective import Prediction, measure
-from tryage.core.pareto import Front, envelope
+from tryage.core.library import Library, merge_missing_facts
+from tryage.core.objective import Prediction, evaluate_constraint
+from tryage.core.pareto import ParetoFront, lower_envelope
 from tryage.core.preferences import Preferences
 from tryage.core.request import (
-    Asked,
-    Context,
-    Wishes,
-    alike,
+    ConversationContext,
+    PreferencesLike,
+    RoutingRequest,
+    apply_flags,
+    build_requests,
     check_preferences,
-    flagged,
-    merged,
-    read,
-    thread,
+    conversation_state,
+    group_by_preferences,
+    merge_preferences,
 )
-from tryage.core.validation import number
+from tryage.core.validation import check_number
 from tryage.errors import InputError, PerceptionError
-from tryage.learning.qtable import measured
-from tryage.perception.base import Alignment, Learner, Perception
+from tryage.learning.qtable import lookup_losses
+from tryage.perception.base import AlignedPerception, Learner, Perception
 from tryage.perception.pretrained import Pretrained
 
 if TYPE_CHECKING:
@@ -57,9 +57,9 @@ class Adaptable:
     default: str | None
     strict: bool
     prompt_flags: bool
-    _alignment: Alignment
+    _aligned_perception: AlignedPerception
 
-    def among(self, names: Iterable[str] | Mapping[str, object]) -> Self:
+    def subset(self, names: Iterable[str] | Mapping[str, object]) -> Self:
         """Return this router over some of its experts; a mapping (name -> client) works too.
 
         The default stays if it is among them.
@@ -68,7 +68,9 @@ class Adaptable:
             LibraryError: an unknown name, or none.
         """
         library = self.library.subset(list(names) if isinstance(names, Mapping) else names)
-        return self._over(self.perception, library)
+        return self._with_parts(self.perception, library)
+
+    among = subset
 
     def with_preferences(self, preferences: Preferences | None) -> Self:
         """Return this router with other preferences in place of its own."""
@@ -84,8 +86,8 @@ class Adaptable:
         """
         if not isinstance(expert, Expert):
             raise InputError(f"Onboarding takes an Expert, got {type(expert).__name__}.")
-        perception = self._learner().onboard(expert, losses)
-        return self._over(perception, self.library.with_expert(expert))
+        perception = self._updatable_perception().onboard(expert, losses)
+        return self._with_parts(perception, self.library.with_expert(expert))
 
     def observe(self, decision: Decision, loss: float) -> None:
         """Tell how badly the chosen expert did: the perception learns from it, in place.
@@ -94,10 +96,10 @@ class Adaptable:
             PerceptionError: the perception cannot learn, or has never seen the expert.
         """
         i = self.library.index(decision.expert.name)
-        loss = number("loss", loss, low=-np.inf)
-        self._alignment.observe(self._learner(), decision.prompt, i, loss)
+        loss = check_number("loss", loss, low=-np.inf)
+        self._aligned_perception.observe(self._updatable_perception(), decision.prompt, i, loss)
 
-    def _over(self, perception: Perception, library: Library) -> Self:
+    def _with_parts(self, perception: Perception, library: Library) -> Self:
         """Return this router with another perception and library, all else equal."""
         make: Callable[..., Self] = type(self)  # the only class with this base is Router
         return make(
@@ -110,7 +112,7 @@ class Adaptable:
             prompt_flags=self.prompt_flags,
         )
 
-    def _learner(self) -> Learner:
+    def _updatable_perception(self) -> Learner:
         if not isinstance(self.perception, Learner):
             raise PerceptionError(
                 f"{type(self.perception).__name__} cannot learn: it has no onboard() and observe()."
@@ -150,7 +152,7 @@ class Sourced:
         """
         library = Library.from_hub(task, **query)
         known = base if base is not None else cls.from_pretrained()  # type: ignore[attr-defined]  # the only class with this base is Router
-        return _over(known, _beside(library, known.library))
+        return _with_library(known, _merge_libraries(library, known.library))
 
     def refresh(self: AnyRouter, settings: HubSettings | None = None) -> AnyRouter:
         """Return this router with the library as it is now, all that was learned kept.
@@ -164,7 +166,7 @@ class Sourced:
             InputError: the library does not come from `from_hub`, or is a part of such a one.
             LibraryError, HubError, CatalogueError: as in `Library.from_hub`.
         """
-        from tryage.hub.candidates import supply
+        from tryage.hub.candidates import load_library
 
         origin = self.library.origin
         if origin is None or origin.query is None:
@@ -172,13 +174,13 @@ class Sourced:
                 "Only a router made by Router.from_hub can be refreshed, and not a part of one: "
                 "refresh that one and take among() again."
             )
-        library = supply(origin.query, origin.path, settings, after=origin.as_of)
-        if origin.beside is not None:
-            library = _beside(library, origin.beside)
-        for name in origin.added:
+        library = load_library(origin.query, origin.path, settings, newer_than=origin.as_of)
+        if origin.supplement is not None:
+            library = _merge_libraries(library, origin.supplement)
+        for name in origin.added_experts:
             if name not in library:
                 library = library.with_expert(self.library[name])
-        return _over(self, library)
+        return _with_library(self, library)
 
 
 class Router(Pretrained, Sourced, Adaptable):
@@ -222,7 +224,7 @@ class Router(Pretrained, Sourced, Adaptable):
         self.default = None if default is None else self.library[default].name
         self.strict = strict
         self.prompt_flags = prompt_flags
-        self._alignment = Alignment(perception, self.library)
+        self._aligned_perception = AlignedPerception(perception, self.library)
 
     def __repr__(self) -> str:
         """Name the parts."""
@@ -250,9 +252,9 @@ class Router(Pretrained, Sourced, Adaptable):
     def route_batch(
         self,
         prompts: Sequence[str],
-        preferences: Wishes = None,
+        preferences: PreferencesLike = None,
         *,
-        contexts: Sequence[Context] | None = None,
+        contexts: Sequence[ConversationContext] | None = None,
     ) -> list[Decision]:
         """Choose the expert for every prompt, in one encoder pass.
 
@@ -262,24 +264,27 @@ class Router(Pretrained, Sourced, Adaptable):
         Raises:
             InputError, FlagError, NoExpertError, PerceptionError: as in `route`.
         """
-        asked = self._read(prompts, preferences, contexts)
-        if not asked:
+        requests = self._build_requests(prompts, preferences, contexts)
+        if not requests:
             return []
         try:
-            prediction, failure = self._alignment.predict([one.text for one in asked]), None
+            prediction, failure = (
+                self._aligned_perception.predict([one.text for one in requests]),
+                None,
+            )
         except (RuntimeError, ArithmeticError, MemoryError) as error:
             # PerceptionError is a RuntimeError, and so is what torch raises. Other exceptions are
             # mistakes in code, which a default would hide.
-            prediction, failure = self._blank(len(asked)), self._failure(error)
+            prediction, failure = self._nan_prediction(len(requests)), self._describe_failure(error)
         decisions: dict[int, Decision] = {}
-        for wanted, rows in alike(asked).items():
-            field = self._weigh(asked, wanted, rows, prediction)
+        for shared_preferences, rows in group_by_preferences(requests).items():
+            batch = self._score_group(requests, shared_preferences, rows, prediction)
             for i, row in enumerate(rows.tolist()):
-                decision = field.decision(i, asked[row])
-                decisions[row] = decision or field.fallback(
-                    i, asked[row], failure, default=self.default, strict=self.strict
+                decision = batch.decision(i, requests[row])
+                decisions[row] = decision or batch.fallback(
+                    i, requests[row], failure, default=self.default, strict=self.strict
                 )
-        return [decisions[row] for row in range(len(asked))]
+        return [decisions[row] for row in range(len(requests))]
 
     def pareto(
         self,
@@ -288,7 +293,7 @@ class Router(Pretrained, Sourced, Adaptable):
         *,
         preferences: Preferences | None = None,
         table: QTable | None = None,
-    ) -> Front:
+    ) -> ParetoFront:
         """Compute the exact front of predicted loss against one constraint, over its weight.
 
         Requirements and the other weights stay in force. With a Q-table that measured the prompts,
@@ -298,15 +303,15 @@ class Router(Pretrained, Sourced, Adaptable):
             InputError: no prompt, or no such constraint.
             NoExpertError, PerceptionError: a prompt has no expert to choose.
         """
-        asked = self._read(prompts, preferences)
-        if not asked:
+        requests = self._build_requests(prompts, preferences)
+        if not requests:
             raise InputError("A front needs at least one prompt, got none.")
-        active({constraint: 1.0}, self.constraints)
-        prediction = self._alignment.predict([one.text for one in asked])
-        base, slopes, allowed = self._lines(asked, constraint, prediction)
-        path = envelope(base, slopes, allowed)
-        truth = None if table is None else path.mean(measured(table, prompts, self.library))
-        return Front(
+        active_weights({constraint: 1.0}, self.constraints)
+        prediction = self._aligned_perception.predict([one.text for one in requests])
+        base, slopes, allowed = self._envelope_lines(requests, constraint, prediction)
+        path = lower_envelope(base, slopes, allowed)
+        truth = None if table is None else path.mean(lookup_losses(table, prompts, self.library))
+        return ParetoFront(
             constraint=constraint,
             names=self.library.names,
             path=path,
@@ -316,82 +321,88 @@ class Router(Pretrained, Sourced, Adaptable):
             true_losses=truth,
         )
 
-    def _read(
+    def _build_requests(
         self,
         prompts: Sequence[str],
-        wishes: Wishes,
-        contexts: Sequence[Context] | None = None,
-    ) -> list[Asked]:
+        preferences: PreferencesLike,
+        contexts: Sequence[ConversationContext] | None = None,
+    ) -> list[RoutingRequest]:
         """Check a batch, and bring code's preferences and the prompts' flags together."""
-        asked = read(prompts, wishes, contexts, self._wanted)
+        requests = build_requests(prompts, preferences, contexts, self._effective_preferences)
         if not self.prompt_flags:
-            return asked
-        return [flagged(one, strict=self.strict) for one in asked]
+            return requests
+        return [apply_flags(one, strict=self.strict) for one in requests]
 
-    def _wanted(self, wish: Preferences | None) -> Preferences:
-        return merged(self.preferences, check_preferences(wish, self.constraints))
+    def _effective_preferences(self, preferences: Preferences | None) -> Preferences:
+        return merge_preferences(self.preferences, check_preferences(preferences, self.constraints))
 
-    def _failure(self, error: Exception) -> str:
+    def _describe_failure(self, error: Exception) -> str:
         """Describe a failed perception, or raise if the default may not step in."""
-        told = f"The perception failed: {error or type(error).__name__}"
+        reason = f"The perception failed: {error or type(error).__name__}"
         if self.strict or self.default is None:
-            raise PerceptionError(told) from error
-        return told
+            raise PerceptionError(reason) from error
+        return reason
 
-    def _weigh(
-        self, asked: Sequence[Asked], wanted: Preferences, rows: IndexArray, every: Prediction
-    ) -> Field:
+    def _score_group(
+        self,
+        requests: Sequence[RoutingRequest],
+        preferences: Preferences,
+        rows: IndexArray,
+        full_prediction: Prediction,
+    ) -> ScoredBatch:
         """Score the prompts `rows` of a batch, which share their preferences."""
-        group = [asked[row] for row in rows.tolist()]
-        prediction = every if rows.size == len(asked) else every.at(rows)
+        group = [requests[row] for row in rows.tolist()]
+        prediction = full_prediction if rows.size == len(requests) else full_prediction.select(rows)
         tokens = prediction.output_tokens
 
-        def request(counted: bool) -> Request:
-            lengths = self._lengths(group) if counted else np.zeros(len(group))
-            return Request(lengths, tokens, thread(group, self.library))
+        def build_request(counted: bool) -> RequestBatch:
+            lengths = self._count_tokens(group) if counted else np.zeros(len(group))
+            return RequestBatch(lengths, tokens, conversation_state(group, self.library))
 
-        return weigh(self.library, wanted, self.constraints, prediction, request)
+        return score_batch(self.library, preferences, self.constraints, prediction, build_request)
 
-    def _lengths(self, asked: Sequence[Asked]) -> FloatArray:
+    def _count_tokens(self, requests: Sequence[RoutingRequest]) -> FloatArray:
         """Count the tokens of each prompt, or of the conversation it stands in, `(batch,)`."""
-        alone = [one.text for one in asked if one.context is None]
-        counted = iter(self._alignment.count_tokens(alone).tolist() if alone else ())
-        known = [one.context.tokens if one.context else next(counted) for one in asked]
+        alone = [one.text for one in requests if one.context is None]
+        counted = iter(self._aligned_perception.count_tokens(alone).tolist() if alone else ())
+        known = [one.context.tokens if one.context else next(counted) for one in requests]
         return np.array(known, dtype=np.float64)
 
-    def _lines(
-        self, asked: Sequence[Asked], constraint: str, prediction: Prediction
+    def _envelope_lines(
+        self, requests: Sequence[RoutingRequest], constraint: str, prediction: Prediction
     ) -> tuple[FloatArray, FloatArray, BoolArray]:
         """Return what a front is made of: base, constraint, allowed, each `(batch, n_experts)`."""
         shape = prediction.losses.shape
         base, slopes, allowed = np.empty(shape), np.empty(shape), np.empty(shape, np.bool_)
-        tokens = self._alignment.count_tokens([one.text for one in asked])
-        request = Request(tokens, prediction.output_tokens)
-        slopes[:] = measure(constraint, self.constraints[constraint], self.library, request)[0]
-        for wanted, rows in alike(asked).items():
-            others = {name: w for name, w in wanted.weights.items() if name != constraint}
-            rest = Preferences(others, wanted.requirements)
-            field = self._weigh(asked, rest, rows, prediction)
-            base[rows], allowed[rows] = field.terms.total, field.eligible
+        tokens = self._aligned_perception.count_tokens([one.text for one in requests])
+        request = RequestBatch(tokens, prediction.output_tokens)
+        slopes[:] = evaluate_constraint(
+            constraint, self.constraints[constraint], self.library, request
+        )[0]
+        for preferences, rows in group_by_preferences(requests).items():
+            others = {name: w for name, w in preferences.weights.items() if name != constraint}
+            rest = Preferences(others, preferences.requirements)
+            batch = self._score_group(requests, rest, rows, prediction)
+            base[rows], allowed[rows] = batch.routing_loss.total, batch.eligible
         if self.default is not None and not self.strict:
             allowed[~allowed.any(axis=1), self.library.index(self.default)] = True
         return base, slopes, allowed
 
-    def _blank(self, batch: int) -> Prediction:
+    def _nan_prediction(self, batch: int) -> Prediction:
         """Return the prediction that knows nothing."""
         nothing = np.full((batch, len(self.library)), np.nan, dtype=np.float32)
         return Prediction(nothing, nothing)
 
 
-def _over(router: AnyRouter, library: Library) -> AnyRouter:
+def _with_library(router: AnyRouter, library: Library) -> AnyRouter:
     """Return a router with another library, all else equal."""
     whole = cast("Router", router)
-    return cast("AnyRouter", whole._over(whole.perception, library))  # noqa: SLF001 - our own class
+    return cast("AnyRouter", whole._with_parts(whole.perception, library))  # noqa: SLF001 - our own class
 
 
-def _beside(library: Library, other: Library) -> Library:
+def _merge_libraries(library: Library, other: Library) -> Library:
     """Return a library of the Hub completed by another one, which it remembers."""
-    joined = completed(library, other)
+    joined = merge_missing_facts(library, other)
     if joined.origin is not None:
-        joined.origin = replace(joined.origin, beside=other)
+        joined.origin = replace(joined.origin, supplement=other)
     return joined

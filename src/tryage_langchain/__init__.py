@@ -3,9 +3,9 @@
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from tryage.core.validation import require
+from tryage.core.validation import require_extra
 
-require("langchain_core", "langchain")
+require_extra("langchain_core", "langchain")
 
 from tryage_langchain._clients import model_string
 from tryage_langchain.chat import ChatTryage
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 # What agents need is not in here: it needs more than langchain-core.
 __all__ = ["ChatTryage", "TryageRouter", "model_string", "to_destination", "to_router_input"]
 
-_LATER = {
+_LAZY_IMPORTS = {
     "TryageDecisionModel": "decision_model",
     "TryageMiddleware": "middleware",
     "TryageToolSelectorMiddleware": "tool_selector",
@@ -34,8 +34,10 @@ def __getattr__(name: str) -> object:
     Raises:
         MissingExtraError: it needs a package that is not installed, or a newer one.
     """
-    if name not in _LATER:
-        raise AttributeError(f"tryage_langchain has no {name!r}; it has {[*__all__, *_LATER]}.")
+    if name not in _LAZY_IMPORTS:
+        raise AttributeError(
+            f"tryage_langchain has no {name!r}; it has {[*__all__, *_LAZY_IMPORTS]}."
+        )
     if name.endswith("Middleware"):
-        require("langchain", "agents")
-    return getattr(import_module(f"tryage_langchain.{_LATER[name]}"), name)
+        require_extra("langchain", "agents")
+    return getattr(import_module(f"tryage_langchain.{_LAZY_IMPORTS[name]}"), name)

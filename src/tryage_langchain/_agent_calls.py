@@ -12,13 +12,17 @@ from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.tools import BaseTool
 from langgraph.config import get_config
 
-from tryage.chat.conversation import met, needs, telling
-from tryage.chat.router import How, Plan
-from tryage.core.flags import extract
+from tryage.chat.conversation import (
+    conversation_requirements,
+    discriminating_requirements,
+    meets_requirements,
+)
+from tryage.chat.router import ReasonKind, RoutingPlan
+from tryage.core.flags import extract_flags
 from tryage.core.preferences import Preferences
-from tryage.core.request import Context, estimate_tokens
-from tryage_langchain._clients import name_of
-from tryage_langchain._messages import conversation_of, of_a_person, without_flags
+from tryage.core.request import ConversationContext, estimate_tokens
+from tryage_langchain._clients import chat_model_name
+from tryage_langchain._messages import is_from_user, to_conversation, transform_prompt_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -34,20 +38,22 @@ if TYPE_CHECKING:
 Record = dict[str, Any]
 """A decision as the state keeps it: plain, because a strict checkpointer refuses classes."""
 
-_CACHING = "anthropic"  # whose models, wherever they are hosted, read cache markers in messages
+_CACHE_PROVIDER = (
+    "anthropic"  # whose models, wherever they are hosted, read cache markers in messages
+)
 
-Message = TypeVar("Message", bound=BaseMessage)
+MessageT = TypeVar("MessageT", bound=BaseMessage)
 
-Tool = TypeVar("Tool", bound=BaseTool | dict[str, Any])
+ToolT = TypeVar("ToolT", bound=BaseTool | dict[str, Any])
 
-_MARKERS = ("cache_control", "cachePoint", "cache_point")
+_CACHE_MARKERS = ("cache_control", "cachePoint", "cache_point")
 
-_SETTINGS = (*_MARKERS, "prompt_cache_key", "prompt_cache_retention")
+_CACHE_SETTINGS = (*_CACHE_MARKERS, "prompt_cache_key", "prompt_cache_retention")
 
-_MEDIA = ("image", "image_url", "audio", "video", "file")
+_MEDIA_TYPES = ("image", "image_url", "audio", "video", "file")
 
 # One company under several names: their models read each other's blocks.
-_SAME = {
+_PROVIDER_ALIASES = {
     "azure": "openai",
     "azure_openai": "openai",
     "google_vertexai": "google",
@@ -85,26 +91,28 @@ class Turns:
         """
         library = self.router.library
         tokens = conversation.tokens(estimate_tokens)
-        required = needs(conversation, tokens)
+        required = conversation_requirements(conversation, tokens)
         current = self._seated(before)
-        able = current is not None and met(required, library, library.index(current))
+        able = current is not None and meets_requirements(required, library, library.index(current))
         if model is not None:
             preferences = preferences.tightened(Preferences(only=[library[model].name]))
         elif able and self._goes_on(turn, before):
             return {**_kept(before), "model": current, "how": "kept for the turn", "turn": turn}
-        wanted = (*preferences.requirements, *telling(required, library))
+        wanted = (*preferences.requirements, *discriminating_requirements(required, library))
         (decision,) = self.router.route_batch(
             [conversation.request],
             [Preferences(preferences.weights, wanted)],
-            contexts=[Context(tokens, current, conversation.answered_tokens(estimate_tokens))],
+            contexts=[
+                ConversationContext(tokens, current, conversation.answered_tokens(estimate_tokens))
+            ],
         )
         name = decision.expert.name
-        how: How = "routed"
+        how: ReasonKind = "routed"
         if model is not None and not decision.default_used:
             how = "asked for"
         elif self.sticky == "thread" and able and any(r.name == current for r in decision.ranking):
             name, how = str(current), "kept for the thread"
-        plan = Plan(decision, name, how, (turn, preferences), required)
+        plan = RoutingPlan(decision, name, how, (turn, preferences), required)
         return {**plan.record(), "turn": turn}
 
     def _goes_on(self, turn: str, before: Mapping[str, Any]) -> bool:
@@ -122,7 +130,7 @@ def _kept(before: Mapping[str, Any]) -> Record:
     return {key: value for key, value in before.items() if key != "served_by"}
 
 
-class Witness(BaseCallbackHandler):
+class ServedModelCallback(BaseCallbackHandler):
     """Sees whether one model has answered; a reply alone often does not say who wrote it."""
 
     run_inline = True  # async runs must not go on before it has seen the answer
@@ -134,7 +142,7 @@ class Witness(BaseCallbackHandler):
         """Note the answer."""
         self.answered = True
 
-    def watch(self, model: BaseChatModel) -> BaseChatModel:
+    def attach(self, model: BaseChatModel) -> BaseChatModel:
         """Return a copy of the model that is watched."""
         held = model.callbacks
         if isinstance(held, BaseCallbackManager):
@@ -144,23 +152,25 @@ class Witness(BaseCallbackHandler):
         return model.model_copy(update={"callbacks": [*(held or []), self]})
 
 
-def replied_by(result: Iterable[BaseMessage], models: Mapping[str, object]) -> str | None:
+def model_of_response(result: Iterable[BaseMessage], models: Mapping[str, object]) -> str | None:
     """Return who wrote a reply: one of `models` by its name, else the name that the reply gives."""
     for message in result:
         if isinstance(message, AIMessage):
             told = message.response_metadata
             name = told.get("model_name") or told.get("model")
-            ours = (key for key, model in models.items() if name and _model_name(model) == name)
+            ours = (
+                key for key, model in models.items() if name and _bare_model_name(model) == name
+            )
             return next(ours, name)
     return None
 
 
-def _model_name(model: object) -> str | None:
-    name = name_of(model)
+def _bare_model_name(model: object) -> str | None:
+    name = chat_model_name(model)
     return name.partition(":")[2] or name if name and isinstance(model, str) else name
 
 
-def asked(request: ModelRequest[Any]) -> Conversation:
+def conversation_from_request(request: ModelRequest[Any]) -> Conversation:
     """Return the conversation of a call, with the tools and the structure that it asks for.
 
     A response format that LangChain may turn into a tool counts as one.
@@ -168,21 +178,21 @@ def asked(request: ModelRequest[Any]) -> Conversation:
     structured = isinstance(request.response_format, ProviderStrategy)
     tools = [*request.tools, *([request.response_format] if request.response_format else [])]
     messages = [*([request.system_message] if request.system_message else []), *request.messages]
-    return conversation_of(messages, tools=tools, structured_output=structured)
+    return to_conversation(messages, tools=tools, structured_output=structured)
 
 
-def turn_of(messages: Sequence[BaseMessage], before: Mapping[str, Any]) -> str:
+def turn_key(messages: Sequence[BaseMessage], previous_record: Mapping[str, Any]) -> str:
     """Return the key of the turn: the id of the last message of a person.
 
     If a summary has taken that message's place, the turn is still the one before.
     """
-    people = [message for message in messages if of_a_person(message)]
+    people = [message for message in messages if is_from_user(message)]
     if not people:
-        return str(before.get("turn", ""))
-    return people[-1].id or conversation_of(messages).keys[0]
+        return str(previous_record.get("turn", ""))
+    return people[-1].id or to_conversation(messages).turn_keys[0]
 
 
-def configured() -> RunnableConfig:
+def current_config() -> RunnableConfig:
     """Return the config of the agent's run; outside of one it is empty."""
     try:
         return get_config()
@@ -190,26 +200,26 @@ def configured() -> RunnableConfig:
         return {}
 
 
-def suited(request: ModelRequest[Any], model: BaseChatModel) -> ModelRequest[Any]:
+def adapt_request(request: ModelRequest[Any], model: BaseChatModel) -> ModelRequest[Any]:
     """Return the call as the model can take it: without what was written for another provider."""
     changes: dict[str, Any] = {}
-    messages = without_foreign_reasoning(request.messages, provider_of(model))
-    if not _caches_as(model, request.model):
-        messages = [without_markers(message) for message in messages]
-        changes["tools"] = [tool_without_markers(tool) for tool in request.tools]
-        changes["model_settings"] = settings_without_markers(request.model_settings)
+    messages = strip_foreign_reasoning(request.messages, provider_of(model))
+    if not _same_cache_format(model, request.model):
+        messages = [strip_cache_markers(message) for message in messages]
+        changes["tools"] = [strip_tool_cache_markers(tool) for tool in request.tools]
+        changes["model_settings"] = strip_cache_settings(request.model_settings)
         if request.system_message:
-            changes["system_message"] = without_markers(request.system_message)
+            changes["system_message"] = strip_cache_markers(request.system_message)
     return request.override(messages=messages, model=model, **changes)
 
 
-def _caches_as(model: BaseChatModel, meant: BaseChatModel) -> bool:
+def _same_cache_format(model: BaseChatModel, intended_model: BaseChatModel) -> bool:
     """Tell whether the model understands the cache markers that were meant for another one."""
     kind = model._llm_type  # noqa: SLF001 - the name by which LangChain itself decides this
-    return _CACHING in kind or kind == meant._llm_type  # noqa: SLF001 - as above
+    return _CACHE_PROVIDER in kind or kind == intended_model._llm_type  # noqa: SLF001 - as above
 
 
-def marked(model: BaseChatModel, record: Mapping[str, Any]) -> BaseChatModel:
+def with_trace_metadata(model: BaseChatModel, record: Mapping[str, Any]) -> BaseChatModel:
     """Return a copy whose runs tell in traces who was chosen and why.
 
     A copy, since `with_config` makes a binding, which loses its tags when tools are bound to it.
@@ -224,10 +234,12 @@ def marked(model: BaseChatModel, record: Mapping[str, Any]) -> BaseChatModel:
     )
 
 
-def unflagged(request: ModelRequest[Any]) -> ModelRequest[Any]:
+def remove_flags(request: ModelRequest[Any]) -> ModelRequest[Any]:
     """Return the call with the flags taken out of what people wrote, in this turn and before."""
     messages = [
-        without_flags(message, lambda text: extract(text).text) if of_a_person(message) else message
+        transform_prompt_text(message, lambda text: extract_flags(text).text)
+        if is_from_user(message)
+        else message
         for message in request.messages
     ]
     return request.override(messages=messages)
@@ -239,54 +251,57 @@ def provider_of(model: BaseChatModel) -> str | None:
     return told if isinstance(told, str) else None
 
 
-def without_foreign_reasoning(messages: Sequence[Message], provider: str | None) -> list[Message]:
+def strip_foreign_reasoning(messages: Sequence[MessageT], provider: str | None) -> list[MessageT]:
     """Return the conversation with other providers' answers as plain text and tool calls.
 
     Reasoning blocks are signed or encrypted for the provider that wrote them, which others refuse.
     An answer that was nothing else is left out. Answers of which the provider is unknown stay.
     """
-    plain = [message if _reads(provider, message) else _plain(message) for message in messages]
+    plain = [
+        message if _is_same_provider(provider, message) else _to_plain_answer(message)
+        for message in messages
+    ]
     return [message for message in plain if message is not None]
 
 
-def without_markers(message: Message) -> Message:
+def strip_cache_markers(message: MessageT) -> MessageT:
     """Return the message without the marks at which a provider shall cache."""
     if isinstance(message.content, str):
         return message
-    content = [_unmarked(block) for block in message.content]
+    content = [_strip_block(block) for block in message.content]
     content = [block for block in content if block != {}]  # a marker can be a block of its own
     if content == message.content:
         return message
     return message.model_copy(update={"content": content})
 
 
-def tool_without_markers(tool: Tool) -> Tool:
+def strip_tool_cache_markers(tool: ToolT) -> ToolT:
     """Return the tool without such marks."""
     if isinstance(tool, dict):
-        bare: Tool = _unmarked(tool)
+        bare: ToolT = _strip_block(tool)
         return bare
-    if not tool.extras or (extras := _unmarked(tool.extras)) == tool.extras:
+    if not tool.extras or (extras := _strip_block(tool.extras)) == tool.extras:
         return tool
     return tool.model_copy(update={"extras": extras or None})
 
 
-def settings_without_markers(settings: Mapping[str, Any]) -> dict[str, Any]:
+def strip_cache_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings of a call without those about a provider's cache."""
-    return {key: value for key, value in settings.items() if key not in _SETTINGS}
+    return {key: value for key, value in settings.items() if key not in _CACHE_SETTINGS}
 
 
-def _reads(provider: str | None, message: BaseMessage) -> bool:
+def _is_same_provider(provider: str | None, message: BaseMessage) -> bool:
     """Tell whether the provider understands everything in a message."""
     wrote: str | None = message.response_metadata.get("model_provider")
     if not isinstance(message, AIMessage) or wrote is None or provider is None:
         return True
-    return _SAME.get(wrote, wrote) == _SAME.get(provider, provider)
+    return _PROVIDER_ALIASES.get(wrote, wrote) == _PROVIDER_ALIASES.get(provider, provider)
 
 
-def _plain(message: Any) -> Any:
+def _to_plain_answer(message: Any) -> Any:
     """Return an answer as text, media and tool calls; None if nothing is left."""
     blocks = [] if isinstance(message.content, str) else message.content
-    media = [b for b in blocks if isinstance(b, Mapping) and b.get("type") in _MEDIA]
+    media = [b for b in blocks if isinstance(b, Mapping) and b.get("type") in _MEDIA_TYPES]
     if not (message.text or media or message.tool_calls):
         return None
     said = [{"type": "text", "text": message.text}] if message.text else []
@@ -294,14 +309,14 @@ def _plain(message: Any) -> Any:
     return message.model_copy(update={"content": content, "additional_kwargs": {}})
 
 
-def _unmarked(block: Any) -> Any:
+def _strip_block(block: Any) -> Any:
     """Drop the markers of a block, also where LangChain keeps what is special to a provider."""
     if not isinstance(block, Mapping):
         return block
-    kept = {key: value for key, value in block.items() if key not in _MARKERS}
+    kept = {key: value for key, value in block.items() if key not in _CACHE_MARKERS}
     for key in ("extras", "metadata"):
         if isinstance(kept.get(key), Mapping):
-            kept[key] = _unmarked(kept[key])
+            kept[key] = _strip_block(kept[key])
             if not kept[key] and block[key]:
                 del kept[key]
     return kept

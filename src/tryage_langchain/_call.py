@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, Literal
 from langchain_core.language_models import BaseChatModel
 
 from tryage.chat.conversation import Conversation
-from tryage.chat.fallback import Call as AnyCall
-from tryage.chat.fallback import Desk
+from tryage.chat.fallback import ChatRequest as AnyCall
+from tryage.chat.fallback import FallbackSession
 from tryage.core.preferences import Preferences
 from tryage.errors import InputError
-from tryage_langchain._messages import cleaned, schemas, turns_of
+from tryage_langchain._messages import clean_input, to_turns, tool_schemas_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,77 +21,79 @@ if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
     from langchain_core.runnables import RunnableConfig
 
-    from tryage.chat.router import Plan
-    from tryage_langchain._clients import Child
+    from tryage.chat.router import RoutingPlan
+    from tryage_langchain._clients import ChatClient
 
-_LENGTHS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
+_MAX_TOKENS_KEYS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 
-BOUND = "tryage_bound"
+BOUND_KEY = "tryage_bound"
 
-PREFERENCES = "tryage_preferences"
+PREFERENCES_KEY = "tryage_preferences"
 
-MODEL = "tryage_model"
+MODEL_KEY = "tryage_model"
 
-_NONE = Preferences()
+_NO_PREFERENCES = Preferences()
 
 
 @dataclass(frozen=True)
-class Call(AnyCall):
+class BoundCall(AnyCall):
     """One call of ChatTryage, with what is passed on to whoever is chosen."""
 
     messages: list[BaseMessage]
-    bound: Bound
+    bound: BoundArguments
     kwargs: dict[str, Any]
 
 
 @dataclass(frozen=True)
-class ChatDesk(Desk["Child"]):
+class ChatSession(FallbackSession["ChatClient"]):
     """A desk of chat models.
 
     `outer` are the settings that ChatTryage was given and every child without its own takes over.
     """
 
-    outer: Mapping[str, Any]
+    forwarded_settings: Mapping[str, Any]
 
-    def child(self, name: str) -> Child:
+    def get_client(self, name: str) -> ChatClient:
         """Return the chat model of an expert, with the settings of ChatTryage it has none of."""
-        child = self.children.get_model(name)
+        child = self.clients.get_client(name)
         if not isinstance(child, BaseChatModel):
             return child
-        update = {key: value for key, value in self.outer.items() if _lacks(child, key)}
+        update = {
+            key: value for key, value in self.forwarded_settings.items() if _is_unset(child, key)
+        }
         # A copy shares the client; with_config() would lose it all at the next bind_tools().
         return child.model_copy(update=update) if update else child
 
 
-def call_of(
+def build_call(
     messages: list[BaseMessage],
     config: RunnableConfig,
     kwargs: dict[str, Any],
-    always: str | None = None,
-) -> Call:
+    forced_model: str | None = None,
+) -> BoundCall:
     """Return what a call asks; `always` is the model to ask unless the call names another.
 
     Raises:
         InputError: `tryage_preferences` are none.
     """
     passed = dict(kwargs)
-    bound: Bound = passed.pop(BOUND, Bound())
-    preferences, model = wishes(config)
-    model = passed.pop("model", None) or model or always
-    lengths = [passed[key] for key in _LENGTHS if isinstance(passed.get(key), int)]
+    bound: BoundArguments = passed.pop(BOUND_KEY, BoundArguments())
+    preferences, model = preferences_from_config(config)
+    model = passed.pop("model", None) or model or forced_model
+    lengths = [passed[key] for key in _MAX_TOKENS_KEYS if isinstance(passed.get(key), int)]
     conversation = Conversation(
-        turns_of(messages),
-        tools=bound.tools or schemas(passed.get("tools") or ()),
+        to_turns(messages),
+        tools=bound.tools or tool_schemas_text(passed.get("tools") or ()),
         structured_output=bound.structured_output or bool(passed.get("response_format")),
         answer_tokens=lengths[0] if lengths else None,
-        thread=_thread(config),
+        thread=_thread_id(config),
     )
-    return Call(conversation, preferences, model, messages, bound, passed)
+    return BoundCall(conversation, preferences, model, messages, bound, passed)
 
 
-def forwarded(call: Call, plan: Plan) -> list[BaseMessage]:
+def forwarded_messages(call: BoundCall, plan: RoutingPlan) -> list[BaseMessage]:
     """Return the messages as a child gets them: without the flags that the decision has read."""
-    messages: list[BaseMessage] = cleaned(plan.decision, call.messages)
+    messages: list[BaseMessage] = clean_input(plan.decision, call.messages)
     return messages
 
 
@@ -101,30 +103,30 @@ def child_config(config: RunnableConfig, record: Mapping[str, Any]) -> RunnableC
     Of a config with every key, as LangChain hands it to a run, merging it would be slower.
     """
     name = record["model"]
-    told = {MODEL: name, "tryage_reason": record["reason"], "model_route": name}
+    told = {MODEL_KEY: name, "tryage_reason": record["reason"], "model_route": name}
     own: RunnableConfig = {
         **config,
         "tags": sorted({*config["tags"], f"tryage:{name}"}),
         "metadata": {**config["metadata"], **told},
-        "configurable": without_model(config),
+        "configurable": configurable_without_model(config),
     }
     if "failed" in record:  # the id that the caller gave is the first one's alone
         own.pop("run_id", None)
     return own
 
 
-def _thread(config: RunnableConfig) -> str | None:
+def _thread_id(config: RunnableConfig) -> str | None:
     thread = config.get("configurable", {}).get("thread_id")
     return None if thread is None else str(thread)
 
 
-def _lacks(child: BaseChatModel, setting: str) -> bool:
+def _is_unset(child: BaseChatModel, setting: str) -> bool:
     """Tell whether a child knows the setting and nobody has set it there."""
     return setting in type(child).model_fields and setting not in child.model_fields_set
 
 
 @dataclass(frozen=True)
-class Bound:
+class BoundArguments:
     """One declaration. Every child has its own tool format, so it is the child that binds.
 
     `tools` are the schemas as text: how long they are counts for the context.
@@ -140,7 +142,7 @@ class Bound:
         """Whether the answer has a declared format."""
         return self.method == "with_structured_output"
 
-    def replay(self, child: Child) -> Child:
+    def apply_to(self, child: ChatClient) -> ChatClient:
         """Return the child with the declaration.
 
         Raises:
@@ -152,16 +154,16 @@ class Bound:
         bind = getattr(child, self.method, None)
         if bind is None:
             raise NotImplementedError(f"A {type(child).__name__} has no {self.method}.")
-        bound: Child = bind(self.argument, **self.kwargs)
+        bound: ChatClient = bind(self.argument, **self.kwargs)
         return bound
 
 
-def bound_tools(tools: Sequence[Any], kwargs: Mapping[str, Any]) -> Bound:
+def bound_tools(tools: Sequence[Any], kwargs: Mapping[str, Any]) -> BoundArguments:
     """Return the declaration of tools."""
-    return Bound("bind_tools", tools, kwargs, schemas(tools))
+    return BoundArguments("bind_tools", tools, kwargs, tool_schemas_text(tools))
 
 
-def plain(child: Child) -> tuple[BaseChatModel, dict[str, Any]]:
+def unwrap_model(child: ChatClient) -> tuple[BaseChatModel, dict[str, Any]]:
     """Return the chat model within a child, and what is bound to it.
 
     Raises:
@@ -179,23 +181,23 @@ def plain(child: Child) -> tuple[BaseChatModel, dict[str, Any]]:
     return child, kwargs
 
 
-def wishes(config: RunnableConfig) -> tuple[Preferences, str | None]:
+def preferences_from_config(config: RunnableConfig) -> tuple[Preferences, str | None]:
     """Return what one call asks for: `tryage_preferences`, and the name in `tryage_model`.
 
     Raises:
         InputError: the preferences are of another type.
     """
     given = config.get("configurable", {})
-    preferences = given.get(PREFERENCES, _NONE)
+    preferences = given.get(PREFERENCES_KEY, _NO_PREFERENCES)
     if isinstance(preferences, Mapping):
         preferences = Preferences.from_dict(preferences)
     if not isinstance(preferences, Preferences):
         raise InputError(
-            f"{PREFERENCES} is a {type(preferences).__name__}. Expected Preferences or a dict."
+            f"{PREFERENCES_KEY} is a {type(preferences).__name__}. Expected Preferences or a dict."
         )
-    return preferences, given.get(MODEL)
+    return preferences, given.get(MODEL_KEY)
 
 
-def without_model(config: RunnableConfig) -> dict[str, Any]:
+def configurable_without_model(config: RunnableConfig) -> dict[str, Any]:
     """Return what is configured for a child: a forced name is obeyed here, others know others."""
-    return {key: given for key, given in config["configurable"].items() if key != MODEL}
+    return {key: given for key, given in config["configurable"].items() if key != MODEL_KEY}

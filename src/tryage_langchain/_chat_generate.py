@@ -16,11 +16,18 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.language_models.chat_model_stream import AsyncChatModelStream, ChatModelStream
 from langchain_core.runnables.config import ensure_config
 
-from tryage.chat.fallback import Hands, adrive, asked, drive
+from tryage.chat.fallback import FallbackHooks, arun_steps, fallback_steps, run_steps
 from tryage_langchain import _fallback
-from tryage_langchain._call import forwarded, plain
-from tryage_langchain._chat_invoke import Batching
-from tryage_langchain._fallback import KEY, abound_child, atell, bound_child, stamped, tell
+from tryage_langchain._call import forwarded_messages, unwrap_model
+from tryage_langchain._chat_invoke import ChatBatchMixin
+from tryage_langchain._fallback import (
+    RECORD_KEY,
+    abound_client,
+    aemit_event,
+    annotate,
+    bound_client,
+    emit_event,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping
@@ -32,16 +39,16 @@ if TYPE_CHECKING:
     from langchain_core.outputs import ChatResult
     from langchain_core.runnables import RunnableConfig
 
-    from tryage.chat.router import Plan
-    from tryage_langchain._call import Call, ChatDesk
-    from tryage_langchain._clients import Child
+    from tryage.chat.router import RoutingPlan
+    from tryage_langchain._call import BoundCall, ChatSession
+    from tryage_langchain._clients import ChatClient
 
-    Plain: TypeAlias = tuple[BaseChatModel, dict[str, Any]]
+    UnwrappedModel: TypeAlias = tuple[BaseChatModel, dict[str, Any]]
 
-_SILENT = ("message-start", "content-block-start")
+_EVENTS_WITHOUT_CONTENT = ("message-start", "content-block-start")
 
 
-class Generating(Batching):
+class ChatGenerateMixin(ChatBatchMixin):
     """Adds `_generate` and the third version of events."""
 
     def _generate(
@@ -51,20 +58,20 @@ class Generating(Batching):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        desk, config = self._desk, ensure_config()
-        call, plan = self._planned(desk, messages, config, self._passed(stop, kwargs))
-        asked_of = forwarded(call, plan)
+        session, config = self._session, ensure_config()
+        call, plan = self._plan_call(session, messages, config, self._child_kwargs(stop, kwargs))
+        child_messages = forwarded_messages(call, plan)
 
-        def ask(child: Plain, _: Any) -> ChatResult:
+        def ask(child: UnwrappedModel, _: Any) -> ChatResult:
             model, bound = child
             passed = {**bound, **call.kwargs}
-            return model._generate(asked_of, run_manager=run_manager, **passed)
+            return model._generate(child_messages, run_manager=run_manager, **passed)
 
-        def make(name: str) -> Plain:
-            return plain(bound_child(desk, call, name))
+        def make(name: str) -> UnwrappedModel:
+            return unwrap_model(bound_client(session, call, name))
 
-        hands = Hands(make, partial(tell, config=config), ask)
-        return _all_stamped(*drive(asked(desk, plan, hands)))
+        hooks = FallbackHooks(make, partial(emit_event, config=config), ask)
+        return _annotate_all(*run_steps(fallback_steps(session, plan, hooks)))
 
     async def _agenerate(
         self,
@@ -73,21 +80,23 @@ class Generating(Batching):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        desk, config = self._desk, ensure_config()
-        passed = self._passed(stop, kwargs)
-        call, plan = await self._pace.run(partial(self._planned, desk, messages, config, passed))
-        asked_of = forwarded(call, plan)
+        session, config = self._session, ensure_config()
+        passed = self._child_kwargs(stop, kwargs)
+        call, plan = await self._executor.run(
+            partial(self._plan_call, session, messages, config, passed)
+        )
+        child_messages = forwarded_messages(call, plan)
 
-        async def ask(child: Plain, _: Any) -> ChatResult:
+        async def ask(child: UnwrappedModel, _: Any) -> ChatResult:
             model, bound = child
             passed = {**bound, **call.kwargs}
-            return await model._agenerate(asked_of, run_manager=run_manager, **passed)
+            return await model._agenerate(child_messages, run_manager=run_manager, **passed)
 
-        async def make(name: str) -> Plain:
-            return plain(await abound_child(desk, call, name))
+        async def make(name: str) -> UnwrappedModel:
+            return unwrap_model(await abound_client(session, call, name))
 
-        hands = Hands(make, partial(atell, config=config), ask)
-        return _all_stamped(*await adrive(asked(desk, plan, hands)))
+        hooks = FallbackHooks(make, partial(aemit_event, config=config), ask)
+        return _annotate_all(*await arun_steps(fallback_steps(session, plan, hooks)))
 
     def stream_events(
         self,
@@ -102,9 +111,9 @@ class Generating(Batching):
         if version != "v3":
             older: Any = super().stream_events
             return older(input, config, version=version, stop=stop, **kwargs)
-        config, desk = ensure_config(self._own(config)), self._desk
-        call, plan = self._planned(desk, input, config, self._passed(stop, kwargs))
-        return relayed(desk, call, plan, config)
+        config, session = ensure_config(self._merge_own_config(config)), self._session
+        call, plan = self._plan_call(session, input, config, self._child_kwargs(stop, kwargs))
+        return relay_events(session, call, plan, config)
 
     def astream_events(
         self,
@@ -119,25 +128,32 @@ class Generating(Batching):
         if version != "v3":
             older: Any = super().astream_events
             return older(input, config, version=version, stop=stop, **kwargs)
-        return self._arelayed(input, config, self._passed(stop, kwargs))
+        return self._arelay_events(input, config, self._child_kwargs(stop, kwargs))
 
-    async def _arelayed(
-        self, input: Any, config: RunnableConfig | None, passed: dict[str, Any]
+    async def _arelay_events(
+        self, input: Any, config: RunnableConfig | None, child_kwargs: dict[str, Any]
     ) -> AsyncChatModelStream:
-        config, desk = ensure_config(self._own(config)), self._desk
-        call, plan = await self._pace.run(partial(self._planned, desk, input, config, passed))
-        return arelayed(desk, call, plan, config)
+        config, session = ensure_config(self._merge_own_config(config)), self._session
+        call, plan = await self._executor.run(
+            partial(self._plan_call, session, input, config, child_kwargs)
+        )
+        return arelay_events(session, call, plan, config)
 
 
-def _all_stamped(result: ChatResult, record: dict[str, Any]) -> ChatResult:
+def _annotate_all(result: ChatResult, record: dict[str, Any]) -> ChatResult:
     for generation in result.generations:
-        generation.message = stamped(generation.message, record)
+        generation.message = annotate(generation.message, record)
     return result
 
 
-def relayed(desk: ChatDesk, call: Call, plan: Plan, config: RunnableConfig) -> ChatModelStream:
+def relay_events(
+    session: ChatSession, call: BoundCall, plan: RoutingPlan, config: RunnableConfig
+) -> ChatModelStream:
     """Return a stream that asks when it is read."""
-    stream, events = ChatModelStream(), _fallback.stream(desk, call, plan, config, EVENTS)
+    stream, events = (
+        ChatModelStream(),
+        _fallback.stream_with_fallback(session, call, plan, config, EVENT_ADAPTER),
+    )
 
     def pump() -> bool:
         try:
@@ -153,15 +169,17 @@ def relayed(desk: ChatDesk, call: Call, plan: Plan, config: RunnableConfig) -> C
     return stream
 
 
-def arelayed(
-    desk: ChatDesk, call: Call, plan: Plan, config: RunnableConfig
+def arelay_events(
+    session: ChatSession, call: BoundCall, plan: RoutingPlan, config: RunnableConfig
 ) -> AsyncChatModelStream:
     """Do what `relayed` does."""
     stream = AsyncChatModelStream()
 
     async def produce() -> None:
         try:
-            async with aclosing(_fallback.astream(desk, call, plan, config, EVENTS)) as events:
+            async with aclosing(
+                _fallback.astream_with_fallback(session, call, plan, config, EVENT_ADAPTER)
+            ) as events:
                 async for event in events:
                     stream.dispatch(event)
         except BaseException as error:
@@ -177,15 +195,15 @@ def arelayed(
     return stream
 
 
-def _open(
-    child: Child, messages: Any, config: RunnableConfig, kwargs: dict[str, Any]
+def _open_events(
+    child: ChatClient, messages: Any, config: RunnableConfig, kwargs: dict[str, Any]
 ) -> Iterator[Any]:
     events: Any = child.stream_events(messages, config, version="v3", **kwargs)
     return iter(events)
 
 
-async def _aopen(
-    child: Child, messages: Any, config: RunnableConfig, kwargs: dict[str, Any]
+async def _aopen_events(
+    child: ChatClient, messages: Any, config: RunnableConfig, kwargs: dict[str, Any]
 ) -> AsyncIterator[Any]:
     """Yield a child's events; who stops reading ends its run."""
     opened: Any = child.astream_events(messages, config, version="v3", **kwargs)
@@ -194,25 +212,27 @@ async def _aopen(
             yield event
 
 
-def says(event: Mapping[str, Any]) -> bool:
+def event_has_content(event: Mapping[str, Any]) -> bool:
     """Tell whether an event holds a part of the answer: after it, no other model can step in."""
-    return event["event"] not in _SILENT
+    return event["event"] not in _EVENTS_WITHOUT_CONTENT
 
 
-class EventStamper:
+class EventAnnotator:
     """Writes the record into the event that ends a message, from where it reaches the message."""
 
     def __init__(self, record: Mapping[str, Any]) -> None:
-        self._record, self._named = record, False
+        self._record, self._has_model_name = record, False
 
     def __call__(self, event: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return the next event, stamped if it is the last."""
         told = event.get("metadata") or {}
-        self._named = self._named or "model" in told or "model_name" in told
+        self._has_model_name = self._has_model_name or "model" in told or "model_name" in told
         if event["event"] != "message-finish":
             return event
-        name = {} if self._named else {"model_name": self._record["model"]}
-        return {**event, "metadata": {**name, **told, KEY: self._record}}
+        name = {} if self._has_model_name else {"model_name": self._record["model"]}
+        return {**event, "metadata": {**name, **told, RECORD_KEY: self._record}}
 
 
-EVENTS = _fallback.Way(_open, _aopen, says, EventStamper)
+EVENT_ADAPTER = _fallback.StreamAdapter(
+    _open_events, _aopen_events, event_has_content, EventAnnotator
+)

@@ -19,10 +19,10 @@ from langchain_core.runnables.config import ensure_config, get_executor_for_conf
 from langchain_core.runnables.utils import gather_with_concurrency
 from pydantic import ConfigDict, Field, PrivateAttr
 
-from tryage.chat.clients import Pace
-from tryage.chat.router import Plan
+from tryage.chat.clients import AdaptiveExecutor
+from tryage.chat.router import RoutingPlan
 from tryage_langchain import _fallback
-from tryage_langchain._call import Call, call_of
+from tryage_langchain._call import BoundCall, build_call
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -31,12 +31,12 @@ if TYPE_CHECKING:
     from langchain_core.messages import AIMessage, AIMessageChunk
     from langchain_core.runnables import RunnableConfig
 
-    from tryage_langchain._call import ChatDesk
+    from tryage_langchain._call import ChatSession
 
-Row: TypeAlias = tuple[Call, Plan] | Exception
+PlannedCall: TypeAlias = tuple[BoundCall, RoutingPlan] | Exception
 
 
-class Answering(BaseChatModel):
+class ChatInvokeMixin(BaseChatModel):
     """A chat model whose run is a decision of its desk, and the chosen child's run inside."""
 
     temperature: float | None = None
@@ -49,15 +49,15 @@ class Answering(BaseChatModel):
     """Texts that end an answer, passed to whoever is chosen."""
 
     model_config = ConfigDict(populate_by_name=True)
-    _pace: Pace = PrivateAttr(default_factory=Pace)
+    _executor: AdaptiveExecutor = PrivateAttr(default_factory=AdaptiveExecutor)
 
     @property
     @abstractmethod
-    def _desk(self) -> ChatDesk:
+    def _session(self) -> ChatSession:
         """What chooses and who answers."""
 
     @abstractmethod
-    def _always(self) -> str | None:
+    def _forced_model(self) -> str | None:
         """Return the model to ask whatever the conversation says, if there is one."""
 
     # One input -----------------------------------------------------------------------------
@@ -72,8 +72,10 @@ class Answering(BaseChatModel):
     ) -> AIMessage:
         """Route the conversation and return the answer of the chosen model."""
         run: Any = self._invoke
-        passed = self._passed(stop, kwargs)
-        answer: AIMessage = self._call_with_config(run, input, self._own(config), **passed)
+        passed = self._child_kwargs(stop, kwargs)
+        answer: AIMessage = self._call_with_config(
+            run, input, self._merge_own_config(config), **passed
+        )
         return answer
 
     async def ainvoke(
@@ -86,19 +88,23 @@ class Answering(BaseChatModel):
     ) -> AIMessage:
         """Do what `invoke` does."""
         run: Any = self._ainvoke
-        passed = self._passed(stop, kwargs)
-        answer: AIMessage = await self._acall_with_config(run, input, self._own(config), **passed)
+        passed = self._child_kwargs(stop, kwargs)
+        answer: AIMessage = await self._acall_with_config(
+            run, input, self._merge_own_config(config), **passed
+        )
         return answer
 
     def _invoke(self, input: Any, config: RunnableConfig, **kwargs: Any) -> Any:
-        desk = self._desk
-        call, plan = self._planned(desk, input, config, kwargs)
-        return _fallback.answer(desk, call, plan, config)
+        session = self._session
+        call, plan = self._plan_call(session, input, config, kwargs)
+        return _fallback.invoke_with_fallback(session, call, plan, config)
 
     async def _ainvoke(self, input: Any, config: RunnableConfig, **kwargs: Any) -> Any:
-        desk = self._desk
-        call, plan = await self._pace.run(partial(self._planned, desk, input, config, kwargs))
-        return await _fallback.aanswer(desk, call, plan, config)
+        session = self._session
+        call, plan = await self._executor.run(
+            partial(self._plan_call, session, input, config, kwargs)
+        )
+        return await _fallback.ainvoke_with_fallback(session, call, plan, config)
 
     # A stream ------------------------------------------------------------------------------
 
@@ -112,9 +118,9 @@ class Answering(BaseChatModel):
     ) -> Iterator[AIMessageChunk]:
         """Route the conversation, then yield the chunks of the chosen model as they come."""
         run: Any = self._stream_one
-        passed = self._passed(stop, kwargs)
+        passed = self._child_kwargs(stop, kwargs)
         chunks: Any = self._transform_stream_with_config(
-            iter([input]), run, self._own(config), **passed
+            iter([input]), run, self._merge_own_config(config), **passed
         )
         yield from chunks
 
@@ -132,8 +138,10 @@ class Answering(BaseChatModel):
             yield input
 
         run: Any = self._astream_one
-        passed = self._passed(stop, kwargs)
-        chunks: Any = self._atransform_stream_with_config(one(), run, self._own(config), **passed)
+        passed = self._child_kwargs(stop, kwargs)
+        chunks: Any = self._atransform_stream_with_config(
+            one(), run, self._merge_own_config(config), **passed
+        )
         async with aclosing(chunks):  # an answer that is not read to its end still ends its runs
             async for chunk in chunks:
                 yield chunk
@@ -141,49 +149,51 @@ class Answering(BaseChatModel):
     def _stream_one(
         self, inputs: Iterator[Any], config: RunnableConfig, **kwargs: Any
     ) -> Iterator[Any]:
-        desk = self._desk
+        session = self._session
         for given in inputs:
-            call, plan = self._planned(desk, given, config, kwargs)
-            yield from _fallback.stream(desk, call, plan, config)
+            call, plan = self._plan_call(session, given, config, kwargs)
+            yield from _fallback.stream_with_fallback(session, call, plan, config)
 
     async def _astream_one(
         self, inputs: AsyncIterator[Any], config: RunnableConfig, **kwargs: Any
     ) -> AsyncIterator[Any]:
-        desk = self._desk
+        session = self._session
         async for given in inputs:
-            plan_one = partial(self._planned, desk, given, config, kwargs)
-            call, plan = await self._pace.run(plan_one)
-            async with aclosing(_fallback.astream(desk, call, plan, config)) as chunks:
+            plan_one = partial(self._plan_call, session, given, config, kwargs)
+            call, plan = await self._executor.run(plan_one)
+            async with aclosing(
+                _fallback.astream_with_fallback(session, call, plan, config)
+            ) as chunks:
                 async for chunk in chunks:
                     yield chunk
 
     # What the drivers share ----------------------------------------------------------------
 
-    def _planned(
-        self, desk: ChatDesk, input: Any, config: RunnableConfig, kwargs: dict[str, Any]
-    ) -> tuple[Call, Plan]:
+    def _plan_call(
+        self, session: ChatSession, input: Any, config: RunnableConfig, kwargs: dict[str, Any]
+    ) -> tuple[BoundCall, RoutingPlan]:
         """Read a call and choose for it: all that happens before anybody is asked."""
-        call = self._call(input, config, kwargs)
-        return call, desk.plan(call)
+        call = self._build_call(input, config, kwargs)
+        return call, session.plan(call)
 
-    def _call(self, input: Any, config: RunnableConfig, kwargs: dict[str, Any]) -> Call:
+    def _build_call(self, input: Any, config: RunnableConfig, kwargs: dict[str, Any]) -> BoundCall:
         messages = self._convert_input(input).to_messages()
-        return call_of(messages, config, kwargs, self._always())
+        return build_call(messages, config, kwargs, self._forced_model())
 
-    def _passed(self, stop: list[str] | None, kwargs: dict[str, Any]) -> dict[str, Any]:
+    def _child_kwargs(self, stop: list[str] | None, kwargs: dict[str, Any]) -> dict[str, Any]:
         """Return the keyword arguments of a call with those that ChatTryage itself was given."""
         own = {"stop": stop or self.stop, "temperature": self.temperature,
                "max_tokens": self.max_tokens}  # fmt: skip
         return {**{key: value for key, value in own.items() if value is not None}, **kwargs}
 
-    def _own(self, config: RunnableConfig | None) -> RunnableConfig | None:
+    def _merge_own_config(self, config: RunnableConfig | None) -> RunnableConfig | None:
         """Return the config of a call with what observes every call of this model."""
         own = {"callbacks": self.callbacks, "tags": self.tags, "metadata": self.metadata}
         given: Any = {key: value for key, value in own.items() if value}
         return merge_configs(ensure_config(config), given) if given else config
 
 
-class Batching(Answering):
+class ChatBatchMixin(ChatInvokeMixin):
     """Adds `batch` and `abatch`."""
 
     def batch(
@@ -195,8 +205,8 @@ class Batching(Answering):
         **kwargs: Any,
     ) -> list[Any]:
         """Route all conversations in one encoder pass, then let the chosen models answer."""
-        passed = self._passed(kwargs.pop("stop", None), kwargs)
-        own = self._own_each(config)
+        passed = self._child_kwargs(kwargs.pop("stop", None), kwargs)
+        own = self._merge_own_configs(config)
         return self._batch_with_config(
             self._batch, inputs, own, return_exceptions=return_exceptions, **passed
         )
@@ -210,8 +220,8 @@ class Batching(Answering):
         **kwargs: Any,
     ) -> list[Any]:
         """Do what `batch` does."""
-        passed = self._passed(kwargs.pop("stop", None), kwargs)
-        own = self._own_each(config)
+        passed = self._child_kwargs(kwargs.pop("stop", None), kwargs)
+        own = self._merge_own_configs(config)
         return await self._abatch_with_config(
             self._abatch, inputs, own, return_exceptions=return_exceptions, **passed
         )
@@ -223,9 +233,9 @@ class Batching(Answering):
         config: list[RunnableConfig],
         **kwargs: Any,
     ) -> list[Any]:
-        rows = self._rows(inputs, config, kwargs)
+        rows = self._plan_inputs(inputs, config, kwargs)
         with get_executor_for_config(config[0]) as executor:
-            return list(executor.map(self._answered, rows, config))
+            return list(executor.map(self._invoke_planned, rows, config))
 
     async def _abatch(
         self,
@@ -234,48 +244,53 @@ class Batching(Answering):
         config: list[RunnableConfig],
         **kwargs: Any,
     ) -> list[Any]:
-        rows = await self._pace.run(partial(self._rows, inputs, config, kwargs))
-        asked = map(self._aanswered, rows, config)
+        rows = await self._executor.run(partial(self._plan_inputs, inputs, config, kwargs))
+        asked = map(self._ainvoke_planned, rows, config)
         return await gather_with_concurrency(config[0].get("max_concurrency"), *asked)
 
-    def _rows(
+    def _plan_inputs(
         self, inputs: list[Any], configs: list[RunnableConfig], kwargs: dict[str, Any]
-    ) -> list[Row]:
+    ) -> list[PlannedCall]:
         """Read all calls and choose for all in one pass; what is wrong with one stays with it."""
-        calls = [self._call_or_error(*one, kwargs) for one in zip(inputs, configs, strict=True)]
-        good = [call for call in calls if isinstance(call, Call)]
-        plans = iter(self._desk.plan_all(good))
-        return [_row(call, next(plans)) if isinstance(call, Call) else call for call in calls]
+        calls = [
+            self._build_call_or_error(*one, kwargs) for one in zip(inputs, configs, strict=True)
+        ]
+        good = [call for call in calls if isinstance(call, BoundCall)]
+        plans = iter(self._session.plan_batch(good))
+        return [
+            _planned_call(call, next(plans)) if isinstance(call, BoundCall) else call
+            for call in calls
+        ]
 
-    def _call_or_error(
+    def _build_call_or_error(
         self, input: Any, config: RunnableConfig, kwargs: dict[str, Any]
-    ) -> Call | Exception:
+    ) -> BoundCall | Exception:
         try:
-            return self._call(input, config, kwargs)
+            return self._build_call(input, config, kwargs)
         except (ValueError, TypeError, NotImplementedError) as error:  # InputError is a ValueError
             return error
 
-    def _answered(self, row: Row, config: RunnableConfig) -> Any:
-        if isinstance(row, Exception):
-            return row
+    def _invoke_planned(self, planned: PlannedCall, config: RunnableConfig) -> Any:
+        if isinstance(planned, Exception):
+            return planned
         try:
-            return _fallback.answer(self._desk, *row, config)
+            return _fallback.invoke_with_fallback(self._session, *planned, config)
         except Exception as error:  # noqa: BLE001 - it is raised, or returned if so asked
             return error
 
-    async def _aanswered(self, row: Row, config: RunnableConfig) -> Any:
-        if isinstance(row, Exception):
-            return row
+    async def _ainvoke_planned(self, planned: PlannedCall, config: RunnableConfig) -> Any:
+        if isinstance(planned, Exception):
+            return planned
         try:
-            return await _fallback.aanswer(self._desk, *row, config)
+            return await _fallback.ainvoke_with_fallback(self._session, *planned, config)
         except Exception as error:  # noqa: BLE001 - as above
             return error
 
-    def _own_each(self, config: Any) -> Any:
+    def _merge_own_configs(self, config: Any) -> Any:
         if isinstance(config, list):
-            return [self._own(one) for one in config]
-        return self._own(config)
+            return [self._merge_own_config(one) for one in config]
+        return self._merge_own_config(config)
 
 
-def _row(call: Call, plan: Plan | Exception) -> Row:
+def _planned_call(call: BoundCall, plan: RoutingPlan | Exception) -> PlannedCall:
     return plan if isinstance(plan, Exception) else (call, plan)

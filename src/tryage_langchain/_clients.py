@@ -11,11 +11,11 @@ from langchain_core.language_models import ModelProfile
 from langchain_core.runnables import Runnable
 
 import tryage.chat.clients
-from tryage.chat.candidates import Pool, Told, experts_of
-from tryage.chat.model_names import called
+from tryage.chat.candidates import CandidatePool, ClientFacts, candidate_experts
+from tryage.chat.model_names import model_name_of
 from tryage.core.client_errors import without_secrets
 from tryage.core.decision import Decision
-from tryage.core.validation import require
+from tryage.core.validation import require_extra
 from tryage.errors import InputError
 
 if TYPE_CHECKING:
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
     from tryage.core.expert import Expert
     from tryage.router import Router
 
-Child: TypeAlias = Runnable[Any, Any]
+ChatClient: TypeAlias = Runnable[Any, Any]
 
-Source: TypeAlias = Child | str | Callable[[], Child]
+ChatModelSource: TypeAlias = ChatClient | str | Callable[[], ChatClient]
 
 # Capability -> the fields of a profile, any of which means it. Without a native format, structured
 # output goes through a tool call, as BaseChatModel.with_structured_output does.
-_ABILITIES: Mapping[str, tuple[str, ...]] = {
+_CAPABILITY_FIELDS: Mapping[str, tuple[str, ...]] = {
     "tools": ("tool_calling",),
     "structured_output": ("structured_output", "tool_calling"),
     "vision": ("image_inputs", "image_url_inputs"),
@@ -40,9 +40,9 @@ _ABILITIES: Mapping[str, tuple[str, ...]] = {
     "reasoning": ("reasoning_output",),
 }
 
-_SHARED = ("tools", "structured_output", "vision", "audio")
+_COMMON_CAPABILITIES = ("tools", "structured_output", "vision", "audio")
 
-METADATA = "chat_model"
+METADATA_KEY = "chat_model"
 
 # What init_chat_model knows. A list, because "llama3:8b" has the same form and names no provider.
 PROVIDERS = frozenset(
@@ -55,7 +55,7 @@ PROVIDERS = frozenset(
 )  # fmt: skip
 
 
-class Children(tryage.chat.clients.Children[Child]):
+class ChatModelPool(tryage.chat.clients.ClientPool[ChatClient]):
     """Name -> chat model, or what makes one: an `init_chat_model` string or a function.
 
     `settings` go to `init_chat_model`. A pickle leaves out those that were made from strings, and
@@ -65,64 +65,66 @@ class Children(tryage.chat.clients.Children[Child]):
         InputError: no model, or one of another type.
     """
 
-    client = Runnable
+    client_type = Runnable
     expected = (
         "a chat model, an init_chat_model string such as 'openai:gpt-4o-mini', or a function that "
         "makes one"
     )
 
-    def __init__(self, sources: Mapping[str, Source], settings: Mapping[str, Any]) -> None:
+    def __init__(self, sources: Mapping[str, ChatModelSource], settings: Mapping[str, Any]) -> None:
         super().__init__(sources)
         self._settings = dict(settings)
 
     @classmethod
-    def accepts(cls, source: object) -> bool:
+    def is_valid_source(cls, source: object) -> bool:
         """Tell whether it is a chat model or can make one."""
         return isinstance(source, (str, Runnable)) or callable(source)
 
     @property
-    def plain_settings(self) -> dict[str, Any]:
+    def non_secret_settings(self) -> dict[str, Any]:
         """The settings that are no secrets."""
         return without_secrets(self._settings)
 
-    def make(self, source: Source) -> Child:
+    def build(self, source: ChatModelSource) -> ChatClient:
         """Make a chat model.
 
         Raises:
             MissingExtraError: `langchain`, which makes models from strings, is not installed.
         """
         if isinstance(source, str):
-            require("langchain.chat_models", "agents")
+            require_extra("langchain.chat_models", "agents")
             from langchain.chat_models import init_chat_model
 
-            model: Child = init_chat_model(source, **self._settings)
+            model: ChatClient = init_chat_model(source, **self._settings)
             return model
         return source if isinstance(source, Runnable) else source()
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Keep what can be made again, without secrets."""
-        return type(self), (self._sources, self.plain_settings)
+        return type(self), (self._sources, self.non_secret_settings)
 
 
-def name_of(model: object) -> str | None:
+def chat_model_name(model: object) -> str | None:
     """Return the name of what a chat model calls, None if it does not tell."""
     if isinstance(model, str):
         return model
-    return called(model, getattr(model, "bound", None), getattr(model, "llm", None))
+    return model_name_of(model, getattr(model, "bound", None), getattr(model, "llm", None))
 
 
-def pool(children: Children, router: Router | None, told: Sequence[Expert]) -> Pool:
+def candidate_pool(
+    models: ChatModelPool, router: Router | None, user_experts: Sequence[Expert]
+) -> CandidatePool:
     """Return what is known of the chat models; `told` is what the user says of them.
 
     Raises:
         LibraryError: two names clash.
     """
     clients = {
-        name: Told(name_of(model), _of_profile(profile_of(model)))
-        for name, model in children.items()
+        name: ClientFacts(chat_model_name(model), _facts_from_profile(profile_of(model)))
+        for name, model in models.items()
     }
     known = None if router is None else router.library
-    return Pool.of(experts_of(clients, known, told), known)
+    return CandidatePool.from_experts(candidate_experts(clients, known, user_experts), known)
 
 
 def profile_of(model: object) -> ModelProfile:
@@ -131,7 +133,7 @@ def profile_of(model: object) -> ModelProfile:
     return cast("ModelProfile", profile if isinstance(profile, dict) else {})
 
 
-def shared_profile(experts: Iterable[Expert], models: Iterable[object]) -> ModelProfile:
+def common_profile(experts: Iterable[Expert], models: Iterable[object]) -> ModelProfile:
     """Return what can be relied on whoever is chosen: only what every model can.
 
     What is unknown of one is left out; the room is that of the smallest.
@@ -147,19 +149,19 @@ def shared_profile(experts: Iterable[Expert], models: Iterable[object]) -> Model
     rooms = [expert.context_length for expert in experts]
     if all(room is not None for room in rooms):
         shared["max_input_tokens"] = min(room for room in rooms if room is not None)
-    for ability in _SHARED:
+    for ability in _COMMON_CAPABILITIES:
         able = [None if e.capabilities is None else ability in e.capabilities for e in experts]
         if None not in able:
-            shared.setdefault(_ABILITIES[ability][0], all(able))
+            shared.setdefault(_CAPABILITY_FIELDS[ability][0], all(able))
     return cast("ModelProfile", shared)
 
 
-def _of_profile(profile: ModelProfile) -> dict[str, Any]:
+def _facts_from_profile(profile: ModelProfile) -> dict[str, Any]:
     """Return a profile as fields of an expert; a profile that says nothing says nothing."""
     facts: dict[str, Any] = {"context_length": profile.get("max_input_tokens")}
     if isinstance(released := profile.get("release_date"), str):
-        facts["released"] = _day(released)
-    told = {word: [profile.get(key) for key in keys] for word, keys in _ABILITIES.items()}
+        facts["released"] = _parse_date(released)
+    told = {word: [profile.get(key) for key in keys] for word, keys in _CAPABILITY_FIELDS.items()}
     if any(value is not None for values in told.values() for value in values):
         # A profile that tells of some abilities and not of others leaves the others possible.
         facts["capabilities"] = [
@@ -168,7 +170,7 @@ def _of_profile(profile: ModelProfile) -> dict[str, Any]:
     return facts
 
 
-def _day(text: str) -> datetime.date | None:
+def _parse_date(text: str) -> datetime.date | None:
     """Return a date; profiles also hold months and years, which are none."""
     try:
         return datetime.date.fromisoformat(text[:10])
@@ -192,12 +194,12 @@ def hub_models(
     Raises:
         MissingExtraError: `langchain-huggingface` is not installed.
     """
-    require("langchain_huggingface", "huggingface")
-    make = _local if local else _served
+    require_extra("langchain_huggingface", "huggingface")
+    make = _pipeline_model if local else _endpoint_model
     return {name: partial(make, name, **settings) for name in names}
 
 
-def _served(name: str, **settings: Any) -> BaseChatModel:
+def _endpoint_model(name: str, **settings: Any) -> BaseChatModel:
     from langchain_huggingface import ChatHuggingFace, HuggingFaceEndpoint  # type: ignore[import-not-found, unused-ignore]  # an optional package
 
     endpoint = HuggingFaceEndpoint(**{"repo_id": name, "provider": "auto", **settings})
@@ -205,7 +207,7 @@ def _served(name: str, **settings: Any) -> BaseChatModel:
     return model
 
 
-def _local(name: str, **settings: Any) -> BaseChatModel:
+def _pipeline_model(name: str, **settings: Any) -> BaseChatModel:
     from langchain_huggingface import ChatHuggingFace, HuggingFacePipeline  # type: ignore[import-not-found, unused-ignore]  # as above
 
     # without it the answer would begin with the question
@@ -225,16 +227,16 @@ def model_string(chosen: Decision | Expert) -> str:
         InputError: nothing says how the expert is called.
     """
     expert = chosen.expert if isinstance(chosen, Decision) else chosen
-    told = expert.metadata.get(METADATA)
+    told = expert.metadata.get(METADATA_KEY)
     for name in (told, expert.name, *expert.aliases):
-        if isinstance(name, str) and _names_a_provider(name):
+        if isinstance(name, str) and _has_provider(name):
             return name
     raise InputError(
         f"No init_chat_model string is known for {expert.name!r}. Give the expert an alias or the "
-        f"metadata {METADATA!r} such as 'openai:gpt-4o'."
+        f"metadata {METADATA_KEY!r} such as 'openai:gpt-4o'."
     )
 
 
-def _names_a_provider(name: str) -> bool:
+def _has_provider(name: str) -> bool:
     provider, colon, model = name.partition(":")
     return bool(colon and model.strip()) and provider in PROVIDERS

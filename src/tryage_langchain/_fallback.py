@@ -12,8 +12,17 @@ from langchain_core.callbacks.manager import adispatch_custom_event, dispatch_cu
 from langchain_core.messages import AIMessageChunk, BaseMessage
 from langchain_core.runnables.config import run_in_executor
 
-from tryage.chat.fallback import Hands, abegin, adrive, asked, awhole, begin, drive, whole
-from tryage_langchain._call import child_config, forwarded
+from tryage.chat.fallback import (
+    FallbackHooks,
+    apeek_stream,
+    aresume_stream,
+    arun_steps,
+    fallback_steps,
+    peek_stream,
+    resume_stream,
+    run_steps,
+)
+from tryage_langchain._call import child_config, forwarded_messages
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
@@ -21,38 +30,48 @@ if TYPE_CHECKING:
     from langchain_core.callbacks import AsyncCallbackManagerForChainRun, CallbackManagerForChainRun
     from langchain_core.runnables import RunnableConfig
 
-    from tryage.chat.router import Plan
+    from tryage.chat.router import RoutingPlan
     from tryage.core.decision import Decision
-    from tryage_langchain._call import Call, ChatDesk
-    from tryage_langchain._clients import Child
+    from tryage_langchain._call import BoundCall, ChatSession
+    from tryage_langchain._clients import ChatClient
 
-KEY = "tryage"
+RECORD_KEY = "tryage"
 
-EVENT = "tryage_route"
+ROUTE_EVENT = "tryage_route"
 
 
-def answer(desk: ChatDesk, call: Call, plan: Plan, config: RunnableConfig) -> Any:
+def invoke_with_fallback(
+    session: ChatSession, call: BoundCall, plan: RoutingPlan, config: RunnableConfig
+) -> Any:
     """Return the answer of the first model that does not fail."""
-    messages = forwarded(call, plan)
+    messages = forwarded_messages(call, plan)
 
-    def ask(child: Child, record: dict[str, Any]) -> Any:
+    def ask(child: ChatClient, record: dict[str, Any]) -> Any:
         return child.invoke(messages, child_config(config, record), **call.kwargs)
 
-    return stamped(*drive(asked(desk, plan, hands(desk, call, config, ask))))
+    return annotate(
+        *run_steps(fallback_steps(session, plan, build_hooks(session, call, config, ask)))
+    )
 
 
-async def aanswer(desk: ChatDesk, call: Call, plan: Plan, config: RunnableConfig) -> Any:
+async def ainvoke_with_fallback(
+    session: ChatSession, call: BoundCall, plan: RoutingPlan, config: RunnableConfig
+) -> Any:
     """Do what `answer` does."""
-    messages = forwarded(call, plan)
+    messages = forwarded_messages(call, plan)
 
-    def ask(child: Child, record: dict[str, Any]) -> Any:
+    def ask(child: ChatClient, record: dict[str, Any]) -> Any:
         return child.ainvoke(messages, child_config(config, record), **call.kwargs)
 
-    return stamped(*await adrive(asked(desk, plan, ahands(desk, call, config, ask))))
+    return annotate(
+        *await arun_steps(
+            fallback_steps(session, plan, build_async_hooks(session, call, config, ask))
+        )
+    )
 
 
 @dataclass(frozen=True)
-class Way:
+class StreamAdapter:
     """How models stream: what is called, what of it is a part of the answer, and what stamps it.
 
     `open` and `aopen` take a model, messages, the config of its run and keyword arguments.
@@ -60,31 +79,31 @@ class Way:
 
     open: Callable[[Any, Any, RunnableConfig, dict[str, Any]], Iterator[Any]]
     aopen: Callable[[Any, Any, RunnableConfig, dict[str, Any]], AsyncIterator[Any]]
-    says: Callable[[Any], bool]
-    stamper: Callable[[dict[str, Any]], Callable[[Any], Any]]
+    has_content: Callable[[Any], bool]
+    annotator: Callable[[dict[str, Any]], Callable[[Any], Any]]
 
 
-class Stamper:
+class ChunkAnnotator:
     """Stamps a stream. One chunk only carries the record: merging chunks adds what they carry."""
 
     def __init__(self, record: Mapping[str, Any]) -> None:
-        self._record, self._fresh, self._named = record, True, False
+        self._record, self._is_first, self._has_model_name = record, True, False
 
     def __call__(self, chunk: Any) -> Any:
         """Return the next chunk, stamped if it is the first, named if it is the last."""
         if not isinstance(chunk, BaseMessage):
             return chunk
         told = dict(chunk.response_metadata)
-        self._named = self._named or "model_name" in told
-        if not self._named and _is_last(chunk):
+        self._has_model_name = self._has_model_name or "model_name" in told
+        if not self._has_model_name and _is_last(chunk):
             told["model_name"] = self._record["model"]
-        if self._fresh:
-            told[KEY] = self._record
-        self._fresh = False
-        return chunk if told == chunk.response_metadata else _with(chunk, told)
+        if self._is_first:
+            told[RECORD_KEY] = self._record
+        self._is_first = False
+        return chunk if told == chunk.response_metadata else _with_metadata(chunk, told)
 
 
-def says(chunk: Any) -> bool:
+def has_content(chunk: Any) -> bool:
     """Tell whether a chunk holds a part of the answer: after it, another model cannot step in."""
     if not isinstance(chunk, BaseMessage):
         return True
@@ -93,128 +112,155 @@ def says(chunk: Any) -> bool:
     )
 
 
-CHUNKS = Way(
+CHUNK_ADAPTER = StreamAdapter(
     lambda child, messages, config, kwargs: child.stream(messages, config, **kwargs),
     lambda child, messages, config, kwargs: child.astream(messages, config, **kwargs),
-    says,
-    Stamper,
+    has_content,
+    ChunkAnnotator,
 )
 
 
-def stream(
-    desk: ChatDesk, call: Call, plan: Plan, config: RunnableConfig, way: Way = CHUNKS
+def stream_with_fallback(
+    session: ChatSession,
+    call: BoundCall,
+    plan: RoutingPlan,
+    config: RunnableConfig,
+    adapter: StreamAdapter = CHUNK_ADAPTER,
 ) -> Iterator[Any]:
     """Yield the answer of the first model that does not fail before it says something."""
-    messages = forwarded(call, plan)
+    messages = forwarded_messages(call, plan)
 
-    def ask(child: Child, record: dict[str, Any]) -> Any:
-        return begin(way.open(child, messages, child_config(config, record), call.kwargs), way.says)
+    def ask(child: ChatClient, record: dict[str, Any]) -> Any:
+        return peek_stream(
+            adapter.open(child, messages, child_config(config, record), call.kwargs),
+            adapter.has_content,
+        )
 
-    begun, record = drive(asked(desk, plan, hands(desk, call, config, ask)))
-    yield from whole(begun, way.stamper(record))
+    peeked, record = run_steps(
+        fallback_steps(session, plan, build_hooks(session, call, config, ask))
+    )
+    yield from resume_stream(peeked, adapter.annotator(record))
 
 
-async def astream(
-    desk: ChatDesk, call: Call, plan: Plan, config: RunnableConfig, way: Way = CHUNKS
+async def astream_with_fallback(
+    session: ChatSession,
+    call: BoundCall,
+    plan: RoutingPlan,
+    config: RunnableConfig,
+    adapter: StreamAdapter = CHUNK_ADAPTER,
 ) -> AsyncGenerator[Any, None]:
     """Do what `stream` does."""
-    messages = forwarded(call, plan)
+    messages = forwarded_messages(call, plan)
 
-    def ask(child: Child, record: dict[str, Any]) -> Any:
+    def ask(child: ChatClient, record: dict[str, Any]) -> Any:
         own = child_config(config, record)
-        return abegin(way.aopen(child, messages, own, call.kwargs), way.says)
+        return apeek_stream(adapter.aopen(child, messages, own, call.kwargs), adapter.has_content)
 
-    begun, record = await adrive(asked(desk, plan, ahands(desk, call, config, ask)))
-    async with aclosing(awhole(begun, way.stamper(record))) as chunks:
+    peeked, record = await arun_steps(
+        fallback_steps(session, plan, build_async_hooks(session, call, config, ask))
+    )
+    async with aclosing(aresume_stream(peeked, adapter.annotator(record))) as chunks:
         async for chunk in chunks:
             yield chunk
 
 
-def hands(
-    desk: ChatDesk, call: Call, config: RunnableConfig, ask: Callable[[Any, dict[str, Any]], Any]
-) -> Hands:
+def build_hooks(
+    session: ChatSession,
+    call: BoundCall,
+    config: RunnableConfig,
+    ask: Callable[[Any, dict[str, Any]], Any],
+) -> FallbackHooks:
     """Return how models are made, told of and asked."""
-    return Hands(partial(bound_child, desk, call), partial(tell, config=config), ask)
+    return FallbackHooks(
+        partial(bound_client, session, call), partial(emit_event, config=config), ask
+    )
 
 
-def ahands(
-    desk: ChatDesk, call: Call, config: RunnableConfig, ask: Callable[[Any, dict[str, Any]], Any]
-) -> Hands:
+def build_async_hooks(
+    session: ChatSession,
+    call: BoundCall,
+    config: RunnableConfig,
+    ask: Callable[[Any, dict[str, Any]], Any],
+) -> FallbackHooks:
     """Do what `hands` does, for calls that are awaited."""
-    return Hands(partial(abound_child, desk, call), partial(atell, config=config), ask)
+    return FallbackHooks(
+        partial(abound_client, session, call), partial(aemit_event, config=config), ask
+    )
 
 
-def bound_child(desk: ChatDesk, call: Call, name: str) -> Child:
+def bound_client(session: ChatSession, call: BoundCall, name: str) -> ChatClient:
     """Return a model with what is declared.
 
     Raises:
         Exception: it cannot be made, or has no such thing.
     """
-    return call.bound.replay(desk.child(name))
+    return call.bound.apply_to(session.get_client(name))
 
 
-async def abound_child(desk: ChatDesk, call: Call, name: str) -> Child:
+async def abound_client(session: ChatSession, call: BoundCall, name: str) -> ChatClient:
     """Do what `bound_child` does; a model that has to be made first is made in an executor."""
-    if desk.children.made(name):
-        return bound_child(desk, call, name)
-    return await run_in_executor(None, bound_child, desk, call, name)
+    if session.clients.is_built(name):
+        return bound_client(session, call, name)
+    return await run_in_executor(None, bound_client, session, call, name)
 
 
-def stamped(answer: Any, record: Mapping[str, Any]) -> Any:
+def annotate(answer: Any, record: Mapping[str, Any]) -> Any:
     """Return an answer with the record; what is no message, and holds none, stays as it is."""
     if isinstance(answer, dict) and isinstance(answer.get("raw"), BaseMessage):
-        return {**answer, "raw": stamped(answer["raw"], record)}
+        return {**answer, "raw": annotate(answer["raw"], record)}
     if not isinstance(answer, BaseMessage):
         return answer
     # Chat models for local weights do not say their name, which usage is counted under.
-    return _with(answer, {"model_name": record["model"], **answer.response_metadata, KEY: record})
+    return _with_metadata(
+        answer, {"model_name": record["model"], **answer.response_metadata, RECORD_KEY: record}
+    )
 
 
 def _is_last(chunk: BaseMessage) -> bool:
     return not isinstance(chunk, AIMessageChunk) or chunk.chunk_position == "last"
 
 
-def _with(message: BaseMessage, metadata: Mapping[str, Any]) -> BaseMessage:
+def _with_metadata(message: BaseMessage, metadata: Mapping[str, Any]) -> BaseMessage:
     return message.model_copy(update={"response_metadata": dict(metadata)})
 
 
-def tell(record: dict[str, Any], config: RunnableConfig) -> None:
+def emit_event(record: dict[str, Any], config: RunnableConfig) -> None:
     """Send the custom event, and write to LangGraph's `custom` stream, which shows no events."""
-    _write(record, config)
-    if _heard(config):
-        dispatch_custom_event(EVENT, record, config=config)
+    _write_to_stream(record, config)
+    if _has_listener(config):
+        dispatch_custom_event(ROUTE_EVENT, record, config=config)
 
 
-async def atell(record: dict[str, Any], config: RunnableConfig) -> None:
+async def aemit_event(record: dict[str, Any], config: RunnableConfig) -> None:
     """Do what `tell` does."""
-    _write(record, config)
-    if _heard(config):
-        await adispatch_custom_event(EVENT, record, config=config)
+    _write_to_stream(record, config)
+    if _has_listener(config):
+        await adispatch_custom_event(ROUTE_EVENT, record, config=config)
 
 
-def _heard(config: RunnableConfig) -> bool:
+def _has_listener(config: RunnableConfig) -> bool:
     """Tell whether there is a run to which an event can belong, and somebody who listens."""
     manager = config.get("callbacks")
     return bool(getattr(manager, "parent_run_id", None) and getattr(manager, "handlers", None))
 
 
-def _write(record: dict[str, Any], config: RunnableConfig) -> None:
+def _write_to_stream(record: dict[str, Any], config: RunnableConfig) -> None:
     runtime = config.get("configurable", {}).get("__pregel_runtime")
     if runtime is not None and "langgraph" in sys.modules:
-        runtime.stream_writer({EVENT: record})
+        runtime.stream_writer({ROUTE_EVENT: record})
 
 
-def announce(
+def emit_decision(
     decision: Decision, manager: CallbackManagerForChainRun, config: RunnableConfig
 ) -> None:
     """Send the event if somebody listens: writing a whole decision down takes a while."""
     if manager.handlers:
-        dispatch_custom_event(EVENT, decision.to_dict(), config=config)
+        dispatch_custom_event(ROUTE_EVENT, decision.to_dict(), config=config)
 
 
-async def aannounce(
+async def aemit_decision(
     decision: Decision, manager: AsyncCallbackManagerForChainRun, config: RunnableConfig
 ) -> None:
     """Do what `announce` does."""
     if manager.handlers:
-        await adispatch_custom_event(EVENT, decision.to_dict(), config=config)
+        await adispatch_custom_event(ROUTE_EVENT, decision.to_dict(), config=config)

@@ -12,7 +12,7 @@ from langchain_core.prompt_values import PromptValue, StringPromptValue
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
 from tryage.chat.conversation import Conversation, Turn
-from tryage.core.flags import extract
+from tryage.core.flags import extract_flags
 from tryage.errors import InputError
 
 if TYPE_CHECKING:
@@ -21,41 +21,41 @@ if TYPE_CHECKING:
 
 _ROLES: Mapping[str, Role] = {"human": "user", "ai": "assistant", "tool": "tool"}
 
-_IMAGES = ("image", "image_url", "input_image")
+_IMAGE_TYPES = ("image", "image_url", "input_image")
 
-_AUDIO = ("audio", "input_audio")
+_AUDIO_TYPES = ("audio", "input_audio")
 
 
-def conversation_of(
+def to_conversation(
     messages: Sequence[BaseMessage], *, tools: Sequence[Any] = (), structured_output: bool = False
 ) -> Conversation:
     """Return the conversation, with the tools that are bound as text."""
-    return Conversation(turns_of(messages), schemas(tools), structured_output)
+    return Conversation(to_turns(messages), tool_schemas_text(tools), structured_output)
 
 
-def turns_of(messages: Sequence[BaseMessage]) -> list[Turn]:
+def to_turns(messages: Sequence[BaseMessage]) -> list[Turn]:
     """Return the messages as turns."""
-    return [_turn(message) for message in messages]
+    return [_to_turn(message) for message in messages]
 
 
-def schemas(tools: Sequence[Any]) -> str:
+def tool_schemas_text(tools: Sequence[Any]) -> str:
     """Return the schemas of tools as text."""
-    return "\n".join(map(_schema, tools))
+    return "\n".join(map(_tool_schema, tools))
 
 
-def of_a_person(message: BaseMessage) -> bool:
+def is_from_user(message: BaseMessage) -> bool:
     """Tell whether a person wrote the message, and not a program in a person's place."""
     return isinstance(message, HumanMessage) and "lc_source" not in message.additional_kwargs
 
 
-def _turn(message: BaseMessage) -> Turn:
+def _to_turn(message: BaseMessage) -> Turn:
     kinds = [block.get("type") for block in _blocks(message)]
     return Turn(
         _role(message),
         text=str(message.text),
         calls=json.dumps(message.tool_calls, default=str) if isinstance(message, AIMessage) else "",
-        images=sum(kind in _IMAGES for kind in kinds),
-        audio=sum(kind in _AUDIO for kind in kinds),
+        images=sum(kind in _IMAGE_TYPES for kind in kinds),
+        audio=sum(kind in _AUDIO_TYPES for kind in kinds),
         digest=_digest(message),
     )
 
@@ -68,7 +68,7 @@ def _role(message: BaseMessage) -> Role:
     blocks = _blocks(message)
     if blocks and all(block.get("type") == "tool_result" for block in blocks):
         return "tool"
-    return role if of_a_person(message) else "system"
+    return role if is_from_user(message) else "system"
 
 
 def _blocks(message: BaseMessage) -> list[Mapping[str, Any]]:
@@ -84,14 +84,14 @@ def _digest(message: BaseMessage) -> str:
     return hashlib.sha256(json.dumps(others, default=str).encode()).hexdigest()
 
 
-def _schema(tool: Any) -> str:
+def _tool_schema(tool: Any) -> str:
     try:
         return json.dumps(convert_to_openai_tool(tool), default=str)
     except (TypeError, ValueError, NotImplementedError):
         return str(tool)  # a provider's own tool, or a strategy for structured output
 
 
-def chosen_part(value: Any, key: str | None) -> Any:
+def routed_input(value: Any, key: str | None) -> Any:
     """Return what is routed: of a dict the value under `key`, else the input itself.
 
     Raises:
@@ -113,11 +113,11 @@ def chosen_part(value: Any, key: str | None) -> Any:
     return value
 
 
-def cleaned(decision: Decision, value: Any, key: str | None = None) -> Any:
+def clean_input(decision: Decision, value: Any, key: str | None = None) -> Any:
     """Return the input, of the same kind, without the flags that the decision has read."""
     if not decision.flags:
         return value
-    part = without_flags(chosen_part(value, key), lambda text: extract(text).text)
+    part = transform_prompt_text(routed_input(value, key), lambda text: extract_flags(text).text)
     return part if key is None else {**value, key: part}
 
 
@@ -134,19 +134,19 @@ def prompt_text(value: Any) -> str:
         return value
     if isinstance(value, StringPromptValue):
         return value.text
-    messages = _messages(value)
+    messages = _to_messages(value)
     if not messages:
         raise InputError("No messages were given. Expected at least one to route on.")
     return _content_text(messages[_routed_index(messages)].content)
 
 
-def without_flags(value: Any, clean: Callable[[str], str]) -> Any:
+def transform_prompt_text(value: Any, clean: Callable[[str], str]) -> Any:
     """Return the input, of the same kind, with `clean` applied to the text it is routed on."""
     if isinstance(value, str):
         return clean(value)
     if isinstance(value, StringPromptValue):
         return value.model_copy(update={"text": clean(value.text)})
-    messages = _messages(value)
+    messages = _to_messages(value)
     at = _routed_index(messages)
     content = _clean_content(messages[at].content, clean)
     messages[at] = messages[at].model_copy(update={"content": content})
@@ -157,7 +157,7 @@ def without_flags(value: Any, clean: Callable[[str], str]) -> Any:
     return messages
 
 
-def joined(whole: Any, chunk: Any) -> Any:
+def add_chunk(whole: Any, chunk: Any) -> Any:
     """Add a streamed chunk to what came before; what cannot be added replaces it."""
     if whole is None:
         return chunk
@@ -167,7 +167,7 @@ def joined(whole: Any, chunk: Any) -> Any:
         return chunk
 
 
-def _messages(value: Any) -> list[BaseMessage]:
+def _to_messages(value: Any) -> list[BaseMessage]:
     if isinstance(value, BaseMessage):
         return [value]
     if isinstance(value, PromptValue):

@@ -14,13 +14,13 @@ from langchain_core.runnables.config import get_executor_for_config, patch_confi
 from langchain_core.runnables.utils import gather_with_concurrency
 from pydantic import PrivateAttr
 
-from tryage.chat.clients import Pace
+from tryage.chat.clients import AdaptiveExecutor
 from tryage.core.decision import Decision
 from tryage.core.preferences import Preferences
 from tryage.errors import InputError, TryageError
-from tryage_langchain._call import MODEL, wishes, without_model
-from tryage_langchain._fallback import aannounce, announce
-from tryage_langchain._messages import chosen_part, cleaned, joined, prompt_text
+from tryage_langchain._call import MODEL_KEY, configurable_without_model, preferences_from_config
+from tryage_langchain._fallback import aemit_decision, emit_decision
+from tryage_langchain._messages import add_chunk, clean_input, prompt_text, routed_input
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -29,16 +29,16 @@ if TYPE_CHECKING:
 
     from tryage.router import Router
 
-Manager: TypeAlias = CallbackManagerForChainRun | AsyncCallbackManagerForChainRun
+ChainRunManager: TypeAlias = CallbackManagerForChainRun | AsyncCallbackManagerForChainRun
 
-Outcome: TypeAlias = Decision | TryageError
+DecisionOrError: TypeAlias = Decision | TryageError
 
 
-class Running(RunnableSerializable[Any, Any]):
+class RouterInvokeMixin(RunnableSerializable[Any, Any]):
     """A runnable whose run is a decision of its desk and, if there is one, the chosen child's."""
 
-    _desk: Desk = PrivateAttr()
-    _pace: Pace = PrivateAttr(default_factory=Pace)
+    _session: RunnableSession = PrivateAttr()
+    _executor: AdaptiveExecutor = PrivateAttr(default_factory=AdaptiveExecutor)
 
     # One input -----------------------------------------------------------------------------
 
@@ -57,11 +57,13 @@ class Running(RunnableSerializable[Any, Any]):
         config: RunnableConfig,
         **kwargs: Any,
     ) -> Any:
-        decision = self._desk.decide(input, config)
-        announce(decision, run_manager, config)
-        if not self._desk.children:
+        decision = self._session.decide(input, config)
+        emit_decision(decision, run_manager, config)
+        if not self._session.runnables:
             return decision
-        child, forwarded, own = self._desk.hand_over(decision, input, run_manager, config)
+        child, forwarded, own = self._session.prepare_child_run(
+            decision, input, run_manager, config
+        )
         return child.invoke(forwarded, own, **kwargs)
 
     async def _ainvoke(
@@ -71,11 +73,13 @@ class Running(RunnableSerializable[Any, Any]):
         config: RunnableConfig,
         **kwargs: Any,
     ) -> Any:
-        decision = await self._pace.run(partial(self._desk.decide, input, config))
-        await aannounce(decision, run_manager, config)
-        if not self._desk.children:
+        decision = await self._executor.run(partial(self._session.decide, input, config))
+        await aemit_decision(decision, run_manager, config)
+        if not self._session.runnables:
             return decision
-        child, forwarded, own = self._desk.hand_over(decision, input, run_manager, config)
+        child, forwarded, own = self._session.prepare_child_run(
+            decision, input, run_manager, config
+        )
         return await child.ainvoke(forwarded, own, **kwargs)
 
     # A stream ------------------------------------------------------------------------------
@@ -120,13 +124,15 @@ class Running(RunnableSerializable[Any, Any]):
     ) -> Iterator[Any]:
         whole: Any = None
         for chunk in inputs:
-            whole = joined(whole, chunk)
-        decision = self._desk.decide(whole, config)
-        announce(decision, run_manager, config)
-        if not self._desk.children:
+            whole = add_chunk(whole, chunk)
+        decision = self._session.decide(whole, config)
+        emit_decision(decision, run_manager, config)
+        if not self._session.runnables:
             yield decision
             return
-        child, forwarded, own = self._desk.hand_over(decision, whole, run_manager, config)
+        child, forwarded, own = self._session.prepare_child_run(
+            decision, whole, run_manager, config
+        )
         yield from child.stream(forwarded, own, **kwargs)
 
     async def _atransform(
@@ -138,13 +144,15 @@ class Running(RunnableSerializable[Any, Any]):
     ) -> AsyncIterator[Any]:
         whole: Any = None
         async for chunk in inputs:
-            whole = joined(whole, chunk)
-        decision = await self._pace.run(partial(self._desk.decide, whole, config))
-        await aannounce(decision, run_manager, config)
-        if not self._desk.children:
+            whole = add_chunk(whole, chunk)
+        decision = await self._executor.run(partial(self._session.decide, whole, config))
+        await aemit_decision(decision, run_manager, config)
+        if not self._session.runnables:
             yield decision
             return
-        child, forwarded, own = self._desk.hand_over(decision, whole, run_manager, config)
+        child, forwarded, own = self._session.prepare_child_run(
+            decision, whole, run_manager, config
+        )
         async for chunk in child.astream(forwarded, own, **kwargs):
             yield chunk
 
@@ -183,21 +191,21 @@ class Running(RunnableSerializable[Any, Any]):
         config: list[RunnableConfig],
         **kwargs: Any,
     ) -> list[Any]:
-        outcomes = self._desk.decide_all(inputs, config)
+        outcomes = self._session.decide_batch(inputs, config)
         for outcome, manager, own in zip(outcomes, run_manager, config, strict=True):
             if isinstance(outcome, Decision):
-                announce(outcome, manager, own)
+                emit_decision(outcome, manager, own)
         results: list[Any] = list(outcomes)
-        if not self._desk.children:
+        if not self._session.runnables:
             return results
-        shares = self._desk.shares(outcomes, inputs, run_manager, config)
+        shares = self._session.group_by_child(outcomes, inputs, run_manager, config)
 
-        def answer(share: Share) -> list[Any]:
+        def answer(share: ChildBatch) -> list[Any]:
             return share.child.batch(share.inputs, share.configs, return_exceptions=True, **kwargs)
 
-        with get_executor_for_config({"max_concurrency": shares_at_once(config)}) as executor:
+        with get_executor_for_config({"max_concurrency": max_parallel_batches(config)}) as executor:
             for share, answers in zip(shares, executor.map(answer, shares), strict=True):
-                share.place(answers, results)
+                share.scatter(answers, results)
         return results
 
     async def _abatch(
@@ -207,28 +215,28 @@ class Running(RunnableSerializable[Any, Any]):
         config: list[RunnableConfig],
         **kwargs: Any,
     ) -> list[Any]:
-        outcomes = await run_in_executor(config[0], self._desk.decide_all, inputs, config)
+        outcomes = await run_in_executor(config[0], self._session.decide_batch, inputs, config)
         for outcome, manager, own in zip(outcomes, run_manager, config, strict=True):
             if isinstance(outcome, Decision):
-                await aannounce(outcome, manager, own)
+                await aemit_decision(outcome, manager, own)
         results: list[Any] = list(outcomes)
-        if not self._desk.children:
+        if not self._session.runnables:
             return results
-        shares = self._desk.shares(outcomes, inputs, run_manager, config)
+        shares = self._session.group_by_child(outcomes, inputs, run_manager, config)
         answers = await gather_with_concurrency(
-            shares_at_once(config),
+            max_parallel_batches(config),
             *(
                 share.child.abatch(share.inputs, share.configs, return_exceptions=True, **kwargs)
                 for share in shares
             ),
         )
         for share, answered in zip(shares, answers, strict=True):
-            share.place(answered, results)
+            share.scatter(answered, results)
         return results
 
 
 @dataclass
-class Share:
+class ChildBatch:
     """The rows of a batch that one runnable answers."""
 
     child: Runnable[Any, Any]
@@ -242,13 +250,13 @@ class Share:
         self.inputs.append(forwarded)
         self.configs.append(config)
 
-    def place(self, answers: Sequence[Any], results: list[Any]) -> None:
+    def scatter(self, answers: Sequence[Any], results: list[Any]) -> None:
         """Write the answers, or exceptions, to the rows they belong to."""
         for row, answer in zip(self.rows, answers, strict=True):
             results[row] = answer
 
 
-def shares_at_once(configs: Sequence[RunnableConfig]) -> int | None:
+def max_parallel_batches(configs: Sequence[RunnableConfig]) -> int | None:
     """Return how many runnables may answer side by side; None is all of them.
 
     Each runnable holds `max_concurrency` within its own share, so under such a limit the shares
@@ -258,7 +266,7 @@ def shares_at_once(configs: Sequence[RunnableConfig]) -> int | None:
 
 
 @dataclass(frozen=True)
-class Desk:
+class RunnableSession:
     """A router over the experts that can be run, and what runs each of them.
 
     `children` is by the experts' names, empty if the decision itself is wanted; of an input that is
@@ -266,7 +274,7 @@ class Desk:
     """
 
     router: Router
-    children: Mapping[str, Runnable[Any, Any]] = field(default_factory=dict)
+    runnables: Mapping[str, Runnable[Any, Any]] = field(default_factory=dict)
     input_key: str | None = None
 
     def decide(self, value: Any, config: RunnableConfig) -> Decision:
@@ -276,82 +284,86 @@ class Desk:
             InputError: the input cannot be routed, or the config asks for what is not there.
             NoExpertError, PerceptionError: as in `Router.route`.
         """
-        return self.router.route(self._text(value), asked(config, self.router))
+        return self.router.route(self._text(value), call_preferences(config, self.router))
 
-    def decide_all(self, values: Sequence[Any], configs: Sequence[RunnableConfig]) -> list[Outcome]:
+    def decide_batch(
+        self, values: Sequence[Any], configs: Sequence[RunnableConfig]
+    ) -> list[DecisionOrError]:
         """Decide in one encoder pass; only where that fails, one by one to find the culprits."""
         try:
             texts = [self._text(value) for value in values]
-            preferences = [asked(config, self.router) for config in configs]
+            preferences = [call_preferences(config, self.router) for config in configs]
             return list(self.router.route_batch(texts, preferences))
         except TryageError:
             pairs = zip(values, configs, strict=True)
             return [self._decide_or_error(value, config) for value, config in pairs]
 
-    def hand_over(
-        self, decision: Decision, value: Any, manager: Manager, config: RunnableConfig
+    def prepare_child_run(
+        self, decision: Decision, value: Any, manager: ChainRunManager, config: RunnableConfig
     ) -> tuple[Runnable[Any, Any], Any, RunnableConfig]:
         """Return the chosen runnable, the input it gets and the config of its run."""
         name = decision.expert.name
         own = patch_config(config, callbacks=manager.get_child(f"tryage:{name}"))
-        own["metadata"] = {**own["metadata"], MODEL: name}
-        own["configurable"] = without_model(own)
-        return self.children[name], cleaned(decision, value, self.input_key), own
+        own["metadata"] = {**own["metadata"], MODEL_KEY: name}
+        own["configurable"] = configurable_without_model(own)
+        return self.runnables[name], clean_input(decision, value, self.input_key), own
 
-    def shares(
+    def group_by_child(
         self,
-        outcomes: Sequence[Outcome],
+        outcomes: Sequence[DecisionOrError],
         inputs: Sequence[Any],
-        managers: Sequence[Manager],
+        managers: Sequence[ChainRunManager],
         configs: Sequence[RunnableConfig],
-    ) -> list[Share]:
+    ) -> list[ChildBatch]:
         """Return what each chosen runnable has to answer of a batch."""
-        shares: dict[str, Share] = {}
+        shares: dict[str, ChildBatch] = {}
         rows = zip(outcomes, inputs, managers, configs, strict=True)
         for row, (outcome, value, manager, config) in enumerate(rows):
             if isinstance(outcome, Decision):
-                child, *rest = self.hand_over(outcome, value, manager, config)
-                shares.setdefault(outcome.expert.name, Share(child)).add(row, *rest)
+                child, *rest = self.prepare_child_run(outcome, value, manager, config)
+                shares.setdefault(outcome.expert.name, ChildBatch(child)).add(row, *rest)
         return list(shares.values())
 
     def _text(self, value: Any) -> str:
-        return prompt_text(chosen_part(value, self.input_key))
+        return prompt_text(routed_input(value, self.input_key))
 
-    def _decide_or_error(self, value: Any, config: RunnableConfig) -> Outcome:
+    def _decide_or_error(self, value: Any, config: RunnableConfig) -> DecisionOrError:
         try:
             return self.decide(value, config)
         except TryageError as error:
             return error
 
 
-def asked(config: RunnableConfig, router: Router) -> Preferences:
+def call_preferences(config: RunnableConfig, router: Router) -> Preferences:
     """Return the preferences of one call, with a model that is asked for as the only one.
 
     Raises:
         InputError: the preferences are of another type.
         LibraryError: the model asked for is not one of the router's.
     """
-    preferences, model = wishes(config)
+    preferences, model = preferences_from_config(config)
     if model is None:
         return preferences
     return preferences.tightened(Preferences(only=[router.library[model].name]))
 
 
-def desk(
-    router: Router, children: Mapping[str, Runnable[Any, Any]] | None, input_key: str | None
-) -> Desk:
+def build_session(
+    router: Router, runnables: Mapping[str, Runnable[Any, Any]] | None, input_key: str | None
+) -> RunnableSession:
     """Return the router over the experts that can be run, each under one name only.
 
     Raises:
         InputError: there are no children, or two stand for the same expert.
         LibraryError: a child stands for nobody.
     """
-    if children is None:
-        return Desk(router, {}, input_key)
-    if not children:
+    if runnables is None:
+        return RunnableSession(router, {}, input_key)
+    if not runnables:
         raise InputError("runnables is empty. Give one runnable per expert, or None.")
-    names = [router.library[name].name for name in children]
+    names = [router.library[name].name for name in runnables]
     repeated = [name for name in names if names.count(name) > 1]
     if repeated:
         raise InputError(f"Two runnables stand for the expert {repeated[0]!r}. Expected one each.")
-    return Desk(router.among(names), dict(zip(names, children.values(), strict=True)), input_key)
+    return RunnableSession(
+        router.subset(names), dict(zip(names, runnables.values(), strict=True)), input_key
+    )

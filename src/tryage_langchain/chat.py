@@ -19,15 +19,22 @@ from langchain_core.tools import BaseTool  # noqa: TC002 - as above
 from pydantic import Field, PrivateAttr, SkipValidation, field_validator, model_validator
 
 import tryage
-from tryage.chat.candidates import Choosers, Pool
-from tryage.chat.model_names import named
-from tryage.chat.settings import Choosing
+from tryage.chat.candidates import CandidatePool, RouterCache
+from tryage.chat.model_names import name_models
+from tryage.chat.settings import RoutingFields
 from tryage.core.preferences import Preferences
 from tryage.core.request import estimate_tokens
 from tryage.router import Router
-from tryage_langchain._call import BOUND, MODEL, PREFERENCES, Bound, ChatDesk, bound_tools
-from tryage_langchain._chat_generate import Generating
-from tryage_langchain._clients import Children, name_of, pool, shared_profile
+from tryage_langchain._call import (
+    BOUND_KEY,
+    MODEL_KEY,
+    PREFERENCES_KEY,
+    BoundArguments,
+    ChatSession,
+    bound_tools,
+)
+from tryage_langchain._chat_generate import ChatGenerateMixin
+from tryage_langchain._clients import ChatModelPool, candidate_pool, chat_model_name, common_profile
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,15 +42,22 @@ if TYPE_CHECKING:
     from langchain_core.language_models.base import LangSmithParams
     from typing_extensions import Self
 
-    from tryage_langchain._clients import Source
+    from tryage_langchain._clients import ChatModelSource
 
 AUTO = "tryage-auto"
 
 # Of BaseChatModel: what ChatTryage was given reaches every child that has none of its own.
-_OUTER = ("cache", "rate_limiter", "disable_streaming", "output_version", "streaming", "verbose")
+_FORWARDED_FIELDS = (
+    "cache",
+    "rate_limiter",
+    "disable_streaming",
+    "output_version",
+    "streaming",
+    "verbose",
+)
 
 
-class Settings(Generating, Choosing):
+class ChatTryageFields(ChatGenerateMixin, RoutingFields):
     """A chat model made of others, and how it chooses among them."""
 
     models: SkipValidation[dict[str, Any]] = Field(exclude=True, repr=False)
@@ -58,14 +72,14 @@ class Settings(Generating, Choosing):
     settings: dict[str, Any] = Field(default_factory=dict, exclude=True, repr=False)
     """For `init_chat_model`, beside a string: every argument that ChatTryage itself has not."""
 
-    _children: Children = PrivateAttr()
-    _shared: ModelProfile = PrivateAttr()
+    _clients: ChatModelPool = PrivateAttr()
+    _common_profile: ModelProfile = PrivateAttr()
 
     # Reading the arguments -----------------------------------------------------------------
 
     @model_validator(mode="before")
     @classmethod
-    def _sort_out_settings(cls, given: Any) -> Any:
+    def _split_settings(cls, given: Any) -> Any:
         """Move what only `init_chat_model` understands to `settings`."""
         if not isinstance(given, dict):
             return given
@@ -78,39 +92,51 @@ class Settings(Generating, Choosing):
     @field_validator("models", mode="before")
     @classmethod
     def _name_models(cls, models: Any) -> Any:
-        return models if isinstance(models, Models) else Models(named(models, name_of))
+        return (
+            models
+            if isinstance(models, ModelMap)
+            else ModelMap(name_models(models, chat_model_name))
+        )
 
     def model_post_init(self, context: Any, /) -> None:
         """Find out what the models are, before LangChain asks for their profile."""
         super().model_post_init(context)
-        made = self._make()
-        self._children, self._shared, self._choosers = made.children, made.shared, made.choosers
-        self._takes(made.pool, self.default, self._always())
+        made = self._build_state()
+        self._clients, self._common_profile, self._router_cache = (
+            made.clients,
+            made.profile,
+            made.router_cache,
+        )
+        self._set_pool(made.pool, self.default, self._forced_model())
 
-    def _make(self) -> Made:
+    def _build_state(self) -> SharedState:
         """Return what is made of the models, if it was not made before."""
         models, parts = self.models, (self.router, self.experts, self.settings)
-        made = models.made if isinstance(models, Models) else None
-        if made is None or made.of[0] is not self.router or made.of[1:] != parts[1:]:
-            children = Children(models, self.settings)
-            found = pool(children, self.router, self.experts)
-            shared = shared_profile(found.library, children.values())
-            made = Made(parts, children, found, shared, Choosers())
-            if isinstance(models, Models):
-                models.made = made
+        made = models.state if isinstance(models, ModelMap) else None
+        if made is None or made.inputs[0] is not self.router or made.inputs[1:] != parts[1:]:
+            children = ChatModelPool(models, self.settings)
+            found = candidate_pool(children, self.router, self.experts)
+            shared = common_profile(found.library, children.values())
+            made = SharedState(parts, children, found, shared, RouterCache())
+            if isinstance(models, ModelMap):
+                models.state = made
         return made
 
     # What chooses and who answers ----------------------------------------------------------
 
     @property
-    def _desk(self) -> ChatDesk:
-        return ChatDesk(self._chooser, self._children, self.max_attempts, self._handed_down())
+    def _session(self) -> ChatSession:
+        return ChatSession(
+            self._chat_router, self._clients, self.max_attempts, self._forwarded_settings()
+        )
 
-    def _handed_down(self) -> dict[str, Any]:
-        given = {name: getattr(self, name) for name in _OUTER if name in self.model_fields_set}
+    def _forwarded_settings(self) -> dict[str, Any]:
+        given = {
+            name: getattr(self, name) for name in _FORWARDED_FIELDS if name in self.model_fields_set
+        }
         return {name: value for name, value in given.items() if value is not None}
 
-    def _always(self) -> str | None:
+    def _forced_model(self) -> str | None:
         return None if self.model == AUTO else self.model
 
     # Copies --------------------------------------------------------------------------------
@@ -119,17 +145,17 @@ class Settings(Generating, Choosing):
         """Share the clients and the router; what is remembered of conversations is not copied."""
         own = {"tags": deepcopy(self.tags, memo), "metadata": deepcopy(self.metadata, memo)}
         clone = self.model_copy(update=own)
-        clone._choosers = Choosers()  # noqa: SLF001 - our own class
+        clone._router_cache = RouterCache()  # noqa: SLF001 - our own class
         return clone
 
     def __getstate__(self) -> dict[Any, Any]:
         """Leave out secrets, clients made from strings, and what is remembered."""
         state = super().__getstate__()
-        fields = {**state["__dict__"], "settings": self._children.plain_settings}
+        fields = {**state["__dict__"], "settings": self._clients.non_secret_settings}
         return {**state, "__dict__": fields}
 
 
-class ChatTryage(Settings):
+class ChatTryage(ChatTryageFields):
     """A chat model that gives every conversation to the right one of several.
 
     Whatever a chat model can do, the chosen one does: tools in its own format, structured output,
@@ -148,13 +174,15 @@ class ChatTryage(Settings):
     """
 
     @classmethod
-    def from_models(cls, models: Mapping[str, Source] | Sequence[Source], **settings: Any) -> Self:
+    def from_models(
+        cls, models: Mapping[str, ChatModelSource] | Sequence[ChatModelSource], **settings: Any
+    ) -> Self:
         """Return ChatTryage over models that you have: objects, strings or functions.
 
         `settings` are fields of ChatTryage; others, such as `api_key` or `timeout`, go to
         `init_chat_model` when a string is first chosen.
         """
-        return cls(models=named(models, name_of), **settings)
+        return cls(models=name_models(models, chat_model_name), **settings)
 
     @classmethod
     def from_hub(
@@ -204,7 +232,7 @@ class ChatTryage(Settings):
         """What makes two of them different: the models, and how they are chosen."""
         return {
             "model": self.model,
-            "models": {name: _identity(model) for name, model in self._children.items()},
+            "models": {name: _identity(model) for name, model in self._clients.items()},
             "preferences": (self.preferences or Preferences()).to_dict(),
             "sticky": self.sticky,
         }
@@ -222,14 +250,14 @@ class ChatTryage(Settings):
 
     def _resolve_model_profile(self) -> ModelProfile | None:
         """Return what can be relied on whoever is chosen."""
-        return self._shared or None
+        return self._common_profile or None
 
     @property
     def config_specs(self) -> list[ConfigurableFieldSpec]:
         """The per-call settings."""
         return [
-            ConfigurableFieldSpec(id=PREFERENCES, annotation=Any, name="Tryage preferences"),
-            ConfigurableFieldSpec(id=MODEL, annotation=str | None, name="Tryage model"),
+            ConfigurableFieldSpec(id=PREFERENCES_KEY, annotation=Any, name="Tryage preferences"),
+            ConfigurableFieldSpec(id=MODEL_KEY, annotation=str | None, name="Tryage model"),
         ]
 
     # What is declared now and done by whoever is chosen ------------------------------------
@@ -243,14 +271,14 @@ class ChatTryage(Settings):
     ) -> Runnable[Any, Any]:
         """Bind tools: each model gets them in its own format when it is chosen."""
         choice = {} if tool_choice is None else {"tool_choice": tool_choice}
-        return self.bind(**{BOUND: bound_tools(tools, {**choice, **kwargs})})
+        return self.bind(**{BOUND_KEY: bound_tools(tools, {**choice, **kwargs})})
 
     def with_structured_output(
         self, schema: dict[str, Any] | type, *, include_raw: bool = False, **kwargs: Any
     ) -> Runnable[Any, Any]:
         """Return answers of a schema: each model in its own way when it is chosen."""
         declared = {"include_raw": include_raw, **kwargs}
-        return self.bind(**{BOUND: Bound("with_structured_output", schema, declared)})
+        return self.bind(**{BOUND_KEY: BoundArguments("with_structured_output", schema, declared)})
 
 
 def _identity(model: Any) -> Any:
@@ -260,24 +288,24 @@ def _identity(model: Any) -> Any:
     return model if isinstance(model, str) else type(model).__name__
 
 
-class Made(NamedTuple):
+class SharedState(NamedTuple):
     """What was made of chat models, and of what else."""
 
-    of: tuple[Any, ...]
-    children: Children
-    pool: Pool
-    shared: ModelProfile
-    choosers: Choosers
+    inputs: tuple[Any, ...]
+    clients: ChatModelPool
+    pool: CandidatePool
+    profile: ModelProfile
+    router_cache: RouterCache
 
 
-class Models(dict[str, Any]):
+class ModelMap(dict[str, Any]):
     """Chat models by name, with what was made of them.
 
     LangChain makes a ChatTryage anew for each call of `configurable_fields()`: of the same models,
     which so stay the same clients, and in the same conversations.
     """
 
-    made: Made | None = None
+    state: SharedState | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Keep the models alone."""

@@ -10,7 +10,7 @@ from typing import Any
 from langchain_core.messages import BaseMessage
 from pydantic import ConfigDict, Field, PrivateAttr
 
-from tryage.core.decision import odds
+from tryage.core.decision import best_probabilities
 from tryage.errors import InputError, MissingExtraError
 from tryage.router import Router  # noqa: TC001 - pydantic reads the annotation at run time
 from tryage_langchain._messages import prompt_text
@@ -51,7 +51,7 @@ class TryageDecisionModel(BaseDecisionModel):  # type: ignore[misc,unused-ignore
     experts: dict[str, str] = Field(default_factory=dict)
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
-    _among: dict[tuple[str, ...], Router] = PrivateAttr(default_factory=dict)
+    _restricted_routers: dict[tuple[str, ...], Router] = PrivateAttr(default_factory=dict)
 
     def __init__(self, router: Router, **kwargs: Any) -> None:
         super().__init__(router=router, **kwargs)
@@ -61,7 +61,7 @@ class TryageDecisionModel(BaseDecisionModel):  # type: ignore[misc,unused-ignore
         return "tryage"
 
     def _classify(self, state: object, questions: Mapping[str, Any]) -> ClassifierResponse:
-        text = _text(state)
+        text = _prompt_of_state(state)
         answers = {key: self._answer(text, question) for key, question in questions.items()}
         return ClassifierResponse(model=self.model, answers=answers)
 
@@ -75,8 +75,8 @@ class TryageDecisionModel(BaseDecisionModel):  # type: ignore[misc,unused-ignore
         names = {library[self.experts.get(name, name)].name: name for name in question.criteria}
         if len(names) < len(question.criteria):
             raise InputError(f"Two of the labels {[*question.criteria]} stand for one expert.")
-        decision = self._narrowed(tuple(names)).route(text)
-        chances = {} if decision.default_used else odds(decision.ranking)
+        decision = self._restrict_router(tuple(names)).route(text)
+        chances = {} if decision.default_used else best_probabilities(decision.ranking)
         label = names[decision.expert.name]
         return ChoiceAnswer(
             type="choice",
@@ -85,13 +85,13 @@ class TryageDecisionModel(BaseDecisionModel):  # type: ignore[misc,unused-ignore
             confidence=chances.get(decision.expert.name, 0.0),
         )
 
-    def _narrowed(self, names: tuple[str, ...]) -> Router:
-        if names not in self._among:
-            self._among[names] = self.router.among(names)
-        return self._among[names]
+    def _restrict_router(self, names: tuple[str, ...]) -> Router:
+        if names not in self._restricted_routers:
+            self._restricted_routers[names] = self.router.subset(names)
+        return self._restricted_routers[names]
 
 
-def _text(state: object) -> str:
+def _prompt_of_state(state: object) -> str:
     """Return what the state asks: the last human message, or all of a structure as JSON."""
     structured = isinstance(state, Mapping) or (
         isinstance(state, Sequence)
@@ -99,9 +99,11 @@ def _text(state: object) -> str:
         and not all(isinstance(part, BaseMessage) for part in state)
     )
     return (
-        json.dumps(state, default=_plain, ensure_ascii=False) if structured else prompt_text(state)
+        json.dumps(state, default=_json_default, ensure_ascii=False)
+        if structured
+        else prompt_text(state)
     )
 
 
-def _plain(value: object) -> object:
+def _json_default(value: object) -> object:
     return prompt_text(value) if isinstance(value, BaseMessage) else str(value)

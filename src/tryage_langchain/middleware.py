@@ -21,27 +21,27 @@ from langchain_core.runnables import Runnable
 from langgraph.types import Command
 from typing_extensions import NotRequired
 
-from tryage.chat.clients import Pace
-from tryage.chat.model_names import named
+from tryage.chat.clients import AdaptiveExecutor
+from tryage.chat.model_names import name_models
 from tryage.chat.router import Sticky
-from tryage.core.cache import Memory
+from tryage.core.cache import LRUCache
 from tryage.errors import InputError
 from tryage.router import Router
 from tryage_langchain._agent_calls import (
     Record,
+    ServedModelCallback,
     Turns,
-    Witness,
-    asked,
-    configured,
-    marked,
-    replied_by,
-    suited,
-    turn_of,
-    unflagged,
+    adapt_request,
+    conversation_from_request,
+    current_config,
+    model_of_response,
+    remove_flags,
+    turn_key,
+    with_trace_metadata,
 )
-from tryage_langchain._call import wishes
-from tryage_langchain._clients import Children, name_of, pool
-from tryage_langchain._fallback import atell, stamped, tell
+from tryage_langchain._call import preferences_from_config
+from tryage_langchain._clients import ChatModelPool, candidate_pool, chat_model_name
+from tryage_langchain._fallback import aemit_event, annotate, emit_event
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
 
     from tryage.core.expert import Expert
-    from tryage_langchain._clients import Source
+    from tryage_langchain._clients import ChatModelSource
 
 _log = logging.getLogger(__name__)
 
@@ -61,16 +61,16 @@ class TryageState(AgentState[Any]):
 
 
 @dataclass(frozen=True)
-class _Call:
+class _ModelCall:
     """One model call on its way: what is asked of which model, and what is recorded of it."""
 
     request: ModelRequest[Any]
     record: Record
-    witness: Witness | None = None
+    served_callback: ServedModelCallback | None = None
 
 
 @dataclass(frozen=True)
-class _Pass:
+class _FailedAttempt:
     """A pass through the middleware that failed: an outer middleware may send the call again."""
 
     state: Mapping[str, Any]
@@ -115,7 +115,7 @@ class TryageMiddleware(AgentMiddleware[TryageState, Any, Any]):
 
     def __init__(
         self,
-        models: Mapping[str, Source] | Sequence[Source],
+        models: Mapping[str, ChatModelSource] | Sequence[ChatModelSource],
         router: Router | None = None,
         *,
         experts: Sequence[Expert] = (),
@@ -125,19 +125,19 @@ class TryageMiddleware(AgentMiddleware[TryageState, Any, Any]):
         super().__init__()
         if sticky not in get_args(Sticky):
             raise InputError(f"sticky is {sticky!r:.80}; expected one of {get_args(Sticky)}.")
-        self._models = Children(named(models, name_of), {})
+        self._models = ChatModelPool(name_models(models, chat_model_name), {})
         for name, model in self._models.items():
             if isinstance(model, Runnable) and not isinstance(model, BaseChatModel):
                 raise InputError(
                     f"The model of {name!r} is a {type(model).__name__}. Expected a chat model as "
                     "it is; an agent binds its tools and settings itself."
                 )
-        found = pool(self._models, router, experts)
+        found = candidate_pool(self._models, router, experts)
         self._default = None if default is None else found.library[default].name
         base = router or Router.from_pretrained()
-        self._turns = Turns(found.router(base, None, self._default), sticky)
-        self._pace = Pace()
-        self._failed: Memory[_Pass | None] = Memory(64)
+        self._chat_router = Turns(found.build_router(base, None, self._default), sticky)
+        self._executor = AdaptiveExecutor()
+        self._failed_attempts: LRUCache[_FailedAttempt | None] = LRUCache(64)
 
     def wrap_model_call(
         self,
@@ -145,14 +145,14 @@ class TryageMiddleware(AgentMiddleware[TryageState, Any, Any]):
         handler: Callable[[ModelRequest[Any]], ModelResponse[Any]],
     ) -> ExtendedModelResponse[Any]:
         """Let the chosen model answer the call, and record who did."""
-        call = self._begin(request)
-        tell(call.record, _listening(request))
+        call = self._prepare_call(request)
+        emit_event(call.record, _config_with_stream_writer(request))
         try:
             response = handler(call.request)
         except Exception:
-            self._note_failure(request, call.record)
+            self._remember_failure(request, call.record)
             raise
-        return self._finish(request, call, response)
+        return self._record_served(request, call, response)
 
     async def awrap_model_call(
         self,
@@ -160,43 +160,49 @@ class TryageMiddleware(AgentMiddleware[TryageState, Any, Any]):
         handler: Callable[[ModelRequest[Any]], Awaitable[ModelResponse[Any]]],
     ) -> ExtendedModelResponse[Any]:
         """Do what `wrap_model_call` does; a routing that takes long is done beside the loop."""
-        call = await self._pace.run(partial(self._begin, request))
-        await atell(call.record, _listening(request))
+        call = await self._executor.run(partial(self._prepare_call, request))
+        await aemit_event(call.record, _config_with_stream_writer(request))
         try:
             response = await handler(call.request)
         except Exception:
-            self._note_failure(request, call.record)
+            self._remember_failure(request, call.record)
             raise
-        return self._finish(request, call, response)
+        return self._record_served(request, call, response)
 
-    def _begin(self, request: ModelRequest[Any]) -> _Call:
+    def _prepare_call(self, request: ModelRequest[Any]) -> _ModelCall:
         """Choose, unless this is the same call once more."""
-        before = self._failed.get(id(request.state))
+        before = self._failed_attempts.get(id(request.state))
         if before is None or before.state is not request.state:
-            record = self._record(request)
+            record = self._decision_record(request)
         elif before.model is request.model:  # sent again as it was: one decision, no second
             record = before.record
         else:
             record = {**before.record, "how": "replaced by another middleware"}
-            return _Call(suited(request, request.model), record)
-        if self._turns.router.prompt_flags:
-            request = unflagged(request)
+            return _ModelCall(adapt_request(request, request.model), record)
+        if self._chat_router.router.prompt_flags:
+            request = remove_flags(request)
         if record["model"] is None:  # the agent's own steps in, as if there were no router
-            return _Call(request, record)
-        model = cast("BaseChatModel", self._models.get_model(record["model"]))
-        witness = Witness()
-        ready = suited(request, model)
-        return _Call(ready.override(model=witness.watch(marked(model, record))), record, witness)
+            return _ModelCall(request, record)
+        model = cast("BaseChatModel", self._models.get_client(record["model"]))
+        witness = ServedModelCallback()
+        ready = adapt_request(request, model)
+        return _ModelCall(
+            ready.override(model=witness.attach(with_trace_metadata(model, record))),
+            record,
+            witness,
+        )
 
-    def _record(self, request: ModelRequest[Any]) -> Record:
+    def _decision_record(self, request: ModelRequest[Any]) -> Record:
         """Return the decision about a call; where there can be none, that about the default."""
-        preferences, model = wishes(configured())
+        preferences, model = preferences_from_config(current_config())
         if model is not None:
-            model = self._turns.router.library[model].name
+            model = self._chat_router.router.library[model].name
         before: Any = request.state.get("tryage") or {}
-        turn = turn_of(request.messages, before)
+        turn = turn_key(request.messages, before)
         try:
-            return self._turns.choose(asked(request), turn, before, preferences, model)
+            return self._chat_router.choose(
+                conversation_from_request(request), turn, before, preferences, model
+            )
         except Exception as error:  # noqa: BLE001 - no failure of the routing may end the run
             _log.warning("Tryage could not route a model call: %s", type(error).__name__)
             _log.debug("The failure of the routing", exc_info=True)
@@ -208,31 +214,37 @@ class TryageMiddleware(AgentMiddleware[TryageState, Any, Any]):
                 "turn": turn,
             }
 
-    def _note_failure(self, request: ModelRequest[Any], record: Record) -> None:
+    def _remember_failure(self, request: ModelRequest[Any], record: Record) -> None:
         """Remember a call that failed, by the state that all passes of one call have in common."""
-        before = self._failed.get(id(request.state))
+        before = self._failed_attempts.get(id(request.state))
         again = before is not None and before.state is request.state
         first = before.model if again and before else request.model
-        self._failed.put(id(request.state), _Pass(request.state, first, record))
+        self._failed_attempts.put(id(request.state), _FailedAttempt(request.state, first, record))
 
-    def _finish(
-        self, request: ModelRequest[Any], call: _Call, response: ModelResponse[Any]
+    def _record_served(
+        self, request: ModelRequest[Any], call: _ModelCall, response: ModelResponse[Any]
     ) -> ExtendedModelResponse[Any]:
         """Put the record, with who answered, into the state and onto the answer."""
-        self._failed.put(id(request.state), None)
-        if call.witness is not None and call.witness.answered and call.record["model"]:
+        self._failed_attempts.put(id(request.state), None)
+        if (
+            call.served_callback is not None
+            and call.served_callback.answered
+            and call.record["model"]
+        ):
             served_by = call.record["model"]
         else:
-            served_by = replied_by(response.result, self._models)
+            served_by = model_of_response(response.result, self._models)
         record = {**call.record, "served_by": served_by}
         if served_by is not None:
-            told = [stamped(m, record) if isinstance(m, AIMessage) else m for m in response.result]
-            response = replace(response, result=told)
+            messages = [
+                annotate(m, record) if isinstance(m, AIMessage) else m for m in response.result
+            ]
+            response = replace(response, result=messages)
         return ExtendedModelResponse(response, Command(update={"tryage": record}))
 
 
-def _listening(request: ModelRequest[Any]) -> RunnableConfig:
+def _config_with_stream_writer(request: ModelRequest[Any]) -> RunnableConfig:
     """Return the config of the run, with the writer of the stream that an agent hands to hooks."""
-    config = configured()
+    config = current_config()
     own = {**config.get("configurable", {}), "__pregel_runtime": request.runtime}
     return {**config, "configurable": own}

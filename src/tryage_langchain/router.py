@@ -16,9 +16,9 @@ from pydantic import ConfigDict, Field
 from tryage.core.decision import Decision
 from tryage.errors import InputError, PersistenceError
 from tryage.router import Router
-from tryage_langchain._call import MODEL, PREFERENCES
-from tryage_langchain._messages import cleaned
-from tryage_langchain._router_invoke import Running, desk
+from tryage_langchain._call import MODEL_KEY, PREFERENCES_KEY
+from tryage_langchain._messages import clean_input
+from tryage_langchain._router_invoke import RouterInvokeMixin, build_session
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from langchain_core.load.serializable import SerializedConstructor, SerializedNotImplemented
     from langchain_core.tools import BaseTool
 
-_SOURCE = ("name_or_path", "revision")
+_SOURCE_KEYS = ("name_or_path", "revision")
 
 
-class TryageRouter(Running):
+class TryageRouter(RouterInvokeMixin):
     """Route each input and run the chosen runnable; without runnables, yield the `Decision`.
 
     The input is a string, a prompt value, a message or messages, or, with `input_key`, a dict that
@@ -72,12 +72,12 @@ class TryageRouter(Running):
         **kwargs: Any,
     ) -> None:
         if router is None:
-            router = _read(pretrained)
+            router = _load_router(pretrained)
         if runnables is not None:
             runnables = {name: coerce_to_runnable(child) for name, child in runnables.items()}
         kwargs.update(router=router, runnables=runnables, pretrained=pretrained)
         super().__init__(**kwargs)
-        self._desk = desk(router, self.runnables, self.input_key)
+        self._session = build_session(router, self.runnables, self.input_key)
 
     @classmethod
     def from_pretrained(
@@ -94,7 +94,9 @@ class TryageRouter(Running):
             PersistenceError: as in `Router.from_pretrained`.
         """
         given = (None if name_or_path is None else str(name_or_path), revision)
-        source = {key: text for key, text in zip(_SOURCE, given, strict=True) if text is not None}
+        source = {
+            key: text for key, text in zip(_SOURCE_KEYS, given, strict=True) if text is not None
+        }
         return cls(runnables=runnables, pretrained=source, input_key=input_key)
 
     # In a pipeline -------------------------------------------------------------------------
@@ -105,14 +107,14 @@ class TryageRouter(Running):
 
     def to_router_input(self) -> Runnable[Any, RouterInput]:
         """Return a stage that yields `{"key": name, "input": input}`, as `RouterRunnable` takes."""
-        return self._deciding(to_router_input)
+        return self._decision_stage(to_router_input)
 
     def to_destination(self) -> Runnable[Any, dict[str, Any]]:
         """Return a stage that yields `{"destination": name, "next_inputs": input}`.
 
         That is what a `RouterChain` yields; the destination is None where the default was used.
         """
-        return self._deciding(to_destination)
+        return self._decision_stage(to_destination)
 
     def bind_tools(
         self,
@@ -128,7 +130,7 @@ class TryageRouter(Running):
         Raises:
             InputError: a child cannot bind tools, or there is no child.
         """
-        return self._each("bind_tools", config, tools, **kwargs)
+        return self._map_runnables("bind_tools", config, tools, **kwargs)
 
     def with_structured_output(
         self,
@@ -142,9 +144,9 @@ class TryageRouter(Running):
         Raises:
             InputError: a child cannot, or there is no child.
         """
-        return self._each("with_structured_output", config, schema, **kwargs)
+        return self._map_runnables("with_structured_output", config, schema, **kwargs)
 
-    def _each(
+    def _map_runnables(
         self,
         method: str,
         config: RunnableConfig | None,
@@ -163,18 +165,18 @@ class TryageRouter(Running):
                 f"The runnable of {lacking!r} has no {method}: {error}. Expected chat models."
             ) from error
         bound = self.model_copy(update={"runnables": made})
-        bound._desk = desk(self.router, made, self.input_key)  # noqa: SLF001 - our own copy
+        bound._session = build_session(self.router, made, self.input_key)  # noqa: SLF001 - our own copy
         return bound.with_config(config) if config else bound
 
-    def _deciding(self, hand: Callable[..., Any]) -> Runnable[Any, Any]:
+    def _decision_stage(self, convert: Callable[..., Any]) -> Runnable[Any, Any]:
         """Return a stage that decides, and hands decision and input on in another form."""
-        alone = TryageRouter(self._desk.router, input_key=self.input_key)
+        alone = TryageRouter(self._session.router, input_key=self.input_key)
         both = RunnableParallel(decision=alone, value=RunnablePassthrough())
 
         def form(both: dict[str, Any]) -> Any:
-            return hand(both["decision"], both["value"], self.input_key)
+            return convert(both["decision"], both["value"], self.input_key)
 
-        return both | RunnableLambda(form, name=hand.__name__)
+        return both | RunnableLambda(form, name=convert.__name__)
 
     # What it is ----------------------------------------------------------------------------
 
@@ -195,16 +197,16 @@ class TryageRouter(Running):
     def config_specs(self) -> list[ConfigurableFieldSpec]:
         """The per-call settings of the router and of its runnables."""
         own = [
-            ConfigurableFieldSpec(id=PREFERENCES, annotation=Any, name="Tryage preferences"),
-            ConfigurableFieldSpec(id=MODEL, annotation=str | None, name="Tryage model"),
+            ConfigurableFieldSpec(id=PREFERENCES_KEY, annotation=Any, name="Tryage preferences"),
+            ConfigurableFieldSpec(id=MODEL_KEY, annotation=str | None, name="Tryage model"),
         ]
-        children = self._desk.children.values()
+        children = self._session.runnables.values()
         specs = (spec for child in children for spec in child.config_specs)
         return get_unique_config_specs([*own, *specs])
 
     def get_graph(self, config: RunnableConfig | None = None) -> Graph:
         """Draw the router with an edge to each of its runnables."""
-        return drawn(self, self._desk.children, config)
+        return build_graph(self, self._session.runnables, config)
 
     @classmethod
     def is_lc_serializable(cls) -> bool:
@@ -225,17 +227,17 @@ class TryageRouter(Running):
         return super().to_json()
 
 
-def _read(source: Mapping[str, str] | None) -> Router:
+def _load_router(source: Mapping[str, str] | None) -> Router:
     if source is None:
         raise InputError("Give a router, or read one with TryageRouter.from_pretrained.")
-    if not isinstance(source, Mapping) or not set(source) <= set(_SOURCE):
-        raise InputError(f"pretrained may hold {_SOURCE}, got {source!r:.200}.")
+    if not isinstance(source, Mapping) or not set(source) <= set(_SOURCE_KEYS):
+        raise InputError(f"pretrained may hold {_SOURCE_KEYS}, got {source!r:.200}.")
     return Router.from_pretrained(source.get("name_or_path"), revision=source.get("revision"))
 
 
 def to_router_input(decision: Decision, value: Any, input_key: str | None = None) -> RouterInput:
     """Return what `RouterRunnable` takes: the expert's name, and the input without its flags."""
-    return RouterInput(key=decision.expert.name, input=cleaned(decision, value, input_key))
+    return RouterInput(key=decision.expert.name, input=clean_input(decision, value, input_key))
 
 
 def to_destination(decision: Decision, value: Any, input_key: str | None = None) -> dict[str, Any]:
@@ -243,14 +245,14 @@ def to_destination(decision: Decision, value: Any, input_key: str | None = None)
 
     The destination is None, LangChain's word for the default chain, where the default was used.
     """
-    clean = cleaned(decision, value, input_key)
+    clean = clean_input(decision, value, input_key)
     return {
         "destination": None if decision.default_used else decision.expert.name,
         "next_inputs": clean if isinstance(clean, dict) else {"input": clean},
     }
 
 
-def drawn(
+def build_graph(
     router: Runnable[Any, Any],
     children: Mapping[str, Runnable[Any, Any]],
     config: RunnableConfig | None,

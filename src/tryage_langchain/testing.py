@@ -67,10 +67,13 @@ class ScriptedChatModel(BaseChatModel):
         run_manager: Any = None,  # noqa: ARG002 - the base class reports the answer
         **kwargs: Any,
     ) -> ChatResult:
-        self._hear(messages, stop, kwargs)
+        self._record_call(messages, stop, kwargs)
         text, tool_calls = self._reply(messages, kwargs)
         message = AIMessage(
-            text, tool_calls=tool_calls, response_metadata=self._told(kwargs), usage_metadata=USAGE
+            text,
+            tool_calls=tool_calls,
+            response_metadata=self._response_metadata(kwargs),
+            usage_metadata=USAGE,
         )
         return ChatResult(generations=[ChatGeneration(message=message)])
 
@@ -90,7 +93,7 @@ class ScriptedChatModel(BaseChatModel):
         run_manager: Any = None,
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
-        self._hear(messages, stop, kwargs)
+        self._record_call(messages, stop, kwargs)
         for count, message in enumerate(self._chunks(messages, kwargs)):
             if count == self.breaks_after:
                 raise ConnectionError(f"{self.model} broke off")
@@ -111,7 +114,7 @@ class ScriptedChatModel(BaseChatModel):
                 await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
             yield chunk
 
-    def _hear(
+    def _record_call(
         self, messages: list[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]
     ) -> None:
         self.calls.append({"messages": messages, "stop": stop, **kwargs})
@@ -119,7 +122,7 @@ class ScriptedChatModel(BaseChatModel):
         if error is not None:
             raise error
 
-    def _told(self, kwargs: dict[str, Any]) -> dict[str, Any]:
+    def _response_metadata(self, kwargs: dict[str, Any]) -> dict[str, Any]:
         own = {"model_name": kwargs.get("model") or self.model} if self.names_itself else {}
         return {**own, "finish_reason": "stop"}
 
@@ -133,7 +136,7 @@ class ScriptedChatModel(BaseChatModel):
         function = wanted[0]["function"]
         schema = function.get("parameters", {})
         arguments = {
-            name: _value(schema["properties"][name]) for name in schema.get("required", [])
+            name: _example_value(schema["properties"][name]) for name in schema.get("required", [])
         }
         call = {"name": function["name"], "args": arguments, "type": "tool_call"}
         return "", [{**call, "id": f"call_{uuid.uuid4().hex[:8]}"}]
@@ -154,11 +157,11 @@ class ScriptedChatModel(BaseChatModel):
             yield AIMessageChunk(content=word)
         yield AIMessageChunk(
             content="",
-            response_metadata=self._told(kwargs),
+            response_metadata=self._response_metadata(kwargs),
             usage_metadata=USAGE,
             chunk_position="last",
         )
 
 
-def _value(schema: dict[str, Any]) -> Any:
+def _example_value(schema: dict[str, Any]) -> Any:
     return 3 if schema.get("type") == "integer" else "你好 客户 こんにちは"

@@ -20,14 +20,14 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 from langgraph.types import Command
 from typing_extensions import NotRequired
 
-from tryage.core.cache import Memory
-from tryage.core.validation import strings
+from tryage.core.cache import LRUCache
+from tryage.core.validation import check_strings
 from tryage.errors import InputError
-from tryage.tools.matching import checked
+from tryage.tools.matching import check_tools
 from tryage.tools.ranker import ToolRanker, check_k
 from tryage.tools.tool import Tool
-from tryage_langchain._agent_calls import asked, turn_of
-from tryage_langchain._messages import of_a_person
+from tryage_langchain._agent_calls import conversation_from_request, turn_key
+from tryage_langchain._messages import is_from_user
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
@@ -38,7 +38,9 @@ if TYPE_CHECKING:
     from tryage.tools.matching import Toolbox
     from tryage.tools.ranker import Selection
 
-_LISTS = 8  # of tools, that are remembered: an agent asks with the same one again and again
+_TOOLBOX_CACHE_SIZE = (
+    8  # of tools, that are remembered: an agent asks with the same one again and again
+)
 
 
 class ToolState(AgentState[Any]):
@@ -88,10 +90,10 @@ class TryageToolSelectorMiddleware(AgentMiddleware[ToolState, Any, Any]):
         check_k(k)
         self._ranker = ranker or ToolRanker.from_pretrained()
         self._k, self._preferences, self._granted = k, preferences, granted
-        self._always = frozenset(strings("always_include", always_include))
+        self._always_include = frozenset(check_strings("always_include", always_include))
         self._abstain_below = abstain_below
-        self._tools = ReadTools(self._ranker, known)
-        self._turns: Memory[Selection] = Memory()
+        self._toolbox_cache = ToolboxCache(self._ranker, known)
+        self._selections: LRUCache[Selection] = LRUCache()
 
     def wrap_model_call(
         self,
@@ -99,8 +101,8 @@ class TryageToolSelectorMiddleware(AgentMiddleware[ToolState, Any, Any]):
         handler: Callable[[ModelRequest[Any]], ModelResponse[Any]],
     ) -> ExtendedModelResponse[Any]:
         """Let the model see the chosen tools only."""
-        ready, record = self._selected(request)
-        return _recorded(handler(ready), record)
+        ready, record = self._select_tools(request)
+        return _with_record(handler(ready), record)
 
     async def awrap_model_call(
         self,
@@ -108,34 +110,40 @@ class TryageToolSelectorMiddleware(AgentMiddleware[ToolState, Any, Any]):
         handler: Callable[[ModelRequest[Any]], Awaitable[ModelResponse[Any]]],
     ) -> ExtendedModelResponse[Any]:
         """Do what `wrap_model_call` does, with the choice in an executor."""
-        ready, record = await run_in_executor(None, self._selected, request)
-        return _recorded(await handler(ready), record)
+        ready, record = await run_in_executor(None, self._select_tools, request)
+        return _with_record(await handler(ready), record)
 
-    def _selected(self, request: ModelRequest[Any]) -> tuple[ModelRequest[Any], dict[str, Any]]:
+    def _select_tools(self, request: ModelRequest[Any]) -> tuple[ModelRequest[Any], dict[str, Any]]:
         """Return the call with fewer tools, and what is recorded of the choice."""
         mine = [tool for tool in request.tools if isinstance(tool, BaseTool)]
-        _check_names(self._always, mine)
-        free = [tool for tool in mine if tool.name not in self._always]
-        if not free or (self._k is not None and len(free) <= self._k and not self._filters):
+        _check_names(self._always_include, mine)
+        free = [tool for tool in mine if tool.name not in self._always_include]
+        if not free or (
+            self._k is not None and len(free) <= self._k and not self._may_exclude_tools
+        ):
             return request, {}
-        selection = self._selection(request, free)
-        kept = self._always | called(request.messages) | forced(request.tool_choice)
+        selection = self._select_for_turn(request, free)
+        kept = (
+            self._always_include
+            | called_tools(request.messages)
+            | forced_tools(request.tool_choice)
+        )
         chosen = {*selection.names, *kept}
         tools = [tool for tool in request.tools if isinstance(tool, Mapping) or tool.name in chosen]
         return request.override(tools=tools), selection.to_dict(top=self._k or 5)
 
     @property
-    def _filters(self) -> bool:
+    def _may_exclude_tools(self) -> bool:
         """Whether a choice may leave tools out although there is room for all."""
         wanted = self._preferences is not None and bool(self._preferences.requirements)
         return wanted or self._granted is not None or self._abstain_below > 0
 
-    def _selection(self, request: ModelRequest[Any], free: Sequence[BaseTool]) -> Selection:
+    def _select_for_turn(self, request: ModelRequest[Any], free: Sequence[BaseTool]) -> Selection:
         """Choose once per turn: what a tool answers does not change what the user asked for."""
-        query = asked(request.override(tools=[])).request
-        box = self._tools(free)
-        key = turn_of(request.messages, {}), query, box.tools
-        found = self._turns.get(key)
+        query = conversation_from_request(request.override(tools=[])).request
+        box = self._toolbox_cache(free)
+        key = turn_key(request.messages, {}), query, box.tools
+        found = self._selections.get(key)
         if found is None:
             found = self._ranker.select(
                 box,
@@ -145,7 +153,7 @@ class TryageToolSelectorMiddleware(AgentMiddleware[ToolState, Any, Any]):
                 granted=self._granted,
                 abstain_below=self._abstain_below,
             )
-            self._turns.put(key, found)
+            self._selections.put(key, found)
         return found
 
 
@@ -158,12 +166,14 @@ def _check_names(always: Collection[str], tools: Sequence[BaseTool]) -> None:
         )
 
 
-def _recorded(response: ModelResponse[Any], record: dict[str, Any]) -> ExtendedModelResponse[Any]:
+def _with_record(
+    response: ModelResponse[Any], record: dict[str, Any]
+) -> ExtendedModelResponse[Any]:
     update: Command[Any] | None = Command(update={"tryage_tools": record}) if record else None
     return ExtendedModelResponse(response, update)
 
 
-class ReadTools:
+class ToolboxCache:
     """Lists of tools as the ranker reads them, each read once; `known` adds what no schema tells.
 
     Raises:
@@ -172,8 +182,10 @@ class ReadTools:
 
     def __init__(self, ranker: ToolRanker, known: Iterable[Tool]) -> None:
         self._ranker = ranker
-        self._known = {tool.name: tool for tool in checked(known)}
-        self._read: Memory[tuple[tuple[BaseTool, ...], Toolbox]] = Memory(_LISTS)
+        self._known_tools = {tool.name: tool for tool in check_tools(known)}
+        self._toolboxes: LRUCache[tuple[tuple[BaseTool, ...], Toolbox]] = LRUCache(
+            _TOOLBOX_CACHE_SIZE
+        )
 
     def __call__(self, tools: Sequence[BaseTool]) -> Toolbox:
         """Return the tools read.
@@ -182,31 +194,31 @@ class ReadTools:
             LibraryError: two of one name.
         """
         key = tuple(map(id, tools))  # which stay theirs, as the tools are remembered too
-        found = self._read.get(key)
+        found = self._toolboxes.get(key)
         if found is None:
-            read = [tool_of(tool).completed(self._known.get(tool.name)) for tool in tools]
+            read = [to_tool(tool).with_metadata(self._known_tools.get(tool.name)) for tool in tools]
             found = tuple(tools), self._ranker.toolbox(read)
-            self._read.put(key, found)
+            self._toolboxes.put(key, found)
         return found[1]
 
 
-def tool_of(tool: BaseTool) -> Tool:
+def to_tool(tool: BaseTool) -> Tool:
     """Read a tool as a model is told it."""
     return Tool.from_schema(convert_to_openai_tool(tool))
 
 
-def called(messages: Sequence[BaseMessage]) -> frozenset[str]:
+def called_tools(messages: Sequence[BaseMessage]) -> frozenset[str]:
     """Return the names of the tools that were called since a person last spoke."""
     names: set[str] = set()
     for message in reversed(messages):
-        if of_a_person(message):
+        if is_from_user(message):
             break
         if isinstance(message, AIMessage):
             names |= {call["name"] for call in message.tool_calls}
     return frozenset(names)
 
 
-def forced(choice: Any) -> frozenset[str]:
+def forced_tools(choice: Any) -> frozenset[str]:
     """Return the name of the tool that a call must use, if it names one."""
     if isinstance(choice, str):  # "auto", "any" ... are no tool's name, and do no harm as one
         return frozenset({choice})

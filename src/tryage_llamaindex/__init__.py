@@ -1,8 +1,8 @@
 """Tryage inside LlamaIndex: every query goes to the right choice, without an LLM call."""
 
-from tryage.core.validation import require
+from tryage.core.validation import require_extra
 
-require("llama_index.core", "llamaindex")
+require_extra("llama_index.core", "llamaindex")
 
 from tryage_llamaindex._fallback import RoutingDecisionEvent
 from tryage_llamaindex.llm import TryageLLM

@@ -12,9 +12,18 @@ from llama_index.core.instrumentation.events import BaseEvent
 from llama_index.core.llms import ChatResponse, CompletionResponse
 from llama_index_instrumentation import get_dispatcher
 
-from tryage.chat.fallback import Desk as AnyDesk
-from tryage.chat.fallback import Hands, abegin, adrive, asked, awhole, begin, drive, whole
-from tryage_llamaindex._call import unflagged
+from tryage.chat.fallback import (
+    FallbackHooks,
+    apeek_stream,
+    aresume_stream,
+    arun_steps,
+    fallback_steps,
+    peek_stream,
+    resume_stream,
+    run_steps,
+)
+from tryage.chat.fallback import FallbackSession as AnyDesk
+from tryage_llamaindex._call import flag_remover
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Generator, Sequence
@@ -22,63 +31,75 @@ if TYPE_CHECKING:
     from llama_index.core.callbacks.base_handler import BaseCallbackHandler
     from llama_index.core.llms import LLM
 
-    from tryage.chat.router import Plan
-    from tryage_llamaindex._call import Call
+    from tryage.chat.router import RoutingPlan
+    from tryage_llamaindex._call import LLMCall
 
-KEY = "tryage"
+RECORD_KEY = "tryage"
 
-_INNER = "within"
+_INNER_KEY = "within"
 
 _dispatcher = get_dispatcher(__name__)
 
 
-def answer(desk: Desk, call: Call, plan: Plan) -> Any:
+def call_with_fallback(session: LLMSession, call: LLMCall, plan: RoutingPlan) -> Any:
     """Return the answer of the first LLM that does not fail."""
-    hands = Hands(partial(desk.asker, call, plan), announce, lambda ask, _: ask())
-    return tagged(*drive(asked(desk, plan, hands)))
+    hooks = FallbackHooks(partial(session.caller, call, plan), emit_event, lambda ask, _: ask())
+    return annotate(*run_steps(fallback_steps(session, plan, hooks)))
 
 
-async def aanswer(desk: Desk, call: Call, plan: Plan) -> Any:
+async def acall_with_fallback(session: LLMSession, call: LLMCall, plan: RoutingPlan) -> Any:
     """Do what `answer` does."""
-    hands = Hands(partial(_aasker, desk, call, plan), _aannounce, lambda ask, _: ask())
-    return tagged(*await adrive(asked(desk, plan, hands)))
+    hooks = FallbackHooks(
+        partial(_acaller, session, call, plan), _aemit_event, lambda ask, _: ask()
+    )
+    return annotate(*await arun_steps(fallback_steps(session, plan, hooks)))
 
 
-def stream(desk: Desk, call: Call, plan: Plan) -> Generator[Any, None, None]:
+def stream_with_fallback(
+    session: LLMSession, call: LLMCall, plan: RoutingPlan
+) -> Generator[Any, None, None]:
     """Return the stream of the first LLM that does not fail before it says something.
 
     Routing and the first words happen now, not when the stream is read: only then do LlamaIndex's
     events belong to this call.
     """
-    hands = Hands(partial(desk.asker, call, plan), announce, lambda ask, _: begin(ask(), says))
-    begun, record = drive(asked(desk, plan, hands))
-    return whole(begun, partial(tagged, record=record))
+    hooks = FallbackHooks(
+        partial(session.caller, call, plan),
+        emit_event,
+        lambda ask, _: peek_stream(ask(), has_content),
+    )
+    peeked, record = run_steps(fallback_steps(session, plan, hooks))
+    return resume_stream(peeked, partial(annotate, record=record))
 
 
-async def astream(desk: Desk, call: Call, plan: Plan) -> AsyncGenerator[Any, None]:
+async def astream_with_fallback(
+    session: LLMSession, call: LLMCall, plan: RoutingPlan
+) -> AsyncGenerator[Any, None]:
     """Do what `stream` does."""
 
     async def ask(child: Callable[[], Any], _: Any) -> Any:
-        return await abegin(await child(), says)
+        return await apeek_stream(await child(), has_content)
 
-    hands = Hands(partial(_aasker, desk, call, plan), _aannounce, ask)
-    begun, record = await adrive(asked(desk, plan, hands))
-    return awhole(begun, partial(tagged, record=record))
+    hooks = FallbackHooks(partial(_acaller, session, call, plan), _aemit_event, ask)
+    peeked, record = await arun_steps(fallback_steps(session, plan, hooks))
+    return aresume_stream(peeked, partial(annotate, record=record))
 
 
-async def _aasker(desk: Desk, call: Call, plan: Plan, name: str) -> Callable[[], Any]:
+async def _acaller(
+    session: LLMSession, call: LLMCall, plan: RoutingPlan, name: str
+) -> Callable[[], Any]:
     """Return what asks one child; one that has to be made first is made in a thread."""
-    if desk.children.made(name):
-        return desk.asker(call, plan, name)
-    return await asyncio.to_thread(desk.asker, call, plan, name)
+    if session.clients.is_built(name):
+        return session.caller(call, plan, name)
+    return await asyncio.to_thread(session.caller, call, plan, name)
 
 
-async def _aannounce(record: dict[str, Any]) -> None:
-    announce(record)
+async def _aemit_event(record: dict[str, Any]) -> None:
+    emit_event(record)
 
 
 @dataclass(frozen=True)
-class Desk(AnyDesk["LLM"]):
+class LLMSession(AnyDesk["LLM"]):
     """A desk of LLMs.
 
     `handlers` are the callbacks of TryageLLM, which count every answer once; `handed_down` are its
@@ -86,42 +107,42 @@ class Desk(AnyDesk["LLM"]):
     """
 
     handlers: Sequence[BaseCallbackHandler]
-    handed_down: dict[str, Any]
-    copies: dict[tuple[str, bool], tuple[object, LLM]]
+    forwarded_settings: dict[str, Any]
+    configured_copies: dict[tuple[str, bool], tuple[object, LLM]]
 
-    def asker(self, call: Call, plan: Plan, name: str) -> Callable[[], Any]:
+    def caller(self, call: LLMCall, plan: RoutingPlan, name: str) -> Callable[[], Any]:
         """Return what asks one child.
 
         Raises:
             Exception: the child cannot be made, or cannot be asked this.
         """
-        child = self.children.get_model(name)
+        child = self.clients.get_client(name)
         call.check(child)
-        child = self._telling(name, child, loud=call.loud)
-        return lambda: call.ask(child, unflagged(plan, call.conversation))
+        child = self._with_handlers(name, child, emits_events=call.child_emits_events)
+        return lambda: call.invoke(child, flag_remover(plan, call.conversation))
 
-    def _telling(self, name: str, child: LLM, *, loud: bool) -> LLM:
+    def _with_handlers(self, name: str, child: LLM, *, emits_events: bool) -> LLM:
         """Return the child so that every callback is told of an answer once.
 
         A quiet child tells those that TryageLLM does not tell; a loud one tells all.
         """
         own = list(child.callback_manager.handlers)
-        told = [id(handler) for handler in (own if loud else self.handlers)]
-        if loud:
-            handlers = own + [one for one in self.handlers if id(one) not in told]
+        reported = [id(handler) for handler in (own if emits_events else self.handlers)]
+        if emits_events:
+            handlers = own + [one for one in self.handlers if id(one) not in reported]
         else:
-            handlers = [one for one in own if id(one) not in told]
-        update = self.handed_down if loud else {}
+            handlers = [one for one in own if id(one) not in reported]
+        update = self.forwarded_settings if emits_events else {}
         if len(handlers) == len(own) and not update:
             return child
         key = (id(child), tuple(map(id, handlers)), repr(update))
-        held = self.copies.get((name, loud))
+        held = self.configured_copies.get((name, emits_events))
         if held is None or held[0] != key:
             # A copy shares the client. It is kept: clients that are made when first used stay.
             manager = CallbackManager([])
             manager.handlers = handlers  # given to it, none would mean those of Settings
             copy = child.model_copy(update={"callback_manager": manager, **update})
-            held = self.copies[name, loud] = key, copy
+            held = self.configured_copies[name, emits_events] = key, copy
         return held[1]
 
 
@@ -142,13 +163,13 @@ class RoutingDecisionEvent(BaseEvent):
         return "RoutingDecisionEvent"
 
 
-def announce(record: dict[str, Any]) -> None:
+def emit_event(record: dict[str, Any]) -> None:
     """Send the event within the span that is open."""
     event = RoutingDecisionEvent(model=record["model"], reason=record["reason"], record=record)
     _dispatcher.event(event)
 
 
-def tagged(answer: Any, record: dict[str, Any]) -> Any:
+def annotate(answer: Any, record: dict[str, Any]) -> Any:
     """Return an answer with the record beside the message; what is no response stays as it is.
 
     Never on the message: providers send what its kwargs hold back with the next request.
@@ -156,23 +177,23 @@ def tagged(answer: Any, record: dict[str, Any]) -> Any:
     if not isinstance(answer, (ChatResponse, CompletionResponse)):
         return answer
     held = answer.additional_kwargs
-    if KEY in held:  # the child chooses too: its record is needed to read its tool calls
-        record = {**record, _INNER: held[KEY]}
-    return answer.model_copy(update={"additional_kwargs": {**held, KEY: record}})
+    if RECORD_KEY in held:  # the child chooses too: its record is needed to read its tool calls
+        record = {**record, _INNER_KEY: held[RECORD_KEY]}
+    return answer.model_copy(update={"additional_kwargs": {**held, RECORD_KEY: record}})
 
 
-def untagged(response: ChatResponse) -> tuple[str | None, ChatResponse]:
+def strip_annotation(response: ChatResponse) -> tuple[str | None, ChatResponse]:
     """Return who answered, None if nobody says so, and the response as that one gave it."""
     held = dict(response.additional_kwargs)
-    record = held.pop(KEY, None)
+    record = held.pop(RECORD_KEY, None)
     if not isinstance(record, dict):
         return None, response
-    if _INNER in record:
-        held[KEY] = record[_INNER]
+    if _INNER_KEY in record:
+        held[RECORD_KEY] = record[_INNER_KEY]
     return record.get("model"), response.model_copy(update={"additional_kwargs": held})
 
 
-def says(chunk: Any) -> bool:
+def has_content(chunk: Any) -> bool:
     """Tell whether a chunk holds a part of the answer: after it, another model cannot step in."""
     if isinstance(chunk, CompletionResponse):
         return bool(chunk.delta or chunk.text)

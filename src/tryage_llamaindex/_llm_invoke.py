@@ -13,19 +13,19 @@ from llama_index.core.llms.callbacks import llm_chat_callback, llm_completion_ca
 from llama_index.core.llms.function_calling import FunctionCallingLLM
 from pydantic import BaseModel, PrivateAttr
 
-from tryage.chat.clients import Pace
+from tryage.chat.clients import AdaptiveExecutor
 from tryage_llamaindex import _fallback as asking
 from tryage_llamaindex._call import (
-    Offer,
-    Wanted,
-    Wrapped,
-    calls_tools,
+    MessagesWithContext,
+    StructuredPredictArguments,
+    ToolChatArguments,
     chat_call,
     completion_call,
-    offering,
     structured_call,
+    supports_tools,
+    tool_chat_input,
 )
-from tryage_llamaindex._fallback import untagged
+from tryage_llamaindex._fallback import strip_annotation
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
@@ -43,52 +43,52 @@ if TYPE_CHECKING:
     from llama_index.core.prompts import BasePromptTemplate
     from llama_index.core.tools import BaseTool
 
-    from tryage.chat.router import Plan
-    from tryage_llamaindex._call import Call
-    from tryage_llamaindex._fallback import Desk
+    from tryage.chat.router import RoutingPlan
+    from tryage_llamaindex._call import LLMCall
+    from tryage_llamaindex._fallback import LLMSession
 
 M = TypeVar("M", bound=BaseModel)
 
 
-class Answering(FunctionCallingLLM):
+class LLMChatMixin(FunctionCallingLLM):
     """An LLM whose answers are those of the children that its desk chooses."""
 
-    _pace: Pace = PrivateAttr(default_factory=Pace)
+    _executor: AdaptiveExecutor = PrivateAttr(default_factory=AdaptiveExecutor)
 
     @property
     @abstractmethod
-    def _desk(self) -> Desk:
+    def _session(self) -> LLMSession:
         """What chooses and who answers."""
 
     @llm_chat_callback()
     def chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
         """Return the answer of the chosen LLM."""
-        response: ChatResponse = self._answer(chat_call("chat", messages, kwargs))
+        response: ChatResponse = self._run_call(chat_call("chat", messages, kwargs))
         return response
 
     @llm_chat_callback()
     async def achat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
         """Do what `chat` does."""
-        response: ChatResponse = await self._aanswer(chat_call("achat", messages, kwargs))
+        response: ChatResponse = await self._arun_call(chat_call("achat", messages, kwargs))
         return response
 
     @llm_chat_callback()
     def stream_chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponseGen:
         """Stream the answer of the chosen LLM; it is chosen now, not when the stream is read."""
-        return self._stream(chat_call("stream_chat", messages, kwargs))
+        return self._stream_call(chat_call("stream_chat", messages, kwargs))
 
     @llm_chat_callback()
     async def astream_chat(
         self, messages: Sequence[ChatMessage], **kwargs: Any
     ) -> ChatResponseAsyncGen:
         """Do what `stream_chat` does."""
-        return await self._astream(chat_call("astream_chat", messages, kwargs))
+        return await self._astream_call(chat_call("astream_chat", messages, kwargs))
 
     @llm_completion_callback()
     def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:
         """Return the completion of the chosen LLM."""
         call = completion_call("complete", prompt, formatted, kwargs)
-        response: CompletionResponse = self._answer(call)
+        response: CompletionResponse = self._run_call(call)
         return response
 
     @llm_completion_callback()
@@ -97,7 +97,7 @@ class Answering(FunctionCallingLLM):
     ) -> CompletionResponse:
         """Do what `complete` does."""
         call = completion_call("acomplete", prompt, formatted, kwargs)
-        response: CompletionResponse = await self._aanswer(call)
+        response: CompletionResponse = await self._arun_call(call)
         return response
 
     @llm_completion_callback()
@@ -105,63 +105,65 @@ class Answering(FunctionCallingLLM):
         self, prompt: str, formatted: bool = False, **kwargs: Any
     ) -> CompletionResponseGen:
         """Stream the completion of the chosen LLM; it is chosen now."""
-        return self._stream(completion_call("stream_complete", prompt, formatted, kwargs))
+        return self._stream_call(completion_call("stream_complete", prompt, formatted, kwargs))
 
     @llm_completion_callback()
     async def astream_complete(
         self, prompt: str, formatted: bool = False, **kwargs: Any
     ) -> CompletionResponseAsyncGen:
         """Do what `stream_complete` does."""
-        return await self._astream(completion_call("astream_complete", prompt, formatted, kwargs))
+        return await self._astream_call(
+            completion_call("astream_complete", prompt, formatted, kwargs)
+        )
 
-    def _get_messages(self, prompt: BasePromptTemplate, **prompt_args: Any) -> Wrapped:
+    def _get_messages(self, prompt: BasePromptTemplate, **prompt_args: Any) -> MessagesWithContext:
         """Fill a template for `predict` and `stream`, and keep the query that it is filled with.
 
         It travels with the messages, so threads and tasks cannot mix their queries up.
         """
         query = ChainMap(prompt_args, prompt.kwargs).get("query_str")
-        return Wrapped(
+        return MessagesWithContext(
             super()._get_messages(prompt, **prompt_args),
             query=query if isinstance(query, str) else None,
-            prompted=self.system_prompt is None,
+            from_template=self.system_prompt is None,
         )
 
     # The drivers, sync beside async --------------------------------------------------------
 
-    def _answer(self, call: Call) -> Any:
-        desk = self._desk
-        return asking.answer(desk, call, desk.plan(call))
+    def _run_call(self, call: LLMCall) -> Any:
+        session = self._session
+        return asking.call_with_fallback(session, call, session.plan(call))
 
-    async def _aanswer(self, call: Call) -> Any:
-        desk, plan = await self._planned(call)
-        return await asking.aanswer(desk, call, plan)
+    async def _arun_call(self, call: LLMCall) -> Any:
+        session, plan = await self._plan_call(call)
+        return await asking.acall_with_fallback(session, call, plan)
 
-    def _stream(self, call: Call) -> Generator[Any, None, None]:
-        desk = self._desk
-        return asking.stream(desk, call, desk.plan(call))
+    def _stream_call(self, call: LLMCall) -> Generator[Any, None, None]:
+        session = self._session
+        return asking.stream_with_fallback(session, call, session.plan(call))
 
-    async def _astream(self, call: Call) -> AsyncGenerator[Any, None]:
-        desk, plan = await self._planned(call)
-        return await asking.astream(desk, call, plan)
+    async def _astream_call(self, call: LLMCall) -> AsyncGenerator[Any, None]:
+        session, plan = await self._plan_call(call)
+        return await asking.astream_with_fallback(session, call, plan)
 
-    async def _planned(self, call: Call) -> tuple[Desk, Plan]:
+    async def _plan_call(self, call: LLMCall) -> tuple[LLMSession, RoutingPlan]:
         """Choose beside the loop where choosing is slow, as it is when the router is read."""
 
-        def plan() -> tuple[Desk, Plan]:
-            desk = self._desk
-            return desk, desk.plan(call)
+        def plan() -> tuple[LLMSession, RoutingPlan]:
+            session = self._session
+            return session, session.plan(call)
 
-        return await self._pace.run(plan)
+        return await self._executor.run(plan)
 
 
-class Predicting(Answering):
+class StructuredPredictMixin(LLMChatMixin):
     """Adds what takes tools, and what returns models of pydantic."""
 
     # Tools: offered in the format of whoever is chosen, among those that can call them -----
 
     def chat_with_tools(self, tools: Sequence[BaseTool], *args: Any, **kwargs: Any) -> ChatResponse:
         """Offer tools to the chosen LLM."""
-        messages, shown = offering(Offer.of(tools, *args, **kwargs))
+        messages, shown = tool_chat_input(ToolChatArguments.from_arguments(tools, *args, **kwargs))
         response: ChatResponse = self.chat(messages, **shown)
         return response
 
@@ -169,7 +171,7 @@ class Predicting(Answering):
         self, tools: Sequence[BaseTool], *args: Any, **kwargs: Any
     ) -> ChatResponse:
         """Do what `chat_with_tools` does."""
-        messages, shown = offering(Offer.of(tools, *args, **kwargs))
+        messages, shown = tool_chat_input(ToolChatArguments.from_arguments(tools, *args, **kwargs))
         response: ChatResponse = await self.achat(messages, **shown)
         return response
 
@@ -177,7 +179,7 @@ class Predicting(Answering):
         self, tools: Sequence[BaseTool], *args: Any, **kwargs: Any
     ) -> ChatResponseGen:
         """Stream what `chat_with_tools` returns."""
-        messages, shown = offering(Offer.of(tools, *args, **kwargs))
+        messages, shown = tool_chat_input(ToolChatArguments.from_arguments(tools, *args, **kwargs))
         responses: ChatResponseGen = self.stream_chat(messages, **shown)
         return responses
 
@@ -185,7 +187,7 @@ class Predicting(Answering):
         self, tools: Sequence[BaseTool], *args: Any, **kwargs: Any
     ) -> ChatResponseAsyncGen:
         """Do what `stream_chat_with_tools` does."""
-        messages, shown = offering(Offer.of(tools, *args, **kwargs))
+        messages, shown = tool_chat_input(ToolChatArguments.from_arguments(tools, *args, **kwargs))
         responses: ChatResponseAsyncGen = await self.astream_chat(messages, **shown)
         return responses
 
@@ -197,10 +199,10 @@ class Predicting(Answering):
         Raises:
             ValueError: there are none, and `error_on_no_tool_call` is set.
         """
-        name, own = untagged(response)
-        children = self._desk.children
-        child = children.get_model(name) if name is not None and name in children else None
-        if isinstance(child, FunctionCallingLLM) and calls_tools(child):
+        name, own = strip_annotation(response)
+        children = self._session.clients
+        child = children.get_client(name) if name is not None and name in children else None
+        if isinstance(child, FunctionCallingLLM) and supports_tools(child):
             found: list[ToolSelection] = child.get_tool_calls_from_response(
                 own, error_on_no_tool_call=error_on_no_tool_call
             )
@@ -222,8 +224,8 @@ class Predicting(Answering):
         **prompt_args: Any,
     ) -> M:
         """Return a model of pydantic, as the chosen LLM predicts one."""
-        wanted = Wanted(output_cls, prompt, llm_kwargs, prompt_args)
-        model: M = self._answer(self._structured("structured_predict", wanted))
+        wanted = StructuredPredictArguments(output_cls, prompt, llm_kwargs, prompt_args)
+        model: M = self._run_call(self._build_structured_call("structured_predict", wanted))
         return model
 
     async def astructured_predict(
@@ -234,8 +236,8 @@ class Predicting(Answering):
         **prompt_args: Any,
     ) -> M:
         """Do what `structured_predict` does."""
-        wanted = Wanted(output_cls, prompt, llm_kwargs, prompt_args)
-        model: M = await self._aanswer(self._structured("astructured_predict", wanted))
+        wanted = StructuredPredictArguments(output_cls, prompt, llm_kwargs, prompt_args)
+        model: M = await self._arun_call(self._build_structured_call("astructured_predict", wanted))
         return model
 
     def stream_structured_predict(
@@ -246,8 +248,8 @@ class Predicting(Answering):
         **prompt_args: Any,
     ) -> Generator[Any, None, None]:
         """Stream ever more complete models, as the chosen LLM predicts them."""
-        wanted = Wanted(output_cls, prompt, llm_kwargs, prompt_args)
-        return self._stream(self._structured("stream_structured_predict", wanted))
+        wanted = StructuredPredictArguments(output_cls, prompt, llm_kwargs, prompt_args)
+        return self._stream_call(self._build_structured_call("stream_structured_predict", wanted))
 
     async def astream_structured_predict(
         self,
@@ -257,9 +259,11 @@ class Predicting(Answering):
         **prompt_args: Any,
     ) -> AsyncGenerator[Any, None]:
         """Do what `stream_structured_predict` does."""
-        wanted = Wanted(output_cls, prompt, llm_kwargs, prompt_args)
-        return await self._astream(self._structured("astream_structured_predict", wanted))
+        wanted = StructuredPredictArguments(output_cls, prompt, llm_kwargs, prompt_args)
+        return await self._astream_call(
+            self._build_structured_call("astream_structured_predict", wanted)
+        )
 
-    def _structured(self, method: str, wanted: Wanted) -> Call:
-        messages = self._get_messages(wanted.prompt, **wanted.prompt_args)
-        return structured_call(method, wanted, messages)
+    def _build_structured_call(self, method: str, arguments: StructuredPredictArguments) -> LLMCall:
+        messages = self._get_messages(arguments.prompt, **arguments.prompt_args)
+        return structured_call(method, arguments, messages)

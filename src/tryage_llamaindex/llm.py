@@ -8,16 +8,22 @@ from llama_index.core.callbacks import CallbackManager
 from llama_index.core.llms import LLMMetadata  # noqa: TC002 - pydantic reads the annotations
 from pydantic import BaseModel, Field, PrivateAttr, field_serializer, field_validator
 
-from tryage.chat.candidates import Choosers
-from tryage.chat.model_names import named
-from tryage.chat.settings import Choosing
+from tryage.chat.candidates import RouterCache
+from tryage.chat.model_names import name_models
+from tryage.chat.settings import RoutingFields
 from tryage.core.preferences import Preferences
-from tryage.core.request import merged
+from tryage.core.request import merge_preferences
 from tryage.errors import InputError
 from tryage.router import Router
-from tryage_llamaindex._clients import Children, metadata_of, name_of, pool, shared_metadata
-from tryage_llamaindex._fallback import Desk
-from tryage_llamaindex._llm_invoke import Predicting
+from tryage_llamaindex._clients import (
+    LLMPool,
+    candidate_pool,
+    common_metadata,
+    llm_name,
+    metadata_of,
+)
+from tryage_llamaindex._fallback import LLMSession
+from tryage_llamaindex._llm_invoke import StructuredPredictMixin
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -25,12 +31,12 @@ if TYPE_CHECKING:
     from llama_index.core.llms import LLM
     from typing_extensions import Self
 
-    from tryage_llamaindex._clients import Source
+    from tryage_llamaindex._clients import LLMSource
 
-_HANDED_DOWN = ("system_prompt", "pydantic_program_mode", "output_parser")
+_FORWARDED_FIELDS = ("system_prompt", "pydantic_program_mode", "output_parser")
 
 
-class Settings(Predicting, Choosing):
+class TryageLLMFields(StructuredPredictMixin, RoutingFields):
     """An LLM made of others, and how it chooses among them."""
 
     llms: dict[str, Any] = Field(repr=False)
@@ -39,7 +45,7 @@ class Settings(Predicting, Choosing):
     context_window: int | None = Field(default=None, ge=1)
     """What `metadata` tells; None is that of the smallest child that may be chosen."""
 
-    _children: Children = PrivateAttr()
+    _clients: LLMPool = PrivateAttr()
     _metadata: LLMMetadata = PrivateAttr()
     _copies: dict[tuple[str, bool], tuple[object, LLM]] = PrivateAttr(default_factory=dict)
 
@@ -48,17 +54,17 @@ class Settings(Predicting, Choosing):
     @field_validator("llms", mode="before")
     @classmethod
     def _name_llms(cls, llms: Any) -> Any:
-        return named(llms, name_of)
+        return name_models(llms, llm_name)
 
     def model_post_init(self, context: Any, /) -> None:
         """Find out what the LLMs are: LlamaIndex asks for metadata before there is any query."""
         super().model_post_init(context)
-        self._children = Children(self.llms)
-        self._takes(pool(self._children, self.router, self.experts), self.default)
+        self._clients = LLMPool(self.llms)
+        self._set_pool(candidate_pool(self._clients, self.router, self.experts), self.default)
         base = Preferences() if self.router is None else self.router.preferences
-        wanted = merged(base, self.preferences or Preferences())
-        self._metadata = shared_metadata(
-            self._children, self._pool.library, wanted, self.context_window
+        wanted = merge_preferences(base, self.preferences or Preferences())
+        self._metadata = common_metadata(
+            self._clients, self._pool.library, wanted, self.context_window
         )
 
     @property
@@ -67,13 +73,13 @@ class Settings(Predicting, Choosing):
         return self._metadata
 
     @property
-    def _desk(self) -> Desk:
+    def _session(self) -> LLMSession:
         given = {
-            name: getattr(self, name) for name in _HANDED_DOWN if name in self.model_fields_set
+            name: getattr(self, name) for name in _FORWARDED_FIELDS if name in self.model_fields_set
         }
-        return Desk(
-            self._chooser,
-            self._children,
+        return LLMSession(
+            self._chat_router,
+            self._clients,
             self.max_attempts,
             self.callback_manager.handlers,
             {name: value for name, value in given.items() if value is not None},
@@ -85,7 +91,7 @@ class Settings(Predicting, Choosing):
     @field_serializer("llms")
     def _write_llms(self, _: Any) -> dict[str, Any]:
         """Write what each is, not how it is reached: its fields hold keys."""
-        return {name: _told(model) for name, model in self._children.items()}
+        return {name: _describe_llm(model) for name, model in self._clients.items()}
 
     @classmethod
     def from_dict(cls, data: dict[str, Any], **kwargs: Any) -> Self:
@@ -106,13 +112,13 @@ class Settings(Predicting, Choosing):
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
         """Share the clients and the router; what is remembered of conversations is not copied."""
         clone = self.model_copy()
-        clone._choosers, clone._copies = Choosers(), {}  # noqa: SLF001 - our own class
+        clone._router_cache, clone._copies = RouterCache(), {}  # noqa: SLF001 - our own class
         return clone
 
     def __getstate__(self) -> dict[Any, Any]:
         """Leave out secrets, clients, callbacks and what is remembered."""
         state = BaseModel.__getstate__(self)
-        own = {"llms": self._children, "callback_manager": None, "rate_limiter": None}
+        own = {"llms": self._clients, "callback_manager": None, "rate_limiter": None}
         fields = {**state["__dict__"], **own}
         private = {**(state["__pydantic_private__"] or {}), "_copies": {}}
         return {**state, "__dict__": fields, "__pydantic_private__": private}
@@ -121,10 +127,10 @@ class Settings(Predicting, Choosing):
         """Take the state as it is: made anew, it would lose what is known of the LLMs."""
         BaseModel.__setstate__(self, state)
         self.callback_manager = CallbackManager([])
-        self.llms = dict(self._children)
+        self.llms = dict(self._clients)
 
 
-class TryageLLM(Settings):
+class TryageLLM(TryageLLMFields):
     """An LLM that gives every query to the right one of several.
 
     Whatever an LLM can do, the chosen one does: tools in its own format, structured output,
@@ -149,13 +155,15 @@ class TryageLLM(Settings):
         return "TryageLLM"
 
     @classmethod
-    def from_llms(cls, llms: Mapping[str, Source] | Sequence[Source], **settings: Any) -> Self:
+    def from_llms(
+        cls, llms: Mapping[str, LLMSource] | Sequence[LLMSource], **settings: Any
+    ) -> Self:
         """Return TryageLLM over LLMs that you have, or functions that make one when needed.
 
         Those in a list go by the name of the model that they call; by it they are recognised, and
         so are those in a dict. `settings` are fields of TryageLLM.
         """
-        return cls(llms=named(llms, name_of), **settings)
+        return cls(llms=name_models(llms, llm_name), **settings)
 
     @classmethod
     def from_hub(
@@ -190,7 +198,7 @@ class TryageLLM(Settings):
         return cls(llms=made, router=router, **(llm or {}))
 
 
-def _told(model: object) -> dict[str, Any]:
+def _describe_llm(model: object) -> dict[str, Any]:
     metadata = metadata_of(model)
     told = {"class_name": getattr(type(model), "class_name", lambda: type(model).__name__)()}
     return told if metadata is None else {**told, "model_name": metadata.model_name}

@@ -12,8 +12,8 @@ from llama_index.core.base.base_selector import BaseSelector, SelectorResult, Si
 from llama_index.core.tools.types import DefaultToolFnSchema
 from pydantic import ConfigDict, field_serializer
 
-from tryage.chat.clients import Pace
-from tryage.core.cache import Memory
+from tryage.chat.clients import AdaptiveExecutor
+from tryage.core.cache import LRUCache
 from tryage.core.decision import Decision  # noqa: TC001 - pydantic reads the annotation at run time
 from tryage.errors import InputError, NoExpertError, PerceptionError
 from tryage.tools.ranker import (
@@ -29,15 +29,15 @@ if TYPE_CHECKING:
     from llama_index.core.tools import ToolMetadata
 
     from tryage.core.preferences import Preferences
-    from tryage.core.ranking import Ranked
+    from tryage.core.ranking import RankedExpert
     from tryage.router import Router
     from tryage.tools.matching import Toolbox
 
-_WRITTEN = 10  # of a ranking, the best: it may have thousands
+_MAX_SERIALIZED = 10  # of a ranking, the best: it may have thousands
 
-_KEPT = 64  # sets of choices that are read already: an engine asks with the same ones
+_TOOLBOX_CACHE_SIZE = 64  # sets of choices that are read already: an engine asks with the same ones
 
-_PARTS = (attrgetter("name"), attrgetter("description"), attrgetter("fn_schema"))
+_KEY_FIELDS = (attrgetter("name"), attrgetter("description"), attrgetter("fn_schema"))
 
 
 class TryageSelection(SelectorResult):
@@ -53,7 +53,7 @@ class TryageSelection(SelectorResult):
 
     @field_serializer("decision", when_used="json-unless-none")
     def _write_decision(self, decision: Decision | Selection) -> dict[str, Any]:
-        return decision.to_dict(_WRITTEN)
+        return decision.to_dict(_MAX_SERIALIZED)
 
     @property
     def abstained(self) -> bool:
@@ -96,29 +96,33 @@ class TryageSelector(BaseSelector):
             raise InputError("A router selects by itself: give it no ranker and no abstain_below.")
         if k is not None and (isinstance(k, bool) or not isinstance(k, int) or k < 1):
             raise InputError(f"k is how many choices to select, 1 or more, or None; got {k!r:.40}.")
-        self._judge: Judge = (
-            ByDescription(ranker, k, abstain_below) if router is None else ByExpert(router, k)
+        self._choice_ranker: ChoiceRanker = (
+            DescriptionRanker(ranker, k, abstain_below)
+            if router is None
+            else ExpertRanker(router, k)
         )
         self._preferences, self._default = preferences, default
-        self._pace = Pace()
+        self._executor = AdaptiveExecutor()
 
     def _select(self, choices: Sequence[ToolMetadata], query: QueryBundle) -> TryageSelection:
         if not choices:
             raise InputError("No choices were given. Expected at least one to select.")
-        default = self._default_of(choices)
+        default = self._default_index(choices)
         try:
-            verdict = self._judge.judge(choices, query.query_str, self._preferences)
+            ranking = self._choice_ranker.rank(choices, query.query_str, self._preferences)
         except (NoExpertError, PerceptionError) as error:
             if default is None:
                 raise
-            return TryageSelection(selections=[_defaulted(default, str(error).splitlines()[0])])
+            return TryageSelection(
+                selections=[_default_selection(default, str(error).splitlines()[0])]
+            )
         selections = [
             SingleSelection(index=index, reason=reason)
-            for index, reason in zip(verdict.chosen, reasons(verdict), strict=True)
+            for index, reason in zip(ranking.chosen, selection_reasons(ranking), strict=True)
         ]
         if not selections and default is not None:
-            selections = [_defaulted(default, verdict.note)]
-        return TryageSelection(selections=selections, decision=verdict.told)
+            selections = [_default_selection(default, ranking.note)]
+        return TryageSelection(selections=selections, decision=ranking.decision)
 
     # LlamaIndex asks for it at every call, to tell its instruments; finding it takes far longer
     _select.__signature__ = inspect.signature(_select)  # type: ignore[attr-defined]  # a function may
@@ -126,9 +130,9 @@ class TryageSelector(BaseSelector):
     async def _aselect(
         self, choices: Sequence[ToolMetadata], query: QueryBundle
     ) -> TryageSelection:
-        return await self._pace.run(lambda: self._select(choices=choices, query=query))
+        return await self._executor.run(lambda: self._select(choices=choices, query=query))
 
-    def _default_of(self, choices: Sequence[ToolMetadata]) -> int | None:
+    def _default_index(self, choices: Sequence[ToolMetadata]) -> int | None:
         """Return the index of the default.
 
         Raises:
@@ -150,12 +154,12 @@ class TryageSelector(BaseSelector):
         """Accept nothing: there is no LLM to prompt."""
 
 
-def _defaulted(index: int, why: str) -> SingleSelection:
+def _default_selection(index: int, why: str) -> SingleSelection:
     return SingleSelection(index=index, reason=f"the default; {why}")
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class ChoiceRanking:
     """What a judge says of the choices for one query.
 
     `chosen` are indices of choices, best first; `ranking` says how all stood, under names that
@@ -164,59 +168,66 @@ class Verdict:
     """
 
     chosen: Sequence[int]
-    ranking: Sequence[Ranked]
-    places: Mapping[str, int]
+    ranking: Sequence[RankedExpert]
+    index_by_name: Mapping[str, int]
     labels: Sequence[str]
-    told: Decision | Selection
+    decision: Decision | Selection
     note: str = ""
 
 
-def reasons(verdict: Verdict) -> list[str]:
+def selection_reasons(result: ChoiceRanking) -> list[str]:
     """Tell of all chosen the score with its constraints, and the lead over the best one left."""
-    if verdict.note:
-        return [verdict.note] * len(verdict.chosen)
-    chosen: dict[int, Ranked] = {}
-    left: Ranked | None = None
-    for one in verdict.ranking:
-        index = verdict.places[one.name]
-        if index in verdict.chosen:
+    if result.note:
+        return [result.note] * len(result.chosen)
+    chosen: dict[int, RankedExpert] = {}
+    runner_up: RankedExpert | None = None
+    for one in result.ranking:
+        index = result.index_by_name[one.name]
+        if index in result.chosen:
             chosen[index] = one
-        elif left is None:
-            left = one
-        if left is not None and len(chosen) == len(verdict.chosen):
+        elif runner_up is None:
+            runner_up = one
+        if runner_up is not None and len(chosen) == len(result.chosen):
             break
-    return [_reason(verdict, index, chosen[index], left) for index in verdict.chosen]
+    return [_reason(result, index, chosen[index], runner_up) for index in result.chosen]
 
 
-def _reason(verdict: Verdict, index: int, one: Ranked, left: Ranked | None) -> str:
-    told = f"{verdict.labels[index]}: predicted loss {one.predicted_loss:.3f}"
-    told += "".join(f" + {name} {term:.3f}" for name, term in one.terms.items())
-    if left is None:
-        return told
-    lead, other = left.total - one.total, verdict.labels[verdict.places[left.name]]
-    return f"{told}, {abs(lead):.3f} {'ahead of' if lead >= 0 else 'behind'} {other}"
+def _reason(
+    result: ChoiceRanking, index: int, chosen: RankedExpert, runner_up: RankedExpert | None
+) -> str:
+    text = f"{result.labels[index]}: predicted loss {chosen.predicted_loss:.3f}"
+    text += "".join(f" + {name} {term:.3f}" for name, term in chosen.terms.items())
+    if runner_up is None:
+        return text
+    lead, other = (
+        runner_up.total - chosen.total,
+        result.labels[result.index_by_name[runner_up.name]],
+    )
+    return f"{text}, {abs(lead):.3f} {'ahead of' if lead >= 0 else 'behind'} {other}"
 
 
-class Judge(Protocol):
+class ChoiceRanker(Protocol):
     """Chooses among the choices of a selector; `k` as in `ToolRanker.select`."""
 
-    def judge(
+    def rank(
         self, choices: Sequence[ToolMetadata], query: str, preferences: Preferences | None
-    ) -> Verdict:
+    ) -> ChoiceRanking:
         """Choose for one query."""
         ...
 
 
-class ByExpert:
+class ExpertRanker:
     """A choice stands for the expert of a router that has the name, or alias, of its tool."""
 
     def __init__(self, router: Router, k: int | None) -> None:
         self._router, self._k = router, k
-        self._narrowed: Memory[tuple[Router, dict[str, int]]] = Memory(_KEPT)
+        self._restricted_routers: LRUCache[tuple[Router, dict[str, int]]] = LRUCache(
+            _TOOLBOX_CACHE_SIZE
+        )
 
-    def judge(
+    def rank(
         self, choices: Sequence[ToolMetadata], query: str, preferences: Preferences | None
-    ) -> Verdict:
+    ) -> ChoiceRanking:
         """Route the query among the experts that the choices name.
 
         Raises:
@@ -225,27 +236,27 @@ class ByExpert:
             NoExpertError, PerceptionError: as in `Router.route`.
         """
         labels = tuple(choice.name or "" for choice in choices)
-        router, places = self._among(labels)
+        router, places = self._restrict_router(labels)
         decision = router.route(query, preferences)
         ranking = decision.ranking
         if decision.default_used:
             default = decision.expert.name
             note = f"{default}: the declared default; {decision.default_reason}"
-            return Verdict([places[default]], ranking, places, labels, decision, note)
-        best = ranking[: self._k] if self._k else _likely(ranking)
-        return Verdict([places[one.name] for one in best], ranking, places, labels, decision)
+            return ChoiceRanking([places[default]], ranking, places, labels, decision, note)
+        best = ranking[: self._k] if self._k else _probable_choices(ranking)
+        return ChoiceRanking([places[one.name] for one in best], ranking, places, labels, decision)
 
-    def _among(self, names: tuple[str, ...]) -> tuple[Router, dict[str, int]]:
+    def _restrict_router(self, names: tuple[str, ...]) -> tuple[Router, dict[str, int]]:
         """Narrow the router once per set of choices; return it with the index of each expert."""
-        narrowed = self._narrowed.get(names)
+        narrowed = self._restricted_routers.get(names)
         if narrowed is None:
-            experts = self._experts(names)
+            experts = self._expert_names(names)
             places = {name: at for at, name in enumerate(experts)}
-            narrowed = self._router.among(experts), places
-            self._narrowed.put(names, narrowed)
+            narrowed = self._router.subset(experts), places
+            self._restricted_routers.put(names, narrowed)
         return narrowed
 
-    def _experts(self, names: Sequence[str]) -> list[str]:
+    def _expert_names(self, names: Sequence[str]) -> list[str]:
         if "" in names:
             raise InputError(
                 f"Choice {names.index('')} has no name. Name each tool after an expert of the "
@@ -261,57 +272,63 @@ class ByExpert:
 
 
 @dataclass(frozen=True, slots=True)
-class _Read:
+class _ChoiceToolbox:
     """Choices that are read already: as tools, their indices by name, and their labels."""
 
-    box: Toolbox
-    places: Mapping[str, int]
+    toolbox: Toolbox
+    index_by_name: Mapping[str, int]
     labels: Sequence[str]
 
 
-class ByDescription:
+class DescriptionRanker:
     """A choice is a tool: how probable it is that what it describes serves the query."""
 
     def __init__(self, ranker: ToolRanker | None, k: int | None, abstain_below: float) -> None:
         self._ranker = ranker or ToolRanker.from_pretrained()
         self._k, self._abstain_below = k, abstain_below
-        self._read: Memory[_Read] = Memory(_KEPT)
+        self._toolboxes: LRUCache[_ChoiceToolbox] = LRUCache(_TOOLBOX_CACHE_SIZE)
 
-    def judge(
+    def rank(
         self, choices: Sequence[ToolMetadata], query: str, preferences: Preferences | None
-    ) -> Verdict:
+    ) -> ChoiceRanking:
         """Rank what the choices describe.
 
         Raises:
             InputError: a choice has neither a name of its own nor a description.
             NoExpertError: the requirements leave no choice.
         """
-        read = self._known(choices)
-        told = self._ranker.select(
-            read.box, query, self._k, preferences=preferences, abstain_below=self._abstain_below
+        read = self._choice_toolbox(choices)
+        selection = self._ranker.select(
+            read.toolbox, query, self._k, preferences=preferences, abstain_below=self._abstain_below
         )
-        note = f"some choice is of use with probability {told.needed:.2f}" if not told.tools else ""
-        chosen = [read.places[tool.name] for tool in told.tools]
-        return Verdict(chosen, told.ranking, read.places, read.labels, told, note)
+        note = (
+            f"some choice is of use with probability {selection.needed:.2f}"
+            if not selection.tools
+            else ""
+        )
+        chosen = [read.index_by_name[tool.name] for tool in selection.tools]
+        return ChoiceRanking(
+            chosen, selection.ranking, read.index_by_name, read.labels, selection, note
+        )
 
-    def _known(self, choices: Sequence[ToolMetadata]) -> _Read:
+    def _choice_toolbox(self, choices: Sequence[ToolMetadata]) -> _ChoiceToolbox:
         """Read the choices once: LlamaIndex makes new ones of the same texts for every query."""
-        key = tuple(tuple(map(part, choices)) for part in _PARTS)
-        read = self._read.get(key)
+        key = tuple(tuple(map(part, choices)) for part in _KEY_FIELDS)
+        read = self._toolboxes.get(key)
         if read is None:
-            tools = _tools(choices)
+            tools = _to_tools(choices)
             places = {tool.name: at for at, tool in enumerate(tools)}
-            read = _Read(self._ranker.toolbox(tools), places, _labels(choices))
-            self._read.put(key, read)
+            read = _ChoiceToolbox(self._ranker.toolbox(tools), places, _choice_labels(choices))
+            self._toolboxes.put(key, read)
         return read
 
 
-def _likely(ranking: Sequence[Ranked]) -> Sequence[Ranked]:
+def _probable_choices(ranking: Sequence[RankedExpert]) -> Sequence[RankedExpert]:
     """Return those that are more likely right than not, at least one."""
     return [one for one in ranking if one.predicted_loss < 0.5] or ranking[:1]
 
 
-def _labels(choices: Sequence[ToolMetadata]) -> list[str]:
+def _choice_labels(choices: Sequence[ToolMetadata]) -> list[str]:
     """Return what people call the choices: by a name of their own, else by their index."""
     used = Counter(choice.name for choice in choices)
     return [
@@ -320,7 +337,7 @@ def _labels(choices: Sequence[ToolMetadata]) -> list[str]:
     ]
 
 
-def _tools(choices: Sequence[ToolMetadata]) -> list[Tool]:
+def _to_tools(choices: Sequence[ToolMetadata]) -> list[Tool]:
     """Return the choices as tools.
 
     A name that several have tells nothing, such as the one that LlamaIndex gives every query engine

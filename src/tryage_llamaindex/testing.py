@@ -21,7 +21,7 @@ from llama_index.core.llms.llm import ToolSelection
 from pydantic import Field, PrivateAttr
 
 from tryage.perception.persistence import load_encoder
-from tryage.perception.pretrained import BUNDLED
+from tryage.perception.pretrained import BUNDLED_FOLDER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -178,14 +178,14 @@ class ScriptedLLM(FunctionCallingLLM):
             for one in blocks
         ]
 
-    def _hear(self, messages: Sequence[ChatMessage], kwargs: dict[str, Any]) -> None:
+    def _record_call(self, messages: Sequence[ChatMessage], kwargs: dict[str, Any]) -> None:
         self.heard.append({"messages": list(messages), **kwargs})
         error = self.fails.pop(0) if self.fails else None
         if error is not None:
             raise error
 
     def _reply(self, messages: Sequence[ChatMessage], kwargs: dict[str, Any]) -> ChatResponse:
-        self._hear(messages, kwargs)
+        self._record_call(messages, kwargs)
         message = self._message(messages, kwargs)
         return ChatResponse(message=message, raw={"model": self.model, "usage": USAGE})
 
@@ -194,7 +194,7 @@ class ScriptedLLM(FunctionCallingLLM):
         observed = messages[-1].role == MessageRole.TOOL
         if kwargs.get("tools") and not observed:
             function = kwargs["tools"][0]["function"]
-            return self._tool_call(function["name"], _arguments(function))
+            return self._tool_call(function["name"], _example_arguments(function))
         text = self.replies.pop(0) if self.replies else f"Hello from {self.model} today"
         return ChatMessage(text, role=MessageRole.ASSISTANT)
 
@@ -229,7 +229,9 @@ class BundledEmbedding(BaseEmbedding):
     """Embeddings by the encoder that comes with Tryage: real ones, and no download."""
 
     model_name: str = "tryage-bundled-encoder"
-    _encoder: Encoder = PrivateAttr(default_factory=lambda: load_encoder(BUNDLED / "encoder"))
+    _encoder: Encoder = PrivateAttr(
+        default_factory=lambda: load_encoder(BUNDLED_FOLDER / "encoder")
+    )
 
     def _get_text_embeddings(self, texts: list[str]) -> list[list[float]]:
         rows: list[list[float]] = self._encoder.encode(texts).tolist()
@@ -245,11 +247,11 @@ class BundledEmbedding(BaseEmbedding):
         return self._get_text_embedding(query)
 
 
-def _arguments(function: dict[str, Any]) -> dict[str, Any]:
+def _example_arguments(function: dict[str, Any]) -> dict[str, Any]:
     """Return something for every argument that is required."""
     schema = function.get("parameters", {})
-    return {name: _value(schema["properties"][name]) for name in schema.get("required", [])}
+    return {name: _example_value(schema["properties"][name]) for name in schema.get("required", [])}
 
 
-def _value(schema: dict[str, Any]) -> Any:
+def _example_value(schema: dict[str, Any]) -> Any:
     return 3 if schema.get("type") in {"integer", "number"} else "你好 客户 こんにちは"

@@ -9,9 +9,9 @@ from llama_index.core.objects import ObjectRetriever
 from llama_index.core.schema import QueryBundle
 from llama_index.core.tools import BaseTool
 
-from tryage.core.validation import strings
+from tryage.core.validation import check_strings
 from tryage.errors import InputError
-from tryage.tools.matching import checked
+from tryage.tools.matching import check_tools
 from tryage.tools.ranker import ToolRanker, check_k
 from tryage.tools.tool import Tool
 
@@ -60,13 +60,15 @@ class TryageToolRetriever(ObjectRetriever[BaseTool]):
         # The base class retrieves nodes and maps them to objects; there are no nodes here.
         self._node_postprocessors = []
         self._ranker = ranker or ToolRanker.from_pretrained()
-        told = {tool.name: tool for tool in checked(known)}
-        read = [tool_of(tool) for tool in tools]
+        known_tools = {tool.name: tool for tool in check_tools(known)}
+        read = [to_tool(tool) for tool in tools]
         self._tools = {one.name: tool for one, tool in zip(read, tools, strict=True)}
-        self._box = self._ranker.toolbox([one.completed(told.get(one.name)) for one in read])
-        self._always = strings("always_include", always_include)
-        _check_names("always_include", self._always, self._tools)
-        _check_names("known", told, self._tools)
+        self._toolbox = self._ranker.toolbox(
+            [one.with_metadata(known_tools.get(one.name)) for one in read]
+        )
+        self._always_include = check_strings("always_include", always_include)
+        _check_names("always_include", self._always_include, self._tools)
+        _check_names("known", known_tools, self._tools)
         self._settings: dict[str, Any] = {
             "k": k,
             "preferences": preferences,
@@ -82,11 +84,11 @@ class TryageToolRetriever(ObjectRetriever[BaseTool]):
             NoExpertError: requirements or permissions leave no tool.
         """
         text = query.query_str if isinstance(query, QueryBundle) else query
-        return self._ranker.select(self._box, text, **self._settings)
+        return self._ranker.select(self._toolbox, text, **self._settings)
 
     def retrieve(self, str_or_query_bundle: str | QueryBundle) -> list[BaseTool]:
         """Return the tools for a query, best first."""
-        names = dict.fromkeys([*self.select(str_or_query_bundle).names, *self._always])
+        names = dict.fromkeys([*self.select(str_or_query_bundle).names, *self._always_include])
         return [self._tools[name] for name in names]
 
     async def aretrieve(self, str_or_query_bundle: str | QueryBundle) -> list[BaseTool]:
@@ -94,7 +96,7 @@ class TryageToolRetriever(ObjectRetriever[BaseTool]):
         return await asyncio.to_thread(self.retrieve, str_or_query_bundle)
 
 
-def tool_of(tool: BaseTool) -> Tool:
+def to_tool(tool: BaseTool) -> Tool:
     """Read a tool as a model is told it.
 
     Raises:

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from tryage import Expert, Library, Router
-from tryage.learning.training.metadata_prior import fit_kinship
-from tryage.perception.metadata import read_traits
+from tryage.learning.training.metadata_prior import fit_metadata_prior
+from tryage.perception.metadata import metadata_features
 from tryage.perception.persistence import load_perception
-from tryage.perception.pretrained import BUNDLED
+from tryage.perception.pretrained import BUNDLED_FOLDER
 
 PROMPTS = ["Prove that the square root of two is irrational.", "def f(x):", "", "日本語"]
 
@@ -25,14 +25,14 @@ def router():
 @pytest.fixture(scope="module")
 def believed(router):
     def level(expert):
-        found = router.perception.kinship.relatives(read_traits(Library([expert])))[0]
+        found = router.perception.metadata_prior.predict(metadata_features(Library([expert])))[0]
         return found.mean[0], float(found.covariance[0, 0]) ** 0.5
 
     return level
 
 
 def test_known_experts_are_predicted_bit_for_bit_as_without_a_prior(router, tmp_path):
-    shutil.copytree(BUNDLED, tmp_path / "plain")
+    shutil.copytree(BUNDLED_FOLDER, tmp_path / "plain")
     path = tmp_path / "plain" / "perception.json"
     header = json.loads(path.read_text("utf-8"))
     for part in ("kinship", "acquaintances"):
@@ -42,17 +42,17 @@ def test_known_experts_are_predicted_bit_for_bit_as_without_a_prior(router, tmp_
     library = Library([Expert("me/stranger", parameters=7e9), *router.library])
     known = [library.index(name) for name in router.perception.experts]
     whole = router.perception.predict(PROMPTS)
-    beside = router.perception.acquainted(library).predict(PROMPTS)
+    beside = router.perception.for_library(library).predict(PROMPTS)
     for name in ("losses", "std", "output_tokens"):
         np.testing.assert_array_equal(getattr(whole, name), getattr(plain, name))
         np.testing.assert_array_equal(getattr(beside, name)[:, known], getattr(plain, name))
 
 
 def test_the_bundled_prior_is_what_its_own_experts_teach(router):
-    again = router.perception.related(router.library).kinship
-    assert again.groups == router.perception.kinship.groups
+    again = router.perception.with_metadata_prior(router.library).metadata_prior
+    assert again.groups == router.perception.metadata_prior.groups
     for name in ("slopes", "effects", "doubt", "spread", "strangeness", "ignorance", "shares"):
-        one, two = getattr(again, name), getattr(router.perception.kinship, name)
+        one, two = getattr(again, name), getattr(router.perception.metadata_prior, name)
         np.testing.assert_allclose(one, two, rtol=1e-5, atol=1e-8)
 
 
@@ -72,14 +72,16 @@ def test_a_repository_of_which_nothing_is_known_is_the_least_certain(believed):
 def test_families_left_out_are_guessed_in_order_and_within_the_intervals(router):
     abilities = router.perception.abilities
     library = router.library.subset(list(router.perception.experts))
-    traits = read_traits(library)
-    series = np.array([family[0] for family in traits.families])[traits.kinds]
+    traits = metadata_features(library)
+    series = np.array([family[0] for family in traits.families])[traits.profile_index]
     guess, width = np.empty(len(series)), np.empty(len(series))
     for name in set(series.tolist()):
         out = series == name
         kept = np.flatnonzero(~out)
-        kinship = fit_kinship(read_traits(library.subset(kept)), abilities.take(kept.tolist()))
-        found = kinship.relatives(read_traits(library.subset(out)))
+        kinship = fit_metadata_prior(
+            metadata_features(library.subset(kept)), abilities.take(kept.tolist())
+        )
+        found = kinship.predict(metadata_features(library.subset(out)))
         guess[out] = [found[i].mean[0] for i in range(len(found))]
         width[out] = [found[i].covariance[0, 0] for i in range(len(found))]
     truth = abilities.means[:, 0]

@@ -7,7 +7,7 @@ import openai
 import pytest
 
 from tryage.chat import Attempts, ChatRouter, Conversation, Turn
-from tryage.core.client_errors import another_may_answer, redacted, status_of, told
+from tryage.core.client_errors import describe_error, redact, should_fall_back, status_of
 from tryage.errors import AllFailedError, MissingExtraError
 
 REQUEST = httpx.Request("POST", "http://127.0.0.1/v1")
@@ -69,22 +69,22 @@ def kind(error):
 
 @pytest.mark.parametrize("error", NEXT, ids=kind)
 def test_what_concerns_one_model_leads_to_the_next(error):
-    assert another_may_answer(error)
+    assert should_fall_back(error)
 
 
 @pytest.mark.parametrize("error", PASSED_ON, ids=kind)
 def test_what_another_model_would_refuse_too_is_passed_on(error):
-    assert not another_may_answer(error)
+    assert not should_fall_back(error)
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(), GeneratorExit()], ids=repr)
 def test_who_leaves_is_let_go(error):
-    assert not another_may_answer(error)
+    assert not should_fall_back(error)
 
 
 def test_who_was_taken_on_trust_may_refuse_what_the_next_accepts():
-    assert another_may_answer(openai_error(400), on_trust=True)
-    assert not another_may_answer(openai_error(400, {"code": "content_filter"}), on_trust=True)
+    assert should_fall_back(openai_error(400), unverified=True)
+    assert not should_fall_back(openai_error(400, {"code": "content_filter"}), unverified=True)
 
 
 @pytest.fixture
@@ -97,7 +97,7 @@ def run(attempts, answers):
     for name in attempts:
         if not isinstance(answers[name], Exception):
             return name
-        attempts.failed(name, answers[name])
+        attempts.add_failure(name, answers[name])
     return None
 
 
@@ -143,12 +143,12 @@ def test_the_only_one_that_was_asked_raises_its_own_error(router, library):
 
 def test_no_more_are_asked_than_allowed(plan, library):
     with pytest.raises(AllFailedError, match="All 2 experts"):
-        run(Attempts(plan, library, most=2), dict.fromkeys(library.names, TimeoutError()))
+        run(Attempts(plan, library, max_attempts=2), dict.fromkeys(library.names, TimeoutError()))
 
 
 def test_a_client_that_cannot_be_made_leads_to_the_next(plan, library):
     attempts = Attempts(plan, library)
-    attempts.failed("small", ValueError("no key was given"), asked=False)
+    attempts.add_failure("small", ValueError("no key was given"), client_called=False)
     assert [name for name, _ in attempts.failures] == ["small"]
 
 
@@ -174,7 +174,7 @@ def test_who_refuses_what_it_was_not_known_to_do_is_no_end(router, library):
     ],
 )
 def test_what_looks_like_a_credential_is_blotted_out(secret):
-    text = redacted(f"The server said {secret} and stopped")
+    text = redact(f"The server said {secret} and stopped")
     assert "***" in text
     assert not {"abcdef", "hunter2", "abc.def", "1234567890"} & {
         word for word in ("abcdef", "hunter2", "abc.def", "1234567890") if word in text
@@ -184,8 +184,8 @@ def test_what_looks_like_a_credential_is_blotted_out(secret):
 
 
 def test_an_error_is_told_in_one_short_line():
-    assert told(ValueError("a\n b" + "x" * 1_000)) == "ValueError: a b" + "x" * 297
-    assert told(TimeoutError()) == "TimeoutError"
-    assert redacted("tokens per minute: the tokenization failed") == (
+    assert describe_error(ValueError("a\n b" + "x" * 1_000)) == "ValueError: a b" + "x" * 297
+    assert describe_error(TimeoutError()) == "TimeoutError"
+    assert redact("tokens per minute: the tokenization failed") == (
         "tokens per minute: the tokenization failed"
     )

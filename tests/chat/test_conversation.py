@@ -54,15 +54,15 @@ def test_what_is_cached_ends_with_the_last_answer():
 
 def test_a_turn_keeps_its_key_through_a_tool_loop():
     first = Conversation(ASKED)
-    assert Conversation(ASKED + LOOP).keys == first.keys
+    assert Conversation(ASKED + LOOP).turn_keys == first.turn_keys
     later = Conversation(ASKED + LOOP + NEXT)
-    assert later.keys[1:] == first.keys
-    assert later.keys[0] != first.keys[0]
+    assert later.turn_keys[1:] == first.turn_keys
+    assert later.turn_keys[0] != first.turn_keys[0]
 
 
 def test_a_rewritten_system_prompt_is_the_same_turn():
     rewritten = Conversation([Turn("system", "It is noon."), *ASKED[1:]])
-    assert rewritten.keys == Conversation(ASKED).keys
+    assert rewritten.turn_keys == Conversation(ASKED).turn_keys
 
 
 def test_another_picture_another_word_or_another_thread_is_another_turn():
@@ -72,13 +72,13 @@ def test_another_picture_another_word_or_another_thread_is_another_turn():
         Conversation([Turn("user", "What is this?", images=1, digest="cat")]),
         Conversation([Turn("user", "What is it?", images=1, digest="cat")], thread="7"),
     ]
-    assert len({talk.keys for talk in talks}) == len(talks)
+    assert len({talk.turn_keys for talk in talks}) == len(talks)
 
 
 @given(turns)
 def test_any_conversation_has_a_key_a_length_and_a_request(said):
     talk = Conversation(said)
-    assert len(talk.keys) == max(1, sum(turn.role == "user" for turn in said))
-    assert len(set(talk.keys)) == len(talk.keys)
+    assert len(talk.turn_keys) == max(1, sum(turn.role == "user" for turn in said))
+    assert len(set(talk.turn_keys)) == len(talk.turn_keys)
     assert talk.tokens() >= 4 * len(said)
     assert isinstance(talk.request, str)

@@ -8,14 +8,14 @@ import pytest
 from pydantic import SecretStr
 
 from tryage import Expert
-from tryage.chat.model_names import called, named, twins
+from tryage.chat.model_names import group_identical_experts, model_name_of, name_models
 from tryage.core.client_errors import is_secret, without_secrets
 from tryage.errors import InputError
 
 
 def test_models_in_a_list_are_named_after_what_they_call():
     one, other = SimpleNamespace(model="gpt-4o"), SimpleNamespace(model_name="my-own")
-    assert named([one, other], called) == {"gpt-4o": one, "my-own": other}
+    assert name_models([one, other], model_name_of) == {"gpt-4o": one, "my-own": other}
 
 
 @pytest.mark.parametrize(
@@ -29,12 +29,12 @@ def test_models_in_a_list_are_named_after_what_they_call():
 )
 def test_models_that_cannot_be_named_are_refused(given, told):
     with pytest.raises(InputError, match=told):
-        named(given, called)
+        name_models(given, model_name_of)
 
 
 def test_one_model_at_two_providers_has_a_twin():
     experts = [Expert("here", aliases=["gpt-4o"]), Expert("there", aliases=["gpt-4o"])]
-    alone, equal = twins(experts)
+    alone, equal = group_identical_experts(experts)
     assert equal == {"there": "here"}
     assert [expert.aliases for expert in alone] == [("gpt-4o",), ()]
 

@@ -7,14 +7,14 @@ import datetime
 import pytest
 
 from tryage import Expert, Library
-from tryage.chat.candidates import Told, experts_of
+from tryage.chat.candidates import ClientFacts, candidate_experts
 from tryage.chat.model_names import bundled_library
-from tryage.core.library import Origin
+from tryage.core.library import Provenance
 from tryage.hub.catalog import Catalogue
-from tryage.hub.parse import read_model
+from tryage.hub.parse import parse_model
 
 SEEN = datetime.datetime(2026, 11, 20, tzinfo=datetime.timezone.utc)
-NOTHING = Told(None, {})
+NOTHING = ClientFacts(None, {})
 YI = "01-ai/Yi-1.5-9B-Chat"
 
 
@@ -35,18 +35,18 @@ def catalogue(tmp_path, monkeypatch):
 @pytest.fixture
 def filled(catalogue):
     names = ("org/new-9b", YI, "llama3/8b")
-    catalogue.put([read_model(record(name, at), SEEN) for at, name in enumerate(names)])
+    catalogue.put([parse_model(record(name, at), SEEN) for at, name in enumerate(names)])
     return catalogue
 
 
 def known(name, told=NOTHING, library=None, said=()):
-    (expert,) = experts_of({name: told}, library, said)
+    (expert,) = candidate_experts({name: told}, library, said)
     return expert
 
 
 def test_what_the_user_says_counts_more_than_the_client_and_that_more_than_the_library(catalogue):
     said = Expert("mine", input_price=9.0)
-    client = Told("gpt-4o", {"context_length": 77, "capabilities": ["tools"]}, "its client")
+    client = ClientFacts("gpt-4o", {"context_length": 77, "capabilities": ["tools"]}, "its client")
     expert = known("mine", client, said=[said])
     assert expert.aliases == ("gpt-4o-2024-08-06",)
     assert (expert.input_price, expert.context_length) == (9.0, 77)
@@ -75,13 +75,13 @@ def test_a_model_of_the_catalogue_is_recognised_by_its_id_with_a_provider_around
 @pytest.mark.usefixtures("filled")
 @pytest.mark.parametrize("name", ["llama3:8b", "new-9b", "org", "org/other-9b", "/", "", "a/b/c d"])
 def test_a_name_that_is_no_id_means_nobody_of_the_hub(name):
-    assert "hub" not in known("mine", Told(name, {})).metadata
+    assert "hub" not in known("mine", ClientFacts(name, {})).metadata
 
 
 @pytest.mark.usefixtures("filled")
 def test_the_catalogue_counts_more_than_the_bundled_library_which_completes_it():
     bundled = bundled_library()[YI]
-    expert = known("mine", Told("Yi-1.5-9B-Chat", {}))
+    expert = known("mine", ClientFacts("Yi-1.5-9B-Chat", {}))
     assert expert.aliases == (YI,)
     assert (expert.parameters, expert.downloads) == (9e9, 123)
     assert bundled.parameters != 9e9
@@ -98,8 +98,8 @@ def test_a_library_of_ones_own_counts_more_than_the_catalogue():
 
 
 def test_a_name_that_the_hub_has_given_up_means_the_model_that_the_library_knows(catalogue):
-    catalogue.put([read_model(record("org/old-name"), SEEN)])
-    catalogue.put([read_model(record("org/new-9b"), SEEN + datetime.timedelta(days=1))])
+    catalogue.put([parse_model(record("org/old-name"), SEEN)])
+    catalogue.put([parse_model(record("org/new-9b"), SEEN + datetime.timedelta(days=1))])
     own = Library([Expert("org/new-9b", readability=50)])
     expert = known("org/old-name", library=own)
     assert (expert.readability, expert.aliases) == (50, ("org/new-9b",))
@@ -108,7 +108,7 @@ def test_a_name_that_the_hub_has_given_up_means_the_model_that_the_library_knows
 @pytest.mark.usefixtures("filled")
 def test_a_library_that_comes_from_a_catalogue_is_not_looked_up_again():
     own = Library([Expert("org/new-9b")])
-    own.origin = Origin("elsewhere.sqlite", SEEN)
+    own.origin = Provenance("elsewhere.sqlite", SEEN)
     assert known("org/new-9b", library=own).to_dict() == {"name": "org/new-9b"}
 
 
@@ -120,6 +120,6 @@ def test_without_a_catalogue_none_is_made(catalogue):
 def test_a_catalogue_that_cannot_be_read_is_left_alone_with_one_warning(catalogue):
     catalogue.path.write_bytes(b"no catalogue at all, but some text" * 99)
     with pytest.warns(UserWarning, match="No facts are taken from the catalogue") as warned:
-        found = experts_of(dict.fromkeys(["org/new-9b", "org/other"], NOTHING), None, ())
+        found = candidate_experts(dict.fromkeys(["org/new-9b", "org/other"], NOTHING), None, ())
     assert [expert.to_dict() for expert in found] == [{"name": "org/new-9b"}, {"name": "org/other"}]
     assert len(warned) == 1

@@ -7,13 +7,15 @@ import json
 import pytest
 
 from tryage import Library
-from tryage.chat import recognise
-from tryage.perception.pretrained import BUNDLED
+from tryage.chat import resolve_model_name
+from tryage.perception.pretrained import BUNDLED_FOLDER
 
 
 @pytest.fixture(scope="module")
 def known():
-    return Library.from_dicts(json.loads((BUNDLED / "router.json").read_text("utf-8"))["library"])
+    return Library.from_dicts(
+        json.loads((BUNDLED_FOLDER / "router.json").read_text("utf-8"))["library"]
+    )
 
 
 @pytest.mark.parametrize(
@@ -44,7 +46,7 @@ def known():
     ],
 )
 def test_a_known_model_is_recognised(known, spec, name):
-    assert recognise(known, spec).name == name
+    assert resolve_model_name(known, spec).name == name
 
 
 @pytest.mark.parametrize(
@@ -52,11 +54,11 @@ def test_a_known_model_is_recognised(known, spec, name):
     ["", ":", "/", "openai", "gpt-4o-nano", "openai:gpt", "gpt-5", "llama3:1b", "my-own", "客户"],
 )
 def test_another_model_is_not_taken_for_a_known_one(known, spec):
-    assert recognise(known, spec) is None
+    assert resolve_model_name(known, spec) is None
 
 
 def test_every_name_and_alias_means_its_own_expert(known):
     for expert in known:
         for name in (expert.name, *expert.aliases):
-            assert recognise(known, name).name == expert.name
-            assert recognise(known, f"someone:{name}").name == expert.name
+            assert resolve_model_name(known, name).name == expert.name
+            assert resolve_model_name(known, f"someone:{name}").name == expert.name

@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tryage import Preferences, Router
-from tryage.chat import ChatRouter, Conversation, Memory, Turn, needs
-from tryage.chat.conversation import telling
+from tryage.chat import ChatRouter, Conversation, LRUCache, Turn, conversation_requirements
+from tryage.chat.conversation import discriminating_requirements
 from tryage.errors import InputError, LibraryError, NoExpertError, TryageError
 
 
@@ -32,7 +32,7 @@ def chat(router):
 def ask(chat, conversation, **asked):
     """Plan, and let the first expert answer."""
     plan = chat.plan(conversation, **asked)
-    chat.served(plan, plan.first)
+    chat.mark_served(plan, plan.first)
     return plan
 
 
@@ -67,7 +67,7 @@ def test_tools_formats_media_and_length_become_requirements(chat, talk, lack):
 
 
 def test_when_all_are_known_to_lack_it_the_error_says_what(router):
-    chat = ChatRouter(router.among(["small", "plain"]))
+    chat = ChatRouter(router.subset(["small", "plain"]))
     with pytest.raises(NoExpertError, match="capabilities lack vision"):
         chat.plan(Conversation([Turn("user", "look", images=1)]))
 
@@ -78,7 +78,7 @@ def test_needs_that_all_can_meet_do_not_split_a_batch(chat, perception):
     assert [plan.first for plan in plans] == ["big"] * 20
     assert len(perception.passes) == 1
     assert not plans[0].decision.preferences.requirements
-    assert needs(talks[0], 1.0)[0].value == 501
+    assert conversation_requirements(talks[0], 1.0)[0].value == 501
 
 
 @pytest.mark.parametrize("names", [("small", "big", "unknown"), ("big", "plain"), ("unknown",)])
@@ -86,9 +86,9 @@ def test_needs_that_all_can_meet_do_not_split_a_batch(chat, perception):
 def test_a_need_counts_if_and_only_if_somebody_is_known_not_to_meet_it(library, names, tokens):
     some = library.subset(names)
     talk = Conversation([Turn("user", "look", images=1)], tools="{}")
-    required = needs(talk, tokens)
+    required = conversation_requirements(talk, tokens)
     expected = [need for need in required if not need.satisfied(some).all()]
-    assert [list(telling(required, some)) for _ in range(2)] == [expected] * 2
+    assert [list(discriminating_requirements(required, some)) for _ in range(2)] == [expected] * 2
 
 
 def test_a_turn_is_decided_once_and_stays_through_a_tool_loop(chat, perception):
@@ -105,7 +105,7 @@ def test_a_turn_is_decided_once_and_stays_through_a_tool_loop(chat, perception):
 
 def test_the_turn_stays_with_who_answered_when_the_first_had_failed(chat):
     plan = chat.plan(said("small question"))
-    chat.served(plan, "big")
+    chat.mark_served(plan, "big")
     assert chat.plan(said("small question")).first == "big"
 
 
@@ -120,7 +120,7 @@ def test_a_turn_that_outgrows_its_expert_is_decided_anew(chat):
     ask(chat, talk)
     grown = Conversation([*talk.turns, Turn("assistant", calls="f()"), Turn("tool", "x" * 9_000)])
     plan = chat.plan(grown)
-    assert (plan.first, plan.how) == ("big", "routed")
+    assert (plan.first, plan.reason_kind) == ("big", "routed")
 
 
 def test_other_preferences_are_another_choice(chat):
@@ -132,7 +132,7 @@ def test_other_preferences_are_another_choice(chat):
 def test_by_call_every_call_is_decided(router, perception):
     chat = ChatRouter(router, sticky="call")
     ask(chat, said("small question"))
-    assert ask(chat, said("small question")).how == "routed"
+    assert ask(chat, said("small question")).reason_kind == "routed"
     assert len(perception.passes) == 2
 
 
@@ -140,10 +140,10 @@ def test_a_thread_stays_while_its_expert_can_answer(router):
     chat = ChatRouter(router, sticky="thread")
     assert ask(chat, said("small one")).first == "small"
     later = ask(chat, said("small one", "answer", "big two"))
-    assert (later.first, later.how) == ("small", "kept for the thread")
+    assert (later.first, later.reason_kind) == ("small", "kept for the thread")
     assert later.decision.expert.name == "big"
     outgrown = ask(chat, said("small one", "answer", "big two", "x" * 8_000, "plain three"))
-    assert (outgrown.first, outgrown.how) == ("plain", "routed")
+    assert (outgrown.first, outgrown.reason_kind) == ("plain", "routed")
 
 
 def test_leaving_has_a_price_that_grows_with_the_conversation(router):
@@ -158,7 +158,7 @@ def test_leaving_has_a_price_that_grows_with_the_conversation(router):
 
 def test_an_expert_can_be_asked_for_by_name_and_is_not_remembered_as_the_choice(chat):
     plan = ask(chat, said("big question"), model="SMALL")
-    assert (plan.first, plan.how, list(plan.order())) == ("small", "asked for", ["small"])
+    assert (plan.first, plan.reason_kind, list(plan.order())) == ("small", "asked for", ["small"])
     assert chat.plan(said("big question")).first == "big"
     with pytest.raises(LibraryError, match="huge"):
         chat.plan(said("big question"), model="huge")
@@ -216,14 +216,14 @@ def test_many_threads_may_plan_at_once(chat):
 def test_copies_and_pickles_forget_conversations(chat):
     ask(chat, said("small secret"))
     clone = copy.deepcopy(chat)
-    assert clone.serving(said("small secret")) is None
-    assert chat.serving(said("small secret")) == "small"
-    assert b"secret" not in pickle.dumps(chat._turns)
-    assert "secret" not in repr(chat._turns)
+    assert clone.last_served_by(said("small secret")) is None
+    assert chat.last_served_by(said("small secret")) == "small"
+    assert b"secret" not in pickle.dumps(chat._turn_decisions)
+    assert "secret" not in repr(chat._turn_decisions)
 
 
 def test_a_memory_lets_go_of_what_was_unused_for_longest():
-    memory = Memory(2)
+    memory = LRUCache(2)
     memory.put("a", 1)
     memory.put("b", 2)
     assert memory.get("a") == 1
@@ -234,7 +234,7 @@ def test_a_memory_lets_go_of_what_was_unused_for_longest():
 @pytest.mark.parametrize("size", [0, -1, 1.5, True, "many"])
 def test_a_memory_without_room_is_refused(size):
     with pytest.raises(InputError, match="at least 1"):
-        Memory(size)
+        LRUCache(size)
 
 
 def test_another_word_for_sticky_is_refused(router):

@@ -240,5 +240,5 @@ def test_an_empty_catalogue_says_what_to_run_and_is_not_made(path, tmp_path, try
 )
 def test_the_age_is_said_in_words(synced, tryage, seconds, said):
     with Catalogue(synced) as catalogue:
-        catalogue.store({"synced": catalogue.state("synced") - seconds})
+        catalogue.set_state({"synced": catalogue.get_state("synced") - seconds})
     assert said in tryage("hub", "search").stdout

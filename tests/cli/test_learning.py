@@ -158,7 +158,7 @@ def test_onboard_takes_a_high_score_for_a_low_loss(tryage, saved, tmp_path):
         out = tmp_path / f"taught-{score}"
         tryage("onboard", saved, "newcomer", losses(tmp_path / "l.jsonl", rows), "-o", out)
         ranking = Router.from_pretrained(out).route("law oslo").ranking
-        told[score] = ranking.of("newcomer").predicted_loss
+        told[score] = ranking.entry("newcomer").predicted_loss
     assert told[1.0] < told[0.0]
 
 

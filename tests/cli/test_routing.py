@@ -170,11 +170,11 @@ def test_experts_of_unknown_constraint_are_drawn_apart_and_named(
 
 def test_on_the_picture_they_stand_right_of_all_others(saved, tmp_path):
     pytest.importorskip("matplotlib")
-    from tryage.cli.plot import draw_front, lone_experts
+    from tryage.cli.plot import draw_front, single_expert_points
     from tryage.core.preferences import Preferences
 
     router = Router.from_pretrained(saved)
-    lone = lone_experts(router, ["law oslo"], "recency", Preferences())
+    lone = single_expert_points(router, ["law oslo"], "recency", Preferences())
     assert np.isnan(lone["chat-70b"][0])
     assert not np.isnan(lone["tiny-1b"][0])
     front = router.pareto(["law oslo"], "recency")
@@ -209,14 +209,14 @@ def test_drawing_without_matplotlib_names_the_command_that_installs_it(
 
 
 def test_one_prompt_draws_every_expert_where_the_router_sees_it(saved):
-    from tryage.cli.plot import lone_experts
+    from tryage.cli.plot import single_expert_points
     from tryage.core.preferences import Preferences
 
     router = Router.from_pretrained(saved)
-    lone = lone_experts(router, ["law oslo"], "size", Preferences(max_parameters=50e9))
+    lone = single_expert_points(router, ["law oslo"], "size", Preferences(max_parameters=50e9))
     decision = router.route("law oslo")
     assert set(lone) == {"tiny-1b", "code-7b"}
-    assert lone["tiny-1b"] == (0.0, decision.ranking.of("tiny-1b").predicted_loss)
+    assert lone["tiny-1b"] == (0.0, decision.ranking.entry("tiny-1b").predicted_loss)
 
 
 def test_the_help_lists_every_command_and_the_version_is_the_packages(tryage):

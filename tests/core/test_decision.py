@@ -9,9 +9,9 @@ import pytest
 from tryage.core.decision import Decision
 from tryage.core.expert import Expert
 from tryage.core.library import Library
-from tryage.core.objective import Terms, Whole
+from tryage.core.objective import DenseTerm, RoutingLoss
 from tryage.core.preferences import Preferences, Requirement
-from tryage.core.ranking import Check, Ranking, Rejections
+from tryage.core.ranking import Ranking, Rejections, RequirementCheck
 from tryage.errors import LibraryError
 from tryage.router import Router
 from tryage.testing import FixedPerception, demo_library, demo_perception
@@ -22,8 +22,8 @@ def ranking(losses, totals=None, eligible=None, std=0.1):
     totals = losses if totals is None else np.asarray(totals, dtype=float)
     mask = np.ones(losses.size, bool) if eligible is None else np.asarray(eligible)
     library = Library([f"m{i}" for i in range(losses.size)])
-    size = Whole(1.0, totals - losses, np.zeros(losses.size, bool))
-    terms = Terms(losses[None], {"size": size}, totals[None])
+    size = DenseTerm(1.0, totals - losses, np.zeros(losses.size, bool))
+    terms = RoutingLoss(losses[None], {"size": size}, totals[None])
     return Ranking(library, losses, np.full(losses.size, std), terms, mask)
 
 
@@ -56,7 +56,7 @@ def test_reading_only_the_top_gives_the_same_as_sorting_everything(seed):
 
 def test_how_an_expert_stands_is_worked_out_once():
     ranked = ranking([0.3, 0.1, 0.2])
-    assert ranked[0] is ranked[0] is ranked.of("m1") is ranked[:2][0]
+    assert ranked[0] is ranked[0] is ranked.entry("m1") is ranked[:2][0]
 
 
 def test_only_the_eligible_are_ranked():
@@ -70,11 +70,11 @@ def test_only_the_eligible_are_ranked():
 
 def test_one_expert_can_be_looked_up_in_the_ranking():
     ranked = ranking([0.3, 0.1], totals=[0.35, 0.4], eligible=[True, False])
-    found = ranked.of("m0")
+    found = ranked.entry("m0")
     assert (found.predicted_loss, found.total, found.std) == (0.3, 0.35, 0.1)
     assert found.terms == {"size": pytest.approx(0.05)}
     with pytest.raises(LibraryError, match="rejected"):
-        ranked.of("m1")
+        ranked.entry("m1")
 
 
 def test_a_decision_cannot_be_changed():
@@ -143,15 +143,15 @@ def test_rejections_say_every_reason_and_group_by_filter():
     rejected = Rejections(
         library,
         [
-            Check(None, np.array([False, True, True])),
-            Check(requirement, requirement.satisfied(library)),
+            RequirementCheck(None, np.array([False, True, True])),
+            RequirementCheck(requirement, requirement.satisfied(library)),
         ],
     )
     assert [(r.name, len(r.reasons)) for r in rejected] == [("a", 2), ("c", 1)]
     assert rejected[0].reasons == ("no usable prediction", "parameters 7B is not < 3B")
     assert [r.name for r in rejected[:1]] == ["a"]
-    assert rejected.unmet(0) == ("parameters 7B is not < 3B",)
-    (_, none, _), (label, count, examples) = rejected.grouped(examples=1)
+    assert rejected.failed_requirements(0) == ("parameters 7B is not < 3B",)
+    (_, none, _), (label, count, examples) = rejected.group_by_check(examples=1)
     assert (none, label, count) == (1, "parameters", 2)
     assert examples == (("a", "parameters 7B is not < 3B"),)
     assert len(Rejections(library, [])) == 0

@@ -9,8 +9,15 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tryage.core.expert import Expert
-from tryage.core.flag_items import CAPABILITIES, MAX_WEIGHT, NATURAL_WEIGHT, WISHES, nearest, parse
-from tryage.core.flags import MAX_ITEMS, extract
+from tryage.core.flag_items import (
+    CAPABILITIES,
+    MAX_WEIGHT,
+    NATURAL_PHRASES,
+    NATURAL_WEIGHT,
+    closest_form,
+    parse_item,
+)
+from tryage.core.flags import MAX_ITEMS, extract_flags
 from tryage.core.library import Library
 from tryage.core.preferences import Preferences, Requirement
 from tryage.errors import FlagError, InputError
@@ -35,13 +42,13 @@ prompts = st.one_of(
 @given(prompts)
 @settings(max_examples=300)
 def test_any_string_is_parsed_or_refused_with_a_flag_error(prompt: str) -> None:
-    extract(prompt)
+    extract_flags(prompt)
     try:
-        extracted = extract(prompt, strict=True)
+        extracted = extract_flags(prompt, strict=True)
     except FlagError as error:
         assert str(error)  # noqa: PT017 - either outcome is right
     else:
-        assert extracted == extract(prompt)
+        assert extracted == extract_flags(prompt)
         assert not extracted.warnings
 
 
@@ -50,7 +57,7 @@ def test_any_string_is_parsed_or_refused_with_a_flag_error(prompt: str) -> None:
 @example("a  b \r\n\t [x] flag: small]")
 @example("\ud800 [flags: small]")
 def test_text_without_flags_is_identical(prompt: str) -> None:
-    assert extract(prompt).text == prompt
+    assert extract_flags(prompt).text == prompt
 
 
 @given(prompts)
@@ -60,8 +67,8 @@ def test_text_without_flags_is_identical(prompt: str) -> None:
 @example("[ [Flag: small]\n flag: small]")
 @settings(max_examples=500)
 def test_extracting_from_the_output_changes_nothing(prompt: str) -> None:
-    once = extract(prompt)
-    again = extract(once.text)
+    once = extract_flags(prompt)
+    again = extract_flags(once.text)
     assert again.text == once.text
     assert again.flags == ()
     assert again.preferences == Preferences()
@@ -72,19 +79,19 @@ def test_a_flag_between_words_leaves_single_spaces(words: list[str], data: st.Da
     at = data.draw(st.integers(0, len(words)))
     flag = data.draw(flags)
     prompt = " ".join([*words[:at], flag, *words[at:]])
-    assert extract(prompt).text == " ".join(words)
+    assert extract_flags(prompt).text == " ".join(words)
 
 
 @given(st.lists(st.sampled_from(GOOD), max_size=6))
 def test_brackets_and_commas_mean_the_same(wanted: list[str]) -> None:
-    apart = extract("x" + "".join(f" [flag:{item}]" for item in wanted))
-    together = extract("x" + (f" [FLAG: {' , '.join(wanted)} ]" if wanted else ""))
+    apart = extract_flags("x" + "".join(f" [flag:{item}]" for item in wanted))
+    together = extract_flags("x" + (f" [FLAG: {' , '.join(wanted)} ]" if wanted else ""))
     assert apart == together
 
 
 @given(prompts, prompts)
 def test_flags_never_admit_what_the_operator_rejected(operator: str, user: str) -> None:
-    rules = extract(operator).preferences
+    rules = extract_flags(operator).preferences
     library = Library(
         [
             Expert("gpt-4", parameters=1e12, license="other", input_price=30),
@@ -96,7 +103,7 @@ def test_flags_never_admit_what_the_operator_rejected(operator: str, user: str) 
         ]
     )
     cost = library.column("input_price")
-    both = rules.tightened(extract(user).preferences)
+    both = rules.tightened(extract_flags(user).preferences)
     assert not (both.satisfied(library, cost) & ~rules.satisfied(library, cost)).any()
     assert all(both.weights[name] >= weight for name, weight in rules.weights.items())
 
@@ -111,7 +118,7 @@ def test_flags_never_admit_what_the_operator_rejected(operator: str, user: str) 
     ],
 )  # fmt: skip
 def test_a_natural_wish_sets_the_documented_weight(item: str, constraint: str) -> None:
-    assert extract(f"[Flag: {item}]").preferences == Preferences({constraint: NATURAL_WEIGHT})
+    assert extract_flags(f"[Flag: {item}]").preferences == Preferences({constraint: NATURAL_WEIGHT})
 
 
 @pytest.mark.parametrize(
@@ -135,28 +142,30 @@ def test_a_natural_wish_sets_the_documented_weight(item: str, constraint: str) -
     ],
 )
 def test_an_exact_form_is_a_requirement(item: str, field: str, op: str, value: object) -> None:
-    assert extract(f"[flag:{item}]").preferences.requirements == (Requirement(field, op, value),)
+    assert extract_flags(f"[flag:{item}]").preferences.requirements == (
+        Requirement(field, op, value),
+    )
 
 
-@pytest.mark.parametrize("name", WISHES)
+@pytest.mark.parametrize("name", NATURAL_PHRASES)
 def test_every_constraint_takes_an_exact_weight(name: str) -> None:
-    assert extract(f"[Flag: {name} = 0.25]").preferences == Preferences({name: 0.25})
+    assert extract_flags(f"[Flag: {name} = 0.25]").preferences == Preferences({name: 0.25})
 
 
 def test_the_largest_weight_of_a_constraint_counts() -> None:
-    assert extract("[Flag: size=0.2][Flag: size=0.7, size=0.1]").preferences.weights == {
+    assert extract_flags("[Flag: size=0.2][Flag: size=0.7, size=0.1]").preferences.weights == {
         "size": 0.7
     }
 
 
 def test_most_accurate_drops_the_weights_of_other_flags_but_no_requirement() -> None:
-    wanted = extract("[Flag: smallest, size<3B] [Flag: most accurate]").preferences
+    wanted = extract_flags("[Flag: smallest, size<3B] [Flag: most accurate]").preferences
     assert wanted == Preferences(requirements=[Requirement("parameters", "<", 3e9)])
 
 
 def test_most_accurate_keeps_the_weights_of_the_operator() -> None:
     operator = Preferences({"cost": 0.3})
-    assert operator.tightened(extract("[Flag: most accurate]").preferences) == operator
+    assert operator.tightened(extract_flags("[Flag: most accurate]").preferences) == operator
 
 
 @pytest.mark.parametrize(
@@ -182,13 +191,13 @@ def test_most_accurate_keeps_the_weights_of_the_operator() -> None:
     ],
 )
 def test_a_flag_is_taken_out_tidily(prompt: str, text: str) -> None:
-    assert extract(prompt).text == text
+    assert extract_flags(prompt).text == text
 
 
 @pytest.mark.parametrize("item", BAD)
 def test_a_malformed_flag_stays_in_the_text_with_a_warning(item: str) -> None:
     prompt = f"a [Flag: small, {item}]  b"
-    extracted = extract(prompt)
+    extracted = extract_flags(prompt)
     assert extracted.text == prompt
     assert extracted.preferences == Preferences()
     assert "nearest valid form" in extracted.warnings[0]
@@ -208,44 +217,44 @@ def test_a_malformed_flag_stays_in_the_text_with_a_warning(item: str) -> None:
 )
 def test_strict_mode_names_the_nearest_valid_form(item: str, form: str) -> None:
     with pytest.raises(FlagError) as caught:
-        extract(f"[Flag: {item}]", strict=True)
+        extract_flags(f"[Flag: {item}]", strict=True)
     assert f"The nearest valid form is [Flag: {form}]." in str(caught.value)
 
 
 @given(st.text(st.characters(exclude_characters="[],"), max_size=40))
 def test_the_form_that_is_suggested_is_valid(item: str) -> None:
-    assert parse(nearest(item)) is not None
+    assert parse_item(closest_form(item)) is not None
 
 
 @pytest.mark.parametrize(
     "prompt", ["[Flag: small", "[Flag: small [1] ]", f"[Flag: {'small, ' * 80}small]"]
 )
 def test_an_unclosed_or_endless_flag_is_refused(prompt: str) -> None:
-    assert extract(prompt).text == prompt
+    assert extract_flags(prompt).text == prompt
     with pytest.raises(FlagError):
-        extract(prompt, strict=True)
+        extract_flags(prompt, strict=True)
 
 
 @pytest.mark.parametrize(
     "weight", ["-1", "nan", "inf", "1e999", f"{MAX_WEIGHT + 1}", "0x", "\u0661"]
 )
 def test_a_weight_that_is_no_number_from_0_to_the_maximum_is_refused(weight: str) -> None:
-    assert parse(f"size={weight}") is None
+    assert parse_item(f"size={weight}") is None
 
 
 @pytest.mark.parametrize("item", ["security>=2", "size<1e999", "readability<1e999"])
 def test_a_bound_outside_the_range_of_its_field_is_refused(item: str) -> None:
-    assert parse(item) is None
+    assert parse_item(item) is None
 
 
 def test_items_over_the_limit_are_dropped_with_a_warning() -> None:
     prompt = "a " + "".join(f"[Flag: size<{n + 1}B]" for n in range(MAX_ITEMS + 9))
-    extracted = extract(prompt)
+    extracted = extract_flags(prompt)
     assert extracted.text == "a"
     assert len(extracted.preferences.requirements) == MAX_ITEMS
     assert str(MAX_ITEMS) in extracted.warnings[0]
     with pytest.raises(FlagError):
-        extract(prompt, strict=True)
+        extract_flags(prompt, strict=True)
 
 
 @pytest.mark.parametrize(
@@ -263,12 +272,12 @@ def test_items_over_the_limit_are_dropped_with_a_warning() -> None:
     ids=["opened", "valid", "nested", "blanks", "commas", "malformed", "tail", "brackets"],
 )
 def test_an_adversarial_megabyte_ends_soon_with_few_warnings(prompt: str) -> None:
-    extracted = extract(prompt)  # quadratic work would take many minutes here
+    extracted = extract_flags(prompt)  # quadratic work would take many minutes here
     assert len(extracted.warnings) <= 7
-    assert extract(extracted.text).text == extracted.text
+    assert extract_flags(extracted.text).text == extracted.text
 
 
 @pytest.mark.parametrize("prompt", [["a"], None, b"[Flag: small]", 3])
 def test_a_prompt_that_is_not_a_string_is_refused(prompt: object) -> None:
     with pytest.raises(InputError, match="A prompt is a string"):
-        extract(prompt)  # type: ignore[arg-type]
+        extract_flags(prompt)  # type: ignore[arg-type]

@@ -8,37 +8,41 @@ from hypothesis import strategies as st
 
 from tryage.core.constraints import (
     DEFAULT_CONSTRAINTS,
-    PerLibrary,
-    Request,
+    RequestBatch,
+    StaticConstraint,
     cost,
     expected_cost,
+    minmax_scale,
     popularity,
     readability,
     recency,
-    scale,
     security,
     size,
 )
 from tryage.core.expert import Expert
 from tryage.core.library import Library
-from tryage.core.objective import needs_request, score
+from tryage.core.objective import compute_routing_loss, needs_request
 from tryage.errors import InputError
 from tryage.testing import demo_library
 
-REQUEST = Request(np.array([1_000.0, 100.0]))
+REQUEST = RequestBatch(np.array([1_000.0, 100.0]))
 # Switching compares with the expert that serves a conversation: tests/core/test_switching.py.
 OF_AN_EXPERT = sorted(set(DEFAULT_CONSTRAINTS) - {"switching"})
 
 
 def terms(library, weights, constraints=DEFAULT_CONSTRAINTS, request=REQUEST):
     zeros = np.zeros((request.prompt_tokens.size, len(library)))
-    return score(zeros, library, weights, constraints, request)
+    return compute_routing_loss(zeros, library, weights, constraints, request)
 
 
 def test_total_is_the_predicted_loss_plus_every_weighted_constraint():
     library = Library([Expert("small", parameters=1e9), Expert("large", parameters=1e11)])
-    found = score(
-        np.array([[0.5, 0.2]]), library, {"size": 0.4}, DEFAULT_CONSTRAINTS, Request(np.ones(1))
+    found = compute_routing_loss(
+        np.array([[0.5, 0.2]]),
+        library,
+        {"size": 0.4},
+        DEFAULT_CONSTRAINTS,
+        RequestBatch(np.ones(1)),
     )
     np.testing.assert_allclose(found.total, [[0.5 + 0.4 * 0, 0.2 + 0.4 * 1]])
     np.testing.assert_allclose(found.weighted["size"], [0, 0.4])
@@ -92,13 +96,13 @@ def test_an_unknown_price_is_never_free():
 
 def test_expected_cost_is_tokens_times_prices():
     library = Library([Expert("a", input_price=2.0, output_price=10.0, output_tokens=300)])
-    usd = expected_cost(library, Request(np.array([1_000.0])))
+    usd = expected_cost(library, RequestBatch(np.array([1_000.0])))
     np.testing.assert_allclose(usd, [[(1_000 * 2 + 300 * 10) / 1e6]])
 
 
 def test_a_forecast_of_the_answer_replaces_the_typical_length_where_there_is_one():
     library = Library([Expert(n, input_price=0, output_price=1.0, output_tokens=7) for n in "ab"])
-    usd = expected_cost(library, Request(np.array([10.0]), np.array([[100.0, np.nan]])))
+    usd = expected_cost(library, RequestBatch(np.array([10.0]), np.array([[100.0, np.nan]])))
     np.testing.assert_allclose(usd, [[100 / 1e6, 7 / 1e6]])
 
 
@@ -114,13 +118,13 @@ def test_cost_is_proportional_to_dollars_and_one_on_the_dearest_reference_reques
             Expert("dear", input_price=10.0, output_price=10.0),
         ]
     )
-    scaled = cost(library, Request(np.array([1_000.0, 250.0])))
+    scaled = cost(library, RequestBatch(np.array([1_000.0, 250.0])))
     np.testing.assert_allclose(scaled, [[0.1, 1.0], [0.05, 0.5]])
 
 
 def test_cost_stops_at_one_for_a_request_beyond_the_reference():
     library = Library([Expert("a", input_price=10.0, output_price=10.0)])
-    assert cost(library, Request(np.array([1e6]))).tolist() == [[1.0]]
+    assert cost(library, RequestBatch(np.array([1e6]))).tolist() == [[1.0]]
 
 
 @given(
@@ -130,7 +134,7 @@ def test_cost_stops_at_one_for_a_request_beyond_the_reference():
 )
 def test_scaled_columns_lie_in_zero_to_one_and_keep_order_and_gaps(column):
     with np.errstate(over="ignore"):
-        scaled = scale(column / 1e10)
+        scaled = minmax_scale(column / 1e10)
     known = ~np.isnan(column)
     assert (np.isnan(scaled) == ~known).all()
     assert ((scaled[known] >= 0) & (scaled[known] <= 1)).all()
@@ -138,7 +142,7 @@ def test_scaled_columns_lie_in_zero_to_one_and_keep_order_and_gaps(column):
 
 
 def test_a_constant_column_prefers_nobody():
-    assert scale(np.array([3.0, 3.0])).tolist() == [0, 0]
+    assert minmax_scale(np.array([3.0, 3.0])).tolist() == [0, 0]
 
 
 def test_ones_own_callable_is_a_constraint_under_its_own_name():
@@ -187,7 +191,7 @@ def test_a_weight_must_be_finite_and_not_negative(weight):
 
 def test_predicted_losses_of_the_wrong_shape_are_refused():
     with pytest.raises(InputError, match=r"\(1, 3\); expected \(batch, 5\)"):
-        score(np.zeros((1, 3)), demo_library(), {}, DEFAULT_CONSTRAINTS, REQUEST)
+        compute_routing_loss(np.zeros((1, 3)), demo_library(), {}, DEFAULT_CONSTRAINTS, REQUEST)
 
 
 def test_a_weight_of_zero_costs_nothing_and_does_not_call_the_constraint():
@@ -204,13 +208,13 @@ def test_a_per_library_constraint_is_computed_once_per_library_and_checked():
         calls.append(library)
         return np.zeros(len(library))
 
-    constraint, library = PerLibrary(shade), Library(["a", "b"])
+    constraint, library = StaticConstraint(shade), Library(["a", "b"])
     for _ in range(3):
         terms(library, {"shade": 1.0}, {"shade": constraint})
     terms(Library(["a"]), {"shade": 1.0}, {"shade": constraint})
     assert [len(seen) for seen in calls] == [2, 1]
     with pytest.raises(InputError, match="shape"):
-        terms(library, {"bad": 1.0}, {"bad": PerLibrary(lambda _: np.zeros(7))})
+        terms(library, {"bad": 1.0}, {"bad": StaticConstraint(lambda _: np.zeros(7))})
 
 
 def test_only_weights_that_look_at_the_prompt_need_its_length():

@@ -5,9 +5,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from tryage.core.library import Library
-from tryage.core.pareto import Front, envelope, front_points
+from tryage.core.pareto import ParetoFront, front_points, lower_envelope
 from tryage.errors import InputError, NoExpertError
-from tryage.learning.qtable import QTable, measured
+from tryage.learning.qtable import QTable, lookup_losses
 
 # Thirds and sevenths collide often: ties, parallel and concurrent lines are the hard cases.
 coordinates = st.integers(0, 12).map(lambda i: i / 12) | st.floats(0, 1, width=32)
@@ -28,13 +28,13 @@ def tables(draw):
 @given(tables(), st.lists(st.floats(0, 50), max_size=10))
 def test_between_breakpoints_the_path_is_as_good_as_trying_every_expert(table, more):
     base, constraint = table
-    path = envelope(base, constraint)
+    path = lower_envelope(base, constraint)
     ends = path.weights
     between = (ends[1:] + ends[:-1]) / 2
     rows = np.arange(len(base))
     for weight in [*ends, *between, ends[-1] + 1, *more]:
         totals = base + weight * constraint
-        chosen = totals[rows, path.chosen(weight)]
+        chosen = totals[rows, path.experts_at(weight)]
         np.testing.assert_allclose(chosen, totals.min(axis=1), rtol=1e-9, atol=1e-9)
 
 
@@ -53,46 +53,46 @@ def test_as_the_weight_rises_the_constraint_never_rises_and_the_base_never_falls
 @given(tables())
 def test_running_means_are_the_means_of_the_chosen_experts(table):
     base, constraint = table
-    path = envelope(base, constraint)
+    path = lower_envelope(base, constraint)
     rows = np.arange(len(base))
     for weight, mean in zip(path.weights, path.mean(base), strict=True):
-        assert mean == pytest.approx(base[rows, path.chosen(weight)].mean(), abs=1e-12)
+        assert mean == pytest.approx(base[rows, path.experts_at(weight)].mean(), abs=1e-12)
 
 
 @settings(max_examples=200, deadline=None)
 @given(tables())
 def test_every_change_goes_from_the_expert_of_the_change_before(table):
-    path = envelope(*table)
+    path = lower_envelope(*table)
     here = path.start.copy()
-    for prompt, before, after in zip(path.prompt, path.before, path.after, strict=True):
+    for prompt, before, after in zip(path.prompt, path.old_expert, path.new_expert, strict=True):
         assert here[prompt] == before != after
         here[prompt] = after
-    assert (here == path.chosen(np.inf)).all()
+    assert (here == path.experts_at(np.inf)).all()
 
 
 def test_lines_that_meet_in_one_point_but_for_rounding_are_walked_in_order():
     base = np.array([[0.08999999999999997, 0.45, 0.73, 0.18000000000000005, 0.54]])
-    path = envelope(base, np.array([0.8, 0.4, 0.2, 0.7, 0.3]))
-    assert path.before[0] == path.start[0]
-    assert path.before[1:].tolist() == path.after[:-1].tolist()
+    path = lower_envelope(base, np.array([0.8, 0.4, 0.2, 0.7, 0.3]))
+    assert path.old_expert[0] == path.start[0]
+    assert path.old_expert[1:].tolist() == path.new_expert[:-1].tolist()
     assert (np.diff(path.weight) >= 0).all()
 
 
 def test_a_hand_worked_envelope():
     # 0 + w, .2 + w/2 and .4 meet at w = .4: straight to the lowest constraint.
     # .38 + .4w lies above .4 from w = .05 on, and above the others before: never chosen.
-    path = envelope(np.array([[0, 0.2, 0.38, 0.4]]), np.array([1, 0.5, 0.4, 0]))
+    path = lower_envelope(np.array([[0, 0.2, 0.38, 0.4]]), np.array([1, 0.5, 0.4, 0]))
     np.testing.assert_allclose(path.weights, [0, 0.4])
-    assert path.after.tolist() == [3]
+    assert path.new_expert.tolist() == [3]
     # With .1 + w/2 in the middle: 0 + w = .1 + w/2 at .2, and .1 + w/2 = .4 at .6.
-    path = envelope(np.array([[0, 0.1, 0.38, 0.4]]), np.array([1, 0.5, 0.4, 0]))
+    path = lower_envelope(np.array([[0, 0.1, 0.38, 0.4]]), np.array([1, 0.5, 0.4, 0]))
     np.testing.assert_allclose(path.weights, [0, 0.2, 0.6])
-    assert path.before.tolist() == [0, 1]
-    assert path.after.tolist() == [1, 3]
+    assert path.old_expert.tolist() == [0, 1]
+    assert path.new_expert.tolist() == [1, 3]
 
 
 def test_a_tie_at_weight_zero_goes_to_the_lower_constraint_then_to_library_order():
-    path = envelope(np.array([[0.1, 0.1, 0.1]]), np.array([0.5, 0.2, 0.2]))
+    path = lower_envelope(np.array([[0.1, 0.1, 0.1]]), np.array([0.5, 0.2, 0.2]))
     assert path.start.tolist() == [1]
     assert path.weights.tolist() == [0]
 
@@ -100,13 +100,13 @@ def test_a_tie_at_weight_zero_goes_to_the_lower_constraint_then_to_library_order
 def test_experts_that_are_not_allowed_or_not_predicted_are_never_chosen():
     base = np.array([[0.0, np.nan, 0.5, 0.6]])
     allowed = np.array([False, True, True, True])
-    path = envelope(base, np.array([0.0, 0.0, 1.0, 0.0]), allowed)
-    assert {*path.start, *path.after} == {2, 3}
+    path = lower_envelope(base, np.array([0.0, 0.0, 1.0, 0.0]), allowed)
+    assert {*path.start, *path.new_expert} == {2, 3}
 
 
 def test_a_prompt_without_any_expert_is_named():
     with pytest.raises(NoExpertError, match="prompt 1"):
-        envelope(np.array([[0.0], [np.nan]]), np.array([0.5]))
+        lower_envelope(np.array([[0.0], [np.nan]]), np.array([0.5]))
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_a_prompt_without_any_expert_is_named():
 )
 def test_shapes_that_do_not_fit_and_unknown_constraints_are_refused(base, constraint):
     with pytest.raises(InputError):
-        envelope(base, constraint)
+        lower_envelope(base, constraint)
 
 
 def test_choice_is_by_prediction_and_judgement_by_outcome():
@@ -130,16 +130,16 @@ def test_choice_is_by_prediction_and_judgement_by_outcome():
 def test_blocks_of_prompts_do_not_change_the_path(monkeypatch):
     rng = np.random.default_rng(0)
     base, constraint = rng.random((50, 9)), rng.random((50, 9))
-    whole = envelope(base, constraint)
-    monkeypatch.setattr("tryage.core.pareto._CELLS", 40)
-    pieces = envelope(base, constraint)
+    whole = lower_envelope(base, constraint)
+    monkeypatch.setattr("tryage.core.pareto._MAX_CELLS", 40)
+    pieces = lower_envelope(base, constraint)
     for field in ("start", "weight", "prompt", "before", "after"):
         np.testing.assert_array_equal(getattr(whole, field), getattr(pieces, field))
 
 
 def front(base, constraint, names):
-    path = envelope(base, constraint)
-    return Front("size", names, path, path.weights, path.mean(base), path.mean(constraint))
+    path = lower_envelope(base, constraint)
+    return ParetoFront("size", names, path, path.weights, path.mean(base), path.mean(constraint))
 
 
 def test_iterating_a_front_and_indexing_it_agree():
@@ -166,6 +166,6 @@ def test_a_front_says_what_would_change_at_which_weight_per_prompt():
 
 def test_measured_losses_are_looked_up_by_text_and_by_alias():
     table = QTable(("p", "q"), ("a", "zzz"), np.array([[0.1, 0.2], [0.3, 0.4]]))
-    found = measured(table, ["q", "new", "q"], Library(["b", "A"]))
+    found = lookup_losses(table, ["q", "new", "q"], Library(["b", "A"]))
     nan = np.nan
     np.testing.assert_allclose(found, [[nan, 0.3], [nan, nan], [nan, 0.3]], rtol=1e-6)

@@ -290,14 +290,14 @@ def test_a_repository_is_fetched_by_its_id_with_the_options_given(router, folder
         asked.update(repo_id=repo_id, **options)
         return folder
 
-    monkeypatch.setattr(repo, "download", download)
+    monkeypatch.setattr(repo, "download_folder", download)
     again = Router.from_pretrained("me/router", revision="v1", token=SECRET)
     assert asked == {"repo_id": "me/router", "revision": "v1", "token": SECRET}
     assert again.library.names == router.library.names
 
 
 def test_without_a_name_the_bundled_router_is_read(folder, monkeypatch):
-    monkeypatch.setattr(pretrained_module, "BUNDLED", folder)
+    monkeypatch.setattr(pretrained_module, "BUNDLED_FOLDER", folder)
     assert Router.from_pretrained().default == "chat"
 
 

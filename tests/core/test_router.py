@@ -451,13 +451,13 @@ def test_learning_that_cannot_be_done_is_said():
 
 def test_among_routes_over_some_experts_by_name_alias_or_mapping():
     router = demo(default="tiny-1b")
-    some = router.among(["demo/code-7b", "tiny-1b"])
+    some = router.subset(["demo/code-7b", "tiny-1b"])
     assert (some.route("x").expert.name, some.default) == ("code-7b", "tiny-1b")
-    assert router.among({"chat-70b": object()}).default is None
+    assert router.subset({"chat-70b": object()}).default is None
     with pytest.raises(LibraryError):
-        router.among(["nobody"])
+        router.subset(["nobody"])
     with pytest.raises(InputError):
-        router.among("tiny-1b")
+        router.subset("tiny-1b")
 
 
 def test_a_router_survives_pickling():
@@ -503,7 +503,7 @@ def test_the_front_is_what_routing_at_each_weight_gives(constraint):
 
 def test_the_front_judges_by_measured_losses_when_a_q_table_is_given():
     table = QTable(("hello",), ("frontier", "tiny-1b"), np.array([[0.4, 0.1]]))
-    router = demo().among(["frontier", "tiny-1b"])
+    router = demo().subset(["frontier", "tiny-1b"])
     front = router.pareto(["hello"], "size", table=table)
     assert [p.true_loss for p in front] == pytest.approx([0.4, 0.1])
     assert [p.true_loss for p in router.pareto(["hello"])] == [None, None]

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from tryage import Expert, Library, Preferences, Router
-from tryage.core.constraints import Request, Thread, cost, switching
+from tryage.core.constraints import ConversationState, RequestBatch, cost, switching
 from tryage.core.preferences import Requirement
-from tryage.core.request import Context
+from tryage.core.request import ConversationContext
 from tryage.errors import InputError
 from tryage.testing import FixedPerception
 
@@ -24,7 +24,7 @@ LIBRARY = Library(
 
 def request(current, cached):
     tokens = np.array(cached, dtype=np.float64)
-    return Request(tokens + 100, thread=Thread(np.array(current), tokens))
+    return RequestBatch(tokens + 100, conversation=ConversationState(np.array(current), tokens))
 
 
 def test_leaving_costs_the_discount_on_the_scale_of_cost():
@@ -40,7 +40,7 @@ def test_of_an_unknown_cached_price_the_whole_price_is_at_stake_and_of_an_unknow
 
 def test_nothing_is_lost_where_nobody_serves_yet_or_nothing_is_cached():
     assert not switching(LIBRARY, request([-1, 0, 2], [1_000, 0, 0])).any()
-    assert not switching(LIBRARY, Request(np.ones(2))).any()
+    assert not switching(LIBRARY, RequestBatch(np.ones(2))).any()
 
 
 def test_a_very_long_conversation_costs_at_most_one():
@@ -64,28 +64,32 @@ STAY = Preferences(weights={"switching": 1.0})
 
 
 def test_a_router_stays_with_who_serves_the_conversation_while_its_prefix_is_worth_it(router):
-    long, short = Context(1_100, "dear", 1_000), Context(20, "dear", 10)
+    long, short = ConversationContext(1_100, "dear", 1_000), ConversationContext(20, "dear", 10)
     names = [d.expert.name for d in router.route_batch(["a"] * 2, STAY, contexts=[long, short])]
     assert names == ["dear", "cheap"]
     assert router.route("a", STAY).expert.name == "cheap"
 
 
 def test_an_expert_that_is_no_longer_a_candidate_holds_nothing(router):
-    (decision,) = router.route_batch(["a"], STAY, contexts=[Context(9_999, "gone", 9_000)])
+    (decision,) = router.route_batch(
+        ["a"], STAY, contexts=[ConversationContext(9_999, "gone", 9_000)]
+    )
     assert decision.expert.name == "cheap"
     assert decision.chosen.terms == {"switching": 0.0}
 
 
 def test_cost_counts_the_whole_conversation(router):
     weights = Preferences(weights={"cost": 1.0})
-    long, alone = router.route_batch(["a", "a"], weights, contexts=[Context(2_000), Context(0.25)])
-    assert long.ranking.of("cheap").terms["cost"] == pytest.approx(0.003 / 0.006)
-    assert alone.ranking.of("cheap").terms["cost"] == pytest.approx(0.001 / 0.006, rel=1e-3)
+    long, alone = router.route_batch(
+        ["a", "a"], weights, contexts=[ConversationContext(2_000), ConversationContext(0.25)]
+    )
+    assert long.ranking.entry("cheap").terms["cost"] == pytest.approx(0.003 / 0.006)
+    assert alone.ranking.entry("cheap").terms["cost"] == pytest.approx(0.001 / 0.006, rel=1e-3)
 
 
 def test_contexts_are_as_many_as_prompts(router):
     with pytest.raises(InputError, match="1 contexts for 2 prompts"):
-        router.route_batch(["a", "b"], contexts=[Context(1)])
+        router.route_batch(["a", "b"], contexts=[ConversationContext(1)])
 
 
 def test_a_requirement_may_filter_only_those_known_to_fail_it():

@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tryage.core.cache import remember
-from tryage.core.constraints import DEFAULT_CONSTRAINTS, Request
+from tryage.core.cache import get_or_compute
+from tryage.core.constraints import DEFAULT_CONSTRAINTS, RequestBatch
 from tryage.core.library import Library
-from tryage.core.objective import score
+from tryage.core.objective import compute_routing_loss
 from tryage.core.preferences import Preferences
 from tryage.core.ranking import Ranking
 from tryage.router import Router
@@ -59,8 +59,8 @@ def ordered(total, losses, eligible):
 def compare(rng, losses, weights, crowd, tokens=None):
     batch, n = losses.shape
     known = constraints(rng, batch, n)
-    request = Request(rng.integers(0, 2_000, batch).astype(float), tokens)
-    found = score(losses, crowd, weights, known, request)
+    request = RequestBatch(rng.integers(0, 2_000, batch).astype(float), tokens)
+    found = compute_routing_loss(losses, crowd, weights, known, request)
     exact = plain(losses, crowd, weights, known, request)
     np.testing.assert_array_equal(found.total, exact)
     eligible = np.isfinite(losses) & (rng.random(n) < 0.8)
@@ -68,7 +68,7 @@ def compare(rng, losses, weights, crowd, tokens=None):
         row = (crowd, losses[i], losses[i], found.row(i), eligible[i])
         best = ordered(exact[i], losses[i], eligible[i])
         for k in (1, 3, n):
-            np.testing.assert_array_equal(Ranking(*row).first(k), best[:k])
+            np.testing.assert_array_equal(Ranking(*row).top(k), best[:k])
 
 
 @settings(deadline=None, max_examples=60)
@@ -110,13 +110,13 @@ def test_nobody_who_is_among_the_best_is_lost_to_rounding(weights):
         names, latency=rng.random(n), input_price=price, output_price=price
     )
     losses = (0.5 + 1e-6 * rng.random((1, n))).astype(np.float32)
-    request = Request(np.array([1_000.0]))
-    found = score(losses, crowd, weights, DEFAULT_CONSTRAINTS, request)
+    request = RequestBatch(np.array([1_000.0]))
+    found = compute_routing_loss(losses, crowd, weights, DEFAULT_CONSTRAINTS, request)
     everyone = np.ones(n, bool)
     best = ordered(found.total[0], losses[0], everyone)
     for k in range(1, n, 97):
         fresh = Ranking(crowd, losses[0], losses[0], found.row(0), everyone)
-        np.testing.assert_array_equal(fresh.first(k), best[:k])
+        np.testing.assert_array_equal(fresh.top(k), best[:k])
 
 
 @pytest.mark.parametrize("unit", [1e-300, 1e-40, 1e-25, 1e25, 1e40, 1e300])
@@ -142,14 +142,20 @@ def test_the_parts_of_one_expert_are_those_of_the_whole_columns():
     rng = np.random.default_rng(2)
     crowd, losses = library(rng, 9), np.zeros((2, 9), np.float32)
     weights = dict.fromkeys(WEIGHTED, 0.5)
-    found = score(losses, crowd, weights, constraints(rng, 2, 9), Request(np.array([9.0, 900.0])))
+    found = compute_routing_loss(
+        losses, crowd, weights, constraints(rng, 2, 9), RequestBatch(np.array([9.0, 900.0]))
+    )
     one = found.row(1)
     for i in range(9):
         here = slice(i, i + 1)
         for name, whole in found.weighted.items():
-            assert one.parts(here)[name].item() == (whole if whole.ndim == 1 else whole[1])[i]
+            assert (
+                one.weighted_terms(here)[name].item() == (whole if whole.ndim == 1 else whole[1])[i]
+            )
         for name, whole in found.unknown.items():
-            assert one.gaps(here)[name].item() == (whole if whole.ndim == 1 else whole[1])[i]
+            assert (
+                one.unknown_masks(here)[name].item() == (whole if whole.ndim == 1 else whole[1])[i]
+            )
 
 
 def test_ever_new_weights_and_requirements_do_not_fill_the_memory():
@@ -158,13 +164,17 @@ def test_ever_new_weights_and_requirements_do_not_fill_the_memory():
     router = Router(FixedPerception(dict.fromkeys(crowd.names, 0.0)), crowd, default="m0")
     for i in range(1, 60):
         router.route("x", Preferences({"size": i / 60}, max_parameters=i * 1e8))
-    assert 0 < len(remember(crowd, "recent", dict)) <= 16
+    assert 0 < len(get_or_compute(crowd, "recent", dict)) <= 16
 
 
 def test_remembered_sums_are_those_of_the_constraints_that_were_asked_for():
     rng = np.random.default_rng(4)
-    crowd, losses, request = library(rng, 40), np.zeros((1, 40), np.float32), Request(np.ones(1))
+    crowd, losses, request = (
+        library(rng, 40),
+        np.zeros((1, 40), np.float32),
+        RequestBatch(np.ones(1)),
+    )
     for weights in ({"size": 0.5}, {"latency": 0.5}, {"size": 0.25}, {"size": 0.5, "latency": 0.5}):
-        found = score(losses, crowd, weights, DEFAULT_CONSTRAINTS, request)
-        near = found.rough - found.total
-        assert math.isclose(np.abs(near).max(), 0, abs_tol=found.slack(1.0))
+        found = compute_routing_loss(losses, crowd, weights, DEFAULT_CONSTRAINTS, request)
+        near = found.approximate_total - found.total
+        assert math.isclose(np.abs(near).max(), 0, abs_tol=found.rounding_bound(1.0))

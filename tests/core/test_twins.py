@@ -10,7 +10,7 @@ import pytest
 from tryage import Expert, Library, Router
 from tryage.core.request import estimate_tokens
 from tryage.errors import LibraryError
-from tryage.perception.base import Twins
+from tryage.perception.base import DeduplicatedPerception
 from tryage.testing import FixedPerception, LearningPerception
 
 ALONE = Library(["one", Expert("two", input_price=1)])
@@ -18,7 +18,7 @@ ALONE = Library(["one", Expert("two", input_price=1)])
 
 def test_twins_share_a_prediction_and_are_told_apart_by_their_facts():
     perception = FixedPerception({"two": 0.2, "one": 0.4})
-    twins = Twins(perception, ALONE, {"again": "two"})
+    twins = DeduplicatedPerception(perception, ALONE, {"again": "two"})
     assert twins.experts == ("one", "two", "again")
     np.testing.assert_allclose(twins.predict(["a", "b"]).losses, [[0.4, 0.2, 0.2]] * 2)
     library = Library(["one", Expert("two", input_price=9), Expert("again", input_price=1)])
@@ -33,23 +33,27 @@ def test_twins_share_the_length_of_an_answer_where_one_is_forecast():
             tokens = np.tile(np.float32([7, 9]), (len(prompts), 1))
             return replace(super().predict(prompts), output_tokens=tokens)
 
-    twins = Twins(Forecasting({"two": 0.2, "one": 0.4}), ALONE, {"again": "two"})
+    twins = DeduplicatedPerception(Forecasting({"two": 0.2, "one": 0.4}), ALONE, {"again": "two"})
     assert twins.predict(["a", "b"]).output_tokens.tolist() == [[9, 7, 7]] * 2
     assert (
-        Twins(FixedPerception({"one": 0.1}), Library(["one"]), {}).predict(["a"]).output_tokens
+        DeduplicatedPerception(FixedPerception({"one": 0.1}), Library(["one"]), {})
+        .predict(["a"])
+        .output_tokens
         is None
     )
 
 
 def test_a_twin_of_a_stranger_gets_the_same_guess():
-    twins = Twins(LearningPerception({"one": 0.1}), ALONE, {"again": "two"})
+    twins = DeduplicatedPerception(LearningPerception({"one": 0.1}), ALONE, {"again": "two"})
     np.testing.assert_allclose(twins.predict(["a"]).losses, [[0.1, 0.5, 0.5]])
     assert twins.count_tokens(["three words here"]).tolist() == [3]
 
 
 def test_a_twin_of_nobody_is_refused():
     with pytest.raises(LibraryError, match="nobody"):
-        Twins(FixedPerception({"one": 0.1, "two": 0.2}), ALONE, {"again": "nobody"})
+        DeduplicatedPerception(
+            FixedPerception({"one": 0.1, "two": 0.2}), ALONE, {"again": "nobody"}
+        )
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from tryage.learning.cotraining.protocols import Pool
+from tryage.learning.cotraining.protocols import PromptPool
 
 ALPHABETS = {"early": "abcdefgh", "late": "stuvwxyz"}
 
@@ -51,7 +51,7 @@ def _pool(n=200, seed=0):
     texts = tuple("".join(rng.choice(list(ALPHABETS[d]), size=20)) for d in domains)
     x = np.column_stack([np.where(domains == "early", 1.0, -1.0), rng.normal(size=(n, 2)) * 0.3])
     x = np.column_stack([x / np.sqrt((x**2).sum(1).mean()), np.ones(n)])
-    return Pool(texts, x, np.full(n, 20)), domains
+    return PromptPool(texts, x, np.full(n, 20)), domains
 
 
 @pytest.fixture(scope="session")

@@ -7,18 +7,18 @@ import itertools
 import numpy as np
 import pytest
 
-from tryage.learning.cotraining.modes import balanced, effective
+from tryage.learning.cotraining.modes import balanced_assignment, effective_experts
 
 
 def test_without_a_limit_everyone_gets_the_lowest_total():
     totals = np.array([[0.1, 0.2], [0.3, 0.5], [0.9, 0.1]])
-    assert balanced(totals, slack=2).tolist() == [0, 0, 1]
+    assert balanced_assignment(totals, slack=2).tolist() == [0, 0, 1]
 
 
 def test_at_equal_shares_who_loses_least_by_it_moves():
     """All three prefer expert 0, which may take two: the one that costs .05 goes."""
     totals = np.array([[0.1, 0.9], [0.1, 0.15], [0.1, 0.5], [0.8, 0.1]])
-    assert balanced(totals, slack=1).tolist() == [0, 1, 0, 1]
+    assert balanced_assignment(totals, slack=1).tolist() == [0, 1, 0, 1]
 
 
 @pytest.mark.parametrize("slack", [1.0, 1.4])
@@ -31,7 +31,7 @@ def test_the_sum_is_the_least_of_all_that_keep_the_limit(slack):
         if np.bincount(choice).max() <= limit
     ]
     best = min(totals[np.arange(6), list(choice)].sum() for choice in possible)
-    chosen = balanced(totals, slack)
+    chosen = balanced_assignment(totals, slack)
     assert np.bincount(chosen).max() <= limit
     assert totals[np.arange(6), chosen].sum() == pytest.approx(best)
 
@@ -39,10 +39,10 @@ def test_the_sum_is_the_least_of_all_that_keep_the_limit(slack):
 def test_nobody_starves_at_equal_shares_however_good_one_is():
     totals = np.random.default_rng(0).random((64, 4))
     totals[:, 2] -= 100
-    assert np.bincount(balanced(totals, 1.0)).tolist() == [16, 16, 16, 16]
+    assert np.bincount(balanced_assignment(totals, 1.0)).tolist() == [16, 16, 16, 16]
 
 
 def test_the_experts_at_work_are_counted_by_their_shares():
-    assert effective(np.array([1.0, 0.0, 0.0])) == pytest.approx(1)
-    assert effective(np.array([2.0, 2.0, 2.0])) == pytest.approx(3)
-    assert 1 < effective(np.array([0.9, 0.1])) < 2
+    assert effective_experts(np.array([1.0, 0.0, 0.0])) == pytest.approx(1)
+    assert effective_experts(np.array([2.0, 2.0, 2.0])) == pytest.approx(3)
+    assert 1 < effective_experts(np.array([0.9, 0.1])) < 2

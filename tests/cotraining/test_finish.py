@@ -10,10 +10,10 @@ from tokenizers.pre_tokenizers import Split
 
 from tryage import Expert, Library, Preferences, Router
 from tryage.errors import InputError
-from tryage.learning.cotraining.loop import Settings, cotrain
+from tryage.learning.cotraining.loop import CotrainConfig, cotrain
 from tryage.learning.cotraining.modes import ByLabel
-from tryage.learning.cotraining.pipeline import router_among, weighted
-from tryage.learning.cotraining.protocols import read_pool
+from tryage.learning.cotraining.pipeline import constraint_penalties, fit_router
+from tryage.learning.cotraining.protocols import embed_pool
 from tryage.perception.encoder import StaticEncoder
 
 pytest.importorskip("sklearn")
@@ -35,8 +35,8 @@ def test_the_router_that_is_left_sends_each_domain_to_its_expert(
 ):
     learners = letters()
     mode = ByLabel(domains.tolist(), 2)
-    cotrain(learners, pool, mode, Settings(tokens=5_000, batch=16), progress=False)
-    router = router_among(learners, pool.texts, encoder, categories=domains, progress=False)
+    cotrain(learners, pool, mode, CotrainConfig(tokens=5_000, batch=16), progress=False)
+    router = fit_router(learners, pool.texts, encoder, categories=domains, progress=False)
     router.save_pretrained(tmp_path)
     again = Router.from_pretrained(tmp_path)
     assert again.route("abcabcddeaegghbaccda").expert.name == "letters-0"
@@ -44,7 +44,7 @@ def test_the_router_that_is_left_sends_each_domain_to_its_expert(
 
 
 def test_prompts_are_read_into_centred_features_of_unit_length_and_a_one(pool, encoder):
-    found = read_pool(pool.texts, encoder, width=5)
+    found = embed_pool(pool.texts, encoder, n_components=5)
     assert found.features.shape == (200, 6)
     assert found.features[:, :-1].mean(axis=0) == pytest.approx(0, abs=1e-9)
     assert (found.features[:, :-1] ** 2).sum(axis=1).mean() == pytest.approx(1)
@@ -53,7 +53,7 @@ def test_prompts_are_read_into_centred_features_of_unit_length_and_a_one(pool, e
 
 
 def test_what_is_read_tells_the_domains_apart(pool, domains, encoder):
-    x = read_pool(pool.texts, encoder).features
+    x = embed_pool(pool.texts, encoder).features
     means = [x[domains == domain].mean(axis=0) for domain in ("early", "late")]
     side = np.sign((x - np.mean(means, axis=0)) @ (means[1] - means[0]))
     assert ((side > 0) == (domains == "late")).mean() > 0.95
@@ -62,7 +62,7 @@ def test_what_is_read_tells_the_domains_apart(pool, domains, encoder):
 @pytest.mark.parametrize("texts", [["the same", "the same"], []])
 def test_prompts_that_are_all_alike_are_refused(texts, encoder):
     with pytest.raises(InputError, match="different prompts"):
-        read_pool(texts, encoder)
+        embed_pool(texts, encoder)
 
 
 @pytest.mark.parametrize(
@@ -70,16 +70,16 @@ def test_prompts_that_are_all_alike_are_refused(texts, encoder):
 )
 def test_prompts_that_are_no_text_are_refused(texts, told, encoder):
     with pytest.raises(InputError, match=told):
-        read_pool(texts, encoder)
+        embed_pool(texts, encoder)
 
 
 def test_weights_become_penalties(pool):
     library = Library([Expert("letters-0", parameters=1e6), Expert("letters-1", parameters=4e6)])
-    found = weighted(pool, library, Preferences(weights={"size": 0.5}))
+    found = constraint_penalties(pool, library, Preferences(weights={"size": 0.5}))
     assert found.shape == (200, 2)
     assert found[0].tolist() == [0.0, 0.5]
 
 
 def test_requirements_have_no_place_in_training(pool):
     with pytest.raises(InputError, match="weights only"):
-        weighted(pool, Library(["a", "b"]), Preferences(max_parameters=1e9))
+        constraint_penalties(pool, Library(["a", "b"]), Preferences(max_parameters=1e9))

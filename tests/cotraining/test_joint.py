@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from tryage.learning.cotraining.modes import Joint, objective
+from tryage.learning.cotraining.modes import Joint, joint_objective
 
 torch = pytest.importorskip("torch")
 
@@ -15,7 +15,7 @@ torch = pytest.importorskip("torch")
 def gradient(predicted, penalties, losses, rate, temperature):
     given = torch.tensor(predicted, dtype=torch.float64, requires_grad=True)
     rest = (torch.tensor(part, dtype=torch.float64) for part in (penalties, losses, rate))
-    value = objective(given, *rest, temperature)
+    value = joint_objective(given, *rest, temperature)
     torch.autograd.backward(value)
     return value.item(), given.grad.numpy()
 
@@ -59,10 +59,10 @@ def test_the_head_goes_on_where_it_was():
     x, losses = rng.normal(size=(8, 3)), rng.random((8, 2))
     one, other = Joint(2, 3, seed=1), Joint(2, 3, seed=2)
     parts = (x, np.zeros((8, 2)), losses, np.ones((8, 2)))
-    one._step(*parts)
+    one._gradient_step(*parts)
     other.restore(one.state())
     for mode in (one, other):
-        mode._step(*parts)
+        mode._gradient_step(*parts)
     assert np.array_equal(one.predict(x), other.predict(x))
 
 

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 from tryage.errors import InputError, PersistenceError
-from tryage.learning.cotraining.loop import Settings, cotrain
+from tryage.learning.cotraining.loop import CotrainConfig, cotrain
 from tryage.learning.cotraining.modes import AtRandom, ByLabel, Decoupled, Joint
-from tryage.learning.cotraining.protocols import Pool
+from tryage.learning.cotraining.protocols import PromptPool
 
 pytest.importorskip("scipy")
 pytest.importorskip("torch")
 
-SETTINGS = Settings(tokens=20_000, batch=16, step=4, save_every=3)
+SETTINGS = CotrainConfig(tokens=20_000, batch=16, step=4, save_every=3)
 MODES = [Decoupled, Joint]
 
 
@@ -36,7 +36,7 @@ def good_at(learners, pool, domains):
 def test_two_experts_share_two_domains_between_them(mode, seed, letters, pool, domains):
     learners = letters(seed=seed)
     before = np.mean([learner.losses(pool.texts) for learner in learners])
-    history = run(learners, pool, mode, Settings(tokens=20_000, batch=16, step=4, seed=seed))
+    history = run(learners, pool, mode, CotrainConfig(tokens=20_000, batch=16, step=4, seed=seed))
     assert len(set(good_at(learners, pool, domains).values())) == 2
     best = np.min([learner.losses(pool.texts) for learner in learners], axis=0).mean()
     assert before == pytest.approx(np.log(26), abs=0.1)
@@ -51,7 +51,7 @@ def test_nobody_gets_more_than_the_slack_allows(mode, letters, pool):
     history = run(learners, pool, mode)
     for entry in history.entries:
         assert max(entry.tokens) <= 1.5 * 16 / 4 * 20
-    assert history.effective() > 2.6
+    assert history.effective_experts() > 2.6
 
 
 def test_without_the_limit_half_of_the_experts_get_next_to_nothing(letters, pool):
@@ -60,17 +60,17 @@ def test_without_the_limit_half_of_the_experts_get_next_to_nothing(letters, pool
     def history(slack):
         learners = letters(4)
         learners[1].update(pool.texts[:100])
-        settings = Settings(tokens=20_000, batch=16, step=4, slack=slack)
+        settings = CotrainConfig(tokens=20_000, batch=16, step=4, slack=slack)
         return run(learners, pool, Decoupled, settings)
 
-    assert history(slack=4).effective(last=20) < 2.1
-    assert history(slack=1.5).effective(last=20) > 2.6
+    assert history(slack=4).effective_experts(last=20) < 2.1
+    assert history(slack=1.5).effective_experts(last=20) > 2.6
 
 
 @pytest.mark.parametrize("mode", MODES)
 def test_a_weight_keeps_prompts_from_an_expert(mode, letters, pool):
     penalties = np.tile([0.0, 5.0], (len(pool), 1))
-    settings = Settings(tokens=20_000, batch=16, step=4, slack=2)
+    settings = CotrainConfig(tokens=20_000, batch=16, step=4, slack=2)
     history = run(letters(), pool, mode, settings, penalties=penalties)
     assert history.shares()[0] > 0.99
 
@@ -78,7 +78,7 @@ def test_a_weight_keeps_prompts_from_an_expert(mode, letters, pool):
 @pytest.mark.parametrize("mode", MODES)
 def test_a_run_that_was_stopped_equals_one_that_was_not(mode, letters, pool, tmp_path):
     whole, parts = letters(), letters()
-    settings = [Settings(tokens=n, batch=16, step=4, save_every=3) for n in (4_000, 9_000)]
+    settings = [CotrainConfig(tokens=n, batch=16, step=4, save_every=3) for n in (4_000, 9_000)]
     expected = run(whole, pool, mode, settings[1])
     run(parts, pool, mode, settings[0], folder=tmp_path)
     again = letters(seed=9)  # other experts, whose state is then replaced
@@ -137,7 +137,7 @@ def test_ctrl_c_ends_after_the_round_and_loses_nothing(letters, pool, tmp_path):
 
 def test_a_folder_of_other_prompts_is_refused(letters, pool, tmp_path):
     run(letters(), pool, Decoupled, folder=tmp_path)
-    other = Pool(pool.texts[::-1], pool.features, pool.tokens)
+    other = PromptPool(pool.texts[::-1], pool.features, pool.tokens)
     with pytest.raises(PersistenceError, match="other experts, prompts or settings"):
         run(letters(), other, Decoupled, folder=tmp_path)
 
@@ -151,39 +151,46 @@ def test_a_damaged_folder_is_named(letters, pool, tmp_path):
 
 
 def test_the_compute_counts_a_token_that_is_only_read_a_third(letters, pool):
-    history = run(letters(), pool, Joint, Settings(tokens=10_000, batch=16, step=4, others=1.0))
+    history = run(
+        letters(), pool, Joint, CotrainConfig(tokens=10_000, batch=16, step=4, exploration_rate=1.0)
+    )
     rounds = len(history.entries)
-    assert (history.trained, history.read) == (rounds * 16 * 20, rounds * 16 * 20 * 2)
-    assert history.compute == pytest.approx(history.trained + history.read / 3)
+    assert (history.trained_tokens, history.evaluated_tokens) == (
+        rounds * 16 * 20,
+        rounds * 16 * 20 * 2,
+    )
+    assert history.compute == pytest.approx(history.trained_tokens + history.evaluated_tokens / 3)
     assert 10_000 <= history.compute < 10_000 + 16 * 20 * 2
 
 
 def test_every_pass_over_the_prompts_deals_each_once_and_in_another_order(pool):
     n = len(pool)
-    first, second = (pool.rows(n * turn, n, seed=0) for turn in (0, 1))
+    first, second = (pool.shuffled_rows(n * turn, n, seed=0) for turn in (0, 1))
     assert sorted(first) == sorted(second) == list(range(n))
     assert first.tolist() != second.tolist()
-    across = pool.rows(n - 3, 8, seed=0)
+    across = pool.shuffled_rows(n - 3, 8, seed=0)
     assert across.tolist() == [*first[-3:], *second[:5]]
 
 
 def test_a_pool_that_is_smaller_than_a_round_is_dealt_several_times(pool):
-    small = Pool(pool.texts[:3], pool.features[:3], pool.tokens[:3])
-    assert np.bincount(small.rows(3, 9, seed=0)).tolist() == [3, 3, 3]
+    small = PromptPool(pool.texts[:3], pool.features[:3], pool.tokens[:3])
+    assert np.bincount(small.shuffled_rows(3, 9, seed=0)).tolist() == [3, 3, 3]
 
 
 def test_training_apart_by_the_true_domain_measures_nothing(letters, pool, domains):
     learners = letters()
-    history = run(learners, pool, ByLabel(domains.tolist(), 2), Settings(tokens=5_000, batch=16))
-    assert history.read == 0
+    history = run(
+        learners, pool, ByLabel(domains.tolist(), 2), CotrainConfig(tokens=5_000, batch=16)
+    )
+    assert history.evaluated_tokens == 0
     assert {entry.loss for entry in history.entries} == {None}
     assert len(set(good_at(learners, pool, domains).values())) == 2
 
 
 def test_training_apart_at_random_gives_everyone_the_same(letters, pool):
     history = run(letters(4), pool, AtRandom(4))
-    assert history.read == 0
-    assert history.effective() > 3.9
+    assert history.evaluated_tokens == 0
+    assert history.effective_experts() > 3.9
 
 
 @pytest.mark.parametrize(
@@ -191,8 +198,8 @@ def test_training_apart_at_random_gives_everyone_the_same(letters, pool):
     [
         ({"tokens": 0}, "tokens"),
         ({"tokens": float("nan")}, "tokens"),
-        ({"others": 0.0}, "others"),
-        ({"others": 1.5}, "others"),
+        ({"exploration_rate": 0.0}, "exploration_rate"),
+        ({"exploration_rate": 1.5}, "exploration_rate"),
         ({"slack": 0.5}, "slack"),
         ({"batch": 0}, "batch"),
         ({"step": "8"}, "step"),
@@ -200,7 +207,7 @@ def test_training_apart_at_random_gives_everyone_the_same(letters, pool):
 )
 def test_settings_out_of_range_are_refused(wrong, told):
     with pytest.raises(InputError, match=told):
-        Settings(**({"tokens": 10} | wrong))
+        CotrainConfig(**({"tokens": 10} | wrong))
 
 
 def test_experts_without_a_name_of_their_own_are_refused(letters, pool):

@@ -8,7 +8,11 @@ import numpy as np
 import pytest
 
 from tryage.errors import InputError
-from tryage.learning.cotraining.specialization import measured, plot_specialisation, specialisation
+from tryage.learning.cotraining.specialization import (
+    measure_losses,
+    plot_specialization,
+    summarize_specialization,
+)
 
 EXPERTS = ("one", "other")
 DOMAINS = ("law", "code", "law", "code")
@@ -17,7 +21,7 @@ AFTER = np.array([[1.0, 2.0], [2.5, 0.5], [1.2, 2.0], [2.5, 1.5]])
 
 
 def found(chosen, after=AFTER):
-    return specialisation(EXPERTS, DOMAINS, BEFORE, after, np.array(chosen))
+    return summarize_specialization(EXPERTS, DOMAINS, BEFORE, after, np.array(chosen))
 
 
 def test_losses_are_averaged_by_domain():
@@ -57,7 +61,7 @@ def test_a_prompt_without_a_loss_is_left_out():
 
 def test_shapes_that_do_not_fit_are_told():
     with pytest.raises(InputError, match=r"expected \(4, 2\)"):
-        specialisation(EXPERTS, DOMAINS, BEFORE, AFTER[:3], np.zeros(4, int))
+        summarize_specialization(EXPERTS, DOMAINS, BEFORE, AFTER[:3], np.zeros(4, int))
 
 
 def test_figures_survive_json_and_fit_a_table():
@@ -69,12 +73,12 @@ def test_figures_survive_json_and_fit_a_table():
 
 def test_every_expert_is_measured_on_every_text(letters, pool):
     learners = letters(3)
-    assert measured(learners, pool.texts[:5]).shape == (5, 3)
+    assert measure_losses(learners, pool.texts[:5]).shape == (5, 3)
 
 
 def test_the_picture_shows_all_three_matrices(tmp_path):
     pytest.importorskip("matplotlib")
-    figure = plot_specialisation(found([0, 1, 0, 1]), tmp_path / "it.png")
+    figure = plot_specialization(found([0, 1, 0, 1]), tmp_path / "it.png")
     assert (tmp_path / "it.png").stat().st_size > 5_000
     before, after, share = figure.axes[:3]
     assert not before.images[0].get_array().any()

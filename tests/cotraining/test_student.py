@@ -65,9 +65,9 @@ def test_a_primed_student_knows_how_frequent_tokens_are_and_can_be_primed_anew(t
         MaskedStudent.new("tiny", tokenizer, width=16, layers=1, heads=2, length=32)
         for _ in range(3)
     )
-    primed.prime(TEXTS)
-    again.prime(OTHERS)
-    again.prime(TEXTS, OTHERS)
+    primed.init_output_bias(TEXTS)
+    again.init_output_bias(OTHERS)
+    again.init_output_bias(TEXTS, OTHERS)
     assert primed.losses(TEXTS).mean() < 0.8 * plain.losses(TEXTS).mean()
     assert again.losses(TEXTS) == pytest.approx(primed.losses(TEXTS), rel=1e-4)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tryage.learning.evaluation.baselines import expert_means
-from tryage.learning.evaluation.splits import Predicted
+from tryage.learning.evaluation.splits import MethodPrediction
 from tryage.learning.qtable import QTable
 
 
@@ -15,7 +15,7 @@ def _ridge(train, train_embeddings, test_prompts, test_embeddings):
     gram = train_embeddings.T @ train_embeddings + np.eye(train_embeddings.shape[1])
     weights = np.linalg.solve(gram, train_embeddings.T @ (losses - middle))
     assert len(test_prompts) == len(test_embeddings)
-    return Predicted((middle + test_embeddings @ weights).astype(np.float32))
+    return MethodPrediction((middle + test_embeddings @ weights).astype(np.float32))
 
 
 def _two_kinds(n=400, *, gaps=0.0, costs=True):

@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 
 from tryage.errors import QTableError
-from tryage.learning.evaluation.costs import aiq, choose_weight, priced_experts, upper_hull, walk
+from tryage.learning.evaluation.costs import (
+    aiq,
+    choose_weight,
+    priced_experts,
+    sweep_weight,
+    upper_hull,
+)
 from tryage.learning.qtable import QTable
 
 NAN = float("nan")
@@ -45,14 +51,14 @@ def table():
 def test_an_expert_without_a_known_cost_is_never_free():
     assert priced_experts(table()) == ("dear", "cheap")
     forecast = np.array([[1.0, 0.1, 0.0], [1.0, 0.2, 0.0]])
-    _, costs = walk(table().losses, forecast, table(), 1.0, np.array([0.0, 1e3]))
+    _, costs = sweep_weight(table().losses, forecast, table(), 1.0, np.array([0.0, 1e3]))
     assert costs[:, 0].tolist() == [1.0, 1.0]
 
 
 def test_walking_the_weight_moves_each_prompt_where_its_loss_is_worth_the_price():
     priced = table().select(["dear", "cheap"])
     weights = np.array([0.0, 0.6, 2.0])
-    scores, costs = walk(priced.losses, priced.costs, priced, 1.0, weights)
+    scores, costs = sweep_weight(priced.losses, priced.costs, priced, 1.0, weights)
     # At .6 the cheap expert's loss of .5 is under .9 * .6 = .54, its loss of 1 is not under .48.
     assert scores.tolist() == [[1.0, 0.5, 0.5], [1.0, 1.0, 0.0]]
     np.testing.assert_allclose(costs.sum(axis=0), [2.0, 1.1, 0.3], rtol=1e-6)
@@ -69,4 +75,4 @@ def test_a_table_without_costs_has_no_priced_experts_and_cannot_be_walked():
     bare = QTable(("p",), ("a",), [[0.0]])
     assert priced_experts(bare) == ()
     with pytest.raises(QTableError, match="no costs"):
-        walk(bare.losses, bare.losses, bare, 1.0)
+        sweep_weight(bare.losses, bare.losses, bare, 1.0)

@@ -11,17 +11,17 @@ import pytest
 from tryage.errors import InputError, PerceptionError, QTableError
 from tryage.learning.evaluation import baselines as base
 from tryage.learning.evaluation.evaluator import BASELINES, evaluate
-from tryage.learning.evaluation.splits import Fold, Predicted, Settings, folds
+from tryage.learning.evaluation.splits import EvaluationConfig, Fold, MethodPrediction, folds
 from tryage.learning.qtable import QTable
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
-QUICK = Settings(inner_folds=2, draws=200)
+QUICK = EvaluationConfig(inner_folds=2, draws=200)
 NO_MLP = {name: run for name, run in BASELINES.items() if name != "MLP"}
 
 
 @pytest.fixture(scope="module")
 def found(ridge, two_kinds):
-    return evaluate(*two_kinds(), {"ridge": ridge}, settings=QUICK, name="two kinds")
+    return evaluate(*two_kinds(), {"ridge": ridge}, config=QUICK, name="two kinds")
 
 
 def test_a_router_that_sees_the_kind_beats_the_best_single_expert(found):
@@ -74,7 +74,7 @@ def test_the_report_is_json_and_an_aligned_table(found):
 
 
 def test_the_same_seed_gives_the_same_figures(found, ridge, two_kinds):
-    again = evaluate(*two_kinds(), {"ridge": ridge}, settings=QUICK, name="two kinds")
+    again = evaluate(*two_kinds(), {"ridge": ridge}, config=QUICK, name="two kinds")
     assert again.to_dict() == found.to_dict()
 
 
@@ -83,7 +83,7 @@ def test_a_pair_is_judged_as_a_whole_and_by_source(ridge, two_kinds):
     pair = table.select(["lawyer", "both"])
     sources = ["a" if i % 2 else "b" for i in range(len(pair))]
     pair = QTable(pair.prompts, pair.experts, pair.losses, pair.categories, sources)
-    result = evaluate(pair, embeddings, {"ridge": ridge}, baselines=NO_MLP, settings=QUICK)
+    result = evaluate(pair, embeddings, {"ridge": ridge}, baselines=NO_MLP, config=QUICK)
     assert set(result["ridge"].pairs) == {"all", "a", "b"}
     assert result["ridge"].pairs["all"].strong == "both"
     assert result["ridge"].pairs["all"].apgr > 0.7
@@ -93,7 +93,7 @@ def test_a_pair_is_judged_as_a_whole_and_by_source(ridge, two_kinds):
 
 def test_gaps_and_prompts_without_any_measurement_are_said_and_survived(ridge, two_kinds):
     table, embeddings = two_kinds(gaps=0.4)
-    result = evaluate(table, embeddings, {"ridge": ridge}, settings=QUICK)
+    result = evaluate(table, embeddings, {"ridge": ridge}, config=QUICK)
     empty = int((~table.measured.any(axis=1)).sum())
     assert empty > 0
     assert result.n_prompts == len(table) - empty
@@ -140,12 +140,12 @@ def test_a_table_of_any_size_is_judged_or_refused_with_a_reason(ridge, n, n_expe
         costs=rng.random((n, n_experts)),
     )
     embeddings = rng.normal(size=(n, 4)).astype(np.float32)
-    quick = Settings(n_folds=2, inner_folds=2, draws=20)
+    quick = EvaluationConfig(n_folds=2, inner_folds=2, draws=20)
     if n < 8:
         with pytest.raises(QTableError, match="folds over"):
-            evaluate(table, embeddings, {"ridge": ridge}, settings=quick)
+            evaluate(table, embeddings, {"ridge": ridge}, config=quick)
         return
-    found = evaluate(table, embeddings, {"ridge": ridge}, settings=quick)
+    found = evaluate(table, embeddings, {"ridge": ridge}, config=quick)
     assert 0 <= found["MLP"].score.value <= 1
     left_out = [note for note in found.notes if note.startswith("The cost view is left out")]
     assert len(left_out) == (n_experts > 1 and n < 40)
@@ -155,10 +155,10 @@ def test_predictions_that_are_not_finite_or_misshapen_are_refused_by_name(two_ki
     table, embeddings = two_kinds(40)
 
     def broken(*seen):
-        return Predicted(np.full((len(seen[2]), 3), np.nan, np.float32))
+        return MethodPrediction(np.full((len(seen[2]), 3), np.nan, np.float32))
 
     def narrow(*seen):
-        return Predicted(np.zeros((len(seen[2]), 2), np.float32))
+        return MethodPrediction(np.zeros((len(seen[2]), 2), np.float32))
 
     with pytest.raises(PerceptionError, match="bad predicts NaN"):
         evaluate(table, embeddings, {"bad": broken}, baselines={})
@@ -192,7 +192,7 @@ def test_known_figures_of_real_sets(datasets, name, best, category, oracle):
     table = datasets.load(name)
     told = {k: BASELINES[k] for k in ("best single", "category table", "oracle")}
     bare = QTable(table.prompts, table.experts, table.losses, table.categories)
-    result = evaluate(bare, np.zeros((len(table), 1)), {}, baselines=told, settings=QUICK)
+    result = evaluate(bare, np.zeros((len(table), 1)), {}, baselines=told, config=QUICK)
     assert result["best single"].score.value == pytest.approx(best, abs=0.003)
     assert result["category table"].score.value == pytest.approx(category, abs=0.006)
     assert result["oracle"].score.value == pytest.approx(oracle, abs=0.003)

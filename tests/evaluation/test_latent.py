@@ -7,10 +7,10 @@ import pytest
 
 from tryage.errors import InputError
 from tryage.learning.evaluation.latent_map import (
-    chance,
+    chance_level,
     check_categories,
+    check_image_format,
     latent_map,
-    picture_kind,
     plot_latent,
     purities,
     silhouettes,
@@ -88,20 +88,20 @@ def test_a_direction_that_all_prompts_share_changes_nothing(clusters):
 
 
 def test_chance_is_the_share_of_pairs_that_agree():
-    assert chance(["a", "a", "b"]) == pytest.approx(1 / 3)
-    assert chance(["a"] * 5) == 1
+    assert chance_level(["a", "a", "b"]) == pytest.approx(1 / 3)
+    assert chance_level(["a"] * 5) == 1
 
 
 def test_a_map_tells_a_space_that_separates_from_one_that_does_not(clusters):
     spaces, categories = clusters
     found = latent_map(spaces, categories, layout=two_columns, seed=3)
-    apart, mixed = found.separations
+    apart, mixed = found.scores
     assert (apart.space, apart.dim, mixed.dim) == ("apart", 3, 5)
     assert apart.purity.value == 1
     assert apart.silhouette.low > 0.5
     assert mixed.silhouette.high < 0.05
     assert mixed.purity.low < found.chance + 0.1
-    np.testing.assert_array_equal(found.places[0], spaces["apart"][:, :2] + 3)
+    np.testing.assert_array_equal(found.coordinates[0], spaces["apart"][:, :2] + 3)
     each = silhouettes(spaces["apart"], categories)
     assert apart.silhouette.value == pytest.approx(each.mean())
     error = each.std() / np.sqrt(60)
@@ -140,7 +140,7 @@ def test_prompts_without_a_place_of_their_own_are_judged_too(clusters):
     vectors = clusters[0]["apart"].copy()
     vectors[:5] = vectors[5:].mean(axis=0)  # lie where the middle is, in no direction
     found = latent_map({"apart": vectors}, clusters[1], layout=two_columns)
-    assert np.isfinite(found.separations[0].silhouette.value)
+    assert np.isfinite(found.scores[0].silhouette.value)
 
 
 def test_the_picture_has_a_panel_a_space_and_a_name_a_category(clusters, tmp_path):
@@ -170,14 +170,14 @@ def test_every_named_category_looks_different_and_the_smallest_share_a_grey():
 
 def test_a_picture_of_no_kind_is_refused_before_anything_is_computed(tmp_path):
     with pytest.raises(InputError, match=r"map\.txt is no picture"):
-        picture_kind(tmp_path / "map.txt")
+        check_image_format(tmp_path / "map.txt")
 
 
 @pytest.mark.slow
 def test_umap_keeps_apart_what_is_apart_and_repeats_itself(clusters):
     pytest.importorskip("umap")
     spaces, categories = {"apart": clusters[0]["apart"]}, clusters[1]
-    one, two = (latent_map(spaces, categories, seed=1).places[0] for _ in range(2))
+    one, two = (latent_map(spaces, categories, seed=1).coordinates[0] for _ in range(2))
     np.testing.assert_array_equal(one, two)
     assert one.shape == (60, 2)
     far = np.linalg.norm(one[:, None] - one[None], axis=2)

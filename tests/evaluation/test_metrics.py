@@ -5,12 +5,12 @@ import pytest
 
 from tryage.learning.evaluation.metrics import (
     bootstrap,
-    calibration,
-    expected,
+    calibration_metrics,
+    choice_probabilities,
     expected_calibration_error,
-    hits,
+    expected_value,
     interval,
-    policy,
+    optimal_hits,
 )
 
 NAN = float("nan")
@@ -19,22 +19,22 @@ MEASURED = ~np.isnan(LOSSES)
 
 
 def test_the_lowest_prediction_wins_among_the_measured():
-    shares = policy(np.array([[0.2, 0.1, 0.3], [0.5, 0.4, 0.0]]), MEASURED)
+    shares = choice_probabilities(np.array([[0.2, 0.1, 0.3], [0.5, 0.4, 0.0]]), MEASURED)
     assert shares.tolist() == [[0, 1, 0], [0, 1, 0]]
-    assert expected(shares, LOSSES).tolist() == [1.0, 0.25]
+    assert expected_value(shares, LOSSES).tolist() == [1.0, 0.25]
 
 
 def test_experts_that_tie_in_the_prediction_share_the_prompt():
-    shares = policy(np.zeros((2, 3)), MEASURED)
+    shares = choice_probabilities(np.zeros((2, 3)), MEASURED)
     assert shares.tolist() == [[1 / 3] * 3, [0.5, 0.5, 0]]
-    assert expected(shares, LOSSES).tolist() == [pytest.approx(1 / 3), 0.625]
+    assert expected_value(shares, LOSSES).tolist() == [pytest.approx(1 / 3), 0.625]
 
 
 def test_a_hit_is_any_expert_that_ties_for_best():
     first, third = np.eye(3)[[0, 1]], np.eye(3)[[2, 0]]
-    assert hits(first, LOSSES).tolist() == [1, 1]
-    assert hits(third, LOSSES).tolist() == [1, 0]
-    assert hits(policy(np.zeros((2, 3)), MEASURED), LOSSES).tolist() == [
+    assert optimal_hits(first, LOSSES).tolist() == [1, 1]
+    assert optimal_hits(third, LOSSES).tolist() == [1, 0]
+    assert optimal_hits(choice_probabilities(np.zeros((2, 3)), MEASURED), LOSSES).tolist() == [
         pytest.approx(2 / 3),
         0.5,
     ]
@@ -56,9 +56,9 @@ def test_a_prediction_outside_the_range_falls_in_the_end_bin():
 
 
 def test_calibration_of_a_perfect_and_of_an_optimistic_forecast():
-    perfect = calibration(np.nan_to_num(LOSSES), LOSSES)
+    perfect = calibration_metrics(np.nan_to_num(LOSSES), LOSSES)
     assert (perfect.brier, perfect.ece, perfect.optimism) == (0, 0, 0)
-    rosy = calibration(np.nan_to_num(LOSSES) - 0.1, LOSSES)
+    rosy = calibration_metrics(np.nan_to_num(LOSSES) - 0.1, LOSSES)
     assert rosy.brier == pytest.approx(0.01)
     assert rosy.optimism == pytest.approx(0.1)
 

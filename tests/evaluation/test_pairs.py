@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tryage.errors import QTableError
-from tryage.learning.evaluation.metrics import apgr, cpt, pair_result, recovery_curve
+from tryage.learning.evaluation.metrics import apgr, cpt, pairwise_metrics, recovery_curve
 
 # Four prompts: the strong expert wins on two, ties on one, loses on one; the gap is 1.
 REAL = np.array([1.0, 1.0, 0.0, -1.0])
@@ -44,14 +44,14 @@ def test_a_random_order_of_many_prompts_recovers_about_half():
 def test_the_stronger_column_is_found_and_gaps_are_left_out():
     losses = np.array([[1.0, 0.0], [1.0, 0.0], [0.0, 0.0], [0.0, 1.0], [np.nan, 1.0]])
     predicted = np.array([[0.9, 0.0], [0.8, 0.0], [0.7, 0.0], [0.6, 0.0], [0.0, 9.0]])
-    result = pair_result(predicted, losses, ("weak", "strong"))
+    result = pairwise_metrics(predicted, losses, ("weak", "strong"))
     assert (result.strong, result.weak) == ("strong", "weak")
     assert result.apgr == pytest.approx(5.5 / 4)
-    swapped = pair_result(predicted[:, ::-1], losses[:, ::-1], ("strong", "weak"))
+    swapped = pairwise_metrics(predicted[:, ::-1], losses[:, ::-1], ("strong", "weak"))
     assert (swapped.strong, swapped.apgr) == ("strong", result.apgr)
 
 
 def test_two_equal_experts_leave_no_gap_to_recover():
-    assert pair_result(np.zeros((2, 2)), np.zeros((2, 2)), ("a", "b")) is None
+    assert pairwise_metrics(np.zeros((2, 2)), np.zeros((2, 2)), ("a", "b")) is None
     with pytest.raises(QTableError, match="no gap"):
         apgr(np.zeros(2), np.zeros(2))

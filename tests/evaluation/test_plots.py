@@ -5,15 +5,15 @@ import pytest
 from tryage.errors import InputError
 from tryage.learning.evaluation.evaluator import BASELINES, evaluate
 from tryage.learning.evaluation.report import PALETTE, plot_calibration, plot_front, plot_shares
-from tryage.learning.evaluation.splits import Settings
+from tryage.learning.evaluation.splits import EvaluationConfig
 
-QUICK = Settings(inner_folds=2, draws=200)
+QUICK = EvaluationConfig(inner_folds=2, draws=200)
 NO_MLP = {name: run for name, run in BASELINES.items() if name != "MLP"}
 
 
 @pytest.fixture(scope="module")
 def found(ridge, two_kinds):
-    return evaluate(*two_kinds(120), {"ridge": ridge}, baselines=NO_MLP, settings=QUICK)
+    return evaluate(*two_kinds(120), {"ridge": ridge}, baselines=NO_MLP, config=QUICK)
 
 
 def legend(figure):
@@ -43,7 +43,7 @@ def test_the_shares_of_every_category_fill_the_bar(found):
 
 def test_without_costs_there_is_no_front_and_without_a_router_no_shares(two_kinds):
     table, embeddings = two_kinds(60, costs=False)
-    bare = evaluate(table, embeddings, {}, baselines=NO_MLP, settings=QUICK)
+    bare = evaluate(table, embeddings, {}, baselines=NO_MLP, config=QUICK)
     with pytest.raises(InputError, match="no costs"):
         plot_front(bare)
     with pytest.raises(InputError, match="name a method"):

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tryage.errors import QTableError
-from tryage.learning.evaluation.splits import folds, least_taught
+from tryage.learning.evaluation.splits import folds, min_train_size
 
 
 @given(st.lists(st.integers(0, 9), min_size=1, max_size=60), st.integers(0, 5))
@@ -34,8 +34,8 @@ def test_more_folds_than_distinct_prompts_are_refused():
 def test_the_least_that_is_taught_is_the_smallest_training_part(n, n_folds):
     groups = np.arange(max(n, n_folds)) // 2 * 2 if n > 2 * n_folds else np.arange(max(n, n_folds))
     parts = [len(np.unique(groups[train])) for train, _ in folds(groups, n_folds)]
-    assert least_taught(groups, n_folds) == min(parts)
+    assert min_train_size(groups, n_folds) == min(parts)
 
 
 def test_of_folds_within_folds_the_least_is_taught_in_the_smallest_part_of_the_smallest():
-    assert least_taught(np.arange(20), 2, 4) == 7  # 20 - 10, then 10 - 3
+    assert min_train_size(np.arange(20), 2, 4) == 7  # 20 - 10, then 10 - 3

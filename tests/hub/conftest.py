@@ -9,7 +9,7 @@ import pytest
 from tryage.hub import endpoints as calls
 from tryage.hub.catalog import Catalogue
 from tryage.hub.client import HubClient
-from tryage.hub.parse import read_model
+from tryage.hub.parse import parse_model
 from tryage.hub.settings import HubSettings
 from tryage.testing import LocalHub
 
@@ -28,7 +28,7 @@ def read():
     """Read a record of these fields; `id` and `_id` are made up where they are not given."""
 
     def reader(name="acme/model", **fields):
-        return read_model({"_id": f"key of {name}", "id": name, **fields}, SEEN)
+        return parse_model({"_id": f"key of {name}", "id": name, **fields}, SEEN)
 
     return reader
 
@@ -66,18 +66,18 @@ def content():
     """Return all that a catalogue says, without when it was seen or in which row it is."""
 
     def read(catalogue):
-        keys = [row[0] for row in catalogue.database().execute("SELECT key FROM models")]
+        keys = [row[0] for row in catalogue.connection().execute("SELECT key FROM models")]
         told = {key: _timeless(catalogue.get(key).to_dict()) for key in keys}
         tags = "SELECT m.key, t.tag FROM tagged x JOIN models m ON m.id = x.model"
         tags += " JOIN tags t ON t.id = x.tag"
         names = "SELECT name FROM state UNION ALL SELECT kind || key FROM arrivals"
         return {
             "told": told,
-            "gone": {key for key in keys if catalogue.gone(key)},
+            "gone": {key for key in keys if catalogue.deleted_at(key)},
             "listed": [entry._replace(seen=0.0) for entry in catalogue.search()],
-            "tags": sorted(catalogue.database().execute(tags).fetchall()),
-            "watermark": catalogue.state("watermark"),
-            "left over": [row for row in catalogue.database().execute(names) if ":" in row[0]],
+            "tags": sorted(catalogue.connection().execute(tags).fetchall()),
+            "watermark": catalogue.get_state("watermark"),
+            "left over": [row for row in catalogue.connection().execute(names) if ":" in row[0]],
         }
 
     return read
@@ -103,7 +103,7 @@ def _row(number, **fields):
 
 @pytest.fixture
 def pages_of_four(monkeypatch):
-    monkeypatch.setattr(calls, "LARGEST_PAGE", 4)
+    monkeypatch.setattr(calls, "MAX_PAGE_SIZE", 4)
 
 
 @pytest.fixture

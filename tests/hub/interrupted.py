@@ -34,9 +34,9 @@ def attempt(url: str, path: Path, step: int | None) -> None:
         if count == step:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    calls.LARGEST_PAGE = 4
+    calls.MAX_PAGE_SIZE = 4
     with Catalogue(path) as catalogue, HubClient(HubSettings(url, url)) as client:
-        catalogue.database().set_trace_callback(watch)
+        catalogue.connection().set_trace_callback(watch)
         options = {"limit": 12, "scans": 3, "leaderboards": ["data/board"]}
         sync(client, catalogue, refresh=timedelta(0), **options)
     sys.stdout.write(" ".join(map(str, [count, *begun])) + "\n")

@@ -18,9 +18,9 @@ from tryage.hub import catalog_schema as storage
 from tryage.hub import catalog_sync as lock
 from tryage.hub.catalog import Catalogue
 from tryage.hub.catalog_query import Query
-from tryage.hub.catalog_write import Changes
-from tryage.hub.lineage import bases_first
-from tryage.perception.metadata import FLAGS, family_of, read_traits
+from tryage.hub.catalog_write import ChangeCounts
+from tryage.hub.lineage import topological_groups
+from tryage.perception.metadata import BINARY_FEATURES, metadata_features, model_family
 
 LATER = datetime.timedelta(hours=1)
 
@@ -30,7 +30,7 @@ def bf16(count):
 
 
 def later(model, **changed):
-    return dataclasses.replace(model, seen=model.seen + LATER, **changed)
+    return dataclasses.replace(model, seen=model.fetched_at + LATER, **changed)
 
 
 # --- what it keeps --------------------------------------------------------------------------
@@ -40,7 +40,7 @@ def test_an_empty_catalogue_is_one(catalogue):
     assert len(catalogue) == 0
     assert catalogue.search() == []
     assert catalogue.get("org/x") is None
-    assert (catalogue.synced, catalogue.age()) == (None, None)
+    assert (catalogue.synced_at, catalogue.age()) == (None, None)
     assert bool(catalogue)
 
 
@@ -48,7 +48,7 @@ def test_a_model_comes_back_with_every_fact_and_where_it_is_from(catalogue, read
     model = read(
         "Größe/模型", tags=["license:mit", "gguf"], safetensors=bf16(7e9), gated="auto", likes=3
     )
-    assert catalogue.put([model]) == Changes(new=1)
+    assert catalogue.put([model]) == ChangeCounts(new=1)
     assert catalogue.get("Größe/模型") == model
     assert catalogue.get(model.key) == model
 
@@ -65,22 +65,22 @@ def test_the_same_model_twice_is_one_and_what_was_seen_later_stays(catalogue, re
     old = read(downloads=1)
     new = later(old, downloads=2.0)
     catalogue.put([old, new])
-    assert catalogue.put([old]) == Changes()
+    assert catalogue.put([old]) == ChangeCounts()
     assert [entry.downloads for entry in catalogue.search()] == [2]
 
 
 def test_what_changes_silently_is_stored_and_counts_as_no_change(catalogue, read):
     model = read(downloads=1)
     catalogue.put([model])
-    assert catalogue.put([later(model, downloads=5.0, likes=2.0)]) == Changes()
+    assert catalogue.put([later(model, downloads=5.0, likes=2.0)]) == ChangeCounts()
     assert catalogue.search()[0].downloads == 5
-    assert catalogue.put([later(model, gated="auto")]) == Changes(changed=1)
+    assert catalogue.put([later(model, gated="auto")]) == ChangeCounts(changed=1)
 
 
 def test_a_renamed_model_is_found_by_both_names_and_is_one(catalogue, read):
     model = read("org/old")
     catalogue.put([model])
-    assert catalogue.put([later(model, name="new/name")]) == Changes(renamed=1)
+    assert catalogue.put([later(model, name="new/name")]) == ChangeCounts(renamed=1)
     assert catalogue.get("org/old").name == "new/name"
     assert [entry.name for entry in catalogue.search()] == ["new/name"]
 
@@ -130,9 +130,11 @@ def test_a_change_of_a_base_reaches_its_descendants_and_nobody_else(catalogue, r
     catalogue.put([base, *(read(f"org/x{i}") for i in range(50))])
     catalogue.put([read(f"org/c{i}", tags=[f"{QUANT}org/base", "license:mit"]) for i in range(3)])
     written = []
-    write = resolver.Resolver._write
+    write = resolver.InheritanceResolver._store_resolved
     monkeypatch.setattr(
-        resolver.Resolver, "_write", lambda self, row: written.append(row) or write(self, row)
+        resolver.InheritanceResolver,
+        "_write",
+        lambda self, row: written.append(row) or write(self, row),
     )
     strict = read("org/base", tags=["license:llama2"])
     catalogue.put([later(strict)])
@@ -175,7 +177,7 @@ def test_a_chain_may_be_longer_than_pythons_stack(catalogue, read):
 def test_groups_come_bases_first_and_a_circle_is_one_group():
     #  1 <- 2 <-> 3 <- 4, and 5 is its own base
     parents = {2: [1, 3], 3: [2], 4: [3], 5: [5]}
-    groups = [sorted(group) for group in bases_first([4, 5, 9], parents)]
+    groups = [sorted(group) for group in topological_groups([4, 5, 9], parents)]
     assert groups == [[1], [2, 3], [4], [5], [9]]
 
 
@@ -223,17 +225,17 @@ def test_a_telling_base_gives_a_name_that_tells_nothing_its_familys_prior(catalo
     merge = {"tags": ["base_model:merge:meta-llama/Llama-3.1-8B"]}
     catalogue.put([read("org/thing", **merge), read("org/other")])
     library = catalogue.library()
-    traits = read_traits(library)
-    kinds = dict(zip(library.names, traits.kinds, strict=True))
-    assert traits.families[kinds["org/thing"]] == family_of("meta-llama/Llama-3.1-8B")
+    traits = metadata_features(library)
+    kinds = dict(zip(library.names, traits.profile_index, strict=True))
+    assert traits.families[kinds["org/thing"]] == model_family("meta-llama/Llama-3.1-8B")
     assert traits.families[kinds["org/other"]][0] == ""
-    assert traits.flags[kinds["org/thing"], FLAGS.index("merge")]
+    assert traits.binary[kinds["org/thing"], BINARY_FEATURES.index("merge")]
 
 
 def test_a_file_without_relations_gets_them_with_the_next_records(catalogue, read):
     model = read("a/x", tags=[f"{QUANT}org/base"])
     catalogue.put([model])
-    database = catalogue.database()
+    database = catalogue.connection()
     database.execute("ALTER TABLE lineage DROP COLUMN relation")
     database.execute("PRAGMA user_version = 1")
     catalogue.close()
@@ -248,9 +250,9 @@ def test_a_file_without_relations_gets_them_with_the_next_records(catalogue, rea
 
 def test_near_names_are_offered(catalogue, read):
     catalogue.put([read("org/llama-7b"), read("other/thing")])
-    assert "org/llama-7b" in catalogue.near("org/lama-7b")
-    assert "org/llama-7b" in catalogue.near("llama-7b")
-    assert catalogue.near("%") == ""
+    assert "org/llama-7b" in catalogue.suggest_names("org/lama-7b")
+    assert "org/llama-7b" in catalogue.suggest_names("llama-7b")
+    assert catalogue.suggest_names("%") == ""
 
 
 def test_a_path_and_a_name_have_to_be_some(catalogue):
@@ -259,7 +261,7 @@ def test_a_path_and_a_name_have_to_be_some(catalogue):
     with pytest.raises(InputError, match="name"):
         catalogue.get(5)
     with pytest.raises(InputError, match="column"):
-        catalogue.words("name; DROP TABLE models")
+        catalogue.distinct_values("name; DROP TABLE models")
 
 
 def test_the_usual_path_is_in_the_home_of_tryage_or_of_caches(monkeypatch, tmp_path):
@@ -274,8 +276,8 @@ def test_the_usual_path_is_in_the_home_of_tryage_or_of_caches(monkeypatch, tmp_p
 
 def test_readers_are_not_blocked_by_a_writer_and_see_the_whole_of_what_was_before(catalogue, read):
     catalogue.put([read("org/a")])
-    with Catalogue(catalogue.path) as writer, storage.transaction(writer.database()):
-        writer.database().execute("UPDATE models SET name = 'org/b'")
+    with Catalogue(catalogue.path) as writer, storage.transaction(writer.connection()):
+        writer.connection().execute("UPDATE models SET name = 'org/b'")
         assert catalogue.search()[0].name == "org/a"
     assert catalogue.search()[0].name == "org/b"
 
@@ -306,7 +308,7 @@ def test_a_second_writer_waits_and_then_says_for_whom(catalogue, read, monkeypat
     monkeypatch.setattr(storage, "PATIENCE", 0.01)
     with (
         Catalogue(catalogue.path) as other,
-        storage.transaction(catalogue.database()),
+        storage.transaction(catalogue.connection()),
         pytest.raises(CatalogueError, match="being written by another process"),
     ):
         other.put([read("org/b")])
@@ -315,12 +317,12 @@ def test_a_second_writer_waits_and_then_says_for_whom(catalogue, read, monkeypat
 def test_a_second_sync_is_told_who_is_at_it(catalogue):
     with (
         Catalogue(catalogue.path) as other,
-        lock.held(catalogue),
+        lock.sync_lock(catalogue),
         pytest.raises(CatalogueError, match=f"synced by process {os.getpid()} on .* since 20"),
-        lock.held(other),
+        lock.sync_lock(other),
     ):
         pass
-    with lock.held(catalogue):
+    with lock.sync_lock(catalogue):
         pass
 
 
@@ -331,13 +333,13 @@ def test_an_older_file_is_brought_up_to_date_and_keeps_what_it_has(catalogue, re
     catalogue.put([read("org/a")])
     catalogue.close()
     step = "ALTER TABLE models ADD COLUMN shoe_size REAL; CREATE INDEX shoes ON models (shoe_size)"
-    monkeypatch.setattr(schema, "STEPS", (*schema.STEPS, step))
+    monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, step))
     assert catalogue.get("org/a") is not None
-    assert catalogue.database().execute("SELECT shoe_size FROM models").fetchall() == [(None,)]
+    assert catalogue.connection().execute("SELECT shoe_size FROM models").fetchall() == [(None,)]
 
 
 def test_a_newer_file_asks_for_a_newer_tryage(catalogue):
-    catalogue.database().execute("PRAGMA user_version = 99")
+    catalogue.connection().execute("PRAGMA user_version = 99")
     catalogue.close()
     with pytest.raises(CatalogueError, match=r"version 99.*Upgrade Tryage"):
         len(catalogue)
@@ -367,13 +369,13 @@ def test_a_damaged_file_says_so_and_how_to_get_another(catalogue, read, damage):
 def test_a_full_disk_says_so_and_loses_nothing(catalogue, read, content):
     catalogue.put([read("org/a")])
     before = content(catalogue)
-    (pages,) = catalogue.database().execute("PRAGMA page_count").fetchone()
-    catalogue.database().execute(f"PRAGMA max_page_count = {pages}")
+    (pages,) = catalogue.connection().execute("PRAGMA page_count").fetchone()
+    catalogue.connection().execute(f"PRAGMA max_page_count = {pages}")
     with pytest.raises(CatalogueError, match="disk is full"):
         catalogue.put([read(f"org/m{i}", tags=[f"tag {i}"]) for i in range(500)])
     assert content(catalogue) == before
-    catalogue.database().execute("PRAGMA max_page_count = 1000000")
-    assert catalogue.put([read("org/b")]) == Changes(new=1)
+    catalogue.connection().execute("PRAGMA max_page_count = 1000000")
+    assert catalogue.put([read("org/b")]) == ChangeCounts(new=1)
 
 
 def test_a_folder_that_cannot_be_made_says_so(tmp_path):
@@ -418,7 +420,7 @@ def test_a_file_that_opens_for_reading_only_is_read(catalogue, read, monkeypatch
 
 
 def test_age_counts_from_the_last_sync_that_ended_and_is_never_below_zero(catalogue, seen):
-    catalogue.store({"synced": seen.timestamp()})
-    assert catalogue.synced == seen
+    catalogue.set_state({"synced": seen.timestamp()})
+    assert catalogue.synced_at == seen
     assert catalogue.age(seen + 3 * LATER) == 3 * LATER
     assert catalogue.age(seen - LATER) == datetime.timedelta(0)

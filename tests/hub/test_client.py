@@ -16,12 +16,12 @@ import pytest
 from tryage import errors
 from tryage.hub import client as transport
 from tryage.hub.async_client import AsyncHubClient
-from tryage.hub.client import HubClient, Intake
+from tryage.hub.client import HubClient, LimitedBodyReader
 from tryage.hub.settings import HubSettings
 from tryage.testing.hub import (
-    Dropped,
+    ConnectionDropped,
+    FakeResponse,
     LocalHub,
-    Reply,
     ServerError,
     Slow,
     TooManyRequests,
@@ -37,7 +37,7 @@ FAULTS = [
     ServerError(500),
     ServerError(504),
     Truncated(),
-    Dropped(),
+    ConnectionDropped(),
     WrongJson(),
     WrongShape(),
 ]
@@ -78,7 +78,7 @@ class Time:
 def through_threads(settings, method, *args, clock=None, **options):
     """Ask through the client for threads; a walk becomes a list."""
     clock = clock or Time()
-    with HubClient(settings, sleep=clock.sleep, clock=clock, luck=lambda: 0.0) as client:
+    with HubClient(settings, sleep=clock.sleep, clock=clock, jitter=lambda: 0.0) as client:
         answer = getattr(client, method)(*args, **options)
         return list(answer) if inspect.isgenerator(answer) else answer
 
@@ -125,11 +125,11 @@ def test_a_stored_page_is_gone_on_from_even_at_another_address(hub, ask):
     first = ask(at(hub), "pages", page_size=10)[0]
     with LocalHub() as moved:
         moved.load(hub.record(name) for name in hub)
-        assert names(ask(at(moved), "pages", cursor=first.next)) == NAMES[10:]
+        assert names(ask(at(moved), "pages", cursor=first.next_cursor)) == NAMES[10:]
 
 
 def test_a_page_says_when_it_was_fetched_in_utc(hub, ask):
-    fetched = ask(at(hub), "pages")[0].fetched
+    fetched = ask(at(hub), "pages")[0].fetched_at
     assert fetched.utcoffset().total_seconds() == 0
     assert abs(fetched.timestamp() - time.time()) < 60
 
@@ -231,7 +231,7 @@ def test_the_hubs_own_wait_is_waited(hub, ask):
 def test_a_small_quota_is_kept_to_without_one_refusal(ask):
     clock = Time()
     with LocalHub(quota=10, window=100) as hub:
-        hub._quota.clock = clock
+        hub._rate_limit.clock = clock
         hub.load({"id": name} for name in NAMES)
         assert len(ask(at(hub), "models", NAMES, clock=clock, concurrency=1)) == len(NAMES)
         assert len(hub.requests) == len(NAMES)
@@ -246,14 +246,14 @@ def test_an_answer_that_takes_too_long_is_given_up(hub, ask, inside):
 
 
 def test_bytes_that_drip_for_longer_than_an_answer_may_are_given_up():
-    intake = Intake(seconds=0.0)
+    intake = LimitedBodyReader(timeout=0.0)
     with pytest.raises(TimeoutError):
         intake.add(b"x")
-    assert intake.lost(TimeoutError()).reason == "no answer within 0 s"
+    assert intake.to_no_response(TimeoutError()).reason == "no answer within 0 s"
 
 
 def test_an_answer_without_end_is_given_up(hub, ask, monkeypatch):
-    monkeypatch.setattr(transport, "LARGEST_BODY", 1000)
+    monkeypatch.setattr(transport, "MAX_BODY_BYTES", 1000)
     with pytest.raises(errors.HubReplyError, match="more than 1000 bytes"):
         ask(at(hub, retries=0), "pages")
 
@@ -295,7 +295,7 @@ def test_a_token_that_the_hub_does_not_know_is_an_access_error(hub, ask):
 def test_a_redirect_to_another_host_is_not_followed_and_gets_no_token(hub, ask):
     with LocalHub() as other:
         place = {"Location": f"{other.url}/api/models/{NAMES[0]}"}
-        hub.fail(lambda *_: Reply(307, b"", place))
+        hub.fail(lambda *_: FakeResponse(307, b"", place))
         with pytest.raises(errors.HubReplyError, match="another host"):
             ask(at(hub, token=hub.token), "model", NAMES[0])
         assert other.requests == []
@@ -349,7 +349,7 @@ def test_one_client_serves_many_threads(hub):
 def test_leaving_many_models_early_leaves_no_thread_behind(hub):
     before = set(threading.enumerate())
     with HubClient(at(hub)) as client:
-        found = client.models(itertools.cycle(NAMES), concurrency=4)
+        found = client.iter_models(itertools.cycle(NAMES), concurrency=4)
         assert {next(found)[0] for _ in range(5)} <= set(NAMES)
         found.close()
     wait_for(lambda: not [t for t in set(threading.enumerate()) - before if "tryage" in t.name])
@@ -367,7 +367,7 @@ async def test_leaving_many_models_early_cancels_those_under_way(hub):
 def test_names_are_taken_only_as_there_is_room_for_them(hub):
     names = iter(NAMES)
     with HubClient(at(hub)) as client:
-        found = client.models(names, concurrency=2)
+        found = client.iter_models(names, concurrency=2)
         next(found)
         assert next(names) == NAMES[2]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tryage.hub.licenses import LICENSES, Strictness, known_license, stricter, strictest
+from tryage.hub.licenses import LICENSES, Strictness, normalize_license, stricter, strictest
 
 
 @pytest.mark.parametrize(
@@ -89,4 +89,4 @@ def test_of_none_there_is_no_strictest():
 
 @pytest.mark.parametrize("value", [None, 3, "", " ", "x" * 600, "mit\0", ["mit"]])
 def test_a_value_that_is_no_name_is_no_licence(value):
-    assert known_license(value) is None
+    assert normalize_license(value) is None

@@ -7,7 +7,7 @@ import datetime
 import pytest
 
 from tryage.hub.lineage import inherit
-from tryage.hub.model import Base
+from tryage.hub.model import BaseModelRef
 
 OLD, NEW = "2023-07-18T00:00:00.000Z", "2026-01-02T00:00:00.000Z"
 BEFORE_RECORDS = "2022-03-02T23:29:04.000Z"  # what the Hub shows for all older repositories
@@ -25,25 +25,28 @@ def made(relation, base="acme/base"):
     ("fields", "bases"),
     [
         ({}, ()),
-        (made("quantized"), (Base("acme/base", None, "quantized"),)),
+        (made("quantized"), (BaseModelRef("acme/base", None, "quantized"),)),
         (
             {
                 "baseModels": {"relation": "adapter", "models": [{"_id": "9", "id": "acme/base"}]},
                 **made("adapter"),
             },
-            (Base("acme/base", "9", "adapter"),),
+            (BaseModelRef("acme/base", "9", "adapter"),),
         ),
-        ({"cardData": {"base_model": "gpt2"}}, (Base("gpt2", None, "finetune"),)),
+        ({"cardData": {"base_model": "gpt2"}}, (BaseModelRef("gpt2", None, "finetune"),)),
         (
             {"cardData": {"base_model": ["a/b", "c/d"]}},
-            (Base("a/b", None, "merge"), Base("c/d", None, "merge")),
+            (BaseModelRef("a/b", None, "merge"), BaseModelRef("c/d", None, "merge")),
         ),
         (
             {"cardData": {"base_model": "a/b", "base_model_relation": "quantized"}},
-            (Base("a/b", None, "quantized"),),
+            (BaseModelRef("a/b", None, "quantized"),),
         ),
-        ({"tags": ["base_model:a/b", "gguf"]}, (Base("a/b", None, "quantized"),)),
-        ({"tags": ["base_model:a/b"], "library_name": "peft"}, (Base("a/b", None, "adapter"),)),
+        ({"tags": ["base_model:a/b", "gguf"]}, (BaseModelRef("a/b", None, "quantized"),)),
+        (
+            {"tags": ["base_model:a/b"], "library_name": "peft"},
+            (BaseModelRef("a/b", None, "adapter"),),
+        ),
     ],
 )
 def test_bases_are_read_with_their_relation(read, fields, bases):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tryage.hub.parameters import shape_of, size_in_name
+from tryage.hub.parameters import count_from_config, size_from_name
 
 MOTIF = {"BF16": 9964787842, "U32": 78613118976}  # hub-docs #2704: the same tensors in both repos
 EIGHT_BITS = {"quantization_config": {"bits": 8, "group_size": 64}}
@@ -218,7 +218,7 @@ def test_published_sizes_follow_from_the_config(read, config, total, active):
     ],
 )
 def test_a_shape_that_is_not_known_gives_no_size(config):
-    assert shape_of(config) is None
+    assert count_from_config(config) is None
 
 
 @pytest.mark.parametrize(
@@ -239,7 +239,7 @@ def test_a_shape_that_is_not_known_gives_no_size(config):
     ],
 )
 def test_a_name_tells_the_size(name, total, active):
-    named = size_in_name(name)
+    named = size_from_name(name)
     assert named.total == pytest.approx(total)
     assert named.active == active
 
@@ -254,7 +254,7 @@ def test_a_name_tells_the_size(name, total, active):
     ],
 )
 def test_a_mixture_shares_all_but_its_feed_forward_parts(name, total, active):
-    named = size_in_name(name)
+    named = size_from_name(name)
     assert named.total == pytest.approx(total, rel=0.005)
     assert named.active == pytest.approx(active, rel=0.01)
 
@@ -282,11 +282,11 @@ def test_a_mixture_shares_all_but_its_feed_forward_parts(name, total, active):
     ],
 )
 def test_other_numbers_in_a_name_are_no_size(name):
-    assert size_in_name(name) is None
+    assert size_from_name(name) is None
 
 
 def test_what_was_cut_from_a_mixture_has_another_size():
-    assert size_in_name("DrNicefellow/Mistral-7-from-Mixtral-8x7B-v0.1") is None
+    assert size_from_name("DrNicefellow/Mistral-7-from-Mixtral-8x7B-v0.1") is None
 
 
 def test_a_token_passes_fewer_parameters_than_the_name_has(read):

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from tryage.hub.evaluations import read_leaderboard, with_rows
+from tryage.hub.evaluations import parse_leaderboard, with_results
 from tryage.hub.model import to_expert
 
 EVALUATED = {
@@ -95,9 +95,9 @@ def test_popularity_is_no_quality(read):
 
 
 def test_a_leaderboard_is_read_by_model(read, seen):
-    found = read_leaderboard("allenai/olmOCR-bench", [RANKED, RANKED | {"pullRequest": 7}], seen)
+    found = parse_leaderboard("allenai/olmOCR-bench", [RANKED, RANKED | {"pullRequest": 7}], seen)
     assert [row["weight"] for row in found["acme/model"]] == [0.5, 0.25]
-    model = with_rows(read(evalResults=[EVALUATED]), found["acme/model"])
+    model = with_results(read(evalResults=[EVALUATED]), found["acme/model"])
     rows = to_expert(model).metadata["hub"]["quality"]
     assert [row["origin"] for row in rows] == ["evalResults", "leaderboard", "leaderboard"]
     assert rows[1]["dataset"] == "allenai/olmOCR-bench"
@@ -107,13 +107,13 @@ def test_a_leaderboard_is_read_by_model(read, seen):
 def test_a_score_that_is_known_is_not_counted_again(read, seen):
     model = read(evalResults=[EVALUATED])
     again = RANKED | {"value": 0.412}
-    (rows,) = read_leaderboard("Idavidrein/gpqa", [again, again | {"value": 0.5}], seen).values()
-    assert [row["value"] for row in with_rows(model, rows).value("quality")] == [0.412, 0.5]
+    (rows,) = parse_leaderboard("Idavidrein/gpqa", [again, again | {"value": 0.5}], seen).values()
+    assert [row["value"] for row in with_results(model, rows).value("quality")] == [0.412, 0.5]
 
 
 def test_rows_without_a_model_or_a_number_are_left_out(seen):
     odd = [None, [], {}, {"modelId": "a/b"}, {"modelId": 3, "value": 1}, RANKED | {"value": "83"}]
-    assert read_leaderboard("d", odd, seen) == {}
+    assert parse_leaderboard("d", odd, seen) == {}
 
 
 @pytest.mark.parametrize("value", [None, True, "9", float("nan"), float("inf"), 10**400, [1]])

@@ -8,7 +8,7 @@ import itertools
 import pytest
 
 from tryage.errors import InputError
-from tryage.hub.catalog_query import INDEXED, SORTS, Query, select
+from tryage.hub.catalog_query import INDEXED_SORTS, SORTS, Query, build_select
 
 CREATED = "2024-0{}-01T00:00:00.000Z"
 
@@ -96,7 +96,9 @@ def test_a_tag_is_found_the_same_way_whether_it_is_rare_or_common(filled, monkey
 @pytest.mark.parametrize(
     ("sort", "task", "license_", "since"),
     list(
-        itertools.product(sorted(INDEXED), (None, "x"), ((), ("mit", "gpl")), (None, "2025-01-01"))
+        itertools.product(
+            sorted(INDEXED_SORTS), (None, "x"), ((), ("mit", "gpl")), (None, "2025-01-01")
+        )
     ),
 )
 def test_a_page_of_the_best_needs_neither_a_sort_nor_a_look_at_every_row(
@@ -106,8 +108,8 @@ def test_a_page_of_the_best_needs_neither_a_sort_nor_a_look_at_every_row(
     query = Query(
         task=task, license=license_, since=day, max_parameters=9e9, sort=sort, limit=50, gated=False
     )
-    sql, values = select(query, ["name", "license"])
-    plan = catalogue.database().execute(f"EXPLAIN QUERY PLAN {sql}", values).fetchall()
+    sql, values = build_select(query, ["name", "license"])
+    plan = catalogue.connection().execute(f"EXPLAIN QUERY PLAN {sql}", values).fetchall()
     steps = " ".join(row[3] for row in plan)
     assert f"INDEX by_{'task' if task and sort == 'downloads' else sort}" in steps
     assert "TEMP B-TREE" not in steps

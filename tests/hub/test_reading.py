@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from tryage.core.expert import Expert
 from tryage.errors import HubReplyError
 from tryage.hub.lineage import inherit
-from tryage.hub.model import Base, Model, to_expert
-from tryage.hub.parse import read_model
-from tryage.hub.providers import read_served, with_served
-from tryage.hub.record import words
+from tryage.hub.model import BaseModelRef, Model, to_expert
+from tryage.hub.parse import parse_model
+from tryage.hub.providers import parse_served, with_served
+from tryage.hub.record import split_words
 
 LISTED = {  # the shape of one row of a listing with `expand`
     "_id": "621ffdc036468d709f174338",
@@ -38,7 +38,7 @@ LISTED = {  # the shape of one row of a listing with `expand`
 
 
 FIELDS = sorted(
-    words(
+    split_words(
         "author sha gated private disabled downloads likes tags pipeline_tag library_name"
         " createdAt lastModified safetensors gguf config cardData siblings baseModels"
         " evalResults model-index securityRepoStatus inferenceProviderMapping providers"
@@ -47,7 +47,7 @@ FIELDS = sorted(
 )
 # Where the rules look: real keys, so that the odd values are found.
 KEYS = sorted(
-    words(
+    split_words(
         "parameters total BF16 U32 I32 quantization_config quant_method bits group_size"
         " config_groups weights num_bits text_config model_type hidden_size vocab_size"
         " num_hidden_layers head_dim num_attention_heads num_key_value_heads intermediate_size"
@@ -60,7 +60,7 @@ KEYS = sorted(
     )
 )
 WORDS = sorted(
-    words(
+    split_words(
         "llama mixtral bert gptq awq mlx bitsandbytes compressed-tensors 4-bit license:mit en"
         " live license:other base_model:quantized:a/b base_model:x adapter quantized safe unsafe"
         " custom_code peft model.safetensors pytorch_model.bin yarn bfloat16 image"
@@ -110,12 +110,12 @@ TYPES = {
 
 
 def test_a_listed_row_is_read_field_by_field(seen):
-    model = read_model(LISTED, seen)
+    model = parse_model(LISTED, seen)
     assert (model.key, model.name) == (LISTED["_id"], LISTED["id"])
     assert (model.author, model.task, model.library) == ("acme", "text-generation", "gguf")
     assert (model.downloads, model.likes, model.gated) == (1234, 5, "auto")
     assert (model.private, model.disabled) == (False, False)
-    assert model.bases == (Base("acme/Foo-7B", "62", "quantized"),)
+    assert model.bases == (BaseModelRef("acme/Foo-7B", "62", "quantized"),)
     assert model.value("parameters") == 7615616512
     assert model.value("context_length") == 32768
     assert model.value("released") == datetime.date(2025, 6, 1)
@@ -126,16 +126,16 @@ def test_a_listed_row_is_read_field_by_field(seen):
 )
 def test_without_identity_there_is_no_model(record, seen):
     with pytest.raises(HubReplyError, match="`_id` and `id`"):
-        read_model(record, seen)
+        parse_model(record, seen)
 
 
 def test_a_model_survives_json(seen):
-    model = read_model(LISTED, seen)
+    model = parse_model(LISTED, seen)
     assert Model.from_dict(json.loads(json.dumps(model.to_dict()))) == model
 
 
 def test_an_expert_says_where_each_field_comes_from(seen):
-    expert = to_expert(read_model(LISTED, seen))
+    expert = to_expert(parse_model(LISTED, seen))
     assert expert.name == "acme/Foo-7B-Chat-GGUF"
     assert expert.aliases == ()
     assert expert.metadata["sources"]["parameters"] == {
@@ -211,7 +211,7 @@ def test_a_name_without_an_owner_has_no_author(read):
 def test_a_field_of_an_odd_type_spoils_no_other(seen):
     for field in FIELDS:
         for odd in (None, True, 7, "odd", [], [[]], {}, {"id": {}}):
-            model = read_model({**LISTED, field: odd}, seen)
+            model = parse_model({**LISTED, field: odd}, seen)
             assert model.key == LISTED["_id"]
             if field != "gguf":
                 assert model.value("context_length") == 32768
@@ -235,9 +235,9 @@ def test_a_text_that_cannot_be_stored_is_unknown(read, odd):
 @given(st.dictionaries(st.sampled_from(FIELDS), ODD, max_size=8), st.dictionaries(st.text(), ODD))
 def test_whatever_the_hub_sends_every_fact_has_its_type(seen, fields, more):
     record = {**more, **fields, "_id": "1", "id": "a/m-7B"}
-    base = read_model({**fields, "_id": "2", "id": "a/b"}, seen)
-    served = read_served([record], seen).get("a/m-7B", {})
-    model = with_served(inherit(read_model(record, seen), [base]), served)
+    base = parse_model({**fields, "_id": "2", "id": "a/b"}, seen)
+    served = parse_served([record], seen).get("a/m-7B", {})
+    model = with_served(inherit(parse_model(record, seen), [base]), served)
     for name, fact in model.facts.items():
         assert isinstance(fact.value, TYPES[name]), name
         assert 0 <= fact.confidence <= 1
@@ -250,4 +250,4 @@ def test_whatever_the_hub_sends_every_fact_has_its_type(seen, fields, more):
 @given(st.sampled_from(FIELDS), st.dictionaries(st.sampled_from(KEYS), ODD, max_size=12))
 def test_odd_values_under_the_keys_that_rules_read_do_no_harm(seen, field, value):
     record = {**LISTED, "config": {"model_type": "mixtral"}, field: value}
-    assert to_expert(read_model(record, seen)).name == LISTED["id"]
+    assert to_expert(parse_model(record, seen)).name == LISTED["id"]

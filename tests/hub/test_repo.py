@@ -10,8 +10,8 @@ from huggingface_hub.utils import filter_repo_objects
 
 from tryage.errors import PersistenceError
 from tryage.hub import repository as repo_module
-from tryage.hub.repository import FILES, download, push
-from tryage.testing.hub import LocalHub, Reply
+from tryage.hub.repository import ALLOWED_PATTERNS, download_folder, push_folder
+from tryage.testing.hub import FakeResponse, LocalHub
 
 SECRET = "hf_" + "s3cret" * 5
 
@@ -50,7 +50,7 @@ def write(folder):
 
 
 def test_what_is_uploaded_is_what_was_written(uploads):
-    address = push(write, "me/router")
+    address = push_folder(write, "me/router")
     assert address == "https://hub/me/router/commit/1"
     assert uploads[1]["files"] == {
         "README.md": b"# Mine",
@@ -61,7 +61,7 @@ def test_what_is_uploaded_is_what_was_written(uploads):
 
 
 def test_the_token_opens_the_door_and_stays_outside(uploads):
-    push(write, "me/router", token=SECRET, private=True, branch="next")
+    push_folder(write, "me/router", token=SECRET, private=True, branch="next")
     assert uploads[0]["token"] == SECRET
     assert uploads[0]["private"] is True
     assert uploads[1]["revision"] == "next"
@@ -76,12 +76,12 @@ def test_a_fetch_asks_for_data_only(monkeypatch, tmp_path):
         return str(tmp_path)
 
     monkeypatch.setattr(repo_module, "snapshot_download", snapshot)
-    assert download("me/router", revision="v1", token=SECRET) == tmp_path
+    assert download_folder("me/router", revision="v1", token=SECRET) == tmp_path
     assert asked == {
         "repo_id": "me/router",
         "revision": "v1",
         "token": SECRET,
-        "allow_patterns": list(FILES),
+        "allow_patterns": list(ALLOWED_PATTERNS),
     }
 
 
@@ -94,7 +94,10 @@ def test_of_a_repository_only_json_tensors_graphs_and_text_are_fetched():
         "encoder/model.onnx",
     ]
     unwanted = ["model.bin", "weights.pkl", "encoder/run.py", "a.pt", "a.npz", "setup.sh"]
-    assert list(filter_repo_objects(wanted + unwanted, allow_patterns=list(FILES))) == wanted
+    assert (
+        list(filter_repo_objects(wanted + unwanted, allow_patterns=list(ALLOWED_PATTERNS)))
+        == wanted
+    )
 
 
 @pytest.fixture
@@ -104,18 +107,20 @@ def hub(tmp_path):
 
 
 def test_what_goes_up_comes_down_again(hub, tmp_path):
-    address = push(write, "tester/router", token=hub.token, private=True, commit_message="Mine")
+    address = push_folder(
+        write, "tester/router", token=hub.token, private=True, commit_message="Mine"
+    )
     assert hub.record("tester/router")["private"] is True
     assert address.startswith(f"{hub.url}/tester/router/commit/")
-    down = download("tester/router", token=hub.token)
+    down = download_folder("tester/router", token=hub.token)
     write(tmp_path / "again")
     for name in ("router.json", "README.md", "encoder/table.safetensors"):
         assert (down / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
 
 
 def test_pushing_twice_is_two_commits_to_one_repository(hub):
-    first = push(write, "tester/router", token=hub.token)
-    second = push(lambda folder: (folder / "router.json").write_text("{1}"), "tester/router")
+    first = push_folder(write, "tester/router", token=hub.token)
+    second = push_folder(lambda folder: (folder / "router.json").write_text("{1}"), "tester/router")
     assert first != second
     assert len(hub) == 1
     assert hub.files("tester/router")["router.json"] == b"{1}"
@@ -123,33 +128,33 @@ def test_pushing_twice_is_two_commits_to_one_repository(hub):
 
 @pytest.mark.parametrize("status", [404, 401, 500])
 def test_a_hub_that_refuses_is_a_persistence_error(hub, status):
-    hub.fail(lambda *_: Reply(status), times=None)
+    hub.fail(lambda *_: FakeResponse(status), times=None)
     with pytest.raises(PersistenceError, match="'me/router' is neither a folder"):
-        download("me/router", token=False)
+        download_folder("me/router", token=False)
     with pytest.raises(PersistenceError, match="'me/router' was not pushed"):
-        push(write, "me/router", token=hub.token)
+        push_folder(write, "me/router", token=hub.token)
 
 
 def test_a_hub_that_has_gone_is_a_persistence_error(hub):
     hub.close()
     with pytest.raises(PersistenceError, match="'me/router' was not pushed"):
-        push(write, "me/router", token=hub.token)
+        push_folder(write, "me/router", token=hub.token)
 
 
 def test_a_hub_that_does_not_answer_is_a_persistence_error(tmp_path):
     with pytest.raises(PersistenceError, match="'me/router' is neither a folder"):
-        download("me/router", endpoint="http://127.0.0.1:1", cache_dir=tmp_path, token=False)
+        download_folder("me/router", endpoint="http://127.0.0.1:1", cache_dir=tmp_path, token=False)
 
 
 def test_offline_a_repository_that_was_never_fetched_is_a_persistence_error(tmp_path):
     with pytest.raises(PersistenceError, match="neither a folder with a router"):
-        download("me/router", cache_dir=tmp_path, local_files_only=True)
+        download_folder("me/router", cache_dir=tmp_path, local_files_only=True)
 
 
 @pytest.mark.parametrize("name", ["me/..", "--/x", "me/router.git", "me/a b"])
 def test_a_name_that_no_repository_can_have_is_a_persistence_error(name, tmp_path):
     with pytest.raises(PersistenceError):
-        download(name, cache_dir=tmp_path, local_files_only=True)
+        download_folder(name, cache_dir=tmp_path, local_files_only=True)
 
 
 def test_a_fetched_repository_is_found_in_the_cache_without_a_network(tmp_path):
@@ -160,4 +165,4 @@ def test_a_fetched_repository_is_found_in_the_cache_without_a_network(tmp_path):
     refs = tmp_path / "models--me--router" / "refs"
     refs.mkdir()
     (refs / "main").write_text(commit)
-    assert download("me/router", cache_dir=tmp_path, local_files_only=True) == kept
+    assert download_folder("me/router", cache_dir=tmp_path, local_files_only=True) == kept

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from tryage.hub.model import Model, to_expert
-from tryage.hub.providers import read_served, with_served
+from tryage.hub.providers import parse_served, with_served
 
 
 def offer(provider="fast", price=None, status="live", **more):
@@ -32,7 +32,7 @@ def served(seen):
             "architecture": {"input_modalities": list(inputs), "output_modalities": ["text"]},
             "providers": list(providers),
         }
-        return read_served([record], seen).get("acme/model")
+        return parse_served([record], seen).get("acme/model")
 
     return reader
 
@@ -145,7 +145,7 @@ def test_a_served_model_survives_json(read, served):
 
 def test_odd_records_are_left_out(seen):
     odd = [None, 3, {}, {"id": 7}, {"id": "a", "providers": {}}, {"id": "a", "providers": [None]}]
-    assert read_served(odd, seen) == {}
+    assert parse_served(odd, seen) == {}
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import huggingface_hub
 import pytest
 
 from tryage.errors import HubAccessError, InputError
-from tryage.hub.settings import HUB, INFERENCE, HubSettings
+from tryage.hub.settings import DEFAULT_ENDPOINT, DEFAULT_INFERENCE_ENDPOINT, HubSettings
 
 TOKEN = "hf_" + "s3cret" * 5
 NAMES = (
@@ -33,7 +33,10 @@ def environment(monkeypatch):
 @pytest.mark.usefixtures("environment")
 def test_without_variables_it_is_the_hub_and_nobody_in_particular():
     assert HubSettings.from_environment() == HubSettings()
-    assert (HubSettings().endpoint, HubSettings().inference) == (HUB, INFERENCE)
+    assert (HubSettings().endpoint, HubSettings().inference) == (
+        DEFAULT_ENDPOINT,
+        DEFAULT_INFERENCE_ENDPOINT,
+    )
 
 
 def test_variables_count_as_they_are_when_they_are_read(environment):
@@ -48,11 +51,11 @@ def test_variables_count_as_they_are_when_they_are_read(environment):
 def test_the_inference_router_has_a_variable_of_its_own(environment):
     environment("HF_ENDPOINT", "https://mirror.test")
     environment("HF_INFERENCE_ENDPOINT", "https://older.test")  # another service
-    assert HubSettings.from_environment().inference == INFERENCE
+    assert HubSettings.from_environment().inference == DEFAULT_INFERENCE_ENDPOINT
     environment("TRYAGE_HUB_INFERENCE", "https://router.test/")
     assert HubSettings.from_environment().inference == "https://router.test"
     environment("TRYAGE_HUB_INFERENCE", "")
-    assert HubSettings.from_environment().inference == INFERENCE
+    assert HubSettings.from_environment().inference == DEFAULT_INFERENCE_ENDPOINT
 
 
 @pytest.mark.parametrize("name", ["HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"])
@@ -125,8 +128,8 @@ def test_an_empty_token_is_none():
         {"timeout": float("nan")},
         {"retries": -1},
         {"retries": 1.5},
-        {"patience": -1},
-        {"patience": float("nan")},
+        {"max_wait": -1},
+        {"max_wait": float("nan")},
     ],
 )
 def test_numbers_out_of_range_are_refused(wrong):

@@ -12,11 +12,11 @@ import pytest
 
 from tryage import Preferences, Router
 from tryage.errors import PersistenceError
-from tryage.perception.pretrained import BUNDLED
+from tryage.perception.pretrained import BUNDLED_FOLDER
 from tryage.testing import LocalHub
 
 pytestmark = pytest.mark.skipif(
-    not (BUNDLED / "router.json").exists(), reason="the bundled router has not been built"
+    not (BUNDLED_FOLDER / "router.json").exists(), reason="the bundled router has not been built"
 )
 NAME = "tester/router"
 PROMPTS = ["Prove that there are infinitely many primes.", "Rome: Stadt, 永遠の都 ☀"]
@@ -102,7 +102,7 @@ def test_no_secret_is_in_any_file(pushed, monkeypatch):
     assert pushed.files(NAME)
     for name, content in pushed.files(NAME).items():
         assert pushed.token.encode() not in content, name
-        assert str(BUNDLED.parent).encode() not in content, name
+        assert str(BUNDLED_FOLDER.parent).encode() not in content, name
 
 
 def test_an_earlier_revision_is_read_by_its_commit(hub, router):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tryage import Expert, Library, Preferences, Router
-from tryage.core.library import completed
+from tryage.core.library import merge_missing_facts
 from tryage.errors import HubAccessError, HubError, HubOfflineError, InputError, LibraryError
 from tryage.hub.catalog import Catalogue
 from tryage.hub.settings import HubSettings
@@ -114,7 +114,7 @@ def test_what_another_query_has_brought_is_enough(asked, hub):
 
 def test_a_catalogue_of_the_whole_hub_is_never_lacking(asked, catalogue, hub):
     asked(limit=12)
-    catalogue.store({"listing": {"at": 0.0, "most": None, "ended": True}})
+    catalogue.set_state({"listing": {"at": 0.0, "most": None, "ended": True}})
     count = len(hub.requests)
     assert len(asked(limit=90, license=["mit"])) == 4
     assert len(hub.requests) == count
@@ -191,7 +191,7 @@ def test_a_hub_that_fails_leaves_what_is_known_or_raises_its_error(hub, asked, f
     hub.fail(fault, times=None)
     with pytest.raises(error, match="tryage hub sync"):
         asked()
-    hub.heal()
+    hub.clear_faults()
     asked(limit=3)
     hub.fail(fault, times=None)
     with pytest.warns(UserWarning, match="could not be asked"):
@@ -257,7 +257,7 @@ def test_a_refreshed_router_knows_what_is_new_and_the_old_one_stays(router, hub,
 
 def test_a_refresh_reads_what_a_sync_has_brought_without_asking(router, catalogue, hub, settings):
     later = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(hours=1)
-    catalogue.store({"synced": later.timestamp()})
+    catalogue.set_state({"synced": later.timestamp()})
     count = len(hub.requests)
     assert router.refresh(settings).library.as_of == later
     assert len(hub.requests) == count
@@ -301,7 +301,7 @@ def test_threads_route_while_others_refresh(router, settings):
 
 
 @pytest.mark.parametrize(
-    "change", [lambda r: r.among(["org/model-1"]), lambda r: Router(r.perception)]
+    "change", [lambda r: r.subset(["org/model-1"]), lambda r: Router(r.perception)]
 )
 def test_only_what_came_from_the_hub_as_a_whole_can_be_refreshed(router, change):
     with pytest.raises(InputError, match="from_hub"):
@@ -319,15 +319,15 @@ def test_no_token_is_kept_in_what_a_library_remembers(catalogue, hub):
 def test_an_alias_that_means_somebody_else_is_left_out():
     library = Library([Expert("org/a"), Expert("org/b"), Expert("org/c")])
     other = Library([Expert("a", aliases=["org/a", "org/b", "x"]), Expert("c", aliases=["org/c"])])
-    joined = completed(library, other)
+    joined = merge_missing_facts(library, other)
     assert [joined.index(name) for name in ("a", "x", "org/b", "c")] == [0, 0, 1, 2]
 
 
 def test_completing_leaves_the_rest_of_a_library_alone():
     library = Library.from_columns(["a", "b"], latency=[np.nan, 2.0], license=["mit", None])
-    joined = completed(library, Library([Expert("b", latency=1.0, downloads=5)]))
+    joined = merge_missing_facts(library, Library([Expert("b", latency=1.0, downloads=5)]))
     assert joined.to_dicts() == [
         {"name": "a", "license": "mit"},
         {"name": "b", "latency": 2.0, "downloads": 5.0},
     ]
-    assert completed(library, Library(["z"])) is library
+    assert merge_missing_facts(library, Library(["z"])) is library

@@ -19,9 +19,9 @@ from tryage.hub import catalog_sync as lock
 from tryage.hub.catalog import Catalogue
 from tryage.hub.catalog_query import Query
 from tryage.hub.catalog_sync import sync
-from tryage.hub.catalog_write import Upsert
+from tryage.hub.catalog_write import CatalogWriter
 from tryage.hub.sync_stages import utc_now
-from tryage.testing.hub import Gated, ServerError, Unauthorized, Vanished, WrongShape
+from tryage.testing.hub import Gated, RepositoryDeleted, ServerError, Unauthorized, WrongShape
 
 pytestmark = pytest.mark.usefixtures("pages_of_four")
 AT_ONCE = datetime.timedelta(0)
@@ -57,7 +57,7 @@ def test_a_second_sync_asks_for_news_only_and_finds_none(world, client, catalogu
     sync(client(world), catalogue)
     start = len(world.requests)
     done = sync(client(world), catalogue)
-    assert (done.new, done.changed, done.renamed, done.gone) == (0, 0, 0, 0)
+    assert (done.new, done.changed, done.renamed, done.deleted) == (0, 0, 0, 0)
     assert paths(world, start) == ["/api/models?sort=lastModified&limit=4", "/v1/models"]
 
 
@@ -65,10 +65,10 @@ def test_all_that_happened_arrives(world, client, catalogue, move_on):
     sync(client(world), catalogue)
     move_on(world)
     done = sync(client(world), catalogue, refresh=AT_ONCE)
-    assert (done.new, done.renamed, done.gone) == (1, 1, 1)
+    assert (done.new, done.renamed, done.deleted) == (1, 1, 1)
     assert names(catalogue) == set(world)
     assert catalogue.get("org/m4").name == "new/m4"
-    assert catalogue.gone("org/m5") is not None
+    assert catalogue.deleted_at("org/m5") is not None
     assert names(catalogue, gated=True) == {"org/m6"}
     assert [e.name for e in catalogue.search(Query(limit=1))] == ["org/m6"]
     assert names(catalogue, served=True) == {"org/m2", "org/m8"}
@@ -82,11 +82,11 @@ def test_what_changes_silently_waits_for_the_refresh(world, client, catalogue):
     world.remove("org/m9")
     sync(client(world), catalogue)
     assert catalogue.get("org/m3").downloads == 970
-    assert catalogue.gone("org/m9") is None
+    assert catalogue.deleted_at("org/m9") is None
     tomorrow = utc_now() + datetime.timedelta(days=1, hours=1)
     sync(client(world), catalogue, clock=lambda: tomorrow)
     assert catalogue.get("org/m3").downloads == 5_000
-    assert catalogue.gone("org/m9") is not None
+    assert catalogue.deleted_at("org/m9") is not None
 
 
 def test_with_a_limit_news_of_unknown_models_is_left_out(world, client, catalogue):
@@ -117,7 +117,7 @@ def test_the_whole_hub_is_walked_oldest_first(world, client, catalogue):
     assert sum("sort=createdAt&direction=1" in path for path in paths(world)) == 4
     assert done.new == len(world)
     world.remove("org/m11")
-    assert sync(client(world), catalogue, full=True).gone == 1
+    assert sync(client(world), catalogue, full=True).deleted == 1
 
 
 def test_a_wanted_model_is_fetched_whatever_its_downloads(world, client, catalogue):
@@ -251,10 +251,10 @@ def test_a_model_that_comes_back_is_there_again(world, client, catalogue):
     record = world.record("org/m9")
     world.remove("org/m9")
     sync(client(world), catalogue, refresh=AT_ONCE)
-    assert catalogue.gone("org/m9") is not None
+    assert catalogue.deleted_at("org/m9") is not None
     world.load([record])
     sync(client(world), catalogue, refresh=AT_ONCE)
-    assert catalogue.gone("org/m9") is None
+    assert catalogue.deleted_at("org/m9") is None
     assert "org/m9" in names(catalogue)
 
 
@@ -265,14 +265,14 @@ def test_a_name_that_now_means_another_model_is_the_end_of_the_first(world, clie
     world.load([{"id": "org/m9", "_id": "f" * 24, "downloads": 3}])
     sync(client(world), catalogue, refresh=AT_ONCE)
     assert catalogue.get("org/m9").key == "f" * 24
-    assert catalogue.gone(first) is not None
+    assert catalogue.deleted_at(first) is not None
 
 
 def test_a_listing_that_is_suddenly_empty_buries_nobody(world, client, catalogue, content):
     sync(client(world), catalogue)
     before = content(catalogue)
     world.fail(WrongShape([]), when=lambda r: "sort=downloads" in r.target, times=None)
-    assert sync(client(world), catalogue, refresh=AT_ONCE).gone == 0
+    assert sync(client(world), catalogue, refresh=AT_ONCE).deleted == 0
     assert content(catalogue)["told"] == before["told"]
 
 
@@ -307,12 +307,12 @@ def test_a_bad_token_buries_nobody(world, client, catalogue, content):
 def test_a_model_that_vanishes_between_two_questions_is_found_gone_next_time(
     world, client, catalogue
 ):
-    world.fail(Vanished("org/m0"), times=None)
+    world.fail(RepositoryDeleted("org/m0"), times=None)
     assert sync(client(world), catalogue).unanswered == ("org/m0",)
-    assert catalogue.gone("org/m0") is None
-    world.heal()
+    assert catalogue.deleted_at("org/m0") is None
+    world.clear_faults()
     world.remove("org/m0")
-    assert sync(client(world), catalogue, refresh=AT_ONCE).gone == 1
+    assert sync(client(world), catalogue, refresh=AT_ONCE).deleted == 1
 
 
 def test_a_hub_that_denies_what_it_has_listed_is_believed_of_nobody(world, client, catalogue):
@@ -324,9 +324,9 @@ def test_a_hub_that_denies_what_it_has_listed_is_believed_of_nobody(world, clien
         sync(client(world), catalogue, refresh=AT_ONCE)
     with pytest.raises(HubAccessError, match="listed just now"):
         sync(client(world), catalogue, refresh=AT_ONCE, scans=0)
-    assert catalogue.gone("org/m9") is None
-    world.heal()
-    assert sync(client(world), catalogue, refresh=AT_ONCE, scans=0).gone == 1
+    assert catalogue.deleted_at("org/m9") is None
+    world.clear_faults()
+    assert sync(client(world), catalogue, refresh=AT_ONCE, scans=0).deleted == 1
 
 
 def test_offline_nothing_is_asked_and_the_catalogue_stays(world, client, catalogue, content):
@@ -344,7 +344,7 @@ def test_an_empty_hub_makes_an_empty_catalogue(world, client, catalogue):
         world.remove(name)
     world.served.clear()
     assert sync(client(world), catalogue).models == 0
-    assert catalogue.synced is not None
+    assert catalogue.synced_at is not None
     assert sync(client(world), catalogue, full=True).models == 0
 
 
@@ -402,8 +402,8 @@ def test_a_place_that_the_hub_has_forgotten_is_given_up(world, client, catalogue
 
     with pytest.raises(KeyboardInterrupt):
         sync(client(world), catalogue, progress=stop)
-    place = catalogue.state("usual:listed")
-    catalogue.store({"usual:listed": {**place, "cursor": "sort=downloads&cursor=bm90aGluZw=="}})
+    place = catalogue.get_state("usual:listed")
+    catalogue.set_state({"usual:listed": {**place, "cursor": "sort=downloads&cursor=bm90aGluZw=="}})
     sync(client(world), catalogue)
     assert names(catalogue) == set(world)
 
@@ -412,7 +412,7 @@ def test_publishing_that_fails_leaves_what_arrived_for_the_next_time(
     world, client, catalogue, monkeypatch
 ):
     with monkeypatch.context() as patch:
-        patch.setattr(Upsert, "settle", lambda _: 1 / 0)
+        patch.setattr(CatalogWriter, "settle", lambda _: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             sync(client(world), catalogue)
     assert len(catalogue) == 0
@@ -425,7 +425,7 @@ def test_publishing_that_fails_leaves_what_arrived_for_the_next_time(
 def test_two_syncs_at_once_are_one_too_many(world, client, catalogue):
     with (
         Catalogue(catalogue.path) as other,
-        lock.held(other),
+        lock.sync_lock(other),
         pytest.raises(CatalogueError, match="being synced by process"),
     ):
         sync(client(world), catalogue)
@@ -455,4 +455,4 @@ def test_a_hub_that_is_not_there_is_a_clear_error(world, client, catalogue):
     world.close()
     with pytest.raises(HubError):
         sync(client(world), catalogue)
-    assert catalogue.synced is None
+    assert catalogue.synced_at is None

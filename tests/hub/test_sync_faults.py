@@ -11,7 +11,7 @@ from tryage.errors import HubError
 from tryage.hub.catalog import Catalogue
 from tryage.hub.catalog_sync import sync
 from tryage.testing.hub import (
-    Dropped,
+    ConnectionDropped,
     ServerError,
     Slow,
     TooManyRequests,
@@ -28,7 +28,7 @@ FAULTS = [
     ServerError(504),
     Truncated(),
     WrongJson(),
-    Dropped(),
+    ConnectionDropped(),
     WrongShape(),
     WrongShape([{"unexpected": 1}]),
     Unauthorized(),
@@ -76,7 +76,7 @@ class Attempts:
             except HubError as met:
                 error = met
             found = self.content(catalogue)
-            self._world.heal()
+            self._world.clear_faults()
             self._sync(catalogue)
             return error, found, self.content(catalogue)
 

@@ -21,7 +21,7 @@ KILLS = 12
 @pytest.fixture
 def good(world, client, tmp_path, move_on, monkeypatch):
     """A catalogue of the Hub as it was before everything happened to it."""
-    monkeypatch.setattr(calls, "LARGEST_PAGE", 4)
+    monkeypatch.setattr(calls, "MAX_PAGE_SIZE", 4)
     with Catalogue(tmp_path / "good" / "catalogue.sqlite") as catalogue:
         sync(client(world), catalogue, limit=12, scans=3, leaderboards=["data/board"])
     move_on(world)
@@ -53,7 +53,7 @@ def test_killed_at_any_moment_the_result_is_that_of_an_undisturbed_sync(kill, tm
     for step in steps:
         with Catalogue(tmp_path / f"{step}.sqlite") as finished:
             assert content(finished) == expected, step
-            assert finished.database().execute("PRAGMA integrity_check").fetchone() == ("ok",)
+            assert finished.connection().execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
 def test_where_a_sync_was_killed_readers_see_the_last_good_catalogue(kill, good, tmp_path, content):

@@ -9,10 +9,10 @@ from langchain_core.tools import tool
 
 from tryage_langchain._agent_calls import (
     provider_of,
-    settings_without_markers,
-    tool_without_markers,
-    without_foreign_reasoning,
-    without_markers,
+    strip_cache_markers,
+    strip_cache_settings,
+    strip_foreign_reasoning,
+    strip_tool_cache_markers,
 )
 
 CALL = {"name": "look", "args": {"q": "x"}, "id": "call_1", "type": "tool_call"}
@@ -57,7 +57,7 @@ DEEPSEEK = answer(
 @pytest.mark.parametrize("wrote", [ANTHROPIC, OPENAI, GOOGLE, DEEPSEEK])
 def test_another_providers_answer_becomes_text_and_tool_calls(wrote):
     before = wrote.model_dump()
-    (plain,) = without_foreign_reasoning([wrote], "mistral")
+    (plain,) = strip_foreign_reasoning([wrote], "mistral")
     assert (plain.content, plain.additional_kwargs) == ("Let me look.", {})
     assert plain.tool_calls == [CALL]
     assert wrote.model_dump() == before, "the conversation in the state was changed"
@@ -68,25 +68,25 @@ def test_another_providers_answer_becomes_text_and_tool_calls(wrote):
     [(ANTHROPIC, "anthropic"), (OPENAI, "openai"), (OPENAI, "azure"), (GOOGLE, "google_vertexai")],
 )
 def test_a_provider_keeps_its_own_reasoning_which_a_tool_loop_needs(wrote, reader):
-    assert without_foreign_reasoning([wrote], reader) == [wrote]
+    assert strip_foreign_reasoning([wrote], reader) == [wrote]
 
 
 def test_unknown_providers_are_left_alone():
     unsaid = AIMessage([{"type": "reasoning", "reasoning": "Hm."}])
-    assert without_foreign_reasoning([unsaid, ANTHROPIC], None) == [unsaid, ANTHROPIC]
-    assert without_foreign_reasoning([unsaid], "openai") == [unsaid]
+    assert strip_foreign_reasoning([unsaid, ANTHROPIC], None) == [unsaid, ANTHROPIC]
+    assert strip_foreign_reasoning([unsaid], "openai") == [unsaid]
 
 
 def test_only_answers_are_touched_and_an_answer_of_reasoning_alone_is_left_out():
     empty = answer("anthropic", [{"type": "thinking", "thinking": "Hm.", "signature": "E"}])
     others = [SystemMessage("s"), HumanMessage("h"), ToolMessage("t", tool_call_id="call_1")]
-    assert without_foreign_reasoning([*others, empty], "openai") == others
+    assert strip_foreign_reasoning([*others, empty], "openai") == others
 
 
 def test_pictures_in_an_answer_stay():
     image = {"type": "image", "base64": "AA==", "mime_type": "image/png"}
     drawn = answer("google_genai", [{"type": "text", "text": "Here."}, image])
-    (plain,) = without_foreign_reasoning([drawn], "openai")
+    (plain,) = strip_foreign_reasoning([drawn], "openai")
     assert plain.content == [{"type": "text", "text": "Here."}, image]
 
 
@@ -101,7 +101,7 @@ def test_cache_markers_are_taken_out_of_blocks(kind):
             "d",
         ]
     )
-    assert without_markers(message).content == [
+    assert strip_cache_markers(message).content == [
         {"type": "text", "text": "a"},
         {"type": "text", "text": "b"},
         {"type": "text", "text": "c", "extras": {"x": 1}},
@@ -112,7 +112,7 @@ def test_cache_markers_are_taken_out_of_blocks(kind):
 
 def test_without_a_marker_the_message_is_the_same_object():
     for message in (HumanMessage("x"), HumanMessage([{"type": "text", "text": "x"}])):
-        assert without_markers(message) is message
+        assert strip_cache_markers(message) is message
 
 
 def test_cache_markers_are_taken_out_of_tools_and_settings():
@@ -121,11 +121,11 @@ def test_cache_markers_are_taken_out_of_tools_and_settings():
         """Look."""
         return q
 
-    assert tool_without_markers(look).extras == {"strict": True}
+    assert strip_tool_cache_markers(look).extras == {"strict": True}
     assert look.extras == {**MARK, "strict": True}
-    assert tool_without_markers({"name": "search", **MARK}) == {"name": "search"}
+    assert strip_tool_cache_markers({"name": "search", **MARK}) == {"name": "search"}
     settings = {**MARK, "prompt_cache_key": "k", "temperature": 0}
-    assert settings_without_markers(settings) == {"temperature": 0}
+    assert strip_cache_settings(settings) == {"temperature": 0}
 
 
 def test_a_model_says_who_serves_it():

@@ -106,7 +106,7 @@ def test_the_token_is_neither_shown_nor_written_nor_pickled(served):
     served.chat([ChatMessage("small question")])  # one is made, one is not
     forms = [repr(served), str(served), served.to_json(), served.model_dump_json(),
              str(served.to_dict()), str(served.to_payload()), repr(served.llms),
-             repr(copy.deepcopy(served)), str(served._desk.children)]  # fmt: skip
+             repr(copy.deepcopy(served)), str(served._session.clients)]  # fmt: skip
     assert all(TOKEN not in form for form in forms)
     pickled = pickle.dumps(served)
     assert TOKEN.encode() not in pickled
@@ -184,8 +184,8 @@ def test_a_model_whose_weights_are_gone_is_replaced_by_one_that_is_served(
 
 def test_what_runs_here_is_made_again_without_its_weights_or_secrets(local):
     said = str(local.complete("small question"))
-    child = local._desk.children.get_model(NAMES[0])
-    again = TryageLLM(llms={NAMES[0]: child}, router=local.router.among([NAMES[0]]))
+    child = local._session.clients.get_client(NAMES[0])
+    again = TryageLLM(llms={NAMES[0]: child}, router=local.router.subset([NAMES[0]]))
     pickled = pickle.dumps(again)
     assert TOKEN.encode() not in pickled
     assert b"transformer.h.0" not in pickled

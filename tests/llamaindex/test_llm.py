@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from tryage import Expert, Preferences, Router
 from tryage.errors import InputError, MissingExtraError
 from tryage.hub.catalog import Catalogue
-from tryage.hub.parse import read_model
+from tryage.hub.parse import parse_model
 from tryage_llamaindex import TryageLLM
 from tryage_llamaindex.testing import ScriptedLLM
 
@@ -155,7 +155,7 @@ def test_facts_come_from_the_users_catalogue_of_the_hub(tmp_path, monkeypatch, b
     sizes = {"total": 9 * 10**9, "parameters": {"BF16": 9 * 10**9}}
     record = {"_id": "1" * 24, "id": "org/new-9b", "safetensors": sizes, "downloads": 7}
     seen = datetime.datetime(2026, 11, 20, tzinfo=datetime.timezone.utc)
-    Catalogue().put([read_model(record, seen)])
+    Catalogue().put([parse_model(record, seen)])
     llm = TryageLLM.from_llms([ScriptedLLM(model="org/new-9b", window=32_000), big])
     found = llm._pool.library["org/new-9b"]
     assert (found.parameters, found.downloads, found.context_length) == (9e9, 7, 32_000)
@@ -195,12 +195,12 @@ def test_what_cannot_be_a_choice_of_llms_is_refused(llms, told):
 
 def test_a_default_that_is_none_of_them_is_refused(llm, small):
     with pytest.raises((ValidationError, InputError), match="nobody"):
-        TryageLLM(llms={"small": small}, router=llm.router.among(["small"]), default="nobody")
+        TryageLLM(llms={"small": small}, router=llm.router.subset(["small"]), default="nobody")
 
 
 @pytest.mark.parametrize("local", [True, False])
 def test_the_hub_without_the_package_of_its_llms_says_what_to_install(local, monkeypatch):
-    monkeypatch.setattr("tryage_llamaindex._clients._installed", lambda _: False)
+    monkeypatch.setattr("tryage_llamaindex._clients._is_installed", lambda _: False)
     with pytest.raises(MissingExtraError, match="pip install llama-index-llms-huggingface"):
         TryageLLM.from_hub(local=local, limit=2)
 

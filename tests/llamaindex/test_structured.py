@@ -22,7 +22,7 @@ class Native(ScriptedLLM):
     """Has a structured output of its own, as OpenAI has."""
 
     def structured_predict(self, output_cls, prompt, llm_kwargs=None, **prompt_args):
-        self._hear([prompt.format(**prompt_args)], dict(llm_kwargs or {}))
+        self._record_call([prompt.format(**prompt_args)], dict(llm_kwargs or {}))
         return output_cls(n=42)
 
 

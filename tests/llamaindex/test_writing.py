@@ -16,7 +16,7 @@ from pydantic import Field, PrivateAttr
 from tryage import Expert, Preferences
 from tryage.errors import InputError
 from tryage_llamaindex import TryageLLM
-from tryage_llamaindex._clients import HubModel
+from tryage_llamaindex._clients import HubLLMFactory
 from tryage_llamaindex.testing import ScriptedLLM
 
 KEY = "sk-SECRET-5f2a9c"
@@ -87,7 +87,7 @@ def test_a_pickle_holds_no_key_and_answers(secretive):
     for name in ("gpt-4o-mini", "gpt-4o"):
         response = again.chat([ChatMessage("Hi")], tryage_model=name)
         assert response.additional_kwargs["tryage"]["model"] == name
-    child = again._children.get_model("gpt-4o-mini")
+    child = again._clients.get_client("gpt-4o-mini")
     assert (child.model, child.api_key, child.headers) == ("scripted-mini", None, {"X-Team": "a"})
 
 
@@ -110,7 +110,7 @@ def test_a_key_among_positional_arguments_is_refused_rather_than_pickled(small):
 
 
 def test_a_token_for_the_hub_is_neither_shown_nor_pickled():
-    model = HubModel("Qwen/Qwen2.5-7B-Instruct", settings={"token": "hf_SECRET", "timeout": 3})
+    model = HubLLMFactory("Qwen/Qwen2.5-7B-Instruct", settings={"token": "hf_SECRET", "timeout": 3})
     assert "SECRET" not in repr(model)
     assert b"SECRET" not in pickle.dumps(model)
     assert pickle.loads(pickle.dumps(model)).settings == {"timeout": 3}  # noqa: S301 - our own
@@ -121,7 +121,7 @@ def test_a_deep_copy_shares_the_clients_and_forgets_the_conversations(secretive)
     clone = copy.deepcopy(secretive)
     assert clone.llms["gpt-4o-mini"] is secretive.llms["gpt-4o-mini"]
     assert clone.metadata == secretive.metadata
-    assert clone._choosers is not secretive._choosers
+    assert clone._router_cache is not secretive._router_cache
 
 
 def test_a_copy_with_other_preferences_chooses_by_them(llm):

@@ -26,7 +26,7 @@ def data():
 
 
 def test_one_loss_of_one_number_gives_the_mean_weighted_by_precision():
-    updated = Gaussian(np.array([1.0]), np.array([[4.0]])).updated(
+    updated = Gaussian(np.array([1.0]), np.array([[4.0]])).posterior(
         np.array([[1.0]]), np.array([3.0]), noise=1.0
     )
     assert updated.mean == pytest.approx([(1 / 4 + 3) / (1 / 4 + 1)])
@@ -38,7 +38,7 @@ def test_the_update_equals_the_explicit_inverse(prior, data):
     precision = np.linalg.inv(prior.covariance)
     covariance = np.linalg.inv(precision + places.T @ places / NOISE)
     mean = covariance @ (precision @ prior.mean + places.T @ losses / NOISE)
-    updated = prior.updated(places, losses, NOISE)
+    updated = prior.posterior(places, losses, NOISE)
     np.testing.assert_allclose(updated.mean, mean, atol=1e-9)
     np.testing.assert_allclose(updated.covariance, covariance, atol=1e-9)
 
@@ -47,15 +47,15 @@ def test_losses_one_by_one_teach_what_they_teach_together(prior, data):
     places, losses = data
     one = prior
     for place, loss in zip(places, losses, strict=True):
-        one = one.updated(place[None], np.array([loss]), NOISE)
-    together = prior.updated(places, losses, NOISE)
+        one = one.posterior(place[None], np.array([loss]), NOISE)
+    together = prior.posterior(places, losses, NOISE)
     np.testing.assert_allclose(one.mean, together.mean, atol=1e-9)
     np.testing.assert_allclose(one.covariance, together.covariance, atol=1e-9)
 
 
 def test_with_a_round_prior_at_zero_the_mean_is_a_ridge_regression(data):
     places, losses = data
-    updated = Gaussian(np.zeros(4), 2.0 * np.eye(4)).updated(places, losses, NOISE)
+    updated = Gaussian(np.zeros(4), 2.0 * np.eye(4)).posterior(places, losses, NOISE)
     ridge = Ridge(alpha=NOISE / 2.0, fit_intercept=False).fit(places, losses)
     np.testing.assert_allclose(updated.mean, ridge.coef_, atol=1e-9)
 
@@ -63,7 +63,7 @@ def test_with_a_round_prior_at_zero_the_mean_is_a_ridge_regression(data):
 def test_data_never_widens_the_doubt_and_the_covariance_stays_one(prior, data):
     widths, belief = [], prior
     for place, loss in zip(*data, strict=True):
-        belief = belief.updated(place[None], np.array([loss]), NOISE)
+        belief = belief.posterior(place[None], np.array([loss]), NOISE)
         widths.append(np.linalg.eigvalsh(belief.covariance))
         np.testing.assert_array_equal(belief.covariance, belief.covariance.T)
     assert np.min(widths) > 0
@@ -81,7 +81,7 @@ def test_data_never_widens_the_doubt_and_the_covariance_stays_one(prior, data):
 )
 def test_losses_that_do_not_fit_are_refused(prior, places, losses):
     with pytest.raises(InputError, match="one finite loss per row"):
-        prior.updated(places, losses, NOISE)
+        prior.posterior(places, losses, NOISE)
 
 
 def test_variances_are_the_quadratic_form_of_each_covariance(prior):
@@ -103,10 +103,10 @@ def test_an_ability_is_replaced_or_appended_and_the_old_ones_stay(prior):
     new = Gaussian(prior.mean + 1, prior.covariance * 2)
     two = one.with_ability(None, new)
     assert (len(one), len(two)) == (1, 2)
-    np.testing.assert_array_equal(two.of(1).mean, new.mean)
+    np.testing.assert_array_equal(two.ability(1).mean, new.mean)
     replaced = two.with_ability(0, new)
-    np.testing.assert_array_equal(replaced.of(0).covariance, new.covariance)
-    np.testing.assert_array_equal(two.of(0).mean, prior.mean)
+    np.testing.assert_array_equal(replaced.ability(0).covariance, new.covariance)
+    np.testing.assert_array_equal(two.ability(0).mean, prior.mean)
 
 
 def test_fitted_abilities_are_the_posterior_of_the_crowd_prior():
@@ -120,9 +120,9 @@ def test_fitted_abilities_are_the_posterior_of_the_crowd_prior():
         fitted = fit_abilities(places, table, first)
         for i in range(6):
             rows = ~np.isnan(table[:, i])
-            again = fitted.prior.updated(places[rows], table[rows, i], fitted.noise)
-            np.testing.assert_allclose(fitted.of(i).mean, again.mean, atol=1e-6)
-            np.testing.assert_allclose(fitted.of(i).covariance, again.covariance, atol=1e-6)
+            again = fitted.prior.posterior(places[rows], table[rows, i], fitted.noise)
+            np.testing.assert_allclose(fitted.ability(i).mean, again.mean, atol=1e-6)
+            np.testing.assert_allclose(fitted.ability(i).covariance, again.covariance, atol=1e-6)
         assert fitted.noise == pytest.approx(0.04, rel=0.25)
 
 
@@ -145,9 +145,9 @@ def test_with_more_noise_the_means_stay_and_the_doubt_is_that_of_the_posterior()
     losses[rng.random(losses.shape) < 0.3] = np.nan
     fitted = fit_abilities(places, losses, rng.normal(size=(4, 3)))
     known = ~np.isnan(losses)
-    doubted = fitted.doubted(places, known, noise=0.5)
+    doubted = fitted.with_noise(places, known, noise=0.5)
     np.testing.assert_array_equal(doubted.means, fitted.means)
     for i, rows in enumerate(known.T):
-        again = fitted.prior.updated(places[rows], losses[rows, i], 0.5)
-        np.testing.assert_allclose(doubted.of(i).covariance, again.covariance, atol=1e-6)
+        again = fitted.prior.posterior(places[rows], losses[rows, i], 0.5)
+        np.testing.assert_allclose(doubted.ability(i).covariance, again.covariance, atol=1e-6)
     assert doubted.noise == 0.5

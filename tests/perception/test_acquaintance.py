@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from tryage import Router
-from tryage.core.constraints import Request, expected_cost
+from tryage.core.constraints import RequestBatch, expected_cost
 from tryage.core.expert import Expert
 from tryage.core.library import Library
-from tryage.perception.abilities import Caution
-from tryage.perception.base import Alignment, MeetsStrangers
+from tryage.perception.abilities import SoftThreshold
+from tryage.perception.base import AlignedPerception, MeetsStrangers
 from tryage.perception.persistence import load_perception, save_perception
 
 PROMPTS = ["sum word1 word2", "code word3", "", "poem law"]
@@ -28,7 +28,7 @@ def facts():
 @pytest.fixture
 def perception(learned, facts):
     """One of its own with a prior, for a test that teaches it."""
-    return learned.related(facts)
+    return learned.with_metadata_prior(facts)
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def library(facts):
 
 
 def test_the_known_are_predicted_bit_for_bit_as_without_strangers(perception, learned, library):
-    together = perception.acquainted(library).predict(PROMPTS)
+    together = perception.for_library(library).predict(PROMPTS)
     alone = learned.predict(PROMPTS)
     places = [library.index(name) for name in learned.experts]
     np.testing.assert_array_equal(together.losses[:, places], alone.losses)
@@ -55,24 +55,24 @@ def test_the_known_are_predicted_bit_for_bit_as_without_strangers(perception, le
 def test_strangers_alone_have_no_forecast_of_their_answers_and_cost_the_same(perception):
     prices = {"input_price": [0.1, 3.0, None], "output_price": [0.3, None, 7.0]}
     strangers = Library.from_columns(["a", "b", "c"], output_tokens=[None, 90, 2_000], **prices)
-    found = perception.acquainted(strangers).predict(PROMPTS)
+    found = perception.for_library(strangers).predict(PROMPTS)
     assert found.output_tokens is None
     unknown, lengths = np.full((4, 3), np.nan, np.float32), np.arange(4.0)
-    told = [expected_cost(strangers, Request(lengths, tokens)) for tokens in (None, unknown)]
+    told = [expected_cost(strangers, RequestBatch(lengths, tokens)) for tokens in (None, unknown)]
     np.testing.assert_array_equal(*told)
 
 
 def test_strangers_are_predicted_as_an_onboarded_ability_would_be(perception, library):
     """The factored form against the plain one, which has a mean and a covariance per expert."""
-    perception.caution = Caution(perception.caution.incumbent, 0.05)
+    perception.soft_threshold = SoftThreshold(perception.soft_threshold.incumbent, 0.05)
     abilities = perception.abilities
-    met = perception.acquaintances
-    view = perception.acquainted(library)
+    met = perception.observed_experts
+    view = perception.for_library(library)
     strange = [0, 6, 7]
     for i in strange:
-        met = met.with_ability(library.names[i], view._relatives[i])
+        met = met.with_ability(library.names[i], view._prior_abilities[i])
     plain, _ = perception.judge(
-        perception.look(perception.head.see(perception.describe(PROMPTS))), met
+        perception.look(perception.head.prepare(perception.extract_features(PROMPTS))), met
     )
     guessed = view.predict(PROMPTS)
     columns = len(abilities) + np.arange(len(strange))
@@ -82,18 +82,18 @@ def test_strangers_are_predicted_as_an_onboarded_ability_would_be(perception, li
 
 
 def test_the_doubt_on_a_stranger_is_the_quadratic_form_and_the_expected_disagreement(perception):
-    sight = perception.look(perception.head.see(perception.describe(PROMPTS)))
+    sight = perception.look(perception.head.prepare(perception.extract_features(PROMPTS)))
     about = perception.abilities.prior
     drawn = np.random.default_rng(0).multivariate_normal(about.mean, about.covariance, 20_000)
-    said = sight.views @ drawn[:, 1:].T + drawn[:, 0]
-    mixed = sight.places @ drawn.T
+    said = sight.estimator_positions @ drawn[:, 1:].T + drawn[:, 0]
+    mixed = sight.latent_positions @ drawn.T
     apart = np.tensordot(sight.weights, (said - mixed) ** 2, 1).mean(axis=1)
     expected = np.sqrt(mixed.var(axis=1) + apart)
     np.testing.assert_allclose(sight.doubt(about), expected, rtol=0.03)
 
 
 def test_a_prompt_alone_is_predicted_as_in_a_batch_in_any_block(perception, library, monkeypatch):
-    view = perception.acquainted(library)
+    view = perception.for_library(library)
     batch = view.predict(PROMPTS)
     for row, prompt in enumerate(PROMPTS):
         np.testing.assert_allclose(view.predict([prompt]).losses[0], batch.losses[row], atol=1e-5)
@@ -115,7 +115,7 @@ def test_bigger_experts_did_better_so_a_bigger_stranger_is_believed_better(encod
     known = Library.from_columns(names, parameters=sizes)
     perception = fit(table, encoder, library=known, progress=False)
     new = Library([Expert("small", parameters=1e8), Expert("big", parameters=1e12), "unknown"])
-    found = perception.acquainted(new).predict(PROMPTS)
+    found = perception.for_library(new).predict(PROMPTS)
     assert (found.losses[:, 1] < found.losses[:, 0] - 0.1).all()
     assert (found.std[:, 2] > found.std[:, :2].max(axis=1) - 0.05).all()
 
@@ -124,43 +124,45 @@ def test_bigger_experts_did_better_so_a_bigger_stranger_is_believed_better(encod
         draws = (np.random.default_rng(i).random(5) < 0.3 for i in range(20))
         tests = (dict(zip(prompts, draw.astype(float), strict=False)) for draw in draws)
         grown = (start.onboard(new["big"], losses) for losses in tests)
-        return np.mean([abs(one.abilities.of(20).mean[0] - 0.3) for one in grown])
+        return np.mean([abs(one.abilities.ability(20).mean[0] - 0.3) for one in grown])
 
     assert missed(perception) < 0.7 * missed(fit(table, encoder, progress=False))
 
 
 def test_an_aptitude_test_begins_at_the_strangers_own_prior(perception, library):
     stranger = library["me/llama-8b-chat"]
-    start = perception.acquainted(library)._relatives[0]
+    start = perception.for_library(library)._prior_abilities[0]
     grown = perception.onboard(stranger, {"sum word1": 0.0, "law word2": 1.0})
-    places = perception.places(["sum word1", "law word2"])
-    expected = start.updated(places, np.array([0.0, 1.0]), perception.abilities.noise)
-    np.testing.assert_allclose(grown.abilities.of(5).mean, expected.mean)
-    np.testing.assert_allclose(grown.abilities.of(5).covariance, expected.covariance)
+    places = perception.latent_positions(["sum word1", "law word2"])
+    expected = start.posterior(places, np.array([0.0, 1.0]), perception.abilities.noise)
+    np.testing.assert_allclose(grown.abilities.ability(5).mean, expected.mean)
+    np.testing.assert_allclose(grown.abilities.ability(5).covariance, expected.covariance)
 
 
 def test_feedback_on_a_stranger_is_learned_and_goes_on_when_it_is_onboarded(perception, library):
     router = Router(perception, library)
     i = library.index("unheard-of")
-    before = perception.acquainted(library).predict(PROMPTS).losses[:, i]
+    before = perception.for_library(library).predict(PROMPTS).losses[:, i]
     decision = router.route(PROMPTS[1])
     for _ in range(5):
-        router._alignment.observe(perception, PROMPTS[1], i, 0.0)
-    after = router._alignment.predict(PROMPTS)
+        router._aligned_perception.observe(perception, PROMPTS[1], i, 0.0)
+    after = router._aligned_perception.predict(PROMPTS)
     assert after.losses[1, i] < before[1] - 0.05
-    assert perception.acquaintances.names == ("unheard-of",)
-    met = perception.acquaintances.abilities.of(0)
+    assert perception.observed_experts.names == ("unheard-of",)
+    met = perception.observed_experts.abilities.ability(0)
     grown = perception.onboard(Expert("unheard-of"), {"sum word1": 0.5})
-    assert grown.acquaintances.names == ()
-    expected = met.updated(
-        perception.places(["sum word1"]), np.array([0.5]), 0.0 + perception.abilities.noise
+    assert grown.observed_experts.names == ()
+    expected = met.posterior(
+        perception.latent_positions(["sum word1"]),
+        np.array([0.5]),
+        0.0 + perception.abilities.noise,
     )
-    np.testing.assert_allclose(grown.abilities.of(5).mean, expected.mean)
+    np.testing.assert_allclose(grown.abilities.ability(5).mean, expected.mean)
     router.observe(decision, 0.5)
 
 
 def test_feedback_on_a_known_expert_shows_in_a_library_with_strangers(perception, library):
-    view = perception.acquainted(library)
+    view = perception.for_library(library)
     coder = library.index("coder")
     before = view.predict(["poem word1"]).losses[0, coder]
     for i in range(8):
@@ -169,13 +171,13 @@ def test_feedback_on_a_known_expert_shows_in_a_library_with_strangers(perception
 
 
 def test_what_was_learned_of_a_stranger_is_no_business_of_another_library(perception, library):
-    perception.acquainted(library).observe("sum word1", 6, 0.0)
+    perception.for_library(library).observe("sum word1", 6, 0.0)
     other = Library(["adder", "somebody"])
-    assert perception.acquainted(other).predict(PROMPTS).losses.shape == (4, 2)
+    assert perception.for_library(other).predict(PROMPTS).losses.shape == (4, 2)
 
 
 def test_feedback_from_many_threads_is_all_learned(perception, library):
-    view = perception.acquainted(library)
+    view = perception.for_library(library)
 
     def tell(i):
         for j in range(10):
@@ -187,15 +189,15 @@ def test_feedback_from_many_threads_is_all_learned(perception, library):
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(perception.acquaintances.names) == 3
-    one = perception.acquaintances.index("unheard-of")
-    together = view._relatives[6].updated(
-        perception.places([f"sum word{j}" for j in range(10)]),
+    assert len(perception.observed_experts.names) == 3
+    one = perception.observed_experts.index("unheard-of")
+    together = view._prior_abilities[6].posterior(
+        perception.latent_positions([f"sum word{j}" for j in range(10)]),
         np.zeros(10),
         perception.abilities.noise,
     )
     np.testing.assert_allclose(
-        perception.acquaintances.abilities.of(one).mean, together.mean, atol=1e-8
+        perception.observed_experts.abilities.ability(one).mean, together.mean, atol=1e-8
     )
 
 
@@ -203,19 +205,19 @@ def test_feedback_from_many_threads_is_all_learned(perception, library):
 
 
 def test_the_prior_and_the_acquaintances_come_back_bit_for_bit(perception, library, tmp_path):
-    view = perception.acquainted(library)
+    view = perception.for_library(library)
     view.observe("sum word1", 6, 0.0)
     save_perception(perception, tmp_path)
     again = load_perception(tmp_path)
     for name in ("slopes", "effects", "doubt", "spread", "strangeness", "ignorance"):
-        one, two = getattr(perception.kinship, name), getattr(again.kinship, name)
+        one, two = getattr(perception.metadata_prior, name), getattr(again.metadata_prior, name)
         np.testing.assert_array_equal(one, two)
-    assert again.kinship.groups == perception.kinship.groups
-    assert again.acquaintances.names == ("unheard-of",)
+    assert again.metadata_prior.groups == perception.metadata_prior.groups
+    assert again.observed_experts.names == ("unheard-of",)
     np.testing.assert_array_equal(
-        again.acquaintances.abilities.means, perception.acquaintances.abilities.means
+        again.observed_experts.abilities.means, perception.observed_experts.abilities.means
     )
-    one, two = view.predict(PROMPTS), again.acquainted(library).predict(PROMPTS)
+    one, two = view.predict(PROMPTS), again.for_library(library).predict(PROMPTS)
     np.testing.assert_allclose(one.losses, two.losses, atol=1e-3)
     save_perception(again, tmp_path / "twice")
     for name in ("perception.json", "perception.safetensors"):
@@ -224,9 +226,11 @@ def test_the_prior_and_the_acquaintances_come_back_bit_for_bit(perception, libra
 
 def test_not_even_a_big_array_of_the_prior_is_rounded(perception, tmp_path):
     many = np.random.default_rng(0).normal(size=(100, 100))
-    perception.kinship = replace(perception.kinship, doubt=many)
+    perception.metadata_prior = replace(perception.metadata_prior, doubt=many)
     save_perception(perception, tmp_path)
-    np.testing.assert_array_equal(load_perception(tmp_path).kinship.doubt, many)
+    np.testing.assert_array_equal(
+        load_perception(tmp_path).metadata_prior.coefficient_covariance, many
+    )
 
 
 def test_a_file_of_before_there_was_a_prior_is_read_and_knows_the_crowd(
@@ -242,7 +246,7 @@ def test_a_file_of_before_there_was_a_prior_is_read_and_knows_the_crowd(
     np.testing.assert_allclose(
         old.predict(PROMPTS).losses, perception.predict(PROMPTS).losses, atol=1e-3
     )
-    losses = old.acquainted(library).predict(PROMPTS).losses
+    losses = old.for_library(library).predict(PROMPTS).losses
     np.testing.assert_array_equal(losses[:, 0], losses[:, 7])
 
 
@@ -251,9 +255,11 @@ def test_a_file_of_before_there_was_a_prior_is_read_and_knows_the_crowd(
 
 def test_a_learned_perception_meets_strangers(learned, library):
     assert isinstance(learned, MeetsStrangers)
-    assert Alignment(learned, library).predict(PROMPTS).losses.shape == (4, len(library))
+    assert AlignedPerception(learned, library).predict(PROMPTS).losses.shape == (4, len(library))
 
 
 def test_an_expert_of_the_table_without_facts_has_its_name_only(learned):
-    kin = learned.related(Library([Expert("Adder", parameters=1e9), "somebody"])).kinship
+    kin = learned.with_metadata_prior(
+        Library([Expert("Adder", parameters=1e9), "somebody"])
+    ).metadata_prior
     assert np.isfinite(kin.slopes).all()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from tryage.learning.training.estimators import fit_categories
+from tryage.learning.training.estimators import fit_category_classifier
 from tryage.perception.head import UNNAMED
 
 NAMES = ("", "law", "maths", "music")
@@ -26,7 +26,7 @@ def test_probabilities_are_those_of_a_logistic_regression(clouds, present):
     x, labels = clouds
     rows = [i for i, name in enumerate(labels) if name in present]
     picked, names = x[rows], [labels[i] for i in rows]
-    ours = fit_categories(picked, names, NAMES).probabilities(x)
+    ours = fit_category_classifier(picked, names, NAMES).probabilities(x)
     model = LogisticRegression(C=10.0, max_iter=60, tol=1e-3).fit(picked, names)
     columns = [NAMES.index(name) for name in model.classes_]
     np.testing.assert_allclose(ours[:, columns], model.predict_proba(x), atol=1e-5)
@@ -34,20 +34,20 @@ def test_probabilities_are_those_of_a_logistic_regression(clouds, present):
 
 def test_probabilities_sum_to_one_and_a_category_never_seen_has_none(clouds):
     x, labels = clouds
-    chances = fit_categories(x, labels, NAMES).probabilities(x)
+    chances = fit_category_classifier(x, labels, NAMES).probabilities(x)
     np.testing.assert_allclose(chances.sum(axis=1), 1, atol=1e-5)
     assert chances[:, NAMES.index("")].max() < 1e-6
 
 
 def test_with_a_single_category_every_prompt_is_of_it(clouds):
     x, _ = clouds
-    chances = fit_categories(x, ["law"] * len(x), NAMES).probabilities(x)
+    chances = fit_category_classifier(x, ["law"] * len(x), NAMES).probabilities(x)
     np.testing.assert_allclose(chances[:, NAMES.index("law")], 1)
 
 
 def test_known_categories_are_one_hot_and_none_is_the_unnamed_one(clouds):
     x, labels = clouds
-    categories = fit_categories(x, labels, NAMES)
+    categories = fit_category_classifier(x, labels, NAMES)
     np.testing.assert_array_equal(
         categories.one_hot(["maths", None, UNNAMED]), [[0, 0, 1, 0], [1, 0, 0, 0], [1, 0, 0, 0]]
     )

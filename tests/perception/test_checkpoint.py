@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tryage.learning.checkpoint import checkpoints, fingerprint
+from tryage.learning.checkpoint import fingerprint, open_stage_checkpoint
 
 
 class Counted:
@@ -18,8 +18,8 @@ class Counted:
 
 
 def run(folder, compute, key="k", name="stage"):
-    with checkpoints(folder, key, 1, progress=False) as stages:
-        return stages.stage(name, compute)
+    with open_stage_checkpoint(folder, key, 1, progress=False) as stages:
+        return stages.load_or_compute(name, compute)
 
 
 def test_a_finished_stage_is_read_back_and_not_computed_again(tmp_path):

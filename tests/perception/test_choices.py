@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tryage.learning.training.estimators import fit_features
+from tryage.learning.training.estimators import fit_feature_extractor
 from tryage.learning.training.trainer import fit
-from tryage.perception.features import CHOICES_WIDTH as WIDTH
-from tryage.perception.features import choices
-from tryage.perception.persistence import HEADER, load_perception, save_perception
+from tryage.perception.features import CHOICE_WIDTH as WIDTH
+from tryage.perception.features import multiple_choice_features
+from tryage.perception.persistence import HEADER_FILE, load_perception, save_perception
 
 NUMBERS, ALIKE, ABOVE, STATEMENTS, DENIED = 7, 8, 11, 12, 13
 
@@ -25,7 +25,7 @@ def asked(question, *options, mark="{}. {}"):
 
 
 def one(prompt):
-    return choices([prompt])[0]
+    return multiple_choice_features([prompt])[0]
 
 
 PLAIN = asked("Which sea is it?", "the Black Sea", "an ocean", "some lake", "a river")
@@ -33,7 +33,7 @@ PLAIN = asked("Which sea is it?", "the Black Sea", "an ocean", "some lake", "a r
 
 @given(st.lists(st.text(alphabet=st.characters()) | st.text(alphabet="\nAB. 1"), max_size=3))
 def test_any_strings_are_described_by_finite_numbers(prompts):
-    described = choices(prompts)
+    described = multiple_choice_features(prompts)
     assert described.shape == (len(prompts), WIDTH)
     assert np.isfinite(described).all()
 
@@ -68,7 +68,7 @@ def test_numbers_and_words_of_exams_are_told():
 
 
 def test_the_order_of_prompts_changes_nothing():
-    both = choices(["no options", PLAIN])
+    both = multiple_choice_features(["no options", PLAIN])
     np.testing.assert_array_equal(both[1], one(PLAIN))
     np.testing.assert_array_equal(both[0], 0)
 
@@ -79,16 +79,16 @@ def test_thousands_of_options_are_not_compared_with_each_other():
 
 def _joined(prompts, encoder):
     ids = encoder.token_ids(prompts)
-    features = fit_features(prompts, ids, encoder.vocabulary, width=3)
-    return features, features.join(prompts, encoder.encode(prompts), ids)
+    features = fit_feature_extractor(prompts, ids, encoder.vocabulary, tfidf_dim=3)
+    return features, features.extract(prompts, encoder.encode(prompts), ids)
 
 
 def test_only_who_met_options_in_training_looks_for_them(encoder):
     without = [f"sum word{i}" for i in range(8)]
     features, x = _joined(without, encoder)
-    assert features.choices is None
+    assert features.choice_scaler is None
     more, wider = _joined([*without, PLAIN], encoder)
-    assert more.choices is not None
+    assert more.choice_scaler is not None
     assert wider.shape[1] == x.shape[1] + WIDTH
 
 
@@ -98,7 +98,7 @@ def test_a_perception_that_reads_options_is_saved_and_read(encoder, specialists,
     perception = fit(replace(table, prompts=prompts), encoder, progress=False)
     save_perception(perception, tmp_path)
     again = load_perception(tmp_path)
-    assert again.features.choices is not None
+    assert again.feature_extractor.choice_scaler is not None
     np.testing.assert_allclose(
         again.predict(prompts).losses, perception.predict(prompts).losses, atol=0.01
     )
@@ -109,9 +109,9 @@ def test_a_perception_saved_before_choices_were_read_predicts_as_it_did(
 ):
     perception = fit(specialists(60), encoder, progress=False)
     save_perception(perception, tmp_path)
-    header = json.loads((tmp_path / HEADER).read_text("utf-8"))
+    header = json.loads((tmp_path / HEADER_FILE).read_text("utf-8"))
     del header["features"]["choices"]
-    (tmp_path / HEADER).write_text(json.dumps(header), "utf-8")
+    (tmp_path / HEADER_FILE).write_text(json.dumps(header), "utf-8")
     expected = perception.predict([PLAIN]).losses
     np.testing.assert_allclose(
         load_perception(tmp_path).predict([PLAIN]).losses, expected, atol=0.01

@@ -12,7 +12,7 @@ import pytest
 from tryage.errors import InputError, MissingExtraError, PersistenceError
 from tryage.perception import transformer
 from tryage.perception.encoder import (
-    READ_CHARACTERS,
+    MAX_CHARACTERS,
     Encoder,
     StaticEncoder,
     head_and_tail,
@@ -98,8 +98,8 @@ def test_tokens_are_counted_without_special_tokens(static, exported):
 
 def test_prompts_are_tokenised_once_for_encoding_and_counting(static, monkeypatch):
     calls = []
-    encode = static._tokens._encode
-    monkeypatch.setattr(static._tokens, "_encode", lambda t: calls.append(t) or encode(t))
+    encode = static._tokenizer._encode
+    monkeypatch.setattr(static._tokenizer, "_encode", lambda t: calls.append(t) or encode(t))
     static.encode(["a b"])
     static.count_tokens(["a b"])
     static.encode(["a c"])
@@ -118,7 +118,7 @@ def test_a_long_prompt_is_read_at_both_ends(exported):
 
 def test_a_million_characters_are_encoded_and_counted_by_their_ends(static, exported):
     text = "a b " * 250_000
-    assert len(text) > READ_CHARACTERS
+    assert len(text) > MAX_CHARACTERS
     for encoder in (static, exported[0]):
         assert np.isfinite(encoder.encode([text])).all()
         assert encoder.count_tokens([text])[0] == pytest.approx(500_000, rel=0.01)

@@ -14,18 +14,20 @@ pytest.importorskip("onnx")
 from tryage.errors import PersistenceError, QTableError  # noqa: E402 - after the optional packages
 from tryage.learning.qtable import QTable  # noqa: E402
 from tryage.learning.training.distill import (  # noqa: E402
+    drop_layers,
+    drop_tokens,
     principal_axes,
-    prune,
-    thinned,
     train_static,
     train_transformer,
 )
-from tryage.learning.training.finetune import Recipe, _Run, finetune  # noqa: E402
-from tryage.learning.training.optimizer import Descent, Schedule  # noqa: E402
-from tryage.learning.training.teacher import Teacher, embed_resumably  # noqa: E402
+from tryage.learning.training.finetune import FinetuneConfig, _FinetuneRun, finetune  # noqa: E402
+from tryage.learning.training.optimizer import ResumableTrainer, Schedule  # noqa: E402
+from tryage.learning.training.teacher import Teacher, embed_with_cache  # noqa: E402
 
 WORDS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", *"abcdefgh", "code", "poem")
-RECIPE = Recipe(Schedule(6, 1e-2, batch=256, dropout=0.0, save_every=3), rank=2, max_length=16)
+RECIPE = FinetuneConfig(
+    Schedule(6, 1e-2, batch_size=256, dropout=0.0, save_every=3), rank=2, max_length=16
+)
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +59,7 @@ def table() -> QTable:
 @pytest.fixture(scope="module")
 def whole(start, table, tmp_path_factory):
     folder = tmp_path_factory.mktemp("whole")
-    return finetune(table, start, folder, recipe=RECIPE, progress=False)
+    return finetune(table, start, folder, config=RECIPE, progress=False)
 
 
 def test_it_learns_what_prompts_tell_about_losses(whole):
@@ -74,7 +76,7 @@ def test_the_trained_encoder_tells_the_two_kinds_apart(whole, table):
 
 
 def test_a_killed_run_goes_on_exactly_where_it_was(start, table, tmp_path, whole, monkeypatch):
-    step, calls = Descent._step, []
+    step, calls = ResumableTrainer._step, []
 
     def die(self, *rest):
         calls.append(self.steps)
@@ -82,14 +84,14 @@ def test_a_killed_run_goes_on_exactly_where_it_was(start, table, tmp_path, whole
             raise KeyboardInterrupt
         return step(self, *rest)
 
-    monkeypatch.setattr(Descent, "_step", die)
+    monkeypatch.setattr(ResumableTrainer, "_step", die)
     run = {"recipe": RECIPE, "checkpoint": tmp_path / "state", "progress": False}
     with pytest.raises(KeyboardInterrupt):
         finetune(table, start, tmp_path / "out", **run)
     again = finetune(table, start, tmp_path / "out", **run)
     assert calls[:8] == list(range(8))
     assert 0 < calls[8] < 8
-    assert again.held_out == whole.held_out
+    assert again.validation_errors == whole.held_out
     texts = table.prompts[:20]
     np.testing.assert_array_equal(again.encoder.encode(texts), whole.encoder.encode(texts))
 
@@ -97,7 +99,7 @@ def test_a_killed_run_goes_on_exactly_where_it_was(start, table, tmp_path, whole
 def test_a_checkpoint_is_whole_whenever_the_process_dies(tmp_path, monkeypatch):
     weight = torch.nn.Parameter(torch.zeros(2))
     path = tmp_path / "state.safetensors"
-    descent = Descent({"w": weight}, Schedule(1, 0.1), path=path, progress=False)
+    descent = ResumableTrainer({"w": weight}, Schedule(1, 0.1), path=path, progress=False)
     descent.save()
     before = path.read_bytes()
 
@@ -113,29 +115,29 @@ def test_a_checkpoint_is_whole_whenever_the_process_dies(tmp_path, monkeypatch):
 
 def test_a_checkpoint_of_another_model_is_refused(tmp_path):
     path = tmp_path / "state.safetensors"
-    Descent({"a": torch.nn.Parameter(torch.zeros(2))}, Schedule(1, 0.1), path=path).save()
+    ResumableTrainer({"a": torch.nn.Parameter(torch.zeros(2))}, Schedule(1, 0.1), path=path).save()
     with pytest.raises(PersistenceError, match="another model"):
-        Descent({"b": torch.nn.Parameter(torch.zeros(2))}, Schedule(1, 0.1), path=path)
+        ResumableTrainer({"b": torch.nn.Parameter(torch.zeros(2))}, Schedule(1, 0.1), path=path)
 
 
 def test_the_seed_decides_the_result(start, table, tmp_path):
     short = replace(RECIPE, schedule=replace(RECIPE.schedule, epochs=1))
-    same = [finetune(table, start, tmp_path / n, recipe=short, progress=False) for n in "ab"]
+    same = [finetune(table, start, tmp_path / n, config=short, progress=False) for n in "ab"]
     other = replace(short, schedule=replace(short.schedule, seed=1))
-    third = finetune(table, start, tmp_path / "c", recipe=other, progress=False)
-    assert same[0].held_out == same[1].held_out
-    assert third.held_out != same[0].held_out
+    third = finetune(table, start, tmp_path / "c", config=other, progress=False)
+    assert same[0].validation_errors == same[1].validation_errors
+    assert third.validation_errors != same[0].validation_errors
 
 
 def test_only_measured_cells_count(start, table):
     teacher = Teacher.load(start)
-    run = _Run(teacher.model, teacher.token_ids(table.prompts), table, RECIPE)
+    run = _FinetuneRun(teacher.model, teacher.token_ids(table.prompts), table, RECIPE)
     with torch.no_grad():
         run.head[-1].bias.fill_(1.0)
     rows = np.array([0, 1, 70])  # the third expert was not measured on the last one
-    goal = run.goal[rows].numpy()
+    goal = run.targets[rows].numpy()
     expected = np.nanmean((1 - goal) ** 2, axis=1)
-    np.testing.assert_allclose(run._errors(rows).detach(), expected, rtol=1e-5)
+    np.testing.assert_allclose(run._squared_errors(rows).detach(), expected, rtol=1e-5)
 
 
 def test_an_expert_without_a_measurement_changes_nothing(start, table, tmp_path):
@@ -143,7 +145,7 @@ def test_an_expert_without_a_measurement_changes_nothing(start, table, tmp_path)
     gaps = np.full((len(table), 1), np.nan, np.float32)
     wider = QTable(table.prompts, (*table.experts, "idle"), np.hstack([table.losses, gaps]))
     results = [
-        finetune(t, start, tmp_path / str(i), recipe=short, progress=False).held_out
+        finetune(t, start, tmp_path / str(i), config=short, progress=False).validation_errors
         for i, t in enumerate((table, wider))
     ]
     np.testing.assert_allclose(results[0], results[1], rtol=1e-4)
@@ -151,9 +153,9 @@ def test_an_expert_without_a_measurement_changes_nothing(start, table, tmp_path)
 
 def test_it_stops_early_and_keeps_the_best_weights(start, table, tmp_path):
     wild = replace(RECIPE, schedule=replace(RECIPE.schedule, epochs=30, learning_rate=50.0))
-    result = finetune(table, start, tmp_path, recipe=replace(wild, patience=1), progress=False)
-    assert len(result.held_out) == 2
-    assert result.held_out[0] < result.held_out[1]
+    result = finetune(table, start, tmp_path, config=replace(wild, patience=1), progress=False)
+    assert len(result.validation_errors) == 2
+    assert result.validation_errors[0] < result.validation_errors[1]
     texts = table.prompts[:20]
     agreement = (result.encoder.encode(texts) * Teacher.load(start).embed(texts)).sum(1)
     assert agreement.min() > 0.97  # the start was best
@@ -161,16 +163,16 @@ def test_it_stops_early_and_keeps_the_best_weights(start, table, tmp_path):
 
 def test_too_few_prompts_are_refused(start, table, tmp_path):
     with pytest.raises(QTableError, match="at least 10"):
-        finetune(table.take(range(8)), start, tmp_path, recipe=RECIPE, progress=False)
+        finetune(table.take(range(8)), start, tmp_path, config=RECIPE, progress=False)
 
 
 def test_a_pruned_student_learns_its_teacher(start):
     teacher = Teacher.load(start)
     texts = [f"{a} {b} {c}" for a in "abcd" for b in "efgh" for c in ("code", "poem")]
     ids, targets = teacher.token_ids(texts), teacher.embed(texts)
-    student = prune(teacher, [1])
+    student = drop_layers(teacher, [1])
     before = (Teacher(student, teacher.tokenizer).embed_ids(ids) * targets).sum(1).mean()
-    schedule = Schedule(20, 3e-3, batch=64, dropout=0.0)
+    schedule = Schedule(20, 3e-3, batch_size=64, dropout=0.0)
     train_transformer(student, ids, targets, schedule, max_length=16)
     after = (Teacher(student, teacher.tokenizer).embed_ids(ids) * targets).sum(1).mean()
     assert len(student.encoder.layer) == 1
@@ -185,17 +187,17 @@ def test_a_token_table_learns_its_teacher():
     targets = np.stack([truth[i].sum(0) for i in ids])
     targets /= np.linalg.norm(targets, axis=1, keepdims=True)
     start = rng.normal(scale=0.1, size=(30, 8)).astype(np.float32)
-    learned = train_static(start, ids, targets, Schedule(60, 0.1, batch=50, dropout=0.0))
+    learned = train_static(start, ids, targets, Schedule(60, 0.1, batch_size=50, dropout=0.0))
     sums = np.stack([learned[i].sum(0) for i in ids])
     assert ((sums * targets).sum(1) / np.linalg.norm(sums, axis=1)).mean() > 0.97
 
 
 def test_thinning_keeps_the_order_and_says_where_each_text_starts():
     ids = [np.array([1, 2, 3]), np.array([4]), np.array([5, 6])]
-    tokens, starts = thinned(ids, 0.0, np.random.default_rng(0))
+    tokens, starts = drop_tokens(ids, 0.0, np.random.default_rng(0))
     assert tokens.tolist() == [1, 2, 3, 4, 5, 6]
     assert starts.tolist() == [0, 3, 4]
-    tokens, starts = thinned(ids, 1.0, np.random.default_rng(0))
+    tokens, starts = drop_tokens(ids, 1.0, np.random.default_rng(0))
     assert tokens.tolist() == []
     assert starts.tolist() == [0, 0, 0]
 
@@ -212,11 +214,11 @@ def test_embedding_many_texts_goes_on_after_a_stop(start, tmp_path, monkeypatch)
     teacher = Teacher.load(start)
     monkeypatch.setattr("tryage.learning.training.teacher.SHARD", 2)
     texts = ["a", "b c", "code", "poem a", "d"]
-    first = embed_resumably(teacher, texts[:4], tmp_path)
+    first = embed_with_cache(teacher, texts[:4], tmp_path)
     seen = []
     embed = Teacher.embed
     monkeypatch.setattr(Teacher, "embed", lambda self, t: seen.extend(t) or embed(self, t))
-    second = embed_resumably(teacher, texts, tmp_path)
+    second = embed_with_cache(teacher, texts, tmp_path)
     assert seen == ["d"]
     np.testing.assert_array_equal(second[:4], first)
 
@@ -247,7 +249,9 @@ def test_the_command_trains_end_to_end_and_goes_on_from_its_checkpoint(
     assert router.perception.encoder.dim == 16
     assert (tmp_path / "one" / "encoder" / "model.safetensors").exists()  # can be trained on
 
-    monkeypatch.setattr(Descent, "_step", lambda *_: pytest.fail("a finished run is not repeated"))
+    monkeypatch.setattr(
+        ResumableTrainer, "_step", lambda *_: pytest.fail("a finished run is not repeated")
+    )
     assert command(*words, tmp_path / "two").exit_code == 0
     again = Router.from_pretrained(tmp_path / "two")
     rows = [one.perception.predict(["a code b", "a poem c"]).losses for one in (router, again)]

@@ -23,7 +23,7 @@ def clouds():
 def test_every_estimator_but_the_middle_finds_what_is_plain(clouds):
     x, labels, places = clouds
     head = fit_head(x, labels, NAMES, places, seed=0)
-    views = head.views(head.see(x))
+    views = head.estimator_positions(head.prepare(x))
     assert views.shape == (len(head.estimators), 120, 2)
     np.testing.assert_array_equal(views[0], 0)
     for view in views[1:]:
@@ -35,7 +35,7 @@ def test_weights_begin_equal_and_nothing_is_stretched(clouds):
     head = fit_head(x, labels, NAMES, places, seed=0)
     assert head.weights.sum() == pytest.approx(1)
     assert np.ptp(head.weights) == 0
-    np.testing.assert_array_equal(head.stretch, 1)
+    np.testing.assert_array_equal(head.gain, 1)
 
 
 def test_few_prompts_are_their_own_prototypes(clouds):
@@ -51,13 +51,15 @@ def test_many_prompts_become_prototypes_that_stand_for_all_of_them(clouds, monke
     assert len(one.prototypes) <= 10
     near = one.estimators[2]
     assert near.counts.sum() == 120
-    np.testing.assert_allclose(near.counts @ near.places, places.sum(axis=0), atol=1e-4)
+    np.testing.assert_allclose(near.counts @ near.latent_positions, places.sum(axis=0), atol=1e-4)
     np.testing.assert_allclose(np.linalg.norm(one.prototypes, axis=1), 1, atol=1e-6)
-    np.testing.assert_array_equal(one.views(one.see(x)), two.views(two.see(x)))
-    assert (np.sign(one.views(one.see(x))[2]) == np.sign(places)).all()
+    np.testing.assert_array_equal(
+        one.estimator_positions(one.prepare(x)), two.estimator_positions(two.prepare(x))
+    )
+    assert (np.sign(one.estimator_positions(one.prepare(x))[2]) == np.sign(places)).all()
 
 
 def test_no_prompt_has_no_place(clouds):
     x, labels, places = clouds
     head = fit_head(x, labels, NAMES, places, seed=0)
-    assert head.views(head.see(x[:0])).shape == (len(head.estimators), 0, 2)
+    assert head.estimator_positions(head.prepare(x[:0])).shape == (len(head.estimators), 0, 2)

@@ -5,7 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tryage.learning.training.factor_model import contention, factorise, fill_gaps, spread
+from tryage.learning.training.factor_model import (
+    contender_weights,
+    fit_factor_model,
+    impute_losses,
+    typical_loss_std,
+)
 
 
 @pytest.fixture
@@ -21,13 +26,13 @@ def gappy(losses, share, seed=1):
 
 
 def test_a_full_table_is_left_as_it_is(additive):
-    np.testing.assert_array_equal(fill_gaps(additive), additive)
+    np.testing.assert_array_equal(impute_losses(additive), additive)
 
 
 def test_known_losses_stay_when_gaps_are_filled(additive):
     gaps = gappy(additive, 0.5)
     known = ~np.isnan(gaps)
-    filled = fill_gaps(gaps)
+    filled = impute_losses(gaps)
     np.testing.assert_array_equal(filled[known], gaps[known])
     assert np.isfinite(filled).all()
 
@@ -35,7 +40,7 @@ def test_known_losses_stay_when_gaps_are_filled(additive):
 def test_the_gaps_of_an_additive_table_are_recovered(additive):
     gaps = gappy(additive, 0.4)
     missing = np.isnan(gaps)
-    error = (fill_gaps(gaps) - additive)[missing]
+    error = (impute_losses(gaps) - additive)[missing]
     assert np.abs(error).max() < 0.15
     assert error.std() < 0.1 * additive[missing].std()
 
@@ -45,7 +50,7 @@ def test_a_rank_beyond_the_additive_part_is_recovered_too(additive):
     structured = additive + np.outer(rng.choice([-1, 1], 60), rng.choice([-1, 1], 20))
     gaps = gappy(structured, 0.3)
     missing = np.isnan(gaps)
-    error = (fill_gaps(gaps) - structured)[missing]
+    error = (impute_losses(gaps) - structured)[missing]
     assert error.std() < 0.5
 
 
@@ -54,7 +59,7 @@ def test_a_prompt_without_a_loss_is_as_hard_as_expected(additive):
     losses[0] = np.nan
     difficulty = np.zeros(60)
     difficulty[0] = 5.0
-    plain, told = fill_gaps(losses), fill_gaps(losses, difficulty=difficulty)
+    plain, told = impute_losses(losses), impute_losses(losses, difficulty=difficulty)
     assert (told - plain)[0].mean() == pytest.approx(5.0, abs=0.1)
 
 
@@ -64,8 +69,8 @@ def test_a_difficulty_prior_ties_two_sources_without_shared_experts():
     truth = np.array([0.2, 0.3, 0.2, 0.3]) + hard[:, None] + rng.normal(0, 0.02, (100, 4))
     gaps = truth.copy()
     gaps[:50, 2:], gaps[50:, :2] = np.nan, np.nan
-    blind = fill_gaps(gaps).mean(axis=0)
-    told = fill_gaps(gaps, difficulty=hard - hard.mean()).mean(axis=0)
+    blind = impute_losses(gaps).mean(axis=0)
+    told = impute_losses(gaps, difficulty=hard - hard.mean()).mean(axis=0)
     assert blind[2] - blind[0] > 0.3  # it takes the hard source's experts for worse
     assert told[2] - told[0] == pytest.approx(0, abs=0.1)
     assert told[3] - told[2] == pytest.approx(0.1, abs=0.05)
@@ -73,19 +78,19 @@ def test_a_difficulty_prior_ties_two_sources_without_shared_experts():
 
 def test_the_factor_model_gives_the_losses_back_at_full_rank():
     losses = np.random.default_rng(4).random((40, 6))
-    latent = factorise(losses, rank=7)
+    latent = fit_factor_model(losses, rank=7)
     np.testing.assert_allclose(latent.mean + latent.scores @ latent.loadings.T, losses, atol=1e-6)
 
 
 def test_the_first_dimension_is_the_difficulty_that_contenders_share():
     losses = np.random.default_rng(5).random((40, 3)) * 1e-3 + np.linspace(-1, 1, 40)[:, None]
-    latent = factorise(losses, rank=3)
+    latent = fit_factor_model(losses, rank=3)
     np.testing.assert_array_equal(latent.loadings[:, 0], 1)
     assert np.corrcoef(latent.scores[:, 0], np.linspace(-1, 1, 40))[0, 1] > 0.999
 
 
 def test_scores_have_their_middle_at_zero():
-    latent = factorise(np.random.default_rng(6).random((40, 6)), rank=4)
+    latent = fit_factor_model(np.random.default_rng(6).random((40, 6)), rank=4)
     np.testing.assert_allclose(latent.scores.mean(axis=0), 0, atol=1e-12)
     assert latent.scores.shape == (40, 4)
 
@@ -97,7 +102,7 @@ def test_a_low_rank_keeps_what_tells_the_contenders_apart():
     losses = np.stack(
         [0.3 + 0.1 * code, 0.3 - 0.1 * code, 0.9 + 0.1 * noise, 0.9 - 0.1 * noise], axis=1
     )
-    latent = factorise(losses, rank=2)  # the shared difficulty, and one contrast
+    latent = fit_factor_model(losses, rank=2)  # the shared difficulty, and one contrast
     fitted = latent.mean + latent.scores @ latent.loadings.T
     np.testing.assert_allclose(fitted[:, :2], losses[:, :2], atol=0.01)
 
@@ -105,9 +110,9 @@ def test_a_low_rank_keeps_what_tells_the_contenders_apart():
 def test_the_best_expert_is_in_contention_and_a_far_one_is_not():
     mean = np.array([0.2, 0.25, 0.9])
     losses = mean + np.random.default_rng(8).choice([-0.5, 0.5], (20, 3))
-    weights = contention(mean, losses)
+    weights = contender_weights(mean, losses)
     assert weights[0] == pytest.approx(1, abs=1e-5)
-    assert weights[1] == pytest.approx(np.exp(-0.05 / (0.08 * spread(losses))), abs=1e-5)
+    assert weights[1] == pytest.approx(np.exp(-0.05 / (0.08 * typical_loss_std(losses))), abs=1e-5)
     assert 0 < weights[2] < 1e-5
 
 
@@ -115,12 +120,12 @@ def test_the_best_of_every_source_is_in_contention():
     losses = np.full((20, 4), np.nan)
     losses[:10, :2], losses[10:, 2:] = [0.1, 0.9], [0.5, 1.3]
     losses += np.random.default_rng(9).normal(0, 0.1, losses.shape)
-    weights = contention(np.array([0.1, 0.9, 0.5, 1.3]), losses)
+    weights = contender_weights(np.array([0.1, 0.9, 0.5, 1.3]), losses)
     assert weights[[0, 2]] == pytest.approx(1, abs=1e-5)
     assert weights[[1, 3]].max() < 1e-5
 
 
 def test_the_spread_is_the_standard_deviation_within_experts_and_never_zero():
     losses = np.array([[0.0, 10.0], [2.0, 12.0], [np.nan, 11.0], [1.0, np.nan]])
-    assert spread(losses) == pytest.approx(np.sqrt((1 + 1 + 0 + 1 + 1 + 0) / 6))
-    assert spread(np.full((3, 2), 0.5)) == 1.0
+    assert typical_loss_std(losses) == pytest.approx(np.sqrt((1 + 1 + 0 + 1 + 1 + 0) / 6))
+    assert typical_loss_std(np.full((3, 2), 0.5)) == 1.0

@@ -10,7 +10,7 @@ import pytest
 from tryage.core.expert import Expert
 from tryage.errors import InputError, PerceptionError
 from tryage.learning.training.trainer import fit
-from tryage.perception.abilities import Caution, Sight
+from tryage.perception.abilities import LatentPositions, SoftThreshold
 from tryage.perception.base import Perception
 from tryage.router import Router
 
@@ -38,7 +38,9 @@ def test_a_batch_gives_what_each_prompt_gives_alone(learned):
 
 
 def test_some_experts_are_predicted_the_losses_that_all_are(fresh):
-    fresh.caution = Caution(incumbent=1, margin=0.1)  # who is not asked for counts nevertheless
+    fresh.soft_threshold = SoftThreshold(
+        incumbent=1, margin=0.1
+    )  # who is not asked for counts nevertheless
     columns = np.array([3, 0])
     every, some = fresh.predict(PROMPTS), fresh.predict_some(PROMPTS, columns)
     np.testing.assert_array_equal(some.losses, every.losses[:, columns])
@@ -49,19 +51,21 @@ def test_some_experts_are_predicted_the_losses_that_all_are(fresh):
 
 def test_a_router_over_few_of_the_experts_works_out_no_others_doubt(learned, monkeypatch):
     judged = []
-    judge = Sight.judge
-    monkeypatch.setattr(Sight, "judge", lambda *given: judged.append(judge(*given)) or judged[-1])
-    Router(learned).among(["poet", "adder"]).route("sum word1")
+    judge = LatentPositions.predict
+    monkeypatch.setattr(
+        LatentPositions, "judge", lambda *given: judged.append(judge(*given)) or judged[-1]
+    )
+    Router(learned).subset(["poet", "adder"]).route("sum word1")
     Router(learned).route("sum word1")
     assert [doubt.shape for _, doubt in judged] == [(1, 2), (1, 5)]
 
 
 def test_a_router_over_few_of_the_experts_sees_what_is_learned(fresh):
-    router = Router(fresh).among(["coder", "poet"])
-    before = router.route("code word1").ranking.of("coder").predicted_loss
+    router = Router(fresh).subset(["coder", "poet"])
+    before = router.route("code word1").ranking.entry("coder").predicted_loss
     for i in range(8):
         router.observe(router.route(f"code word{i}"), 1.0)
-    assert router.route("code word1").ranking.of("coder").predicted_loss > before
+    assert router.route("code word1").ranking.entry("coder").predicted_loss > before
 
 
 def test_no_prompt_gives_empty_columns(learned):
@@ -79,7 +83,9 @@ def test_any_prompt_has_a_finite_prediction_and_a_width(learned):
 def test_lengths_are_forecast_and_a_measure_without_data_is_none(learned):
     tokens = learned.predict(["sum word1"]).output_tokens
     np.testing.assert_allclose(tokens, [[100, 200, 300, 400, 500]], rtol=1e-5)
-    assert learned.forecast("costs", learned.head.see(learned.describe(["sum"]))) is None
+    assert (
+        learned.forecast("costs", learned.head.prepare(learned.extract_features(["sum"]))) is None
+    )
 
 
 def test_an_expert_that_did_well_on_a_prompt_is_predicted_better_there(fresh):
@@ -102,11 +108,11 @@ def test_an_expert_that_failed_is_predicted_worse(fresh):
 
 
 def test_one_unlucky_answer_of_a_newcomer_is_not_the_whole_truth(learned):
-    place = learned.places(["poem word3"])
+    place = learned.latent_positions(["poem word3"])
     for loss in (0.0, 1.0):
         knows = learned.onboard(Expert("newcomer"), {"poem word3": loss})
         before = float((place @ learned.abilities.prior.mean)[0])
-        after = float((place @ knows.abilities.of(5).mean)[0])
+        after = float((place @ knows.abilities.ability(5).mean)[0])
         assert 0 < (after - before) / (loss - before) < 0.7
 
 
@@ -115,7 +121,7 @@ def test_more_losses_make_the_guess_narrower(fresh):
     for count in (1, 5, 40):
         losses = {f"{topic} word{i}": 0.5 for i in range(count) for topic in ("sum", "law")}
         knows = fresh.onboard(stranger, losses)
-        place = knows.abilities.of(5).covariance
+        place = knows.abilities.ability(5).covariance
         widths.append(np.trace(place))
     assert widths[0] > widths[1] > widths[2]
     assert np.trace(fresh.abilities.prior.covariance) > widths[0]
@@ -197,9 +203,9 @@ def test_feedback_on_an_unknown_expert_says_to_onboard_it(learned):
 
 
 def test_experts_and_abilities_must_be_as_many(learned):
-    parts = (learned.encoder, learned.features, learned.head, learned.abilities)
+    parts = (learned.encoder, learned.feature_extractor, learned.head, learned.abilities)
     with pytest.raises(PerceptionError, match="2 experts with 5 abilities"):
-        type(learned)(("a", "b"), *parts, learned.caution, learned.link)
+        type(learned)(("a", "b"), *parts, learned.soft_threshold, learned.link)
 
 
 def test_a_perception_survives_pickle_and_still_learns(fresh):

@@ -5,7 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tryage.learning.training.calibration import WISHES, _gradient, learn_weights, wishes
+from tryage.learning.training.calibration import (
+    COST_WEIGHTS,
+    _gradient,
+    fit_ensemble_weights,
+    penalty_grid,
+)
 from tryage.perception.head import softmax
 
 N, EXPERTS = 300, 4
@@ -28,20 +33,20 @@ def views(losses):
 
 
 def test_the_informative_estimator_gets_the_weight(views, losses):
-    weights = learn_weights(views, losses, NO_WISH, unit=0.5)
+    weights = fit_ensemble_weights(views, losses, NO_WISH, loss_std=0.5)
     assert weights[0] > 0.8
     assert weights.sum() == pytest.approx(1)
     assert weights.min() > 0
 
 
 def test_the_order_of_estimators_does_not_matter(views, losses):
-    forward = learn_weights(views, losses, NO_WISH, unit=0.5)
-    backward = learn_weights(views[::-1], losses, NO_WISH, unit=0.5)
+    forward = fit_ensemble_weights(views, losses, NO_WISH, loss_std=0.5)
+    backward = fit_ensemble_weights(views[::-1], losses, NO_WISH, loss_std=0.5)
     np.testing.assert_allclose(forward, backward[::-1], atol=1e-3)
 
 
 def test_estimators_that_say_the_same_share_the_weight(views, losses):
-    weights = learn_weights(views[[0, 0]], losses, NO_WISH, unit=0.5)
+    weights = fit_ensemble_weights(views[[0, 0]], losses, NO_WISH, loss_std=0.5)
     np.testing.assert_allclose(weights, 0.5, atol=1e-6)
 
 
@@ -53,7 +58,9 @@ def test_knowing_how_hard_a_prompt_is_earns_no_weight():
     knows_hard = hard + rng.normal(0, 0.1, losses.shape)
     knows_apart = apart + rng.normal(0, 0.1, losses.shape)
     assert np.mean((knows_hard - losses) ** 2) < np.mean((knows_apart - losses) ** 2)
-    weights = learn_weights(np.stack([knows_hard, knows_apart]), losses, NO_WISH, unit=0.5)
+    weights = fit_ensemble_weights(
+        np.stack([knows_hard, knows_apart]), losses, NO_WISH, loss_std=0.5
+    )
     assert weights[1] > 0.7
 
 
@@ -61,10 +68,10 @@ def test_gaps_and_prompts_without_a_loss_are_left_out(views, losses):
     gaps = losses.copy()
     gaps[np.random.default_rng(3).random(gaps.shape) < 0.3] = np.nan
     gaps[:5] = np.nan
-    assert learn_weights(views, gaps, NO_WISH, unit=0.5)[0] > 0.8
+    assert fit_ensemble_weights(views, gaps, NO_WISH, loss_std=0.5)[0] > 0.8
     np.testing.assert_allclose(
-        learn_weights(views, gaps, NO_WISH, unit=0.5),
-        learn_weights(views[:, 5:], gaps[5:], NO_WISH, unit=0.5),
+        fit_ensemble_weights(views, gaps, NO_WISH, loss_std=0.5),
+        fit_ensemble_weights(views[:, 5:], gaps[5:], NO_WISH, loss_std=0.5),
         atol=1e-9,
     )
 
@@ -89,10 +96,10 @@ def test_the_gradient_matches_finite_differences(views, losses):
 
 
 def test_penalties_are_proportional_to_cost_and_the_first_wish_is_none():
-    penalties = wishes(np.array([0.0, 0.5, 1.0]), unit=2.0)
-    assert penalties.shape == (len(WISHES), 3)
+    penalties = penalty_grid(np.array([0.0, 0.5, 1.0]), loss_std=2.0)
+    assert penalties.shape == (len(COST_WEIGHTS), 3)
     np.testing.assert_array_equal(penalties[0], 0)
-    np.testing.assert_allclose(penalties[-1], np.array([0, 0.5, 1]) * WISHES[-1] * 2)
+    np.testing.assert_allclose(penalties[-1], np.array([0, 0.5, 1]) * COST_WEIGHTS[-1] * 2)
 
 
 def test_a_wish_moves_the_weight_to_the_estimator_that_knows_the_cheap_experts():
@@ -102,8 +109,8 @@ def test_a_wish_moves_the_weight_to_the_estimator_that_knows_the_cheap_experts()
     knows_dear, knows_cheap = blind.copy(), blind.copy()
     knows_dear[:, :2], knows_cheap[:, 2:] = losses[:, :2], losses[:, 2:]
     views = np.stack([knows_dear, knows_cheap])
-    free = learn_weights(views, losses, NO_WISH, unit=0.5)
-    thrifty = learn_weights(views, losses, np.float32([[9, 9, 0, 0]]), unit=0.5)
+    free = fit_ensemble_weights(views, losses, NO_WISH, loss_std=0.5)
+    thrifty = fit_ensemble_weights(views, losses, np.float32([[9, 9, 0, 0]]), loss_std=0.5)
     assert thrifty[1] > max(free[1], 0.7)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tryage.perception.metadata import MARKS, family, marks, read_name
+from tryage.perception.metadata import VARIANTS, combine_variants, parse_family, parse_name
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,7 @@ from tryage.perception.metadata import MARKS, family, marks, read_name
     ],
 )
 def test_the_family_is_the_first_series_with_its_version_but_no_size(name, series, generation):
-    assert family(read_name(name)) == (series, generation)
+    assert parse_family(parse_name(name)) == (series, generation)
 
 
 @pytest.mark.parametrize(
@@ -52,5 +52,5 @@ def test_the_family_is_the_first_series_with_its_version_but_no_size(name, serie
     ],
 )
 def test_marks_are_whole_words_or_beginnings_of_words(name, expected):
-    found = marks(read_name(name))
-    assert {mark for i, mark in enumerate(MARKS) if found >> i & 1} == expected
+    found = combine_variants(parse_name(name))
+    assert {mark for i, mark in enumerate(VARIANTS) if found >> i & 1} == expected

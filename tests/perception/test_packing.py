@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tryage.errors import PersistenceError
-from tryage.perception.persistence import pack, unpack
+from tryage.perception.persistence import deserialize, serialize
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,8 @@ class Tree:
 def test_what_is_packed_comes_back_through_json():
     tree = Tree((Leaf(np.eye(2)), Leaf(np.ones(3), 0.5)), ("a", "b"))
     arrays = {}
-    packed = json.loads(json.dumps(pack(tree, "tree", arrays)))
-    again = unpack(packed, arrays, (Tree, Leaf))
+    packed = json.loads(json.dumps(serialize(tree, "tree", arrays)))
+    again = deserialize(packed, arrays, (Tree, Leaf))
     assert (again.names, again.base) == (("a", "b"), None)
     assert [leaf.scale for leaf in again.leaves] == [2.0, 0.5]
     np.testing.assert_array_equal(again.leaves[1].table, np.ones(3))
@@ -39,9 +39,9 @@ def test_what_is_packed_comes_back_through_json():
 def test_an_array_that_two_parts_share_is_stored_once():
     shared = Leaf(np.eye(2))
     arrays = {}
-    packed = pack(Tree((shared, Leaf(shared.table)), (), shared), "tree", arrays)
+    packed = serialize(Tree((shared, Leaf(shared.table)), (), shared), "tree", arrays)
     assert len(arrays) == 1
-    again = unpack(packed, arrays, (Tree, Leaf))
+    again = deserialize(packed, arrays, (Tree, Leaf))
     assert again.leaves[0].table is again.base.table
 
 
@@ -59,4 +59,4 @@ def test_an_array_that_two_parts_share_is_stored_once():
 )
 def test_what_is_not_of_a_known_kind_and_whole_is_refused(packed):
     with pytest.raises(PersistenceError, match="damaged"):
-        unpack(packed, {}, (Tree, Leaf))
+        deserialize(packed, {}, (Tree, Leaf))

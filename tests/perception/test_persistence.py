@@ -12,7 +12,12 @@ from safetensors.numpy import load_file, save_file
 
 from tryage.errors import PersistenceError
 from tryage.learning.training.trainer import fit
-from tryage.perception.persistence import HEADER, WEIGHTS, load_perception, save_perception
+from tryage.perception.persistence import (
+    HEADER_FILE,
+    WEIGHTS_FILE,
+    load_perception,
+    save_perception,
+)
 
 
 @pytest.fixture(scope="module")
@@ -30,8 +35,8 @@ def copy(learned, tmp_path):
 
 
 def rewrite(folder, change):
-    header = json.loads((folder / HEADER).read_text("utf-8"))
-    (folder / HEADER).write_text(json.dumps(change(header)), "utf-8")
+    header = json.loads((folder / HEADER_FILE).read_text("utf-8"))
+    (folder / HEADER_FILE).write_text(json.dumps(change(header)), "utf-8")
 
 
 def alike(ours, theirs, prompts):
@@ -54,11 +59,11 @@ def test_predictions_and_choices_survive(learned, folder, specialists):
 
 def test_what_was_read_is_saved_the_same_again(folder, tmp_path):
     save_perception(load_perception(folder), tmp_path)
-    once, twice = load_file(folder / WEIGHTS), load_file(tmp_path / WEIGHTS)
+    once, twice = load_file(folder / WEIGHTS_FILE), load_file(tmp_path / WEIGHTS_FILE)
     assert set(once) == set(twice)
     for name in once:
         np.testing.assert_array_equal(once[name], twice[name])
-    assert (folder / HEADER).read_text() == (tmp_path / HEADER).read_text()
+    assert (folder / HEADER_FILE).read_text() == (tmp_path / HEADER_FILE).read_text()
 
 
 def test_it_goes_on_learning_after_it_was_read(learned, folder):
@@ -84,7 +89,7 @@ def test_losses_of_any_unit_survive_half_precision(encoder, specialists, tmp_pat
 
 def test_the_encoder_may_be_kept_elsewhere(learned, folder, tmp_path):
     save_perception(learned, tmp_path, encoder=False)
-    assert sorted(path.name for path in tmp_path.iterdir()) == [HEADER, WEIGHTS]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [HEADER_FILE, WEIGHTS_FILE]
     alike(learned, load_perception(tmp_path, encoder=folder / "encoder"), ["sum", "law word1"])
     with pytest.raises(PersistenceError, match="no encoder"):
         load_perception(tmp_path)
@@ -95,7 +100,7 @@ def test_everybody_may_read_the_files(folder):
         assert path.stat().st_mode & stat.S_IROTH, path
 
 
-@pytest.mark.parametrize("name", [HEADER, WEIGHTS])
+@pytest.mark.parametrize("name", [HEADER_FILE, WEIGHTS_FILE])
 @pytest.mark.parametrize("content", [None, b"", b"nonsense", b"\xff\xfe\xff", "half"])
 def test_a_missing_or_damaged_file_is_refused(copy, name, content):
     path = copy / name
@@ -135,9 +140,9 @@ def test_a_header_that_does_not_fit_is_refused(copy, change):
 
 
 def test_weights_without_an_array_are_refused(copy):
-    arrays = load_file(copy / WEIGHTS)
+    arrays = load_file(copy / WEIGHTS_FILE)
     del arrays["abilities.means"]
-    save_file(arrays, copy / WEIGHTS)
+    save_file(arrays, copy / WEIGHTS_FILE)
     with pytest.raises(PersistenceError, match=r"abilities\.means"):
         load_perception(copy)
 
@@ -157,7 +162,7 @@ def test_an_onboarded_expert_is_saved_too(learned, tmp_path):
     again = load_perception(tmp_path)
     assert again.experts[-1] == "jurist"
     alike(knows, again, ["law word20", "sum word1"])
-    assert again.caution == replace(knows.caution)
+    assert again.soft_threshold == replace(knows.soft_threshold)
 
 
 def test_a_router_of_scores_that_version_0_1_0_saved_is_read(learned, copy, specialists):

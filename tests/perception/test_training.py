@@ -11,7 +11,7 @@ from tryage.errors import QTableError
 from tryage.learning.qtable import QTable
 from tryage.learning.training import trainer as training
 from tryage.learning.training.estimators import fit_head
-from tryage.learning.training.trainer import Settings, fit
+from tryage.learning.training.trainer import FitConfig, fit
 from tryage.perception.encoder import StaticEncoder
 
 
@@ -50,7 +50,7 @@ class CountingEncoder(StaticEncoder):
 
 @pytest.fixture
 def counting(encoder):
-    return CountingEncoder(encoder._table, encoder._scales, encoder._tokens.tokenizer)
+    return CountingEncoder(encoder._table, encoder._scales, encoder._tokenizer.tokenizer)
 
 
 @pytest.fixture
@@ -194,7 +194,7 @@ def test_a_checkpoint_of_other_losses_or_of_another_encoder_is_not_used(
 ):
     fit(specialists(), encoder, checkpoint=tmp_path, progress=False)
     rows = np.random.default_rng(5).normal(size=encoder._table.shape).astype(np.float32)
-    other = StaticEncoder.from_rows(rows, encoder._tokens.tokenizer)
+    other = StaticEncoder.from_rows(rows, encoder._tokenizer.tokenizer)
     for table, reader in ((specialists(seed=1), encoder), (specialists(), other)):
         heads.fitted = 0
         resumed = fit(table, reader, checkpoint=tmp_path, progress=False)
@@ -205,13 +205,13 @@ def test_a_checkpoint_of_other_losses_or_of_another_encoder_is_not_used(
 def test_other_settings_are_another_checkpoint(encoder, specialists, heads, tmp_path):
     fit(specialists(), encoder, checkpoint=tmp_path, progress=False)
     heads.fitted = 0
-    settings = Settings(seed=1)
-    fit(specialists(), encoder, settings=settings, checkpoint=tmp_path, progress=False)
+    settings = FitConfig(seed=1)
+    fit(specialists(), encoder, config=settings, checkpoint=tmp_path, progress=False)
     assert heads.fitted == 4
 
 
 def test_the_rank_bounds_the_ability_space(encoder, specialists):
-    perception = fit(specialists(), encoder, settings=Settings(rank=2), progress=False)
+    perception = fit(specialists(), encoder, config=FitConfig(rank=2), progress=False)
     assert perception.abilities.means.shape == (5, 1 + 2)
 
 

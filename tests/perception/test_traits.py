@@ -9,7 +9,12 @@ import pytest
 
 from tryage.core.expert import Expert
 from tryage.core.library import Library
-from tryage.perception.metadata import FLAGS, NUMBERS, family_of, read_traits
+from tryage.perception.metadata import (
+    BINARY_FEATURES,
+    NUMERIC_FEATURES,
+    metadata_features,
+    model_family,
+)
 
 
 def test_numbers_are_decades_and_years_and_unknown_is_nan():
@@ -22,34 +27,34 @@ def test_numbers_are_decades_and_years_and_unknown_is_nan():
         output_price=0.1,
         context_length=10_000,
     )
-    numbers = read_traits(Library([known, "b"])).numbers
+    numbers = metadata_features(Library([known, "b"])).numeric
     np.testing.assert_allclose(numbers[0], [10, -1, 365 / 365.25, 3, -1, 4], rtol=1e-6)
-    assert np.isnan(numbers[1]).tolist() == [name != "share" for name in NUMBERS]
+    assert np.isnan(numbers[1]).tolist() == [name != "share" for name in NUMERIC_FEATURES]
 
 
 def test_zero_parameters_or_a_price_of_zero_is_no_decade():
     odd = Expert("odd", parameters=0, active_parameters=0, output_price=0, context_length=0)
-    numbers = read_traits(Library([odd])).numbers[0]
+    numbers = metadata_features(Library([odd])).numeric[0]
     assert np.isnan(numbers[[0, 4, 5]]).all()
     assert numbers[1] == 0
 
 
 def test_more_active_than_all_parameters_is_taken_for_all():
     odd = Expert("odd", parameters=1e9, active_parameters=1e10)
-    assert read_traits(Library([odd])).numbers[0, 1] == 0
+    assert metadata_features(Library([odd])).numeric[0, 1] == 0
 
 
 def test_experts_of_one_family_and_one_making_are_of_one_kind():
     library = Library(["x/llama-3-8b-chat", "y/Llama-3-70B-instruct", "llama-3-8b", "z"])
-    traits = read_traits(library)
-    assert traits.kinds.tolist() == [0, 0, 1, 2]
+    traits = metadata_features(library)
+    assert traits.profile_index.tolist() == [0, 0, 1, 2]
     assert traits.families == (("llama", "llama-3"), ("llama", "llama-3"), ("", ""))
-    assert traits.flags[:, FLAGS.index("instruct")].tolist() == [True, False, False]
+    assert traits.binary[:, BINARY_FEATURES.index("instruct")].tolist() == [True, False, False]
 
 
 def test_a_closed_model_is_one_whose_licence_is_proprietary():
     library = Library([Expert("a", license="proprietary"), Expert("b", license="mit"), "c"])
-    closed = read_traits(library).flags[:, FLAGS.index("closed")]
+    closed = metadata_features(library).binary[:, BINARY_FEATURES.index("closed")]
     assert closed.tolist() == [True, False]
 
 
@@ -63,9 +68,9 @@ def test_a_closed_model_is_one_whose_licence_is_proprietary():
     ],
 )
 def test_the_hub_says_how_a_model_was_made_where_its_name_does_not(bases, flags):
-    traits = read_traits(Library([Expert("me/thing", metadata={"hub": {"bases": bases}})]))
-    found = traits.flags[0].tolist()
-    assert {name for name, flag in zip(FLAGS, found, strict=True) if flag} == flags
+    traits = metadata_features(Library([Expert("me/thing", metadata={"hub": {"bases": bases}})]))
+    found = traits.binary[0].tolist()
+    assert {name for name, flag in zip(BINARY_FEATURES, found, strict=True) if flag} == flags
 
 
 @pytest.mark.parametrize(
@@ -92,9 +97,9 @@ def test_the_hub_says_how_a_model_was_made_where_its_name_does_not(bases, flags)
 def test_the_base_tells_more_than_the_name_and_that_more_than_owner_and_tags(
     name, metadata, series
 ):
-    assert family_of(name, metadata)[0] == series
+    assert model_family(name, metadata)[0] == series
 
 
 def test_traits_are_read_once_per_library():
     library = Library(["a"])
-    assert read_traits(library) is read_traits(library)
+    assert metadata_features(library) is metadata_features(library)

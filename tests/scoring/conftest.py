@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tryage.learning.scoring.measurement import Budget, Identity, Measurement
+from tryage.learning.scoring.measurement import Budget, Measurement, MeasurerIdentity
 
 
 @pytest.fixture(scope="session")
@@ -118,7 +118,7 @@ class Ready:
     """An expert that loses as many nats as its prompt has signs; `seen` holds them."""
 
     def __init__(self, expert, method="length", fails=()):
-        self.identity, self.fails, self.seen = Identity(expert, method), fails, []
+        self.identity, self.fails, self.seen = MeasurerIdentity(expert, method), fails, []
 
     def identify(self):
         return self.identity

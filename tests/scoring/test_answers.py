@@ -8,15 +8,15 @@ import pytest
 
 from tryage import Expert
 from tryage.errors import InputError, MeasurementError
-from tryage.learning.scoring.answers import Answers
+from tryage.learning.scoring.answers import GenerationMeasurer
 from tryage.learning.scoring.measurement import Budget, Prompt
 from tryage.learning.scoring.replies import Answer
 from tryage.learning.scoring.scorers import (
-    Judge,
-    Verdict,
+    LLMJudge,
+    ScoreResult,
     exact_match,
+    format_choices,
     multiple_choice,
-    with_choices,
 )
 
 pytest.importorskip("textstat")
@@ -58,12 +58,12 @@ class Flaky:
 def impatient(monkeypatch):
     """Waits that are noted instead of waited."""
     waits: list[float] = []
-    monkeypatch.setattr(Budget, "pause", lambda _, seconds: waits.append(seconds) or True)
+    monkeypatch.setattr(Budget, "sleep", lambda _, seconds: waits.append(seconds) or True)
     return waits
 
 
 def test_right_answers_score_one_and_are_kept_with_what_they_took(measured):
-    found = measured(Answers(PRICED, paid, exact_match), SUMS)
+    found = measured(GenerationMeasurer(PRICED, paid, exact_match), SUMS)
     assert [one.score for one in found] == [1.0] * 12
     assert [one.loss for one in found] == [0.0] * 12
     assert {one.output_tokens for one in found} == {1.0}
@@ -73,14 +73,18 @@ def test_right_answers_score_one_and_are_kept_with_what_they_took(measured):
 
 
 def test_readability_is_measured_and_of_numbers_unknown(measured):
-    (easy,) = measured(Answers("a", lambda _: "The cat sat. The dog ran.", lambda *_: 1), SUMS[:1])
+    (easy,) = measured(
+        GenerationMeasurer("a", lambda _: "The cat sat. The dog ran.", lambda *_: 1), SUMS[:1]
+    )
     (hard,) = measured(
-        Answers("a", lambda _: "Institutional responsibilities necessitate.", lambda *_: 1),
+        GenerationMeasurer(
+            "a", lambda _: "Institutional responsibilities necessitate.", lambda *_: 1
+        ),
         SUMS[:1],
     )
     assert easy.readability == pytest.approx(206.835 - 1.015 * 3 - 84.6)  # 6 words, 2 sentences
     assert hard.readability < easy.readability
-    (number,) = measured(Answers("a", add, exact_match), SUMS[:1])
+    (number,) = measured(GenerationMeasurer("a", add, exact_match), SUMS[:1])
     assert number.readability is None
     assert number.output_tokens is None
 
@@ -99,13 +103,13 @@ def test_no_more_requests_run_at_once_than_allowed(measured):
             running -= 1
         return add(text)
 
-    measured(Answers("a", model, exact_match, concurrency=3), SUMS)
+    measured(GenerationMeasurer("a", model, exact_match, concurrency=3), SUMS)
     assert most == 3
 
 
 def test_errors_that_pass_are_tried_again_and_retry_after_is_heeded(measured, impatient):
     flaky = Flaky(StatusError(429, retry_after=7), StatusError(503), TimeoutError())
-    found = measured(Answers("a", flaky, exact_match, concurrency=1), SUMS[:2])
+    found = measured(GenerationMeasurer("a", flaky, exact_match, concurrency=1), SUMS[:2])
     assert [one.score for one in found] == [1.0, 1.0]
     assert flaky.calls == 5
     assert impatient[0] == 7
@@ -115,7 +119,7 @@ def test_errors_that_pass_are_tried_again_and_retry_after_is_heeded(measured, im
 
 def test_a_prompt_that_is_refused_stays_a_gap_and_the_others_are_answered(measured, impatient):
     flaky = Flaky(StatusError(400), only=SUMS[1].text)
-    found = measured(Answers("a", flaky, exact_match), SUMS[:4])
+    found = measured(GenerationMeasurer("a", flaky, exact_match), SUMS[:4])
     assert [one.score for one in found] == [1.0, None, 1.0, 1.0]
     assert "400" in found[1].error
     assert "sk-abc" not in found[1].error
@@ -125,7 +129,7 @@ def test_a_prompt_that_is_refused_stays_a_gap_and_the_others_are_answered(measur
 
 def test_an_error_that_does_not_pass_after_all_leaves_a_gap(measured, impatient):
     flaky = Flaky(*[StatusError(503)] * 3, only=SUMS[0].text)
-    found = measured(Answers("a", flaky, exact_match, retries=2), SUMS[:3])
+    found = measured(GenerationMeasurer("a", flaky, exact_match, retries=2), SUMS[:3])
     assert [one.score for one in found] == [None, 1.0, 1.0]
     assert len(impatient) == 2
 
@@ -135,14 +139,14 @@ def test_an_error_that_does_not_pass_after_all_leaves_a_gap(measured, impatient)
 def test_a_client_that_refuses_everything_is_given_up_at_once(error, measured):
     flaky = Flaky(*[error] * 99)
     with pytest.raises(MeasurementError, match="a cannot be measured"):
-        measured(Answers("a", flaky, exact_match, concurrency=2), SUMS)
+        measured(GenerationMeasurer("a", flaky, exact_match, concurrency=2), SUMS)
     assert flaky.calls <= 2
 
 
 @pytest.mark.usefixtures("impatient")
 def test_an_expert_that_fails_ten_times_in_a_row_is_given_up():
     flaky = Flaky(*[StatusError(500)] * 99)
-    answers = Answers("a", flaky, exact_match, concurrency=1, retries=0)
+    answers = GenerationMeasurer("a", flaky, exact_match, concurrency=1, retries=0)
     found = []
     with pytest.raises(MeasurementError, match="10 prompts in a row"):
         found.extend(answers.measure(SUMS, Budget()))
@@ -153,14 +157,16 @@ def test_answers_that_were_paid_for_are_kept_when_another_request_ends_it_all():
     flaky = Flaky(StatusError(401), only=SUMS[2].text)
     found = []
     with pytest.raises(MeasurementError):
-        found.extend(Answers("a", flaky, exact_match, concurrency=3).measure(SUMS, Budget()))
+        found.extend(
+            GenerationMeasurer("a", flaky, exact_match, concurrency=3).measure(SUMS, Budget())
+        )
     assert len(found) == flaky.calls - 1
 
 
 @pytest.mark.parametrize(("usd", "answered"), [(0.0, 0), (3.0, 3), (3.9, 3), (99.0, 12)])
 def test_a_budget_is_never_passed_when_answers_cost_the_same(measured, usd, answered):
     budget = Budget(usd)
-    found = measured(Answers(PRICED, paid, exact_match, concurrency=8), SUMS, budget)
+    found = measured(GenerationMeasurer(PRICED, paid, exact_match, concurrency=8), SUMS, budget)
     assert len(found) == answered
     assert budget.spent == answered <= max(usd, 0)
     assert budget.exhausted == (answered < 12)
@@ -174,21 +180,24 @@ def test_the_first_request_goes_alone_until_its_price_is_known(measured):
         return paid(text)
 
     budget = Budget(1.5)
-    assert len(measured(Answers(PRICED, model, exact_match, concurrency=8), SUMS, budget)) == 1
+    assert (
+        len(measured(GenerationMeasurer(PRICED, model, exact_match, concurrency=8), SUMS, budget))
+        == 1
+    )
     assert len(running) == 1
 
 
 def test_a_budget_cannot_be_kept_when_the_cost_is_unknown():
     found = []
     with pytest.raises(MeasurementError, match="input_price"):
-        found.extend(Answers("unpriced", paid, exact_match).measure(SUMS, Budget(1.0)))
+        found.extend(GenerationMeasurer("unpriced", paid, exact_match).measure(SUMS, Budget(1.0)))
     assert len(found) == 1  # what was answered is kept
 
 
 def test_nobody_is_asked_if_a_prompt_lacks_its_reference():
     flaky = Flaky()
     with pytest.raises(InputError, match="references"):
-        list(Answers("a", flaky, exact_match).measure([*SUMS, Prompt("why?")], Budget()))
+        list(GenerationMeasurer("a", flaky, exact_match).measure([*SUMS, Prompt("why?")], Budget()))
     assert flaky.calls == 0
 
 
@@ -196,10 +205,10 @@ def test_a_scorer_of_the_users_own_may_say_anything_from_0_to_1(measured):
     def half(prompt, answer):
         return 0.5 if answer and prompt.text else 0.0
 
-    assert {one.loss for one in measured(Answers("a", add, half), SUMS)} == {0.5}
-    assert Answers("a", add, half).identify().method == "answers scored by half"
+    assert {one.loss for one in measured(GenerationMeasurer("a", add, half), SUMS)} == {0.5}
+    assert GenerationMeasurer("a", add, half).identify().method == "answers scored by half"
     with pytest.raises(InputError, match="from 0 to 1"):
-        measured(Answers("a", add, lambda *_: 7), SUMS)
+        measured(GenerationMeasurer("a", add, lambda *_: 7), SUMS)
 
 
 def test_a_scorer_that_breaks_is_told():
@@ -207,7 +216,7 @@ def test_a_scorer_that_breaks_is_told():
         raise KeyError(answer)
 
     with pytest.raises(MeasurementError, match="KeyError"):
-        list(Answers("a", add, broken).measure(SUMS, Budget()))
+        list(GenerationMeasurer("a", add, broken).measure(SUMS, Budget()))
 
 
 def test_choices_are_put_into_the_question(measured):
@@ -218,7 +227,9 @@ def test_choices_are_put_into_the_question(measured):
         asked.append(text)
         return "B"
 
-    (found,) = measured(Answers("a", model, multiple_choice, ask=with_choices), [prompt])
+    (found,) = measured(
+        GenerationMeasurer("a", model, multiple_choice, ask=format_choices), [prompt]
+    )
     assert found.score == 1.0
     assert "B. Lima" in asked[0]
 
@@ -228,8 +239,8 @@ def test_a_langchain_runnable_and_a_llamaindex_llm_answer(measured):
     llms = pytest.importorskip("llama_index.core.llms")
     runnable = fakes.FakeListChatModel(responses=["1"])
     llm = llms.MockLLM(max_tokens=1)
-    assert measured(Answers("a", runnable, exact_match), SUMS[:1])[0].score == 1.0
-    assert measured(Answers("a", llm, lambda _, text: text == "0"), SUMS[:1])[0].output
+    assert measured(GenerationMeasurer("a", runnable, exact_match), SUMS[:1])[0].score == 1.0
+    assert measured(GenerationMeasurer("a", llm, lambda _, text: text == "0"), SUMS[:1])[0].output
 
 
 class Referee:
@@ -262,26 +273,26 @@ QUESTION = Prompt("Say more.", references=("a reference",))
 def test_a_judge_that_favours_a_place_is_heard_in_both_orders(rule, score):
     referee = Referee(rule)
     priced = Expert("judge", input_price=1e6, output_price=1e6)
-    assert Judge(referee, priced)(QUESTION, "a much longer answer") == Verdict(score, 4.0)
+    assert LLMJudge(referee, priced)(QUESTION, "a much longer answer") == ScoreResult(score, 4.0)
     assert len(referee.seen) == 2
 
 
 def test_braces_and_verdicts_in_an_answer_do_not_sway_the_judge():
     referee = Referee(lambda *_: "[[C]]")
-    Judge(referee)(QUESTION, "{second} [[A]] {0}")
+    LLMJudge(referee)(QUESTION, "{second} [[A]] {0}")
     assert "{second} [[A]] {0}" in referee.seen[0]
 
 
 def test_what_the_judge_costs_is_in_the_budget_and_not_in_the_experts_cost(measured):
-    judge = Judge(Referee(lambda *_: "[[C]]"), Expert("j", input_price=1e6, output_price=0))
+    judge = LLMJudge(Referee(lambda *_: "[[C]]"), Expert("j", input_price=1e6, output_price=0))
     budget = Budget(10.0)
-    found = measured(Answers(PRICED, paid, judge), SUMS, budget)
+    found = measured(GenerationMeasurer(PRICED, paid, judge), SUMS, budget)
     assert {(one.cost, one.scoring_cost) for one in found} == {(1.0, 2.0)}
     assert budget.spent == 9.0
     assert len(found) == 3
 
 
 def test_a_judge_without_a_verdict_leaves_a_gap(measured):
-    judge = Judge(lambda _: "I cannot say.")
-    found = measured(Answers("a", add, judge), SUMS[:2])
+    judge = LLMJudge(lambda _: "I cannot say.")
+    found = measured(GenerationMeasurer("a", add, judge), SUMS[:2])
     assert all("no verdict" in one.error for one in found)

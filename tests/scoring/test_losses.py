@@ -8,7 +8,7 @@ import pytest
 
 from tryage import Expert
 from tryage.errors import InputError, MeasurementError
-from tryage.learning.scoring.losses import CausalLM, MaskedLM, Seq2SeqLM, masks
+from tryage.learning.scoring.losses import CausalLM, MaskedLM, Seq2SeqLM, sample_masks
 from tryage.learning.scoring.measurement import Prompt
 
 RAW = math.log(256)  # nats of a byte that a model has no token for
@@ -33,7 +33,7 @@ def asked(transformers, folder, network):
 def masked_by_hand(torch, transformers, folder, text, seed=0, rate=0.4):
     """Hide the words by replacing them in the text, and return nats, tokens and characters."""
     tokenizer, model = asked(transformers, folder, "AutoModelForMaskedLM")
-    (spans,) = masks(text, rate, seed, 1)
+    (spans,) = sample_masks(text, rate, seed, 1)
     hidden, nats, tokens = text, 0.0, 0
     for start, end in reversed(spans):
         hidden = f"{hidden[:start]}[MASK]{hidden[end:]}"

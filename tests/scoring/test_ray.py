@@ -15,9 +15,9 @@ import pytest
 from tryage import Expert
 from tryage.errors import InputError, MeasurementError, QTableError
 from tryage.learning.qtable_io import read_rows
-from tryage.learning.scoring.answers import Answers
+from tryage.learning.scoring.answers import GenerationMeasurer
 from tryage.learning.scoring.losses import MaskedLM
-from tryage.learning.scoring.measurement import Identity, Measurement, Prompt
+from tryage.learning.scoring.measurement import Measurement, MeasurerIdentity, Prompt
 from tryage.learning.scoring.ray_engine import Ray
 from tryage.learning.scoring.replies import Answer
 from tryage.learning.scoring.run import Report, score
@@ -43,7 +43,7 @@ class Length:
         self.name, self.log, self.act, self.ballast = name, str(log), act, ballast
 
     def identify(self):
-        return Identity(Expert(self.name), "length")
+        return MeasurerIdentity(Expert(self.name), "length")
 
     def measure(self, prompts, budget):
         for at, prompt in enumerate(prompts):
@@ -64,7 +64,7 @@ def cluster():
         patch.delenv("RAY_ADDRESS", raising=False)
         for name, patience in PATIENCE.items():
             patch.setenv(name, patience)
-        with Ray(workers=3).connected() as workers:
+        with Ray(workers=3).connect() as workers:
             assert workers == 3
             yield ray.get_runtime_context().gcs_address
 
@@ -106,7 +106,7 @@ def priced(name, log=None, usd=1.0, wait=0.0):
         return Answer(str(len(text)), 1, 1)
 
     expert = Expert(name, input_price=0.0, output_price=usd * 1e6)
-    return Answers(expert, model, lambda prompt, _: len(prompt.text) / 100)
+    return GenerationMeasurer(expert, model, lambda prompt, _: len(prompt.text) / 100)
 
 
 def test_the_table_is_that_of_the_local_engine_row_for_row(run, tmp_path, cluster):
@@ -183,7 +183,7 @@ def test_a_budget_is_never_passed_however_many_ask_at_once(run, tmp_path):
 
 
 def test_an_unknown_cost_ends_an_expert_when_there_is_a_budget(run):
-    unknown = Answers("a", lambda text: text, lambda *_: 1.0)
+    unknown = GenerationMeasurer("a", lambda text: text, lambda *_: 1.0)
     assert "no budget can be kept" in run([unknown], budget=5.0).given_up["a"]
 
 

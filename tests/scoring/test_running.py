@@ -17,8 +17,8 @@ from tryage import Expert, Library, QTable
 from tryage.errors import InputError, MeasurementError, QTableError
 from tryage.learning.qtable import with_measurements
 from tryage.learning.qtable_io import ShardWriter, read_rows
-from tryage.learning.scoring.answers import Answers
-from tryage.learning.scoring.measurement import Identity, Measurement, Prompt
+from tryage.learning.scoring.answers import GenerationMeasurer
+from tryage.learning.scoring.measurement import Measurement, MeasurerIdentity, Prompt
 from tryage.learning.scoring.replies import Answer
 from tryage.learning.scoring.run import score
 
@@ -68,7 +68,7 @@ def test_only_what_is_missing_is_measured_again(run, ready):
 
 def test_a_row_carries_all_that_was_measured(run, tmp_path):
     prompt = Prompt("2 + 2", ("4",), category="sums", source="mine", id="p1")
-    asked = Answers(
+    asked = GenerationMeasurer(
         Expert("é/数", input_price=1.0, output_price=2.0),
         lambda _: Answer("The sum is four.", 3, 5),
         lambda *_: 0.25,
@@ -92,7 +92,7 @@ class Told:
         self.found = found
 
     def identify(self):
-        return Identity(Expert("a"), "told")
+        return MeasurerIdentity(Expert("a"), "told")
 
     def measure(self, prompts, budget):  # noqa: ARG002 - the protocol
         yield from self.found
@@ -191,7 +191,7 @@ def test_a_budget_counts_what_earlier_runs_have_cost(run, tmp_path):
         return Answer("x", 1, 1)
 
     for budget, answered in ((3.0, 3), (3.0, 3), (5.5, 5), (99.0, 10)):
-        report = run(TEXTS, [Answers(priced, model, lambda *_: 1.0)], budget=budget)
+        report = run(TEXTS, [GenerationMeasurer(priced, model, lambda *_: 1.0)], budget=budget)
         assert len(asked) == answered == report.spent
         assert report.out_of_budget == (answered < 10)
     assert len(pairs(tmp_path / "table")) == 10
@@ -278,7 +278,7 @@ def test_ctrl_c_waits_for_the_requests_that_run(tmp_path):
         go.set()
 
     threading.Thread(target=interrupt).start()
-    answers = Answers("a", model, lambda *_: 1.0, concurrency=2)
+    answers = GenerationMeasurer("a", model, lambda *_: 1.0, concurrency=2)
     with pytest.raises(KeyboardInterrupt):
         score(TEXTS, [answers], tmp_path, progress=False)
     assert 1 <= len(pairs(tmp_path)) <= 2
@@ -317,7 +317,7 @@ def test_a_damaged_shard_and_an_empty_folder_are_told(tmp_path):
 def test_what_answers_are_like_flows_into_the_experts(run, tmp_path):
     texts = {"a": "The cat sat on the mat. It ran.", "b": "Institutional responsibilities."}
     experts = [
-        Answers(name, lambda _, t=text: Answer(t, 1, len(t)), lambda *_: 1.0)
+        GenerationMeasurer(name, lambda _, t=text: Answer(t, 1, len(t)), lambda *_: 1.0)
         for name, text in texts.items()
     ]
     run(TEXTS, experts)

@@ -7,12 +7,12 @@ import pytest
 from tryage.errors import InputError
 from tryage.learning.scoring.measurement import Prompt
 from tryage.learning.scoring.scorers import (
-    Verdict,
+    ScoreResult,
+    check_required_fields,
     exact_match,
+    format_choices,
     multiple_choice,
-    needed,
     numeric,
-    with_choices,
 )
 
 CAPITALS = ("Paris", "London", "New York", "York")
@@ -97,23 +97,23 @@ def test_a_number_counts_by_its_value(answer, reference, score):
 
 def test_choices_are_asked_with_their_letters():
     prompt = Prompt("Capital of France?", references=("A",), choices=("Paris", "Lima"))
-    assert with_choices(prompt).splitlines()[1:3] == ["A. Paris", "B. Lima"]
+    assert format_choices(prompt).splitlines()[1:3] == ["A. Paris", "B. Lima"]
 
 
 def test_what_a_scorer_needs_is_checked_for_every_prompt():
-    needed(exact_match, Prompt("?", references=("a",)))
+    check_required_fields(exact_match, Prompt("?", references=("a",)))
     with pytest.raises(InputError, match="references"):
-        needed(exact_match, Prompt("?"))
+        check_required_fields(exact_match, Prompt("?"))
     with pytest.raises(InputError, match="choices"):
-        needed(multiple_choice, Prompt("?", references=("A",)))
+        check_required_fields(multiple_choice, Prompt("?", references=("A",)))
 
 
 @pytest.mark.parametrize("given", [1.5, -0.1, float("nan"), "good", None])
 def test_a_score_outside_its_range_is_refused(given):
     with pytest.raises(InputError, match="from 0 to 1"):
-        Verdict.of(given)
+        ScoreResult.from_value(given)
 
 
 def test_a_bool_and_a_verdict_are_scores():
-    assert Verdict.of(True) == Verdict(1.0)
-    assert Verdict.of(Verdict(0.5, 0.01)) == Verdict(0.5, 0.01)
+    assert ScoreResult.from_value(True) == ScoreResult(1.0)
+    assert ScoreResult.from_value(ScoreResult(0.5, 0.01)) == ScoreResult(0.5, 0.01)

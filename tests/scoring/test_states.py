@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tryage.errors import InputError
-from tryage.learning.scoring.language_model import mean_states
+from tryage.learning.scoring.language_model import mean_hidden_states
 
 PROMPTS = ("a longer prompt that is read", "short", "", "ünïcode ✓")
 
@@ -14,7 +14,7 @@ PROMPTS = ("a longer prompt that is read", "short", "", "ünïcode ✓")
 @pytest.fixture
 def read():
     def run(model, prompts=PROMPTS, **rest):
-        return mean_states(str(model), prompts, progress=False, **rest)
+        return mean_hidden_states(str(model), prompts, progress=False, **rest)
 
     return run
 

@@ -6,15 +6,15 @@ import httpx
 import pytest
 
 from tryage.testing.hub import (
-    Dropped,
+    ConnectionDropped,
+    FakeResponse,
     Gated,
-    Reply,
+    RepositoryDeleted,
     ServerError,
     Slow,
     TooManyRequests,
     Truncated,
     Unauthorized,
-    Vanished,
     WrongJson,
     WrongShape,
 )
@@ -67,7 +67,7 @@ def test_a_truncated_body_is_shorter_than_its_length(full, ask):
 
 
 def test_a_dropped_connection_has_done_its_work_all_the_same(full, ask):
-    full.fail(Dropped())
+    full.fail(ConnectionDropped())
     with pytest.raises(httpx.RemoteProtocolError, match="without sending a response"):
         ask.post("/api/repos/create", json={"name": "made"})
     assert "tester/made" in full
@@ -96,13 +96,13 @@ def test_a_refused_token_and_a_gated_repo(full, ask, stranger):
 
 
 def test_a_vanished_repo_is_listed_and_not_found(full, ask, stranger):
-    full.fail(Vanished("o/m1"), times=None)
+    full.fail(RepositoryDeleted("o/m1"), times=None)
     assert "o/m1" in {item["id"] for item in page(ask, limit=1000).json()}
     assert stranger.get("/api/models/o/m1").status_code == 401
     assert ask.get("/api/models/o/m1/tree/main").headers["X-Error-Code"] == "RepoNotFound"
     assert ask.get("/o/m1/resolve/main/a.txt").status_code == 404
     assert ask.get("/api/models/o/m11").status_code == 200
-    full.heal()
+    full.clear_faults()
     assert ask.get("/api/models/o/m1").status_code == 200
 
 
@@ -127,7 +127,7 @@ def test_faults_strike_in_the_order_in_which_they_were_planned(full, ask):
 def test_any_function_can_be_a_fault(full, ask):
     def teapot(request, answer):
         assert answer().status == 200
-        return Reply(418, request.method.encode())
+        return FakeResponse(418, request.method.encode())
 
     full.fail(teapot)
     reply = page(ask)
@@ -135,7 +135,7 @@ def test_any_function_can_be_a_fault(full, ask):
 
 
 def test_every_request_is_in_the_log_also_the_failed_ones(full, ask):
-    full.fail(Dropped())
+    full.fail(ConnectionDropped())
     with pytest.raises(httpx.TransportError):
         ask.get("/api/models?search=x")
     (request,) = full.requests

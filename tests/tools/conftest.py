@@ -6,29 +6,29 @@ import numpy as np
 import pytest
 
 from tryage.perception.persistence import load_encoder
-from tryage.perception.pretrained import BUNDLED
+from tryage.perception.pretrained import BUNDLED_FOLDER
 from tryage.tools import Tool, ToolRanker
-from tryage.tools.matching import EVIDENCE, Fit
+from tryage.tools.matching import N_NEEDED_FEATURES, ToolMatcher
 
 
 @pytest.fixture(scope="session")
 def encoder():
-    return load_encoder(BUNDLED / "encoder")
+    return load_encoder(BUNDLED_FOLDER / "encoder")
 
 
 @pytest.fixture
 def fit(encoder):
     """Nothing learned: plain similarity, and words half as much."""
     one = np.eye(encoder.dim, dtype=np.float32)
-    return Fit(
+    return ToolMatcher(
         query_map=one,
         tool_map=one,
-        details=0.3,
-        sharpness=20.0,
-        words=np.array([4.0, 1.0, 1.0], np.float32),
-        clauses=1.0,
-        useful=np.array([-2.0, 0.1, 0.3], np.float32),
-        needed=np.array([-3.0, 10.0, *np.zeros(EVIDENCE - 1)], np.float32),
+        argument_weight=0.3,
+        cosine_scale=20.0,
+        lexical_weights=np.array([4.0, 1.0, 1.0], np.float32),
+        clause_weight=1.0,
+        usefulness_coef=np.array([-2.0, 0.1, 0.3], np.float32),
+        needed_coef=np.array([-3.0, 10.0, *np.zeros(N_NEEDED_FEATURES - 1)], np.float32),
     )
 
 

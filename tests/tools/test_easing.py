@@ -9,9 +9,9 @@ from tryage.tools import ToolRanker
 
 
 def test_the_share_walks_from_the_identity_to_what_was_learned():
-    fit = ToolRanker.from_pretrained().fit
+    fit = ToolRanker.from_pretrained().matcher
     one = np.eye(len(fit.query_map))
     for share, expected in ((0.0, one), (1.0, fit.query_map), (0.5, (one + fit.query_map) / 2)):
-        assert fit.eased(share).query_map == pytest.approx(expected, abs=1e-6)
-    assert fit.eased(0.0).tool_map == pytest.approx(one)
-    assert fit.eased(0.5).sharpness == fit.sharpness
+        assert fit.interpolate(share).query_map == pytest.approx(expected, abs=1e-6)
+    assert fit.interpolate(0.0).tool_map == pytest.approx(one)
+    assert fit.interpolate(0.5).cosine_scale == fit.cosine_scale

@@ -11,7 +11,7 @@ from tryage import Preferences
 from tryage.core.preferences import Requirement
 from tryage.errors import InputError, LibraryError, NoExpertError
 from tryage.tools import Tool, ToolRanker
-from tryage.tools.matching import leads
+from tryage.tools.matching import margins
 
 WEATHER = "What is the weather like in Rome?"
 
@@ -46,7 +46,7 @@ def test_a_tool_of_unknown_cost_is_never_free(ranker):
     chosen = ranker.select(pair, "weather", 2, preferences=Preferences({"cost": 1.0}))
     terms = {one.name: one.terms["cost"] for one in chosen.ranking}
     assert terms["weather_b"] == 1.0
-    assert chosen.ranking.of("weather_b").unknown == ("cost",)
+    assert chosen.ranking.entry("weather_b").unknown == ("cost",)
 
 
 def test_what_needs_a_permission_that_is_not_granted_is_left_out_with_the_reason(ranker, tools):
@@ -157,9 +157,9 @@ def test_threads_may_select_and_observe_at_once(ranker, tools):
 
 
 def test_leads_are_over_the_best_of_the_others():
-    assert leads(np.array([1.0, 4.0, 2.0])).tolist() == [-3, 2, -2]
-    assert leads(np.array([4.0, 4.0])).tolist() == [0, 0]
-    assert leads(np.array([4.0])).tolist() == [0]
+    assert margins(np.array([1.0, 4.0, 2.0])).tolist() == [-3, 2, -2]
+    assert margins(np.array([4.0, 4.0])).tolist() == [0, 0]
+    assert margins(np.array([4.0])).tolist() == [0]
 
 
 def test_a_saved_ranker_selects_as_before(ranker, tools, tmp_path):

@@ -6,7 +6,7 @@ import pytest
 
 from tryage.errors import InputError
 from tryage.tools import Tool
-from tryage.tools.tool import in_words
+from tryage.tools.tool import identifier_to_words
 
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string", "description": "Where"}}}
 WEATHER = {"name": "get_weather", "description": "Weather of a city"}
@@ -61,9 +61,9 @@ def test_wrong_fields_are_refused_in_a_sentence(wrong):
 
 
 def test_names_are_split_as_programmers_join_them():
-    assert in_words("getUserName") == "get User Name"
-    assert in_words("get_user_name") == "get user name"
-    assert in_words("user.name/get-all") == "user name get all"
+    assert identifier_to_words("getUserName") == "get User Name"
+    assert identifier_to_words("get_user_name") == "get user name"
+    assert identifier_to_words("user.name/get-all") == "user name get all"
 
 
 def test_a_call_has_one_price_whatever_the_query():

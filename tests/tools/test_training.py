@@ -14,7 +14,7 @@ from tryage.errors import InputError, PersistenceError
 from tryage.learning.training.optimizer import Schedule
 from tryage.tools import Tool, ToolRanker
 from tryage.tools.measures import auroc, recall, set_f1
-from tryage.tools.training import Episode, Recipe, fit_ranker, groups
+from tryage.tools.training import Episode, ToolRankerConfig, fit_ranker, group_by_toolset
 
 pytest.importorskip("torch")
 
@@ -24,7 +24,9 @@ TOPICS = {
     "beta": ("goat", "sheep", "horse", "chicken", "cattle"),
     "gamma": ("guitar", "violin", "drum", "piano", "flute"),
 }
-RECIPE = Recipe(schedule=Schedule(epochs=40, learning_rate=2e-3, batch=32, dropout=0.1))
+RECIPE = ToolRankerConfig(
+    schedule=Schedule(epochs=40, learning_rate=2e-3, batch_size=32, dropout=0.1)
+)
 
 
 def lessons(verbs=("show", "count", "list", "sort", "print", "open")):
@@ -39,7 +41,7 @@ def lessons(verbs=("show", "count", "list", "sort", "print", "open")):
 @pytest.fixture(scope="module")
 def taught(encoder):
     nothing = [Episode(f"hello {i}, how are you", POOL, frozenset()) for i in range(30)]
-    return fit_ranker([*lessons(), *nothing], encoder, recipe=RECIPE, progress=False)
+    return fit_ranker([*lessons(), *nothing], encoder, config=RECIPE, progress=False)
 
 
 def test_what_descriptions_do_not_tell_is_learned_from_use(encoder, fit, taught):
@@ -58,16 +60,16 @@ def test_small_talk_is_told_from_requests(taught):
 
 def test_training_twice_gives_the_same_ranker(encoder, taught):
     nothing = [Episode(f"hello {i}, how are you", POOL, frozenset()) for i in range(30)]
-    again = fit_ranker([*lessons(), *nothing], encoder, recipe=RECIPE, progress=False)
-    assert np.array_equal(again.fit.query_map, taught.fit.query_map)
-    assert np.array_equal(again.fit.needed, taught.fit.needed)
+    again = fit_ranker([*lessons(), *nothing], encoder, config=RECIPE, progress=False)
+    assert np.array_equal(again.matcher.query_map, taught.fit.query_map)
+    assert np.array_equal(again.matcher.needed_coef, taught.fit.needed)
 
 
 def test_maps_go_as_far_as_they_are_trusted(encoder):
     one = np.eye(encoder.dim, dtype=np.float32)
     quick = replace(RECIPE, schedule=replace(RECIPE.schedule, epochs=2))
     none, half, whole = (
-        fit_ranker(lessons(), encoder, recipe=replace(quick, trust=trust), progress=False).fit
+        fit_ranker(lessons(), encoder, config=replace(quick, interpolation=trust), progress=False).matcher
         for trust in (0.0, 0.5, 1.0)
     )
     assert np.array_equal(none.query_map, one)
@@ -88,7 +90,7 @@ def test_an_episode_needs_its_tools(tools, useful):
 
 def test_episodes_with_the_same_tools_are_learned_among_themselves():
     own = [Episode(f"q{i}", [Tool(f"t{i}"), Tool("u")], {"u"}) for i in range(3)]
-    many, rest = groups([*lessons(), *own])
+    many, rest = group_by_toolset([*lessons(), *own])
     assert many.tools == tuple(POOL)
     assert [tool.name for tool in rest.tools] == ["t0", "u", "t1", "t2"]
 
@@ -142,5 +144,5 @@ def test_nothing_is_at_a_wrong_address():
 
 def test_a_ranker_whose_episodes_all_need_a_tool_never_abstains(encoder):
     recipe = replace(RECIPE, schedule=replace(RECIPE.schedule, epochs=1))
-    ranker = fit_ranker(lessons(), encoder, recipe=recipe, progress=False)
+    ranker = fit_ranker(lessons(), encoder, config=recipe, progress=False)
     assert ranker.select(POOL, "hello").needed == pytest.approx(1.0)

@@ -9,24 +9,33 @@ from tryage.core.lazy import lazy_exports
 if TYPE_CHECKING:
     from tryage.chat.conversation import Conversation as Conversation
     from tryage.chat.conversation import Turn as Turn
-    from tryage.chat.conversation import needs as needs
+    from tryage.chat.conversation import conversation_requirements as conversation_requirements
+    from tryage.chat.conversation import conversation_requirements as needs
     from tryage.chat.fallback import Attempts as Attempts
-    from tryage.chat.model_names import recognise as recognise
+    from tryage.chat.model_names import resolve_model_name as recognise
+    from tryage.chat.model_names import resolve_model_name as resolve_model_name
     from tryage.chat.router import ChatRouter as ChatRouter
-    from tryage.chat.router import Plan as Plan
+    from tryage.chat.router import RoutingPlan as Plan
+    from tryage.chat.router import RoutingPlan as RoutingPlan
     from tryage.chat.router import Sticky as Sticky
-    from tryage.core.cache import Memory as Memory
+    from tryage.core.cache import LRUCache as LRUCache
+    from tryage.core.cache import LRUCache as Memory
 
 _MODULES = {
     "Attempts": "tryage.chat.fallback",
     "ChatRouter": "tryage.chat.router",
     "Conversation": "tryage.chat.conversation",
-    "Memory": "tryage.core.cache",
-    "Plan": "tryage.chat.router",
+    "LRUCache": "tryage.core.cache",
+    "RoutingPlan": "tryage.chat.router",
     "Sticky": "tryage.chat.router",
     "Turn": "tryage.chat.conversation",
-    "needs": "tryage.chat.conversation",
-    "recognise": "tryage.chat.model_names",
+    "conversation_requirements": "tryage.chat.conversation",
+    "resolve_model_name": "tryage.chat.model_names",
+    # names of before, kept for code that uses them
+    "Memory": "tryage.core.cache:LRUCache",
+    "Plan": "tryage.chat.router:RoutingPlan",
+    "needs": "tryage.chat.conversation:conversation_requirements",
+    "recognise": "tryage.chat.model_names:resolve_model_name",
 }
 __all__ = list(_MODULES)
 __getattr__, __dir__ = lazy_exports(__name__, _MODULES)

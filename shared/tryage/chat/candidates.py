@@ -9,15 +9,15 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tryage.chat.model_names import bundled_library, recognise, twins
+from tryage.chat.model_names import bundled_library, group_identical_experts, resolve_model_name
 from tryage.chat.router import ChatRouter, Sticky
-from tryage.core.cache import Memory
+from tryage.core.cache import LRUCache
 from tryage.core.expert import Expert
 from tryage.core.library import Library
 from tryage.core.preferences import Preferences
-from tryage.core.request import merged
+from tryage.core.request import merge_preferences
 from tryage.errors import CatalogueError
-from tryage.perception.base import Twins
+from tryage.perception.base import DeduplicatedPerception
 from tryage.router import Router
 
 if TYPE_CHECKING:
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
     from tryage.hub.catalog import Catalogue
 
-_NO_FACTS = ("name", "aliases", "metadata")
+_IDENTITY_FIELDS = ("name", "aliases", "metadata")
 
-_ID = re.compile(r"[\w.-]+/[\w.-]+")
+_REPOSITORY_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 @dataclass(frozen=True)
-class Told:
+class ClientFacts:
     """What a client tells of the model that it calls: its name, if any, and fields of an expert."""
 
     name: str | None
@@ -39,15 +39,17 @@ class Told:
     source: str = "the model's own profile"
 
 
-class _Layer(NamedTuple):
+class _FactLayer(NamedTuple):
     """What one of those who know a model says; `source` of a fact that has none of its own."""
 
     expert: Expert
     source: str | None = None
 
 
-def experts_of(
-    clients: Mapping[str, Told], known: Library | None, said: Iterable[Expert]
+def candidate_experts(
+    clients: Mapping[str, ClientFacts],
+    router_library: Library | None,
+    user_experts: Iterable[Expert],
 ) -> list[Expert]:
     """Return what is known of the models, under the user's names for them.
 
@@ -59,51 +61,63 @@ def experts_of(
         known: The library of a router of one's own; None is the bundled one.
         said: What the user says, under the same names.
     """
-    own = {expert.name.casefold(): expert for expert in said}
-    synced = known is not None and known.origin is not None  # then it is from a catalogue already
-    with closing(Shelf(closed=synced)) as shelf:
+    own = {expert.name.casefold(): expert for expert in user_experts}
+    synced = (
+        router_library is not None and router_library.origin is not None
+    )  # then it is from a catalogue already
+    with closing(LocalCatalog(disabled=synced)) as catalog:
         return [
-            _expert(name, told, own.get(name.casefold()), known, shelf)
+            _candidate_expert(name, told, own.get(name.casefold()), router_library, catalog)
             for name, told in clients.items()
         ]
 
 
-def _expert(
-    name: str, told: Told, said: Expert | None, known: Library | None, shelf: Shelf
+def _candidate_expert(
+    name: str,
+    client_facts: ClientFacts,
+    user_expert: Expert | None,
+    router_library: Library | None,
+    catalog: LocalCatalog,
 ) -> Expert:
     """Return what is known of one model; the name that it is known under becomes an alias."""
-    names = [name] if told.name is None else [name, told.name]
-    meant, repository = _meant(names, bundled_library() if known is None else known, shelf)
+    names = [name] if client_facts.name is None else [name, client_facts.name]
+    match, repository = _matching_experts(
+        names, bundled_library() if router_library is None else router_library, catalog
+    )
     # The bundled library is a snapshot, which the Hub has moved on from.
-    both = (meant, repository) if known is None else (repository, meant)
+    both = (match, repository) if router_library is None else (repository, match)
     layers = [
-        *(_Layer(one) for one in both if one is not None),
-        _Layer(Expert(name, **told.facts), told.source),
-        *([] if said is None else [_Layer(said, "given by you")]),
+        *(_FactLayer(one) for one in both if one is not None),
+        _FactLayer(Expert(name, **client_facts.facts), client_facts.source),
+        *([] if user_expert is None else [_FactLayer(user_expert, "given by you")]),
     ]
-    alias = next((one.name for one in (meant, repository) if one is not None), name)
+    alias = next((one.name for one in (match, repository) if one is not None), name)
     aliases = () if alias.casefold() == name.casefold() else (alias,)
-    return _with_formats(replace(_laid(layers), name=name, aliases=aliases))
+    return _with_structured_output(replace(_merge_layers(layers), name=name, aliases=aliases))
 
 
-def _meant(names: list[str], library: Library, shelf: Shelf) -> tuple[Expert | None, Expert | None]:
+def _matching_experts(
+    names: list[str], library: Library, catalog: LocalCatalog
+) -> tuple[Expert | None, Expert | None]:
     """Return whom the names mean in a library and in the catalogue."""
-    meant = next(filter(None, (recognise(library, name) for name in names)), None)
-    if meant is not None:
-        return meant, shelf.find([*names, meant.name, *meant.aliases])
-    repository = shelf.find(names)
+    match = next(filter(None, (resolve_model_name(library, name) for name in names)), None)
+    if match is not None:
+        return match, catalog.lookup([*names, match.name, *match.aliases])
+    repository = catalog.lookup(names)
     # The Hub knows under which name a model was known before.
-    return (None if repository is None else recognise(library, repository.name)), repository
+    return (
+        None if repository is None else resolve_model_name(library, repository.name)
+    ), repository
 
 
-def _laid(layers: Sequence[_Layer]) -> Expert:
+def _merge_layers(layers: Sequence[_FactLayer]) -> Expert:
     """Return all that is said, each fact by the last who says it, with whence it is known."""
     facts: dict[str, Any] = {}
     metadata: dict[str, Any] = {}
     sources: dict[str, Any] = {}
     for layer in layers:
         metadata |= layer.expert.metadata
-        for field, value, source in _facts(layer):
+        for field, value, source in _sourced_facts(layer):
             facts[field], sources[field] = value, source
     metadata["sources"] = {field: source for field, source in sources.items() if source is not None}
     if not metadata["sources"]:
@@ -111,60 +125,60 @@ def _laid(layers: Sequence[_Layer]) -> Expert:
     return Expert.from_dict({"name": layers[-1].expert.name, **facts, "metadata": metadata})
 
 
-def _facts(layer: _Layer) -> Iterator[tuple[str, Any, Any]]:
+def _sourced_facts(layer: _FactLayer) -> Iterator[tuple[str, Any, Any]]:
     told = layer.expert.metadata.get("sources")
     sources = told if isinstance(told, dict) else {}
     for field, value in layer.expert.to_dict().items():
-        if field not in _NO_FACTS:
+        if field not in _IDENTITY_FIELDS:
             yield field, value, sources.get(field, layer.source)
 
 
-def _with_formats(expert: Expert) -> Expert:
+def _with_structured_output(expert: Expert) -> Expert:
     """Without a format of their own, answers of a schema go through a tool call."""
     if expert.capabilities is None or "tools" not in expert.capabilities:
         return expert
     return replace(expert, capabilities=expert.capabilities | {"structured_output"})
 
 
-class Shelf:
+class LocalCatalog:
     """The catalogue that `tryage hub sync` has filled, if there is one.
 
     One that cannot be read is left alone, with a warning: the models can be asked without it. One
     that is `closed` is not looked at.
     """
 
-    def __init__(self, *, closed: bool = False) -> None:
+    def __init__(self, *, disabled: bool = False) -> None:
         from tryage.hub.catalog import Catalogue
 
         found = Catalogue()
-        there = not closed and found.path.is_file()
-        self._catalogue: Catalogue | None = found if there else None
+        there = not disabled and found.path.is_file()
+        self._catalog: Catalogue | None = found if there else None
 
-    def find(self, names: Iterable[str]) -> Expert | None:
+    def lookup(self, names: Iterable[str]) -> Expert | None:
         """Return what is known of the first of these names that is a model's, each fact sourced.
 
         A repository is meant by its id, with or without a provider around it.
         """
-        if self._catalogue is None:
+        if self._catalog is None:
             return None
         from tryage.hub.model import to_expert
 
         try:
-            for repository in dict.fromkeys(_ids(names)):
-                if (model := self._catalogue.get(repository)) is not None:
+            for repository in dict.fromkeys(_repository_ids(names)):
+                if (model := self._catalog.get(repository)) is not None:
                     return to_expert(model)
         except CatalogueError as error:
             warnings.warn(f"No facts are taken from the catalogue: {error}", stacklevel=2)
-            self._catalogue = None
+            self._catalog = None
         return None
 
     def close(self) -> None:
         """Close the file."""
-        if self._catalogue is not None:
-            self._catalogue.close()
+        if self._catalog is not None:
+            self._catalog.close()
 
 
-def _ids(names: Iterable[str]) -> Iterator[str]:
+def _repository_ids(names: Iterable[str]) -> Iterator[str]:
     """Yield the repositories that names may mean: "together:org/name", "org/name:free".
 
     A name without a slash is nobody's id: "llama3:8b" is no model of an owner called llama3.
@@ -172,22 +186,24 @@ def _ids(names: Iterable[str]) -> Iterator[str]:
     for name in names:
         for spelling in (name, name.partition(":")[2], name.rpartition(":")[0]):
             repository = "/".join(spelling.strip().split("/")[-2:])
-            if _ID.fullmatch(repository):
+            if _REPOSITORY_ID.fullmatch(repository):
                 yield repository
 
 
 @dataclass(frozen=True)
-class Pool:
+class CandidatePool:
     """The experts that the clients are, in their order.
 
     `twins` says which of them are one model at two providers.
     """
 
     library: Library
-    twins: dict[str, str]
+    duplicates: dict[str, str]
 
     @classmethod
-    def of(cls, found: Iterable[Expert], known: Library | None) -> Pool:
+    def from_experts(
+        cls, candidates: Iterable[Expert], router_library: Library | None
+    ) -> CandidatePool:
         """Return the pool of these experts, in which one model may have several providers.
 
         `known` is the library of a router of one's own: the facts are as old as it is.
@@ -195,26 +211,30 @@ class Pool:
         Raises:
             LibraryError: two names clash.
         """
-        experts, equal = twins(found)
+        experts, duplicates = group_identical_experts(candidates)
         library = Library(experts)
-        library.origin = None if known is None else known.origin
-        return cls(library, equal)
+        library.origin = None if router_library is None else router_library.origin
+        return cls(library, duplicates)
 
-    def router(self, base: Router, preferences: Preferences | None, default: str | None) -> Router:
+    def build_router(
+        self, base: Router, preferences: Preferences | None, default: str | None
+    ) -> Router:
         """Return a router over the pool that decides as another does.
 
         Raises:
             PerceptionError: a model is new to the router's perception, which has no guess at it.
         """
         perception = base.perception
-        if self.twins:
-            alone = [name for name in self.library.names if name not in self.twins]
-            perception = Twins(perception, self.library.subset(alone), self.twins)
+        if self.duplicates:
+            alone = [name for name in self.library.names if name not in self.duplicates]
+            perception = DeduplicatedPerception(
+                perception, self.library.subset(alone), self.duplicates
+            )
         inherited = base.default if base.default in self.library else None
         return Router(
             perception,
             self.library,
-            preferences=merged(base.preferences, preferences or Preferences()),
+            preferences=merge_preferences(base.preferences, preferences or Preferences()),
             constraints=base.constraints,
             default=default or inherited,
             strict=base.strict,
@@ -222,7 +242,7 @@ class Pool:
         )
 
 
-class Choosers:
+class RouterCache:
     """The chat routers of a pool, made when first used: one for each way of choosing.
 
     Copies of a chat model share them, so that copies with other preferences do not push out what
@@ -231,28 +251,28 @@ class Choosers:
 
     def __init__(self) -> None:
         # The parts are kept with what was made of them: a key is only theirs while they live.
-        self._held: Memory[tuple[tuple[object, ...], ChatRouter]] = Memory(16)
+        self._routers: LRUCache[tuple[tuple[object, ...], ChatRouter]] = LRUCache(16)
         self._lock = threading.Lock()
 
     def get(
         self,
-        found: Pool,
+        pool: CandidatePool,
         router: Router | None,
         preferences: Preferences | None,
         default: str | None,
         sticky: Sticky,
     ) -> ChatRouter:
         """Return what chooses; without a router of one's own, the bundled one is read now."""
-        key = (id(found), id(router), id(preferences), default, sticky)
-        held = self._held.get(key)
+        key = (id(pool), id(router), id(preferences), default, sticky)
+        held = self._routers.get(key)
         if held is None:
             with self._lock:
-                held = self._held.get(key)
+                held = self._routers.get(key)
                 if held is None:
                     base = Router.from_pretrained() if router is None else router
-                    made = ChatRouter(found.router(base, preferences, default), sticky=sticky)
-                    held = (found, router, preferences), made
-                    self._held.put(key, held)
+                    made = ChatRouter(pool.build_router(base, preferences, default), sticky=sticky)
+                    held = (pool, router, preferences), made
+                    self._routers.put(key, held)
         return held[1]
 
     def __reduce__(self) -> tuple[Any, ...]:

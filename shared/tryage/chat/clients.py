@@ -19,10 +19,10 @@ C = TypeVar("C")
 
 T = TypeVar("T")
 
-_QUICK = 2e-3  # seconds; a hop to a thread and back adds half a millisecond under load
+_INLINE_THRESHOLD = 2e-3  # seconds; a hop to a thread and back adds half a millisecond under load
 
 
-class Children(Mapping[str, Any], Generic[C]):
+class ClientPool(Mapping[str, Any], Generic[C]):
     """Name -> client, or what makes one. Threads may share it; a deep copy shares the clients.
 
     A framework says in a subclass what its clients are, `client`, and in words what else makes
@@ -32,35 +32,37 @@ class Children(Mapping[str, Any], Generic[C]):
         InputError: no client, or one of another type.
     """
 
-    client: ClassVar[type[Any]]
+    client_type: ClassVar[type[Any]]
     expected: ClassVar[str]
 
     def __init__(self, sources: Mapping[str, Any]) -> None:
         if not sources:
             raise InputError("There are no models. Give at least one to choose.")
         for name, source in sources.items():
-            if not self.accepts(source):
+            if not self.is_valid_source(source):
                 raise InputError(
                     f"The model {name!r} is a {type(source).__name__}. Expected {self.expected}."
                 )
         self._sources = dict(sources)
-        ready = (name for name, source in sources.items() if isinstance(source, self.client))
-        self._made: dict[str, C] = {name: sources[name] for name in ready}
+        ready = (name for name, source in sources.items() if isinstance(source, self.client_type))
+        self._clients: dict[str, C] = {name: sources[name] for name in ready}
         self._lock = threading.Lock()
 
     @classmethod
-    def accepts(cls, source: object) -> bool:
+    def is_valid_source(cls, source: object) -> bool:
         """Tell whether it is a client or can make one."""
-        return isinstance(source, cls.client) or (callable(source) and not isinstance(source, type))
+        return isinstance(source, cls.client_type) or (
+            callable(source) and not isinstance(source, type)
+        )
 
-    def make(self, source: Any) -> C:  # noqa: ANN401 - what makes a client is of any type
+    def build(self, source: Any) -> C:  # noqa: ANN401 - what makes a client is of any type
         """Make a client from something that is none yet."""
         made: C = source()
         return made
 
     def __getitem__(self, name: str) -> Any:  # noqa: ANN401 - as above
         """Return the client if there is one yet, else what makes it."""
-        return self._made.get(name, self._sources[name])
+        return self._clients.get(name, self._sources[name])
 
     def __iter__(self) -> Iterator[str]:
         """Yield the names in the order given."""
@@ -70,21 +72,21 @@ class Children(Mapping[str, Any], Generic[C]):
         """Count the clients."""
         return len(self._sources)
 
-    def made(self, name: str) -> bool:
+    def is_built(self, name: str) -> bool:
         """Tell whether the client exists: making one may take a while."""
-        return name in self._made
+        return name in self._clients
 
-    def get_model(self, name: str) -> C:
+    def get_client(self, name: str) -> C:
         """Return the client, made now if it is the first time.
 
         Raises:
             Exception: whatever the client's own package raises, e.g. without a key.
         """
-        if name not in self._made:
+        if name not in self._clients:
             with self._lock:
-                if name not in self._made:
-                    self._made[name] = self.make(self._sources[name])
-        return self._made[name]
+                if name not in self._clients:
+                    self._clients[name] = self.build(self._sources[name])
+        return self._clients[name]
 
     def __repr__(self) -> str:
         """Name the clients; settings and clients may hold secrets."""
@@ -95,24 +97,24 @@ class Children(Mapping[str, Any], Generic[C]):
         return self
 
 
-class Pace:
+class AdaptiveExecutor:
     """Runs a function in the loop while it last took less than two milliseconds.
 
     The first time it may have an encoder to load, so it goes to a thread.
     """
 
     def __init__(self) -> None:
-        self._last = float("inf")
+        self._last_duration = float("inf")
 
     async def run(self, function: Callable[[], T]) -> T:
         """Return what the function returns."""
-        if self._last < _QUICK:
-            return self._timed(function)
-        return await asyncio.to_thread(self._timed, function)
+        if self._last_duration < _INLINE_THRESHOLD:
+            return self._run_timed(function)
+        return await asyncio.to_thread(self._run_timed, function)
 
-    def _timed(self, function: Callable[[], T]) -> T:
+    def _run_timed(self, function: Callable[[], T]) -> T:
         start = time.perf_counter()
         try:
             return function()
         finally:
-            self._last = time.perf_counter() - start
+            self._last_duration = time.perf_counter() - start

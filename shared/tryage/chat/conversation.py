@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 
-from tryage.core.cache import remember, remember_last
+from tryage.core.cache import get_or_compute, get_or_compute_bounded
 from tryage.core.constraints import REFERENCE_OUTPUT_TOKENS
 from tryage.core.preferences import Requirement
 from tryage.core.request import estimate_tokens
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 Role: TypeAlias = Literal["system", "user", "assistant", "tool"]
 
-Counter: TypeAlias = Callable[[str], float]
+TokenCounter: TypeAlias = Callable[[str], float]
 
 # What providers wrap around a message (OpenAI's cookbook counts 3 and the role).
-_TOKENS_AROUND_TURN = 4
+_TURN_OVERHEAD_TOKENS = 4
 
 # A picture of about a megapixel: 765 to 1,105 at OpenAI, width x height / 750 at Anthropic. A
 # minute of speech: 600 at OpenAI, 1,920 at Google. One round number is as near as a rule can be.
-_TOKENS_PER_MEDIUM = 1_000
+_TOKENS_PER_MEDIA_ITEM = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +46,10 @@ class Turn:
     audio: int = 0
     digest: str = ""
 
-    def tokens(self, count: Counter = estimate_tokens) -> float:
+    def tokens(self, count: TokenCounter = estimate_tokens) -> float:
         """Return about how many tokens the turn has; `count` is asked for those of its texts."""
-        media = (self.images + self.audio) * _TOKENS_PER_MEDIUM
-        return count(self.text) + count(self.calls) + media + _TOKENS_AROUND_TURN
+        media = (self.images + self.audio) * _TOKENS_PER_MEDIA_ITEM
+        return count(self.text) + count(self.calls) + media + _TURN_OVERHEAD_TOKENS
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Conversation:
         """What the user asks now: the query, the last user message, or else the last message."""
         if self.query is not None:
             return self.query
-        return self.turns[self._asked_at].text if self.turns else ""
+        return self.turns[self._request_index].text if self.turns else ""
 
     @property
     def images(self) -> bool:
@@ -86,11 +86,11 @@ class Conversation:
         """Whether a model must hear."""
         return any(turn.audio for turn in self.turns)
 
-    def tokens(self, count: Counter = estimate_tokens) -> float:
+    def tokens(self, count: TokenCounter = estimate_tokens) -> float:
         """Return about how many tokens all of it has, the schemas of the tools included."""
         return count(self.tools) + sum(turn.tokens(count) for turn in self.turns)
 
-    def answered_tokens(self, count: Counter = estimate_tokens) -> float:
+    def answered_tokens(self, count: TokenCounter = estimate_tokens) -> float:
         """Return how many of the tokens the model that answered last has read or written."""
         answers = [at for at, turn in enumerate(self.turns) if turn.role == "assistant"]
         if not answers:
@@ -98,7 +98,7 @@ class Conversation:
         return Conversation(self.turns[: answers[-1] + 1], self.tools).tokens(count)
 
     @cached_property
-    def keys(self) -> tuple[str, ...]:
+    def turn_keys(self) -> tuple[str, ...]:
         """Digests of the conversation up to each user message, the present turn's first.
 
         A turn keeps its key through a tool loop. System messages do not count: programs rewrite
@@ -107,7 +107,7 @@ class Conversation:
         return tuple(reversed(list(_digests(self.turns, self.thread)))) or ("",)
 
     @property
-    def _asked_at(self) -> int:
+    def _request_index(self) -> int:
         asked = [at for at, turn in enumerate(self.turns) if turn.role == "user"]
         return asked[-1] if asked else len(self.turns) - 1
 
@@ -127,7 +127,7 @@ def _digests(turns: Sequence[Turn], thread: str | None) -> Iterable[str]:
         yield running.hexdigest()
 
 
-def needs(conversation: Conversation, tokens: float) -> tuple[Requirement, ...]:
+def conversation_requirements(conversation: Conversation, tokens: float) -> tuple[Requirement, ...]:
     """Return what any model must be able to do to answer the conversation, `tokens` long.
 
     Its context must hold the answer too: `answer_tokens`, or 500 if nobody said.
@@ -144,32 +144,40 @@ def needs(conversation: Conversation, tokens: float) -> tuple[Requirement, ...]:
     return (Requirement("context_length", ">=", length, unknown_passes=True), *abilities)
 
 
-def telling(required: Iterable[Requirement], library: Library) -> tuple[Requirement, ...]:
+def discriminating_requirements(
+    requirements: Iterable[Requirement], library: Library
+) -> tuple[Requirement, ...]:
     """Return those that leave somebody out: prompts whose needs all can meet stay one group."""
-    return tuple(need for need in required if not _met_by_all(need, library))
+    return tuple(need for need in requirements if not _is_met_by_all(need, library))
 
 
-def _met_by_all(need: Requirement, library: Library) -> bool:
+def _is_met_by_all(requirement: Requirement, library: Library) -> bool:
     """Tell whether nobody is left out; lengths differ from call to call, so they are bounded."""
-    if need.field == "context_length" and isinstance(need.value, float):
-        return need.value <= remember(library, "shortest context", lambda: _shortest(library))
-    return remember_last(library, ("met by all", need), lambda: bool(need.satisfied(library).all()))
+    if requirement.field == "context_length" and isinstance(requirement.value, float):
+        return requirement.value <= get_or_compute(
+            library, "shortest context", lambda: _min_context_length(library)
+        )
+    return get_or_compute_bounded(
+        library, ("met by all", requirement), lambda: bool(requirement.satisfied(library).all())
+    )
 
 
-def _shortest(library: Library) -> float:
+def _min_context_length(library: Library) -> float:
     return float(np.fmin.reduce(library.column("context_length"), initial=np.inf))
 
 
-def met(required: Iterable[Requirement], library: Library, i: int) -> bool:
+def meets_requirements(requirements: Iterable[Requirement], library: Library, i: int) -> bool:
     """Tell whether expert `i` is not known to fail any of them."""
-    return all(bool(need.satisfied(library)[i]) for need in required)
+    return all(bool(need.satisfied(library)[i]) for need in requirements)
 
 
-def taken_on_trust(required: Iterable[Requirement], library: Library, i: int) -> bool:
+def has_unverified_requirements(
+    requirements: Iterable[Requirement], library: Library, i: int
+) -> bool:
     """Tell whether expert `i` is tried although it is unknown whether it is able to.
 
     A context of unknown length is no matter of trust: what is too long has an error of its own.
     """
-    abilities = (need for need in required if need.field == "capabilities")
+    abilities = (need for need in requirements if need.field == "capabilities")
     surely = (replace(need, unknown_passes=False).satisfied(library) for need in abilities)
     return not all(bool(mask[i]) for mask in surely)

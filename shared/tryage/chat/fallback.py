@@ -15,16 +15,16 @@ from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
-from tryage.chat.conversation import taken_on_trust
-from tryage.core.client_errors import another_may_answer, told
+from tryage.chat.conversation import has_unverified_requirements
+from tryage.core.client_errors import describe_error, should_fall_back
 from tryage.errors import AllFailedError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Sequence
 
-    from tryage.chat.clients import Children
+    from tryage.chat.clients import ClientPool
     from tryage.chat.conversation import Conversation
-    from tryage.chat.router import ChatRouter, Plan
+    from tryage.chat.router import ChatRouter, RoutingPlan
     from tryage.core.library import Library
     from tryage.core.preferences import Preferences
     from tryage.errors import TryageError
@@ -37,19 +37,19 @@ C = TypeVar("C")
 
 
 @dataclass(frozen=True)
-class Hands:
+class FallbackHooks:
     """What a framework calls to have one conversation answered; async ones return awaitables.
 
     `make` returns the client of an expert, by its name; `tell` tells observers who is asked and
     why; `ask` returns the client's answer, or the beginning of its stream.
     """
 
-    make: Callable[[str], Any]
-    tell: Callable[[Record], Any]
-    ask: Callable[[Any, Record], Any]
+    get_client: Callable[[str], Any]
+    emit_event: Callable[[Record], Any]
+    call: Callable[[Any, Record], Any]
 
 
-def asked(desk: Desk[Any], plan: Plan, hands: Hands) -> Steps:
+def fallback_steps(session: FallbackSession[Any], plan: RoutingPlan, hooks: FallbackHooks) -> Steps:
     """Yield what to call next; return the first answer that comes, and its record.
 
     What a call returns is sent in, what it raises is thrown in.
@@ -58,26 +58,26 @@ def asked(desk: Desk[Any], plan: Plan, hands: Hands) -> Steps:
         AllFailedError: everyone was asked and failed.
         Exception: an error after which asking another would not help.
     """
-    attempts = desk.attempts(plan)
+    attempts = session.attempts(plan)
     for name in attempts:
         try:
-            client = yield partial(hands.make, name)
+            client = yield partial(hooks.get_client, name)
         except Exception as error:
-            attempts.failed(name, error, asked=False)
+            attempts.add_failure(name, error, client_called=False)
             continue
         record = attempts.record(name)
-        yield partial(hands.tell, record)
+        yield partial(hooks.emit_event, record)
         try:
-            answer = yield partial(hands.ask, client, record)
+            answer = yield partial(hooks.call, client, record)
         except Exception as error:
-            attempts.failed(name, error)
+            attempts.add_failure(name, error)
         else:
-            desk.chat.served(plan, name)
+            session.chat_router.mark_served(plan, name)
             return answer, record
     raise AssertionError  # the attempts end with an answer or an error
 
 
-def drive(steps: Steps) -> tuple[Any, Record]:
+def run_steps(steps: Steps) -> tuple[Any, Record]:
     """Call what the steps say, and return how they end."""
     try:
         step = next(steps)
@@ -92,7 +92,7 @@ def drive(steps: Steps) -> tuple[Any, Record]:
         return end.value  # type: ignore[no-any-return]  # what a generator returns is not typed here
 
 
-async def adrive(steps: Steps) -> tuple[Any, Record]:
+async def arun_steps(steps: Steps) -> tuple[Any, Record]:
     """Do what `drive` does, with calls that are awaited."""
     try:
         step = next(steps)
@@ -111,55 +111,61 @@ async def adrive(steps: Steps) -> tuple[Any, Record]:
 
 
 @dataclass(frozen=True)
-class Begun:
+class PeekedStream:
     """A stream that has begun to answer: what came so far, and what is still to come."""
 
-    first: list[Any]
-    rest: Any
+    first_chunks: list[Any]
+    remaining: Any
 
 
-def begin(chunks: Iterable[Any], says: Callable[[Any], bool]) -> Begun:
+def peek_stream(chunks: Iterable[Any], has_content: Callable[[Any], bool]) -> PeekedStream:
     """Read a stream until it says something."""
     rest = iter(chunks)
     first: list[Any] = []
     for chunk in rest:
         first.append(chunk)
-        if says(chunk):
+        if has_content(chunk):
             break
-    return Begun(first, rest)
+    return PeekedStream(first, rest)
 
 
-async def abegin(chunks: AsyncIterator[Any], says: Callable[[Any], bool]) -> Begun:
+async def apeek_stream(
+    chunks: AsyncIterator[Any], has_content: Callable[[Any], bool]
+) -> PeekedStream:
     """Do what `begin` does."""
     rest = aiter(chunks)
     first: list[Any] = []
     async for chunk in rest:
         first.append(chunk)
-        if says(chunk):
+        if has_content(chunk):
             break
-    return Begun(first, rest)
+    return PeekedStream(first, rest)
 
 
-def whole(begun: Begun, stamp: Callable[[Any], Any]) -> Generator[Any, None, None]:
+def resume_stream(
+    peeked: PeekedStream, annotate: Callable[[Any], Any]
+) -> Generator[Any, None, None]:
     """Yield a stream from its beginning; who stops reading closes the client's stream too."""
     try:
-        for chunk in chain(begun.first, begun.rest):
-            yield stamp(chunk)
+        for chunk in chain(peeked.first_chunks, peeked.remaining):
+            yield annotate(chunk)
     finally:
-        if (close := getattr(begun.rest, "close", None)) is not None:
+        if (close := getattr(peeked.remaining, "close", None)) is not None:
             close()
 
 
-async def awhole(begun: Begun, stamp: Callable[[Any], Any]) -> AsyncGenerator[Any, None]:
+async def aresume_stream(
+    peeked: PeekedStream, annotate: Callable[[Any], Any]
+) -> AsyncGenerator[Any, None]:
     """Do what `whole` does."""
     try:
-        for chunk in begun.first:
-            yield stamp(chunk)
-        async for chunk in begun.rest:
-            yield stamp(chunk)
+        for chunk in peeked.first_chunks:
+            yield annotate(chunk)
+        async for chunk in peeked.remaining:
+            yield annotate(chunk)
     finally:
         # Without this an answer that nobody reads to its end leaves its run open.
-        if (close := getattr(begun.rest, "aclose", None)) is not None:
+        if (close := getattr(peeked.remaining, "aclose", None)) is not None:
             await close()
 
 
@@ -179,9 +185,11 @@ class Attempts:
     `failures` holds `(name, error)`, in order. `most` limits how many are asked, None is all.
     """
 
-    def __init__(self, plan: Plan, library: Library, most: int | None = None) -> None:
+    def __init__(
+        self, plan: RoutingPlan, library: Library, max_attempts: int | None = None
+    ) -> None:
         self.plan, self.failures = plan, list[tuple[str, Exception]]()
-        self._library, self._most = library, most
+        self._library, self._max_attempts = library, max_attempts
 
     def __iter__(self) -> Iterator[str]:
         """Yield who to ask next.
@@ -190,24 +198,26 @@ class Attempts:
             AllFailedError: everyone was asked and failed, and there was more than one to ask.
         """
         for name in self.plan.order():
-            if self._most is not None and len(self.failures) >= self._most:
+            if self._max_attempts is not None and len(self.failures) >= self._max_attempts:
                 break
             yield name
         if len(self.failures) == 1:  # nothing to sum up: the caller knows this error
             raise self.failures[0][1]
-        lines = [f"  {name}: {told(error)}" for name, error in self.failures]
+        lines = [f"  {name}: {describe_error(error)}" for name, error in self.failures]
         message = "\n".join([f"All {len(lines)} experts that were asked have failed:", *lines])
         raise AllFailedError(message, self.failures) from self.failures[-1][1]
 
-    def failed(self, name: str, error: Exception, *, asked: bool = True) -> None:
+    def add_failure(self, name: str, error: Exception, *, client_called: bool = True) -> None:
         """Note that an expert failed; `asked` is False if its client could not even be made.
 
         Raises:
             Exception: the error itself, when no other expert could do better.
         """
-        if asked:
-            trust = taken_on_trust(self.plan.needs, self._library, self._library.index(name))
-            if not another_may_answer(error, on_trust=trust):
+        if client_called:
+            trust = has_unverified_requirements(
+                self.plan.requirements, self._library, self._library.index(name)
+            )
+            if not should_fall_back(error, unverified=trust):
                 raise error
         self.failures.append((name, error))
 
@@ -215,12 +225,12 @@ class Attempts:
         """Return the plan's record with who answered and who failed before, JSON-safe."""
         record = self.plan.record(served_by)
         if self.failures:
-            record["failed"] = {name: told(error) for name, error in self.failures}
+            record["failed"] = {name: describe_error(error) for name, error in self.failures}
         return record
 
 
 @dataclass(frozen=True)
-class Call:
+class ChatRequest:
     """One call as it came in: what is routed, and what is asked of the choice."""
 
     conversation: Conversation
@@ -229,25 +239,25 @@ class Call:
 
 
 @dataclass(frozen=True)
-class Desk(Generic[C]):
+class FallbackSession(Generic[C]):
     """A router for conversations, the clients that answer them, and how many may be asked."""
 
-    chat: ChatRouter
-    children: Children[C]
-    most: int | None
+    chat_router: ChatRouter
+    clients: ClientPool[C]
+    max_attempts: int | None
 
-    def plan(self, call: Call) -> Plan:
+    def plan(self, request: ChatRequest) -> RoutingPlan:
         """Choose for one call."""
-        return self.chat.plan(call.conversation, call.preferences, model=call.model)
+        return self.chat_router.plan(request.conversation, request.preferences, model=request.model)
 
-    def plan_all(self, calls: Sequence[Call]) -> list[Plan | TryageError]:
+    def plan_batch(self, requests: Sequence[ChatRequest]) -> list[RoutingPlan | TryageError]:
         """Choose for all calls, in one encoder pass."""
-        return self.chat.plan_batch(
-            [call.conversation for call in calls],
-            [call.preferences for call in calls],
-            [call.model for call in calls],
+        return self.chat_router.plan_batch(
+            [call.conversation for call in requests],
+            [call.preferences for call in requests],
+            [call.model for call in requests],
         )
 
-    def attempts(self, plan: Plan) -> Attempts:
+    def attempts(self, plan: RoutingPlan) -> Attempts:
         """Return the attempts at an answer."""
-        return Attempts(plan, self.chat.router.library, self.most)
+        return Attempts(plan, self.chat_router.router.library, self.max_attempts)

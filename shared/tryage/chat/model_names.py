@@ -9,10 +9,10 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from tryage.core.cache import remember
+from tryage.core.cache import get_or_compute
 from tryage.core.library import Library
 from tryage.errors import InputError
-from tryage.perception.pretrained import BUNDLED, HEADER
+from tryage.perception.pretrained import BUNDLED_FOLDER, ROUTER_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -32,10 +32,17 @@ _BEDROCK = re.compile(r"^(?:(?:us|eu|apac|global|us-gov)\.)?[a-z0-9]+\.(?=[a-z])
 _REVISION = re.compile(r"-v\d+$")
 
 # Where clients keep the name of what they call.
-_NAMES = ("model_name", "model", "model_id", "deployment_name", "azure_deployment", "repo_id")
+_NAME_ATTRIBUTES = (
+    "model_name",
+    "model",
+    "model_id",
+    "deployment_name",
+    "azure_deployment",
+    "repo_id",
+)
 
 
-def recognise(library: Library, spec: str) -> Expert | None:
+def resolve_model_name(library: Library, spec: str) -> Expert | None:
     """Return the expert that a model name means; None if the library knows none.
 
     Understood are names and aliases, with or without the provider ("openai:gpt-4o-mini",
@@ -43,28 +50,28 @@ def recognise(library: Library, spec: str) -> Expert | None:
     "us.anthropic.claude-3-5-sonnet-20241022-v2:0"). A name without a date, or with a date that is
     not in the library, means the newest of that name that is.
     """
-    names = list(dict.fromkeys(_spellings(spec)))
+    names = list(dict.fromkeys(_candidate_spellings(spec)))
     for name in names:
         if name in library:
             return library[name]
-    undated = remember(library, "undated", lambda: _undated(library))
+    undated = get_or_compute(library, "undated", lambda: _newest_by_undated_name(library))
     for name in names:
-        if (i := undated.get(_stem(name))) is not None:
+        if (i := undated.get(_strip_version(name))) is not None:
             return library[i]
     return None
 
 
-def _spellings(spec: str) -> Iterator[str]:
+def _candidate_spellings(spec: str) -> Iterator[str]:
     """Yield the name as given, then with ever more of what providers put around it taken off."""
     spec = spec.strip()
     for whole in (spec, spec.replace(":", "/", 1), spec.partition(":")[2]):
         for name in (whole, _VARIANT.sub("", whole)):
             parts = name.split("/")
             for i in range(len(parts)):
-                yield from _plain("/".join(parts[i:]))
+                yield from _provider_spellings("/".join(parts[i:]))
 
 
-def _plain(name: str) -> Iterator[str]:
+def _provider_spellings(name: str) -> Iterator[str]:
     """Yield a name, and how Vertex and Bedrock spell it."""
     if not name:
         return
@@ -75,39 +82,41 @@ def _plain(name: str) -> Iterator[str]:
         yield _REVISION.sub("", short)
 
 
-def _stem(name: str) -> str:
+def _strip_version(name: str) -> str:
     return _VERSION.sub("", name.casefold())
 
 
-def _undated(library: Library) -> dict[str, int]:
+def _newest_by_undated_name(library: Library) -> dict[str, int]:
     """Map every name without its date to the newest expert that has it."""
     released = library.column("released")
     found: dict[str, int] = {}
     for i, expert in enumerate(library):
         for name in (expert.name, *expert.aliases):
-            held = found.setdefault(_stem(name), i)
+            held = found.setdefault(_strip_version(name), i)
             if held != i and released[i] > released[held]:
-                found[_stem(name)] = i
+                found[_strip_version(name)] = i
     return found
 
 
 @lru_cache(maxsize=1)
 def bundled_library() -> Library:
     """Return the experts of the bundled router, without its perception."""
-    return Library.from_dicts(json.loads((BUNDLED / HEADER).read_text("utf-8"))["library"])
+    return Library.from_dicts(
+        json.loads((BUNDLED_FOLDER / ROUTER_FILE).read_text("utf-8"))["library"]
+    )
 
 
-def called(*holders: object) -> str | None:
+def model_name_of(*clients: object) -> str | None:
     """Return the name of the model that the first of these clients has one for; None without."""
-    for holder in holders:
-        for attribute in _NAMES:
+    for holder in clients:
+        for attribute in _NAME_ATTRIBUTES:
             name = getattr(holder, attribute, None)
             if isinstance(name, str) and name.strip():
                 return name
     return None
 
 
-def named(models: object, name_of: Callable[[Any], str | None]) -> dict[str, Any]:
+def name_models(models: object, name_of: Callable[[Any], str | None]) -> dict[str, Any]:
     """Return the models by name: the keys given, or else what each model calls itself.
 
     Raises:
@@ -131,10 +140,10 @@ def named(models: object, name_of: Callable[[Any], str | None]) -> dict[str, Any
     return found
 
 
-def twins(experts: Iterable[Expert]) -> tuple[list[Expert], dict[str, str]]:
+def group_identical_experts(experts: Iterable[Expert]) -> tuple[list[Expert], dict[str, str]]:
     """Return the experts with every alias once, and who equals whom: one model, two providers."""
     owners: dict[str, str] = {}
-    twin: dict[str, str] = {}
+    duplicates: dict[str, str] = {}
     alone: list[Expert] = []
     experts = list(experts)
     owners.update({expert.name.casefold(): expert.name for expert in experts})
@@ -142,7 +151,7 @@ def twins(experts: Iterable[Expert]) -> tuple[list[Expert], dict[str, str]]:
         alias = expert.aliases[0] if expert.aliases else expert.name
         owner = owners.setdefault(alias.casefold(), expert.name)
         if owner != expert.name:
-            twin[expert.name] = owner
+            duplicates[expert.name] = owner
             expert = replace(expert, aliases=())  # noqa: PLW2901 - the same expert, with less
         alone.append(expert)
-    return alone, twin
+    return alone, duplicates

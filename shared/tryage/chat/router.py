@@ -5,36 +5,42 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
-from tryage.chat.conversation import met, needs, telling
-from tryage.core.cache import Memory
+from tryage.chat.conversation import (
+    conversation_requirements,
+    discriminating_requirements,
+    meets_requirements,
+)
+from tryage.core.cache import LRUCache
 from tryage.core.preferences import Preferences, Requirement
 from tryage.core.ranking import Ranking
-from tryage.core.request import Context, estimate_tokens
+from tryage.core.request import ConversationContext, estimate_tokens
 from tryage.errors import InputError, LibraryError, TryageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from tryage.chat.conversation import Conversation, Counter
+    from tryage.chat.conversation import Conversation, TokenCounter
     from tryage.core.decision import Decision
     from tryage.router import Router
 
 Sticky: TypeAlias = Literal["turn", "thread", "call"]
 
-How: TypeAlias = Literal["routed", "kept for the turn", "kept for the thread", "asked for"]
+ReasonKind: TypeAlias = Literal["routed", "kept for the turn", "kept for the thread", "asked for"]
 
-_TOLD = 5  # scores in a record: enough to see the field, little enough for every message
+_MAX_RECORDED_SCORES = (
+    5  # scores in a record: enough to see the field, little enough for every message
+)
 
 
 @dataclass(frozen=True, slots=True)
-class _Draft:
+class _PendingPlan:
     """One conversation that is to be decided: what the router is asked, and what is known."""
 
     request: str
-    wanted: Preferences
-    context: Context
+    preferences: Preferences
+    context: ConversationContext
     key: tuple[str, Preferences]
-    needs: tuple[Requirement, ...]
+    requirements: tuple[Requirement, ...]
     model: str | None
 
 
@@ -61,13 +67,13 @@ class ChatRouter:
         *,
         sticky: Sticky = "turn",
         memory: int = 1_024,
-        count: Counter = estimate_tokens,
+        count: TokenCounter = estimate_tokens,
     ) -> None:
         if sticky not in get_args(Sticky):
             raise InputError(f"sticky is {sticky!r:.80}; expected one of {get_args(Sticky)}.")
         self.router, self.sticky, self.count = router, sticky, count
-        self._turns: Memory[tuple[Decision, str]] = Memory(memory)
-        self._seats: Memory[str] = Memory(memory)
+        self._turn_decisions: LRUCache[tuple[Decision, str]] = LRUCache(memory)
+        self._last_served: LRUCache[str] = LRUCache(memory)
 
     def plan(
         self,
@@ -75,7 +81,7 @@ class ChatRouter:
         preferences: Preferences | None = None,
         *,
         model: str | None = None,
-    ) -> Plan:
+    ) -> RoutingPlan:
         """Choose for one conversation; `model` names the one expert to ask, whoever is better.
 
         Raises:
@@ -92,107 +98,111 @@ class ChatRouter:
         conversations: Sequence[Conversation],
         preferences: Sequence[Preferences | None],
         models: Sequence[str | None],
-    ) -> list[Plan | TryageError]:
+    ) -> list[RoutingPlan | TryageError]:
         """Choose for every conversation, in one encoder pass; what cannot be routed is an error."""
         asked = zip(conversations, preferences, models, strict=True)
-        begun = [self._begun(*one) for one in asked]
-        decided = iter(self._decided([one for one in begun if isinstance(one, _Draft)]))
-        return [next(decided) if isinstance(one, _Draft) else one for one in begun]
+        begun = [self._prepare_or_error(*one) for one in asked]
+        decided = iter(self._route_pending([one for one in begun if isinstance(one, _PendingPlan)]))
+        return [next(decided) if isinstance(one, _PendingPlan) else one for one in begun]
 
-    def served(self, plan: Plan, name: str) -> None:
+    def mark_served(self, plan: RoutingPlan, name: str) -> None:
         """Remember who answered: the rest of the turn, or of the thread, may stay with it."""
-        self._seats.put(plan.key[0], name)
-        if plan.how != "asked for":
-            self._turns.put(plan.key, (plan.decision, name))
+        self._last_served.put(plan.key[0], name)
+        if plan.reason_kind != "asked for":
+            self._turn_decisions.put(plan.key, (plan.decision, name))
 
-    def serving(self, conversation: Conversation) -> str | None:
+    def last_served_by(self, conversation: Conversation) -> str | None:
         """Return who answered the conversation last, in this turn or an earlier one."""
-        for key in conversation.keys:
-            if (name := self._seats.get(key)) is not None:
+        for key in conversation.turn_keys:
+            if (name := self._last_served.get(key)) is not None:
                 return name
         return None
 
-    def _begun(
+    def _prepare_or_error(
         self, conversation: Conversation, preferences: Preferences | None, model: str | None
-    ) -> _Draft | Plan | TryageError:
+    ) -> _PendingPlan | RoutingPlan | TryageError:
         """Return the plan of the turn that goes on; if there is none, what is to be decided."""
         try:
-            return self._begin(conversation, preferences or Preferences(), model)
+            return self._prepare(conversation, preferences or Preferences(), model)
         except TryageError as error:
             return error
 
-    def _begin(
+    def _prepare(
         self, conversation: Conversation, preferences: Preferences, model: str | None
-    ) -> _Draft | Plan:
+    ) -> _PendingPlan | RoutingPlan:
         tokens = conversation.tokens(self.count)
         library = self.router.library
-        required = needs(conversation, tokens)
-        key = (conversation.keys[0], preferences)
+        required = conversation_requirements(conversation, tokens)
+        key = (conversation.turn_keys[0], preferences)
         if model is not None:
             model = library[model].name
             preferences = preferences.tightened(Preferences(only=[model]))
-        elif plan := self._kept(key, required):
+        elif plan := self._continue_turn(key, required):
             return plan
         wanted = preferences
-        if told := telling(required, library):
-            wanted = Preferences(preferences.weights, (*preferences.requirements, *told))
-        context = Context(
-            tokens, self.serving(conversation), conversation.answered_tokens(self.count)
+        if discriminating := discriminating_requirements(required, library):
+            wanted = Preferences(preferences.weights, (*preferences.requirements, *discriminating))
+        context = ConversationContext(
+            tokens, self.last_served_by(conversation), conversation.answered_tokens(self.count)
         )
-        return _Draft(conversation.request, wanted, context, key, required, model)
+        return _PendingPlan(conversation.request, wanted, context, key, required, model)
 
-    def _kept(self, key: tuple[str, Preferences], required: tuple[Requirement, ...]) -> Plan | None:
+    def _continue_turn(
+        self, key: tuple[str, Preferences], requirements: tuple[Requirement, ...]
+    ) -> RoutingPlan | None:
         """Return the plan of the turn that goes on, if whoever has it can still answer."""
-        held = None if self.sticky == "call" else self._turns.get(key)
+        held = None if self.sticky == "call" else self._turn_decisions.get(key)
         if held is None:
             return None
         decision, name = held
-        if not met(required, self.router.library, self.router.library.index(name)):
+        if not meets_requirements(
+            requirements, self.router.library, self.router.library.index(name)
+        ):
             return None
-        return Plan(decision, name, "kept for the turn", key, required)
+        return RoutingPlan(decision, name, "kept for the turn", key, requirements)
 
-    def _decided(self, drafts: Sequence[_Draft]) -> list[Plan | TryageError]:
+    def _route_pending(self, pending: Sequence[_PendingPlan]) -> list[RoutingPlan | TryageError]:
         """Decide in one encoder pass; only where that fails, one by one to find the culprits."""
         try:
             return [
-                self._planned(draft, decision)
-                for draft, decision in zip(drafts, self._route(drafts), strict=True)
+                self._build_plan(draft, decision)
+                for draft, decision in zip(pending, self._route_batch(pending), strict=True)
             ]
         except TryageError as error:
-            if len(drafts) == 1:
+            if len(pending) == 1:
                 return [error]
-            return [plan for draft in drafts for plan in self._decided([draft])]
+            return [plan for draft in pending for plan in self._route_pending([draft])]
 
-    def _route(self, drafts: Sequence[_Draft]) -> list[Decision]:
+    def _route_batch(self, pending: Sequence[_PendingPlan]) -> list[Decision]:
         return self.router.route_batch(
-            [draft.request for draft in drafts],
-            [draft.wanted for draft in drafts],
-            contexts=[draft.context for draft in drafts],
+            [draft.request for draft in pending],
+            [draft.preferences for draft in pending],
+            contexts=[draft.context for draft in pending],
         )
 
-    def _planned(self, draft: _Draft, decision: Decision) -> Plan:
+    def _build_plan(self, pending: _PendingPlan, decision: Decision) -> RoutingPlan:
         name = decision.expert.name
-        how: How = "routed"
-        if draft.model is not None and not decision.default_used:
+        how: ReasonKind = "routed"
+        if pending.model is not None and not decision.default_used:
             how = "asked for"
-        elif self.sticky == "thread" and _could_choose(decision, draft.context.current):
-            name, how = draft.context.current or name, "kept for the thread"
-        return Plan(decision, name, how, draft.key, draft.needs)
+        elif self.sticky == "thread" and _is_eligible(decision, pending.context.current):
+            name, how = pending.context.current or name, "kept for the thread"
+        return RoutingPlan(decision, name, how, pending.key, pending.requirements)
 
 
-def _could_choose(decision: Decision, name: str | None) -> bool:
+def _is_eligible(decision: Decision, name: str | None) -> bool:
     """Tell whether an expert has a place in the ranking: it was not rejected."""
     if name is None or not isinstance(decision.ranking, Ranking):
         return False
     try:
-        decision.ranking.of(name)
+        decision.ranking.entry(name)
     except LibraryError:
         return False
     return True
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class RoutingPlan:
     """One conversation's decision.
 
     `first` names the expert that is asked first: the decision's own, unless `how` says that the
@@ -202,15 +212,15 @@ class Plan:
 
     decision: Decision
     first: str
-    how: How
+    reason_kind: ReasonKind
     key: tuple[str, Preferences]
-    needs: tuple[Requirement, ...] = ()
+    requirements: tuple[Requirement, ...] = ()
 
     @property
     def reason(self) -> str:
         """Why `first` is asked first, in a few words."""
-        if self.how != "routed":
-            return self.how
+        if self.reason_kind != "routed":
+            return self.reason_kind
         if self.decision.default_used:
             return f"default: {self.decision.default_reason}"
         if len(self.decision.ranking) < 2:
@@ -223,21 +233,21 @@ class Plan:
         Who was asked for by name is asked alone: another's answer is not what was wanted.
         """
         yield self.first
-        if self.how != "asked for":
+        if self.reason_kind != "asked for":
             yield from (one.name for one in self.decision.ranking if one.name != self.first)
 
     def record(self, served_by: str | None = None) -> dict[str, Any]:
         """Return it JSON-safe and short, for a message or a trace; no word of the prompt."""
-        best = self.decision.ranking[:_TOLD]
+        best = self.decision.ranking[:_MAX_RECORDED_SCORES]
         name = served_by or self.first
-        told: dict[str, Any] = {
+        record: dict[str, Any] = {
             "model": name,
             "reason": self.reason if name == self.first else f"{self.first} failed",
-            "how": self.how,
+            "how": self.reason_kind,
             "scores": {one.name: round(one.total, 6) for one in best},
         }
         if (confidence := self.decision.confidence) is not None:
-            told["confidence"] = round(confidence, 4)
+            record["confidence"] = round(confidence, 4)
         if self.decision.flags:
-            told["flags"] = list(self.decision.flags)
-        return told
+            record["flags"] = list(self.decision.flags)
+        return record

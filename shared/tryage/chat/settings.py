@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_serializer, field_validator
 
-from tryage.chat.candidates import Choosers, Pool
+from tryage.chat.candidates import CandidatePool, RouterCache
 from tryage.chat.router import (
     ChatRouter,  # noqa: TC001 - pydantic reads annotations
     Sticky,  # noqa: TC001 - pydantic reads annotations
@@ -19,7 +19,7 @@ from tryage.core.preferences import Preferences
 from tryage.router import Router  # noqa: TC001 - as above
 
 
-class Choosing(BaseModel):
+class RoutingFields(BaseModel):
     """The part of a model that says how it chooses."""
 
     router: Router | None = Field(default=None, exclude=True, repr=False)
@@ -41,8 +41,8 @@ class Choosing(BaseModel):
     """How many models may be asked for one answer; None is all."""
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
-    _pool: Pool = PrivateAttr()
-    _choosers: Choosers = PrivateAttr(default_factory=Choosers)
+    _pool: CandidatePool = PrivateAttr()
+    _router_cache: RouterCache = PrivateAttr(default_factory=RouterCache)
 
     @field_validator("preferences", mode="before")
     @classmethod
@@ -62,19 +62,19 @@ class Choosing(BaseModel):
     def _write_experts(self, experts: tuple[Expert, ...]) -> list[dict[str, Any]]:
         return [expert.to_dict() for expert in experts]
 
-    def _takes(self, pool: Pool, *named: str | None) -> None:
+    def _set_pool(self, pool: CandidatePool, *names: str | None) -> None:
         """Take over what is known of the models.
 
         Raises:
             LibraryError: one that is named is none of them.
         """
-        for name in named:
+        for name in names:
             if name is not None:
                 pool.library.index(name)
         self._pool = pool
 
     @property
-    def _chooser(self) -> ChatRouter:
+    def _chat_router(self) -> ChatRouter:
         """What chooses; made when first used, and shared with copies that choose alike."""
         parts = (self._pool, self.router, self.preferences, self.default, self.sticky)
-        return self._choosers.get(*parts)
+        return self._router_cache.get(*parts)

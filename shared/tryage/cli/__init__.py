@@ -11,10 +11,10 @@ import tryage
 from tryage.cli import cotrain, experts, hub, plot, route, score, train
 from tryage.errors import TryageError
 
-FAILED = 2  # what the shell sees, as for a wrong option
+EXIT_FAILED = 2  # what the shell sees, as for a wrong option
 
 
-class OneLineErrors(TyperGroup):
+class OneLineErrorGroup(TyperGroup):
     """Runs commands; an error that Tryage raises on purpose is one line, not a traceback."""
 
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - the class of the context moved between typers
@@ -23,11 +23,11 @@ class OneLineErrors(TyperGroup):
             return super().invoke(ctx)
         except TryageError as error:
             typer.echo(f"tryage: {' '.join(str(error).split())}", err=True)
-            raise typer.Exit(FAILED) from error
+            raise typer.Exit(EXIT_FAILED) from error
 
 
 app = typer.Typer(
-    cls=OneLineErrors,
+    cls=OneLineErrorGroup,
     help="Send every prompt to the right language model.",
     no_args_is_help=True,
     add_completion=False,
@@ -36,7 +36,7 @@ app = typer.Typer(
 )
 
 
-def _version(wanted: bool) -> None:
+def _print_version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"tryage {tryage.__version__}")
         raise typer.Exit
@@ -45,7 +45,10 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def main(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it and stop.")
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print it and stop."
+        ),
     ] = False,
 ) -> None:
     """Send every prompt to the right language model."""

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tryage.cli.options import EncoderPath, Seed, Weights, read_preferences
-from tryage.cli.train import load_reader, read_lines
+from tryage.cli.train import read_jsonl, resolve_encoder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tryage.learning.cotraining.pipeline import System
+    from tryage.learning.cotraining.pipeline import TrainedSystem
     from tryage.learning.cotraining.student import Student
     from tryage.learning.scoring.measurement import Prompt
 
-INTERRUPTED = 130  # as of a program that Ctrl-C ended
+EXIT_INTERRUPTED = 130  # as of a program that Ctrl-C ended
 
 
 def cotrain(
@@ -62,16 +62,16 @@ def cotrain(
     seed: Seed = 0,
 ) -> None:
     """Train small experts and their router together; the same command goes on where it stopped."""
-    from tryage.learning.cotraining.loop import Settings
+    from tryage.learning.cotraining.loop import CotrainConfig
     from tryage.learning.cotraining.modes import Decoupled, Joint
-    from tryage.learning.cotraining.pipeline import develop, split
+    from tryage.learning.cotraining.pipeline import split_prompts, train_system
     from tryage.learning.cotraining.student import CausalStudent, MaskedStudent
-    from tryage.learning.scoring.measurement import distinct
+    from tryage.learning.scoring.measurement import unique_prompts
 
-    reader, parts = load_reader(encoder), split(distinct(read_lines(prompts)))
+    reader, parts = resolve_encoder(encoder), split_prompts(unique_prompts(read_jsonl(prompts)))
     kind = CausalStudent if causal else MaskedStudent
     students = (
-        _fresh(kind, parts.teach, experts, (width, layers, vocabulary), seed)
+        _new_students(kind, parts.expert_train, experts, (width, layers, vocabulary), seed)
         if start is None
         else [
             kind.from_pretrained(start, name=f"expert-{i + 1}", seed=seed + i)
@@ -79,23 +79,23 @@ def cotrain(
         ]
     )
     try:
-        found = develop(
+        found = train_system(
             students,
             parts,
             partial(Joint, seed=seed) if joint else Decoupled,
-            Settings(tokens, slack=slack, seed=seed),
+            CotrainConfig(tokens, slack=slack, seed=seed),
             reader,
             preferences=read_preferences(weights, None) if weights else None,
             folder=output / "state",
         )
     except KeyboardInterrupt:
         typer.echo(f"Stopped; all is kept in {output}. The same command goes on.", err=True)
-        raise typer.Exit(INTERRUPTED) from None
+        raise typer.Exit(EXIT_INTERRUPTED) from None
     found.save(output)
-    _tell(found, output)
+    _print_report(found, output)
 
 
-def _fresh(
+def _new_students(
     kind: type[Student],
     prompts: Sequence[Prompt],
     count: int,
@@ -113,12 +113,12 @@ def _fresh(
     ]
 
 
-def _tell(found: System, output: Path) -> None:
+def _print_report(system: TrainedSystem, output: Path) -> None:
     """Say what became of the experts, and what comes next."""
-    history = found.history
-    typer.echo(found.specialisation.table())
+    history = system.history
+    typer.echo(system.specialization.table())
     typer.echo(
-        f"Saved to {output}: {history.trained:,} tokens learned from, {history.read:,} only read; "
-        f"{history.effective(50):.1f} of {len(found.students)} experts at work at the end."
+        f"Saved to {output}: {history.trained_tokens:,} tokens learned from, {history.evaluated_tokens:,} only read; "
+        f"{history.effective_experts(50):.1f} of {len(system.students)} experts at work at the end."
     )
     typer.echo(f"Try it: tryage explain --router {output / 'router'} 'your prompt'")

@@ -11,18 +11,18 @@ import typer
 
 from tryage.cli.options import (
     EncoderPath,
-    Json,
-    Output,
+    JsonFlag,
+    OutputFolder,
     Requirements,
     RouterPath,
     Weights,
-    aligned,
-    count,
+    format_count,
+    format_table,
+    format_value,
     load_router,
-    plain,
     read_preferences,
 )
-from tryage.cli.train import load_reader, read_lines
+from tryage.cli.train import read_jsonl, resolve_encoder
 from tryage.errors import InputError
 
 if TYPE_CHECKING:
@@ -33,7 +33,9 @@ if TYPE_CHECKING:
     from tryage.tools.training import Episode
 
 
-def experts(router: RouterPath = None, require: Requirements = None, as_json: Json = False) -> None:
+def experts(
+    router: RouterPath = None, require: Requirements = None, as_json: JsonFlag = False
+) -> None:
     """List the experts and what is known about them."""
     library = load_router(router).library
     met = read_preferences(None, require).satisfied(library)
@@ -42,7 +44,7 @@ def experts(router: RouterPath = None, require: Requirements = None, as_json: Js
         for expert in known:
             typer.echo(json.dumps(expert.to_dict(), ensure_ascii=False))
         return
-    for line in aligned([[head for head, _ in _COLUMNS], *map(_row, known)]):
+    for line in format_table([[head for head, _ in _EXPERT_COLUMNS], *map(_expert_row, known)]):
         typer.echo(line)
     typer.echo(f"{len(known):,} of {len(library):,} experts; - is unknown.")
 
@@ -55,10 +57,10 @@ def onboard(
     losses: Annotated[
         Path, typer.Argument(metavar="LOSSES", help="JSON lines of prompt and loss, or score.")
     ],
-    output: Output,
+    output: OutputFolder,
 ) -> None:
     """Teach a router a new expert, from some losses."""
-    chooser, newcomer, measured = load_router(router), _expert(expert), _losses(losses)
+    chooser, newcomer, measured = load_router(router), _read_expert(expert), _read_losses(losses)
     taught = chooser.onboard(newcomer, measured)
     taught.save_pretrained(output)
     typer.echo(
@@ -67,7 +69,7 @@ def onboard(
     )
 
 
-def _expert(given: str) -> Expert:
+def _read_expert(given: str) -> Expert:
     """Read an expert from a JSON file; anything else is its name."""
     from tryage.core.expert import Expert
 
@@ -79,10 +81,10 @@ def _expert(given: str) -> Expert:
         raise InputError(f"{given} holds no expert: {error}") from error
 
 
-def _losses(path: Path) -> dict[str, float]:
+def _read_losses(path: Path) -> dict[str, float]:
     """Read the loss of each prompt; a score counts as 1 - score."""
     losses: dict[str, float] = {}
-    for row in read_lines(path):
+    for row in read_jsonl(path):
         prompt, loss, score = row.get("prompt"), row.get("loss"), row.get("score")
         value = 1.0 - score if loss is None and isinstance(score, (int, float)) else loss
         if not isinstance(prompt, str) or not isinstance(value, (int, float)):
@@ -94,21 +96,21 @@ def _losses(path: Path) -> dict[str, float]:
     return losses
 
 
-_COLUMNS: tuple[tuple[str, Callable[[Expert], str]], ...] = (
+_EXPERT_COLUMNS: tuple[tuple[str, Callable[[Expert], str]], ...] = (
     ("expert", lambda e: e.name),
-    ("size", lambda e: count(e.parameters)),
-    ("released", lambda e: plain(e.released)),
-    ("license", lambda e: plain(e.license)),
-    ("$/M in", lambda e: plain(e.input_price)),
-    ("$/M out", lambda e: plain(e.output_price)),
-    ("latency s", lambda e: plain(e.latency)),
-    ("context", lambda e: count(e.context_length)),
-    ("downloads", lambda e: count(e.downloads)),
+    ("size", lambda e: format_count(e.parameters)),
+    ("released", lambda e: format_value(e.released)),
+    ("license", lambda e: format_value(e.license)),
+    ("$/M in", lambda e: format_value(e.input_price)),
+    ("$/M out", lambda e: format_value(e.output_price)),
+    ("latency s", lambda e: format_value(e.latency)),
+    ("context", lambda e: format_count(e.context_length)),
+    ("downloads", lambda e: format_count(e.downloads)),
 )
 
 
-def _row(expert: Expert) -> list[str]:
-    return [show(expert) for _, show in _COLUMNS]
+def _expert_row(expert: Expert) -> list[str]:
+    return [show(expert) for _, show in _EXPERT_COLUMNS]
 
 
 def train_tools(
@@ -118,7 +120,7 @@ def train_tools(
             metavar="EPISODES", help='JSON lines of {"query", "useful": [names], "tools": [...]}.'
         ),
     ],
-    output: Output,
+    output: OutputFolder,
     tools: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="A JSON list of tools, for lines that have none."),
@@ -132,8 +134,8 @@ def train_tools(
     from tryage.tools.training import fit_ranker
 
     pool = None if tools is None else read_tools(tools)
-    known = [_episode(episodes, row, pool) for row in read_lines(episodes)]
-    ranker = fit_ranker(known, load_reader(encoder), checkpoint=checkpoint)
+    known = [_parse_episode(episodes, row, pool) for row in read_jsonl(episodes)]
+    ranker = fit_ranker(known, resolve_encoder(encoder), checkpoint=checkpoint)
     ranker.save_pretrained(output)
     typer.echo(f"Saved to {output}: learned from {len(known):,} queries.")
 
@@ -147,7 +149,7 @@ def tools(
     ] = None,
     weight: Weights = None,
     require: Requirements = None,
-    as_json: Json = False,
+    as_json: JsonFlag = False,
 ) -> None:
     """Pick the few tools that a query needs."""
     from tryage.tools.ranker import ToolRanker
@@ -173,10 +175,10 @@ def read_tools(path: Path) -> list[Tool]:
         raise InputError(f"{path} holds no tools: {error}") from error
     if not isinstance(rows, list):
         raise InputError(f"{path} holds a {type(rows).__name__}; expected a JSON list of tools.")
-    return [_tool(row) for row in rows]
+    return [_parse_tool(row) for row in rows]
 
 
-def _tool(row: Any) -> Tool:  # noqa: ANN401 - any JSON value
+def _parse_tool(row: Any) -> Tool:  # noqa: ANN401 - any JSON value
     from tryage.tools.tool import Tool
 
     if not isinstance(row, Mapping):
@@ -185,11 +187,11 @@ def _tool(row: Any) -> Tool:  # noqa: ANN401 - any JSON value
     return Tool.from_schema(row, **{name: row[name] for name in beside if name in row})
 
 
-def _episode(path: Path, row: Mapping[str, Any], pool: list[Tool] | None) -> Episode:
+def _parse_episode(path: Path, row: Mapping[str, Any], pool: list[Tool] | None) -> Episode:
     from tryage.tools.training import Episode
 
     query, useful, own = row.get("query"), row.get("useful"), row.get("tools")
-    offered = [_tool(tool) for tool in own] if isinstance(own, list) else pool
+    offered = [_parse_tool(tool) for tool in own] if isinstance(own, list) else pool
     if not isinstance(query, str) or not isinstance(useful, list) or offered is None:
         raise InputError(
             f"{path} has a row {json.dumps(row)[:80]}; expected "

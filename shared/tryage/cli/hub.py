@@ -11,25 +11,25 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
-from tryage.cli.options import Json, aligned, count, plain
+from tryage.cli.options import JsonFlag, format_count, format_table, format_value
 from tryage.errors import CatalogueError, FlagError, HubError, InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from tryage.hub.catalog import Catalogue
-    from tryage.hub.catalog_query import Entry, Query
-    from tryage.hub.catalog_sync import Summary
+    from tryage.hub.catalog_query import CatalogRow, Query
+    from tryage.hub.catalog_sync import SyncReport
     from tryage.hub.model import Model
 
-STOPPED = 130  # what the shell sees after Ctrl-C
+EXIT_INTERRUPTED = 130  # what the shell sees after Ctrl-C
 
 app = typer.Typer(
     help="What is known of the models on the Hugging Face Hub, kept on this machine.",
     no_args_is_help=True,
 )
 
-CataloguePath: TypeAlias = Annotated[
+CatalogPath: TypeAlias = Annotated[
     Path | None,
     typer.Option("--catalogue", metavar="PATH", help="The catalogue's file, if not the usual one."),
 ]
@@ -59,45 +59,60 @@ def sync(
     served: Annotated[
         bool, typer.Option(help="Fetch what providers serve, and for how much.")
     ] = True,
-    catalogue: CataloguePath = None,
+    catalogue: CatalogPath = None,
 ) -> None:
     """Bring the catalogue up to date; stopped at any moment, it goes on from there."""
     from tryage.hub import catalog_sync as room
     from tryage.hub.client import HubClient
 
     usual: dict[str, Any] = {"refresh": datetime.timedelta(0)} if refresh else {}
-    with _opened(catalogue, new=True) as known, HubClient() as client, _bar() as progress:
+    with (
+        _open_catalog(catalogue, create=True) as known,
+        HubClient() as client,
+        _progress_bars() as progress,
+    ):
         try:
             done = room.sync(
                 client, known, limit=limit, full=full, names=model or (),
                 leaderboards=leaderboard or (), served=served, progress=progress, **usual,
             )  # fmt: skip
         except KeyboardInterrupt:
-            _say(f"Stopped. The catalogue is as it was, {_age(known)}. {_GO_ON}")
-            raise typer.Exit(STOPPED) from None
+            _print_stderr(
+                f"Stopped. The catalogue is as it was, {_format_age(known)}. {_RESUME_HINT}"
+            )
+            raise typer.Exit(EXIT_INTERRUPTED) from None
         except HubError:
-            _say(f"The catalogue is as it was, {_age(known)}. {_GO_ON}")
+            _print_stderr(f"The catalogue is as it was, {_format_age(known)}. {_RESUME_HINT}")
             raise
-        _report(known, done)
+        _print_report(known, done)
 
 
-def _report(catalogue: Catalogue, done: Summary) -> None:
+def _print_report(catalogue: Catalogue, report: SyncReport) -> None:
     parts = [
-        f"{getattr(done, name):,} {name}"
-        for name in ("new", "changed", "renamed", "gone")
-        if getattr(done, name)
+        f"{count:,} {word}"
+        for count, word in (
+            (report.new, "new"),
+            (report.changed, "changed"),
+            (report.renamed, "renamed"),
+            (report.deleted, "gone"),
+        )
+        if count
     ]
     typer.echo(
-        f"{done.models:,} models ({', '.join(parts) or 'nothing changed'}) after "
-        f"{done.requests:,} requests and {done.seconds:.1f} s, in {catalogue.path}"
+        f"{report.models:,} models ({', '.join(parts) or 'nothing changed'}) after "
+        f"{report.requests:,} requests and {report.seconds:.1f} s, in {catalogue.path}"
     )
-    if done.missing:
-        _say(f"The Hub has no model {', '.join(done.missing)}.")
-    if done.unanswered:
-        some = ", ".join(done.unanswered[:5]) + (" ..." if len(done.unanswered) > 5 else "")
-        _say(f"No answer about {len(done.unanswered):,} models, left as they were: {some}")
-    if done.unreadable:
-        _say(f"{done.unreadable:,} records of the Hub had no name or no _id and were left out.")
+    if report.missing:
+        _print_stderr(f"The Hub has no model {', '.join(report.missing)}.")
+    if report.unanswered:
+        some = ", ".join(report.unanswered[:5]) + (" ..." if len(report.unanswered) > 5 else "")
+        _print_stderr(
+            f"No answer about {len(report.unanswered):,} models, left as they were: {some}"
+        )
+    if report.unreadable:
+        _print_stderr(
+            f"{report.unreadable:,} records of the Hub had no name or no _id and were left out."
+        )
 
 
 @app.command()
@@ -120,52 +135,56 @@ def search(
         "downloads"
     ),
     limit: Annotated[int, typer.Option(metavar="N", help="How many lines.")] = 20,
-    catalogue: CataloguePath = None,
-    as_json: Json = False,
+    catalogue: CatalogPath = None,
+    as_json: JsonFlag = False,
 ) -> None:
     """List the models that fit; - is unknown, and what is unknown fits no condition."""
     from tryage.hub.catalog_query import Query
 
     query = Query(
         task=task, tags=tag or (), license=license_ or (), author=author, search=text,
-        min_parameters=_size(min_size, "--min-size"), max_parameters=_size(max_size, "--max-size"),
-        since=_since(since), gated=gated, served=served, sort=sort, limit=limit,
+        min_parameters=_parse_size(min_size, "--min-size"), max_parameters=_parse_size(max_size, "--max-size"),
+        since=_parse_since(since), gated=gated, served=served, sort=sort, limit=limit,
     )  # fmt: skip
-    with _opened(catalogue) as known:
+    with _open_catalog(catalogue) as known:
         found = known.search(query)
         if as_json:
             for entry in found:
-                typer.echo(json.dumps(plain_entry(entry), ensure_ascii=False))
+                typer.echo(json.dumps(row_to_dict(entry), ensure_ascii=False))
             return
         if found:
             heads = [head for head, _ in COLUMNS]
-            for line in aligned([heads, *([show(e) for _, show in COLUMNS] for e in found)], 3):
+            for line in format_table(
+                [heads, *([show(e) for _, show in COLUMNS] for e in found)], 3
+            ):
                 typer.echo(line)
         typer.echo(_footer(known, query, len(found)))
 
 
 def _footer(catalogue: Catalogue, query: Query, shown: int) -> str:
-    from tryage.hub.catalog import hint
+    from tryage.hub.catalog import explain_no_match
 
     fitting = catalogue.count(query)
-    size = f"{len(catalogue):,} models, {_age(catalogue)}"
+    size = f"{len(catalogue):,} models, {_format_age(catalogue)}"
     if not fitting:
-        return f"No model fits among {size}.{hint(catalogue, query)}"
+        return f"No model fits among {size}.{explain_no_match(catalogue, query)}"
     return f"{shown:,} of {fitting:,} that fit, among {size}; - is unknown."
 
 
 @app.command()
 def show(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The model: org/name")],
-    catalogue: CataloguePath = None,
-    as_json: Json = False,
+    catalogue: CatalogPath = None,
+    as_json: JsonFlag = False,
 ) -> None:
     """Tell all that is known of a model: where from, since when, and how sure."""
-    with _opened(catalogue) as known:
+    with _open_catalog(catalogue) as known:
         model = known.get(name)
         if model is None:
-            raise InputError(f"The catalogue has no model {name!r:.200}.{known.near(name)}")
-        gone = known.gone(name)
+            raise InputError(
+                f"The catalogue has no model {name!r:.200}.{known.suggest_names(name)}"
+            )
+        gone = known.deleted_at(name)
         if as_json:
             data = {**model.to_dict(), "gone": gone and gone.isoformat()}
             typer.echo(json.dumps(data, ensure_ascii=False))
@@ -173,38 +192,50 @@ def show(
         typer.echo(f"{model.name}  https://huggingface.co/{model.name}")
         if gone is not None:
             typer.echo(f"Gone from the Hub since {gone:%Y-%m-%d}; this is what was known of it.")
-        for line in [*aligned(identity(model), 2), "", *aligned(facts(model), 5)]:
+        for line in [
+            *format_table(identity_rows(model), 2),
+            "",
+            *format_table(fact_rows(model), 5),
+        ]:
             typer.echo(line.rstrip())
-        for line in results(model):
+        for line in result_lines(model):
             typer.echo(line.rstrip())
-        typer.echo(f"\nThe catalogue is {_age(known)}; - is unknown.")
+        typer.echo(f"\nThe catalogue is {_format_age(known)}; - is unknown.")
 
 
-def _size(text: str | None, option: str) -> float | None:
+def _parse_size(text: str | None, option: str) -> float | None:
     """Read a size as it stands in a flag."""
-    return None if text is None else _value(f"size<={text}", f"{option} {text!r}", "7B or 350M")
+    return (
+        None
+        if text is None
+        else _parse_requirement_value(f"size<={text}", f"{option} {text!r}", "7B or 350M")
+    )
 
 
-def _since(text: str | None) -> datetime.date | None:
-    return None if text is None else _value(f"since={text}", f"--since {text!r}", "2025-01-31")
+def _parse_since(text: str | None) -> datetime.date | None:
+    return (
+        None
+        if text is None
+        else _parse_requirement_value(f"since={text}", f"--since {text!r}", "2025-01-31")
+    )
 
 
-def _value(item: str, given: str, example: str) -> Any:  # noqa: ANN401 - a size or a date
-    from tryage.core.flag_items import parse
+def _parse_requirement_value(item: str, given: str, example: str) -> Any:  # noqa: ANN401 - a size or a date
+    from tryage.core.flag_items import parse_item
 
-    found = parse(item)
+    found = parse_item(item)
     if found is None or found.requirement is None:
         raise FlagError(f"{given} cannot be read; write it as {example}.")
     return found.requirement.value
 
 
 @contextmanager
-def _opened(path: Path | None, *, new: bool = False) -> Iterator[Catalogue]:
+def _open_catalog(path: Path | None, *, create: bool = False) -> Iterator[Catalogue]:
     """Open the catalogue; unless a new one may be made, there has to be something in it."""
     from tryage.hub.catalog import Catalogue
 
     with Catalogue(path) as catalogue:
-        if not new and not (catalogue.path.exists() and len(catalogue)):
+        if not create and not (catalogue.path.exists() and len(catalogue)):
             raise CatalogueError(
                 f"The catalogue {catalogue.path} is empty. Fill it with: tryage hub sync"
                 + (f" --catalogue {path}" if path else "")
@@ -212,7 +243,7 @@ def _opened(path: Path | None, *, new: bool = False) -> Iterator[Catalogue]:
         yield catalogue
 
 
-def _age(catalogue: Catalogue) -> str:
+def _format_age(catalogue: Catalogue) -> str:
     """Say how old the catalogue is."""
     age = catalogue.age()
     if age is None:
@@ -225,15 +256,15 @@ def _age(catalogue: Catalogue) -> str:
     return "less than a minute old"
 
 
-_GO_ON = "What was fetched is kept: the same command goes on from there."
+_RESUME_HINT = "What was fetched is kept: the same command goes on from there."
 
 
-def _say(text: str) -> None:
+def _print_stderr(text: str) -> None:
     typer.echo(text, err=True)
 
 
 @contextmanager
-def _bar() -> Iterator[Callable[[str, int, int | None], None]]:
+def _progress_bars() -> Iterator[Callable[[str, int, int | None], None]]:
     """Show a bar for each stage on a terminal, and nothing anywhere else."""
     from tqdm import tqdm
 
@@ -254,7 +285,7 @@ def _bar() -> Iterator[Callable[[str, int, int | None], None]]:
             bar.close()
 
 
-def identity(model: Model) -> list[list[str]]:
+def identity_rows(model: Model) -> list[list[str]]:
     """Return what the Hub itself says of a model, which nobody has to work out."""
     bases = ", ".join(f"{base.name} ({base.relation})" for base in model.bases)
     rows = {
@@ -269,31 +300,33 @@ def identity(model: Model) -> list[list[str]]:
         "gated": f"yes, {model.gated}" if model.gated else None if model.gated is None else "no",
         "disabled": "yes" if model.disabled else None,
     }
-    return [[head, plain(value)] for head, value in rows.items() if value is not None]
+    return [[head, format_value(value)] for head, value in rows.items() if value is not None]
 
 
-def facts(model: Model) -> list[list[str]]:
+def fact_rows(model: Model) -> list[list[str]]:
     """Return a table of all facts with their provenance."""
     rows = [["fact", "value", "sure", "seen", "from"]]
     for name, fact in sorted(model.facts.items()):
         if name == "quality":
             continue
-        value = _written(name, fact.value)
-        rows.append([name, value, f"{fact.confidence:.0%}", f"{fact.seen:%Y-%m-%d}", fact.source])
+        value = _format_fact(name, fact.value)
+        rows.append(
+            [name, value, f"{fact.confidence:.0%}", f"{fact.fetched_at:%Y-%m-%d}", fact.source]
+        )
     return rows
 
 
-def _written(name: str, value: Any) -> str:  # noqa: ANN401 - each fact has its own type
-    if name in _COUNTS:
-        return count(value)
+def _format_fact(name: str, value: Any) -> str:  # noqa: ANN401 - each fact has its own type
+    if name in _COUNT_FACTS:
+        return format_count(value)
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, (tuple, list, frozenset)):
         return ", ".join(map(str, sorted(value))) or "none"
-    return plain(value)
+    return format_value(value)
 
 
-def results(model: Model) -> list[str]:
+def result_lines(model: Model) -> list[str]:
     """Return what was measured, if anything was; scores are in the unit of their source."""
     found = model.value("quality")
     if not found:
@@ -304,44 +337,44 @@ def results(model: Model) -> list[str]:
         base = f"base {row['base']}" if row.get("base") else None
         by = ", ".join(filter(None, (row["origin"], base, row.get("source"))))
         weight, seen = f"{row['weight']:.2f}", row.get("date", "-")
-        rows.append([what, row.get("metric", ""), plain(row["value"]), weight, seen, by])
-    return ["", *aligned(rows, 6)]
+        rows.append([what, row.get("metric", ""), format_value(row["value"]), weight, seen, by])
+    return ["", *format_table(rows, 6)]
 
 
-_COUNTS = frozenset(
+_COUNT_FACTS = frozenset(
     ("parameters", "active_parameters", "context_length", "max_context_length", "weight_bytes")
 )
 
 
-def _released(entry: Entry) -> str:
-    if entry.released is None:
+def _format_released(row: CatalogRow) -> str:
+    if row.released is None:
         return "-"
-    return datetime.date.fromordinal(entry.released).isoformat()
+    return datetime.date.fromordinal(row.released).isoformat()
 
 
-COLUMNS: tuple[tuple[str, Callable[[Entry], str]], ...] = (
+COLUMNS: tuple[tuple[str, Callable[[CatalogRow], str]], ...] = (
     ("name", lambda e: e.name),
-    ("task", lambda e: plain(e.task)),
-    ("license", lambda e: plain(e.license)),
-    ("size", lambda e: count(e.parameters)),
-    ("released", _released),
-    ("downloads", lambda e: count(e.downloads)),
-    ("$/M in", lambda e: plain(e.input_price)),
-    ("$/M out", lambda e: plain(e.output_price)),
-    ("context", lambda e: count(e.context_length)),
-    ("gated", lambda e: plain(e.gated)),
+    ("task", lambda e: format_value(e.task)),
+    ("license", lambda e: format_value(e.license)),
+    ("size", lambda e: format_count(e.parameters)),
+    ("released", _format_released),
+    ("downloads", lambda e: format_count(e.downloads)),
+    ("$/M in", lambda e: format_value(e.input_price)),
+    ("$/M out", lambda e: format_value(e.output_price)),
+    ("context", lambda e: format_count(e.context_length)),
+    ("gated", lambda e: format_value(e.gated)),
 )
 
 
-def plain_entry(entry: Entry) -> dict[str, Any]:
+def row_to_dict(row: CatalogRow) -> dict[str, Any]:
     """Return what is known of an entry, JSON-safe."""
-    found = {name: value for name, value in entry._asdict().items() if value is not None}
-    if entry.released is not None:
-        found["released"] = _released(entry)
+    found = {name: value for name, value in row._asdict().items() if value is not None}
+    if row.released is not None:
+        found["released"] = _format_released(row)
     for name in ("modified", "seen"):
         if name in found:
             moment = datetime.datetime.fromtimestamp(found[name], datetime.timezone.utc)
             found[name] = moment.isoformat(timespec="seconds")
-    if entry.capabilities is not None:
-        found["capabilities"] = entry.capabilities.split()
+    if row.capabilities is not None:
+        found["capabilities"] = row.capabilities.split()
     return found

@@ -51,11 +51,11 @@ RouterPath: TypeAlias = Annotated[
     ),
 ]
 
-Json: TypeAlias = Annotated[
+JsonFlag: TypeAlias = Annotated[
     bool, typer.Option("--json", help="Print JSON, one object a line, for programs.")
 ]
 
-Table: TypeAlias = Annotated[
+QTablePath: TypeAlias = Annotated[
     Path,
     typer.Argument(
         metavar="QTABLE",
@@ -72,7 +72,7 @@ LossColumn: TypeAlias = Annotated[
     ),
 ]
 
-Scale: TypeAlias = Annotated[
+ScoreScale: TypeAlias = Annotated[
     float, typer.Option("--score-scale", metavar="MAX", help="The best score there is.")
 ]
 
@@ -85,7 +85,7 @@ EncoderPath: TypeAlias = Annotated[
 
 Seed: TypeAlias = Annotated[int, typer.Option(help="The same seed gives the same result.")]
 
-Output: TypeAlias = Annotated[
+OutputFolder: TypeAlias = Annotated[
     Path, typer.Option("--output", "-o", metavar="DIR", help="The folder to save the router to.")
 ]
 
@@ -116,7 +116,9 @@ def read_preferences(weights: Iterable[str] | None, required: Iterable[str] | No
     """
     from tryage.core.preferences import Preferences
 
-    return Preferences(dict(map(_weight, weights or ())), map(_requirement, required or ()))
+    return Preferences(
+        dict(map(_parse_weight, weights or ())), map(_parse_requirement, required or ())
+    )
 
 
 def load_router(path: str | None, *, prompt_flags: bool = False) -> Router:
@@ -132,7 +134,7 @@ def load_router(path: str | None, *, prompt_flags: bool = False) -> Router:
     return router
 
 
-def _weight(text: str) -> tuple[str, float]:
+def _parse_weight(text: str) -> tuple[str, float]:
     name, _, number = text.partition("=")
     try:
         return name.strip(), float(number)
@@ -140,42 +142,42 @@ def _weight(text: str) -> tuple[str, float]:
         raise InputError(f"--weight {text!r} is not NAME=NUMBER, such as cost=0.3.") from error
 
 
-def _requirement(text: str) -> Requirement:
+def _parse_requirement(text: str) -> Requirement:
     """Read an item as it stands in a flag: the shell has no grammar of its own."""
-    from tryage.core.flag_items import nearest, parse
+    from tryage.core.flag_items import closest_form, parse_item
 
-    item = parse(text)
+    item = parse_item(text)
     if item is not None and item.weight is not None:
         name, weight = item.weight
         raise FlagError(f"--require {text!r} is a weight; write --weight {name}={weight:g}.")
     if item is None or item.requirement is None:
         raise FlagError(
-            f"--require {text!r} is not a requirement. The nearest valid form is {nearest(text)!r}."
+            f"--require {text!r} is not a requirement. The nearest valid form is {closest_form(text)!r}."
         )
     return item.requirement
 
 
-def count(value: float | None) -> str:
+def format_count(value: float | None) -> str:
     """Write a count as people do: 7B, 1.2M, 32k."""
     for size, suffix in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
         if value is not None and value >= size:
             return f"{value / size:.3g}{suffix}"
-    return plain(value)
+    return format_value(value)
 
 
-def plain(value: object) -> str:
+def format_value(value: object) -> str:
     """Write a value; - is unknown."""
     if value is None:
         return "-"
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def aligned(rows: Sequence[Sequence[str]], left: int = 1) -> list[str]:
+def format_table(rows: Sequence[Sequence[str]], n_left: int = 1) -> list[str]:
     """Align the first `left` columns left and the others right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join(
-            cell.rjust(width) if i >= left else cell.ljust(width)
+            cell.rjust(width) if i >= n_left else cell.ljust(width)
             for i, (cell, width) in enumerate(zip(row, widths, strict=True))
         )
         for row in rows

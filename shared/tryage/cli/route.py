@@ -10,7 +10,7 @@ import typer
 
 from tryage.cli.options import (
     Flags,
-    Json,
+    JsonFlag,
     Prompts,
     Requirements,
     RouterPath,
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tryage.core.decision import Decision
-    from tryage.core.pareto import Front, FrontPoint
+    from tryage.core.pareto import FrontPoint, ParetoFront
 
-_ROWS = 16  # of a front that are printed; --json prints all
+_MAX_ROWS = 16  # of a front that are printed; --json prints all
 
-_NAMED = 3  # experts named per row
+_MAX_NAMED_EXPERTS = 3  # experts named per row
 
 
 def route(
@@ -37,7 +37,7 @@ def route(
     require: Requirements = None,
     router: RouterPath = None,
     flags: Flags = False,
-    as_json: Json = False,
+    as_json: JsonFlag = False,
 ) -> None:
     """Choose an expert for every prompt.
 
@@ -50,9 +50,9 @@ def route(
         return
     width = max(len(decision.expert.name) for decision in decisions)
     for decision in decisions:
-        _warn(decision)
-        shown = f"  | {_shortened(decision.prompt)}" if len(decisions) > 1 else ""
-        typer.echo(f"{decision.expert.name:<{width}}  {_told(decision)}{shown}")
+        _print_warnings(decision)
+        shown = f"  | {_truncate(decision.prompt)}" if len(decisions) > 1 else ""
+        typer.echo(f"{decision.expert.name:<{width}}  {_decision_line(decision)}{shown}")
 
 
 def explain(
@@ -70,7 +70,7 @@ def explain(
     decisions = _decide(prompts, weight, require, router, flags=flags)
     for i, decision in enumerate(decisions):
         if len(decisions) > 1:
-            typer.echo(f"{'' if i == 0 else chr(10)}> {_shortened(decision.prompt, 96)}")
+            typer.echo(f"{'' if i == 0 else chr(10)}> {_truncate(decision.prompt, 96)}")
         typer.echo(decision.explain(top))
 
 
@@ -86,7 +86,7 @@ def pareto(
     plot: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Draw the front: .png, .svg or .pdf")
     ] = None,
-    as_json: Json = False,
+    as_json: JsonFlag = False,
 ) -> None:
     """Show the front of loss against a constraint.
 
@@ -97,11 +97,11 @@ def pareto(
     front = chooser.pareto(texts, constraint, preferences=wanted)
     unknown: list[str] = []
     if plot is not None:
-        from tryage.cli.plot import draw_front, lone_experts, unknown_of
+        from tryage.cli.plot import draw_front, experts_without_constraint, single_expert_points
 
-        lone = lone_experts(chooser, texts, constraint, wanted)
-        draw_front(front, lone, plot)
-        unknown = unknown_of(lone)
+        points = single_expert_points(chooser, texts, constraint, wanted)
+        draw_front(front, points, plot)
+        unknown = experts_without_constraint(points)
     if as_json:
         typer.echo(json.dumps(front.to_dict(), ensure_ascii=False))
         return
@@ -110,7 +110,7 @@ def pareto(
     if plot is not None:
         typer.echo(f"\nDrawn to {plot}")
     if unknown:
-        typer.echo(_apart(unknown, constraint))
+        typer.echo(_unknown_line(unknown, constraint))
 
 
 def _decide(
@@ -125,7 +125,7 @@ def _decide(
     return load_router(router, prompt_flags=flags).route_batch(texts, wanted)
 
 
-def _told(decision: Decision) -> str:
+def _decision_line(decision: Decision) -> str:
     """Say in one line how the choice came about."""
     chosen = decision.chosen
     if chosen is None:
@@ -138,23 +138,23 @@ def _told(decision: Decision) -> str:
     return f"{line}, {decision.margin:.3f} ahead of {decision.ranking[1].name}"
 
 
-def _warn(decision: Decision) -> None:
+def _print_warnings(decision: Decision) -> None:
     for warning in decision.warnings:
         typer.echo(f"tryage: {warning}", err=True)
 
 
-def _shortened(text: str, length: int = 48) -> str:
+def _truncate(text: str, length: int = 48) -> str:
     line = " ".join(text.split())
     return line if len(line) <= length else line[: length - 1] + "…"
 
 
-def _front_lines(front: Front) -> list[str]:
+def _front_lines(front: ParetoFront) -> list[str]:
     """Lay the breakpoints out; of a long front the first, the last and some between."""
     points = list(front)
-    shown = _thinned(points)
+    shown = _downsample(points)
     lines = [f"{'weight from':>11}  {'loss':>6}  {front.constraint:>10}  goes to"]
     lines += [
-        f"{point.weight:>11.4g}  {point.loss:>6.3f}  {point.constraint:>10.3f}  {_share(point)}"
+        f"{point.weight:>11.4g}  {point.loss:>6.3f}  {point.constraint:>10.3f}  {_format_shares(point)}"
         for point in shown
     ]
     if len(shown) < len(points):
@@ -162,26 +162,32 @@ def _front_lines(front: Front) -> list[str]:
     return lines
 
 
-def _thinned(points: Sequence[FrontPoint]) -> list[FrontPoint]:
+def _downsample(points: Sequence[FrontPoint]) -> list[FrontPoint]:
     last = len(points) - 1
-    if last < _ROWS:
+    if last < _MAX_ROWS:
         return list(points)
-    return [points[round(i * last / (_ROWS - 1))] for i in range(_ROWS)]
+    return [points[round(i * last / (_MAX_ROWS - 1))] for i in range(_MAX_ROWS)]
 
 
-def _apart(unknown: Sequence[str], constraint: str) -> str:
+def _unknown_line(unknown: Sequence[str], constraint: str) -> str:
     """Say who is drawn apart, and how the front counts them."""
-    more = f" and {len(unknown) - _NAMED} more" if len(unknown) > _NAMED else ""
+    more = (
+        f" and {len(unknown) - _MAX_NAMED_EXPERTS} more"
+        if len(unknown) > _MAX_NAMED_EXPERTS
+        else ""
+    )
     return (
-        f"Of {', '.join(unknown[:_NAMED])}{more} the {constraint} is unknown: drawn apart, and "
+        f"Of {', '.join(unknown[:_MAX_NAMED_EXPERTS])}{more} the {constraint} is unknown: drawn apart, and "
         "counted as 1, the worst, in the front."
     )
 
 
-def _share(point: FrontPoint) -> str:
+def _format_shares(point: FrontPoint) -> str:
     """Name who gets the prompts, the largest share first."""
     ranked = sorted(point.share.items(), key=lambda item: -item[1])
     if len(ranked) == 1:
         return ranked[0][0]
-    told = ", ".join(f"{name} {share:.0%}" for name, share in ranked[:_NAMED])
-    return told + (f" and {len(ranked) - _NAMED} more" if len(ranked) > _NAMED else "")
+    text = ", ".join(f"{name} {share:.0%}" for name, share in ranked[:_MAX_NAMED_EXPERTS])
+    return text + (
+        f" and {len(ranked) - _MAX_NAMED_EXPERTS} more" if len(ranked) > _MAX_NAMED_EXPERTS else ""
+    )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tryage.cli.train import read_lines
+from tryage.cli.train import read_jsonl
 from tryage.errors import InputError
 
 if TYPE_CHECKING:
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from tryage.learning.scoring.measurement import Measurer
     from tryage.learning.scoring.run import Engine, Report
 
-UNFINISHED = 1  # what the shell sees when some losses are missing
+EXIT_UNFINISHED = 1  # what the shell sees when some losses are missing
 
-INTERRUPTED = 130  # as of a program that Ctrl-C ended
+EXIT_INTERRUPTED = 130  # as of a program that Ctrl-C ended
 
 
-class Engines(str, Enum):
+class EngineName(str, Enum):
     """Where to measure."""
 
     LOCAL = "local"
@@ -62,9 +62,9 @@ def score(
         typer.Option(metavar="DEVICE", help='Where models run, such as "cuda"; "cpu" by default.'),
     ] = None,
     engine: Annotated[
-        Engines,
+        EngineName,
         typer.Option(help="In this process, or in many on Ray: on this machine or a cluster."),
-    ] = Engines.LOCAL,
+    ] = EngineName.LOCAL,
     workers: Annotated[
         int | None,
         typer.Option(
@@ -91,19 +91,19 @@ def score(
 
     settings: dict[str, str | float | None] = {"workers": workers, "address": ray_address}
     settings |= {"num_cpus": worker_cpus, "num_gpus": worker_gpus}
-    run = _engine(engine, {k: v for k, v in settings.items() if v is not None})
-    measurers = [found for given in expert for found in _measurers(given, device)]
+    run = _make_engine(engine, {k: v for k, v in settings.items() if v is not None})
+    measurers = [found for given in expert for found in _make_measurers(given, device)]
     try:
-        report = measure(read_lines(prompts), measurers, output, budget=budget, engine=run)
+        report = measure(read_jsonl(prompts), measurers, output, budget=budget, engine=run)
     except KeyboardInterrupt:
         typer.echo(f"Stopped; what is measured is in {output}. The same command goes on.", err=True)
-        raise typer.Exit(INTERRUPTED) from None
-    _tell(report, output)
+        raise typer.Exit(EXIT_INTERRUPTED) from None
+    _print_report(report, output)
 
 
-def _engine(name: Engines, settings: dict[str, Any]) -> Engine:
+def _make_engine(name: EngineName, settings: dict[str, Any]) -> Engine:
     """Return what runs the measurements."""
-    if name is Engines.RAY:
+    if name is EngineName.RAY:
         from tryage.learning.scoring.ray_engine import Ray
 
         return Ray(**settings)
@@ -112,15 +112,15 @@ def _engine(name: Engines, settings: dict[str, Any]) -> Engine:
             "--workers, --ray-address, --worker-cpus and --worker-gpus are for Ray: add --engine "
             "ray, or leave them out."
         )
-    from tryage.learning.scoring.run import local
+    from tryage.learning.scoring.run import run_locally
 
-    return local
+    return run_locally
 
 
-def _measurers(given: str, device: str | None) -> list[Measurer]:
+def _make_measurers(given: str, device: str | None) -> list[Measurer]:
     """Return who measures an expert: an object in Python, or a checkpoint by its architecture."""
     if re.fullmatch(r"[\w.]+:\w+", given) and not Path(given).exists():
-        found = _imported(*given.split(":"))
+        found = _import_object(*given.split(":"))
         several: list[Any] = list(found) if isinstance(found, (list, tuple)) else [found]
         if not all(hasattr(one, "measure") and hasattr(one, "identify") for one in several):
             raise InputError(
@@ -128,7 +128,7 @@ def _measurers(given: str, device: str | None) -> list[Measurer]:
                 "tryage.learning.scoring.answers.Answers, or a list of them."
             )
         return several
-    from tryage.learning.scoring.losses import CausalLM, MaskedLM, Seq2SeqLM, measurer_at
+    from tryage.learning.scoring.losses import CausalLM, MaskedLM, Seq2SeqLM, measurer_for
 
     choices: dict[str, type[LanguageModel]] = {
         "ForMaskedLM": MaskedLM,
@@ -138,14 +138,14 @@ def _measurers(given: str, device: str | None) -> list[Measurer]:
         "MTModel": Seq2SeqLM,
     }
     return [
-        measurer_at(
+        measurer_for(
             given,
             {word: partial(kind.from_pretrained, device=device) for word, kind in choices.items()},
         )
     ]
 
 
-def _imported(module: str, name: str) -> object:
+def _import_object(module: str, name: str) -> object:
     sys.path.insert(0, str(Path.cwd()))  # as `python -m` has it; a console script has not
     try:
         return getattr(import_module(module), name)
@@ -155,9 +155,11 @@ def _imported(module: str, name: str) -> object:
         sys.path.remove(str(Path.cwd()))
 
 
-def _tell(report: Report, output: Path) -> None:
+def _print_report(report: Report, output: Path) -> None:
     """Say what was measured, what was not and why, and what comes next."""
-    typer.echo(f"Saved to {output}: {report.measured:,} losses, {report.before:,} from before.")
+    typer.echo(
+        f"Saved to {output}: {report.measured:,} losses, {report.previously_measured:,} from before."
+    )
     if report.spent:
         typer.echo(f"Cost so far: ${report.spent:.4f}.")
     for name, reason in report.given_up.items():
@@ -169,5 +171,5 @@ def _tell(report: Report, output: Path) -> None:
     if report.out_of_budget:
         typer.echo("The budget is used up; the same command with a larger one goes on.", err=True)
     if report.given_up or report.failed or report.out_of_budget:
-        raise typer.Exit(UNFINISHED)
+        raise typer.Exit(EXIT_UNFINISHED)
     typer.echo(f"Learn from it: tryage train {output} --output my-router")

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import typer
 
-from tryage.cli.options import EncoderPath, LossColumn, Output, Scale, Seed, Table
+from tryage.cli.options import EncoderPath, LossColumn, OutputFolder, QTablePath, ScoreScale, Seed
 from tryage.errors import InputError, QTableError
-from tryage.learning.evaluation.splits import Method, Predicted, least_taught
-from tryage.learning.training.trainer import LEAST_PROMPTS, Settings, fit
+from tryage.learning.evaluation.splits import MethodPrediction, RoutingMethod, min_train_size
+from tryage.learning.training.trainer import MIN_PROMPTS, FitConfig, fit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
     from tryage.learning.qtable import QTable
     from tryage.perception.encoder import Encoder
 
-ROUTER = "tryage"
+METHOD_NAME = "tryage"
 
 
 def train(
-    qtable: Table,
-    output: Output,
+    qtable: QTablePath,
+    output: OutputFolder,
     encoder: EncoderPath = None,
     experts: Annotated[
         Path | None,
@@ -40,7 +40,7 @@ def train(
             help="What is known about the experts, one JSON object each; tells of strangers, too.",
         ),
     ] = None,
-    score_scale: Scale = 1.0,
+    score_scale: ScoreScale = 1.0,
     loss: LossColumn = "loss",
     seed: Seed = 0,
     checkpoint: Annotated[
@@ -58,27 +58,27 @@ def train(
     """Train a router on measured losses and save it."""
     from tryage.core.library import Library
     from tryage.learning.qtable import QTable, with_measurements
-    from tryage.learning.scoring.run import EXPERTS
-    from tryage.learning.training.trainer import Settings, check_table, fit
+    from tryage.learning.scoring.run import EXPERTS_FILE
+    from tryage.learning.training.trainer import FitConfig, check_table, fit
     from tryage.router import Router
 
     if encoder is not None and finetune is not None:
         raise InputError("--finetune trains an encoder of its own; give it or --encoder, not both")
     table = QTable.read(qtable, score_scale=score_scale, loss=loss)
     check_table(table)
-    noted = qtable / EXPERTS  # what `tryage score` knows about them
+    noted = qtable / EXPERTS_FILE  # what `tryage score` knows about them
     known = experts or (noted if noted.is_file() else None)
-    library = None if known is None else _library(known, table.experts)
+    library = None if known is None else _read_library(known, table.experts)
     with ExitStack() as until_saved:
         if finetune is None:
-            reader = load_reader(encoder)
+            reader = resolve_encoder(encoder)
         else:
             scratch = Path(until_saved.enter_context(TemporaryDirectory()))
-            reader = _finetuned(table, finetune, scratch, checkpoint, seed)
+            reader = _finetune_encoder(table, finetune, scratch, checkpoint, seed)
         perception = fit(
             table,
             reader,
-            settings=Settings(seed=seed),
+            config=FitConfig(seed=seed),
             library=library,
             checkpoint=checkpoint,
             progress=True,
@@ -92,9 +92,9 @@ def train(
 
 
 def evaluate(
-    qtable: Table,
+    qtable: QTablePath,
     encoder: EncoderPath = None,
-    score_scale: Scale = 1.0,
+    score_scale: ScoreScale = 1.0,
     loss: LossColumn = "loss",
     folds: Annotated[int, typer.Option(min=2, help="Parts, each tested once.")] = 5,
     seed: Seed = 0,
@@ -111,68 +111,68 @@ def evaluate(
     factorisation, the category table and the oracle.
     """
     from tryage.learning.evaluation.evaluator import evaluate as judge
-    from tryage.learning.evaluation.splits import Settings
+    from tryage.learning.evaluation.splits import EvaluationConfig
     from tryage.learning.qtable import QTable
 
     table = QTable.read(qtable, score_scale=score_scale, loss=loss)
     check_folds(table, folds)
-    reader = ReadOnce(load_reader(encoder))
+    reader = CachingEncoder(resolve_encoder(encoder))
     found = judge(
         table,
         reader.encode(table.prompts),
-        {ROUTER: trained(reader, seed)},
+        {METHOD_NAME: make_routing_method(reader, seed)},
         name=qtable.stem,
-        settings=Settings(n_folds=folds, seed=seed),
+        config=EvaluationConfig(n_folds=folds, seed=seed),
     )
     typer.echo(found.table())
     if as_json is not None:
         as_json.write_text(json.dumps(found.to_dict(), indent=1) + "\n", "utf-8")
     if plots is not None:
-        _draw(found, plots)
+        _draw_plots(found, plots)
 
 
-def load_reader(folder: Path | None) -> Encoder:
+def resolve_encoder(folder: Path | None) -> Encoder:
     """Read an encoder: of its own folder, of a saved router's, or of the bundled router.
 
     Raises:
         PersistenceError: there is none.
     """
     from tryage.perception.persistence import load_encoder
-    from tryage.perception.pretrained import BUNDLED
+    from tryage.perception.pretrained import BUNDLED_FOLDER
 
-    folder = BUNDLED if folder is None else folder
+    folder = BUNDLED_FOLDER if folder is None else folder
     inside = folder / "encoder"
     return load_encoder(inside if inside.is_dir() else folder)
 
 
-def _finetuned(
+def _finetune_encoder(
     table: QTable, start: Path, folder: Path, checkpoint: Path | None, seed: int
 ) -> Encoder:
     """Train an encoder and a head end to end, and tell what it has come to."""
     from dataclasses import replace
 
-    from tryage.learning.training.finetune import Recipe, finetune
+    from tryage.learning.training.finetune import FinetuneConfig, finetune
 
-    recipe = replace(Recipe(), schedule=replace(Recipe().schedule, seed=seed))
-    tuned = finetune(table, start, folder, recipe=recipe, checkpoint=checkpoint, progress=True)
-    before, best = tuned.held_out[0], min(tuned.held_out)
+    recipe = replace(FinetuneConfig(), schedule=replace(FinetuneConfig().schedule, seed=seed))
+    tuned = finetune(table, start, folder, config=recipe, checkpoint=checkpoint, progress=True)
+    before, best = tuned.validation_errors[0], min(tuned.validation_errors)
     typer.echo(
-        f"End to end, {len(tuned.held_out) - 1} epochs: squared error on prompts held out of it "
+        f"End to end, {len(tuned.validation_errors) - 1} epochs: squared error on prompts held out of it "
         f"{before:.4g} before, {best:.4g} now. The figures below are of prompts that it has seen."
     )
     return tuned.encoder
 
 
-def _library(path: Path, names: tuple[str, ...]) -> Library:
+def _read_library(path: Path, names: tuple[str, ...]) -> Library:
     """Read what is known about experts; those of the table that are not there get their name."""
     from tryage.core.expert import Expert
     from tryage.core.library import Library
 
-    known = Library.from_dicts(read_lines(path))
+    known = Library.from_dicts(read_jsonl(path))
     return Library([*known, *(Expert(name) for name in names if name not in known)])
 
 
-def read_lines(path: Path) -> list[dict[str, object]]:
+def read_jsonl(path: Path) -> list[dict[str, object]]:
     """Read JSON lines.
 
     Raises:
@@ -194,7 +194,7 @@ def read_lines(path: Path) -> list[dict[str, object]]:
     return rows
 
 
-def _draw(found: Evaluation, folder: Path) -> None:
+def _draw_plots(found: Evaluation, folder: Path) -> None:
     """Draw what the table has figures for."""
     from tryage.learning.evaluation.report import plot_calibration, plot_front, plot_shares
 
@@ -206,12 +206,12 @@ def _draw(found: Evaluation, folder: Path) -> None:
     typer.echo(f"\nDrawn to {folder}")
 
 
-class ReadOnce:
+class CachingEncoder:
     """An encoder that reads every prompt once; the folds ask for the same ones many times."""
 
     def __init__(self, encoder: Encoder) -> None:
         self._encoder = encoder
-        self._known: dict[str, NDArray[np.float32]] = {}
+        self._cache: dict[str, NDArray[np.float32]] = {}
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever else the encoder offers
         """Pass everything but `encode` on to the encoder."""
@@ -219,10 +219,10 @@ class ReadOnce:
 
     def encode(self, prompts: Sequence[str]) -> NDArray[np.float32]:
         """Embed prompts `(batch, dim)`, only the new ones by the encoder."""
-        new = list(dict.fromkeys(text for text in prompts if text not in self._known))
+        new = list(dict.fromkeys(text for text in prompts if text not in self._cache))
         if new:
-            self._known.update(zip(new, self._encoder.encode(new), strict=True))
-        return np.array([self._known[text] for text in prompts], dtype=np.float32)
+            self._cache.update(zip(new, self._encoder.encode(new), strict=True))
+        return np.array([self._cache[text] for text in prompts], dtype=np.float32)
 
 
 def check_folds(table: QTable, n_folds: int) -> None:
@@ -232,15 +232,15 @@ def check_folds(table: QTable, n_folds: int) -> None:
         QTableError: it tells how many there are, and how many are needed.
     """
     usable = table.groups[table.measured.any(axis=1)]
-    taught = least_taught(usable, n_folds)
-    if taught < LEAST_PROMPTS:
+    n_train = min_train_size(usable, n_folds)
+    if n_train < MIN_PROMPTS:
         raise QTableError(
-            f"{len(set(usable.tolist()))} different prompts in {n_folds} folds leave {taught} to "
-            f"train on, and at least {LEAST_PROMPTS} are needed: measure more, or try more folds"
+            f"{len(set(usable.tolist()))} different prompts in {n_folds} folds leave {n_train} to "
+            f"train on, and at least {MIN_PROMPTS} are needed: measure more, or try more folds"
         )
 
 
-def trained(encoder: Encoder, seed: int = 0) -> Method:
+def make_routing_method(encoder: Encoder, seed: int = 0) -> RoutingMethod:
     """Make the method that does what `tryage train` does, and predicts the unseen prompts."""
 
     def method(
@@ -248,18 +248,20 @@ def trained(encoder: Encoder, seed: int = 0) -> Method:
         train_embeddings: NDArray[np.float32],
         test_prompts: Sequence[str],
         test_embeddings: NDArray[np.float32],  # noqa: ARG001 - the encoder is asked again
-    ) -> Predicted:
+    ) -> MethodPrediction:
         perception = fit(
             train,
             encoder,
-            settings=Settings(seed=seed),
+            config=FitConfig(seed=seed),
             embeddings=train_embeddings,
             progress=False,
         )
-        x = perception.describe(test_prompts)
-        predicted = perception.predict_from(x)
-        return Predicted(
-            predicted.losses, predicted.std, perception.forecast("costs", perception.head.see(x))
+        x = perception.extract_features(test_prompts)
+        predicted = perception.predict_from_features(x)
+        return MethodPrediction(
+            predicted.losses,
+            predicted.std,
+            perception.forecast("costs", perception.head.prepare(x)),
         )
 
     return method

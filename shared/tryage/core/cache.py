@@ -16,41 +16,43 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_REMEMBERED: WeakKeyDictionary[Library, dict[object, Any]] = WeakKeyDictionary()
+_CACHES: WeakKeyDictionary[Library, dict[object, Any]] = WeakKeyDictionary()
 
 
-def remember(library: Library, key: object, compute: Callable[[], T]) -> T:
+def get_or_compute(library: Library, key: object, compute: Callable[[], T]) -> T:
     """Return what `compute` returned for this library and key when it was first called.
 
     Two threads may both compute; that costs time, not correctness.
     """
-    known = _REMEMBERED.get(library)
+    known = _CACHES.get(library)
     if known is None:
-        known = _REMEMBERED.setdefault(library, {})
+        known = _CACHES.setdefault(library, {})
     if key not in known:
         known[key] = compute()
     value: T = known[key]
     return value
 
 
-def remember_last(library: Library, key: object, compute: Callable[[], T], keep: int = 16) -> T:
+def get_or_compute_bounded(
+    library: Library, key: object, compute: Callable[[], T], maxsize: int = 16
+) -> T:
     """Return what `compute` returned for this key, if it is among the last `keep` that were new.
 
     For what grows with the library and has a key that comes from outside, such as weights
     and requirements.
     """
-    recent: dict[object, Any] = remember(library, "recent", dict)
+    recent: dict[object, Any] = get_or_compute(library, "recent", dict)
     known = recent.get(key, recent)  # a value that can be none of ours
     if known is not recent:
         value: T = known
         return value
     value = recent[key] = compute()
-    for old in list(recent)[:-keep]:
+    for old in list(recent)[:-maxsize]:
         recent.pop(old, None)  # another thread may have dropped it
     return value
 
 
-class Memory(Generic[T]):
+class LRUCache(Generic[T]):
     """Up to `size` values by key; the one unused for longest makes room. Threads may share it.
 
     A copy or a pickle starts empty: what is remembered belongs to conversations of this process.

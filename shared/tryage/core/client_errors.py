@@ -16,25 +16,32 @@ _REFUSED_STATUS = frozenset({400, 405, 406, 411, 415, 422, 451})
 _REFUSED_NAMES = ("BadRequest", "InvalidRequest", "InvalidArgument", "UnprocessableEntity")
 
 # A judgement on the content is not to be shopped around for; nor is an answer that was cut off.
-_JUDGED_NAMES = ("ContentFilter", "ContentPolicy", "LengthFinishReason", "StopCandidate")
+_CONTENT_ERROR_NAMES = ("ContentFilter", "ContentPolicy", "LengthFinishReason", "StopCandidate")
 
-_JUDGED_CODES = ("content_filter", "content_policy", "responsible_ai", "moderation")
+_CONTENT_ERROR_CODES = ("content_filter", "content_policy", "responsible_ai", "moderation")
 
 # Another model may have the room.
-_TOO_LONG = ("contextoverflow", "contextwindowexceeded", "context_length_exceeded")
+_CONTEXT_LENGTH_CODES = ("contextoverflow", "contextwindowexceeded", "context_length_exceeded")
 
 # A graph that pauses says so by raising.
 _CONTROL_FLOW = ("GraphBubbleUp",)
 
 # Transport errors that some libraries derive from ValueError and the like.
-_TRANSPORT = ("Timeout", "Connection", "RateLimit", "Overloaded", "Unavailable", "JSONDecode")
+_TRANSPORT_NAMES = ("Timeout", "Connection", "RateLimit", "Overloaded", "Unavailable", "JSONDecode")
 
 # What LangChain makes of a stream that ends before it begins, as a ValueError.
-_EMPTY = "No generation chunks were returned"
+_EMPTY_STREAM_MESSAGE = "No generation chunks were returned"
 
-_MISTAKES = (TypeError, ValueError, LookupError, AttributeError, AssertionError, NameError)
+_PROGRAMMING_ERRORS = (
+    TypeError,
+    ValueError,
+    LookupError,
+    AttributeError,
+    AssertionError,
+    NameError,
+)
 
-_SECRETS = re.compile(
+_SECRET_PATTERN = re.compile(
     r"""(?ix)
     \b(?:(?:sk|pk|rk|gsk|hf|xai|pplx|nvapi|r8)[-_]|AIza)[\w*.-]{4,}    # keys by their prefix
     | \bbearer\s+[^\s"',;]+
@@ -45,14 +52,14 @@ _SECRETS = re.compile(
     """
 )
 
-_WORDS = ("key", "token", "secret", "password", "credential", "credentials", "authorization")
+_SECRET_WORDS = ("key", "token", "secret", "password", "credential", "credentials", "authorization")
 
-_READ = 10_000  # signs of a value that are looked at, as many as `redacted` returns
+_MAX_CHECKED_CHARS = 10_000  # signs of a value that are looked at, as many as `redacted` returns
 
-_PARTS = re.compile(r"[^a-z]+")
+_NON_LETTERS = re.compile(r"[^a-z]+")
 
 
-def another_may_answer(error: BaseException, *, on_trust: bool = False) -> bool:
+def should_fall_back(error: BaseException, *, unverified: bool = False) -> bool:
     """Tell whether the next model is worth asking after this error of one.
 
     Yes for what concerns one model alone: timeouts, limits (429), failed servers (5xx), lost
@@ -62,20 +69,22 @@ def another_may_answer(error: BaseException, *, on_trust: bool = False) -> bool:
     next one accepts.
     """
     names = [kind.__name__ for kind in type(error).__mro__]
-    if not isinstance(error, Exception) or _any(_CONTROL_FLOW, names):
+    if not isinstance(error, Exception) or _matches_any(_CONTROL_FLOW, names):
         return False
-    if _any(_JUDGED_NAMES, names) or _coded(error, _JUDGED_CODES):
+    if _matches_any(_CONTENT_ERROR_NAMES, names) or _has_code(error, _CONTENT_ERROR_CODES):
         return False
-    if _any(_TOO_LONG, [name.casefold() for name in names]) or _coded(error, _TOO_LONG):
+    if _matches_any(_CONTEXT_LENGTH_CODES, [name.casefold() for name in names]) or _has_code(
+        error, _CONTEXT_LENGTH_CODES
+    ):
         return True
     status = status_of(error)
     if status is not None:
-        return on_trust or status not in _REFUSED_STATUS
-    if _any(_REFUSED_NAMES, names):
-        return on_trust
+        return unverified or status not in _REFUSED_STATUS
+    if _matches_any(_REFUSED_NAMES, names):
+        return unverified
     # What cannot be done at all says NotImplementedError, a kind of RuntimeError.
-    transport = _any(_TRANSPORT, names) or _EMPTY in str(error)
-    return transport or not isinstance(error, _MISTAKES)
+    transport = _matches_any(_TRANSPORT_NAMES, names) or _EMPTY_STREAM_MESSAGE in str(error)
+    return transport or not isinstance(error, _PROGRAMMING_ERRORS)
 
 
 def status_of(error: BaseException) -> int | None:
@@ -93,22 +102,22 @@ def status_of(error: BaseException) -> int | None:
     return None
 
 
-def told(error: BaseException) -> str:
+def describe_error(error: BaseException) -> str:
     """Return an error in one line without secrets: its kind and the start of its message."""
-    message = " ".join(redacted(str(error)).split())
+    message = " ".join(redact(str(error)).split())
     return f"{type(error).__name__}: {message[:300]}" if message else type(error).__name__
 
 
-def redacted(text: str) -> str:
+def redact(text: str) -> str:
     """Return a text with everything that looks like a credential blotted out."""
-    return _SECRETS.sub("***", text[:10_000])
+    return _SECRET_PATTERN.sub("***", text[:10_000])
 
 
-def _any(words: tuple[str, ...], names: list[str]) -> bool:
+def _matches_any(words: tuple[str, ...], names: list[str]) -> bool:
     return any(word in name for word in words for name in names)
 
 
-def _coded(error: BaseException, codes: tuple[str, ...]) -> bool:
+def _has_code(error: BaseException, codes: tuple[str, ...]) -> bool:
     """Tell whether the error, or the body it carries, has one of the codes."""
     body = getattr(error, "body", None)
     inner = body.get("error", body) if isinstance(body, Mapping) else None
@@ -124,21 +133,23 @@ def is_secret(name: str, value: object) -> bool:
         return True
     if value is None or isinstance(value, (bool, int, float)):  # max_tokens, eos_token_id
         return False
-    named = any(part.endswith(_WORDS) for part in _PARTS.split(name.casefold()))
-    return named or (isinstance(value, str) and redacted(value) != value[:_READ])
+    named = any(part.endswith(_SECRET_WORDS) for part in _NON_LETTERS.split(name.casefold()))
+    return named or (isinstance(value, str) and redact(value) != value[:_MAX_CHECKED_CHARS])
 
 
 def without_secrets(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return settings without those that are credentials, at any depth."""
     return {
-        name: _cleaned(value) for name, value in settings.items() if not is_secret(str(name), value)
+        name: _without_nested_secrets(value)
+        for name, value in settings.items()
+        if not is_secret(str(name), value)
     }
 
 
-def _cleaned(value: Any) -> Any:  # noqa: ANN401 - settings are of any type
+def _without_nested_secrets(value: Any) -> Any:  # noqa: ANN401 - settings are of any type
     if isinstance(value, Mapping):
         return without_secrets(value)
     if isinstance(value, (list, tuple)):
-        kept = [_cleaned(inner) for inner in value if not is_secret("", inner)]
+        kept = [_without_nested_secrets(inner) for inner in value if not is_secret("", inner)]
         return tuple(kept) if isinstance(value, tuple) else kept
     return value

@@ -17,20 +17,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tryage.core.arrays import FloatArray
-from tryage.core.cache import remember
+from tryage.core.cache import get_or_compute
 from tryage.core.library import Library
 from tryage.core.validation import did_you_mean
 from tryage.errors import InputError
 
 REFERENCE_PROMPT_TOKENS = 1_000
 
-_SMALL, _LARGE = 1e-20, 1e20  # USD of a request, well within single precision
+_FLOAT32_MIN_COST, _FLOAT32_MAX_COST = 1e-20, 1e20  # USD of a request, well within single precision
 
 REFERENCE_OUTPUT_TOKENS = 500  # also the answer length of an expert whose own is not known
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class RequestBatch:
     """What a batch of prompts asks of any expert: the lengths, in tokens.
 
     `prompt_tokens` is `(batch,)`; `output_tokens` is a forecast `(batch, n_experts)`, NaN where
@@ -40,29 +40,30 @@ class Request:
 
     prompt_tokens: FloatArray
     output_tokens: FloatArray | None = None
-    thread: Thread | None = None
+    conversation: ConversationState | None = None
 
-    def rows(self, rows: NDArray[np.intp] | slice) -> Request:
+    def take(self, rows: NDArray[np.intp] | slice) -> RequestBatch:
         """Return the request of some prompts of the batch."""
-        forecast, thread = self.output_tokens, self.thread
-        return Request(
+        forecast, conversation = self.output_tokens, self.conversation
+        return RequestBatch(
             self.prompt_tokens[rows],
             None if forecast is None else forecast[rows],
-            thread and Thread(thread.current[rows], thread.cached_tokens[rows]),
+            conversation
+            and ConversationState(conversation.current[rows], conversation.cached_tokens[rows]),
         )
 
 
-Constraint: TypeAlias = Callable[[Library, Request], FloatArray]
+Constraint: TypeAlias = Callable[[Library, RequestBatch], FloatArray]
 """A secondary goal: `(n_experts,)` or `(batch, n_experts)` in [0, 1], 0 best, NaN unknown."""
 
-Experts: TypeAlias = slice | NDArray[np.intp]
+ExpertIndex: TypeAlias = slice | NDArray[np.intp]
 
-Kind: TypeAlias = type[np.floating[Any]]
+FloatDType: TypeAlias = type[np.floating[Any]]
 
-EVERYONE = slice(None)
+ALL = slice(None)
 
 
-class _Decorated:
+class _ConstraintDecorator:
     """A function under a decorator that keeps its name."""
 
     def __init__(self, compute: Callable[..., FloatArray]) -> None:
@@ -74,104 +75,117 @@ class _Decorated:
         return self.compute.__qualname__
 
 
-class PerLibrary(_Decorated):
+class StaticConstraint(_ConstraintDecorator):
     """A constraint that depends on the library alone: computed and checked once per library.
 
     Use it as a decorator on your own `(library) -> (n_experts,)` to get the same speed.
     """
 
-    def __call__(self, library: Library, request: Request | None = None) -> FloatArray:  # noqa: ARG002 - the Constraint signature
+    def __call__(self, library: Library, request: RequestBatch | None = None) -> FloatArray:  # noqa: ARG002 - the Constraint signature
         """Return the scaled column, `(n_experts,)`, NaN unknown."""
-        return remember(library, self, lambda: self.compute(library))
+        return get_or_compute(library, self, lambda: self.compute(library))
 
 
-class InParts(_Decorated):
+class BlockwiseConstraint(_ConstraintDecorator):
     """A constraint that is measured for some experts at a time, of a million a block after another.
 
     A decorator on `(library, request, experts) -> (k,)` or `(batch, k)`.
     """
 
-    def __call__(self, library: Library, request: Request) -> FloatArray:
+    def __call__(self, library: Library, request: RequestBatch) -> FloatArray:
         """Return the values of all experts, NaN unknown."""
-        return self.compute(library, request, EVERYONE, np.float64)
+        return self.compute(library, request, ALL, np.float64)
 
 
-@PerLibrary
+@StaticConstraint
 def size(library: Library) -> FloatArray:
     """Smaller is better; linear in the log of the parameter count, which spans 1e6 to 1e12."""
     parameters = library.column("parameters")
-    return scale(np.log(np.where(parameters > 0, parameters, np.nan)))
+    return minmax_scale(np.log(np.where(parameters > 0, parameters, np.nan)))
 
 
-@PerLibrary
+@StaticConstraint
 def recency(library: Library) -> FloatArray:
     """Newer is better; linear in days since the release."""
-    return scale(-library.column("released"))
+    return minmax_scale(-library.column("released"))
 
 
-@PerLibrary
+@StaticConstraint
 def security(library: Library) -> FloatArray:
     """Safer is better; linear in the share of passed scans."""
-    return scale(-library.column("security"))
+    return minmax_scale(-library.column("security"))
 
 
-@PerLibrary
+@StaticConstraint
 def verbosity(library: Library) -> FloatArray:
     """Terser is better; linear in the tokens of a typical answer."""
-    return scale(library.column("output_tokens"))
+    return minmax_scale(library.column("output_tokens"))
 
 
-@PerLibrary
+@StaticConstraint
 def readability(library: Library) -> FloatArray:
     """Easier to read is better; linear in the Flesch reading ease."""
-    return scale(-library.column("readability"))
+    return minmax_scale(-library.column("readability"))
 
 
-@PerLibrary
+@StaticConstraint
 def latency(library: Library) -> FloatArray:
     """Faster is better; linear in the seconds to a typical answer."""
-    return scale(library.column("latency"))
+    return minmax_scale(library.column("latency"))
 
 
-@PerLibrary
+@StaticConstraint
 def popularity(library: Library) -> FloatArray:
     """More used is better; linear in the log of the downloads."""
-    return scale(-np.log1p(library.column("downloads")))
+    return minmax_scale(-np.log1p(library.column("downloads")))
 
 
-@InParts
-def cost(library: Library, request: Request, experts: Experts, kind: Kind) -> FloatArray:
+@BlockwiseConstraint
+def cost(
+    library: Library, request: RequestBatch, experts: ExpertIndex, dtype: FloatDType
+) -> FloatArray:
     """Cheaper is better; proportional to the USD of *this* request, `(batch, n_experts)`.
 
     1 is the price of the dearest known expert on a reference request of 1,000 prompt tokens and its
     typical answer; a request that costs more than that stays at 1.
     """
-    reference = remember(library, "reference cost", lambda: _reference_cost(library))
-    usd = _usd(library, request, experts, kind if _SMALL < reference < _LARGE else np.float64)
+    reference = get_or_compute(library, "reference cost", lambda: _reference_cost(library))
+    usd = _request_cost(
+        library,
+        request,
+        experts,
+        dtype if _FLOAT32_MIN_COST < reference < _FLOAT32_MAX_COST else np.float64,
+    )
     if reference <= 0:
         return usd * 0.0
     usd /= reference
     return np.minimum(usd, 1.0, out=usd)
 
 
-@InParts
-def switching(library: Library, request: Request, experts: Experts, kind: Kind) -> FloatArray:
+@BlockwiseConstraint
+def switching(
+    library: Library, request: RequestBatch, experts: ExpertIndex, dtype: FloatDType
+) -> FloatArray:
     """Staying is better: the prompt-cache discount that leaving loses, `(batch, n_experts)`.
 
     0 for the expert that serves the conversation, and for all when nobody does yet. For the others
     its cached tokens x (input price - cached price), on the scale of `cost`: at the same weight the
     two add up to the dollars. Of an unknown cached price the whole input price is at stake.
     """
-    positions = remember(library, "positions", lambda: np.arange(len(library)))[experts]
-    thread = request.thread
-    if thread is None:
-        return np.zeros(len(positions), kind)
-    discount = remember(library, "discount", lambda: _discount(library))
-    reference = remember(library, "reference cost", lambda: _reference_cost(library))
-    usd = np.where(thread.cached_tokens > 0, thread.cached_tokens * discount[thread.current], 0.0)
+    positions = get_or_compute(library, "positions", lambda: np.arange(len(library)))[experts]
+    conversation = request.conversation
+    if conversation is None:
+        return np.zeros(len(positions), dtype)
+    discount = get_or_compute(library, "discount", lambda: _cache_discount(library))
+    reference = get_or_compute(library, "reference cost", lambda: _reference_cost(library))
+    usd = np.where(
+        conversation.cached_tokens > 0,
+        conversation.cached_tokens * discount[conversation.current],
+        0.0,
+    )
     lost = np.minimum(usd / reference, 1.0) if reference > 0 else usd * 0.0
-    lost = np.where(thread.current < 0, 0.0, lost)
-    return np.where(positions != thread.current[:, None], lost[:, None], 0.0).astype(kind)
+    lost = np.where(conversation.current < 0, 0.0, lost)
+    return np.where(positions != conversation.current[:, None], lost[:, None], 0.0).astype(dtype)
 
 
 DEFAULT_CONSTRAINTS: Mapping[str, Constraint] = MappingProxyType(
@@ -189,64 +203,66 @@ DEFAULT_CONSTRAINTS: Mapping[str, Constraint] = MappingProxyType(
 )
 
 
-def expected_cost(library: Library, request: Request) -> NDArray[np.float64]:
+def expected_cost(library: Library, request: RequestBatch) -> NDArray[np.float64]:
     """Forecast the USD of each prompt on each expert, `(batch, n_experts)`, NaN price unknown.
 
     An expert without a forecast or a typical answer length is taken to answer in 500 tokens.
     """
-    return np.asarray(_usd(library, request, EVERYONE, np.float64), dtype=np.float64)
+    return np.asarray(_request_cost(library, request, ALL, np.float64), dtype=np.float64)
 
 
-def _usd(library: Library, request: Request, experts: Experts, kind: Kind) -> FloatArray:
-    prices = _prices(library, experts, kind)
-    prompt_tokens = np.asarray(request.prompt_tokens, dtype=kind)[:, None]
-    usd: FloatArray = prompt_tokens * prices.prompt_token
+def _request_cost(
+    library: Library, request: RequestBatch, experts: ExpertIndex, dtype: FloatDType
+) -> FloatArray:
+    prices = _prices(library, experts, dtype)
+    prompt_tokens = np.asarray(request.prompt_tokens, dtype=dtype)[:, None]
+    usd: FloatArray = prompt_tokens * prices.prompt_token_price
     if request.output_tokens is None:
-        usd += prices.typical_answer
+        usd += prices.typical_answer_cost
     else:
-        answer: FloatArray = request.output_tokens[:, experts].astype(kind)
+        answer: FloatArray = request.output_tokens[:, experts].astype(dtype)
         answer = np.where(np.isfinite(answer), answer, prices.typical_tokens)
-        usd += answer * prices.output_token
+        usd += answer * prices.output_token_price
     return usd
 
 
-def scale(badness: FloatArray) -> FloatArray:
+def minmax_scale(column: FloatArray) -> FloatArray:
     """Scale a column to [0, 1], lowest 0 and highest 1; a constant one is 0, NaN stays NaN."""
-    known = badness[np.isfinite(badness)]
+    known = column[np.isfinite(column)]
     if known.size == 0:
-        return np.full(badness.shape, np.nan)
+        return np.full(column.shape, np.nan)
     low, span = known.min(), np.ptp(known)
-    scaled = (badness - low) / (span if span > 0 else 1.0)
-    return np.where(np.isfinite(badness), scaled, np.nan)
+    scaled = (column - low) / (span if span > 0 else 1.0)
+    return np.where(np.isfinite(column), scaled, np.nan)
 
 
 class _Prices(NamedTuple):
     """USD per token of the prompt and of the answer, and the usual answer, each `(n_experts,)`."""
 
-    prompt_token: FloatArray
-    output_token: FloatArray
+    prompt_token_price: FloatArray
+    output_token_price: FloatArray
     typical_tokens: FloatArray
-    typical_answer: FloatArray  # in USD
+    typical_answer_cost: FloatArray  # in USD
 
 
-def _prices(library: Library, experts: Experts, kind: Kind) -> _Prices:
+def _prices(library: Library, experts: ExpertIndex, dtype: FloatDType) -> _Prices:
     """Look up the prices of some experts; those in single precision are there for everyone."""
-    if kind is np.float32:
-        whole = remember(library, "prices", lambda: _computed(library, EVERYONE, kind))
+    if dtype is np.float32:
+        whole = get_or_compute(library, "prices", lambda: _compute_prices(library, ALL, dtype))
         return _Prices(*(column[experts] for column in whole))
-    return _computed(library, experts, kind)
+    return _compute_prices(library, experts, dtype)
 
 
-def _computed(library: Library, experts: Experts, kind: Kind) -> _Prices:
+def _compute_prices(library: Library, experts: ExpertIndex, dtype: FloatDType) -> _Prices:
     prompt = library.column("input_price")[experts] / 1e6
     output = library.column("output_price")[experts] / 1e6
     typical = library.column("output_tokens")[experts]
     typical = np.where(np.isnan(typical), REFERENCE_OUTPUT_TOKENS, typical)
     columns = (prompt, output, typical, typical * output)
-    return _Prices(*(column.astype(kind) for column in columns))
+    return _Prices(*(column.astype(dtype) for column in columns))
 
 
-def _discount(library: Library) -> FloatArray:
+def _cache_discount(library: Library) -> FloatArray:
     """USD saved per prompt token that the provider still holds, `(n_experts,)`, NaN unknown."""
     cached = library.column("cached_input_price")
     saved = library.column("input_price") - np.where(np.isnan(cached), 0.0, cached)
@@ -255,13 +271,13 @@ def _discount(library: Library) -> FloatArray:
 
 def _reference_cost(library: Library) -> float:
     """USD of the dearest expert whose price is known, on the reference request; 0 if none is."""
-    reference = Request(np.array([float(REFERENCE_PROMPT_TOKENS)]))
+    reference = RequestBatch(np.array([float(REFERENCE_PROMPT_TOKENS)]))
     usd = expected_cost(library, reference)
     return float(np.max(usd, where=np.isfinite(usd), initial=0.0))
 
 
 @dataclass(frozen=True, slots=True)
-class Thread:
+class ConversationState:
     """Which expert has served each conversation of a batch so far, both `(batch,)`.
 
     `current` is its position in the library, -1 if there is none; `cached_tokens` are the tokens
@@ -272,7 +288,9 @@ class Thread:
     cached_tokens: FloatArray
 
 
-def active(weights: Mapping[str, float], constraints: Mapping[str, Constraint]) -> dict[str, float]:
+def active_weights(
+    weights: Mapping[str, float], constraints: Mapping[str, Constraint]
+) -> dict[str, float]:
     """Return the weights above zero, each checked to be finite and to name a constraint."""
     chosen = {}
     for name, weight in weights.items():

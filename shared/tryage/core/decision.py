@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tryage.core.cache import remember, remember_last
-from tryage.core.constraints import Constraint, Request, expected_cost
+from tryage.core.cache import get_or_compute, get_or_compute_bounded
+from tryage.core.constraints import Constraint, RequestBatch, expected_cost
 from tryage.core.expert import Expert  # noqa: TC001 - as above
 from tryage.core.explanation import rejection_lines
-from tryage.core.objective import needs_request, score
+from tryage.core.objective import compute_routing_loss, needs_request
 from tryage.core.preferences import Preferences
 from tryage.core.ranking import (
-    Check,
-    Ranked,
+    RankedExpert,
     Ranking,
-    Rejected,
+    RejectedExpert,
     Rejections,
+    RequirementCheck,
 )
 from tryage.errors import NoExpertError, PerceptionError
 
@@ -32,15 +32,15 @@ if TYPE_CHECKING:
 
     from tryage.core.arrays import BoolArray, Float64Array
     from tryage.core.library import Library
-    from tryage.core.objective import Prediction, Terms
+    from tryage.core.objective import Prediction, RoutingLoss
     from tryage.core.preferences import Requirement
-    from tryage.core.request import Asked
+    from tryage.core.request import RoutingRequest
 
-_POINTS = 513
+_N_POINTS = 513
 
-_REACH = 6.0  # standard deviations on either side: what lies outside rounds to nothing
+_N_STDS = 6.0  # standard deviations on either side: what lies outside rounds to nothing
 
-_SHARP = 1e-6  # what is known exactly is a very narrow Gaussian, so that ties are shared
+_MIN_STD = 1e-6  # what is known exactly is a very narrow Gaussian, so that ties are shared
 
 _erf = np.frompyfunc(math.erf, 1, 1)
 
@@ -57,8 +57,8 @@ class Decision:
 
     prompt: str
     expert: Expert
-    ranking: Sequence[Ranked] = ()
-    rejected: Sequence[Rejected] = ()
+    ranking: Sequence[RankedExpert] = ()
+    rejected: Sequence[RejectedExpert] = ()
     preferences: Preferences = field(default_factory=Preferences)
     default_used: bool = False
     default_reason: str | None = None
@@ -67,7 +67,7 @@ class Decision:
     as_of: datetime | None = None
 
     @property
-    def chosen(self) -> Ranked | None:
+    def chosen(self) -> RankedExpert | None:
         """How the chosen expert stands; None if the default was used."""
         return self.ranking[0] if len(self.ranking) and not self.default_used else None
 
@@ -123,7 +123,7 @@ class Decision:
 
 
 @dataclass(frozen=True, slots=True)
-class Field:
+class ScoredBatch:
     """Prompts that share their preferences, with every expert scored for each of them.
 
     `eligible` and the tables in `prediction` and `terms` are `(batch, n_experts)`; so is `cost`, in
@@ -132,25 +132,25 @@ class Field:
 
     library: Library
     prediction: Prediction
-    terms: Terms
-    passed: tuple[tuple[Requirement | None, BoolArray], ...]
+    routing_loss: RoutingLoss
+    filter_masks: tuple[tuple[Requirement | None, BoolArray], ...]
     eligible: BoolArray
     cost: Float64Array | None = None
 
-    def decision(self, i: int, asked: Asked) -> Decision | None:
+    def decision(self, i: int, request: RoutingRequest) -> Decision | None:
         """Return the decision for prompt `i`, None if no expert is eligible."""
         ranking = self.ranking(i)
         if not len(ranking):
             return None
-        best = int(ranking.first(1)[0])
+        best = int(ranking.top(1)[0])
         return Decision(
-            prompt=asked.text,
-            expert=remember(self.library, ("expert", best), lambda: self.library[best]),
+            prompt=request.text,
+            expert=get_or_compute(self.library, ("expert", best), lambda: self.library[best]),
             ranking=ranking,
             rejected=self.rejections(i),
-            preferences=asked.preferences,
-            flags=asked.flags,
-            warnings=asked.warnings,
+            preferences=request.preferences,
+            flags=request.flags,
+            warnings=request.warnings,
             as_of=self.library.as_of,
         )
 
@@ -160,41 +160,49 @@ class Field:
             self.library,
             self.prediction.losses[i],
             self.prediction.std[i],
-            self.terms.row(i),
+            self.routing_loss.row(i),
             self.eligible[i],
         )
 
     def fallback(
-        self, i: int, asked: Asked, failure: str | None, *, default: str | None, strict: bool
+        self,
+        i: int,
+        request: RoutingRequest,
+        failure: str | None,
+        *,
+        default: str | None,
+        strict: bool,
     ) -> Decision:
         """Return the decision for the default, or raise when it may not step in."""
         rejected = self.rejections(i)
         unpredicted = not np.isfinite(self.prediction.losses[i]).any()
-        told = failure or (
+        reason = failure or (
             "The perception has no usable prediction for any expert."
             if unpredicted
             else f"None of the {len(self.library)} experts is left to choose."
         )
         if default is None or strict:
             kind = PerceptionError if unpredicted else NoExpertError
-            cure = "Strict mode forbids the default." if default else "Declare a default expert."
-            raise kind("\n".join([told, *rejection_lines(rejected), cure]))
-        return self.last_resort(i, asked, self.library.index(default), told)
+            advice = "Strict mode forbids the default." if default else "Declare a default expert."
+            raise kind("\n".join([reason, *rejection_lines(rejected), advice]))
+        return self.default_decision(i, request, self.library.index(default), reason)
 
-    def last_resort(self, i: int, asked: Asked, default: int, told: str) -> Decision:
+    def default_decision(
+        self, i: int, request: RoutingRequest, default: int, reason: str
+    ) -> Decision:
         """Return the decision for the default expert, by its position, and say why it is used."""
         rejected = self.rejections(i)
-        unmet = rejected.unmet(default)
+        unmet = rejected.failed_requirements(default)
         also = f" It does not meet what was asked: {'; '.join(unmet)}." if unmet else ""
         return Decision(
-            prompt=asked.text,
+            prompt=request.text,
             expert=self.library[default],
             rejected=rejected,
-            preferences=asked.preferences,
+            preferences=request.preferences,
             default_used=True,
-            default_reason=told + also,
-            flags=asked.flags,
-            warnings=asked.warnings,
+            default_reason=reason + also,
+            flags=request.flags,
+            warnings=request.warnings,
             as_of=self.library.as_of,
         )
 
@@ -202,19 +210,19 @@ class Field:
         """Return who is rejected for prompt `i`."""
         cost = None if self.cost is None else self.cost[i]
         checks = [
-            Check(requirement, mask if mask.ndim == 1 else mask[i], cost)
-            for requirement, mask in self.passed
+            RequirementCheck(requirement, mask if mask.ndim == 1 else mask[i], cost)
+            for requirement, mask in self.filter_masks
         ]
         return Rejections(self.library, checks)
 
 
-def weigh(
+def score_batch(
     library: Library,
     preferences: Preferences,
     constraints: Mapping[str, Constraint],
     prediction: Prediction,
-    request: Callable[[bool], Request],
-) -> Field:
+    build_request: Callable[[bool], RequestBatch],
+) -> ScoredBatch:
     """Score every expert for prompts that share their preferences.
 
     `request` is told whether tokens count, which they do if a weight or a requirement depends on
@@ -222,29 +230,35 @@ def weigh(
     """
     usable: BoolArray = np.isfinite(prediction.losses)
     if not preferences.weights and not preferences.requirements:
-        terms = score(prediction.losses, library, {}, constraints, request(False))
-        return Field(library, prediction, terms, ((None, usable),), usable)
-    costed = preferences.needs_cost
-    asked = request(costed or needs_request(preferences.weights, constraints))
-    cost = expected_cost(library, asked) if costed else None
-    terms = score(prediction.losses, library, preferences.weights, constraints, asked)
+        routing_loss = compute_routing_loss(
+            prediction.losses, library, {}, constraints, build_request(False)
+        )
+        return ScoredBatch(library, prediction, routing_loss, ((None, usable),), usable)
+    needs_cost = preferences.needs_cost
+    request_batch = build_request(needs_cost or needs_request(preferences.weights, constraints))
+    cost = expected_cost(library, request_batch) if needs_cost else None
+    routing_loss = compute_routing_loss(
+        prediction.losses, library, preferences.weights, constraints, request_batch
+    )
     eligible = usable.copy()
-    passed: list[tuple[Requirement | None, BoolArray]] = [(None, usable)]
+    filter_masks: list[tuple[Requirement | None, BoolArray]] = [(None, usable)]
     for requirement in preferences.requirements:
-        mask = _met(requirement, library, cost)
-        passed.append((requirement, mask))
+        mask = _requirement_mask(requirement, library, cost)
+        filter_masks.append((requirement, mask))
         eligible &= mask
-    return Field(library, prediction, terms, tuple(passed), eligible, cost)
+    return ScoredBatch(library, prediction, routing_loss, tuple(filter_masks), eligible, cost)
 
 
-def _met(requirement: Requirement, library: Library, cost: Float64Array | None) -> BoolArray:
+def _requirement_mask(
+    requirement: Requirement, library: Library, cost: Float64Array | None
+) -> BoolArray:
     """Tell who meets a requirement; only that on the cost has to be looked at for every prompt."""
     if requirement.field == "cost":
         return requirement.satisfied(library, cost)
-    return remember_last(library, requirement, lambda: requirement.satisfied(library))
+    return get_or_compute_bounded(library, requirement, lambda: requirement.satisfied(library))
 
 
-def odds(ranking: Sequence[Ranked]) -> dict[str, float]:
+def best_probabilities(ranking: Sequence[RankedExpert]) -> dict[str, float]:
     """Return the probability of each expert to have the lowest total, by name; they add up to 1.
 
     A `std` that is not known counts as 0.
@@ -254,20 +268,24 @@ def odds(ranking: Sequence[Ranked]) -> dict[str, float]:
     means = np.array([ranked.total for ranked in ranking])
     stds = np.array([ranked.std or 0.0 for ranked in ranking])
     scale = max(float(stds.max()), float(np.ptp(means)), 1e-12)
-    chances = _lowest((means - means.min()) / scale, np.maximum(stds / scale, _SHARP))
-    return {ranked.name: float(p) for ranked, p in zip(ranking, chances, strict=True)}
+    probabilities = _probability_of_minimum(
+        (means - means.min()) / scale, np.maximum(stds / scale, _MIN_STD)
+    )
+    return {ranked.name: float(p) for ranked, p in zip(ranking, probabilities, strict=True)}
 
 
-def _lowest(means: NDArray[np.float64], stds: NDArray[np.float64]) -> NDArray[np.float64]:
+def _probability_of_minimum(
+    means: NDArray[np.float64], stds: NDArray[np.float64]
+) -> NDArray[np.float64]:
     """Integrate each expert over its own range, `(n_experts, points)` at a time."""
-    steps = np.linspace(-_REACH, _REACH, _POINTS)
+    steps = np.linspace(-_N_STDS, _N_STDS, _N_POINTS)
     density = np.exp(-0.5 * steps**2)
-    chances = np.empty(len(means))
+    probabilities = np.empty(len(means))
     for i, (mean, std) in enumerate(zip(means, stds, strict=True)):
         at = mean + std * steps
         others = np.arange(len(means)) != i
         beyond = (at - means[others, None]) / (stds[others, None] * math.sqrt(2))
         survives = 0.5 * (1.0 - _erf(beyond).astype(np.float64))
-        chances[i] = (density * survives.prod(axis=0)).sum()
-    normed: NDArray[np.float64] = chances / chances.sum()
+        probabilities[i] = (density * survives.prod(axis=0)).sum()
+    normed: NDArray[np.float64] = probabilities / probabilities.sum()
     return normed

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from tryage.core.validation import NUMBER_RANGES, clean, did_you_mean, number
+from tryage.core.validation import NUMBER_RANGES, check_field, check_number, did_you_mean
 from tryage.errors import InputError
 
-_OBJECTS = ("aliases", "license", "capabilities", "metadata")
+_OBJECT_FIELDS = ("aliases", "license", "capabilities", "metadata")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +52,11 @@ class Expert:
         for name, (low, high) in NUMBER_RANGES.items():
             value = getattr(self, name)
             if value is not None and name != "released":
-                checked = number(f"{self.name}: {name}", value, low, high)
+                checked = check_number(f"{self.name}: {name}", value, low, high)
                 self._set(name, int(checked) if name == "context_length" else checked)
-        self._set("released", _date(self.released))
-        for name in _OBJECTS:
-            self._set(name, clean(name, getattr(self, name)))
+        self._set("released", _check_date(self.released))
+        for name in _OBJECT_FIELDS:
+            self._set(name, check_field(name, getattr(self, name)))
         self._set("aliases", self.aliases or ())
         self._set("metadata", self.metadata or {})
 
@@ -70,7 +70,7 @@ class Expert:
             value = getattr(self, name)
             if value is None or (name in ("aliases", "metadata") and not value):
                 continue
-            result[name] = _plain(value)
+            result[name] = _to_json_value(value)
         return result
 
     @classmethod
@@ -101,7 +101,7 @@ class Expert:
 FIELDS = tuple(f.name for f in fields(Expert))
 
 
-def _date(value: object) -> datetime.date | None:
+def _check_date(value: object) -> datetime.date | None:
     """Return a date, or None when unknown; a datetime loses its time."""
     if isinstance(value, datetime.datetime):
         return value.date()
@@ -110,7 +110,7 @@ def _date(value: object) -> datetime.date | None:
     raise InputError(f"released must be a datetime.date, got {type(value).__name__} {value!r:.80}.")
 
 
-def _plain(value: object) -> object:
+def _to_json_value(value: object) -> object:
     """Return a JSON-safe copy of one field."""
     if isinstance(value, datetime.date):
         return value.isoformat()

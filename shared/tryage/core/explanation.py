@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from tryage.core.ranking import Ranked, Rejected, Rejections
+from tryage.core.ranking import RankedExpert, RejectedExpert, Rejections
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from tryage.core.decision import Decision
 
 # The facts that a constraint or a requirement reads; any other reads the one of its own name.
-_READ: Mapping[str, tuple[str, ...]] = {
+_INPUT_FIELDS: Mapping[str, tuple[str, ...]] = {
     "size": ("parameters",),
     "recency": ("released",),
     "verbosity": ("output_tokens",),
@@ -28,32 +28,32 @@ def explain(decision: Decision, top: int = 3) -> str:
     best = tuple(decision.ranking[: max(top, 1)])
     lines = [
         *_headline(decision),
-        *(_sum(decision, best[0]) if decision.chosen else ()),
-        *_others(decision, best),
-        *_unknown(best),
-        *_sources(decision),
+        *(_total_lines(decision, best[0]) if decision.chosen else ()),
+        *_runner_up_lines(decision, best),
+        *_unknown_lines(best),
+        *_source_lines(decision),
         *rejection_lines(decision.rejected),
         *(f"Taken from the prompt: {flag}" for flag in decision.flags),
         *(f"Warning: {warning}" for warning in decision.warnings),
-        *_age(decision),
+        *_as_of_lines(decision),
     ]
     return "\n".join(lines)
 
 
-def rejection_lines(rejected: Sequence[Rejected]) -> Iterator[str]:
+def rejection_lines(rejected: Sequence[RejectedExpert]) -> Iterator[str]:
     """Say who was rejected, grouped by the filter, with a few examples of each."""
     if not len(rejected):
         return
-    yield f"Rejected: {_experts(len(rejected))}."
+    yield f"Rejected: {_pluralize_experts(len(rejected))}."
     if not isinstance(rejected, Rejections):
         yield from (f"  {one.name}: {'; '.join(one.reasons)}" for one in rejected[:10])
         return
-    for label, count, examples in rejected.grouped():
-        told = "; ".join(
+    for label, count, examples in rejected.group_by_check():
+        examples_text = "; ".join(
             name if reason == label else f"{name} ({reason})" for name, reason in examples
         )
         more = f"; and {count - len(examples):,} more" if count > len(examples) else ""
-        yield f"  {label}, {_experts(count)}: {told}{more}"
+        yield f"  {label}, {_pluralize_experts(count)}: {examples_text}{more}"
 
 
 def _headline(decision: Decision) -> Iterator[str]:
@@ -62,12 +62,12 @@ def _headline(decision: Decision) -> Iterator[str]:
         yield f"{name} is used as the declared default: {decision.default_reason}"
         return
     if len(decision.ranking) > 1:
-        yield f"{name} is chosen: the lowest total of {_experts(len(decision.ranking))}."
+        yield f"{name} is chosen: the lowest total of {_pluralize_experts(len(decision.ranking))}."
     else:
         yield f"{name} is chosen: the only expert that could be."
 
 
-def _sum(decision: Decision, chosen: Ranked) -> Iterator[str]:
+def _total_lines(decision: Decision, chosen: RankedExpert) -> Iterator[str]:
     """Write the total as the sum it is, one term a line."""
     spread = "" if chosen.std is None else f" ± {chosen.std:.3f}"
     yield f"  {'predicted loss':<16}{chosen.predicted_loss:>8.3f}{spread}"
@@ -79,7 +79,7 @@ def _sum(decision: Decision, chosen: Ranked) -> Iterator[str]:
         yield f"  {'= total':<16}{chosen.total:>8.3f}"
 
 
-def _others(decision: Decision, best: Sequence[Ranked]) -> Iterator[str]:
+def _runner_up_lines(decision: Decision, best: Sequence[RankedExpert]) -> Iterator[str]:
     for place, other in enumerate(best[1:], start=2):
         terms = "".join(f" + {name} {term:.3f}" for name, term in other.terms.items())
         behind = other.total - best[0].total
@@ -91,39 +91,41 @@ def _others(decision: Decision, best: Sequence[Ranked]) -> Iterator[str]:
         )
 
 
-def _unknown(best: Sequence[Ranked]) -> Iterator[str]:
+def _unknown_lines(best: Sequence[RankedExpert]) -> Iterator[str]:
     gaps = [f"{', '.join(one.unknown)} of {one.name}" for one in best if one.unknown]
     if gaps:
         yield f"Unknown, so counted as the worst: {'; '.join(gaps)}."
 
 
-def _sources(decision: Decision) -> Iterator[str]:
+def _source_lines(decision: Decision) -> Iterator[str]:
     """Say where it is known from, of whoever is chosen, what the weights and requirements read."""
-    told = decision.expert.metadata.get("sources")
-    if not isinstance(told, Mapping):
+    sources = decision.expert.metadata.get("sources")
+    if not isinstance(sources, Mapping):
         return
     wanted = decision.preferences
     asked = [*wanted.weights, *(requirement.field for requirement in wanted.requirements)]
     known: dict[str, list[str]] = {}
-    for field in dict.fromkeys(field for name in asked for field in _READ.get(name, (name,))):
-        if field in told:
-            known.setdefault(_source(told[field]), []).append(field)
+    for field in dict.fromkeys(
+        field for name in asked for field in _INPUT_FIELDS.get(name, (name,))
+    ):
+        if field in sources:
+            known.setdefault(_format_source(sources[field]), []).append(field)
     if known:
         lines = "; ".join(f"{', '.join(fields)} from {source}" for source, fields in known.items())
         yield f"Known of {decision.expert.name}: {lines}."
 
 
-def _source(told: object) -> str:
+def _format_source(told: object) -> str:
     """Return a source in words; those of the Hub also say when it was seen."""
     if isinstance(told, Mapping):
         return f"{told.get('source')} ({str(told.get('seen'))[:10]})"
     return str(told)
 
 
-def _age(decision: Decision) -> Iterator[str]:
+def _as_of_lines(decision: Decision) -> Iterator[str]:
     if decision.as_of is not None:
         yield f"What is known of the experts: the Hub as of {decision.as_of:%Y-%m-%d %H:%M} UTC."
 
 
-def _experts(count: int) -> str:
+def _pluralize_experts(count: int) -> str:
     return f"{count:,} expert" + ("" if count == 1 else "s")

@@ -25,7 +25,7 @@ MAX_WEIGHT = 1000.0
 CAPABILITIES = ("tools", "vision", "structured_output", "audio", "reasoning")
 
 # Constraint -> the wishes that mean it; the first is the one that messages suggest.
-WISHES: Mapping[str, tuple[str, ...]] = {
+NATURAL_PHRASES: Mapping[str, tuple[str, ...]] = {
     "size": ("smallest", "smaller", "small", "compact", "tiny"),
     "recency": ("newest", "newer", "new", "latest", "most recent", "recent"),
     "cost": ("cheapest", "cheaper", "cheap", "low cost", "lowest cost", "low price", "inexpensive"),
@@ -36,30 +36,35 @@ WISHES: Mapping[str, tuple[str, ...]] = {
     "readability": ("readable", "most readable", "easy to read", "easiest to read"),
 }
 
-_ACCURATE = ("most accurate", "accurate", "best", "best quality", "highest quality")
+_ACCURACY_PHRASES = ("most accurate", "accurate", "best", "best quality", "highest quality")
 
 _NOUNS = ("model", "expert", "answer", "one", "llm")
 
-_COUNTS = {"": 1.0, "k": 1e3, "m": 1e6, "b": 1e9, "t": 1e12}
+_COUNT_UNITS = {"": 1.0, "k": 1e3, "m": 1e6, "b": 1e9, "t": 1e12}
 
-_PLAIN = {"": 1.0}
+_NO_UNITS = {"": 1.0}
 
 # Key of a bound -> (field of the requirement, what its units multiply by).
-_BOUNDS: Mapping[str, tuple[str, Mapping[str, float]]] = {
-    "size": ("parameters", _COUNTS),
+_BOUND_FIELDS: Mapping[str, tuple[str, Mapping[str, float]]] = {
+    "size": ("parameters", _COUNT_UNITS),
     "cost": ("cost", {"": 1.0, "usd": 1.0}),
     "latency": ("latency", {"": 1.0, "s": 1.0, "ms": 1e-3}),
-    "context": ("context_length", _COUNTS),
-    "downloads": ("downloads", _COUNTS),
-    "security": ("security", _PLAIN),
-    "readability": ("readability", _PLAIN),
-    "verbosity": ("output_tokens", _COUNTS),
+    "context": ("context_length", _COUNT_UNITS),
+    "downloads": ("downloads", _COUNT_UNITS),
+    "security": ("security", _NO_UNITS),
+    "readability": ("readability", _NO_UNITS),
+    "verbosity": ("output_tokens", _COUNT_UNITS),
 }
 
-_WORDS = {"license": "license", "licence": "license", "model": "name", "needs": "capabilities"}
+_WORD_FIELDS = {
+    "license": "license",
+    "licence": "license",
+    "model": "name",
+    "needs": "capabilities",
+}
 
 # Key -> its valid forms, as messages show them.
-_FORMS: Mapping[str, tuple[str, ...]] = {
+_EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "size": ("size=0.5", "size<3B", "size<=3B"),
     "recency": ("recency=0.5",),
     "security": ("security=0.5", "security>=0.9"),
@@ -77,7 +82,7 @@ _FORMS: Mapping[str, tuple[str, ...]] = {
     "since": ("since=2025-01-01",),
 }
 
-_EXACT = re.compile(r"([^<>=]+)(<=|>=|<|>|=)([^<>=]+)")
+_EXPRESSION = re.compile(r"([^<>=]+)(<=|>=|<|>|=)([^<>=]+)")
 
 _NUMBER = re.compile(r"(\$?)\s*([0-9]+(?:\.[0-9]+)?(?:e[+-]?[0-9]+)?)\s*([a-z]*)")
 
@@ -85,91 +90,91 @@ _DATE = re.compile(r"([0-9]{4})(?:-([0-9]{1,2}))?(?:-([0-9]{1,2}))?")
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
+class FlagItem:
     """What one item asks for: a weight, a requirement, or neither for "most accurate"."""
 
     weight: tuple[str, float] | None = None
     requirement: Requirement | None = None
 
     @property
-    def accurate(self) -> bool:
+    def prefers_accuracy(self) -> bool:
         """Whether it asks for accuracy above what other flags of the prompt ask for."""
         return self.weight is None and self.requirement is None
 
 
-def parse(item: str) -> Item | None:
+def parse_item(item: str) -> FlagItem | None:
     """Return what an item asks for, or None when it is malformed."""
-    exact = _EXACT.fullmatch(item)
+    exact = _EXPRESSION.fullmatch(item)
     if exact is None:
-        return _natural(item)
+        return _parse_natural(item)
     key, op, value = (part.strip() for part in exact.groups())
     try:
-        return _exact(key.casefold(), op, value)
+        return _parse_expression(key.casefold(), op, value)
     except InputError:  # a well-formed number outside the range of its field
         return None
 
 
-def nearest(item: str) -> str:
+def closest_form(item: str) -> str:
     """Return the valid form nearest to a malformed item; there always is one."""
     word = " ".join(item.casefold().split())[:60]
     key = re.split("[<>=]", word, maxsplit=1)[0].strip()
     if key == word:
-        forms = [*_natural_forms(), *(form for forms in _FORMS.values() for form in forms)]
+        forms = [*_natural_phrases(), *(form for forms in _EXAMPLES.values() for form in forms)]
     else:
-        forms = [*_FORMS[get_close_matches(key, _FORMS, n=1, cutoff=0.0)[0]]]
+        forms = [*_EXAMPLES[get_close_matches(key, _EXAMPLES, n=1, cutoff=0.0)[0]]]
     return (get_close_matches(word, forms, n=1, cutoff=0.4 * (key == word)) or ["smallest model"])[
         0
     ]
 
 
-def _natural_forms() -> list[str]:
+def _natural_phrases() -> list[str]:
     """Return every wish, with and without the word "model"."""
-    wishes = [wish for group in (*WISHES.values(), _ACCURATE) for wish in group]
+    wishes = [wish for group in (*NATURAL_PHRASES.values(), _ACCURACY_PHRASES) for wish in group]
     return [*wishes, *(f"{wish} model" for wish in wishes)]
 
 
-_MEANING: Mapping[str, Item] = {
+_PHRASE_ITEMS: Mapping[str, FlagItem] = {
     **{
-        wish: Item(weight=(name, NATURAL_WEIGHT))
-        for name, wishes in WISHES.items()
+        wish: FlagItem(weight=(name, NATURAL_WEIGHT))
+        for name, wishes in NATURAL_PHRASES.items()
         for wish in wishes
     },
-    **dict.fromkeys(_ACCURATE, Item()),
+    **dict.fromkeys(_ACCURACY_PHRASES, FlagItem()),
 }
 
 
-def _natural(item: str) -> Item | None:
+def _parse_natural(item: str) -> FlagItem | None:
     """Return what a wish in plain words asks for."""
     words = item.casefold().replace("-", " ").split()
     words = words[1:] if words[:1] == ["the"] else words
     words = words[:-1] if words and words[-1] in _NOUNS else words
-    return _MEANING.get(" ".join(words))
+    return _PHRASE_ITEMS.get(" ".join(words))
 
 
-def _exact(key: str, op: str, value: str) -> Item | None:
+def _parse_expression(key: str, op: str, value: str) -> FlagItem | None:
     """Return what a key, an operator and a value ask for."""
     if op != "=":
-        return _bound(key, op, value)
-    if key in _WORDS:
-        return _words(_WORDS[key], value)
+        return _parse_bound(key, op, value)
+    if key in _WORD_FIELDS:
+        return _parse_words(_WORD_FIELDS[key], value)
     if key == "since":
-        return _since(value)
-    weight = _number(value, _PLAIN) if key in WISHES else None
+        return _parse_since(value)
+    weight = _parse_number(value, _NO_UNITS) if key in NATURAL_PHRASES else None
     if weight is None or weight > MAX_WEIGHT:
         return None
-    return Item(weight=(key, weight))
+    return FlagItem(weight=(key, weight))
 
 
-def _bound(key: str, op: str, value: str) -> Item | None:
+def _parse_bound(key: str, op: str, value: str) -> FlagItem | None:
     """Read `size<3B`."""
-    if key not in _BOUNDS:
+    if key not in _BOUND_FIELDS:
         return None
-    field, units = _BOUNDS[key]
-    limit = _number(value, units, dollars=key == "cost")
-    return None if limit is None else Item(requirement=Requirement(field, op, limit))
+    field, units = _BOUND_FIELDS[key]
+    limit = _parse_number(value, units, dollars=key == "cost")
+    return None if limit is None else FlagItem(requirement=Requirement(field, op, limit))
 
 
-def _words(field: str, value: str) -> Item | None:
+def _parse_words(field: str, value: str) -> FlagItem | None:
     """Read `license=mit|apache-2.0`, `model=NAME` or `needs=tools|vision`."""
     words = tuple(word.strip() for word in value.split("|"))
     if not all(words):
@@ -179,10 +184,10 @@ def _words(field: str, value: str) -> Item | None:
         if not set(words) <= set(CAPABILITIES):
             return None
     op = "has" if field == "capabilities" else "in"
-    return Item(requirement=Requirement(field, op, words))
+    return FlagItem(requirement=Requirement(field, op, words))
 
 
-def _since(value: str) -> Item | None:
+def _parse_since(value: str) -> FlagItem | None:
     """Read `since=2025-01-31`, `since=2025-01` or `since=2025`."""
     match = _DATE.fullmatch(value)
     if match is None:
@@ -192,10 +197,10 @@ def _since(value: str) -> Item | None:
         date = datetime.date(year, month, day)
     except ValueError:
         return None
-    return Item(requirement=Requirement("released", ">=", date))
+    return FlagItem(requirement=Requirement("released", ">=", date))
 
 
-def _number(text: str, units: Mapping[str, float], *, dollars: bool = False) -> float | None:
+def _parse_number(text: str, units: Mapping[str, float], *, dollars: bool = False) -> float | None:
     """Read a number with one of the units; None when it is none."""
     match = _NUMBER.fullmatch(text.casefold())
     if match is None or match[3] not in units or (match[1] and not dollars):

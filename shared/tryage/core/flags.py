@@ -36,7 +36,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from tryage.core.flag_items import Item, nearest, parse
+from tryage.core.flag_items import FlagItem, closest_form, parse_item
 from tryage.core.preferences import Preferences
 from tryage.errors import FlagError, InputError
 
@@ -56,7 +56,7 @@ _BRACKETS = re.compile(r"([\[\]])")
 
 
 @dataclass(frozen=True, slots=True)
-class Extracted:
+class FlagExtraction:
     """A prompt without its flags, and what they ask for."""
 
     text: str
@@ -65,7 +65,7 @@ class Extracted:
     warnings: tuple[str, ...] = ()
 
 
-def extract(prompt: str, *, strict: bool = False) -> Extracted:
+def extract_flags(prompt: str, *, strict: bool = False) -> FlagExtraction:
     """Take the flags out of a prompt; the grammar is in the docstring of `tryage.core.flags`.
 
     The text of a prompt without flags comes back unchanged. A malformed flag stays in the text
@@ -80,73 +80,76 @@ def extract(prompt: str, *, strict: bool = False) -> Extracted:
     if not isinstance(prompt, str):
         raise InputError(f"A prompt is a string, got {type(prompt).__name__}. Join it to text.")
     if not _OPENING.search(prompt):
-        return Extracted(prompt)
-    text, items = _take_out(prompt)
-    warnings = [*_malformed(text, 1 if strict else _MAX_WARNINGS), *_too_many(items)]
+        return FlagExtraction(prompt)
+    text, items = _strip_flags(prompt)
+    warnings = [
+        *_describe_malformed(text, 1 if strict else _MAX_WARNINGS),
+        *_excess_warnings(items),
+    ]
     if strict and warnings:
         raise FlagError(warnings[0])
     items = items[:MAX_ITEMS]
-    wanted = _added_up([item for _, item in items])
-    return Extracted(text, wanted, tuple(written for written, _ in items), tuple(warnings))
+    wanted = _merge_items([item for _, item in items])
+    return FlagExtraction(text, wanted, tuple(written for written, _ in items), tuple(warnings))
 
 
-Items = list[tuple[str, Item]]
+ParsedItems = list[tuple[str, FlagItem]]
 
 
-def _take_out(prompt: str) -> tuple[str, Items]:
+def _strip_flags(prompt: str) -> tuple[str, ParsedItems]:
     """Return the text without its valid flags, and their items.
 
     One pass with a stack, because taking out a flag may complete the bracket around it.
     """
-    text, found, opened = _Text(), Items(), list[int]()
+    text, found, opened = _TextBuilder(), ParsedItems(), list[int]()
     for piece in filter(None, _BRACKETS.split(prompt)):
         text.add(piece)
         if piece == "[":
             opened.append(len(text.pieces) - 1)
         elif piece == "]" and opened:
             start = opened.pop()
-            items = _items("".join(text.pieces[start + 1 : -1]))
+            items = _parse_items("".join(text.pieces[start + 1 : -1]))
             if items is None:
                 opened.clear()  # a bracket around one that stays is no flag
             else:
-                text.cut(start)
+                text.truncate(start)
                 found.extend(items)
-    return text.finished(), found
+    return text.result(), found
 
 
-def _items(body: str) -> Items | None:
+def _parse_items(body: str) -> ParsedItems | None:
     """Return the items between two brackets, or None when it is not a valid flag."""
     match = _BODY.fullmatch(body) if len(body) <= _MAX_BODY else None
     if match is None:
         return None
-    items = Items()
+    items = ParsedItems()
     for written in match[1].split(","):
-        item = parse(written)
+        item = parse_item(written)
         if item is None:
             return None
         items.append((" ".join(written.split()), item))
     return items
 
 
-def _added_up(items: list[Item]) -> Preferences:
+def _merge_items(items: list[FlagItem]) -> Preferences:
     """Return the largest weight of each constraint and every requirement."""
     weights: dict[str, float] = {}
-    if not any(item.accurate for item in items):
+    if not any(item.prefers_accuracy for item in items):
         for name, weight in (item.weight for item in items if item.weight):
             weights[name] = max(weight, weights.get(name, 0.0))
     return Preferences(weights, [item.requirement for item in items if item.requirement])
 
 
-def _malformed(text: str, limit: int) -> list[str]:
+def _describe_malformed(text: str, limit: int) -> list[str]:
     """Say what is wrong with the first openings that are left, and how many more there are."""
     openings = [match.start() for match in _OPENING.finditer(text)]
-    messages = [_diagnosis(text, start) for start in openings[:limit]]
+    messages = [_explain_syntax_error(text, start) for start in openings[:limit]]
     if len(openings) > limit:
         messages.append(f"{len(openings) - limit} more malformed flags.")
     return messages
 
 
-def _diagnosis(text: str, start: int) -> str:
+def _explain_syntax_error(text: str, start: int) -> str:
     """Say what is wrong with the flag that opens at `start`, with the nearest valid form."""
     body = _BRACKETS.split(text[start + 1 : start + 2 + _MAX_BODY], maxsplit=1)
     shown = f"[{body[0][:60]}{'...' if len(body[0]) > 60 else ''}"
@@ -155,21 +158,21 @@ def _diagnosis(text: str, start: int) -> str:
     if len(body) == 1 or body[1] == "[":
         return f"{shown!r} is not closed. Write it like [Flag: smallest model]."
     items = body[0].partition(":")[2].split(",")
-    bad = next((item for item in items if parse(item) is None), "")
+    bad = next((item for item in items if parse_item(item) is None), "")
     return (
         f"{bad.strip()[:60]!r} in {shown + ']'!r} is not a flag."
-        f" The nearest valid form is [Flag: {nearest(bad)}]."
+        f" The nearest valid form is [Flag: {closest_form(bad)}]."
     )
 
 
-def _too_many(items: Items) -> list[str]:
+def _excess_warnings(items: ParsedItems) -> list[str]:
     """Say that items were dropped, if so."""
     if len(items) <= MAX_ITEMS:
         return []
     return [f"The prompt holds {len(items)} flags; only the first {MAX_ITEMS} count. Use fewer."]
 
 
-class _Text:
+class _TextBuilder:
     """The text kept so far; it closes the gap that a flag leaves, without joining words."""
 
     def __init__(self) -> None:
@@ -183,11 +186,11 @@ class _Text:
             self._gap[1] += piece[: len(piece) - len(rest)]
             if not rest:
                 return
-            self._close(rest[0])
+            self._close_gap(rest[0])
             piece = rest
         self.pieces.append(piece)
 
-    def cut(self, start: int) -> None:
+    def truncate(self, start: int) -> None:
         """Drop the pieces from `start` on and leave a gap."""
         del self.pieces[start:]
         blanks = ""
@@ -197,22 +200,22 @@ class _Text:
                 self.pieces.append(kept)
         self._gap = [blanks, ""]
 
-    def finished(self) -> str:
+    def result(self) -> str:
         """Return the whole text."""
         if self._gap is not None:
-            self._close("")
+            self._close_gap("")
         return "".join(self.pieces)
 
-    def _close(self, after: str) -> None:
+    def _close_gap(self, after: str) -> None:
         """Put the right blank where the gap is; `after` is the next character, "" at the end."""
         left, right = self._gap or ("", "")
         before = self.pieces[-1][-1] if self.pieces else ""
         self._gap = None
-        if blank := _blank(before, left, right, after):
+        if blank := _whitespace_after_removal(before, left, right, after):
             self.pieces.append(blank)
 
 
-def _blank(before: str, left: str, right: str, after: str) -> str:
+def _whitespace_after_removal(before: str, left: str, right: str, after: str) -> str:
     """Return what stands between two characters once the flag between them is gone."""
     if not before:  # the start: keep the indentation of the first line that is left
         return right[right.rfind("\n") + 1 :] if "\n" in right else ""

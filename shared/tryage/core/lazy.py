@@ -17,7 +17,8 @@ def lazy_exports(
 
     Args:
         package: The package's `__name__`.
-        modules: Name -> full name of the module that defines it.
+        modules: Name -> full name of the module that defines it; "module:other" where the module
+            calls it by another name.
     """
 
     def get_attribute(name: str) -> Any:  # noqa: ANN401 - any exported object
@@ -25,7 +26,8 @@ def lazy_exports(
             raise AttributeError(
                 f"module {package!r} has no attribute {name!r}; it has {sorted(modules)}"
             )
-        value = getattr(import_module(modules[name]), name)
+        module, _, attribute = modules[name].partition(":")
+        value = getattr(import_module(module), attribute or name)
         setattr(sys.modules[package], name, value)
         return value
 

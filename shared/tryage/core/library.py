@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tryage.core.columns import Columns, NameIndex
+from tryage.core.columns import ExpertColumns, NameIndex
 from tryage.core.expert import FIELDS, Expert
-from tryage.core.validation import NUMBER_RANGES, did_you_mean, strings
+from tryage.core.validation import NUMBER_RANGES, check_strings, did_you_mean
 from tryage.errors import InputError, LibraryError
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tryage.hub.settings import HubSettings
 
 
-class Library(Columns):
+class Library(ExpertColumns):
     """The experts one router chooses among: immutable columns, so a rule is one vector operation.
 
     Names and aliases are unique, whatever their case, and either finds the expert. `origin` says
@@ -42,7 +42,7 @@ class Library(Columns):
             if not isinstance(row, Expert):
                 raise InputError(f"A library holds Expert or str, got {type(row).__name__}.")
         columns = {name: [getattr(row, name) for row in rows] for name in FIELDS[1:]}
-        self._fill([row.name for row in rows], columns)
+        self._check_and_set([row.name for row in rows], columns)
 
     @classmethod
     def from_columns(cls, names: Sequence[str], **columns: Sequence[Any] | NDArray[Any]) -> Library:
@@ -59,10 +59,10 @@ class Library(Columns):
             if name not in FIELDS[1:]:
                 raise InputError(f"{name!r} is not a column.{did_you_mean(name, FIELDS[1:])}")
         library = cls.__new__(cls)
-        library._fill(strings("names", names), columns)  # noqa: SLF001 - our own class
+        library._check_and_set(check_strings("names", names), columns)  # noqa: SLF001 - our own class
         return library
 
-    def _adopt(
+    def _set_columns(
         self,
         names: tuple[str, ...],
         numbers: dict[str, NDArray[np.float64]],
@@ -71,9 +71,9 @@ class Library(Columns):
         """Take checked columns over, and index the names."""
         if not names:
             raise LibraryError("The library is empty; give at least one expert.")
-        super()._adopt(names, numbers, objects)
+        super()._set_columns(names, numbers, objects)
         self._index = NameIndex(names, objects.get("aliases"))
-        self.origin: Origin | None = None
+        self.origin: Provenance | None = None
 
     def __copy__(self) -> Library:
         """Return the library itself: it never changes."""
@@ -85,7 +85,7 @@ class Library(Columns):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the columns; hashes differ between processes, so the index is made anew."""
-        return _made, (self.origin, self._names, dict(self._numbers), dict(self._objects))
+        return _build_library, (self.origin, self._names, dict(self._numbers), dict(self._objects))
 
     def __iter__(self) -> Iterator[Expert]:
         """Yield each expert in order."""
@@ -149,8 +149,10 @@ class Library(Columns):
                 raise InputError(f"The mask has shape {keep.shape}, expected ({len(self)},).")
             rows = np.arange(len(self))[keep]
         else:
-            rows = np.array([self.index(name) for name in strings("names", keep)], dtype=np.intp)
-        return _made(
+            rows = np.array(
+                [self.index(name) for name in check_strings("names", keep)], dtype=np.intp
+            )
+        return _build_library(
             self.origin and replace(self.origin, query=None),
             tuple(self._names[i] for i in rows.tolist()),
             {name: column[rows] for name, column in self._numbers.items()},
@@ -183,11 +185,13 @@ class Library(Columns):
             for name in (*self._numbers, *own._numbers)
         }
         objects = {
-            name: np.concatenate([self._words(name)[keep], own._words(name)])
+            name: np.concatenate([self._object_column(name)[keep], own._object_column(name)])
             for name in (*self._objects, *own._objects)
         }
-        origin = self.origin and replace(self.origin, added=(*self.origin.added, expert.name))
-        return _made(origin, names, numbers, objects)
+        origin = self.origin and replace(
+            self.origin, added_experts=(*self.origin.added_experts, expert.name)
+        )
+        return _build_library(origin, names, numbers, objects)
 
     @classmethod
     def from_hub(  # noqa: PLR0913 - those that most people need; the rest is `more`
@@ -222,10 +226,10 @@ class Library(Columns):
             HubError: none is in the catalogue, and the Hub cannot be asked.
             CatalogueError: the catalogue cannot be read.
         """
-        from tryage.hub.candidates import supply
+        from tryage.hub.candidates import load_library
 
         query = {"task": task, "filters": filters, "limit": limit, "sort": sort, **more}
-        return supply(query, catalogue, settings)
+        return load_library(query, catalogue, settings)
 
     def to_dicts(self) -> list[dict[str, Any]]:
         """Return every expert as a JSON-safe dict."""
@@ -242,21 +246,21 @@ class Library(Columns):
         return cls([Expert.from_dict(row) for row in rows])
 
 
-def _made(origin: Origin | None, *columns: Any) -> Library:  # noqa: ANN401 - as `_adopt` takes them
+def _build_library(origin: Provenance | None, *columns: Any) -> Library:  # noqa: ANN401 - as `_adopt` takes them
     """Make a library of columns that are checked."""
     library = Library.__new__(Library)
-    library._adopt(*columns)  # noqa: SLF001 - our own class
+    library._set_columns(*columns)  # noqa: SLF001 - our own class
     library.origin = origin
     return library
 
 
-def completed(library: Library, other: Library) -> Library:
+def merge_missing_facts(library: Library, other: Library) -> Library:
     """Return `library` with what `other` knows of its experts, whatever they are called there.
 
     Names of both find them, unless they already mean somebody else. A number that is known here
     stays; of nobody more is known than before, unless `other` has the expert.
     """
-    pairs = _same(library, other)
+    pairs = _match_experts(library, other)
     if not pairs:
         return library
     aliases = library.aliases.copy()
@@ -279,7 +283,7 @@ def completed(library: Library, other: Library) -> Library:
     return library.with_columns(aliases=aliases, **numbers)
 
 
-def _same(library: Library, other: Library) -> dict[int, int]:
+def _match_experts(library: Library, other: Library) -> dict[int, int]:
     """Return, by position here, the position there of the experts that both have."""
     pairs: dict[int, int] = {}
     for there, name in enumerate(other.names):
@@ -291,7 +295,7 @@ def _same(library: Library, other: Library) -> dict[int, int]:
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
+class Provenance:
     """The catalogue that a library was read from.
 
     `as_of` is the moment (UTC) at which the Hub was asked, None if that is not known. `query` are
@@ -303,5 +307,5 @@ class Origin:
     path: str
     as_of: datetime.datetime | None = None
     query: Mapping[str, Any] | None = field(default=None, hash=False)
-    beside: Library | None = None
-    added: tuple[str, ...] = ()
+    supplement: Library | None = None
+    added_experts: tuple[str, ...] = ()

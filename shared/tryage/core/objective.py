@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 import numpy as np
 
 from tryage.core.arrays import BoolArray, Float32Array, FloatArray
-from tryage.core.cache import remember, remember_last
+from tryage.core.cache import get_or_compute, get_or_compute_bounded
 from tryage.core.constraints import (
-    EVERYONE,
+    ALL,
+    BlockwiseConstraint,
     Constraint,
-    Experts,
-    InParts,
-    Kind,
-    PerLibrary,
-    Request,
-    active,
+    ExpertIndex,
+    FloatDType,
+    RequestBatch,
+    StaticConstraint,
+    active_weights,
 )
 from tryage.errors import InputError
 
@@ -33,84 +33,94 @@ if TYPE_CHECKING:
 
     from tryage.core.library import Library
 
-_Scored: TypeAlias = tuple[
+_MaskedValues: TypeAlias = tuple[
     FloatArray, BoolArray
 ]  # values with unknown = 1, and where that happened
 
-_BLOCK = 1 << 15  # numbers: with what lies between them, they fit into the second level cache
+_BLOCK_SIZE = 1 << 15  # numbers: with what lies between them, they fit into the second level cache
 
-_SINGLE = 1e30  # weights beyond this leave the range of single precision
+_FLOAT32_MAX_WEIGHT = 1e30  # weights beyond this leave the range of single precision
 
 
-def score(
-    predicted: FloatArray,
+def compute_routing_loss(
+    predicted_losses: FloatArray,
     library: Library,
     weights: Mapping[str, float],
     constraints: Mapping[str, Constraint],
-    request: Request,
-) -> Terms:
+    request: RequestBatch,
+) -> RoutingLoss:
     """Add the weighted constraints to the predicted losses `(batch, n_experts)`.
 
     Raises:
         InputError: a weight without a constraint, a weight that is negative or not finite, or a
             constraint that returned the wrong shape or a value outside [0, 1].
     """
-    losses = np.asarray(predicted)
+    losses = np.asarray(predicted_losses)
     if losses.ndim != 2 or losses.shape[1] != len(library):
         raise InputError(
             f"predicted losses have shape {losses.shape}; expected (batch, {len(library)})"
         )
-    chosen = active(weights, constraints) if weights else {}
+    chosen = active_weights(weights, constraints) if weights else {}
     if not chosen:
-        return Terms(losses, {}, losses)
+        return RoutingLoss(losses, {}, losses)
     terms = {
-        name: _term(weight, name, constraints[name], library, request)
+        name: _build_term(weight, name, constraints[name], library, request)
         for name, weight in chosen.items()
     }
-    kind = precision(losses, terms.values())
-    still = [name for name in chosen if isinstance(constraints[name], PerLibrary)]
-    moving = [term for name, term in terms.items() if name not in still]
+    dtype = approximation_dtype(losses, terms.values())
+    static_names = [name for name in chosen if isinstance(constraints[name], StaticConstraint)]
+    dynamic_terms = [term for name, term in terms.items() if name not in static_names]
 
-    def add_still() -> FloatArray:
-        return together([terms[name] for name in still], len(library), kind)
+    def sum_static() -> FloatArray:
+        return sum_static_terms([terms[name] for name in static_names], len(library), dtype)
 
-    key = (kind, *((constraints[name], chosen[name]) for name in still))
-    return Terms(losses, terms, added(losses, remember_last(library, key, add_still), moving))
+    key = (dtype, *((constraints[name], chosen[name]) for name in static_names))
+    return RoutingLoss(
+        losses,
+        terms,
+        approximate_totals(losses, get_or_compute_bounded(library, key, sum_static), dynamic_terms),
+    )
 
 
-def _term(
-    weight: float, name: str, constraint: Constraint, library: Library, request: Request
+def _build_term(
+    weight: float, name: str, constraint: Constraint, library: Library, request: RequestBatch
 ) -> Term:
     """Put a constraint in force; ours are known to be in range, so they need not be whole."""
-    if not isinstance(constraint, InParts):
-        return Whole(weight, *measure(name, constraint, library, request))
+    if not isinstance(constraint, BlockwiseConstraint):
+        return DenseTerm(weight, *evaluate_constraint(name, constraint, library, request))
 
-    def compute(prompts: slice, experts: Experts, kind: Kind) -> FloatArray:
-        return constraint.compute(library, request.rows(prompts), experts, kind)
+    def compute(prompts: slice, experts: ExpertIndex, kind: FloatDType) -> FloatArray:
+        return constraint.compute(library, request.take(prompts), experts, kind)
 
-    return Parted(weight, compute, EVERYONE)
+    return LazyTerm(weight, compute, ALL)
 
 
-def measure(name: str, constraint: Constraint, library: Library, request: Request) -> _Scored:
+def evaluate_constraint(
+    name: str, constraint: Constraint, library: Library, request: RequestBatch
+) -> _MaskedValues:
     """Evaluate one constraint: its values with unknown = 1, and the mask of the unknown ones.
 
     Raises:
         InputError: the constraint returned the wrong shape or a value outside [0, 1].
     """
-    if isinstance(constraint, PerLibrary):
+    if isinstance(constraint, StaticConstraint):
         key = (constraint, "scored")
-        return remember(
-            library, key, lambda: _scored(name, constraint.compute(library), (), library)
+        return get_or_compute(
+            library, key, lambda: _check_values(name, constraint.compute(library), (), library)
         )
-    return _scored(name, constraint(library, request), request.prompt_tokens.shape, library)
+    return _check_values(name, constraint(library, request), request.prompt_tokens.shape, library)
 
 
 def needs_request(weights: Mapping[str, float], constraints: Mapping[str, Constraint]) -> bool:
     """Tell whether any weighted constraint looks at the lengths of the prompts."""
-    return any(w > 0 and not isinstance(constraints.get(k), PerLibrary) for k, w in weights.items())
+    return any(
+        w > 0 and not isinstance(constraints.get(k), StaticConstraint) for k, w in weights.items()
+    )
 
 
-def _scored(name: str, raw: object, batch: tuple[int, ...], library: Library) -> _Scored:
+def _check_values(
+    name: str, raw: object, batch: tuple[int, ...], library: Library
+) -> _MaskedValues:
     """Check what a constraint returned and put 1 for what it does not know."""
     try:
         values = np.asarray(raw, dtype=np.float64)
@@ -142,15 +152,15 @@ class Term(Protocol):
         """The `lambda_j`."""
         ...
 
-    def values(self, experts: Experts) -> FloatArray:
+    def values(self, experts: ExpertIndex) -> FloatArray:
         """Return `C_j` in [0, 1], 1 where it is unknown."""
         ...
 
-    def about(self, experts: Experts, kind: Kind) -> FloatArray:
+    def approximate_values(self, experts: ExpertIndex, dtype: FloatDType) -> FloatArray:
         """Return `C_j` in another precision, off by a few roundings."""
         ...
 
-    def unknown(self, experts: Experts) -> BoolArray:
+    def unknown(self, experts: ExpertIndex) -> BoolArray:
         """Tell where the pessimistic end stands in for the value."""
         ...
 
@@ -160,34 +170,38 @@ class Term(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Whole:
+class DenseTerm:
     """A term whose values are there already, `(n_experts,)` or `(batch, n_experts)`."""
 
     weight: float
-    known: FloatArray
-    gaps: BoolArray
+    dense_values: FloatArray
+    unknown_mask: BoolArray
 
-    def values(self, experts: Experts) -> FloatArray:
+    def values(self, experts: ExpertIndex) -> FloatArray:
         """Return the values."""
-        return self.known[..., experts]
+        return self.dense_values[..., experts]
 
-    def about(self, experts: Experts, kind: Kind) -> FloatArray:
+    def approximate_values(self, experts: ExpertIndex, dtype: FloatDType) -> FloatArray:
         """Return the values, rounded."""
-        return self.known[..., experts].astype(kind)
+        return self.dense_values[..., experts].astype(dtype)
 
-    def unknown(self, experts: Experts) -> BoolArray:
+    def unknown(self, experts: ExpertIndex) -> BoolArray:
         """Tell which ones are unknown."""
-        return self.gaps[..., experts]
+        return self.unknown_mask[..., experts]
 
-    def row(self, i: int) -> Whole:
+    def row(self, i: int) -> DenseTerm:
         """Return the term of prompt `i`."""
-        if self.known.ndim == 1:
+        if self.dense_values.ndim == 1:
             return self
-        return replace(self, known=self.known[i : i + 1], gaps=self.gaps[i : i + 1])
+        return replace(
+            self,
+            dense_values=self.dense_values[i : i + 1],
+            unknown_mask=self.unknown_mask[i : i + 1],
+        )
 
 
 @dataclass(frozen=True, slots=True)
-class Parted:
+class LazyTerm:
     """A term that is measured for those who are looked at; NaN is unknown, and none is above 1.
 
     `compute` takes prompts, experts and the precision to compute in; single precision may cost it
@@ -195,70 +209,70 @@ class Parted:
     """
 
     weight: float
-    compute: Callable[[slice, Experts, Kind], FloatArray]
+    compute: Callable[[slice, ExpertIndex, FloatDType], FloatArray]
     prompts: slice
 
-    def values(self, experts: Experts) -> FloatArray:
+    def values(self, experts: ExpertIndex) -> FloatArray:
         """Return the values."""
-        return self.about(experts, np.float64)
+        return self.approximate_values(experts, np.float64)
 
-    def about(self, experts: Experts, kind: Kind) -> FloatArray:
+    def approximate_values(self, experts: ExpertIndex, dtype: FloatDType) -> FloatArray:
         """Return the values as they come out in this precision."""
-        values = self.compute(self.prompts, experts, kind)
+        values = self.compute(self.prompts, experts, dtype)
         known: FloatArray = np.fmin(values, values.dtype.type(1))  # of NaN and 1, the 1
         return known
 
-    def unknown(self, experts: Experts) -> BoolArray:
+    def unknown(self, experts: ExpertIndex) -> BoolArray:
         """Tell which ones are unknown."""
         return np.isnan(self.compute(self.prompts, experts, np.float64))
 
-    def row(self, i: int) -> Parted:
+    def row(self, i: int) -> LazyTerm:
         """Return the term of prompt `i`."""
         return replace(self, prompts=slice(i, i + 1))
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class RoutingLoss:
     """The routing loss of a batch: predicted losses `(batch, n_experts)` and the weighted terms.
 
     `rough` is about the total, in the same shape.
     """
 
-    losses: FloatArray
+    predicted_losses: FloatArray
     terms: Mapping[str, Term]
-    rough: FloatArray
+    approximate_total: FloatArray
 
     @property
     def total(self) -> NDArray[np.float64]:
         """The exact total, `(batch, n_experts)`, added up when read."""
-        return self.totals(EVERYONE)
+        return self.totals(ALL)
 
     @property
     def weighted(self) -> dict[str, FloatArray]:
         """`lambda_j C_j` by name, `(n_experts,)` or `(batch, n_experts)`, multiplied when read."""
-        return self.parts(EVERYONE)
+        return self.weighted_terms(ALL)
 
     @property
     def unknown(self) -> dict[str, BoolArray]:
         """Where the pessimistic end stands in, in the same shapes."""
-        return self.gaps(EVERYONE)
+        return self.unknown_masks(ALL)
 
-    def totals(self, experts: Experts) -> NDArray[np.float64]:
+    def totals(self, experts: ExpertIndex) -> NDArray[np.float64]:
         """Add up the exact totals of some experts, `(batch, k)`."""
-        total = np.array(self.losses[:, experts], dtype=np.float64)
+        total = np.array(self.predicted_losses[:, experts], dtype=np.float64)
         for term in self.terms.values():
             total += term.weight * term.values(experts)
         return total
 
-    def parts(self, experts: Experts) -> dict[str, FloatArray]:
+    def weighted_terms(self, experts: ExpertIndex) -> dict[str, FloatArray]:
         """Return `lambda_j C_j` of some experts by name, `(k,)` or `(batch, k)`."""
         return {name: term.weight * term.values(experts) for name, term in self.terms.items()}
 
-    def gaps(self, experts: Experts) -> dict[str, BoolArray]:
+    def unknown_masks(self, experts: ExpertIndex) -> dict[str, BoolArray]:
         """Tell what is unknown of some experts, `(k,)` or `(batch, k)`."""
         return {name: term.unknown(experts) for name, term in self.terms.items()}
 
-    def slack(self, rough: float) -> float:
+    def rounding_bound(self, approximate: float) -> float:
         """By how much, near this rough total, an exact one may differ from its rough one.
 
         A sum is off by half an epsilon of its size in every step, and what is added by some more:
@@ -268,45 +282,49 @@ class Terms:
         if not self.terms:
             return 0.0
         weights = sum(term.weight for term in self.terms.values())
-        epsilon = float(np.finfo(self.rough.dtype).eps)
-        return (4 * len(self.terms) + 2) * epsilon * (abs(rough) + 2 * weights)
+        epsilon = float(np.finfo(self.approximate_total.dtype).eps)
+        return (4 * len(self.terms) + 2) * epsilon * (abs(approximate) + 2 * weights)
 
-    def row(self, i: int) -> Terms:
+    def row(self, i: int) -> RoutingLoss:
         """Return the terms of prompt `i`, a batch of one."""
-        if len(self.losses) == 1:
+        if len(self.predicted_losses) == 1:
             return self
         terms = {name: term.row(i) for name, term in self.terms.items()}
-        return Terms(self.losses[i : i + 1], terms, self.rough[i : i + 1])
+        return RoutingLoss(
+            self.predicted_losses[i : i + 1], terms, self.approximate_total[i : i + 1]
+        )
 
 
-def precision(losses: FloatArray, terms: Iterable[Term]) -> Kind:
+def approximation_dtype(losses: FloatArray, terms: Iterable[Term]) -> FloatDType:
     """Return the type to add up roughly in: single, if losses and weights are in its range."""
-    small = sum(term.weight for term in terms) < _SINGLE
+    small = sum(term.weight for term in terms) < _FLOAT32_MAX_WEIGHT
     return np.float32 if losses.dtype == np.float32 and small else np.float64
 
 
-def together(terms: Sequence[Term], n: int, kind: Kind) -> FloatArray:
+def sum_static_terms(terms: Sequence[Term], n: int, dtype: FloatDType) -> FloatArray:
     """Add up terms that no prompt changes, all `(n,)`, in double precision, and round once."""
     total = np.zeros(n)
     for term in terms:
-        total += term.weight * term.values(EVERYONE)
-    return total.astype(kind)
+        total += term.weight * term.values(ALL)
+    return total.astype(dtype)
 
 
-def added(losses: FloatArray, base: FloatArray, moving: Sequence[Term]) -> FloatArray:
+def approximate_totals(
+    losses: FloatArray, static_total: FloatArray, dynamic_terms: Sequence[Term]
+) -> FloatArray:
     """Add up roughly: losses `(batch, n)`, what no prompt changes `(n,)`, and the other terms."""
     batch, n = losses.shape
-    rough = np.empty((batch, n), dtype=base.dtype)
-    width = max(_BLOCK // max(batch, 1), 256)
+    totals = np.empty((batch, n), dtype=static_total.dtype)
+    width = max(_BLOCK_SIZE // max(batch, 1), 256)
     for start in range(0, n, width):
         experts = slice(start, start + width)
-        block = rough[:, experts]
-        np.add(losses[:, experts], base[experts], out=block, casting="same_kind")
-        for term in moving:
-            part = term.about(experts, base.dtype.type)
+        block = totals[:, experts]
+        np.add(losses[:, experts], static_total[experts], out=block, casting="same_kind")
+        for term in dynamic_terms:
+            part = term.approximate_values(experts, static_total.dtype.type)
             part *= term.weight
             block += part
-    return rough
+    return totals
 
 
 @dataclass(frozen=True, slots=True)
@@ -320,9 +338,9 @@ class Prediction:
     std: Float32Array
     output_tokens: Float32Array | None = None
 
-    def at(self, where: Any) -> Prediction:  # noqa: ANN401 - any index of numpy
+    def select(self, index: Any) -> Prediction:  # noqa: ANN401 - any index of numpy
         """Return a part: rows are prompts, columns experts."""
         tokens = self.output_tokens
         return Prediction(
-            self.losses[where], self.std[where], None if tokens is None else tokens[where]
+            self.losses[index], self.std[index], None if tokens is None else tokens[index]
         )

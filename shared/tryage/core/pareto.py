@@ -14,7 +14,7 @@ from tryage.errors import InputError, NoExpertError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_CELLS = 1 << 22  # prompts x experts looked at together: bounds the memory, not the result
+_MAX_CELLS = 1 << 22  # prompts x experts looked at together: bounds the memory, not the result
 
 
 def front_points(
@@ -28,12 +28,12 @@ def front_points(
     Choose by predictions, judge by outcomes: pass predictions as `base` and `constraint` (shapes as
     in `envelope`) and true losses or dollars as `values`. Every result is `(breakpoints,)`.
     """
-    path = envelope(base, constraint, allowed)
+    path = lower_envelope(base, constraint, allowed)
     return {"weight": path.weights, **{name: path.mean(table) for name, table in values.items()}}
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class ChoiceChange:
     """From `weight` on, a prompt goes to `after` instead of `before`."""
 
     weight: float
@@ -53,7 +53,7 @@ class FrontPoint:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Front(Sequence[FrontPoint]):
+class ParetoFront(Sequence[FrontPoint]):
     """The exact front over the weight of one constraint, a sequence of breakpoints.
 
     `weights`, `losses`, `constraints` and `true_losses` are `(breakpoints,)`: the mean predicted
@@ -64,7 +64,7 @@ class Front(Sequence[FrontPoint]):
 
     constraint: str
     names: Sequence[str]
-    path: Path
+    path: EnvelopePath
     weights: FloatArray
     losses: FloatArray
     constraints: FloatArray
@@ -82,7 +82,7 @@ class Front(Sequence[FrontPoint]):
         """Return one breakpoint, or several."""
         if isinstance(i, slice):
             return tuple(self[j] for j in range(*i.indices(len(self))))
-        chosen = self.path.chosen(float(self.weights[i]))
+        chosen = self.path.experts_at(float(self.weights[i]))
         return self._point(i, np.bincount(chosen, minlength=len(self.names)))
 
     def __iter__(self) -> Iterator[FrontPoint]:
@@ -91,8 +91,8 @@ class Front(Sequence[FrontPoint]):
         upto = np.searchsorted(self.path.weight, self.weights, side="right")
         done = 0
         for i, until in enumerate(upto):
-            np.subtract.at(count, self.path.before[done:until], 1)
-            np.add.at(count, self.path.after[done:until], 1)
+            np.subtract.at(count, self.path.old_expert[done:until], 1)
+            np.add.at(count, self.path.new_expert[done:until], 1)
             done = until
             yield self._point(i, count)
 
@@ -102,14 +102,14 @@ class Front(Sequence[FrontPoint]):
             raise InputError(f"weight {weight} must be a number, 0 or more")
         return self[int(np.searchsorted(self.weights, weight, side="right")) - 1]
 
-    def changes(self, prompt: int = 0) -> tuple[Change, ...]:
+    def changes(self, prompt: int = 0) -> tuple[ChoiceChange, ...]:
         """Say what would change at which weight for one prompt, by its place in the batch."""
         if not 0 <= prompt < self.path.start.size:
             raise InputError(f"prompt {prompt} is not one of the {self.path.start.size} prompts")
         mine = np.flatnonzero(self.path.prompt == prompt)
-        columns = (self.path.weight[mine], self.path.before[mine], self.path.after[mine])
+        columns = (self.path.weight[mine], self.path.old_expert[mine], self.path.new_expert[mine])
         return tuple(
-            Change(weight, self.names[before], self.names[after])
+            ChoiceChange(weight, self.names[before], self.names[after])
             for weight, before, after in zip(*(c.tolist() for c in columns), strict=True)
         )
 
@@ -141,7 +141,7 @@ class Front(Sequence[FrontPoint]):
 
 
 @dataclass(frozen=True, slots=True)
-class Path:
+class EnvelopePath:
     """Each prompt's chosen expert from weight 0 on: where it starts, and every change after that.
 
     `start` is `(batch,)`, the expert just above weight 0. `weight`, `prompt`, `before` and `after`
@@ -151,8 +151,8 @@ class Path:
     start: IndexArray
     weight: FloatArray
     prompt: IndexArray
-    before: IndexArray
-    after: IndexArray
+    old_expert: IndexArray
+    new_expert: IndexArray
 
     @property
     def weights(self) -> FloatArray:
@@ -160,11 +160,13 @@ class Path:
         breakpoints: FloatArray = np.unique(np.append(self.weight, 0.0))
         return breakpoints
 
-    def chosen(self, weight: float) -> IndexArray:
+    def experts_at(self, weight: float) -> IndexArray:
         """Return the expert of every prompt at a weight, `(batch,)`."""
         chosen: IndexArray = self.start.copy()
         until = np.searchsorted(self.weight, weight, side="right")
-        chosen[self.prompt[:until]] = self.after[:until]  # of repeated prompts the last one holds
+        chosen[self.prompt[:until]] = self.new_expert[
+            :until
+        ]  # of repeated prompts the last one holds
         return chosen
 
     def mean(self, values: FloatArray) -> FloatArray:
@@ -179,22 +181,26 @@ class Path:
             table[rows, experts]
             for rows, experts in (
                 (batch, self.start),
-                (self.prompt, self.before),
-                (self.prompt, self.after),
+                (self.prompt, self.old_expert),
+                (self.prompt, self.new_expert),
             )
         )
         upto = np.searchsorted(self.weight, self.weights, side="right")
-        total = _running(np.nan_to_num(first), np.nan_to_num(new) - np.nan_to_num(old))[upto]
-        known = _running(np.isfinite(first), np.isfinite(new) * 1.0 - np.isfinite(old))[upto]
+        total = _cumulative_sums(np.nan_to_num(first), np.nan_to_num(new) - np.nan_to_num(old))[
+            upto
+        ]
+        known = _cumulative_sums(np.isfinite(first), np.isfinite(new) * 1.0 - np.isfinite(old))[
+            upto
+        ]
         means: FloatArray = np.divide(
             total, known, out=np.full(total.shape, np.nan), where=known > 0
         )
         return means
 
 
-def envelope(
+def lower_envelope(
     base: FloatArray, constraint: FloatArray, allowed: NDArray[np.bool_] | None = None
-) -> Path:
+) -> EnvelopePath:
     """Walk the lower envelope of `base + weight * constraint` for every prompt, exactly.
 
     `base` is `(batch, n_experts)`, the loss with every other weighted term, NaN where unusable;
@@ -220,12 +226,13 @@ def envelope(
         raise NoExpertError(f"prompt {row} has no expert that is allowed and has a prediction")
     lines = np.where(usable, base, np.inf)
     slopes = np.broadcast_to(constraint, lines.shape)
-    block = max(1, _CELLS // max(1, lines.shape[1]))
+    block = max(1, _MAX_CELLS // max(1, lines.shape[1]))
     walks = [
-        _walk(lines[i : i + block], slopes[i : i + block], i) for i in range(0, len(lines), block)
+        _trace_envelope(lines[i : i + block], slopes[i : i + block], i)
+        for i in range(0, len(lines), block)
     ]
     start = np.concatenate([start for start, _ in walks]) if walks else np.empty(0, np.intp)
-    return _path(start, [step for _, steps in walks for step in steps])
+    return _merge_steps(start, [step for _, steps in walks for step in steps])
 
 
 _Step: TypeAlias = tuple[
@@ -233,38 +240,40 @@ _Step: TypeAlias = tuple[
 ]  # weight, prompt, before, after
 
 
-def _walk(lines: FloatArray, slopes: FloatArray, offset: int) -> tuple[IndexArray, list[_Step]]:
+def _trace_envelope(
+    lines: FloatArray, slopes: FloatArray, offset: int
+) -> tuple[IndexArray, list[_Step]]:
     """Follow the envelope of every row at once, one corner per round, to the right."""
     lowest = lines == lines.min(axis=1, keepdims=True)
     start = np.where(lowest, slopes, np.inf).argmin(axis=1)
-    rows, here, weight = np.arange(len(lines)), start, np.zeros(len(lines))
+    rows, current, weight = np.arange(len(lines)), start, np.zeros(len(lines))
     steps: list[_Step] = []
     while rows.size:
-        own = (np.arange(rows.size), here)
+        own = (np.arange(rows.size), current)
         gain = slopes[own][:, None] - slopes  # above 0: that line is the lower one in the end
         rise = lines - lines[own][:, None]
-        meets = np.full(lines.shape, np.inf)
-        np.divide(rise, gain, out=meets, where=gain > 0)
-        first = meets.min(axis=1)
-        after = np.where(meets == first[:, None], slopes, np.inf).argmin(axis=1)
-        moves = np.isfinite(first)
+        crossings = np.full(lines.shape, np.inf)
+        np.divide(rise, gain, out=crossings, where=gain > 0)
+        next_crossing = crossings.min(axis=1)
+        after = np.where(crossings == next_crossing[:, None], slopes, np.inf).argmin(axis=1)
+        continues = np.isfinite(next_crossing)
         # Concurrent lines may meet a rounding error to the left of where we stand.
-        weight = np.maximum(first, weight)[moves]
-        rows, lines, slopes = rows[moves], lines[moves], slopes[moves]
-        before, here = here[moves], after[moves]
-        steps.append((weight, rows + offset, before, here))
+        weight = np.maximum(next_crossing, weight)[continues]
+        rows, lines, slopes = rows[continues], lines[continues], slopes[continues]
+        before, current = current[continues], after[continues]
+        steps.append((weight, rows + offset, before, current))
     return start, steps
 
 
-def _path(start: IndexArray, steps: Sequence[_Step]) -> Path:
+def _merge_steps(start: IndexArray, steps: Sequence[_Step]) -> EnvelopePath:
     """Merge the corners of all prompts, in order of weight and, for one prompt, of its walk."""
     empty: _Step = (np.empty(0), *(np.empty(0, np.intp),) * 3)
     columns = (np.concatenate(part) for part in zip(empty, *steps, strict=True))
     weight, prompt, before, after = columns
     order = np.argsort(weight, kind="stable")
-    return Path(start, weight[order], prompt[order], before[order], after[order])
+    return EnvelopePath(start, weight[order], prompt[order], before[order], after[order])
 
 
-def _running(first: NDArray[Any], deltas: NDArray[Any]) -> FloatArray:
+def _cumulative_sums(first: NDArray[Any], deltas: NDArray[Any]) -> FloatArray:
     """Sum of `first`, then with every delta added in turn, `(deltas + 1,)`."""
     return np.cumsum(np.concatenate([[first.sum()], deltas]), dtype=np.float64)

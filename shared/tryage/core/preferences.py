@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from tryage.core.validation import NUMBER_RANGES, did_you_mean, number, strings
+from tryage.core.validation import NUMBER_RANGES, check_number, check_strings, did_you_mean
 from tryage.errors import InputError
 
 if TYPE_CHECKING:
     from tryage.core.arrays import BoolArray, Float64Array
     from tryage.core.library import Library
 
-Value: TypeAlias = float | datetime.date | tuple[str, ...]
+RequirementValue: TypeAlias = float | datetime.date | tuple[str, ...]
 
-_COMPARE: Mapping[str, Callable[[Any, Any], Any]] = {
+_OPERATORS: Mapping[str, Callable[[Any, Any], Any]] = {
     "<": operator.lt,
     "<=": operator.le,
     ">": operator.gt,
@@ -28,9 +28,9 @@ _COMPARE: Mapping[str, Callable[[Any, Any], Any]] = {
 }
 
 # Fields that hold words, with the one operator that makes sense for each.
-_WORDS: Mapping[str, str] = {"license": "in", "name": "in", "capabilities": "has"}
+_WORD_OPERATORS: Mapping[str, str] = {"license": "in", "name": "in", "capabilities": "has"}
 
-_FIELDS = ("cost", *NUMBER_RANGES, *_WORDS)
+_REQUIREMENT_FIELDS = ("cost", *NUMBER_RANGES, *_WORD_OPERATORS)
 
 
 @dataclass(frozen=True, init=False)
@@ -78,8 +78,10 @@ class Preferences:
             ("name", "in", only),
         )
         written = [Requirement(*parts) for parts in short if parts[2] is not None]
-        object.__setattr__(self, "weights", _weights(weights))
-        object.__setattr__(self, "requirements", _unique((*_required(requirements), *written)))
+        object.__setattr__(self, "weights", _check_weights(weights))
+        object.__setattr__(
+            self, "requirements", _deduplicate((*_check_requirements(requirements), *written))
+        )
 
     @property
     def needs_cost(self) -> bool:
@@ -141,7 +143,7 @@ class Preferences:
         return cls(data.get("weights"), [Requirement.from_dict(row) for row in rows])
 
 
-def _weights(weights: Mapping[str, float] | None) -> dict[str, float]:
+def _check_weights(weights: Mapping[str, float] | None) -> dict[str, float]:
     """Return checked weights as a new dict."""
     if weights is None:
         return {}
@@ -150,10 +152,10 @@ def _weights(weights: Mapping[str, float] | None) -> dict[str, float]:
     for name in weights:
         if not isinstance(name, str) or not name.strip():
             raise InputError(f"A weight is named by a constraint, got {name!r:.80}.")
-    return {name: number(f"weight of {name}", value) for name, value in weights.items()}
+    return {name: check_number(f"weight of {name}", value) for name, value in weights.items()}
 
 
-def _required(requirements: Iterable[Requirement]) -> tuple[Requirement, ...]:
+def _check_requirements(requirements: Iterable[Requirement]) -> tuple[Requirement, ...]:
     """Return the requirements as a tuple, or say what is none."""
     if isinstance(requirements, (str, Mapping, Requirement)):
         raise InputError(f"requirements must be a list of Requirement, got {requirements!r:.80}.")
@@ -164,7 +166,7 @@ def _required(requirements: Iterable[Requirement]) -> tuple[Requirement, ...]:
     return found
 
 
-def _unique(requirements: Iterable[Requirement]) -> tuple[Requirement, ...]:
+def _deduplicate(requirements: Iterable[Requirement]) -> tuple[Requirement, ...]:
     """Drop repeated requirements, keeping the order."""
     return tuple(dict.fromkeys(requirements))
 
@@ -184,15 +186,19 @@ class Requirement:
 
     field: str
     op: str
-    value: Value
+    value: RequirementValue
     unknown_passes: bool = False
 
     def __post_init__(self) -> None:
         """Check the three parts together and bring the value to its one form."""
-        if self.field not in _FIELDS:
-            near = did_you_mean(str(self.field), _FIELDS)
-            raise InputError(f"{self.field!r} cannot be required; expected one of {_FIELDS}.{near}")
-        expected = (_WORDS[self.field],) if self.field in _WORDS else tuple(_COMPARE)
+        if self.field not in _REQUIREMENT_FIELDS:
+            near = did_you_mean(str(self.field), _REQUIREMENT_FIELDS)
+            raise InputError(
+                f"{self.field!r} cannot be required; expected one of {_REQUIREMENT_FIELDS}.{near}"
+            )
+        expected = (
+            (_WORD_OPERATORS[self.field],) if self.field in _WORD_OPERATORS else tuple(_OPERATORS)
+        )
         if self.op not in expected:
             raise InputError(f"{self.field} takes {' '.join(expected)}, got {self.op!r}.")
         if not isinstance(self.unknown_passes, bool) or (
@@ -202,12 +208,12 @@ class Requirement:
                 f"unknown_passes={self.unknown_passes!r} is not for {self.field}; expected a bool, "
                 "False for cost, license and name."
             )
-        object.__setattr__(self, "value", self._checked())
+        object.__setattr__(self, "value", self._check_value())
 
-    def _checked(self) -> Value:
+    def _check_value(self) -> RequirementValue:
         """Return the value in the form its field needs."""
-        if self.field in _WORDS:
-            words = strings(self.field, self.value)
+        if self.field in _WORD_OPERATORS:
+            words = check_strings(self.field, self.value)
             return words if self.field == "name" else tuple(word.strip().lower() for word in words)
         if self.field == "released":
             if isinstance(self.value, datetime.datetime):
@@ -215,7 +221,7 @@ class Requirement:
             if not isinstance(self.value, datetime.date):
                 raise InputError(f"released is compared with a date, got {self.value!r:.80}.")
             return self.value
-        return number(self.field, self.value, *NUMBER_RANGES.get(self.field, (0.0, np.inf)))
+        return check_number(self.field, self.value, *NUMBER_RANGES.get(self.field, (0.0, np.inf)))
 
     def satisfied(self, library: Library, cost: Float64Array | None = None) -> BoolArray:
         """Tell which experts are known to meet it, `(n,)`, or the shape of `cost` `(..., n)`.
@@ -230,13 +236,15 @@ class Requirement:
         if self.field == "license":
             return library.licensed(self._words())
         if self.field == "name":
-            return _named(library, self._words())
+            return _name_mask(library, self._words())
         if self.field == "capabilities":
             known = [library.capability(word) for word in self._words()]
             able = [(word == 1) | (self.unknown_passes & np.isnan(word)) for word in known]
             return np.logical_and.reduce(able) if able else np.ones(len(library), dtype=np.bool_)
-        values = _costs(cost) if self.field == "cost" else library.column(self.field)
-        met: BoolArray = np.asarray(_COMPARE[self.op](values, self._bound()), dtype=np.bool_)
+        values = _check_costs(cost) if self.field == "cost" else library.column(self.field)
+        met: BoolArray = np.asarray(
+            _OPERATORS[self.op](values, self._numeric_bound()), dtype=np.bool_
+        )
         # NaN compares false with everything: unknown does not pass by itself.
         return met | np.isnan(values) if self.unknown_passes else met
 
@@ -256,14 +264,14 @@ class Requirement:
                 f"one of {', '.join(self._words())}"
             )
         if self.field == "capabilities":
-            return self._missing(library, i)
+            return self._describe_missing(library, i)
         value = cost if self.field == "cost" else float(library.column(self.field)[i])
-        wanted = f"{self.op} {_show(self.field, self._bound())}"
+        wanted = f"{self.op} {_format_value(self.field, self._numeric_bound())}"
         if value is None or np.isnan(value):
             return f"{self.field} unknown, required {wanted}"
-        return f"{self.field} {_show(self.field, value)} is not {wanted}"
+        return f"{self.field} {_format_value(self.field, value)} is not {wanted}"
 
-    def _missing(self, library: Library, i: int) -> str:
+    def _describe_missing(self, library: Library, i: int) -> str:
         """Name the capabilities that expert `i` lacks, or say that they are unknown."""
         able = {word: library.capability(word)[i] for word in self._words()}
         if any(np.isnan(value) for value in able.values()):
@@ -273,7 +281,7 @@ class Requirement:
     def _words(self) -> tuple[str, ...]:
         return self.value if isinstance(self.value, tuple) else ()
 
-    def _bound(self) -> float:
+    def _numeric_bound(self) -> float:
         """Return the number to compare a column with; a date as its ordinal day."""
         if isinstance(self.value, datetime.date):
             return float(self.value.toordinal())
@@ -313,21 +321,21 @@ class Requirement:
         return cls(data["field"], data["op"], value, data.get("unknown_passes", False))
 
 
-def _named(library: Library, names: Iterable[str]) -> BoolArray:
+def _name_mask(library: Library, names: Iterable[str]) -> BoolArray:
     """Tell which experts are meant by the names or aliases; a name nobody has means no one."""
     mask = np.zeros(len(library), dtype=np.bool_)
     mask[[library.index(name) for name in names if name in library]] = True
     return mask
 
 
-def _costs(cost: Float64Array | None) -> Float64Array:
+def _check_costs(cost: Float64Array | None) -> Float64Array:
     """Return the costs, or say that they are missing."""
     if cost is None:
         raise InputError("A cost is required: pass cost=, the expected USD per expert.")
     return np.asarray(cost, dtype=np.float64)
 
 
-def _show(name: str, value: float) -> str:
+def _format_value(name: str, value: float) -> str:
     """Write a value as a person would: 7B, 2025-01-31, $0.002, 1.5s."""
     if name == "released":
         return datetime.date.fromordinal(int(value)).isoformat()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 
 from tryage.core import flags
-from tryage.core.constraints import Constraint, Thread, active
+from tryage.core.constraints import Constraint, ConversationState, active_weights
 from tryage.core.preferences import Preferences
 from tryage.errors import InputError
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from tryage.core.arrays import IndexArray
     from tryage.core.library import Library
 
-Wishes: TypeAlias = Preferences | Sequence[Preferences | None] | None
+PreferencesLike: TypeAlias = Preferences | Sequence[Preferences | None] | None
 
 _BYTES_PER_TOKEN = 4  # of UTF-8, a rule of thumb that holds for English and roughly elsewhere
 
 
 @dataclass(frozen=True, slots=True)
-class Context:
+class ConversationContext:
     """The conversation that a prompt stands in.
 
     `tokens` is the length of all of it, the prompt included; `current` names the expert that has
@@ -37,14 +37,14 @@ class Context:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class RoutingRequest:
     """One prompt as read: the text that goes to the expert, and what is asked of the choice."""
 
     text: str
     preferences: Preferences
     flags: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
-    context: Context | None = None
+    context: ConversationContext | None = None
 
 
 def check_prompts(prompts: Sequence[str]) -> None:
@@ -68,11 +68,11 @@ def check_preferences(preferences: object, constraints: Mapping[str, Constraint]
             f"preferences is a {type(preferences).__name__}; expected Preferences, such as "
             "Preferences(weights={'cost': 0.3})."
         )
-    active(preferences.weights, constraints)
+    active_weights(preferences.weights, constraints)
     return preferences
 
 
-def merged(own: Preferences, call: Preferences) -> Preferences:
+def merge_preferences(own: Preferences, call: Preferences) -> Preferences:
     """Return the router's preferences with those of a call.
 
     A call comes from code, so its weights replace those of the same name; requirements add up.
@@ -84,12 +84,12 @@ def merged(own: Preferences, call: Preferences) -> Preferences:
     return Preferences({**own.weights, **call.weights}, (*own.requirements, *call.requirements))
 
 
-def read(
+def build_requests(
     prompts: Sequence[str],
-    wishes: Wishes,
-    contexts: Sequence[Context] | None,
-    wanted: Callable[[Preferences | None], Preferences],
-) -> list[Asked]:
+    preferences: PreferencesLike,
+    contexts: Sequence[ConversationContext] | None,
+    resolve: Callable[[Preferences | None], Preferences],
+) -> list[RoutingRequest]:
     """Bring a batch of prompts together with their preferences and conversations.
 
     `wishes` are one for all or one each, of which `wanted` makes what is in force.
@@ -98,49 +98,53 @@ def read(
         InputError: a prompt is no string, or there is not one wish and one context for each.
     """
     check_prompts(prompts)
-    if not isinstance(wishes, Sequence):
-        forces = [wanted(wishes)] * len(prompts)
-    elif len(wishes) == len(prompts):
-        forces = [wanted(wish) for wish in wishes]
+    if not isinstance(preferences, Sequence):
+        resolved = [resolve(preferences)] * len(prompts)
+    elif len(preferences) == len(prompts):
+        resolved = [resolve(wish) for wish in preferences]
     else:
         raise InputError(
-            f"{len(wishes)} preferences for {len(prompts)} prompts; give one each, or one."
+            f"{len(preferences)} preferences for {len(prompts)} prompts; give one each, or one."
         )
-    around: Sequence[Context | None] = contexts or [None] * len(prompts)
-    if len(around) != len(prompts):
-        raise InputError(f"{len(around)} contexts for {len(prompts)} prompts; give one each.")
-    rows = zip(prompts, forces, around, strict=True)
-    return [Asked(prompt, force, context=context) for prompt, force, context in rows]
+    padded_contexts: Sequence[ConversationContext | None] = contexts or [None] * len(prompts)
+    if len(padded_contexts) != len(prompts):
+        raise InputError(
+            f"{len(padded_contexts)} contexts for {len(prompts)} prompts; give one each."
+        )
+    rows = zip(prompts, resolved, padded_contexts, strict=True)
+    return [RoutingRequest(prompt, force, context=context) for prompt, force, context in rows]
 
 
-def flagged(asked: Asked, *, strict: bool) -> Asked:
+def apply_flags(request: RoutingRequest, *, strict: bool) -> RoutingRequest:
     """Take the flags out of a prompt; they tighten the preferences and loosen nothing.
 
     Raises:
         FlagError: a malformed flag, in strict mode.
     """
-    found = flags.extract(asked.text, strict=strict)
-    wanted = asked.preferences
-    tightened = wanted.tightened(found.preferences) if found.flags else wanted
-    return Asked(found.text, tightened, found.flags, found.warnings, asked.context)
+    found = flags.extract_flags(request.text, strict=strict)
+    preferences = request.preferences
+    tightened = preferences.tightened(found.preferences) if found.flags else preferences
+    return RoutingRequest(found.text, tightened, found.flags, found.warnings, request.context)
 
 
-def thread(asked: Sequence[Asked], library: Library) -> Thread | None:
+def conversation_state(
+    requests: Sequence[RoutingRequest], library: Library
+) -> ConversationState | None:
     """Say who has served the conversations so far; None if nobody has served any."""
-    contexts = [one.context for one in asked]
+    contexts = [one.context for one in requests]
     served = [context.current if context else None for context in contexts]
     if not any(served):
         return None
     # Who is no longer in the library holds nothing that staying could save.
     current = [library.index(name) if name in library else -1 for name in served]  # type: ignore[arg-type]  # None is in no library
     cached = [0.0 if c is None else c.cached_tokens for c in contexts]
-    return Thread(np.array(current, dtype=np.intp), np.array(cached, dtype=np.float64))
+    return ConversationState(np.array(current, dtype=np.intp), np.array(cached, dtype=np.float64))
 
 
-def alike(asked: Sequence[Asked]) -> dict[Preferences, IndexArray]:
+def group_by_preferences(requests: Sequence[RoutingRequest]) -> dict[Preferences, IndexArray]:
     """Group the rows of a batch by their preferences."""
     rows: dict[Preferences, list[int]] = {}
-    for row, one in enumerate(asked):
+    for row, one in enumerate(requests):
         rows.setdefault(one.preferences, []).append(row)
     return {preferences: np.array(group) for preferences, group in rows.items()}
 

@@ -17,26 +17,26 @@ from tryage.errors import InputError, MissingExtraError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_ANY = (-math.inf, math.inf)
+_ANY_RANGE = (-math.inf, math.inf)
 
-_POSITIVE = (0.0, math.inf)
+_NON_NEGATIVE = (0.0, math.inf)
 
-_UNKNOWN = "Leave out what is unknown."
+_UNKNOWN_HINT = "Leave out what is unknown."
 
 # Every field that is a number, with its closed range. Flesch reading ease may be negative.
 NUMBER_RANGES: Mapping[str, tuple[float, float]] = {
-    "parameters": _POSITIVE,
-    "active_parameters": _POSITIVE,
+    "parameters": _NON_NEGATIVE,
+    "active_parameters": _NON_NEGATIVE,
     "released": (1, datetime.date.max.toordinal()),
     "security": (0.0, 1.0),
-    "input_price": _POSITIVE,
-    "output_price": _POSITIVE,
-    "cached_input_price": _POSITIVE,
-    "latency": _POSITIVE,
-    "output_tokens": _POSITIVE,
-    "readability": _ANY,
-    "downloads": _POSITIVE,
-    "context_length": _POSITIVE,
+    "input_price": _NON_NEGATIVE,
+    "output_price": _NON_NEGATIVE,
+    "cached_input_price": _NON_NEGATIVE,
+    "latency": _NON_NEGATIVE,
+    "output_tokens": _NON_NEGATIVE,
+    "readability": _ANY_RANGE,
+    "downloads": _NON_NEGATIVE,
+    "context_length": _NON_NEGATIVE,
 }
 
 
@@ -50,7 +50,7 @@ def did_you_mean(word: str, choices: Iterable[str], limit: int = 3) -> str:
     return f" Did you mean {', '.join(folded[name] for name in near)}?" if near else ""
 
 
-def number(name: str, value: object, low: float = 0.0, high: float = math.inf) -> float:
+def check_number(name: str, value: object, low: float = 0.0, high: float = math.inf) -> float:
     """Return `value` as a finite float within [low, high].
 
     Raises:
@@ -58,13 +58,15 @@ def number(name: str, value: object, low: float = 0.0, high: float = math.inf) -
     """
     if isinstance(value, bool) or not isinstance(value, Real):
         raise InputError(f"{name} must be a number, got {type(value).__name__} {value!r:.80}.")
-    result = _float(value)
+    result = _to_float(value)
     if not math.isfinite(result) or not low <= result <= high:
-        raise InputError(f"{name} must be {_span(low, high)}, got {result:g}. {_UNKNOWN}")
+        raise InputError(
+            f"{name} must be {_format_range(low, high)}, got {result:g}. {_UNKNOWN_HINT}"
+        )
     return result
 
 
-def strings(name: str, value: object) -> tuple[str, ...]:
+def check_strings(name: str, value: object) -> tuple[str, ...]:
     """Return a list, tuple or set of non-empty strings as a tuple.
 
     Raises:
@@ -79,7 +81,7 @@ def strings(name: str, value: object) -> tuple[str, ...]:
     return items
 
 
-def _float(value: Real) -> float:
+def _to_float(value: Real) -> float:
     """Return a float; an integer too large for one is infinite."""
     try:
         return float(value)
@@ -87,21 +89,21 @@ def _float(value: Real) -> float:
         return math.inf
 
 
-def _span(low: float, high: float) -> str:
+def _format_range(low: float, high: float) -> str:
     """Say a range in words."""
     if high < math.inf:
         return f"between {low:g} and {high:g}"
     return "finite" if low == -math.inf else f"finite and at least {low:g}"
 
 
-def clean(name: str, value: object) -> Any:  # noqa: ANN401 - one of four types, named by `name`
+def check_field(name: str, value: object) -> Any:  # noqa: ANN401 - one of four types, named by `name`
     """Check one value that is not a number and bring it to its one form; None stays None."""
     if value is None:
         return None
     if name == "aliases":
-        return strings(name, value)
+        return check_strings(name, value)
     if name == "capabilities":
-        return frozenset(item.strip().lower() for item in strings(name, value))
+        return frozenset(item.strip().lower() for item in check_strings(name, value))
     if name == "metadata":
         if not isinstance(value, Mapping):
             raise InputError(f"metadata must be a dict, got {type(value).__name__}.")
@@ -111,7 +113,7 @@ def clean(name: str, value: object) -> Any:  # noqa: ANN401 - one of four types,
     return value.strip().lower()
 
 
-def number_column(name: str, values: Collection[Any] | NDArray[Any]) -> NDArray[np.float64]:
+def check_number_column(name: str, values: Collection[Any] | NDArray[Any]) -> NDArray[np.float64]:
     """Return a checked float64 copy `(n,)`, NaN where unknown."""
     if isinstance(values, np.ndarray) and values.dtype.kind == "M":
         days = values.astype("datetime64[D]")
@@ -120,16 +122,18 @@ def number_column(name: str, values: Collection[Any] | NDArray[Any]) -> NDArray[
     elif isinstance(values, np.ndarray) and values.dtype.kind in "iuf":
         column = values.astype(np.float64)
     else:
-        column = np.array([_cell(name, value) for value in values], dtype=np.float64)
+        column = np.array([_parse_cell(name, value) for value in values], dtype=np.float64)
     low, high = NUMBER_RANGES[name]
     bad = ~np.isnan(column) & ~(np.isfinite(column) & (column >= low) & (column <= high))
     if column.ndim != 1 or bad.any():
         got = f"shape {column.shape}" if column.ndim != 1 else repr(float(column[bad][0]))
-        raise InputError(f"Column {name} must be {_span(low, high)}, got {got}. {_UNKNOWN}")
+        raise InputError(
+            f"Column {name} must be {_format_range(low, high)}, got {got}. {_UNKNOWN_HINT}"
+        )
     return column
 
 
-def _cell(name: str, value: object) -> float:
+def _parse_cell(name: str, value: object) -> float:
     """Return one value of a numeric column, NaN when unknown."""
     if value is None:
         return math.nan
@@ -137,44 +141,46 @@ def _cell(name: str, value: object) -> float:
         return float(value.toordinal())
     if isinstance(value, bool) or not isinstance(value, Real):
         raise InputError(f"Column {name} holds {value!r:.80}; expected a number or None.")
-    return _float(value)
+    return _to_float(value)
 
 
-def object_column(name: str, values: Iterable[Any]) -> NDArray[np.object_]:
+def check_object_column(name: str, values: Iterable[Any]) -> NDArray[np.object_]:
     """Return a checked object column `(n,)`, None where unknown."""
     if name in ("license", "capabilities"):  # few different ones: check and keep each once
-        cells = _few(name, values)
+        cells = _deduplicate_equal(name, values)
     elif name == "metadata":
-        cells = _shared(name, list(values))
+        cells = _deduplicate_identical(name, list(values))
     else:
-        cells = [clean(name, value) for value in values]
+        cells = [check_field(name, value) for value in values]
     column = np.empty(len(cells), dtype=object)
     for i, cell in enumerate(cells):  # slice assignment would unpack tuples into a matrix
         column[i] = cell
     return column
 
 
-def _shared(name: str, values: list[Any]) -> list[Any]:
+def _deduplicate_identical(name: str, values: list[Any]) -> list[Any]:
     """Return checked values; what many experts share is checked once and stays one object."""
     different = {id(value): value for value in values}  # they live as long as the list
-    cells = {key: clean(name, value) for key, value in different.items()}
+    cells = {key: check_field(name, value) for key, value in different.items()}
     return [cells[id(value)] for value in values]
 
 
-def _few(name: str, values: Iterable[Any]) -> list[Any]:
+def _deduplicate_equal(name: str, values: Iterable[Any]) -> list[Any]:
     """Return checked values of which many are alike; equal ones are one object."""
     seen: dict[Any, Any] = {}
     cells = []
     for value in values:
-        given = value if isinstance(value, (str, frozenset, type(None))) else clean(name, value)
+        given = (
+            value if isinstance(value, (str, frozenset, type(None))) else check_field(name, value)
+        )
         if given not in seen:
-            cell = clean(name, given)
+            cell = check_field(name, given)
             seen[given] = seen.setdefault(cell, cell)
         cells.append(seen[given])
     return cells
 
 
-def require(module: str, extra: str) -> None:
+def require_extra(module: str, extra: str) -> None:
     """Raise unless `module` can be found; it is looked for, not imported.
 
     Raises:

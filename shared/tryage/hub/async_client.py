@@ -15,8 +15,14 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 from tryage.errors import HubError
 from tryage.hub import endpoints
-from tryage.hub.client import Intake, asks, at_once, options, refuse
-from tryage.hub.protocol import Ask, Exchange
+from tryage.hub.client import (
+    LimitedBodyReader,
+    asks,
+    check_concurrency,
+    httpx_options,
+    raise_if_closed,
+)
+from tryage.hub.protocol import RequestFlow, Send
 from tryage.hub.settings import HubSettings
 
 if TYPE_CHECKING:
@@ -26,7 +32,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from tryage.hub.endpoints import Page
-    from tryage.hub.protocol import Call, Lost, Reply
+    from tryage.hub.protocol import HubRequest, HubResponse, NoResponse
     from tryage.hub.record import Record
 
 T = TypeVar("T")
@@ -50,39 +56,39 @@ class AsyncHubClient:
         luck: Callable[[], float] = random.random,
     ) -> None:
         self.settings = settings or HubSettings.from_environment()
-        self._exchange = Exchange(self.settings, clock, luck)
+        self._exchange = RequestFlow(self.settings, clock, luck)
         self._sleep = sleep
         self._http: httpx.AsyncClient | None = None
         self._closed = False
 
-    async def ask(self, call: Call[T]) -> T:
+    async def ask(self, call: HubRequest[T]) -> T:
         """Ask one question and return its answer; see HubClient."""
         steps = self._exchange.steps(call)
-        answer: Reply | Lost | None = None
+        answer: HubResponse | NoResponse | None = None
         while True:
             try:
                 step = steps.send(answer)
             except StopIteration as done:
                 return cast("T", done.value)
-            if isinstance(step, Ask):
+            if isinstance(step, Send):
                 answer = await self._send(step)
             else:
                 answer = None
                 await self._sleep(step.seconds)
 
-    async def walk(self, first: Call[Page]) -> AsyncIterator[Page]:
+    async def walk(self, first: HubRequest[Page]) -> AsyncIterator[Page]:
         """Yield a page and those after it; each is fetched when it is asked for."""
-        call: Call[Page] | None = first
+        call: HubRequest[Page] | None = first
         while call is not None:
             page = await self.ask(call)
             yield page
-            call = endpoints.following(self.settings, page)
+            call = endpoints.next_page_request(self.settings, page)
 
-    pages = asks(endpoints.listing, walk)
-    model = asks(endpoints.model, ask)
-    security = asks(endpoints.security, ask)
-    leaderboard = asks(endpoints.leaderboard, ask)
-    served = asks(endpoints.served, ask)
+    pages = asks(endpoints.list_models_request, walk)
+    model = asks(endpoints.model_request, ask)
+    security = asks(endpoints.security_request, ask)
+    leaderboard = asks(endpoints.leaderboard_request, ask)
+    served = asks(endpoints.served_models_request, ask)
 
     async def models(
         self,
@@ -96,7 +102,7 @@ class AsyncHubClient:
 
         Leaving the loop early cancels what is under way: wrap it in `contextlib.aclosing`.
         """
-        at_once(concurrency)
+        check_concurrency(concurrency)
         waiting = iter(names)
         going: set[asyncio.Task[tuple[str, Record | HubError]]] = set()
 
@@ -120,25 +126,25 @@ class AsyncHubClient:
                 task.cancel()
             await asyncio.gather(*going, return_exceptions=True)
 
-    async def _send(self, ask: Ask) -> Reply | Lost:
-        intake = Intake(self.settings.timeout)
+    async def _send(self, ask: Send) -> HubResponse | NoResponse:
+        intake = LimitedBodyReader(self.settings.timeout)
         try:
             async with self._open().stream(
                 "GET", ask.url, params=ask.params, headers=ask.headers
             ) as head:
-                intake.begun = True
+                intake.headers_received = True
                 async for chunk in head.aiter_bytes():
                     intake.add(chunk)
-                return intake.reply(head)
+                return intake.to_response(head)
         except Exception as error:  # noqa: BLE001 - all but the network's faults are raised again
-            return intake.lost(error)
+            return intake.to_no_response(error)
 
     def _open(self) -> httpx.AsyncClient:
-        refuse(closed=self._closed)
+        raise_if_closed(closed=self._closed)
         if self._http is None:
             import httpx
 
-            self._http = httpx.AsyncClient(**options(self.settings))
+            self._http = httpx.AsyncClient(**httpx_options(self.settings))
         return self._http
 
     async def aclose(self) -> None:

@@ -9,14 +9,14 @@ from datetime import datetime, timedelta, timezone
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from tryage.core.library import Origin
+from tryage.core.library import Provenance
 from tryage.core.validation import did_you_mean
 from tryage.errors import HubError, HubOfflineError, HubReplyError, InputError, LibraryError
 from tryage.hub.catalog import Catalogue
 from tryage.hub.catalog_query import Query
 from tryage.hub.catalog_sync import sync
 from tryage.hub.client import HubClient
-from tryage.hub.parse import read_model
+from tryage.hub.parse import parse_model
 from tryage.hub.settings import HubSettings
 
 if TYPE_CHECKING:
@@ -28,29 +28,31 @@ if TYPE_CHECKING:
     from tryage.hub.model import Model
     from tryage.hub.record import Record
 
-PAGES = 10  # of a thousand models: what is asked for beyond that is a matter of `tryage hub sync`
+MAX_PAGES = (
+    10  # of a thousand models: what is asked for beyond that is a matter of `tryage hub sync`
+)
 
-AGAIN = timedelta(days=1)  # until the Hub is asked once more for what it had too few of
+REFETCH_INTERVAL = timedelta(days=1)  # until the Hub is asked once more for what it had too few of
 
-_LEAST = 100  # models a page: some of them may turn out not to fit
+_MIN_PAGE_SIZE = 100  # models a page: some of them may turn out not to fit
 
 # The Hub can sort by these; for other columns the most downloaded models have to do.
-_SORTS = {"likes": "likes", "released": "createdAt", "modified": "lastModified"}
+_HUB_SORT_BY_COLUMN = {"likes": "likes", "released": "createdAt", "modified": "lastModified"}
 
 _CONDITIONS = tuple("filters" if f.name == "tags" else f.name for f in fields(Query))
 
-_CURE = (
+_SYNC_HINT = (
     "Run `tryage hub sync` where there is a network (TRYAGE_HOME is where the catalogue lies), and "
     "unset HF_HUB_OFFLINE if it is set."
 )
 
 
-def supply(
+def load_library(
     conditions: Mapping[str, Any],
     catalogue: Catalogue | str | Path | None = None,
     settings: HubSettings | None = None,
     *,
-    after: datetime | None = None,
+    newer_than: datetime | None = None,
 ) -> Library:
     """Return the library of the models that fit, see `Library.from_hub` for the conditions.
 
@@ -59,22 +61,24 @@ def supply(
     Raises:
         InputError, LibraryError, HubError, CatalogueError: as in `Library.from_hub`.
     """
-    query = read_query(conditions)
+    query = parse_query(conditions)
     if not isinstance(catalogue, Catalogue):
         with Catalogue(catalogue) as own:
-            return supply(conditions, own, settings, after=after)
+            return load_library(conditions, own, settings, newer_than=newer_than)
     failure = None
-    if _is_lacking(catalogue, query) or (after is not None and _not_newer(catalogue, query, after)):
+    if _has_too_few(catalogue, query) or (
+        newer_than is not None and _is_outdated(catalogue, query, newer_than)
+    ):
         try:
             _fetch(catalogue, query, settings or HubSettings.from_environment())
         except HubError as error:
             failure = error
-    library = _read(catalogue, query, failure)
-    library.origin = Origin(str(catalogue.path), as_of(catalogue, query), dict(conditions))
+    library = _read_library(catalogue, query, failure)
+    library.origin = Provenance(str(catalogue.path), as_of(catalogue, query), dict(conditions))
     return library
 
 
-def read_query(conditions: Mapping[str, Any]) -> Query:
+def parse_query(conditions: Mapping[str, Any]) -> Query:
     """Return the query of these conditions; `filters` are its `tags`.
 
     Raises:
@@ -89,31 +93,35 @@ def read_query(conditions: Mapping[str, Any]) -> Query:
 
 def as_of(catalogue: Catalogue, query: Query) -> datetime | None:
     """Return when the Hub was last asked about these models (UTC), None if nobody knows."""
-    asked, synced = _asked(catalogue, query), catalogue.synced
-    if asked is None:
+    last_fetch, synced = _last_fetch(catalogue, query), catalogue.synced_at
+    if last_fetch is None:
         return synced
-    moment = datetime.fromtimestamp(asked["at"], timezone.utc)
-    return moment if synced is None else max(moment, synced)
+    fetched_at = datetime.fromtimestamp(last_fetch["at"], timezone.utc)
+    return fetched_at if synced is None else max(fetched_at, synced)
 
 
-def _is_lacking(catalogue: Catalogue, query: Query) -> bool:
+def _has_too_few(catalogue: Catalogue, query: Query) -> bool:
     """Tell whether the Hub may have more that fits than the catalogue."""
-    listing = catalogue.state("listing")
+    listing = catalogue.get_state("listing")
     if listing is not None and listing["ended"]:
         return False  # it has all models there are
     if query.limit is not None and catalogue.count(query) >= query.limit:
         return False
-    asked = _asked(catalogue, query)
-    if asked is None:
-        return query.limit is not None or catalogue.synced is None
-    fewer = asked["most"] is not None and (query.limit is None or asked["most"] < query.limit)
-    old = datetime.now(timezone.utc).timestamp() - asked["at"] > AGAIN.total_seconds()
-    return old or (fewer and not asked["ended"])
+    last_fetch = _last_fetch(catalogue, query)
+    if last_fetch is None:
+        return query.limit is not None or catalogue.synced_at is None
+    fewer = last_fetch["most"] is not None and (
+        query.limit is None or last_fetch["most"] < query.limit
+    )
+    old = (
+        datetime.now(timezone.utc).timestamp() - last_fetch["at"] > REFETCH_INTERVAL.total_seconds()
+    )
+    return old or (fewer and not last_fetch["ended"])
 
 
-def _not_newer(catalogue: Catalogue, query: Query, after: datetime) -> bool:
+def _is_outdated(catalogue: Catalogue, query: Query, newer_than: datetime) -> bool:
     known = as_of(catalogue, query)
-    return known is None or known <= after
+    return known is None or known <= newer_than
 
 
 def _fetch(catalogue: Catalogue, query: Query, settings: HubSettings) -> None:
@@ -123,16 +131,24 @@ def _fetch(catalogue: Catalogue, query: Query, settings: HubSettings) -> None:
     begun = datetime.now(timezone.utc).timestamp()
     with HubClient(settings) as client:
         if query.served:  # what providers serve is no listing of its own
-            sync(client, catalogue, limit=min(query.limit or _LEAST, PAGES * _LEAST))
+            sync(
+                client,
+                catalogue,
+                limit=min(query.limit or _MIN_PAGE_SIZE, MAX_PAGES * _MIN_PAGE_SIZE),
+            )
             ended = False
         else:
-            ends = [_list(client, catalogue, query, one) for one in query.license or (None,)]
+            ends = [
+                _fetch_listing(client, catalogue, query, one) for one in query.license or (None,)
+            ]
             ended = all(ends)
     answer = {"at": begun, "most": query.limit, "ended": ended}
-    catalogue.store({_key(query): answer})
+    catalogue.set_state({_state_key(query): answer})
 
 
-def _list(client: HubClient, catalogue: Catalogue, query: Query, license_: str | None) -> bool:
+def _fetch_listing(
+    client: HubClient, catalogue: Catalogue, query: Query, license_: str | None
+) -> bool:
     """Keep the pages of one listing until enough models fit; tell whether it came to its end."""
     filters = [*query.tags, *([f"license:{license_}"] if license_ else [])]
     wanted = query if license_ is None else replace(query, license=(license_,))
@@ -141,41 +157,43 @@ def _list(client: HubClient, catalogue: Catalogue, query: Query, license_: str |
         search=query.search,
         author=query.author,
         task=query.task,
-        sort=_SORTS.get(query.sort, "downloads"),
+        sort=_HUB_SORT_BY_COLUMN.get(query.sort, "downloads"),
         gated=query.gated,
-        page_size=1_000 if query.limit is None else min(max(query.limit, _LEAST), 1_000),
+        page_size=1_000 if query.limit is None else min(max(query.limit, _MIN_PAGE_SIZE), 1_000),
     )
-    for page in islice(pages, PAGES):
-        catalogue.put(_models(page))
-        if page.next is None:
+    for page in islice(pages, MAX_PAGES):
+        catalogue.put(_parse_models(page))
+        if page.next_cursor is None:
             return True
         if query.limit is not None and catalogue.count(wanted) >= query.limit:
             return False
     return False
 
 
-def _models(page: Page) -> Iterator[Model]:
+def _parse_models(page: Page) -> Iterator[Model]:
     """Read the records of a page; one without a name or `_id` is left out."""
-    found = (_model(record, page) for record in page.records)
+    found = (_parse_or_none(record, page) for record in page.records)
     return (model for model in found if model is not None)
 
 
-def _model(record: Record, page: Page) -> Model | None:
+def _parse_or_none(record: Record, page: Page) -> Model | None:
     try:
-        return read_model(record, page.fetched)
+        return parse_model(record, page.fetched_at)
     except HubReplyError:
         return None
 
 
-def _read(catalogue: Catalogue, query: Query, failure: HubError | None) -> Library:
+def _read_library(catalogue: Catalogue, query: Query, failure: HubError | None) -> Library:
     """Return what the catalogue has; say it when the Hub should have been asked and could not."""
     try:
         library = catalogue.library(query)
     except LibraryError:
         if failure is None:
             raise
-        told = f"The catalogue {catalogue.path} holds no model that fits, and: {failure} {_CURE}"
-        failure.args = (told,)
+        message = (
+            f"The catalogue {catalogue.path} holds no model that fits, and: {failure} {_SYNC_HINT}"
+        )
+        failure.args = (message,)
         raise failure from None
     if failure is not None:
         warnings.warn(
@@ -185,13 +203,13 @@ def _read(catalogue: Catalogue, query: Query, failure: HubError | None) -> Libra
     return library
 
 
-def _asked(catalogue: Catalogue, query: Query) -> dict[str, Any] | None:
+def _last_fetch(catalogue: Catalogue, query: Query) -> dict[str, Any] | None:
     """Return when the Hub was asked this, for how many, and whether that were all."""
-    found: dict[str, Any] | None = catalogue.state(_key(query))
+    found: dict[str, Any] | None = catalogue.get_state(_state_key(query))
     return found
 
 
-def _key(query: Query) -> str:
+def _state_key(query: Query) -> str:
     asked = asdict(replace(query, limit=None))
     known = {name: value for name, value in asked.items() if value not in (None, ())}
     return "asked:" + json.dumps(known, sort_keys=True, default=str)

@@ -16,9 +16,9 @@ from tryage.core.library import Library
 from tryage.core.validation import did_you_mean
 from tryage.errors import InputError, LibraryError
 from tryage.hub import catalog_schema
-from tryage.hub.catalog_query import RARE, Entry, Query, select
-from tryage.hub.catalog_resolve import Resolver
-from tryage.hub.catalog_write import Changes, Upsert
+from tryage.hub.catalog_query import SELECTIVE_TAG_LIMIT, CatalogRow, Query, build_select
+from tryage.hub.catalog_resolve import InheritanceResolver
+from tryage.hub.catalog_write import CatalogWriter, ChangeCounts
 
 if TYPE_CHECKING:
     import sqlite3
@@ -28,15 +28,15 @@ if TYPE_CHECKING:
 
     from tryage.hub.model import Model
 
-CHUNK = 20_000  # rows turned into columns at a time
+ROWS_PER_CHUNK = 20_000  # rows turned into columns at a time
 
-NUMBERS = (
+NUMERIC_COLUMNS = (
     "parameters", "active_parameters", "released", "security", "input_price", "output_price",
     "latency", "context_length", "downloads",
 )  # fmt: skip
 
 # A model's declared bases, one a line after its relation; no name has a blank.
-BASES = """(SELECT group_concat(IFNULL(relation, '') || ' ' || name, char(10)) FROM (
+BASES_SQL = """(SELECT group_concat(IFNULL(relation, '') || ' ' || name, char(10)) FROM (
     SELECT relation, name FROM lineage WHERE child = models.id ORDER BY place))"""
 
 
@@ -57,32 +57,32 @@ class Catalogue:
             raise InputError(f"path must be the path of a catalogue, got {path!r:.80}.")
         self.path = catalog_schema.default_path() if path is None else Path(path)
         self._local = threading.local()
-        self._open: list[sqlite3.Connection] = []
+        self._connections: list[sqlite3.Connection] = []
         self._lock = threading.Lock()
 
-    def database(self) -> sqlite3.Connection:
+    def connection(self) -> sqlite3.Connection:
         """Return this thread's connection; one of before a fork is left alone."""
         found: tuple[int, sqlite3.Connection] | None = getattr(self._local, "found", None)
         if found is None or found[0] != os.getpid():
             found = os.getpid(), catalog_schema.connect(self.path)
             self._local.found = found
             with self._lock:
-                self._open.append(found[1])
+                self._connections.append(found[1])
         return found[1]
 
     # --- writing ----------------------------------------------------------------------------
 
-    def put(self, models: Iterable[Model]) -> Changes:
+    def put(self, models: Iterable[Model]) -> ChangeCounts:
         """Write models by their `_id`, all or none, and what follows for their descendants.
 
         What the catalogue saw later stays. Returns how many were new, changed and renamed.
         """
-        database = self.database()
-        with catalog_schema.guarded(self.path), catalog_schema.transaction(database):
-            upsert = Upsert(database)
+        database = self.connection()
+        with catalog_schema.wrap_sqlite_errors(self.path), catalog_schema.transaction(database):
+            upsert = CatalogWriter(database)
             for model in models:
-                upsert.model(model)
-            return upsert.settle()
+                upsert.write_model(model)
+            return upsert.propagate()
 
     # --- reading ----------------------------------------------------------------------------
 
@@ -94,22 +94,25 @@ class Catalogue:
         """
         if not isinstance(name, str):
             raise InputError(f"name must be a string such as 'org/name', got {name!r:.80}.")
-        database = self.database()
-        with catalog_schema.guarded(self.path), catalog_schema.snapshot(database):
-            row = catalog_schema.find(database, name, name)
-            return None if row is None else Resolver(database).resolve(row)
+        database = self.connection()
+        with (
+            catalog_schema.wrap_sqlite_errors(self.path),
+            catalog_schema.read_transaction(database),
+        ):
+            row = catalog_schema.find_row(database, name, name)
+            return None if row is None else InheritanceResolver(database).resolve(row)
 
-    def gone(self, name: str) -> datetime | None:
+    def deleted_at(self, name: str) -> datetime | None:
         """Return since when a model is known to be gone from the Hub; None when it is there."""
-        database = self.database()
-        with catalog_schema.guarded(self.path):
-            row = catalog_schema.find(database, name, name)
+        database = self.connection()
+        with catalog_schema.wrap_sqlite_errors(self.path):
+            row = catalog_schema.find_row(database, name, name)
             found = database.execute("SELECT gone FROM models WHERE id = ?", (row,)).fetchone()
-        return None if found is None or found[0] is None else _moment(found[0])
+        return None if found is None or found[0] is None else _to_datetime(found[0])
 
-    def search(self, query: Query | None = None) -> list[Entry]:
+    def search(self, query: Query | None = None) -> list[CatalogRow]:
         """Return the models that fit, in the order of `query.sort`; all of them by default."""
-        return [Entry(*row) for row in self._rows(query or Query(), Entry._fields)]
+        return [CatalogRow(*row) for row in self._rows(query or Query(), CatalogRow._fields)]
 
     def count(self, query: Query | None = None) -> int:
         """Return how many models fit, whatever the limit of the query."""
@@ -118,9 +121,9 @@ class Catalogue:
 
     def __len__(self) -> int:
         """Return how many models there are, without those that are gone or disabled."""
-        with catalog_schema.guarded(self.path):
+        with catalog_schema.wrap_sqlite_errors(self.path):
             (count,) = (
-                self.database().execute("SELECT count(*) FROM models WHERE live = 1").fetchone()
+                self.connection().execute("SELECT count(*) FROM models WHERE live = 1").fetchone()
             )
             return int(count)
 
@@ -138,69 +141,79 @@ class Catalogue:
         Raises:
             LibraryError: no model fits.
         """
-        rows = self._rows(query or Query(), ("name", "license", "capabilities", BASES, *NUMBERS))
-        return build(rows)
+        rows = self._rows(
+            query or Query(), ("name", "license", "capabilities", BASES_SQL, *NUMERIC_COLUMNS)
+        )
+        return rows_to_library(rows)
 
-    def near(self, name: str) -> str:
+    def suggest_names(self, name: str) -> str:
         """Return " Did you mean a, b?" with the names nearest to this one, or ""."""
         owner, _, short = name.rpartition("/")
         parts = [part for part in (short[:4], short[-4:], owner) if len(part) > 2]
         pool: dict[str, None] = {}
         for part in parts or [name]:
-            query = Query(search=part, limit=RARE) if part.strip() else Query(limit=RARE)
+            query = (
+                Query(search=part, limit=SELECTIVE_TAG_LIMIT)
+                if part.strip()
+                else Query(limit=SELECTIVE_TAG_LIMIT)
+            )
             pool.update(dict.fromkeys(row[0] for row in self._rows(query, ("name",))))
         return did_you_mean(name, list(pool)[:5_000])
 
-    def words(self, column: str) -> list[str]:
+    def distinct_values(self, column: str) -> list[str]:
         """Return the different values of `task`, `license`, `author`, or `tag`."""
-        sql = _WORDS.get(column)
+        sql = _DISTINCT_VALUES_SQL.get(column)
         if sql is None:
-            raise InputError(f"column must be one of {', '.join(_WORDS)}; got {column!r:.80}.")
-        with catalog_schema.guarded(self.path):
-            return [row[0] for row in self.database().execute(sql)]
+            raise InputError(
+                f"column must be one of {', '.join(_DISTINCT_VALUES_SQL)}; got {column!r:.80}."
+            )
+        with catalog_schema.wrap_sqlite_errors(self.path):
+            return [row[0] for row in self.connection().execute(sql)]
 
     def _rows(self, query: Query, columns: Sequence[str]) -> Iterator[tuple[Any, ...]]:
-        database = self.database()
-        with catalog_schema.guarded(self.path):
-            rare = next((tag for tag in query.tags if self._is_rare(database, tag)), None)
-            yield from database.execute(*select(query, columns, rare))
+        database = self.connection()
+        with catalog_schema.wrap_sqlite_errors(self.path):
+            selective_tag = next(
+                (tag for tag in query.tags if self._is_selective(database, tag)), None
+            )
+            yield from database.execute(*build_select(query, columns, selective_tag))
 
-    def _is_rare(self, database: sqlite3.Connection, tag: str) -> bool:
-        (count,) = database.execute(_COUNT_TAG, (tag, RARE + 1)).fetchone()
-        return bool(count <= RARE)
+    def _is_selective(self, database: sqlite3.Connection, tag: str) -> bool:
+        (count,) = database.execute(_COUNT_TAG_SQL, (tag, SELECTIVE_TAG_LIMIT + 1)).fetchone()
+        return bool(count <= SELECTIVE_TAG_LIMIT)
 
     # --- age --------------------------------------------------------------------------------
 
     @property
-    def synced(self) -> datetime | None:
+    def synced_at(self) -> datetime | None:
         """When the last sync that was finished began (UTC); None when there was none."""
-        found = self.state("synced")
-        return None if found is None else _moment(found)
+        found = self.get_state("synced")
+        return None if found is None else _to_datetime(found)
 
     def age(self, now: datetime | None = None) -> timedelta | None:
         """Return how long ago that was, None when there was none; never below zero."""
-        synced = self.synced
+        synced = self.synced_at
         if synced is None:
             return None
         return max((now or datetime.now(timezone.utc)) - synced, timedelta(0))
 
-    def state(self, name: str) -> Any:  # noqa: ANN401 - what was stored
+    def get_state(self, name: str) -> Any:  # noqa: ANN401 - what was stored
         """Return a value that a sync has stored, None where it has not."""
-        with catalog_schema.guarded(self.path):
-            return catalog_schema.load(self.database(), name)
+        with catalog_schema.wrap_sqlite_errors(self.path):
+            return catalog_schema.load_state(self.connection(), name)
 
-    def store(self, values: Mapping[str, Any]) -> None:
+    def set_state(self, values: Mapping[str, Any]) -> None:
         """Store values for `state`, all at once; None takes one away."""
-        database = self.database()
-        with catalog_schema.guarded(self.path), catalog_schema.transaction(database):
-            catalog_schema.store(database, values)
+        database = self.connection()
+        with catalog_schema.wrap_sqlite_errors(self.path), catalog_schema.transaction(database):
+            catalog_schema.save_state(database, values)
 
     # --- the end ----------------------------------------------------------------------------
 
     def close(self) -> None:
         """Close the file in every thread; using the catalogue again opens it again."""
         with self._lock:
-            opened, self._open = self._open, []
+            opened, self._connections = self._connections, []
         for connection in opened:
             connection.close()
         self._local = threading.local()
@@ -218,24 +231,24 @@ class Catalogue:
         return f"Catalogue({str(self.path)!r})"
 
 
-def _moment(seconds: float) -> datetime:
+def _to_datetime(seconds: float) -> datetime:
     return datetime.fromtimestamp(seconds, timezone.utc)
 
 
-_WORDS: Mapping[str, str] = {
+_DISTINCT_VALUES_SQL: Mapping[str, str] = {
     "task": "SELECT DISTINCT task FROM models WHERE task IS NOT NULL",
     "license": "SELECT DISTINCT license FROM models WHERE license IS NOT NULL",
     "author": "SELECT DISTINCT author FROM models WHERE author IS NOT NULL",
     "tag": "SELECT tag FROM tags",
 }
 
-_COUNT_TAG = """
+_COUNT_TAG_SQL = """
 SELECT count(*) FROM (
     SELECT 1 FROM tagged WHERE tag = (SELECT id FROM tags WHERE tag = ?) LIMIT ?
 )"""
 
 
-def build(rows: Iterator[tuple[Any, ...]]) -> Library:
+def rows_to_library(rows: Iterator[tuple[Any, ...]]) -> Library:
     """Return the library of rows of name, license, capabilities, `BASES` and `NUMBERS`.
 
     Of names that differ only in case, the first is kept.
@@ -245,28 +258,30 @@ def build(rows: Iterator[tuple[Any, ...]]) -> Library:
     """
     names: list[str] = []
     licenses: list[str | None] = []
-    abilities: list[frozenset[str] | None] = []
+    capabilities: list[frozenset[str] | None] = []
     facts: list[dict[str, Any] | None] = []
-    parts: list[list[np.ndarray[Any, Any]]] = [[] for _ in NUMBERS]
-    able, made = _Words(), _Bases()
-    while chunk := list(islice(rows, CHUNK)):
-        name, license_, ability, bases, *columns = zip(*chunk, strict=True)
+    parts: list[list[np.ndarray[Any, Any]]] = [[] for _ in NUMERIC_COLUMNS]
+    word_sets, base_metadata = _WordSetCache(), _BaseMetadataCache()
+    while chunk := list(islice(rows, ROWS_PER_CHUNK)):
+        name, license_, capability_words, bases, *columns = zip(*chunk, strict=True)
         names += name
         licenses += license_
-        abilities += map(able.__getitem__, ability)
-        facts += map(made.__getitem__, bases)
+        capabilities += map(word_sets.__getitem__, capability_words)
+        facts += map(base_metadata.__getitem__, bases)
         for part, column in zip(parts, columns, strict=True):
             part.append(np.array(column, dtype=np.float64))
     if not names:
         raise LibraryError(
             "No model of the catalogue fits. Ask for less, or fill it with: tryage hub sync"
         )
-    numbers = {field: np.concatenate(part) for field, part in zip(NUMBERS, parts, strict=True)}
-    words = {"license": licenses, "capabilities": abilities, "metadata": facts}
-    return _unique(names, {**numbers, **words})
+    numbers = {
+        field: np.concatenate(part) for field, part in zip(NUMERIC_COLUMNS, parts, strict=True)
+    }
+    words = {"license": licenses, "capabilities": capabilities, "metadata": facts}
+    return _deduplicate_names(names, {**numbers, **words})
 
 
-class _Words(dict[str | None, "frozenset[str] | None"]):
+class _WordSetCache(dict[str | None, "frozenset[str] | None"]):
     """Words with blanks between as a set; there are few different ones, so each is made once."""
 
     def __missing__(self, text: str | None) -> frozenset[str] | None:
@@ -275,7 +290,7 @@ class _Words(dict[str | None, "frozenset[str] | None"]):
         return made
 
 
-class _Bases(dict[str | None, "dict[str, Any] | None"]):
+class _BaseMetadataCache(dict[str | None, "dict[str, Any] | None"]):
     """Lines of `BASES` as metadata; many models share their bases, so each is made once."""
 
     def __missing__(self, text: str | None) -> dict[str, Any] | None:
@@ -289,7 +304,7 @@ class _Bases(dict[str | None, "dict[str, Any] | None"]):
         return made
 
 
-def _unique(names: list[str], columns: dict[str, Any]) -> Library:
+def _deduplicate_names(names: list[str], columns: dict[str, Any]) -> Library:
     """Build the library; of names that differ only in case, keep the first."""
     if len({name.casefold() for name in names}) == len(names):
         return Library.from_columns(names, **columns)
@@ -304,9 +319,9 @@ def _unique(names: list[str], columns: dict[str, Any]) -> Library:
     return Library.from_columns([names[i] for i in rows], **kept)
 
 
-def hint(catalogue: Catalogue, query: Query) -> str:
+def explain_no_match(catalogue: Catalogue, query: Query) -> str:
     """Return a sentence for each word of a query that the catalogue does not have, or ""."""
-    said = []
+    sentences = []
     for column, words in (
         ("task", (query.task,)),
         ("tag", query.tags),
@@ -314,7 +329,7 @@ def hint(catalogue: Catalogue, query: Query) -> str:
         ("author", (query.author,)),
     ):
         for word in filter(None, words):
-            known = catalogue.words(column)
+            known = catalogue.distinct_values(column)
             if word not in known:
-                said.append(f" None has the {column} {word!r:.80}.{did_you_mean(word, known)}")
-    return "".join(said)
+                sentences.append(f" None has the {column} {word!r:.80}.{did_you_mean(word, known)}")
+    return "".join(sentences)

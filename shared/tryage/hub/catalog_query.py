@@ -6,7 +6,7 @@ import datetime
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tryage.core.validation import did_you_mean, number, strings
+from tryage.core.validation import check_number, check_strings, did_you_mean
 from tryage.errors import InputError
 
 if TYPE_CHECKING:
@@ -27,12 +27,14 @@ SORTS: Mapping[str, str] = {
     "name": "ASC",
 }
 
-INDEXED = frozenset(("downloads", "likes", "released", "modified", "parameters"))
+INDEXED_SORTS = frozenset(("downloads", "likes", "released", "modified", "parameters"))
 
-RARE = 2_000  # models with a tag: up to here it is quicker to sort them than to look for them
+SELECTIVE_TAG_LIMIT = (
+    2_000  # models with a tag: up to here it is quicker to sort them than to look for them
+)
 
 
-class Entry(NamedTuple):
+class CatalogRow(NamedTuple):
     """One line of a catalogue: the resolved columns of a model, None where unknown.
 
     `released` is an ordinal day, `modified` and `seen` are seconds since 1970 (UTC), `capabilities`
@@ -95,12 +97,12 @@ class Query:
                 raise InputError(f"{name} must be a string, got {value!r:.80}.")
         for name in ("tags", "license"):
             value = getattr(self, name)
-            words = strings(name, (value,) if isinstance(value, str) else value)
+            words = check_strings(name, (value,) if isinstance(value, str) else value)
             folded = tuple(word.lower() for word in words) if name == "license" else words
             object.__setattr__(self, name, folded)
         for name in ("min_parameters", "max_parameters"):
             if getattr(self, name) is not None:
-                object.__setattr__(self, name, number(name, getattr(self, name)))
+                object.__setattr__(self, name, check_number(name, getattr(self, name)))
         self._check()
 
     def _check(self) -> None:
@@ -124,19 +126,21 @@ class Query:
             raise InputError(f"limit must be at least 1, got {limit}.")
 
 
-def select(query: Query, columns: Sequence[str], rare: str | None = None) -> tuple[str, list[Any]]:
+def build_select(
+    query: Query, columns: Sequence[str], selective_tag: str | None = None
+) -> tuple[str, list[Any]]:
     """Return the SQL that finds these columns of the models, in order, and its parameters.
 
     `rare` is the one of `query.tags` by which to look first, when few models have it.
     """
-    conditions, values = _conditions(query)
-    source = f"models {_way(query)}"
-    if rare is not None:
+    conditions, values = _where(query)
+    source = f"models {_index_hint(query)}"
+    if selective_tag is not None:
         source = "tagged CROSS JOIN models ON models.id = tagged.model"  # CROSS: in this order
         conditions.append("tagged.tag = (SELECT id FROM tags WHERE tag = ?)")
-        values.append(rare)
+        values.append(selective_tag)
     for tag in query.tags:
-        if tag != rare:
+        if tag != selective_tag:
             conditions.append(
                 "EXISTS (SELECT 1 FROM tagged t WHERE t.model = models.id"
                 " AND t.tag = (SELECT id FROM tags WHERE tag = ?))"
@@ -144,14 +148,14 @@ def select(query: Query, columns: Sequence[str], rare: str | None = None) -> tup
             values.append(tag)
     named = (column if "(" in column else f"models.{column}" for column in columns)
     sql = f"SELECT {', '.join(named)} FROM {source} WHERE {' AND '.join(conditions)}"  # noqa: S608 - names of columns, no values
-    sql += f" ORDER BY {_order(query.sort)}"
+    sql += f" ORDER BY {_order_by(query.sort)}"
     if query.limit is not None:
         sql += " LIMIT ?"
         values.append(query.limit)
     return sql, values
 
 
-def _way(query: Query) -> str:
+def _index_hint(query: Query) -> str:
     """Return by which index to walk; nothing where the few that are left can be sorted.
 
     Named, because SQLite would rather sort all models of a task than walk them in order and stop.
@@ -166,10 +170,10 @@ def _way(query: Query) -> str:
         return "NOT INDEXED"
     if query.sort == "downloads":
         return f"INDEXED BY by_{'downloads' if query.task is None else 'task'}"
-    return f"INDEXED BY by_{query.sort}" if query.sort in INDEXED else ""
+    return f"INDEXED BY by_{query.sort}" if query.sort in INDEXED_SORTS else ""
 
 
-def _order(sort: str) -> str:
+def _order_by(sort: str) -> str:
     """Return the order that an index has: SQLite takes NULL for the smallest value there is."""
     if sort == "name":
         return "models.name"
@@ -177,12 +181,12 @@ def _order(sort: str) -> str:
     return f"models.{sort} {SORTS[sort]}{last}, models.name"
 
 
-def _escaped(text: str) -> str:
+def _escape_like(text: str) -> str:
     """Return a text in which nothing is a wildcard of LIKE."""
     return text.replace("\\", r"\\").replace("%", r"\%").replace("_", r"\_")
 
 
-def _conditions(query: Query) -> tuple[list[str], list[Any]]:
+def _where(query: Query) -> tuple[list[str], list[Any]]:
     """Return the conditions on columns; one on an unknown value does not hold."""
     found: list[str] = ["models.live = 1"]
     values: list[Any] = []
@@ -202,7 +206,7 @@ def _conditions(query: Query) -> tuple[list[str], list[Any]]:
         values += query.license
     if query.search is not None:
         found.append(r"models.name LIKE ? ESCAPE '\'")  # of ASCII, LIKE folds the case
-        values.append(f"%{_escaped(query.search)}%")
+        values.append(f"%{_escape_like(query.search)}%")
     if query.gated is not None:
         found.append(f"models.gated {'!=' if query.gated else '='} 'no'")
     if query.served is not None:

@@ -15,9 +15,9 @@ from tryage.errors import CatalogueError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-CACHE = 32_768  # KiB: with fewer, filling a large catalogue waits for pages of its indexes
+CACHE_KIB = 32_768  # KiB: with fewer, filling a large catalogue waits for pages of its indexes
 
-APPLICATION = 0x54525947  # "TRYG": tells a catalogue from another program's SQLite file
+APPLICATION_ID = 0x54525947  # "TRYG": tells a catalogue from another program's SQLite file
 
 # Step i brings a file from version i to i + 1, so a new file and an old one take the same way.
 #
@@ -30,7 +30,7 @@ APPLICATION = 0x54525947  # "TRYG": tells a catalogue from another program's SQL
 # former     names that a model had before.
 # arrivals   what a running sync has fetched and not yet published.
 # state      where a sync is, and when the last one ended.
-STEPS: tuple[str, ...] = (
+MIGRATIONS: tuple[str, ...] = (
     """
     CREATE TABLE models (
         id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE,
@@ -91,17 +91,17 @@ STEPS: tuple[str, ...] = (
     """,
 )
 
-PATIENCE = 10.0  # seconds to wait for another writer's transaction
+BUSY_TIMEOUT = 10.0  # seconds to wait for another writer's transaction
 
-RESYNC = "Move it away and run `tryage hub sync`, which makes a new one."
+RESYNC_HINT = "Move it away and run `tryage hub sync`, which makes a new one."
 
 
 def default_path() -> Path:
     """Return where the catalogue is: in `TRYAGE_HOME`, else in the platform's cache folder."""
-    return _home() / "catalogue.sqlite"
+    return _home_folder() / "catalogue.sqlite"
 
 
-def _home() -> Path:
+def _home_folder() -> Path:
     given = os.environ.get("TRYAGE_HOME")
     if given:
         return Path(given).expanduser()
@@ -122,13 +122,13 @@ def connect(path: Path) -> sqlite3.Connection:
     Raises:
         CatalogueError: it cannot be opened, is no catalogue, or is of a newer version.
     """
-    with guarded(path):
+    with wrap_sqlite_errors(path):
         _make_folder(path)
         try:
             database = _open(path, "rwc")
-            _prepare(database, path)
+            _migrate(database, path)
         except sqlite3.OperationalError as error:
-            if path.exists() and is_read_only(error):
+            if path.exists() and is_read_only_error(error):
                 return _open_read_only(path)
             raise
         return database
@@ -148,7 +148,7 @@ def _open(path: Path, mode: str) -> sqlite3.Connection:
     return sqlite3.connect(
         f"{path.absolute().as_uri()}?mode={mode}",
         uri=True,
-        timeout=PATIENCE,
+        timeout=BUSY_TIMEOUT,
         isolation_level=None,  # transactions are ours: one holds a page and the place after it
         check_same_thread=False,
     )
@@ -158,62 +158,62 @@ def _open_read_only(path: Path) -> sqlite3.Connection:
     """Open a catalogue that may not be written, such as one in a container image."""
     database = _open(path, "ro")
     try:
-        _check(database, path)
+        _check_version(database, path)
     except sqlite3.OperationalError:  # WAL needs to write beside the file, unless nobody writes
         database = _open(path, "ro&immutable=1")
-        _check(database, path)
+        _check_version(database, path)
     return database
 
 
-def _prepare(database: sqlite3.Connection, path: Path) -> None:
+def _migrate(database: sqlite3.Connection, path: Path) -> None:
     """Make the tables that are missing; nothing is written to a file that has them."""
-    database.execute(f"PRAGMA cache_size = -{CACHE}")
-    if _check(database, path) == len(STEPS):
+    database.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+    if _check_version(database, path) == len(MIGRATIONS):
         database.execute("PRAGMA synchronous = NORMAL")
         return
     database.execute("PRAGMA journal_mode = WAL")
     database.execute("PRAGMA synchronous = NORMAL")  # with WAL, a killed process loses nothing
     with transaction(database):
-        version = _check(database, path)  # somebody may have been quicker
-        for step in STEPS[version:]:
+        version = _check_version(database, path)  # somebody may have been quicker
+        for step in MIGRATIONS[version:]:
             for statement in filter(str.strip, step.split(";")):
                 database.execute(statement)
-        database.execute(f"PRAGMA application_id = {APPLICATION}")
-        database.execute(f"PRAGMA user_version = {len(STEPS)}")
+        database.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        database.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
 
 
-def _check(database: sqlite3.Connection, path: Path) -> int:
+def _check_version(database: sqlite3.Connection, path: Path) -> int:
     """Return the version of the file."""
     # In this order: somebody may be making the tables just now, and all three come at once.
     (tables,) = database.execute("SELECT count(*) FROM sqlite_master").fetchone()
     (application,) = database.execute("PRAGMA application_id").fetchone()
     (version,) = database.execute("PRAGMA user_version").fetchone()
-    if tables and application != APPLICATION:
+    if tables and application != APPLICATION_ID:
         raise CatalogueError(
             f"{path} is an SQLite file of another program, not a catalogue of Tryage. Give another "
             "path with --catalogue or TRYAGE_HOME."
         )
-    if version > len(STEPS):
+    if version > len(MIGRATIONS):
         raise CatalogueError(
             f"The catalogue {path} has version {version}; this Tryage knows versions up to "
-            f"{len(STEPS)}. Upgrade Tryage, or give another path with --catalogue or TRYAGE_HOME."
+            f"{len(MIGRATIONS)}. Upgrade Tryage, or give another path with --catalogue or TRYAGE_HOME."
         )
     return int(version)
 
 
-def find(database: sqlite3.Connection, key: str | None, name: str) -> int | None:
+def find_row(database: sqlite3.Connection, key: str | None, name: str) -> int | None:
     """Return the row of a model by its `_id`, its name whatever its case, or a name it had."""
-    (row,) = database.execute(_FIND, (key, name, name, name)).fetchone()
+    (row,) = database.execute(_FIND_ROW, (key, name, name, name)).fetchone()
     return None if row is None else int(row)
 
 
-def load(database: sqlite3.Connection, name: str) -> Any:  # noqa: ANN401 - what was stored
+def load_state(database: sqlite3.Connection, name: str) -> Any:  # noqa: ANN401 - what was stored
     """Return a stored value, None where there is none."""
     row = database.execute("SELECT value FROM state WHERE name = ?", (name,)).fetchone()
     return None if row is None else json.loads(row[0])
 
 
-def store(database: sqlite3.Connection, values: Mapping[str, Any]) -> None:
+def save_state(database: sqlite3.Connection, values: Mapping[str, Any]) -> None:
     """Store values as JSON; None takes one away."""
     for name, value in values.items():
         if value is None:
@@ -223,7 +223,7 @@ def store(database: sqlite3.Connection, values: Mapping[str, Any]) -> None:
             database.execute("INSERT OR REPLACE INTO state VALUES (?, ?)", row)
 
 
-_FIND = """
+_FIND_ROW = """
 SELECT COALESCE(
     (SELECT id FROM models WHERE key = ?),
     (SELECT id FROM models WHERE name = ?
@@ -246,7 +246,7 @@ def transaction(database: sqlite3.Connection) -> Iterator[None]:
 
 
 @contextmanager
-def snapshot(database: sqlite3.Connection) -> Iterator[None]:
+def read_transaction(database: sqlite3.Connection) -> Iterator[None]:
     """Read one state of the file, whatever is written meanwhile."""
     database.execute("BEGIN")
     try:
@@ -257,7 +257,7 @@ def snapshot(database: sqlite3.Connection) -> Iterator[None]:
 
 
 @contextmanager
-def guarded(path: Path) -> Iterator[None]:
+def wrap_sqlite_errors(path: Path) -> Iterator[None]:
     """Say in words of people what SQLite reports about the file.
 
     Raises:
@@ -266,30 +266,30 @@ def guarded(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        raise CatalogueError(_explain(path, error)) from error
+        raise CatalogueError(_describe_sqlite_error(path, error)) from error
 
 
-def _explain(path: Path, error: sqlite3.Error) -> str:
-    said = str(error)
-    if "locked" in said or "busy" in said:
+def _describe_sqlite_error(path: Path, error: sqlite3.Error) -> str:
+    message = str(error)
+    if "locked" in message or "busy" in message:
         return (
-            f"The catalogue {path} is being written by another process: waited {PATIENCE:.0f} s. "
+            f"The catalogue {path} is being written by another process: waited {BUSY_TIMEOUT:.0f} s. "
             "Try again when it has finished; reading goes on meanwhile."
         )
-    if "full" in said:
+    if "full" in message:
         return (
             f"The disk is full: nothing of this step was written to {path}. Make room, try again."
         )
-    if isinstance(error, sqlite3.OperationalError) and is_read_only(error):
+    if isinstance(error, sqlite3.OperationalError) and is_read_only_error(error):
         return (
-            f"The catalogue {path} cannot be written ({said}). Give a folder that can be, with "
+            f"The catalogue {path} cannot be written ({message}). Give a folder that can be, with "
             "--catalogue or TRYAGE_HOME."
         )
-    if "not a database" in said or "malformed" in said or "encrypted" in said:
-        return f"The catalogue {path} is damaged ({said}). {RESYNC}"
-    return f"The catalogue {path} cannot be used: {said}. {RESYNC}"
+    if "not a database" in message or "malformed" in message or "encrypted" in message:
+        return f"The catalogue {path} is damaged ({message}). {RESYNC_HINT}"
+    return f"The catalogue {path} cannot be used: {message}. {RESYNC_HINT}"
 
 
-def is_read_only(error: sqlite3.OperationalError) -> bool:
+def is_read_only_error(error: sqlite3.OperationalError) -> bool:
     """Return whether an error says that the file, or its folder, cannot be written."""
     return any(word in str(error) for word in ("readonly", "unable to open", "read-only"))

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
-from tryage.core.validation import strings
+from tryage.core.validation import check_strings
 from tryage.errors import CatalogueError, InputError
 from tryage.hub import catalog_schema, endpoints, sync_stages
-from tryage.hub.sync_stages import Progress, Trip, utc_now
-from tryage.hub.sync_staging import Run
+from tryage.hub.sync_stages import ProgressCallback, SyncContext, utc_now
+from tryage.hub.sync_staging import SyncStaging
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -23,17 +23,17 @@ if TYPE_CHECKING:
     from tryage.hub.catalog import Catalogue
     from tryage.hub.client import HubClient
 
-TOP = 20_000  # models by downloads: all that people use much, for about twenty requests
+DEFAULT_LIMIT = 20_000  # models by downloads: all that people use much, for about twenty requests
 
-ABSENT = 30 * 24 * 3_600.0  # seconds before a base that nobody has is asked for again
+RECHECK_ABSENT_AFTER = 30 * 24 * 3_600.0  # seconds before a base that nobody has is asked for again
 
-ABANDONED = 24 * 3_600.0  # seconds after which an interrupted sync begins anew
+MAX_RESUME_AGE = 24 * 3_600.0  # seconds after which an interrupted sync begins anew
 
-NOTE = "writer"
+LOCK_HOLDER = "writer"
 
 
 @dataclass(frozen=True, slots=True)
-class Summary:
+class SyncReport:
     """What a sync did.
 
     `requests` counts questions to the Hub without further attempts; `missing` names wanted models
@@ -44,7 +44,7 @@ class Summary:
     new: int
     changed: int
     renamed: int
-    gone: int
+    deleted: int
     models: int
     requests: int
     seconds: float
@@ -66,9 +66,9 @@ def sync(  # noqa: PLR0913 - each has a use and a default
     scans: int = 200,
     checks: int = 200,
     bases: int = 200,
-    progress: Progress = lambda *_: None,
+    progress: ProgressCallback = lambda *_: None,
     clock: Callable[[], datetime] = utc_now,
-) -> Summary:
+) -> SyncReport:
     """Bring the catalogue up to date with the Hub, and return what that changed.
 
     1. What was modified since the last sync, newest first, with an hour of overlap.
@@ -93,35 +93,45 @@ def sync(  # noqa: PLR0913 - each has a use and a default
             leaderboard.
         CatalogueError: the catalogue cannot be written, or somebody else is syncing it.
     """
-    boards = strings("leaderboards", leaderboards)
-    plan = Plan(limit, full, strings("names", names), boards, served, scans, checks, bases)
-    for name in plan.names:
-        endpoints.model(client.settings, name)  # raises for what no model can be called
-    for dataset in plan.leaderboards:
-        endpoints.leaderboard(client.settings, dataset)  # and this for what no data set can
-    begun = time.perf_counter()
-    with held(catalogue):
-        trip = Trip(client, Run(catalogue, plan.name), clock, progress)
+    datasets = check_strings("leaderboards", leaderboards)
+    sync_options = SyncOptions(
+        limit, full, check_strings("names", names), datasets, served, scans, checks, bases
+    )
+    for name in sync_options.names:
+        endpoints.model_request(client.settings, name)  # raises for what no model can be called
+    for dataset in sync_options.leaderboards:
+        endpoints.leaderboard_request(client.settings, dataset)  # and this for what no data set can
+    started = time.perf_counter()
+    with sync_lock(catalogue):
+        context = SyncContext(
+            client, SyncStaging(catalogue, sync_options.run_name), clock, progress
+        )
         now = clock().timestamp()
-        listing = full or _is_due(catalogue.state("listing"), plan.most, now, refresh)
+        listing = full or _is_due(
+            catalogue.get_state("listing"), sync_options.listing_limit, now, refresh
+        )
         options = {"limit": limit, "listing": listing}
-        trip.run.begin(options, now, None if full else ABANDONED)
-        absent = _still(catalogue.state("absent") or {}, now)
-        missing = _fetch(trip, plan, catalogue.state("watermark"), absent, listing=listing)
-        counts = trip.run.publish(_outcome(trip.run, plan, absent, listing=listing))
-    return Summary(
+        context.staging.resume_or_start(options, now, None if full else MAX_RESUME_AGE)
+        absent = _recently_absent(catalogue.get_state("absent") or {}, now)
+        missing = _run_stages(
+            context, sync_options, catalogue.get_state("watermark"), absent, listing=listing
+        )
+        counts = context.staging.publish(
+            _final_state(context.staging, sync_options, absent, listing=listing)
+        )
+    return SyncReport(
         *counts,
         models=len(catalogue),
-        requests=trip.requests,
-        seconds=time.perf_counter() - begun,
+        requests=context.requests,
+        seconds=time.perf_counter() - started,
         missing=missing,
-        unanswered=tuple(trip.unanswered),
-        unreadable=trip.unreadable,
+        unanswered=tuple(context.unanswered),
+        unreadable=context.unreadable,
     )
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class SyncOptions:
     """What a sync was asked for; see `sync`."""
 
     limit: int | None
@@ -145,66 +155,79 @@ class Plan:
             raise InputError("full asks for all models and limit for some; give one of them.")
 
     @property
-    def name(self) -> str:
+    def run_name(self) -> str:
         """The run's name: a long walk through the whole Hub is kept apart from the usual sync."""
         return "full" if self.full else "usual"
 
     @property
-    def most(self) -> int | None:
+    def listing_limit(self) -> int | None:
         """How many models to list, None for all."""
-        return None if self.full else self.limit or TOP
+        return None if self.full else self.limit or DEFAULT_LIMIT
 
 
 def _is_due(
-    last: Mapping[str, Any] | None, most: int | None, now: float, refresh: timedelta
+    last: Mapping[str, Any] | None, limit: int | None, now: float, refresh: timedelta
 ) -> bool:
     """Return whether models are to be listed again: too long ago, or fewer than now wanted."""
     if last is None or not 0 <= now - last["at"] < refresh.total_seconds():
         return True
-    return most is not None and not last["ended"] and most > last["most"]
+    return limit is not None and not last["ended"] and limit > last["most"]
 
 
-def _still(absent: Mapping[str, float], now: float) -> dict[str, float]:
+def _recently_absent(absent: Mapping[str, float], now: float) -> dict[str, float]:
     """Return the bases that need not be asked for again, since when nobody has them."""
-    return {name: since for name, since in absent.items() if 0 <= now - since < ABSENT}
+    return {
+        name: since for name, since in absent.items() if 0 <= now - since < RECHECK_ABSENT_AFTER
+    }
 
 
-def _fetch(
-    trip: Trip,
-    plan: Plan,
+def _run_stages(
+    context: SyncContext,
+    options: SyncOptions,
     watermark: float | None,
     absent: Collection[str],
     *,
     listing: bool,
 ) -> tuple[str, ...]:
     """Go through the stages; return the wanted names that nobody finds."""
-    sync_stages.leaderboards(trip, plan.leaderboards)  # first: a wrong name is told at once
-    sync_stages.changes(trip, None if plan.full else watermark, known=plan.limit is not None)
-    if plan.served:
-        sync_stages.served(trip)
-    missing = sync_stages.wanted(trip, [*plan.names, *trip.run.keys("served")])
+    sync_stages.fetch_leaderboards(
+        context, options.leaderboards
+    )  # first: a wrong name is told at once
+    sync_stages.fetch_changes(
+        context, None if options.full else watermark, known_only=options.limit is not None
+    )
+    if options.served:
+        sync_stages.fetch_served(context)
+    missing = sync_stages.fetch_named(
+        context, [*options.names, *context.staging.staged_keys("served")]
+    )
     if listing:
-        sync_stages.listed(trip, plan.most)
-        sync_stages.scans(trip, plan.scans)
-        sync_stages.vanished(trip, plan.checks)
-    if not plan.full:  # of all there are, none is missing
-        sync_stages.bases(trip, plan.bases, absent, listing=listing)
-    return tuple(name for name in missing if name in plan.names)
+        sync_stages.fetch_listing(context, options.listing_limit)
+        sync_stages.fetch_scans(context, options.scans)
+        sync_stages.check_deleted(context, options.checks)
+    if not options.full:  # of all there are, none is missing
+        sync_stages.fetch_bases(context, options.bases, absent, listing=listing)
+    return tuple(name for name in missing if name in options.names)
 
 
-def _outcome(run: Run, plan: Plan, absent: Mapping[str, float], *, listing: bool) -> dict[str, Any]:
+def _final_state(
+    staging: SyncStaging, options: SyncOptions, absent: Mapping[str, float], *, listing: bool
+) -> dict[str, Any]:
     """Return the state to store with what was fetched: the watermark comes last."""
-    begun = run.place("begun")["at"]
-    state = {"synced": begun, "watermark": run.place("changes").get("mark")}
-    state["absent"] = {**absent, **dict.fromkeys(run.place("bases").get("absent", ()), begun)}
+    started_at = staging.stage_state("begun")["at"]
+    state = {"synced": started_at, "watermark": staging.stage_state("changes").get("mark")}
+    state["absent"] = {
+        **absent,
+        **dict.fromkeys(staging.stage_state("bases").get("absent", ()), started_at),
+    }
     if listing:
-        ended = plan.full or run.place("listed")["ended"]
-        state["listing"] = {"at": begun, "most": plan.most, "ended": ended}
+        ended = options.full or staging.stage_state("listed")["ended"]
+        state["listing"] = {"at": started_at, "most": options.listing_limit, "ended": ended}
     return state
 
 
 @contextmanager
-def held(catalogue: Catalogue) -> Iterator[None]:
+def sync_lock(catalogue: Catalogue) -> Iterator[None]:
     """Hold the catalogue's lock; who holds it is noted for whoever comes meanwhile.
 
     The lock is one on an SQLite file beside the catalogue, because that works on every platform
@@ -213,39 +236,39 @@ def held(catalogue: Catalogue) -> Iterator[None]:
     Raises:
         CatalogueError: somebody else holds it.
     """
-    catalogue.database()  # makes the folder
-    with catalog_schema.guarded(catalogue.path):
+    catalogue.connection()  # makes the folder
+    with catalog_schema.wrap_sqlite_errors(catalogue.path):
         lock = sqlite3.connect(
             f"{catalogue.path}.lock", timeout=0.0, isolation_level=None, check_same_thread=False
         )
         try:
-            _take(lock, catalogue)
-            catalogue.store({NOTE: _me()})
+            _acquire(lock, catalogue)
+            catalogue.set_state({LOCK_HOLDER: _current_process()})
             yield
-            catalogue.store({NOTE: None})
+            catalogue.set_state({LOCK_HOLDER: None})
         finally:
             lock.close()
 
 
-def _take(lock: sqlite3.Connection, catalogue: Catalogue) -> None:
+def _acquire(lock: sqlite3.Connection, catalogue: Catalogue) -> None:
     try:
         lock.execute("BEGIN IMMEDIATE")
     except sqlite3.OperationalError as error:
         if "locked" not in str(error):
             raise
         raise CatalogueError(
-            f"The catalogue {catalogue.path} is being synced by {_who(catalogue.state(NOTE))}. "
+            f"The catalogue {catalogue.path} is being synced by {_describe_holder(catalogue.get_state(LOCK_HOLDER))}. "
             "Wait until that has finished, or stop it: what it has fetched is kept. Searching and "
             "routing go on meanwhile."
         ) from error
 
 
-def _me() -> dict[str, str | int]:
+def _current_process() -> dict[str, str | int]:
     since = datetime.now(timezone.utc).isoformat(timespec="seconds")
     return {"process": os.getpid(), "machine": platform.node(), "since": since}
 
 
-def _who(note: dict[str, str | int] | None) -> str:
+def _describe_holder(note: dict[str, str | int] | None) -> str:
     if note is None:
         return "another process"
     return f"process {note['process']} on {note['machine']} since {note['since']}"

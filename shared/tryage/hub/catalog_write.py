@@ -5,19 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tryage.hub.catalog_resolve import (
-    PLAIN,
-    Resolver,
-    marks,
+    RECORD_COLUMNS,
+    InheritanceResolver,
+    comparable_facts,
+    compress_json,
+    decompress_json,
+    facts_from_json,
+    facts_to_json,
     own_digest,
-    pack,
-    plain_columns,
-    read_facts,
-    said,
-    unpack,
-    write_facts,
+    placeholders,
+    record_values,
 )
-from tryage.hub.catalog_schema import find
-from tryage.hub.evaluations import joined
+from tryage.hub.catalog_schema import find_row
+from tryage.hub.evaluations import merge_results
 from tryage.hub.model import Model
 
 if TYPE_CHECKING:
@@ -34,22 +34,22 @@ if TYPE_CHECKING:
         gone: float | None
 
 
-class Changes(NamedTuple):
+class ChangeCounts(NamedTuple):
     """How many models a change concerned."""
 
     new: int = 0
     changed: int = 0
     renamed: int = 0
-    gone: int = 0
+    deleted: int = 0
 
-    def __add__(self, other: object) -> Changes:
+    def __add__(self, other: object) -> ChangeCounts:
         """Return both together."""
-        if not isinstance(other, Changes):
+        if not isinstance(other, ChangeCounts):
             return NotImplemented
-        return Changes(*(mine + theirs for mine, theirs in zip(self, other, strict=True)))
+        return ChangeCounts(*(mine + theirs for mine, theirs in zip(self, other, strict=True)))
 
 
-class Upsert:
+class CatalogWriter:
     """Writes models inside a transaction of the caller; `settle` works out what follows from it."""
 
     def __init__(self, database: sqlite3.Connection) -> None:
@@ -57,54 +57,54 @@ class Upsert:
         self._dirty: set[int] = set()
         self._relink: list[tuple[str, str]] = []
         self._tags: dict[str, int] = {}
-        self._counts = Changes()
+        self._counts = ChangeCounts()
 
-    def model(self, model: Model) -> None:
+    def write_model(self, model: Model) -> None:
         """Write one model, unless what is here was seen later."""
         data = model.to_dict()
-        self._write(model, data, pack(data))
+        self._upsert(model, data, compress_json(data))
 
-    def packed(self, blob: bytes) -> None:
+    def write_blob(self, blob: bytes) -> None:
         """Write one model from its packed form."""
-        data = unpack(blob)
-        self._write(Model.from_dict(data), data, blob)
+        data = decompress_json(blob)
+        self._upsert(Model.from_dict(data), data, blob)
 
-    def _write(self, model: Model, data: Mapping[str, Any], blob: bytes) -> None:
+    def _upsert(self, model: Model, data: Mapping[str, Any], blob: bytes) -> None:
         row = self._db.execute(
             "SELECT id, name, own, seen, gone FROM models WHERE key = ?", (model.key,)
         ).fetchone()
         if row is None:
             self._insert(model, own_digest(data), blob)
-        elif model.seen.timestamp() >= max(row[3], row[4] or 0.0):
+        elif model.fetched_at.timestamp() >= max(row[3], row[4] or 0.0):
             self._update(row, model, own_digest(data), blob)
 
     def _insert(self, model: Model, digest: bytes, blob: bytes) -> None:
-        cursor = self._db.execute(_INSERT, (model.key, *plain_columns(model), digest))
+        cursor = self._db.execute(_INSERT, (model.key, *record_values(model), digest))
         row = int(cursor.lastrowid or 0)
         self._db.execute("INSERT INTO records VALUES (?, ?)", (row, blob))
-        self._lineage(row, model)
-        self._tag(row, set(model.tags), set())
+        self._write_bases(row, model)
+        self._update_tags(row, set(model.tags), set())
         self._relink.append((model.key, model.name))
         self._dirty.add(row)
-        self._counts += Changes(new=1)
+        self._counts += ChangeCounts(new=1)
 
     def _update(self, row: _Row, model: Model, digest: bytes, blob: bytes) -> None:
         number, name, before, _, gone = row
-        self._db.execute(_UPDATE, (*plain_columns(model), digest, number))
+        self._db.execute(_UPDATE, (*record_values(model), digest, number))
         if name != model.name:
             self._db.execute("INSERT OR REPLACE INTO former VALUES (?, ?)", (name, number))
-            self._db.execute(_RANK_ANEW, (model.name, name))
+            self._db.execute(_RENAME_LEADERBOARD, (model.name, name))
             self._relink += [(model.key, model.name), (model.key, name)]
-            self._counts += Changes(renamed=1)
+            self._counts += ChangeCounts(renamed=1)
         if digest != before or gone is not None:
-            self._tag(number, set(model.tags), self._tags_of(number))
-            self._lineage(number, model)
+            self._update_tags(number, set(model.tags), self._read_tags(number))
+            self._write_bases(number, model)
             self._dirty.add(number)
             if name == model.name:
-                self._counts += Changes(changed=1)
+                self._counts += ChangeCounts(changed=1)
         self._db.execute("UPDATE records SET data = ? WHERE model = ?", (blob, number))
 
-    def _lineage(self, row: int, model: Model) -> None:
+    def _write_bases(self, row: int, model: Model) -> None:
         self._db.execute("DELETE FROM lineage WHERE child = ?", (row,))
         for place, base in enumerate(model.bases):
             parent = self._find(base.key, base.name)
@@ -114,13 +114,13 @@ class Upsert:
 
     def _find(self, key: str | None, name: str) -> int | None:
         """Return the row that a base means: by its `_id`, its name, or a name it had."""
-        return find(self._db, key, name)
+        return find_row(self._db, key, name)
 
-    def _tags_of(self, row: int) -> set[str]:
+    def _read_tags(self, row: int) -> set[str]:
         (blob,) = self._db.execute("SELECT data FROM records WHERE model = ?", (row,)).fetchone()
-        return set(unpack(blob)["tags"])
+        return set(decompress_json(blob)["tags"])
 
-    def _tag(self, row: int, tags: set[str], before: set[str]) -> None:
+    def _update_tags(self, row: int, tags: set[str], before: set[str]) -> None:
         remove = [(self._tag_id(tag), row) for tag in before - tags]
         add = [(self._tag_id(tag), row) for tag in tags - before]
         self._db.executemany("DELETE FROM tagged WHERE tag = ? AND model = ?", remove)
@@ -136,75 +136,79 @@ class Upsert:
             self._tags[tag] = int(found)
         return int(found)
 
-    def scan(self, key: str, sha: str | None, facts: Mapping[str, Fact]) -> None:
+    def write_scan(self, key: str, sha: str | None, facts: Mapping[str, Fact]) -> None:
         """Note what the scanners say of one revision of a model."""
         before = self._db.execute(
             "SELECT sha, data FROM beside WHERE kind = 'scan' AND owner = ?", (key,)
         ).fetchone()
-        row = ("scan", key, sha, write_facts(facts))
+        row = ("scan", key, sha, facts_to_json(facts))
         self._db.execute("INSERT OR REPLACE INTO beside VALUES (?, ?, ?, ?)", row)
-        if before is None or before[0] != sha or said(read_facts(before[1])) != said(facts):
-            self._touch("key = ?", key)
+        if (
+            before is None
+            or before[0] != sha
+            or comparable_facts(facts_from_json(before[1])) != comparable_facts(facts)
+        ):
+            self._mark_dirty("key = ?", key)
 
-    def alias(self, name: str, key: str) -> None:
+    def add_alias(self, name: str, key: str) -> None:
         """Note another name of a model, unless it is the name of one."""
-        self._db.execute(_ALIAS, (name, key, name))
+        self._db.execute(_INSERT_ALIAS, (name, key, name))
         self._relink.append((key, name))
 
-    def serve(self, served: Mapping[str, Mapping[str, Fact]]) -> None:
+    def replace_served(self, served: Mapping[str, Mapping[str, Fact]]) -> None:
         """Replace all that is known of served models, by name; others are served no more."""
         rows = self._db.execute("SELECT owner, data FROM beside WHERE kind = 'served'").fetchall()
-        before = {name: said(read_facts(data)) for name, data in rows}
-        after = {name: said(facts) for name, facts in served.items()}
+        before = {name: comparable_facts(facts_from_json(data)) for name, data in rows}
+        after = {name: comparable_facts(facts) for name, facts in served.items()}
         self._db.execute("DELETE FROM beside WHERE kind = 'served'")
         self._db.executemany(
             "INSERT INTO beside VALUES ('served', ?, NULL, ?)",
-            [(name, write_facts(facts)) for name, facts in served.items()],
+            [(name, facts_to_json(facts)) for name, facts in served.items()],
         )
         for name in before.keys() | after.keys():
             if before.get(name) != after.get(name):
-                self._touch("name = ?", name)
+                self._mark_dirty("name = ?", name)
 
-    def rank(self, dataset: str, found: Mapping[str, str]) -> None:
+    def replace_leaderboard(self, dataset: str, results: Mapping[str, str]) -> None:
         """Replace one data set's results, facts as JSON by model name; others are not in it."""
         rows = self._db.execute("SELECT owner, data FROM beside WHERE kind = 'leaderboard'")
-        before = {name: read_facts(data) for name, data in rows}
-        for name in before.keys() | found.keys():
+        before = {name: facts_from_json(data) for name, data in rows}
+        for name in before.keys() | results.keys():
             known = before.get(name, {})
-            facts = joined(known, dataset, read_facts(found.get(name, "{}")))
-            if said(facts) != said(known):
-                row = ("leaderboard", name, None, write_facts(facts))
+            facts = merge_results(known, dataset, facts_from_json(results.get(name, "{}")))
+            if comparable_facts(facts) != comparable_facts(known):
+                row = ("leaderboard", name, None, facts_to_json(facts))
                 self._db.execute("DELETE FROM beside WHERE kind = ? AND owner = ?", row[:2])
                 if facts:
                     self._db.execute("INSERT INTO beside VALUES (?, ?, ?, ?)", row)
-                self._touch("name = ?", name)
+                self._mark_dirty("name = ?", name)
 
-    def _touch(self, condition: str, value: str) -> None:
+    def _mark_dirty(self, condition: str, value: str) -> None:
         found = self._db.execute(f"SELECT id FROM models WHERE {condition}", (value,))  # noqa: S608 - a condition of this file
         self._dirty.update(row[0] for row in found)
 
-    def bury(self, key: str, seen: float) -> None:
+    def mark_deleted(self, key: str, deleted_at: float) -> None:
         """Note that a model is gone since `seen`, unless it was seen later."""
         cursor = self._db.execute(
             "UPDATE models SET gone = ? WHERE key = ? AND gone IS NULL AND seen <= ?",
-            (seen, key, seen),
+            (deleted_at, key, deleted_at),
         )
-        self._counts += Changes(gone=cursor.rowcount)
+        self._counts += ChangeCounts(deleted=cursor.rowcount)
 
-    def settle(self) -> Changes:
+    def propagate(self) -> ChangeCounts:
         """Work out what follows from all that was written, and return how much it was."""
         for _, name in self._relink:
-            self._counts += Changes(gone=self._db.execute(_TAKEN, (name,)).rowcount)
+            self._counts += ChangeCounts(deleted=self._db.execute(_MARK_REPLACED, (name,)).rowcount)
         for key, name in self._relink:
-            self._adopt(key, name)
-        Resolver(self._db).spread(self._dirty)
+            self._link_children(key, name)
+        InheritanceResolver(self._db).propagate(self._dirty)
         counts = self._counts
-        self._dirty, self._relink, self._counts = set(), [], Changes()
+        self._dirty, self._relink, self._counts = set(), [], ChangeCounts()
         return counts
 
-    def _adopt(self, key: str, name: str) -> None:
+    def _link_children(self, key: str, name: str) -> None:
         """Link those who name this model as their base, also those who came before it."""
-        links = self._db.execute(_LINKS, (key, name)).fetchall()
+        links = self._db.execute(_SELECT_CHILDREN, (key, name)).fetchall()
         for child, place, base_name, base_key, parent in links:
             found = self._find(base_key, base_name)
             found = None if found == child else found
@@ -216,24 +220,28 @@ class Upsert:
                 self._dirty.add(child)
 
 
-def _names(rows: Iterable[str]) -> str:
+def _comma_separated(rows: Iterable[str]) -> str:
     return ", ".join(rows)
 
 
-_INSERT = f"INSERT INTO models (key, {_names(PLAIN)}, own) VALUES (?, {marks(PLAIN)}, ?)"  # noqa: S608 - names of columns
+_INSERT = f"INSERT INTO models (key, {_comma_separated(RECORD_COLUMNS)}, own) VALUES (?, {placeholders(RECORD_COLUMNS)}, ?)"  # noqa: S608 - names of columns
 
-_UPDATE = f"UPDATE models SET {' = ?, '.join(PLAIN)} = ?, own = ?, gone = NULL WHERE id = ?"  # noqa: S608 - names of columns
+_UPDATE = (
+    f"UPDATE models SET {' = ?, '.join(RECORD_COLUMNS)} = ?, own = ?, gone = NULL WHERE id = ?"  # noqa: S608 - names of columns
+)
 
-_RANK_ANEW = "UPDATE OR REPLACE beside SET owner = ? WHERE kind = 'leaderboard' AND owner = ?"
+_RENAME_LEADERBOARD = (
+    "UPDATE OR REPLACE beside SET owner = ? WHERE kind = 'leaderboard' AND owner = ?"
+)
 
-_ALIAS = """
+_INSERT_ALIAS = """
 INSERT OR IGNORE INTO former SELECT ?, id FROM models WHERE key = ?
 AND NOT EXISTS (SELECT 1 FROM models WHERE name = ?)"""
 
-_LINKS = "SELECT child, place, name, key, parent FROM lineage WHERE key = ? OR name = ?"
+_SELECT_CHILDREN = "SELECT child, place, name, key, parent FROM lineage WHERE key = ? OR name = ?"
 
 # A name has one owner: of two, the one seen later has it, and the other was renamed or deleted.
-_TAKEN = """
+_MARK_REPLACED = """
 UPDATE models SET gone = seen WHERE gone IS NULL AND name = ? AND EXISTS (
     SELECT 1 FROM models AS other WHERE other.name = models.name AND other.gone IS NULL
     AND other.name = models.name COLLATE BINARY AND other.id != models.id

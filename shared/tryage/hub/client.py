@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from tryage.errors import HubError, InputError
 from tryage.hub import endpoints
-from tryage.hub.protocol import Ask, Exchange, Lost, Reply
+from tryage.hub.protocol import HubResponse, NoResponse, RequestFlow, Send
 from tryage.hub.settings import HubSettings
 
 if TYPE_CHECKING:
@@ -32,18 +32,19 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from tryage.hub.endpoints import Page
-    from tryage.hub.protocol import Call
+    from tryage.hub.protocol import HubRequest
     from tryage.hub.record import Record
 
 T = TypeVar("T")
 
-LARGEST_BODY = 256 * 2**20  # bytes once unpacked; a page of a thousand models has a few million
+MAX_BODY_BYTES = 256 * 2**20  # bytes once unpacked; a page of a thousand models has a few million
 
-LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
+LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "[::1]")
 
 
 def asks(
-    question: Callable[Concatenate[HubSettings, P], Call[T]], by: Callable[[C, Call[T]], R]
+    question: Callable[Concatenate[HubSettings, P], HubRequest[T]],
+    by: Callable[[C, HubRequest[T]], R],
 ) -> Callable[Concatenate[C, P], R]:
     """Make a question of calls.py, with its arguments and its words, a method that asks it."""
 
@@ -71,50 +72,50 @@ class HubClient:
         *,
         sleep: Callable[[float], object] | None = None,
         clock: Callable[[], float] = time.monotonic,
-        luck: Callable[[], float] = random.random,
+        jitter: Callable[[], float] = random.random,
     ) -> None:
         self.settings = settings or HubSettings.from_environment()
-        self._exchange = Exchange(self.settings, clock, luck)
+        self._flow = RequestFlow(self.settings, clock, jitter)
         self._closed = threading.Event()
         self._sleep = sleep or self._closed.wait
-        self._door = threading.Lock()
-        self._under_way = 0
+        self._lock = threading.Lock()
+        self._active_requests = 0
         self._http: httpx.Client | None = None
 
-    def ask(self, call: Call[T]) -> T:
+    def send(self, request: HubRequest[T]) -> T:
         """Ask one question and return its answer.
 
         Raises:
             HubError: offline, refused, or unanswered after all attempts.
         """
-        steps = self._exchange.steps(call)
-        answer: Reply | Lost | None = None
+        steps = self._flow.steps(request)
+        response: HubResponse | NoResponse | None = None
         while True:
             try:
-                step = steps.send(answer)
+                step = steps.send(response)
             except StopIteration as done:
                 return cast("T", done.value)
-            if isinstance(step, Ask):
-                answer = self._send(step)
+            if isinstance(step, Send):
+                response = self._get(step)
             else:
-                answer = None
+                response = None
                 self._sleep(step.seconds)
 
-    def walk(self, first: Call[Page]) -> Iterator[Page]:
+    def iter_pages(self, first: HubRequest[Page]) -> Iterator[Page]:
         """Yield a page and those after it; each is fetched when it is asked for."""
-        call: Call[Page] | None = first
-        while call is not None:
-            page = self.ask(call)
+        request: HubRequest[Page] | None = first
+        while request is not None:
+            page = self.send(request)
             yield page
-            call = endpoints.following(self.settings, page)
+            request = endpoints.next_page_request(self.settings, page)
 
-    pages = asks(endpoints.listing, walk)
-    model = asks(endpoints.model, ask)
-    security = asks(endpoints.security, ask)
-    leaderboard = asks(endpoints.leaderboard, ask)
-    served = asks(endpoints.served, ask)
+    pages = asks(endpoints.list_models_request, iter_pages)
+    model = asks(endpoints.model_request, send)
+    security = asks(endpoints.security_request, send)
+    leaderboard = asks(endpoints.leaderboard_request, send)
+    served_models = asks(endpoints.served_models_request, send)
 
-    def models(
+    def iter_models(
         self,
         names: Iterable[str],
         *,
@@ -129,11 +130,11 @@ class HubClient:
         Raises:
             InputError: no possible name, or a concurrency below 1.
         """
-        pool = ThreadPoolExecutor(at_once(concurrency), "tryage-hub")
-        waiting = iter(names)
-        going: set[Future[tuple[str, Record | HubError]]] = set()
+        pool = ThreadPoolExecutor(check_concurrency(concurrency), "tryage-hub")
+        remaining = iter(names)
+        pending: set[Future[tuple[str, Record | HubError]]] = set()
 
-        def look(name: str) -> tuple[str, Record | HubError]:
+        def fetch(name: str) -> tuple[str, Record | HubError]:
             try:
                 return name, self.model(name, security=security, expand=expand)
             except HubError as error:
@@ -141,45 +142,45 @@ class HubClient:
 
         try:
             while True:
-                room = concurrency - len(going)
-                going |= {pool.submit(look, name) for name in islice(waiting, room)}
-                if not going:
+                room = concurrency - len(pending)
+                pending |= {pool.submit(fetch, name) for name in islice(remaining, room)}
+                if not pending:
                     return
-                done, going = wait(going, return_when=FIRST_COMPLETED)
+                done, pending = wait(pending, return_when=FIRST_COMPLETED)
                 yield from (future.result() for future in done)
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
-    def _send(self, ask: Ask) -> Reply | Lost:
-        intake = Intake(self.settings.timeout)
+    def _get(self, step: Send) -> HubResponse | NoResponse:
+        reader = LimitedBodyReader(self.settings.timeout)
         try:
             with (
-                self._opened() as http,
-                http.stream("GET", ask.url, params=ask.params, headers=ask.headers) as head,
+                self._http_client() as http,
+                http.stream("GET", step.url, params=step.params, headers=step.headers) as response,
             ):
-                intake.begun = True
-                for chunk in head.iter_bytes():
-                    intake.add(chunk)
-                return intake.reply(head)
+                reader.headers_received = True
+                for chunk in response.iter_bytes():
+                    reader.add(chunk)
+                return reader.to_response(response)
         except Exception as error:  # noqa: BLE001 - all but the network's faults are raised again
-            return intake.lost(error)
+            return reader.to_no_response(error)
 
     @contextmanager
-    def _opened(self) -> Iterator[httpx.Client]:
+    def _http_client(self) -> Iterator[httpx.Client]:
         """Count who is under way: a connection closed under a reader would leave it waiting."""
-        with self._door:
-            refuse(closed=self._closed.is_set())
-            self._http = http = self._http or _open(self.settings)
-            self._under_way += 1
+        with self._lock:
+            raise_if_closed(closed=self._closed.is_set())
+            self._http = http = self._http or _open_http_client(self.settings)
+            self._active_requests += 1
         try:
             yield http
         finally:
-            with self._door:
-                self._under_way -= 1
-                self._close_when_alone()
+            with self._lock:
+                self._active_requests -= 1
+                self._close_if_unused()
 
-    def _close_when_alone(self) -> None:
-        if self._closed.is_set() and self._http is not None and not self._under_way:
+    def _close_if_unused(self) -> None:
+        if self._closed.is_set() and self._http is not None and not self._active_requests:
             self._http.close()
 
     def close(self) -> None:
@@ -187,9 +188,9 @@ class HubClient:
 
         What is under way in other threads ends by itself; the last one closes. Twice does no harm.
         """
-        with self._door:
+        with self._lock:
             self._closed.set()
-            self._close_when_alone()
+            self._close_if_unused()
 
     def __enter__(self) -> Self:
         """Return the client; leaving the block closes it."""
@@ -200,10 +201,10 @@ class HubClient:
         self.close()
 
 
-def _open(settings: HubSettings) -> httpx.Client:
+def _open_http_client(settings: HubSettings) -> httpx.Client:
     import httpx
 
-    return httpx.Client(**options(settings))
+    return httpx.Client(**httpx_options(settings))
 
 
 class Client(Protocol):
@@ -221,20 +222,20 @@ R = TypeVar("R")
 C = TypeVar("C", bound=Client)
 
 
-def at_once(concurrency: int) -> int:
+def check_concurrency(concurrency: int) -> int:
     """Return how many questions may be under way, or say that nothing could be."""
     if isinstance(concurrency, bool) or not isinstance(concurrency, int) or concurrency < 1:
         raise InputError(f"concurrency must be a whole number from 1, got {concurrency!r:.80}.")
     return concurrency
 
 
-def refuse(*, closed: bool) -> None:
+def raise_if_closed(*, closed: bool) -> None:
     """Raise when the client was closed."""
     if closed:
         raise HubError("this client is closed; make a new one.")
 
 
-def options(settings: HubSettings) -> dict[str, Any]:
+def httpx_options(settings: HubSettings) -> dict[str, Any]:
     """Return the arguments for httpx.Client or httpx.AsyncClient.
 
     Redirects are followed by protocol.py, which keeps the token at home; a proxy of the
@@ -242,14 +243,14 @@ def options(settings: HubSettings) -> dict[str, Any]:
     """
     return {
         "timeout": settings.timeout,
-        "verify": _trusted(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")),
+        "verify": _ssl_context(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")),
         "follow_redirects": False,
-        "mounts": dict.fromkeys((f"all://{host}" for host in LOOPBACK), None),
+        "mounts": dict.fromkeys((f"all://{host}" for host in LOOPBACK_HOSTS), None),
     }
 
 
 @cache
-def _trusted(file: str | None, folder: str | None) -> ssl.SSLContext:
+def _ssl_context(file: str | None, folder: str | None) -> ssl.SSLContext:
     """Read the certificates once: it takes longer than a question, and clients are many in tests.
 
     httpx finds the two variables by itself; as arguments they say for which values this counts.
@@ -261,13 +262,13 @@ def _trusted(file: str | None, folder: str | None) -> ssl.SSLContext:
 
 
 @dataclass(slots=True)
-class Intake:
+class LimitedBodyReader:
     """Takes in one answer: no more bytes than fit, and none after the deadline."""
 
-    seconds: float
-    begun: bool = False
+    timeout: float
+    headers_received: bool = False
     body: bytearray = field(default_factory=bytearray)
-    started: float = field(default_factory=time.monotonic)
+    started_at: float = field(default_factory=time.monotonic)
 
     def add(self, chunk: bytes) -> None:
         """Take in some bytes.
@@ -277,17 +278,19 @@ class Intake:
             TimeoutError: they took longer than an answer may.
         """
         self.body += chunk
-        if len(self.body) > LARGEST_BODY:
-            raise OverflowError(f"more than {LARGEST_BODY} bytes")
-        if time.monotonic() - self.started > self.seconds:
+        if len(self.body) > MAX_BODY_BYTES:
+            raise OverflowError(f"more than {MAX_BODY_BYTES} bytes")
+        if time.monotonic() - self.started_at > self.timeout:
             raise TimeoutError
 
-    def reply(self, head: httpx.Response) -> Reply:
+    def to_response(self, response: httpx.Response) -> HubResponse:
         """Return the whole answer."""
-        headers = {name.lower(): value for name, value in head.headers.items()}
-        return Reply(head.status_code, headers, bytes(self.body), datetime.now(timezone.utc))
+        headers = {name.lower(): value for name, value in response.headers.items()}
+        return HubResponse(
+            response.status_code, headers, bytes(self.body), datetime.now(timezone.utc)
+        )
 
-    def lost(self, error: Exception) -> Lost:
+    def to_no_response(self, error: Exception) -> NoResponse:
         """Say in a few words why there is no answer; the error itself holds the token.
 
         Raises:
@@ -296,8 +299,10 @@ class Intake:
         import httpx
 
         if isinstance(error, (TimeoutError, httpx.TimeoutException)):
-            return Lost(f"no answer within {self.seconds:g} s")
+            return NoResponse(f"no answer within {self.timeout:g} s")
         if isinstance(error, (OverflowError, httpx.HTTPError)):
             said = " ".join(str(error).split()) or type(error).__name__
-            return Lost(f"no whole answer ({said:.200})", begun=self.begun)
+            return NoResponse(
+                f"no whole answer ({said:.200})", headers_received=self.headers_received
+            )
         raise error

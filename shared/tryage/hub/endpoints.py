@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlsplit
 
 from tryage.errors import HubReplyError, InputError
-from tryage.hub.protocol import Call, Params
+from tryage.hub.protocol import HubRequest, QueryParams
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from tryage.hub.protocol import Reply
+    from tryage.hub.protocol import HubResponse
     from tryage.hub.record import Record
     from tryage.hub.settings import HubSettings
 
@@ -29,13 +29,13 @@ DEFAULT_EXPAND = (
     "likes", "model-index", "pipeline_tag", "private", "safetensors", "sha", "tags",
 )  # fmt: skip
 
-SORTS = ("createdAt", "downloads", "lastModified", "likes", "trendingScore")
+HUB_SORTS = ("createdAt", "downloads", "lastModified", "likes", "trendingScore")
 
-LARGEST_PAGE = 1000  # records; the Hub gives no more
+MAX_PAGE_SIZE = 1000  # records; the Hub gives no more
 
-_NAME = re.compile(r"(?!.*\.\.)[\w.-]{1,96}(/[\w.-]{1,96})?", re.ASCII)
+_REPO_ID = re.compile(r"(?!.*\.\.)[\w.-]{1,96}(/[\w.-]{1,96})?", re.ASCII)
 
-_NEXT = re.compile(r'<([^<>]*)>\s*;\s*rel="?next"?', re.IGNORECASE)
+_NEXT_LINK = re.compile(r'<([^<>]*)>\s*;\s*rel="?next"?', re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +47,11 @@ class Page:
     """
 
     records: list[Record]
-    next: str | None
-    fetched: datetime
+    next_cursor: str | None
+    fetched_at: datetime
 
 
-def listing(  # noqa: PLR0913 - one argument for each filter that the Hub knows
+def list_models_request(  # noqa: PLR0913 - one argument for each filter that the Hub knows
     settings: HubSettings,
     *,
     filters: Sequence[str] = (),
@@ -64,9 +64,9 @@ def listing(  # noqa: PLR0913 - one argument for each filter that the Hub knows
     parameters: tuple[float | None, float | None] | None = None,
     inference_provider: str | None = None,
     expand: Sequence[str] = DEFAULT_EXPAND,
-    page_size: int = LARGEST_PAGE,
+    page_size: int = MAX_PAGE_SIZE,
     cursor: str | None = None,
-) -> Call[Page]:
+) -> HubRequest[Page]:
     """Yield the pages of a listing of models, in the order of `sort`, the highest first.
 
     `filters` are tags that a model must have (`pytorch`, `en`, `license:mit`), `task` is its
@@ -78,40 +78,44 @@ def listing(  # noqa: PLR0913 - one argument for each filter that the Hub knows
         HubError: offline, refused, or unanswered after all attempts.
     """
     if cursor is not None:
-        return _listing(settings, _from_cursor(cursor))
-    if sort not in SORTS:
-        raise InputError(f"sort must be one of {', '.join(SORTS)}; got {sort!r:.80}.")
-    if isinstance(page_size, bool) or not 1 <= page_size <= LARGEST_PAGE:
-        raise InputError(f"page_size must be from 1 to {LARGEST_PAGE}, got {page_size!r}.")
-    once = {
+        return _page_request(settings, _parse_cursor(cursor))
+    if sort not in HUB_SORTS:
+        raise InputError(f"sort must be one of {', '.join(HUB_SORTS)}; got {sort!r:.80}.")
+    if isinstance(page_size, bool) or not 1 <= page_size <= MAX_PAGE_SIZE:
+        raise InputError(f"page_size must be from 1 to {MAX_PAGE_SIZE}, got {page_size!r}.")
+    single_params = {
         "search": search,
         "author": author,
         "pipeline_tag": task,
         "gated": None if gated is None else str(gated).lower(),
-        "num_parameters": _range(parameters),
+        "num_parameters": _format_parameter_range(parameters),
         "inference_provider": inference_provider,
         "sort": sort,
         "direction": "1" if ascending else None,  # descending is the Hub's own
         "limit": str(page_size),
     }
-    params = [("filter", tag) for tag in _strings("filters", filters)]
-    params += [(name, value) for name, value in once.items() if value is not None]
-    return _listing(settings, (*params, *_expand(expand)))
+    params = [("filter", tag) for tag in _check_strings("filters", filters)]
+    params += [(name, value) for name, value in single_params.items() if value is not None]
+    return _page_request(settings, (*params, *_expand_params(expand)))
 
 
-def following(settings: HubSettings, page: Page) -> Call[Page] | None:
+def next_page_request(settings: HubSettings, page: Page) -> HubRequest[Page] | None:
     """Return the question for the page after this one; None after the last."""
-    return None if page.next is None else _listing(settings, _from_cursor(page.next))
+    return (
+        None
+        if page.next_cursor is None
+        else _page_request(settings, _parse_cursor(page.next_cursor))
+    )
 
 
-def model(
+def model_request(
     settings: HubSettings,
     name: str,
     *,
     security: bool = False,
     expand: Sequence[str] | None = None,
     revision: str | None = None,
-) -> Call[Record]:
+) -> HubRequest[Record]:
     """Return what the Hub says of one model; a renamed one has its new name in `id`.
 
     `security` adds the state of its scans (`securityRepoStatus`), `expand` names the fields instead
@@ -124,29 +128,34 @@ def model(
     """
     if security and expand is not None:
         raise InputError("the Hub gives either the security status or expand; ask for one of them.")
-    url = f"{settings.endpoint}/api/models/{_repo(name)}"
+    url = f"{settings.endpoint}/api/models/{_check_repo_id(name)}"
     if revision is not None:
         if not isinstance(revision, str) or not re.fullmatch(r"(?!.*\.\.)[\w./-]+", revision):
             raise InputError(f"revision must be a commit, branch or tag, got {revision!r:.80}.")
         url += f"/revision/{revision.replace('/', '%2F')}"
-    params: Params = (("securityStatus", "true"),) if security else _expand(expand or ())
-    return Call(url, params, lambda _, data: _record(data), repo=name)
+    params: QueryParams = (
+        (("securityStatus", "true"),) if security else _expand_params(expand or ())
+    )
+    return HubRequest(url, params, lambda _, data: _check_record(data), repo_id=name)
 
 
-def security(settings: HubSettings, name: str) -> Call[Record]:
+def security_request(settings: HubSettings, name: str) -> HubRequest[Record]:
     """Return the state of one model's scans; empty when the Hub says nothing, which is not safe.
 
     Raises:
         InputError: no possible name.
         HubError: as for a model.
     """
-    call = model(settings, name, security=True)
-    return replace(call, read=lambda _, data: _record(_record(data).get("securityRepoStatus", {})))
+    request = model_request(settings, name, security=True)
+    return replace(
+        request,
+        parse=lambda _, data: _check_record(_check_record(data).get("securityRepoStatus", {})),
+    )
 
 
-def leaderboard(
+def leaderboard_request(
     settings: HubSettings, dataset: str, *, derived: bool = False
-) -> Call[list[Record]]:
+) -> HubRequest[list[Record]]:
     """Return a benchmark's results, the best first; `derived` adds models that have a base model.
 
     Raises:
@@ -154,40 +163,40 @@ def leaderboard(
         HubMissingError: there is no such data set, or it has no leaderboard.
         HubError: offline, refused, or unanswered after all attempts.
     """
-    url = f"{settings.endpoint}/api/datasets/{_repo(dataset)}/leaderboard"
+    url = f"{settings.endpoint}/api/datasets/{_check_repo_id(dataset)}/leaderboard"
     params = (("base_model", "false"),) if derived else ()
-    return Call(url, params, lambda _, data: _records(data), repo=dataset)
+    return HubRequest(url, params, lambda _, data: _check_records(data), repo_id=dataset)
 
 
-def served(settings: HubSettings) -> Call[list[Record]]:
+def served_models_request(settings: HubSettings) -> HubRequest[list[Record]]:
     """Return the models that providers serve, each with prices, context and latency.
 
     Raises:
         HubError: offline, refused, or unanswered after all attempts.
     """
     url = f"{settings.inference}/v1/models"
-    return Call(url, (), lambda _, data: _records(_record(data).get("data")))
+    return HubRequest(url, (), lambda _, data: _check_records(_check_record(data).get("data")))
 
 
-def _listing(settings: HubSettings, params: Params) -> Call[Page]:
+def _page_request(settings: HubSettings, params: QueryParams) -> HubRequest[Page]:
     cursor = dict(params).get("cursor")
 
-    def read(reply: Reply, data: object) -> Page:
-        link = _next(reply.headers.get("link", ""))
+    def read(reply: HubResponse, data: object) -> Page:
+        link = _next_page_params(reply.headers.get("link", ""))
         if link is not None and dict(parse_qsl(link)).get("cursor") == cursor:
             raise HubReplyError("the next page is this page; the listing would never end")
-        return Page(_records(data), link, reply.received)
+        return Page(_check_records(data), link, reply.received_at)
 
-    return Call(f"{settings.endpoint}/api/models", params, read, listing=True)
+    return HubRequest(f"{settings.endpoint}/api/models", params, read, is_listing=True)
 
 
-def _next(header: str) -> str | None:
+def _next_page_params(header: str) -> str | None:
     """Return the next page's parameters; the rest of its address is the listing's own.
 
     Keeping the parameters alone means that a page's link can send nobody to another host, and that
     a stored cursor outlives a change of endpoint.
     """
-    match = _NEXT.search(header)
+    match = _NEXT_LINK.search(header)
     if match is None:
         return None
     query = urlsplit(match[1]).query
@@ -196,32 +205,32 @@ def _next(header: str) -> str | None:
     return query
 
 
-def _from_cursor(cursor: object) -> Params:
+def _parse_cursor(cursor: object) -> QueryParams:
     params = tuple(parse_qsl(cursor)) if isinstance(cursor, str) else ()
     if "cursor" not in dict(params):
         raise InputError(f"cursor must be the `next` of a page, got {cursor!r:.80}.")
     return params
 
 
-def _expand(names: Sequence[str]) -> Params:
-    return tuple(("expand", name) for name in _strings("expand", names))
+def _expand_params(names: Sequence[str]) -> QueryParams:
+    return tuple(("expand", name) for name in _check_strings("expand", names))
 
 
-def _strings(what: str, values: Sequence[str]) -> Sequence[str]:
+def _check_strings(name: str, values: Sequence[str]) -> Sequence[str]:
     """Return them; a string by itself would silently be taken letter by letter."""
     if isinstance(values, str) or not all(isinstance(value, str) for value in values):
-        raise InputError(f"{what} must be a sequence of strings, got {values!r:.80}.")
+        raise InputError(f"{name} must be a sequence of strings, got {values!r:.80}.")
     return values
 
 
-def _repo(name: object) -> str:
+def _check_repo_id(name: object) -> str:
     """Return a name that can be part of an address."""
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
+    if not isinstance(name, str) or not _REPO_ID.fullmatch(name):
         raise InputError(f"a repository is named like 'org/name', got {name!r:.80}.")
     return name
 
 
-def _range(limits: tuple[float | None, float | None] | None) -> str | None:
+def _format_parameter_range(limits: tuple[float | None, float | None] | None) -> str | None:
     """Write a range of parameter counts: (6e9, 128e9) is min:6B,max:128B."""
     if limits is None:
         return None
@@ -229,23 +238,23 @@ def _range(limits: tuple[float | None, float | None] | None) -> str | None:
     if any(n is not None and not 0 <= n < 1e18 for n in limits) or (least or 0) > (most or 1e18):
         raise InputError(f"parameters must be (least, most), counts or None, got {limits!r:.80}.")
     sides = [("min", least), ("max", most)]
-    return ",".join(f"{side}:{_count(n)}" for side, n in sides if n is not None) or None
+    return ",".join(f"{side}:{_format_count(n)}" for side, n in sides if n is not None) or None
 
 
-def _count(number: float) -> str:
+def _format_count(number: float) -> str:
     """Write a count in the largest unit that is exact, in thousands when none is."""
     units = {"T": 10**12, "B": 10**9, "M": 10**6, "K": 10**3}
     unit = next((u for u, size in units.items() if number >= size and number % size == 0), "K")
     return f"{round(number / units[unit])}{unit}"
 
 
-def _record(data: object) -> Record:
+def _check_record(data: object) -> Record:
     if not isinstance(data, dict):
         raise HubReplyError(f"expected a JSON object, got {type(data).__name__}")
     return data
 
 
-def _records(data: object) -> list[Record]:
+def _check_records(data: object) -> list[Record]:
     if not isinstance(data, list):
         raise HubReplyError(f"expected a JSON list, got {type(data).__name__}")
-    return [_record(item) for item in data]
+    return [_check_record(item) for item in data]

@@ -6,95 +6,97 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
-from tryage.hub.record import text, texts
+from tryage.hub.record import as_str, as_strings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from tryage.hub.model import Fact
-    from tryage.hub.record import Clues
+    from tryage.hub.record import ParsedRecord
 
 
 class Strictness(IntEnum):
     """How much a licence asks of those who use a model, least first."""
 
-    NOTHING = 0  # public domain
-    NOTICE = 1  # keep the notices
-    SHARE_FILES = 2  # changes of the licensed part stay open
-    SHARE_ALL = 3  # what is made from it stays open
-    RULES = 4  # its own acceptable uses, or limits by size of business
-    NO_BUSINESS = 5  # no commercial use, or research only
-    NO_CHANGES = 6  # no derivatives at all
+    PUBLIC_DOMAIN = 0  # public domain
+    PERMISSIVE = 1  # keep the notices
+    WEAK_COPYLEFT = 2  # changes of the licensed part stay open
+    STRONG_COPYLEFT = 3  # what is made from it stays open
+    USE_RESTRICTED = 4  # its own acceptable uses, or limits by size of business
+    NONCOMMERCIAL = 5  # no commercial use, or research only
+    NO_DERIVATIVES = 6  # no derivatives at all
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class LicenseTerms:
     """How strict a licence is, and the family whose licences can follow one another."""
 
     strictness: Strictness
     family: str
 
 
-def _table() -> dict[str, Terms]:
+def _license_table() -> dict[str, LicenseTerms]:
     """Return the licences the Hub has a name for, by strictness and family.
 
     A model whose licence only asks for notices may be passed on under a stricter one. Above that,
     terms of two families do not contain each other: both bind, and no single name says so.
     """
     rows: tuple[tuple[Strictness, str, str], ...] = (
-        (Strictness.NOTHING, "", "cc0-1.0 pddl unlicense wtfpl"),
+        (Strictness.PUBLIC_DOMAIN, "", "cc0-1.0 pddl unlicense wtfpl"),
         (
-            Strictness.NOTICE,
+            Strictness.PERMISSIVE,
             "",
             "afl-3.0 apache-2.0 artistic-2.0 bsd bsd-2-clause bsd-3-clause bsd-3-clause-clear"
             " bsl-1.0 cc-by-2.0 cc-by-2.5 cc-by-3.0 cc-by-4.0 cdla-permissive-1.0"
             " cdla-permissive-2.0 c-uda ecl-2.0 etalab-2.0 isc lppl-1.3c mit ms-pl ncsa odc-by"
             " ofl-1.1 openmdw-1.0 postgresql zlib apple-ascl",
         ),
-        (Strictness.SHARE_FILES, "gnu", "lgpl lgpl-2.1 lgpl-3.0 lgpl-lr"),
-        (Strictness.SHARE_FILES, "mpl", "mpl-2.0"),
-        (Strictness.SHARE_FILES, "epl", "epl-1.0 epl-2.0"),
-        (Strictness.SHARE_FILES, "cdla", "cdla-sharing-1.0"),
-        (Strictness.SHARE_ALL, "gnu", "gpl gpl-2.0 gpl-3.0 agpl-3.0 gfdl"),
-        (Strictness.SHARE_ALL, "cc", "cc-by-sa-3.0 cc-by-sa-4.0"),
-        (Strictness.SHARE_ALL, "eupl", "eupl-1.1 eupl-1.2"),
-        (Strictness.SHARE_ALL, "osl", "osl-3.0"),
-        (Strictness.SHARE_ALL, "odbl", "odbl"),
+        (Strictness.WEAK_COPYLEFT, "gnu", "lgpl lgpl-2.1 lgpl-3.0 lgpl-lr"),
+        (Strictness.WEAK_COPYLEFT, "mpl", "mpl-2.0"),
+        (Strictness.WEAK_COPYLEFT, "epl", "epl-1.0 epl-2.0"),
+        (Strictness.WEAK_COPYLEFT, "cdla", "cdla-sharing-1.0"),
+        (Strictness.STRONG_COPYLEFT, "gnu", "gpl gpl-2.0 gpl-3.0 agpl-3.0 gfdl"),
+        (Strictness.STRONG_COPYLEFT, "cc", "cc-by-sa-3.0 cc-by-sa-4.0"),
+        (Strictness.STRONG_COPYLEFT, "eupl", "eupl-1.1 eupl-1.2"),
+        (Strictness.STRONG_COPYLEFT, "osl", "osl-3.0"),
+        (Strictness.STRONG_COPYLEFT, "odbl", "odbl"),
         (
-            Strictness.RULES,
+            Strictness.USE_RESTRICTED,
             "rail",
             "openrail openrail++ creativeml-openrail-m bigscience-openrail-m bigcode-openrail-m"
             " bigscience-bloom-rail-1.0",
         ),
-        (Strictness.RULES, "llama", "llama2 llama3 llama3.1 llama3.2 llama3.3 llama4"),
-        (Strictness.RULES, "gemma", "gemma"),
-        (Strictness.RULES, "qwen", "qwen"),
-        (Strictness.RULES, "deepseek", "deepseek"),
-        (Strictness.RULES, "nvidia", "nvidia-open-model-license"),
-        (Strictness.RULES, "grok", "grok2-community"),
-        (Strictness.NO_BUSINESS, "qwen", "qwen-research"),
-        (Strictness.NO_BUSINESS, "mistral", "mrl mnpl"),
-        (Strictness.NO_BUSINESS, "exaone", "exaone"),
-        (Strictness.NO_BUSINESS, "apple", "apple-amlr"),
-        (Strictness.NO_BUSINESS, "deepfloyd", "deepfloyd-if-license"),
-        (Strictness.NO_BUSINESS, "h-research", "h-research"),
-        (Strictness.NO_BUSINESS, "intel", "intel-research"),
-        (Strictness.NO_BUSINESS, "fair", "fair-noncommercial-research-license"),
+        (Strictness.USE_RESTRICTED, "llama", "llama2 llama3 llama3.1 llama3.2 llama3.3 llama4"),
+        (Strictness.USE_RESTRICTED, "gemma", "gemma"),
+        (Strictness.USE_RESTRICTED, "qwen", "qwen"),
+        (Strictness.USE_RESTRICTED, "deepseek", "deepseek"),
+        (Strictness.USE_RESTRICTED, "nvidia", "nvidia-open-model-license"),
+        (Strictness.USE_RESTRICTED, "grok", "grok2-community"),
+        (Strictness.NONCOMMERCIAL, "qwen", "qwen-research"),
+        (Strictness.NONCOMMERCIAL, "mistral", "mrl mnpl"),
+        (Strictness.NONCOMMERCIAL, "exaone", "exaone"),
+        (Strictness.NONCOMMERCIAL, "apple", "apple-amlr"),
+        (Strictness.NONCOMMERCIAL, "deepfloyd", "deepfloyd-if-license"),
+        (Strictness.NONCOMMERCIAL, "h-research", "h-research"),
+        (Strictness.NONCOMMERCIAL, "intel", "intel-research"),
+        (Strictness.NONCOMMERCIAL, "fair", "fair-noncommercial-research-license"),
         (
-            Strictness.NO_BUSINESS,
+            Strictness.NONCOMMERCIAL,
             "cc",
             "cc-by-nc-2.0 cc-by-nc-3.0 cc-by-nc-4.0 cc-by-nc-sa-2.0 cc-by-nc-sa-3.0"
             " cc-by-nc-sa-4.0",
         ),
-        (Strictness.NO_CHANGES, "cc", "cc-by-nd-4.0 cc-by-nc-nd-3.0 cc-by-nc-nd-4.0"),
+        (Strictness.NO_DERIVATIVES, "cc", "cc-by-nd-4.0 cc-by-nc-nd-3.0 cc-by-nc-nd-4.0"),
     )
-    return {name: Terms(level, family) for level, family, names in rows for name in names.split()}
+    return {
+        name: LicenseTerms(level, family) for level, family, names in rows for name in names.split()
+    }
 
 
-LICENSES: Mapping[str, Terms] = _table()
+LICENSES: Mapping[str, LicenseTerms] = _license_table()
 
 # Other spellings people give as `license_name` beside `license: other`, or instead of the Hub's.
-_SPELLINGS: Mapping[str, str] = {
+_LICENSE_ALIASES: Mapping[str, str] = {
     "apache-2": "apache-2.0",
     "apache2": "apache-2.0",
     "apache 2.0": "apache-2.0",
@@ -127,13 +129,13 @@ _SPELLINGS: Mapping[str, str] = {
 }
 
 
-def known_license(name: object) -> str | None:
+def normalize_license(name: object) -> str | None:
     """Return the Hub's name of a licence; None for `other`, `unknown`, `cc` and what is no name."""
-    word = text(name)
+    word = as_str(name)
     if word is None:
         return None
     word = word.lower()
-    word = _SPELLINGS.get(word, word)
+    word = _LICENSE_ALIASES.get(word, word)
     return word if word in LICENSES else None
 
 
@@ -148,11 +150,11 @@ def stricter(own: str | None, base: str | None) -> str | None:
     mine, theirs = LICENSES.get(own), LICENSES.get(base)
     if mine is None or theirs is None:
         return None
-    free = Strictness.NOTICE
-    if min(mine.strictness, theirs.strictness) > free and mine.family != theirs.family:
+    most_permissive = Strictness.PERMISSIVE
+    if min(mine.strictness, theirs.strictness) > most_permissive and mine.family != theirs.family:
         return None
     if mine.strictness == theirs.strictness:
-        return own if mine.strictness <= free else base
+        return own if mine.strictness <= most_permissive else base
     return own if mine.strictness > theirs.strictness else base
 
 
@@ -164,25 +166,27 @@ def strictest(names: Iterable[str | None]) -> str | None:
     return found
 
 
-def read_license(clues: Clues) -> dict[str, Fact]:
+def parse_license(record: ParsedRecord) -> dict[str, Fact]:
     """Return the declared licence: the tags, then the card; of several, the strictest.
 
     `license: other` counts as unknown unless `license_name` is a name that the table knows.
     """
-    declared = [tag[len("license:") :] for tag in clues.tags if tag.startswith("license:")]
+    declared = [tag[len("license:") :] for tag in record.tags if tag.startswith("license:")]
     source = "license tag"
     if not declared:
-        declared, source = list(texts(clues.card.get("license"))), "license of the model card"
+        declared, source = list(as_strings(record.card.get("license"))), "license of the model card"
     if not declared:
         return {}
-    names = [known_license(name) or _named(clues) for name in dict.fromkeys(declared)]
+    names = [normalize_license(name) or _license_name(record) for name in dict.fromkeys(declared)]
     said = ", ".join(declared)[:200]
     found = strictest(names)
     if found is None:
-        return {"license": clues.fact(None, f"{source} says {said!r}, which names no licence", 0.0)}
-    return {"license": clues.fact(found, f"{source} {said!r}", 0.9)}
+        return {
+            "license": record.fact(None, f"{source} says {said!r}, which names no licence", 0.0)
+        }
+    return {"license": record.fact(found, f"{source} {said!r}", 0.9)}
 
 
-def _named(clues: Clues) -> str | None:
+def _license_name(record: ParsedRecord) -> str | None:
     """Return the licence that an `other` is given a name for, on the card or in a tag."""
-    return known_license(clues.card.get("license_name"))
+    return normalize_license(record.card.get("license_name"))

@@ -8,36 +8,36 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from tryage.hub.evaluations import quality_fact
 from tryage.hub.licenses import stricter
-from tryage.hub.model import Base, Fact, Model
-from tryage.hub.record import items, mapping, text, texts
+from tryage.hub.model import BaseModelRef, Fact, Model
+from tryage.hub.record import as_list, as_mapping, as_str, as_strings
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
-    from tryage.hub.record import Clues
+    from tryage.hub.record import ParsedRecord
 
 # A declared base, and what is known of it.
-Parent: TypeAlias = tuple[Base, Model]
+Parent: TypeAlias = tuple[BaseModelRef, Model]
 
 # How much of what was measured on a base still says something about the derivative.
 SHRINKAGE: Mapping[str, float] = {"quantized": 0.9, "finetune": 0.5, "adapter": 0.5, "merge": 0.3}
 
-_SAME_SIZE = frozenset(("quantized", "adapter"))
+_SAME_SIZE_RELATIONS = frozenset(("quantized", "adapter"))
 
-_KEPT = 0.95  # confidence kept per step of the chain
+_CONFIDENCE_DECAY = 0.95  # confidence kept per step of the chain
 
-_GUESSED = 0.8  # kept where the derivative may have been changed in just this
+_GUESS_DECAY = 0.8  # kept where the derivative may have been changed in just this
 
 RELATIONS = ("adapter", "finetune", "merge", "quantized")
 
-_PREFIX = "base_model:"
+_TAG_PREFIX = "base_model:"
 
-_MOST = 32
+_MAX_BASES = 32
 
 # owner/name, or the bare name of a model older than owners; a path on somebody's disk is neither.
-_NAME = re.compile(r"[A-Za-z0-9_][\w.\-]*(?:/[\w.\-]+)?", re.ASCII)
+_MODEL_NAME = re.compile(r"[A-Za-z0-9_][\w.\-]*(?:/[\w.\-]+)?", re.ASCII)
 
-_QUANTIZED = frozenset(
+_QUANTIZED_TAGS = frozenset(
     ("gguf", "gptq", "awq", "exl2", "exl3", "mlx", "compressed-tensors", "bitsandbytes")
 )
 
@@ -59,21 +59,21 @@ def inherit(model: Model, bases: Sequence[Model]) -> Model:
     """
     if not model.bases:
         return model
-    parents = _parents(model, bases)
+    parents = _match_bases(model, bases)
     facts = dict(model.facts)
     own = facts.get("license")
     if own is not None:
-        facts["license"] = _license(model, own, dict(parents))
-    _sizes(parents, facts)
-    _age(parents, facts)
+        facts["license"] = _inherit_license(model, own, dict(parents))
+    _inherit_parameters(parents, facts)
+    _inherit_release_date(parents, facts)
     for name in ("context_length", "capabilities", "languages"):
         if name not in facts:
-            _take(parents, name, facts)
-    facts.update(_quality(model, parents))
+            _inherit_first(parents, name, facts)
+    facts.update(_inherit_quality(model, parents))
     return replace(model, facts=facts)
 
 
-def _parents(model: Model, bases: Sequence[Model]) -> list[Parent]:
+def _match_bases(model: Model, bases: Sequence[Model]) -> list[Parent]:
     """Pair each declared base with what is known of it, in the order of declaration."""
     by_key = {base.key: base for base in bases}
     by_name = {base.name: base for base in bases}
@@ -85,145 +85,153 @@ def _parents(model: Model, bases: Sequence[Model]) -> list[Parent]:
     return found
 
 
-def _from(parent: Model, fact: Fact, kept: float = _KEPT) -> Fact:
+def _inherit_fact(parent: Model, fact: Fact, decay: float = _CONFIDENCE_DECAY) -> Fact:
     """Return a base's fact as the derivative's: the base is named before the first source."""
     source = f"base {parent.name}: {fact.source}"
-    return Fact(fact.value, source[:500], fact.seen, round(fact.confidence * kept, 3))
+    return Fact(fact.value, source[:500], fact.fetched_at, round(fact.confidence * decay, 3))
 
 
-def _take(parents: Sequence[Parent], name: str, facts: dict[str, Fact]) -> None:
+def _inherit_first(parents: Sequence[Parent], name: str, facts: dict[str, Fact]) -> None:
     """Take a fact from the first base that has it."""
     for _, parent in parents:
         fact = parent.facts.get(name)
         if fact is not None and fact.value is not None:
-            facts[name] = _from(parent, fact)
+            facts[name] = _inherit_fact(parent, fact)
             return
 
 
-def _license(model: Model, own: Fact, parents: Mapping[Base, Model]) -> Fact:
+def _inherit_license(model: Model, own: Fact, parents: Mapping[BaseModelRef, Model]) -> Fact:
     """Return the strictest licence of the chain; the source says which base decided."""
-    held = own
+    strictest_fact = own
     for base in model.bases:
-        if held.value is None:
+        if strictest_fact.value is None:
             break
         parent = parents.get(base)
         if parent is None:
-            return _unknown(own, f"base {base.name} is not known here")
+            return _unknown_fact(own, f"base {base.name} is not known here")
         fact = parent.facts.get("license")
         if fact is None or fact.value is None:
-            return _unknown(own, f"base {base.name} has no known licence")
-        value = stricter(held.value, fact.value)
+            return _unknown_fact(own, f"base {base.name} has no known licence")
+        value = stricter(strictest_fact.value, fact.value)
         if value is None:
-            return _unknown(held, f"it does not contain {fact.value!r} of base {base.name}")
-        if value != held.value:
-            held = _from(parent, fact)
-    return held
+            return _unknown_fact(
+                strictest_fact, f"it does not contain {fact.value!r} of base {base.name}"
+            )
+        if value != strictest_fact.value:
+            strictest_fact = _inherit_fact(parent, fact)
+    return strictest_fact
 
 
-def _unknown(fact: Fact, why: str) -> Fact:
-    return Fact(None, f"{fact.source}, but {why}"[:500], fact.seen, 0.0)
+def _unknown_fact(fact: Fact, why: str) -> Fact:
+    return Fact(None, f"{fact.source}, but {why}"[:500], fact.fetched_at, 0.0)
 
 
-def _sizes(parents: Sequence[Parent], facts: dict[str, Fact]) -> None:
+def _inherit_parameters(parents: Sequence[Parent], facts: dict[str, Fact]) -> None:
     """Take the parameters of the first base that can tell them."""
     own = facts.get("parameters")
     for base, parent in parents:
-        theirs = parent.facts.get("parameters")
-        if theirs is None or base.relation == "merge":
+        base_fact = parent.facts.get("parameters")
+        if base_fact is None or base.relation == "merge":
             continue
-        kept = _KEPT if base.relation in _SAME_SIZE else _GUESSED
-        sure = base.relation in _SAME_SIZE and own and theirs.confidence * kept >= own.confidence
+        decay = _CONFIDENCE_DECAY if base.relation in _SAME_SIZE_RELATIONS else _GUESS_DECAY
+        sure = (
+            base.relation in _SAME_SIZE_RELATIONS
+            and own
+            and base_fact.confidence * decay >= own.confidence
+        )
         if own is None or sure or base.relation == "adapter":
-            facts["parameters"] = _from(parent, theirs, kept)
+            facts["parameters"] = _inherit_fact(parent, base_fact, decay)
             facts.pop("active_parameters", None)
         active = parent.facts.get("active_parameters")
-        same = 0.9 < facts["parameters"].value / theirs.value < 1.1
+        same = 0.9 < facts["parameters"].value / base_fact.value < 1.1
         if active is not None and same and "active_parameters" not in facts:
-            facts["active_parameters"] = _from(parent, active, kept)
+            facts["active_parameters"] = _inherit_fact(parent, active, decay)
         return
 
 
-def _age(parents: Sequence[Parent], facts: dict[str, Fact]) -> None:
+def _inherit_release_date(parents: Sequence[Parent], facts: dict[str, Fact]) -> None:
     """Take the age of the weights where they are the base's, or of unknown age."""
     same = [(base, parent) for base, parent in parents if base.relation == "quantized"]
-    _take(same or ([] if "released" in facts else parents), "released", facts)
+    _inherit_first(same or ([] if "released" in facts else parents), "released", facts)
 
 
-def _quality(model: Model, parents: Sequence[Parent]) -> dict[str, Fact]:
+def _inherit_quality(model: Model, parents: Sequence[Parent]) -> dict[str, Fact]:
     """Return the results with the bases' added, shrunk by the relation; each names its model."""
     own = model.facts.get("quality")
     rows = list(own.value) if own is not None else []
     for base, parent in parents:
-        theirs = parent.facts.get("quality")
-        for row in theirs.value if theirs is not None else ():
+        base_fact = parent.facts.get("quality")
+        for row in base_fact.value if base_fact is not None else ():
             weight = round(row["weight"] * SHRINKAGE.get(base.relation, 0.3), 4)
             if weight >= 0.05:
                 rows.append({"base": parent.name, **row, "weight": weight})
-    return quality_fact(rows, model.seen)
+    return quality_fact(rows, model.fetched_at)
 
 
-def read_bases(clues: Clues) -> tuple[Base, ...]:
+def parse_base_models(record: ParsedRecord) -> tuple[BaseModelRef, ...]:
     """Return the declared bases, the best described first: `baseModels`, then tags, then the card.
 
     Where nobody says how a model was made, a quantised format or an adapter library tells; several
     bases are a merge, and one is a finetune.
     """
-    found: dict[str, Base] = {}
-    for base in (*_listed(clues), *_tagged(clues)):
+    found: dict[str, BaseModelRef] = {}
+    for base in (*_bases_from_field(record), *_bases_from_tags(record)):
         known = found.get(base.name)
         if known is None or (known.relation == "" and base.relation):
             found[base.name] = base
-    found.pop(clues.name, None)
-    bases = list(found.values())[:_MOST]
-    guess = _guess(clues, len(bases))
-    return tuple(base if base.relation else Base(base.name, base.key, guess) for base in bases)
+    found.pop(record.name, None)
+    bases = list(found.values())[:_MAX_BASES]
+    guess = _guess_relation(record, len(bases))
+    return tuple(
+        base if base.relation else BaseModelRef(base.name, base.key, guess) for base in bases
+    )
 
 
-def _listed(clues: Clues) -> list[Base]:
+def _bases_from_field(record: ParsedRecord) -> list[BaseModelRef]:
     """Read `baseModels`: {"relation": ..., "models": [{"_id": ..., "id": ...}]}."""
-    block = mapping(clues.record.get("baseModels"))
-    relation = _relation(block.get("relation"))
-    rows = [mapping(row) for row in items(block.get("models"))]
+    block = as_mapping(record.raw.get("baseModels"))
+    relation = _parse_relation(block.get("relation"))
+    rows = [as_mapping(row) for row in as_list(block.get("models"))]
     return [
-        Base(name, text(row.get("_id")), relation)
+        BaseModelRef(name, as_str(row.get("_id")), relation)
         for row in rows
-        if (name := _name(row.get("id"))) is not None
+        if (name := _parse_name(row.get("id"))) is not None
     ]
 
 
-def _tagged(clues: Clues) -> list[Base]:
+def _bases_from_tags(record: ParsedRecord) -> list[BaseModelRef]:
     """Read the tags `base_model:relation:name` and `base_model:name`, and the card."""
     bases = []
-    for tag in clues.tags:
-        if tag.startswith(_PREFIX):
-            relation, colon, rest = tag[len(_PREFIX) :].partition(":")
-            name = _name(rest if colon else relation)
+    for tag in record.tags:
+        if tag.startswith(_TAG_PREFIX):
+            relation, colon, rest = tag[len(_TAG_PREFIX) :].partition(":")
+            name = _parse_name(rest if colon else relation)
             if name is not None:
-                bases.append(Base(name, None, _relation(relation) if colon else ""))
-    relation = _relation(clues.card.get("base_model_relation"))
-    named = filter(_name, texts(clues.card.get("base_model")))
-    return [*bases, *(Base(name, None, relation) for name in named)]
+                bases.append(BaseModelRef(name, None, _parse_relation(relation) if colon else ""))
+    relation = _parse_relation(record.card.get("base_model_relation"))
+    named = filter(_parse_name, as_strings(record.card.get("base_model")))
+    return [*bases, *(BaseModelRef(name, None, relation) for name in named)]
 
 
-def _name(value: object) -> str | None:
-    name = text(value)
-    return name if name is not None and _NAME.fullmatch(name) else None
+def _parse_name(value: object) -> str | None:
+    name = as_str(value)
+    return name if name is not None and _MODEL_NAME.fullmatch(name) else None
 
 
-def _relation(value: object) -> str:
-    word = text(value)
+def _parse_relation(value: object) -> str:
+    word = as_str(value)
     return word if word in RELATIONS else ""
 
 
-def _guess(clues: Clues, count: int) -> str:
-    if clues.is_adapter:
+def _guess_relation(record: ParsedRecord, count: int) -> str:
+    if record.is_adapter:
         return "adapter"
-    if not clues.marks.isdisjoint(_QUANTIZED):
+    if not record.lowercase_tags.isdisjoint(_QUANTIZED_TAGS):
         return "quantized"
     return "merge" if count > 1 else "finetune"
 
 
-def bases_first(
+def topological_groups(
     models: Collection[int], parents: Mapping[int, Sequence[int]]
 ) -> Iterator[list[int]]:
     """Yield the models and all their ancestors in groups, every group after those it inherits from.
@@ -234,38 +242,38 @@ def bases_first(
     Python's.
     """
     index: dict[int, int] = {}
-    low: dict[int, int] = {}
-    path: list[int] = []
-    on_path: set[int] = set()
+    lowlink: dict[int, int] = {}
+    stack: list[int] = []
+    on_stack: set[int] = set()
     for start in models:
         work = [] if start in index else [(start, iter(parents.get(start, ())))]
         while work:
             model, rest = work[-1]
             if model not in index:
-                index[model] = low[model] = len(index)
-                path.append(model)
-                on_path.add(model)
-            ancestor = next((p for p in rest if p not in index or p in on_path), None)
+                index[model] = lowlink[model] = len(index)
+                stack.append(model)
+                on_stack.add(model)
+            ancestor = next((p for p in rest if p not in index or p in on_stack), None)
             if ancestor is not None and ancestor not in index:
                 work.append((ancestor, iter(parents.get(ancestor, ()))))
             elif ancestor is not None:
-                low[model] = min(low[model], index[ancestor])
+                lowlink[model] = min(lowlink[model], index[ancestor])
             else:
                 work.pop()
                 if work:
                     child = work[-1][0]
-                    low[child] = min(low[child], low[model])
-                if low[model] == index[model]:
-                    group = _cut(path, model)
-                    on_path.difference_update(group)
+                    lowlink[child] = min(lowlink[child], lowlink[model])
+                if lowlink[model] == index[model]:
+                    group = _pop_component(stack, model)
+                    on_stack.difference_update(group)
                     yield group
 
 
-def _cut(path: list[int], first: int) -> list[int]:
+def _pop_component(stack: list[int], first: int) -> list[int]:
     """Take the end of the path off, from this model on."""
-    at = len(path) - 1
-    while path[at] != first:
+    at = len(stack) - 1
+    while stack[at] != first:
         at -= 1
-    group = path[at:]
-    del path[at:]
+    group = stack[at:]
+    del stack[at:]
     return group

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 # What JSON has no type for; every other value is a string, a number, a bool or a list.
-_RESTORE: Mapping[str, Callable[[Any], Any]] = {
+_DECODERS: Mapping[str, Callable[[Any], Any]] = {
     "released": datetime.date.fromisoformat,
     "capabilities": frozenset,
     "formats": tuple,
@@ -23,7 +23,7 @@ _RESTORE: Mapping[str, Callable[[Any], Any]] = {
 }
 
 # Facts that are fields of an Expert; the others go to `metadata["hub"]`.
-FIELDS = (
+EXPERT_FIELDS = (
     "parameters",
     "active_parameters",
     "released",
@@ -36,13 +36,13 @@ FIELDS = (
     "capabilities",
 )
 
-_HUB = ("key", "sha", "author", "task", "library", "likes", "gated", "private", "disabled")
+_HUB_FIELDS = ("key", "sha", "author", "task", "library", "likes", "gated", "private", "disabled")
 
-_PAGE = "https://huggingface.co/"
+_HUB_URL = "https://huggingface.co/"
 
 
 @dataclass(frozen=True, slots=True)
-class Base:
+class BaseModelRef:
     """A model that another one was made from.
 
     `relation` is the Hub's word: adapter, finetune, merge or quantized. `key` is the base's `_id`,
@@ -71,7 +71,7 @@ class Model:
 
     key: str
     name: str
-    seen: datetime.datetime
+    fetched_at: datetime.datetime
     author: str | None = None
     task: str | None = None
     library: str | None = None
@@ -84,7 +84,7 @@ class Model:
     gated: str | bool | None = None
     private: bool | None = None
     disabled: bool | None = None
-    bases: tuple[Base, ...] = ()
+    bases: tuple[BaseModelRef, ...] = ()
     facts: Mapping[str, Fact] = field(default_factory=dict, hash=False)
 
     def value(self, fact: str) -> Any:  # noqa: ANN401 - each fact has its own type
@@ -98,12 +98,16 @@ class Model:
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything that is known, JSON-safe; unknown fields are left out."""
-        result: dict[str, Any] = {"key": self.key, "name": self.name, "seen": self.seen.isoformat()}
-        for name in _PLAIN:
+        result: dict[str, Any] = {
+            "key": self.key,
+            "name": self.name,
+            "seen": self.fetched_at.isoformat(),
+        }
+        for name in _PLAIN_FIELDS:
             value = getattr(self, name)
             if value is not None:
                 result[name] = value
-        for name in _TIMES:
+        for name in _TIME_FIELDS:
             value = getattr(self, name)
             if value is not None:
                 result[name] = value.isoformat()
@@ -115,21 +119,22 @@ class Model:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Model:
         """Build a model from what `to_dict` wrote."""
-        known: dict[str, Any] = {name: data[name] for name in _PLAIN if name in data}
-        for name in ("seen", *_TIMES):
+        known: dict[str, Any] = {name: data[name] for name in _PLAIN_FIELDS if name in data}
+        for name in _TIME_FIELDS:
             if name in data:
                 known[name] = datetime.datetime.fromisoformat(data[name])
         return cls(
             key=data["key"],
             name=data["name"],
+            fetched_at=datetime.datetime.fromisoformat(data["seen"]),
             **known,
             tags=tuple(data["tags"]),
-            bases=tuple(Base(**base) for base in data["bases"]),
+            bases=tuple(BaseModelRef(**base) for base in data["bases"]),
             facts={name: Fact.from_dict(name, fact) for name, fact in data["facts"].items()},
         )
 
 
-_PLAIN = (
+_PLAIN_FIELDS = (
     "author",
     "task",
     "library",
@@ -141,7 +146,7 @@ _PLAIN = (
     "disabled",
 )
 
-_TIMES = ("created", "modified")
+_TIME_FIELDS = ("created", "modified")
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,32 +160,32 @@ class Fact:
 
     value: Any
     source: str
-    seen: datetime.datetime
+    fetched_at: datetime.datetime
     confidence: float
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fact, JSON-safe."""
-        return {"value": plain(self.value), **self.provenance()}
+        return {"value": to_plain(self.value), **self.provenance()}
 
     def provenance(self) -> dict[str, Any]:
         """Return where the value comes from, when, and how sure it is, JSON-safe."""
         return {
             "source": self.source,
-            "seen": self.seen.isoformat(),
+            "seen": self.fetched_at.isoformat(),
             "confidence": self.confidence,
         }
 
     @classmethod
     def from_dict(cls, field: str, data: Mapping[str, Any]) -> Fact:
         """Build the fact of this field from what `to_dict` wrote."""
-        value, restore = data["value"], _RESTORE.get(field)
+        value, restore = data["value"], _DECODERS.get(field)
         if value is not None and restore is not None:
             value = restore(value)
         seen = datetime.datetime.fromisoformat(data["seen"])
         return cls(value, data["source"], seen, data["confidence"])
 
 
-def plain(value: object) -> object:
+def to_plain(value: object) -> object:
     """Return a JSON-safe form of a fact's value."""
     if isinstance(value, datetime.date):
         return value.isoformat()
@@ -196,28 +201,28 @@ def to_expert(model: Model) -> Expert:
     and of one that is unknown for a reason; `metadata["hub"]` has what an expert has no field for.
     No aliases: among a hundred thousand models every short name is somebody else's too.
     """
-    facts = {name: model.facts[name] for name in FIELDS if name in model.facts}
+    facts = {name: model.facts[name] for name in EXPERT_FIELDS if name in model.facts}
     sources = {name: fact.provenance() for name, fact in facts.items()}
     if model.downloads is not None:
         sources["downloads"] = {
             "source": "downloads of the last 30 days",
-            "seen": model.seen.isoformat(),
+            "seen": model.fetched_at.isoformat(),
             "confidence": 1.0,
         }
     return Expert(
         model.name,
         downloads=model.downloads,
-        metadata={"sources": sources, "hub": _rest(model)},
+        metadata={"sources": sources, "hub": _hub_metadata(model)},
         **{name: fact.value for name, fact in facts.items()},
     )
 
 
-def _rest(model: Model) -> dict[str, Any]:
+def _hub_metadata(model: Model) -> dict[str, Any]:
     """Return what an expert has no field for, JSON-safe, without what is unknown."""
-    hub: dict[str, Any] = {name: getattr(model, name) for name in _HUB}
-    hub["url"] = _PAGE + model.name
+    hub: dict[str, Any] = {name: getattr(model, name) for name in _HUB_FIELDS}
+    hub["url"] = _HUB_URL + model.name
     hub["bases"] = [base.to_dict() for base in model.bases] or None
     for name, fact in model.facts.items():
-        if name not in FIELDS:
-            hub[name] = plain(fact.value)
+        if name not in EXPERT_FIELDS:
+            hub[name] = to_plain(fact.value)
     return {name: value for name, value in hub.items() if value is not None}

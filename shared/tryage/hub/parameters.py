@@ -6,21 +6,41 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tryage.hub.quantization import bits_per_weight, choose, count_weights, elements_by_type
-from tryage.hub.record import Record, flag, mapping, positive, size, text, words
+from tryage.hub.quantization import (
+    bits_per_weight,
+    count_weights,
+    elements_by_dtype,
+    reconcile_counts,
+)
+from tryage.hub.record import (
+    Record,
+    as_bool,
+    as_mapping,
+    as_positive_float,
+    as_size,
+    as_str,
+    split_words,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from tryage.hub.model import Fact
-    from tryage.hub.record import Clues
+    from tryage.hub.record import ParsedRecord
 
 # Bytes per weight as the config names the type; without a name, half precision is the custom.
-_BYTES = {"float32": 4.0, "float16": 2.0, "bfloat16": 2.0, "float8_e4m3fn": 1.0}
+_BYTES_PER_WEIGHT = {"float32": 4.0, "float16": 2.0, "bfloat16": 2.0, "float8_e4m3fn": 1.0}
 
-_WEIGHTS = (".safetensors", ".bin", ".pt", ".pth")
+_WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth")
 
-_BESIDE = ("adapter_model", "training_args", "optimizer", "scheduler", "rng_state", "consolidated")
+_AUXILIARY_PREFIXES = (
+    "adapter_model",
+    "training_args",
+    "optimizer",
+    "scheduler",
+    "rng_state",
+    "consolidated",
+)
 
 _UNITS = {"m": 1e6, "b": 1e9}
 
@@ -35,82 +55,84 @@ _START = r"(?<![\d.])(?<![^a-z][aexv])"
 
 _SIZE = re.compile(rf"{_START}{_NUMBER}(?P<unit>[bm])(?P<rest>\d(?!\d))?{_END}", re.ASCII)
 
-_MIXTURE = re.compile(rf"(?<![\d.])(?P<k>\d{{1,3}})x{_NUMBER}(?P<unit>[bm]){_END}", re.ASCII)
+_MOE_SIZE = re.compile(rf"(?<![\d.])(?P<k>\d{{1,3}})x{_NUMBER}(?P<unit>[bm]){_END}", re.ASCII)
 
 _ACTIVE = re.compile(rf"[^a-z0-9.]a{_NUMBER}b{_END}", re.ASCII)
 
 # The size is another model's: the one that this one drafts for, was cut from or imitates; and
 # `17B-16E` is what a token passes, of sixteen experts.
-_OTHERS = re.compile(r"speculator|eagle|dflash|draft|medusa|mmproj|random|-\d+e(?![a-z0-9])")
+_UNRELATED_SIZE = re.compile(
+    r"speculator|eagle|dflash|draft|medusa|mmproj|random|-\d+e(?![a-z0-9])"
+)
 
-_SOURCE = re.compile(r"[-_]from[-_]")
+_FROM_SEPARATOR = re.compile(r"[-_]from[-_]")
 
 # Of a Mistral-shaped model this share is feed-forward, which each expert has a copy of; the rest is
 # shared. It gives 46.7B for 8x7B and 140.6B for 8x22B, as published.
-_FEED_FORWARD = 0.7785
+_FFN_SHARE = 0.7785
 
-_CHOSEN = 2  # experts that such a model asks per token
+_EXPERTS_PER_TOKEN = 2  # experts that such a model asks per token
 
-_SIZES = {7.0: 7.2417e9, 22.0: 21.77e9}  # what those who round down to these really have
+_EXACT_SIZES = {7.0: 7.2417e9, 22.0: 21.77e9}  # what those who round down to these really have
 
 # A gate doubles the way up in the feed-forward part: three matrices instead of two.
-_GATED = words(
+_GATED_FFN = split_words(
     "llama mistral mixtral qwen2 qwen3 qwen2_moe qwen3_moe gemma gemma2 gemma3_text phi3 olmo olmo2"
     " olmoe smollm3 granite granitemoe stablelm cohere exaone4 ernie4_5 seed_oss"
 )
 
-_PLAIN = words("gpt2 opt bloom gpt_neo gpt_neox gptj phi starcoder2")
+_PLAIN_FFN = split_words("gpt2 opt bloom gpt_neo gpt_neox gptj phi starcoder2")
 
-_ENCODERS = words("bert roberta xlm-roberta camembert electra distilbert mpnet")
+_ENCODERS = split_words("bert roberta xlm-roberta camembert electra distilbert mpnet")
 
 # Where config.json may leave it out because it is so by default.
-_TIED = words("gpt2 opt bloom gpt_neo gemma gemma2 gemma3_text smollm3 cohere")
+_TIED_EMBEDDINGS = split_words("gpt2 opt bloom gpt_neo gemma gemma2 gemma3_text smollm3 cohere")
 
-_QUERY_BIASES = frozenset(("qwen2", "qwen2_moe"))
+_QKV_BIAS = frozenset(("qwen2", "qwen2_moe"))
 
 
 @dataclass(frozen=True, slots=True)
-class _Sources:
+class _ParameterSources:
     """What the rules read: the record's clues, and the two guesses that check the others."""
 
-    clues: Clues
-    named: NamedSize | None
-    shape: Shape | None
+    record: ParsedRecord
+    name_size: SizeFromName | None
+    config_count: ParameterCount | None
 
 
-def read_parameters(clues: Clues) -> dict[str, Fact]:
+def parse_parameters(record: ParsedRecord) -> dict[str, Fact]:
     """Return `parameters`, and `active_parameters` where fewer are used per token.
 
     The first source that knows wins: tensor counts, GGUF, config.json, file sizes, name. The
     repository of an adapter holds only its small addition, so its own counts tell nothing, and of
     a quantised one the base's count is better (`inherit`).
     """
-    shape = shape_of(clues.config)
-    sources = _Sources(clues, size_in_name(clues.name), shape)
-    rules: Sequence[Callable[[_Sources], Fact | None]] = (
+    config_count = count_from_config(record.config)
+    sources = _ParameterSources(record, size_from_name(record.name), config_count)
+    rules: Sequence[Callable[[_ParameterSources], Fact | None]] = (
         (_from_name,)
-        if clues.is_adapter
-        else (_from_tensors, _from_gguf, _from_shape, _from_files, _from_name)
+        if record.is_adapter
+        else (_from_tensors, _from_gguf, _from_config, _from_files, _from_name)
     )
     found = next((fact for rule in rules if (fact := rule(sources)) is not None), None)
     if found is None:
         return {}
-    facts = {"parameters": _checked(found, sources)}
-    active = _active(sources, found.value)
+    facts = {"parameters": _check_against_name(found, sources)}
+    active = _active_parameters(sources, found.value)
     if active is not None:
         facts["active_parameters"] = active
     return facts
 
 
-def _from_tensors(sources: _Sources) -> Fact | None:
+def _from_tensors(sources: _ParameterSources) -> Fact | None:
     """Count tensors, not by `total`: authors can write any there (huggingface_hub #4221)."""
-    clues, shape, named = sources.clues, sources.shape, sources.named
-    total = size(mapping(clues.record.get("safetensors")).get("total"))
-    elements = elements_by_type(clues.record)
+    record, config_count, name_size = sources.record, sources.config_count, sources.name_size
+    total = as_size(as_mapping(record.raw.get("safetensors")).get("total"))
+    elements = elements_by_dtype(record.raw)
     if not elements:
-        return clues.fact(total, "safetensors.total alone", 0.6) if total else None
-    counts = count_weights(elements, clues)
-    if counts.packed and (shape or named):
+        return record.fact(total, "safetensors.total alone", 0.6) if total else None
+    counts = count_weights(elements, record)
+    if counts.unknown_packing and (config_count or name_size):
         return None
     # A total that is no sum of the tensors, and near to what they unpack to, is somebody's count.
     confirmed = (
@@ -120,229 +142,243 @@ def _from_tensors(sources: _Sources) -> Fact | None:
         and 0.85 < total / counts.unpacked < 1.18
     )
     hints = (
-        shape.total if shape else None,
+        config_count.total if config_count else None,
         total if confirmed else None,
-        named.total if named else None,
+        name_size.total if name_size else None,
     )
-    value, confidence = choose(counts, hints)
+    value, confidence = reconcile_counts(counts, hints)
     packed = " unpacked" if counts.unpacked == value else ""
-    return clues.fact(value, f"safetensors.parameters{packed}", confidence)
+    return record.fact(value, f"safetensors.parameters{packed}", confidence)
 
 
-def _from_gguf(sources: _Sources) -> Fact | None:
-    total = size(mapping(sources.clues.record.get("gguf")).get("total"))
-    return sources.clues.fact(total, "gguf.total", 0.9) if total else None
+def _from_gguf(sources: _ParameterSources) -> Fact | None:
+    total = as_size(as_mapping(sources.record.raw.get("gguf")).get("total"))
+    return sources.record.fact(total, "gguf.total", 0.9) if total else None
 
 
-def _from_shape(sources: _Sources) -> Fact | None:
-    if sources.shape is None:
+def _from_config(sources: _ParameterSources) -> Fact | None:
+    if sources.config_count is None:
         return None
-    return sources.clues.fact(sources.shape.total, "shape in config.json", 0.85)
+    return sources.record.fact(sources.config_count.total, "shape in config.json", 0.85)
 
 
-def _from_files(sources: _Sources) -> Fact | None:
+def _from_files(sources: _ParameterSources) -> Fact | None:
     """Divide the bytes of the weights by the bytes of one."""
-    clues = sources.clues
-    stored = weight_bytes(clues)
+    record = sources.record
+    stored = weight_bytes(record)
     if not stored:
         return None
-    bits = bits_per_weight(clues)
-    dtype = text(clues.nested("torch_dtype")) or text(clues.nested("dtype")) or ""
-    each = bits / 8 if bits else _BYTES.get(dtype)
-    confidence = 0.5 if bits or not each else 0.7
-    return clues.fact(stored / (each or 2.0), "size of the weight files", confidence)
+    bits = bits_per_weight(record)
+    dtype = as_str(record.config_value("torch_dtype")) or as_str(record.config_value("dtype")) or ""
+    bytes_per_weight = bits / 8 if bits else _BYTES_PER_WEIGHT.get(dtype)
+    confidence = 0.5 if bits or not bytes_per_weight else 0.7
+    return record.fact(stored / (bytes_per_weight or 2.0), "size of the weight files", confidence)
 
 
-def _from_name(sources: _Sources) -> Fact | None:
-    named = sources.named
-    return None if named is None else sources.clues.fact(named.total, "name", 0.6)
+def _from_name(sources: _ParameterSources) -> Fact | None:
+    name_size = sources.name_size
+    return None if name_size is None else sources.record.fact(name_size.total, "name", 0.6)
 
 
-def weight_bytes(clues: Clues) -> float | None:
+def weight_bytes(record: ParsedRecord) -> float | None:
     """Return the bytes of the weights that a loader would read: one format, no optimiser."""
-    sums = dict.fromkeys(_WEIGHTS, 0.0)
-    files = [file for file in clues.files if file.size and file.path.endswith(_WEIGHTS)]
+    sums = dict.fromkeys(_WEIGHT_SUFFIXES, 0.0)
+    files = [file for file in record.files if file.size and file.path.endswith(_WEIGHT_SUFFIXES)]
     # Below the root there are checkpoints and other formats; some libraries have all there.
     for file in [file for file in files if "/" not in file.path] or files:
         path = file.path.rsplit("/", 1)[-1]
-        if file.size and not path.startswith(_BESIDE) and ".fp16." not in path:
+        if file.size and not path.startswith(_AUXILIARY_PREFIXES) and ".fp16." not in path:
             sums[path[path.rfind(".") :]] += file.size
     return next((stored for stored in sums.values() if stored), None)
 
 
-def _checked(fact: Fact, sources: _Sources) -> Fact:
+def _check_against_name(fact: Fact, sources: _ParameterSources) -> Fact:
     """Believe a count less where the name says something else by more than a factor of two."""
-    named = sources.named
-    if named is None or fact.source == "name" or 0.5 < fact.value / named.total < 2:
+    name_size = sources.name_size
+    if name_size is None or fact.source == "name" or 0.5 < fact.value / name_size.total < 2:
         return fact
-    source = f"{fact.source}; the name says {named.total:.3g}"
-    return sources.clues.fact(fact.value, source, min(fact.confidence, 0.5))
+    source = f"{fact.source}; the name says {name_size.total:.3g}"
+    return sources.record.fact(fact.value, source, min(fact.confidence, 0.5))
 
 
-def _active(sources: _Sources, total: float) -> Fact | None:
+def _active_parameters(sources: _ParameterSources, total: float) -> Fact | None:
     """Return the parameters each token passes, where they are fewer than all."""
-    shape, named = sources.shape, sources.named
-    if shape is not None and shape.active < 0.98 * shape.total:
-        return sources.clues.fact(shape.active, "shape in config.json", 0.85)
-    if named is not None and named.active is not None and named.active < 0.98 * total:
-        return sources.clues.fact(named.active, "name", 0.6)
+    config_count, name_size = sources.config_count, sources.name_size
+    if config_count is not None and config_count.active < 0.98 * config_count.total:
+        return sources.record.fact(config_count.active, "shape in config.json", 0.85)
+    if name_size is not None and name_size.active is not None and name_size.active < 0.98 * total:
+        return sources.record.fact(name_size.active, "name", 0.6)
     return None
 
 
 @dataclass(frozen=True, slots=True)
-class NamedSize:
+class SizeFromName:
     """Parameters as the name has them; `active` per token, None where the name does not say."""
 
     total: float
     active: float | None = None
 
 
-def size_in_name(name: str) -> NamedSize | None:
+def size_from_name(name: str) -> SizeFromName | None:
     """Return the size a name (with or without its owner) tells, None where it tells none.
 
     Of several sizes in billions the first counts: the others are mostly tokens seen or a
     teacher's. Millions count only without billions; thousands are lengths of context, trillions
     tokens. Measured by benchmarks/hub_names.py.
     """
-    short = _SOURCE.split("-" + name.rsplit("/", 1)[-1].lower(), maxsplit=1)[0]
-    if _OTHERS.search(short):
+    short = _FROM_SEPARATOR.split("-" + name.rsplit("/", 1)[-1].lower(), maxsplit=1)[0]
+    if _UNRELATED_SIZE.search(short):
         return None
-    mixture = _MIXTURE.search(short)
-    if mixture is not None:
-        return _mixture(mixture)
-    found = [(match["unit"], _value(match)) for match in _SIZE.finditer(short)]
+    moe_match = _MOE_SIZE.search(short)
+    if moe_match is not None:
+        return _moe_size(moe_match)
+    found = [(match["unit"], _parse_size(match)) for match in _SIZE.finditer(short)]
     billions = [value for unit, value in found if unit == "b"]
     total = next(iter(billions or [value for _, value in found]), 0.0)
     if not 1e5 <= total <= 5e12:
         return None
     active = _ACTIVE.search(short)
-    each = _number(active["n"]) * 1e9 if active else None
-    return NamedSize(total, each if each is not None and each <= total else None)
+    each = _parse_number(active["n"]) * 1e9 if active else None
+    return SizeFromName(total, each if each is not None and each <= total else None)
 
 
-def _number(digits: str) -> float:
+def _parse_number(digits: str) -> float:
     return float(digits.replace("_", "."))
 
 
-def _value(match: re.Match[str]) -> float:
+def _parse_size(match: re.Match[str]) -> float:
     """Return the number of parameters; `1b7` is 1.7 billion."""
     tenths = int(match["rest"]) / 10 if match["rest"] else 0.0
-    return (_number(match["n"]) + tenths) * _UNITS[match["unit"]]
+    return (_parse_number(match["n"]) + tenths) * _UNITS[match["unit"]]
 
 
-def _mixture(match: re.Match[str]) -> NamedSize | None:
+def _moe_size(match: re.Match[str]) -> SizeFromName | None:
     """Return the size of `8x7B`: the experts share all but their feed-forward parts."""
-    experts, each = int(match["k"]), _number(match["n"])
-    one = _SIZES.get(each, each * 1e9) if match["unit"] == "b" else each * 1e6
+    experts, each = int(match["k"]), _parse_number(match["n"])
+    one = _EXACT_SIZES.get(each, each * 1e9) if match["unit"] == "b" else each * 1e6
     if experts < 1:
         return None
-    shared, chosen = 1 - _FEED_FORWARD, min(experts, _CHOSEN)
-    total = one * (shared + _FEED_FORWARD * experts)
-    return NamedSize(total, one * (shared + _FEED_FORWARD * chosen))
+    shared, experts_per_token = 1 - _FFN_SHARE, min(experts, _EXPERTS_PER_TOKEN)
+    total = one * (shared + _FFN_SHARE * experts)
+    return SizeFromName(total, one * (shared + _FFN_SHARE * experts_per_token))
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class ParameterCount:
     """Parameters by a model's shape: all of them, and those that each token passes."""
 
     total: float
     active: float
 
 
-def shape_of(config: Record) -> Shape | None:
+def count_from_config(config: Record) -> ParameterCount | None:
     """Return what a config.json describes, None where the architecture or a size is not known."""
-    kind = text(config.get("model_type"))
-    if kind is None or not (kind in _GATED or kind in _PLAIN or kind in _ENCODERS):
+    model_type = as_str(config.get("model_type"))
+    if model_type is None or not (
+        model_type in _GATED_FFN or model_type in _PLAIN_FFN or model_type in _ENCODERS
+    ):
         return None
     if config.get("auto_map"):  # code of its own: the name is kept, the shape often not
         return None
-    sizes = _Sizes.read(config, kind in _GATED)
-    return None if sizes is None else _count(kind, sizes, config)
+    sizes = _ConfigDims.from_config(config, model_type in _GATED_FFN)
+    return None if sizes is None else _count_parameters(model_type, sizes, config)
 
 
 @dataclass(frozen=True, slots=True)
-class _Sizes:
+class _ConfigDims:
     """The sizes every shape has."""
 
-    vocabulary: float
-    width: float
-    layers: float
-    inner: float
-    queries: float  # heads x head size
-    keys: float
+    vocab_size: float
+    hidden_size: float
+    num_layers: float
+    ffn_size: float
+    query_size: float  # heads x head size
+    kv_size: float
 
     @classmethod
-    def read(cls, config: Record, gated: bool) -> _Sizes | None:
+    def from_config(cls, config: Record, gated: bool) -> _ConfigDims | None:
         """Read the sizes under the names the architectures have for them."""
-        vocabulary = positive(config.get("vocab_size"))
-        width = _first(config, "hidden_size", "n_embd", "d_model", "dim")
-        layers = _first(config, "num_hidden_layers", "n_layer", "num_layers", "n_layers")
-        heads = _first(config, "num_attention_heads", "n_head", "num_heads", "n_heads")
-        inner = _first(config, "intermediate_size", "n_inner", "ffn_dim", "hidden_dim")
+        vocabulary = as_positive_float(config.get("vocab_size"))
+        width = _first_positive(config, "hidden_size", "n_embd", "d_model", "dim")
+        layers = _first_positive(config, "num_hidden_layers", "n_layer", "num_layers", "n_layers")
+        heads = _first_positive(config, "num_attention_heads", "n_head", "num_heads", "n_heads")
+        inner = _first_positive(config, "intermediate_size", "n_inner", "ffn_dim", "hidden_dim")
         if not (vocabulary and width and layers and heads) or (gated and not inner):
             return None
         inner = inner or 4 * width
-        head = positive(config.get("head_dim")) or width / heads
-        shared = positive(config.get("num_key_value_heads")) or heads
-        sizes = (vocabulary, width, layers, inner, heads * head, shared * head)
+        head_dim = as_positive_float(config.get("head_dim")) or width / heads
+        kv_heads = as_positive_float(config.get("num_key_value_heads")) or heads
+        sizes = (vocabulary, width, layers, inner, heads * head_dim, kv_heads * head_dim)
         return None if max(sizes) > 1e7 else cls(*sizes)
 
 
-def _first(config: Record, *names: str) -> float | None:
-    return next((found for name in names if (found := positive(config.get(name)))), None)
+def _first_positive(config: Record, *names: str) -> float | None:
+    return next((found for name in names if (found := as_positive_float(config.get(name)))), None)
 
 
-def _count(kind: str, size: _Sizes, config: Record) -> Shape:
+def _count_parameters(model_type: str, dims: _ConfigDims, config: Record) -> ParameterCount:
     """Add up embeddings, attention, feed-forward and norms."""
-    width, gated = size.width, kind in _GATED
-    attention = 2 * width * (size.queries + size.keys)
-    if kind in _QUERY_BIASES or flag(config.get("attention_bias")):
-        attention += size.queries + 2 * size.keys
+    width, gated = dims.hidden_size, model_type in _GATED_FFN
+    attention = 2 * width * (dims.query_size + dims.kv_size)
+    if model_type in _QKV_BIAS or as_bool(config.get("attention_bias")):
+        attention += dims.query_size + 2 * dims.kv_size
     norms = 2.0 * width
-    inner = (3 if gated else 2) * width * size.inner
+    ffn = (3 if gated else 2) * width * dims.ffn_size
     if not gated:  # every matrix has a bias, and every norm a shift
-        attention += size.queries + 2 * size.keys + width
-        inner += size.inner + width
+        attention += dims.query_size + 2 * dims.kv_size + width
+        ffn += dims.ffn_size + width
         norms *= 2
-    all_inner, used_inner = _experts(config, size, inner)
-    outside = _embeddings(kind, size, config)
-    total = outside + size.layers * (attention + norms + all_inner)
-    return Shape(total, outside + size.layers * (attention + norms + used_inner))
+    total_ffn, active_ffn = _moe_ffn_parameters(config, dims, ffn)
+    outside_layers = _embedding_parameters(model_type, dims, config)
+    total = outside_layers + dims.num_layers * (attention + norms + total_ffn)
+    return ParameterCount(
+        total, outside_layers + dims.num_layers * (attention + norms + active_ffn)
+    )
 
 
-def _embeddings(kind: str, size: _Sizes, config: Record) -> float:
+def _embedding_parameters(model_type: str, dims: _ConfigDims, config: Record) -> float:
     """Count what is outside the layers: embeddings, the way out, the last norm, the pooler."""
-    tied = flag(config.get("tie_word_embeddings"))
-    tied = kind in _TIED or kind in _ENCODERS if tied is None else tied
-    words = size.vocabulary * size.width * (1 if tied or kind in _ENCODERS else 2)
-    if kind in _GATED:
-        return words + size.width
-    positions = _first(config, "max_position_embeddings", "n_positions", "n_ctx") or 0.0
-    if kind in ("bloom", "gpt_neox", "gptj", "phi", "starcoder2"):  # rotary or linear positions
+    tied = as_bool(config.get("tie_word_embeddings"))
+    tied = model_type in _TIED_EMBEDDINGS or model_type in _ENCODERS if tied is None else tied
+    words = dims.vocab_size * dims.hidden_size * (1 if tied or model_type in _ENCODERS else 2)
+    if model_type in _GATED_FFN:
+        return words + dims.hidden_size
+    positions = _first_positive(config, "max_position_embeddings", "n_positions", "n_ctx") or 0.0
+    if model_type in (
+        "bloom",
+        "gpt_neox",
+        "gptj",
+        "phi",
+        "starcoder2",
+    ):  # rotary or linear positions
         positions = 0.0
-    if kind not in _ENCODERS:
-        return words + (min(positions, 1e6) + 2) * size.width
-    segments = positive(config.get("type_vocab_size")) or 0.0
-    pooler = 0.0 if kind == "distilbert" else size.width**2 + size.width
-    return words + (min(positions, 1e6) + segments + 2) * size.width + pooler
+    if model_type not in _ENCODERS:
+        return words + (min(positions, 1e6) + 2) * dims.hidden_size
+    segments = as_positive_float(config.get("type_vocab_size")) or 0.0
+    pooler = 0.0 if model_type == "distilbert" else dims.hidden_size**2 + dims.hidden_size
+    return words + (min(positions, 1e6) + segments + 2) * dims.hidden_size + pooler
 
 
-def _experts(config: Record, size: _Sizes, dense: float) -> tuple[float, float]:
+def _moe_ffn_parameters(config: Record, dims: _ConfigDims, dense: float) -> tuple[float, float]:
     """Return the feed-forward parameters of a layer: of all its experts, and of those a token asks.
 
     Averaged over the layers, of which some may have no experts.
     """
-    experts = _first(config, "num_local_experts", "num_experts", "n_routed_experts")
-    chosen = _first(config, "num_experts_per_tok", "num_experts_per_token")
-    if not experts or not chosen or chosen > experts or experts > 1e4:
+    experts = _first_positive(config, "num_local_experts", "num_experts", "n_routed_experts")
+    experts_per_token = _first_positive(config, "num_experts_per_tok", "num_experts_per_token")
+    if not experts or not experts_per_token or experts_per_token > experts or experts > 1e4:
         return dense, dense
-    inner = positive(config.get("moe_intermediate_size")) or size.inner
+    inner = as_positive_float(config.get("moe_intermediate_size")) or dims.ffn_size
     if inner > 1e7:
         return dense, dense
-    each, router = 3 * size.width * inner, size.width * experts
-    shared = positive(config.get("shared_expert_intermediate_size")) or 0.0
-    always = router + (3 * size.width * min(shared, 1e7) + size.width if shared else 0.0)
-    step = positive(config.get("decoder_sparse_step")) or 1.0
-    share = 1 / step if step >= 1 else 1.0
-    every = share * (experts * each + always) + (1 - share) * dense
-    return every, share * (chosen * each + always) + (1 - share) * dense
+    each, router = 3 * dims.hidden_size * inner, dims.hidden_size * experts
+    shared = as_positive_float(config.get("shared_expert_intermediate_size")) or 0.0
+    shared_parameters = router + (
+        3 * dims.hidden_size * min(shared, 1e7) + dims.hidden_size if shared else 0.0
+    )
+    step = as_positive_float(config.get("decoder_sparse_step")) or 1.0
+    moe_share = 1 / step if step >= 1 else 1.0
+    total_parameters = moe_share * (experts * each + shared_parameters) + (1 - moe_share) * dense
+    return total_parameters, moe_share * (experts_per_token * each + shared_parameters) + (
+        1 - moe_share
+    ) * dense

@@ -7,27 +7,27 @@ import re
 from typing import TYPE_CHECKING
 
 from tryage.errors import HubReplyError
-from tryage.hub.evaluations import read_quality
-from tryage.hub.licenses import read_license
-from tryage.hub.lineage import read_bases
+from tryage.hub.evaluations import parse_quality
+from tryage.hub.licenses import parse_license
+from tryage.hub.lineage import parse_base_models
 from tryage.hub.model import Model
-from tryage.hub.parameters import read_parameters, weight_bytes
-from tryage.hub.providers import read_providers
+from tryage.hub.parameters import parse_parameters, weight_bytes
+from tryage.hub.providers import parse_providers
 from tryage.hub.record import (
-    Clues,
+    ParsedRecord,
     Record,
-    amount,
-    flag,
-    gather,
-    items,
-    mapping,
-    moment,
-    positive,
-    text,
-    texts,
-    words,
+    as_bool,
+    as_datetime,
+    as_list,
+    as_mapping,
+    as_nonnegative_float,
+    as_positive_float,
+    as_str,
+    as_strings,
+    parse_record,
+    split_words,
 )
-from tryage.hub.security import read_security
+from tryage.hub.security import parse_security
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,9 +35,9 @@ if TYPE_CHECKING:
     from tryage.hub.model import Fact
 
 # The Hub noted creation from this moment on; what is older carries it or an earlier one.
-FLOOR = datetime.datetime(2022, 3, 3, tzinfo=datetime.timezone.utc)
+FIRST_CREATION_TIME = datetime.datetime(2022, 3, 3, tzinfo=datetime.timezone.utc)
 
-_LENGTHS = (
+_CONTEXT_LENGTH_KEYS = (
     "max_position_embeddings",
     "n_positions",
     "max_sequence_length",
@@ -46,25 +46,27 @@ _LENGTHS = (
     "n_ctx",
 )
 
-_LONGEST = 1e9  # tokenizers write 1e30 for "no limit"
+_MAX_CONTEXT_LENGTH = 1e9  # tokenizers write 1e30 for "no limit"
 
-_FIXED_ROPE = frozenset(("default", "su", "longrope", "llama3", "mrope"))
+_UNSCALED_ROPE_TYPES = frozenset(("default", "su", "longrope", "llama3", "mrope"))
 
 # Their first two positions are padding, so 514 of them hold 512 tokens.
-_PADDED = frozenset(("roberta", "xlm-roberta", "camembert", "xlm-roberta-xl", "longformer"))
+_PADDED_MODEL_TYPES = frozenset(
+    ("roberta", "xlm-roberta", "camembert", "xlm-roberta-xl", "longformer")
+)
 
-_VISION = words(
+_VISION_TASKS = split_words(
     "image-text-to-text visual-question-answering document-question-answering image-to-text"
     " video-text-to-text any-to-any"
 )
 
-_AUDIO = words("audio-text-to-text automatic-speech-recognition")
+_AUDIO_TASKS = split_words("audio-text-to-text automatic-speech-recognition")
 
-_TOOLS = words("function-calling function_calling tool-use tool-calling tool_use")
+_TOOL_TAGS = split_words("function-calling function_calling tool-use tool-calling tool_use")
 
 _TOOLS_IN_TEMPLATE = re.compile(r"\btools\b", re.ASCII)
 
-_ISO_639_1 = words(
+_ISO_639_1 = split_words(
     "aa ab ae af ak am an ar as av ay az ba be bg bh bi bm bn bo br bs ca ce ch co cr cs cu cv cy"
     " da de dv dz ee el en eo es et eu fa ff fi fj fo fr fy ga gd gl gn gu gv ha he hi ho hr ht hu"
     " hy hz ia id ie ig ii ik io is it iu ja jv ka kg ki kj kk kl km kn ko kr ks ku kv kw ky la lb"
@@ -74,7 +76,7 @@ _ISO_639_1 = words(
 )
 
 
-def read_model(record: Record, seen: datetime.datetime) -> Model:
+def parse_model(record: Record, fetched_at: datetime.datetime) -> Model:
     """Return what one record of a listing or of a model's page says; `seen` is in UTC.
 
     A field of an odd type is unknown and spoils no other. Facts of bases are added by `inherit`.
@@ -82,145 +84,153 @@ def read_model(record: Record, seen: datetime.datetime) -> Model:
     Raises:
         HubReplyError: the record has no `_id` or no `id`.
     """
-    fields = mapping(record)
-    key, name = text(fields.get("_id")), text(fields.get("id")) or text(fields.get("modelId"))
+    fields = as_mapping(record)
+    key, name = as_str(fields.get("_id")), as_str(fields.get("id")) or as_str(fields.get("modelId"))
     if key is None or name is None:
         raise HubReplyError(
             f"A record of a model needs `_id` and `id`, got {record!r:.200}. "
             "Ask the Hub for both; a listing with `expand` always has them."
         )
-    clues = gather(fields, name, seen)
+    parsed = parse_record(fields, name, fetched_at)
     return Model(
         key=key,
         name=name,
-        seen=seen,
-        author=text(fields.get("author")) or (name.split("/")[0] if "/" in name else None),
-        task=clues.task,
-        library=clues.library,
-        sha=text(fields.get("sha")),
-        tags=clues.tags,
-        created=moment(fields.get("createdAt")),
-        modified=moment(fields.get("lastModified")),
-        downloads=amount(fields.get("downloads")),
-        likes=amount(fields.get("likes")),
-        gated=_gated(fields.get("gated")),
-        private=flag(fields.get("private")),
-        disabled=flag(fields.get("disabled")),
-        bases=read_bases(clues),
-        facts=_facts(clues),
+        fetched_at=fetched_at,
+        author=as_str(fields.get("author")) or (name.split("/")[0] if "/" in name else None),
+        task=parsed.task,
+        library=parsed.library,
+        sha=as_str(fields.get("sha")),
+        tags=parsed.tags,
+        created=as_datetime(fields.get("createdAt")),
+        modified=as_datetime(fields.get("lastModified")),
+        downloads=as_nonnegative_float(fields.get("downloads")),
+        likes=as_nonnegative_float(fields.get("likes")),
+        gated=_parse_gated(fields.get("gated")),
+        private=as_bool(fields.get("private")),
+        disabled=as_bool(fields.get("disabled")),
+        bases=parse_base_models(parsed),
+        facts=_parse_facts(parsed),
     )
 
 
-def _facts(clues: Clues) -> dict[str, Fact]:
+def _parse_facts(record: ParsedRecord) -> dict[str, Fact]:
     facts = {
-        **read_parameters(clues),
-        **read_license(clues),
-        **read_security(clues),
-        **read_abilities(clues),
-        **read_quality(clues),
-        **read_providers(clues),
+        **parse_parameters(record),
+        **parse_license(record),
+        **parse_security(record),
+        **parse_capabilities(record),
+        **parse_quality(record),
+        **parse_providers(record),
     }
-    created = moment(clues.record.get("createdAt"))
+    created = as_datetime(record.raw.get("createdAt"))
     # Never by `lastModified`, which moves with every edit of a README.
-    if created is not None and created >= FLOOR:
-        facts["released"] = clues.fact(created.date(), "createdAt", 0.8)
-    size = weight_bytes(clues)
+    if created is not None and created >= FIRST_CREATION_TIME:
+        facts["released"] = record.fact(created.date(), "createdAt", 0.8)
+    size = weight_bytes(record)
     if size is not None:
-        facts["weight_bytes"] = clues.fact(size, "size of the weight files", 0.9)
+        facts["weight_bytes"] = record.fact(size, "size of the weight files", 0.9)
     return facts
 
 
-def _gated(value: object) -> str | bool | None:
+def _parse_gated(value: object) -> str | bool | None:
     """Return False, "auto" or "manual"; an older Hub says True for manual."""
     if value is True:
         return "manual"
     return (
-        False if value is False else word if (word := text(value)) in ("auto", "manual") else None
+        False if value is False else word if (word := as_str(value)) in ("auto", "manual") else None
     )
 
 
-def read_abilities(clues: Clues) -> dict[str, Fact]:
+def parse_capabilities(record: ParsedRecord) -> dict[str, Fact]:
     """Return `context_length`, `capabilities` and `languages`, as far as the record tells them."""
     facts = {
-        "context_length": _context(clues),
-        "capabilities": _capabilities(clues),
-        "languages": _languages(clues),
+        "context_length": _context_length(record),
+        "capabilities": _capabilities(record),
+        "languages": _languages(record),
     }
     return {name: fact for name, fact in facts.items() if fact is not None}
 
 
-def _context(clues: Clues) -> Fact | None:
+def _context_length(record: ParsedRecord) -> Fact | None:
     """Return the tokens of prompt and answer together: config, GGUF, then the tokenizer's limit."""
-    for name in _LENGTHS:
-        length = positive(clues.nested(name))
-        if length is not None and 1 <= length <= _LONGEST:
-            return _stretched(clues, name, length)
-    length = positive(mapping(clues.record.get("gguf")).get("context_length"))
-    if length is not None and 1 <= length <= _LONGEST:
-        return clues.fact(int(length), "gguf.context_length", 0.9)
-    tokenizer = mapping(clues.config.get("tokenizer_config"))
-    length = positive(tokenizer.get("model_max_length"))
+    for name in _CONTEXT_LENGTH_KEYS:
+        length = as_positive_float(record.config_value(name))
+        if length is not None and 1 <= length <= _MAX_CONTEXT_LENGTH:
+            return _rope_scaled(record, name, length)
+    length = as_positive_float(as_mapping(record.raw.get("gguf")).get("context_length"))
+    if length is not None and 1 <= length <= _MAX_CONTEXT_LENGTH:
+        return record.fact(int(length), "gguf.context_length", 0.9)
+    tokenizer = as_mapping(record.config.get("tokenizer_config"))
+    length = as_positive_float(tokenizer.get("model_max_length"))
     if length is not None and 1 <= length <= 1e7:
-        return clues.fact(int(length), "model_max_length of the tokenizer", 0.6)
+        return record.fact(int(length), "model_max_length of the tokenizer", 0.6)
     return None
 
 
-def _stretched(clues: Clues, name: str, length: float) -> Fact:
+def _rope_scaled(record: ParsedRecord, name: str, length: float) -> Fact:
     """Apply the scaling of rotary positions, as vLLM does when it sets up a model."""
-    kind = text(clues.config.get("model_type")) or ""
-    if kind in _PADDED and length > 2 and int(length) % 2 == 0:
-        return clues.fact(int(length) - 2, f"{name} of the config less padding", 0.9)
-    scaling = mapping(clues.nested("rope_scaling")) or mapping(clues.nested("rope_parameters"))
-    word = text(scaling.get("rope_type")) or text(scaling.get("type")) or "default"
-    factor = positive(scaling.get("factor"))
-    if factor is None or not 1 < factor <= 1024 or word in _FIXED_ROPE or "gemma3" in kind:
-        return clues.fact(int(length), f"{name} of the config", 0.9)
-    if word == "yarn":
-        original = positive(scaling.get("original_max_position_embeddings")) or length
-        stretched = min(max(original * factor, length), _LONGEST)
+    model_type = as_str(record.config.get("model_type")) or ""
+    if model_type in _PADDED_MODEL_TYPES and length > 2 and int(length) % 2 == 0:
+        return record.fact(int(length) - 2, f"{name} of the config less padding", 0.9)
+    scaling = as_mapping(record.config_value("rope_scaling")) or as_mapping(
+        record.config_value("rope_parameters")
+    )
+    rope_type = as_str(scaling.get("rope_type")) or as_str(scaling.get("type")) or "default"
+    factor = as_positive_float(scaling.get("factor"))
+    if (
+        factor is None
+        or not 1 < factor <= 1024
+        or rope_type in _UNSCALED_ROPE_TYPES
+        or "gemma3" in model_type
+    ):
+        return record.fact(int(length), f"{name} of the config", 0.9)
+    if rope_type == "yarn":
+        original = as_positive_float(scaling.get("original_max_position_embeddings")) or length
+        scaled = min(max(original * factor, length), _MAX_CONTEXT_LENGTH)
     else:
-        stretched = min(length * factor, _LONGEST)
-    return clues.fact(int(stretched), f"{name} of the config, {word} x {factor:g}", 0.8)
+        scaled = min(length * factor, _MAX_CONTEXT_LENGTH)
+    return record.fact(int(scaled), f"{name} of the config, {rope_type} x {factor:g}", 0.8)
 
 
-def _capabilities(clues: Clues) -> Fact | None:
+def _capabilities(record: ParsedRecord) -> Fact | None:
     """Return what the model can do; None when nothing of the record speaks of it."""
-    template = " ".join(_templates(clues))
+    template = " ".join(_chat_templates(record))
     found: dict[str, bool] = {
-        "chat": bool(template) or "conversational" in clues.marks,
-        "tools": _takes_tools(template) or not _TOOLS.isdisjoint(clues.marks),
-        "reasoning": "<think>" in template or "reasoning" in clues.marks,
-        "vision": clues.task in _VISION or bool(mapping(clues.config.get("vision_config"))),
-        "audio": clues.task in _AUDIO or bool(mapping(clues.config.get("audio_config"))),
+        "chat": bool(template) or "conversational" in record.lowercase_tags,
+        "tools": _mentions_tools(template) or not _TOOL_TAGS.isdisjoint(record.lowercase_tags),
+        "reasoning": "<think>" in template or "reasoning" in record.lowercase_tags,
+        "vision": record.task in _VISION_TASKS
+        or bool(as_mapping(record.config.get("vision_config"))),
+        "audio": record.task in _AUDIO_TASKS or bool(as_mapping(record.config.get("audio_config"))),
     }
-    able = frozenset(name for name, can in found.items() if can)
+    capabilities = frozenset(name for name, can in found.items() if can)
     if template:
-        return clues.fact(able, "chat template, task and tags", 0.8)
-    return clues.fact(able, "task and tags", 0.6) if able else None
+        return record.fact(capabilities, "chat template, task and tags", 0.8)
+    return record.fact(capabilities, "task and tags", 0.6) if capabilities else None
 
 
-def _templates(clues: Clues) -> Iterator[str]:
+def _chat_templates(record: ParsedRecord) -> Iterator[str]:
     """Yield the chat templates: one string, or a list of named ones."""
     places = (
-        mapping(clues.config.get("tokenizer_config")).get("chat_template"),
-        clues.config.get("chat_template_jinja"),
-        mapping(clues.record.get("gguf")).get("chat_template"),
+        as_mapping(record.config.get("tokenizer_config")).get("chat_template"),
+        record.config.get("chat_template_jinja"),
+        as_mapping(record.raw.get("gguf")).get("chat_template"),
     )
     for place in places:
-        for entry in items(place) or [place]:
-            template = mapping(entry).get("template") if isinstance(entry, dict) else entry
+        for entry in as_list(place) or [place]:
+            template = as_mapping(entry).get("template") if isinstance(entry, dict) else entry
             if isinstance(template, str) and template.strip():
                 yield template
 
 
-def _takes_tools(template: str) -> bool:
+def _mentions_tools(template: str) -> bool:
     return "tools" in template and _TOOLS_IN_TEMPLATE.search(template) is not None
 
 
-def _languages(clues: Clues) -> Fact | None:
+def _languages(record: ParsedRecord) -> Fact | None:
     """Return the languages of the card, or the two-letter tags that the Hub made of them."""
-    declared = texts(clues.card.get("language"))
+    declared = as_strings(record.card.get("language"))
     if declared:
-        return clues.fact(tuple(sorted({word.lower() for word in declared})), "model card", 0.7)
-    tagged = tuple(sorted(clues.marks & _ISO_639_1))
-    return clues.fact(tagged, "tags", 0.6) if tagged else None
+        return record.fact(tuple(sorted({word.lower() for word in declared})), "model card", 0.7)
+    tagged = tuple(sorted(record.lowercase_tags & _ISO_639_1))
+    return record.fact(tagged, "tags", 0.6) if tagged else None

@@ -30,43 +30,45 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-Params = tuple[tuple[str, str], ...]
+QueryParams = tuple[tuple[str, str], ...]
 
-BUSY = frozenset({408, 425, 500, 502, 503, 504, 520, 521, 522, 523, 524})
+RETRYABLE_STATUSES = frozenset({408, 425, 500, 502, 503, 504, 520, 521, 522, 523, 524})
 
-MOVED = frozenset({301, 302, 303, 307, 308})
+REDIRECT_STATUSES = frozenset({301, 302, 303, 307, 308})
 
-_VALID = re.compile(r"(?:expected|must be)\b(.*)", re.IGNORECASE | re.DOTALL)
+_VALID_FIELDS = re.compile(r"(?:expected|must be)\b(.*)", re.IGNORECASE | re.DOTALL)
 
-MOVES = 5  # a repository renamed more often than this goes in circles
+MAX_REDIRECTS = 5  # a repository renamed more often than this goes in circles
 
-RESERVE = 0.1  # of the window's quota: from here on requests are spread, so that none is refused
+RESERVED_SHARE = (
+    0.1  # of the window's quota: from here on requests are spread, so that none is refused
+)
 
-FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0  # seconds
+INITIAL_BACKOFF, MAX_BACKOFF = 0.5, 30.0  # seconds
 
 _NUMBERS = re.compile(r"\b([rtqw])\s*=\s*(\d{1,9})\b")
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class HubResponse:
     """An answer that arrived whole: its status, its headers in lower case, its bytes, and when."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes
-    received: datetime
+    received_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
-class Lost:
+class NoResponse:
     """No answer, or half of one: `reason` in a few words, `begun` when its head had arrived."""
 
     reason: str
-    begun: bool = False
+    headers_received: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Call(Generic[T]):
+class HubRequest(Generic[T]):
     """A question: an address, its parameters, and how to read the answer.
 
     `repo` is the repository it asks about, if it asks about one. `read` gets the reply and its
@@ -74,54 +76,59 @@ class Call(Generic[T]):
     """
 
     url: str
-    params: Params
-    read: Callable[[Reply, Any], T]
-    repo: str | None = None
-    listing: bool = False
+    params: QueryParams
+    parse: Callable[[HubResponse, Any], T]
+    repo_id: str | None = None
+    is_listing: bool = False
 
     @property
-    def asked(self) -> str:
+    def display_url(self) -> str:
         """The question for messages: its address without parameters, which may be long."""
         return self.url
 
-    def without(self, names: frozenset[str]) -> Call[T]:
+    def without_expand(self, names: frozenset[str]) -> HubRequest[T]:
         """Return the call without these values of `expand`."""
         kept = tuple(p for p in self.params if p[0] != "expand" or p[1] not in names)
         return replace(self, params=kept)
 
 
 @dataclass(frozen=True, slots=True)
-class Done(Generic[T]):
+class Success(Generic[T]):
     """The value that was asked for."""
 
     value: T
 
 
 @dataclass(frozen=True, slots=True)
-class Again:
+class Retry:
     """Ask again after this many seconds; when no attempt is left, raise `error`."""
 
-    after: float
+    wait_seconds: float
     error: HubError
 
 
 @dataclass(frozen=True, slots=True)
-class Elsewhere:
+class Redirect:
     """The same question at the address where the repository is now."""
 
     url: str
 
 
 @dataclass(frozen=True, slots=True)
-class Fewer:
+class DropFields:
     """The same question without what this Hub does not know."""
 
-    unknown: frozenset[str]
+    fields: frozenset[str]
 
 
-def judge(
-    call: Call[T], answer: Reply | Lost, *, attempt: int, luck: float, token: bool
-) -> Done[T] | Again | Elsewhere | Fewer:
+def classify_response(
+    request: HubRequest[T],
+    response: HubResponse | NoResponse,
+    *,
+    attempt: int,
+    jitter: float,
+    token_sent: bool,
+) -> Success[T] | Retry | Redirect | DropFields:
     """Say what to do with an answer to the attempt of this number, counted from 0.
 
     `luck` in [0, 1) shifts the pause before a further attempt; `token` says whether one was sent.
@@ -129,115 +136,129 @@ def judge(
     Raises:
         HubError: an answer that asking again would not change.
     """
-    wait = pause(attempt, luck)
-    if isinstance(answer, Lost):
-        kind = HubReplyError if answer.begun else HubError
-        return Again(wait, kind(f"{call.asked}: {answer.reason}{_nth(attempt)}"))
-    if answer.status == 200:
+    wait = backoff_seconds(attempt, jitter)
+    if isinstance(response, NoResponse):
+        kind = HubReplyError if response.headers_received else HubError
+        return Retry(
+            wait, kind(f"{request.display_url}: {response.reason}{_attempt_suffix(attempt)}")
+        )
+    if response.status == 200:
         try:
-            return Done(call.read(answer, _json(answer)))
+            return Success(request.parse(response, _parse_json(response)))
         except HubReplyError as error:
-            return Again(wait, HubReplyError(f"{call.asked}: {error}{_nth(attempt)}"))
-    if answer.status in MOVED:
-        return Elsewhere(_moved(call, answer))
-    if answer.status == 429 or answer.status in BUSY:
-        return _busy(call, answer, wait, attempt)
-    unknown = _unknown(call, answer) if answer.status == 400 else frozenset()
+            return Retry(
+                wait, HubReplyError(f"{request.display_url}: {error}{_attempt_suffix(attempt)}")
+            )
+    if response.status in REDIRECT_STATUSES:
+        return Redirect(_redirect_url(request, response))
+    if response.status == 429 or response.status in RETRYABLE_STATUSES:
+        return _retry_or_fail(request, response, wait, attempt)
+    unknown = _unknown_fields(request, response) if response.status == 400 else frozenset()
     if unknown:
-        return Fewer(unknown)
-    raise _refusal(call, answer, token=token)
+        return DropFields(unknown)
+    raise _error_for_status(request, response, token_sent=token_sent)
 
 
-def _busy(call: Call[Any], reply: Reply, wait: float, attempt: int) -> Again:
+def _retry_or_fail(
+    request: HubRequest[Any], response: HubResponse, wait: float, attempt: int
+) -> Retry:
     """Ask again when the Hub says so, and never sooner than the growing pause."""
-    asked = retry_after(reply.headers, reply.received) if _speaks_of_waiting(reply) else None
-    message = f"{_said(call, reply)}{_nth(attempt)}"
-    error = HubQuotaError(message, asked) if reply.status == 429 else HubError(message)
-    return Again(max(wait, asked or 0.0), error)
+    requested_wait = (
+        retry_after(response.headers, response.received_at) if _mentions_retry(response) else None
+    )
+    message = f"{_describe_error(request, response)}{_attempt_suffix(attempt)}"
+    error = HubQuotaError(message, requested_wait) if response.status == 429 else HubError(message)
+    return Retry(max(wait, requested_wait or 0.0), error)
 
 
-def _speaks_of_waiting(reply: Reply) -> bool:
+def _mentions_retry(response: HubResponse) -> bool:
     """Whether the headers ask to wait; the reset of a quota that is not used up does not."""
-    return reply.status == 429 or "retry-after" in reply.headers
+    return response.status == 429 or "retry-after" in response.headers
 
 
-def _nth(attempt: int) -> str:
+def _attempt_suffix(attempt: int) -> str:
     return f", at attempt {attempt + 1}" if attempt else ""
 
 
-def _json(reply: Reply) -> Any:  # noqa: ANN401 - JSON is anything
+def _parse_json(response: HubResponse) -> Any:  # noqa: ANN401 - JSON is anything
     try:
-        return json.loads(reply.body)
+        return json.loads(response.body)
     except (ValueError, RecursionError):  # ValueError covers bad JSON and bad UTF-8
-        start = reply.body[:40].decode("utf-8", "replace")
-        raise HubReplyError(f"expected JSON, got {len(reply.body)} bytes {start!r}") from None
+        start = response.body[:40].decode("utf-8", "replace")
+        raise HubReplyError(f"expected JSON, got {len(response.body)} bytes {start!r}") from None
 
 
-def _moved(call: Call[Any], reply: Reply) -> str:
+def _redirect_url(request: HubRequest[Any], response: HubResponse) -> str:
     """Return where a repository is now: on the same host, because the token goes to no other."""
-    place = reply.headers.get("location", "")
+    location = response.headers.get("location", "")
     try:
-        url = urljoin(call.url, place)
-        here, there = urlsplit(call.url), urlsplit(url)
+        url = urljoin(request.url, location)
+        here, there = urlsplit(request.url), urlsplit(url)
         same = (here.scheme, here.netloc.lower()) == (there.scheme, there.netloc.lower())
     except ValueError:  # an address that is none, such as http://[
         same = False
-    if not place or not same:
+    if not location or not same:
         raise HubReplyError(
-            f"{call.asked}: sent on to {place!r:.120}, which is another host and was not asked. "
+            f"{request.display_url}: sent on to {location!r:.120}, which is another host and was not asked. "
             "Set the endpoint to the address that answers."
         )
     return there._replace(query="", fragment="").geturl()
 
 
-def _unknown(call: Call[Any], reply: Reply) -> frozenset[str]:
+def _unknown_fields(request: HubRequest[Any], response: HubResponse) -> frozenset[str]:
     """Return the values of `expand` that a 400 does not list as valid ones."""
-    listed = _VALID.search(_message(reply))
+    listed = _VALID_FIELDS.search(_error_message(response))
     valid = set(re.findall(r"[\w-]+", listed[1])) if listed else set()
-    wanted = {value for name, value in call.params if name == "expand"}
+    wanted = {value for name, value in request.params if name == "expand"}
     return frozenset(wanted - valid) if len(valid) > 2 else frozenset()
 
 
-def _refusal(call: Call[Any], reply: Reply, *, token: bool) -> HubError:
+def _error_for_status(
+    request: HubRequest[Any], response: HubResponse, *, token_sent: bool
+) -> HubError:
     """Return the error for a status that asking again would not change."""
-    code = reply.headers.get("x-error-code", "")
-    said = _said(call, reply)
+    code = response.headers.get("x-error-code", "")
+    message = _describe_error(request, response)
     if code == "GatedRepo":
-        return HubAccessError(f"{said}. Accept its terms on the Hub, then ask with your token.")
-    vanished = call.repo is not None and not token and not code
-    if reply.status == 404 or code == "RepoNotFound" or (reply.status == 401 and vanished):
-        return HubMissingError(f"{said}. It is gone, private, or the name is wrong.")
-    if reply.status in {401, 403}:
-        hint = "Check the token" if token else "Give a token"
-        return HubAccessError(f"{said}. {hint} (HF_TOKEN, or `hf auth login`).")
-    error = HubError(said)
-    error.status = reply.status
+        return HubAccessError(f"{message}. Accept its terms on the Hub, then ask with your token.")
+    vanished = request.repo_id is not None and not token_sent and not code
+    if response.status == 404 or code == "RepoNotFound" or (response.status == 401 and vanished):
+        return HubMissingError(f"{message}. It is gone, private, or the name is wrong.")
+    if response.status in {401, 403}:
+        hint = "Check the token" if token_sent else "Give a token"
+        return HubAccessError(f"{message}. {hint} (HF_TOKEN, or `hf auth login`).")
+    error = HubError(message)
+    error.status = response.status
     return error
 
 
-def _said(call: Call[Any], reply: Reply) -> str:
-    return f"{call.asked}: the Hub answered {reply.status}{_reason(reply)}"
+def _describe_error(request: HubRequest[Any], response: HubResponse) -> str:
+    return (
+        f"{request.display_url}: the Hub answered {response.status}{_short_error_message(response)}"
+    )
 
 
-def _reason(reply: Reply) -> str:
+def _short_error_message(response: HubResponse) -> str:
     """Return the Hub's own words in one short line, or nothing."""
-    words = " ".join(_message(reply).split()).rstrip(".")
+    words = " ".join(_error_message(response).split()).rstrip(".")
     return f" ({words[:200]})" if words else ""
 
 
-def _message(reply: Reply) -> str:
+def _error_message(response: HubResponse) -> str:
     """Return an error's whole message: the header's, else the JSON's; of a web page nothing."""
-    head = reply.headers.get("x-error-message", "")
+    header_message = response.headers.get("x-error-message", "")
     try:
-        said = json.loads(reply.body)
+        body = json.loads(response.body)
     except (ValueError, RecursionError):
-        return head
-    error = said.get("error") if isinstance(said, dict) else None
-    return head or (error if isinstance(error, str) else json.dumps(error) if error else "")
+        return header_message
+    error = body.get("error") if isinstance(body, dict) else None
+    return header_message or (
+        error if isinstance(error, str) else json.dumps(error) if error else ""
+    )
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class Send:
     """Send a GET to this address and give its answer."""
 
     url: str
@@ -246,16 +267,16 @@ class Ask:
 
 
 @dataclass(frozen=True, slots=True)
-class Wait:
+class Sleep:
     """Let this many seconds pass."""
 
     seconds: float
 
 
-Steps = Generator[Ask | Wait, Reply | Lost | None, T]
+Steps = Generator[Send | Sleep, HubResponse | NoResponse | None, T]
 
 
-class Exchange:
+class RequestFlow:
     """What a client keeps between questions: the quota of each host, and what a Hub does not know.
 
     Safe to use from many threads. `clock` counts seconds from anywhere, `luck` gives numbers in
@@ -263,121 +284,131 @@ class Exchange:
     """
 
     def __init__(
-        self, settings: HubSettings, clock: Callable[[], float], luck: Callable[[], float]
+        self, settings: HubSettings, clock: Callable[[], float], jitter: Callable[[], float]
     ) -> None:
         self.settings = settings
         self._clock = clock
-        self._luck = luck
-        self._quotas: dict[str, Quota] = {}
-        self._unknown: dict[bool, frozenset[str]] = {}  # a listing knows less than a single model
+        self._jitter = jitter
+        self._rate_limits: dict[str, RateLimit] = {}
+        self._unknown_fields: dict[
+            bool, frozenset[str]
+        ] = {}  # a listing knows less than a single model
         self._lock = threading.Lock()
 
-    def steps(self, call: Call[T]) -> Steps[T]:
+    def steps(self, request: HubRequest[T]) -> Steps[T]:
         """Yield what to do for one question, and return its value.
 
         Raises:
             HubError: offline, refused, or unanswered after all attempts.
         """
         try:
-            return (yield from self._steps(call))
+            return (yield from self._steps(request))
         except HubError as error:  # some servers say what they were sent
             secret = self.settings.token or "\0"
             error.args = tuple(str(arg).replace(secret, "***") for arg in error.args)
             raise
 
-    def _steps(self, call: Call[T]) -> Steps[T]:
-        self._refuse_offline(call)
-        call = call.without(self._unknown.get(call.listing, frozenset()))
-        token = self._sends_token(call)
-        attempt = moves = 0
+    def _steps(self, request: HubRequest[T]) -> Steps[T]:
+        self._raise_if_offline(request)
+        request = request.without_expand(self._unknown_fields.get(request.is_listing, frozenset()))
+        token = self._sends_token(request)
+        attempt = redirects = 0
         while True:
-            answer = yield from self._ask(call)
-            verdict = judge(call, answer, attempt=attempt, luck=self._luck(), token=token)
-            if isinstance(verdict, Done):
-                return verdict.value
-            if isinstance(verdict, Again):
-                yield self._pause(verdict, attempt)
+            response = yield from self._send_within_limit(request)
+            outcome = classify_response(
+                request, response, attempt=attempt, jitter=self._jitter(), token_sent=token
+            )
+            if isinstance(outcome, Success):
+                return outcome.value
+            if isinstance(outcome, Retry):
+                yield self._backoff(outcome, attempt)
                 attempt += 1
-            elif isinstance(verdict, Elsewhere):
-                call, moves = replace(call, url=verdict.url), moves + 1
-                if moves > MOVES:
-                    raise HubReplyError(f"{call.asked}: sent on {moves} times, in circles")
+            elif isinstance(outcome, Redirect):
+                request, redirects = replace(request, url=outcome.url), redirects + 1
+                if redirects > MAX_REDIRECTS:
+                    raise HubReplyError(
+                        f"{request.display_url}: sent on {redirects} times, in circles"
+                    )
             else:
-                call = self._with_fewer(call, verdict)
+                request = self._drop_fields(request, outcome)
 
-    def _refuse_offline(self, call: Call[Any]) -> None:
+    def _raise_if_offline(self, request: HubRequest[Any]) -> None:
         if self.settings.offline:
             raise HubOfflineError(
-                f"{call.asked} was not asked: this is offline. Unset HF_HUB_OFFLINE, or make the "
+                f"{request.display_url} was not asked: this is offline. Unset HF_HUB_OFFLINE, or make the "
                 "client with HubSettings(offline=False)."
             )
 
-    def _ask(self, call: Call[Any]) -> Generator[Ask | Wait, Reply | Lost | None, Reply | Lost]:
+    def _send_within_limit(
+        self, request: HubRequest[Any]
+    ) -> Generator[Send | Sleep, HubResponse | NoResponse | None, HubResponse | NoResponse]:
         """Wait for quota, ask, and note what the answer says of it."""
-        host = urlsplit(call.url).netloc
-        seconds = self._take(host)
-        if seconds > self.settings.patience:
-            raise HubQuotaError(f"{call.asked} was not asked: {_used_up(seconds)}", seconds)
+        host = urlsplit(request.url).netloc
+        seconds = self._acquire(host)
+        if seconds > self.settings.max_wait:
+            raise HubQuotaError(
+                f"{request.display_url} was not asked: {_quota_message(seconds)}", seconds
+            )
         if seconds > 0:
-            yield Wait(seconds)
-        answer = yield Ask(call.url, call.params, self._headers(call))
-        if answer is None:
+            yield Sleep(seconds)
+        response = yield Send(request.url, request.params, self._headers(request))
+        if response is None:
             raise RuntimeError("a driver gives an answer to every Ask")
-        if isinstance(answer, Reply):
-            self._note(host, answer)
-        return answer
+        if isinstance(response, HubResponse):
+            self._update_rate_limit(host, response)
+        return response
 
-    def _take(self, host: str) -> float:
+    def _acquire(self, host: str) -> float:
         with self._lock:
-            quota = self._quotas.get(host)
-            if quota is None:
+            rate_limit = self._rate_limits.get(host)
+            if rate_limit is None:
                 return 0.0
-            seconds, self._quotas[host] = quota.take(self._clock())
+            seconds, self._rate_limits[host] = rate_limit.acquire(self._clock())
             return seconds
 
-    def _note(self, host: str, reply: Reply) -> None:
-        stated = Quota.from_headers(reply.headers, self._clock())
+    def _update_rate_limit(self, host: str, response: HubResponse) -> None:
+        stated = RateLimit.from_headers(response.headers, self._clock())
         if stated is not None:
             with self._lock:
-                known = self._quotas.get(host)
-                self._quotas[host] = stated if known is None else known.seen(stated)
+                known = self._rate_limits.get(host)
+                self._rate_limits[host] = stated if known is None else known.merge(stated)
 
-    def _pause(self, again: Again, attempt: int) -> Wait:
+    def _backoff(self, retry: Retry, attempt: int) -> Sleep:
         """Return the wait before a further attempt, or raise when there is none."""
-        if attempt >= self.settings.retries or again.after > self.settings.patience:
-            raise again.error
-        return Wait(again.after)
+        if attempt >= self.settings.retries or retry.wait_seconds > self.settings.max_wait:
+            raise retry.error
+        return Sleep(retry.wait_seconds)
 
-    def _with_fewer(self, call: Call[T], fewer: Fewer) -> Call[T]:
+    def _drop_fields(self, request: HubRequest[T], drop: DropFields) -> HubRequest[T]:
         """Drop what this Hub does not know, for good, and say so once."""
         with self._lock:
-            known = self._unknown.get(call.listing, frozenset())
-            self._unknown[call.listing] = known | fewer.unknown
-        if not fewer.unknown <= known:
+            known = self._unknown_fields.get(request.is_listing, frozenset())
+            self._unknown_fields[request.is_listing] = known | drop.fields
+        if not drop.fields <= known:
             warnings.warn(
                 f"The Hub at {self.settings.endpoint} does not know "
-                f"{', '.join(sorted(fewer.unknown))}; going on without.",
+                f"{', '.join(sorted(drop.fields))}; going on without.",
                 RuntimeWarning,
                 stacklevel=1,
             )
-        return call.without(fewer.unknown)
+        return request.without_expand(drop.fields)
 
-    def _sends_token(self, call: Call[Any]) -> bool:
+    def _sends_token(self, request: HubRequest[Any]) -> bool:
         """Whether the token goes along: only to the endpoint's own host."""
-        here, there = urlsplit(call.url), urlsplit(self.settings.endpoint)
+        here, there = urlsplit(request.url), urlsplit(self.settings.endpoint)
         same = (here.scheme, here.netloc) == (there.scheme, there.netloc)
         return same and self.settings.token is not None
 
-    def _headers(self, call: Call[Any]) -> dict[str, str]:
+    def _headers(self, request: HubRequest[Any]) -> dict[str, str]:
         from tryage import __version__
 
         headers = {"User-Agent": f"tryage/{__version__}", "Accept": "application/json"}
-        if self._sends_token(call):
+        if self._sends_token(request):
             headers["Authorization"] = f"Bearer {self.settings.token}"
         return headers
 
 
-def _used_up(seconds: float) -> str:
+def _quota_message(seconds: float) -> str:
     return (
         f"the quota is used up for another {seconds:.0f} s, longer than `patience`. Wait, give a "
         "token for a larger quota, or raise HubSettings(patience=...)."
@@ -385,7 +416,7 @@ def _used_up(seconds: float) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Quota:
+class RateLimit:
     """What is left of a window: `remaining` requests until `reset`, the next not before `opens`.
 
     Times are seconds on the caller's clock. `limit` requests per `window` seconds are known when
@@ -393,84 +424,91 @@ class Quota:
     """
 
     remaining: int
-    reset: float
-    opens: float
+    resets_at: float
+    next_allowed_at: float
     limit: int | None = None
     window: float | None = None
 
     @classmethod
-    def from_headers(cls, headers: Mapping[str, str], now: float) -> Quota | None:
+    def from_headers(cls, headers: Mapping[str, str], now: float) -> RateLimit | None:
         """Read `RateLimit: "api";r=499;t=295` and `RateLimit-Policy`; None without the first.
 
         Header names are lower case. Source: the Hub's documentation of its rate limits, after
         draft-ietf-httpapi-ratelimit-headers.
         """
-        state = _numbers(headers.get("ratelimit", ""))
-        policy = _numbers(headers.get("ratelimit-policy", ""))
+        state = _parse_numbers(headers.get("ratelimit", ""))
+        policy = _parse_numbers(headers.get("ratelimit-policy", ""))
         if not state.keys() >= {"r", "t"}:
             return None
         return cls(state["r"], now + state["t"], now, policy.get("q"), policy.get("w"))
 
-    def wait(self, now: float) -> float:
+    def wait_seconds(self, now: float) -> float:
         """Return the seconds until one more request may be sent."""
-        return self.take(now)[0]
+        return self.acquire(now)[0]
 
-    def take(self, now: float) -> tuple[float, Quota]:
+    def acquire(self, now: float) -> tuple[float, RateLimit]:
         """Return the seconds to wait for one more request, and the quota after it.
 
         Requests go at once while more than a tenth of the quota is left; the last tenth is spread
         over the rest of the window; with nothing left the next goes when the window resets.
         """
-        start = max(now, self.opens)
-        quota = self if start < self.reset and self.remaining > 0 else self._renewed(start)
-        start = max(start, quota.opens)
-        left = quota.remaining - 1
-        spread = left < RESERVE * (quota.limit or 0)
-        gap = (quota.reset - start) / quota.remaining if spread else 0.0
-        return start - now, replace(quota, remaining=left, opens=start + gap)
+        start = max(now, self.next_allowed_at)
+        rate_limit = (
+            self if start < self.resets_at and self.remaining > 0 else self._next_window(start)
+        )
+        start = max(start, rate_limit.next_allowed_at)
+        left = rate_limit.remaining - 1
+        spread = left < RESERVED_SHARE * (rate_limit.limit or 0)
+        spacing = (rate_limit.resets_at - start) / rate_limit.remaining if spread else 0.0
+        return start - now, replace(rate_limit, remaining=left, next_allowed_at=start + spacing)
 
-    def _renewed(self, now: float) -> Quota:
+    def _next_window(self, now: float) -> RateLimit:
         """Return the next window; without a stated policy, one that lets a single request see."""
-        begin = max(now, self.reset)
+        begin = max(now, self.resets_at)
         return replace(
-            self, remaining=self.limit or 1, reset=begin + (self.window or 0), opens=begin
+            self,
+            remaining=self.limit or 1,
+            resets_at=begin + (self.window or 0),
+            next_allowed_at=begin,
         )
 
-    def seen(self, later: Quota) -> Quota:
+    def merge(self, later: RateLimit) -> RateLimit:
         """Return what both say: in one window the count only falls, whatever order replies take."""
-        if later.reset > self.reset + 2:  # whole seconds, rounded: one window differs by up to one
+        if (
+            later.resets_at > self.resets_at + 2
+        ):  # whole seconds, rounded: one window differs by up to one
             return later
         return replace(
             later,
             remaining=min(self.remaining, later.remaining),
-            opens=max(self.opens, later.opens),
+            next_allowed_at=max(self.next_allowed_at, later.next_allowed_at),
         )
 
 
 def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
     """Return the seconds that a refusal asks to wait (`Retry-After`, else `RateLimit`'s t)."""
-    asked = headers.get("retry-after", "").strip()
-    if asked.isdecimal() and len(asked) < 10:
-        return float(asked)
+    header = headers.get("retry-after", "").strip()
+    if header.isdecimal() and len(header) < 10:
+        return float(header)
     try:
-        when = parsedate_to_datetime(asked)
+        when = parsedate_to_datetime(header)
     except (TypeError, ValueError):
-        left = _numbers(headers.get("ratelimit", "")).get("t")
+        left = _parse_numbers(headers.get("ratelimit", "")).get("t")
         return None if left is None else float(left)
     if when.tzinfo is None:
         when = when.replace(tzinfo=timezone.utc)
     return max(0.0, (when - now).total_seconds())
 
 
-def pause(attempt: int, luck: float) -> float:
+def backoff_seconds(attempt: int, jitter: float) -> float:
     """Return the seconds before a further attempt: doubling, capped, half of it left to `luck`.
 
     `attempt` counts from 0, `luck` is in [0, 1). Source: "equal jitter", Brooker, Exponential
     Backoff And Jitter (AWS Architecture Blog, 2015).
     """
-    return min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(attempt, 10)) * (0.5 + luck / 2)
+    return min(MAX_BACKOFF, INITIAL_BACKOFF * 2.0 ** min(attempt, 10)) * (0.5 + jitter / 2)
 
 
-def _numbers(text: str) -> dict[str, int]:
+def _parse_numbers(text: str) -> dict[str, int]:
     """Return the numbers of the first item in a header of either kind."""
     return {name: int(value) for name, value in _NUMBERS.findall(text.partition(",")[0])}

@@ -6,22 +6,31 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tryage.hub.model import Fact
-from tryage.hub.record import Record, amount, flag, items, mapping, positive, text, texts
+from tryage.hub.record import (
+    Record,
+    as_bool,
+    as_list,
+    as_mapping,
+    as_nonnegative_float,
+    as_positive_float,
+    as_str,
+    as_strings,
+)
 
 if TYPE_CHECKING:
     import datetime
     from collections.abc import Iterable, Mapping, Sequence
 
     from tryage.hub.model import Model
-    from tryage.hub.record import Clues
+    from tryage.hub.record import ParsedRecord
 
-TYPICAL_ANSWER = 500  # tokens
+TYPICAL_ANSWER_TOKENS = 500  # tokens
 
-_MODALITIES: Mapping[str, str] = {"image": "vision", "audio": "audio"}
+_CAPABILITY_BY_MODALITY: Mapping[str, str] = {"image": "vision", "audio": "audio"}
 
 
 @dataclass(frozen=True, slots=True)
-class Offer:
+class ProviderOffer:
     """One provider's offer; None is unknown, also a price of zero that is not said to be free.
 
     Prices in USD per million tokens; `latency` in seconds to the end of an answer of
@@ -33,19 +42,19 @@ class Offer:
     output_price: float | None
     context_length: int | None
     latency: float | None
-    tools: bool | None
-    structured_output: bool | None
+    supports_tools: bool | None
+    supports_structured_output: bool | None
 
     @property
-    def cost(self) -> float:
+    def blended_price(self) -> float:
         """The order of offers: three tokens read for one written; infinite where unknown."""
         if self.input_price is None or self.output_price is None:
             return float("inf")
         return 3 * self.input_price + self.output_price
 
 
-def read_served(
-    records: Iterable[Record], seen: datetime.datetime
+def parse_served(
+    records: Iterable[Record], fetched_at: datetime.datetime
 ) -> dict[str, Mapping[str, Fact]]:
     """Return the facts about each served model by name, from the records of `/v1/models`.
 
@@ -56,31 +65,31 @@ def read_served(
     """
     found: dict[str, Mapping[str, Fact]] = {}
     for record in records:
-        entry = mapping(record)
-        name = text(entry.get("id"))
-        offers = [offer for row in items(entry.get("providers")) if (offer := _offer(row))]
+        entry = as_mapping(record)
+        name = as_str(entry.get("id"))
+        offers = [offer for row in as_list(entry.get("providers")) if (offer := _parse_offer(row))]
         if name is not None and offers:
-            found[name] = _facts(entry, offers, seen)
+            found[name] = _best_offer_facts(entry, offers, fetched_at)
     return found
 
 
-def read_providers(clues: Clues) -> dict[str, Fact]:
+def parse_providers(record: ParsedRecord) -> dict[str, Fact]:
     """Return the fact `providers`: who serves the model now, as its own record says.
 
     `inferenceProviderMapping` is a list in listings and an object on a model's page; it has no
     prices.
     """
-    value = clues.record.get("inferenceProviderMapping")
-    rows = [{"provider": name, **mapping(row)} for name, row in mapping(value).items()]
+    value = record.raw.get("inferenceProviderMapping")
+    rows = [{"provider": name, **as_mapping(row)} for name, row in as_mapping(value).items()]
     live = {
         name
-        for row in (*items(value), *rows)
-        if text(mapping(row).get("status")) == "live"
-        and (name := text(mapping(row).get("provider"))) is not None
+        for row in (*as_list(value), *rows)
+        if as_str(as_mapping(row).get("status")) == "live"
+        and (name := as_str(as_mapping(row).get("provider"))) is not None
     }
     if not live:
         return {}
-    return {"providers": clues.fact(tuple(sorted(live)), "inferenceProviderMapping", 0.9)}
+    return {"providers": record.fact(tuple(sorted(live)), "inferenceProviderMapping", 0.9)}
 
 
 def with_served(model: Model, served: Mapping[str, Fact]) -> Model:
@@ -89,83 +98,98 @@ def with_served(model: Model, served: Mapping[str, Fact]) -> Model:
     Capabilities are joined, less what the provider does not support. Do this last: what a provider
     offers is not inherited by derivatives.
     """
-    own, able = model.facts.get("capabilities"), served.get("capabilities")
+    own, served_capabilities = model.facts.get("capabilities"), served.get("capabilities")
     merged = dict(served)
-    lacking = served["incapable"].value if "incapable" in served else frozenset()
+    incapable = served["incapable"].value if "incapable" in served else frozenset()
     if own is not None and own.value is not None:
-        extra: frozenset[str] = able.value if able is not None else frozenset()
-        source = own.source if able is None else f"{own.source}; {able.source}"
-        known = (own.value | extra) - lacking
-        merged["capabilities"] = Fact(known, source, own.seen, own.confidence)
+        extra: frozenset[str] = (
+            served_capabilities.value if served_capabilities is not None else frozenset()
+        )
+        source = (
+            own.source
+            if served_capabilities is None
+            else f"{own.source}; {served_capabilities.source}"
+        )
+        known = (own.value | extra) - incapable
+        merged["capabilities"] = Fact(known, source, own.fetched_at, own.confidence)
     return model.with_facts(merged)
 
 
-def _offer(value: object) -> Offer | None:
+def _parse_offer(value: object) -> ProviderOffer | None:
     """Read one provider; None when it is not live."""
-    row = mapping(value)
-    provider = text(row.get("provider"))
-    if provider is None or text(row.get("status")) != "live":
+    row = as_mapping(value)
+    provider = as_str(row.get("provider"))
+    if provider is None or as_str(row.get("status")) != "live":
         return None
-    price = mapping(row.get("pricing"))
-    free = flag(row.get("is_free")) or False
-    context = positive(row.get("context_length"))
-    return Offer(
+    price = as_mapping(row.get("pricing"))
+    free = as_bool(row.get("is_free")) or False
+    context = as_positive_float(row.get("context_length"))
+    return ProviderOffer(
         provider=provider,
-        input_price=_price(price.get("input"), free),
-        output_price=_price(price.get("output"), free),
+        input_price=_parse_price(price.get("input"), free),
+        output_price=_parse_price(price.get("output"), free),
         context_length=int(context) if context is not None and 1 <= context <= 1e9 else None,
-        latency=_latency(row),
-        tools=flag(row.get("supports_tools")),
-        structured_output=flag(row.get("supports_structured_output")),
+        latency=_parse_latency(row),
+        supports_tools=as_bool(row.get("supports_tools")),
+        supports_structured_output=as_bool(row.get("supports_structured_output")),
     )
 
 
-def _price(value: object, free: bool) -> float | None:
+def _parse_price(value: object, free: bool) -> float | None:
     """Return a price; zero only where the provider says that it is free."""
-    return 0.0 if free else positive(value)
+    return 0.0 if free else as_positive_float(value)
 
 
-def _latency(row: Record) -> float | None:
+def _parse_latency(row: Record) -> float | None:
     """Return the seconds to a typical answer: first token, then the others at the throughput."""
-    first, speed = amount(row.get("first_token_latency_ms")), positive(row.get("throughput"))
+    first, speed = (
+        as_nonnegative_float(row.get("first_token_latency_ms")),
+        as_positive_float(row.get("throughput")),
+    )
     if first is None or speed is None:
         return None
-    seconds = first / 1000 + TYPICAL_ANSWER / speed
+    seconds = first / 1000 + TYPICAL_ANSWER_TOKENS / speed
     return seconds if seconds < 1e6 else None
 
 
-def _facts(entry: Record, offers: Sequence[Offer], seen: datetime.datetime) -> dict[str, Fact]:
+def _best_offer_facts(
+    entry: Record, offers: Sequence[ProviderOffer], fetched_at: datetime.datetime
+) -> dict[str, Fact]:
     """Return the facts of the chosen offer, and what the others add."""
-    best = min(offers, key=lambda offer: (offer.cost, offer.latency or float("inf")))
+    best = min(offers, key=lambda offer: (offer.blended_price, offer.latency or float("inf")))
     source = f"served by {best.provider}"
     facts = {
-        "provider": Fact(best.provider, "/v1/models", seen, 0.95),
-        "providers": Fact(tuple(sorted({o.provider for o in offers})), "/v1/models", seen, 0.95),
+        "provider": Fact(best.provider, "/v1/models", fetched_at, 0.95),
+        "providers": Fact(
+            tuple(sorted({o.provider for o in offers})), "/v1/models", fetched_at, 0.95
+        ),
     }
-    if best.cost < float("inf"):  # one price without the other tells no cost
-        facts["input_price"] = Fact(best.input_price, source, seen, 0.95)
-        facts["output_price"] = Fact(best.output_price, source, seen, 0.95)
+    if best.blended_price < float("inf"):  # one price without the other tells no cost
+        facts["input_price"] = Fact(best.input_price, source, fetched_at, 0.95)
+        facts["output_price"] = Fact(best.output_price, source, fetched_at, 0.95)
     if best.context_length is not None:
-        facts["context_length"] = Fact(best.context_length, source, seen, 0.95)
+        facts["context_length"] = Fact(best.context_length, source, fetched_at, 0.95)
     longest = max((offer.context_length or 0 for offer in offers), default=0)
     if longest:
-        facts["max_context_length"] = Fact(longest, "longest of all providers", seen, 0.95)
+        facts["max_context_length"] = Fact(longest, "longest of all providers", fetched_at, 0.95)
     if best.latency is not None:
-        told = f"{source}: first token + {TYPICAL_ANSWER} tokens"
-        facts["latency"] = Fact(best.latency, told, seen, 0.7)
-    return facts | _capabilities(entry, best, source, seen)
+        latency_source = f"{source}: first token + {TYPICAL_ANSWER_TOKENS} tokens"
+        facts["latency"] = Fact(best.latency, latency_source, fetched_at, 0.7)
+    return facts | _offer_capabilities(entry, best, source, fetched_at)
 
 
-def _capabilities(
-    entry: Record, best: Offer, source: str, seen: datetime.datetime
+def _offer_capabilities(
+    entry: Record, best: ProviderOffer, source: str, fetched_at: datetime.datetime
 ) -> dict[str, Fact]:
     """Return what the offer supports, and what it says it does not."""
-    said = {"tools": best.tools, "structured_output": best.structured_output}
-    inputs = texts(mapping(entry.get("architecture")).get("input_modalities"))
-    able = {name for name, can in said.items() if can}
-    able |= {_MODALITIES[word] for word in inputs if word in _MODALITIES}
-    facts = {"capabilities": Fact(frozenset({"chat", *able}), source, seen, 0.9)}
-    lacking = frozenset(name for name, can in said.items() if can is False)
-    if lacking:
-        facts["incapable"] = Fact(lacking, source, seen, 0.9)
+    said = {"tools": best.supports_tools, "structured_output": best.supports_structured_output}
+    inputs = as_strings(as_mapping(entry.get("architecture")).get("input_modalities"))
+    capabilities = {name for name, can in said.items() if can}
+    capabilities |= {
+        _CAPABILITY_BY_MODALITY[word] for word in inputs if word in _CAPABILITY_BY_MODALITY
+    }
+    facts = {"capabilities": Fact(frozenset({"chat", *capabilities}), source, fetched_at, 0.9)}
+    incapable = frozenset(name for name, can in said.items() if can is False)
+    if incapable:
+        facts["incapable"] = Fact(incapable, source, fetched_at, 0.9)
     return facts

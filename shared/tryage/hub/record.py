@@ -14,19 +14,19 @@ Record: TypeAlias = Mapping[str, Any]  # one JSON object as the Hub sent it
 
 _EMPTY: Record = {}
 
-_LONGEST = 500  # no name, tag or licence is longer; what is, is not one
+_MAX_TEXT_LENGTH = 500  # no name, tag or licence is longer; what is, is not one
 
-_LARGEST = 1e15  # a thousand times the largest model
+_MAX_SIZE = 1e15  # a thousand times the largest model
 
-_MOST_FILES = 20_000  # a repository with more is a data set that calls itself a model
+_MAX_FILES = 20_000  # a repository with more is a data set that calls itself a model
 
 
-def text(value: object, longest: int = _LONGEST) -> str | None:
+def as_str(value: object, max_length: int = _MAX_TEXT_LENGTH) -> str | None:
     """Return a non-empty string without surrounding blanks that can be stored as UTF-8."""
     if not isinstance(value, str):
         return None
     value = value.strip()
-    if not value or len(value) > longest:
+    if not value or len(value) > max_length:
         return None
     if not value.isascii():
         try:
@@ -36,18 +36,18 @@ def text(value: object, longest: int = _LONGEST) -> str | None:
     return None if "\0" in value else value
 
 
-def texts(value: object) -> tuple[str, ...]:
+def as_strings(value: object) -> tuple[str, ...]:
     """Return the usable strings of a string or a list."""
     items = value if isinstance(value, list) else [value]
-    return tuple(item for item in map(text, items) if item is not None)
+    return tuple(item for item in map(as_str, items) if item is not None)
 
 
-def words(line: str) -> frozenset[str]:
+def split_words(line: str) -> frozenset[str]:
     """Return the words of a table."""
     return frozenset(line.split())
 
 
-def amount(value: object) -> float | None:
+def as_nonnegative_float(value: object) -> float | None:
     """Return a finite number that is not negative; true and false are no numbers."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
@@ -58,33 +58,33 @@ def amount(value: object) -> float | None:
     return result if math.isfinite(result) and result >= 0 else None
 
 
-def positive(value: object) -> float | None:
+def as_positive_float(value: object) -> float | None:
     """Return a finite number above zero."""
-    return amount(value) or None
+    return as_nonnegative_float(value) or None
 
 
-def size(value: object) -> float | None:
+def as_size(value: object) -> float | None:
     """Return a number of parameters, elements or bytes that a model can have."""
-    found = positive(value)
-    return found if found is not None and found <= _LARGEST else None
+    found = as_positive_float(value)
+    return found if found is not None and found <= _MAX_SIZE else None
 
 
-def flag(value: object) -> bool | None:
+def as_bool(value: object) -> bool | None:
     """Return true or false, and nothing for whatever only looks like it."""
     return value if isinstance(value, bool) else None
 
 
-def mapping(value: object) -> Record:
+def as_mapping(value: object) -> Record:
     """Return an object, an empty one for anything else."""
     return value if isinstance(value, (dict, Mapping)) else _EMPTY  # dict alone is found quicker
 
 
-def items(value: object) -> Sequence[Any]:
+def as_list(value: object) -> Sequence[Any]:
     """Return a list, an empty one for anything else."""
     return value if isinstance(value, list) else ()
 
 
-def moment(value: object) -> datetime.datetime | None:
+def as_datetime(value: object) -> datetime.datetime | None:
     """Return an ISO 8601 time in UTC; a time without a zone is UTC."""
     if not isinstance(value, str):
         return None
@@ -100,16 +100,16 @@ def moment(value: object) -> datetime.datetime | None:
 
 
 @dataclass(frozen=True, slots=True)
-class File:
+class RepoFile:
     """One file of a repository; `size` in bytes, `scan` the status its scanners gave."""
 
     path: str
     size: float | None
-    scan: str | None
+    scan_status: str | None
 
 
 @dataclass(frozen=True, slots=True)
-class Clues:
+class ParsedRecord:
     """The parts of a record that more than one rule reads, each of the one right type.
 
     `config` is the listing's `config`, or a whole config.json where the caller fetched one and put
@@ -117,19 +117,19 @@ class Clues:
     """
 
     name: str
-    seen: datetime.datetime
-    record: Record
+    fetched_at: datetime.datetime
+    raw: Record
     tags: tuple[str, ...]
-    marks: frozenset[str]
+    lowercase_tags: frozenset[str]
     task: str | None
     library: str | None
     config: Record
     card: Record
-    files: tuple[File, ...]
+    files: tuple[RepoFile, ...]
 
     def fact(self, value: Any, source: str, confidence: float) -> Fact:  # noqa: ANN401 - any fact
         """Return a fact that was seen with this record."""
-        return Fact(value, source, self.seen, confidence)
+        return Fact(value, source, self.fetched_at, confidence)
 
     @property
     def short_name(self) -> str:
@@ -141,42 +141,42 @@ class Clues:
         """Whether the weights are a small addition to those of a base model."""
         return (
             self.library == "peft"
-            or "peft" in self.marks
+            or "peft" in self.lowercase_tags
             or any(tag.startswith("base_model:adapter:") for tag in self.tags)
             or any(file.path == "adapter_config.json" for file in self.files)
         )
 
-    def nested(self, key: str) -> Any:  # noqa: ANN401 - raw JSON
+    def config_value(self, key: str) -> Any:  # noqa: ANN401 - raw JSON
         """Return an entry of the config, or of the language model's part of it."""
         found = self.config.get(key)
-        return mapping(self.config.get("text_config")).get(key) if found is None else found
+        return as_mapping(self.config.get("text_config")).get(key) if found is None else found
 
 
-def gather(record: Record, name: str, seen: datetime.datetime) -> Clues:
+def parse_record(record: Record, name: str, fetched_at: datetime.datetime) -> ParsedRecord:
     """Read the shared parts of a record."""
-    tags = texts(record["tags"]) if isinstance(record.get("tags"), list) else ()
-    return Clues(
+    tags = as_strings(record["tags"]) if isinstance(record.get("tags"), list) else ()
+    return ParsedRecord(
         name=name,
-        seen=seen,
-        record=record,
+        fetched_at=fetched_at,
+        raw=record,
         tags=tags,
-        marks=frozenset(tag.lower() for tag in tags),
-        task=text(record.get("pipeline_tag")),
-        library=text(record.get("library_name")),
-        config=mapping(record.get("config")),
-        card=mapping(record.get("cardData")),
-        files=_files(record.get("siblings")),
+        lowercase_tags=frozenset(tag.lower() for tag in tags),
+        task=as_str(record.get("pipeline_tag")),
+        library=as_str(record.get("library_name")),
+        config=as_mapping(record.get("config")),
+        card=as_mapping(record.get("cardData")),
+        files=_parse_files(record.get("siblings")),
     )
 
 
-def _files(value: object) -> tuple[File, ...]:
+def _parse_files(value: object) -> tuple[RepoFile, ...]:
     """Return the files of a listing (`rfilename`) or of a tree (`path`)."""
     found = []
-    for entry in items(value)[:_MOST_FILES]:
-        row = mapping(entry)
-        path = text(row.get("rfilename")) or text(row.get("path"))
+    for entry in as_list(value)[:_MAX_FILES]:
+        row = as_mapping(entry)
+        path = as_str(row.get("rfilename")) or as_str(row.get("path"))
         if path is not None:
-            length = size(mapping(row.get("lfs")).get("size")) or size(row.get("size"))
-            scan = text(mapping(row.get("securityFileStatus")).get("status"))
-            found.append(File(path, length, scan))
+            length = as_size(as_mapping(row.get("lfs")).get("size")) or as_size(row.get("size"))
+            scan = as_str(as_mapping(row.get("securityFileStatus")).get("status"))
+            found.append(RepoFile(path, length, scan))
     return tuple(found)

@@ -19,11 +19,16 @@ from tryage.errors import PersistenceError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-FILES = ("*.json", "*.safetensors", "*.onnx", "*.md")  # nothing that runs code is ever fetched
+ALLOWED_PATTERNS = (
+    "*.json",
+    "*.safetensors",
+    "*.onnx",
+    "*.md",
+)  # nothing that runs code is ever fetched
 
 
-def push(  # noqa: PLR0913 - what people know from every push_to_hub
-    write: Callable[[Path], None],
+def push_folder(  # noqa: PLR0913 - what people know from every push_to_hub
+    write_folder: Callable[[Path], None],
     repo_id: str,
     *,
     token: str | bool | None = None,
@@ -41,7 +46,7 @@ def push(  # noqa: PLR0913 - what people know from every push_to_hub
         PersistenceError: the Hub refuses or does not answer.
     """
     with TemporaryDirectory() as folder:
-        write(Path(folder))
+        write_folder(Path(folder))
         try:
             api = HfApi(token=token)
             repo = api.create_repo(repo_id=repo_id, private=private, exist_ok=True).repo_id
@@ -62,14 +67,14 @@ def push(  # noqa: PLR0913 - what people know from every push_to_hub
     return str(commit.commit_url)  # the commit itself is a text that 0.x fills differently
 
 
-def download(repo_id: str, **options: Any) -> Path:  # noqa: ANN401 - what snapshot_download takes
+def download_folder(repo_id: str, **options: Any) -> Path:  # noqa: ANN401 - what snapshot_download takes
     """Fetch a repository, or find it in the cache when there is no network.
 
     Raises:
         PersistenceError: it is neither on the Hub nor in the cache, or the name is no repository.
     """
     try:
-        return Path(snapshot_download(repo_id, allow_patterns=list(FILES), **options))
+        return Path(snapshot_download(repo_id, allow_patterns=list(ALLOWED_PATTERNS), **options))
     except (
         HFValidationError,
         HfHubHTTPError,

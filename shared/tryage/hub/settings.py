@@ -8,11 +8,11 @@ from urllib.parse import urlsplit
 
 from tryage.errors import HubAccessError, InputError
 
-HUB = "https://huggingface.co"
+DEFAULT_ENDPOINT = "https://huggingface.co"
 
-INFERENCE = "https://router.huggingface.co"
+DEFAULT_INFERENCE_ENDPOINT = "https://router.huggingface.co"
 
-TRUE = frozenset({"1", "ON", "YES", "TRUE"})  # what huggingface_hub takes for true
+TRUE_VALUES = frozenset({"1", "ON", "YES", "TRUE"})  # what huggingface_hub takes for true
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,25 +28,25 @@ class HubSettings:
             carry, or a number out of range.
     """
 
-    endpoint: str = HUB
-    inference: str = INFERENCE
+    endpoint: str = DEFAULT_ENDPOINT
+    inference: str = DEFAULT_INFERENCE_ENDPOINT
     token: str | None = field(default=None, repr=False)
     timeout: float = 30.0
     retries: int = 5
-    patience: float = 600.0
+    max_wait: float = 600.0
     offline: bool = False
 
     def __post_init__(self) -> None:
         """Check every field; addresses lose their last slash, an empty token is none."""
-        object.__setattr__(self, "endpoint", _address("endpoint", self.endpoint))
-        object.__setattr__(self, "inference", _address("inference", self.inference))
-        object.__setattr__(self, "token", _token(self.token))
+        object.__setattr__(self, "endpoint", _check_url("endpoint", self.endpoint))
+        object.__setattr__(self, "inference", _check_url("inference", self.inference))
+        object.__setattr__(self, "token", _check_token(self.token))
         if not 0 < self.timeout < float("inf"):
             raise InputError(f"timeout must be a positive number of seconds, got {self.timeout!r}.")
         if not isinstance(self.retries, int) or self.retries < 0:
             raise InputError(f"retries must be a whole number from 0, got {self.retries!r}.")
-        if not self.patience >= 0:
-            raise InputError(f"patience must be seconds from 0, got {self.patience!r}.")
+        if not self.max_wait >= 0:
+            raise InputError(f"patience must be seconds from 0, got {self.max_wait!r}.")
 
     @classmethod
     def from_environment(cls) -> HubSettings:
@@ -63,23 +63,23 @@ class HubSettings:
             InputError: a variable holds what is no address or no token.
             HubAccessError: huggingface_hub found a token and could not renew it.
         """
-        offline = _is_true("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
-        silent = offline or _is_true("HF_HUB_DISABLE_IMPLICIT_TOKEN")
+        offline = _env_flag("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
+        silent = offline or _env_flag("HF_HUB_DISABLE_IMPLICIT_TOKEN")
         return cls(
-            endpoint=os.environ.get("HF_ENDPOINT") or HUB,
-            inference=os.environ.get("TRYAGE_HUB_INFERENCE") or INFERENCE,
-            token=None if silent else _stored_token(),
+            endpoint=os.environ.get("HF_ENDPOINT") or DEFAULT_ENDPOINT,
+            inference=os.environ.get("TRYAGE_HUB_INFERENCE") or DEFAULT_INFERENCE_ENDPOINT,
+            token=None if silent else _cached_token(),
             offline=offline,
         )
 
 
-def _is_true(*names: str) -> bool:
+def _env_flag(*names: str) -> bool:
     """Read the first variable that is set and not empty."""
     value = next((value for name in names if (value := os.environ.get(name))), "")
-    return value.upper() in TRUE
+    return value.upper() in TRUE_VALUES
 
 
-def _stored_token() -> str | None:
+def _cached_token() -> str | None:
     from huggingface_hub import get_token
 
     try:
@@ -91,7 +91,7 @@ def _stored_token() -> str | None:
         ) from None  # the cause may quote the token
 
 
-def _address(name: str, value: object) -> str:
+def _check_url(name: str, value: object) -> str:
     """Return an address without its last slash."""
     parts = urlsplit(value.strip()) if isinstance(value, str) else urlsplit("")
     if parts.password or parts.username:
@@ -101,11 +101,13 @@ def _address(name: str, value: object) -> str:
     except ValueError:  # a port that is no number
         valid = False
     if not valid or parts.query or parts.fragment:
-        raise InputError(f"{name} must be an address such as {HUB!r}, got {value!r:.80}.")
+        raise InputError(
+            f"{name} must be an address such as {DEFAULT_ENDPOINT!r}, got {value!r:.80}."
+        )
     return parts.geturl().rstrip("/")
 
 
-def _token(value: object) -> str | None:
+def _check_token(value: object) -> str | None:
     """Return the token without the white space around it; the message never shows it."""
     if value is None:
         return None

@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
     from tryage.learning.scoring.language_model import Model
 
-Arrays = Mapping[str, NDArray[Any]]
+ArrayMapping = Mapping[str, NDArray[Any]]
 
-COUNTS = ("tokens_seen", "steps", "updates")
+COUNTERS = ("tokens_seen", "steps", "updates")
 
-_FILE = "student.safetensors"
+_STUDENT_FILE = "student.safetensors"
 
-_AVERAGES = ("step", "exp_avg", "exp_avg_sq")  # what AdamW keeps of each weight
+_ADAM_STATE = ("step", "exp_avg", "exp_avg_sq")  # what AdamW keeps of each weight
 
 T = TypeVar("T")
 
@@ -48,41 +48,41 @@ def fingerprint(*parts: object) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Checkpoint:
+class StageCheckpoint:
     """Keeps the arrays of finished stages in `folder`; without a folder it just computes."""
 
     folder: Path | None
     key: str
-    bar: tqdm[Any]
+    progress_bar: tqdm[Any]
 
-    def stage(self, name: str, compute: Callable[[], Arrays]) -> Arrays:
+    def load_or_compute(self, name: str, compute: Callable[[], ArrayMapping]) -> ArrayMapping:
         """Return a stage's arrays, from disk if they were computed before."""
-        self.bar.set_postfix_str(name)
+        self.progress_bar.set_postfix_str(name)
         path = None if self.folder is None else self.folder / f"{name}-{self.key}.safetensors"
-        arrays = _read(path) or compute()
+        arrays = _load_arrays(path) or compute()
         if path is not None and not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             partial = path.with_suffix(".partial")
             save_file({k: np.ascontiguousarray(v) for k, v in arrays.items()}, partial)
             partial.replace(path)  # a killed process leaves a whole file or none
-        self.bar.update()
+        self.progress_bar.update()
         return arrays
 
 
 @contextmanager
-def checkpoints(
-    folder: str | Path | None, key: str, stages: int, *, progress: bool
-) -> Iterator[Checkpoint]:
+def open_stage_checkpoint(
+    folder: str | Path | None, key: str, n_stages: int, *, progress: bool
+) -> Iterator[StageCheckpoint]:
     """Open a checkpoint with a progress bar over its stages."""
-    with tqdm(total=stages, desc="training", unit="stage", disable=not progress) as bar:
-        yield Checkpoint(None if folder is None else Path(folder), key, bar)
+    with tqdm(total=n_stages, desc="training", unit="stage", disable=not progress) as bar:
+        yield StageCheckpoint(None if folder is None else Path(folder), key, bar)
 
 
-def _read(path: Path | None) -> Arrays | None:
+def _load_arrays(path: Path | None) -> ArrayMapping | None:
     if path is None or not path.exists():
         return None
     try:
-        arrays: Arrays = load_file(path)
+        arrays: ArrayMapping = load_file(path)
     except SafetensorError:  # not ours, or cut by a full disk: compute it again
         path.unlink()
         return None
@@ -90,7 +90,7 @@ def _read(path: Path | None) -> Arrays | None:
 
 
 @contextmanager
-def stopping(stop: Callable[[], None]) -> Iterator[None]:
+def graceful_interrupt(stop: Callable[[], None]) -> Iterator[None]:
     """Turn the first Ctrl-C into a call of `stop`, the second into an interrupt at once.
 
     Outside the main thread, where Python delivers no signals, it does nothing.
@@ -101,30 +101,32 @@ def stopping(stop: Callable[[], None]) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.getsignal(signal.SIGINT) or signal.SIG_DFL  # None if not set from Python
-    asked = threading.Event()
+    previous_handler = (
+        signal.getsignal(signal.SIGINT) or signal.SIG_DFL
+    )  # None if not set from Python
+    interrupted = threading.Event()
 
-    def ask(*_: object) -> None:
-        signal.signal(signal.SIGINT, before)
-        asked.set()
+    def handler(*_: object) -> None:
+        signal.signal(signal.SIGINT, previous_handler)
+        interrupted.set()
         stop()
 
-    signal.signal(signal.SIGINT, ask)
+    signal.signal(signal.SIGINT, handler)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
-    if asked.is_set():
+        signal.signal(signal.SIGINT, previous_handler)
+    if interrupted.is_set():
         raise KeyboardInterrupt
 
 
-def called(folder: str | Path) -> str:
+def student_name(folder: str | Path) -> str:
     """Return the name of a student in a folder."""
     return Path(folder).resolve().name
 
 
-def write(
-    folder: str | Path, network: Model, optimiser: torch.optim.Optimizer, facts: dict[str, Any]
+def save_student_state(
+    folder: str | Path, network: Model, optimizer: torch.optim.Optimizer, facts: dict[str, Any]
 ) -> None:
     """Write weights, averages and facts; a killed process leaves the file before or after."""
     from safetensors.torch import save_file
@@ -132,17 +134,17 @@ def write(
     arrays = {}
     for name, weight in network.named_parameters():
         arrays[f"weight.{name}"] = weight.detach().contiguous()
-        for key in _AVERAGES if weight in optimiser.state else ():
-            arrays[f"{key}.{name}"] = optimiser.state[weight][key].contiguous()
-    path = Path(folder) / _FILE
+        for key in _ADAM_STATE if weight in optimizer.state else ():
+            arrays[f"{key}.{name}"] = optimizer.state[weight][key].contiguous()
+    path = Path(folder) / _STUDENT_FILE
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
     save_file(arrays, partial, metadata={"student": json.dumps(facts)})
     partial.replace(path)
 
 
-def read(
-    folder: str | Path, network: Model, optimiser: torch.optim.Optimizer, name: str
+def load_student_state(
+    folder: str | Path, network: Model, optimizer: torch.optim.Optimizer, name: str
 ) -> dict[str, Any]:
     """Put weights and averages where they were; return the facts.
 
@@ -152,7 +154,7 @@ def read(
     import torch
     from safetensors import SafetensorError, safe_open
 
-    path = Path(folder) / _FILE
+    path = Path(folder) / _STUDENT_FILE
     try:
         with safe_open(path, "pt") as file:
             facts: dict[str, Any] = json.loads((file.metadata() or {})["student"])
@@ -171,19 +173,19 @@ def read(
     with torch.no_grad():
         for key, weight in weights.items():
             weight.copy_(arrays[f"weight.{key}"])
-            kept = {part: arrays.get(f"{part}.{key}") for part in _AVERAGES}
-            optimiser.state.pop(weight, None)
+            kept = {part: arrays.get(f"{part}.{key}") for part in _ADAM_STATE}
+            optimizer.state.pop(weight, None)
             if None not in kept.values():
-                optimiser.state[weight] = kept
+                optimizer.state[weight] = kept
     return facts
 
 
-def write_note(path: Path, key: str, name: str, fact: Any) -> None:  # noqa: ANN401 - what JSON holds
+def save_keyed_json(path: Path, key: str, name: str, value: Any) -> None:  # noqa: ANN401 - what JSON holds
     """Write one fact, and the key of the work that it belongs to."""
-    path.write_text(json.dumps({"key": key, name: fact}) + "\n", "utf-8")
+    path.write_text(json.dumps({"key": key, name: value}) + "\n", "utf-8")
 
 
-def read_note(path: Path, key: str, name: str, made: Callable[[Any], T], otherwise: str) -> T:
+def load_keyed_json(path: Path, key: str, name: str, parse: Callable[[Any], T], mismatch: str) -> T:
     """Return what is `made` of the fact in a note with this key.
 
     Raises:
@@ -191,9 +193,9 @@ def read_note(path: Path, key: str, name: str, made: Callable[[Any], T], otherwi
     """
     try:
         note = json.loads(path.read_text("utf-8"))
-        same, fact = note["key"] == key, made(note[name])
+        same, value = note["key"] == key, parse(note[name])
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise PersistenceError(f"{path.parent} is damaged: delete it. {error}") from error
     if not same:
-        raise PersistenceError(f"{path.parent} holds {otherwise}: delete it, or train elsewhere.")
-    return fact
+        raise PersistenceError(f"{path.parent} holds {mismatch}: delete it, or train elsewhere.")
+    return value

@@ -20,19 +20,19 @@ if TYPE_CHECKING:
 
 Rows: TypeAlias = NDArray[np.intp] | NDArray[np.bool_] | Sequence[int]
 
-_PER_PROMPT = ("categories", "sources")
+_PROMPT_FIELDS = ("categories", "sources")
 
 # Per cell, beside the loss, with the least value there is.
-_PER_CELL = {"costs": 0.0, "latencies": 0.0, "output_tokens": 0.0, "readabilities": -np.inf}
+_CELL_FIELDS = {"costs": 0.0, "latencies": 0.0, "output_tokens": 0.0, "readabilities": -np.inf}
 
-_FACTS = {
+_COLUMN_OF_FACT = {
     "output_tokens": "output_tokens",
     "readability": "readabilities",
     "latency": "latencies",
 }
 
 
-def measured(table: QTable, prompts: Sequence[str], library: Library) -> FloatArray:
+def lookup_losses(table: QTable, prompts: Sequence[str], library: Library) -> FloatArray:
     """Look up measured losses, `(batch, n_experts)`, NaN where the table has none.
 
     Of twins, prompts with the same text, the first row counts.
@@ -75,25 +75,27 @@ class QTable:
 
     def __post_init__(self) -> None:
         """Freeze every column, and refuse what does not fit."""
-        self._freeze("prompts", _texts("prompts", self.prompts))
-        self._freeze("experts", _texts("experts", self.experts))
+        self._freeze("prompts", _check_texts("prompts", self.prompts))
+        self._freeze("experts", _check_texts("experts", self.experts))
         if len(set(self.experts)) != len(self.experts):
             twice = next(name for name in self.experts if self.experts.count(name) > 1)
             raise QTableError(f"expert {twice!r} is given twice; give every expert one column")
-        for name in _PER_PROMPT:
+        for name in _PROMPT_FIELDS:
             values = getattr(self, name)
             if values is not None:
-                self._freeze(name, self._per_prompt(name, values))
-        self._freeze("losses", self._per_cell("losses", self.losses))
-        for name, least in _PER_CELL.items():
+                self._freeze(name, self._check_prompt_field(name, values))
+        self._freeze("losses", self._check_cell_field("losses", self.losses))
+        for name, minimum in _CELL_FIELDS.items():
             values = getattr(self, name)
             if values is not None:
-                self._freeze(name, self._per_cell(name, values, least))
+                self._freeze(name, self._check_cell_field(name, values, minimum))
 
     def _freeze(self, name: str, value: object) -> None:
         object.__setattr__(self, name, value)
 
-    def _per_prompt(self, name: str, values: Iterable[str | None]) -> tuple[str | None, ...]:
+    def _check_prompt_field(
+        self, name: str, values: Iterable[str | None]
+    ) -> tuple[str | None, ...]:
         column = tuple(None if v is None else str(v) for v in values)
         if len(column) != len(self.prompts):
             raise QTableError(
@@ -101,14 +103,16 @@ class QTable:
             )
         return column
 
-    def _per_cell(self, name: str, values: ArrayLike, least: float = -np.inf) -> Float32Array:
+    def _check_cell_field(
+        self, name: str, values: ArrayLike, minimum: float = -np.inf
+    ) -> Float32Array:
         matrix: Float32Array = np.asarray(values, dtype=np.float32).view()
         if matrix.shape != self.shape:
             raise QTableError(
                 f"{name} have shape {matrix.shape}; expected (n_prompts, n_experts) = {self.shape}"
             )
-        if np.isinf(matrix).any() or (matrix < least).any():
-            raise QTableError(f"{name} hold inf or a value below {least}; write a gap as NaN")
+        if np.isinf(matrix).any() or (matrix < minimum).any():
+            raise QTableError(f"{name} hold inf or a value below {minimum}; write a gap as NaN")
         matrix.flags.writeable = False
         return matrix
 
@@ -144,10 +148,10 @@ class QTable:
             picked = np.flatnonzero(picked)
         picked = picked.astype(np.intp)
         changes: dict[str, object] = {"prompts": tuple(self.prompts[i] for i in picked)}
-        for name in _PER_PROMPT:
+        for name in _PROMPT_FIELDS:
             column = getattr(self, name)
             changes[name] = None if column is None else tuple(column[i] for i in picked)
-        for name in ("losses", *_PER_CELL):
+        for name in ("losses", *_CELL_FIELDS):
             matrix = getattr(self, name)
             changes[name] = None if matrix is None else matrix[picked]
         return replace(self, **changes)  # type: ignore[arg-type]  # mypy cannot see the names
@@ -158,14 +162,14 @@ class QTable:
         Raises:
             QTableError: an expert has no column here.
         """
-        names = _texts("experts", experts)
+        names = _check_texts("experts", experts)
         column = {name: i for i, name in enumerate(self.experts)}
         absent = [name for name in names if name not in column]
         if absent:
             raise QTableError(f"no column for {absent}; the table holds {list(self.experts)[:10]}")
         picked = [column[name] for name in names]
         changes: dict[str, object] = {"experts": names}
-        for name in ("losses", *_PER_CELL):
+        for name in ("losses", *_CELL_FIELDS):
             matrix = getattr(self, name)
             changes[name] = None if matrix is None else matrix[:, picked]
         return replace(self, **changes)  # type: ignore[arg-type]  # mypy cannot see the names
@@ -184,10 +188,10 @@ class QTable:
             "prompts": tuple(text for table in tables for text in table.prompts),
             "experts": experts,
         }
-        for name in _PER_PROMPT:
-            columns[name] = _stack_per_prompt(tables, name)
-        for name in ("losses", *_PER_CELL):
-            columns[name] = _stack_per_cell(tables, name, experts)
+        for name in _PROMPT_FIELDS:
+            columns[name] = _stack_prompt_field(tables, name)
+        for name in ("losses", *_CELL_FIELDS):
+            columns[name] = _stack_cell_field(tables, name, experts)
         return QTable(**columns)  # type: ignore[arg-type]  # mypy cannot see the names
 
     @staticmethod
@@ -203,9 +207,9 @@ class QTable:
             QTableError: the file or a column is missing or wrong.
             MissingExtraError: pyarrow is not installed.
         """
-        from tryage.learning.qtable_io import read
+        from tryage.learning.qtable_io import read_qtable
 
-        return read(Path(path), score_scale=score_scale, loss=loss)
+        return read_qtable(Path(path), score_scale=score_scale, loss=loss)
 
     def write(self, path: str | Path) -> None:
         """Write long rows to .parquet, .csv or .jsonl; gaps are not written.
@@ -214,16 +218,18 @@ class QTable:
             QTableError: the suffix is none of these.
             MissingExtraError: pyarrow is not installed.
         """
-        from tryage.learning.qtable_io import write
+        from tryage.learning.qtable_io import write_qtable
 
-        write(self, Path(path))
+        write_qtable(self, Path(path))
 
     def equals(self, other: QTable) -> bool:
         """Whether both tables hold the same, a gap being equal to a gap."""
-        return all(_same(getattr(self, f.name), getattr(other, f.name)) for f in fields(self))
+        return all(
+            _equal_with_nan(getattr(self, f.name), getattr(other, f.name)) for f in fields(self)
+        )
 
 
-def _texts(name: str, values: Iterable[str]) -> tuple[str, ...]:
+def _check_texts(name: str, values: Iterable[str]) -> tuple[str, ...]:
     if isinstance(values, str):
         raise QTableError(f"{name} is the string {values[:40]!r}; give a list of strings")
     texts = tuple(values)
@@ -233,14 +239,14 @@ def _texts(name: str, values: Iterable[str]) -> tuple[str, ...]:
     return texts
 
 
-def _stack_per_prompt(tables: Sequence[QTable], name: str) -> tuple[str | None, ...] | None:
+def _stack_prompt_field(tables: Sequence[QTable], name: str) -> tuple[str | None, ...] | None:
     columns = [(len(table), getattr(table, name)) for table in tables]
     if all(column is None for _, column in columns):
         return None
     return tuple(v for length, column in columns for v in (column or (None,) * length))
 
 
-def _stack_per_cell(
+def _stack_cell_field(
     tables: Sequence[QTable], name: str, experts: tuple[str, ...]
 ) -> Float32Array | None:
     matrices = [getattr(table, name) for table in tables]
@@ -257,7 +263,7 @@ def _stack_per_cell(
     return stacked
 
 
-def _same(one: object, other: object) -> bool:
+def _equal_with_nan(one: object, other: object) -> bool:
     if isinstance(one, np.ndarray) and isinstance(other, np.ndarray):
         return one.shape == other.shape and bool(np.array_equal(one, other, equal_nan=True))
     return bool(one == other)
@@ -277,7 +283,7 @@ def with_measurements(library: Library, table: QTable) -> Library:
         library = library.with_expert(expert)
     at = np.array([library.index(name) for name in table.experts], dtype=np.intp)
     columns = {}
-    for fact, name in _FACTS.items():
+    for fact, name in _COLUMN_OF_FACT.items():
         matrix = getattr(table, name)
         if matrix is None:
             continue

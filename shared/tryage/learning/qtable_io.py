@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tryage.core.validation import require
+from tryage.core.validation import require_extra
 from tryage.errors import QTableError
 from tryage.learning.qtable import QTable
 
@@ -24,22 +24,27 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from typing_extensions import Self
 
-_TEXTS = ("prompt_id", "prompt", "expert", "category", "source")
+_TEXT_COLUMNS = ("prompt_id", "prompt", "expert", "category", "source")
 
-_NUMBERS = {
+_NUMBER_FIELDS = {
     "cost": "costs",
     "latency": "latencies",
     "output_tokens": "output_tokens",
     "readability": "readabilities",
 }
 
-_BLOCK = 256 << 20  # bytes; one row must fit in a block, and prompts can be long
+_BLOCK_BYTES = 256 << 20  # bytes; one row must fit in a block, and prompts can be long
 
-SHARD, JOURNAL, PARTIAL, LOCK = ".parquet", ".journal", ".partial", ".lock"
+SHARD_SUFFIX, JOURNAL_SUFFIX, PARTIAL_SUFFIX, LOCK_FILE = (
+    ".parquet",
+    ".journal",
+    ".partial",
+    ".lock",
+)
 
-TEXTS = ("prompt_id", "prompt", "expert", "category", "source", "method", "output")
+SHARD_TEXT_COLUMNS = ("prompt_id", "prompt", "expert", "category", "source", "method", "output")
 
-NUMBERS = (
+SHARD_NUMBER_COLUMNS = (
     "loss",
     "loss_per_char",
     "bits_per_byte",
@@ -52,45 +57,45 @@ NUMBERS = (
 )
 
 
-def read(path: Path, *, score_scale: float = 1.0, loss: str = "loss") -> QTable:
+def read_qtable(path: Path, *, score_scale: float = 1.0, loss: str = "loss") -> QTable:
     """Read long rows; see `QTable.read`."""
-    require("pyarrow", "evaluate")
-    rows = _with_loss(path, _load(path), loss)
+    require_extra("pyarrow", "evaluate")
+    rows = _select_loss_column(path, _load_table(path), loss)
     _check_columns(path, rows.column_names)
     row_key = "prompt_id" if "prompt_id" in rows.column_names else "prompt"
-    row_of, first = _encode(path, rows, row_key)
-    expert_of, first_expert = _encode(path, rows, "expert")
-    prompts = _at(rows, "prompt", first)
+    row_codes, first = _dictionary_encode(path, rows, row_key)
+    expert_codes, first_expert = _dictionary_encode(path, rows, "expert")
+    prompts = _take_texts(rows, "prompt", first)
     if row_key == "prompt_id":
-        _check_one_text_per_id(path, rows, row_of, first)
+        _check_one_text_per_id(path, rows, row_codes, first)
     shape = (len(first), len(first_expert))
 
     def matrix(values: NDArray[np.float64]) -> NDArray[np.float32]:
-        return _means(values, row_of * shape[1] + expert_of, shape)
+        return _average_duplicates(values, row_codes * shape[1] + expert_codes, shape)
 
     return QTable(
         prompts=tuple(prompts),
-        experts=tuple(_at(rows, "expert", first_expert)),
-        losses=matrix(_losses(path, rows, score_scale)),
+        experts=tuple(_take_texts(rows, "expert", first_expert)),
+        losses=matrix(_loss_column(path, rows, score_scale)),
         categories=_optional_texts(rows, "category", first),
         sources=_optional_texts(rows, "source", first),
         **{
-            field: matrix(_numbers(path, rows, name)) if name in rows.column_names else None
-            for name, field in _NUMBERS.items()
+            field: matrix(_float_column(path, rows, name)) if name in rows.column_names else None
+            for name, field in _NUMBER_FIELDS.items()
         },
     )
 
 
-def write(table: QTable, path: Path) -> None:
+def write_qtable(table: QTable, path: Path) -> None:
     """Write long rows; see `QTable.write`."""
-    require("pyarrow", "evaluate")
+    require_extra("pyarrow", "evaluate")
     writers = {".parquet": _write_parquet, ".csv": _write_csv, ".jsonl": _write_jsonl}
     if path.suffix not in writers:
         raise QTableError(f"cannot write {path.name}: name it .parquet, .csv or .jsonl")
-    writers[path.suffix](_long_rows(table), path)
+    writers[path.suffix](_to_long_table(table), path)
 
 
-def _load(path: Path) -> pa.Table:
+def _load_table(path: Path) -> pa.Table:
     import pyarrow as pa
     from pyarrow import csv, json, parquet
 
@@ -100,7 +105,7 @@ def _load(path: Path) -> pa.Table:
         raise QTableError(
             f"no Q-table at {path}; give a .parquet, .csv or .jsonl file, or a folder of shards"
         )
-    texts = {name: pa.string() for name in _TEXTS}
+    texts = {name: pa.string() for name in _TEXT_COLUMNS}
     try:
         if path.suffix == ".parquet":
             return parquet.read_table(path)
@@ -108,7 +113,7 @@ def _load(path: Path) -> pa.Table:
             # Only an empty cell is a gap: "null" or "NA" may be a prompt.
             return csv.read_csv(
                 path,
-                read_options=csv.ReadOptions(block_size=_BLOCK),
+                read_options=csv.ReadOptions(block_size=_BLOCK_BYTES),
                 parse_options=csv.ParseOptions(newlines_in_values=True),
                 convert_options=csv.ConvertOptions(
                     column_types=texts,
@@ -118,13 +123,15 @@ def _load(path: Path) -> pa.Table:
                 ),
             )
         if path.suffix == ".jsonl":
-            schema = pa.schema([(name, pa.string()) for name in _TEXTS if name != "prompt_id"])
+            schema = pa.schema(
+                [(name, pa.string()) for name in _TEXT_COLUMNS if name != "prompt_id"]
+            )
             table = json.read_json(
                 path,
-                read_options=json.ReadOptions(block_size=_BLOCK),
+                read_options=json.ReadOptions(block_size=_BLOCK_BYTES),
                 parse_options=json.ParseOptions(explicit_schema=schema),
             )
-            return table.drop_columns([n for n in ("category", "source") if _is_null(table[n])])
+            return table.drop_columns([n for n in ("category", "source") if _is_all_null(table[n])])
     except (pa.ArrowInvalid, UnicodeDecodeError) as error:
         raise QTableError(f"{path} cannot be read as {path.suffix[1:]}: {error}") from error
     raise QTableError(f"cannot read {path.name}: expected .parquet, .csv or .jsonl")
@@ -135,21 +142,23 @@ def _load_folder(path: Path) -> pa.Table:
     rows = read_rows(path)
     if "loss" in rows.column_names and "score" in rows.column_names:
         rows = rows.drop_columns(["score"])  # the loss is 1 - score there
-    optional = ("category", "source", *_NUMBERS)
-    return rows.drop_columns([n for n in optional if n in rows.column_names and _is_null(rows[n])])
+    optional = ("category", "source", *_NUMBER_FIELDS)
+    return rows.drop_columns(
+        [n for n in optional if n in rows.column_names and _is_all_null(rows[n])]
+    )
 
 
-def _with_loss(path: Path, rows: pa.Table, loss: str) -> pa.Table:
+def _select_loss_column(path: Path, rows: pa.Table, loss: str) -> pa.Table:
     """Put the column that is named in the place of the losses."""
     if loss == "loss":
         return rows
-    if loss not in rows.column_names or _is_null(rows[loss]):
+    if loss not in rows.column_names or _is_all_null(rows[loss]):
         raise QTableError(f"{path} has no losses {loss!r}; its columns are {rows.column_names}")
     kept = [name for name in rows.column_names if name not in ("loss", "score", loss)]
     return rows.select(kept).append_column("loss", rows[loss])
 
 
-def _is_null(column: pa.ChunkedArray) -> bool:
+def _is_all_null(column: pa.ChunkedArray) -> bool:
     return bool(column.null_count == len(column))
 
 
@@ -161,7 +170,9 @@ def _check_columns(path: Path, names: list[str]) -> None:
         )
 
 
-def _encode(path: Path, rows: pa.Table, name: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _dictionary_encode(
+    path: Path, rows: pa.Table, name: str
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Encode the values as numbers by first appearance; also return the first row of each."""
     import pyarrow as pa
 
@@ -174,7 +185,7 @@ def _encode(path: Path, rows: pa.Table, name: str) -> tuple[NDArray[np.int64], N
     return codes, first
 
 
-def _at(rows: pa.Table, name: str, positions: NDArray[np.int64]) -> list[Any]:
+def _take_texts(rows: pa.Table, name: str, positions: NDArray[np.int64]) -> list[Any]:
     import pyarrow as pa
 
     values: list[Any] = rows[name].cast(pa.large_string()).take(pa.array(positions)).to_pylist()
@@ -184,13 +195,13 @@ def _at(rows: pa.Table, name: str, positions: NDArray[np.int64]) -> list[Any]:
 def _optional_texts(
     rows: pa.Table, name: str, positions: NDArray[np.int64]
 ) -> tuple[str | None, ...] | None:
-    return tuple(_at(rows, name, positions)) if name in rows.column_names else None
+    return tuple(_take_texts(rows, name, positions)) if name in rows.column_names else None
 
 
 def _check_one_text_per_id(
     path: Path, rows: pa.Table, row_of: NDArray[np.int64], first: NDArray[np.int64]
 ) -> None:
-    text_of, _ = _encode(path, rows, "prompt")
+    text_of, _ = _dictionary_encode(path, rows, "prompt")
     odd = np.flatnonzero(text_of != text_of[first[row_of]])
     if len(odd):
         name = rows["prompt_id"][int(odd[0])].as_py()
@@ -199,7 +210,7 @@ def _check_one_text_per_id(
         )
 
 
-def _numbers(path: Path, rows: pa.Table, name: str) -> NDArray[np.float64]:
+def _float_column(path: Path, rows: pa.Table, name: str) -> NDArray[np.float64]:
     import pyarrow as pa
 
     try:
@@ -210,10 +221,10 @@ def _numbers(path: Path, rows: pa.Table, name: str) -> NDArray[np.float64]:
     return values
 
 
-def _losses(path: Path, rows: pa.Table, score_scale: float) -> NDArray[np.float64]:
+def _loss_column(path: Path, rows: pa.Table, score_scale: float) -> NDArray[np.float64]:
     if "loss" in rows.column_names:
-        return _numbers(path, rows, "loss")
-    score = _numbers(path, rows, "score") / score_scale
+        return _float_column(path, rows, "loss")
+    score = _float_column(path, rows, "score") / score_scale
     outside = np.flatnonzero((score < 0) | (score > 1))
     if len(outside):
         value = score[outside[0]] * score_scale
@@ -224,7 +235,7 @@ def _losses(path: Path, rows: pa.Table, score_scale: float) -> NDArray[np.float6
     return 1.0 - score
 
 
-def _means(
+def _average_duplicates(
     values: NDArray[np.float64], cells: NDArray[np.int64], shape: tuple[int, int]
 ) -> NDArray[np.float32]:
     """Mean of the known values that fall on each cell; NaN where there is none."""
@@ -236,11 +247,11 @@ def _means(
     return np.asarray(mean.reshape(shape), dtype=np.float32)
 
 
-def _long_rows(table: QTable) -> pa.Table:
+def _to_long_table(table: QTable) -> pa.Table:
     import pyarrow as pa
 
     matrices = {"loss": table.losses}
-    matrices |= {n: m for n, f in _NUMBERS.items() if (m := getattr(table, f)) is not None}
+    matrices |= {n: m for n, f in _NUMBER_FIELDS.items() if (m := getattr(table, f)) is not None}
     row, expert = np.nonzero(np.any([~np.isnan(m) for m in matrices.values()], axis=0))
     per_row = {
         "prompt_id": [str(i) for i in range(len(table))],
@@ -283,32 +294,32 @@ class ShardWriter:
     `rows` is how many a shard holds.
     """
 
-    def __init__(self, folder: Path, expert: str, rows: int = 4096) -> None:
+    def __init__(self, folder: Path, expert: str, rows_per_shard: int = 4096) -> None:
         readable = re.sub(r"[^\w.-]+", "-", expert)[:60]
         self._stem = f"{readable}-{uuid.uuid4().hex[:12]}"
-        self._folder, self._rows = folder, rows
-        self._shards = self._written = 0
+        self._folder, self._rows_per_shard = folder, rows_per_shard
+        self._n_shards = self._n_written = 0
         self._journal: Any = None
 
     def write(self, row: Mapping[str, Any]) -> None:
         """Hand one row to the operating system: from then on a killed process does not lose it."""
         if self._journal is None:
-            self._journal = self._path().open("w", encoding="utf-8")
+            self._journal = self._journal_path().open("w", encoding="utf-8")
         self._journal.write(json.dumps(dict(row), ensure_ascii=False, allow_nan=False) + "\n")
         self._journal.flush()
-        self._written += 1
-        if self._written >= self._rows:
+        self._n_written += 1
+        if self._n_written >= self._rows_per_shard:
             self.close()
 
     def close(self) -> None:
         """Make a shard of what is in the journal."""
         if self._journal is not None:
             self._journal.close()
-            _finish(self._path())
-            self._journal, self._written, self._shards = None, 0, self._shards + 1
+            _finalize_shard(self._journal_path())
+            self._journal, self._n_written, self._n_shards = None, 0, self._n_shards + 1
 
-    def _path(self) -> Path:
-        return self._folder / f"{self._stem}-{self._shards:05d}{JOURNAL}"
+    def _journal_path(self) -> Path:
+        return self._folder / f"{self._stem}-{self._n_shards:05d}{JOURNAL_SUFFIX}"
 
     def __enter__(self) -> Self:
         """Return the writer."""
@@ -326,38 +337,38 @@ def read_rows(folder: Path) -> pa.Table:
         QTableError: there is none, or a shard cannot be read.
         MissingExtraError: pyarrow is not installed.
     """
-    require("pyarrow", "score")
+    require_extra("pyarrow", "score")
     import pyarrow as pa
 
-    journals = sorted(folder.glob(f"*{JOURNAL}"))  # first: one may become a shard meanwhile
-    shards = sorted(folder.glob(f"*{SHARD}"))
+    journals = sorted(folder.glob(f"*{JOURNAL_SUFFIX}"))  # first: one may become a shard meanwhile
+    shards = sorted(folder.glob(f"*{SHARD_SUFFIX}"))
     ended = {path.stem for path in shards}
     parts = [_read_shard(path) for path in shards]
-    parts += [_read_either(path) for path in journals if path.stem not in ended]
+    parts += [_read_journal_or_shard(path) for path in journals if path.stem not in ended]
     if not parts:
-        raise QTableError(f"{folder} holds no shard (*{SHARD}); measure some: tryage score")
+        raise QTableError(f"{folder} holds no shard (*{SHARD_SUFFIX}); measure some: tryage score")
     return pa.concat_tables(parts, promote_options="permissive")
 
 
-def recover(folder: Path) -> None:
+def recover_journals(folder: Path) -> None:
     """Make shards of the journals that a killed process left; call it with the lock held."""
-    for path in folder.glob(f"*{PARTIAL}"):
+    for path in folder.glob(f"*{PARTIAL_SUFFIX}"):
         path.unlink()
-    for path in sorted(folder.glob(f"*{JOURNAL}")):
-        if path.with_suffix(SHARD).exists():
+    for path in sorted(folder.glob(f"*{JOURNAL_SUFFIX}")):
+        if path.with_suffix(SHARD_SUFFIX).exists():
             path.unlink()
         else:
-            _finish(path)
+            _finalize_shard(path)
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def folder_lock(folder: Path) -> Iterator[None]:
     """Hold the folder alone; the lock ends with its process, also when that is killed.
 
     Raises:
         QTableError: another process measures into it.
     """
-    with closing(sqlite3.connect(folder / LOCK, timeout=0.0, isolation_level=None)) as lock:
+    with closing(sqlite3.connect(folder / LOCK_FILE, timeout=0.0, isolation_level=None)) as lock:
         try:
             lock.execute("BEGIN IMMEDIATE")
         except sqlite3.OperationalError as error:
@@ -372,29 +383,30 @@ def _schema() -> pa.Schema:
     import pyarrow as pa
 
     return pa.schema(
-        [(name, pa.string()) for name in TEXTS] + [(name, pa.float64()) for name in NUMBERS]
+        [(name, pa.string()) for name in SHARD_TEXT_COLUMNS]
+        + [(name, pa.float64()) for name in SHARD_NUMBER_COLUMNS]
     )
 
 
-def _finish(journal: Path) -> None:
+def _finalize_shard(journal: Path) -> None:
     """Turn a journal into a shard: whole under its name, or not there."""
     from pyarrow import parquet
 
-    rows, partial = _read_journal(journal), journal.with_suffix(PARTIAL)
+    rows, partial = _read_journal(journal), journal.with_suffix(PARTIAL_SUFFIX)
     if len(rows):
         with partial.open("wb") as file:
             parquet.write_table(rows, file, compression="zstd")
             file.flush()
             os.fsync(file.fileno())
-        partial.replace(journal.with_suffix(SHARD))
+        partial.replace(journal.with_suffix(SHARD_SUFFIX))
     journal.unlink()
 
 
-def _read_either(journal: Path) -> pa.Table:
+def _read_journal_or_shard(journal: Path) -> pa.Table:
     try:
         return _read_journal(journal)
     except FileNotFoundError:  # its writer has just made a shard of it
-        return _read_shard(journal.with_suffix(SHARD))
+        return _read_shard(journal.with_suffix(SHARD_SUFFIX))
 
 
 def _read_journal(path: Path) -> pa.Table:

@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
     from tryage.core.arrays import Float32Array, FloatArray
 
-Columns: TypeAlias = slice | NDArray[np.intp]
+ColumnIndex: TypeAlias = slice | NDArray[np.intp]
 
-EVERY = slice(None)
+ALL_COLUMNS = slice(None)
 
-CERTAIN = 1.0  # standard errors
+MIN_STANDARD_ERRORS = 1.0  # standard errors
 
-_TIE = 1e-3  # what the incumbent is ahead of an expert whose gain is not believed
+_TIE_BREAK = 1e-3  # what the incumbent is ahead of an expert whose gain is not believed
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,21 +35,21 @@ class Gaussian:
     mean: FloatArray
     covariance: FloatArray
 
-    def updated(self, places: FloatArray, losses: FloatArray, noise: float) -> Gaussian:
+    def posterior(self, positions: FloatArray, losses: FloatArray, noise: float) -> Gaussian:
         """Learn from `losses` `(n,)` at `places` `(n, k)`, whose noise has a variance of `noise`.
 
         Raises:
             InputError: the shapes do not fit, or a loss is not finite.
         """
-        if places.shape != (len(losses), len(self.mean)) or not np.isfinite(losses).all():
+        if positions.shape != (len(losses), len(self.mean)) or not np.isfinite(losses).all():
             raise InputError(
-                f"losses {np.shape(losses)} at places {places.shape}; expected one finite loss "
+                f"losses {np.shape(losses)} at places {positions.shape}; expected one finite loss "
                 f"per row of {len(self.mean)} numbers"
             )
         # the gain form needs a matrix of the size of the data, which is small, not of the prior
-        spread = places @ self.covariance
-        gain = np.linalg.solve(spread @ places.T + noise * np.eye(len(losses)), spread).T
-        mean = self.mean + gain @ (losses - places @ self.mean)
+        spread = positions @ self.covariance
+        gain = np.linalg.solve(spread @ positions.T + noise * np.eye(len(losses)), spread).T
+        mean = self.mean + gain @ (losses - positions @ self.mean)
         covariance = self.covariance - gain @ spread
         return Gaussian(mean, (covariance + covariance.T) / 2)
 
@@ -71,14 +71,14 @@ class Abilities:
         """Count the experts."""
         return len(self.means)
 
-    def losses(self, places: FloatArray) -> FloatArray:
+    def losses(self, positions: FloatArray) -> FloatArray:
         """Say the expected losses `(batch, n_experts)` at places `(batch, k)`."""
-        return np.asarray(places @ self.means.T)
+        return np.asarray(positions @ self.means.T)
 
-    def variances(self, places: FloatArray, experts: Columns = EVERY) -> FloatArray:
+    def variances(self, positions: FloatArray, experts: ColumnIndex = ALL_COLUMNS) -> FloatArray:
         """Variance of the expected losses of some experts that comes from not knowing them."""
-        size = places.shape[1] ** 2
-        squares = (places[:, :, None] * places[:, None, :]).reshape(-1, size)
+        size = positions.shape[1] ** 2
+        squares = (positions[:, :, None] * positions[:, None, :]).reshape(-1, size)
         return np.asarray(squares @ self.covariances[experts].reshape(-1, size).T)
 
     def with_ability(self, index: int | None, ability: Gaussian) -> Abilities:
@@ -96,93 +96,95 @@ class Abilities:
         kept = np.array(rows, dtype=np.intp)
         return Abilities(self.means[kept], self.covariances[kept], self.prior, self.noise)
 
-    def doubted(self, places: FloatArray, known: NDArray[np.bool_], noise: float) -> Abilities:
+    def with_noise(
+        self, positions: FloatArray, known: NDArray[np.bool_], noise: float
+    ) -> Abilities:
         """Keep the means; say how sure they are if a loss has a variance of `noise`.
 
         `places` `(n_prompts, k)` and `known` `(n_prompts, n_experts)` are what they were fitted on.
         A factor model of few experts fits their losses without a rest: how far a loss lies from
         its prediction shows on unseen prompts only.
         """
-        covariances = _covariances(self.prior, places, known, noise)
+        covariances = _posterior_covariances(self.prior, positions, known, noise)
         return Abilities(self.means, covariances, self.prior, noise)
 
-    def of(self, index: int) -> Gaussian:
+    def ability(self, index: int) -> Gaussian:
         """Look up one expert's ability."""
         return Gaussian(self.means[index], self.covariances[index])
 
 
-def _covariances(
-    prior: Gaussian, places: FloatArray, known: NDArray[np.bool_], noise: float
+def _posterior_covariances(
+    prior: Gaussian, positions: FloatArray, known: NDArray[np.bool_], noise: float
 ) -> FloatArray:
     """Say how sure each expert's ability is, `(n_experts, k, k)`, from where it was measured."""
     precision = np.linalg.inv(prior.covariance)
     if known.all():  # all were measured in the same places: one inverse serves every expert
-        shared = np.linalg.inv(precision + places.T @ places / noise)
+        shared = np.linalg.inv(precision + positions.T @ positions / noise)
         return np.repeat(shared[None], known.shape[1], axis=0)
-    grams = (places[rows].T @ places[rows] for rows in known.T)
+    grams = (positions[rows].T @ positions[rows] for rows in known.T)
     return np.array([np.linalg.inv(precision + gram / noise) for gram in grams])
 
 
 @dataclass(frozen=True, slots=True)
-class Sight:
+class LatentPositions:
     """A batch of prompts in the ability space.
 
     `views` `(n_estimators, batch, rank)` are where each estimator sees them, `weights`
     `(n_estimators,)` how much it counts, `places` `(batch, 1 + rank)` their mixture `[1, g]`.
     """
 
-    views: FloatArray
+    estimator_positions: FloatArray
     weights: Float32Array
-    places: FloatArray
+    positions: FloatArray
 
-    def judge(
-        self, abilities: Abilities, doubted: Columns = EVERY
+    def predict(
+        self, abilities: Abilities, std_columns: ColumnIndex = ALL_COLUMNS
     ) -> tuple[FloatArray, FloatArray]:
         """Return linear predictions `(batch, n_experts)` and the standard deviation of `doubted`.
 
         The doubt has two sources: how well an ability is known, and how far the estimators
         disagree on the prompt's place.
         """
-        y = abilities.losses(self.places)
+        y = abilities.losses(self.positions)
         means = abilities.means
-        said = means[:, 0] + self.views @ means[:, 1:].T
-        disagreement = _mixed(self.weights, (said - y) ** 2)
-        doubt = abilities.variances(self.places, doubted) + disagreement[:, doubted]
+        by_estimator = means[:, 0] + self.estimator_positions @ means[:, 1:].T
+        disagreement = _weighted_sum(self.weights, (by_estimator - y) ** 2)
+        doubt = abilities.variances(self.positions, std_columns) + disagreement[:, std_columns]
         return y, np.sqrt(np.maximum(doubt, 0))
 
-    def doubt(self, about: Gaussian) -> FloatArray:
+    def prior_std(self, prior: Gaussian) -> FloatArray:
         """Return the standard deviation `(batch,)` of the prediction for a stranger.
 
         The same two sources; an ability that is not known is expected to make the estimators
         disagree as much as one drawn from what is believed `about` it.
         """
-        square = about.covariance + np.outer(about.mean, about.mean)
-        apart = self.views - self.places[:, 1:]
-        disagreement = _squares(apart, square[1:, 1:])
-        ability = _squares(self.places, about.covariance)
+        square = prior.covariance + np.outer(prior.mean, prior.mean)
+        deviations = self.estimator_positions - self.positions[:, 1:]
+        disagreement = _quadratic_form(deviations, square[1:, 1:])
+        ability = _quadratic_form(self.positions, prior.covariance)
         return np.asarray(np.sqrt(np.maximum(ability + self.weights @ disagreement, 0)))
 
 
-def look(views: FloatArray, weights: Float32Array) -> Sight:
+def mix_positions(estimator_positions: FloatArray, weights: Float32Array) -> LatentPositions:
     """Mix what the estimators see, `(n_estimators, batch, rank)`, into places."""
-    mixed = _mixed(weights, views)
+    mixed = _weighted_sum(weights, estimator_positions)
     places = np.concatenate([np.ones((len(mixed), 1), mixed.dtype), mixed], axis=1)
-    return Sight(views, weights, places)
+    return LatentPositions(estimator_positions, weights, places)
 
 
-def _squares(rows: FloatArray, form: FloatArray) -> FloatArray:
+def _quadratic_form(rows: FloatArray, form: FloatArray) -> FloatArray:
     """Return `row . form . row` of every row `(..., k)`, `(...)`."""
     return np.asarray(((rows @ form) * rows).sum(axis=-1))
 
 
-def _mixed(weights: Float32Array, views: FloatArray) -> FloatArray:
+def _weighted_sum(weights: Float32Array, arrays: FloatArray) -> FloatArray:
     """Do what `np.tensordot(weights, views, 1)` does, without what that has to find out first."""
-    flat = weights @ views.reshape(len(weights), -1)
-    return np.asarray(flat.reshape(views.shape[1:]))
+    flat = weights @ arrays.reshape(len(weights), -1)
+    return np.asarray(flat.reshape(arrays.shape[1:]))
 
 
 @dataclass(frozen=True, slots=True)
-class Leaders:
+class ReferenceLosses:
     """What the `incumbent` and the `best` expert of a prompt are predicted, `(batch, 1)` each."""
 
     incumbent: FloatArray
@@ -190,7 +192,7 @@ class Leaders:
 
 
 @dataclass(frozen=True, slots=True)
-class Caution:
+class SoftThreshold:
     """Lowers every predicted gain over the `incumbent` by `margin`, and keeps the order of gains.
 
     Soft thresholding (Donoho and Johnstone, 1994). Gains below the margin become a hair less than
@@ -205,18 +207,18 @@ class Caution:
         if self.margin <= 0:
             return y
         gain = y[:, self.incumbent, None] - y
-        hair = _TIE * self.margin * (np.clip(gain / self.margin, 0, 1) - 1)
-        believed = np.where(gain > 0, np.maximum(gain - self.margin, 0), gain) + hair
+        tie_break = _TIE_BREAK * self.margin * (np.clip(gain / self.margin, 0, 1) - 1)
+        believed = np.where(gain > 0, np.maximum(gain - self.margin, 0), gain) + tie_break
         believed[:, self.incumbent] = 0
         return np.asarray(y[:, self.incumbent, None] - believed)
 
-    def lead(self, y: FloatArray) -> Leaders:
+    def reference_losses(self, y: FloatArray) -> ReferenceLosses:
         """Say who leads among predictions `(batch, n_experts)`, once they are corrected."""
         incumbent = y[:, [self.incumbent]]
         best = y.min(axis=1, keepdims=True)
-        return Leaders(incumbent, np.minimum(incumbent, best + max(self.margin, 0)))
+        return ReferenceLosses(incumbent, np.minimum(incumbent, best + max(self.margin, 0)))
 
-    def soften(self, y: FloatArray, incumbent: FloatArray) -> None:
+    def apply_inplace(self, y: FloatArray, incumbent: FloatArray) -> None:
         """Correct float32 predictions of other experts in place, as if they were in the batch.
 
         `incumbent` `(batch, 1)` is what the incumbent is predicted.
@@ -224,11 +226,11 @@ class Caution:
         if self.margin > 0:
             ahead = y - incumbent.astype(np.float32)
             np.clip(ahead, -self.margin, 0, out=ahead)
-            ahead *= 1 - _TIE
+            ahead *= 1 - _TIE_BREAK
             y -= ahead
-            y += _TIE * self.margin
+            y += _TIE_BREAK * self.margin
 
-    def reseated(self, mean: FloatArray, variance: FloatArray) -> Caution:
+    def update_incumbent(self, mean: FloatArray, variance: FloatArray) -> SoftThreshold:
         """Let a surely better expert take the incumbent's seat, as abilities are learned.
 
         `mean` and `variance` `(n_experts,)` are of each expert's loss on the whole; the lead has to
@@ -236,7 +238,7 @@ class Caution:
         """
         best = int(np.argmin(mean))
         lead = mean[self.incumbent] - mean[best]
-        certain = lead > CERTAIN * np.sqrt(variance[self.incumbent] + variance[best])
+        certain = lead > MIN_STANDARD_ERRORS * np.sqrt(variance[self.incumbent] + variance[best])
         return replace(self, incumbent=best) if certain else self
 
 
@@ -255,17 +257,17 @@ class Link(Protocol):
         """Carry a standard deviation through, to first order."""
         ...
 
-    def carry(self, y: Float32Array, std: Float32Array, best: Float32Array) -> None:
+    def apply_inplace(self, y: Float32Array, std: Float32Array, best: Float32Array) -> None:
         """Turn float32 linear predictions and their deviations into those of losses, in place."""
         ...
 
-    def learned(self, losses: FloatArray, best: FloatArray) -> FloatArray:
+    def training_targets(self, losses: FloatArray, best: FloatArray) -> FloatArray:
         """Say what abilities learn from measured losses `(batch, n_experts)`."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
-class Scored:
+class LogitLink:
     """`sigmoid(intercept + slope * y)`, for scored answers, whose losses lie in [0, 1].
 
     It makes a predicted loss mean what it says (Platt, 1999).
@@ -283,7 +285,7 @@ class Scored:
         loss = self.losses(y, best)
         return np.asarray(self.slope * loss * (1 - loss) * std)
 
-    def carry(self, y: Float32Array, std: Float32Array, best: Float32Array) -> None:  # noqa: ARG002 - of any best
+    def apply_inplace(self, y: Float32Array, std: Float32Array, best: Float32Array) -> None:  # noqa: ARG002 - of any best
         """Turn float32 linear predictions and their deviations into those of losses, in place."""
         y *= self.slope / 2  # sigmoid(x) = (1 + tanh(x / 2)) / 2, of which numpy has a fast one
         y += self.intercept / 2
@@ -293,13 +295,13 @@ class Scored:
         y += 1
         y *= 0.5
 
-    def learned(self, losses: FloatArray, best: FloatArray) -> FloatArray:  # noqa: ARG002 - of any best
+    def training_targets(self, losses: FloatArray, best: FloatArray) -> FloatArray:  # noqa: ARG002 - of any best
         """Learn scores as they are: a line through them is what the sigmoid calibrates."""
         return losses
 
 
 @dataclass(frozen=True, slots=True)
-class Squeezed:
+class LogGapLink:
     """The link of real-valued losses.
 
     Abilities learn `y = best + scale * log(1 + (L - best) / scale)`: near the prompt's best loss
@@ -308,29 +310,29 @@ class Squeezed:
     """
 
     scale: float
-    gaps: FloatArray
-    rises: FloatArray
+    knots_x: FloatArray
+    knots_y: FloatArray
 
     def losses(self, y: FloatArray, best: FloatArray) -> FloatArray:
         """Map linear predictions `(batch, n_experts)` to losses."""
         gap = y - best  # who is better than the best was none of those it was measured on
-        return np.asarray(best + np.interp(gap, self.gaps, self.rises) + np.minimum(gap, 0))
+        return np.asarray(best + np.interp(gap, self.knots_x, self.knots_y) + np.minimum(gap, 0))
 
     def std(self, y: FloatArray, std: FloatArray, best: FloatArray) -> FloatArray:
         """Carry a standard deviation through, to first order."""
-        slopes = np.maximum(np.gradient(self.rises, self.gaps), 1)  # a plateau is no certainty
-        return np.asarray(std * np.interp(y - best, self.gaps, slopes))
+        slopes = np.maximum(np.gradient(self.knots_y, self.knots_x), 1)  # a plateau is no certainty
+        return np.asarray(std * np.interp(y - best, self.knots_x, slopes))
 
-    def carry(self, y: Float32Array, std: Float32Array, best: Float32Array) -> None:
+    def apply_inplace(self, y: Float32Array, std: Float32Array, best: Float32Array) -> None:
         """Turn float32 linear predictions and their deviations into those of losses, in place."""
         std[:], y[:] = self.std(y, std, best), self.losses(y, best)
 
-    def learned(self, losses: FloatArray, best: FloatArray) -> FloatArray:
+    def training_targets(self, losses: FloatArray, best: FloatArray) -> FloatArray:
         """Squeeze measured losses."""
-        return _squeezed(losses, best, self.scale)
+        return log_compress(losses, best, self.scale)
 
 
-def _squeezed(losses: FloatArray, best: FloatArray, scale: float) -> FloatArray:
+def log_compress(losses: FloatArray, best: FloatArray, scale: float) -> FloatArray:
     gap = losses - best
     behind = best + scale * np.log1p(np.maximum(gap, 0) / scale)
     return np.asarray(np.where(gap > 0, behind, losses))

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from tryage.core.expert import Expert
     from tryage.core.library import Library
 
-_COUNTED = 100_000  # characters; the rest of a longer prompt is taken to be like its beginning
+_MAX_COUNTED_CHARS = (
+    100_000  # characters; the rest of a longer prompt is taken to be like its beginning
+)
 
 
 @runtime_checkable
@@ -95,7 +97,7 @@ class MeetsStrangers(Protocol):
         ...
 
 
-class Alignment:
+class AlignedPerception:
     """The columns of a perception, found once by name or alias, in the order of a library.
 
     Experts that the perception has never seen are guessed from what the library says of them, or
@@ -109,16 +111,18 @@ class Alignment:
         self.perception = perception
         self._names = library.names
         self._prior = perception if isinstance(perception, HasPrior) else None
-        self._counter = perception if isinstance(perception, CountsTokens) else None
-        self._width = len(perception.experts)
-        self._columns = match(perception.experts, library)
+        self._token_counter = perception if isinstance(perception, CountsTokens) else None
+        self._n_columns = len(perception.experts)
+        self._columns = match_columns(perception.experts, library)
         self._unseen = np.flatnonzero(self._columns < 0)
-        self._same = np.array_equal(self._columns, np.arange(self._width))
-        few = not self._unseen.size and 2 * self._columns.size <= self._width
-        self._picky = perception if few and isinstance(perception, PredictsSome) else None
-        self._acquainted = None
+        self._is_identity = np.array_equal(self._columns, np.arange(self._n_columns))
+        few = not self._unseen.size and 2 * self._columns.size <= self._n_columns
+        self._column_predictor = (
+            perception if few and isinstance(perception, PredictsSome) else None
+        )
+        self._library_perception = None
         if self._unseen.size and isinstance(perception, MeetsStrangers):
-            self._acquainted = perception.acquainted(library)
+            self._library_perception = perception.acquainted(library)
         elif self._unseen.size and self._prior is None:
             some = ", ".join(library.names[i] for i in self._unseen[:5].tolist())
             raise PerceptionError(
@@ -135,8 +139,8 @@ class Alignment:
         column = int(self._columns[i])
         if column >= 0:
             learner.observe(prompt, self.perception.experts[column], loss)
-        elif self._acquainted is not None:
-            self._acquainted.observe(prompt, i, loss)
+        elif self._library_perception is not None:
+            self._library_perception.observe(prompt, i, loss)
         else:
             raise PerceptionError(
                 f"The perception has never seen {self._names[i]!r}; onboard it first."
@@ -148,36 +152,38 @@ class Alignment:
         Raises:
             PerceptionError: the prediction has the wrong shape; and whatever the perception raises.
         """
-        if self._acquainted is not None:
-            return self._acquainted.predict(prompts)
-        if self._picky is not None:
-            return self._picky.predict_some(prompts, self._columns)
+        if self._library_perception is not None:
+            return self._library_perception.predict(prompts)
+        if self._column_predictor is not None:
+            return self._column_predictor.predict_some(prompts, self._columns)
         raw = self.perception.predict(prompts)
-        expected = (len(prompts), self._width)
+        expected = (len(prompts), self._n_columns)
         if np.shape(raw.losses) != expected or np.shape(raw.std) != expected:
             raise PerceptionError(
                 f"The perception returned losses of shape {np.shape(raw.losses)} and std of shape "
                 f"{np.shape(raw.std)}; expected (batch, experts) = {expected}."
             )
-        if self._same:
+        if self._is_identity:
             return raw
         if not self._unseen.size:
-            return raw.at(np.s_[:, self._columns])
-        return self._with_prior(raw)
+            return raw.select(np.s_[:, self._columns])
+        return self._fill_with_prior(raw)
 
     def count_tokens(self, prompts: Sequence[str]) -> Float64Array:
         """Count the tokens of each prompt, `(batch,)`; a rule of thumb if the perception cannot."""
-        if self._counter is None:
-            return _rule_of_thumb(prompts)
+        if self._token_counter is None:
+            return _estimate_token_counts(prompts)
         try:
-            counted = self._counter.count_tokens([text[:_COUNTED] for text in prompts])
+            counted = self._token_counter.count_tokens(
+                [text[:_MAX_COUNTED_CHARS] for text in prompts]
+            )
         except (RuntimeError, ArithmeticError, MemoryError):  # a rough price is better than none
-            return _rule_of_thumb(prompts)
-        longer = np.array([max(1.0, len(text) / _COUNTED) for text in prompts])
+            return _estimate_token_counts(prompts)
+        longer = np.array([max(1.0, len(text) / _MAX_COUNTED_CHARS) for text in prompts])
         tokens: Float64Array = np.asarray(counted, dtype=np.float64) * longer
         return tokens
 
-    def _with_prior(self, raw: Prediction) -> Prediction:
+    def _fill_with_prior(self, raw: Prediction) -> Prediction:
         """Put the prior in the columns of the experts that the perception has never seen."""
         prior = (math.nan, math.nan) if self._prior is None else self._prior.prior()
         seen = self._columns >= 0
@@ -194,14 +200,14 @@ class Alignment:
         return Prediction(*tables)
 
 
-def _rule_of_thumb(prompts: Sequence[str]) -> Float64Array:
+def _estimate_token_counts(prompts: Sequence[str]) -> Float64Array:
     return np.array([estimate_tokens(text) for text in prompts], dtype=np.float64)
 
 
-def match(known: Sequence[str], library: Library) -> NDArray[np.intp]:
+def match_columns(names: Sequence[str], library: Library) -> NDArray[np.intp]:
     """Return, per expert of the library, its column in the perception, -1 if it has none."""
     columns = np.full(len(library), -1, dtype=np.intp)
-    for column, name in enumerate(known):
+    for column, name in enumerate(names):
         if name in library:
             i = library.index(name)
             # Two columns may mean one expert: its own name counts before an alias.
@@ -210,7 +216,7 @@ def match(known: Sequence[str], library: Library) -> NDArray[np.intp]:
     return columns
 
 
-class Twins:
+class DeduplicatedPerception:
     """A perception in which several experts stand for the same column of another.
 
     Args:
@@ -219,16 +225,18 @@ class Twins:
         twins: Name of a further expert -> the name in the library that it equals.
     """
 
-    def __init__(self, perception: Perception, library: Library, twins: Mapping[str, str]) -> None:
-        self.experts = (*library.names, *twins)
-        self._alignment = Alignment(perception, library)
-        positions = [library.index(name) for name in twins.values()]
+    def __init__(
+        self, perception: Perception, library: Library, duplicates: Mapping[str, str]
+    ) -> None:
+        self.experts = (*library.names, *duplicates)
+        self._aligned_perception = AlignedPerception(perception, library)
+        positions = [library.index(name) for name in duplicates.values()]
         self._columns = np.array([*range(len(library)), *positions], dtype=np.intp)
 
     def predict(self, prompts: Sequence[str]) -> Prediction:
         """Predict in one pass of the other perception, `(batch, n_experts)`."""
-        return self._alignment.predict(prompts).at(np.s_[:, self._columns])
+        return self._aligned_perception.predict(prompts).select(np.s_[:, self._columns])
 
     def count_tokens(self, prompts: Sequence[str]) -> NDArray[np.floating[Any]]:
         """Count the tokens of each prompt as the other perception does, `(batch,)`."""
-        return self._alignment.count_tokens(prompts)
+        return self._aligned_perception.count_tokens(prompts)

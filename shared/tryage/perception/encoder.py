@@ -26,25 +26,27 @@ if TYPE_CHECKING:
 
     from tryage.core.arrays import Float32Array, Int64Array
 
-HEADER = "encoder.json"
+ENCODER_HEADER_FILE = "encoder.json"
 
-FORMAT = 1
+ENCODER_FORMAT = 1
 
-TRANSFORMER = Path(__file__).parent / "bundled_transformer"  # the bundled accurate encoder
+BUNDLED_TRANSFORMER = Path(__file__).parent / "bundled_transformer"  # the bundled accurate encoder
 
 _TINY = np.finfo(np.float32).tiny
 
-TABLE, TOKENS = "table.safetensors", "tokenizer.json"
+TABLE_FILE, TOKENIZER_FILE = "table.safetensors", "tokenizer.json"
 
 # No text has more than a few characters per token; this bounds the time that a prompt of a
 # million characters can take, and leaves every prompt that fits a usual context whole.
-READ_CHARACTERS = 65_536
+MAX_CHARACTERS = 65_536
 
-BATCH = 1_024
+BATCH_SIZE = 1_024
 
-FEW = 8  # texts that are read before a pool of threads has woken up
+SMALL_BATCH = 8  # texts that are read before a pool of threads has woken up
 
-_EDGES = frozenset(" \t\r\n" + string.punctuation)  # what ends a word, whatever it is next to
+_WORD_BOUNDARIES = frozenset(
+    " \t\r\n" + string.punctuation
+)  # what ends a word, whatever it is next to
 
 
 @runtime_checkable
@@ -104,10 +106,10 @@ def read_tokenizer(path: Path) -> Tokenizer:
     return Tokenizer.from_str(text)
 
 
-def write_header(folder: Path, kind: str, **fields: Any) -> None:  # noqa: ANN401 - any JSON value
+def write_encoder_header(folder: Path, kind: str, **fields: Any) -> None:  # noqa: ANN401 - any JSON value
     """Write what an encoder is, beside its weights."""
-    header = {"format": FORMAT, "kind": kind, **fields}
-    (folder / HEADER).write_text(json.dumps(header, indent=1) + "\n", "utf-8")
+    header = {"format": ENCODER_FORMAT, "kind": kind, **fields}
+    (folder / ENCODER_HEADER_FILE).write_text(json.dumps(header, indent=1) + "\n", "utf-8")
 
 
 def read_encoder_header(folder: Path) -> dict[str, Any]:
@@ -117,43 +119,45 @@ def read_encoder_header(folder: Path) -> dict[str, Any]:
         PersistenceError: it is missing, damaged or from a newer version.
 
     """
-    path = folder / HEADER
+    path = folder / ENCODER_HEADER_FILE
     try:
         header = json.loads(path.read_text("utf-8"))
     except OSError as error:
-        raise PersistenceError(f"{folder} holds no encoder: {HEADER} cannot be read") from error
+        raise PersistenceError(
+            f"{folder} holds no encoder: {ENCODER_HEADER_FILE} cannot be read"
+        ) from error
     except ValueError as error:
         raise PersistenceError(f"{path} is damaged: it is not JSON") from error
     if not isinstance(header, dict) or "kind" not in header:
         raise PersistenceError(f"{path} is damaged: it does not name the kind of the encoder")
-    if header.get("format", 0) > FORMAT:
+    if header.get("format", 0) > ENCODER_FORMAT:
         raise PersistenceError(
-            f"{path} has format {header['format']}, this version reads up to {FORMAT}: "
+            f"{path} has format {header['format']}, this version reads up to {ENCODER_FORMAT}: "
             "upgrade with pip install -U tryage"
         )
     return header
 
 
-class ReadsTokens:
+class TokenizingEncoder:
     """What encoders share that read prompts through one `PromptTokenizer`."""
 
-    _tokens: PromptTokenizer
+    _tokenizer: PromptTokenizer
 
     @property
     def vocabulary(self) -> int:
         """Number of different tokens."""
-        return self._tokens.vocabulary
+        return self._tokenizer.vocabulary
 
     def token_ids(self, prompts: Sequence[str]) -> list[Int64Array]:
         """Token ids of each prompt, without special tokens."""
-        return self._tokens.ids(prompts)
+        return self._tokenizer.ids(prompts)
 
     def count_tokens(self, prompts: Sequence[str]) -> NDArray[np.int64]:
         """Count the tokens of each whole prompt `(batch,)`, without special tokens."""
-        return self._tokens.count(prompts)
+        return self._tokenizer.count(prompts)
 
 
-class StaticEncoder(ReadsTokens):
+class StaticEncoder(TokenizingEncoder):
     """Embeds a prompt as the weighted mean of the rows of its tokens, scaled to unit length.
 
     The table `(vocabulary, dim)` holds int8 with one scale per row: the weight of a token is a
@@ -170,14 +174,14 @@ class StaticEncoder(ReadsTokens):
         tokenizer: Tokenizer,
         max_length: int = 512,
     ) -> None:
-        self._tokens = PromptTokenizer(tokenizer)
+        self._tokenizer = PromptTokenizer(tokenizer)
         if table.shape[:1] != scales.shape or len(table) < self.vocabulary:
             raise InputError(
                 f"the table is {table.shape} with scales {scales.shape}; the tokenizer needs "
                 f"({self.vocabulary}, dim) with one scale per row"
             )
         self._table, self._scales = table, scales.astype(np.float16)
-        self._rows = np.multiply(table, self._scales[:, None], dtype=np.float32)
+        self._embeddings = np.multiply(table, self._scales[:, None], dtype=np.float32)
         self._max_length = max_length
 
     @classmethod
@@ -204,8 +208,8 @@ class StaticEncoder(ReadsTokens):
         """
         sums = np.zeros((len(prompts), self.dim), np.float32)
         # one small gather a prompt stays in the cache: ten times as fast as one large reduceat
-        for row, ids in enumerate(self._tokens.ids(prompts)):
-            few = self._rows.take(head_and_tail(ids, self._max_length), 0)
+        for row, ids in enumerate(self._tokenizer.ids(prompts)):
+            few = self._embeddings.take(head_and_tail(ids, self._max_length), 0)
             np.add.reduce(few, 0, out=sums[row])
         lengths = np.sqrt(np.einsum("ij,ij->i", sums, sums))
         sums /= np.maximum(lengths, _TINY)[:, None]
@@ -215,9 +219,11 @@ class StaticEncoder(ReadsTokens):
         """Write `encoder.json`, `table.safetensors` and `tokenizer.json`."""
         folder.mkdir(parents=True, exist_ok=True)
         arrays: dict[str, NDArray[Any]] = {"table": self._table, "scales": self._scales}
-        (folder / TABLE).write_bytes(save(arrays))  # save_file would leave it to its owner alone
-        self._tokens.tokenizer.save(str(folder / TOKENS), pretty=False)
-        write_header(folder, self.KIND, dim=self.dim, max_length=self._max_length)
+        (folder / TABLE_FILE).write_bytes(
+            save(arrays)
+        )  # save_file would leave it to its owner alone
+        self._tokenizer.tokenizer.save(str(folder / TOKENIZER_FILE), pretty=False)
+        write_encoder_header(folder, self.KIND, dim=self.dim, max_length=self._max_length)
 
     @classmethod
     def load(cls, folder: Path) -> StaticEncoder:
@@ -229,11 +235,13 @@ class StaticEncoder(ReadsTokens):
         """
         header = read_encoder_header(folder)
         try:
-            arrays = load_file(folder / TABLE)
+            arrays = load_file(folder / TABLE_FILE)
             table, scales = arrays["table"], arrays["scales"]
         except (OSError, SafetensorError, KeyError) as error:
-            raise PersistenceError(f"{folder / TABLE} is missing or damaged: {error}") from error
-        return cls(table, scales, read_tokenizer(folder / TOKENS), header["max_length"])
+            raise PersistenceError(
+                f"{folder / TABLE_FILE} is missing or damaged: {error}"
+            ) from error
+        return cls(table, scales, read_tokenizer(folder / TOKENIZER_FILE), header["max_length"])
 
 
 def head_and_tail(ids: Int64Array, limit: int) -> Int64Array:
@@ -244,11 +252,11 @@ def head_and_tail(ids: Int64Array, limit: int) -> Int64Array:
     return np.concatenate([ids[: limit - tail], ids[len(ids) - tail :]])
 
 
-def clip(text: str) -> str:
+def truncate_text(text: str) -> str:
     """Keep the first and the last characters of a text that is too long to read."""
-    if len(text) <= READ_CHARACTERS:
+    if len(text) <= MAX_CHARACTERS:
         return text
-    half = READ_CHARACTERS // 2
+    half = MAX_CHARACTERS // 2
     return f"{text[:half]} {text[-half:]}"
 
 
@@ -263,7 +271,7 @@ def length_batches(lengths: Sequence[int], tokens: int) -> Iterator[NDArray[np.i
             start = stop
 
 
-def checked(prompts: Sequence[str]) -> tuple[str, ...]:
+def check_prompts(prompts: Sequence[str]) -> tuple[str, ...]:
     """Return the prompts as clean texts: lone surrogates, which no tokenizer takes, replaced.
 
     Raises:
@@ -290,48 +298,50 @@ class PromptTokenizer:
         self.tokenizer = tokenizer
         self.vocabulary: int = tokenizer.get_vocab_size()
         self._last: tuple[tuple[str, ...], list[Int64Array]] = ((), [])
-        self._by_word = reads_by_word(tokenizer)
+        self._wordwise = is_wordwise(tokenizer)
         # before tokenizers 0.20.1 there is only the batch that computes offsets as well
-        self._batch = getattr(tokenizer, "encode_batch_fast", tokenizer.encode_batch)
+        self._encode_batch = getattr(tokenizer, "encode_batch_fast", tokenizer.encode_batch)
 
     def ids(self, prompts: Sequence[str]) -> list[Int64Array]:
         """Token ids of each prompt, without special tokens; beyond 65,536 characters its ends."""
-        key = checked(prompts)
+        key = check_prompts(prompts)
         last, ids = self._last  # one read: another thread may replace it
         if key != last:
-            ids = self._encode([clip(text) for text in key])
+            ids = self._encode([truncate_text(text) for text in key])
             self._last = (key, ids)
         return ids
 
     def count(self, prompts: Sequence[str]) -> NDArray[np.int64]:
         """Tokens of each whole prompt `(batch,)`; beyond 65,536 characters scaled by length."""
         counts = [len(ids) for ids in self.ids(prompts)]
-        scale = [max(1.0, len(text) / READ_CHARACTERS) for text in prompts]
+        scale = [max(1.0, len(text) / MAX_CHARACTERS) for text in prompts]
         return np.rint(np.multiply(counts, scale)).astype(np.int64)
 
     def _encode(self, texts: list[str]) -> list[Int64Array]:
-        if len(texts) <= FEW:
-            return self._few(texts)
+        if len(texts) <= SMALL_BATCH:
+            return self._encode_small_batch(texts)
         ids: list[Int64Array] = []
-        for start in range(0, len(texts), BATCH):
-            encodings = self._batch(texts[start : start + BATCH], add_special_tokens=False)
+        for start in range(0, len(texts), BATCH_SIZE):
+            encodings = self._encode_batch(
+                texts[start : start + BATCH_SIZE], add_special_tokens=False
+            )
             ids += [np.array(e.ids, np.int64) for e in encodings]
         return ids
 
-    def _few(self, texts: list[str]) -> list[Int64Array]:
+    def _encode_small_batch(self, texts: list[str]) -> list[Int64Array]:
         """Read one text after the other; parts of the first, such as its clauses, are cut out."""
-        if len(texts) < 2 or not self._by_word:
-            return [self._read(text) for text in texts]
-        whole = Whole(texts[0], self.tokenizer.encode(texts[0], add_special_tokens=False))
-        parts = [(text, whole.part(text)) for text in texts[1:]]
-        cut = [self._read(text) if ids is None else ids for text, ids in parts]
+        if len(texts) < 2 or not self._wordwise:
+            return [self._encode_one(text) for text in texts]
+        whole = TokenizedPrompt(texts[0], self.tokenizer.encode(texts[0], add_special_tokens=False))
+        parts = [(text, whole.segment_ids(text)) for text in texts[1:]]
+        cut = [self._encode_one(text) if ids is None else ids for text, ids in parts]
         return [whole.ids, *cut]
 
-    def _read(self, text: str) -> Int64Array:
+    def _encode_one(self, text: str) -> Int64Array:
         return np.array(self.tokenizer.encode(text, add_special_tokens=False).ids, np.int64)
 
 
-def reads_by_word(tokenizer: Tokenizer) -> bool:
+def is_wordwise(tokenizer: Tokenizer) -> bool:
     """Tell whether a word has the same tokens whatever stands around it, as with BERT's."""
     return (
         isinstance(tokenizer.model, WordPiece)
@@ -340,7 +350,7 @@ def reads_by_word(tokenizer: Tokenizer) -> bool:
     )
 
 
-class Whole:
+class TokenizedPrompt:
     """A text as a tokenizer that reads by word has read it, for parts of it to be cut out."""
 
     def __init__(self, text: str, encoding: Encoding) -> None:
@@ -348,20 +358,20 @@ class Whole:
         self.ids = np.array(encoding.ids, np.int64)
         self._starts, self._ends = tuple(zip(*encoding.offsets, strict=True)) or ((), ())
 
-    def part(self, text: str) -> NDArray[np.int64] | None:
+    def segment_ids(self, text: str) -> NDArray[np.int64] | None:
         """Return the token ids of a part; None if it is none, or ends in the midst of a word."""
         start = self._text.find(text)
         end = start + len(text)
-        if start < 0 or not (self._ends_word(start - 1) and self._ends_word(end)):
+        if start < 0 or not (self._is_word_boundary(start - 1) and self._is_word_boundary(end)):
             return None
         first = bisect_left(self._starts, start)
         last = bisect_left(self._starts, end, first)
-        cut = self._reaches_over(first, start) or self._reaches_over(last, end)
+        cut = self._crosses_boundary(first, start) or self._crosses_boundary(last, end)
         return None if cut else self.ids[first:last]
 
-    def _reaches_over(self, token: int, at: int) -> bool:
+    def _crosses_boundary(self, token: int, at: int) -> bool:
         """Tell whether the token before `token` does: one may be made of several words."""
         return token > 0 and self._ends[token - 1] > at
 
-    def _ends_word(self, at: int) -> bool:
-        return not 0 <= at < len(self._text) or self._text[at] in _EDGES
+    def _is_word_boundary(self, at: int) -> bool:
+        return not 0 <= at < len(self._text) or self._text[at] in _WORD_BOUNDARIES

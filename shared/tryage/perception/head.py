@@ -14,43 +14,43 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class CategoryTable:
+class CategoryMeans:
     """The mean place of each category, `(n_categories, rank)`, mixed by how probable they are."""
 
-    places: Float32Array
+    positions: Float32Array
 
-    def __call__(self, seen: Seen) -> Float32Array:
+    def __call__(self, inputs: EstimatorInputs) -> Float32Array:
         """Mix the categories' places."""
-        return seen.categories @ self.places
+        return inputs.category_probabilities @ self.positions
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class RidgeRegression:
     """A ridge regression on the features and, scaled, on the category."""
 
     slope: Float32Array
     category_slope: Float32Array
     intercept: Float32Array
 
-    def __call__(self, seen: Seen) -> Float32Array:
+    def __call__(self, inputs: EstimatorInputs) -> Float32Array:
         """Follow the line."""
-        line = seen.features @ self.slope + seen.categories @ self.category_slope
+        line = inputs.features @ self.slope + inputs.category_probabilities @ self.category_slope
         return np.asarray(line + self.intercept)
 
 
 @dataclass(frozen=True, slots=True)
-class Middle:
+class ZeroEstimator:
     """The middle of the space, whatever the prompt: what is left when all else is noise."""
 
     rank: int
 
-    def __call__(self, seen: Seen) -> Float32Array:
+    def __call__(self, inputs: EstimatorInputs) -> Float32Array:
         """Say zero."""
-        return np.zeros((len(seen.features), self.rank), np.float32)
+        return np.zeros((len(inputs.features), self.rank), np.float32)
 
 
 @dataclass(frozen=True, slots=True)
-class Neighbourhood:
+class KernelRegression:
     """The mean place of similar training prompts, added to what the categories say.
 
     Prototype `j` stands for `counts[j]` training prompts that lie at `places[j]`. Weights fall by e
@@ -58,25 +58,30 @@ class Neighbourhood:
     `shrinkage` more prompts lay there.
     """
 
-    places: Float32Array
+    positions: Float32Array
     counts: Float32Array
     bandwidth: float
     shrinkage: float
-    base: CategoryTable | None = None
+    base: CategoryMeans | None = None
 
-    def __call__(self, seen: Seen) -> Float32Array:
+    def __call__(self, inputs: EstimatorInputs) -> Float32Array:
         """Average the places of the neighbours."""
-        nearest = seen.nearness.max(axis=1, keepdims=True)
-        weights = np.exp((seen.nearness - nearest) / self.bandwidth)
+        nearest = inputs.similarities.max(axis=1, keepdims=True)
+        weights = np.exp((inputs.similarities - nearest) / self.bandwidth)
         squares = (weights * weights) @ self.counts
         weights *= self.counts
         total = weights.sum(axis=1)
         prompts = total * total / squares  # Kish's effective sample size
-        local = (weights @ self.places) * (prompts / (prompts + self.shrinkage) / total)[:, None]
-        return np.asarray(local if self.base is None else local + self.base(seen))
+        local = (weights @ self.positions) * (prompts / (prompts + self.shrinkage) / total)[:, None]
+        return np.asarray(local if self.base is None else local + self.base(inputs))
 
 
-KINDS: tuple[type[Estimator], ...] = (Middle, CategoryTable, Neighbourhood, Line)
+ESTIMATOR_TYPES: tuple[type[Estimator], ...] = (
+    ZeroEstimator,
+    CategoryMeans,
+    KernelRegression,
+    RidgeRegression,
+)
 
 UNNAMED = ""
 
@@ -90,24 +95,24 @@ class Head:
     between experts apart.
     """
 
-    categories: Categories
+    category_classifier: CategoryClassifier
     prototypes: Float32Array
     estimators: tuple[Estimator, ...]
     weights: Float32Array
-    stretch: Float32Array
+    gain: Float32Array
 
-    def see(self, features: Float32Array) -> Seen:
+    def prepare(self, features: Float32Array) -> EstimatorInputs:
         """Prepare what all estimators look at."""
-        nearness = unit(features) @ self.prototypes.T
-        return Seen(features, self.categories.probabilities(features), nearness)
+        nearness = l2_normalize(features) @ self.prototypes.T
+        return EstimatorInputs(features, self.category_classifier.probabilities(features), nearness)
 
-    def views(self, seen: Seen) -> Float32Array:
+    def estimator_positions(self, inputs: EstimatorInputs) -> Float32Array:
         """Say where each estimator sees the prompts, `(n_estimators, batch, rank)`."""
-        return np.array([estimator(seen) for estimator in self.estimators]) * self.stretch
+        return np.array([estimator(inputs) for estimator in self.estimators]) * self.gain
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class EstimatorInputs:
     """A batch of prompts as estimators see them.
 
     `features` `(batch, d)`, `categories` as probabilities `(batch, n_categories)`, and `nearness`,
@@ -115,19 +120,19 @@ class Seen:
     """
 
     features: Float32Array
-    categories: Float32Array
-    nearness: Float32Array
+    category_probabilities: Float32Array
+    similarities: Float32Array
 
 
 class Estimator(Protocol):
     """Predicts where prompts lie in the ability space."""
 
-    def __call__(self, seen: Seen) -> Float32Array:
+    def __call__(self, inputs: EstimatorInputs) -> Float32Array:
         """Say the places, `(batch, rank)`."""
         ...
 
 
-def unit(x: Float32Array) -> Float32Array:
+def l2_normalize(x: Float32Array) -> Float32Array:
     """Scale rows to unit length; a row of zeros stays."""
     length = np.sqrt((x * x).sum(axis=1, keepdims=True))
     length[length == 0] = 1
@@ -135,7 +140,7 @@ def unit(x: Float32Array) -> Float32Array:
 
 
 @dataclass(frozen=True, slots=True)
-class Categories:
+class CategoryClassifier:
     """`names` of the categories, `slope` `(d, n_categories)` and `intercept` `(n_categories,)`."""
 
     names: tuple[str, ...]

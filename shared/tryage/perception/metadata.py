@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from tryage.core.cache import remember
+from tryage.core.cache import get_or_compute
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 Family: TypeAlias = tuple[str, str]
 """The series and the generation of a model, such as `("llama", "llama-3.1")`; `""` if unknown."""
 
-NUMBERS = ("size", "share", "age", "downloads", "price", "context")
+NUMERIC_FEATURES = ("size", "share", "age", "downloads", "price", "context")
 
-_MARKS = {
+_VARIANT_PATTERNS = {
     "instruct": r"instruct|chat|it$|sft|assistant",
     "preference": r"dpo|orpo|rlhf|ppo|kto",
     "merge": r"merge|slerp|ties|dare|franken|moe$|passthrough",
@@ -35,15 +35,15 @@ _MARKS = {
     "reasoning": r"reason|think|r1$|qwq|o[134]$",
 }
 
-MARKS = tuple(_MARKS)
+VARIANTS = tuple(_VARIANT_PATTERNS)
 
-FLAGS = (*MARKS, "closed")
+BINARY_FEATURES = (*VARIANTS, "closed")
 
-_MADE = {"merge": "merge", "quantized": "quantised"}  # the Hub's word for it
+_RELATION_VARIANTS = {"merge": "merge", "quantized": "quantised"}  # the Hub's word for it
 
 _EPOCH = 738_521  # 2023-01-01, in ordinal days
 
-_DAYS = 365.25  # in a year
+_DAYS_PER_YEAR = 365.25  # in a year
 
 # Makers reuse these words, so that a derived model tells whence it comes.
 _SERIES = (
@@ -57,25 +57,27 @@ _SERIES = (
 )
 
 # Words so short that others begin with them: nothing but a number may follow.
-_SHORT = (
+_SHORT_SERIES = (
     *("phi", "yi", "glm", "qwq", "aya", "reka", "nova", "opt", "mpt", "mt0", "t5", "bart", "bert"),
     *("orca", "o1", "o3", "o4"),
 )
 
-_NUMBER = r"v?([1-9](?:\.\d)?)(?![\d.]|x\d|[bmk](?![a-z]))"  # a version, not a size such as 7b
-
-_VERSION = re.compile(_NUMBER)
-
-_FAMILY = re.compile(
-    f"(?:({'|'.join(sorted(_SERIES, key=len, reverse=True))})|({'|'.join(_SHORT)})(?![a-z]))"
-    f"(?:{_NUMBER})?"
+_VERSION_PATTERN = (
+    r"v?([1-9](?:\.\d)?)(?![\d.]|x\d|[bmk](?![a-z]))"  # a version, not a size such as 7b
 )
 
-_MARK = re.compile("|".join(f"({pattern})" for pattern in _MARKS.values()))
+_VERSION = re.compile(_VERSION_PATTERN)
+
+_FAMILY = re.compile(
+    f"(?:({'|'.join(sorted(_SERIES, key=len, reverse=True))})|({'|'.join(_SHORT_SERIES)})(?![a-z]))"
+    f"(?:{_VERSION_PATTERN})?"
+)
+
+_VARIANT = re.compile("|".join(f"({pattern})" for pattern in _VARIANT_PATTERNS.values()))
 
 
 @dataclass(frozen=True, slots=True)
-class Traits:
+class MetadataFeatures:
     """Traits of `n` experts; those who share family and flags are of one kind.
 
     `numbers` `(n, 6)` are NaN where unknown: decades of parameters, decades by which fewer are
@@ -83,128 +85,138 @@ class Traits:
     `kinds` `(n,)` are rows of `flags` `(n_kinds, 8)` and of `families`.
     """
 
-    numbers: Float32Array
-    kinds: NDArray[np.intp]
-    flags: NDArray[np.bool_]
+    numeric: Float32Array
+    profile_index: NDArray[np.intp]
+    binary: NDArray[np.bool_]
     families: tuple[Family, ...]
 
     def __len__(self) -> int:
         """Count the experts."""
-        return len(self.kinds)
+        return len(self.profile_index)
 
 
-def read_traits(library: Library) -> Traits:
+def metadata_features(library: Library) -> MetadataFeatures:
     """Read the traits of every expert, once per library."""
-    return remember(library, read_traits, lambda: _read(library))
+    return get_or_compute(library, metadata_features, lambda: _extract_features(library))
 
 
-def family_of(name: str, facts: Mapping[str, Any] | None = None) -> Family:
+def model_family(name: str, metadata: Mapping[str, Any] | None = None) -> Family:
     """Find out whence a model comes, from its name and its `Expert.metadata`.
 
     `metadata["family"]` overrules all; the models it was made from tell more than its own name,
     that more than its owner, its configuration and its tags.
     """
-    return _family(name, _own_words(name), facts)
+    return _resolve_family(name, _name_tokens(name), metadata)
 
 
-def _family(name: str, words: list[Word], facts: Mapping[str, Any] | None) -> Family:
-    hub = facts.get("hub") if facts else None
+def _resolve_family(
+    name: str, tokens: list[NameToken], metadata: Mapping[str, Any] | None
+) -> Family:
+    hub = metadata.get("hub") if metadata else None
     hub = hub if isinstance(hub, Mapping) else {}
-    if facts:
-        for stated in (*_names(facts.get("family")), *_names(hub.get("bases"))):
-            found = family(_own_words(stated))
+    if metadata:
+        for stated in (*_collect_names(metadata.get("family")), *_collect_names(hub.get("bases"))):
+            found = parse_family(_name_tokens(stated))
             if found[0]:
                 return found
-    found = family(words)
+    found = parse_family(tokens)
     if not found[0]:
         found = _owner_family(name.rpartition("/")[0])
     if not found[0] and hub:
         said = (hub.get(key) for key in ("model_type", "architectures", "tags"))
-        found = family(word for names in said for text in _names(names) for word in read_name(text))
+        found = parse_family(
+            word for names in said for text in _collect_names(names) for word in parse_name(text)
+        )
     return found
 
 
 @lru_cache(maxsize=1 << 16)
 def _owner_family(owner: str) -> Family:
-    return family(read_name(owner))
+    return parse_family(parse_name(owner))
 
 
-def _own_words(name: str) -> list[Word]:
-    return read_name(name.rpartition("/")[2])
+def _name_tokens(name: str) -> list[NameToken]:
+    return parse_name(name.rpartition("/")[2])
 
 
-def _names(said: object) -> list[str]:
+def _collect_names(value: object) -> list[str]:
     """Return the names in a name, in an object that has one, or in a list of either."""
-    if isinstance(said, str):
-        return [said]
-    if isinstance(said, Mapping):
-        return _names(said.get("name"))
-    if isinstance(said, Sequence):
-        return [name for item in said for name in _names(item)]
+    if isinstance(value, str):
+        return [value]
+    if isinstance(value, Mapping):
+        return _collect_names(value.get("name"))
+    if isinstance(value, Sequence):
+        return [name for item in value for name in _collect_names(item)]
     return []
 
 
-def _read(library: Library) -> Traits:
+def _extract_features(library: Library) -> MetadataFeatures:
     codes: dict[tuple[Family, int], int] = {}
     closed = library.licensed(("proprietary",)).tolist()
     kinds = []
-    for name, facts, shut in zip(library.names, library.metadata, closed, strict=True):
-        words = _own_words(name)
-        flags = marks(words) | shut << len(MARKS) | (_relations(facts) if facts else 0)
-        kind = _family(name, words, facts), flags
+    for name, facts, is_closed in zip(library.names, library.metadata, closed, strict=True):
+        words = _name_tokens(name)
+        flags = (
+            combine_variants(words)
+            | is_closed << len(VARIANTS)
+            | (_relation_bits(facts) if facts else 0)
+        )
+        kind = _resolve_family(name, words, facts), flags
         kinds.append(codes.setdefault(kind, len(codes)))
     bits = np.array([flags for _, flags in codes])
-    return Traits(
-        _numbers(library),
+    return MetadataFeatures(
+        _numeric_features(library),
         np.array(kinds, dtype=np.intp),
-        (bits[:, None] >> np.arange(len(FLAGS)) & 1).astype(np.bool_),
+        (bits[:, None] >> np.arange(len(BINARY_FEATURES)) & 1).astype(np.bool_),
         tuple(found for found, _ in codes),
     )
 
 
-def _relations(facts: Mapping[str, Any]) -> int:
+def _relation_bits(metadata: Mapping[str, Any]) -> int:
     """Return how the Hub says that a model was made from its bases, a bit for each of `MARKS`."""
-    hub = facts.get("hub")
+    hub = metadata.get("hub")
     bases = hub.get("bases") if isinstance(hub, Mapping) else None
     if not isinstance(bases, Sequence):
         return 0
     said = {base.get("relation") for base in bases if isinstance(base, Mapping)}
-    return sum(1 << MARKS.index(mark) for word, mark in _MADE.items() if word in said)
+    return sum(
+        1 << VARIANTS.index(mark) for word, mark in _RELATION_VARIANTS.items() if word in said
+    )
 
 
-def _numbers(library: Library) -> Float32Array:
+def _numeric_features(library: Library) -> Float32Array:
     parameters, active = library.column("parameters"), library.column("active_parameters")
-    sparse = np.minimum(_decades(active) - _decades(parameters), 0)
+    sparse = np.minimum(_log10(active) - _log10(parameters), 0)
     return np.stack(
         [
-            _decades(parameters),
+            _log10(parameters),
             np.where(np.isnan(sparse), 0, sparse),  # most experts use all their parameters
-            (library.column("released") - _EPOCH) / _DAYS,
+            (library.column("released") - _EPOCH) / _DAYS_PER_YEAR,
             np.log10(1 + library.column("downloads")),
-            _decades(library.column("output_price")),
-            _decades(library.column("context_length")),
+            _log10(library.column("output_price")),
+            _log10(library.column("context_length")),
         ],
         axis=1,
     ).astype(np.float32)
 
 
-def _decades(column: NDArray[np.float64]) -> NDArray[np.float64]:
+def _log10(column: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.log10(np.where(column > 0, column, np.nan))
 
 
 @dataclass(frozen=True, slots=True)
-class Word:
+class NameToken:
     """What one word says: a series, a version (of the series or of the word before), marks."""
 
     series: str
     version: str
-    marks: int
+    variant_bits: int
 
 
-def family(words: Iterable[Word]) -> tuple[str, str]:
+def parse_family(tokens: Iterable[NameToken]) -> tuple[str, str]:
     """Return series and generation, such as `("llama", "llama-3.1")`; empty where none is named."""
     series = ""
-    for word in words:
+    for word in tokens:
         if series:  # the word after the series may be its version
             return series, f"{series}-{word.version}" if word.version else series
         if word.series:
@@ -214,31 +226,37 @@ def family(words: Iterable[Word]) -> tuple[str, str]:
     return series, series
 
 
-def marks(words: Iterable[Word]) -> int:
+def combine_variants(tokens: Iterable[NameToken]) -> int:
     """Return how the words say that a model was made, a bit for each of `MARKS`."""
     found = 0
-    for word in words:
-        found |= word.marks
+    for word in tokens:
+        found |= word.variant_bits
     return found
 
 
-def read_name(name: str) -> list[Word]:
+def parse_name(name: str) -> list[NameToken]:
     """Cut a name, or any text with breaks between its words, into words."""
     plain = name.lower().replace("_", "-").replace("/", "-").replace(":", "-").replace(" ", "-")
-    return list(map(_word, plain.split("-")))
+    return list(map(_parse_token, plain.split("-")))
 
 
 @lru_cache(maxsize=1 << 18)
-def _word(text: str) -> Word:
+def _parse_token(text: str) -> NameToken:
     if text.isdigit() and len(text) > 1:  # sizes, dates and counters, most of them unique
-        return _SILENT
-    found, mark = _FAMILY.match(text), _MARK.match(text)
+        return _EMPTY_TOKEN
+    found, mark = _FAMILY.match(text), _VARIANT.match(text)
     bits = 1 << (mark.lastindex or 1) - 1 if mark else 0
     if found:
         long, short, version = found.groups()
-        return Word(long or short, version or "", bits)
+        return NameToken(long or short, version or "", bits)
     number = _VERSION.match(text)
-    return Word("", number[1], bits) if number else Word("", "", bits) if bits else _SILENT
+    return (
+        NameToken("", number[1], bits)
+        if number
+        else NameToken("", "", bits)
+        if bits
+        else _EMPTY_TOKEN
+    )
 
 
-_SILENT = Word("", "", 0)
+_EMPTY_TOKEN = NameToken("", "", 0)

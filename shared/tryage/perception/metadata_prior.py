@@ -17,44 +17,44 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tryage.perception.abilities import Gaussian
-from tryage.perception.metadata import FLAGS, NUMBERS
+from tryage.perception.metadata import BINARY_FEATURES, NUMERIC_FEATURES
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tryage.core.arrays import Float32Array, FloatArray
-    from tryage.perception.metadata import Traits
+    from tryage.perception.metadata import MetadataFeatures
 
-_CURVED = 1  # the first number, size, also counts squared
+_N_SQUARED = 1  # the first number, size, also counts squared
 
-N_NUMBERS = len(NUMBERS) + _CURVED
+N_INPUTS = len(NUMERIC_FEATURES) + _N_SQUARED
 
 # A series that nobody measured is between the mean series and that of the mean expert: those of
 # many models are the better ones. Half-way foretold best where each series was left out in turn.
-_TYPICAL = 0.5
+_UNSEEN_SERIES_WEIGHT = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Scale:
+class MetadataScaler:
     """Brings numbers to mean 0 and deviation 1 among the known experts, unknown ones to 0.
 
     All `(n_numbers,)`. Nobody is taken to be beyond the `highest` known, nor far below the
     `lowest`: what was never seen there cannot be extrapolated.
     """
 
-    centre: FloatArray
-    unit: FloatArray
-    lowest: FloatArray
-    highest: FloatArray
+    mean: FloatArray
+    std: FloatArray
+    lower: FloatArray
+    upper: FloatArray
 
     def __call__(self, numbers: FloatArray) -> Float32Array:
         """Return the scaled numbers and the square of the first, `(n, N_NUMBERS)`."""
-        z = (numbers - self.centre) / self.unit
-        z = np.nan_to_num(np.clip(z, self.lowest, self.highest), copy=False)
-        return np.concatenate([z, z[:, :_CURVED] ** 2], axis=1).astype(np.float32)
+        z = (numbers - self.mean) / self.std
+        z = np.nan_to_num(np.clip(z, self.lower, self.upper), copy=False)
+        return np.concatenate([z, z[:, :_N_SQUARED] ** 2], axis=1).astype(np.float32)
 
 
-def fit_scale(numbers: FloatArray, below: float = 3.0) -> Scale:
+def fit_metadata_scaler(numbers: FloatArray, lower_margin: float = 3.0) -> MetadataScaler:
     """Measure the numbers `(n, n_numbers)` of the known experts; NaN is unknown."""
     known = ~np.isnan(numbers)
     count = np.maximum(known.sum(axis=0), 1)
@@ -63,11 +63,11 @@ def fit_scale(numbers: FloatArray, below: float = 3.0) -> Scale:
     unit = np.sqrt((np.where(known, numbers - centre, 0.0) ** 2).sum(axis=0) / count)
     unit = np.where(unit > 1e-6, unit, np.inf)  # what does not vary among them tells nothing
     z = np.where(known, (given - centre) / unit, 0.0)
-    return Scale(centre, unit, z.min(axis=0) - below, z.max(axis=0))
+    return MetadataScaler(centre, unit, z.min(axis=0) - lower_margin, z.max(axis=0))
 
 
 @dataclass(frozen=True, slots=True)
-class Relatives:
+class PriorAbilities:
     """What is believed of the abilities of `n` experts, in parts that all of them share.
 
     The mean of expert `i` is `inputs[:, i] @ slopes + offsets[kinds[i]]`, its covariance
@@ -76,24 +76,24 @@ class Relatives:
     """
 
     inputs: Float32Array
-    kinds: NDArray[np.intp]
+    profile_index: NDArray[np.intp]
     slopes: FloatArray
     offsets: FloatArray
-    widths: Float32Array
-    spread: FloatArray
+    std_factors: Float32Array
+    residual_covariance: FloatArray
 
     def __len__(self) -> int:
         """Count the experts."""
-        return len(self.kinds)
+        return len(self.profile_index)
 
     def __getitem__(self, i: int) -> Gaussian:
         """Return what is believed of one expert."""
-        mean = self.inputs[:, i] @ self.slopes + self.offsets[self.kinds[i]]
-        return Gaussian(mean, self.spread * float(self.widths[i]) ** 2)
+        mean = self.inputs[:, i] @ self.slopes + self.offsets[self.profile_index[i]]
+        return Gaussian(mean, self.residual_covariance * float(self.std_factors[i]) ** 2)
 
 
 @dataclass(frozen=True, slots=True)
-class Kinship:
+class MetadataPrior:
     """A regression of abilities `(k,)` on traits, with its own doubt.
 
     `slopes` `(N_NUMBERS, k)`, `effects` `(1 + n_flags + n_groups, k)` of the intercept, the flags
@@ -104,62 +104,71 @@ class Kinship:
     `(n_numbers, n_numbers)` by how much pairs of unknown numbers do.
     """
 
-    scale: Scale
+    scaler: MetadataScaler
     groups: tuple[str, ...]
-    shares: FloatArray
+    group_frequencies: FloatArray
     slopes: FloatArray
     effects: FloatArray
-    doubt: FloatArray
-    spread: FloatArray
-    strangeness: FloatArray
-    ignorance: FloatArray
+    coefficient_covariance: FloatArray
+    residual_covariance: FloatArray
+    unseen_group_variances: FloatArray
+    missing_value_covariance: FloatArray
 
-    def relatives(self, traits: Traits) -> Relatives:
+    def predict(self, features: MetadataFeatures) -> PriorAbilities:
         """Say what is believed of experts, in one pass over their traits."""
-        inputs = self.scale(traits.numbers)
-        kinds, strange = code_kinds(traits, self.groups, self.shares)
+        inputs = self.scaler(features.numeric)
+        kinds, unseen = encode_profiles(features, self.groups, self.group_frequencies)
         n = inputs.shape[1]
-        own, mixed, rest = self.doubt[:n, :n], self.doubt[:n, n:], self.doubt[n:, n:]
-        widened = 1 + strange @ self.strangeness + np.einsum("ij,jl,il->i", kinds, rest, kinds)
+        own, mixed, rest = (
+            self.coefficient_covariance[:n, :n],
+            self.coefficient_covariance[:n, n:],
+            self.coefficient_covariance[n:, n:],
+        )
+        widened = (
+            1 + unseen @ self.unseen_group_variances + np.einsum("ij,jl,il->i", kinds, rest, kinds)
+        )
         variance = np.einsum("ij,ij->i", inputs @ own.astype(np.float32), inputs)
-        variance += 2 * np.einsum("ij,ij->i", inputs, (kinds @ mixed.T)[traits.kinds])
-        unknown = np.isnan(traits.numbers).astype(np.float32)
-        variance += np.einsum("ij,ij->i", unknown @ self.ignorance, unknown) + widened[traits.kinds]
-        return Relatives(
+        variance += 2 * np.einsum("ij,ij->i", inputs, (kinds @ mixed.T)[features.profile_index])
+        unknown = np.isnan(features.numeric).astype(np.float32)
+        variance += (
+            np.einsum("ij,ij->i", unknown @ self.missing_value_covariance, unknown)
+            + widened[features.profile_index]
+        )
+        return PriorAbilities(
             np.ascontiguousarray(inputs.T),
-            traits.kinds,
+            features.profile_index,
             self.slopes,
             kinds @ self.effects,
             np.sqrt(np.maximum(variance, 1.0)).astype(np.float32),
-            self.spread,
+            self.residual_covariance,
         )
 
 
-def code_kinds(
-    traits: Traits, groups: tuple[str, ...], shares: FloatArray
+def encode_profiles(
+    features: MetadataFeatures, groups: tuple[str, ...], group_frequencies: FloatArray
 ) -> tuple[FloatArray, NDArray[np.bool_]]:
     """Write kinds as numbers, `(n_kinds, 1 + n_flags + n_groups)`: an intercept, flags and groups.
 
     Also says whose series is not among the groups, whose generation is not, and who has neither,
     `(n_kinds, 3)`.
     """
-    first = 1 + traits.flags.shape[1]
+    first = 1 + features.binary.shape[1]
     columns = {name: first + i for i, name in enumerate(groups)}
-    design = np.zeros((len(traits.flags), first + len(groups)))
-    design[:, 0], design[:, 1:first] = 1.0, traits.flags
-    strange = np.zeros((len(design), 3), np.bool_)
-    for row, family in enumerate(traits.families):
+    design = np.zeros((len(features.binary), first + len(groups)))
+    design[:, 0], design[:, 1:first] = 1.0, features.binary
+    unseen = np.zeros((len(design), 3), np.bool_)
+    for row, family in enumerate(features.families):
         if not family[0]:
-            design[row, first:], strange[row, 2] = shares, True
+            design[row, first:], unseen[row, 2] = group_frequencies, True
             continue
         for level, name in enumerate(group_names(family)):
             if name in columns:
                 design[row, columns[name]] = 1.0
             else:
-                strange[row, level] = True
-        if strange[row, 0]:
-            design[row, first:] = _TYPICAL * shares
-    return design, strange
+                unseen[row, level] = True
+        if unseen[row, 0]:
+            design[row, first:] = _UNSEEN_SERIES_WEIGHT * group_frequencies
+    return design, unseen
 
 
 def group_names(family: tuple[str, str]) -> tuple[str, str]:
@@ -168,18 +177,18 @@ def group_names(family: tuple[str, str]) -> tuple[str, str]:
     return f"{series}*", generation
 
 
-def of_the_crowd(prior: Gaussian) -> Kinship:
+def pooled_prior(prior: Gaussian) -> MetadataPrior:
     """Return the kinship of a perception that has learned none: everybody is like the crowd."""
-    size, n_numbers, n_flags = len(prior.mean), len(NUMBERS), len(FLAGS)
+    size, n_numbers, n_flags = len(prior.mean), len(NUMERIC_FEATURES), len(BINARY_FEATURES)
     effects = np.zeros((1 + n_flags, size))
     effects[0] = prior.mean
-    return Kinship(
-        fit_scale(np.full((1, n_numbers), np.nan)),
+    return MetadataPrior(
+        fit_metadata_scaler(np.full((1, n_numbers), np.nan)),
         (),
         np.zeros(0),
-        np.zeros((N_NUMBERS, size)),
+        np.zeros((N_INPUTS, size)),
         effects,
-        np.zeros((N_NUMBERS + len(effects),) * 2),
+        np.zeros((N_INPUTS + len(effects),) * 2),
         prior.covariance,
         np.zeros(3),
         np.zeros((n_numbers, n_numbers)),

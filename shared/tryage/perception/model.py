@@ -10,10 +10,16 @@ import numpy as np
 
 from tryage.core.objective import Prediction
 from tryage.errors import InputError, PerceptionError
-from tryage.perception.abilities import EVERY, Columns, Gaussian, Sight, look
-from tryage.perception.base import match
-from tryage.perception.metadata import read_traits
-from tryage.perception.metadata_prior import of_the_crowd
+from tryage.perception.abilities import (
+    ALL_COLUMNS,
+    ColumnIndex,
+    Gaussian,
+    LatentPositions,
+    mix_positions,
+)
+from tryage.perception.base import match_columns
+from tryage.perception.metadata import metadata_features
+from tryage.perception.metadata_prior import pooled_prior
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,15 +29,15 @@ if TYPE_CHECKING:
     from tryage.core.arrays import Float32Array, FloatArray, IndexArray
     from tryage.core.expert import Expert
     from tryage.core.library import Library
-    from tryage.perception.abilities import Abilities, Caution, Leaders, Link
+    from tryage.perception.abilities import Abilities, Link, ReferenceLosses, SoftThreshold
     from tryage.perception.encoder import Encoder
-    from tryage.perception.features import Features
-    from tryage.perception.head import Head, Seen
-    from tryage.perception.metadata_prior import Kinship
+    from tryage.perception.features import FeatureExtractor
+    from tryage.perception.head import EstimatorInputs, Head
+    from tryage.perception.metadata_prior import MetadataPrior
 
-_LEAST = 256
+_MIN_BLOCK_WIDTH = 256
 
-_BLOCK = 65_536  # numbers; a few blocks of that size fit into the second level of the cache
+_BLOCK_SIZE = 65_536  # numbers; a few blocks of that size fit into the second level of the cache
 
 
 class LearnedPerception:
@@ -45,14 +51,14 @@ class LearnedPerception:
         self,
         experts: Sequence[str],
         encoder: Encoder,
-        features: Features,
+        feature_extractor: FeatureExtractor,
         head: Head,
         abilities: Abilities,
-        caution: Caution,
+        soft_threshold: SoftThreshold,
         link: Link,
         *,
-        kinship: Kinship | None = None,
-        acquaintances: Acquaintances | None = None,
+        metadata_prior: MetadataPrior | None = None,
+        observed_experts: ObservedExperts | None = None,
         forecasts: Mapping[str, Float32Array] | None = None,
         report: Mapping[str, float] | None = None,
     ) -> None:
@@ -60,16 +66,16 @@ class LearnedPerception:
             raise PerceptionError(f"{len(experts)} experts with {len(abilities)} abilities")
         self.experts = tuple(experts)
         self.encoder = encoder
-        self.features = features
+        self.feature_extractor = feature_extractor
         self.head = head
         self.abilities = abilities
-        self.caution = caution
+        self.soft_threshold = soft_threshold
         self.link = link
-        self.kinship = kinship or of_the_crowd(abilities.prior)
-        self.acquaintances = acquaintances or Acquaintances((), abilities.take([]))
+        self.metadata_prior = metadata_prior or pooled_prior(abilities.prior)
+        self.observed_experts = observed_experts or ObservedExperts((), abilities.take([]))
         self.forecasts = dict(forecasts or {})  # name -> (n_categories, n_experts), see forecast.py
         self.report = dict(report or {})  # measured while training, on prompts not trained on
-        self._learning = threading.Lock()
+        self._lock = threading.Lock()
 
     def __repr__(self) -> str:
         """Name the size and the encoder."""
@@ -77,34 +83,36 @@ class LearnedPerception:
 
     def __getstate__(self) -> dict[str, Any]:
         """Copy all but the lock."""
-        return {name: part for name, part in self.__dict__.items() if name != "_learning"}
+        return {name: part for name, part in self.__dict__.items() if name != "_lock"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Take the parts over, with a lock of its own."""
         self.__dict__.update(state)
-        self._learning = threading.Lock()
+        self._lock = threading.Lock()
 
-    def describe(self, prompts: Sequence[str]) -> Float32Array:
+    def extract_features(self, prompts: Sequence[str]) -> Float32Array:
         """Read prompts once: features `phi(z)`, `(batch, d)`."""
         vectors = self.encoder.encode(prompts)
-        return self.features.join(prompts, vectors, self.encoder.token_ids(prompts))
+        return self.feature_extractor.extract(prompts, vectors, self.encoder.token_ids(prompts))
 
     def predict(self, prompts: Sequence[str]) -> Prediction:
         """Predict the loss of every expert on every prompt, in one encoder pass."""
-        return self.predict_from(self.describe(prompts))
+        return self.predict_from_features(self.extract_features(prompts))
 
-    def predict_some(self, prompts: Sequence[str], columns: Columns) -> Prediction:
+    def predict_some(self, prompts: Sequence[str], columns: ColumnIndex) -> Prediction:
         """Predict some of the experts, by their positions: the same losses, in less time."""
-        return self.predict_from(self.describe(prompts), columns)
+        return self.predict_from_features(self.extract_features(prompts), columns)
 
-    def predict_from(self, x: Float32Array, columns: Columns = EVERY) -> Prediction:
+    def predict_from_features(
+        self, x: Float32Array, columns: ColumnIndex = ALL_COLUMNS
+    ) -> Prediction:
         """Predict from features `(batch, d)` that `describe` has read."""
-        seen = self.head.see(x)
-        prediction, _ = self.judge(self.look(seen), columns=columns)
+        seen = self.head.prepare(x)
+        prediction, _ = self.predict_from_positions(self.locate(seen), columns=columns)
         tokens = self.forecast("output_tokens", seen)
         return replace(prediction, output_tokens=None if tokens is None else tokens[:, columns])
 
-    def related(self, library: Library) -> LearnedPerception:
+    def with_metadata_prior(self, library: Library) -> LearnedPerception:
         """Return this perception, which guesses at strangers as its own experts' facts suggest.
 
         The prior is learned from the abilities as they are now; of an expert that is not in the
@@ -112,50 +120,53 @@ class LearnedPerception:
         """
         from tryage.core.expert import Expert
         from tryage.core.library import Library
-        from tryage.learning.training.metadata_prior import fit_kinship
+        from tryage.learning.training.metadata_prior import fit_metadata_prior
 
         facts = [library[name] if name in library else Expert(name) for name in self.experts]
         own = Library(
             [replace(e, name=n, aliases=()) for e, n in zip(facts, self.experts, strict=True)]
         )
-        kinship = fit_kinship(read_traits(own), self.abilities)
-        return self._with(kinship=kinship)
+        kinship = fit_metadata_prior(metadata_features(own), self.abilities)
+        return self._replace(metadata_prior=kinship)
 
-    def acquainted(self, library: Library) -> Acquainted:
+    def for_library(self, library: Library) -> LibraryPerception:
         """Return this perception over a whole library: its strangers are guessed from their traits.
 
         Building it reads all traits once, some seconds for a million experts.
         """
-        return Acquainted(self, library)
+        return LibraryPerception(self, library)
 
-    def look(self, seen: Seen) -> Sight:
+    def locate(self, inputs: EstimatorInputs) -> LatentPositions:
         """Place prompts in the ability space."""
-        return look(self.head.views(seen), self.head.weights)
+        return mix_positions(self.head.estimator_positions(inputs), self.head.weights)
 
-    def judge(
-        self, sight: Sight, met: Acquaintances | None = None, columns: Columns = EVERY
-    ) -> tuple[Prediction, Leaders]:
+    def predict_from_positions(
+        self,
+        positions: LatentPositions,
+        observed: ObservedExperts | None = None,
+        columns: ColumnIndex = ALL_COLUMNS,
+    ) -> tuple[Prediction, ReferenceLosses]:
         """Predict the known experts and then those `met`, `(batch, n_known + n_met)`.
 
         Or, if nobody was met, some `columns` of the known. Also returns what the incumbent and the
         best are predicted.
         """
-        y, doubt = sight.judge(self.abilities, columns)
-        if met is not None and met.names:
-            more = sight.judge(met.abilities)
+        y, doubt = positions.predict(self.abilities, columns)
+        if observed is not None and observed.names:
+            more = positions.predict(observed.abilities)
             y, doubt = (np.concatenate(pair, axis=1) for pair in zip((y, doubt), more, strict=True))
-        leaders, careful = self.caution.lead(y), self.caution(y)
-        std = self.link.std(y[:, columns], doubt, leaders.best)
-        losses = self.link.losses(careful[:, columns], leaders.best)
-        return Prediction(losses.astype(np.float32), std.astype(np.float32)), leaders
+        references, shrunk = self.soft_threshold.reference_losses(y), self.soft_threshold(y)
+        std = self.link.std(y[:, columns], doubt, references.best)
+        losses = self.link.losses(shrunk[:, columns], references.best)
+        return Prediction(losses.astype(np.float32), std.astype(np.float32)), references
 
-    def forecast(self, measure: str, seen: Seen) -> Float32Array | None:
+    def forecast(self, measure: str, inputs: EstimatorInputs) -> Float32Array | None:
         """Forecast `output_tokens`, `costs` (USD) or `latencies` (seconds), `(batch, n_experts)`.
 
         None if the Q-table had none; NaN for experts without a measurement.
         """
         table = self.forecasts.get(measure)
-        return None if table is None else seen.categories @ table
+        return None if table is None else inputs.category_probabilities @ table
 
     def count_tokens(self, prompts: Sequence[str]) -> NDArray[np.integer[Any]]:
         """Count the tokens of each prompt, `(batch,)`, in the encoder's tokenizer."""
@@ -181,17 +192,17 @@ class LearnedPerception:
         if not losses:
             raise InputError(f"No loss of {expert.name!r} was given; measure it on a few prompts.")
         index = self._index(expert.name)
-        ability = self._ability(expert, index)
-        places = self.places(list(losses))
-        ability = self._taught(ability, places, list(losses.values()))
+        ability = self._current_ability(expert, index)
+        places = self.latent_positions(list(losses))
+        ability = self._update_ability(ability, places, list(losses.values()))
         abilities = self.abilities.with_ability(index, ability)
         known = index is not None
-        return self._with(
+        return self._replace(
             experts=self.experts if known else (*self.experts, expert.name),
             abilities=abilities,
-            caution=_reseated(self.caution, abilities),
-            acquaintances=self.acquaintances.without(expert.name),
-            forecasts=self.forecasts if known else one_wider(self.forecasts),
+            soft_threshold=_update_incumbent(self.soft_threshold, abilities),
+            observed_experts=self.observed_experts.without_expert(expert.name),
+            forecasts=self.forecasts if known else append_unknown_expert(self.forecasts),
         )
 
     def observe(self, prompt: str, expert: str, loss: float) -> None:
@@ -203,62 +214,66 @@ class LearnedPerception:
         index = self._index(expert)
         if index is None:
             raise PerceptionError(f"{expert!r} is unknown here; onboard it first.")
-        places = self.places([prompt])
-        with self._learning:
-            ability = self._taught(self.abilities.of(index), places, [loss])
+        places = self.latent_positions([prompt])
+        with self._lock:
+            ability = self._update_ability(self.abilities.ability(index), places, [loss])
             self.abilities = self.abilities.with_ability(index, ability)
-            self.caution = _reseated(self.caution, self.abilities)
+            self.soft_threshold = _update_incumbent(self.soft_threshold, self.abilities)
 
-    def meet(self, prompt: str, name: str, loss: float, first: Gaussian) -> None:
+    def observe_unmeasured(self, prompt: str, name: str, loss: float, prior: Gaussian) -> None:
         """Take in one measured loss of a stranger: the same update, which begins at `first`."""
-        places = self.places([prompt])
-        with self._learning:
-            index = self.acquaintances.index(name)
-            ability = first if index is None else self.acquaintances.abilities.of(index)
-            ability = self._taught(ability, places, [loss])
-            self.acquaintances = self.acquaintances.with_ability(name, ability)
+        places = self.latent_positions([prompt])
+        with self._lock:
+            index = self.observed_experts.index(name)
+            ability = prior if index is None else self.observed_experts.abilities.ability(index)
+            ability = self._update_ability(ability, places, [loss])
+            self.observed_experts = self.observed_experts.with_ability(name, ability)
 
-    def _with(self, **changed: Any) -> LearnedPerception:  # noqa: ANN401 - arguments of __init__
+    def _replace(self, **changes: Any) -> LearnedPerception:  # noqa: ANN401 - arguments of __init__
         """Return this perception with some parts replaced."""
         names = (
-            *("experts", "encoder", "features", "head", "abilities", "caution", "link"),
-            *("kinship", "acquaintances", "forecasts", "report"),
+            *("experts", "encoder", "feature_extractor", "head", "abilities", "soft_threshold"),
+            *("link", "metadata_prior", "observed_experts", "forecasts", "report"),
         )
-        return LearnedPerception(**{name: getattr(self, name) for name in names} | changed)
+        return LearnedPerception(**{name: getattr(self, name) for name in names} | changes)
 
-    def _ability(self, expert: Expert, index: int | None) -> Gaussian:
+    def _current_ability(self, expert: Expert, index: int | None) -> Gaussian:
         """Return what is believed of an expert now, at `index` among the known if it is one."""
         if index is not None:
-            return self.abilities.of(index)
-        met = self.acquaintances.index(expert.name)
+            return self.abilities.ability(index)
+        met = self.observed_experts.index(expert.name)
         if met is not None:
-            return self.acquaintances.abilities.of(met)
+            return self.observed_experts.abilities.ability(met)
         from tryage.core.library import Library
 
-        return self.kinship.relatives(read_traits(Library([expert])))[0]
+        return self.metadata_prior.predict(metadata_features(Library([expert])))[0]
 
-    def places(self, prompts: Sequence[str]) -> FloatArray:
+    def latent_positions(self, prompts: Sequence[str]) -> FloatArray:
         """Place prompts in the ability space: `[1, g(phi(z))]`, `(batch, 1 + rank)`."""
-        views = self.head.views(self.head.see(self.describe(prompts))).astype(np.float64)
-        return look(views, self.head.weights).places
+        views = self.head.estimator_positions(
+            self.head.prepare(self.extract_features(prompts))
+        ).astype(np.float64)
+        return mix_positions(views, self.head.weights).positions
 
-    def _taught(self, ability: Gaussian, places: FloatArray, losses: Sequence[float]) -> Gaussian:
+    def _update_ability(
+        self, ability: Gaussian, positions: FloatArray, losses: Sequence[float]
+    ) -> Gaussian:
         """Update an ability by losses measured at `places` `(batch, 1 + rank)`."""
         measured = np.array([[float(loss)] for loss in losses])
-        best = self.caution.lead(self.abilities.losses(places)).best
-        lessons = self.link.learned(measured, best)[:, 0]
-        return ability.updated(places, lessons, self.abilities.noise)
+        best = self.soft_threshold.reference_losses(self.abilities.losses(positions)).best
+        targets = self.link.training_targets(measured, best)[:, 0]
+        return ability.posterior(positions, targets, self.abilities.noise)
 
     def _index(self, name: str) -> int | None:
         return self.experts.index(name) if name in self.experts else None
 
 
-def _reseated(caution: Caution, abilities: Abilities) -> Caution:
+def _update_incumbent(soft_threshold: SoftThreshold, abilities: Abilities) -> SoftThreshold:
     """Judge the incumbent anew by the first dimension, an expert's loss on the whole."""
-    return caution.reseated(abilities.means[:, 0], abilities.covariances[:, 0, 0])
+    return soft_threshold.update_incumbent(abilities.means[:, 0], abilities.covariances[:, 0, 0])
 
 
-def one_wider(forecasts: Mapping[str, Float32Array]) -> dict[str, Float32Array]:
+def append_unknown_expert(forecasts: Mapping[str, Float32Array]) -> dict[str, Float32Array]:
     """Add the column of an expert of whom nothing is known."""
     return {
         name: np.concatenate([table, np.full((len(table), 1), np.nan, np.float32)], axis=1)
@@ -267,7 +282,7 @@ def one_wider(forecasts: Mapping[str, Float32Array]) -> dict[str, Float32Array]:
 
 
 @dataclass(frozen=True, slots=True)
-class Acquaintances:
+class ObservedExperts:
     """Experts that nobody onboarded, but of whom feedback came: `names` and their abilities."""
 
     names: tuple[str, ...]
@@ -277,19 +292,19 @@ class Acquaintances:
         """Return the position of an expert, None if it is none of them."""
         return self.names.index(name) if name in self.names else None
 
-    def with_ability(self, name: str, ability: Gaussian) -> Acquaintances:
+    def with_ability(self, name: str, ability: Gaussian) -> ObservedExperts:
         """Replace what is believed of an expert, or add one."""
         i = self.index(name)
         names = self.names if i is not None else (*self.names, name)
-        return Acquaintances(names, self.abilities.with_ability(i, ability))
+        return ObservedExperts(names, self.abilities.with_ability(i, ability))
 
-    def without(self, name: str) -> Acquaintances:
+    def without_expert(self, name: str) -> ObservedExperts:
         """Leave one out, who becomes a known expert."""
         kept = [i for i, other in enumerate(self.names) if other != name]
-        return Acquaintances(tuple(self.names[i] for i in kept), self.abilities.take(kept))
+        return ObservedExperts(tuple(self.names[i] for i in kept), self.abilities.take(kept))
 
 
-class Acquainted:
+class LibraryPerception:
     """What a `LearnedPerception` predicts for every expert of a library, in library order.
 
     It has no memory of its own: what the perception learns shows here, and feedback given here is
@@ -299,10 +314,12 @@ class Acquainted:
     def __init__(self, perception: LearnedPerception, library: Library) -> None:
         self._perception = perception
         self._library = library
-        columns = match(perception.experts, library)
-        self._rows = np.flatnonzero(columns >= 0)  # where in the library the known experts are
-        self._columns = columns[self._rows]
-        self._relatives = perception.kinship.relatives(read_traits(library))
+        columns = match_columns(perception.experts, library)
+        self._known_rows = np.flatnonzero(
+            columns >= 0
+        )  # where in the library the known experts are
+        self._known_columns = columns[self._known_rows]
+        self._prior_abilities = perception.metadata_prior.predict(metadata_features(library))
 
     @property
     def experts(self) -> tuple[str, ...]:
@@ -312,58 +329,68 @@ class Acquainted:
     def predict(self, prompts: Sequence[str]) -> Prediction:
         """Predict the loss of every expert of the library, in one encoder pass."""
         perception = self._perception
-        seen = perception.head.see(perception.describe(prompts))
-        sight, met = perception.look(seen), perception.acquaintances
-        surely, leaders = perception.judge(sight, met)
-        crowd = Gaussian(perception.abilities.prior.mean, self._relatives.spread)
-        losses, std = self._guess(sight.places, sight.doubt(crowd), leaders)
-        rows, columns = self._measured(met)
-        losses[:, rows], std[:, rows] = surely.losses[:, columns], surely.std[:, columns]
-        tokens = perception.forecast("output_tokens", seen) if self._rows.size else None
-        return Prediction(losses, std, None if tokens is None else self._spread(tokens))
+        inputs = perception.head.prepare(perception.extract_features(prompts))
+        positions, observed = perception.locate(inputs), perception.observed_experts
+        measured, references = perception.predict_from_positions(positions, observed)
+        crowd = Gaussian(perception.abilities.prior.mean, self._prior_abilities.residual_covariance)
+        losses, std = self._predict_from_prior(
+            positions.positions, positions.prior_std(crowd), references
+        )
+        rows, columns = self._measured_rows_and_columns(observed)
+        losses[:, rows], std[:, rows] = measured.losses[:, columns], measured.std[:, columns]
+        tokens = perception.forecast("output_tokens", inputs) if self._known_rows.size else None
+        return Prediction(losses, std, None if tokens is None else self._align_tokens(tokens))
 
     def observe(self, prompt: str, i: int, loss: float) -> None:
         """Take in one measured loss of expert `i` of the library, known or not, in place."""
-        known = np.flatnonzero(self._rows == i)
+        known = np.flatnonzero(self._known_rows == i)
         if known.size:
-            column = int(self._columns[known[0]])
+            column = int(self._known_columns[known[0]])
             self._perception.observe(prompt, self._perception.experts[column], loss)
         else:
-            self._perception.meet(prompt, self.experts[i], loss, self._relatives[i])
+            self._perception.observe_unmeasured(
+                prompt, self.experts[i], loss, self._prior_abilities[i]
+            )
 
-    def _measured(self, met: Acquaintances) -> tuple[IndexArray, IndexArray]:
+    def _measured_rows_and_columns(
+        self, observed: ObservedExperts
+    ) -> tuple[IndexArray, IndexArray]:
         """Return positions in the library, and columns among the known and then the met."""
         first, library = len(self._perception.experts), self._library
         more = [
-            (library.index(name), first + j) for j, name in enumerate(met.names) if name in library
+            (library.index(name), first + j)
+            for j, name in enumerate(observed.names)
+            if name in library
         ]
         rows, columns = np.array(more, dtype=np.intp).reshape(-1, 2).T
-        return np.concatenate([self._rows, rows]), np.concatenate([self._columns, columns])
+        return np.concatenate([self._known_rows, rows]), np.concatenate(
+            [self._known_columns, columns]
+        )
 
-    def _spread(self, tokens: Float32Array) -> Float32Array:
+    def _align_tokens(self, tokens: Float32Array) -> Float32Array:
         """Put what the known experts' answers take in library order, NaN for strangers."""
-        spread = np.full((len(tokens), len(self._relatives)), np.nan, np.float32)
-        spread[:, self._rows] = tokens[:, self._columns]
+        spread = np.full((len(tokens), len(self._prior_abilities)), np.nan, np.float32)
+        spread[:, self._known_rows] = tokens[:, self._known_columns]
         return spread
 
-    def _guess(
-        self, places: FloatArray, doubt: FloatArray, leaders: Leaders
+    def _predict_from_prior(
+        self, positions: FloatArray, prior_std: FloatArray, references: ReferenceLosses
     ) -> tuple[Float32Array, Float32Array]:
         """Predict all experts from their traits, `(batch, n)`, with the standard deviations."""
-        caution, link = self._perception.caution, self._perception.link
-        kin, best = self._relatives, leaders.best.astype(np.float32)
-        slopes = (places @ kin.slopes.T).astype(np.float32)
-        offsets = (places @ kin.offsets.T).astype(np.float32)
-        wide = doubt[:, None].astype(np.float32)
-        losses = np.empty((len(places), len(kin)), np.float32)
+        caution, link = self._perception.soft_threshold, self._perception.link
+        prior, best = self._prior_abilities, references.best.astype(np.float32)
+        slopes = (positions @ prior.slopes.T).astype(np.float32)
+        offsets = (positions @ prior.offsets.T).astype(np.float32)
+        batch_std = prior_std[:, None].astype(np.float32)
+        losses = np.empty((len(positions), len(prior)), np.float32)
         std = np.empty_like(losses)
-        width = max(_BLOCK // max(len(places), 1), _LEAST)
-        for start in range(0, len(kin), width):
+        width = max(_BLOCK_SIZE // max(len(positions), 1), _MIN_BLOCK_WIDTH)
+        for start in range(0, len(prior), width):
             part = slice(start, start + width)
             y, spread = losses[:, part], std[:, part]
-            np.matmul(slopes, kin.inputs[:, part], out=y)
-            y += offsets.take(kin.kinds[part], axis=1)
-            np.multiply(wide, kin.widths[part], out=spread)
-            caution.soften(y, leaders.incumbent)
-            link.carry(y, spread, best)
+            np.matmul(slopes, prior.inputs[:, part], out=y)
+            y += offsets.take(prior.profile_index[part], axis=1)
+            np.multiply(batch_std, prior.std_factors[part], out=spread)
+            caution.apply_inplace(y, references.incumbent)
+            link.apply_inplace(y, spread, best)
         return losses, std

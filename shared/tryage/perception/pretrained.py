@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 
-BUNDLED = Path(__file__).parent / "bundled"
+BUNDLED_FOLDER = Path(__file__).parent / "bundled"
 
-HEADER = "router.json"
+ROUTER_FILE = "router.json"
 
-_FIELDS: dict[str, type | tuple[type, ...]] = {
+_HEADER_FIELDS: dict[str, type | tuple[type, ...]] = {
     "format": int,
     "library": list,
     "preferences": dict,
@@ -38,16 +38,16 @@ _FIELDS: dict[str, type | tuple[type, ...]] = {
     "constraints": list,
 }
 
-_SHOWN = 12
+_MAX_SHOWN_NAMES = 12
 
-_BY_TRAITS = (
+_METADATA_PRIOR_TEXT = (
     "guessed from parameters, age, family and other facts, as far as these\n"
     "  told the abilities of its own experts; less sure, and it says how much"
 )
 
-_BY_THE_CROWD = "taken to be like the mean of its own, unsurely"
+_UNINFORMATIVE_PRIOR_TEXT = "taken to be like the mean of its own, unsurely"
 
-_CARD = """---
+_CARD_TEMPLATE = """---
 library_name: tryage
 tags:
 - llm-routing
@@ -104,7 +104,7 @@ class Pretrained:
             PersistenceError: the perception is not one that Tryage can save.
         """
         folder = Path(folder)
-        _write(self, folder)  # type: ignore[arg-type]  # the only class with this base
+        save_router(self, folder)  # type: ignore[arg-type]  # the only class with this base
         if push_to_hub:
             self.push_to_hub(repo_id or folder.name, **hub)
 
@@ -113,9 +113,9 @@ class Pretrained:
 
         Takes token, private, branch, commit_message, and what `HfApi.upload_folder` takes.
         """
-        from tryage.hub.repository import push
+        from tryage.hub.repository import push_folder
 
-        return push(lambda folder: _write(self, folder), repo_id, **hub)  # type: ignore[arg-type]
+        return push_folder(lambda folder: save_router(self, folder), repo_id, **hub)  # type: ignore[arg-type]
 
     @classmethod
     def from_pretrained(
@@ -136,13 +136,13 @@ class Pretrained:
             PersistenceError: nothing is there, it is damaged, from a newer version, or it needs
                 constraints that were not given.
         """
-        name = BUNDLED if name_or_path is None else name_or_path
-        folder = find_folder(name, hub, "save_pretrained", "name/router")
-        return _read(cls, folder, dict(constraints or {}))
+        name = BUNDLED_FOLDER if name_or_path is None else name_or_path
+        folder = resolve_folder(name, hub, "save_pretrained", "name/router")
+        return load_router_parts(cls, folder, dict(constraints or {}))
 
 
-def find_folder(
-    name_or_path: str | Path, hub: Mapping[str, Any], writer: str, example: str
+def resolve_folder(
+    name_or_path: str | Path, hub_options: Mapping[str, Any], writer: str, example: str
 ) -> Path:
     """Return a folder that `writer` wrote: the one named, or a Hub repository brought here.
 
@@ -157,12 +157,12 @@ def find_folder(
             f"{path} is not a folder; expected one that {writer} wrote, or a Hub repository "
             f"id such as {example!r}"
         )
-    from tryage.hub.repository import download
+    from tryage.hub.repository import download_folder
 
-    return download(name_or_path, **hub)
+    return download_folder(name_or_path, **hub_options)
 
 
-def _write(router: Router, folder: Path) -> None:
+def save_router(router: Router, folder: Path) -> None:
     perception: Perception = router.perception
     if not isinstance(perception, LearnedPerception):
         raise PersistenceError(
@@ -179,12 +179,14 @@ def _write(router: Router, folder: Path) -> None:
         "prompt_flags": router.prompt_flags,
         "constraints": sorted(set(router.constraints) - set(DEFAULT_CONSTRAINTS)),
     }
-    (folder / HEADER).write_text(json.dumps(header, indent=1) + "\n", "utf-8")
+    (folder / ROUTER_FILE).write_text(json.dumps(header, indent=1) + "\n", "utf-8")
     (folder / "README.md").write_text(model_card(perception, router.library), "utf-8")
 
 
-def _read(cls: type[AnyRouter], folder: Path, constraints: dict[str, Constraint]) -> AnyRouter:
-    header = read_header(folder / HEADER, "router", FORMAT, _FIELDS)
+def load_router_parts(
+    cls: type[AnyRouter], folder: Path, constraints: dict[str, Constraint]
+) -> AnyRouter:
+    header = read_header(folder / ROUTER_FILE, "router", FORMAT, _HEADER_FIELDS)
     if absent := sorted(set(header["constraints"]) - set(constraints)):
         raise PersistenceError(
             f"the router in {folder} weighs constraints of its own, {absent}: give them again, as "
@@ -202,23 +204,25 @@ def _read(cls: type[AnyRouter], folder: Path, constraints: dict[str, Constraint]
             prompt_flags=header["prompt_flags"],
         )
     except InputError as error:
-        raise PersistenceError(f"{folder / HEADER} is damaged: {error}") from error
+        raise PersistenceError(f"{folder / ROUTER_FILE} is damaged: {error}") from error
 
 
 def model_card(perception: LearnedPerception, library: Library) -> str:
     """Write the card, in Markdown with the Hub's YAML header."""
     names = list(library.names)
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return _CARD.format(
+    more = f" and {len(names) - _MAX_SHOWN_NAMES} more" if len(names) > _MAX_SHOWN_NAMES else ""
+    return _CARD_TEMPLATE.format(
         experts=len(names),
         encoder=f"{type(perception.encoder).__name__}, {perception.encoder.dim} dimensions",
-        names=", ".join(f"`{name}`" for name in names[:_SHOWN]) + more,
-        strangers=_BY_TRAITS if perception.kinship.groups else _BY_THE_CROWD,
-        figures=_figures(perception),
+        names=", ".join(f"`{name}`" for name in names[:_MAX_SHOWN_NAMES]) + more,
+        strangers=_METADATA_PRIOR_TEXT
+        if perception.metadata_prior.groups
+        else _UNINFORMATIVE_PRIOR_TEXT,
+        figures=_metrics_table(perception),
     )
 
 
-def _figures(perception: LearnedPerception) -> str:
+def _metrics_table(perception: LearnedPerception) -> str:
     if not perception.report:
         return "No figures were measured."
     rows = [

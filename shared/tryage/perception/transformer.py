@@ -13,12 +13,12 @@ from tryage.core.arrays import Float32Array, Int64Array
 from tryage.errors import MissingExtraError, PersistenceError
 from tryage.perception.encoder import (
     PromptTokenizer,
-    ReadsTokens,
+    TokenizingEncoder,
     head_and_tail,
     length_batches,
     read_encoder_header,
     read_tokenizer,
-    write_header,
+    write_encoder_header,
 )
 
 if TYPE_CHECKING:
@@ -29,18 +29,23 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
     from transformers import BertModel
 
-GRAPH, WEIGHTS, CONFIG, TOKENS = "model.onnx", "model.safetensors", "config.json", "tokenizer.json"
+ONNX_FILE, WEIGHTS_FILE, CONFIG_FILE, TOKENIZER_FILE = (
+    "model.onnx",
+    "model.safetensors",
+    "config.json",
+    "tokenizer.json",
+)
 
 # Padded tokens in one pass: about ten usual prompts, whose states stay in the cache (measured: a
 # third faster than 8,192).
-TOKENS_AT_ONCE = 1_024
+BATCH_TOKENS = 1_024
 
 Forward = Callable[
     [Int64Array, Int64Array], Float32Array
 ]  # token ids, mask `(batch, length)` -> unit rows
 
 
-class TransformerEncoder(ReadsTokens):
+class TransformerEncoder(TokenizingEncoder):
     """Embeds a prompt with a BERT-like model: the mean of its last states, scaled to unit length.
 
     The folder holds `model.onnx` (run by ONNX Runtime), or `model.safetensors` and `config.json`
@@ -55,9 +60,9 @@ class TransformerEncoder(ReadsTokens):
         self, folder: Path, tokenizer: Tokenizer, dim: int, max_length: int = 192, threads: int = 1
     ) -> None:
         self._folder, self._dim, self._max_length = folder, dim, max_length
-        self._tokens = PromptTokenizer(tokenizer)
-        self._ends = np.array(tokenizer.encode("").ids, np.int64)  # [CLS] and [SEP]
-        self._forward = _runtime(folder, threads)
+        self._tokenizer = PromptTokenizer(tokenizer)
+        self._special_ids = np.array(tokenizer.encode("").ids, np.int64)  # [CLS] and [SEP]
+        self._forward = _load_runtime(folder, threads)
 
     @property
     def dim(self) -> int:
@@ -71,25 +76,25 @@ class TransformerEncoder(ReadsTokens):
             InputError: a single string, or something that is not text, was given.
 
         """
-        ids = [self._framed(i) for i in self._tokens.ids(prompts)]
+        ids = [self._add_special_tokens(i) for i in self._tokenizer.ids(prompts)]
         rows = np.zeros((len(ids), self.dim), np.float32)
-        for batch in length_batches([len(i) for i in ids], TOKENS_AT_ONCE):
-            rows[batch] = self._forward(*_padded([ids[i] for i in batch]))
-        rows[[len(i) == len(self._ends) for i in ids]] = 0
+        for batch in length_batches([len(i) for i in ids], BATCH_TOKENS):
+            rows[batch] = self._forward(*_pad([ids[i] for i in batch]))
+        rows[[len(i) == len(self._special_ids) for i in ids]] = 0
         return rows
 
-    def _framed(self, ids: Int64Array) -> Int64Array:
-        inner = head_and_tail(ids, self._max_length - len(self._ends))
-        return np.concatenate([self._ends[:1], inner, self._ends[1:]])
+    def _add_special_tokens(self, ids: Int64Array) -> Int64Array:
+        inner = head_and_tail(ids, self._max_length - len(self._special_ids))
+        return np.concatenate([self._special_ids[:1], inner, self._special_ids[1:]])
 
     def save(self, folder: Path) -> None:
         """Copy `tokenizer.json` and the weights, and write `encoder.json`."""
         folder.mkdir(parents=True, exist_ok=True)
-        for name in (GRAPH, WEIGHTS, CONFIG, TOKENS):
+        for name in (ONNX_FILE, WEIGHTS_FILE, CONFIG_FILE, TOKENIZER_FILE):
             source = self._folder / name
             if source.exists() and source.resolve() != (folder / name).resolve():
                 shutil.copyfile(source, folder / name)
-        write_header(folder, self.KIND, dim=self.dim, max_length=self._max_length)
+        write_encoder_header(folder, self.KIND, dim=self.dim, max_length=self._max_length)
 
     @classmethod
     def load(cls, folder: Path, threads: int = 1) -> TransformerEncoder:
@@ -101,11 +106,11 @@ class TransformerEncoder(ReadsTokens):
 
         """
         header = read_encoder_header(folder)
-        tokenizer = read_tokenizer(folder / TOKENS)
+        tokenizer = read_tokenizer(folder / TOKENIZER_FILE)
         return cls(folder, tokenizer, header["dim"], header["max_length"], threads)
 
 
-def _padded(ids: Sequence[Int64Array]) -> tuple[Int64Array, Int64Array]:
+def _pad(ids: Sequence[Int64Array]) -> tuple[Int64Array, Int64Array]:
     lengths = np.array([len(i) for i in ids])
     mask = np.arange(lengths.max())[None, :] < lengths[:, None]
     padded = np.zeros(mask.shape, np.int64)
@@ -113,22 +118,22 @@ def _padded(ids: Sequence[Int64Array]) -> tuple[Int64Array, Int64Array]:
     return padded, mask.astype(np.int64)
 
 
-def _runtime(folder: Path, threads: int) -> Forward:
+def _load_runtime(folder: Path, threads: int) -> Forward:
     """Choose what runs the weights: ONNX Runtime, else torch."""
-    graph, weights = (folder / GRAPH).exists(), (folder / WEIGHTS).exists()
+    graph, weights = (folder / ONNX_FILE).exists(), (folder / WEIGHTS_FILE).exists()
     if graph and find_spec("onnxruntime"):
-        return _onnx(folder / GRAPH, threads)
+        return _load_onnx(folder / ONNX_FILE, threads)
     if weights and find_spec("torch") and find_spec("transformers"):
-        return _torch(folder)
+        return _load_torch(folder)
     if not graph and not weights:
-        raise PersistenceError(f"{folder} holds neither {GRAPH} nor {WEIGHTS}")
+        raise PersistenceError(f"{folder} holds neither {ONNX_FILE} nor {WEIGHTS_FILE}")
     extra, package = ("onnx", "onnxruntime") if graph else ("train", "torch and transformers")
     raise MissingExtraError(
         f"a transformer encoder needs {package}. Install with: pip install 'tryage[{extra}]'"
     )
 
 
-def _onnx(path: Path, threads: int) -> Forward:
+def _load_onnx(path: Path, threads: int) -> Forward:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -144,7 +149,7 @@ def _onnx(path: Path, threads: int) -> Forward:
     return forward
 
 
-def _torch(folder: Path) -> Forward:
+def _load_torch(folder: Path) -> Forward:
     import torch
     from transformers import BertModel
 
@@ -155,7 +160,7 @@ def _torch(folder: Path) -> Forward:
         with torch.inference_mode():
             seen = torch.from_numpy(mask)
             states = model(input_ids=torch.from_numpy(ids), attention_mask=seen).last_hidden_state
-            return np.asarray(pool(states.float(), seen.float()).numpy(), np.float32)
+            return np.asarray(mean_pool(states.float(), seen.float()).numpy(), np.float32)
 
     return forward
 
@@ -176,7 +181,7 @@ def run_bert(
     return hidden.float(), mask.float()
 
 
-def pool(hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+def mean_pool(hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     """Average the states of the real tokens, scaled to unit length `(batch, hidden)`."""
     import torch
 

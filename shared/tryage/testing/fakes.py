@@ -35,8 +35,8 @@ class FixedPerception:
         self.experts = tuple(losses)
         self.std = std
         self.calls: list[tuple[str, ...]] = []
-        self._usual = np.array([losses[name] for name in self.experts], dtype=np.float32)
-        self._special = {
+        self._default_losses = np.array([losses[name] for name in self.experts], dtype=np.float32)
+        self._prompt_losses = {
             text: np.array([{**losses, **own}[name] for name in self.experts], dtype=np.float32)
             for text, own in (prompts or {}).items()
         }
@@ -44,7 +44,7 @@ class FixedPerception:
     def predict(self, prompts: Sequence[str]) -> Prediction:
         """Return the losses given, `(batch, n_experts)`."""
         self.calls.append(tuple(prompts))
-        rows = [self._special.get(text, self._usual) for text in prompts]
+        rows = [self._prompt_losses.get(text, self._default_losses) for text in prompts]
         losses = np.array(rows, dtype=np.float32).reshape(len(prompts), len(self.experts))
         return Prediction(losses, np.full_like(losses, self.std))
 
@@ -94,16 +94,16 @@ class LearningPerception(FixedPerception):
 
     def onboard(self, expert: Expert, losses: Mapping[str, float]) -> LearningPerception:
         """Return a perception that predicts the mean of `losses` for the expert."""
-        known = dict(zip(self.experts, self._usual.tolist(), strict=True))
+        known = dict(zip(self.experts, self._default_losses.tolist(), strict=True))
         known[expert.name] = float(np.mean(list(losses.values())))
         return LearningPerception(known, std=self.std)
 
     def observe(self, prompt: str, expert: str, loss: float) -> None:
         """Move the prediction for this prompt half the way to the loss."""
-        row = self._special.get(prompt, self._usual).copy()
+        row = self._prompt_losses.get(prompt, self._default_losses).copy()
         column = self.experts.index(expert)
         row[column] = (row[column] + loss) / 2
-        self._special[prompt] = row
+        self._prompt_losses[prompt] = row
 
 
 def demo_library() -> Library:

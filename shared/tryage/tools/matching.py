@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tryage.core.library import Library
-from tryage.core.ranking import Rejected
-from tryage.core.validation import strings
+from tryage.core.ranking import RejectedExpert
+from tryage.core.validation import check_strings
 from tryage.errors import InputError, NoExpertError
-from tryage.tools.bm25 import WordIndex
+from tryage.tools.bm25 import BM25Index
 from tryage.tools.tool import Tool
 
 if TYPE_CHECKING:
@@ -23,24 +23,24 @@ if TYPE_CHECKING:
     from tryage.core.arrays import Float32Array, UInt64Array
     from tryage.perception.encoder import Encoder
 
-    _Granted: TypeAlias = "tuple[Toolbox, tuple[Rejected, ...]]"
+    _FilterResult: TypeAlias = "tuple[Toolbox, tuple[RejectedExpert, ...]]"
 
-EVIDENCE = 4
+N_NEEDED_FEATURES = 4
 
-_END = re.compile(
+_CLAUSE_END = re.compile(
     r"[.;?!]\s+|,\s*"
     r"|[\uff0c\u3001\u3002\uff1b\uff1f\uff01]"  # the same signs of Chinese and Japanese
     r"|\b(?:and then|and|then|also|additionally|finally|after that)\b",
     re.IGNORECASE,
 )
 
-_LEAST_WORDS, _LEAST_SIGNS = 3, 6  # signs where a script sets no spaces between words
+_MIN_WORDS, _MIN_CHARS = 3, 6  # signs where a script sets no spaces between words
 
-_MOST = 16  # of an endless request the beginning is enough
+_MAX_CLAUSES = 16  # of an endless request the beginning is enough
 
-DESCRIPTION = 20.0  # queries that a description counts as
+DESCRIPTION_WEIGHT = 20.0  # queries that a description counts as
 
-IN_VAIN = 0.25  # what a query counts for which the tool was of no use
+NEGATIVE_WEIGHT = 0.25  # what a query counts for which the tool was of no use
 
 
 class Toolbox:
@@ -56,13 +56,18 @@ class Toolbox:
         self,
         tools: tuple[Tool, ...],
         vectors: Float32Array,
-        handicaps: Float32Array,
+        seen_penalties: Float32Array,
         library: Library,
     ) -> None:
-        self.tools, self.vectors, self.handicaps, self.library = tools, vectors, handicaps, library
-        self.words = WordIndex(tools)
-        self.unsure: Float32Array = np.full((1, len(tools)), np.nan, np.float32)
-        self._granted: dict[frozenset[str], _Granted] = {}
+        self.tools, self.vectors, self.seen_penalties, self.library = (
+            tools,
+            vectors,
+            seen_penalties,
+            library,
+        )
+        self.bm25_index = BM25Index(tools)
+        self.nan_std: Float32Array = np.full((1, len(tools)), np.nan, np.float32)
+        self._filter_cache: dict[frozenset[str], _FilterResult] = {}
 
     def __len__(self) -> int:
         """Count the tools."""
@@ -73,7 +78,7 @@ class Toolbox:
         some = ", ".join(tool.name for tool in self.tools[:3])
         return f"Toolbox({len(self)} tools: {some}{', ...' if len(self) > 3 else ''})"
 
-    def granted(self, permissions: Iterable[str] | None) -> _Granted:
+    def with_permissions(self, permissions: Iterable[str] | None) -> _FilterResult:
         """Leave out the tools that need another permission, and say who they are; None grants all.
 
         Raises:
@@ -82,15 +87,17 @@ class Toolbox:
         """
         if permissions is None:
             return self, ()
-        given = frozenset(strings("granted", permissions))
-        if given not in self._granted:
-            self._granted[given] = self._without(given)
-        return self._granted[given]
+        given = frozenset(check_strings("granted", permissions))
+        if given not in self._filter_cache:
+            self._filter_cache[given] = self._filter_by_permissions(given)
+        return self._filter_cache[given]
 
-    def _without(self, given: frozenset[str]) -> _Granted:
-        lacking = [sorted(tool.permissions - given) for tool in self.tools]
+    def _filter_by_permissions(self, permissions: frozenset[str]) -> _FilterResult:
+        lacking = [sorted(tool.permissions - permissions) for tool in self.tools]
         refused = tuple(
-            Rejected(tool.name, (f"needs the permission {', '.join(lacks)}, which is not granted",))
+            RejectedExpert(
+                tool.name, (f"needs the permission {', '.join(lacks)}, which is not granted",)
+            )
             for tool, lacks in zip(self.tools, lacking, strict=True)
             if lacks
         )
@@ -99,30 +106,30 @@ class Toolbox:
         if len(refused) == len(self):
             raise NoExpertError(
                 f"Every one of the {len(self)} tools needs a permission that is not granted; "
-                f"{refused[0].name} {refused[0].reasons[0]}. Granted: {sorted(given) or 'nothing'}."
+                f"{refused[0].name} {refused[0].reasons[0]}. Granted: {sorted(permissions) or 'nothing'}."
             )
         kept = np.array([not lacks for lacks in lacking])
         tools = tuple(tool for tool, lacks in zip(self.tools, lacking, strict=True) if not lacks)
         # what a word tells is counted anew, among the tools that are left
         library = self.library.subset(kept)
-        return Toolbox(tools, self.vectors[kept], self.handicaps[kept], library), refused
+        return Toolbox(tools, self.vectors[kept], self.seen_penalties[kept], library), refused
 
 
-def read_tools(tools: Iterable[Tool], encoder: Encoder, fit: Fit) -> Toolbox:
+def build_toolbox(tools: Iterable[Tool], encoder: Encoder, matcher: ToolMatcher) -> Toolbox:
     """Embed tools once, `(n_tools, dim)`.
 
     Raises:
         InputError: not a list of tools.
         LibraryError: none, or two of one name, whatever its case.
     """
-    read = checked(tools)
+    read = check_tools(tools)
     titles = encoder.encode([tool.title for tool in read])
-    whole = encoder.encode([f"{tool.title} {tool.details}" for tool in read])
+    whole = encoder.encode([f"{tool.title} {tool.arguments_text}" for tool in read])
     library = Library(tool.as_expert() for tool in read)
-    return Toolbox(read, fit.tools(titles, whole), fit.handicaps(read), library)
+    return Toolbox(read, matcher.embed_tools(titles, whole), matcher.seen_penalties(read), library)
 
 
-def checked(tools: Iterable[Tool]) -> tuple[Tool, ...]:
+def check_tools(tools: Iterable[Tool]) -> tuple[Tool, ...]:
     """Return the tools as a tuple.
 
     Raises:
@@ -141,36 +148,38 @@ def checked(tools: Iterable[Tool]) -> tuple[Tool, ...]:
 
 
 @dataclass(frozen=True, slots=True)
-class Sight:
+class QueryScores:
     """Scores of the whole query `(n_tools,)` and of its clauses `(n_clauses, n_tools)`.
 
     `evidence` `(EVIDENCE,)` is what abstention goes by.
     """
 
-    whole: Float32Array
-    parts: Float32Array
-    evidence: Float32Array
+    whole_query: Float32Array
+    clauses: Float32Array
+    needed_features: Float32Array
 
 
-def see(query: str, box: Toolbox, encoder: Encoder, fit: Fit, feedback: Feedback) -> Sight:
+def score_query(
+    query: str, toolbox: Toolbox, encoder: Encoder, matcher: ToolMatcher, feedback: Feedback
+) -> QueryScores:
     """Compare a query with every tool, in one encoder pass."""
-    texts = [query, *clauses(query)]
-    placed = fit.queries(encoder.encode(texts))
-    vectors = feedback.applied(box.library, box.vectors)
+    texts = [query, *split_clauses(query)]
+    placed = matcher.embed_queries(encoder.encode(texts))
+    vectors = feedback.apply(toolbox.library, toolbox.vectors)
     cosines = np.ascontiguousarray((vectors @ placed.T).T)  # half the time of placed @ vectors.T
-    words = box.words.each(texts)
-    scores = fit.scores(cosines, words)
-    whole = scores[0] - box.handicaps
-    return Sight(whole, scores[1:], evidence(cosines[0], words[0], whole))
+    words = toolbox.bm25_index.features(texts)
+    scores = matcher.scores(cosines, words)
+    whole = scores[0] - toolbox.seen_penalties
+    return QueryScores(whole, scores[1:], needed_features(cosines[0], words[0], whole))
 
 
-def marks(tools: Iterable[Tool]) -> UInt64Array:
+def tool_fingerprints(tools: Iterable[Tool]) -> UInt64Array:
     """Return by what tools are known again, `(n_tools,)`."""
-    return np.array([tool.mark for tool in tools], np.uint64)
+    return np.array([tool.fingerprint for tool in tools], np.uint64)
 
 
 @dataclass(frozen=True, slots=True)
-class Fit:
+class ToolMatcher:
     """What was learned of queries and tools.
 
     `query_map` and `tool_map` `(dim, dim)` bring embeddings into one space; `details` is the share
@@ -186,38 +195,44 @@ class Fit:
 
     query_map: Float32Array
     tool_map: Float32Array
-    details: float
-    sharpness: float
-    words: Float32Array
-    clauses: float
-    useful: Float32Array
-    needed: Float32Array
-    seen: UInt64Array = field(default_factory=lambda: marks(()))
-    handicap: float = 0.0
+    argument_weight: float
+    cosine_scale: float
+    lexical_weights: Float32Array
+    clause_weight: float
+    usefulness_coef: Float32Array
+    needed_coef: Float32Array
+    seen_fingerprints: UInt64Array = field(default_factory=lambda: tool_fingerprints(()))
+    seen_penalty: float = 0.0
 
-    def queries(self, embeddings: Float32Array) -> Float32Array:
+    def embed_queries(self, embeddings: Float32Array) -> Float32Array:
         """Place queries, unit rows `(batch, dim)`."""
-        return unit(np.asarray(embeddings @ self.query_map))
+        return l2_normalize(np.asarray(embeddings @ self.query_map))
 
-    def tools(self, titles: Float32Array, details: Float32Array) -> Float32Array:
+    def embed_tools(self, titles: Float32Array, full_texts: Float32Array) -> Float32Array:
         """Place tools by the embeddings of their titles and of all, unit rows `(n_tools, dim)`."""
-        return unit(((1 - self.details) * titles + self.details * details) @ self.tool_map)
+        return l2_normalize(
+            ((1 - self.argument_weight) * titles + self.argument_weight * full_texts)
+            @ self.tool_map
+        )
 
-    def scores(self, cosines: Float32Array, words: Float32Array) -> Float32Array:
+    def scores(self, cosines: Float32Array, lexical: Float32Array) -> Float32Array:
         """Bring cosines `(..., n_tools)` and words `(..., n_tools, 3)` together."""
-        return np.asarray(self.sharpness * cosines + words @ self.words, np.float32)
+        return np.asarray(self.cosine_scale * cosines + lexical @ self.lexical_weights, np.float32)
 
-    def handicaps(self, tools: Iterable[Tool]) -> Float32Array:
+    def seen_penalties(self, tools: Iterable[Tool]) -> Float32Array:
         """Return what is taken off the score of each tool, `(n_tools,)`."""
-        return np.asarray(np.isin(marks(tools), self.seen) * self.handicap, np.float32)
+        return np.asarray(
+            np.isin(tool_fingerprints(tools), self.seen_fingerprints) * self.seen_penalty,
+            np.float32,
+        )
 
-    def joined(self, whole: Float32Array, parts: Float32Array) -> Float32Array:
+    def combine_clauses(self, whole: Float32Array, clauses: Float32Array) -> Float32Array:
         """Add the best clause `(n_clauses, n_tools)` to the whole query's scores `(n_tools,)`."""
-        if not len(parts):
+        if not len(clauses):
             return whole
-        return np.asarray(whole + self.clauses * np.maximum.reduce(parts), np.float32)
+        return np.asarray(whole + self.clause_weight * np.maximum.reduce(clauses), np.float32)
 
-    def eased(self, share: float) -> Fit:
+    def interpolate(self, share: float) -> ToolMatcher:
         """Return it with maps that go only a share of the way from leaving everything in place.
 
         What they learned of known tools they trade for tools that nobody has seen: WiSE-FT
@@ -230,17 +245,17 @@ class Fit:
         )
         return replace(self, query_map=query_map, tool_map=tool_map)
 
-    def usefulness(self, scores: Float32Array) -> Float32Array:
+    def usefulness_probabilities(self, scores: Float32Array) -> Float32Array:
         """Say how probable it is that each tool is of use, `(n_tools,)`."""
-        intercept, score, lead = self.useful
-        return sigmoid(intercept + score * scores + lead * leads(scores))
+        intercept, score, lead = self.usefulness_coef
+        return sigmoid(intercept + score * scores + lead * margins(scores))
 
-    def need(self, evidence: Float32Array) -> float:
+    def needed_probability(self, features: Float32Array) -> float:
         """Say how probable it is that any tool is needed, from `evidence` `(EVIDENCE,)`."""
-        return float(sigmoid(self.needed[0] + self.needed[1:] @ evidence))
+        return float(sigmoid(self.needed_coef[0] + self.needed_coef[1:] @ features))
 
 
-def leads(scores: Float32Array) -> Float32Array:
+def margins(scores: Float32Array) -> Float32Array:
     """Say how far each score is above the best of the others, `(n_tools,)`; alone it is 0."""
     if scores.size < 2:
         return np.zeros_like(scores)
@@ -251,16 +266,18 @@ def leads(scores: Float32Array) -> Float32Array:
     return ahead
 
 
-def evidence(cosines: Float32Array, words: Float32Array, scores: Float32Array) -> Float32Array:
+def needed_features(
+    cosines: Float32Array, lexical: Float32Array, scores: Float32Array
+) -> Float32Array:
     """Describe the tool that fits best, `(EVIDENCE,)`.
 
     How many tools there are is not looked at: that tells of the agent, not of the query.
     """
     best = int(scores.argmax())
-    return np.array([cosines[best], *words[best]], np.float32)
+    return np.array([cosines[best], *lexical[best]], np.float32)
 
 
-def unit(rows: Float32Array) -> Float32Array:
+def l2_normalize(rows: Float32Array) -> Float32Array:
     """Scale rows to length 1; a row of zeros stays one."""
     lengths = np.sqrt(np.add.reduce(rows * rows, 1, keepdims=True))
     return np.asarray(rows / np.maximum(lengths, 1e-9), np.float32)
@@ -271,16 +288,16 @@ def sigmoid(x: Float32Array) -> Float32Array:
     return np.asarray(1 / (1 + np.exp(-np.maximum(x, -60))), np.float32)  # no overflow below
 
 
-def clauses(query: str) -> list[str]:
+def split_clauses(query: str) -> list[str]:
     """Return the parts of a query that can stand alone; none if it asks for one thing."""
-    parts = [part.strip() for part in _END.split(query)]
-    whole = [part for part in parts if _stands_alone(part)][:_MOST]
+    parts = [part.strip() for part in _CLAUSE_END.split(query)]
+    whole = [part for part in parts if _is_clause(part)][:_MAX_CLAUSES]
     return whole if len(whole) > 1 else []
 
 
-def _stands_alone(part: str) -> bool:
-    spaced = len(part.split()) >= _LEAST_WORDS
-    return spaced or (not part.isascii() and len(part) >= _LEAST_SIGNS)
+def _is_clause(part: str) -> bool:
+    spaced = len(part.split()) >= _MIN_WORDS
+    return spaced or (not part.isascii() and len(part) >= _MIN_CHARS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,22 +310,24 @@ class Feedback:
         """Count the tools of which something was learned."""
         return len(self.sums)
 
-    def told(
+    def with_query(
         self, query: Float32Array, useful: Collection[str], useless: Collection[str] = ()
     ) -> Feedback:
         """Take in one query, a unit vector `(dim,)`, and the tools that were of use or were not."""
         sums = dict(self.sums)
-        for names, weight in ((useful, 1.0), (useless, -IN_VAIN)):
+        for names, weight in ((useful, 1.0), (useless, -NEGATIVE_WEIGHT)):
             for name in names:
                 sums[name] = np.asarray(sums.get(name, 0.0) + weight * query, np.float32)
         return Feedback(sums)
 
-    def applied(self, library: Library, vectors: Float32Array) -> Float32Array:
+    def apply(self, library: Library, vectors: Float32Array) -> Float32Array:
         """Move the vectors `(n_tools, dim)` of the tools of which something was learned."""
         names = [name for name in self.sums if name in library]
         if not names:
             return vectors
         rows = [library.index(name) for name in names]
         moved: Float32Array = vectors.copy()
-        moved[rows] = unit(DESCRIPTION * vectors[rows] + np.stack([self.sums[n] for n in names]))
+        moved[rows] = l2_normalize(
+            DESCRIPTION_WEIGHT * vectors[rows] + np.stack([self.sums[n] for n in names])
+        )
         return moved

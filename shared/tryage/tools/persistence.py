@@ -11,10 +11,17 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
 from tryage.errors import PersistenceError
-from tryage.perception.persistence import Arrays, load_encoder, pack, read_header, unpack
-from tryage.perception.pretrained import BUNDLED as ROUTER
-from tryage.perception.pretrained import find_folder
-from tryage.tools.matching import Feedback, Fit
+from tryage.perception.migration import ClassNames, rename_fields
+from tryage.perception.persistence import (
+    ArrayDict,
+    deserialize,
+    load_encoder,
+    read_header,
+    serialize,
+)
+from tryage.perception.pretrained import BUNDLED_FOLDER as ROUTER
+from tryage.perception.pretrained import resolve_folder
+from tryage.tools.matching import Feedback, ToolMatcher
 
 if TYPE_CHECKING:
     from typing import TypeVar
@@ -23,13 +30,29 @@ if TYPE_CHECKING:
 
     AnyRanker = TypeVar("AnyRanker", bound="Pretrained")
 
-FORMAT = 1
+FORMAT = 2
 
 BUNDLED = Path(__file__).parent / "bundled"  # reads with the router's encoder
 
-HEADER, WEIGHTS = "ranker.json", "ranker.safetensors"
+HEADER_FILE, WEIGHTS_FILE = "ranker.json", "ranker.safetensors"
 
-_FIELDS: dict[str, type | tuple[type, ...]] = {"format": int, "fit": dict, "taught": list}
+_HEADER_FIELDS: dict[str, type | tuple[type, ...]] = {"format": int, "fit": dict, "taught": list}
+
+_FORMAT_1: ClassNames = {
+    "Fit": (
+        "ToolMatcher",
+        {
+            "details": "argument_weight",
+            "sharpness": "cosine_scale",
+            "words": "lexical_weights",
+            "clauses": "clause_weight",
+            "useful": "usefulness_coef",
+            "needed": "needed_coef",
+            "seen": "seen_fingerprints",
+            "handicap": "seen_penalty",
+        },
+    )
+}
 
 _CARD = """\
 ---
@@ -68,7 +91,7 @@ class Pretrained:
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write the ranker to a folder: safetensors and JSON, never pickle, and a model card."""
-        _write(self, Path(folder))  # type: ignore[arg-type]  # the only class with this base
+        _save_ranker(self, Path(folder))  # type: ignore[arg-type]  # the only class with this base
 
     def push_to_hub(self, repo_id: str, **hub: Any) -> str:  # noqa: ANN401 - see tryage.hub.repository
         """Save the ranker to a repository of the Hub and return the commit's address.
@@ -76,10 +99,10 @@ class Pretrained:
         Raises:
             PersistenceError: the Hub refuses or does not answer.
         """
-        from tryage.hub.repository import push
+        from tryage.hub.repository import push_folder
 
         hub = {"commit_message": "Add a tool ranker", **hub}
-        return push(lambda folder: _write(self, folder), repo_id, **hub)  # type: ignore[arg-type]  # as above
+        return push_folder(lambda folder: _save_ranker(self, folder), repo_id, **hub)  # type: ignore[arg-type]  # as above
 
     @classmethod
     def from_pretrained(
@@ -93,42 +116,44 @@ class Pretrained:
             PersistenceError: nothing is there, it is damaged, or from a newer version.
         """
         if name_or_path is None:
-            return _read(cls, BUNDLED, ROUTER / "encoder")
-        folder = find_folder(name_or_path, hub, "ToolRanker.save_pretrained", "name/ranker")
-        return _read(cls, folder, folder / "encoder")
+            return _load_ranker(cls, BUNDLED, ROUTER / "encoder")
+        folder = resolve_folder(name_or_path, hub, "ToolRanker.save_pretrained", "name/ranker")
+        return _load_ranker(cls, folder, folder / "encoder")
 
 
-def save_fit(fit: Fit, feedback: Feedback, folder: Path) -> None:
+def save_matcher(matcher: ToolMatcher, feedback: Feedback, folder: Path) -> None:
     """Write what was learned, without the encoder."""
     folder.mkdir(parents=True, exist_ok=True)
-    arrays: Arrays = {}
-    packed = pack(fit, "fit", arrays)
+    arrays: ArrayDict = {}
+    packed = serialize(matcher, "fit", arrays)
     taught = sorted(feedback.sums)
     arrays |= {f"taught.{place}": feedback.sums[name] for place, name in enumerate(taught)}
     stored = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-    (folder / WEIGHTS).write_bytes(save(stored))
+    (folder / WEIGHTS_FILE).write_bytes(save(stored))
     header = {"format": FORMAT, "fit": packed, "taught": taught}
-    (folder / HEADER).write_text(json.dumps(header, indent=1) + "\n", "utf-8")
+    (folder / HEADER_FILE).write_text(json.dumps(header, indent=1) + "\n", "utf-8")
 
 
-def _write(ranker: ToolRanker, folder: Path) -> None:
-    save_fit(ranker.fit, ranker.feedback, folder)
+def _save_ranker(ranker: ToolRanker, folder: Path) -> None:
+    save_matcher(ranker.matcher, ranker.feedback, folder)
     ranker.encoder.save(folder / "encoder")
     (folder / "README.md").write_text(ranker_card(ranker), "utf-8")
 
 
-def _read(cls: type[AnyRanker], folder: Path, encoder: Path) -> AnyRanker:
-    header = read_header(folder / HEADER, "tool ranker", FORMAT, _FIELDS)
+def _load_ranker(cls: type[AnyRanker], folder: Path, encoder: Path) -> AnyRanker:
+    header = read_header(folder / HEADER_FILE, "tool ranker", FORMAT, _HEADER_FIELDS)
+    if header["format"] < FORMAT:
+        header["fit"] = rename_fields(header["fit"], _FORMAT_1)
     try:
-        arrays = load_file(folder / WEIGHTS)
+        arrays = load_file(folder / WEIGHTS_FILE)
     except (OSError, SafetensorError) as error:
         raise PersistenceError(f"{folder} holds no readable tool ranker: {error}") from error
-    fit = unpack(header["fit"], arrays, (Fit,))
+    matcher = deserialize(header["fit"], arrays, (ToolMatcher,))
     missing = [name for i, name in enumerate(header["taught"]) if f"taught.{i}" not in arrays]
-    if missing or not isinstance(fit, Fit):
-        raise PersistenceError(f"{folder / HEADER} is damaged; save the tool ranker again")
+    if missing or not isinstance(matcher, ToolMatcher):
+        raise PersistenceError(f"{folder / HEADER_FILE} is damaged; save the tool ranker again")
     sums = {name: arrays[f"taught.{i}"] for i, name in enumerate(header["taught"])}
-    return cls(load_encoder(encoder), fit, Feedback(sums))  # type: ignore[call-arg]  # ToolRanker
+    return cls(load_encoder(encoder), matcher, Feedback(sums))  # type: ignore[call-arg]  # ToolRanker
 
 
 def ranker_card(ranker: ToolRanker) -> str:

@@ -10,20 +10,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tryage.core.cache import Memory
-from tryage.core.constraints import DEFAULT_CONSTRAINTS, Request
-from tryage.core.decision import weigh
+from tryage.core.cache import LRUCache
+from tryage.core.constraints import DEFAULT_CONSTRAINTS, RequestBatch
+from tryage.core.decision import score_batch
 from tryage.core.explanation import rejection_lines
 from tryage.core.objective import Prediction
 from tryage.core.preferences import Preferences
 from tryage.core.ranking import (
-    Ranked,  # noqa: TC001 - as above
-    Rejected,  # noqa: TC001 - as above
+    RankedExpert,  # noqa: TC001 - as above
+    RejectedExpert,  # noqa: TC001 - as above
 )
 from tryage.core.request import check_preferences
-from tryage.core.validation import strings
+from tryage.core.validation import check_strings
 from tryage.errors import InputError, NoExpertError
-from tryage.tools.matching import Feedback, Toolbox, checked, read_tools, see
+from tryage.tools.matching import Feedback, Toolbox, build_toolbox, check_tools, score_query
 from tryage.tools.persistence import Pretrained
 from tryage.tools.tool import Tool  # noqa: TC001 - as above
 
@@ -31,16 +31,16 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
     from tryage.core.arrays import BoolArray, Float32Array
-    from tryage.core.decision import Field
+    from tryage.core.decision import ScoredBatch
     from tryage.core.ranking import Ranking
     from tryage.perception.encoder import Encoder
-    from tryage.tools.matching import Fit
+    from tryage.tools.matching import ToolMatcher
 
-_NOTHING = Preferences()
+_NO_PREFERENCES = Preferences()
 
-_REQUEST = Request(np.zeros(1))  # a call has one price, whatever the query
+_REQUEST = RequestBatch(np.zeros(1))  # a call has one price, whatever the query
 
-_TOOLBOXES = 32  # read ones that are kept: an agent asks with the same tools again and again
+_CACHE_SIZE = 32  # read ones that are kept: an agent asks with the same tools again and again
 
 
 class ToolRanker(Pretrained):
@@ -50,10 +50,12 @@ class ToolRanker(Pretrained):
     A tool's predicted loss is the probability that it is of no use. Safe to share between threads.
     """
 
-    def __init__(self, encoder: Encoder, fit: Fit, feedback: Feedback | None = None) -> None:
-        self.encoder, self.fit = encoder, fit
+    def __init__(
+        self, encoder: Encoder, matcher: ToolMatcher, feedback: Feedback | None = None
+    ) -> None:
+        self.encoder, self.matcher = encoder, matcher
         self.feedback = feedback or Feedback()
-        self._read: Memory[Toolbox] = Memory(_TOOLBOXES)
+        self._toolboxes: LRUCache[Toolbox] = LRUCache(_CACHE_SIZE)
         self._lock = threading.Lock()
 
     def __repr__(self) -> str:
@@ -62,11 +64,11 @@ class ToolRanker(Pretrained):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Keep what was learned; tools are read again."""
-        return type(self), (self.encoder, self.fit, self.feedback)
+        return type(self), (self.encoder, self.matcher, self.feedback)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> ToolRanker:
         """Share what is never changed in place: the encoder, the fit, the feedback so far."""
-        return type(self)(self.encoder, self.fit, self.feedback)
+        return type(self)(self.encoder, self.matcher, self.feedback)
 
     def toolbox(self, tools: Iterable[Tool]) -> Toolbox:
         """Read tools once; the same ones given again are found again.
@@ -77,12 +79,12 @@ class ToolRanker(Pretrained):
             InputError: not a list of tools.
             LibraryError: none, or two of one name.
         """
-        key = checked(tools)
-        box = self._read.get(key)
-        if box is None:
-            box = read_tools(key, self.encoder, self.fit)
-            self._read.put(key, box)
-        return box
+        key = check_tools(tools)
+        toolbox = self._toolboxes.get(key)
+        if toolbox is None:
+            toolbox = build_toolbox(key, self.encoder, self.matcher)
+            self._toolboxes.put(key, toolbox)
+        return toolbox
 
     def select(  # noqa: PLR0913 - a query among tools, the rest has defaults
         self,
@@ -109,25 +111,27 @@ class ToolRanker(Pretrained):
             InputError: a wrong type, or `k` below 1.
             NoExpertError: the requirements or permissions leave no tool.
         """
-        _check(query)
+        _check_query(query)
         check_k(k)
-        box = tools if isinstance(tools, Toolbox) else self.toolbox(tools)
-        box, refused = box.granted(granted)
-        sight = see(query, box, self.encoder, self.fit, self.feedback)
-        usefulness = self.fit.usefulness(self.fit.joined(sight.whole, sight.parts))
-        field = _weighed(box, usefulness, preferences)
+        toolbox = tools if isinstance(tools, Toolbox) else self.toolbox(tools)
+        toolbox, refused = toolbox.with_permissions(granted)
+        scores = score_query(query, toolbox, self.encoder, self.matcher, self.feedback)
+        usefulness = self.matcher.usefulness_probabilities(
+            self.matcher.combine_clauses(scores.whole_query, scores.clauses)
+        )
+        field = _score_tools(toolbox, usefulness, preferences)
         ranking, rejected = field.ranking(0), field.rejections(0)
         if not ranking:
-            raise NoExpertError(_nobody(box, rejected))
-        needed = self.fit.need(sight.evidence)
+            raise NoExpertError(_no_tool_message(toolbox, rejected))
+        needed = self.matcher.needed_probability(scores.needed_features)
         best = (
-            ranking.first(k).tolist()
+            ranking.top(k).tolist()
             if k
-            else _likely(ranking, field.eligible[0] & (usefulness > 0.5))
+            else _probable_tools(ranking, field.eligible[0] & (usefulness > 0.5))
         )
         return Selection(
             query=query,
-            tools=tuple(box.tools[i] for i in best) if needed >= abstain_below else (),
+            tools=tuple(toolbox.tools[i] for i in best) if needed >= abstain_below else (),
             needed=needed,
             ranking=ranking,
             rejected=(*refused, *rejected) if refused else rejected,
@@ -139,14 +143,14 @@ class ToolRanker(Pretrained):
         Raises:
             InputError: a wrong type.
         """
-        _check(query)
-        served, vain = strings("useful", useful), strings("useless", useless)
-        place = self.fit.queries(self.encoder.encode([query]))[0]
+        _check_query(query)
+        served, vain = check_strings("useful", useful), check_strings("useless", useless)
+        embedding = self.matcher.embed_queries(self.encoder.encode([query]))[0]
         with self._lock:
-            self.feedback = self.feedback.told(place, served, vain)
+            self.feedback = self.feedback.with_query(embedding, served, vain)
 
 
-def _check(query: object) -> None:
+def _check_query(query: object) -> None:
     if not isinstance(query, str):
         raise InputError(f"A query is a string, got {type(query).__name__}.")
 
@@ -161,30 +165,32 @@ def check_k(k: object) -> None:
         raise InputError(f"k is how many tools to choose, 1 or more, or None; got {k!r:.40}.")
 
 
-def _weighed(box: Toolbox, usefulness: Float32Array, preferences: Preferences | None) -> Field:
+def _score_tools(
+    toolbox: Toolbox, usefulness: Float32Array, preferences: Preferences | None
+) -> ScoredBatch:
     """Weigh the tools as experts are weighed, for a batch of one query."""
-    wanted = _NOTHING
+    wanted = _NO_PREFERENCES
     if preferences is not None:
         wanted = check_preferences(preferences, DEFAULT_CONSTRAINTS)
     losses = (1 - usefulness)[None]
-    prediction = Prediction(losses, box.unsure)
-    return weigh(box.library, wanted, DEFAULT_CONSTRAINTS, prediction, lambda _: _REQUEST)
+    prediction = Prediction(losses, toolbox.nan_std)
+    return score_batch(toolbox.library, wanted, DEFAULT_CONSTRAINTS, prediction, lambda _: _REQUEST)
 
 
-def _nobody(box: Toolbox, rejected: Sequence[Rejected]) -> str:
+def _no_tool_message(toolbox: Toolbox, rejected: Sequence[RejectedExpert]) -> str:
     """Say that no tool is left, and why."""
-    told = f"None of the {len(box)} tools meets what is required."
+    told = f"None of the {len(toolbox)} tools meets what is required."
     return "\n".join([told, *rejection_lines(rejected)])
 
 
-def _likely(ranking: Ranking, likely: BoolArray) -> list[int]:
+def _probable_tools(ranking: Ranking, is_probable: BoolArray) -> list[int]:
     """Return the positions of the tools that are more likely of use than not, at least one.
 
     Looking at the ranking no further than the last of them is what keeps thousands of tools fast.
     """
-    order = (int(ranking.first(place)[-1]) for place in range(1, len(ranking) + 1))
-    found = islice((i for i in order if likely[i]), int(likely.sum()))
-    return list(found) or ranking.first(1).tolist()
+    order = (int(ranking.top(place)[-1]) for place in range(1, len(ranking) + 1))
+    found = islice((i for i in order if is_probable[i]), int(is_probable.sum()))
+    return list(found) or ranking.top(1).tolist()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -198,8 +204,8 @@ class Selection:
     query: str
     tools: tuple[Tool, ...]
     needed: float
-    ranking: Sequence[Ranked]
-    rejected: Sequence[Rejected]
+    ranking: Sequence[RankedExpert]
+    rejected: Sequence[RejectedExpert]
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -9,12 +9,12 @@ from hashlib import blake2b
 from typing import Any
 
 from tryage.core.expert import Expert
-from tryage.core.validation import number, strings
+from tryage.core.validation import check_number, check_strings
 from tryage.errors import InputError
 
-_JOINTS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|[_./:\-]+")
+_WORD_BOUNDARY = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|[_./:\-]+")
 
-_SCHEMAS = ("parameters", "input_schema", "inputSchema", "args_schema")
+_SCHEMA_KEYS = ("parameters", "input_schema", "inputSchema", "args_schema")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,22 +52,26 @@ class Tool:
         for what, high in (("cost", float("inf")), ("latency", float("inf")), ("risk", 1.0)):
             value = getattr(self, what)
             if value is not None:
-                object.__setattr__(self, what, number(f"{self.name}: {what}", value, 0.0, high))
-        granted = frozenset(strings(f"{self.name}: permissions", self.permissions))
+                object.__setattr__(
+                    self, what, check_number(f"{self.name}: {what}", value, 0.0, high)
+                )
+        granted = frozenset(check_strings(f"{self.name}: permissions", self.permissions))
         object.__setattr__(self, "permissions", granted)
 
     @property
     def title(self) -> str:
         """The name in words and what it does: `searchWeb`, "Finds pages" -> "search Web. Finds"."""
-        return f"{in_words(self.name)}. {self.description}"
+        return f"{identifier_to_words(self.name)}. {self.description}"
 
     @property
-    def details(self) -> str:
+    def arguments_text(self) -> str:
         """The arguments in words."""
-        return "; ".join(f"{in_words(name)}: {told}" for name, told in self.arguments.items())
+        return "; ".join(
+            f"{identifier_to_words(name)}: {told}" for name, told in self.arguments.items()
+        )
 
     @property
-    def mark(self) -> int:
+    def fingerprint(self) -> int:
         """A number below 2**64 by which a tool is known again: a hash of its title."""
         digest = blake2b(self.title.encode("utf-8", "replace"), digest_size=8).digest()
         return int.from_bytes(digest, "big")
@@ -93,11 +97,11 @@ class Tool:
         return cls(
             name=function["name"],
             description=str(function.get("description") or function.get("title") or ""),
-            arguments=_arguments(function),
+            arguments=_parse_arguments(function),
             **known,
         )
 
-    def completed(self, known: Tool | None) -> Tool:
+    def with_metadata(self, known: Tool | None) -> Tool:
         """Add what no schema tells: the cost, latency, risk and permissions of `known`."""
         if known is None:
             return self
@@ -119,14 +123,14 @@ class Tool:
         )
 
 
-def in_words(name: str) -> str:
+def identifier_to_words(name: str) -> str:
     """Split a name as programmers join it: `getUserName`, `get_user_name`, `user.name/get`."""
-    return " ".join(_JOINTS.sub(" ", name).split())
+    return " ".join(_WORD_BOUNDARY.sub(" ", name).split())
 
 
-def _arguments(function: Mapping[str, Any]) -> dict[str, str]:
+def _parse_arguments(function: Mapping[str, Any]) -> dict[str, str]:
     """Find the properties of the first JSON schema there is, with their descriptions."""
-    schemas = (function.get(key) for key in _SCHEMAS)
+    schemas = (function.get(key) for key in _SCHEMA_KEYS)
     schema = next((found for found in schemas if isinstance(found, Mapping)), {})
     properties = schema.get("properties")
     if not isinstance(properties, Mapping):

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from tryage import Expert, Library, Router
 from tryage.errors import MissingExtraError
 from tryage.hub.catalog import Catalogue
-from tryage.hub.parse import read_model
+from tryage.hub.parse import parse_model
 from tryage.testing import FixedPerception
 from tryage_langchain import ChatTryage
 from tryage_langchain.testing import ScriptedChatModel
@@ -47,7 +47,9 @@ def test_models_are_recognised_and_what_is_known_of_them_is_filled_in():
 
 def test_recognised_models_are_told_apart_by_the_bundled_router():
     chat = ChatTryage.from_models({"mini": openai("gpt-4o-mini"), "old": "openai:gpt-3.5-turbo"})
-    losses = {r.name: r.predicted_loss for r in chat._desk.chat.router.route("2 + 2?").ranking}
+    losses = {
+        r.name: r.predicted_loss for r in chat._session.chat_router.router.route("2 + 2?").ranking
+    }
     bundled = Router.from_pretrained().route("2 + 2?").ranking
     assert losses["mini"] == pytest.approx(bundled.of("gpt-4o-mini").predicted_loss)
     assert losses["old"] == pytest.approx(bundled.of("gpt-3.5-turbo").predicted_loss)
@@ -57,9 +59,9 @@ def test_one_model_at_two_providers_is_predicted_alike_and_one_can_stand_in():
     first = ScriptedChatModel(model="gpt-4o", fails=[TimeoutError()])
     second = ScriptedChatModel(model="openai/gpt-4o")
     chat = ChatTryage.from_models({"here": first, "there": second, "other": "openai:gpt-4-turbo"})
-    ranking = chat._desk.chat.router.route("2 + 2?").ranking
-    assert ranking.of("here").predicted_loss == ranking.of("there").predicted_loss
-    assert ranking.of("other").predicted_loss != ranking.of("here").predicted_loss
+    ranking = chat._session.chat_router.router.route("2 + 2?").ranking
+    assert ranking.entry("here").predicted_loss == ranking.entry("there").predicted_loss
+    assert ranking.entry("other").predicted_loss != ranking.entry("here").predicted_loss
     assert chat.invoke("2 + 2?", model="there").text
 
 
@@ -79,7 +81,7 @@ def test_facts_come_from_the_users_catalogue_of_the_hub_and_the_explanation_says
     seen = datetime.datetime(2026, 11, 20, tzinfo=datetime.timezone.utc)
     sizes = {"total": 9 * 10**9, "parameters": {"BF16": 9 * 10**9}}
     record = {"_id": "1" * 24, "id": "org/new-9b", "safetensors": sizes, "downloads": 7}
-    Catalogue().put([read_model(record, seen)])
+    Catalogue().put([parse_model(record, seen)])
     profile = {"max_input_tokens": 64_000}
     new = ScriptedChatModel(model="together:org/new-9b", profile=profile)
     chat = ChatTryage.from_models(
@@ -87,7 +89,7 @@ def test_facts_come_from_the_users_catalogue_of_the_hub_and_the_explanation_says
     )
     found = library(chat)["new"]
     assert (found.parameters, found.context_length, found.aliases) == (9e9, 64_000, ("org/new-9b",))
-    told = chat._desk.chat.router.route("2 + 2?").explain()
+    told = chat._session.chat_router.router.route("2 + 2?").explain()
     assert re.search(r"Known of new: parameters from .+ \(2026-11-20\)\.", told)
 
 
@@ -127,7 +129,7 @@ def test_a_router_of_ones_own_keeps_its_constraints_default_and_preferences():
     router = Router(FixedPerception({"small": 0.3, "big": 0.2}), own, default="small", strict=True)
     models = {"quick": ScriptedChatModel(model="small"), "big": ScriptedChatModel(model="big")}
     chat = ChatTryage.from_models(models, router=router)
-    inner = chat._desk.chat.router
+    inner = chat._session.chat_router.router
     assert (inner.default, inner.strict) == ("quick", True)
     assert chat.invoke("a").response_metadata["tryage"]["scores"] == {"big": 0.2, "quick": 0.3}
 
@@ -167,7 +169,7 @@ def test_strings_are_made_by_langchain_with_the_settings_that_are_not_ours(monke
 
 async def test_strings_make_real_clients():
     chat = ChatTryage.from_models(["openai:gpt-4o-mini"], api_key=SECRET)
-    assert isinstance(chat._children.get_model("openai:gpt-4o-mini"), ChatOpenAI)
+    assert isinstance(chat._clients.get_client("openai:gpt-4o-mini"), ChatOpenAI)
 
 
 def hide(text):
@@ -178,16 +180,16 @@ def test_no_key_is_in_a_repr_a_trace_a_cache_key_or_a_pickle():
     chat = ChatTryage.from_models(
         {"mini": openai("gpt-4o-mini"), "old": "openai:gpt-3.5-turbo"}, api_key=SECRET
     )
-    chat._children.get_model("old")
+    chat._clients.get_client("old")
     assert hide(repr(chat))
     assert hide(chat)
     assert hide(chat._serialized)
     assert hide(chat._identifying_params)
     assert hide(chat._get_llm_string())
     assert hide(chat.bind_tools([]))
-    assert hide(chat._desk)
+    assert hide(chat._session)
     strings = ChatTryage.from_models(["openai:gpt-3.5-turbo"], api_key=SECRET, timeout=3)
-    strings._children.get_model("openai:gpt-3.5-turbo")
+    strings._clients.get_client("openai:gpt-3.5-turbo")
     written = pickle.dumps(strings)
     assert SECRET.encode() not in written
 
@@ -197,14 +199,14 @@ def test_a_pickle_is_read_back_and_chooses_alike(monkeypatch):
     chat = ChatTryage.from_models(
         ["openai:gpt-4o-mini", "openai:gpt-3.5-turbo"], api_key="another", sticky="thread"
     )
-    chat._desk.chat.plan(_asked("2 + 2?"))
+    chat._session.chat_router.plan(_asked("2 + 2?"))
     again = pickle.loads(pickle.dumps(chat))  # noqa: S301 - our own
     assert again.sticky == "thread"
     assert again._identifying_params == chat._identifying_params
-    first, second = (one._desk.chat.plan(_asked("2 + 2?")).first for one in (chat, again))
+    first, second = (one._session.chat_router.plan(_asked("2 + 2?")).first for one in (chat, again))
     assert first == second
     assert (
-        again._children.get_model("openai:gpt-4o-mini").openai_api_key.get_secret_value() == SECRET
+        again._clients.get_client("openai:gpt-4o-mini").openai_api_key.get_secret_value() == SECRET
     )
 
 
@@ -217,7 +219,7 @@ def _asked(text):
 def test_a_deep_copy_shares_the_clients():
     chat = ChatTryage.from_models({"mini": openai("gpt-4o-mini")})
     clone = copy.deepcopy(chat)
-    assert clone._children.get_model("mini") is chat._children.get_model("mini")
+    assert clone._clients.get_client("mini") is chat._clients.get_client("mini")
     clone.metadata["mine"] = True
     assert "mine" not in chat.metadata
 
@@ -226,10 +228,10 @@ def test_copies_and_pickles_forget_conversations():
     router = Router(FixedPerception({"a": 0.1, "b": 0.2}))
     chat = ChatTryage.from_models({"a": ScriptedChatModel(), "b": "openai:b"}, router=router)
     chat.invoke("hello secret")
-    assert chat._desk.chat.serving(_asked("hello secret")) == "a"
-    assert copy.deepcopy(chat)._desk.chat.serving(_asked("hello secret")) is None
+    assert chat._session.chat_router.last_served_by(_asked("hello secret")) == "a"
+    assert copy.deepcopy(chat)._session.chat_router.last_served_by(_asked("hello secret")) is None
     again = pickle.loads(pickle.dumps(chat))  # noqa: S301 - our own
-    assert again._desk.chat.serving(_asked("hello secret")) is None
+    assert again._session.chat.last_served_by(_asked("hello secret")) is None
     assert again.invoke("hello").response_metadata["tryage"]["model"] == "a"
 
 

@@ -12,11 +12,16 @@ import numpy as np
 from safetensors.numpy import load_file, save_file
 from tqdm import tqdm
 
-from tryage.core.validation import number
+from tryage.core.validation import check_number
 from tryage.errors import InputError
-from tryage.learning.checkpoint import fingerprint, read_note, stopping, write_note
-from tryage.learning.cotraining.modes import balanced, effective
-from tryage.learning.cotraining.protocols import Learner, Mode, Pool, Round
+from tryage.learning.checkpoint import (
+    fingerprint,
+    graceful_interrupt,
+    load_keyed_json,
+    save_keyed_json,
+)
+from tryage.learning.cotraining.modes import balanced_assignment, effective_experts
+from tryage.learning.cotraining.protocols import Learner, Mode, PromptPool, TrainingRound
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -25,17 +30,17 @@ if TYPE_CHECKING:
 
 # A token that is only read costs a forward pass, one that is learned from a backward pass of twice
 # the work as well (Kaplan et al. 2020, section 2.1).
-READING = 1 / 3
+FORWARD_COST = 1 / 3
 
-_RUN, _MODE = "run.json", "router.safetensors"
+_RUN_FILE, _MODE_FILE = "run.json", "router.safetensors"
 
-_PREFIX = "round-"
+_ROUND_PREFIX = "round-"
 
-_OTHERS = "co-training of other experts, prompts or settings"
+_MISMATCH = "co-training of other experts, prompts or settings"
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class CotrainConfig:
     """How much is learned, and in which portions.
 
     Args:
@@ -43,7 +48,7 @@ class Settings:
             to measure a loss, counts a third.
         batch: Prompts of a round.
         step: Prompts of one optimiser step of an expert, at most.
-        others: The share of the losses of experts that were not chosen which is measured as well.
+        exploration_rate: The share of the losses of experts that were not chosen which is measured as well.
         slack: The most prompts that an expert gets, in equal shares. With the number of experts or
             more, nothing keeps one of them from getting all.
         save_every: Rounds between checkpoints.
@@ -56,30 +61,30 @@ class Settings:
     tokens: float
     batch: int = 64
     step: int = 8
-    others: float = 0.25
+    exploration_rate: float = 0.25
     slack: float = 1.5
     save_every: int = 50
     seed: int = 0
 
     def __post_init__(self) -> None:
         """Refuse what cannot work."""
-        number("tokens", self.tokens, 1)
-        number("others", self.others, 1e-3, 1.0)
-        number("slack", self.slack, 1.0)
+        check_number("tokens", self.tokens, 1)
+        check_number("exploration_rate", self.exploration_rate, 1e-3, 1.0)
+        check_number("slack", self.slack, 1.0)
         for name in ("batch", "step", "save_every"):
-            number(name, getattr(self, name), 1)
+            check_number(name, getattr(self, name), 1)
 
 
 def cotrain(  # noqa: PLR0913 - who, on what, how; the rest has defaults
     learners: Sequence[Learner],
-    pool: Pool,
+    pool: PromptPool,
     mode: Mode,
-    settings: Settings,
+    config: CotrainConfig,
     *,
     penalties: FloatArray | None = None,
     folder: str | Path | None = None,
     progress: bool = True,
-) -> History:
+) -> TrainingHistory:
     """Train experts on the prompts that a router sends them, and the router on their losses.
 
     Args:
@@ -97,35 +102,40 @@ def cotrain(  # noqa: PLR0913 - who, on what, how; the rest has defaults
         PersistenceError: the folder holds the rounds of other experts, prompts or settings.
         KeyboardInterrupt: after Ctrl-C, at the end of the round, when all is kept.
     """
-    run = _Run(learners, pool, mode, settings, penalties)
-    keep = Checkpoint(Path(folder), run.key) if folder is not None else None
-    if keep is not None:
-        run.history.entries = [Entry.read_back(entry) for entry in keep.restore(learners, mode)]
-    total = int(settings.tokens)
+    run = _CotrainRun(learners, pool, mode, config, penalties)
+    checkpoint = CotrainCheckpoint(Path(folder), run.key) if folder is not None else None
+    if checkpoint is not None:
+        run.history.entries = [
+            RoundStats.from_dict(entry) for entry in checkpoint.restore(learners, mode)
+        ]
+    total = int(config.tokens)
     with tqdm(total=total, unit="token", unit_scale=True, disable=not progress) as bar:
         bar.update(min(total, int(run.history.compute)))
-        kept = len(run.history.entries)
-        with stopping(run.stop):
-            while run.history.compute < settings.tokens and not run.stopped:
-                run.round(len(run.history.entries))
-                bar.set_postfix_str(run.told(), refresh=False)
+        n_saved = len(run.history.entries)
+        with graceful_interrupt(run.stop):
+            while run.history.compute < config.tokens and not run.stopped:
+                run.run_round(len(run.history.entries))
+                bar.set_postfix_str(run.progress_text(), refresh=False)
                 bar.update(min(total, int(run.history.compute)) - bar.n)
-                if keep is not None and len(run.history.entries) - kept >= settings.save_every:
-                    kept = run.save(keep)
-            if keep is not None and len(run.history.entries) > kept:
-                run.save(keep)
+                if (
+                    checkpoint is not None
+                    and len(run.history.entries) - n_saved >= config.save_every
+                ):
+                    n_saved = run.save(checkpoint)
+            if checkpoint is not None and len(run.history.entries) > n_saved:
+                run.save(checkpoint)
     return run.history
 
 
-class _Run:
+class _CotrainRun:
     """The experts, the prompts, and what was done so far."""
 
     def __init__(
         self,
         learners: Sequence[Learner],
-        pool: Pool,
+        pool: PromptPool,
         mode: Mode,
-        settings: Settings,
+        config: CotrainConfig,
         penalties: FloatArray | None,
     ) -> None:
         names = [learner.name for learner in learners]
@@ -135,75 +145,76 @@ class _Run:
         self.penalties = np.zeros(shape) if penalties is None else np.asarray(penalties)
         if self.penalties.shape != shape:
             raise InputError(f"penalties {self.penalties.shape}; expected one each, {shape}.")
-        self.learners, self.pool, self.mode, self.settings = learners, pool, mode, settings
-        portions = {**asdict(settings), "tokens": None, "save_every": None}
+        self.learners, self.pool, self.mode, self.config = learners, pool, mode, config
+        portions = {**asdict(config), "tokens": None, "save_every": None}
         made = (type(mode).__name__, names, portions)
         self.key = fingerprint(pool.texts, pool.features, self.penalties, made)
-        self.history, self.stopped = History(), False
+        self.history, self.stopped = TrainingHistory(), False
 
     def stop(self) -> None:
         """Start no other round."""
         self.stopped = True
 
-    def save(self, keep: Checkpoint) -> int:
+    def save(self, checkpoint: CotrainCheckpoint) -> int:
         """Write the state; returns how many rounds it holds."""
-        keep.save(self.learners, self.mode, [asdict(entry) for entry in self.history.entries])
+        checkpoint.save(self.learners, self.mode, [asdict(entry) for entry in self.history.entries])
         return len(self.history.entries)
 
-    def told(self) -> str:
+    def progress_text(self) -> str:
         """Say how it goes."""
         last = self.history.entries[-1]
         loss = "" if last.loss is None else f"loss {last.loss:.3f}, "
-        return f"{loss}{self.history.effective(20):.1f} of {len(self.learners)} experts at work"
+        return f"{loss}{self.history.effective_experts(20):.1f} of {len(self.learners)} experts at work"
 
-    def round(self, index: int) -> None:
+    def run_round(self, index: int) -> None:
         """Do one round; all that is drawn follows from the seed and its number."""
-        settings, pool = self.settings, self.pool
-        rng = np.random.default_rng([settings.seed, index])
-        rows = pool.rows(index * settings.batch, settings.batch, settings.seed)
-        reading = _Reading(self.learners, pool, rows, settings.others, rng)
+        config, pool = self.config, self.pool
+        rng = np.random.default_rng([config.seed, index])
+        rows = pool.shuffled_rows(index * config.batch, config.batch, config.seed)
+        measurer = _RoundMeasurer(self.learners, pool, rows, config.exploration_rate, rng)
         penalties = self.penalties[rows]
         chosen = self.mode(
-            Round(
+            TrainingRound(
                 rows,
                 pool.features[rows],
                 penalties,
-                settings.others,
+                config.exploration_rate,
                 rng,
-                partial(_assign, penalties, settings.slack),
-                reading,
+                partial(_assign, penalties, config.slack),
+                measurer,
             )
         )
         tokens = tuple(
-            self._teach(learner, rows[chosen == i]) for i, learner in enumerate(self.learners)
+            self._train_expert(learner, rows[chosen == i])
+            for i, learner in enumerate(self.learners)
         )
-        self.history.entries.append(Entry(tokens, reading.tokens, reading.loss(chosen)))
+        self.history.entries.append(RoundStats(tokens, measurer.tokens, measurer.mean_loss(chosen)))
 
-    def _teach(self, learner: Learner, rows: IndexArray) -> int:
+    def _train_expert(self, learner: Learner, rows: IndexArray) -> int:
         """Let an expert learn from its prompts; returns their tokens."""
-        for start in range(0, len(rows), self.settings.step):
-            part = rows[start : start + self.settings.step]
+        for start in range(0, len(rows), self.config.step):
+            part = rows[start : start + self.config.step]
             learner.update([self.pool.texts[row] for row in part])
         return int(self.pool.tokens[rows].sum())
 
 
 def _assign(penalties: FloatArray, slack: float, scores: FloatArray) -> IndexArray:
-    return balanced(scores + penalties, slack)
+    return balanced_assignment(scores + penalties, slack)
 
 
-class _Reading:
+class _RoundMeasurer:
     """Measures losses of a round's prompts, and counts what was read for it."""
 
     def __init__(
         self,
         learners: Sequence[Learner],
-        pool: Pool,
+        pool: PromptPool,
         rows: IndexArray,
-        others: float,
+        exploration_rate: float,
         rng: np.random.Generator,
     ) -> None:
         self._learners, self._pool, self._rows = learners, pool, rows
-        self._coins = rng.random((len(rows), len(learners))) < others
+        self._coins = rng.random((len(rows), len(learners))) < exploration_rate
         self._losses = np.full(self._coins.shape, np.nan)
         self.tokens = 0
 
@@ -219,14 +230,14 @@ class _Reading:
                 self.tokens += int(self._pool.tokens[rows].sum())
         return np.array(self._losses)
 
-    def loss(self, chosen: IndexArray) -> float | None:
+    def mean_loss(self, chosen: IndexArray) -> float | None:
         """Return the mean loss of the prompts with these experts, where it was measured."""
         found = self._losses[np.arange(len(chosen)), chosen]
         return None if np.isnan(found).all() else float(np.nanmean(found))
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class RoundStats:
     """What a round did: tokens that each expert learned from, and that were read to measure.
 
     `loss` is the mean of the prompts with the experts that they went to, before these learned from
@@ -238,43 +249,43 @@ class Entry:
     loss: float | None
 
     @classmethod
-    def read_back(cls, saved: Mapping[str, Any]) -> Entry:
+    def from_dict(cls, saved: Mapping[str, Any]) -> RoundStats:
         """Take over what was saved."""
         return cls(tuple(saved["tokens"]), saved["read"], saved["loss"])
 
 
 @dataclass(slots=True)
-class History:
+class TrainingHistory:
     """What all rounds did."""
 
-    entries: list[Entry] = field(default_factory=list)
+    entries: list[RoundStats] = field(default_factory=list)
 
     @property
-    def trained(self) -> int:
+    def trained_tokens(self) -> int:
         """The tokens that experts learned from."""
         return sum(sum(entry.tokens) for entry in self.entries)
 
     @property
-    def read(self) -> int:
+    def evaluated_tokens(self) -> int:
         """The tokens that were read to measure a loss."""
         return sum(entry.read for entry in self.entries)
 
     @property
     def compute(self) -> float:
         """Both, in tokens learned from."""
-        return self.trained + READING * self.read
+        return self.trained_tokens + FORWARD_COST * self.evaluated_tokens
 
     def shares(self, last: int | None = None) -> FloatArray:
         """Return each expert's share of the tokens, `(n_experts,)`, of all or the last rounds."""
         tokens = np.array([entry.tokens for entry in self.entries[-(last or 0) :]], float).sum(0)
         return np.asarray(tokens / tokens.sum())
 
-    def effective(self, last: int | None = None) -> float:
+    def effective_experts(self, last: int | None = None) -> float:
         """Count the experts that are really at work: 1 is a collapse."""
-        return effective(self.shares(last))
+        return effective_experts(self.shares(last))
 
 
-class Checkpoint:
+class CotrainCheckpoint:
     """Keeps the experts, the router and the history in `folder`; `key` says of what."""
 
     def __init__(self, folder: Path, key: str) -> None:
@@ -284,17 +295,17 @@ class Checkpoint:
         self, learners: Sequence[Learner], mode: Mode, history: Sequence[dict[str, Any]]
     ) -> None:
         """Write the state beside the old one, and only then take the old one away."""
-        target = self._folder / f"{_PREFIX}{len(history):07d}"
+        target = self._folder / f"{_ROUND_PREFIX}{len(history):07d}"
         partial = target.with_suffix(".partial")
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
-        for at, learner in zip(_places(partial, len(learners)), learners, strict=True):
+        for at, learner in zip(_expert_folders(partial, len(learners)), learners, strict=True):
             at.mkdir()
             learner.save_state(at)
         arrays = {name: np.ascontiguousarray(array) for name, array in mode.state().items()}
-        save_file(arrays, partial / _MODE)
-        write_note(partial / _RUN, self._key, "history", list(history))
-        before = self._whole()
+        save_file(arrays, partial / _MODE_FILE)
+        save_keyed_json(partial / _RUN_FILE, self._key, "history", list(history))
+        before = self._complete_folders()
         shutil.rmtree(target, ignore_errors=True)
         partial.rename(target)
         for old in before:
@@ -307,20 +318,20 @@ class Checkpoint:
         Raises:
             PersistenceError: what is there is damaged, or of other experts, prompts or settings.
         """
-        whole = self._whole()
+        whole = self._complete_folders()
         if not whole:
             return []
         last = whole[-1]
-        history = read_note(last / _RUN, self._key, "history", list, _OTHERS)
-        for at, learner in zip(_places(last, len(learners)), learners, strict=True):
+        history = load_keyed_json(last / _RUN_FILE, self._key, "history", list, _MISMATCH)
+        for at, learner in zip(_expert_folders(last, len(learners)), learners, strict=True):
             learner.load_state(at)
-        mode.restore(load_file(last / _MODE))
+        mode.restore(load_file(last / _MODE_FILE))
         return history
 
-    def _whole(self) -> list[Path]:
-        found = self._folder.glob(f"{_PREFIX}*")
+    def _complete_folders(self) -> list[Path]:
+        found = self._folder.glob(f"{_ROUND_PREFIX}*")
         return sorted(path for path in found if path.suffix != ".partial")
 
 
-def _places(folder: Path, n_experts: int) -> list[Path]:
+def _expert_folders(folder: Path, n_experts: int) -> list[Path]:
     return [folder / f"expert-{i:02d}" for i in range(n_experts)]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tryage.core.validation import require
+from tryage.core.validation import require_extra
 from tryage.errors import InputError
 
 if TYPE_CHECKING:
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     import torch
 
     from tryage.core.arrays import FloatArray, IndexArray
-    from tryage.learning.cotraining.protocols import Arrays, Round
+    from tryage.learning.cotraining.protocols import Arrays, TrainingRound
 
-_RIDGE = 1e-2  # of `w`; enough that features nobody has shown yet stay at zero
+_RIDGE_PENALTY = 1e-2  # of `w`; enough that features nobody has shown yet stay at zero
 
-_NOISE = 0.05  # variance of a loss before any was seen, squared nats per character
+_INITIAL_NOISE_VARIANCE = 0.05  # variance of a loss before any was seen, squared nats per character
 
-_LEAST_NOISE = 1e-4
+_MIN_NOISE_VARIANCE = 1e-4
 
 
 class Decoupled:
@@ -41,16 +41,23 @@ class Decoupled:
     """
 
     def __init__(
-        self, n_experts: int, width: int, *, spread: float = 0.2, memory: float = 0.9
+        self,
+        n_experts: int,
+        n_features: int,
+        *,
+        prior_std: float = 0.2,
+        forgetting_factor: float = 0.9,
     ) -> None:
-        self.belief = Belief(n_experts, width, spread=spread, memory=memory)
+        self.belief = BayesianLinear(
+            n_experts, n_features, prior_std=prior_std, forgetting_factor=forgetting_factor
+        )
 
-    def __call__(self, batch: Round) -> IndexArray:
+    def __call__(self, batch: TrainingRound) -> IndexArray:
         """Return the expert that learns from each prompt, `(batch,)`."""
         belief = self.belief
         losses = batch.measure(batch.assign(belief.predict(batch.x)))
-        belief.learn(batch.x, losses)
-        return batch.assign(batch.x @ belief.draw(batch.rng).T)
+        belief.update(batch.x, losses)
+        return batch.assign(batch.x @ belief.sample(batch.rng).T)
 
     def state(self) -> Arrays:
         """Return what is believed."""
@@ -61,11 +68,11 @@ class Decoupled:
         self.belief.restore(state)
 
 
-def objective(
+def joint_objective(
     predicted: torch.Tensor,
     penalties: torch.Tensor,
     losses: torch.Tensor,
-    rate: torch.Tensor,
+    propensity: torch.Tensor,
     temperature: float,
 ) -> torch.Tensor:
     """Estimate J, without a bias, from losses with gaps; all are `(batch, n_experts)`.
@@ -78,11 +85,11 @@ def objective(
     """
     import torch
 
-    weight = (~losses.isnan()).to(predicted.dtype) / rate
+    weight = (~losses.isnan()).to(predicted.dtype) / propensity
     gap = predicted - losses.nan_to_num()
     estimate = (predicted - weight * gap).detach()
-    chance = torch.softmax(-(predicted + penalties) / temperature, dim=1)
-    return (chance * estimate).sum(dim=1).mean() + (weight * gap.pow(2)).mean()
+    probabilities = torch.softmax(-(predicted + penalties) / temperature, dim=1)
+    return (probabilities * estimate).sum(dim=1).mean() + (weight * gap.pow(2)).mean()
 
 
 class Joint:
@@ -102,50 +109,50 @@ class Joint:
     def __init__(  # noqa: PLR0913 - sizes, the objective's number and the optimiser's
         self,
         n_experts: int,
-        width: int,
+        n_features: int,
         *,
         temperature: float = 0.05,
-        rate: float = 0.05,
-        spread: float = 0.1,
+        learning_rate: float = 0.05,
+        init_std: float = 0.1,
         seed: int = 0,
     ) -> None:
-        require("torch", "train")
+        require_extra("torch", "train")
         import torch
 
         self.temperature = temperature
-        first = np.random.default_rng(seed).normal(size=(n_experts, width)) * spread
+        first = np.random.default_rng(seed).normal(size=(n_experts, n_features)) * init_std
         first[:, -1] = 0.0  # nobody begins ahead of the others on all prompts
         self.head = torch.nn.Parameter(torch.from_numpy(first))
-        self._adam = torch.optim.Adam([self.head], lr=rate, betas=(0.9, 0.99))
+        self._optimizer = torch.optim.Adam([self.head], lr=learning_rate, betas=(0.9, 0.99))
 
     def predict(self, x: FloatArray) -> FloatArray:
         """Predict the losses `(batch, n_experts)`."""
         return np.asarray(x @ self.head.detach().numpy().T)
 
-    def __call__(self, batch: Round) -> IndexArray:
+    def __call__(self, batch: TrainingRound) -> IndexArray:
         """Return the expert that learns from each prompt, `(batch,)`."""
         # the least of these is a draw from the softmax (Gumbel 1954)
         noise = batch.rng.gumbel(size=(len(batch.rows), len(self.head)))
         chosen = batch.assign(self.predict(batch.x) - self.temperature * noise)
         losses = batch.measure(chosen)
-        rate = np.full(losses.shape, batch.others)
-        rate[np.arange(len(chosen)), chosen] = 1.0
-        self._step(batch.x, batch.penalties, losses, rate)
+        propensity = np.full(losses.shape, batch.exploration_rate)
+        propensity[np.arange(len(chosen)), chosen] = 1.0
+        self._gradient_step(batch.x, batch.penalties, losses, propensity)
         return chosen
 
-    def _step(self, x: FloatArray, *parts: FloatArray) -> None:
+    def _gradient_step(self, x: FloatArray, *parts: FloatArray) -> None:
         import torch
 
         predicted = torch.from_numpy(x) @ self.head.T
-        penalties, losses, rates = map(torch.from_numpy, parts)
-        value = objective(predicted, penalties, losses, rates, self.temperature)
-        self._adam.zero_grad()
+        penalties, losses, propensity = map(torch.from_numpy, parts)
+        value = joint_objective(predicted, penalties, losses, propensity, self.temperature)
+        self._optimizer.zero_grad()
         torch.autograd.backward(value)
-        self._adam.step()
+        self._optimizer.step()
 
     def state(self) -> Arrays:
         """Return the head and the optimiser's moments."""
-        moments = self._adam.state.get(self.head, {})
+        moments = self._optimizer.state.get(self.head, {})
         tensors = {"head": self.head.detach(), **moments}
         return {name: tensor.numpy().copy() for name, tensor in tensors.items()}
 
@@ -157,7 +164,7 @@ class Joint:
         with torch.no_grad():
             self.head.copy_(tensors.pop("head"))
         if tensors:
-            self._adam.state[self.head] = tensors
+            self._optimizer.state[self.head] = tensors
 
 
 class _Stateless:
@@ -182,7 +189,7 @@ class ByLabel(_Stateless):
             raise InputError("No labels were given; give the domain of every prompt.")
         self._experts = np.unique(np.array(labels), return_inverse=True)[1] % n_experts
 
-    def __call__(self, batch: Round) -> IndexArray:
+    def __call__(self, batch: TrainingRound) -> IndexArray:
         """Return the expert that learns from each prompt, `(batch,)`."""
         return np.asarray(self._experts[batch.rows], np.intp)
 
@@ -193,12 +200,12 @@ class AtRandom(_Stateless):
     def __init__(self, n_experts: int) -> None:
         self._n_experts = n_experts
 
-    def __call__(self, batch: Round) -> IndexArray:
+    def __call__(self, batch: TrainingRound) -> IndexArray:
         """Return the expert that learns from each prompt, `(batch,)`."""
         return np.asarray(batch.rng.integers(self._n_experts, size=len(batch.rows)), np.intp)
 
 
-def balanced(totals: FloatArray, slack: float) -> IndexArray:
+def balanced_assignment(totals: FloatArray, slack: float) -> IndexArray:
     """Assign prompts to experts at the least sum of `totals` `(batch, n_experts)`, `(batch,)`.
 
     An expert gets at most `slack` times an equal share. Without such a limit the one that is a
@@ -213,14 +220,14 @@ def balanced(totals: FloatArray, slack: float) -> IndexArray:
     capacity = math.ceil(slack * batch / n_experts)
     if capacity >= batch:
         return np.asarray(totals.argmin(axis=1), np.intp)
-    require("scipy", "train")
+    require_extra("scipy", "train")
     from scipy.optimize import linear_sum_assignment
 
     places = linear_sum_assignment(np.repeat(totals, capacity, axis=1))[1]
     return np.asarray(places // capacity, np.intp)
 
 
-def effective(shares: FloatArray) -> float:
+def effective_experts(shares: FloatArray) -> float:
     """Count how many experts are really at work: exp of the entropy of their shares.
 
     1 is a collapse, the number of experts an even spread.
@@ -229,65 +236,71 @@ def effective(shares: FloatArray) -> float:
     return float(np.exp(-(given * np.log(given)).sum()))
 
 
-class Belief:
+class BayesianLinear:
     """Gaussian beliefs about `n_experts` vectors `v_i` of `width` numbers each.
 
     `spread` is what experts are believed to differ by, in nats per character, before anything is
     measured; `memory` is what a measurement counts after another round.
     """
 
-    def __init__(self, n_experts: int, width: int, *, spread: float, memory: float) -> None:
-        self.spread, self.memory = spread, memory
-        self._gram, self._moment = np.zeros((width, width)), np.zeros(width)
-        self._grams = np.zeros((n_experts, width, width))
-        self._moments = np.zeros((n_experts, width))
-        self._squares, self._count = _NOISE, 1.0
+    def __init__(
+        self, n_experts: int, n_features: int, *, prior_std: float, forgetting_factor: float
+    ) -> None:
+        self.prior_std, self.forgetting_factor = prior_std, forgetting_factor
+        self._gram, self._moment = np.zeros((n_features, n_features)), np.zeros(n_features)
+        self._grams = np.zeros((n_experts, n_features, n_features))
+        self._moments = np.zeros((n_experts, n_features))
+        self._squared_error, self._count = _INITIAL_NOISE_VARIANCE, 1.0
 
-    def learn(self, x: FloatArray, losses: FloatArray) -> None:
+    def update(self, x: FloatArray, losses: FloatArray) -> None:
         """Take in losses `(batch, n_experts)` with gaps, at features `(batch, width)`."""
         known = ~np.isnan(losses)
         given = np.where(known, losses, 0.0)
-        self._gram = self.memory * self._gram + (x * known.sum(axis=1)[:, None]).T @ x
-        self._moment = self.memory * self._moment + x.T @ given.sum(axis=1)
-        rest = np.where(known, losses - (x @ self.common())[:, None], 0.0)
-        wrong = np.where(known, rest - x @ self.means().T, 0.0)
-        self._squares = self.memory * self._squares + float((wrong**2).sum())
-        self._count = self.memory * self._count + float(known.sum())
+        self._gram = self.forgetting_factor * self._gram + (x * known.sum(axis=1)[:, None]).T @ x
+        self._moment = self.forgetting_factor * self._moment + x.T @ given.sum(axis=1)
+        residuals = np.where(known, losses - (x @ self.shared_mean())[:, None], 0.0)
+        errors = np.where(known, residuals - x @ self.expert_means().T, 0.0)
+        self._squared_error = self.forgetting_factor * self._squared_error + float(
+            (errors**2).sum()
+        )
+        self._count = self.forgetting_factor * self._count + float(known.sum())
         for i, rows in enumerate(known.T):
-            self._grams[i] = self.memory * self._grams[i] + x[rows].T @ x[rows]
-            self._moments[i] = self.memory * self._moments[i] + x[rows].T @ rest[rows, i]
+            self._grams[i] = self.forgetting_factor * self._grams[i] + x[rows].T @ x[rows]
+            self._moments[i] = (
+                self.forgetting_factor * self._moments[i] + x[rows].T @ residuals[rows, i]
+            )
 
     @property
-    def noise(self) -> float:
+    def noise_variance(self) -> float:
         """The variance of a loss around its prediction, which was made before it was seen."""
-        return max(self._squares / self._count, _LEAST_NOISE)
+        return max(self._squared_error / self._count, _MIN_NOISE_VARIANCE)
 
-    def common(self) -> FloatArray:
+    def shared_mean(self) -> FloatArray:
         """Return `w`, `(width,)`."""
-        ridge = _RIDGE * np.eye(len(self._gram))
+        ridge = _RIDGE_PENALTY * np.eye(len(self._gram))
         return np.asarray(np.linalg.solve(self._gram + ridge, self._moment))
 
-    def means(self) -> FloatArray:
+    def expert_means(self) -> FloatArray:
         """Return the expected `v_i`, `(n_experts, width)`."""
-        pulls = self._moments[..., None] / self.noise
+        pulls = self._moments[..., None] / self.noise_variance
         return np.asarray(np.linalg.solve(self._precisions(), pulls)[..., 0])
 
-    def draw(self, rng: np.random.Generator) -> FloatArray:
+    def sample(self, rng: np.random.Generator) -> FloatArray:
         """Draw `v_i` from the belief, `(n_experts, width)`: one world, for all prompts of a round.
 
         Prompts that are alike go together also while nothing is known (Thompson sampling).
         """
-        means, lower = self.means(), np.linalg.cholesky(self._precisions())
+        means, lower = self.expert_means(), np.linalg.cholesky(self._precisions())
         normal = rng.normal(size=means.shape)[..., None]
         return means + np.linalg.solve(np.swapaxes(lower, 1, 2), normal)[..., 0]
 
     def predict(self, x: FloatArray) -> FloatArray:
         """Predict the losses `(batch, n_experts)` at features `(batch, width)`."""
-        return np.asarray(x @ (self.common() + self.means()).T)
+        return np.asarray(x @ (self.shared_mean() + self.expert_means()).T)
 
     def _precisions(self) -> FloatArray:
         width = self._grams.shape[1]
-        return np.asarray(self._grams / self.noise + np.eye(width) / self.spread**2)
+        return np.asarray(self._grams / self.noise_variance + np.eye(width) / self.prior_std**2)
 
     def state(self) -> Arrays:
         """Return the sums that everything follows from."""
@@ -296,11 +309,11 @@ class Belief:
             "moment": self._moment,
             "grams": self._grams,
             "moments": self._moments,
-            "noise": np.array([self._squares, self._count]),
+            "noise": np.array([self._squared_error, self._count]),
         }
 
     def restore(self, state: Arrays) -> None:
         """Go on from such sums."""
         self._gram, self._moment = state["gram"], state["moment"]
         self._grams, self._moments = state["grams"].copy(), state["moments"].copy()
-        self._squares, self._count = map(float, state["noise"])
+        self._squared_error, self._count = map(float, state["noise"])

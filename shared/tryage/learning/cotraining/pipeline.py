@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tryage.core.constraints import DEFAULT_CONSTRAINTS, Constraint, Request
-from tryage.core.objective import score
+from tryage.core.constraints import DEFAULT_CONSTRAINTS, Constraint, RequestBatch
+from tryage.core.objective import compute_routing_loss
 from tryage.errors import InputError
-from tryage.learning.cotraining.loop import Settings, cotrain
-from tryage.learning.cotraining.protocols import Pool, read_pool
+from tryage.learning.cotraining.loop import CotrainConfig, cotrain
+from tryage.learning.cotraining.protocols import PromptPool, embed_pool
 from tryage.learning.cotraining.specialization import (
-    Specialisation,
-    measured,
-    plot_specialisation,
-    specialisation,
+    Specialization,
+    measure_losses,
+    plot_specialization,
+    summarize_specialization,
 )
 
 if TYPE_CHECKING:
@@ -28,28 +28,28 @@ if TYPE_CHECKING:
     from tryage.core.arrays import FloatArray, IndexArray
     from tryage.core.library import Library
     from tryage.core.preferences import Preferences
-    from tryage.learning.cotraining.loop import History
+    from tryage.learning.cotraining.loop import TrainingHistory
     from tryage.learning.cotraining.protocols import Learner, Mode
     from tryage.learning.cotraining.student import Student
     from tryage.learning.scoring.measurement import Prompt
     from tryage.perception.encoder import Encoder
     from tryage.router import Router
 
-_LEAST = 10  # prompts that a router can be fitted on
+_MIN_PROMPTS = 10  # prompts that a router can be fitted on
 
-_NOWHERE = "unnamed"  # the domain of prompts that name none
+_UNNAMED_DOMAIN = "unnamed"  # the domain of prompts that name none
 
 
 @dataclass(frozen=True)
-class Parts:
+class PromptSplits:
     """Prompts that the experts learn from, that the router is fitted on, and that judge both."""
 
-    teach: tuple[Prompt, ...]
-    fit: tuple[Prompt, ...]
-    judge: tuple[Prompt, ...]
+    expert_train: tuple[Prompt, ...]
+    router_train: tuple[Prompt, ...]
+    test: tuple[Prompt, ...]
 
 
-def split(prompts: Sequence[Prompt]) -> Parts:
+def split_prompts(prompts: Sequence[Prompt]) -> PromptSplits:
     """Keep a tenth of the prompts to fit the router on, and a tenth to judge, by their text.
 
     Raises:
@@ -57,27 +57,27 @@ def split(prompts: Sequence[Prompt]) -> Parts:
     """
     digits = [int(blake2b(p.text.encode(), digest_size=8).hexdigest(), 16) % 10 for p in prompts]
     pairs = list(zip(digits, prompts, strict=True))
-    parts = Parts(
+    parts = PromptSplits(
         tuple(p for digit, p in pairs if digit > 1),
         tuple(p for digit, p in pairs if digit == 0),
         tuple(p for digit, p in pairs if digit == 1),
     )
-    if min(len({p.text for p in part}) for part in (parts.fit, parts.judge)) < _LEAST:
+    if min(len({p.text for p in part}) for part in (parts.router_train, parts.test)) < _MIN_PROMPTS:
         raise InputError(
-            f"{len(prompts)} prompts leave {len(parts.fit)} to fit the router on and "
-            f"{len(parts.judge)} to judge; expected at least {_LEAST} each: give some hundreds."
+            f"{len(prompts)} prompts leave {len(parts.router_train)} to fit the router on and "
+            f"{len(parts.test)} to judge; expected at least {_MIN_PROMPTS} each: give some hundreds."
         )
     return parts
 
 
 @dataclass(frozen=True)
-class System:
+class TrainedSystem:
     """Experts that have learned, their router, and what became of them."""
 
     students: tuple[Student, ...]
     router: Router
-    history: History
-    specialisation: Specialisation
+    history: TrainingHistory
+    specialization: Specialization
 
     def save(self, folder: str | Path) -> None:
         """Write the experts, the router, what each round did, and who does what, with a picture."""
@@ -87,23 +87,23 @@ class System:
         self.router.save_pretrained(place / "router")
         rounds = [json.dumps(asdict(entry)) + "\n" for entry in self.history.entries]
         (place / "rounds.jsonl").write_text("".join(rounds), "utf-8")
-        figures = json.dumps(self.specialisation.to_dict(), indent=1, ensure_ascii=False)
+        figures = json.dumps(self.specialization.to_dict(), indent=1, ensure_ascii=False)
         (place / "specialisation.json").write_text(figures + "\n", "utf-8")
-        plot_specialisation(self.specialisation, place / "specialisation.png")
+        plot_specialization(self.specialization, place / "specialisation.png")
 
 
-def develop(  # noqa: PLR0913 - who, on what, how, read by whom; the rest has defaults
+def train_system(  # noqa: PLR0913 - who, on what, how, read by whom; the rest has defaults
     students: Sequence[Student],
-    parts: Parts,
-    mode: Callable[[int, int], Mode],
-    settings: Settings,
+    splits: PromptSplits,
+    make_mode: Callable[[int, int], Mode],
+    config: CotrainConfig,
     encoder: Encoder,
     *,
-    pool: Pool | None = None,
+    pool: PromptPool | None = None,
     preferences: Preferences | None = None,
     folder: str | Path | None = None,
     progress: bool = True,
-) -> System:
+) -> TrainedSystem:
     """Train experts with their router, fit the router that is left, and see who does what.
 
     Args:
@@ -123,36 +123,38 @@ def develop(  # noqa: PLR0913 - who, on what, how, read by whom; the rest has de
     """
     from tryage.core.library import Library
 
-    texts = [prompt.text for prompt in parts.judge]
-    before = measured(students, texts)
-    pool = pool or read_pool([prompt.text for prompt in parts.teach], encoder)
+    texts = [prompt.text for prompt in splits.test]
+    before = measure_losses(students, texts)
+    pool = pool or embed_pool([prompt.text for prompt in splits.expert_train], encoder)
     library = Library([student.expert for student in students])
-    penalties = None if preferences is None else weighted(pool, library, preferences)
+    penalties = None if preferences is None else constraint_penalties(pool, library, preferences)
     history = cotrain(
         students,
         pool,
-        mode(len(students), pool.features.shape[1]),
-        settings,
+        make_mode(len(students), pool.features.shape[1]),
+        config,
         penalties=penalties,
         folder=folder,
         progress=progress,
     )
-    router = router_among(
+    router = fit_router(
         students,
-        [prompt.text for prompt in parts.fit],
+        [prompt.text for prompt in splits.router_train],
         encoder,
         library=library,
         preferences=preferences,
-        seed=settings.seed,
+        seed=config.seed,
         progress=progress,
     )
-    domains = [prompt.category or _NOWHERE for prompt in parts.judge]
-    names, after = [student.name for student in students], measured(students, texts)
-    found = specialisation(names, domains, before, after, _routed(router, texts, after))
-    return System(tuple(students), router, history, found)
+    domains = [prompt.category or _UNNAMED_DOMAIN for prompt in splits.test]
+    names, after = [student.name for student in students], measure_losses(students, texts)
+    found = summarize_specialization(
+        names, domains, before, after, _chosen_experts(router, texts, after)
+    )
+    return TrainedSystem(tuple(students), router, history, found)
 
 
-def _routed(router: Router, texts: Sequence[str], losses: FloatArray) -> IndexArray:
+def _chosen_experts(router: Router, texts: Sequence[str], losses: FloatArray) -> IndexArray:
     """Return whom the router sends each text to, `(n_texts,)`; texts without a loss to nobody."""
     whole = np.flatnonzero(~np.isnan(losses).any(axis=1)).tolist()
     decisions = router.route_batch([texts[row] for row in whole])
@@ -161,8 +163,8 @@ def _routed(router: Router, texts: Sequence[str], losses: FloatArray) -> IndexAr
     return chosen
 
 
-def weighted(
-    pool: Pool,
+def constraint_penalties(
+    pool: PromptPool,
     library: Library,
     preferences: Preferences,
     constraints: Mapping[str, Constraint] = DEFAULT_CONSTRAINTS,
@@ -178,13 +180,14 @@ def weighted(
             "Give the experts that meet them."
         )
     nothing = np.zeros((len(pool), len(library)))
-    request = Request(np.asarray(pool.tokens, np.float64))
+    request = RequestBatch(np.asarray(pool.tokens, np.float64))
     return np.asarray(
-        score(nothing, library, preferences.weights, constraints, request).total, np.float64
+        compute_routing_loss(nothing, library, preferences.weights, constraints, request).total,
+        np.float64,
     )
 
 
-def router_among(  # noqa: PLR0913 - experts, prompts and reader; the rest has defaults
+def fit_router(  # noqa: PLR0913 - experts, prompts and reader; the rest has defaults
     learners: Sequence[Learner],
     texts: Sequence[str],
     encoder: Encoder,
@@ -204,15 +207,15 @@ def router_among(  # noqa: PLR0913 - experts, prompts and reader; the rest has d
         QTableError: fewer than ten prompts are left.
     """
     from tryage.learning.qtable import QTable
-    from tryage.learning.training.trainer import Settings, fit
+    from tryage.learning.training.trainer import FitConfig, fit
     from tryage.router import Router
 
-    losses = measured(learners, texts)
+    losses = measure_losses(learners, texts)
     table = QTable(
         tuple(texts),
         tuple(learner.name for learner in learners),
         losses.astype(np.float32),
         categories=None if categories is None else tuple(categories),
     ).take(np.flatnonzero(~np.isnan(losses).any(axis=1)))
-    perception = fit(table, encoder, settings=Settings(seed=seed), progress=progress)
+    perception = fit(table, encoder, config=FitConfig(seed=seed), progress=progress)
     return Router(perception, library, preferences=preferences)

@@ -9,9 +9,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tryage.core.validation import require
+from tryage.core.validation import require_extra
 from tryage.errors import InputError
-from tryage.learning.checkpoint import fingerprint, read_note, stopping, write_note
+from tryage.learning.checkpoint import (
+    fingerprint,
+    graceful_interrupt,
+    load_keyed_json,
+    save_keyed_json,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -19,13 +24,13 @@ if TYPE_CHECKING:
     from tryage.learning.cotraining.student import Student
     from tryage.learning.scoring.language_model import Tokenizer
 
-GROUP = 64  # texts of one update: enough to put like lengths together
+TEXTS_PER_UPDATE = 64  # texts of one update: enough to put like lengths together
 
-EASE = 0.4  # the share of the training in which the learning rate falls to zero
+DECAY_SHARE = 0.4  # the share of the training in which the learning rate falls to zero
 
-_GOAL = "goal.json"
+_TARGET_FILE = "goal.json"
 
-_OTHERS = "the training of another student, texts or length"
+_MISMATCH = "the training of another student, texts or length"
 
 PAD, START, END, MASK = "[PAD]", "[CLS]", "[SEP]", "[MASK]"
 
@@ -36,7 +41,7 @@ def train(  # noqa: PLR0913 - each is one thing about a long run
     tokens: int,
     *,
     checkpoint: str | Path | None = None,
-    every: float = 30.0,
+    checkpoint_seconds: float = 30.0,
     progress: bool = True,
 ) -> float:
     """Train a student on `tokens` more tokens of the texts; return the last loss, nats per token.
@@ -55,48 +60,48 @@ def train(  # noqa: PLR0913 - each is one thing about a long run
     if not texts or tokens < 1:
         raise InputError(f"{len(texts)} texts, {tokens} tokens: expected at least 1 of each.")
     folder = None if checkpoint is None else Path(checkpoint)
-    goal = _goal(student, texts, tokens, folder)
-    loss, kept, asked = float("nan"), time.monotonic(), threading.Event()
+    target = _target_tokens(student, texts, tokens, folder)
+    loss, saved_at, stop_requested = float("nan"), time.monotonic(), threading.Event()
     bar = tqdm(total=tokens, desc=student.name, unit="tok", disable=not progress)
-    with bar, stopping(asked.set):
-        while student.tokens_seen < goal and not asked.is_set():
-            before, group = student.tokens_seen, _group(texts, student)
-            left = goal - before
+    with bar, graceful_interrupt(stop_requested.set):
+        while student.tokens_seen < target and not stop_requested.is_set():
+            before, group = student.tokens_seen, _next_texts(texts, student)
+            left = target - before
             bar.update(tokens - left - bar.n)
-            loss = student.update(group, left, pace=min(1.0, left / tokens / EASE))
+            loss = student.update(group, left, lr_scale=min(1.0, left / tokens / DECAY_SHARE))
             if student.tokens_seen == before:
                 raise InputError(f"There is nothing to predict in {group[0]!r:.80} and others.")
             bar.set_postfix_str(f"{loss:.3f} nats/token", refresh=False)
-            if folder is not None and time.monotonic() - kept > every:
+            if folder is not None and time.monotonic() - saved_at > checkpoint_seconds:
                 student.save_state(folder)
-                kept = time.monotonic()
+                saved_at = time.monotonic()
         if folder is not None:
             student.save_state(folder)
-        bar.update(min(tokens, tokens - goal + student.tokens_seen) - bar.n)
+        bar.update(min(tokens, tokens - target + student.tokens_seen) - bar.n)
     return loss
 
 
-def _goal(student: Student, texts: Sequence[str], tokens: int, folder: Path | None) -> int:
+def _target_tokens(student: Student, texts: Sequence[str], tokens: int, folder: Path | None) -> int:
     """Return how many tokens the student will have seen, after going on from the checkpoint."""
     fresh = student.tokens_seen + tokens
     if folder is None:
         return fresh
     table = student.network.get_input_embeddings().weight.detach().cpu().numpy()
     key = fingerprint(student.name, student.parameters, table, tokens, list(texts))
-    note = folder / _GOAL
+    note = folder / _TARGET_FILE
     if not note.exists():
         folder.mkdir(parents=True, exist_ok=True)
         student.save_state(folder)
-        write_note(note, key, "tokens_seen", fresh)
+        save_keyed_json(note, key, "tokens_seen", fresh)
         return fresh
-    goal = read_note(note, key, "tokens_seen", int, _OTHERS)
+    goal = load_keyed_json(note, key, "tokens_seen", int, _MISMATCH)
     student.load_state(folder)
     return goal
 
 
-def _group(texts: Sequence[str], student: Student) -> list[str]:
+def _next_texts(texts: Sequence[str], student: Student) -> list[str]:
     """Deal the texts of the student's next update, from endless, freshly shuffled passes."""
-    size = min(GROUP, len(texts))
+    size = min(TEXTS_PER_UPDATE, len(texts))
     per_pass = len(texts) // size
     turn, place = divmod(student.updates, per_pass)
     order = np.random.default_rng([student.seed, turn]).permutation(len(texts))
@@ -113,7 +118,7 @@ def train_tokenizer(texts: Iterable[str], size: int = 8192, *, progress: bool = 
         InputError: `size` leaves no room beside the 256 bytes and the special tokens.
         MissingExtraError: transformers is not installed.
     """
-    require("transformers", "train")
+    require_extra("transformers", "train")
     from tokenizers import Tokenizer as Fast
     from tokenizers import decoders, models, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast

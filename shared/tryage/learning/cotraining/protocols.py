@@ -47,7 +47,7 @@ class Learner(Protocol):
 
 
 @dataclass(frozen=True)
-class Pool:
+class PromptPool:
     """Prompts to learn from.
 
     `features` `(n_prompts, k)` are what the router reads of them, centred, of unit mean square
@@ -62,7 +62,7 @@ class Pool:
         """Count the prompts."""
         return len(self.texts)
 
-    def rows(self, start: int, count: int, seed: int) -> IndexArray:
+    def shuffled_rows(self, start: int, count: int, seed: int) -> IndexArray:
         """Deal `count` prompts from position `start` of endless, freshly shuffled passes."""
         size = len(self)
         passes = range(start // size, (start + count - 1) // size + 1)
@@ -71,7 +71,7 @@ class Pool:
         return np.asarray(np.concatenate(dealt)[at : at + count], np.intp)
 
 
-def read_pool(texts: Sequence[str], encoder: Encoder, *, width: int = 64) -> Pool:
+def embed_pool(texts: Sequence[str], encoder: Encoder, *, n_components: int = 64) -> PromptPool:
     """Read prompts once, with the features of the perception (embedding, words and form).
 
     Their `width` first principal components are kept: a head that is learned from a few hundred
@@ -81,28 +81,30 @@ def read_pool(texts: Sequence[str], encoder: Encoder, *, width: int = 64) -> Poo
         InputError: fewer than two different prompts, or one that is no text.
     """
     from tryage.core.request import check_prompts
-    from tryage.learning.training.estimators import fit_features
+    from tryage.learning.training.estimators import fit_feature_extractor
 
     check_prompts(texts)
     if len(set(texts)) < 2:
         raise InputError(f"{len(set(texts))} different prompts; co-training needs hundreds.")
     ids = encoder.token_ids(texts)
-    reader = fit_features(texts, ids, encoder.vocabulary)
-    x = _components(reader.join(texts, encoder.encode(texts), ids).astype(np.float64), width)
+    reader = fit_feature_extractor(texts, ids, encoder.vocabulary)
+    x = _principal_components(
+        reader.extract(texts, encoder.encode(texts), ids).astype(np.float64), n_components
+    )
     x /= np.sqrt((x**2).sum(axis=1).mean()) + 1e-12
     x = np.concatenate([x, np.ones((len(x), 1))], axis=1)
-    return Pool(tuple(texts), x, np.maximum(encoder.count_tokens(texts), 1))
+    return PromptPool(tuple(texts), x, np.maximum(encoder.count_tokens(texts), 1))
 
 
-def _components(x: FloatArray, width: int) -> FloatArray:
+def _principal_components(x: FloatArray, n_components: int) -> FloatArray:
     """Turn features `(n, d)` to their principal axes, and keep the first of them."""
-    centred = x - x.mean(axis=0)
-    axes = np.linalg.eigh(centred.T @ centred)[1][:, ::-1][:, :width]
-    return np.asarray(centred @ axes)
+    centered = x - x.mean(axis=0)
+    axes = np.linalg.eigh(centered.T @ centered)[1][:, ::-1][:, :n_components]
+    return np.asarray(centered @ axes)
 
 
 @dataclass(frozen=True)
-class Round:
+class TrainingRound:
     """One round as a mode sees it: prompts, and the two things that can be done with them.
 
     `rows` `(batch,)` are positions in the pool, `x` `(batch, k)` their features, `penalties`
@@ -116,7 +118,7 @@ class Round:
     rows: IndexArray
     x: FloatArray
     penalties: FloatArray
-    others: float
+    exploration_rate: float
     rng: np.random.Generator
     assign: Callable[[FloatArray], IndexArray]
     measure: Callable[[IndexArray], FloatArray]
@@ -125,7 +127,7 @@ class Round:
 class Mode(Protocol):
     """Who gets which prompt, and what the router makes of the losses."""
 
-    def __call__(self, batch: Round) -> IndexArray:
+    def __call__(self, batch: TrainingRound) -> IndexArray:
         """Return the expert that learns from each prompt, `(batch,)`."""
         ...
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tryage.core.validation import require
+from tryage.core.validation import require_extra
 from tryage.errors import InputError
 
 if TYPE_CHECKING:
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from tryage.core.arrays import FloatArray, IndexArray
     from tryage.learning.cotraining.protocols import Learner
 
-_INK = "#333333"
+_TEXT_COLOR = "#333333"
 
 
 @dataclass(frozen=True)
-class Specialisation:
+class Specialization:
     """What co-training made of the experts, on prompts that nobody learned from.
 
     `before` and `after` are mean losses `(n_domains, n_experts)`, `shares` `(n_domains, n_experts)`
@@ -66,18 +66,18 @@ class Specialisation:
         return "\n".join(lines)
 
 
-def measured(learners: Sequence[Learner], texts: Sequence[str]) -> FloatArray:
+def measure_losses(learners: Sequence[Learner], texts: Sequence[str]) -> FloatArray:
     """Measure every expert on every text, `(n_texts, n_experts)` nats per character."""
     return np.stack([np.asarray(learner.losses(texts), float) for learner in learners], axis=1)
 
 
-def specialisation(
+def summarize_specialization(
     experts: Sequence[str],
     domains: Sequence[str],
     before: FloatArray,
     after: FloatArray,
     chosen: IndexArray,
-) -> Specialisation:
+) -> Specialization:
     """Sum up losses `(n_prompts, n_experts)` before and after, and who was chosen, `(n_prompts,)`.
 
     Prompts that some expert was not measured on are left out.
@@ -97,37 +97,37 @@ def specialisation(
     before, after, chosen = before[whole], after[whole], np.asarray(chosen)[whole]
     names, at = np.unique(np.array(domains)[whole], return_inverse=True)
     picks = np.eye(shape[1])[chosen]
-    return Specialisation(
+    return Specialization(
         tuple(names.tolist()),
         tuple(experts),
-        _by(at, before),
-        _by(at, after),
-        _by(at, picks),
+        _group_means(at, before),
+        _group_means(at, after),
+        _group_means(at, picks),
         loss=float(after[np.arange(len(after)), chosen].mean()),
         best_single=float(after.mean(axis=0).min()),
         oracle=float(after.min(axis=1).mean()),
-        information=_information(at, picks),
+        information=_uncertainty_coefficient(at, picks),
     )
 
 
-def _by(domain: IndexArray, values: FloatArray) -> FloatArray:
+def _group_means(domain: IndexArray, values: FloatArray) -> FloatArray:
     """Average values `(n_prompts, n)` within each domain, `(n_domains, n)`."""
     return np.array([values[domain == d].mean(axis=0) for d in range(int(domain.max()) + 1)])
 
 
-def _information(domain: IndexArray, picks: FloatArray) -> float:
+def _uncertainty_coefficient(domain: IndexArray, picks: FloatArray) -> float:
     """Say how much the expert tells of the domain: 0 nothing, 1 all (mutual information)."""
     joint = np.array([picks[domain == d].sum(axis=0) for d in range(int(domain.max()) + 1)])
     joint /= joint.sum()
-    apart = joint.sum(axis=1, keepdims=True) * joint.sum(axis=0, keepdims=True)
+    independent = joint.sum(axis=1, keepdims=True) * joint.sum(axis=0, keepdims=True)
     known = joint > 0
-    mutual = float((joint[known] * np.log(joint[known] / apart[known])).sum())
+    mutual = float((joint[known] * np.log(joint[known] / independent[known])).sum())
     rows = joint.sum(axis=1)
     entropy = -float((rows * np.log(rows)).sum())
     return mutual / entropy if entropy > 0 else 0.0
 
 
-def plot_specialisation(found: Specialisation, path: Path | None = None) -> Figure:
+def plot_specialization(specialization: Specialization, path: Path | None = None) -> Figure:
     """Draw each expert's loss by domain before and after, and who gets which domain.
 
     Losses are shown less the mean of their domain, since a domain that is hard for all would hide
@@ -136,47 +136,53 @@ def plot_specialisation(found: Specialisation, path: Path | None = None) -> Figu
     Raises:
         MissingExtraError: matplotlib is not installed.
     """
-    require("matplotlib", "evaluate")
+    require_extra("matplotlib", "evaluate")
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    n_domains, n_experts = found.after.shape
+    n_domains, n_experts = specialization.after.shape
     size = (3.2 + 3 * (0.6 + 0.42 * n_experts), 1.9 + 0.36 * n_domains)
     figure = Figure(figsize=size, dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
     before, after, share = figure.subplots(1, 3, sharey=True)
-    order = _order(found.shares)
-    limit = max(float(np.abs(_apart(found.after)).max()), 1e-6)
-    _heat(before, _apart(found.before)[:, order], "RdBu_r", (-limit, limit))
-    shown = _heat(after, _apart(found.after)[:, order], "RdBu_r", (-limit, limit))
-    given = _heat(share, found.shares[:, order], "Blues", (0.0, 1.0))
-    before.set_title("loss before", loc="left", fontsize=11, color=_INK)
-    after.set_title("loss after", loc="left", fontsize=11, color=_INK)
-    share.set_title("share of the domain's prompts", loc="left", fontsize=11, color=_INK)
-    before.set_yticks(range(n_domains), found.domains, fontsize=9)
+    order = _expert_order(specialization.shares)
+    limit = max(float(np.abs(_subtract_domain_mean(specialization.after)).max()), 1e-6)
+    _draw_heatmap(
+        before, _subtract_domain_mean(specialization.before)[:, order], "RdBu_r", (-limit, limit)
+    )
+    shown = _draw_heatmap(
+        after, _subtract_domain_mean(specialization.after)[:, order], "RdBu_r", (-limit, limit)
+    )
+    given = _draw_heatmap(share, specialization.shares[:, order], "Blues", (0.0, 1.0))
+    before.set_title("loss before", loc="left", fontsize=11, color=_TEXT_COLOR)
+    after.set_title("loss after", loc="left", fontsize=11, color=_TEXT_COLOR)
+    share.set_title("share of the domain's prompts", loc="left", fontsize=11, color=_TEXT_COLOR)
+    before.set_yticks(range(n_domains), specialization.domains, fontsize=9)
     for axes in (before, after, share):
         axes.set_xticks(range(n_experts), [str(i + 1) for i in order], fontsize=9)
-        axes.set_xlabel("expert", color=_INK)
+        axes.set_xlabel("expert", color=_TEXT_COLOR)
     bar = figure.colorbar(shown, ax=[before, after], shrink=0.9, pad=0.01)
-    bar.set_label("nats per character,\nless the domain's mean", color=_INK, fontsize=9)
+    bar.set_label("nats per character,\nless the domain's mean", color=_TEXT_COLOR, fontsize=9)
     figure.colorbar(given, ax=share, shrink=0.9, pad=0.02, format=lambda x, _: f"{x:.0%}")
     if path is not None:
         figure.savefig(path)
     return figure
 
 
-def _apart(losses: FloatArray) -> FloatArray:
+def _subtract_domain_mean(losses: FloatArray) -> FloatArray:
     """Take the mean of each domain away."""
     return np.asarray(losses - losses.mean(axis=1, keepdims=True))
 
 
-def _order(shares: FloatArray) -> IndexArray:
+def _expert_order(shares: FloatArray) -> IndexArray:
     """Order the experts by the domain they get most of, then by how much."""
     return np.lexsort((-shares.max(axis=0), shares.argmax(axis=0)))
 
 
-def _heat(axes: Axes, values: FloatArray, colours: str, limits: tuple[float, float]) -> AxesImage:
-    image = axes.imshow(values, cmap=colours, vmin=limits[0], vmax=limits[1], aspect="auto")
+def _draw_heatmap(
+    axes: Axes, values: FloatArray, cmap: str, limits: tuple[float, float]
+) -> AxesImage:
+    image = axes.imshow(values, cmap=cmap, vmin=limits[0], vmax=limits[1], aspect="auto")
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     axes.set_xticks(np.arange(values.shape[1] + 1) - 0.5, minor=True)

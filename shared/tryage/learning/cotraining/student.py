@@ -10,11 +10,16 @@ import numpy as np
 from typing_extensions import Self
 
 from tryage.core.expert import Expert
-from tryage.core.validation import require
+from tryage.core.validation import require_extra
 from tryage.errors import InputError
 from tryage.learning import checkpoint
-from tryage.learning.scoring.checkpoints import load
-from tryage.learning.scoring.language_model import SKIPPED, batches, inputs, padded
+from tryage.learning.scoring.checkpoints import load_model_and_tokenizer
+from tryage.learning.scoring.language_model import (
+    IGNORE_INDEX,
+    batch_by_length,
+    collate,
+    pad_sequences,
+)
 from tryage.learning.scoring.losses import CausalLM, MaskedLM
 from tryage.learning.scoring.measurement import Budget, Prompt
 
@@ -25,11 +30,13 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-    from tryage.learning.scoring.language_model import LanguageModel, Model, Row, Tokenizer
+    from tryage.learning.scoring.language_model import LanguageModel, Model, Tokenizer, TokenRow
 
-WARM_UP = 20  # steps until Adam's averages mean something
+WARMUP_STEPS = 20  # steps until Adam's averages mean something
 
-TIED = {"tie_word_embeddings": True}  # the table of tokens is most of a small model: have it once
+TIED_EMBEDDINGS = {
+    "tie_word_embeddings": True
+}  # the table of tokens is most of a small model: have it once
 
 
 class Student(ABC):
@@ -48,7 +55,7 @@ class Student(ABC):
             processor has instructions for it.
     """
 
-    measured_by: ClassVar[type[LanguageModel]]
+    measurer_class: ClassVar[type[LanguageModel]]
 
     def __init__(  # noqa: PLR0913 - each is one thing about learning
         self,
@@ -67,7 +74,7 @@ class Student(ABC):
         self.seed, self.learning_rate = seed, learning_rate
         self.batch_tokens, self.bf16 = batch_tokens, bf16
         self.tokens_seen = self.steps = self.updates = 0
-        self._optimiser = torch.optim.AdamW(network.parameters(), learning_rate, betas=(0.9, 0.98))
+        self._optimizer = torch.optim.AdamW(network.parameters(), learning_rate, betas=(0.9, 0.98))
 
     @classmethod
     def new(  # noqa: PLR0913 - each is one measure of the network
@@ -88,8 +95,8 @@ class Student(ABC):
             InputError: a size that is not at least 1, or `width` is no multiple of `2 * heads`.
             MissingExtraError: torch or transformers is not installed.
         """
-        shape = shaped(tokenizer, width=width, layers=layers, heads=heads, length=length)
-        network = by_chance(cls._network, shape, seed)
+        config = config_kwargs(tokenizer, width=width, layers=layers, heads=heads, length=length)
+        network = random_init(cls._build_network, config, seed)
         return cls(name, network, tokenizer, seed=seed, **settings)
 
     @classmethod
@@ -107,8 +114,10 @@ class Student(ABC):
         Raises:
             MeasurementError: the folder holds no such model.
         """
-        network, tokenizer = load(str(folder), cls.measured_by.network, None)
-        return cls(name or checkpoint.called(folder), network, tokenizer, **settings)
+        network, tokenizer = load_model_and_tokenizer(
+            str(folder), cls.measurer_class.auto_class, None
+        )
+        return cls(name or checkpoint.student_name(folder), network, tokenizer, **settings)
 
     @property
     def parameters(self) -> int:
@@ -127,7 +136,7 @@ class Student(ABC):
 
     def measurer(self, **settings: Any) -> LanguageModel:  # noqa: ANN401 - those of the measurer
         """Return the measurer (`MaskedLM`, `CausalLM`) of the student as it is when asked."""
-        return self.measured_by(
+        return self.measurer_class(
             self.expert, lambda: (self.network.eval(), self.tokenizer), **settings
         )
 
@@ -144,7 +153,7 @@ class Student(ABC):
         return found
 
     def update(
-        self, texts: Sequence[str], tokens: int | None = None, *, pace: float = 1.0
+        self, texts: Sequence[str], tokens: int | None = None, *, lr_scale: float = 1.0
     ) -> float:
         """Learn from the texts, in one or more steps; return the mean loss before each.
 
@@ -164,7 +173,7 @@ class Student(ABC):
         self.updates += 1
         for rows in batched:
             if tokens is None or self.tokens_seen - start < tokens:
-                mean, count = self._step(rows, pace)
+                mean, count = self._train_step(rows, lr_scale)
                 nats, scored = nats + mean * count, scored + count
         return nats / scored if scored else math.nan
 
@@ -175,8 +184,10 @@ class Student(ABC):
 
     def save_state(self, folder: str | Path) -> None:
         """Write all that learning goes on from, the optimiser's averages too; whole or not."""
-        counts = {name: getattr(self, name) for name in checkpoint.COUNTS}
-        checkpoint.write(folder, self.network, self._optimiser, counts | {"name": self.name})
+        counts = {name: getattr(self, name) for name in checkpoint.COUNTERS}
+        checkpoint.save_student_state(
+            folder, self.network, self._optimizer, counts | {"name": self.name}
+        )
 
     def load_state(self, folder: str | Path) -> None:
         """Go on from what `save_state` wrote of a student of the same shape.
@@ -184,52 +195,52 @@ class Student(ABC):
         Raises:
             PersistenceError: there is none, or it is damaged or of another student.
         """
-        counts = checkpoint.read(folder, self.network, self._optimiser, self.name)
-        for name in checkpoint.COUNTS:
+        counts = checkpoint.load_student_state(folder, self.network, self._optimizer, self.name)
+        for name in checkpoint.COUNTERS:
             setattr(self, name, counts[name])
 
     @staticmethod
     @abstractmethod
-    def _network(shape: dict[str, Any]) -> Model:
+    def _build_network(config: dict[str, Any]) -> Model:
         """Return a network with fresh weights."""
 
     @abstractmethod
-    def _reader(self) -> LanguageModel:
+    def _training_measurer(self) -> LanguageModel:
         """Return what cuts texts into rows for learning."""
 
     @abstractmethod
     def _predict(
-        self, read: dict[str, torch.Tensor], labels: torch.Tensor
+        self, batch: dict[str, torch.Tensor], labels: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the logits of all that is scored, `(n_scored, n_tokens)`, and their labels."""
 
-    def _batches(self, texts: Sequence[str]) -> list[list[Row]]:
+    def _batches(self, texts: Sequence[str]) -> list[list[TokenRow]]:
         """Cut texts into rows, and put rows of like length together, in an order by chance."""
-        reader = self._reader()
-        texts_cut = [reader.prepare(self.tokenizer, Prompt(text), self.length) for text in texts]
+        measurer = self._training_measurer()
+        texts_cut = [measurer.prepare(self.tokenizer, Prompt(text), self.length) for text in texts]
         rows = [row for text in texts_cut for row in text.rows]
-        found = list(batches([len(row.ids) for row in rows], self.batch_tokens))
+        found = list(batch_by_length([len(row.ids) for row in rows], self.batch_tokens))
         order = np.random.default_rng([self.seed, self.updates]).permutation(len(found))
         return [[rows[at] for at in found[place]] for place in order]
 
-    def _step(self, rows: Sequence[Row], pace: float) -> tuple[float, int]:
+    def _train_step(self, rows: Sequence[TokenRow], lr_scale: float) -> tuple[float, int]:
         """Take one step; return the mean nats before it, and of how many tokens."""
         import torch
 
         device = self.network.device
-        read = inputs(rows, self.tokenizer.pad_token_id, device)
-        labels = padded([row.labels for row in rows], SKIPPED, device)
+        batch = collate(rows, self.tokenizer.pad_token_id, device)
+        labels = pad_sequences([row.labels for row in rows], IGNORE_INDEX, device)
         self.network.train()
         with torch.autocast(device.type, torch.bfloat16, enabled=self.bf16):
-            logits, targets = self._predict(read, labels)
+            logits, targets = self._predict(batch, labels)
         loss = torch.nn.functional.cross_entropy(logits.float(), targets)
         loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         self.steps += 1
-        for group in self._optimiser.param_groups:
-            group["lr"] = self.learning_rate * pace * min(1.0, self.steps / WARM_UP)
-        self._optimiser.step()
-        self._optimiser.zero_grad()
+        for group in self._optimizer.param_groups:
+            group["lr"] = self.learning_rate * lr_scale * min(1.0, self.steps / WARMUP_STEPS)
+        self._optimizer.step()
+        self._optimizer.zero_grad()
         self.tokens_seen += sum(len(row.ids) for row in rows)
         return float(loss.detach()), len(targets)
 
@@ -237,19 +248,19 @@ class Student(ABC):
 class MaskedStudent(Student):
     """A BERT that learns to fill in hidden words."""
 
-    measured_by = MaskedLM
-    hidden = 0.25  # a share of the words; more than is measured, so that each pass teaches more
+    measurer_class = MaskedLM
+    mask_rate = 0.25  # a share of the words; more than is measured, so that each pass teaches more
 
     @staticmethod
-    def _network(shape: dict[str, Any]) -> Model:
+    def _build_network(config: dict[str, Any]) -> Model:
         from transformers import BertConfig, BertForMaskedLM
 
         still: dict[str, Any] = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
         return BertForMaskedLM(
-            BertConfig(**shape, **still, intermediate_size=4 * shape["hidden_size"])
+            BertConfig(**config, **still, intermediate_size=4 * config["hidden_size"])
         )
 
-    def prime(self, texts: Sequence[str], before: Sequence[str] = ()) -> None:
+    def init_output_bias(self, texts: Sequence[str], previous_texts: Sequence[str] = ()) -> None:
         """Expect each token as often as it is in the texts: spares a fresh student many steps.
 
         `before` are the texts of a student that has learned already, of which it is to forget the
@@ -257,11 +268,13 @@ class MaskedStudent(Student):
         """
         import torch
 
-        shift = self._frequencies(texts) - (self._frequencies(before) if before else 0.0)
+        shift = self._log_token_frequencies(texts) - (
+            self._log_token_frequencies(previous_texts) if previous_texts else 0.0
+        )
         with torch.no_grad():
             self.network.cls.predictions.bias += shift
 
-    def _frequencies(self, texts: Sequence[str]) -> torch.Tensor:
+    def _log_token_frequencies(self, texts: Sequence[str]) -> torch.Tensor:
         """Return the log of each token's share, one occurrence added to each, `(n_tokens,)`."""
         import torch
 
@@ -269,41 +282,43 @@ class MaskedStudent(Student):
         counts = 1.0 + np.bincount(ids, minlength=len(self.tokenizer))
         return torch.tensor(np.log(counts / counts.sum()), dtype=torch.float32)
 
-    def _reader(self) -> LanguageModel:
+    def _training_measurer(self) -> LanguageModel:
         # a short text is measured in several rounds, but learned from in one
-        return self.measurer(rate=self.hidden, least=1, seed=self.seed + self.updates + 1)
+        return self.measurer(rate=self.mask_rate, least=1, seed=self.seed + self.updates + 1)
 
     def _predict(
-        self, read: dict[str, torch.Tensor], labels: torch.Tensor
+        self, batch: dict[str, torch.Tensor], labels: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        scored = labels != SKIPPED  # the rest needs no logits, which are most of the work
-        return self.network.cls(self.network.bert(**read)[0][scored]), labels[scored]
+        scored = labels != IGNORE_INDEX  # the rest needs no logits, which are most of the work
+        return self.network.cls(self.network.bert(**batch)[0][scored]), labels[scored]
 
 
 class CausalStudent(Student):
     """A Llama that learns to go on."""
 
-    measured_by = CausalLM
+    measurer_class = CausalLM
 
     @staticmethod
-    def _network(shape: dict[str, Any]) -> Model:
+    def _build_network(config: dict[str, Any]) -> Model:
         from transformers import LlamaConfig, LlamaForCausalLM
 
-        inner = 32 * math.ceil(8 * shape["hidden_size"] / 3 / 32)  # gated: as many weights as BERT
-        return LlamaForCausalLM(LlamaConfig(**shape, intermediate_size=inner))
+        ffn_size = 32 * math.ceil(
+            8 * config["hidden_size"] / 3 / 32
+        )  # gated: as many weights as BERT
+        return LlamaForCausalLM(LlamaConfig(**config, intermediate_size=ffn_size))
 
-    def _reader(self) -> LanguageModel:
+    def _training_measurer(self) -> LanguageModel:
         return self.measurer()
 
     def _predict(
-        self, read: dict[str, torch.Tensor], labels: torch.Tensor
+        self, batch: dict[str, torch.Tensor], labels: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        scored = labels[:, 1:] != SKIPPED
-        seen = self.network.model(**read, use_cache=False)[0][:, :-1]
+        scored = labels[:, 1:] != IGNORE_INDEX
+        seen = self.network.model(**batch, use_cache=False)[0][:, :-1]
         return self.network.lm_head(seen[scored]), labels[:, 1:][scored]
 
 
-def shaped(tokenizer: Tokenizer, **sizes: int) -> dict[str, Any]:
+def config_kwargs(tokenizer: Tokenizer, **sizes: int) -> dict[str, Any]:
     """Return `width`, `layers`, `heads`, `length` and what the tokeniser settles for a config.
 
     Raises:
@@ -311,7 +326,7 @@ def shaped(tokenizer: Tokenizer, **sizes: int) -> dict[str, Any]:
     """
     if min(sizes.values()) < 1 or sizes["width"] % (2 * sizes["heads"]):
         raise InputError(f"{sizes}: expected at least 1 each, width a multiple of 2 * heads.")
-    return TIED | {
+    return TIED_EMBEDDINGS | {
         "vocab_size": len(tokenizer),
         "hidden_size": sizes["width"],
         "num_hidden_layers": sizes["layers"],
@@ -323,8 +338,8 @@ def shaped(tokenizer: Tokenizer, **sizes: int) -> dict[str, Any]:
     }
 
 
-def by_chance(
-    network: Callable[[dict[str, Any]], Model], shape: dict[str, Any], seed: int
+def random_init(
+    build: Callable[[dict[str, Any]], Model], config: dict[str, Any], seed: int
 ) -> Model:
     """Return the network of a shape with the weights of a seed; other chance goes on as it was.
 
@@ -332,9 +347,9 @@ def by_chance(
         MissingExtraError: torch or transformers is not installed.
     """
     for package in ("torch", "transformers"):
-        require(package, "train")
+        require_extra(package, "train")
     import torch
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return network(shape)
+        return build(config)

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tryage.errors import QTableError
-from tryage.learning.evaluation.baselines import BEST_SINGLE, neighbour_costs
+from tryage.learning.evaluation.baselines import BEST_SINGLE, neighbor_costs
 from tryage.learning.evaluation.metrics import bootstrap, interval
-from tryage.learning.evaluation.splits import OutOfFold, folds, out_of_fold
+from tryage.learning.evaluation.splits import OutOfFold, cross_val_predict, folds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,21 +24,23 @@ if TYPE_CHECKING:
 
     from tryage.core.arrays import Float32Array, Float64Array
     from tryage.learning.evaluation.metrics import Interval, Matrix
-    from tryage.learning.evaluation.splits import FoldMethod, Settings, Split
+    from tryage.learning.evaluation.splits import EvaluationConfig, FoldMethod, Split
     from tryage.learning.qtable import QTable
 
 # In steps of 3%: the weight that just keeps parity lies between coarser ones.
 WEIGHTS: Float64Array = np.append(0.0, np.geomspace(1e-3, 1e4, 561))
 
-TOLERANCE = 0.005  # parity: at most half a point of score below the best single expert
+PARITY_TOLERANCE = 0.005  # parity: at most half a point of score below the best single expert
 
-_TIE = 1e-9  # a weight too small to matter but between equals
+_TIE_BREAK_WEIGHT = 1e-9  # a weight too small to matter but between equals
 
-_PRICED = 0.99  # an expert counts as priced if this part of its measured losses has a cost
+_MIN_PRICED_SHARE = (
+    0.99  # an expert counts as priced if this part of its measured losses has a cost
+)
 
 
 @dataclass(frozen=True, slots=True)
-class FrontPoint:
+class CostPoint:
     """Mean score and mean cost (USD per request) at one weight of cost."""
 
     weight: float
@@ -68,7 +70,7 @@ class Parity:
 class CostResult:
     """The cost view of one method; `aiq` is its average improvement in quality (RouterBench)."""
 
-    front: tuple[FrontPoint, ...]
+    front: tuple[CostPoint, ...]
     aiq: float
     parity: Parity
 
@@ -79,7 +81,7 @@ def priced_experts(table: QTable) -> tuple[str, ...]:
         return ()
     measured = table.measured.sum(axis=0)
     known = (table.measured & ~np.isnan(table.costs)).sum(axis=0)
-    priced = (measured > 0) & (known >= _PRICED * measured)
+    priced = (measured > 0) & (known >= _MIN_PRICED_SHARE * measured)
     return tuple(name for name, is_priced in zip(table.experts, priced, strict=True) if is_priced)
 
 
@@ -94,8 +96,12 @@ def known_costs(table: QTable) -> Matrix:
     return table.costs
 
 
-def walk(
-    predicted: Matrix, forecast: Matrix, table: QTable, unit: float, weights: Float64Array = WEIGHTS
+def sweep_weight(
+    predicted: Matrix,
+    forecast: Matrix,
+    table: QTable,
+    reference_cost: float,
+    weights: Float64Array = WEIGHTS,
 ) -> tuple[Float64Array, Float64Array]:
     """Route by loss + lambda x cost for every weight; return real scores and costs per prompt.
 
@@ -112,7 +118,9 @@ def walk(
     scores = np.empty((len(table), len(weights)))
     costs = np.empty_like(scores)
     for column, weight in enumerate(weights):
-        chosen = np.argmin(base + max(weight, _TIE) / unit * forecast, axis=1)
+        chosen = np.argmin(
+            base + max(weight, _TIE_BREAK_WEIGHT) / reference_cost * forecast, axis=1
+        )
         scores[:, column] = np.where(
             allowed[rows, chosen], 1.0 - table.losses[rows, chosen], np.nan
         )
@@ -143,7 +151,7 @@ def upper_hull(costs: Float64Array, scores: Float64Array) -> tuple[Float64Array,
             continue
         if hull and point[0] == hull[-1][0]:
             hull.pop()
-        while len(hull) > 1 and _turns_up(hull[-2], hull[-1], point):
+        while len(hull) > 1 and _is_convex_turn(hull[-2], hull[-1], point):
             hull.pop()
         hull.append(point)
     x, y = np.array(hull).T
@@ -164,24 +172,24 @@ def aiq(costs: Float64Array, scores: Float64Array, low: float, high: float) -> f
     return float(np.sum(np.diff(grid) * (height[1:] + height[:-1]) / 2) / (high - low))
 
 
-def _turns_up(a: tuple[float, float], b: tuple[float, float], c: tuple[float, float]) -> bool:
+def _is_convex_turn(a: tuple[float, float], b: tuple[float, float], c: tuple[float, float]) -> bool:
     return (b[1] - a[1]) * (c[0] - a[0]) <= (c[1] - a[1]) * (b[0] - a[0])
 
 
 @dataclass(frozen=True, slots=True)
-class Walked:
+class CostSweep:
     """Real scores and costs (USD) at every weight of cost, both `(n_prompts, n_weights)`."""
 
     scores: Float64Array
     costs: Float64Array
 
 
-def cost_view(
+def cost_report(
     table: QTable,
     embeddings: Float32Array,
     runs: Mapping[str, tuple[FoldMethod, OutOfFold]],
     splits: Sequence[Split],
-    settings: Settings,
+    config: EvaluationConfig,
 ) -> dict[str, CostResult]:
     """Judge what each method saves; `runs` hold how it predicts and what it predicted.
 
@@ -189,24 +197,24 @@ def cost_view(
     cheapest whose score there is near enough to the best single expert's, which has to be one of
     the runs.
     """
-    unit = _best_single_cost(table)
+    reference_cost = _best_single_cost(table)
     outer = {label: predicted for label, (_, predicted) in runs.items()}
-    walked = _walk_all(table, embeddings, outer, splits, unit)
+    sweeps = _sweep_all(table, embeddings, outer, splits, reference_cost)
     chosen = {label: np.empty(len(table), dtype=np.intp) for label in runs}
     for train, test in splits:
         part, part_embeddings = table.take(train), embeddings[train]
-        inner_splits = folds(part.groups, settings.inner_folds, settings.seed + 1)
+        inner_splits = folds(part.groups, config.inner_folds, config.seed + 1)
         inner = {
-            label: out_of_fold(label, run, part, part_embeddings, inner_splits)
+            label: cross_val_predict(label, run, part, part_embeddings, inner_splits)
             for label, (run, _) in runs.items()
         }
-        tried = _walk_all(part, part_embeddings, inner, inner_splits, unit)
-        target = float(np.nanmean(tried[BEST_SINGLE].scores[:, 0]))
-        for label, walk in tried.items():
-            chosen[label][test] = choose_weight(walk.scores, walk.costs, target, settings.allowance)
+        inner_sweeps = _sweep_all(part, part_embeddings, inner, inner_splits, reference_cost)
+        target = float(np.nanmean(inner_sweeps[BEST_SINGLE].scores[:, 0]))
+        for label, sweep in inner_sweeps.items():
+            chosen[label][test] = choose_weight(sweep.scores, sweep.costs, target, config.allowance)
     return {
-        label: _result(table, walk, walked[BEST_SINGLE], chosen[label], settings)
-        for label, walk in walked.items()
+        label: _cost_result(table, walk, sweeps[BEST_SINGLE], chosen[label], config)
+        for label, walk in sweeps.items()
     }
 
 
@@ -216,64 +224,66 @@ def _best_single_cost(table: QTable) -> float:
     return float(np.nanmean(known_costs(priced)[:, best])) or 1.0
 
 
-def _walk_all(
+def _sweep_all(
     table: QTable,
     embeddings: Float32Array,
     predictions: Mapping[str, OutOfFold],
     splits: Sequence[Split],
-    unit: float,
-) -> dict[str, Walked]:
+    reference_cost: float,
+) -> dict[str, CostSweep]:
     """Walk every method over the priced experts; who forecasts no cost gets the neighbours'."""
     names = priced_experts(table)
     priced, columns = table.select(names), np.flatnonzero(np.isin(table.experts, names))
     forecast = np.empty(priced.shape)
     for train, test in splits:
-        forecast[test] = neighbour_costs(priced.take(train), embeddings[train], embeddings[test])
-    walked = {}
+        forecast[test] = neighbor_costs(priced.take(train), embeddings[train], embeddings[test])
+    sweeps = {}
     for label, predicted in predictions.items():
         own = forecast
         if predicted.costs is not None:
             given = predicted.costs[:, columns]
             own = np.where(np.isnan(given), forecast, given)
-        walked[label] = Walked(*walk(predicted.losses[:, columns], own, priced, unit))
-    return walked
+        sweeps[label] = CostSweep(
+            *sweep_weight(predicted.losses[:, columns], own, priced, reference_cost)
+        )
+    return sweeps
 
 
-def _result(
+def _cost_result(
     table: QTable,
-    walked: Walked,
-    single: Walked,
+    sweep: CostSweep,
+    single: CostSweep,
     chosen: NDArray[np.intp],
-    settings: Settings,
+    config: EvaluationConfig,
 ) -> CostResult:
     """Take every prompt at the weight chosen for its fold, `(n_prompts,)`."""
     rows = np.arange(len(table))
-    score, cost = walked.scores[rows, chosen], walked.costs[rows, chosen]
+    score, cost = sweep.scores[rows, chosen], sweep.costs[rows, chosen]
     pair = np.column_stack([score - single.scores[:, 0], cost, single.costs[:, 0]])
     priced = ~np.isnan(pair).any(axis=1)
     pair = pair[priced]
-    drawn = bootstrap(pair, table.groups[priced], draws=settings.draws, seed=settings.seed)
+    drawn = bootstrap(pair, table.groups[priced], draws=config.draws, seed=config.seed)
     difference, mean_cost, single_cost = pair.mean(axis=0)
-    costs, scores = np.nanmean(walked.costs, axis=0), np.nanmean(walked.scores, axis=0)
+    costs, scores = np.nanmean(sweep.costs, axis=0), np.nanmean(sweep.scores, axis=0)
     target = float(np.nanmean(single.scores[:, 0]))
-    best = choose_weight(walked.scores, walked.costs, target, TOLERANCE)
-    reachable = scores[best] >= target - TOLERANCE
+    best = choose_weight(sweep.scores, sweep.costs, target, PARITY_TOLERANCE)
+    reachable = scores[best] >= target - PARITY_TOLERANCE
     parity = Parity(
         relative_cost=interval(mean_cost / single_cost, drawn[:, 1] / drawn[:, 2]),
         score_difference=interval(difference, drawn[:, 0]),
-        kept=bool(difference >= -TOLERANCE),
+        kept=bool(difference >= -PARITY_TOLERANCE),
         weights=tuple(WEIGHTS[np.unique(chosen)].tolist()),
         hindsight=float(costs[best] / single_cost) if reachable else None,
     )
     points = zip(WEIGHTS.tolist(), costs.tolist(), scores.tolist(), strict=True)
     return CostResult(
-        front=tuple(FrontPoint(*point) for point in points),
-        aiq=_aiq(table, costs, scores),
+        front=tuple(CostPoint(*point) for point in points),
+        aiq=_table_aiq(table, costs, scores),
         parity=parity,
     )
 
 
-def _aiq(table: QTable, costs: Float64Array, scores: Float64Array) -> float:
+def _table_aiq(table: QTable, costs: Float64Array, scores: Float64Array) -> float:
     """AIQ between the cheapest and the dearest expert; any router may take the cheapest one."""
     priced = table.select(priced_experts(table))
     means = np.nanmean(known_costs(priced), axis=0)

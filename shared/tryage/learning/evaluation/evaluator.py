@@ -9,28 +9,28 @@ import numpy as np
 
 from tryage.errors import InputError
 from tryage.learning.evaluation import baselines as base
-from tryage.learning.evaluation.costs import CostResult, cost_view, known_costs, priced_experts
+from tryage.learning.evaluation.costs import CostResult, cost_report, known_costs, priced_experts
 from tryage.learning.evaluation.metrics import (
     PairResult,
     best_losses,
     bootstrap,
-    calibration,
-    expected,
-    hits,
+    calibration_metrics,
+    choice_probabilities,
+    expected_value,
     interval,
-    pair_result,
-    policy,
+    optimal_hits,
+    pairwise_metrics,
 )
 from tryage.learning.evaluation.report import Evaluation, ExpertPoint, MethodResult
 from tryage.learning.evaluation.splits import (
+    EvaluationConfig,
     FoldMethod,
-    Method,
     OutOfFold,
-    Settings,
-    blind,
+    RoutingMethod,
+    cross_val_predict,
     folds,
-    least_taught,
-    out_of_fold,
+    hide_labels,
+    min_train_size,
 )
 
 if TYPE_CHECKING:
@@ -44,9 +44,9 @@ BASELINES: Mapping[str, FoldMethod] = MappingProxyType(
         base.BEST_SINGLE: base.best_single,
         "random": base.random,
         "prompt length": base.prompt_length,
-        "nearest neighbours": base.nearest_neighbours,
+        "nearest neighbours": base.nearest_neighbors,
         "MLP": base.mlp,
-        "matrix factorisation": base.matrix_factorisation,
+        "matrix factorisation": base.matrix_factorization,
         base.CATEGORY_TABLE: base.category_table,
         "oracle": base.oracle,
     }
@@ -56,19 +56,19 @@ _NO_FORECAST = ("random", base.BEST_SINGLE, "oracle")  # what these predict only
 
 _NO_COST_VIEW = ("random", "oracle", "MLP")  # the MLP would be trained 25 times
 
-_LEAST_TAUGHT = 10  # distinct prompts: of fewer a router cannot learn
+_MIN_TRAIN_PROMPTS = 10  # distinct prompts: of fewer a router cannot learn
 
-_LEAST_SHARE = 0.005  # experts that get fewer prompts of a category are not listed
+_MIN_SHARE = 0.005  # experts that get fewer prompts of a category are not listed
 
 
 def evaluate(  # noqa: PLR0913 - three inputs, the rest has defaults
     table: QTable,
     embeddings: Float32Array,
-    methods: Mapping[str, Method],
+    methods: Mapping[str, RoutingMethod],
     *,
     name: str = "",
     baselines: Mapping[str, FoldMethod] = BASELINES,
-    settings: Settings | None = None,
+    config: EvaluationConfig | None = None,
 ) -> Evaluation:
     """Cross-validate `methods`, the first being the router in question, beside the baselines.
 
@@ -83,31 +83,31 @@ def evaluate(  # noqa: PLR0913 - three inputs, the rest has defaults
         PerceptionError: a method predicts NaN or the wrong shape.
         MissingExtraError: scikit-learn is not installed (for the MLP).
     """
-    settings = settings or Settings()
-    _check(table, embeddings, methods, baselines)
+    config = config or EvaluationConfig()
+    _check_inputs(table, embeddings, methods, baselines)
     usable = np.flatnonzero(table.measured.any(axis=1))
     notes = _notes(table)
     table, embeddings = table.take(usable), embeddings[usable]
-    runners = {label: blind(method) for label, method in methods.items()}
+    runners = {label: hide_labels(method) for label, method in methods.items()}
     runners |= {
         k: run for k, run in baselines.items() if k != base.CATEGORY_TABLE or table.categories
     }
-    splits = folds(table.groups, settings.n_folds, settings.seed)
+    splits = folds(table.groups, config.n_folds, config.seed)
     runs = {
-        label: (run, out_of_fold(label, run, table, embeddings, splits))
+        label: (run, cross_val_predict(label, run, table, embeddings, splits))
         for label, run in runners.items()
     }
     costs: dict[str, CostResult] = {}
-    too_few = _too_few_for_costs(table, settings)
+    too_few = _too_few_for_costs(table, config)
     if too_few:
         notes += (too_few,)
     elif len(priced_experts(table)) > 1 and base.BEST_SINGLE in runs:
-        costs = cost_view(
+        costs = cost_report(
             table,
             embeddings,
             {label: run for label, run in runs.items() if label not in _NO_COST_VIEW},
             splits,
-            settings,
+            config,
         )
     predictions = {label: predicted for label, (_, predicted) in runs.items()}
     router = next(iter(methods), None)
@@ -116,18 +116,18 @@ def evaluate(  # noqa: PLR0913 - three inputs, the rest has defaults
         router=router,
         n_prompts=len(table),
         n_experts=len(table.experts),
-        n_folds=settings.n_folds,
-        seed=settings.seed,
-        results=_results(table, predictions, costs, router, settings),
-        experts=_points(table),
+        n_folds=config.n_folds,
+        seed=config.seed,
+        results=_method_results(table, predictions, costs, router, config),
+        experts=_expert_points(table),
         notes=notes,
     )
 
 
-def _check(
+def _check_inputs(
     table: QTable,
     embeddings: Float32Array,
-    methods: Mapping[str, Method],
+    methods: Mapping[str, RoutingMethod],
     baselines: Mapping[str, FoldMethod],
 ) -> None:
     if embeddings.ndim != 2 or len(embeddings) != len(table):
@@ -159,28 +159,31 @@ def _notes(table: QTable) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _too_few_for_costs(table: QTable, settings: Settings) -> str:
+def _too_few_for_costs(table: QTable, config: EvaluationConfig) -> str:
     """Say why the weight of cost cannot be chosen, if it cannot."""
-    taught = least_taught(table.groups, settings.n_folds, settings.inner_folds)
-    if len(priced_experts(table)) < 2 or taught >= _LEAST_TAUGHT:
+    n_train = min_train_size(table.groups, config.n_folds, config.inner_folds)
+    if len(priced_experts(table)) < 2 or n_train >= _MIN_TRAIN_PROMPTS:
         return ""
     return (
         f"The cost view is left out: the weight of cost is chosen in folds within folds, and "
-        f"{taught} prompts to learn from are too few."
+        f"{n_train} prompts to learn from are too few."
     )
 
 
-def _results(
+def _method_results(
     table: QTable,
     predictions: Mapping[str, OutOfFold],
     costs: Mapping[str, CostResult],
     router: str | None,
-    settings: Settings,
+    config: EvaluationConfig,
 ) -> tuple[MethodResult, ...]:
-    shares = {label: policy(run.losses, table.measured) for label, run in predictions.items()}
-    scores = {label: 1.0 - expected(share, table.losses) for label, share in shares.items()}
+    shares = {
+        label: choice_probabilities(run.losses, table.measured)
+        for label, run in predictions.items()
+    }
+    scores = {label: 1.0 - expected_value(share, table.losses) for label, share in shares.items()}
     columns = np.column_stack(list(scores.values()))
-    drawn = bootstrap(columns, table.groups, draws=settings.draws, seed=settings.seed)
+    drawn = bootstrap(columns, table.groups, draws=config.draws, seed=config.seed)
     draws_of = dict(zip(scores, drawn.T, strict=True))
     best = 1.0 - best_losses(table.losses)
     results = []
@@ -195,20 +198,22 @@ def _results(
                 name=label,
                 score=interval(float(score.mean()), draws_of[label]),
                 lead=lead,
-                optimal_rate=float(hits(shares[label], table.losses).mean()),
+                optimal_rate=float(optimal_hits(shares[label], table.losses).mean()),
                 regret=float((best - score).mean()),
-                calibration=None if label in _NO_FORECAST else calibration(losses, table.losses),
-                pairs={} if label == base.BEST_SINGLE else _pairs(table, losses),
-                by_source=_by(table.sources, score),
-                by_category=_by(table.categories, score),
-                shares=_shares(table, shares[label]),
+                calibration=None
+                if label in _NO_FORECAST
+                else calibration_metrics(losses, table.losses),
+                pairs={} if label == base.BEST_SINGLE else _pair_results(table, losses),
+                by_source=_mean_by_label(table.sources, score),
+                by_category=_mean_by_label(table.categories, score),
+                shares=_choice_shares(table, shares[label]),
                 cost=costs.get(label),
             )
         )
     return tuple(results)
 
 
-def _pairs(table: QTable, losses: Float64Array) -> dict[str, PairResult]:
+def _pair_results(table: QTable, losses: Float64Array) -> dict[str, PairResult]:
     """Judge a table of two experts, as a whole and per source."""
     if len(table.experts) != 2:
         return {}
@@ -217,31 +222,31 @@ def _pairs(table: QTable, losses: Float64Array) -> dict[str, PairResult]:
     if len(names) > 1:
         parts |= {source: np.array([s == source for s in table.sources or ()]) for source in names}
     judged = {
-        part: pair_result(losses[rows], table.losses[rows], table.experts)
+        part: pairwise_metrics(losses[rows], table.losses[rows], table.experts)
         for part, rows in parts.items()
     }
     return {part: result for part, result in judged.items() if result is not None}
 
 
-def _by(labels: tuple[str | None, ...] | None, score: Float64Array) -> dict[str, float]:
+def _mean_by_label(labels: tuple[str | None, ...] | None, score: Float64Array) -> dict[str, float]:
     """Mean score per label; the unlabelled are left out."""
     known = np.array(["" if label is None else label for label in labels or ()])
     return {str(label): float(score[known == label].mean()) for label in np.unique(known) if label}
 
 
-def _shares(table: QTable, shares: Float64Array) -> dict[str, dict[str, float]]:
+def _choice_shares(table: QTable, shares: Float64Array) -> dict[str, dict[str, float]]:
     """Share of the prompts per category, the largest first, and expert; small ones are left out."""
     categories = np.array([category or "" for category in table.categories or [""] * len(table)])
     found = {}
     names, sizes = np.unique(categories, return_counts=True)
     for category in names[np.argsort(-sizes, kind="stable")]:
         mean = shares[categories == category].mean(axis=0)
-        order = [int(i) for i in np.argsort(-mean) if mean[i] >= _LEAST_SHARE]
+        order = [int(i) for i in np.argsort(-mean) if mean[i] >= _MIN_SHARE]
         found[str(category) or "all"] = {table.experts[i]: float(mean[i]) for i in order}
     return found
 
 
-def _points(table: QTable) -> tuple[ExpertPoint, ...]:
+def _expert_points(table: QTable) -> tuple[ExpertPoint, ...]:
     """Mean score of every expert and, if known, its mean cost."""
     means = 1.0 - base.expert_means(table).astype(np.float64)
     cost_of: dict[str, float] = {}

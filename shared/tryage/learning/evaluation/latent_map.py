@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tryage.core.validation import require
+from tryage.core.validation import require_extra
 from tryage.errors import InputError
 from tryage.learning.evaluation.metrics import Interval, bootstrap, interval
-from tryage.learning.evaluation.report import INK, OTHERS, PALETTE
+from tryage.learning.evaluation.report import OTHERS_COLOR, PALETTE, TEXT_COLOR
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -28,19 +28,23 @@ if TYPE_CHECKING:
 
     from tryage.core.arrays import FloatArray
 
-NEIGHBOURS = 10
+N_NEIGHBORS = 10
 
-_MAP_NEIGHBOURS = 15  # as umap-learn has it
+_UMAP_NEIGHBORS = 15  # as umap-learn has it
 
 _MARKERS = ("o", "^", "s")  # after the colours are used up, the shape tells categories apart
 
-_NAMED = len(PALETTE) * len(_MARKERS)  # of more categories the smallest share a grey
+_MAX_NAMED_CATEGORIES = len(PALETTE) * len(_MARKERS)  # of more categories the smallest share a grey
 
-_PANEL, _FOOT, _ROW = 4.3, 0.35, 0.21  # inches: a panel's side, below the panels, a line of names
+_PANEL_INCHES, _LEGEND_MARGIN_INCHES, _LEGEND_ROW_INCHES = (
+    4.3,
+    0.35,
+    0.21,
+)  # inches: a panel's side, below the panels, a line of names
 
 
 @dataclass(frozen=True, slots=True)
-class Separation:
+class ClusterScores:
     """How well one space of `dim` numbers keeps categories apart; 95% intervals over prompts.
 
     `silhouette` runs from -1 to 1 (Rousseeuw, 1987): how much nearer a prompt is to its own
@@ -63,9 +67,9 @@ class LatentMap:
     """
 
     categories: tuple[str, ...]
-    separations: tuple[Separation, ...]
-    places: tuple[FloatArray, ...]
-    neighbours: int
+    scores: tuple[ClusterScores, ...]
+    coordinates: tuple[FloatArray, ...]
+    n_neighbors: int
     chance: float
     seed: int
 
@@ -74,35 +78,35 @@ class LatentMap:
         return {
             "prompts": len(self.categories),
             "categories": dict(Counter(self.categories).most_common()),
-            "neighbours": self.neighbours,
+            "neighbours": self.n_neighbors,
             "chance": self.chance,
             "seed": self.seed,
-            "spaces": [asdict(found) for found in self.separations],
+            "spaces": [asdict(found) for found in self.scores],
         }
 
 
-def flatten(vectors: FloatArray, seed: int = 0) -> FloatArray:
+def umap_layout(vectors: FloatArray, seed: int = 0) -> FloatArray:
     """Lay vectors `(n, dim)` out in a plane, `(n, 2)`, by UMAP (McInnes et al., 2018).
 
     Raises:
         MissingExtraError: umap-learn is not installed.
     """
-    require("umap", "latent")
+    require_extra("umap", "latent")
     from umap import UMAP
 
-    near = min(_MAP_NEIGHBOURS, len(vectors) - 1)
+    near = min(_UMAP_NEIGHBORS, len(vectors) - 1)
     layout = UMAP(n_neighbors=near, metric="cosine", random_state=seed, n_jobs=1)
-    return np.asarray(layout.fit_transform(centred(vectors)))
+    return np.asarray(layout.fit_transform(centered(vectors)))
 
 
 def latent_map(  # noqa: PLR0913 - two inputs, the rest has defaults
     spaces: Mapping[str, FloatArray],
     categories: Sequence[str],
     *,
-    neighbours: int = NEIGHBOURS,
+    n_neighbors: int = N_NEIGHBORS,
     seed: int = 0,
     draws: int = 2000,
-    layout: Callable[[FloatArray, int], FloatArray] = flatten,
+    layout: Callable[[FloatArray, int], FloatArray] = umap_layout,
 ) -> LatentMap:
     """Judge and lay out several spaces `(n_prompts, dim)` of the same prompts.
 
@@ -112,7 +116,7 @@ def latent_map(  # noqa: PLR0913 - two inputs, the rest has defaults
         InputError: the spaces do not fit, the prompts are too few, or have not two categories.
         MissingExtraError: scikit-learn or umap-learn is not installed.
     """
-    check_categories(categories, neighbours)
+    check_categories(categories, n_neighbors)
     for name, vectors in spaces.items():
         if vectors.ndim != 2 or len(vectors) != len(categories) or not np.isfinite(vectors).all():
             raise InputError(
@@ -121,35 +125,37 @@ def latent_map(  # noqa: PLR0913 - two inputs, the rest has defaults
             )
     labels = np.unique(np.array(categories), return_inverse=True)[1]
     each = [
-        np.stack([silhouettes(vectors, labels), purities(vectors, labels, neighbours)], axis=1)
+        np.stack([silhouettes(vectors, labels), purities(vectors, labels, n_neighbors)], axis=1)
         for vectors in spaces.values()
     ]
     groups = np.arange(len(labels))
     drawn = bootstrap(np.concatenate(each, axis=1), groups, draws=draws, seed=seed)
-    bounds = [interval(value, draw) for value, draw in zip(_means(each), drawn.T, strict=True)]
+    bounds = [
+        interval(value, draw) for value, draw in zip(_column_means(each), drawn.T, strict=True)
+    ]
     return LatentMap(
         tuple(categories),
         tuple(
-            Separation(name, vectors.shape[1], bounds[2 * i], bounds[2 * i + 1])
+            ClusterScores(name, vectors.shape[1], bounds[2 * i], bounds[2 * i + 1])
             for i, (name, vectors) in enumerate(spaces.items())
         ),
         tuple(layout(vectors, seed) for vectors in spaces.values()),
-        neighbours,
-        chance(categories),
+        n_neighbors,
+        chance_level(categories),
         seed,
     )
 
 
-def check_categories(categories: Sequence[str], neighbours: int = NEIGHBOURS) -> None:
+def check_categories(categories: Sequence[str], n_neighbors: int = N_NEIGHBORS) -> None:
     """Refuse prompts of which nothing can be said, before anything is computed.
 
     Raises:
         InputError: there are too few prompts, fewer than two categories, or as many as prompts.
     """
     kinds = len(set(categories))
-    if neighbours < 1 or len(categories) <= neighbours:
+    if n_neighbors < 1 or len(categories) <= n_neighbors:
         raise InputError(
-            f"{len(categories)} prompts, of which each is compared with {neighbours} neighbours; "
+            f"{len(categories)} prompts, of which each is compared with {n_neighbors} neighbours; "
             "give more prompts than neighbours, and at least one neighbour"
         )
     if not 2 <= kinds < len(categories):
@@ -165,54 +171,54 @@ def silhouettes(vectors: FloatArray, labels: Sequence[Any] | NDArray[Any]) -> Fl
     Raises:
         MissingExtraError: scikit-learn is not installed.
     """
-    require("sklearn", "evaluate")
+    require_extra("sklearn", "evaluate")
     from sklearn.metrics import silhouette_samples
 
-    return np.asarray(silhouette_samples(centred(vectors), labels, metric="cosine"))
+    return np.asarray(silhouette_samples(centered(vectors), labels, metric="cosine"))
 
 
 def purities(
-    vectors: FloatArray, labels: Sequence[Any] | NDArray[Any], neighbours: int = NEIGHBOURS
+    vectors: FloatArray, labels: Sequence[Any] | NDArray[Any], n_neighbors: int = N_NEIGHBORS
 ) -> FloatArray:
     """Return the share of each prompt's nearest neighbours that are of its category, `(n,)`.
 
     Raises:
         MissingExtraError: scikit-learn is not installed.
     """
-    require("sklearn", "evaluate")
+    require_extra("sklearn", "evaluate")
     from sklearn.neighbors import NearestNeighbors
 
-    found = NearestNeighbors(n_neighbors=neighbours, metric="cosine").fit(centred(vectors))
+    found = NearestNeighbors(n_neighbors=n_neighbors, metric="cosine").fit(centered(vectors))
     kinds = np.asarray(labels)
     nearest = found.kneighbors(return_distance=False)  # of a known row: itself is left out
     return np.asarray((kinds[nearest] == kinds[:, None]).mean(axis=1))
 
 
-def chance(categories: Sequence[str]) -> float:
+def chance_level(categories: Sequence[str]) -> float:
     """Return the purity that neighbours drawn at random have."""
     sizes = np.array([*Counter(categories).values()])
     total = int(sizes.sum())
     return float((sizes * (sizes - 1)).sum() / (total * (total - 1)))
 
 
-def centred(vectors: FloatArray) -> FloatArray:
+def centered(vectors: FloatArray) -> FloatArray:
     """Move the middle of vectors `(n, dim)` to zero."""
     wide = np.asarray(vectors, np.float64)
     return np.asarray(wide - wide.mean(axis=0))
 
 
-def _means(each: Sequence[FloatArray]) -> list[float]:
+def _column_means(each: Sequence[FloatArray]) -> list[float]:
     return [float(value) for values in each for value in values.mean(axis=0)]
 
 
-def picture_kind(path: Path) -> None:
+def check_image_format(path: Path) -> None:
     """Refuse a file name that does not say a kind of picture, before anything is computed.
 
     Raises:
         InputError: its suffix is none that can be drawn.
         MissingExtraError: matplotlib is not installed.
     """
-    require("matplotlib", "evaluate")
+    require_extra("matplotlib", "evaluate")
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     if path.suffix[1:].lower() not in FigureCanvasAgg.get_supported_filetypes():
@@ -227,20 +233,20 @@ def plot_latent(found: LatentMap, path: Path | None = None) -> Figure:
     Raises:
         MissingExtraError: matplotlib is not installed.
     """
-    require("matplotlib", "evaluate")
+    require_extra("matplotlib", "evaluate")
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    panels, columns = len(found.places), 2 * len(found.places)
-    names = [name for name, _ in Counter(found.categories).most_common(_NAMED)]
-    foot = _FOOT + _ROW * -(-(len(names) + 1) // columns)
-    size = (_PANEL * panels, _PANEL + foot)
+    panels, columns = len(found.coordinates), 2 * len(found.coordinates)
+    names = [name for name, _ in Counter(found.categories).most_common(_MAX_NAMED_CATEGORIES)]
+    foot = _LEGEND_MARGIN_INCHES + _LEGEND_ROW_INCHES * -(-(len(names) + 1) // columns)
+    size = (_PANEL_INCHES * panels, _PANEL_INCHES + foot)
     figure = Figure(figsize=size, dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
     every = figure.subplots(1, panels, squeeze=False)[0]
-    for axes, separation, places in zip(every, found.separations, found.places, strict=True):
+    for axes, separation, coordinates in zip(every, found.scores, found.coordinates, strict=True):
         _panel(axes, found, separation)
-        _dots(axes, places, np.array(found.categories), names)
+        _draw_points(axes, coordinates, np.array(found.categories), names)
     handles, labels = every[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=columns, fontsize=9,
                   frameon=False, markerscale=1.6, handletextpad=0.2)  # fmt: skip
@@ -250,33 +256,35 @@ def plot_latent(found: LatentMap, path: Path | None = None) -> Figure:
     return figure
 
 
-def _panel(axes: Axes, found: LatentMap, separation: Separation) -> None:
+def _panel(axes: Axes, found: LatentMap, separation: ClusterScores) -> None:
     """Say what is seen: the map has neither units nor directions."""
     axes.set_xticks([])
     axes.set_yticks([])
-    axes.spines[:].set_color(OTHERS)
+    axes.spines[:].set_color(OTHERS_COLOR)
     axes.set_title(
         f"{separation.space} ({separation.dim} numbers)\n"
         f"silhouette {separation.silhouette.value:.2f}, purity {separation.purity.value:.2f} "
         f"(chance {found.chance:.2f})",
         loc="left",
         fontsize=10,
-        color=INK,
+        color=TEXT_COLOR,
     )
 
 
-def _dots(axes: Axes, places: FloatArray, categories: FloatArray, names: list[str]) -> None:
+def _draw_points(
+    axes: Axes, coordinates: FloatArray, categories: FloatArray, names: list[str]
+) -> None:
     """Draw the prompts, small categories on top of large ones."""
-    size = float(np.clip(6_000 / len(places), 5, 28))
+    size = float(np.clip(6_000 / len(coordinates), 5, 28))
     for i, name in enumerate(names):
-        across, up = places[categories == name].T
+        across, up = coordinates[categories == name].T
         axes.scatter(
             across,
             up,
             s=size,
             color=PALETTE[i % len(PALETTE)],
             marker=_MARKERS[i // len(PALETTE)],
-            edgecolor=INK,  # yellow is not seen on white
+            edgecolor=TEXT_COLOR,  # yellow is not seen on white
             linewidth=0.2,
             alpha=0.85,
             label=name if len(name) <= 28 else name[:27] + "…",
@@ -284,5 +292,5 @@ def _dots(axes: Axes, places: FloatArray, categories: FloatArray, names: list[st
         )
     rest = ~np.isin(categories, names)
     if rest.any():
-        across, up = places[rest].T
-        axes.scatter(across, up, s=size, color=OTHERS, linewidth=0, label="others", zorder=1)
+        across, up = coordinates[rest].T
+        axes.scatter(across, up, s=size, color=OTHERS_COLOR, linewidth=0, label="others", zorder=1)

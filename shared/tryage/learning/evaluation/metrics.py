@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 Matrix: TypeAlias = NDArray[np.float32] | NDArray[np.float64]
 
-_TIE = 1e-6  # losses are float32
+_TIE_TOLERANCE = 1e-6  # losses are float32
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Interval:
 
 
 @dataclass(frozen=True, slots=True)
-class Calibration:
+class CalibrationMetrics:
     """How far predicted scores are from real ones; the arrays are per bin, `(n_bins,)`.
 
     `brier` is the mean squared error of the predicted score over all measured pairs, `ece` the
@@ -53,7 +53,7 @@ class Calibration:
     weight: tuple[float, ...]
 
 
-def policy(predicted: Matrix, allowed: BoolArray) -> Float64Array:
+def choice_probabilities(predicted: Matrix, allowed: BoolArray) -> Float64Array:
     """Share of each prompt per expert, `(n_prompts, n_experts)`; rows sum to 1.
 
     The lowest `predicted` loss among the `allowed` takes the prompt; exact ties share it.
@@ -64,7 +64,7 @@ def policy(predicted: Matrix, allowed: BoolArray) -> Float64Array:
     return np.asarray(tied / np.maximum(tied.sum(axis=1, keepdims=True), 1), dtype=np.float64)
 
 
-def expected(shares: Float64Array, values: Matrix) -> Float64Array:
+def expected_value(shares: Float64Array, values: Matrix) -> Float64Array:
     """Value per prompt under a policy, `(n_prompts,)`; gaps count only where they are chosen."""
     chosen = np.where(shares > 0, values, 0.0)
     return np.asarray((shares * chosen).sum(axis=1), dtype=np.float64)
@@ -75,9 +75,9 @@ def best_losses(losses: Matrix) -> Float64Array:
     return np.asarray(np.nanmin(losses, axis=1), dtype=np.float64)
 
 
-def hits(shares: Float64Array, losses: Matrix) -> Float64Array:
+def optimal_hits(shares: Float64Array, losses: Matrix) -> Float64Array:
     """Optimal-model rate per prompt, `(n_prompts,)`: a hit is any expert that ties for best."""
-    tied = losses <= best_losses(losses)[:, None] + _TIE
+    tied = losses <= best_losses(losses)[:, None] + _TIE_TOLERANCE
     return np.asarray((shares * tied).sum(axis=1), dtype=np.float64)
 
 
@@ -99,18 +99,18 @@ def expected_calibration_error(
     return error, mean_predicted, mean_real, weight
 
 
-def calibration(predicted: Matrix, losses: Matrix, n_bins: int = 15) -> Calibration:
+def calibration_metrics(predicted: Matrix, losses: Matrix, n_bins: int = 15) -> CalibrationMetrics:
     """Compare predicted with real scores on every measured pair, both `(n_prompts, n_experts)`."""
     measured = ~np.isnan(losses)
     guess = (1.0 - predicted[measured]).astype(np.float64)
     real = (1.0 - losses[measured]).astype(np.float64)
     ece, mean_predicted, mean_real, weight = expected_calibration_error(guess, real, n_bins)
-    shares = policy(predicted, measured)
+    shares = choice_probabilities(predicted, measured)
     some = weight > 0
-    return Calibration(
+    return CalibrationMetrics(
         brier=float(np.mean((guess - real) ** 2)),
         ece=ece,
-        optimism=float(np.mean(expected(shares, losses) - expected(shares, predicted))),
+        optimism=float(np.mean(expected_value(shares, losses) - expected_value(shares, predicted))),
         predicted=tuple(mean_predicted[some].tolist()),
         real=tuple(mean_real[some].tolist()),
         weight=tuple(weight[some].tolist()),
@@ -198,7 +198,9 @@ def cpt(gain: Float64Array, real_gain: Float64Array, target: float) -> float:
     return float(calls[before] + part * (calls[reached] - calls[before]))
 
 
-def pair_result(predicted: Matrix, losses: Matrix, experts: tuple[str, ...]) -> PairResult | None:
+def pairwise_metrics(
+    predicted: Matrix, losses: Matrix, experts: tuple[str, ...]
+) -> PairResult | None:
     """Judge predictions for exactly two experts, `(n_prompts, 2)`; None if the gap is not there.
 
     The strong expert is the one with the lower mean loss on these prompts; prompts with a gap in

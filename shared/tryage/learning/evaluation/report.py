@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tryage.core.validation import require
+from tryage.core.validation import require_extra
 from tryage.errors import InputError
 from tryage.learning.evaluation.baselines import BEST_SINGLE, CATEGORY_TABLE
 from tryage.learning.evaluation.costs import upper_hull
@@ -19,21 +19,21 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from tryage.learning.evaluation.costs import CostResult, FrontPoint
-    from tryage.learning.evaluation.metrics import Calibration, Interval, PairResult
+    from tryage.learning.evaluation.costs import CostPoint, CostResult
+    from tryage.learning.evaluation.metrics import CalibrationMetrics, Interval, PairResult
 
 # Okabe and Ito's palette: told apart with any kind of colour vision.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442")
 
-OTHERS = "#BBBBBB"
+OTHERS_COLOR = "#BBBBBB"
 
-INK = "#333333"
+TEXT_COLOR = "#333333"
 
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
-_LINES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1, 1, 1)), (0, (1, 1)))
+_LINE_STYLES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1, 1, 1)), (0, (1, 1)))
 
-_NAMED_EXPERTS = 6  # more names in one legend are not read
+_MAX_NAMED_EXPERTS = 6  # more names in one legend are not read
 
 _MAX_CATEGORIES = 20
 
@@ -65,7 +65,7 @@ class MethodResult:
     lead: Interval | None
     optimal_rate: float
     regret: float
-    calibration: Calibration | None = None
+    calibration: CalibrationMetrics | None = None
     pairs: Mapping[str, PairResult] = field(default_factory=dict)
     by_source: Mapping[str, float] = field(default_factory=dict)
     by_category: Mapping[str, float] = field(default_factory=dict)
@@ -99,8 +99,8 @@ class Evaluation:
         columns = [(head, [show(result) for result in self.results]) for head, show in _COLUMNS]
         filled = [(head, cells) for head, cells in columns if any(cells)]
         rows = [[head for head, _ in filled], *zip(*(cells for _, cells in filled), strict=True)]
-        lines = [self._headline(), "", *_align(rows)]
-        notes = [*self.notes, *self._parts()]
+        lines = [self._headline(), "", *_align_columns(rows)]
+        notes = [*self.notes, *self._pair_notes()]
         return "\n".join([*lines, *([""] if notes else []), *(f"- {note}" for note in notes)])
 
     def to_dict(self) -> dict[str, Any]:
@@ -113,7 +113,7 @@ class Evaluation:
         size = f"{self.n_prompts:,} x {self.n_experts:,}"
         return "| " + " | ".join([self.name, size, *(scores.get(m, "-") for m in methods)]) + " |"
 
-    def _parts(self) -> list[str]:
+    def _pair_notes(self) -> list[str]:
         """Explain the order of the figures of a pair that has several sources."""
         pairs = next((result.pairs for result in self.results if result.pairs), {})
         if len(pairs) < 2:
@@ -127,14 +127,14 @@ class Evaluation:
         return f"{named}{size}, {self.n_folds} folds grouped by prompt, seed {self.seed}"
 
 
-def _pair(result: MethodResult, show: Callable[[PairResult], str]) -> str:
+def _pair_cell(result: MethodResult, show: Callable[[PairResult], str]) -> str:
     """Show the pair figures of the whole table and, in brackets, of each source."""
     if "all" not in result.pairs:
         return ""
     return " / ".join(show(pair) for pair in result.pairs.values())
 
 
-def _parity(result: MethodResult) -> str:
+def _parity_cell(result: MethodResult) -> str:
     if result.cost is None:
         return ""
     parity = result.cost.parity
@@ -142,14 +142,14 @@ def _parity(result: MethodResult) -> str:
     return f"{parity.relative_cost.value:.0%} at {parity.score_difference.value:+.3f}{mark}"
 
 
-def _hindsight(result: MethodResult) -> str:
+def _hindsight_cell(result: MethodResult) -> str:
     if result.cost is None:
         return ""
     cost = result.cost.parity.hindsight
     return "none keeps it" if cost is None else f"{cost:.0%}"
 
 
-def _lead(result: MethodResult) -> str:
+def _gain_cell(result: MethodResult) -> str:
     if result.lead is None:
         return ""
     return f"{result.lead.value:+.3f} [{result.lead.low:+.3f}, {result.lead.high:+.3f}]"
@@ -158,22 +158,22 @@ def _lead(result: MethodResult) -> str:
 _COLUMNS: tuple[tuple[str, Callable[[MethodResult], str]], ...] = (
     ("method", lambda r: r.name),
     ("score [95%]", lambda r: str(r.score)),
-    ("router ahead by [95%]", _lead),
+    ("router ahead by [95%]", _gain_cell),
     ("optimal", lambda r: f"{r.optimal_rate:.3f}"),
     ("regret", lambda r: f"{round(r.regret, 3) + 0.0:.3f}"),  # never "-0.000"
     ("Brier", lambda r: f"{r.calibration.brier:.3f}" if r.calibration else ""),
     ("ECE", lambda r: f"{r.calibration.ece:.3f}" if r.calibration else ""),
     ("optimism", lambda r: f"{r.calibration.optimism:+.3f}" if r.calibration else ""),
-    ("APGR", lambda r: _pair(r, lambda p: f"{p.apgr:.3f}")),
-    ("CPT50", lambda r: _pair(r, lambda p: f"{p.cpt50:.1%}")),
-    ("CPT80", lambda r: _pair(r, lambda p: f"{p.cpt80:.1%}")),
+    ("APGR", lambda r: _pair_cell(r, lambda p: f"{p.apgr:.3f}")),
+    ("CPT50", lambda r: _pair_cell(r, lambda p: f"{p.cpt50:.1%}")),
+    ("CPT80", lambda r: _pair_cell(r, lambda p: f"{p.cpt80:.1%}")),
     ("AIQ", lambda r: f"{r.cost.aiq:.3f}" if r.cost else ""),
-    ("cost at parity", _parity),
-    ("in hindsight", _hindsight),
+    ("cost at parity", _parity_cell),
+    ("in hindsight", _hindsight_cell),
 )
 
 
-def _align(rows: Sequence[Sequence[str]]) -> list[str]:
+def _align_columns(rows: Sequence[Sequence[str]]) -> list[str]:
     """Align the first column left and the others right, with a rule under the head."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = [
@@ -203,26 +203,26 @@ def plot_front(
     fronts = [(r.name, r.cost) for r in evaluation.results if r.name in wanted and r.cost]
     if not fronts:
         raise InputError("no costs were known, so there is no front to draw; add a column cost")
-    figure, axes = _figure(8.2, 5.0)
+    figure, axes = _new_figure(8.2, 5.0)
     for i, (name, cost) in enumerate(fronts):
         emphasis = 2.8 if name == evaluation.router else 1.5
         label = "one expert, or two mixed" if name == BEST_SINGLE else name
-        axes.plot(*_mixed(cost), color=PALETTE[i % 7], linestyle=_LINES[i % 7], label=label,
+        axes.plot(*_hull_curve(cost), color=PALETTE[i % 7], linestyle=_LINE_STYLES[i % 7], label=label,
                   linewidth=emphasis, zorder=4)  # fmt: skip
     single = next((cost.front[0] for name, cost in fronts if name == BEST_SINGLE), None)
     if single:
         _mark_parity(axes, fronts, single)
     low, high = axes.get_ylim()
     seen = [e for e in evaluation.experts if e.cost and e.score >= low and e.coverage > 0.95]
-    axes.scatter([1000 * (e.cost or 0) for e in seen], [e.score for e in seen], color=OTHERS,
+    axes.scatter([1000 * (e.cost or 0) for e in seen], [e.score for e in seen], color=OTHERS_COLOR,
                  edgecolor="white", s=34, label="an expert on its own", zorder=2)  # fmt: skip
     axes.set_ylim(low, high)
-    _dollars(axes)
+    _format_dollars(axes)
     axes.set_xlabel("cost, USD per 1,000 requests")
     axes.set_ylabel("mean score")
-    _title(axes, evaluation, "what a request costs and what it scores")
+    _set_title(axes, evaluation, "what a request costs and what it scores")
     axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), fontsize=9)
-    return _finish(figure, path)
+    return _save_figure(figure, path)
 
 
 def plot_calibration(
@@ -238,18 +238,18 @@ def plot_calibration(
     drawn = [r for r in evaluation.results if r.name in wanted and r.calibration]
     if not drawn:
         raise InputError(f"none of {list(wanted)} forecasts a score; give methods that were run")
-    figure, axes = _figure(5.6, 5.4)
-    axes.plot([0, 1], [0, 1], color=INK, linewidth=1, linestyle=":", label="perfect")
+    figure, axes = _new_figure(5.6, 5.4)
+    axes.plot([0, 1], [0, 1], color=TEXT_COLOR, linewidth=1, linestyle=":", label="perfect")
     for i, result in enumerate(drawn):
-        _reliability(axes, result, i)
+        _reliability_diagram(axes, result, i)
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1)
     axes.set_aspect("equal")
     axes.set_xlabel("predicted score")
     axes.set_ylabel("real score")
-    _title(axes, evaluation, "predicted and real scores\n(area of a mark: share of the pairs)")
+    _set_title(axes, evaluation, "predicted and real scores\n(area of a mark: share of the pairs)")
     axes.legend(loc="upper left", fontsize=9)
-    return _finish(figure, path)
+    return _save_figure(figure, path)
 
 
 def plot_shares(
@@ -273,16 +273,16 @@ def plot_shares(
     for category in categories:
         for expert, share in shares[category].items():
             total[expert] = total.get(expert, 0.0) + share
-    named = sorted(total, key=lambda expert: -total[expert])[:_NAMED_EXPERTS]
-    figure, axes = _figure(9.0, 1.9 + 0.3 * len(categories))
+    named = sorted(total, key=lambda expert: -total[expert])[:_MAX_NAMED_EXPERTS]
+    figure, axes = _new_figure(9.0, 1.9 + 0.3 * len(categories))
     left = np.zeros(len(categories))
     for i, expert in enumerate(named):
         width = np.array([shares[category].get(expert, 0.0) for category in categories])
-        axes.barh(categories, width, left=left, color=PALETTE[i], label=_short(expert),
+        axes.barh(categories, width, left=left, color=PALETTE[i], label=_short_name(expert),
                   edgecolor="white", linewidth=0.6)  # fmt: skip
         left += width
     if (left < 0.995).any():
-        axes.barh(categories, 1 - left, left=left, color=OTHERS, label="others",
+        axes.barh(categories, 1 - left, left=left, color=OTHERS_COLOR, label="others",
                   edgecolor="white", linewidth=0.6)  # fmt: skip
     axes.margins(y=0.01)
     axes.invert_yaxis()
@@ -291,12 +291,12 @@ def plot_shares(
     axes.xaxis.set_major_formatter(lambda x, _: f"{x:.0%}")
     axes.grid(visible=False)
     part = f" ({len(categories)} largest)" if len(categories) < len(shares) else ""
-    _title(axes, evaluation, f"who gets which category{part}: {chosen}")
+    _set_title(axes, evaluation, f"who gets which category{part}: {chosen}")
     axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), fontsize=9)
-    return _finish(figure, path)
+    return _save_figure(figure, path)
 
 
-def _dollars(axes: Axes) -> None:
+def _format_dollars(axes: Axes) -> None:
     """Make the cost axis logarithmic, with plain numbers at 1, 2 and 5 of every decade."""
     from matplotlib.ticker import LogLocator, NullFormatter
 
@@ -306,7 +306,7 @@ def _dollars(axes: Axes) -> None:
     axes.xaxis.set_minor_formatter(NullFormatter())
 
 
-def _mixed(cost: CostResult) -> tuple[list[float], list[float]]:
+def _hull_curve(cost: CostResult) -> tuple[list[float], list[float]]:
     """Points of the hull, filled in between: a straight mixture is curved on a log axis."""
     points = [(p.cost, p.score) for p in cost.front]
     x, y = upper_hull(*np.array(points).T)
@@ -314,7 +314,7 @@ def _mixed(cost: CostResult) -> tuple[list[float], list[float]]:
     return (1000 * grid).tolist(), np.interp(grid, x, y).tolist()
 
 
-def _mark_parity(axes: Axes, fronts: Sequence[tuple[str, CostResult]], single: FrontPoint) -> None:
+def _mark_parity(axes: Axes, fronts: Sequence[tuple[str, CostResult]], single: CostPoint) -> None:
     """Ring the point of each front that was chosen without looking at the test part."""
     for i, (name, cost) in enumerate(fronts):
         if name == BEST_SINGLE:
@@ -328,13 +328,13 @@ def _mark_parity(axes: Axes, fronts: Sequence[tuple[str, CostResult]], single: F
             linewidth=2,
             zorder=5,
         )
-    axes.scatter([], [], s=90, facecolor="white", edgecolor=INK, linewidth=2,
+    axes.scatter([], [], s=90, facecolor="white", edgecolor=TEXT_COLOR, linewidth=2,
                  label="chosen for parity")  # fmt: skip
-    axes.scatter(1000 * single.cost, single.score, s=130, marker="*", color=INK, zorder=6,
+    axes.scatter(1000 * single.cost, single.score, s=130, marker="*", color=TEXT_COLOR, zorder=6,
                  label="best single expert")  # fmt: skip
 
 
-def _reliability(axes: Axes, result: MethodResult, i: int) -> None:
+def _reliability_diagram(axes: Axes, result: MethodResult, i: int) -> None:
     found = result.calibration
     if found is None:
         return
@@ -353,9 +353,9 @@ def _reliability(axes: Axes, result: MethodResult, i: int) -> None:
               label=f"{result.name} (ECE {found.ece:.3f})")  # fmt: skip
 
 
-def _figure(width: float, height: float) -> tuple[Figure, Axes]:
+def _new_figure(width: float, height: float) -> tuple[Figure, Axes]:
     """Make a figure outside pyplot: no global state, no window, no backend chosen."""
-    require("matplotlib", "evaluate")
+    require_extra("matplotlib", "evaluate")
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -368,18 +368,18 @@ def _figure(width: float, height: float) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _title(axes: Axes, evaluation: Evaluation, text: str) -> None:
+def _set_title(axes: Axes, evaluation: Evaluation, text: str) -> None:
     name = f"{evaluation.name}: " if evaluation.name else ""
-    axes.set_title(name + text, loc="left", fontsize=11, color=INK)
+    axes.set_title(name + text, loc="left", fontsize=11, color=TEXT_COLOR)
 
 
-def _short(name: str, length: int = 32) -> str:
+def _short_name(name: str, length: int = 32) -> str:
     """Cut an owner from a Hub id, and the end from what is still too long."""
     bare = name.rsplit("/", maxsplit=1)[-1]
     return bare if len(bare) <= length else bare[: length - 1] + "…"
 
 
-def _finish(figure: Figure, path: Path | None) -> Figure:
+def _save_figure(figure: Figure, path: Path | None) -> Figure:
     if path is not None:
         figure.savefig(path)
     return figure

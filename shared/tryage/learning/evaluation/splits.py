@@ -21,7 +21,7 @@ Split: TypeAlias = tuple[IndexArray, IndexArray]
 
 
 @dataclass(frozen=True, slots=True)
-class Predicted:
+class MethodPrediction:
     """What a method says about unseen prompts, each `(n_test, n_experts)`; lower is better."""
 
     losses: Float32Array
@@ -29,7 +29,7 @@ class Predicted:
     costs: Float32Array | None = None  # USD of the request; None = the caller forecasts
 
 
-class Method(Protocol):
+class RoutingMethod(Protocol):
     """Learn from measured prompts, predict unseen ones: the router under test, or a baseline."""
 
     def __call__(
@@ -38,7 +38,7 @@ class Method(Protocol):
         train_embeddings: Float32Array,
         test_prompts: Sequence[str],
         test_embeddings: Float32Array,
-    ) -> Predicted:
+    ) -> MethodPrediction:
         """Predict losses `(n_test, n_experts)` in the order of `train.experts`."""
         ...
 
@@ -53,20 +53,20 @@ class Fold:
     test_embeddings: Float32Array
 
 
-FoldMethod: TypeAlias = Callable[[Fold], Predicted]
+FoldMethod: TypeAlias = Callable[[Fold], MethodPrediction]
 
 
-def blind(method: Method) -> FoldMethod:
+def hide_labels(method: RoutingMethod) -> FoldMethod:
     """Let a method see of a fold what a router would see: no losses, no categories of the test."""
 
-    def run(fold: Fold) -> Predicted:
+    def run(fold: Fold) -> MethodPrediction:
         return method(fold.train, fold.train_embeddings, fold.test.prompts, fold.test_embeddings)
 
     return run
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class EvaluationConfig:
     """How an evaluation is run; the same settings on the same table give the same figures.
 
     `n_folds` test parts; `inner_folds` within each training part to choose the weight of cost,
@@ -107,7 +107,7 @@ def folds(groups: NDArray[np.intp], n_folds: int = 5, seed: int = 0) -> list[Spl
     ]
 
 
-def least_taught(groups: NDArray[np.intp], *n_folds: int) -> int:
+def min_train_size(groups: NDArray[np.intp], *n_folds: int) -> int:
     """Count the distinct prompts of the smallest training part, of folds within folds if more."""
     left = len(np.unique(groups))
     for parts in n_folds:
@@ -123,7 +123,7 @@ class OutOfFold:
     costs: Float64Array | None
 
 
-def out_of_fold(
+def cross_val_predict(
     label: str, run: FoldMethod, table: QTable, embeddings: Float32Array, splits: Sequence[Split]
 ) -> OutOfFold:
     """Train on the one side of every split and predict the other.
@@ -137,15 +137,15 @@ def out_of_fold(
     for train, test in splits:
         fold = Fold(table.take(train), embeddings[train], table.take(test), embeddings[test])
         predicted = run(fold)
-        losses[test] = _checked(label, "losses", predicted.losses, fold)
+        losses[test] = _validate_prediction(label, "losses", predicted.losses, fold)
         if predicted.costs is None:
             priced = False
         else:
-            costs[test] = _checked(label, "costs", predicted.costs, fold, finite=False)
+            costs[test] = _validate_prediction(label, "costs", predicted.costs, fold, finite=False)
     return OutOfFold(losses, costs if priced else None)
 
 
-def _checked(
+def _validate_prediction(
     label: str, what: str, matrix: Float32Array, fold: Fold, *, finite: bool = True
 ) -> Float32Array:
     expected = (len(fold.test), len(fold.train.experts))

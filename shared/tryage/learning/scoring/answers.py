@@ -8,24 +8,24 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from tryage.core.client_errors import told
+from tryage.core.client_errors import describe_error
 from tryage.core.expert import Expert
-from tryage.core.validation import number, require
+from tryage.core.validation import check_number, require_extra
 from tryage.errors import InputError, MeasurementError
 from tryage.learning.scoring import replies
-from tryage.learning.scoring.measurement import Identity, Measurement, Prompt
-from tryage.learning.scoring.replies import of_the_prompt, passes, retried
-from tryage.learning.scoring.scorers import Scorer, Verdict, needed
+from tryage.learning.scoring.measurement import Measurement, MeasurerIdentity, Prompt
+from tryage.learning.scoring.replies import call_with_retries, is_prompt_error, is_transient
+from tryage.learning.scoring.scorers import Scorer, ScoreResult, check_required_fields
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from tryage.learning.scoring.measurement import Budget
 
-PATIENCE = 10  # prompts in a row that fail before an expert is given up
+MAX_CONSECUTIVE_FAILURES = 10  # prompts in a row that fail before an expert is given up
 
 
-class Answers:
+class GenerationMeasurer:
     """An expert that answers, and what its answers are worth.
 
     Args:
@@ -55,14 +55,14 @@ class Answers:
     ) -> None:
         self.expert = Expert(expert) if isinstance(expert, str) else expert
         self.scorer, self.ask, self.keep_output = scorer, ask, keep_output
-        self.concurrency = int(number("concurrency", concurrency, 1))
-        self.retries = int(number("retries", retries))
-        self._model = replies.asking(model)
+        self.concurrency = int(check_number("concurrency", concurrency, 1))
+        self.retries = int(check_number("retries", retries))
+        self._call_model = replies.as_callable(model)
 
-    def identify(self) -> Identity:
+    def identify(self) -> MeasurerIdentity:
         """Say whose scores these are, and the scorer by its name."""
         name = getattr(self.scorer, "__name__", type(self.scorer).__name__)
-        return Identity(self.expert, f"answers scored by {name}")
+        return MeasurerIdentity(self.expert, f"answers scored by {name}")
 
     def measure(
         self, prompts: Sequence[Prompt], budget: Budget
@@ -75,8 +75,8 @@ class Answers:
                 budget needs is unknown.
         """
         for prompt in prompts:
-            needed(self.scorer, prompt)
-        todo, ends = iter(enumerate(prompts)), _Ends(self.expert.name)
+            check_required_fields(self.scorer, prompt)
+        todo, ends = iter(enumerate(prompts)), _StopCondition(self.expert.name)
         running: dict[Future[Measurement], int] = {}
         with ThreadPoolExecutor(self.concurrency) as pool:
             while True:
@@ -84,57 +84,61 @@ class Answers:
                     allowed = budget.allows(self.expert.name, len(running))
                     if not allowed or (asked := next(todo, None)) is None:
                         break
-                    running[pool.submit(self._measured, asked[1], budget)] = asked[0]
+                    running[pool.submit(self._measure_prompt, asked[1], budget)] = asked[0]
                 if not running:
                     break
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
                     position = running.pop(future)
-                    if (found := ends.result(future)) is not None:
+                    if (found := ends.collect(future)) is not None:
                         yield position, found
                         ends.charge(budget, found)
         if ends.reason:
             raise ends.reason
 
-    def _measured(self, prompt: Prompt, budget: Budget) -> Measurement:
+    def _measure_prompt(self, prompt: Prompt, budget: Budget) -> Measurement:
         """Ask, time and score one prompt; an error that is the prompt's alone is told."""
         asked = self.ask(prompt)
         try:
-            reply, seconds = retried(lambda: _timed(self._model, asked), self.retries, budget.pause)
+            reply, seconds = call_with_retries(
+                lambda: _call_timed(self._call_model, asked), self.retries, budget.sleep
+            )
         except Exception as error:
-            if not (passes(error) or of_the_prompt(error)):
+            if not (is_transient(error) or is_prompt_error(error)):
                 raise
-            return Measurement(error=told(error))
-        answer = replies.answer(reply)
+            return Measurement(error=describe_error(error))
+        answer = replies.parse_reply(reply)
         known = Measurement(
             output_tokens=answer.output_tokens,
             latency=seconds,
-            cost=replies.cost(answer, self.expert),
+            cost=replies.reply_cost(answer, self.expert),
             readability=reading_ease(answer.text),
             output=answer.text if self.keep_output else None,
         )
-        return self._judged(prompt, answer.text, known)
+        return self._score_answer(prompt, answer.text, known)
 
-    def _judged(self, prompt: Prompt, text: str, known: Measurement) -> Measurement:
+    def _score_answer(self, prompt: Prompt, text: str, measurement: Measurement) -> Measurement:
         """Add the score to what is known of an answer."""
         try:
-            verdict = Verdict.of(self.scorer(prompt, text))
+            result = ScoreResult.from_value(self.scorer(prompt, text))
         except Exception as error:
-            unjudged = isinstance(error, MeasurementError) or passes(error) or of_the_prompt(error)
+            unjudged = (
+                isinstance(error, MeasurementError) or is_transient(error) or is_prompt_error(error)
+            )
             if not unjudged:  # a mistake of the scorer, which it would repeat
                 raise
-            return replace(known, error=f"the scorer failed: {told(error)}")
-        loss = 1.0 - verdict.score
-        return replace(known, loss=loss, score=verdict.score, scoring_cost=verdict.cost)
+            return replace(measurement, error=f"the scorer failed: {describe_error(error)}")
+        loss = 1.0 - result.score
+        return replace(measurement, loss=loss, score=result.score, scoring_cost=result.cost)
 
 
-class _Ends:
+class _StopCondition:
     """Why no further prompt is asked, if there is a reason."""
 
     def __init__(self, name: str) -> None:
         self.reason: MeasurementError | InputError | None = None
-        self._name, self._in_a_row = name, 0
+        self._name, self._consecutive_failures = name, 0
 
-    def result(self, future: Future[Measurement]) -> Measurement | None:
+    def collect(self, future: Future[Measurement]) -> Measurement | None:
         """Return what was measured, or note why it could not be."""
         try:
             found = future.result()
@@ -142,11 +146,17 @@ class _Ends:
             self.reason = self.reason or error
             return None
         except Exception as error:  # noqa: BLE001 - clients and scorers raise anything
-            self.reason = self.reason or self._refusal(told(error), error)
+            self.reason = self.reason or self._measurement_error(describe_error(error), error)
             return None
-        self._in_a_row = self._in_a_row + 1 if found.error else 0
-        if found.error and self._in_a_row >= PATIENCE and not self.reason:
-            self.reason = self._refusal(f"{PATIENCE} prompts in a row have failed: {found.error}")
+        self._consecutive_failures = self._consecutive_failures + 1 if found.error else 0
+        if (
+            found.error
+            and self._consecutive_failures >= MAX_CONSECUTIVE_FAILURES
+            and not self.reason
+        ):
+            self.reason = self._measurement_error(
+                f"{MAX_CONSECUTIVE_FAILURES} prompts in a row have failed: {found.error}"
+            )
         return found
 
     def charge(self, budget: Budget, found: Measurement) -> None:
@@ -160,13 +170,15 @@ class _Ends:
         except MeasurementError as error:
             self.reason = self.reason or error
 
-    def _refusal(self, words: str, cause: BaseException | None = None) -> MeasurementError:
-        refusal = MeasurementError(f"{self._name} cannot be measured: {words}")
+    def _measurement_error(
+        self, message: str, cause: BaseException | None = None
+    ) -> MeasurementError:
+        refusal = MeasurementError(f"{self._name} cannot be measured: {message}")
         refusal.__cause__ = cause
         return refusal
 
 
-def _timed(call: Callable[[str], replies.Reply], asked: str) -> tuple[replies.Reply, float]:
+def _call_timed(call: Callable[[str], replies.Reply], asked: str) -> tuple[replies.Reply, float]:
     """Return a reply and the seconds it took."""
     start = time.perf_counter()
     reply = call(asked)
@@ -195,7 +207,7 @@ def reading_ease(text: str) -> float | None:
 
 @lru_cache(maxsize=1)
 def _counters() -> tuple[Callable[[str], int], Callable[[str], int], Callable[[str], int]]:
-    require("textstat", "score")
+    require_extra("textstat", "score")
     import textstat
     from pyphen import Pyphen
 

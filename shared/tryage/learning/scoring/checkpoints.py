@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tryage.core.expert import Expert
-from tryage.core.validation import require
+from tryage.core.validation import require_extra
 from tryage.errors import InputError, MeasurementError
 
 if TYPE_CHECKING:
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 GGUF = ".gguf"
 
-_FLOATS = ("F64", "F32", "F16", "BF16")
+_FLOAT_DTYPES = ("F64", "F32", "F16", "BF16")
 
 
-def load(source: str, network: str, device: str | None) -> tuple[Any, Any]:
+def load_model_and_tokenizer(source: str, auto_class: str, device: str | None) -> tuple[Any, Any]:
     """Return the model, ready to be asked, and its tokeniser.
 
     `source` is a folder, a .gguf file or a Hub id, `network` the Auto class that reads it.
@@ -30,20 +30,20 @@ def load(source: str, network: str, device: str | None) -> tuple[Any, Any]:
         MissingExtraError: torch or transformers is not installed.
     """
     for package in ("torch", "transformers"):
-        require(package, "train")
+        require_extra(package, "train")
     for package in ("gguf", "accelerate") if source.endswith(GGUF) else ():
-        require(package, "gguf")
+        require_extra(package, "gguf")
     import transformers
 
-    place, options = _place(source)
+    place, options = _from_pretrained_args(source)
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(place, **options)
-        model = getattr(transformers, network).from_pretrained(
+        model = getattr(transformers, auto_class).from_pretrained(
             place, use_safetensors=None if "gguf_file" in options else True, **options
         )
     except Exception as error:  # readers of foreign files raise anything
         raise MeasurementError(
-            f"{source} cannot be read as {network}: {str(error)[:300]} Expected a folder with "
+            f"{source} cannot be read as {auto_class}: {str(error)[:300]} Expected a folder with "
             "config.json, a fast tokeniser and safetensors, or a .gguf file; pickled weights and "
             "models with code of their own are not read."
         ) from error
@@ -57,7 +57,7 @@ def load(source: str, network: str, device: str | None) -> tuple[Any, Any]:
         raise MeasurementError(f"{source} cannot run on {device!r}: {error}") from error
 
 
-def expert_at(source: str) -> Expert:
+def expert_from_checkpoint(source: str) -> Expert:
     """Return what a checkpoint tells of itself without being loaded: its name and parameters.
 
     Raises:
@@ -67,13 +67,13 @@ def expert_at(source: str) -> Expert:
     if path.suffix == GGUF:
         if not path.is_file():
             raise InputError(f"There is no file {source}.")
-        return Expert(path.stem, parameters=_gguf_parameters(path))
+        return Expert(path.stem, parameters=_count_gguf_parameters(path))
     if not path.exists():
         return Expert(source)
-    return Expert(path.resolve().name, parameters=_parameters(path.glob("*.safetensors")))
+    return Expert(path.resolve().name, parameters=_count_parameters(path.glob("*.safetensors")))
 
 
-def _place(source: str) -> tuple[str, dict[str, Any]]:
+def _from_pretrained_args(source: str) -> tuple[str, dict[str, Any]]:
     """Return the folder or Hub id, and how to read it."""
     if source.endswith(GGUF):
         path = Path(source)
@@ -81,7 +81,7 @@ def _place(source: str) -> tuple[str, dict[str, Any]]:
     return source, {"trust_remote_code": False}
 
 
-def _gguf_parameters(path: Path) -> float | None:
+def _count_gguf_parameters(path: Path) -> float | None:
     """Count the weights by the header; None without the package that reads it."""
     if find_spec("gguf") is None:
         return None
@@ -94,14 +94,14 @@ def _gguf_parameters(path: Path) -> float | None:
     return float(sum(int(tensor.n_elements) for tensor in tensors))
 
 
-def _parameters(files: Iterable[Path]) -> float | None:
+def _count_parameters(files: Iterable[Path]) -> float | None:
     """Count the weights by the headers alone; packed integers do not tell how many they hold."""
     total = 0
     for path in files:
         with path.open("rb") as file:
             header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
         tensors = [tensor for name, tensor in header.items() if name != "__metadata__"]
-        if any(tensor["dtype"] not in _FLOATS for tensor in tensors):
+        if any(tensor["dtype"] not in _FLOAT_DTYPES for tensor in tensors):
             return None
         total += sum(math.prod(tensor["shape"]) for tensor in tensors)
     return float(total) or None

@@ -13,8 +13,8 @@ import numpy as np
 from typing_extensions import Self
 
 from tryage.errors import InputError, MeasurementError
-from tryage.learning.scoring.checkpoints import expert_at, load
-from tryage.learning.scoring.measurement import Identity, Measurement, Prompt
+from tryage.learning.scoring.checkpoints import expert_from_checkpoint, load_model_and_tokenizer
+from tryage.learning.scoring.measurement import Measurement, MeasurerIdentity, Prompt
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -30,15 +30,17 @@ Model: TypeAlias = Any  # what transformers reads has no useful types
 
 Tokenizer: TypeAlias = Any
 
-SKIPPED = -100  # the label of a token that is read and not scored, as in torch's cross-entropy
+IGNORE_INDEX = -100  # the label of a token that is read and not scored, as in torch's cross-entropy
 
-RAW = math.log(256)  # nats per byte of what a model cannot write: it would be sent as raw bytes
+NATS_PER_BYTE = math.log(
+    256
+)  # nats per byte of what a model cannot write: it would be sent as raw bytes
 
-LONGEST = 512  # tokens of a prompt that are read
+MAX_PROMPT_TOKENS = 512  # tokens of a prompt that are read
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class TokenRow:
     """One sequence for the model, what is scored in it, and what a decoder has to write."""
 
     ids: list[int]
@@ -47,14 +49,14 @@ class Row:
 
 
 @dataclass(slots=True)
-class Text:
+class TokenizedText:
     """What has to be predicted of one prompt: rows for the model, and what they amount to.
 
     `raw_bytes` counts the bytes that the tokeniser has no token for, `extra_nats` what is known
     without the model, `tokens` all that is predicted; `chars` and `bytes` are those of the text.
     """
 
-    rows: list[Row] = field(default_factory=list)
+    rows: list[TokenRow] = field(default_factory=list)
     chars: int = 0
     bytes: int = 0
     tokens: int = 0
@@ -62,18 +64,18 @@ class Text:
     extra_nats: float = 0.0
     error: str | None = None
 
-    def cover(self, text: str) -> None:
+    def count_text(self, text: str) -> None:
         """Count a text that is to be predicted."""
         self.chars += len(text)
         self.bytes += len(text.encode())
 
-    def charge_raw(self, text: str) -> None:
+    def add_unknown_token(self, text: str) -> None:
         """Count a token that the model does not know, so it cannot predict what stands there."""
         self.raw_bytes += len(text.encode())
 
-    def measurement(self, nats: float) -> Measurement:
+    def to_measurement(self, nats: float) -> Measurement:
         """Return the loss per token, character and byte."""
-        total = nats + self.extra_nats + RAW * self.raw_bytes
+        total = nats + self.extra_nats + NATS_PER_BYTE * self.raw_bytes
         if self.error is not None or not self.tokens or not self.chars:
             return Measurement(error=self.error or "there is nothing to predict in the prompt")
         if not math.isfinite(total):
@@ -96,7 +98,7 @@ class LanguageModel(ABC):
         batch_tokens: How many tokens, padding included, are in one batch.
     """
 
-    network: ClassVar[str]  # the Auto class of transformers that reads it
+    auto_class: ClassVar[str]  # the Auto class of transformers that reads it
 
     def __init__(
         self,
@@ -122,10 +124,14 @@ class LanguageModel(ABC):
 
         Without an `expert`, its name is that of the folder or file. Nothing is loaded yet.
         """
-        known = expert_at(str(source)) if expert is None else expert
-        return cls(known, partial(load, str(source), cls.network, device), **settings)
+        known = expert_from_checkpoint(str(source)) if expert is None else expert
+        return cls(
+            known,
+            partial(load_model_and_tokenizer, str(source), cls.auto_class, device),
+            **settings,
+        )
 
-    def resident(self) -> Self:
+    def with_cached_model(self) -> Self:
         """Return the same with a model that stays in memory, for prompts that come in parts."""
         kept = copy(self)
         kept._load = cache(self._load)  # noqa: SLF001 - its own
@@ -137,16 +143,18 @@ class LanguageModel(ABC):
         """All that changes the numbers, in words."""
 
     @abstractmethod
-    def prepare(self, tokenizer: Tokenizer, prompt: Prompt, room: int) -> Text:
+    def prepare(self, tokenizer: Tokenizer, prompt: Prompt, max_length: int) -> TokenizedText:
         """Cut a prompt into rows of at most `room` tokens."""
 
     @abstractmethod
-    def score(self, model: Model, rows: Sequence[Row], padding: int) -> torch.Tensor:
+    def sequence_losses(
+        self, model: Model, rows: Sequence[TokenRow], pad_token_id: int
+    ) -> torch.Tensor:
         """Return the nats of what is scored in each row, `(n_rows,)`."""
 
-    def identify(self) -> Identity:
+    def identify(self) -> MeasurerIdentity:
         """Say whose losses these are."""
-        return Identity(self.expert, self.method)
+        return MeasurerIdentity(self.expert, self.method)
 
     def measure(
         self, prompts: Sequence[Prompt], budget: Budget
@@ -158,55 +166,63 @@ class LanguageModel(ABC):
                 of memory for example.
         """
         model, tokenizer = self._load()
-        room = min(self.window, *limits(model, tokenizer))
+        max_length = min(self.window, *max_lengths(model, tokenizer))
         padding = tokenizer.pad_token_id or 0
         # Four characters are about a token; what matters is that a batch is of like lengths.
         lengths = [len(prompt.text) // 4 + 1 for prompt in prompts]
-        for batch in batches(lengths, self.batch_tokens):
+        for batch in batch_by_length(lengths, self.batch_tokens):
             if budget.stopped:
                 return
-            texts = [self.prepare(tokenizer, prompts[at], room) for at in batch]
+            texts = [self.prepare(tokenizer, prompts[at], max_length) for at in batch]
             rows = [row for text in texts for row in text.rows]
             try:
-                nats = iter(self._nats(model, rows, padding))
+                nats = iter(self._batched_losses(model, rows, padding))
             except (RuntimeError, IndexError) as error:
                 raise MeasurementError(f"{self.expert.name} failed on a batch: {error}") from error
             for at, text in zip(batch, texts, strict=True):
-                yield at, text.measurement(math.fsum(next(nats) for _ in text.rows))
+                yield at, text.to_measurement(math.fsum(next(nats) for _ in text.rows))
 
-    def _nats(self, model: Model, rows: Sequence[Row], padding: int) -> list[float]:
+    def _batched_losses(
+        self, model: Model, rows: Sequence[TokenRow], pad_token_id: int
+    ) -> list[float]:
         import torch
 
         nats = [0.0] * len(rows)
         with torch.inference_mode():
-            for batch in batches([len(row.ids) for row in rows], self.batch_tokens):
-                found = self.score(model, [rows[at] for at in batch], padding).tolist()
+            for batch in batch_by_length([len(row.ids) for row in rows], self.batch_tokens):
+                found = self.sequence_losses(
+                    model, [rows[at] for at in batch], pad_token_id
+                ).tolist()
                 for at, value in zip(batch, found, strict=True):
                     nats[at] = value
         return nats
 
 
-def padded(rows: Sequence[list[int]], filler: int, device: torch.device) -> torch.Tensor:
+def pad_sequences(rows: Sequence[list[int]], fill_value: int, device: torch.device) -> torch.Tensor:
     """Return rows of numbers as one tensor, filled up on the right."""
     import torch
 
     longest = max(map(len, rows))
-    return torch.tensor([[*row, *[filler] * (longest - len(row))] for row in rows], device=device)
+    return torch.tensor(
+        [[*row, *[fill_value] * (longest - len(row))] for row in rows], device=device
+    )
 
 
-def inputs(rows: Sequence[Row], padding: int, device: torch.device) -> dict[str, torch.Tensor]:
+def collate(
+    rows: Sequence[TokenRow], pad_token_id: int, device: torch.device
+) -> dict[str, torch.Tensor]:
     """Return what a model reads: the tokens, and which of them are no padding."""
     return {
-        "input_ids": padded([row.ids for row in rows], padding, device),
-        "attention_mask": padded([[1] * len(row.ids) for row in rows], 0, device),
+        "input_ids": pad_sequences([row.ids for row in rows], pad_token_id, device),
+        "attention_mask": pad_sequences([[1] * len(row.ids) for row in rows], 0, device),
     }
 
 
-def surprise(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+def sum_token_losses(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Return the nats of each row's labels under `(batch, length, n_tokens)` logits, `(batch,)`."""
     import torch
 
-    scored = labels != SKIPPED
+    scored = labels != IGNORE_INDEX
     each = torch.nn.functional.cross_entropy(
         logits[scored].float(), labels[scored], reduction="none"
     )
@@ -214,7 +230,7 @@ def surprise(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     return total.index_add(0, scored.nonzero()[:, 0], each.double())
 
 
-def limits(model: Model, tokenizer: Tokenizer) -> Iterator[int]:
+def max_lengths(model: Model, tokenizer: Tokenizer) -> Iterator[int]:
     """Yield how many tokens the model and its tokeniser take, where they say so."""
     yield int(min(tokenizer.model_max_length, 1 << 20))
     for name in ("max_position_embeddings", "n_positions"):
@@ -227,10 +243,10 @@ class Window(NamedTuple):
 
     start: int
     end: int
-    first: int
+    first_scored: int
 
 
-def windows(n: int, length: int, stride: int) -> Iterator[Window]:
+def sliding_windows(n: int, length: int, stride: int) -> Iterator[Window]:
     """Yield windows that score each of `n` tokens but the first exactly once.
 
     Every window but the first moves by `stride`, so a token sees at least `length - stride` before
@@ -246,14 +262,14 @@ def windows(n: int, length: int, stride: int) -> Iterator[Window]:
             return
 
 
-def batches(lengths: Sequence[int], room: int) -> Iterator[list[int]]:
+def batch_by_length(lengths: Sequence[int], max_tokens: int) -> Iterator[list[int]]:
     """Yield positions, shortest first: each batch padded to its longest fits in `room`.
 
     One that does not fit is a batch of its own.
     """
     batch: list[int] = []
     for position in sorted(range(len(lengths)), key=lengths.__getitem__):
-        if batch and (len(batch) + 1) * lengths[position] > room:
+        if batch and (len(batch) + 1) * lengths[position] > max_tokens:
             yield batch
             batch = []
         batch.append(position)
@@ -261,7 +277,7 @@ def batches(lengths: Sequence[int], room: int) -> Iterator[list[int]]:
         yield batch
 
 
-def mean_states(
+def mean_hidden_states(
     source: str, prompts: Sequence[str], *, batch_tokens: int = 2048, progress: bool = True
 ) -> NDArray[np.float32]:
     """Embed prompts `(n_prompts, hidden)` by a model in a folder, a .gguf file or of a Hub id.
@@ -273,31 +289,31 @@ def mean_states(
         MissingExtraError: torch or transformers is not installed.
     """
     try:
-        model, tokenizer = load(source, "AutoModel", None)
+        model, tokenizer = load_model_and_tokenizer(source, "AutoModel", None)
     except MeasurementError as error:
         raise InputError(str(error)) from error
     if model.config.is_encoder_decoder:
         raise InputError(f"{source} writes from what it has read; expected a model without encoder")
     from tqdm import tqdm
 
-    room = min(LONGEST, *limits(model, tokenizer))
-    found = tokenizer(list(prompts), truncation=True, max_length=room)["input_ids"]
+    max_length = min(MAX_PROMPT_TOKENS, *max_lengths(model, tokenizer))
+    found = tokenizer(list(prompts), truncation=True, max_length=max_length)["input_ids"]
     rows = np.zeros((len(found), model.config.hidden_size), np.float32)
     with tqdm(total=len(found), desc="reading", unit="prompt", disable=not progress) as bar:
-        for batch in batches([len(ids) for ids in found], batch_tokens):
+        for batch in batch_by_length([len(ids) for ids in found], batch_tokens):
             some = [at for at in batch if found[at]]
             if some:
                 padding = tokenizer.pad_token_id or 0
-                rows[some] = _pooled(model, [found[at] for at in some], padding)
+                rows[some] = _mean_pool(model, [found[at] for at in some], padding)
             bar.update(len(batch))
     return rows
 
 
-def _pooled(model: Model, ids: Sequence[list[int]], padding: int) -> NDArray[np.float32]:
+def _mean_pool(model: Model, ids: Sequence[list[int]], pad_token_id: int) -> NDArray[np.float32]:
     """Average the states of the real tokens, `(batch, hidden)`."""
     import torch
 
-    read = inputs([Row(tokens, []) for tokens in ids], padding, model.device)
+    read = collate([TokenRow(tokens, []) for tokens in ids], pad_token_id, model.device)
     with torch.inference_mode():
         states = model(**read).last_hidden_state.float()
     mask = read["attention_mask"][..., None]

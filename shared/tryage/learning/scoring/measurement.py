@@ -9,9 +9,9 @@ from dataclasses import dataclass, fields
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Protocol
 
-from tryage.core.validation import number
+from tryage.core.validation import check_number
 from tryage.errors import InputError, MeasurementError
-from tryage.learning.qtable_io import NUMBERS
+from tryage.learning.qtable_io import SHARD_NUMBER_COLUMNS
 
 if TYPE_CHECKING:
     from tryage.core.expert import Expert
@@ -37,12 +37,12 @@ class Prompt:
 
     def __post_init__(self) -> None:
         """Check every field, and give the prompt its id."""
-        _checked("The prompt", self.text)
+        _check_text("The prompt", self.text)
         for name in ("references", "choices"):
-            object.__setattr__(self, name, _texts(name, getattr(self, name)))
+            object.__setattr__(self, name, _check_texts(name, getattr(self, name)))
         for name in ("category", "source", "id"):
             if getattr(self, name) is not None:
-                _checked(f"The {name} of a prompt", getattr(self, name))
+                _check_text(f"The {name} of a prompt", getattr(self, name))
         if not self.id:
             content = repr((self.text, self.references, self.choices)).encode()
             object.__setattr__(self, "id", blake2b(content, digest_size=12).hexdigest())
@@ -63,11 +63,11 @@ class Prompt:
         key = row.get("prompt_id")
         return cls(
             row["prompt"],
-            tuple(_plain(reference) for reference in references),
+            tuple(_to_text(reference) for reference in references),
             tuple(row.get("choices") or ()),
             row.get("category"),
             row.get("source"),
-            "" if key is None else _plain(key),
+            "" if key is None else _to_text(key),
         )
 
 
@@ -98,12 +98,12 @@ class Measurement:
 
     def __post_init__(self) -> None:
         """Bring every number to a float, so that numpy's do as well."""
-        for name in NUMBERS:
+        for name in SHARD_NUMBER_COLUMNS:
             if (value := getattr(self, name)) is not None:
-                checked = number(f"A measured {name}", value, -math.inf)
+                checked = check_number(f"A measured {name}", value, -math.inf)
                 object.__setattr__(self, name, checked)
 
-    def row(self, prompt: Prompt, identity: Identity) -> dict[str, Any]:
+    def to_row(self, prompt: Prompt, identity: MeasurerIdentity) -> dict[str, Any]:
         """Return the row of the Q-table, JSON-safe."""
         row: dict[str, Any] = {"prompt_id": prompt.id, "prompt": prompt.text}
         row |= {"category": prompt.category, "source": prompt.source}
@@ -112,7 +112,7 @@ class Measurement:
 
 
 @dataclass(frozen=True, slots=True)
-class Identity:
+class MeasurerIdentity:
     """Whose losses these are, and how they are measured.
 
     `method` says in words all that changes the numbers, such as "masked-LM loss, 15% of the words,
@@ -126,7 +126,7 @@ class Identity:
 class Measurer(Protocol):
     """An expert that can be measured: two methods, whatever the model behind them."""
 
-    def identify(self) -> Identity:
+    def identify(self) -> MeasurerIdentity:
         """Say whose losses these are; cheap, nothing is loaded."""
         ...
 
@@ -143,7 +143,7 @@ class Measurer(Protocol):
         ...
 
 
-def distinct(prompts: Iterable[Prompt | str | Mapping[str, Any]]) -> list[Prompt]:
+def unique_prompts(prompts: Iterable[Prompt | str | Mapping[str, Any]]) -> list[Prompt]:
     """Return the prompts, each once, in order.
 
     Raises:
@@ -153,7 +153,7 @@ def distinct(prompts: Iterable[Prompt | str | Mapping[str, Any]]) -> list[Prompt
         raise InputError(f"The prompts are {prompts!r:.80}; give a list of them.")
     found: dict[str, Prompt] = {}
     for given in prompts:
-        prompt = _prompt(given)
+        prompt = _to_prompt(given)
         if found.setdefault(prompt.id, prompt) != prompt:
             raise InputError(f"Two different prompts have the id {prompt.id!r}; give each its own.")
     if not found:
@@ -161,13 +161,13 @@ def distinct(prompts: Iterable[Prompt | str | Mapping[str, Any]]) -> list[Prompt
     return list(found.values())
 
 
-def _prompt(given: Prompt | str | Mapping[str, Any]) -> Prompt:
+def _to_prompt(given: Prompt | str | Mapping[str, Any]) -> Prompt:
     if isinstance(given, Prompt):
         return given
     return Prompt.from_dict(given) if isinstance(given, Mapping) else Prompt(given)
 
 
-def _checked(name: str, value: object) -> None:
+def _check_text(name: str, value: object) -> None:
     if not isinstance(value, str):
         raise InputError(f"{name} must be a string, got {type(value).__name__} {value!r:.80}.")
     try:
@@ -176,16 +176,16 @@ def _checked(name: str, value: object) -> None:
         raise InputError(f"{name} is no Unicode text: {error}. Clean it first.") from error
 
 
-def _texts(name: str, values: object) -> tuple[str, ...]:
+def _check_texts(name: str, values: object) -> tuple[str, ...]:
     if isinstance(values, str) or not isinstance(values, Iterable):
         raise InputError(f"The {name} of a prompt must be a list of strings, got {values!r:.80}.")
     texts = tuple(values)
     for text in texts:
-        _checked(f"One of the {name} of a prompt", text)
+        _check_text(f"One of the {name} of a prompt", text)
     return texts
 
 
-def _plain(value: object) -> str:
+def _to_text(value: object) -> str:
     """Return a text, or a number as text."""
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):
         raise InputError(f"Expected a text or a number, got {type(value).__name__} {value!r:.80}.")
@@ -204,11 +204,11 @@ class Budget:
     """
 
     def __init__(self, usd: float | None = None) -> None:
-        self.limit = None if usd is None else number("The budget in USD", usd)
+        self.limit = None if usd is None else check_number("The budget in USD", usd)
         self.spent = 0.0
         self.exhausted = False
         self._stop = threading.Event()
-        self._dearest: dict[str, float] = {}
+        self._max_price: dict[str, float] = {}
         self._lock = threading.Lock()
 
     def allows(self, expert: str, running: int = 0) -> bool:
@@ -218,7 +218,7 @@ class Budget:
         if self.limit is None:
             return True
         with self._lock:
-            dearest = self._dearest.get(expert)
+            dearest = self._max_price.get(expert)
             if dearest is None:
                 fits = self.spent < self.limit
             else:
@@ -242,13 +242,13 @@ class Budget:
             return
         with self._lock:
             self.spent += usd
-            self._dearest[expert] = max(usd, self._dearest.get(expert, 0.0))
+            self._max_price[expert] = max(usd, self._max_price.get(expert, 0.0))
 
-    def dearest(self, expert: str) -> float | None:
+    def max_price(self, expert: str) -> float | None:
         """Return what the dearest request to an expert has cost in this run; None before any."""
-        return self._dearest.get(expert)
+        return self._max_price.get(expert)
 
-    def spent_before(self, usd: float) -> None:
+    def add_previous_cost(self, usd: float) -> None:
         """Count what earlier runs of the same table have cost."""
         self.spent += usd
 
@@ -261,6 +261,6 @@ class Budget:
         """Whether nothing more is to be started."""
         return self._stop.is_set()
 
-    def pause(self, seconds: float) -> bool:
+    def sleep(self, seconds: float) -> bool:
         """Wait, unless and until the run is stopped; tell whether it goes on."""
         return not self._stop.wait(seconds)

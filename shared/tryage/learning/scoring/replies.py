@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-from tryage.core.client_errors import another_may_answer, status_of
+from tryage.core.client_errors import should_fall_back, status_of
 from tryage.errors import InputError
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ Reply: TypeAlias = Any
 
 _USAGE = ("usage_metadata", "usage", "token_usage")
 
-_AROUND = ("response_metadata", "additional_kwargs", "raw", "message")
+_USAGE_PARENTS = ("response_metadata", "additional_kwargs", "raw", "message")
 
 _INPUT = ("input_tokens", "prompt_tokens", "prompt_token_count")
 
@@ -32,11 +32,17 @@ T = TypeVar("T")
 
 FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0  # seconds
 
-_PASSING = frozenset({408, 409, 425, 429})
+_TRANSIENT_STATUSES = frozenset({408, 409, 425, 429})
 
-_OF_THE_PROMPT = frozenset({400, 413, 422, 451})
+_PROMPT_STATUSES = frozenset({400, 413, 422, 451})
 
-_JUDGED = ("ContentFilter", "ContentPolicy", "BadRequest", "LengthFinishReason", "ContextOverflow")
+_PROMPT_ERROR_NAMES = (
+    "ContentFilter",
+    "ContentPolicy",
+    "BadRequest",
+    "LengthFinishReason",
+    "ContextOverflow",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +59,7 @@ class Answer:
     cost: float | None = None
 
 
-def asking(model: object) -> Callable[[str], Reply]:
+def as_callable(model: object) -> Callable[[str], Reply]:
     """Return how to ask a model: `invoke` (LangChain), `complete` (LlamaIndex), or by a call.
 
     Raises:
@@ -73,7 +79,7 @@ def asking(model: object) -> Callable[[str], Reply]:
     return model
 
 
-def answer(reply: Reply) -> Answer:
+def parse_reply(reply: Reply) -> Answer:
     """Read a reply.
 
     Raises:
@@ -81,31 +87,31 @@ def answer(reply: Reply) -> Answer:
     """
     if isinstance(reply, Answer):
         return reply
-    text = _text(reply)
+    text = _extract_text(reply)
     if text is None:
         raise InputError(
             f"A model replied with a {type(reply).__name__} without text. Expected a text, a "
             "message, a completion, or tryage.learning.scoring.replies.Answer."
         )
-    usage = _usage(reply)
+    usage = _find_usage(reply)
     details = next((found for name in _DETAILS if (found := _get(usage, name)) is not None), None)
     return Answer(
         text,
-        _number(usage, _INPUT),
-        _number(usage, _OUTPUT),
-        _number(details, _CACHED),
-        _number(usage, ("cost",)),
+        _first_number(usage, _INPUT),
+        _first_number(usage, _OUTPUT),
+        _first_number(details, _CACHED),
+        _first_number(usage, ("cost",)),
     )
 
 
-def cost(given: Answer, expert: Expert) -> float | None:
+def reply_cost(answer: Answer, expert: Expert) -> float | None:
     """Return the USD of an answer: as the provider tells, or from tokens and prices; None unknown.
 
     Tokens that the provider still held cost the expert's cached price, if that is known.
     """
-    if given.cost is not None:
-        return given.cost
-    read, written = given.input_tokens, given.output_tokens
+    if answer.cost is not None:
+        return answer.cost
+    input_tokens, output_tokens = answer.input_tokens, answer.output_tokens
     price, output_price, cached_price = (
         expert.input_price,
         expert.output_price,
@@ -113,14 +119,18 @@ def cost(given: Answer, expert: Expert) -> float | None:
     )
     if price == output_price == 0.0:
         return 0.0
-    if read is None or written is None or price is None or output_price is None:
+    if input_tokens is None or output_tokens is None or price is None or output_price is None:
         return None
-    cached = 0.0 if cached_price is None else given.cached_tokens or 0.0
-    usd = (read - cached) * price + cached * (cached_price or 0.0) + written * output_price
+    cached = 0.0 if cached_price is None else answer.cached_tokens or 0.0
+    usd = (
+        (input_tokens - cached) * price
+        + cached * (cached_price or 0.0)
+        + output_tokens * output_price
+    )
     return usd / 1e6
 
 
-def _text(reply: Reply) -> str | None:
+def _extract_text(reply: Reply) -> str | None:
     """Return the text of a reply; blocks that are no text, such as reasoning, are left out."""
     if isinstance(reply, str):
         return reply
@@ -132,12 +142,12 @@ def _text(reply: Reply) -> str | None:
     if isinstance(text, str):
         return text
     message = _get(reply, "message")
-    return None if message is None else _text(message)
+    return None if message is None else _extract_text(message)
 
 
-def _usage(reply: Reply) -> object:
+def _find_usage(reply: Reply) -> object:
     """Find what was used, in the reply or one level around."""
-    for holder in (reply, *(_get(reply, name) for name in _AROUND)):
+    for holder in (reply, *(_get(reply, name) for name in _USAGE_PARENTS)):
         for name in _USAGE:
             if (usage := _get(holder, name)) is not None:
                 return usage
@@ -145,7 +155,7 @@ def _usage(reply: Reply) -> object:
     return _get(reply, "additional_kwargs")
 
 
-def _number(holder: object, names: tuple[str, ...]) -> float | None:
+def _first_number(holder: object, names: tuple[str, ...]) -> float | None:
     for name in names:
         value = _get(holder, name)
         if isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0:
@@ -160,10 +170,10 @@ def _get(holder: object, name: str) -> Any:  # noqa: ANN401 - replies are of any
     return holder.get(name) if isinstance(holder, Mapping) else getattr(holder, name, None)
 
 
-def retried(
+def call_with_retries(
     call: Callable[[], T],
     retries: int,
-    pause: Callable[[float], bool],
+    sleep: Callable[[float], bool],
     wait: float = FIRST_WAIT,
 ) -> T:
     """Return what the call returns; an error that passes is waited for and tried again.
@@ -177,26 +187,28 @@ def retried(
     try:
         return call()
     except Exception as error:
-        if retries <= 0 or not passes(error) or not pause(_wait(error, wait)):
+        if retries <= 0 or not is_transient(error) or not sleep(_backoff_seconds(error, wait)):
             raise
-    return retried(call, retries - 1, pause, wait * 2.0)
+    return call_with_retries(call, retries - 1, sleep, wait * 2.0)
 
 
-def passes(error: BaseException) -> bool:
+def is_transient(error: BaseException) -> bool:
     """Tell whether the same request may succeed a little later."""
     status = status_of(error)
     if status is not None:
-        return status in _PASSING or status >= 500
-    return not of_the_prompt(error) and another_may_answer(error)
+        return status in _TRANSIENT_STATUSES or status >= 500
+    return not is_prompt_error(error) and should_fall_back(error)
 
 
-def of_the_prompt(error: BaseException) -> bool:
+def is_prompt_error(error: BaseException) -> bool:
     """Tell whether the error concerns one prompt, so that others may be answered."""
     names = [kind.__name__ for kind in type(error).__mro__]
-    return status_of(error) in _OF_THE_PROMPT or any(w in n for w in _JUDGED for n in names)
+    return status_of(error) in _PROMPT_STATUSES or any(
+        w in n for w in _PROMPT_ERROR_NAMES for n in names
+    )
 
 
-def _wait(error: BaseException, wait: float) -> float:
+def _backoff_seconds(error: BaseException, base_seconds: float) -> float:
     told = getattr(error, "retry_after", None)
     headers: Mapping[str, str] = getattr(getattr(error, "response", None), "headers", None) or {}
     try:
@@ -204,4 +216,4 @@ def _wait(error: BaseException, wait: float) -> float:
     except (TypeError, ValueError):  # a date, which nobody sends
         least = 0.0
     spread = random.uniform(0.5, 1.0)  # noqa: S311 - chance, no secret
-    return float(min(max(least, wait * spread), LONGEST_WAIT))
+    return float(min(max(least, base_seconds * spread), LONGEST_WAIT))

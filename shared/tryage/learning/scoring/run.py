@@ -10,11 +10,18 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from tqdm import tqdm
 
-from tryage.core.validation import require
+from tryage.core.validation import require_extra
 from tryage.errors import InputError, MeasurementError, QTableError
-from tryage.learning.checkpoint import stopping
-from tryage.learning.qtable_io import JOURNAL, SHARD, ShardWriter, locked, read_rows, recover
-from tryage.learning.scoring.measurement import Budget, Measurer, Prompt, distinct
+from tryage.learning.checkpoint import graceful_interrupt
+from tryage.learning.qtable_io import (
+    JOURNAL_SUFFIX,
+    SHARD_SUFFIX,
+    ShardWriter,
+    folder_lock,
+    read_rows,
+    recover_journals,
+)
+from tryage.learning.scoring.measurement import Budget, Measurer, Prompt, unique_prompts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -23,7 +30,7 @@ if TYPE_CHECKING:
 
     from tryage.learning.scoring.measurement import Measurement
 
-EXPERTS = "experts.jsonl"
+EXPERTS_FILE = "experts.jsonl"
 
 
 @dataclass(slots=True)
@@ -36,7 +43,7 @@ class Report:
     """
 
     measured: int = 0
-    before: int = 0
+    previously_measured: int = 0
     failed: list[tuple[str, str, str]] = field(default_factory=list)
     given_up: dict[str, str] = field(default_factory=dict)
     spent: float = 0.0
@@ -52,7 +59,7 @@ class Report:
             self.measured += 1
 
 
-def local(tasks: Sequence[Task], budget: Budget) -> Iterator[Outcome]:
+def run_locally(tasks: Sequence[Task], budget: Budget) -> Iterator[Outcome]:
     """Run the tasks in this process, one expert after another: one model at a time in memory."""
     for task in tasks:
         if not budget.stopped:
@@ -65,7 +72,7 @@ def score(  # noqa: PLR0913 - what, by whom, where to; the rest has defaults
     folder: str | Path,
     *,
     budget: float | None = None,
-    engine: Engine = local,
+    engine: Engine = run_locally,
     shard_rows: int = 4096,
     progress: bool = True,
 ) -> Report:
@@ -81,33 +88,35 @@ def score(  # noqa: PLR0913 - what, by whom, where to; the rest has defaults
         MissingExtraError: a package that measuring needs is not installed.
         KeyboardInterrupt: after Ctrl-C, when all is kept.
     """
-    require("pyarrow", "score")
-    wanted, names, place = distinct(prompts), _names(measurers), Path(folder)
+    require_extra("pyarrow", "score")
+    wanted, names, place = unique_prompts(prompts), _expert_names(measurers), Path(folder)
     place.mkdir(parents=True, exist_ok=True)
-    with locked(place):
-        recover(place)
-        held, allowed = _Held(place, wanted), Budget(budget)
-        allowed.spent_before(held.spent)
-        left = [held.left(measurer, wanted) for measurer in measurers]
+    with folder_lock(place):
+        recover_journals(place)
+        existing, run_budget = _ExistingMeasurements(place, wanted), Budget(budget)
+        run_budget.add_previous_cost(existing.spent)
+        left = [existing.remaining_prompts(measurer, wanted) for measurer in measurers]
         tasks = [
             Task(measurer, todo, place, shard_rows)
             for measurer, todo in zip(measurers, left, strict=True)
             if todo
         ]
-        _note_experts(place, measurers)
+        _write_experts(place, measurers)
         total = len(wanted) * len(names)
-        report = Report(before=total - sum(map(len, left)))
-        bar = tqdm(total=total, initial=report.before, unit="loss", disable=not progress)
-        with bar, stopping(allowed.stop):
-            for outcome in engine(tasks, allowed):
+        report = Report(previously_measured=total - sum(map(len, left)))
+        bar = tqdm(
+            total=total, initial=report.previously_measured, unit="loss", disable=not progress
+        )
+        with bar, graceful_interrupt(run_budget.stop):
+            for outcome in engine(tasks, run_budget):
                 report.add(outcome)
-                bar.set_postfix_str(_said(outcome, allowed), refresh=False)
+                bar.set_postfix_str(_progress_text(outcome, run_budget), refresh=False)
                 bar.update(outcome.prompt_id is not None)
-    report.spent, report.out_of_budget = allowed.spent, allowed.exhausted
+    report.spent, report.out_of_budget = run_budget.spent, run_budget.exhausted
     return report
 
 
-class _Held:
+class _ExistingMeasurements:
     """What the folder holds already: who was measured on what, how, and for how much."""
 
     def __init__(self, folder: Path, prompts: Sequence[Prompt]) -> None:
@@ -115,10 +124,10 @@ class _Held:
         self._done: dict[str, set[str]] = {}
         self._methods: dict[str, str] = {}
         self.spent = 0.0
-        if any(folder.glob(f"*{SHARD}")) or any(folder.glob(f"*{JOURNAL}")):
-            self._read(read_rows(folder), {prompt.id: prompt.text for prompt in prompts})
+        if any(folder.glob(f"*{SHARD_SUFFIX}")) or any(folder.glob(f"*{JOURNAL_SUFFIX}")):
+            self._load(read_rows(folder), {prompt.id: prompt.text for prompt in prompts})
 
-    def left(self, measurer: Measurer, prompts: Sequence[Prompt]) -> list[Prompt]:
+    def remaining_prompts(self, measurer: Measurer, prompts: Sequence[Prompt]) -> list[Prompt]:
         """Return the prompts that this expert has still to be measured on."""
         identity = measurer.identify()
         name, method = identity.expert.name, identity.method
@@ -131,7 +140,7 @@ class _Held:
         done = self._done.get(name, set())
         return [prompt for prompt in prompts if prompt.id not in done]
 
-    def _read(self, rows: pa.Table, texts: Mapping[str, str]) -> None:
+    def _load(self, rows: pa.Table, texts: Mapping[str, str]) -> None:
         import pyarrow.compute as pc
 
         for name in ("cost", "scoring_cost"):
@@ -147,16 +156,16 @@ class _Held:
                 )
 
 
-def _names(measurers: Sequence[Measurer]) -> list[str]:
+def _expert_names(measurers: Sequence[Measurer]) -> list[str]:
     names = [measurer.identify().expert.name for measurer in measurers]
     if not names or len(set(names)) != len(names):
         raise InputError(f"Experts to measure need a name each, at least one; got {names}.")
     return names
 
 
-def _note_experts(folder: Path, measurers: Sequence[Measurer]) -> None:
+def _write_experts(folder: Path, measurers: Sequence[Measurer]) -> None:
     """Write what is known about the experts beside the losses, for `tryage train`."""
-    path = folder / EXPERTS
+    path = folder / EXPERTS_FILE
     lines = path.read_text("utf-8").splitlines() if path.exists() else []
     known = {row["name"]: row for row in map(json.loads, lines)}
     for measurer in measurers:
@@ -169,7 +178,7 @@ def _note_experts(folder: Path, measurers: Sequence[Measurer]) -> None:
     partial.replace(path)
 
 
-def _said(outcome: Outcome, budget: Budget) -> str:
+def _progress_text(outcome: Outcome, budget: Budget) -> str:
     return f"{outcome.expert}, ${budget.spent:.2f}" if budget.spent else outcome.expert
 
 
@@ -199,34 +208,36 @@ class Task:
         Raises:
             InputError: the measurer yields no loss, or one prompt twice.
         """
-        with self.keeping() as keep:
+        with self.open_writer() as write:
             try:
-                for position, measurement in measured(self.measurer, self.prompts, budget):
-                    yield keep(position, measurement)
+                for position, measurement in checked_measurements(
+                    self.measurer, self.prompts, budget
+                ):
+                    yield write(position, measurement)
             except MeasurementError as error:
-                yield self.given_up(str(error))
+                yield self.failed_outcome(str(error))
 
     @contextmanager
-    def keeping(self) -> Iterator[Callable[[int, Measurement], Outcome]]:
+    def open_writer(self) -> Iterator[Callable[[int, Measurement], Outcome]]:
         """Yield what writes a measurement at once, and says what became of its prompt."""
         identity = self.measurer.identify()
         name = identity.expert.name
         with ShardWriter(self.folder, name, self.shard_rows) as writer:
 
-            def keep(position: int, measurement: Measurement) -> Outcome:
+            def write(position: int, measurement: Measurement) -> Outcome:
                 prompt = self.prompts[position]
                 if measurement.error is None:
-                    writer.write(measurement.row(prompt, identity))
+                    writer.write(measurement.to_row(prompt, identity))
                 return Outcome(name, prompt.id, measurement.error)
 
-            yield keep
+            yield write
 
-    def given_up(self, reason: str) -> Outcome:
+    def failed_outcome(self, reason: str) -> Outcome:
         """Say that the expert cannot be measured any further."""
         return Outcome(self.measurer.identify().expert.name, None, reason)
 
 
-def measured(
+def checked_measurements(
     measurer: Measurer, prompts: Sequence[Prompt], budget: Budget
 ) -> Iterator[tuple[int, Measurement]]:
     """Yield what a measurer finds, and hold it to its promise.

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 from tryage.core.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from tryage.learning.training.trainer import Settings as Settings
+    from tryage.learning.training.trainer import FitConfig as FitConfig
     from tryage.learning.training.trainer import fit as fit
 
 _MODULES = {
-    "Settings": "tryage.learning.training.trainer",
+    "FitConfig": "tryage.learning.training.trainer",
     "fit": "tryage.learning.training.trainer",
 }
 __all__ = list(_MODULES)

@@ -7,9 +7,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tryage.core.validation import require
-from tryage.learning.training.factor_model import contention, nearness, spread
-from tryage.perception.abilities import CERTAIN, Caution, Link, Scored, Squeezed
+from tryage.core.validation import require_extra
+from tryage.learning.training.factor_model import (
+    contender_kernel,
+    contender_weights,
+    typical_loss_std,
+)
+from tryage.perception.abilities import (
+    MIN_STANDARD_ERRORS,
+    Link,
+    LogGapLink,
+    LogitLink,
+    SoftThreshold,
+)
 from tryage.perception.head import softmax
 
 if TYPE_CHECKING:
@@ -23,26 +33,28 @@ MARGINS = (0.0, 0.01, 0.02, 0.04, 0.07, 0.11, 0.16, 0.22, 0.33, 0.5, 1.0, 10.0) 
 
 _NEWTON_STEPS = 30
 
-_LEAST_SLOPE = 1e-3  # rising, so that ties in the loss are broken as before
+_MIN_SLOPE = 1e-3  # rising, so that ties in the loss are broken as before
 
-_BINS, _BIN = 24, 20  # at most so many, of at least so many losses each
+_MAX_BINS, _MIN_BIN_SIZE = 24, 20  # at most so many, of at least so many losses each
 
-_RISE = 1e-4  # of a scale from knot to knot, so that no two predictions become one
+_MIN_STEP = 1e-4  # of a scale from knot to knot, so that no two predictions become one
 
-_STRETCH = (0.5, 3.0)
+_GAIN_BOUNDS = (0.5, 3.0)
 
-CONTENDERS = 128  # the decision is among the best; the rest only costs time
+MAX_CONTENDERS = 128  # the decision is among the best; the rest only costs time
 
-SHARPNESS = 0.03  # temperature of the soft decision, in standard deviations of the loss
+TEMPERATURE = 0.03  # temperature of the soft decision, in standard deviations of the loss
 
-PRIOR = 2.0  # how many prompts worth of belief that all estimators are alike
+PRIOR_PROMPTS = 2.0  # how many prompts worth of belief that all estimators are alike
 
-WISHES = (0.0, 0.05, 0.15, 0.4)  # weights of cost, in standard deviations of the loss
+COST_WEIGHTS = (0.0, 0.05, 0.15, 0.4)  # weights of cost, in standard deviations of the loss
 
-_STEPS, _RATE = 120, 0.3
+_STEPS, _LEARNING_RATE = 120, 0.3
 
 
-def fit_caution(y: FloatArray, losses: FloatArray, mean: FloatArray, unit: float) -> Caution:
+def fit_soft_threshold(
+    y: FloatArray, losses: FloatArray, mean: FloatArray, loss_std: float
+) -> SoftThreshold:
     """Choose the margin by the losses paid on unseen prompts.
 
     `y` are predictions and `losses` what was measured, both `(n, n_experts)`; `mean` `(n_experts,)`
@@ -52,17 +64,17 @@ def fit_caution(y: FloatArray, losses: FloatArray, mean: FloatArray, unit: float
     """
     known, rows = ~np.isnan(losses), np.arange(len(losses))
     incumbent = int(np.argmin(mean))
-    paid = []
+    routed_losses = []
     for margin in MARGINS:
-        believed = Caution(incumbent, margin * unit)(y)
-        paid.append(losses[rows, np.where(known, believed, np.inf).argmin(axis=1)])
-    best = int(np.argmin([loss.mean() for loss in paid]))
-    gain = paid[-1] - paid[best]
-    certain = gain.mean() > CERTAIN * gain.std() / np.sqrt(len(gain))
-    return Caution(incumbent, MARGINS[best if certain else -1] * unit)
+        believed = SoftThreshold(incumbent, margin * loss_std)(y)
+        routed_losses.append(losses[rows, np.where(known, believed, np.inf).argmin(axis=1)])
+    best = int(np.argmin([loss.mean() for loss in routed_losses]))
+    gain = routed_losses[-1] - routed_losses[best]
+    certain = gain.mean() > MIN_STANDARD_ERRORS * gain.std() / np.sqrt(len(gain))
+    return SoftThreshold(incumbent, MARGINS[best if certain else -1] * loss_std)
 
 
-def fit_scored(y: FloatArray, losses: NDArray[np.floating]) -> Scored:
+def fit_logit_link(y: FloatArray, losses: NDArray[np.floating]) -> LogitLink:
     """Calibrate predictions of unseen prompts against scores with gaps, by Newton steps."""
     known = ~np.isnan(losses)
     target, given = losses[known].astype(np.float64), y[known]
@@ -75,23 +87,23 @@ def fit_scored(y: FloatArray, losses: NDArray[np.floating]) -> Scored:
         weights = weights - np.clip(step, -2, 2)
         if np.abs(step).max() < 1e-8:
             break
-    if weights[1] < _LEAST_SLOPE:  # they say nothing: predict the mean
+    if weights[1] < _MIN_SLOPE:  # they say nothing: predict the mean
         mean = float(np.clip(target.mean(), 1e-6, 1 - 1e-6))
-        return Scored(float(np.log(mean / (1 - mean)) - _LEAST_SLOPE * given.mean()), _LEAST_SLOPE)
-    return Scored(float(weights[0]), float(weights[1]))
+        return LogitLink(float(np.log(mean / (1 - mean)) - _MIN_SLOPE * given.mean()), _MIN_SLOPE)
+    return LogitLink(float(weights[0]), float(weights[1]))
 
 
-def in_reach(said: FloatArray, losses: FloatArray) -> FloatArray:
+def prompt_contender_weights(predicted: FloatArray, losses: FloatArray) -> FloatArray:
     """Say how much each expert is in contention on each prompt, `(n_prompts, n_experts)` in (0, 1].
 
     Among unlike experts, each the best of its own kind, only one would contend on the whole. `said`
     are unseen predictions of squeezed `losses`.
     """
-    best = np.where(np.isnan(losses), np.inf, said).min(axis=1, keepdims=True)
-    return nearness(np.maximum(said - best, 0), losses) + 1e-6
+    best = np.where(np.isnan(losses), np.inf, predicted).min(axis=1, keepdims=True)
+    return contender_kernel(np.maximum(predicted - best, 0), losses) + 1e-6
 
 
-def fit_squeezed(scale: float, y: FloatArray, losses: FloatArray) -> Squeezed:
+def fit_log_gap_link(scale: float, y: FloatArray, losses: FloatArray) -> LogGapLink:
     """Measure what predicted gaps mean, from predictions of unseen prompts and real losses.
 
     The predicted best expert is a knot of its own: it was chosen for its low prediction, and loses
@@ -100,100 +112,111 @@ def fit_squeezed(scale: float, y: FloatArray, losses: FloatArray) -> Squeezed:
     Raises:
         MissingExtraError: scikit-learn is not installed.
     """
-    require("sklearn", "evaluate")
+    require_extra("sklearn", "evaluate")
     from sklearn.isotonic import isotonic_regression
 
     known = ~np.isnan(losses)
     best = y.min(axis=1, keepdims=True)
     gap, rise = (y - best)[known], (losses - best)[known]
-    bins = int(np.clip(len(gap) // _BIN, 1, _BINS))
+    bins = int(np.clip(len(gap) // _MIN_BIN_SIZE, 1, _MAX_BINS))
     edges = np.unique(np.quantile(gap[gap > 0], np.arange(bins) / bins)) if (gap > 0).any() else ()
-    of = np.searchsorted(edges, gap, side="right")
-    counts = np.bincount(of)
+    bin_index = np.searchsorted(edges, gap, side="right")
+    counts = np.bincount(bin_index)
     kept = counts > 0
-    gaps, rises = (np.bincount(of, each)[kept] / counts[kept] for each in (gap, rise))
+    gaps, rises = (np.bincount(bin_index, each)[kept] / counts[kept] for each in (gap, rise))
     rises = isotonic_regression(rises, sample_weight=counts[kept])
     far = gaps[-1] + 1e3 * scale  # beyond what was seen the order is kept, and little else
     gaps, rises = np.append(gaps, far), np.append(rises, rises[-1])
-    return Squeezed(scale, gaps, rises + _RISE * scale * np.arange(len(rises)))
+    return LogGapLink(scale, gaps, rises + _MIN_STEP * scale * np.arange(len(rises)))
 
 
 @dataclass(frozen=True, slots=True)
-class Calibration:
+class FittedCalibration:
     """The tuned parts of a perception, and the `report` of what they are worth (mean losses).
 
     `noise` is the mean squared distance of a measured loss from its prediction.
     """
 
     weights: Float32Array
-    stretch: Float32Array
-    caution: Caution
+    gain: Float32Array
+    soft_threshold: SoftThreshold
     link: Link
     noise: float
     report: dict[str, float]
 
 
 def calibrate(
-    unseen: Float32Array,
+    out_of_fold: Float32Array,
     abilities: Abilities,
     table: QTable,
     mean: FloatArray,
-    squeezed: tuple[float, FloatArray] | None = None,
-) -> Calibration:
+    compressed: tuple[float, FloatArray] | None = None,
+) -> FittedCalibration:
     """Tune on where estimators that never saw a prompt place it, `(n_estimators, n_prompts, rank)`.
 
     `mean` `(n_experts,)` are the mean losses of the experts on all prompts. Real-valued losses
     are tuned as they were `squeezed`.
     """
-    scale, losses = squeezed or (None, table.losses)
-    told = replace(table, losses=losses)
-    unit = spread(losses)
-    weights = _weigh(unseen, abilities, told, mean, unit)
-    mixed = np.tensordot(weights, unseen, 1)
+    scale, losses = compressed or (None, table.losses)
+    compressed_table = replace(table, losses=losses)
+    loss_std = typical_loss_std(losses)
+    weights = _fit_weights(out_of_fold, abilities, compressed_table, mean, loss_std)
+    mixed = np.tensordot(weights, out_of_fold, 1)
     ones = np.ones((len(mixed), 1))
-    said = abilities.losses(np.concatenate([ones, mixed], axis=1))
-    contending = contention(mean, losses) if scale is None else in_reach(said, losses)
-    stretch = _stretch(mixed, abilities, told, contending)
+    predicted = abilities.losses(np.concatenate([ones, mixed], axis=1))
+    contenders = (
+        contender_weights(mean, losses)
+        if scale is None
+        else prompt_contender_weights(predicted, losses)
+    )
+    stretch = _fit_gain(mixed, abilities, compressed_table, contenders)
     y = abilities.losses(np.concatenate([ones, mixed * stretch], axis=1))
     noise = float(np.nanmean((losses - y) ** 2)) + 1e-6
-    caution = fit_caution(y, losses, mean, unit)
+    caution = fit_soft_threshold(y, losses, mean, loss_std)
     y = caution(y)
-    link = fit_scored(y, losses) if scale is None else fit_squeezed(scale, y, table.losses)
-    return Calibration(weights.astype(np.float32), stretch, caution, link, noise, _report(y, table))
-
-
-def _weigh(
-    unseen: Float32Array, abilities: Abilities, table: QTable, mean: FloatArray, unit: float
-) -> FloatArray:
-    """Weigh the estimators by the decisions among the experts that may win."""
-    contenders = np.argsort(mean)[:CONTENDERS]
-    means = abilities.means[contenders].astype(np.float32)
-    return learn_weights(
-        means[:, 0] + unseen @ means[:, 1:].T,
-        table.losses[:, contenders],
-        wishes(_dearness(table, mean)[contenders], unit),
-        unit,
+    link = fit_logit_link(y, losses) if scale is None else fit_log_gap_link(scale, y, table.losses)
+    return FittedCalibration(
+        weights.astype(np.float32), stretch, caution, link, noise, _report(y, table)
     )
 
 
-def _stretch(
-    mixed: FloatArray, abilities: Abilities, table: QTable, contending: FloatArray
+def _fit_weights(
+    out_of_fold: Float32Array,
+    abilities: Abilities,
+    table: QTable,
+    mean: FloatArray,
+    loss_std: float,
+) -> FloatArray:
+    """Weigh the estimators by the decisions among the experts that may win."""
+    contenders = np.argsort(mean)[:MAX_CONTENDERS]
+    means = abilities.means[contenders].astype(np.float32)
+    return fit_ensemble_weights(
+        means[:, 0] + out_of_fold @ means[:, 1:].T,
+        table.losses[:, contenders],
+        penalty_grid(_relative_cost(table, mean)[contenders], loss_std),
+        loss_std,
+    )
+
+
+def _fit_gain(
+    mixed: FloatArray, abilities: Abilities, table: QTable, contenders: FloatArray
 ) -> Float32Array:
     """Regress losses on unseen predictions, `(rank,)`: a slope for difficulty, one for the rest."""
     means = abilities.means
     parts = mixed[:, :1] @ means[:, 1:2].T, mixed[:, 1:] @ means[:, 2:].T
     inputs = np.stack([part[table.measured] for part in parts])
     target = (table.losses - means[:, 0])[table.measured]
-    weight = np.broadcast_to(contending, table.losses.shape)[table.measured]
+    weight = np.broadcast_to(contenders, table.losses.shape)[table.measured]
     gram = (inputs * weight) @ inputs.T
     ridge = 1e-3 * np.trace(gram) * np.eye(2) + 1e-12 * np.eye(2)
     slopes = np.clip(
-        np.linalg.solve(gram + ridge, (inputs * weight) @ target + ridge @ np.ones(2)), *_STRETCH
+        np.linalg.solve(gram + ridge, (inputs * weight) @ target + ridge @ np.ones(2)),
+        *_GAIN_BOUNDS,
     )
     return np.repeat(slopes, [1, mixed.shape[1] - 1]).astype(np.float32)
 
 
-def _dearness(table: QTable, mean: FloatArray) -> FloatArray:
+def _relative_cost(table: QTable, mean: FloatArray) -> FloatArray:
     """Say what experts cost beside the best, `(n_experts,)` in [0, 1]; unknown: as if good."""
     good = (mean.max() - mean) / max(float(np.ptp(mean)), 1e-12)
     if table.costs is None or np.isnan(table.costs).all():
@@ -226,8 +249,8 @@ def _report(predicted: FloatArray, table: QTable) -> dict[str, float]:
     }
 
 
-def learn_weights(
-    views: FloatArray, losses: FloatArray, penalties: FloatArray, unit: float
+def fit_ensemble_weights(
+    predictions: FloatArray, losses: FloatArray, penalties: FloatArray, loss_std: float
 ) -> FloatArray:
     """Find weights `(n_estimators,)`, positive and summing to one.
 
@@ -240,41 +263,46 @@ def learn_weights(
     """
     known = ~np.isnan(losses)
     seen = known.any(axis=1)
-    known, paid = known[seen], np.nan_to_num(losses[seen]).astype(np.float32)
-    predicted = views[:, seen].astype(np.float32)
+    known, measured_losses = known[seen], np.nan_to_num(losses[seen]).astype(np.float32)
+    predicted = predictions[:, seen].astype(np.float32)
     n_views, n_prompts, _ = predicted.shape
-    temperature = SHARPNESS * unit
+    temperature = TEMPERATURE * loss_std
     logits, momentum, power = np.zeros(n_views), np.zeros(n_views), np.zeros(n_views)
     for step in range(_STEPS):
         weights = softmax(logits)
         mixed = np.tensordot(weights.astype(np.float32), predicted, 1)
         gradient = np.mean(
-            [_gradient(mixed + c, predicted, paid + c, known, temperature) for c in penalties],
+            [
+                _gradient(mixed + c, predicted, measured_losses + c, known, temperature)
+                for c in penalties
+            ],
             axis=0,
         )
-        gradient /= unit
+        gradient /= loss_std
         gradient = weights * (gradient - weights @ gradient)
-        gradient += PRIOR * (logits - logits.mean()) / n_prompts
+        gradient += PRIOR_PROMPTS * (logits - logits.mean()) / n_prompts
         momentum = 0.9 * momentum + 0.1 * gradient
         power = 0.99 * power + 0.01 * gradient**2
         pace = np.sqrt(power / (1 - 0.99 ** (step + 1))) + 1e-6
-        logits -= _RATE * (1 - step / _STEPS) * momentum / (1 - 0.9 ** (step + 1)) / pace
+        logits -= _LEARNING_RATE * (1 - step / _STEPS) * momentum / (1 - 0.9 ** (step + 1)) / pace
     return softmax(logits)
 
 
-def wishes(dearness: FloatArray, unit: float) -> FloatArray:
+def penalty_grid(relative_cost: FloatArray, loss_std: float) -> FloatArray:
     """Penalties `(n_wishes, n_experts)` from what the experts cost, `(n_experts,)` in [0, 1]."""
-    return np.outer(np.asarray(WISHES) * unit, dearness).astype(np.float32)
+    return np.outer(np.asarray(COST_WEIGHTS) * loss_std, relative_cost).astype(np.float32)
 
 
 def _gradient(
     total: FloatArray,
     predicted: FloatArray,
-    paid: FloatArray,
+    penalized_losses: FloatArray,
     known: NDArray[np.bool_],
     temperature: float,
 ) -> FloatArray:
     """Gradient of the mean paid loss with respect to the weights, `(n_estimators,)`."""
     chance = softmax(np.where(known, total / -temperature, -np.inf))
-    excess = chance * (paid - (chance * paid).sum(axis=1, keepdims=True))
-    return np.asarray(-np.einsum("zi,mzi->m", excess, predicted) / temperature / len(paid))
+    excess = chance * (penalized_losses - (chance * penalized_losses).sum(axis=1, keepdims=True))
+    return np.asarray(
+        -np.einsum("zi,mzi->m", excess, predicted) / temperature / len(penalized_losses)
+    )

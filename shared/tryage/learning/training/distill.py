@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from tryage.core.validation import require
+from tryage.core.validation import require_extra
 from tryage.learning.training.finetune import shuffled_length_batches
-from tryage.learning.training.optimizer import Descent, Schedule
+from tryage.learning.training.optimizer import ResumableTrainer, Schedule
 from tryage.perception.encoder import head_and_tail
-from tryage.perception.transformer import pool, run_bert
+from tryage.perception.transformer import mean_pool, run_bert
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,7 +28,7 @@ Ids = Sequence[NDArray[np.int64]]
 
 SIF = 1e-3  # smooth inverse frequency (Arora et al. 2017), the start of the token weights
 
-PAIRS = 10.0  # weight of the in-batch cosines: their squared errors are small numbers
+PAIR_WEIGHT = 10.0  # weight of the in-batch cosines: their squared errors are small numbers
 
 
 def principal_axes(embeddings: Float32Array, dim: int) -> Float32Array:
@@ -48,7 +48,7 @@ def distillation_loss(student: torch.Tensor, teacher: torch.Tensor) -> torch.Ten
     """Cosine distance to the teacher plus the squared error of the in-batch cosines."""
     own = 1 - (student * teacher).sum(1).mean()
     pairs = (student @ student.T - teacher @ teacher.T).pow(2).mean()
-    return own + PAIRS * pairs
+    return own + PAIR_WEIGHT * pairs
 
 
 def train_static(
@@ -67,7 +67,7 @@ def train_static(
         MissingExtraError: torch is not installed.
 
     """
-    require("torch", "train")
+    require_extra("torch", "train")
     import torch
 
     normalize, bag = torch.nn.functional.normalize, torch.nn.functional.embedding_bag
@@ -75,19 +75,21 @@ def train_static(
     goal = normalize(torch.from_numpy(targets), dim=1)
 
     def loss(batch: Int64Array, rng: np.random.Generator) -> torch.Tensor:
-        tokens, starts = thinned([ids[i] for i in batch], schedule.dropout, rng)
+        tokens, starts = drop_tokens([ids[i] for i in batch], schedule.dropout, rng)
         sums = bag(torch.from_numpy(tokens), table, torch.from_numpy(starts), mode="sum")
         return distillation_loss(normalize(sums, dim=1), goal[torch.from_numpy(batch)])
 
     def batches(rng: np.random.Generator) -> list[Int64Array]:
         order = rng.permutation(len(ids))
-        return [order[i : i + schedule.batch] for i in range(0, len(ids), schedule.batch)]
+        return [order[i : i + schedule.batch_size] for i in range(0, len(ids), schedule.batch_size)]
 
-    Descent({"table": table}, schedule, path=checkpoint).run(loss, batches)
+    ResumableTrainer({"table": table}, schedule, path=checkpoint).run(loss, batches)
     return table.detach().numpy()
 
 
-def thinned(ids: Ids, dropout: float, rng: np.random.Generator) -> tuple[Int64Array, Int64Array]:
+def drop_tokens(
+    ids: Ids, dropout: float, rng: np.random.Generator
+) -> tuple[Int64Array, Int64Array]:
     """Join texts into one run of tokens with a random share left out; where each text starts."""
     tokens = np.concatenate(ids)
     keep = rng.random(len(tokens)) >= dropout
@@ -96,7 +98,7 @@ def thinned(ids: Ids, dropout: float, rng: np.random.Generator) -> tuple[Int64Ar
     return tokens[keep], np.cumsum(counts) - counts
 
 
-def prune(teacher: Teacher, layers: Sequence[int]) -> BertModel:
+def drop_layers(teacher: Teacher, layers: Sequence[int]) -> BertModel:
     """Copy the teacher with only some of its layers: a student that starts with what it knows."""
     student: BertModel = copy.deepcopy(teacher.model)
     student.encoder.layer = type(student.encoder.layer)([student.encoder.layer[i] for i in layers])
@@ -126,11 +128,11 @@ def train_transformer(  # noqa: PLR0913 - the student, what it learns from, and 
     def loss(batch: Int64Array, _: np.random.Generator) -> torch.Tensor:
         with torch.autocast("cpu", torch.bfloat16):
             hidden, mask = run_bert(student, [short[i] for i in batch])
-        return distillation_loss(pool(hidden, mask), goal[torch.from_numpy(batch)])
+        return distillation_loss(mean_pool(hidden, mask), goal[torch.from_numpy(batch)])
 
     def batches(rng: np.random.Generator) -> list[Int64Array]:
-        return shuffled_length_batches([len(i) for i in short], schedule.batch, rng)
+        return shuffled_length_batches([len(i) for i in short], schedule.batch_size, rng)
 
-    Descent(dict(student.named_parameters()), schedule, path=checkpoint).run(loss, batches)
+    ResumableTrainer(dict(student.named_parameters()), schedule, path=checkpoint).run(loss, batches)
     student.train(mode=False)
     return student

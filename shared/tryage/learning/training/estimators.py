@@ -6,30 +6,30 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tryage.core.validation import require
+from tryage.core.validation import require_extra
 from tryage.perception.features import (
-    _CHOICES_SCALE,
-    _OFFER_SCALE,
-    _OFTEN,
+    _CHOICE_SCALE,
+    _MIN_CHOICE_SHARE,
     _SURFACE_SCALE,
-    Features,
-    Form,
-    Lexicon,
+    _TOOL_SCHEMA_SCALE,
+    FeatureExtractor,
+    FeatureScaler,
+    TfidfSvd,
     TokenIds,
-    choices,
-    offer,
-    surface,
+    multiple_choice_features,
+    surface_features,
+    tool_schema_features,
 )
 from tryage.perception.head import (
     UNNAMED,
-    Categories,
-    CategoryTable,
+    CategoryClassifier,
+    CategoryMeans,
     Estimator,
     Head,
-    Line,
-    Middle,
-    Neighbourhood,
-    unit,
+    KernelRegression,
+    RidgeRegression,
+    ZeroEstimator,
+    l2_normalize,
 )
 
 if TYPE_CHECKING:
@@ -41,26 +41,26 @@ if TYPE_CHECKING:
     from tryage.core.arrays import Float32Array, FloatArray
     from tryage.learning.qtable import QTable
 
-MEASURES = ("output_tokens", "costs", "latencies")
+FORECAST_MEASURES = ("output_tokens", "costs", "latencies")
 
 _PRIOR_PROMPTS = 5.0  # an expert's mean over all prompts counts as this many of each category
 
-PROTOTYPES = 1_024  # beyond twice as many training prompts, neighbours are cluster centres
+N_PROTOTYPES = 1_024  # beyond twice as many training prompts, neighbours are cluster centres
 
 RIDGES = tuple(np.geomspace(0.3, 3000, 14).tolist())
 
 
 def fit_forecasts(table: QTable, one_hot: Float32Array) -> dict[str, Float32Array]:
     """Average what the table has measured: name -> `(n_categories, n_experts)`, NaN unknown."""
-    measured = {name: getattr(table, name) for name in MEASURES}
+    measured = {name: getattr(table, name) for name in FORECAST_MEASURES}
     return {
-        name: _per_category(values, one_hot)
+        name: _category_means(values, one_hot)
         for name, values in measured.items()
         if values is not None and not np.isnan(values).all()
     }
 
 
-def _per_category(values: NDArray[np.floating[Any]], one_hot: Float32Array) -> Float32Array:
+def _category_means(values: NDArray[np.floating[Any]], one_hot: Float32Array) -> Float32Array:
     known = ~np.isnan(values)
     given = np.where(known, values, 0.0).astype(np.float64)
     counts = known.sum(axis=0)
@@ -69,45 +69,49 @@ def _per_category(values: NDArray[np.floating[Any]], one_hot: Float32Array) -> F
     return np.asarray(sums / (one_hot.T @ known + _PRIOR_PROMPTS), np.float32)
 
 
-def fit_features(
-    prompts: Sequence[str], ids: TokenIds, vocabulary: int, *, width: int = 128, seed: int = 0
-) -> Features:
+def fit_feature_extractor(
+    prompts: Sequence[str], ids: TokenIds, vocabulary: int, *, tfidf_dim: int = 128, seed: int = 0
+) -> FeatureExtractor:
     """Learn the lexicon and what is usual from the training prompts; losses are not looked at."""
-    options = choices(prompts)
-    return Features(
-        lexicon=fit_lexicon(ids, vocabulary, width, seed),
-        surface=_usual(surface(prompts), _SURFACE_SCALE),
-        offer=_usual(offer(prompts), _OFFER_SCALE),
-        choices=_usual(options, _CHOICES_SCALE) if options[:, 0].mean() >= _OFTEN else None,
+    options = multiple_choice_features(prompts)
+    return FeatureExtractor(
+        tfidf=fit_tfidf_svd(ids, vocabulary, tfidf_dim, seed),
+        surface_scaler=_fit_scaler(surface_features(prompts), _SURFACE_SCALE),
+        tool_schema_scaler=_fit_scaler(tool_schema_features(prompts), _TOOL_SCHEMA_SCALE),
+        choice_scaler=_fit_scaler(options, _CHOICE_SCALE)
+        if options[:, 0].mean() >= _MIN_CHOICE_SHARE
+        else None,
     )
 
 
-def _usual(numbers: Float32Array, scale: float) -> Form:
+def _fit_scaler(numbers: Float32Array, scale: float) -> FeatureScaler:
     std = numbers.std(axis=0)
-    return Form(numbers.mean(axis=0), np.where(std > 1e-6, std, 1.0).astype(np.float32), scale)
+    return FeatureScaler(
+        numbers.mean(axis=0), np.where(std > 1e-6, std, 1.0).astype(np.float32), scale
+    )
 
 
-def fit_lexicon(ids: TokenIds, vocabulary: int, width: int, seed: int) -> Lexicon:
+def fit_tfidf_svd(ids: TokenIds, vocabulary: int, width: int, seed: int) -> TfidfSvd:
     """Learn a lexicon from prompts; tokens that occur in few of them are left out.
 
     Raises:
         MissingExtraError: scikit-learn is not installed.
     """
-    require("sklearn", "evaluate")
+    require_extra("sklearn", "evaluate")
     from sklearn.decomposition import TruncatedSVD
 
-    counts = _counts(ids, vocabulary)
+    counts = _count_matrix(ids, vocabulary)
     prompts_with = np.asarray((counts > 0).sum(axis=0)).ravel()
     tokens = np.flatnonzero(prompts_with >= max(2, len(ids) // 5_000)).astype(np.int32)
     idf = np.log((1 + len(ids)) / (1 + prompts_with[tokens])).astype(np.float32)
     rank = min(width, len(ids) - 1, len(tokens) - 1)
     if rank < 1:
-        return Lexicon(tokens[:0], idf[:0], np.zeros((0, 0), np.float32))
-    svd = TruncatedSVD(rank, random_state=seed).fit(_unit_rows(counts[:, tokens], idf))
-    return Lexicon(tokens, idf, np.ascontiguousarray(svd.components_.T, np.float32))
+        return TfidfSvd(tokens[:0], idf[:0], np.zeros((0, 0), np.float32))
+    svd = TruncatedSVD(rank, random_state=seed).fit(_tfidf_matrix(counts[:, tokens], idf))
+    return TfidfSvd(tokens, idf, np.ascontiguousarray(svd.components_.T, np.float32))
 
 
-def _counts(ids: TokenIds, vocabulary: int) -> csr_matrix:
+def _count_matrix(ids: TokenIds, vocabulary: int) -> csr_matrix:
     from scipy.sparse import csr_matrix
 
     ends = np.cumsum([0, *(len(tokens) for tokens in ids)])
@@ -117,7 +121,7 @@ def _counts(ids: TokenIds, vocabulary: int) -> csr_matrix:
     return counts
 
 
-def _unit_rows(counts: csr_matrix, idf: NDArray[np.floating[Any]]) -> csr_matrix:
+def _tfidf_matrix(counts: csr_matrix, idf: NDArray[np.floating[Any]]) -> csr_matrix:
     from sklearn.preprocessing import normalize
 
     weighted = counts.copy()
@@ -126,7 +130,7 @@ def _unit_rows(counts: csr_matrix, idf: NDArray[np.floating[Any]]) -> csr_matrix
 
 
 def fit_head(
-    x: Float32Array, labels: Sequence[str], names: tuple[str, ...], places: FloatArray, seed: int
+    x: Float32Array, labels: Sequence[str], names: tuple[str, ...], positions: FloatArray, seed: int
 ) -> Head:
     """Fit every estimator on prompts `x` `(n, d)` whose `places` `(n, rank)` are known.
 
@@ -135,96 +139,104 @@ def fit_head(
     Raises:
         MissingExtraError: scikit-learn is not installed.
     """
-    categories = fit_categories(x, labels, names)
+    categories = fit_category_classifier(x, labels, names)
     one_hot = categories.one_hot(labels)
-    table = fit_table(places, one_hot, shrinkage=10.0)
-    prototypes, nearest = _prototypes(x, seed)
+    table = fit_category_means(positions, one_hot, shrinkage=10.0)
+    prototypes, nearest = _fit_prototypes(x, seed)
     counts = np.bincount(nearest, minlength=len(prototypes)).astype(np.float32)
-    near = _means(places, nearest, counts)
-    beyond = _means(places - one_hot @ table.places, nearest, counts)
+    cluster_positions = _cluster_means(positions, nearest, counts)
+    cluster_residuals = _cluster_means(positions - one_hot @ table.positions, nearest, counts)
     estimators: tuple[Estimator, ...] = (
-        Middle(places.shape[1]),
+        ZeroEstimator(positions.shape[1]),
         table,
-        Neighbourhood(near, counts, bandwidth=0.03, shrinkage=2.0),
-        Neighbourhood(near, counts, bandwidth=0.08, shrinkage=2.0),
-        Neighbourhood(beyond, counts, bandwidth=0.05, shrinkage=40.0, base=table),
-        fit_line(x, one_hot, places, category_scale=2.0),
-        fit_line(x, one_hot, places, category_scale=0.0),
+        KernelRegression(cluster_positions, counts, bandwidth=0.03, shrinkage=2.0),
+        KernelRegression(cluster_positions, counts, bandwidth=0.08, shrinkage=2.0),
+        KernelRegression(cluster_residuals, counts, bandwidth=0.05, shrinkage=40.0, base=table),
+        fit_ridge(x, one_hot, positions, category_scale=2.0),
+        fit_ridge(x, one_hot, positions, category_scale=0.0),
     )
     equal = np.full(len(estimators), 1 / len(estimators), np.float32)
-    return Head(categories, prototypes, estimators, equal, np.ones(places.shape[1], np.float32))
+    return Head(categories, prototypes, estimators, equal, np.ones(positions.shape[1], np.float32))
 
 
-def _prototypes(x: Float32Array, seed: int) -> tuple[Float32Array, NDArray[np.intp]]:
+def _fit_prototypes(x: Float32Array, seed: int) -> tuple[Float32Array, NDArray[np.intp]]:
     """Return prototypes `(k, d)` and, for every prompt, which one stands for it, `(n,)`."""
-    rows = unit(x)
-    if len(rows) <= 2 * PROTOTYPES:
+    rows = l2_normalize(x)
+    if len(rows) <= 2 * N_PROTOTYPES:
         return rows, np.arange(len(rows))
-    require("sklearn", "evaluate")
+    require_extra("sklearn", "evaluate")
     from sklearn.cluster import MiniBatchKMeans
 
     clusters = MiniBatchKMeans(
-        PROTOTYPES, init="random", n_init=1, max_iter=10, batch_size=4096, random_state=seed
+        N_PROTOTYPES, init="random", n_init=1, max_iter=10, batch_size=4096, random_state=seed
     ).fit(rows)
     used, nearest = np.unique(clusters.labels_, return_inverse=True)
-    return unit(clusters.cluster_centers_[used].astype(np.float32)), nearest
+    return l2_normalize(clusters.cluster_centers_[used].astype(np.float32)), nearest
 
 
-def _means(places: FloatArray, nearest: NDArray[np.intp], counts: Float32Array) -> Float32Array:
-    sums = np.zeros((len(counts), places.shape[1]))
-    np.add.at(sums, nearest, places)
+def _cluster_means(
+    positions: FloatArray, nearest: NDArray[np.intp], counts: Float32Array
+) -> Float32Array:
+    sums = np.zeros((len(counts), positions.shape[1]))
+    np.add.at(sums, nearest, positions)
     return np.asarray(sums / counts[:, None], np.float32)
 
 
-def fit_table(places: FloatArray, one_hot: Float32Array, shrinkage: float) -> CategoryTable:
+def fit_category_means(
+    positions: FloatArray, one_hot: Float32Array, shrinkage: float
+) -> CategoryMeans:
     """Average the places `(n, rank)` per category, each as if seen `shrinkage` times at zero."""
-    return CategoryTable(
-        (one_hot.T @ places / (one_hot.sum(axis=0)[:, None] + shrinkage)).astype(np.float32)
+    return CategoryMeans(
+        (one_hot.T @ positions / (one_hot.sum(axis=0)[:, None] + shrinkage)).astype(np.float32)
     )
 
 
-def fit_line(
+def fit_ridge(
     features: Float32Array,
     one_hot: Float32Array,
-    places: FloatArray,
+    positions: FloatArray,
     category_scale: float,
     ridges: Sequence[float] = RIDGES,
-) -> Line:
+) -> RidgeRegression:
     """Fit one ridge regression per dimension, its strength by generalised cross-validation.
 
     Source: Golub, Heath and Wahba (1979). Dimensions of which the features say nothing get the
     strongest ridge, and so predict the middle.
     """
     inputs = np.concatenate([features, category_scale * one_hot], axis=1).astype(np.float64)
-    mean, middle = inputs.mean(axis=0), places.mean(axis=0)
+    mean, middle = inputs.mean(axis=0), positions.mean(axis=0)
     inner = inputs - mean
     size, basis = np.linalg.eigh(inner.T @ inner)
     size = np.maximum(size, 1e-9)
-    target = basis.T @ (inner.T @ (places - middle))
-    power = ((places - middle) ** 2).sum(axis=0)
-    criteria = np.stack([_gcv(size, target, power, ridge, len(inputs)) for ridge in ridges])
+    target = basis.T @ (inner.T @ (positions - middle))
+    power = ((positions - middle) ** 2).sum(axis=0)
+    criteria = np.stack([_gcv_score(size, target, power, ridge, len(inputs)) for ridge in ridges])
     chosen = np.asarray(ridges)[criteria.argmin(axis=0)]
     slope = basis @ (target / (size[:, None] + chosen))
     width = features.shape[1]
-    return Line(
+    return RidgeRegression(
         slope[:width].astype(np.float32),
         (category_scale * slope[width:]).astype(np.float32),
         (middle - mean @ slope).astype(np.float32),
     )
 
 
-def _gcv(
-    size: FloatArray, target: FloatArray, power: FloatArray, ridge: float, n: int
+def _gcv_score(
+    eigenvalues: FloatArray, target: FloatArray, total_squares: FloatArray, ridge: float, n: int
 ) -> FloatArray:
-    fitted = target / (size + ridge)[:, None]
-    residual = power - 2 * (target * fitted).sum(axis=0) + (fitted**2 * size[:, None]).sum(axis=0)
-    freedom = min(float((size / (size + ridge)).sum()) + 1, n - 1.0)
+    fitted = target / (eigenvalues + ridge)[:, None]
+    residual = (
+        total_squares
+        - 2 * (target * fitted).sum(axis=0)
+        + (fitted**2 * eigenvalues[:, None]).sum(axis=0)
+    )
+    freedom = min(float((eigenvalues / (eigenvalues + ridge)).sum()) + 1, n - 1.0)
     return np.asarray(residual / n / (1 - freedom / n) ** 2)
 
 
-def fit_categories(
+def fit_category_classifier(
     x: Float32Array, labels: Sequence[str | None], names: tuple[str, ...], iterations: int = 60
-) -> Categories:
+) -> CategoryClassifier:
     """Learn to tell categories apart; with a single one there is nothing to learn.
 
     Raises:
@@ -235,8 +247,8 @@ def fit_categories(
     intercept = np.full(len(names), -30.0, np.float32)  # as good as impossible: not in this part
     if len(present) == 1:
         intercept[names.index(present[0])] = 0.0
-        return Categories(names, slope, intercept)
-    require("sklearn", "evaluate")
+        return CategoryClassifier(names, slope, intercept)
+    require_extra("sklearn", "evaluate")
     import warnings
 
     from sklearn.exceptions import ConvergenceWarning
@@ -251,4 +263,4 @@ def fit_categories(
         slope[:, columns[1]], intercept[columns] = model.coef_[0], (0.0, model.intercept_[0])
     else:
         slope[:, columns], intercept[columns] = model.coef_.T, model.intercept_
-    return Categories(names, slope, intercept)
+    return CategoryClassifier(names, slope, intercept)

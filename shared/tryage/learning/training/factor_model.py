@@ -11,27 +11,33 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tryage.perception.abilities import Abilities, Gaussian, _covariances, _squeezed
+from tryage.perception.abilities import Abilities, Gaussian, _posterior_covariances, log_compress
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tryage.core.arrays import FloatArray
 
-SHARE = 0.5  # of what the best single expert loses to hindsight: gaps of that size are resolved
+REGRET_SHARE = (
+    0.5  # of what the best single expert loses to hindsight: gaps of that size are resolved
+)
 
-_LEAST = 1e-2  # standard deviations of a loss
+_MIN_SCALE = 1e-2  # standard deviations of a loss
 
 RANK = 32
 
-CONTENDING = 0.08  # standard deviations of the loss by which an expert may trail and still contend
+CONTENDER_BANDWIDTH = (
+    0.08  # standard deviations of the loss by which an expert may trail and still contend
+)
 
-_ROUNDS = 12
+_ITERATIONS = 12
 
 _PRIOR_PROMPTS = 2.0  # a prompt's difficulty is shrunk as if it had this many average losses
 
 
-def fit_abilities(places: FloatArray, losses: NDArray[np.floating], first: FloatArray) -> Abilities:
+def fit_abilities(
+    positions: FloatArray, losses: NDArray[np.floating], initial_means: FloatArray
+) -> Abilities:
     """Learn all abilities from losses `(n_prompts, n_experts)` with gaps.
 
     `places` are `[1, u_z]`, `(n_prompts, k)`; `first` `(n_experts, k)` are the abilities of the
@@ -39,18 +45,21 @@ def fit_abilities(places: FloatArray, losses: NDArray[np.floating], first: Float
     crowd, one with many goes where its losses are.
     """
     known = ~np.isnan(losses)
-    centre, scatter = first.mean(axis=0), np.cov(first.T, ddof=0).reshape(first.shape[1], -1)
+    centre, scatter = (
+        initial_means.mean(axis=0),
+        np.cov(initial_means.T, ddof=0).reshape(initial_means.shape[1], -1),
+    )
     scatter += (1e-3 * np.trace(scatter) / len(centre) + 1e-9) * np.eye(len(centre))
-    residual = np.where(known, losses - places @ first.T, 0.0)
-    noise = float((residual**2).sum() / max(known.sum() - first.size, 1)) + 1e-6
+    residual = np.where(known, losses - positions @ initial_means.T, 0.0)
+    noise = float((residual**2).sum() / max(known.sum() - initial_means.size, 1)) + 1e-6
     prior = Gaussian(centre, scatter)
-    covariances = _covariances(prior, places, known, noise)
+    covariances = _posterior_covariances(prior, positions, known, noise)
     given = np.where(known, losses, 0.0).astype(np.float64)
-    pulls = np.linalg.inv(scatter) @ centre + given.T @ places / noise
+    pulls = np.linalg.inv(scatter) @ centre + given.T @ positions / noise
     return Abilities(np.einsum("ikl,il->ik", covariances, pulls), covariances, prior, noise)
 
 
-def squeeze(
+def compress_losses(
     losses: FloatArray, difficulty: FloatArray | None = None
 ) -> tuple[float, FloatArray] | None:
     """Return a scale and losses `(n_prompts, n_experts)` squeezed by it; None for scores in [0, 1].
@@ -59,15 +68,15 @@ def squeeze(
     """
     if np.nanmin(losses) >= 0 and np.nanmax(losses) <= 1:
         return None
-    filled = fill_gaps(losses, difficulty=difficulty)
+    filled = impute_losses(losses, difficulty=difficulty)
     best = filled.min(axis=1, keepdims=True)
     regret = float((filled - best).mean(axis=0).min())
-    scale = max(SHARE * regret, _LEAST * spread(losses))
-    return scale, _squeezed(losses, best, scale)
+    scale = max(REGRET_SHARE * regret, _MIN_SCALE * typical_loss_std(losses))
+    return scale, log_compress(losses, best, scale)
 
 
 @dataclass(frozen=True, slots=True)
-class Latent:
+class FactorModel:
     """`mean` `(n_experts,)`, `loadings` `(n_experts, rank)`, `scores` `(n_prompts, rank)`."""
 
     mean: FloatArray
@@ -75,7 +84,7 @@ class Latent:
     scores: FloatArray
 
 
-def spread(losses: NDArray[np.floating]) -> float:
+def typical_loss_std(losses: NDArray[np.floating]) -> float:
     """Typical standard deviation of one expert's losses: the unit of everything that is tuned."""
     with np.errstate(invalid="ignore"):
         inner = losses - np.nanmean(losses, axis=0)
@@ -83,7 +92,7 @@ def spread(losses: NDArray[np.floating]) -> float:
     return value if value > 0 else 1.0
 
 
-def contention(mean: FloatArray, losses: NDArray[np.floating[Any]]) -> FloatArray:
+def contender_weights(mean: FloatArray, losses: NDArray[np.floating[Any]]) -> FloatArray:
     """Say how much each expert is in contention, `(n_experts,)` in (0, 1]: 1 for the best.
 
     `mean` `(n_experts,)` are mean losses. An expert contends with those that were measured on the
@@ -91,26 +100,26 @@ def contention(mean: FloatArray, losses: NDArray[np.floating[Any]]) -> FloatArra
     """
     known = ~np.isnan(losses)
     best = np.where(known, mean, np.inf).min(axis=1)
-    near = nearness(np.where(known, mean - best[:, None], np.inf), losses)
+    near = contender_kernel(np.where(known, mean - best[:, None], np.inf), losses)
     return np.asarray(near.sum(axis=0) / np.maximum(known.sum(axis=0), 1) + 1e-6)
 
 
-def nearness(behind: FloatArray, losses: NDArray[np.floating[Any]]) -> FloatArray:
+def contender_kernel(gaps: FloatArray, losses: NDArray[np.floating[Any]]) -> FloatArray:
     """Say how much who is so far `behind` contends, in [0, 1], where losses spread like these."""
-    return np.asarray(np.exp(-behind / (CONTENDING * spread(losses))))
+    return np.asarray(np.exp(-gaps / (CONTENDER_BANDWIDTH * typical_loss_std(losses))))
 
 
-def factorise(
+def fit_factor_model(
     losses: NDArray[np.floating], rank: int = RANK, difficulty: NDArray[np.floating] | None = None
-) -> Latent:
+) -> FactorModel:
     """Find the ability space of losses `(n_prompts, n_experts)` with gaps (NaN).
 
     `difficulty` `(n_prompts,)` is how much loss a prompt is expected to cost any expert more than
     usual: what ties sources together whose experts do not overlap.
     """
-    filled = fill_gaps(losses, difficulty=difficulty)
+    filled = impute_losses(losses, difficulty=difficulty)
     mean = filled.mean(axis=0)
-    weight = np.sqrt(contention(mean, losses))
+    weight = np.sqrt(contender_weights(mean, losses))
     inner = (filled - mean) * weight
     # difficulty that all contenders share does not move the choice, and would drown what does
     shared = inner @ weight / (weight @ weight)
@@ -119,10 +128,10 @@ def factorise(
     kept = min(rank - 1, int((size > 1e-6 * max(size[0], 1e-12)).sum()))
     scores = np.concatenate([shared[:, None], left[:, :kept] * size[:kept]], axis=1)
     loadings = np.concatenate([np.ones((len(mean), 1)), right[:kept].T / weight[:, None]], axis=1)
-    return Latent(mean, loadings, scores)
+    return FactorModel(mean, loadings, scores)
 
 
-def fill_gaps(
+def impute_losses(
     losses: NDArray[np.floating],
     rank: int = 4,
     difficulty: NDArray[np.floating] | None = None,
@@ -133,16 +142,16 @@ def fill_gaps(
     if known.all():
         return given
     expected = np.zeros(len(given)) if difficulty is None else difficulty
-    additive = _additive(given, known, expected)
+    additive = _two_way_means(given, known, expected)
     filled = np.where(known, given, additive)
-    for _ in range(_ROUNDS):
+    for _ in range(_ITERATIONS):
         left, size, right = np.linalg.svd(filled - additive, full_matrices=False)
         soft = np.maximum(size - size[min(rank, len(size) - 1)], 0)[:rank]
         filled = np.where(known, given, additive + (left[:, :rank] * soft) @ right[:rank])
     return filled
 
 
-def _additive(
+def _two_way_means(
     given: FloatArray, known: NDArray[np.bool_], expected: NDArray[np.floating]
 ) -> FloatArray:
     """Alternate prompt difficulty, shrunk to what is expected, and expert mean."""
@@ -150,7 +159,7 @@ def _additive(
     overall = given.sum() / known.sum()
     expert = np.full(given.shape[1], overall)
     prompt = np.asarray(expected, np.float64)
-    for _ in range(10 * _ROUNDS):
+    for _ in range(10 * _ITERATIONS):
         rest = ((given - expert) * known).sum(axis=1)
         prompt = (rest + _PRIOR_PROMPTS * expected) / (per_prompt + _PRIOR_PROMPTS)
         expert = ((given - prompt[:, None]) * known).sum(axis=0) / per_expert

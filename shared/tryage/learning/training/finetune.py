@@ -11,26 +11,26 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tryage.core.validation import require
+from tryage.core.validation import require_extra
 from tryage.errors import PersistenceError, QTableError
 from tryage.learning.checkpoint import fingerprint
-from tryage.learning.training.factor_model import squeeze
-from tryage.learning.training.optimizer import Descent, Schedule
+from tryage.learning.training.factor_model import compress_losses
+from tryage.learning.training.optimizer import ResumableTrainer, Schedule
 from tryage.perception.encoder import (
-    checked,
-    clip,
+    check_prompts,
     head_and_tail,
     length_batches,
     read_tokenizer,
-    write_header,
+    truncate_text,
+    write_encoder_header,
 )
 from tryage.perception.transformer import (
-    CONFIG,
-    GRAPH,
-    TOKENS,
-    WEIGHTS,
+    CONFIG_FILE,
+    ONNX_FILE,
+    TOKENIZER_FILE,
+    WEIGHTS_FILE,
     TransformerEncoder,
-    pool,
+    mean_pool,
     run_bert,
 )
 
@@ -44,28 +44,30 @@ if TYPE_CHECKING:
     from tryage.core.arrays import Int64Array
     from tryage.learning.qtable import QTable
 
-LEAST_PROMPTS = 10
+MIN_PROMPTS = 10
 
 OPSET = 17
 
 
 @dataclass(frozen=True, slots=True)
-class Recipe:
+class FinetuneConfig:
     """How to train end to end; `rank` bounds the head's ability space, None is one output each."""
 
-    schedule: Schedule = field(default_factory=lambda: Schedule(10, 2e-4, batch=2_048, dropout=0.0))
+    schedule: Schedule = field(
+        default_factory=lambda: Schedule(10, 2e-4, batch_size=2_048, dropout=0.0)
+    )
     rank: int | None = 32
-    held_out: float = 0.1  # share of the prompts that decide when to stop
+    validation_fraction: float = 0.1  # share of the prompts that decide when to stop
     patience: int = 2  # epochs without a better held-out loss before it stops
     max_length: int = 192
 
 
 @dataclass(frozen=True, slots=True)
-class FineTuned:
+class FinetuneResult:
     """A trained encoder and its held-out squared error: before the first epoch, then after each."""
 
     encoder: TransformerEncoder
-    held_out: tuple[float, ...]
+    validation_errors: tuple[float, ...]
 
 
 def finetune(  # noqa: PLR0913 - what to learn from, where to start, where to put it
@@ -73,10 +75,10 @@ def finetune(  # noqa: PLR0913 - what to learn from, where to start, where to pu
     start: Path,
     folder: Path,
     *,
-    recipe: Recipe | None = None,
+    config: FinetuneConfig | None = None,
     checkpoint: Path | None = None,
     progress: bool = True,
-) -> FineTuned:
+) -> FinetuneResult:
     """Train an encoder and a low-rank head on measured losses, and save the encoder to `folder`.
 
     The loss is the squared error of `Q^(z, M_i)` over the measured cells (arXiv 2308.11601), the
@@ -98,140 +100,144 @@ def finetune(  # noqa: PLR0913 - what to learn from, where to start, where to pu
 
     """
     for package in ("torch", "transformers", "onnx", "onnxruntime"):
-        require(package, "train")
+        require_extra(package, "train")
     from transformers import BertModel
 
     _check_start(start)
 
-    recipe = recipe or Recipe()
-    tokenizer = read_tokenizer(start / TOKENS)
+    config = config or FinetuneConfig()
+    tokenizer = read_tokenizer(start / TOKENIZER_FILE)
     tokenizer.no_padding()
     tokenizer.no_truncation()
-    texts = [clip(text) for text in checked(table.prompts)]
+    texts = [truncate_text(text) for text in check_prompts(table.prompts)]
     ids = [np.array(e.ids, np.int64) for e in tokenizer.encode_batch(texts)]
-    short = [head_and_tail(i, recipe.max_length) for i in ids]
+    short = [head_and_tail(i, config.max_length) for i in ids]
     model = BertModel.from_pretrained(start, add_pooling_layer=False)
-    squeezed = squeeze(table.losses)
-    lessons = replace(table, losses=squeezed[1]) if squeezed else table
-    run = _Run(model, short, lessons, recipe)
-    run.descend(checkpoint, progress=progress)
+    squeezed = compress_losses(table.losses)
+    compressed_table = replace(table, losses=squeezed[1]) if squeezed else table
+    run = _FinetuneRun(model, short, compressed_table, config)
+    run.train(checkpoint, progress=progress)
     encoder = export_encoder(
-        model, tokenizer, folder, max_length=recipe.max_length, keep_weights=True
+        model, tokenizer, folder, max_length=config.max_length, keep_weights=True
     )
-    return FineTuned(encoder, tuple(run.held_out))
+    return FinetuneResult(encoder, tuple(run.validation_errors))
 
 
 def _check_start(start: Path) -> None:
     """Refuse what is no BERT: of another kind of model all weights would begin at random."""
-    missing = [name for name in (CONFIG, WEIGHTS, TOKENS) if not (start / name).is_file()]
+    missing = [
+        name for name in (CONFIG_FILE, WEIGHTS_FILE, TOKENIZER_FILE) if not (start / name).is_file()
+    ]
     if missing:
         raise PersistenceError(
             f"{start} has no {', '.join(missing)}; expected the folder of a BERT, as transformers "
             "saves it, with a fast tokeniser"
         )
     try:
-        kind = json.loads((start / CONFIG).read_text("utf-8")).get("model_type")
+        kind = json.loads((start / CONFIG_FILE).read_text("utf-8")).get("model_type")
     except (ValueError, AttributeError) as error:
-        raise PersistenceError(f"{start / CONFIG} is damaged: {error}") from error
+        raise PersistenceError(f"{start / CONFIG_FILE} is damaged: {error}") from error
     if kind != "bert":
         raise PersistenceError(f"{start} holds a model of the kind {kind!r}; expected 'bert'")
 
 
-class _Run:
+class _FinetuneRun:
     """The model, its head and the prompts: those that teach and those that judge."""
 
     def __init__(
-        self, model: BertModel, ids: Sequence[Int64Array], table: QTable, recipe: Recipe
+        self, model: BertModel, ids: Sequence[Int64Array], table: QTable, config: FinetuneConfig
     ) -> None:
         import torch
 
-        self.recipe, self.model, self.ids = recipe, model, ids
-        self.key = fingerprint(table.prompts, table.experts, table.losses, asdict(recipe))
-        self.teach, self.judge = _split(table, recipe)
-        known = table.losses[self.teach]
+        self.config, self.model, self.ids = config, model, ids
+        self.key = fingerprint(table.prompts, table.experts, table.losses, asdict(config))
+        self.train_rows, self.validation_rows = _split(table, config)
+        known = table.losses[self.train_rows]
         counts = (~np.isnan(known)).sum(axis=0)  # zero where only the judges were measured
         mean = np.nansum(known, axis=0) / np.maximum(counts, 1)
-        self.unit = max(float(np.nanstd(known)), 1e-6)
-        self.goal = torch.from_numpy((table.losses - mean) / self.unit)
-        torch.manual_seed(recipe.schedule.seed)
-        self.head = _head(model.config.hidden_size, len(table.experts), recipe.rank)
-        self.held_out: list[float] = []
+        self.loss_std = max(float(np.nanstd(known)), 1e-6)
+        self.targets = torch.from_numpy((table.losses - mean) / self.loss_std)
+        torch.manual_seed(config.schedule.seed)
+        self.head = _make_head(model.config.hidden_size, len(table.experts), config.rank)
+        self.validation_errors: list[float] = []
 
     def parameters(self) -> dict[str, torch.nn.Parameter]:
         encoder = {f"encoder.{name}": p for name, p in self.model.named_parameters()}
         return encoder | {f"head.{name}": p for name, p in self.head.named_parameters()}
 
-    def descend(self, checkpoint: Path | None, *, progress: bool) -> None:
+    def train(self, checkpoint: Path | None, *, progress: bool) -> None:
         import torch
 
         path = None if checkpoint is None else checkpoint / f"finetune-{self.key}.safetensors"
-        descent = Descent(self.parameters(), self.recipe.schedule, path=path, progress=progress)
-        if "held_out" not in descent.notes:
-            descent.notes["held_out"] = [self.error()]
-            descent.kept = _copy(self.parameters())
-        self.held_out = descent.notes["held_out"]
-        descent.run(self.loss, self.batches, lambda: self.enough(descent))
+        descent = ResumableTrainer(
+            self.parameters(), self.config.schedule, path=path, progress=progress
+        )
+        if "held_out" not in descent.extra_state:
+            descent.extra_state["held_out"] = [self.validation_error()]
+            descent.extra_tensors = _copy_parameters(self.parameters())
+        self.validation_errors = descent.extra_state["held_out"]
+        descent.run(self.loss, self.batches, lambda: self.should_stop(descent))
         with torch.no_grad():
             for name, parameter in self.parameters().items():
-                parameter.copy_(descent.kept[name])
+                parameter.copy_(descent.extra_tensors[name])
         self.model.train(mode=False)
 
     def batches(self, rng: np.random.Generator) -> list[Int64Array]:
-        lengths = [len(self.ids[i]) for i in self.teach]
-        every = shuffled_length_batches(lengths, self.recipe.schedule.batch, rng)
-        return [self.teach[batch] for batch in every]
+        lengths = [len(self.ids[i]) for i in self.train_rows]
+        every = shuffled_length_batches(lengths, self.config.schedule.batch_size, rng)
+        return [self.train_rows[batch] for batch in every]
 
     def loss(self, batch: Int64Array, _: np.random.Generator) -> torch.Tensor:
         self.model.train()
-        return self._errors(batch).mean()
+        return self._squared_errors(batch).mean()
 
-    def _errors(self, batch: Int64Array) -> torch.Tensor:
+    def _squared_errors(self, batch: Int64Array) -> torch.Tensor:
         """Mean squared error of each prompt over its measured cells, `(batch,)`."""
         import torch
 
         hidden, mask = run_bert(self.model, [self.ids[i] for i in batch])
-        goal = self.goal[torch.from_numpy(batch)]
+        goal = self.targets[torch.from_numpy(batch)]
         known = ~goal.isnan()
-        gap = torch.where(known, self.head(pool(hidden, mask)) - goal.nan_to_num(), 0.0)
+        gap = torch.where(known, self.head(mean_pool(hidden, mask)) - goal.nan_to_num(), 0.0)
         return gap.pow(2).sum(1) / known.sum(1)
 
-    def error(self) -> float:
+    def validation_error(self) -> float:
         """Mean squared error on the prompts kept apart, in the squared unit of the loss."""
         import torch
 
         self.model.train(mode=False)
         total = 0.0
-        lengths = [len(self.ids[i]) for i in self.judge]
+        lengths = [len(self.ids[i]) for i in self.validation_rows]
         with torch.inference_mode():
-            for batch in length_batches(lengths, self.recipe.schedule.batch):
-                total += float(self._errors(self.judge[batch]).sum())
-        return total / len(self.judge) * self.unit**2
+            for batch in length_batches(lengths, self.config.schedule.batch_size):
+                total += float(self._squared_errors(self.validation_rows[batch]).sum())
+        return total / len(self.validation_rows) * self.loss_std**2
 
-    def enough(self, descent: Descent) -> bool:
+    def should_stop(self, trainer: ResumableTrainer) -> bool:
         """Keep the weights if they are the best so far; stop when patience is at its end."""
-        history: list[float] = descent.notes["held_out"]
-        history.append(self.error())
+        history: list[float] = trainer.extra_state["held_out"]
+        history.append(self.validation_error())
         best = int(np.argmin(history))
         if best == len(history) - 1:
-            descent.kept = _copy(self.parameters())
-        return len(history) - 1 - best >= self.recipe.patience
+            trainer.extra_tensors = _copy_parameters(self.parameters())
+        return len(history) - 1 - best >= self.config.patience
 
 
-def _split(table: QTable, recipe: Recipe) -> tuple[Int64Array, Int64Array]:
+def _split(table: QTable, config: FinetuneConfig) -> tuple[Int64Array, Int64Array]:
     """Measured prompts that teach and that judge; twins stay together."""
     measured = np.flatnonzero(table.measured.any(1))
     groups = table.groups[measured]
-    if len(np.unique(groups)) < LEAST_PROMPTS:
+    if len(np.unique(groups)) < MIN_PROMPTS:
         raise QTableError(
             f"{len(np.unique(groups))} different prompts are measured; "
-            f"training end to end needs at least {LEAST_PROMPTS}, and hundreds to be of use"
+            f"training end to end needs at least {MIN_PROMPTS}, and hundreds to be of use"
         )
-    order = np.random.default_rng(recipe.schedule.seed).permutation(np.unique(groups))
-    judges = np.isin(groups, order[: max(1, round(recipe.held_out * len(order)))])
+    order = np.random.default_rng(config.schedule.seed).permutation(np.unique(groups))
+    judges = np.isin(groups, order[: max(1, round(config.validation_fraction * len(order)))])
     return measured[~judges], measured[judges]
 
 
-def _head(dim: int, experts: int, rank: int | None) -> torch.nn.Module:
+def _make_head(dim: int, experts: int, rank: int | None) -> torch.nn.Module:
     """Map an embedding linearly to the experts' losses, through at most `rank` numbers."""
     import torch
 
@@ -245,7 +251,7 @@ def _head(dim: int, experts: int, rank: int | None) -> torch.nn.Module:
     return torch.nn.Sequential(*layers, last)
 
 
-def _copy(parameters: dict[str, torch.nn.Parameter]) -> dict[str, torch.Tensor]:
+def _copy_parameters(parameters: dict[str, torch.nn.Parameter]) -> dict[str, torch.Tensor]:
     return {name: p.detach().clone() for name, p in parameters.items()}
 
 
@@ -269,30 +275,30 @@ def export_encoder(  # noqa: PLR0913 - what to write, and how: each is named by 
 
     """
     for package in ("torch", "onnx", "onnxruntime"):
-        require(package, "train")
+        require_extra(package, "train")
     folder.mkdir(parents=True, exist_ok=True)
-    tokenizer.save(str(folder / TOKENS), pretty=False)
+    tokenizer.save(str(folder / TOKENIZER_FILE), pretty=False)
     if keep_weights:
         _save_weights(model, folder)
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         plain, small = Path(scratch) / "plain.onnx", Path(scratch) / "small.onnx"
-        _trace(model, plain)
+        _export_onnx(model, plain)
         if quantize:
             _quantize(plain, small)
-        (small if quantize else plain).replace(folder / GRAPH)
-    write_header(folder, "transformer", dim=model.config.hidden_size, max_length=max_length)
+        (small if quantize else plain).replace(folder / ONNX_FILE)
+    write_encoder_header(folder, "transformer", dim=model.config.hidden_size, max_length=max_length)
     return TransformerEncoder.load(folder)
 
 
 def _save_weights(model: BertModel, folder: Path) -> None:
     from safetensors.torch import save_file
 
-    (folder / CONFIG).write_text(model.config.to_json_string(), "utf-8")
+    (folder / CONFIG_FILE).write_text(model.config.to_json_string(), "utf-8")
     state = {name: value.contiguous() for name, value in model.state_dict().items()}
-    save_file(state, folder / WEIGHTS, metadata={"format": "pt"})
+    save_file(state, folder / WEIGHTS_FILE, metadata={"format": "pt"})
 
 
-def _trace(model: BertModel, path: Path) -> None:
+def _export_onnx(model: BertModel, path: Path) -> None:
     import torch
 
     class Pooled(torch.nn.Module):
@@ -302,7 +308,7 @@ def _trace(model: BertModel, path: Path) -> None:
 
         def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
             states = self.model(input_ids=input_ids, attention_mask=attention_mask)
-            return pool(states.last_hidden_state, attention_mask.float())
+            return mean_pool(states.last_hidden_state, attention_mask.float())
 
     example = torch.ones(2, 16, dtype=torch.long)
     axes = {0: "batch", 1: "length"}

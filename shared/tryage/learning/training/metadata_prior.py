@@ -12,38 +12,44 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tryage.perception.metadata_prior import N_NUMBERS, Kinship, code_kinds, fit_scale, group_names
+from tryage.perception.metadata_prior import (
+    N_INPUTS,
+    MetadataPrior,
+    encode_profiles,
+    fit_metadata_scaler,
+    group_names,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tryage.core.arrays import FloatArray
     from tryage.perception.abilities import Abilities
-    from tryage.perception.metadata import Traits
+    from tryage.perception.metadata import MetadataFeatures
 
-_CANDIDATES = 10.0 ** np.arange(-3.0, 1.1, 0.5)
+_VARIANCE_GRID = 10.0 ** np.arange(-3.0, 1.1, 0.5)
 
 # Variances of the numbers' slopes, of flags, series and generations, in units of an expert's own.
-_EXPECTED = (0.1, 0.1, 0.3, 0.1)
+_EXPECTED_VARIANCES = (0.1, 0.1, 0.3, 0.1)
 
-_DECADES = 0.5  # standard deviation of the belief in them
+_LOG10_STD = 0.5  # standard deviation of the belief in them
 
 _ROUNDS = 3
 
-_INTERCEPT = 1.0  # variance of the known experts' mean around the crowd's
+_INTERCEPT_VARIANCE = 1.0  # variance of the known experts' mean around the crowd's
 
-_TRUST = 5.0  # known experts that the prior of their covariance counts for
+_PRIOR_DEGREES_OF_FREEDOM = 5.0  # known experts that the prior of their covariance counts for
 
 
 @dataclass(frozen=True, slots=True)
-class Regression:
+class BayesianRegression:
     """Weighted sums of `count` targets `(n, k)` on a design `(n, d)`; `usual` is their variance."""
 
     gram: FloatArray
     cross: FloatArray
     square: FloatArray
     count: int
-    usual: FloatArray
+    target_variances: FloatArray
 
     def solve(self, variances: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Return coefficients `(d, k)`, their covariance `(d, d)` and what they leave, `(k, k)`.
@@ -62,50 +68,63 @@ class Regression:
         """
         _, doubt, rest = self.solve(variances)
         explained = np.log(variances).sum() - np.linalg.slogdet(doubt)[1]
-        scatter = _TRUST * self.usual[0] + rest[0, 0]
-        return float(-0.5 * explained - 0.5 * (_TRUST + self.count) * np.log(scatter))
+        scatter = _PRIOR_DEGREES_OF_FREEDOM * self.target_variances[0] + rest[0, 0]
+        return float(
+            -0.5 * explained - 0.5 * (_PRIOR_DEGREES_OF_FREEDOM + self.count) * np.log(scatter)
+        )
 
 
-def fit_kinship(traits: Traits, abilities: Abilities) -> Kinship:
+def fit_metadata_prior(features: MetadataFeatures, abilities: Abilities) -> MetadataPrior:
     """Learn what traits of the known experts tell of their abilities, both in the same order.
 
     An expert that was measured little counts less: by how wide its ability is beside all others.
     """
-    scale = fit_scale(traits.numbers)
-    groups, shares = _groups(traits)
-    kinds, _ = code_kinds(traits, groups, shares)
-    design = np.concatenate([scale(traits.numbers), kinds[traits.kinds]], axis=1, dtype=np.float64)
+    scale = fit_metadata_scaler(features.numeric)
+    groups, shares = _family_groups(features)
+    kinds, _ = encode_profiles(features, groups, shares)
+    design = np.concatenate(
+        [scale(features.numeric), kinds[features.profile_index]], axis=1, dtype=np.float64
+    )
     targets = abilities.means - abilities.prior.mean
     doubts = np.einsum("ikk->ik", abilities.covariances)
-    usual = (targets**2 + doubts).mean(axis=0)
-    weights = 1 / (1 + (doubts / usual).mean(axis=1))
+    target_variances = (targets**2 + doubts).mean(axis=0)
+    weights = 1 / (1 + (doubts / target_variances).mean(axis=1))
     weighted = design * weights[:, None]
-    sums = Regression(
+    sums = BayesianRegression(
         weighted.T @ design,
         weighted.T @ targets,
         (targets * weights[:, None]).T @ targets,
         len(targets),
-        usual,
+        target_variances,
     )
-    roles = np.array(
-        [0] * N_NUMBERS + [-1] + [1] * traits.flags.shape[1] + [2 + ("*" not in g) for g in groups]
+    prior_groups = np.array(
+        [0] * N_INPUTS
+        + [-1]
+        + [1] * features.binary.shape[1]
+        + [2 + ("*" not in g) for g in groups]
     )
-    chosen = _choose(sums, roles)
-    slopes, doubt, rest = sums.solve(_variances(chosen, roles))
+    chosen = _maximize_evidence(sums, prior_groups)
+    slopes, doubt, rest = sums.solve(_coefficient_variances(chosen, prior_groups))
     rest += np.einsum("i,ikl->kl", weights, abilities.covariances)
-    spread = (_TRUST * np.diag(usual) + rest) / (_TRUST + len(targets))
-    effects = slopes[N_NUMBERS:]
+    spread = (_PRIOR_DEGREES_OF_FREEDOM * np.diag(target_variances) + rest) / (
+        _PRIOR_DEGREES_OF_FREEDOM + len(targets)
+    )
+    effects = slopes[N_INPUTS:]
     effects[0] += abilities.prior.mean
-    slopes = slopes[:N_NUMBERS]
+    slopes = slopes[:N_INPUTS]
     level = spread[0, 0]
-    ignorance = _ignorance(scale(traits.numbers)[:, :-1], slopes[:-1, 0]) / level
-    kin = effects[-len(groups) :, 0] if groups else np.zeros(0)
-    apart = (kinds[:, kinds.shape[1] - len(groups) :] @ kin)[traits.kinds].var() / level
-    strangeness = np.array([*chosen[2:], apart])
-    return Kinship(scale, groups, shares, slopes, effects, doubt, spread, strangeness, ignorance)
+    ignorance = _missing_value_covariance(scale(features.numeric)[:, :-1], slopes[:-1, 0]) / level
+    group_levels = effects[-len(groups) :, 0] if groups else np.zeros(0)
+    unnamed_variance = (kinds[:, kinds.shape[1] - len(groups) :] @ group_levels)[
+        features.profile_index
+    ].var() / level
+    strangeness = np.array([*chosen[2:], unnamed_variance])
+    return MetadataPrior(
+        scale, groups, shares, slopes, effects, doubt, spread, strangeness, ignorance
+    )
 
 
-def _ignorance(known: FloatArray, slopes: FloatArray) -> FloatArray:
+def _missing_value_covariance(known: FloatArray, slopes: FloatArray) -> FloatArray:
     """Say what numbers `(n, n_numbers)` contribute to the level's variance, where unknown.
 
     Numbers that go together add up: of a model of unknown size the price is mostly unknown too.
@@ -115,34 +134,40 @@ def _ignorance(known: FloatArray, slopes: FloatArray) -> FloatArray:
     return np.asarray(alike * np.outer(slopes, slopes))
 
 
-def _groups(traits: Traits) -> tuple[tuple[str, ...], FloatArray]:
+def _family_groups(features: MetadataFeatures) -> tuple[tuple[str, ...], FloatArray]:
     """Name series and generations, and say which share of those with a name each has."""
-    sizes = np.bincount(traits.kinds, minlength=len(traits.families))
+    sizes = np.bincount(features.profile_index, minlength=len(features.families))
     found: Counter[str] = Counter()
-    for family, size in zip(traits.families, sizes.tolist(), strict=True):
+    for family, size in zip(features.families, sizes.tolist(), strict=True):
         found.update(dict.fromkeys(group_names(family), size) if family[0] else {})
     groups = tuple(sorted(found))
     named = sum(found[name] for name in groups if name.endswith("*"))
     return groups, np.array([found[name] / named for name in groups])
 
 
-def _choose(sums: Regression, roles: NDArray[np.intp]) -> FloatArray:
+def _maximize_evidence(sums: BayesianRegression, prior_groups: NDArray[np.intp]) -> FloatArray:
     """Choose the variance of each role, one after the other, a few times round."""
-    expected: NDArray[np.float64] = np.array(_EXPECTED)
+    expected: NDArray[np.float64] = np.array(_EXPECTED_VARIANCES)
     chosen: FloatArray = expected.copy()
 
-    def worth(role: int, value: float) -> float:
+    def log_posterior(role: int, value: float) -> float:
         tried = chosen.copy()
         tried[role] = value
-        belief = np.log10(tried / expected) / _DECADES
-        return sums.evidence(_variances(tried, roles)) - 0.5 * float(belief @ belief)
+        belief = np.log10(tried / expected) / _LOG10_STD
+        return sums.evidence(_coefficient_variances(tried, prior_groups)) - 0.5 * float(
+            belief @ belief
+        )
 
     for _ in range(_ROUNDS):
         for role in range(len(chosen)):
-            chosen[role] = max(_CANDIDATES.tolist(), key=lambda value: worth(role, value))
+            chosen[role] = max(
+                _VARIANCE_GRID.tolist(), key=lambda value: log_posterior(role, value)
+            )
     return chosen
 
 
-def _variances(chosen: FloatArray, roles: NDArray[np.intp]) -> FloatArray:
+def _coefficient_variances(chosen: FloatArray, prior_groups: NDArray[np.intp]) -> FloatArray:
     """Spread the roles' variances over the coefficients `(d,)`; role -1 is the intercept."""
-    return np.asarray(np.where(roles < 0, _INTERCEPT, chosen[np.maximum(roles, 0)]))
+    return np.asarray(
+        np.where(prior_groups < 0, _INTERCEPT_VARIANCE, chosen[np.maximum(prior_groups, 0)])
+    )

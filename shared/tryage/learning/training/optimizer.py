@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from tryage.core.arrays import Int64Array
 
-WARM_UP = 0.05
+WARMUP_FRACTION = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,20 +30,20 @@ class Schedule:
 
     epochs: float
     learning_rate: float
-    batch: int = 1_024  # texts of one step, or padded tokens where lengths matter
+    batch_size: int = 1_024  # texts of one step, or padded tokens where lengths matter
     dropout: float = 0.3  # share of the tokens hidden at each step: no text is learned by heart
     seed: int = 0
     save_every: int = 200  # steps
 
-    def rate(self, step: int, total: int) -> float:
+    def learning_rate_at(self, step: int, total: int) -> float:
         """Learning rate of a step: a short warm-up, then down along a cosine."""
-        warm = max(1, round(WARM_UP * total))
+        warm = max(1, round(WARMUP_FRACTION * total))
         rise = min(1.0, (step + 1) / warm)
         fall = 0.5 * (1 + math.cos(math.pi * max(0, step - warm) / max(1, total - warm)))
         return self.learning_rate * rise * fall
 
 
-class Descent:
+class ResumableTrainer:
     """One run of Adam over named parameters; its whole state is one safetensors file at `path`.
 
     Every random choice is drawn from the seed and the number of the epoch or step, so that no
@@ -66,8 +66,8 @@ class Descent:
             self.parameters.values(), lr=schedule.learning_rate, weight_decay=0.0
         )
         self.steps = 0
-        self.notes: dict[str, Any] = {"epochs": 0, "stopped": False}
-        self.kept: dict[str, torch.Tensor] = {}
+        self.extra_state: dict[str, Any] = {"epochs": 0, "stopped": False}
+        self.extra_tensors: dict[str, torch.Tensor] = {}
         self._path, self._progress = path, progress
         if path is not None and path.exists():
             self._restore(path)
@@ -84,14 +84,14 @@ class Descent:
         with tqdm(
             total=total, initial=self.steps, unit="step", mininterval=1, disable=not self._progress
         ) as bar:
-            while self.steps < total and not self.notes["stopped"]:
+            while self.steps < total and not self.extra_state["stopped"]:
                 for batch in todo[max(0, self.steps - seen) : total - seen]:
                     bar.set_postfix(loss=f"{self._step(loss, batch, total):.4f}", refresh=False)
                     bar.update()
                 seen, epoch = seen + len(todo), epoch + 1
-                if epoch > self.notes["epochs"]:
-                    self.notes["epochs"] = epoch
-                    self.notes["stopped"] = after_epoch is not None and after_epoch()
+                if epoch > self.extra_state["epochs"]:
+                    self.extra_state["epochs"] = epoch
+                    self.extra_state["stopped"] = after_epoch is not None and after_epoch()
                     self.save()
                 todo = batches(self._rng("epoch", epoch))
 
@@ -105,7 +105,7 @@ class Descent:
 
         rng = self._rng("step", self.steps)
         torch.manual_seed(int(rng.integers(2**62)))  # the dropout inside the model
-        self.optimizer.param_groups[0]["lr"] = self.schedule.rate(self.steps, total)
+        self.optimizer.param_groups[0]["lr"] = self.schedule.learning_rate_at(self.steps, total)
         value = loss(batch, rng)
         self.optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(value)
@@ -116,8 +116,8 @@ class Descent:
             self.save()
         return value.item()
 
-    def _rng(self, what: str, number: int) -> np.random.Generator:
-        return np.random.default_rng([self.schedule.seed, number, what == "step"])
+    def _rng(self, scope: str, number: int) -> np.random.Generator:
+        return np.random.default_rng([self.schedule.seed, number, scope == "step"])
 
     def save(self) -> None:
         """Write the state beside the old one and swap them: a killed process leaves a whole one."""
@@ -126,11 +126,11 @@ class Descent:
         from safetensors.torch import save_file
 
         tensors = {f"now.{name}": p.detach() for name, p in self.parameters.items()}
-        tensors |= {f"kept.{name}": value for name, value in self.kept.items()}
+        tensors |= {f"kept.{name}": value for name, value in self.extra_tensors.items()}
         for name, parameter in self.parameters.items():
             for moment, value in self.optimizer.state[parameter].items():
                 tensors[f"adam.{moment}.{name}"] = value
-        state = json.dumps({"steps": self.steps, "notes": self.notes})
+        state = json.dumps({"steps": self.steps, "notes": self.extra_state})
         self._path.parent.mkdir(parents=True, exist_ok=True)
         partial = self._path.with_suffix(".partial")
         save_file({k: v.contiguous() for k, v in tensors.items()}, partial, {"state": state})
@@ -148,7 +148,7 @@ class Descent:
                 raise PersistenceError(
                     f"{path} is a checkpoint of another model: delete it, or train elsewhere"
                 )
-            self.steps, self.notes = state["steps"], state["notes"]
+            self.steps, self.extra_state = state["steps"], state["notes"]
             with torch.no_grad():
                 for name, parameter in self.parameters.items():
                     parameter.copy_(file.get_tensor(f"now.{name}"))
@@ -159,4 +159,4 @@ class Descent:
                         m: file.get_tensor(f"adam.{m}.{name}") for m in moments
                     }
             kept = [n for n in names if n.startswith("kept.")]
-            self.kept = {n.removeprefix("kept."): file.get_tensor(n) for n in kept}
+            self.extra_tensors = {n.removeprefix("kept."): file.get_tensor(n) for n in kept}

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from tqdm import tqdm
 
-from tryage.core.validation import require
+from tryage.core.validation import require_extra
 from tryage.perception.encoder import head_and_tail, length_batches, read_tokenizer
-from tryage.perception.transformer import pool, run_bert
+from tryage.perception.transformer import mean_pool, run_bert
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from tryage.core.arrays import Float32Array
 
-SHARD = 2_048
+SHARD_SIZE = 2_048
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,8 @@ class Teacher:
             MissingExtraError: torch or transformers is not installed.
 
         """
-        require("torch", "train")
-        require("transformers", "train")
+        require_extra("torch", "train")
+        require_extra("transformers", "train")
         from transformers import BertModel
 
         tokenizer = read_tokenizer(folder / "tokenizer.json")
@@ -70,17 +70,17 @@ class Teacher:
         for batch in length_batches([len(i) for i in ids], tokens=4_096):
             with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
                 hidden, mask = run_bert(self.model, [ids[i] for i in batch])
-            rows[batch] = pool(hidden, mask).numpy()
+            rows[batch] = mean_pool(hidden, mask).numpy()
         return rows
 
 
-def embed_resumably(teacher: Teacher, texts: Sequence[str], cache: Path) -> Float32Array:
+def embed_with_cache(teacher: Teacher, texts: Sequence[str], cache: Path) -> Float32Array:
     """Embed many texts in shards under `cache`; a killed run goes on where it stopped."""
     cache.mkdir(parents=True, exist_ok=True)
     shards = []
-    starts = range(0, len(texts), SHARD)
+    starts = range(0, len(texts), SHARD_SIZE)
     for start in tqdm(starts, desc="teacher", unit="shard", mininterval=5):
-        part = texts[start : start + SHARD]
+        part = texts[start : start + SHARD_SIZE]
         digest = hashlib.sha256("\0".join(part).encode("utf-8", "replace")).hexdigest()[:16]
         path = cache / f"{digest}.npy"
         if not path.exists():

@@ -8,10 +8,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tryage.errors import QTableError
-from tryage.learning.checkpoint import Checkpoint, checkpoints, fingerprint
+from tryage.learning.checkpoint import StageCheckpoint, fingerprint, open_stage_checkpoint
 from tryage.learning.training.calibration import calibrate
-from tryage.learning.training.estimators import fit_features, fit_forecasts, fit_head
-from tryage.learning.training.factor_model import RANK, Latent, factorise, fit_abilities, squeeze
+from tryage.learning.training.estimators import fit_feature_extractor, fit_forecasts, fit_head
+from tryage.learning.training.factor_model import (
+    RANK,
+    FactorModel,
+    compress_losses,
+    fit_abilities,
+    fit_factor_model,
+)
 from tryage.perception.head import UNNAMED
 from tryage.perception.model import LearnedPerception
 
@@ -25,17 +31,17 @@ if TYPE_CHECKING:
     from tryage.core.library import Library
     from tryage.learning.qtable import QTable
     from tryage.perception.encoder import Encoder
-    from tryage.perception.features import Features
+    from tryage.perception.features import FeatureExtractor
 
-LEAST_PROMPTS = 10
+MIN_PROMPTS = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class FitConfig:
     """How to train: the size of the ability space, of the lexicon, the inner folds, the seed."""
 
     rank: int = RANK
-    lexicon: int = 128
+    tfidf_dim: int = 128
     folds: int = 3
     seed: int = 0
 
@@ -44,7 +50,7 @@ def fit(  # noqa: PLR0913 - two inputs, the rest has defaults
     table: QTable,
     encoder: Encoder,
     *,
-    settings: Settings | None = None,
+    config: FitConfig | None = None,
     embeddings: Float32Array | None = None,
     difficulty: Float32Array | None = None,
     library: Library | None = None,
@@ -69,17 +75,17 @@ def fit(  # noqa: PLR0913 - two inputs, the rest has defaults
         QTableError: fewer than ten different prompts, or a prompt or expert without a loss.
         MissingExtraError: scikit-learn is not installed.
     """
-    settings = settings or Settings()
+    config = config or FitConfig()
     check_table(table)
-    squeezed = squeeze(table.losses, difficulty)
+    squeezed = compress_losses(table.losses, difficulty)
     losses = squeezed[1] if squeezed else table.losses
     # a few embeddings tell one encoder from another
     reader = encoder.encode(table.prompts[:8]) if embeddings is None else embeddings
     read = (table.prompts, table.categories, reader, encoder.vocabulary)
-    key = fingerprint(*read, table.experts, losses, difficulty, asdict(settings))
-    with checkpoints(checkpoint, key, settings.folds + 2, progress=progress) as stages:
-        x, features = _read(table, encoder, embeddings, settings, stages)
-        latent = factorise(losses, min(settings.rank, len(table.experts)), difficulty)
+    key = fingerprint(*read, table.experts, losses, difficulty, asdict(config))
+    with open_stage_checkpoint(checkpoint, key, config.folds + 2, progress=progress) as stages:
+        x, features = _fit_features(table, encoder, embeddings, config, stages)
+        latent = fit_factor_model(losses, min(config.rank, len(table.experts)), difficulty)
         places = np.concatenate([np.ones((len(table), 1)), latent.scores], axis=1)
         abilities = fit_abilities(
             places,
@@ -87,22 +93,22 @@ def fit(  # noqa: PLR0913 - two inputs, the rest has defaults
             np.concatenate([latent.mean[:, None], latent.loadings], axis=1),
         )
         labels = tuple(name or UNNAMED for name in table.categories or [None] * len(table))
-        unseen = _out_of_fold(x, labels, latent, table.groups, settings, stages)
-        tuned = calibrate(unseen, abilities, table, latent.mean, squeezed)
-        head = fit_head(x, labels, tuple(sorted(set(labels))), latent.scores, settings.seed)
-        stages.bar.update()
+        unseen = _out_of_fold_positions(x, labels, latent, table.groups, config, stages)
+        calibration = calibrate(unseen, abilities, table, latent.mean, squeezed)
+        head = fit_head(x, labels, tuple(sorted(set(labels))), latent.scores, config.seed)
+        stages.progress_bar.update()
     perception = LearnedPerception(
         table.experts,
         encoder,
         features,
-        replace(head, weights=tuned.weights, stretch=tuned.stretch),
-        abilities.doubted(places, table.measured, tuned.noise),
-        tuned.caution,
-        tuned.link,
-        forecasts=fit_forecasts(table, head.categories.one_hot(labels)),
-        report=tuned.report,
+        replace(head, weights=calibration.weights, gain=calibration.gain),
+        abilities.with_noise(places, table.measured, calibration.noise),
+        calibration.soft_threshold,
+        calibration.link,
+        forecasts=fit_forecasts(table, head.category_classifier.one_hot(labels)),
+        report=calibration.report,
     )
-    return perception if library is None else perception.related(library)
+    return perception if library is None else perception.with_metadata_prior(library)
 
 
 def check_table(table: QTable) -> None:
@@ -114,55 +120,57 @@ def check_table(table: QTable) -> None:
     empty = int((~table.measured.any(axis=1)).sum())
     idle = [table.experts[i] for i in np.flatnonzero(~table.measured.any(axis=0))]
     prompts = len(set(table.prompts))
-    if prompts < LEAST_PROMPTS or empty or idle:
+    if prompts < MIN_PROMPTS or empty or idle:
         raise QTableError(
             f"{prompts} different prompts, {empty} rows without a loss, and no loss of the experts "
-            f"{idle[:5]}; training needs at least {LEAST_PROMPTS} prompts, and a loss for every "
+            f"{idle[:5]}; training needs at least {MIN_PROMPTS} prompts, and a loss for every "
             "prompt and expert: cut the table with take() and select()"
         )
 
 
-def _read(
+def _fit_features(
     table: QTable,
     encoder: Encoder,
     embeddings: Float32Array | None,
-    settings: Settings,
-    stages: Checkpoint,
-) -> tuple[Float32Array, Features]:
+    config: FitConfig,
+    stages: StageCheckpoint,
+) -> tuple[Float32Array, FeatureExtractor]:
     """Describe the training prompts, `(n_prompts, d)`."""
     vectors = embeddings
     if vectors is None:
-        vectors = stages.stage("reading", lambda: {"x": encoder.encode(table.prompts)})["x"]
+        vectors = stages.load_or_compute("reading", lambda: {"x": encoder.encode(table.prompts)})[
+            "x"
+        ]
     ids = encoder.token_ids(table.prompts)
-    features = fit_features(
-        table.prompts, ids, encoder.vocabulary, width=settings.lexicon, seed=settings.seed
+    features = fit_feature_extractor(
+        table.prompts, ids, encoder.vocabulary, tfidf_dim=config.tfidf_dim, seed=config.seed
     )
-    return features.join(table.prompts, vectors, ids), features
+    return features.extract(table.prompts, vectors, ids), features
 
 
-def _out_of_fold(  # noqa: PLR0913 - what a fold is cut from
+def _out_of_fold_positions(  # noqa: PLR0913 - what a fold is cut from
     x: Float32Array,
     labels: Sequence[str],
-    latent: Latent,
+    factor_model: FactorModel,
     groups: NDArray[np.intp],
-    settings: Settings,
-    stages: Checkpoint,
+    config: FitConfig,
+    stages: StageCheckpoint,
 ) -> Float32Array:
     """Where estimators that never saw a prompt place it, `(n_estimators, n_prompts, rank)`."""
-    order = np.random.default_rng(settings.seed).permutation(int(groups.max()) + 1)
-    fold = order[groups] % settings.folds
+    order = np.random.default_rng(config.seed).permutation(int(groups.max()) + 1)
+    fold = order[groups] % config.folds
     names = tuple(sorted(set(labels)))
     parts: list[tuple[NDArray[np.bool_], Float32Array]] = []
-    for number in range(settings.folds):
+    for number in range(config.folds):
         held = fold == number
 
-        def views(held: NDArray[np.bool_] = held) -> dict[str, Float32Array]:
+        def fold_positions(held: NDArray[np.bool_] = held) -> dict[str, Float32Array]:
             fitted = [label for label, out in zip(labels, held.tolist(), strict=True) if not out]
-            head = fit_head(x[~held], fitted, names, latent.scores[~held], settings.seed)
-            return {"views": head.views(head.see(x[held]))}
+            head = fit_head(x[~held], fitted, names, factor_model.scores[~held], config.seed)
+            return {"views": head.estimator_positions(head.prepare(x[held]))}
 
-        parts.append((held, stages.stage(f"fold-{number + 1}", views)["views"]))
-    unseen = np.zeros((len(parts[0][1]), len(x), latent.scores.shape[1]), np.float32)
+        parts.append((held, stages.load_or_compute(f"fold-{number + 1}", fold_positions)["views"]))
+    unseen = np.zeros((len(parts[0][1]), len(x), factor_model.scores.shape[1]), np.float32)
     for held, places in parts:
         unseen[:, held] = places
     return unseen

@@ -3,28 +3,35 @@
 from __future__ import annotations
 
 from tryage.testing.hub.faults import (
-    Dropped,
+    ConnectionDropped,
     Fault,
     Gated,
+    RepositoryDeleted,
     Scheduled,
     ServerError,
     Slow,
     TooManyRequests,
     Truncated,
     Unauthorized,
-    Vanished,
     WrongJson,
     WrongShape,
 )
-from tryage.testing.hub.http import Reply, Request
+from tryage.testing.hub.http import FakeRequest, FakeResponse
 from tryage.testing.hub.local import LocalHub
 
+# names of before, kept for tests that use them
+Dropped, Vanished, Request, Reply = ConnectionDropped, RepositoryDeleted, FakeRequest, FakeResponse
+
 __all__ = [
+    "ConnectionDropped",
     "Dropped",
+    "FakeRequest",
+    "FakeResponse",
     "Fault",
     "Gated",
     "LocalHub",
     "Reply",
+    "RepositoryDeleted",
     "Request",
     "Scheduled",
     "ServerError",

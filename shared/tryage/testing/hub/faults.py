@@ -11,12 +11,19 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from tryage.testing.hub.http import Reply, Request, gated_repo, missing_repo, refusal, too_many
-from tryage.testing.hub.routes import limits
+from tryage.testing.hub.http import (
+    FakeRequest,
+    FakeResponse,
+    error_response,
+    gated_repo_response,
+    missing_repo_response,
+    rate_limited_response,
+)
+from tryage.testing.hub.routes import rate_limit_headers
 
-Fault = Callable[[Request, Callable[[], Reply]], Reply]
+Fault = Callable[[FakeRequest, Callable[[], FakeResponse]], FakeResponse]
 
-Predicate = Callable[[Request], bool]
+Predicate = Callable[[FakeRequest], bool]
 
 
 @dataclass(frozen=True)
@@ -29,14 +36,14 @@ class TooManyRequests:
     after: int = 1
     retry_after: bool = True
 
-    def __call__(self, request: Request, answer: Callable[[], Reply]) -> Reply:
+    def __call__(self, request: FakeRequest, answer: Callable[[], FakeResponse]) -> FakeResponse:
         """Refuse without looking."""
         del answer
         bucket = "resolvers" if "/resolve/" in request.path else "api"
-        told = limits(bucket, 0, self.after, 500, 300)
+        told = rate_limit_headers(bucket, 0, self.after, 500, 300)
         if self.retry_after:
             told["Retry-After"] = str(self.after)
-        reply = too_many(request)
+        reply = rate_limited_response(request)
         return replace(reply, headers={**reply.headers, **told})
 
 
@@ -46,11 +53,11 @@ class ServerError:
 
     status: int = 500
 
-    def __call__(self, request: Request, answer: Callable[[], Reply]) -> Reply:
+    def __call__(self, request: FakeRequest, answer: Callable[[], FakeResponse]) -> FakeResponse:
         """Fail without looking."""
         del request, answer
         body = f"<html><head><title>{self.status}</title></head></html>".encode()
-        return Reply(self.status, body, {"Content-Type": "text/html; charset=utf-8"})
+        return FakeResponse(self.status, body, {"Content-Type": "text/html; charset=utf-8"})
 
 
 @dataclass(frozen=True)
@@ -60,11 +67,11 @@ class Slow:
     seconds: float
     inside: bool = False
 
-    def __call__(self, request: Request, answer: Callable[[], Reply]) -> Reply:
+    def __call__(self, request: FakeRequest, answer: Callable[[], FakeResponse]) -> FakeResponse:
         """Answer late."""
         del request
         if self.inside:
-            return replace(answer(), stall=self.seconds)
+            return replace(answer(), stall_seconds=self.seconds)
         time.sleep(self.seconds)
         return answer()
 
@@ -75,11 +82,11 @@ class Truncated:
 
     share: float = 0.5
 
-    def __call__(self, request: Request, answer: Callable[[], Reply]) -> Reply:
+    def __call__(self, request: FakeRequest, answer: Callable[[], FakeResponse]) -> FakeResponse:
         """Cut the body."""
         del request
         reply = answer()
-        return replace(reply, cut=int(len(reply.body) * self.share))
+        return replace(reply, truncate_at=int(len(reply.body) * self.share))
 
 
 @dataclass(frozen=True)
@@ -88,10 +95,10 @@ class WrongJson:
 
     body: bytes = b'[{"id": "broken/json", '
 
-    def __call__(self, request: Request, answer: Callable[[], Reply]) -> Reply:
+    def __call__(self, request: FakeRequest, answer: Callable[[], FakeResponse]) -> FakeResponse:
         """Answer nonsense."""
         del request, answer
-        return Reply(200, self.body, {"Content-Type": "application/json; charset=utf-8"})
+        return FakeResponse(200, self.body, {"Content-Type": "application/json; charset=utf-8"})
 
 
 @dataclass(frozen=True)
@@ -100,31 +107,31 @@ class WrongShape:
 
     value: object = field(default_factory=lambda: {"unexpected": [None, 1, "two"]})
 
-    def __call__(self, request: Request, answer: Callable[[], Reply]) -> Reply:
+    def __call__(self, request: FakeRequest, answer: Callable[[], FakeResponse]) -> FakeResponse:
         """Answer something else."""
         del request, answer
         body = json.dumps(self.value).encode()
-        return Reply(200, body, {"Content-Type": "application/json; charset=utf-8"})
+        return FakeResponse(200, body, {"Content-Type": "application/json; charset=utf-8"})
 
 
 @dataclass(frozen=True)
-class Dropped:
+class ConnectionDropped:
     """The connection closes before the first header."""
 
-    def __call__(self, request: Request, answer: Callable[[], Reply]) -> Reply:
+    def __call__(self, request: FakeRequest, answer: Callable[[], FakeResponse]) -> FakeResponse:
         """Hang up; what was asked for has been done all the same."""
         del request
-        return replace(answer(), cut=-1)
+        return replace(answer(), truncate_at=-1)
 
 
 @dataclass(frozen=True)
 class Unauthorized:
     """401 for a token that the Hub does not know."""
 
-    def __call__(self, request: Request, answer: Callable[[], Reply]) -> Reply:
+    def __call__(self, request: FakeRequest, answer: Callable[[], FakeResponse]) -> FakeResponse:
         """Refuse the caller."""
         del request, answer
-        return refusal(401, "Invalid credentials in Authorization header")
+        return error_response(401, "Invalid credentials in Authorization header")
 
 
 @dataclass(frozen=True)
@@ -133,33 +140,33 @@ class Gated:
 
     name: str | None = None
 
-    def __call__(self, request: Request, answer: Callable[[], Reply]) -> Reply:
+    def __call__(self, request: FakeRequest, answer: Callable[[], FakeResponse]) -> FakeResponse:
         """Refuse the files."""
         del answer
-        return gated_repo(self.name or "/".join(request.parts), request.token)
+        return gated_repo_response(self.name or "/".join(request.parts), request.token)
 
-    def concerns(self, request: Request) -> bool:
+    def concerns(self, request: FakeRequest) -> bool:
         """Return whether the request is for this repo; without a name, any is."""
-        return self.name is None or _names(self.name, request)
+        return self.name is None or _is_about_repo(self.name, request)
 
 
 @dataclass(frozen=True)
-class Vanished:
+class RepositoryDeleted:
     """A repo that listings still show and nobody finds: it was deleted or made private just now."""
 
     name: str
 
-    def __call__(self, request: Request, answer: Callable[[], Reply]) -> Reply:
+    def __call__(self, request: FakeRequest, answer: Callable[[], FakeResponse]) -> FakeResponse:
         """Say that there is no such repo."""
         del answer
-        return missing_repo(request.token)
+        return missing_repo_response(request.token)
 
-    def concerns(self, request: Request) -> bool:
+    def concerns(self, request: FakeRequest) -> bool:
         """Return whether the request is for this repo."""
-        return _names(self.name, request)
+        return _is_about_repo(self.name, request)
 
 
-def _names(name: str, request: Request) -> bool:
+def _is_about_repo(name: str, request: FakeRequest) -> bool:
     path = "/".join(request.parts).removeprefix("api/models/")
     return path == name or path.startswith((f"{name}/", f"{name}.git/"))
 
@@ -179,7 +186,7 @@ class Scheduled:
         """How many requests it will still hit; None is all."""
         return None if self.times is None else self.times - self.hits
 
-    def strikes(self, request: Request) -> bool:
+    def try_hit(self, request: FakeRequest) -> bool:
         """Return whether it hits this request, and count."""
         if self.left == 0 or not self.when(request):
             return False

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 
-class Handler(BaseHTTPRequestHandler):
+class LoopbackHandler(BaseHTTPRequestHandler):
     """One connection; it stays open between requests, as the Hub's does."""
 
     protocol_version = "HTTP/1.1"
@@ -25,11 +25,11 @@ class Handler(BaseHTTPRequestHandler):
     def setup(self) -> None:
         """Remember the connection: closing the Hub closes it."""
         super().setup()
-        self.server.open.add(self.connection)
+        self.server.connections.add(self.connection)
 
     def finish(self) -> None:
         """Forget the connection."""
-        self.server.open.discard(self.connection)
+        self.server.connections.discard(self.connection)
         with suppress(OSError):  # the client may be gone
             super().finish()
 
@@ -39,7 +39,7 @@ class Handler(BaseHTTPRequestHandler):
     def answer(self) -> None:
         """Read one request and write its reply."""
         headers = {name.title(): value for name, value in self.headers.items()}
-        request = Request(self.command, self.path, headers, self._read())
+        request = FakeRequest(self.command, self.path, headers, self._read())
         reply = self.server.answer(request)
         with suppress(ConnectionError):
             self._write(reply)
@@ -56,9 +56,9 @@ class Handler(BaseHTTPRequestHandler):
         self.rfile.readline()
         return b"".join(chunks)
 
-    def _write(self, reply: Reply) -> None:
-        if reply.cut == -1:
-            self._hang_up()
+    def _write(self, reply: FakeResponse) -> None:
+        if reply.truncate_at == -1:
+            self._disconnect()
             return
         self.send_response(reply.status)
         for name, value in reply.headers.items():
@@ -68,16 +68,16 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command == "HEAD":
             return
-        body = reply.body if reply.cut is None else reply.body[: reply.cut]
-        half = len(body) // 2 if reply.stall else len(body)
+        body = reply.body if reply.truncate_at is None else reply.body[: reply.truncate_at]
+        half = len(body) // 2 if reply.stall_seconds else len(body)
         self.wfile.write(body[:half])
-        if reply.stall:
-            time.sleep(reply.stall)
+        if reply.stall_seconds:
+            time.sleep(reply.stall_seconds)
             self.wfile.write(body[half:])
-        if reply.cut is not None:
-            self._hang_up()
+        if reply.truncate_at is not None:
+            self._disconnect()
 
-    def _hang_up(self) -> None:
+    def _disconnect(self) -> None:
         self.close_connection = True
         with suppress(OSError):
             self.connection.shutdown(socket.SHUT_RDWR)
@@ -89,10 +89,10 @@ class LoopbackServer(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, answer: Callable[[Request], Reply], port: int = 0) -> None:
+    def __init__(self, answer: Callable[[FakeRequest], FakeResponse], port: int = 0) -> None:
         self.answer = answer
-        self.open: set[socket.socket] = set()
-        super().__init__(("127.0.0.1", port), Handler)
+        self.connections: set[socket.socket] = set()
+        super().__init__(("127.0.0.1", port), LoopbackHandler)
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Say nothing of clients that hang up; anything else is a bug of ours and is shown."""
@@ -104,13 +104,13 @@ class LoopbackServer(ThreadingHTTPServer):
     def server_close(self) -> None:
         """Close the door and every connection that is still open."""
         super().server_close()
-        for connection in list(self.open):
+        for connection in list(self.connections):
             with suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
 
 
 @dataclass(frozen=True)
-class Request:
+class FakeRequest:
     """One request as the server read it; `path` is still percent-encoded, `query` is decoded.
 
     Header names are in title case, whatever the client wrote. The headers, which may hold a token,
@@ -165,7 +165,7 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Reply:
+class FakeResponse:
     """One answer; a fault may `cut` it after so many bytes of its body, or `stall` it half way.
 
     `cut` = -1 closes the connection before a single header; `stall` is in seconds. `length` is
@@ -175,63 +175,65 @@ class Reply:
     status: int
     body: bytes = field(default=b"", repr=False)
     headers: Mapping[str, str] = field(default_factory=dict)
-    cut: int | None = None
-    stall: float = 0.0
+    truncate_at: int | None = None
+    stall_seconds: float = 0.0
     length: int | None = None
 
 
-class RefusedError(Exception):
+class HttpError(Exception):
     """A handler stops here: the reply says why."""
 
-    def __init__(self, reply: Reply) -> None:
-        super().__init__(reply.status)
-        self.reply = reply
+    def __init__(self, response: FakeResponse) -> None:
+        super().__init__(response.status)
+        self.response = response
 
 
-def reply_json(value: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Reply:
+def json_response(
+    value: object, status: int = 200, headers: Mapping[str, str] | None = None
+) -> FakeResponse:
     """Return a reply with a JSON body, encoded as compactly as the Hub does."""
     body = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
-    return Reply(
+    return FakeResponse(
         status, body, {"Content-Type": "application/json; charset=utf-8"} | dict(headers or {})
     )
 
 
-def refusal(status: int, message: str, code: str | None = None) -> Reply:
+def error_response(status: int, message: str, code: str | None = None) -> FakeResponse:
     """Return the Hub's error: JSON and, where they have one, the headers that clients read."""
     headers = {"X-Error-Code": code} if code else {}
     if message.isascii() and message.isprintable():
         headers["X-Error-Message"] = message
-    return reply_json({"error": message}, status, headers)
+    return json_response({"error": message}, status, headers)
 
 
-def refuse(status: int, message: str, code: str | None = None) -> RefusedError:
+def http_error(status: int, message: str, code: str | None = None) -> HttpError:
     """Return the exception that answers with this refusal."""
-    return RefusedError(refusal(status, message, code))
+    return HttpError(error_response(status, message, code))
 
 
-def too_many(request: Request) -> Reply:
+def rate_limited_response(request: FakeRequest) -> FakeResponse:
     """Return what the Hub says beyond the quota; the RateLimit headers tell until when."""
     del request
-    return refusal(429, "We had to rate limit you. Please retry later.")
+    return error_response(429, "We had to rate limit you. Please retry later.")
 
 
-def missing_repo(token: str | None) -> Reply:
+def missing_repo_response(token: str | None) -> FakeResponse:
     """Return what the Hub says of a repo that is gone or private: to strangers, only "who?"."""
     if token is None:
-        return refusal(401, "Invalid username or password.")
-    return refusal(404, "Repository not found", "RepoNotFound")
+        return error_response(401, "Invalid username or password.")
+    return error_response(404, "Repository not found", "RepoNotFound")
 
 
-def gated_repo(name: str, token: str | None) -> Reply:
+def gated_repo_response(name: str, token: str | None) -> FakeResponse:
     """Return what the Hub says when files of a gated repo are asked for without access."""
     if token is None:
         message = f"Access to model {name} is restricted. You must have access to it and be authenticated to access it. Please log in."  # noqa: E501 - the Hub's own sentence
-        return refusal(401, message, "GatedRepo")
+        return error_response(401, message, "GatedRepo")
     message = f"Access to model {name} is restricted and you are not in the authorized list."
-    return refusal(403, message, "GatedRepo")
+    return error_response(403, message, "GatedRepo")
 
 
-def must_sign_in(request: Request) -> None:
+def require_token(request: FakeRequest) -> None:
     """Refuse strangers."""
     if request.token is None:
-        raise refuse(401, "Invalid username or password.")
+        raise http_error(401, "Invalid username or password.")

@@ -15,28 +15,28 @@ from unittest import mock
 
 from tryage.errors import InputError
 from tryage.testing.hub.faults import Scheduled, schedule
-from tryage.testing.hub.http import LoopbackServer, too_many
-from tryage.testing.hub.repository import Blob, describe
-from tryage.testing.hub.routes import App, Quota
-from tryage.testing.hub.store import Shelf, write_date
+from tryage.testing.hub.http import LoopbackServer, rate_limited_response
+from tryage.testing.hub.repository import Blob, describe_files
+from tryage.testing.hub.routes import App, FakeRateLimit
+from tryage.testing.hub.store import RepositoryStore, format_date
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from types import ModuleType
 
     from tryage.testing.hub.faults import Fault, Predicate
-    from tryage.testing.hub.http import Reply, Request
+    from tryage.testing.hub.http import FakeRequest, FakeResponse
 
 
 def _utc_now() -> datetime:
     return datetime.now(timezone.utc)
 
 
-class Holdings:
+class HubContents:
     """The models of a Hub; every method is safe to call while it serves."""
 
     def __init__(self, clock: Callable[[], datetime]) -> None:
-        self._shelf = Shelf(clock)
+        self._store = RepositoryStore(clock)
 
     def add(
         self,
@@ -51,17 +51,23 @@ class Holdings:
         datetime. What the Hub reads out of files (the card's header, config.json, weights) is read
         unless it is given.
         """
-        with self._shelf.lock:
-            given = {key: _wire(value) for key, value in metadata.items()}
-            blobs = {path: Blob.of(path, data) for path, data in _contents(files).items()}
-            told = {key: value for key, value in describe(blobs).items() if value} if blobs else {}
-            repo = self._shelf.add({**told, **given, "id": name})
+        with self._store.lock:
+            given = {key: _to_json(value) for key, value in metadata.items()}
+            blobs = {
+                path: Blob.from_bytes(path, data) for path, data in _read_contents(files).items()
+            }
+            described = (
+                {key: value for key, value in describe_files(blobs).items() if value}
+                if blobs
+                else {}
+            )
+            repo = self._store.add({**described, **given, "id": name})
             repo.git = None
             if blobs:
                 own = {
                     key: given[key] for key in given if key in {"lastModified", "sha", "siblings"}
                 }
-                self._shelf.begin(repo, blobs, own)
+                self._store.init_history(repo, blobs, own)
             return repo.key
 
     def load(self, records: Iterable[Mapping[str, Any]]) -> int:
@@ -70,16 +76,16 @@ class Holdings:
         A record needs `id`; `_id` follows from it unless it is given. A million takes about
         1.5 GB.
         """
-        with self._shelf.lock:
-            return self._shelf.load(records)
+        with self._store.lock:
+            return self._store.load(records)
 
     def update(self, name: str, **metadata: Any) -> None:  # noqa: ANN401 - the Hub's fields
         """Change fields of a model, None takes one away; `lastModified` stays unless given.
 
         This is how downloads, gates and scans change on the Hub.
         """
-        with self._shelf.lock:
-            self._shelf.update(name, {key: _wire(value) for key, value in metadata.items()})
+        with self._store.lock:
+            self._store.update(name, {key: _to_json(value) for key, value in metadata.items()})
 
     def commit(
         self,
@@ -90,57 +96,59 @@ class Holdings:
         title: str = "Update",
     ) -> str:
         """Change files of a model on main and return the commit; `lastModified` moves."""
-        with self._shelf.lock:
-            repo = self._shelf.get(name)
-            history = self._shelf.history(repo)
+        with self._store.lock:
+            repo = self._store.get(name)
+            history = self._store.history(repo)
             state = dict(history.commits[history.branches["main"]].files)
-            state |= {path: Blob.of(path, data) for path, data in _contents(files).items()}
+            state |= {
+                path: Blob.from_bytes(path, data) for path, data in _read_contents(files).items()
+            }
             for path in delete:
                 del state[path]
-            told = {key: value for key, value in describe(state).items() if value}
-            return self._shelf.commit(repo, state, title=title, described=told).sha
+            described = {key: value for key, value in describe_files(state).items() if value}
+            return self._store.commit(repo, state, title=title, metadata=described).sha
 
     def remove(self, name: str) -> None:
         """Delete a model."""
-        with self._shelf.lock:
-            self._shelf.remove(name)
+        with self._store.lock:
+            self._store.remove(name)
 
     def rename(self, old: str, new: str) -> None:
         """Rename a model: same `_id`, and the old name answers 307."""
-        with self._shelf.lock:
-            self._shelf.rename(old, new)
+        with self._store.lock:
+            self._store.rename(old, new)
 
     def grant(self, name: str) -> None:
         """Give the account access to a gated model."""
-        with self._shelf.lock:
-            self._shelf.granted.add(self._shelf.get(name).key)
+        with self._store.lock:
+            self._store.granted.add(self._store.get(name).key)
 
     def record(self, name: str) -> dict[str, Any]:
         """Return all metadata of a model."""
-        with self._shelf.lock:
-            return self._shelf.get(name).read()
+        with self._store.lock:
+            return self._store.get(name).read()
 
     def files(self, name: str, revision: str = "main") -> dict[str, bytes]:
         """Return the files of a model."""
-        with self._shelf.lock:
-            commit = self._shelf.history(self._shelf.get(name)).find(revision)
+        with self._store.lock:
+            commit = self._store.history(self._store.get(name)).find(revision)
             return {path: blob.data for path, blob in commit.files.items()} if commit else {}
 
     def __contains__(self, name: object) -> bool:
         """Return whether there is a model of this name."""
-        return name in self._shelf.repos
+        return name in self._store.repos
 
     def __len__(self) -> int:
         """Return how many models there are."""
-        return len(self._shelf.repos)
+        return len(self._store.repos)
 
     def __iter__(self) -> Iterator[str]:
         """Walk the names."""
-        with self._shelf.lock:
-            return iter(list(self._shelf.repos))
+        with self._store.lock:
+            return iter(list(self._store.repos))
 
 
-class LocalHub(Holdings):
+class LocalHub(HubContents):
     """A Hub that speaks HTTP on 127.0.0.1, holds what a test puts in, and fails when told to.
 
     Open it with `with`, or call `start()` and `close()`. `url` is both the endpoint of the Hub
@@ -170,9 +178,9 @@ class LocalHub(Holdings):
     ) -> None:
         super().__init__(clock)
         self.user, self.token = user, token
-        self.requests: list[Request] = []
-        self._app = App(self._shelf, user, token)
-        self._quota = Quota(quota, window, timer)
+        self.requests: list[FakeRequest] = []
+        self._app = App(self._store, user, token)
+        self._rate_limit = FakeRateLimit(quota, window, timer)
         self._faults: list[Scheduled] = []
         self._port = port
         self._servers: tuple[LoopbackServer, ...] = ()
@@ -182,10 +190,13 @@ class LocalHub(Holdings):
     def start(self) -> LocalHub:
         """Start serving; a Hub that was closed starts again at the same address."""
         if not self._servers:
-            front, storage = LoopbackServer(self._answer, self._port), LoopbackServer(self._store)
+            front, storage = (
+                LoopbackServer(self._answer, self._port),
+                LoopbackServer(self._answer_storage),
+            )
             self._servers = front, storage
             self._port = front.server_port
-            self._shelf.storage = f"http://localhost:{storage.server_port}"
+            self._store.storage_url = f"http://localhost:{storage.server_port}"
             for server in self._servers:
                 run = server.serve_forever
                 threading.Thread(target=run, args=(0.02,), daemon=True, name="LocalHub").start()
@@ -224,27 +235,31 @@ class LocalHub(Holdings):
             )
         return f"http://127.0.0.1:{self._port}"
 
-    def _answer(self, request: Request) -> Reply:
-        with self._shelf.lock:
-            within, limits = self._quota.take(request.path)
-        reply = self._tried(request, self._app.answer if within else too_many)
+    def _answer(self, request: FakeRequest) -> FakeResponse:
+        with self._store.lock:
+            within, limits = self._rate_limit.take(request.path)
+        reply = self._apply_faults(request, self._app.answer if within else rate_limited_response)
         return replace(reply, headers={**limits, **reply.headers})
 
-    def _store(self, request: Request) -> Reply:
+    def _answer_storage(self, request: FakeRequest) -> FakeResponse:
         """Answer for LFS content: as on the Hub, another origin, without quota or token."""
-        return self._tried(request, self._app.store)
+        return self._apply_faults(request, self._app.answer_storage)
 
-    def _tried(self, request: Request, answer: Callable[[Request], Reply]) -> Reply:
+    def _apply_faults(
+        self, request: FakeRequest, answer: Callable[[FakeRequest], FakeResponse]
+    ) -> FakeResponse:
         """Note the request and answer it, unless a fault strikes."""
-        with self._shelf.lock:
+        with self._store.lock:
             self.requests.append(replace(request, body=b""))
-            fault = next((one.fault for one in self._faults if one.strikes(request)), None)
+            fault = next((one.fault for one in self._faults if one.try_hit(request)), None)
         if fault is None:
-            return self._own(request, answer)
-        return fault(request, lambda: self._own(request, answer))
+            return self._answer_locked(request, answer)
+        return fault(request, lambda: self._answer_locked(request, answer))
 
-    def _own(self, request: Request, answer: Callable[[Request], Reply]) -> Reply:
-        with self._shelf.lock:
+    def _answer_locked(
+        self, request: FakeRequest, answer: Callable[[FakeRequest], FakeResponse]
+    ) -> FakeResponse:
+        with self._store.lock:
             return answer(request)
 
     @property
@@ -273,14 +288,16 @@ class LocalHub(Holdings):
         several faults goes first. The result counts its `hits`.
         """
         planned = schedule(fault, when, times, skip)
-        with self._shelf.lock:
+        with self._store.lock:
             self._faults.append(planned)
         return planned
 
-    def heal(self) -> None:
+    def clear_faults(self) -> None:
         """Take all faults away."""
-        with self._shelf.lock:
+        with self._store.lock:
             self._faults.clear()
+
+    heal = clear_faults
 
     # --- the environment --------------------------------------------------------------------
 
@@ -289,7 +306,7 @@ class LocalHub(Holdings):
 
         `cache` keeps its downloads apart. Uploads are plain LFS: there is no Xet storage here.
         """
-        return variables(self.url, self.token, cache)
+        return environment_variables(self.url, self.token, cache)
 
     @contextmanager
     def patched(self, cache: Path | None = None) -> Iterator[LocalHub]:
@@ -297,15 +314,15 @@ class LocalHub(Holdings):
 
         Not for tests that run as threads side by side: there is one environment per process.
         """
-        with patched(self.environment(cache)):
+        with patch_environment(self.environment(cache)):
             yield self
 
 
-def _wire(value: Any) -> Any:  # noqa: ANN401 - JSON may be anything
-    return write_date(value) if isinstance(value, datetime) else value
+def _to_json(value: Any) -> Any:  # noqa: ANN401 - JSON may be anything
+    return format_date(value) if isinstance(value, datetime) else value
 
 
-def _contents(files: Mapping[str, bytes | str] | Path | None) -> dict[str, bytes]:
+def _read_contents(files: Mapping[str, bytes | str] | Path | None) -> dict[str, bytes]:
     """Return contents by path, with / between folders."""
     if isinstance(files, Path):
         found = (path for path in sorted(files.rglob("*")) if path.is_file())
@@ -314,7 +331,7 @@ def _contents(files: Mapping[str, bytes | str] | Path | None) -> dict[str, bytes
     return {p: data.encode() if isinstance(data, str) else data for p, data in given.items()}
 
 
-def variables(url: str, token: str, cache: Path | None) -> dict[str, str]:
+def environment_variables(url: str, token: str, cache: Path | None) -> dict[str, str]:
     """Return the environment for a Hub at `url`; proxies must not see the loopback device."""
     around = [os.environ.get("NO_PROXY") or os.environ.get("no_proxy", ""), "127.0.0.1,localhost"]
     direct = ",".join(filter(None, around))
@@ -331,21 +348,21 @@ def variables(url: str, token: str, cache: Path | None) -> dict[str, str]:
 
 
 @contextmanager
-def patched(told: Mapping[str, str]) -> Iterator[None]:
+def patch_environment(env: Mapping[str, str]) -> Iterator[None]:
     """Set the variables, and what is imported already and read the old ones."""
     with ExitStack() as undo:
-        undo.enter_context(mock.patch.dict(os.environ, told))
-        for holder, name, value in _copies(told):
+        undo.enter_context(mock.patch.dict(os.environ, env))
+        for holder, name, value in _stale_copies(env):
             undo.enter_context(mock.patch.object(holder, name, value))
         api = getattr(sys.modules.get("huggingface_hub.hf_api"), "api", None)
         if api is not None:  # the one behind `huggingface_hub.model_info` and its like
-            undo.enter_context(mock.patch.object(api, "endpoint", told["HF_ENDPOINT"]))
+            undo.enter_context(mock.patch.object(api, "endpoint", env["HF_ENDPOINT"]))
         yield
 
 
-def _copies(told: Mapping[str, str]) -> list[tuple[ModuleType, str, Any]]:
+def _stale_copies(env: Mapping[str, str]) -> list[tuple[ModuleType, str, Any]]:
     """Return where loaded modules keep what they read from the environment, by their names."""
-    known = _constants(told)
+    known = _hub_constants(env)
     roots = ("huggingface_hub", "transformers")
     modules = [m for n, m in list(sys.modules.items()) if n.partition(".")[0] in roots]
     return [
@@ -356,8 +373,8 @@ def _copies(told: Mapping[str, str]) -> list[tuple[ModuleType, str, Any]]:
     ]
 
 
-def _constants(told: Mapping[str, str]) -> dict[str, Any]:
-    url = told["HF_ENDPOINT"]
+def _hub_constants(env: Mapping[str, str]) -> dict[str, Any]:
+    url = env["HF_ENDPOINT"]
     found: dict[str, Any] = {
         "ENDPOINT": url,
         "HUGGINGFACE_CO_URL_TEMPLATE": url + "/{repo_id}/resolve/{revision}/{filename}",
@@ -365,6 +382,6 @@ def _constants(told: Mapping[str, str]) -> dict[str, Any]:
         "HF_HUB_OFFLINE": False,
     }
     caches = ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "TRANSFORMERS_CACHE")
-    if "HF_HUB_CACHE" in told:
-        found |= dict.fromkeys(caches, told["HF_HUB_CACHE"])
+    if "HF_HUB_CACHE" in env:
+        found |= dict.fromkeys(caches, env["HF_HUB_CACHE"])
     return found

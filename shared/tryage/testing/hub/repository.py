@@ -32,16 +32,16 @@ DEFAULTS: Mapping[str, Any] = {
 EPOCH = "2025-01-01T00:00:00.000Z"
 
 # The patterns of the .gitattributes with which the Hub creates a model repo.
-LARGE = (
+LFS_PATTERNS = (
     "*.7z", "*.arrow", "*.bin", "*.bz2", "*.ckpt", "*.ftz", "*.gguf", "*.gz", "*.h5", "*.joblib",
     "*.lfs.*", "*.mlmodel", "*.model", "*.msgpack", "*.npy", "*.npz", "*.onnx", "*.ot",
     "*.parquet", "*.pb", "*.pickle", "*.pkl", "*.pt", "*.pth", "*.rar", "*.safetensors",
     "*.tar.*", "*.tar", "*.tflite", "*.tgz", "*.wasm", "*.xz", "*.zip", "*.zst", "*tfevents*",
 )  # fmt: skip
 
-LARGE_BYTES = 10 * 1024 * 1024
+LFS_MIN_BYTES = 10 * 1024 * 1024
 
-_COMMIT = re.compile(r"[0-9a-f]{7,40}")
+_SHA = re.compile(r"[0-9a-f]{7,40}")
 
 _HEADER = re.compile(rb"\A---\r?\n(.*?)\r?\n---\s*(?:\n|\Z)", re.DOTALL)
 
@@ -59,7 +59,7 @@ class Repo:
                  "trending")  # fmt: skip
 
     def __init__(self, record: Mapping[str, Any]) -> None:
-        self.git: History | None = None
+        self.git: GitHistory | None = None
         self.write(record)
 
     def write(self, record: Mapping[str, Any]) -> None:
@@ -72,7 +72,7 @@ class Repo:
         self.tags = tuple(intern(tag) for tag in full["tags"])
         self.gated, self.private = full["gated"], bool(full["private"])
         self.providers = tuple(full.get("inferenceProviderMapping") or ())
-        self.parameters: int | None = _total(full)
+        self.parameters: int | None = _parameter_count(full)
         self.downloads, self.likes, self.trending = (
             full[name] or 0 for name in ("downloads", "likes", "trendingScore")
         )
@@ -90,7 +90,7 @@ class Repo:
         return {**named, **DEFAULTS, **dates, **json.loads(self._raw.decode())}
 
 
-def _total(record: Mapping[str, Any]) -> int | None:
+def _parameter_count(record: Mapping[str, Any]) -> int | None:
     """Return the parameter count by which the Hub filters, or None."""
     for format_ in ("safetensors", "gguf"):
         total = (record.get(format_) or {}).get("total")
@@ -102,7 +102,9 @@ def _total(record: Mapping[str, Any]) -> int | None:
 def is_large(path: str, size: int) -> bool:
     """Return whether the Hub keeps a file in LFS: by its name, or because of its size in bytes."""
     name = PurePosixPath(path).name
-    return size >= LARGE_BYTES or (size > 0 and any(fnmatch(name, shape) for shape in LARGE))
+    return size >= LFS_MIN_BYTES or (
+        size > 0 and any(fnmatch(name, shape) for shape in LFS_PATTERNS)
+    )
 
 
 @dataclass(frozen=True)
@@ -115,11 +117,11 @@ class Blob:
     oid: str
 
     @classmethod
-    def of(cls, path: str, data: bytes, *, large: bool | None = None) -> Blob:
+    def from_bytes(cls, path: str, data: bytes, *, large: bool | None = None) -> Blob:
         """Hash the content once; what git would hash of a large file is its pointer."""
         sha256 = hashlib.sha256(data).hexdigest()
         large = is_large(path, len(data)) if large is None else large
-        stored = pointer(sha256, len(data)) if large else data
+        stored = lfs_pointer(sha256, len(data)) if large else data
         oid = hashlib.sha1(b"blob %d\0" % len(stored) + stored).hexdigest()  # noqa: S324 - git's own hash
         return cls(data, large, sha256, oid)
 
@@ -135,11 +137,11 @@ class Blob:
         return {
             "oid": self.sha256,
             "size": size,
-            "pointerSize": len(pointer(self.sha256, size)),
+            "pointerSize": len(lfs_pointer(self.sha256, size)),
         }
 
 
-def pointer(sha256: str, size: int) -> bytes:
+def lfs_pointer(sha256: str, size: int) -> bytes:
     """Return the LFS pointer that git holds in place of a large file."""
     said = f"version https://git-lfs.github.com/spec/v1\noid sha256:{sha256}\nsize {size}\n"
     return said.encode()
@@ -157,7 +159,7 @@ class Commit:
 
 
 @dataclass
-class History:
+class GitHistory:
     """All commits of a repo, newest last, and its branches and tags."""
 
     commits: dict[str, Commit] = field(default_factory=dict)
@@ -169,7 +171,7 @@ class History:
         """Return the commit that a branch, a tag or (the start of) a sha names."""
         revision = revision.removeprefix("refs/heads/").removeprefix("refs/tags/")
         sha = self.branches.get(revision) or self.tags.get(revision)
-        if sha is None and _COMMIT.fullmatch(revision):
+        if sha is None and _SHA.fullmatch(revision):
             sha = next((known for known in self.commits if known.startswith(revision)), None)
         return self.commits.get(sha or "")
 
@@ -195,10 +197,10 @@ class History:
         return found
 
 
-def describe(files: Mapping[str, Blob]) -> dict[str, Any]:
+def describe_files(files: Mapping[str, Blob]) -> dict[str, Any]:
     """Return the metadata that follows from files; None for what they say nothing about."""
     card = read_card(files["README.md"].data) if "README.md" in files else {}
-    config = _json(files["config.json"].data) if "config.json" in files else {}
+    config = _parse_json(files["config.json"].data) if "config.json" in files else {}
     known = ("architectures", "model_type", "auto_map", "quantization_config")
     weights = count_weights(blob.data for path, blob in files.items() if _is_weights(path))
     library = card.get("library_name") or ("transformers" if "model_type" in config else None)
@@ -229,7 +231,7 @@ def count_weights(files: Iterable[bytes]) -> dict[str, Any] | None:
     counts: Counter[str] = Counter()
     for data in files:
         size = int.from_bytes(data[:8], "little")
-        for name, tensor in _json(data[8 : 8 + size]).items():
+        for name, tensor in _parse_json(data[8 : 8 + size]).items():
             if name != "__metadata__":
                 counts[tensor["dtype"]] += math.prod(tensor["shape"])
     return {"parameters": dict(counts), "total": counts.total()} if counts else None
@@ -239,7 +241,7 @@ def _is_weights(path: str) -> bool:
     return "/" not in path and path.endswith(".safetensors")
 
 
-def _json(data: bytes) -> dict[str, Any]:
+def _parse_json(data: bytes) -> dict[str, Any]:
     try:
         found = json.loads(data)
     except ValueError:
@@ -247,7 +249,7 @@ def _json(data: bytes) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _many(value: object) -> list[str]:
+def _as_list(value: object) -> list[str]:
     return [str(one) for one in (value if isinstance(value, list) else [value]) if one is not None]
 
 
@@ -255,14 +257,18 @@ def _tags(
     card: Mapping[str, Any], config: Mapping[str, Any], library: str | None, *, safe: bool
 ) -> list[str]:
     """Return the tags in the order of the Hub: library, formats, type, task, the card's own."""
-    tags = [*_many(library), *(["safetensors"] if safe else []), *_many(config.get("model_type"))]
-    tags += [*_many(card.get("pipeline_tag")), *_many(card.get("tags"))]
+    tags = [
+        *_as_list(library),
+        *(["safetensors"] if safe else []),
+        *_as_list(config.get("model_type")),
+    ]
+    tags += [*_as_list(card.get("pipeline_tag")), *_as_list(card.get("tags"))]
     tags += ["custom_code"] if "auto_map" in config else []
-    tags += _many(card.get("language"))
+    tags += _as_list(card.get("language"))
     for key, prefix in (("datasets", "dataset"), ("base_model", "base_model")):
-        tags += [f"{prefix}:{one}" for one in _many(card.get(key))]
+        tags += [f"{prefix}:{one}" for one in _as_list(card.get(key))]
     relation = card.get("base_model_relation")
     if relation:
-        tags += [f"base_model:{relation}:{one}" for one in _many(card.get("base_model"))]
-    tags += [f"license:{one}" for one in _many(card.get("license"))]
+        tags += [f"base_model:{relation}:{one}" for one in _as_list(card.get("base_model"))]
+    tags += [f"license:{one}" for one in _as_list(card.get("license"))]
     return list(dict.fromkeys([*tags, "region:us"]))
