@@ -30,7 +30,7 @@ def bf16(count):
 
 
 def later(model, **changed):
-    return dataclasses.replace(model, seen=model.fetched_at + LATER, **changed)
+    return dataclasses.replace(model, fetched_at=model.fetched_at + LATER, **changed)
 
 
 # --- what it keeps --------------------------------------------------------------------------
@@ -88,7 +88,7 @@ def test_a_renamed_model_is_found_by_both_names_and_is_one(catalogue, read):
 def test_a_name_that_another_model_took_belongs_to_that_one(catalogue, read):
     first, second = read("org/name"), read("org/name", _id="another")
     catalogue.put([first])
-    assert catalogue.put([later(second)]).gone == 1
+    assert catalogue.put([later(second)]).deleted == 1
     assert catalogue.get("org/name").key == "another"
     assert [entry.key for entry in catalogue.search()] == ["another"]
 
@@ -133,7 +133,7 @@ def test_a_change_of_a_base_reaches_its_descendants_and_nobody_else(catalogue, r
     write = resolver.InheritanceResolver._store_resolved
     monkeypatch.setattr(
         resolver.InheritanceResolver,
-        "_write",
+        "_store_resolved",
         lambda self, row: written.append(row) or write(self, row),
     )
     strict = read("org/base", tags=["license:llama2"])
@@ -305,7 +305,7 @@ def test_threads_read_and_write_at_once_and_nothing_is_lost(catalogue, read):
 
 def test_a_second_writer_waits_and_then_says_for_whom(catalogue, read, monkeypatch):
     catalogue.put([read("org/a")])
-    monkeypatch.setattr(storage, "PATIENCE", 0.01)
+    monkeypatch.setattr(storage, "BUSY_TIMEOUT", 0.01)
     with (
         Catalogue(catalogue.path) as other,
         storage.transaction(catalogue.connection()),

@@ -88,7 +88,7 @@ def test_every_sort_finds_the_same_models(filled, sort):
 
 def test_a_tag_is_found_the_same_way_whether_it_is_rare_or_common(filled, monkeypatch):
     rare = names(filled, tags=["gguf"], task="text-generation", sort="parameters")
-    monkeypatch.setattr("tryage.hub.catalog_query.RARE", 1)
+    monkeypatch.setattr("tryage.hub.catalog.SELECTIVE_TAG_LIMIT", 1)
     common = names(filled, tags=["gguf"], task="text-generation", sort="parameters")
     assert rare == common == ["a/one", "b/four_%"]
 

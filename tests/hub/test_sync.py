@@ -412,7 +412,7 @@ def test_publishing_that_fails_leaves_what_arrived_for_the_next_time(
     world, client, catalogue, monkeypatch
 ):
     with monkeypatch.context() as patch:
-        patch.setattr(CatalogWriter, "settle", lambda _: 1 / 0)
+        patch.setattr(CatalogWriter, "propagate", lambda _: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             sync(client(world), catalogue)
     assert len(catalogue) == 0

@@ -21,7 +21,7 @@ class HubSettings:
 
     `endpoint` answers for repositories, `inference` for the models that providers serve; the
     token is sent to `endpoint` alone. `timeout`: seconds for one answer; `retries`: further
-    attempts after the first; `patience`: the most seconds to wait for quota before giving up.
+    attempts after the first; `max_wait`: the most seconds to wait for quota before giving up.
 
     Raises:
         InputError: an address that is not http(s) or holds a password, a token that no header can
@@ -46,7 +46,7 @@ class HubSettings:
         if not isinstance(self.retries, int) or self.retries < 0:
             raise InputError(f"retries must be a whole number from 0, got {self.retries!r}.")
         if not self.max_wait >= 0:
-            raise InputError(f"patience must be seconds from 0, got {self.max_wait!r}.")
+            raise InputError(f"max_wait must be seconds from 0, got {self.max_wait!r}.")
 
     @classmethod
     def from_environment(cls) -> HubSettings:
