@@ -21,7 +21,7 @@ for pool in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 import numpy as np  # noqa: E402 - after the pools are set
 
 from tryage import Library, Preferences, Router  # noqa: E402 - the same
-from tryage.core.objective import Prediction  # noqa: E402 - the same
+from tryage.core.perception import Perception, Prediction  # noqa: E402 - the same
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -32,7 +32,7 @@ LICENSES = ("apache-2.0", "mit", "llama3", "cc-by-nc-4.0", None)
 PROMPT = "Prove that there are infinitely many primes, and say who proved it first. " * 6
 
 
-class Remembered:
+class Remembered(Perception):
     """A perception that has the losses of every expert ready."""
 
     def __init__(self, names: Sequence[str], rng: np.random.Generator) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from contest import unnamed
 
 from tryage.core.constraints import DEFAULT_CONSTRAINTS, RequestBatch
-from tryage.core.pareto import front_points
+from tryage.core.pareto import lower_envelope
 from tryage.learning.training.trainer import FitConfig, fit
 
 if TYPE_CHECKING:
@@ -67,6 +67,5 @@ def fronts(parts: Halves, encoder: Encoder, library: Library, seed: int) -> Fron
 def walk(base: Floats, library: Library, losses: Floats) -> Walk:
     """Choose by `base` and the weighted size, judge by `losses`, both `(n_prompts, n_experts)`."""
     size = DEFAULT_CONSTRAINTS["size"](library, RequestBatch(np.zeros(1)))
-    judged = {"loss": losses, "parameters": library.column("parameters")}
-    found = front_points(base, size, judged)
-    return Walk(found["weight"], found["loss"], found["parameters"])
+    path = lower_envelope(base, size)
+    return Walk(path.weights, path.mean(losses), path.mean(library.column("parameters")))

@@ -5,16 +5,18 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, cast
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tryage.core.constraints import DEFAULT_CONSTRAINTS, Constraint, RequestBatch, active_weights
-from tryage.core.decision import ScoredBatch, score_batch
+from tryage.core.decision import ScoredBatch, needs_token_counts, score_batch
 from tryage.core.expert import Expert
 from tryage.core.library import Library, merge_missing_facts
-from tryage.core.objective import Prediction, evaluate_constraint
+from tryage.core.objective import evaluate_constraint
 from tryage.core.pareto import ParetoFront, lower_envelope
+from tryage.core.perception import Perception, Prediction
 from tryage.core.preferences import Preferences
 from tryage.core.request import (
     ConversationContext,
@@ -25,165 +27,28 @@ from tryage.core.request import (
     check_preferences,
     conversation_state,
     group_by_preferences,
-    merge_preferences,
 )
 from tryage.core.validation import check_number
 from tryage.errors import InputError, PerceptionError
-from tryage.learning.qtable import lookup_losses
-from tryage.perception.base import AlignedPerception, Learner, Perception
-from tryage.perception.pretrained import Pretrained
+from tryage.perception.base import AlignedPerception
+from tryage.perception.pretrained import (
+    BUNDLED_FOLDER,
+    damaged_router,
+    load_router_parts,
+    resolve_folder,
+    save_router,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import TypeVar
-
     from typing_extensions import Self
 
     from tryage.core.arrays import BoolArray, FloatArray, IndexArray
     from tryage.core.decision import Decision
+    from tryage.core.pareto import MeasuredLosses
     from tryage.hub.settings import HubSettings
-    from tryage.learning.qtable import QTable
-
-    AnyRouter = TypeVar("AnyRouter", bound="Sourced")
 
 
-class Adaptable:
-    """Gives a router `among`, `with_preferences`, `onboard` and `observe`."""
-
-    perception: Perception
-    library: Library
-    preferences: Preferences
-    constraints: dict[str, Constraint]
-    default: str | None
-    strict: bool
-    prompt_flags: bool
-    _aligned_perception: AlignedPerception
-
-    def subset(self, names: Iterable[str] | Mapping[str, object]) -> Self:
-        """Return this router over some of its experts; a mapping (name -> client) works too.
-
-        The default stays if it is among them.
-
-        Raises:
-            LibraryError: an unknown name, or none.
-        """
-        library = self.library.subset(list(names) if isinstance(names, Mapping) else names)
-        return self._with_parts(self.perception, library)
-
-    among = subset
-
-    def with_preferences(self, preferences: Preferences | None) -> Self:
-        """Return this router with other preferences in place of its own."""
-        router = copy.copy(self)
-        router.preferences = check_preferences(preferences, self.constraints)
-        return router
-
-    def onboard(self, expert: Expert, losses: Mapping[str, float]) -> Self:
-        """Return a router that also knows `expert`, from its measured loss per prompt.
-
-        Raises:
-            PerceptionError: the perception cannot learn.
-        """
-        if not isinstance(expert, Expert):
-            raise InputError(f"Onboarding takes an Expert, got {type(expert).__name__}.")
-        perception = self._updatable_perception().onboard(expert, losses)
-        return self._with_parts(perception, self.library.with_expert(expert))
-
-    def observe(self, decision: Decision, loss: float) -> None:
-        """Tell how badly the chosen expert did: the perception learns from it, in place.
-
-        Raises:
-            PerceptionError: the perception cannot learn, or has never seen the expert.
-        """
-        i = self.library.index(decision.expert.name)
-        loss = check_number("loss", loss, low=-np.inf)
-        self._aligned_perception.observe(self._updatable_perception(), decision.prompt, i, loss)
-
-    def _with_parts(self, perception: Perception, library: Library) -> Self:
-        """Return this router with another perception and library, all else equal."""
-        make: Callable[..., Self] = type(self)  # the only class with this base is Router
-        return make(
-            perception,
-            library,
-            preferences=self.preferences,
-            constraints=self.constraints,
-            default=self.default if self.default in library else None,
-            strict=self.strict,
-            prompt_flags=self.prompt_flags,
-        )
-
-    def _updatable_perception(self) -> Learner:
-        if not isinstance(self.perception, Learner):
-            raise PerceptionError(
-                f"{type(self.perception).__name__} cannot learn: it has no onboard() and observe()."
-            )
-        return self.perception
-
-
-class Sourced:
-    """Gives a router `from_hub` and `refresh`."""
-
-    library: Library
-
-    @classmethod
-    def from_hub(
-        cls: type[AnyRouter],
-        task: str | None = None,
-        *,
-        base: AnyRouter | None = None,
-        **query: Any,  # noqa: ANN401 - as in `Library.from_hub`
-    ) -> AnyRouter:
-        """Return a router over the models of the Hub that fit.
-
-        Models that `base` knows, under any of their names, keep their abilities, and what it knows
-        of them completes the facts; all others get the prior of its perception. Routing reads what
-        is in memory and never waits for the Hub.
-
-        Args:
-            task: The Hub's pipeline tag, such as "text-generation".
-            base: Where perception, preferences, constraints and, if it is found, the default come
-                from; the bundled router if None.
-            query: The other arguments of `Library.from_hub`: `filters`, `limit`, `sort`, `license`,
-                `catalogue`, `settings` ...
-
-        Raises:
-            InputError, LibraryError, HubError, CatalogueError: as in `Library.from_hub`.
-            PerceptionError: the perception of `base` has no prior, and models are new to it.
-        """
-        library = Library.from_hub(task, **query)
-        known = base if base is not None else cls.from_pretrained()  # type: ignore[attr-defined]  # the only class with this base is Router
-        return _with_library(known, _merge_libraries(library, known.library))
-
-    def refresh(self: AnyRouter, settings: HubSettings | None = None) -> AnyRouter:
-        """Return this router with the library as it is now, all that was learned kept.
-
-        The catalogue is read again; if nobody has brought it up to date since, the Hub is asked
-        for what the query finds. When that fails, a warning says so and the catalogue is used as it
-        is. This router stays as it was and may go on routing in other threads meanwhile: refresh in
-        the background and put the result in its place.
-
-        Raises:
-            InputError: the library does not come from `from_hub`, or is a part of such a one.
-            LibraryError, HubError, CatalogueError: as in `Library.from_hub`.
-        """
-        from tryage.hub.candidates import load_library
-
-        origin = self.library.origin
-        if origin is None or origin.query is None:
-            raise InputError(
-                "Only a router made by Router.from_hub can be refreshed, and not a part of one: "
-                "refresh that one and take among() again."
-            )
-        library = load_library(origin.query, origin.path, settings, newer_than=origin.as_of)
-        if origin.supplement is not None:
-            library = _merge_libraries(library, origin.supplement)
-        for name in origin.added_experts:
-            if name not in library:
-                library = library.with_expert(self.library[name])
-        return _with_library(self, library)
-
-
-class Router(Pretrained, Sourced, Adaptable):
+class Router:
     """Choose for every prompt the expert with the lowest predicted loss plus constraints.
 
     Args:
@@ -216,6 +81,11 @@ class Router(Pretrained, Sourced, Adaptable):
         strict: bool = False,
         prompt_flags: bool = False,
     ) -> None:
+        if not isinstance(perception, Perception):
+            raise InputError(
+                f"perception is a {type(perception).__name__}; expected a tryage.perception."
+                "Perception: derive your class from it."
+            )
         experts = perception.experts if library is None else library
         self.library = experts if isinstance(experts, Library) else Library(experts)
         self.perception = perception
@@ -268,10 +138,8 @@ class Router(Pretrained, Sourced, Adaptable):
         if not requests:
             return []
         try:
-            prediction, failure = (
-                self._aligned_perception.predict([one.text for one in requests]),
-                None,
-            )
+            prediction = self._aligned_perception.predict([one.text for one in requests])
+            failure = None
         except (RuntimeError, ArithmeticError, MemoryError) as error:
             # PerceptionError is a RuntimeError, and so is what torch raises. Other exceptions are
             # mistakes in code, which a default would hide.
@@ -292,11 +160,11 @@ class Router(Pretrained, Sourced, Adaptable):
         constraint: str = "size",
         *,
         preferences: Preferences | None = None,
-        table: QTable | None = None,
+        table: MeasuredLosses | None = None,
     ) -> ParetoFront:
         """Compute the exact front of predicted loss against one constraint, over its weight.
 
-        Requirements and the other weights stay in force. With a Q-table that measured the prompts,
+        Requirements and the other weights stay in force. With a `QTable` that measured the prompts,
         every point also has the mean measured loss of the chosen experts.
 
         Raises:
@@ -310,7 +178,7 @@ class Router(Pretrained, Sourced, Adaptable):
         prediction = self._aligned_perception.predict([one.text for one in requests])
         base, slopes, allowed = self._envelope_lines(requests, constraint, prediction)
         path = lower_envelope(base, slopes, allowed)
-        truth = None if table is None else path.mean(lookup_losses(table, prompts, self.library))
+        truth = None if table is None else path.mean(table.losses_for(prompts, self.library))
         return ParetoFront(
             constraint=constraint,
             names=self.library.names,
@@ -321,6 +189,155 @@ class Router(Pretrained, Sourced, Adaptable):
             true_losses=truth,
         )
 
+    def subset(self, names: Iterable[str] | Mapping[str, object]) -> Self:
+        """Return this router over some of its experts; a mapping (name -> client) works, too.
+
+        The default stays if it is among them.
+
+        Raises:
+            LibraryError: an unknown name, or none.
+        """
+        library = self.library.subset(list(names) if isinstance(names, Mapping) else names)
+        return self._with_parts(self.perception, library)
+
+    among = subset
+
+    def with_preferences(self, preferences: Preferences | None) -> Self:
+        """Return this router with other preferences in place of its own."""
+        router = copy.copy(self)
+        router.preferences = check_preferences(preferences, self.constraints)
+        return router
+
+    def onboard(self, expert: Expert, losses: Mapping[str, float]) -> Self:
+        """Return a router that also knows `expert`, from its measured loss per prompt.
+
+        Raises:
+            PerceptionError: the perception cannot learn.
+        """
+        if not isinstance(expert, Expert):
+            raise InputError(f"Onboarding takes an Expert, got {type(expert).__name__}.")
+        perception = self.perception.onboard(expert, losses)
+        return self._with_parts(perception, self.library.with_expert(expert))
+
+    def observe(self, decision: Decision, loss: float) -> None:
+        """Report the loss of the chosen expert: the perception learns from it, in place.
+
+        Raises:
+            PerceptionError: the perception cannot learn, or has never seen the expert.
+        """
+        name = self.library[decision.expert.name].name
+        loss = check_number("loss", loss, low=-np.inf)
+        self._aligned_perception.observe(decision.prompt, name, loss)
+
+    @classmethod
+    def from_hub(cls, task: str | None = None, *, base: Self | None = None, **query: Any) -> Self:  # noqa: ANN401 - the arguments of `Library.from_hub`
+        """Return a router over the models of the Hub that fit.
+
+        Models that `base` knows, under any of their names, keep their abilities, and what it knows
+        of them completes the facts; all others get the prior of its perception. Routing reads what
+        is in memory and never waits for the Hub.
+
+        Args:
+            task: The Hub's pipeline tag, such as "text-generation".
+            base: Where perception, preferences, constraints and, if it is found, the default come
+                from; the bundled router if None.
+            query: The other arguments of `Library.from_hub`: `filters`, `limit`, `sort`, `license`,
+                `catalogue`, `settings` ...
+
+        Raises:
+            InputError, LibraryError, HubError, CatalogueError: as in `Library.from_hub`.
+            PerceptionError: the perception of `base` has no prior, and models are new to it.
+        """
+        library = Library.from_hub(task, **query)
+        known = base if base is not None else cls.from_pretrained()
+        merged = _merge_libraries(library, known.library)
+        return known._with_parts(known.perception, merged)  # noqa: SLF001 - our own class
+
+    def refresh(self, settings: HubSettings | None = None) -> Self:
+        """Return this router with the library as it is now, all that was learned kept.
+
+        The catalogue is read again; if it is not newer than the library, the Hub is asked for what
+        the query finds. When that fails, a warning says so and the catalogue is used as it is. This
+        router stays as it was and may go on routing in other threads meanwhile: refresh in the
+        background and put the result in its place.
+
+        Raises:
+            InputError: the library does not come from `from_hub`, or is a part of such a one.
+            LibraryError, HubError, CatalogueError: as in `Library.from_hub`.
+        """
+        from tryage.hub.candidates import load_library
+
+        origin = self.library.origin
+        if origin is None or origin.query is None:
+            raise InputError(
+                "Only a router made by Router.from_hub can be refreshed, and not a part of one: "
+                "refresh that one and take among() again."
+            )
+        library = load_library(origin.query, origin.path, settings, newer_than=origin.as_of)
+        if origin.supplement is not None:
+            library = _merge_libraries(library, origin.supplement)
+        for name in origin.added_experts:
+            if name not in library:
+                library = library.with_expert(self.library[name])
+        return self._with_parts(self.perception, library)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name_or_path: str | Path | None = None,
+        *,
+        constraints: Mapping[str, Constraint] | None = None,
+        **hub: Any,  # noqa: ANN401 - what snapshot_download takes
+    ) -> Self:
+        """Read a router: the bundled default, a folder, or a Hub repository by its id.
+
+        Args:
+            name_or_path: None is the bundled default.
+            constraints: The router's own constraints, by name, which are code and not in the file.
+            hub: `revision`, `token`, `cache_dir` ... for `huggingface_hub.snapshot_download`.
+
+        Raises:
+            PersistenceError: nothing is there, it is damaged, from a newer version, or it needs
+                constraints that were not given.
+        """
+        name = BUNDLED_FOLDER if name_or_path is None else name_or_path
+        folder = resolve_folder(name, hub, "save_pretrained", "name/router")
+        parts = load_router_parts(folder, constraints or {})
+        try:
+            return cls(**parts)
+        except InputError as error:
+            raise damaged_router(folder, error) from error
+
+    def save_pretrained(
+        self,
+        folder: str | Path,
+        *,
+        repo_id: str | None = None,
+        push_to_hub: bool = False,
+        **hub: Any,  # noqa: ANN401 - what push_to_hub takes
+    ) -> None:
+        """Write the router: weights as safetensors, the rest as JSON, and a model card.
+
+        Own constraints are code and are not saved, only their names: give them again on reading.
+        Tokens, clients and other arguments are not part of a router and reach no file.
+
+        Raises:
+            PersistenceError: the perception is not one that Tryage can save.
+        """
+        folder = Path(folder)
+        save_router(folder, **self._parts())
+        if push_to_hub:
+            self.push_to_hub(repo_id or folder.name, **hub)
+
+    def push_to_hub(self, repo_id: str, **hub: Any) -> str:  # noqa: ANN401 - what upload_folder takes
+        """Save the router to a repository of the Hugging Face Hub and return the commit's address.
+
+        Takes token, private, branch, commit_message, and what `HfApi.upload_folder` takes.
+        """
+        from tryage.hub.repository import push_folder
+
+        return push_folder(lambda folder: save_router(folder, **self._parts()), repo_id, **hub)
+
     def _build_requests(
         self,
         prompts: Sequence[str],
@@ -328,13 +345,16 @@ class Router(Pretrained, Sourced, Adaptable):
         contexts: Sequence[ConversationContext] | None = None,
     ) -> list[RoutingRequest]:
         """Check a batch, and bring code's preferences and the prompts' flags together."""
-        requests = build_requests(prompts, preferences, contexts, self._effective_preferences)
+        requests = build_requests(
+            prompts,
+            preferences,
+            contexts,
+            defaults=self.preferences,
+            constraints=self.constraints,
+        )
         if not self.prompt_flags:
             return requests
         return [apply_flags(one, strict=self.strict) for one in requests]
-
-    def _effective_preferences(self, preferences: Preferences | None) -> Preferences:
-        return merge_preferences(self.preferences, check_preferences(preferences, self.constraints))
 
     def _describe_failure(self, error: Exception) -> str:
         """Describe a failed perception, or raise if the default may not step in."""
@@ -353,13 +373,11 @@ class Router(Pretrained, Sourced, Adaptable):
         """Score the prompts `rows` of a batch, which share their preferences."""
         group = [requests[row] for row in rows.tolist()]
         prediction = full_prediction if rows.size == len(requests) else full_prediction.select(rows)
-        tokens = prediction.output_tokens
-
-        def build_request(counted: bool) -> RequestBatch:
-            lengths = self._count_tokens(group) if counted else np.zeros(len(group))
-            return RequestBatch(lengths, tokens, conversation_state(group, self.library))
-
-        return score_batch(self.library, preferences, self.constraints, prediction, build_request)
+        counted = needs_token_counts(preferences, self.constraints)
+        tokens = self._count_tokens(group) if counted else np.zeros(len(group))
+        conversation = conversation_state(group, self.library)
+        request = RequestBatch(tokens, prediction.output_tokens, conversation)
+        return score_batch(self.library, preferences, self.constraints, prediction, request)
 
     def _count_tokens(self, requests: Sequence[RoutingRequest]) -> FloatArray:
         """Count the tokens of each prompt, or of the conversation it stands in, `(batch,)`."""
@@ -393,11 +411,23 @@ class Router(Pretrained, Sourced, Adaptable):
         nothing = np.full((batch, len(self.library)), np.nan, dtype=np.float32)
         return Prediction(nothing, nothing)
 
+    def _parts(self) -> dict[str, Any]:
+        """Return the arguments that make this router."""
+        return {
+            "perception": self.perception,
+            "library": self.library,
+            "preferences": self.preferences,
+            "constraints": self.constraints,
+            "default": self.default,
+            "strict": self.strict,
+            "prompt_flags": self.prompt_flags,
+        }
 
-def _with_library(router: AnyRouter, library: Library) -> AnyRouter:
-    """Return a router with another library, all else equal."""
-    whole = cast("Router", router)
-    return cast("AnyRouter", whole._with_parts(whole.perception, library))  # noqa: SLF001 - our own class
+    def _with_parts(self, perception: Perception, library: Library) -> Self:
+        """Return this router with another perception and library, all else equal."""
+        default = self.default if self.default in library else None
+        parts = {"perception": perception, "library": library, "default": default}
+        return type(self)(**self._parts() | parts)
 
 
 def _merge_libraries(library: Library, other: Library) -> Library:

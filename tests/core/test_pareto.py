@@ -4,10 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from tryage.core.library import Library
-from tryage.core.pareto import ParetoFront, front_points, lower_envelope
+from tryage.core.pareto import ParetoFront, lower_envelope
 from tryage.errors import InputError, NoExpertError
-from tryage.learning.qtable import QTable, lookup_losses
 
 # Thirds and sevenths collide often: ties, parallel and concurrent lines are the hard cases.
 coordinates = st.integers(0, 12).map(lambda i: i / 12) | st.floats(0, 1, width=32)
@@ -42,11 +40,11 @@ def test_between_breakpoints_the_path_is_as_good_as_trying_every_expert(table, m
 @given(tables())
 def test_as_the_weight_rises_the_constraint_never_rises_and_the_base_never_falls(table):
     base, constraint = table
-    points = front_points(base, constraint, {"base": base, "constraint": constraint})
-    assert points["weight"][0] == 0
-    assert (np.diff(points["weight"]) > 0).all()
-    assert (np.diff(points["constraint"]) <= 0).all()
-    assert (np.diff(points["base"]) >= 0).all()
+    path = lower_envelope(base, constraint)
+    assert path.weights[0] == 0
+    assert (np.diff(path.weights) > 0).all()
+    assert (np.diff(path.mean(constraint)) <= 0).all()
+    assert (np.diff(path.mean(base)) >= 0).all()
 
 
 @settings(max_examples=200, deadline=None)
@@ -121,10 +119,10 @@ def test_shapes_that_do_not_fit_and_unknown_constraints_are_refused(base, constr
 def test_choice_is_by_prediction_and_judgement_by_outcome():
     predicted = np.array([[0.1, 0.3], [0.1, 0.5]])
     true = np.array([[1.0, 0.6], [0.2, np.nan]])  # the second expert was never measured there
-    points = front_points(predicted, np.array([1.0, 0.0]), {"true": true, "usd": np.array([4, 2])})
-    np.testing.assert_allclose(points["weight"], [0, 0.2, 0.4])
-    np.testing.assert_allclose(points["true"], [0.6, 0.4, 0.6])
-    np.testing.assert_allclose(points["usd"], [4, 3, 2])
+    path = lower_envelope(predicted, np.array([1.0, 0.0]))
+    np.testing.assert_allclose(path.weights, [0, 0.2, 0.4])
+    np.testing.assert_allclose(path.mean(true), [0.6, 0.4, 0.6])
+    np.testing.assert_allclose(path.mean(np.array([4, 2])), [4, 3, 2])
 
 
 def test_blocks_of_prompts_do_not_change_the_path(monkeypatch):
@@ -133,7 +131,7 @@ def test_blocks_of_prompts_do_not_change_the_path(monkeypatch):
     whole = lower_envelope(base, constraint)
     monkeypatch.setattr("tryage.core.pareto._MAX_CELLS", 40)
     pieces = lower_envelope(base, constraint)
-    for field in ("start", "weight", "prompt", "before", "after"):
+    for field in ("start", "weight", "prompt", "old_expert", "new_expert"):
         np.testing.assert_array_equal(getattr(whole, field), getattr(pieces, field))
 
 
@@ -162,10 +160,3 @@ def test_a_front_says_what_would_change_at_which_weight_per_prompt():
         made.changes(2)
     with pytest.raises(InputError, match="weight"):
         made.at(-1)
-
-
-def test_measured_losses_are_looked_up_by_text_and_by_alias():
-    table = QTable(("p", "q"), ("a", "zzz"), np.array([[0.1, 0.2], [0.3, 0.4]]))
-    found = lookup_losses(table, ["q", "new", "q"], Library(["b", "A"]))
-    nan = np.nan
-    np.testing.assert_allclose(found, [[nan, 0.3], [nan, nan], [nan, 0.3]], rtol=1e-6)

@@ -17,7 +17,6 @@ from tokenizers.pre_tokenizers import Whitespace
 from tryage import Expert, Library, Preferences, QTable, Router
 from tryage.errors import PersistenceError
 from tryage.learning.training.trainer import fit
-from tryage.perception import pretrained as pretrained_module
 from tryage.perception.encoder import StaticEncoder
 from tryage.perception.pretrained import model_card
 from tryage.testing import FixedPerception
@@ -297,7 +296,7 @@ def test_a_repository_is_fetched_by_its_id_with_the_options_given(router, folder
 
 
 def test_without_a_name_the_bundled_router_is_read(folder, monkeypatch):
-    monkeypatch.setattr(pretrained_module, "BUNDLED_FOLDER", folder)
+    monkeypatch.setattr("tryage.router.BUNDLED_FOLDER", folder)
     assert Router.from_pretrained().default == "chat"
 
 
@@ -319,7 +318,7 @@ def test_the_model_card_of_a_large_library_names_some_and_counts_the_rest(router
 
 
 def test_a_model_card_without_figures_says_so(router):
-    parts = ("encoder", "features", "head", "abilities", "caution", "link")
+    parts = ("encoder", "feature_extractor", "head", "abilities", "soft_threshold", "link")
     silent = type(router.perception)(
         router.perception.experts, *(getattr(router.perception, part) for part in parts)
     )

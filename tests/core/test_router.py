@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tryage.core.constraints import DEFAULT_CONSTRAINTS
 from tryage.core.expert import Expert
 from tryage.core.library import Library
-from tryage.core.objective import Prediction
+from tryage.core.perception import Perception, Prediction
 from tryage.core.preferences import Preferences
 from tryage.errors import FlagError, InputError, LibraryError, NoExpertError, PerceptionError
 from tryage.learning.qtable import QTable
@@ -354,6 +354,33 @@ def test_a_prediction_of_the_wrong_shape_is_a_failed_perception():
     assert Router(Wrong({"a": 0.1, "b": 0.2}), default="a").route("x").default_used
 
 
+def test_an_object_that_is_no_perception_is_refused_with_what_to_do():
+    class Duck:
+        experts = ("a",)
+
+        def predict(self, prompts):
+            return Prediction(np.zeros((len(prompts), 1)), np.zeros((len(prompts), 1)))
+
+    with pytest.raises(InputError, match=r"a Duck; expected a tryage.perception.Perception"):
+        Router(Duck())
+
+
+def test_a_perception_that_only_predicts_offers_nothing_else():
+    class Constant(Perception):
+        experts = ("a", "b", "c", "d")
+
+        def predict(self, prompts):
+            losses = np.tile(np.float32([0.4, 0.3, 0.2, 0.1]), (len(prompts), 1))
+            return Prediction(losses, np.full_like(losses, 0.1))
+
+    router = Router(Constant())
+    assert router.subset(["a", "c"]).route("x").expert.name == "c"
+    with pytest.raises(PerceptionError, match="Constant cannot learn"):
+        router.observe(router.route("x"), 0.5)
+    with pytest.raises(PerceptionError, match="Constant cannot learn"):
+        router.onboard(Expert("e"), {"x": 0.5})
+
+
 # --- experts the perception has never seen, learning ---
 
 
@@ -367,12 +394,12 @@ def test_experts_never_seen_get_the_prior():
     assert [(r.name, r.std) for r in ranked] == [("a", pytest.approx(0.1)), ("new", 0.5)]
 
 
-class WholeLibrary:
+class WholeLibrary(Perception):
     """Believes that a stranger's loss is a tenth of its parameters in billions."""
 
     def __init__(self, perception, library):
         self.perception, self.library, self.experts = perception, library, library.names
-        self.told = []
+        self.observed = []
 
     def predict(self, prompts):
         losses = np.tile(self.library.column("parameters") / 1e10, (len(prompts), 1))
@@ -380,12 +407,12 @@ class WholeLibrary:
         losses[:, seen] = self.perception.predict(prompts).losses
         return Prediction(losses, np.full_like(losses, 0.1))
 
-    def observe(self, prompt, i, loss):
-        self.told.append((prompt, self.experts[i], loss))
+    def observe(self, prompt, expert, loss):
+        self.observed.append((prompt, expert, loss))
 
 
 class MeetingPerception(LearningPerception):
-    def acquainted(self, library):
+    def for_library(self, library):
         self.whole = WholeLibrary(self, library)
         return self.whole
 
@@ -400,7 +427,7 @@ def test_experts_never_seen_are_believed_what_the_perception_makes_of_the_librar
         ("a", 0.3),
     ]
     router.observe(router.route("x"), 0.9)
-    assert perception.whole.told == [("x", "tiny", 0.9)]
+    assert perception.whole.observed == [("x", "tiny", 0.9)]
 
 
 def test_feedback_on_an_expert_that_a_perception_cannot_know_is_refused():

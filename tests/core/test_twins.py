@@ -49,6 +49,21 @@ def test_a_twin_of_a_stranger_gets_the_same_guess():
     assert twins.count_tokens(["three words here"]).tolist() == [3]
 
 
+def test_a_wrapper_keeps_what_the_other_perception_offers():
+    twins = DeduplicatedPerception(
+        LearningPerception({"one": 0.1, "two": 0.4}), ALONE, {"again": "two"}
+    )
+    assert twins.prior() == (0.5, 0.5)
+    wider = twins.for_library(Library(["again", "new", "one"]))
+    np.testing.assert_allclose(wider.predict(["a"]).losses, [[0.4, 0.5, 0.1]])
+    twins.observe("a", "again", 0.8)
+    np.testing.assert_allclose(twins.predict(["a"]).losses, [[0.1, 0.6, 0.6]])
+    grown = twins.onboard(Expert("new"), {"p": 0.3})
+    assert grown.experts == ("one", "two", "new", "again")
+    taught = twins.onboard(Expert("again"), {"p": 0.3})
+    np.testing.assert_allclose(taught.predict(["b"]).losses, [[0.1, 0.3, 0.3]])
+
+
 def test_a_twin_of_nobody_is_refused():
     with pytest.raises(LibraryError, match="nobody"):
         DeduplicatedPerception(

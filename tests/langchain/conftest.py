@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 from langchain_core.callbacks import BaseCallbackHandler
 
-from tryage.core.objective import Prediction
+from tryage.core.perception import Perception, Prediction
 from tryage.router import Router
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-class FirstWord:
+class FirstWord(Perception):
     """Predicts loss 0 for the expert that the prompt names first and 1 for the others."""
 
     experts = ("small", "big")

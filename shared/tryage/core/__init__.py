@@ -17,11 +17,12 @@ if TYPE_CHECKING:
     from tryage.core.flags import FlagExtraction as FlagExtraction
     from tryage.core.flags import extract_flags as extract_flags
     from tryage.core.library import Library as Library
-    from tryage.core.objective import Prediction as Prediction
     from tryage.core.objective import compute_routing_loss as compute_routing_loss
     from tryage.core.pareto import ChoiceChange as ChoiceChange
     from tryage.core.pareto import FrontPoint as FrontPoint
     from tryage.core.pareto import ParetoFront as ParetoFront
+    from tryage.core.perception import Perception as Perception
+    from tryage.core.perception import Prediction as Prediction
     from tryage.core.preferences import Preferences as Preferences
     from tryage.core.preferences import Requirement as Requirement
 
@@ -35,7 +36,8 @@ _MODULES = {
     "FrontPoint": "tryage.core.pareto",
     "Library": "tryage.core.library",
     "ParetoFront": "tryage.core.pareto",
-    "Prediction": "tryage.core.objective",
+    "Perception": "tryage.core.perception",
+    "Prediction": "tryage.core.perception",
     "Preferences": "tryage.core.preferences",
     "RequestBatch": "tryage.core.constraints",
     "Requirement": "tryage.core.preferences",

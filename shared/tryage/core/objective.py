@@ -8,11 +8,11 @@ What is unknown of an expert gets the pessimistic end, 1, and is named.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import numpy as np
 
-from tryage.core.arrays import BoolArray, Float32Array, FloatArray
+from tryage.core.arrays import BoolArray, FloatArray
 from tryage.core.cache import get_or_compute, get_or_compute_bounded
 from tryage.core.constraints import (
     ALL,
@@ -325,22 +325,3 @@ def approximate_totals(
             part *= term.weight
             block += part
     return totals
-
-
-@dataclass(frozen=True, slots=True)
-class Prediction:
-    """Predicted losses `Q^(z, M_i)` with their standard deviation, both `(batch, n_experts)`.
-
-    `output_tokens` `(batch, n_experts)` forecast the lengths of the answers, NaN where unknown.
-    """
-
-    losses: Float32Array
-    std: Float32Array
-    output_tokens: Float32Array | None = None
-
-    def select(self, index: Any) -> Prediction:  # noqa: ANN401 - any index of numpy
-        """Return a part: rows are prompts, columns experts."""
-        tokens = self.output_tokens
-        return Prediction(
-            self.losses[index], self.std[index], None if tokens is None else tokens[index]
-        )

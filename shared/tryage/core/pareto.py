@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias, overload
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, overload
 
 import numpy as np
 
@@ -14,22 +14,17 @@ from tryage.errors import InputError, NoExpertError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from tryage.core.library import Library
+
 _MAX_CELLS = 1 << 22  # prompts x experts looked at together: bounds the memory, not the result
 
 
-def front_points(
-    base: FloatArray,
-    constraint: FloatArray,
-    values: Mapping[str, FloatArray],
-    allowed: NDArray[np.bool_] | None = None,
-) -> dict[str, FloatArray]:
-    """Return the breakpoints as `weight`, with the mean of every table of `values` at each.
+class MeasuredLosses(Protocol):
+    """Measured losses of experts on prompts, such as a `QTable`."""
 
-    Choose by predictions, judge by outcomes: pass predictions as `base` and `constraint` (shapes as
-    in `envelope`) and true losses or dollars as `values`. Every result is `(breakpoints,)`.
-    """
-    path = lower_envelope(base, constraint, allowed)
-    return {"weight": path.weights, **{name: path.mean(table) for name, table in values.items()}}
+    def losses_for(self, prompts: Sequence[str], library: Library) -> FloatArray:
+        """Look up measured losses, `(batch, n_experts)`, NaN where there is none."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,8 +139,9 @@ class ParetoFront(Sequence[FrontPoint]):
 class EnvelopePath:
     """Each prompt's chosen expert from weight 0 on: where it starts, and every change after that.
 
-    `start` is `(batch,)`, the expert just above weight 0. `weight`, `prompt`, `before` and `after`
-    are `(changes,)`, ordered by weight: from `weight` on, `prompt` goes to `after`.
+    `start` is `(batch,)`, the expert just above weight 0. `weight`, `prompt`, `old_expert` and
+    `new_expert`
+    are `(changes,)`, ordered by weight: from `weight` on, `prompt` goes to `new_expert`.
     """
 
     start: IndexArray

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from tryage.core import flags
 from tryage.core.constraints import Constraint, ConversationState, active_weights
+from tryage.core.flags import extract_flags
 from tryage.core.preferences import Preferences
 from tryage.errors import InputError
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 PreferencesLike: TypeAlias = Preferences | Sequence[Preferences | None] | None
 
+_NO_PREFERENCES = Preferences()
 _BYTES_PER_TOKEN = 4  # of UTF-8, a rule of thumb that holds for English and roughly elsewhere
 
 
@@ -60,9 +61,9 @@ def check_prompts(prompts: Sequence[str]) -> None:
 
 
 def check_preferences(preferences: object, constraints: Mapping[str, Constraint]) -> Preferences:
-    """Refuse what is not preferences, and weights that name no constraint; None is none."""
+    """Refuse what is not preferences, and weights that name no constraint; None has neither."""
     if preferences is None:
-        return Preferences()
+        return _NO_PREFERENCES
     if not isinstance(preferences, Preferences):
         raise InputError(
             f"preferences is a {type(preferences).__name__}; expected Preferences, such as "
@@ -88,20 +89,27 @@ def build_requests(
     prompts: Sequence[str],
     preferences: PreferencesLike,
     contexts: Sequence[ConversationContext] | None,
-    resolve: Callable[[Preferences | None], Preferences],
+    *,
+    defaults: Preferences,
+    constraints: Mapping[str, Constraint],
 ) -> list[RoutingRequest]:
     """Bring a batch of prompts together with their preferences and conversations.
 
-    `wishes` are one for all or one each, of which `wanted` makes what is in force.
+    `preferences` are for this call, one for all prompts or one for each; `defaults` are in force
+    for every call.
 
     Raises:
-        InputError: a prompt is no string, or there is not one wish and one context for each.
+        InputError: a prompt is not a string, a weight names no constraint, or there is not one
+            element of preferences and one context for each prompt.
     """
     check_prompts(prompts)
     if not isinstance(preferences, Sequence):
-        resolved = [resolve(preferences)] * len(prompts)
+        one = merge_preferences(defaults, check_preferences(preferences, constraints))
+        resolved = [one] * len(prompts)
     elif len(preferences) == len(prompts):
-        resolved = [resolve(wish) for wish in preferences]
+        resolved = [
+            merge_preferences(defaults, check_preferences(one, constraints)) for one in preferences
+        ]
     else:
         raise InputError(
             f"{len(preferences)} preferences for {len(prompts)} prompts; give one each, or one."
@@ -112,7 +120,7 @@ def build_requests(
             f"{len(padded_contexts)} contexts for {len(prompts)} prompts; give one each."
         )
     rows = zip(prompts, resolved, padded_contexts, strict=True)
-    return [RoutingRequest(prompt, force, context=context) for prompt, force, context in rows]
+    return [RoutingRequest(prompt, merged, context=context) for prompt, merged, context in rows]
 
 
 def apply_flags(request: RoutingRequest, *, strict: bool) -> RoutingRequest:
@@ -121,7 +129,7 @@ def apply_flags(request: RoutingRequest, *, strict: bool) -> RoutingRequest:
     Raises:
         FlagError: a malformed flag, in strict mode.
     """
-    found = flags.extract_flags(request.text, strict=strict)
+    found = extract_flags(request.text, strict=strict)
     preferences = request.preferences
     tightened = preferences.tightened(found.preferences) if found.flags else preferences
     return RoutingRequest(found.text, tightened, found.flags, found.warnings, request.context)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from tryage.core.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from tryage.perception.base import Perception as Perception
+    from tryage.core.perception import Perception as Perception
     from tryage.perception.encoder import Encoder as Encoder
     from tryage.perception.encoder import StaticEncoder as StaticEncoder
     from tryage.perception.model import LearnedPerception as LearnedPerception
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _MODULES = {
     "Encoder": "tryage.perception.encoder",
     "LearnedPerception": "tryage.perception.model",
-    "Perception": "tryage.perception.base",
+    "Perception": "tryage.core.perception",
     "StaticEncoder": "tryage.perception.encoder",
     "load_encoder": "tryage.perception.persistence",
 }

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tryage.core.objective import Prediction
+from tryage.core.perception import Perception, Prediction
 from tryage.errors import InputError, PerceptionError
 from tryage.perception.abilities import (
     ALL_COLUMNS,
@@ -40,7 +40,7 @@ _MIN_BLOCK_WIDTH = 256
 _BLOCK_SIZE = 65_536  # numbers; a few blocks of that size fit into the second level of the cache
 
 
-class LearnedPerception:
+class LearnedPerception(Perception):
     """Predicts losses from the prompt: `Q^(z, M_i) = link(a_i . [1, g(phi(z))])` (design.md).
 
     `kinship` says what to believe of experts that it does not know; without one they are all taken
@@ -99,7 +99,7 @@ class LearnedPerception:
         """Predict the loss of every expert on every prompt, in one encoder pass."""
         return self.predict_from_features(self.extract_features(prompts))
 
-    def predict_some(self, prompts: Sequence[str], columns: ColumnIndex) -> Prediction:
+    def predict_columns(self, prompts: Sequence[str], columns: ColumnIndex) -> Prediction:
         """Predict some of the experts, by their positions: the same losses, in less time."""
         return self.predict_from_features(self.extract_features(prompts), columns)
 
@@ -304,7 +304,7 @@ class ObservedExperts:
         return ObservedExperts(tuple(self.names[i] for i in kept), self.abilities.take(kept))
 
 
-class LibraryPerception:
+class LibraryPerception(Perception):
     """What a `LearnedPerception` predicts for every expert of a library, in library order.
 
     It has no memory of its own: what the perception learns shows here, and feedback given here is
@@ -312,6 +312,7 @@ class LibraryPerception:
     """
 
     def __init__(self, perception: LearnedPerception, library: Library) -> None:
+        self.experts = library.names
         self._perception = perception
         self._library = library
         columns = match_columns(perception.experts, library)
@@ -320,11 +321,6 @@ class LibraryPerception:
         )  # where in the library the known experts are
         self._known_columns = columns[self._known_rows]
         self._prior_abilities = perception.metadata_prior.predict(metadata_features(library))
-
-    @property
-    def experts(self) -> tuple[str, ...]:
-        """Names of the experts of the library."""
-        return self._library.names
 
     def predict(self, prompts: Sequence[str]) -> Prediction:
         """Predict the loss of every expert of the library, in one encoder pass."""
@@ -341,8 +337,12 @@ class LibraryPerception:
         tokens = perception.forecast("output_tokens", inputs) if self._known_rows.size else None
         return Prediction(losses, std, None if tokens is None else self._align_tokens(tokens))
 
-    def observe(self, prompt: str, i: int, loss: float) -> None:
-        """Take in one measured loss of expert `i` of the library, known or not, in place."""
+    def observe(self, prompt: str, expert: str, loss: float) -> None:
+        """Learn from one measured loss of an expert of the library, in place.
+
+        The perception may have measured the expert before or not.
+        """
+        i = self._library.index(expert)
         known = np.flatnonzero(self._known_rows == i)
         if known.size:
             column = int(self._known_columns[known[0]])
@@ -351,6 +351,10 @@ class LibraryPerception:
             self._perception.observe_unmeasured(
                 prompt, self.experts[i], loss, self._prior_abilities[i]
             )
+
+    def count_tokens(self, prompts: Sequence[str]) -> NDArray[np.integer[Any]]:
+        """Count the tokens of each prompt, `(batch,)`, in the encoder's tokenizer."""
+        return self._perception.count_tokens(prompts)
 
     def _measured_rows_and_columns(
         self, observed: ObservedExperts

@@ -15,12 +15,8 @@ from tryage.perception.persistence import load_perception, read_header, save_per
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from typing import TypeVar
 
-    from tryage.perception.base import Perception
-    from tryage.router import Router
-
-    AnyRouter = TypeVar("AnyRouter", bound="Pretrained")
+    from tryage.core.perception import Perception
 
 FORMAT = 1
 
@@ -84,63 +80,6 @@ its name; measure again with `tryage evaluate`, and let it learn with `Router.ob
 """
 
 
-class Pretrained:
-    """Gives a router `save_pretrained`, `push_to_hub` and `from_pretrained`."""
-
-    def save_pretrained(
-        self,
-        folder: str | Path,
-        *,
-        repo_id: str | None = None,
-        push_to_hub: bool = False,
-        **hub: Any,  # noqa: ANN401 - what push_to_hub takes
-    ) -> None:
-        """Write the router: weights as safetensors, the rest as JSON, and a model card.
-
-        Own constraints are code and are not saved, only their names: give them again on reading.
-        Tokens, clients and other arguments are not part of a router and reach no file.
-
-        Raises:
-            PersistenceError: the perception is not one that Tryage can save.
-        """
-        folder = Path(folder)
-        save_router(self, folder)  # type: ignore[arg-type]  # the only class with this base
-        if push_to_hub:
-            self.push_to_hub(repo_id or folder.name, **hub)
-
-    def push_to_hub(self, repo_id: str, **hub: Any) -> str:  # noqa: ANN401 - see tryage.hub.repository
-        """Save the router to a repository of the Hugging Face Hub and return the commit's address.
-
-        Takes token, private, branch, commit_message, and what `HfApi.upload_folder` takes.
-        """
-        from tryage.hub.repository import push_folder
-
-        return push_folder(lambda folder: save_router(self, folder), repo_id, **hub)  # type: ignore[arg-type]
-
-    @classmethod
-    def from_pretrained(
-        cls: type[AnyRouter],
-        name_or_path: str | Path | None = None,
-        *,
-        constraints: Mapping[str, Constraint] | None = None,
-        **hub: Any,  # noqa: ANN401 - what snapshot_download takes
-    ) -> AnyRouter:
-        """Read a router: the bundled default, a folder, or a Hub repository by its id.
-
-        Args:
-            name_or_path: None is the bundled default.
-            constraints: The router's own constraints, by name, which are code and not in the file.
-            hub: `revision`, `token`, `cache_dir` ... for `huggingface_hub.snapshot_download`.
-
-        Raises:
-            PersistenceError: nothing is there, it is damaged, from a newer version, or it needs
-                constraints that were not given.
-        """
-        name = BUNDLED_FOLDER if name_or_path is None else name_or_path
-        folder = resolve_folder(name, hub, "save_pretrained", "name/router")
-        return load_router_parts(cls, folder, dict(constraints or {}))
-
-
 def resolve_folder(
     name_or_path: str | Path, hub_options: Mapping[str, Any], writer: str, example: str
 ) -> Path:
@@ -162,30 +101,48 @@ def resolve_folder(
     return download_folder(name_or_path, **hub_options)
 
 
-def save_router(router: Router, folder: Path) -> None:
-    perception: Perception = router.perception
+def save_router(  # noqa: PLR0913 - the parts of a router
+    folder: Path,
+    *,
+    perception: Perception,
+    library: Library,
+    preferences: Preferences,
+    constraints: Mapping[str, Constraint],
+    default: str | None,
+    strict: bool,
+    prompt_flags: bool,
+) -> None:
+    """Write the parts of a router to a folder, with a model card.
+
+    Raises:
+        PersistenceError: the perception is not one that Tryage can save.
+    """
     if not isinstance(perception, LearnedPerception):
         raise PersistenceError(
             f"{type(perception).__name__} cannot be saved; expected a perception that "
-            "tryage.learning.training.trainer.fit or from_pretrained made"
+            "tryage.learning.training.fit or from_pretrained made"
         )
     save_perception(perception, folder)
     header = {
         "format": FORMAT,
-        "library": router.library.to_dicts(),
-        "preferences": router.preferences.to_dict(),
-        "default": router.default,
-        "strict": router.strict,
-        "prompt_flags": router.prompt_flags,
-        "constraints": sorted(set(router.constraints) - set(DEFAULT_CONSTRAINTS)),
+        "library": library.to_dicts(),
+        "preferences": preferences.to_dict(),
+        "default": default,
+        "strict": strict,
+        "prompt_flags": prompt_flags,
+        "constraints": sorted(set(constraints) - set(DEFAULT_CONSTRAINTS)),
     }
     (folder / ROUTER_FILE).write_text(json.dumps(header, indent=1) + "\n", "utf-8")
-    (folder / "README.md").write_text(model_card(perception, router.library), "utf-8")
+    (folder / "README.md").write_text(model_card(perception, library), "utf-8")
 
 
-def load_router_parts(
-    cls: type[AnyRouter], folder: Path, constraints: dict[str, Constraint]
-) -> AnyRouter:
+def load_router_parts(folder: Path, constraints: Mapping[str, Constraint]) -> dict[str, Any]:
+    """Return the arguments of `Router` that `save_router` wrote to a folder.
+
+    Raises:
+        PersistenceError: a file is missing, damaged or from a newer version, or constraints of the
+            router were not given.
+    """
     header = read_header(folder / ROUTER_FILE, "router", FORMAT, _HEADER_FIELDS)
     if absent := sorted(set(header["constraints"]) - set(constraints)):
         raise PersistenceError(
@@ -194,17 +151,24 @@ def load_router_parts(
         )
     perception = load_perception(folder)
     try:
-        return cls(  # type: ignore[call-arg]  # the only class with this base is Router
-            perception,
-            Library.from_dicts(header["library"]),
-            preferences=Preferences.from_dict(header["preferences"]),
-            constraints=constraints,
-            default=header["default"],
-            strict=header["strict"],
-            prompt_flags=header["prompt_flags"],
-        )
+        library = Library.from_dicts(header["library"])
+        preferences = Preferences.from_dict(header["preferences"])
     except InputError as error:
-        raise PersistenceError(f"{folder / ROUTER_FILE} is damaged: {error}") from error
+        raise damaged_router(folder, error) from error
+    return {
+        "perception": perception,
+        "library": library,
+        "preferences": preferences,
+        "constraints": constraints,
+        "default": header["default"],
+        "strict": header["strict"],
+        "prompt_flags": header["prompt_flags"],
+    }
+
+
+def damaged_router(folder: Path, error: InputError) -> PersistenceError:
+    """Return the error for a folder whose header makes no router."""
+    return PersistenceError(f"{folder / ROUTER_FILE} is damaged: {error}")
 
 
 def model_card(perception: LearnedPerception, library: Library) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 
 from tryage.core.expert import Expert
 from tryage.core.library import Library
-from tryage.core.objective import Prediction
+from tryage.core.perception import Perception, Prediction
 from tryage.errors import PerceptionError
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-class FixedPerception:
+class FixedPerception(Perception):
     """A perception that returns the losses it was given.
 
     `losses` is per expert; `prompts` has other losses for some prompts, by their exact text. Every
@@ -49,7 +49,7 @@ class FixedPerception:
         return Prediction(losses, np.full_like(losses, self.std))
 
 
-class FunctionPerception:
+class FunctionPerception(Perception):
     """A perception made of a function: one prompt in, one loss per expert out."""
 
     def __init__(
@@ -65,7 +65,7 @@ class FunctionPerception:
         return Prediction(losses, np.full_like(losses, self.std))
 
 
-class FailingPerception:
+class FailingPerception(Perception):
     """A perception that always fails, by default with a `PerceptionError`."""
 
     def __init__(self, experts: Sequence[str], error: Exception | None = None) -> None:

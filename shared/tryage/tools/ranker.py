@@ -14,7 +14,7 @@ from tryage.core.cache import LRUCache
 from tryage.core.constraints import DEFAULT_CONSTRAINTS, RequestBatch
 from tryage.core.decision import score_batch
 from tryage.core.explanation import rejection_lines
-from tryage.core.objective import Prediction
+from tryage.core.perception import Prediction
 from tryage.core.preferences import Preferences
 from tryage.core.ranking import (
     RankedExpert,  # noqa: TC001 - as above
@@ -174,7 +174,7 @@ def _score_tools(
         wanted = check_preferences(preferences, DEFAULT_CONSTRAINTS)
     losses = (1 - usefulness)[None]
     prediction = Prediction(losses, toolbox.nan_std)
-    return score_batch(toolbox.library, wanted, DEFAULT_CONSTRAINTS, prediction, lambda _: _REQUEST)
+    return score_batch(toolbox.library, wanted, DEFAULT_CONSTRAINTS, prediction, _REQUEST)
 
 
 def _no_tool_message(toolbox: Toolbox, rejected: Sequence[RejectedExpert]) -> str:

@@ -1,0 +1,130 @@
+"""What a router needs of a perception: predicted losses with their uncertainty, and more."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tryage.errors import PerceptionError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from tryage.core.arrays import Float32Array, IndexArray
+    from tryage.core.expert import Expert
+    from tryage.core.library import Library
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """Predicted losses `Q^(z, M_i)` with their standard deviation, both `(batch, n_experts)`.
+
+    `output_tokens` `(batch, n_experts)` forecast the lengths of the answers, NaN where unknown.
+    """
+
+    losses: Float32Array
+    std: Float32Array
+    output_tokens: Float32Array | None = None
+
+    def select(self, index: Any) -> Prediction:  # noqa: ANN401 - any index of numpy
+        """Return a part: rows are prompts, columns are experts."""
+        tokens = self.output_tokens
+        return Prediction(
+            self.losses[index], self.std[index], None if tokens is None else tokens[index]
+        )
+
+    def check_shape(self, batch: int, n_experts: int) -> Prediction:
+        """Return the prediction if its shape is `(batch, n_experts)`.
+
+        Raises:
+            PerceptionError: it has another shape.
+        """
+        expected = (batch, n_experts)
+        if np.shape(self.losses) != expected or np.shape(self.std) != expected:
+            raise PerceptionError(
+                f"The perception returned losses of shape {np.shape(self.losses)} and std of shape "
+                f"{np.shape(self.std)}; expected (batch, experts) = {expected}."
+            )
+        return self
+
+
+class Perception(ABC):
+    """The model that predicts a row of the Q-table from the prompt alone, `R(z; W)` in the paper.
+
+    Derive from it and write `predict`; set `experts` to the names of the experts, in the order of
+    the columns of a prediction. Everything else has a default that offers nothing.
+    """
+
+    experts: tuple[str, ...]
+
+    @abstractmethod
+    def predict(self, prompts: Sequence[str]) -> Prediction:
+        """Predict the loss of every expert on every prompt, `(batch, n_experts)`."""
+
+    def predict_columns(self, prompts: Sequence[str], columns: IndexArray) -> Prediction:
+        """Predict the experts at some positions, `(batch, n_columns)`.
+
+        Override it if that takes less time than predicting all experts.
+
+        Raises:
+            PerceptionError: the prediction of all experts has the wrong shape.
+        """
+        prediction = self.predict(prompts).check_shape(len(prompts), len(self.experts))
+        return prediction.select(np.s_[:, columns])
+
+    def count_tokens(
+        self,
+        prompts: Sequence[str],  # noqa: ARG002 - for those that override it
+    ) -> NDArray[Any] | None:
+        """Return the number of tokens of each prompt, `(batch,)`; None if it has no tokenizer."""
+        return None
+
+    def prior(self) -> tuple[float, float] | None:
+        """Return loss and standard deviation of an expert it has never seen; None: no guess."""
+        return None
+
+    def for_library(
+        self,
+        library: Library,  # noqa: ARG002 - for those that override it
+    ) -> Perception | None:
+        """Return a perception over every expert of a library, in its order.
+
+        Experts that this perception has never seen are predicted from what the library says about
+        them. None if it cannot do that.
+        """
+        return None
+
+    def onboard(
+        self,
+        expert: Expert,  # noqa: ARG002 - for those that override it
+        losses: Mapping[str, float],  # noqa: ARG002 - the same
+    ) -> Perception:
+        """Return a perception that also knows `expert`, from its measured loss per prompt.
+
+        Raises:
+            PerceptionError: it cannot learn.
+        """
+        raise self._cannot_learn()
+
+    def observe(
+        self,
+        prompt: str,  # noqa: ARG002 - for those that override it
+        expert: str,  # noqa: ARG002 - the same
+        loss: float,  # noqa: ARG002 - the same
+    ) -> None:
+        """Learn from one measured loss, in place, safely beside `predict` in other threads.
+
+        Raises:
+            PerceptionError: it cannot learn, or has never seen the expert.
+        """
+        raise self._cannot_learn()
+
+    def _cannot_learn(self) -> PerceptionError:
+        return PerceptionError(
+            f"{type(self).__name__} cannot learn: it has no onboard() and observe()."
+        )
