@@ -85,7 +85,7 @@ def test_the_turn_stays_with_who_answered(llm, small):
 
 def test_a_child_that_changes_what_it_is_sent_changes_it_for_nobody_else(router, big):
     class Meddling(ScriptedLLM):
-        def _hear(self, messages, kwargs):  # noqa: ARG002 - its signature
+        def _record_call(self, messages, kwargs):  # noqa: ARG002 - its signature
             messages[0].content = "changed"
             messages.append(ChatMessage("more"))
             raise DOWN

@@ -21,7 +21,9 @@ ASKED = "weather forecast of the coming days"
 @pytest.fixture
 def seen(encoder, fit):
     """A ranker that was trained on one of two tools."""
-    return ToolRanker(encoder, replace(fit, seen_fingerprints=tool_fingerprints([OLD]), seen_penalty=30.0))
+    return ToolRanker(
+        encoder, replace(fit, seen_fingerprints=tool_fingerprints([OLD]), seen_penalty=30.0)
+    )
 
 
 def ranked(ranker, *tools):
@@ -38,8 +40,10 @@ def test_a_tool_that_came_later_wins_where_the_handicap_outweighs_the_lead(ranke
 
 
 def test_among_tools_that_are_all_seen_or_all_new_nothing_changes(ranker, seen):
-    both = ToolRanker(seen.encoder, replace(seen.fit, seen_fingerprints=tool_fingerprints([OLD, LATER])))
-    none = ToolRanker(seen.encoder, replace(seen.fit, seen_fingerprints=tool_fingerprints([])))
+    both = ToolRanker(
+        seen.encoder, replace(seen.matcher, seen_fingerprints=tool_fingerprints([OLD, LATER]))
+    )
+    none = ToolRanker(seen.encoder, replace(seen.matcher, seen_fingerprints=tool_fingerprints([])))
     for one in (both, none, ranker):
         assert ranked(one, OLD, LATER) == ranked(one, LATER, OLD) == [OLD.name, LATER.name]
 
@@ -56,7 +60,7 @@ def test_a_tool_is_known_again_by_its_name_and_description():
 
 def test_what_permissions_leave_keeps_its_handicap(seen):
     guarded = Tool("delete_file", "Delete a file", permissions=frozenset({"disk"}))
-    box, refused = seen.toolbox([guarded, LATER, OLD]).granted([])
+    box, refused = seen.toolbox([guarded, LATER, OLD]).with_permissions([])
     assert [one.name for one in refused] == ["delete_file"]
     assert box.seen_penalties.tolist() == [0, 30]
 
@@ -71,7 +75,7 @@ def test_a_saved_ranker_knows_what_it_has_seen(seen, tmp_path):
 def test_a_ranker_saved_before_there_were_handicaps_opens_without(seen, tmp_path):
     seen.save_pretrained(tmp_path)
     header = json.loads((tmp_path / "ranker.json").read_text("utf-8"))
-    del header["fit"]["seen"], header["fit"]["handicap"]
+    del header["fit"]["seen_fingerprints"], header["fit"]["seen_penalty"]
     (tmp_path / "ranker.json").write_text(json.dumps(header), "utf-8")
     assert ToolRanker.from_pretrained(tmp_path).toolbox([OLD]).seen_penalties.tolist() == [0]
 

@@ -68,7 +68,7 @@ def test_what_words_give_is_added_up_by_row(kind):
 
 def test_many_tools_are_described_as_few_are(monkeypatch):
     few = BM25Index(BOX)
-    monkeypatch.setattr("tryage.tools.bm25._SMALL", 0)
+    monkeypatch.setattr("tryage.tools.bm25._MAX_DENSE_SIZE", 0)
     many, texts = BM25Index(BOX), ["price of a city", ""]
     np.testing.assert_array_equal(many.features(texts), few.features(texts))
 
