@@ -96,8 +96,8 @@ def test_a_turn_is_decided_once_and_stays_through_a_tool_loop(chat, perception):
     first = ask(chat, talk)
     going_on = Conversation([*talk.turns, *LOOP], tools="{}")
     again = ask(chat, going_on)
-    assert (first.first, first.how) == ("small", "routed")
-    assert (again.first, again.how) == ("small", "kept for the turn")
+    assert (first.first, first.reason_kind) == ("small", "routed")
+    assert (again.first, again.reason_kind) == ("small", "kept for the turn")
     assert again.decision is first.decision
     assert len(perception.passes) == 1
     assert chat.plan(said("small question", "answer", "big question")).first == "big"

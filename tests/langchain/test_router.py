@@ -144,7 +144,7 @@ def test_a_model_can_be_asked_for_per_call(chooser):
 
 
 def test_a_model_asked_for_is_not_asked_of_a_router_further_down(router):
-    inner = TryageRouter(router=router.among(["small"]), runnables={"small": echo("small")})
+    inner = TryageRouter(router=router.subset(["small"]), runnables={"small": echo("small")})
     outer = TryageRouter(router=router, runnables={"big": inner, "small": echo("small")})
     assert outer.invoke("small", {"configurable": {"tryage_model": "big"}})[0] == "small"
 

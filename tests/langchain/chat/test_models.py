@@ -51,8 +51,8 @@ def test_recognised_models_are_told_apart_by_the_bundled_router():
         r.name: r.predicted_loss for r in chat._session.chat_router.router.route("2 + 2?").ranking
     }
     bundled = Router.from_pretrained().route("2 + 2?").ranking
-    assert losses["mini"] == pytest.approx(bundled.of("gpt-4o-mini").predicted_loss)
-    assert losses["old"] == pytest.approx(bundled.of("gpt-3.5-turbo").predicted_loss)
+    assert losses["mini"] == pytest.approx(bundled.entry("gpt-4o-mini").predicted_loss)
+    assert losses["old"] == pytest.approx(bundled.entry("gpt-3.5-turbo").predicted_loss)
 
 
 def test_one_model_at_two_providers_is_predicted_alike_and_one_can_stand_in():
@@ -231,7 +231,7 @@ def test_copies_and_pickles_forget_conversations():
     assert chat._session.chat_router.last_served_by(_asked("hello secret")) == "a"
     assert copy.deepcopy(chat)._session.chat_router.last_served_by(_asked("hello secret")) is None
     again = pickle.loads(pickle.dumps(chat))  # noqa: S301 - our own
-    assert again._session.chat.last_served_by(_asked("hello secret")) is None
+    assert again._session.chat_router.last_served_by(_asked("hello secret")) is None
     assert again.invoke("hello").response_metadata["tryage"]["model"] == "a"
 
 
