@@ -6,47 +6,31 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tryage.core.expert import Expert
 from tryage.errors import QTableError
+from tryage.learning.qtable_io import read_columns, write_columns
 
 if TYPE_CHECKING:
-    from tryage.core.arrays import Float32Array, FloatArray
+    from tryage.core.arrays import BoolArray, Float32Array, FloatArray, IndexArray
     from tryage.core.library import Library
 
 Rows: TypeAlias = NDArray[np.intp] | NDArray[np.bool_] | Sequence[int]
 
 _PROMPT_FIELDS = ("categories", "sources")
 
-# Per cell, beside the loss, with the least value there is.
+# What is measured in each cell beside the loss, with its lowest possible value.
 _CELL_FIELDS = {"costs": 0.0, "latencies": 0.0, "output_tokens": 0.0, "readabilities": -np.inf}
 
-_COLUMN_OF_FACT = {
+_CELL_FIELD_OF_FACT = {
     "output_tokens": "output_tokens",
     "readability": "readabilities",
     "latency": "latencies",
 }
-
-
-def lookup_losses(table: QTable, prompts: Sequence[str], library: Library) -> FloatArray:
-    """Look up measured losses, `(batch, n_experts)`, NaN where the table has none.
-
-    Of twins, prompts with the same text, the first row counts.
-    """
-    row: dict[str, int] = {}
-    for i, prompt in enumerate(table.prompts):
-        row.setdefault(prompt, i)
-    columns = [(j, library.index(name)) for j, name in enumerate(table.experts) if name in library]
-    found = [(i, row[prompt]) for i, prompt in enumerate(prompts) if prompt in row]
-    losses = np.full((len(prompts), len(library)), np.nan)
-    if columns and found:
-        (theirs, ours), (to, source) = zip(*columns, strict=True), zip(*found, strict=True)
-        losses[np.ix_(to, ours)] = table.losses[np.ix_(source, theirs)]
-    return losses
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,54 +58,26 @@ class QTable:
     readabilities: Float32Array | None = None
 
     def __post_init__(self) -> None:
-        """Freeze every column, and refuse what does not fit."""
-        self._freeze("prompts", _check_texts("prompts", self.prompts))
-        self._freeze("experts", _check_texts("experts", self.experts))
+        """Check every column, and make it immutable."""
+        self._set("prompts", _check_texts("prompts", self.prompts))
+        self._set("experts", _check_texts("experts", self.experts))
         if len(set(self.experts)) != len(self.experts):
-            twice = next(name for name in self.experts if self.experts.count(name) > 1)
-            raise QTableError(f"expert {twice!r} is given twice; give every expert one column")
+            duplicate = next(name for name in self.experts if self.experts.count(name) > 1)
+            raise QTableError(f"expert {duplicate!r} is given twice; give every expert one column")
         for name in _PROMPT_FIELDS:
-            values = getattr(self, name)
-            if values is not None:
-                self._freeze(name, self._check_prompt_field(name, values))
-        self._freeze("losses", self._check_cell_field("losses", self.losses))
+            if (values := getattr(self, name)) is not None:
+                self._set(name, self._check_prompt_field(name, values))
+        self._set("losses", self._check_cell_field("losses", self.losses))
         for name, minimum in _CELL_FIELDS.items():
-            values = getattr(self, name)
-            if values is not None:
-                self._freeze(name, self._check_cell_field(name, values, minimum))
-
-    def _freeze(self, name: str, value: object) -> None:
-        object.__setattr__(self, name, value)
-
-    def _check_prompt_field(
-        self, name: str, values: Iterable[str | None]
-    ) -> tuple[str | None, ...]:
-        column = tuple(None if v is None else str(v) for v in values)
-        if len(column) != len(self.prompts):
-            raise QTableError(
-                f"{len(column)} {name} for {len(self.prompts)} prompts; give one each"
-            )
-        return column
-
-    def _check_cell_field(
-        self, name: str, values: ArrayLike, minimum: float = -np.inf
-    ) -> Float32Array:
-        matrix: Float32Array = np.asarray(values, dtype=np.float32).view()
-        if matrix.shape != self.shape:
-            raise QTableError(
-                f"{name} have shape {matrix.shape}; expected (n_prompts, n_experts) = {self.shape}"
-            )
-        if np.isinf(matrix).any() or (matrix < minimum).any():
-            raise QTableError(f"{name} hold inf or a value below {minimum}; write a gap as NaN")
-        matrix.flags.writeable = False
-        return matrix
+            if (values := getattr(self, name)) is not None:
+                self._set(name, self._check_cell_field(name, values, minimum))
 
     def __len__(self) -> int:
         """Count the prompts."""
         return len(self.prompts)
 
     def __repr__(self) -> str:
-        """Name the shape and how full the table is; the content would fill the screen."""
+        """Name the shape and the share of known losses; the content would fill the screen."""
         fill = float(self.measured.mean()) if self.losses.size else 0.0
         return f"QTable({len(self.prompts)} prompts x {len(self.experts)} experts, {fill:.0%} full)"
 
@@ -131,15 +87,33 @@ class QTable:
         return len(self.prompts), len(self.experts)
 
     @cached_property
-    def measured(self) -> NDArray[np.bool_]:
+    def measured(self) -> BoolArray:
         """Which losses are known, `(n_prompts, n_experts)`."""
         return ~np.isnan(self.losses)
 
     @cached_property
-    def groups(self) -> NDArray[np.intp]:
-        """A number per prompt, `(n_prompts,)`: the same text has the same number."""
+    def groups(self) -> IndexArray:
+        """A number per prompt, `(n_prompts,)`: prompts with the same text have the same number."""
         seen: dict[str, int] = {}
         return np.array([seen.setdefault(text, len(seen)) for text in self.prompts], dtype=np.intp)
+
+    def losses_for(self, prompts: Sequence[str], library: Library) -> FloatArray:
+        """Look up measured losses, `(batch, n_experts)`, NaN where the table has none.
+
+        The experts are in the order of the library. Of twins (prompts with the same text) the first
+        row counts.
+        """
+        rows: dict[str, int] = {}
+        for row, prompt in enumerate(self.prompts):
+            rows.setdefault(prompt, row)
+        known = [(i, rows[prompt]) for i, prompt in enumerate(prompts) if prompt in rows]
+        shared = [(library.index(n), j) for j, n in enumerate(self.experts) if n in library]
+        losses = np.full((len(prompts), len(library)), np.nan)
+        if known and shared:
+            to_rows, from_rows = zip(*known, strict=True)
+            to_columns, from_columns = zip(*shared, strict=True)
+            losses[np.ix_(to_rows, to_columns)] = self.losses[np.ix_(from_rows, from_columns)]
+        return losses
 
     def take(self, rows: Rows) -> QTable:
         """Cut the table to some rows: indices, in the order given, or a mask `(n_prompts,)`."""
@@ -207,26 +181,73 @@ class QTable:
             QTableError: the file or a column is missing or wrong.
             MissingExtraError: pyarrow is not installed.
         """
-        from tryage.learning.qtable_io import read_qtable
-
-        return read_qtable(Path(path), score_scale=score_scale, loss=loss)
+        return QTable(**read_columns(Path(path), score_scale=score_scale, loss=loss))
 
     def write(self, path: str | Path) -> None:
         """Write long rows to .parquet, .csv or .jsonl; gaps are not written.
 
         Raises:
-            QTableError: the suffix is none of these.
+            QTableError: the file has none of these suffixes.
             MissingExtraError: pyarrow is not installed.
         """
-        from tryage.learning.qtable_io import write_qtable
-
-        write_qtable(self, Path(path))
+        columns: Any = {field.name: getattr(self, field.name) for field in fields(self)}
+        write_columns(columns, Path(path))
 
     def equals(self, other: QTable) -> bool:
         """Whether both tables hold the same, a gap being equal to a gap."""
         return all(
-            _equal_with_nan(getattr(self, f.name), getattr(other, f.name)) for f in fields(self)
+            _equal_with_nan(getattr(self, field.name), getattr(other, field.name))
+            for field in fields(self)
         )
+
+    def _set(self, name: str, value: object) -> None:
+        object.__setattr__(self, name, value)
+
+    def _check_prompt_field(
+        self, name: str, values: Iterable[str | None]
+    ) -> tuple[str | None, ...]:
+        column = tuple(None if value is None else str(value) for value in values)
+        if len(column) != len(self.prompts):
+            raise QTableError(
+                f"{len(column)} {name} for {len(self.prompts)} prompts; give one each"
+            )
+        return column
+
+    def _check_cell_field(
+        self, name: str, values: ArrayLike, minimum: float = -np.inf
+    ) -> Float32Array:
+        matrix: Float32Array = np.asarray(values, dtype=np.float32).view()
+        if matrix.shape != self.shape:
+            raise QTableError(
+                f"{name} have shape {matrix.shape}; expected (n_prompts, n_experts) = {self.shape}"
+            )
+        if np.isinf(matrix).any() or (matrix < minimum).any():
+            raise QTableError(f"{name} hold inf or a value below {minimum}; write a gap as NaN")
+        matrix.flags.writeable = False
+        return matrix
+
+
+def with_measurements(library: Library, table: QTable) -> Library:
+    """Return the library with what the table measured: mean output tokens, readability, latency.
+
+    A measured fact replaces the fact of the library; a fact that was not measured stays. Experts
+    that the library lacks are added. The constraints verbosity, readability and latency then weigh
+    measured facts.
+
+    Raises:
+        LibraryError: a name of the table means two experts.
+    """
+    for expert in [Expert(name) for name in table.experts if name not in library]:
+        library = library.with_expert(expert)
+    rows = np.array([library.index(name) for name in table.experts], dtype=np.intp)
+    columns = {}
+    for fact, field in _CELL_FIELD_OF_FACT.items():
+        if (matrix := getattr(table, field)) is not None:
+            mean = _known_mean(matrix)
+            known = ~np.isnan(mean)
+            columns[fact] = library.column(fact).copy()
+            columns[fact][rows[known]] = mean[known]
+    return library.with_columns(**columns) if columns else library
 
 
 def _check_texts(name: str, values: Iterable[str]) -> tuple[str, ...]:
@@ -243,7 +264,7 @@ def _stack_prompt_field(tables: Sequence[QTable], name: str) -> tuple[str | None
     columns = [(len(table), getattr(table, name)) for table in tables]
     if all(column is None for _, column in columns):
         return None
-    return tuple(v for length, column in columns for v in (column or (None,) * length))
+    return tuple(value for length, column in columns for value in (column or (None,) * length))
 
 
 def _stack_cell_field(
@@ -269,27 +290,8 @@ def _equal_with_nan(one: object, other: object) -> bool:
     return bool(one == other)
 
 
-def with_measurements(library: Library, table: QTable) -> Library:
-    """Return the library with what the table measured: mean output tokens, readability, latency.
-
-    A measured fact takes the place of a told one; what was not measured stays. Experts that the
-    library lacks are added. The constraints verbosity, readability and latency then weigh facts.
-
-    Raises:
-        LibraryError: a name of the table means two experts.
-    """
-    absent = [Expert(name) for name in table.experts if name not in library]
-    for expert in absent:
-        library = library.with_expert(expert)
-    at = np.array([library.index(name) for name in table.experts], dtype=np.intp)
-    columns = {}
-    for fact, name in _COLUMN_OF_FACT.items():
-        matrix = getattr(table, name)
-        if matrix is None:
-            continue
-        counted = np.count_nonzero(~np.isnan(matrix), axis=0)
-        mean = np.nansum(matrix, axis=0, dtype=np.float64) / np.maximum(counted, 1)
-        column = library.column(fact).copy()
-        column[at[counted > 0]] = mean[counted > 0]
-        columns[fact] = column
-    return library.with_columns(**columns) if columns else library
+def _known_mean(matrix: Float32Array) -> FloatArray:
+    """Average the known values of each expert, `(n_experts,)`, NaN for an expert without any."""
+    count = np.count_nonzero(~np.isnan(matrix), axis=0)
+    total = np.nansum(matrix, axis=0, dtype=np.float64)
+    return np.divide(total, count, out=np.full(len(count), np.nan), where=count > 0)

@@ -1,46 +1,34 @@
-"""Q-tables as files: long rows in Parquet, CSV or JSON lines, through pyarrow."""
+"""Q-tables on disk: long rows in CSV, JSON lines or Parquet, and folders of append-only shards."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
-import sqlite3
 import uuid
-from contextlib import closing, contextmanager
-from typing import TYPE_CHECKING, Any
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 
 from tryage.core.validation import require_extra
 from tryage.errors import QTableError
-from tryage.learning.qtable import QTable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     import pyarrow as pa
-    from numpy.typing import NDArray
     from typing_extensions import Self
 
-_TEXT_COLUMNS = ("prompt_id", "prompt", "expert", "category", "source")
+    from tryage.core.arrays import Float32Array, Float64Array, Int64Array
 
-_NUMBER_FIELDS = {
-    "cost": "costs",
-    "latency": "latencies",
-    "output_tokens": "output_tokens",
-    "readability": "readabilities",
-}
+EXPERTS_FILE = "experts.jsonl"  # in a folder of shards: what is known about the experts
 
-_BLOCK_BYTES = 256 << 20  # bytes; one row must fit in a block, and prompts can be long
-
-SHARD_SUFFIX, JOURNAL_SUFFIX, PARTIAL_SUFFIX, LOCK_FILE = (
-    ".parquet",
-    ".journal",
-    ".partial",
-    ".lock",
-)
+SHARD_SUFFIX = ".parquet"
+JOURNAL_SUFFIX = ".journal"  # rows that are not yet in a shard, as JSON lines
+PARTIAL_SUFFIX = ".partial"  # a shard while it is being written
+LOCK_FILE = ".lock"
 
 SHARD_TEXT_COLUMNS = ("prompt_id", "prompt", "expert", "category", "source", "method", "output")
 
@@ -56,48 +44,174 @@ SHARD_NUMBER_COLUMNS = (
     "readability",
 )
 
+_TEXT_COLUMNS = ("prompt_id", "prompt", "expert", "category", "source")
 
-def read_qtable(path: Path, *, score_scale: float = 1.0, loss: str = "loss") -> QTable:
-    """Read long rows; see `QTable.read`."""
+_NUMBER_FIELDS = {
+    "cost": "costs",
+    "latency": "latencies",
+    "output_tokens": "output_tokens",
+    "readability": "readabilities",
+}
+
+_BLOCK_BYTES = 256 << 20  # bytes; one row must fit in a block, and prompts can be long
+
+
+class QTableColumns(TypedDict):
+    """The fields of a `QTable`; a field that is None has no column in the file."""
+
+    prompts: tuple[str, ...]
+    experts: tuple[str, ...]
+    losses: Float32Array
+    categories: tuple[str | None, ...] | None
+    sources: tuple[str | None, ...] | None
+    costs: Float32Array | None
+    latencies: Float32Array | None
+    output_tokens: Float32Array | None
+    readabilities: Float32Array | None
+
+
+def read_columns(path: Path, *, score_scale: float = 1.0, loss: str = "loss") -> QTableColumns:
+    """Read long rows as columns; `QTable.read` describes the file and the errors."""
     require_extra("pyarrow", "evaluate")
-    rows = _select_loss_column(path, _load_table(path), loss)
+    rows = _select_loss_column(path, _load_rows(path), loss)
     _check_columns(path, rows.column_names)
     row_key = "prompt_id" if "prompt_id" in rows.column_names else "prompt"
-    row_codes, first = _dictionary_encode(path, rows, row_key)
-    expert_codes, first_expert = _dictionary_encode(path, rows, "expert")
-    prompts = _take_texts(rows, "prompt", first)
+    row_codes, first_rows = _dictionary_encode(path, rows, row_key)
+    expert_codes, first_experts = _dictionary_encode(path, rows, "expert")
     if row_key == "prompt_id":
-        _check_one_text_per_id(path, rows, row_codes, first)
-    shape = (len(first), len(first_expert))
+        _check_one_text_per_id(path, rows, row_codes, first_rows)
+    shape = (len(first_rows), len(first_experts))
 
-    def matrix(values: NDArray[np.float64]) -> NDArray[np.float32]:
+    def matrix(values: Float64Array) -> Float32Array:
         return _average_duplicates(values, row_codes * shape[1] + expert_codes, shape)
 
-    return QTable(
-        prompts=tuple(prompts),
-        experts=tuple(_take_texts(rows, "expert", first_expert)),
+    def optional_matrix(name: str) -> Float32Array | None:
+        return matrix(_float_column(path, rows, name)) if name in rows.column_names else None
+
+    return QTableColumns(
+        prompts=tuple(_take_texts(rows, "prompt", first_rows)),
+        experts=tuple(_take_texts(rows, "expert", first_experts)),
         losses=matrix(_loss_column(path, rows, score_scale)),
-        categories=_optional_texts(rows, "category", first),
-        sources=_optional_texts(rows, "source", first),
-        **{
-            field: matrix(_float_column(path, rows, name)) if name in rows.column_names else None
-            for name, field in _NUMBER_FIELDS.items()
-        },
+        categories=_take_optional_texts(rows, "category", first_rows),
+        sources=_take_optional_texts(rows, "source", first_rows),
+        costs=optional_matrix("cost"),
+        latencies=optional_matrix("latency"),
+        output_tokens=optional_matrix("output_tokens"),
+        readabilities=optional_matrix("readability"),
     )
 
 
-def write_qtable(table: QTable, path: Path) -> None:
-    """Write long rows; see `QTable.write`."""
+def write_columns(columns: QTableColumns, path: Path) -> None:
+    """Write columns as long rows; `QTable.write` describes the file and the errors."""
     require_extra("pyarrow", "evaluate")
     writers = {".parquet": _write_parquet, ".csv": _write_csv, ".jsonl": _write_jsonl}
     if path.suffix not in writers:
         raise QTableError(f"cannot write {path.name}: name it .parquet, .csv or .jsonl")
-    writers[path.suffix](_to_long_table(table), path)
+    writers[path.suffix](_to_long_rows(columns), path)
 
 
-def _load_table(path: Path) -> pa.Table:
+class ShardWriter:
+    """Writes the rows of one expert into a folder; several writers may share the folder.
+
+    Args:
+        folder: Where the shards are.
+        expert: The name of the expert, which names the files as well.
+        rows_per_shard: After so many rows the journal becomes a shard.
+    """
+
+    def __init__(self, folder: Path, expert: str, rows_per_shard: int = 4096) -> None:
+        readable = re.sub(r"[^\w.-]+", "-", expert)[:60]
+        self._stem = f"{readable}-{uuid.uuid4().hex[:12]}"
+        self._folder, self._rows_per_shard = folder, rows_per_shard
+        self._n_shards = self._n_written = 0
+        self._journal: Any = None
+
+    def __enter__(self) -> Self:
+        """Return the writer."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Keep what was written, also after an error."""
+        self.close()
+
+    def write(self, row: Mapping[str, Any]) -> None:
+        """Hand one row to the operating system: from then on a killed process does not lose it."""
+        if self._journal is None:
+            self._journal = self._journal_path().open("w", encoding="utf-8")
+        self._journal.write(json.dumps(dict(row), ensure_ascii=False, allow_nan=False) + "\n")
+        self._journal.flush()
+        self._n_written += 1
+        if self._n_written >= self._rows_per_shard:
+            self.close()
+
+    def close(self) -> None:
+        """Turn the journal into a shard."""
+        if self._journal is not None:
+            self._journal.close()
+            _finalize_shard(self._journal_path())
+            self._journal, self._n_written, self._n_shards = None, 0, self._n_shards + 1
+
+    def _journal_path(self) -> Path:
+        return self._folder / f"{self._stem}-{self._n_shards:05d}{JOURNAL_SUFFIX}"
+
+
+def read_rows(folder: Path) -> pa.Table:
+    """Return all rows of a folder, also those in the journals of a killed process.
+
+    Raises:
+        QTableError: there is no shard, or a shard cannot be read.
+        MissingExtraError: pyarrow is not installed.
+    """
+    require_extra("pyarrow", "score")
     import pyarrow as pa
-    from pyarrow import csv, json, parquet
+
+    # Journals are listed first: one may become a shard before the shards are listed.
+    journals = sorted(folder.glob(f"*{JOURNAL_SUFFIX}"))
+    shards = sorted(folder.glob(f"*{SHARD_SUFFIX}"))
+    finished = {path.stem for path in shards}
+    parts = [_read_shard(path) for path in shards]
+    parts += [_read_journal_or_shard(path) for path in journals if path.stem not in finished]
+    if not parts:
+        raise QTableError(f"{folder} holds no shard (*{SHARD_SUFFIX}); measure some: tryage score")
+    return pa.concat_tables(parts, promote_options="permissive")
+
+
+def recover_journals(folder: Path) -> None:
+    """Turn the journals of a killed process into shards; call it while holding the lock."""
+    for path in folder.glob(f"*{PARTIAL_SUFFIX}"):
+        path.unlink()
+    for path in sorted(folder.glob(f"*{JOURNAL_SUFFIX}")):
+        if path.with_suffix(SHARD_SUFFIX).exists():
+            path.unlink()
+        else:
+            _finalize_shard(path)
+
+
+@contextmanager
+def folder_lock(folder: Path) -> Iterator[None]:
+    """Lock the folder for this process; the lock ends with the process, also when that is killed.
+
+    Raises:
+        QTableError: another process measures into the folder.
+    """
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(folder / LOCK_FILE)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise QTableError(
+            f"{folder} is being written by another process. Wait until it has finished, or "
+            "stop it: what it has measured is kept."
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _load_rows(path: Path) -> pa.Table:
+    import pyarrow as pa
 
     if path.is_dir():
         return _load_folder(path)
@@ -105,51 +219,70 @@ def _load_table(path: Path) -> pa.Table:
         raise QTableError(
             f"no Q-table at {path}; give a .parquet, .csv or .jsonl file, or a folder of shards"
         )
-    texts = {name: pa.string() for name in _TEXT_COLUMNS}
+    readers = {".parquet": _load_parquet, ".csv": _load_csv, ".jsonl": _load_jsonl}
+    if path.suffix not in readers:
+        raise QTableError(f"cannot read {path.name}: expected .parquet, .csv or .jsonl")
     try:
-        if path.suffix == ".parquet":
-            return parquet.read_table(path)
-        if path.suffix == ".csv":
-            # Only an empty cell is a gap: "null" or "NA" may be a prompt.
-            return csv.read_csv(
-                path,
-                read_options=csv.ReadOptions(block_size=_BLOCK_BYTES),
-                parse_options=csv.ParseOptions(newlines_in_values=True),
-                convert_options=csv.ConvertOptions(
-                    column_types=texts,
-                    null_values=[""],
-                    strings_can_be_null=True,
-                    quoted_strings_can_be_null=False,
-                ),
-            )
-        if path.suffix == ".jsonl":
-            schema = pa.schema(
-                [(name, pa.string()) for name in _TEXT_COLUMNS if name != "prompt_id"]
-            )
-            table = json.read_json(
-                path,
-                read_options=json.ReadOptions(block_size=_BLOCK_BYTES),
-                parse_options=json.ParseOptions(explicit_schema=schema),
-            )
-            return table.drop_columns([n for n in ("category", "source") if _is_all_null(table[n])])
+        return readers[path.suffix](path)
     except (pa.ArrowInvalid, UnicodeDecodeError) as error:
         raise QTableError(f"{path} cannot be read as {path.suffix[1:]}: {error}") from error
-    raise QTableError(f"cannot read {path.name}: expected .parquet, .csv or .jsonl")
 
 
 def _load_folder(path: Path) -> pa.Table:
-    """Load shards; columns that hold nothing are as if they were not there."""
+    """Load the shards without the columns that hold nothing."""
     rows = read_rows(path)
     if "loss" in rows.column_names and "score" in rows.column_names:
         rows = rows.drop_columns(["score"])  # the loss is 1 - score there
     optional = ("category", "source", *_NUMBER_FIELDS)
     return rows.drop_columns(
-        [n for n in optional if n in rows.column_names and _is_all_null(rows[n])]
+        [name for name in optional if name in rows.column_names and _is_all_null(rows[name])]
+    )
+
+
+def _load_parquet(path: Path) -> pa.Table:
+    from pyarrow import parquet
+
+    return parquet.read_table(path)
+
+
+def _load_csv(path: Path) -> pa.Table:
+    import pyarrow as pa
+    from pyarrow import csv
+
+    return csv.read_csv(
+        path,
+        read_options=csv.ReadOptions(block_size=_BLOCK_BYTES),
+        parse_options=csv.ParseOptions(newlines_in_values=True),
+        # Only an empty cell is a gap: "null" or "NA" may be a prompt.
+        convert_options=csv.ConvertOptions(
+            column_types={name: pa.string() for name in _TEXT_COLUMNS},
+            null_values=[""],
+            strings_can_be_null=True,
+            quoted_strings_can_be_null=False,
+        ),
+    )
+
+
+def _load_jsonl(path: Path) -> pa.Table:
+    import pyarrow as pa
+    from pyarrow import json
+
+    # A prompt_id may be a number, so the schema leaves its type open.
+    names = [name for name in _TEXT_COLUMNS if name != "prompt_id"]
+    table = json.read_json(
+        path,
+        read_options=json.ReadOptions(block_size=_BLOCK_BYTES),
+        parse_options=json.ParseOptions(
+            explicit_schema=pa.schema([(name, pa.string()) for name in names])
+        ),
+    )
+    return table.drop_columns(
+        [name for name in ("category", "source") if _is_all_null(table[name])]
     )
 
 
 def _select_loss_column(path: Path, rows: pa.Table, loss: str) -> pa.Table:
-    """Put the column that is named in the place of the losses."""
+    """Put the named column in the place of the losses."""
     if loss == "loss":
         return rows
     if loss not in rows.column_names or _is_all_null(rows[loss]):
@@ -170,10 +303,11 @@ def _check_columns(path: Path, names: list[str]) -> None:
         )
 
 
-def _dictionary_encode(
-    path: Path, rows: pa.Table, name: str
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Encode the values as numbers by first appearance; also return the first row of each."""
+def _dictionary_encode(path: Path, rows: pa.Table, name: str) -> tuple[Int64Array, Int64Array]:
+    """Return the values of a column as numbers in order of first appearance, `(n_rows,)`.
+
+    The second array holds the first row of each number.
+    """
     import pyarrow as pa
 
     column = rows[name].cast(pa.large_string())
@@ -185,43 +319,43 @@ def _dictionary_encode(
     return codes, first
 
 
-def _take_texts(rows: pa.Table, name: str, positions: NDArray[np.int64]) -> list[Any]:
+def _check_one_text_per_id(
+    path: Path, rows: pa.Table, row_codes: Int64Array, first_rows: Int64Array
+) -> None:
+    text_codes, _ = _dictionary_encode(path, rows, "prompt")
+    wrong = np.flatnonzero(text_codes != text_codes[first_rows[row_codes]])
+    if len(wrong):
+        prompt_id = rows["prompt_id"][int(wrong[0])].as_py()
+        raise QTableError(
+            f"{path}: prompt_id {prompt_id!r} has two different prompts; give each its own"
+        )
+
+
+def _take_texts(rows: pa.Table, name: str, positions: Int64Array) -> list[Any]:
     import pyarrow as pa
 
     values: list[Any] = rows[name].cast(pa.large_string()).take(pa.array(positions)).to_pylist()
     return values
 
 
-def _optional_texts(
-    rows: pa.Table, name: str, positions: NDArray[np.int64]
+def _take_optional_texts(
+    rows: pa.Table, name: str, positions: Int64Array
 ) -> tuple[str | None, ...] | None:
     return tuple(_take_texts(rows, name, positions)) if name in rows.column_names else None
 
 
-def _check_one_text_per_id(
-    path: Path, rows: pa.Table, row_of: NDArray[np.int64], first: NDArray[np.int64]
-) -> None:
-    text_of, _ = _dictionary_encode(path, rows, "prompt")
-    odd = np.flatnonzero(text_of != text_of[first[row_of]])
-    if len(odd):
-        name = rows["prompt_id"][int(odd[0])].as_py()
-        raise QTableError(
-            f"{path}: prompt_id {name!r} has two different prompts; give each its own"
-        )
-
-
-def _float_column(path: Path, rows: pa.Table, name: str) -> NDArray[np.float64]:
+def _float_column(path: Path, rows: pa.Table, name: str) -> Float64Array:
     import pyarrow as pa
 
     try:
         column = rows[name].cast(pa.float64()).combine_chunks()
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise QTableError(f"{path}: the column {name} is not all numbers: {error}") from error
-    values: NDArray[np.float64] = column.to_numpy(zero_copy_only=False)
+    values: Float64Array = column.to_numpy(zero_copy_only=False)
     return values
 
 
-def _loss_column(path: Path, rows: pa.Table, score_scale: float) -> NDArray[np.float64]:
+def _loss_column(path: Path, rows: pa.Table, score_scale: float) -> Float64Array:
     if "loss" in rows.column_names:
         return _float_column(path, rows, "loss")
     score = _float_column(path, rows, "score") / score_scale
@@ -236,9 +370,9 @@ def _loss_column(path: Path, rows: pa.Table, score_scale: float) -> NDArray[np.f
 
 
 def _average_duplicates(
-    values: NDArray[np.float64], cells: NDArray[np.int64], shape: tuple[int, int]
-) -> NDArray[np.float32]:
-    """Mean of the known values that fall on each cell; NaN where there is none."""
+    values: Float64Array, cells: Int64Array, shape: tuple[int, int]
+) -> Float32Array:
+    """Return the mean of the known values of each cell; NaN where there is none."""
     known = ~np.isnan(values)
     size = shape[0] * shape[1]
     total = np.bincount(cells[known], weights=values[known], minlength=size)
@@ -247,27 +381,32 @@ def _average_duplicates(
     return np.asarray(mean.reshape(shape), dtype=np.float32)
 
 
-def _to_long_table(table: QTable) -> pa.Table:
+def _to_long_rows(columns: QTableColumns) -> pa.Table:
     import pyarrow as pa
 
-    matrices = {"loss": table.losses}
-    matrices |= {n: m for n, f in _NUMBER_FIELDS.items() if (m := getattr(table, f)) is not None}
-    row, expert = np.nonzero(np.any([~np.isnan(m) for m in matrices.values()], axis=0))
-    per_row = {
-        "prompt_id": [str(i) for i in range(len(table))],
-        "prompt": table.prompts,
-        "category": table.categories,
-        "source": table.sources,
+    fields: Mapping[str, Any] = {**columns}
+    matrices = {"loss": columns["losses"]}
+    matrices |= {
+        name: matrix
+        for name, field in _NUMBER_FIELDS.items()
+        if (matrix := fields[field]) is not None
     }
-    columns = {
+    row, expert = np.nonzero(np.any([~np.isnan(matrix) for matrix in matrices.values()], axis=0))
+    texts = {
+        "prompt_id": [str(i) for i in range(len(columns["prompts"]))],
+        "prompt": columns["prompts"],
+        "category": columns["categories"],
+        "source": columns["sources"],
+    }
+    long = {
         name: pa.array(values, pa.string()).take(pa.array(row))
-        for name, values in per_row.items()
+        for name, values in texts.items()
         if values is not None
     }
-    columns["expert"] = pa.array(table.experts, pa.string()).take(pa.array(expert))
+    long["expert"] = pa.array(columns["experts"], pa.string()).take(pa.array(expert))
     for name, matrix in matrices.items():
-        columns[name] = pa.array(matrix[row, expert], from_pandas=True)  # NaN becomes null
-    return pa.table(columns)
+        long[name] = pa.array(matrix[row, expert], from_pandas=True)  # NaN becomes null
+    return pa.table(long)
 
 
 def _write_parquet(rows: pa.Table, path: Path) -> None:
@@ -288,108 +427,8 @@ def _write_jsonl(rows: pa.Table, path: Path) -> None:
             file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in batch.to_pylist())
 
 
-class ShardWriter:
-    """Writes rows of one expert; several writers may share a folder.
-
-    `rows` is how many a shard holds.
-    """
-
-    def __init__(self, folder: Path, expert: str, rows_per_shard: int = 4096) -> None:
-        readable = re.sub(r"[^\w.-]+", "-", expert)[:60]
-        self._stem = f"{readable}-{uuid.uuid4().hex[:12]}"
-        self._folder, self._rows_per_shard = folder, rows_per_shard
-        self._n_shards = self._n_written = 0
-        self._journal: Any = None
-
-    def write(self, row: Mapping[str, Any]) -> None:
-        """Hand one row to the operating system: from then on a killed process does not lose it."""
-        if self._journal is None:
-            self._journal = self._journal_path().open("w", encoding="utf-8")
-        self._journal.write(json.dumps(dict(row), ensure_ascii=False, allow_nan=False) + "\n")
-        self._journal.flush()
-        self._n_written += 1
-        if self._n_written >= self._rows_per_shard:
-            self.close()
-
-    def close(self) -> None:
-        """Make a shard of what is in the journal."""
-        if self._journal is not None:
-            self._journal.close()
-            _finalize_shard(self._journal_path())
-            self._journal, self._n_written, self._n_shards = None, 0, self._n_shards + 1
-
-    def _journal_path(self) -> Path:
-        return self._folder / f"{self._stem}-{self._n_shards:05d}{JOURNAL_SUFFIX}"
-
-    def __enter__(self) -> Self:
-        """Return the writer."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Keep what was written, whatever happened."""
-        self.close()
-
-
-def read_rows(folder: Path) -> pa.Table:
-    """Return all rows of a folder, also those of journals that a killed process left.
-
-    Raises:
-        QTableError: there is none, or a shard cannot be read.
-        MissingExtraError: pyarrow is not installed.
-    """
-    require_extra("pyarrow", "score")
-    import pyarrow as pa
-
-    journals = sorted(folder.glob(f"*{JOURNAL_SUFFIX}"))  # first: one may become a shard meanwhile
-    shards = sorted(folder.glob(f"*{SHARD_SUFFIX}"))
-    ended = {path.stem for path in shards}
-    parts = [_read_shard(path) for path in shards]
-    parts += [_read_journal_or_shard(path) for path in journals if path.stem not in ended]
-    if not parts:
-        raise QTableError(f"{folder} holds no shard (*{SHARD_SUFFIX}); measure some: tryage score")
-    return pa.concat_tables(parts, promote_options="permissive")
-
-
-def recover_journals(folder: Path) -> None:
-    """Make shards of the journals that a killed process left; call it with the lock held."""
-    for path in folder.glob(f"*{PARTIAL_SUFFIX}"):
-        path.unlink()
-    for path in sorted(folder.glob(f"*{JOURNAL_SUFFIX}")):
-        if path.with_suffix(SHARD_SUFFIX).exists():
-            path.unlink()
-        else:
-            _finalize_shard(path)
-
-
-@contextmanager
-def folder_lock(folder: Path) -> Iterator[None]:
-    """Hold the folder alone; the lock ends with its process, also when that is killed.
-
-    Raises:
-        QTableError: another process measures into it.
-    """
-    with closing(sqlite3.connect(folder / LOCK_FILE, timeout=0.0, isolation_level=None)) as lock:
-        try:
-            lock.execute("BEGIN IMMEDIATE")
-        except sqlite3.OperationalError as error:
-            raise QTableError(
-                f"{folder} is being written by another process. Wait until it has finished, or "
-                "stop it: what it has measured is kept."
-            ) from error
-        yield
-
-
-def _schema() -> pa.Schema:
-    import pyarrow as pa
-
-    return pa.schema(
-        [(name, pa.string()) for name in SHARD_TEXT_COLUMNS]
-        + [(name, pa.float64()) for name in SHARD_NUMBER_COLUMNS]
-    )
-
-
 def _finalize_shard(journal: Path) -> None:
-    """Turn a journal into a shard: whole under its name, or not there."""
+    """Turn a journal into a shard: the name of the shard never stands for a part of it."""
     from pyarrow import parquet
 
     rows, partial = _read_journal(journal), journal.with_suffix(PARTIAL_SUFFIX)
@@ -402,23 +441,6 @@ def _finalize_shard(journal: Path) -> None:
     journal.unlink()
 
 
-def _read_journal_or_shard(journal: Path) -> pa.Table:
-    try:
-        return _read_journal(journal)
-    except FileNotFoundError:  # its writer has just made a shard of it
-        return _read_shard(journal.with_suffix(SHARD_SUFFIX))
-
-
-def _read_journal(path: Path) -> pa.Table:
-    import pyarrow as pa
-
-    lines = path.read_bytes().split(b"\n")[:-1]  # what is behind the last newline was cut off
-    try:
-        return pa.Table.from_pylist([json.loads(line) for line in lines], schema=_schema())
-    except (ValueError, pa.ArrowInvalid, pa.ArrowTypeError) as error:
-        raise QTableError(f"{path} is damaged: {error}. Mend or remove it.") from error
-
-
 def _read_shard(path: Path) -> pa.Table:
     import pyarrow as pa
     from pyarrow import parquet
@@ -427,3 +449,29 @@ def _read_shard(path: Path) -> pa.Table:
         return parquet.ParquetFile(path).read()
     except (pa.ArrowInvalid, OSError) as error:
         raise QTableError(f"{path} cannot be read as Parquet: {error}. Remove it.") from error
+
+
+def _read_journal_or_shard(journal: Path) -> pa.Table:
+    try:
+        return _read_journal(journal)
+    except FileNotFoundError:  # its writer has just turned it into a shard
+        return _read_shard(journal.with_suffix(SHARD_SUFFIX))
+
+
+def _read_journal(path: Path) -> pa.Table:
+    import pyarrow as pa
+
+    lines = path.read_bytes().split(b"\n")[:-1]  # a killed process may have cut the last line
+    try:
+        return pa.Table.from_pylist([json.loads(line) for line in lines], schema=_shard_schema())
+    except (ValueError, pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise QTableError(f"{path} is damaged: {error}. Mend or remove it.") from error
+
+
+def _shard_schema() -> pa.Schema:
+    import pyarrow as pa
+
+    return pa.schema(
+        [(name, pa.string()) for name in SHARD_TEXT_COLUMNS]
+        + [(name, pa.float64()) for name in SHARD_NUMBER_COLUMNS]
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -12,7 +13,7 @@ from typing_extensions import Self
 from tryage.core.expert import Expert
 from tryage.core.validation import require_extra
 from tryage.errors import InputError
-from tryage.learning import checkpoint
+from tryage.learning.checkpoint import load_student_state, save_student_state
 from tryage.learning.scoring.checkpoints import load_model_and_tokenizer
 from tryage.learning.scoring.language_model import (
     IGNORE_INDEX,
@@ -25,12 +26,13 @@ from tryage.learning.scoring.measurement import Budget, Prompt
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
     import torch
     from numpy.typing import NDArray
 
     from tryage.learning.scoring.language_model import LanguageModel, Model, Tokenizer, TokenRow
+
+_COUNTERS = ("tokens_seen", "steps", "updates")
 
 WARMUP_STEPS = 20  # steps until Adam's averages mean something
 
@@ -117,7 +119,7 @@ class Student(ABC):
         network, tokenizer = load_model_and_tokenizer(
             str(folder), cls.measurer_class.auto_class, None
         )
-        return cls(name or checkpoint.student_name(folder), network, tokenizer, **settings)
+        return cls(name or Path(folder).resolve().name, network, tokenizer, **settings)
 
     @property
     def parameters(self) -> int:
@@ -184,10 +186,8 @@ class Student(ABC):
 
     def save_state(self, folder: str | Path) -> None:
         """Write all that learning goes on from, the optimiser's averages too; whole or not."""
-        counts = {name: getattr(self, name) for name in checkpoint.COUNTERS}
-        checkpoint.save_student_state(
-            folder, self.network, self._optimizer, counts | {"name": self.name}
-        )
+        counts = {name: getattr(self, name) for name in _COUNTERS}
+        save_student_state(folder, self.network, self._optimizer, counts | {"name": self.name})
 
     def load_state(self, folder: str | Path) -> None:
         """Go on from what `save_state` wrote of a student of the same shape.
@@ -195,8 +195,8 @@ class Student(ABC):
         Raises:
             PersistenceError: there is none, or it is damaged or of another student.
         """
-        counts = checkpoint.load_student_state(folder, self.network, self._optimizer, self.name)
-        for name in checkpoint.COUNTERS:
+        counts = load_student_state(folder, self.network, self._optimizer, self.name)
+        for name in _COUNTERS:
             setattr(self, name, counts[name])
 
     @staticmethod

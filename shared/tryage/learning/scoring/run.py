@@ -14,6 +14,7 @@ from tryage.core.validation import require_extra
 from tryage.errors import InputError, MeasurementError, QTableError
 from tryage.learning.checkpoint import graceful_interrupt
 from tryage.learning.qtable_io import (
+    EXPERTS_FILE,
     JOURNAL_SUFFIX,
     SHARD_SUFFIX,
     ShardWriter,
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from tryage.learning.scoring.measurement import Measurement
-
-EXPERTS_FILE = "experts.jsonl"
 
 
 @dataclass(slots=True)
