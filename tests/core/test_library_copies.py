@@ -4,7 +4,7 @@ import pickle
 import numpy as np
 import pytest
 
-from tryage.core import columns as index
+from tryage.core import library as library_module
 from tryage.core.expert import Expert
 from tryage.core.library import Library
 from tryage.errors import LibraryError
@@ -24,7 +24,7 @@ def library():
 @pytest.fixture
 def colliding(monkeypatch):
     """All names have one hash."""
-    monkeypatch.setattr(index, "hash", lambda _: 7, raising=False)
+    monkeypatch.setattr(library_module, "hash", lambda _: 7, raising=False)
 
 
 def test_a_copy_is_the_library_itself_because_it_never_changes(library):

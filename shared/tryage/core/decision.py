@@ -220,7 +220,8 @@ def needs_token_counts(preferences: Preferences, constraints: Mapping[str, Const
 
     Counting tokens can take longer than all the rest, so it is left out where nothing needs it.
     """
-    return preferences.needs_cost or needs_request(preferences.weights, constraints)
+    weights, requirements = preferences.weights, preferences.requirements
+    return bool(requirements and preferences.needs_cost) or needs_request(weights, constraints)
 
 
 def score_batch(

@@ -38,20 +38,6 @@ class Prediction:
             self.losses[index], self.std[index], None if tokens is None else tokens[index]
         )
 
-    def check_shape(self, batch: int, n_experts: int) -> Prediction:
-        """Return the prediction if its shape is `(batch, n_experts)`.
-
-        Raises:
-            PerceptionError: it has another shape.
-        """
-        expected = (batch, n_experts)
-        if np.shape(self.losses) != expected or np.shape(self.std) != expected:
-            raise PerceptionError(
-                f"The perception returned losses of shape {np.shape(self.losses)} and std of shape "
-                f"{np.shape(self.std)}; expected (batch, experts) = {expected}."
-            )
-        return self
-
 
 class Perception(ABC):
     """The model that predicts a row of the Q-table from the prompt alone, `R(z; W)` in the paper.
@@ -74,7 +60,9 @@ class Perception(ABC):
         Raises:
             PerceptionError: the prediction of all experts has the wrong shape.
         """
-        prediction = self.predict(prompts).check_shape(len(prompts), len(self.experts))
+        prediction, expected = self.predict(prompts), (len(prompts), len(self.experts))
+        if not np.shape(prediction.losses) == np.shape(prediction.std) == expected:
+            raise wrong_shape(prediction, expected)
         return prediction.select(np.s_[:, columns])
 
     def count_tokens(
@@ -128,3 +116,11 @@ class Perception(ABC):
         return PerceptionError(
             f"{type(self).__name__} cannot learn: it has no onboard() and observe()."
         )
+
+
+def wrong_shape(prediction: Prediction, expected: tuple[int, int]) -> PerceptionError:
+    """Return the error for a prediction that is not `(batch, n_experts)` as expected."""
+    return PerceptionError(
+        f"The perception returned losses of shape {np.shape(prediction.losses)} and std of shape "
+        f"{np.shape(prediction.std)}; expected (batch, experts) = {expected}."
+    )

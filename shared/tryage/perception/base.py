@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tryage.core.library import Library
-from tryage.core.perception import Perception, Prediction
+from tryage.core.perception import Perception, Prediction, wrong_shape
 from tryage.core.request import estimate_tokens
 from tryage.errors import PerceptionError
 
@@ -60,7 +60,9 @@ class AlignedPerception(Perception):
             return self._library_perception.predict(prompts)
         if self._is_few:
             return self._perception.predict_columns(prompts, self._columns)
-        prediction = self._perception.predict(prompts).check_shape(len(prompts), self._n_columns)
+        prediction, expected = self._perception.predict(prompts), (len(prompts), self._n_columns)
+        if not np.shape(prediction.losses) == np.shape(prediction.std) == expected:
+            raise wrong_shape(prediction, expected)
         if self._is_identity:
             return prediction
         if not self._unseen.size:
