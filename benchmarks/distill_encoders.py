@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from distill_corpus import Corpus, read_corpus
-
-from tryage.learning.checkpoint import fingerprint
-from tryage.learning.training.distill import (
+from distill_students import (
     drop_layers,
     initial_rows,
     principal_axes,
     train_static,
     train_transformer,
 )
+from distill_teacher import Teacher, embed_with_cache
+
+from tryage.learning.checkpoint import fingerprint
 from tryage.learning.training.finetune import export_encoder
 from tryage.learning.training.optimizer import Schedule
-from tryage.learning.training.teacher import Teacher, embed_with_cache
 from tryage.perception.encoder import StaticEncoder, head_and_tail
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import pytest
 
 from tryage import Expert, Library, QTable
 
-PAPER = Path(__file__).resolve().parents[2] / "benchmarks" / "paper"
+PAPER = Path(__file__).resolve().parents[3] / "benchmarks" / "paper"
 A, B, C = range(3)
 TABLE = QTable(
     ("one", "two", "three", "four"),

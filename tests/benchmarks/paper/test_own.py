@@ -12,7 +12,7 @@ import pytest
 from tryage import Expert
 from tryage.learning.scoring.measurement import Budget, Prompt
 
-PAPER = Path(__file__).resolve().parents[2] / "benchmarks" / "paper"
+PAPER = Path(__file__).resolve().parents[3] / "benchmarks" / "paper"
 TINY = {"width": 8, "layers": 1, "heads": 1}
 
 

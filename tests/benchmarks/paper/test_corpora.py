@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-PAPER = Path(__file__).resolve().parents[2] / "benchmarks" / "paper"
+PAPER = Path(__file__).resolve().parents[3] / "benchmarks" / "paper"
 HEADER = "".join(
     f"# Permission is hereby granted, free of charge, to any person {i}\n" for i in "ab"
 )

@@ -14,7 +14,7 @@ from tryage.learning.evaluation.evaluator import BASELINES, evaluate
 from tryage.learning.evaluation.splits import EvaluationConfig, Fold, MethodPrediction, folds
 from tryage.learning.qtable import QTable
 
-BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+BENCHMARKS = Path(__file__).resolve().parents[3] / "benchmarks"
 QUICK = EvaluationConfig(inner_folds=2, draws=200)
 NO_MLP = {name: run for name, run in BASELINES.items() if name != "MLP"}
 

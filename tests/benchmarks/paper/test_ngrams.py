@@ -11,7 +11,7 @@ import pytest
 from tryage import Expert, QTable
 from tryage.learning.scoring.run import score
 
-PAPER = Path(__file__).resolve().parents[2] / "benchmarks" / "paper"
+PAPER = Path(__file__).resolve().parents[3] / "benchmarks" / "paper"
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from tryage.core.expert import Expert
 from tryage.core.library import Library
 from tryage.errors import LibraryError
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 BUNDLE = ROOT / "benchmarks" / "bundle"
 DATA = ROOT.parent / "shared" / "data"
 SETS = (

@@ -1,4 +1,4 @@
-"""Small encoders from a large one: a token table and a short transformer learn its embeddings."""
+"""Distils a large encoder: a token table and a short transformer learn its embeddings."""
 
 from __future__ import annotations
 
@@ -19,15 +19,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import torch
+    from distill_teacher import Teacher
     from transformers import BertModel
 
     from tryage.core.arrays import Float32Array, Int64Array
-    from tryage.learning.training.teacher import Teacher
 
-Ids = Sequence[NDArray[np.int64]]
+TokenIds = Sequence[NDArray[np.int64]]
 
-SIF = 1e-3  # smooth inverse frequency (Arora et al. 2017), the start of the token weights
-
+SIF = 1e-3  # smooth inverse frequency (Arora et al. 2017), the initial weights of the tokens
 PAIR_WEIGHT = 10.0  # weight of the in-batch cosines: their squared errors are small numbers
 
 
@@ -37,7 +36,7 @@ def principal_axes(embeddings: Float32Array, dim: int) -> Float32Array:
     return np.ascontiguousarray(axes[:, ::-1][:, :dim], np.float32)
 
 
-def initial_rows(vocabulary: Float32Array, ids: Ids, axes: Float32Array) -> Float32Array:
+def initial_rows(vocabulary: Float32Array, ids: TokenIds, axes: Float32Array) -> Float32Array:
     """Give each token its own teacher embedding on the axes, weighted by its rarity."""
     counts = np.bincount(np.concatenate(ids), minlength=len(vocabulary))
     frequency = counts / counts.sum()
@@ -53,19 +52,18 @@ def distillation_loss(student: torch.Tensor, teacher: torch.Tensor) -> torch.Ten
 
 def train_static(
     rows: Float32Array,
-    ids: Ids,
+    ids: TokenIds,
     targets: Float32Array,
     schedule: Schedule,
     checkpoint: Path | None = None,
 ) -> Float32Array:
     """Train the rows `(vocabulary, dim)` so that their mean over a text is the target `(n, dim)`.
 
-    The way of tokenlearn: regress the sentence embeddings of the teacher from the token table. A
-    run that was killed goes on from its `checkpoint` file.
+    This is the method of tokenlearn: the sentence embeddings of the teacher are regressed on the
+    token table. A run that was killed resumes from its `checkpoint` file.
 
     Raises:
         MissingExtraError: torch is not installed.
-
     """
     require_extra("torch", "train")
     import torch
@@ -88,9 +86,9 @@ def train_static(
 
 
 def drop_tokens(
-    ids: Ids, dropout: float, rng: np.random.Generator
+    ids: TokenIds, dropout: float, rng: np.random.Generator
 ) -> tuple[Int64Array, Int64Array]:
-    """Join texts into one run of tokens with a random share left out; where each text starts."""
+    """Join texts without a random share of their tokens; also return where each text starts."""
     tokens = np.concatenate(ids)
     keep = rng.random(len(tokens)) >= dropout
     owner = np.repeat(np.arange(len(ids)), [len(i) for i in ids])
@@ -99,7 +97,7 @@ def drop_tokens(
 
 
 def drop_layers(teacher: Teacher, layers: Sequence[int]) -> BertModel:
-    """Copy the teacher with only some of its layers: a student that starts with what it knows."""
+    """Copy the teacher with only some of its layers, with the weights that they have."""
     student: BertModel = copy.deepcopy(teacher.model)
     student.encoder.layer = type(student.encoder.layer)([student.encoder.layer[i] for i in layers])
     student.config.num_hidden_layers = len(layers)
@@ -108,7 +106,7 @@ def drop_layers(teacher: Teacher, layers: Sequence[int]) -> BertModel:
 
 def train_transformer(  # noqa: PLR0913 - the student, what it learns from, and how
     student: BertModel,
-    ids: Ids,
+    ids: TokenIds,
     targets: Float32Array,
     schedule: Schedule,
     *,
@@ -117,7 +115,8 @@ def train_transformer(  # noqa: PLR0913 - the student, what it learns from, and 
 ) -> BertModel:
     """Train a pruned student so that its pooled output is the teacher's embedding `(n, hidden)`.
 
-    `schedule.batch` counts padded tokens. A run that was killed goes on from its `checkpoint`.
+    `schedule.batch_size` counts padded tokens. A run that was killed resumes from its `checkpoint`
+    file.
     """
     import torch
 

@@ -1,4 +1,4 @@
-"""The large sentence encoder that the small ones learn from: texts in, embeddings out."""
+"""The large sentence encoder from which the small ones are distilled: texts in, embeddings out."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from tryage.core.arrays import Float32Array
 
-SHARD_SIZE = 2_048
+SHARD_SIZE = 2_048  # texts of one file in the cache
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,6 @@ class Teacher:
 
         Raises:
             MissingExtraError: torch or transformers is not installed.
-
         """
         require_extra("torch", "train")
         require_extra("transformers", "train")
@@ -75,7 +74,7 @@ class Teacher:
 
 
 def embed_with_cache(teacher: Teacher, texts: Sequence[str], cache: Path) -> Float32Array:
-    """Embed many texts in shards under `cache`; a killed run goes on where it stopped."""
+    """Embed many texts in shards under `cache`; a run that was killed resumes where it stopped."""
     cache.mkdir(parents=True, exist_ok=True)
     shards = []
     starts = range(0, len(texts), SHARD_SIZE)
