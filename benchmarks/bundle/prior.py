@@ -11,12 +11,13 @@ import argparse
 from pathlib import Path
 
 from tryage import Router
+from tryage.learning.training.metadata_prior import with_metadata_prior
 
 
 def with_prior(router: Router) -> Router:
     """Return the router with a prior learned from what its library says of its own experts."""
     return Router(
-        router.perception.with_metadata_prior(router.library),
+        with_metadata_prior(router.perception, router.library),
         router.library,
         preferences=router.preferences,
         default=router.default,

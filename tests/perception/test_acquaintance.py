@@ -12,8 +12,9 @@ from tryage import Router
 from tryage.core.constraints import RequestBatch, expected_cost
 from tryage.core.expert import Expert
 from tryage.core.library import Library
+from tryage.learning.training.metadata_prior import with_metadata_prior
 from tryage.perception.abilities import SoftThreshold
-from tryage.perception.base import AlignedPerception, MeetsStrangers
+from tryage.perception.base import AlignedPerception
 from tryage.perception.persistence import load_perception, save_perception
 
 PROMPTS = ["sum word1 word2", "code word3", "", "poem law"]
@@ -28,7 +29,7 @@ def facts():
 @pytest.fixture
 def perception(learned, facts):
     """One of its own with a prior, for a test that teaches it."""
-    return learned.with_metadata_prior(facts)
+    return with_metadata_prior(learned, facts)
 
 
 @pytest.fixture
@@ -71,9 +72,8 @@ def test_strangers_are_predicted_as_an_onboarded_ability_would_be(perception, li
     strange = [0, 6, 7]
     for i in strange:
         met = met.with_ability(library.names[i], view._prior_abilities[i])
-    plain, _ = perception.judge(
-        perception.look(perception.head.prepare(perception.extract_features(PROMPTS))), met
-    )
+    positions = perception.locate(perception.head.prepare(perception.extract_features(PROMPTS)))
+    plain, _ = perception.predict_from_positions(positions, met)
     guessed = view.predict(PROMPTS)
     columns = len(abilities) + np.arange(len(strange))
     np.testing.assert_allclose(guessed.losses[:, strange], plain.losses[:, columns], atol=1e-5)
@@ -82,14 +82,14 @@ def test_strangers_are_predicted_as_an_onboarded_ability_would_be(perception, li
 
 
 def test_the_doubt_on_a_stranger_is_the_quadratic_form_and_the_expected_disagreement(perception):
-    sight = perception.look(perception.head.prepare(perception.extract_features(PROMPTS)))
-    about = perception.abilities.prior
-    drawn = np.random.default_rng(0).multivariate_normal(about.mean, about.covariance, 20_000)
-    said = sight.estimator_positions @ drawn[:, 1:].T + drawn[:, 0]
-    mixed = sight.latent_positions @ drawn.T
-    apart = np.tensordot(sight.weights, (said - mixed) ** 2, 1).mean(axis=1)
-    expected = np.sqrt(mixed.var(axis=1) + apart)
-    np.testing.assert_allclose(sight.doubt(about), expected, rtol=0.03)
+    located = perception.locate(perception.head.prepare(perception.extract_features(PROMPTS)))
+    prior = perception.abilities.prior
+    drawn = np.random.default_rng(0).multivariate_normal(prior.mean, prior.covariance, 20_000)
+    by_estimator = located.estimator_positions @ drawn[:, 1:].T + drawn[:, 0]
+    mixed = located.positions @ drawn.T
+    deviation = np.tensordot(located.weights, (by_estimator - mixed) ** 2, 1).mean(axis=1)
+    expected = np.sqrt(mixed.var(axis=1) + deviation)
+    np.testing.assert_allclose(located.prior_std(prior), expected, rtol=0.03)
 
 
 def test_a_prompt_alone_is_predicted_as_in_a_batch_in_any_block(perception, library, monkeypatch):
@@ -97,8 +97,8 @@ def test_a_prompt_alone_is_predicted_as_in_a_batch_in_any_block(perception, libr
     batch = view.predict(PROMPTS)
     for row, prompt in enumerate(PROMPTS):
         np.testing.assert_allclose(view.predict([prompt]).losses[0], batch.losses[row], atol=1e-5)
-    monkeypatch.setattr("tryage.perception.model._BLOCK", 4)
-    monkeypatch.setattr("tryage.perception.model._LEAST", 1)
+    monkeypatch.setattr("tryage.perception.model._BLOCK_SIZE", 4)
+    monkeypatch.setattr("tryage.perception.model._MIN_BLOCK_WIDTH", 1)
     np.testing.assert_allclose(view.predict(PROMPTS).losses, batch.losses, atol=1e-6)
     assert view.predict([]).losses.shape == (0, len(library))
 
@@ -140,13 +140,13 @@ def test_an_aptitude_test_begins_at_the_strangers_own_prior(perception, library)
 
 
 def test_feedback_on_a_stranger_is_learned_and_goes_on_when_it_is_onboarded(perception, library):
-    router = Router(perception, library)
-    i = library.index("unheard-of")
-    before = perception.for_library(library).predict(PROMPTS).losses[:, i]
+    router, aligned = Router(perception, library), AlignedPerception(perception, library)
     decision = router.route(PROMPTS[1])
+    i = library.index("unheard-of")
+    before = aligned.predict(PROMPTS).losses[:, i]
     for _ in range(5):
-        router._aligned_perception.observe(perception, PROMPTS[1], i, 0.0)
-    after = router._aligned_perception.predict(PROMPTS)
+        aligned.observe(PROMPTS[1], "unheard-of", 0.0)
+    after = aligned.predict(PROMPTS)
     assert after.losses[1, i] < before[1] - 0.05
     assert perception.observed_experts.names == ("unheard-of",)
     met = perception.observed_experts.abilities.ability(0)
@@ -166,12 +166,12 @@ def test_feedback_on_a_known_expert_shows_in_a_library_with_strangers(perception
     coder = library.index("coder")
     before = view.predict(["poem word1"]).losses[0, coder]
     for i in range(8):
-        view.observe(f"poem word{i}", coder, 0.0)
+        view.observe(f"poem word{i}", "coder", 0.0)
     assert view.predict(["poem word1"]).losses[0, coder] < before - 0.02
 
 
 def test_what_was_learned_of_a_stranger_is_no_business_of_another_library(perception, library):
-    perception.for_library(library).observe("sum word1", 6, 0.0)
+    perception.for_library(library).observe("sum word1", "unheard-of", 0.0)
     other = Library(["adder", "somebody"])
     assert perception.for_library(other).predict(PROMPTS).losses.shape == (4, 2)
 
@@ -179,12 +179,14 @@ def test_what_was_learned_of_a_stranger_is_no_business_of_another_library(percep
 def test_feedback_from_many_threads_is_all_learned(perception, library):
     view = perception.for_library(library)
 
-    def tell(i):
+    def observe_and_predict(expert):
         for j in range(10):
-            view.observe(f"sum word{j}", i, 0.0)
+            view.observe(f"sum word{j}", expert, 0.0)
             view.predict(["sum word1"])
 
-    threads = [threading.Thread(target=tell, args=(i,)) for i in (0, 6, 7)]
+    threads = [
+        threading.Thread(target=observe_and_predict, args=(library.names[i],)) for i in (0, 6, 7)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -206,10 +208,17 @@ def test_feedback_from_many_threads_is_all_learned(perception, library):
 
 def test_the_prior_and_the_acquaintances_come_back_bit_for_bit(perception, library, tmp_path):
     view = perception.for_library(library)
-    view.observe("sum word1", 6, 0.0)
+    view.observe("sum word1", "unheard-of", 0.0)
     save_perception(perception, tmp_path)
     again = load_perception(tmp_path)
-    for name in ("slopes", "effects", "doubt", "spread", "strangeness", "ignorance"):
+    for name in (
+        "slopes",
+        "effects",
+        "coefficient_covariance",
+        "residual_covariance",
+        "unseen_group_variances",
+        "missing_value_covariance",
+    ):
         one, two = getattr(perception.metadata_prior, name), getattr(again.metadata_prior, name)
         np.testing.assert_array_equal(one, two)
     assert again.metadata_prior.groups == perception.metadata_prior.groups
@@ -226,7 +235,8 @@ def test_the_prior_and_the_acquaintances_come_back_bit_for_bit(perception, libra
 
 def test_not_even_a_big_array_of_the_prior_is_rounded(perception, tmp_path):
     many = np.random.default_rng(0).normal(size=(100, 100))
-    perception.metadata_prior = replace(perception.metadata_prior, doubt=many)
+    prior = perception.metadata_prior
+    perception.metadata_prior = replace(prior, coefficient_covariance=many)
     save_perception(perception, tmp_path)
     np.testing.assert_array_equal(
         load_perception(tmp_path).metadata_prior.coefficient_covariance, many
@@ -240,7 +250,7 @@ def test_a_file_of_before_there_was_a_prior_is_read_and_knows_the_crowd(
 
     save_perception(perception, tmp_path)
     header = json.loads((tmp_path / "perception.json").read_text("utf-8"))
-    del header["kinship"], header["acquaintances"]
+    del header["metadata_prior"], header["observed_experts"]
     (tmp_path / "perception.json").write_text(json.dumps(header), "utf-8")
     old = load_perception(tmp_path)
     np.testing.assert_allclose(
@@ -253,13 +263,10 @@ def test_a_file_of_before_there_was_a_prior_is_read_and_knows_the_crowd(
 # --- the seam ---
 
 
-def test_a_learned_perception_meets_strangers(learned, library):
-    assert isinstance(learned, MeetsStrangers)
+def test_a_learned_perception_predicts_every_expert_of_a_library(learned, library):
     assert AlignedPerception(learned, library).predict(PROMPTS).losses.shape == (4, len(library))
 
 
 def test_an_expert_of_the_table_without_facts_has_its_name_only(learned):
-    kin = learned.with_metadata_prior(
-        Library([Expert("Adder", parameters=1e9), "somebody"])
-    ).metadata_prior
-    assert np.isfinite(kin.slopes).all()
+    facts = Library([Expert("Adder", parameters=1e9), "somebody"])
+    assert np.isfinite(with_metadata_prior(learned, facts).metadata_prior.slopes).all()

@@ -110,7 +110,7 @@ def test_a_perception_saved_before_choices_were_read_predicts_as_it_did(
     perception = fit(specialists(60), encoder, progress=False)
     save_perception(perception, tmp_path)
     header = json.loads((tmp_path / HEADER_FILE).read_text("utf-8"))
-    del header["features"]["choices"]
+    del header["feature_extractor"]["choice_scaler"]
     (tmp_path / HEADER_FILE).write_text(json.dumps(header), "utf-8")
     expected = perception.predict([PLAIN]).losses
     np.testing.assert_allclose(

@@ -70,7 +70,7 @@ def test_patterns_never_see_more_than_the_two_ends(monkeypatch):
             read.append(len(text))
             return []
 
-    monkeypatch.setattr(surface_module, "_SHARES", [Pattern()])
+    monkeypatch.setattr(surface_module, "_CHARACTER_CLASSES", [Pattern()])
     surface_module._surface_row("x" * 1_000_000)
     assert read == [2 * MAX_CHARS_PER_END]
 

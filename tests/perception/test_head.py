@@ -46,12 +46,12 @@ def test_few_prompts_are_their_own_prototypes(clouds):
 
 def test_many_prompts_become_prototypes_that_stand_for_all_of_them(clouds, monkeypatch):
     x, labels, places = clouds
-    monkeypatch.setattr(estimators, "PROTOTYPES", 10)
+    monkeypatch.setattr(estimators, "N_PROTOTYPES", 10)
     one, two = (fit_head(x, labels, NAMES, places, seed=0) for _ in range(2))
     assert len(one.prototypes) <= 10
     near = one.estimators[2]
     assert near.counts.sum() == 120
-    np.testing.assert_allclose(near.counts @ near.latent_positions, places.sum(axis=0), atol=1e-4)
+    np.testing.assert_allclose(near.counts @ near.positions, places.sum(axis=0), atol=1e-4)
     np.testing.assert_allclose(np.linalg.norm(one.prototypes, axis=1), 1, atol=1e-6)
     np.testing.assert_array_equal(
         one.estimator_positions(one.prepare(x)), two.estimator_positions(two.prepare(x))

@@ -98,8 +98,8 @@ def test_mean_and_width_are_those_of_the_explicit_design(learned_kin):
     traits = metadata_features(library)
     found = kin.predict(traits)
     for i in (0, 5, 17):
-        design = np.zeros(len(kin.doubt))
-        design[:N_INPUTS] = kin.scale(traits.numeric[i : i + 1])[0]
+        design = np.zeros(len(kin.coefficient_covariance))
+        design[:N_INPUTS] = kin.scaler(traits.numeric[i : i + 1])[0]
         design[N_INPUTS] = 1
         series = traits.families[traits.profile_index[i]][0]
         for name in (f"{series}*", series):
@@ -108,8 +108,8 @@ def test_mean_and_width_are_those_of_the_explicit_design(learned_kin):
         unknown = missing @ kin.missing_value_covariance @ missing
         mean = design @ np.concatenate([kin.slopes, kin.effects])
         np.testing.assert_allclose(found[i].mean, mean, atol=1e-5)
-        width = 1 + design @ kin.doubt @ design + unknown
-        np.testing.assert_allclose(found[i].covariance, width * kin.spread, rtol=1e-4)
+        width = 1 + design @ kin.coefficient_covariance @ design + unknown
+        np.testing.assert_allclose(found[i].covariance, width * kin.residual_covariance, rtol=1e-4)
 
 
 # --- what it means ---

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from tryage.core.expert import Expert
+from tryage.core.perception import Perception
 from tryage.errors import InputError, PerceptionError
 from tryage.learning.training.trainer import fit
 from tryage.perception.abilities import LatentPositions, SoftThreshold
-from tryage.perception.base import Perception
 from tryage.router import Router
 
 PROMPTS = ["sum word1 word2", "code word3", "", "something unknown", "poem " * 500]
@@ -42,7 +42,7 @@ def test_some_experts_are_predicted_the_losses_that_all_are(fresh):
         incumbent=1, margin=0.1
     )  # who is not asked for counts nevertheless
     columns = np.array([3, 0])
-    every, some = fresh.predict(PROMPTS), fresh.predict_some(PROMPTS, columns)
+    every, some = fresh.predict(PROMPTS), fresh.predict_columns(PROMPTS, columns)
     np.testing.assert_array_equal(some.losses, every.losses[:, columns])
     np.testing.assert_array_equal(some.output_tokens, every.output_tokens[:, columns])
     # the sum over fewer columns is rounded elsewhere, in the last place
@@ -53,7 +53,7 @@ def test_a_router_over_few_of_the_experts_works_out_no_others_doubt(learned, mon
     judged = []
     judge = LatentPositions.predict
     monkeypatch.setattr(
-        LatentPositions, "judge", lambda *given: judged.append(judge(*given)) or judged[-1]
+        LatentPositions, "predict", lambda *given: judged.append(judge(*given)) or judged[-1]
     )
     Router(learned).subset(["poet", "adder"]).route("sum word1")
     Router(learned).route("sum word1")

@@ -113,7 +113,8 @@ def test_a_missing_or_damaged_file_is_refused(copy, name, content):
 
 
 @pytest.mark.parametrize(
-    "gone", ["experts", "report", "features", "head", "abilities", "caution", "link"]
+    "gone",
+    ["experts", "report", "feature_extractor", "head", "abilities", "soft_threshold", "link"],
 )
 def test_a_header_without_a_part_is_refused(copy, gone):
     rewrite(copy, lambda header: {k: v for k, v in header.items() if k != gone})
@@ -126,7 +127,7 @@ def test_a_header_without_a_part_is_refused(copy, gone):
     [
         lambda header: header | {"experts": header["experts"][:2]},
         lambda header: header | {"experts": None},
-        lambda header: header | {"caution": header["link"]},
+        lambda header: header | {"soft_threshold": header["link"]},
         lambda header: header | {"link": "none"},
         lambda header: header | {"head": {"kind": "Head"}},
         lambda header: header | {"format": "latest"},
@@ -149,7 +150,7 @@ def test_weights_without_an_array_are_refused(copy):
 
 def test_a_newer_format_says_to_upgrade(copy):
     rewrite(copy, lambda _: {"format": 99, "what": "we cannot know"})
-    with pytest.raises(PersistenceError, match="newer format than 1: upgrade with"):
+    with pytest.raises(PersistenceError, match="newer format than 2: upgrade with"):
         load_perception(copy)
 
 

@@ -112,23 +112,6 @@ class LearnedPerception(Perception):
         tokens = self.forecast("output_tokens", seen)
         return replace(prediction, output_tokens=None if tokens is None else tokens[:, columns])
 
-    def with_metadata_prior(self, library: Library) -> LearnedPerception:
-        """Return this perception, which guesses at strangers as its own experts' facts suggest.
-
-        The prior is learned from the abilities as they are now; of an expert that is not in the
-        library nothing but its name is known.
-        """
-        from tryage.core.expert import Expert
-        from tryage.core.library import Library
-        from tryage.learning.training.metadata_prior import fit_metadata_prior
-
-        facts = [library[name] if name in library else Expert(name) for name in self.experts]
-        own = Library(
-            [replace(e, name=n, aliases=()) for e, n in zip(facts, self.experts, strict=True)]
-        )
-        kinship = fit_metadata_prior(metadata_features(own), self.abilities)
-        return self._replace(metadata_prior=kinship)
-
     def for_library(self, library: Library) -> LibraryPerception:
         """Return this perception over a whole library: its strangers are guessed from their traits.
 
@@ -197,7 +180,7 @@ class LearnedPerception(Perception):
         ability = self._update_ability(ability, places, list(losses.values()))
         abilities = self.abilities.with_ability(index, ability)
         known = index is not None
-        return self._replace(
+        return self.replace(
             experts=self.experts if known else (*self.experts, expert.name),
             abilities=abilities,
             soft_threshold=_update_incumbent(self.soft_threshold, abilities),
@@ -229,7 +212,7 @@ class LearnedPerception(Perception):
             ability = self._update_ability(ability, places, [loss])
             self.observed_experts = self.observed_experts.with_ability(name, ability)
 
-    def _replace(self, **changes: Any) -> LearnedPerception:  # noqa: ANN401 - arguments of __init__
+    def replace(self, **changes: Any) -> LearnedPerception:  # noqa: ANN401 - arguments of __init__
         """Return this perception with some parts replaced."""
         names = (
             *("experts", "encoder", "feature_extractor", "head", "abilities", "soft_threshold"),

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tryage import Expert, Library, Router
-from tryage.learning.training.metadata_prior import fit_metadata_prior
+from tryage.learning.training.metadata_prior import fit_metadata_prior, with_metadata_prior
 from tryage.perception.metadata import metadata_features
 from tryage.perception.persistence import load_perception
 from tryage.perception.pretrained import BUNDLED_FOLDER
@@ -49,9 +49,17 @@ def test_known_experts_are_predicted_bit_for_bit_as_without_a_prior(router, tmp_
 
 
 def test_the_bundled_prior_is_what_its_own_experts_teach(router):
-    again = router.perception.with_metadata_prior(router.library).metadata_prior
+    again = with_metadata_prior(router.perception, router.library).metadata_prior
     assert again.groups == router.perception.metadata_prior.groups
-    for name in ("slopes", "effects", "doubt", "spread", "strangeness", "ignorance", "shares"):
+    for name in (
+        "slopes",
+        "effects",
+        "coefficient_covariance",
+        "residual_covariance",
+        "unseen_group_variances",
+        "missing_value_covariance",
+        "group_frequencies",
+    ):
         one, two = getattr(again, name), getattr(router.perception.metadata_prior, name)
         np.testing.assert_allclose(one, two, rtol=1e-5, atol=1e-8)
 

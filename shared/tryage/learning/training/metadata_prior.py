@@ -7,11 +7,14 @@ their loss on the whole, under a weak belief of its own that steadies it where e
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tryage.core.expert import Expert
+from tryage.core.library import Library
+from tryage.perception.metadata import metadata_features
 from tryage.perception.metadata_prior import (
     N_INPUTS,
     MetadataPrior,
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
     from tryage.core.arrays import FloatArray
     from tryage.perception.abilities import Abilities
     from tryage.perception.metadata import MetadataFeatures
+    from tryage.perception.model import LearnedPerception
 
 _VARIANCE_GRID = 10.0 ** np.arange(-3.0, 1.1, 0.5)
 
@@ -72,6 +76,20 @@ class BayesianRegression:
         return float(
             -0.5 * explained - 0.5 * (_PRIOR_DEGREES_OF_FREEDOM + self.count) * np.log(scatter)
         )
+
+
+def with_metadata_prior(perception: LearnedPerception, library: Library) -> LearnedPerception:
+    """Return a perception with the prior for unmeasured experts that its own experts suggest.
+
+    The prior is fitted to their abilities as they are now. An expert that is not in the library is
+    known by its name alone.
+    """
+    known = [library[name] if name in library else Expert(name) for name in perception.experts]
+    own = Library(
+        [replace(e, name=n, aliases=()) for e, n in zip(known, perception.experts, strict=True)]
+    )
+    prior = fit_metadata_prior(metadata_features(own), perception.abilities)
+    return perception.replace(metadata_prior=prior)
 
 
 def fit_metadata_prior(features: MetadataFeatures, abilities: Abilities) -> MetadataPrior:

@@ -18,6 +18,7 @@ from tryage.learning.training.factor_model import (
     fit_abilities,
     fit_factor_model,
 )
+from tryage.learning.training.metadata_prior import with_metadata_prior
 from tryage.perception.head import UNNAMED
 from tryage.perception.model import LearnedPerception
 
@@ -108,7 +109,7 @@ def fit(  # noqa: PLR0913 - two inputs, the rest has defaults
         forecasts=fit_forecasts(table, head.category_classifier.one_hot(labels)),
         report=calibration.report,
     )
-    return perception if library is None else perception.with_metadata_prior(library)
+    return perception if library is None else with_metadata_prior(perception, library)
 
 
 def check_table(table: QTable) -> None:
