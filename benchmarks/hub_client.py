@@ -3,12 +3,11 @@
     python benchmarks/hub_client.py
 
 The server is a process of its own. Wall time is of both, CPU time of the client alone. Listed are
-pages of a thousand with DEFAULT_EXPAND, then single models, by both clients.
+pages of a thousand with DEFAULT_EXPAND, then single models.
 """
 
 from __future__ import annotations
 
-import asyncio
 import gc
 import multiprocessing
 import resource
@@ -19,7 +18,6 @@ from typing import TYPE_CHECKING
 
 from hub_meta import real_records
 
-from tryage.hub.async_client import AsyncHubClient
 from tryage.hub.client import HubClient
 from tryage.hub.settings import HubSettings
 from tryage.testing import LocalHub
@@ -53,25 +51,10 @@ def pages(settings: HubSettings) -> tuple[int, str]:
         return sum(1 for _ in hub.pages()), "pages"
 
 
-async def pages_in_loop(settings: HubSettings) -> tuple[int, str]:
-    """Walk the whole listing in an event loop."""
-    async with AsyncHubClient(settings) as hub:
-        return len([1 async for _ in hub.pages()]), "pages"
-
-
 def models(settings: HubSettings, names: list[str]) -> tuple[int, str]:
     """Ask for single models from eight threads."""
     with HubClient(settings) as hub:
         return sum(1 for _ in hub.iter_models(names)), "models"
-
-
-async def models_in_loop(settings: HubSettings, names: list[str]) -> tuple[int, str]:
-    """Ask for single models, eight at a time, in an event loop."""
-    async with AsyncHubClient(settings) as hub:
-        count = len([1 async for _ in hub.models(names)])
-    left = asyncio.all_tasks() - {asyncio.current_task()}
-    print(f"tasks left: {len(left)}")
-    return count, "models"
 
 
 def main() -> None:
@@ -84,10 +67,8 @@ def main() -> None:
         names = [str(record["id"]) for record in next(iter(hub.pages())).records]
     names *= MODELS // len(names)
     before = len(list(Path("/proc/self/fd").iterdir())), threading.active_count()
-    measure("listing, threads", lambda: pages(settings))
-    measure("listing, event loop", lambda: asyncio.run(pages_in_loop(settings)))
-    measure("single models, threads", lambda: models(settings, names))
-    measure("single models, event loop", lambda: asyncio.run(models_in_loop(settings, names)))
+    measure("listing", lambda: pages(settings))
+    measure("single models", lambda: models(settings, names))
     gc.collect()
     time.sleep(0.5)  # for threads that are on their way out
     after = len(list(Path("/proc/self/fd").iterdir())), threading.active_count()

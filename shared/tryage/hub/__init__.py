@@ -1,4 +1,4 @@
-"""What the Hugging Face Hub knows: the only package that talks to it."""
+"""The only package that talks to the Hugging Face Hub: its client, its facts, a local catalogue."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from tryage.core.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from tryage.hub.async_client import AsyncHubClient as AsyncHubClient
     from tryage.hub.candidates import load_library as load_library
     from tryage.hub.catalog import Catalogue as Catalogue
     from tryage.hub.catalog_query import Query as Query
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
     from tryage.hub.settings import HubSettings as HubSettings
 
 _MODULES = {
-    "AsyncHubClient": "tryage.hub.async_client",
     "BaseModelRef": "tryage.hub.model",
     "Catalogue": "tryage.hub.catalog",
     "Fact": "tryage.hub.model",

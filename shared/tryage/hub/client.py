@@ -1,8 +1,8 @@
-"""The client of the Hub for threads.
+"""`HubClient`: read-only requests to the Hub, from any number of threads.
 
 with HubClient() as hub:
     for page in hub.pages(task="text-generation", filters=["license:mit"]):
-        print(len(page.records), page.next)
+        print(len(page.records), page.next_cursor)
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from functools import cache, wraps
+from functools import cache
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from tryage.errors import HubError, InputError
 from tryage.hub import endpoints
@@ -42,28 +42,20 @@ MAX_BODY_BYTES = 256 * 2**20  # bytes once unpacked; a page of a thousand models
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "[::1]")
 
 
-def asks(
-    question: Callable[Concatenate[HubSettings, P], HubRequest[T]],
-    by: Callable[[C, HubRequest[T]], R],
-) -> Callable[Concatenate[C, P], R]:
-    """Make a question of calls.py, with its arguments and its words, a method that asks it."""
-
-    @wraps(question)
-    def method(self: C, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        return by(self, question(self.settings, *args, **kwargs))
-
-    return method
-
-
 class HubClient:
-    """Asks the Hub from one thread or from many at once.
+    """Reads from the Hub; one client serves any number of threads.
 
-    Nothing is opened before the first question; use it in a `with`, or call `close`. Without
-    settings those of the environment count, as they are now. `sleep` lets seconds pass (by itself
-    until then, or until `close`), `clock` counts them, `luck` in [0, 1) scatters further attempts.
+    Nothing is opened before the first request. Use the client in a `with` block, or call `close`.
+
+    Args:
+        settings: Where the Hub is and which token to send; by default as the environment says now.
+        sleep: Lets that many seconds pass; by default until then, or until `close`.
+        clock: Counts seconds, for the rate limit.
+        jitter: Gives numbers in [0, 1) that scatter the pauses before further attempts.
 
     Raises:
-        InputError: the environment holds what is no address or no token.
+        InputError: a variable of the environment holds an invalid address or token.
+        HubAccessError: huggingface_hub found a token and could not renew it.
     """
 
     def __init__(
@@ -82,38 +74,96 @@ class HubClient:
         self._active_requests = 0
         self._http: httpx.Client | None = None
 
-    def send(self, request: HubRequest[T]) -> T:
-        """Ask one question and return its answer.
+    # --- requests ---------------------------------------------------------------------------
+
+    def pages(  # noqa: PLR0913 - one argument for each filter of the Hub
+        self,
+        *,
+        filters: Sequence[str] = (),
+        search: str | None = None,
+        author: str | None = None,
+        task: str | None = None,
+        sort: str = "downloads",
+        ascending: bool = False,
+        gated: bool | None = None,
+        expand: Sequence[str] = endpoints.DEFAULT_EXPAND,
+        page_size: int = endpoints.MAX_PAGE_SIZE,
+        cursor: str | None = None,
+    ) -> Iterator[Page]:
+        """Yield the pages of a listing of models; each is fetched when it is asked for.
+
+        Args:
+            filters: Tags that a model must have, such as "pytorch", "en" or "license:mit".
+            search: A part of the name.
+            author: The owner.
+            task: The Hub's pipeline tag.
+            sort: One of `endpoints.HUB_SORTS`, the highest first.
+            ascending: The lowest first instead.
+            gated: Only models that ask for an agreement, or only those that do not.
+            expand: The fields of each record.
+            page_size: Records of a page.
+            cursor: The `next_cursor` of an earlier page: the listing goes on from there, and the
+                other arguments do not count.
 
         Raises:
-            HubError: offline, refused, or unanswered after all attempts.
+            InputError: an unknown sort, a page size out of range, or a cursor of no page.
+            HubError: offline, refused, or without an answer after all attempts.
         """
-        steps = self._flow.steps(request)
-        response: HubResponse | NoResponse | None = None
-        while True:
-            try:
-                step = steps.send(response)
-            except StopIteration as done:
-                return cast("T", done.value)
-            if isinstance(step, Send):
-                response = self._get(step)
-            else:
-                response = None
-                self._sleep(step.seconds)
+        request = endpoints.list_models_request(
+            self.settings,
+            filters=filters,
+            search=search,
+            author=author,
+            task=task,
+            sort=sort,
+            ascending=ascending,
+            gated=gated,
+            expand=expand,
+            page_size=page_size,
+            cursor=cursor,
+        )
+        return self._iter_pages(request)
 
-    def iter_pages(self, first: HubRequest[Page]) -> Iterator[Page]:
-        """Yield a page and those after it; each is fetched when it is asked for."""
-        request: HubRequest[Page] | None = first
+    def _iter_pages(self, request: HubRequest[Page] | None) -> Iterator[Page]:
         while request is not None:
             page = self.send(request)
             yield page
             request = endpoints.next_page_request(self.settings, page)
 
-    pages = asks(endpoints.list_models_request, iter_pages)
-    model = asks(endpoints.model_request, send)
-    security = asks(endpoints.security_request, send)
-    leaderboard = asks(endpoints.leaderboard_request, send)
-    served_models = asks(endpoints.served_models_request, send)
+    def model(
+        self, name: str, *, security: bool = False, expand: Sequence[str] | None = None
+    ) -> Record:
+        """Return the Hub's record of one model; a renamed one has its new name in `id`.
+
+        `security` adds the state of its scans (`securityRepoStatus`); `expand` names the fields
+        instead of the usual ones.
+
+        Raises:
+            InputError: an invalid name, or `security` together with `expand`.
+            HubMissingError: there is no such model, or none that the token may see.
+            HubError: offline, refused, or without an answer after all attempts.
+        """
+        return self.send(
+            endpoints.model_request(self.settings, name, security=security, expand=expand)
+        )
+
+    def leaderboard(self, dataset: str) -> list[Record]:
+        """Return a benchmark's results, the best first, without models that have a base model.
+
+        Raises:
+            InputError: an invalid name.
+            HubMissingError: there is no such data set, or it has no leaderboard.
+            HubError: offline, refused, or without an answer after all attempts.
+        """
+        return self.send(endpoints.leaderboard_request(self.settings, dataset))
+
+    def served_models(self) -> list[Record]:
+        """Return the models that inference providers serve, with prices, context and latency.
+
+        Raises:
+            HubError: offline, refused, or without an answer after all attempts.
+        """
+        return self.send(endpoints.served_models_request(self.settings))
 
     def iter_models(
         self,
@@ -123,14 +173,14 @@ class HubClient:
         expand: Sequence[str] | None = None,
         concurrency: int = 8,
     ) -> Iterator[tuple[str, Record | HubError]]:
-        """Yield each name with what the Hub says of it, or why not, in the order of the answers.
+        """Yield each name with its record, or with the error, in the order of the answers.
 
-        Names are taken as answers leave room for them, at most `concurrency` at a time.
+        Names are taken when there is room for them, at most `concurrency` at a time.
 
         Raises:
-            InputError: no possible name, or a concurrency below 1.
+            InputError: an invalid name, or a concurrency below 1.
         """
-        pool = ThreadPoolExecutor(check_concurrency(concurrency), "tryage-hub")
+        pool = ThreadPoolExecutor(_check_concurrency(concurrency), "tryage-hub")
         remaining = iter(names)
         pending: set[Future[tuple[str, Record | HubError]]] = set()
 
@@ -151,8 +201,29 @@ class HubClient:
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
+    def send(self, request: HubRequest[T]) -> T:
+        """Send one request, with retries and pauses, and return its parsed answer.
+
+        Raises:
+            HubError: offline, refused, or without an answer after all attempts.
+        """
+        steps = self._flow.steps(request)
+        response: HubResponse | NoResponse | None = None
+        while True:
+            try:
+                step = steps.send(response)
+            except StopIteration as done:
+                return cast("T", done.value)
+            if isinstance(step, Send):
+                response = self._get(step)
+            else:
+                response = None
+                self._sleep(step.seconds)
+
+    # --- the connection ---------------------------------------------------------------------
+
     def _get(self, step: Send) -> HubResponse | NoResponse:
-        reader = LimitedBodyReader(self.settings.timeout)
+        reader = _LimitedBodyReader(self.settings.timeout)
         try:
             with (
                 self._http_client() as http,
@@ -162,14 +233,19 @@ class HubClient:
                 for chunk in response.iter_bytes():
                     reader.add(chunk)
                 return reader.to_response(response)
-        except Exception as error:  # noqa: BLE001 - all but the network's faults are raised again
+        except Exception as error:  # noqa: BLE001 - raised again unless the network is at fault
             return reader.to_no_response(error)
 
     @contextmanager
     def _http_client(self) -> Iterator[httpx.Client]:
-        """Count who is under way: a connection closed under a reader would leave it waiting."""
+        """Count the active requests: closing a connection under its reader would block the reader.
+
+        Raises:
+            HubError: the client is closed.
+        """
         with self._lock:
-            raise_if_closed(closed=self._closed.is_set())
+            if self._closed.is_set():
+                raise HubError("this client is closed; make a new one.")
             self._http = http = self._http or _open_http_client(self.settings)
             self._active_requests += 1
         try:
@@ -184,9 +260,10 @@ class HubClient:
             self._http.close()
 
     def close(self) -> None:
-        """Wake whoever waits for quota, refuse new questions, and close all connections.
+        """Wake the threads that wait, refuse new requests, and close all connections.
 
-        What is under way in other threads ends by itself; the last one closes. Twice does no harm.
+        Requests that are active in other threads end by themselves, and the last one closes the
+        connections. Closing twice does no harm.
         """
         with self._lock:
             self._closed.set()
@@ -201,59 +278,32 @@ class HubClient:
         self.close()
 
 
-def _open_http_client(settings: HubSettings) -> httpx.Client:
-    import httpx
-
-    return httpx.Client(**httpx_options(settings))
-
-
-class Client(Protocol):
-    """Whatever has settings."""
-
-    @property
-    def settings(self) -> HubSettings:
-        """Where the Hub is, and who asks."""
-
-
-P = ParamSpec("P")
-
-R = TypeVar("R")
-
-C = TypeVar("C", bound=Client)
-
-
-def check_concurrency(concurrency: int) -> int:
-    """Return how many questions may be under way, or say that nothing could be."""
+def _check_concurrency(concurrency: int) -> int:
     if isinstance(concurrency, bool) or not isinstance(concurrency, int) or concurrency < 1:
         raise InputError(f"concurrency must be a whole number from 1, got {concurrency!r:.80}.")
     return concurrency
 
 
-def raise_if_closed(*, closed: bool) -> None:
-    """Raise when the client was closed."""
-    if closed:
-        raise HubError("this client is closed; make a new one.")
+def _open_http_client(settings: HubSettings) -> httpx.Client:
+    """Return a client that follows no redirect and asks the own machine without a proxy.
 
-
-def httpx_options(settings: HubSettings) -> dict[str, Any]:
-    """Return the arguments for httpx.Client or httpx.AsyncClient.
-
-    Redirects are followed by protocol.py, which keeps the token at home; a proxy of the
-    environment is no way to one's own machine.
+    `protocol.py` follows redirects, and never sends the token to another host.
     """
-    return {
-        "timeout": settings.timeout,
-        "verify": _ssl_context(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")),
-        "follow_redirects": False,
-        "mounts": dict.fromkeys((f"all://{host}" for host in LOOPBACK_HOSTS), None),
-    }
+    import httpx
+
+    return httpx.Client(
+        timeout=settings.timeout,
+        verify=_ssl_context(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")),
+        follow_redirects=False,
+        mounts=dict.fromkeys((f"all://{host}" for host in LOOPBACK_HOSTS), None),
+    )
 
 
 @cache
 def _ssl_context(file: str | None, folder: str | None) -> ssl.SSLContext:
-    """Read the certificates once: it takes longer than a question, and clients are many in tests.
+    """Read the certificates once per place: it takes longer than a request.
 
-    httpx finds the two variables by itself; as arguments they say for which values this counts.
+    httpx reads the two variables by itself; as arguments they are the key of the cache.
     """
     del file, folder
     import httpx
@@ -262,8 +312,8 @@ def _ssl_context(file: str | None, folder: str | None) -> ssl.SSLContext:
 
 
 @dataclass(slots=True)
-class LimitedBodyReader:
-    """Takes in one answer: no more bytes than fit, and none after the deadline."""
+class _LimitedBodyReader:
+    """Collects one answer, up to `MAX_BODY_BYTES` and for at most `timeout` seconds."""
 
     timeout: float
     headers_received: bool = False
@@ -271,11 +321,11 @@ class LimitedBodyReader:
     started_at: float = field(default_factory=time.monotonic)
 
     def add(self, chunk: bytes) -> None:
-        """Take in some bytes.
+        """Append some bytes.
 
         Raises:
-            OverflowError: there are too many.
-            TimeoutError: they took longer than an answer may.
+            OverflowError: the answer is too long.
+            TimeoutError: the answer takes too long.
         """
         self.body += chunk
         if len(self.body) > MAX_BODY_BYTES:
@@ -291,18 +341,18 @@ class LimitedBodyReader:
         )
 
     def to_no_response(self, error: Exception) -> NoResponse:
-        """Say in a few words why there is no answer; the error itself holds the token.
+        """Return in a few words why there is no answer; the error itself holds the token.
 
         Raises:
-            Exception: the same again, when it is no fault of the network or of the Hub.
+            Exception: the same error again, when neither the network nor the Hub is at fault.
         """
         import httpx
 
         if isinstance(error, (TimeoutError, httpx.TimeoutException)):
             return NoResponse(f"no answer within {self.timeout:g} s")
         if isinstance(error, (OverflowError, httpx.HTTPError)):
-            said = " ".join(str(error).split()) or type(error).__name__
+            reason = " ".join(str(error).split()) or type(error).__name__
             return NoResponse(
-                f"no whole answer ({said:.200})", headers_received=self.headers_received
+                f"no whole answer ({reason:.200})", headers_received=self.headers_received
             )
         raise error

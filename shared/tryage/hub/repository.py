@@ -1,4 +1,4 @@
-"""A folder as a Hub repository: up by `HfApi`, down by `snapshot_download`."""
+"""Upload and download of folders as Hub repositories, through huggingface_hub."""
 
 from __future__ import annotations
 
@@ -19,15 +19,11 @@ from tryage.errors import PersistenceError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-ALLOWED_PATTERNS = (
-    "*.json",
-    "*.safetensors",
-    "*.onnx",
-    "*.md",
-)  # nothing that runs code is ever fetched
+# Nothing that runs code is ever downloaded.
+ALLOWED_PATTERNS = ("*.json", "*.safetensors", "*.onnx", "*.md")
 
 
-def push_folder(  # noqa: PLR0913 - what people know from every push_to_hub
+def push_folder(  # noqa: PLR0913 - the usual arguments of a push_to_hub
     write_folder: Callable[[Path], None],
     repo_id: str,
     *,
@@ -35,12 +31,12 @@ def push_folder(  # noqa: PLR0913 - what people know from every push_to_hub
     private: bool | None = None,
     branch: str | None = None,
     commit_message: str = "Add a router",
-    **options: Any,  # noqa: ANN401 - what upload_folder takes
+    **options: Any,  # noqa: ANN401 - the arguments of upload_folder
 ) -> str:
-    """Let `write` fill a folder, upload it in one commit, and return the commit's address.
+    """Let `write_folder` fill a folder, upload it in one commit, and return the commit's address.
 
-    The repository is made unless it exists. ModelHubMixin would write down constructor arguments,
-    secrets among them, and its 0.x needs torch.
+    The repository is made unless it exists. `ModelHubMixin` is not used: it would write down
+    constructor arguments, secrets among them, and in huggingface_hub 0.x it needs torch.
 
     Raises:
         PersistenceError: the Hub refuses or does not answer.
@@ -57,27 +53,27 @@ def push_folder(  # noqa: PLR0913 - what people know from every push_to_hub
                 revision=branch,
                 **options,
             )
-        except TypeError:  # an option that nobody knows
+        except TypeError:  # an unknown option
             raise
         except Exception as error:  # 0.x, 1.x and 2.x each raise the errors of another transport
             raise PersistenceError(
                 f"{repo_id!r} was not pushed to the Hub: {error}. Check the name, and that the "
                 "token may write there."
             ) from error
-    return str(commit.commit_url)  # the commit itself is a text that 0.x fills differently
+    return str(commit.commit_url)  # the commit itself is a string that differs in 0.x
 
 
-def download_folder(repo_id: str, **options: Any) -> Path:  # noqa: ANN401 - what snapshot_download takes
-    """Fetch a repository, or find it in the cache when there is no network.
+def download_folder(repo_id: str, **options: Any) -> Path:  # noqa: ANN401 - the arguments of snapshot_download
+    """Download a repository and return its folder; without a network, that of the cache.
 
     Raises:
-        PersistenceError: it is neither on the Hub nor in the cache, or the name is no repository.
+        PersistenceError: it is neither on the Hub nor in the cache, or the name is invalid.
     """
     try:
         return Path(snapshot_download(repo_id, allow_patterns=list(ALLOWED_PATTERNS), **options))
     except (
-        HFValidationError,
         HfHubHTTPError,
+        HFValidationError,
         LocalEntryNotFoundError,
         OfflineModeIsEnabled,
     ) as error:

@@ -1,4 +1,4 @@
-"""Where the Hub is, who asks, and how long to wait for it."""
+"""`HubSettings`: endpoint, token, waiting and offline; given, or read from the environment."""
 
 from __future__ import annotations
 
@@ -12,16 +12,21 @@ DEFAULT_ENDPOINT = "https://huggingface.co"
 
 DEFAULT_INFERENCE_ENDPOINT = "https://router.huggingface.co"
 
-TRUE_VALUES = frozenset({"1", "ON", "YES", "TRUE"})  # what huggingface_hub takes for true
+TRUE_VALUES = frozenset({"1", "ON", "YES", "TRUE"})  # as huggingface_hub reads its variables
 
 
 @dataclass(frozen=True, slots=True)
 class HubSettings:
-    """Where the Hub is, who asks, and how long to wait for it.
+    """Where the Hub is, which token to send, and how long to wait for answers.
 
-    `endpoint` answers for repositories, `inference` for the models that providers serve; the
-    token is sent to `endpoint` alone. `timeout`: seconds for one answer; `retries`: further
-    attempts after the first; `max_wait`: the most seconds to wait for quota before giving up.
+    Args:
+        endpoint: The address for repositories; the token is sent to this host alone.
+        inference: The address for the models that inference providers serve.
+        token: A token of the Hub, or None.
+        timeout: Seconds for one answer.
+        retries: Further attempts after the first.
+        max_wait: Seconds to wait for quota at most, before giving up.
+        offline: Send nothing at all.
 
     Raises:
         InputError: an address that is not http(s) or holds a password, a token that no header can
@@ -37,7 +42,7 @@ class HubSettings:
     offline: bool = False
 
     def __post_init__(self) -> None:
-        """Check every field; addresses lose their last slash, an empty token is none."""
+        """Check every field; addresses lose their last slash, an empty token becomes None."""
         object.__setattr__(self, "endpoint", _check_url("endpoint", self.endpoint))
         object.__setattr__(self, "inference", _check_url("inference", self.inference))
         object.__setattr__(self, "token", _check_token(self.token))
@@ -50,31 +55,32 @@ class HubSettings:
 
     @classmethod
     def from_environment(cls) -> HubSettings:
-        """Read the environment as it is now, with the names that huggingface_hub knows.
+        """Read the environment as it is now, under the names of huggingface_hub.
 
-        `TRYAGE_HUB_INFERENCE` is `inference`, for which huggingface_hub has no name: its
-        `HF_INFERENCE_ENDPOINT` means an older service, without `/v1/models`. The others are
-        `HF_ENDPOINT`, `HF_HUB_OFFLINE` (or `TRANSFORMERS_OFFLINE`), and the token of
+        These are `HF_ENDPOINT`, `HF_HUB_OFFLINE` (or `TRANSFORMERS_OFFLINE`), and the token of
         `huggingface_hub.get_token()`, which finds `HF_TOKEN` and what `hf auth login` stored;
-        `HF_HUB_DISABLE_IMPLICIT_TOKEN` leaves it out. Offline no token is looked for, because
-        renewing one may ask the network.
+        `HF_HUB_DISABLE_IMPLICIT_TOKEN` leaves the token out. Offline the token is not read either,
+        because renewing one may use the network.
+
+        `TRYAGE_HUB_INFERENCE` sets `inference`. huggingface_hub has no name for it: its
+        `HF_INFERENCE_ENDPOINT` means an older service without `/v1/models`.
 
         Raises:
-            InputError: a variable holds what is no address or no token.
+            InputError: a variable holds an invalid address or token.
             HubAccessError: huggingface_hub found a token and could not renew it.
         """
         offline = _env_flag("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
-        silent = offline or _env_flag("HF_HUB_DISABLE_IMPLICIT_TOKEN")
+        without_token = offline or _env_flag("HF_HUB_DISABLE_IMPLICIT_TOKEN")
         return cls(
             endpoint=os.environ.get("HF_ENDPOINT") or DEFAULT_ENDPOINT,
             inference=os.environ.get("TRYAGE_HUB_INFERENCE") or DEFAULT_INFERENCE_ENDPOINT,
-            token=None if silent else _cached_token(),
+            token=None if without_token else _cached_token(),
             offline=offline,
         )
 
 
 def _env_flag(*names: str) -> bool:
-    """Read the first variable that is set and not empty."""
+    """Return whether the first variable that is set and not empty means true."""
     value = next((value for name in names if (value := os.environ.get(name))), "")
     return value.upper() in TRUE_VALUES
 
@@ -98,7 +104,7 @@ def _check_url(name: str, value: object) -> str:
         raise InputError(f"{name} must not hold a user or a password; give the token by itself.")
     try:
         valid = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
-    except ValueError:  # a port that is no number
+    except ValueError:  # the port is not a number
         valid = False
     if not valid or parts.query or parts.fragment:
         raise InputError(
@@ -113,7 +119,7 @@ def _check_token(value: object) -> str | None:
         return None
     if not isinstance(value, str):
         raise InputError(f"token must be a string or None, got {type(value).__name__}.")
-    clean = value.strip()
-    if not all("!" <= letter <= "~" for letter in clean):
+    token = value.strip()
+    if not all("!" <= letter <= "~" for letter in token):
         raise InputError("token holds letters that no token has; copy it again from your account.")
-    return clean or None
+    return token or None
