@@ -17,7 +17,7 @@ from datasets import ABSENT, available
 from families import Fold, folds
 from metadata_prior import OURS, Judged, judge, summary
 
-from tryage.learning.training import metadata_prior as heredity
+from tryage.learning.training.metadata_prior import EXPECTED_VARIANCES, fit_metadata_prior
 from tryage.perception.metadata import metadata_features
 from tryage.perception.persistence import load_encoder
 from tryage.perception.pretrained import BUNDLED_FOLDER
@@ -31,17 +31,15 @@ ROLES = ("numbers", "flags", "series", "generations")
 SHOWN = ("rank", "within size", "error", "95%", "NLL")
 
 
-def believing(known: Sequence[Fold], factors: NDArray[np.float64]) -> dict[str, float]:
-    """Judge the prior alone, with the centres of its belief times these factors."""
-    usual = heredity._EXPECTED_VARIANCES  # noqa: SLF001 - what this benchmark is about
-    heredity._EXPECTED_VARIANCES = tuple((np.array(usual) * factors).tolist())  # noqa: SLF001 - as above
+def judge_prior(known: Sequence[Fold], factors: NDArray[np.float64]) -> dict[str, float]:
+    """Judge the prior alone, with the centers of its own prior times these factors."""
+    expected = (np.array(EXPECTED_VARIANCES) * factors).tolist()
     rows: list[Judged] = []
     for number, fold in enumerate(known):
-        fold.perception.metadata_prior = heredity.fit_metadata_prior(
-            metadata_features(fold.known), fold.perception.abilities
+        fold.perception.metadata_prior = fit_metadata_prior(
+            metadata_features(fold.known), fold.perception.abilities, expected_variances=expected
         )
         rows += (row for row in judge(number, fold, tests=(0,)) if row.method == OURS)
-    heredity._EXPECTED_VARIANCES = usual  # noqa: SLF001 - as above
     return summary(rows)
 
 
@@ -57,7 +55,7 @@ def main() -> None:
             cases[f"{role}: {word}"] = np.where(np.arange(len(ROLES)) == i, factor, 1.0)
         cases[f"all: {word}"] = np.full(len(ROLES), factor)
     for name, factors in cases.items():
-        found = believing(known, factors)
+        found = judge_prior(known, factors)
         print(f"| {name} | {' | '.join(f'{found[column]:.3f}' for column in SHOWN)} |")
 
 

@@ -83,9 +83,9 @@ def test_the_evidence_is_the_matrix_t_density(rng):
     def density(variances):
         kernel = x @ np.diag(variances) @ x.T + np.eye(6)
         scatter = (
-            heredity._PRIOR_DEGREES_OF_FREEDOM * 0.7 + (y.T @ np.linalg.solve(kernel, y)).item()
+            heredity.PRIOR_DEGREES_OF_FREEDOM * 0.7 + (y.T @ np.linalg.solve(kernel, y)).item()
         )
-        freedom = heredity._PRIOR_DEGREES_OF_FREEDOM + 6
+        freedom = heredity.PRIOR_DEGREES_OF_FREEDOM + 6
         return -0.5 * np.linalg.slogdet(kernel)[1] - 0.5 * freedom * np.log(scatter)
 
     other = np.array([2.0, 0.01])

@@ -1,7 +1,8 @@
-"""Learns from known experts what traits tell of an ability, and how little: empirical Bayes.
+"""Learns what metadata says about the ability of an unmeasured expert (empirical Bayes).
 
-How much each kind of trait may matter is chosen by the marginal likelihood of the experts' level,
-their loss on the whole, under a weak belief of its own that steadies it where experts are few.
+How much each kind of metadata may matter is chosen by the marginal likelihood of the experts'
+level, their mean loss on all prompts. A weak prior over these variances steadies the choice where
+experts are few.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from tryage.perception.metadata_prior import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from tryage.core.arrays import FloatArray
@@ -31,129 +34,80 @@ if TYPE_CHECKING:
     from tryage.perception.metadata import MetadataFeatures
     from tryage.perception.model import LearnedPerception
 
+# The roles of coefficients; each role has one variance. The intercept has its own, fixed one.
+_INTERCEPT, _NUMBER, _FLAG, _SERIES, _GENERATION = -1, 0, 1, 2, 3
+
+# Variances of numbers' slopes, flags, series and generations, in units of an expert's own.
+EXPECTED_VARIANCES = (0.1, 0.1, 0.3, 0.1)
+
 _VARIANCE_GRID = 10.0 ** np.arange(-3.0, 1.1, 0.5)
 
-# Variances of the numbers' slopes, of flags, series and generations, in units of an expert's own.
-_EXPECTED_VARIANCES = (0.1, 0.1, 0.3, 0.1)
+_LOG10_STD = 0.5  # standard deviation of the prior over these variances, in decades
 
-_LOG10_STD = 0.5  # standard deviation of the belief in them
+_ROUNDS = 3  # how often each variance is chosen again, given the others
 
-_ROUNDS = 3
+_INTERCEPT_VARIANCE = 1.0  # variance of the known experts' mean around the prior mean
 
-_INTERCEPT_VARIANCE = 1.0  # variance of the known experts' mean around the crowd's
-
-_PRIOR_DEGREES_OF_FREEDOM = 5.0  # known experts that the prior of their covariance counts for
-
-
-@dataclass(frozen=True, slots=True)
-class BayesianRegression:
-    """Weighted sums of `count` targets `(n, k)` on a design `(n, d)`; `usual` is their variance."""
-
-    gram: FloatArray
-    cross: FloatArray
-    square: FloatArray
-    count: int
-    target_variances: FloatArray
-
-    def solve(self, variances: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """Return coefficients `(d, k)`, their covariance `(d, d)` and what they leave, `(k, k)`.
-
-        `variances` `(d,)` are those of the coefficients before any data.
-        """
-        doubt = np.linalg.inv(self.gram + np.diag(1 / variances))
-        doubt = (doubt + doubt.T) / 2
-        coefficients = doubt @ self.cross
-        return coefficients, doubt, self.square - self.cross.T @ coefficients
-
-    def evidence(self, variances: FloatArray) -> float:
-        """Return the log marginal likelihood of the first target, up to a constant.
-
-        A matrix-t density: the targets' covariance is integrated out (Rowe 2003, ch. 8).
-        """
-        _, doubt, rest = self.solve(variances)
-        explained = np.log(variances).sum() - np.linalg.slogdet(doubt)[1]
-        scatter = _PRIOR_DEGREES_OF_FREEDOM * self.target_variances[0] + rest[0, 0]
-        return float(
-            -0.5 * explained - 0.5 * (_PRIOR_DEGREES_OF_FREEDOM + self.count) * np.log(scatter)
-        )
+PRIOR_DEGREES_OF_FREEDOM = 5.0  # how many known experts the prior of their covariance counts for
 
 
 def with_metadata_prior(perception: LearnedPerception, library: Library) -> LearnedPerception:
-    """Return a perception with the prior for unmeasured experts that its own experts suggest.
+    """Return the perception with a prior for unmeasured experts, learned from its own experts.
 
-    The prior is fitted to their abilities as they are now. An expert that is not in the library is
-    known by its name alone.
+    The prior is learned from the abilities as they are now. Of an expert that is not in the library
+    only the name is known.
     """
-    known = [library[name] if name in library else Expert(name) for name in perception.experts]
-    own = Library(
-        [replace(e, name=n, aliases=()) for e, n in zip(known, perception.experts, strict=True)]
-    )
+    names = perception.experts
+    facts = [library[name] if name in library else Expert(name) for name in names]
+    own = Library([replace(e, name=n, aliases=()) for e, n in zip(facts, names, strict=True)])
     prior = fit_metadata_prior(metadata_features(own), perception.abilities)
     return perception.replace(metadata_prior=prior)
 
 
-def fit_metadata_prior(features: MetadataFeatures, abilities: Abilities) -> MetadataPrior:
-    """Learn what traits of the known experts tell of their abilities, both in the same order.
+def fit_metadata_prior(
+    features: MetadataFeatures,
+    abilities: Abilities,
+    *,
+    expected_variances: Sequence[float] = EXPECTED_VARIANCES,
+) -> MetadataPrior:
+    """Learn what the metadata of known experts says about their abilities, both in the same order.
 
-    An expert that was measured little counts less: by how wide its ability is beside all others.
+    An expert with few measurements counts less: its weight falls with the variance of its ability,
+    relative to the spread of all abilities. `expected_variances` `(4,)` are the centers of the
+    prior over the variances of the four roles.
     """
-    scale = fit_metadata_scaler(features.numeric)
-    groups, shares = _family_groups(features)
-    kinds, _ = encode_profiles(features, groups, shares)
-    design = np.concatenate(
-        [scale(features.numeric), kinds[features.profile_index]], axis=1, dtype=np.float64
-    )
-    targets = abilities.means - abilities.prior.mean
-    doubts = np.einsum("ikk->ik", abilities.covariances)
-    target_variances = (targets**2 + doubts).mean(axis=0)
-    weights = 1 / (1 + (doubts / target_variances).mean(axis=1))
-    weighted = design * weights[:, None]
-    sums = BayesianRegression(
-        weighted.T @ design,
-        weighted.T @ targets,
-        (targets * weights[:, None]).T @ targets,
-        len(targets),
-        target_variances,
-    )
-    prior_groups = np.array(
-        [0] * N_INPUTS
-        + [-1]
-        + [1] * features.binary.shape[1]
-        + [2 + ("*" not in g) for g in groups]
-    )
-    chosen = _maximize_evidence(sums, prior_groups)
-    slopes, doubt, rest = sums.solve(_coefficient_variances(chosen, prior_groups))
-    rest += np.einsum("i,ikl->kl", weights, abilities.covariances)
-    spread = (_PRIOR_DEGREES_OF_FREEDOM * np.diag(target_variances) + rest) / (
-        _PRIOR_DEGREES_OF_FREEDOM + len(targets)
-    )
-    effects = slopes[N_INPUTS:]
+    scaler = fit_metadata_scaler(features.numeric)
+    numbers = scaler(features.numeric)
+    groups, frequencies = _family_groups(features)
+    profiles, _ = encode_profiles(features, groups, frequencies)
+    design = np.concatenate([numbers, profiles[features.profile_index]], axis=1, dtype=np.float64)
+    regression, weights = _weighted_regression(design, abilities)
+    roles = _coefficient_roles(features.binary.shape[1], groups)
+    variances = _maximize_evidence(regression, roles, np.array(expected_variances))
+    coefficients, covariance, residual = regression.solve(_coefficient_variances(variances, roles))
+    residual += np.einsum("i,ikl->kl", weights, abilities.covariances)
+    residual_covariance = regression.residual_covariance(residual)
+    slopes, effects = coefficients[:N_INPUTS], coefficients[N_INPUTS:]
     effects[0] += abilities.prior.mean
-    slopes = slopes[:N_INPUTS]
-    level = spread[0, 0]
-    ignorance = _missing_value_covariance(scale(features.numeric)[:, :-1], slopes[:-1, 0]) / level
+    level_variance = residual_covariance[0, 0]
     group_levels = effects[-len(groups) :, 0] if groups else np.zeros(0)
-    unnamed_variance = (kinds[:, kinds.shape[1] - len(groups) :] @ group_levels)[
-        features.profile_index
-    ].var() / level
-    strangeness = np.array([*chosen[2:], unnamed_variance])
+    group_columns = profiles[:, profiles.shape[1] - len(groups) :]
+    unnamed_variance = (group_columns @ group_levels)[features.profile_index].var() / level_variance
     return MetadataPrior(
-        scale, groups, shares, slopes, effects, doubt, spread, strangeness, ignorance
+        scaler,
+        groups,
+        frequencies,
+        slopes,
+        effects,
+        covariance,
+        residual_covariance,
+        np.array([*variances[_SERIES:], unnamed_variance]),
+        _missing_value_covariance(numbers[:, :-1], slopes[:-1, 0]) / level_variance,
     )
-
-
-def _missing_value_covariance(known: FloatArray, slopes: FloatArray) -> FloatArray:
-    """Say what numbers `(n, n_numbers)` contribute to the level's variance, where unknown.
-
-    Numbers that go together add up: of a model of unknown size the price is mostly unknown too.
-    """
-    gram = known.T @ known + 1e-6 * np.eye(known.shape[1])
-    alike = gram / np.sqrt(np.outer(gram.diagonal(), gram.diagonal()))
-    return np.asarray(alike * np.outer(slopes, slopes))
 
 
 def _family_groups(features: MetadataFeatures) -> tuple[tuple[str, ...], FloatArray]:
-    """Name series and generations, and say which share of those with a name each has."""
+    """Name series and generations, and count which share of the named experts each has."""
     sizes = np.bincount(features.profile_index, minlength=len(features.families))
     found: Counter[str] = Counter()
     for family, size in zip(features.families, sizes.tolist(), strict=True):
@@ -163,18 +117,89 @@ def _family_groups(features: MetadataFeatures) -> tuple[tuple[str, ...], FloatAr
     return groups, np.array([found[name] / named for name in groups])
 
 
-def _maximize_evidence(sums: BayesianRegression, prior_groups: NDArray[np.intp]) -> FloatArray:
-    """Choose the variance of each role, one after the other, a few times round."""
-    expected: NDArray[np.float64] = np.array(_EXPECTED_VARIANCES)
+def _weighted_regression(
+    design: FloatArray, abilities: Abilities
+) -> tuple[BayesianRegression, FloatArray]:
+    """Return the regression of abilities on the design `(n, d)`, and the weights `(n,)`."""
+    targets = abilities.means - abilities.prior.mean
+    own_variances = np.einsum("ikk->ik", abilities.covariances)
+    target_variances = (targets**2 + own_variances).mean(axis=0)
+    weights = 1 / (1 + (own_variances / target_variances).mean(axis=1))
+    weighted = design * weights[:, None]
+    regression = BayesianRegression(
+        weighted.T @ design,
+        weighted.T @ targets,
+        (targets * weights[:, None]).T @ targets,
+        len(targets),
+        target_variances,
+    )
+    return regression, weights
+
+
+@dataclass(frozen=True, slots=True)
+class BayesianRegression:
+    """Weighted sums of `count` targets `(n, k)` on a design `(n, d)`.
+
+    `gram` is `(d, d)`, `cross` `(d, k)`, `square` `(k, k)`; `target_variances` `(k,)` are the
+    variances that the targets are expected to have.
+    """
+
+    gram: FloatArray
+    cross: FloatArray
+    square: FloatArray
+    count: int
+    target_variances: FloatArray
+
+    def solve(self, variances: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Return coefficients `(d, k)`, their covariance `(d, d)` and residual squares `(k, k)`.
+
+        `variances` `(d,)` are those of the coefficients before any data.
+        """
+        covariance = np.linalg.inv(self.gram + np.diag(1 / variances))
+        covariance = (covariance + covariance.T) / 2
+        coefficients = covariance @ self.cross
+        return coefficients, covariance, self.square - self.cross.T @ coefficients
+
+    def evidence(self, variances: FloatArray) -> float:
+        """Return the log marginal likelihood of the first target, up to a constant.
+
+        A matrix-t density: the targets' covariance is integrated out (Rowe 2003, ch. 8).
+        """
+        _, covariance, residual = self.solve(variances)
+        explained = np.log(variances).sum() - np.linalg.slogdet(covariance)[1]
+        scatter = PRIOR_DEGREES_OF_FREEDOM * self.target_variances[0] + residual[0, 0]
+        return float(
+            -0.5 * explained - 0.5 * (PRIOR_DEGREES_OF_FREEDOM + self.count) * np.log(scatter)
+        )
+
+    def residual_covariance(self, residual: FloatArray) -> FloatArray:
+        """Return the covariance `(k, k)` of targets around predictions, from residual squares."""
+        prior = PRIOR_DEGREES_OF_FREEDOM * np.diag(self.target_variances)
+        return np.asarray((prior + residual) / (PRIOR_DEGREES_OF_FREEDOM + self.count))
+
+
+def _coefficient_roles(n_flags: int, groups: tuple[str, ...]) -> NDArray[np.intp]:
+    """Return the role of every coefficient, `(d,)`: numbers, intercept, flags and groups."""
+    return np.array(
+        [_NUMBER] * N_INPUTS
+        + [_INTERCEPT]
+        + [_FLAG] * n_flags
+        + [_SERIES if name.endswith("*") else _GENERATION for name in groups]
+    )
+
+
+def _maximize_evidence(
+    regression: BayesianRegression, roles: NDArray[np.intp], expected: FloatArray
+) -> FloatArray:
+    """Choose the variance of each role by coordinate ascent over a grid, `(4,)`."""
     chosen: FloatArray = expected.copy()
 
     def log_posterior(role: int, value: float) -> float:
         tried = chosen.copy()
         tried[role] = value
-        belief = np.log10(tried / expected) / _LOG10_STD
-        return sums.evidence(_coefficient_variances(tried, prior_groups)) - 0.5 * float(
-            belief @ belief
-        )
+        z = np.log10(tried / expected) / _LOG10_STD
+        evidence = regression.evidence(_coefficient_variances(tried, roles))
+        return evidence - 0.5 * float(z @ z)
 
     for _ in range(_ROUNDS):
         for role in range(len(chosen)):
@@ -184,8 +209,18 @@ def _maximize_evidence(sums: BayesianRegression, prior_groups: NDArray[np.intp])
     return chosen
 
 
-def _coefficient_variances(chosen: FloatArray, prior_groups: NDArray[np.intp]) -> FloatArray:
-    """Spread the roles' variances over the coefficients `(d,)`; role -1 is the intercept."""
+def _coefficient_variances(variances: FloatArray, roles: NDArray[np.intp]) -> FloatArray:
+    """Return the variance of every coefficient, `(d,)`, from those of the roles."""
     return np.asarray(
-        np.where(prior_groups < 0, _INTERCEPT_VARIANCE, chosen[np.maximum(prior_groups, 0)])
+        np.where(roles == _INTERCEPT, _INTERCEPT_VARIANCE, variances[np.maximum(roles, 0)])
     )
+
+
+def _missing_value_covariance(numbers: FloatArray, slopes: FloatArray) -> FloatArray:
+    """Return what unknown numbers add to the variance of the level, `(n_numbers, n_numbers)`.
+
+    Correlated numbers add up: of a model of unknown size, the price is mostly unknown too.
+    """
+    gram = numbers.T @ numbers + 1e-6 * np.eye(numbers.shape[1])
+    correlation = gram / np.sqrt(np.outer(gram.diagonal(), gram.diagonal()))
+    return np.asarray(correlation * np.outer(slopes, slopes))
