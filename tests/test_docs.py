@@ -7,9 +7,11 @@ import re
 import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from tryage import Router
 from tryage.cli import app
 from tryage.core import flags
 from tryage.perception.pretrained import BUNDLED_FOLDER
@@ -129,12 +131,42 @@ def test_every_flag_shown_on_its_page_is_valid():
         assert flags.extract_flags(flag, strict=True).text == "", flag
 
 
+README = ROOT / "README.md"
+
+
 def test_the_readme_is_short_and_starts_with_what_it_is_for():
-    lines = (ROOT / "README.md").read_text("utf-8").splitlines()
-    assert len(lines) <= 130
-    order = [line for line in lines if line.startswith(("# ", "## ", "make ", "!["))]
+    lines = README.read_text("utf-8").splitlines()
+    assert len(lines) <= 150
+    order = [line for line in lines if line.startswith(("# ", "## ", "make ", "pip ", "```python"))]
     assert order[0] == "# Tryage"
-    assert [line.split()[1] for line in order[2:4]] == ["demo", "test"]
+    assert order[2].startswith("pip install")
+    assert [line.split()[1] for line in order[3:5]] == ["demo", "test"]
+    assert order[5] == "```python"
+    assert lines.index("```python") < 25  # on the first screen
+
+
+@pytest.mark.parametrize("number", range(len(blocks(README, "python"))))
+@pytest.mark.usefixtures("hub")
+def test_each_example_of_the_readme_runs_alone(number, tmp_path, monkeypatch):
+    pytest.importorskip("langchain_core")
+    pytest.importorskip("llama_index.core")
+    monkeypatch.chdir(tmp_path)
+    code = blocks(README, "python")[number]
+    exec(compile(code, f"README.md, example {number + 1}", "exec"), {"__name__": "readme"})  # noqa: S102 - ours
+
+
+def test_the_first_example_of_the_readme_prints_what_stands_below_it(capsys):
+    (shown,) = blocks(README, "text")
+    exec(compile(blocks(README, "python")[0], "README.md", "exec"), {"__name__": "readme"})  # noqa: S102 - ours
+    assert capsys.readouterr().out == shown
+
+
+def test_the_readme_says_how_many_models_the_bundled_router_knows_and_which_is_the_newest():
+    library = Router.from_pretrained().library
+    newest = library.names[int(np.nanargmax(library.column("released")))]
+    text = README.read_text("utf-8")
+    assert f"{len(library)} models" in text
+    assert f"the newest is {newest} " in text
 
 
 def test_every_public_name_listed_in_the_api_page_exists():
