@@ -1,4 +1,4 @@
-"""`tryage hub`: what a person sees of a sync, a search and a model."""
+"""`tryage hub`: what sync, search and show print."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from tryage.hub import catalog_sync as room
+from tryage.hub import catalog_sync
 from tryage.hub.catalog import Catalogue
 from tryage.hub.settings import HubSettings
 from tryage.testing import LocalHub
@@ -43,12 +43,12 @@ def synced(hub, path, tryage):
     return path
 
 
-def test_sync_says_what_it_brought_and_where_it_is(hub, path, tryage):
+def test_sync_prints_what_changed_and_where_the_catalogue_is(hub, path, tryage):
     first = tryage("hub", "sync")
     assert first.exit_code == 0
     assert first.stdout.startswith("3 models (3 new) after ")
     assert str(path) in first.stdout
-    assert first.stderr == ""  # no bar, where nobody watches
+    assert first.stderr == ""  # no progress bar without a terminal
     hub.rename("org/quant", "org/quant-2")
     second = tryage("hub", "sync", "--refresh")
     assert "3 models (1 renamed)" in second.stdout
@@ -68,47 +68,35 @@ def test_sync_takes_a_limit_a_path_and_names(tmp_path, tryage):
 
 
 @pytest.mark.usefixtures("synced")
-def test_a_sync_that_fails_says_why_and_that_the_catalogue_is_as_it_was(hub, tryage):
+def test_a_failed_sync_says_why_and_leaves_the_catalogue_unchanged(hub, tryage):
     hub.fail(ServerError(504), times=None)
     failed = tryage("hub", "sync")
     assert failed.exit_code == 2
-    assert "The catalogue is as it was, less than a minute old." in failed.stderr
+    assert "The catalogue is unchanged, less than a minute old." in failed.stderr
     assert "answered 504" in failed.stderr
     assert "Traceback" not in failed.output
     assert "org/base" in tryage("hub", "search").stdout
 
 
 @pytest.mark.usefixtures("hub", "path")
-def test_ctrl_c_says_how_to_go_on(tryage, monkeypatch):
-    def stopped(*_, **__):
+def test_ctrl_c_says_how_to_resume(tryage, monkeypatch):
+    def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(room, "sync", stopped)
+    monkeypatch.setattr(catalog_sync, "sync", interrupt)
     result = tryage("hub", "sync")
     assert result.exit_code == 130
     assert "Stopped." in result.stderr
-    assert "the same command goes on from there" in result.stderr
+    assert "the same command resumes from there" in result.stderr
 
 
 @pytest.mark.usefixtures("synced")
-def test_search_prints_an_aligned_table_and_how_old_it_is(tryage):
+def test_search_prints_an_aligned_table_and_the_age_of_the_catalogue(tryage):
     lines = tryage("hub", "search").stdout.splitlines()
-    assert lines[0].split() == (
-        [
-            "name",
-            "task",
-            "license",
-            "size",
-            "released",
-            "downloads",
-            "$/M",
-            "in",
-            "$/M",
-            "out",
-            "context",
-            "gated",
-        ]
-    )
+    assert lines[0].split() == [
+        "name", "task", "license", "size", "released", "downloads", "$/M", "in", "$/M", "out",
+        "context", "gated",
+    ]  # fmt: skip
     assert lines[1].split() == (
         ["org/base", "text-generation", "mit", "7B", "2025-02-01", "1.2M", "0.25", "1", "-", "no"]
     )
@@ -134,13 +122,13 @@ def test_search_prints_an_aligned_table_and_how_old_it_is(tryage):
         (("--author", "org", "--sort", "name"), ["org/base", "org/größe", "org/quant"]),
     ],
 )
-def test_search_finds_what_fits(tryage, words, found):
+def test_search_finds_the_models_that_meet_all_conditions(tryage, words, found):
     lines = tryage("hub", "search", *words, "--json").stdout.splitlines()
     assert [json.loads(line)["name"] for line in lines] == found
 
 
 @pytest.mark.usefixtures("synced")
-def test_json_leaves_out_what_is_unknown(tryage):
+def test_json_leaves_out_unknown_fields(tryage):
     (line,) = tryage("hub", "search", "base", "--json").stdout.splitlines()
     row = json.loads(line)
     assert (row["released"], row["capabilities"]) == ("2025-02-01", ["chat"])
@@ -148,15 +136,15 @@ def test_json_leaves_out_what_is_unknown(tryage):
 
 
 @pytest.mark.usefixtures("synced")
-def test_a_search_without_a_hit_says_which_word_was_wrong(tryage):
-    said = tryage("hub", "search", "--task", "text-generatoin", "--license", "mitt").stdout
-    assert "None has the task 'text-generatoin'. Did you mean text-generation?" in said
-    assert "None has the license 'mitt'. Did you mean mit?" in said
+def test_a_search_without_a_hit_names_the_wrong_word(tryage):
+    output = tryage("hub", "search", "--task", "text-generatoin", "--license", "mitt").stdout
+    assert "None has the task 'text-generatoin'. Did you mean text-generation?" in output
+    assert "None has the license 'mitt'. Did you mean mit?" in output
 
 
 @pytest.mark.usefixtures("synced")
 @pytest.mark.parametrize(
-    ("words", "says"),
+    ("words", "message"),
     [
         (("--sort", "download"), "Did you mean downloads"),
         (("--max-size", "7Q"), "--max-size '7Q' cannot be read; write it as 7B or 350M."),
@@ -164,50 +152,50 @@ def test_a_search_without_a_hit_says_which_word_was_wrong(tryage):
         (("--limit", 0), "limit must be at least 1"),
     ],
 )
-def test_a_wrong_option_is_one_line(tryage, words, says):
+def test_a_wrong_option_is_one_line(tryage, words, message):
     result = tryage("hub", "search", *words)
     assert result.exit_code == 2
-    assert says in result.stderr
+    assert message in result.stderr
     assert len(result.stderr.splitlines()) == 1
 
 
 @pytest.mark.usefixtures("synced")
-def test_show_tells_every_fact_with_its_source_day_and_certainty(tryage):
-    said = tryage("hub", "show", "ORG/quant").stdout
-    assert said.startswith("org/quant  https://huggingface.co/org/quant\n")
-    assert "made from  org/base (quantized)" in said
-    (size,) = [line for line in said.splitlines() if line.startswith("parameters")]
+def test_show_prints_every_fact_with_its_source_date_and_confidence(tryage):
+    output = tryage("hub", "show", "ORG/quant").stdout
+    assert output.startswith("org/quant  https://huggingface.co/org/quant\n")
+    assert "made from  org/base (quantized)" in output
+    (size,) = [line for line in output.splitlines() if line.startswith("parameters")]
     _, value, sure, seen, source = size.split(maxsplit=4)
     assert (value, source) == ("7B", "base org/base: safetensors.parameters")
     assert sure.endswith("%")
     assert seen.startswith("20")
-    assert "The catalogue is less than a minute old" in said
+    assert "The catalogue is less than a minute old" in output
 
 
 @pytest.mark.usefixtures("synced")
-def test_show_tells_results_and_who_is_gone(hub, tryage):
+def test_show_prints_results_and_says_if_a_model_is_deleted(hub, tryage):
     index = [{"results": [{"task": {"type": "qa"}, "dataset": {"name": "SQuAD"},
                            "metrics": [{"type": "f1", "value": 88.5}]}]}]  # fmt: skip
     hub.add("org/scored", **{"model-index": index})
     hub.remove("org/quant")
     tryage("hub", "sync", "--refresh")
-    said = tryage("hub", "show", "org/scored").stdout
-    assert "SQuAD" in said
-    assert "88.5" in said
-    assert "Gone from the Hub since 20" in tryage("hub", "show", "org/quant").stdout
+    output = tryage("hub", "show", "org/scored").stdout
+    assert "SQuAD" in output
+    assert "88.5" in output
+    assert "Not on the Hub since 20" in tryage("hub", "show", "org/quant").stdout
     data = json.loads(tryage("hub", "show", "org/quant", "--json").stdout)
     assert data["gone"] is not None
     assert data["facts"]
 
 
 @pytest.mark.usefixtures("synced")
-def test_show_tells_what_a_leaderboard_says_when_and_by_whom(hub, tryage):
+def test_show_prints_leaderboard_results_with_date_and_source(hub, tryage):
     source = {"url": "https://spaces.test/evals"}
     row = {"modelId": "org/base", "value": 61.25, "verified": True, "source": source}
     hub.leaderboards["Idavidrein/gpqa"] = [row]
     assert tryage("hub", "sync", "--leaderboard", "Idavidrein/gpqa").exit_code == 0
-    said = tryage("hub", "show", "org/base").stdout.splitlines()
-    (line,) = [line for line in said if line.startswith("Idavidrein/gpqa")]
+    lines = tryage("hub", "show", "org/base").stdout.splitlines()
+    (line,) = [line for line in lines if line.startswith("Idavidrein/gpqa")]
     name, score, weight, seen, by = line.split(maxsplit=4)
     assert (name, score, weight) == ("Idavidrein/gpqa", "61.25", "0.80")
     assert seen.startswith("20")
@@ -217,28 +205,28 @@ def test_show_tells_what_a_leaderboard_says_when_and_by_whom(hub, tryage):
 
 
 @pytest.mark.usefixtures("synced")
-def test_show_of_a_wrong_name_offers_near_ones(tryage):
+def test_show_of_a_wrong_name_suggests_similar_names(tryage):
     result = tryage("hub", "show", "org/qant")
     assert result.exit_code == 2
     assert "Did you mean org/quant" in result.stderr
 
 
 @pytest.mark.parametrize("words", [("search",), ("show", "org/base")])
-def test_an_empty_catalogue_says_what_to_run_and_is_not_made(path, tmp_path, tryage, words):
+def test_an_empty_catalogue_says_what_to_run_and_is_not_created(path, tmp_path, tryage, words):
     result = tryage("hub", *words)
     assert result.exit_code == 2
     assert "Fill it with: tryage hub sync" in result.stderr
     assert not path.exists()
     other = tmp_path / "x.sqlite"
-    said = tryage("hub", *words, "--catalogue", other).stderr
-    assert f"tryage hub sync --catalogue {other}" in said
+    message = tryage("hub", *words, "--catalogue", other).stderr
+    assert f"tryage hub sync --catalogue {other}" in message
 
 
 @pytest.mark.parametrize(
-    ("seconds", "said"),
+    ("seconds", "age"),
     [(30, "less than a minute old"), (3_700, "1 hour old"), (200_000, "2 days old")],
 )
-def test_the_age_is_said_in_words(synced, tryage, seconds, said):
+def test_the_age_is_written_in_words(synced, tryage, seconds, age):
     with Catalogue(synced) as catalogue:
         catalogue.set_state({"synced": catalogue.get_state("synced") - seconds})
-    assert said in tryage("hub", "search").stdout
+    assert age in tryage("hub", "search").stdout

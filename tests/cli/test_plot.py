@@ -1,4 +1,4 @@
-"""plot latent: what it reads, draws and prints, and what it refuses in one line."""
+"""`tryage plot latent`: what it reads, draws and prints, and what it refuses in one line."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ pytest.importorskip("matplotlib")
 
 @pytest.fixture(autouse=True)
 def umap(monkeypatch):
-    """Stand in for umap-learn, which takes long to import: the first two columns are the map."""
+    """Replace umap-learn, which takes long to import: the first two columns are the map."""
 
-    class Flat:
+    class FirstTwoColumns:
         def __init__(self, **settings):
             assert settings["metric"] == "cosine"
 
@@ -26,13 +26,13 @@ def umap(monkeypatch):
             return vectors[:, :2]
 
     module = ModuleType("umap")
-    module.__spec__, module.UMAP = ModuleSpec("umap", None), Flat
+    module.__spec__, module.UMAP = ModuleSpec("umap", None), FirstTwoColumns
     monkeypatch.setitem(sys.modules, "umap", module)
 
 
 @pytest.fixture
-def labelled(table, tmp_path):
-    """Write prompts with their categories, and rows that tell none."""
+def labeled(table, tmp_path):
+    """Write prompts with their categories, and rows without a category."""
     rows = [
         {"prompt": text, "category": category}
         for text, category in zip(table.prompts, table.categories, strict=True)
@@ -43,9 +43,11 @@ def labelled(table, tmp_path):
     return path
 
 
-def test_it_draws_and_tells_how_well_categories_are_kept_apart(tryage, labelled, saved, tmp_path):
+def test_it_draws_the_map_and_prints_how_well_categories_are_separated(
+    tryage, labeled, saved, tmp_path
+):
     picture, figures = tmp_path / "map.png", tmp_path / "map.json"
-    done = tryage("plot", "latent", labelled, "--router", saved, "-o", picture, "--json", figures)
+    done = tryage("plot", "latent", labeled, "--router", saved, "-o", picture, "--json", figures)
     assert done.exit_code == 0, done.stderr
     assert picture.read_bytes().startswith(b"\x89PNG")
     lines = done.stdout.splitlines()
@@ -59,37 +61,37 @@ def test_it_draws_and_tells_how_well_categories_are_kept_apart(tryage, labelled,
     assert perception["purity"]["value"] > found["chance"]
 
 
-def test_a_q_table_says_the_same_as_lines_of_prompt_and_category(
-    tryage, labelled, table, saved, tmp_path
+def test_a_q_table_gives_the_same_figures_as_lines_of_prompt_and_category(
+    tryage, labeled, table, saved, tmp_path
 ):
     table.write(tmp_path / "table.csv")
-    told = [
+    outputs = [
         tryage("plot", "latent", path, "--router", saved, "-o", tmp_path / "map.png").stdout
-        for path in (labelled, tmp_path / "table.csv")
+        for path in (labeled, tmp_path / "table.csv")
     ]
-    assert told[0] == told[1]
+    assert outputs[0] == outputs[1]
 
 
-def test_language_models_are_put_beside_it(tryage, labelled, saved, tmp_path, monkeypatch):
-    asked = []
+def test_language_models_are_compared(tryage, labeled, saved, tmp_path, monkeypatch):
+    sources = []
 
     def states(source, texts):
-        asked.append(source)
-        return np.random.default_rng(len(asked)).normal(size=(len(texts), 3))
+        sources.append(source)
+        return np.random.default_rng(len(sources)).normal(size=(len(texts), 3))
 
     monkeypatch.setattr("tryage.learning.scoring.language_model.mean_hidden_states", states)
     models = ("one/Small-1.5", "two/Small-1.5", "x.gguf")
     words = [word for model in models for word in ("--against", model)]
     picture = tmp_path / "map.png"
-    done = tryage("plot", "latent", labelled, "--router", saved, "-o", picture, *words)
+    done = tryage("plot", "latent", labeled, "--router", saved, "-o", picture, *words)
     assert done.exit_code == 0, done.stderr
-    assert asked == list(models)
+    assert sources == list(models)
     names = [line.split()[0] for line in done.stdout.splitlines()[3:8]]
     assert names == ["perception", "encoder", "Small-1.5", "two/Small-1.5", "x"]
 
 
-def test_of_many_prompts_a_sample_of_the_seed_is_drawn(tryage, labelled, saved, tmp_path):
-    words = ("plot", "latent", labelled, "--router", saved, "-o", tmp_path / "m.png")
+def test_many_prompts_are_sampled_by_the_seed(tryage, labeled, saved, tmp_path):
+    words = ("plot", "latent", labeled, "--router", saved, "-o", tmp_path / "m.png")
     one, same, other = (
         tryage(*words, "--most", 25, "--seed", seed).stdout.splitlines()[3] for seed in (1, 1, 2)
     )
@@ -98,7 +100,7 @@ def test_of_many_prompts_a_sample_of_the_seed_is_drawn(tryage, labelled, saved, 
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         ('{"prompt": "a"}', "has no prompt with a category"),
         ('{"category": "a"}', "has no prompt with a category"),
@@ -112,37 +114,37 @@ def test_of_many_prompts_a_sample_of_the_seed_is_drawn(tryage, labelled, saved, 
         ),
     ],
 )
-def test_prompts_that_make_no_map_are_told_in_one_line(tryage, saved, tmp_path, content, told):
+def test_prompts_without_a_map_are_refused_in_one_line(tryage, saved, tmp_path, content, message):
     path = tmp_path / "prompts.jsonl"
     path.write_text(content)
     picture = tmp_path / "map.png"
     done = tryage("plot", "latent", path, "--router", saved, "-o", picture)
     assert done.exit_code == 2
-    assert told in done.stderr
+    assert message in done.stderr
     assert done.stderr.count("\n") == 1
     assert not picture.exists()
 
 
-def test_a_table_without_categories_is_told(tryage, saved, tmp_path):
+def test_a_table_without_categories_is_refused(tryage, saved, tmp_path):
     (tmp_path / "t.csv").write_text("prompt,expert,loss\na,b,0.5\n")
     done = tryage("plot", "latent", tmp_path / "t.csv", "--router", saved)
     assert done.exit_code == 2
     assert "expected the columns prompt and category" in done.stderr
 
 
-def test_a_picture_of_no_kind_and_a_missing_file_are_told(tryage, labelled, tmp_path):
-    odd = tryage("plot", "latent", labelled, "-o", tmp_path / "map.txt")
-    none = tryage("plot", "latent", tmp_path / "none.jsonl")
-    assert (odd.exit_code, none.exit_code) == (2, 2)
-    assert "expected .png, .svg or .pdf" in odd.stderr
-    assert "cannot be read" in none.stderr
+def test_an_unknown_image_format_and_a_missing_file_are_refused(tryage, labeled, tmp_path):
+    unknown = tryage("plot", "latent", labeled, "-o", tmp_path / "map.txt")
+    missing = tryage("plot", "latent", tmp_path / "none.jsonl")
+    assert (unknown.exit_code, missing.exit_code) == (2, 2)
+    assert "expected .png, .svg or .pdf" in unknown.stderr
+    assert "cannot be read" in missing.stderr
 
 
-def test_without_the_extra_the_command_to_install_it_is_named(tryage, labelled, monkeypatch):
+def test_a_missing_extra_names_the_command_that_installs_it(tryage, labeled, monkeypatch):
     monkeypatch.setitem(sys.modules, "umap", None)
     monkeypatch.setattr(
         "tryage.core.validation.find_spec", lambda name: None if name == "umap" else name
     )
-    done = tryage("plot", "latent", labelled)
+    done = tryage("plot", "latent", labeled)
     assert done.exit_code == 2
     assert "pip install 'tryage[latent]'" in done.stderr

@@ -1,4 +1,4 @@
-"""The `tryage` command: `score` measures, `train` trains, `route` chooses, and others."""
+"""The `tryage` command: `score` measures, `train` trains, `route` chooses; and more commands."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import tryage
 from tryage.cli import cotrain, experts, hub, plot, route, score, train
 from tryage.errors import TryageError
 
-EXIT_FAILED = 2  # what the shell sees, as for a wrong option
+EXIT_FAILED = 2  # the exit code, the same as for a wrong option
 
 
 class OneLineErrorGroup(TyperGroup):
-    """Runs commands; an error that Tryage raises on purpose is one line, not a traceback."""
+    """Runs commands; prints an error of Tryage as one line, without a traceback."""
 
-    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - the class of the context moved between typers
-        """Run the command that was asked for."""
+    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - the context's class differs between versions of typer
+        """Run the command that the arguments name."""
         try:
             return super().invoke(ctx)
         except TryageError as error:
@@ -31,13 +31,13 @@ app = typer.Typer(
     help="Send every prompt to the right language model.",
     no_args_is_help=True,
     add_completion=False,
-    rich_markup_mode=None,  # plain help: importing rich takes longer than a decision
+    rich_markup_mode=None,  # plain help, because importing rich takes longer than a decision
     pretty_exceptions_enable=False,
 )
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
+def _print_version(is_set: bool) -> None:
+    if is_set:
         typer.echo(f"tryage {tryage.__version__}")
         raise typer.Exit
 
@@ -47,7 +47,7 @@ def main(
     version: Annotated[
         bool,
         typer.Option(
-            "--version", callback=_print_version, is_eager=True, help="Print it and stop."
+            "--version", callback=_print_version, is_eager=True, help="Print the version and stop."
         ),
     ] = False,
 ) -> None:

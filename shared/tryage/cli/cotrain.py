@@ -1,4 +1,4 @@
-"""The command that trains experts together with their router: `cotrain`."""
+"""The command `cotrain`: it trains small experts together with their router."""
 
 from __future__ import annotations
 
@@ -8,8 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tryage.cli.options import EncoderPath, Seed, Weights, read_preferences
-from tryage.cli.train import read_jsonl, resolve_encoder
+from tryage.cli.options import (
+    EXIT_INTERRUPTED,
+    EncoderPath,
+    Seed,
+    Weights,
+    read_jsonl,
+    read_preferences,
+    resolve_encoder,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,70 +25,83 @@ if TYPE_CHECKING:
     from tryage.learning.cotraining.student import Student
     from tryage.learning.scoring.measurement import Prompt
 
-EXIT_INTERRUPTED = 130  # as of a program that Ctrl-C ended
-
 
 def cotrain(
     prompts: Annotated[
         Path,
         typer.Argument(
             metavar="PROMPTS",
-            help='JSON lines of {"prompt"}, with "category" if you have it: for the report alone.',
+            help='JSON lines of {"prompt"}, optionally with "category", used only in the report.',
         ),
     ],
     output: Annotated[
         Path,
-        typer.Option("--output", "-o", metavar="DIR", help="For the experts and their router."),
+        typer.Option(
+            "--output", "-o", metavar="DIR", help="The folder for the experts and their router."
+        ),
     ],
-    experts: Annotated[int, typer.Option(min=2, help="How many there are.")] = 8,
+    experts: Annotated[int, typer.Option(min=2, help="The number of experts.")] = 8,
     tokens: Annotated[
         float,
-        typer.Option(min=1, help="Tokens to learn from, all experts together; one only read: 1/3."),
+        typer.Option(
+            min=1,
+            help="The tokens to train on, over all experts; a token that is only evaluated counts "
+            "one third.",
+        ),
     ] = 2e6,
     joint: Annotated[
         bool,
         typer.Option(
-            "--joint/--decoupled", help="Router and experts in the same step, or by turns."
+            "--joint/--decoupled", help="Update router and experts in the same step, or in turns."
         ),
     ] = False,
     causal: Annotated[
-        bool, typer.Option("--causal/--masked", help="What kind of language models they are.")
+        bool, typer.Option("--causal/--masked", help="The kind of language models to train.")
     ] = False,
     start: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="A model of that kind that all begin as; else untrained."),
+        typer.Option(
+            metavar="DIR",
+            help="A model of that kind from which every expert starts; by default they start "
+            "untrained.",
+        ),
     ] = None,
-    width: Annotated[int, typer.Option(help="Of an untrained expert.")] = 128,
-    layers: Annotated[int, typer.Option(help="Of an untrained expert.")] = 2,
-    vocabulary: Annotated[int, typer.Option(help="Tokens that untrained experts know.")] = 8192,
+    width: Annotated[int, typer.Option(help="The hidden size of an untrained expert.")] = 128,
+    layers: Annotated[int, typer.Option(help="The number of layers of an untrained expert.")] = 2,
+    vocabulary: Annotated[
+        int, typer.Option(help="The size of the vocabulary of untrained experts.")
+    ] = 8192,
     weights: Weights = None,
     slack: Annotated[
-        float, typer.Option(min=1, help="The most that one expert gets, in equal shares.")
+        float,
+        typer.Option(
+            min=1, help="The most prompts that one expert may get, as a multiple of an equal share."
+        ),
     ] = 1.5,
     encoder: EncoderPath = None,
     seed: Seed = 0,
 ) -> None:
-    """Train small experts and their router together; the same command goes on where it stopped."""
+    """Train small experts and their router together.
+
+    The same command resumes a stopped run.
+    """
     from tryage.learning.cotraining.loop import CotrainConfig
     from tryage.learning.cotraining.modes import Decoupled, Joint
     from tryage.learning.cotraining.pipeline import split_prompts, train_system
     from tryage.learning.cotraining.student import CausalStudent, MaskedStudent
     from tryage.learning.scoring.measurement import unique_prompts
 
-    reader, parts = resolve_encoder(encoder), split_prompts(unique_prompts(read_jsonl(prompts)))
+    reader, splits = resolve_encoder(encoder), split_prompts(unique_prompts(read_jsonl(prompts)))
     kind = CausalStudent if causal else MaskedStudent
-    students = (
-        _new_students(kind, parts.expert_train, experts, (width, layers, vocabulary), seed)
-        if start is None
-        else [
-            kind.from_pretrained(start, name=f"expert-{i + 1}", seed=seed + i)
-            for i in range(experts)
-        ]
-    )
+    if start is None:
+        sizes = (width, layers, vocabulary)
+        students = _new_students(kind, splits.expert_train, experts, sizes, seed)
+    else:
+        students = _pretrained_students(kind, start, experts, seed)
     try:
-        found = train_system(
+        system = train_system(
             students,
-            parts,
+            splits,
             partial(Joint, seed=seed) if joint else Decoupled,
             CotrainConfig(tokens, slack=slack, seed=seed),
             reader,
@@ -89,10 +109,10 @@ def cotrain(
             folder=output / "state",
         )
     except KeyboardInterrupt:
-        typer.echo(f"Stopped; all is kept in {output}. The same command goes on.", err=True)
+        typer.echo(f"Stopped; everything is kept in {output}. The same command resumes.", err=True)
         raise typer.Exit(EXIT_INTERRUPTED) from None
-    found.save(output)
-    _print_report(found, output)
+    system.save(output)
+    _print_report(system, output)
 
 
 def _new_students(
@@ -102,7 +122,10 @@ def _new_students(
     sizes: tuple[int, int, int],
     seed: int,
 ) -> list[Student]:
-    """Return untrained experts with a tokeniser of their own."""
+    """Return untrained experts that share a tokenizer trained on the prompts.
+
+    `sizes` are the width, the number of layers and the size of the vocabulary.
+    """
     from tryage.learning.cotraining.pretrain import train_tokenizer
 
     width, layers, vocabulary = sizes
@@ -113,12 +136,20 @@ def _new_students(
     ]
 
 
+def _pretrained_students(kind: type[Student], folder: Path, count: int, seed: int) -> list[Student]:
+    """Return experts that all start as the saved model."""
+    return [
+        kind.from_pretrained(folder, name=f"expert-{i + 1}", seed=seed + i) for i in range(count)
+    ]
+
+
 def _print_report(system: TrainedSystem, output: Path) -> None:
-    """Say what became of the experts, and what comes next."""
+    """Print what the experts learned, and the next command."""
     history = system.history
     typer.echo(system.specialization.table())
     typer.echo(
-        f"Saved to {output}: {history.trained_tokens:,} tokens learned from, {history.evaluated_tokens:,} only read; "
+        f"Saved to {output}: {history.trained_tokens:,} tokens learned from, "
+        f"{history.evaluated_tokens:,} only read; "
         f"{history.effective_experts(50):.1f} of {len(system.students)} experts at work at the end."
     )
     typer.echo(f"Try it: tryage explain --router {output / 'router'} 'your prompt'")

@@ -1,4 +1,4 @@
-"""Commands about the experts: `experts` lists what is known, `onboard` teaches a new one."""
+"""Commands about experts and tools: `experts`, `onboard`, `tools` and `train-tools`."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ from tryage.cli.options import (
     format_table,
     format_value,
     load_router,
+    read_jsonl,
     read_preferences,
+    resolve_encoder,
 )
-from tryage.cli.train import read_jsonl, resolve_encoder
 from tryage.errors import InputError
 
 if TYPE_CHECKING:
@@ -32,6 +33,20 @@ if TYPE_CHECKING:
     from tryage.tools.tool import Tool
     from tryage.tools.training import Episode
 
+_EXPERT_COLUMNS: tuple[tuple[str, Callable[[Expert], str]], ...] = (
+    ("expert", lambda expert: expert.name),
+    ("size", lambda expert: format_count(expert.parameters)),
+    ("released", lambda expert: format_value(expert.released)),
+    ("license", lambda expert: format_value(expert.license)),
+    ("$/M in", lambda expert: format_value(expert.input_price)),
+    ("$/M out", lambda expert: format_value(expert.output_price)),
+    ("latency s", lambda expert: format_value(expert.latency)),
+    ("context", lambda expert: format_count(expert.context_length)),
+    ("downloads", lambda expert: format_count(expert.downloads)),
+)
+
+_TOOL_FIELDS = ("cost", "latency", "risk", "permissions")  # beside the schema
+
 
 def experts(
     router: RouterPath = None, require: Requirements = None, as_json: JsonFlag = False
@@ -39,38 +54,42 @@ def experts(
     """List the experts and what is known about them."""
     library = load_router(router).library
     met = read_preferences(None, require).satisfied(library)
-    known = [expert for expert, wanted in zip(library, met.tolist(), strict=True) if wanted]
+    listed = [expert for expert, is_met in zip(library, met.tolist(), strict=True) if is_met]
     if as_json:
-        for expert in known:
+        for expert in listed:
             typer.echo(json.dumps(expert.to_dict(), ensure_ascii=False))
         return
-    for line in format_table([[head for head, _ in _EXPERT_COLUMNS], *map(_expert_row, known)]):
+    rows = [[show(expert) for _, show in _EXPERT_COLUMNS] for expert in listed]
+    for line in format_table([[head for head, _ in _EXPERT_COLUMNS], *rows]):
         typer.echo(line)
-    typer.echo(f"{len(known):,} of {len(library):,} experts; - is unknown.")
+    typer.echo(f"{len(listed):,} of {len(library):,} experts; - is unknown.")
 
 
 def onboard(
     router: Annotated[str, typer.Argument(metavar="ROUTER", help="A saved router or a Hub id.")],
     expert: Annotated[
-        str, typer.Argument(metavar="EXPERT", help="Its name, or a JSON file with what is known.")
+        str,
+        typer.Argument(
+            metavar="EXPERT", help="The expert's name, or a JSON file with facts about it."
+        ),
     ],
     losses: Annotated[
-        Path, typer.Argument(metavar="LOSSES", help="JSON lines of prompt and loss, or score.")
+        Path, typer.Argument(metavar="LOSSES", help="JSON lines of prompt, and loss or score.")
     ],
     output: OutputFolder,
 ) -> None:
-    """Teach a router a new expert, from some losses."""
-    chooser, newcomer, measured = load_router(router), _read_expert(expert), _read_losses(losses)
-    taught = chooser.onboard(newcomer, measured)
-    taught.save_pretrained(output)
+    """Teach a router a new expert from some measured losses."""
+    old, newcomer, measured = load_router(router), _read_expert(expert), _read_losses(losses)
+    new = old.onboard(newcomer, measured)
+    new.save_pretrained(output)
     typer.echo(
         f"Saved to {output}: {newcomer.name} learned from {len(measured):,} prompts, "
-        f"{len(taught.library):,} experts."
+        f"{len(new.library):,} experts."
     )
 
 
 def _read_expert(given: str) -> Expert:
-    """Read an expert from a JSON file; anything else is its name."""
+    """Read an expert from a file named .json; any other text is an expert's name."""
     from tryage.core.expert import Expert
 
     if not given.endswith(".json"):
@@ -82,7 +101,7 @@ def _read_expert(given: str) -> Expert:
 
 
 def _read_losses(path: Path) -> dict[str, float]:
-    """Read the loss of each prompt; a score counts as 1 - score."""
+    """Read the loss of each prompt; a score becomes the loss 1 - score."""
     losses: dict[str, float] = {}
     for row in read_jsonl(path):
         prompt, loss, score = row.get("prompt"), row.get("loss"), row.get("score")
@@ -90,27 +109,33 @@ def _read_losses(path: Path) -> dict[str, float]:
         if not isinstance(prompt, str) or not isinstance(value, (int, float)):
             raise InputError(
                 f"{path} has a row {json.dumps(row)[:80]}; "
-                'expected {"prompt": "...", "loss": 0.3}, or a score from 0 to 1 instead of it.'
+                'expected {"prompt": "...", "loss": 0.3}, or a score from 0 to 1 instead of a loss.'
             )
         losses[prompt] = float(value)
     return losses
 
 
-_EXPERT_COLUMNS: tuple[tuple[str, Callable[[Expert], str]], ...] = (
-    ("expert", lambda e: e.name),
-    ("size", lambda e: format_count(e.parameters)),
-    ("released", lambda e: format_value(e.released)),
-    ("license", lambda e: format_value(e.license)),
-    ("$/M in", lambda e: format_value(e.input_price)),
-    ("$/M out", lambda e: format_value(e.output_price)),
-    ("latency s", lambda e: format_value(e.latency)),
-    ("context", lambda e: format_count(e.context_length)),
-    ("downloads", lambda e: format_count(e.downloads)),
-)
+def tools(
+    file: Annotated[Path, typer.Argument(metavar="TOOLS", help="A JSON list of tool schemas.")],
+    query: Annotated[str, typer.Argument(metavar="QUERY", help="What the user asks.")],
+    k: Annotated[int, typer.Option("--k", min=1, help="The largest number of tools.")] = 5,
+    ranker: Annotated[
+        str | None, typer.Option(metavar="PATH", help="A saved ranker or a Hub id.")
+    ] = None,
+    weight: Weights = None,
+    require: Requirements = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Pick the few tools that a query needs."""
+    from tryage.tools.ranker import ToolRanker
 
-
-def _expert_row(expert: Expert) -> list[str]:
-    return [show(expert) for _, show in _EXPERT_COLUMNS]
+    loaded = ToolRanker.from_pretrained(ranker)
+    preferences = read_preferences(weight, require)
+    chosen = loaded.select(_read_tools(file), query, k, preferences=preferences)
+    if as_json:
+        typer.echo(json.dumps(chosen.to_dict(k), ensure_ascii=False))
+    else:
+        typer.echo(chosen.explain(k))
 
 
 def train_tools(
@@ -123,52 +148,40 @@ def train_tools(
     output: OutputFolder,
     tools: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="A JSON list of tools, for lines that have none."),
+        typer.Option(metavar="FILE", help="A JSON list of tools, for lines without tools."),
     ] = None,
     encoder: EncoderPath = None,
     checkpoint: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Keeps the state, to go on from.")
+        Path | None,
+        typer.Option(metavar="DIR", help="Save the state here; the same command resumes from it."),
     ] = None,
 ) -> None:
-    """Train a tool ranker on what queries needed, and save it."""
+    """Train a tool ranker on past queries and save it."""
     from tryage.tools.training import fit_ranker
 
-    pool = None if tools is None else read_tools(tools)
-    known = [_parse_episode(episodes, row, pool) for row in read_jsonl(episodes)]
-    ranker = fit_ranker(known, resolve_encoder(encoder), checkpoint=checkpoint)
+    shared = None if tools is None else _read_tools(tools)
+    parsed = [_parse_episode(episodes, row, shared) for row in read_jsonl(episodes)]
+    ranker = fit_ranker(parsed, resolve_encoder(encoder), checkpoint=checkpoint)
     ranker.save_pretrained(output)
-    typer.echo(f"Saved to {output}: learned from {len(known):,} queries.")
+    typer.echo(f"Saved to {output}: learned from {len(parsed):,} queries.")
 
 
-def tools(
-    file: Annotated[Path, typer.Argument(metavar="TOOLS", help="A JSON list of tool schemas.")],
-    query: Annotated[str, typer.Argument(metavar="QUERY", help="What the user asks.")],
-    k: Annotated[int, typer.Option("--k", min=1, help="At most so many tools.")] = 5,
-    ranker: Annotated[
-        str | None, typer.Option(metavar="PATH", help="A saved ranker or a Hub id.")
-    ] = None,
-    weight: Weights = None,
-    require: Requirements = None,
-    as_json: JsonFlag = False,
-) -> None:
-    """Pick the few tools that a query needs."""
-    from tryage.tools.ranker import ToolRanker
+def _parse_episode(path: Path, row: Mapping[str, Any], shared: list[Tool] | None) -> Episode:
+    """Parse a query and the tools that it needed, among its own tools or else the shared ones."""
+    from tryage.tools.training import Episode
 
-    chooser = ToolRanker.from_pretrained(ranker)
-    wanted = read_preferences(weight, require)
-    chosen = chooser.select(read_tools(file), query, k, preferences=wanted)
-    if as_json:
-        typer.echo(json.dumps(chosen.to_dict(k), ensure_ascii=False))
-    else:
-        typer.echo(chosen.explain(k))
+    query, useful, own = row.get("query"), row.get("useful"), row.get("tools")
+    offered = [_parse_tool(tool) for tool in own] if isinstance(own, list) else shared
+    if not isinstance(query, str) or not isinstance(useful, list) or offered is None:
+        raise InputError(
+            f"{path} has a row {json.dumps(row)[:80]}; expected "
+            '{"query": "...", "useful": ["name"], "tools": [...]}, or --tools for all rows.'
+        )
+    return Episode(query, offered, frozenset(map(str, useful)))
 
 
-def read_tools(path: Path) -> list[Tool]:
-    """Read a JSON list of schemas; beside a schema may stand cost, latency, risk, permissions.
-
-    Raises:
-        InputError: the file cannot be read, or holds something else.
-    """
+def _read_tools(path: Path) -> list[Tool]:
+    """Read a JSON list of schemas; a schema may also hold cost, latency, risk and permissions."""
     try:
         rows = json.loads(path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError, ValueError) as error:
@@ -183,18 +196,4 @@ def _parse_tool(row: Any) -> Tool:  # noqa: ANN401 - any JSON value
 
     if not isinstance(row, Mapping):
         raise InputError(f"A tool is a JSON object, got {json.dumps(row)[:80]}.")
-    beside = ("cost", "latency", "risk", "permissions")
-    return Tool.from_schema(row, **{name: row[name] for name in beside if name in row})
-
-
-def _parse_episode(path: Path, row: Mapping[str, Any], pool: list[Tool] | None) -> Episode:
-    from tryage.tools.training import Episode
-
-    query, useful, own = row.get("query"), row.get("useful"), row.get("tools")
-    offered = [_parse_tool(tool) for tool in own] if isinstance(own, list) else pool
-    if not isinstance(query, str) or not isinstance(useful, list) or offered is None:
-        raise InputError(
-            f"{path} has a row {json.dumps(row)[:80]}; expected "
-            '{"query": "...", "useful": ["name"], "tools": [...]}, or --tools for all rows.'
-        )
-    return Episode(query, offered, frozenset(map(str, useful)))
+    return Tool.from_schema(row, **{name: row[name] for name in _TOOL_FIELDS if name in row})

@@ -1,7 +1,8 @@
-"""What the commands share: options, and reading them into prompts, preferences and a router."""
+"""What the commands share: their options, how they read their inputs, and how they print tables."""
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeAlias
@@ -14,13 +15,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from tryage.core.preferences import Preferences, Requirement
+    from tryage.perception.encoder import Encoder
     from tryage.router import Router
 
 STDIN = "-"
 
+EXIT_INTERRUPTED = 130  # the exit code of a program that Ctrl-C stopped
+
 Prompts: TypeAlias = Annotated[
     list[str],
-    typer.Argument(metavar="PROMPT", help="The prompts; '-' reads one a line from stdin."),
+    typer.Argument(metavar="PROMPT", help="The prompts; '-' reads one per line from stdin."),
 ]
 
 Weights: TypeAlias = Annotated[
@@ -36,7 +40,7 @@ Requirements: TypeAlias = Annotated[
         "--require",
         "-r",
         metavar="ITEM",
-        help="What an expert must be, as in a flag: 'size<3B', 'license=mit|apache-2.0'",
+        help="What an expert must satisfy, as in a flag: 'size<3B', 'license=mit|apache-2.0'",
     ),
 ]
 
@@ -52,14 +56,15 @@ RouterPath: TypeAlias = Annotated[
 ]
 
 JsonFlag: TypeAlias = Annotated[
-    bool, typer.Option("--json", help="Print JSON, one object a line, for programs.")
+    bool, typer.Option("--json", help="Print JSON for programs, one object per line.")
 ]
 
 QTablePath: TypeAlias = Annotated[
     Path,
     typer.Argument(
         metavar="QTABLE",
-        help="Rows of prompt, expert, loss or score: .parquet, .csv, .jsonl, or a folder of shards",
+        help="Rows of prompt, expert, and loss or score: a .parquet, .csv or .jsonl file, or a "
+        "folder of shards.",
     ),
 ]
 
@@ -68,12 +73,12 @@ LossColumn: TypeAlias = Annotated[
     typer.Option(
         "--loss",
         metavar="COLUMN",
-        help="Where the losses are; loss_per_char compares models of different tokenisers.",
+        help="The column of the losses; loss_per_char compares models with different tokenizers.",
     ),
 ]
 
 ScoreScale: TypeAlias = Annotated[
-    float, typer.Option("--score-scale", metavar="MAX", help="The best score there is.")
+    float, typer.Option("--score-scale", metavar="MAX", help="The best possible score.")
 ]
 
 EncoderPath: TypeAlias = Annotated[
@@ -86,52 +91,64 @@ EncoderPath: TypeAlias = Annotated[
 Seed: TypeAlias = Annotated[int, typer.Option(help="The same seed gives the same result.")]
 
 OutputFolder: TypeAlias = Annotated[
-    Path, typer.Option("--output", "-o", metavar="DIR", help="The folder to save the router to.")
+    Path, typer.Option("--output", "-o", metavar="DIR", help="The folder to save the result to.")
 ]
 
 
 def read_prompts(given: list[str]) -> list[str]:
-    """Return the prompts, with '-' replaced by the lines of stdin that hold something.
+    """Return the prompts; the lines of stdin that are not blank replace '-'.
 
     Raises:
-        InputError: there is none.
+        InputError: there is no prompt.
     """
     prompts: list[str] = []
     for prompt in given:
-        prompts += (
-            [line for line in sys.stdin.read().splitlines() if line.strip()]
-            if (prompt == STDIN)
-            else [prompt]
-        )
+        prompts += _read_stdin() if prompt == STDIN else [prompt]
     if not prompts:
-        raise InputError("No prompt was given. Write one in quotes, or one a line to stdin.")
+        raise InputError("No prompt was given. Write one in quotes, or one per line to stdin.")
     return prompts
+
+
+def _read_stdin() -> list[str]:
+    return [line for line in sys.stdin.read().splitlines() if line.strip()]
+
+
+def read_jsonl(path: Path) -> list[dict[str, object]]:
+    """Read JSON lines.
+
+    Raises:
+        InputError: the file cannot be read, or a line is not a JSON object.
+    """
+    try:
+        lines = path.read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read: {error}") from error
+    rows = [_parse_row(path, number, line) for number, line in enumerate(lines, start=1)]
+    return [row for row in rows if row is not None]
+
+
+def _parse_row(path: Path, number: int, line: str) -> dict[str, object] | None:
+    """Parse a line; a blank one and the JSON value null are no row."""
+    try:
+        row = json.loads(line) if line.strip() else None
+    except ValueError as error:
+        raise InputError(f"{path}, line {number} is not JSON: {error}") from error
+    if row is not None and not isinstance(row, dict):
+        raise InputError(f"{path}, line {number} is not a JSON object: {line[:60]}")
+    return row
 
 
 def read_preferences(weights: Iterable[str] | None, required: Iterable[str] | None) -> Preferences:
     """Read `--weight` and `--require`.
 
     Raises:
-        InputError: a weight is not NAME=NUMBER, or a requirement is none.
+        InputError: a weight is not NAME=NUMBER, or an item is not a requirement.
     """
     from tryage.core.preferences import Preferences
 
     return Preferences(
         dict(map(_parse_weight, weights or ())), map(_parse_requirement, required or ())
     )
-
-
-def load_router(path: str | None, *, prompt_flags: bool = False) -> Router:
-    """Read the router of a folder, a Hub id or, for None, the bundled one.
-
-    Raises:
-        PersistenceError: there is none.
-    """
-    from tryage.router import Router
-
-    router = Router.from_pretrained(path)
-    router.prompt_flags = router.prompt_flags or prompt_flags
-    return router
 
 
 def _parse_weight(text: str) -> tuple[str, float]:
@@ -143,7 +160,7 @@ def _parse_weight(text: str) -> tuple[str, float]:
 
 
 def _parse_requirement(text: str) -> Requirement:
-    """Read an item as it stands in a flag: the shell has no grammar of its own."""
+    """Read an item with the grammar of flags: the command line has no grammar of its own."""
     from tryage.core.flag_items import closest_form, parse_item
 
     item = parse_item(text)
@@ -152,13 +169,41 @@ def _parse_requirement(text: str) -> Requirement:
         raise FlagError(f"--require {text!r} is a weight; write --weight {name}={weight:g}.")
     if item is None or item.requirement is None:
         raise FlagError(
-            f"--require {text!r} is not a requirement. The nearest valid form is {closest_form(text)!r}."
+            f"--require {text!r} is not a requirement. "
+            f"The nearest valid form is {closest_form(text)!r}."
         )
     return item.requirement
 
 
+def load_router(path: str | None, *, prompt_flags: bool = False) -> Router:
+    """Load the router of a folder or a Hub id; None means the bundled router.
+
+    Raises:
+        PersistenceError: there is no router.
+    """
+    from tryage.router import Router
+
+    router = Router.from_pretrained(path)
+    router.prompt_flags = router.prompt_flags or prompt_flags
+    return router
+
+
+def resolve_encoder(folder: Path | None) -> Encoder:
+    """Load the encoder of an encoder's or a router's folder; None means the bundled encoder.
+
+    Raises:
+        PersistenceError: there is no encoder.
+    """
+    from tryage.perception.persistence import load_encoder
+    from tryage.perception.pretrained import BUNDLED_FOLDER
+
+    folder = BUNDLED_FOLDER if folder is None else folder
+    inside = folder / "encoder"
+    return load_encoder(inside if inside.is_dir() else folder)
+
+
 def format_count(value: float | None) -> str:
-    """Write a count as people do: 7B, 1.2M, 32k."""
+    """Abbreviate a count: 7B, 1.2M, 32k; an unknown one is "-"."""
     for size, suffix in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
         if value is not None and value >= size:
             return f"{value / size:.3g}{suffix}"
@@ -166,14 +211,14 @@ def format_count(value: float | None) -> str:
 
 
 def format_value(value: object) -> str:
-    """Write a value; - is unknown."""
+    """Write a value; an unknown one is "-"."""
     if value is None:
         return "-"
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def format_table(rows: Sequence[Sequence[str]], n_left: int = 1) -> list[str]:
-    """Align the first `left` columns left and the others right."""
+    """Align the first `n_left` columns to the left and the others to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join(

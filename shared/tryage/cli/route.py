@@ -1,4 +1,4 @@
-"""Commands that choose: `route` names the expert, `explain` tells why, `pareto` what it costs."""
+"""Commands that choose: `route` picks experts, `explain` says why, `pareto` draws trade-offs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from tryage.core.decision import Decision
     from tryage.core.pareto import FrontPoint, ParetoFront
 
-_MAX_ROWS = 16  # of a front that are printed; --json prints all
+_MAX_ROWS = 16  # breakpoints of a front that are printed; --json prints all
 
 _MAX_NAMED_EXPERTS = 3  # experts named per row
 
@@ -41,7 +41,7 @@ def route(
 ) -> None:
     """Choose an expert for every prompt.
 
-    Its name is the first word of each line.
+    The first word of each line is the name of the expert.
     """
     decisions = _decide(prompts, weight, require, router, flags=flags)
     if as_json:
@@ -61,11 +61,12 @@ def explain(
     require: Requirements = None,
     router: RouterPath = None,
     flags: Flags = False,
-    top: Annotated[int, typer.Option(min=1, help="How many experts to show.")] = 3,
+    top: Annotated[int, typer.Option(min=1, help="The number of experts to show.")] = 3,
 ) -> None:
-    """Tell why an expert is chosen.
+    """Explain why an expert is chosen.
 
-    Every term of the choice, who came next and by how much, who was rejected and why.
+    Shows every term of the choice, the runner-up and its distance, and the rejected experts with
+    the reasons.
     """
     decisions = _decide(prompts, weight, require, router, flags=flags)
     for i, decision in enumerate(decisions):
@@ -77,29 +78,34 @@ def explain(
 def pareto(
     prompts: Prompts,
     constraint: Annotated[
-        str, typer.Option("--constraint", "-c", metavar="NAME", help="size, cost, latency ...")
+        str,
+        typer.Option(
+            "--constraint", "-c", metavar="NAME", help="The constraint: size, cost, latency ..."
+        ),
     ] = "size",
     weight: Weights = None,
     require: Requirements = None,
     router: RouterPath = None,
     flags: Flags = False,
     plot: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Draw the front: .png, .svg or .pdf")
+        Path | None,
+        typer.Option(metavar="FILE", help="Draw the front to this file: .png, .svg or .pdf"),
     ] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Show the front of loss against a constraint.
 
-    Every line is a weight of the constraint from which on some prompt goes to another expert.
+    Every line is a breakpoint: from this weight of the constraint on, some prompt goes to another
+    expert.
     """
-    texts, chooser = read_prompts(prompts), load_router(router, prompt_flags=flags)
-    wanted = read_preferences(weight, require)
-    front = chooser.pareto(texts, constraint, preferences=wanted)
+    texts, loaded = read_prompts(prompts), load_router(router, prompt_flags=flags)
+    preferences = read_preferences(weight, require)
+    front = loaded.pareto(texts, constraint, preferences=preferences)
     unknown: list[str] = []
     if plot is not None:
         from tryage.cli.plot import draw_front, experts_without_constraint, single_expert_points
 
-        points = single_expert_points(chooser, texts, constraint, wanted)
+        points = single_expert_points(loaded, texts, constraint, preferences)
         draw_front(front, points, plot)
         unknown = experts_without_constraint(points)
     if as_json:
@@ -121,15 +127,16 @@ def _decide(
     *,
     flags: bool,
 ) -> list[Decision]:
-    texts, wanted = read_prompts(prompts), read_preferences(weight, require)
-    return load_router(router, prompt_flags=flags).route_batch(texts, wanted)
+    texts, preferences = read_prompts(prompts), read_preferences(weight, require)
+    return load_router(router, prompt_flags=flags).route_batch(texts, preferences)
 
 
 def _decision_line(decision: Decision) -> str:
-    """Say in one line how the choice came about."""
+    """Write the terms of the choice in one line."""
     chosen = decision.chosen
     if chosen is None:
-        return f"the declared default: {' '.join((decision.default_reason or '').split())}"
+        reason = " ".join((decision.default_reason or "").split())
+        return f"the declared default: {reason}"
     spread = "" if chosen.std is None else f" ± {chosen.std:.3f}"
     line = f"predicted loss {chosen.predicted_loss:.3f}{spread}"
     line += "".join(f" + {name} {term:.3f}" for name, term in chosen.terms.items())
@@ -149,12 +156,13 @@ def _truncate(text: str, length: int = 48) -> str:
 
 
 def _front_lines(front: ParetoFront) -> list[str]:
-    """Lay the breakpoints out; of a long front the first, the last and some between."""
+    """Write the breakpoints; of a long front the first, the last and some in between."""
     points = list(front)
     shown = _downsample(points)
     lines = [f"{'weight from':>11}  {'loss':>6}  {front.constraint:>10}  goes to"]
     lines += [
-        f"{point.weight:>11.4g}  {point.loss:>6.3f}  {point.constraint:>10.3f}  {_format_shares(point)}"
+        f"{point.weight:>11.4g}  {point.loss:>6.3f}  {point.constraint:>10.3f}  "
+        f"{_format_shares(point)}"
         for point in shown
     ]
     if len(shown) < len(points):
@@ -169,25 +177,22 @@ def _downsample(points: Sequence[FrontPoint]) -> list[FrontPoint]:
     return [points[round(i * last / (_MAX_ROWS - 1))] for i in range(_MAX_ROWS)]
 
 
-def _unknown_line(unknown: Sequence[str], constraint: str) -> str:
-    """Say who is drawn apart, and how the front counts them."""
-    more = (
-        f" and {len(unknown) - _MAX_NAMED_EXPERTS} more"
-        if len(unknown) > _MAX_NAMED_EXPERTS
-        else ""
-    )
-    return (
-        f"Of {', '.join(unknown[:_MAX_NAMED_EXPERTS])}{more} the {constraint} is unknown: drawn apart, and "
-        "counted as 1, the worst, in the front."
-    )
-
-
 def _format_shares(point: FrontPoint) -> str:
-    """Name who gets the prompts, the largest share first."""
+    """Name the experts that get the prompts, the largest share first."""
     ranked = sorted(point.share.items(), key=lambda item: -item[1])
     if len(ranked) == 1:
         return ranked[0][0]
-    text = ", ".join(f"{name} {share:.0%}" for name, share in ranked[:_MAX_NAMED_EXPERTS])
-    return text + (
-        f" and {len(ranked) - _MAX_NAMED_EXPERTS} more" if len(ranked) > _MAX_NAMED_EXPERTS else ""
+    return _join_names([f"{name} {share:.0%}" for name, share in ranked])
+
+
+def _unknown_line(unknown: Sequence[str], constraint: str) -> str:
+    """Say which experts are drawn apart, and how the front counts them."""
+    return (
+        f"Of {_join_names(unknown)} the {constraint} is unknown: drawn apart, and counted as 1, "
+        "the worst, in the front."
     )
+
+
+def _join_names(names: Sequence[str]) -> str:
+    rest = len(names) - _MAX_NAMED_EXPERTS
+    return ", ".join(names[:_MAX_NAMED_EXPERTS]) + (f" and {rest} more" if rest > 0 else "")

@@ -1,4 +1,4 @@
-"""The command that measures: `score` puts prompts to experts and writes a Q-table."""
+"""The command `score`: it measures experts on prompts and writes a Q-table."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tryage.cli.train import read_jsonl
+from tryage.cli.options import EXIT_INTERRUPTED, read_jsonl
 from tryage.errors import InputError
 
 if TYPE_CHECKING:
@@ -20,13 +20,11 @@ if TYPE_CHECKING:
     from tryage.learning.scoring.measurement import Measurer
     from tryage.learning.scoring.run import Engine, Report
 
-EXIT_UNFINISHED = 1  # what the shell sees when some losses are missing
-
-EXIT_INTERRUPTED = 130  # as of a program that Ctrl-C ended
+EXIT_UNFINISHED = 1  # the exit code when some losses are missing
 
 
 class EngineName(str, Enum):
-    """Where to measure."""
+    """What runs the measurements."""
 
     LOCAL = "local"
     RAY = "ray"
@@ -37,7 +35,7 @@ def score(
         Path,
         typer.Argument(
             metavar="PROMPTS",
-            help='JSON lines of {"prompt"}, with "reference", "choices", "category" if you have.',
+            help='JSON lines of {"prompt"}, optionally with "reference", "choices" and "category".',
         ),
     ],
     expert: Annotated[
@@ -47,36 +45,42 @@ def score(
             "-e",
             metavar="MODEL",
             help="A folder with safetensors, a .gguf file, a Hub id, or MODULE:NAME of a measurer "
-            "in Python; repeat it.",
+            "in Python; may be repeated.",
         ),
     ],
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="DIR", help="The folder of the Q-table.")
+        Path, typer.Option("--output", "-o", metavar="DIR", help="The folder for the Q-table.")
     ],
     budget: Annotated[
         float | None,
-        typer.Option(metavar="USD", help="Stop before the table has cost more than this."),
+        typer.Option(metavar="USD", help="Stop before the table's total cost exceeds this."),
     ] = None,
     device: Annotated[
         str | None,
-        typer.Option(metavar="DEVICE", help='Where models run, such as "cuda"; "cpu" by default.'),
+        typer.Option(
+            metavar="DEVICE", help='The device for models, such as "cuda"; "cpu" by default.'
+        ),
     ] = None,
     engine: Annotated[
         EngineName,
-        typer.Option(help="In this process, or in many on Ray: on this machine or a cluster."),
+        typer.Option(
+            help="Measure in this process, or with Ray in many processes of this machine or of a "
+            "cluster."
+        ),
     ] = EngineName.LOCAL,
     workers: Annotated[
         int | None,
         typer.Option(
             min=1,
-            help="With Ray: how many processes measure, each with one expert in memory; as many "
-            "as there are processors for by default.",
+            help="With Ray: the number of processes, each with one expert in memory; by default "
+            "as many as the processors allow.",
         ),
     ] = None,
     ray_address: Annotated[
         str | None,
         typer.Option(
-            metavar="HOST:PORT", help="With Ray: the cluster; one of this machine's own without it."
+            metavar="HOST:PORT",
+            help="With Ray: the address of a cluster; by default one starts on this machine.",
         ),
     ] = None,
     worker_cpus: Annotated[
@@ -86,23 +90,29 @@ def score(
         float | None, typer.Option(min=0, help="With Ray: GPUs per worker; 0 by default.")
     ] = None,
 ) -> None:
-    """Measure experts on prompts; the same command goes on where it was stopped."""
-    from tryage.learning.scoring.run import score as measure
+    """Measure experts on prompts into a Q-table.
+
+    The same command resumes a stopped run.
+    """
+    from tryage.learning.scoring.run import score as run_measurers
 
     settings: dict[str, str | float | None] = {"workers": workers, "address": ray_address}
     settings |= {"num_cpus": worker_cpus, "num_gpus": worker_gpus}
-    run = _make_engine(engine, {k: v for k, v in settings.items() if v is not None})
-    measurers = [found for given in expert for found in _make_measurers(given, device)]
+    given = {name: value for name, value in settings.items() if value is not None}
+    run = _make_engine(engine, given)
+    measurers = [measurer for model in expert for measurer in _make_measurers(model, device)]
     try:
-        report = measure(read_jsonl(prompts), measurers, output, budget=budget, engine=run)
+        report = run_measurers(read_jsonl(prompts), measurers, output, budget=budget, engine=run)
     except KeyboardInterrupt:
-        typer.echo(f"Stopped; what is measured is in {output}. The same command goes on.", err=True)
+        typer.echo(
+            f"Stopped; the losses so far are in {output}. The same command resumes.", err=True
+        )
         raise typer.Exit(EXIT_INTERRUPTED) from None
     _print_report(report, output)
 
 
 def _make_engine(name: EngineName, settings: dict[str, Any]) -> Engine:
-    """Return what runs the measurements."""
+    """Return the function that runs the measurements."""
     if name is EngineName.RAY:
         from tryage.learning.scoring.ray_engine import Ray
 
@@ -118,16 +128,9 @@ def _make_engine(name: EngineName, settings: dict[str, Any]) -> Engine:
 
 
 def _make_measurers(given: str, device: str | None) -> list[Measurer]:
-    """Return who measures an expert: an object in Python, or a checkpoint by its architecture."""
+    """Return the measurers of MODULE:NAME, or of a checkpoint's architecture."""
     if re.fullmatch(r"[\w.]+:\w+", given) and not Path(given).exists():
-        found = _import_object(*given.split(":"))
-        several: list[Any] = list(found) if isinstance(found, (list, tuple)) else [found]
-        if not all(hasattr(one, "measure") and hasattr(one, "identify") for one in several):
-            raise InputError(
-                f"{given} is a {type(found).__name__}; expected a measurer, such as "
-                "tryage.learning.scoring.answers.Answers, or a list of them."
-            )
-        return several
+        return _import_measurers(given)
     from tryage.learning.scoring.losses import CausalLM, MaskedLM, Seq2SeqLM, measurer_for
 
     choices: dict[str, type[LanguageModel]] = {
@@ -145,8 +148,20 @@ def _make_measurers(given: str, device: str | None) -> list[Measurer]:
     ]
 
 
+def _import_measurers(given: str) -> list[Measurer]:
+    """Import a measurer, or a list of measurers, by MODULE:NAME."""
+    found = _import_object(*given.split(":"))
+    measurers: list[Any] = list(found) if isinstance(found, (list, tuple)) else [found]
+    if not all(hasattr(one, "measure") and hasattr(one, "identify") for one in measurers):
+        raise InputError(
+            f"{given} is a {type(found).__name__}; expected a measurer, such as "
+            "tryage.learning.scoring.GenerationMeasurer, or a list of them."
+        )
+    return measurers
+
+
 def _import_object(module: str, name: str) -> object:
-    sys.path.insert(0, str(Path.cwd()))  # as `python -m` has it; a console script has not
+    sys.path.insert(0, str(Path.cwd()))  # `python -m` adds this folder, a console script does not
     try:
         return getattr(import_module(module), name)
     except (ImportError, AttributeError) as error:
@@ -156,9 +171,10 @@ def _import_object(module: str, name: str) -> object:
 
 
 def _print_report(report: Report, output: Path) -> None:
-    """Say what was measured, what was not and why, and what comes next."""
+    """Print what was measured, what was not and why, and the next command."""
     typer.echo(
-        f"Saved to {output}: {report.measured:,} losses, {report.previously_measured:,} from before."
+        f"Saved to {output}: {report.measured:,} losses, "
+        f"{report.previously_measured:,} from before."
     )
     if report.spent:
         typer.echo(f"Cost so far: ${report.spent:.4f}.")
@@ -169,7 +185,7 @@ def _print_report(report: Report, output: Path) -> None:
     if len(report.failed) > 3:
         typer.echo(f"... and {len(report.failed) - 3:,} more gaps.", err=True)
     if report.out_of_budget:
-        typer.echo("The budget is used up; the same command with a larger one goes on.", err=True)
+        typer.echo("The budget is used up; the same command with a larger one resumes.", err=True)
     if report.given_up or report.failed or report.out_of_budget:
         raise typer.Exit(EXIT_UNFINISHED)
     typer.echo(f"Learn from it: tryage train {output} --output my-router")

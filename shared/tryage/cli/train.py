@@ -1,4 +1,4 @@
-"""Commands that learn from a Q-table: `train` saves a router, `evaluate` tells what it is worth."""
+"""Commands that learn from a Q-table: `train` saves a router, `evaluate` cross-validates one."""
 
 from __future__ import annotations
 
@@ -8,25 +8,32 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
 import typer
 
-from tryage.cli.options import EncoderPath, LossColumn, OutputFolder, QTablePath, ScoreScale, Seed
+from tryage.cli.options import (
+    EncoderPath,
+    LossColumn,
+    OutputFolder,
+    QTablePath,
+    ScoreScale,
+    Seed,
+    read_jsonl,
+    resolve_encoder,
+)
 from tryage.errors import InputError, QTableError
-from tryage.learning.evaluation.splits import MethodPrediction, RoutingMethod, min_train_size
-from tryage.learning.training.trainer import MIN_PROMPTS, FitConfig, fit
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-    from numpy.typing import NDArray
-
+    from tryage.core.arrays import Float32Array
     from tryage.core.library import Library
     from tryage.learning.evaluation.report import Evaluation
+    from tryage.learning.evaluation.splits import MethodPrediction, RoutingMethod
     from tryage.learning.qtable import QTable
     from tryage.perception.encoder import Encoder
+    from tryage.perception.model import LearnedPerception
 
-METHOD_NAME = "tryage"
+METHOD_NAME = "tryage"  # of the trained router in the table that `evaluate` prints
 
 
 def train(
@@ -37,7 +44,8 @@ def train(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="What is known about the experts, one JSON object each; tells of strangers, too.",
+            help="Facts about the experts, one JSON object per line; also used for experts that "
+            "are not in the table.",
         ),
     ] = None,
     score_scale: ScoreScale = 1.0,
@@ -45,48 +53,95 @@ def train(
     seed: Seed = 0,
     checkpoint: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Keeps finished stages, to go on from."),
+        typer.Option(
+            metavar="DIR", help="Save finished stages here; the same command resumes from them."
+        ),
     ] = None,
     finetune: Annotated[
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="A BERT's folder: it is trained on the losses first, end to end, as the encoder.",
+            help="The folder of a BERT: first train it on the losses end to end, then use it as "
+            "the encoder.",
         ),
     ] = None,
 ) -> None:
     """Train a router on measured losses and save it."""
-    from tryage.core.library import Library
-    from tryage.learning.qtable import QTable, with_measurements
-    from tryage.learning.scoring.run import EXPERTS_FILE
+    from tryage.learning.qtable import QTable
     from tryage.learning.training.trainer import FitConfig, check_table, fit
-    from tryage.router import Router
 
     if encoder is not None and finetune is not None:
         raise InputError("--finetune trains an encoder of its own; give it or --encoder, not both")
     table = QTable.read(qtable, score_scale=score_scale, loss=loss)
     check_table(table)
-    noted = qtable / EXPERTS_FILE  # what `tryage score` knows about them
-    known = experts or (noted if noted.is_file() else None)
-    library = None if known is None else _read_library(known, table.experts)
+    library = _read_library(experts or _scored_experts(qtable), table.experts)
     with ExitStack() as until_saved:
         if finetune is None:
             reader = resolve_encoder(encoder)
         else:
             scratch = Path(until_saved.enter_context(TemporaryDirectory()))
             reader = _finetune_encoder(table, finetune, scratch, checkpoint, seed)
+        config = FitConfig(seed=seed)
         perception = fit(
-            table,
-            reader,
-            config=FitConfig(seed=seed),
-            library=library,
-            checkpoint=checkpoint,
-            progress=True,
+            table, reader, config=config, library=library, checkpoint=checkpoint, progress=True
         )
-        facts = with_measurements(library or Library(table.experts), table)
-        Router(perception, facts).save_pretrained(output)
+        _save_router(perception, table, library, output)
+    _print_report(perception.report, table, output)
+
+
+def _scored_experts(qtable: Path) -> Path | None:
+    """Return the file in which `tryage score` notes what it knows about the experts, if any."""
+    from tryage.learning.qtable_io import EXPERTS_FILE
+
+    path = qtable / EXPERTS_FILE
+    return path if path.is_file() else None
+
+
+def _read_library(path: Path | None, names: tuple[str, ...]) -> Library | None:
+    """Read facts about experts; an expert of the table without facts gets its name alone."""
+    from tryage.core.expert import Expert
+    from tryage.core.library import Library
+
+    if path is None:
+        return None
+    known = Library.from_dicts(read_jsonl(path))
+    return Library([*known, *(Expert(name) for name in names if name not in known)])
+
+
+def _finetune_encoder(
+    table: QTable, start: Path, folder: Path, checkpoint: Path | None, seed: int
+) -> Encoder:
+    """Train an encoder and a head end to end, and print how much the error fell."""
+    from dataclasses import replace
+
+    from tryage.learning.training.finetune import FinetuneConfig, finetune
+
+    config = replace(FinetuneConfig(), schedule=replace(FinetuneConfig().schedule, seed=seed))
+    tuned = finetune(table, start, folder, config=config, checkpoint=checkpoint, progress=True)
+    before, best = tuned.validation_errors[0], min(tuned.validation_errors)
+    typer.echo(
+        f"End to end, {len(tuned.validation_errors) - 1} epochs: the squared error on held-out "
+        f"prompts was {before:.4g} before and is {best:.4g} now. The figures below are for prompts "
+        "that the encoder was trained on."
+    )
+    return tuned.encoder
+
+
+def _save_router(
+    perception: LearnedPerception, table: QTable, library: Library | None, output: Path
+) -> None:
+    """Save a router whose library also holds what the table measured."""
+    from tryage.core.library import Library
+    from tryage.learning.qtable import with_measurements
+    from tryage.router import Router
+
+    facts = with_measurements(library or Library(table.experts), table)
+    Router(perception, facts).save_pretrained(output)
+
+
+def _print_report(report: Mapping[str, float], table: QTable, output: Path) -> None:
     typer.echo(f"Saved to {output}: {len(table):,} prompts, {len(table.experts):,} experts.")
-    for name, value in perception.report.items():
+    for name, value in report.items():
         typer.echo(f"  {name.replace('_', ' '):<12}{value:>9.4g}")
     typer.echo(f"Try it: tryage explain --router {output} 'your prompt'")
 
@@ -96,28 +151,31 @@ def evaluate(
     encoder: EncoderPath = None,
     score_scale: ScoreScale = 1.0,
     loss: LossColumn = "loss",
-    folds: Annotated[int, typer.Option(min=2, help="Parts, each tested once.")] = 5,
+    folds: Annotated[
+        int, typer.Option(min=2, help="The number of parts; each is tested once.")
+    ] = 5,
     seed: Seed = 0,
     as_json: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="Write all figures to it.")
+        Path | None, typer.Option("--json", metavar="FILE", help="Write all figures to this file.")
     ] = None,
     plots: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Draw fronts, calibration and shares.")
+        Path | None,
+        typer.Option(metavar="DIR", help="Draw fronts, calibration and shares into this folder."),
     ] = None,
 ) -> None:
-    """Judge a router on a Q-table, by cross-validation.
+    """Judge a router on a Q-table by cross-validation.
 
-    Beside it: the best single expert, random, prompt length, nearest neighbours, an MLP, matrix
-    factorisation, the category table and the oracle.
+    It is compared with the best single expert, random choice, prompt length, nearest neighbours, an
+    MLP, matrix factorisation, the category table and the oracle.
     """
-    from tryage.learning.evaluation.evaluator import evaluate as judge
+    from tryage.learning.evaluation.evaluator import evaluate as cross_validate
     from tryage.learning.evaluation.splits import EvaluationConfig
     from tryage.learning.qtable import QTable
 
     table = QTable.read(qtable, score_scale=score_scale, loss=loss)
     check_folds(table, folds)
     reader = CachingEncoder(resolve_encoder(encoder))
-    found = judge(
+    found = cross_validate(
         table,
         reader.encode(table.prompts),
         {METHOD_NAME: make_routing_method(reader, seed)},
@@ -131,106 +189,15 @@ def evaluate(
         _draw_plots(found, plots)
 
 
-def resolve_encoder(folder: Path | None) -> Encoder:
-    """Read an encoder: of its own folder, of a saved router's, or of the bundled router.
-
-    Raises:
-        PersistenceError: there is none.
-    """
-    from tryage.perception.persistence import load_encoder
-    from tryage.perception.pretrained import BUNDLED_FOLDER
-
-    folder = BUNDLED_FOLDER if folder is None else folder
-    inside = folder / "encoder"
-    return load_encoder(inside if inside.is_dir() else folder)
-
-
-def _finetune_encoder(
-    table: QTable, start: Path, folder: Path, checkpoint: Path | None, seed: int
-) -> Encoder:
-    """Train an encoder and a head end to end, and tell what it has come to."""
-    from dataclasses import replace
-
-    from tryage.learning.training.finetune import FinetuneConfig, finetune
-
-    recipe = replace(FinetuneConfig(), schedule=replace(FinetuneConfig().schedule, seed=seed))
-    tuned = finetune(table, start, folder, config=recipe, checkpoint=checkpoint, progress=True)
-    before, best = tuned.validation_errors[0], min(tuned.validation_errors)
-    typer.echo(
-        f"End to end, {len(tuned.validation_errors) - 1} epochs: squared error on prompts held out of it "
-        f"{before:.4g} before, {best:.4g} now. The figures below are of prompts that it has seen."
-    )
-    return tuned.encoder
-
-
-def _read_library(path: Path, names: tuple[str, ...]) -> Library:
-    """Read what is known about experts; those of the table that are not there get their name."""
-    from tryage.core.expert import Expert
-    from tryage.core.library import Library
-
-    known = Library.from_dicts(read_jsonl(path))
-    return Library([*known, *(Expert(name) for name in names if name not in known)])
-
-
-def read_jsonl(path: Path) -> list[dict[str, object]]:
-    """Read JSON lines.
-
-    Raises:
-        InputError: the file cannot be read, or a line is not a JSON object.
-    """
-    try:
-        lines = path.read_text("utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read: {error}") from error
-    rows = []
-    for number, line in enumerate(lines, start=1):
-        try:
-            row = json.loads(line) if line.strip() else None
-        except ValueError as error:
-            raise InputError(f"{path}, line {number} is not JSON: {error}") from error
-        if row is not None and not isinstance(row, dict):
-            raise InputError(f"{path}, line {number} is not a JSON object: {line[:60]}")
-        rows += [] if row is None else [row]
-    return rows
-
-
-def _draw_plots(found: Evaluation, folder: Path) -> None:
-    """Draw what the table has figures for."""
-    from tryage.learning.evaluation.report import plot_calibration, plot_front, plot_shares
-
-    folder.mkdir(parents=True, exist_ok=True)
-    plot_calibration(found, folder / "calibration.png")
-    plot_shares(found, folder / "shares.png")
-    if any(result.cost for result in found.results):
-        plot_front(found, folder / "front.png")
-    typer.echo(f"\nDrawn to {folder}")
-
-
-class CachingEncoder:
-    """An encoder that reads every prompt once; the folds ask for the same ones many times."""
-
-    def __init__(self, encoder: Encoder) -> None:
-        self._encoder = encoder
-        self._cache: dict[str, NDArray[np.float32]] = {}
-
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever else the encoder offers
-        """Pass everything but `encode` on to the encoder."""
-        return getattr(self._encoder, name)
-
-    def encode(self, prompts: Sequence[str]) -> NDArray[np.float32]:
-        """Embed prompts `(batch, dim)`, only the new ones by the encoder."""
-        new = list(dict.fromkeys(text for text in prompts if text not in self._cache))
-        if new:
-            self._cache.update(zip(new, self._encoder.encode(new), strict=True))
-        return np.array([self._cache[text] for text in prompts], dtype=np.float32)
-
-
 def check_folds(table: QTable, n_folds: int) -> None:
-    """Refuse so few prompts that no router can be trained in every fold.
+    """Refuse a table with so few prompts that no router can be trained in every fold.
 
     Raises:
-        QTableError: it tells how many there are, and how many are needed.
+        QTableError: there are too few prompts; it says how many there are, and how many are needed.
     """
+    from tryage.learning.evaluation.splits import min_train_size
+    from tryage.learning.training.trainer import MIN_PROMPTS
+
     usable = table.groups[table.measured.any(axis=1)]
     n_train = min_train_size(usable, n_folds)
     if n_train < MIN_PROMPTS:
@@ -241,27 +208,54 @@ def check_folds(table: QTable, n_folds: int) -> None:
 
 
 def make_routing_method(encoder: Encoder, seed: int = 0) -> RoutingMethod:
-    """Make the method that does what `tryage train` does, and predicts the unseen prompts."""
+    """Return a method that trains as `tryage train` does, and predicts the unseen prompts."""
+    from tryage.learning.evaluation.splits import MethodPrediction
+    from tryage.learning.training.trainer import FitConfig, fit
 
     def method(
         train: QTable,
-        train_embeddings: NDArray[np.float32],
+        train_embeddings: Float32Array,
         test_prompts: Sequence[str],
-        test_embeddings: NDArray[np.float32],  # noqa: ARG001 - the encoder is asked again
+        test_embeddings: Float32Array,  # noqa: ARG001 - the perception encodes the prompts itself
     ) -> MethodPrediction:
-        perception = fit(
-            train,
-            encoder,
-            config=FitConfig(seed=seed),
-            embeddings=train_embeddings,
-            progress=False,
-        )
+        config = FitConfig(seed=seed)
+        perception = fit(train, encoder, config=config, embeddings=train_embeddings, progress=False)
         x = perception.extract_features(test_prompts)
         predicted = perception.predict_from_features(x)
-        return MethodPrediction(
-            predicted.losses,
-            predicted.std,
-            perception.forecast("costs", perception.head.prepare(x)),
-        )
+        costs = perception.forecast("costs", perception.head.prepare(x))
+        return MethodPrediction(predicted.losses, predicted.std, costs)
 
     return method
+
+
+class CachingEncoder:
+    """An encoder that encodes every prompt once; the folds encode the same prompts many times."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        self._encoder = encoder
+        self._cache: dict[str, Float32Array] = {}
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - any attribute of the encoder
+        """Return every attribute but `encode` from the encoder."""
+        return getattr(self._encoder, name)
+
+    def encode(self, prompts: Sequence[str]) -> Float32Array:
+        """Embed prompts `(batch, dim)`; the encoder reads only the new ones."""
+        import numpy as np
+
+        new = list(dict.fromkeys(text for text in prompts if text not in self._cache))
+        if new:
+            self._cache.update(zip(new, self._encoder.encode(new), strict=True))
+        return np.array([self._cache[text] for text in prompts], dtype=np.float32)
+
+
+def _draw_plots(found: Evaluation, folder: Path) -> None:
+    """Draw calibration and shares, and the front if there are costs."""
+    from tryage.learning.evaluation.report import plot_calibration, plot_front, plot_shares
+
+    folder.mkdir(parents=True, exist_ok=True)
+    plot_calibration(found, folder / "calibration.png")
+    plot_shares(found, folder / "shares.png")
+    if any(result.cost for result in found.results):
+        plot_front(found, folder / "front.png")
+    typer.echo(f"\nDrawn to {folder}")

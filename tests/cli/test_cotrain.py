@@ -1,4 +1,4 @@
-"""cotrain: prompts in, experts and their router out."""
+"""`tryage cotrain`: it reads prompts and saves experts and their router."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ SMALL = ("--experts", 2, "--width", 16, "--layers", 1, "--vocabulary", 320)
 
 
 @pytest.fixture
-def trained(tryage, encoder, tmp_path, monkeypatch):
-    """Train experts on some lines, and return what the command did."""
+def cotrain(tryage, encoder, tmp_path, monkeypatch):
+    """Train experts on some prompts, and return the result of the command."""
     monkeypatch.chdir(tmp_path)
     encoder.save(tmp_path / "words")
 
     def run(*words, n=160, tokens=2_500):
         rows = [
-            {"prompt": f"{topic} in {place}, {i} times over", "category": topic}
+            {"prompt": f"{topic} in {place}, {i} times", "category": topic}
             for i in range(n // 4)
             for topic in ("sum", "poem")
             for place in ("paris", "tokyo")
@@ -35,8 +35,8 @@ def trained(tryage, encoder, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("mode", ["--joint", "--decoupled"])
-def test_experts_and_a_router_that_knows_them_are_saved(mode, trained, tmp_path):
-    done = trained(mode, "--weight", "size=0.1")
+def test_experts_and_a_router_that_knows_them_are_saved(mode, cotrain, tmp_path):
+    done = cotrain(mode, "--weight", "size=0.1")
     assert done.exit_code == 0, done.stderr
     assert "tokens learned from" in done.stdout
     router = Router.from_pretrained("mine/router")
@@ -51,30 +51,30 @@ def test_experts_and_a_router_that_knows_them_are_saved(mode, trained, tmp_path)
     assert sum(sum(json.loads(line)["tokens"]) for line in rounds) > 1_000
 
 
-def test_the_experts_are_read_by_score(trained, tryage):
-    assert trained().exit_code == 0
+def test_score_reads_the_experts(cotrain, tryage):
+    assert cotrain().exit_code == 0
     done = tryage("score", "prompts.jsonl", "-e", "mine/experts/expert-1", "-o", "table")
     assert "160 losses" in done.stdout, done.stderr
 
 
-def test_with_more_tokens_it_goes_on(trained, tmp_path):
-    assert trained().exit_code == 0
+def test_more_tokens_resume_the_run(cotrain, tmp_path):
+    assert cotrain().exit_code == 0
     first = (tmp_path / "mine" / "rounds.jsonl").read_text().splitlines()
-    assert trained(tokens=4_000).exit_code == 0
-    then = (tmp_path / "mine" / "rounds.jsonl").read_text().splitlines()
-    assert len(then) > len(first)
-    assert then[: len(first)] == first
+    assert cotrain(tokens=4_000).exit_code == 0
+    second = (tmp_path / "mine" / "rounds.jsonl").read_text().splitlines()
+    assert len(second) > len(first)
+    assert second[: len(first)] == first
 
 
-def test_another_seed_in_the_same_folder_is_refused(trained):
-    assert trained().exit_code == 0
-    done = trained("--seed", 1)
+def test_another_seed_in_the_same_folder_is_refused(cotrain):
+    assert cotrain().exit_code == 0
+    done = cotrain("--seed", 1)
     assert done.exit_code == 2
     assert "other experts, prompts or settings" in done.stderr
 
 
-def test_too_few_prompts_are_one_line(trained):
-    done = trained(n=40)
+def test_too_few_prompts_are_refused_in_one_line(cotrain):
+    done = cotrain(n=40)
     assert done.exit_code == 2
     assert "give some hundreds" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1

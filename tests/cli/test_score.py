@@ -1,4 +1,4 @@
-"""score: checkpoints and Python objects in, a folder that `train` learns from out."""
+"""`tryage score`: it measures checkpoints and Python objects into a table for `tryage train`."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ pytest.importorskip("textstat")
 
 MODULE = """
 from tryage import Expert
-from tryage.learning.scoring import Answer, Answers, exact_match
+from tryage.learning.scoring import Answer, GenerationMeasurer, exact_match
 
-def asks(name, right, price=None):
+def make_measurer(name, is_right, price=None):
     def model(text):
-        return Answer(text.split()[0].upper() if right(text) else "no", 4, 2)
+        return Answer(text.split()[0].upper() if is_right(text) else "no", 4, 2)
     expert = Expert(name, parameters=1e9, input_price=price, output_price=price)
-    return Answers(expert, model, exact_match)
+    return GenerationMeasurer(expert, model, exact_match)
 
-sums = asks("sums", lambda text: text.startswith("sum"))
-both = [sums, asks("all", lambda text: True)]
-dear = asks("dear", lambda text: True, 1e6)
+sums = make_measurer("sums", lambda text: text.startswith("sum"))
+both = [sums, make_measurer("all", lambda text: True)]
+costly = make_measurer("costly", lambda text: True, 1e6)
 """
 
 
 @pytest.fixture
-def place(tmp_path, monkeypatch):
-    """A folder with prompts and a module of measurers, to work in."""
+def folder(tmp_path, monkeypatch):
+    """Make a folder with prompts and a module of measurers the current one."""
     monkeypatch.chdir(tmp_path)
-    (tmp_path / f"mine_{tmp_path.name}.py").write_text(MODULE)  # modules are kept by their names
+    (tmp_path / f"mine_{tmp_path.name}.py").write_text(MODULE)  # Python caches modules by name
     rows = [
         {"prompt": f"{topic} {town}", "reference": topic, "category": topic}
         for topic in ("sum", "law", "poem", "code")
@@ -47,21 +47,23 @@ def place(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def scored(tryage, place):
-    """Measure an object of the module, and return what the command did."""
+def score(tryage, folder):
+    """Measure an object of the module, and return the result of the command."""
 
     def run(name, *words):
-        module = f"mine_{place.name}"
+        module = f"mine_{folder.name}"
         return tryage("score", "prompts.jsonl", "-e", f"{module}:{name}", "-o", "table", *words)
 
     return run
 
 
-def test_a_router_learns_from_what_was_scored_and_knows_the_experts(tryage, scored, encoder, place):
-    done = scored("both")
+def test_a_router_learns_from_a_scored_table_and_knows_facts_about_the_experts(
+    tryage, score, encoder, folder
+):
+    done = score("both")
     assert done.exit_code == 0, done.stderr
     assert "40 losses, 0 from before" in done.stdout
-    encoder.save(place / "words")
+    encoder.save(folder / "words")
     done = tryage("train", "table", "-o", "mine", "--encoder", "words")
     assert done.exit_code == 0, done.stderr
     router = Router.from_pretrained("mine")
@@ -70,14 +72,14 @@ def test_a_router_learns_from_what_was_scored_and_knows_the_experts(tryage, scor
     assert router.library["sums"].output_tokens == 2
 
 
-def test_the_same_command_goes_on(scored):
-    scored("sums")
-    done = scored("both")
+def test_the_same_command_resumes(score):
+    score("sums")
+    done = score("both")
     assert "20 losses, 20 from before" in done.stdout
 
 
-def test_a_budget_that_is_used_up_is_told_and_kept(scored):
-    done = scored("dear", "--budget", 13)
+def test_an_exceeded_budget_stops_the_command_and_keeps_the_losses(score):
+    done = score("costly", "--budget", 13)
     assert done.exit_code == 1
     assert "2 losses" in done.stdout
     assert "$12.0000" in done.stdout
@@ -86,7 +88,7 @@ def test_a_budget_that_is_used_up_is_told_and_kept(scored):
 
 
 @pytest.mark.parametrize(
-    ("expert", "told"),
+    ("expert", "message"),
     [
         ("absent:name", "cannot be imported"),
         ("json:absent", "cannot be imported"),
@@ -95,26 +97,30 @@ def test_a_budget_that_is_used_up_is_told_and_kept(scored):
         ("absent.gguf", "no file"),
     ],
 )
-def test_what_is_no_expert_is_told_in_one_line(tryage, place, expert, told, monkeypatch):
+def test_an_expert_that_cannot_be_read_is_refused_in_one_line(
+    tryage, folder, expert, message, monkeypatch
+):
     if "/" in expert or "gguf" in expert:
         pytest.importorskip("transformers")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    done = tryage("score", place / "prompts.jsonl", "-e", expert, "-o", "table")
+    done = tryage("score", folder / "prompts.jsonl", "-e", expert, "-o", "table")
     assert done.exit_code == 2
-    assert told in done.stderr
+    assert message in done.stderr
     assert done.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize(("text", "told"), [("[1]", "not a JSON object"), ('{"text": 1}', "needs")])
-def test_prompts_that_are_none_are_told_in_one_line(scored, place, text, told):
-    (place / "prompts.jsonl").write_text(text)
-    done = scored("sums")
+@pytest.mark.parametrize(
+    ("text", "message"), [("[1]", "not a JSON object"), ('{"text": 1}', "needs")]
+)
+def test_prompts_that_cannot_be_read_are_refused(score, folder, text, message):
+    (folder / "prompts.jsonl").write_text(text)
+    done = score("sums")
     assert done.exit_code == 2
-    assert told in done.stderr
+    assert message in done.stderr
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["--engine", "spark"], "'--engine'"),
         (["--workers", 2], "--engine ray"),
@@ -122,17 +128,17 @@ def test_prompts_that_are_none_are_told_in_one_line(scored, place, text, told):
         (["--engine", "ray", "--workers", 0], "'--workers'"),
     ],
 )
-def test_an_engine_that_is_none_and_options_of_another_are_told(scored, place, words, told):
-    done = scored("sums", *words)
+def test_an_unknown_engine_and_options_of_another_engine_are_refused(score, folder, words, message):
+    done = score("sums", *words)
     assert done.exit_code == 2
-    assert told in done.stderr
-    assert not (place / "table").exists()
+    assert message in done.stderr
+    assert not (folder / "table").exists()
 
 
 @pytest.mark.slow
-def test_ray_starts_and_ends_without_a_word(place):
+def test_ray_prints_nothing_but_the_progress_bar(folder):
     pytest.importorskip("ray")
-    words = ["score", "prompts.jsonl", "-e", f"mine_{place.name}:both", "-o", "table"]
+    words = ["score", "prompts.jsonl", "-e", f"mine_{folder.name}:both", "-o", "table"]
     words += ["--engine", "ray", "--workers", "2"]
     known = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}
     paths = {"PYTHONPATH": os.pathsep.join(sys.path)}
@@ -145,20 +151,20 @@ def test_ray_starts_and_ends_without_a_word(place):
         check=True,
     )
     assert "40 losses, 0 from before" in done.stdout
-    said = done.stderr.replace("\r", "\n").splitlines()
-    assert [line for line in said if line.strip() and "loss" not in line] == []  # the bar alone
+    lines = done.stderr.refolder("\r", "\n").splitlines()
+    assert [line for line in lines if line.strip() and "loss" not in line] == []
 
 
 @pytest.fixture
-def checkpoints(place, monkeypatch):
-    """A masked and a causal model with random weights, in folders of these names."""
+def checkpoints(folder, monkeypatch):
+    """Save a masked and a causal model with random weights, in folders of these names."""
     torch = pytest.importorskip("torch")
     transformers = pytest.importorskip("transformers")
     from tokenizers import Tokenizer, pre_tokenizers
     from tokenizers.models import BPE
 
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    made = Tokenizer(BPE({sign: at for at, sign in enumerate([*letters, "<end>", "<mask>"])}, []))
+    made = Tokenizer(BPE({symbol: i for i, symbol in enumerate([*letters, "<end>", "<mask>"])}, []))
     made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer = transformers.PreTrainedTokenizerFast(
         tokenizer_object=made,
@@ -172,10 +178,10 @@ def checkpoints(place, monkeypatch):
         ("masked", transformers.BertForMaskedLM(transformers.BertConfig(**small))),
         ("causal", transformers.LlamaForCausalLM(transformers.LlamaConfig(**small))),
     ):
-        network.save_pretrained(place / name)
-        tokenizer.save_pretrained(place / name)
+        network.save_pretrained(folder / name)
+        tokenizer.save_pretrained(folder / name)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    return place
+    return folder
 
 
 def test_checkpoints_are_measured_by_their_architecture(tryage, checkpoints):
@@ -189,7 +195,7 @@ def test_checkpoints_are_measured_by_their_architecture(tryage, checkpoints):
     assert all(Expert.from_dict(json.loads(line)).parameters for line in lines)
 
 
-def test_a_device_that_is_not_there_is_told(tryage, checkpoints):
+def test_an_unknown_device_is_named(tryage, checkpoints):
     words = ("-e", checkpoints / "masked", "-o", "table", "--device", "nonsense")
     done = tryage("score", checkpoints / "prompts.jsonl", *words)
     assert done.exit_code == 1

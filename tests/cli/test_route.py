@@ -1,0 +1,86 @@
+"""`tryage route`, `explain` and `pareto`: what they print."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tryage import Router
+
+
+def test_the_first_word_of_each_line_is_the_chosen_expert_in_the_order_of_the_prompts(
+    tryage, saved
+):
+    prompts = ("law oslo", "code paris", "sum lima")
+    done = tryage("route", "--router", saved, *prompts)
+    assert done.exit_code == 0
+    router = Router.from_pretrained(saved)
+    expected = [decision.expert.name for decision in router.route_batch(prompts)]
+    assert [line.split()[0] for line in done.stdout.splitlines()] == expected
+
+
+def test_json_is_the_whole_decision_one_object_per_line(tryage, saved):
+    done = tryage("route", "--router", saved, "--json", "law oslo", "code paris")
+    decision = Router.from_pretrained(saved).route_batch(["law oslo", "code paris"])[1]
+    assert json.loads(done.stdout.splitlines()[1]) == json.loads(json.dumps(decision.to_dict()))
+
+
+def test_a_weight_changes_the_choice_and_is_printed(tryage, saved):
+    assert tryage("route", "--router", saved, "law oslo").stdout.startswith("chat-70b")
+    moved = tryage("route", "--router", saved, "law oslo", "--weight", "size=5").stdout
+    assert moved.startswith("tiny-1b")
+    assert " + size 0.000" in moved
+
+
+def test_flags_in_the_prompt_count_only_with_the_option(tryage, saved):
+    prompt = "law oslo [Flag: size<3B]"
+    assert tryage("route", "--router", saved, prompt).stdout.startswith("chat-70b")
+    assert tryage("route", "--router", saved, "--flags", prompt).stdout.startswith("tiny-1b")
+
+
+def test_a_malformed_flag_warns_on_stderr_and_not_on_stdout(tryage, saved):
+    done = tryage("route", "--router", saved, "--flags", "law oslo [Flag: smalest]")
+    assert done.exit_code == 0
+    assert "The nearest valid form" in done.stderr
+    assert "The nearest" not in done.stdout
+
+
+def test_explain_prints_the_explanation_of_the_decision(tryage, saved):
+    done = tryage("explain", "--router", saved, "law oslo", "-w", "size=0.1", "-r", "size<50B")
+    assert "is chosen: the lowest total of 2 experts." in done.stdout
+    assert "parameters 70B is not < 50B" in done.stdout
+
+
+def test_explain_of_several_prompts_prints_each_prompt(tryage, saved):
+    done = tryage("explain", "--router", saved, "law oslo", "code paris")
+    assert "> law oslo\n" in done.stdout
+    assert "\n\n> code paris\n" in done.stdout
+
+
+def test_pareto_prints_every_breakpoint_of_the_front(tryage, saved):
+    prompts = ("law oslo", "code paris", "sum lima")
+    front = Router.from_pretrained(saved).pareto(prompts, "size")
+    lines = tryage("pareto", "--router", saved, *prompts).stdout.splitlines()
+    assert [float(line.split()[0]) for line in lines[1:]] == pytest.approx(
+        front.weights.tolist(), rel=1e-3
+    )
+    assert lines[-1].endswith("tiny-1b")
+
+
+def test_pareto_obeys_flags_only_with_the_option(tryage, saved):
+    words = ("pareto", "--router", saved, "law oslo [Flag: size<10B]")
+    assert "chat-70b" in tryage(*words).stdout
+    assert "chat-70b" not in tryage(*words, "--flags").stdout
+
+
+def test_pareto_as_json_is_the_front(tryage, saved):
+    done = tryage("pareto", "--router", saved, "law oslo", "--constraint", "size", "--json")
+    front = Router.from_pretrained(saved).pareto(["law oslo"], "size")
+    assert json.loads(done.stdout) == json.loads(json.dumps(front.to_dict()))
+
+
+def test_pareto_of_an_unknown_constraint_suggests_a_similar_one(tryage, saved):
+    done = tryage("pareto", "--router", saved, "law oslo", "--constraint", "sise")
+    assert done.exit_code == 2
+    assert "size" in done.stderr
