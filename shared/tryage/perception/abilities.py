@@ -105,7 +105,7 @@ class Abilities:
         A factor model of few experts fits their losses without a rest: how far a loss lies from
         its prediction shows on unseen prompts only.
         """
-        covariances = _posterior_covariances(self.prior, positions, known, noise)
+        covariances = posterior_covariances(self.prior, positions, known, noise)
         return Abilities(self.means, covariances, self.prior, noise)
 
     def ability(self, index: int) -> Gaussian:
@@ -113,7 +113,7 @@ class Abilities:
         return Gaussian(self.means[index], self.covariances[index])
 
 
-def _posterior_covariances(
+def posterior_covariances(
     prior: Gaussian, positions: FloatArray, known: NDArray[np.bool_], noise: float
 ) -> FloatArray:
     """Say how sure each expert's ability is, `(n_experts, k, k)`, from where it was measured."""

@@ -1,4 +1,4 @@
-"""What is tuned on prompts the estimators have not seen: weights, stretch, caution and link."""
+"""Tunes what depends on unseen prompts: estimator weights, gain, soft threshold and link."""
 
 from __future__ import annotations
 
@@ -25,116 +25,35 @@ from tryage.perception.head import softmax
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from tryage.core.arrays import Float32Array, FloatArray
+    from tryage.core.arrays import BoolArray, Float32Array, FloatArray
     from tryage.learning.qtable import QTable
     from tryage.perception.abilities import Abilities
 
-MARGINS = (0.0, 0.01, 0.02, 0.04, 0.07, 0.11, 0.16, 0.22, 0.33, 0.5, 1.0, 10.0)  # std of a loss
-
-_NEWTON_STEPS = 30
-
-_MIN_SLOPE = 1e-3  # rising, so that ties in the loss are broken as before
-
-_MAX_BINS, _MIN_BIN_SIZE = 24, 20  # at most so many, of at least so many losses each
-
-_MIN_STEP = 1e-4  # of a scale from knot to knot, so that no two predictions become one
+# The weights of the estimators.
+MAX_CONTENDERS = 128  # only the best experts take part; more would only cost time
+TEMPERATURE = 0.03  # of the soft decision, in standard deviations of the loss
+PRIOR_PROMPTS = 2.0  # how many prompts the prior belief in equal weights counts for
+COST_WEIGHTS = (0.0, 0.05, 0.15, 0.4)  # weights of cost, in standard deviations of the loss
+_STEPS, _LEARNING_RATE = 120, 0.3
 
 _GAIN_BOUNDS = (0.5, 3.0)
 
-MAX_CONTENDERS = 128  # the decision is among the best; the rest only costs time
+# The soft threshold: margins in standard deviations of the loss.
+MARGINS = (0.0, 0.01, 0.02, 0.04, 0.07, 0.11, 0.16, 0.22, 0.33, 0.5, 1.0, 10.0)
 
-TEMPERATURE = 0.03  # temperature of the soft decision, in standard deviations of the loss
-
-PRIOR_PROMPTS = 2.0  # how many prompts worth of belief that all estimators are alike
-
-COST_WEIGHTS = (0.0, 0.05, 0.15, 0.4)  # weights of cost, in standard deviations of the loss
-
-_STEPS, _LEARNING_RATE = 120, 0.3
-
-
-def fit_soft_threshold(
-    y: FloatArray, losses: FloatArray, mean: FloatArray, loss_std: float
-) -> SoftThreshold:
-    """Choose the margin by the losses paid on unseen prompts.
-
-    `y` are predictions and `losses` what was measured, both `(n, n_experts)`; `mean` `(n_experts,)`
-    says which expert is best on the whole, `unit` is the standard deviation
-    of a loss. The greatest margin is the best single expert; it is taken unless the best margin
-    pays less by more than a standard error (the rule of Breiman et al., 1984).
-    """
-    known, rows = ~np.isnan(losses), np.arange(len(losses))
-    incumbent = int(np.argmin(mean))
-    routed_losses = []
-    for margin in MARGINS:
-        believed = SoftThreshold(incumbent, margin * loss_std)(y)
-        routed_losses.append(losses[rows, np.where(known, believed, np.inf).argmin(axis=1)])
-    best = int(np.argmin([loss.mean() for loss in routed_losses]))
-    gain = routed_losses[-1] - routed_losses[best]
-    certain = gain.mean() > MIN_STANDARD_ERRORS * gain.std() / np.sqrt(len(gain))
-    return SoftThreshold(incumbent, MARGINS[best if certain else -1] * loss_std)
-
-
-def fit_logit_link(y: FloatArray, losses: NDArray[np.floating]) -> LogitLink:
-    """Calibrate predictions of unseen prompts against scores with gaps, by Newton steps."""
-    known = ~np.isnan(losses)
-    target, given = losses[known].astype(np.float64), y[known]
-    inputs = np.stack([np.ones_like(given), given])
-    weights = np.array([-2.0, 4.0])  # the tangent of the identity at one half
-    for _ in range(_NEWTON_STEPS):
-        chance = 1 / (1 + np.exp(-np.clip(weights @ inputs, -60, 60)))
-        curvature = (inputs * (chance * (1 - chance))) @ inputs.T + 1e-3 * np.eye(2)
-        step = np.linalg.solve(curvature, inputs @ (chance - target))
-        weights = weights - np.clip(step, -2, 2)
-        if np.abs(step).max() < 1e-8:
-            break
-    if weights[1] < _MIN_SLOPE:  # they say nothing: predict the mean
-        mean = float(np.clip(target.mean(), 1e-6, 1 - 1e-6))
-        return LogitLink(float(np.log(mean / (1 - mean)) - _MIN_SLOPE * given.mean()), _MIN_SLOPE)
-    return LogitLink(float(weights[0]), float(weights[1]))
-
-
-def prompt_contender_weights(predicted: FloatArray, losses: FloatArray) -> FloatArray:
-    """Say how much each expert is in contention on each prompt, `(n_prompts, n_experts)` in (0, 1].
-
-    Among unlike experts, each the best of its own kind, only one would contend on the whole. `said`
-    are unseen predictions of squeezed `losses`.
-    """
-    best = np.where(np.isnan(losses), np.inf, predicted).min(axis=1, keepdims=True)
-    return contender_kernel(np.maximum(predicted - best, 0), losses) + 1e-6
-
-
-def fit_log_gap_link(scale: float, y: FloatArray, losses: FloatArray) -> LogGapLink:
-    """Measure what predicted gaps mean, from predictions of unseen prompts and real losses.
-
-    The predicted best expert is a knot of its own: it was chosen for its low prediction, and loses
-    more than that.
-
-    Raises:
-        MissingExtraError: scikit-learn is not installed.
-    """
-    require_extra("sklearn", "evaluate")
-    from sklearn.isotonic import isotonic_regression
-
-    known = ~np.isnan(losses)
-    best = y.min(axis=1, keepdims=True)
-    gap, rise = (y - best)[known], (losses - best)[known]
-    bins = int(np.clip(len(gap) // _MIN_BIN_SIZE, 1, _MAX_BINS))
-    edges = np.unique(np.quantile(gap[gap > 0], np.arange(bins) / bins)) if (gap > 0).any() else ()
-    bin_index = np.searchsorted(edges, gap, side="right")
-    counts = np.bincount(bin_index)
-    kept = counts > 0
-    gaps, rises = (np.bincount(bin_index, each)[kept] / counts[kept] for each in (gap, rise))
-    rises = isotonic_regression(rises, sample_weight=counts[kept])
-    far = gaps[-1] + 1e3 * scale  # beyond what was seen the order is kept, and little else
-    gaps, rises = np.append(gaps, far), np.append(rises, rises[-1])
-    return LogGapLink(scale, gaps, rises + _MIN_STEP * scale * np.arange(len(rises)))
+# The links.
+_NEWTON_STEPS = 30
+_MIN_SLOPE = 1e-3  # above zero, so that experts keep the order of their predictions
+_MAX_BINS, _MIN_BIN_SIZE = 24, 20  # at most so many bins, of at least so many losses each
+_MIN_STEP = 1e-4  # of a scale from knot to knot, so that no two predictions become one
 
 
 @dataclass(frozen=True, slots=True)
 class FittedCalibration:
     """The tuned parts of a perception, and the `report` of what they are worth (mean losses).
 
-    `noise` is the mean squared distance of a measured loss from its prediction.
+    `weights` is `(n_estimators,)`, `gain` `(rank,)`. `noise` is the mean squared distance of a
+    measured loss from its prediction.
     """
 
     weights: Float32Array
@@ -152,15 +71,19 @@ def calibrate(
     mean: FloatArray,
     compressed: tuple[float, FloatArray] | None = None,
 ) -> FittedCalibration:
-    """Tune on where estimators that never saw a prompt place it, `(n_estimators, n_prompts, rank)`.
+    """Tune a perception on prompts that its estimators have not seen.
 
-    `mean` `(n_experts,)` are the mean losses of the experts on all prompts. Real-valued losses
-    are tuned as they were `squeezed`.
+    `out_of_fold` are the estimators' positions of these prompts, `(n_estimators, n_prompts, rank)`.
+    `mean` `(n_experts,)` are the mean losses of the experts on all prompts. `compressed` is the
+    result of `compress_losses`: real-valued losses are tuned in compressed form.
+
+    Raises:
+        MissingExtraError: losses are real-valued, and scikit-learn is not installed.
     """
     scale, losses = compressed or (None, table.losses)
-    compressed_table = replace(table, losses=losses)
+    tuned = replace(table, losses=losses)
     loss_std = typical_loss_std(losses)
-    weights = _fit_weights(out_of_fold, abilities, compressed_table, mean, loss_std)
+    weights = _fit_weights(out_of_fold, abilities, tuned, mean, loss_std)
     mixed = np.tensordot(weights, out_of_fold, 1)
     ones = np.ones((len(mixed), 1))
     predicted = abilities.losses(np.concatenate([ones, mixed], axis=1))
@@ -169,14 +92,14 @@ def calibrate(
         if scale is None
         else prompt_contender_weights(predicted, losses)
     )
-    stretch = _fit_gain(mixed, abilities, compressed_table, contenders)
-    y = abilities.losses(np.concatenate([ones, mixed * stretch], axis=1))
+    gain = _fit_gain(mixed, abilities, tuned, contenders)
+    y = abilities.losses(np.concatenate([ones, mixed * gain], axis=1))
     noise = float(np.nanmean((losses - y) ** 2)) + 1e-6
-    caution = fit_soft_threshold(y, losses, mean, loss_std)
-    y = caution(y)
+    threshold = fit_soft_threshold(y, losses, mean, loss_std)
+    y = threshold(y)
     link = fit_logit_link(y, losses) if scale is None else fit_log_gap_link(scale, y, table.losses)
     return FittedCalibration(
-        weights.astype(np.float32), stretch, caution, link, noise, _report(y, table)
+        weights.astype(np.float32), gain, threshold, link, noise, _report(y, table)
     )
 
 
@@ -187,7 +110,7 @@ def _fit_weights(
     mean: FloatArray,
     loss_std: float,
 ) -> FloatArray:
-    """Weigh the estimators by the decisions among the experts that may win."""
+    """Weigh the estimators by the decisions among the experts that may be chosen."""
     contenders = np.argsort(mean)[:MAX_CONTENDERS]
     means = abilities.means[contenders].astype(np.float32)
     return fit_ensemble_weights(
@@ -196,6 +119,94 @@ def _fit_weights(
         penalty_grid(_relative_cost(table, mean)[contenders], loss_std),
         loss_std,
     )
+
+
+def fit_ensemble_weights(
+    predictions: FloatArray, losses: FloatArray, penalties: FloatArray, loss_std: float
+) -> FloatArray:
+    """Find weights `(n_estimators,)`, positive and summing to one.
+
+    `predictions` are losses `(n_estimators, n_prompts, n_experts)` of unseen prompts, `losses` the
+    measured ones with gaps, `loss_std` the standard deviation of a loss. `penalties`
+    `(n_penalties, n_experts)` are what users may weigh against the loss: a router has to choose
+    well for all of them, not only where nothing but the loss counts. The objective is
+    `mean_z sum_i softmax_i(-(sum_m w_m Q^_m(z, i) + C_i) / T) (L(z, i) + C_i)`, averaged over the
+    penalties `C`. It is minimized by Adam (Kingma and Ba, 2015) from equal weights, with a penalty
+    that pulls back to them.
+    """
+    known = ~np.isnan(losses)
+    seen = known.any(axis=1)
+    known, measured = known[seen], np.nan_to_num(losses[seen]).astype(np.float32)
+    predicted = predictions[:, seen].astype(np.float32)
+    n_estimators, n_prompts, _ = predicted.shape
+    temperature = TEMPERATURE * loss_std
+
+    def gradient(logits: FloatArray) -> FloatArray:
+        weights = softmax(logits)
+        mixed = np.tensordot(weights.astype(np.float32), predicted, 1)
+        slopes = np.mean(
+            [_gradient(mixed + c, predicted, measured + c, known, temperature) for c in penalties],
+            axis=0,
+        )
+        slopes /= loss_std
+        slopes = weights * (slopes - weights @ slopes)
+        return np.asarray(slopes + PRIOR_PROMPTS * (logits - logits.mean()) / n_prompts)
+
+    logits, momentum, power = np.zeros((3, n_estimators))
+    for step in range(_STEPS):
+        slopes = gradient(logits)
+        momentum = 0.9 * momentum + 0.1 * slopes
+        power = 0.99 * power + 0.01 * slopes**2
+        size = np.sqrt(power / (1 - 0.99 ** (step + 1))) + 1e-6
+        rate = _LEARNING_RATE * (1 - step / _STEPS)
+        logits = logits - rate * momentum / (1 - 0.9 ** (step + 1)) / size
+    return softmax(logits)
+
+
+def _gradient(
+    total: FloatArray,
+    predicted: FloatArray,
+    penalized_losses: FloatArray,
+    known: BoolArray,
+    temperature: float,
+) -> FloatArray:
+    """Return the gradient of the mean expected loss by the weights, `(n_estimators,)`."""
+    probabilities = softmax(np.where(known, total / -temperature, -np.inf))
+    expected = (probabilities * penalized_losses).sum(axis=1, keepdims=True)
+    excess = probabilities * (penalized_losses - expected)
+    return np.asarray(
+        -np.einsum("zi,mzi->m", excess, predicted) / temperature / len(penalized_losses)
+    )
+
+
+def penalty_grid(relative_cost: FloatArray, loss_std: float) -> FloatArray:
+    """Return penalties `(n_penalties, n_experts)` from relative costs `(n_experts,)` in [0, 1]."""
+    return np.outer(np.asarray(COST_WEIGHTS) * loss_std, relative_cost).astype(np.float32)
+
+
+def _relative_cost(table: QTable, mean: FloatArray) -> FloatArray:
+    """Return costs relative to the best expert's, `(n_experts,)` in [0, 1].
+
+    An unknown cost is taken to be as high as the expert is good.
+    """
+    quality = (mean.max() - mean) / max(float(np.ptp(mean)), 1e-12)
+    if table.costs is None or np.isnan(table.costs).all():
+        return np.asarray(quality)
+    known = ~np.isnan(table.costs)
+    usd = np.nansum(table.costs, axis=0) / np.where(known.any(axis=0), known.sum(axis=0), np.nan)
+    best = usd[np.where(np.isnan(usd), np.inf, mean).argmin()]
+    relative = np.clip(usd / max(float(best), 1e-12), 0, 1)
+    return np.asarray(np.where(np.isnan(usd), quality, relative))
+
+
+def prompt_contender_weights(predicted: FloatArray, losses: FloatArray) -> FloatArray:
+    """Return how far each expert is a contender on each prompt, `(n_prompts, n_experts)` in (0, 1].
+
+    Where each expert is the best at its own kind of prompt, only one would be a contender by mean
+    losses. `predicted` are predictions of unseen prompts, of the compressed `losses`.
+    """
+    best = np.where(np.isnan(losses), np.inf, predicted).min(axis=1, keepdims=True)
+    return contender_kernel(np.maximum(predicted - best, 0), losses) + 1e-6
 
 
 def _fit_gain(
@@ -216,20 +227,76 @@ def _fit_gain(
     return np.repeat(slopes, [1, mixed.shape[1] - 1]).astype(np.float32)
 
 
-def _relative_cost(table: QTable, mean: FloatArray) -> FloatArray:
-    """Say what experts cost beside the best, `(n_experts,)` in [0, 1]; unknown: as if good."""
-    good = (mean.max() - mean) / max(float(np.ptp(mean)), 1e-12)
-    if table.costs is None or np.isnan(table.costs).all():
-        return np.asarray(good)
-    known = ~np.isnan(table.costs)
-    usd = np.nansum(table.costs, axis=0) / np.where(known.any(axis=0), known.sum(axis=0), np.nan)
-    best = usd[np.where(np.isnan(usd), np.inf, mean).argmin()]
-    dear = np.clip(usd / max(float(best), 1e-12), 0, 1)
-    return np.asarray(np.where(np.isnan(usd), good, dear))
+def fit_soft_threshold(
+    y: FloatArray, losses: FloatArray, mean: FloatArray, loss_std: float
+) -> SoftThreshold:
+    """Choose the margin by the losses of the experts chosen on unseen prompts.
+
+    `y` are predictions and `losses` what was measured, both `(n, n_experts)`. The expert of the
+    lowest `mean` `(n_experts,)` is the incumbent; `loss_std` is the standard deviation of a loss.
+    The greatest margin always chooses the incumbent. It is taken unless the best margin has a lower
+    loss by more than a standard error (the rule of Breiman et al., 1984).
+    """
+    known, rows = ~np.isnan(losses), np.arange(len(losses))
+    incumbent = int(np.argmin(mean))
+    routed_losses = []
+    for margin in MARGINS:
+        shrunk = SoftThreshold(incumbent, margin * loss_std)(y)
+        routed_losses.append(losses[rows, np.where(known, shrunk, np.inf).argmin(axis=1)])
+    best = int(np.argmin([loss.mean() for loss in routed_losses]))
+    gain = routed_losses[-1] - routed_losses[best]
+    certain = gain.mean() > MIN_STANDARD_ERRORS * gain.std() / np.sqrt(len(gain))
+    return SoftThreshold(incumbent, MARGINS[best if certain else -1] * loss_std)
+
+
+def fit_logit_link(y: FloatArray, losses: NDArray[np.floating]) -> LogitLink:
+    """Calibrate predictions of unseen prompts against scores with gaps, by Newton steps."""
+    known = ~np.isnan(losses)
+    target, given = losses[known].astype(np.float64), y[known]
+    inputs = np.stack([np.ones_like(given), given])
+    weights = np.array([-2.0, 4.0])  # the tangent of the identity at one half
+    for _ in range(_NEWTON_STEPS):
+        chance = 1 / (1 + np.exp(-np.clip(weights @ inputs, -60, 60)))
+        curvature = (inputs * (chance * (1 - chance))) @ inputs.T + 1e-3 * np.eye(2)
+        step = np.linalg.solve(curvature, inputs @ (chance - target))
+        weights = weights - np.clip(step, -2, 2)
+        if np.abs(step).max() < 1e-8:
+            break
+    if weights[1] < _MIN_SLOPE:  # the predictions hold no information: predict the mean
+        mean = float(np.clip(target.mean(), 1e-6, 1 - 1e-6))
+        return LogitLink(float(np.log(mean / (1 - mean)) - _MIN_SLOPE * given.mean()), _MIN_SLOPE)
+    return LogitLink(float(weights[0]), float(weights[1]))
+
+
+def fit_log_gap_link(scale: float, y: FloatArray, losses: FloatArray) -> LogGapLink:
+    """Measure what predicted gaps mean, from predictions of unseen prompts and real losses.
+
+    The predicted best expert has a knot of its own: it was chosen for its low prediction, and its
+    loss is higher than predicted.
+
+    Raises:
+        MissingExtraError: scikit-learn is not installed.
+    """
+    require_extra("sklearn", "evaluate")
+    from sklearn.isotonic import isotonic_regression
+
+    known = ~np.isnan(losses)
+    best = y.min(axis=1, keepdims=True)
+    gap, rise = (y - best)[known], (losses - best)[known]
+    bins = int(np.clip(len(gap) // _MIN_BIN_SIZE, 1, _MAX_BINS))
+    edges = np.unique(np.quantile(gap[gap > 0], np.arange(bins) / bins)) if (gap > 0).any() else ()
+    bin_index = np.searchsorted(edges, gap, side="right")
+    counts = np.bincount(bin_index)
+    kept = counts > 0
+    gaps, rises = (np.bincount(bin_index, each)[kept] / counts[kept] for each in (gap, rise))
+    rises = isotonic_regression(rises, sample_weight=counts[kept])
+    far = gaps[-1] + 1e3 * scale  # beyond what was measured only the order of experts is kept
+    gaps, rises = np.append(gaps, far), np.append(rises, rises[-1])
+    return LogGapLink(scale, gaps, rises + _MIN_STEP * scale * np.arange(len(rises)))
 
 
 def _report(predicted: FloatArray, table: QTable) -> dict[str, float]:
-    """Measure, on prompts that the estimators had not seen, what routing is worth (mean loss).
+    """Measure what routing is worth on prompts that the estimators have not seen (mean losses).
 
     Means are over the experts measured on each prompt; the best single expert is the one of the
     lowest mean loss, where it was measured.
@@ -247,62 +314,3 @@ def _report(predicted: FloatArray, table: QTable) -> dict[str, float]:
         "random": float(np.nanmean(losses, axis=1).mean()),
         "oracle": float(np.nanmin(losses, axis=1).mean()),
     }
-
-
-def fit_ensemble_weights(
-    predictions: FloatArray, losses: FloatArray, penalties: FloatArray, loss_std: float
-) -> FloatArray:
-    """Find weights `(n_estimators,)`, positive and summing to one.
-
-    `views` are predicted losses `(n_estimators, n_prompts, n_experts)` on unseen prompts, `losses`
-    the measured ones with gaps, `unit` the standard deviation of a loss. `penalties`
-    `(n_wishes, n_experts)` are what users may weigh against the loss: a router has to choose well
-    for all of them, not only for those to whom nothing but the loss counts. The objective is
-    `mean_z sum_i softmax_i(-(sum_m w_m Q^_m(z, i) + C_i) / T) (L(z, i) + C_i)`, averaged over the
-    penalties `C`, climbed by Adam (Kingma and Ba, 2015) from equal weights and pulled back to them.
-    """
-    known = ~np.isnan(losses)
-    seen = known.any(axis=1)
-    known, measured_losses = known[seen], np.nan_to_num(losses[seen]).astype(np.float32)
-    predicted = predictions[:, seen].astype(np.float32)
-    n_views, n_prompts, _ = predicted.shape
-    temperature = TEMPERATURE * loss_std
-    logits, momentum, power = np.zeros(n_views), np.zeros(n_views), np.zeros(n_views)
-    for step in range(_STEPS):
-        weights = softmax(logits)
-        mixed = np.tensordot(weights.astype(np.float32), predicted, 1)
-        gradient = np.mean(
-            [
-                _gradient(mixed + c, predicted, measured_losses + c, known, temperature)
-                for c in penalties
-            ],
-            axis=0,
-        )
-        gradient /= loss_std
-        gradient = weights * (gradient - weights @ gradient)
-        gradient += PRIOR_PROMPTS * (logits - logits.mean()) / n_prompts
-        momentum = 0.9 * momentum + 0.1 * gradient
-        power = 0.99 * power + 0.01 * gradient**2
-        pace = np.sqrt(power / (1 - 0.99 ** (step + 1))) + 1e-6
-        logits -= _LEARNING_RATE * (1 - step / _STEPS) * momentum / (1 - 0.9 ** (step + 1)) / pace
-    return softmax(logits)
-
-
-def penalty_grid(relative_cost: FloatArray, loss_std: float) -> FloatArray:
-    """Penalties `(n_wishes, n_experts)` from what the experts cost, `(n_experts,)` in [0, 1]."""
-    return np.outer(np.asarray(COST_WEIGHTS) * loss_std, relative_cost).astype(np.float32)
-
-
-def _gradient(
-    total: FloatArray,
-    predicted: FloatArray,
-    penalized_losses: FloatArray,
-    known: NDArray[np.bool_],
-    temperature: float,
-) -> FloatArray:
-    """Gradient of the mean paid loss with respect to the weights, `(n_estimators,)`."""
-    chance = softmax(np.where(known, total / -temperature, -np.inf))
-    excess = chance * (penalized_losses - (chance * penalized_losses).sum(axis=1, keepdims=True))
-    return np.asarray(
-        -np.einsum("zi,mzi->m", excess, predicted) / temperature / len(penalized_losses)
-    )

@@ -1,8 +1,9 @@
-"""Learns a perception from a Q-table: features, ability space, estimators, mixture, abilities."""
+"""Learns a perception from a Q-table: features, ability space, estimators and abilities."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,9 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from numpy.typing import NDArray
-
-    from tryage.core.arrays import Float32Array
+    from tryage.core.arrays import BoolArray, Float32Array, FloatArray, IndexArray
     from tryage.core.library import Library
     from tryage.learning.qtable import QTable
     from tryage.perception.encoder import Encoder
@@ -39,7 +38,11 @@ MIN_PROMPTS = 10
 
 @dataclass(frozen=True, slots=True)
 class FitConfig:
-    """How to train: the size of the ability space, of the lexicon, the inner folds, the seed."""
+    """How to train a perception.
+
+    `rank` bounds the ability space and `tfidf_dim` the TF-IDF features; `folds` is the number of
+    inner folds in which estimators predict prompts that they have not seen.
+    """
 
     rank: int = RANK
     tfidf_dim: int = 128
@@ -62,14 +65,14 @@ def fit(  # noqa: PLR0913 - two inputs, the rest has defaults
 
     Args:
         table: Losses `(n_prompts, n_experts)` with gaps; its categories, if any, are learned too.
-        encoder: Reads the prompts; it stays as it is (`finetune.py` trains one end to end).
-        settings: Sizes and seed.
-        embeddings: Of the prompts, `(n_prompts, dim)`, where they are at hand.
+        encoder: Embeds the prompts; it is not trained (`finetune.py` trains one end to end).
+        config: Sizes, folds and seed.
+        embeddings: Of the prompts, `(n_prompts, dim)`, if they are known already.
         difficulty: How much harder than usual a prompt is expected to be, in loss, `(n_prompts,)`;
-            only needed where sources share no expert.
-        library: What is known about the experts, from which a prior for strangers is learned;
-            without it strangers are taken to be like the crowd.
-        checkpoint: A folder for finished stages; the same call goes on from there.
+            only needed where sources have no expert in common.
+        library: Metadata of the experts, from which a prior for unmeasured experts is learned.
+            Without it every unmeasured expert is expected to be like the average one.
+        checkpoint: A folder for finished stages; the same call resumes from there.
         progress: Whether to show a progress bar.
 
     Raises:
@@ -78,32 +81,26 @@ def fit(  # noqa: PLR0913 - two inputs, the rest has defaults
     """
     config = config or FitConfig()
     check_table(table)
-    squeezed = compress_losses(table.losses, difficulty)
-    losses = squeezed[1] if squeezed else table.losses
-    # a few embeddings tell one encoder from another
-    reader = encoder.encode(table.prompts[:8]) if embeddings is None else embeddings
-    read = (table.prompts, table.categories, reader, encoder.vocabulary)
-    key = fingerprint(*read, table.experts, losses, difficulty, asdict(config))
+    compressed = compress_losses(table.losses, difficulty)
+    losses = compressed[1] if compressed else table.losses
+    key = _checkpoint_key(table, encoder, embeddings, losses, difficulty, config)
     with open_stage_checkpoint(checkpoint, key, config.folds + 2, progress=progress) as stages:
-        x, features = _fit_features(table, encoder, embeddings, config, stages)
-        latent = fit_factor_model(losses, min(config.rank, len(table.experts)), difficulty)
-        places = np.concatenate([np.ones((len(table), 1)), latent.scores], axis=1)
-        abilities = fit_abilities(
-            places,
-            losses,
-            np.concatenate([latent.mean[:, None], latent.loadings], axis=1),
-        )
+        x, extractor = _fit_features(table, encoder, embeddings, config, stages)
+        factors = fit_factor_model(losses, min(config.rank, len(table.experts)), difficulty)
+        positions = np.concatenate([np.ones((len(table), 1)), factors.scores], axis=1)
+        initial_means = np.concatenate([factors.mean[:, None], factors.loadings], axis=1)
+        abilities = fit_abilities(positions, losses, initial_means)
         labels = tuple(name or UNNAMED for name in table.categories or [None] * len(table))
-        unseen = _out_of_fold_positions(x, labels, latent, table.groups, config, stages)
-        calibration = calibrate(unseen, abilities, table, latent.mean, squeezed)
-        head = fit_head(x, labels, tuple(sorted(set(labels))), latent.scores, config.seed)
+        out_of_fold = _out_of_fold_positions(x, labels, factors, table.groups, config, stages)
+        calibration = calibrate(out_of_fold, abilities, table, factors.mean, compressed)
+        head = fit_head(x, labels, tuple(sorted(set(labels))), factors.scores, config.seed)
         stages.progress_bar.update()
     perception = LearnedPerception(
         table.experts,
         encoder,
-        features,
+        extractor,
         replace(head, weights=calibration.weights, gain=calibration.gain),
-        abilities.with_noise(places, table.measured, calibration.noise),
+        abilities.with_noise(positions, table.measured, calibration.noise),
         calibration.soft_threshold,
         calibration.link,
         forecasts=fit_forecasts(table, head.category_classifier.one_hot(labels)),
@@ -113,7 +110,7 @@ def fit(  # noqa: PLR0913 - two inputs, the rest has defaults
 
 
 def check_table(table: QTable) -> None:
-    """Refuse a table that teaches nothing.
+    """Refuse a table that is too small to learn from.
 
     Raises:
         QTableError: fewer than ten different prompts, or a prompt or expert without a loss.
@@ -129,6 +126,21 @@ def check_table(table: QTable) -> None:
         )
 
 
+def _checkpoint_key(  # noqa: PLR0913 - all that the stages depend on
+    table: QTable,
+    encoder: Encoder,
+    embeddings: Float32Array | None,
+    losses: FloatArray,
+    difficulty: Float32Array | None,
+    config: FitConfig,
+) -> str:
+    """Return a name for these inputs: with others, stages are not read from the checkpoint."""
+    # a few embeddings distinguish one encoder from another
+    sample = encoder.encode(table.prompts[:8]) if embeddings is None else embeddings
+    described = (table.prompts, table.categories, sample, encoder.vocabulary, table.experts)
+    return fingerprint(*described, losses, difficulty, asdict(config))
+
+
 def _fit_features(
     table: QTable,
     encoder: Encoder,
@@ -136,42 +148,44 @@ def _fit_features(
     config: FitConfig,
     stages: StageCheckpoint,
 ) -> tuple[Float32Array, FeatureExtractor]:
-    """Describe the training prompts, `(n_prompts, d)`."""
-    vectors = embeddings
-    if vectors is None:
-        vectors = stages.load_or_compute("reading", lambda: {"x": encoder.encode(table.prompts)})[
-            "x"
-        ]
+    """Return the features of the training prompts, `(n_prompts, d)`, and what extracts them."""
+    if embeddings is None:
+        stage = stages.load_or_compute("reading", lambda: {"x": encoder.encode(table.prompts)})
+        embeddings = stage["x"]
     ids = encoder.token_ids(table.prompts)
-    features = fit_feature_extractor(
+    extractor = fit_feature_extractor(
         table.prompts, ids, encoder.vocabulary, tfidf_dim=config.tfidf_dim, seed=config.seed
     )
-    return features.extract(table.prompts, vectors, ids), features
+    return extractor.extract(table.prompts, embeddings, ids), extractor
 
 
-def _out_of_fold_positions(  # noqa: PLR0913 - what a fold is cut from
+def _out_of_fold_positions(  # noqa: PLR0913 - all that a fold is made of
     x: Float32Array,
     labels: Sequence[str],
-    factor_model: FactorModel,
-    groups: NDArray[np.intp],
+    factors: FactorModel,
+    groups: IndexArray,
     config: FitConfig,
     stages: StageCheckpoint,
 ) -> Float32Array:
-    """Where estimators that never saw a prompt place it, `(n_estimators, n_prompts, rank)`."""
+    """Place every prompt by estimators that have not seen it, `(n_estimators, n_prompts, rank)`.
+
+    Prompts of the same text are in the same fold.
+    """
     order = np.random.default_rng(config.seed).permutation(int(groups.max()) + 1)
     fold = order[groups] % config.folds
     names = tuple(sorted(set(labels)))
-    parts: list[tuple[NDArray[np.bool_], Float32Array]] = []
+
+    def fold_positions(held: BoolArray) -> dict[str, Float32Array]:
+        fitted = [label for label, out in zip(labels, held.tolist(), strict=True) if not out]
+        head = fit_head(x[~held], fitted, names, factors.scores[~held], config.seed)
+        return {"views": head.estimator_positions(head.prepare(x[held]))}
+
+    parts: list[tuple[BoolArray, Float32Array]] = []
     for number in range(config.folds):
         held = fold == number
-
-        def fold_positions(held: NDArray[np.bool_] = held) -> dict[str, Float32Array]:
-            fitted = [label for label, out in zip(labels, held.tolist(), strict=True) if not out]
-            head = fit_head(x[~held], fitted, names, factor_model.scores[~held], config.seed)
-            return {"views": head.estimator_positions(head.prepare(x[held]))}
-
-        parts.append((held, stages.load_or_compute(f"fold-{number + 1}", fold_positions)["views"]))
-    unseen = np.zeros((len(parts[0][1]), len(x), factor_model.scores.shape[1]), np.float32)
-    for held, places in parts:
-        unseen[:, held] = places
-    return unseen
+        stage = stages.load_or_compute(f"fold-{number + 1}", partial(fold_positions, held))
+        parts.append((held, stage["views"]))
+    found = np.zeros((len(parts[0][1]), len(x), factors.scores.shape[1]), np.float32)
+    for held, positions in parts:
+        found[:, held] = positions
+    return found
