@@ -89,7 +89,7 @@ def test_only_who_met_options_in_training_looks_for_them(encoder):
     assert features.choice_scaler is None
     more, wider = _joined([*without, PLAIN], encoder)
     assert more.choice_scaler is not None
-    assert wider.shape[1] == x.shape[1] + WIDTH
+    assert wider.shape[1] == x.shape[1] + 85
 
 
 def test_a_perception_that_reads_options_is_saved_and_read(encoder, specialists, tmp_path):

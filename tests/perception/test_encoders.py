@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from tryage.errors import InputError, MissingExtraError, PersistenceError
 from tryage.perception import transformer
@@ -16,9 +16,9 @@ from tryage.perception.encoder import (
     Encoder,
     StaticEncoder,
     head_and_tail,
-    length_batches,
 )
 from tryage.perception.persistence import load_encoder
+from tryage.perception.transformer import length_batches
 
 WORDS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", *"abcdefgh", "add", "list", "prove", "sum", "##s")
 TEXTS = ["a b c", "prove sums", "", "add list list list", "   ", "h"]
@@ -174,12 +174,14 @@ def test_without_any_runtime_the_error_names_the_extra(exported, monkeypatch):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda f: (f / "encoder.json").unlink(), "holds no encoder"),
-        (lambda f: (f / "encoder.json").write_text("{"), "not JSON"),
+        (lambda f: (f / "encoder.json").unlink(), "holds no readable encoder"),
+        (lambda f: (f / "encoder.json").write_text("{"), "holds no readable encoder"),
         (lambda f: (f / "encoder.json").write_text("[]"), "kind"),
         (lambda f: (f / "encoder.json").write_text('{"kind": "static", "format": 99}'), "upgrade"),
         (lambda f: (f / "encoder.json").write_text('{"kind": "x"}'), "known kinds: static"),
+        (lambda f: (f / "encoder.json").write_text('{"kind": "static"}'), "no 'max_length'"),
         (lambda f: (f / "table.safetensors").write_bytes(b"x"), "damaged"),
+        (lambda f: save_file({"table": rows()}, f / "table.safetensors"), "lacks an array"),
         (lambda f: (f / "table.safetensors").unlink(), "missing"),
         (lambda f: (f / "tokenizer.json").write_text("{"), "damaged"),
         (lambda f: (f / "tokenizer.json").unlink(), "missing"),
@@ -190,18 +192,6 @@ def test_a_damaged_folder_says_what_is_wrong(static, tmp_path, change, message):
     change(tmp_path)
     with pytest.raises(PersistenceError, match=message):
         load_encoder(tmp_path)
-
-
-def test_an_encoder_of_ones_own_can_be_read_back(tmp_path):
-    class Own:
-        KIND = "own"
-
-        @classmethod
-        def load(cls, folder):
-            return cls() if folder == tmp_path else None
-
-    (tmp_path / "encoder.json").write_text(json.dumps({"kind": "own", "format": 1}))
-    assert isinstance(load_encoder(tmp_path, kinds=[Own]), Own)
 
 
 def test_a_table_that_does_not_fit_its_tokenizer_is_refused(tokenizer):

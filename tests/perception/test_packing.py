@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tryage.errors import PersistenceError
-from tryage.perception.persistence import deserialize, serialize
+from tryage.perception.serialization import deserialize, serialize
 
 
 @dataclass(frozen=True)

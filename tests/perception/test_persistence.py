@@ -87,14 +87,6 @@ def test_losses_of_any_unit_survive_half_precision(encoder, specialists, tmp_pat
     np.testing.assert_allclose(two.std, one.std, rtol=0.05, atol=2e-3 * scale)
 
 
-def test_the_encoder_may_be_kept_elsewhere(learned, folder, tmp_path):
-    save_perception(learned, tmp_path, encoder=False)
-    assert sorted(path.name for path in tmp_path.iterdir()) == [HEADER_FILE, WEIGHTS_FILE]
-    alike(learned, load_perception(tmp_path, encoder=folder / "encoder"), ["sum", "law word1"])
-    with pytest.raises(PersistenceError, match="no encoder"):
-        load_perception(tmp_path)
-
-
 def test_everybody_may_read_the_files(folder):
     for path in folder.rglob("*.*"):
         assert path.stat().st_mode & stat.S_IROTH, path
@@ -164,17 +156,6 @@ def test_an_onboarded_expert_is_saved_too(learned, tmp_path):
     assert again.experts[-1] == "jurist"
     alike(knows, again, ["law word20", "sum word1"])
     assert again.soft_threshold == replace(knows.soft_threshold)
-
-
-def test_a_router_of_scores_that_version_0_1_0_saved_is_read(learned, copy, specialists):
-    rewrite(copy, lambda h: h | {"link": h["link"] | {"kind": "Link", "scored": True}})
-    alike(load_perception(copy), learned, specialists(n=50, seed=9).prompts)
-
-
-def test_one_of_real_valued_losses_has_to_be_trained_again(copy):
-    rewrite(copy, lambda h: h | {"link": h["link"] | {"kind": "Link", "scored": False}})
-    with pytest.raises(PersistenceError, match="train it again"):
-        load_perception(copy)
 
 
 def test_a_router_of_real_valued_losses_comes_back_the_same(encoder, specialists, tmp_path):

@@ -333,6 +333,7 @@ class LogGapLink:
 
 
 def log_compress(losses: FloatArray, best: FloatArray, scale: float) -> FloatArray:
+    """Return `best + scale * log(1 + (losses - best) / scale)` where a loss exceeds the best one."""
     gap = losses - best
     behind = best + scale * np.log1p(np.maximum(gap, 0) / scale)
     return np.asarray(np.where(gap > 0, behind, losses))

@@ -1,4 +1,8 @@
-"""A prompt as one row of numbers: its meaning, its words and its form."""
+"""A prompt as one row of numbers: its embedding, its words, its surface and its structure.
+
+Which expert answers well depends on form as much as on meaning. A long list of functions, a text
+with blanks to fill and a line of Java have similar embeddings, but different numbers here.
+"""
 
 from __future__ import annotations
 
@@ -12,23 +16,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tryage.errors import InputError
+
 if TYPE_CHECKING:
     from tryage.core.arrays import Float32Array
 
-# An embedding has unit length over hundreds of entries: a few numbers must not drown it.
-_SURFACE_SCALE, _TOOL_SCHEMA_SCALE, _CHOICE_SCALE = 0.15, 0.4, 0.1
-
-_MIN_CHOICE_SHARE = (
-    0.01  # of the training prompts; who gives options less often is not read for them
-)
-
-_CLIP_STD = 4.0  # standard deviations: one endless prompt is no more than "very long"
-
 TokenIds = Sequence[NDArray[np.integer[Any]]]
 
-MAX_CHARS_PER_END = (
-    8_192  # characters at either end: enough for form, and a bound for endless prompts
-)
+# Of a longer prompt only this many characters at either end are described. Regular expressions take
+# far more time per character than a tokenizer, so this limit is lower than that of the encoder; the
+# form of a prompt shows at its ends.
+MAX_CHARS_PER_END = 8_192
+
+_CLIP_STD = 4.0  # standard deviations: an endless prompt counts as very long, not as endless
 
 _COUNTED_STRINGS = (
     "\n", "?", "$", "\\", "___", ":", ",", ".", "'", "`", "    ", '"name"', "def ", "assert",
@@ -49,120 +49,59 @@ SURFACE_WIDTH = 6 + len(_COUNTED_STRINGS) + len(_CHARACTER_CLASSES)
 TOOL_SCHEMA_WIDTH = 12
 
 _SCHEMA_START = re.compile(r"\n\s{0,8}[\[{]")
-
 _SCHEMA_WORD = re.compile(r"[A-Z]?[a-z]{2,}|[A-Z]{2,}")
-
 _SCHEMA_NAME = re.compile(r'"name":\s*"([^"]*)"')
-
 _SCHEMA_KEYWORD = re.compile(r'"(?:type|properties|required|description|parameters|default|name)"')
-
 _SCHEMA_REQUIRED = re.compile(r'"required":\s*\[([^\]]*)\]')
-
 _REQUEST_NUMBER = re.compile(r"\d+(?:\.\d+)?")
-
 _CONJUNCTION = re.compile(r"\b(?:and|also|both|respectively|then|each|followed)\b|[,;]")
 
 _STOP_WORDS = frozenset(
     [
-        "the",
-        "and",
-        "for",
-        "with",
-        "from",
-        "that",
-        "this",
-        "what",
-        "can",
-        "you",
-        "are",
-        "how",
-        "into",
-        "out",
-        "using",
-        "use",
-        "given",
-        "has",
-        "have",
-        "was",
-        "will",
-        "would",
-        "should",
-        "could",
-        "please",
-        "find",
-        "calculate",
-        "get",
+        *("the", "and", "for", "with", "from", "that", "this", "what", "can", "you", "are", "how"),
+        *("into", "out", "using", "use", "given", "has", "have", "was", "will", "would", "should"),
+        *("could", "please", "find", "calculate", "get"),
     ]
 )
 
-_STEM_LENGTH = 5  # "calculates" and "calculating" are one word
+_STEM_LENGTH = 5  # "calculates" and "calculating" become one stem
 
-_N_CHOICE_NUMBERS = 19
+CHOICE_WIDTH = 19
 
-# What is usual of some of them among MMLU's questions, and how far they spread: products tell what
-# goes together only if every number is counted from its own middle.
-_PAIR_STATISTICS = {
-    2: (5.0, 1.0), 3: (3.2, 1.2), 4: (3.6, 1.2), 6: (1.6, 1.1), 7: (0.2, 0.35), 8: (0.16, 0.2),
-    9: (0.06, 0.14), 10: (0.8, 0.9), 16: (1.4, 1.8), 17: (0.3, 0.8), 18: (0.09, 0.08),
-}  # fmt: skip
+# The numbers of a multiple-choice question that are multiplied in pairs. Their order is the order
+# of the products, and so of the columns that a saved ChoiceScaler expects.
+_PAIRED_COLUMNS = (2, 3, 4, 6, 7, 8, 9, 10, 16, 17, 18)
 
-_PAIR_ROWS, _PAIR_COLUMNS = np.triu_indices(len(_PAIR_STATISTICS))
-
-_PAIR_CLIP_STD = 4.0  # spreads
-
-CHOICE_WIDTH = _N_CHOICE_NUMBERS + len(_PAIR_ROWS)
+_PAIR_ROWS, _PAIR_COLUMNS = np.triu_indices(len(_PAIRED_COLUMNS))
 
 _OPTION = re.compile(r"\n[ \t]{0,4}\(?([A-J])[.):] *([^\n]*)")
-
 _MIN_OPTIONS, _MAX_OPTIONS = 2, 10
-
 _CONTENT_WORD = re.compile(r"\w{4,}")
-
 _NUMERIC_OPTION = re.compile(r"[-+$]?\d")
-
 _DIGIT, _MATH_SYMBOL = re.compile(r"\d"), re.compile(r"[=+*^\\]")
-
 _NEGATION = re.compile(r"\b(?:NOT|EXCEPT|LEAST|not true|incorrect)\b")
-
 _COMBINING_OPTION = re.compile(r"\b(?:above|none of|all of|both)\b", re.IGNORECASE)
-
 _STATEMENT = re.compile(r"\b(?:statement|true|false|wrong)\b", re.IGNORECASE)
-
-_LONG_WORD_LENGTH = 10  # letters of a word that is likely a term
-
-_OVERLAP_THRESHOLD = 0.4  # shared words of options that are combinations of the same parts
-
-
-@dataclass(frozen=True, slots=True)
-class FeatureScaler:
-    """What is usual of some numbers, to say how far a prompt is from it."""
-
-    mean: Float32Array
-    std: Float32Array
-    scale: float
-
-    def transform(self, numbers: Float32Array) -> Float32Array:
-        """Scale `(batch, n)` by what is usual."""
-        usual = np.clip((numbers - self.mean) / self.std, -_CLIP_STD, _CLIP_STD)
-        return np.asarray(self.scale * usual, np.float32)
+_LONG_WORD_LENGTH = 10  # letters; so long a word is likely a technical term
+_OVERLAP_THRESHOLD = 0.4  # share of common words; options above it combine the same statements
 
 
 @dataclass(frozen=True, slots=True)
 class FeatureExtractor:
-    """Joins embeddings, words, surface and offer to `phi(z)`, `(batch, d)`.
+    """Joins embedding, words, surface and tool schemas to `phi(z)`, `(batch, d)`.
 
-    And choices, if training met any.
+    Multiple-choice options are described too, if the training prompts had enough of them.
     """
 
     tfidf: TfidfSvd
     surface_scaler: FeatureScaler
     tool_schema_scaler: FeatureScaler
-    choice_scaler: FeatureScaler | None = None
+    choice_scaler: ChoiceScaler | None = None
 
     def extract(
         self, prompts: Sequence[str], embeddings: Float32Array, ids: TokenIds
     ) -> Float32Array:
-        """Describe prompts whose embeddings `(batch, dim)` and token ids are at hand."""
+        """Describe prompts whose embeddings `(batch, dim)` and token ids are known."""
         parts = [
             embeddings,
             self.tfidf.transform(ids),
@@ -176,7 +115,12 @@ class FeatureExtractor:
 
 @dataclass(frozen=True, slots=True)
 class TfidfSvd:
-    """The kept `tokens`, sorted, with their `idf`, both `(kept,)`, and `table` `(kept, width)`."""
+    """The words of a prompt as a short vector: TF-IDF over the encoder's own tokens, projected.
+
+    Latent semantic analysis (Deerwester et al., 1990). It keeps the phrases by which data sets and
+    kinds of tasks are recognized, which an embedding averages away. `token_ids` `(n_kept,)` are the
+    tokens that count, sorted, with their `idf` `(n_kept,)`; `projection` is `(n_kept, width)`.
+    """
 
     token_ids: NDArray[np.int32]
     idf: Float32Array
@@ -191,40 +135,104 @@ class TfidfSvd:
         """Project prompts, given as token ids, to `(batch, width)`; no known token gives zeros."""
         out = np.zeros((len(ids), self.width), np.float32)
         for row, prompt in enumerate(ids):
-            # of the tokens' own type: a search among another would copy them all, every time
-            kinds, counts = _unique_counts(prompt.astype(self.token_ids.dtype))
-            place = np.minimum(np.searchsorted(self.token_ids, kinds), len(self.token_ids) - 1)
-            kept = self.token_ids[place] == kinds if len(self.token_ids) else np.zeros(0, np.bool_)
-            place, counts = place[kept], counts[kept]
-            weights = (1 + np.log(counts, dtype=np.float32)) * self.idf[place]
-            if weights.any():  # a token of every prompt weighs nothing
-                out[row] = (weights / np.sqrt(weights @ weights)) @ self.projection[place]
+            # In the type of token_ids: a search in another type copies all of them every time.
+            unique, counts = _unique_counts(prompt.astype(self.token_ids.dtype))
+            position = np.minimum(np.searchsorted(self.token_ids, unique), len(self.token_ids) - 1)
+            is_kept = (
+                self.token_ids[position] == unique if len(self.token_ids) else np.zeros(0, np.bool_)
+            )
+            position, counts = position[is_kept], counts[is_kept]
+            weights = (1 + np.log(counts, dtype=np.float32)) * self.idf[position]
+            if weights.any():  # a token that every prompt has weighs nothing
+                out[row] = (weights / np.sqrt(weights @ weights)) @ self.projection[position]
         return out
 
 
 def _unique_counts(ids: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[np.intp]]:
-    """Do what `np.unique(ids, return_counts=True)` does, in half of its time for a prompt."""
+    """Return the same as `np.unique(ids, return_counts=True)`, in half of its time for a prompt.
+
+    It sorts `ids` in place.
+    """
     ids.sort()
-    starts = np.ones(len(ids) + 1, np.bool_)  # the last is that of what would come next
-    np.not_equal(ids[1:], ids[:-1], out=starts[1:-1])
-    places = starts.nonzero()[0]
-    return ids[places[:-1]], places[1:] - places[:-1]
+    is_start = np.ones(len(ids) + 1, np.bool_)  # the last one stands behind the last token
+    np.not_equal(ids[1:], ids[:-1], out=is_start[1:-1])
+    starts = is_start.nonzero()[0]
+    return ids[starts[:-1]], starts[1:] - starts[:-1]
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureScaler:
+    """Standardizes numbers by the `mean` and `std` `(n,)` of the training prompts.
+
+    `scale` makes them small: an embedding has length 1 over hundreds of entries, and a few numbers
+    must not outweigh it.
+    """
+
+    mean: Float32Array
+    std: Float32Array
+    scale: float
+
+    def transform(self, numbers: Float32Array) -> Float32Array:
+        """Scale `(batch, n)`; what is far from usual is clipped."""
+        standardized = np.clip((numbers - self.mean) / self.std, -_CLIP_STD, _CLIP_STD)
+        return np.asarray(self.scale * standardized, np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class ChoiceScaler:
+    """Standardizes the numbers of multiple-choice questions and the products of some of them.
+
+    `pair_mean` and `pair_std` `(11,)` are of the numbers that are multiplied; `scaler` is of all
+    numbers and products, 85 columns.
+    """
+
+    pair_mean: Float32Array
+    pair_std: Float32Array
+    scaler: FeatureScaler
+
+    def __post_init__(self) -> None:
+        """Check that there is a mean and a deviation for each number.
+
+        Raises:
+            InputError: there are more or fewer.
+        """
+        if not len(self.pair_mean) == len(self.pair_std) == len(_PAIRED_COLUMNS):
+            raise InputError(
+                f"{len(self.pair_mean)} means and {len(self.pair_std)} deviations; expected "
+                f"{len(_PAIRED_COLUMNS)} of each"
+            )
+
+    def transform(self, numbers: Float32Array) -> Float32Array:
+        """Turn `multiple_choice_features` `(batch, 19)` into features `(batch, 85)`."""
+        return self.scaler.transform(add_pair_products(numbers, self.pair_mean, self.pair_std))
+
+
+def add_pair_products(
+    numbers: Float32Array, pair_mean: Float32Array, pair_std: Float32Array
+) -> Float32Array:
+    """Append the products of pairs to the numbers `(batch, 19)` of multiple-choice questions.
+
+    A product shows that two numbers are unusual together. So every number is first centered on its
+    mean, and scaled. Prompts without options stay zeros.
+    """
+    described = np.zeros((len(numbers), CHOICE_WIDTH + len(_PAIR_ROWS)), np.float32)
+    has_options = numbers[:, 0] > 0
+    if has_options.any():
+        given = numbers[has_options]
+        centered = (given[:, list(_PAIRED_COLUMNS)] - pair_mean) / pair_std
+        clipped = np.clip(centered, -_CLIP_STD, _CLIP_STD)
+        products = clipped[:, _PAIR_ROWS] * clipped[:, _PAIR_COLUMNS]
+        described[has_options] = np.concatenate([given, products], axis=1)
+    return described
 
 
 def surface_features(prompts: Sequence[str]) -> Float32Array:
-    """Describe the form of prompts, `(batch, WIDTH)`; counts are logarithmic, shares linear."""
-    return np.array([_surface_row(prompt) for prompt in prompts], np.float32).reshape(
-        -1, SURFACE_WIDTH
-    )
+    """Describe the surface of prompts, `(batch, SURFACE_WIDTH)`: length, digits, code, scripts.
 
-
-def head_and_tail_text(prompt: str) -> str:
-    """Keep the two ends of an endless prompt."""
-    return (
-        prompt
-        if len(prompt) <= 2 * MAX_CHARS_PER_END
-        else prompt[:MAX_CHARS_PER_END] + prompt[-MAX_CHARS_PER_END:]
-    )
+    Counts are logarithmic, shares linear.
+    """
+    rows = [_surface_row(prompt) for prompt in prompts]
+    return np.array(rows, np.float32).reshape(-1, SURFACE_WIDTH)
 
 
 def _surface_row(prompt: str) -> list[float]:
@@ -239,32 +247,36 @@ def _surface_row(prompt: str) -> list[float]:
         float(end == "."),
         float(text[:1].isupper()),
     ]
-    row += np.log1p([text.count(mark) for mark in _COUNTED_STRINGS]).tolist()
+    row += np.log1p([text.count(string) for string in _COUNTED_STRINGS]).tolist()
     row += [len(pattern.findall(text)) / characters * 5 for pattern in _CHARACTER_CLASSES]
     return row
 
 
 def tool_schema_features(prompts: Sequence[str]) -> Float32Array:
-    """Describe the fit, `(batch, WIDTH)`; zeros where nothing is offered."""
-    return np.array(
-        [_tool_schema_row(head_and_tail_text(prompt)) for prompt in prompts], np.float32
-    ).reshape(-1, TOOL_SCHEMA_WIDTH)
+    """Describe how a request fits the functions that it carries as JSON, `(batch, 12)`.
+
+    Whether an expert should call one function, several or none shows in the words that request and
+    functions share, and in the values that the request contains. An embedding of the whole prompt
+    does not show it. A prompt without functions gives zeros.
+    """
+    rows = [_tool_schema_row(head_and_tail_text(prompt)) for prompt in prompts]
+    return np.array(rows, np.float32).reshape(-1, TOOL_SCHEMA_WIDTH)
 
 
 def _tool_schema_row(text: str) -> list[float]:
     start = _SCHEMA_START.search(text)
     if start is None:
         return [0.0] * TOOL_SCHEMA_WIDTH
-    request, offered = text[: start.start()], text[start.start() :]
-    request_stems, name_stems = _stems(request), _stems(" ".join(_SCHEMA_NAME.findall(offered)))
-    schema_stems = _stems(_SCHEMA_KEYWORD.sub("", offered))
-    required = sum(names.count('"') // 2 for names in _SCHEMA_REQUIRED.findall(offered))
+    request, schema = text[: start.start()], text[start.start() :]
+    request_stems, name_stems = _stems(request), _stems(" ".join(_SCHEMA_NAME.findall(schema)))
+    schema_stems = _stems(_SCHEMA_KEYWORD.sub("", schema))
+    required = sum(names.count('"') // 2 for names in _SCHEMA_REQUIRED.findall(schema))
     counts = np.log1p(
         [
             len(request),
-            len(offered),
-            offered.count('"parameters"'),
-            offered.count('"type"'),
+            len(schema),
+            schema.count('"parameters"'),
+            schema.count('"type"'),
             len(_CONJUNCTION.findall(request)),
             required,
             len(_REQUEST_NUMBER.findall(request)),
@@ -282,6 +294,7 @@ def _tool_schema_row(text: str) -> list[float]:
 
 
 def _stems(text: str) -> set[str]:
+    """Return the beginnings of the words of a text, without the most common words."""
     return {
         word[:_STEM_LENGTH]
         for word in map(str.lower, _SCHEMA_WORD.findall(text))
@@ -290,40 +303,33 @@ def _stems(text: str) -> set[str]:
 
 
 def multiple_choice_features(prompts: Sequence[str]) -> Float32Array:
-    """Describe the options, `(batch, WIDTH)`; zeros where none are given."""
-    told = [_choice_row(head_and_tail_text(prompt)) for prompt in prompts]
-    plain = np.array(told, np.float32).reshape(-1, _N_CHOICE_NUMBERS)
-    described = np.zeros((len(plain), CHOICE_WIDTH), np.float32)
-    given = plain[:, 0] > 0
-    if given.any():
-        pair_mean, pair_std = np.array(list(_PAIR_STATISTICS.values()), np.float32).T
-        paired = np.clip(
-            (plain[given][:, list(_PAIR_STATISTICS)] - pair_mean) / pair_std,
-            -_PAIR_CLIP_STD,
-            _PAIR_CLIP_STD,
-        )
-        products = paired[:, _PAIR_ROWS] * paired[:, _PAIR_COLUMNS]
-        described[given] = np.concatenate([plain[given], products], axis=1)
-    return described
+    """Describe the options of multiple-choice questions, `(batch, CHOICE_WIDTH)`.
+
+    Options that repeat each other's words, as combined statements do, or that are numbers, separate
+    strong experts from weak ones within a subject. An embedding of the whole prompt does not show
+    it. A prompt without options gives zeros.
+    """
+    rows = [_choice_row(head_and_tail_text(prompt)) for prompt in prompts]
+    return np.array(rows, np.float32).reshape(-1, CHOICE_WIDTH)
 
 
 def _choice_row(text: str) -> list[float]:
     found = list(_OPTION.finditer(text))[-_MAX_OPTIONS:]
     if len(found) < _MIN_OPTIONS:
-        return [0.0] * _N_CHOICE_NUMBERS
-    question, options = text[: found[0].start()], [one[2].strip() for one in found]
+        return [0.0] * CHOICE_WIDTH
+    question, options = text[: found[0].start()], [match[2].strip() for match in found]
     bags = [set(option.lower().split()) for option in options]
-    alike = _option_overlap(bags)
-    asked = set(_CONTENT_WORD.findall(question.lower()))
+    overlap = _option_overlap(bags)
+    question_words = set(_CONTENT_WORD.findall(question.lower()))
     words = text.split()
     return [
         1.0,
         math.log1p(len(options)),
         *_log_lengths(question, options),
         sum(bool(_NUMERIC_OPTION.match(option)) for option in options) / len(options),
-        alike,
-        max(alike - _OVERLAP_THRESHOLD, 0.0),
-        math.sqrt(len(asked & set().union(*bags))),
+        overlap,
+        max(overlap - _OVERLAP_THRESHOLD, 0.0),
+        math.sqrt(len(question_words & set().union(*bags))),
         float(bool(_COMBINING_OPTION.search(" ".join(options[-2:])))),
         float(len(_STATEMENT.findall(text)) > 1),
         float(bool(_NEGATION.search(question))),
@@ -336,13 +342,23 @@ def _choice_row(text: str) -> list[float]:
 
 
 def _log_lengths(question: str, options: Sequence[str]) -> list[float]:
-    """Of the question, then of the options: mean, longest, shortest, spread; logarithmic."""
-    long = np.array([len(option) for option in options], np.float64)
-    of_options = long.mean(), long.max(), long.min(), long.std()
+    """Return the length of the question, and mean, maximum, minimum and deviation of the options'.
+
+    In characters, logarithmic.
+    """
+    lengths = np.array([len(option) for option in options], np.float64)
+    of_options = lengths.mean(), lengths.max(), lengths.min(), lengths.std()
     return [math.log1p(length) for length in (len(question), *of_options)]
 
 
 def _option_overlap(bags: Sequence[set[str]]) -> float:
-    """Share of words that two options have in common, on average."""
+    """Return the share of words that two options have in common, on average over the pairs."""
     shares = [len(a & b) / (1 + min(len(a), len(b))) for a, b in combinations(bags, 2)]
     return sum(shares) / len(shares)
+
+
+def head_and_tail_text(prompt: str) -> str:
+    """Return the two ends of a long prompt."""
+    if len(prompt) <= 2 * MAX_CHARS_PER_END:
+        return prompt
+    return prompt[:MAX_CHARS_PER_END] + prompt[-MAX_CHARS_PER_END:]

@@ -2,64 +2,52 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save
 
 from tryage.errors import PerceptionError, PersistenceError
 from tryage.perception.abilities import Abilities, Gaussian, LogGapLink, LogitLink, SoftThreshold
-from tryage.perception.encoder import Encoder, SavedEncoder, read_encoder_header
-from tryage.perception.features import FeatureExtractor, FeatureScaler, TfidfSvd
-from tryage.perception.head import ESTIMATOR_TYPES, CategoryClassifier, Head
+from tryage.perception.encoder import StaticEncoder, read_encoder_header
+from tryage.perception.features import ChoiceScaler, FeatureExtractor, FeatureScaler, TfidfSvd
+from tryage.perception.head import (
+    CategoryClassifier,
+    CategoryMeans,
+    Head,
+    KernelRegression,
+    RidgeRegression,
+    ZeroEstimator,
+)
 from tryage.perception.metadata_prior import MetadataPrior, MetadataScaler
 from tryage.perception.migration import migrate_perception
 from tryage.perception.model import LearnedPerception, ObservedExperts
+from tryage.perception.serialization import (
+    deserialize,
+    read_arrays,
+    read_header,
+    serialize,
+    write_arrays,
+    write_header,
+)
+from tryage.perception.transformer import TransformerEncoder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping
     from types import UnionType
 
-    FieldTypes = Mapping[str, type | tuple[type, ...]]
+    from numpy.typing import NDArray
+
+    from tryage.perception.encoder import Encoder
+    from tryage.perception.serialization import ArrayDict
 
 FORMAT = 2
 
-# sums of numbers of very different size, and USD of which a millionth must not become free
-_FLOAT32_PREFIXES = ("abilities.covariances", "forecasts.")
-
-_UNROUNDED_PREFIXES = (
-    "metadata_prior.",
-    "observed_experts.",
-)  # small, and learned further from where they are
-
-_MIN_ROUNDED_SIZE = 4_096  # numbers; halving fewer saves nothing
-
-_MAX_RELATIVE_ERROR = 1e-3  # of the greatest number; half precision rounds to half of it
-
-HEADER_FILE, WEIGHTS_FILE = "perception.json", "perception.safetensors"
-
-_SAVED_CLASSES = (
-    *(
-        *ESTIMATOR_TYPES,
-        Head,
-        CategoryClassifier,
-        FeatureExtractor,
-        FeatureScaler,
-        TfidfSvd,
-        Abilities,
-        Gaussian,
-        SoftThreshold,
-    ),
-    *(LogitLink, LogGapLink, MetadataPrior, MetadataScaler, ObservedExperts),
-)
+HEADER_FILE, WEIGHTS_FILE, ENCODER_FOLDER = "perception.json", "perception.safetensors", "encoder"
 
 _HEADER_FIELDS = {"format": int, "experts": list, "report": dict}
 
+# Keys of the header, attributes of LearnedPerception and arguments of its constructor.
 _REQUIRED_PARTS: dict[str, type | UnionType] = {
     "feature_extractor": FeatureExtractor,
     "head": Head,
@@ -68,103 +56,96 @@ _REQUIRED_PARTS: dict[str, type | UnionType] = {
     "link": LogitLink | LogGapLink,
 }
 
-# what files of before there was a prior from traits lack
+# Files that are older than the prior from metadata lack these two.
 _OPTIONAL_PARTS: dict[str, type] = {
     "metadata_prior": MetadataPrior,
     "observed_experts": ObservedExperts,
 }
 
-ArrayDict = dict[str, NDArray[Any]]
+_FORECAST_PREFIX = "forecasts."
 
-_MISSING = object()  # None is a value of its own
+_SAVED_CLASSES: tuple[type, ...] = (
+    *(FeatureExtractor, TfidfSvd, FeatureScaler, ChoiceScaler),
+    *(Head, CategoryClassifier),
+    *(ZeroEstimator, CategoryMeans, KernelRegression, RidgeRegression),
+    *(Abilities, Gaussian, SoftThreshold, LogitLink, LogGapLink),
+    *(MetadataPrior, MetadataScaler, ObservedExperts),
+)
+
+# Sums of numbers of very different size, and USD, of which a millionth must not become free.
+_FLOAT32_PREFIXES = ("abilities.covariances", _FORECAST_PREFIX)
+
+# Small, and learning continues from these numbers.
+_UNROUNDED_PREFIXES = ("metadata_prior.", "observed_experts.")
+
+_MIN_ROUNDED_SIZE = 4_096  # numbers; rounding fewer saves nothing
+
+_MAX_RELATIVE_ERROR = 1e-3  # of the greatest number; half precision has errors of half of that
+
+_ENCODER_CLASSES: dict[str, type[StaticEncoder | TransformerEncoder]] = {
+    StaticEncoder.KIND: StaticEncoder,
+    TransformerEncoder.KIND: TransformerEncoder,
+}
 
 
-def load_encoder(folder: str | Path, kinds: Sequence[type[SavedEncoder]] = ()) -> Encoder:
-    """Read a saved encoder back; `kinds` are your own encoder classes, besides the two of Tryage.
-
-    Raises:
-        PersistenceError: the folder holds no encoder, a damaged one, or one of an unknown kind.
-
-    """
-    from tryage.perception.encoder import StaticEncoder
-    from tryage.perception.transformer import TransformerEncoder
-
-    folder = Path(folder)
-    kind = read_encoder_header(folder)["kind"]
-    known: list[type[SavedEncoder]] = [*kinds, StaticEncoder, TransformerEncoder]
-    for candidate in known:
-        if kind == candidate.KIND:
-            return candidate.load(folder)
-    names = ", ".join(c.KIND for c in known)
-    raise PersistenceError(f"{folder} holds an encoder of kind {kind!r}; known kinds: {names}")
-
-
-def save_perception(perception: LearnedPerception, folder: Path, *, encoder: bool = True) -> None:
-    """Write a perception; big arrays go in half precision, which changes no decision that matters.
-
-    With `encoder` false the encoder is left out: the caller keeps it elsewhere.
-    """
+def save_perception(perception: LearnedPerception, folder: Path) -> None:
+    """Write a perception; big arrays are rounded, which changes no decision that matters."""
     folder.mkdir(parents=True, exist_ok=True)
     arrays: ArrayDict = {}
     parts = {
         name: serialize(getattr(perception, name), name, arrays)
         for name in (*_REQUIRED_PARTS, *_OPTIONAL_PARTS)
     }
-    arrays |= {f"forecasts.{name}": table for name, table in perception.forecasts.items()}
-    stored = {
-        name: np.ascontiguousarray(_round_for_storage(name, array))
-        for name, array in arrays.items()
-    }
-    (folder / WEIGHTS_FILE).write_bytes(save(stored))  # save_file would leave it to its owner alone
-    header = {
-        "format": FORMAT,
-        "experts": perception.experts,
-        "report": dict(perception.report),
-        **parts,
-    }
-    (folder / HEADER_FILE).write_text(json.dumps(header, indent=1) + "\n", "utf-8")
-    if encoder:
-        perception.encoder.save(folder / "encoder")
+    arrays |= {_FORECAST_PREFIX + name: table for name, table in perception.forecasts.items()}
+    stored = {name: _round_for_storage(name, array) for name, array in arrays.items()}
+    write_arrays(folder / WEIGHTS_FILE, stored)
+    header = {"format": FORMAT, "experts": perception.experts, "report": perception.report}
+    write_header(folder / HEADER_FILE, header | parts)
+    perception.encoder.save(folder / ENCODER_FOLDER)
 
 
-def load_perception(folder: Path, *, encoder: Path | None = None) -> LearnedPerception:
-    """Read what `save_perception` wrote; `encoder` says where the encoder is, if elsewhere.
+def load_perception(folder: Path) -> LearnedPerception:
+    """Read what `save_perception` wrote, of this format or an earlier one.
 
     Raises:
         PersistenceError: a file is missing, damaged or from a newer version.
     """
     header = read_header(folder / HEADER_FILE, "perception", FORMAT, _HEADER_FIELDS)
+    stored = read_arrays(folder / WEIGHTS_FILE, "perception")
+    arrays = {name: _upcast(array) for name, array in stored.items()}
     if header["format"] < FORMAT:
-        header = migrate_perception(header)
-    try:
-        arrays = load_file(folder / WEIGHTS_FILE)
-    except (OSError, SafetensorError) as error:
-        raise PersistenceError(f"{folder} holds no readable perception: {error}") from error
-    upcast = {name: _upcast(array) for name, array in arrays.items()}
-    parts = [_load_part(folder, header, name, upcast) for name in _REQUIRED_PARTS]
-    later = {
-        name: _load_part(folder, header, name, upcast) for name in _OPTIONAL_PARTS if name in header
-    }
+        header, arrays = migrate_perception(header, arrays)
+    names = [*_REQUIRED_PARTS, *(name for name in _OPTIONAL_PARTS if name in header)]
+    parts = {name: _load_part(folder, header, name, arrays) for name in names}
     forecasts = {
-        name.removeprefix("forecasts."): table
-        for name, table in upcast.items()
-        if name.startswith("forecasts.")
+        name.removeprefix(_FORECAST_PREFIX): table
+        for name, table in arrays.items()
+        if name.startswith(_FORECAST_PREFIX)
     }
-    read = load_encoder(encoder or folder / "encoder")
+    encoder = load_encoder(folder / ENCODER_FOLDER)
     try:
         return LearnedPerception(
-            header["experts"],
-            read,
-            *parts,
-            **later,
-            forecasts=forecasts,
-            report=header["report"],
+            header["experts"], encoder, **parts, forecasts=forecasts, report=header["report"]
         )
     except PerceptionError as error:
         raise PersistenceError(f"{folder / HEADER_FILE} is damaged: {error}") from error
 
 
-def _load_part(folder: Path, header: Mapping[str, Any], name: str, arrays: ArrayDict) -> Any:  # noqa: ANN401 - of the type that _PARTS names
+def load_encoder(folder: str | Path) -> Encoder:
+    """Read an encoder that `Encoder.save` wrote.
+
+    Raises:
+        PersistenceError: the folder holds no encoder, a damaged one, or one of an unknown kind.
+    """
+    folder = Path(folder)
+    kind = read_encoder_header(folder, {"kind": str})["kind"]
+    if kind not in _ENCODER_CLASSES:
+        known = ", ".join(_ENCODER_CLASSES)
+        raise PersistenceError(f"{folder} holds an encoder of kind {kind!r}; known kinds: {known}")
+    return _ENCODER_CLASSES[kind].load(folder)
+
+
+def _load_part(folder: Path, header: Mapping[str, Any], name: str, arrays: ArrayDict) -> Any:  # noqa: ANN401 - of the class that the two tables of parts name
     part = deserialize(header.get(name), arrays, _SAVED_CLASSES)
     if not isinstance(part, (_REQUIRED_PARTS | _OPTIONAL_PARTS)[name]):
         raise PersistenceError(
@@ -181,13 +162,13 @@ def _round_for_storage(name: str, array: NDArray[Any]) -> NDArray[Any]:
 
 
 def _to_float16(array: NDArray[Any]) -> NDArray[Any]:
-    """Halve a big array, unless its numbers are too large or too small for half precision."""
+    """Store a big array in half precision, unless its numbers are too large or small for that."""
     if array.dtype not in (np.float32, np.float64) or array.size <= _MIN_ROUNDED_SIZE:
         return array
     with np.errstate(over="ignore"):
         half = array.astype(np.float16)
-    exact = np.abs(half - array).max() <= _MAX_RELATIVE_ERROR * np.abs(array).max()
-    return half if exact else _to_float32(array)
+    is_close = np.abs(half - array).max() <= _MAX_RELATIVE_ERROR * np.abs(array).max()
+    return half if is_close else _to_float32(array)
 
 
 def _to_float32(array: NDArray[Any]) -> NDArray[Any]:
@@ -196,71 +177,3 @@ def _to_float32(array: NDArray[Any]) -> NDArray[Any]:
 
 def _upcast(array: NDArray[Any]) -> NDArray[Any]:
     return array.astype(np.float32) if array.dtype == np.float16 else array
-
-
-def serialize(value: object, name: str, arrays: ArrayDict) -> Any:  # noqa: ANN401 - any JSON value
-    """Return `value` as JSON, its arrays moved to `arrays`; a shared array is stored once."""
-    if isinstance(value, np.ndarray):
-        for key, known in arrays.items():
-            if known is value:
-                return {"array": key}
-        arrays[name] = value
-        return {"array": name}
-    if is_dataclass(value):
-        inner = {
-            f.name: serialize(getattr(value, f.name), f"{name}.{f.name}", arrays)
-            for f in fields(value)
-        }
-        return {"kind": type(value).__name__, **inner}
-    if isinstance(value, tuple):
-        return [serialize(item, f"{name}.{i}", arrays) for i, item in enumerate(value)]
-    return value
-
-
-def deserialize(data: Any, arrays: Mapping[str, NDArray[Any]], classes: Iterable[type]) -> Any:  # noqa: ANN401 - the inverse of pack
-    """Build what `pack` took apart; only dataclasses among `kinds` are built.
-
-    Raises:
-        PersistenceError: an array or a kind is missing, or nothing was packed.
-    """
-    known = {kind.__name__: kind for kind in classes}
-
-    def build(part: Any) -> Any:  # noqa: ANN401 - any JSON value
-        if isinstance(part, list):
-            return tuple(build(item) for item in part)
-        if not isinstance(part, dict):
-            return part
-        if "array" in part:
-            return arrays[part["array"]]
-        return known[part["kind"]](**{key: build(v) for key, v in part.items() if key != "kind"})
-
-    if not isinstance(data, dict):
-        raise PersistenceError(f"the saved perception is damaged: a part of it is {data!r:.40}")
-    try:
-        return build(data)
-    except (KeyError, TypeError) as error:
-        raise PersistenceError(f"the saved perception is damaged: {error} is missing") from error
-
-
-def read_header(path: Path, artifact: str, max_format: int, fields: FieldTypes) -> dict[str, Any]:
-    """Read the header of `what`, a router or a perception, and check its `fields`.
-
-    Raises:
-        PersistenceError: it is missing, no JSON, of a format above `newest`, or lacks a field.
-    """
-    try:
-        header = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise PersistenceError(f"{path.parent} holds no readable {artifact}: {error}") from error
-    found = header if isinstance(header, dict) else {}
-    version = found.get("format")
-    if isinstance(version, int) and version > max_format:
-        raise PersistenceError(
-            f"{path} is of a newer format than {max_format}: upgrade with pip install -U tryage"
-        )
-    for name, kind in fields.items():
-        if not isinstance(found.get(name, _MISSING), kind):
-            raise PersistenceError(
-                f"{path} is damaged: it has no {name!r}; save the {artifact} again"
-            )
-    return found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +10,8 @@ from tryage.core.library import Library
 from tryage.core.preferences import Preferences
 from tryage.errors import InputError, PersistenceError
 from tryage.perception.model import LearnedPerception
-from tryage.perception.persistence import load_perception, read_header, save_perception
+from tryage.perception.persistence import load_perception, save_perception
+from tryage.perception.serialization import read_header, write_header
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -132,7 +132,7 @@ def save_router(  # noqa: PLR0913 - the parts of a router
         "prompt_flags": prompt_flags,
         "constraints": sorted(set(constraints) - set(DEFAULT_CONSTRAINTS)),
     }
-    (folder / ROUTER_FILE).write_text(json.dumps(header, indent=1) + "\n", "utf-8")
+    write_header(folder / ROUTER_FILE, header)
     (folder / "README.md").write_text(model_card(perception, library), "utf-8")
 
 

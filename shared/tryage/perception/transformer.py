@@ -15,13 +15,13 @@ from tryage.perception.encoder import (
     PromptTokenizer,
     TokenizingEncoder,
     head_and_tail,
-    length_batches,
     read_encoder_header,
     read_tokenizer,
     write_encoder_header,
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     import torch
@@ -36,22 +36,21 @@ ONNX_FILE, WEIGHTS_FILE, CONFIG_FILE, TOKENIZER_FILE = (
     "tokenizer.json",
 )
 
-# Padded tokens in one pass: about ten usual prompts, whose states stay in the cache (measured: a
-# third faster than 8,192).
+# Padded tokens in one pass: about ten usual prompts, whose states stay in the cache. It is a third
+# faster than 8,192 (measured).
 BATCH_TOKENS = 1_024
 
-Forward = Callable[
-    [Int64Array, Int64Array], Float32Array
-]  # token ids, mask `(batch, length)` -> unit rows
+Forward = Callable[[Int64Array, Int64Array], Float32Array]
+"""Token ids and mask, both `(batch, length)`, -> unit rows `(batch, dim)`."""
 
 
 class TransformerEncoder(TokenizingEncoder):
     """Embeds a prompt with a BERT-like model: the mean of its last states, scaled to unit length.
 
     The folder holds `model.onnx` (run by ONNX Runtime), or `model.safetensors` and `config.json`
-    (run by torch and transformers), or both: whichever can be run is run, ONNX first. A prompt
-    longer than `max_length` tokens is read at its two ends, half of the tokens each. One thread by
-    default: on the short prompts that a router sees, more threads cost more than they bring.
+    (run by torch and transformers), or both. What can be run is run, ONNX first. Of a prompt that
+    is longer than `max_length` tokens only the two ends are read, half of the tokens each. One
+    thread by default: on the short prompts of a router, more threads cost more than they bring.
     """
 
     KIND: ClassVar[str] = "transformer"
@@ -74,7 +73,6 @@ class TransformerEncoder(TokenizingEncoder):
 
         Raises:
             InputError: a single string, or something that is not text, was given.
-
         """
         ids = [self._add_special_tokens(i) for i in self._tokenizer.ids(prompts)]
         rows = np.zeros((len(ids), self.dim), np.float32)
@@ -103,14 +101,25 @@ class TransformerEncoder(TokenizingEncoder):
         Raises:
             PersistenceError: a file is missing or damaged.
             MissingExtraError: neither ONNX Runtime nor torch can run the weights.
-
         """
-        header = read_encoder_header(folder)
+        header = read_encoder_header(folder, {"dim": int, "max_length": int})
         tokenizer = read_tokenizer(folder / TOKENIZER_FILE)
         return cls(folder, tokenizer, header["dim"], header["max_length"], threads)
 
 
+def length_batches(lengths: Sequence[int], tokens: int) -> Iterator[NDArray[np.intp]]:
+    """Yield row numbers of batches of about equal length, at most `tokens` padded tokens each."""
+    order = np.argsort(lengths, kind="stable")
+    start = 0
+    for stop in range(1, len(order) + 1):
+        is_full = stop < len(order) and (stop + 1 - start) * lengths[order[stop]] > tokens
+        if is_full or stop == len(order):
+            yield order[start:stop]
+            start = stop
+
+
 def _pad(ids: Sequence[Int64Array]) -> tuple[Int64Array, Int64Array]:
+    """Return the token ids padded with zeros, and their mask, both `(batch, length)`."""
     lengths = np.array([len(i) for i in ids])
     mask = np.arange(lengths.max())[None, :] < lengths[:, None]
     padded = np.zeros(mask.shape, np.int64)
@@ -120,14 +129,14 @@ def _pad(ids: Sequence[Int64Array]) -> tuple[Int64Array, Int64Array]:
 
 def _load_runtime(folder: Path, threads: int) -> Forward:
     """Choose what runs the weights: ONNX Runtime, else torch."""
-    graph, weights = (folder / ONNX_FILE).exists(), (folder / WEIGHTS_FILE).exists()
-    if graph and find_spec("onnxruntime"):
+    has_onnx, has_weights = (folder / ONNX_FILE).exists(), (folder / WEIGHTS_FILE).exists()
+    if has_onnx and find_spec("onnxruntime"):
         return _load_onnx(folder / ONNX_FILE, threads)
-    if weights and find_spec("torch") and find_spec("transformers"):
+    if has_weights and find_spec("torch") and find_spec("transformers"):
         return _load_torch(folder)
-    if not graph and not weights:
+    if not has_onnx and not has_weights:
         raise PersistenceError(f"{folder} holds neither {ONNX_FILE} nor {WEIGHTS_FILE}")
-    extra, package = ("onnx", "onnxruntime") if graph else ("train", "torch and transformers")
+    extra, package = ("onnx", "onnxruntime") if has_onnx else ("train", "torch and transformers")
     raise MissingExtraError(
         f"a transformer encoder needs {package}. Install with: pip install 'tryage[{extra}]'"
     )
@@ -158,17 +167,29 @@ def _load_torch(folder: Path) -> Forward:
 
     def forward(ids: Int64Array, mask: Int64Array) -> Float32Array:
         with torch.inference_mode():
-            seen = torch.from_numpy(mask)
-            states = model(input_ids=torch.from_numpy(ids), attention_mask=seen).last_hidden_state
-            return np.asarray(mean_pool(states.float(), seen.float()).numpy(), np.float32)
+            attention = torch.from_numpy(mask)
+            output = model(input_ids=torch.from_numpy(ids), attention_mask=attention)
+            rows = mean_pool(output.last_hidden_state.float(), attention.float())
+            return np.asarray(rows.numpy(), np.float32)
 
     return forward
+
+
+def mean_pool(hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Average the states of the real tokens, scaled to unit length `(batch, hidden)`."""
+    import torch
+
+    total = (hidden * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
+    return torch.nn.functional.normalize(total, dim=1)
 
 
 def run_bert(
     model: BertModel, ids: Sequence[NDArray[np.int64]]
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Run one padded batch; last hidden states `(batch, length, hidden)` and mask, float32."""
+    """Run a BERT on one padded batch, in torch, so that it can be trained.
+
+    Returns the last hidden states `(batch, length, hidden)` and the mask, both float32.
+    """
     import torch
 
     length = max(map(len, ids))
@@ -179,11 +200,3 @@ def run_bert(
         mask[row, : len(tokens)] = 1
     hidden = model(input_ids=padded, attention_mask=mask).last_hidden_state
     return hidden.float(), mask.float()
-
-
-def mean_pool(hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Average the states of the real tokens, scaled to unit length `(batch, hidden)`."""
-    import torch
-
-    total = (hidden * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
-    return torch.nn.functional.normalize(total, dim=1)

@@ -8,14 +8,12 @@ import numpy as np
 
 from tryage.core.validation import require_extra
 from tryage.perception.features import (
-    _CHOICE_SCALE,
-    _MIN_CHOICE_SHARE,
-    _SURFACE_SCALE,
-    _TOOL_SCHEMA_SCALE,
+    ChoiceScaler,
     FeatureExtractor,
     FeatureScaler,
     TfidfSvd,
     TokenIds,
+    add_pair_products,
     multiple_choice_features,
     surface_features,
     tool_schema_features,
@@ -42,6 +40,15 @@ if TYPE_CHECKING:
     from tryage.learning.qtable import QTable
 
 FORECAST_MEASURES = ("output_tokens", "costs", "latencies")
+
+# An embedding has length 1 over hundreds of entries: a few numbers must not outweigh it.
+_SURFACE_SCALE, _TOOL_SCHEMA_SCALE, _CHOICE_SCALE = 0.15, 0.4, 0.1
+
+_MIN_CHOICE_SHARE = 0.01  # of the training prompts; fewer with options teach nothing about them
+
+# Mean and deviation, among MMLU's questions, of the numbers whose products are features.
+_PAIR_MEAN = (5.0, 3.2, 3.6, 1.6, 0.2, 0.16, 0.06, 0.8, 1.4, 0.3, 0.09)
+_PAIR_STD = (1.0, 1.2, 1.2, 1.1, 0.35, 0.2, 0.14, 0.9, 1.8, 0.8, 0.08)
 
 _PRIOR_PROMPTS = 5.0  # an expert's mean over all prompts counts as this many of each category
 
@@ -73,16 +80,20 @@ def fit_feature_extractor(
     prompts: Sequence[str], ids: TokenIds, vocabulary: int, *, tfidf_dim: int = 128, seed: int = 0
 ) -> FeatureExtractor:
     """Learn the lexicon and what is usual from the training prompts; losses are not looked at."""
-    options = multiple_choice_features(prompts)
     return FeatureExtractor(
         tfidf=fit_tfidf_svd(ids, vocabulary, tfidf_dim, seed),
         surface_scaler=_fit_scaler(surface_features(prompts), _SURFACE_SCALE),
         tool_schema_scaler=_fit_scaler(tool_schema_features(prompts), _TOOL_SCHEMA_SCALE),
-        choice_scaler=_fit_scaler(options, _CHOICE_SCALE)
-        if options[:, 0].mean() >= _MIN_CHOICE_SHARE
-        else None,
+        choice_scaler=_fit_choice_scaler(multiple_choice_features(prompts)),
     )
 
+
+def _fit_choice_scaler(numbers: Float32Array) -> ChoiceScaler | None:
+    """Measure what is usual of options; None if too few of the prompts have any."""
+    if numbers[:, 0].mean() < _MIN_CHOICE_SHARE:
+        return None
+    pairs = np.array(_PAIR_MEAN, np.float32), np.array(_PAIR_STD, np.float32)
+    return ChoiceScaler(*pairs, _fit_scaler(add_pair_products(numbers, *pairs), _CHOICE_SCALE))
 
 def _fit_scaler(numbers: Float32Array, scale: float) -> FeatureScaler:
     std = numbers.std(axis=0)

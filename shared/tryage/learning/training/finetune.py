@@ -19,7 +19,6 @@ from tryage.learning.training.optimizer import ResumableTrainer, Schedule
 from tryage.perception.encoder import (
     check_prompts,
     head_and_tail,
-    length_batches,
     read_tokenizer,
     truncate_text,
     write_encoder_header,
@@ -30,6 +29,7 @@ from tryage.perception.transformer import (
     TOKENIZER_FILE,
     WEIGHTS_FILE,
     TransformerEncoder,
+    length_batches,
     mean_pool,
     run_bert,
 )
