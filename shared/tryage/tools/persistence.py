@@ -12,15 +12,10 @@ from safetensors.numpy import load_file, save
 
 from tryage.errors import PersistenceError
 from tryage.perception.migration import ClassNames, rename_fields
-from tryage.perception.persistence import (
-    ArrayDict,
-    deserialize,
-    load_encoder,
-    read_header,
-    serialize,
-)
+from tryage.perception.persistence import load_encoder
 from tryage.perception.pretrained import BUNDLED_FOLDER as ROUTER
 from tryage.perception.pretrained import resolve_folder
+from tryage.perception.serialization import ArrayDict, deserialize, read_header, serialize
 from tryage.tools.matching import Feedback, ToolMatcher
 
 if TYPE_CHECKING:
