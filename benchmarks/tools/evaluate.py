@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from folds import FOLDS, RECIPE, Remembering, by_query, by_tool
+from measures import auroc, recall, set_f1
 from sets import load
 
 from tryage.perception.encoder import BUNDLED_TRANSFORMER
 from tryage.perception.persistence import load_encoder
 from tryage.perception.pretrained import BUNDLED_FOLDER
 from tryage.tools.bm25 import BM25Index
-from tryage.tools.measures import auroc, recall, set_f1
 from tryage.tools.training import fit_ranker
 
 if TYPE_CHECKING:
@@ -95,9 +95,7 @@ def words() -> Chooser:
 
 def similarity(encoder: Remembering) -> Chooser:
     """Choose by plain cosine of query and description, as embedding retrievers do."""
-    read = Pools(
-        lambda tools: encoder.encode([f"{tool.title} {tool.arguments_text}" for tool in tools])
-    )
+    read = Pools(lambda tools: encoder.encode([tool.full_text for tool in tools]))
     return lambda one: first(one, read(one.tools) @ encoder.encode([one.query])[0])
 
 

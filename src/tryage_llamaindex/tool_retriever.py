@@ -11,9 +11,8 @@ from llama_index.core.tools import BaseTool
 
 from tryage.core.validation import check_strings
 from tryage.errors import InputError
-from tryage.tools.matching import check_tools
 from tryage.tools.ranker import ToolRanker, check_k
-from tryage.tools.tool import Tool
+from tryage.tools.tool import Tool, check_tools
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence

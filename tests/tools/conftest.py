@@ -1,4 +1,4 @@
-"""A few tools of an agent, an encoder that reads nothing but letters, and a ranker on both."""
+"""A few tools of an agent, the bundled encoder, and a ranker that has learned nothing yet."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ def encoder():
 
 
 @pytest.fixture
-def fit(encoder):
-    """Nothing learned: plain similarity, and words half as much."""
-    one = np.eye(encoder.dim, dtype=np.float32)
+def matcher(encoder):
+    """Plain similarity plus shared words."""
+    identity = np.eye(encoder.dim, dtype=np.float32)
     return ToolMatcher(
-        query_map=one,
-        tool_map=one,
+        query_map=identity,
+        tool_map=identity,
         argument_weight=0.3,
         cosine_scale=20.0,
         lexical_weights=np.array([4.0, 1.0, 1.0], np.float32),
@@ -33,8 +33,13 @@ def fit(encoder):
 
 
 @pytest.fixture
-def ranker(encoder, fit):
-    return ToolRanker(encoder, fit)
+def ranker(encoder, matcher):
+    return ToolRanker(encoder, matcher)
+
+
+@pytest.fixture(scope="session")
+def bundled():
+    return ToolRanker.from_pretrained()
 
 
 @pytest.fixture(scope="session")

@@ -1,95 +1,107 @@
-"""The ranker picks what serves a query, minds constraints, abstains, and learns from use."""
+"""The ranker chooses what serves a query, weighs constraints, abstains, and learns from use."""
 
 from __future__ import annotations
 
+import copy
+import pickle
+import subprocess
+import sys
 import threading
 
-import numpy as np
 import pytest
 
 from tryage import Preferences
 from tryage.core.preferences import Requirement
 from tryage.errors import InputError, LibraryError, NoExpertError
-from tryage.tools import Tool, ToolRanker
-from tryage.tools.matching import margins
+from tryage.tools import Tool
 
 WEATHER = "What is the weather like in Rome?"
 
 
-def test_the_tool_that_serves_comes_first(ranker, tools):
+def test_the_tool_that_serves_the_query_comes_first(ranker, tools):
     assert ranker.select(tools, WEATHER, 1).names == ("getWeather",)
     assert ranker.select(tools, "Delete the file notes.txt", 1).names == ("delete_file",)
 
 
-def test_k_bounds_how_many_are_chosen_and_the_ranking_holds_all(ranker, tools):
-    chosen = ranker.select(tools, WEATHER, 2)
-    assert len(chosen.tools) == 2
-    assert len(chosen.ranking) == len(tools)
+def test_k_limits_the_tools_and_the_ranking_holds_all(ranker, tools):
+    selection = ranker.select(tools, WEATHER, 2)
+    assert len(selection.tools) == 2
+    assert len(selection.ranking) == len(tools)
     assert ranker.select(tools, WEATHER, 50).names[0] == "getWeather"
 
 
-def test_a_request_for_two_things_finds_both_tools(ranker, tools):
-    asked = "Tell me the weather in Rome, and then translate the answer into another language"
-    assert set(ranker.select(tools, asked, 2).names) == {"getWeather", "translate"}
+def test_a_query_for_two_things_finds_both_tools(ranker, tools):
+    query = "Tell me the weather in Rome, and then translate the answer into another language"
+    assert set(ranker.select(tools, query, 2).names) == {"getWeather", "translate"}
 
 
-def test_a_dear_tool_loses_when_cost_counts_enough(ranker):
-    free = [Tool("weather_free", "Current weather of a city", cost=0.0)]
-    dear = [Tool("weather_dear", "Current weather of a city today", cost=1.0)]
-    chosen = ranker.select([*dear, *free], "weather today", 1, preferences=Preferences({"cost": 5}))
-    assert chosen.names == ("weather_free",)
-    assert ranker.select([*dear, *free], "weather today", 1).names == ("weather_dear",)
+# Constraints and permissions ---------------------------------------------------------------
+
+
+def test_an_expensive_tool_loses_when_cost_counts_enough(ranker):
+    free = Tool("weather_free", "Current weather of a city", cost=0.0)
+    paid = Tool("weather_paid", "Current weather of a city today", cost=1.0)
+    by_cost = Preferences({"cost": 5})
+    assert ranker.select([paid, free], "weather today", 1).names == ("weather_paid",)
+    selection = ranker.select([paid, free], "weather today", 1, preferences=by_cost)
+    assert selection.names == ("weather_free",)
 
 
 def test_a_tool_of_unknown_cost_is_never_free(ranker):
     pair = [Tool("weather_a", "Weather", cost=0.5), Tool("weather_b", "Weather")]
-    chosen = ranker.select(pair, "weather", 2, preferences=Preferences({"cost": 1.0}))
-    terms = {one.name: one.terms["cost"] for one in chosen.ranking}
+    selection = ranker.select(pair, "weather", 2, preferences=Preferences({"cost": 1.0}))
+    terms = {one.name: one.terms["cost"] for one in selection.ranking}
     assert terms["weather_b"] == 1.0
-    assert chosen.ranking.entry("weather_b").unknown == ("cost",)
+    assert selection.ranking.entry("weather_b").unknown == ("cost",)
 
 
-def test_what_needs_a_permission_that_is_not_granted_is_left_out_with_the_reason(ranker, tools):
-    chosen = ranker.select(tools, "Delete the file notes.txt", granted=["write"])
-    assert "delete_file" not in chosen.names
-    assert chosen.rejected[0].reasons == ("needs the permission disk, which is not granted",)
-    assert "left out: delete_file" in chosen.explain()
+def test_a_tool_without_its_permission_is_left_out_with_the_reason(ranker, tools):
+    selection = ranker.select(tools, "Delete the file notes.txt", granted=["write"])
+    assert "delete_file" not in selection.names
+    assert selection.rejected[0].reasons == ("needs the permission disk, which is not granted",)
+    assert "left out: delete_file" in selection.explain()
 
 
-def test_without_any_permission_left_the_error_names_one(ranker, tools):
+def test_without_a_permitted_tool_nothing_can_be_selected(ranker, tools):
     with pytest.raises(NoExpertError, match="send_mail needs the permission write"):
         ranker.select(tools[1:2], "mail Ann", granted=[])
 
 
-def test_a_requirement_leaves_out_what_does_not_meet_it(ranker, tools):
+def test_a_requirement_that_no_tool_meets_is_named(ranker, tools):
     safe = Preferences(requirements=[Requirement("security", ">=", 0.5)])
     with pytest.raises(NoExpertError, match="security"):
-        ranker.select(tools, "anything", preferences=safe)  # of three nothing is known
+        ranker.select(tools, "anything", preferences=safe)  # the risk of three tools is unknown
 
 
-def test_the_ranker_abstains_only_when_allowed_to(ranker, tools):
-    asked = "zzz qqq"
-    needed = ranker.select(tools, asked).needed
-    assert ranker.select(tools, asked, 2).names
-    chosen = ranker.select(tools, asked, abstain_below=needed + 0.01)
-    assert chosen.abstained
-    assert chosen.tools == ()
-    assert chosen.explain().startswith("no tool:")
+# Abstention and k=None ---------------------------------------------------------------------
+
+
+def test_the_ranker_abstains_only_when_it_may(ranker, tools):
+    query = "zzz qqq"
+    needed = ranker.select(tools, query).needed
+    assert ranker.select(tools, query, 2).names
+    selection = ranker.select(tools, query, abstain_below=needed + 0.01)
+    assert selection.abstained
+    assert selection.tools == ()
+    assert selection.explain().startswith("no tool:")
 
 
 @pytest.mark.parametrize("cost", [0.0, 2.0])
-def test_without_k_those_that_are_likely_of_use_are_chosen(ranker, tools, cost):
+def test_without_k_the_tools_that_are_probably_of_use_are_chosen(ranker, tools, cost):
     safe = Preferences({"cost": cost}, [Requirement("security", ">=", 0.1)])
     known = [Tool(tool.name, tool.description, risk=tool.risk or 0.0, cost=0.1) for tool in tools]
-    asked = "Translate the text into another language, and send an e-mail"
-    chosen = ranker.select(known, asked, None, preferences=safe)
-    likely = [one.name for one in chosen.ranking if one.predicted_loss < 0.5]
-    assert list(chosen.names) == likely
-    assert len(likely) > 1
+    query = "Translate the text into another language, and send an e-mail"
+    selection = ranker.select(known, query, None, preferences=safe)
+    probable = [one.name for one in selection.ranking if one.predicted_loss < 0.5]
+    assert list(selection.names) == probable
+    assert len(probable) > 1
 
 
 def test_without_k_at_least_one_tool_is_chosen(ranker, tools):
     assert len(ranker.select(tools, "zzz qqq", None).tools) >= 1
+
+
+# Arguments ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("query", ["", " ", "\x00", "\ud800", "x" * 300_000, "é" * 50])
@@ -97,42 +109,67 @@ def test_any_string_is_a_query(ranker, tools, query):
     assert len(ranker.select(tools, query, 3).tools) == 3
 
 
+@pytest.mark.parametrize("query", [None, b"weather", ["weather"]])
+def test_a_query_of_another_type_is_refused(ranker, tools, query):
+    with pytest.raises(InputError, match="query is a string"):
+        ranker.select(tools, query)
+    with pytest.raises(InputError, match="query is a string"):
+        ranker.observe(query, [])
+
+
 @pytest.mark.parametrize("k", [0, -1, 1.5, True, "5"])
 def test_a_wrong_k_is_refused(ranker, tools, k):
-    with pytest.raises(InputError, match="k is how many"):
+    with pytest.raises(InputError, match="k is how many tools"):
         ranker.select(tools, WEATHER, k)
 
 
 @pytest.mark.parametrize("wrong", ["search", b"x", {"name": "t"}, 3, [{"name": "t"}], [None]])
-def test_what_is_no_list_of_tools_is_refused(ranker, wrong):
+def test_a_value_that_is_not_a_list_of_tools_is_refused(ranker, wrong):
     with pytest.raises(InputError, match="list of Tool"):
         ranker.select(wrong, WEATHER)
 
 
-def test_no_tools_and_twins_are_refused(ranker):
+def test_an_empty_list_and_two_tools_of_one_name_are_refused(ranker):
     with pytest.raises(LibraryError, match="empty"):
         ranker.select([], WEATHER)
     with pytest.raises(LibraryError, match="Two"):
         ranker.select([Tool("a"), Tool("A")], WEATHER)
 
 
-def test_use_moves_a_tool_to_its_queries_and_away_from_vain_ones(ranker):
+# Learning from use -------------------------------------------------------------------------
+
+
+def test_a_tool_moves_to_its_queries_and_away_from_those_it_did_not_serve(ranker):
     pair = [Tool("alpha", "does one thing"), Tool("omega", "does one thing too")]
-    asked = "reconcile the quarterly ledger"
-    before = ranker.select(pair, asked, 2).ranking
+    query = "reconcile the quarterly ledger"
+    before = ranker.select(pair, query, 2).ranking
     loser = before[1].name
     for _ in range(30):
-        ranker.observe(asked, [loser], [before[0].name])
-    assert ranker.select(pair, asked, 1).names == (loser,)
+        ranker.observe(query, [loser], [before[0].name])
+    assert ranker.select(pair, query, 1).names == (loser,)
 
 
 def test_feedback_on_a_tool_that_is_not_there_changes_nothing_else(ranker, tools):
     before = ranker.select(tools, WEATHER).to_dict()
-    ranker.observe(WEATHER, ["a tool of tomorrow"])
+    ranker.observe(WEATHER, ["a future tool"])
     assert ranker.select(tools, WEATHER).to_dict() == before
 
 
-def test_the_same_tools_are_read_once(ranker, tools):
+def repickled(ranker):
+    return pickle.loads(pickle.dumps(ranker))  # noqa: S301 - our own pickle
+
+
+@pytest.mark.parametrize("again", [copy.deepcopy, repickled])
+def test_a_copy_selects_alike_and_learns_for_itself(ranker, tools, again):
+    ranker.observe(WEATHER, ["translate"])
+    other = again(ranker)
+    assert other.select(tools, WEATHER).to_dict() == ranker.select(tools, WEATHER).to_dict()
+    other.observe("another query", ["send_mail"])
+    assert (len(other.feedback), len(ranker.feedback)) == (2, 1)
+    assert repr(ranker) == "ToolRanker(StaticEncoder, feedback on 1 tools)"
+
+
+def test_the_same_tools_give_the_same_toolbox(ranker, tools):
     assert ranker.toolbox(tools) is ranker.toolbox(list(tools))
 
 
@@ -144,7 +181,7 @@ def test_threads_may_select_and_observe_at_once(ranker, tools):
             for i in range(30):
                 ranker.observe(f"query {number} {i}", ["translate"])
                 assert len(ranker.select(tools, WEATHER, 2).tools) == 2
-        except Exception as error:  # noqa: BLE001 - told to the main thread
+        except Exception as error:  # noqa: BLE001 - the main thread reports it
             failed.append(error)
 
     threads = [threading.Thread(target=use, args=(n,)) for n in range(6)]
@@ -156,16 +193,37 @@ def test_threads_may_select_and_observe_at_once(ranker, tools):
     assert len(ranker.feedback) == 1
 
 
-def test_leads_are_over_the_best_of_the_others():
-    assert margins(np.array([1.0, 4.0, 2.0])).tolist() == [-3, 2, -2]
-    assert margins(np.array([4.0, 4.0])).tolist() == [0, 0]
-    assert margins(np.array([4.0])).tolist() == [0]
+# What a selection says ---------------------------------------------------------------------
 
 
-def test_a_saved_ranker_selects_as_before(ranker, tools, tmp_path):
-    ranker.observe(WEATHER, ["translate"])
-    ranker.save_pretrained(tmp_path)
-    again = ToolRanker.from_pretrained(tmp_path)
-    asked = "Mail Ann the weather"
-    assert again.select(tools, asked).to_dict() == ranker.select(tools, asked).to_dict()
-    assert not [path for path in tmp_path.rglob("*") if path.suffix in (".pkl", ".bin", ".pt")]
+def test_a_selection_explains_itself_in_words(bundled):
+    tools = [Tool("get_weather", "Current weather of a city", cost=0.5), Tool("send_mail", "Mail")]
+    tools += [Tool(f"root_{i}", "Danger", permissions={"root"}) for i in range(4)]
+    by_cost = Preferences({"cost": 0.5})
+    selection = bundled.select(tools, WEATHER, 1, preferences=by_cost, granted=[])
+    best = selection.ranking[0]
+    lines = selection.explain(2).splitlines()
+    assert lines[0] == f"get_weather: some tool is needed with probability {selection.needed:.2f}."
+    assert lines[1] == (
+        f"  1. get_weather: of use {1 - best.predicted_loss:.2f}, total "
+        f"{best.predicted_loss:.3f} + cost {best.terms['cost']:.3f} = {best.total:.3f}"
+    )
+    assert lines[3:] == [
+        "  left out: root_0, needs the permission root, which is not granted",
+        "  left out: root_1, needs the permission root, which is not granted",
+        "  left out: 2 more",
+    ]
+
+
+def test_a_selection_can_be_written_as_a_record(ranker, tools):
+    record = ranker.select(tools, WEATHER, 2, granted=[]).to_dict(top=1)
+    assert record["query"] == WEATHER
+    assert len(record["tools"]) == 2
+    assert [len(record[part]) for part in ("ranking", "rejected")] == [1, 1]
+    assert record["abstained"] is False
+
+
+def test_a_ranker_loads_no_conversations():
+    code = "import sys, tryage.tools.ranker; print([m for m in sys.modules if 'tryage.chat' in m])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603 - our own code
+    assert done.stdout.strip() == "[]"

@@ -1,12 +1,14 @@
-"""A tool is read from every framework's schema, and weighed as an expert is."""
+"""A tool is read from every framework's schema, and becomes an expert that can be scored."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import pytest
 
 from tryage.errors import InputError
 from tryage.tools import Tool
-from tryage.tools.tool import identifier_to_words
+from tryage.tools.tool import check_tool_names, check_tools, identifier_to_words
 
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string", "description": "Where"}}}
 WEATHER = {"name": "get_weather", "description": "Weather of a city"}
@@ -22,12 +24,12 @@ WEATHER = {"name": "get_weather", "description": "Weather of a city"}
     ],
     ids=["OpenAI", "bare", "Anthropic", "MCP"],
 )
-def test_every_schema_tells_the_same_tool(schema):
+def test_every_schema_gives_the_same_tool(schema):
     tool = Tool.from_schema(schema)
     assert tool == Tool("get_weather", "Weather of a city", {"city": "Where"})
 
 
-def test_a_schema_without_arguments_or_description_is_a_tool_all_the_same():
+def test_a_schema_without_arguments_or_description_is_a_tool():
     assert Tool.from_schema({"name": "now"}) == Tool("now")
     assert Tool.from_schema({"name": "now", "parameters": None, "description": None}) == Tool("now")
     odd = {"name": "now", "parameters": {"properties": {"zone": True}}}
@@ -35,7 +37,7 @@ def test_a_schema_without_arguments_or_description_is_a_tool_all_the_same():
 
 
 @pytest.mark.parametrize("schema", [{}, {"function": {}}, {"type": "web_search"}, "name", None])
-def test_what_has_no_name_is_no_tool(schema):
+def test_a_schema_without_a_name_is_refused(schema):
     with pytest.raises(InputError, match=r"schema"):
         Tool.from_schema(schema)
 
@@ -55,24 +57,71 @@ def test_what_has_no_name_is_no_tool(schema):
         {"name": "t", "permissions": "write"},
     ],
 )
-def test_wrong_fields_are_refused_in_a_sentence(wrong):
+def test_wrong_fields_are_refused(wrong):
     with pytest.raises(InputError):
         Tool(**wrong)
 
 
-def test_names_are_split_as_programmers_join_them():
+def test_a_title_describes_a_schema_without_a_description():
+    schema = {"name": "gw", "title": "Weather of a city", "inputSchema": {"type": "object"}}
+    assert Tool.from_schema(schema).description == "Weather of a city"
+
+
+def test_a_schema_takes_what_is_known_beside_it():
+    tool = Tool.from_schema(WEATHER, cost=0.1, permissions=["read"])
+    assert (tool.cost, tool.permissions) == (0.1, frozenset({"read"}))
+
+
+def test_metadata_comes_from_the_known_tool_and_texts_stay():
+    known = Tool("other", "another", cost=0.1, latency=2, risk=0.5, permissions={"read"})
+    tool = Tool("get_weather", "Weather of a city", {"city": "Where"})
+    assert tool.with_metadata(known) == replace(
+        tool, cost=0.1, latency=2.0, risk=0.5, permissions=frozenset({"read"})
+    )
+    assert tool.with_metadata(None) is tool
+
+
+def test_texts_are_the_name_the_description_and_the_arguments_in_words():
+    tool = Tool("searchWeb", "Finds pages", {"maxPages": "How many", "q": "What"})
+    assert tool.title == "search Web. Finds pages"
+    assert tool.arguments_text == "max Pages: How many; q: What"
+    assert tool.full_text == f"{tool.title} {tool.arguments_text}"
+
+
+def test_a_fingerprint_depends_on_name_and_description_alone():
+    tool = Tool("weather_forecast", "Weather of the coming days")
+    same = replace(tool, arguments={"city": "Name"}, cost=0.1, permissions=frozenset({"read"}))
+    others = [replace(tool, name="weather_report"), replace(tool, description="Weather")]
+    assert same.fingerprint == tool.fingerprint
+    assert len({one.fingerprint for one in (tool, *others)}) == 3
+    assert Tool("\ud800").fingerprint < 2**64
+
+
+def test_tools_are_checked_one_by_one():
+    assert check_tools(iter([Tool("a")])) == (Tool("a"),)
+    with pytest.raises(InputError, match="got a dict in it; read a schema"):
+        check_tools([Tool("a"), WEATHER])
+
+
+def test_names_that_no_tool_has_are_listed():
+    check_tool_names("known", ["a"], ["a", "b"])
+    with pytest.raises(InputError, match=r"known names \['c'\].*available are \['a', 'b'\]"):
+        check_tool_names("known", ["a", "c"], {"b", "a"})
+
+
+def test_identifiers_are_split_into_words():
     assert identifier_to_words("getUserName") == "get User Name"
     assert identifier_to_words("get_user_name") == "get user name"
     assert identifier_to_words("user.name/get-all") == "user name get all"
 
 
-def test_a_call_has_one_price_whatever_the_query():
+def test_the_price_of_a_call_is_that_of_one_output_token():
     expert = Tool("t", cost=0.01).as_expert()
     assert expert.input_price == 0
     assert expert.output_price * expert.output_tokens / 1e6 == pytest.approx(0.01)
 
 
-def test_what_is_unknown_of_a_tool_is_unknown_of_its_expert():
+def test_a_fact_unknown_for_a_tool_is_unknown_for_its_expert():
     expert = Tool("t").as_expert()
     assert expert.output_price is None
     assert expert.security is None

@@ -1,9 +1,8 @@
-"""The tools that one agent has, read once: vectors, words, and a library that rules apply to."""
+"""Scores of a query and each tool: a bi-encoder, shared words, clauses of the query, feedback."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -12,20 +11,26 @@ import numpy as np
 from tryage.core.library import Library
 from tryage.core.ranking import RejectedExpert
 from tryage.core.validation import check_strings
-from tryage.errors import InputError, NoExpertError
+from tryage.errors import NoExpertError
 from tryage.tools.bm25 import BM25Index
-from tryage.tools.tool import Tool
+from tryage.tools.tool import check_tools
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterable, Mapping
     from typing import TypeAlias
 
     from tryage.core.arrays import Float32Array, UInt64Array
     from tryage.perception.encoder import Encoder
+    from tryage.tools.tool import Tool
 
     _FilterResult: TypeAlias = "tuple[Toolbox, tuple[RejectedExpert, ...]]"
 
 N_NEEDED_FEATURES = 4
+
+# A clause has three words. Scripts without spaces between words need six characters instead.
+_MIN_CLAUSE_WORDS, _MIN_CLAUSE_CHARS = 3, 6
+
+_MAX_CLAUSES = 16  # of a very long query the beginning is enough
 
 _CLAUSE_END = re.compile(
     r"[.;?!]\s+|,\s*"
@@ -34,21 +39,17 @@ _CLAUSE_END = re.compile(
     re.IGNORECASE,
 )
 
-_MIN_WORDS, _MIN_CHARS = 3, 6  # signs where a script sets no spaces between words
+_DESCRIPTION_WEIGHT = 20.0  # a description counts as much as 20 queries that the tool served
 
-_MAX_CLAUSES = 16  # of an endless request the beginning is enough
-
-DESCRIPTION_WEIGHT = 20.0  # queries that a description counts as
-
-NEGATIVE_WEIGHT = 0.25  # what a query counts for which the tool was of no use
+_NEGATIVE_WEIGHT = 0.25  # what a query counts for which the tool was of no use
 
 
 class Toolbox:
-    """Tools with different names, as `ToolRanker.toolbox` reads them.
+    """Tools with different names, embedded and indexed once by `ToolRanker.toolbox`.
 
-    `vectors` are unit rows `(n_tools, dim)`, `handicaps` `(n_tools,)` what is taken off the scores,
-    and `words` the index of what they say; `library` holds the same tools in the same order, for
-    constraints and requirements. `unsure` is `(1, n_tools)` of NaN: no score comes with a standard
+    `vectors` are unit rows `(n_tools, dim)`, `seen_penalties` `(n_tools,)` are subtracted from the
+    scores, and `bm25_index` holds the words. `library` holds the same tools in the same order, for
+    constraints and requirements. `nan_std` `(1, n_tools)` says that no score has a standard
     deviation.
     """
 
@@ -59,12 +60,8 @@ class Toolbox:
         seen_penalties: Float32Array,
         library: Library,
     ) -> None:
-        self.tools, self.vectors, self.seen_penalties, self.library = (
-            tools,
-            vectors,
-            seen_penalties,
-            library,
-        )
+        self.tools, self.library = tools, library
+        self.vectors, self.seen_penalties = vectors, seen_penalties
         self.bm25_index = BM25Index(tools)
         self.nan_std: Float32Array = np.full((1, len(tools)), np.nan, np.float32)
         self._filter_cache: dict[frozenset[str], _FilterResult] = {}
@@ -79,79 +76,63 @@ class Toolbox:
         return f"Toolbox({len(self)} tools: {some}{', ...' if len(self) > 3 else ''})"
 
     def with_permissions(self, permissions: Iterable[str] | None) -> _FilterResult:
-        """Leave out the tools that need another permission, and say who they are; None grants all.
+        """Return the tools that need no other permission, and the rejected ones; None grants all.
 
         Raises:
             InputError: not a list of permissions.
-            NoExpertError: none is left.
+            NoExpertError: no tool is left.
         """
         if permissions is None:
             return self, ()
-        given = frozenset(check_strings("granted", permissions))
-        if given not in self._filter_cache:
-            self._filter_cache[given] = self._filter_by_permissions(given)
-        return self._filter_cache[given]
+        granted = frozenset(check_strings("granted", permissions))
+        if granted not in self._filter_cache:
+            self._filter_cache[granted] = self._filter_by_permissions(granted)
+        return self._filter_cache[granted]
 
-    def _filter_by_permissions(self, permissions: frozenset[str]) -> _FilterResult:
-        lacking = [sorted(tool.permissions - permissions) for tool in self.tools]
-        refused = tuple(
-            RejectedExpert(
-                tool.name, (f"needs the permission {', '.join(lacks)}, which is not granted",)
-            )
-            for tool, lacks in zip(self.tools, lacking, strict=True)
-            if lacks
-        )
-        if not refused:
+    def _filter_by_permissions(self, granted: frozenset[str]) -> _FilterResult:
+        is_allowed = np.array([tool.permissions <= granted for tool in self.tools])
+        if is_allowed.all():
             return self, ()
-        if len(refused) == len(self):
+        rejected = tuple(
+            _reject(tool, granted) for tool in self.tools if tool.permissions - granted
+        )
+        if not is_allowed.any():
             raise NoExpertError(
                 f"Every one of the {len(self)} tools needs a permission that is not granted; "
-                f"{refused[0].name} {refused[0].reasons[0]}. Granted: {sorted(permissions) or 'nothing'}."
+                f"{rejected[0].name} {rejected[0].reasons[0]}. "
+                f"Granted: {sorted(granted) or 'nothing'}."
             )
-        kept = np.array([not lacks for lacks in lacking])
-        tools = tuple(tool for tool, lacks in zip(self.tools, lacking, strict=True) if not lacks)
-        # what a word tells is counted anew, among the tools that are left
-        library = self.library.subset(kept)
-        return Toolbox(tools, self.vectors[kept], self.seen_penalties[kept], library), refused
+        tools = tuple(tool for tool in self.tools if tool.permissions <= granted)
+        vectors, penalties = self.vectors[is_allowed], self.seen_penalties[is_allowed]
+        # A new toolbox, because how rare a word is gets counted among the tools that are left.
+        return Toolbox(tools, vectors, penalties, self.library.subset(is_allowed)), rejected
+
+
+def _reject(tool: Tool, granted: frozenset[str]) -> RejectedExpert:
+    missing = ", ".join(sorted(tool.permissions - granted))
+    return RejectedExpert(tool.name, (f"needs the permission {missing}, which is not granted",))
 
 
 def build_toolbox(tools: Iterable[Tool], encoder: Encoder, matcher: ToolMatcher) -> Toolbox:
-    """Embed tools once, `(n_tools, dim)`.
+    """Embed and index tools.
 
     Raises:
         InputError: not a list of tools.
-        LibraryError: none, or two of one name, whatever its case.
+        LibraryError: no tool, or two with one name, whatever its case.
     """
-    read = check_tools(tools)
-    titles = encoder.encode([tool.title for tool in read])
-    whole = encoder.encode([f"{tool.title} {tool.arguments_text}" for tool in read])
-    library = Library(tool.as_expert() for tool in read)
-    return Toolbox(read, matcher.embed_tools(titles, whole), matcher.seen_penalties(read), library)
-
-
-def check_tools(tools: Iterable[Tool]) -> tuple[Tool, ...]:
-    """Return the tools as a tuple.
-
-    Raises:
-        InputError: not a list of tools.
-    """
-    if isinstance(tools, (str, bytes, Mapping)) or not isinstance(tools, Iterable):
-        raise InputError(f"Tools are a list of Tool, got {tools!r:.80}.")
-    read = tuple(tools)
-    for tool in read:
-        if not isinstance(tool, Tool):
-            raise InputError(
-                f"Tools are a list of Tool, got a {type(tool).__name__} in it; "
-                "read a schema with Tool.from_schema(...)."
-            )
-    return read
+    checked = check_tools(tools)
+    titles = encoder.encode([tool.title for tool in checked])
+    full_texts = encoder.encode([tool.full_text for tool in checked])
+    library = Library(tool.as_expert() for tool in checked)
+    vectors = matcher.embed_tools(titles, full_texts)
+    return Toolbox(checked, vectors, matcher.seen_penalties(checked), library)
 
 
 @dataclass(frozen=True, slots=True)
 class QueryScores:
     """Scores of the whole query `(n_tools,)` and of its clauses `(n_clauses, n_tools)`.
 
-    `evidence` `(EVIDENCE,)` is what abstention goes by.
+    `needed_features` `(N_NEEDED_FEATURES,)` predict whether any tool is needed.
     """
 
     whole_query: Float32Array
@@ -162,35 +143,63 @@ class QueryScores:
 def score_query(
     query: str, toolbox: Toolbox, encoder: Encoder, matcher: ToolMatcher, feedback: Feedback
 ) -> QueryScores:
-    """Compare a query with every tool, in one encoder pass."""
+    """Score a query and its clauses with every tool, in one encoder pass."""
     texts = [query, *split_clauses(query)]
-    placed = matcher.embed_queries(encoder.encode(texts))
+    queries = matcher.embed_queries(encoder.encode(texts))
     vectors = feedback.apply(toolbox.library, toolbox.vectors)
-    cosines = np.ascontiguousarray((vectors @ placed.T).T)  # half the time of placed @ vectors.T
-    words = toolbox.bm25_index.features(texts)
-    scores = matcher.scores(cosines, words)
-    whole = scores[0] - toolbox.seen_penalties
-    return QueryScores(whole, scores[1:], needed_features(cosines[0], words[0], whole))
+    cosines = np.ascontiguousarray((vectors @ queries.T).T)  # half the time of queries @ vectors.T
+    lexical = toolbox.bm25_index.features(texts)
+    scores = matcher.scores(cosines, lexical)
+    whole_query = scores[0] - toolbox.seen_penalties
+    return QueryScores(
+        whole_query, scores[1:], needed_features(cosines[0], lexical[0], whole_query)
+    )
+
+
+def split_clauses(query: str) -> list[str]:
+    """Return the parts of a query that ask for something each; none if it asks for one thing."""
+    parts = [part.strip() for part in _CLAUSE_END.split(query)]
+    clauses = [part for part in parts if _is_clause(part)][:_MAX_CLAUSES]
+    return clauses if len(clauses) > 1 else []
+
+
+def _is_clause(part: str) -> bool:
+    has_words = len(part.split()) >= _MIN_CLAUSE_WORDS
+    return has_words or (not part.isascii() and len(part) >= _MIN_CLAUSE_CHARS)
+
+
+def needed_features(
+    cosines: Float32Array, lexical: Float32Array, scores: Float32Array
+) -> Float32Array:
+    """Return the cosine and the words of the tool with the best score, `(N_NEEDED_FEATURES,)`.
+
+    The number of tools is left out: it depends on the agent, not on the query.
+    """
+    best = int(scores.argmax())
+    return np.array([cosines[best], *lexical[best]], np.float32)
 
 
 def tool_fingerprints(tools: Iterable[Tool]) -> UInt64Array:
-    """Return by what tools are known again, `(n_tools,)`."""
+    """Return the numbers that identify tools, `(n_tools,)`."""
     return np.array([tool.fingerprint for tool in tools], np.uint64)
 
 
 @dataclass(frozen=True, slots=True)
 class ToolMatcher:
-    """What was learned of queries and tools.
+    """What training has learned about queries and tools: a bi-encoder, shared words, two sigmoids.
 
-    `query_map` and `tool_map` `(dim, dim)` bring embeddings into one space; `details` is the share
-    of the arguments in a tool's vector. A score is `sharpness` x cosine + `words` `(3,)` x what the
-    words say, of the whole query and, times `clauses`, of the clause that fits best.
+    `query_map` and `tool_map` `(dim, dim)` map embeddings into one space. `argument_weight` is the
+    share of the arguments in a tool's vector. A score is `cosine_scale` x cosine +
+    `lexical_weights` `(N_LEXICAL_FEATURES,)` x the features of the shared words. To the score of
+    the whole query, `clause_weight` x the score of the best clause is added.
 
-    `useful` `(3,)` and `needed` `(EVIDENCE + 1,)` are logistic regressions, the intercept first:
-    that a tool is of use, from its score and its lead over the best other; and that any is needed.
+    `usefulness_coef` `(3,)` and `needed_coef` `(N_NEEDED_FEATURES + 1,)` are logistic regressions,
+    the intercept first: whether a tool is of use, from its score and its margin over the best other
+    tool; and whether any tool is needed.
 
-    The maps favour the tools that they were trained on, `seen` `(n_seen,)`, over those that came
-    later: `handicap` is taken off a seen tool's score (calibrated stacking, Chao et al., 2016).
+    The maps favor the tools that they were trained on, `seen_fingerprints` `(n_seen,)`, over later
+    ones. So `seen_penalty` is subtracted from the score of a seen tool (calibrated stacking, Chao
+    et al., 2016).
     """
 
     query_map: Float32Array
@@ -205,129 +214,109 @@ class ToolMatcher:
     seen_penalty: float = 0.0
 
     def embed_queries(self, embeddings: Float32Array) -> Float32Array:
-        """Place queries, unit rows `(batch, dim)`."""
-        return l2_normalize(np.asarray(embeddings @ self.query_map))
+        """Return queries in the common space, unit rows `(batch, dim)`."""
+        return _l2_normalize(np.asarray(embeddings @ self.query_map))
 
     def embed_tools(self, titles: Float32Array, full_texts: Float32Array) -> Float32Array:
-        """Place tools by the embeddings of their titles and of all, unit rows `(n_tools, dim)`."""
-        return l2_normalize(
-            ((1 - self.argument_weight) * titles + self.argument_weight * full_texts)
-            @ self.tool_map
-        )
+        """Return tools in the common space, unit rows `(n_tools, dim)`.
+
+        `titles` and `full_texts` are embeddings of the text without and with the arguments.
+        """
+        weight = self.argument_weight
+        return _l2_normalize(((1 - weight) * titles + weight * full_texts) @ self.tool_map)
 
     def scores(self, cosines: Float32Array, lexical: Float32Array) -> Float32Array:
-        """Bring cosines `(..., n_tools)` and words `(..., n_tools, 3)` together."""
+        """Return scores `(..., n_tools)` of cosines and lexical features `(..., n_tools, 3)`."""
         return np.asarray(self.cosine_scale * cosines + lexical @ self.lexical_weights, np.float32)
 
     def seen_penalties(self, tools: Iterable[Tool]) -> Float32Array:
-        """Return what is taken off the score of each tool, `(n_tools,)`."""
-        return np.asarray(
-            np.isin(tool_fingerprints(tools), self.seen_fingerprints) * self.seen_penalty,
-            np.float32,
-        )
+        """Return what is subtracted from the score of each tool, `(n_tools,)`."""
+        is_seen = np.isin(tool_fingerprints(tools), self.seen_fingerprints)
+        return np.asarray(is_seen * self.seen_penalty, np.float32)
 
-    def combine_clauses(self, whole: Float32Array, clauses: Float32Array) -> Float32Array:
-        """Add the best clause `(n_clauses, n_tools)` to the whole query's scores `(n_tools,)`."""
+    def combine_clauses(self, whole_query: Float32Array, clauses: Float32Array) -> Float32Array:
+        """Add the best clause's scores `(n_clauses, n_tools)` to the whole query's `(n_tools,)`."""
         if not len(clauses):
-            return whole
-        return np.asarray(whole + self.clause_weight * np.maximum.reduce(clauses), np.float32)
+            return whole_query
+        best_clause = np.maximum.reduce(clauses)
+        return np.asarray(whole_query + self.clause_weight * best_clause, np.float32)
 
     def interpolate(self, share: float) -> ToolMatcher:
-        """Return it with maps that go only a share of the way from leaving everything in place.
+        """Return a matcher with maps between the identity, at 0, and those learned, at 1.
 
-        What they learned of known tools they trade for tools that nobody has seen: WiSE-FT
-        (Wortsman et al., 2022).
+        Between the two, tools seen in training lose some accuracy and unseen tools gain some:
+        WiSE-FT (Wortsman et al., 2022).
         """
-        one = np.eye(len(self.query_map), dtype=np.float32)
+        identity = np.eye(len(self.query_map), dtype=np.float32)
         query_map, tool_map = (
-            np.asarray((1 - share) * one + share * trained, np.float32)
-            for trained in (self.query_map, self.tool_map)
+            np.asarray((1 - share) * identity + share * learned, np.float32)
+            for learned in (self.query_map, self.tool_map)
         )
         return replace(self, query_map=query_map, tool_map=tool_map)
 
     def usefulness_probabilities(self, scores: Float32Array) -> Float32Array:
-        """Say how probable it is that each tool is of use, `(n_tools,)`."""
-        intercept, score, lead = self.usefulness_coef
-        return sigmoid(intercept + score * scores + lead * margins(scores))
+        """Return how probable it is that each tool is of use, `(n_tools,)`."""
+        intercept, score, margin = self.usefulness_coef
+        return _sigmoid(intercept + score * scores + margin * margins(scores))
 
     def needed_probability(self, features: Float32Array) -> float:
-        """Say how probable it is that any tool is needed, from `evidence` `(EVIDENCE,)`."""
-        return float(sigmoid(self.needed_coef[0] + self.needed_coef[1:] @ features))
-
-
-def margins(scores: Float32Array) -> Float32Array:
-    """Say how far each score is above the best of the others, `(n_tools,)`; alone it is 0."""
-    if scores.size < 2:
-        return np.zeros_like(scores)
-    best = scores.argmax()
-    ahead: Float32Array = scores - scores[best]
-    ahead[best] = -np.inf
-    ahead[best] = -np.maximum.reduce(ahead)
-    return ahead
-
-
-def needed_features(
-    cosines: Float32Array, lexical: Float32Array, scores: Float32Array
-) -> Float32Array:
-    """Describe the tool that fits best, `(EVIDENCE,)`.
-
-    How many tools there are is not looked at: that tells of the agent, not of the query.
-    """
-    best = int(scores.argmax())
-    return np.array([cosines[best], *lexical[best]], np.float32)
-
-
-def l2_normalize(rows: Float32Array) -> Float32Array:
-    """Scale rows to length 1; a row of zeros stays one."""
-    lengths = np.sqrt(np.add.reduce(rows * rows, 1, keepdims=True))
-    return np.asarray(rows / np.maximum(lengths, 1e-9), np.float32)
-
-
-def sigmoid(x: Float32Array) -> Float32Array:
-    """Squeeze into (0, 1)."""
-    return np.asarray(1 / (1 + np.exp(-np.maximum(x, -60))), np.float32)  # no overflow below
-
-
-def split_clauses(query: str) -> list[str]:
-    """Return the parts of a query that can stand alone; none if it asks for one thing."""
-    parts = [part.strip() for part in _CLAUSE_END.split(query)]
-    whole = [part for part in parts if _is_clause(part)][:_MAX_CLAUSES]
-    return whole if len(whole) > 1 else []
-
-
-def _is_clause(part: str) -> bool:
-    spaced = len(part.split()) >= _MIN_WORDS
-    return spaced or (not part.isascii() and len(part) >= _MIN_CHARS)
+        """Return how probable it is that any tool is needed, from `needed_features`."""
+        return float(_sigmoid(self.needed_coef[0] + self.needed_coef[1:] @ features))
 
 
 @dataclass(frozen=True, slots=True)
 class Feedback:
-    """Per tool, by name, the weighted sum `(dim,)` of its queries; never changed in place."""
+    """Relevance feedback (Rocchio, 1971): tools move to the queries that they served.
+
+    `sums` holds per tool, by name, the weighted sum `(dim,)` of its queries. It is never changed
+    in place.
+    """
 
     sums: Mapping[str, Float32Array] = field(default_factory=dict)
 
     def __len__(self) -> int:
-        """Count the tools of which something was learned."""
+        """Count the tools that have feedback."""
         return len(self.sums)
 
     def with_query(
         self, query: Float32Array, useful: Collection[str], useless: Collection[str] = ()
     ) -> Feedback:
-        """Take in one query, a unit vector `(dim,)`, and the tools that were of use or were not."""
+        """Return the feedback with one more query, a unit vector `(dim,)`, and its tools' names."""
         sums = dict(self.sums)
-        for names, weight in ((useful, 1.0), (useless, -NEGATIVE_WEIGHT)):
+        for names, weight in ((useful, 1.0), (useless, -_NEGATIVE_WEIGHT)):
             for name in names:
                 sums[name] = np.asarray(sums.get(name, 0.0) + weight * query, np.float32)
         return Feedback(sums)
 
     def apply(self, library: Library, vectors: Float32Array) -> Float32Array:
-        """Move the vectors `(n_tools, dim)` of the tools of which something was learned."""
+        """Return the tools' vectors `(n_tools, dim)`, moved where there is feedback."""
         names = [name for name in self.sums if name in library]
         if not names:
             return vectors
         rows = [library.index(name) for name in names]
+        sums = np.stack([self.sums[name] for name in names])
         moved: Float32Array = vectors.copy()
-        moved[rows] = l2_normalize(
-            DESCRIPTION_WEIGHT * vectors[rows] + np.stack([self.sums[n] for n in names])
-        )
+        moved[rows] = _l2_normalize(_DESCRIPTION_WEIGHT * vectors[rows] + sums)
         return moved
+
+
+def margins(scores: Float32Array) -> Float32Array:
+    """Return how far each score is above the best of the others, `(n_tools,)`; 0 for one tool."""
+    if scores.size < 2:
+        return np.zeros_like(scores)
+    best = scores.argmax()
+    differences: Float32Array = scores - scores[best]
+    differences[best] = -np.inf
+    differences[best] = -np.maximum.reduce(differences)
+    return differences
+
+
+def _l2_normalize(rows: Float32Array) -> Float32Array:
+    """Scale rows to length 1; a row of zeros stays zero."""
+    lengths = np.sqrt(np.add.reduce(rows * rows, 1, keepdims=True))
+    return np.asarray(rows / np.maximum(lengths, 1e-9), np.float32)
+
+
+def _sigmoid(x: Float32Array) -> Float32Array:
+    """Return the logistic function, between 0 and 1."""
+    return np.asarray(1 / (1 + np.exp(-np.maximum(x, -60))), np.float32)  # exp(60) is no overflow

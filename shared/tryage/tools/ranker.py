@@ -1,11 +1,12 @@
-"""The ranker: which few of an agent's tools a query needs, and whether it needs any."""
+"""ToolRanker: which few of an agent's tools a query needs, and whether it needs any."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence  # noqa: TC003 - pydantic, hence LlamaIndex, reads the hints
+from collections.abc import Sequence  # noqa: TC003 - pydantic, and so LlamaIndex, reads annotations
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,18 +18,22 @@ from tryage.core.explanation import rejection_lines
 from tryage.core.perception import Prediction
 from tryage.core.preferences import Preferences
 from tryage.core.ranking import (
-    RankedExpert,  # noqa: TC001 - as above
-    RejectedExpert,  # noqa: TC001 - as above
+    RankedExpert,  # noqa: TC001 - pydantic reads annotations
+    RejectedExpert,  # noqa: TC001 - pydantic reads annotations
 )
 from tryage.core.request import check_preferences
 from tryage.core.validation import check_strings
 from tryage.errors import InputError, NoExpertError
-from tryage.tools.matching import Feedback, Toolbox, build_toolbox, check_tools, score_query
-from tryage.tools.persistence import Pretrained
-from tryage.tools.tool import Tool  # noqa: TC001 - as above
+from tryage.perception.pretrained import BUNDLED_FOLDER as ROUTER_FOLDER
+from tryage.perception.pretrained import resolve_folder
+from tryage.tools.matching import Feedback, Toolbox, build_toolbox, score_query
+from tryage.tools.persistence import BUNDLED_FOLDER, load_ranker_parts, save_ranker
+from tryage.tools.tool import Tool, check_tools
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
+
+    from typing_extensions import Self
 
     from tryage.core.arrays import BoolArray, Float32Array
     from tryage.core.decision import ScoredBatch
@@ -36,18 +41,19 @@ if TYPE_CHECKING:
     from tryage.perception.encoder import Encoder
     from tryage.tools.matching import ToolMatcher
 
+_TOOLBOX_CACHE_SIZE = 32  # an agent asks with the same tools again and again
+
 _NO_PREFERENCES = Preferences()
 
-_REQUEST = RequestBatch(np.zeros(1))  # a call has one price, whatever the query
-
-_CACHE_SIZE = 32  # read ones that are kept: an agent asks with the same tools again and again
+_REQUEST = RequestBatch(np.zeros(1))  # no query has a length, because a call has one price
 
 
-class ToolRanker(Pretrained):
+class ToolRanker:
     """Picks tools as a router picks experts: predicted usefulness plus constraints.
 
-    A bi-encoder over queries and tools with the words that they share; new tools need no training.
-    A tool's predicted loss is the probability that it is of no use. Safe to share between threads.
+    The prediction comes from a bi-encoder over queries and tools and from the words that they
+    share, so new tools need no training. A tool's predicted loss is the probability that it is of
+    no use. Threads may share a ranker.
     """
 
     def __init__(
@@ -55,29 +61,51 @@ class ToolRanker(Pretrained):
     ) -> None:
         self.encoder, self.matcher = encoder, matcher
         self.feedback = feedback or Feedback()
-        self._toolboxes: LRUCache[Toolbox] = LRUCache(_CACHE_SIZE)
+        self._toolboxes: LRUCache[Toolbox] = LRUCache(_TOOLBOX_CACHE_SIZE)
         self._lock = threading.Lock()
 
-    def __repr__(self) -> str:
-        """Name the encoder and how much was learned from use."""
-        return f"ToolRanker({type(self.encoder).__name__}, feedback on {len(self.feedback)} tools)"
+    @classmethod
+    def from_pretrained(
+        cls,
+        name_or_path: str | Path | None = None,
+        **hub: Any,  # noqa: ANN401 - what snapshot_download takes
+    ) -> Self:
+        """Read a ranker: the bundled one, a folder, or a Hub repository by its id.
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Keep what was learned; tools are read again."""
-        return type(self), (self.encoder, self.matcher, self.feedback)
+        Raises:
+            PersistenceError: nothing is there, it is damaged, or from a newer version.
+        """
+        if name_or_path is None:
+            return cls(**load_ranker_parts(BUNDLED_FOLDER, ROUTER_FOLDER / "encoder"))
+        folder = resolve_folder(name_or_path, hub, "ToolRanker.save_pretrained", "name/ranker")
+        return cls(**load_ranker_parts(folder, folder / "encoder"))
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> ToolRanker:
-        """Share what is never changed in place: the encoder, the fit, the feedback so far."""
-        return type(self)(self.encoder, self.matcher, self.feedback)
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write the ranker to a folder: safetensors and JSON, never pickle, and a model card."""
+        save_ranker(Path(folder), **self._parts())
+
+    def push_to_hub(self, repo_id: str, **hub: Any) -> str:  # noqa: ANN401 - what upload_folder takes
+        """Save the ranker to a repository of the Hub and return the commit's address.
+
+        Raises:
+            PersistenceError: the Hub refuses or does not answer.
+        """
+        from tryage.hub.repository import push_folder
+
+        options = {"commit_message": "Add a tool ranker", **hub}
+        return push_folder(lambda folder: save_ranker(folder, **self._parts()), repo_id, **options)
+
+    def _parts(self) -> dict[str, Any]:
+        return {"encoder": self.encoder, "matcher": self.matcher, "feedback": self.feedback}
 
     def toolbox(self, tools: Iterable[Tool]) -> Toolbox:
-        """Read tools once; the same ones given again are found again.
+        """Embed and index tools; the same tools given again return the same toolbox.
 
         With thousands of tools keep what this returns and give it to `select`.
 
         Raises:
             InputError: not a list of tools.
-            LibraryError: none, or two of one name.
+            LibraryError: no tool, or two with one name.
         """
         key = check_tools(tools)
         toolbox = self._toolboxes.get(key)
@@ -86,7 +114,7 @@ class ToolRanker(Pretrained):
             self._toolboxes.put(key, toolbox)
         return toolbox
 
-    def select(  # noqa: PLR0913 - a query among tools, the rest has defaults
+    def select(  # noqa: PLR0913 - a query among tools; the rest has defaults
         self,
         tools: Toolbox | Iterable[Tool],
         query: str,
@@ -101,8 +129,8 @@ class ToolRanker(Pretrained):
         Args:
             tools: The agent's tools.
             query: What the user asks.
-            k: At most so many; None takes the tools that are more likely of use than not, at
-                least one.
+            k: The largest number of tools; None chooses those that are more likely of use than
+                not, at least one.
             preferences: Weights (cost, latency, security: the opposite of risk) and requirements.
             granted: Permissions; a tool that needs another one is left out. None grants all.
             abstain_below: Choose no tool if the probability that any is needed is below this.
@@ -114,28 +142,32 @@ class ToolRanker(Pretrained):
         _check_query(query)
         check_k(k)
         toolbox = tools if isinstance(tools, Toolbox) else self.toolbox(tools)
-        toolbox, refused = toolbox.with_permissions(granted)
-        scores = score_query(query, toolbox, self.encoder, self.matcher, self.feedback)
-        usefulness = self.matcher.usefulness_probabilities(
-            self.matcher.combine_clauses(scores.whole_query, scores.clauses)
-        )
-        field = _score_tools(toolbox, usefulness, preferences)
-        ranking, rejected = field.ranking(0), field.rejections(0)
+        toolbox, not_permitted = toolbox.with_permissions(granted)
+        usefulness, needed = self._predict(toolbox, query)
+        scored = _score_tools(toolbox, usefulness, preferences)
+        ranking, rejected = scored.ranking(0), scored.rejections(0)
         if not ranking:
             raise NoExpertError(_no_tool_message(toolbox, rejected))
-        needed = self.matcher.needed_probability(scores.needed_features)
-        best = (
-            ranking.top(k).tolist()
-            if k
-            else _probable_tools(ranking, field.eligible[0] & (usefulness > 0.5))
-        )
+        if needed < abstain_below:
+            chosen = []
+        elif k is not None:
+            chosen = ranking.top(k).tolist()
+        else:
+            chosen = _probable_tools(ranking, scored.eligible[0] & (usefulness > 0.5))
         return Selection(
             query=query,
-            tools=tuple(toolbox.tools[i] for i in best) if needed >= abstain_below else (),
+            tools=tuple(toolbox.tools[i] for i in chosen),
             needed=needed,
             ranking=ranking,
-            rejected=(*refused, *rejected) if refused else rejected,
+            rejected=(*not_permitted, *rejected) if not_permitted else rejected,
         )
+
+    def _predict(self, toolbox: Toolbox, query: str) -> tuple[Float32Array, float]:
+        """Return how probable it is that each tool is of use, `(n_tools,)`, and any is needed."""
+        scores = score_query(query, toolbox, self.encoder, self.matcher, self.feedback)
+        combined = self.matcher.combine_clauses(scores.whole_query, scores.clauses)
+        usefulness = self.matcher.usefulness_probabilities(combined)
+        return usefulness, self.matcher.needed_probability(scores.needed_features)
 
     def observe(self, query: str, useful: Collection[str], useless: Collection[str] = ()) -> None:
         """Learn from use, in place: the names of tools that served a query, or were of no use.
@@ -144,53 +176,22 @@ class ToolRanker(Pretrained):
             InputError: a wrong type.
         """
         _check_query(query)
-        served, vain = check_strings("useful", useful), check_strings("useless", useless)
+        useful, useless = check_strings("useful", useful), check_strings("useless", useless)
         embedding = self.matcher.embed_queries(self.encoder.encode([query]))[0]
         with self._lock:
-            self.feedback = self.feedback.with_query(embedding, served, vain)
+            self.feedback = self.feedback.with_query(embedding, useful, useless)
 
+    def __repr__(self) -> str:
+        """Name the encoder and the number of tools with feedback."""
+        return f"ToolRanker({type(self.encoder).__name__}, feedback on {len(self.feedback)} tools)"
 
-def _check_query(query: object) -> None:
-    if not isinstance(query, str):
-        raise InputError(f"A query is a string, got {type(query).__name__}.")
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Keep what was learned; toolboxes are built again."""
+        return type(self), (self.encoder, self.matcher, self.feedback)
 
-
-def check_k(k: object) -> None:
-    """Refuse what says of no number of tools how many to choose.
-
-    Raises:
-        InputError: neither None nor a whole number above zero.
-    """
-    if k is not None and (isinstance(k, bool) or not isinstance(k, int) or k < 1):
-        raise InputError(f"k is how many tools to choose, 1 or more, or None; got {k!r:.40}.")
-
-
-def _score_tools(
-    toolbox: Toolbox, usefulness: Float32Array, preferences: Preferences | None
-) -> ScoredBatch:
-    """Weigh the tools as experts are weighed, for a batch of one query."""
-    wanted = _NO_PREFERENCES
-    if preferences is not None:
-        wanted = check_preferences(preferences, DEFAULT_CONSTRAINTS)
-    losses = (1 - usefulness)[None]
-    prediction = Prediction(losses, toolbox.nan_std)
-    return score_batch(toolbox.library, wanted, DEFAULT_CONSTRAINTS, prediction, _REQUEST)
-
-
-def _no_tool_message(toolbox: Toolbox, rejected: Sequence[RejectedExpert]) -> str:
-    """Say that no tool is left, and why."""
-    told = f"None of the {len(toolbox)} tools meets what is required."
-    return "\n".join([told, *rejection_lines(rejected)])
-
-
-def _probable_tools(ranking: Ranking, is_probable: BoolArray) -> list[int]:
-    """Return the positions of the tools that are more likely of use than not, at least one.
-
-    Looking at the ranking no further than the last of them is what keeps thousands of tools fast.
-    """
-    order = (int(ranking.top(place)[-1]) for place in range(1, len(ranking) + 1))
-    found = islice((i for i in order if is_probable[i]), int(is_probable.sum()))
-    return list(found) or ranking.top(1).tolist()
+    def __deepcopy__(self, memo: dict[int, Any]) -> ToolRanker:
+        """Share what is never changed in place: the encoder, the matcher, the feedback so far."""
+        return type(self)(self.encoder, self.matcher, self.feedback)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -214,17 +215,14 @@ class Selection:
 
     @property
     def abstained(self) -> bool:
-        """Whether no tool was chosen because none seemed to be needed."""
+        """Whether no tool was chosen because no tool seemed to be needed."""
         return not self.tools
 
     def explain(self, top: int = 3) -> str:
-        """Tell a person what was chosen and why, with the `top` best in full."""
+        """Say in words what was chosen and why, with the `top` best in full."""
         chosen = ", ".join(self.names) or "no tool"
         lines = [f"{chosen}: some tool is needed with probability {self.needed:.2f}."]
-        for place, one in enumerate(self.ranking[:top], 1):
-            terms = "".join(f" + {name} {term:.3f}" for name, term in one.terms.items())
-            line = f"  {place}. {one.name}: of use {1 - one.predicted_loss:.2f}, total "
-            lines.append(f"{line}{one.predicted_loss:.3f}{terms} = {one.total:.3f}")
+        lines += [f"  {place}. {_line(one)}" for place, one in enumerate(self.ranking[:top], 1)]
         lines += [
             f"  left out: {one.name}, {'; '.join(one.reasons)}" for one in self.rejected[:top]
         ]
@@ -233,7 +231,7 @@ class Selection:
         return "\n".join(lines)
 
     def to_dict(self, top: int | None = None) -> dict[str, Any]:
-        """Return it JSON-safe for a log; `top` limits the ranking and the rejections."""
+        """Return a JSON-safe record for a log; `top` limits the ranking and the rejections."""
         return {
             "query": self.query,
             "tools": list(self.names),
@@ -242,3 +240,51 @@ class Selection:
             "ranking": [one.to_dict() for one in self.ranking[:top]],
             "rejected": [one.to_dict() for one in self.rejected[:top]],
         }
+
+
+def _line(tool: RankedExpert) -> str:
+    terms = "".join(f" + {name} {term:.3f}" for name, term in tool.terms.items())
+    total = f"{tool.predicted_loss:.3f}{terms} = {tool.total:.3f}"
+    return f"{tool.name}: of use {1 - tool.predicted_loss:.2f}, total {total}"
+
+
+def check_k(k: object, items: str = "tools") -> None:
+    """Check the largest number of items to choose.
+
+    Raises:
+        InputError: neither None nor a whole number above zero.
+    """
+    if k is not None and (isinstance(k, bool) or not isinstance(k, int) or k < 1):
+        raise InputError(f"k is how many {items} to choose, 1 or more, or None; got {k!r:.40}.")
+
+
+def _check_query(query: object) -> None:
+    if not isinstance(query, str):
+        raise InputError(f"A query is a string, got {type(query).__name__}.")
+
+
+def _score_tools(
+    toolbox: Toolbox, usefulness: Float32Array, preferences: Preferences | None
+) -> ScoredBatch:
+    """Score tools as experts are scored, for a batch of one query."""
+    if preferences is None:
+        preferences = _NO_PREFERENCES
+    else:
+        preferences = check_preferences(preferences, DEFAULT_CONSTRAINTS)
+    prediction = Prediction((1 - usefulness)[None], toolbox.nan_std)
+    return score_batch(toolbox.library, preferences, DEFAULT_CONSTRAINTS, prediction, _REQUEST)
+
+
+def _no_tool_message(toolbox: Toolbox, rejected: Sequence[RejectedExpert]) -> str:
+    headline = f"None of the {len(toolbox)} tools meets the requirements."
+    return "\n".join([headline, *rejection_lines(rejected)])
+
+
+def _probable_tools(ranking: Ranking, is_probable: BoolArray) -> list[int]:
+    """Return the positions of the tools that are more likely of use than not, at least one.
+
+    The ranking is sorted no further than the last of them: with thousands of tools that is fast.
+    """
+    order = (int(ranking.top(place)[-1]) for place in range(1, len(ranking) + 1))
+    found = islice((i for i in order if is_probable[i]), int(is_probable.sum()))
+    return list(found) or ranking.top(1).tolist()

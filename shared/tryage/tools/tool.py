@@ -1,29 +1,36 @@
-"""What is known about a tool that an agent may call, whatever framework it comes from."""
+"""A tool that an agent may call, and what is known about it; read from every framework's schema."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tryage.core.expert import Expert
 from tryage.core.validation import check_number, check_strings
 from tryage.errors import InputError
 
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
 _WORD_BOUNDARY = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|[_./:\-]+")
 
 _SCHEMA_KEYS = ("parameters", "input_schema", "inputSchema", "args_schema")
 
+_MAX_VALUES = {"cost": float("inf"), "latency": float("inf"), "risk": 1.0}
+
+_METADATA_FIELDS = (*_MAX_VALUES, "permissions")
+
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """What an agent's model is told about a tool, and what calling it takes.
+    """What an agent's model reads about a tool, and what a call costs and risks.
 
-    `arguments` maps the name of each argument to its description. None means unknown: `cost` in USD
-    per call, `latency` in seconds, `risk` from 0, harmless, to 1. `permissions` are what the caller
-    must be granted.
+    `arguments` maps the name of each argument to its description. `cost` is in USD per call,
+    `latency` in seconds, `risk` from 0, harmless, to 1; None means unknown. `permissions` are those
+    that the caller must be granted.
 
     Raises:
         InputError: no name, a wrong type, or a number out of range.
@@ -38,7 +45,18 @@ class Tool:
     permissions: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
-        """Check every field and bring it to its one form."""
+        """Check every field and convert it to its own type."""
+        self._check_texts()
+        object.__setattr__(self, "arguments", {str(k): str(v) for k, v in self.arguments.items()})
+        for what, maximum in _MAX_VALUES.items():
+            value = getattr(self, what)
+            if value is not None:
+                number = check_number(f"{self.name}: {what}", value, 0.0, maximum)
+                object.__setattr__(self, what, number)
+        permissions = frozenset(check_strings(f"{self.name}: permissions", self.permissions))
+        object.__setattr__(self, "permissions", permissions)
+
+    def _check_texts(self) -> None:
         for what in ("name", "description"):
             if not isinstance(getattr(self, what), str):
                 raise InputError(f"A tool's {what} is a string, got {getattr(self, what)!r:.80}.")
@@ -48,42 +66,15 @@ class Tool:
             raise InputError(
                 f"{self.name}: arguments map names to descriptions, got {self.arguments!r:.80}."
             )
-        object.__setattr__(self, "arguments", {str(k): str(v) for k, v in self.arguments.items()})
-        for what, high in (("cost", float("inf")), ("latency", float("inf")), ("risk", 1.0)):
-            value = getattr(self, what)
-            if value is not None:
-                object.__setattr__(
-                    self, what, check_number(f"{self.name}: {what}", value, 0.0, high)
-                )
-        granted = frozenset(check_strings(f"{self.name}: permissions", self.permissions))
-        object.__setattr__(self, "permissions", granted)
-
-    @property
-    def title(self) -> str:
-        """The name in words and what it does: `searchWeb`, "Finds pages" -> "search Web. Finds"."""
-        return f"{identifier_to_words(self.name)}. {self.description}"
-
-    @property
-    def arguments_text(self) -> str:
-        """The arguments in words."""
-        return "; ".join(
-            f"{identifier_to_words(name)}: {told}" for name, told in self.arguments.items()
-        )
-
-    @property
-    def fingerprint(self) -> int:
-        """A number below 2**64 by which a tool is known again: a hash of its title."""
-        digest = blake2b(self.title.encode("utf-8", "replace"), digest_size=8).digest()
-        return int.from_bytes(digest, "big")
 
     @classmethod
     def from_schema(cls, schema: Mapping[str, Any], **known: Any) -> Tool:  # noqa: ANN401 - the other fields of Tool
-        """Read the schema that a model is given: OpenAI's, Anthropic's, MCP's or a bare function's.
+        """Read the schema that a model gets: OpenAI's, Anthropic's, MCP's or a bare function's.
 
-        `known` are `cost`, `latency`, `risk` and `permissions`, which no schema tells.
+        `known` are `cost`, `latency`, `risk` and `permissions`, which no schema holds.
 
         Raises:
-            InputError: no mapping, or one without a name.
+            InputError: not a mapping, or one without a name.
         """
         if not isinstance(schema, Mapping):
             raise InputError(f"A tool's schema is a dict, got {type(schema).__name__}.")
@@ -101,17 +92,40 @@ class Tool:
             **known,
         )
 
+    @property
+    def title(self) -> str:
+        """The name in words and what it does: `searchWeb`, "Finds pages" -> "search Web. Finds"."""
+        return f"{identifier_to_words(self.name)}. {self.description}"
+
+    @property
+    def arguments_text(self) -> str:
+        """The arguments in words."""
+        return "; ".join(
+            f"{identifier_to_words(name)}: {description}"
+            for name, description in self.arguments.items()
+        )
+
+    @property
+    def full_text(self) -> str:
+        """The title and the arguments in words."""
+        return f"{self.title} {self.arguments_text}"
+
+    @property
+    def fingerprint(self) -> int:
+        """A number below 2**64 that identifies the tool: a hash of its title."""
+        digest = blake2b(self.title.encode("utf-8", "replace"), digest_size=8).digest()
+        return int.from_bytes(digest, "big")
+
     def with_metadata(self, known: Tool | None) -> Tool:
-        """Add what no schema tells: the cost, latency, risk and permissions of `known`."""
+        """Return the tool with the cost, latency, risk and permissions of `known`."""
         if known is None:
             return self
-        beside = ("cost", "latency", "risk", "permissions")
-        return replace(self, **{what: getattr(known, what) for what in beside})
+        return replace(self, **{what: getattr(known, what) for what in _METADATA_FIELDS})
 
     def as_expert(self) -> Expert:
-        """Say it in the words of a candidate, so that one objective weighs experts and tools.
+        """Return the tool as an expert, so that one objective scores experts and tools.
 
-        A call has one price, whatever the query: it is written as the price of one answer token.
+        A call has one price, whatever the query: the price of one output token stands for it.
         """
         return Expert(
             self.name,
@@ -123,19 +137,49 @@ class Tool:
         )
 
 
+def check_tools(tools: Iterable[Tool]) -> tuple[Tool, ...]:
+    """Return the tools as a tuple.
+
+    Raises:
+        InputError: not a list of tools.
+    """
+    if isinstance(tools, (str, bytes, Mapping)) or not isinstance(tools, Iterable):
+        raise InputError(f"Tools are a list of Tool, got {tools!r:.80}.")
+    checked = tuple(tools)
+    for tool in checked:
+        if not isinstance(tool, Tool):
+            raise InputError(
+                f"Tools are a list of Tool, got a {type(tool).__name__} in it; "
+                "read a schema with Tool.from_schema(...)."
+            )
+    return checked
+
+
+def check_tool_names(what: str, names: Iterable[str], available: Collection[str]) -> None:
+    """Check that an argument, `what`, names only available tools.
+
+    Raises:
+        InputError: a name that no tool has.
+    """
+    if missing := sorted(set(names) - set(available)):
+        raise InputError(
+            f"{what} names {missing}, which no tool has; available are {sorted(available)[:20]}."
+        )
+
+
 def identifier_to_words(name: str) -> str:
-    """Split a name as programmers join it: `getUserName`, `get_user_name`, `user.name/get`."""
+    """Split an identifier into words: `getUserName`, `get_user_name`, `user.name/get`."""
     return " ".join(_WORD_BOUNDARY.sub(" ", name).split())
 
 
 def _parse_arguments(function: Mapping[str, Any]) -> dict[str, str]:
-    """Find the properties of the first JSON schema there is, with their descriptions."""
+    """Return the properties of the first JSON schema in a function, with their descriptions."""
     schemas = (function.get(key) for key in _SCHEMA_KEYS)
     schema = next((found for found in schemas if isinstance(found, Mapping)), {})
     properties = schema.get("properties")
     if not isinstance(properties, Mapping):
         return {}
     return {
-        str(name): str(told.get("description") or "") if isinstance(told, Mapping) else ""
-        for name, told in properties.items()
+        str(name): str(value.get("description") or "") if isinstance(value, Mapping) else ""
+        for name, value in properties.items()
     }

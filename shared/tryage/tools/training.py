@@ -1,4 +1,4 @@
-"""Learns a fit of queries and tools from episodes: contrast first, then what its scores mean."""
+"""Trains a ToolRanker on episodes: a contrastive loss, then the calibration of its scores."""
 
 from __future__ import annotations
 
@@ -34,45 +34,73 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-    from tryage.core.arrays import Float32Array, Int64Array
+    from tryage.core.arrays import BoolArray, Float32Array, Int64Array
     from tryage.perception.encoder import Encoder
     from tryage.tools.tool import Tool
 
 _MIN_EPISODES = 50
 
-_INITIAL_VALUES = {"details": 0.3, "sharpness": 20.0, "share": 4.0, "told": 1.0, "named": 1.0}
+_MIN_GROUP_SIZE = 32  # episodes that share their tools; smaller groups are joined
 
-_SCALAR_LR_FACTOR = 10.0  # numbers learn this much faster than the maps
+_INITIAL_ARGUMENT_WEIGHT = 0.3
 
-_OUTSIDE_LOGIT_BIAS = (
-    -2.0
-)  # another episode's tools teach too, but less: one of them might have served
+_INITIAL_COSINE_SCALE = 20.0
 
-_HELD_OUT_SALT = (
-    b"kept apart"  # whoever splits queries by the same hash shall not take all that judge
-)
+_INITIAL_LEXICAL_WEIGHTS = (4.0, 1.0, 1.0)
 
-_MIN_GROUP_SIZE = 32  # episodes with the same tools are learned among themselves
+_SCALAR_LR_FACTOR = 10.0  # scalars learn this much faster than the maps
+
+# Tools of other episodes are negatives as well, with a lower weight: one of them may be of use.
+_OUTSIDE_LOGIT_BIAS = -2.0
+
+# Another split of queries by the same hash must not contain all held-out ones, hence the salt.
+_HELD_OUT_SALT = b"kept apart"
+
+_MAX_CALIBRATION_EPISODES = 4_000  # more do not change what is learned from them
 
 _CLAUSE_WEIGHTS = (0.0, 0.25, 0.5, 1.0, 1.5)
 
-_RECALL_AT = 5  # recall among so many is what a clause's weight is chosen by
+_RECALL_AT = 5  # the clause weight is the one with the highest recall at 5
 
-_MAX_EPISODES = 4_000  # episodes that judge; more would not change what is learned from them
+_N_HARD_NEGATIVES = 20  # the useless tools of an episode that score highest
 
-_N_HARD_NEGATIVES = 20  # tools of no use that an episode shows, the nearest ones
+_ALWAYS_NEEDED_INTERCEPT = 60.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Episode:
+    """One query among `tools`; `useful` names the tools that it needs, none if it needs no tool.
+
+    Raises:
+        InputError: no tools, or a useful one that is not among them.
+    """
+
+    query: str
+    tools: Sequence[Tool]
+    useful: Collection[str]
+
+    def __post_init__(self) -> None:
+        """Check that the useful tools are among the tools."""
+        names = {tool.name for tool in self.tools}
+        if not names or not set(self.useful) <= names:
+            raise InputError(
+                f"An episode needs tools, and the useful ones among them; got {len(names)} tools "
+                f"and, not among them, {sorted(set(self.useful) - names)[:5]}."
+            )
 
 
 @dataclass(frozen=True, slots=True)
 class ToolRankerConfig:
-    """How to learn.
+    """How to train.
 
-    `stay` pulls the maps to the identity, which knows every tool a little; `negatives` bounds the
-    tools that one step compares; `kept_apart` is one in how many queries only judges. `trust` is
-    how far the maps go from the plain encoder, 0, to what was learned, 1 (Wortsman et al., 2022):
-    all the way is best for the tools of training, half of it for tools that it has not seen.
-    `handicap` is taken off the scores of the former, so that the latter compete with them fairly.
-    Neither takes part in the descent: one that is kept serves whatever they are.
+    `identity_penalty` pulls the maps to the identity, which suits every tool to some degree.
+    `negatives` limits the tools that one step compares. One in `held_out_one_in` queries is kept
+    from the maps and calibrates the scores.
+
+    `interpolation` is how far the maps go from the identity, 0, to those learned, 1 (Wortsman et
+    al., 2022): 1 is best for the tools of training, 0.5 for tools that training has not seen.
+    `seen_penalty` is subtracted from the scores of the former, so that the latter compete with them
+    fairly. Both apply after the optimization, so one checkpoint serves all their values.
     """
 
     schedule: Schedule = field(
@@ -82,9 +110,7 @@ class ToolRankerConfig:
     negatives: int = 256
     held_out_one_in: int = 5
     interpolation: float = 1.0
-    seen_penalty: float = (
-        1.4  # chosen by leaving out tools once more, inside a fold's training part
-    )
+    seen_penalty: float = 1.4  # chosen by leaving out tools again, inside a fold's training part
 
 
 def fit_ranker(
@@ -98,13 +124,13 @@ def fit_ranker(
     """Train a ranker on what queries needed.
 
     The loss is InfoNCE (van den Oord et al., 2018) over the tools of each episode. A fifth of the
-    queries, by their text, only judge: what scores mean is learned there.
+    queries, by their text, is held out: the scores are calibrated on them.
 
     Args:
-        episodes: Queries with their tools; those that need none teach when to abstain.
-        encoder: Reads queries and tools; it stays as it is.
-        recipe: Schedule, seed and sizes.
-        checkpoint: A folder; the same call, killed and started again, goes on where it was.
+        episodes: Queries with their tools; those that need no tool teach when to abstain.
+        encoder: Embeds queries and tools; it is not changed.
+        config: Schedule, seed and sizes.
+        checkpoint: A folder; the same call, killed and started again, continues where it was.
         progress: Whether to show a progress bar.
 
     Raises:
@@ -120,82 +146,148 @@ def fit_ranker(
     ]
     if len(training) < _MIN_EPISODES:
         raise InputError(
-            f"{len(training)} episodes with a useful tool are left to learn from; training needs at "
-            f"least {_MIN_EPISODES}, and some hundreds to be better than the bundled ranker."
+            f"{len(training)} episodes with a useful tool are left to learn from; training needs "
+            f"at least {_MIN_EPISODES}, and some hundreds to be better than the bundled ranker."
         )
-    descent = asdict(replace(config, interpolation=1.0, seen_penalty=0.0))
-    key = fingerprint(*((e.query, tuple(sorted(e.useful))) for e in training), descent)
-    path = None if checkpoint is None else Path(checkpoint) / f"tools-{key}.safetensors"
-    model = _TrainableMatcher(encoder.dim)
-    parts = [_EncodedGroup(group, encoder) for group in group_by_toolset(training)]
-    run = ResumableTrainer(model.parameters, config.schedule, path=path, progress=progress)
-    objective = _ContrastiveObjective(parts, config)
-    run.run(lambda rows, rng: objective.loss(model, rows, rng), objective.batches)
-    seen = np.unique(tool_fingerprints(tool for part in parts for tool in part.tools))
+    groups = [_EncodedGroup(group, encoder) for group in group_by_toolset(training)]
+    path = None if checkpoint is None else Path(checkpoint) / _checkpoint_name(training, config)
+    learned = _fit_maps(groups, encoder.dim, config, path, progress=progress)
     matcher = replace(
-        model.to_matcher().interpolate(config.interpolation),
-        seen_fingerprints=seen,
+        learned.interpolate(config.interpolation),
+        seen_fingerprints=np.unique(
+            tool_fingerprints(tool for group in groups for tool in group.tools)
+        ),
         seen_penalty=config.seen_penalty,
     )
     return ToolRanker(encoder, calibrate_matcher(matcher, encoder, held_out))
 
 
+def is_held_out(episode: Episode, one_in: int) -> bool:
+    """Tell, by the text of its query, whether an episode is kept from training the maps."""
+    text = episode.query.encode("utf-8", "replace")
+    digest = blake2b(text, digest_size=4, salt=_HELD_OUT_SALT).digest()
+    return int.from_bytes(digest, "big") % one_in == 0
+
+
+def _checkpoint_name(training: Sequence[Episode], config: ToolRankerConfig) -> str:
+    """Return a name that is the same for the same episodes and the same optimization."""
+    optimization = asdict(replace(config, interpolation=1.0, seen_penalty=0.0))
+    key = fingerprint(*((e.query, tuple(sorted(e.useful))) for e in training), optimization)
+    return f"tools-{key}.safetensors"
+
+
+# Groups of episodes that share their tools -------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class EpisodeGroup:
+    """Episodes that one step may compare, and every tool that one of them has."""
+
+    episodes: tuple[Episode, ...]
+    tools: tuple[Tool, ...]
+
+
+def group_by_toolset(episodes: Sequence[Episode]) -> tuple[EpisodeGroup, ...]:
+    """Group episodes that have the same list of tools; those with rare lists form one group."""
+    by_list: dict[int, list[Episode]] = defaultdict(list)
+    for episode in episodes:
+        by_list[id(episode.tools)].append(episode)
+    rest = [one for same in by_list.values() if len(same) < _MIN_GROUP_SIZE for one in same]
+    groups = [same for same in by_list.values() if len(same) >= _MIN_GROUP_SIZE]
+    groups += [rest] if rest else []
+    return tuple(EpisodeGroup(tuple(group), _union_of_tools(group)) for group in groups)
+
+
+def _union_of_tools(episodes: Sequence[Episode]) -> tuple[Tool, ...]:
+    lists = {id(one.tools): one.tools for one in episodes}
+    return tuple(dict.fromkeys(tool for tools in lists.values() for tool in tools))
+
+
 class _EncodedGroup:
-    """A group as numbers: embeddings of its queries and tools, its words, and who is useful."""
+    """A group as numbers: embeddings and words of its queries and tools, and the useful tools.
+
+    `own_tools` and `useful` hold per episode the positions of its tools and of its useful ones.
+    """
 
     def __init__(self, group: EpisodeGroup, encoder: Encoder) -> None:
         self.episodes, self.tools = group.episodes, group.tools
         self.queries = encoder.encode([one.query for one in group.episodes])
         self.titles = encoder.encode([tool.title for tool in group.tools])
-        self.full_texts = encoder.encode(
-            [f"{tool.title} {tool.arguments_text}" for tool in group.tools]
-        )
+        self.full_texts = encoder.encode([tool.full_text for tool in group.tools])
         index = BM25Index(group.tools)
         self._lexical = [_nonzero_rows(index(one.query)) for one in group.episodes]
-        places = {tool: i for i, tool in enumerate(group.tools)}
+        positions = {tool: i for i, tool in enumerate(group.tools)}
         lists = {id(one.tools): one.tools for one in group.episodes}
-        own = {key: np.array([places[tool] for tool in tools]) for key, tools in lists.items()}
+        own = {key: np.array([positions[tool] for tool in tools]) for key, tools in lists.items()}
         self.own_tools = [own[id(one.tools)] for one in group.episodes]
         self.useful = [
-            np.array([places[tool] for tool in one.tools if tool.name in one.useful])
+            np.array([positions[tool] for tool in one.tools if tool.name in one.useful])
             for one in group.episodes
         ]
 
     def lexical_features(self, rows: Int64Array, columns: Int64Array) -> Float32Array:
-        """Say what words tell of these episodes and tools, `(n_rows, n_columns, WIDTH)`."""
-        whole = np.zeros((len(rows), len(self.titles), N_LEXICAL_FEATURES), np.float32)
-        for place, row in zip(whole, rows, strict=True):
-            tools, told = self._lexical[row]
-            place[tools] = told
-        return whole[:, columns]
+        """Return words' features, `(n_rows, n_columns, N_LEXICAL_FEATURES)`."""
+        features = np.zeros((len(rows), len(self.titles), N_LEXICAL_FEATURES), np.float32)
+        for row_features, row in zip(features, rows, strict=True):
+            tools, nonzero = self._lexical[row]
+            row_features[tools] = nonzero
+        return features[:, columns]
 
     def sample_candidates(
         self, rows: Int64Array, limit: int, rng: np.random.Generator
     ) -> Int64Array:
-        """Choose the tools of one step: the useful ones, and others that the episodes have."""
+        """Return the tools of one step: all useful ones, and others that the episodes have."""
         useful = np.unique(np.concatenate([self.useful[row] for row in rows]))
         others = np.setdiff1d(np.concatenate([self.own_tools[row] for row in rows]), useful)
         drawn = rng.permutation(others)[: max(limit - len(useful), 0)]
         return np.sort(np.concatenate([useful, drawn]))
 
 
+def _nonzero_rows(features: Float32Array) -> tuple[NDArray[np.intp], Float32Array]:
+    """Return the few tools with a shared word of `(n_tools, N_LEXICAL_FEATURES)`, and theirs."""
+    tools = np.flatnonzero(features.any(axis=1))
+    return tools, features[tools]
+
+
+# The maps: a contrastive loss --------------------------------------------------------------
+
+
+def _fit_maps(
+    groups: Sequence[_EncodedGroup],
+    dim: int,
+    config: ToolRankerConfig,
+    path: Path | None,
+    *,
+    progress: bool,
+) -> ToolMatcher:
+    """Train maps and weights, or continue from the checkpoint at `path`; nothing is calibrated."""
+    model = _TrainableMatcher(dim)
+    objective = _ContrastiveObjective(groups, config)
+    trainer = ResumableTrainer(model.parameters, config.schedule, path=path, progress=progress)
+    trainer.run(lambda rows, rng: objective.loss(model, rows, rng), objective.batches)
+    return model.to_matcher()
+
+
 class _ContrastiveObjective:
-    """Steps over parts of very different sizes: a part counts by the root of its size."""
+    """InfoNCE over groups of very different sizes: a group counts by the root of its size.
+
+    Batches hold row numbers over all groups; group `i` has those from `starts[i]` on.
+    """
 
     def __init__(self, groups: Sequence[_EncodedGroup], config: ToolRankerConfig) -> None:
         self.groups, self.config = groups, config
-        self.starts = np.cumsum([0, *(len(part.episodes) for part in groups)])
+        self.starts = np.cumsum([0, *(len(group.episodes) for group in groups)])
 
     def batches(self, rng: np.random.Generator) -> list[Int64Array]:
-        """Draw an epoch: as many batches as all episodes fill."""
+        """Draw the batches of an epoch: as many as all episodes fill, each from one group."""
         sizes = np.diff(self.starts)
         share = np.sqrt(sizes) / np.sqrt(sizes).sum()
         size = self.config.schedule.batch_size
-        count = max(1, round(float(sizes.sum()) / size))
-        drawn = rng.choice(len(sizes), count, p=share)
+        n_batches = max(1, round(float(sizes.sum()) / size))
+        drawn = rng.choice(len(sizes), n_batches, p=share)
         return [
-            self.starts[part] + rng.permutation(sizes[part])[:size].astype(np.int64)
-            for part in drawn.tolist()
+            self.starts[group] + rng.permutation(sizes[group])[:size].astype(np.int64)
+            for group in drawn.tolist()
         ]
 
     def loss(
@@ -205,195 +297,146 @@ class _ContrastiveObjective:
         import torch
 
         number = int(np.searchsorted(self.starts, rows[0], side="right")) - 1
-        part, local = self.groups[number], rows - self.starts[number]
-        columns = part.sample_candidates(local, self.config.negatives, rng)
+        group, local = self.groups[number], rows - self.starts[number]
+        columns = group.sample_candidates(local, self.config.negatives, rng)
         scores = model.scores(
-            torch.from_numpy(part.queries[local]),
-            (torch.from_numpy(part.titles[columns]), torch.from_numpy(part.full_texts[columns])),
-            torch.from_numpy(part.lexical_features(local, columns)),
+            torch.from_numpy(group.queries[local]),
+            (torch.from_numpy(group.titles[columns]), torch.from_numpy(group.full_texts[columns])),
+            torch.from_numpy(group.lexical_features(local, columns)),
             self.config.schedule.dropout,
         )
-        goal, outside = _targets(part, local, columns)
-        chances = (scores + torch.from_numpy(outside)).log_softmax(1)
-        contrast = -(torch.from_numpy(goal) * chances).sum(1).mean()
-        return contrast + self.config.identity_penalty * model.identity_distance()
+        targets, bias = _targets(group, local, columns)
+        log_probabilities = (scores + torch.from_numpy(bias)).log_softmax(1)
+        contrastive = -(torch.from_numpy(targets) * log_probabilities).sum(1).mean()
+        return contrastive + self.config.identity_penalty * model.identity_distance()
 
 
 def _targets(
     group: _EncodedGroup, rows: Int64Array, columns: Int64Array
 ) -> tuple[Float32Array, Float32Array]:
-    """Return who is useful, rows that sum to one, and what outsiders are charged."""
-    goal = np.zeros((len(rows), len(columns)), np.float32)
-    outside = np.full_like(goal, _OUTSIDE_LOGIT_BIAS)
+    """Return the useful tools as rows that sum to 1, and the bias of other episodes' tools."""
+    targets = np.zeros((len(rows), len(columns)), np.float32)
+    bias = np.full_like(targets, _OUTSIDE_LOGIT_BIAS)
     for i, row in enumerate(rows):
-        goal[i, np.searchsorted(columns, group.useful[row])] = 1 / len(group.useful[row])
-        outside[i, np.isin(columns, group.own_tools[row])] = 0
-    return goal, outside
+        targets[i, np.searchsorted(columns, group.useful[row])] = 1 / len(group.useful[row])
+        bias[i, np.isin(columns, group.own_tools[row])] = 0
+    return targets, bias
 
 
 class _TrainableMatcher:
-    """The parameters of a fit, while they learn."""
+    """The parameters of a `ToolMatcher` as tensors."""
 
     def __init__(self, dim: int) -> None:
         import torch
 
-        one = torch.eye(dim)
-        start = torch.tensor(list(_INITIAL_VALUES.values()))
-        start[1] = start[1].log()
-        self._identity, self._initial_values = one, start
+        self._identity = torch.eye(dim)
+        self._initial_scalars = torch.tensor(
+            [_INITIAL_ARGUMENT_WEIGHT, _INITIAL_COSINE_SCALE, *_INITIAL_LEXICAL_WEIGHTS]
+        )
+        self._initial_scalars[1] = self._initial_scalars[1].log()
         self.parameters = {
-            "query_map": torch.nn.Parameter(one.clone()),
-            "tool_map": torch.nn.Parameter(one.clone()),
-            "numbers": torch.nn.Parameter(torch.zeros(len(start))),
+            "query_map": torch.nn.Parameter(self._identity.clone()),
+            "tool_map": torch.nn.Parameter(self._identity.clone()),
+            "numbers": torch.nn.Parameter(torch.zeros(len(self._initial_scalars))),
         }
 
     def scores(
         self,
         queries: torch.Tensor,
-        texts: tuple[torch.Tensor, torch.Tensor],
+        tools: tuple[torch.Tensor, torch.Tensor],
         lexical: torch.Tensor,
-        dropout: float,
+        dropout_rate: float,
     ) -> torch.Tensor:
-        """Score every query with every tool, as `Fit.scores` does."""
-        import torch
-        from torch.nn.functional import dropout as hidden
-        from torch.nn.functional import normalize
+        """Score every query with every tool, as `ToolMatcher.scores` does.
 
-        details, sharpness, *weights = self.scalars()
-        tools = (1 - details) * texts[0] + details * texts[1]
-        placed = normalize(hidden(queries, dropout) @ self.parameters["query_map"], eps=1e-6)
-        kept = normalize(hidden(tools, dropout) @ self.parameters["tool_map"], eps=1e-6)
-        scores: torch.Tensor = sharpness.exp() * placed @ kept.T + lexical @ torch.stack(weights)
+        `tools` are the embeddings of the titles and of the full texts.
+        """
+        import torch
+        from torch.nn.functional import dropout, normalize
+
+        argument_weight, log_cosine_scale, *lexical_weights = self.scalars()
+        mixed = (1 - argument_weight) * tools[0] + argument_weight * tools[1]
+        left = normalize(dropout(queries, dropout_rate) @ self.parameters["query_map"], eps=1e-6)
+        right = normalize(dropout(mixed, dropout_rate) @ self.parameters["tool_map"], eps=1e-6)
+        cosines = log_cosine_scale.exp() * left @ right.T
+        scores: torch.Tensor = cosines + lexical @ torch.stack(lexical_weights)
         return scores
 
     def scalars(self) -> torch.Tensor:
-        """Return `_START` as it is now, the sharpness as a logarithm."""
-        return self._initial_values + _SCALAR_LR_FACTOR * self.parameters["numbers"]
+        """Return the argument weight, the logarithm of the cosine scale, the lexical weights."""
+        return self._initial_scalars + _SCALAR_LR_FACTOR * self.parameters["numbers"]
 
     def identity_distance(self) -> torch.Tensor:
-        """Squared distance of the maps from the identity."""
+        """Return the squared distance of the maps from the identity."""
         maps = (self.parameters["query_map"], self.parameters["tool_map"])
         return (maps[0] - self._identity).pow(2).sum() + (maps[1] - self._identity).pow(2).sum()
 
     def to_matcher(self) -> ToolMatcher:
-        """Return what was learned; what scores mean is not known yet."""
-        details, sharpness, *words = self.scalars().tolist()
+        """Return what was learned, not yet calibrated."""
+        argument_weight, log_cosine_scale, *lexical_weights = self.scalars().tolist()
         return ToolMatcher(
             query_map=_to_numpy(self.parameters["query_map"]),
             tool_map=_to_numpy(self.parameters["tool_map"]),
-            argument_weight=float(np.clip(details, 0, 1)),
-            cosine_scale=float(np.exp(sharpness)),
-            lexical_weights=np.array(words[:N_LEXICAL_FEATURES], np.float32),
+            argument_weight=float(np.clip(argument_weight, 0, 1)),
+            cosine_scale=float(np.exp(log_cosine_scale)),
+            lexical_weights=np.array(lexical_weights, np.float32),
             clause_weight=0.0,
             usefulness_coef=np.array([0, 1, 0], np.float32),
             needed_coef=np.zeros(N_NEEDED_FEATURES + 1, np.float32),
         )
 
 
-def _nonzero_rows(words: Float32Array) -> tuple[NDArray[np.intp], Float32Array]:
-    """Keep of `(n_tools, WIDTH)` the tools that words tell of: mostly few, read in every epoch."""
-    tools = np.flatnonzero(words.any(axis=1))
-    return tools, words[tools]
-
-
 def _to_numpy(parameter: torch.Tensor) -> Float32Array:
     return np.array(parameter.detach().numpy(), np.float32)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Episode:
-    """One query among `tools`; `useful` names those it needs, none if it needs no tool.
-
-    Raises:
-        InputError: no tool, or a useful one that is not among them.
-    """
-
-    query: str
-    tools: Sequence[Tool]
-    useful: Collection[str]
-
-    def __post_init__(self) -> None:
-        """Check that the useful tools are there."""
-        names = {tool.name for tool in self.tools}
-        if not names or not set(self.useful) <= names:
-            raise InputError(
-                f"An episode needs tools, and the useful ones among them; got {len(names)} tools "
-                f"and, not among them, {sorted(set(self.useful) - names)[:5]}."
-            )
-
-
-@dataclass(frozen=True, slots=True)
-class EpisodeGroup:
-    """Episodes learned together, and every tool that one of them has."""
-
-    episodes: tuple[Episode, ...]
-    tools: tuple[Tool, ...]
-
-
-def group_by_toolset(episodes: Sequence[Episode]) -> tuple[EpisodeGroup, ...]:
-    """Group episodes that have the same list of tools; those whose lists are rare, together."""
-    same: dict[int, list[Episode]] = defaultdict(list)
-    for episode in episodes:
-        same[id(episode.tools)].append(episode)
-    rest = [one for many in same.values() if len(many) < _MIN_GROUP_SIZE for one in many]
-    parts = [many for many in same.values() if len(many) >= _MIN_GROUP_SIZE] + (
-        [rest] if rest else []
-    )
-    return tuple(EpisodeGroup(tuple(part), _union_of_tools(part)) for part in parts)
-
-
-def _union_of_tools(episodes: Sequence[Episode]) -> tuple[Tool, ...]:
-    lists = {id(one.tools): one.tools for one in episodes}
-    return tuple(dict.fromkeys(tool for tools in lists.values() for tool in tools))
-
-
-def is_held_out(episode: Episode, one_in: int) -> bool:
-    """Tell, by the text of its query, whether an episode is kept from training."""
-    digest = blake2b(
-        episode.query.encode("utf-8", "replace"), digest_size=4, salt=_HELD_OUT_SALT
-    ).digest()
-    return int.from_bytes(digest, "big") % one_in == 0
-
-
-@dataclass(frozen=True, slots=True)
-class _ScoredEpisode:
-    """An episode as the maps see it, and which of its tools are useful `(n_tools,)`."""
-
-    scores: QueryScores
-    useful: NDArray[np.bool_]
-    group: int
-
-    def recall(self, matcher: ToolMatcher) -> float:
-        best = np.argsort(
-            -matcher.combine_clauses(self.scores.whole_query, self.scores.clauses), kind="stable"
-        )[:_RECALL_AT]
-        return float(self.useful[best].sum() / self.useful.sum())
+# Calibration: the weight of clauses, and what a score means --------------------------------
 
 
 def calibrate_matcher(
     matcher: ToolMatcher, encoder: Encoder, held_out: Sequence[Episode]
 ) -> ToolMatcher:
-    """Learn from episodes that the maps were not trained on; without any, nothing is changed."""
-    drawn = np.random.default_rng(0).permutation(len(held_out))[:_MAX_EPISODES]
-    judged = _score_episodes(matcher, encoder, [held_out[i] for i in sorted(drawn.tolist())])
-    served = [one for one in judged if one.useful.any()]
-    if not served:
+    """Fit the clause weight and both logistic regressions on episodes that the maps have not seen.
+
+    Without an episode that has a useful tool the matcher is returned as it is.
+    """
+    order = np.random.default_rng(0).permutation(len(held_out))[:_MAX_CALIBRATION_EPISODES]
+    scored = _score_episodes(matcher, encoder, [held_out[i] for i in sorted(order.tolist())])
+    with_useful = [one for one in scored if one.useful.any()]
+    if not with_useful:
         return matcher
-    tried = [replace(matcher, clause_weight=weight) for weight in _CLAUSE_WEIGHTS]
-    best = int(np.argmax([np.mean([one.recall(fit) for one in served]) for fit in tried]))
+    candidates = [replace(matcher, clause_weight=weight) for weight in _CLAUSE_WEIGHTS]
+    recalls = [np.mean([one.recall(candidate) for one in with_useful]) for candidate in candidates]
+    best = candidates[int(np.argmax(recalls))]
     return replace(
-        tried[best],
-        usefulness_coef=_fit_usefulness(tried[best], judged),
-        needed_coef=_fit_needed(judged),
+        best, usefulness_coef=_fit_usefulness(best, scored), needed_coef=_fit_needed(scored)
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _ScoredEpisode:
+    """The scores of an episode, which of its tools are useful `(n_tools,)`, and its group."""
+
+    scores: QueryScores
+    useful: BoolArray
+    group: int
+
+    def combined(self, matcher: ToolMatcher) -> Float32Array:
+        """Return the scores of the query and its best clause, `(n_tools,)`."""
+        return matcher.combine_clauses(self.scores.whole_query, self.scores.clauses)
+
+    def recall(self, matcher: ToolMatcher) -> float:
+        """Return the share of the useful tools among the best `_RECALL_AT`."""
+        best = np.argsort(-self.combined(matcher), kind="stable")[:_RECALL_AT]
+        return float(self.useful[best].sum() / self.useful.sum())
+
+
 def _score_episodes(
-    matcher: ToolMatcher, encoder: Encoder, held_out: Sequence[Episode]
+    matcher: ToolMatcher, encoder: Encoder, episodes: Sequence[Episode]
 ) -> list[_ScoredEpisode]:
     toolboxes: dict[int, Toolbox] = {}
     scored = []
-    for number, group in enumerate(group_by_toolset(held_out)):
+    for number, group in enumerate(group_by_toolset(episodes)):
         for one in group.episodes:
             if id(one.tools) not in toolboxes:
                 toolboxes[id(one.tools)] = build_toolbox(one.tools, encoder, matcher)
@@ -404,37 +447,35 @@ def _score_episodes(
 
 
 def _fit_usefulness(matcher: ToolMatcher, scored: Sequence[_ScoredEpisode]) -> Float32Array:
-    """Learn how probable it is that a tool is of use, from its score and its lead."""
+    """Fit the probability that a tool is of use, from its score and its margin."""
     rows, labels = [], []
     for one in scored:
-        scores = matcher.combine_clauses(one.scores.whole_query, one.scores.clauses)
+        scores = one.combined(matcher)
         order = np.argsort(-scores, kind="stable")
-        shown = np.concatenate(
-            [np.flatnonzero(one.useful), order[~one.useful[order]][:_N_HARD_NEGATIVES]]
-        )
+        hard_negatives = order[~one.useful[order]][:_N_HARD_NEGATIVES]
+        shown = np.concatenate([np.flatnonzero(one.useful), hard_negatives])
         rows.append(np.stack([scores, margins(scores)], axis=1)[shown])
         labels.append(one.useful[shown])
     return _fit_logistic(np.concatenate(rows), np.concatenate(labels))
 
 
 def _fit_needed(scored: Sequence[_ScoredEpisode]) -> Float32Array:
-    """Learn how probable it is that any tool is needed.
+    """Fit the probability that any tool is needed.
 
-    Only where some queries need one and others do not, among the same kind of tools: elsewhere what
-    sets the two apart would be the tools. If that is nowhere so, one is always needed.
+    Only groups count in which some queries need a tool and others do not: elsewhere the two would
+    differ by their tools. Without such a group a tool is always needed.
     """
-    kinds = {
-        group: {bool(o.useful.any()) for o in scored if o.group == group}
-        for group in {one.group for one in scored}
-    }
-    telling = [one for one in scored if len(kinds[one.group]) == 2]
-    if not telling:
-        return np.array([60.0, *np.zeros(N_NEEDED_FEATURES)], np.float32)
-    rows = np.stack([one.scores.needed_features for one in telling])
-    return _fit_logistic(rows, np.array([one.useful.any() for one in telling]))
+    needs_tool = np.array([bool(one.useful.any()) for one in scored])
+    groups = np.array([one.group for one in scored])
+    mixed = np.intersect1d(groups[needs_tool], groups[~needs_tool])
+    is_mixed = np.isin(groups, mixed)
+    if not is_mixed.any():
+        return np.array([_ALWAYS_NEEDED_INTERCEPT, *np.zeros(N_NEEDED_FEATURES)], np.float32)
+    features = np.stack([one.scores.needed_features for one in scored])
+    return _fit_logistic(features[is_mixed], needs_tool[is_mixed])
 
 
-def _fit_logistic(rows: Float32Array, labels: NDArray[np.bool_]) -> Float32Array:
+def _fit_logistic(rows: Float32Array, labels: BoolArray) -> Float32Array:
     from sklearn.linear_model import LogisticRegression
 
     model = LogisticRegression(C=100.0, max_iter=1_000).fit(rows, labels)

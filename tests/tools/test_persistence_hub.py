@@ -1,4 +1,4 @@
-"""A ranker goes to the Hub and comes back as it was, with what it learned from use."""
+"""A ranker pushed to the Hub and read again selects as before, with what it learned from use."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_a_pushed_ranker_selects_as_before(hub, ranker, tools):
     assert len(pulled.feedback) == 1
 
 
-def test_only_data_goes_up_and_no_token(hub, ranker):
+def test_only_data_is_uploaded_and_no_token(hub, ranker):
     ranker.push_to_hub("tester/ranker", token=hub.token, private=True)
     files = hub.files("tester/ranker")
     assert {"README.md", "ranker.json", "ranker.safetensors"} <= set(files)
@@ -39,7 +39,7 @@ def test_only_data_goes_up_and_no_token(hub, ranker):
     assert hub.record("tester/ranker")["private"] is True
 
 
-def test_a_repository_that_holds_a_router_is_no_ranker(hub):
+def test_a_repository_with_a_router_is_refused(hub):
     from tryage import Router
 
     Router.from_pretrained().push_to_hub("tester/router", token=hub.token)
@@ -47,6 +47,6 @@ def test_a_repository_that_holds_a_router_is_no_ranker(hub):
         ToolRanker.from_pretrained("tester/router", token=hub.token)
 
 
-def test_nothing_at_an_address_is_said_in_a_sentence(hub):
+def test_a_repository_that_does_not_exist_is_named(hub):
     with pytest.raises(PersistenceError, match="'tester/nobody'"):
         ToolRanker.from_pretrained("tester/nobody", token=hub.token)

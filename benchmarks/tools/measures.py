@@ -1,4 +1,4 @@
-"""How good a ranking of tools is: recall, set F1, and how well abstention tells."""
+"""Measures of a ranking of tools: recall, F1 of a set, and AUROC of the abstention."""
 
 from __future__ import annotations
 
@@ -13,19 +13,22 @@ if TYPE_CHECKING:
 
 
 def recall(ranked: Sequence[str], useful: Collection[str], k: int) -> float:
-    """Share of the useful tools that are among the first `k`."""
+    """Return the share of the useful tools that are among the first `k`."""
     return len(set(ranked[:k]) & set(useful)) / len(useful)
 
 
 def set_f1(chosen: Collection[str], useful: Collection[str]) -> float:
-    """Harmonic mean of precision and recall of a set; two empty sets agree."""
+    """Return the harmonic mean of precision and recall of a set; 1 if both are empty."""
     if not chosen and not useful:
         return 1.0
     return 2 * len(set(chosen) & set(useful)) / (len(chosen) + len(useful))
 
 
 def auroc(positive: FloatArray, negative: FloatArray) -> float:
-    """Probability that a positive is above a negative, ties half (Mann and Whitney, 1947)."""
+    """Return the probability that a positive is above a negative (Mann and Whitney, 1947).
+
+    A tie counts half.
+    """
     below = np.searchsorted(np.sort(negative), positive, side="left")
-    upto = np.searchsorted(np.sort(negative), positive, side="right")
-    return float((below + upto).sum() / (2 * len(positive) * len(negative)))
+    not_above = np.searchsorted(np.sort(negative), positive, side="right")
+    return float((below + not_above).sum() / (2 * len(positive) * len(negative)))
