@@ -35,7 +35,7 @@ def test_known_experts_are_predicted_bit_for_bit_as_without_a_prior(router, tmp_
     shutil.copytree(BUNDLED_FOLDER, tmp_path / "plain")
     path = tmp_path / "plain" / "perception.json"
     header = json.loads(path.read_text("utf-8"))
-    for part in ("kinship", "acquaintances"):
+    for part in ("metadata_prior", "observed_experts"):
         header.pop(part)
     path.write_text(json.dumps(header), "utf-8")
     plain = load_perception(tmp_path / "plain").predict(PROMPTS)
