@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 _STUDENT_FILE = "student.safetensors"
 
-_ADAM_STATE = ("step", "exp_avg", "exp_avg_sq")  # what AdamW keeps of each weight
+ADAM_STATE = ("step", "exp_avg", "exp_avg_sq")  # what AdamW keeps of each weight
 
 
 def fingerprint(*parts: object) -> str:
@@ -41,6 +41,18 @@ def fingerprint(*parts: object) -> str:
         else:
             digest.update(json.dumps(part, default=str).encode())
     return digest.hexdigest()
+
+
+@contextmanager
+def replace_at_end(path: Path) -> Iterator[Path]:
+    """Yield a partial file to write, which becomes `path` at the end of the block.
+
+    A killed process leaves the file as it was before, or the whole new one.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    yield partial
+    partial.replace(path)
 
 
 @contextmanager
@@ -99,10 +111,8 @@ class StageCheckpoint:
         path = None if self.folder is None else self.folder / f"{name}-{self.key}.safetensors"
         arrays = _load_arrays(path) or compute()
         if path is not None and not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            partial = path.with_suffix(".partial")
-            save_file({k: np.ascontiguousarray(v) for k, v in arrays.items()}, partial)
-            partial.replace(path)  # a killed process leaves a whole file, or none
+            with replace_at_end(path) as partial:
+                save_file({k: np.ascontiguousarray(v) for k, v in arrays.items()}, partial)
         self.progress_bar.update()
         return arrays
 
@@ -134,13 +144,10 @@ def save_student_state(
     arrays = {}
     for name, weight in network.named_parameters():
         arrays[f"weight.{name}"] = weight.detach().contiguous()
-        for moment in _ADAM_STATE if weight in optimizer.state else ():
+        for moment in ADAM_STATE if weight in optimizer.state else ():
             arrays[f"{moment}.{name}"] = optimizer.state[weight][moment].contiguous()
-    path = Path(folder) / _STUDENT_FILE
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    save_file(arrays, partial, metadata={"student": json.dumps(facts)})
-    partial.replace(path)
+    with replace_at_end(Path(folder) / _STUDENT_FILE) as partial:
+        save_file(arrays, partial, metadata={"student": json.dumps(facts)})
 
 
 def load_student_state(
@@ -167,7 +174,7 @@ def load_student_state(
     with torch.no_grad():
         for key, weight in weights.items():
             weight.copy_(arrays[f"weight.{key}"])
-            moments = {moment: arrays.get(f"{moment}.{key}") for moment in _ADAM_STATE}
+            moments = {moment: arrays.get(f"{moment}.{key}") for moment in ADAM_STATE}
             optimizer.state.pop(weight, None)
             if None not in moments.values():
                 optimizer.state[weight] = moments

@@ -1,4 +1,4 @@
-"""Gradient descent that can be killed at any step and goes on exactly where it was."""
+"""Gradient descent that can be killed at any step and resumes exactly where it was."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from safetensors import safe_open
 from tqdm import tqdm
 
 from tryage.errors import PersistenceError
+from tryage.learning.checkpoint import ADAM_STATE, replace_at_end
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -21,22 +22,27 @@ if TYPE_CHECKING:
 
     from tryage.core.arrays import Int64Array
 
-WARMUP_FRACTION = 0.05
+WARMUP_FRACTION = 0.05  # of the steps
 
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """How long, how fast and in what portions a model learns."""
+    """How long, how fast and in what batches a model learns.
+
+    `batch_size` counts the texts of one step, or the padded tokens where lengths differ. `dropout`
+    is the share of the tokens hidden at each step, so that no text is memorized. `save_every`
+    counts steps.
+    """
 
     epochs: float
     learning_rate: float
-    batch_size: int = 1_024  # texts of one step, or padded tokens where lengths matter
-    dropout: float = 0.3  # share of the tokens hidden at each step: no text is learned by heart
+    batch_size: int = 1_024
+    dropout: float = 0.3
     seed: int = 0
-    save_every: int = 200  # steps
+    save_every: int = 200
 
     def learning_rate_at(self, step: int, total: int) -> float:
-        """Learning rate of a step: a short warm-up, then down along a cosine."""
+        """Return the learning rate of a step: a short linear warm-up, then a cosine to zero."""
         warm = max(1, round(WARMUP_FRACTION * total))
         rise = min(1.0, (step + 1) / warm)
         fall = 0.5 * (1 + math.cos(math.pi * max(0, step - warm) / max(1, total - warm)))
@@ -47,8 +53,8 @@ class ResumableTrainer:
     """One run of Adam over named parameters; its whole state is one safetensors file at `path`.
 
     Every random choice is drawn from the seed and the number of the epoch or step, so that no
-    generator has a state to save: a run that was killed equals one that was not, bit for bit.
-    `notes` (JSON) and `kept` (tensors, such as the best weights so far) are saved with it.
+    generator has a state to save: a resumed run equals an uninterrupted one, bit for bit.
+    `extra_state` (JSON) and `extra_tensors` (such as the best weights so far) are saved too.
     """
 
     def __init__(
@@ -78,22 +84,26 @@ class ResumableTrainer:
         batches: Callable[[np.random.Generator], Sequence[Int64Array]],
         after_epoch: Callable[[], bool] | None = None,
     ) -> None:
-        """Descend for `schedule.epochs`, or until `after_epoch` says that it is enough."""
-        todo, seen, epoch = batches(self._rng("epoch", 0)), 0, 0
-        total = max(1, round(self.schedule.epochs * len(todo)))
+        """Train for `schedule.epochs`, or until `after_epoch` returns True.
+
+        `batches` returns the batches of an epoch, `loss` the loss of a batch; what is random in
+        them is drawn from the generator that they are given.
+        """
+        pending, seen, epoch = batches(self._rng("epoch", 0)), 0, 0
+        total = max(1, round(self.schedule.epochs * len(pending)))
         with tqdm(
             total=total, initial=self.steps, unit="step", mininterval=1, disable=not self._progress
         ) as bar:
             while self.steps < total and not self.extra_state["stopped"]:
-                for batch in todo[max(0, self.steps - seen) : total - seen]:
+                for batch in pending[max(0, self.steps - seen) : total - seen]:
                     bar.set_postfix(loss=f"{self._step(loss, batch, total):.4f}", refresh=False)
                     bar.update()
-                seen, epoch = seen + len(todo), epoch + 1
+                seen, epoch = seen + len(pending), epoch + 1
                 if epoch > self.extra_state["epochs"]:
                     self.extra_state["epochs"] = epoch
                     self.extra_state["stopped"] = after_epoch is not None and after_epoch()
                     self.save()
-                todo = batches(self._rng("epoch", epoch))
+                pending = batches(self._rng("epoch", epoch))
 
     def _step(
         self,
@@ -101,6 +111,7 @@ class ResumableTrainer:
         batch: Int64Array,
         total: int,
     ) -> float:
+        """Take one step on a batch, and return the loss before it."""
         import torch
 
         rng = self._rng("step", self.steps)
@@ -120,7 +131,7 @@ class ResumableTrainer:
         return np.random.default_rng([self.schedule.seed, number, scope == "step"])
 
     def save(self) -> None:
-        """Write the state beside the old one and swap them: a killed process leaves a whole one."""
+        """Write the whole state to `path`; a killed process leaves the old or the new state."""
         if self._path is None:
             return
         from safetensors.torch import save_file
@@ -131,32 +142,42 @@ class ResumableTrainer:
             for moment, value in self.optimizer.state[parameter].items():
                 tensors[f"adam.{moment}.{name}"] = value
         state = json.dumps({"steps": self.steps, "notes": self.extra_state})
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        partial = self._path.with_suffix(".partial")
-        save_file({k: v.contiguous() for k, v in tensors.items()}, partial, {"state": state})
-        partial.replace(self._path)
+        with replace_at_end(self._path) as partial:
+            save_file({k: v.contiguous() for k, v in tensors.items()}, partial, {"state": state})
 
     def _restore(self, path: Path) -> None:
+        """Read what `save` wrote.
+
+        Raises:
+            PersistenceError: the parameters have other names.
+        """
         import torch
 
-        with safe_open(path, framework="pt") as file:
-            state = json.loads((file.metadata() or {}).get("state", "{}"))
-            names = list(file.keys())
-            if "steps" not in state or {n[4:] for n in names if n.startswith("now.")} != set(
-                self.parameters
-            ):
-                raise PersistenceError(
-                    f"{path} is a checkpoint of another model: delete it, or train elsewhere"
-                )
-            self.steps, self.extra_state = state["steps"], state["notes"]
-            with torch.no_grad():
-                for name, parameter in self.parameters.items():
-                    parameter.copy_(file.get_tensor(f"now.{name}"))
-                    moments = (
-                        m for m in ("step", "exp_avg", "exp_avg_sq") if f"adam.{m}.{name}" in names
-                    )
-                    self.optimizer.state[parameter] = {
-                        m: file.get_tensor(f"adam.{m}.{name}") for m in moments
-                    }
-            kept = [n for n in names if n.startswith("kept.")]
-            self.extra_tensors = {n.removeprefix("kept."): file.get_tensor(n) for n in kept}
+        state, tensors = _read_state(path)
+        names = {name[4:] for name in tensors if name.startswith("now.")}
+        if "steps" not in state or names != set(self.parameters):
+            raise PersistenceError(
+                f"{path} is a checkpoint of another model: delete it, or train elsewhere"
+            )
+        self.steps, self.extra_state = state["steps"], state["notes"]
+        with torch.no_grad():
+            for name, parameter in self.parameters.items():
+                parameter.copy_(tensors[f"now.{name}"])
+                self.optimizer.state[parameter] = {
+                    moment: tensors[f"adam.{moment}.{name}"]
+                    for moment in ADAM_STATE
+                    if f"adam.{moment}.{name}" in tensors
+                }
+        self.extra_tensors = {
+            name.removeprefix("kept."): tensor
+            for name, tensor in tensors.items()
+            if name.startswith("kept.")
+        }
+
+
+def _read_state(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """Return the JSON state and the tensors of a checkpoint."""
+    with safe_open(path, framework="pt") as file:
+        state: dict[str, Any] = json.loads((file.metadata() or {}).get("state", "{}"))
+        names = file.keys()
+        return state, {name: file.get_tensor(name) for name in names}
