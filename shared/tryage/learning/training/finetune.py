@@ -1,4 +1,7 @@
-"""The paper's recipe: an encoder and a head that predicts losses, trained together, end to end."""
+"""Trains an encoder end to end with a head that predicts losses, and exports it to ONNX.
+
+This is the recipe of the paper (arXiv 2308.11601).
+"""
 
 from __future__ import annotations
 
@@ -46,25 +49,33 @@ if TYPE_CHECKING:
 
 MIN_PROMPTS = 10
 
-OPSET = 17
+_ONNX_OPSET = 17
 
 
 @dataclass(frozen=True, slots=True)
 class FinetuneConfig:
-    """How to train end to end; `rank` bounds the head's ability space, None is one output each."""
+    """How to train end to end.
+
+    `rank` bounds the head's ability space; with None each expert has an output of its own.
+    `validation_fraction` is the share of the prompts that decide when to stop. Training stops after
+    `patience` epochs without a lower validation error. `max_length` is in tokens.
+    """
 
     schedule: Schedule = field(
         default_factory=lambda: Schedule(10, 2e-4, batch_size=2_048, dropout=0.0)
     )
     rank: int | None = 32
-    validation_fraction: float = 0.1  # share of the prompts that decide when to stop
-    patience: int = 2  # epochs without a better held-out loss before it stops
+    validation_fraction: float = 0.1
+    patience: int = 2
     max_length: int = 192
 
 
 @dataclass(frozen=True, slots=True)
 class FinetuneResult:
-    """A trained encoder and its held-out squared error: before the first epoch, then after each."""
+    """A trained encoder, and the mean squared errors of the head on prompts held out of training.
+
+    `validation_errors` are before the first epoch, then after each.
+    """
 
     encoder: TransformerEncoder
     validation_errors: tuple[float, ...]
@@ -81,41 +92,35 @@ def finetune(  # noqa: PLR0913 - what to learn from, where to start, where to pu
 ) -> FinetuneResult:
     """Train an encoder and a low-rank head on measured losses, and save the encoder to `folder`.
 
-    The loss is the squared error of `Q^(z, M_i)` over the measured cells (arXiv 2308.11601), the
-    mean within a prompt first, so that a prompt with many measurements weighs no more. The head
-    has done its work then: train a perception on the returned encoder with `training.fit`.
+    The loss is the squared error of `Q^(z, M_i)` over the measured cells (arXiv 2308.11601). It is
+    averaged within a prompt first, so that a prompt with many measurements weighs no more. The head
+    is not kept: train a perception on the returned encoder with `trainer.fit`.
 
     Args:
-        table: Losses `(n_prompts, n_experts)` with gaps; several sources may be joined in it.
+        table: Losses `(n_prompts, n_experts)` with gaps; it may join several sources.
         start: A folder with `config.json`, `model.safetensors` and `tokenizer.json` of a BERT.
-        folder: Where the encoder is written, with float weights so that it can be trained on.
-        recipe: Schedule, rank, early stopping and seed.
-        checkpoint: A folder; the same call, killed and started again, goes on where it was.
+        folder: Where the encoder is written, with float weights so that training can continue.
+        config: Schedule, rank, early stopping and seed.
+        checkpoint: A folder; the same call resumes from there after a process was killed.
         progress: Whether to show a progress bar.
 
     Raises:
         MissingExtraError: torch, transformers or onnx is not installed.
         QTableError: fewer than ten prompts were measured.
         PersistenceError: `start` is not the folder of a BERT.
-
     """
     for package in ("torch", "transformers", "onnx", "onnxruntime"):
         require_extra(package, "train")
     from transformers import BertModel
 
     _check_start(start)
-
     config = config or FinetuneConfig()
     tokenizer = read_tokenizer(start / TOKENIZER_FILE)
-    tokenizer.no_padding()
-    tokenizer.no_truncation()
-    texts = [truncate_text(text) for text in check_prompts(table.prompts)]
-    ids = [np.array(e.ids, np.int64) for e in tokenizer.encode_batch(texts)]
-    short = [head_and_tail(i, config.max_length) for i in ids]
+    ids = _token_ids(tokenizer, table.prompts, config.max_length)
     model = BertModel.from_pretrained(start, add_pooling_layer=False)
-    squeezed = compress_losses(table.losses)
-    compressed_table = replace(table, losses=squeezed[1]) if squeezed else table
-    run = _FinetuneRun(model, short, compressed_table, config)
+    compressed = compress_losses(table.losses)
+    targets = replace(table, losses=compressed[1]) if compressed else table
+    run = _FinetuneRun(model, ids, targets, config)
     run.train(checkpoint, progress=progress)
     encoder = export_encoder(
         model, tokenizer, folder, max_length=config.max_length, keep_weights=True
@@ -124,14 +129,14 @@ def finetune(  # noqa: PLR0913 - what to learn from, where to start, where to pu
 
 
 def _check_start(start: Path) -> None:
-    """Refuse what is no BERT: of another kind of model all weights would begin at random."""
+    """Refuse a folder that is not a BERT: the weights of another model would start at random."""
     missing = [
         name for name in (CONFIG_FILE, WEIGHTS_FILE, TOKENIZER_FILE) if not (start / name).is_file()
     ]
     if missing:
         raise PersistenceError(
             f"{start} has no {', '.join(missing)}; expected the folder of a BERT, as transformers "
-            "saves it, with a fast tokeniser"
+            "saves it, with a fast tokenizer"
         )
     try:
         kind = json.loads((start / CONFIG_FILE).read_text("utf-8")).get("model_type")
@@ -141,8 +146,17 @@ def _check_start(start: Path) -> None:
         raise PersistenceError(f"{start} holds a model of the kind {kind!r}; expected 'bert'")
 
 
+def _token_ids(tokenizer: Tokenizer, prompts: Sequence[str], max_length: int) -> list[Int64Array]:
+    """Return the token ids of prompts, with special tokens; of a long one those at its two ends."""
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    texts = [truncate_text(text) for text in check_prompts(prompts)]
+    ids = [np.array(e.ids, np.int64) for e in tokenizer.encode_batch(texts)]
+    return [head_and_tail(i, max_length) for i in ids]
+
+
 class _FinetuneRun:
-    """The model, its head and the prompts: those that teach and those that judge."""
+    """The model, its head, and the prompts: those to train on and those to validate on."""
 
     def __init__(
         self, model: BertModel, ids: Sequence[Int64Array], table: QTable, config: FinetuneConfig
@@ -153,7 +167,7 @@ class _FinetuneRun:
         self.key = fingerprint(table.prompts, table.experts, table.losses, asdict(config))
         self.train_rows, self.validation_rows = _split(table, config)
         known = table.losses[self.train_rows]
-        counts = (~np.isnan(known)).sum(axis=0)  # zero where only the judges were measured
+        counts = (~np.isnan(known)).sum(axis=0)  # 0 if only validation prompts were measured
         mean = np.nansum(known, axis=0) / np.maximum(counts, 1)
         self.loss_std = max(float(np.nanstd(known)), 1e-6)
         self.targets = torch.from_numpy((table.losses - mean) / self.loss_std)
@@ -162,37 +176,41 @@ class _FinetuneRun:
         self.validation_errors: list[float] = []
 
     def parameters(self) -> dict[str, torch.nn.Parameter]:
+        """Name all weights of the model and its head."""
         encoder = {f"encoder.{name}": p for name, p in self.model.named_parameters()}
         return encoder | {f"head.{name}": p for name, p in self.head.named_parameters()}
 
     def train(self, checkpoint: Path | None, *, progress: bool) -> None:
+        """Train until the validation error rises, and keep the weights of the lowest one."""
         import torch
 
         path = None if checkpoint is None else checkpoint / f"finetune-{self.key}.safetensors"
-        descent = ResumableTrainer(
+        trainer = ResumableTrainer(
             self.parameters(), self.config.schedule, path=path, progress=progress
         )
-        if "held_out" not in descent.extra_state:
-            descent.extra_state["held_out"] = [self.validation_error()]
-            descent.extra_tensors = _copy_parameters(self.parameters())
-        self.validation_errors = descent.extra_state["held_out"]
-        descent.run(self.loss, self.batches, lambda: self.should_stop(descent))
+        if "held_out" not in trainer.extra_state:
+            trainer.extra_state["held_out"] = [self.validation_error()]
+            trainer.extra_tensors = _copy_parameters(self.parameters())
+        self.validation_errors = trainer.extra_state["held_out"]
+        trainer.run(self.loss, self.batches, lambda: self.should_stop(trainer))
         with torch.no_grad():
             for name, parameter in self.parameters().items():
-                parameter.copy_(descent.extra_tensors[name])
+                parameter.copy_(trainer.extra_tensors[name])
         self.model.train(mode=False)
 
     def batches(self, rng: np.random.Generator) -> list[Int64Array]:
+        """Deal the training prompts of one epoch, as rows of the table."""
         lengths = [len(self.ids[i]) for i in self.train_rows]
-        every = shuffled_length_batches(lengths, self.config.schedule.batch_size, rng)
-        return [self.train_rows[batch] for batch in every]
+        batches = shuffled_length_batches(lengths, self.config.schedule.batch_size, rng)
+        return [self.train_rows[batch] for batch in batches]
 
     def loss(self, batch: Int64Array, _: np.random.Generator) -> torch.Tensor:
+        """Return the mean squared error of a batch of rows."""
         self.model.train()
         return self._squared_errors(batch).mean()
 
     def _squared_errors(self, batch: Int64Array) -> torch.Tensor:
-        """Mean squared error of each prompt over its measured cells, `(batch,)`."""
+        """Return the mean squared error of each prompt over its measured cells, `(batch,)`."""
         import torch
 
         hidden, mask = run_bert(self.model, [self.ids[i] for i in batch])
@@ -202,7 +220,7 @@ class _FinetuneRun:
         return gap.pow(2).sum(1) / known.sum(1)
 
     def validation_error(self) -> float:
-        """Mean squared error on the prompts kept apart, in the squared unit of the loss."""
+        """Return the mean squared error on the held-out prompts, in squared units of the loss."""
         import torch
 
         self.model.train(mode=False)
@@ -214,7 +232,7 @@ class _FinetuneRun:
         return total / len(self.validation_rows) * self.loss_std**2
 
     def should_stop(self, trainer: ResumableTrainer) -> bool:
-        """Keep the weights if they are the best so far; stop when patience is at its end."""
+        """Keep the weights if they are the best so far; stop when the patience is used up."""
         history: list[float] = trainer.extra_state["held_out"]
         history.append(self.validation_error())
         best = int(np.argmin(history))
@@ -223,8 +241,21 @@ class _FinetuneRun:
         return len(history) - 1 - best >= self.config.patience
 
 
+def shuffled_length_batches(
+    lengths: Sequence[int], tokens: int, rng: np.random.Generator
+) -> list[Int64Array]:
+    """Return batches of texts of about equal length, in random order.
+
+    Lengths are varied a little at random, so that each epoch puts other texts together. `tokens`
+    bounds the padded tokens of a batch, up to a tenth.
+    """
+    jittered = np.asarray(lengths) * rng.uniform(0.9, 1.1, len(lengths))
+    batches = list(length_batches(np.maximum(1, np.ceil(jittered)).astype(int).tolist(), tokens))
+    return [batches[i] for i in rng.permutation(len(batches))]
+
+
 def _split(table: QTable, config: FinetuneConfig) -> tuple[Int64Array, Int64Array]:
-    """Measured prompts that teach and that judge; twins stay together."""
+    """Split the measured rows into those to train and to validate on; equal texts stay together."""
     measured = np.flatnonzero(table.measured.any(1))
     groups = table.groups[measured]
     if len(np.unique(groups)) < MIN_PROMPTS:
@@ -233,8 +264,9 @@ def _split(table: QTable, config: FinetuneConfig) -> tuple[Int64Array, Int64Arra
             f"training end to end needs at least {MIN_PROMPTS}, and hundreds to be of use"
         )
     order = np.random.default_rng(config.schedule.seed).permutation(np.unique(groups))
-    judges = np.isin(groups, order[: max(1, round(config.validation_fraction * len(order)))])
-    return measured[~judges], measured[judges]
+    held = order[: max(1, round(config.validation_fraction * len(order)))]
+    is_held = np.isin(groups, held)
+    return measured[~is_held], measured[is_held]
 
 
 def _make_head(dim: int, experts: int, rank: int | None) -> torch.nn.Module:
@@ -246,7 +278,7 @@ def _make_head(dim: int, experts: int, rank: int | None) -> torch.nn.Module:
         layers.append(torch.nn.Linear(dim, rank))
         torch.nn.init.orthogonal_(layers[0].weight, gain=dim**0.5)
     last = torch.nn.Linear(dim if rank is None else rank, experts)
-    torch.nn.init.zeros_(last.weight)  # the start predicts each expert's mean loss
+    torch.nn.init.zeros_(last.weight)  # at first each expert's mean loss is predicted
     torch.nn.init.zeros_(last.bias)
     return torch.nn.Sequential(*layers, last)
 
@@ -266,13 +298,13 @@ def export_encoder(  # noqa: PLR0913 - what to write, and how: each is named by 
 ) -> TransformerEncoder:
     """Write a BERT-like model as a `TransformerEncoder` and read it back.
 
-    int8 weights are a quarter of the size and twice as fast; one scale per output channel and one
-    spare bit (`reduce_range`, so that processors without VNNI do not overflow) keep a cosine of
-    about .997. `keep_weights` adds the float weights, for torch and for further training.
+    `quantize` writes int8 weights: a quarter of the size, and twice as fast. One scale per output
+    channel and one unused bit (`reduce_range`, so that processors without VNNI do not overflow)
+    keep a cosine of about .997 to the float embeddings. `keep_weights` adds the float weights, for
+    torch and for further training.
 
     Raises:
         MissingExtraError: torch, onnx or onnxruntime is not installed.
-
     """
     for package in ("torch", "onnx", "onnxruntime"):
         require_extra(package, "train")
@@ -312,11 +344,11 @@ def _export_onnx(model: BertModel, path: Path) -> None:
 
     example = torch.ones(2, 16, dtype=torch.long)
     axes = {0: "batch", 1: "length"}
-    attention = model.config._attn_implementation  # noqa: SLF001 - no public name in transformers
-    model.config._attn_implementation = "eager"  # noqa: SLF001 - sdpa cannot be quantised
+    attention = model.config._attn_implementation  # noqa: SLF001 - transformers has no public name
+    model.config._attn_implementation = "eager"  # noqa: SLF001 - transformers has no public name; sdpa cannot be quantized
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the tracer warns of the constants that it folds
+            warnings.simplefilter("ignore")  # the tracer warns about constants that it folds
             torch.onnx.export(
                 Pooled().eval(),
                 (example, example),
@@ -325,32 +357,18 @@ def _export_onnx(model: BertModel, path: Path) -> None:
                 output_names=["embedding"],
                 dynamic_axes={"input_ids": axes, "attention_mask": axes, "embedding": {0: "batch"}},
                 dynamo=False,
-                opset_version=OPSET,
+                opset_version=_ONNX_OPSET,
             )
     finally:
-        model.config._attn_implementation = attention  # noqa: SLF001 - as above
+        model.config._attn_implementation = attention  # noqa: SLF001 - transformers has no public name
 
 
 def _quantize(source: Path, target: Path) -> None:
-    from onnxruntime.quantization import (
-        QuantType,
-        quantize_dynamic,
-    )
-    from onnxruntime.quantization.shape_inference import (
-        quant_pre_process,
-    )
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+    from onnxruntime.quantization.shape_inference import quant_pre_process
 
     shaped = source.with_name("shaped.onnx")
     quant_pre_process(str(source), str(shaped), skip_optimization=True, skip_symbolic_shape=True)
     quantize_dynamic(
         shaped, target, weight_type=QuantType.QInt8, per_channel=True, reduce_range=True
     )
-
-
-def shuffled_length_batches(
-    lengths: Sequence[int], tokens: int, rng: np.random.Generator
-) -> list[Int64Array]:
-    """Batches of about equal length in random order, with new neighbours in every epoch."""
-    jittered = np.asarray(lengths) * rng.uniform(0.9, 1.1, len(lengths))
-    batches = list(length_batches(np.maximum(1, np.ceil(jittered)).astype(int).tolist(), tokens))
-    return [batches[i] for i in rng.permutation(len(batches))]
