@@ -1,4 +1,4 @@
-"""The experts that a query finds: from the catalogue, from the Hub only what is missing there."""
+"""`load_library`: models of the catalogue; the Hub is asked when too few of them fit."""
 
 from __future__ import annotations
 
@@ -11,32 +11,31 @@ from typing import TYPE_CHECKING, Any
 
 from tryage.core.library import Provenance
 from tryage.core.validation import did_you_mean
-from tryage.errors import HubError, HubOfflineError, HubReplyError, InputError, LibraryError
+from tryage.errors import HubError, HubOfflineError, InputError, LibraryError
 from tryage.hub.catalog import Catalogue
 from tryage.hub.catalog_query import Query
 from tryage.hub.catalog_sync import sync
 from tryage.hub.client import HubClient
-from tryage.hub.parse import parse_model
+from tryage.hub.parse import parse_model_or_none
 from tryage.hub.settings import HubSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
     from tryage.core.library import Library
     from tryage.hub.endpoints import Page
     from tryage.hub.model import Model
-    from tryage.hub.record import Record
 
-MAX_PAGES = (
-    10  # of a thousand models: what is asked for beyond that is a matter of `tryage hub sync`
-)
+MAX_PAGES = 10  # of a thousand models; for more than that there is `tryage hub sync`
 
-REFETCH_INTERVAL = timedelta(days=1)  # until the Hub is asked once more for what it had too few of
+REFETCH_INTERVAL = timedelta(
+    days=1
+)  # before the Hub is asked again for a query with too few models
 
-_MIN_PAGE_SIZE = 100  # models a page: some of them may turn out not to fit
+_MIN_PAGE_SIZE = 100  # models of a page: some of them may not fit
 
-# The Hub can sort by these; for other columns the most downloaded models have to do.
+# The Hub can sort by these columns; for others the most downloaded models are fetched.
 _HUB_SORT_BY_COLUMN = {"likes": "likes", "released": "createdAt", "modified": "lastModified"}
 
 _CONDITIONS = tuple("filters" if f.name == "tags" else f.name for f in fields(Query))
@@ -54,9 +53,10 @@ def load_library(
     *,
     newer_than: datetime | None = None,
 ) -> Library:
-    """Return the library of the models that fit, see `Library.from_hub` for the conditions.
+    """Return the library of the models that fit; `Library.from_hub` describes the conditions.
 
-    With `after`, the Hub is also asked when the catalogue knows nothing newer than that.
+    The Hub is asked when the catalogue has too few models that fit; with `newer_than`, also when
+    nothing in the catalogue is newer than that.
 
     Raises:
         InputError, LibraryError, HubError, CatalogueError: as in `Library.from_hub`.
@@ -79,10 +79,10 @@ def load_library(
 
 
 def parse_query(conditions: Mapping[str, Any]) -> Query:
-    """Return the query of these conditions; `filters` are its `tags`.
+    """Return the query of these conditions; `filters` become its `tags`.
 
     Raises:
-        InputError: a condition that is none.
+        InputError: an unknown condition.
     """
     for name in conditions:
         if name not in _CONDITIONS:
@@ -92,7 +92,7 @@ def parse_query(conditions: Mapping[str, Any]) -> Query:
 
 
 def as_of(catalogue: Catalogue, query: Query) -> datetime | None:
-    """Return when the Hub was last asked about these models (UTC), None if nobody knows."""
+    """Return when the Hub was last asked about these models (UTC), None if that is unknown."""
     last_fetch, synced = _last_fetch(catalogue, query), catalogue.synced_at
     if last_fetch is None:
         return synced
@@ -101,10 +101,10 @@ def as_of(catalogue: Catalogue, query: Query) -> datetime | None:
 
 
 def _has_too_few(catalogue: Catalogue, query: Query) -> bool:
-    """Tell whether the Hub may have more that fits than the catalogue."""
+    """Return whether the Hub may have more models that fit than the catalogue."""
     listing = catalogue.get_state("listing")
     if listing is not None and listing["ended"]:
-        return False  # it has all models there are
+        return False  # the catalogue has all models of the Hub
     if query.limit is not None and catalogue.count(query) >= query.limit:
         return False
     last_fetch = _last_fetch(catalogue, query)
@@ -113,10 +113,8 @@ def _has_too_few(catalogue: Catalogue, query: Query) -> bool:
     fewer = last_fetch["most"] is not None and (
         query.limit is None or last_fetch["most"] < query.limit
     )
-    old = (
-        datetime.now(timezone.utc).timestamp() - last_fetch["at"] > REFETCH_INTERVAL.total_seconds()
-    )
-    return old or (fewer and not last_fetch["ended"])
+    age = datetime.now(timezone.utc).timestamp() - last_fetch["at"]
+    return age > REFETCH_INTERVAL.total_seconds() or (fewer and not last_fetch["ended"])
 
 
 def _is_outdated(catalogue: Catalogue, query: Query, newer_than: datetime) -> bool:
@@ -125,31 +123,33 @@ def _is_outdated(catalogue: Catalogue, query: Query, newer_than: datetime) -> bo
 
 
 def _fetch(catalogue: Catalogue, query: Query, settings: HubSettings) -> None:
-    """Ask the Hub for as many models as the query needs, and keep them."""
+    """Ask the Hub for as many models as the query needs, and write them to the catalogue."""
     if settings.offline:
         raise HubOfflineError("HF_HUB_OFFLINE is set, so the Hub was not asked.")
-    begun = datetime.now(timezone.utc).timestamp()
+    started_at = datetime.now(timezone.utc).timestamp()
     with HubClient(settings) as client:
-        if query.served:  # what providers serve is no listing of its own
-            sync(
-                client,
-                catalogue,
-                limit=min(query.limit or _MIN_PAGE_SIZE, MAX_PAGES * _MIN_PAGE_SIZE),
-            )
+        if query.served:
+            _fetch_served(client, catalogue, query)
             ended = False
         else:
             ends = [
-                _fetch_listing(client, catalogue, query, one) for one in query.license or (None,)
+                _fetch_listing(client, catalogue, query, word) for word in query.license or (None,)
             ]
             ended = all(ends)
-    answer = {"at": begun, "most": query.limit, "ended": ended}
+    answer = {"at": started_at, "most": query.limit, "ended": ended}
     catalogue.set_state({_state_key(query): answer})
+
+
+def _fetch_served(client: HubClient, catalogue: Catalogue, query: Query) -> None:
+    """Sync: a listing of the Hub does not say at which price a model is served."""
+    limit = min(query.limit or _MIN_PAGE_SIZE, MAX_PAGES * _MIN_PAGE_SIZE)
+    sync(client, catalogue, limit=limit)
 
 
 def _fetch_listing(
     client: HubClient, catalogue: Catalogue, query: Query, license_: str | None
 ) -> bool:
-    """Keep the pages of one listing until enough models fit; tell whether it came to its end."""
+    """Write the pages of one listing until enough models fit; return whether it ended."""
     filters = [*query.tags, *([f"license:{license_}"] if license_ else [])]
     wanted = query if license_ is None else replace(query, license=(license_,))
     pages = client.pages(
@@ -162,7 +162,7 @@ def _fetch_listing(
         page_size=1_000 if query.limit is None else min(max(query.limit, _MIN_PAGE_SIZE), 1_000),
     )
     for page in islice(pages, MAX_PAGES):
-        catalogue.put(_parse_models(page))
+        catalogue.put(_parse_page(page))
         if page.next_cursor is None:
             return True
         if query.limit is not None and catalogue.count(wanted) >= query.limit:
@@ -170,30 +170,27 @@ def _fetch_listing(
     return False
 
 
-def _parse_models(page: Page) -> Iterator[Model]:
-    """Read the records of a page; one without a name or `_id` is left out."""
-    found = (_parse_or_none(record, page) for record in page.records)
-    return (model for model in found if model is not None)
-
-
-def _parse_or_none(record: Record, page: Page) -> Model | None:
-    try:
-        return parse_model(record, page.fetched_at)
-    except HubReplyError:
-        return None
+def _parse_page(page: Page) -> list[Model]:
+    """Return the models of a page; a record without a name or `_id` is left out."""
+    found = [parse_model_or_none(record, page.fetched_at) for record in page.records]
+    return [model for model in found if model is not None]
 
 
 def _read_library(catalogue: Catalogue, query: Query, failure: HubError | None) -> Library:
-    """Return what the catalogue has; say it when the Hub should have been asked and could not."""
+    """Return what the catalogue has; warn when the Hub should have been asked and could not.
+
+    Raises:
+        HubError: the failure, when the catalogue has no model that fits.
+        LibraryError: no model fits, although the Hub was asked or need not be.
+    """
     try:
         library = catalogue.library(query)
     except LibraryError:
         if failure is None:
             raise
-        message = (
-            f"The catalogue {catalogue.path} holds no model that fits, and: {failure} {_SYNC_HINT}"
+        failure.args = (
+            f"The catalogue {catalogue.path} holds no model that fits, and: {failure} {_SYNC_HINT}",
         )
-        failure.args = (message,)
         raise failure from None
     if failure is not None:
         warnings.warn(
@@ -204,12 +201,12 @@ def _read_library(catalogue: Catalogue, query: Query, failure: HubError | None) 
 
 
 def _last_fetch(catalogue: Catalogue, query: Query) -> dict[str, Any] | None:
-    """Return when the Hub was asked this, for how many, and whether that were all."""
+    """Return when the Hub was asked for this query, for how many, and whether those were all."""
     found: dict[str, Any] | None = catalogue.get_state(_state_key(query))
     return found
 
 
 def _state_key(query: Query) -> str:
-    asked = asdict(replace(query, limit=None))
-    known = {name: value for name, value in asked.items() if value not in (None, ())}
-    return "asked:" + json.dumps(known, sort_keys=True, default=str)
+    conditions = asdict(replace(query, limit=None))
+    given = {name: value for name, value in conditions.items() if value not in (None, ())}
+    return "asked:" + json.dumps(given, sort_keys=True, default=str)

@@ -1,4 +1,4 @@
-"""The catalogue: what is known of the Hub's models, in a file that is read while it is written."""
+"""`Catalogue`: facts about the Hub's models in a local SQLite file, and its rows as a library."""
 
 from __future__ import annotations
 
@@ -28,28 +28,30 @@ if TYPE_CHECKING:
 
     from tryage.hub.model import Model
 
-ROWS_PER_CHUNK = 20_000  # rows turned into columns at a time
+ROWS_PER_CHUNK = 20_000  # turned into columns at a time
+
+NAMES_PER_PART = 2_000  # of the catalogue, to find similar ones among
 
 NUMERIC_COLUMNS = (
     "parameters", "active_parameters", "released", "security", "input_price", "output_price",
     "latency", "context_length", "downloads",
 )  # fmt: skip
 
-# A model's declared bases, one a line after its relation; no name has a blank.
+# A model's declared bases, one per line: relation, blank, name; no name has a blank.
 BASES_SQL = """(SELECT group_concat(IFNULL(relation, '') || ' ' || name, char(10)) FROM (
     SELECT relation, name FROM lineage WHERE child = models.id ORDER BY place))"""
 
 
 class Catalogue:
-    """What is known of the Hub's models, in one SQLite file.
+    """The facts about the Hub's models, in one SQLite file.
 
-    Threads and processes read it at any time; one writes at a time. Nothing is opened before it is
-    used. The default path is `catalogue.sqlite` in `TRYAGE_HOME`, else in the platform's cache
-    folder. Every method that touches the file raises CatalogueError when it cannot be read or
-    written, is damaged, or is of a newer version.
+    Any number of threads and processes read it at any time, and one writes at a time. The file is
+    opened at its first use. The default path is `catalogue.sqlite` in `TRYAGE_HOME`, else in the
+    platform's cache folder. Every method that uses the file raises CatalogueError when it cannot be
+    read or written, is damaged, or has a newer version.
 
     Raises:
-        InputError: `path` is no path.
+        InputError: `path` is not a path.
     """
 
     def __init__(self, path: str | Path | None = None) -> None:
@@ -61,7 +63,7 @@ class Catalogue:
         self._lock = threading.Lock()
 
     def connection(self) -> sqlite3.Connection:
-        """Return this thread's connection; one of before a fork is left alone."""
+        """Return this thread's connection; after a fork, a new one."""
         found: tuple[int, sqlite3.Connection] | None = getattr(self._local, "found", None)
         if found is None or found[0] != os.getpid():
             found = os.getpid(), catalog_schema.connect(self.path)
@@ -73,24 +75,25 @@ class Catalogue:
     # --- writing ----------------------------------------------------------------------------
 
     def put(self, models: Iterable[Model]) -> ChangeCounts:
-        """Write models by their `_id`, all or none, and what follows for their descendants.
+        """Write models by their `_id`, all or none, and update their descendants.
 
-        What the catalogue saw later stays. Returns how many were new, changed and renamed.
+        A newer record in the catalogue stays. Returns how many models were new, changed, renamed
+        and deleted.
         """
         database = self.connection()
         with catalog_schema.wrap_sqlite_errors(self.path), catalog_schema.transaction(database):
-            upsert = CatalogWriter(database)
+            writer = CatalogWriter(database)
             for model in models:
-                upsert.write_model(model)
-            return upsert.propagate()
+                writer.write_model(model)
+            return writer.propagate()
 
     # --- reading ----------------------------------------------------------------------------
 
     def get(self, name: str) -> Model | None:
-        """Return all that is known of a model by its name, a former name or its `_id`, else None.
+        """Return a model with all its facts by name, former name or `_id`; None if unknown.
 
-        Every fact says where it comes from, also from which base. A model that is gone from the
-        Hub is found here, and not by `search`.
+        Every fact has its source, also from which base it is inherited. A model that is deleted
+        from the Hub is found here, but not by `search`.
         """
         if not isinstance(name, str):
             raise InputError(f"name must be a string such as 'org/name', got {name!r:.80}.")
@@ -103,7 +106,7 @@ class Catalogue:
             return None if row is None else InheritanceResolver(database).resolve(row)
 
     def deleted_at(self, name: str) -> datetime | None:
-        """Return since when a model is known to be gone from the Hub; None when it is there."""
+        """Return since when a model is known to be deleted from the Hub; None when it is not."""
         database = self.connection()
         with catalog_schema.wrap_sqlite_errors(self.path):
             row = catalog_schema.find_row(database, name, name)
@@ -111,16 +114,16 @@ class Catalogue:
         return None if found is None or found[0] is None else _to_datetime(found[0])
 
     def search(self, query: Query | None = None) -> list[CatalogRow]:
-        """Return the models that fit, in the order of `query.sort`; all of them by default."""
+        """Return the models that fit, in the order of `query.sort`; all models by default."""
         return [CatalogRow(*row) for row in self._rows(query or Query(), CatalogRow._fields)]
 
     def count(self, query: Query | None = None) -> int:
-        """Return how many models fit, whatever the limit of the query."""
+        """Return how many models fit, ignoring the limit of the query."""
         ((count,),) = self._rows(replace(query or Query(), limit=None), ("count(*)",))
         return int(count)
 
     def __len__(self) -> int:
-        """Return how many models there are, without those that are gone or disabled."""
+        """Return how many models there are, without deleted and disabled ones."""
         with catalog_schema.wrap_sqlite_errors(self.path):
             (count,) = (
                 self.connection().execute("SELECT count(*) FROM models WHERE live = 1").fetchone()
@@ -128,15 +131,15 @@ class Catalogue:
             return int(count)
 
     def __bool__(self) -> bool:
-        """Return True: an empty catalogue is one as well."""
+        """Return True, also for an empty catalogue."""
         return True
 
     def library(self, query: Query | None = None) -> Library:
-        """Return the models that fit as a library of columns, without making objects.
+        """Return the models that fit as a library of columns, without an object for each model.
 
-        `metadata["hub"]["bases"]` names what a model was made from, and how; models that share
-        their bases share that dict. Where each value comes from is a matter of `get(name)`. Of
-        names that differ only in case, the first in the order of the query is taken.
+        `metadata["hub"]["bases"]` has the base models and their relations; models with the same
+        bases share that dict. `get(name)` has the source of each value. Of names that differ only
+        in case, the first in the order of the query is kept.
 
         Raises:
             LibraryError: no model fits.
@@ -147,21 +150,17 @@ class Catalogue:
         return rows_to_library(rows)
 
     def suggest_names(self, name: str) -> str:
-        """Return " Did you mean a, b?" with the names nearest to this one, or ""."""
+        """Return " Did you mean a, b?" with the most similar names, or ""."""
         owner, _, short = name.rpartition("/")
         parts = [part for part in (short[:4], short[-4:], owner) if len(part) > 2]
         pool: dict[str, None] = {}
         for part in parts or [name]:
-            query = (
-                Query(search=part, limit=SELECTIVE_TAG_LIMIT)
-                if part.strip()
-                else Query(limit=SELECTIVE_TAG_LIMIT)
-            )
+            query = Query(search=part if part.strip() else None, limit=NAMES_PER_PART)
             pool.update(dict.fromkeys(row[0] for row in self._rows(query, ("name",))))
         return did_you_mean(name, list(pool)[:5_000])
 
     def distinct_values(self, column: str) -> list[str]:
-        """Return the different values of `task`, `license`, `author`, or `tag`."""
+        """Return the distinct values of `task`, `license`, `author`, or `tag`."""
         sql = _DISTINCT_VALUES_SQL.get(column)
         if sql is None:
             raise InputError(
@@ -182,36 +181,36 @@ class Catalogue:
         (count,) = database.execute(_COUNT_TAG_SQL, (tag, SELECTIVE_TAG_LIMIT + 1)).fetchone()
         return bool(count <= SELECTIVE_TAG_LIMIT)
 
-    # --- age --------------------------------------------------------------------------------
+    # --- state ------------------------------------------------------------------------------
 
     @property
     def synced_at(self) -> datetime | None:
-        """When the last sync that was finished began (UTC); None when there was none."""
+        """When the last complete sync began (UTC); None when there was none."""
         found = self.get_state("synced")
         return None if found is None else _to_datetime(found)
 
     def age(self, now: datetime | None = None) -> timedelta | None:
-        """Return how long ago that was, None when there was none; never below zero."""
+        """Return the time since the last complete sync began, at least zero; None without one."""
         synced = self.synced_at
         if synced is None:
             return None
         return max((now or datetime.now(timezone.utc)) - synced, timedelta(0))
 
-    def get_state(self, name: str) -> Any:  # noqa: ANN401 - what was stored
-        """Return a value that a sync has stored, None where it has not."""
+    def get_state(self, name: str) -> Any:  # noqa: ANN401 - any JSON
+        """Return a stored value, or None."""
         with catalog_schema.wrap_sqlite_errors(self.path):
             return catalog_schema.load_state(self.connection(), name)
 
     def set_state(self, values: Mapping[str, Any]) -> None:
-        """Store values for `state`, all at once; None takes one away."""
+        """Store JSON values by name, in one transaction; None deletes one."""
         database = self.connection()
         with catalog_schema.wrap_sqlite_errors(self.path), catalog_schema.transaction(database):
             catalog_schema.save_state(database, values)
 
-    # --- the end ----------------------------------------------------------------------------
+    # --- closing ----------------------------------------------------------------------------
 
     def close(self) -> None:
-        """Close the file in every thread; using the catalogue again opens it again."""
+        """Close the file in every thread; the next use opens it again."""
         with self._lock:
             opened, self._connections = self._connections, []
         for connection in opened:
@@ -227,31 +226,30 @@ class Catalogue:
         self.close()
 
     def __repr__(self) -> str:
-        """Show where it is."""
+        """Return the class and the path."""
         return f"Catalogue({str(self.path)!r})"
 
 
-def _to_datetime(seconds: float) -> datetime:
-    return datetime.fromtimestamp(seconds, timezone.utc)
-
-
-_DISTINCT_VALUES_SQL: Mapping[str, str] = {
-    "task": "SELECT DISTINCT task FROM models WHERE task IS NOT NULL",
-    "license": "SELECT DISTINCT license FROM models WHERE license IS NOT NULL",
-    "author": "SELECT DISTINCT author FROM models WHERE author IS NOT NULL",
-    "tag": "SELECT tag FROM tags",
-}
-
-_COUNT_TAG_SQL = """
-SELECT count(*) FROM (
-    SELECT 1 FROM tagged WHERE tag = (SELECT id FROM tags WHERE tag = ?) LIMIT ?
-)"""
+def explain_no_match(catalogue: Catalogue, query: Query) -> str:
+    """Return a sentence for each word of the query that no model of the catalogue has, or ""."""
+    sentences = []
+    for column, words in (
+        ("task", (query.task,)),
+        ("tag", query.tags),
+        ("license", query.license),
+        ("author", (query.author,)),
+    ):
+        for word in filter(None, words):
+            known = catalogue.distinct_values(column)
+            if word not in known:
+                sentences.append(f" None has the {column} {word!r:.80}.{did_you_mean(word, known)}")
+    return "".join(sentences)
 
 
 def rows_to_library(rows: Iterator[tuple[Any, ...]]) -> Library:
-    """Return the library of rows of name, license, capabilities, `BASES` and `NUMBERS`.
+    """Return the library of rows of name, license, capabilities, bases and `NUMERIC_COLUMNS`.
 
-    Of names that differ only in case, the first is kept.
+    Bases are lines of `BASES_SQL`. Of names that differ only in case, the first is kept.
 
     Raises:
         LibraryError: there is no row.
@@ -259,7 +257,7 @@ def rows_to_library(rows: Iterator[tuple[Any, ...]]) -> Library:
     names: list[str] = []
     licenses: list[str | None] = []
     capabilities: list[frozenset[str] | None] = []
-    facts: list[dict[str, Any] | None] = []
+    metadata: list[dict[str, Any] | None] = []
     parts: list[list[np.ndarray[Any, Any]]] = [[] for _ in NUMERIC_COLUMNS]
     word_sets, base_metadata = _WordSetCache(), _BaseMetadataCache()
     while chunk := list(islice(rows, ROWS_PER_CHUNK)):
@@ -267,7 +265,7 @@ def rows_to_library(rows: Iterator[tuple[Any, ...]]) -> Library:
         names += name
         licenses += license_
         capabilities += map(word_sets.__getitem__, capability_words)
-        facts += map(base_metadata.__getitem__, bases)
+        metadata += map(base_metadata.__getitem__, bases)
         for part, column in zip(parts, columns, strict=True):
             part.append(np.array(column, dtype=np.float64))
     if not names:
@@ -277,12 +275,12 @@ def rows_to_library(rows: Iterator[tuple[Any, ...]]) -> Library:
     numbers = {
         field: np.concatenate(part) for field, part in zip(NUMERIC_COLUMNS, parts, strict=True)
     }
-    words = {"license": licenses, "capabilities": capabilities, "metadata": facts}
+    words = {"license": licenses, "capabilities": capabilities, "metadata": metadata}
     return _deduplicate_names(names, {**numbers, **words})
 
 
 class _WordSetCache(dict[str | None, "frozenset[str] | None"]):
-    """Words with blanks between as a set; there are few different ones, so each is made once."""
+    """Words separated by blanks -> set; there are few different ones, so each is built once."""
 
     def __missing__(self, text: str | None) -> frozenset[str] | None:
         made = None if text is None else frozenset(text.split())
@@ -291,7 +289,7 @@ class _WordSetCache(dict[str | None, "frozenset[str] | None"]):
 
 
 class _BaseMetadataCache(dict[str | None, "dict[str, Any] | None"]):
-    """Lines of `BASES` as metadata; many models share their bases, so each is made once."""
+    """Lines of `BASES_SQL` -> metadata; many models share their bases, so each is built once."""
 
     def __missing__(self, text: str | None) -> dict[str, Any] | None:
         lines = [] if text is None else [line.partition(" ") for line in text.split("\n")]
@@ -319,17 +317,20 @@ def _deduplicate_names(names: list[str], columns: dict[str, Any]) -> Library:
     return Library.from_columns([names[i] for i in rows], **kept)
 
 
-def explain_no_match(catalogue: Catalogue, query: Query) -> str:
-    """Return a sentence for each word of a query that the catalogue does not have, or ""."""
-    sentences = []
-    for column, words in (
-        ("task", (query.task,)),
-        ("tag", query.tags),
-        ("license", query.license),
-        ("author", (query.author,)),
-    ):
-        for word in filter(None, words):
-            known = catalogue.distinct_values(column)
-            if word not in known:
-                sentences.append(f" None has the {column} {word!r:.80}.{did_you_mean(word, known)}")
-    return "".join(sentences)
+def _to_datetime(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, timezone.utc)
+
+
+# --- SQL ------------------------------------------------------------------------------------
+
+_DISTINCT_VALUES_SQL: Mapping[str, str] = {
+    "task": "SELECT DISTINCT task FROM models WHERE task IS NOT NULL",
+    "license": "SELECT DISTINCT license FROM models WHERE license IS NOT NULL",
+    "author": "SELECT DISTINCT author FROM models WHERE author IS NOT NULL",
+    "tag": "SELECT tag FROM tags",
+}
+
+_COUNT_TAG_SQL = """
+SELECT count(*) FROM (
+    SELECT 1 FROM tagged WHERE tag = (SELECT id FROM tags WHERE tag = ?) LIMIT ?
+)"""

@@ -1,4 +1,4 @@
-"""What to look for in the catalogue, and the SQL that finds it through an index."""
+"""`Query`: conditions on the models of the catalogue, and the SQL that finds them by an index."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tryage.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-# The columns to sort by, each with the end that people look for first; unknown comes last.
+# The columns to sort by, each with the direction that puts the best first; unknown comes last.
 SORTS: Mapping[str, str] = {
     "downloads": "DESC",
     "likes": "DESC",
@@ -29,51 +29,30 @@ SORTS: Mapping[str, str] = {
 
 INDEXED_SORTS = frozenset(("downloads", "likes", "released", "modified", "parameters"))
 
-SELECTIVE_TAG_LIMIT = (
-    2_000  # models with a tag: up to here it is quicker to sort them than to look for them
-)
-
-
-class CatalogRow(NamedTuple):
-    """One line of a catalogue: the resolved columns of a model, None where unknown.
-
-    `released` is an ordinal day, `modified` and `seen` are seconds since 1970 (UTC), `capabilities`
-    are words with blanks between. The facts behind it: `Catalogue.get`.
-    """
-
-    name: str
-    key: str
-    author: str | None
-    task: str | None
-    license: str | None
-    parameters: float | None
-    active_parameters: float | None
-    released: int | None
-    security: float | None
-    input_price: float | None
-    output_price: float | None
-    latency: float | None
-    context_length: int | None
-    capabilities: str | None
-    downloads: float | None
-    likes: float | None
-    gated: str | None
-    provider: str | None
-    modified: float | None
-    seen: float
+# Up to so many models with a tag, sorting them is faster than reading an index in order.
+SELECTIVE_TAG_LIMIT = 2_000
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What to look for: models for which every given condition is known to hold.
+    """Conditions on models; a model fits when each of them is known to hold.
 
-    `task` is the Hub's pipeline tag; a model has all of `tags` and one of `license`; `search` is a
-    part of the name, whatever its case; parameters are counts (7e9); `since` is the first day of
-    release; `gated=False` leaves out what asks for an agreement; `served=True` keeps what some
-    provider serves. `sort` is a column of `SORTS`, ties go by name; `limit=None` is all of them.
+    Args:
+        task: The Hub's pipeline tag.
+        tags: Tags that a model must all have.
+        license: Licences of which a model must have one.
+        author: The owner.
+        search: A part of the name, ignoring case.
+        min_parameters: The least number of parameters, such as 1e9.
+        max_parameters: The largest number of parameters, such as 7e9.
+        since: The first day of release.
+        gated: Only models that ask for an agreement, or only those that do not.
+        served: Only models that a provider serves, or only those that none serves.
+        sort: A column of `SORTS`; ties are sorted by name.
+        limit: How many models at most; None is all of them.
 
     Raises:
-        InputError: a wrong type, an unknown `sort`, or limits that leave nothing.
+        InputError: a wrong type, an unknown `sort`, or limits that exclude every model.
     """
 
     task: str | None = None
@@ -90,7 +69,7 @@ class Query:
     limit: int | None = None
 
     def __post_init__(self) -> None:
-        """Check every condition and bring it to its one form."""
+        """Check every condition, and normalize it."""
         for name in ("task", "author", "search"):
             value = getattr(self, name)
             if value is not None and not isinstance(value, str):
@@ -126,17 +105,46 @@ class Query:
             raise InputError(f"limit must be at least 1, got {limit}.")
 
 
+class CatalogRow(NamedTuple):
+    """The resolved columns of one model, None where unknown; `Catalogue.get` has the facts.
+
+    `released` is an ordinal day, `modified` and `seen` are seconds since 1970 (UTC), `capabilities`
+    are words separated by blanks.
+    """
+
+    name: str
+    key: str
+    author: str | None
+    task: str | None
+    license: str | None
+    parameters: float | None
+    active_parameters: float | None
+    released: int | None
+    security: float | None
+    input_price: float | None
+    output_price: float | None
+    latency: float | None
+    context_length: int | None
+    capabilities: str | None
+    downloads: float | None
+    likes: float | None
+    gated: str | None
+    provider: str | None
+    modified: float | None
+    seen: float
+
+
 def build_select(
     query: Query, columns: Sequence[str], selective_tag: str | None = None
 ) -> tuple[str, list[Any]]:
-    """Return the SQL that finds these columns of the models, in order, and its parameters.
+    """Return the SQL that reads these columns of the models that fit, and its parameters.
 
-    `rare` is the one of `query.tags` by which to look first, when few models have it.
+    `selective_tag` is the one of `query.tags` to look up first, when few models have it.
     """
     conditions, values = _where(query)
     source = f"models {_index_hint(query)}"
     if selective_tag is not None:
-        source = "tagged CROSS JOIN models ON models.id = tagged.model"  # CROSS: in this order
+        source = "tagged CROSS JOIN models ON models.id = tagged.model"  # CROSS fixes this order
         conditions.append("tagged.tag = (SELECT id FROM tags WHERE tag = ?)")
         values.append(selective_tag)
     for tag in query.tags:
@@ -155,39 +163,8 @@ def build_select(
     return sql, values
 
 
-def _index_hint(query: Query) -> str:
-    """Return by which index to walk; nothing where the few that are left can be sorted.
-
-    Named, because SQLite would rather sort all models of a task than walk them in order and stop.
-    Every index has what most queries ask for, so a model that does not fit costs no look at it.
-    Without a limit there is no stopping: reading row after row and sorting is twice as quick.
-    """
-    if query.author is not None:
-        return "INDEXED BY by_author"
-    if query.served:
-        return "INDEXED BY by_served"
-    if query.limit is None:
-        return "NOT INDEXED"
-    if query.sort == "downloads":
-        return f"INDEXED BY by_{'downloads' if query.task is None else 'task'}"
-    return f"INDEXED BY by_{query.sort}" if query.sort in INDEXED_SORTS else ""
-
-
-def _order_by(sort: str) -> str:
-    """Return the order that an index has: SQLite takes NULL for the smallest value there is."""
-    if sort == "name":
-        return "models.name"
-    last = " NULLS LAST" if SORTS[sort] == "ASC" else ""
-    return f"models.{sort} {SORTS[sort]}{last}, models.name"
-
-
-def _escape_like(text: str) -> str:
-    """Return a text in which nothing is a wildcard of LIKE."""
-    return text.replace("\\", r"\\").replace("%", r"\%").replace("_", r"\_")
-
-
 def _where(query: Query) -> tuple[list[str], list[Any]]:
-    """Return the conditions on columns; one on an unknown value does not hold."""
+    """Return the conditions on columns and their values; NULL fails every condition."""
     found: list[str] = ["models.live = 1"]
     values: list[Any] = []
     comparisons: tuple[tuple[str, object], ...] = (
@@ -205,10 +182,42 @@ def _where(query: Query) -> tuple[list[str], list[Any]]:
         found.append(f"models.license IN ({', '.join('?' * len(query.license))})")
         values += query.license
     if query.search is not None:
-        found.append(r"models.name LIKE ? ESCAPE '\'")  # of ASCII, LIKE folds the case
+        found.append(r"models.name LIKE ? ESCAPE '\'")  # LIKE ignores the case of ASCII
         values.append(f"%{_escape_like(query.search)}%")
     if query.gated is not None:
         found.append(f"models.gated {'!=' if query.gated else '='} 'no'")
     if query.served is not None:
         found.append(f"models.provider IS {'NOT ' if query.served else ''}NULL")
     return found, values
+
+
+def _escape_like(text: str) -> str:
+    """Return the text with the wildcards of LIKE escaped."""
+    return text.replace("\\", r"\\").replace("%", r"\%").replace("_", r"\_")
+
+
+def _index_hint(query: Query) -> str:
+    """Return the index to read in order; nothing where the models that fit can be sorted.
+
+    The index is named because SQLite would rather sort all models of a task than read them in order
+    and stop at the limit. Every index contains the columns of most queries, so a model that does
+    not fit is skipped without reading its row. Without a limit nothing stops early: reading all
+    rows and sorting is twice as fast.
+    """
+    if query.author is not None:
+        return "INDEXED BY by_author"
+    if query.served:
+        return "INDEXED BY by_served"
+    if query.limit is None:
+        return "NOT INDEXED"
+    if query.sort == "downloads":
+        return f"INDEXED BY by_{'downloads' if query.task is None else 'task'}"
+    return f"INDEXED BY by_{query.sort}" if query.sort in INDEXED_SORTS else ""
+
+
+def _order_by(sort: str) -> str:
+    """Return the order of the index: SQLite sorts NULL as the smallest value."""
+    if sort == "name":
+        return "models.name"
+    last = " NULLS LAST" if SORTS[sort] == "ASC" else ""
+    return f"models.{sort} {SORTS[sort]}{last}, models.name"

@@ -1,4 +1,4 @@
-"""What models inherit, worked out for those that changed and for their descendants only."""
+"""What changed models and their descendants inherit, and the stored forms of models and facts."""
 
 from __future__ import annotations
 
@@ -18,65 +18,49 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
-_DESCENDANTS_CTE = """
-WITH RECURSIVE down(id) AS (
-    SELECT id FROM touched UNION SELECT child FROM lineage JOIN down ON parent = down.id
-)"""
-
-_SELECT_DESCENDANTS = "SELECT id FROM down"
-
-_ANCESTOR_LINKS = """, up(id) AS (
-    SELECT id FROM {start} UNION
-    SELECT parent FROM lineage JOIN up ON child = up.id WHERE parent IS NOT NULL
-)
-SELECT child, parent FROM lineage JOIN up ON child = up.id WHERE parent IS NOT NULL
-ORDER BY child, place"""
-
-# What the record says, and what is known once the bases have spoken.
+# The columns that the record alone decides.
 RECORD_COLUMNS = (
     "name", "author", "task", "downloads", "likes", "gated", "modified", "seen", "sha", "disabled",
 )  # fmt: skip
 
+# The columns that bases, scans, leaderboards and providers may change as well.
 RESOLVED_COLUMNS = (
     "license", "parameters", "active_parameters", "released", "security", "input_price",
     "output_price", "latency", "context_length", "capabilities", "provider",
 )  # fmt: skip
 
-_VOLATILE_FIELDS = frozenset(
-    ("seen", "downloads", "likes")
-)  # they change without the model changing
+# A change of these alone is not a change of the model.
+_VOLATILE_FIELDS = frozenset(("seen", "downloads", "likes"))
 
 
 class InheritanceResolver:
-    """Reads what models say themselves, and works out what they inherit.
+    """Reads models with their own facts, and adds what they inherit.
 
-    It remembers what it has worked out: make a new one when anything was written.
+    It caches what it has resolved: make a new one after anything was written.
     """
 
     def __init__(self, database: sqlite3.Connection) -> None:
         self._db = database
         self._parents: dict[int, list[int]] = {}
-        self._inherited_from: set[int] = set()  # whose result somebody may inherit
+        self._inherited_from: set[int] = set()  # bases, whose result is needed again
         self._resolved: dict[int, Model] = {}
 
     def resolve(self, model: int) -> Model:
-        """Return one model with all that it inherits, and as it is served."""
+        """Return one model with inherited facts, and with those of its provider."""
         self._set_touched([model])
         self._load_parents("touched")
-        for _ in self._topological_groups([model]):
-            pass
+        self._topological_groups([model])
         return self._with_served(self._resolve_inherited(model))
 
     def propagate(self, changed: Collection[int]) -> None:
-        """Bring the columns of these models and of those that inherit from them up to date.
+        """Update the resolved columns of these models, and of those that inherit from them.
 
-        A descendant is looked at only when what it could inherit has changed.
+        A descendant is resolved again only when something that it may inherit has changed.
         """
         self._set_touched(changed)
         touched = [row[0] for row in self._db.execute(_DESCENDANTS_CTE + _SELECT_DESCENDANTS)]
         self._load_parents("down")
-        dirty: set[int] = set(changed)  # what was asked for; then also what turned out different
-        different: set[int] = set()
+        dirty, different = set(changed), set[int]()
         for group in self._topological_groups(touched):
             parents = {p for model in group for p in self._parents.get(model, ())}
             if dirty.isdisjoint(group) and different.isdisjoint(parents):
@@ -89,15 +73,18 @@ class InheritanceResolver:
         self._db.executemany("INSERT INTO touched VALUES (?)", ((model,) for model in models))
 
     def _load_parents(self, start: str) -> None:
-        """Read the parents of these models and of all their ancestors."""
+        """Read the parents of the models in this table and of all their ancestors."""
         self._parents.clear()
         for child, parent in self._db.execute(
             _DESCENDANTS_CTE + _ANCESTOR_LINKS.format(start=start)
         ):
             self._parents.setdefault(child, []).append(parent)
 
-    def _topological_groups(self, models: Sequence[int]) -> Iterable[list[int]]:
-        """Yield who inherits together, bases first; within a circle nobody inherits."""
+    def _topological_groups(self, models: Sequence[int]) -> list[list[int]]:
+        """Return the models in groups, bases first, and drop the links inside a cycle.
+
+        A group is one model, or all models of a cycle; within a cycle nothing is inherited.
+        """
         groups = list(topological_groups(models, self._parents))
         for group in groups:
             cycle = set(group)
@@ -109,7 +96,7 @@ class InheritanceResolver:
         return groups
 
     def _store_resolved(self, model: int) -> bool:
-        """Store what a model is now; return whether anybody inherits anything else than before."""
+        """Store the resolved columns; return whether what derived models inherit has changed."""
         inherited = self._resolve_inherited(model)
         digest = resolved_digest(inherited)
         (before,) = self._db.execute(
@@ -119,7 +106,7 @@ class InheritanceResolver:
         return bool(digest != before)
 
     def _resolve_inherited(self, target: int) -> Model:
-        """Return a model with what it inherits; without recursion, for chains of any length."""
+        """Return a model with what it inherits; no recursion, so a chain may have any length."""
         stack = [target]
         while stack:
             model = stack[-1]
@@ -131,9 +118,7 @@ class InheritanceResolver:
             if model not in self._resolved:
                 self._resolved[model] = self._inherit_from_parents(model)
         found = self._resolved[target]
-        if (
-            target not in self._inherited_from
-        ):  # most are bases of nothing: keep memory for those who are
+        if target not in self._inherited_from:  # most models are no base: save memory
             del self._resolved[target]
         return found
 
@@ -150,35 +135,35 @@ class InheritanceResolver:
         return inherit(replace(own, bases=bases), [self._resolved[parent] for parent in allowed])
 
     def _load_own(self, model: int) -> Model:
-        """Return what a record says, with its scans if they are of this revision, and its ranks."""
+        """Return a record with its scans, if they are of this revision, and leaderboard results."""
         (data,) = self._db.execute("SELECT data FROM records WHERE model = ?", (model,)).fetchone()
         own = Model.from_dict(decompress_json(data))
         scan = self._load_external("scan", own.key)
         if scan is not None and scan[0] == own.sha and not own.disabled:
             own = own.with_facts(facts_from_json(scan[1]))
-        ranked = self._load_external("leaderboard", own.name)
-        if ranked is None:
+        results = self._load_external("leaderboard", own.name)
+        if results is None:
             return own
-        return with_results(own, facts_from_json(ranked[1])["quality"].value)
+        return with_results(own, facts_from_json(results[1])["quality"].value)
 
     def _with_served(self, model: Model) -> Model:
-        """Return a model with its prices, which are its own and nobody inherits."""
+        """Return a model with the facts of its provider, which are never inherited."""
         found = self._load_external("served", model.name)
         return model if found is None else with_served(model, facts_from_json(found[1]))
 
     def _load_external(self, kind: str, owner: str) -> tuple[str | None, str] | None:
-        """Return what came another way than the record: the revision it is about, and facts."""
+        """Return facts that arrived in another way than the record, and their revision."""
         found: tuple[str | None, str] | None = self._db.execute(
             "SELECT sha, data FROM beside WHERE kind = ? AND owner = ?", (kind, owner)
         ).fetchone()
         return found
 
 
-_UPDATE = f"UPDATE models SET {' = ?, '.join(RESOLVED_COLUMNS)} = ?, resolved = ? WHERE id = ?"  # noqa: S608 - names of columns
+# --- stored forms ---------------------------------------------------------------------------
 
 
 def record_values(model: Model) -> tuple[Any, ...]:
-    """Return the columns of `PLAIN`; times in seconds since 1970."""
+    """Return the values of `RECORD_COLUMNS`; times in seconds since 1970."""
     gated = "no" if model.gated is False else model.gated
     return (
         model.name,
@@ -195,11 +180,11 @@ def record_values(model: Model) -> tuple[Any, ...]:
 
 
 def resolved_values(model: Model) -> tuple[Any, ...]:
-    """Return the columns of `RESOLVED`; `released` is an ordinal day."""
-    cells = {name: _sql_value(model.value(name)) for name in RESOLVED_COLUMNS}
-    if cells["provider"] is None:  # served, at an unknown price
-        cells["provider"] = next(iter(model.value("providers") or ()), None)
-    return tuple(cells.values())
+    """Return the values of `RESOLVED_COLUMNS`; `released` is an ordinal day."""
+    values = {name: _sql_value(model.value(name)) for name in RESOLVED_COLUMNS}
+    if values["provider"] is None:  # a provider serves it, at an unknown price
+        values["provider"] = next(iter(model.value("providers") or ()), None)
+    return tuple(values.values())
 
 
 def _sql_value(value: object) -> object:
@@ -209,18 +194,18 @@ def _sql_value(value: object) -> object:
 
 
 def compress_json(data: Mapping[str, Any]) -> bytes:
-    """Return JSON, deflated: a third of its size, for a hundredth of the time to fetch it."""
+    """Return compressed JSON: a third of the size, for a hundredth of the time of its download."""
     return zlib.compress(_encode_json(data), 1)
 
 
 def decompress_json(data: bytes) -> dict[str, Any]:
-    """Return what `pack` was given."""
+    """Return the data that `compress_json` was given."""
     found: dict[str, Any] = json.loads(zlib.decompress(data))
     return found
 
 
 def own_digest(data: Mapping[str, Any]) -> bytes:
-    """Return a digest of what `Model.to_dict` wrote, without what changes silently."""
+    """Return a digest of what `Model.to_dict` wrote, without volatile fields."""
     rest = {name: value for name, value in data.items() if name not in _VOLATILE_FIELDS}
     facts = data["facts"].items()
     rest["facts"] = {name: [fact["value"], fact["source"]] for name, fact in facts}
@@ -228,13 +213,13 @@ def own_digest(data: Mapping[str, Any]) -> bytes:
 
 
 def resolved_digest(model: Model) -> bytes:
-    """Return a digest of all that a derivative may inherit."""
+    """Return a digest of everything that a derived model may inherit."""
     bases = [[base.name, base.key, base.relation] for base in model.bases]
     return _digest([bases, comparable_facts(model.facts)])
 
 
 def comparable_facts(facts: Mapping[str, Fact]) -> dict[str, Any]:
-    """Return what facts say, without when it was seen."""
+    """Return facts in a form to compare: without when they were fetched."""
     return {
         name: [to_plain(fact.value), fact.source, fact.confidence] for name, fact in facts.items()
     }
@@ -246,12 +231,12 @@ def facts_to_json(facts: Mapping[str, Fact]) -> str:
 
 
 def facts_from_json(text: str) -> dict[str, Fact]:
-    """Return the facts that `write_facts` wrote."""
+    """Return the facts that `facts_to_json` wrote."""
     return {name: Fact.from_dict(name, fact) for name, fact in json.loads(text).items()}
 
 
 def placeholders(names: Iterable[str]) -> str:
-    """Return the question marks of a SQL statement with these columns."""
+    """Return the question marks of an SQL statement with these columns."""
     return ", ".join("?" for _ in names)
 
 
@@ -264,3 +249,22 @@ def _encode_json(value: object) -> bytes:
 
 
 _ENCODER = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+
+
+# --- SQL ------------------------------------------------------------------------------------
+
+_DESCENDANTS_CTE = """
+WITH RECURSIVE down(id) AS (
+    SELECT id FROM touched UNION SELECT child FROM lineage JOIN down ON parent = down.id
+)"""
+
+_SELECT_DESCENDANTS = "SELECT id FROM down"
+
+_ANCESTOR_LINKS = """, up(id) AS (
+    SELECT id FROM {start} UNION
+    SELECT parent FROM lineage JOIN up ON child = up.id WHERE parent IS NOT NULL
+)
+SELECT child, parent FROM lineage JOIN up ON child = up.id WHERE parent IS NOT NULL
+ORDER BY child, place"""
+
+_UPDATE = f"UPDATE models SET {' = ?, '.join(RESOLVED_COLUMNS)} = ?, resolved = ? WHERE id = ?"  # noqa: S608 - names of columns

@@ -1,4 +1,4 @@
-"""The catalogue's file: its tables, and how it is opened, made and brought up to date."""
+"""The file of the catalogue: its tables, migrations, connections, transactions and errors."""
 
 from __future__ import annotations
 
@@ -15,21 +15,27 @@ from tryage.errors import CatalogueError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-CACHE_KIB = 32_768  # KiB: with fewer, filling a large catalogue waits for pages of its indexes
+CACHE_KIB = 32_768  # with less, filling a large catalogue waits for pages of its indexes
 
-APPLICATION_ID = 0x54525947  # "TRYG": tells a catalogue from another program's SQLite file
+APPLICATION_ID = 0x54525947  # "TRYG": distinguishes a catalogue from another program's SQLite file
 
-# Step i brings a file from version i to i + 1, so a new file and an old one take the same way.
+BUSY_TIMEOUT = 10.0  # seconds to wait for another process's transaction
+
+RESYNC_HINT = "Move it away and run `tryage hub sync`, which makes a new one."
+
+# Step i migrates a file from version i to i + 1, so a new file and an old one take the same steps.
 #
-# models     one row per `_id`: what is resolved, for search and for columns. `own` and `resolved`
-#            are digests: of the record, and of what its derivatives may inherit.
-# records    the record as `Model.to_dict` wrote it, deflated, apart so that `models` stays narrow.
-# beside     facts that come another way than the record: 'scan' by `_id`, 'served' and
+# models     one row per `_id`, with resolved columns, for searches and libraries. `own` and
+#            `resolved` are digests: of the record, and of what derived models may inherit.
+# records    the record as `Model.to_dict` wrote it, compressed; apart, so that `models` stays
+#            narrow.
+# beside     facts that arrive in other ways than the record: 'scan' by `_id`, 'served' and
 #            'leaderboard' by name.
-# lineage    the declared bases of each model; `parent` is the row they mean, if it is here.
+# tags       the text of each tag; `tagged` links tags and models.
+# lineage    the declared bases of each model; `parent` is the row of the base, if there is one.
 # former     names that a model had before.
-# arrivals   what a running sync has fetched and not yet published.
-# state      where a sync is, and when the last one ended.
+# arrivals   what a sync has fetched and not yet published.
+# state      the state of an interrupted sync, and when the last one ended.
 MIGRATIONS: tuple[str, ...] = (
     """
     CREATE TABLE models (
@@ -84,20 +90,18 @@ MIGRATIONS: tuple[str, ...] = (
     CREATE INDEX arrived ON arrivals (name);
     CREATE TABLE state (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
     """,
-    # No record has this digest, so the next one that comes of a model writes its relations.
+    # No record has an empty digest, so the next record of each model writes its relations.
     """
     ALTER TABLE lineage ADD COLUMN relation TEXT;
     UPDATE models SET own = x'';
     """,
 )
 
-BUSY_TIMEOUT = 10.0  # seconds to wait for another writer's transaction
-
-RESYNC_HINT = "Move it away and run `tryage hub sync`, which makes a new one."
+# --- opening --------------------------------------------------------------------------------
 
 
 def default_path() -> Path:
-    """Return where the catalogue is: in `TRYAGE_HOME`, else in the platform's cache folder."""
+    """Return the default path: in `TRYAGE_HOME`, else in the platform's cache folder."""
     return _home_folder() / "catalogue.sqlite"
 
 
@@ -115,12 +119,12 @@ def _home_folder() -> Path:
 
 
 def connect(path: Path) -> sqlite3.Connection:
-    """Open a catalogue, made or brought up to date where it may be written.
+    """Open a catalogue; where it may be written, make or migrate it first.
 
-    A connection is used by one thread; another one may only close it.
+    One thread uses the connection; another one may only close it.
 
     Raises:
-        CatalogueError: it cannot be opened, is no catalogue, or is of a newer version.
+        CatalogueError: it cannot be opened, is another program's file, or has a newer version.
     """
     with wrap_sqlite_errors(path):
         _make_folder(path)
@@ -149,24 +153,24 @@ def _open(path: Path, mode: str) -> sqlite3.Connection:
         f"{path.absolute().as_uri()}?mode={mode}",
         uri=True,
         timeout=BUSY_TIMEOUT,
-        isolation_level=None,  # transactions are ours: one holds a page and the place after it
+        isolation_level=None,  # transactions are explicit: one writes a page and its cursor
         check_same_thread=False,
     )
 
 
 def _open_read_only(path: Path) -> sqlite3.Connection:
-    """Open a catalogue that may not be written, such as one in a container image."""
+    """Open a catalogue that cannot be written, such as one in a container image."""
     database = _open(path, "ro")
     try:
         _check_version(database, path)
-    except sqlite3.OperationalError:  # WAL needs to write beside the file, unless nobody writes
+    except sqlite3.OperationalError:  # WAL writes beside the file, unless it is immutable
         database = _open(path, "ro&immutable=1")
         _check_version(database, path)
     return database
 
 
 def _migrate(database: sqlite3.Connection, path: Path) -> None:
-    """Make the tables that are missing; nothing is written to a file that has them."""
+    """Run the missing migrations; a file that is up to date is not written."""
     database.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
     if _check_version(database, path) == len(MIGRATIONS):
         database.execute("PRAGMA synchronous = NORMAL")
@@ -174,7 +178,7 @@ def _migrate(database: sqlite3.Connection, path: Path) -> None:
     database.execute("PRAGMA journal_mode = WAL")
     database.execute("PRAGMA synchronous = NORMAL")  # with WAL, a killed process loses nothing
     with transaction(database):
-        version = _check_version(database, path)  # somebody may have been quicker
+        version = _check_version(database, path)  # another process may have been quicker
         for step in MIGRATIONS[version:]:
             for statement in filter(str.strip, step.split(";")):
                 database.execute(statement)
@@ -183,8 +187,12 @@ def _migrate(database: sqlite3.Connection, path: Path) -> None:
 
 
 def _check_version(database: sqlite3.Connection, path: Path) -> int:
-    """Return the version of the file."""
-    # In this order: somebody may be making the tables just now, and all three come at once.
+    """Return the version of the file.
+
+    Raises:
+        CatalogueError: it is another program's file, or has a newer version.
+    """
+    # In this order: another process may be making the tables, and commits all three at once.
     (tables,) = database.execute("SELECT count(*) FROM sqlite_master").fetchone()
     (application,) = database.execute("PRAGMA application_id").fetchone()
     (version,) = database.execute("PRAGMA user_version").fetchone()
@@ -196,50 +204,23 @@ def _check_version(database: sqlite3.Connection, path: Path) -> int:
     if version > len(MIGRATIONS):
         raise CatalogueError(
             f"The catalogue {path} has version {version}; this Tryage knows versions up to "
-            f"{len(MIGRATIONS)}. Upgrade Tryage, or give another path with --catalogue or TRYAGE_HOME."
+            f"{len(MIGRATIONS)}. Upgrade Tryage, or give another path with --catalogue or "
+            "TRYAGE_HOME."
         )
     return int(version)
 
 
-def find_row(database: sqlite3.Connection, key: str | None, name: str) -> int | None:
-    """Return the row of a model by its `_id`, its name whatever its case, or a name it had."""
-    (row,) = database.execute(_FIND_ROW, (key, name, name, name)).fetchone()
-    return None if row is None else int(row)
-
-
-def load_state(database: sqlite3.Connection, name: str) -> Any:  # noqa: ANN401 - what was stored
-    """Return a stored value, None where there is none."""
-    row = database.execute("SELECT value FROM state WHERE name = ?", (name,)).fetchone()
-    return None if row is None else json.loads(row[0])
-
-
-def save_state(database: sqlite3.Connection, values: Mapping[str, Any]) -> None:
-    """Store values as JSON; None takes one away."""
-    for name, value in values.items():
-        if value is None:
-            database.execute("DELETE FROM state WHERE name = ?", (name,))
-        else:
-            row = (name, json.dumps(value))
-            database.execute("INSERT OR REPLACE INTO state VALUES (?, ?)", row)
-
-
-_FIND_ROW = """
-SELECT COALESCE(
-    (SELECT id FROM models WHERE key = ?),
-    (SELECT id FROM models WHERE name = ?
-     ORDER BY name = ? COLLATE BINARY DESC, gone IS NULL DESC, seen DESC, key LIMIT 1),
-    (SELECT model FROM former WHERE name = ?)
-)"""
+# --- transactions and errors ----------------------------------------------------------------
 
 
 @contextmanager
 def transaction(database: sqlite3.Connection) -> Iterator[None]:
-    """Write everything inside, or nothing; one writer at a time."""
+    """Write everything in the block, or nothing; one writer at a time."""
     database.execute("BEGIN IMMEDIATE")
     try:
         yield
     except BaseException:
-        if database.in_transaction:  # a full disk has rolled it back already
+        if database.in_transaction:  # a full disk has already rolled back
             database.execute("ROLLBACK")
         raise
     database.execute("COMMIT")
@@ -247,7 +228,7 @@ def transaction(database: sqlite3.Connection) -> Iterator[None]:
 
 @contextmanager
 def read_transaction(database: sqlite3.Connection) -> Iterator[None]:
-    """Read one state of the file, whatever is written meanwhile."""
+    """Read one snapshot of the file, whatever is written meanwhile."""
     database.execute("BEGIN")
     try:
         yield
@@ -258,7 +239,7 @@ def read_transaction(database: sqlite3.Connection) -> Iterator[None]:
 
 @contextmanager
 def wrap_sqlite_errors(path: Path) -> Iterator[None]:
-    """Say in words of people what SQLite reports about the file.
+    """Turn SQLite's errors into messages that say what to do.
 
     Raises:
         CatalogueError: instead of sqlite3.Error.
@@ -273,8 +254,8 @@ def _describe_sqlite_error(path: Path, error: sqlite3.Error) -> str:
     message = str(error)
     if "locked" in message or "busy" in message:
         return (
-            f"The catalogue {path} is being written by another process: waited {BUSY_TIMEOUT:.0f} s. "
-            "Try again when it has finished; reading goes on meanwhile."
+            f"The catalogue {path} is being written by another process: waited "
+            f"{BUSY_TIMEOUT:.0f} s. Try again when it has finished; reading goes on meanwhile."
         )
     if "full" in message:
         return (
@@ -293,3 +274,37 @@ def _describe_sqlite_error(path: Path, error: sqlite3.Error) -> str:
 def is_read_only_error(error: sqlite3.OperationalError) -> bool:
     """Return whether an error says that the file, or its folder, cannot be written."""
     return any(word in str(error) for word in ("readonly", "unable to open", "read-only"))
+
+
+# --- lookups that reading and writing share -------------------------------------------------
+
+
+def find_row(database: sqlite3.Connection, key: str | None, name: str) -> int | None:
+    """Return the row of a model by `_id`, by name (ignoring case), or by a former name."""
+    (row,) = database.execute(_FIND_ROW, (key, name, name, name)).fetchone()
+    return None if row is None else int(row)
+
+
+def load_state(database: sqlite3.Connection, name: str) -> Any:  # noqa: ANN401 - any JSON
+    """Return a stored value, or None."""
+    row = database.execute("SELECT value FROM state WHERE name = ?", (name,)).fetchone()
+    return None if row is None else json.loads(row[0])
+
+
+def save_state(database: sqlite3.Connection, values: Mapping[str, Any]) -> None:
+    """Store values as JSON; None deletes one."""
+    for name, value in values.items():
+        if value is None:
+            database.execute("DELETE FROM state WHERE name = ?", (name,))
+        else:
+            row = (name, json.dumps(value))
+            database.execute("INSERT OR REPLACE INTO state VALUES (?, ?)", row)
+
+
+_FIND_ROW = """
+SELECT COALESCE(
+    (SELECT id FROM models WHERE key = ?),
+    (SELECT id FROM models WHERE name = ?
+     ORDER BY name = ? COLLATE BINARY DESC, gone IS NULL DESC, seen DESC, key LIMIT 1),
+    (SELECT model FROM former WHERE name = ?)
+)"""

@@ -1,19 +1,20 @@
-"""Bring the catalogue up to date with the Hub: `sync`."""
+"""`sync`: bring the catalogue up to date with the Hub; options, lock and report."""
 
 from __future__ import annotations
 
 import os
 import platform
-import sqlite3
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
+from filelock import FileLock, Timeout
+
 from tryage.core.validation import check_strings
 from tryage.errors import CatalogueError, InputError
-from tryage.hub import catalog_schema, endpoints, sync_stages
+from tryage.hub import endpoints, sync_stages
 from tryage.hub.sync_stages import ProgressCallback, SyncContext, utc_now
 from tryage.hub.sync_staging import SyncStaging
 
@@ -21,24 +22,34 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from tryage.hub.catalog import Catalogue
+    from tryage.hub.catalog_write import ChangeCounts
     from tryage.hub.client import HubClient
+    from tryage.hub.settings import HubSettings
 
-DEFAULT_LIMIT = 20_000  # models by downloads: all that people use much, for about twenty requests
+DEFAULT_LIMIT = 20_000  # models by downloads: all that are used much, for about twenty requests
 
-RECHECK_ABSENT_AFTER = 30 * 24 * 3_600.0  # seconds before a base that nobody has is asked for again
+RECHECK_ABSENT_AFTER = 30 * 24 * 3_600.0  # seconds until a missing base model is asked for again
 
-MAX_RESUME_AGE = 24 * 3_600.0  # seconds after which an interrupted sync begins anew
+MAX_RESUME_AGE = 24 * 3_600.0  # seconds after which an interrupted sync starts over
 
-LOCK_HOLDER = "writer"
+LOCK_HOLDER = "writer"  # the state that says which process syncs
 
 
 @dataclass(frozen=True, slots=True)
 class SyncReport:
     """What a sync did.
 
-    `requests` counts questions to the Hub without further attempts; `missing` names wanted models
-    that the Hub does not have; `unanswered` those that were asked for in vain and left as they
-    were; `unreadable` counts records of listings without name or `_id`.
+    Attributes:
+        new: Models that the catalogue did not have.
+        changed: Models with changes.
+        renamed: Models with another name than before.
+        deleted: Models that the Hub no longer has.
+        models: Models of the catalogue now.
+        requests: Requests to the Hub, not counting further attempts.
+        seconds: How long it took.
+        missing: Names that were asked for and that the Hub does not have.
+        unanswered: Models without an answer; they stay as they were.
+        unreadable: Records of listings without a name or `_id`.
     """
 
     new: int
@@ -53,7 +64,7 @@ class SyncReport:
     unreadable: int = 0
 
 
-def sync(  # noqa: PLR0913 - each has a use and a default
+def sync(  # noqa: PLR0913 - each option has a use and a default
     client: HubClient,
     catalogue: Catalogue,
     *,
@@ -71,54 +82,43 @@ def sync(  # noqa: PLR0913 - each has a use and a default
 ) -> SyncReport:
     """Bring the catalogue up to date with the Hub, and return what that changed.
 
-    1. What was modified since the last sync, newest first, with an hour of overlap.
-    2. The results of `leaderboards`, data sets such as "Idavidrein/gpqa"; what providers serve,
-       with prices; the models of `names`.
-    3. The `limit` most downloaded models (20,000 by default), when they were last listed longer ago
-       than `refresh`: downloads, gates and licences change without a modification. With `limit`, 1
-       brings no others. With `full` all models of the Hub instead, thousands of requests.
-    4. After 3, the scans of the `scans` most downloaded, and at most `checks` questions for models
-       that were not listed where they should have been: who is gone or renamed.
-    5. At most `bases` models that the others were made from and nobody has listed, the most wanted
-       first: without them, licences and parameters of derivatives may be unknown. Not with `full`.
+    1. Models modified since the last sync, newest first, with an hour of overlap.
+    2. The results of `leaderboards`, data sets such as "Idavidrein/gpqa"; the models that providers
+       serve, with prices; the models of `names`.
+    3. The `limit` most downloaded models (20,000 by default), when the last listing is older than
+       `refresh`: downloads, gates and licences change without a modification. With `limit`, step 1
+       adds no other models. With `full` all models of the Hub instead, in thousands of requests.
+    4. After step 3, the scans of the `scans` most downloaded models, and at most `checks` requests
+       for models that are missing from the listing: they are deleted or renamed.
+    5. At most `bases` base models that are in no listing, those with the most derived models first:
+       without them, licences and parameters of derived models may be unknown. Not with `full`.
     6. All of it is published in one transaction.
 
-    Whatever stops it before, kill -9 included, leaves the catalogue as it was; the next call with
-    the same options goes on from there. `progress` is told the stage, how much of it is done and
-    how much there is.
+    If anything stops it before step 6, kill -9 included, the catalogue stays as it was, and the
+    next call with the same options goes on from there. `progress` is called with the stage, how
+    much of it is done, and how much there is.
 
     Raises:
-        InputError: a limit below 1, a name that no model can have.
-        HubError: the Hub cannot be reached, refuses, answers what cannot be read, or has no such
+        InputError: a limit below 1, or an invalid name.
+        HubError: the Hub cannot be reached, refuses, sends an unreadable answer, or has no such
             leaderboard.
-        CatalogueError: the catalogue cannot be written, or somebody else is syncing it.
+        CatalogueError: the catalogue cannot be written, or another process is syncing it.
     """
-    datasets = check_strings("leaderboards", leaderboards)
-    sync_options = SyncOptions(
-        limit, full, check_strings("names", names), datasets, served, scans, checks, bases
+    options = SyncOptions(
+        limit=limit,
+        full=full,
+        names=check_strings("names", names),
+        leaderboards=check_strings("leaderboards", leaderboards),
+        served=served,
+        scans=scans,
+        checks=checks,
+        bases=bases,
     )
-    for name in sync_options.names:
-        endpoints.model_request(client.settings, name)  # raises for what no model can be called
-    for dataset in sync_options.leaderboards:
-        endpoints.leaderboard_request(client.settings, dataset)  # and this for what no data set can
+    options.check_names(client.settings)
     started = time.perf_counter()
     with sync_lock(catalogue):
-        context = SyncContext(
-            client, SyncStaging(catalogue, sync_options.run_name), clock, progress
-        )
-        now = clock().timestamp()
-        listing = full or _is_due(
-            catalogue.get_state("listing"), sync_options.listing_limit, now, refresh
-        )
-        options = {"limit": limit, "listing": listing}
-        context.staging.resume_or_start(options, now, None if full else MAX_RESUME_AGE)
-        absent = _recently_absent(catalogue.get_state("absent") or {}, now)
-        missing = _run_stages(
-            context, sync_options, catalogue.get_state("watermark"), absent, listing=listing
-        )
-        counts = context.staging.publish(
-            _final_state(context.staging, sync_options, absent, listing=listing)
-        )
+        context = SyncContext(client, SyncStaging(catalogue, options.run_name), clock, progress)
+        counts, missing = _run(context, catalogue, options, refresh)
     return SyncReport(
         *counts,
         models=len(catalogue),
@@ -132,7 +132,7 @@ def sync(  # noqa: PLR0913 - each has a use and a default
 
 @dataclass(frozen=True, slots=True)
 class SyncOptions:
-    """What a sync was asked for; see `sync`."""
+    """The options of `sync`."""
 
     limit: int | None
     full: bool
@@ -154,9 +154,16 @@ class SyncOptions:
         if self.full and self.limit is not None:
             raise InputError("full asks for all models and limit for some; give one of them.")
 
+    def check_names(self, settings: HubSettings) -> None:
+        """Raise InputError for a name that no model or data set can have."""
+        for name in self.names:
+            endpoints.model_request(settings, name)
+        for dataset in self.leaderboards:
+            endpoints.leaderboard_request(settings, dataset)
+
     @property
     def run_name(self) -> str:
-        """The run's name: a long walk through the whole Hub is kept apart from the usual sync."""
+        """The name of the run: a full sync and a usual one are resumed independently."""
         return "full" if self.full else "usual"
 
     @property
@@ -165,17 +172,35 @@ class SyncOptions:
         return None if self.full else self.limit or DEFAULT_LIMIT
 
 
+def _run(
+    context: SyncContext, catalogue: Catalogue, options: SyncOptions, refresh: timedelta
+) -> tuple[ChangeCounts, tuple[str, ...]]:
+    """Fetch and publish; return the counts, and the wanted names that the Hub does not have."""
+    now = context.now().timestamp()
+    listing = options.full or _is_due(
+        catalogue.get_state("listing"), options.listing_limit, now, refresh
+    )
+    context.staging.resume_or_start(
+        {"limit": options.limit, "listing": listing}, now, None if options.full else MAX_RESUME_AGE
+    )
+    absent = _recently_absent(catalogue.get_state("absent") or {}, now)
+    watermark = catalogue.get_state("watermark")
+    missing = _run_stages(context, options, watermark, absent, listing=listing)
+    state = _final_state(context.staging, options, absent, listing=listing)
+    return context.staging.publish(state), missing
+
+
 def _is_due(
     last: Mapping[str, Any] | None, limit: int | None, now: float, refresh: timedelta
 ) -> bool:
-    """Return whether models are to be listed again: too long ago, or fewer than now wanted."""
+    """Return whether to list models again: the last listing is too old, or was too short."""
     if last is None or not 0 <= now - last["at"] < refresh.total_seconds():
         return True
     return limit is not None and not last["ended"] and limit > last["most"]
 
 
 def _recently_absent(absent: Mapping[str, float], now: float) -> dict[str, float]:
-    """Return the bases that need not be asked for again, since when nobody has them."""
+    """Return the base models that were missing from the Hub so recently that none is asked for."""
     return {
         name: since for name, since in absent.items() if 0 <= now - since < RECHECK_ABSENT_AFTER
     }
@@ -189,23 +214,20 @@ def _run_stages(
     *,
     listing: bool,
 ) -> tuple[str, ...]:
-    """Go through the stages; return the wanted names that nobody finds."""
-    sync_stages.fetch_leaderboards(
-        context, options.leaderboards
-    )  # first: a wrong name is told at once
-    sync_stages.fetch_changes(
-        context, None if options.full else watermark, known_only=options.limit is not None
-    )
+    """Run the stages; return the names of `options.names` that the Hub does not have."""
+    # Leaderboards come first: a wrong name is an error before anything else is fetched.
+    sync_stages.fetch_leaderboards(context, options.leaderboards)
+    since = None if options.full else watermark
+    sync_stages.fetch_changes(context, since, known_only=options.limit is not None)
     if options.served:
         sync_stages.fetch_served(context)
-    missing = sync_stages.fetch_named(
-        context, [*options.names, *context.staging.staged_keys("served")]
-    )
+    wanted = [*options.names, *context.staging.staged_keys("served")]
+    missing = sync_stages.fetch_named(context, wanted)
     if listing:
         sync_stages.fetch_listing(context, options.listing_limit)
         sync_stages.fetch_scans(context, options.scans)
         sync_stages.check_deleted(context, options.checks)
-    if not options.full:  # of all there are, none is missing
+    if not options.full:  # a full listing contains every base model
         sync_stages.fetch_bases(context, options.bases, absent, listing=listing)
     return tuple(name for name in missing if name in options.names)
 
@@ -213,12 +235,13 @@ def _run_stages(
 def _final_state(
     staging: SyncStaging, options: SyncOptions, absent: Mapping[str, float], *, listing: bool
 ) -> dict[str, Any]:
-    """Return the state to store with what was fetched: the watermark comes last."""
+    """Return the state to store with what was fetched."""
     started_at = staging.stage_state("begun")["at"]
-    state = {"synced": started_at, "watermark": staging.stage_state("changes").get("mark")}
-    state["absent"] = {
-        **absent,
-        **dict.fromkeys(staging.stage_state("bases").get("absent", ()), started_at),
+    new_absent = staging.stage_state("bases").get("absent", ())
+    state = {
+        "synced": started_at,
+        "watermark": staging.stage_state("changes").get("mark"),
+        "absent": {**absent, **dict.fromkeys(new_absent, started_at)},
     }
     if listing:
         ended = options.full or staging.stage_state("listed")["ended"]
@@ -228,39 +251,31 @@ def _final_state(
 
 @contextmanager
 def sync_lock(catalogue: Catalogue) -> Iterator[None]:
-    """Hold the catalogue's lock; who holds it is noted for whoever comes meanwhile.
+    """Hold the lock of the catalogue; a process loses it when it ends or is killed.
 
-    The lock is one on an SQLite file beside the catalogue, because that works on every platform
-    and is free again when its holder dies; the note alone locks nothing.
+    The lock is one on a file beside the catalogue. Which process holds it is noted in the
+    catalogue, for the message of another one; the note alone locks nothing.
 
     Raises:
-        CatalogueError: somebody else holds it.
+        CatalogueError: another sync holds the lock, or the lock file cannot be written.
     """
     catalogue.connection()  # makes the folder
-    with catalog_schema.wrap_sqlite_errors(catalogue.path):
-        lock = sqlite3.connect(
-            f"{catalogue.path}.lock", timeout=0.0, isolation_level=None, check_same_thread=False
-        )
-        try:
-            _acquire(lock, catalogue)
-            catalogue.set_state({LOCK_HOLDER: _current_process()})
-            yield
-            catalogue.set_state({LOCK_HOLDER: None})
-        finally:
-            lock.close()
-
-
-def _acquire(lock: sqlite3.Connection, catalogue: Catalogue) -> None:
+    lock = FileLock(f"{catalogue.path}.lock", timeout=0)
     try:
-        lock.execute("BEGIN IMMEDIATE")
-    except sqlite3.OperationalError as error:
-        if "locked" not in str(error):
-            raise
+        lock.acquire()
+    except Timeout as error:
+        raise CatalogueError(_locked_message(catalogue)) from error
+    except (OSError, NotImplementedError) as error:  # the second: a file system without locks
         raise CatalogueError(
-            f"The catalogue {catalogue.path} is being synced by {_describe_holder(catalogue.get_state(LOCK_HOLDER))}. "
-            "Wait until that has finished, or stop it: what it has fetched is kept. Searching and "
-            "routing go on meanwhile."
+            f"The catalogue {catalogue.path} cannot be written ({error}). Give a folder that can "
+            "be, with --catalogue or TRYAGE_HOME."
         ) from error
+    try:
+        catalogue.set_state({LOCK_HOLDER: _current_process()})
+        yield
+        catalogue.set_state({LOCK_HOLDER: None})
+    finally:
+        lock.release()
 
 
 def _current_process() -> dict[str, str | int]:
@@ -268,7 +283,14 @@ def _current_process() -> dict[str, str | int]:
     return {"process": os.getpid(), "machine": platform.node(), "since": since}
 
 
-def _describe_holder(note: dict[str, str | int] | None) -> str:
-    if note is None:
-        return "another process"
-    return f"process {note['process']} on {note['machine']} since {note['since']}"
+def _locked_message(catalogue: Catalogue) -> str:
+    holder = catalogue.get_state(LOCK_HOLDER)
+    who = (
+        "another process"
+        if holder is None
+        else f"process {holder['process']} on {holder['machine']} since {holder['since']}"
+    )
+    return (
+        f"The catalogue {catalogue.path} is being synced by {who}. Wait until that has finished, "
+        "or stop it: what it has fetched is kept. Searching and routing go on meanwhile."
+    )

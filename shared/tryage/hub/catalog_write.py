@@ -1,4 +1,4 @@
-"""Writing models: by their `_id`, the newer over the older, and nothing twice."""
+"""Writing to the catalogue: upserts of models by their `_id`, other facts, and deletions."""
 
 from __future__ import annotations
 
@@ -22,20 +22,13 @@ from tryage.hub.model import Model
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from tryage.hub.model import Fact
 
-    class _Row(NamedTuple):
-        id: int
-        name: str
-        own: bytes
-        seen: float
-        gone: float | None
-
 
 class ChangeCounts(NamedTuple):
-    """How many models a change concerned."""
+    """How many models were new, changed, renamed and deleted."""
 
     new: int = 0
     changed: int = 0
@@ -43,29 +36,31 @@ class ChangeCounts(NamedTuple):
     deleted: int = 0
 
     def __add__(self, other: object) -> ChangeCounts:
-        """Return both together."""
+        """Return the sum of two counts."""
         if not isinstance(other, ChangeCounts):
             return NotImplemented
         return ChangeCounts(*(mine + theirs for mine, theirs in zip(self, other, strict=True)))
 
 
 class CatalogWriter:
-    """Writes models inside a transaction of the caller; `settle` works out what follows from it."""
+    """Writes inside a transaction of the caller; `propagate` then updates what follows from it."""
 
     def __init__(self, database: sqlite3.Connection) -> None:
         self._db = database
-        self._dirty: set[int] = set()
-        self._relink: list[tuple[str, str]] = []
-        self._tags: dict[str, int] = {}
+        self._dirty: set[int] = set()  # rows whose resolved columns are out of date
+        self._relink: list[tuple[str, str]] = []  # keys and names that are new or have moved
+        self._tag_ids: dict[str, int] = {}
         self._counts = ChangeCounts()
 
+    # --- models -----------------------------------------------------------------------------
+
     def write_model(self, model: Model) -> None:
-        """Write one model, unless what is here was seen later."""
+        """Write one model, unless the catalogue has a newer record of it."""
         data = model.to_dict()
         self._upsert(model, data, compress_json(data))
 
     def write_blob(self, blob: bytes) -> None:
-        """Write one model from its packed form."""
+        """Write one model from its compressed form."""
         data = decompress_json(blob)
         self._upsert(Model.from_dict(data), data, blob)
 
@@ -75,8 +70,10 @@ class CatalogWriter:
         ).fetchone()
         if row is None:
             self._insert(model, own_digest(data), blob)
-        elif model.fetched_at.timestamp() >= max(row[3], row[4] or 0.0):
-            self._update(row, model, own_digest(data), blob)
+            return
+        known = _KnownModel(*row)
+        if model.fetched_at.timestamp() >= max(known.seen, known.gone or 0.0):
+            self._update(known, model, own_digest(data), blob)
 
     def _insert(self, model: Model, digest: bytes, blob: bytes) -> None:
         cursor = self._db.execute(_INSERT, (model.key, *record_values(model), digest))
@@ -88,33 +85,31 @@ class CatalogWriter:
         self._dirty.add(row)
         self._counts += ChangeCounts(new=1)
 
-    def _update(self, row: _Row, model: Model, digest: bytes, blob: bytes) -> None:
-        number, name, before, _, gone = row
-        self._db.execute(_UPDATE, (*record_values(model), digest, number))
-        if name != model.name:
-            self._db.execute("INSERT OR REPLACE INTO former VALUES (?, ?)", (name, number))
-            self._db.execute(_RENAME_LEADERBOARD, (model.name, name))
-            self._relink += [(model.key, model.name), (model.key, name)]
-            self._counts += ChangeCounts(renamed=1)
-        if digest != before or gone is not None:
-            self._update_tags(number, set(model.tags), self._read_tags(number))
-            self._write_bases(number, model)
-            self._dirty.add(number)
-            if name == model.name:
-                self._counts += ChangeCounts(changed=1)
-        self._db.execute("UPDATE records SET data = ? WHERE model = ?", (blob, number))
+    def _update(self, known: _KnownModel, model: Model, digest: bytes, blob: bytes) -> None:
+        self._db.execute(_UPDATE, (*record_values(model), digest, known.id))
+        renamed = known.name != model.name
+        if renamed:
+            self._rename(known, model)
+        if digest != known.own or known.gone is not None:
+            self._update_tags(known.id, set(model.tags), self._read_tags(known.id))
+            self._write_bases(known.id, model)
+            self._dirty.add(known.id)
+            self._counts += ChangeCounts(changed=int(not renamed))
+        self._db.execute("UPDATE records SET data = ? WHERE model = ?", (blob, known.id))
+
+    def _rename(self, known: _KnownModel, model: Model) -> None:
+        self._db.execute("INSERT OR REPLACE INTO former VALUES (?, ?)", (known.name, known.id))
+        self._db.execute(_RENAME_LEADERBOARD, (model.name, known.name))
+        self._relink += [(model.key, model.name), (model.key, known.name)]
+        self._counts += ChangeCounts(renamed=1)
 
     def _write_bases(self, row: int, model: Model) -> None:
         self._db.execute("DELETE FROM lineage WHERE child = ?", (row,))
         for place, base in enumerate(model.bases):
-            parent = self._find(base.key, base.name)
+            parent = find_row(self._db, base.key, base.name)
             parent = None if parent == row else parent
             link = (row, place, base.name, base.key, parent, base.relation)
             self._db.execute("INSERT INTO lineage VALUES (?, ?, ?, ?, ?, ?)", link)
-
-    def _find(self, key: str | None, name: str) -> int | None:
-        """Return the row that a base means: by its `_id`, its name, or a name it had."""
-        return find_row(self._db, key, name)
 
     def _read_tags(self, row: int) -> set[str]:
         (blob,) = self._db.execute("SELECT data FROM records WHERE model = ?", (row,)).fetchone()
@@ -127,17 +122,21 @@ class CatalogWriter:
         self._db.executemany("INSERT OR IGNORE INTO tagged VALUES (?, ?)", add)
 
     def _tag_id(self, tag: str) -> int:
-        found = self._tags.get(tag)
+        found = self._tag_ids.get(tag)
         if found is None:
             self._db.execute("INSERT OR IGNORE INTO tags (tag) VALUES (?)", (tag,))
             (found,) = self._db.execute("SELECT id FROM tags WHERE tag = ?", (tag,)).fetchone()
-            if len(self._tags) > 50_000:  # every data set and paper has a tag: keep memory bounded
-                self._tags.clear()
-            self._tags[tag] = int(found)
+            if (
+                len(self._tag_ids) > 50_000
+            ):  # data sets and papers are tags, too: keep memory bounded
+                self._tag_ids.clear()
+            self._tag_ids[tag] = int(found)
         return int(found)
 
+    # --- what arrives in other ways than the record -----------------------------------------
+
     def write_scan(self, key: str, sha: str | None, facts: Mapping[str, Fact]) -> None:
-        """Note what the scanners say of one revision of a model."""
+        """Write what the scanners report about one revision of a model."""
         before = self._db.execute(
             "SELECT sha, data FROM beside WHERE kind = 'scan' AND owner = ?", (key,)
         ).fetchone()
@@ -151,12 +150,12 @@ class CatalogWriter:
             self._mark_dirty("key = ?", key)
 
     def add_alias(self, name: str, key: str) -> None:
-        """Note another name of a model, unless it is the name of one."""
+        """Write another name of a model, unless a model has that name now."""
         self._db.execute(_INSERT_ALIAS, (name, key, name))
         self._relink.append((key, name))
 
     def replace_served(self, served: Mapping[str, Mapping[str, Fact]]) -> None:
-        """Replace all that is known of served models, by name; others are served no more."""
+        """Replace the facts of all served models, by name; other models are no longer served."""
         rows = self._db.execute("SELECT owner, data FROM beside WHERE kind = 'served'").fetchall()
         before = {name: comparable_facts(facts_from_json(data)) for name, data in rows}
         after = {name: comparable_facts(facts) for name, facts in served.items()}
@@ -170,7 +169,10 @@ class CatalogWriter:
                 self._mark_dirty("name = ?", name)
 
     def replace_leaderboard(self, dataset: str, results: Mapping[str, str]) -> None:
-        """Replace one data set's results, facts as JSON by model name; others are not in it."""
+        """Replace one data set's results, facts as JSON by model name.
+
+        Models without a result lose the one they had.
+        """
         rows = self._db.execute("SELECT owner, data FROM beside WHERE kind = 'leaderboard'")
         before = {name: facts_from_json(data) for name, data in rows}
         for name in before.keys() | results.keys():
@@ -184,19 +186,24 @@ class CatalogWriter:
                 self._mark_dirty("name = ?", name)
 
     def _mark_dirty(self, condition: str, value: str) -> None:
-        found = self._db.execute(f"SELECT id FROM models WHERE {condition}", (value,))  # noqa: S608 - a condition of this file
+        found = self._db.execute(f"SELECT id FROM models WHERE {condition}", (value,))  # noqa: S608 - the condition is a constant of this file
         self._dirty.update(row[0] for row in found)
 
     def mark_deleted(self, key: str, deleted_at: float) -> None:
-        """Note that a model is gone since `seen`, unless it was seen later."""
+        """Mark a model as deleted since then, unless it was seen later."""
         cursor = self._db.execute(
             "UPDATE models SET gone = ? WHERE key = ? AND gone IS NULL AND seen <= ?",
             (deleted_at, key, deleted_at),
         )
         self._counts += ChangeCounts(deleted=cursor.rowcount)
 
+    # --- what follows -----------------------------------------------------------------------
+
     def propagate(self) -> ChangeCounts:
-        """Work out what follows from all that was written, and return how much it was."""
+        """Update names, links and inherited columns after all that was written; return the counts.
+
+        Writing goes on afterwards, with counts from zero.
+        """
         for _, name in self._relink:
             self._counts += ChangeCounts(deleted=self._db.execute(_MARK_REPLACED, (name,)).rowcount)
         for key, name in self._relink:
@@ -207,10 +214,10 @@ class CatalogWriter:
         return counts
 
     def _link_children(self, key: str, name: str) -> None:
-        """Link those who name this model as their base, also those who came before it."""
+        """Link the models that name this one as their base, also those written before it."""
         links = self._db.execute(_SELECT_CHILDREN, (key, name)).fetchall()
         for child, place, base_name, base_key, parent in links:
-            found = self._find(base_key, base_name)
+            found = find_row(self._db, base_key, base_name)
             found = None if found == child else found
             if found != parent:
                 self._db.execute(
@@ -220,11 +227,22 @@ class CatalogWriter:
                 self._dirty.add(child)
 
 
-def _comma_separated(rows: Iterable[str]) -> str:
-    return ", ".join(rows)
+class _KnownModel(NamedTuple):
+    """What the catalogue has of a model: its row, name, digest, when it was seen, when deleted."""
+
+    id: int
+    name: str
+    own: bytes
+    seen: float
+    gone: float | None
 
 
-_INSERT = f"INSERT INTO models (key, {_comma_separated(RECORD_COLUMNS)}, own) VALUES (?, {placeholders(RECORD_COLUMNS)}, ?)"  # noqa: S608 - names of columns
+# --- SQL ------------------------------------------------------------------------------------
+
+_INSERT = (
+    f"INSERT INTO models (key, {', '.join(RECORD_COLUMNS)}, own)"  # noqa: S608 - names of columns
+    f" VALUES (?, {placeholders(RECORD_COLUMNS)}, ?)"
+)
 
 _UPDATE = (
     f"UPDATE models SET {' = ?, '.join(RECORD_COLUMNS)} = ?, own = ?, gone = NULL WHERE id = ?"  # noqa: S608 - names of columns
@@ -240,7 +258,7 @@ AND NOT EXISTS (SELECT 1 FROM models WHERE name = ?)"""
 
 _SELECT_CHILDREN = "SELECT child, place, name, key, parent FROM lineage WHERE key = ? OR name = ?"
 
-# A name has one owner: of two, the one seen later has it, and the other was renamed or deleted.
+# Two models cannot share a name: the one seen later has it, the other was renamed or deleted.
 _MARK_REPLACED = """
 UPDATE models SET gone = seen WHERE gone IS NULL AND name = ? AND EXISTS (
     SELECT 1 FROM models AS other WHERE other.name = models.name AND other.gone IS NULL

@@ -1,4 +1,4 @@
-"""What others measured about a model: rows with their source and how far to trust them."""
+"""Benchmark results of models: `evalResults`, model index and leaderboards, with trust weights."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ if TYPE_CHECKING:
 # One result, JSON-safe: origin, dataset, task, metric, value, verified, weight, date, source.
 EvaluationResult: TypeAlias = dict[str, Any]
 
-# How far a row is trusted, between 0 and 1; `inherit` lowers it for rows of a base.
+# How far a result is trusted, from 0 to 1; `inherit` lowers it for results of a base.
 SOURCE_WEIGHTS: Mapping[tuple[str, bool], float] = {
     ("evalResults", True): 1.0,
     ("evalResults", False): 0.5,
-    ("model-index", True): 0.5,  # the Hub checked the number, not the choice of it
+    ("model-index", True): 0.5,  # the Hub checked the number, not the choice of the benchmark
     ("model-index", False): 0.2,
     ("leaderboard", True): 0.8,
     ("leaderboard", False): 0.5,
 }
 
-OPEN_PULL_REQUEST_FACTOR = 0.5  # nobody of the repository has accepted the row yet
+OPEN_PULL_REQUEST_FACTOR = 0.5  # the owner of the repository has not accepted the result yet
 
 _MAX_RESULTS = 64
 
 
 def parse_quality(record: ParsedRecord) -> dict[str, Fact]:
-    """Return the fact `quality`: the rows of `evalResults`, then those of the model index.
+    """Return the fact `quality`: the results of `evalResults`, then those of the model index.
 
-    Scores keep the unit of their source and are no losses; popularity is no quality.
+    Scores keep the unit of their source and are not losses. Popularity is not quality.
     """
     rows = [*_parse_eval_results(record.raw.get("evalResults")), *_parse_model_index(record)]
     return quality_fact(rows, record.fetched_at)
@@ -44,10 +44,10 @@ def parse_quality(record: ParsedRecord) -> dict[str, Fact]:
 def parse_leaderboard(
     dataset: str, records: Iterable[Record], fetched_at: datetime.datetime
 ) -> dict[str, tuple[EvaluationResult, ...]]:
-    """Return the rows of one data set's leaderboard by model name.
+    """Return the results of one data set's leaderboard by model name.
 
-    Reads what `GET /api/datasets/{id}/leaderboard` returns; a row without a model or a number is
-    left out.
+    `records` is the answer of `GET /api/datasets/{id}/leaderboard`; a row without a model or a
+    number is left out.
     """
     found: dict[str, list[EvaluationResult]] = {}
     for record in records:
@@ -64,24 +64,24 @@ def parse_leaderboard(
 
 
 def with_results(model: Model, results: Iterable[EvaluationResult]) -> Model:
-    """Return the model with these results added to those it has.
+    """Return the model with these results added.
 
-    A leaderboard lists what `evalResults` has, too: the same score of a data set is added once.
+    A leaderboard repeats results of `evalResults`: the same score of a data set is added once.
     """
     own = model.facts.get("quality")
     known = () if own is None else own.value
-    had = {(row.get("dataset"), row["value"]) for row in known}
-    new = [row for row in results if (row.get("dataset"), row["value"]) not in had]
+    known_scores = {(row.get("dataset"), row["value"]) for row in known}
+    new = [row for row in results if (row.get("dataset"), row["value"]) not in known_scores]
     return model.with_facts(quality_fact([*known, *new], model.fetched_at))
 
 
 def merge_results(
     known: Mapping[str, Fact], dataset: str, fresh: Mapping[str, Fact]
 ) -> dict[str, Fact]:
-    """Return a model's results on leaderboards, those of one data set replaced by fresh ones."""
-    held, new = known.get("quality"), fresh.get("quality")
-    rows = [row for row in held.value if row["dataset"] != dataset] if held is not None else []
-    latest = max((fact.fetched_at for fact in (held, new) if fact is not None), default=None)
+    """Return a model's results of all leaderboards, with those of one data set replaced."""
+    old, new = known.get("quality"), fresh.get("quality")
+    rows = [row for row in old.value if row["dataset"] != dataset] if old is not None else []
+    latest = max((fact.fetched_at for fact in (old, new) if fact is not None), default=None)
     if latest is None:
         return {}
     return quality_fact([*rows, *(new.value if new is not None else ())], latest)
@@ -90,7 +90,7 @@ def merge_results(
 def quality_fact(
     results: Iterable[EvaluationResult], fetched_at: datetime.datetime
 ) -> dict[str, Fact]:
-    """Return the fact `quality` of these rows, most trusted first; empty without rows."""
+    """Return the fact `quality` with these results, most trusted first; empty without results."""
     ordered = tuple(sorted(results, key=lambda row: -float(row["weight"]))[:_MAX_RESULTS])
     if not ordered:
         return {}
@@ -99,7 +99,7 @@ def quality_fact(
 
 
 def _parse_eval_results(value: object) -> Iterator[EvaluationResult]:
-    """Read `evalResults` raw: the client's own class drops `verified`."""
+    """Read `evalResults` of the raw record; the class of huggingface_hub drops `verified`."""
     for entry in as_list(value)[:_MAX_RESULTS]:
         outer = as_mapping(entry)
         data = as_mapping(outer.get("data")) or outer
@@ -119,7 +119,7 @@ def _parse_eval_results(value: object) -> Iterator[EvaluationResult]:
 
 
 def _parse_model_index(record: ParsedRecord) -> Iterator[EvaluationResult]:
-    """Read the model index, in its own field or on the card."""
+    """Read the model index of the record, else of the model card."""
     listed = as_list(record.raw.get("model-index")) or as_list(record.card.get("model-index"))
     for model in listed[:4]:
         for entry in as_list(as_mapping(model).get("results"))[:_MAX_RESULTS]:
@@ -148,7 +148,7 @@ def _make_result(origin: str, value: float, verified: bool) -> EvaluationResult:
 
 
 def _set_texts(row: EvaluationResult, **texts: object) -> None:
-    """Add those of the texts that are known."""
+    """Add the texts that are known."""
     for name, value in texts.items():
         word = as_str(value)
         if word is not None:
@@ -161,7 +161,7 @@ def _set_source(row: EvaluationResult, source: object) -> None:
 
 
 def _parse_score(value: object) -> float | None:
-    """Return a finite score; some measures are negative."""
+    """Return a finite score; it may be negative."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
     try:

@@ -1,4 +1,4 @@
-"""Licences: which are declared, how strict each one is, and what holds for a derived model."""
+"""Licences: which is declared, how strict it is, and which one holds for a derived model."""
 
 from __future__ import annotations
 
@@ -15,31 +15,57 @@ if TYPE_CHECKING:
     from tryage.hub.record import ParsedRecord
 
 
-class Strictness(IntEnum):
-    """How much a licence asks of those who use a model, least first."""
+def parse_license(record: ParsedRecord) -> dict[str, Fact]:
+    """Return the declared licence of the tags, else of the model card; of several, the strictest.
 
-    PUBLIC_DOMAIN = 0  # public domain
+    `license: other` is unknown, unless `license_name` is in the table.
+    """
+    declared = [tag[len("license:") :] for tag in record.tags if tag.startswith("license:")]
+    source = "license tag"
+    if not declared:
+        declared, source = list(as_strings(record.card.get("license"))), "license of the model card"
+    if not declared:
+        return {}
+    names = [normalize_license(name) or _license_name(record) for name in dict.fromkeys(declared)]
+    text = ", ".join(declared)[:200]
+    found = strictest(names)
+    if found is None:
+        return {
+            "license": record.fact(None, f"{source} says {text!r}, which names no licence", 0.0)
+        }
+    return {"license": record.fact(found, f"{source} {text!r}", 0.9)}
+
+
+def _license_name(record: ParsedRecord) -> str | None:
+    """Return the licence that `license_name` of the model card names beside `license: other`."""
+    return normalize_license(record.card.get("license_name"))
+
+
+class Strictness(IntEnum):
+    """How much a licence demands of users, least first."""
+
+    PUBLIC_DOMAIN = 0  # no conditions
     PERMISSIVE = 1  # keep the notices
     WEAK_COPYLEFT = 2  # changes of the licensed part stay open
-    STRONG_COPYLEFT = 3  # what is made from it stays open
-    USE_RESTRICTED = 4  # its own acceptable uses, or limits by size of business
+    STRONG_COPYLEFT = 3  # everything made from it stays open
+    USE_RESTRICTED = 4  # a list of acceptable uses, or a limit on the size of the business
     NONCOMMERCIAL = 5  # no commercial use, or research only
     NO_DERIVATIVES = 6  # no derivatives at all
 
 
 @dataclass(frozen=True, slots=True)
 class LicenseTerms:
-    """How strict a licence is, and the family whose licences can follow one another."""
+    """Strictness and family of a licence: within a family, the stricter one contains the other."""
 
     strictness: Strictness
     family: str
 
 
 def _license_table() -> dict[str, LicenseTerms]:
-    """Return the licences the Hub has a name for, by strictness and family.
+    """Return the licences that the Hub has a name for, with strictness and family.
 
-    A model whose licence only asks for notices may be passed on under a stricter one. Above that,
-    terms of two families do not contain each other: both bind, and no single name says so.
+    A model under a permissive licence may be passed on under a stricter one. Stricter terms of two
+    families do not contain each other: both apply, and no single licence says so.
     """
     rows: tuple[tuple[Strictness, str, str], ...] = (
         (Strictness.PUBLIC_DOMAIN, "", "cc0-1.0 pddl unlicense wtfpl"),
@@ -95,7 +121,7 @@ def _license_table() -> dict[str, LicenseTerms]:
 
 LICENSES: Mapping[str, LicenseTerms] = _license_table()
 
-# Other spellings people give as `license_name` beside `license: other`, or instead of the Hub's.
+# Other spellings, as `license_name` beside `license: other` or instead of the Hub's name.
 _LICENSE_ALIASES: Mapping[str, str] = {
     "apache-2": "apache-2.0",
     "apache2": "apache-2.0",
@@ -130,7 +156,7 @@ _LICENSE_ALIASES: Mapping[str, str] = {
 
 
 def normalize_license(name: object) -> str | None:
-    """Return the Hub's name of a licence; None for `other`, `unknown`, `cc` and what is no name."""
+    """Return the Hub's name of a licence; None for `other`, `unknown`, `cc` and invalid names."""
     word = as_str(name)
     if word is None:
         return None
@@ -140,10 +166,10 @@ def normalize_license(name: object) -> str | None:
 
 
 def stricter(own: str | None, base: str | None) -> str | None:
-    """Return the licence that holds for a model under `own` that was made from one under `base`.
+    """Return the licence that holds for a model under `own`, made from one under `base`.
 
-    None where either is unknown, or where both bind and neither contains the other. Of two that
-    are equally strict in one family, the base's holds: a derivative cannot change it.
+    None where either is unknown, or where both apply and neither contains the other. Of two equally
+    strict ones in one family the base's holds: a derived model cannot change it.
     """
     if own is None or base is None:
         return None
@@ -159,34 +185,8 @@ def stricter(own: str | None, base: str | None) -> str | None:
 
 
 def strictest(names: Iterable[str | None]) -> str | None:
-    """Return the licence that holds where all of these do, None where no single name says so."""
+    """Return the licence that holds where all of these apply, None where no single one says so."""
     found: str | None = None
     for i, name in enumerate(names):
         found = name if i == 0 else stricter(found, name)
     return found
-
-
-def parse_license(record: ParsedRecord) -> dict[str, Fact]:
-    """Return the declared licence: the tags, then the card; of several, the strictest.
-
-    `license: other` counts as unknown unless `license_name` is a name that the table knows.
-    """
-    declared = [tag[len("license:") :] for tag in record.tags if tag.startswith("license:")]
-    source = "license tag"
-    if not declared:
-        declared, source = list(as_strings(record.card.get("license"))), "license of the model card"
-    if not declared:
-        return {}
-    names = [normalize_license(name) or _license_name(record) for name in dict.fromkeys(declared)]
-    said = ", ".join(declared)[:200]
-    found = strictest(names)
-    if found is None:
-        return {
-            "license": record.fact(None, f"{source} says {said!r}, which names no licence", 0.0)
-        }
-    return {"license": record.fact(found, f"{source} {said!r}", 0.9)}
-
-
-def _license_name(record: ParsedRecord) -> str | None:
-    """Return the licence that an `other` is given a name for, on the card or in a tag."""
-    return normalize_license(record.card.get("license_name"))

@@ -1,4 +1,4 @@
-"""What a model has from its bases: licence, parameters, age, context, and measured quality."""
+"""Base models: how they are declared, and what a model inherits from them."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 # A declared base, and what is known of it.
 Parent: TypeAlias = tuple[BaseModelRef, Model]
 
-# How much of what was measured on a base still says something about the derivative.
+# The weight that a result of the base keeps for the derived model.
 SHRINKAGE: Mapping[str, float] = {"quantized": 0.9, "finetune": 0.5, "adapter": 0.5, "merge": 0.3}
 
 _SAME_SIZE_RELATIONS = frozenset(("quantized", "adapter"))
 
-_CONFIDENCE_DECAY = 0.95  # confidence kept per step of the chain
+_CONFIDENCE_DECAY = 0.95  # the confidence that a fact keeps per step of the chain
 
-_GUESS_DECAY = 0.8  # kept where the derivative may have been changed in just this
+_GUESS_DECAY = 0.8  # kept where the derived model may differ in this fact
 
 RELATIONS = ("adapter", "finetune", "merge", "quantized")
 
@@ -34,7 +34,7 @@ _TAG_PREFIX = "base_model:"
 
 _MAX_BASES = 32
 
-# owner/name, or the bare name of a model older than owners; a path on somebody's disk is neither.
+# owner/name, or the bare name of a model from before there were owners; not a path on a disk.
 _MODEL_NAME = re.compile(r"[A-Za-z0-9_][\w.\-]*(?:/[\w.\-]+)?", re.ASCII)
 
 _QUANTIZED_TAGS = frozenset(
@@ -43,19 +43,19 @@ _QUANTIZED_TAGS = frozenset(
 
 
 def inherit(model: Model, bases: Sequence[Model]) -> Model:
-    """Return the model with what its bases tell; every fact from a base names it.
+    """Return the model with facts of its bases; the source of each such fact names the base.
 
-    `bases` are those of `model.bases` that are known, each with what it inherits itself; others
-    are ignored, and a base that is missing is one of which nothing is known. `model` has its own
-    facts only, as `read_model` returned it.
+    `model` has its own facts only, as `parse_model` returns them. `bases` are the known ones among
+    `model.bases`, each with what it inherits itself; a missing one counts as unknown, and models
+    that are no bases are ignored.
 
-    - Licence: the strictest along the chain; unknown where that of one base is.
-    - Parameters of a quantised model or an adapter: the base's. Of another, except of a merge,
-      only where its own are unknown.
-    - Released: a quantised model is as old as the weights it rounds. Another is as old as itself,
-      or where the Hub does not know (before March 2022) as its base.
+    - Licence: the strictest along the chain; unknown if that of one base is unknown.
+    - Parameters of a quantized model or an adapter: the base's. Of other models, except merges,
+      only where their own are unknown.
+    - Release date of a quantized model: that of the weights it rounds. Of other models: their own,
+      or, where the Hub does not know it (before March 2022), the base's.
     - Context, capabilities, languages: the base's where its own are unknown.
-    - Quality: the base's rows beside its own, each with a lower weight.
+    - Quality: the base's results beside its own, each with a lower weight.
     """
     if not model.bases:
         return model
@@ -74,7 +74,7 @@ def inherit(model: Model, bases: Sequence[Model]) -> Model:
 
 
 def _match_bases(model: Model, bases: Sequence[Model]) -> list[Parent]:
-    """Pair each declared base with what is known of it, in the order of declaration."""
+    """Pair each declared base with its model, in the order of declaration."""
     by_key = {base.key: base for base in bases}
     by_name = {base.name: base for base in bases}
     found = []
@@ -85,23 +85,8 @@ def _match_bases(model: Model, bases: Sequence[Model]) -> list[Parent]:
     return found
 
 
-def _inherit_fact(parent: Model, fact: Fact, decay: float = _CONFIDENCE_DECAY) -> Fact:
-    """Return a base's fact as the derivative's: the base is named before the first source."""
-    source = f"base {parent.name}: {fact.source}"
-    return Fact(fact.value, source[:500], fact.fetched_at, round(fact.confidence * decay, 3))
-
-
-def _inherit_first(parents: Sequence[Parent], name: str, facts: dict[str, Fact]) -> None:
-    """Take a fact from the first base that has it."""
-    for _, parent in parents:
-        fact = parent.facts.get(name)
-        if fact is not None and fact.value is not None:
-            facts[name] = _inherit_fact(parent, fact)
-            return
-
-
 def _inherit_license(model: Model, own: Fact, parents: Mapping[BaseModelRef, Model]) -> Fact:
-    """Return the strictest licence of the chain; the source says which base decided."""
+    """Return the strictest licence of the chain; its source names the base that it comes from."""
     strictest_fact = own
     for base in model.bases:
         if strictest_fact.value is None:
@@ -127,36 +112,33 @@ def _unknown_fact(fact: Fact, why: str) -> Fact:
 
 
 def _inherit_parameters(parents: Sequence[Parent], facts: dict[str, Fact]) -> None:
-    """Take the parameters of the first base that can tell them."""
+    """Add the parameters of the first base that has them."""
     own = facts.get("parameters")
     for base, parent in parents:
         base_fact = parent.facts.get("parameters")
         if base_fact is None or base.relation == "merge":
             continue
-        decay = _CONFIDENCE_DECAY if base.relation in _SAME_SIZE_RELATIONS else _GUESS_DECAY
-        sure = (
-            base.relation in _SAME_SIZE_RELATIONS
-            and own
-            and base_fact.confidence * decay >= own.confidence
-        )
-        if own is None or sure or base.relation == "adapter":
+        same_size = base.relation in _SAME_SIZE_RELATIONS
+        decay = _CONFIDENCE_DECAY if same_size else _GUESS_DECAY
+        surer = same_size and own and base_fact.confidence * decay >= own.confidence
+        if own is None or surer or base.relation == "adapter":
             facts["parameters"] = _inherit_fact(parent, base_fact, decay)
             facts.pop("active_parameters", None)
         active = parent.facts.get("active_parameters")
-        same = 0.9 < facts["parameters"].value / base_fact.value < 1.1
-        if active is not None and same and "active_parameters" not in facts:
+        similar = 0.9 < facts["parameters"].value / base_fact.value < 1.1
+        if active is not None and similar and "active_parameters" not in facts:
             facts["active_parameters"] = _inherit_fact(parent, active, decay)
         return
 
 
 def _inherit_release_date(parents: Sequence[Parent], facts: dict[str, Fact]) -> None:
-    """Take the age of the weights where they are the base's, or of unknown age."""
-    same = [(base, parent) for base, parent in parents if base.relation == "quantized"]
-    _inherit_first(same or ([] if "released" in facts else parents), "released", facts)
+    """Add the base's release date where the weights are the base's, or their age is unknown."""
+    same_weights = [(base, parent) for base, parent in parents if base.relation == "quantized"]
+    _inherit_first(same_weights or ([] if "released" in facts else parents), "released", facts)
 
 
 def _inherit_quality(model: Model, parents: Sequence[Parent]) -> dict[str, Fact]:
-    """Return the results with the bases' added, shrunk by the relation; each names its model."""
+    """Return the results with those of the bases, shrunk by relation; each of these has `base`."""
     own = model.facts.get("quality")
     rows = list(own.value) if own is not None else []
     for base, parent in parents:
@@ -168,10 +150,28 @@ def _inherit_quality(model: Model, parents: Sequence[Parent]) -> dict[str, Fact]
     return quality_fact(rows, model.fetched_at)
 
 
-def parse_base_models(record: ParsedRecord) -> tuple[BaseModelRef, ...]:
-    """Return the declared bases, the best described first: `baseModels`, then tags, then the card.
+def _inherit_first(parents: Sequence[Parent], name: str, facts: dict[str, Fact]) -> None:
+    """Add the fact of the first base that has it."""
+    for _, parent in parents:
+        fact = parent.facts.get(name)
+        if fact is not None and fact.value is not None:
+            facts[name] = _inherit_fact(parent, fact)
+            return
 
-    Where nobody says how a model was made, a quantised format or an adapter library tells; several
+
+def _inherit_fact(parent: Model, fact: Fact, decay: float = _CONFIDENCE_DECAY) -> Fact:
+    """Return a base's fact for the derived model: the name of the base precedes the source."""
+    source = f"base {parent.name}: {fact.source}"
+    return Fact(fact.value, source[:500], fact.fetched_at, round(fact.confidence * decay, 3))
+
+
+# --- declared bases -------------------------------------------------------------------------
+
+
+def parse_base_models(record: ParsedRecord) -> tuple[BaseModelRef, ...]:
+    """Return the declared bases, by the best description: `baseModels`, then tags, then the card.
+
+    Without a declared relation, a quantized format or an adapter library decides; otherwise several
     bases are a merge, and one is a finetune.
     """
     found: dict[str, BaseModelRef] = {}
@@ -231,15 +231,17 @@ def _guess_relation(record: ParsedRecord, count: int) -> str:
     return "merge" if count > 1 else "finetune"
 
 
+# --- the order of inheritance ---------------------------------------------------------------
+
+
 def topological_groups(
     models: Collection[int], parents: Mapping[int, Sequence[int]]
 ) -> Iterator[list[int]]:
     """Yield the models and all their ancestors in groups, every group after those it inherits from.
 
-    A group is one model, or all models of one circle: nothing can be older than itself, so nobody
-    inherits within it. Source: Tarjan, Depth-first search and linear graph algorithms (SIAM
-    Journal on Computing, 1972), with a stack of its own, because a chain may be longer than
-    Python's.
+    A group is one model, or all models of one cycle: these cannot inherit from each other. Source:
+    Tarjan, Depth-first search and linear graph algorithms (SIAM Journal on Computing, 1972), with
+    an explicit stack, because a chain may be longer than Python's recursion limit.
     """
     index: dict[int, int] = {}
     lowlink: dict[int, int] = {}
@@ -270,7 +272,7 @@ def topological_groups(
 
 
 def _pop_component(stack: list[int], first: int) -> list[int]:
-    """Take the end of the path off, from this model on."""
+    """Remove and return the end of the stack, from this model on."""
     at = len(stack) - 1
     while stack[at] != first:
         at -= 1

@@ -1,4 +1,4 @@
-"""One model of the Hub: its identity, its place among the others, and the facts about it."""
+"""`Model` and `Fact`: one model of the Hub, and facts about it with sources; as an `Expert`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tryage.core.expert import Expert
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-# What JSON has no type for; every other value is a string, a number, a bool or a list.
+# Facts of types that JSON lacks; all others are strings, numbers, booleans or lists.
 _DECODERS: Mapping[str, Callable[[Any], Any]] = {
     "released": datetime.date.fromisoformat,
     "capabilities": frozenset,
@@ -22,7 +22,7 @@ _DECODERS: Mapping[str, Callable[[Any], Any]] = {
     "quality": tuple,
 }
 
-# Facts that are fields of an Expert; the others go to `metadata["hub"]`.
+# Facts that are fields of an Expert; the others become `metadata["hub"]`.
 EXPERT_FIELDS = (
     "parameters",
     "active_parameters",
@@ -36,6 +36,13 @@ EXPERT_FIELDS = (
     "capabilities",
 )
 
+_PLAIN_FIELDS = (
+    "author", "task", "library", "sha", "downloads", "likes", "gated", "private", "disabled",
+)  # fmt: skip
+
+_TIME_FIELDS = ("created", "modified")
+
+# Attributes of a Model that become `metadata["hub"]`.
 _HUB_FIELDS = ("key", "sha", "author", "task", "library", "likes", "gated", "private", "disabled")
 
 _HUB_URL = "https://huggingface.co/"
@@ -46,7 +53,7 @@ class BaseModelRef:
     """A model that another one was made from.
 
     `relation` is the Hub's word: adapter, finetune, merge or quantized. `key` is the base's `_id`,
-    None where the record names it only.
+    None where the record has only its name.
     """
 
     name: str
@@ -62,11 +69,16 @@ class BaseModelRef:
 class Model:
     """What one record of the Hub says; None is unknown.
 
-    `key` is the Hub's `_id`, which survives a rename; `name` is the repository id. `downloads` are
-    those of the last 30 days, `gated` is False, "auto" or "manual", `seen` is when the record was
-    fetched (UTC). `facts` are keyed by the fields of `Expert`, and by what it has no field for:
-    `quality`, `scan`, `custom_code`, `formats`, `languages`, `weight_bytes`, `provider`,
-    `providers`, `max_context_length`, `incapable`.
+    Attributes:
+        key: The Hub's `_id`, which stays the same when the model is renamed.
+        name: The repository id.
+        fetched_at: When the record was fetched (UTC).
+        downloads: Those of the last 30 days.
+        gated: False, "auto" or "manual".
+        bases: The models that this one was made from.
+        facts: By the fields of `Expert`, and by names that it has no field for: `quality`, `scan`,
+            `custom_code`, `formats`, `languages`, `weight_bytes`, `provider`, `providers`,
+            `max_context_length`, `incapable`.
     """
 
     key: str
@@ -134,28 +146,16 @@ class Model:
         )
 
 
-_PLAIN_FIELDS = (
-    "author",
-    "task",
-    "library",
-    "sha",
-    "downloads",
-    "likes",
-    "gated",
-    "private",
-    "disabled",
-)
-
-_TIME_FIELDS = ("created", "modified")
-
-
 @dataclass(frozen=True, slots=True)
 class Fact:
     """One value with its provenance.
 
-    `value` is None when it is known *why* nothing can be said (the source tells it); a fact that
-    nobody looked for is absent instead. `source` is for people, `seen` is in UTC, and
-    `confidence`, between 0 and 1, is how often such a source is right.
+    Attributes:
+        value: None when the value is unknown for a reason, which `source` names; without a reason
+            the fact is absent.
+        source: Where the value comes from, as a text for people.
+        fetched_at: When it was fetched (UTC).
+        confidence: How often such a source is right, from 0 to 1.
     """
 
     value: Any
@@ -168,7 +168,7 @@ class Fact:
         return {"value": to_plain(self.value), **self.provenance()}
 
     def provenance(self) -> dict[str, Any]:
-        """Return where the value comes from, when, and how sure it is, JSON-safe."""
+        """Return source, time and confidence, JSON-safe."""
         return {
             "source": self.source,
             "seen": self.fetched_at.isoformat(),
@@ -195,11 +195,11 @@ def to_plain(value: object) -> object:
 
 
 def to_expert(model: Model) -> Expert:
-    """Return what a router knows of the model; its name is the repository's on the Hub.
+    """Return the model as an expert, named like its repository.
 
-    `metadata["sources"][field]` has the source, time and confidence of each field that is known,
-    and of one that is unknown for a reason; `metadata["hub"]` has what an expert has no field for.
-    No aliases: among a hundred thousand models every short name is somebody else's too.
+    `metadata["sources"][field]` has the source, time and confidence of each field that is known, or
+    unknown for a reason; `metadata["hub"]` has what an expert has no field for. There are no
+    aliases: among a hundred thousand models several share every short name.
     """
     facts = {name: model.facts[name] for name in EXPERT_FIELDS if name in model.facts}
     sources = {name: fact.provenance() for name, fact in facts.items()}
@@ -218,7 +218,7 @@ def to_expert(model: Model) -> Expert:
 
 
 def _hub_metadata(model: Model) -> dict[str, Any]:
-    """Return what an expert has no field for, JSON-safe, without what is unknown."""
+    """Return what an expert has no field for, JSON-safe, without unknown values."""
     hub: dict[str, Any] = {name: getattr(model, name) for name in _HUB_FIELDS}
     hub["url"] = _HUB_URL + model.name
     hub["bases"] = [base.to_dict() for base in model.bases] or None

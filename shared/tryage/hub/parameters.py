@@ -1,4 +1,4 @@
-"""How many parameters a model has, by the best of the sources that know something about it."""
+"""The number of parameters of a model, by the best source: tensors, GGUF, config, files, name."""
 
 from __future__ import annotations
 
@@ -28,11 +28,12 @@ if TYPE_CHECKING:
     from tryage.hub.model import Fact
     from tryage.hub.record import ParsedRecord
 
-# Bytes per weight as the config names the type; without a name, half precision is the custom.
+# Bytes per weight by the type in the config; without a type, half precision is assumed.
 _BYTES_PER_WEIGHT = {"float32": 4.0, "float16": 2.0, "bfloat16": 2.0, "float8_e4m3fn": 1.0}
 
 _WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth")
 
+# Files beside the weights that a loader does not read.
 _AUXILIARY_PREFIXES = (
     "adapter_model",
     "training_args",
@@ -44,13 +45,13 @@ _AUXILIARY_PREFIXES = (
 
 _UNITS = {"m": 1e6, "b": 1e9}
 
-# No letter or digit may touch the unit: `4bit` is no size. A version may follow (`7bv2`).
+# No letter or digit may follow the unit: `4bit` is not a size. A version may follow (`7bv2`).
 _END = r"(?=v\d|[^a-z0-9]|$)"
 
-# `1_8b` is 1.8 billion after a hyphen; after an underscore (`llama_2_7b`) the first is a version.
+# `-1_8b` is 1.8 billion, but in `llama_2_7b` the first number is a version.
 _NUMBER = r"(?P<n>(?:0|(?<=-)[1-9])_\d|0\.\d+|[1-9]\d{0,3}(?:\.\d+)?)"
 
-# Not inside a number, nor after the marks of active (a3b), effective (e4b) or several (x7b).
+# Not inside a number, nor after the letters of active (a3b), effective (e4b) or several (x7b).
 _START = r"(?<![\d.])(?<![^a-z][aexv])"
 
 _SIZE = re.compile(rf"{_START}{_NUMBER}(?P<unit>[bm])(?P<rest>\d(?!\d))?{_END}", re.ASCII)
@@ -59,23 +60,23 @@ _MOE_SIZE = re.compile(rf"(?<![\d.])(?P<k>\d{{1,3}})x{_NUMBER}(?P<unit>[bm]){_EN
 
 _ACTIVE = re.compile(rf"[^a-z0-9.]a{_NUMBER}b{_END}", re.ASCII)
 
-# The size is another model's: the one that this one drafts for, was cut from or imitates; and
-# `17B-16E` is what a token passes, of sixteen experts.
+# The size in the name is another model's: the one that this one drafts for or is distilled from.
+# And `17B-16E` is the size that one token uses, of sixteen experts.
 _UNRELATED_SIZE = re.compile(
     r"speculator|eagle|dflash|draft|medusa|mmproj|random|-\d+e(?![a-z0-9])"
 )
 
 _FROM_SEPARATOR = re.compile(r"[-_]from[-_]")
 
-# Of a Mistral-shaped model this share is feed-forward, which each expert has a copy of; the rest is
-# shared. It gives 46.7B for 8x7B and 140.6B for 8x22B, as published.
+# The feed-forward share of a Mistral model, of which each expert has its own; the rest is shared.
+# It gives 46.7B for 8x7B and 140.6B for 8x22B, as published.
 _FFN_SHARE = 0.7785
 
-_EXPERTS_PER_TOKEN = 2  # experts that such a model asks per token
+_EXPERTS_PER_TOKEN = 2  # in such a model
 
-_EXACT_SIZES = {7.0: 7.2417e9, 22.0: 21.77e9}  # what those who round down to these really have
+_EXACT_SIZES = {7.0: 7.2417e9, 22.0: 21.77e9}  # parameters of models whose names round to these
 
-# A gate doubles the way up in the feed-forward part: three matrices instead of two.
+# With a gate the feed-forward part has three matrices instead of two.
 _GATED_FFN = split_words(
     "llama mistral mixtral qwen2 qwen3 qwen2_moe qwen3_moe gemma gemma2 gemma3_text phi3 olmo olmo2"
     " olmoe smollm3 granite granitemoe stablelm cohere exaone4 ernie4_5 seed_oss"
@@ -85,27 +86,21 @@ _PLAIN_FFN = split_words("gpt2 opt bloom gpt_neo gpt_neox gptj phi starcoder2")
 
 _ENCODERS = split_words("bert roberta xlm-roberta camembert electra distilbert mpnet")
 
-# Where config.json may leave it out because it is so by default.
+# Models whose embeddings are tied by default, so that config.json may not say it.
 _TIED_EMBEDDINGS = split_words("gpt2 opt bloom gpt_neo gemma gemma2 gemma3_text smollm3 cohere")
 
 _QKV_BIAS = frozenset(("qwen2", "qwen2_moe"))
 
-
-@dataclass(frozen=True, slots=True)
-class _ParameterSources:
-    """What the rules read: the record's clues, and the two guesses that check the others."""
-
-    record: ParsedRecord
-    name_size: SizeFromName | None
-    config_count: ParameterCount | None
+# Models without a table of positions: these are rotary or linear.
+_NO_POSITION_TABLE = frozenset(("bloom", "gpt_neox", "gptj", "phi", "starcoder2"))
 
 
 def parse_parameters(record: ParsedRecord) -> dict[str, Fact]:
     """Return `parameters`, and `active_parameters` where fewer are used per token.
 
-    The first source that knows wins: tensor counts, GGUF, config.json, file sizes, name. The
-    repository of an adapter holds only its small addition, so its own counts tell nothing, and of
-    a quantised one the base's count is better (`inherit`).
+    The first source that has a count wins: tensor counts, GGUF, config.json, file sizes, name. The
+    repository of an adapter holds only the adapter, so only its name counts. For a quantized model
+    the base's count is better (`inherit` takes it).
     """
     config_count = count_from_config(record.config)
     sources = _ParameterSources(record, size_from_name(record.name), config_count)
@@ -124,8 +119,17 @@ def parse_parameters(record: ParsedRecord) -> dict[str, Fact]:
     return facts
 
 
+@dataclass(frozen=True, slots=True)
+class _ParameterSources:
+    """What the rules read: the record, and the two estimates that check the others."""
+
+    record: ParsedRecord
+    name_size: SizeFromName | None
+    config_count: ParameterCount | None
+
+
 def _from_tensors(sources: _ParameterSources) -> Fact | None:
-    """Count tensors, not by `total`: authors can write any there (huggingface_hub #4221)."""
+    """Sum the tensors; authors can write anything in `total` (huggingface_hub #4221)."""
     record, config_count, name_size = sources.record, sources.config_count, sources.name_size
     total = as_size(as_mapping(record.raw.get("safetensors")).get("total"))
     elements = elements_by_dtype(record.raw)
@@ -134,7 +138,7 @@ def _from_tensors(sources: _ParameterSources) -> Fact | None:
     counts = count_weights(elements, record)
     if counts.unknown_packing and (config_count or name_size):
         return None
-    # A total that is no sum of the tensors, and near to what they unpack to, is somebody's count.
+    # A total that differs from the stored sum and is near the unpacked one was counted separately.
     confirmed = (
         total
         and counts.unpacked
@@ -163,7 +167,7 @@ def _from_config(sources: _ParameterSources) -> Fact | None:
 
 
 def _from_files(sources: _ParameterSources) -> Fact | None:
-    """Divide the bytes of the weights by the bytes of one."""
+    """Divide the bytes of the weights by the bytes per weight."""
     record = sources.record
     stored = weight_bytes(record)
     if not stored:
@@ -181,10 +185,10 @@ def _from_name(sources: _ParameterSources) -> Fact | None:
 
 
 def weight_bytes(record: ParsedRecord) -> float | None:
-    """Return the bytes of the weights that a loader would read: one format, no optimiser."""
+    """Return the bytes of the weights that a loader reads: one format, without optimizer states."""
     sums = dict.fromkeys(_WEIGHT_SUFFIXES, 0.0)
     files = [file for file in record.files if file.size and file.path.endswith(_WEIGHT_SUFFIXES)]
-    # Below the root there are checkpoints and other formats; some libraries have all there.
+    # Folders hold checkpoints and other formats; some libraries have all weights in folders.
     for file in [file for file in files if "/" not in file.path] or files:
         path = file.path.rsplit("/", 1)[-1]
         if file.size and not path.startswith(_AUXILIARY_PREFIXES) and ".fp16." not in path:
@@ -193,7 +197,7 @@ def weight_bytes(record: ParsedRecord) -> float | None:
 
 
 def _check_against_name(fact: Fact, sources: _ParameterSources) -> Fact:
-    """Believe a count less where the name says something else by more than a factor of two."""
+    """Lower the confidence of a count that differs from the name by more than a factor of two."""
     name_size = sources.name_size
     if name_size is None or fact.source == "name" or 0.5 < fact.value / name_size.total < 2:
         return fact
@@ -202,7 +206,7 @@ def _check_against_name(fact: Fact, sources: _ParameterSources) -> Fact:
 
 
 def _active_parameters(sources: _ParameterSources, total: float) -> Fact | None:
-    """Return the parameters each token passes, where they are fewer than all."""
+    """Return the parameters that each token uses, where they are fewer than all."""
     config_count, name_size = sources.config_count, sources.name_size
     if config_count is not None and config_count.active < 0.98 * config_count.total:
         return sources.record.fact(config_count.active, "shape in config.json", 0.85)
@@ -213,17 +217,17 @@ def _active_parameters(sources: _ParameterSources, total: float) -> Fact | None:
 
 @dataclass(frozen=True, slots=True)
 class SizeFromName:
-    """Parameters as the name has them; `active` per token, None where the name does not say."""
+    """Parameters as the name states them; `active` per token, None where it does not say."""
 
     total: float
     active: float | None = None
 
 
 def size_from_name(name: str) -> SizeFromName | None:
-    """Return the size a name (with or without its owner) tells, None where it tells none.
+    """Return the size in a name (with or without its owner), None without one.
 
-    Of several sizes in billions the first counts: the others are mostly tokens seen or a
-    teacher's. Millions count only without billions; thousands are lengths of context, trillions
+    Of several sizes in billions the first counts: the others are mostly training tokens or the size
+    of a teacher. Millions count only without billions; thousands are context lengths, trillions are
     tokens. Measured by benchmarks/hub_names.py.
     """
     short = _FROM_SEPARATOR.split("-" + name.rsplit("/", 1)[-1].lower(), maxsplit=1)[0]
@@ -253,7 +257,7 @@ def _parse_size(match: re.Match[str]) -> float:
 
 
 def _moe_size(match: re.Match[str]) -> SizeFromName | None:
-    """Return the size of `8x7B`: the experts share all but their feed-forward parts."""
+    """Return the size of `8x7B`: the experts share everything but their feed-forward parts."""
     experts, each = int(match["k"]), _parse_number(match["n"])
     one = _EXACT_SIZES.get(each, each * 1e9) if match["unit"] == "b" else each * 1e6
     if experts < 1:
@@ -265,20 +269,20 @@ def _moe_size(match: re.Match[str]) -> SizeFromName | None:
 
 @dataclass(frozen=True, slots=True)
 class ParameterCount:
-    """Parameters by a model's shape: all of them, and those that each token passes."""
+    """Parameters by the shape in a config: all of them, and those that each token uses."""
 
     total: float
     active: float
 
 
 def count_from_config(config: Record) -> ParameterCount | None:
-    """Return what a config.json describes, None where the architecture or a size is not known."""
+    """Return the count of a config.json, None where the architecture or a size is unknown."""
     model_type = as_str(config.get("model_type"))
     if model_type is None or not (
         model_type in _GATED_FFN or model_type in _PLAIN_FFN or model_type in _ENCODERS
     ):
         return None
-    if config.get("auto_map"):  # code of its own: the name is kept, the shape often not
+    if config.get("auto_map"):  # custom code keeps the name of a type, but often not its shape
         return None
     sizes = _ConfigDims.from_config(config, model_type in _GATED_FFN)
     return None if sizes is None else _count_parameters(model_type, sizes, config)
@@ -286,7 +290,7 @@ def count_from_config(config: Record) -> ParameterCount | None:
 
 @dataclass(frozen=True, slots=True)
 class _ConfigDims:
-    """The sizes every shape has."""
+    """The dimensions that every architecture has."""
 
     vocab_size: float
     hidden_size: float
@@ -297,7 +301,7 @@ class _ConfigDims:
 
     @classmethod
     def from_config(cls, config: Record, gated: bool) -> _ConfigDims | None:
-        """Read the sizes under the names the architectures have for them."""
+        """Read the dimensions, which architectures name differently."""
         vocabulary = as_positive_float(config.get("vocab_size"))
         width = _first_positive(config, "hidden_size", "n_embd", "d_model", "dim")
         layers = _first_positive(config, "num_hidden_layers", "n_layer", "num_layers", "n_layers")
@@ -324,7 +328,7 @@ def _count_parameters(model_type: str, dims: _ConfigDims, config: Record) -> Par
         attention += dims.query_size + 2 * dims.kv_size
     norms = 2.0 * width
     ffn = (3 if gated else 2) * width * dims.ffn_size
-    if not gated:  # every matrix has a bias, and every norm a shift
+    if not gated:  # every matrix and every norm has a bias
         attention += dims.query_size + 2 * dims.kv_size + width
         ffn += dims.ffn_size + width
         norms *= 2
@@ -337,20 +341,14 @@ def _count_parameters(model_type: str, dims: _ConfigDims, config: Record) -> Par
 
 
 def _embedding_parameters(model_type: str, dims: _ConfigDims, config: Record) -> float:
-    """Count what is outside the layers: embeddings, the way out, the last norm, the pooler."""
+    """Count what is outside the layers: embeddings, output layer, last norm, pooler."""
     tied = as_bool(config.get("tie_word_embeddings"))
     tied = model_type in _TIED_EMBEDDINGS or model_type in _ENCODERS if tied is None else tied
     words = dims.vocab_size * dims.hidden_size * (1 if tied or model_type in _ENCODERS else 2)
     if model_type in _GATED_FFN:
         return words + dims.hidden_size
     positions = _first_positive(config, "max_position_embeddings", "n_positions", "n_ctx") or 0.0
-    if model_type in (
-        "bloom",
-        "gpt_neox",
-        "gptj",
-        "phi",
-        "starcoder2",
-    ):  # rotary or linear positions
+    if model_type in _NO_POSITION_TABLE:
         positions = 0.0
     if model_type not in _ENCODERS:
         return words + (min(positions, 1e6) + 2) * dims.hidden_size
@@ -360,9 +358,9 @@ def _embedding_parameters(model_type: str, dims: _ConfigDims, config: Record) ->
 
 
 def _moe_ffn_parameters(config: Record, dims: _ConfigDims, dense: float) -> tuple[float, float]:
-    """Return the feed-forward parameters of a layer: of all its experts, and of those a token asks.
+    """Return the feed-forward parameters of a layer: of all experts, and of those one token uses.
 
-    Averaged over the layers, of which some may have no experts.
+    Averaged over the layers, because some may have no experts.
     """
     experts = _first_positive(config, "num_local_experts", "num_experts", "n_routed_experts")
     experts_per_token = _first_positive(config, "num_experts_per_tok", "num_experts_per_token")
@@ -378,7 +376,8 @@ def _moe_ffn_parameters(config: Record, dims: _ConfigDims, dense: float) -> tupl
     )
     step = as_positive_float(config.get("decoder_sparse_step")) or 1.0
     moe_share = 1 / step if step >= 1 else 1.0
-    total_parameters = moe_share * (experts * each + shared_parameters) + (1 - moe_share) * dense
-    return total_parameters, moe_share * (experts_per_token * each + shared_parameters) + (
-        1 - moe_share
-    ) * dense
+
+    def average(moe: float) -> float:
+        return moe_share * (moe + shared_parameters) + (1 - moe_share) * dense
+
+    return average(experts * each), average(experts_per_token * each)

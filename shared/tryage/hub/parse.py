@@ -1,4 +1,4 @@
-"""A raw record of the Hub becomes a `Model`: its own facts, before anything is inherited."""
+"""`parse_model`: from a record of the Hub to a `Model` with its own facts, before inheritance."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from tryage.hub.model import Fact
 
-# The Hub noted creation from this moment on; what is older carries it or an earlier one.
+# The Hub stores creation times since then; older repositories have this time or an earlier one.
 FIRST_CREATION_TIME = datetime.datetime(2022, 3, 3, tzinfo=datetime.timezone.utc)
 
 _CONTEXT_LENGTH_KEYS = (
@@ -46,7 +46,7 @@ _CONTEXT_LENGTH_KEYS = (
     "n_ctx",
 )
 
-_MAX_CONTEXT_LENGTH = 1e9  # tokenizers write 1e30 for "no limit"
+_MAX_CONTEXT_LENGTH = 1e9  # tokens; tokenizers write 1e30 for "no limit"
 
 _UNSCALED_ROPE_TYPES = frozenset(("default", "su", "longrope", "llama3", "mrope"))
 
@@ -77,9 +77,10 @@ _ISO_639_1 = split_words(
 
 
 def parse_model(record: Record, fetched_at: datetime.datetime) -> Model:
-    """Return what one record of a listing or of a model's page says; `seen` is in UTC.
+    """Return the model of one record, from a listing or from the model's own page.
 
-    A field of an odd type is unknown and spoils no other. Facts of bases are added by `inherit`.
+    A field of a wrong type is unknown and does not affect other fields. `inherit` adds the facts of
+    bases. `fetched_at` is in UTC.
 
     Raises:
         HubReplyError: the record has no `_id` or no `id`.
@@ -113,6 +114,14 @@ def parse_model(record: Record, fetched_at: datetime.datetime) -> Model:
     )
 
 
+def parse_model_or_none(record: Record, fetched_at: datetime.datetime) -> Model | None:
+    """Return the model of one record, None when it has no `_id` or no `id`."""
+    try:
+        return parse_model(record, fetched_at)
+    except HubReplyError:
+        return None
+
+
 def _parse_facts(record: ParsedRecord) -> dict[str, Fact]:
     facts = {
         **parse_parameters(record),
@@ -123,7 +132,7 @@ def _parse_facts(record: ParsedRecord) -> dict[str, Fact]:
         **parse_providers(record),
     }
     created = as_datetime(record.raw.get("createdAt"))
-    # Never by `lastModified`, which moves with every edit of a README.
+    # `lastModified` says nothing about the age: every edit of a README changes it.
     if created is not None and created >= FIRST_CREATION_TIME:
         facts["released"] = record.fact(created.date(), "createdAt", 0.8)
     size = weight_bytes(record)
@@ -136,13 +145,14 @@ def _parse_gated(value: object) -> str | bool | None:
     """Return False, "auto" or "manual"; an older Hub says True for manual."""
     if value is True:
         return "manual"
-    return (
-        False if value is False else word if (word := as_str(value)) in ("auto", "manual") else None
-    )
+    if value is False:
+        return False
+    word = as_str(value)
+    return word if word in ("auto", "manual") else None
 
 
 def parse_capabilities(record: ParsedRecord) -> dict[str, Fact]:
-    """Return `context_length`, `capabilities` and `languages`, as far as the record tells them."""
+    """Return `context_length`, `capabilities` and `languages`, where the record has them."""
     facts = {
         "context_length": _context_length(record),
         "capabilities": _capabilities(record),
@@ -152,7 +162,7 @@ def parse_capabilities(record: ParsedRecord) -> dict[str, Fact]:
 
 
 def _context_length(record: ParsedRecord) -> Fact | None:
-    """Return the tokens of prompt and answer together: config, GGUF, then the tokenizer's limit."""
+    """Return the tokens of prompt and answer together, by config, GGUF or the tokenizer's limit."""
     for name in _CONTEXT_LENGTH_KEYS:
         length = as_positive_float(record.config_value(name))
         if length is not None and 1 <= length <= _MAX_CONTEXT_LENGTH:
@@ -168,7 +178,7 @@ def _context_length(record: ParsedRecord) -> Fact | None:
 
 
 def _rope_scaled(record: ParsedRecord, name: str, length: float) -> Fact:
-    """Apply the scaling of rotary positions, as vLLM does when it sets up a model."""
+    """Apply the scaling of rotary positions, as vLLM does when it loads a model."""
     model_type = as_str(record.config.get("model_type")) or ""
     if model_type in _PADDED_MODEL_TYPES and length > 2 and int(length) % 2 == 0:
         return record.fact(int(length) - 2, f"{name} of the config less padding", 0.9)
@@ -193,7 +203,7 @@ def _rope_scaled(record: ParsedRecord, name: str, length: float) -> Fact:
 
 
 def _capabilities(record: ParsedRecord) -> Fact | None:
-    """Return what the model can do; None when nothing of the record speaks of it."""
+    """Return what the model can do; None when the record does not mention it."""
     template = " ".join(_chat_templates(record))
     found: dict[str, bool] = {
         "chat": bool(template) or "conversational" in record.lowercase_tags,
@@ -210,7 +220,7 @@ def _capabilities(record: ParsedRecord) -> Fact | None:
 
 
 def _chat_templates(record: ParsedRecord) -> Iterator[str]:
-    """Yield the chat templates: one string, or a list of named ones."""
+    """Yield the chat templates; a place holds one string, or a list of named templates."""
     places = (
         as_mapping(record.config.get("tokenizer_config")).get("chat_template"),
         record.config.get("chat_template_jinja"),
@@ -228,7 +238,7 @@ def _mentions_tools(template: str) -> bool:
 
 
 def _languages(record: ParsedRecord) -> Fact | None:
-    """Return the languages of the card, or the two-letter tags that the Hub made of them."""
+    """Return the languages of the model card, else the two-letter tags."""
     declared = as_strings(record.card.get("language"))
     if declared:
         return record.fact(tuple(sorted({word.lower() for word in declared})), "model card", 0.7)

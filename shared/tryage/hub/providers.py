@@ -1,4 +1,4 @@
-"""What it costs to have a model served: the providers behind the Hub's router, `/v1/models`."""
+"""Inference providers: prices, latency, context and capabilities of the models they serve."""
 
 from __future__ import annotations
 
@@ -24,33 +24,9 @@ if TYPE_CHECKING:
     from tryage.hub.model import Model
     from tryage.hub.record import ParsedRecord
 
-TYPICAL_ANSWER_TOKENS = 500  # tokens
+TYPICAL_ANSWER_TOKENS = 500
 
 _CAPABILITY_BY_MODALITY: Mapping[str, str] = {"image": "vision", "audio": "audio"}
-
-
-@dataclass(frozen=True, slots=True)
-class ProviderOffer:
-    """One provider's offer; None is unknown, also a price of zero that is not said to be free.
-
-    Prices in USD per million tokens; `latency` in seconds to the end of an answer of
-    `TYPICAL_ANSWER` tokens, known only where first token and throughput both are.
-    """
-
-    provider: str
-    input_price: float | None
-    output_price: float | None
-    context_length: int | None
-    latency: float | None
-    supports_tools: bool | None
-    supports_structured_output: bool | None
-
-    @property
-    def blended_price(self) -> float:
-        """The order of offers: three tokens read for one written; infinite where unknown."""
-        if self.input_price is None or self.output_price is None:
-            return float("inf")
-        return 3 * self.input_price + self.output_price
 
 
 def parse_served(
@@ -58,9 +34,9 @@ def parse_served(
 ) -> dict[str, Mapping[str, Fact]]:
     """Return the facts about each served model by name, from the records of `/v1/models`.
 
-    Prices, `context_length`, `latency` and `capabilities` are those of one provider, the cheapest
-    live one of which both prices are known (else the quickest), named in `provider`. Beside them:
-    `providers`, all live ones; `max_context_length`, the longest any of them offers; `incapable`,
+    Prices, `context_length`, `latency` and `capabilities` are those of one provider, which
+    `provider` names: the cheapest live one with two known prices, else the fastest. Other facts are
+    `providers`, all live ones; `max_context_length`, the longest of all providers; and `incapable`,
     what the provider says it does not support.
     """
     found: dict[str, Mapping[str, Fact]] = {}
@@ -74,10 +50,9 @@ def parse_served(
 
 
 def parse_providers(record: ParsedRecord) -> dict[str, Fact]:
-    """Return the fact `providers`: who serves the model now, as its own record says.
+    """Return the fact `providers`: the live providers in the model's own record, without prices.
 
-    `inferenceProviderMapping` is a list in listings and an object on a model's page; it has no
-    prices.
+    `inferenceProviderMapping` is a list in listings, and an object on a model's own page.
     """
     value = record.raw.get("inferenceProviderMapping")
     rows = [{"provider": name, **as_mapping(row)} for name, row in as_mapping(value).items()]
@@ -93,30 +68,54 @@ def parse_providers(record: ParsedRecord) -> dict[str, Fact]:
 
 
 def with_served(model: Model, served: Mapping[str, Fact]) -> Model:
-    """Return the model as it is served: the provider's word replaces that of the repository.
+    """Return the model with the facts of its provider, which replace those of the repository.
 
-    Capabilities are joined, less what the provider does not support. Do this last: what a provider
-    offers is not inherited by derivatives.
+    Capabilities are those of both, without those that the provider does not support. Call this
+    after `inherit`: derived models do not inherit what a provider offers.
     """
-    own, served_capabilities = model.facts.get("capabilities"), served.get("capabilities")
-    merged = dict(served)
-    incapable = served["incapable"].value if "incapable" in served else frozenset()
-    if own is not None and own.value is not None:
-        extra: frozenset[str] = (
-            served_capabilities.value if served_capabilities is not None else frozenset()
-        )
-        source = (
-            own.source
-            if served_capabilities is None
-            else f"{own.source}; {served_capabilities.source}"
-        )
-        known = (own.value | extra) - incapable
-        merged["capabilities"] = Fact(known, source, own.fetched_at, own.confidence)
-    return model.with_facts(merged)
+    own = model.facts.get("capabilities")
+    if own is None or own.value is None:
+        return model.with_facts(served)
+    return model.with_facts({**served, "capabilities": _merge_capabilities(own, served)})
+
+
+def _merge_capabilities(own: Fact, served: Mapping[str, Fact]) -> Fact:
+    capabilities, source = own.value, own.source
+    offered = served.get("capabilities")
+    if offered is not None:
+        capabilities, source = capabilities | offered.value, f"{source}; {offered.source}"
+    if "incapable" in served:
+        capabilities -= served["incapable"].value
+    return Fact(capabilities, source, own.fetched_at, own.confidence)
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderOffer:
+    """What one provider offers for a model; None is unknown.
+
+    Prices are in USD per million tokens; a price of zero is unknown unless the provider says that
+    the model is free. `latency` is the seconds to the end of an answer of `TYPICAL_ANSWER_TOKENS`,
+    known only where both first token and throughput are known.
+    """
+
+    provider: str
+    input_price: float | None
+    output_price: float | None
+    context_length: int | None
+    latency: float | None
+    supports_tools: bool | None
+    supports_structured_output: bool | None
+
+    @property
+    def blended_price(self) -> float:
+        """The price of three input tokens and one output token; infinite where one is unknown."""
+        if self.input_price is None or self.output_price is None:
+            return float("inf")
+        return 3 * self.input_price + self.output_price
 
 
 def _parse_offer(value: object) -> ProviderOffer | None:
-    """Read one provider; None when it is not live."""
+    """Return the offer of one provider; None when it is not live."""
     row = as_mapping(value)
     provider = as_str(row.get("provider"))
     if provider is None or as_str(row.get("status")) != "live":
@@ -141,55 +140,55 @@ def _parse_price(value: object, free: bool) -> float | None:
 
 
 def _parse_latency(row: Record) -> float | None:
-    """Return the seconds to a typical answer: first token, then the others at the throughput."""
-    first, speed = (
-        as_nonnegative_float(row.get("first_token_latency_ms")),
-        as_positive_float(row.get("throughput")),
-    )
-    if first is None or speed is None:
+    """Return the seconds of a typical answer: to the first token, then at the throughput."""
+    first_token_ms = as_nonnegative_float(row.get("first_token_latency_ms"))
+    throughput = as_positive_float(row.get("throughput"))
+    if first_token_ms is None or throughput is None:
         return None
-    seconds = first / 1000 + TYPICAL_ANSWER_TOKENS / speed
+    seconds = first_token_ms / 1000 + TYPICAL_ANSWER_TOKENS / throughput
     return seconds if seconds < 1e6 else None
 
 
 def _best_offer_facts(
     entry: Record, offers: Sequence[ProviderOffer], fetched_at: datetime.datetime
 ) -> dict[str, Fact]:
-    """Return the facts of the chosen offer, and what the others add."""
+    """Return the facts of the best offer, and what the others add."""
     best = min(offers, key=lambda offer: (offer.blended_price, offer.latency or float("inf")))
     source = f"served by {best.provider}"
+
+    def fact(value: object, source: str = source, confidence: float = 0.95) -> Fact:
+        return Fact(value, source, fetched_at, confidence)
+
     facts = {
-        "provider": Fact(best.provider, "/v1/models", fetched_at, 0.95),
-        "providers": Fact(
-            tuple(sorted({o.provider for o in offers})), "/v1/models", fetched_at, 0.95
-        ),
+        "provider": fact(best.provider, "/v1/models"),
+        "providers": fact(tuple(sorted({offer.provider for offer in offers})), "/v1/models"),
     }
-    if best.blended_price < float("inf"):  # one price without the other tells no cost
-        facts["input_price"] = Fact(best.input_price, source, fetched_at, 0.95)
-        facts["output_price"] = Fact(best.output_price, source, fetched_at, 0.95)
+    if best.blended_price < float("inf"):  # one price without the other gives no cost
+        facts["input_price"] = fact(best.input_price)
+        facts["output_price"] = fact(best.output_price)
     if best.context_length is not None:
-        facts["context_length"] = Fact(best.context_length, source, fetched_at, 0.95)
+        facts["context_length"] = fact(best.context_length)
     longest = max((offer.context_length or 0 for offer in offers), default=0)
     if longest:
-        facts["max_context_length"] = Fact(longest, "longest of all providers", fetched_at, 0.95)
+        facts["max_context_length"] = fact(longest, "longest of all providers")
     if best.latency is not None:
         latency_source = f"{source}: first token + {TYPICAL_ANSWER_TOKENS} tokens"
-        facts["latency"] = Fact(best.latency, latency_source, fetched_at, 0.7)
+        facts["latency"] = fact(best.latency, latency_source, 0.7)
     return facts | _offer_capabilities(entry, best, source, fetched_at)
 
 
 def _offer_capabilities(
     entry: Record, best: ProviderOffer, source: str, fetched_at: datetime.datetime
 ) -> dict[str, Fact]:
-    """Return what the offer supports, and what it says it does not."""
-    said = {"tools": best.supports_tools, "structured_output": best.supports_structured_output}
+    """Return `capabilities`, and `incapable` for what the provider says it does not support."""
+    stated = {"tools": best.supports_tools, "structured_output": best.supports_structured_output}
     inputs = as_strings(as_mapping(entry.get("architecture")).get("input_modalities"))
-    capabilities = {name for name, can in said.items() if can}
+    capabilities = {name for name, can in stated.items() if can}
     capabilities |= {
         _CAPABILITY_BY_MODALITY[word] for word in inputs if word in _CAPABILITY_BY_MODALITY
     }
     facts = {"capabilities": Fact(frozenset({"chat", *capabilities}), source, fetched_at, 0.9)}
-    incapable = frozenset(name for name, can in said.items() if can is False)
+    incapable = frozenset(name for name, can in stated.items() if can is False)
     if incapable:
         facts["incapable"] = Fact(incapable, source, fetched_at, 0.9)
     return facts

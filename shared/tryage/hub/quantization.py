@@ -1,4 +1,4 @@
-"""How many weights hide in packed tensors: eight 4-bit weights fill one 32-bit number."""
+"""How many weights packed tensors hold: eight 4-bit weights fill one 32-bit number."""
 
 from __future__ import annotations
 
@@ -25,20 +25,19 @@ _CONTAINER_BITS = {
     "U8": 8,
 }
 
-_SCALE_DTYPES = frozenset(
-    ("F8_E8M0", "E8M0", "UE8")
-)  # exponents of blocks of weights, never weights
+# Exponents of blocks of weights, never weights.
+_SCALE_DTYPES = frozenset(("F8_E8M0", "E8M0", "UE8"))
 
 _BITS_IN_NAME = re.compile(r"(?<![0-9.])([2-8])[-_ ]?bits?(?![a-z])|[-_]w([2-8])a\d", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
 class QuantizationScheme:
-    """How a quantiser stores weights: numbers beside the weights, per group of them."""
+    """How a quantization method stores weights, and the numbers beside each group of them."""
 
     bits: float
     group_size: float
-    packed_overhead: float  # weights' worth of packed numbers per group (zero points, scales)
+    packed_overhead: float  # packed numbers per group (zero points, scales), counted as weights
     float_overhead: float  # floating-point numbers per group (scales, biases)
     container_dtypes: tuple[str, ...]
 
@@ -59,15 +58,25 @@ _SCHEMES: Mapping[str, QuantizationScheme] = {
     "quanto": QuantizationScheme(4, 128, 0, 1, ("U8",)),
 }
 
-# Another quantiser (exl2, hqq, aqlm ...), where the bits are known: what is beside is neglected.
+# For other methods with known bits (exl2, hqq, aqlm ...); the numbers beside are neglected.
 _GENERIC_SCHEME = QuantizationScheme(4, 128, 0, 0, ("I32", "U32", "I16", "U16", "U8"))
+
+
+def elements_by_dtype(record: Record) -> dict[str, float]:
+    """Return the elements per type of `safetensors.parameters`, without invalid counts."""
+    block = as_mapping(as_mapping(record.get("safetensors")).get("parameters"))
+    return {
+        dtype: number
+        for dtype, value in block.items()
+        if isinstance(dtype, str) and (number := as_size(value)) is not None
+    }
 
 
 @dataclass(frozen=True, slots=True)
 class WeightCounts:
-    """The readings of one count by type: as it stands, and as packed weights (None: not packed).
+    """Two readings of one count: as stored, and as packed weights (None: not packed).
 
-    `packed` tells whether some of it must be packed although nobody says how.
+    `unknown_packing` tells that some weights must be packed in an unknown way.
     """
 
     stored: float
@@ -78,15 +87,15 @@ class WeightCounts:
 def count_weights(elements: Mapping[str, float], record: ParsedRecord) -> WeightCounts:
     """Return how many weights the elements per type hold.
 
-    The Hub counted packed elements until 2025 to 2026 and weights since (huggingface.js #1770,
-    #2003, #2415), and a record does not say which: both readings are returned, except where the
-    floating-point numbers are too few to hold the scales that packed weights need.
+    The Hub counted packed elements until 2025 to 2026, and weights since then (huggingface.js
+    #1770, #2003, #2415), and a record does not say which. So both readings are returned, except
+    where the floating-point numbers are too few for the scales of packed weights.
     """
     elements = {dtype: count for dtype, count in elements.items() if dtype not in _SCALE_DTYPES}
     stored = sum(elements.values())
     scheme, bits = _scheme(record)
     if scheme is None:
-        # Small integers beside weights are positions and masks; most of a model is no such thing.
+        # Integers beside weights are positions and masks, and those are never most of a model.
         return WeightCounts(
             stored, unknown_packing=_sum_dtypes(elements, ("I32", "U32", "U8")) > stored / 2
         )
@@ -103,9 +112,9 @@ def count_weights(elements: Mapping[str, float], record: ParsedRecord) -> Weight
 
 
 def reconcile_counts(counts: WeightCounts, hints: Sequence[float | None]) -> tuple[float, float]:
-    """Return the number of weights and the confidence, from the reading nearest to a hint.
+    """Return the number of weights and its confidence, from the reading nearest to a hint.
 
-    Of the hints, independent guesses of the number, the first that is known counts.
+    Hints are independent estimates of the number; the first that is known counts.
     """
     if counts.unpacked is None:
         return counts.stored, 0.5 if counts.unknown_packing else 0.95
@@ -117,12 +126,17 @@ def reconcile_counts(counts: WeightCounts, hints: Sequence[float | None]) -> tup
     return best, 0.9 if 0.75 < best / hint < 1.34 else 0.6
 
 
+def bits_per_weight(record: ParsedRecord) -> float | None:
+    """Return the bits per weight, None for a model that is not quantized."""
+    return _scheme(record)[1] or None
+
+
 def _sum_dtypes(elements: Mapping[str, float], dtypes: Sequence[str]) -> float:
     return sum(elements.get(dtype, 0.0) for dtype in dtypes)
 
 
 def _scheme(record: ParsedRecord) -> tuple[QuantizationScheme | None, float]:
-    """Return how the weights are packed and in how many bits each, (None, 0) when they are not."""
+    """Return how weights are packed and in how many bits each; (None, 0) when they are not."""
     settings = as_mapping(record.config_value("quantization_config")) or as_mapping(
         record.config_value("quantization")
     )
@@ -144,19 +158,14 @@ def _scheme(record: ParsedRecord) -> tuple[QuantizationScheme | None, float]:
     return scheme, bits or scheme.bits
 
 
-def bits_per_weight(record: ParsedRecord) -> float | None:
-    """Return the bits that a quantised weight has, None for a model that is not quantised."""
-    return _scheme(record)[1] or None
-
-
 def _weights_config(settings: Record) -> Record:
-    """Return how compressed-tensors stores weights, of its groups of modules the first."""
+    """Return how compressed-tensors stores the weights of its first group of modules."""
     groups = as_mapping(settings.get("config_groups")).values()
     return as_mapping(as_mapping(next(iter(groups), None)).get("weights"))
 
 
 def _bits_from_config(settings: Record, weights: Record) -> float | None:
-    """Return the bits per weight that the quantiser's settings tell."""
+    """Return the bits per weight in the settings of the quantization."""
     if as_bool(settings.get("load_in_4bit")) or as_bool(settings.get("_load_in_4bit")):
         return 4.0
     if as_bool(settings.get("load_in_8bit")) or as_bool(settings.get("_load_in_8bit")):
@@ -166,7 +175,7 @@ def _bits_from_config(settings: Record, weights: Record) -> float | None:
 
 
 def _bits_from_name(record: ParsedRecord) -> float | None:
-    """Return the bits that a tag (`4-bit`) or the name (`-4bit`, `-w4a16`) tells."""
+    """Return the bits per weight in a tag (`4-bit`) or in the name (`-4bit`, `-w4a16`)."""
     for word in (
         *(tag for tag in record.lowercase_tags if tag.endswith("bit")),
         record.short_name.lower(),
@@ -175,13 +184,3 @@ def _bits_from_name(record: ParsedRecord) -> float | None:
         if match is not None:
             return float(match[1] or match[2])
     return None
-
-
-def elements_by_dtype(record: Record) -> dict[str, float]:
-    """Return the elements per type of `safetensors.parameters`, without what is no count."""
-    block = as_mapping(as_mapping(record.get("safetensors")).get("parameters"))
-    return {
-        dtype: number
-        for dtype, value in block.items()
-        if isinstance(dtype, str) and (number := as_size(value)) is not None
-    }

@@ -1,4 +1,7 @@
-"""Odd JSON made harmless: each reader returns a value of the one right type, or None."""
+"""JSON of the Hub, read defensively: each reader returns a value of one type, or nothing.
+
+`ParsedRecord` holds the parts of a model's record that several parsers read.
+"""
 
 from __future__ import annotations
 
@@ -14,15 +17,15 @@ Record: TypeAlias = Mapping[str, Any]  # one JSON object as the Hub sent it
 
 _EMPTY: Record = {}
 
-_MAX_TEXT_LENGTH = 500  # no name, tag or licence is longer; what is, is not one
+_MAX_TEXT_LENGTH = 500  # characters; no name, tag or licence is longer
 
-_MAX_SIZE = 1e15  # a thousand times the largest model
+_MAX_SIZE = 1e15  # parameters or bytes; a thousand times the largest model
 
-_MAX_FILES = 20_000  # a repository with more is a data set that calls itself a model
+_MAX_FILES = 20_000  # a repository with more is a data set in a model repository
 
 
 def as_str(value: object, max_length: int = _MAX_TEXT_LENGTH) -> str | None:
-    """Return a non-empty string without surrounding blanks that can be stored as UTF-8."""
+    """Return a string without surrounding blanks, if it is not empty and can be stored as UTF-8."""
     if not isinstance(value, str):
         return None
     value = value.strip()
@@ -31,24 +34,24 @@ def as_str(value: object, max_length: int = _MAX_TEXT_LENGTH) -> str | None:
     if not value.isascii():
         try:
             value.encode()
-        except UnicodeEncodeError:  # half a surrogate pair: legal JSON, no text
+        except UnicodeEncodeError:  # half a surrogate pair: valid JSON, but not a text
             return None
     return None if "\0" in value else value
 
 
 def as_strings(value: object) -> tuple[str, ...]:
-    """Return the usable strings of a string or a list."""
+    """Return the valid strings of a string or a list."""
     items = value if isinstance(value, list) else [value]
     return tuple(item for item in map(as_str, items) if item is not None)
 
 
 def split_words(line: str) -> frozenset[str]:
-    """Return the words of a table."""
+    """Return the words of a text as a set."""
     return frozenset(line.split())
 
 
 def as_nonnegative_float(value: object) -> float | None:
-    """Return a finite number that is not negative; true and false are no numbers."""
+    """Return a finite number that is not negative; true and false are not numbers."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
     try:
@@ -64,23 +67,25 @@ def as_positive_float(value: object) -> float | None:
 
 
 def as_size(value: object) -> float | None:
-    """Return a number of parameters, elements or bytes that a model can have."""
+    """Return a positive number of parameters, elements or bytes that a model can have."""
     found = as_positive_float(value)
     return found if found is not None and found <= _MAX_SIZE else None
 
 
 def as_bool(value: object) -> bool | None:
-    """Return true or false, and nothing for whatever only looks like it."""
+    """Return true or false; None for any other type."""
     return value if isinstance(value, bool) else None
 
 
 def as_mapping(value: object) -> Record:
-    """Return an object, an empty one for anything else."""
-    return value if isinstance(value, (dict, Mapping)) else _EMPTY  # dict alone is found quicker
+    """Return a JSON object, an empty one for anything else."""
+    return (
+        value if isinstance(value, (dict, Mapping)) else _EMPTY
+    )  # a dict is recognized faster than a Mapping
 
 
 def as_list(value: object) -> Sequence[Any]:
-    """Return a list, an empty one for anything else."""
+    """Return a JSON list, an empty one for anything else."""
     return value if isinstance(value, list) else ()
 
 
@@ -88,7 +93,7 @@ def as_datetime(value: object) -> datetime.datetime | None:
     """Return an ISO 8601 time in UTC; a time without a zone is UTC."""
     if not isinstance(value, str):
         return None
-    if value.endswith("Z"):  # Python 3.10 does not read it
+    if value.endswith("Z"):  # Python 3.10 does not parse it
         value = value[:-1] + "+00:00"
     try:
         found = datetime.datetime.fromisoformat(value)
@@ -101,7 +106,7 @@ def as_datetime(value: object) -> datetime.datetime | None:
 
 @dataclass(frozen=True, slots=True)
 class RepoFile:
-    """One file of a repository; `size` in bytes, `scan` the status its scanners gave."""
+    """One file of a repository; `size` in bytes, `scan_status` as the Hub's scanners gave it."""
 
     path: str
     size: float | None
@@ -110,10 +115,9 @@ class RepoFile:
 
 @dataclass(frozen=True, slots=True)
 class ParsedRecord:
-    """The parts of a record that more than one rule reads, each of the one right type.
+    """The parts of a record that several parsers read, each of the right type.
 
-    `config` is the listing's `config`, or a whole config.json where the caller fetched one and put
-    it in the record in its place.
+    `config` is the `config` of a listing, or a whole config.json if the caller put one there.
     """
 
     name: str
@@ -127,8 +131,8 @@ class ParsedRecord:
     card: Record
     files: tuple[RepoFile, ...]
 
-    def fact(self, value: Any, source: str, confidence: float) -> Fact:  # noqa: ANN401 - any fact
-        """Return a fact that was seen with this record."""
+    def fact(self, value: Any, source: str, confidence: float) -> Fact:  # noqa: ANN401 - each fact has its own type
+        """Return a fact with the time of this record."""
         return Fact(value, source, self.fetched_at, confidence)
 
     @property
@@ -138,7 +142,7 @@ class ParsedRecord:
 
     @property
     def is_adapter(self) -> bool:
-        """Whether the weights are a small addition to those of a base model."""
+        """Whether the weights are an adapter to a base model."""
         return (
             self.library == "peft"
             or "peft" in self.lowercase_tags
@@ -153,7 +157,7 @@ class ParsedRecord:
 
 
 def parse_record(record: Record, name: str, fetched_at: datetime.datetime) -> ParsedRecord:
-    """Read the shared parts of a record."""
+    """Parse the shared parts of a record."""
     tags = as_strings(record["tags"]) if isinstance(record.get("tags"), list) else ()
     return ParsedRecord(
         name=name,

@@ -1,4 +1,4 @@
-"""How safe a model is to load: what the scanners found, the file format, and code it brings."""
+"""How safe a model is to load: scans of the Hub, file formats, and custom code."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from tryage.hub.record import ParsedRecord
 
-# Unknown is not safe: what nobody has scanned is worth half of what has passed.
+# Unknown is not safe: without a scan the score is half of that with a passed one.
 SCAN_SCORES: Mapping[str, float] = {
     "safe": 1.0,
     "caution": 0.7,
@@ -26,7 +26,7 @@ FORMAT_SCORES: Mapping[str, float] = {"safe": 1.0, "mixed": 0.9, "unknown": 0.5,
 
 CUSTOM_CODE_FACTOR = 0.3
 
-# Scanner levels that say nothing about the file yet.
+# Levels of scanners without a result yet.
 _PENDING_LEVELS = frozenset(("unscanned", "queued", "error"))
 
 _SAFE_SUFFIXES = frozenset((".safetensors", ".gguf", ".onnx"))
@@ -35,13 +35,8 @@ _PICKLE_SUFFIXES = frozenset(
     (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib", ".h5", ".keras")
 )
 
-_AUXILIARY_PREFIXES = (
-    "training_args.bin",
-    "optimizer",
-    "scheduler",
-    "rng_state",
-    "scaler",
-)  # never loaded
+# Left over from training, and never loaded.
+_AUXILIARY_PREFIXES = ("training_args.bin", "optimizer", "scheduler", "rng_state", "scaler")
 
 _SUFFIX_BY_TAG: Mapping[str, str] = {
     "safetensors": ".safetensors",
@@ -54,12 +49,12 @@ _SUFFIX_BY_TAG: Mapping[str, str] = {
 
 
 def parse_security(record: ParsedRecord) -> dict[str, Fact]:
-    """Return `security` between 0 and 1, and `scan`, `formats` and `custom_code` it follows from.
+    """Return `security` from 0 to 1, and the facts it is computed from.
 
-    scan x format x code, each factor named in the source of the fact; disabled by the Hub or an
-    unsafe file makes it 0. The format and the code matter where the model is loaded, not where a
-    provider serves it; a model that is never scanned has at most half of the score. Nothing known
-    of scan, format or code gives no score at all.
+    These are `scan`, `formats` and `custom_code`. The score is scan x format x code, and its source
+    names each factor. It is 0 for an unsafe file or a model that the Hub disabled, at most one half
+    without a scan, and absent when scan, format and code are all unknown. Format and code matter
+    where the model is loaded, not where a provider serves it.
     """
     facts: dict[str, Fact] = {}
     formats = _weight_suffixes(record)
@@ -79,28 +74,28 @@ def parse_security(record: ParsedRecord) -> dict[str, Fact]:
 def _security_score(
     facts: Mapping[str, Fact], disabled: bool, fetched_at: datetime.datetime
 ) -> dict[str, Fact]:
-    """Multiply the three factors and say so."""
+    """Return the product of the three factors, which its source names."""
     if disabled:
         return {"security": Fact(0.0, "disabled by the Hub", fetched_at, 1.0)}
-    scanned, code = facts.get("scan"), "custom_code" in facts
+    scan_fact, code = facts.get("scan"), "custom_code" in facts
     formats = facts["formats"].value if "formats" in facts else ()
-    if scanned is None and not formats and not code:
+    if scan_fact is None and not formats and not code:
         return {}
-    scan, kind = "unknown" if scanned is None else scanned.value, _format_mix(formats)
+    scan, kind = "unknown" if scan_fact is None else scan_fact.value, _format_mix(formats)
     factor = CUSTOM_CODE_FACTOR if code else 1.0
     value = SCAN_SCORES[scan] * FORMAT_SCORES[kind] * factor
     source = (
         f"scans {scan} {SCAN_SCORES[scan]:g} x format {kind} {FORMAT_SCORES[kind]:g}"
         f" x {'custom code' if code else 'no code'} {factor:g}"
     )
-    when, confidence = (
-        (fetched_at, 0.3) if scanned is None else (scanned.fetched_at, scanned.confidence)
-    )
-    return {"security": Fact(round(value, 4), source, when, confidence)}
+    if scan_fact is not None:
+        fetched_at = scan_fact.fetched_at
+    confidence = 0.3 if scan_fact is None else scan_fact.confidence
+    return {"security": Fact(round(value, 4), source, fetched_at, confidence)}
 
 
 def _scan_status(record: ParsedRecord) -> str | None:
-    """Return the worst word of the scanners, None while they have not seen everything."""
+    """Return the worst level of the scanners, None while they have not scanned everything."""
     block = as_mapping(record.raw.get("securityRepoStatus"))
     issues = [as_str(as_mapping(row).get("level")) for row in as_list(block.get("filesWithIssues"))]
     statuses = [file.scan_status for file in record.files if file.scan_status is not None]
@@ -113,15 +108,11 @@ def _scan_status(record: ParsedRecord) -> str | None:
     done = as_bool(block.get("scansDone")) or (
         weights and all(file.scan_status in SCAN_SCORES for file in weights)
     )
-    return _known_or_none(worst or "safe") if done else None
-
-
-def _known_or_none(scan: str) -> str | None:
-    return None if scan == "unknown" else scan
+    return (worst or "safe") if done and worst != "unknown" else None
 
 
 def _worst_level(levels: Iterable[str | None]) -> str | None:
-    """Return the worst level; a pending one, or a word nobody knows, counts as unknown."""
+    """Return the worst level, None without one; a pending or unfamiliar level counts as unknown."""
     words = [
         "unknown" if level in _PENDING_LEVELS or level not in SCAN_SCORES else level
         for level in levels
@@ -131,7 +122,7 @@ def _worst_level(levels: Iterable[str | None]) -> str | None:
 
 
 def _weight_suffixes(record: ParsedRecord) -> frozenset[str]:
-    """Return the suffixes of the weights, from the files or, without a list of files, the tags."""
+    """Return the suffixes of the weights, from the files, or without a list of files the tags."""
     if record.files:
         paths = [file.path for file in record.files]
         found = {_suffix(path) for path in paths if not _is_auxiliary_file(path)}
@@ -149,7 +140,7 @@ def _is_auxiliary_file(path: str) -> bool:
 
 
 def _format_mix(formats: Sequence[str]) -> str:
-    """Name the mix of formats: what can run code when it is read, and what cannot."""
+    """Return whether reading the formats can run code: "safe", "mixed", "pickle" or "unknown"."""
     if not formats:
         return "unknown"
     safe = [f".{name}" in _SAFE_SUFFIXES for name in formats]

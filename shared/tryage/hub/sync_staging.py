@@ -1,4 +1,4 @@
-"""One sync under way: what it has fetched, kept apart until all of it is published at once."""
+"""What a sync has fetched and not yet published; an interrupted sync resumes from here."""
 
 from __future__ import annotations
 
@@ -26,29 +26,31 @@ if TYPE_CHECKING:
     from tryage.hub.evaluations import EvaluationResult
     from tryage.hub.model import Fact, Model
 
-MODELS_PER_BATCH = 5_000  # arrivals to publish before working out what their descendants inherit
+MODELS_PER_BATCH = 5_000  # published together, before their descendants are updated
 
 
 class SyncStaging:
-    """One sync under way, from its first question to `publish`, through any number of processes.
+    """The staging area of one sync, from its first request to `publish`, in one or more processes.
 
-    Every method that writes is one transaction: what arrived, and the place to go on from. Readers
-    see nothing of it before `publish`, so they always have one whole catalogue. `name` keeps the
-    walk through the whole Hub apart from the usual sync. Times are seconds since 1970.
+    Every method that writes is one transaction: what arrived, and the state to resume from. Readers
+    see nothing of it before `publish`, so they always read one complete catalogue. `name` keeps a
+    full sync apart from the usual one. Times are seconds since 1970.
     """
 
     def __init__(self, catalogue: Catalogue, name: str) -> None:
         self._catalogue = catalogue
         self._name = name
-        self._base_counts: Counter[tuple[str, str | None]] = Counter()  # bases of what arrived
-        self._last_counted_row = 0  # until where they were counted
+        # How many staged models have which base, by name and key, up to the last counted row.
+        self._base_counts: Counter[tuple[str, str | None]] = Counter()
+        self._last_counted_row = 0
 
     def resume_or_start(
         self, options: Mapping[str, Any], now: float, max_age: float | None
     ) -> None:
-        """Go on with an interrupted run of the same options, or begin anew.
+        """Resume an interrupted sync with the same options, or start a new one.
 
-        An interrupted one counts for `patience` seconds, None for ever.
+        An interrupted sync that began more than `max_age` seconds ago is not resumed; None is no
+        limit.
         """
         saved = self.stage_state("begun")
         age = now - saved.get("at", now)
@@ -60,31 +62,20 @@ class SyncStaging:
             self._save_stage_state(database, "begun", {"at": now, "options": dict(options)})
 
     def stage_state(self, stage: str) -> dict[str, Any]:
-        """Return where a stage is, empty where it has not begun."""
+        """Return the state of a stage; empty when it has not begun."""
         found: dict[str, Any] = self._catalogue.get_state(f"{self._name}:{stage}") or {}
         return found
 
-    # --- what arrives -----------------------------------------------------------------------
+    # --- staging ----------------------------------------------------------------------------
 
     def add_models(self, models: Iterable[Model], stage: str, state: Mapping[str, Any]) -> None:
-        """Keep models, the last of each `_id`, together with the place after them."""
-        rows = [
-            (
-                m.key,
-                m.name,
-                m.sha,
-                m.downloads,
-                m.fetched_at.timestamp(),
-                compress_json(m.to_dict()),
-            )
-            for m in models
-        ]
-        self._add_rows("model", rows, stage, state)
+        """Stage models, the last of each `_id`, together with the state of their stage."""
+        self._add_rows("model", [_model_row(model) for model in models], stage, state)
 
     def add_served(
         self, served: Mapping[str, Mapping[str, Fact]], now: float, state: Mapping[str, Any]
     ) -> None:
-        """Keep what is known of served models, by name."""
+        """Stage the facts of served models, by name."""
         rows = [
             (name, name, None, None, now, facts_to_json(facts)) for name, facts in served.items()
         ]
@@ -93,29 +84,22 @@ class SyncStaging:
     def add_leaderboard(
         self, dataset: str, results: Mapping[str, Iterable[EvaluationResult]], now: datetime
     ) -> None:
-        """Keep one data set's results of models, by name."""
+        """Stage one data set's results of models, by name."""
         facts = {name: facts_to_json(quality_fact(rows, now)) for name, rows in results.items()}
         row = (dataset, None, None, None, now.timestamp(), json.dumps(facts))
         self._add_rows("leaderboard", [row], "leaderboards", {})
 
     def add_scan(self, model: Model, facts: Mapping[str, Fact]) -> None:
-        """Keep what the scanners say of a model."""
-        row = (
-            model.key,
-            model.name,
-            model.sha,
-            None,
-            model.fetched_at.timestamp(),
-            facts_to_json(facts),
-        )
-        self._add_rows("scan", [row], "scans", {})
+        """Stage what the scanners report about a model."""
+        seen, data = model.fetched_at.timestamp(), facts_to_json(facts)
+        self._add_rows("scan", [(model.key, model.name, model.sha, None, seen, data)], "scans", {})
 
     def add_deleted(self, key: str, name: str, now: float) -> None:
-        """Keep that a model is gone."""
+        """Stage that a model is deleted."""
         self._add_rows("gone", [(key, name, None, None, now, b"")], "vanished", {})
 
     def add_alias(self, name: str, model: Model) -> None:
-        """Keep that this is another name of a model, one that it had before."""
+        """Stage that this is another name of a model, one that it had before."""
         row = (name, name, None, None, model.fetched_at.timestamp(), model.key)
         self._add_rows("alias", [row], "alias", {})
 
@@ -126,45 +110,36 @@ class SyncStaging:
             database.executemany(_INSERT_STAGED, [(self._name, kind, *row) for row in rows])
             self._save_stage_state(database, stage, state)
 
-    # --- what is missing --------------------------------------------------------------------
+    # --- queries ----------------------------------------------------------------------------
 
     def unknown_names(self, names: Iterable[str]) -> list[str]:
-        """Return the names that are neither here nor among what arrived."""
+        """Return the names of models that are neither published nor staged."""
         return [name for name in names if not self._fetch_all(_HAS_NAME, (name, self._name, name))]
 
     def is_published(self, key: str) -> bool:
-        """Return whether the catalogue has a model of this `_id`, published."""
+        """Return whether the catalogue has a model with this `_id`."""
         return bool(self._fetch_all("SELECT 1 FROM models WHERE key = ?", (key,)))
 
     def staged_keys(self, kind: str) -> list[str]:
-        """Return the keys of what arrived of one kind; of `served`, they are names."""
+        """Return the keys of what is staged of one kind; for `served`, they are names."""
         sql = "SELECT key FROM arrivals WHERE run = ? AND kind = ? ORDER BY key"
         return [key for (key,) in self._fetch_all(sql, (self._name, kind))]
 
     def most_downloaded(self, limit: int) -> list[tuple[str, str]]:
-        """Return key and name of the models that arrived with the most downloads."""
+        """Return key and name of the staged models with the most downloads."""
         return self._fetch_all(_SELECT_MOST_DOWNLOADED, (self._name, limit))
 
     def missing_bases(self, include_published: bool) -> list[str]:
-        """Return the bases of what arrived that nobody here is, those of most models first.
+        """Return the base models that are neither published nor staged, those of most models first.
 
-        With `published`, also those of models that are in the catalogue.
+        Counted are the bases of staged models; with `include_published`, also those of models that
+        are in the catalogue.
         """
-        with catalog_schema.wrap_sqlite_errors(self._catalogue.path):
-            rows = self._catalogue.connection().execute(
-                _SELECT_STAGED_MODELS, (self._name, self._last_counted_row)
-            )
-            for self._last_counted_row, blob in rows:
-                bases = decompress_json(blob)["bases"]
-                self._base_counts.update((base["name"], base["key"]) for base in bases)
+        self._count_new_bases()
         wanted = self._base_counts.copy()
         if include_published:
-            wanted.update(
-                {
-                    (name, key): count
-                    for name, key, count in self._fetch_all(_SELECT_MISSING_BASES, ())
-                }
-            )
+            rows = self._fetch_all(_SELECT_MISSING_BASES, ())
+            wanted.update({(name, key): count for name, key, count in rows})
         run = self._name
         missing: Counter[str] = Counter()
         for (name, key), count in wanted.items():
@@ -172,12 +147,23 @@ class SyncStaging:
                 missing[name] += count
         return sorted(missing, key=lambda name: (-missing[name], name))
 
+    def _count_new_bases(self) -> None:
+        """Count the bases of the models that were staged since the last call."""
+        with catalog_schema.wrap_sqlite_errors(self._catalogue.path):
+            rows = self._catalogue.connection().execute(
+                _SELECT_STAGED_MODELS, (self._name, self._last_counted_row)
+            )
+            for self._last_counted_row, blob in rows:
+                bases = decompress_json(blob)["bases"]
+                self._base_counts.update((base["name"], base["key"]) for base in bases)
+
     def unconfirmed_models(
         self, min_downloads: float | None, limit: int, *, include_all: bool
     ) -> list[tuple[str, str]]:
-        """Return key and name of models that should have arrived, the most downloaded first.
+        """Return key and name of published models that a listing lacks, most downloads first.
 
-        With `every`, all should have; otherwise those with more than `floor` downloads.
+        With `include_all` the listing should contain every model; otherwise those with more than
+        `min_downloads`.
         """
         return self._fetch_all(_SELECT_UNCONFIRMED, (include_all, min_downloads, self._name, limit))
 
@@ -185,40 +171,43 @@ class SyncStaging:
         with catalog_schema.wrap_sqlite_errors(self._catalogue.path):
             return self._catalogue.connection().execute(sql, values).fetchall()
 
-    # --- the end ----------------------------------------------------------------------------
+    # --- publishing -------------------------------------------------------------------------
 
     def publish(self, state: Mapping[str, Any]) -> ChangeCounts:
-        """Bring all that arrived into the catalogue, and its new state, in one transaction."""
+        """Move all that is staged into the catalogue, with its new state, in one transaction."""
         with self._write_transaction() as database:
-            upsert = CatalogWriter(database)
-            counts = self._publish_models(database, upsert)
-            for name, _, key in self._staged_rows(database, "alias"):
-                upsert.add_alias(name, key)
-            for key, sha, facts in self._staged_rows(database, "scan"):
-                upsert.write_scan(key, sha, facts_from_json(facts))
-            for dataset, _, found in self._staged_rows(database, "leaderboard"):
-                upsert.replace_leaderboard(dataset, json.loads(found))
-            if self.stage_state("served"):
-                served = self._staged_rows(database, "served")
-                upsert.replace_served({name: facts_from_json(facts) for name, _, facts in served})
-            gone = "SELECT key, seen FROM arrivals WHERE run = ? AND kind = 'gone'"
-            for key, seen in database.execute(gone, (self._name,)).fetchall():
-                upsert.mark_deleted(key, seen)
-            counts += upsert.propagate()
+            writer = CatalogWriter(database)
+            counts = self._publish_models(database, writer)
+            self._publish_facts(database, writer)
+            counts += writer.propagate()
             self._clear(database)
             catalog_schema.save_state(database, state)
         return counts
 
-    def _publish_models(self, database: sqlite3.Connection, upsert: CatalogWriter) -> ChangeCounts:
+    def _publish_models(self, database: sqlite3.Connection, writer: CatalogWriter) -> ChangeCounts:
+        """Write the models in batches, so that memory stays bounded."""
         counts, last = ChangeCounts(), 0
-        sql = "SELECT rowid, data FROM arrivals WHERE run = ? AND kind = 'model' AND rowid > ?"
-        sql += " ORDER BY rowid LIMIT ?"
+        sql = f"{_SELECT_STAGED_MODELS} LIMIT ?"
         while rows := database.execute(sql, (self._name, last, MODELS_PER_BATCH)).fetchall():
             for _, blob in rows:
-                upsert.write_blob(blob)
+                writer.write_blob(blob)
             last = rows[-1][0]
-            counts += upsert.propagate()
+            counts += writer.propagate()
         return counts
+
+    def _publish_facts(self, database: sqlite3.Connection, writer: CatalogWriter) -> None:
+        """Write what arrived in other ways than the record of a model."""
+        for name, _, key in self._staged_rows(database, "alias"):
+            writer.add_alias(name, key)
+        for key, sha, facts in self._staged_rows(database, "scan"):
+            writer.write_scan(key, sha, facts_from_json(facts))
+        for dataset, _, found in self._staged_rows(database, "leaderboard"):
+            writer.replace_leaderboard(dataset, json.loads(found))
+        if self.stage_state("served"):
+            served = self._staged_rows(database, "served")
+            writer.replace_served({name: facts_from_json(facts) for name, _, facts in served})
+        for key, seen in database.execute(_SELECT_DELETED, (self._name,)).fetchall():
+            writer.mark_deleted(key, seen)
 
     def _staged_rows(self, database: sqlite3.Connection, kind: str) -> list[tuple[str, str, str]]:
         sql = "SELECT key, sha, data FROM arrivals WHERE run = ? AND kind = ?"
@@ -242,6 +231,13 @@ class SyncStaging:
         ):
             yield database
 
+
+def _model_row(model: Model) -> tuple[Any, ...]:
+    seen, data = model.fetched_at.timestamp(), compress_json(model.to_dict())
+    return (model.key, model.name, model.sha, model.downloads, seen, data)
+
+
+# --- SQL ------------------------------------------------------------------------------------
 
 _INSERT_STAGED = """
 INSERT OR REPLACE INTO arrivals (run, kind, key, name, sha, downloads, seen, data)
@@ -274,3 +270,5 @@ SELECT key, name FROM models WHERE gone IS NULL AND (? OR downloads > ?)
 AND NOT EXISTS (
     SELECT 1 FROM arrivals WHERE run = ? AND kind IN ('model', 'gone') AND key = models.key
 ) ORDER BY downloads DESC, key LIMIT ?"""
+
+_SELECT_DELETED = "SELECT key, seen FROM arrivals WHERE run = ? AND kind = 'gone'"
