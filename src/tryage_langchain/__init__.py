@@ -1,4 +1,4 @@
-"""Tryage inside LangChain: every prompt of a pipeline or an agent goes to the right model."""
+"""Tryage in LangChain: every prompt of a pipeline or an agent goes to the right model."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
         TryageToolSelectorMiddleware as TryageToolSelectorMiddleware,
     )
 
-# What agents need is not in here: it needs more than langchain-core.
+# What needs more than langchain-core is not in the list: a star import would import it.
 __all__ = ["ChatTryage", "TryageRouter", "model_string", "to_destination", "to_router_input"]
 
 _LAZY_IMPORTS = {
@@ -29,10 +29,10 @@ _LAZY_IMPORTS = {
 
 
 def __getattr__(name: str) -> object:
-    """Import what agents need when it is asked for, so that a router needs no agents.
+    """Import what agents need when it is used, so that a router works without their packages.
 
     Raises:
-        MissingExtraError: it needs a package that is not installed, or a newer one.
+        MissingExtraError: a package that it needs is not installed or too old.
     """
     if name not in _LAZY_IMPORTS:
         raise AttributeError(

@@ -1,68 +1,189 @@
-"""The pure part of ChatTryage: what a call asks, who is to answer, what each child is handed."""
+"""One call of ChatTryage: what it asks for, the arguments bound to it, and what a model is sent."""
+
+# ruff: noqa: A002 - LangChain calls the argument `input` and lets it be of any type.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from abc import abstractmethod
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from langchain_core.language_models import BaseChatModel
+from langchain_core.runnables.config import ensure_config, merge_configs, run_in_executor
+from langchain_core.runnables.utils import ConfigurableFieldSpec
+from pydantic import ConfigDict, Field, PrivateAttr
 
+from tryage.chat.clients import AdaptiveExecutor
 from tryage.chat.conversation import Conversation
-from tryage.chat.fallback import ChatRequest as AnyCall
-from tryage.chat.fallback import FallbackSession
+from tryage.chat.fallback import ChatRequest, FallbackSession
+from tryage.chat.settings import (
+    MODEL_KEY,
+    PREFERENCES_KEY,
+    max_answer_tokens,
+    read_preferences,
+)
 from tryage.core.preferences import Preferences
 from tryage.errors import InputError
 from tryage_langchain._messages import clean_input, to_turns, tool_schemas_text
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from langchain_core.messages import BaseMessage
     from langchain_core.runnables import RunnableConfig
 
-    from tryage.chat.router import RoutingPlan
+    from tryage.chat.router import Record, RoutingPlan
     from tryage_langchain._clients import ChatClient
 
-_MAX_TOKENS_KEYS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
-
 BOUND_KEY = "tryage_bound"
+"""The keyword argument under which ChatTryage binds tools or a schema to itself."""
 
-PREFERENCES_KEY = "tryage_preferences"
-
-MODEL_KEY = "tryage_model"
+CALL_SETTINGS = (
+    ConfigurableFieldSpec(id=PREFERENCES_KEY, annotation=Any, name="Tryage preferences"),
+    ConfigurableFieldSpec(id=MODEL_KEY, annotation=str | None, name="Tryage model"),
+)
+"""The settings of one call, as LangChain describes them in `config["configurable"]`."""
 
 _NO_PREFERENCES = Preferences()
 
 
-@dataclass(frozen=True)
-class BoundCall(AnyCall):
-    """One call of ChatTryage, with what is passed on to whoever is chosen."""
+class RoutedChatModel(BaseChatModel):
+    """A chat model that plans each call before it asks other models: the base of ChatTryage."""
 
-    messages: list[BaseMessage]
-    bound: BoundArguments
-    kwargs: dict[str, Any]
+    temperature: float | None = None
+    """Sampling temperature, passed to the chosen model; None leaves it to each model."""
+
+    max_tokens: int | None = None
+    """The longest answer, passed to the chosen model; its context must have room for it."""
+
+    stop: list[str] | None = Field(default=None, alias="stop_sequences")
+    """Texts that end an answer, passed to the chosen model."""
+
+    model_config = ConfigDict(populate_by_name=True)
+    _executor: AdaptiveExecutor = PrivateAttr(default_factory=AdaptiveExecutor)
+
+    @property
+    @abstractmethod
+    def _session(self) -> ChatSession:
+        """The router of conversations and the models that answer."""
+
+    def _plan_call(self, input: Any, config: RunnableConfig, kwargs: dict[str, Any]) -> PlannedCall:
+        """Read a call and choose for it: all that happens before a model is asked."""
+        session = self._session
+        call = self._build_call(session, input, config, kwargs)
+        return PlannedCall(session, call, session.plan(call), config)
+
+    async def _aplan_call(
+        self, input: Any, config: RunnableConfig, kwargs: dict[str, Any]
+    ) -> PlannedCall:
+        """Do what `_plan_call` does, beside the event loop if it takes long."""
+        return await self._executor.run(partial(self._plan_call, input, config, kwargs))
+
+    def _build_call(
+        self, session: ChatSession, input: Any, config: RunnableConfig, kwargs: dict[str, Any]
+    ) -> BoundCall:
+        messages = self._convert_input(input).to_messages()
+        return build_call(messages, config, kwargs, session.forced_model)
+
+    def _child_kwargs(self, stop: list[str] | None, kwargs: dict[str, Any]) -> dict[str, Any]:
+        """Return the keyword arguments of a call, with those that this model itself has."""
+        own = {
+            "stop": stop or self.stop,
+            "temperature": self.temperature,
+            "max_tokens": self.max_tokens,
+        }
+        return {**{key: value for key, value in own.items() if value is not None}, **kwargs}
+
+    def _merge_own_config(self, config: RunnableConfig | None) -> RunnableConfig | None:
+        """Return the config of a call with the callbacks, tags and metadata of this model."""
+        own = {"callbacks": self.callbacks, "tags": self.tags, "metadata": self.metadata}
+        given: Any = {key: value for key, value in own.items() if value}
+        return merge_configs(ensure_config(config), given) if given else config
 
 
 @dataclass(frozen=True)
 class ChatSession(FallbackSession["ChatClient"]):
-    """A desk of chat models.
+    """The router and the chat models of one ChatTryage.
 
-    `outer` are the settings that ChatTryage was given and every child without its own takes over.
+    `forwarded_settings` are those that ChatTryage was given for every model without its own.
+    `forced_model` is the model to ask unless a call names another one; None leaves the choice.
     """
 
     forwarded_settings: Mapping[str, Any]
+    forced_model: str | None = None
 
     def get_client(self, name: str) -> ChatClient:
-        """Return the chat model of an expert, with the settings of ChatTryage it has none of."""
+        """Return the chat model of an expert, with the forwarded settings that it lacks."""
         child = self.clients.get_client(name)
         if not isinstance(child, BaseChatModel):
             return child
         update = {
             key: value for key, value in self.forwarded_settings.items() if _is_unset(child, key)
         }
-        # A copy shares the client; with_config() would lose it all at the next bind_tools().
+        # A copy shares the client. The next bind_tools() would lose what with_config() adds.
         return child.model_copy(update=update) if update else child
+
+
+def _is_unset(child: BaseChatModel, setting: str) -> bool:
+    """Tell whether a chat model has a setting that its user did not set."""
+    return setting in type(child).model_fields and setting not in child.model_fields_set
+
+
+@dataclass(frozen=True)
+class PlannedCall:
+    """A call with the decision about it: all that is needed to ask the models."""
+
+    session: ChatSession
+    call: BoundCall
+    plan: RoutingPlan
+    config: RunnableConfig
+
+    @property
+    def messages(self) -> list[BaseMessage]:
+        """The messages that a model is sent: without the flags that the decision has read."""
+        messages: list[BaseMessage] = clean_input(self.plan.decision, self.call.messages)
+        return messages
+
+    def get_client(self, name: str) -> ChatClient:
+        """Return a model with the bound arguments.
+
+        Raises:
+            Exception: the model cannot be made, or cannot bind them.
+        """
+        return self.call.bound.apply_to(self.session.get_client(name))
+
+    async def aget_client(self, name: str) -> ChatClient:
+        """Do what `get_client` does; a model that is not made yet is made in an executor."""
+        if self.session.clients.is_built(name):
+            return self.get_client(name)
+        return await run_in_executor(None, self.get_client, name)
+
+    def child_config(self, record: Record) -> RunnableConfig:
+        """Return the config of a model's run; tags and metadata tell what was chosen and why.
+
+        The config has every key, as LangChain passes it to a run. Merging would be slower.
+        """
+        name = record["model"]
+        metadata = {MODEL_KEY: name, "tryage_reason": record["reason"], "model_route": name}
+        config: RunnableConfig = {
+            **self.config,
+            "tags": sorted({*self.config["tags"], f"tryage:{name}"}),
+            "metadata": {**self.config["metadata"], **metadata},
+            "configurable": configurable_without_model(self.config),
+        }
+        if "failed" in record:  # the caller's run id belongs to the first model
+            config.pop("run_id", None)
+        return config
+
+
+@dataclass(frozen=True)
+class BoundCall(ChatRequest):
+    """One call of ChatTryage, with what is passed to the chosen model."""
+
+    messages: list[BaseMessage]
+    bound: BoundArguments
+    kwargs: dict[str, Any]
 
 
 def build_call(
@@ -71,48 +192,23 @@ def build_call(
     kwargs: dict[str, Any],
     forced_model: str | None = None,
 ) -> BoundCall:
-    """Return what a call asks; `always` is the model to ask unless the call names another.
+    """Return what a call asks for; `forced_model` is asked unless the call names another model.
 
     Raises:
-        InputError: `tryage_preferences` are none.
+        InputError: `tryage_preferences` are of another type.
     """
     passed = dict(kwargs)
     bound: BoundArguments = passed.pop(BOUND_KEY, BoundArguments())
     preferences, model = preferences_from_config(config)
     model = passed.pop("model", None) or model or forced_model
-    lengths = [passed[key] for key in _MAX_TOKENS_KEYS if isinstance(passed.get(key), int)]
     conversation = Conversation(
         to_turns(messages),
         tools=bound.tools or tool_schemas_text(passed.get("tools") or ()),
         structured_output=bound.structured_output or bool(passed.get("response_format")),
-        answer_tokens=lengths[0] if lengths else None,
+        answer_tokens=max_answer_tokens(passed),
         thread=_thread_id(config),
     )
     return BoundCall(conversation, preferences, model, messages, bound, passed)
-
-
-def forwarded_messages(call: BoundCall, plan: RoutingPlan) -> list[BaseMessage]:
-    """Return the messages as a child gets them: without the flags that the decision has read."""
-    messages: list[BaseMessage] = clean_input(plan.decision, call.messages)
-    return messages
-
-
-def child_config(config: RunnableConfig, record: Mapping[str, Any]) -> RunnableConfig:
-    """Return the config of a child's run, by which observers see who was chosen and why.
-
-    Of a config with every key, as LangChain hands it to a run, merging it would be slower.
-    """
-    name = record["model"]
-    told = {MODEL_KEY: name, "tryage_reason": record["reason"], "model_route": name}
-    own: RunnableConfig = {
-        **config,
-        "tags": sorted({*config["tags"], f"tryage:{name}"}),
-        "metadata": {**config["metadata"], **told},
-        "configurable": configurable_without_model(config),
-    }
-    if "failed" in record:  # the id that the caller gave is the first one's alone
-        own.pop("run_id", None)
-    return own
 
 
 def _thread_id(config: RunnableConfig) -> str | None:
@@ -120,16 +216,11 @@ def _thread_id(config: RunnableConfig) -> str | None:
     return None if thread is None else str(thread)
 
 
-def _is_unset(child: BaseChatModel, setting: str) -> bool:
-    """Tell whether a child knows the setting and nobody has set it there."""
-    return setting in type(child).model_fields and setting not in child.model_fields_set
-
-
 @dataclass(frozen=True)
 class BoundArguments:
-    """One declaration. Every child has its own tool format, so it is the child that binds.
+    """Tools or a schema, bound once. Each model binds them itself, in its own format.
 
-    `tools` are the schemas as text: how long they are counts for the context.
+    `tools` are the schemas as text, because their length counts for the context.
     """
 
     method: Literal["bind_tools", "with_structured_output"] | None = None
@@ -139,15 +230,14 @@ class BoundArguments:
 
     @property
     def structured_output(self) -> bool:
-        """Whether the answer has a declared format."""
+        """Whether the answer follows a schema."""
         return self.method == "with_structured_output"
 
     def apply_to(self, child: ChatClient) -> ChatClient:
-        """Return the child with the declaration.
+        """Return the model with the arguments bound.
 
         Raises:
-            NotImplementedError: the child has no such thing.
-            InputError: the child is not a chat model.
+            NotImplementedError: the model has no such method.
         """
         if self.method is None:
             return child
@@ -159,15 +249,15 @@ class BoundArguments:
 
 
 def bound_tools(tools: Sequence[Any], kwargs: Mapping[str, Any]) -> BoundArguments:
-    """Return the declaration of tools."""
+    """Return tools as arguments to bind."""
     return BoundArguments("bind_tools", tools, kwargs, tool_schemas_text(tools))
 
 
 def unwrap_model(child: ChatClient) -> tuple[BaseChatModel, dict[str, Any]]:
-    """Return the chat model within a child, and what is bound to it.
+    """Return the chat model inside its bindings, and the bound keyword arguments.
 
     Raises:
-        InputError: there is none: it is a chain.
+        InputError: it is a chain, not a chat model.
     """
     kwargs: dict[str, Any] = {}
     while not isinstance(child, BaseChatModel):
@@ -182,22 +272,16 @@ def unwrap_model(child: ChatClient) -> tuple[BaseChatModel, dict[str, Any]]:
 
 
 def preferences_from_config(config: RunnableConfig) -> tuple[Preferences, str | None]:
-    """Return what one call asks for: `tryage_preferences`, and the name in `tryage_model`.
+    """Return the `tryage_preferences` of one call, and the name in `tryage_model`.
 
     Raises:
         InputError: the preferences are of another type.
     """
-    given = config.get("configurable", {})
-    preferences = given.get(PREFERENCES_KEY, _NO_PREFERENCES)
-    if isinstance(preferences, Mapping):
-        preferences = Preferences.from_dict(preferences)
-    if not isinstance(preferences, Preferences):
-        raise InputError(
-            f"{PREFERENCES_KEY} is a {type(preferences).__name__}. Expected Preferences or a dict."
-        )
-    return preferences, given.get(MODEL_KEY)
+    configurable = config.get("configurable", {})
+    preferences = read_preferences(configurable.get(PREFERENCES_KEY, _NO_PREFERENCES))
+    return preferences, configurable.get(MODEL_KEY)
 
 
 def configurable_without_model(config: RunnableConfig) -> dict[str, Any]:
-    """Return what is configured for a child: a forced name is obeyed here, others know others."""
-    return {key: given for key, given in config["configurable"].items() if key != MODEL_KEY}
+    """Return the settings for a chosen model: the forced name is not meant for its own router."""
+    return {key: value for key, value in config["configurable"].items() if key != MODEL_KEY}

@@ -1,32 +1,29 @@
-"""ChatTryage for callers of `generate()` and of event protocol v3, which is no chain's run.
+"""ChatTryage for callers of `generate()` and of event protocol v3, which do not start a chain run.
 
-`generate()` begins a run of its own, in which children answer as parts of it.
+`generate()` begins a run of its own, and the chosen models answer as parts of it.
 """
 
 # ruff: noqa: A002 - LangChain calls the argument `input` and lets it be of any type.
-# ruff: noqa: SLF001 - `_generate` and its kin are what a chat model is made of.
+# ruff: noqa: SLF001 - `_generate` and `_agenerate` are how LangChain asks a chat model.
 
 from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.language_models.chat_model_stream import AsyncChatModelStream, ChatModelStream
 from langchain_core.runnables.config import ensure_config
 
-from tryage.chat.fallback import FallbackHooks, arun_steps, fallback_steps, run_steps
-from tryage_langchain import _fallback
-from tryage_langchain._call import forwarded_messages, unwrap_model
-from tryage_langchain._chat_invoke import ChatBatchMixin
+from tryage_langchain._call import RoutedChatModel, unwrap_model
 from tryage_langchain._fallback import (
     RECORD_KEY,
-    abound_client,
-    aemit_event,
+    StreamAdapter,
     annotate,
-    bound_client,
-    emit_event,
+    arun_with_fallback,
+    astream_with_fallback,
+    run_with_fallback,
+    stream_with_fallback,
 )
 
 if TYPE_CHECKING:
@@ -39,8 +36,8 @@ if TYPE_CHECKING:
     from langchain_core.outputs import ChatResult
     from langchain_core.runnables import RunnableConfig
 
-    from tryage.chat.router import RoutingPlan
-    from tryage_langchain._call import BoundCall, ChatSession
+    from tryage.chat.router import Record
+    from tryage_langchain._call import PlannedCall
     from tryage_langchain._clients import ChatClient
 
     UnwrappedModel: TypeAlias = tuple[BaseChatModel, dict[str, Any]]
@@ -48,8 +45,8 @@ if TYPE_CHECKING:
 _EVENTS_WITHOUT_CONTENT = ("message-start", "content-block-start")
 
 
-class ChatGenerateMixin(ChatBatchMixin):
-    """Adds `_generate` and the third version of events."""
+class ChatGenerateMixin(RoutedChatModel):
+    """A chat model whose `_generate` and events of version 3 are those of the chosen model."""
 
     def _generate(
         self,
@@ -58,20 +55,18 @@ class ChatGenerateMixin(ChatBatchMixin):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        session, config = self._session, ensure_config()
-        call, plan = self._plan_call(session, messages, config, self._child_kwargs(stop, kwargs))
-        child_messages = forwarded_messages(call, plan)
+        planned = self._plan_call(messages, ensure_config(), self._child_kwargs(stop, kwargs))
+        sent = planned.messages
 
-        def ask(child: UnwrappedModel, _: Any) -> ChatResult:
+        def get_client(name: str) -> UnwrappedModel:
+            return unwrap_model(planned.get_client(name))
+
+        def call(child: UnwrappedModel, _: Record) -> ChatResult:
             model, bound = child
-            passed = {**bound, **call.kwargs}
-            return model._generate(child_messages, run_manager=run_manager, **passed)
+            passed = {**bound, **planned.call.kwargs}
+            return model._generate(sent, run_manager=run_manager, **passed)
 
-        def make(name: str) -> UnwrappedModel:
-            return unwrap_model(bound_client(session, call, name))
-
-        hooks = FallbackHooks(make, partial(emit_event, config=config), ask)
-        return _annotate_all(*run_steps(fallback_steps(session, plan, hooks)))
+        return _annotate_all(*run_with_fallback(planned, call, get_client))
 
     async def _agenerate(
         self,
@@ -80,23 +75,19 @@ class ChatGenerateMixin(ChatBatchMixin):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        session, config = self._session, ensure_config()
         passed = self._child_kwargs(stop, kwargs)
-        call, plan = await self._executor.run(
-            partial(self._plan_call, session, messages, config, passed)
-        )
-        child_messages = forwarded_messages(call, plan)
+        planned = await self._aplan_call(messages, ensure_config(), passed)
+        sent = planned.messages
 
-        async def ask(child: UnwrappedModel, _: Any) -> ChatResult:
+        async def get_client(name: str) -> UnwrappedModel:
+            return unwrap_model(await planned.aget_client(name))
+
+        async def call(child: UnwrappedModel, _: Record) -> ChatResult:
             model, bound = child
-            passed = {**bound, **call.kwargs}
-            return await model._agenerate(child_messages, run_manager=run_manager, **passed)
+            passed = {**bound, **planned.call.kwargs}
+            return await model._agenerate(sent, run_manager=run_manager, **passed)
 
-        async def make(name: str) -> UnwrappedModel:
-            return unwrap_model(await abound_client(session, call, name))
-
-        hooks = FallbackHooks(make, partial(aemit_event, config=config), ask)
-        return _annotate_all(*await arun_steps(fallback_steps(session, plan, hooks)))
+        return _annotate_all(*await arun_with_fallback(planned, call, get_client))
 
     def stream_events(
         self,
@@ -107,13 +98,12 @@ class ChatGenerateMixin(ChatBatchMixin):
         stop: list[str] | None = None,
         **kwargs: Any,
     ) -> Any:
-        """Stream events; of version 3 they are those of whoever answers."""
+        """Stream events; those of version 3 are the events of the chosen model."""
         if version != "v3":
             older: Any = super().stream_events
             return older(input, config, version=version, stop=stop, **kwargs)
-        config, session = ensure_config(self._merge_own_config(config)), self._session
-        call, plan = self._plan_call(session, input, config, self._child_kwargs(stop, kwargs))
-        return relay_events(session, call, plan, config)
+        config = ensure_config(self._merge_own_config(config))
+        return relay_events(self._plan_call(input, config, self._child_kwargs(stop, kwargs)))
 
     def astream_events(
         self,
@@ -124,7 +114,7 @@ class ChatGenerateMixin(ChatBatchMixin):
         stop: list[str] | None = None,
         **kwargs: Any,
     ) -> Any:
-        """Do what `stream_events` does."""
+        """Do what `stream_events` does, asynchronously."""
         if version != "v3":
             older: Any = super().astream_events
             return older(input, config, version=version, stop=stop, **kwargs)
@@ -133,34 +123,26 @@ class ChatGenerateMixin(ChatBatchMixin):
     async def _arelay_events(
         self, input: Any, config: RunnableConfig | None, child_kwargs: dict[str, Any]
     ) -> AsyncChatModelStream:
-        config, session = ensure_config(self._merge_own_config(config)), self._session
-        call, plan = await self._executor.run(
-            partial(self._plan_call, session, input, config, child_kwargs)
-        )
-        return arelay_events(session, call, plan, config)
+        config = ensure_config(self._merge_own_config(config))
+        return arelay_events(await self._aplan_call(input, config, child_kwargs))
 
 
-def _annotate_all(result: ChatResult, record: dict[str, Any]) -> ChatResult:
+def _annotate_all(result: ChatResult, record: Record) -> ChatResult:
     for generation in result.generations:
         generation.message = annotate(generation.message, record)
     return result
 
 
-def relay_events(
-    session: ChatSession, call: BoundCall, plan: RoutingPlan, config: RunnableConfig
-) -> ChatModelStream:
-    """Return a stream that asks when it is read."""
-    stream, events = (
-        ChatModelStream(),
-        _fallback.stream_with_fallback(session, call, plan, config, EVENT_ADAPTER),
-    )
+def relay_events(planned: PlannedCall) -> ChatModelStream:
+    """Return a stream that asks the models when it is read."""
+    stream, events = ChatModelStream(), stream_with_fallback(planned, EVENT_ADAPTER)
 
     def pump() -> bool:
         try:
             stream.dispatch(next(events))
         except StopIteration:
             return False
-        except BaseException as error:  # noqa: BLE001 - whoever reads the stream raises it
+        except BaseException as error:  # noqa: BLE001 - the reader of the stream gets it
             stream.fail(error)
             return False
         return True
@@ -169,17 +151,13 @@ def relay_events(
     return stream
 
 
-def arelay_events(
-    session: ChatSession, call: BoundCall, plan: RoutingPlan, config: RunnableConfig
-) -> AsyncChatModelStream:
-    """Do what `relayed` does."""
+def arelay_events(planned: PlannedCall) -> AsyncChatModelStream:
+    """Do what `relay_events` does, asynchronously."""
     stream = AsyncChatModelStream()
 
     async def produce() -> None:
         try:
-            async with aclosing(
-                _fallback.astream_with_fallback(session, call, plan, config, EVENT_ADAPTER)
-            ) as events:
+            async with aclosing(astream_with_fallback(planned, EVENT_ADAPTER)) as events:
                 async for event in events:
                     stream.dispatch(event)
         except BaseException as error:
@@ -195,6 +173,9 @@ def arelay_events(
     return stream
 
 
+# How events of version 3 are opened, judged and annotated --------------------------------------
+
+
 def _open_events(
     child: ChatClient, messages: Any, config: RunnableConfig, kwargs: dict[str, Any]
 ) -> Iterator[Any]:
@@ -205,7 +186,7 @@ def _open_events(
 async def _aopen_events(
     child: ChatClient, messages: Any, config: RunnableConfig, kwargs: dict[str, Any]
 ) -> AsyncIterator[Any]:
-    """Yield a child's events; who stops reading ends its run."""
+    """Yield a model's events; a reader that stops early ends the model's run."""
     opened: Any = child.astream_events(messages, config, version="v3", **kwargs)
     async with await opened as events:
         async for event in events:
@@ -213,26 +194,24 @@ async def _aopen_events(
 
 
 def event_has_content(event: Mapping[str, Any]) -> bool:
-    """Tell whether an event holds a part of the answer: after it, no other model can step in."""
+    """Tell whether an event holds a part of the answer: after it no other model can step in."""
     return event["event"] not in _EVENTS_WITHOUT_CONTENT
 
 
 class EventAnnotator:
-    """Writes the record into the event that ends a message, from where it reaches the message."""
+    """Writes the record into the event that ends a message; LangChain copies it to the message."""
 
-    def __init__(self, record: Mapping[str, Any]) -> None:
+    def __init__(self, record: Record) -> None:
         self._record, self._has_model_name = record, False
 
     def __call__(self, event: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return the next event, stamped if it is the last."""
-        told = event.get("metadata") or {}
-        self._has_model_name = self._has_model_name or "model" in told or "model_name" in told
+        """Return the next event, with the record if it is the last."""
+        metadata = event.get("metadata") or {}
+        self._has_model_name |= "model" in metadata or "model_name" in metadata
         if event["event"] != "message-finish":
             return event
         name = {} if self._has_model_name else {"model_name": self._record["model"]}
-        return {**event, "metadata": {**name, **told, RECORD_KEY: self._record}}
+        return {**event, "metadata": {**name, **metadata, RECORD_KEY: self._record}}
 
 
-EVENT_ADAPTER = _fallback.StreamAdapter(
-    _open_events, _aopen_events, event_has_content, EventAnnotator
-)
+EVENT_ADAPTER = StreamAdapter(_open_events, _aopen_events, event_has_content, EventAnnotator)

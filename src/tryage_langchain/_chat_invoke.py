@@ -1,28 +1,27 @@
-"""The drivers of ChatTryage, sync beside async: plan, tell, ask; the child's run is the only one.
+"""ChatTryage as a runnable: `invoke`, `stream` and `batch`, each sync beside async.
 
-They are LangChain's public methods, not `_generate`: the run of ChatTryage is a chain run, inside
-which the chosen child does everything a chat model does, with its own name, tools, cache and usage.
+They replace LangChain's public methods, not `_generate`. So the run of ChatTryage is a chain run.
+Inside it the chosen model does everything that a chat model does, with its own name, tools, cache
+and usage.
 """
 
 # ruff: noqa: A002 - LangChain calls the argument `input` and lets it be of any type.
-# ruff: noqa: A002, ARG002 - LangChain gives inputs of any type, and managers by name.
+# ruff: noqa: ARG002 - LangChain passes the run managers by name.
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from contextlib import aclosing
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
-from langchain_core.language_models import BaseChatModel
-from langchain_core.runnables.config import ensure_config, get_executor_for_config, merge_configs
-from langchain_core.runnables.utils import gather_with_concurrency
-from pydantic import ConfigDict, Field, PrivateAttr
-
-from tryage.chat.clients import AdaptiveExecutor
-from tryage.chat.router import RoutingPlan
-from tryage_langchain import _fallback
-from tryage_langchain._call import BoundCall, build_call
+from tryage_langchain._batch import BatchMixin, arun_batch, run_batch
+from tryage_langchain._call import BoundCall, PlannedCall, RoutedChatModel
+from tryage_langchain._fallback import (
+    ainvoke_with_fallback,
+    astream_with_fallback,
+    invoke_with_fallback,
+    stream_with_fallback,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -33,32 +32,9 @@ if TYPE_CHECKING:
 
     from tryage_langchain._call import ChatSession
 
-PlannedCall: TypeAlias = tuple[BoundCall, RoutingPlan] | Exception
 
-
-class ChatInvokeMixin(BaseChatModel):
-    """A chat model whose run is a decision of its desk, and the chosen child's run inside."""
-
-    temperature: float | None = None
-    """Sampling temperature, passed to whoever is chosen; None leaves it to each model."""
-
-    max_tokens: int | None = None
-    """How long an answer may be, passed to whoever is chosen; the context must have room for it."""
-
-    stop: list[str] | None = Field(default=None, alias="stop_sequences")
-    """Texts that end an answer, passed to whoever is chosen."""
-
-    model_config = ConfigDict(populate_by_name=True)
-    _executor: AdaptiveExecutor = PrivateAttr(default_factory=AdaptiveExecutor)
-
-    @property
-    @abstractmethod
-    def _session(self) -> ChatSession:
-        """What chooses and who answers."""
-
-    @abstractmethod
-    def _forced_model(self) -> str | None:
-        """Return the model to ask whatever the conversation says, if there is one."""
+class ChatInvokeMixin(BatchMixin, RoutedChatModel):
+    """A chat model whose run is a decision, and inside it the run of the chosen model."""
 
     # One input -----------------------------------------------------------------------------
 
@@ -86,7 +62,7 @@ class ChatInvokeMixin(BaseChatModel):
         stop: list[str] | None = None,
         **kwargs: Any,
     ) -> AIMessage:
-        """Do what `invoke` does."""
+        """Do what `invoke` does, asynchronously."""
         run: Any = self._ainvoke
         passed = self._child_kwargs(stop, kwargs)
         answer: AIMessage = await self._acall_with_config(
@@ -95,16 +71,10 @@ class ChatInvokeMixin(BaseChatModel):
         return answer
 
     def _invoke(self, input: Any, config: RunnableConfig, **kwargs: Any) -> Any:
-        session = self._session
-        call, plan = self._plan_call(session, input, config, kwargs)
-        return _fallback.invoke_with_fallback(session, call, plan, config)
+        return invoke_with_fallback(self._plan_call(input, config, kwargs))
 
     async def _ainvoke(self, input: Any, config: RunnableConfig, **kwargs: Any) -> Any:
-        session = self._session
-        call, plan = await self._executor.run(
-            partial(self._plan_call, session, input, config, kwargs)
-        )
-        return await _fallback.ainvoke_with_fallback(session, call, plan, config)
+        return await ainvoke_with_fallback(await self._aplan_call(input, config, kwargs))
 
     # A stream ------------------------------------------------------------------------------
 
@@ -116,8 +86,8 @@ class ChatInvokeMixin(BaseChatModel):
         stop: list[str] | None = None,
         **kwargs: Any,
     ) -> Iterator[AIMessageChunk]:
-        """Route the conversation, then yield the chunks of the chosen model as they come."""
-        run: Any = self._stream_one
+        """Route the conversation, then yield the chunks of the chosen model as they arrive."""
+        run: Any = self._stream_inputs
         passed = self._child_kwargs(stop, kwargs)
         chunks: Any = self._transform_stream_with_config(
             iter([input]), run, self._merge_own_config(config), **passed
@@ -132,99 +102,36 @@ class ChatInvokeMixin(BaseChatModel):
         stop: list[str] | None = None,
         **kwargs: Any,
     ) -> AsyncIterator[AIMessageChunk]:
-        """Do what `stream` does."""
+        """Do what `stream` does, asynchronously."""
 
-        async def one() -> AsyncIterator[Any]:
+        async def inputs() -> AsyncIterator[Any]:
             yield input
 
-        run: Any = self._astream_one
+        run: Any = self._astream_inputs
         passed = self._child_kwargs(stop, kwargs)
         chunks: Any = self._atransform_stream_with_config(
-            one(), run, self._merge_own_config(config), **passed
+            inputs(), run, self._merge_own_config(config), **passed
         )
-        async with aclosing(chunks):  # an answer that is not read to its end still ends its runs
+        async with aclosing(chunks):  # the runs end even if the answer is not read to its end
             async for chunk in chunks:
                 yield chunk
 
-    def _stream_one(
+    def _stream_inputs(
         self, inputs: Iterator[Any], config: RunnableConfig, **kwargs: Any
     ) -> Iterator[Any]:
-        session = self._session
-        for given in inputs:
-            call, plan = self._plan_call(session, given, config, kwargs)
-            yield from _fallback.stream_with_fallback(session, call, plan, config)
+        for one in inputs:
+            yield from stream_with_fallback(self._plan_call(one, config, kwargs))
 
-    async def _astream_one(
+    async def _astream_inputs(
         self, inputs: AsyncIterator[Any], config: RunnableConfig, **kwargs: Any
     ) -> AsyncIterator[Any]:
-        session = self._session
-        async for given in inputs:
-            plan_one = partial(self._plan_call, session, given, config, kwargs)
-            call, plan = await self._executor.run(plan_one)
-            async with aclosing(
-                _fallback.astream_with_fallback(session, call, plan, config)
-            ) as chunks:
+        async for one in inputs:
+            planned = await self._aplan_call(one, config, kwargs)
+            async with aclosing(astream_with_fallback(planned)) as chunks:
                 async for chunk in chunks:
                     yield chunk
 
-    # What the drivers share ----------------------------------------------------------------
-
-    def _plan_call(
-        self, session: ChatSession, input: Any, config: RunnableConfig, kwargs: dict[str, Any]
-    ) -> tuple[BoundCall, RoutingPlan]:
-        """Read a call and choose for it: all that happens before anybody is asked."""
-        call = self._build_call(input, config, kwargs)
-        return call, session.plan(call)
-
-    def _build_call(self, input: Any, config: RunnableConfig, kwargs: dict[str, Any]) -> BoundCall:
-        messages = self._convert_input(input).to_messages()
-        return build_call(messages, config, kwargs, self._forced_model())
-
-    def _child_kwargs(self, stop: list[str] | None, kwargs: dict[str, Any]) -> dict[str, Any]:
-        """Return the keyword arguments of a call with those that ChatTryage itself was given."""
-        own = {"stop": stop or self.stop, "temperature": self.temperature,
-               "max_tokens": self.max_tokens}  # fmt: skip
-        return {**{key: value for key, value in own.items() if value is not None}, **kwargs}
-
-    def _merge_own_config(self, config: RunnableConfig | None) -> RunnableConfig | None:
-        """Return the config of a call with what observes every call of this model."""
-        own = {"callbacks": self.callbacks, "tags": self.tags, "metadata": self.metadata}
-        given: Any = {key: value for key, value in own.items() if value}
-        return merge_configs(ensure_config(config), given) if given else config
-
-
-class ChatBatchMixin(ChatInvokeMixin):
-    """Adds `batch` and `abatch`."""
-
-    def batch(
-        self,
-        inputs: list[Any],
-        config: RunnableConfig | list[RunnableConfig] | None = None,
-        *,
-        return_exceptions: bool = False,
-        **kwargs: Any,
-    ) -> list[Any]:
-        """Route all conversations in one encoder pass, then let the chosen models answer."""
-        passed = self._child_kwargs(kwargs.pop("stop", None), kwargs)
-        own = self._merge_own_configs(config)
-        return self._batch_with_config(
-            self._batch, inputs, own, return_exceptions=return_exceptions, **passed
-        )
-
-    async def abatch(
-        self,
-        inputs: list[Any],
-        config: RunnableConfig | list[RunnableConfig] | None = None,
-        *,
-        return_exceptions: bool = False,
-        **kwargs: Any,
-    ) -> list[Any]:
-        """Do what `batch` does."""
-        passed = self._child_kwargs(kwargs.pop("stop", None), kwargs)
-        own = self._merge_own_configs(config)
-        return await self._abatch_with_config(
-            self._abatch, inputs, own, return_exceptions=return_exceptions, **passed
-        )
+    # A batch -------------------------------------------------------------------------------
 
     def _batch(
         self,
@@ -233,9 +140,8 @@ class ChatBatchMixin(ChatInvokeMixin):
         config: list[RunnableConfig],
         **kwargs: Any,
     ) -> list[Any]:
-        rows = self._plan_inputs(inputs, config, kwargs)
-        with get_executor_for_config(config[0]) as executor:
-            return list(executor.map(self._invoke_planned, rows, config))
+        planned = self._plan_batch(inputs, config, kwargs)
+        return run_batch(_invoke_or_error, planned, config[0].get("max_concurrency"))
 
     async def _abatch(
         self,
@@ -244,53 +150,60 @@ class ChatBatchMixin(ChatInvokeMixin):
         config: list[RunnableConfig],
         **kwargs: Any,
     ) -> list[Any]:
-        rows = await self._executor.run(partial(self._plan_inputs, inputs, config, kwargs))
-        asked = map(self._ainvoke_planned, rows, config)
-        return await gather_with_concurrency(config[0].get("max_concurrency"), *asked)
+        planned = await self._executor.run(partial(self._plan_batch, inputs, config, kwargs))
+        return await arun_batch(_ainvoke_or_error, planned, config[0].get("max_concurrency"))
 
-    def _plan_inputs(
+    def _batch_arguments(
+        self, config: RunnableConfig | list[RunnableConfig] | None, kwargs: dict[str, Any]
+    ) -> tuple[Any, dict[str, Any]]:
+        passed = self._child_kwargs(kwargs.pop("stop", None), kwargs)
+        if isinstance(config, list):
+            return [self._merge_own_config(one) for one in config], passed
+        return self._merge_own_config(config), passed
+
+    def _plan_batch(
         self, inputs: list[Any], configs: list[RunnableConfig], kwargs: dict[str, Any]
-    ) -> list[PlannedCall]:
-        """Read all calls and choose for all in one pass; what is wrong with one stays with it."""
-        calls = [
-            self._build_call_or_error(*one, kwargs) for one in zip(inputs, configs, strict=True)
-        ]
-        good = [call for call in calls if isinstance(call, BoundCall)]
-        plans = iter(self._session.plan_batch(good))
+    ) -> list[PlannedCall | Exception]:
+        """Read all calls and choose for all in one pass; an error takes the place of its call."""
+        session = self._session
+        pairs = zip(inputs, configs, strict=True)
+        calls = [self._build_call_or_error(session, *pair, kwargs) for pair in pairs]
+        plans = iter(session.plan_batch([call for call in calls if isinstance(call, BoundCall)]))
         return [
-            _planned_call(call, next(plans)) if isinstance(call, BoundCall) else call
-            for call in calls
+            _planned_or_error(session, call, next(plans), config)
+            if isinstance(call, BoundCall)
+            else call
+            for call, config in zip(calls, configs, strict=True)
         ]
 
     def _build_call_or_error(
-        self, input: Any, config: RunnableConfig, kwargs: dict[str, Any]
+        self, session: ChatSession, input: Any, config: RunnableConfig, kwargs: dict[str, Any]
     ) -> BoundCall | Exception:
         try:
-            return self._build_call(input, config, kwargs)
+            return self._build_call(session, input, config, kwargs)
         except (ValueError, TypeError, NotImplementedError) as error:  # InputError is a ValueError
             return error
 
-    def _invoke_planned(self, planned: PlannedCall, config: RunnableConfig) -> Any:
-        if isinstance(planned, Exception):
-            return planned
-        try:
-            return _fallback.invoke_with_fallback(self._session, *planned, config)
-        except Exception as error:  # noqa: BLE001 - it is raised, or returned if so asked
-            return error
 
-    async def _ainvoke_planned(self, planned: PlannedCall, config: RunnableConfig) -> Any:
-        if isinstance(planned, Exception):
-            return planned
-        try:
-            return await _fallback.ainvoke_with_fallback(self._session, *planned, config)
-        except Exception as error:  # noqa: BLE001 - as above
-            return error
-
-    def _merge_own_configs(self, config: Any) -> Any:
-        if isinstance(config, list):
-            return [self._merge_own_config(one) for one in config]
-        return self._merge_own_config(config)
+def _planned_or_error(
+    session: ChatSession, call: BoundCall, plan: Any, config: RunnableConfig
+) -> PlannedCall | Exception:
+    return plan if isinstance(plan, Exception) else PlannedCall(session, call, plan, config)
 
 
-def _planned_call(call: BoundCall, plan: RoutingPlan | Exception) -> PlannedCall:
-    return plan if isinstance(plan, Exception) else (call, plan)
+def _invoke_or_error(planned: PlannedCall | Exception) -> Any:
+    if isinstance(planned, Exception):
+        return planned
+    try:
+        return invoke_with_fallback(planned)
+    except Exception as error:  # noqa: BLE001 - LangChain raises it, or returns it if the caller asks so
+        return error
+
+
+async def _ainvoke_or_error(planned: PlannedCall | Exception) -> Any:
+    if isinstance(planned, Exception):
+        return planned
+    try:
+        return await ainvoke_with_fallback(planned)
+    except Exception as error:  # noqa: BLE001 - LangChain raises it, or returns it if the caller asks so
+        return error

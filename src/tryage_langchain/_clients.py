@@ -1,10 +1,9 @@
-"""The chat models that answer, by name: each is made when it is first chosen."""
+"""Chat models by name: how each is made, what is known about it, and what it is called."""
 
 from __future__ import annotations
 
 import datetime
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from langchain_core.language_models import ModelProfile
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
 
     from langchain_core.language_models import BaseChatModel
 
+    from tryage.chat.clients import HubClientFactory
     from tryage.core.expert import Expert
     from tryage.router import Router
 
@@ -30,8 +30,8 @@ ChatClient: TypeAlias = Runnable[Any, Any]
 
 ChatModelSource: TypeAlias = ChatClient | str | Callable[[], ChatClient]
 
-# Capability -> the fields of a profile, any of which means it. Without a native format, structured
-# output goes through a tool call, as BaseChatModel.with_structured_output does.
+# Capability -> the fields of a profile, each of which means it. Without a format of its own,
+# structured output goes through a tool call, as in BaseChatModel.with_structured_output.
 _CAPABILITY_FIELDS: Mapping[str, tuple[str, ...]] = {
     "tools": ("tool_calling",),
     "structured_output": ("structured_output", "tool_calling"),
@@ -44,7 +44,8 @@ _COMMON_CAPABILITIES = ("tools", "structured_output", "vision", "audio")
 
 METADATA_KEY = "chat_model"
 
-# What init_chat_model knows. A list, because "llama3:8b" has the same form and names no provider.
+# The providers of init_chat_model. "llama3:8b" has the same form as "openai:gpt-4o" but names no
+# provider, so the form alone is not enough.
 PROVIDERS = frozenset(
     {
         "anthropic", "anthropic_bedrock", "azure_ai", "azure_openai", "baseten", "bedrock",
@@ -56,13 +57,13 @@ PROVIDERS = frozenset(
 
 
 class ChatModelPool(tryage.chat.clients.ClientPool[ChatClient]):
-    """Name -> chat model, or what makes one: an `init_chat_model` string or a function.
+    """Name -> chat model, or its source: an `init_chat_model` string or a function.
 
-    `settings` go to `init_chat_model`. A pickle leaves out those that were made from strings, and
-    every setting that is a secret: they are made again from the environment.
+    `settings` go to `init_chat_model`. A pickle leaves out the models that were made from strings,
+    and every setting that is a secret: they are made again from the environment.
 
     Raises:
-        InputError: no model, or one of another type.
+        InputError: there is no model, or one is of another type.
     """
 
     client_type = Runnable
@@ -82,7 +83,7 @@ class ChatModelPool(tryage.chat.clients.ClientPool[ChatClient]):
 
     @property
     def non_secret_settings(self) -> dict[str, Any]:
-        """The settings that are no secrets."""
+        """The settings that are not secrets."""
         return without_secrets(self._settings)
 
     def build(self, source: ChatModelSource) -> ChatClient:
@@ -100,21 +101,17 @@ class ChatModelPool(tryage.chat.clients.ClientPool[ChatClient]):
         return source if isinstance(source, Runnable) else source()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Keep what can be made again, without secrets."""
+        """Keep the sources and settings, without secrets."""
         return type(self), (self._sources, self.non_secret_settings)
 
 
-def chat_model_name(model: object) -> str | None:
-    """Return the name of what a chat model calls, None if it does not tell."""
-    if isinstance(model, str):
-        return model
-    return model_name_of(model, getattr(model, "bound", None), getattr(model, "llm", None))
+# What is known of chat models ------------------------------------------------------------------
 
 
 def candidate_pool(
     models: ChatModelPool, router: Router | None, user_experts: Sequence[Expert]
 ) -> CandidatePool:
-    """Return what is known of the chat models; `told` is what the user says of them.
+    """Return the experts that the chat models are; `user_experts` are what the user says of them.
 
     Raises:
         LibraryError: two names clash.
@@ -123,8 +120,15 @@ def candidate_pool(
         name: ClientFacts(chat_model_name(model), _facts_from_profile(profile_of(model)))
         for name, model in models.items()
     }
-    known = None if router is None else router.library
-    return CandidatePool.from_experts(candidate_experts(clients, known, user_experts), known)
+    library = None if router is None else router.library
+    return CandidatePool.from_experts(candidate_experts(clients, library, user_experts), library)
+
+
+def chat_model_name(model: object) -> str | None:
+    """Return the name of the model that a chat model calls, None if it does not say."""
+    if isinstance(model, str):
+        return model
+    return model_name_of(model, getattr(model, "bound", None), getattr(model, "llm", None))
 
 
 def profile_of(model: object) -> ModelProfile:
@@ -134,57 +138,57 @@ def profile_of(model: object) -> ModelProfile:
 
 
 def common_profile(experts: Iterable[Expert], models: Iterable[object]) -> ModelProfile:
-    """Return what can be relied on whoever is chosen: only what every model can.
+    """Return the profile that holds for every model: only the abilities that all of them have.
 
-    What is unknown of one is left out; the room is that of the smallest.
+    A field that is unknown for one model is left out. Limits are those of the smallest model.
     """
-    shared: dict[str, Any] = {}
+    common: dict[str, Any] = {}
     experts, profiles = list(experts), [profile_of(model) for model in models]
     for key in ModelProfile.__annotations__:
         values = [profile.get(key) for profile in profiles]
         if all(isinstance(value, bool) for value in values):
-            shared[key] = all(values)
+            common[key] = all(values)
         elif key.startswith("max_") and all(isinstance(value, int) for value in values):
-            shared[key] = min(cast("list[int]", values))
-    rooms = [expert.context_length for expert in experts]
-    if all(room is not None for room in rooms):
-        shared["max_input_tokens"] = min(room for room in rooms if room is not None)
-    for ability in _COMMON_CAPABILITIES:
-        able = [None if e.capabilities is None else ability in e.capabilities for e in experts]
+            common[key] = min(cast("list[int]", values))
+    lengths = [expert.context_length for expert in experts]
+    if all(length is not None for length in lengths):
+        common["max_input_tokens"] = min(length for length in lengths if length is not None)
+    for capability in _COMMON_CAPABILITIES:
+        able = [None if e.capabilities is None else capability in e.capabilities for e in experts]
         if None not in able:
-            shared.setdefault(_CAPABILITY_FIELDS[ability][0], all(able))
-    return cast("ModelProfile", shared)
+            common.setdefault(_CAPABILITY_FIELDS[capability][0], all(able))
+    return cast("ModelProfile", common)
 
 
 def _facts_from_profile(profile: ModelProfile) -> dict[str, Any]:
-    """Return a profile as fields of an expert; a profile that says nothing says nothing."""
+    """Return a profile as fields of an expert; unknown fields of the profile stay unknown."""
     facts: dict[str, Any] = {"context_length": profile.get("max_input_tokens")}
     if isinstance(released := profile.get("release_date"), str):
         facts["released"] = _parse_date(released)
-    told = {word: [profile.get(key) for key in keys] for word, keys in _CAPABILITY_FIELDS.items()}
-    if any(value is not None for values in told.values() for value in values):
-        # A profile that tells of some abilities and not of others leaves the others possible.
+    given = {name: [profile.get(key) for key in keys] for name, keys in _CAPABILITY_FIELDS.items()}
+    if any(value is not None for values in given.values() for value in values):
+        # A profile that lists some abilities and not others leaves the others possible.
         facts["capabilities"] = [
-            word for word, values in told.items() if any(values) or None in values
+            name for name, values in given.items() if any(values) or None in values
         ]
     return facts
 
 
 def _parse_date(text: str) -> datetime.date | None:
-    """Return a date; profiles also hold months and years, which are none."""
+    """Return a date; None for the months and years that some profiles hold."""
     try:
         return datetime.date.fromisoformat(text[:10])
     except ValueError:
         return None
 
 
+# Models of the Hub -----------------------------------------------------------------------------
+
+
 def hub_models(
-    names: Iterable[str],
-    *,
-    local: bool,
-    **settings: Any,
-) -> dict[str, Callable[[], BaseChatModel]]:
-    """Return what makes a `ChatHuggingFace` per model id, when it is first chosen.
+    names: Iterable[str], *, local: bool, **settings: Any
+) -> dict[str, HubClientFactory[BaseChatModel]]:
+    """Return what makes a `ChatHuggingFace` for each model id, when it is first chosen.
 
     Args:
         names: Ids such as "Qwen/Qwen2.5-7B-Instruct".
@@ -195,8 +199,8 @@ def hub_models(
         MissingExtraError: `langchain-huggingface` is not installed.
     """
     require_extra("langchain_huggingface", "huggingface")
-    make = _pipeline_model if local else _endpoint_model
-    return {name: partial(make, name, **settings) for name in names}
+    build = _pipeline_model if local else _endpoint_model
+    return tryage.chat.clients.hub_models(names, build, settings)
 
 
 def _endpoint_model(name: str, **settings: Any) -> BaseChatModel:
@@ -208,27 +212,29 @@ def _endpoint_model(name: str, **settings: Any) -> BaseChatModel:
 
 
 def _pipeline_model(name: str, **settings: Any) -> BaseChatModel:
-    from langchain_huggingface import ChatHuggingFace, HuggingFacePipeline  # type: ignore[import-not-found, unused-ignore]  # as above
+    from langchain_huggingface import ChatHuggingFace, HuggingFacePipeline  # type: ignore[import-not-found, unused-ignore]  # an optional package
 
-    # without it the answer would begin with the question
-    asked = {"return_full_text": False, **(settings.get("pipeline_kwargs") or {})}
-    weights = {"model_id": name, "task": "text-generation", **settings, "pipeline_kwargs": asked}
+    # Otherwise the answer begins with the question.
+    pipeline = {"return_full_text": False, **(settings.get("pipeline_kwargs") or {})}
+    weights = {"model_id": name, "task": "text-generation", **settings, "pipeline_kwargs": pipeline}
     model: BaseChatModel = ChatHuggingFace(llm=HuggingFacePipeline.from_model_id(**weights))
     return model
+
+
+# Strings for init_chat_model -------------------------------------------------------------------
 
 
 def model_string(chosen: Decision | Expert) -> str:
     """Return the string with which `init_chat_model` makes the expert's client.
 
     It is the metadata `chat_model` of the expert, or else its first name or alias of the form
-    "provider:model". Never a guess from the name alone: the same weights have many providers.
+    "provider:model". A name without a provider is never enough: many providers serve one model.
 
     Raises:
-        InputError: nothing says how the expert is called.
+        InputError: the expert has no such string.
     """
     expert = chosen.expert if isinstance(chosen, Decision) else chosen
-    told = expert.metadata.get(METADATA_KEY)
-    for name in (told, expert.name, *expert.aliases):
+    for name in (expert.metadata.get(METADATA_KEY), expert.name, *expert.aliases):
         if isinstance(name, str) and _has_provider(name):
             return name
     raise InputError(

@@ -1,4 +1,4 @@
-"""Ask the planned models one after another until one answers: at once or as a stream."""
+"""LangChain's side of the fallback: ask models, annotate their answers, report each decision."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_core.callbacks.manager import adispatch_custom_event, dispatch_custom_event
 from langchain_core.messages import AIMessageChunk, BaseMessage
-from langchain_core.runnables.config import run_in_executor
 
 from tryage.chat.fallback import (
     FallbackHooks,
@@ -22,7 +21,6 @@ from tryage.chat.fallback import (
     resume_stream,
     run_steps,
 )
-from tryage_langchain._call import child_config, forwarded_messages
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
@@ -30,49 +28,90 @@ if TYPE_CHECKING:
     from langchain_core.callbacks import AsyncCallbackManagerForChainRun, CallbackManagerForChainRun
     from langchain_core.runnables import RunnableConfig
 
-    from tryage.chat.router import RoutingPlan
+    from tryage.chat.router import Record
     from tryage.core.decision import Decision
-    from tryage_langchain._call import BoundCall, ChatSession
+    from tryage_langchain._call import PlannedCall
     from tryage_langchain._clients import ChatClient
 
 RECORD_KEY = "tryage"
+"""Where the response metadata of an answer holds the record."""
 
 ROUTE_EVENT = "tryage_route"
 
 
-def invoke_with_fallback(
-    session: ChatSession, call: BoundCall, plan: RoutingPlan, config: RunnableConfig
-) -> Any:
+# Whole answers ---------------------------------------------------------------------------------
+
+
+def invoke_with_fallback(planned: PlannedCall) -> Any:
     """Return the answer of the first model that does not fail."""
-    messages = forwarded_messages(call, plan)
+    messages = planned.messages
 
-    def ask(child: ChatClient, record: dict[str, Any]) -> Any:
-        return child.invoke(messages, child_config(config, record), **call.kwargs)
+    def call(child: ChatClient, record: Record) -> Any:
+        return child.invoke(messages, planned.child_config(record), **planned.call.kwargs)
 
-    return annotate(
-        *run_steps(fallback_steps(session, plan, build_hooks(session, call, config, ask)))
+    return annotate(*run_with_fallback(planned, call))
+
+
+async def ainvoke_with_fallback(planned: PlannedCall) -> Any:
+    """Do what `invoke_with_fallback` does, asynchronously."""
+    messages = planned.messages
+
+    def call(child: ChatClient, record: Record) -> Any:
+        return child.ainvoke(messages, planned.child_config(record), **planned.call.kwargs)
+
+    return annotate(*await arun_with_fallback(planned, call))
+
+
+def run_with_fallback(
+    planned: PlannedCall,
+    call: Callable[[Any, Record], Any],
+    get_client: Callable[[str], Any] | None = None,
+) -> tuple[Any, Record]:
+    """Return what `call` returns for the first model that does not fail, and its record.
+
+    Args:
+        planned: The call.
+        call: Asks a model; it takes what `get_client` returns, and the record.
+        get_client: Returns a model by its name; by default the one with the bound arguments.
+    """
+    emit = partial(emit_event, config=planned.config)
+    hooks = FallbackHooks(get_client or planned.get_client, emit, call)
+    return run_steps(fallback_steps(planned.session, planned.plan, hooks))
+
+
+async def arun_with_fallback(
+    planned: PlannedCall,
+    call: Callable[[Any, Record], Any],
+    get_client: Callable[[str], Any] | None = None,
+) -> tuple[Any, Record]:
+    """Do what `run_with_fallback` does, with functions whose results are awaited."""
+    emit = partial(aemit_event, config=planned.config)
+    hooks = FallbackHooks(get_client or planned.aget_client, emit, call)
+    return await arun_steps(fallback_steps(planned.session, planned.plan, hooks))
+
+
+def annotate(answer: Any, record: Record) -> Any:
+    """Return an answer with the record; an answer without a message stays as it is."""
+    if isinstance(answer, dict) and isinstance(answer.get("raw"), BaseMessage):
+        return {**answer, "raw": annotate(answer["raw"], record)}
+    if not isinstance(answer, BaseMessage):
+        return answer
+    # Usage is counted by model name, which chat models for local weights do not give.
+    return _with_metadata(
+        answer, {"model_name": record["model"], **answer.response_metadata, RECORD_KEY: record}
     )
 
 
-async def ainvoke_with_fallback(
-    session: ChatSession, call: BoundCall, plan: RoutingPlan, config: RunnableConfig
-) -> Any:
-    """Do what `answer` does."""
-    messages = forwarded_messages(call, plan)
+def _with_metadata(message: BaseMessage, metadata: Mapping[str, Any]) -> BaseMessage:
+    return message.model_copy(update={"response_metadata": dict(metadata)})
 
-    def ask(child: ChatClient, record: dict[str, Any]) -> Any:
-        return child.ainvoke(messages, child_config(config, record), **call.kwargs)
 
-    return annotate(
-        *await arun_steps(
-            fallback_steps(session, plan, build_async_hooks(session, call, config, ask))
-        )
-    )
+# Streams ---------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class StreamAdapter:
-    """How models stream: what is called, what of it is a part of the answer, and what stamps it.
+    """How models stream: how a stream opens, which chunks have content, what annotates them.
 
     `open` and `aopen` take a model, messages, the config of its run and keyword arguments.
     """
@@ -80,31 +119,35 @@ class StreamAdapter:
     open: Callable[[Any, Any, RunnableConfig, dict[str, Any]], Iterator[Any]]
     aopen: Callable[[Any, Any, RunnableConfig, dict[str, Any]], AsyncIterator[Any]]
     has_content: Callable[[Any], bool]
-    annotator: Callable[[dict[str, Any]], Callable[[Any], Any]]
+    annotator: Callable[[Record], Callable[[Any], Any]]
 
 
 class ChunkAnnotator:
-    """Stamps a stream. One chunk only carries the record: merging chunks adds what they carry."""
+    """Annotates a stream. Only one chunk carries the record, because merging adds metadata up."""
 
-    def __init__(self, record: Mapping[str, Any]) -> None:
+    def __init__(self, record: Record) -> None:
         self._record, self._is_first, self._has_model_name = record, True, False
 
     def __call__(self, chunk: Any) -> Any:
-        """Return the next chunk, stamped if it is the first, named if it is the last."""
+        """Return the next chunk: the first with the record, the last with the model's name."""
         if not isinstance(chunk, BaseMessage):
             return chunk
-        told = dict(chunk.response_metadata)
-        self._has_model_name = self._has_model_name or "model_name" in told
+        metadata = dict(chunk.response_metadata)
+        self._has_model_name |= "model_name" in metadata
         if not self._has_model_name and _is_last(chunk):
-            told["model_name"] = self._record["model"]
+            metadata["model_name"] = self._record["model"]
         if self._is_first:
-            told[RECORD_KEY] = self._record
+            metadata[RECORD_KEY] = self._record
         self._is_first = False
-        return chunk if told == chunk.response_metadata else _with_metadata(chunk, told)
+        return chunk if metadata == chunk.response_metadata else _with_metadata(chunk, metadata)
+
+
+def _is_last(chunk: BaseMessage) -> bool:
+    return not isinstance(chunk, AIMessageChunk) or chunk.chunk_position == "last"
 
 
 def has_content(chunk: Any) -> bool:
-    """Tell whether a chunk holds a part of the answer: after it, another model cannot step in."""
+    """Tell whether a chunk holds a part of the answer: after it no other model can step in."""
     if not isinstance(chunk, BaseMessage):
         return True
     return bool(
@@ -121,130 +164,61 @@ CHUNK_ADAPTER = StreamAdapter(
 
 
 def stream_with_fallback(
-    session: ChatSession,
-    call: BoundCall,
-    plan: RoutingPlan,
-    config: RunnableConfig,
-    adapter: StreamAdapter = CHUNK_ADAPTER,
+    planned: PlannedCall, adapter: StreamAdapter = CHUNK_ADAPTER
 ) -> Iterator[Any]:
-    """Yield the answer of the first model that does not fail before it says something."""
-    messages = forwarded_messages(call, plan)
+    """Yield the answer of the first model that does not fail before its stream has content."""
+    messages = planned.messages
 
-    def ask(child: ChatClient, record: dict[str, Any]) -> Any:
-        return peek_stream(
-            adapter.open(child, messages, child_config(config, record), call.kwargs),
-            adapter.has_content,
-        )
+    def call(child: ChatClient, record: Record) -> Any:
+        config = planned.child_config(record)
+        chunks = adapter.open(child, messages, config, planned.call.kwargs)
+        return peek_stream(chunks, adapter.has_content)
 
-    peeked, record = run_steps(
-        fallback_steps(session, plan, build_hooks(session, call, config, ask))
-    )
+    peeked, record = run_with_fallback(planned, call)
     yield from resume_stream(peeked, adapter.annotator(record))
 
 
 async def astream_with_fallback(
-    session: ChatSession,
-    call: BoundCall,
-    plan: RoutingPlan,
-    config: RunnableConfig,
-    adapter: StreamAdapter = CHUNK_ADAPTER,
+    planned: PlannedCall, adapter: StreamAdapter = CHUNK_ADAPTER
 ) -> AsyncGenerator[Any, None]:
-    """Do what `stream` does."""
-    messages = forwarded_messages(call, plan)
+    """Do what `stream_with_fallback` does, asynchronously."""
+    messages = planned.messages
 
-    def ask(child: ChatClient, record: dict[str, Any]) -> Any:
-        own = child_config(config, record)
-        return apeek_stream(adapter.aopen(child, messages, own, call.kwargs), adapter.has_content)
+    def call(child: ChatClient, record: Record) -> Any:
+        config = planned.child_config(record)
+        chunks = adapter.aopen(child, messages, config, planned.call.kwargs)
+        return apeek_stream(chunks, adapter.has_content)
 
-    peeked, record = await arun_steps(
-        fallback_steps(session, plan, build_async_hooks(session, call, config, ask))
-    )
+    peeked, record = await arun_with_fallback(planned, call)
     async with aclosing(aresume_stream(peeked, adapter.annotator(record))) as chunks:
         async for chunk in chunks:
             yield chunk
 
 
-def build_hooks(
-    session: ChatSession,
-    call: BoundCall,
-    config: RunnableConfig,
-    ask: Callable[[Any, dict[str, Any]], Any],
-) -> FallbackHooks:
-    """Return how models are made, told of and asked."""
-    return FallbackHooks(
-        partial(bound_client, session, call), partial(emit_event, config=config), ask
-    )
+# Events ----------------------------------------------------------------------------------------
 
 
-def build_async_hooks(
-    session: ChatSession,
-    call: BoundCall,
-    config: RunnableConfig,
-    ask: Callable[[Any, dict[str, Any]], Any],
-) -> FallbackHooks:
-    """Do what `hands` does, for calls that are awaited."""
-    return FallbackHooks(
-        partial(abound_client, session, call), partial(aemit_event, config=config), ask
-    )
-
-
-def bound_client(session: ChatSession, call: BoundCall, name: str) -> ChatClient:
-    """Return a model with what is declared.
-
-    Raises:
-        Exception: it cannot be made, or has no such thing.
-    """
-    return call.bound.apply_to(session.get_client(name))
-
-
-async def abound_client(session: ChatSession, call: BoundCall, name: str) -> ChatClient:
-    """Do what `bound_child` does; a model that has to be made first is made in an executor."""
-    if session.clients.is_built(name):
-        return bound_client(session, call, name)
-    return await run_in_executor(None, bound_client, session, call, name)
-
-
-def annotate(answer: Any, record: Mapping[str, Any]) -> Any:
-    """Return an answer with the record; what is no message, and holds none, stays as it is."""
-    if isinstance(answer, dict) and isinstance(answer.get("raw"), BaseMessage):
-        return {**answer, "raw": annotate(answer["raw"], record)}
-    if not isinstance(answer, BaseMessage):
-        return answer
-    # Chat models for local weights do not say their name, which usage is counted under.
-    return _with_metadata(
-        answer, {"model_name": record["model"], **answer.response_metadata, RECORD_KEY: record}
-    )
-
-
-def _is_last(chunk: BaseMessage) -> bool:
-    return not isinstance(chunk, AIMessageChunk) or chunk.chunk_position == "last"
-
-
-def _with_metadata(message: BaseMessage, metadata: Mapping[str, Any]) -> BaseMessage:
-    return message.model_copy(update={"response_metadata": dict(metadata)})
-
-
-def emit_event(record: dict[str, Any], config: RunnableConfig) -> None:
+def emit_event(record: Record, config: RunnableConfig) -> None:
     """Send the custom event, and write to LangGraph's `custom` stream, which shows no events."""
     _write_to_stream(record, config)
     if _has_listener(config):
         dispatch_custom_event(ROUTE_EVENT, record, config=config)
 
 
-async def aemit_event(record: dict[str, Any], config: RunnableConfig) -> None:
-    """Do what `tell` does."""
+async def aemit_event(record: Record, config: RunnableConfig) -> None:
+    """Do what `emit_event` does, asynchronously."""
     _write_to_stream(record, config)
     if _has_listener(config):
         await adispatch_custom_event(ROUTE_EVENT, record, config=config)
 
 
 def _has_listener(config: RunnableConfig) -> bool:
-    """Tell whether there is a run to which an event can belong, and somebody who listens."""
+    """Tell whether there is a run to which an event can belong, and a handler that listens."""
     manager = config.get("callbacks")
     return bool(getattr(manager, "parent_run_id", None) and getattr(manager, "handlers", None))
 
 
-def _write_to_stream(record: dict[str, Any], config: RunnableConfig) -> None:
+def _write_to_stream(record: Record, config: RunnableConfig) -> None:
     runtime = config.get("configurable", {}).get("__pregel_runtime")
     if runtime is not None and "langgraph" in sys.modules:
         runtime.stream_writer({ROUTE_EVENT: record})
@@ -253,7 +227,7 @@ def _write_to_stream(record: dict[str, Any], config: RunnableConfig) -> None:
 def emit_decision(
     decision: Decision, manager: CallbackManagerForChainRun, config: RunnableConfig
 ) -> None:
-    """Send the event if somebody listens: writing a whole decision down takes a while."""
+    """Send a whole decision if a handler listens: to write a large one down takes a while."""
     if manager.handlers:
         dispatch_custom_event(ROUTE_EVENT, decision.to_dict(), config=config)
 
@@ -261,6 +235,6 @@ def emit_decision(
 async def aemit_decision(
     decision: Decision, manager: AsyncCallbackManagerForChainRun, config: RunnableConfig
 ) -> None:
-    """Do what `announce` does."""
+    """Do what `emit_decision` does, asynchronously."""
     if manager.handlers:
         await adispatch_custom_event(ROUTE_EVENT, decision.to_dict(), config=config)

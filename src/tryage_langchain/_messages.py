@@ -1,4 +1,4 @@
-"""LangChain's messages as the conversation that Tryage routes."""
+"""LangChain's messages as conversations of Tryage, and the part of an input that is routed."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _AUDIO_TYPES = ("audio", "input_audio")
 def to_conversation(
     messages: Sequence[BaseMessage], *, tools: Sequence[Any] = (), structured_output: bool = False
 ) -> Conversation:
-    """Return the conversation, with the tools that are bound as text."""
+    """Return the conversation, with the schemas of the bound tools as text."""
     return Conversation(to_turns(messages), tool_schemas_text(tools), structured_output)
 
 
@@ -44,7 +44,7 @@ def tool_schemas_text(tools: Sequence[Any]) -> str:
 
 
 def is_from_user(message: BaseMessage) -> bool:
-    """Tell whether a person wrote the message, and not a program in a person's place."""
+    """Tell whether a person wrote the message, not a program that sends it as a user."""
     return isinstance(message, HumanMessage) and "lc_source" not in message.additional_kwargs
 
 
@@ -61,7 +61,10 @@ def _to_turn(message: BaseMessage) -> Turn:
 
 
 def _role(message: BaseMessage) -> Role:
-    """Return who speaks: a tool whose output is sent in a user's place, as Anthropic asks, too."""
+    """Return the role of a message.
+
+    Anthropic's format sends the output of a tool as a user message; that is the role "tool".
+    """
     role = _ROLES.get(message.type, "system")
     if role != "user":
         return role
@@ -77,7 +80,7 @@ def _blocks(message: BaseMessage) -> list[Mapping[str, Any]]:
 
 
 def _digest(message: BaseMessage) -> str:
-    """Tell pictures and sounds apart without keeping them."""
+    """Return a digest that distinguishes images and sounds, without keeping them."""
     others = [block for block in _blocks(message) if block.get("type") != "text"]
     if not others:
         return ""
@@ -88,14 +91,15 @@ def _tool_schema(tool: Any) -> str:
     try:
         return json.dumps(convert_to_openai_tool(tool), default=str)
     except (TypeError, ValueError, NotImplementedError):
-        return str(tool)  # a provider's own tool, or a strategy for structured output
+        return str(tool)  # a tool of the provider, or a strategy for structured output
 
 
 def routed_input(value: Any, key: str | None) -> Any:
-    """Return what is routed: of a dict the value under `key`, else the input itself.
+    """Return what is routed: the value under `key` of a dict, or the input itself.
 
     Raises:
-        InputError: a dict without a key to read, or not a dict although there is one.
+        InputError: the input is a dict but no key is set or found, or a key is set but the input is
+            not a dict.
     """
     if isinstance(value, Mapping):
         if key is None:
@@ -114,7 +118,7 @@ def routed_input(value: Any, key: str | None) -> Any:
 
 
 def clean_input(decision: Decision, value: Any, key: str | None = None) -> Any:
-    """Return the input, of the same kind, without the flags that the decision has read."""
+    """Return the input, of the same type, without the flags that the decision has read."""
     if not decision.flags:
         return value
     part = transform_prompt_text(routed_input(value, key), lambda text: extract_flags(text).text)
@@ -124,8 +128,8 @@ def clean_input(decision: Decision, value: Any, key: str | None = None) -> Any:
 def prompt_text(value: Any) -> str:
     """Return the text to route on: the string itself, or the text of the last human message.
 
-    Of a multimodal message only the text parts are read. A conversation without a human message
-    is routed on its last message.
+    Only the text parts of a multimodal message are read. A conversation without a human message is
+    routed on its last message.
 
     Raises:
         InputError: the input is not a string, a prompt value, a message or messages.
@@ -141,24 +145,24 @@ def prompt_text(value: Any) -> str:
 
 
 def transform_prompt_text(value: Any, clean: Callable[[str], str]) -> Any:
-    """Return the input, of the same kind, with `clean` applied to the text it is routed on."""
+    """Return the input, of the same type, with `clean` applied to the text it is routed on."""
     if isinstance(value, str):
         return clean(value)
     if isinstance(value, StringPromptValue):
         return value.model_copy(update={"text": clean(value.text)})
     messages = _to_messages(value)
-    at = _routed_index(messages)
-    content = _clean_content(messages[at].content, clean)
-    messages[at] = messages[at].model_copy(update={"content": content})
+    i = _routed_index(messages)
+    content = _clean_content(messages[i].content, clean)
+    messages[i] = messages[i].model_copy(update={"content": content})
     if isinstance(value, BaseMessage):
-        return messages[at]
+        return messages[i]
     if isinstance(value, PromptValue):
         return value.model_copy(update={"messages": messages})
     return messages
 
 
 def add_chunk(whole: Any, chunk: Any) -> Any:
-    """Add a streamed chunk to what came before; what cannot be added replaces it."""
+    """Add a streamed chunk to what came before; a chunk that cannot be added replaces it."""
     if whole is None:
         return chunk
     try:
@@ -181,7 +185,7 @@ def _to_messages(value: Any) -> list[BaseMessage]:
 
 
 def _routed_index(messages: Sequence[BaseMessage]) -> int:
-    human = [at for at, message in enumerate(messages) if message.type == "human"]
+    human = [i for i, message in enumerate(messages) if message.type == "human"]
     return human[-1] if human else len(messages) - 1
 
 

@@ -1,31 +1,31 @@
-"""The drivers of the router, sync beside async: decide, announce, let the chosen child run."""
+"""How TryageRouter runs: it decides, reports the decision, and runs the chosen runnable."""
 
 # ruff: noqa: A002 - LangChain calls the argument `input` and lets it be of any type.
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import partial
+from functools import partial, reduce
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from langchain_core.callbacks import AsyncCallbackManagerForChainRun, CallbackManagerForChainRun
-from langchain_core.runnables import RunnableConfig, RunnableSerializable
-from langchain_core.runnables.config import get_executor_for_config, patch_config, run_in_executor
-from langchain_core.runnables.utils import gather_with_concurrency
+from langchain_core.runnables.config import patch_config, run_in_executor
 from pydantic import PrivateAttr
 
 from tryage.chat.clients import AdaptiveExecutor
+from tryage.chat.settings import MODEL_KEY
 from tryage.core.decision import Decision
 from tryage.core.preferences import Preferences
 from tryage.errors import InputError, TryageError
-from tryage_langchain._call import MODEL_KEY, configurable_without_model, preferences_from_config
+from tryage_langchain._batch import BatchMixin, arun_batch, run_batch
+from tryage_langchain._call import configurable_without_model, preferences_from_config
 from tryage_langchain._fallback import aemit_decision, emit_decision
 from tryage_langchain._messages import add_chunk, clean_input, prompt_text, routed_input
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 
-    from langchain_core.runnables import Runnable
+    from langchain_core.runnables import Runnable, RunnableConfig
 
     from tryage.router import Router
 
@@ -34,8 +34,11 @@ ChainRunManager: TypeAlias = CallbackManagerForChainRun | AsyncCallbackManagerFo
 DecisionOrError: TypeAlias = Decision | TryageError
 
 
-class RouterInvokeMixin(RunnableSerializable[Any, Any]):
-    """A runnable whose run is a decision of its desk and, if there is one, the chosen child's."""
+class RouterInvokeMixin(BatchMixin):
+    """A runnable whose run is a decision and, if there are runnables, the run of the chosen one.
+
+    Routing that takes long does not block the event loop.
+    """
 
     _session: RunnableSession = PrivateAttr()
     _executor: AdaptiveExecutor = PrivateAttr(default_factory=AdaptiveExecutor)
@@ -47,7 +50,7 @@ class RouterInvokeMixin(RunnableSerializable[Any, Any]):
         return self._call_with_config(self._invoke, input, config, **kwargs)
 
     async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
-        """Do what `invoke` does; a routing that takes long is done beside the loop."""
+        """Do what `invoke` does, asynchronously."""
         return await self._acall_with_config(self._ainvoke, input, config, **kwargs)
 
     def _invoke(
@@ -61,10 +64,8 @@ class RouterInvokeMixin(RunnableSerializable[Any, Any]):
         emit_decision(decision, run_manager, config)
         if not self._session.runnables:
             return decision
-        child, forwarded, own = self._session.prepare_child_run(
-            decision, input, run_manager, config
-        )
-        return child.invoke(forwarded, own, **kwargs)
+        run = self._session.child_run(decision, input, run_manager, config)
+        return run.child.invoke(run.input, run.config, **kwargs)
 
     async def _ainvoke(
         self,
@@ -73,44 +74,45 @@ class RouterInvokeMixin(RunnableSerializable[Any, Any]):
         config: RunnableConfig,
         **kwargs: Any,
     ) -> Any:
-        decision = await self._executor.run(partial(self._session.decide, input, config))
+        decision = await self._adecide(input, config)
         await aemit_decision(decision, run_manager, config)
         if not self._session.runnables:
             return decision
-        child, forwarded, own = self._session.prepare_child_run(
-            decision, input, run_manager, config
-        )
-        return await child.ainvoke(forwarded, own, **kwargs)
+        run = self._session.child_run(decision, input, run_manager, config)
+        return await run.child.ainvoke(run.input, run.config, **kwargs)
+
+    async def _adecide(self, input: Any, config: RunnableConfig) -> Decision:
+        return await self._executor.run(partial(self._session.decide, input, config))
 
     # A stream ------------------------------------------------------------------------------
 
     def stream(
         self, input: Any, config: RunnableConfig | None = None, **kwargs: Any
     ) -> Iterator[Any]:
-        """Route the input, then yield the chunks of the chosen runnable as they come."""
+        """Route the input, then yield the chunks of the chosen runnable as they arrive."""
         yield from self.transform(iter([input]), config, **kwargs)
 
     async def astream(
         self, input: Any, config: RunnableConfig | None = None, **kwargs: Any
     ) -> AsyncIterator[Any]:
-        """Do what `stream` does; a routing that takes long is done beside the loop."""
+        """Do what `stream` does, asynchronously."""
 
-        async def one() -> AsyncIterator[Any]:
+        async def inputs() -> AsyncIterator[Any]:
             yield input
 
-        async for chunk in self.atransform(one(), config, **kwargs):
+        async for chunk in self.atransform(inputs(), config, **kwargs):
             yield chunk
 
     def transform(
         self, input: Iterator[Any], config: RunnableConfig | None = None, **kwargs: Any
     ) -> Iterator[Any]:
-        """Gather the input, which must be whole to be routed, then stream the answer."""
+        """Read the whole input, because a part cannot be routed, then stream the answer."""
         yield from self._transform_stream_with_config(input, self._transform, config, **kwargs)
 
     async def atransform(
         self, input: AsyncIterator[Any], config: RunnableConfig | None = None, **kwargs: Any
     ) -> AsyncIterator[Any]:
-        """Do what `transform` does; a routing that takes long is done beside the loop."""
+        """Do what `transform` does, asynchronously."""
         chunks = self._atransform_stream_with_config(input, self._atransform, config, **kwargs)
         async for chunk in chunks:
             yield chunk
@@ -122,18 +124,14 @@ class RouterInvokeMixin(RunnableSerializable[Any, Any]):
         config: RunnableConfig,
         **kwargs: Any,
     ) -> Iterator[Any]:
-        whole: Any = None
-        for chunk in inputs:
-            whole = add_chunk(whole, chunk)
+        whole: Any = reduce(add_chunk, inputs, None)
         decision = self._session.decide(whole, config)
         emit_decision(decision, run_manager, config)
         if not self._session.runnables:
             yield decision
             return
-        child, forwarded, own = self._session.prepare_child_run(
-            decision, whole, run_manager, config
-        )
-        yield from child.stream(forwarded, own, **kwargs)
+        run = self._session.child_run(decision, whole, run_manager, config)
+        yield from run.child.stream(run.input, run.config, **kwargs)
 
     async def _atransform(
         self,
@@ -145,44 +143,16 @@ class RouterInvokeMixin(RunnableSerializable[Any, Any]):
         whole: Any = None
         async for chunk in inputs:
             whole = add_chunk(whole, chunk)
-        decision = await self._executor.run(partial(self._session.decide, whole, config))
+        decision = await self._adecide(whole, config)
         await aemit_decision(decision, run_manager, config)
         if not self._session.runnables:
             yield decision
             return
-        child, forwarded, own = self._session.prepare_child_run(
-            decision, whole, run_manager, config
-        )
-        async for chunk in child.astream(forwarded, own, **kwargs):
+        run = self._session.child_run(decision, whole, run_manager, config)
+        async for chunk in run.child.astream(run.input, run.config, **kwargs):
             yield chunk
 
     # A batch -------------------------------------------------------------------------------
-
-    def batch(
-        self,
-        inputs: list[Any],
-        config: RunnableConfig | list[RunnableConfig] | None = None,
-        *,
-        return_exceptions: bool = False,
-        **kwargs: Any | None,
-    ) -> list[Any]:
-        """Route all inputs in one encoder pass, then let every chosen runnable batch its share."""
-        return self._batch_with_config(
-            self._batch, inputs, config, return_exceptions=return_exceptions, **kwargs
-        )
-
-    async def abatch(
-        self,
-        inputs: list[Any],
-        config: RunnableConfig | list[RunnableConfig] | None = None,
-        *,
-        return_exceptions: bool = False,
-        **kwargs: Any | None,
-    ) -> list[Any]:
-        """Do what `batch` does, with the routing in an executor."""
-        return await self._abatch_with_config(
-            self._abatch, inputs, config, return_exceptions=return_exceptions, **kwargs
-        )
 
     def _batch(
         self,
@@ -195,18 +165,13 @@ class RouterInvokeMixin(RunnableSerializable[Any, Any]):
         for outcome, manager, own in zip(outcomes, run_manager, config, strict=True):
             if isinstance(outcome, Decision):
                 emit_decision(outcome, manager, own)
-        results: list[Any] = list(outcomes)
-        if not self._session.runnables:
-            return results
         shares = self._session.group_by_child(outcomes, inputs, run_manager, config)
-
-        def answer(share: ChildBatch) -> list[Any]:
-            return share.child.batch(share.inputs, share.configs, return_exceptions=True, **kwargs)
-
-        with get_executor_for_config({"max_concurrency": max_parallel_batches(config)}) as executor:
-            for share, answers in zip(shares, executor.map(answer, shares), strict=True):
-                share.scatter(answers, results)
-        return results
+        answers = run_batch(
+            lambda share: share.child.batch(*share.arguments, return_exceptions=True, **kwargs),
+            shares,
+            _max_parallel_batches(config),
+        )
+        return _merge_answers(outcomes, shares, answers)
 
     async def _abatch(
         self,
@@ -219,58 +184,21 @@ class RouterInvokeMixin(RunnableSerializable[Any, Any]):
         for outcome, manager, own in zip(outcomes, run_manager, config, strict=True):
             if isinstance(outcome, Decision):
                 await aemit_decision(outcome, manager, own)
-        results: list[Any] = list(outcomes)
-        if not self._session.runnables:
-            return results
         shares = self._session.group_by_child(outcomes, inputs, run_manager, config)
-        answers = await gather_with_concurrency(
-            max_parallel_batches(config),
-            *(
-                share.child.abatch(share.inputs, share.configs, return_exceptions=True, **kwargs)
-                for share in shares
-            ),
+        answers = await arun_batch(
+            lambda share: share.child.abatch(*share.arguments, return_exceptions=True, **kwargs),
+            shares,
+            _max_parallel_batches(config),
         )
-        for share, answered in zip(shares, answers, strict=True):
-            share.scatter(answered, results)
-        return results
-
-
-@dataclass
-class ChildBatch:
-    """The rows of a batch that one runnable answers."""
-
-    child: Runnable[Any, Any]
-    rows: list[int] = field(default_factory=list)
-    inputs: list[Any] = field(default_factory=list)
-    configs: list[RunnableConfig] = field(default_factory=list)
-
-    def add(self, row: int, forwarded: Any, config: RunnableConfig) -> None:
-        """Take one row of the batch."""
-        self.rows.append(row)
-        self.inputs.append(forwarded)
-        self.configs.append(config)
-
-    def scatter(self, answers: Sequence[Any], results: list[Any]) -> None:
-        """Write the answers, or exceptions, to the rows they belong to."""
-        for row, answer in zip(self.rows, answers, strict=True):
-            results[row] = answer
-
-
-def max_parallel_batches(configs: Sequence[RunnableConfig]) -> int | None:
-    """Return how many runnables may answer side by side; None is all of them.
-
-    Each runnable holds `max_concurrency` within its own share, so under such a limit the shares
-    go one after another: side by side they would exceed it.
-    """
-    return 1 if configs[0].get("max_concurrency") else None
+        return _merge_answers(outcomes, shares, answers)
 
 
 @dataclass(frozen=True)
 class RunnableSession:
-    """A router over the experts that can be run, and what runs each of them.
+    """A router over the experts that can be run, and the runnable of each.
 
-    `children` is by the experts' names, empty if the decision itself is wanted; of an input that is
-    a dict, `input_key` holds the prompt.
+    `runnables` are under the experts' names; empty if the caller wants the decision itself. If the
+    input is a dict, its value under `input_key` is the prompt.
     """
 
     router: Router
@@ -281,7 +209,8 @@ class RunnableSession:
         """Choose for one input.
 
         Raises:
-            InputError: the input cannot be routed, or the config asks for what is not there.
+            InputError: the input cannot be routed, or the config has wrong preferences.
+            LibraryError: the config names an unknown model.
             NoExpertError, PerceptionError: as in `Router.route`.
         """
         return self.router.route(self._text(value), call_preferences(config, self.router))
@@ -289,7 +218,7 @@ class RunnableSession:
     def decide_batch(
         self, values: Sequence[Any], configs: Sequence[RunnableConfig]
     ) -> list[DecisionOrError]:
-        """Decide in one encoder pass; only where that fails, one by one to find the culprits."""
+        """Decide in one encoder pass; if that fails, one by one, to tell which cannot be routed."""
         try:
             texts = [self._text(value) for value in values]
             preferences = [call_preferences(config, self.router) for config in configs]
@@ -298,15 +227,15 @@ class RunnableSession:
             pairs = zip(values, configs, strict=True)
             return [self._decide_or_error(value, config) for value, config in pairs]
 
-    def prepare_child_run(
+    def child_run(
         self, decision: Decision, value: Any, manager: ChainRunManager, config: RunnableConfig
-    ) -> tuple[Runnable[Any, Any], Any, RunnableConfig]:
-        """Return the chosen runnable, the input it gets and the config of its run."""
+    ) -> ChildRun:
+        """Return the run of the chosen runnable; its tag and metadata name the expert."""
         name = decision.expert.name
         own = patch_config(config, callbacks=manager.get_child(f"tryage:{name}"))
         own["metadata"] = {**own["metadata"], MODEL_KEY: name}
         own["configurable"] = configurable_without_model(own)
-        return self.runnables[name], clean_input(decision, value, self.input_key), own
+        return ChildRun(self.runnables[name], clean_input(decision, value, self.input_key), own)
 
     def group_by_child(
         self,
@@ -315,13 +244,15 @@ class RunnableSession:
         managers: Sequence[ChainRunManager],
         configs: Sequence[RunnableConfig],
     ) -> list[ChildBatch]:
-        """Return what each chosen runnable has to answer of a batch."""
+        """Return what each chosen runnable has to answer of a batch; empty without runnables."""
+        if not self.runnables:
+            return []
         shares: dict[str, ChildBatch] = {}
         rows = zip(outcomes, inputs, managers, configs, strict=True)
         for row, (outcome, value, manager, config) in enumerate(rows):
             if isinstance(outcome, Decision):
-                child, *rest = self.prepare_child_run(outcome, value, manager, config)
-                shares.setdefault(outcome.expert.name, ChildBatch(child)).add(row, *rest)
+                run = self.child_run(outcome, value, manager, config)
+                shares.setdefault(outcome.expert.name, ChildBatch(run.child)).add(row, run)
         return list(shares.values())
 
     def _text(self, value: Any) -> str:
@@ -334,27 +265,14 @@ class RunnableSession:
             return error
 
 
-def call_preferences(config: RunnableConfig, router: Router) -> Preferences:
-    """Return the preferences of one call, with a model that is asked for as the only one.
-
-    Raises:
-        InputError: the preferences are of another type.
-        LibraryError: the model asked for is not one of the router's.
-    """
-    preferences, model = preferences_from_config(config)
-    if model is None:
-        return preferences
-    return preferences.tightened(Preferences(only=[router.library[model].name]))
-
-
 def build_session(
     router: Router, runnables: Mapping[str, Runnable[Any, Any]] | None, input_key: str | None
 ) -> RunnableSession:
     """Return the router over the experts that can be run, each under one name only.
 
     Raises:
-        InputError: there are no children, or two stand for the same expert.
-        LibraryError: a child stands for nobody.
+        InputError: `runnables` is empty, or two of them are the same expert.
+        LibraryError: a runnable has the name of an unknown expert.
     """
     if runnables is None:
         return RunnableSession(router, {}, input_key)
@@ -367,3 +285,68 @@ def build_session(
     return RunnableSession(
         router.subset(names), dict(zip(names, runnables.values(), strict=True)), input_key
     )
+
+
+def call_preferences(config: RunnableConfig, router: Router) -> Preferences:
+    """Return the preferences of one call; a model that the call names is the only one allowed.
+
+    Raises:
+        InputError: the preferences are of another type.
+        LibraryError: the router does not know the named model.
+    """
+    preferences, model = preferences_from_config(config)
+    if model is None:
+        return preferences
+    return preferences.tightened(Preferences(only=[router.library[model].name]))
+
+
+@dataclass(frozen=True)
+class ChildRun:
+    """What a chosen runnable is called with."""
+
+    child: Runnable[Any, Any]
+    input: Any
+    config: RunnableConfig
+
+
+@dataclass
+class ChildBatch:
+    """The rows of a batch that one runnable answers."""
+
+    child: Runnable[Any, Any]
+    rows: list[int] = field(default_factory=list)
+    inputs: list[Any] = field(default_factory=list)
+    configs: list[RunnableConfig] = field(default_factory=list)
+
+    def add(self, row: int, run: ChildRun) -> None:
+        """Add one row of the batch."""
+        self.rows.append(row)
+        self.inputs.append(run.input)
+        self.configs.append(run.config)
+
+    @property
+    def arguments(self) -> tuple[list[Any], list[RunnableConfig]]:
+        """What the runnable's `batch` takes."""
+        return self.inputs, self.configs
+
+
+def _merge_answers(
+    outcomes: Sequence[DecisionOrError],
+    shares: Sequence[ChildBatch],
+    answers: Sequence[Sequence[Any]],
+) -> list[Any]:
+    """Return the outcomes with the answers, or exceptions, in the rows of their runnables."""
+    results: list[Any] = list(outcomes)
+    for share, share_answers in zip(shares, answers, strict=True):
+        for row, answer in zip(share.rows, share_answers, strict=True):
+            results[row] = answer
+    return results
+
+
+def _max_parallel_batches(configs: Sequence[RunnableConfig]) -> int | None:
+    """Return how many runnables may answer at the same time; None means all.
+
+    Each runnable keeps to `max_concurrency` within its own share. Under such a limit the shares
+    therefore run one after another: at the same time they would exceed it.
+    """
+    return 1 if configs[0].get("max_concurrency") else None

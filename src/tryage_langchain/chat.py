@@ -1,52 +1,58 @@
-"""Tryage as a chat model: in place of any other, each conversation goes to the right one."""
+"""ChatTryage is a chat model that sends each conversation to the right one of several models."""
 
 from __future__ import annotations
 
 from collections.abc import (
-    Callable,  # noqa: TC003 - with_fallbacks() reads the hints
-    Sequence,  # noqa: TC003 - with_fallbacks() reads the hints
+    Callable,  # noqa: TC003 - with_fallbacks() reads the annotations of methods
+    Sequence,  # noqa: TC003 - with_fallbacks() reads the annotations of methods
 )
 from copy import deepcopy
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from langchain_core.language_models import (
     BaseChatModel,
     ModelProfile,
 )
-from langchain_core.runnables import Runnable  # noqa: TC002 - as above
-from langchain_core.runnables.utils import ConfigurableFieldSpec
-from langchain_core.tools import BaseTool  # noqa: TC002 - as above
+from langchain_core.runnables import Runnable  # noqa: TC002 - with_fallbacks() reads annotations
+from langchain_core.tools import BaseTool  # noqa: TC002 - with_fallbacks() reads annotations
 from pydantic import Field, PrivateAttr, SkipValidation, field_validator, model_validator
 
 import tryage
 from tryage.chat.candidates import CandidatePool, RouterCache
 from tryage.chat.model_names import name_models
-from tryage.chat.settings import RoutingFields
+from tryage.chat.settings import RoutingFields, find_hub_models
 from tryage.core.preferences import Preferences
 from tryage.core.request import estimate_tokens
-from tryage.router import Router
 from tryage_langchain._call import (
     BOUND_KEY,
-    MODEL_KEY,
-    PREFERENCES_KEY,
+    CALL_SETTINGS,
     BoundArguments,
     ChatSession,
     bound_tools,
 )
 from tryage_langchain._chat_generate import ChatGenerateMixin
-from tryage_langchain._clients import ChatModelPool, candidate_pool, chat_model_name, common_profile
+from tryage_langchain._chat_invoke import ChatInvokeMixin
+from tryage_langchain._clients import (
+    ChatModelPool,
+    candidate_pool,
+    chat_model_name,
+    common_profile,
+    hub_models,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from langchain_core.language_models.base import LangSmithParams
+    from langchain_core.runnables.utils import ConfigurableFieldSpec
     from typing_extensions import Self
 
     from tryage_langchain._clients import ChatModelSource
 
 AUTO = "tryage-auto"
 
-# Of BaseChatModel: what ChatTryage was given reaches every child that has none of its own.
+# Fields of BaseChatModel that ChatTryage passes to every model which has no value of its own.
 _FORWARDED_FIELDS = (
     "cache",
     "rate_limiter",
@@ -57,121 +63,38 @@ _FORWARDED_FIELDS = (
 )
 
 
-class ChatTryageFields(ChatGenerateMixin, RoutingFields):
-    """A chat model made of others, and how it chooses among them."""
-
-    models: SkipValidation[dict[str, Any]] = Field(exclude=True, repr=False)
-    """Chat models, `init_chat_model` strings or functions that make one, by name or as a list."""
-
-    model: str = AUTO
-    """The name of the one model to ask, whoever is better; "tryage-auto" leaves the choice."""
-
-    streaming: bool = False
-    """Whether `invoke` streams, for whoever is chosen; without it, each model's own setting."""
-
-    settings: dict[str, Any] = Field(default_factory=dict, exclude=True, repr=False)
-    """For `init_chat_model`, beside a string: every argument that ChatTryage itself has not."""
-
-    _clients: ChatModelPool = PrivateAttr()
-    _common_profile: ModelProfile = PrivateAttr()
-
-    # Reading the arguments -----------------------------------------------------------------
-
-    @model_validator(mode="before")
-    @classmethod
-    def _split_settings(cls, given: Any) -> Any:
-        """Move what only `init_chat_model` understands to `settings`."""
-        if not isinstance(given, dict):
-            return given
-        fields = {name: field.alias or name for name, field in cls.model_fields.items()}
-        own = {*fields, *fields.values()}
-        others = {key: value for key, value in given.items() if key not in own}
-        kept = {key: value for key, value in given.items() if key in own}
-        return {**kept, "settings": {**others, **given.get("settings", {})}}
-
-    @field_validator("models", mode="before")
-    @classmethod
-    def _name_models(cls, models: Any) -> Any:
-        return (
-            models
-            if isinstance(models, ModelMap)
-            else ModelMap(name_models(models, chat_model_name))
-        )
-
-    def model_post_init(self, context: Any, /) -> None:
-        """Find out what the models are, before LangChain asks for their profile."""
-        super().model_post_init(context)
-        made = self._build_state()
-        self._clients, self._common_profile, self._router_cache = (
-            made.clients,
-            made.profile,
-            made.router_cache,
-        )
-        self._set_pool(made.pool, self.default, self._forced_model())
-
-    def _build_state(self) -> SharedState:
-        """Return what is made of the models, if it was not made before."""
-        models, parts = self.models, (self.router, self.experts, self.settings)
-        made = models.state if isinstance(models, ModelMap) else None
-        if made is None or made.inputs[0] is not self.router or made.inputs[1:] != parts[1:]:
-            children = ChatModelPool(models, self.settings)
-            found = candidate_pool(children, self.router, self.experts)
-            shared = common_profile(found.library, children.values())
-            made = SharedState(parts, children, found, shared, RouterCache())
-            if isinstance(models, ModelMap):
-                models.state = made
-        return made
-
-    # What chooses and who answers ----------------------------------------------------------
-
-    @property
-    def _session(self) -> ChatSession:
-        return ChatSession(
-            self._chat_router, self._clients, self.max_attempts, self._forwarded_settings()
-        )
-
-    def _forwarded_settings(self) -> dict[str, Any]:
-        given = {
-            name: getattr(self, name) for name in _FORWARDED_FIELDS if name in self.model_fields_set
-        }
-        return {name: value for name, value in given.items() if value is not None}
-
-    def _forced_model(self) -> str | None:
-        return None if self.model == AUTO else self.model
-
-    # Copies --------------------------------------------------------------------------------
-
-    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
-        """Share the clients and the router; what is remembered of conversations is not copied."""
-        own = {"tags": deepcopy(self.tags, memo), "metadata": deepcopy(self.metadata, memo)}
-        clone = self.model_copy(update=own)
-        clone._router_cache = RouterCache()  # noqa: SLF001 - our own class
-        return clone
-
-    def __getstate__(self) -> dict[Any, Any]:
-        """Leave out secrets, clients made from strings, and what is remembered."""
-        state = super().__getstate__()
-        fields = {**state["__dict__"], "settings": self._clients.non_secret_settings}
-        return {**state, "__dict__": fields}
-
-
-class ChatTryage(ChatTryageFields):
+class ChatTryage(ChatInvokeMixin, ChatGenerateMixin, RoutingFields):
     """A chat model that gives every conversation to the right one of several.
 
-    Whatever a chat model can do, the chosen one does: tools in its own format, structured output,
-    streams, its cache, its usage. The answer tells who gave it and why, in
-    `response_metadata["tryage"]`. If the chosen one fails, the next in the ranking answers.
+    The chosen model does whatever a chat model can do: tools in its own format, structured output,
+    streams, its cache, its usage. The answer tells which model gave it and why, in
+    `response_metadata["tryage"]`. If the chosen model fails, the next in the ranking answers.
 
     Per call, `config["configurable"]` may hold `tryage_preferences` and `tryage_model`, as for
-    `TryageRouter`; so may the keyword argument `model`.
+    `TryageRouter`. The keyword argument `model` also names the one model to ask.
 
     Example:
         `ChatTryage.from_models(["openai:gpt-4o-mini", "anthropic:claude-3-5-sonnet-latest"])`
 
     Raises:
-        ValidationError: no models, two with one name, or a name that is none of them. pydantic
-            raises it, around the `InputError` that says which.
+        ValidationError: there are no models, two have one name, or a given name is not one of
+            them. pydantic raises it, around the `InputError` that says which.
     """
+
+    models: SkipValidation[dict[str, Any]] = Field(exclude=True, repr=False)
+    """Chat models, `init_chat_model` strings or functions that make one, by name or as a list."""
+
+    model: str = AUTO
+    """The name of the one model to ask, however it ranks; "tryage-auto" leaves the choice."""
+
+    streaming: bool = False
+    """Whether `invoke` streams, for any chosen model; without it, each model's own setting."""
+
+    settings: dict[str, Any] = Field(default_factory=dict, exclude=True, repr=False)
+    """For `init_chat_model`, beside a string: every argument that is not a field of ChatTryage."""
+
+    _clients: ChatModelPool = PrivateAttr()
+    _common_profile: ModelProfile = PrivateAttr()
 
     @classmethod
     def from_models(
@@ -179,7 +102,7 @@ class ChatTryage(ChatTryageFields):
     ) -> Self:
         """Return ChatTryage over models that you have: objects, strings or functions.
 
-        `settings` are fields of ChatTryage; others, such as `api_key` or `timeout`, go to
+        `settings` are fields of ChatTryage. Others, such as `api_key` or `timeout`, go to
         `init_chat_model` when a string is first chosen.
         """
         return cls(models=name_models(models, chat_model_name), **settings)
@@ -202,26 +125,86 @@ class ChatTryage(ChatTryageFields):
             model_settings: For `HuggingFaceEndpoint`, or for `HuggingFacePipeline.from_model_id`.
             chat: For ChatTryage itself: `sticky`, `preferences` ...
             query: What `Router.from_hub` takes: `limit`, `license`, `max_parameters`, `base` ...
-                Without `local`, only models that a provider serves are found unless
+                Without `local`, only models that a provider serves are found, unless
                 `served` says otherwise.
 
         Raises:
             MissingExtraError: `langchain-huggingface` is not installed.
             LibraryError, HubError, CatalogueError: as in `Router.from_hub`.
         """
-        from tryage_langchain._clients import hub_models
-
-        asked = query if local else {"served": True, **query}
-        router = Router.from_hub(task, **asked)
-        models = hub_models(router.library.names, local=local, **(model_settings or {}))
+        make_clients = partial(hub_models, local=local, **(model_settings or {}))
+        models, router = find_hub_models(make_clients, task, query, local=local)
         return cls(models=models, router=router, **(chat or {}))
 
-    # What LangChain asks of a chat model ---------------------------------------------------
+    # How the arguments are read ------------------------------------------------------------
+
+    @model_validator(mode="before")
+    @classmethod
+    def _split_settings(cls, given: Any) -> Any:
+        """Move the arguments that only `init_chat_model` understands to `settings`."""
+        if not isinstance(given, dict):
+            return given
+        fields = {name: field.alias or name for name, field in cls.model_fields.items()}
+        own = {*fields, *fields.values()}
+        others = {key: value for key, value in given.items() if key not in own}
+        kept = {key: value for key, value in given.items() if key in own}
+        return {**kept, "settings": {**others, **given.get("settings", {})}}
+
+    @field_validator("models", mode="before")
+    @classmethod
+    def _name_models(cls, models: Any) -> Any:
+        if isinstance(models, ModelMap):
+            return models
+        return ModelMap(name_models(models, chat_model_name))
+
+    def model_post_init(self, context: Any, /) -> None:
+        """Find out what the models are, before LangChain asks for their profile."""
+        super().model_post_init(context)
+        state = self._shared_state()
+        self._clients, self._common_profile = state.clients, state.profile
+        self._router_cache = state.router_cache
+        self._set_pool(state.pool, self.default, self._forced_model())
+
+    def _shared_state(self) -> SharedState:
+        """Return what is made of the models, from an earlier ChatTryage if it is the same."""
+        models, inputs = self.models, (self.router, self.experts, self.settings)
+        state = models.state if isinstance(models, ModelMap) else None
+        if state is None or state.inputs[0] is not self.router or state.inputs[1:] != inputs[1:]:
+            clients = ChatModelPool(models, self.settings)
+            pool = candidate_pool(clients, self.router, self.experts)
+            profile = common_profile(pool.library, clients.values())
+            state = SharedState(inputs, clients, pool, profile, RouterCache())
+            if isinstance(models, ModelMap):
+                models.state = state
+        return state
 
     @model_validator(mode="after")
     def _set_tryage_version(self) -> Self:
         self._add_version("tryage", tryage.__version__)
         return self
+
+    # What chooses and what answers ---------------------------------------------------------
+
+    @property
+    def _session(self) -> ChatSession:
+        return ChatSession(
+            self._chat_router,
+            self._clients,
+            self.max_attempts,
+            self._forwarded_settings(),
+            self._forced_model(),
+        )
+
+    def _forwarded_settings(self) -> dict[str, Any]:
+        given = {
+            name: getattr(self, name) for name in _FORWARDED_FIELDS if name in self.model_fields_set
+        }
+        return {name: value for name, value in given.items() if value is not None}
+
+    def _forced_model(self) -> str | None:
+        return None if self.model == AUTO else self.model
+
+    # What LangChain asks of a chat model ---------------------------------------------------
 
     @property
     def _llm_type(self) -> str:
@@ -229,7 +212,7 @@ class ChatTryage(ChatTryageFields):
 
     @property
     def _identifying_params(self) -> dict[str, Any]:
-        """What makes two of them different: the models, and how they are chosen."""
+        """What distinguishes two of them: the models, and how they are chosen."""
         return {
             "model": self.model,
             "models": {name: _identity(model) for name, model in self._clients.items()},
@@ -243,24 +226,21 @@ class ChatTryage(ChatTryageFields):
         return params
 
     def get_num_tokens(self, text: str) -> int:
-        """Return about how many tokens a text has: whose tokenizer counts is not known before."""
+        """Return about how many tokens a text has: the tokenizer depends on the chosen model."""
         if self.custom_get_token_ids is not None:
             return super().get_num_tokens(text)
         return int(estimate_tokens(text))
 
     def _resolve_model_profile(self) -> ModelProfile | None:
-        """Return what can be relied on whoever is chosen."""
+        """Return what holds for every model that may be chosen."""
         return self._common_profile or None
 
     @property
     def config_specs(self) -> list[ConfigurableFieldSpec]:
-        """The per-call settings."""
-        return [
-            ConfigurableFieldSpec(id=PREFERENCES_KEY, annotation=Any, name="Tryage preferences"),
-            ConfigurableFieldSpec(id=MODEL_KEY, annotation=str | None, name="Tryage model"),
-        ]
+        """The settings of one call."""
+        return list(CALL_SETTINGS)
 
-    # What is declared now and done by whoever is chosen ------------------------------------
+    # What is bound now, in the chosen model's own format later -----------------------------
 
     def bind_tools(
         self,
@@ -276,20 +256,42 @@ class ChatTryage(ChatTryageFields):
     def with_structured_output(
         self, schema: dict[str, Any] | type, *, include_raw: bool = False, **kwargs: Any
     ) -> Runnable[Any, Any]:
-        """Return answers of a schema: each model in its own way when it is chosen."""
-        declared = {"include_raw": include_raw, **kwargs}
-        return self.bind(**{BOUND_KEY: BoundArguments("with_structured_output", schema, declared)})
+        """Return answers that follow a schema: each model makes them in its own way."""
+        passed = {"include_raw": include_raw, **kwargs}
+        return self.bind(**{BOUND_KEY: BoundArguments("with_structured_output", schema, passed)})
+
+    # Copies --------------------------------------------------------------------------------
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
+        """Share the clients and the router; what is remembered of conversations is not copied."""
+        own = {"tags": deepcopy(self.tags, memo), "metadata": deepcopy(self.metadata, memo)}
+        clone = self.model_copy(update=own)
+        clone._router_cache = RouterCache()  # noqa: SLF001 - it is of the same class
+        return clone
+
+    def __getstate__(self) -> dict[Any, Any]:
+        """Leave out secrets, clients made from strings, and what is remembered."""
+        state = super().__getstate__()
+        fields = {**state["__dict__"], "settings": self._clients.non_secret_settings}
+        return {**state, "__dict__": fields}
 
 
-def _identity(model: Any) -> Any:
-    """Return what tells one model from another, without secrets."""
-    if isinstance(model, BaseChatModel):
-        return dict(model._identifying_params)  # noqa: SLF001 - a chat model asks its like
-    return model if isinstance(model, str) else type(model).__name__
+class ModelMap(dict[str, Any]):
+    """Chat models by name, with what was made of them.
+
+    LangChain makes a new ChatTryage of the same models for each call of `configurable_fields()`.
+    With this map the clients and the remembered conversations stay the same.
+    """
+
+    state: SharedState | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Keep the models alone."""
+        return type(self), (dict(self),)
 
 
 class SharedState(NamedTuple):
-    """What was made of chat models, and of what else."""
+    """What was made of chat models; `inputs` are the other arguments it was made of."""
 
     inputs: tuple[Any, ...]
     clients: ChatModelPool
@@ -298,15 +300,8 @@ class SharedState(NamedTuple):
     router_cache: RouterCache
 
 
-class ModelMap(dict[str, Any]):
-    """Chat models by name, with what was made of them.
-
-    LangChain makes a ChatTryage anew for each call of `configurable_fields()`: of the same models,
-    which so stay the same clients, and in the same conversations.
-    """
-
-    state: SharedState | None = None
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Keep the models alone."""
-        return type(self), (dict(self),)
+def _identity(model: Any) -> Any:
+    """Return what distinguishes one model from another, without secrets."""
+    if isinstance(model, BaseChatModel):
+        return dict(model._identifying_params)  # noqa: SLF001 - LangChain has no public name for it
+    return model if isinstance(model, str) else type(model).__name__

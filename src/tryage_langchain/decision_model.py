@@ -1,4 +1,4 @@
-"""Tryage as the decision model that drives LangChain's own `ModelRouterMiddleware`."""
+"""TryageDecisionModel decides for LangChain's own `ModelRouterMiddleware`."""
 
 from __future__ import annotations
 
@@ -33,15 +33,16 @@ except ImportError as error:
 class TryageDecisionModel(BaseDecisionModel):  # type: ignore[misc,unused-ignore]  # Any before 1.8
     """Answer a `Choice` among experts: the label of the one that the router chooses.
 
-    The labels of a question are experts' names or aliases, or are mapped to them by `experts`.
-    `probabilities` are the odds of each expert to have the lowest total, `confidence` is that of
-    the chosen one. The router's default answers when nobody else can, with confidence 0.
+    The labels of a question are experts' names or aliases, or `experts` maps them to those.
+    `probabilities` holds for each expert the probability that it has the lowest total, and
+    `confidence` is that of the chosen one. If no choice is possible, the router's default is the
+    answer, with confidence 0.
 
     Example:
         `ModelRouterMiddleware(choices=..., instructions="", classifier=TryageDecisionModel(r))`
 
     Raises:
-        InputError: a question that is no `Choice`.
+        InputError: a question is not a `Choice`.
         LibraryError: a label stands for no expert.
         NoExpertError, PerceptionError: no choice is possible and the router has no default.
     """
@@ -92,7 +93,7 @@ class TryageDecisionModel(BaseDecisionModel):  # type: ignore[misc,unused-ignore
 
 
 def _prompt_of_state(state: object) -> str:
-    """Return what the state asks: the last human message, or all of a structure as JSON."""
+    """Return the prompt of a state: the last human message, or a whole structure as JSON."""
     structured = isinstance(state, Mapping) or (
         isinstance(state, Sequence)
         and not isinstance(state, str)

@@ -1,4 +1,4 @@
-"""The router as a Runnable: it yields the decision, or runs the chosen child in its own place."""
+"""TryageRouter is a router as a Runnable: it yields the decision, or runs the chosen runnable."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from langchain_core.runnables import Runnable, RunnableConfig, RunnablePassthrou
 from langchain_core.runnables.base import RunnableLambda, RunnableParallel, coerce_to_runnable
 from langchain_core.runnables.graph import Graph
 from langchain_core.runnables.router import RouterInput
-from langchain_core.runnables.utils import ConfigurableFieldSpec, get_unique_config_specs
+from langchain_core.runnables.utils import get_unique_config_specs
 from pydantic import ConfigDict, Field
 
 from tryage.core.decision import Decision
 from tryage.errors import InputError, PersistenceError
 from tryage.router import Router
-from tryage_langchain._call import MODEL_KEY, PREFERENCES_KEY
+from tryage_langchain._call import CALL_SETTINGS
 from tryage_langchain._messages import clean_input
 from tryage_langchain._router_invoke import RouterInvokeMixin, build_session
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from langchain_core.load.serializable import SerializedConstructor, SerializedNotImplemented
+    from langchain_core.runnables.utils import ConfigurableFieldSpec
     from langchain_core.tools import BaseTool
 
 _SOURCE_KEYS = ("name_or_path", "revision")
@@ -32,18 +33,18 @@ _SOURCE_KEYS = ("name_or_path", "revision")
 class TryageRouter(RouterInvokeMixin):
     """Route each input and run the chosen runnable; without runnables, yield the `Decision`.
 
-    The input is a string, a prompt value, a message or messages, or, with `input_key`, a dict that
-    holds one; it is routed on the text of the last human message and reaches the chosen runnable
-    unchanged, except that prompt flags are removed when the router allows them. Only experts that
-    have a runnable are candidates.
+    The input is a string, a prompt value, a message or messages. With `input_key` it is a dict
+    that holds one of them. It is routed on the text of the last human message. The chosen runnable
+    gets it unchanged, without the prompt flags if the router allows flags. Only experts that have
+    a runnable are candidates.
 
     Per call, `config["configurable"]` may hold `tryage_preferences` (`Preferences` or its dict,
     which tighten the router's own) and `tryage_model` (the name of the one expert to use).
 
-    The choice is visible: the child's run carries the tag `tryage:<name>` and the metadata
+    The choice is visible: the chosen runnable's run has the tag `tryage:<name>` and the metadata
     `tryage_model`, and a custom event `tryage_route` with the whole decision precedes it.
 
-    `dumpd` writes down where the router was read from, never the router itself: make it with
+    `dumpd` writes where the router was read from, not the router itself. So make it with
     `TryageRouter.from_pretrained`, and read it with
     `load(dumped, allowed_objects=[TryageRouter, ...], valid_namespaces=["tryage_langchain", ...])`.
 
@@ -53,7 +54,7 @@ class TryageRouter(RouterInvokeMixin):
     Raises:
         InputError: the input cannot be routed, or `runnables` is empty.
         LibraryError: a runnable or `tryage_model` names an expert that the router does not know.
-        PersistenceError: there is no router at `pretrained`, or none to write down.
+        PersistenceError: there is no router at `pretrained`, or `dumpd` finds no such address.
     """
 
     router: Router = Field(exclude=True, repr=False)
@@ -88,7 +89,7 @@ class TryageRouter(RouterInvokeMixin):
         revision: str | None = None,
         input_key: str | None = None,
     ) -> TryageRouter:
-        """Read the router as `Router.from_pretrained` does, and remember where from.
+        """Read the router as `Router.from_pretrained` does, and remember its address.
 
         Raises:
             PersistenceError: as in `Router.from_pretrained`.
@@ -102,7 +103,7 @@ class TryageRouter(RouterInvokeMixin):
     # In a pipeline -------------------------------------------------------------------------
 
     def assign_to(self, key: str) -> Runnable[Any, dict[str, Any]]:
-        """Return a stage that keeps a dict as it is and adds what this router yields as `key`."""
+        """Return a stage that keeps a dict as it is and adds this router's output as `key`."""
         return RunnablePassthrough.assign(**{key: self})
 
     def to_router_input(self) -> Runnable[Any, RouterInput]:
@@ -123,12 +124,12 @@ class TryageRouter(RouterInvokeMixin):
         config: RunnableConfig | None = None,
         **kwargs: Any,
     ) -> Runnable[Any, Any]:
-        """Return this router with the tools bound to every child, in the child's own format.
+        """Return this router with the tools bound to every runnable, in its own format.
 
-        `config` is what `with_config` has bound before; LangChain passes it, so it is not lost.
+        `config` is what `with_config` has bound before. LangChain passes it, so that it is kept.
 
         Raises:
-            InputError: a child cannot bind tools, or there is no child.
+            InputError: a runnable cannot bind tools, or there are no runnables.
         """
         return self._map_runnables("bind_tools", config, tools, **kwargs)
 
@@ -139,10 +140,10 @@ class TryageRouter(RouterInvokeMixin):
         config: RunnableConfig | None = None,
         **kwargs: Any,
     ) -> Runnable[Any, Any]:
-        """Return this router with every child made to answer in the schema, each in its own way.
+        """Return this router with runnables whose answers follow the schema, each in its own way.
 
         Raises:
-            InputError: a child cannot, or there is no child.
+            InputError: a runnable has no structured output, or there are no runnables.
         """
         return self._map_runnables("with_structured_output", config, schema, **kwargs)
 
@@ -155,39 +156,39 @@ class TryageRouter(RouterInvokeMixin):
     ) -> Runnable[Any, Any]:
         if not self.runnables:
             raise InputError(f"{method} needs models to call. This router has no runnables.")
-        made: dict[str, Any] = {}
+        mapped: dict[str, Any] = {}
         try:
             for name, child in self.runnables.items():
-                made[name] = getattr(child, method)(*args, **kwargs)
+                mapped[name] = getattr(child, method)(*args, **kwargs)
         except (AttributeError, NotImplementedError) as error:
-            lacking = list(self.runnables)[len(made)]
+            lacking = list(self.runnables)[len(mapped)]
             raise InputError(
                 f"The runnable of {lacking!r} has no {method}: {error}. Expected chat models."
             ) from error
-        bound = self.model_copy(update={"runnables": made})
-        bound._session = build_session(self.router, made, self.input_key)  # noqa: SLF001 - our own copy
+        bound = self.model_copy(update={"runnables": mapped})
+        bound._session = build_session(self.router, mapped, self.input_key)  # noqa: SLF001 - a copy of this object
         return bound.with_config(config) if config else bound
 
     def _decision_stage(self, convert: Callable[..., Any]) -> Runnable[Any, Any]:
-        """Return a stage that decides, and hands decision and input on in another form."""
-        alone = TryageRouter(self._session.router, input_key=self.input_key)
-        both = RunnableParallel(decision=alone, value=RunnablePassthrough())
+        """Return a stage that decides, and yields what `convert` makes of decision and input."""
+        deciding = TryageRouter(self._session.router, input_key=self.input_key)
+        decided = RunnableParallel(decision=deciding, value=RunnablePassthrough())
 
-        def form(both: dict[str, Any]) -> Any:
-            return convert(both["decision"], both["value"], self.input_key)
+        def convert_pair(pair: dict[str, Any]) -> Any:
+            return convert(pair["decision"], pair["value"], self.input_key)
 
-        return both | RunnableLambda(form, name=convert.__name__)
+        return decided | RunnableLambda(convert_pair, name=convert.__name__)
 
-    # What it is ----------------------------------------------------------------------------
+    # What LangChain asks of a runnable -----------------------------------------------------
 
     @property
     def InputType(self) -> Any:  # noqa: N802 - LangChain's signature
-        """What can be routed."""
+        """The inputs that can be routed."""
         return LanguageModelInput if self.input_key is None else dict[str, Any]
 
     @property
     def OutputType(self) -> Any:  # noqa: N802 - LangChain's signature
-        """The decision, or what the runnables yield if they all yield the same."""
+        """The decision, or the type of the runnables' output if they all have the same."""
         if self.runnables is None:
             return Decision
         kinds = [getattr(child, "OutputType", Any) for child in self.runnables.values()]
@@ -195,14 +196,10 @@ class TryageRouter(RouterInvokeMixin):
 
     @property
     def config_specs(self) -> list[ConfigurableFieldSpec]:
-        """The per-call settings of the router and of its runnables."""
-        own = [
-            ConfigurableFieldSpec(id=PREFERENCES_KEY, annotation=Any, name="Tryage preferences"),
-            ConfigurableFieldSpec(id=MODEL_KEY, annotation=str | None, name="Tryage model"),
-        ]
+        """The settings of one call, for the router and for its runnables."""
         children = self._session.runnables.values()
         specs = (spec for child in children for spec in child.config_specs)
-        return get_unique_config_specs([*own, *specs])
+        return get_unique_config_specs([*CALL_SETTINGS, *specs])
 
     def get_graph(self, config: RunnableConfig | None = None) -> Graph:
         """Draw the router with an edge to each of its runnables."""
@@ -214,10 +211,10 @@ class TryageRouter(RouterInvokeMixin):
         return True
 
     def to_json(self) -> SerializedConstructor | SerializedNotImplemented:
-        """Write down where the router was read from, and its runnables.
+        """Return where the router was read from, and its runnables.
 
         Raises:
-            PersistenceError: it was made in memory.
+            PersistenceError: the router was made in memory.
         """
         if self.pretrained is None:
             raise PersistenceError(
@@ -236,14 +233,14 @@ def _load_router(source: Mapping[str, str] | None) -> Router:
 
 
 def to_router_input(decision: Decision, value: Any, input_key: str | None = None) -> RouterInput:
-    """Return what `RouterRunnable` takes: the expert's name, and the input without its flags."""
+    """Return what `RouterRunnable` takes: the expert's name, and the input without flags."""
     return RouterInput(key=decision.expert.name, input=clean_input(decision, value, input_key))
 
 
 def to_destination(decision: Decision, value: Any, input_key: str | None = None) -> dict[str, Any]:
     """Return what a `RouterChain` yields: `destination` and `next_inputs`, a dict.
 
-    The destination is None, LangChain's word for the default chain, where the default was used.
+    Where the default was used, the destination is None, which means the default chain in LangChain.
     """
     clean = clean_input(decision, value, input_key)
     return {
@@ -257,20 +254,20 @@ def build_graph(
     children: Mapping[str, Runnable[Any, Any]],
     config: RunnableConfig | None,
 ) -> Graph:
-    """Return the graph from the input over the router and one of its children to the output."""
+    """Return the graph from the input through the router and one of its children to the output."""
     graph = Graph()
     first = graph.add_node(router.get_input_schema(config))
-    here = graph.add_node(router)
+    middle = graph.add_node(router)
     last = graph.add_node(router.get_output_schema(config))
-    graph.add_edge(first, here)
+    graph.add_edge(first, middle)
     if not children:
-        graph.add_edge(here, last)
+        graph.add_edge(middle, last)
     for name, child in children.items():
         inner = child.get_graph(config)
         inner.trim_first_node()
         inner.trim_last_node()
         start, end = graph.extend(inner)
-        graph.add_edge(here, start or last, name, conditional=True)
+        graph.add_edge(middle, start or last, name, conditional=True)
         if end:
             graph.add_edge(end, last)
     return graph

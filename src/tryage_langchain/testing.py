@@ -1,4 +1,4 @@
-"""The fake we ship: a chat model that answers by rule, for trying ChatTryage without a provider."""
+"""A fake chat model that answers by rule, to try ChatTryage without a provider."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ USAGE = UsageMetadata(input_tokens=10, output_tokens=5, total_tokens=15)
 
 
 class ScriptedChatModel(BaseChatModel):
-    """Says who it is; with tools, first calls the one that is forced, or the first.
+    """Answers with its name; with tools, first calls the one that is forced, or the first.
 
-    Every answer counts 10 tokens in and 5 out. `calls` keeps what reached it.
+    Every answer counts 10 input and 5 output tokens. `calls` holds the arguments of every call.
     """
 
     model: str = "scripted"
@@ -35,13 +35,13 @@ class ScriptedChatModel(BaseChatModel):
     streaming: bool = False
 
     fails: list[Exception | None] = Field(default_factory=list)
-    """An error for each call to come, None for one that goes well."""
+    """The error of each call to come; None for a call that succeeds."""
 
     breaks_after: int | None = None
-    """How many chunks of a stream come before the connection is lost."""
+    """How many chunks a stream yields before the connection is lost."""
 
     names_itself: bool = True
-    """Whether answers carry the name of the model."""
+    """Whether answers hold the name of the model."""
 
     calls: list[dict[str, Any]] = Field(default_factory=list)
 
@@ -98,7 +98,7 @@ class ScriptedChatModel(BaseChatModel):
             if count == self.breaks_after:
                 raise ConnectionError(f"{self.model} broke off")
             chunk = ChatGenerationChunk(message=message)
-            if run_manager is not None:  # from generate(); stream() reports its chunks itself
+            if run_manager is not None:  # called by generate(); stream() reports its chunks itself
                 run_manager.on_llm_new_token(message.text, chunk=chunk)
             yield chunk
 
@@ -145,10 +145,10 @@ class ScriptedChatModel(BaseChatModel):
         self, messages: list[BaseMessage], kwargs: dict[str, Any]
     ) -> Iterator[AIMessageChunk]:
         text, tool_calls = self._reply(messages, kwargs)
-        yield AIMessageChunk(content="")  # as OpenAI does: the role comes first, by itself
+        yield AIMessageChunk(content="")  # OpenAI sends the role first, in a chunk of its own
         for call in tool_calls:
-            begun = tool_call_chunk(name=call["name"], args="", id=call["id"], index=0)
-            yield AIMessageChunk(content="", tool_call_chunks=[begun])
+            start = tool_call_chunk(name=call["name"], args="", id=call["id"], index=0)
+            yield AIMessageChunk(content="", tool_call_chunks=[start])
             for part in re.findall(".{1,4}", json.dumps(call["args"])):
                 yield AIMessageChunk(
                     content="", tool_call_chunks=[tool_call_chunk(args=part, index=0)]

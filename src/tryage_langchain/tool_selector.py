@@ -1,4 +1,4 @@
-"""Only the tools that a turn needs reach the model of an agent, chosen without asking a model."""
+"""TryageToolSelectorMiddleware shows an agent's model only the tools that a turn needs."""
 
 from __future__ import annotations
 
@@ -23,9 +23,8 @@ from typing_extensions import NotRequired
 from tryage.core.cache import LRUCache
 from tryage.core.validation import check_strings
 from tryage.errors import InputError
-from tryage.tools.matching import check_tools
 from tryage.tools.ranker import ToolRanker, check_k
-from tryage.tools.tool import Tool
+from tryage.tools.tool import Tool, check_tools
 from tryage_langchain._agent_calls import conversation_from_request, turn_key
 from tryage_langchain._messages import is_from_user
 
@@ -38,9 +37,7 @@ if TYPE_CHECKING:
     from tryage.tools.matching import Toolbox
     from tryage.tools.ranker import Selection
 
-_TOOLBOX_CACHE_SIZE = (
-    8  # of tools, that are remembered: an agent asks with the same one again and again
-)
+_TOOLBOX_CACHE_SIZE = 8  # lists of tools: an agent asks with the same list again and again
 
 
 class ToolState(AgentState[Any]):
@@ -52,20 +49,20 @@ class ToolState(AgentState[Any]):
 class TryageToolSelectorMiddleware(AgentMiddleware[ToolState, Any, Any]):
     """Choose the few tools that the user's request needs; one choice per turn.
 
-    Tools that providers run themselves (dicts), those in `always_include`, those that were called
-    this turn and one that the call forces are kept beside the chosen ones. The state key
+    The model also sees the tools that providers run themselves (dicts), those in `always_include`,
+    those that were called in this turn, and the one that the call forces. The state key
     `tryage_tools` says what was chosen.
 
     Args:
-        ranker: Knows which tool serves which query; None is the bundled one.
-        k: At most so many tools are chosen; None takes those that are likely of use.
+        ranker: Ranks tools for a query; None is the bundled one.
+        k: At most this many tools are chosen; None takes all that are probably useful.
         always_include: Names of tools that the model always sees.
-        known: What no schema tells of your tools: `Tool`s with their cost, latency, risk and
-            permissions, found by name.
+        known: What the schemas do not say about your tools: `Tool`s with cost, latency, risk and
+            permissions, matched by name.
         preferences: Weights and requirements on cost, latency and security.
         granted: Permissions; a tool that needs another one is left out. None grants all.
-        abstain_below: Choose no tool if the probability that one is needed is below this. 0, the
-            usual, never abstains.
+        abstain_below: Choose no tool if the probability that one is needed is below this. The
+            default 0 never abstains.
 
     Raises:
         InputError: an argument is of the wrong type; in a call, `always_include` names no tool.
@@ -75,7 +72,7 @@ class TryageToolSelectorMiddleware(AgentMiddleware[ToolState, Any, Any]):
     state_schema = ToolState
     trace_policy = TracePolicy(process_inputs=omit_payload)
 
-    def __init__(  # noqa: PLR0913 - what LangChain's own selector has, and what tools cost
+    def __init__(  # noqa: PLR0913 - the arguments of LangChain's own selector, and what tools cost
         self,
         ranker: ToolRanker | None = None,
         *,
@@ -100,7 +97,7 @@ class TryageToolSelectorMiddleware(AgentMiddleware[ToolState, Any, Any]):
         request: ModelRequest[Any],
         handler: Callable[[ModelRequest[Any]], ModelResponse[Any]],
     ) -> ExtendedModelResponse[Any]:
-        """Let the model see the chosen tools only."""
+        """Show the model only the chosen tools."""
         ready, record = self._select_tools(request)
         return _with_record(handler(ready), record)
 
@@ -109,57 +106,56 @@ class TryageToolSelectorMiddleware(AgentMiddleware[ToolState, Any, Any]):
         request: ModelRequest[Any],
         handler: Callable[[ModelRequest[Any]], Awaitable[ModelResponse[Any]]],
     ) -> ExtendedModelResponse[Any]:
-        """Do what `wrap_model_call` does, with the choice in an executor."""
+        """Do what `wrap_model_call` does; the choice runs in an executor."""
         ready, record = await run_in_executor(None, self._select_tools, request)
         return _with_record(await handler(ready), record)
 
     def _select_tools(self, request: ModelRequest[Any]) -> tuple[ModelRequest[Any], dict[str, Any]]:
-        """Return the call with fewer tools, and what is recorded of the choice."""
-        mine = [tool for tool in request.tools if isinstance(tool, BaseTool)]
-        _check_names(self._always_include, mine)
-        free = [tool for tool in mine if tool.name not in self._always_include]
-        if not free or (
-            self._k is not None and len(free) <= self._k and not self._may_exclude_tools
-        ):
+        """Return the call with fewer tools, and the record of the choice."""
+        tools = [tool for tool in request.tools if isinstance(tool, BaseTool)]
+        _check_names(self._always_include, tools)
+        optional = [tool for tool in tools if tool.name not in self._always_include]
+        has_room = self._k is not None and len(optional) <= self._k
+        if not optional or (has_room and not self._may_exclude_tools):
             return request, {}
-        selection = self._select_for_turn(request, free)
+        selection = self._select_for_turn(request, optional)
         kept = (
             self._always_include
             | called_tools(request.messages)
             | forced_tools(request.tool_choice)
         )
         chosen = {*selection.names, *kept}
-        tools = [tool for tool in request.tools if isinstance(tool, Mapping) or tool.name in chosen]
-        return request.override(tools=tools), selection.to_dict(top=self._k or 5)
+        shown = [tool for tool in request.tools if isinstance(tool, Mapping) or tool.name in chosen]
+        return request.override(tools=shown), selection.to_dict(top=self._k or 5)
 
     @property
     def _may_exclude_tools(self) -> bool:
         """Whether a choice may leave tools out although there is room for all."""
-        wanted = self._preferences is not None and bool(self._preferences.requirements)
-        return wanted or self._granted is not None or self._abstain_below > 0
+        required = self._preferences is not None and bool(self._preferences.requirements)
+        return required or self._granted is not None or self._abstain_below > 0
 
-    def _select_for_turn(self, request: ModelRequest[Any], free: Sequence[BaseTool]) -> Selection:
-        """Choose once per turn: what a tool answers does not change what the user asked for."""
+    def _select_for_turn(self, request: ModelRequest[Any], tools: Sequence[BaseTool]) -> Selection:
+        """Choose once per turn: the answer of a tool does not change what the user asked for."""
         query = conversation_from_request(request.override(tools=[])).request
-        box = self._toolbox_cache(free)
-        key = turn_key(request.messages, {}), query, box.tools
-        found = self._selections.get(key)
-        if found is None:
-            found = self._ranker.select(
-                box,
+        toolbox = self._toolbox_cache(tools)
+        key = turn_key(request.messages, {}), query, toolbox.tools
+        selection = self._selections.get(key)
+        if selection is None:
+            selection = self._ranker.select(
+                toolbox,
                 query,
                 self._k,
                 preferences=self._preferences,
                 granted=self._granted,
                 abstain_below=self._abstain_below,
             )
-            self._selections.put(key, found)
-        return found
+            self._selections.put(key, selection)
+        return selection
 
 
-def _check_names(always: Collection[str], tools: Sequence[BaseTool]) -> None:
+def _check_names(always_include: Collection[str], tools: Sequence[BaseTool]) -> None:
     names = {tool.name for tool in tools}
-    if missing := sorted(set(always) - names):
+    if missing := sorted(set(always_include) - names):
         raise InputError(
             f"always_include names {missing}, which the agent does not have; it has "
             f"{sorted(names)[:20]}."
@@ -174,10 +170,10 @@ def _with_record(
 
 
 class ToolboxCache:
-    """Lists of tools as the ranker reads them, each read once; `known` adds what no schema tells.
+    """Lists of tools as the ranker reads them, each read once, with the metadata of `known`.
 
     Raises:
-        InputError: `known` is no list of `Tool`s.
+        InputError: `known` is not a list of `Tool`s.
     """
 
     def __init__(self, ranker: ToolRanker, known: Iterable[Tool]) -> None:
@@ -188,27 +184,27 @@ class ToolboxCache:
         )
 
     def __call__(self, tools: Sequence[BaseTool]) -> Toolbox:
-        """Return the tools read.
+        """Return the tools as the ranker reads them.
 
         Raises:
-            LibraryError: two of one name.
+            LibraryError: two tools have one name.
         """
-        key = tuple(map(id, tools))  # which stay theirs, as the tools are remembered too
-        found = self._toolboxes.get(key)
-        if found is None:
+        key = tuple(map(id, tools))  # unique while the tools live, so the entry keeps them too
+        entry = self._toolboxes.get(key)
+        if entry is None:
             read = [to_tool(tool).with_metadata(self._known_tools.get(tool.name)) for tool in tools]
-            found = tuple(tools), self._ranker.toolbox(read)
-            self._toolboxes.put(key, found)
-        return found[1]
+            entry = tuple(tools), self._ranker.toolbox(read)
+            self._toolboxes.put(key, entry)
+        return entry[1]
 
 
 def to_tool(tool: BaseTool) -> Tool:
-    """Read a tool as a model is told it."""
+    """Return a tool, read from the schema that a model gets."""
     return Tool.from_schema(convert_to_openai_tool(tool))
 
 
 def called_tools(messages: Sequence[BaseMessage]) -> frozenset[str]:
-    """Return the names of the tools that were called since a person last spoke."""
+    """Return the names of the tools that were called since the last message of a person."""
     names: set[str] = set()
     for message in reversed(messages):
         if is_from_user(message):
@@ -220,7 +216,7 @@ def called_tools(messages: Sequence[BaseMessage]) -> frozenset[str]:
 
 def forced_tools(choice: Any) -> frozenset[str]:
     """Return the name of the tool that a call must use, if it names one."""
-    if isinstance(choice, str):  # "auto", "any" ... are no tool's name, and do no harm as one
+    if isinstance(choice, str):  # "auto" or "any" is no tool's name, so it adds no tool
         return frozenset({choice})
     function = choice.get("function", choice) if isinstance(choice, Mapping) else {}
     name = function.get("name") if isinstance(function, Mapping) else None

@@ -10,16 +10,17 @@ if TYPE_CHECKING:
     from tryage.chat.conversation import Conversation as Conversation
     from tryage.chat.conversation import Turn as Turn
     from tryage.chat.conversation import conversation_requirements as conversation_requirements
-    from tryage.chat.conversation import conversation_requirements as needs
     from tryage.chat.fallback import Attempts as Attempts
-    from tryage.chat.model_names import resolve_model_name as recognise
     from tryage.chat.model_names import resolve_model_name as resolve_model_name
     from tryage.chat.router import ChatRouter as ChatRouter
-    from tryage.chat.router import RoutingPlan as Plan
     from tryage.chat.router import RoutingPlan as RoutingPlan
     from tryage.chat.router import Sticky as Sticky
     from tryage.core.cache import LRUCache as LRUCache
-    from tryage.core.cache import LRUCache as Memory
+
+    Memory = LRUCache
+    Plan = RoutingPlan
+    needs = conversation_requirements
+    recognise = resolve_model_name
 
 _MODULES = {
     "Attempts": "tryage.chat.fallback",
@@ -31,7 +32,7 @@ _MODULES = {
     "Turn": "tryage.chat.conversation",
     "conversation_requirements": "tryage.chat.conversation",
     "resolve_model_name": "tryage.chat.model_names",
-    # names of before, kept for code that uses them
+    # Earlier names, kept for code that uses them.
     "Memory": "tryage.core.cache:LRUCache",
     "Plan": "tryage.chat.router:RoutingPlan",
     "needs": "tryage.chat.conversation:conversation_requirements",

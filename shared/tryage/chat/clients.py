@@ -1,35 +1,38 @@
-"""The clients that answer, by name: each is made when it is first chosen."""
+"""Clients by the names of their models, made when they are first needed."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from typing_extensions import Self
 
+from tryage.core.client_errors import without_secrets
 from tryage.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Iterable
 
 C = TypeVar("C")
 
 T = TypeVar("T")
 
-_INLINE_THRESHOLD = 2e-3  # seconds; a hop to a thread and back adds half a millisecond under load
+# A switch to a thread and back adds half a millisecond under load.
+_INLINE_THRESHOLD = 2e-3  # seconds
 
 
 class ClientPool(Mapping[str, Any], Generic[C]):
-    """Name -> client, or what makes one. Threads may share it; a deep copy shares the clients.
+    """Name -> client, or the source that makes one; a deep copy shares the clients.
 
-    A framework says in a subclass what its clients are, `client`, and in words what else makes
-    one, `expected`.
+    A framework sets in a subclass the class of its clients, `client_type`, and in words what is a
+    valid source, `expected`. Threads may share a pool.
 
     Raises:
-        InputError: no client, or one of another type.
+        InputError: there is no client, or one is of another type.
     """
 
     client_type: ClassVar[type[Any]]
@@ -55,17 +58,17 @@ class ClientPool(Mapping[str, Any], Generic[C]):
             callable(source) and not isinstance(source, type)
         )
 
-    def build(self, source: Any) -> C:  # noqa: ANN401 - what makes a client is of any type
-        """Make a client from something that is none yet."""
-        made: C = source()
-        return made
+    def build(self, source: Any) -> C:  # noqa: ANN401 - a source of a client is of any type
+        """Make a client from a source that is not a client yet."""
+        client: C = source()
+        return client
 
-    def __getitem__(self, name: str) -> Any:  # noqa: ANN401 - as above
-        """Return the client if there is one yet, else what makes it."""
+    def __getitem__(self, name: str) -> Any:  # noqa: ANN401 - a source of a client is of any type
+        """Return the client if it is made already, else its source."""
         return self._clients.get(name, self._sources[name])
 
     def __iter__(self) -> Iterator[str]:
-        """Yield the names in the order given."""
+        """Yield the names in the given order."""
         return iter(self._sources)
 
     def __len__(self) -> int:
@@ -73,14 +76,14 @@ class ClientPool(Mapping[str, Any], Generic[C]):
         return len(self._sources)
 
     def is_built(self, name: str) -> bool:
-        """Tell whether the client exists: making one may take a while."""
+        """Tell whether the client is made already: making one may take a while."""
         return name in self._clients
 
     def get_client(self, name: str) -> C:
-        """Return the client, made now if it is the first time.
+        """Return the client; the first call makes it.
 
         Raises:
-            Exception: whatever the client's own package raises, e.g. without a key.
+            Exception: whatever the client's own package raises, for example without a key.
         """
         if name not in self._clients:
             with self._lock:
@@ -89,7 +92,7 @@ class ClientPool(Mapping[str, Any], Generic[C]):
         return self._clients[name]
 
     def __repr__(self) -> str:
-        """Name the clients; settings and clients may hold secrets."""
+        """List the names only: settings and clients may hold secrets."""
         return f"{type(self).__name__}({', '.join(self)})"
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
@@ -97,14 +100,41 @@ class ClientPool(Mapping[str, Any], Generic[C]):
         return self
 
 
-class AdaptiveExecutor:
-    """Runs a function in the loop while it last took less than two milliseconds.
+@dataclass(frozen=True)
+class HubClientFactory(Generic[C]):
+    """Makes the client of one model of the Hugging Face Hub.
 
-    The first time it may have an encoder to load, so it goes to a thread.
+    A pickle leaves out the settings that are secrets, such as a token.
+    """
+
+    build: Callable[..., C]
+    name: str
+    settings: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    def __call__(self) -> C:
+        """Return the client."""
+        return self.build(self.name, **self.settings)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Keep everything that is not a secret."""
+        return type(self), (self.build, self.name, without_secrets(self.settings))
+
+
+def hub_models(
+    names: Iterable[str], build: Callable[..., C], settings: Mapping[str, Any]
+) -> dict[str, HubClientFactory[C]]:
+    """Return what makes the client of each model, by its id; `build` takes the id and settings."""
+    return {name: HubClientFactory(build, name, dict(settings)) for name in names}
+
+
+class AdaptiveExecutor:
+    """Runs a function in the event loop while its last run took less than two milliseconds.
+
+    The first run may load an encoder, so it goes to a thread.
     """
 
     def __init__(self) -> None:
-        self._last_duration = float("inf")
+        self._last_duration = float("inf")  # seconds
 
     async def run(self, function: Callable[[], T]) -> T:
         """Return what the function returns."""

@@ -1,4 +1,4 @@
-"""A conversation as every framework can tell it: its turns, what it asks of a model, its keys."""
+"""Conversations as every framework can describe them, and what they require of a model."""
 
 from __future__ import annotations
 
@@ -22,11 +22,12 @@ Role: TypeAlias = Literal["system", "user", "assistant", "tool"]
 
 TokenCounter: TypeAlias = Callable[[str], float]
 
-# What providers wrap around a message (OpenAI's cookbook counts 3 and the role).
+# What providers add to each message. OpenAI's cookbook counts 3 tokens and the role.
 _TURN_OVERHEAD_TOKENS = 4
 
-# A picture of about a megapixel: 765 to 1,105 at OpenAI, width x height / 750 at Anthropic. A
-# minute of speech: 600 at OpenAI, 1,920 at Google. One round number is as near as a rule can be.
+# An image of about one megapixel has 765 to 1,105 tokens at OpenAI and width x height / 750 at
+# Anthropic. A minute of speech has 600 at OpenAI and 1,920 at Google. One round number is as close
+# as a rule can be.
 _TOKENS_PER_MEDIA_ITEM = 1_000
 
 
@@ -34,9 +35,10 @@ _TOKENS_PER_MEDIA_ITEM = 1_000
 class Turn:
     """One message of a conversation.
 
-    `role` is "user" only for what a person asks: a tool's output is "tool" however the framework
-    sends it, and a summary that a program puts in a user's place is "system". `calls` are tool
-    calls as text. `digest` tells apart what the other fields do not, such as two images.
+    `role` is "user" only for what a person asks. The output of a tool is "tool" however the
+    framework sends it, and a summary that a program sends as a user is "system". `calls` are the
+    tool calls as text. `digest` distinguishes content that the other fields do not hold, such as
+    two images.
     """
 
     role: Role
@@ -47,19 +49,19 @@ class Turn:
     digest: str = ""
 
     def tokens(self, count: TokenCounter = estimate_tokens) -> float:
-        """Return about how many tokens the turn has; `count` is asked for those of its texts."""
+        """Return about how many tokens the turn has; `count` counts those of a text."""
         media = (self.images + self.audio) * _TOKENS_PER_MEDIA_ITEM
         return count(self.text) + count(self.calls) + media + _TURN_OVERHEAD_TOKENS
 
 
 @dataclass(frozen=True)
 class Conversation:
-    """All that is sent to a chat model at once.
+    """Everything that is sent to a chat model in one call.
 
-    `tools` are the schemas of the bound tools as text, "" if there are none; `answer_tokens` is
-    how long the answer may be, None if nobody said; `thread` is the framework's own name for the
-    conversation, if it has one. `query` is what the user asks, where a program wraps it in a
-    template and retrieved text.
+    `tools` are the schemas of the bound tools as text, "" without tools. `answer_tokens` is how
+    long the answer may be, None if the caller sets no limit. `thread` is the framework's own name
+    of the conversation, if it has one. `query` is what the user asks, where a program puts it into
+    a template with retrieved text.
     """
 
     turns: Sequence[Turn]
@@ -71,49 +73,117 @@ class Conversation:
 
     @property
     def request(self) -> str:
-        """What the user asks now: the query, the last user message, or else the last message."""
+        """What the user asks now: the query, else the last user message, else the last message."""
         if self.query is not None:
             return self.query
         return self.turns[self._request_index].text if self.turns else ""
 
     @property
     def images(self) -> bool:
-        """Whether a model must see."""
+        """Whether the model must read images."""
         return any(turn.images for turn in self.turns)
 
     @property
     def audio(self) -> bool:
-        """Whether a model must hear."""
+        """Whether the model must understand audio."""
         return any(turn.audio for turn in self.turns)
 
     def tokens(self, count: TokenCounter = estimate_tokens) -> float:
-        """Return about how many tokens all of it has, the schemas of the tools included."""
+        """Return about how many tokens the conversation has, with the schemas of its tools."""
         return count(self.tools) + sum(turn.tokens(count) for turn in self.turns)
 
     def answered_tokens(self, count: TokenCounter = estimate_tokens) -> float:
         """Return how many of the tokens the model that answered last has read or written."""
-        answers = [at for at, turn in enumerate(self.turns) if turn.role == "assistant"]
+        answers = [i for i, turn in enumerate(self.turns) if turn.role == "assistant"]
         if not answers:
             return 0.0
         return Conversation(self.turns[: answers[-1] + 1], self.tools).tokens(count)
 
     @cached_property
     def turn_keys(self) -> tuple[str, ...]:
-        """Digests of the conversation up to each user message, the present turn's first.
+        """Digests of the conversation up to each user message, that of the current turn first.
 
-        A turn keeps its key through a tool loop. System messages do not count: programs rewrite
-        them between two calls of one turn.
+        A turn keeps its key through a tool loop. System messages do not count, because programs
+        rewrite them between two calls of one turn.
         """
         return tuple(reversed(list(_digests(self.turns, self.thread)))) or ("",)
 
     @property
     def _request_index(self) -> int:
-        asked = [at for at, turn in enumerate(self.turns) if turn.role == "user"]
+        """Index of the last user message; of the last message if no user speaks."""
+        asked = [i for i, turn in enumerate(self.turns) if turn.role == "user"]
         return asked[-1] if asked else len(self.turns) - 1
 
 
+def conversation_requirements(conversation: Conversation, tokens: float) -> tuple[Requirement, ...]:
+    """Return what a model must be able to do to answer a conversation of `tokens` tokens.
+
+    The context must also hold the answer: `answer_tokens`, or 500 without a limit.
+    """
+    answer = conversation.answer_tokens
+    length = tokens + (REFERENCE_OUTPUT_TOKENS if answer is None else answer)
+    needed = {
+        "tools": bool(conversation.tools),
+        "structured_output": conversation.structured_output,
+        "vision": conversation.images,
+        "audio": conversation.audio,
+    }
+    capabilities = [
+        Requirement("capabilities", "has", (name,), True) for name in needed if needed[name]
+    ]
+    return (Requirement("context_length", ">=", length, unknown_passes=True), *capabilities)
+
+
+def discriminating_requirements(
+    requirements: Iterable[Requirement], library: Library
+) -> tuple[Requirement, ...]:
+    """Return the requirements that at least one expert fails.
+
+    Prompts whose requirements all experts meet then share their preferences, so the router decides
+    about them in one batch.
+    """
+    return tuple(one for one in requirements if not _is_met_by_all(one, library))
+
+
+def meets_requirements(requirements: Iterable[Requirement], library: Library, i: int) -> bool:
+    """Tell whether expert `i` is not known to fail any of the requirements."""
+    return all(bool(one.satisfied(library)[i]) for one in requirements)
+
+
+def has_unverified_requirements(
+    requirements: Iterable[Requirement], library: Library, i: int
+) -> bool:
+    """Tell whether it is unknown if expert `i` has a required capability.
+
+    An unknown context length does not count: a request that is too long has an error of its own.
+    """
+    capabilities = (one for one in requirements if one.field == "capabilities")
+    verified = (replace(one, unknown_passes=False).satisfied(library) for one in capabilities)
+    return not all(bool(mask[i]) for mask in verified)
+
+
+def _is_met_by_all(requirement: Requirement, library: Library) -> bool:
+    """Tell whether every expert meets a requirement.
+
+    The length differs in every call, so it is compared with the shortest context instead of being
+    kept as a key of the cache.
+    """
+    if requirement.field == "context_length" and isinstance(requirement.value, float):
+        return requirement.value <= get_or_compute(
+            library, "shortest context", lambda: _min_context_length(library)
+        )
+    return get_or_compute_bounded(
+        library, ("met by all", requirement), lambda: bool(requirement.satisfied(library).all())
+    )
+
+
+def _min_context_length(library: Library) -> float:
+    """Return the shortest known context in tokens, infinity if no context is known."""
+    return float(np.fmin.reduce(library.column("context_length"), initial=np.inf))
+
+
 def _digests(turns: Sequence[Turn], thread: str | None) -> Iterable[str]:
-    """Yield the digest up to each user message; of a conversation without one, that of all."""
+    """Yield the digest up to each user message; without one, the digest of all turns."""
     running = hashlib.sha256(repr(thread).encode())
     found = False
     for turn in turns:
@@ -125,59 +195,3 @@ def _digests(turns: Sequence[Turn], thread: str | None) -> Iterable[str]:
             yield running.hexdigest()
     if turns and not found:
         yield running.hexdigest()
-
-
-def conversation_requirements(conversation: Conversation, tokens: float) -> tuple[Requirement, ...]:
-    """Return what any model must be able to do to answer the conversation, `tokens` long.
-
-    Its context must hold the answer too: `answer_tokens`, or 500 if nobody said.
-    """
-    answer = conversation.answer_tokens
-    length = tokens + (REFERENCE_OUTPUT_TOKENS if answer is None else answer)
-    asked = {
-        "tools": bool(conversation.tools),
-        "structured_output": conversation.structured_output,
-        "vision": conversation.images,
-        "audio": conversation.audio,
-    }
-    abilities = [Requirement("capabilities", "has", (word,), True) for word in asked if asked[word]]
-    return (Requirement("context_length", ">=", length, unknown_passes=True), *abilities)
-
-
-def discriminating_requirements(
-    requirements: Iterable[Requirement], library: Library
-) -> tuple[Requirement, ...]:
-    """Return those that leave somebody out: prompts whose needs all can meet stay one group."""
-    return tuple(need for need in requirements if not _is_met_by_all(need, library))
-
-
-def _is_met_by_all(requirement: Requirement, library: Library) -> bool:
-    """Tell whether nobody is left out; lengths differ from call to call, so they are bounded."""
-    if requirement.field == "context_length" and isinstance(requirement.value, float):
-        return requirement.value <= get_or_compute(
-            library, "shortest context", lambda: _min_context_length(library)
-        )
-    return get_or_compute_bounded(
-        library, ("met by all", requirement), lambda: bool(requirement.satisfied(library).all())
-    )
-
-
-def _min_context_length(library: Library) -> float:
-    return float(np.fmin.reduce(library.column("context_length"), initial=np.inf))
-
-
-def meets_requirements(requirements: Iterable[Requirement], library: Library, i: int) -> bool:
-    """Tell whether expert `i` is not known to fail any of them."""
-    return all(bool(need.satisfied(library)[i]) for need in requirements)
-
-
-def has_unverified_requirements(
-    requirements: Iterable[Requirement], library: Library, i: int
-) -> bool:
-    """Tell whether expert `i` is tried although it is unknown whether it is able to.
-
-    A context of unknown length is no matter of trust: what is too long has an error of its own.
-    """
-    abilities = (need for need in requirements if need.field == "capabilities")
-    surely = (replace(need, unknown_passes=False).satisfied(library) for need in abilities)
-    return not all(bool(mask[i]) for mask in surely)

@@ -1,10 +1,10 @@
-"""Ask the planned experts one after another until one answers: what to do next, without doing it.
+"""Ask the planned experts one after another until one answers, for every framework.
 
-`asked` says what is to be called and is told what came of it, so that one loop serves answers and
-streams of every framework; `drive` and `adrive` do the calling.
+`fallback_steps` yields what to call next and is sent what the call returns, so one loop serves
+answers and streams. `run_steps` makes the calls, and `arun_steps` awaits them.
 """
 
-# ruff: noqa: BLE001 - clients raise anything; `Attempts.failed` judges it, and raises it again.
+# ruff: noqa: BLE001 - clients raise anything; `Attempts.add_failure` judges it and raises it again.
 # ruff: noqa: PERF203 - every call may fail by itself.
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 from tryage.chat.conversation import has_unverified_requirements
+from tryage.chat.router import Record
 from tryage.core.client_errors import describe_error, should_fall_back
 from tryage.errors import AllFailedError
 
@@ -29,19 +30,113 @@ if TYPE_CHECKING:
     from tryage.core.preferences import Preferences
     from tryage.errors import TryageError
 
-Record: TypeAlias = dict[str, Any]
-
 Steps: TypeAlias = Generator[Callable[[], Any], Any, tuple[Any, Record]]
+"""Yields calls to make, is sent their results, and returns the answer and its record."""
 
 C = TypeVar("C")
 
 
 @dataclass(frozen=True)
-class FallbackHooks:
-    """What a framework calls to have one conversation answered; async ones return awaitables.
+class ChatRequest:
+    """One call of a routed chat model: what is routed, and what the caller asks of the choice."""
 
-    `make` returns the client of an expert, by its name; `tell` tells observers who is asked and
-    why; `ask` returns the client's answer, or the beginning of its stream.
+    conversation: Conversation
+    preferences: Preferences | None
+    model: str | None
+
+
+@dataclass(frozen=True)
+class FallbackSession(Generic[C]):
+    """A router of conversations, the clients that answer, and how many of them may be asked."""
+
+    chat_router: ChatRouter
+    clients: ClientPool[C]
+    max_attempts: int | None
+
+    def plan(self, request: ChatRequest) -> RoutingPlan:
+        """Choose for one call."""
+        return self.chat_router.plan(request.conversation, request.preferences, model=request.model)
+
+    def plan_batch(self, requests: Sequence[ChatRequest]) -> list[RoutingPlan | TryageError]:
+        """Choose for all calls in one encoder pass."""
+        return self.chat_router.plan_batch(
+            [request.conversation for request in requests],
+            [request.preferences for request in requests],
+            [request.model for request in requests],
+        )
+
+    def attempts(self, plan: RoutingPlan) -> Attempts:
+        """Return the attempts to get an answer."""
+        return Attempts(plan, self.chat_router.router.library, self.max_attempts)
+
+
+class Attempts:
+    """Go through a plan until one expert answers.
+
+    The caller makes the calls, so sync code, async code and streams share it:
+
+        for name in attempts:
+            try:
+                answer = ask(name)
+            except Exception as error:
+                attempts.add_failure(name, error)
+            else:
+                return attempts.record(name), answer
+
+    `failures` holds `(name, error)` in order. `max_attempts` limits how many experts are asked;
+    None means all.
+    """
+
+    def __init__(
+        self, plan: RoutingPlan, library: Library, max_attempts: int | None = None
+    ) -> None:
+        self.plan, self.failures = plan, list[tuple[str, Exception]]()
+        self._library, self._max_attempts = library, max_attempts
+
+    def __iter__(self) -> Iterator[str]:
+        """Yield the name of the expert to ask next.
+
+        Raises:
+            AllFailedError: all experts failed, and there was more than one.
+        """
+        for name in self.plan.order():
+            if self._max_attempts is not None and len(self.failures) >= self._max_attempts:
+                break
+            yield name
+        if len(self.failures) == 1:  # a single error needs no summary
+            raise self.failures[0][1]
+        lines = [f"  {name}: {describe_error(error)}" for name, error in self.failures]
+        message = "\n".join([f"All {len(lines)} experts that were asked have failed:", *lines])
+        raise AllFailedError(message, self.failures) from self.failures[-1][1]
+
+    def add_failure(self, name: str, error: Exception, *, client_called: bool = True) -> None:
+        """Note that an expert failed; `client_called` is False if its client cannot be made.
+
+        Raises:
+            Exception: the error itself, if no other expert could do better.
+        """
+        if client_called:
+            unverified = has_unverified_requirements(
+                self.plan.requirements, self._library, self._library.index(name)
+            )
+            if not should_fall_back(error, unverified=unverified):
+                raise error
+        self.failures.append((name, error))
+
+    def record(self, served_by: str) -> Record:
+        """Return the plan's record with the expert that answered and those that failed before."""
+        record = self.plan.record(served_by)
+        if self.failures:
+            record["failed"] = {name: describe_error(error) for name, error in self.failures}
+        return record
+
+
+@dataclass(frozen=True)
+class FallbackHooks:
+    """What a framework does to get one conversation answered; async hooks return awaitables.
+
+    `get_client` returns the client of an expert by its name. `emit_event` reports to observers
+    which expert is asked and why. `call` returns the client's answer, or the start of its stream.
     """
 
     get_client: Callable[[str], Any]
@@ -50,13 +145,13 @@ class FallbackHooks:
 
 
 def fallback_steps(session: FallbackSession[Any], plan: RoutingPlan, hooks: FallbackHooks) -> Steps:
-    """Yield what to call next; return the first answer that comes, and its record.
+    """Yield what to call next; return the first answer and its record.
 
-    What a call returns is sent in, what it raises is thrown in.
+    The result of a call is sent in, and its exception is thrown in.
 
     Raises:
-        AllFailedError: everyone was asked and failed.
-        Exception: an error after which asking another would not help.
+        AllFailedError: all experts failed.
+        Exception: an error after which asking another expert does not help.
     """
     attempts = session.attempts(plan)
     for name in attempts:
@@ -78,48 +173,48 @@ def fallback_steps(session: FallbackSession[Any], plan: RoutingPlan, hooks: Fall
 
 
 def run_steps(steps: Steps) -> tuple[Any, Record]:
-    """Call what the steps say, and return how they end."""
+    """Make the calls that the steps yield, and return what the steps return."""
     try:
         step = next(steps)
         while True:
             try:
-                came = step()
+                result = step()
             except Exception as error:
                 step = steps.throw(error)
             else:
-                step = steps.send(came)
+                step = steps.send(result)
     except StopIteration as end:
-        return end.value  # type: ignore[no-any-return]  # what a generator returns is not typed here
+        return end.value  # type: ignore[no-any-return]  # `StopIteration.value` has no type
 
 
 async def arun_steps(steps: Steps) -> tuple[Any, Record]:
-    """Do what `drive` does, with calls that are awaited."""
+    """Do what `run_steps` does, with calls that are awaited."""
     try:
         step = next(steps)
         while True:
             try:
-                came = await step()
+                result = await step()
             except Exception as error:
                 step = steps.throw(error)
             else:
-                step = steps.send(came)
+                step = steps.send(result)
     except StopIteration as end:
-        return end.value  # type: ignore[no-any-return]  # as above
+        return end.value  # type: ignore[no-any-return]  # `StopIteration.value` has no type
 
 
-# Streams: asked for until they say something, after which no other can step in ---------------
+# Streams. Another expert may step in until a stream has content. ------------------------------
 
 
 @dataclass(frozen=True)
 class PeekedStream:
-    """A stream that has begun to answer: what came so far, and what is still to come."""
+    """A stream that has begun to answer: the chunks that came, and an iterator over the rest."""
 
     first_chunks: list[Any]
     remaining: Any
 
 
 def peek_stream(chunks: Iterable[Any], has_content: Callable[[Any], bool]) -> PeekedStream:
-    """Read a stream until it says something."""
+    """Read a stream up to the first chunk with content."""
     rest = iter(chunks)
     first: list[Any] = []
     for chunk in rest:
@@ -132,7 +227,7 @@ def peek_stream(chunks: Iterable[Any], has_content: Callable[[Any], bool]) -> Pe
 async def apeek_stream(
     chunks: AsyncIterator[Any], has_content: Callable[[Any], bool]
 ) -> PeekedStream:
-    """Do what `begin` does."""
+    """Do what `peek_stream` does, asynchronously."""
     rest = aiter(chunks)
     first: list[Any] = []
     async for chunk in rest:
@@ -145,7 +240,7 @@ async def apeek_stream(
 def resume_stream(
     peeked: PeekedStream, annotate: Callable[[Any], Any]
 ) -> Generator[Any, None, None]:
-    """Yield a stream from its beginning; who stops reading closes the client's stream too."""
+    """Yield a stream from its beginning; a reader that stops early closes the client's stream."""
     try:
         for chunk in chain(peeked.first_chunks, peeked.remaining):
             yield annotate(chunk)
@@ -157,107 +252,13 @@ def resume_stream(
 async def aresume_stream(
     peeked: PeekedStream, annotate: Callable[[Any], Any]
 ) -> AsyncGenerator[Any, None]:
-    """Do what `whole` does."""
+    """Do what `resume_stream` does, asynchronously."""
     try:
         for chunk in peeked.first_chunks:
             yield annotate(chunk)
         async for chunk in peeked.remaining:
             yield annotate(chunk)
     finally:
-        # Without this an answer that nobody reads to its end leaves its run open.
+        # Otherwise the run of an answer that is not read to its end stays open.
         if (close := getattr(peeked.remaining, "aclose", None)) is not None:
             await close()
-
-
-class Attempts:
-    """Go through a plan until one expert answers.
-
-    The caller does the asking, so sync, async and streams share it:
-
-        for name in attempts:
-            try:
-                answer = ask(name)
-            except Exception as error:
-                attempts.failed(name, error)
-            else:
-                return attempts.record(name), answer
-
-    `failures` holds `(name, error)`, in order. `most` limits how many are asked, None is all.
-    """
-
-    def __init__(
-        self, plan: RoutingPlan, library: Library, max_attempts: int | None = None
-    ) -> None:
-        self.plan, self.failures = plan, list[tuple[str, Exception]]()
-        self._library, self._max_attempts = library, max_attempts
-
-    def __iter__(self) -> Iterator[str]:
-        """Yield who to ask next.
-
-        Raises:
-            AllFailedError: everyone was asked and failed, and there was more than one to ask.
-        """
-        for name in self.plan.order():
-            if self._max_attempts is not None and len(self.failures) >= self._max_attempts:
-                break
-            yield name
-        if len(self.failures) == 1:  # nothing to sum up: the caller knows this error
-            raise self.failures[0][1]
-        lines = [f"  {name}: {describe_error(error)}" for name, error in self.failures]
-        message = "\n".join([f"All {len(lines)} experts that were asked have failed:", *lines])
-        raise AllFailedError(message, self.failures) from self.failures[-1][1]
-
-    def add_failure(self, name: str, error: Exception, *, client_called: bool = True) -> None:
-        """Note that an expert failed; `asked` is False if its client could not even be made.
-
-        Raises:
-            Exception: the error itself, when no other expert could do better.
-        """
-        if client_called:
-            trust = has_unverified_requirements(
-                self.plan.requirements, self._library, self._library.index(name)
-            )
-            if not should_fall_back(error, unverified=trust):
-                raise error
-        self.failures.append((name, error))
-
-    def record(self, served_by: str) -> dict[str, Any]:
-        """Return the plan's record with who answered and who failed before, JSON-safe."""
-        record = self.plan.record(served_by)
-        if self.failures:
-            record["failed"] = {name: describe_error(error) for name, error in self.failures}
-        return record
-
-
-@dataclass(frozen=True)
-class ChatRequest:
-    """One call as it came in: what is routed, and what is asked of the choice."""
-
-    conversation: Conversation
-    preferences: Preferences | None
-    model: str | None
-
-
-@dataclass(frozen=True)
-class FallbackSession(Generic[C]):
-    """A router for conversations, the clients that answer them, and how many may be asked."""
-
-    chat_router: ChatRouter
-    clients: ClientPool[C]
-    max_attempts: int | None
-
-    def plan(self, request: ChatRequest) -> RoutingPlan:
-        """Choose for one call."""
-        return self.chat_router.plan(request.conversation, request.preferences, model=request.model)
-
-    def plan_batch(self, requests: Sequence[ChatRequest]) -> list[RoutingPlan | TryageError]:
-        """Choose for all calls, in one encoder pass."""
-        return self.chat_router.plan_batch(
-            [call.conversation for call in requests],
-            [call.preferences for call in requests],
-            [call.model for call in requests],
-        )
-
-    def attempts(self, plan: RoutingPlan) -> Attempts:
-        """Return the attempts at an answer."""
-        return Attempts(plan, self.chat_router.router.library, self.max_attempts)

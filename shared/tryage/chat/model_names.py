@@ -1,4 +1,4 @@
-"""Known models by the names that people and providers give them."""
+"""Model names: which expert "openai:gpt-4o-mini" means, and which model a client calls."""
 
 from __future__ import annotations
 
@@ -24,14 +24,15 @@ _VERSION = re.compile(
     r"(?:-(?:\d{4}-\d{2}-\d{2}|\d{2}-\d{2}-\d{2}|\d{2}-\d{4}|\d{8}|\d{3,4}|latest))+$"
 )
 
-# OpenRouter's variants and Bedrock's revisions; "llama3:8b" is another model than "llama3:70b".
+# OpenRouter's variants and Bedrock's revisions. A size is not one of them: "llama3:8b" is another
+# model than "llama3:70b".
 _VARIANT = re.compile(r":(?:free|nitro|floor|online|extended|thinking|beta|\d+)$")
 
 _BEDROCK = re.compile(r"^(?:(?:us|eu|apac|global|us-gov)\.)?[a-z0-9]+\.(?=[a-z])")
 
 _REVISION = re.compile(r"-v\d+$")
 
-# Where clients keep the name of what they call.
+# Attributes in which clients keep the name of their model.
 _NAME_ATTRIBUTES = (
     "model_name",
     "model",
@@ -43,36 +44,98 @@ _NAME_ATTRIBUTES = (
 
 
 def resolve_model_name(library: Library, spec: str) -> Expert | None:
-    """Return the expert that a model name means; None if the library knows none.
+    """Return the expert that a model name means; None if the library does not know it.
 
-    Understood are names and aliases, with or without the provider ("openai:gpt-4o-mini",
+    A name or an alias may have the provider around it: "openai:gpt-4o-mini",
     "anthropic/claude-3-5-sonnet-latest", "openrouter/qwen/qwen-2.5-7b-instruct:free",
-    "us.anthropic.claude-3-5-sonnet-20241022-v2:0"). A name without a date, or with a date that is
-    not in the library, means the newest of that name that is.
+    "us.anthropic.claude-3-5-sonnet-20241022-v2:0". A name without a date, or with a date that the
+    library lacks, means the newest expert of that name.
     """
     names = list(dict.fromkeys(_candidate_spellings(spec)))
     for name in names:
         if name in library:
             return library[name]
-    undated = get_or_compute(library, "undated", lambda: _newest_by_undated_name(library))
+    newest = get_or_compute(library, "undated", lambda: _newest_by_undated_name(library))
     for name in names:
-        if (i := undated.get(_strip_version(name))) is not None:
+        if (i := newest.get(_strip_version(name))) is not None:
             return library[i]
     return None
 
 
+@lru_cache(maxsize=1)
+def bundled_library() -> Library:
+    """Return the experts of the bundled router, without its perception."""
+    return Library.from_dicts(
+        json.loads((BUNDLED_FOLDER / ROUTER_FILE).read_text("utf-8"))["library"]
+    )
+
+
+def model_name_of(*clients: object) -> str | None:
+    """Return the model name that the first of these clients holds; None if none of them does."""
+    for client in clients:
+        for attribute in _NAME_ATTRIBUTES:
+            name = getattr(client, attribute, None)
+            if isinstance(name, str) and name.strip():
+                return name
+    return None
+
+
+def name_models(models: object, name_of: Callable[[Any], str | None]) -> dict[str, Any]:
+    """Return the models by name: the keys of a dict, or the name that each model has.
+
+    Raises:
+        InputError: neither a dict nor a list, a model without a name, or two of the same name.
+    """
+    if isinstance(models, Mapping):
+        return dict(models)
+    if isinstance(models, (str, bytes)) or not isinstance(models, Sequence):
+        raise InputError(
+            f"The models are a {type(models).__name__}. Expected a list of chat models, or a dict "
+            "with a name for each."
+        )
+    named: dict[str, Any] = {}
+    for model in models:
+        name = name_of(model)
+        if name is None:
+            raise InputError(f"A {type(model).__name__} has no name. Use a dict: {{name: model}}.")
+        if name in named:
+            raise InputError(f"Two models are called {name!r}. Use a dict: {{name: model}}.")
+        named[name] = model
+    return named
+
+
+def group_identical_experts(experts: Iterable[Expert]) -> tuple[list[Expert], dict[str, str]]:
+    """Return the experts with each alias once, and the duplicates: one model at two providers.
+
+    The duplicates map a name to the name of the first expert with the same alias.
+    """
+    experts = list(experts)
+    owners = {expert.name.casefold(): expert.name for expert in experts}
+    duplicates: dict[str, str] = {}
+    grouped: list[Expert] = []
+    for expert in experts:
+        alias = expert.aliases[0] if expert.aliases else expert.name
+        owner = owners.setdefault(alias.casefold(), expert.name)
+        if owner == expert.name:
+            grouped.append(expert)
+        else:
+            duplicates[expert.name] = owner
+            grouped.append(replace(expert, aliases=()))
+    return grouped, duplicates
+
+
 def _candidate_spellings(spec: str) -> Iterator[str]:
-    """Yield the name as given, then with ever more of what providers put around it taken off."""
+    """Yield the name as given, then with more and more of the provider's additions removed."""
     spec = spec.strip()
-    for whole in (spec, spec.replace(":", "/", 1), spec.partition(":")[2]):
-        for name in (whole, _VARIANT.sub("", whole)):
+    for spelling in (spec, spec.replace(":", "/", 1), spec.partition(":")[2]):
+        for name in (spelling, _VARIANT.sub("", spelling)):
             parts = name.split("/")
             for i in range(len(parts)):
                 yield from _provider_spellings("/".join(parts[i:]))
 
 
 def _provider_spellings(name: str) -> Iterator[str]:
-    """Yield a name, and how Vertex and Bedrock spell it."""
+    """Yield a name as given, and without the spelling of Vertex and Bedrock."""
     if not name:
         return
     yield name
@@ -87,71 +150,12 @@ def _strip_version(name: str) -> str:
 
 
 def _newest_by_undated_name(library: Library) -> dict[str, int]:
-    """Map every name without its date to the newest expert that has it."""
+    """Map every name without its date to the newest expert of that name."""
     released = library.column("released")
-    found: dict[str, int] = {}
+    newest: dict[str, int] = {}
     for i, expert in enumerate(library):
         for name in (expert.name, *expert.aliases):
-            held = found.setdefault(_strip_version(name), i)
+            held = newest.setdefault(_strip_version(name), i)
             if held != i and released[i] > released[held]:
-                found[_strip_version(name)] = i
-    return found
-
-
-@lru_cache(maxsize=1)
-def bundled_library() -> Library:
-    """Return the experts of the bundled router, without its perception."""
-    return Library.from_dicts(
-        json.loads((BUNDLED_FOLDER / ROUTER_FILE).read_text("utf-8"))["library"]
-    )
-
-
-def model_name_of(*clients: object) -> str | None:
-    """Return the name of the model that the first of these clients has one for; None without."""
-    for holder in clients:
-        for attribute in _NAME_ATTRIBUTES:
-            name = getattr(holder, attribute, None)
-            if isinstance(name, str) and name.strip():
-                return name
-    return None
-
-
-def name_models(models: object, name_of: Callable[[Any], str | None]) -> dict[str, Any]:
-    """Return the models by name: the keys given, or else what each model calls itself.
-
-    Raises:
-        InputError: neither a dict nor a list, a model without a name, or two with the same.
-    """
-    if isinstance(models, Mapping):
-        return dict(models)
-    if isinstance(models, (str, bytes)) or not isinstance(models, Sequence):
-        raise InputError(
-            f"The models are a {type(models).__name__}. Expected a list of chat models, or a dict "
-            "with a name for each."
-        )
-    found: dict[str, Any] = {}
-    for model in models:
-        name = name_of(model)
-        if name is None:
-            raise InputError(f"A {type(model).__name__} has no name. Use a dict: {{name: model}}.")
-        if name in found:
-            raise InputError(f"Two models are called {name!r}. Use a dict: {{name: model}}.")
-        found[name] = model
-    return found
-
-
-def group_identical_experts(experts: Iterable[Expert]) -> tuple[list[Expert], dict[str, str]]:
-    """Return the experts with every alias once, and who equals whom: one model, two providers."""
-    owners: dict[str, str] = {}
-    duplicates: dict[str, str] = {}
-    alone: list[Expert] = []
-    experts = list(experts)
-    owners.update({expert.name.casefold(): expert.name for expert in experts})
-    for expert in experts:
-        alias = expert.aliases[0] if expert.aliases else expert.name
-        owner = owners.setdefault(alias.casefold(), expert.name)
-        if owner != expert.name:
-            duplicates[expert.name] = owner
-            expert = replace(expert, aliases=())  # noqa: PLW2901 - the same expert, with less
-        alone.append(expert)
-    return alone, duplicates
+                newest[_strip_version(name)] = i
+    return newest

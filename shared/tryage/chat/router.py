@@ -1,8 +1,8 @@
-"""Which expert answers a conversation: the router, asked once per turn, minding who serves it."""
+"""ChatRouter decides which expert answers a conversation: it keeps the model or routes anew."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 from tryage.chat.conversation import (
@@ -17,7 +17,7 @@ from tryage.core.request import ConversationContext, estimate_tokens
 from tryage.errors import InputError, LibraryError, TryageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from tryage.chat.conversation import Conversation, TokenCounter
     from tryage.core.decision import Decision
@@ -27,21 +27,10 @@ Sticky: TypeAlias = Literal["turn", "thread", "call"]
 
 ReasonKind: TypeAlias = Literal["routed", "kept for the turn", "kept for the thread", "asked for"]
 
-_MAX_RECORDED_SCORES = (
-    5  # scores in a record: enough to see the field, little enough for every message
-)
+Record: TypeAlias = dict[str, Any]
+"""A plan as plain values: for a message, a trace or a checkpoint, which may refuse classes."""
 
-
-@dataclass(frozen=True, slots=True)
-class _PendingPlan:
-    """One conversation that is to be decided: what the router is asked, and what is known."""
-
-    request: str
-    preferences: Preferences
-    context: ConversationContext
-    key: tuple[str, Preferences]
-    requirements: tuple[Requirement, ...]
-    model: str | None
+_MAX_RECORDED_SCORES = 5  # enough to compare the best experts, short enough for every message
 
 
 class ChatRouter:
@@ -50,15 +39,15 @@ class ChatRouter:
     Args:
         router: Chooses among the experts that can be asked.
         sticky: For how long a conversation stays with the expert that answered it: "turn" through
-            a tool loop, "thread" for good while it can answer, "call" not at all. With any of
-            them, the weight `switching` sets what leaving costs.
+            a tool loop, "thread" as long as the expert can answer, "call" not at all. With each of
+            them, the weight `switching` sets what it costs to leave the expert.
         memory: How many turns and conversations are remembered.
-        count: Counts the tokens of a text; by default a rule of thumb.
+        count: Counts the tokens of a text; the default is a rule of thumb.
 
     Threads may share it.
 
     Raises:
-        InputError: `sticky` is none of the three.
+        InputError: `sticky` is not one of the three.
     """
 
     def __init__(
@@ -82,16 +71,13 @@ class ChatRouter:
         *,
         model: str | None = None,
     ) -> RoutingPlan:
-        """Choose for one conversation; `model` names the one expert to ask, whoever is better.
+        """Choose for one conversation; `model` names the one expert to ask, however it ranks.
 
         Raises:
             LibraryError: `model` is unknown.
             InputError, FlagError, NoExpertError, PerceptionError: as in `Router.route`.
         """
-        (plan,) = self.plan_batch([conversation], [preferences], [model])
-        if isinstance(plan, TryageError):
-            raise plan
-        return plan
+        return _plan_or_raise(self.plan_batch([conversation], [preferences], [model]))
 
     def plan_batch(
         self,
@@ -99,115 +85,157 @@ class ChatRouter:
         preferences: Sequence[Preferences | None],
         models: Sequence[str | None],
     ) -> list[RoutingPlan | TryageError]:
-        """Choose for every conversation, in one encoder pass; what cannot be routed is an error."""
-        asked = zip(conversations, preferences, models, strict=True)
-        begun = [self._prepare_or_error(*one) for one in asked]
-        decided = iter(self._route_pending([one for one in begun if isinstance(one, _PendingPlan)]))
-        return [next(decided) if isinstance(one, _PendingPlan) else one for one in begun]
+        """Choose for all conversations in one encoder pass.
+
+        A conversation that cannot be routed has its error in the place of a plan.
+        """
+        calls = zip(conversations, preferences, models, strict=True)
+        prepared = [self._prepare_or_error(*call) for call in calls]
+        routed = iter(
+            self._route_pending([one for one in prepared if isinstance(one, _PendingPlan)])
+        )
+        return [next(routed) if isinstance(one, _PendingPlan) else one for one in prepared]
+
+    def plan_record(
+        self,
+        conversation: Conversation,
+        previous: Mapping[str, Any],
+        turn: str,
+        preferences: Preferences | None = None,
+        *,
+        model: str | None = None,
+    ) -> Record:
+        """Choose for a caller that stores the records of its calls itself.
+
+        It decides as `plan` does, but what `plan` remembers is read from `previous`, the record of
+        the call before, {} without one. There `served_by` or else `model` names the expert that
+        answered last, and the turn goes on if `turn`, the caller's key of it, is the same. The new
+        record holds `turn` too. Within a turn it repeats the reason and the scores of the decision.
+
+        Raises:
+            LibraryError: `model` is unknown.
+            InputError, FlagError, NoExpertError, PerceptionError: as in `Router.route`.
+        """
+        current = self._recorded_model(previous)
+        pending = self._read_call(conversation, preferences, model, turn)
+        if previous.get("turn") == turn and self._keeps_turn(pending, current):
+            kept = {key: value for key, value in previous.items() if key != "served_by"}
+            return {**kept, "model": current, "how": "kept for the turn", "turn": turn}
+        plan = _plan_or_raise(self._route_pending([replace(pending, current=current)]))
+        return {**plan.record(), "turn": turn}
 
     def mark_served(self, plan: RoutingPlan, name: str) -> None:
-        """Remember who answered: the rest of the turn, or of the thread, may stay with it."""
+        """Remember which expert answered: the rest of the turn or thread may stay with it."""
         self._last_served.put(plan.key[0], name)
         if plan.reason_kind != "asked for":
             self._turn_decisions.put(plan.key, (plan.decision, name))
 
     def last_served_by(self, conversation: Conversation) -> str | None:
-        """Return who answered the conversation last, in this turn or an earlier one."""
+        """Return the expert that answered last, in this turn or an earlier one; None if unknown."""
         for key in conversation.turn_keys:
             if (name := self._last_served.get(key)) is not None:
                 return name
         return None
 
+    def _recorded_model(self, record: Mapping[str, Any]) -> str | None:
+        """Return the expert that answered last by a record; None if the library lacks it.
+
+        A reply may name a model by an alias, such as its dated version.
+        """
+        library = self.router.library
+        for name in (record.get("served_by"), record.get("model")):
+            if name in library:
+                return library.names[library.index(str(name))]
+        return None
+
     def _prepare_or_error(
         self, conversation: Conversation, preferences: Preferences | None, model: str | None
     ) -> _PendingPlan | RoutingPlan | TryageError:
-        """Return the plan of the turn that goes on; if there is none, what is to be decided."""
         try:
-            return self._prepare(conversation, preferences or Preferences(), model)
+            return self._prepare(conversation, preferences, model)
         except TryageError as error:
             return error
 
     def _prepare(
-        self, conversation: Conversation, preferences: Preferences, model: str | None
+        self, conversation: Conversation, preferences: Preferences | None, model: str | None
     ) -> _PendingPlan | RoutingPlan:
-        tokens = conversation.tokens(self.count)
-        library = self.router.library
-        required = conversation_requirements(conversation, tokens)
-        key = (conversation.turn_keys[0], preferences)
-        if model is not None:
-            model = library[model].name
-            preferences = preferences.tightened(Preferences(only=[model]))
-        elif plan := self._continue_turn(key, required):
-            return plan
-        wanted = preferences
-        if discriminating := discriminating_requirements(required, library):
-            wanted = Preferences(preferences.weights, (*preferences.requirements, *discriminating))
-        context = ConversationContext(
-            tokens, self.last_served_by(conversation), conversation.answered_tokens(self.count)
-        )
-        return _PendingPlan(conversation.request, wanted, context, key, required, model)
+        """Return the plan of a turn that goes on; in a new turn, what is to be decided."""
+        pending = self._read_call(conversation, preferences, model, conversation.turn_keys[0])
+        held = self._turn_decisions.get(pending.key)
+        if held is not None and self._keeps_turn(pending, held[1]):
+            return RoutingPlan(*held, "kept for the turn", pending.key, pending.requirements)
+        return replace(pending, current=self.last_served_by(conversation))
 
-    def _continue_turn(
-        self, key: tuple[str, Preferences], requirements: tuple[Requirement, ...]
-    ) -> RoutingPlan | None:
-        """Return the plan of the turn that goes on, if whoever has it can still answer."""
-        held = None if self.sticky == "call" else self._turn_decisions.get(key)
-        if held is None:
-            return None
-        decision, name = held
-        if not meets_requirements(
-            requirements, self.router.library, self.router.library.index(name)
-        ):
-            return None
-        return RoutingPlan(decision, name, "kept for the turn", key, requirements)
+    def _read_call(
+        self,
+        conversation: Conversation,
+        preferences: Preferences | None,
+        model: str | None,
+        turn: str,
+    ) -> _PendingPlan:
+        preferences = preferences or Preferences()
+        key = (turn, preferences)
+        tokens = conversation.tokens(self.count)
+        requirements = conversation_requirements(conversation, tokens)
+        if model is not None:
+            model = self.router.library[model].name
+            preferences = preferences.tightened(Preferences(only=[model]))
+        return _PendingPlan(conversation, preferences, key, tokens, requirements, model)
+
+    def _keeps_turn(self, pending: _PendingPlan, current: str | None) -> bool:
+        """Tell whether a turn that goes on stays with the expert that answered in it."""
+        if current is None or pending.model is not None or self.sticky == "call":
+            return False
+        library = self.router.library
+        return meets_requirements(pending.requirements, library, library.index(current))
 
     def _route_pending(self, pending: Sequence[_PendingPlan]) -> list[RoutingPlan | TryageError]:
-        """Decide in one encoder pass; only where that fails, one by one to find the culprits."""
+        """Decide in one encoder pass; if that fails, one by one, to tell which cannot be routed."""
         try:
-            return [
-                self._build_plan(draft, decision)
-                for draft, decision in zip(pending, self._route_batch(pending), strict=True)
-            ]
+            decisions = self._route_batch(pending)
         except TryageError as error:
             if len(pending) == 1:
                 return [error]
-            return [plan for draft in pending for plan in self._route_pending([draft])]
+            return [plan for one in pending for plan in self._route_pending([one])]
+        return [self._build_plan(*pair) for pair in zip(pending, decisions, strict=True)]
 
     def _route_batch(self, pending: Sequence[_PendingPlan]) -> list[Decision]:
         return self.router.route_batch(
-            [draft.request for draft in pending],
-            [draft.preferences for draft in pending],
-            contexts=[draft.context for draft in pending],
+            [one.conversation.request for one in pending],
+            [self._routing_preferences(one) for one in pending],
+            contexts=[
+                ConversationContext(
+                    one.tokens, one.current, one.conversation.answered_tokens(self.count)
+                )
+                for one in pending
+            ],
         )
+
+    def _routing_preferences(self, pending: _PendingPlan) -> Preferences:
+        """Return the preferences of the call, with what the conversation requires."""
+        preferences = pending.preferences
+        required = discriminating_requirements(pending.requirements, self.router.library)
+        if not required:
+            return preferences
+        return Preferences(preferences.weights, (*preferences.requirements, *required))
 
     def _build_plan(self, pending: _PendingPlan, decision: Decision) -> RoutingPlan:
         name = decision.expert.name
-        how: ReasonKind = "routed"
+        kind: ReasonKind = "routed"
         if pending.model is not None and not decision.default_used:
-            how = "asked for"
-        elif self.sticky == "thread" and _is_eligible(decision, pending.context.current):
-            name, how = pending.context.current or name, "kept for the thread"
-        return RoutingPlan(decision, name, how, pending.key, pending.requirements)
-
-
-def _is_eligible(decision: Decision, name: str | None) -> bool:
-    """Tell whether an expert has a place in the ranking: it was not rejected."""
-    if name is None or not isinstance(decision.ranking, Ranking):
-        return False
-    try:
-        decision.ranking.entry(name)
-    except LibraryError:
-        return False
-    return True
+            kind = "asked for"
+        elif self.sticky == "thread" and _is_ranked(decision, pending.current):
+            name, kind = pending.current or name, "kept for the thread"
+        return RoutingPlan(decision, name, kind, pending.key, pending.requirements)
 
 
 @dataclass(frozen=True, slots=True)
 class RoutingPlan:
-    """One conversation's decision.
+    """The decision about one conversation.
 
-    `first` names the expert that is asked first: the decision's own, unless `how` says that the
-    conversation stays with another. `key` stands for the turn and what was asked of the choice;
-    `needs` are what the conversation requires of any expert.
+    `first` names the expert that is asked first. It is the decision's own expert, unless
+    `reason_kind` says that the conversation stays with another one. `key` stands for the turn and
+    the preferences of the call. `requirements` are what the conversation requires of any expert.
     """
 
     decision: Decision
@@ -228,19 +256,19 @@ class RoutingPlan:
         return f"lowest total of {len(self.decision.ranking)}"
 
     def order(self) -> Iterator[str]:
-        """Yield who is asked: the first, then the rest of the ranking, best first.
+        """Yield the experts in the order of asking: the first, then the ranking, best first.
 
-        Who was asked for by name is asked alone: another's answer is not what was wanted.
+        An expert that the caller asks for by name is the only one: no other answer is wanted.
         """
         yield self.first
         if self.reason_kind != "asked for":
             yield from (one.name for one in self.decision.ranking if one.name != self.first)
 
-    def record(self, served_by: str | None = None) -> dict[str, Any]:
-        """Return it JSON-safe and short, for a message or a trace; no word of the prompt."""
+    def record(self, served_by: str | None = None) -> Record:
+        """Return it JSON-safe and short, for a message or a trace; without text of the prompt."""
         best = self.decision.ranking[:_MAX_RECORDED_SCORES]
         name = served_by or self.first
-        record: dict[str, Any] = {
+        record: Record = {
             "model": name,
             "reason": self.reason if name == self.first else f"{self.first} failed",
             "how": self.reason_kind,
@@ -251,3 +279,43 @@ class RoutingPlan:
         if self.decision.flags:
             record["flags"] = list(self.decision.flags)
         return record
+
+
+@dataclass(frozen=True, slots=True)
+class _PendingPlan:
+    """One call that is to be decided: what the caller asks for, and what is known of it.
+
+    `model` is the expert that the caller asks for by name. `current` is the expert that answered
+    the conversation last.
+    """
+
+    conversation: Conversation
+    preferences: Preferences
+    key: tuple[str, Preferences]
+    tokens: float
+    requirements: tuple[Requirement, ...]
+    model: str | None
+    current: str | None = None
+
+
+def _plan_or_raise(plans: Sequence[RoutingPlan | TryageError]) -> RoutingPlan:
+    """Return the only plan.
+
+    Raises:
+        TryageError: there is an error in its place.
+    """
+    (plan,) = plans
+    if isinstance(plan, TryageError):
+        raise plan
+    return plan
+
+
+def _is_ranked(decision: Decision, name: str | None) -> bool:
+    """Tell whether an expert is in the ranking, which means that it is not rejected."""
+    if name is None or not isinstance(decision.ranking, Ranking):
+        return False
+    try:
+        decision.ranking.entry(name)
+    except LibraryError:
+        return False
+    return True

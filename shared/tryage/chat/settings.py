@@ -1,22 +1,35 @@
-"""How a model chooses among others: the settings that are the same in every framework.
+"""Settings of routed chat models that are the same in every framework.
 
-Of pydantic, which the frameworks make their models with and Tryage itself does not need.
+The fields are for pydantic, with which the frameworks build their models. Tryage itself does not
+need it.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_serializer, field_validator
 
 from tryage.chat.candidates import CandidatePool, RouterCache
 from tryage.chat.router import (
-    ChatRouter,  # noqa: TC001 - pydantic reads annotations
-    Sticky,  # noqa: TC001 - pydantic reads annotations
+    ChatRouter,  # noqa: TC001 - pydantic reads the annotations of a model
+    Sticky,  # noqa: TC001 - pydantic reads the annotations of a model
 )
 from tryage.core.expert import Expert
 from tryage.core.preferences import Preferences
-from tryage.router import Router  # noqa: TC001 - as above
+from tryage.errors import InputError
+from tryage.router import Router
+
+PREFERENCES_KEY = "tryage_preferences"
+"""The setting of one call that holds `Preferences` or their dict."""
+
+MODEL_KEY = "tryage_model"
+"""The setting of one call that names the one expert to ask."""
+
+_MAX_TOKENS_KEYS = ("max_tokens", "max_completion_tokens", "max_output_tokens", "max_new_tokens")
+
+C = TypeVar("C")
 
 
 class RoutingFields(BaseModel):
@@ -26,10 +39,10 @@ class RoutingFields(BaseModel):
     """Predicts and weighs; models are recognised among its experts. None is the bundled one."""
 
     experts: tuple[Expert, ...] = Field(default=(), repr=False)
-    """What you know of a model and nobody else does, such as a price, under the model's name."""
+    """Facts that only you know, such as a price, under the names of the models."""
 
     preferences: Preferences | None = None
-    """In force for every call."""
+    """Weights and requirements of every call."""
 
     sticky: Sticky = "turn"
     """For how long a conversation stays with its model: "turn", "thread" or "call"."""
@@ -46,12 +59,12 @@ class RoutingFields(BaseModel):
 
     @field_validator("preferences", mode="before")
     @classmethod
-    def _read_preferences(cls, preferences: Any) -> Any:  # noqa: ANN401 - settings come as anything
+    def _read_preferences(cls, preferences: Any) -> Any:  # noqa: ANN401 - pydantic validates any value
         return Preferences.from_dict(preferences) if isinstance(preferences, dict) else preferences
 
     @field_validator("experts", mode="before")
     @classmethod
-    def _read_experts(cls, experts: Any) -> Any:  # noqa: ANN401 - as above
+    def _read_experts(cls, experts: Any) -> Any:  # noqa: ANN401 - pydantic validates any value
         return tuple(Expert.from_dict(one) if isinstance(one, dict) else one for one in experts)
 
     @field_serializer("preferences")
@@ -63,10 +76,10 @@ class RoutingFields(BaseModel):
         return [expert.to_dict() for expert in experts]
 
     def _set_pool(self, pool: CandidatePool, *names: str | None) -> None:
-        """Take over what is known of the models.
+        """Take over the experts that the models are; `names` must be among them.
 
         Raises:
-            LibraryError: one that is named is none of them.
+            LibraryError: a name is not one of the models.
         """
         for name in names:
             if name is not None:
@@ -75,6 +88,53 @@ class RoutingFields(BaseModel):
 
     @property
     def _chat_router(self) -> ChatRouter:
-        """What chooses; made when first used, and shared with copies that choose alike."""
-        parts = (self._pool, self.router, self.preferences, self.default, self.sticky)
-        return self._router_cache.get(*parts)
+        """The router of conversations, made when first used; copies that choose alike share it."""
+        return self._router_cache.get(
+            self._pool, self.router, self.preferences, self.default, self.sticky
+        )
+
+
+def read_preferences(given: object) -> Preferences:
+    """Return the preferences of one call, given as `Preferences` or as their dict.
+
+    Raises:
+        InputError: they are neither.
+    """
+    if isinstance(given, Mapping):
+        return Preferences.from_dict(dict(given))
+    if not isinstance(given, Preferences):
+        raise InputError(
+            f"{PREFERENCES_KEY} is a {type(given).__name__}. Expected Preferences or their dict."
+        )
+    return given
+
+
+def max_answer_tokens(arguments: Mapping[str, Any]) -> int | None:
+    """Return how long the answer to one call may be, None if its arguments set no limit."""
+    limits = (arguments.get(key) for key in _MAX_TOKENS_KEYS)
+    return next((limit for limit in limits if isinstance(limit, int)), None)
+
+
+def find_hub_models(
+    make_clients: Callable[[Iterable[str]], dict[str, C]],
+    task: str | None,
+    query: Mapping[str, Any],
+    *,
+    local: bool,
+) -> tuple[dict[str, C], Router]:
+    """Return the clients of the Hub's models that a query finds, and the router over them.
+
+    Args:
+        make_clients: Returns a client, or what makes one, for each model id. It raises an error if
+            the package of the clients is missing.
+        task: The Hub's pipeline tag.
+        query: Arguments of `Router.from_hub`.
+        local: The weights run here. Otherwise only models that a provider serves are found, unless
+            `served` in the query says something else.
+
+    Raises:
+        LibraryError, HubError, CatalogueError: as in `Router.from_hub`.
+    """
+    make_clients(())  # a missing package is reported before the Hub is asked
+    router = Router.from_hub(task, **(query if local else {"served": True, **query}))
+    return make_clients(router.library.names), router

@@ -90,7 +90,7 @@ def test_facts_come_from_the_users_catalogue_of_the_hub_and_the_explanation_says
     found = library(chat)["new"]
     assert (found.parameters, found.context_length, found.aliases) == (9e9, 64_000, ("org/new-9b",))
     told = chat._session.chat_router.router.route("2 + 2?").explain()
-    assert re.search(r"Known of new: parameters from .+ \(2026-11-20\)\.", told)
+    assert re.search(r"Facts about new: parameters from .+ \(2026-11-20\)\.", told)
 
 
 def test_a_profile_counts_before_the_library_and_what_it_leaves_open_stays_open():
