@@ -1,7 +1,8 @@
-"""One Gaussian ability vector per expert, and the update that learns it from losses.
+"""From a position in the ability space to losses: Gaussian abilities, shrinkage, and a link.
 
-`L(z, M_i) = a_i . [1, g(z)] + noise` (design.md). The aptitude test of a new expert and live
-feedback are the same closed-form posterior (Bishop 2006, eq. 3.50-3.51).
+Every expert has one Gaussian ability vector `a_i`. Its linear prediction is `y = a_i . [1, g(z)]`,
+of which a measured loss gives `y + noise`. The aptitude test of a new expert and live feedback are
+the same closed-form posterior (Bishop 2006, eq. 3.50-3.51).
 """
 
 from __future__ import annotations
@@ -17,49 +18,82 @@ from tryage.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tryage.core.arrays import Float32Array, FloatArray
+    from tryage.core.arrays import BoolArray, Float32Array, FloatArray
 
 ColumnIndex: TypeAlias = slice | NDArray[np.intp]
 
 ALL_COLUMNS = slice(None)
 
-MIN_STANDARD_ERRORS = 1.0  # standard errors
+MIN_STANDARD_ERRORS = 1.0  # a difference has to exceed this many standard errors to be believed
 
-_TIE_BREAK = 1e-3  # what the incumbent is ahead of an expert whose gain is not believed
+_TIE_BREAK = 1e-3  # share of the margin by which an expert is set back whose gain is not believed
+
+
+def mix_positions(estimator_positions: FloatArray, weights: Float32Array) -> LatentPositions:
+    """Mix the positions that estimators predict, `(n_estimators, batch, rank)`, by weight."""
+    mixed = _weighted_sum(weights, estimator_positions)
+    positions = np.concatenate([np.ones((len(mixed), 1), mixed.dtype), mixed], axis=1)
+    return LatentPositions(estimator_positions, weights, positions)
 
 
 @dataclass(frozen=True, slots=True)
-class Gaussian:
-    """An ability: `mean` `(k,)` and `covariance` `(k, k)`."""
+class LatentPositions:
+    """The positions of a batch of prompts in the ability space.
 
-    mean: FloatArray
-    covariance: FloatArray
+    `estimator_positions` `(n_estimators, batch, rank)` are those that each estimator predicts,
+    `weights` `(n_estimators,)` say how much it counts, and `positions` `(batch, 1 + rank)` are the
+    mixture `[1, g]`.
+    """
 
-    def posterior(self, positions: FloatArray, losses: FloatArray, noise: float) -> Gaussian:
-        """Learn from `losses` `(n,)` at `places` `(n, k)`, whose noise has a variance of `noise`.
+    estimator_positions: FloatArray
+    weights: Float32Array
+    positions: FloatArray
 
-        Raises:
-            InputError: the shapes do not fit, or a loss is not finite.
+    def predict(
+        self, abilities: Abilities, std_columns: ColumnIndex = ALL_COLUMNS
+    ) -> tuple[FloatArray, FloatArray]:
+        """Return linear predictions `(batch, n_experts)` and standard deviations of some columns.
+
+        The uncertainty has two sources: how well an ability is known, and how far the estimators
+        disagree about the prompt's position.
         """
-        if positions.shape != (len(losses), len(self.mean)) or not np.isfinite(losses).all():
-            raise InputError(
-                f"losses {np.shape(losses)} at places {positions.shape}; expected one finite loss "
-                f"per row of {len(self.mean)} numbers"
-            )
-        # the gain form needs a matrix of the size of the data, which is small, not of the prior
-        spread = positions @ self.covariance
-        gain = np.linalg.solve(spread @ positions.T + noise * np.eye(len(losses)), spread).T
-        mean = self.mean + gain @ (losses - positions @ self.mean)
-        covariance = self.covariance - gain @ spread
-        return Gaussian(mean, (covariance + covariance.T) / 2)
+        y = abilities.losses(self.positions)
+        means = abilities.means
+        by_estimator = means[:, 0] + self.estimator_positions @ means[:, 1:].T
+        disagreement = _weighted_sum(self.weights, (by_estimator - y) ** 2)
+        ability = abilities.variances(self.positions, std_columns)
+        return y, np.sqrt(np.maximum(ability + disagreement[:, std_columns], 0))
+
+    def prior_std(self, prior: Gaussian) -> FloatArray:
+        """Return the standard deviation `(batch,)` of the prediction for an unmeasured expert.
+
+        The same two sources of uncertainty. The estimators are expected to disagree as much as they
+        do about an ability that is drawn from `prior`.
+        """
+        square = prior.covariance + np.outer(prior.mean, prior.mean)
+        deviations = self.estimator_positions - self.positions[:, 1:]
+        disagreement = _quadratic_form(deviations, square[1:, 1:])
+        ability = _quadratic_form(self.positions, prior.covariance)
+        return np.asarray(np.sqrt(np.maximum(ability + self.weights @ disagreement, 0)))
+
+
+def _weighted_sum(weights: Float32Array, arrays: FloatArray) -> FloatArray:
+    """Return the same as `np.tensordot(weights, arrays, 1)`, without its overhead."""
+    flat = weights @ arrays.reshape(len(weights), -1)
+    return np.asarray(flat.reshape(arrays.shape[1:]))
+
+
+def _quadratic_form(rows: FloatArray, form: FloatArray) -> FloatArray:
+    """Return `row . form . row` of every row `(..., k)`, `(...)`."""
+    return np.asarray(((rows @ form) * rows).sum(axis=-1))
 
 
 @dataclass(frozen=True, slots=True)
 class Abilities:
     """Abilities of all experts: `means` `(n_experts, k)`, `covariances` `(n_experts, k, k)`.
 
-    `prior` is what a stranger is believed to be; `noise` is the variance of one loss around what
-    its ability and the prompt's place explain.
+    `prior` is the belief about an expert without any measurement. `noise` is the variance of one
+    loss around what its ability and the prompt's position explain.
     """
 
     means: FloatArray
@@ -72,14 +106,21 @@ class Abilities:
         return len(self.means)
 
     def losses(self, positions: FloatArray) -> FloatArray:
-        """Say the expected losses `(batch, n_experts)` at places `(batch, k)`."""
+        """Return the expected losses `(batch, n_experts)` at positions `(batch, k)`."""
         return np.asarray(positions @ self.means.T)
 
     def variances(self, positions: FloatArray, experts: ColumnIndex = ALL_COLUMNS) -> FloatArray:
-        """Variance of the expected losses of some experts that comes from not knowing them."""
+        """Return the variance of the expected losses of some experts, `(batch, n_experts)`.
+
+        It is the part that comes from not knowing the abilities exactly.
+        """
         size = positions.shape[1] ** 2
         squares = (positions[:, :, None] * positions[:, None, :]).reshape(-1, size)
         return np.asarray(squares @ self.covariances[experts].reshape(-1, size).T)
+
+    def ability(self, index: int) -> Gaussian:
+        """Return the ability of one expert."""
+        return Gaussian(self.means[index], self.covariances[index])
 
     def with_ability(self, index: int | None, ability: Gaussian) -> Abilities:
         """Replace the ability at `index`, or append one."""
@@ -96,29 +137,27 @@ class Abilities:
         kept = np.array(rows, dtype=np.intp)
         return Abilities(self.means[kept], self.covariances[kept], self.prior, self.noise)
 
-    def with_noise(
-        self, positions: FloatArray, known: NDArray[np.bool_], noise: float
-    ) -> Abilities:
-        """Keep the means; say how sure they are if a loss has a variance of `noise`.
+    def with_noise(self, positions: FloatArray, known: BoolArray, noise: float) -> Abilities:
+        """Keep the means, and compute how certain they are if a loss has a variance of `noise`.
 
-        `places` `(n_prompts, k)` and `known` `(n_prompts, n_experts)` are what they were fitted on.
-        A factor model of few experts fits their losses without a rest: how far a loss lies from
+        `positions` `(n_prompts, k)` and `known` `(n_prompts, n_experts)` are those of the fit. A
+        factor model of few experts fits their losses without a residual. How far a loss lies from
         its prediction shows on unseen prompts only.
         """
         covariances = posterior_covariances(self.prior, positions, known, noise)
         return Abilities(self.means, covariances, self.prior, noise)
 
-    def ability(self, index: int) -> Gaussian:
-        """Look up one expert's ability."""
-        return Gaussian(self.means[index], self.covariances[index])
-
 
 def posterior_covariances(
-    prior: Gaussian, positions: FloatArray, known: NDArray[np.bool_], noise: float
+    prior: Gaussian, positions: FloatArray, known: BoolArray, noise: float
 ) -> FloatArray:
-    """Say how sure each expert's ability is, `(n_experts, k, k)`, from where it was measured."""
+    """Return the covariance of each expert's ability, `(n_experts, k, k)`.
+
+    An expert was measured at those `positions` `(n_prompts, k)` where its column of `known`
+    `(n_prompts, n_experts)` says so.
+    """
     precision = np.linalg.inv(prior.covariance)
-    if known.all():  # all were measured in the same places: one inverse serves every expert
+    if known.all():  # all experts were measured at the same positions: one inverse serves them
         shared = np.linalg.inv(precision + positions.T @ positions / noise)
         return np.repeat(shared[None], known.shape[1], axis=0)
     grams = (positions[rows].T @ positions[rows] for rows in known.T)
@@ -126,84 +165,48 @@ def posterior_covariances(
 
 
 @dataclass(frozen=True, slots=True)
-class LatentPositions:
-    """A batch of prompts in the ability space.
+class Gaussian:
+    """An ability: `mean` `(k,)` and `covariance` `(k, k)`."""
 
-    `views` `(n_estimators, batch, rank)` are where each estimator sees them, `weights`
-    `(n_estimators,)` how much it counts, `places` `(batch, 1 + rank)` their mixture `[1, g]`.
-    """
+    mean: FloatArray
+    covariance: FloatArray
 
-    estimator_positions: FloatArray
-    weights: Float32Array
-    positions: FloatArray
+    def posterior(self, positions: FloatArray, losses: FloatArray, noise: float) -> Gaussian:
+        """Learn from `losses` `(n,)` at `positions` `(n, k)`, each with a variance of `noise`.
 
-    def predict(
-        self, abilities: Abilities, std_columns: ColumnIndex = ALL_COLUMNS
-    ) -> tuple[FloatArray, FloatArray]:
-        """Return linear predictions `(batch, n_experts)` and the standard deviation of `doubted`.
-
-        The doubt has two sources: how well an ability is known, and how far the estimators
-        disagree on the prompt's place.
+        Raises:
+            InputError: the shapes do not fit, or a loss is not finite.
         """
-        y = abilities.losses(self.positions)
-        means = abilities.means
-        by_estimator = means[:, 0] + self.estimator_positions @ means[:, 1:].T
-        disagreement = _weighted_sum(self.weights, (by_estimator - y) ** 2)
-        doubt = abilities.variances(self.positions, std_columns) + disagreement[:, std_columns]
-        return y, np.sqrt(np.maximum(doubt, 0))
-
-    def prior_std(self, prior: Gaussian) -> FloatArray:
-        """Return the standard deviation `(batch,)` of the prediction for a stranger.
-
-        The same two sources; an ability that is not known is expected to make the estimators
-        disagree as much as one drawn from what is believed `about` it.
-        """
-        square = prior.covariance + np.outer(prior.mean, prior.mean)
-        deviations = self.estimator_positions - self.positions[:, 1:]
-        disagreement = _quadratic_form(deviations, square[1:, 1:])
-        ability = _quadratic_form(self.positions, prior.covariance)
-        return np.asarray(np.sqrt(np.maximum(ability + self.weights @ disagreement, 0)))
-
-
-def mix_positions(estimator_positions: FloatArray, weights: Float32Array) -> LatentPositions:
-    """Mix what the estimators see, `(n_estimators, batch, rank)`, into places."""
-    mixed = _weighted_sum(weights, estimator_positions)
-    places = np.concatenate([np.ones((len(mixed), 1), mixed.dtype), mixed], axis=1)
-    return LatentPositions(estimator_positions, weights, places)
-
-
-def _quadratic_form(rows: FloatArray, form: FloatArray) -> FloatArray:
-    """Return `row . form . row` of every row `(..., k)`, `(...)`."""
-    return np.asarray(((rows @ form) * rows).sum(axis=-1))
-
-
-def _weighted_sum(weights: Float32Array, arrays: FloatArray) -> FloatArray:
-    """Do what `np.tensordot(weights, views, 1)` does, without what that has to find out first."""
-    flat = weights @ arrays.reshape(len(weights), -1)
-    return np.asarray(flat.reshape(arrays.shape[1:]))
-
-
-@dataclass(frozen=True, slots=True)
-class ReferenceLosses:
-    """What the `incumbent` and the `best` expert of a prompt are predicted, `(batch, 1)` each."""
-
-    incumbent: FloatArray
-    best: FloatArray
+        if positions.shape != (len(losses), len(self.mean)) or not np.isfinite(losses).all():
+            raise InputError(
+                f"losses {np.shape(losses)} at positions {positions.shape}; expected one finite "
+                f"loss per row of {len(self.mean)} numbers"
+            )
+        # The gain form solves a system of the size of the data, which is smaller than the prior.
+        spread = positions @ self.covariance
+        gain = np.linalg.solve(spread @ positions.T + noise * np.eye(len(losses)), spread).T
+        mean = self.mean + gain @ (losses - positions @ self.mean)
+        covariance = self.covariance - gain @ spread
+        return Gaussian(mean, (covariance + covariance.T) / 2)
 
 
 @dataclass(frozen=True, slots=True)
 class SoftThreshold:
     """Lowers every predicted gain over the `incumbent` by `margin`, and keeps the order of gains.
 
-    Soft thresholding (Donoho and Johnstone, 1994). Gains below the margin become a hair less than
-    nothing, so that the incumbent wins on loss alone and any other wish decides between the rest.
+    Shrinkage against the winner's curse: the lowest of many noisy predictions is lower than the
+    truth. A router that believes it loses to the best single expert wherever little separates the
+    experts. So a small predicted gain over that expert, the incumbent, counts as no gain: soft
+    thresholding (Donoho and Johnstone, 1994). Gains below the margin become slightly negative. So
+    the incumbent wins on predicted loss, and any weighted constraint breaks the near-tie between
+    the others.
     """
 
     incumbent: int
     margin: float
 
     def __call__(self, y: FloatArray) -> FloatArray:
-        """Correct predictions `(batch, n_experts)`."""
+        """Correct linear predictions `(batch, n_experts)`."""
         if self.margin <= 0:
             return y
         gain = y[:, self.incumbent, None] - y
@@ -212,16 +215,10 @@ class SoftThreshold:
         believed[:, self.incumbent] = 0
         return np.asarray(y[:, self.incumbent, None] - believed)
 
-    def reference_losses(self, y: FloatArray) -> ReferenceLosses:
-        """Say who leads among predictions `(batch, n_experts)`, once they are corrected."""
-        incumbent = y[:, [self.incumbent]]
-        best = y.min(axis=1, keepdims=True)
-        return ReferenceLosses(incumbent, np.minimum(incumbent, best + max(self.margin, 0)))
-
     def apply_inplace(self, y: FloatArray, incumbent: FloatArray) -> None:
         """Correct float32 predictions of other experts in place, as if they were in the batch.
 
-        `incumbent` `(batch, 1)` is what the incumbent is predicted.
+        `incumbent` `(batch, 1)` is the linear prediction of the incumbent.
         """
         if self.margin > 0:
             ahead = y - incumbent.astype(np.float32)
@@ -230,23 +227,37 @@ class SoftThreshold:
             y -= ahead
             y += _TIE_BREAK * self.margin
 
-    def update_incumbent(self, mean: FloatArray, variance: FloatArray) -> SoftThreshold:
-        """Let a surely better expert take the incumbent's seat, as abilities are learned.
+    def reference_losses(self, y: FloatArray) -> ReferenceLosses:
+        """Return the predictions of the incumbent, and of the best expert once corrected."""
+        incumbent = y[:, [self.incumbent]]
+        best = y.min(axis=1, keepdims=True)
+        return ReferenceLosses(incumbent, np.minimum(incumbent, best + max(self.margin, 0)))
 
-        `mean` and `variance` `(n_experts,)` are of each expert's loss on the whole; the lead has to
-        exceed its own standard error.
+    def update_incumbent(self, mean: FloatArray, variance: FloatArray) -> SoftThreshold:
+        """Make an expert the incumbent that has become certainly better.
+
+        `mean` and `variance` `(n_experts,)` are of each expert's loss over all prompts. The
+        difference has to exceed its own standard error.
         """
         best = int(np.argmin(mean))
         lead = mean[self.incumbent] - mean[best]
-        certain = lead > MIN_STANDARD_ERRORS * np.sqrt(variance[self.incumbent] + variance[best])
-        return replace(self, incumbent=best) if certain else self
+        error = np.sqrt(variance[self.incumbent] + variance[best])
+        return replace(self, incumbent=best) if lead > MIN_STANDARD_ERRORS * error else self
+
+
+@dataclass(frozen=True, slots=True)
+class ReferenceLosses:
+    """Linear predictions of the `incumbent` and of the `best` expert, `(batch, 1)` each."""
+
+    incumbent: FloatArray
+    best: FloatArray
 
 
 class Link(Protocol):
-    """Makes a predicted loss of linear predictions `y`, and `y` of a measured loss.
+    """Maps linear predictions `y` to losses, and measured losses to targets for `y`.
 
-    It rises with `y` and is the same for all experts on a prompt, so it changes no choice by loss
-    alone. `best` `(batch, 1)` is the lowest `y` of the prompt.
+    It rises with `y` and is the same for all experts on a prompt, so it changes no choice that is
+    made by loss alone. `best` `(batch, 1)` is the lowest `y` of the prompt.
     """
 
     def losses(self, y: FloatArray, best: FloatArray) -> FloatArray:
@@ -254,15 +265,15 @@ class Link(Protocol):
         ...
 
     def std(self, y: FloatArray, std: FloatArray, best: FloatArray) -> FloatArray:
-        """Carry a standard deviation through, to first order."""
+        """Map the standard deviations of `y` to those of losses, to first order."""
         ...
 
     def apply_inplace(self, y: Float32Array, std: Float32Array, best: Float32Array) -> None:
-        """Turn float32 linear predictions and their deviations into those of losses, in place."""
+        """Replace float32 linear predictions and their deviations by those of losses, in place."""
         ...
 
     def training_targets(self, losses: FloatArray, best: FloatArray) -> FloatArray:
-        """Say what abilities learn from measured losses `(batch, n_experts)`."""
+        """Map measured losses `(batch, n_experts)` to what abilities learn from them."""
         ...
 
 
@@ -270,24 +281,24 @@ class Link(Protocol):
 class LogitLink:
     """`sigmoid(intercept + slope * y)`, for scored answers, whose losses lie in [0, 1].
 
-    It makes a predicted loss mean what it says (Platt, 1999).
+    Platt scaling (Platt, 1999): a predicted loss is then the mean of the measured ones.
     """
 
     intercept: float = 0.0
     slope: float = 1.0
 
-    def losses(self, y: FloatArray, best: FloatArray) -> FloatArray:  # noqa: ARG002 - of any best
+    def losses(self, y: FloatArray, best: FloatArray) -> FloatArray:  # noqa: ARG002 - a score does not depend on the best one
         """Map linear predictions to losses."""
         return np.asarray(1 / (1 + np.exp(-np.clip(self.intercept + self.slope * y, -60, 60))))
 
     def std(self, y: FloatArray, std: FloatArray, best: FloatArray) -> FloatArray:
-        """Carry a standard deviation through, to first order."""
+        """Map the standard deviations of `y` to those of losses, to first order."""
         loss = self.losses(y, best)
         return np.asarray(self.slope * loss * (1 - loss) * std)
 
-    def apply_inplace(self, y: Float32Array, std: Float32Array, best: Float32Array) -> None:  # noqa: ARG002 - of any best
-        """Turn float32 linear predictions and their deviations into those of losses, in place."""
-        y *= self.slope / 2  # sigmoid(x) = (1 + tanh(x / 2)) / 2, of which numpy has a fast one
+    def apply_inplace(self, y: Float32Array, std: Float32Array, best: Float32Array) -> None:  # noqa: ARG002 - a score does not depend on the best one
+        """Replace float32 linear predictions and their deviations by those of losses, in place."""
+        y *= self.slope / 2  # sigmoid(x) = (1 + tanh(x / 2)) / 2, and numpy's tanh is fast
         y += self.intercept / 2
         np.tanh(y, out=y)
         std *= self.slope / 4
@@ -295,18 +306,20 @@ class LogitLink:
         y += 1
         y *= 0.5
 
-    def training_targets(self, losses: FloatArray, best: FloatArray) -> FloatArray:  # noqa: ARG002 - of any best
-        """Learn scores as they are: a line through them is what the sigmoid calibrates."""
+    def training_targets(self, losses: FloatArray, best: FloatArray) -> FloatArray:  # noqa: ARG002 - a score does not depend on the best one
+        """Return the scores themselves: the sigmoid calibrates a line that is fitted to them."""
         return losses
 
 
 @dataclass(frozen=True, slots=True)
 class LogGapLink:
-    """The link of real-valued losses.
+    """The link of real-valued losses, for which a bad expert may lose ten times what the best does.
 
-    Abilities learn `y = best + scale * log(1 + (L - best) / scale)`: near the prompt's best loss
-    the loss itself, and of a gap beyond `scale` its logarithm. What a predicted gap `y - best`
-    means in the unit of the loss was measured: the line through `gaps` and `rises`, `(n_knots,)`.
+    Squared error on such losses would learn how bad the bad experts are, and a decision asks which
+    one is best. So abilities learn `y = best + scale * log(1 + (L - best) / scale)`: near the
+    prompt's best loss the loss itself, and of a gap beyond `scale` its logarithm. What a predicted
+    gap `y - best` is in the unit of the loss was measured: the line through the knots `knots_x` and
+    `knots_y`, `(n_knots,)`.
     """
 
     scale: float
@@ -315,25 +328,26 @@ class LogGapLink:
 
     def losses(self, y: FloatArray, best: FloatArray) -> FloatArray:
         """Map linear predictions `(batch, n_experts)` to losses."""
-        gap = y - best  # who is better than the best was none of those it was measured on
+        gap = y - best  # negative if the expert was not among those that the best was taken over
         return np.asarray(best + np.interp(gap, self.knots_x, self.knots_y) + np.minimum(gap, 0))
 
     def std(self, y: FloatArray, std: FloatArray, best: FloatArray) -> FloatArray:
-        """Carry a standard deviation through, to first order."""
-        slopes = np.maximum(np.gradient(self.knots_y, self.knots_x), 1)  # a plateau is no certainty
+        """Map the standard deviations of `y` to those of losses, to first order."""
+        # Where the line is flat, the loss is no more certain than y: a slope below 1 counts as 1.
+        slopes = np.maximum(np.gradient(self.knots_y, self.knots_x), 1)
         return np.asarray(std * np.interp(y - best, self.knots_x, slopes))
 
     def apply_inplace(self, y: Float32Array, std: Float32Array, best: Float32Array) -> None:
-        """Turn float32 linear predictions and their deviations into those of losses, in place."""
+        """Replace float32 linear predictions and their deviations by those of losses, in place."""
         std[:], y[:] = self.std(y, std, best), self.losses(y, best)
 
     def training_targets(self, losses: FloatArray, best: FloatArray) -> FloatArray:
-        """Squeeze measured losses."""
+        """Return measured losses with their gaps compressed."""
         return log_compress(losses, best, self.scale)
 
 
 def log_compress(losses: FloatArray, best: FloatArray, scale: float) -> FloatArray:
-    """Return `best + scale * log(1 + (losses - best) / scale)` where a loss exceeds the best one."""
+    """Return `best + scale * log(1 + gap / scale)` where the gap to the best loss is positive."""
     gap = losses - best
-    behind = best + scale * np.log1p(np.maximum(gap, 0) / scale)
-    return np.asarray(np.where(gap > 0, behind, losses))
+    compressed = best + scale * np.log1p(np.maximum(gap, 0) / scale)
+    return np.asarray(np.where(gap > 0, compressed, losses))

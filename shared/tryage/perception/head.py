@@ -1,4 +1,8 @@
-"""From features to places in the ability space: every estimator, then their mixture."""
+"""From features to a position in the ability space: several estimators, which are then mixed.
+
+Estimators use a prompt's category, similar training prompts, or a linear regression. None is best
+everywhere. Training weighs them by what their decisions are worth.
+"""
 
 from __future__ import annotations
 
@@ -12,50 +16,108 @@ if TYPE_CHECKING:
 
     from tryage.core.arrays import Float32Array, FloatArray
 
-
-@dataclass(frozen=True, slots=True)
-class CategoryMeans:
-    """The mean place of each category, `(n_categories, rank)`, mixed by how probable they are."""
-
-    positions: Float32Array
-
-    def __call__(self, inputs: EstimatorInputs) -> Float32Array:
-        """Mix the categories' places."""
-        return inputs.category_probabilities @ self.positions
+UNNAMED = ""  # the category of prompts without one
 
 
 @dataclass(frozen=True, slots=True)
-class RidgeRegression:
-    """A ridge regression on the features and, scaled, on the category."""
+class Head:
+    """Estimates latent positions: `g` of `Q^(z, M_i) = link(a_i . [1, g(phi(z))])`.
 
+    `prototypes` are unit rows `(n_prototypes, d)`. `weights` `(n_estimators,)` sum to one, and are
+    in the order of `estimators`. Averaging estimators shrinks positions too far; `gain` `(rank,)`
+    undoes it, for difficulty and for differences between experts separately.
+    """
+
+    category_classifier: CategoryClassifier
+    prototypes: Float32Array
+    estimators: tuple[Estimator, ...]
+    weights: Float32Array
+    gain: Float32Array
+
+    def prepare(self, features: Float32Array) -> EstimatorInputs:
+        """Compute what all estimators use, from features `(batch, d)`."""
+        similarities = l2_normalize(features) @ self.prototypes.T
+        probabilities = self.category_classifier.probabilities(features)
+        return EstimatorInputs(features, probabilities, similarities)
+
+    def estimator_positions(self, inputs: EstimatorInputs) -> Float32Array:
+        """Return the positions that each estimator predicts, `(n_estimators, batch, rank)`."""
+        return np.array([estimator(inputs) for estimator in self.estimators]) * self.gain
+
+
+@dataclass(frozen=True, slots=True)
+class EstimatorInputs:
+    """A batch of prompts as estimators use them.
+
+    `features` `(batch, d)`, `category_probabilities` `(batch, n_categories)`, and `similarities`,
+    the cosine to every prototype, `(batch, n_prototypes)`.
+    """
+
+    features: Float32Array
+    category_probabilities: Float32Array
+    similarities: Float32Array
+
+
+@dataclass(frozen=True, slots=True)
+class CategoryClassifier:
+    """A softmax regression of categories on features.
+
+    `names` are the categories, `slope` is `(d, n_categories)` and `intercept` `(n_categories,)`.
+    """
+
+    names: tuple[str, ...]
     slope: Float32Array
-    category_slope: Float32Array
     intercept: Float32Array
 
+    def probabilities(self, x: Float32Array) -> Float32Array:
+        """Return the probability of each category, `(batch, n_categories)`."""
+        return softmax((x @ self.slope + self.intercept).astype(np.float64)).astype(np.float32)
+
+    def one_hot(self, labels: Sequence[str | None]) -> Float32Array:
+        """Return known categories as rows `(batch, n_categories)`; None is the unnamed one."""
+        columns = {name: i for i, name in enumerate(self.names)}
+        identity = np.eye(len(self.names), dtype=np.float32)
+        return identity[[columns[name or UNNAMED] for name in labels]]
+
+
+class Estimator(Protocol):
+    """Predicts where prompts lie in the ability space."""
+
     def __call__(self, inputs: EstimatorInputs) -> Float32Array:
-        """Follow the line."""
-        line = inputs.features @ self.slope + inputs.category_probabilities @ self.category_slope
-        return np.asarray(line + self.intercept)
+        """Return positions `(batch, rank)`."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
 class ZeroEstimator:
-    """The middle of the space, whatever the prompt: what is left when all else is noise."""
+    """The middle of the space, whatever the prompt: it is right where all else is noise."""
 
     rank: int
 
     def __call__(self, inputs: EstimatorInputs) -> Float32Array:
-        """Say zero."""
+        """Return zeros `(batch, rank)`."""
         return np.zeros((len(inputs.features), self.rank), np.float32)
 
 
 @dataclass(frozen=True, slots=True)
-class KernelRegression:
-    """The mean place of similar training prompts, added to what the categories say.
+class CategoryMeans:
+    """The mean position of each category, `(n_categories, rank)`, weighted by its probability."""
 
-    Prototype `j` stands for `counts[j]` training prompts that lie at `places[j]`. Weights fall by e
-    per `bandwidth` of cosine. Where few prompts are near, the estimate shrinks to the middle, as if
-    `shrinkage` more prompts lay there.
+    positions: Float32Array
+
+    def __call__(self, inputs: EstimatorInputs) -> Float32Array:
+        """Return the mean over the categories, `(batch, rank)`."""
+        return inputs.category_probabilities @ self.positions
+
+
+@dataclass(frozen=True, slots=True)
+class KernelRegression:
+    """The mean position of similar training prompts, added to what the categories predict.
+
+    Prototype `j` stands for `counts[j]` training prompts whose mean is `positions[j]`. Weights fall
+    by a factor of e per `bandwidth` of cosine. Where few prompts are near, the estimate shrinks to
+    zero, as if `shrinkage` more prompts lay there. With a `base`, positions are those that remain
+    once its estimate is subtracted.
     """
 
     positions: Float32Array
@@ -65,7 +127,7 @@ class KernelRegression:
     base: CategoryMeans | None = None
 
     def __call__(self, inputs: EstimatorInputs) -> Float32Array:
-        """Average the places of the neighbours."""
+        """Return the weighted mean of the neighbors, `(batch, rank)`."""
         nearest = inputs.similarities.max(axis=1, keepdims=True)
         weights = np.exp((inputs.similarities - nearest) / self.bandwidth)
         squares = (weights * weights) @ self.counts
@@ -76,60 +138,21 @@ class KernelRegression:
         return np.asarray(local if self.base is None else local + self.base(inputs))
 
 
-ESTIMATOR_TYPES: tuple[type[Estimator], ...] = (
-    ZeroEstimator,
-    CategoryMeans,
-    KernelRegression,
-    RidgeRegression,
-)
-
-UNNAMED = ""
-
-
 @dataclass(frozen=True, slots=True)
-class Head:
-    """`g` of design.md.
+class RidgeRegression:
+    """A ridge regression on the features and on the category probabilities.
 
-    `prototypes` are unit rows `(n_prototypes, d)`. `weights` `(n_estimators,)` sum to one.
-    `stretch` `(rank,)` undoes what averaging estimators shrinks too far, difficulty and differences
-    between experts apart.
+    `slope` is `(d, rank)`, `category_slope` `(n_categories, rank)`, `intercept` `(rank,)`.
     """
 
-    category_classifier: CategoryClassifier
-    prototypes: Float32Array
-    estimators: tuple[Estimator, ...]
-    weights: Float32Array
-    gain: Float32Array
-
-    def prepare(self, features: Float32Array) -> EstimatorInputs:
-        """Prepare what all estimators look at."""
-        nearness = l2_normalize(features) @ self.prototypes.T
-        return EstimatorInputs(features, self.category_classifier.probabilities(features), nearness)
-
-    def estimator_positions(self, inputs: EstimatorInputs) -> Float32Array:
-        """Say where each estimator sees the prompts, `(n_estimators, batch, rank)`."""
-        return np.array([estimator(inputs) for estimator in self.estimators]) * self.gain
-
-
-@dataclass(frozen=True, slots=True)
-class EstimatorInputs:
-    """A batch of prompts as estimators see them.
-
-    `features` `(batch, d)`, `categories` as probabilities `(batch, n_categories)`, and `nearness`,
-    the cosine to every prototype, `(batch, n_prototypes)`.
-    """
-
-    features: Float32Array
-    category_probabilities: Float32Array
-    similarities: Float32Array
-
-
-class Estimator(Protocol):
-    """Predicts where prompts lie in the ability space."""
+    slope: Float32Array
+    category_slope: Float32Array
+    intercept: Float32Array
 
     def __call__(self, inputs: EstimatorInputs) -> Float32Array:
-        """Say the places, `(batch, rank)`."""
-        ...
+        """Return the prediction of the regression, `(batch, rank)`."""
+        y = inputs.features @ self.slope + inputs.category_probabilities @ self.category_slope
+        return np.asarray(y + self.intercept)
 
 
 def l2_normalize(x: Float32Array) -> Float32Array:
@@ -139,27 +162,7 @@ def l2_normalize(x: Float32Array) -> Float32Array:
     return np.asarray(x / length, np.float32)
 
 
-@dataclass(frozen=True, slots=True)
-class CategoryClassifier:
-    """`names` of the categories, `slope` `(d, n_categories)` and `intercept` `(n_categories,)`."""
-
-    names: tuple[str, ...]
-    slope: Float32Array
-    intercept: Float32Array
-
-    def probabilities(self, x: Float32Array) -> Float32Array:
-        """Say how probable each category is, `(batch, n_categories)`."""
-        return softmax((x @ self.slope + self.intercept).astype(np.float64)).astype(np.float32)
-
-    def one_hot(self, labels: Sequence[str | None]) -> Float32Array:
-        """Write known categories as rows `(batch, n_categories)`."""
-        column = {name: i for i, name in enumerate(self.names)}
-        return np.eye(len(self.names), dtype=np.float32)[
-            [column[name or UNNAMED] for name in labels]
-        ]
-
-
 def softmax(logits: FloatArray) -> FloatArray:
-    """Turn logits `(..., n)` into chances that sum to one."""
+    """Turn logits `(..., n)` into probabilities that sum to one."""
     powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
     return np.asarray(powers / powers.sum(axis=-1, keepdims=True))
