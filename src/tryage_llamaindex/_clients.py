@@ -107,34 +107,12 @@ def _is_picklable(value: Any) -> bool:
     return True
 
 
-@dataclass(frozen=True)
-class HubLLMFactory:
-    """Makes the LLM of one model of the Hub, when it is first chosen.
-
-    Neither of LlamaIndex's LLMs for such models calls functions, whatever the model itself can. A
-    pickle leaves out the settings that are secrets, such as a token.
-    """
-
-    name: str
-    local: bool = False
-    settings: dict[str, Any] = field(default_factory=dict, repr=False)
-
-    def __call__(self) -> LLM:
-        """Return the LLM."""
-        make = _local_llm if self.local else _inference_api_llm
-        return make(self.name, **self.settings)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Keep what is no secret."""
-        return type(self), (self.name, self.local, without_secrets(self.settings))
-
-
 def hub_models(
     names: Iterable[str],
     *,
     local: bool,
     **settings: Any,
-) -> dict[str, Callable[[], LLM]]:
+) -> dict[str, tryage.chat.clients.HubClientFactory[LLM]]:
     """Return what makes an LLM per model id.
 
     Args:
@@ -151,7 +129,8 @@ def hub_models(
         raise MissingExtraError(
             f"{module} is not installed. Install it with: pip install {package}"
         )
-    return {name: HubLLMFactory(name, local, settings) for name in names}
+    build = _local_llm if local else _inference_api_llm
+    return tryage.chat.clients.hub_models(names, build, settings)
 
 
 def _is_installed(module: str) -> bool:
@@ -272,7 +251,8 @@ def _with_tool_support(expert: Expert, model: object) -> Expert:
     """Return an expert that calls tools if the LLM says so, whatever else is known."""
     able = _UNREPORTED_CAPABILITIES if expert.capabilities is None else expert.capabilities
     tools = frozenset({"tools"})
-    if isinstance(model, HubLLMFactory):
+    if isinstance(model, tryage.chat.clients.HubClientFactory):
+        # Neither of LlamaIndex's LLMs for these models calls functions, whatever the model can do.
         return replace(expert, capabilities=able - tools)
     if not isinstance(model, LLM) or metadata_of(model) is None:
         return expert

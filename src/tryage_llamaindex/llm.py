@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from llama_index.core.callbacks import CallbackManager
@@ -10,15 +11,15 @@ from pydantic import BaseModel, Field, PrivateAttr, field_serializer, field_vali
 
 from tryage.chat.candidates import RouterCache
 from tryage.chat.model_names import name_models
-from tryage.chat.settings import RoutingFields
+from tryage.chat.settings import RoutingFields, find_hub_models
 from tryage.core.preferences import Preferences
 from tryage.core.request import merge_preferences
 from tryage.errors import InputError
-from tryage.router import Router
 from tryage_llamaindex._clients import (
     LLMPool,
     candidate_pool,
     common_metadata,
+    hub_models,
     llm_name,
     metadata_of,
 )
@@ -190,12 +191,9 @@ class TryageLLM(TryageLLMFields):
             MissingExtraError: the package of these LLMs is not installed.
             LibraryError, HubError, CatalogueError: as in `Router.from_hub`.
         """
-        from tryage_llamaindex._clients import hub_models
-
-        hub_models((), local=local)  # what is missing is said before the Hub is asked
-        router = Router.from_hub(task, **(query if local else {"served": True, **query}))
-        made = hub_models(router.library.names, local=local, **(model_settings or {}))
-        return cls(llms=made, router=router, **(llm or {}))
+        make_clients = partial(hub_models, local=local, **(model_settings or {}))
+        llms, router = find_hub_models(make_clients, task, query, local=local)
+        return cls(llms=llms, router=router, **(llm or {}))
 
 
 def _describe_llm(model: object) -> dict[str, Any]:

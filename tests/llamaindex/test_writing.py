@@ -16,7 +16,7 @@ from pydantic import Field, PrivateAttr
 from tryage import Expert, Preferences
 from tryage.errors import InputError
 from tryage_llamaindex import TryageLLM
-from tryage_llamaindex._clients import HubLLMFactory
+from tryage_llamaindex._clients import hub_models
 from tryage_llamaindex.testing import ScriptedLLM
 
 KEY = "sk-SECRET-5f2a9c"
@@ -110,7 +110,9 @@ def test_a_key_among_positional_arguments_is_refused_rather_than_pickled(small):
 
 
 def test_a_token_for_the_hub_is_neither_shown_nor_pickled():
-    model = HubLLMFactory("Qwen/Qwen2.5-7B-Instruct", settings={"token": "hf_SECRET", "timeout": 3})
+    name = "Qwen/Qwen2.5-7B-Instruct"
+    pytest.importorskip("llama_index.llms.huggingface_api")
+    model = hub_models([name], local=False, token="hf_SECRET", timeout=3)[name]  # noqa: S106 - not a real token
     assert "SECRET" not in repr(model)
     assert b"SECRET" not in pickle.dumps(model)
     assert pickle.loads(pickle.dumps(model)).settings == {"timeout": 3}  # noqa: S301 - our own
