@@ -1,4 +1,4 @@
-"""The losses of language models: what masked, causal and sequence-to-sequence models share."""
+"""What all language models share: loading, windows, batches, token losses and hidden states."""
 
 from __future__ import annotations
 
@@ -21,80 +21,31 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import torch
-    from numpy.typing import NDArray
 
+    from tryage.core.arrays import Float32Array
     from tryage.core.expert import Expert
     from tryage.learning.scoring.measurement import Budget
 
-Model: TypeAlias = Any  # what transformers reads has no useful types
+Model: TypeAlias = Any  # the models of transformers have no useful types
 
 Tokenizer: TypeAlias = Any
 
-IGNORE_INDEX = -100  # the label of a token that is read and not scored, as in torch's cross-entropy
+IGNORE_INDEX = -100  # the label of a token that is read but not scored, as in torch's cross-entropy
 
-NATS_PER_BYTE = math.log(
-    256
-)  # nats per byte of what a model cannot write: it would be sent as raw bytes
+# Nats per byte of a text that the model has no token for: it would be sent as raw bytes.
+NATS_PER_BYTE = math.log(256)
 
-MAX_PROMPT_TOKENS = 512  # tokens of a prompt that are read
-
-
-@dataclass(frozen=True, slots=True)
-class TokenRow:
-    """One sequence for the model, what is scored in it, and what a decoder has to write."""
-
-    ids: list[int]
-    labels: list[int]
-    target: list[int] = field(default_factory=list)
-
-
-@dataclass(slots=True)
-class TokenizedText:
-    """What has to be predicted of one prompt: rows for the model, and what they amount to.
-
-    `raw_bytes` counts the bytes that the tokeniser has no token for, `extra_nats` what is known
-    without the model, `tokens` all that is predicted; `chars` and `bytes` are those of the text.
-    """
-
-    rows: list[TokenRow] = field(default_factory=list)
-    chars: int = 0
-    bytes: int = 0
-    tokens: int = 0
-    raw_bytes: int = 0
-    extra_nats: float = 0.0
-    error: str | None = None
-
-    def count_text(self, text: str) -> None:
-        """Count a text that is to be predicted."""
-        self.chars += len(text)
-        self.bytes += len(text.encode())
-
-    def add_unknown_token(self, text: str) -> None:
-        """Count a token that the model does not know, so it cannot predict what stands there."""
-        self.raw_bytes += len(text.encode())
-
-    def to_measurement(self, nats: float) -> Measurement:
-        """Return the loss per token, character and byte."""
-        total = nats + self.extra_nats + NATS_PER_BYTE * self.raw_bytes
-        if self.error is not None or not self.tokens or not self.chars:
-            return Measurement(error=self.error or "there is nothing to predict in the prompt")
-        if not math.isfinite(total):
-            return Measurement(error=f"the loss is {total}")
-        return Measurement(
-            loss=total / self.tokens,
-            loss_per_char=total / self.chars,
-            bits_per_byte=total / math.log(2) / self.bytes,
-        )
+MAX_PROMPT_TOKENS = 512  # tokens of a prompt that are read for its hidden states
 
 
 class LanguageModel(ABC):
     """A language model whose loss on a text is measured.
 
     Args:
-        expert: Whose losses these are.
-        load: Returns the model and its fast tokeniser; called when measuring starts, so that of
-            many experts one at a time is in memory.
-        window: How many tokens are read at once; less if the model takes less.
+        expert: The expert that is measured.
+        load: Returns the model and its fast tokenizer. It is called when measuring starts, so that
+            only one of many experts is in memory at a time.
+        window: How many tokens are read at once; fewer if the model takes fewer.
         batch_tokens: How many tokens, padding included, are in one batch.
     """
 
@@ -118,24 +69,21 @@ class LanguageModel(ABC):
         *,
         expert: Expert | None = None,
         device: str | None = None,
-        **settings: Any,  # noqa: ANN401 - those of the class
+        **settings: Any,  # noqa: ANN401 - the keywords of the class
     ) -> Self:
         """Return the measurer of a folder with safetensors, a .gguf file or a Hub id.
 
-        Without an `expert`, its name is that of the folder or file. Nothing is loaded yet.
+        Without an `expert`, the name of the folder or file is its name. Nothing is loaded yet.
         """
         known = expert_from_checkpoint(str(source)) if expert is None else expert
-        return cls(
-            known,
-            partial(load_model_and_tokenizer, str(source), cls.auto_class, device),
-            **settings,
-        )
+        load = partial(load_model_and_tokenizer, str(source), cls.auto_class, device)
+        return cls(known, load, **settings)
 
     def with_cached_model(self) -> Self:
-        """Return the same with a model that stays in memory, for prompts that come in parts."""
-        kept = copy(self)
-        kept._load = cache(self._load)  # noqa: SLF001 - its own
-        return kept
+        """Return a copy that keeps the model in memory, for prompts that come in several calls."""
+        measurer = copy(self)
+        measurer._load = cache(self._load)  # noqa: SLF001 - a copy of this object
+        return measurer
 
     @property
     @abstractmethod
@@ -144,16 +92,16 @@ class LanguageModel(ABC):
 
     @abstractmethod
     def prepare(self, tokenizer: Tokenizer, prompt: Prompt, max_length: int) -> TokenizedText:
-        """Cut a prompt into rows of at most `room` tokens."""
+        """Cut a prompt into rows of at most `max_length` tokens."""
 
     @abstractmethod
     def sequence_losses(
         self, model: Model, rows: Sequence[TokenRow], pad_token_id: int
     ) -> torch.Tensor:
-        """Return the nats of what is scored in each row, `(n_rows,)`."""
+        """Return the nats of the scored tokens of each row, `(n_rows,)`."""
 
     def identify(self) -> MeasurerIdentity:
-        """Say whose losses these are."""
+        """Return the expert and the method."""
         return MeasurerIdentity(self.expert, self.method)
 
     def measure(
@@ -162,13 +110,13 @@ class LanguageModel(ABC):
         """Yield the losses, short prompts first.
 
         Raises:
-            MeasurementError: the checkpoint cannot be read, or the model fails on a batch, for want
-                of memory for example.
+            MeasurementError: the checkpoint cannot be read, or the model fails on a batch, for
+                example because memory is too small.
         """
         model, tokenizer = self._load()
         max_length = min(self.window, *max_lengths(model, tokenizer))
-        padding = tokenizer.pad_token_id or 0
-        # Four characters are about a token; what matters is that a batch is of like lengths.
+        pad_token_id = tokenizer.pad_token_id or 0
+        # About four characters are a token; it only matters that a batch has similar lengths.
         lengths = [len(prompt.text) // 4 + 1 for prompt in prompts]
         for batch in batch_by_length(lengths, self.batch_tokens):
             if budget.stopped:
@@ -176,7 +124,7 @@ class LanguageModel(ABC):
             texts = [self.prepare(tokenizer, prompts[at], max_length) for at in batch]
             rows = [row for text in texts for row in text.rows]
             try:
-                nats = iter(self._batched_losses(model, rows, padding))
+                nats = iter(self._batched_losses(model, rows, pad_token_id))
             except (RuntimeError, IndexError) as error:
                 raise MeasurementError(f"{self.expert.name} failed on a batch: {error}") from error
             for at, text in zip(batch, texts, strict=True):
@@ -190,16 +138,67 @@ class LanguageModel(ABC):
         nats = [0.0] * len(rows)
         with torch.inference_mode():
             for batch in batch_by_length([len(row.ids) for row in rows], self.batch_tokens):
-                found = self.sequence_losses(
-                    model, [rows[at] for at in batch], pad_token_id
-                ).tolist()
-                for at, value in zip(batch, found, strict=True):
-                    nats[at] = value
+                losses = self.sequence_losses(model, [rows[at] for at in batch], pad_token_id)
+                for at, loss in zip(batch, losses.tolist(), strict=True):
+                    nats[at] = loss
         return nats
 
 
+@dataclass(slots=True)
+class TokenizedText:
+    """What is predicted of one prompt: rows for the model, and the counts for the loss.
+
+    `tokens` counts all that is predicted, `chars` and `bytes` the text of it. `raw_bytes` counts
+    the bytes that the tokenizer has no token for; `extra_nats` is the part of the loss that is
+    known without the model.
+    """
+
+    rows: list[TokenRow] = field(default_factory=list)
+    chars: int = 0
+    bytes: int = 0
+    tokens: int = 0
+    raw_bytes: int = 0
+    extra_nats: float = 0.0
+    error: str | None = None
+
+    def count_text(self, text: str) -> None:
+        """Count a text that is to be predicted."""
+        self.chars += len(text)
+        self.bytes += len(text.encode())
+
+    def add_unknown_token(self, text: str) -> None:
+        """Count the text of a token that the model does not know, so it cannot predict it."""
+        self.raw_bytes += len(text.encode())
+
+    def to_measurement(self, nats: float) -> Measurement:
+        """Return the loss per token, character and byte from the nats of the rows."""
+        total = nats + self.extra_nats + NATS_PER_BYTE * self.raw_bytes
+        if self.error is not None or not self.tokens or not self.chars:
+            return Measurement(error=self.error or "there is nothing to predict in the prompt")
+        if not math.isfinite(total):
+            return Measurement(error=f"the loss is {total}")
+        return Measurement(
+            loss=total / self.tokens,
+            loss_per_char=total / self.chars,
+            bits_per_byte=total / math.log(2) / self.bytes,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRow:
+    """One sequence for the model.
+
+    `labels` are the tokens that are scored, IGNORE_INDEX elsewhere; `target` is the text that a
+    decoder has to write.
+    """
+
+    ids: list[int]
+    labels: list[int]
+    target: list[int] = field(default_factory=list)
+
+
 def pad_sequences(rows: Sequence[list[int]], fill_value: int, device: torch.device) -> torch.Tensor:
-    """Return rows of numbers as one tensor, filled up on the right."""
+    """Return rows of numbers as one tensor, padded on the right."""
     import torch
 
     longest = max(map(len, rows))
@@ -211,7 +210,7 @@ def pad_sequences(rows: Sequence[list[int]], fill_value: int, device: torch.devi
 def collate(
     rows: Sequence[TokenRow], pad_token_id: int, device: torch.device
 ) -> dict[str, torch.Tensor]:
-    """Return what a model reads: the tokens, and which of them are no padding."""
+    """Return the input of a model: the tokens, and a mask that is 0 at padding."""
     return {
         "input_ids": pad_sequences([row.ids for row in rows], pad_token_id, device),
         "attention_mask": pad_sequences([[1] * len(row.ids) for row in rows], 0, device),
@@ -223,15 +222,15 @@ def sum_token_losses(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor
     import torch
 
     scored = labels != IGNORE_INDEX
-    each = torch.nn.functional.cross_entropy(
+    losses = torch.nn.functional.cross_entropy(
         logits[scored].float(), labels[scored], reduction="none"
     )
     total = torch.zeros(len(labels), dtype=torch.float64, device=logits.device)
-    return total.index_add(0, scored.nonzero()[:, 0], each.double())
+    return total.index_add(0, scored.nonzero()[:, 0], losses.double())
 
 
 def max_lengths(model: Model, tokenizer: Tokenizer) -> Iterator[int]:
-    """Yield how many tokens the model and its tokeniser take, where they say so."""
+    """Yield how many tokens the model and its tokenizer take, where they declare it."""
     yield int(min(tokenizer.model_max_length, 1 << 20))
     for name in ("max_position_embeddings", "n_positions"):
         if isinstance(limit := getattr(model.config, name, None), int) and limit > 0:
@@ -239,7 +238,7 @@ def max_lengths(model: Model, tokenizer: Tokenizer) -> Iterator[int]:
 
 
 class Window(NamedTuple):
-    """Tokens `start` to `end` are read; those from `first` on are scored."""
+    """Tokens `start` to `end` are read; the tokens from `first_scored` on are scored."""
 
     start: int
     end: int
@@ -247,25 +246,25 @@ class Window(NamedTuple):
 
 
 def sliding_windows(n: int, length: int, stride: int) -> Iterator[Window]:
-    """Yield windows that score each of `n` tokens but the first exactly once.
+    """Yield windows that score each of `n` tokens, except the first, exactly once.
 
-    Every window but the first moves by `stride`, so a token sees at least `length - stride` before
-    it if there are so many.
+    Windows start `stride` tokens apart, so a scored token sees at least `length - stride` tokens
+    before it, if there are so many.
     """
-    first = 1
+    first_scored = 1
     for start in range(0, n, stride):
         end = min(start + length, n)
-        if first < end:
-            yield Window(start, end, first)
-        first = end
+        if first_scored < end:
+            yield Window(start, end, first_scored)
+        first_scored = end
         if end == n:
             return
 
 
 def batch_by_length(lengths: Sequence[int], max_tokens: int) -> Iterator[list[int]]:
-    """Yield positions, shortest first: each batch padded to its longest fits in `room`.
+    """Yield batches of positions, shortest first: each, padded to its longest, fits `max_tokens`.
 
-    One that does not fit is a batch of its own.
+    A sequence that does not fit is a batch of its own.
     """
     batch: list[int] = []
     for position in sorted(range(len(lengths)), key=lengths.__getitem__):
@@ -279,42 +278,42 @@ def batch_by_length(lengths: Sequence[int], max_tokens: int) -> Iterator[list[in
 
 def mean_hidden_states(
     source: str, prompts: Sequence[str], *, batch_tokens: int = 2048, progress: bool = True
-) -> NDArray[np.float32]:
-    """Embed prompts `(n_prompts, hidden)` by a model in a folder, a .gguf file or of a Hub id.
+) -> Float32Array:
+    """Embed prompts `(n_prompts, hidden)` with a model: a folder, a .gguf file or a Hub id.
 
-    Of a long prompt the beginning is read; one without a token becomes zeros.
+    Only the beginning of a long prompt is read; a prompt without a token becomes zeros.
 
     Raises:
         InputError: there is no such model, or it has no hidden states to average.
         MissingExtraError: torch or transformers is not installed.
     """
+    from tqdm import tqdm
+
     try:
         model, tokenizer = load_model_and_tokenizer(source, "AutoModel", None)
     except MeasurementError as error:
         raise InputError(str(error)) from error
     if model.config.is_encoder_decoder:
-        raise InputError(f"{source} writes from what it has read; expected a model without encoder")
-    from tqdm import tqdm
-
+        raise InputError(f"{source} is an encoder-decoder; expected a model without an encoder")
     max_length = min(MAX_PROMPT_TOKENS, *max_lengths(model, tokenizer))
-    found = tokenizer(list(prompts), truncation=True, max_length=max_length)["input_ids"]
-    rows = np.zeros((len(found), model.config.hidden_size), np.float32)
-    with tqdm(total=len(found), desc="reading", unit="prompt", disable=not progress) as bar:
-        for batch in batch_by_length([len(ids) for ids in found], batch_tokens):
-            some = [at for at in batch if found[at]]
-            if some:
-                padding = tokenizer.pad_token_id or 0
-                rows[some] = _mean_pool(model, [found[at] for at in some], padding)
+    tokens = tokenizer(list(prompts), truncation=True, max_length=max_length)["input_ids"]
+    states = np.zeros((len(tokens), model.config.hidden_size), np.float32)
+    with tqdm(total=len(tokens), desc="reading", unit="prompt", disable=not progress) as bar:
+        for batch in batch_by_length([len(ids) for ids in tokens], batch_tokens):
+            filled = [at for at in batch if tokens[at]]
+            if filled:
+                pad_token_id = tokenizer.pad_token_id or 0
+                states[filled] = _mean_pool(model, [tokens[at] for at in filled], pad_token_id)
             bar.update(len(batch))
-    return rows
+    return states
 
 
-def _mean_pool(model: Model, ids: Sequence[list[int]], pad_token_id: int) -> NDArray[np.float32]:
-    """Average the states of the real tokens, `(batch, hidden)`."""
+def _mean_pool(model: Model, tokens: Sequence[list[int]], pad_token_id: int) -> Float32Array:
+    """Average the last hidden states of the tokens that are not padding, `(batch, hidden)`."""
     import torch
 
-    read = collate([TokenRow(tokens, []) for tokens in ids], pad_token_id, model.device)
+    batch = collate([TokenRow(ids, []) for ids in tokens], pad_token_id, model.device)
     with torch.inference_mode():
-        states = model(**read).last_hidden_state.float()
-    mask = read["attention_mask"][..., None]
+        states = model(**batch).last_hidden_state.float()
+    mask = batch["attention_mask"][..., None]
     return np.asarray(((states * mask).sum(1) / mask.sum(1)).cpu().numpy())

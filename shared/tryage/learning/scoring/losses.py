@@ -1,4 +1,4 @@
-"""Masked-LM loss: how well a model fills in words that are hidden."""
+"""The losses of masked, causal and sequence-to-sequence language models."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from tryage.core.validation import check_number, require_extra
 from tryage.errors import InputError, MeasurementError
-from tryage.learning.scoring.checkpoints import GGUF
+from tryage.learning.scoring.checkpoints import GGUF_SUFFIX
 from tryage.learning.scoring.language_model import (
     IGNORE_INDEX,
     LanguageModel,
@@ -32,22 +32,23 @@ if TYPE_CHECKING:
 
 Span: TypeAlias = tuple[int, int]
 
-# A run of letters and digits, or one sign. Scripts without spaces have no words that a rule could
-# find: each of their characters is one (CJK ideographs, kana, Hangul).
+# A run of letters and digits, or one sign. In scripts without spaces no rule finds the words, so
+# each of their characters is a word (CJK ideographs, kana, Hangul).
 _WORD = re.compile(
     r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|[^\W\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]+|[^\w\s]"
 )
 
 
 class MaskedLM(LanguageModel):
-    """The loss of a masked language model (BERT and its kin) on hidden words.
+    """The loss of a masked language model (BERT and similar) on hidden words.
 
-    Whole words are hidden, a share `rate` of them in each of `rounds` passes, no word twice. A
-    short text is read in more passes until `least` words were hidden: a loss on two of them says
-    more of the words than of the expert. `seed` and text decide which, so all experts fill the
-    same gaps. Every token of a hidden word counts; one that the model does not know counts as raw
-    bytes, and so does a word without a token.
-    Masked and causal losses do not compare: one sees both sides of what it predicts.
+    Whole words are hidden: a fraction `rate` of them in each of `rounds` passes, no word twice. A
+    short text is read in more passes until `least` words were hidden, because a loss on two words
+    depends more on the words than on the expert. Seed and text alone decide which words are hidden,
+    so all experts predict the same ones. Every token of a hidden word counts; a token that the
+    model does not know counts as raw bytes, and so does a word without a token.
+
+    Masked and causal losses cannot be compared: a masked model sees both sides of what it predicts.
 
     Raises:
         InputError: `rate` is not in (0, 1], or `rounds` or `least` is not at least 1.
@@ -57,12 +58,12 @@ class MaskedLM(LanguageModel):
 
     def __init__(
         self,
-        *args: Any,  # noqa: ANN401 - those of LanguageModel
+        *args: Any,  # noqa: ANN401 - the arguments of LanguageModel
         rate: float = 0.15,
         rounds: int = 1,
         least: int = 20,
         seed: int = 0,
-        **settings: Any,  # noqa: ANN401 - those of LanguageModel
+        **settings: Any,  # noqa: ANN401 - the keywords of LanguageModel
     ) -> None:
         super().__init__(*args, **settings)
         self.rate = check_number("rate", rate, 1e-6, 1.0)
@@ -82,14 +83,14 @@ class MaskedLM(LanguageModel):
         if tokenizer.mask_token_id is None:
             raise MeasurementError(f"{self.expert.name} has no mask token, so no masked-LM loss.")
         text, windows = TokenizedText(), _split_into_windows(tokenizer, prompt.text, max_length)
-        known = char_positions(place for part in windows for place in part.offsets if place)
+        covered = char_positions(span for window in windows for span in window.offsets if span)
         for spans in sample_masks(prompt.text, self.rate, self.seed, self.rounds, self.least):
             hidden = char_positions(spans)
-            for part in windows:
-                _add_masked_row(tokenizer, prompt.text, part, hidden, text)
+            for window in windows:
+                _add_masked_row(tokenizer, prompt.text, window, hidden, text)
             for start, end in spans:
                 text.count_text(prompt.text[start:end])
-                if known.isdisjoint(range(start, end)):
+                if covered.isdisjoint(range(start, end)):
                     text.tokens += 1
                     text.add_unknown_token(prompt.text[start:end])
         return text
@@ -97,97 +98,18 @@ class MaskedLM(LanguageModel):
     def sequence_losses(
         self, model: Model, rows: Sequence[TokenRow], pad_token_id: int
     ) -> torch.Tensor:
-        """Return the nats of the hidden tokens of each row."""
+        """Return the nats of the hidden tokens of each row, `(n_rows,)`."""
         labels = pad_sequences([row.labels for row in rows], IGNORE_INDEX, model.device)
         return sum_token_losses(model(**collate(rows, pad_token_id, model.device)).logits, labels)
-
-
-class _TokenWindow(NamedTuple):
-    """Tokens of a window, and where each stands in the text; those put around it nowhere."""
-
-    ids: list[int]
-    offsets: list[Span | None]
-
-
-def _split_into_windows(
-    tokenizer: Tokenizer, prompt_text: str, max_length: int
-) -> list[_TokenWindow]:
-    """Cut a text into windows, with the tokens around each that the model expects."""
-    found = tokenizer(
-        prompt_text,
-        truncation=True,
-        max_length=max_length,
-        return_overflowing_tokens=True,
-        return_offsets_mapping=True,
-        return_special_tokens_mask=True,
-    )
-    parts = zip(
-        found["input_ids"], found["offset_mapping"], found["special_tokens_mask"], strict=True
-    )
-    return [
-        _TokenWindow(
-            list(ids), [None if put else place for place, put in zip(places, added, strict=True)]
-        )
-        for ids, places, added in parts
-    ]
-
-
-def _add_masked_row(
-    tokenizer: Tokenizer,
-    prompt_text: str,
-    window: _TokenWindow,
-    hidden: set[int],
-    text: TokenizedText,
-) -> None:
-    """Add a window in which the tokens of some words are hidden."""
-    ids, labels = list(window.ids), [IGNORE_INDEX] * len(window.ids)
-    for at, place in enumerate(window.offsets):
-        if place is None or hidden.isdisjoint(range(*place)):
-            continue
-        text.tokens += 1
-        ids[at] = tokenizer.mask_token_id
-        if window.ids[at] == tokenizer.unk_token_id:
-            text.add_unknown_token(prompt_text[slice(*place)])
-        else:
-            labels[at] = window.ids[at]
-    if any(label != IGNORE_INDEX for label in labels):
-        text.rows.append(TokenRow(ids, labels))
-
-
-def word_spans(text: str) -> list[Span]:
-    """Return where the words of a text are, as `(start, end)` in characters."""
-    return [found.span() for found in _WORD.finditer(text)]
-
-
-def sample_masks(
-    text: str, rate: float, seed: int, rounds: int, min_words: int = 1
-) -> list[list[Span]]:
-    """Return the words that each round hides, no word twice.
-
-    At least one word is hidden in each; there are more rounds than `rounds` until `least` words are
-    hidden, and fewer if there are no more words. Seed and text alone decide, so every expert gets
-    the same.
-    """
-    found = word_spans(text)
-    size = max(1, round(rate * len(found)))
-    digest = blake2b(f"{seed} {text}".encode(), digest_size=8).digest()
-    random.Random(int.from_bytes(digest, "big")).shuffle(found)  # noqa: S311 - chance, no secret
-    needed = max(rounds, math.ceil(min_words / size))
-    most = math.ceil(len(found) / size)
-    return [sorted(found[i * size : (i + 1) * size]) for i in range(min(needed, most))]
-
-
-def char_positions(spans: Iterable[Span]) -> set[int]:
-    """Return the positions of all characters in some spans."""
-    return {at for span in spans for at in range(*span)}
 
 
 class CausalLM(LanguageModel):
     """The loss of a causal language model (GPT, Llama ...) on a prompt.
 
-    Long prompts are read in windows that move by half, as in the perplexity guide of transformers.
-    The first token is predicted from the token that starts a text; a model without one pays for it
-    as for any token of its vocabulary. A token that it does not know counts as raw bytes.
+    Long prompts are read in windows that move by half their length, as in the perplexity guide of
+    transformers. The first token is predicted from the token that starts a text; for a model
+    without such a token it costs as much as any token of the vocabulary. A token that the model
+    does not know counts as raw bytes.
     """
 
     auto_class = "AutoModelForCausalLM"
@@ -198,34 +120,31 @@ class CausalLM(LanguageModel):
         return f"causal-LM loss, window {self.window}"
 
     def prepare(self, tokenizer: Tokenizer, prompt: Prompt, max_length: int) -> TokenizedText:
-        """Cut the prompt into windows that slide."""
-        found = tokenizer(
+        """Cut the prompt into sliding windows."""
+        encoding = tokenizer(
             prompt.text, add_special_tokens=False, return_offsets_mapping=True, verbose=False
         )
-        text = TokenizedText(tokens=len(found["input_ids"]))
+        ids = list(encoding["input_ids"])
+        text = TokenizedText(tokens=len(ids))
         text.count_text(prompt.text)
-        ids, labels = list(found["input_ids"]), list(found["input_ids"])
-        for at, place in enumerate(found["offset_mapping"]):
-            if ids[at] == tokenizer.unk_token_id:
-                text.add_unknown_token(prompt.text[slice(*place)])
-                labels[at] = IGNORE_INDEX
-        start = tokenizer.bos_token_id
-        start = tokenizer.eos_token_id if start is None else start
-        if start is not None:
-            ids, labels = [start, *ids], [IGNORE_INDEX, *labels]
+        labels = _label_tokens(tokenizer, ids, encoding["offset_mapping"], prompt.text, text)
+        start_token = tokenizer.bos_token_id
+        start_token = tokenizer.eos_token_id if start_token is None else start_token
+        if start_token is not None:
+            ids, labels = [start_token, *ids], [IGNORE_INDEX, *labels]
         elif labels and labels[0] != IGNORE_INDEX:
             text.extra_nats = math.log(len(tokenizer))
-        for begin, end, first in sliding_windows(len(ids), max_length, max(1, max_length // 2)):
-            skipped = [IGNORE_INDEX] * (first - begin)
+        for start, end, first in sliding_windows(len(ids), max_length, max(1, max_length // 2)):
             scored = labels[first:end]
             if any(label != IGNORE_INDEX for label in scored):
-                text.rows.append(TokenRow(ids[begin:end], [*skipped, *scored]))
+                ignored = [IGNORE_INDEX] * (first - start)
+                text.rows.append(TokenRow(ids[start:end], [*ignored, *scored]))
         return text
 
     def sequence_losses(
         self, model: Model, rows: Sequence[TokenRow], pad_token_id: int
     ) -> torch.Tensor:
-        """Return the nats of the scored tokens of each row."""
+        """Return the nats of the scored tokens of each row, `(n_rows,)`."""
         labels = pad_sequences([row.labels for row in rows], IGNORE_INDEX, model.device)
         logits = model(**collate(rows, pad_token_id, model.device)).logits
         return sum_token_losses(logits[:, :-1], labels[:, 1:])
@@ -234,8 +153,9 @@ class CausalLM(LanguageModel):
 class Seq2SeqLM(LanguageModel):
     """The loss of an encoder-decoder (T5, BART ...) on the first reference of a prompt.
 
-    The prompt is cut where the model's room ends; a reference that does not fit is an error. The
-    end of the reference is predicted too. A token that it does not know counts as raw bytes.
+    A prompt that is longer than the model takes is cut; a reference that does not fit is an error.
+    The end of the reference is predicted, too. A token that the model does not know counts as raw
+    bytes.
     """
 
     auto_class = "AutoModelForSeq2SeqLM"
@@ -252,7 +172,7 @@ class Seq2SeqLM(LanguageModel):
 
         Raises:
             InputError: a prompt has no reference.
-            MeasurementError: as for every language model.
+            MeasurementError: the checkpoint cannot be read, or the model fails on a batch.
         """
         for prompt in prompts:
             if not prompt.references:
@@ -263,14 +183,11 @@ class Seq2SeqLM(LanguageModel):
         """Pair the prompt with its reference."""
         reference = prompt.references[0]
         source = tokenizer(prompt.text, truncation=True, max_length=max_length)["input_ids"]
-        found = tokenizer(text_target=reference, return_offsets_mapping=True, verbose=False)
-        target = list(found["input_ids"])
-        text, labels = TokenizedText(tokens=len(target)), list(target)
+        encoding = tokenizer(text_target=reference, return_offsets_mapping=True, verbose=False)
+        target = list(encoding["input_ids"])
+        text = TokenizedText(tokens=len(target))
         text.count_text(reference)
-        for at, place in enumerate(found["offset_mapping"]):
-            if target[at] == tokenizer.unk_token_id:
-                text.add_unknown_token(reference[slice(*place)])
-                labels[at] = IGNORE_INDEX
+        labels = _label_tokens(tokenizer, target, encoding["offset_mapping"], reference, text)
         if len(labels) > max_length:
             text.error = (
                 f"the reference has {len(labels)} tokens, the model has room for {max_length}"
@@ -282,23 +199,23 @@ class Seq2SeqLM(LanguageModel):
     def sequence_losses(
         self, model: Model, rows: Sequence[TokenRow], pad_token_id: int
     ) -> torch.Tensor:
-        """Return the nats of the reference of each row."""
+        """Return the nats of the reference of each row, `(n_rows,)`."""
         labels = pad_sequences([row.labels for row in rows], IGNORE_INDEX, model.device)
         targets = pad_sequences([row.target for row in rows], IGNORE_INDEX, model.device)
-        before = model.prepare_decoder_input_ids_from_labels(labels=targets)
-        logits = model(**collate(rows, pad_token_id, model.device), decoder_input_ids=before).logits
-        return sum_token_losses(logits, labels)
+        decoder_ids = model.prepare_decoder_input_ids_from_labels(labels=targets)
+        batch = collate(rows, pad_token_id, model.device)
+        return sum_token_losses(model(**batch, decoder_input_ids=decoder_ids).logits, labels)
 
 
 def measurer_for(
     source: str, factories: Mapping[str, Callable[[str], LanguageModel]]
 ) -> LanguageModel:
-    """Return the measurer that fits a checkpoint: the first whose word is in its architecture.
+    """Return the measurer of a checkpoint: of the first factory whose key is in its architecture.
 
     Raises:
-        InputError: it has no config.json, or no architecture that has a loss.
+        InputError: the checkpoint has no config.json, or an architecture that no factory measures.
     """
-    if source.endswith(GGUF):
+    if source.endswith(GGUF_SUFFIX):
         return factories["ForCausalLM"](source)
     require_extra("transformers", "train")
     from transformers import AutoConfig
@@ -306,11 +223,106 @@ def measurer_for(
     try:
         config = AutoConfig.from_pretrained(source, trust_remote_code=False)
     except (OSError, ValueError) as error:
-        raise InputError(f"{source} is no model that can be read: {str(error)[:300]}") from error
-    names = getattr(config, "architectures", None) or []
-    for word, make in factories.items():
-        if any(word in name for name in names):
+        raise InputError(f"{source} is not a readable model: {str(error)[:300]}") from error
+    architectures = getattr(config, "architectures", None) or []
+    for key, make in factories.items():
+        if any(key in name for name in architectures):
             return make(source)
     raise InputError(
-        f"{source} is a {names or 'model of no kind'}; expected one of {[*factories]}."
+        f"{source} has the architecture {architectures or 'unknown'}; expected one of "
+        f"{[*factories]}."
     )
+
+
+def sample_masks(
+    text: str, rate: float, seed: int, rounds: int, min_words: int = 1
+) -> list[list[Span]]:
+    """Return the words that each round hides, no word twice.
+
+    At least one word is hidden in each round. There are more rounds than `rounds` until `min_words`
+    words are hidden, and fewer if there are no more words. Seed and text alone decide, so every
+    expert gets the same masks.
+    """
+    words = word_spans(text)
+    size = max(1, round(rate * len(words)))
+    digest = blake2b(f"{seed} {text}".encode(), digest_size=8).digest()
+    random.Random(int.from_bytes(digest, "big")).shuffle(words)  # noqa: S311 - no secret depends on it
+    wanted = max(rounds, math.ceil(min_words / size))
+    possible = math.ceil(len(words) / size)
+    return [sorted(words[i * size : (i + 1) * size]) for i in range(min(wanted, possible))]
+
+
+def word_spans(text: str) -> list[Span]:
+    """Return where the words of a text are, as `(start, end)` in characters."""
+    return [found.span() for found in _WORD.finditer(text)]
+
+
+def char_positions(spans: Iterable[Span]) -> set[int]:
+    """Return the positions of all characters in some spans."""
+    return {at for span in spans for at in range(*span)}
+
+
+class _TokenWindow(NamedTuple):
+    """The tokens of a window with their spans in the text; None for the model's special tokens."""
+
+    ids: list[int]
+    offsets: list[Span | None]
+
+
+def _split_into_windows(
+    tokenizer: Tokenizer, prompt_text: str, max_length: int
+) -> list[_TokenWindow]:
+    """Cut a text into windows, each with the special tokens that the model expects around it."""
+    encoding = tokenizer(
+        prompt_text,
+        truncation=True,
+        max_length=max_length,
+        return_overflowing_tokens=True,
+        return_offsets_mapping=True,
+        return_special_tokens_mask=True,
+    )
+    names = ("input_ids", "offset_mapping", "special_tokens_mask")
+    return [
+        _TokenWindow(
+            list(ids), [None if added else span for span, added in zip(spans, special, strict=True)]
+        )
+        for ids, spans, special in zip(*(encoding[name] for name in names), strict=True)
+    ]
+
+
+def _add_masked_row(
+    tokenizer: Tokenizer,
+    prompt_text: str,
+    window: _TokenWindow,
+    hidden: set[int],
+    text: TokenizedText,
+) -> None:
+    """Add a window in which the tokens at `hidden` characters are masked."""
+    ids, labels = list(window.ids), [IGNORE_INDEX] * len(window.ids)
+    for at, span in enumerate(window.offsets):
+        if span is None or hidden.isdisjoint(range(*span)):
+            continue
+        text.tokens += 1
+        ids[at] = tokenizer.mask_token_id
+        if window.ids[at] == tokenizer.unk_token_id:
+            text.add_unknown_token(prompt_text[slice(*span)])
+        else:
+            labels[at] = window.ids[at]
+    if any(label != IGNORE_INDEX for label in labels):
+        text.rows.append(TokenRow(ids, labels))
+
+
+def _label_tokens(
+    tokenizer: Tokenizer,
+    ids: Sequence[int],
+    offsets: Sequence[Span],
+    source: str,
+    text: TokenizedText,
+) -> list[int]:
+    """Return the tokens as labels; those that the model does not know count as raw bytes."""
+    labels = list(ids)
+    for at, span in enumerate(offsets):
+        if ids[at] == tokenizer.unk_token_id:
+            text.add_unknown_token(source[slice(*span)])
+            labels[at] = IGNORE_INDEX
+    return labels

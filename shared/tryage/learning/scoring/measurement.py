@@ -1,4 +1,4 @@
-"""What is measured, on what, and by whom: measurements, prompts, and the protocol between them."""
+"""Prompts, their measured losses, the protocol of a measurer, and the budget that it keeps."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 class Prompt:
     """A text to measure experts on, with what scorers compare an answer to.
 
-    `references` are the acceptable answers, `choices` those of a multiple-choice question. Without
-    an `id` it is a digest of the content.
+    `references` are the acceptable answers, `choices` the options of a multiple-choice question.
+    Without an `id`, a digest of the content is the id.
 
     Raises:
-        InputError: a value of a wrong type, or text that is not Unicode (lone surrogates).
+        InputError: a value has a wrong type, or a text is not Unicode (lone surrogates).
     """
 
     text: str
@@ -36,13 +36,13 @@ class Prompt:
     id: str = ""
 
     def __post_init__(self) -> None:
-        """Check every field, and give the prompt its id."""
+        """Check every field, and set the id."""
         _check_text("The prompt", self.text)
         for name in ("references", "choices"):
             object.__setattr__(self, name, _check_texts(name, getattr(self, name)))
         for name in ("category", "source", "id"):
-            if getattr(self, name) is not None:
-                _check_text(f"The {name} of a prompt", getattr(self, name))
+            if (value := getattr(self, name)) is not None:
+                _check_text(f"The {name} of a prompt", value)
         if not self.id:
             content = repr((self.text, self.references, self.choices)).encode()
             object.__setattr__(self, "id", blake2b(content, digest_size=12).hexdigest())
@@ -54,34 +54,51 @@ class Prompt:
         A reference is a text, a number, or a list of these.
 
         Raises:
-            InputError: no prompt, or a value of a wrong type.
+            InputError: `prompt` is missing, or a value has a wrong type.
         """
         if "prompt" not in row:
             raise InputError(f'A prompt needs {{"prompt": "..."}}; got the keys {sorted(row)}.')
-        given = row.get("reference")
+        given, prompt_id = row.get("reference"), row.get("prompt_id")
         references = given if isinstance(given, (list, tuple)) else [] if given is None else [given]
-        key = row.get("prompt_id")
         return cls(
             row["prompt"],
             tuple(_to_text(reference) for reference in references),
             tuple(row.get("choices") or ()),
             row.get("category"),
             row.get("source"),
-            "" if key is None else _to_text(key),
+            "" if prompt_id is None else _to_text(prompt_id),
         )
+
+
+def unique_prompts(prompts: Iterable[Prompt | str | Mapping[str, Any]]) -> list[Prompt]:
+    """Return each prompt once, in the order given.
+
+    Raises:
+        InputError: the prompts are a single string, there is no prompt, or two different prompts
+            have the same id.
+    """
+    if isinstance(prompts, (str, bytes, Mapping)):
+        raise InputError(f"The prompts are {prompts!r:.80}; give a list of them.")
+    unique: dict[str, Prompt] = {}
+    for prompt in map(_to_prompt, prompts):
+        if unique.setdefault(prompt.id, prompt) != prompt:
+            raise InputError(f"Two different prompts have the id {prompt.id!r}; give each its own.")
+    if not unique:
+        raise InputError("There is no prompt to measure on. Give at least one.")
+    return list(unique.values())
 
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
     """What one expert did on one prompt; None is unknown.
 
-    `loss` is in nats per token, or 1 - `score`; `loss_per_char` in nats per character and
-    `bits_per_byte` compare experts whatever their tokenisers. `latency` is in seconds, `cost` and
-    `scoring_cost` (of a judge) in USD, `readability` Flesch reading ease. With an `error` nothing
-    was measured: the prompt stays a gap, and the next run tries again.
+    `loss` is in nats per token, or 1 - `score`. `loss_per_char` (nats per character) and
+    `bits_per_byte` compare experts with different tokenizers. `latency` is in seconds, `cost` and
+    `scoring_cost` (of a judge) in USD, `readability` is the Flesch reading ease. With an `error`
+    nothing was measured: the prompt stays a gap, and the next run tries again.
 
     Raises:
-        InputError: a number is none, or not finite.
+        InputError: a value is not a number, or not finite.
     """
 
     loss: float | None = None
@@ -97,7 +114,7 @@ class Measurement:
     error: str | None = None
 
     def __post_init__(self) -> None:
-        """Bring every number to a float, so that numpy's do as well."""
+        """Convert every number to a float, so that numbers of numpy are accepted, too."""
         for name in SHARD_NUMBER_COLUMNS:
             if (value := getattr(self, name)) is not None:
                 checked = check_number(f"A measured {name}", value, -math.inf)
@@ -113,7 +130,7 @@ class Measurement:
 
 @dataclass(frozen=True, slots=True)
 class MeasurerIdentity:
-    """Whose losses these are, and how they are measured.
+    """The expert that is measured, and the method.
 
     `method` says in words all that changes the numbers, such as "masked-LM loss, 15% of the words,
     1 round, seed 0": a Q-table never mixes two methods of one expert.
@@ -127,7 +144,7 @@ class Measurer(Protocol):
     """An expert that can be measured: two methods, whatever the model behind them."""
 
     def identify(self) -> MeasurerIdentity:
-        """Say whose losses these are; cheap, nothing is loaded."""
+        """Return the expert and the method; cheap, nothing is loaded."""
         ...
 
     def measure(
@@ -135,7 +152,8 @@ class Measurer(Protocol):
     ) -> Iterator[tuple[int, Measurement]]:
         """Yield `(position in prompts, measurement)` as soon as each is known, in any order.
 
-        What costs money asks `budget.allows` before and tells `budget.charge` after.
+        A measurer that costs money calls `budget.allows` before each request and `budget.charge`
+        after it.
 
         Raises:
             MeasurementError: this expert cannot be measured any further.
@@ -143,22 +161,78 @@ class Measurer(Protocol):
         ...
 
 
-def unique_prompts(prompts: Iterable[Prompt | str | Mapping[str, Any]]) -> list[Prompt]:
-    """Return the prompts, each once, in order.
+class Budget:
+    """A limit in USD that is checked before money is spent; None is no limit.
+
+    The first request to an expert runs alone: it shows what requests cost. Then as many run at once
+    as would fit if each cost as much as the most expensive one so far. So the limit is passed only
+    by a request that is more expensive than all before it. Threads may share a budget.
 
     Raises:
-        InputError: a lone string, no prompt, or two different prompts with one id.
+        InputError: the limit is not a number, or negative.
     """
-    if isinstance(prompts, (str, bytes, Mapping)):
-        raise InputError(f"The prompts are {prompts!r:.80}; give a list of them.")
-    found: dict[str, Prompt] = {}
-    for given in prompts:
-        prompt = _to_prompt(given)
-        if found.setdefault(prompt.id, prompt) != prompt:
-            raise InputError(f"Two different prompts have the id {prompt.id!r}; give each its own.")
-    if not found:
-        raise InputError("There is no prompt to measure on. Give at least one.")
-    return list(found.values())
+
+    def __init__(self, usd: float | None = None) -> None:
+        self.limit = None if usd is None else check_number("The budget in USD", usd)
+        self.spent = 0.0
+        self.exhausted = False
+        self._stop = threading.Event()
+        self._max_price: dict[str, float] = {}
+        self._lock = threading.Lock()
+
+    def allows(self, expert: str, running: int = 0) -> bool:
+        """Return whether one more request may start while `running` others of the expert run."""
+        if self.stopped:
+            return False
+        if self.limit is None:
+            return True
+        with self._lock:
+            price = self._max_price.get(expert)
+            if price is None:
+                fits = self.spent < self.limit
+            else:
+                fits = self.spent + (running + 1) * price <= self.limit
+            self.exhausted = self.exhausted or not (fits or running)
+        return fits and (price is not None or running == 0)
+
+    def charge(self, expert: str, usd: float | None) -> None:
+        """Record the cost of a request.
+
+        Raises:
+            MeasurementError: the cost is unknown, and there is a limit.
+        """
+        if usd is None:
+            if self.limit is not None:
+                raise MeasurementError(
+                    f"The cost of an answer of {expert} is unknown, so no budget can be kept. Give "
+                    "the expert its input_price and output_price (0 if it is free) and a model "
+                    "that reports its tokens, or go without a budget."
+                )
+            return
+        with self._lock:
+            self.spent += usd
+            self._max_price[expert] = max(usd, self._max_price.get(expert, 0.0))
+
+    def max_price(self, expert: str) -> float | None:
+        """Return the highest cost in USD of a request to an expert in this run; None before any."""
+        return self._max_price.get(expert)
+
+    def add_previous_cost(self, usd: float) -> None:
+        """Add what earlier runs of the same table have cost."""
+        self.spent += usd
+
+    def stop(self) -> None:
+        """Let no further request start; running ones may finish."""
+        self._stop.set()
+
+    @property
+    def stopped(self) -> bool:
+        """Whether no further request may start."""
+        return self._stop.is_set()
+
+    def sleep(self, seconds: float) -> bool:
+        """Wait until the time is over or the run is stopped; return whether the run goes on."""
+        return not self._stop.wait(seconds)
 
 
 def _to_prompt(given: Prompt | str | Mapping[str, Any]) -> Prompt:
@@ -173,7 +247,7 @@ def _check_text(name: str, value: object) -> None:
     try:
         value.encode()
     except UnicodeEncodeError as error:
-        raise InputError(f"{name} is no Unicode text: {error}. Clean it first.") from error
+        raise InputError(f"{name} is not Unicode text: {error}. Clean it first.") from error
 
 
 def _check_texts(name: str, values: object) -> tuple[str, ...]:
@@ -190,77 +264,3 @@ def _to_text(value: object) -> str:
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):
         raise InputError(f"Expected a text or a number, got {type(value).__name__} {value!r:.80}.")
     return str(value)
-
-
-class Budget:
-    """A limit in USD that is kept before the money is spent; None is no limit.
-
-    The first request to an expert goes alone: it shows what requests cost. Then as many run at once
-    as would fit if each cost as much as the dearest so far, so the limit is passed only by a
-    request that is dearer than all before it. Threads may share it.
-
-    Raises:
-        InputError: not a number, or negative.
-    """
-
-    def __init__(self, usd: float | None = None) -> None:
-        self.limit = None if usd is None else check_number("The budget in USD", usd)
-        self.spent = 0.0
-        self.exhausted = False
-        self._stop = threading.Event()
-        self._max_price: dict[str, float] = {}
-        self._lock = threading.Lock()
-
-    def allows(self, expert: str, running: int = 0) -> bool:
-        """Tell whether one more request may start while `running` others of the expert run."""
-        if self.stopped:
-            return False
-        if self.limit is None:
-            return True
-        with self._lock:
-            dearest = self._max_price.get(expert)
-            if dearest is None:
-                fits = self.spent < self.limit
-            else:
-                fits = self.spent + (running + 1) * dearest <= self.limit
-            self.exhausted = self.exhausted or not (fits or running)
-        return fits and (dearest is not None or running == 0)
-
-    def charge(self, expert: str, usd: float | None) -> None:
-        """Note what a request has cost.
-
-        Raises:
-            MeasurementError: unknown, and there is a limit to keep.
-        """
-        if usd is None:
-            if self.limit is not None:
-                raise MeasurementError(
-                    f"What an answer of {expert} costs is unknown, so no budget can be kept. Give "
-                    "the expert its input_price and output_price (0 if it is free) and a model "
-                    "that reports its tokens, or go without a budget."
-                )
-            return
-        with self._lock:
-            self.spent += usd
-            self._max_price[expert] = max(usd, self._max_price.get(expert, 0.0))
-
-    def max_price(self, expert: str) -> float | None:
-        """Return what the dearest request to an expert has cost in this run; None before any."""
-        return self._max_price.get(expert)
-
-    def add_previous_cost(self, usd: float) -> None:
-        """Count what earlier runs of the same table have cost."""
-        self.spent += usd
-
-    def stop(self) -> None:
-        """Start nothing any more; what runs may finish."""
-        self._stop.set()
-
-    @property
-    def stopped(self) -> bool:
-        """Whether nothing more is to be started."""
-        return self._stop.is_set()
-
-    def sleep(self, seconds: float) -> bool:
-        """Wait, unless and until the run is stopped; tell whether it goes on."""
-        return not self._stop.wait(seconds)

@@ -1,10 +1,9 @@
-"""A worker in another process: one expert, measured chunk after chunk, and what it reports."""
+"""One worker in another process: it measures one expert, chunk by chunk, and reports results."""
 
 from __future__ import annotations
 
 import pickle
 import threading
-from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,7 +13,7 @@ from tryage.learning.scoring.measurement import Budget
 from tryage.learning.scoring.run import checked_measurements
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Sequence
+    from collections.abc import Sequence
 
     from tryage.learning.scoring.measurement import Measurement, Measurer, Prompt
 
@@ -23,11 +22,12 @@ MAX_QUEUED = 1024  # measurements that may wait to be fetched
 
 @dataclass(frozen=True, slots=True)
 class WorkerUpdate:
-    """What has happened in a worker since it was asked the last time.
+    """What has happened in a worker since the last update.
 
-    `found` are positions in the chunk with what was measured, `charged` experts with USD. With
-    `asked`, expert and running requests, it waits to hear whether it may start one more. `ended`
-    says that the chunk is done, `given_up` why the expert cannot be measured any further.
+    `measurements` are pairs of a position in the chunk and what was measured there, `charges` pairs
+    of an expert and USD. With a `budget_request` (expert, running requests) the worker waits to
+    hear whether it may start one more request. `finished` says that the chunk is done, `failure`
+    why the expert cannot be measured any further.
     """
 
     measurements: Sequence[tuple[int, Measurement]] = ()
@@ -38,9 +38,9 @@ class WorkerUpdate:
 
 
 class Worker:
-    """Measures one expert; whoever runs it in another process calls these methods.
+    """Measures one expert; the run calls these methods from another process.
 
-    `limit` is that of the budget, in USD. Only `stop` may be called while another method runs.
+    `limit` is the limit of the budget in USD. Only `stop` may be called while another method runs.
     """
 
     def __init__(self, limit: float | None) -> None:
@@ -49,22 +49,22 @@ class Worker:
         self._results, self._stopped = ResultQueue(), threading.Event()
 
     def receive_bytes(self, part: bytes) -> None:
-        """Take the next part of the pickled measurer."""
+        """Receive the next part of the pickled measurer."""
         self._parts.append(part)
 
     def load_measurer(self) -> WorkerUpdate:
-        """Build the measurer of what was received, and be ready for a chunk.
+        """Unpickle the measurer, and be ready for a chunk.
 
         Raises:
-            MeasurementError: it cannot be unpacked here.
+            MeasurementError: the measurer cannot be unpickled on this machine.
         """
         self._measurer = _unpickle_measurer(b"".join(self._parts))
         self._parts.clear()
         return WorkerUpdate(finished=True)
 
     def start_chunk(self, prompts: Sequence[Prompt]) -> WorkerUpdate:
-        """Start to measure a chunk; the worker must be ready."""
-        assert self._measurer is not None  # noqa: S101 - unpack() comes first
+        """Start to measure a chunk; the measurer must be loaded."""
+        assert self._measurer is not None  # noqa: S101 - the run calls load_measurer() first
         self._results = ResultQueue()
         if self._stopped.is_set():
             self._results.stop()
@@ -73,23 +73,23 @@ class Worker:
         return WorkerUpdate()
 
     def next_update(self, granted: bool | None) -> WorkerUpdate:
-        """Answer what was asked, if anything was, and wait for what comes next.
+        """Answer the request for budget, if there is one, and wait for the next update.
 
         Raises:
-            Exception: what the measurer raised, when all that it found before was fetched.
+            Exception: the error of the measurer, after all that it found before was fetched.
         """
         if granted is not None:
             self._results.answer_request(granted)
         return self._results.get()
 
     def stop(self) -> None:
-        """Start nothing any more; what runs may finish."""
+        """Start nothing more; running requests may finish."""
         self._stopped.set()
         self._results.stop()
 
 
 class ResultQueue:
-    """Where the thread that measures leaves what it found, for whoever fetches it."""
+    """Passes results and requests for budget from the measuring thread to `Worker.next_update`."""
 
     def __init__(self) -> None:
         self.stopped = threading.Event()
@@ -104,19 +104,19 @@ class ResultQueue:
         self._error: BaseException | None = None
 
     def put(self, position: int, measurement: Measurement) -> None:
-        """Leave a measurement; wait while too many lie there."""
+        """Add a measurement; wait while the queue is full."""
         with self._changed:
             self._changed.wait_for(lambda: len(self._measurements) < MAX_QUEUED)
             self._measurements.append((position, measurement))
             self._changed.notify_all()
 
     def charge(self, expert: str, usd: float) -> None:
-        """Leave word of what a request has cost; it goes with whatever is told next."""
+        """Record the cost of a request; it is sent with the next update."""
         with self._changed:
             self._charges.append((expert, usd))
 
     def request_budget(self, expert: str, running: int) -> bool:
-        """Wait to hear whether one more request may start."""
+        """Wait for the answer whether one more request may start."""
         with self._request_lock, self._changed:
             self._request, self._granted = (expert, running), None
             self._changed.notify_all()
@@ -124,58 +124,58 @@ class ResultQueue:
             return bool(self._granted)
 
     def finish(self, failure: str | None = None, error: BaseException | None = None) -> None:
-        """Leave word that the chunk is done."""
+        """Record that the chunk is done, with a failure of the expert or an error if any."""
         with self._changed:
             self._finished, self._failure, self._error = True, failure, error
             self._changed.notify_all()
 
     def answer_request(self, granted: bool) -> None:
-        """Tell who asked."""
+        """Answer the request for budget."""
         with self._changed:
             self._granted = granted
             self._changed.notify_all()
 
     def stop(self) -> None:
-        """Let nothing start any more."""
+        """Let no further request start."""
         self.stopped.set()
 
     def get(self) -> WorkerUpdate:
-        """Wait until something lies there, and take all of it.
+        """Wait until there is something to report, and return all of it.
 
         Raises:
-            BaseException: the error that ended the chunk, when nothing else is left to take.
+            BaseException: the error that ended the chunk, when nothing else is left to report.
         """
         with self._changed:
             self._changed.wait_for(lambda: self._measurements or self._request or self._finished)
             if self._error is not None and not self._measurements and not self._charges:
                 raise self._error
-            ended = self._finished and self._error is None
-            news = WorkerUpdate(
-                self._measurements, self._charges, self._request, ended, self._failure
+            finished = self._finished and self._error is None
+            update = WorkerUpdate(
+                self._measurements, self._charges, self._request, finished, self._failure
             )
             self._measurements, self._charges, self._request = [], [], None
             self._changed.notify_all()
-            return news
+            return update
 
 
 class RemoteBudget(Budget):
-    """The budget as a worker sees it: with a limit, leave is asked for before every request."""
+    """The budget in a worker: with a limit, it asks the run before every request."""
 
     def __init__(self, limit: float | None, results: ResultQueue) -> None:
         super().__init__(limit)
         self._results, self._stop = results, results.stopped
 
     def allows(self, expert: str, running: int = 0) -> bool:
-        """Tell whether one more request may start; wait while that depends on other workers."""
+        """Return whether one more request may start; wait while that depends on other workers."""
         if self.limit is None or self.stopped:
             return not self.stopped
         return self._results.request_budget(expert, running)
 
     def charge(self, expert: str, usd: float | None) -> None:
-        """Note what a request has cost.
+        """Record the cost of a request, and report it to the run.
 
         Raises:
-            MeasurementError: unknown, and there is a limit to keep.
+            MeasurementError: the cost is unknown, and there is a limit.
         """
         super().charge(expert, usd)
         if usd is not None:
@@ -185,7 +185,7 @@ class RemoteBudget(Budget):
 def _measure_chunk(
     measurer: Measurer, prompts: Sequence[Prompt], results: ResultQueue, limit: float | None
 ) -> None:
-    """Measure a chunk, and leave what is found at the desk."""
+    """Measure a chunk, and put what is found into the queue."""
     try:
         for position, measurement in checked_measurements(
             measurer, prompts, RemoteBudget(limit, results)
@@ -193,79 +193,19 @@ def _measure_chunk(
             results.put(position, measurement)
     except MeasurementError as error:
         results.finish(failure=str(error))
-    except BaseException as error:  # noqa: BLE001 - told to the driver, which would wait for ever
+    except BaseException as error:  # noqa: BLE001 - without a report the run would wait forever
         results.finish(error=error)
     else:
         results.finish()
 
 
 def _unpickle_measurer(pickled: bytes) -> Measurer:
-    """Return a measurer that came from the driver, with a model that stays in memory."""
+    """Return the measurer that the run sent; a language model stays in memory between chunks."""
     try:
-        measurer: Measurer = pickle.loads(pickled)  # noqa: S301 - our own driver packed it
+        measurer: Measurer = pickle.loads(pickled)  # noqa: S301 - this program's run pickled it
     except Exception as error:  # unpickling raises anything
         raise MeasurementError(
-            f"the measurer cannot be unpacked on a worker: {type(error).__name__}: {error}. Its "
+            f"the measurer cannot be unpickled on a worker: {type(error).__name__}: {error}. Its "
             "module, and what that imports, must be installed on every machine."
         ) from error
     return measurer.with_cached_model() if isinstance(measurer, LanguageModel) else measurer
-
-
-class BudgetLedger:
-    """Keeps the promise of a `Budget` while workers in other processes spend at the same time.
-
-    What runs is reserved at the price of its expert's dearest request so far. While a request runs
-    whose price nobody knows yet, no other one starts, in the whole table. So the limit is passed
-    only by a request that is dearer than all before it of its expert, as with one process. What a
-    killed worker had sent may have been paid: it stays reserved.
-    """
-
-    def __init__(self, budget: Budget) -> None:
-        self._budget = budget
-        self._running: dict[Hashable, tuple[str, int]] = {}
-        self._written_off: Counter[str] = Counter()
-
-    def reserve(self, worker: Hashable, expert: str, running: int) -> bool | None:
-        """Tell whether a worker may start one request more while `running` of its own run.
-
-        None: not now, and nothing of its own runs that it could wait for; ask again when another
-        worker has charged, left or been lost.
-        """
-        self._running[worker] = (expert, running)
-        granted = self._can_start(expert, running)
-        if granted:
-            self._running[worker] = (expert, running + 1)
-        return granted
-
-    def release(self, worker: Hashable) -> None:
-        """Note that nothing of a worker runs any more."""
-        self._running.pop(worker, None)
-
-    def write_off(self, worker: Hashable) -> None:
-        """Note that a worker was killed, maybe after it had sent its requests."""
-        expert, running = self._running.pop(worker, ("", 0))
-        self._written_off[expert] += running
-
-    def _can_start(self, expert: str, running: int) -> bool | None:
-        budget, price = self._budget, self._budget.max_price(expert)
-        if budget.stopped or budget.limit is None:
-            return not budget.stopped
-        spent = budget.spent + self._total_price(self._written_off)
-        if not _fits(spent, price, budget.limit):  # nor will it: what is spent only grows
-            budget.exhausted = budget.exhausted or not running
-            return False
-        reserved: Counter[str] = Counter()
-        for name, others in self._running.values():
-            reserved[name] += others
-        unknown = any(reserved[name] and budget.max_price(name) is None for name in reserved)
-        now = _fits(spent + self._total_price(reserved), price, budget.limit)
-        if now and not unknown:
-            return True
-        return False if running else None
-
-    def _total_price(self, requests: Counter[str]) -> float:
-        return sum(n * (self._budget.max_price(name) or 0.0) for name, n in requests.items())
-
-
-def _fits(spent: float, price: float | None, limit: float) -> bool:
-    return spent < limit if price is None else spent + price <= limit

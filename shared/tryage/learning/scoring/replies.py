@@ -1,4 +1,4 @@
-"""What a model answered and what it used, from whatever shape its client returns."""
+"""The reply of any client: its text, tokens and price; and which errors are worth a retry."""
 
 from __future__ import annotations
 
@@ -13,24 +13,20 @@ from tryage.errors import InputError
 if TYPE_CHECKING:
     from tryage.core.expert import Expert
 
-# A reply: LangChain's message, LlamaIndex's response, a client's own object, a dict or a text.
 Reply: TypeAlias = Any
-
-_USAGE = ("usage_metadata", "usage", "token_usage")
-
-_USAGE_PARENTS = ("response_metadata", "additional_kwargs", "raw", "message")
-
-_INPUT = ("input_tokens", "prompt_tokens", "prompt_token_count")
-
-_OUTPUT = ("output_tokens", "completion_tokens", "candidates_token_count")
-
-_DETAILS = ("input_token_details", "input_tokens_details", "prompt_tokens_details")
-
-_CACHED = ("cache_read", "cached_tokens")
+"""LangChain's message, LlamaIndex's response, a client's own object, a dict or a text."""
 
 T = TypeVar("T")
 
-FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0  # seconds
+# Where clients put the usage, and what they call its numbers.
+_USAGE = ("usage_metadata", "usage", "token_usage")
+_USAGE_PARENTS = ("response_metadata", "additional_kwargs", "raw", "message")
+_INPUT = ("input_tokens", "prompt_tokens", "prompt_token_count")
+_OUTPUT = ("output_tokens", "completion_tokens", "candidates_token_count")
+_DETAILS = ("input_token_details", "input_tokens_details", "prompt_tokens_details")
+_CACHED = ("cache_read", "cached_tokens")
+
+FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0  # seconds before a retry
 
 _TRANSIENT_STATUSES = frozenset({408, 409, 425, 429})
 
@@ -47,9 +43,9 @@ _PROMPT_ERROR_NAMES = (
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a model answered; None is unknown, tokens are never estimated.
+    """The answer of a model; None is unknown, tokens are never estimated.
 
-    `input_tokens` counts the `cached_tokens` too; `cost` in USD, if the provider tells it.
+    `input_tokens` includes the `cached_tokens`; `cost` is in USD, if the provider reports it.
     """
 
     text: str
@@ -80,10 +76,10 @@ def as_callable(model: object) -> Callable[[str], Reply]:
 
 
 def parse_reply(reply: Reply) -> Answer:
-    """Read a reply.
+    """Read the text, the tokens and the cost of a reply.
 
     Raises:
-        InputError: there is no text in it.
+        InputError: the reply holds no text.
     """
     if isinstance(reply, Answer):
         return reply
@@ -91,7 +87,7 @@ def parse_reply(reply: Reply) -> Answer:
     if text is None:
         raise InputError(
             f"A model replied with a {type(reply).__name__} without text. Expected a text, a "
-            "message, a completion, or tryage.learning.scoring.replies.Answer."
+            "message, a completion, or tryage.learning.scoring.Answer."
         )
     usage = _find_usage(reply)
     details = next((found for name in _DETAILS if (found := _get(usage, name)) is not None), None)
@@ -105,33 +101,67 @@ def parse_reply(reply: Reply) -> Answer:
 
 
 def reply_cost(answer: Answer, expert: Expert) -> float | None:
-    """Return the USD of an answer: as the provider tells, or from tokens and prices; None unknown.
+    """Return the cost of an answer in USD; None is unknown.
 
-    Tokens that the provider still held cost the expert's cached price, if that is known.
+    The cost that the provider reports comes first; else it follows from tokens and prices. Cached
+    tokens cost the expert's cached price, if that is known, else the full price.
     """
     if answer.cost is not None:
         return answer.cost
-    input_tokens, output_tokens = answer.input_tokens, answer.output_tokens
-    price, output_price, cached_price = (
-        expert.input_price,
-        expert.output_price,
-        expert.cached_input_price,
-    )
-    if price == output_price == 0.0:
+    input_price, output_price = expert.input_price, expert.output_price
+    if input_price == output_price == 0.0:
         return 0.0
-    if input_tokens is None or output_tokens is None or price is None or output_price is None:
+    if answer.input_tokens is None or answer.output_tokens is None:
         return None
+    if input_price is None or output_price is None:
+        return None
+    cached_price = expert.cached_input_price
     cached = 0.0 if cached_price is None else answer.cached_tokens or 0.0
-    usd = (
-        (input_tokens - cached) * price
-        + cached * (cached_price or 0.0)
-        + output_tokens * output_price
+    usd = (answer.input_tokens - cached) * input_price + cached * (cached_price or 0.0)
+    return (usd + answer.output_tokens * output_price) / 1e6
+
+
+def call_with_retries(
+    call: Callable[[], T],
+    retries: int,
+    sleep: Callable[[float], bool],
+    wait: float = FIRST_WAIT,
+) -> T:
+    """Return what the call returns; after a transient error wait, and try again.
+
+    `sleep` waits for some seconds and returns whether to go on. The wait doubles each time. It is
+    drawn at random, so that many clients do not return at once, and is at least the provider's
+    Retry-After, up to a maximum.
+
+    Raises:
+        Exception: the last error of the call.
+    """
+    try:
+        return call()
+    except Exception as error:
+        if retries <= 0 or not is_transient(error) or not sleep(_backoff_seconds(error, wait)):
+            raise
+    return call_with_retries(call, retries - 1, sleep, wait * 2.0)
+
+
+def is_transient(error: BaseException) -> bool:
+    """Return whether the same request may succeed a little later."""
+    status = status_of(error)
+    if status is not None:
+        return status in _TRANSIENT_STATUSES or status >= 500
+    return not is_prompt_error(error) and should_fall_back(error)
+
+
+def is_prompt_error(error: BaseException) -> bool:
+    """Return whether the error concerns this prompt only, so that other prompts may be answered."""
+    class_names = [kind.__name__ for kind in type(error).__mro__]
+    return status_of(error) in _PROMPT_STATUSES or any(
+        part in name for part in _PROMPT_ERROR_NAMES for name in class_names
     )
-    return usd / 1e6
 
 
 def _extract_text(reply: Reply) -> str | None:
-    """Return the text of a reply; blocks that are no text, such as reasoning, are left out."""
+    """Return the text of a reply, without blocks of other kinds, such as reasoning."""
     if isinstance(reply, str):
         return reply
     if (content := _get(reply, "content")) is not None:
@@ -146,12 +176,12 @@ def _extract_text(reply: Reply) -> str | None:
 
 
 def _find_usage(reply: Reply) -> object:
-    """Find what was used, in the reply or one level around."""
+    """Return the usage in the reply, or in one of the parts that hold it."""
     for holder in (reply, *(_get(reply, name) for name in _USAGE_PARENTS)):
         for name in _USAGE:
             if (usage := _get(holder, name)) is not None:
                 return usage
-    # LlamaIndex's OpenAI puts the counts themselves among the extras.
+    # LlamaIndex's OpenAI client puts the counts directly among the additional_kwargs.
     return _get(reply, "additional_kwargs")
 
 
@@ -164,56 +194,18 @@ def _first_number(holder: object, names: tuple[str, ...]) -> float | None:
 
 
 def _get(holder: object, name: str) -> Any:  # noqa: ANN401 - replies are of any type
-    """Return a key or an attribute, None if there is none."""
+    """Return the value of a key or an attribute, None if there is none."""
     if holder is None or isinstance(holder, str):
         return None
     return holder.get(name) if isinstance(holder, Mapping) else getattr(holder, name, None)
 
 
-def call_with_retries(
-    call: Callable[[], T],
-    retries: int,
-    sleep: Callable[[float], bool],
-    wait: float = FIRST_WAIT,
-) -> T:
-    """Return what the call returns; an error that passes is waited for and tried again.
-
-    `pause` waits so many seconds and tells whether to go on. The wait doubles each time, is spread
-    at random so that many do not come back at once, and heeds the provider's Retry-After.
-
-    Raises:
-        Exception: the last error of the call.
-    """
-    try:
-        return call()
-    except Exception as error:
-        if retries <= 0 or not is_transient(error) or not sleep(_backoff_seconds(error, wait)):
-            raise
-    return call_with_retries(call, retries - 1, sleep, wait * 2.0)
-
-
-def is_transient(error: BaseException) -> bool:
-    """Tell whether the same request may succeed a little later."""
-    status = status_of(error)
-    if status is not None:
-        return status in _TRANSIENT_STATUSES or status >= 500
-    return not is_prompt_error(error) and should_fall_back(error)
-
-
-def is_prompt_error(error: BaseException) -> bool:
-    """Tell whether the error concerns one prompt, so that others may be answered."""
-    names = [kind.__name__ for kind in type(error).__mro__]
-    return status_of(error) in _PROMPT_STATUSES or any(
-        w in n for w in _PROMPT_ERROR_NAMES for n in names
-    )
-
-
 def _backoff_seconds(error: BaseException, base_seconds: float) -> float:
-    told = getattr(error, "retry_after", None)
+    retry_after = getattr(error, "retry_after", None)
     headers: Mapping[str, str] = getattr(getattr(error, "response", None), "headers", None) or {}
     try:
-        least = float(headers.get("retry-after", 0) if told is None else told)
-    except (TypeError, ValueError):  # a date, which nobody sends
+        least = float(headers.get("retry-after", 0) if retry_after is None else retry_after)
+    except (TypeError, ValueError):  # a date: providers send seconds
         least = 0.0
-    spread = random.uniform(0.5, 1.0)  # noqa: S311 - chance, no secret
-    return float(min(max(least, base_seconds * spread), LONGEST_WAIT))
+    jitter = random.uniform(0.5, 1.0)  # noqa: S311 - no secret depends on it
+    return float(min(max(least, base_seconds * jitter), LONGEST_WAIT))

@@ -1,4 +1,4 @@
-"""Measuring experts on prompts into a folder, which can be stopped at any moment and goes on."""
+"""`score`: measures experts on prompts into a folder; a stopped run goes on where it was."""
 
 from __future__ import annotations
 
@@ -31,14 +31,17 @@ if TYPE_CHECKING:
 
     from tryage.learning.scoring.measurement import Measurement
 
+Engine: TypeAlias = "Callable[[Sequence[Task], Budget], Iterator[Outcome]]"
+"""Runs tasks and yields the outcome of each prompt; it writes the rows through the tasks."""
+
 
 @dataclass(slots=True)
 class Report:
-    """What a run did: `measured` pairs of prompt and expert now, `before` by earlier runs.
+    """What a run did: `measured` pairs of prompt and expert now, `previously_measured` earlier.
 
     `failed` holds the pairs that stay a gap, as `(expert, prompt_id, error)`; `given_up` the
     experts that could not be measured any further, with the reason. `spent` is in USD, earlier runs
-    included; `out_of_budget` says that it ended the run.
+    included; `out_of_budget` says that the budget ended the run.
     """
 
     measured: int = 0
@@ -49,7 +52,7 @@ class Report:
     out_of_budget: bool = False
 
     def add(self, outcome: Outcome) -> None:
-        """Count what became of a prompt."""
+        """Count an outcome."""
         if outcome.prompt_id is None:
             self.given_up[outcome.expert] = outcome.error or ""
         elif outcome.error is not None:
@@ -65,7 +68,7 @@ def run_locally(tasks: Sequence[Task], budget: Budget) -> Iterator[Outcome]:
             yield from task.run(budget)
 
 
-def score(  # noqa: PLR0913 - what, by whom, where to; the rest has defaults
+def score(  # noqa: PLR0913 - prompts, experts and folder; the rest has defaults
     prompts: Iterable[Prompt | str | Mapping[str, Any]],
     measurers: Sequence[Measurer],
     folder: str | Path,
@@ -77,67 +80,143 @@ def score(  # noqa: PLR0913 - what, by whom, where to; the rest has defaults
 ) -> Report:
     """Measure every expert on every prompt that the folder does not hold yet.
 
-    `QTable.read(folder)` reads the result, at any time. Each measurement is kept at once: run the
-    same again after a crash, a kill or Ctrl-C, and it goes on. The first Ctrl-C lets the requests
-    that run finish. `budget` is in USD for the whole table, earlier runs included.
+    `QTable.read(folder)` reads the result, at any time. Each measurement is written at once: make
+    the same call again after a crash, a kill or Ctrl-C, and it goes on. The first Ctrl-C lets the
+    running requests finish. `budget` is in USD for the whole table, earlier runs included.
 
     Raises:
-        InputError: no prompt, no measurer, two of one name, or what a measurer refuses.
+        InputError: there is no prompt or no measurer, two measurers have the same name, or a
+            measurer rejects its input.
         QTableError: the folder is in use, damaged, or holds other measurements under these names.
         MissingExtraError: a package that measuring needs is not installed.
-        KeyboardInterrupt: after Ctrl-C, when all is kept.
+        KeyboardInterrupt: after Ctrl-C, when everything is written.
     """
     require_extra("pyarrow", "score")
-    wanted, names, place = unique_prompts(prompts), _expert_names(measurers), Path(folder)
-    place.mkdir(parents=True, exist_ok=True)
-    with folder_lock(place):
-        recover_journals(place)
-        existing, run_budget = _ExistingMeasurements(place, wanted), Budget(budget)
+    wanted, folder = unique_prompts(prompts), Path(folder)
+    _check_names(measurers)
+    folder.mkdir(parents=True, exist_ok=True)
+    with folder_lock(folder):
+        recover_journals(folder)
+        existing, run_budget = _ExistingMeasurements(folder, wanted), Budget(budget)
         run_budget.add_previous_cost(existing.spent)
-        left = [existing.remaining_prompts(measurer, wanted) for measurer in measurers]
         tasks = [
-            Task(measurer, todo, place, shard_rows)
-            for measurer, todo in zip(measurers, left, strict=True)
-            if todo
+            Task(measurer, existing.remaining_prompts(measurer, wanted), folder, shard_rows)
+            for measurer in measurers
         ]
-        _write_experts(place, measurers)
-        total = len(wanted) * len(names)
-        report = Report(previously_measured=total - sum(map(len, left)))
-        bar = tqdm(
-            total=total, initial=report.previously_measured, unit="loss", disable=not progress
-        )
-        with bar, graceful_interrupt(run_budget.stop):
-            for outcome in engine(tasks, run_budget):
-                report.add(outcome)
-                bar.set_postfix_str(_progress_text(outcome, run_budget), refresh=False)
-                bar.update(outcome.prompt_id is not None)
+        _write_experts(folder, measurers)
+        n_left = sum(len(task.prompts) for task in tasks)
+        report = Report(previously_measured=len(wanted) * len(measurers) - n_left)
+        _run_tasks(engine, tasks, run_budget, report, progress=progress)
     report.spent, report.out_of_budget = run_budget.spent, run_budget.exhausted
     return report
 
 
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The result on one prompt or, with `prompt_id` None, why the whole expert was given up.
+
+    `error` is None after a success.
+    """
+
+    expert: str
+    prompt_id: str | None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """The prompts that are left for one expert; `shard_rows` rows make a shard."""
+
+    measurer: Measurer
+    prompts: Sequence[Prompt]
+    folder: Path
+    shard_rows: int
+
+    def run(self, budget: Budget) -> Iterator[Outcome]:
+        """Measure, write each row at once, and yield the outcome of each prompt.
+
+        An expert that cannot be measured any further ends its own task and no other.
+
+        Raises:
+            InputError: the measurer yields no loss, or one prompt twice.
+        """
+        with self.open_writer() as write:
+            try:
+                for position, measurement in checked_measurements(
+                    self.measurer, self.prompts, budget
+                ):
+                    yield write(position, measurement)
+            except MeasurementError as error:
+                yield self.failed_outcome(str(error))
+
+    @contextmanager
+    def open_writer(self) -> Iterator[Callable[[int, Measurement], Outcome]]:
+        """Yield a function that writes the measurement of a position and returns the outcome."""
+        identity = self.measurer.identify()
+        name = identity.expert.name
+        with ShardWriter(self.folder, name, self.shard_rows) as writer:
+
+            def write(position: int, measurement: Measurement) -> Outcome:
+                prompt = self.prompts[position]
+                if measurement.error is None:
+                    writer.write(measurement.to_row(prompt, identity))
+                return Outcome(name, prompt.id, measurement.error)
+
+            yield write
+
+    def failed_outcome(self, reason: str) -> Outcome:
+        """Return the outcome of an expert that cannot be measured any further."""
+        return Outcome(self.measurer.identify().expert.name, None, reason)
+
+
+def checked_measurements(
+    measurer: Measurer, prompts: Sequence[Prompt], budget: Budget
+) -> Iterator[tuple[int, Measurement]]:
+    """Yield what a measurer yields, and check that it follows the protocol.
+
+    Raises:
+        InputError: it yields no loss, or one prompt twice.
+        MeasurementError: the expert cannot be measured any further.
+    """
+    left = set(range(len(prompts)))
+    for position, measurement in measurer.measure(prompts, budget):
+        empty = measurement.loss is None and measurement.error is None
+        if empty or position not in left:
+            raise InputError(
+                f"The measurer of {measurer.identify().expert.name} yielded {measurement} for "
+                f"position {position}. Expected each position once, with a loss or an error."
+            )
+        left.remove(position)
+        yield position, measurement
+
+
 class _ExistingMeasurements:
-    """What the folder holds already: who was measured on what, how, and for how much."""
+    """What the folder holds already: the prompts and the method of each expert, and the cost."""
 
     def __init__(self, folder: Path, prompts: Sequence[Prompt]) -> None:
         self._folder = folder
-        self._done: dict[str, set[str]] = {}
+        self._measured_ids: dict[str, set[str]] = {}
         self._methods: dict[str, str] = {}
         self.spent = 0.0
         if any(folder.glob(f"*{SHARD_SUFFIX}")) or any(folder.glob(f"*{JOURNAL_SUFFIX}")):
             self._load(read_rows(folder), {prompt.id: prompt.text for prompt in prompts})
 
     def remaining_prompts(self, measurer: Measurer, prompts: Sequence[Prompt]) -> list[Prompt]:
-        """Return the prompts that this expert has still to be measured on."""
+        """Return the prompts on which this expert has not been measured yet.
+
+        Raises:
+            QTableError: the folder holds the expert, measured by another method.
+        """
         identity = measurer.identify()
         name, method = identity.expert.name, identity.method
-        before = self._methods.get(name, method)
-        if before != method:
+        previous = self._methods.get(name, method)
+        if previous != method:
             raise QTableError(
-                f"{self._folder} holds {name} measured by {before!r}, not by {method!r}. A table "
+                f"{self._folder} holds {name} measured by {previous!r}, not by {method!r}. A table "
                 "does not mix the two: give another folder, or the expert another name."
             )
-        done = self._done.get(name, set())
-        return [prompt for prompt in prompts if prompt.id not in done]
+        measured_ids = self._measured_ids.get(name, set())
+        return [prompt for prompt in prompts if prompt.id not in measured_ids]
 
     def _load(self, rows: pa.Table, texts: Mapping[str, str]) -> None:
         import pyarrow.compute as pc
@@ -146,7 +225,7 @@ class _ExistingMeasurements:
             self.spent += pc.sum(rows[name]).as_py() or 0.0
         names = ("expert", "prompt_id", "prompt", "method")
         for expert, key, text, method in zip(*(rows[n].to_pylist() for n in names), strict=True):
-            self._done.setdefault(expert, set()).add(key)
+            self._measured_ids.setdefault(expert, set()).add(key)
             self._methods[expert] = method
             if texts.get(key, text) != text:
                 raise QTableError(
@@ -155,11 +234,26 @@ class _ExistingMeasurements:
                 )
 
 
-def _expert_names(measurers: Sequence[Measurer]) -> list[str]:
+def _run_tasks(
+    engine: Engine, tasks: Sequence[Task], budget: Budget, report: Report, *, progress: bool
+) -> None:
+    """Let the engine measure, and count the outcomes in the report and on a progress bar."""
+    done = report.previously_measured
+    total = done + sum(len(task.prompts) for task in tasks)
+    bar = tqdm(total=total, initial=done, unit="loss", disable=not progress)
+    with bar, graceful_interrupt(budget.stop):
+        for outcome in engine([task for task in tasks if task.prompts], budget):
+            report.add(outcome)
+            bar.set_postfix_str(_progress_text(outcome, budget), refresh=False)
+            bar.update(outcome.prompt_id is not None)
+
+
+def _check_names(measurers: Sequence[Measurer]) -> None:
     names = [measurer.identify().expert.name for measurer in measurers]
     if not names or len(set(names)) != len(names):
-        raise InputError(f"Experts to measure need a name each, at least one; got {names}.")
-    return names
+        raise InputError(
+            f"Give at least one expert to measure, and each its own name; got {names}."
+        )
 
 
 def _write_experts(folder: Path, measurers: Sequence[Measurer]) -> None:
@@ -179,83 +273,3 @@ def _write_experts(folder: Path, measurers: Sequence[Measurer]) -> None:
 
 def _progress_text(outcome: Outcome, budget: Budget) -> str:
     return f"{outcome.expert}, ${budget.spent:.2f}" if budget.spent else outcome.expert
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of one prompt, or with `prompt_id` None of the whole expert."""
-
-    expert: str
-    prompt_id: str | None
-    error: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """Prompts that one expert has still to be measured on; `shard_rows` rows make a shard."""
-
-    measurer: Measurer
-    prompts: Sequence[Prompt]
-    folder: Path
-    shard_rows: int
-
-    def run(self, budget: Budget) -> Iterator[Outcome]:
-        """Measure, write each row at once, and yield what became of each prompt.
-
-        An expert that cannot be measured ends its own task and no other.
-
-        Raises:
-            InputError: the measurer yields no loss, or one prompt twice.
-        """
-        with self.open_writer() as write:
-            try:
-                for position, measurement in checked_measurements(
-                    self.measurer, self.prompts, budget
-                ):
-                    yield write(position, measurement)
-            except MeasurementError as error:
-                yield self.failed_outcome(str(error))
-
-    @contextmanager
-    def open_writer(self) -> Iterator[Callable[[int, Measurement], Outcome]]:
-        """Yield what writes a measurement at once, and says what became of its prompt."""
-        identity = self.measurer.identify()
-        name = identity.expert.name
-        with ShardWriter(self.folder, name, self.shard_rows) as writer:
-
-            def write(position: int, measurement: Measurement) -> Outcome:
-                prompt = self.prompts[position]
-                if measurement.error is None:
-                    writer.write(measurement.to_row(prompt, identity))
-                return Outcome(name, prompt.id, measurement.error)
-
-            yield write
-
-    def failed_outcome(self, reason: str) -> Outcome:
-        """Say that the expert cannot be measured any further."""
-        return Outcome(self.measurer.identify().expert.name, None, reason)
-
-
-def checked_measurements(
-    measurer: Measurer, prompts: Sequence[Prompt], budget: Budget
-) -> Iterator[tuple[int, Measurement]]:
-    """Yield what a measurer finds, and hold it to its promise.
-
-    Raises:
-        InputError: it yields no loss, or one prompt twice.
-        MeasurementError: the expert cannot be measured any further.
-    """
-    left = set(range(len(prompts)))
-    for position, measurement in measurer.measure(prompts, budget):
-        nothing = measurement.loss is None and measurement.error is None
-        if nothing or position not in left:
-            raise InputError(
-                f"The measurer of {measurer.identify().expert.name} yielded {measurement} for "
-                f"position {position}. Expected each position once, with a loss or an error."
-            )
-        left.remove(position)
-        yield position, measurement
-
-
-Engine: TypeAlias = "Callable[[Sequence[Task], Budget], Iterator[Outcome]]"
-"""Runs tasks and yields what became of each prompt; each task writes its own shards."""

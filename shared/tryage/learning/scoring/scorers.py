@@ -1,4 +1,4 @@
-"""How good an answer is: exact match, multiple choice, numbers; any function may stand in."""
+"""How good an answer is: exact match, multiple choice, numbers, a language model, unit tests."""
 
 from __future__ import annotations
 
@@ -23,15 +23,10 @@ from typing import TypeAlias, TypeVar
 from tryage.core.expert import Expert
 from tryage.core.validation import check_number
 from tryage.errors import InputError, MeasurementError
-from tryage.learning.scoring import replies
 from tryage.learning.scoring.measurement import Prompt
-from tryage.learning.scoring.replies import call_with_retries
+from tryage.learning.scoring.replies import as_callable, call_with_retries, parse_reply, reply_cost
 
-_NUMBER = re.compile(
-    r"(?<![\w.])[-+\u2212]?(?:\d[\d,]*(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d+)?(?:\s*/\s*\d+)?%?"
-)
-
-_ANSWER_MARKER = re.compile(r"(?i)####|\\boxed\{|\banswer\s*(?:is|=|:)")
+_LETTERS = string.ascii_uppercase  # of the choices, in their order
 
 _LETTER = r"[\(\[\*\s$]*([A-Z])(?![A-Za-z'\u2019])"
 
@@ -40,6 +35,12 @@ _ANNOUNCED_LETTER = re.compile(
 )
 
 _LONE_LETTER = re.compile(r"(?m)^[\(\[\*\s]*([A-Z])(?:[\)\].:*]|\s*$)")
+
+_ANSWER_MARKER = re.compile(r"(?i)####|\\boxed\{|\banswer\s*(?:is|=|:)")
+
+_NUMBER = re.compile(
+    r"(?<![\w.])[-+\u2212]?(?:\d[\d,]*(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d+)?(?:\s*/\s*\d+)?%?"
+)
 
 # The words of MT-bench's pairwise judge (Zheng et al., 2023), shortened.
 JUDGE_PROMPT = """\
@@ -65,13 +66,15 @@ _POINTS = {"A": 1.0, "B": 0.0, "C": 0.5}
 
 SANDBOX_WARNING = (
     "Code that a language model wrote is run on this machine. The limits on time, memory, files "
-    "and processes hold accidents back, not attacks: it can read what this user can read, and "
-    "reach the network. Run it in a container or a virtual machine that you can lose."
+    "and processes protect against accidents, not against attacks: the code can read what this "
+    "user can read, and reach the network. Run it in a container or a virtual machine that you "
+    "can lose."
 )
 
 _CODE_FENCE = re.compile(r"```(?:python|py)?[ \t]*\r?\n(.*?)```", re.DOTALL | re.IGNORECASE)
 
-# Reads the proof before the code runs and says it after the tests: an early exit does not pass.
+# The program reads a secret before the code runs and prints it after the tests: so code that exits
+# early does not pass.
 _RUNNER = """\
 import os, resource, sys
 seconds, memory = int(sys.argv[1]), int(sys.argv[2])
@@ -82,58 +85,58 @@ for limit, most in (
     hard = resource.getrlimit(limit)[1]
     most = most if hard == resource.RLIM_INFINITY else min(most, hard)
     resource.setrlimit(limit, (most, most))
-proof, said = sys.stdin.readline(), os.dup(1)
+proof, output = sys.stdin.readline(), os.dup(1)
 with open("answer.py", encoding="utf-8") as file:
     code = file.read()
 sys.argv[:] = ["answer.py"]
 exec(compile(code, "answer.py", "exec"), {"__name__": "answer"})
-os.write(said, proof.encode())
+os.write(output, proof.encode())
 """
 
 
 @dataclass(frozen=True, slots=True)
 class ScoreResult:
-    """A score in [0, 1], 1 best, and the USD that finding it has cost; None is unknown."""
+    """A score in [0, 1], 1 best, and what it has cost in USD; None is unknown."""
 
     score: float
     cost: float | None = 0.0
 
     @staticmethod
     def from_value(value: object) -> ScoreResult:
-        """Read what a scorer returned: a verdict, a number or a bool.
+        """Read what a scorer returned: a `ScoreResult`, a number or a bool.
 
         Raises:
-            InputError: it is none of these, or not in [0, 1].
+            InputError: the value is none of these, or the score is not in [0, 1].
         """
-        verdict = value if isinstance(value, ScoreResult) else ScoreResult(value)  # type: ignore[arg-type]  # checked below
-        if not isinstance(verdict.score, (int, float)) or not 0.0 <= verdict.score <= 1.0:
+        result = value if isinstance(value, ScoreResult) else ScoreResult(value)  # type: ignore[arg-type]  # checked below
+        if not isinstance(result.score, (int, float)) or not 0.0 <= result.score <= 1.0:
             raise InputError(
                 f"A scorer returned {value!r:.80}; expected a score from 0 to 1, 1 best."
             )
-        return ScoreResult(float(verdict.score), verdict.cost)
+        return ScoreResult(float(result.score), result.cost)
 
 
 Scorer: TypeAlias = Callable[[Prompt, str], "ScoreResult | float"]
-"""From a prompt and an answer to a score in [0, 1], 1 best. Threads call it at the same time."""
+"""From a prompt and an answer to a score in [0, 1], 1 best. Several threads call it at a time."""
 
 S = TypeVar("S", bound=Callable[..., object])
 
 
 def requires_fields(*fields: str) -> Callable[[S], S]:
-    """Say which fields of a prompt a scorer cannot do without: checked before anybody is asked."""
+    """Declare the fields of a prompt that a scorer needs: they are checked before any request."""
 
     def mark(scorer: S) -> S:
-        scorer.required_fields = fields  # type: ignore[attr-defined]  # a note on the function
+        scorer.required_fields = fields  # type: ignore[attr-defined]  # an attribute of a function
         return scorer
 
     return mark
 
 
 def check_required_fields(scorer: Scorer, prompt: Prompt) -> None:
-    """Check that a prompt has what a scorer needs.
+    """Check that a prompt has the fields that a scorer needs.
 
     Raises:
-        InputError: names the first field that is missing.
+        InputError: a field is missing; the message names the first one.
     """
     for name in getattr(scorer, "required_fields", ()):
         if not getattr(prompt, name):
@@ -144,7 +147,7 @@ def check_required_fields(scorer: Scorer, prompt: Prompt) -> None:
 
 @requires_fields("references")
 def exact_match(prompt: Prompt, answer: str) -> float:
-    """Score 1 if the answer is one of the references, but for case, spaces and signs around it."""
+    """Score 1 if the answer is a reference, ignoring case, spaces and surrounding punctuation."""
     return float(_normalize(answer) in {_normalize(reference) for reference in prompt.references})
 
 
@@ -153,8 +156,8 @@ def multiple_choice(prompt: Prompt, answer: str) -> float:
     """Score 1 if the answer names the right choice, by its letter (A, B ...) or by its text.
 
     The reference is the letter or the text of the right choice. The last letter that the answer
-    calls its answer counts, then the last that stands for itself; then the one choice whose text
-    the answer holds.
+    announces ("the answer is B") counts, else the last letter that stands alone, else the only
+    choice whose text is in the answer.
     """
     chosen = _chosen_index(prompt.choices, answer)
     right = {_reference_index(prompt.choices, reference) for reference in prompt.references}
@@ -165,92 +168,40 @@ def multiple_choice(prompt: Prompt, answer: str) -> float:
 def numeric(prompt: Prompt, answer: str, tolerance: float = 1e-6) -> float:
     r"""Score 1 if the answer's number is a reference, within a relative tolerance.
 
-    It is the first number after what announces it (`####`, `\\boxed{`, "answer is"), else the last.
+    The first number after the last announcement (`####`, `\boxed{`, "answer is") counts, else the
+    last number.
     """
     given = _final_number(answer)
-    wanted = [_final_number(reference) for reference in prompt.references]
-    if None in wanted:
+    expected = [_final_number(reference) for reference in prompt.references]
+    if None in expected:
         raise InputError(f"{prompt.references} hold no number; expected one in each reference.")
     close = [
         given is not None and math.isclose(given, number, rel_tol=tolerance, abs_tol=tolerance**2)
-        for number in wanted
+        for number in expected
         if number is not None
     ]
     return float(any(close))
 
 
 def format_choices(prompt: Prompt) -> str:
-    """Return the text to ask for a prompt with choices: each on a line, with its letter."""
+    """Return the text to send for a prompt with choices: each on its own line, with its letter."""
     lines = [
-        f"{letter}. {choice}" for letter, choice in zip(_letters(), prompt.choices, strict=False)
+        f"{letter}. {choice}" for letter, choice in zip(_LETTERS, prompt.choices, strict=False)
     ]
     return "\n".join([prompt.text, *lines, "Answer with the letter of the right choice."])
-
-
-def _normalize(text: str) -> str:
-    folded = unicodedata.normalize("NFKC", text).casefold()
-    return " ".join(folded.split()).strip(string.punctuation + string.whitespace)
-
-
-def _letters() -> str:
-    return string.ascii_uppercase
-
-
-def _reference_index(choices: tuple[str, ...], reference: str) -> int:
-    """Return which choice a reference means."""
-    texts = [_normalize(choice) for choice in choices]
-    if _normalize(reference) in texts:
-        return texts.index(_normalize(reference))
-    place = _letters().find(reference.strip().upper()) if len(reference.strip()) == 1 else -1
-    if not 0 <= place < len(choices):
-        raise InputError(f"The reference {reference!r:.80} is none of the choices {choices}.")
-    return place
-
-
-def _chosen_index(choices: tuple[str, ...], answer: str) -> int | None:
-    for pattern in (_ANNOUNCED_LETTER, _LONE_LETTER):
-        letters = [
-            found for found in pattern.findall(answer) if found in _letters()[: len(choices)]
-        ]
-        if letters:
-            return _letters().index(letters[-1])
-    said = _normalize(answer)
-    held = [place for place, choice in enumerate(choices) if _normalize(choice) in said]
-    exact = [place for place in held if _normalize(choices[place]) == said]
-    if exact or len(held) == 1:
-        return (exact or held)[0]
-    return None
-
-
-def _final_number(text: str) -> float | None:
-    announced = [found.end() for found in _ANSWER_MARKER.finditer(text)]
-    if announced and (found := _NUMBER.search(text, announced[-1])):
-        return _parse_number(found.group())
-    numbers = _NUMBER.findall(text)
-    return _parse_number(numbers[-1]) if numbers else None
-
-
-def _parse_number(text: str) -> float | None:
-    """Return the number that is written: 1,234.5, 3/4, 12%, with a hyphen or a minus sign."""
-    plain = text.replace(",", "").replace("\u2212", "-").replace(" ", "")
-    percent = plain.endswith("%")
-    top, _, bottom = plain.rstrip("%").partition("/")
-    if bottom and float(bottom) == 0.0:
-        return None
-    return float(top) / float(bottom or 1) / (100.0 if percent else 1.0)
 
 
 class LLMJudge:
     """Scores an answer against the first reference: 1 better, 0.5 as good, 0 worse.
 
-    Judges favour the answer that they read first, so each pair is judged in both orders, and the
-    score is the mean. What the judge costs is counted by the budget, apart from the expert's cost.
+    Judges prefer the answer that they read first, so each pair is judged in both orders, and the
+    score is the mean. The cost of the judge counts against the budget, but not as the expert's.
 
     Args:
-        model: Who judges; what `Answers` can ask.
+        model: The judge; anything that `GenerationMeasurer` can ask.
         expert: What is known about the judge: its prices make the cost known.
-        question: What it is asked, with `{prompt}`, `{first}` and `{second}`.
-        retries: How often a judgement is tried again after an error that passes.
+        question: What the judge is asked, with `{prompt}`, `{first}` and `{second}`.
+        retries: How often a judgment is tried again after a transient error.
 
     Raises:
         InputError: the model cannot be asked.
@@ -268,7 +219,7 @@ class LLMJudge:
     ) -> None:
         self.expert = Expert(expert) if isinstance(expert, str) else expert
         self.question, self.retries = question, retries
-        self._call_model = replies.as_callable(model)
+        self._call_model = as_callable(model)
         self.__name__ = f"judge {self.expert.name}, both orders"
 
     def __call__(self, prompt: Prompt, answer: str) -> ScoreResult:
@@ -278,44 +229,37 @@ class LLMJudge:
             MeasurementError: the judge gave no verdict.
         """
         reference = prompt.references[0]
-        first, one = self._compare(prompt.text, answer, reference)
-        second, other = self._compare(prompt.text, reference, answer)
-        usd = None if one is None or other is None else one + other
-        return ScoreResult((first + 1.0 - second) / 2.0, usd)
+        as_first, first_cost = self._compare(prompt.text, answer, reference)
+        as_second, second_cost = self._compare(prompt.text, reference, answer)
+        cost = None if first_cost is None or second_cost is None else first_cost + second_cost
+        return ScoreResult((as_first + 1.0 - as_second) / 2.0, cost)
 
     def _compare(self, prompt: str, first: str, second: str) -> tuple[float, float | None]:
-        """Return the points of the first answer, and the USD that the judgement has cost."""
+        """Return the points of the first answer, and the cost of the judgment in USD."""
         parts = {"prompt": prompt, "first": first, "second": second}
-        # Not str.format: braces in prompts and answers are theirs.
-        asked = re.sub(r"\{(prompt|first|second)\}", lambda m: parts[m.group(1)], self.question)
-        reply = replies.parse_reply(
-            call_with_retries(lambda: self._call_model(asked), self.retries, _sleep)
-        )
-        found = _VERDICT.findall(reply.text)
-        if not found:
+        # Not str.format: it would read braces in prompts and answers as fields.
+        text = re.sub(r"\{(prompt|first|second)\}", lambda m: parts[m.group(1)], self.question)
+        reply = parse_reply(call_with_retries(lambda: self._call_model(text), self.retries, _sleep))
+        verdicts = _VERDICT.findall(reply.text)
+        if not verdicts:
             raise MeasurementError(
                 f"{self.expert.name} gave no verdict ([[A]], [[B]] or [[C]]): {reply.text[-80:]!r}"
             )
-        return _POINTS[found[-1]], replies.reply_cost(reply, self.expert)
-
-
-def _sleep(seconds: float) -> bool:
-    time.sleep(seconds)
-    return True
+        return _POINTS[verdicts[-1]], reply_cost(reply, self.expert)
 
 
 class PassesTests:
     """Scores 1 if the answer's Python code passes the tests in the prompt's first reference.
 
-    The code is what stands between ``` fences, else the whole answer; the reference holds
-    assertions that follow it. **This runs code that a model wrote.** Each answer gets an isolated
+    The code is the text between ``` fences, else the whole answer; the reference holds assertions
+    that run after it. **This runs code that a model wrote.** Each answer gets an isolated
     interpreter without installed packages and without this process's environment, in an empty
     folder that is removed, with limits on time, memory, files and processes. That is no security
     boundary.
 
     Args:
-        sandbox: Must be True: yes, run it here.
-        seconds: Wall clock and processor time of one answer.
+        sandbox: Must be True: yes, run the code on this machine.
+        seconds: Wall-clock and processor time of one answer.
         memory: Bytes of address space.
 
     Raises:
@@ -328,16 +272,12 @@ class PassesTests:
         self, *, sandbox: bool = False, seconds: float = 10.0, memory: int = 512 << 20
     ) -> None:
         if sandbox is not True:
-            raise InputError(
-                f"{SANDBOX_WARNING} If that is so here, write PassesTests(sandbox=True)."
-            )
+            raise InputError(f"{SANDBOX_WARNING} If you agree, write PassesTests(sandbox=True).")
         if sys.platform == "win32":
             raise InputError("Code is run only where a process can be limited: not on Windows.")
         warnings.warn(SANDBOX_WARNING, stacklevel=2)
-        self.seconds, self.memory = (
-            check_number("seconds", seconds, 0.1),
-            int(check_number("memory", memory)),
-        )
+        self.seconds = check_number("seconds", seconds, 0.1)
+        self.memory = int(check_number("memory", memory))
 
     def __call__(self, prompt: Prompt, answer: str) -> float:
         """Run the code of an answer, then the tests."""
@@ -349,13 +289,13 @@ class PassesTests:
     def _passes(self, folder: str) -> bool:
         proof = secrets.token_hex(16)
         limits = [str(int(self.seconds) + 1), str(self.memory)]
-        with tempfile.TemporaryFile() as said:  # a pipe would let it fill our memory
+        with tempfile.TemporaryFile() as output:  # through a pipe the code could fill our memory
             process = subprocess.Popen(  # noqa: S603 - running it is the purpose, and the user agreed
                 [sys.executable, "-I", "-S", "-c", _RUNNER, *limits],
                 cwd=folder,
                 env={"PATH": "/usr/bin:/bin", "HOME": folder, "TMPDIR": folder, "LANG": "C.UTF-8"},
                 stdin=subprocess.PIPE,
-                stdout=said,
+                stdout=output,
                 stderr=subprocess.DEVNULL,
                 start_new_session=True,
             )
@@ -365,18 +305,74 @@ class PassesTests:
                 return False
             finally:
                 _kill(process)
-            said.seek(0)
-            return process.returncode == 0 and proof.encode() in said.read()
+            output.seek(0)
+            return process.returncode == 0 and proof.encode() in output.read()
 
 
 def extract_code(answer: str) -> str:
-    """Return the code in an answer: all fenced blocks, or else the whole of it."""
+    """Return the code in an answer: all fenced blocks, or else the whole answer."""
     blocks = _CODE_FENCE.findall(answer)
     return "\n".join(blocks) if blocks else answer
 
 
+def _normalize(text: str) -> str:
+    folded = unicodedata.normalize("NFKC", text).casefold()
+    return " ".join(folded.split()).strip(string.punctuation + string.whitespace)
+
+
+def _reference_index(choices: tuple[str, ...], reference: str) -> int:
+    """Return the position of the choice that a reference means."""
+    texts = [_normalize(choice) for choice in choices]
+    if _normalize(reference) in texts:
+        return texts.index(_normalize(reference))
+    letter = reference.strip().upper()
+    index = _LETTERS.find(letter) if len(letter) == 1 else -1
+    if not 0 <= index < len(choices):
+        raise InputError(f"The reference {reference!r:.80} is none of the choices {choices}.")
+    return index
+
+
+def _chosen_index(choices: tuple[str, ...], answer: str) -> int | None:
+    """Return the position of the choice that an answer means, None if that is not clear."""
+    valid = _LETTERS[: len(choices)]
+    for pattern in (_ANNOUNCED_LETTER, _LONE_LETTER):
+        letters = [letter for letter in pattern.findall(answer) if letter in valid]
+        if letters:
+            return _LETTERS.index(letters[-1])
+    text = _normalize(answer)
+    texts = [_normalize(choice) for choice in choices]
+    exact = [i for i, choice in enumerate(texts) if choice == text]
+    contained = [i for i, choice in enumerate(texts) if choice in text]
+    if exact or len(contained) == 1:
+        return (exact or contained)[0]
+    return None
+
+
+def _final_number(text: str) -> float | None:
+    markers = [found.end() for found in _ANSWER_MARKER.finditer(text)]
+    if markers and (found := _NUMBER.search(text, markers[-1])):
+        return _parse_number(found.group())
+    numbers = _NUMBER.findall(text)
+    return _parse_number(numbers[-1]) if numbers else None
+
+
+def _parse_number(text: str) -> float | None:
+    """Return the value of a number: 1,234.5, 3/4, 12%, with a hyphen or a minus sign."""
+    plain = text.replace(",", "").replace("\u2212", "-").replace(" ", "")
+    percent = plain.endswith("%")
+    numerator, _, denominator = plain.rstrip("%").partition("/")
+    if denominator and float(denominator) == 0.0:
+        return None
+    return float(numerator) / float(denominator or 1) / (100.0 if percent else 1.0)
+
+
+def _sleep(seconds: float) -> bool:
+    time.sleep(seconds)
+    return True
+
+
 def _kill(process: subprocess.Popen[bytes]) -> None:
-    """End the process and what it has started."""
+    """End the process and the processes that it has started."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()

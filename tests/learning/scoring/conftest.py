@@ -19,44 +19,28 @@ def transformers():
 
 @pytest.fixture(scope="session")
 def word_tokenizer(transformers):
-    """Knows a few words; "zebra", "quick" and "slow" it does not."""
+    """Knows a few words; "zebra", "quick" and "slow" are unknown."""
     from tokenizers import Tokenizer
     from tokenizers.models import WordLevel
     from tokenizers.pre_tokenizers import BertPreTokenizer
     from tokenizers.processors import TemplateProcessing
 
-    words = [
-        "[PAD]",
-        "[UNK]",
-        "[CLS]",
-        "[SEP]",
-        "[MASK]",
-        "the",
-        "cat",
-        "sat",
-        "on",
-        "mat",
-        "a",
-        "dog",
-        "ran",
-        "and",
-        ",",
-        ".",
-    ]
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    words = [*special, "the", "cat", "sat", "on", "mat", "a", "dog", "ran", "and", ",", "."]
     vocabulary = {word: at for at, word in enumerate(words)}
-    made = Tokenizer(WordLevel(vocabulary, unk_token="[UNK]"))  # noqa: S106 - no password
-    made.pre_tokenizer = BertPreTokenizer()
+    tokenizer = Tokenizer(WordLevel(vocabulary, unk_token="[UNK]"))  # noqa: S106 - not a password
+    tokenizer.pre_tokenizer = BertPreTokenizer()
     ends = [("[CLS]", vocabulary["[CLS]"]), ("[SEP]", vocabulary["[SEP]"])]
-    made.post_processor = TemplateProcessing(
+    tokenizer.post_processor = TemplateProcessing(
         single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B [SEP]", special_tokens=ends
     )
     return transformers.PreTrainedTokenizerFast(
-        tokenizer_object=made,
-        pad_token="[PAD]",  # noqa: S106 - as above
-        unk_token="[UNK]",  # noqa: S106
-        cls_token="[CLS]",  # noqa: S106
-        sep_token="[SEP]",  # noqa: S106
-        mask_token="[MASK]",  # noqa: S106
+        tokenizer_object=tokenizer,
+        pad_token="[PAD]",  # noqa: S106 - not a password
+        unk_token="[UNK]",  # noqa: S106 - not a password
+        cls_token="[CLS]",  # noqa: S106 - not a password
+        sep_token="[SEP]",  # noqa: S106 - not a password
+        mask_token="[MASK]",  # noqa: S106 - not a password
         model_max_length=12,
     )
 
@@ -68,13 +52,13 @@ def byte_tokenizer(transformers):
     from tokenizers.models import BPE
 
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    made = Tokenizer(BPE({sign: at for at, sign in enumerate([*letters, "<end>"])}, []))
-    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    made.decoder = decoders.ByteLevel()
+    tokenizer = Tokenizer(BPE({char: at for at, char in enumerate([*letters, "<end>"])}, []))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
     return transformers.PreTrainedTokenizerFast(
-        tokenizer_object=made,
-        eos_token="<end>",  # noqa: S106 - no password
-        pad_token="<end>",  # noqa: S106
+        tokenizer_object=tokenizer,
+        eos_token="<end>",  # noqa: S106 - not a password
+        pad_token="<end>",  # noqa: S106 - not a password
     )
 
 
@@ -114,8 +98,19 @@ def t5(tiny, word_tokenizer):
     return tiny("T5ForConditionalGeneration", "T5Config", word_tokenizer, **shape, **ends)
 
 
-class Ready:
-    """An expert that loses as many nats as its prompt has signs; `seen` holds them."""
+@pytest.fixture(scope="session")
+def load(transformers):
+    """Load tokenizer and model of a folder as users of transformers do."""
+
+    def run(folder, auto_class):
+        tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+        return tokenizer, getattr(transformers, auto_class).from_pretrained(folder).eval()
+
+    return run
+
+
+class LengthMeasurer:
+    """An expert whose loss is the length of the prompt; `seen` holds the prompts, `fails` fail."""
 
     def __init__(self, expert, method="length", fails=()):
         self.identity, self.fails, self.seen = MeasurerIdentity(expert, method), fails, []
@@ -133,12 +128,12 @@ class Ready:
 
 
 @pytest.fixture
-def ready():
-    return Ready
+def length_measurer():
+    return LengthMeasurer
 
 
 @pytest.fixture
-def measured():
+def measure():
     """Measure prompts without a folder, and return the measurements in the order of the prompts."""
 
     def run(measurer, prompts, budget=None):

@@ -1,4 +1,4 @@
-"""Code execution: only when asked for, with limits, and no early exit passes."""
+"""Unit tests in a sandbox: only with consent, with limits, and an early exit does not pass."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def passes():
         return PassesTests(sandbox=True, seconds=2.0, memory=256 << 20)
 
 
-def test_nothing_runs_without_the_flag():
+def test_no_code_runs_without_consent():
     for given in ({}, {"sandbox": False}, {"sandbox": "yes"}):
         with pytest.raises(InputError, match="sandbox=True"):
             PassesTests(**given)
@@ -49,11 +49,11 @@ def test_nothing_runs_without_the_flag():
         ("x = '\ud800'\ndef double(x): return 2 * x", 1),
     ],
 )
-def test_code_passes_if_the_tests_were_reached_and_held(passes, answer, score):
+def test_code_passes_if_the_tests_were_reached_and_passed(passes, answer, score):
     assert passes(DOUBLE, answer) == score
 
 
-def test_code_sees_no_secret_of_the_environment_and_an_empty_folder(passes, monkeypatch):
+def test_code_runs_in_an_empty_folder_without_the_secrets_of_the_environment(passes, monkeypatch):
     monkeypatch.setenv("SOME_API_KEY", "sk-secret")
     tests = "import os\nassert 'SOME_API_KEY' not in os.environ\n"
     tests += "assert os.listdir() == ['answer.py']"
@@ -63,14 +63,14 @@ def test_code_sees_no_secret_of_the_environment_and_an_empty_folder(passes, monk
 
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs /proc")
-def test_what_the_code_starts_does_not_outlive_it(passes, tmp_path):
+def test_a_process_that_the_code_starts_ends_with_it(passes, tmp_path):
     child = "import time; time.sleep(60)"
     code = f"import subprocess, sys\np = subprocess.Popen([sys.executable, '-c', {child!r}])"
     tests = "assert p.poll() is None\nopen(PID, 'w').write(str(p.pid))"
     pid = tmp_path / "pid"
     assert passes(Prompt("?", references=(tests,)), f"{code}\nPID = {str(pid)!r}") == 1.0
     state = Path(f"/proc/{pid.read_text()}/stat")
-    for _ in range(200):  # the kernel ends it when it likes
+    for _ in range(200):  # the kernel may end it a little later
         if not state.exists() or state.read_text().split()[2] in "ZX":
             return
         time.sleep(0.02)

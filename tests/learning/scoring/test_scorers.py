@@ -1,4 +1,4 @@
-"""Scorers: what counts as right."""
+"""Scorers: which answers count as right."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ CAPITALS = ("Paris", "London", "New York", "York")
         ("", 0),
     ],
 )
-def test_an_exact_match_forgives_case_spaces_and_signs_around(answer, score):
+def test_an_exact_match_ignores_case_spaces_and_surrounding_punctuation(answer, score):
     assert exact_match(Prompt("?", references=("Paris", "paris, france")), answer) == score
 
 
@@ -65,7 +65,7 @@ def test_the_choice_is_read_from_its_letter_or_its_text(answer, letter):
         assert multiple_choice(by_text, answer) == float(right == letter)
 
 
-def test_a_reference_that_is_no_choice_is_told():
+def test_a_reference_that_is_not_a_choice_is_rejected():
     with pytest.raises(InputError, match="none of the choices"):
         multiple_choice(Prompt("?", references=("Rome",), choices=CAPITALS), "A")
 
@@ -95,12 +95,12 @@ def test_a_number_counts_by_its_value(answer, reference, score):
     assert numeric(Prompt("?", references=(reference,)), answer) == score
 
 
-def test_choices_are_asked_with_their_letters():
+def test_choices_are_listed_with_their_letters():
     prompt = Prompt("Capital of France?", references=("A",), choices=("Paris", "Lima"))
     assert format_choices(prompt).splitlines()[1:3] == ["A. Paris", "B. Lima"]
 
 
-def test_what_a_scorer_needs_is_checked_for_every_prompt():
+def test_a_prompt_without_a_field_that_the_scorer_needs_is_rejected():
     check_required_fields(exact_match, Prompt("?", references=("a",)))
     with pytest.raises(InputError, match="references"):
         check_required_fields(exact_match, Prompt("?"))
@@ -109,11 +109,11 @@ def test_what_a_scorer_needs_is_checked_for_every_prompt():
 
 
 @pytest.mark.parametrize("given", [1.5, -0.1, float("nan"), "good", None])
-def test_a_score_outside_its_range_is_refused(given):
+def test_a_score_outside_its_range_is_rejected(given):
     with pytest.raises(InputError, match="from 0 to 1"):
         ScoreResult.from_value(given)
 
 
-def test_a_bool_and_a_verdict_are_scores():
+def test_a_bool_and_a_score_result_are_scores():
     assert ScoreResult.from_value(True) == ScoreResult(1.0)
     assert ScoreResult.from_value(ScoreResult(0.5, 0.01)) == ScoreResult(0.5, 0.01)

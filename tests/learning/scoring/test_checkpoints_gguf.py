@@ -11,8 +11,8 @@ from tryage.learning.scoring.measurement import Prompt
 gguf = pytest.importorskip("gguf")
 pytest.importorskip("accelerate")
 
-HEADS, WIDTH, INNER, ROOM = 2, 32, 32, 64
-PLACES = {
+HEADS, WIDTH, FFN_SIZE, MAX_LENGTH = 2, 32, 32, 64
+TENSOR_NAMES = {
     "model.embed_tokens": "token_embd",
     "model.norm": "output_norm",
     "lm_head": "output",
@@ -43,10 +43,10 @@ def llama(torch, transformers, tokenizer):
     config = transformers.LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=WIDTH,
-        intermediate_size=INNER,
+        intermediate_size=FFN_SIZE,
         num_hidden_layers=1,
         num_attention_heads=HEADS,
-        max_position_embeddings=ROOM,
+        max_position_embeddings=MAX_LENGTH,
         initializer_range=0.5,
         tie_word_embeddings=False,
         rms_norm_eps=1e-5,
@@ -56,12 +56,12 @@ def llama(torch, transformers, tokenizer):
     return transformers.LlamaForCausalLM(config).eval()
 
 
-def write(path, model, tokenizer):
+def write_gguf(path, model, tokenizer):
     """Write a file as the converter of llama.cpp does."""
     writer = gguf.GGUFWriter(path, "llama")
-    writer.add_context_length(ROOM)
+    writer.add_context_length(MAX_LENGTH)
     writer.add_embedding_length(WIDTH)
-    writer.add_feed_forward_length(INNER)
+    writer.add_feed_forward_length(FFN_SIZE)
     writer.add_block_count(1)
     writer.add_head_count(HEADS)
     writer.add_head_count_kv(HEADS)
@@ -82,29 +82,29 @@ def write(path, model, tokenizer):
         if plain.endswith(("q_proj", "k_proj")):  # the file interleaves the rotary halves
             halves = values.reshape(HEADS, 2, -1, WIDTH)
             values = halves.swapaxes(1, 2).reshape(values.shape).copy()
-        writer.add_tensor(f"{prefix}{PLACES[plain]}.weight", values)
+        writer.add_tensor(f"{prefix}{TENSOR_NAMES[plain]}.weight", values)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
 
 
-def test_a_gguf_file_has_the_loss_of_its_weights(llama, tokenizer, tmp_path, measured):
-    write(tmp_path / "tiny.gguf", llama, tokenizer)
+def test_a_gguf_file_has_the_loss_of_its_weights(llama, tokenizer, tmp_path, measure):
+    write_gguf(tmp_path / "tiny.gguf", llama, tokenizer)
     llama.save_pretrained(tmp_path / "tiny")
     tokenizer.save_pretrained(tmp_path / "tiny")
     expert = CausalLM.from_pretrained(tmp_path / "tiny.gguf").identify().expert
     assert (expert.name, expert.parameters) == ("tiny", llama.num_parameters())
     prompts = [Prompt("the cat sat on the mat"), Prompt("né à Zürich")]
-    one = measured(CausalLM.from_pretrained(tmp_path / "tiny.gguf"), prompts)
-    other = measured(CausalLM.from_pretrained(tmp_path / "tiny"), prompts)
+    one = measure(CausalLM.from_pretrained(tmp_path / "tiny.gguf"), prompts)
+    other = measure(CausalLM.from_pretrained(tmp_path / "tiny"), prompts)
     for read, plain in zip(one, other, strict=True):
         assert read.bits_per_byte == pytest.approx(plain.bits_per_byte, rel=1e-3)
         assert read.bits_per_byte > 8  # random weights are worse than raw bytes
 
 
 @pytest.mark.parametrize("content", [b"", b"GGUF", b"no model at all", b"GGUF" + b"\xff" * 60])
-def test_what_is_no_gguf_is_told(tmp_path, content):
+def test_a_file_that_is_not_gguf_is_rejected(tmp_path, content):
     (tmp_path / "odd.gguf").write_bytes(content)
-    with pytest.raises(InputError, match="no GGUF"):
+    with pytest.raises(InputError, match="not a GGUF file"):
         CausalLM.from_pretrained(tmp_path / "odd.gguf")
