@@ -93,7 +93,7 @@ def test_an_exceeded_budget_stops_the_command_and_keeps_the_losses(score):
         ("absent:name", "cannot be imported"),
         ("json:absent", "cannot be imported"),
         ("json:dumps", "expected a measurer"),
-        ("no/such/folder", "no model that can be read"),
+        ("no/such/folder", "not a readable model"),
         ("absent.gguf", "no file"),
     ],
 )
