@@ -188,6 +188,11 @@ def test_the_wheel_holds_the_three_packages_typed_and_nothing_else(wheel):
     assert {f"{info}/licenses/LICENSE", f"{info}/licenses/NOTICE"} <= wheel
 
 
+def test_the_wheel_holds_the_fakes_and_the_local_hub_for_tests_of_users(wheel):
+    assert "tryage/testing/fakes.py" in wheel
+    assert "tryage/testing/hub/local.py" in wheel
+
+
 def test_the_wheel_holds_every_source_file_and_no_leftovers(wheel):
     for folder in (ROOT / "shared", ROOT / "src"):
         sources = {path.relative_to(folder).as_posix() for path in folder.rglob("*.py")}

@@ -1,35 +1,28 @@
-"""What we ship for your tests: perceptions, a small library, and a Hub on the loopback device."""
+"""For tests of code that uses Tryage: perceptions, a small library, and a Hub on this machine."""
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from tryage.core.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from tryage.testing.fakes import (
-        FailingPerception,
-        FixedPerception,
-        FunctionPerception,
-        LearningPerception,
-        demo_library,
-        demo_perception,
-    )
-    from tryage.testing.hub import LocalHub
+    from tryage.testing.fakes import FailingPerception as FailingPerception
+    from tryage.testing.fakes import FixedPerception as FixedPerception
+    from tryage.testing.fakes import FunctionPerception as FunctionPerception
+    from tryage.testing.fakes import LearningPerception as LearningPerception
+    from tryage.testing.fakes import demo_library as demo_library
+    from tryage.testing.fakes import demo_perception as demo_perception
+    from tryage.testing.hub.local import LocalHub as LocalHub
 
-__all__ = [
-    "FailingPerception",
-    "FixedPerception",
-    "FunctionPerception",
-    "LearningPerception",
-    "LocalHub",
-    "demo_library",
-    "demo_perception",
-]
-
-
-def __getattr__(name: str) -> Any:  # noqa: ANN401 - the type of each name is declared above
-    """Import a name when it is first used: the fakes need no server, the Hub no numpy."""
-    if name not in __all__:
-        raise AttributeError(f"module 'tryage.testing' has no attribute {name!r}; it has {__all__}")
-    home = "tryage.testing.hub" if name == "LocalHub" else "tryage.testing.fakes"
-    return getattr(import_module(home), name)
+_MODULES = {
+    "FailingPerception": "tryage.testing.fakes",
+    "FixedPerception": "tryage.testing.fakes",
+    "FunctionPerception": "tryage.testing.fakes",
+    "LearningPerception": "tryage.testing.fakes",
+    "LocalHub": "tryage.testing.hub.local",
+    "demo_library": "tryage.testing.fakes",
+    "demo_perception": "tryage.testing.fakes",
+}
+__all__ = list(_MODULES)
+__getattr__, __dir__ = lazy_exports(__name__, _MODULES)

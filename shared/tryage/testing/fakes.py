@@ -1,4 +1,4 @@
-"""Fakes: perceptions that return what you say, and a small library to choose from."""
+"""Fake perceptions that predict the losses a test gives, and a small library of experts."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 
 class FixedPerception(Perception):
-    """A perception that returns the losses it was given.
+    """A perception that predicts given losses.
 
     `losses` is per expert; `prompts` has other losses for some prompts, by their exact text. Every
-    prediction has the same `std`. `calls` keeps the batches that were asked for.
+    prediction has the same `std`. `calls` lists the batches of prompts that it has predicted.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class FixedPerception(Perception):
         }
 
     def predict(self, prompts: Sequence[str]) -> Prediction:
-        """Return the losses given, `(batch, n_experts)`."""
+        """Return the given losses, `(batch, n_experts)`."""
         self.calls.append(tuple(prompts))
         rows = [self._prompt_losses.get(text, self._default_losses) for text in prompts]
         losses = np.array(rows, dtype=np.float32).reshape(len(prompts), len(self.experts))
@@ -50,7 +50,7 @@ class FixedPerception(Perception):
 
 
 class FunctionPerception(Perception):
-    """A perception made of a function: one prompt in, one loss per expert out."""
+    """A perception that calls a function, which maps a prompt to one loss per expert."""
 
     def __init__(
         self, experts: Sequence[str], function: Callable[[str], Sequence[float]], std: float = 0.1
@@ -72,20 +72,20 @@ class FailingPerception(Perception):
         self.experts = tuple(experts)
         self._error = error or PerceptionError("the encoder is gone")
 
-    def predict(self, prompts: Sequence[str]) -> Prediction:  # noqa: ARG002 - the protocol
+    def predict(self, prompts: Sequence[str]) -> Prediction:  # noqa: ARG002 - the signature of the base class
         """Raise the error."""
         raise self._error
 
 
 class LearningPerception(FixedPerception):
-    """A fixed perception that can also be taught: it keeps the mean of what it was told.
+    """A fixed perception that also learns: a new expert gets the mean of its measured losses.
 
-    It guesses `(loss, std)` = (0.5, 0.5) for experts that it has never seen, and counts the words
+    It predicts `(loss, std)` = (0.5, 0.5) for experts that it has never seen, and counts the words
     of a prompt as its tokens.
     """
 
     def prior(self) -> tuple[float, float]:
-        """Return a wide guess."""
+        """Return a loss in the middle of the range with a large standard deviation."""
         return 0.5, 0.5
 
     def count_tokens(self, prompts: Sequence[str]) -> NDArray[np.int64]:
@@ -107,7 +107,7 @@ class LearningPerception(FixedPerception):
 
 
 def demo_library() -> Library:
-    """Return five made-up experts that differ in everything; one of them is hardly known."""
+    """Return five made-up experts that differ in every fact; the last one has hardly any facts."""
     return Library(
         [
             Expert(
@@ -177,6 +177,12 @@ def demo_library() -> Library:
 
 
 def demo_perception() -> FixedPerception:
-    """Return predicted losses for `demo_library`: the dearer, the better, except on code."""
-    usual = {"tiny-1b": 0.45, "code-7b": 0.35, "chat-70b": 0.22, "frontier": 0.15, "newcomer": 0.40}
-    return FixedPerception(usual, {"def f(x):": {"code-7b": 0.10}}, std=0.08)
+    """Return predictions for `demo_library`: a higher price has a lower loss, except on code."""
+    losses = {
+        "tiny-1b": 0.45,
+        "code-7b": 0.35,
+        "chat-70b": 0.22,
+        "frontier": 0.15,
+        "newcomer": 0.40,
+    }
+    return FixedPerception(losses, {"def f(x):": {"code-7b": 0.10}}, std=0.08)

@@ -1,4 +1,4 @@
-"""A Hugging Face Hub for tests: `LocalHub`, and what can be made to go wrong in it."""
+"""A Hugging Face Hub for tests: `LocalHub`, and the faults that a test can cause in it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tryage.testing.hub.faults import (
 from tryage.testing.hub.http import FakeRequest, FakeResponse
 from tryage.testing.hub.local import LocalHub
 
-# names of before, kept for tests that use them
+# The former names, for tests that use them.
 Dropped, Vanished, Request, Reply = ConnectionDropped, RepositoryDeleted, FakeRequest, FakeResponse
 
 __all__ = [

@@ -1,17 +1,20 @@
-"""What can go wrong on the way, on demand: each fault is a small callable.
+"""Faults that a test can cause: each is a small callable.
 
-A fault is given the request and `answer`, which makes the Hub's own reply, and returns the reply to
-send. Any function of that shape can be passed to `LocalHub.fail`.
+A fault gets the request and `answer`, which makes the Hub's own response, and returns the response
+to send. Any function with these parameters can be passed to `LocalHub.fail`.
 """
 
 from __future__ import annotations
 
 import json
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import TypeAlias
 
 from tryage.testing.hub.http import (
+    DROP_CONNECTION,
     FakeRequest,
     FakeResponse,
     error_response,
@@ -19,32 +22,31 @@ from tryage.testing.hub.http import (
     missing_repo_response,
     rate_limited_response,
 )
-from tryage.testing.hub.routes import rate_limit_headers
+from tryage.testing.hub.routes import rate_limit_bucket, rate_limit_headers
 
-Fault = Callable[[FakeRequest, Callable[[], FakeResponse]], FakeResponse]
+Fault: TypeAlias = Callable[[FakeRequest, Callable[[], FakeResponse]], FakeResponse]
 
-Predicate = Callable[[FakeRequest], bool]
+Predicate: TypeAlias = Callable[[FakeRequest], bool]
 
 
 @dataclass(frozen=True)
 class TooManyRequests:
-    """429 as the Hub says it: nothing left, and `after` seconds until there is.
+    """429 as the Hub sends it: no requests are left for the next `after` seconds.
 
-    `retry_after` sends the header of that name as well.
+    With `retry_after` it also has the `Retry-After` header.
     """
 
     after: int = 1
     retry_after: bool = True
 
     def __call__(self, request: FakeRequest, answer: Callable[[], FakeResponse]) -> FakeResponse:
-        """Refuse without looking."""
+        """Refuse the request and do not process it."""
         del answer
-        bucket = "resolvers" if "/resolve/" in request.path else "api"
-        told = rate_limit_headers(bucket, 0, self.after, 500, 300)
+        headers = rate_limit_headers(rate_limit_bucket(request.path), 0, self.after, 500, 300)
         if self.retry_after:
-            told["Retry-After"] = str(self.after)
-        reply = rate_limited_response(request)
-        return replace(reply, headers={**reply.headers, **told})
+            headers["Retry-After"] = str(self.after)
+        response = rate_limited_response(request)
+        return replace(response, headers={**response.headers, **headers})
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ class ServerError:
     status: int = 500
 
     def __call__(self, request: FakeRequest, answer: Callable[[], FakeResponse]) -> FakeResponse:
-        """Fail without looking."""
+        """Fail and do not process the request."""
         del request, answer
         body = f"<html><head><title>{self.status}</title></head></html>".encode()
         return FakeResponse(self.status, body, {"Content-Type": "text/html; charset=utf-8"})
@@ -62,13 +64,13 @@ class ServerError:
 
 @dataclass(frozen=True)
 class Slow:
-    """The right answer, `seconds` late: before its first byte, or in the middle of the body."""
+    """The right response, `seconds` late: before its first byte, or inside its body."""
 
     seconds: float
     inside: bool = False
 
     def __call__(self, request: FakeRequest, answer: Callable[[], FakeResponse]) -> FakeResponse:
-        """Answer late."""
+        """Respond late."""
         del request
         if self.inside:
             return replace(answer(), stall_seconds=self.seconds)
@@ -78,37 +80,37 @@ class Slow:
 
 @dataclass(frozen=True)
 class Truncated:
-    """The right headers, then only a `share` of the body before the connection closes."""
+    """The right headers and a `share` of the body; then the connection closes."""
 
     share: float = 0.5
 
     def __call__(self, request: FakeRequest, answer: Callable[[], FakeResponse]) -> FakeResponse:
-        """Cut the body."""
+        """Truncate the body."""
         del request
-        reply = answer()
-        return replace(reply, truncate_at=int(len(reply.body) * self.share))
+        response = answer()
+        return replace(response, truncate_at=int(len(response.body) * self.share))
 
 
 @dataclass(frozen=True)
 class WrongJson:
-    """200 and a body that is not JSON, complete by its length."""
+    """200 and a body that is not JSON, although its length is right."""
 
     body: bytes = b'[{"id": "broken/json", '
 
     def __call__(self, request: FakeRequest, answer: Callable[[], FakeResponse]) -> FakeResponse:
-        """Answer nonsense."""
+        """Respond with invalid JSON."""
         del request, answer
         return FakeResponse(200, self.body, {"Content-Type": "application/json; charset=utf-8"})
 
 
 @dataclass(frozen=True)
 class WrongShape:
-    """200 and JSON of a shape that nobody expects."""
+    """200 and JSON of an unexpected shape."""
 
     value: object = field(default_factory=lambda: {"unexpected": [None, 1, "two"]})
 
     def __call__(self, request: FakeRequest, answer: Callable[[], FakeResponse]) -> FakeResponse:
-        """Answer something else."""
+        """Respond with the value."""
         del request, answer
         body = json.dumps(self.value).encode()
         return FakeResponse(200, body, {"Content-Type": "application/json; charset=utf-8"})
@@ -119,24 +121,41 @@ class ConnectionDropped:
     """The connection closes before the first header."""
 
     def __call__(self, request: FakeRequest, answer: Callable[[], FakeResponse]) -> FakeResponse:
-        """Hang up; what was asked for has been done all the same."""
+        """Process the request, then close the connection."""
         del request
-        return replace(answer(), truncate_at=-1)
+        return replace(answer(), truncate_at=DROP_CONNECTION)
 
 
 @dataclass(frozen=True)
 class Unauthorized:
-    """401 for a token that the Hub does not know."""
+    """401, as for an unknown token."""
 
     def __call__(self, request: FakeRequest, answer: Callable[[], FakeResponse]) -> FakeResponse:
-        """Refuse the caller."""
+        """Refuse the token."""
         del request, answer
         return error_response(401, "Invalid credentials in Authorization header")
 
 
+class RepositoryFault(ABC):
+    """A fault of one repo, or of every repo if `name` is None."""
+
+    name: str | None
+
+    @abstractmethod
+    def __call__(self, request: FakeRequest, answer: Callable[[], FakeResponse]) -> FakeResponse:
+        """Return the response to send."""
+
+    def applies_to(self, request: FakeRequest) -> bool:
+        """Return whether the request is about this repo: its metadata, its files or its LFS."""
+        if self.name is None:
+            return True
+        path = "/".join(request.parts).removeprefix("api/models/")
+        return path == self.name or path.startswith((f"{self.name}/", f"{self.name}.git/"))
+
+
 @dataclass(frozen=True)
-class Gated:
-    """The refusal of a gated repo: 401 to strangers, 403 to those who were not granted access."""
+class Gated(RepositoryFault):
+    """The refusal of a gated repo: 401 without a token, 403 for an account without access."""
 
     name: str | None = None
 
@@ -145,35 +164,25 @@ class Gated:
         del answer
         return gated_repo_response(self.name or "/".join(request.parts), request.token)
 
-    def concerns(self, request: FakeRequest) -> bool:
-        """Return whether the request is for this repo; without a name, any is."""
-        return self.name is None or _is_about_repo(self.name, request)
-
 
 @dataclass(frozen=True)
-class RepositoryDeleted:
-    """A repo that listings still show and nobody finds: it was deleted or made private just now."""
+class RepositoryDeleted(RepositoryFault):
+    """A repo that listings still show but that was deleted or made private a moment ago."""
 
     name: str
 
     def __call__(self, request: FakeRequest, answer: Callable[[], FakeResponse]) -> FakeResponse:
-        """Say that there is no such repo."""
+        """Respond that there is no such repo."""
         del answer
         return missing_repo_response(request.token)
-
-    def concerns(self, request: FakeRequest) -> bool:
-        """Return whether the request is for this repo."""
-        return _is_about_repo(self.name, request)
-
-
-def _is_about_repo(name: str, request: FakeRequest) -> bool:
-    path = "/".join(request.parts).removeprefix("api/models/")
-    return path == name or path.startswith((f"{name}/", f"{name}.git/"))
 
 
 @dataclass
 class Scheduled:
-    """A fault that waits for its requests: `skip` of them pass first, then `times` are hit."""
+    """A planned fault: of the requests for which `when` holds, `skip` pass, then `times` are hit.
+
+    With `times` None it hits all of them. `hits` counts the requests that it has hit.
+    """
 
     fault: Fault
     when: Predicate
@@ -183,7 +192,7 @@ class Scheduled:
 
     @property
     def left(self) -> int | None:
-        """How many requests it will still hit; None is all."""
+        """The number of requests that it will still hit; None means all."""
         return None if self.times is None else self.times - self.hits
 
     def try_hit(self, request: FakeRequest) -> bool:
@@ -200,6 +209,12 @@ class Scheduled:
 def schedule(
     fault: Fault, when: Predicate | None = None, times: int | None = 1, skip: int = 0
 ) -> Scheduled:
-    """Return a fault with its aim: the one given, else its own, else every request."""
-    aim = when or getattr(fault, "concerns", None) or (lambda _: True)
-    return Scheduled(fault, aim, times, skip)
+    """Plan a fault; without `when` it applies to its own repo, or else to every request."""
+    if when is None:
+        when = fault.applies_to if isinstance(fault, RepositoryFault) else _any_request
+    return Scheduled(fault, when, times, skip)
+
+
+def _any_request(request: FakeRequest) -> bool:
+    del request
+    return True

@@ -1,4 +1,4 @@
-"""Reading files: the tree of a revision, what is known of paths, and the content with ranges."""
+"""Files of a repo: trees, contents with ranges, LFS, and the commits that change them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import json
 import re
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit
+from urllib.parse import parse_qs
 
 from tryage.testing.hub.http import (
     FakeResponse,
@@ -17,6 +17,7 @@ from tryage.testing.hub.http import (
     gated_repo_response,
     http_error,
     json_response,
+    next_page_headers,
     require_token,
 )
 from tryage.testing.hub.models import find_commit
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from tryage.testing.hub.repository import Commit, Repo
     from tryage.testing.hub.store import RepositoryStore
 
-PAGE_SIZE, EXPANDED_PAGE_SIZE = 1000, 50
+PAGE_SIZE, EXPANDED_PAGE_SIZE = 1000, 50  # entries of a tree
 
 SAFE_STATUS = {
     "status": "safe",
@@ -44,7 +45,7 @@ _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 
 
 def require_access(store: RepositoryStore, request: FakeRequest, repo: Repo) -> None:
-    """Refuse the files of a gated repo to those who were not granted access."""
+    """Refuse the files of a gated repo, unless the account has access."""
     if repo.gated and (request.token is None or repo.key not in store.granted):
         raise HttpError(gated_repo_response(repo.name, request.token))
 
@@ -52,47 +53,36 @@ def require_access(store: RepositoryStore, request: FakeRequest, repo: Repo) -> 
 def list_tree(
     store: RepositoryStore, request: FakeRequest, repo: Repo, rest: Sequence[str]
 ) -> FakeResponse:
-    """Answer with the files (and folders) of a revision, in pages."""
+    """Return the files and folders of a revision, in pages."""
     require_access(store, request, repo)
     commit = find_commit(store, repo, rest[0] if rest else "main")
-    folder = "/".join(rest[1:])
-    entries = _tree_entries(repo, commit, folder, request.flag("expand"))
+    folder, expand = "/".join(rest[1:]), request.flag("expand")
+    entries = _tree_entries(repo, commit, folder, expand)
     if folder and not entries:
         raise http_error(404, f"{folder} does not exist on {rest[0]}", "EntryNotFound")
     if not request.flag("recursive"):
         entries = [entry for entry in entries if _parent(entry["path"]) == folder]
-    size = min(int(request.one("limit", "1000")), PAGE_SIZE)
-    size = min(size, EXPANDED_PAGE_SIZE) if request.flag("expand") else size
+    limit = EXPANDED_PAGE_SIZE if expand else PAGE_SIZE
+    size = min(int(request.one("limit", str(PAGE_SIZE))), limit)
     start = next((i + 1 for i, e in enumerate(entries) if e["path"] == request.one("cursor")), 0)
-    page = entries[start : start + size]
-    return json_response(page, headers=_next_link(request, page, more=start + size < len(entries)))
-
-
-def _next_link(request: FakeRequest, page: list[dict[str, Any]], *, more: bool) -> dict[str, str]:
-    if not more:
-        return {}
-    pairs = [pair for pair in parse_qsl(urlsplit(request.target).query) if pair[0] != "cursor"]
-    query = urlencode([*pairs, ("cursor", page[-1]["path"])])
-    return {"Link": f'<{request.base}{request.path}?{query}>; rel="next"'}
+    page, rest_of_tree = entries[start : start + size], entries[start + size :]
+    headers = next_page_headers(request, page[-1]["path"]) if rest_of_tree else {}
+    return json_response(page, headers=headers)
 
 
 def _parent(path: str) -> str:
     return path.rpartition("/")[0]
 
 
-def _tree_entries(
-    repo: Repo,
-    commit: Commit,
-    folder: str,
-    expand: bool,
-) -> list[dict[str, Any]]:
-    """Return everything below a folder, sorted by path."""
-    inside = {p: b for p, b in commit.files.items() if not folder or p.startswith(f"{folder}/")}
-    folders = {str(up) for path in inside for up in PurePosixPath(path).parents} - {".", folder}
-    folders = {name for name in folders if not folder or name.startswith(f"{folder}/")}
-    found = [_folder_entry(name, commit, expand) for name in folders]
-    found += [_file_entry(repo, commit, path, blob, expand) for path, blob in inside.items()]
-    return sorted(found, key=lambda entry: str(entry["path"]))
+def _tree_entries(repo: Repo, commit: Commit, folder: str, expand: bool) -> list[dict[str, Any]]:
+    """Return all files and folders below a folder, sorted by path."""
+    prefix = f"{folder}/" if folder else ""
+    files = {path: blob for path, blob in commit.files.items() if path.startswith(prefix)}
+    parents = {str(parent) for path in files for parent in PurePosixPath(path).parents}
+    folders = {path for path in parents - {".", folder} if path.startswith(prefix)}
+    entries = [_folder_entry(path, commit, expand) for path in folders]
+    entries += [_file_entry(repo, commit, path, blob, expand) for path, blob in files.items()]
+    return sorted(entries, key=lambda entry: str(entry["path"]))
 
 
 def _folder_entry(path: str, commit: Commit, expand: bool) -> dict[str, Any]:
@@ -100,13 +90,7 @@ def _folder_entry(path: str, commit: Commit, expand: bool) -> dict[str, Any]:
     return {**found, "lastCommit": _last_commit(commit)} if expand else found
 
 
-def _file_entry(
-    repo: Repo,
-    commit: Commit,
-    path: str,
-    blob: Blob,
-    expand: bool,
-) -> dict[str, Any]:
+def _file_entry(repo: Repo, commit: Commit, path: str, blob: Blob, expand: bool) -> dict[str, Any]:
     found = {"type": "file", "oid": blob.oid, "size": len(blob.data), "path": path}
     if blob.large:
         found["lfs"] = blob.lfs
@@ -127,51 +111,50 @@ def _last_commit(commit: Commit) -> dict[str, str]:
 def paths_info(
     store: RepositoryStore, request: FakeRequest, repo: Repo, rest: Sequence[str]
 ) -> FakeResponse:
-    """Answer with what is known of the paths in the body (a form or JSON), of those there are."""
+    """Return the entries of the paths in the body, which is a form or JSON; skip unknown paths."""
     require_access(store, request, repo)
-    if "json" in request.headers.get("Content-Type", ""):
-        asked = request.json()
-        wanted, expand = asked.get("paths", []), bool(asked.get("expand"))
-    else:
-        form = parse_qs(request.body.decode())
-        wanted = form.get("paths", [])
-        expand = form.get("expand", ["false"])[0].lower() == "true"
+    paths, expand = _requested_paths(request)
     commit = find_commit(store, repo, rest[0] if rest else "main")
     known = {entry["path"]: entry for entry in _tree_entries(repo, commit, "", expand)}
-    names = [wanted] if isinstance(wanted, str) else wanted
-    return json_response([known[name] for name in names if name in known])
+    return json_response([known[path] for path in paths if path in known])
+
+
+def _requested_paths(request: FakeRequest) -> tuple[list[str], bool]:
+    if "json" in request.headers.get("Content-Type", ""):
+        body = request.json()
+        paths = body.get("paths", [])
+        return [paths] if isinstance(paths, str) else paths, bool(body.get("expand"))
+    form = parse_qs(request.body.decode())
+    return form.get("paths", []), form.get("expand", ["false"])[0].lower() == "true"
 
 
 def resolve(
     store: RepositoryStore, request: FakeRequest, repo: Repo, revision: str, path: str
 ) -> FakeResponse:
-    """Answer with a file: itself if it is small, a redirect to the storage if it is in LFS."""
+    """Return a small file itself, and for an LFS file a redirect to the storage."""
     require_access(store, request, repo)
     commit = find_commit(store, repo, revision)
-    about = {"X-Repo-Commit": commit.sha}
+    headers = {"X-Repo-Commit": commit.sha}
     blob = commit.files.get(path)
     if blob is None:
-        reply = error_response(404, "Entry not found", "EntryNotFound")
-        return FakeResponse(404, reply.body, {**reply.headers, **about})
-    about |= {"ETag": f'"{blob.etag}"', "Accept-Ranges": "bytes"}
+        missing = error_response(404, "Entry not found", "EntryNotFound")
+        return FakeResponse(404, missing.body, {**missing.headers, **headers})
+    headers |= {"ETag": f'"{blob.etag}"', "Accept-Ranges": "bytes"}
     if not blob.large:
-        return content_response(request, blob.data, about)
-    linked = {"X-Linked-Etag": f'"{blob.sha256}"', "X-Linked-Size": str(len(blob.data))}
-    where = {"Location": f"{store.storage_url}/lfs/content/{blob.sha256}"}
-    return FakeResponse(302, b"", {**about, **linked, **where})
+        return _content_response(request, blob.data, headers)
+    headers |= {
+        "X-Linked-Etag": f'"{blob.sha256}"',
+        "X-Linked-Size": str(len(blob.data)),
+        "Location": f"{store.storage_url}/lfs/content/{blob.sha256}",
+    }
+    return FakeResponse(302, b"", headers)
 
 
-def lfs_download(store: RepositoryStore, request: FakeRequest, sha256: str) -> FakeResponse:
-    """Answer with LFS content from its storage."""
-    if sha256 not in store.uploads:
-        raise http_error(404, "No such object")
-    return content_response(
-        request, store.uploads[sha256], {"ETag": f'"{sha256}"', "Accept-Ranges": "bytes"}
-    )
+def _content_response(request: FakeRequest, data: bytes, headers: dict[str, str]) -> FakeResponse:
+    """Return content: 304 if the client has it, 206 for a range, 416 for a range past the end.
 
-
-def content_response(request: FakeRequest, data: bytes, headers: dict[str, str]) -> FakeResponse:
-    """Return content: 304 if the client has it, 206 for a range, 416 for one beyond the end."""
+    `headers` hold its ETag. Ranges are those of RFC 9110.
+    """
     headers = {**headers, "Content-Type": "application/octet-stream"}
     if request.headers.get("If-None-Match") == headers["ETag"]:
         return FakeResponse(304, b"", headers)
@@ -186,37 +169,44 @@ def content_response(request: FakeRequest, data: bytes, headers: dict[str, str])
 
 
 def _parse_range(first: str, last: str, size: int) -> tuple[int, int]:
-    if not first:  # the last so many bytes
+    if not first:  # the last `last` bytes
         return max(size - int(last), 0), size - 1
     return int(first), min(int(last), size - 1) if last else size - 1
+
+
+def lfs_download(store: RepositoryStore, request: FakeRequest, sha256: str) -> FakeResponse:
+    """Return LFS content from its storage."""
+    if sha256 not in store.uploads:
+        raise http_error(404, "No such object")
+    headers = {"ETag": f'"{sha256}"', "Accept-Ranges": "bytes"}
+    return _content_response(request, store.uploads[sha256], headers)
 
 
 def preupload(
     store: RepositoryStore, request: FakeRequest, repo: Repo, rest: Sequence[str]
 ) -> FakeResponse:
-    """Say for each file whether it goes to LFS, and what is there already."""
+    """Return for each file whether it goes to LFS, and the ETag of its present version."""
     require_token(request)
     require_access(store, request, repo)
-    files = find_commit(store, repo, rest[0]).files
-    asked = request.json()["files"]
-    return json_response({"files": [_upload_mode(file, files.get(file["path"])) for file in asked]})
+    present = find_commit(store, repo, rest[0]).files
+    files = request.json()["files"]
+    modes = [_upload_mode(file, present.get(file["path"])) for file in files]
+    return json_response({"files": modes})
 
 
-def _upload_mode(file: dict[str, Any], known: Blob | None) -> dict[str, Any]:
-    large = is_large(file["path"], file["size"])
-    found = {"path": file["path"], "uploadMode": "lfs" if large else "regular"}
-    oid = {} if known is None else {"oid": known.etag}
-    return {**found, "shouldIgnore": False, **oid}
+def _upload_mode(file: dict[str, Any], present: Blob | None) -> dict[str, Any]:
+    mode = "lfs" if is_large(file["path"], file["size"]) else "regular"
+    oid = {} if present is None else {"oid": present.etag}
+    return {"path": file["path"], "uploadMode": mode, "shouldIgnore": False, **oid}
 
 
 def lfs_batch(store: RepositoryStore, request: FakeRequest, repo: Repo) -> FakeResponse:
-    """Say where to upload each LFS object; one that is here already needs no action."""
+    """Return where to upload each LFS object; an object in the storage needs no action."""
     require_token(request)
     require_access(store, request, repo)
     objects = [_lfs_object(store, request.base, one) for one in request.json()["objects"]]
-    reply = json_response({"transfer": "basic", "objects": objects})
-    kind = {"Content-Type": "application/vnd.git-lfs+json; charset=utf-8"}
-    return FakeResponse(200, reply.body, kind)
+    content_type = {"Content-Type": "application/vnd.git-lfs+json; charset=utf-8"}
+    return json_response({"transfer": "basic", "objects": objects}, headers=content_type)
 
 
 def _lfs_object(store: RepositoryStore, base: str, lfs_object: dict[str, Any]) -> dict[str, Any]:
@@ -229,19 +219,19 @@ def _lfs_object(store: RepositoryStore, base: str, lfs_object: dict[str, Any]) -
 
 
 def lfs_upload(store: RepositoryStore, request: FakeRequest, sha256: str) -> FakeResponse:
-    """Take an LFS object, if it is what its name says."""
+    """Store an LFS object if its content has the sha256 of its name."""
     if hashlib.sha256(request.body).hexdigest() != sha256:
         raise http_error(400, f"The content does not have the sha256 {sha256}")
-    store.upload(sha256, request.body)
+    store.uploads[sha256] = request.body
     return FakeResponse(200, b"", {"ETag": f'"{sha256}"'})
 
 
 def lfs_verify(store: RepositoryStore, request: FakeRequest) -> FakeResponse:
-    """Confirm that an LFS object arrived whole."""
-    asked = request.json()
-    data = store.uploads.get(asked["oid"])
-    if data is None or len(data) != asked["size"]:
-        raise http_error(404, f"Object {asked['oid']} was not uploaded")
+    """Confirm that an LFS object was uploaded completely."""
+    body = request.json()
+    data = store.uploads.get(body["oid"])
+    if data is None or len(data) != body["size"]:
+        raise http_error(404, f"Object {body['oid']} was not uploaded")
     return json_response({"message": "verified"})
 
 
@@ -260,22 +250,22 @@ def commit(
     files = dict(start.files)
     for line in lines:
         _apply_operation(store, files, line["key"], line["value"])
-    proposal: dict[str, str] = {}
+    pull_request: dict[str, str] = {}
     if request.flag("create_pr"):
-        branch, proposal = _open_pull_request(store, request, repo, start)
+        branch, pull_request = _open_pull_request(store, request, repo, start)
     title, message = header.get("summary", ""), header.get("description", "")
-    made = store.commit(
+    new = store.commit(
         repo, files, branch=branch, title=title, message=message, metadata=describe_files(files)
     )
-    url = f"{request.base}/{repo.name}/commit/{made.sha}"
-    said = {"success": True, "commitOid": made.sha, "commitUrl": url, "hookOutput": ""}
-    return json_response({**said, **proposal})
+    url = f"{request.base}/{repo.name}/commit/{new.sha}"
+    result = {"success": True, "commitOid": new.sha, "commitUrl": url, "hookOutput": ""}
+    return json_response({**result, **pull_request})
 
 
 def _open_pull_request(
     store: RepositoryStore, request: FakeRequest, repo: Repo, start: Commit
 ) -> tuple[str, dict[str, str]]:
-    """Open a pull request; return its branch and what the answer says of it."""
+    """Open a pull request; return its branch and its fields of the response."""
     branches = store.history(repo).branches
     number = 1 + sum(name.startswith("refs/pr/") for name in branches)
     branches[f"refs/pr/{number}"] = start.sha
@@ -286,7 +276,7 @@ def _open_pull_request(
 def _apply_operation(
     store: RepositoryStore, files: dict[str, Blob], key: str, value: dict[str, Any]
 ) -> None:
-    """Apply one operation; git knows no empty folders, so deleting all files deletes a folder."""
+    """Apply one operation; git keeps no empty folders, so deleting all files deletes a folder."""
     if key == "file":
         data = base64.b64decode(value["content"])
         files[value["path"]] = Blob.from_bytes(value["path"], data, large=False)

@@ -1,4 +1,4 @@
-"""`GET /api/models`: filters, sorting, `expand` and pages, as the Hub does them."""
+"""Listings and metadata of models: filters, sorting, `expand`, pages and ETags as on the Hub."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ import hashlib
 import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl, urlencode, urlsplit
 
-from tryage.testing.hub.http import http_error, json_response
+from tryage.testing.hub.http import http_error, json_response, next_page_headers
 from tryage.testing.hub.store import SORTS, ListingQuery, record_sha
 
 if TYPE_CHECKING:
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
     from tryage.testing.hub.repository import Commit, Record, Repo
     from tryage.testing.hub.store import RepositoryStore
 
-MAX_PAGE_SIZE = 1000  # models on a page
+MAX_PAGE_SIZE = 1000  # models
 
 EXPANDABLE_FIELDS = (
     "author", "baseModels", "cardData", "childrenModelCount", "config", "createdAt", "disabled",
@@ -34,74 +33,65 @@ DEFAULT_FIELDS = (
 
 FULL_FIELDS = (*DEFAULT_FIELDS, "author", "gated", "lastModified", "sha", "siblings", "disabled")
 
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)([KMBT]?)")
-
-_UNIT = {"": 1.0, "K": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
-
-# What the Hub tells only to those who ask with `expand` or `securityStatus`.
+# The Hub sends these only on request, with `expand` or `securityStatus`.
 ON_DEMAND_FIELDS = {
     "downloadsAllTime", "trendingScore", "childrenModelCount", "baseModels", "evalResults",
     "inferenceProviderMapping", "securityRepoStatus",
 }  # fmt: skip
 
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)([KMBT]?)")
+
+_UNIT = {"": 1.0, "K": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
+
 
 def list_models(store: RepositoryStore, request: FakeRequest) -> FakeResponse:
-    """Answer a listing; `Link` holds the absolute address of the next page."""
-    expand = read_expand(request)
+    """Return one page of a listing; `Link` holds the address of the next page."""
+    expand = _read_expand(request)
     size = min(_parse_limit(request.one("limit", str(MAX_PAGE_SIZE))), MAX_PAGE_SIZE)
     cursor = request.one("cursor") or None
-    repos, following = store.page(read_listing_query(request), cursor, size)
+    repos, next_cursor = store.page(_read_listing_query(request), cursor, size)
     fields = expand or _default_fields(request)
     items = [_listing_item(repo, fields, named=not expand) for repo in repos]
-    if following is None:
-        return json_response(items)
-    pairs = [pair for pair in parse_qsl(urlsplit(request.target).query) if pair[0] != "cursor"]
-    link = f"{request.base}/api/models?{urlencode([*pairs, ('cursor', following)])}"
-    return json_response(items, headers={"Link": f'<{link}>; rel="next"'})
+    headers = {} if next_cursor is None else next_page_headers(request, next_cursor)
+    return json_response(items, headers=headers)
 
 
-def read_expand(request: FakeRequest) -> tuple[str, ...]:
-    """Return the fields asked for; an unknown one is refused with the list of all there are."""
-    asked = tuple(request.query.get("expand", ()))
-    for at, field in enumerate(asked):
+def _read_expand(request: FakeRequest) -> tuple[str, ...]:
+    """Return the requested fields; an unknown one is refused with a list of the known ones."""
+    fields = tuple(request.query.get("expand", ()))
+    for i, field in enumerate(fields):
         if field not in EXPANDABLE_FIELDS:
             known = "|".join(f'"{name}"' for name in EXPANDABLE_FIELDS)
-            raise http_error(400, f"✖ Invalid option: expected one of {known}\n  → at expand[{at}]")
+            raise http_error(400, f"✖ Invalid option: expected one of {known}\n  → at expand[{i}]")
     exclusive = [name for name in ("full", "cardData", "config") if request.flag(name)]
-    if asked and exclusive:
+    if fields and exclusive:
         raise http_error(400, f"expand cannot be combined with {', '.join(exclusive)}")
-    return asked
+    return fields
 
 
-def read_listing_query(request: FakeRequest) -> ListingQuery:
-    """Return the question of a listing, from its parameters."""
+def _read_listing_query(request: FakeRequest) -> ListingQuery:
+    """Return the filters and the order of a listing, from its parameters."""
     sort = request.one("sort", "trendingScore")
     if sort not in SORTS:
         raise http_error(400, f"Invalid sort {sort!r}: expected one of {', '.join(SORTS)}")
-    least, most = parse_size_range(request.one("num_parameters"))
+    min_parameters, max_parameters = _parse_size_range(request.one("num_parameters"))
     provider = ",".join(request.query.get("inference_provider", ()))
     return ListingQuery(
         sort=sort,
         ascending=request.one("direction", "-1") == "1",
         signed_in=request.token is not None,
-        tags=tuple(
-            sorted(tag for value in request.query.get("filter", ()) for tag in _split_tags(value))
-        ),
+        tags=tuple(sorted(filter(None, ",".join(request.query.get("filter", ())).split(",")))),
         search=request.one("search").lower(),
         author=request.one("author"),
         task=request.one("pipeline_tag"),
         gated=request.flag("gated") if "gated" in request.query else None,
         provider=provider or ("all" if request.one("inference") == "warm" else ""),
-        min_parameters=least,
-        max_parameters=most,
+        min_parameters=min_parameters,
+        max_parameters=max_parameters,
     )
 
 
-def _split_tags(value: str) -> list[str]:
-    return [tag for tag in value.split(",") if tag]
-
-
-def parse_size_range(text: str) -> tuple[float, float]:
+def _parse_size_range(text: str) -> tuple[float, float]:
     """Return the bounds of `min:6B,max:128B`, in parameters."""
     bounds = {"min": 0.0, "max": float("inf")}
     for part in filter(None, text.split(",")):
@@ -130,7 +120,7 @@ def _listing_item(repo: Repo, fields: tuple[str, ...], *, named: bool) -> Record
     found.update({field: record[field] for field in fields if field in record})
     if "sha" in fields:
         found["sha"] = record_sha(record)
-    if "inferenceProviderMapping" in found:  # a list here, an object in the info of one model
+    if "inferenceProviderMapping" in found:  # a list here, an object in `model_info`
         mapping = found["inferenceProviderMapping"]
         found["inferenceProviderMapping"] = [
             {"provider": name, **mapping[name]} for name in mapping
@@ -143,8 +133,8 @@ def _listing_item(repo: Repo, fields: tuple[str, ...], *, named: bool) -> Record
 def model_info(
     store: RepositoryStore, request: FakeRequest, repo: Repo, revision: str = "main"
 ) -> FakeResponse:
-    """Answer with one model; its weak ETag gives 304 to those who have it already."""
-    expand = read_expand(request)
+    """Return the metadata of one model; 304 if the client's `If-None-Match` has its weak ETag."""
+    expand = _read_expand(request)
     commit = find_commit(store, repo, revision)
     record = {**repo.read(), "sha": commit.sha}
     if expand:
@@ -160,7 +150,7 @@ def model_info(
 
 
 def find_commit(store: RepositoryStore, repo: Repo, revision: str) -> Commit:
-    """Return the commit a revision names, or refuse as the Hub does."""
+    """Return the commit that a revision names; without one, refuse as the Hub does."""
     commit = store.history(repo).find(revision)
     if commit is None:
         raise http_error(404, f"Invalid rev id: {revision}", "RevisionNotFound")
@@ -183,15 +173,15 @@ def _sibling_with_size(path: str, commit: Commit) -> dict[str, Any]:
 
 
 def _security_status(repo: Repo, record: Record) -> object:
-    # A model known by its metadata alone has no files that anybody could have scanned.
-    scanned = repo.git is not None and any(state.files for state in repo.git.commits.values())
-    usual = {"scansDone": scanned, "filesWithIssues": []}
-    return record.get("securityRepoStatus") or usual
+    # A model loaded from metadata alone has no files, so there was nothing to scan.
+    scanned = repo.git is not None and any(commit.files for commit in repo.git.commits.values())
+    default = {"scansDone": scanned, "filesWithIssues": []}
+    return record.get("securityRepoStatus") or default
 
 
-def _with_etag(request: FakeRequest, reply: FakeResponse) -> FakeResponse:
-    tag = f'W/"{len(reply.body):x}-{hashlib.md5(reply.body, usedforsecurity=False).hexdigest()}"'
-    headers = {**reply.headers, "ETag": tag}
-    if request.headers.get("If-None-Match") == tag:
-        return replace(reply, status=304, body=b"", headers={"ETag": tag})
-    return replace(reply, headers=headers)
+def _with_etag(request: FakeRequest, response: FakeResponse) -> FakeResponse:
+    digest = hashlib.md5(response.body, usedforsecurity=False).hexdigest()
+    etag = f'W/"{len(response.body):x}-{digest}"'
+    if request.headers.get("If-None-Match") == etag:
+        return replace(response, status=304, body=b"", headers={"ETag": etag})
+    return replace(response, headers={**response.headers, "ETag": etag})

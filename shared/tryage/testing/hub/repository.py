@@ -1,4 +1,4 @@
-"""A model: its metadata as compact JSON, and the values by which listings sort and filter."""
+"""A model repo: its metadata, its files, its git history, and the metadata that files contain."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import PurePosixPath
 from sys import intern
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-Record = dict[str, Any]
+Record: TypeAlias = dict[str, Any]
 
-# The Hub sends these for every model, so a record need not hold them.
+# The Hub sends these for every model, so a record does not have to hold them.
 DEFAULTS: Mapping[str, Any] = {
     "private": False,
     "gated": False,
@@ -39,20 +39,19 @@ LFS_PATTERNS = (
     "*.tar.*", "*.tar", "*.tflite", "*.tgz", "*.wasm", "*.xz", "*.zip", "*.zst", "*tfevents*",
 )  # fmt: skip
 
-LFS_MIN_BYTES = 10 * 1024 * 1024
+LFS_MIN_BYTES = 10 * 1024 * 1024  # a file of this size is in LFS, whatever its name
+
+# The header of a model card: YAML between two lines of dashes.
+_HEADER = re.compile(rb"\A---\r?\n(.*?)\r?\n---\s*(?:\n|\Z)", re.DOTALL)
 
 _SHA = re.compile(r"[0-9a-f]{7,40}")
 
-_HEADER = re.compile(rb"\A---\r?\n(.*?)\r?\n---\s*(?:\n|\Z)", re.DOTALL)
-
-
-def make_key(name: str) -> str:
-    """Return the 24 hexadecimal digits that stand for the Hub's `_id` of a model."""
-    return hashlib.md5(name.encode(), usedforsecurity=False).hexdigest()[:24]
-
 
 class Repo:
-    """One model; about 1.5 KB beside its files, so that a million fit."""
+    """One model: its metadata as compact JSON, and the values that listings sort and filter by.
+
+    It takes about 1.5 KB without its files, so that a million fit into memory.
+    """
 
     __slots__ = ("_raw", "author", "created", "downloads", "gated", "git", "key", "likes",
                  "modified", "name", "parameters", "private", "providers", "tags", "task",
@@ -78,20 +77,25 @@ class Repo:
         )
         self.created: str = full["createdAt"]
         self.modified: str = full.get("lastModified") or self.created
-        kept = {name: value for name, value in record.items() if DEFAULTS.get(name, ...) != value}
-        self._raw = json.dumps(kept, ensure_ascii=False, separators=(",", ":")).encode()
+        stored = {name: value for name, value in record.items() if DEFAULTS.get(name, ...) != value}
+        self._raw = json.dumps(stored, ensure_ascii=False, separators=(",", ":")).encode()
 
     def read(self) -> Record:
-        """Return all metadata, with what the Hub always sends."""
-        dates = {"createdAt": self.created, "lastModified": self.modified}
-        named = {"_id": self.key, "id": self.name}
+        """Return all metadata, the fields that the Hub always sends included."""
+        names = {"_id": self.key, "id": self.name}
         if self.author:
-            named["author"] = self.author
-        return {**named, **DEFAULTS, **dates, **json.loads(self._raw.decode())}
+            names["author"] = self.author
+        dates = {"createdAt": self.created, "lastModified": self.modified}
+        return {**names, **DEFAULTS, **dates, **json.loads(self._raw.decode())}
+
+
+def make_key(name: str) -> str:
+    """Return 24 hexadecimal digits in place of the Hub's `_id` of a model."""
+    return hashlib.md5(name.encode(), usedforsecurity=False).hexdigest()[:24]
 
 
 def _parameter_count(record: Mapping[str, Any]) -> int | None:
-    """Return the parameter count by which the Hub filters, or None."""
+    """Return the number of parameters that the Hub filters by, or None."""
     for format_ in ("safetensors", "gguf"):
         total = (record.get(format_) or {}).get("total")
         if total:
@@ -99,17 +103,9 @@ def _parameter_count(record: Mapping[str, Any]) -> int | None:
     return None
 
 
-def is_large(path: str, size: int) -> bool:
-    """Return whether the Hub keeps a file in LFS: by its name, or because of its size in bytes."""
-    name = PurePosixPath(path).name
-    return size >= LFS_MIN_BYTES or (
-        size > 0 and any(fnmatch(name, shape) for shape in LFS_PATTERNS)
-    )
-
-
 @dataclass(frozen=True)
 class Blob:
-    """The content of a file; a large one is in LFS and known by its sha256."""
+    """The content of a file; a large file is in LFS, under its sha256."""
 
     data: bytes = field(repr=False)
     large: bool
@@ -118,38 +114,43 @@ class Blob:
 
     @classmethod
     def from_bytes(cls, path: str, data: bytes, *, large: bool | None = None) -> Blob:
-        """Hash the content once; what git would hash of a large file is its pointer."""
+        """Hash the content once; of a large file git hashes the LFS pointer."""
         sha256 = hashlib.sha256(data).hexdigest()
         large = is_large(path, len(data)) if large is None else large
-        stored = lfs_pointer(sha256, len(data)) if large else data
+        stored = _lfs_pointer(sha256, len(data)) if large else data
         oid = hashlib.sha1(b"blob %d\0" % len(stored) + stored).hexdigest()  # noqa: S324 - git's own hash
         return cls(data, large, sha256, oid)
 
     @property
     def etag(self) -> str:
-        """What the Hub names the content by: sha256 in LFS, git's sha1 otherwise."""
+        """The hash in the Hub's ETag: sha256 in LFS, git's sha1 otherwise."""
         return self.sha256 if self.large else self.oid
 
     @property
     def lfs(self) -> dict[str, str | int]:
-        """The LFS entry of the Hub's listings, of a large file."""
+        """The entry of a large file in the Hub's trees."""
         size = len(self.data)
-        return {
-            "oid": self.sha256,
-            "size": size,
-            "pointerSize": len(lfs_pointer(self.sha256, size)),
-        }
+        pointer = _lfs_pointer(self.sha256, size)
+        return {"oid": self.sha256, "size": size, "pointerSize": len(pointer)}
 
 
-def lfs_pointer(sha256: str, size: int) -> bytes:
-    """Return the LFS pointer that git holds in place of a large file."""
-    said = f"version https://git-lfs.github.com/spec/v1\noid sha256:{sha256}\nsize {size}\n"
-    return said.encode()
+def is_large(path: str, size: int) -> bool:
+    """Return whether the Hub stores a file in LFS, by its name and its size in bytes."""
+    name = PurePosixPath(path).name
+    return size >= LFS_MIN_BYTES or (
+        size > 0 and any(fnmatch(name, pattern) for pattern in LFS_PATTERNS)
+    )
+
+
+def _lfs_pointer(sha256: str, size: int) -> bytes:
+    """Return the LFS pointer that git stores in place of a large file."""
+    lines = ("version https://git-lfs.github.com/spec/v1", f"oid sha256:{sha256}", f"size {size}")
+    return "".join(f"{line}\n" for line in lines).encode()
 
 
 @dataclass(frozen=True)
 class Commit:
-    """One state of all files, by path."""
+    """One state of all files, which are stored by path."""
 
     sha: str
     title: str
@@ -160,7 +161,7 @@ class Commit:
 
 @dataclass
 class GitHistory:
-    """All commits of a repo, newest last, and its branches and tags."""
+    """All commits of a repo, the newest last, and the sha of each branch and tag."""
 
     commits: dict[str, Commit] = field(default_factory=dict)
     branches: dict[str, str] = field(default_factory=dict)
@@ -168,7 +169,7 @@ class GitHistory:
     parents: dict[str, str | None] = field(default_factory=dict)
 
     def find(self, revision: str) -> Commit | None:
-        """Return the commit that a branch, a tag or (the start of) a sha names."""
+        """Return the commit of a branch, of a tag, or of a sha or its first digits."""
         revision = revision.removeprefix("refs/heads/").removeprefix("refs/tags/")
         sha = self.branches.get(revision) or self.tags.get(revision)
         if sha is None and _SHA.fullmatch(revision):
@@ -180,16 +181,15 @@ class GitHistory:
     ) -> Commit:
         """Add a commit on top of a branch."""
         parent = self.branches.get(branch)
-        told = f"{parent}{date}{title}{len(self.commits)}" + "".join(
-            f"{path}{blob.oid}" for path, blob in sorted(files.items())
-        )
-        sha = hashlib.sha1(told.encode()).hexdigest()  # noqa: S324 - git's own hash
-        made = Commit(sha, title, message, date, files)
-        self.commits[sha], self.parents[sha], self.branches[branch] = made, parent, sha
-        return made
+        content = "".join(f"{path}{blob.oid}" for path, blob in sorted(files.items()))
+        identity = f"{parent}{date}{title}{len(self.commits)}{content}"
+        sha = hashlib.sha1(identity.encode()).hexdigest()  # noqa: S324 - git's own hash
+        new = Commit(sha, title, message, date, files)
+        self.commits[sha], self.parents[sha], self.branches[branch] = new, parent, sha
+        return new
 
     def log(self, commit: Commit) -> list[Commit]:
-        """Return a commit and what came before it, newest first."""
+        """Return a commit and its ancestors, the newest first."""
         found, sha = [], commit.sha
         while sha:
             found.append(self.commits[sha])
@@ -198,15 +198,15 @@ class GitHistory:
 
 
 def describe_files(files: Mapping[str, Blob]) -> dict[str, Any]:
-    """Return the metadata that follows from files; None for what they say nothing about."""
-    card = read_card(files["README.md"].data) if "README.md" in files else {}
+    """Return the metadata that files contain; a field is None if no file contains it."""
+    card = _read_card(files["README.md"].data) if "README.md" in files else {}
     config = _parse_json(files["config.json"].data) if "config.json" in files else {}
-    known = ("architectures", "model_type", "auto_map", "quantization_config")
-    weights = count_weights(blob.data for path, blob in files.items() if _is_weights(path))
+    kept = ("architectures", "model_type", "auto_map", "quantization_config")
+    weights = _count_weights(blob.data for path, blob in files.items() if _is_weights(path))
     library = card.get("library_name") or ("transformers" if "model_type" in config else None)
     return {
         "cardData": card or None,
-        "config": {name: config[name] for name in known if name in config} or None,
+        "config": {name: config[name] for name in kept if name in config} or None,
         "library_name": library,
         "pipeline_tag": card.get("pipeline_tag"),
         "safetensors": weights,
@@ -214,9 +214,9 @@ def describe_files(files: Mapping[str, Blob]) -> dict[str, Any]:
     }
 
 
-def read_card(data: bytes) -> dict[str, Any]:
-    """Return the YAML between the dashes at the top of a model card; broken YAML is no header."""
-    import yaml  # type: ignore[import-untyped]  # it ships no types
+def _read_card(data: bytes) -> dict[str, Any]:
+    """Return the YAML header of a model card; a card with broken YAML has no header."""
+    import yaml  # type: ignore[import-untyped]  # the package has no types
 
     match = _HEADER.match(data)
     try:
@@ -226,8 +226,8 @@ def read_card(data: bytes) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def count_weights(files: Iterable[bytes]) -> dict[str, Any] | None:
-    """Return how many parameters there are of each type, from the headers of safetensors files."""
+def _count_weights(files: Iterable[bytes]) -> dict[str, Any] | None:
+    """Return the number of parameters of each dtype, from the headers of safetensors files."""
     counts: Counter[str] = Counter()
     for data in files:
         size = int.from_bytes(data[:8], "little")
@@ -249,14 +249,10 @@ def _parse_json(data: bytes) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _as_list(value: object) -> list[str]:
-    return [str(one) for one in (value if isinstance(value, list) else [value]) if one is not None]
-
-
 def _tags(
     card: Mapping[str, Any], config: Mapping[str, Any], library: str | None, *, safe: bool
 ) -> list[str]:
-    """Return the tags in the order of the Hub: library, formats, type, task, the card's own."""
+    """Return the tags in the Hub's order: library, formats, model type, task, tags of the card."""
     tags = [
         *_as_list(library),
         *(["safetensors"] if safe else []),
@@ -272,3 +268,7 @@ def _tags(
         tags += [f"base_model:{relation}:{one}" for one in _as_list(card.get("base_model"))]
     tags += [f"license:{one}" for one in _as_list(card.get("license"))]
     return list(dict.fromkeys([*tags, "region:us"]))
+
+
+def _as_list(value: object) -> list[str]:
+    return [str(one) for one in (value if isinstance(value, list) else [value]) if one is not None]

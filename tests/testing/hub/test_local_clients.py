@@ -1,4 +1,4 @@
-"""The clients people use work against the local Hub: huggingface_hub and transformers."""
+"""huggingface_hub and transformers work against a `LocalHub`."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ from huggingface_hub.utils import (
 
 from tryage.testing.hub import Truncated
 
-pytestmark = pytest.mark.usefixtures("led")
+pytestmark = pytest.mark.usefixtures("patched_hub")
 
 CARD = "---\nlicense: mit\npipeline_tag: text-generation\n---\n# Hi"
 BIG = bytes(range(256)) * 4000
 
 
 @pytest.fixture
-def led(hub, tmp_path):
-    """Lead this process to the Hub, with a cache of its own."""
+def patched_hub(hub, tmp_path):
+    """Let this process use the Hub, with a cache of its own."""
     with hub.patched(tmp_path / "cache"):
         yield hub
 
 
 @pytest.fixture
-def api(led):
-    return HfApi(endpoint=led.url, token=led.token)
+def api(patched_hub):
+    return HfApi(endpoint=patched_hub.url, token=patched_hub.token)
 
 
 @pytest.fixture
 def folder(tmp_path):
-    """A router-like folder: a card, a configuration, and weights that belong into LFS."""
+    """Make a folder like that of a router: a card, a configuration, and weights for LFS."""
     made = tmp_path / "folder"
     (made / "nested").mkdir(parents=True)
     (made / "README.md").write_text(CARD, encoding="utf-8")
@@ -56,7 +56,7 @@ def test_models_are_listed_over_all_pages(hub, api):
     assert len(list(api.list_models(limit=1500))) == 1500
 
 
-def test_a_model_is_told_with_its_security_and_files(hub, api):
+def test_model_info_has_the_security_status_and_the_files(hub, api):
     hub.add("org/a", {"README.md": CARD, "w.safetensors": BIG}, downloads=5)
     info = api.model_info("org/a", securityStatus=True, files_metadata=True)
     assert (info.downloads, info.pipeline_tag) == (5, "text-generation")
@@ -66,7 +66,7 @@ def test_a_model_is_told_with_its_security_and_files(hub, api):
     assert lfs["w.safetensors"].sha256 == hashlib.sha256(BIG).hexdigest()
 
 
-def test_a_snapshot_is_what_was_put_in(hub):
+def test_a_snapshot_holds_the_files_of_the_model(hub):
     files = {"README.md": CARD.encode(), "w.safetensors": BIG, "d/x.txt": b""}
     hub.add("org/a", files)
     path = snapshot_download("org/a")
@@ -75,13 +75,15 @@ def test_a_snapshot_is_what_was_put_in(hub):
             assert file.read() == data
 
 
-def test_a_download_that_breaks_off_goes_on_where_it_stopped(hub, monkeypatch):
-    monkeypatch.setattr("huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE", 1000)  # keep what came
+def test_a_broken_download_resumes(hub, monkeypatch):
+    monkeypatch.setattr(
+        "huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE", 1000
+    )  # to keep the first bytes
     hub.add("org/a", {"w.safetensors": BIG})
     hub.fail(Truncated(), when=lambda request: "/lfs/content/" in request.path)
     try:
         path = hf_hub_download("org/a", "w.safetensors")
-    except (httpx.TransportError, OSError):  # before 1.1 the second try is up to us
+    except (httpx.TransportError, OSError):  # huggingface_hub before 1.1 does not retry
         path = hf_hub_download("org/a", "w.safetensors")
     with open(path, "rb") as file:  # noqa: PTH123 - a symlink into the cache
         assert file.read() == BIG
@@ -90,7 +92,7 @@ def test_a_download_that_breaks_off_goes_on_where_it_stopped(hub, monkeypatch):
     assert int(ranges[1].removeprefix("bytes=").removesuffix("-")) >= len(BIG) // 2 - 1000
 
 
-def test_a_cached_download_asks_only_for_the_head(hub):
+def test_a_cached_download_sends_only_a_head_request(hub):
     hub.add("org/a", {"w.safetensors": BIG})
     path = hf_hub_download("org/a", "w.safetensors")
     hub.requests.clear()
@@ -98,30 +100,30 @@ def test_a_cached_download_asks_only_for_the_head(hub):
     assert [request.method for request in hub.requests] == ["HEAD"]
 
 
-def test_an_uploaded_folder_comes_down_as_it_went_up(hub, api, folder):
+def test_a_downloaded_folder_equals_the_uploaded_one(hub, api, folder):
     assert api.create_repo("tester/router", private=True).repo_id == "tester/router"
     api.create_repo("tester/router", exist_ok=True)
     api.upload_folder(repo_id="tester/router", folder_path=folder)
     assert hub.files("tester/router")["model.safetensors"] == BIG
     assert {"license:mit", "text-generation"} <= set(hub.record("tester/router")["tags"])
     uploads = [request for request in hub.requests if request.path.startswith("/lfs/upload/")]
-    assert len(uploads) == 1  # what is large goes to LFS, the rest is in the commit
+    assert len(uploads) == 1  # large files go to LFS, the others into the commit
     path = snapshot_download("tester/router")
-    assert os.path.getsize(f"{path}/model.safetensors") == len(BIG)  # noqa: PTH202 - as above
-    assert os.path.exists(f"{path}/nested/ä.json")  # noqa: PTH110 - as above
+    assert os.path.getsize(f"{path}/model.safetensors") == len(BIG)  # noqa: PTH202 - a symlink into the cache
+    assert os.path.exists(f"{path}/nested/ä.json")  # noqa: PTH110 - the same
 
 
-def test_what_is_there_already_is_not_uploaded_again(hub, api, folder):
+def test_a_file_in_the_repo_is_not_uploaded_again(hub, api, folder):
     api.create_repo("tester/router")
     for _ in range(2):
         api.upload_folder(repo_id="tester/router", folder_path=folder)
-    asked = [request.path.split("/")[1] for request in hub.requests]
-    assert asked.count("lfs") == 2  # one upload, verified
+    roots = [request.path.split("/")[1] for request in hub.requests]
+    assert roots.count("lfs") == 2  # one upload, verified
     titles = [commit.title for commit in api.list_repo_commits("tester/router")]
     assert titles == ["Upload folder using huggingface_hub", "initial commit"]
 
 
-def test_files_are_added_deleted_and_proposed(api):
+def test_commits_add_and_delete_files_and_open_pull_requests(api):
     api.create_repo("tester/a")
     api.create_commit("tester/a", [CommitOperationAdd("a.txt", b"x")], commit_message="add")
     api.upload_file(path_or_fileobj=b"x", path_in_repo="d/b.txt", repo_id="tester/a")
@@ -129,10 +131,10 @@ def test_files_are_added_deleted_and_proposed(api):
     api.delete_file("a.txt", "tester/a")
     api.delete_folder("d", "tester/a")
     assert api.list_repo_files("tester/a") == [".gitattributes"]
-    proposed = api.create_commit(
+    pull_request = api.create_commit(
         "tester/a", [CommitOperationAdd("c.txt", b"x")], commit_message="c", create_pr=True
     )
-    assert proposed.pr_num == 1
+    assert pull_request.pr_num == 1
     assert "c.txt" in api.list_repo_files("tester/a", revision="refs/pr/1")
     assert len(api.list_repo_commits("tester/a")) == 5
 
@@ -146,7 +148,7 @@ def test_branches_and_tags_name_revisions(hub, api):
     assert {ref.name for ref in refs.branches} == {"main", "next"}
     assert [ref.name for ref in refs.tags] == ["v1"]
     for revision, text in (("v1", "old"), ("next", "old"), ("main", "new")):
-        with open(hf_hub_download("org/a", "a.txt", revision=revision)) as file:  # noqa: PTH123 - as above
+        with open(hf_hub_download("org/a", "a.txt", revision=revision)) as file:  # noqa: PTH123 - a symlink into the cache
             assert file.read() == text
     api.delete_tag("org/a", tag="v1")
     api.delete_branch("org/a", branch="next")
@@ -154,7 +156,7 @@ def test_branches_and_tags_name_revisions(hub, api):
         hf_hub_download("org/a", "a.txt", revision="v1")
 
 
-def test_repos_are_moved_and_deleted(hub, api):
+def test_repos_are_renamed_and_deleted(hub, api):
     key = hub.add("tester/a", {"a.txt": "x"})
     api.move_repo("tester/a", "tester/b")
     info = api.model_info("tester/a")  # over the redirect
@@ -166,7 +168,7 @@ def test_repos_are_moved_and_deleted(hub, api):
     api.delete_repo("tester/b", missing_ok=True)
 
 
-def test_refusals_become_the_exceptions_of_the_library(hub, api):
+def test_errors_become_the_exceptions_of_huggingface_hub(hub, api):
     hub.add("org/a", {"a.txt": "x"})
     hub.add("org/gated", {"a.txt": "x"}, gated="auto")
     with pytest.raises(RepositoryNotFoundError):
@@ -178,12 +180,12 @@ def test_refusals_become_the_exceptions_of_the_library(hub, api):
     with pytest.raises(GatedRepoError):
         hf_hub_download("org/gated", "a.txt")
     with pytest.raises(HfHubHTTPError, match="Invalid credentials"):
-        api.model_info("org/a", token="hf_other")  # noqa: S106 - that is the point
+        api.model_info("org/a", token="hf_other")  # noqa: S106 - an invalid token
     assert api.whoami()["name"] == "tester"
 
 
 def test_transformers_load_a_model_from_the_hub(hub, tmp_path):
-    # Each transformers wants a range of huggingface_hub: with another one it does not import.
+    # Each version of transformers needs certain versions of huggingface_hub, else its import fails.
     pytest.importorskip("transformers.utils.hub", exc_type=ImportError)
     transformers = pytest.importorskip("transformers")
     tokenizers = pytest.importorskip("tokenizers")

@@ -1,4 +1,4 @@
-"""Files of the local Hub over plain HTTP: content, ranges, trees, revisions, commits."""
+"""Files over plain HTTP: contents, ranges, trees, revisions, LFS and commits."""
 
 from __future__ import annotations
 
@@ -40,43 +40,43 @@ def test_a_small_file_has_the_etag_of_git_and_the_commit(hub, ask, named):
     assert reply.headers["X-Repo-Commit"] == hub.record(named)["sha"]
 
 
-def test_head_says_the_length_and_sends_nothing(ask, named):
+def test_head_returns_the_length_and_no_content(ask, named):
     reply = ask.head(f"/{named}/resolve/main/a.txt")
     assert (reply.headers["Content-Length"], reply.content) == ("5", b"")
 
 
-def test_a_large_file_is_a_redirect_to_another_origin_that_knows_no_token(hub, ask, named):
+def test_a_large_file_is_a_redirect_to_another_origin_without_token(hub, ask, named):
     reply = ask.head(f"/{named}/resolve/main/w.safetensors")
     sha256 = hashlib.sha256(BIG).hexdigest()
     assert reply.status_code == 302
     assert reply.headers["X-Linked-ETag"] == f'"{sha256}"'
     assert reply.headers["X-Linked-Size"] == str(len(BIG))
-    where = reply.headers["Location"]
-    assert not where.startswith(hub.url)
-    assert httpx.get(where).content == BIG
-    assert httpx.get(where.replace(sha256, "0" * 64)).status_code == 404
+    location = reply.headers["Location"]
+    assert not location.startswith(hub.url)
+    assert httpx.get(location).content == BIG
+    assert httpx.get(location.replace(sha256, "0" * 64)).status_code == 404
 
 
 @pytest.mark.parametrize(
-    ("asked", "status", "body", "span"),
+    ("range_", "status", "body", "span"),
     [("bytes=0-1", 206, "he", "bytes 0-1/5"), ("bytes=3-", 206, "lo", "bytes 3-4/5"),
      ("bytes=-2", 206, "lo", "bytes 3-4/5"), ("bytes=2-99", 206, "llo", "bytes 2-4/5"),
      ("bytes=5-", 416, "", "bytes */5"), ("bytes=-", 200, "hello", None),
      ("lines=1-2", 200, "hello", None)],
 )  # fmt: skip
-def test_a_range_is_served_as_rfc_9110_has_it(ask, named, asked, status, body, span):
-    reply = ask.get(f"/{named}/resolve/main/a.txt", headers={"Range": asked})
+def test_a_range_is_served_as_in_rfc_9110(ask, named, range_, status, body, span):
+    reply = ask.get(f"/{named}/resolve/main/a.txt", headers={"Range": range_})
     assert (reply.status_code, reply.text) == (status, body)
     assert reply.headers.get("Content-Range") == span
 
 
-def test_a_file_that_the_client_has_is_not_sent_again(ask, named):
-    tag = ask.get(f"/{named}/resolve/main/a.txt").headers["ETag"]
-    reply = ask.get(f"/{named}/resolve/main/a.txt", headers={"If-None-Match": tag})
+def test_a_file_with_a_known_etag_is_not_sent_again(ask, named):
+    etag = ask.get(f"/{named}/resolve/main/a.txt").headers["ETag"]
+    reply = ask.get(f"/{named}/resolve/main/a.txt", headers={"If-None-Match": etag})
     assert (reply.status_code, reply.content) == (304, b"")
 
 
-def test_unknown_files_and_revisions_are_told_apart(hub, ask, named):
+def test_unknown_files_and_unknown_revisions_have_different_codes(hub, ask, named):
     reply = ask.get(f"/{named}/resolve/main/none.txt")
     assert (reply.status_code, reply.headers["X-Error-Code"]) == (404, "EntryNotFound")
     assert reply.headers["X-Repo-Commit"] == hub.record(named)["sha"]
@@ -85,7 +85,7 @@ def test_unknown_files_and_revisions_are_told_apart(hub, ask, named):
         assert (reply.status_code, reply.headers["X-Error-Code"]) == (404, "RevisionNotFound")
 
 
-def test_a_tree_shows_one_level_or_all_with_folders_and_lfs(ask, named):
+def test_a_tree_lists_one_level_or_all_with_folders_and_lfs(ask, named):
     top = ask.get(f"/api/models/{named}/tree/main").json()
     assert [entry["path"] for entry in top] == ["a.txt", "d", "w.safetensors"]
     assert [entry["type"] for entry in top] == ["file", "directory", "file"]
@@ -114,15 +114,15 @@ def test_a_long_tree_comes_in_pages_of_fifty_when_expanded(hub, ask):
 
 
 @pytest.mark.parametrize("as_json", [True, False])
-def test_paths_info_takes_json_and_forms_and_leaves_out_what_is_not_there(ask, named, as_json):
-    asked = {"paths": ["a.txt", "d", "none"], "expand": as_json}
-    body = {"json": asked} if as_json else {"data": asked}
+def test_paths_info_reads_json_and_forms_and_leaves_out_missing_paths(ask, named, as_json):
+    fields = {"paths": ["a.txt", "d", "none"], "expand": as_json}
+    body = {"json": fields} if as_json else {"data": fields}
     found = ask.post(f"/api/models/{named}/paths-info/main", **body).json()
     assert [entry["path"] for entry in found] == ["a.txt", "d"]
     assert ("securityFileStatus" in found[0]) is as_json
 
 
-def test_a_commit_changes_files_metadata_and_date_and_keeps_the_past(hub, ask, named):
+def test_a_commit_changes_files_metadata_and_date_and_keeps_old_revisions(hub, ask, named):
     before = hub.record(named)
     card = b"---\nlicense: mit\n---\n"
     done = commit(
@@ -139,10 +139,10 @@ def test_a_commit_changes_files_metadata_and_date_and_keeps_the_past(hub, ask, n
     assert [entry["id"] for entry in log] == [after["sha"], before["sha"]]
 
 
-def test_a_commit_that_cannot_be_done_changes_nothing(hub, ask, stranger, named):
+def test_a_refused_commit_changes_nothing(hub, ask, anonymous, named):
     state = hub.files(named)
     pointer = {"path": "b.bin", "algo": "sha256", "oid": "0" * 64, "size": 1}
-    assert commit(stranger, named, file("b")).status_code == 401
+    assert commit(anonymous, named, file("b")).status_code == 401
     assert commit(ask, named, file("b"), ("deletedFile", {"path": "no"})).status_code == 404
     assert commit(ask, named, file("b"), ("lfsFile", pointer)).status_code == 400
     assert commit(ask, named, file("b"), parentCommit="0" * 40).status_code == 412
@@ -151,7 +151,7 @@ def test_a_commit_that_cannot_be_done_changes_nothing(hub, ask, stranger, named)
     assert hub.files(named) == state
 
 
-def test_a_pull_request_leaves_main_alone(hub, ask, named):
+def test_a_pull_request_leaves_main_unchanged(hub, ask, named):
     done = commit(ask, named, file("b.txt"), params={"create_pr": "1"}).json()
     assert done["pullRequestUrl"].endswith("/discussions/1")
     assert "b.txt" not in hub.files(named)
@@ -161,34 +161,24 @@ def test_a_pull_request_leaves_main_alone(hub, ask, named):
     assert [branch["name"] for branch in refs["branches"]] == ["main"]
 
 
-def test_lfs_content_is_checked_and_asked_for_once(hub, ask, named):
+def test_lfs_content_is_verified_and_uploaded_once(hub, ask, named):
     data, size = b"new" * 9, 27
     oid = hashlib.sha256(data).hexdigest()
-    asked = {"operation": "upload", "objects": [{"oid": oid, "size": size}]}
+    body = {"operation": "upload", "objects": [{"oid": oid, "size": size}]}
     batch = f"/{named}.git/info/lfs/objects/batch"
-    (told,) = ask.post(batch, json=asked).json()["objects"]
-    where, verify = told["actions"]["upload"]["href"], told["actions"]["verify"]["href"]
-    assert httpx.put(where, content=b"other").status_code == 400
+    (lfs,) = ask.post(batch, json=body).json()["objects"]
+    upload, verify = lfs["actions"]["upload"]["href"], lfs["actions"]["verify"]["href"]
+    assert httpx.put(upload, content=b"other").status_code == 400
     assert ask.post(verify, json={"oid": oid, "size": size}).status_code == 404
-    assert httpx.put(where, content=iter([data[:5], data[5:]])).status_code == 200  # chunked
+    assert httpx.put(upload, content=iter([data[:5], data[5:]])).status_code == 200  # chunked
     assert ask.post(verify, json={"oid": oid, "size": size}).status_code == 200
-    assert "actions" not in ask.post(batch, json=asked).json()["objects"][0]
+    assert "actions" not in ask.post(batch, json=body).json()["objects"][0]
     pointer = {"path": "n.bin", "algo": "sha256", "oid": oid, "size": size}
     assert commit(ask, named, ("lfsFile", pointer)).status_code == 200
     assert hub.files(named)["n.bin"] == data
 
 
-def test_files_can_be_changed_from_the_test_itself(hub, tmp_path):
-    (tmp_path / "d").mkdir()
-    (tmp_path / "d" / "a.txt").write_text("x", encoding="utf-8")
-    hub.add("org/folder", tmp_path)
-    sha = hub.commit("org/folder", {"b.txt": "y"}, delete=["d/a.txt"])
-    assert hub.files("org/folder") == {"b.txt": b"y"}
-    assert hub.record("org/folder")["sha"] == sha
-    assert hub.files("org/folder", "v9") == {}
-
-
-def test_many_may_commit_at_once_and_nothing_is_lost(hub, ask, named):
+def test_concurrent_commits_lose_nothing(hub, ask, named):
     def send(number):
         return commit(ask, named, file(f"{number}.txt")).status_code
 

@@ -1,12 +1,14 @@
-"""Every fault goes wrong as it says, where it is aimed, as often as it is told."""
+"""Every fault does what it says, to the requests and as often as it is planned."""
 
 from __future__ import annotations
 
 import httpx
 import pytest
 
+from tryage.testing import hub as hub_package
 from tryage.testing.hub import (
     ConnectionDropped,
+    FakeRequest,
     FakeResponse,
     Gated,
     RepositoryDeleted,
@@ -31,7 +33,7 @@ def page(client, **params):
 
 
 @pytest.mark.parametrize("header", [True, False])
-def test_too_many_requests_says_when_to_come_back(full, ask, header):
+def test_too_many_requests_says_when_to_retry(full, ask, header):
     full.fail(TooManyRequests(after=7, retry_after=header))
     reply = page(ask)
     assert reply.status_code == 429
@@ -50,7 +52,7 @@ def test_a_server_error_is_a_page_of_html(full, ask, status):
 
 
 @pytest.mark.parametrize("inside", [True, False])
-def test_a_slow_answer_is_right_and_too_late_for_the_impatient(full, ask, inside):
+def test_a_slow_response_is_right_and_too_late_for_a_short_timeout(full, ask, inside):
     full.fail(Slow(0.3, inside=inside))
     with pytest.raises(httpx.ReadTimeout):
         ask.get("/api/models", timeout=0.05)
@@ -66,14 +68,14 @@ def test_a_truncated_body_is_shorter_than_its_length(full, ask):
         assert int(reply.headers["Content-Length"]) == len(reply.read())
 
 
-def test_a_dropped_connection_has_done_its_work_all_the_same(full, ask):
+def test_a_request_is_processed_before_the_connection_drops(full, ask):
     full.fail(ConnectionDropped())
     with pytest.raises(httpx.RemoteProtocolError, match="without sending a response"):
         ask.post("/api/repos/create", json={"name": "made"})
     assert "tester/made" in full
 
 
-def test_wrong_json_and_wrong_shapes_are_complete_answers(full, ask):
+def test_wrong_json_and_wrong_shapes_are_complete_responses(full, ask):
     full.fail(WrongJson())
     with pytest.raises(ValueError, match="Expecting"):
         page(ask).json()
@@ -83,22 +85,22 @@ def test_wrong_json_and_wrong_shapes_are_complete_answers(full, ask):
     assert page(ask).json() == [{"id": None}, 3]
 
 
-def test_a_refused_token_and_a_gated_repo(full, ask, stranger):
+def test_a_refused_token_and_a_gated_repo(full, ask, anonymous):
     full.fail(Unauthorized())
     assert page(ask).headers["X-Error-Message"].startswith("Invalid credentials")
     full.fail(Gated("o/m1"), times=2)
     assert ask.get("/api/models/o/m2").status_code == 200
-    for client, status in ((stranger, 401), (ask, 403)):
+    for client, status in ((anonymous, 401), (ask, 403)):
         reply = client.get("/api/models/o/m1")
         assert (reply.status_code, reply.headers["X-Error-Code"]) == (status, "GatedRepo")
     full.fail(Gated())
     assert ask.get("/api/models/o/m2").status_code == 403
 
 
-def test_a_vanished_repo_is_listed_and_not_found(full, ask, stranger):
+def test_a_deleted_repo_is_listed_and_not_found(full, ask, anonymous):
     full.fail(RepositoryDeleted("o/m1"), times=None)
     assert "o/m1" in {item["id"] for item in page(ask, limit=1000).json()}
-    assert stranger.get("/api/models/o/m1").status_code == 401
+    assert anonymous.get("/api/models/o/m1").status_code == 401
     assert ask.get("/api/models/o/m1/tree/main").headers["X-Error-Code"] == "RepoNotFound"
     assert ask.get("/o/m1/resolve/main/a.txt").status_code == 404
     assert ask.get("/api/models/o/m11").status_code == 200
@@ -106,7 +108,7 @@ def test_a_vanished_repo_is_listed_and_not_found(full, ask, stranger):
     assert ask.get("/api/models/o/m1").status_code == 200
 
 
-def test_a_fault_strikes_any_step_and_no_other(full, ask):
+def test_a_fault_hits_only_the_requests_of_its_condition(full, ask):
     planned = full.fail(ServerError(504), when=lambda r: "cursor" in r.query, skip=1, times=1)
     assert planned.left == 1
     statuses, url = [], "/api/models?limit=10"
@@ -118,7 +120,7 @@ def test_a_fault_strikes_any_step_and_no_other(full, ask):
     assert (planned.hits, planned.left) == (1, 0)
 
 
-def test_faults_strike_in_the_order_in_which_they_were_planned(full, ask):
+def test_faults_hit_in_the_order_in_which_they_were_planned(full, ask):
     full.fail(ServerError(500))
     full.fail(ServerError(503), times=2)
     assert [page(ask).status_code for _ in range(4)] == [500, 503, 503, 200]
@@ -134,7 +136,7 @@ def test_any_function_can_be_a_fault(full, ask):
     assert (reply.status_code, reply.text) == (418, "GET")
 
 
-def test_every_request_is_in_the_log_also_the_failed_ones(full, ask):
+def test_every_request_is_in_the_log_even_a_failed_one(full, ask):
     full.fail(ConnectionDropped())
     with pytest.raises(httpx.TransportError):
         ask.get("/api/models?search=x")
@@ -144,3 +146,11 @@ def test_every_request_is_in_the_log_also_the_failed_ones(full, ask):
         "/api/models",
         {"search": ["x"]},
     )
+
+
+def test_the_former_names_still_work(full):
+    assert (hub_package.Dropped, hub_package.Vanished) == (ConnectionDropped, RepositoryDeleted)
+    assert (hub_package.Request, hub_package.Reply) == (FakeRequest, FakeResponse)
+    full.fail(ServerError(), times=None)
+    full.heal()
+    assert httpx.get(f"{full.url}/api/models").status_code == 200

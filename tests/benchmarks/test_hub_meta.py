@@ -1,4 +1,4 @@
-"""Snapshots of Hub metadata become records that a Hub could have sent."""
+"""`benchmarks/hub_meta.py`: snapshots of metadata become records in the format of the Hub."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 pa = pytest.importorskip("pyarrow")
 parquet = pytest.importorskip("pyarrow.parquet")
 
-USUAL = {"downloads": None, "likes": None, "pipeline_tag": None}
+DEFAULTS = {"downloads": None, "likes": None, "pipeline_tag": None}
 ROWS = {
     "hub_2022_02": [
         {"id": "gpt2", "downloads": 9.0, "likes": 3, "tags": ["pytorch"], "sha": "a" * 40,
@@ -61,8 +61,8 @@ def meta(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "hub_meta", module)
     spec.loader.exec_module(module)
     for name, rows in ROWS.items():
-        shaped = [{**USUAL, **row} for row in rows] or [{"id": "x/y", **USUAL}]
-        parquet.write_table(pa.Table.from_pylist(shaped), tmp_path / f"{name}.parquet")
+        padded = [{**DEFAULTS, **row} for row in rows] or [{"id": "x/y", **DEFAULTS}]
+        parquet.write_table(pa.Table.from_pylist(padded), tmp_path / f"{name}.parquet")
     monkeypatch.setattr(module, "FOLDER", tmp_path)
     return module
 
@@ -72,7 +72,7 @@ def records(meta):
     return {record["id"]: record for record in meta.real_records()}
 
 
-def test_a_model_is_one_record_with_each_field_from_the_newest_that_knows_it(records):
+def test_each_field_of_a_model_is_from_the_newest_snapshot_that_has_it(records):
     both = records["org/both"]
     assert (both["downloads"], both["likes"], both["tags"]) == (50, 2, ["old", "license:mit"])
     assert (both["sha"], both["pipeline_tag"]) == ("b" * 40, "text-generation")
@@ -81,7 +81,7 @@ def test_a_model_is_one_record_with_each_field_from_the_newest_that_knows_it(rec
     assert both["cardData"] == {"license": "mit"}
 
 
-def test_the_oldest_have_no_author_and_keep_the_header_of_their_card(records):
+def test_the_oldest_models_have_no_author_and_keep_the_header_of_their_card(records):
     gpt2 = records["gpt2"]
     assert "author" not in gpt2
     assert (gpt2["cardData"], gpt2["model-index"]) == ({"license": "mit"}, [{"name": "x"}])
@@ -89,29 +89,29 @@ def test_the_oldest_have_no_author_and_keep_the_header_of_their_card(records):
     assert gpt2["siblings"] == [{"rfilename": "config.json"}]
 
 
-def test_sizes_bases_and_gates_have_the_shapes_of_the_hub(meta, records):
+def test_sizes_base_models_and_gates_have_the_format_of_the_hub(meta, records):
     assert records["org/gated"]["safetensors"] == {
         "parameters": {"BF16": 7_000_000_000},
         "total": 7_000_000_000,
     }
     assert records["org/gated"]["gated"] == "manual"
     assert records["org/packed"]["safetensors"] == {"total": 9}
-    quantised = records["org/q-GGUF"]
-    assert quantised["gguf"] == {"total": 8, "architecture": "llama", "context_length": 4096}
-    assert quantised["baseModels"] == {
+    quantized = records["org/q-GGUF"]
+    assert quantized["gguf"] == {"total": 8, "architecture": "llama", "context_length": 4096}
+    assert quantized["baseModels"] == {
         "relation": "quantized",
         "models": [{"_id": meta.make_key("a/b"), "id": "a/b"}],
     }
 
 
-def test_synthetic_models_are_as_many_as_asked_all_different_and_the_same_again(meta):
+def test_synthetic_models_are_different_and_reproducible(meta):
     made = list(meta.synthetic_records(50))
     assert len({record["id"] for record in made}) == len({record["_id"] for record in made}) == 50
     assert made == list(meta.synthetic_records(50))
     assert LocalHub().load(made) == 50
 
 
-def test_an_absent_folder_is_said_plainly(meta, monkeypatch, tmp_path):
+def test_a_missing_folder_is_named(meta, monkeypatch, tmp_path):
     monkeypatch.setattr(meta, "FOLDER", tmp_path / "none")
     with pytest.raises(SystemExit, match="not part of the repository"):
         meta.real_records()
