@@ -10,7 +10,7 @@ from langchain_core.runnables.config import get_executor_for_config
 from langchain_core.runnables.utils import gather_with_concurrency
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Callable, Coroutine, Iterable
 
     from langchain_core.callbacks import AsyncCallbackManagerForChainRun, CallbackManagerForChainRun
 
@@ -84,7 +84,7 @@ def run_batch(run: Callable[[T], R], items: Iterable[T], max_concurrency: int | 
 
 
 async def arun_batch(
-    run: Callable[[T], Awaitable[R]], items: Iterable[T], max_concurrency: int | None
+    run: Callable[[T], Coroutine[Any, Any, R]], items: Iterable[T], max_concurrency: int | None
 ) -> list[R]:
     """Do what `run_batch` does, with a function that is awaited."""
     return await gather_with_concurrency(max_concurrency, *map(run, items))
