@@ -51,7 +51,7 @@ def modules_after(code: str) -> set[str]:
         "from tryage import Router",
         "from tryage import Decision, Expert, Library, Preferences, QTable, Router",
         "import tryage.cli",
-        "from tryage.learning.scoring import Answers, CausalLM, MaskedLM, score",
+        "from tryage.learning.scoring import CausalLM, GenerationMeasurer, MaskedLM, score",
         "from tryage.testing import LocalHub; LocalHub()",
     ],
 )
