@@ -41,11 +41,11 @@ def test_the_family_is_the_first_series_with_its_version_but_no_size(name, serie
     ("name", "expected"),
     [
         ("gemma-2-9b-it", {"instruct"}),
-        ("Yi-34B-Chat-4bit", {"instruct", "quantised"}),
+        ("Yi-34B-Chat-4bit", {"instruct", "quantized"}),
         ("Marcoro14-7B-slerp-dpo", {"merge", "preference"}),
         ("DeepSeek-R1-Distill", {"reasoning"}),
         ("StarCoder2", {"code"}),
-        ("Qwen2.5-Math-7B-GPTQ", {"mathematics", "quantised"}),
+        ("Qwen2.5-Math-7B-GPTQ", {"mathematics", "quantized"}),
         ("italian-llama", set()),
         ("bitter-lesson", set()),
         ("mode-7b", set()),

@@ -61,7 +61,7 @@ def test_a_closed_model_is_one_whose_licence_is_proprietary():
 @pytest.mark.parametrize(
     ("bases", "flags"),
     [
-        ([{"name": "a/b", "relation": "quantized"}], {"quantised"}),
+        ([{"name": "a/b", "relation": "quantized"}], {"quantized"}),
         ([{"name": "a/b", "relation": "merge"}, {"name": "c", "relation": "merge"}], {"merge"}),
         ([{"name": "a/b", "relation": "finetune"}, "c", None], set()),
         (7, set()),

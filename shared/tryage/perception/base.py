@@ -1,4 +1,4 @@
-"""Perceptions around another one: in the order of a library, or with duplicate experts."""
+"""Wrappers of a perception: columns in the order of a library, and experts that share a column."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ if TYPE_CHECKING:
     from tryage.core.arrays import Float32Array, Float64Array, IndexArray
     from tryage.core.expert import Expert
 
-# Counting takes time in proportion to the length: of a longer prompt only this many characters are
-# counted, and the rest is taken to have as many tokens per character.
+# Counting takes time in proportion to the length. For a longer prompt only this many characters are
+# counted, and the rest is assumed to have as many tokens per character.
 _MAX_COUNTED_CHARS = 100_000
 
 
 class AlignedPerception(Perception):
-    """A perception whose columns are in the order of a library, found once by name or alias.
+    """A perception whose columns are in the order of a library, matched once by name or alias.
 
-    Experts that the perception has never seen are predicted from what the library says about them,
-    or get its one `prior()`, whichever it offers.
+    Experts that the perception has never seen are predicted by its `for_library`, or else get its
+    `prior()`.
 
     Raises:
-        PerceptionError: some experts are unknown to the perception and it offers neither.
+        PerceptionError: the perception has never seen some experts and offers neither.
     """
 
     def __init__(self, perception: Perception, library: Library) -> None:
@@ -44,17 +44,18 @@ class AlignedPerception(Perception):
         self._is_few = not self._unseen.size and 2 * self._columns.size <= self._n_columns
         self._library_perception = perception.for_library(library) if self._unseen.size else None
         if self._unseen.size and self._library_perception is None and perception.prior() is None:
-            some = ", ".join(library.names[i] for i in self._unseen[:5].tolist())
+            examples = ", ".join(library.names[i] for i in self._unseen[:5].tolist())
             raise PerceptionError(
                 f"The perception has never seen {self._unseen.size} of {len(library)} experts "
-                f"({some}) and has no prior(). Onboard them, or leave them out of the library."
+                f"({examples}) and has no prior(). Onboard them, or leave them out of the library."
             )
 
     def predict(self, prompts: Sequence[str]) -> Prediction:
         """Predict in one pass; losses and std are `(batch, n_experts)`, in library order.
 
         Raises:
-            PerceptionError: the prediction has the wrong shape; and whatever the perception raises.
+            PerceptionError: the prediction has the wrong shape. Errors of the perception pass
+                through.
         """
         if self._library_perception is not None:
             return self._library_perception.predict(prompts)
@@ -73,19 +74,19 @@ class AlignedPerception(Perception):
         """Count the tokens of each prompt, `(batch,)`; estimate them if the perception cannot."""
         try:
             counted = self._perception.count_tokens([text[:_MAX_COUNTED_CHARS] for text in prompts])
-        except (RuntimeError, ArithmeticError, MemoryError):  # a rough price is better than none
+        except (RuntimeError, ArithmeticError, MemoryError):  # a rough count is better than none
             counted = None
         if counted is None:
             return np.array([estimate_tokens(text) for text in prompts], dtype=np.float64)
-        longer = np.array([max(1.0, len(text) / _MAX_COUNTED_CHARS) for text in prompts])
-        tokens: Float64Array = np.asarray(counted, dtype=np.float64) * longer
+        scale = np.array([max(1.0, len(text) / _MAX_COUNTED_CHARS) for text in prompts])
+        tokens: Float64Array = np.asarray(counted, dtype=np.float64) * scale
         return tokens
 
     def observe(self, prompt: str, expert: str, loss: float) -> None:
-        """Let the perception learn one measured loss of an expert of the library.
+        """Let the perception learn from one measured loss of an expert of the library.
 
         Raises:
-            PerceptionError: it cannot learn, or not about an expert that it has never seen.
+            PerceptionError: it cannot learn, or it has never seen the expert.
         """
         column = int(self._columns[self._library.index(expert)])
         if column >= 0:
@@ -96,7 +97,7 @@ class AlignedPerception(Perception):
             raise PerceptionError(f"The perception has never seen {expert!r}; onboard it first.")
 
     def _fill_with_prior(self, prediction: Prediction) -> Prediction:
-        """Put the prior in the columns of the experts that the perception has never seen."""
+        """Fill the columns of the experts that the perception has never seen with its prior."""
         loss, std = self._perception.prior() or (math.nan, math.nan)
         tokens = prediction.output_tokens
         return Prediction(
@@ -106,7 +107,7 @@ class AlignedPerception(Perception):
         )
 
     def _align(self, table: Float32Array, fill: float) -> Float32Array:
-        """Put the columns `(batch, n_columns)` in library order; `fill` the unseen experts'."""
+        """Put the columns `(batch, n_columns)` in library order, with `fill` for unseen experts."""
         seen = self._columns >= 0
         aligned = np.full((len(table), seen.size), fill, dtype=np.float32)
         aligned[:, seen] = table[:, self._columns[seen]]
@@ -114,14 +115,14 @@ class AlignedPerception(Perception):
 
 
 class DeduplicatedPerception(Perception):
-    """A perception in which several experts share one column of another perception.
+    """A perception in which several experts share a column of another perception.
 
-    They are one model at several providers, so what is predicted of one holds for all.
+    They are one model at several providers, so a prediction for one is valid for all.
 
     Args:
         perception: Predicts each model once.
         library: The experts without the duplicates.
-        duplicates: Name of a further expert -> the name in the library of the same model.
+        duplicates: Name of a duplicate expert -> name of the same model in the library.
     """
 
     def __init__(
@@ -134,49 +135,49 @@ class DeduplicatedPerception(Perception):
         self._columns = np.array([*range(len(library)), *positions], dtype=np.intp)
 
     def predict(self, prompts: Sequence[str]) -> Prediction:
-        """Predict in one pass of the other perception, `(batch, n_experts)`."""
+        """Predict in one pass of the wrapped perception, `(batch, n_experts)`."""
         return self._aligned_perception.predict(prompts).select(np.s_[:, self._columns])
 
     def count_tokens(self, prompts: Sequence[str]) -> Float64Array:
-        """Count the tokens of each prompt as the other perception does, `(batch,)`."""
+        """Count the tokens of each prompt as the wrapped perception does, `(batch,)`."""
         return self._aligned_perception.count_tokens(prompts)
 
     def prior(self) -> tuple[float, float] | None:
-        """Return the prior of the other perception."""
+        """Return the prior of the wrapped perception."""
         return self._perception.prior()
 
     def for_library(self, library: Library) -> Perception:
-        """Return a perception over a library; the other perception predicts its new experts.
+        """Return a perception over a library; the wrapped perception predicts its new experts.
 
         Raises:
-            PerceptionError: the other perception cannot predict them.
+            PerceptionError: the wrapped perception cannot predict them.
         """
         unseen = np.flatnonzero(match_columns(self.experts, library) < 0)
         new = [library[i] for i in unseen.tolist()]
-        known = Library([*self._library, *new])
-        wider = DeduplicatedPerception(self._perception, known, self._duplicates)
-        return AlignedPerception(wider, library)
+        extended = Library([*self._library, *new])
+        perception = DeduplicatedPerception(self._perception, extended, self._duplicates)
+        return AlignedPerception(perception, library)
 
     def onboard(self, expert: Expert, losses: Mapping[str, float]) -> Perception:
-        """Return a perception that also knows `expert`, and with it all that are the same model."""
+        """Return a perception that also knows `expert` and all experts that are the same model."""
         model = replace(expert, name=self._duplicates.get(expert.name, expert.name))
         perception = self._perception.onboard(model, losses)
         library = self._library if model.name in self._library else self._library.with_expert(model)
         return DeduplicatedPerception(perception, library, self._duplicates)
 
     def observe(self, prompt: str, expert: str, loss: float) -> None:
-        """Let the other perception learn one measured loss of the model behind the expert."""
+        """Let the wrapped perception learn from one measured loss of the expert's model."""
         name = self._duplicates.get(expert, expert)
         self._aligned_perception.observe(prompt, name, loss)
 
 
 def match_columns(names: Sequence[str], library: Library) -> IndexArray:
-    """Return, per expert of the library, its column in the perception, -1 if it has none."""
+    """Return the column of each expert of the library in the perception, `(n,)`, -1 without one."""
     columns = np.full(len(library), -1, dtype=np.intp)
     for column, name in enumerate(names):
         if name in library:
             i = library.index(name)
-            # Two columns may mean one expert: its own name counts before an alias.
+            # Two columns may mean one expert: its own name takes precedence over an alias.
             if columns[i] < 0 or library.names[i] == name:
                 columns[i] = column
     return columns

@@ -90,7 +90,8 @@ _OVERLAP_THRESHOLD = 0.4  # share of common words; options above it combine the 
 class FeatureExtractor:
     """Joins embedding, words, surface and tool schemas to `phi(z)`, `(batch, d)`.
 
-    Multiple-choice options are described too, if the training prompts had enough of them.
+    Multiple-choice options are described too, if the training prompts had enough of them. Saved
+    scalers and heads know the numbers by their order alone, so it must not change.
     """
 
     tfidf: TfidfSvd

@@ -1,12 +1,12 @@
-"""What is believed of an expert nobody has measured, from what its traits say about its kin.
+"""The belief about the ability of an expert that was never measured, from its metadata.
 
-The abilities of all experts are one Gaussian process over their traits (design.md, "a prior"):
+The abilities of all experts are one Gaussian process over their metadata:
 
-    a_i = intercept + slopes . numbers_i + flags_i + series_i + generation_i + its own
+    a_i = intercept + slopes . numbers_i + flags_i + series_i + generation_i + residual_i
 
-with every part of a variance that is a multiple of one covariance, the spread of what is an
-expert's own. So the posterior is that of a matrix-normal regression (Rowe 2003, ch. 8): the mean is
-linear in the traits, and the covariance of an unseen expert is the spread times one number.
+The variance of every part is a multiple of one covariance, that of the residual. So the posterior
+is that of a matrix-normal regression (Rowe 2003, ch. 8): the mean is linear in the features, and
+the covariance of an unseen expert is the residual covariance times one number.
 """
 
 from __future__ import annotations
@@ -20,88 +20,32 @@ from tryage.perception.abilities import Gaussian
 from tryage.perception.metadata import BINARY_FEATURES, NUMERIC_FEATURES
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from tryage.core.arrays import Float32Array, FloatArray
+    from tryage.core.arrays import BoolArray, Float32Array, FloatArray, IndexArray
     from tryage.perception.metadata import MetadataFeatures
 
-_N_SQUARED = 1  # the first number, size, also counts squared
+_N_SQUARED = 1  # only the first number, the size, also counts squared
 
 N_INPUTS = len(NUMERIC_FEATURES) + _N_SQUARED
 
-# A series that nobody measured is between the mean series and that of the mean expert: those of
-# many models are the better ones. Half-way foretold best where each series was left out in turn.
+# A series that was never measured lies between the mean over series and the mean over experts:
+# series of many models are the better ones. Half-way predicted best when each series was left out.
 _UNSEEN_SERIES_WEIGHT = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class MetadataScaler:
-    """Brings numbers to mean 0 and deviation 1 among the known experts, unknown ones to 0.
-
-    All `(n_numbers,)`. Nobody is taken to be beyond the `highest` known, nor far below the
-    `lowest`: what was never seen there cannot be extrapolated.
-    """
-
-    mean: FloatArray
-    std: FloatArray
-    lower: FloatArray
-    upper: FloatArray
-
-    def __call__(self, numbers: FloatArray) -> Float32Array:
-        """Return the scaled numbers and the square of the first, `(n, N_NUMBERS)`."""
-        z = (numbers - self.mean) / self.std
-        z = np.nan_to_num(np.clip(z, self.lower, self.upper), copy=False)
-        return np.concatenate([z, z[:, :_N_SQUARED] ** 2], axis=1).astype(np.float32)
-
-
-def fit_metadata_scaler(numbers: FloatArray, lower_margin: float = 3.0) -> MetadataScaler:
-    """Measure the numbers `(n, n_numbers)` of the known experts; NaN is unknown."""
-    known = ~np.isnan(numbers)
-    count = np.maximum(known.sum(axis=0), 1)
-    given = np.where(known, numbers, 0.0).astype(np.float64)
-    centre = given.sum(axis=0) / count
-    unit = np.sqrt((np.where(known, numbers - centre, 0.0) ** 2).sum(axis=0) / count)
-    unit = np.where(unit > 1e-6, unit, np.inf)  # what does not vary among them tells nothing
-    z = np.where(known, (given - centre) / unit, 0.0)
-    return MetadataScaler(centre, unit, z.min(axis=0) - lower_margin, z.max(axis=0))
-
-
-@dataclass(frozen=True, slots=True)
-class PriorAbilities:
-    """What is believed of the abilities of `n` experts, in parts that all of them share.
-
-    The mean of expert `i` is `inputs[:, i] @ slopes + offsets[kinds[i]]`, its covariance
-    `widths[i]**2` times the spread. `inputs` are `(N_NUMBERS, n)`, `slopes` `(N_NUMBERS, k)`,
-    `offsets` `(n_kinds, k)`, `widths` `(n,)`.
-    """
-
-    inputs: Float32Array
-    profile_index: NDArray[np.intp]
-    slopes: FloatArray
-    offsets: FloatArray
-    std_factors: Float32Array
-    residual_covariance: FloatArray
-
-    def __len__(self) -> int:
-        """Count the experts."""
-        return len(self.profile_index)
-
-    def __getitem__(self, i: int) -> Gaussian:
-        """Return what is believed of one expert."""
-        mean = self.inputs[:, i] @ self.slopes + self.offsets[self.profile_index[i]]
-        return Gaussian(mean, self.residual_covariance * float(self.std_factors[i]) ** 2)
-
-
-@dataclass(frozen=True, slots=True)
 class MetadataPrior:
-    """A regression of abilities `(k,)` on traits, with its own doubt.
+    """A regression of abilities `(k,)` on metadata, with its own uncertainty.
 
-    `slopes` `(N_NUMBERS, k)`, `effects` `(1 + n_flags + n_groups, k)` of the intercept, the flags
-    and the `groups` (series and generations); `doubt` is their joint covariance in units of
-    `spread` `(k, k)`. An expert of no named family is a bit of every group, by the known experts'
-    `shares` `(n_groups,)`; one of a series never seen is half of that. `strangeness` is by how much
-    an unseen series, an unseen generation and no name at all widen the guess, `ignorance`
-    `(n_numbers, n_numbers)` by how much pairs of unknown numbers do.
+    `slopes` `(N_INPUTS, k)` are of the numbers. `effects` `(1 + n_flags + n_groups, k)` are of the
+    intercept, of the flags, and of the `groups`, which are series and generations.
+    `coefficient_covariance` is the joint covariance of slopes and effects, in units of
+    `residual_covariance` `(k, k)`.
+
+    An expert without a known family gets the average group effect, weighted by the known experts'
+    `group_frequencies` `(n_groups,)`; one of an unseen series gets half of that.
+    `unseen_group_variances` `(3,)` are added for an unseen series, an unseen generation, and no
+    family name at all; `missing_value_covariance` `(n_numbers, n_numbers)` for pairs of unknown
+    numbers.
     """
 
     scaler: MetadataScaler
@@ -115,42 +59,113 @@ class MetadataPrior:
     missing_value_covariance: FloatArray
 
     def predict(self, features: MetadataFeatures) -> PriorAbilities:
-        """Say what is believed of experts, in one pass over their traits."""
+        """Return the belief about experts, in one pass over their features."""
         inputs = self.scaler(features.numeric)
-        kinds, unseen = encode_profiles(features, self.groups, self.group_frequencies)
-        n = inputs.shape[1]
-        own, mixed, rest = (
-            self.coefficient_covariance[:n, :n],
-            self.coefficient_covariance[:n, n:],
-            self.coefficient_covariance[n:, n:],
-        )
-        widened = (
-            1 + unseen @ self.unseen_group_variances + np.einsum("ij,jl,il->i", kinds, rest, kinds)
-        )
-        variance = np.einsum("ij,ij->i", inputs @ own.astype(np.float32), inputs)
-        variance += 2 * np.einsum("ij,ij->i", inputs, (kinds @ mixed.T)[features.profile_index])
-        unknown = np.isnan(features.numeric).astype(np.float32)
-        variance += (
-            np.einsum("ij,ij->i", unknown @ self.missing_value_covariance, unknown)
-            + widened[features.profile_index]
-        )
+        profiles, unseen = encode_profiles(features, self.groups, self.group_frequencies)
+        variances = self._variances(features, inputs, profiles, unseen)
         return PriorAbilities(
             np.ascontiguousarray(inputs.T),
             features.profile_index,
             self.slopes,
-            kinds @ self.effects,
-            np.sqrt(np.maximum(variance, 1.0)).astype(np.float32),
+            profiles @ self.effects,
+            np.sqrt(np.maximum(variances, 1.0)).astype(np.float32),
             self.residual_covariance,
         )
+
+    def _variances(
+        self,
+        features: MetadataFeatures,
+        inputs: Float32Array,
+        profiles: FloatArray,
+        unseen: BoolArray,
+    ) -> FloatArray:
+        """Return the variance of each expert's ability, in units of the residual's, `(n,)`."""
+        n, covariance = inputs.shape[1], self.coefficient_covariance
+        of_slopes, between, of_effects = covariance[:n, :n], covariance[:n, n:], covariance[n:, n:]
+        by_profile = (
+            1
+            + unseen @ self.unseen_group_variances
+            + np.einsum("ij,jl,il->i", profiles, of_effects, profiles)
+        )
+        variances = np.einsum("ij,ij->i", inputs @ of_slopes.astype(np.float32), inputs)
+        shared = (profiles @ between.T)[features.profile_index]
+        variances += 2 * np.einsum("ij,ij->i", inputs, shared)
+        unknown = np.isnan(features.numeric).astype(np.float32)
+        variances += (
+            np.einsum("ij,ij->i", unknown @ self.missing_value_covariance, unknown)
+            + by_profile[features.profile_index]
+        )
+        return np.asarray(variances)
+
+
+@dataclass(frozen=True, slots=True)
+class PriorAbilities:
+    """The belief about the abilities of `n` experts, in parts that all of them share.
+
+    The mean of expert `i` is `inputs[:, i] @ slopes + offsets[profile_index[i]]`, its covariance
+    `std_factors[i]**2` times `residual_covariance`. `inputs` are `(N_INPUTS, n)`, `slopes`
+    `(N_INPUTS, k)`, `offsets` `(n_profiles, k)`, `std_factors` `(n,)`.
+    """
+
+    inputs: Float32Array
+    profile_index: IndexArray
+    slopes: FloatArray
+    offsets: FloatArray
+    std_factors: Float32Array
+    residual_covariance: FloatArray
+
+    def __len__(self) -> int:
+        """Count the experts."""
+        return len(self.profile_index)
+
+    def __getitem__(self, i: int) -> Gaussian:
+        """Return the belief about one expert."""
+        mean = self.inputs[:, i] @ self.slopes + self.offsets[self.profile_index[i]]
+        return Gaussian(mean, self.residual_covariance * float(self.std_factors[i]) ** 2)
+
+
+@dataclass(frozen=True, slots=True)
+class MetadataScaler:
+    """Brings numbers to mean 0 and deviation 1 among the known experts, unknown ones to 0.
+
+    All fields are `(n_numbers,)`, `lower` and `upper` in deviations. Values above the highest seen
+    in training or far below the lowest are clipped: nothing is known about such experts.
+    """
+
+    mean: FloatArray
+    std: FloatArray
+    lower: FloatArray
+    upper: FloatArray
+
+    def __call__(self, numbers: FloatArray) -> Float32Array:
+        """Return the scaled numbers and the square of the first, `(n, N_INPUTS)`."""
+        z = (numbers - self.mean) / self.std
+        z = np.nan_to_num(np.clip(z, self.lower, self.upper), copy=False)
+        return np.concatenate([z, z[:, :_N_SQUARED] ** 2], axis=1).astype(np.float32)
+
+
+def fit_metadata_scaler(numbers: FloatArray, lower_margin: float = 3.0) -> MetadataScaler:
+    """Measure the numbers `(n, n_numbers)` of the known experts; NaN is unknown.
+
+    Values may lie `lower_margin` deviations below the lowest known one.
+    """
+    known = ~np.isnan(numbers)
+    count = np.maximum(known.sum(axis=0), 1)
+    given = np.where(known, numbers, 0.0).astype(np.float64)
+    mean = given.sum(axis=0) / count
+    std = np.sqrt((np.where(known, numbers - mean, 0.0) ** 2).sum(axis=0) / count)
+    std = np.where(std > 1e-6, std, np.inf)  # a number that does not vary tells nothing
+    z = np.where(known, (given - mean) / std, 0.0)
+    return MetadataScaler(mean, std, z.min(axis=0) - lower_margin, z.max(axis=0))
 
 
 def encode_profiles(
     features: MetadataFeatures, groups: tuple[str, ...], group_frequencies: FloatArray
-) -> tuple[FloatArray, NDArray[np.bool_]]:
-    """Write kinds as numbers, `(n_kinds, 1 + n_flags + n_groups)`: an intercept, flags and groups.
+) -> tuple[FloatArray, BoolArray]:
+    """Return the profiles as rows `(n_profiles, 1 + n_flags + n_groups)`, and what is unseen.
 
-    Also says whose series is not among the groups, whose generation is not, and who has neither,
-    `(n_kinds, 3)`.
+    The columns are an intercept, the flags and the groups. Unseen, `(n_profiles, 3)`, are: a series
+    that is not among the groups, such a generation, and a profile without a family name.
     """
     first = 1 + features.binary.shape[1]
     columns = {name: first + i for i, name in enumerate(groups)}
@@ -172,24 +187,30 @@ def encode_profiles(
 
 
 def group_names(family: tuple[str, str]) -> tuple[str, str]:
-    """Name the groups of a family: its series and its generation, which may be called alike."""
+    """Return the group names of a family's series and generation, which may be the same word.
+
+    The series has a star, so that saved groups tell it from a generation.
+    """
     series, generation = family
     return f"{series}*", generation
 
 
 def pooled_prior(prior: Gaussian) -> MetadataPrior:
-    """Return the kinship of a perception that has learned none: everybody is like the crowd."""
+    """Return the prior of a perception that has not fitted one: every expert gets the same belief.
+
+    It is complete pooling: metadata plays no part.
+    """
     size, n_numbers, n_flags = len(prior.mean), len(NUMERIC_FEATURES), len(BINARY_FEATURES)
     effects = np.zeros((1 + n_flags, size))
     effects[0] = prior.mean
     return MetadataPrior(
-        fit_metadata_scaler(np.full((1, n_numbers), np.nan)),
-        (),
-        np.zeros(0),
-        np.zeros((N_INPUTS, size)),
-        effects,
-        np.zeros((N_INPUTS + len(effects),) * 2),
-        prior.covariance,
-        np.zeros(3),
-        np.zeros((n_numbers, n_numbers)),
+        scaler=fit_metadata_scaler(np.full((1, n_numbers), np.nan)),
+        groups=(),
+        group_frequencies=np.zeros(0),
+        slopes=np.zeros((N_INPUTS, size)),
+        effects=effects,
+        coefficient_covariance=np.zeros((N_INPUTS + len(effects),) * 2),
+        residual_covariance=prior.covariance,
+        unseen_group_variances=np.zeros(3),
+        missing_value_covariance=np.zeros((n_numbers, n_numbers)),
     )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tryage.core.library import Library
 from tryage.core.perception import Perception, Prediction
 from tryage.errors import InputError, PerceptionError
 from tryage.perception.abilities import (
@@ -28,23 +29,26 @@ if TYPE_CHECKING:
 
     from tryage.core.arrays import Float32Array, FloatArray, IndexArray
     from tryage.core.expert import Expert
-    from tryage.core.library import Library
     from tryage.perception.abilities import Abilities, Link, ReferenceLosses, SoftThreshold
     from tryage.perception.encoder import Encoder
     from tryage.perception.features import FeatureExtractor
     from tryage.perception.head import EstimatorInputs, Head
     from tryage.perception.metadata_prior import MetadataPrior
 
-_MIN_BLOCK_WIDTH = 256
-
 _BLOCK_SIZE = 65_536  # numbers; a few blocks of that size fit into the second level of the cache
+
+_MIN_BLOCK_WIDTH = 256  # experts
 
 
 class LearnedPerception(Perception):
-    """Predicts losses from the prompt: `Q^(z, M_i) = link(a_i . [1, g(phi(z))])` (design.md).
+    """Predicts losses from the prompt: `Q^(z, M_i) = link(a_i . [1, g(phi(z))])`.
 
-    `kinship` says what to believe of experts that it does not know; without one they are all taken
-    to be like the crowd. `acquaintances` are those of them on whom feedback came.
+    The `feature_extractor` is `phi`, the `head` is `g`, and `abilities` are the `a_i`
+    (docs/concepts.md). The `metadata_prior` is the belief about experts that were never measured;
+    without one they are all expected to be like the mean of the known experts. `observed_experts`
+    are those of them for which feedback arrived. `forecasts` are means by category
+    `(n_categories, n_experts)` of a measure, such as `output_tokens`. `report` holds figures that
+    were measured while training, on prompts that were not trained on.
     """
 
     def __init__(  # noqa: PLR0913 - the parts of the equation, one each
@@ -73,54 +77,57 @@ class LearnedPerception(Perception):
         self.link = link
         self.metadata_prior = metadata_prior or pooled_prior(abilities.prior)
         self.observed_experts = observed_experts or ObservedExperts((), abilities.take([]))
-        self.forecasts = dict(forecasts or {})  # name -> (n_categories, n_experts), see forecast.py
-        self.report = dict(report or {})  # measured while training, on prompts not trained on
+        self.forecasts = dict(forecasts or {})
+        self.report = dict(report or {})
         self._lock = threading.Lock()
 
+    def replace(self, **changes: Any) -> LearnedPerception:  # noqa: ANN401 - arguments of __init__
+        """Return a copy of this perception with some parts replaced."""
+        names = (
+            *("experts", "encoder", "feature_extractor", "head", "abilities", "soft_threshold"),
+            *("link", "metadata_prior", "observed_experts", "forecasts", "report"),
+        )
+        return LearnedPerception(**{name: getattr(self, name) for name in names} | changes)
+
     def __repr__(self) -> str:
-        """Name the size and the encoder."""
+        """Name the number of experts and the encoder."""
         return f"LearnedPerception({len(self.experts)} experts, {type(self.encoder).__name__})"
 
     def __getstate__(self) -> dict[str, Any]:
-        """Copy all but the lock."""
+        """Return all attributes but the lock, which cannot be pickled."""
         return {name: part for name, part in self.__dict__.items() if name != "_lock"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Take the parts over, with a lock of its own."""
+        """Restore the attributes, with a new lock."""
         self.__dict__.update(state)
         self._lock = threading.Lock()
 
-    def extract_features(self, prompts: Sequence[str]) -> Float32Array:
-        """Read prompts once: features `phi(z)`, `(batch, d)`."""
-        vectors = self.encoder.encode(prompts)
-        return self.feature_extractor.extract(prompts, vectors, self.encoder.token_ids(prompts))
+    # Predicting
 
     def predict(self, prompts: Sequence[str]) -> Prediction:
         """Predict the loss of every expert on every prompt, in one encoder pass."""
         return self.predict_from_features(self.extract_features(prompts))
 
     def predict_columns(self, prompts: Sequence[str], columns: ColumnIndex) -> Prediction:
-        """Predict some of the experts, by their positions: the same losses, in less time."""
+        """Predict the experts at some positions: the same losses, in less time."""
         return self.predict_from_features(self.extract_features(prompts), columns)
+
+    def extract_features(self, prompts: Sequence[str]) -> Float32Array:
+        """Encode prompts once, and return their features `phi(z)`, `(batch, d)`."""
+        embeddings = self.encoder.encode(prompts)
+        return self.feature_extractor.extract(prompts, embeddings, self.encoder.token_ids(prompts))
 
     def predict_from_features(
         self, x: Float32Array, columns: ColumnIndex = ALL_COLUMNS
     ) -> Prediction:
-        """Predict from features `(batch, d)` that `describe` has read."""
-        seen = self.head.prepare(x)
-        prediction, _ = self.predict_from_positions(self.locate(seen), columns=columns)
-        tokens = self.forecast("output_tokens", seen)
+        """Predict from features `(batch, d)` that `extract_features` returned."""
+        inputs = self.head.prepare(x)
+        prediction, _ = self.predict_from_positions(self.locate(inputs), columns=columns)
+        tokens = self.forecast("output_tokens", inputs)
         return replace(prediction, output_tokens=None if tokens is None else tokens[:, columns])
 
-    def for_library(self, library: Library) -> LibraryPerception:
-        """Return this perception over a whole library: its strangers are guessed from their traits.
-
-        Building it reads all traits once, some seconds for a million experts.
-        """
-        return LibraryPerception(self, library)
-
     def locate(self, inputs: EstimatorInputs) -> LatentPositions:
-        """Place prompts in the ability space."""
+        """Return the positions of prompts in the ability space."""
         return mix_positions(self.head.estimator_positions(inputs), self.head.weights)
 
     def predict_from_positions(
@@ -129,24 +136,25 @@ class LearnedPerception(Perception):
         observed: ObservedExperts | None = None,
         columns: ColumnIndex = ALL_COLUMNS,
     ) -> tuple[Prediction, ReferenceLosses]:
-        """Predict the known experts and then those `met`, `(batch, n_known + n_met)`.
+        """Predict some `columns` of the known experts, or all of them and then those `observed`.
 
-        Or, if nobody was met, some `columns` of the known. Also returns what the incumbent and the
-        best are predicted.
+        Losses are `(batch, n_known + n_observed)`. Also returns the linear predictions of the
+        incumbent and of the best expert.
         """
-        y, doubt = positions.predict(self.abilities, columns)
+        y, y_std = positions.predict(self.abilities, columns)
         if observed is not None and observed.names:
             more = positions.predict(observed.abilities)
-            y, doubt = (np.concatenate(pair, axis=1) for pair in zip((y, doubt), more, strict=True))
+            y, y_std = (np.concatenate(pair, axis=1) for pair in zip((y, y_std), more, strict=True))
         references, shrunk = self.soft_threshold.reference_losses(y), self.soft_threshold(y)
-        std = self.link.std(y[:, columns], doubt, references.best)
+        std = self.link.std(y[:, columns], y_std, references.best)
         losses = self.link.losses(shrunk[:, columns], references.best)
         return Prediction(losses.astype(np.float32), std.astype(np.float32)), references
 
     def forecast(self, measure: str, inputs: EstimatorInputs) -> Float32Array | None:
-        """Forecast `output_tokens`, `costs` (USD) or `latencies` (seconds), `(batch, n_experts)`.
+        """Forecast what an answer takes by the category of the prompt, `(batch, n_experts)`.
 
-        None if the Q-table had none; NaN for experts without a measurement.
+        The measure is `output_tokens` or `costs` (USD). None if the Q-table did not have it; NaN
+        for experts without a measurement.
         """
         table = self.forecasts.get(measure)
         return None if table is None else inputs.category_probabilities @ table
@@ -156,18 +164,27 @@ class LearnedPerception(Perception):
         return self.encoder.count_tokens(prompts)
 
     def prior(self) -> tuple[float, float]:
-        """Guess the loss of an expert nobody has measured, and how wide the guess is."""
+        """Return the loss that is expected of an unmeasured expert, and its standard deviation."""
         prior = self.abilities.prior
         y, variance = np.array(prior.mean[:1]), np.array(prior.covariance[:1, 0])
         best = self.abilities.means[:, 0].min(keepdims=True)
         std = self.link.std(y, np.sqrt(variance), best)
         return float(self.link.losses(y, best)[0]), float(std[0])
 
-    def onboard(self, expert: Expert, losses: Mapping[str, float]) -> LearnedPerception:
-        """Return a perception that knows `expert` too, from its measured loss per prompt.
+    def for_library(self, library: Library) -> LibraryPerception:
+        """Return a perception over a library, which predicts unmeasured experts from metadata.
 
-        The aptitude test: a posterior update of its ability; that of a stranger begins where its
-        traits and the feedback on it have left it.
+        Building it reads the metadata of all experts once: some seconds for a million experts.
+        """
+        return LibraryPerception(self, library)
+
+    # Learning
+
+    def onboard(self, expert: Expert, losses: Mapping[str, float]) -> LearnedPerception:
+        """Return a perception that also knows `expert`, from its measured loss per prompt.
+
+        The aptitude test: a posterior update of its ability. For an unmeasured expert the update
+        starts from what its metadata and the feedback so far suggest.
 
         Raises:
             InputError: no loss was given, or one is not finite.
@@ -175,21 +192,22 @@ class LearnedPerception(Perception):
         if not losses:
             raise InputError(f"No loss of {expert.name!r} was given; measure it on a few prompts.")
         index = self._index(expert.name)
-        ability = self._current_ability(expert, index)
-        places = self.latent_positions(list(losses))
-        ability = self._update_ability(ability, places, list(losses.values()))
-        abilities = self.abilities.with_ability(index, ability)
-        known = index is not None
+        ability = self._update_ability(
+            self._current_ability(expert, index),
+            self.latent_positions(list(losses)),
+            list(losses.values()),
+        )
+        abilities, is_known = self.abilities.with_ability(index, ability), index is not None
         return self.replace(
-            experts=self.experts if known else (*self.experts, expert.name),
+            experts=self.experts if is_known else (*self.experts, expert.name),
             abilities=abilities,
             soft_threshold=_update_incumbent(self.soft_threshold, abilities),
             observed_experts=self.observed_experts.without_expert(expert.name),
-            forecasts=self.forecasts if known else append_unknown_expert(self.forecasts),
+            forecasts=self.forecasts if is_known else _append_unknown_expert(self.forecasts),
         )
 
     def observe(self, prompt: str, expert: str, loss: float) -> None:
-        """Take in one measured loss of a known expert: the same update, in place.
+        """Learn from one measured loss of a known expert: the same update, in place.
 
         Raises:
             PerceptionError: the expert is unknown.
@@ -197,67 +215,56 @@ class LearnedPerception(Perception):
         index = self._index(expert)
         if index is None:
             raise PerceptionError(f"{expert!r} is unknown here; onboard it first.")
-        places = self.latent_positions([prompt])
+        positions = self.latent_positions([prompt])
         with self._lock:
-            ability = self._update_ability(self.abilities.ability(index), places, [loss])
+            ability = self._update_ability(self.abilities.ability(index), positions, [loss])
             self.abilities = self.abilities.with_ability(index, ability)
             self.soft_threshold = _update_incumbent(self.soft_threshold, self.abilities)
 
     def observe_unmeasured(self, prompt: str, name: str, loss: float, prior: Gaussian) -> None:
-        """Take in one measured loss of a stranger: the same update, which begins at `first`."""
-        places = self.latent_positions([prompt])
+        """Learn from one measured loss of an unmeasured expert: the update starts from `prior`."""
+        positions = self.latent_positions([prompt])
         with self._lock:
             index = self.observed_experts.index(name)
             ability = prior if index is None else self.observed_experts.abilities.ability(index)
-            ability = self._update_ability(ability, places, [loss])
+            ability = self._update_ability(ability, positions, [loss])
             self.observed_experts = self.observed_experts.with_ability(name, ability)
 
-    def replace(self, **changes: Any) -> LearnedPerception:  # noqa: ANN401 - arguments of __init__
-        """Return this perception with some parts replaced."""
-        names = (
-            *("experts", "encoder", "feature_extractor", "head", "abilities", "soft_threshold"),
-            *("link", "metadata_prior", "observed_experts", "forecasts", "report"),
-        )
-        return LearnedPerception(**{name: getattr(self, name) for name in names} | changes)
+    def latent_positions(self, prompts: Sequence[str]) -> FloatArray:
+        """Return the positions `[1, g(phi(z))]` of prompts, float64, `(batch, 1 + rank)`."""
+        inputs = self.head.prepare(self.extract_features(prompts))
+        by_estimator = self.head.estimator_positions(inputs).astype(np.float64)
+        return mix_positions(by_estimator, self.head.weights).positions
+
+    def _index(self, name: str) -> int | None:
+        return self.experts.index(name) if name in self.experts else None
 
     def _current_ability(self, expert: Expert, index: int | None) -> Gaussian:
-        """Return what is believed of an expert now, at `index` among the known if it is one."""
+        """Return the belief about an expert, which is at `index` if it is a known one."""
         if index is not None:
             return self.abilities.ability(index)
-        met = self.observed_experts.index(expert.name)
-        if met is not None:
-            return self.observed_experts.abilities.ability(met)
-        from tryage.core.library import Library
-
+        observed_index = self.observed_experts.index(expert.name)
+        if observed_index is not None:
+            return self.observed_experts.abilities.ability(observed_index)
         return self.metadata_prior.predict(metadata_features(Library([expert])))[0]
-
-    def latent_positions(self, prompts: Sequence[str]) -> FloatArray:
-        """Place prompts in the ability space: `[1, g(phi(z))]`, `(batch, 1 + rank)`."""
-        views = self.head.estimator_positions(
-            self.head.prepare(self.extract_features(prompts))
-        ).astype(np.float64)
-        return mix_positions(views, self.head.weights).positions
 
     def _update_ability(
         self, ability: Gaussian, positions: FloatArray, losses: Sequence[float]
     ) -> Gaussian:
-        """Update an ability by losses measured at `places` `(batch, 1 + rank)`."""
+        """Update an ability by losses measured at positions `(batch, 1 + rank)`."""
         measured = np.array([[float(loss)] for loss in losses])
         best = self.soft_threshold.reference_losses(self.abilities.losses(positions)).best
         targets = self.link.training_targets(measured, best)[:, 0]
         return ability.posterior(positions, targets, self.abilities.noise)
 
-    def _index(self, name: str) -> int | None:
-        return self.experts.index(name) if name in self.experts else None
-
 
 def _update_incumbent(soft_threshold: SoftThreshold, abilities: Abilities) -> SoftThreshold:
-    """Judge the incumbent anew by the first dimension, an expert's loss on the whole."""
+    """Choose the incumbent anew by the first dimension, an expert's loss over all prompts."""
     return soft_threshold.update_incumbent(abilities.means[:, 0], abilities.covariances[:, 0, 0])
 
 
-def append_unknown_expert(forecasts: Mapping[str, Float32Array]) -> dict[str, Float32Array]:
-    """Add the column of an expert of whom nothing is known."""
+def _append_unknown_expert(forecasts: Mapping[str, Float32Array]) -> dict[str, Float32Array]:
+    """Append the column of an expert without measurements."""
     return {
         name: np.concatenate([table, np.full((len(table), 1), np.nan, np.float32)], axis=1)
         for name, table in forecasts.items()
@@ -266,23 +273,23 @@ def append_unknown_expert(forecasts: Mapping[str, Float32Array]) -> dict[str, Fl
 
 @dataclass(frozen=True, slots=True)
 class ObservedExperts:
-    """Experts that nobody onboarded, but of whom feedback came: `names` and their abilities."""
+    """Experts that were not onboarded, but for which feedback arrived, with their abilities."""
 
     names: tuple[str, ...]
     abilities: Abilities
 
     def index(self, name: str) -> int | None:
-        """Return the position of an expert, None if it is none of them."""
+        """Return the position of an expert, None if it is not among them."""
         return self.names.index(name) if name in self.names else None
 
     def with_ability(self, name: str, ability: Gaussian) -> ObservedExperts:
-        """Replace what is believed of an expert, or add one."""
+        """Replace the ability of an expert, or add the expert."""
         i = self.index(name)
         names = self.names if i is not None else (*self.names, name)
         return ObservedExperts(names, self.abilities.with_ability(i, ability))
 
     def without_expert(self, name: str) -> ObservedExperts:
-        """Leave one out, who becomes a known expert."""
+        """Remove an expert, if it is among them."""
         kept = [i for i, other in enumerate(self.names) if other != name]
         return ObservedExperts(tuple(self.names[i] for i in kept), self.abilities.take(kept))
 
@@ -290,18 +297,17 @@ class ObservedExperts:
 class LibraryPerception(Perception):
     """What a `LearnedPerception` predicts for every expert of a library, in library order.
 
-    It has no memory of its own: what the perception learns shows here, and feedback given here is
-    learned there.
+    A million unmeasured experts share a few numbers per prompt. Their predictions are one small
+    product, a gather, the shrinkage and the link, block by block, so that intermediate results stay
+    in the cache. This object has no memory of its own: what the perception learns shows here, and
+    feedback that is given here is learned there.
     """
 
     def __init__(self, perception: LearnedPerception, library: Library) -> None:
         self.experts = library.names
-        self._perception = perception
-        self._library = library
+        self._perception, self._library = perception, library
         columns = match_columns(perception.experts, library)
-        self._known_rows = np.flatnonzero(
-            columns >= 0
-        )  # where in the library the known experts are
+        self._known_rows = np.flatnonzero(columns >= 0)  # positions of known experts in the library
         self._known_columns = columns[self._known_rows]
         self._prior_abilities = perception.metadata_prior.predict(metadata_features(library))
 
@@ -311,14 +317,59 @@ class LibraryPerception(Perception):
         inputs = perception.head.prepare(perception.extract_features(prompts))
         positions, observed = perception.locate(inputs), perception.observed_experts
         measured, references = perception.predict_from_positions(positions, observed)
-        crowd = Gaussian(perception.abilities.prior.mean, self._prior_abilities.residual_covariance)
-        losses, std = self._predict_from_prior(
-            positions.positions, positions.prior_std(crowd), references
-        )
+        losses, std = self._predict_from_prior(positions, references)
         rows, columns = self._measured_rows_and_columns(observed)
         losses[:, rows], std[:, rows] = measured.losses[:, columns], measured.std[:, columns]
         tokens = perception.forecast("output_tokens", inputs) if self._known_rows.size else None
         return Prediction(losses, std, None if tokens is None else self._align_tokens(tokens))
+
+    def _predict_from_prior(
+        self, positions: LatentPositions, references: ReferenceLosses
+    ) -> tuple[Float32Array, Float32Array]:
+        """Predict all experts from their metadata, `(batch, n)`, with the standard deviations."""
+        soft_threshold, link = self._perception.soft_threshold, self._perception.link
+        prior, best = self._prior_abilities, references.best.astype(np.float32)
+        slopes = (positions.positions @ prior.slopes.T).astype(np.float32)
+        offsets = (positions.positions @ prior.offsets.T).astype(np.float32)
+        mean_ability = Gaussian(self._perception.abilities.prior.mean, prior.residual_covariance)
+        batch_std = positions.prior_std(mean_ability)[:, None].astype(np.float32)
+        losses = np.empty((len(slopes), len(prior)), np.float32)
+        std = np.empty_like(losses)
+        width = max(_BLOCK_SIZE // max(len(slopes), 1), _MIN_BLOCK_WIDTH)
+        for start in range(0, len(prior), width):
+            block = slice(start, start + width)
+            y, y_std = losses[:, block], std[:, block]
+            np.matmul(slopes, prior.inputs[:, block], out=y)
+            y += offsets.take(prior.profile_index[block], axis=1)
+            np.multiply(batch_std, prior.std_factors[block], out=y_std)
+            soft_threshold.apply_inplace(y, references.incumbent)
+            link.apply_inplace(y, y_std, best)
+        return losses, std
+
+    def _measured_rows_and_columns(
+        self, observed: ObservedExperts
+    ) -> tuple[IndexArray, IndexArray]:
+        """Return the library positions of the known and observed experts, and their columns.
+
+        The columns are those of `predict_from_positions`.
+        """
+        n_known, library = len(self._perception.experts), self._library
+        more = [
+            (library.index(name), n_known + j)
+            for j, name in enumerate(observed.names)
+            if name in library
+        ]
+        rows, columns = np.array(more, dtype=np.intp).reshape(-1, 2).T
+        return (
+            np.concatenate([self._known_rows, rows]),
+            np.concatenate([self._known_columns, columns]),
+        )
+
+    def _align_tokens(self, tokens: Float32Array) -> Float32Array:
+        """Put the forecast lengths in library order, NaN for unmeasured experts."""
+        aligned = np.full((len(tokens), len(self._prior_abilities)), np.nan, np.float32)
+        aligned[:, self._known_rows] = tokens[:, self._known_columns]
+        return aligned
 
     def observe(self, prompt: str, expert: str, loss: float) -> None:
         """Learn from one measured loss of an expert of the library, in place.
@@ -338,46 +389,3 @@ class LibraryPerception(Perception):
     def count_tokens(self, prompts: Sequence[str]) -> NDArray[np.integer[Any]]:
         """Count the tokens of each prompt, `(batch,)`, in the encoder's tokenizer."""
         return self._perception.count_tokens(prompts)
-
-    def _measured_rows_and_columns(
-        self, observed: ObservedExperts
-    ) -> tuple[IndexArray, IndexArray]:
-        """Return positions in the library, and columns among the known and then the met."""
-        first, library = len(self._perception.experts), self._library
-        more = [
-            (library.index(name), first + j)
-            for j, name in enumerate(observed.names)
-            if name in library
-        ]
-        rows, columns = np.array(more, dtype=np.intp).reshape(-1, 2).T
-        return np.concatenate([self._known_rows, rows]), np.concatenate(
-            [self._known_columns, columns]
-        )
-
-    def _align_tokens(self, tokens: Float32Array) -> Float32Array:
-        """Put what the known experts' answers take in library order, NaN for strangers."""
-        spread = np.full((len(tokens), len(self._prior_abilities)), np.nan, np.float32)
-        spread[:, self._known_rows] = tokens[:, self._known_columns]
-        return spread
-
-    def _predict_from_prior(
-        self, positions: FloatArray, prior_std: FloatArray, references: ReferenceLosses
-    ) -> tuple[Float32Array, Float32Array]:
-        """Predict all experts from their traits, `(batch, n)`, with the standard deviations."""
-        caution, link = self._perception.soft_threshold, self._perception.link
-        prior, best = self._prior_abilities, references.best.astype(np.float32)
-        slopes = (positions @ prior.slopes.T).astype(np.float32)
-        offsets = (positions @ prior.offsets.T).astype(np.float32)
-        batch_std = prior_std[:, None].astype(np.float32)
-        losses = np.empty((len(positions), len(prior)), np.float32)
-        std = np.empty_like(losses)
-        width = max(_BLOCK_SIZE // max(len(positions), 1), _MIN_BLOCK_WIDTH)
-        for start in range(0, len(prior), width):
-            part = slice(start, start + width)
-            y, spread = losses[:, part], std[:, part]
-            np.matmul(slopes, prior.inputs[:, part], out=y)
-            y += offsets.take(prior.profile_index[part], axis=1)
-            np.multiply(batch_std, prior.std_factors[part], out=spread)
-            caution.apply_inplace(y, references.incumbent)
-            link.apply_inplace(y, spread, best)
-        return losses, std

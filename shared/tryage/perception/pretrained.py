@@ -1,4 +1,4 @@
-"""A router as a folder, a Hub repository or the bundled default: saved, pushed, read back."""
+"""A router as a folder or a Hub repository: saving, loading, and the model card."""
 
 from __future__ import annotations
 
@@ -19,10 +19,8 @@ if TYPE_CHECKING:
     from tryage.core.perception import Perception
 
 FORMAT = 1
-
-BUNDLED_FOLDER = Path(__file__).parent / "bundled"
-
 ROUTER_FILE = "router.json"
+BUNDLED_FOLDER = Path(__file__).parent / "bundled"
 
 _HEADER_FIELDS: dict[str, type | tuple[type, ...]] = {
     "format": int,
@@ -35,13 +33,13 @@ _HEADER_FIELDS: dict[str, type | tuple[type, ...]] = {
 }
 
 _MAX_SHOWN_NAMES = 12
-
 _METADATA_PRIOR_TEXT = (
-    "guessed from parameters, age, family and other facts, as far as these\n"
-    "  told the abilities of its own experts; less sure, and it says how much"
+    "estimated from parameters, age, family and other facts, as far as\n"
+    "  these explain the abilities of the measured experts, with a larger stated uncertainty"
 )
-
-_UNINFORMATIVE_PRIOR_TEXT = "taken to be like the mean of its own, unsurely"
+_UNINFORMATIVE_PRIOR_TEXT = (
+    "assumed to be like the mean of the measured ones, with a large uncertainty"
+)
 
 _CARD_TEMPLATE = """---
 library_name: tryage
@@ -64,41 +62,22 @@ print(router.route("Prove that the square root of two is irrational.").explain()
 
 - Encoder: {encoder}
 - Experts: {names}
-- Experts it has never measured: {strangers}
+- Experts without measurements: {prior}
 
 ## Measured while training
 
 Mean loss on training prompts that the estimators behind each prediction had not seen (three inner
-folds; lower is better). Only a test on prompts kept apart is a test: `tryage evaluate` does one.
+folds; lower is better). These figures do not replace a test on held-out prompts: run
+`tryage evaluate`.
 
-{figures}
+{metrics}
 
 ## Limits
 
-It knows the kinds of prompts and the experts it was trained on. A provider may change a model under
-its name; measure again with `tryage evaluate`, and let it learn with `Router.observe`.
+The router knows the kinds of prompts and the experts it was trained on. A provider may change a
+model without changing its name: measure again with `tryage evaluate`, and let the router learn with
+`Router.observe`.
 """
-
-
-def resolve_folder(
-    name_or_path: str | Path, hub_options: Mapping[str, Any], writer: str, example: str
-) -> Path:
-    """Return a folder that `writer` wrote: the one named, or a Hub repository brought here.
-
-    Raises:
-        PersistenceError: it is neither, or the repository cannot be fetched.
-    """
-    path = Path(name_or_path)
-    if path.is_dir():
-        return path
-    if isinstance(name_or_path, Path) or name_or_path.count("/") != 1:
-        raise PersistenceError(
-            f"{path} is not a folder; expected one that {writer} wrote, or a Hub repository "
-            f"id such as {example!r}"
-        )
-    from tryage.hub.repository import download_folder
-
-    return download_folder(name_or_path, **hub_options)
 
 
 def save_router(  # noqa: PLR0913 - the parts of a router
@@ -119,8 +98,8 @@ def save_router(  # noqa: PLR0913 - the parts of a router
     """
     if not isinstance(perception, LearnedPerception):
         raise PersistenceError(
-            f"{type(perception).__name__} cannot be saved; expected a perception that "
-            "tryage.learning.training.fit or from_pretrained made"
+            f"{type(perception).__name__} cannot be saved; expected a perception from "
+            "tryage.learning.training.fit or from_pretrained"
         )
     save_perception(perception, folder)
     header = {
@@ -140,13 +119,13 @@ def load_router_parts(folder: Path, constraints: Mapping[str, Constraint]) -> di
     """Return the arguments of `Router` that `save_router` wrote to a folder.
 
     Raises:
-        PersistenceError: a file is missing, damaged or from a newer version, or constraints of the
-            router were not given.
+        PersistenceError: a file is missing, damaged or from a newer version, or own constraints of
+            the router are missing.
     """
     header = read_header(folder / ROUTER_FILE, "router", FORMAT, _HEADER_FIELDS)
     if absent := sorted(set(header["constraints"]) - set(constraints)):
         raise PersistenceError(
-            f"the router in {folder} weighs constraints of its own, {absent}: give them again, as "
+            f"the router in {folder} has constraints of its own, {absent}: give them again, as "
             "from_pretrained(..., constraints={name: function})"
         )
     perception = load_perception(folder)
@@ -166,23 +145,47 @@ def load_router_parts(folder: Path, constraints: Mapping[str, Constraint]) -> di
     }
 
 
+def resolve_folder(
+    name_or_path: str | Path, hub_options: Mapping[str, Any], writer: str, example: str
+) -> Path:
+    """Return a folder on disk: the given one, or that of a Hub repository, which is downloaded.
+
+    `writer` and `example` are for the message: the function that writes such folders, and a
+    repository id.
+
+    Raises:
+        PersistenceError: it is neither, or the repository cannot be downloaded.
+    """
+    path = Path(name_or_path)
+    if path.is_dir():
+        return path
+    if isinstance(name_or_path, Path) or name_or_path.count("/") != 1:
+        raise PersistenceError(
+            f"{path} is not a folder; expected one that {writer} wrote, or a Hub repository "
+            f"id such as {example!r}"
+        )
+    from tryage.hub.repository import download_folder
+
+    return download_folder(name_or_path, **hub_options)
+
+
 def damaged_router(folder: Path, error: InputError) -> PersistenceError:
-    """Return the error for a folder whose header makes no router."""
+    """Return the error for a folder whose header does not describe a valid router."""
     return PersistenceError(f"{folder / ROUTER_FILE} is damaged: {error}")
 
 
 def model_card(perception: LearnedPerception, library: Library) -> str:
-    """Write the card, in Markdown with the Hub's YAML header."""
+    """Return the model card of a router, in Markdown with the Hub's YAML header."""
     names = list(library.names)
     more = f" and {len(names) - _MAX_SHOWN_NAMES} more" if len(names) > _MAX_SHOWN_NAMES else ""
+    informative = perception.metadata_prior.groups
+    prior = _METADATA_PRIOR_TEXT if informative else _UNINFORMATIVE_PRIOR_TEXT
     return _CARD_TEMPLATE.format(
         experts=len(names),
         encoder=f"{type(perception.encoder).__name__}, {perception.encoder.dim} dimensions",
         names=", ".join(f"`{name}`" for name in names[:_MAX_SHOWN_NAMES]) + more,
-        strangers=_METADATA_PRIOR_TEXT
-        if perception.metadata_prior.groups
-        else _UNINFORMATIVE_PRIOR_TEXT,
-        figures=_metrics_table(perception),
+        prior=prior,
+        metrics=_metrics_table(perception),
     )
 
 
