@@ -1,4 +1,4 @@
-"""Ask the planned LLMs one after another until one answers: at once or as a stream."""
+"""Ask the planned LLMs one after another until one answers; report which, to every observer."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from llama_index_instrumentation import get_dispatcher
 
 from tryage.chat.fallback import (
     FallbackHooks,
+    FallbackSession,
     apeek_stream,
     aresume_stream,
     arun_steps,
@@ -22,7 +23,6 @@ from tryage.chat.fallback import (
     resume_stream,
     run_steps,
 )
-from tryage.chat.fallback import FallbackSession as AnyDesk
 from tryage_llamaindex._call import flag_remover
 
 if TYPE_CHECKING:
@@ -36,9 +36,12 @@ if TYPE_CHECKING:
 
 RECORD_KEY = "tryage"
 
-_INNER_KEY = "within"
+_INNER_RECORD_KEY = "within"
 
 _dispatcher = get_dispatcher(__name__)
+
+
+# The four ways to call -------------------------------------------------------------------------
 
 
 def call_with_fallback(session: LLMSession, call: LLMCall, plan: RoutingPlan) -> Any:
@@ -48,7 +51,7 @@ def call_with_fallback(session: LLMSession, call: LLMCall, plan: RoutingPlan) ->
 
 
 async def acall_with_fallback(session: LLMSession, call: LLMCall, plan: RoutingPlan) -> Any:
-    """Do what `answer` does."""
+    """Async version of `call_with_fallback`."""
     hooks = FallbackHooks(
         partial(_acaller, session, call, plan), _aemit_event, lambda ask, _: ask()
     )
@@ -58,16 +61,16 @@ async def acall_with_fallback(session: LLMSession, call: LLMCall, plan: RoutingP
 def stream_with_fallback(
     session: LLMSession, call: LLMCall, plan: RoutingPlan
 ) -> Generator[Any, None, None]:
-    """Return the stream of the first LLM that does not fail before it says something.
+    """Return the stream of the first LLM that does not fail before its first content.
 
-    Routing and the first words happen now, not when the stream is read: only then do LlamaIndex's
-    events belong to this call.
+    The LLM is asked now, not when the stream is read: only now do LlamaIndex's events belong to
+    this call.
     """
-    hooks = FallbackHooks(
-        partial(session.caller, call, plan),
-        emit_event,
-        lambda ask, _: peek_stream(ask(), has_content),
-    )
+
+    def ask(caller: Callable[[], Any], _: Any) -> Any:
+        return peek_stream(caller(), has_content)
+
+    hooks = FallbackHooks(partial(session.caller, call, plan), emit_event, ask)
     peeked, record = run_steps(fallback_steps(session, plan, hooks))
     return resume_stream(peeked, partial(annotate, record=record))
 
@@ -75,10 +78,10 @@ def stream_with_fallback(
 async def astream_with_fallback(
     session: LLMSession, call: LLMCall, plan: RoutingPlan
 ) -> AsyncGenerator[Any, None]:
-    """Do what `stream` does."""
+    """Async version of `stream_with_fallback`."""
 
-    async def ask(child: Callable[[], Any], _: Any) -> Any:
-        return await apeek_stream(await child(), has_content)
+    async def ask(caller: Callable[[], Any], _: Any) -> Any:
+        return await apeek_stream(await caller(), has_content)
 
     hooks = FallbackHooks(partial(_acaller, session, call, plan), _aemit_event, ask)
     peeked, record = await arun_steps(fallback_steps(session, plan, hooks))
@@ -88,22 +91,19 @@ async def astream_with_fallback(
 async def _acaller(
     session: LLMSession, call: LLMCall, plan: RoutingPlan, name: str
 ) -> Callable[[], Any]:
-    """Return what asks one child; one that has to be made first is made in a thread."""
+    """Return what asks one child; a child that is not made yet is made in a thread."""
     if session.clients.is_built(name):
         return session.caller(call, plan, name)
     return await asyncio.to_thread(session.caller, call, plan, name)
 
 
-async def _aemit_event(record: dict[str, Any]) -> None:
-    emit_event(record)
-
-
 @dataclass(frozen=True)
-class LLMSession(AnyDesk["LLM"]):
-    """A desk of LLMs.
+class LLMSession(FallbackSession["LLM"]):
+    """The router and the LLMs of one TryageLLM.
 
-    `handlers` are the callbacks of TryageLLM, which count every answer once; `handed_down` are its
-    settings for children that report themselves; `copies` keeps what was made of them.
+    `handlers` are the callbacks of TryageLLM, which count every answer once. `forwarded_settings`
+    are its settings for children that report to callbacks themselves. `configured_copies` keeps the
+    copies of children, with the key under which each was made.
     """
 
     handlers: Sequence[BaseCallbackHandler]
@@ -114,43 +114,54 @@ class LLMSession(AnyDesk["LLM"]):
         """Return what asks one child.
 
         Raises:
-            Exception: the child cannot be made, or cannot be asked this.
+            Exception: the child cannot be made, or cannot answer this call.
         """
         child = self.clients.get_client(name)
         call.check(child)
-        child = self._with_handlers(name, child, emits_events=call.child_emits_events)
+        child = self._configure(name, child, emits_events=call.child_emits_events)
         return lambda: call.invoke(child, flag_remover(plan, call.conversation))
 
-    def _with_handlers(self, name: str, child: LLM, *, emits_events: bool) -> LLM:
-        """Return the child so that every callback is told of an answer once.
+    def _configure(self, name: str, child: LLM, *, emits_events: bool) -> LLM:
+        """Return the child with callbacks such that every handler hears of an answer once.
 
-        A quiet child tells those that TryageLLM does not tell; a loud one tells all.
+        A child that emits no events of its own still has handlers that TryageLLM lacks. A child
+        that emits them reports to its own handlers and to those of TryageLLM.
         """
         own = list(child.callback_manager.handlers)
-        reported = [id(handler) for handler in (own if emits_events else self.handlers)]
         if emits_events:
-            handlers = own + [one for one in self.handlers if id(one) not in reported]
+            handlers = own + _without(self.handlers, own)
+            update = self.forwarded_settings
         else:
-            handlers = [one for one in own if id(one) not in reported]
-        update = self.forwarded_settings if emits_events else {}
+            handlers = _without(own, self.handlers)
+            update = {}
         if len(handlers) == len(own) and not update:
             return child
         key = (id(child), tuple(map(id, handlers)), repr(update))
         held = self.configured_copies.get((name, emits_events))
         if held is None or held[0] != key:
-            # A copy shares the client. It is kept: clients that are made when first used stay.
+            # A copy shares the client. It is kept, so that a client made at first use stays.
             manager = CallbackManager([])
-            manager.handlers = handlers  # given to it, none would mean those of Settings
+            manager.handlers = handlers  # as an argument, an empty list means those of Settings
             copy = child.model_copy(update={"callback_manager": manager, **update})
             held = self.configured_copies[name, emits_events] = key, copy
         return held[1]
 
 
-class RoutingDecisionEvent(BaseEvent):
-    """Who is asked, and why; sent before that model starts, again when another has to step in.
+def _without(
+    handlers: Sequence[BaseCallbackHandler], others: Sequence[BaseCallbackHandler]
+) -> list[BaseCallbackHandler]:
+    ids = set(map(id, others))
+    return [handler for handler in handlers if id(handler) not in ids]
 
-    `record` is what `response.additional_kwargs["tryage"]` holds too: model, reason, how, scores,
-    and who failed before.
+
+# What observers and answers say ----------------------------------------------------------------
+
+
+class RoutingDecisionEvent(BaseEvent):
+    """Which model is asked and why; sent before it starts, and again for every fallback.
+
+    `record` equals `response.additional_kwargs["tryage"]`: model, reason, how, scores, and the
+    models that failed before.
     """
 
     model: str
@@ -164,41 +175,45 @@ class RoutingDecisionEvent(BaseEvent):
 
 
 def emit_event(record: dict[str, Any]) -> None:
-    """Send the event within the span that is open."""
+    """Send the event within the open span."""
     event = RoutingDecisionEvent(model=record["model"], reason=record["reason"], record=record)
     _dispatcher.event(event)
 
 
-def annotate(answer: Any, record: dict[str, Any]) -> Any:
-    """Return an answer with the record beside the message; what is no response stays as it is.
+async def _aemit_event(record: dict[str, Any]) -> None:
+    emit_event(record)
 
-    Never on the message: providers send what its kwargs hold back with the next request.
+
+def annotate(answer: Any, record: dict[str, Any]) -> Any:
+    """Return a response with the record next to the message; other answers stay as they are.
+
+    The record is never part of the message: providers send its kwargs with the next request.
     """
     if not isinstance(answer, (ChatResponse, CompletionResponse)):
         return answer
-    held = answer.additional_kwargs
-    if RECORD_KEY in held:  # the child chooses too: its record is needed to read its tool calls
-        record = {**record, _INNER_KEY: held[RECORD_KEY]}
-    return answer.model_copy(update={"additional_kwargs": {**held, RECORD_KEY: record}})
+    kwargs = answer.additional_kwargs
+    if RECORD_KEY in kwargs:  # the child is a TryageLLM: its record is needed to read tool calls
+        record = {**record, _INNER_RECORD_KEY: kwargs[RECORD_KEY]}
+    return answer.model_copy(update={"additional_kwargs": {**kwargs, RECORD_KEY: record}})
 
 
 def strip_annotation(response: ChatResponse) -> tuple[str | None, ChatResponse]:
-    """Return who answered, None if nobody says so, and the response as that one gave it."""
-    held = dict(response.additional_kwargs)
-    record = held.pop(RECORD_KEY, None)
+    """Return the name of the child that answered, None if unknown, and its own response."""
+    kwargs = dict(response.additional_kwargs)
+    record = kwargs.pop(RECORD_KEY, None)
     if not isinstance(record, dict):
         return None, response
-    if _INNER_KEY in record:
-        held[RECORD_KEY] = record[_INNER_KEY]
-    return record.get("model"), response.model_copy(update={"additional_kwargs": held})
+    if _INNER_RECORD_KEY in record:
+        kwargs[RECORD_KEY] = record[_INNER_RECORD_KEY]
+    return record.get("model"), response.model_copy(update={"additional_kwargs": kwargs})
 
 
 def has_content(chunk: Any) -> bool:
-    """Tell whether a chunk holds a part of the answer: after it, another model cannot step in."""
+    """Tell whether a chunk holds a part of the answer, after which no other model can answer."""
     if isinstance(chunk, CompletionResponse):
         return bool(chunk.delta or chunk.text)
     if isinstance(chunk, ChatResponse):
         message = chunk.message
-        spoken = [block for block in message.blocks if getattr(block, "text", True)]
-        return bool(chunk.delta or spoken or message.additional_kwargs)
+        filled = [block for block in message.blocks if getattr(block, "text", True)]
+        return bool(chunk.delta or filled or message.additional_kwargs)
     return True

@@ -1,6 +1,8 @@
-"""The eight methods of an LLM: the choice happens inside, where LlamaIndex's events belong to it.
+"""The methods of an LLM, each sync beside async: every call is routed, then made on a child.
 
-TryageLLM alone reports to callbacks, so that every answer is counted once.
+The choice happens inside the methods that LlamaIndex observes, so its events belong to their call.
+Of TryageLLM and its children, only TryageLLM reports a chat or a completion to the callbacks, so
+every answer is counted once.
 """
 
 from __future__ import annotations
@@ -14,7 +16,6 @@ from llama_index.core.llms.function_calling import FunctionCallingLLM
 from pydantic import BaseModel, PrivateAttr
 
 from tryage.chat.clients import AdaptiveExecutor
-from tryage_llamaindex import _fallback as asking
 from tryage_llamaindex._call import (
     MessagesWithContext,
     StructuredPredictArguments,
@@ -25,7 +26,13 @@ from tryage_llamaindex._call import (
     supports_tools,
     tool_chat_input,
 )
-from tryage_llamaindex._fallback import strip_annotation
+from tryage_llamaindex._fallback import (
+    acall_with_fallback,
+    astream_with_fallback,
+    call_with_fallback,
+    stream_with_fallback,
+    strip_annotation,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
@@ -50,15 +57,56 @@ if TYPE_CHECKING:
 M = TypeVar("M", bound=BaseModel)
 
 
-class LLMChatMixin(FunctionCallingLLM):
-    """An LLM whose answers are those of the children that its desk chooses."""
+class RoutedLLM(FunctionCallingLLM):
+    """An LLM that plans each call and makes it on one of its children: the base of the mixins."""
 
     _executor: AdaptiveExecutor = PrivateAttr(default_factory=AdaptiveExecutor)
 
     @property
     @abstractmethod
     def _session(self) -> LLMSession:
-        """What chooses and who answers."""
+        """The router of conversations and the LLMs that answer."""
+
+    def _run_call(self, call: LLMCall) -> Any:
+        session = self._session
+        return call_with_fallback(session, call, session.plan(call))
+
+    async def _arun_call(self, call: LLMCall) -> Any:
+        session, plan = await self._plan_call(call)
+        return await acall_with_fallback(session, call, plan)
+
+    def _stream_call(self, call: LLMCall) -> Generator[Any, None, None]:
+        session = self._session
+        return stream_with_fallback(session, call, session.plan(call))
+
+    async def _astream_call(self, call: LLMCall) -> AsyncGenerator[Any, None]:
+        session, plan = await self._plan_call(call)
+        return await astream_with_fallback(session, call, plan)
+
+    async def _plan_call(self, call: LLMCall) -> tuple[LLMSession, RoutingPlan]:
+        """Choose in a thread if that takes long, as when the router has to be loaded."""
+
+        def plan() -> tuple[LLMSession, RoutingPlan]:
+            session = self._session
+            return session, session.plan(call)
+
+        return await self._executor.run(plan)
+
+    def _get_messages(self, prompt: BasePromptTemplate, **prompt_args: Any) -> MessagesWithContext:
+        """Fill a template, and keep the query that it is filled with.
+
+        The query travels with the messages, so threads and tasks cannot mix up their queries.
+        """
+        query = ChainMap(prompt_args, prompt.kwargs).get("query_str")
+        return MessagesWithContext(
+            super()._get_messages(prompt, **prompt_args),
+            query=query if isinstance(query, str) else None,
+            from_template=self.system_prompt is None,
+        )
+
+
+class LLMChatMixin(RoutedLLM):
+    """The methods that chat and complete."""
 
     @llm_chat_callback()
     def chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
@@ -68,7 +116,7 @@ class LLMChatMixin(FunctionCallingLLM):
 
     @llm_chat_callback()
     async def achat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> ChatResponse:
-        """Do what `chat` does."""
+        """Async version of `chat`."""
         response: ChatResponse = await self._arun_call(chat_call("achat", messages, kwargs))
         return response
 
@@ -81,7 +129,7 @@ class LLMChatMixin(FunctionCallingLLM):
     async def astream_chat(
         self, messages: Sequence[ChatMessage], **kwargs: Any
     ) -> ChatResponseAsyncGen:
-        """Do what `stream_chat` does."""
+        """Async version of `stream_chat`."""
         return await self._astream_call(chat_call("astream_chat", messages, kwargs))
 
     @llm_completion_callback()
@@ -95,7 +143,7 @@ class LLMChatMixin(FunctionCallingLLM):
     async def acomplete(
         self, prompt: str, formatted: bool = False, **kwargs: Any
     ) -> CompletionResponse:
-        """Do what `complete` does."""
+        """Async version of `complete`."""
         call = completion_call("acomplete", prompt, formatted, kwargs)
         response: CompletionResponse = await self._arun_call(call)
         return response
@@ -111,58 +159,17 @@ class LLMChatMixin(FunctionCallingLLM):
     async def astream_complete(
         self, prompt: str, formatted: bool = False, **kwargs: Any
     ) -> CompletionResponseAsyncGen:
-        """Do what `stream_complete` does."""
+        """Async version of `stream_complete`."""
         return await self._astream_call(
             completion_call("astream_complete", prompt, formatted, kwargs)
         )
 
-    def _get_messages(self, prompt: BasePromptTemplate, **prompt_args: Any) -> MessagesWithContext:
-        """Fill a template for `predict` and `stream`, and keep the query that it is filled with.
 
-        It travels with the messages, so threads and tasks cannot mix their queries up.
-        """
-        query = ChainMap(prompt_args, prompt.kwargs).get("query_str")
-        return MessagesWithContext(
-            super()._get_messages(prompt, **prompt_args),
-            query=query if isinstance(query, str) else None,
-            from_template=self.system_prompt is None,
-        )
-
-    # The drivers, sync beside async --------------------------------------------------------
-
-    def _run_call(self, call: LLMCall) -> Any:
-        session = self._session
-        return asking.call_with_fallback(session, call, session.plan(call))
-
-    async def _arun_call(self, call: LLMCall) -> Any:
-        session, plan = await self._plan_call(call)
-        return await asking.acall_with_fallback(session, call, plan)
-
-    def _stream_call(self, call: LLMCall) -> Generator[Any, None, None]:
-        session = self._session
-        return asking.stream_with_fallback(session, call, session.plan(call))
-
-    async def _astream_call(self, call: LLMCall) -> AsyncGenerator[Any, None]:
-        session, plan = await self._plan_call(call)
-        return await asking.astream_with_fallback(session, call, plan)
-
-    async def _plan_call(self, call: LLMCall) -> tuple[LLMSession, RoutingPlan]:
-        """Choose beside the loop where choosing is slow, as it is when the router is read."""
-
-        def plan() -> tuple[LLMSession, RoutingPlan]:
-            session = self._session
-            return session, session.plan(call)
-
-        return await self._executor.run(plan)
-
-
-class StructuredPredictMixin(LLMChatMixin):
-    """Adds what takes tools, and what returns models of pydantic."""
-
-    # Tools: offered in the format of whoever is chosen, among those that can call them -----
+class ToolChatMixin(RoutedLLM):
+    """The methods that chat with tools, in the chosen LLM's own format of tools."""
 
     def chat_with_tools(self, tools: Sequence[BaseTool], *args: Any, **kwargs: Any) -> ChatResponse:
-        """Offer tools to the chosen LLM."""
+        """Return the answer of the chosen LLM, which may call tools."""
         messages, shown = tool_chat_input(ToolChatArguments.from_arguments(tools, *args, **kwargs))
         response: ChatResponse = self.chat(messages, **shown)
         return response
@@ -170,7 +177,7 @@ class StructuredPredictMixin(LLMChatMixin):
     async def achat_with_tools(
         self, tools: Sequence[BaseTool], *args: Any, **kwargs: Any
     ) -> ChatResponse:
-        """Do what `chat_with_tools` does."""
+        """Async version of `chat_with_tools`."""
         messages, shown = tool_chat_input(ToolChatArguments.from_arguments(tools, *args, **kwargs))
         response: ChatResponse = await self.achat(messages, **shown)
         return response
@@ -186,7 +193,7 @@ class StructuredPredictMixin(LLMChatMixin):
     async def astream_chat_with_tools(
         self, tools: Sequence[BaseTool], *args: Any, **kwargs: Any
     ) -> ChatResponseAsyncGen:
-        """Do what `stream_chat_with_tools` does."""
+        """Async version of `stream_chat_with_tools`."""
         messages, shown = tool_chat_input(ToolChatArguments.from_arguments(tools, *args, **kwargs))
         responses: ChatResponseAsyncGen = await self.astream_chat(messages, **shown)
         return responses
@@ -199,14 +206,14 @@ class StructuredPredictMixin(LLMChatMixin):
         Raises:
             ValueError: there are none, and `error_on_no_tool_call` is set.
         """
-        name, own = strip_annotation(response)
-        children = self._session.clients
-        child = children.get_client(name) if name is not None and name in children else None
+        name, own_response = strip_annotation(response)
+        clients = self._session.clients
+        child = clients.get_client(name) if name is not None and name in clients else None
         if isinstance(child, FunctionCallingLLM) and supports_tools(child):
-            found: list[ToolSelection] = child.get_tool_calls_from_response(
-                own, error_on_no_tool_call=error_on_no_tool_call
+            selections: list[ToolSelection] = child.get_tool_calls_from_response(
+                own_response, error_on_no_tool_call=error_on_no_tool_call
             )
-            return found
+            return selections
         if error_on_no_tool_call:
             raise ValueError("Expected at least one tool call, but got 0 tool calls.")
         return []
@@ -214,7 +221,9 @@ class StructuredPredictMixin(LLMChatMixin):
     def _prepare_chat_with_tools(self, *_: Any, **__: Any) -> dict[str, Any]:
         raise NotImplementedError("Each LLM prepares its own tools; call chat_with_tools().")
 
-    # Structured answers --------------------------------------------------------------------
+
+class StructuredPredictMixin(RoutedLLM):
+    """The methods that predict models of pydantic, as the chosen LLM does it."""
 
     def structured_predict(
         self,
@@ -223,9 +232,9 @@ class StructuredPredictMixin(LLMChatMixin):
         llm_kwargs: Mapping[str, Any] | None = None,
         **prompt_args: Any,
     ) -> M:
-        """Return a model of pydantic, as the chosen LLM predicts one."""
-        wanted = StructuredPredictArguments(output_cls, prompt, llm_kwargs, prompt_args)
-        model: M = self._run_call(self._build_structured_call("structured_predict", wanted))
+        """Return a model of pydantic, as the chosen LLM predicts it."""
+        arguments = StructuredPredictArguments(output_cls, prompt, llm_kwargs, prompt_args)
+        model: M = self._run_call(self._structured_call("structured_predict", arguments))
         return model
 
     async def astructured_predict(
@@ -235,9 +244,9 @@ class StructuredPredictMixin(LLMChatMixin):
         llm_kwargs: Mapping[str, Any] | None = None,
         **prompt_args: Any,
     ) -> M:
-        """Do what `structured_predict` does."""
-        wanted = StructuredPredictArguments(output_cls, prompt, llm_kwargs, prompt_args)
-        model: M = await self._arun_call(self._build_structured_call("astructured_predict", wanted))
+        """Async version of `structured_predict`."""
+        arguments = StructuredPredictArguments(output_cls, prompt, llm_kwargs, prompt_args)
+        model: M = await self._arun_call(self._structured_call("astructured_predict", arguments))
         return model
 
     def stream_structured_predict(
@@ -247,9 +256,9 @@ class StructuredPredictMixin(LLMChatMixin):
         llm_kwargs: Mapping[str, Any] | None = None,
         **prompt_args: Any,
     ) -> Generator[Any, None, None]:
-        """Stream ever more complete models, as the chosen LLM predicts them."""
-        wanted = StructuredPredictArguments(output_cls, prompt, llm_kwargs, prompt_args)
-        return self._stream_call(self._build_structured_call("stream_structured_predict", wanted))
+        """Stream models that become more and more complete, as the chosen LLM predicts them."""
+        arguments = StructuredPredictArguments(output_cls, prompt, llm_kwargs, prompt_args)
+        return self._stream_call(self._structured_call("stream_structured_predict", arguments))
 
     async def astream_structured_predict(
         self,
@@ -258,12 +267,12 @@ class StructuredPredictMixin(LLMChatMixin):
         llm_kwargs: Mapping[str, Any] | None = None,
         **prompt_args: Any,
     ) -> AsyncGenerator[Any, None]:
-        """Do what `stream_structured_predict` does."""
-        wanted = StructuredPredictArguments(output_cls, prompt, llm_kwargs, prompt_args)
+        """Async version of `stream_structured_predict`."""
+        arguments = StructuredPredictArguments(output_cls, prompt, llm_kwargs, prompt_args)
         return await self._astream_call(
-            self._build_structured_call("astream_structured_predict", wanted)
+            self._structured_call("astream_structured_predict", arguments)
         )
 
-    def _build_structured_call(self, method: str, arguments: StructuredPredictArguments) -> LLMCall:
+    def _structured_call(self, method: str, arguments: StructuredPredictArguments) -> LLMCall:
         messages = self._get_messages(arguments.prompt, **arguments.prompt_args)
         return structured_call(method, arguments, messages)

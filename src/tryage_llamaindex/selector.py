@@ -1,4 +1,4 @@
-"""A selector that predicts which choice serves the query: no LLM call, and no invalid index."""
+"""TryageSelector selects query engines or retrievers by prediction, without an LLM call."""
 
 from __future__ import annotations
 
@@ -14,12 +14,9 @@ from pydantic import ConfigDict, field_serializer
 
 from tryage.chat.clients import AdaptiveExecutor
 from tryage.core.cache import LRUCache
-from tryage.core.decision import Decision  # noqa: TC001 - pydantic reads the annotation at run time
+from tryage.core.decision import Decision  # noqa: TC001 - pydantic reads the annotation
 from tryage.errors import InputError, NoExpertError, PerceptionError
-from tryage.tools.ranker import (
-    Selection,
-    ToolRanker,
-)
+from tryage.tools.ranker import Selection, ToolRanker, check_k
 from tryage.tools.tool import Tool
 
 if TYPE_CHECKING:
@@ -33,18 +30,18 @@ if TYPE_CHECKING:
     from tryage.router import Router
     from tryage.tools.matching import Toolbox
 
-_MAX_SERIALIZED = 10  # of a ranking, the best: it may have thousands
+_MAX_SERIALIZED = 10  # the best of a ranking, which may have thousands
 
-_TOOLBOX_CACHE_SIZE = 64  # sets of choices that are read already: an engine asks with the same ones
+_CHOICES_CACHE_SIZE = 64  # an engine asks with the same choices again and again
 
 _KEY_FIELDS = (attrgetter("name"), attrgetter("description"), attrgetter("fn_schema"))
 
 
 class TryageSelection(SelectorResult):
-    """The selected indices and reasons, with all that led to them.
+    """The selected indices and their reasons, with the decision behind them.
 
-    `decision` is the router's, or the ranker's `Selection`; None if a default had to step in
-    because nothing could be decided.
+    `decision` is the router's `Decision` or the ranker's `Selection`; None if the default was
+    selected because no decision was possible.
     """
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
@@ -57,25 +54,25 @@ class TryageSelection(SelectorResult):
 
     @property
     def abstained(self) -> bool:
-        """Whether no choice was selected because none seemed to be of use."""
+        """Whether no choice was selected because no choice seemed to be of use."""
         return not self.selections
 
 
 class TryageSelector(BaseSelector):
     """Select choices for `RouterQueryEngine`, `RouterRetriever` and the like.
 
-    By default choices are ranked by how probable it is that what they describe serves the query.
-    With a router, choices stand for the experts that have the names of their tools. Flags in the
-    query steer a router that allows them; the engine receives the query as it is.
+    Without a router, choices are ranked by the probability that what they describe serves the
+    query. With a router, each choice stands for the expert that has the name of its tool. Flags in
+    the query change the decision of a router that allows them; the engine gets the query unchanged.
 
     Args:
-        router: Knows an expert for every choice.
-        preferences: In force for every query.
-        ranker: Judges descriptions; None is the bundled one.
-        k: How many are selected; None takes those that are more likely of use than not.
-        default: The choice, by index or name, for queries for which none can be selected.
-        abstain_below: Select none, or the default, if the probability that any choice is of use is
-            below this. Not with a router: some expert always answers.
+        router: Has an expert for every choice.
+        preferences: Weights and requirements of every query.
+        ranker: Ranks by descriptions; None is the bundled one.
+        k: How many choices are selected; None selects those that are more likely of use than not.
+        default: The choice, by index or name, for queries for which no choice can be selected.
+        abstain_below: Select no choice, or the default, if the probability that any choice is of
+            use is below this. Not with a router: some expert always answers.
 
     Raises:
         InputError: a router and a ranker, or a number out of range.
@@ -94,8 +91,7 @@ class TryageSelector(BaseSelector):
         super().__init__()
         if router is not None and (ranker is not None or abstain_below):
             raise InputError("A router selects by itself: give it no ranker and no abstain_below.")
-        if k is not None and (isinstance(k, bool) or not isinstance(k, int) or k < 1):
-            raise InputError(f"k is how many choices to select, 1 or more, or None; got {k!r:.40}.")
+        check_k(k, "choices to select")
         self._choice_ranker: ChoiceRanker = (
             DescriptionRanker(ranker, k, abstain_below)
             if router is None
@@ -113,19 +109,18 @@ class TryageSelector(BaseSelector):
         except (NoExpertError, PerceptionError) as error:
             if default is None:
                 raise
-            return TryageSelection(
-                selections=[_default_selection(default, str(error).splitlines()[0])]
-            )
+            reason = str(error).splitlines()[0]
+            return TryageSelection(selections=[_default_selection(default, reason)])
         selections = [
             SingleSelection(index=index, reason=reason)
-            for index, reason in zip(ranking.chosen, selection_reasons(ranking), strict=True)
+            for index, reason in zip(ranking.chosen, _selection_reasons(ranking), strict=True)
         ]
         if not selections and default is not None:
             selections = [_default_selection(default, ranking.note)]
         return TryageSelection(selections=selections, decision=ranking.decision)
 
-    # LlamaIndex asks for it at every call, to tell its instruments; finding it takes far longer
-    _select.__signature__ = inspect.signature(_select)  # type: ignore[attr-defined]  # a function may
+    # LlamaIndex asks for the signature at every call. Finding it takes longer than selecting.
+    _select.__signature__ = inspect.signature(_select)  # type: ignore[attr-defined]  # functions have attributes
 
     async def _aselect(
         self, choices: Sequence[ToolMetadata], query: QueryBundle
@@ -136,7 +131,7 @@ class TryageSelector(BaseSelector):
         """Return the index of the default.
 
         Raises:
-            InputError: it is none of the choices.
+            InputError: it is not one of the choices.
         """
         if self._default is None:
             return None
@@ -154,17 +149,20 @@ class TryageSelector(BaseSelector):
         """Accept nothing: there is no LLM to prompt."""
 
 
-def _default_selection(index: int, why: str) -> SingleSelection:
-    return SingleSelection(index=index, reason=f"the default; {why}")
+def _default_selection(index: int, reason: str) -> SingleSelection:
+    return SingleSelection(index=index, reason=f"the default; {reason}")
+
+
+# What a ranker of choices returns --------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class ChoiceRanking:
-    """What a judge says of the choices for one query.
+    """The choices for one query, ranked.
 
-    `chosen` are indices of choices, best first; `ranking` says how all stood, under names that
-    `places` maps to indices. `labels` are what people call the choices; `note` says what no
-    ranking tells.
+    `chosen` holds the indices of the selected choices, best first. `ranking` holds all of them,
+    under names that `index_by_name` maps to indices. `labels` name the choices for people. `note`
+    is the reason if the ranking does not show it.
     """
 
     chosen: Sequence[int]
@@ -175,54 +173,58 @@ class ChoiceRanking:
     note: str = ""
 
 
-def selection_reasons(result: ChoiceRanking) -> list[str]:
-    """Tell of all chosen the score with its constraints, and the lead over the best one left."""
-    if result.note:
-        return [result.note] * len(result.chosen)
+def _selection_reasons(ranking: ChoiceRanking) -> list[str]:
+    """Say for each chosen index its score, and how far it is from the best that was not chosen."""
+    if ranking.note:
+        return [ranking.note] * len(ranking.chosen)
     chosen: dict[int, RankedExpert] = {}
     runner_up: RankedExpert | None = None
-    for one in result.ranking:
-        index = result.index_by_name[one.name]
-        if index in result.chosen:
+    for one in ranking.ranking:
+        index = ranking.index_by_name[one.name]
+        if index in ranking.chosen:
             chosen[index] = one
         elif runner_up is None:
             runner_up = one
-        if runner_up is not None and len(chosen) == len(result.chosen):
-            break
-    return [_reason(result, index, chosen[index], runner_up) for index in result.chosen]
+        if runner_up is not None and len(chosen) == len(ranking.chosen):
+            break  # a long ranking is sorted no further
+    return [_reason(ranking, index, chosen[index], runner_up) for index in ranking.chosen]
 
 
 def _reason(
-    result: ChoiceRanking, index: int, chosen: RankedExpert, runner_up: RankedExpert | None
+    ranking: ChoiceRanking, index: int, chosen: RankedExpert, runner_up: RankedExpert | None
 ) -> str:
-    text = f"{result.labels[index]}: predicted loss {chosen.predicted_loss:.3f}"
-    text += "".join(f" + {name} {term:.3f}" for name, term in chosen.terms.items())
+    terms = "".join(f" + {name} {term:.3f}" for name, term in chosen.terms.items())
+    score = f"{ranking.labels[index]}: predicted loss {chosen.predicted_loss:.3f}{terms}"
     if runner_up is None:
-        return text
-    lead, other = (
-        runner_up.total - chosen.total,
-        result.labels[result.index_by_name[runner_up.name]],
-    )
-    return f"{text}, {abs(lead):.3f} {'ahead of' if lead >= 0 else 'behind'} {other}"
+        return score
+    margin = runner_up.total - chosen.total
+    other = ranking.labels[ranking.index_by_name[runner_up.name]]
+    return f"{score}, {abs(margin):.3f} {'ahead of' if margin >= 0 else 'behind'} {other}"
+
+
+# The two rankers of choices --------------------------------------------------------------------
 
 
 class ChoiceRanker(Protocol):
-    """Chooses among the choices of a selector; `k` as in `ToolRanker.select`."""
+    """Ranks the choices of a selector."""
 
     def rank(
         self, choices: Sequence[ToolMetadata], query: str, preferences: Preferences | None
     ) -> ChoiceRanking:
-        """Choose for one query."""
+        """Rank the choices for one query."""
         ...
 
 
 class ExpertRanker:
-    """A choice stands for the expert of a router that has the name, or alias, of its tool."""
+    """Ranks by a router: a choice stands for the expert with the name, or alias, of its tool.
+
+    `k` limits the chosen; None chooses those that are more likely right than not, at least one.
+    """
 
     def __init__(self, router: Router, k: int | None) -> None:
         self._router, self._k = router, k
         self._restricted_routers: LRUCache[tuple[Router, dict[str, int]]] = LRUCache(
-            _TOOLBOX_CACHE_SIZE
+            _CHOICES_CACHE_SIZE
         )
 
     def rank(
@@ -231,30 +233,36 @@ class ExpertRanker:
         """Route the query among the experts that the choices name.
 
         Raises:
-            InputError: an unnamed choice, or two choices for one expert.
+            InputError: a choice without a name, or two choices for one expert.
             LibraryError: a choice names an expert that the router does not know.
             NoExpertError, PerceptionError: as in `Router.route`.
         """
         labels = tuple(choice.name or "" for choice in choices)
-        router, places = self._restrict_router(labels)
+        router, index_by_name = self._restrict_router(labels)
         decision = router.route(query, preferences)
-        ranking = decision.ranking
         if decision.default_used:
             default = decision.expert.name
+            chosen = [index_by_name[default]]
             note = f"{default}: the declared default; {decision.default_reason}"
-            return ChoiceRanking([places[default]], ranking, places, labels, decision, note)
-        best = ranking[: self._k] if self._k else _probable_choices(ranking)
-        return ChoiceRanking([places[one.name] for one in best], ranking, places, labels, decision)
+        else:
+            chosen = [index_by_name[one.name] for one in self._choose(decision.ranking)]
+            note = ""
+        return ChoiceRanking(chosen, decision.ranking, index_by_name, labels, decision, note)
+
+    def _choose(self, ranking: Sequence[RankedExpert]) -> Sequence[RankedExpert]:
+        if self._k is not None:
+            return ranking[: self._k]
+        return [one for one in ranking if one.predicted_loss < 0.5] or ranking[:1]
 
     def _restrict_router(self, names: tuple[str, ...]) -> tuple[Router, dict[str, int]]:
-        """Narrow the router once per set of choices; return it with the index of each expert."""
-        narrowed = self._restricted_routers.get(names)
-        if narrowed is None:
+        """Return a router over these experts, made once, and the index of each expert."""
+        restricted = self._restricted_routers.get(names)
+        if restricted is None:
             experts = self._expert_names(names)
-            places = {name: at for at, name in enumerate(experts)}
-            narrowed = self._router.subset(experts), places
-            self._restricted_routers.put(names, narrowed)
-        return narrowed
+            index_by_name = {name: index for index, name in enumerate(experts)}
+            restricted = self._router.subset(experts), index_by_name
+            self._restricted_routers.put(names, restricted)
+        return restricted
 
     def _expert_names(self, names: Sequence[str]) -> list[str]:
         if "" in names:
@@ -271,27 +279,21 @@ class ExpertRanker:
         return experts
 
 
-@dataclass(frozen=True, slots=True)
-class _ChoiceToolbox:
-    """Choices that are read already: as tools, their indices by name, and their labels."""
-
-    toolbox: Toolbox
-    index_by_name: Mapping[str, int]
-    labels: Sequence[str]
-
-
 class DescriptionRanker:
-    """A choice is a tool: how probable it is that what it describes serves the query."""
+    """Ranks by a ToolRanker: a choice is a tool, and its description says what it is of use for.
+
+    `k` and `abstain_below` are those of `ToolRanker.select`.
+    """
 
     def __init__(self, ranker: ToolRanker | None, k: int | None, abstain_below: float) -> None:
         self._ranker = ranker or ToolRanker.from_pretrained()
         self._k, self._abstain_below = k, abstain_below
-        self._toolboxes: LRUCache[_ChoiceToolbox] = LRUCache(_TOOLBOX_CACHE_SIZE)
+        self._toolboxes: LRUCache[_ChoiceToolbox] = LRUCache(_CHOICES_CACHE_SIZE)
 
     def rank(
         self, choices: Sequence[ToolMetadata], query: str, preferences: Preferences | None
     ) -> ChoiceRanking:
-        """Rank what the choices describe.
+        """Rank the choices by what they describe.
 
         Raises:
             InputError: a choice has neither a name of its own nor a description.
@@ -301,66 +303,75 @@ class DescriptionRanker:
         selection = self._ranker.select(
             read.toolbox, query, self._k, preferences=preferences, abstain_below=self._abstain_below
         )
-        note = (
-            f"some choice is of use with probability {selection.needed:.2f}"
-            if not selection.tools
-            else ""
-        )
-        chosen = [read.index_by_name[tool.name] for tool in selection.tools]
+        note = ""
+        if selection.abstained:
+            note = f"some choice is of use with probability {selection.needed:.2f}"
         return ChoiceRanking(
-            chosen, selection.ranking, read.index_by_name, read.labels, selection, note
+            [read.index_by_name[name] for name in selection.names],
+            selection.ranking,
+            read.index_by_name,
+            read.labels,
+            selection,
+            note,
         )
 
     def _choice_toolbox(self, choices: Sequence[ToolMetadata]) -> _ChoiceToolbox:
-        """Read the choices once: LlamaIndex makes new ones of the same texts for every query."""
-        key = tuple(tuple(map(part, choices)) for part in _KEY_FIELDS)
+        """Read choices once, by their texts: LlamaIndex makes new objects for every query."""
+        key = tuple(tuple(map(field, choices)) for field in _KEY_FIELDS)
         read = self._toolboxes.get(key)
         if read is None:
             tools = _to_tools(choices)
-            places = {tool.name: at for at, tool in enumerate(tools)}
-            read = _ChoiceToolbox(self._ranker.toolbox(tools), places, _choice_labels(choices))
+            index_by_name = {tool.name: index for index, tool in enumerate(tools)}
+            toolbox = self._ranker.toolbox(tools)
+            read = _ChoiceToolbox(toolbox, index_by_name, _choice_labels(choices))
             self._toolboxes.put(key, read)
         return read
 
 
-def _probable_choices(ranking: Sequence[RankedExpert]) -> Sequence[RankedExpert]:
-    """Return those that are more likely right than not, at least one."""
-    return [one for one in ranking if one.predicted_loss < 0.5] or ranking[:1]
+@dataclass(frozen=True, slots=True)
+class _ChoiceToolbox:
+    """Choices as tools, their indices by name, and their labels."""
+
+    toolbox: Toolbox
+    index_by_name: Mapping[str, int]
+    labels: Sequence[str]
 
 
 def _choice_labels(choices: Sequence[ToolMetadata]) -> list[str]:
-    """Return what people call the choices: by a name of their own, else by their index."""
-    used = Counter(choice.name for choice in choices)
+    """Return a label for each choice: its name if no other choice has it, else its index."""
+    counts = Counter(choice.name for choice in choices)
     return [
-        choice.name if choice.name and used[choice.name] == 1 else f"choice {at}"
-        for at, choice in enumerate(choices)
+        choice.name if choice.name and counts[choice.name] == 1 else f"choice {index}"
+        for index, choice in enumerate(choices)
     ]
 
 
 def _to_tools(choices: Sequence[ToolMetadata]) -> list[Tool]:
-    """Return the choices as tools.
+    """Return the choices as tools with different names.
 
-    A name that several have tells nothing, such as the one that LlamaIndex gives every query engine
-    without one. Theirs is the index, in single digits: those are no words that a query could share.
+    A name that several choices have says nothing, such as the one that LlamaIndex gives every query
+    engine without a name. The index stands in its place, digit by digit: a query cannot share
+    single digits as words.
     """
-    used = Counter((choice.name or "").strip().casefold() for choice in choices)
-    mark = "#"
-    while any(name.startswith(mark) for name in used):  # a name of somebody's own
-        mark += "#"
+    counts = Counter((choice.name or "").strip().casefold() for choice in choices)
+    prefix = "#"
+    while any(name.startswith(prefix) for name in counts):  # no name of a choice may look like it
+        prefix += "#"
     tools = []
-    for at, choice in enumerate(choices):
-        own = (choice.name or "").strip()
-        description = choice.description or ""
-        alone = bool(own) and used[own.casefold()] == 1
-        if not alone and not description.strip():
-            raise InputError(
-                f"Choice {at} has neither a name of its own nor a description to judge it by."
-            )
-        given: dict[str, Any] = {
-            "name": own if alone else mark + ".".join(str(at)),
-            "description": description,
-        }
-        if choice.fn_schema is not None and choice.fn_schema is not DefaultToolFnSchema:
-            given["parameters"] = choice.get_parameters_dict()
-        tools.append(Tool.from_schema(given))
+    for index, choice in enumerate(choices):
+        name = (choice.name or "").strip()
+        if not name or counts[name.casefold()] > 1:
+            name = prefix + ".".join(str(index))
+            if not (choice.description or "").strip():
+                raise InputError(
+                    f"Choice {index} has neither a name of its own nor a description to rank it by."
+                )
+        tools.append(_to_tool(name, choice))
     return tools
+
+
+def _to_tool(name: str, choice: ToolMetadata) -> Tool:
+    schema: dict[str, Any] = {"name": name, "description": choice.description or ""}
+    if choice.fn_schema is not None and choice.fn_schema is not DefaultToolFnSchema:
+        schema["parameters"] = choice.get_parameters_dict()
+    return Tool.from_schema(schema)

@@ -1,4 +1,4 @@
-"""The fakes we ship: an LLM that answers by rule, and embeddings that need no download."""
+"""Fakes for your tests: an LLM that answers by rule, and embeddings that need no download."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ USAGE = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
 
 
 class ScriptedLLM(FunctionCallingLLM):
-    """Says who it is; with tools, first calls the first one.
+    """Answers with its name; with tools, it first calls the first one.
 
-    Every answer counts 10 tokens in and 5 out. `heard` keeps what reached it.
+    Every answer counts 10 tokens in and 5 tokens out. `heard` keeps the calls that reached it.
     """
 
     model: str = "scripted"
@@ -52,18 +52,19 @@ class ScriptedLLM(FunctionCallingLLM):
     api_key: str | None = None
 
     replies: list[str] = Field(default_factory=list)
-    """What it says in the calls to come; after that it says who it is."""
+    """Its answers to the next calls; after these it answers with its name."""
 
     fails: list[Exception | None] = Field(default_factory=list, exclude=True)
-    """An error for each call to come, None for one that goes well."""
+    """An error for each of the next calls, None for a call that succeeds."""
 
     breaks_after: int | None = None
-    """How many chunks of a stream come before the connection is lost."""
+    """The number of chunks of a stream before the connection is lost; None never loses it."""
 
     heard: list[dict[str, Any]] = Field(default_factory=list, exclude=True)
+    """The messages and arguments of each call."""
 
     closed: int = 0
-    """How many of its streams were closed, read to the end or not."""
+    """The number of its streams that were closed, read to the end or not."""
 
     @classmethod
     def class_name(cls) -> str:
@@ -72,7 +73,7 @@ class ScriptedLLM(FunctionCallingLLM):
 
     @property
     def metadata(self) -> LLMMetadata:
-        """What LlamaIndex plans with."""
+        """The sizes and abilities that LlamaIndex plans with."""
         return LLMMetadata(
             context_window=self.window,
             is_chat_model=True,
@@ -112,7 +113,7 @@ class ScriptedLLM(FunctionCallingLLM):
         return words()
 
     @llm_completion_callback()
-    def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:  # noqa: ARG002 - its signature
+    def complete(self, prompt: str, formatted: bool = False, **kwargs: Any) -> CompletionResponse:  # noqa: ARG002 - the signature of an LLM
         """Answer by rule."""
         return chat_to_completion_decorator(self.chat)(prompt, **kwargs)
 
@@ -120,7 +121,7 @@ class ScriptedLLM(FunctionCallingLLM):
     async def acomplete(
         self,
         prompt: str,
-        formatted: bool = False,  # noqa: ARG002 - as above
+        formatted: bool = False,  # noqa: ARG002 - the signature of an LLM
         **kwargs: Any,
     ) -> CompletionResponse:
         """Answer by rule."""
@@ -130,7 +131,7 @@ class ScriptedLLM(FunctionCallingLLM):
     def stream_complete(
         self,
         prompt: str,
-        formatted: bool = False,  # noqa: ARG002 - as above
+        formatted: bool = False,  # noqa: ARG002 - the signature of an LLM
         **kwargs: Any,
     ) -> CompletionResponseGen:
         """Answer by rule, word by word."""
@@ -140,20 +141,20 @@ class ScriptedLLM(FunctionCallingLLM):
     async def astream_complete(
         self,
         prompt: str,
-        formatted: bool = False,  # noqa: ARG002 - as above
+        formatted: bool = False,  # noqa: ARG002 - the signature of an LLM
         **kwargs: Any,
     ) -> CompletionResponseAsyncGen:
         """Answer by rule, word by word."""
         return await astream_chat_to_completion_decorator(self.astream_chat)(prompt, **kwargs)
 
-    def _prepare_chat_with_tools(  # noqa: PLR0913 - its signature
+    def _prepare_chat_with_tools(  # noqa: PLR0913 - the signature of an LLM
         self,
         tools: Sequence[BaseTool],
         user_msg: str | ChatMessage | None = None,
         chat_history: list[ChatMessage] | None = None,
-        verbose: bool = False,  # noqa: ARG002 - as above
-        allow_parallel_tool_calls: bool = False,  # noqa: ARG002 - as above
-        tool_required: bool = False,  # noqa: ARG002 - as above
+        verbose: bool = False,  # noqa: ARG002 - the signature of an LLM
+        allow_parallel_tool_calls: bool = False,  # noqa: ARG002 - the signature of an LLM
+        tool_required: bool = False,  # noqa: ARG002 - the signature of an LLM
         **kwargs: Any,
     ) -> dict[str, Any]:
         messages = chat_history if chat_history is not None else []
@@ -165,7 +166,7 @@ class ScriptedLLM(FunctionCallingLLM):
     def get_tool_calls_from_response(
         self, response: ChatResponse, error_on_no_tool_call: bool = True, **_: Any
     ) -> list[ToolSelection]:
-        """Decode its own tool calls, which are blocks."""
+        """Return the tool calls, which this LLM writes as blocks."""
         blocks = [one for one in response.message.blocks if isinstance(one, ToolCallBlock)]
         if not blocks and error_on_no_tool_call:
             raise ValueError("Expected at least one tool call")
@@ -190,9 +191,9 @@ class ScriptedLLM(FunctionCallingLLM):
         return ChatResponse(message=message, raw={"model": self.model, "usage": USAGE})
 
     def _message(self, messages: Sequence[ChatMessage], kwargs: dict[str, Any]) -> ChatMessage:
-        """Return what it says; subclasses may have another format for tool calls."""
-        observed = messages[-1].role == MessageRole.TOOL
-        if kwargs.get("tools") and not observed:
+        """Return the answer; subclasses may have another format for tool calls."""
+        has_tool_result = messages[-1].role == MessageRole.TOOL
+        if kwargs.get("tools") and not has_tool_result:
             function = kwargs["tools"][0]["function"]
             return self._tool_call(function["name"], _example_arguments(function))
         text = self.replies.pop(0) if self.replies else f"Hello from {self.model} today"
@@ -202,9 +203,9 @@ class ScriptedLLM(FunctionCallingLLM):
         call = ToolCallBlock(
             tool_call_id=f"call_{uuid.uuid4().hex[:8]}", tool_name=name, tool_kwargs=arguments
         )
-        # As OpenAI's: LlamaIndex reads streams of structured answers from the kwargs.
-        told = {"tool_calls": [call.model_dump()]}
-        return ChatMessage(role=MessageRole.ASSISTANT, blocks=[call], additional_kwargs=told)
+        # As OpenAI's LLM does: LlamaIndex reads streams of structured answers from the kwargs.
+        kwargs = {"tool_calls": [call.model_dump()]}
+        return ChatMessage(role=MessageRole.ASSISTANT, blocks=[call], additional_kwargs=kwargs)
 
     def _words(
         self, messages: Sequence[ChatMessage], kwargs: dict[str, Any]
@@ -212,13 +213,13 @@ class ScriptedLLM(FunctionCallingLLM):
         whole = self._reply(messages, kwargs)
         try:
             empty = ChatMessage("", role=MessageRole.ASSISTANT)
-            yield ChatResponse(message=empty, delta="")  # as OpenAI does: the role comes first
-            said = ""
+            yield ChatResponse(message=empty, delta="")  # as OpenAI's LLM: the role comes first
+            text = ""
             for count, word in enumerate(re.findall(r"\S+\s*", whole.message.content or "")):
                 if count == self.breaks_after:
                     raise ConnectionError(f"{self.model} broke off")
-                said += word
-                message = ChatMessage(said, role=MessageRole.ASSISTANT)
+                text += word
+                message = ChatMessage(text, role=MessageRole.ASSISTANT)
                 yield ChatResponse(message=message, delta=word, raw=None)
             yield whole.model_copy(update={"delta": ""})
         finally:
@@ -226,7 +227,7 @@ class ScriptedLLM(FunctionCallingLLM):
 
 
 class BundledEmbedding(BaseEmbedding):
-    """Embeddings by the encoder that comes with Tryage: real ones, and no download."""
+    """Embeddings of the bundled encoder of Tryage, without a download."""
 
     model_name: str = "tryage-bundled-encoder"
     _encoder: Encoder = PrivateAttr(
@@ -248,7 +249,7 @@ class BundledEmbedding(BaseEmbedding):
 
 
 def _example_arguments(function: dict[str, Any]) -> dict[str, Any]:
-    """Return something for every argument that is required."""
+    """Return a value for every required argument."""
     schema = function.get("parameters", {})
     return {name: _example_value(schema["properties"][name]) for name in schema.get("required", [])}
 

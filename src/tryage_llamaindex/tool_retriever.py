@@ -1,4 +1,4 @@
-"""The tools that a query needs, for agents of LlamaIndex; no index and no language model."""
+"""TryageToolRetriever retrieves the tools that a query needs, for agents of LlamaIndex."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from llama_index.core.tools import BaseTool
 from tryage.core.validation import check_strings
 from tryage.errors import InputError
 from tryage.tools.ranker import ToolRanker, check_k
-from tryage.tools.tool import Tool, check_tools
+from tryage.tools.tool import Tool, check_tool_names, check_tools
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -22,25 +22,26 @@ if TYPE_CHECKING:
 
 
 class TryageToolRetriever(ObjectRetriever[BaseTool]):
-    """Retrieve the tools with the lowest total for a query.
+    """Retrieve the tools with the lowest total for a query, without an index or a language model.
 
-    Give it to `FunctionAgent(tool_retriever=...)`, `ReActAgent` and whatever takes an object
-    retriever, instead of `ObjectIndex.from_objects(tools).as_retriever()`.
+    Give it to `FunctionAgent(tool_retriever=...)`, `ReActAgent` or anything else that takes an
+    object retriever, instead of `ObjectIndex.from_objects(tools).as_retriever()`.
 
     Args:
         tools: The agent's tools.
-        ranker: Knows which tool serves which query; None is the bundled one.
-        k: At most so many tools are chosen; None takes those that are likely of use.
+        ranker: Predicts which tool serves which query; None is the bundled one.
+        k: The largest number of chosen tools; None chooses those that are more likely of use than
+            not.
         always_include: Names of tools that are always retrieved, after the chosen ones.
-        known: What no schema tells of your tools: `Tool`s with their cost, latency, risk and
-            permissions, found by name.
+        known: `Tool`s with the cost, latency, risk and permissions of your tools, by name: no
+            schema holds these.
         preferences: Weights and requirements on cost, latency and security.
         granted: Permissions; a tool that needs another one is left out. None grants all.
         abstain_below: Choose no tool if the probability that one is needed is below this.
 
     Raises:
         InputError: a wrong type, or a name in `always_include` or `known` that no tool has.
-        LibraryError: no tool, or two of one name.
+        LibraryError: no tool, or two with one name.
     """
 
     def __init__(  # noqa: PLR0913 - the tools, the rest has defaults
@@ -59,16 +60,16 @@ class TryageToolRetriever(ObjectRetriever[BaseTool]):
         # The base class retrieves nodes and maps them to objects; there are no nodes here.
         self._node_postprocessors = []
         self._ranker = ranker or ToolRanker.from_pretrained()
-        known_tools = {tool.name: tool for tool in check_tools(known)}
+        known_by_name = {tool.name: tool for tool in check_tools(known)}
         read = [to_tool(tool) for tool in tools]
         self._tools = {one.name: tool for one, tool in zip(read, tools, strict=True)}
         self._toolbox = self._ranker.toolbox(
-            [one.with_metadata(known_tools.get(one.name)) for one in read]
+            [one.with_metadata(known_by_name.get(one.name)) for one in read]
         )
         self._always_include = check_strings("always_include", always_include)
-        _check_names("always_include", self._always_include, self._tools)
-        _check_names("known", known_tools, self._tools)
-        self._settings: dict[str, Any] = {
+        check_tool_names("always_include", self._always_include, self._tools)
+        check_tool_names("known", known_by_name, self._tools)
+        self._select_arguments: dict[str, Any] = {
             "k": k,
             "preferences": preferences,
             "granted": granted,
@@ -79,11 +80,11 @@ class TryageToolRetriever(ObjectRetriever[BaseTool]):
         """Choose the tools for a query, and say why.
 
         Raises:
-            InputError: the query is no string.
+            InputError: the query is not a string.
             NoExpertError: requirements or permissions leave no tool.
         """
         text = query.query_str if isinstance(query, QueryBundle) else query
-        return self._ranker.select(self._toolbox, text, **self._settings)
+        return self._ranker.select(self._toolbox, text, **self._select_arguments)
 
     def retrieve(self, str_or_query_bundle: str | QueryBundle) -> list[BaseTool]:
         """Return the tools for a query, best first."""
@@ -91,23 +92,18 @@ class TryageToolRetriever(ObjectRetriever[BaseTool]):
         return [self._tools[name] for name in names]
 
     async def aretrieve(self, str_or_query_bundle: str | QueryBundle) -> list[BaseTool]:
-        """Do what `retrieve` does, in a thread."""
+        """Async version of `retrieve`, in a thread."""
         return await asyncio.to_thread(self.retrieve, str_or_query_bundle)
 
 
 def to_tool(tool: BaseTool) -> Tool:
-    """Read a tool as a model is told it.
+    """Return a tool of LlamaIndex as a `Tool`, with the texts that a model gets.
 
     Raises:
-        InputError: no tool, or one without a name.
+        InputError: not a tool, or one without a name.
     """
     if not isinstance(tool, BaseTool):
         raise InputError(f"Tools are llama_index tools, got a {type(tool).__name__}.")
-    told = tool.metadata
-    schema = {"name": told.name, "description": told.description}
-    return Tool.from_schema({**schema, "parameters": told.get_parameters_dict()})
-
-
-def _check_names(what: str, names: Iterable[str], tools: Collection[str]) -> None:
-    if missing := sorted(set(names) - set(tools)):
-        raise InputError(f"{what} names {missing}, which no tool has; there is {[*tools][:20]}.")
+    metadata = tool.metadata
+    schema = {"name": metadata.name, "description": metadata.description}
+    return Tool.from_schema({**schema, "parameters": metadata.get_parameters_dict()})

@@ -248,14 +248,14 @@ def _line(tool: RankedExpert) -> str:
     return f"{tool.name}: of use {1 - tool.predicted_loss:.2f}, total {total}"
 
 
-def check_k(k: object, items: str = "tools") -> None:
-    """Check the largest number of items to choose.
+def check_k(k: object, meaning: str = "tools to choose") -> None:
+    """Check the largest number of tools to choose, or of what `meaning` says.
 
     Raises:
         InputError: neither None nor a whole number above zero.
     """
     if k is not None and (isinstance(k, bool) or not isinstance(k, int) or k < 1):
-        raise InputError(f"k is how many {items} to choose, 1 or more, or None; got {k!r:.40}.")
+        raise InputError(f"k is how many {meaning}, 1 or more, or None; got {k!r:.40}.")
 
 
 def _check_query(query: object) -> None:
