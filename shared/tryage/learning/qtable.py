@@ -294,4 +294,5 @@ def _known_mean(matrix: Float32Array) -> FloatArray:
     """Average the known values of each expert, `(n_experts,)`, NaN for an expert without any."""
     count = np.count_nonzero(~np.isnan(matrix), axis=0)
     total = np.nansum(matrix, axis=0, dtype=np.float64)
-    return np.divide(total, count, out=np.full(len(count), np.nan), where=count > 0)
+    mean: FloatArray = np.divide(total, count, out=np.full(len(count), np.nan), where=count > 0)
+    return mean
