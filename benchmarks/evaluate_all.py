@@ -22,6 +22,8 @@ from tryage.learning.evaluation.splits import EvaluationConfig
 from tryage.perception.persistence import load_encoder
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from tryage.perception.encoder import Encoder
 
 COLUMNS = (METHOD_NAME, *BASELINES)
@@ -45,6 +47,13 @@ def keep(found: Evaluation, folder: Path) -> None:
         plot_front(found, folder / f"{found.name}_front.png")
 
 
+def markdown_row(found: Evaluation, methods: Sequence[str]) -> str:
+    """Write the scores of some methods as one row of a Markdown table; a dash if not run."""
+    scores = {result.name: f"{result.score.value:.3f}" for result in found.results}
+    size = f"{found.n_prompts:,} x {found.n_experts:,}"
+    return "| " + " | ".join([found.name, size, *(scores.get(m, "-") for m in methods)]) + " |"
+
+
 def main() -> None:
     """Evaluate the sets asked for, all unless told otherwise."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -61,7 +70,7 @@ def main() -> None:
         start = time.perf_counter()
         found = evaluate_set(name, encoder, EvaluationConfig(seed=arguments.seed))
         keep(found, arguments.out)
-        rows.append(found.markdown_row(COLUMNS))
+        rows.append(markdown_row(found, COLUMNS))
         print(found.table(), f"\n({time.perf_counter() - start:.0f} s)\n", flush=True)
         (arguments.out / "README.md").write_text("\n".join(rows) + "\n")
     print("\n".join(rows))

@@ -128,7 +128,6 @@ def main() -> None:
         checkpoint=Path("build/bundle"),
     )
     perception.forecasts.pop("costs", None)  # prices of the sets' own days; Expert has today's
-    perception.forecasts.pop("latencies", None)
     known = library().subset(list(perception.experts))
     best = perception.experts[int(np.argmin(perception.abilities.means[:, 0]))]
     router = Router(perception, known, default=best)

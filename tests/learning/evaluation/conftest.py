@@ -1,4 +1,4 @@
-"""A stand-in router and a table whose best routing is known."""
+"""A simple router, and a table whose best routing is known."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from tryage.learning.qtable import QTable
 
 
 def _ridge(train, train_embeddings, test_prompts, test_embeddings):
-    """A stand-in router: one ridge regression per expert."""
+    """Predict by one ridge regression per expert."""
     losses = np.where(train.measured, train.losses, expert_means(train))
     middle = losses.mean(axis=0)
     gram = train_embeddings.T @ train_embeddings + np.eye(train_embeddings.shape[1])
@@ -19,7 +19,7 @@ def _ridge(train, train_embeddings, test_prompts, test_embeddings):
 
 
 def _two_kinds(n=400, *, gaps=0.0, costs=True):
-    """Maths and law: each expert knows one kind, the dear third knows both half as well."""
+    """Prompts on maths and law: two experts know one kind each, an expensive third knows both."""
     rng = np.random.default_rng(0)
     maths = rng.random(n) < 0.5
     chance = np.where(maths[:, None], [0.1, 0.8, 0.3], [0.8, 0.1, 0.3])

@@ -22,7 +22,7 @@ def test_the_hull_drops_points_that_a_mixture_of_others_beats():
     assert y.tolist() == [0.2, 0.8]
 
 
-def test_of_two_points_at_one_cost_the_hull_keeps_the_better():
+def test_of_two_points_at_the_same_cost_the_hull_keeps_the_better():
     x, y = upper_hull(np.array([1.0, 1.0, 2.0]), np.array([0.1, 0.4, 0.5]))
     assert (x.tolist(), y.tolist()) == ([1.0, 2.0], [0.4, 0.5])
 
@@ -55,7 +55,7 @@ def test_an_expert_without_a_known_cost_is_never_free():
     assert costs[:, 0].tolist() == [1.0, 1.0]
 
 
-def test_walking_the_weight_moves_each_prompt_where_its_loss_is_worth_the_price():
+def test_a_higher_weight_moves_a_prompt_when_the_saving_exceeds_its_loss():
     priced = table().select(["dear", "cheap"])
     weights = np.array([0.0, 0.6, 2.0])
     scores, costs = sweep_weight(priced.losses, priced.costs, priced, 1.0, weights)
@@ -71,7 +71,7 @@ def test_the_chosen_weight_is_the_cheapest_that_keeps_the_score():
     assert choose_weight(scores, costs, 0.99, 0.005) == 0  # out of reach: the best score
 
 
-def test_a_table_without_costs_has_no_priced_experts_and_cannot_be_walked():
+def test_a_table_without_costs_has_no_priced_experts_and_no_sweep():
     bare = QTable(("p",), ("a",), [[0.0]])
     assert priced_experts(bare) == ()
     with pytest.raises(QTableError, match="no costs"):

@@ -1,4 +1,4 @@
-"""The latent map: figures against hand-worked cases and a plain sum, its picture and refusals."""
+"""Scores of latent maps against cases worked by hand, their pictures, and what is refused."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def two_columns(vectors, seed):
 
 @pytest.fixture
 def clusters():
-    """Draw three categories around three directions, and a space that knows nothing of them."""
+    """Draw three categories around three directions, and a space that is independent of them."""
     rng = np.random.default_rng(0)
     kinds = np.repeat([0, 1, 2], 20)
     spaces = {
@@ -46,38 +46,38 @@ def test_silhouettes_of_two_pairs_are_those_worked_by_hand():
     np.testing.assert_allclose(silhouettes(PAIRS, ["a", "a", "b", "b"]), [expected] * 4)
 
 
-def test_silhouettes_of_pairs_torn_apart_are_negative_as_worked_by_hand():
-    within, between = 1.8, (0.2 + 2.0) / 2  # the twin in category is on the other side
+def test_silhouettes_of_split_pairs_are_negative_as_worked_by_hand():
+    within, between = 1.8, (0.2 + 2.0) / 2  # the other prompt of the category is on the other side
     expected = (between - within) / within
     np.testing.assert_allclose(silhouettes(PAIRS, ["a", "b", "b", "a"]), [expected] * 4)
 
 
-def test_the_only_one_of_its_kind_has_a_silhouette_of_zero():
+def test_a_prompt_alone_in_its_category_has_a_silhouette_of_zero():
     assert silhouettes(PAIRS, ["a", "a", "a", "b"])[3] == 0
 
 
-def test_purity_counts_the_nearest_and_leaves_the_prompt_itself_out():
+def test_purity_counts_the_nearest_prompts_without_the_prompt_itself():
     labels = ["a", "a", "b", "b"]
     np.testing.assert_array_equal(purities(PAIRS, labels, 1), [1, 1, 1, 1])
     np.testing.assert_array_equal(purities(PAIRS, labels, 2), [0.5, 0.5, 0.5, 0.5])
     np.testing.assert_array_equal(purities(PAIRS, ["a", "b", "b", "a"], 1), [0, 0, 0, 0])
 
 
-def test_figures_agree_with_a_plain_sum_over_all_pairs(clusters):
+def test_scores_agree_with_a_loop_over_all_pairs(clusters):
     vectors, categories = clusters[0]["mixed"], np.array(clusters[1])
     rows = vectors - vectors.mean(axis=0)
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     far = 1 - rows @ rows.T
-    apart, pure = [], []
+    silhouette, purity = [], []
     for i, own in enumerate(categories):
         others = np.arange(60) != i
         within = far[i, others & (categories == own)].mean()
         next_ = min(far[i, categories == name].mean() for name in set(categories) - {own})
-        apart.append((next_ - within) / max(next_, within))
+        silhouette.append((next_ - within) / max(next_, within))
         nearest = sorted(np.flatnonzero(others), key=lambda j: far[i, j])[:7]
-        pure.append(np.mean(categories[nearest] == own))
-    np.testing.assert_allclose(silhouettes(vectors, categories), apart)
-    np.testing.assert_allclose(purities(vectors, categories, 7), pure)
+        purity.append(np.mean(categories[nearest] == own))
+    np.testing.assert_allclose(silhouettes(vectors, categories), silhouette)
+    np.testing.assert_allclose(purities(vectors, categories, 7), purity)
 
 
 def test_a_direction_that_all_prompts_share_changes_nothing(clusters):
@@ -87,12 +87,12 @@ def test_a_direction_that_all_prompts_share_changes_nothing(clusters):
     np.testing.assert_array_equal(purities(moved, categories), purities(vectors, categories))
 
 
-def test_chance_is_the_share_of_pairs_that_agree():
+def test_chance_is_the_share_of_pairs_of_the_same_category():
     assert chance_level(["a", "a", "b"]) == pytest.approx(1 / 3)
     assert chance_level(["a"] * 5) == 1
 
 
-def test_a_map_tells_a_space_that_separates_from_one_that_does_not(clusters):
+def test_a_space_that_separates_categories_scores_higher_than_a_random_one(clusters):
     spaces, categories = clusters
     found = latent_map(spaces, categories, layout=two_columns, seed=3)
     apart, mixed = found.scores
@@ -108,7 +108,7 @@ def test_a_map_tells_a_space_that_separates_from_one_that_does_not(clusters):
     assert apart.silhouette.high - apart.silhouette.low == pytest.approx(2 * 1.96 * error, rel=0.1)
 
 
-def test_the_same_seed_gives_the_same_figures_as_plain_values(clusters):
+def test_the_same_seed_gives_the_same_scores_as_plain_values(clusters):
     one, two = (latent_map(*clusters, layout=two_columns).to_dict() for _ in range(2))
     assert one == two
     assert one["categories"] == {"maths": 20, "law": 20, "poems": 20}
@@ -117,16 +117,16 @@ def test_the_same_seed_gives_the_same_figures_as_plain_values(clusters):
 
 
 @pytest.mark.parametrize(
-    ("categories", "told"),
+    ("categories", "message"),
     [
-        (["a", "b"] * 5, "10 prompts, of which each is compared with 10 neighbours"),
+        (["a", "b"] * 5, "10 prompts, each compared with 10 neighbours"),
         ([], "0 prompts"),
         (["a"] * 12, "1 categories, such as 'a'"),
         ([str(i) for i in range(12)], "12 prompts are of 12 categories"),
     ],
 )
-def test_what_has_nothing_to_tell_is_refused(categories, told):
-    with pytest.raises(InputError, match=told):
+def test_prompts_that_cannot_be_scored_are_refused(categories, message):
+    with pytest.raises(InputError, match=message):
         check_categories(categories)
 
 
@@ -136,14 +136,14 @@ def test_a_space_that_does_not_fit_the_prompts_is_refused(clusters, rows):
         latent_map({"odd": rows}, clusters[1], layout=two_columns)
 
 
-def test_prompts_without_a_place_of_their_own_are_judged_too(clusters):
+def test_prompts_at_the_mean_of_all_are_scored_too(clusters):
     vectors = clusters[0]["apart"].copy()
-    vectors[:5] = vectors[5:].mean(axis=0)  # lie where the middle is, in no direction
+    vectors[:5] = vectors[5:].mean(axis=0)  # the mean has no direction
     found = latent_map({"apart": vectors}, clusters[1], layout=two_columns)
     assert np.isfinite(found.scores[0].silhouette.value)
 
 
-def test_the_picture_has_a_panel_a_space_and_a_name_a_category(clusters, tmp_path):
+def test_the_picture_has_a_panel_per_space_and_a_name_per_category(clusters, tmp_path):
     figure = plot_latent(latent_map(*clusters, layout=two_columns), tmp_path / "deep" / "map.png")
     assert (tmp_path / "deep" / "map.png").read_bytes().startswith(b"\x89PNG")
     titles = [axes.get_title(loc="left") for axes in figure.axes]
@@ -152,7 +152,7 @@ def test_the_picture_has_a_panel_a_space_and_a_name_a_category(clusters, tmp_pat
     assert {text.get_text() for text in figure.legends[0].get_texts()} == {"maths", "law", "poems"}
 
 
-def test_every_named_category_looks_different_and_the_smallest_share_a_grey():
+def test_every_named_category_looks_different_and_the_smallest_share_a_gray():
     sizes = [30, *[2] * 29]
     categories = [f"kind {i}" for i, size in enumerate(sizes) for _ in range(size)]
     vectors = np.random.default_rng(0).normal(size=(len(categories), 4))
@@ -168,13 +168,13 @@ def test_every_named_category_looks_different_and_the_smallest_share_a_grey():
     assert sum(len(mark.get_offsets()) for mark in marks) == len(categories)
 
 
-def test_a_picture_of_no_kind_is_refused_before_anything_is_computed(tmp_path):
-    with pytest.raises(InputError, match=r"map\.txt is no picture"):
+def test_an_unknown_image_format_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"map\.txt is not a picture"):
         check_image_format(tmp_path / "map.txt")
 
 
 @pytest.mark.slow
-def test_umap_keeps_apart_what_is_apart_and_repeats_itself(clusters):
+def test_umap_separates_clusters_and_is_repeatable(clusters):
     pytest.importorskip("umap")
     spaces, categories = {"apart": clusters[0]["apart"]}, clusters[1]
     one, two = (latent_map(spaces, categories, seed=1).coordinates[0] for _ in range(2))

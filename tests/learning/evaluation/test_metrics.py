@@ -55,15 +55,15 @@ def test_a_prediction_outside_the_range_falls_in_the_end_bin():
     assert error == pytest.approx(0.15)
 
 
-def test_calibration_of_a_perfect_and_of_an_optimistic_forecast():
+def test_a_perfect_forecast_has_no_calibration_error_and_a_low_one_is_optimistic():
     perfect = calibration_metrics(np.nan_to_num(LOSSES), LOSSES)
     assert (perfect.brier, perfect.ece, perfect.optimism) == (0, 0, 0)
-    rosy = calibration_metrics(np.nan_to_num(LOSSES) - 0.1, LOSSES)
-    assert rosy.brier == pytest.approx(0.01)
-    assert rosy.optimism == pytest.approx(0.1)
+    optimistic = calibration_metrics(np.nan_to_num(LOSSES) - 0.1, LOSSES)
+    assert optimistic.brier == pytest.approx(0.01)
+    assert optimistic.optimism == pytest.approx(0.1)
 
 
-def test_a_paired_difference_is_surer_than_its_two_sides():
+def test_the_interval_of_a_paired_difference_is_narrower_than_that_of_each_side():
     rng = np.random.default_rng(0)
     hard = rng.normal(size=500)
     values = np.column_stack([hard + 0.1, hard])

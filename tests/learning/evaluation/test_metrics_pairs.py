@@ -18,7 +18,7 @@ def test_the_perfect_order_of_four_prompts_by_hand():
     assert apgr(np.array([4.0, 3.0, 2.0, 1.0]), REAL) == pytest.approx((0.5 + 1.5 + 2 + 1.5) / 4)
 
 
-def test_no_order_at_all_is_random_and_recovers_half():
+def test_equal_predictions_are_random_and_recover_half():
     assert apgr(np.zeros(4), REAL) == pytest.approx(0.5)
     assert cpt(np.zeros(4), REAL, 0.8) == pytest.approx(0.8)
 
@@ -51,7 +51,7 @@ def test_the_stronger_column_is_found_and_gaps_are_left_out():
     assert (swapped.strong, swapped.apgr) == ("strong", result.apgr)
 
 
-def test_two_equal_experts_leave_no_gap_to_recover():
+def test_between_two_equal_experts_there_is_no_gap_to_recover():
     assert pairwise_metrics(np.zeros((2, 2)), np.zeros((2, 2)), ("a", "b")) is None
     with pytest.raises(QTableError, match="no gap"):
         apgr(np.zeros(2), np.zeros(2))

@@ -1,4 +1,6 @@
-"""The pictures: drawn from figures that hold what they should, or refused with a reason."""
+"""Results as text, JSON and pictures; a picture without data is refused with a reason."""
+
+import json
 
 import pytest
 
@@ -14,6 +16,19 @@ NO_MLP = {name: run for name, run in BASELINES.items() if name != "MLP"}
 @pytest.fixture(scope="module")
 def found(ridge, two_kinds):
     return evaluate(*two_kinds(120), {"ridge": ridge}, baselines=NO_MLP, config=QUICK)
+
+
+def test_the_results_are_json_and_an_aligned_table(ridge, two_kinds):
+    found = evaluate(
+        *two_kinds(), {"ridge": ridge}, baselines=NO_MLP, config=QUICK, name="two kinds"
+    )
+    read = json.loads(json.dumps(found.to_dict()))
+    assert read["results"][0]["name"] == "ridge"
+    lines = found.table().splitlines()
+    assert "two kinds: 400 prompts x 3 experts" in lines[0]
+    assert lines[2].startswith("method")
+    assert len(found.table().split("cost at parity")) == 2
+    assert "APGR" not in found.table()
 
 
 def legend(figure):
@@ -53,5 +68,5 @@ def test_without_costs_there_is_no_front_and_without_a_router_no_shares(two_kind
         plot_calibration(bare, methods=["random"])
 
 
-def test_the_colours_are_different():
+def test_the_colors_are_different():
     assert len(set(PALETTE)) == len(PALETTE)

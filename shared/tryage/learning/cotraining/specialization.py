@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tryage.core.validation import require_extra
 from tryage.errors import InputError
+from tryage.learning.evaluation.report import TEXT_COLOR, new_figure
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,9 +20,6 @@ if TYPE_CHECKING:
 
     from tryage.core.arrays import FloatArray, IndexArray
     from tryage.learning.cotraining.protocols import Learner
-
-_TEXT_COLOR = "#333333"
-
 
 @dataclass(frozen=True)
 class Specialization:
@@ -136,14 +133,8 @@ def plot_specialization(specialization: Specialization, path: Path | None = None
     Raises:
         MissingExtraError: matplotlib is not installed.
     """
-    require_extra("matplotlib", "evaluate")
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     n_domains, n_experts = specialization.after.shape
-    size = (3.2 + 3 * (0.6 + 0.42 * n_experts), 1.9 + 0.36 * n_domains)
-    figure = Figure(figsize=size, dpi=150, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(3.2 + 3 * (0.6 + 0.42 * n_experts), 1.9 + 0.36 * n_domains)
     before, after, share = figure.subplots(1, 3, sharey=True)
     order = _expert_order(specialization.shares)
     limit = max(float(np.abs(_subtract_domain_mean(specialization.after)).max()), 1e-6)
@@ -154,15 +145,15 @@ def plot_specialization(specialization: Specialization, path: Path | None = None
         after, _subtract_domain_mean(specialization.after)[:, order], "RdBu_r", (-limit, limit)
     )
     given = _draw_heatmap(share, specialization.shares[:, order], "Blues", (0.0, 1.0))
-    before.set_title("loss before", loc="left", fontsize=11, color=_TEXT_COLOR)
-    after.set_title("loss after", loc="left", fontsize=11, color=_TEXT_COLOR)
-    share.set_title("share of the domain's prompts", loc="left", fontsize=11, color=_TEXT_COLOR)
+    before.set_title("loss before", loc="left", fontsize=11, color=TEXT_COLOR)
+    after.set_title("loss after", loc="left", fontsize=11, color=TEXT_COLOR)
+    share.set_title("share of the domain's prompts", loc="left", fontsize=11, color=TEXT_COLOR)
     before.set_yticks(range(n_domains), specialization.domains, fontsize=9)
     for axes in (before, after, share):
         axes.set_xticks(range(n_experts), [str(i + 1) for i in order], fontsize=9)
-        axes.set_xlabel("expert", color=_TEXT_COLOR)
+        axes.set_xlabel("expert", color=TEXT_COLOR)
     bar = figure.colorbar(shown, ax=[before, after], shrink=0.9, pad=0.01)
-    bar.set_label("nats per character,\nless the domain's mean", color=_TEXT_COLOR, fontsize=9)
+    bar.set_label("nats per character,\nless the domain's mean", color=TEXT_COLOR, fontsize=9)
     figure.colorbar(given, ax=share, shrink=0.9, pad=0.02, format=lambda x, _: f"{x:.0%}")
     if path is not None:
         figure.savefig(path)

@@ -1,7 +1,7 @@
-"""What a router has to beat, on the same folds and the same embeddings.
+"""Baselines that a router has to beat, on the same folds and the same embeddings.
 
-Only the category table looks at the categories of the tested prompts, and only the oracle at
-their losses. What is tuned is tuned by the routed score in four folds within the training part.
+Only the category table reads the categories of the test prompts, and only the oracle their losses.
+Hyperparameters are tuned by the routed score, in four folds within the training part.
 """
 
 from __future__ import annotations
@@ -14,14 +14,12 @@ import numpy as np
 from tryage.core.validation import require_extra
 from tryage.learning.evaluation.metrics import choice_probabilities, expected_value
 from tryage.learning.evaluation.splits import Fold, MethodPrediction, folds
-from tryage.learning.qtable import QTable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from numpy.typing import NDArray
-
-    from tryage.core.arrays import Float32Array
+    from tryage.core.arrays import Float32Array, IndexArray
+    from tryage.learning.qtable import QTable
 
 Candidate = TypeVar("Candidate")
 
@@ -33,11 +31,9 @@ NEIGHBOR_COUNTS = (5, 10, 20, 40, 80, 150, 300, 600)
 
 RANKS_AND_RIDGES = tuple((rank, ridge) for ridge in (1.0, 10.0, 100.0) for rank in (2, 4, 8, 16))
 
-_MIN_COVERAGE = 0.95  # an expert measured on fewer of the prompts cannot be called a single choice
+_MIN_COVERAGE = 0.95  # an expert measured on a smaller share of the prompts is no single choice
 
-_MIN_PROMPTS_EARLY_STOPPING = (
-    11  # a tenth of them, rounded up, are the two that scikit-learn judges by
-)
+_MIN_PROMPTS_EARLY_STOPPING = 11  # a tenth, rounded up, is the two that scikit-learn needs
 
 _TUNING_FOLDS = 4
 
@@ -45,15 +41,15 @@ _CHUNK = 1024  # prompts at a time: a similarity matrix of 16,000 x 16,000 would
 
 
 def random(fold: Fold) -> MethodPrediction:
-    """All experts alike: ties share the prompt, which is the random router in expectation."""
+    """Predict the same for all experts: they share each prompt, as a random router on average."""
     return MethodPrediction(np.zeros((len(fold.test), len(fold.train.experts)), dtype=np.float32))
 
 
 def best_single(fold: Fold) -> MethodPrediction:
-    """Choose always the expert with the lowest mean training loss; where it has a gap, the next.
+    """Choose the expert with the lowest mean training loss; where it has a gap, the next one.
 
     Experts measured on less than 95% of the prompts come after all others: their mean is over
-    other, perhaps easier, prompts.
+    different, perhaps easier, prompts.
     """
     coverage = fold.train.measured.mean(axis=0)
     late = coverage < min(_MIN_COVERAGE, float(coverage.max(initial=0.0)))
@@ -62,7 +58,7 @@ def best_single(fold: Fold) -> MethodPrediction:
 
 
 def prompt_length(fold: Fold, *, n_bins: int = 10) -> MethodPrediction:
-    """Mean training loss of the tenth of prompts that are about as long (in characters)."""
+    """Predict the mean training loss of the tenth of prompts with about this many characters."""
     lengths = np.array([len(text) for text in fold.train.prompts])
     edges = np.unique(np.quantile(lengths, np.arange(1, n_bins) / n_bins))
     table = _cell_means(fold.train, np.digitize(lengths, edges), len(edges) + 1)
@@ -73,24 +69,49 @@ def prompt_length(fold: Fold, *, n_bins: int = 10) -> MethodPrediction:
 def nearest_neighbors(
     fold: Fold, *, candidates: Sequence[int] = NEIGHBOR_COUNTS
 ) -> MethodPrediction:
-    """Mean loss over the k most similar training prompts (cosine); k is tuned."""
-    return MethodPrediction(_tune_and_predict(fold, candidates, _neighbor_means))
+    """Predict the mean loss over the k most similar training prompts (cosine); k is tuned."""
+    return MethodPrediction(_tune_and_predict(fold, candidates, neighbor_means))
+
+
+def neighbor_means(
+    train: QTable, train_embeddings: Float32Array, embeddings: Float32Array, ks: Sequence[int]
+) -> list[Float32Array]:
+    """Return the mean losses over the k nearest training prompts, `(n_test, n_experts)` per k.
+
+    Prompts that are as near as the k-th are all included. An expert that was measured on none of
+    them gets its mean over all training prompts.
+    """
+    ks = [min(k, len(train)) for k in ks]
+    losses, known = np.nan_to_num(train.losses), train.measured.astype(np.float32)
+    fallback = expert_means(train)
+    parts: list[list[Float32Array]] = [[] for _ in ks]
+    for start in range(0, max(len(embeddings), 1), _CHUNK):
+        similarity = embeddings[start : start + _CHUNK] @ train_embeddings.T
+        ranked = np.partition(similarity, [-k for k in ks], axis=1)
+        for part, k in zip(parts, ks, strict=True):
+            near = (similarity >= ranked[:, [-k]]).astype(np.float32)
+            count = near @ known
+            means = np.broadcast_to(fallback, count.shape).copy()
+            part.append(np.divide(near @ losses, count, out=means, where=count > 0))
+    return [np.concatenate(part) for part in parts]
 
 
 def matrix_factorization(
     fold: Fold, *, candidates: Sequence[tuple[int, float]] = RANKS_AND_RIDGES
 ) -> MethodPrediction:
-    """Bilinear prompt x expert model in the spirit of RouteLLM's, in closed form.
+    """Fit a bilinear model of prompt and expert, similar to RouteLLM's, in closed form.
 
-    loss = bias_i + v_i . W x, fitted as a reduced-rank ridge regression (RouteLLM trains the same
-    form by gradient descent on preferences); rank and ridge are tuned, gaps are filled by
-    prompt mean + expert mean.
+    `loss = bias_i + v_i . W x` is a reduced-rank ridge regression; RouteLLM trains the same form by
+    gradient descent on preferences. Rank and ridge are tuned. Gaps are filled by prompt effect plus
+    expert mean.
     """
     return MethodPrediction(_tune_and_predict(fold, candidates, _factorize))
 
 
 def mlp(fold: Fold, *, hidden: int = 100, max_iterations: int = 40) -> MethodPrediction:
-    """One hidden layer from embedding to all losses (scikit-learn), stopped early if there is room.
+    """Train one hidden layer from embedding to all losses, by scikit-learn.
+
+    It stops early if there are enough prompts to judge by.
 
     Raises:
         MissingExtraError: scikit-learn is not installed.
@@ -108,15 +129,15 @@ def mlp(fold: Fold, *, hidden: int = 100, max_iterations: int = 40) -> MethodPre
         random_state=0,
     )
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # the cap on iterations is meant
-        warnings.simplefilter("ignore", DataConversionWarning)  # of a single expert
+        warnings.simplefilter("ignore", ConvergenceWarning)  # iterations are limited on purpose
+        warnings.simplefilter("ignore", DataConversionWarning)  # raised for a single expert
         model.fit(fold.train_embeddings, _impute_additive(fold.train))
     predicted = model.predict(fold.test_embeddings).reshape(len(fold.test_embeddings), -1)
     return MethodPrediction(predicted.astype(np.float32))
 
 
 def category_table(fold: Fold) -> MethodPrediction:
-    """Mean training loss in the true category of the prompt, which a router is not told.
+    """Predict the mean training loss in the true category, which a router does not know.
 
     A category that the training part lacks gets the means over all prompts.
     """
@@ -134,12 +155,12 @@ def category_table(fold: Fold) -> MethodPrediction:
 
 
 def oracle(fold: Fold) -> MethodPrediction:
-    """Predict the real losses of the test: the ceiling, luck at guessing included."""
+    """Predict the real losses of the test prompts: the best that any router could do."""
     return MethodPrediction(np.nan_to_num(fold.test.losses, nan=np.float32(1e6)))
 
 
 def expert_means(table: QTable) -> Float32Array:
-    """Mean loss per expert over its measured prompts, `(n_experts,)`; unmeasured: the worst."""
+    """Return the mean loss per expert, `(n_experts,)`; one without a loss gets the worst mean."""
     count = table.measured.sum(axis=0)
     total = np.nan_to_num(table.losses).sum(axis=0, dtype=np.float64)
     means = np.divide(total, count, out=np.full(len(count), np.nan), where=count > 0)
@@ -147,20 +168,15 @@ def expert_means(table: QTable) -> Float32Array:
     return np.asarray(np.where(count > 0, means, worst), dtype=np.float32)
 
 
-def neighbor_costs(
-    train: QTable, train_embeddings: Float32Array, test_embeddings: Float32Array, k: int = 20
-) -> Float32Array:
-    """Forecast the cost of a request in USD, `(n_test, n_experts)`: mean over similar prompts."""
-    priced = QTable(train.prompts, train.experts, train.costs)  # type: ignore[arg-type]  # checked by the caller
-    return _neighbor_means(priced, train_embeddings, test_embeddings, [k])[0]
-
-
 def _tile_row(row: Float32Array, times: int) -> Float32Array:
     return np.repeat(np.asarray(row, dtype=np.float32)[None], times, axis=0)
 
 
-def _cell_means(train: QTable, cell_of: NDArray[np.intp], n_cells: int) -> Float32Array:
-    """Mean loss per cell and expert; a cell where an expert was not measured gets its mean."""
+def _cell_means(train: QTable, cell_of: IndexArray, n_cells: int) -> Float32Array:
+    """Return the mean loss per cell and expert, `(n_cells, n_experts)`.
+
+    A cell in which an expert was not measured gets the expert's mean.
+    """
     total = np.zeros((n_cells, len(train.experts)))
     count = np.zeros_like(total)
     np.add.at(total, cell_of, np.nan_to_num(train.losses))
@@ -171,7 +187,7 @@ def _cell_means(train: QTable, cell_of: NDArray[np.intp], n_cells: int) -> Float
 
 
 def _impute_additive(train: QTable) -> Float32Array:
-    """Losses with gaps filled by an additive guess: prompt effect + expert mean."""
+    """Return the losses with gaps filled by prompt effect plus expert mean."""
     means = expert_means(train)
     left = np.where(train.measured, train.losses - means, 0.0)
     effect = left.sum(axis=1) / np.maximum(train.measured.sum(axis=1), 1)
@@ -186,7 +202,7 @@ def _tune_and_predict(
         [QTable, Float32Array, Float32Array, Sequence[Candidate]], list[Float32Array]
     ],
 ) -> Float32Array:
-    """Predict with the candidate whose choices lose least in the training part, out of fold."""
+    """Predict with the candidate of the lowest routed loss in folds of the training part."""
     train, embeddings = fold.train, fold.train_embeddings
     total_loss = np.zeros(len(candidates))
     for fit, held in folds(train.groups, _TUNING_FOLDS):
@@ -200,34 +216,16 @@ def _tune_and_predict(
     return predict(train, embeddings, fold.test_embeddings, [best])[0]
 
 
-def _neighbor_means(
-    train: QTable, train_embeddings: Float32Array, embeddings: Float32Array, ks: Sequence[int]
-) -> list[Float32Array]:
-    ks = [min(k, len(train)) for k in ks]
-    losses, known = np.nan_to_num(train.losses), train.measured.astype(np.float32)
-    fallback = expert_means(train)
-    parts: list[list[Float32Array]] = [[] for _ in ks]
-    for start in range(0, max(len(embeddings), 1), _CHUNK):
-        similarity = embeddings[start : start + _CHUNK] @ train_embeddings.T
-        ranked = np.partition(similarity, [-k for k in ks], axis=1)
-        for part, k in zip(parts, ks, strict=True):
-            near = (similarity >= ranked[:, [-k]]).astype(np.float32)
-            count = near @ known
-            means = np.broadcast_to(fallback, count.shape).copy()
-            part.append(np.divide(near @ losses, count, out=means, where=count > 0))
-    return [np.concatenate(part) for part in parts]
-
-
 def _factorize(
     train: QTable,
     train_embeddings: Float32Array,
     embeddings: Float32Array,
     candidates: Sequence[tuple[int, float]],
 ) -> list[Float32Array]:
-    """Reduced-rank ridge: project the ridge solution on the top directions of its own fit."""
+    """Project the ridge solution on the top directions of its own fit, for each rank and ridge."""
     target = _impute_additive(train).astype(np.float64)
-    bias, centre = target.mean(axis=0), train_embeddings.mean(axis=0)
-    x = (train_embeddings - centre).astype(np.float64)
+    bias, center = target.mean(axis=0), train_embeddings.mean(axis=0)
+    x = (train_embeddings - center).astype(np.float64)
     gram, cross = x.T @ x, x.T @ (target - bias)
     values, vectors = np.linalg.eigh(gram)
     fits = {}
@@ -240,5 +238,5 @@ def _factorize(
     for rank, ridge in candidates:
         weights, directions = fits[ridge]
         top = directions[:rank]
-        results.append((bias + (embeddings - centre) @ (weights @ top.T) @ top).astype(np.float32))
+        results.append((bias + (embeddings - center) @ (weights @ top.T) @ top).astype(np.float32))
     return results

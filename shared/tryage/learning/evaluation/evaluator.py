@@ -1,4 +1,4 @@
-"""Run routers and baselines over the same folds and gather what each was worth."""
+"""Cross-validates routing methods and baselines over the same folds, and compares them."""
 
 from __future__ import annotations
 
@@ -52,13 +52,13 @@ BASELINES: Mapping[str, FoldMethod] = MappingProxyType(
     }
 )
 
-_NO_FORECAST = ("random", base.BEST_SINGLE, "oracle")  # what these predict only ranks the experts
+_NO_FORECAST = ("random", base.BEST_SINGLE, "oracle")  # their predictions only rank the experts
 
 _NO_COST_VIEW = ("random", "oracle", "MLP")  # the MLP would be trained 25 times
 
-_MIN_TRAIN_PROMPTS = 10  # distinct prompts: of fewer a router cannot learn
+_MIN_TRAIN_PROMPTS = 10  # distinct prompts that a router needs to learn from
 
-_MIN_SHARE = 0.005  # experts that get fewer prompts of a category are not listed
+_MIN_SHARE = 0.005  # experts with a smaller share of a category's prompts are not listed
 
 
 def evaluate(  # noqa: PLR0913 - three inputs, the rest has defaults
@@ -70,13 +70,13 @@ def evaluate(  # noqa: PLR0913 - three inputs, the rest has defaults
     baselines: Mapping[str, FoldMethod] = BASELINES,
     config: EvaluationConfig | None = None,
 ) -> Evaluation:
-    """Cross-validate `methods`, the first being the router in question, beside the baselines.
+    """Cross-validate `methods`, of which the first is the router in question, and the baselines.
 
     `embeddings` are `(n_prompts, dim)` in the order of `table.prompts`, from the router's own
-    encoder; they are computed once and cut per fold. Folds are grouped by prompt text and the
-    same for all. Where the table has costs and the baselines hold the best single expert, the
-    weight of cost is chosen by cross-validation within each training part, if that leaves ten
-    prompts to learn from. Without categories the category table is left out.
+    encoder; they are computed once and split per fold. Folds are grouped by prompt text and are the
+    same for all. If the table has costs and the baselines include the best single expert, the
+    weight of cost is chosen by cross-validation within each training part, provided that ten
+    prompts are left to learn from. Without categories the category table is left out.
 
     Raises:
         InputError: the embeddings do not fit the table, or a name is given twice.
@@ -160,7 +160,7 @@ def _notes(table: QTable) -> tuple[str, ...]:
 
 
 def _too_few_for_costs(table: QTable, config: EvaluationConfig) -> str:
-    """Say why the weight of cost cannot be chosen, if it cannot."""
+    """Return the note that says why the weight of cost cannot be chosen; empty if it can."""
     n_train = min_train_size(table.groups, config.n_folds, config.inner_folds)
     if len(priced_experts(table)) < 2 or n_train >= _MIN_TRAIN_PROMPTS:
         return ""
@@ -214,7 +214,7 @@ def _method_results(
 
 
 def _pair_results(table: QTable, losses: Float64Array) -> dict[str, PairResult]:
-    """Judge a table of two experts, as a whole and per source."""
+    """Judge predictions of a table of two experts, as a whole and per source; else nothing."""
     if len(table.experts) != 2:
         return {}
     parts = {"all": np.ones(len(table), dtype=bool)}
@@ -229,13 +229,13 @@ def _pair_results(table: QTable, losses: Float64Array) -> dict[str, PairResult]:
 
 
 def _mean_by_label(labels: tuple[str | None, ...] | None, score: Float64Array) -> dict[str, float]:
-    """Mean score per label; the unlabelled are left out."""
+    """Return the mean score per label; prompts without a label are left out."""
     known = np.array(["" if label is None else label for label in labels or ()])
     return {str(label): float(score[known == label].mean()) for label in np.unique(known) if label}
 
 
 def _choice_shares(table: QTable, shares: Float64Array) -> dict[str, dict[str, float]]:
-    """Share of the prompts per category, the largest first, and expert; small ones are left out."""
+    """Return category -> expert -> share of its prompts, the largest first, without small ones."""
     categories = np.array([category or "" for category in table.categories or [""] * len(table)])
     found = {}
     names, sizes = np.unique(categories, return_counts=True)
@@ -247,7 +247,7 @@ def _choice_shares(table: QTable, shares: Float64Array) -> dict[str, dict[str, f
 
 
 def _expert_points(table: QTable) -> tuple[ExpertPoint, ...]:
-    """Mean score of every expert and, if known, its mean cost."""
+    """Return the mean score of every expert and, if known, its mean cost."""
     means = 1.0 - base.expert_means(table).astype(np.float64)
     cost_of: dict[str, float] = {}
     if priced := priced_experts(table):

@@ -1,8 +1,8 @@
-"""The latent map: how well a space of prompts keeps their categories apart, in numbers and in 2-D.
+"""The latent map: how well a space of prompts separates their categories, in numbers and in 2-D.
 
-Numbers are of the full space; the picture is only for the eye. Vectors are compared by the cosine
-about their middle, in every space alike: the states of a language model share one large direction,
-in which all texts look the same.
+The numbers are of the full space; the picture is an illustration. In every space, vectors are
+compared by the cosine after their mean is subtracted: the states of a language model share one
+large direction, in which all texts look the same.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 from tryage.core.validation import require_extra
 from tryage.errors import InputError
 from tryage.learning.evaluation.metrics import Interval, bootstrap, interval
-from tryage.learning.evaluation.report import OTHERS_COLOR, PALETTE, TEXT_COLOR
+from tryage.learning.evaluation.report import OTHERS_COLOR, PALETTE, TEXT_COLOR, new_figure
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -30,26 +30,23 @@ if TYPE_CHECKING:
 
 N_NEIGHBORS = 10
 
-_UMAP_NEIGHBORS = 15  # as umap-learn has it
+_UMAP_NEIGHBORS = 15  # the default of umap-learn
 
-_MARKERS = ("o", "^", "s")  # after the colours are used up, the shape tells categories apart
+_MARKERS = ("o", "^", "s")  # when the colors are used up, categories differ by shape
 
-_MAX_NAMED_CATEGORIES = len(PALETTE) * len(_MARKERS)  # of more categories the smallest share a grey
+_MAX_NAMED_CATEGORIES = len(PALETTE) * len(_MARKERS)  # of more, the smallest share a gray
 
-_PANEL_INCHES, _LEGEND_MARGIN_INCHES, _LEGEND_ROW_INCHES = (
-    4.3,
-    0.35,
-    0.21,
-)  # inches: a panel's side, below the panels, a line of names
+# Inches: the side of a panel, the space below the panels, a line of names.
+_PANEL_INCHES, _LEGEND_MARGIN_INCHES, _LEGEND_ROW_INCHES = 4.3, 0.35, 0.21
 
 
 @dataclass(frozen=True, slots=True)
 class ClusterScores:
-    """How well one space of `dim` numbers keeps categories apart; 95% intervals over prompts.
+    """How well one space of `dim` numbers separates categories; 95% intervals over prompts.
 
-    `silhouette` runs from -1 to 1 (Rousseeuw, 1987): how much nearer a prompt is to its own
-    category than to the next. `purity` is the share of a prompt's nearest neighbours that are of
-    its category.
+    `silhouette` is from -1 to 1 (Rousseeuw, 1987): how much nearer a prompt is to its own category
+    than to the next one. `purity` is the share of a prompt's nearest neighbors that have its
+    category.
     """
 
     space: str
@@ -60,10 +57,10 @@ class ClusterScores:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LatentMap:
-    """What was found of several spaces of the same prompts.
+    """The scores of several spaces of the same prompts.
 
-    `places` are the prompts on the picture, `(n_prompts, 2)` for each space; `chance` is the purity
-    among neighbours drawn at random.
+    `coordinates` are the prompts in the picture, `(n_prompts, 2)` for each space; `chance` is the
+    purity among neighbors drawn at random.
     """
 
     categories: tuple[str, ...]
@@ -74,7 +71,7 @@ class LatentMap:
     seed: int
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the figures as plain values for JSON, without the places."""
+        """Return the numbers as plain values for JSON, without the coordinates."""
         return {
             "prompts": len(self.categories),
             "categories": dict(Counter(self.categories).most_common()),
@@ -86,7 +83,7 @@ class LatentMap:
 
 
 def umap_layout(vectors: FloatArray, seed: int = 0) -> FloatArray:
-    """Lay vectors `(n, dim)` out in a plane, `(n, 2)`, by UMAP (McInnes et al., 2018).
+    """Return coordinates `(n, 2)` of vectors `(n, dim)` by UMAP (McInnes et al., 2018).
 
     Raises:
         MissingExtraError: umap-learn is not installed.
@@ -108,21 +105,17 @@ def latent_map(  # noqa: PLR0913 - two inputs, the rest has defaults
     draws: int = 2000,
     layout: Callable[[FloatArray, int], FloatArray] = umap_layout,
 ) -> LatentMap:
-    """Judge and lay out several spaces `(n_prompts, dim)` of the same prompts.
+    """Score several spaces `(n_prompts, dim)` of the same prompts, and place the prompts in 2-D.
 
-    Prompts should differ: twins would be each other's nearest neighbours in any space.
+    Prompts should differ: equal ones would be each other's nearest neighbors in any space.
+    `layout` turns vectors and a seed into coordinates.
 
     Raises:
         InputError: the spaces do not fit, the prompts are too few, or have not two categories.
         MissingExtraError: scikit-learn or umap-learn is not installed.
     """
     check_categories(categories, n_neighbors)
-    for name, vectors in spaces.items():
-        if vectors.ndim != 2 or len(vectors) != len(categories) or not np.isfinite(vectors).all():
-            raise InputError(
-                f"the space {name!r} has the shape {vectors.shape} for {len(categories)} prompts; "
-                "expected a row of finite numbers each"
-            )
+    _check_spaces(spaces, len(categories))
     labels = np.unique(np.array(categories), return_inverse=True)[1]
     each = [
         np.stack([silhouettes(vectors, labels), purities(vectors, labels, n_neighbors)], axis=1)
@@ -147,7 +140,7 @@ def latent_map(  # noqa: PLR0913 - two inputs, the rest has defaults
 
 
 def check_categories(categories: Sequence[str], n_neighbors: int = N_NEIGHBORS) -> None:
-    """Refuse prompts of which nothing can be said, before anything is computed.
+    """Refuse prompts that cannot be scored, before anything is computed.
 
     Raises:
         InputError: there are too few prompts, fewer than two categories, or as many as prompts.
@@ -155,18 +148,27 @@ def check_categories(categories: Sequence[str], n_neighbors: int = N_NEIGHBORS) 
     kinds = len(set(categories))
     if n_neighbors < 1 or len(categories) <= n_neighbors:
         raise InputError(
-            f"{len(categories)} prompts, of which each is compared with {n_neighbors} neighbours; "
-            "give more prompts than neighbours, and at least one neighbour"
+            f"{len(categories)} prompts, each compared with {n_neighbors} neighbours; give more "
+            "prompts than neighbours, and at least one neighbour"
         )
     if not 2 <= kinds < len(categories):
         raise InputError(
             f"{len(categories)} prompts are of {kinds} categories, such as {min(categories)!r}; "
-            "expected at least two, and several prompts of one: there is nothing to keep apart"
+            "expected at least two categories, and several prompts of one of them"
         )
 
 
+def _check_spaces(spaces: Mapping[str, FloatArray], n_prompts: int) -> None:
+    for name, vectors in spaces.items():
+        if vectors.ndim != 2 or len(vectors) != n_prompts or not np.isfinite(vectors).all():
+            raise InputError(
+                f"the space {name!r} has the shape {vectors.shape} for {n_prompts} prompts; "
+                "expected a row of finite numbers each"
+            )
+
+
 def silhouettes(vectors: FloatArray, labels: Sequence[Any] | NDArray[Any]) -> FloatArray:
-    """Return the silhouette of every prompt by the cosine, `(n,)`; 0 for the only one of its kind.
+    """Return the silhouette of every prompt by the cosine, `(n,)`; 0 if alone in its category.
 
     Raises:
         MissingExtraError: scikit-learn is not installed.
@@ -180,7 +182,7 @@ def silhouettes(vectors: FloatArray, labels: Sequence[Any] | NDArray[Any]) -> Fl
 def purities(
     vectors: FloatArray, labels: Sequence[Any] | NDArray[Any], n_neighbors: int = N_NEIGHBORS
 ) -> FloatArray:
-    """Return the share of each prompt's nearest neighbours that are of its category, `(n,)`.
+    """Return the share of each prompt's nearest neighbors that have its category, `(n,)`.
 
     Raises:
         MissingExtraError: scikit-learn is not installed.
@@ -190,19 +192,19 @@ def purities(
 
     found = NearestNeighbors(n_neighbors=n_neighbors, metric="cosine").fit(centered(vectors))
     kinds = np.asarray(labels)
-    nearest = found.kneighbors(return_distance=False)  # of a known row: itself is left out
+    nearest = found.kneighbors(return_distance=False)  # without the prompt itself
     return np.asarray((kinds[nearest] == kinds[:, None]).mean(axis=1))
 
 
 def chance_level(categories: Sequence[str]) -> float:
-    """Return the purity that neighbours drawn at random have."""
+    """Return the expected purity of neighbors drawn at random."""
     sizes = np.array([*Counter(categories).values()])
     total = int(sizes.sum())
     return float((sizes * (sizes - 1)).sum() / (total * (total - 1)))
 
 
 def centered(vectors: FloatArray) -> FloatArray:
-    """Move the middle of vectors `(n, dim)` to zero."""
+    """Subtract the mean of vectors `(n, dim)`."""
     wide = np.asarray(vectors, np.float64)
     return np.asarray(wide - wide.mean(axis=0))
 
@@ -212,40 +214,34 @@ def _column_means(each: Sequence[FloatArray]) -> list[float]:
 
 
 def check_image_format(path: Path) -> None:
-    """Refuse a file name that does not say a kind of picture, before anything is computed.
+    """Refuse a file name that is not of a picture, before anything is computed.
 
     Raises:
-        InputError: its suffix is none that can be drawn.
+        InputError: its suffix is not of a format that can be drawn.
         MissingExtraError: matplotlib is not installed.
     """
     require_extra("matplotlib", "evaluate")
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     if path.suffix[1:].lower() not in FigureCanvasAgg.get_supported_filetypes():
-        raise InputError(f"{path} is no picture that can be drawn; expected .png, .svg or .pdf")
+        raise InputError(f"{path} is not a picture that can be drawn; expected .png, .svg or .pdf")
 
 
 def plot_latent(found: LatentMap, path: Path | None = None) -> Figure:
-    """Draw the spaces side by side, every prompt by the colour and shape of its category.
+    """Draw the spaces side by side, every prompt by the color and shape of its category.
 
-    Of many categories the largest are named, the others share a grey.
+    Of many categories the largest are named, the others share a gray.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
     """
-    require_extra("matplotlib", "evaluate")
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     panels, columns = len(found.coordinates), 2 * len(found.coordinates)
     names = [name for name, _ in Counter(found.categories).most_common(_MAX_NAMED_CATEGORIES)]
     foot = _LEGEND_MARGIN_INCHES + _LEGEND_ROW_INCHES * -(-(len(names) + 1) // columns)
-    size = (_PANEL_INCHES * panels, _PANEL_INCHES + foot)
-    figure = Figure(figsize=size, dpi=150, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(_PANEL_INCHES * panels, _PANEL_INCHES + foot)
     every = figure.subplots(1, panels, squeeze=False)[0]
     for axes, separation, coordinates in zip(every, found.scores, found.coordinates, strict=True):
-        _panel(axes, found, separation)
+        _style_panel(axes, found, separation)
         _draw_points(axes, coordinates, np.array(found.categories), names)
     handles, labels = every[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=columns, fontsize=9,
@@ -256,8 +252,8 @@ def plot_latent(found: LatentMap, path: Path | None = None) -> Figure:
     return figure
 
 
-def _panel(axes: Axes, found: LatentMap, separation: ClusterScores) -> None:
-    """Say what is seen: the map has neither units nor directions."""
+def _style_panel(axes: Axes, found: LatentMap, separation: ClusterScores) -> None:
+    """Write the scores above a panel, without ticks: the map has neither units nor directions."""
     axes.set_xticks([])
     axes.set_yticks([])
     axes.spines[:].set_color(OTHERS_COLOR)
@@ -284,7 +280,7 @@ def _draw_points(
             s=size,
             color=PALETTE[i % len(PALETTE)],
             marker=_MARKERS[i // len(PALETTE)],
-            edgecolor=TEXT_COLOR,  # yellow is not seen on white
+            edgecolor=TEXT_COLOR,  # without an edge, yellow is invisible on white
             linewidth=0.2,
             alpha=0.85,
             label=name if len(name) <= 28 else name[:27] + "…",

@@ -1,24 +1,21 @@
-"""What a choice was worth: routed score, regret, optimal-model rate, calibration, intervals.
+"""Metrics of routing: score, regret, optimal-model rate, calibration, intervals, pairs.
 
-Score is 1 - loss throughout. An expert that was not measured on a prompt cannot be chosen there,
-for every method alike. Experts that tie in the prediction share the prompt equally, so that the
-order of the columns decides nothing and a constant prediction is exactly the random router.
+A score is 1 - loss. An expert that was not measured on a prompt cannot be chosen there, by any
+method. Experts that tie in the prediction share the prompt equally, so that the order of the
+columns decides nothing and a constant prediction is exactly the random router.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tryage.errors import QTableError
 
 if TYPE_CHECKING:
-    from tryage.core.arrays import BoolArray, Float64Array
-
-Matrix: TypeAlias = NDArray[np.float32] | NDArray[np.float64]
+    from tryage.core.arrays import BoolArray, Float64Array, FloatArray, IndexArray
 
 _TIE_TOLERANCE = 1e-6  # losses are float32
 
@@ -38,11 +35,12 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class CalibrationMetrics:
-    """How far predicted scores are from real ones; the arrays are per bin, `(n_bins,)`.
+    """How far predicted scores are from real ones.
 
     `brier` is the mean squared error of the predicted score over all measured pairs, `ece` the
-    expected calibration error over equal-width bins, `optimism` how much better the chosen
-    experts were predicted to be than they were (the winner's curse).
+    expected calibration error over equal-width bins. `optimism` is how much better the chosen
+    experts were predicted to be than they were (the winner's curse). `predicted`, `real` and
+    `weight` have a number per bin that is not empty.
     """
 
     brier: float
@@ -53,30 +51,30 @@ class CalibrationMetrics:
     weight: tuple[float, ...]
 
 
-def choice_probabilities(predicted: Matrix, allowed: BoolArray) -> Float64Array:
-    """Share of each prompt per expert, `(n_prompts, n_experts)`; rows sum to 1.
+def choice_probabilities(predicted: FloatArray, allowed: BoolArray) -> Float64Array:
+    """Return the share of each prompt per expert, `(n_prompts, n_experts)`; rows sum to 1.
 
-    The lowest `predicted` loss among the `allowed` takes the prompt; exact ties share it.
-    A row without any allowed expert is all zeros.
+    The `allowed` expert of the lowest `predicted` loss gets the prompt; exact ties share it. A row
+    without an allowed expert is all zeros.
     """
     masked = np.where(allowed, predicted, np.inf)
     tied = (masked == masked.min(axis=1, keepdims=True)) & allowed
     return np.asarray(tied / np.maximum(tied.sum(axis=1, keepdims=True), 1), dtype=np.float64)
 
 
-def expected_value(shares: Float64Array, values: Matrix) -> Float64Array:
-    """Value per prompt under a policy, `(n_prompts,)`; gaps count only where they are chosen."""
+def expected_value(shares: Float64Array, values: FloatArray) -> Float64Array:
+    """Return the expected value per prompt, `(n_prompts,)`; NaN only where a gap is chosen."""
     chosen = np.where(shares > 0, values, 0.0)
     return np.asarray((shares * chosen).sum(axis=1), dtype=np.float64)
 
 
-def best_losses(losses: Matrix) -> Float64Array:
-    """Lowest measured loss per prompt, `(n_prompts,)`: what the oracle gets."""
+def best_losses(losses: FloatArray) -> Float64Array:
+    """Return the lowest measured loss per prompt, `(n_prompts,)`: the loss of the oracle."""
     return np.asarray(np.nanmin(losses, axis=1), dtype=np.float64)
 
 
-def optimal_hits(shares: Float64Array, losses: Matrix) -> Float64Array:
-    """Optimal-model rate per prompt, `(n_prompts,)`: a hit is any expert that ties for best."""
+def optimal_hits(shares: Float64Array, losses: FloatArray) -> Float64Array:
+    """Return how far each prompt got an expert that ties for best, `(n_prompts,)` in [0, 1]."""
     tied = losses <= best_losses(losses)[:, None] + _TIE_TOLERANCE
     return np.asarray((shares * tied).sum(axis=1), dtype=np.float64)
 
@@ -99,7 +97,9 @@ def expected_calibration_error(
     return error, mean_predicted, mean_real, weight
 
 
-def calibration_metrics(predicted: Matrix, losses: Matrix, n_bins: int = 15) -> CalibrationMetrics:
+def calibration_metrics(
+    predicted: FloatArray, losses: FloatArray, n_bins: int = 15
+) -> CalibrationMetrics:
     """Compare predicted with real scores on every measured pair, both `(n_prompts, n_experts)`."""
     measured = ~np.isnan(losses)
     guess = (1.0 - predicted[measured]).astype(np.float64)
@@ -118,12 +118,13 @@ def calibration_metrics(predicted: Matrix, losses: Matrix, n_bins: int = 15) -> 
 
 
 def bootstrap(
-    values: Float64Array, groups: NDArray[np.intp], *, draws: int = 2000, seed: int = 0
+    values: Float64Array, groups: IndexArray, *, draws: int = 2000, seed: int = 0
 ) -> Float64Array:
-    """Column means of `values` `(n_prompts, n_columns)` in bootstrap samples, `(draws, n_columns)`.
+    """Return means of `values` `(n_prompts, n_columns)` in bootstrap samples, `(draws, n_columns)`.
 
-    Prompts are drawn with replacement, twins together. All columns see the same draws, so the
-    difference or the ratio of two columns has the interval of a paired comparison.
+    Prompts are drawn with replacement, and prompts of one group together. All columns have the same
+    draws, so that the difference or the ratio of two columns has the interval of a paired
+    comparison.
     """
     _, group_of = np.unique(groups, return_inverse=True)
     n_groups = int(group_of.max()) + 1
@@ -138,14 +139,18 @@ def bootstrap(
 
 
 def interval(value: float, draws: Float64Array) -> Interval:
-    """95% interval of a figure from its bootstrap draws `(draws,)`."""
+    """Return the 95% interval of a value from its bootstrap draws `(draws,)`."""
     low, high = np.percentile(draws, [2.5, 97.5])
     return Interval(float(value), float(low), float(high))
 
 
 @dataclass(frozen=True, slots=True)
 class PairResult:
-    """One router on one pair of experts; `cpt50`, `cpt80` are fractions of strong calls."""
+    """Metrics of RouteLLM (arXiv 2406.18665) for one method on one pair of experts.
+
+    `apgr` is the average performance gap recovered; `cpt50` and `cpt80` are the fractions of calls
+    to the strong expert that recover 50% and 80% of the gap.
+    """
 
     strong: str
     weak: str
@@ -154,12 +159,36 @@ class PairResult:
     cpt80: float
 
 
+def pairwise_metrics(
+    predicted: FloatArray, losses: FloatArray, experts: tuple[str, ...]
+) -> PairResult | None:
+    """Judge predictions for exactly two experts, `(n_prompts, 2)`; None if both are equally good.
+
+    The strong expert is the one with the lower mean loss on these prompts; prompts with a missing
+    measurement are left out.
+    """
+    full = ~np.isnan(losses).any(axis=1)
+    means = losses[full].mean(axis=0)
+    weak, strong = (0, 1) if means[1] < means[0] else (1, 0)
+    if not means[strong] < means[weak]:
+        return None
+    gain = (predicted[full, weak] - predicted[full, strong]).astype(np.float64)
+    real = (losses[full, weak] - losses[full, strong]).astype(np.float64)
+    return PairResult(
+        strong=experts[strong],
+        weak=experts[weak],
+        apgr=apgr(gain, real),
+        cpt50=cpt(gain, real, 0.5),
+        cpt80=cpt(gain, real, 0.8),
+    )
+
+
 def recovery_curve(
     gain: Float64Array, real_gain: Float64Array
 ) -> tuple[Float64Array, Float64Array]:
-    """Fraction of strong calls and gap recovered, at every threshold on the predicted gain.
+    """Return the fraction of strong calls and of the gap recovered, at every threshold on the gain.
 
-    Both inputs are `(n_prompts,)`, strong score - weak score, predicted and real. Prompts with
+    Both inputs are `(n_prompts,)`: strong score minus weak score, predicted and real. Prompts with
     the same predicted gain have no order: the curve is straight across them.
 
     Raises:
@@ -179,15 +208,16 @@ def recovery_curve(
 
 
 def apgr(gain: Float64Array, real_gain: Float64Array) -> float:
-    """Average performance gap recovered: the area under the recovery curve."""
+    """Return the average performance gap recovered: the area under the recovery curve."""
     calls, recovered = recovery_curve(gain, real_gain)
     return float(np.sum(np.diff(calls) * (recovered[1:] + recovered[:-1]) / 2))
 
 
 def cpt(gain: Float64Array, real_gain: Float64Array, target: float) -> float:
-    """Call-performance threshold: least fraction of strong calls that recovers `target` of the gap.
+    """Return the call-performance threshold: the fewest strong calls that recover `target`.
 
-    Between two thresholds it is interpolated, as a random choice between them would do.
+    Both are fractions, of the calls and of the gap. Between two thresholds the fraction is
+    interpolated, as by a random choice between them.
     """
     calls, recovered = recovery_curve(gain, real_gain)
     reached = int(np.argmax(recovered >= target))
@@ -196,27 +226,3 @@ def cpt(gain: Float64Array, real_gain: Float64Array, target: float) -> float:
     before = reached - 1
     part = (target - recovered[before]) / (recovered[reached] - recovered[before])
     return float(calls[before] + part * (calls[reached] - calls[before]))
-
-
-def pairwise_metrics(
-    predicted: Matrix, losses: Matrix, experts: tuple[str, ...]
-) -> PairResult | None:
-    """Judge predictions for exactly two experts, `(n_prompts, 2)`; None if the gap is not there.
-
-    The strong expert is the one with the lower mean loss on these prompts; prompts with a gap in
-    the measurements are left out.
-    """
-    full = ~np.isnan(losses).any(axis=1)
-    means = losses[full].mean(axis=0)
-    weak, strong = (0, 1) if means[1] < means[0] else (1, 0)
-    if not means[strong] < means[weak]:
-        return None
-    gain = (predicted[full, weak] - predicted[full, strong]).astype(np.float64)
-    real = (losses[full, weak] - losses[full, strong]).astype(np.float64)
-    return PairResult(
-        strong=experts[strong],
-        weak=experts[weak],
-        apgr=apgr(gain, real),
-        cpt50=cpt(gain, real, 0.5),
-        cpt80=cpt(gain, real, 0.8),
-    )

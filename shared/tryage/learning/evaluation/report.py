@@ -1,4 +1,4 @@
-"""What an evaluation found: a text table for people, a dictionary for JSON."""
+"""The results of an evaluation: as a text table, as a dictionary for JSON, and as pictures."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tryage.learning.evaluation.costs import CostPoint, CostResult
     from tryage.learning.evaluation.metrics import CalibrationMetrics, Interval, PairResult
 
-# Okabe and Ito's palette: told apart with any kind of colour vision.
+# The palette of Okabe and Ito: its colors can be distinguished with any kind of color vision.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442")
 
 OTHERS_COLOR = "#BBBBBB"
@@ -33,7 +33,7 @@ _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
 _LINE_STYLES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1, 1, 1)), (0, (1, 1)))
 
-_MAX_NAMED_EXPERTS = 6  # more names in one legend are not read
+_MAX_NAMED_EXPERTS = 6  # a legend with more names is hard to read
 
 _MAX_CATEGORIES = 20
 
@@ -42,7 +42,7 @@ _MAX_CATEGORIES = 20
 class ExpertPoint:
     """An expert on its own: mean score and mean cost (USD per request, None = unknown).
 
-    `coverage` is the part of the prompts it was measured on: of a small part, the mean says little.
+    `coverage` is the share of the prompts it was measured on: a mean over few says little.
     """
 
     name: str
@@ -53,11 +53,12 @@ class ExpertPoint:
 
 @dataclass(frozen=True, slots=True)
 class MethodResult:
-    """One method on one table, over the prompts of all test parts.
+    """The results of one method on one table, over the prompts of all test parts.
 
-    `lead` is the router's score minus this method's, paired; `optimal_rate` how often an expert
-    that ties for best was chosen; `pairs` is filled for tables of two experts, per source and for
-    "all"; `shares` is category -> expert -> share of its prompts, the largest category first.
+    `lead` is the router's score minus this method's, paired. `optimal_rate` is how often an expert
+    that ties for best was chosen, `regret` the mean score lost to the best choice. `pairs` is
+    filled for tables of two experts, per source and for "all". `shares` is category -> expert ->
+    share of its prompts, the largest category first.
     """
 
     name: str
@@ -75,7 +76,7 @@ class MethodResult:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """All methods on one table; `router` names the method the leads are of."""
+    """The results of all methods on one table; leads are those of the method named `router`."""
 
     name: str
     router: str | None
@@ -88,14 +89,18 @@ class Evaluation:
     notes: tuple[str, ...] = ()
 
     def __getitem__(self, method: str) -> MethodResult:
-        """Find the result of a method by its name (KeyError if it was not run)."""
+        """Return the result of a method by its name.
+
+        Raises:
+            KeyError: the method was not run.
+        """
         for result in self.results:
             if result.name == method:
                 return result
         raise KeyError(f"{method!r} was not run; there are {[r.name for r in self.results]}")
 
     def table(self) -> str:
-        """Lay the figures out in aligned columns, leaving out columns nobody has a figure for."""
+        """Return the results as aligned columns; a column without any value is left out."""
         columns = [(head, [show(result) for result in self.results]) for head, show in _COLUMNS]
         filled = [(head, cells) for head, cells in columns if any(cells)]
         rows = [[head for head, _ in filled], *zip(*(cells for _, cells in filled), strict=True)]
@@ -107,14 +112,8 @@ class Evaluation:
         """Return everything as plain values for JSON."""
         return asdict(self)
 
-    def markdown_row(self, methods: Sequence[str]) -> str:
-        """Write the scores of some methods as one row of a Markdown table; a dash if not run."""
-        scores = {result.name: f"{result.score.value:.3f}" for result in self.results}
-        size = f"{self.n_prompts:,} x {self.n_experts:,}"
-        return "| " + " | ".join([self.name, size, *(scores.get(m, "-") for m in methods)]) + " |"
-
     def _pair_notes(self) -> list[str]:
-        """Explain the order of the figures of a pair that has several sources."""
+        """Explain the order of the values of a pair that has several sources."""
         pairs = next((result.pairs for result in self.results if result.pairs), {})
         if len(pairs) < 2:
             return []
@@ -128,7 +127,7 @@ class Evaluation:
 
 
 def _pair_cell(result: MethodResult, show: Callable[[PairResult], str]) -> str:
-    """Show the pair figures of the whole table and, in brackets, of each source."""
+    """Show a value of the whole table and of each source of a pair."""
     if "all" not in result.pairs:
         return ""
     return " / ".join(show(pair) for pair in result.pairs.values())
@@ -192,7 +191,7 @@ def plot_front(
     """Draw score over cost (USD per 1,000 requests, log): a front per method, a dot per expert.
 
     Experts that were not measured on nearly all prompts have no dot. A ring is the point chosen
-    for cost at parity. By default the router, the best single expert, the nearest neighbours and
+    for cost at parity. By default the router, the best single expert, the nearest neighbors and
     the category table are drawn.
 
     Raises:
@@ -203,12 +202,12 @@ def plot_front(
     fronts = [(r.name, r.cost) for r in evaluation.results if r.name in wanted and r.cost]
     if not fronts:
         raise InputError("no costs were known, so there is no front to draw; add a column cost")
-    figure, axes = _new_figure(8.2, 5.0)
+    figure, axes = _new_axes(8.2, 5.0)
     for i, (name, cost) in enumerate(fronts):
         emphasis = 2.8 if name == evaluation.router else 1.5
         label = "one expert, or two mixed" if name == BEST_SINGLE else name
-        axes.plot(*_hull_curve(cost), color=PALETTE[i % 7], linestyle=_LINE_STYLES[i % 7], label=label,
-                  linewidth=emphasis, zorder=4)  # fmt: skip
+        axes.plot(*_hull_curve(cost), color=PALETTE[i % 7], linestyle=_LINE_STYLES[i % 7],
+                  label=label, linewidth=emphasis, zorder=4)  # fmt: skip
     single = next((cost.front[0] for name, cost in fronts if name == BEST_SINGLE), None)
     if single:
         _mark_parity(axes, fronts, single)
@@ -228,7 +227,7 @@ def plot_front(
 def plot_calibration(
     evaluation: Evaluation, path: Path | None = None, methods: Sequence[str] | None = None
 ) -> Figure:
-    """Draw real over predicted score per bin, for the router and the nearest neighbours by default.
+    """Draw real over predicted score per bin, by default of the router and nearest neighbors.
 
     Raises:
         InputError: none of the methods forecasts a score.
@@ -238,7 +237,7 @@ def plot_calibration(
     drawn = [r for r in evaluation.results if r.name in wanted and r.calibration]
     if not drawn:
         raise InputError(f"none of {list(wanted)} forecasts a score; give methods that were run")
-    figure, axes = _new_figure(5.6, 5.4)
+    figure, axes = _new_axes(5.6, 5.4)
     axes.plot([0, 1], [0, 1], color=TEXT_COLOR, linewidth=1, linestyle=":", label="perfect")
     for i, result in enumerate(drawn):
         _reliability_diagram(axes, result, i)
@@ -255,9 +254,9 @@ def plot_calibration(
 def plot_shares(
     evaluation: Evaluation, path: Path | None = None, method: str | None = None
 ) -> Figure:
-    """Draw who gets which category, stacked; the router's choices unless a method is named.
+    """Draw each expert's share of every category, stacked, as the router or a method chooses.
 
-    The experts with the most prompts have a colour each, the others share a grey. Of more than
+    The experts with the most prompts have a color each, the others share a gray. Of more than
     20 categories the 20 largest are drawn.
 
     Raises:
@@ -269,12 +268,8 @@ def plot_shares(
         raise InputError("nothing to draw: no router was evaluated; name a method")
     shares = evaluation[chosen].shares
     categories = list(shares)[:_MAX_CATEGORIES]
-    total: dict[str, float] = {}
-    for category in categories:
-        for expert, share in shares[category].items():
-            total[expert] = total.get(expert, 0.0) + share
-    named = sorted(total, key=lambda expert: -total[expert])[:_MAX_NAMED_EXPERTS]
-    figure, axes = _new_figure(9.0, 1.9 + 0.3 * len(categories))
+    named = _most_chosen([shares[category] for category in categories])
+    figure, axes = _new_axes(9.0, 1.9 + 0.3 * len(categories))
     left = np.zeros(len(categories))
     for i, expert in enumerate(named):
         width = np.array([shares[category].get(expert, 0.0) for category in categories])
@@ -296,6 +291,15 @@ def plot_shares(
     return _save_figure(figure, path)
 
 
+def _most_chosen(shares: Sequence[Mapping[str, float]]) -> list[str]:
+    """Return the experts that get a name, those with the largest shares first."""
+    total: dict[str, float] = {}
+    for by_expert in shares:
+        for expert, share in by_expert.items():
+            total[expert] = total.get(expert, 0.0) + share
+    return sorted(total, key=lambda expert: -total[expert])[:_MAX_NAMED_EXPERTS]
+
+
 def _format_dollars(axes: Axes) -> None:
     """Make the cost axis logarithmic, with plain numbers at 1, 2 and 5 of every decade."""
     from matplotlib.ticker import LogLocator, NullFormatter
@@ -307,7 +311,7 @@ def _format_dollars(axes: Axes) -> None:
 
 
 def _hull_curve(cost: CostResult) -> tuple[list[float], list[float]]:
-    """Points of the hull, filled in between: a straight mixture is curved on a log axis."""
+    """Return points of the hull, close together: a mixture is a curve on a logarithmic axis."""
     points = [(p.cost, p.score) for p in cost.front]
     x, y = upper_hull(*np.array(points).T)
     grid = np.unique(np.concatenate([x, np.geomspace(x[0], x[-1], 200)]))
@@ -315,7 +319,7 @@ def _hull_curve(cost: CostResult) -> tuple[list[float], list[float]]:
 
 
 def _mark_parity(axes: Axes, fronts: Sequence[tuple[str, CostResult]], single: CostPoint) -> None:
-    """Ring the point of each front that was chosen without looking at the test part."""
+    """Draw a ring at the point of each front that was chosen without the test part."""
     for i, (name, cost) in enumerate(fronts):
         if name == BEST_SINGLE:
             continue
@@ -335,6 +339,7 @@ def _mark_parity(axes: Axes, fronts: Sequence[tuple[str, CostResult]], single: C
 
 
 def _reliability_diagram(axes: Axes, result: MethodResult, i: int) -> None:
+    """Draw the bins of one method in the color of number `i`; dots are as large as their weight."""
     found = result.calibration
     if found is None:
         return
@@ -353,14 +358,24 @@ def _reliability_diagram(axes: Axes, result: MethodResult, i: int) -> None:
               label=f"{result.name} (ECE {found.ece:.3f})")  # fmt: skip
 
 
-def _new_figure(width: float, height: float) -> tuple[Figure, Axes]:
-    """Make a figure outside pyplot: no global state, no window, no backend chosen."""
+def new_figure(width: float, height: float) -> Figure:
+    """Make a figure of so many inches outside pyplot: no global state, window or backend.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+    """
     require_extra("matplotlib", "evaluate")
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
+    return figure
+
+
+def _new_axes(width: float, height: float) -> tuple[Figure, Axes]:
+    """Make a figure with one plain panel."""
+    figure = new_figure(width, height)
     axes = figure.add_subplot()
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(color="#E6E6E6", linewidth=0.8)
@@ -374,7 +389,7 @@ def _set_title(axes: Axes, evaluation: Evaluation, text: str) -> None:
 
 
 def _short_name(name: str, length: int = 32) -> str:
-    """Cut an owner from a Hub id, and the end from what is still too long."""
+    """Return a Hub id without its owner, and without the end of what is still too long."""
     bare = name.rsplit("/", maxsplit=1)[-1]
     return bare if len(bare) <= length else bare[: length - 1] + "…"
 

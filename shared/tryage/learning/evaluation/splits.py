@@ -1,4 +1,4 @@
-"""Splits of a Q-table that never put the same prompt text on both sides."""
+"""Folds of a Q-table that never share a prompt text, and the methods that predict on them."""
 
 from __future__ import annotations
 
@@ -12,25 +12,77 @@ from tryage.core.arrays import Float32Array, IndexArray
 from tryage.errors import PerceptionError, QTableError
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from tryage.core.arrays import Float64Array
     from tryage.learning.qtable import QTable
 
 Split: TypeAlias = tuple[IndexArray, IndexArray]
+"""Rows to train on, rows to test on."""
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationConfig:
+    """How an evaluation is run; the same config on the same table gives the same figures.
+
+    There are `n_folds` test parts. The weight of cost is chosen by `inner_folds` within each
+    training part: the cheapest one whose score there is at most `allowance` lower, which is all
+    that parity allows. Intervals are from `draws` bootstrap samples.
+    """
+
+    n_folds: int = 5
+    inner_folds: int = 4
+    allowance: float = 0.005
+    seed: int = 0
+    draws: int = 2000
+
+
+def folds(groups: IndexArray, n_folds: int = 5, seed: int = 0) -> list[Split]:
+    """Split rows `(n_prompts,)` into `n_folds` pairs (train, test); a group stays together.
+
+    After one shuffle by `seed`, groups are dealt to the folds in turn, so that folds hold the same
+    number of groups, plus or minus one, and every row is tested exactly once.
+
+    Raises:
+        QTableError: there are fewer groups than folds, or fewer than two folds.
+    """
+    names, group_of = np.unique(groups, return_inverse=True)
+    if not 2 <= n_folds <= len(names):
+        raise QTableError(
+            f"{n_folds} folds over {len(names)} distinct prompts; "
+            "give at least 2 folds and no more folds than distinct prompts"
+        )
+    fold_of_group = np.empty(len(names), dtype=np.intp)
+    fold_of_group[np.random.default_rng(seed).permutation(len(names))] = (
+        np.arange(len(names)) % n_folds
+    )
+    fold_of_row = fold_of_group[group_of]
+    return [
+        (np.flatnonzero(fold_of_row != fold), np.flatnonzero(fold_of_row == fold))
+        for fold in range(n_folds)
+    ]
+
+
+def min_train_size(groups: IndexArray, *n_folds: int) -> int:
+    """Count the distinct prompts of the smallest training part, of nested folds if several."""
+    left = len(np.unique(groups))
+    for parts in n_folds:
+        left -= -(-left // parts)
+    return left
 
 
 @dataclass(frozen=True, slots=True)
 class MethodPrediction:
-    """What a method says about unseen prompts, each `(n_test, n_experts)`; lower is better."""
+    """What a method predicts for unseen prompts, each `(n_test, n_experts)`; lower is better.
+
+    `costs` are in USD per request; None leaves the forecast of costs to the caller.
+    """
 
     losses: Float32Array
     std: Float32Array | None = None
-    costs: Float32Array | None = None  # USD of the request; None = the caller forecasts
+    costs: Float32Array | None = None
 
 
 class RoutingMethod(Protocol):
-    """Learn from measured prompts, predict unseen ones: the router under test, or a baseline."""
+    """Learns from measured prompts and predicts unseen ones: the router under test, for example."""
 
     def __call__(
         self,
@@ -57,62 +109,12 @@ FoldMethod: TypeAlias = Callable[[Fold], MethodPrediction]
 
 
 def hide_labels(method: RoutingMethod) -> FoldMethod:
-    """Let a method see of a fold what a router would see: no losses, no categories of the test."""
+    """Give a method only what a router has: no losses and no categories of the test prompts."""
 
     def run(fold: Fold) -> MethodPrediction:
         return method(fold.train, fold.train_embeddings, fold.test.prompts, fold.test_embeddings)
 
     return run
-
-
-@dataclass(frozen=True, slots=True)
-class EvaluationConfig:
-    """How an evaluation is run; the same settings on the same table give the same figures.
-
-    `n_folds` test parts; `inner_folds` within each training part to choose the weight of cost,
-    the cheapest that loses at most `allowance` of score there, which is all that parity allows;
-    `draws` bootstrap samples.
-    """
-
-    n_folds: int = 5
-    inner_folds: int = 4
-    allowance: float = 0.005
-    seed: int = 0
-    draws: int = 2000
-
-
-def folds(groups: NDArray[np.intp], n_folds: int = 5, seed: int = 0) -> list[Split]:
-    """Split rows `(n_prompts,)` into `n_folds` pairs (train, test); a group stays together.
-
-    Groups are dealt out like cards after one shuffle by `seed`, so folds hold the same number of
-    groups, give or take one, and every row is tested exactly once.
-
-    Raises:
-        QTableError: there are fewer groups than folds, or fewer than two folds.
-    """
-    names, group_of = np.unique(groups, return_inverse=True)
-    if not 2 <= n_folds <= len(names):
-        raise QTableError(
-            f"{n_folds} folds over {len(names)} distinct prompts; "
-            "give at least 2 folds and no more folds than distinct prompts"
-        )
-    fold_of_group = np.empty(len(names), dtype=np.intp)
-    fold_of_group[np.random.default_rng(seed).permutation(len(names))] = (
-        np.arange(len(names)) % n_folds
-    )
-    fold_of_row = fold_of_group[group_of]
-    return [
-        (np.flatnonzero(fold_of_row != fold), np.flatnonzero(fold_of_row == fold))
-        for fold in range(n_folds)
-    ]
-
-
-def min_train_size(groups: NDArray[np.intp], *n_folds: int) -> int:
-    """Count the distinct prompts of the smallest training part, of folds within folds if more."""
-    left = len(np.unique(groups))
-    for parts in n_folds:
-        left -= -(-left // parts)
-    return left
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +128,7 @@ class OutOfFold:
 def cross_val_predict(
     label: str, run: FoldMethod, table: QTable, embeddings: Float32Array, splits: Sequence[Split]
 ) -> OutOfFold:
-    """Train on the one side of every split and predict the other.
+    """Train on one side of every split and predict the other; `label` names the method in errors.
 
     Raises:
         PerceptionError: the predictions have the wrong shape or are not finite.
