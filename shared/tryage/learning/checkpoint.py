@@ -32,59 +32,6 @@ _STUDENT_FILE = "student.safetensors"
 ADAM_STATE = ("step", "exp_avg", "exp_avg_sq")  # what AdamW keeps of each weight
 
 
-def fingerprint(*parts: object) -> str:
-    """Return a key of the inputs' content: a checkpoint of other inputs has another key."""
-    digest = blake2b(digest_size=12)
-    for part in parts:
-        if isinstance(part, np.ndarray):
-            digest.update(str(part.shape).encode() + np.ascontiguousarray(part).tobytes())
-        else:
-            digest.update(json.dumps(part, default=str).encode())
-    return digest.hexdigest()
-
-
-@contextmanager
-def replace_at_end(path: Path) -> Iterator[Path]:
-    """Yield a partial file to write, which becomes `path` at the end of the block.
-
-    A killed process leaves the file as it was before, or the whole new one.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    yield partial
-    partial.replace(path)
-
-
-@contextmanager
-def graceful_interrupt(stop: Callable[[], None]) -> Iterator[None]:
-    """Turn the first Ctrl-C into a call of `stop`; the second one interrupts at once.
-
-    Outside the main thread it does nothing, because Python delivers no signals there.
-
-    Raises:
-        KeyboardInterrupt: when the block ends after a Ctrl-C.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    # None is a handler that was not set from Python.
-    previous_handler = signal.getsignal(signal.SIGINT) or signal.SIG_DFL
-    interrupted = threading.Event()
-
-    def handle(*_: object) -> None:
-        signal.signal(signal.SIGINT, previous_handler)
-        interrupted.set()
-        stop()
-
-    signal.signal(signal.SIGINT, handle)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, previous_handler)
-    if interrupted.is_set():
-        raise KeyboardInterrupt
-
-
 @contextmanager
 def open_stage_checkpoint(
     folder: str | Path | None, key: str, n_stages: int, *, progress: bool
@@ -117,16 +64,27 @@ class StageCheckpoint:
         return arrays
 
 
-def _load_arrays(path: Path | None) -> ArrayMapping | None:
-    """Load the arrays of a stage; a damaged file is removed, so that they are computed again."""
-    if path is None or not path.exists():
-        return None
-    try:
-        arrays: ArrayMapping = load_file(path)
-    except SafetensorError:
-        path.unlink()
-        return None
-    return arrays
+def fingerprint(*parts: object) -> str:
+    """Return a key of the inputs' content: a checkpoint of other inputs has another key."""
+    digest = blake2b(digest_size=12)
+    for part in parts:
+        if isinstance(part, np.ndarray):
+            digest.update(str(part.shape).encode() + np.ascontiguousarray(part).tobytes())
+        else:
+            digest.update(json.dumps(part, default=str).encode())
+    return digest.hexdigest()
+
+
+@contextmanager
+def replace_at_end(path: Path) -> Iterator[Path]:
+    """Yield a partial file to write, which becomes `path` at the end of the block.
+
+    A killed process leaves the file as it was before, or the whole new one.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    yield partial
+    partial.replace(path)
 
 
 def save_student_state(
@@ -181,16 +139,6 @@ def load_student_state(
     return facts
 
 
-def _read_student_file(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
-    try:
-        with safe_open(path, "pt") as file:
-            facts: dict[str, Any] = json.loads((file.metadata() or {})["student"])
-            names = file.keys()
-            return facts, {name: file.get_tensor(name) for name in names}
-    except (OSError, SafetensorError, KeyError, ValueError) as error:
-        raise PersistenceError(f"{path} holds no state of a student: {error}") from error
-
-
 def save_keyed_json(path: Path, key: str, name: str, value: Any) -> None:  # noqa: ANN401 - what JSON holds
     """Write one fact, with the key of the work that it belongs to."""
     path.write_text(json.dumps({"key": key, name: value}) + "\n", "utf-8")
@@ -211,3 +159,55 @@ def load_keyed_json(path: Path, key: str, name: str, parse: Callable[[Any], T], 
     if not same:
         raise PersistenceError(f"{path.parent} holds {mismatch}: delete it, or train elsewhere.")
     return value
+
+
+@contextmanager
+def graceful_interrupt(stop: Callable[[], None]) -> Iterator[None]:
+    """Turn the first Ctrl-C into a call of `stop`; the second one interrupts at once.
+
+    Outside the main thread it does nothing, because Python delivers no signals there.
+
+    Raises:
+        KeyboardInterrupt: when the block ends after a Ctrl-C.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    # None is a handler that was not set from Python.
+    previous_handler = signal.getsignal(signal.SIGINT) or signal.SIG_DFL
+    interrupted = threading.Event()
+
+    def handle(*_: object) -> None:
+        signal.signal(signal.SIGINT, previous_handler)
+        interrupted.set()
+        stop()
+
+    signal.signal(signal.SIGINT, handle)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous_handler)
+    if interrupted.is_set():
+        raise KeyboardInterrupt
+
+
+def _load_arrays(path: Path | None) -> ArrayMapping | None:
+    """Load the arrays of a stage; a damaged file is removed, so that they are computed again."""
+    if path is None or not path.exists():
+        return None
+    try:
+        arrays: ArrayMapping = load_file(path)
+    except SafetensorError:
+        path.unlink()
+        return None
+    return arrays
+
+
+def _read_student_file(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    try:
+        with safe_open(path, "pt") as file:
+            facts: dict[str, Any] = json.loads((file.metadata() or {})["student"])
+            names = file.keys()
+            return facts, {name: file.get_tensor(name) for name in names}
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        raise PersistenceError(f"{path} holds no state of a student: {error}") from error

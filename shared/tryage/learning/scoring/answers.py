@@ -138,6 +138,26 @@ class GenerationMeasurer:
         return replace(measurement, loss=loss, score=result.score, scoring_cost=result.cost)
 
 
+def reading_ease(text: str) -> float | None:
+    """Return the Flesch reading ease of an English text, higher is easier; None without words.
+
+    206.835 - 1.015 words per sentence - 84.6 syllables per word (Flesch, 1948). textstat counts the
+    words and sentences. Syllables are counted by hyphenation, as textstat does for words that are
+    in no dictionary: textstat would download its dictionary for English without asking the user,
+    and the same text would get another ease on a machine that has the dictionary.
+
+    Raises:
+        MissingExtraError: textstat is not installed.
+    """
+    words = [word for word in text.split() if any(char.isalpha() for char in word)]
+    if not words:
+        return None
+    count_words, count_sentences, count_syllables = _text_counters()
+    n_words, n_sentences = count_words(text), max(1, count_sentences(text))
+    n_syllables = sum(count_syllables("".join(filter(str.isalpha, word))) for word in words)
+    return 206.835 - 1.015 * n_words / n_sentences - 84.6 * n_syllables / len(words)
+
+
 class _StopCondition:
     """Holds the reason why no further prompt is sent, if there is one."""
 
@@ -186,26 +206,6 @@ def _call_timed(call: Callable[[str], Reply], text: str) -> tuple[Reply, float]:
     start = time.perf_counter()
     reply = call(text)
     return reply, time.perf_counter() - start
-
-
-def reading_ease(text: str) -> float | None:
-    """Return the Flesch reading ease of an English text, higher is easier; None without words.
-
-    206.835 - 1.015 words per sentence - 84.6 syllables per word (Flesch, 1948). textstat counts the
-    words and sentences. Syllables are counted by hyphenation, as textstat does for words that are
-    in no dictionary: textstat would download its dictionary for English without asking the user,
-    and the same text would get another ease on a machine that has the dictionary.
-
-    Raises:
-        MissingExtraError: textstat is not installed.
-    """
-    words = [word for word in text.split() if any(char.isalpha() for char in word)]
-    if not words:
-        return None
-    count_words, count_sentences, count_syllables = _text_counters()
-    n_words, n_sentences = count_words(text), max(1, count_sentences(text))
-    n_syllables = sum(count_syllables("".join(filter(str.isalpha, word))) for word in words)
-    return 206.835 - 1.015 * n_words / n_sentences - 84.6 * n_syllables / len(words)
 
 
 @lru_cache(maxsize=1)

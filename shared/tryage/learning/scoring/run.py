@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from tryage.core.validation import require_extra
 from tryage.errors import InputError, MeasurementError, QTableError
-from tryage.learning.checkpoint import graceful_interrupt
+from tryage.learning.checkpoint import graceful_interrupt, replace_at_end
 from tryage.learning.qtable_io import (
     EXPERTS_FILE,
     JOURNAL_SUFFIX,
@@ -264,11 +264,9 @@ def _write_experts(folder: Path, measurers: Sequence[Measurer]) -> None:
     for measurer in measurers:
         expert = measurer.identify().expert
         known[expert.name] = known.get(expert.name, {}) | expert.to_dict()
-    partial = path.with_suffix(".partial")
-    partial.write_text(
-        "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in known.values()), "utf-8"
-    )
-    partial.replace(path)
+    rows = [json.dumps(row, ensure_ascii=False) + "\n" for row in known.values()]
+    with replace_at_end(path) as partial:
+        partial.write_text("".join(rows), "utf-8")
 
 
 def _progress_text(outcome: Outcome, budget: Budget) -> str:
