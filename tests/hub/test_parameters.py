@@ -6,8 +6,6 @@ import pytest
 
 from tryage.hub.parameters import count_from_config, size_from_name
 
-MOTIF = {"BF16": 9964787842, "U32": 78613118976}  # hub-docs #2704: the same tensors in both repos
-EIGHT_BITS = {"quantization_config": {"bits": 8, "group_size": 64}}
 LLAMA_7B = {
     "model_type": "llama",
     "vocab_size": 32000,
@@ -53,120 +51,43 @@ GPT2 = {
 }
 
 
-def told(model):
+def parameters(model):
     fact = model.facts["parameters"]
     return fact.value, fact.source, fact.confidence
 
 
-def test_tensor_counts_are_summed(read):
-    model = read(safetensors={"parameters": {"F32": 110106428, "I64": 514}, "total": 110106942})
-    assert told(model) == (110106942, "safetensors.parameters", 0.95)
+def test_tensor_counts_are_summed(parse):
+    model = parse(safetensors={"parameters": {"F32": 110106428, "I64": 514}, "total": 110106942})
+    assert parameters(model) == (110106942, "safetensors.parameters", 0.95)
 
 
-def test_a_total_that_an_author_wrote_is_not_believed(read):  # huggingface_hub #4221
-    model = read(
+def test_a_total_that_differs_from_the_tensors_does_not_count(parse):  # huggingface_hub #4221
+    model = parse(
         "ZonglinY/MOOSE-Star-R1D-7B",
         safetensors={"parameters": {"BF16": 7615616512}, "total": 333312},
     )
-    assert told(model)[0] == 7615616512
+    assert parameters(model)[0] == 7615616512
 
 
-def test_a_total_alone_is_taken_with_less_confidence(read):
-    assert told(read(safetensors={"total": 7e9})) == (7e9, "safetensors.total alone", 0.6)
+def test_a_total_without_tensors_has_less_confidence(parse):
+    assert parameters(parse(safetensors={"total": 7e9})) == (7e9, "safetensors.total alone", 0.6)
 
 
-@pytest.mark.parametrize(
-    ("name", "total", "confidence"),
-    [
-        ("avlp12/Motif-3-Beta-Alis-MLX-8bit", 314590621012, 0.9),  # a total that confirms it
-        ("avlp12/Motif-3-Alis-MLX-8bit", 88577906818, 0.6),  # the bare sum
-    ],
-)
-def test_packed_weights_are_unpacked_and_their_scales_left_out(read, name, total, confidence):
-    # 78613118976 x 32/8 weights, two BF16 numbers per 64 of them, and the rest of the BF16.
-    model = read(
-        name, config=EIGHT_BITS, tags=["mlx"], safetensors={"parameters": MOTIF, "total": total}
-    )
-    assert told(model) == (314590623874, "safetensors.parameters unpacked", confidence)
+def test_a_gguf_has_its_total(parse):
+    assert parameters(parse(gguf={"total": 7615616512})) == (7615616512, "gguf.total", 0.9)
 
 
-def test_counts_that_the_hub_unpacked_itself_are_not_unpacked_twice(read):
-    # mlx-community/Qwen3-32B-4bit since August 2026: there is no room for the scales of 262B.
-    model = read(
-        "mlx-community/Qwen3-32B-4bit",
-        tags=["mlx", "4-bit"],
-        safetensors={"parameters": {"U32": 32760000000, "BF16": 2000000}},
-    )
-    assert told(model) == (32762000000, "safetensors.parameters", 0.95)
-
-
-@pytest.mark.parametrize("counted", [1.0, 8.0])
-def test_where_both_readings_are_possible_the_name_decides(read, counted):
-    # 6.98B of Llama 3.1 8B are quantised: 0.8725B I32, with zero points; scales and embeddings F16.
-    model = read(
-        "acme/Llama-3.1-8B-AWQ",
-        config={"quantization_config": {"quant_method": "awq", "bits": 4}},
-        safetensors={"parameters": {"I32": 0.8725e9 * counted, "F16": 1.105e9}},
-    )
-    value, _, confidence = told(model)
-    assert value == pytest.approx(8.03e9, rel=0.01)
-    assert confidence == 0.9
-
-
-def test_the_bits_may_stand_under_the_language_model(read):  # huggingface.js #2003, Kimi-K2.5
-    settings = {
-        "quant_method": "compressed-tensors",
-        "config_groups": {"group_0": {"weights": {"num_bits": 4, "group_size": 32}}},
-    }
-    model = read(
-        config={"text_config": {"quantization_config": settings}},
-        safetensors={"parameters": {"I32": 128e9, "BF16": 40e9}},
-    )
-    assert told(model)[0] == pytest.approx(1024e9 + 40e9 - 32e9)  # one scale for 32 weights
-
-
-def test_half_bytes_of_bitsandbytes_are_counted_twice(read):
-    model = read(
-        "acme/m-7B",
-        config={"quantization_config": {"quant_method": "bitsandbytes", "load_in_4bit": True}},
-        safetensors={"parameters": {"U8": 3.609375e9, "F16": 0.5e9}},
-    )
-    assert told(model)[0] == pytest.approx(7.0e9 + 0.5e9)  # 64 weights fill 32 bytes, and one more
-
-
-def test_packed_numbers_of_an_unknown_kind_are_not_trusted(read):
-    model = read(safetensors={"parameters": {"U8": 10e9, "BF16": 1e9}})
-    assert told(model) == (11e9, "safetensors.parameters", 0.5)
-
-
-def test_of_packed_numbers_of_an_unknown_kind_the_name_knows_more(read):
-    packed = {"parameters": {"U8": 10e9, "BF16": 1e9}}
-    assert told(read("openai/gpt-oss-20b", safetensors=packed)) == (20e9, "name", 0.6)
-
-
-def test_of_an_unknown_quantiser_the_bits_are_enough(read):
-    config = {"quantization_config": {"quant_method": "exl2", "bits": 5.0}}
-    model = read(config=config, safetensors={"parameters": {"I32": 1.1e9, "F16": 0.5e9}})
-    assert told(model)[0] == pytest.approx(1.1e9 * 32 / 5 + 0.5e9)
-
-
-def test_files_of_a_quantised_model_are_divided_by_its_bits(read):
-    files = [{"rfilename": "model.safetensors", "size": 4_000_000_000}]
-    model = read(siblings=files, config={"quantization_config": {"bits": 4}})
-    assert told(model) == (8e9, "size of the weight files", 0.5)
-
-
-def test_gguf_tells_the_total(read):
-    assert told(read(gguf={"total": 7615616512})) == (7615616512, "gguf.total", 0.9)
-
-
-def test_the_addition_of_an_adapter_is_not_the_model(read):
+def test_the_weights_of_an_adapter_are_not_those_of_the_model(parse):
     lora = {"parameters": {"F32": 20_000_000}}
-    assert "parameters" not in read("a/my-lora", library_name="peft", safetensors=lora).facts
-    assert told(read("a/llama-7b-lora", tags=["peft"], safetensors=lora)) == (7e9, "name", 0.6)
+    assert "parameters" not in parse("a/my-lora", library_name="peft", safetensors=lora).facts
+    assert parameters(parse("a/llama-7b-lora", tags=["peft"], safetensors=lora)) == (
+        7e9,
+        "name",
+        0.6,
+    )
 
 
-def test_file_sizes_are_divided_by_the_bytes_of_a_weight(read):
+def test_file_sizes_are_divided_by_the_bytes_per_weight(parse):
     files = [
         {"rfilename": "model-00001-of-00002.safetensors", "size": 8_000_000_000},
         {"rfilename": "model-00002-of-00002.safetensors", "lfs": {"size": 6_000_000_000}},
@@ -174,17 +95,19 @@ def test_file_sizes_are_divided_by_the_bytes_of_a_weight(read):
         {"rfilename": "pytorch_model.bin", "size": 14_000_000_000},
         {"rfilename": "checkpoint-5/model.safetensors", "size": 14_000_000_000},
     ]
-    model = read(siblings=files, config={"torch_dtype": "bfloat16"}, usedStorage=10**11)
-    assert told(model) == (7e9, "size of the weight files", 0.7)
+    model = parse(siblings=files, config={"torch_dtype": "bfloat16"}, usedStorage=10**11)
+    assert parameters(model) == (7e9, "size of the weight files", 0.7)
     assert model.value("weight_bytes") == 14e9
 
 
-def test_used_storage_is_no_size_of_a_model(read):  # BERT base shows 13.4 GB for 110M
-    assert "parameters" not in read("acme/bert-base", usedStorage=13_400_000_000).facts
+def test_used_storage_is_not_the_size_of_a_model(parse):  # BERT base shows 13.4 GB for 110M
+    assert "parameters" not in parse("acme/bert-base", usedStorage=13_400_000_000).facts
 
 
-def test_a_count_that_contradicts_the_name_is_believed_less(read):
-    value, source, confidence = told(read("a/llama-7b", safetensors={"parameters": {"F16": 2e7}}))
+def test_a_count_that_contradicts_the_name_has_less_confidence(parse):
+    value, source, confidence = parameters(
+        parse("a/llama-7b", safetensors={"parameters": {"F16": 2e7}})
+    )
     assert (value, confidence) == (2e7, 0.5)
     assert source.endswith("the name says 7e+09")
 
@@ -199,9 +122,9 @@ def test_a_count_that_contradicts_the_name_is_believed_less(read):
         (MIXTRAL, 46_702_792_704, 12_879_925_248),
     ],
 )
-def test_published_sizes_follow_from_the_config(read, config, total, active):
-    model = read(config=config)
-    assert told(model)[:2] == (total, "shape in config.json")
+def test_published_sizes_follow_from_the_config(parse, config, total, active):
+    model = parse(config=config)
+    assert parameters(model)[:2] == (total, "shape in config.json")
     assert model.value("active_parameters") == active
 
 
@@ -217,7 +140,7 @@ def test_published_sizes_follow_from_the_config(read, config, total, active):
         BERT | {"num_hidden_layers": 1e300},
     ],
 )
-def test_a_shape_that_is_not_known_gives_no_size(config):
+def test_an_unknown_architecture_or_dimension_gives_no_count(config):
     assert count_from_config(config) is None
 
 
@@ -238,7 +161,7 @@ def test_a_shape_that_is_not_known_gives_no_size(config):
         ("lmsys/vicuna7bv1.5", 7e9, None),
     ],
 )
-def test_a_name_tells_the_size(name, total, active):
+def test_the_size_is_read_from_a_name(name, total, active):
     named = size_from_name(name)
     assert named.total == pytest.approx(total)
     assert named.active == active
@@ -253,7 +176,7 @@ def test_a_name_tells_the_size(name, total, active):
         ("user/two-2x7b", 12.88e9, 12.88e9),
     ],
 )
-def test_a_mixture_shares_all_but_its_feed_forward_parts(name, total, active):
+def test_the_experts_of_a_mixture_share_all_but_their_feed_forward_parts(name, total, active):
     named = size_from_name(name)
     assert named.total == pytest.approx(total, rel=0.005)
     assert named.active == pytest.approx(active, rel=0.01)
@@ -281,15 +204,15 @@ def test_a_mixture_shares_all_but_its_feed_forward_parts(name, total, active):
         "x/模型-\uff17B",
     ],
 )
-def test_other_numbers_in_a_name_are_no_size(name):
+def test_other_numbers_in_a_name_are_not_a_size(name):
     assert size_from_name(name) is None
 
 
-def test_what_was_cut_from_a_mixture_has_another_size():
+def test_the_size_after_from_is_that_of_another_model():
     assert size_from_name("DrNicefellow/Mistral-7-from-Mixtral-8x7B-v0.1") is None
 
 
-def test_a_token_passes_fewer_parameters_than_the_name_has(read):
-    model = read("Qwen/Qwen3-30B-A3B", safetensors={"parameters": {"BF16": 30532122624}})
+def test_active_parameters_are_read_from_the_name(parse):
+    model = parse("Qwen/Qwen3-30B-A3B", safetensors={"parameters": {"BF16": 30532122624}})
     assert model.value("active_parameters") == 3e9
     assert model.facts["active_parameters"].source == "name"

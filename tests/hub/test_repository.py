@@ -1,4 +1,4 @@
-"""A folder goes up to the Hub as it was written, and comes down without anything that runs."""
+"""Folders are uploaded to the Hub as they were written, and downloaded without code."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from huggingface_hub import HfApi
 from huggingface_hub.utils import filter_repo_objects
 
 from tryage.errors import PersistenceError
-from tryage.hub import repository as repo_module
+from tryage.hub import repository
 from tryage.hub.repository import ALLOWED_PATTERNS, download_folder, push_folder
 from tryage.testing.hub import FakeResponse, LocalHub
 
@@ -18,7 +18,7 @@ SECRET = "hf_" + "s3cret" * 5
 
 @pytest.fixture
 def uploads(monkeypatch):
-    """What would be sent to the Hub: arguments, and the files with their content."""
+    """Record what would be sent to the Hub: arguments, and the files with their content."""
     sent = []
 
     class Created:
@@ -60,7 +60,7 @@ def test_what_is_uploaded_is_what_was_written(uploads):
     assert uploads[1]["repo_id"] == "me/router"
 
 
-def test_the_token_opens_the_door_and_stays_outside(uploads):
+def test_the_token_is_used_and_not_uploaded(uploads):
     push_folder(write, "me/router", token=SECRET, private=True, branch="next")
     assert uploads[0]["token"] == SECRET
     assert uploads[0]["private"] is True
@@ -68,14 +68,14 @@ def test_the_token_opens_the_door_and_stays_outside(uploads):
     assert not any(SECRET.encode() in content for content in uploads[1]["files"].values())
 
 
-def test_a_fetch_asks_for_data_only(monkeypatch, tmp_path):
+def test_a_download_asks_for_data_only(monkeypatch, tmp_path):
     asked = {}
 
     def snapshot(repo_id, **options):
         asked.update(repo_id=repo_id, **options)
         return str(tmp_path)
 
-    monkeypatch.setattr(repo_module, "snapshot_download", snapshot)
+    monkeypatch.setattr(repository, "snapshot_download", snapshot)
     assert download_folder("me/router", revision="v1", token=SECRET) == tmp_path
     assert asked == {
         "repo_id": "me/router",
@@ -85,7 +85,7 @@ def test_a_fetch_asks_for_data_only(monkeypatch, tmp_path):
     }
 
 
-def test_of_a_repository_only_json_tensors_graphs_and_text_are_fetched():
+def test_only_json_tensors_graphs_and_text_of_a_repository_are_downloaded():
     wanted = [
         "README.md",
         "router.json",
@@ -106,7 +106,7 @@ def hub(tmp_path):
         yield local
 
 
-def test_what_goes_up_comes_down_again(hub, tmp_path):
+def test_an_uploaded_folder_is_downloaded_again(hub, tmp_path):
     address = push_folder(
         write, "tester/router", token=hub.token, private=True, commit_message="Mine"
     )
@@ -135,7 +135,7 @@ def test_a_hub_that_refuses_is_a_persistence_error(hub, status):
         push_folder(write, "me/router", token=hub.token)
 
 
-def test_a_hub_that_has_gone_is_a_persistence_error(hub):
+def test_a_hub_that_was_closed_is_a_persistence_error(hub):
     hub.close()
     with pytest.raises(PersistenceError, match="'me/router' was not pushed"):
         push_folder(write, "me/router", token=hub.token)
@@ -146,7 +146,7 @@ def test_a_hub_that_does_not_answer_is_a_persistence_error(tmp_path):
         download_folder("me/router", endpoint="http://127.0.0.1:1", cache_dir=tmp_path, token=False)
 
 
-def test_offline_a_repository_that_was_never_fetched_is_a_persistence_error(tmp_path):
+def test_offline_a_repository_that_is_not_cached_is_a_persistence_error(tmp_path):
     with pytest.raises(PersistenceError, match="neither a folder with a router"):
         download_folder("me/router", cache_dir=tmp_path, local_files_only=True)
 
@@ -157,7 +157,7 @@ def test_a_name_that_no_repository_can_have_is_a_persistence_error(name, tmp_pat
         download_folder(name, cache_dir=tmp_path, local_files_only=True)
 
 
-def test_a_fetched_repository_is_found_in_the_cache_without_a_network(tmp_path):
+def test_a_cached_repository_is_found_without_a_network(tmp_path):
     commit = "a" * 40
     kept = tmp_path / "models--me--router" / "snapshots" / commit
     kept.mkdir(parents=True)

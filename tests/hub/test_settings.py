@@ -1,4 +1,4 @@
-"""Where the Hub is and who asks: given, or as the environment says when it is asked."""
+"""`HubSettings`: given, or read from the environment at that moment."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NAMES = (
 
 @pytest.fixture
 def environment(monkeypatch):
-    """Set variables from a clean state; nobody is logged in."""
+    """Set variables from a clean state, without a login."""
     for name in NAMES:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", "/nowhere/token")
@@ -31,7 +31,7 @@ def environment(monkeypatch):
 
 
 @pytest.mark.usefixtures("environment")
-def test_without_variables_it_is_the_hub_and_nobody_in_particular():
+def test_without_variables_the_settings_are_the_default_ones():
     assert HubSettings.from_environment() == HubSettings()
     assert (HubSettings().endpoint, HubSettings().inference) == (
         DEFAULT_ENDPOINT,
@@ -39,7 +39,7 @@ def test_without_variables_it_is_the_hub_and_nobody_in_particular():
     )
 
 
-def test_variables_count_as_they_are_when_they_are_read(environment):
+def test_variables_are_read_at_each_call(environment):
     environment("HF_ENDPOINT", "http://127.0.0.1:8080/hub/")
     environment("HF_TOKEN", f" {TOKEN}\n")
     first = HubSettings.from_environment()
@@ -60,25 +60,25 @@ def test_the_inference_router_has_a_variable_of_its_own(environment):
 
 @pytest.mark.parametrize("name", ["HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"])
 @pytest.mark.parametrize(("value", "offline"), [("1", True), ("yes", True), ("0", False)])
-def test_offline_is_what_huggingface_hub_takes_for_it(environment, name, value, offline):
+def test_offline_is_read_as_huggingface_hub_reads_it(environment, name, value, offline):
     environment(name, value)
     assert HubSettings.from_environment().offline is offline
 
 
-def test_offline_no_token_is_looked_for(environment, monkeypatch):
+def test_offline_no_token_is_read(environment, monkeypatch):
     environment("HF_HUB_OFFLINE", "1")
     monkeypatch.setattr(huggingface_hub, "get_token", lambda: pytest.fail("may ask the network"))
     assert HubSettings.from_environment().token is None
 
 
-def test_a_token_that_may_not_be_used_unasked_is_not(environment):
+def test_a_disabled_implicit_token_is_not_used(environment):
     environment("HF_TOKEN", TOKEN)
     environment("HF_HUB_DISABLE_IMPLICIT_TOKEN", "1")
     assert HubSettings.from_environment().token is None
 
 
 @pytest.mark.usefixtures("environment")
-def test_a_login_that_fails_is_an_access_error_without_its_secrets(monkeypatch):
+def test_a_login_that_fails_is_an_access_error_without_secrets(monkeypatch):
     def fail():
         raise ValueError(f"exchange failed for {TOKEN}")
 
@@ -97,7 +97,7 @@ def test_the_token_is_in_no_repr():
     "address",
     ["", "hub", "ftp://hub.test", "http://", "http://hub.test:port", "https://hub.test?a=1", 7],
 )
-def test_what_is_no_address_is_refused(address):
+def test_an_invalid_address_is_refused(address):
     for name in ("endpoint", "inference"):
         with pytest.raises(InputError, match=f"{name} must be an address"):
             HubSettings(**{name: address})
@@ -110,13 +110,13 @@ def test_a_password_in_an_address_is_refused_and_not_repeated():
 
 
 @pytest.mark.parametrize("token", [f"{TOKEN}\nX-Evil: 1", f"{TOKEN} x", f"{TOKEN}é", 7, b"hf_x"])
-def test_what_no_header_can_carry_is_no_token_and_not_repeated(token):
+def test_a_token_that_no_header_can_carry_is_refused_and_not_repeated(token):
     with pytest.raises(InputError, match="token") as raised:
         HubSettings(token=token)
     assert TOKEN not in str(raised.value)
 
 
-def test_an_empty_token_is_none():
+def test_an_empty_token_becomes_none():
     assert HubSettings(token=" \n").token is None  # noqa: S106 - it is empty
 
 

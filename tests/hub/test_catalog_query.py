@@ -1,4 +1,4 @@
-"""What a query asks for, what it refuses, and that an index answers it."""
+"""`Query`: the models that fit, wrong conditions, and the index that SQLite uses."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CREATED = "2024-0{}-01T00:00:00.000Z"
 
 
 @pytest.fixture
-def filled(catalogue, read):
+def filled(catalogue, parse):
     chat, mit, gguf = "text-generation", "license:mit", "gguf"
 
     def bf16(count):
@@ -22,13 +22,13 @@ def filled(catalogue, read):
 
     catalogue.put(
         [
-            read("a/one", downloads=10, pipeline_tag=chat, tags=[mit, gguf], likes=1, gated=False,
+            parse("a/one", downloads=10, pipeline_tag=chat, tags=[mit, gguf], likes=1, gated=False,
                  safetensors=bf16(7_000_000_000), createdAt=CREATED.format(1)),
-            read("a/Two", downloads=30, pipeline_tag=chat, tags=["license:apache-2.0"], likes=9,
+            parse("a/Two", downloads=30, pipeline_tag=chat, tags=["license:apache-2.0"], likes=9,
                  gated="auto", safetensors=bf16(70_000_000_000), createdAt=CREATED.format(5)),
-            read("b/three", downloads=20, pipeline_tag="fill-mask", tags=[mit, "é"], gated=False),
-            read("b/four_%", downloads=None, pipeline_tag=chat, tags=[gguf]),
-            read("b/off", downloads=99, pipeline_tag=chat, disabled=True),
+            parse("b/three", downloads=20, pipeline_tag="fill-mask", tags=[mit, "é"], gated=False),
+            parse("b/four_%", downloads=None, pipeline_tag=chat, tags=[gguf]),
+            parse("b/off", downloads=99, pipeline_tag=chat, disabled=True),
         ]
     )  # fmt: skip
     return catalogue
@@ -38,7 +38,7 @@ def names(catalogue, **conditions):
     return [entry.name for entry in catalogue.search(Query(**conditions))]
 
 
-def test_without_conditions_all_are_found_the_most_downloaded_first_and_unknown_last(filled):
+def test_without_conditions_all_models_are_found_the_most_downloaded_first_and_unknown_last(filled):
     assert names(filled) == ["a/Two", "b/three", "a/one", "b/four_%"]
     assert names(filled, limit=2) == ["a/Two", "b/three"]
 
@@ -52,7 +52,7 @@ def test_without_conditions_all_are_found_the_most_downloaded_first_and_unknown_
         ({"tags": "gguf"}, ["a/one", "b/four_%"]),
         ({"tags": ["gguf", "license:mit"]}, ["a/one"]),
         ({"tags": ["é"]}, ["b/three"]),
-        ({"tags": ["nobody has it"]}, []),
+        ({"tags": ["no model has it"]}, []),
         ({"author": "b"}, ["b/three", "b/four_%"]),
         ({"search": "TWO"}, ["a/Two"]),
         ({"search": "_%"}, ["b/four_%"]),
@@ -63,18 +63,18 @@ def test_without_conditions_all_are_found_the_most_downloaded_first_and_unknown_
         ({"served": False, "limit": 1}, ["a/Two"]),
     ],
 )
-def test_conditions_are_known_to_hold(filled, conditions, found):
+def test_a_model_fits_when_each_condition_is_known_to_hold(filled, conditions, found):
     assert names(filled, **conditions) == found
 
 
-def test_a_model_of_unknown_size_or_age_meets_no_limit(filled):
+def test_a_model_of_unknown_size_or_age_fits_no_limit(filled):
     assert names(filled, min_parameters=0) == ["a/Two", "a/one"]
     assert names(filled, max_parameters=8e9) == ["a/one"]
     assert names(filled, min_parameters=8e9, max_parameters=7e10) == ["a/Two"]
     assert names(filled, since=datetime.date(2024, 5, 1)) == ["a/Two"]
 
 
-def test_each_sort_starts_with_what_people_look_for_and_ends_with_the_unknown(filled):
+def test_each_sort_starts_with_the_best_and_ends_with_the_unknown(filled):
     assert names(filled, sort="parameters") == ["a/one", "a/Two", "b/four_%", "b/three"]
     assert names(filled, sort="released") == ["a/Two", "a/one", "b/four_%", "b/three"]
     assert names(filled, sort="likes")[:2] == ["a/Two", "a/one"]
@@ -86,7 +86,7 @@ def test_every_sort_finds_the_same_models(filled, sort):
     assert sorted(names(filled, sort=sort)) == sorted(names(filled))
 
 
-def test_a_tag_is_found_the_same_way_whether_it_is_rare_or_common(filled, monkeypatch):
+def test_a_rare_and_a_common_tag_find_the_same_models(filled, monkeypatch):
     rare = names(filled, tags=["gguf"], task="text-generation", sort="parameters")
     monkeypatch.setattr("tryage.hub.catalog.SELECTIVE_TAG_LIMIT", 1)
     common = names(filled, tags=["gguf"], task="text-generation", sort="parameters")
@@ -101,7 +101,7 @@ def test_a_tag_is_found_the_same_way_whether_it_is_rare_or_common(filled, monkey
         )
     ),
 )
-def test_a_page_of_the_best_needs_neither_a_sort_nor_a_look_at_every_row(
+def test_the_best_models_are_read_from_an_index_without_sorting(
     catalogue, sort, task, license_, since
 ):
     day = None if since is None else datetime.date.fromisoformat(since)

@@ -1,4 +1,4 @@
-"""The bundled router goes up to a Hub and comes down in another process, whatever happens to it."""
+"""The bundled router is pushed to a Hub and read from it in another process."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ def hub(tmp_path):
 
 @pytest.fixture
 def pushed(hub, router):
-    """The Hub after the router was pushed to it, without anything in this machine's cache."""
+    """A Hub with the router, which is not in this machine's cache."""
     router.push_to_hub(NAME)
     return hub
 
 
 def read(hub, cache, name=NAME, **variables):
-    """Read the router in a process of its own, and return its decisions or what it complained."""
+    """Read the router in a process of its own, and return its decisions or its error."""
     environment = {**os.environ, **hub.environment(cache), **variables}
     environment["PYTHONPATH"] = os.pathsep.join(sys.path)
     done = subprocess.run(  # noqa: S603 - our own interpreter and code
@@ -68,11 +68,13 @@ def expected(router):
     return json.loads(json.dumps(decisions))
 
 
-def test_another_process_reads_what_was_pushed_and_decides_alike(pushed, router, tmp_path):
+def test_another_process_reads_the_pushed_router_and_makes_the_same_decisions(
+    pushed, router, tmp_path
+):
     assert read(pushed, tmp_path / "there") == expected(router)
 
 
-def test_what_was_read_once_is_read_again_without_a_network(pushed, router, tmp_path):
+def test_a_cached_router_is_read_without_a_network(pushed, router, tmp_path):
     cache = tmp_path / "there"
     read(pushed, cache)
     pushed.close()
@@ -82,13 +84,13 @@ def test_what_was_read_once_is_read_again_without_a_network(pushed, router, tmp_
     assert len(pushed.requests) == count
 
 
-def test_offline_what_was_never_read_says_what_is_missing(pushed, tmp_path):
-    complaint = read(pushed, tmp_path / "there", HF_HUB_OFFLINE="1")
-    assert "PersistenceError" in complaint
-    assert NAME in complaint
+def test_offline_a_router_that_is_not_cached_is_an_error_that_names_it(pushed, tmp_path):
+    error = read(pushed, tmp_path / "there", HF_HUB_OFFLINE="1")
+    assert "PersistenceError" in error
+    assert NAME in error
 
 
-def test_every_file_goes_up_as_it_is_saved_and_the_large_ones_by_lfs(pushed, router, tmp_path):
+def test_every_file_is_uploaded_as_it_is_saved_and_large_ones_through_lfs(pushed, router, tmp_path):
     router.save_pretrained(tmp_path)
     uploads = " ".join(one.path for one in pushed.requests if one.method == "PUT")
     for name in ("encoder/table.safetensors", "perception.safetensors", "router.json"):
@@ -114,14 +116,14 @@ def test_an_earlier_revision_is_read_by_its_commit(hub, router):
     assert len(hub) == 1
 
 
-def test_a_private_router_is_read_with_a_token_alone(hub, router):
+def test_a_private_router_is_read_only_with_a_token(hub, router):
     router.push_to_hub(NAME, private=True)
     with pytest.raises(PersistenceError, match=NAME):
         Router.from_pretrained(NAME, token=False)
     assert Router.from_pretrained(NAME, token=hub.token).preferences == WEIGHTS
 
 
-def test_a_gated_router_is_read_by_whom_it_is_granted(hub, router):
+def test_a_gated_router_is_read_after_access_is_granted(hub, router):
     hub.add("org/router", {})
     router.push_to_hub("org/router")
     hub.update("org/router", gated="manual")
@@ -136,7 +138,7 @@ def test_a_renamed_router_is_read_under_its_old_name(pushed):
     assert Router.from_pretrained(NAME).preferences == WEIGHTS
 
 
-def test_a_router_that_has_vanished_is_an_error_that_names_it(pushed):
+def test_a_deleted_router_is_an_error_that_names_it(pushed):
     pushed.remove(NAME)
     with pytest.raises(PersistenceError, match=NAME):
         Router.from_pretrained(NAME)

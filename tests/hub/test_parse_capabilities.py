@@ -1,4 +1,4 @@
-"""How much a model reads, what it is shown, what it can do, in which languages."""
+"""The context length, capabilities and languages of a model, from its record."""
 
 from __future__ import annotations
 
@@ -51,12 +51,12 @@ def yarn(factor, original=None):
         ({"max_position_embeddings": 1e30}, None),
     ],
 )
-def test_the_context_follows_from_the_config(read, config, length):
-    assert read(config=config).value("context_length") == length
+def test_the_context_length_follows_from_the_config(parse, config, length):
+    assert parse(config=config).value("context_length") == length
 
 
-def test_a_gguf_tells_its_context(read):
-    assert read(gguf={"context_length": 32768}).value("context_length") == 32768
+def test_a_gguf_has_its_context_length(parse):
+    assert parse(gguf={"context_length": 32768}).value("context_length") == 32768
 
 
 @pytest.mark.parametrize(
@@ -77,13 +77,13 @@ def test_a_gguf_tells_its_context(read):
         ({"config": {"tokenizer_config": {"chat_template": 3}}}, None),
     ],
 )
-def test_capabilities_come_from_template_task_and_tags(read, fields, able):
-    assert read(**fields).value("capabilities") == able
+def test_capabilities_come_from_template_task_and_tags(parse, fields, able):
+    assert parse(**fields).value("capabilities") == able
 
 
-def test_of_several_templates_each_counts(read):
+def test_each_of_several_templates_counts(parse):
     named = [{"name": "default", "template": "x"}, {"name": "tool_use", "template": TOOLS}, 7]
-    model = read(config={"tokenizer_config": {"chat_template": named}})
+    model = parse(config={"tokenizer_config": {"chat_template": named}})
     assert model.value("capabilities") == {"chat", "tools"}
 
 
@@ -96,5 +96,5 @@ def test_of_several_templates_each_counts(read):
         ({"tags": ["tf"]}, None),
     ],
 )
-def test_languages_come_from_card_or_tags(read, fields, languages):
-    assert read(**fields).value("languages") == languages
+def test_languages_come_from_card_or_tags(parse, fields, languages):
+    assert parse(**fields).value("languages") == languages

@@ -35,25 +35,25 @@ FAULTS = [
     Slow(0.25),
     Slow(0.25, inside=True),
 ]
-# What asking again cannot mend: a record of the wrong shape, and a refusal of the token.
+# Another attempt cannot mend these: a record of the wrong shape, and a refused token.
 FINAL = (WrongShape, Unauthorized)
 
 
-class Attempts:
-    """One catalogue, one changed world, and any number of first attempts to bring them together."""
+class FaultySyncs:
+    """Syncs of copies of one catalogue with a changed Hub, each with a fault at some request."""
 
-    def __init__(self, world, client, folder, content, move_on):
-        self._world, self._client, self._folder = world, client, folder
+    def __init__(self, hub, client, folder, content, change_hub):
+        self._hub, self._client, self._folder = hub, client, folder
         self.content = content
         self._good = folder / "good.sqlite"
         with Catalogue(self._good) as good:
             self._sync(good)
             self.before = content(good)
-        move_on(world)
+        change_hub(hub)
         with self.copy() as undisturbed:
-            start = len(world.requests)
+            start = len(hub.requests)
             self._sync(undisturbed)
-            self.steps = len(world.requests) - start
+            self.steps = len(hub.requests) - start
             self.after = content(undisturbed)
 
     def copy(self):
@@ -62,33 +62,36 @@ class Attempts:
         return Catalogue(path)
 
     def _sync(self, catalogue):
-        client = self._client(self._world, timeout=0.1, retries=2)
+        client = self._client(self._hub, timeout=0.1, retries=2)
         options = {"limit": 12, "scans": 3, "leaderboards": ["data/board"]}
         sync(client, catalogue, refresh=datetime.timedelta(0), **options)
 
-    def meet(self, fault, step, times):
-        """Let a fault strike from this request on; return what is there then, and afterwards."""
+    def run(self, fault, step, times):
+        """Let a fault happen from this request on; return the error and the content after it.
+
+        Last comes the content after another sync without faults.
+        """
         with self.copy() as catalogue:
-            self._world.fail(fault, skip=step, times=times)
+            self._hub.fail(fault, skip=step, times=times)
             try:
                 self._sync(catalogue)
                 error = None
-            except HubError as met:
-                error = met
+            except HubError as raised:
+                error = raised
             found = self.content(catalogue)
-            self._world.clear_faults()
+            self._hub.clear_faults()
             self._sync(catalogue)
             return error, found, self.content(catalogue)
 
 
 @pytest.fixture
-def attempts(world, client, tmp_path, content, move_on):
-    return Attempts(world, client, tmp_path, content, move_on)
+def syncs(hub, client, tmp_path, content, change_hub):
+    return FaultySyncs(hub, client, tmp_path, content, change_hub)
 
 
-def test_the_sync_under_test_has_every_stage(attempts, world):
-    assert attempts.steps >= 14
-    targets = [request.target for request in world.requests[-attempts.steps :]]
+def test_the_sync_under_test_has_every_stage(syncs, hub):
+    assert syncs.steps >= 14
+    targets = [request.target for request in hub.requests[-syncs.steps :]]
     for part in (
         "leaderboard",
         "lastModified",
@@ -101,27 +104,27 @@ def test_the_sync_under_test_has_every_stage(attempts, world):
         "m20?",
     ):
         assert any(part in target for target in targets), part
-    assert attempts.before["told"] != attempts.after["told"]
+    assert syncs.before["models"] != syncs.after["models"]
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=repr)
-def test_a_fault_that_passes_leaves_no_trace(attempts, fault):
-    for step in range(attempts.steps):
-        error, found, finally_ = attempts.meet(fault, step, times=1)
+def test_a_fault_that_passes_leaves_no_trace(syncs, fault):
+    for step in range(syncs.steps):
+        error, found, finally_ = syncs.run(fault, step, times=1)
         if isinstance(fault, FINAL) and error is not None:
-            assert {**found, "left over": []} == attempts.before, step
+            assert {**found, "staged": []} == syncs.before, step
         else:
             assert error is None, (step, error)
-            assert found == attempts.after, step
-        assert finally_ == attempts.after, step
+            assert found == syncs.after, step
+        assert finally_ == syncs.after, step
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=repr)
-def test_a_fault_that_stays_leaves_the_last_good_catalogue_and_a_clear_error(attempts, fault):
-    steps = range(attempts.steps)
+def test_a_fault_that_stays_leaves_the_last_good_catalogue_and_a_clear_error(syncs, fault):
+    steps = range(syncs.steps)
     for step in steps if not isinstance(fault, Slow) else steps[:: len(steps) // 3]:
-        error, found, finally_ = attempts.meet(fault, step, times=None)
+        error, found, finally_ = syncs.run(fault, step, times=None)
         assert isinstance(error, HubError), step
         assert len(str(error)) > 20
-        assert {**found, "left over": []} == attempts.before, step
-        assert finally_ == attempts.after, step
+        assert {**found, "staged": []} == syncs.before, step
+        assert finally_ == syncs.after, step
