@@ -1,4 +1,4 @@
-"""A router that follows the first word, over experts of which this and that is known."""
+"""A router that follows the first word of a prompt, over experts with some known abilities."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from tryage.testing import FunctionPerception
 NAMES = ("small", "big", "plain", "unknown")
 
 
-def first_word(prompt):
-    """Predict loss 0 for the expert that is named first, and more for each further down."""
+def losses_by_first_word(prompt):
+    """Predict loss 0 for the expert that is named first, and more for each later expert."""
     return [0.0 if prompt.startswith(name) else 0.5 + i / 10 for i, name in enumerate(NAMES)]
 
 
-class Counting(FunctionPerception):
-    """Keeps the batches that were asked for."""
+class CountingPerception(FunctionPerception):
+    """Keeps the prompts of each pass."""
 
     def __init__(self):
-        super().__init__(NAMES, first_word)
+        super().__init__(NAMES, losses_by_first_word)
         self.passes = []
 
     def predict(self, prompts):
@@ -29,7 +29,7 @@ class Counting(FunctionPerception):
 
 @pytest.fixture
 def perception():
-    return Counting()
+    return CountingPerception()
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def library():
                    output_price=10, cached_input_price=1),
             Expert("plain", capabilities=[], context_length=100_000, input_price=1,
                    output_price=1),
-            Expert("unknown"),
+            Expert("unknown", aliases=["unknown-2025"]),
         ]
     )  # fmt: skip
 

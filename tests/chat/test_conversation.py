@@ -1,17 +1,23 @@
-"""What a conversation asks, how long it is, and by which keys it is known again."""
+"""What a conversation asks, how long it is, how a turn is recognised, and what a model must do."""
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tryage.chat import Conversation, Turn
+from tryage.chat import Conversation, Turn, conversation_requirements
+from tryage.chat.conversation import (
+    discriminating_requirements,
+    has_unverified_requirements,
+    meets_requirements,
+)
 
-ASKED = [Turn("system", "Be brief."), Turn("user", "What is 2 + 2?")]
-LOOP = [Turn("assistant", calls='add{"a": 2}'), Turn("tool", "4")]
-NEXT = [Turn("assistant", "4"), Turn("user", "And 3 + 3?")]
+QUESTION = [Turn("system", "Be brief."), Turn("user", "What is 2 + 2?")]
+TOOL_LOOP = [Turn("assistant", calls='add{"a": 2}'), Turn("tool", "4")]
+NEXT_TURN = [Turn("assistant", "4"), Turn("user", "And 3 + 3?")]
 
-turns = st.lists(
+random_turns = st.lists(
     st.builds(
         Turn,
         st.sampled_from(["system", "user", "assistant", "tool"]),
@@ -21,51 +27,51 @@ turns = st.lists(
 )
 
 
-def test_the_request_is_what_the_user_said_last_not_what_a_tool_put_out():
-    assert Conversation(ASKED + LOOP).request == "What is 2 + 2?"
-    assert Conversation(ASKED + LOOP + NEXT).request == "And 3 + 3?"
+def test_the_request_is_the_last_user_message_not_the_output_of_a_tool():
+    assert Conversation(QUESTION + TOOL_LOOP).request == "What is 2 + 2?"
+    assert Conversation(QUESTION + TOOL_LOOP + NEXT_TURN).request == "And 3 + 3?"
 
 
-def test_a_query_that_a_program_wrapped_in_more_is_the_request():
+def test_a_query_inside_a_template_is_the_request():
     wrapped = [Turn("user", "Context: ... Query: What is 2 + 2? Answer:")]
     assert Conversation(wrapped, query="What is 2 + 2?").request == "What is 2 + 2?"
 
 
-def test_without_a_user_the_last_message_is_the_request():
+def test_without_a_user_message_the_last_message_is_the_request():
     assert Conversation([Turn("system", "a"), Turn("assistant", "b")]).request == "b"
     assert Conversation([]).request == ""
 
 
-def test_length_counts_every_turn_its_tool_calls_its_pictures_and_the_schemas():
+def test_the_length_counts_every_turn_with_tool_calls_media_and_the_schemas():
     def count(text):
         return len(text)
 
-    shown = Turn("user", "abc", calls="de", images=1, audio=1)
-    assert shown.tokens(count) == 5 + 2 * 1_000 + 4
-    assert Conversation([shown, shown], tools="12345").tokens(count) == 2 * 2_009 + 5
+    turn = Turn("user", "abc", calls="de", images=1, audio=1)
+    assert turn.tokens(count) == 5 + 2 * 1_000 + 4
+    assert Conversation([turn, turn], tools="12345").tokens(count) == 2 * 2_009 + 5
     assert Conversation([Turn("user", "x" * 400)]).tokens() == 100 + 4
 
 
-def test_what_is_cached_ends_with_the_last_answer():
+def test_the_answered_part_ends_with_the_last_answer():
     talk = Conversation([Turn("user", "aa"), Turn("assistant", "b"), Turn("user", "ccc")], "tool")
     assert talk.answered_tokens(len) == 4 + (2 + 4) + (1 + 4)
-    assert Conversation(ASKED).answered_tokens(len) == 0
+    assert Conversation(QUESTION).answered_tokens(len) == 0
 
 
 def test_a_turn_keeps_its_key_through_a_tool_loop():
-    first = Conversation(ASKED)
-    assert Conversation(ASKED + LOOP).turn_keys == first.turn_keys
-    later = Conversation(ASKED + LOOP + NEXT)
+    first = Conversation(QUESTION)
+    assert Conversation(QUESTION + TOOL_LOOP).turn_keys == first.turn_keys
+    later = Conversation(QUESTION + TOOL_LOOP + NEXT_TURN)
     assert later.turn_keys[1:] == first.turn_keys
     assert later.turn_keys[0] != first.turn_keys[0]
 
 
-def test_a_rewritten_system_prompt_is_the_same_turn():
-    rewritten = Conversation([Turn("system", "It is noon."), *ASKED[1:]])
-    assert rewritten.turn_keys == Conversation(ASKED).turn_keys
+def test_a_changed_system_prompt_does_not_change_the_turn():
+    changed = Conversation([Turn("system", "It is noon."), *QUESTION[1:]])
+    assert changed.turn_keys == Conversation(QUESTION).turn_keys
 
 
-def test_another_picture_another_word_or_another_thread_is_another_turn():
+def test_another_image_another_text_or_another_thread_is_another_turn():
     talks = [
         Conversation([Turn("user", "What is it?", images=1, digest="cat")]),
         Conversation([Turn("user", "What is it?", images=1, digest="dog")]),
@@ -75,10 +81,51 @@ def test_another_picture_another_word_or_another_thread_is_another_turn():
     assert len({talk.turn_keys for talk in talks}) == len(talks)
 
 
-@given(turns)
-def test_any_conversation_has_a_key_a_length_and_a_request(said):
-    talk = Conversation(said)
-    assert len(talk.turn_keys) == max(1, sum(turn.role == "user" for turn in said))
+@given(random_turns)
+def test_every_conversation_has_keys_a_length_and_a_request(turns):
+    talk = Conversation(turns)
+    assert len(talk.turn_keys) == max(1, sum(turn.role == "user" for turn in turns))
     assert len(set(talk.turn_keys)) == len(talk.turn_keys)
-    assert talk.tokens() >= 4 * len(said)
+    assert talk.tokens() >= 4 * len(turns)
     assert isinstance(talk.request, str)
+
+
+def test_tools_structure_and_media_are_required_capabilities():
+    talk = Conversation([Turn("user", "a", images=1, audio=1)], tools="{}", structured_output=True)
+    length, *abilities = conversation_requirements(talk, 10)
+    assert (length.field, length.op, length.value) == ("context_length", ">=", 510)
+    names = [one.value for one in abilities]
+    assert names == [("tools",), ("structured_output",), ("vision",), ("audio",)]
+    assert all(one.unknown_passes for one in (length, *abilities))
+
+
+def test_the_context_has_room_for_the_longest_answer():
+    talk = Conversation([Turn("user", "a")], answer_tokens=7)
+    assert [one.value for one in conversation_requirements(talk, 10)] == [17]
+
+
+@pytest.mark.parametrize("names", [("small", "big", "unknown"), ("big", "plain"), ("unknown",)])
+@pytest.mark.parametrize("tokens", [1, 1_500, 1_500.5, 99_500, 99_501, 10**9])
+def test_a_requirement_counts_only_if_an_expert_is_known_to_fail_it(library, names, tokens):
+    some = library.subset(names)
+    talk = Conversation([Turn("user", "look", images=1)], tools="{}")
+    required = conversation_requirements(talk, tokens)
+    expected = [one for one in required if not one.satisfied(some).all()]
+    assert [list(discriminating_requirements(required, some)) for _ in range(2)] == [expected] * 2
+
+
+def test_an_expert_of_unknown_capabilities_meets_a_requirement_unverified(library):
+    required = conversation_requirements(Conversation([Turn("user", "look", images=1)]), 10)
+    checks = {
+        name: (
+            meets_requirements(required, library, library.index(name)),
+            has_unverified_requirements(required, library, library.index(name)),
+        )
+        for name in ("big", "plain", "unknown")
+    }
+    assert checks == {"big": (True, False), "plain": (False, True), "unknown": (True, True)}
+
+
+def test_an_unknown_context_length_is_not_an_unverified_requirement(library):
+    required = conversation_requirements(Conversation([Turn("user", "hello")]), 10)
+    assert not has_unverified_requirements(required, library, library.index("unknown"))

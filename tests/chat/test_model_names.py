@@ -1,21 +1,25 @@
-"""Known models by the names that people and providers give them, in the bundled library."""
+"""Which expert a model name means, which name a client has, which models are identical."""
 
 from __future__ import annotations
 
-import json
+from types import SimpleNamespace
 
 import pytest
 
-from tryage import Library
+from tryage import Expert
 from tryage.chat import resolve_model_name
-from tryage.perception.pretrained import BUNDLED_FOLDER
+from tryage.chat.model_names import (
+    bundled_library,
+    group_identical_experts,
+    model_name_of,
+    name_models,
+)
+from tryage.errors import InputError
 
 
 @pytest.fixture(scope="module")
 def known():
-    return Library.from_dicts(
-        json.loads((BUNDLED_FOLDER / "router.json").read_text("utf-8"))["library"]
-    )
+    return bundled_library()
 
 
 @pytest.mark.parametrize(
@@ -45,7 +49,7 @@ def known():
         ("  GPT-4O  ", "gpt-4o-2024-08-06"),
     ],
 )
-def test_a_known_model_is_recognised(known, spec, name):
+def test_a_name_of_a_known_model_is_recognised(known, spec, name):
     assert resolve_model_name(known, spec).name == name
 
 
@@ -53,7 +57,7 @@ def test_a_known_model_is_recognised(known, spec, name):
     "spec",
     ["", ":", "/", "openai", "gpt-4o-nano", "openai:gpt", "gpt-5", "llama3:1b", "my-own", "客户"],
 )
-def test_another_model_is_not_taken_for_a_known_one(known, spec):
+def test_the_name_of_another_model_is_not_recognised(known, spec):
     assert resolve_model_name(known, spec) is None
 
 
@@ -62,3 +66,39 @@ def test_every_name_and_alias_means_its_own_expert(known):
         for name in (expert.name, *expert.aliases):
             assert resolve_model_name(known, name).name == expert.name
             assert resolve_model_name(known, f"someone:{name}").name == expert.name
+
+
+def test_models_in_a_list_are_named_after_the_model_that_they_call():
+    one, other = SimpleNamespace(model="gpt-4o"), SimpleNamespace(model_name="my-own")
+    assert name_models([one, other], model_name_of) == {"gpt-4o": one, "my-own": other}
+
+
+def test_the_first_client_with_a_name_gives_it():
+    assert model_name_of(SimpleNamespace(model=" "), None, SimpleNamespace(repo_id="a/b")) == "a/b"
+    assert model_name_of(object()) is None
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("gpt-4o", "The models are a str"),
+        (7, "The models are a int"),
+        ([SimpleNamespace()], "has no name"),
+        ([SimpleNamespace(model="a"), SimpleNamespace(model="a")], "Two models are called 'a'"),
+    ],
+)
+def test_models_that_cannot_be_named_are_refused(given, message):
+    with pytest.raises(InputError, match=message):
+        name_models(given, model_name_of)
+
+
+def test_one_model_at_two_providers_is_a_duplicate_of_the_first():
+    experts = [Expert("here", aliases=["gpt-4o"]), Expert("there", aliases=["gpt-4o"])]
+    grouped, duplicates = group_identical_experts(experts)
+    assert duplicates == {"there": "here"}
+    assert [expert.aliases for expert in grouped] == [("gpt-4o",), ()]
+
+
+def test_an_expert_whose_alias_is_the_name_of_another_is_its_duplicate():
+    experts = [Expert("mine", aliases=["GPT-4o"]), Expert("gpt-4o")]
+    assert group_identical_experts(experts)[1] == {"mine": "gpt-4o"}

@@ -1,0 +1,200 @@
+"""Which source each fact about a model comes from, and the routers over the models."""
+
+from __future__ import annotations
+
+import copy
+import datetime
+import pickle
+
+import pytest
+
+from tryage import Expert, Library, Preferences, Router
+from tryage.chat.candidates import CandidatePool, ClientFacts, RouterCache, candidate_experts
+from tryage.chat.model_names import bundled_library
+from tryage.core.library import Provenance
+from tryage.hub.catalog import Catalogue
+from tryage.hub.parse import parse_model
+from tryage.testing import FixedPerception
+
+SEEN = datetime.datetime(2026, 11, 20, tzinfo=datetime.timezone.utc)
+NOTHING = ClientFacts(None, {})
+YI = "01-ai/Yi-1.5-9B-Chat"
+
+
+def record(name, number=1, **more):
+    return {
+        "id": name, "_id": f"{number:024x}", "pipeline_tag": "text-generation", "downloads": 123,
+        "tags": ["license:apache-2.0"], "createdAt": "2025-03-04T00:00:00.000Z",
+        "safetensors": {"total": 9 * 10**9, "parameters": {"BF16": 9 * 10**9}}, **more,
+    }  # fmt: skip
+
+
+@pytest.fixture
+def catalogue(tmp_path, monkeypatch):
+    monkeypatch.setenv("TRYAGE_HOME", str(tmp_path))
+    return Catalogue()
+
+
+@pytest.fixture
+def filled_catalogue(catalogue):
+    names = ("org/new-9b", YI, "llama3/8b")
+    catalogue.put([parse_model(record(name, i), SEEN) for i, name in enumerate(names)])
+    return catalogue
+
+
+def candidate(name, facts=NOTHING, library=None, user_experts=()):
+    (expert,) = candidate_experts({name: facts}, library, user_experts)
+    return expert
+
+
+def test_a_fact_of_the_user_wins_over_the_client_and_the_client_over_the_library(catalogue):
+    user_expert = Expert("mine", input_price=9.0)
+    client = ClientFacts("gpt-4o", {"context_length": 77, "capabilities": ["tools"]}, "its client")
+    expert = candidate("mine", client, user_experts=[user_expert])
+    assert expert.aliases == ("gpt-4o-2024-08-06",)
+    assert (expert.input_price, expert.context_length) == (9.0, 77)
+    assert expert.capabilities == {"tools", "structured_output"}
+    assert expert.output_price == bundled_library()["gpt-4o"].output_price
+    sources, bundled = expert.metadata["sources"], bundled_library()["gpt-4o"].metadata["sources"]
+    assert (sources["input_price"], sources["context_length"]) == ("given by you", "its client")
+    assert sources["output_price"] == bundled["output_price"]
+    assert not catalogue.path.exists()
+
+
+@pytest.mark.usefixtures("filled_catalogue")
+@pytest.mark.parametrize(
+    "name",
+    ["org/new-9b", "ORG/New-9B", "together:org/new-9b", "openrouter/org/new-9b:free",
+     "org/new-9b:together"],
+)  # fmt: skip
+def test_a_model_of_the_catalogue_is_recognised_by_its_id_with_a_provider_around_it(name):
+    expert = candidate(name)
+    assert (expert.parameters, expert.license, expert.downloads) == (9e9, "apache-2.0", 123)
+    assert expert.released == datetime.date(2025, 3, 4)
+    assert expert.metadata["sources"]["parameters"]["seen"] == SEEN.isoformat()
+    assert "org/new-9b" in Library([expert])
+
+
+@pytest.mark.usefixtures("filled_catalogue")
+@pytest.mark.parametrize("name", ["llama3:8b", "new-9b", "org", "org/other-9b", "/", "", "a/b/c d"])
+def test_a_name_that_is_not_an_id_means_no_model_of_the_hub(name):
+    assert "hub" not in candidate("mine", ClientFacts(name, {})).metadata
+
+
+@pytest.mark.usefixtures("filled_catalogue")
+def test_the_catalogue_wins_over_the_bundled_library_which_completes_it():
+    bundled = bundled_library()[YI]
+    expert = candidate("mine", ClientFacts("Yi-1.5-9B-Chat", {}))
+    assert expert.aliases == (YI,)
+    assert (expert.parameters, expert.downloads) == (9e9, 123)
+    assert bundled.parameters != 9e9
+    assert expert.output_tokens == bundled.output_tokens
+    assert expert.metadata["measured_as"] == bundled.metadata["measured_as"]
+
+
+@pytest.mark.usefixtures("filled_catalogue")
+def test_the_library_of_the_users_router_wins_over_the_catalogue():
+    own = Library([Expert("org/new-9b", parameters=1e9)])
+    expert = candidate("org/new-9b", library=own)
+    assert (expert.parameters, expert.downloads) == (1e9, 123)
+    assert "parameters" not in expert.metadata["sources"]
+
+
+def test_an_earlier_name_on_the_hub_means_the_model_that_the_library_knows(catalogue):
+    catalogue.put([parse_model(record("org/old-name"), SEEN)])
+    catalogue.put([parse_model(record("org/new-9b"), SEEN + datetime.timedelta(days=1))])
+    own = Library([Expert("org/new-9b", readability=50)])
+    expert = candidate("org/old-name", library=own)
+    assert (expert.readability, expert.aliases) == (50, ("org/new-9b",))
+
+
+@pytest.mark.usefixtures("filled_catalogue")
+def test_a_library_from_a_catalogue_is_not_looked_up_again():
+    own = Library([Expert("org/new-9b")])
+    own.origin = Provenance("elsewhere.sqlite", SEEN)
+    assert candidate("org/new-9b", library=own).to_dict() == {"name": "org/new-9b"}
+
+
+def test_a_missing_catalogue_is_not_created(catalogue):
+    assert candidate("org/new-9b").to_dict() == {"name": "org/new-9b"}
+    assert not catalogue.path.exists()
+
+
+def test_an_unreadable_catalogue_causes_one_warning(catalogue):
+    catalogue.path.write_bytes(b"not a catalogue but some text" * 99)
+    with pytest.warns(UserWarning, match="No facts are taken from the catalogue") as warned:
+        found = candidate_experts(dict.fromkeys(["org/new-9b", "org/other"], NOTHING), None, ())
+    assert [expert.to_dict() for expert in found] == [{"name": "org/new-9b"}, {"name": "org/other"}]
+    assert len(warned) == 1
+
+
+def test_an_expert_that_calls_tools_has_structured_output_too():
+    expert = candidate("mine", ClientFacts(None, {"capabilities": ["tools"]}))
+    assert expert.capabilities == {"tools", "structured_output"}
+    assert candidate("mine", ClientFacts(None, {"capabilities": []})).capabilities == frozenset()
+
+
+# The pool of all models ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def pool():
+    experts = [Expert("here", aliases=["a"]), Expert("there", aliases=["a"]), Expert("b")]
+    return CandidatePool.from_experts(experts, None)
+
+
+@pytest.fixture
+def base():
+    return Router(
+        FixedPerception({"a": 0.2, "b": 0.3}),
+        preferences=Preferences({"cost": 1.0}),
+        default="b",
+        strict=True,
+    )
+
+
+def test_one_model_at_two_providers_is_predicted_once(pool, base):
+    assert (pool.library.names, pool.duplicates) == (("here", "there", "b"), {"there": "here"})
+    ranking = pool.build_router(base, None, None).route("hello").ranking
+    assert [(one.name, round(one.predicted_loss, 3)) for one in ranking] == [
+        ("here", 0.2),
+        ("there", 0.2),
+        ("b", 0.3),
+    ]
+
+
+def test_a_router_over_the_pool_decides_as_its_base_does(pool, base):
+    router = pool.build_router(base, Preferences({"size": 2.0}), None)
+    assert dict(router.preferences.weights) == {"cost": 1.0, "size": 2.0}
+    assert (router.default, router.strict) == ("b", True)
+    assert pool.build_router(base, None, "here").default == "here"
+
+
+def test_a_default_that_is_not_in_the_pool_is_not_taken_over(base):
+    pool = CandidatePool.from_experts([Expert("a")], None)
+    assert pool.build_router(base, None, None).default is None
+
+
+def test_the_pool_is_as_old_as_the_library_of_the_router():
+    library = Library([Expert("b")])
+    library.origin = Provenance("elsewhere.sqlite", SEEN)
+    assert CandidatePool.from_experts([Expert("b")], library).library.origin == library.origin
+
+
+def test_each_combination_of_settings_has_one_chat_router(pool, base):
+    cache, preferences = RouterCache(), Preferences({"size": 1.0})
+    one = cache.get(pool, base, None, None, "turn")
+    assert cache.get(pool, base, None, None, "turn") is one
+    others = [
+        cache.get(pool, base, preferences, None, "turn"),
+        cache.get(pool, base, None, "here", "turn"),
+        cache.get(pool, base, None, None, "thread"),
+    ]
+    assert len({id(router) for router in (one, *others)}) == 4
+
+
+def test_copies_and_pickles_of_a_router_cache_start_empty(pool, base):
+    cache = RouterCache()
+    one = cache.get(pool, base, None, None, "turn")
+    for clone in (copy.deepcopy(cache), pickle.loads(pickle.dumps(cache))):  # noqa: S301 - written here
+        assert clone.get(pool, base, None, None, "turn") is not one

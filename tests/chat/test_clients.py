@@ -1,0 +1,120 @@
+"""Clients are made once, when they are needed; what holds a secret is neither shown nor pickled."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from tryage.chat.clients import AdaptiveExecutor, ClientPool, HubClientFactory, hub_models
+from tryage.errors import InputError
+
+
+class Client:
+    """A client with a key."""
+
+    def __init__(self, key="none"):
+        self.key = key
+
+
+class Clients(ClientPool[Client]):
+    client_type = Client
+    expected = "a Client, or a function that makes one"
+
+
+def test_a_client_is_made_by_the_first_call_and_only_once():
+    made = []
+
+    def make():
+        time.sleep(0.01)
+        made.append(Client())
+        return made[-1]
+
+    clients = Clients({"a": make})
+    assert not clients.is_built("a")
+    assert clients["a"] is make
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(clients.get_client, ["a"] * 8))
+    assert found == made * 8
+    assert clients.is_built("a")
+    assert clients["a"] is made[0]
+
+
+def test_a_pool_is_a_mapping_in_the_given_order():
+    ready = Client()
+    clients = Clients({"b": ready, "a": lambda: Client("x")})
+    assert list(clients) == ["b", "a"]
+    assert len(clients) == 2
+    assert clients["b"] is clients.get_client("b") is ready
+    with pytest.raises(KeyError):
+        clients["c"]
+
+
+def test_a_deep_copy_shares_the_clients():
+    clients = Clients({"a": Client()})
+    assert copy.deepcopy({"clients": clients})["clients"] is clients
+
+
+def test_a_repr_holds_names_only():
+    assert repr(Clients({"a": Client("sk-secret"), "b": Client()})) == "Clients(a, b)"
+
+
+@pytest.mark.parametrize(
+    ("sources", "message"),
+    [
+        ({}, "There are no models"),
+        ({"a": 7}, r"The model 'a' is a int. Expected a Client, or a function that makes one\."),
+        ({"a": Client}, "The model 'a' is a type"),
+    ],
+)
+def test_a_wrong_source_is_refused(sources, message):
+    with pytest.raises(InputError, match=message):
+        Clients(sources)
+
+
+def build_with(name, **settings):
+    return name, settings
+
+
+def test_hub_models_are_built_from_their_id_and_settings():
+    models = hub_models(["org/a", "org/b"], build_with, {"token": "hf_secret", "timeout": 3})
+    assert list(models) == ["org/a", "org/b"]
+    assert models["org/b"]() == ("org/b", {"token": "hf_secret", "timeout": 3})
+
+
+def test_a_factory_neither_shows_nor_pickles_its_token():
+    factory = HubClientFactory(dict, "org/a", {"token": "hf_secret", "timeout": 3})
+    assert "secret" not in repr(factory)
+    written = pickle.dumps(factory)
+    assert b"secret" not in written
+    again = pickle.loads(written)  # noqa: S301 - written just above
+    assert (again.build, again.name, again.settings) == (dict, "org/a", {"timeout": 3})
+
+
+async def test_a_quick_function_runs_in_the_loop_after_its_first_run():
+    executor, here = AdaptiveExecutor(), threading.get_ident()
+    assert await executor.run(threading.get_ident) != here
+    assert await executor.run(threading.get_ident) == here
+
+
+async def test_a_slow_function_runs_in_a_thread():
+    executor, here = AdaptiveExecutor(), threading.get_ident()
+
+    def slow():
+        time.sleep(0.01)
+        return threading.get_ident()
+
+    assert await executor.run(slow) != here
+    assert await executor.run(slow) != here
+
+
+async def test_an_error_of_the_function_is_raised():
+    def fail():
+        raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        await AdaptiveExecutor().run(fail)

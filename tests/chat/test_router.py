@@ -1,0 +1,295 @@
+"""Which expert answers a conversation: what it must do, how long it stays, what leaving costs."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from tryage import Preferences, Router
+from tryage.chat import ChatRouter, Conversation, Turn, conversation_requirements
+from tryage.errors import InputError, LibraryError, NoExpertError, TryageError
+from tryage.testing import FixedPerception
+
+
+def talk_of(*texts, **fields):
+    """Return a conversation in which user and assistant take turns."""
+    roles = ["user", "assistant"] * len(texts)
+    turns = [Turn(role, text) for role, text in zip(roles, texts, strict=False)]
+    return Conversation(turns, **fields)
+
+
+TOOL_LOOP = [Turn("assistant", calls="look()"), Turn("tool", "big news")]
+
+
+@pytest.fixture
+def chat(router):
+    return ChatRouter(router)
+
+
+def ask(chat, conversation, **arguments):
+    """Plan, and let the first expert answer."""
+    plan = chat.plan(conversation, **arguments)
+    chat.mark_served(plan, plan.first)
+    return plan
+
+
+def rejection_reasons(plan):
+    return {one.name: one.reasons for one in plan.decision.rejected}
+
+
+# What the conversation requires ------------------------------------------------------------------
+
+
+def test_an_expert_without_a_required_ability_is_rejected_and_an_unknown_one_is_tried(chat):
+    seen = Conversation([Turn("user", "small what is it?", images=1)])
+    plan = chat.plan(seen)
+    assert rejection_reasons(plan) == {
+        "small": ("capabilities lack vision",),
+        "plain": ("capabilities lack vision",),
+    }
+    assert [one.name for one in plan.decision.ranking] == ["big", "unknown"]
+
+
+@pytest.mark.parametrize(
+    ("talk", "rejected"),
+    [
+        (talk_of("plain", tools="{}"), {"plain"}),
+        (talk_of("plain", structured_output=True), {"small", "plain"}),
+        (Conversation([Turn("user", "plain", audio=1)]), {"small", "plain"}),
+        (talk_of("plain", answer_tokens=100), set()),
+        (talk_of("plain " * 1_000), {"small"}),
+        (talk_of("plain", "x" * 6_500, "again"), {"small"}),
+        (talk_of("plain", answer_tokens=5_000), {"small"}),
+    ],
+)
+def test_tools_structure_media_and_length_become_requirements(chat, talk, rejected):
+    assert set(rejection_reasons(chat.plan(talk))) == rejected
+
+
+def test_if_no_expert_has_the_ability_the_error_names_it(router):
+    chat = ChatRouter(router.subset(["small", "plain"]))
+    with pytest.raises(NoExpertError, match="capabilities lack vision"):
+        chat.plan(Conversation([Turn("user", "look", images=1)]))
+
+
+def test_requirements_that_all_experts_meet_do_not_split_a_batch(chat, perception):
+    talks = [talk_of("big " + "x" * n) for n in range(20)]
+    plans = chat.plan_batch(talks, [None] * 20, [None] * 20)
+    assert [plan.first for plan in plans] == ["big"] * 20
+    assert len(perception.passes) == 1
+    assert not plans[0].decision.preferences.requirements
+    assert conversation_requirements(talks[0], 1.0)[0].value == 501
+
+
+# How long a conversation stays -------------------------------------------------------------------
+
+
+def test_a_turn_is_decided_once_and_stays_through_a_tool_loop(chat, perception):
+    talk = talk_of("small question", tools="{}")
+    first = ask(chat, talk)
+    going_on = Conversation([*talk.turns, *TOOL_LOOP], tools="{}")
+    again = ask(chat, going_on)
+    assert (first.first, first.reason_kind) == ("small", "routed")
+    assert (again.first, again.reason_kind) == ("small", "kept for the turn")
+    assert again.decision is first.decision
+    assert len(perception.passes) == 1
+    assert chat.plan(talk_of("small question", "answer", "big question")).first == "big"
+
+
+def test_the_turn_stays_with_the_expert_that_answered_after_a_failure(chat):
+    plan = chat.plan(talk_of("small question"))
+    chat.mark_served(plan, "big")
+    assert chat.plan(talk_of("small question")).first == "big"
+
+
+def test_a_plan_that_was_not_carried_out_is_forgotten(chat, perception):
+    chat.plan(talk_of("small question"))
+    chat.plan(talk_of("small question"))
+    assert len(perception.passes) == 2
+
+
+def test_a_turn_that_becomes_too_long_for_its_expert_is_decided_anew(chat):
+    talk = talk_of("small question")
+    ask(chat, talk)
+    grown = Conversation([*talk.turns, Turn("assistant", calls="f()"), Turn("tool", "x" * 9_000)])
+    plan = chat.plan(grown)
+    assert (plan.first, plan.reason_kind) == ("big", "routed")
+
+
+def test_other_preferences_are_decided_anew(chat):
+    ask(chat, talk_of("small question"))
+    plan = chat.plan(talk_of("small question"), Preferences(only=["big"]))
+    assert plan.first == "big"
+
+
+def test_sticky_call_decides_every_call(router, perception):
+    chat = ChatRouter(router, sticky="call")
+    ask(chat, talk_of("small question"))
+    assert ask(chat, talk_of("small question")).reason_kind == "routed"
+    assert len(perception.passes) == 2
+
+
+def test_sticky_thread_stays_as_long_as_the_expert_can_answer(router):
+    chat = ChatRouter(router, sticky="thread")
+    assert ask(chat, talk_of("small one")).first == "small"
+    later = ask(chat, talk_of("small one", "answer", "big two"))
+    assert (later.first, later.reason_kind) == ("small", "kept for the thread")
+    assert later.decision.expert.name == "big"
+    too_long = ask(chat, talk_of("small one", "answer", "big two", "x" * 8_000, "plain three"))
+    assert (too_long.first, too_long.reason_kind) == ("plain", "routed")
+
+
+def test_leaving_an_expert_has_a_price_that_grows_with_the_conversation(router):
+    stay = Preferences(weights={"switching": 1.0})
+    chat = ChatRouter(router, sticky="call")
+    long = ("big one", "x" * 20_000, "plain two")
+    ask(chat, talk_of(long[0]))
+    assert chat.plan(talk_of(*long)).first == "plain"
+    assert chat.plan(talk_of(*long), stay).first == "big"
+    assert chat.plan(talk_of("big one", "short", "plain two"), stay).first == "plain"
+
+
+# Records that the caller stores -------------------------------------------------------------------
+
+
+def test_a_stored_record_keeps_the_turn_with_its_reason_and_scores(chat, perception):
+    talk = talk_of("small question")
+    first = chat.plan_record(talk, {}, "turn 1")
+    assert (first["model"], first["how"], first["turn"]) == ("small", "routed", "turn 1")
+    going_on = Conversation([*talk.turns, *TOOL_LOOP])
+    again = chat.plan_record(going_on, {**first, "served_by": "small"}, "turn 1")
+    assert again == {**first, "how": "kept for the turn"}
+    assert len(perception.passes) == 1
+
+
+def test_a_stored_record_of_another_turn_is_decided_anew(chat):
+    first = chat.plan_record(talk_of("small question"), {}, "turn 1")
+    later = chat.plan_record(talk_of("small question", "answer", "big one"), first, "turn 2")
+    assert (later["model"], later["how"], later["turn"]) == ("big", "routed", "turn 2")
+
+
+def test_the_turn_of_a_stored_record_stays_with_the_expert_that_answered(chat):
+    first = chat.plan_record(talk_of("small question"), {}, "turn 1")
+    again = chat.plan_record(talk_of("small question"), {**first, "served_by": "big"}, "turn 1")
+    assert (again["model"], again["how"]) == ("big", "kept for the turn")
+    assert "served_by" not in again
+
+
+def test_a_stored_record_may_name_the_expert_by_an_alias(chat):
+    first = chat.plan_record(talk_of("small question"), {}, "turn 1")
+    answered = {**first, "served_by": "unknown-2025"}
+    again = chat.plan_record(talk_of("small question"), answered, "turn 1")
+    assert (again["model"], again["how"]) == ("unknown", "kept for the turn")
+
+
+def test_a_stored_record_of_an_expert_that_is_not_there_is_decided_anew(chat):
+    stored = {"turn": "turn 1", "model": "huge", "served_by": None}
+    record = chat.plan_record(talk_of("small question"), stored, "turn 1")
+    assert (record["model"], record["how"]) == ("small", "routed")
+
+
+@pytest.mark.parametrize(
+    ("sticky", "model", "how"),
+    [
+        ("turn", "big", "routed"),
+        ("thread", "small", "kept for the thread"),
+        ("call", "big", "routed"),
+    ],
+)
+def test_sticky_holds_for_stored_records_too(router, sticky, model, how):
+    chat = ChatRouter(router, sticky=sticky)
+    first = chat.plan_record(talk_of("small one"), {}, "turn 1")
+    later = chat.plan_record(talk_of("small one", "answer", "big two"), first, "turn 2")
+    assert (later["model"], later["how"]) == (model, how)
+
+
+def test_a_named_model_counts_more_than_a_stored_record(chat):
+    first = chat.plan_record(talk_of("small question"), {}, "turn 1")
+    again = chat.plan_record(talk_of("small question"), first, "turn 1", model="BIG")
+    assert (again["model"], again["how"]) == ("big", "asked for")
+    with pytest.raises(LibraryError, match="huge"):
+        chat.plan_record(talk_of("small question"), first, "turn 1", model="huge")
+
+
+# What the caller asks for -------------------------------------------------------------------------
+
+
+def test_an_expert_asked_for_by_name_is_not_remembered_as_the_choice(chat):
+    plan = ask(chat, talk_of("big question"), model="SMALL")
+    assert (plan.first, plan.reason_kind, list(plan.order())) == ("small", "asked for", ["small"])
+    assert chat.plan(talk_of("big question")).first == "big"
+    with pytest.raises(LibraryError, match="huge"):
+        chat.plan(talk_of("big question"), model="huge")
+
+
+def test_asking_for_an_expert_that_lacks_the_ability_is_an_error(chat):
+    with pytest.raises(NoExpertError, match="vision"):
+        chat.plan(Conversation([Turn("user", "a", images=1)]), model="plain")
+
+
+def test_the_declared_default_answers_and_the_record_says_so(perception, library):
+    chat = ChatRouter(Router(perception, library, default="plain"))
+    plan = chat.plan(talk_of("a"), Preferences(only=["nobody"]))
+    assert (plan.first, list(plan.order())) == ("plain", ["plain"])
+    assert plan.record()["reason"].startswith("default: ")
+
+
+def test_flags_count_within_a_conversation(perception, library):
+    chat = ChatRouter(Router(perception, library, prompt_flags=True))
+    plan = chat.plan(talk_of("[Flag: model=plain] big question"))
+    assert (plan.first, plan.decision.prompt) == ("plain", "big question")
+
+
+# Plans --------------------------------------------------------------------------------------------
+
+
+def test_an_error_in_a_batch_takes_only_its_own_place(chat):
+    talks = [talk_of("big"), talk_of("small"), talk_of("plain")]
+    wrong = Preferences(weights={"colour": 1.0})
+    plans = chat.plan_batch(talks, [None, wrong, None], [None, None, "huge"])
+    assert plans[0].first == "big"
+    assert isinstance(plans[1], InputError)
+    assert isinstance(plans[2], TryageError)
+    assert chat.plan_batch([], [], []) == []
+
+
+def test_the_order_of_asking_is_the_ranking(chat):
+    assert list(chat.plan(talk_of("unknown")).order()) == ["unknown", "small", "big", "plain"]
+
+
+def test_a_record_is_short_and_holds_no_text_of_the_prompt(chat):
+    record = chat.plan(talk_of("small secret")).record()
+    assert record["model"] == "small"
+    assert record["reason"] == "lowest total of 4"
+    assert record["scores"]["small"] == 0.0
+    assert "secret" not in repr(record)
+    assert chat.plan(talk_of("small")).record("big")["reason"] == "small failed"
+
+
+def test_many_threads_may_plan_at_the_same_time(chat):
+    names = ["small", "big", "plain", "unknown"] * 50
+    with ThreadPoolExecutor(8) as pool:
+        talks = [talk_of(f"{name} {row}") for row, name in enumerate(names)]
+        plans = list(pool.map(lambda talk: ask(chat, talk), talks))
+    assert [plan.first for plan in plans] == names
+
+
+def test_copies_and_pickles_forget_conversations():
+    perception = FixedPerception({"small": 0.1, "big": 0.2})
+    chat = ChatRouter(Router(perception))
+    ask(chat, talk_of("a secret"))
+    perception.calls.clear()  # the fake keeps the prompts, a real perception does not
+    assert chat.last_served_by(talk_of("a secret")) == "small"
+    written = pickle.dumps(chat)
+    assert b"secret" not in written
+    assert "secret" not in repr(vars(chat))
+    for clone in (copy.deepcopy(chat), pickle.loads(written)):  # noqa: S301 - written just above
+        assert clone.last_served_by(talk_of("a secret")) is None
+
+
+def test_a_wrong_sticky_is_refused(router):
+    with pytest.raises(InputError, match="forever"):
+        ChatRouter(router, sticky="forever")

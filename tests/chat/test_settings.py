@@ -1,0 +1,132 @@
+"""The settings that routed models have in every framework, and those of one call."""
+
+from __future__ import annotations
+
+import pytest
+from pydantic import ValidationError
+
+from tryage import Expert, Preferences, Router
+from tryage.chat import Conversation, Turn
+from tryage.chat.candidates import CandidatePool
+from tryage.chat.settings import (
+    RoutingFields,
+    find_hub_models,
+    max_answer_tokens,
+    read_preferences,
+)
+from tryage.errors import InputError, LibraryError, MissingExtraError
+from tryage.testing import FixedPerception
+
+
+class Model(RoutingFields):
+    """A routed model, as a framework would declare it."""
+
+    def __init__(self, *names, **fields):
+        super().__init__(**fields)
+        self._set_pool(
+            CandidatePool.from_experts(map(Expert, names), None), self.default, *names[:1]
+        )
+
+    def choose(self, text):
+        return self._chat_router.plan(Conversation([Turn("user", text)])).first
+
+
+ROUTER = Router(FixedPerception({"a": 0.2, "b": 0.3}))
+
+
+def test_preferences_and_experts_may_be_dicts_and_are_written_as_dicts():
+    given = {"preferences": {"weights": {"cost": 1.0}}, "experts": [{"name": "a"}]}
+    model = RoutingFields(**given)
+    assert model.preferences == Preferences({"cost": 1.0})
+    assert model.experts == (Expert("a"),)
+    written = model.model_dump()
+    assert written["preferences"] == {"weights": {"cost": 1.0}, "requirements": []}
+    assert written["experts"] == [{"name": "a"}]
+    assert "router" not in written
+    assert RoutingFields(**written).model_dump() == written
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"sticky": "forever"}, {"max_attempts": 0}, {"router": "bundled"}]
+)
+def test_wrong_settings_are_refused(wrong):
+    with pytest.raises(ValidationError):
+        RoutingFields(**wrong)
+
+
+def test_a_default_that_is_not_one_of_the_models_is_refused():
+    with pytest.raises(LibraryError, match="huge"):
+        Model("a", "b", router=ROUTER, default="huge")
+
+
+def test_a_model_chooses_by_its_settings():
+    assert Model("a", "b", router=ROUTER).choose("hello") == "a"
+    assert Model("a", "b", router=ROUTER, preferences=Preferences(only=["b"])).choose("x") == "b"
+
+
+def test_a_copy_with_other_preferences_chooses_by_them():
+    model = Model("a", "b", router=ROUTER)
+    assert model.choose("hello") == "a"
+    assert model.model_copy(update={"preferences": Preferences(only=["b"])}).choose("hello") == "b"
+    assert model.choose("hello") == "a"
+
+
+@pytest.mark.parametrize("given", [Preferences(only=["a"]), Preferences(only=["a"]).to_dict()])
+def test_the_preferences_of_a_call_are_an_object_or_a_dict(given):
+    assert read_preferences(given) == Preferences(only=["a"])
+
+
+def test_preferences_of_another_type_are_refused():
+    with pytest.raises(InputError, match=r"tryage_preferences is a int\. Expected Pref"):
+        read_preferences(7)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "limit"),
+    [
+        ({}, None),
+        ({"max_tokens": 5}, 5),
+        ({"max_tokens": None, "max_completion_tokens": 6}, 6),
+        ({"max_output_tokens": 7}, 7),
+        ({"max_new_tokens": 8}, 8),
+        ({"max_tokens": "many"}, None),
+    ],
+)
+def test_the_limit_of_an_answer_has_several_names(arguments, limit):
+    assert max_answer_tokens(arguments) == limit
+
+
+@pytest.fixture
+def queries(monkeypatch):
+    """Take the place of the Hub; return the queries that reach it."""
+    queries = []
+
+    def from_hub(task, **query):
+        queries.append((task, query))
+        return ROUTER
+
+    monkeypatch.setattr(Router, "from_hub", from_hub)
+    return queries
+
+
+@pytest.mark.parametrize(
+    ("local", "query", "asked"),
+    [
+        (False, {"limit": 2}, {"served": True, "limit": 2}),
+        (False, {"served": False}, {"served": False}),
+        (True, {"limit": 2}, {"limit": 2}),
+    ],
+)
+def test_only_served_models_are_found_unless_they_run_here(queries, local, query, asked):
+    models, router = find_hub_models(dict.fromkeys, "text-generation", query, local=local)
+    assert (list(models), router) == (["a", "b"], ROUTER)
+    assert queries == [("text-generation", asked)]
+
+
+def test_a_missing_package_is_reported_before_the_hub_is_asked(queries):
+    def make_clients(_):
+        raise MissingExtraError("no package")
+
+    with pytest.raises(MissingExtraError):
+        find_hub_models(make_clients, None, {}, local=True)
+    assert queries == []
