@@ -233,13 +233,17 @@ def search(
 def _parse_size(text: str | None, option: str) -> float | None:
     if text is None:
         return None
-    return _parse_requirement_value(f"size<={text}", f"{option} {text!r}", "7B or 350M")
+    value: float = _parse_requirement_value(f"size<={text}", f"{option} {text!r}", "7B or 350M")
+    return value
 
 
 def _parse_since(text: str | None) -> datetime.date | None:
     if text is None:
         return None
-    return _parse_requirement_value(f"since={text}", f"--since {text!r}", "2025-01-31")
+    value: datetime.date = _parse_requirement_value(
+        f"since={text}", f"--since {text!r}", "2025-01-31"
+    )
+    return value
 
 
 def _parse_requirement_value(item: str, given: str, example: str) -> Any:  # noqa: ANN401 - a size or a date
