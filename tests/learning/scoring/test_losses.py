@@ -72,6 +72,16 @@ def test_an_unknown_word_costs_its_raw_bytes(bert, measure):
     assert found.bits_per_byte == pytest.approx(8.0)
 
 
+def test_a_word_that_the_tokenizer_drops_costs_its_raw_bytes(bert, load, measure):
+    from tokenizers.normalizers import Replace
+
+    tokenizer, model = load(bert, "AutoModelForMaskedLM")
+    tokenizer.backend_tokenizer.normalizer = Replace("zebra", "")
+    expert = MaskedLM(Expert("a"), lambda: (model, tokenizer), rate=1.0)
+    dropped, rest = measure(expert, [Prompt("the zebra sat"), Prompt("the sat")])
+    assert dropped.loss * 3 == pytest.approx(rest.loss * 2 + 5 * RAW_BYTE, rel=1e-5)
+
+
 def test_a_long_text_is_masked_in_every_window(bert, measure):
     long = " ".join(["the cat sat on the mat"] * 10)  # 60 words, 10 fit
     (found,) = measure(MaskedLM.from_pretrained(bert, rate=1.0), [Prompt(long)])
