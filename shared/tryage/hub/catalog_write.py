@@ -72,7 +72,7 @@ class CatalogWriter:
             self._insert(model, own_digest(data), blob)
             return
         known = _KnownModel(*row)
-        if model.fetched_at.timestamp() >= max(known.seen, known.gone or 0.0):
+        if model.fetched_at.timestamp() >= max(known.fetched_at, known.deleted_at or 0.0):
             self._update(known, model, own_digest(data), blob)
 
     def _insert(self, model: Model, digest: bytes, blob: bytes) -> None:
@@ -86,19 +86,19 @@ class CatalogWriter:
         self._counts += ChangeCounts(new=1)
 
     def _update(self, known: _KnownModel, model: Model, digest: bytes, blob: bytes) -> None:
-        self._db.execute(_UPDATE, (*record_values(model), digest, known.id))
+        self._db.execute(_UPDATE, (*record_values(model), digest, known.row))
         renamed = known.name != model.name
         if renamed:
             self._rename(known, model)
-        if digest != known.own or known.gone is not None:
-            self._update_tags(known.id, set(model.tags), self._read_tags(known.id))
-            self._write_bases(known.id, model)
-            self._dirty.add(known.id)
+        if digest != known.digest or known.deleted_at is not None:
+            self._update_tags(known.row, set(model.tags), self._read_tags(known.row))
+            self._write_bases(known.row, model)
+            self._dirty.add(known.row)
             self._counts += ChangeCounts(changed=int(not renamed))
-        self._db.execute("UPDATE records SET data = ? WHERE model = ?", (blob, known.id))
+        self._db.execute("UPDATE records SET data = ? WHERE model = ?", (blob, known.row))
 
     def _rename(self, known: _KnownModel, model: Model) -> None:
-        self._db.execute("INSERT OR REPLACE INTO former VALUES (?, ?)", (known.name, known.id))
+        self._db.execute("INSERT OR REPLACE INTO former VALUES (?, ?)", (known.name, known.row))
         self._db.execute(_RENAME_LEADERBOARD, (model.name, known.name))
         self._relink += [(model.key, model.name), (model.key, known.name)]
         self._counts += ChangeCounts(renamed=1)
@@ -228,13 +228,13 @@ class CatalogWriter:
 
 
 class _KnownModel(NamedTuple):
-    """What the catalogue has of a model: its row, name, digest, when it was seen, when deleted."""
+    """What the catalogue has of a model; times are seconds since 1970."""
 
-    id: int
+    row: int
     name: str
-    own: bytes
-    seen: float
-    gone: float | None
+    digest: bytes
+    fetched_at: float
+    deleted_at: float | None
 
 
 # --- SQL ------------------------------------------------------------------------------------
