@@ -1,4 +1,4 @@
-"""Tryage: send every prompt to the right language model."""
+"""Tryage: send every prompt to the right language model. The public names of the package."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _LAZY_IMPORTS = {
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - the type of each name is declared above
-    """Import a public name when it is first used: `import tryage` stays instant (PEP 562)."""
+    """Import a public name when it is first used, so that `import tryage` is fast (PEP 562)."""
     if name not in _LAZY_IMPORTS:
         raise AttributeError(f"module 'tryage' has no attribute {name!r}; it has {__all__}")
     return getattr(import_module(_LAZY_IMPORTS[name]), name)

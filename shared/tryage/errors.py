@@ -1,22 +1,22 @@
-"""The exceptions of Tryage, one tree.
+"""Every exception of Tryage, in one tree.
 
 TryageError
 ├── InputError (ValueError)            a value of the wrong type, shape or range
 │   ├── FlagError                      a malformed flag in a prompt
-│   ├── LibraryError                   duplicate names, unknown expert, empty library
+│   ├── LibraryError                   an empty library, duplicate names, an unknown expert
 │   └── QTableError                    a Q-table that cannot be read or used
-├── NoExpertError (LookupError)        no expert is left to choose, and no default may step in
+├── NoExpertError (LookupError)        no expert is eligible, and no default may be used
 ├── PerceptionError (RuntimeError)     the predictions are unusable (NaN, shape, failed encoder)
-├── AllFailedError (RuntimeError)       every expert that was asked has failed
-├── MeasurementError (RuntimeError)    an expert cannot be measured any further
+├── AllFailedError (RuntimeError)      every expert that was called has failed
+├── MeasurementError (RuntimeError)    an expert cannot be measured further
 ├── PersistenceError (OSError)         a saved router that is missing, damaged or too new
 ├── CatalogueError (OSError)           a local catalogue that cannot be read or written
-├── HubError (ConnectionError)         the Hub cannot be reached, refuses, or gives no answer
-│   ├── HubOfflineError                asked while offline; nothing was sent
-│   ├── HubAccessError                 a bad token, or a repository behind a gate
-│   ├── HubMissingError                no such repository, or none that this token may see
-│   ├── HubQuotaError                  too many requests; says how long to wait
-│   └── HubReplyError                  an answer that is truncated, no JSON, or of the wrong shape
+├── HubError (ConnectionError)         the Hub is unreachable, refuses, or does not answer
+│   ├── HubOfflineError                a request in offline mode; nothing was sent
+│   ├── HubAccessError                 an invalid token, or a gated repository
+│   ├── HubMissingError                no such repository, or one that this token may not read
+│   ├── HubQuotaError                  too many requests; the error says how long to wait
+│   └── HubReplyError                  an answer that is cut off, not JSON, or of the wrong shape
 └── MissingExtraError (ImportError)    an optional dependency is not installed
 """
 
@@ -29,19 +29,19 @@ if TYPE_CHECKING:
 
 
 class TryageError(Exception):
-    """Base of every error that Tryage raises on purpose."""
+    """Base class of every error that Tryage raises on purpose."""
 
 
 class InputError(TryageError, ValueError):
-    """A value of the wrong type, shape or range was given."""
+    """A value has the wrong type, shape or range."""
 
 
 class FlagError(InputError):
-    """A prompt holds a malformed flag; the message names the nearest valid form."""
+    """A prompt contains a malformed flag; the message names the nearest valid form."""
 
 
 class LibraryError(InputError):
-    """The library is empty, has duplicate names, or does not hold the expert asked for."""
+    """The library is empty, has duplicate names, or does not contain the requested expert."""
 
 
 class QTableError(InputError):
@@ -49,15 +49,15 @@ class QTableError(InputError):
 
 
 class NoExpertError(TryageError, LookupError):
-    """No expert is left to choose and strict mode forbids the default."""
+    """No expert is eligible, and there is no default or strict mode forbids it."""
 
 
 class PerceptionError(TryageError, RuntimeError):
-    """The perception's predictions are unusable."""
+    """The predictions of the perception are unusable."""
 
 
 class AllFailedError(TryageError, RuntimeError):
-    """Every expert that was asked has failed; the message tells each one's error, no secrets.
+    """Every expert that was called has failed; the message lists their errors without secrets.
 
     `failures` holds `(expert, error)` in the order of the attempts.
     """
@@ -68,7 +68,7 @@ class AllFailedError(TryageError, RuntimeError):
 
 
 class MeasurementError(TryageError, RuntimeError):
-    """An expert cannot be measured any further: its client or its model refuses."""
+    """An expert cannot be measured further: its client or its model refuses."""
 
 
 class PersistenceError(TryageError, OSError):
@@ -80,25 +80,25 @@ class CatalogueError(TryageError, OSError):
 
 
 class HubError(TryageError, ConnectionError):
-    """The Hub cannot be reached, refuses, or gives no answer; `status` is that of its reply."""
+    """The Hub is unreachable, refuses, or does not answer; `status` is the HTTP status, if any."""
 
     status: int | None = None
 
 
 class HubOfflineError(HubError):
-    """The Hub was asked while offline; nothing was sent."""
+    """The Hub was needed in offline mode; nothing was sent."""
 
 
 class HubAccessError(HubError):
-    """The token is bad, or the repository is behind a gate that it does not open."""
+    """The token is invalid, or it gives no access to a gated repository."""
 
 
 class HubMissingError(HubError):
-    """There is no such repository, or none that this token may see."""
+    """There is no such repository, or this token may not read it."""
 
 
 class HubQuotaError(HubError):
-    """Too many requests; `retry_after` seconds until the next may be sent, None when unknown."""
+    """Too many requests; the next may be sent in `retry_after` seconds, None when unknown."""
 
     def __init__(self, message: str = "", retry_after: float | None = None) -> None:
         super().__init__(message)
@@ -106,7 +106,7 @@ class HubQuotaError(HubError):
 
 
 class HubReplyError(HubError):
-    """The Hub's answer is truncated, no JSON, or of the wrong shape."""
+    """The answer of the Hub is cut off, not JSON, or of the wrong shape."""
 
 
 class MissingExtraError(TryageError, ImportError):

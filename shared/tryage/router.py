@@ -1,4 +1,4 @@
-"""The router: perception + library + objective -> decision; routing touches no network or disk."""
+"""Router: the whole way of a prompt on one page. Routing touches no network and no disk."""
 
 from __future__ import annotations
 
@@ -49,28 +49,29 @@ if TYPE_CHECKING:
 
 
 class Router:
-    """Choose for every prompt the expert with the lowest predicted loss plus constraints.
-
-    Args:
-        perception: Predicts the loss of every expert from the prompt.
-        library: What is known about the experts; by default just the perception's names. Experts
-            that the perception has never seen are guessed from what is known about them.
-        preferences: In force for every prompt.
-        constraints: Your own, by name, beside the built-in ones.
-        default: The expert to fall back on, when the perception fails or nobody is left. It is the
-            declared last resort, so it need not meet the requirements; the decision says so.
-        strict: Raise instead of using the default; a malformed flag raises too.
-        prompt_flags: Whether prompts may carry flags. They tighten the preferences only.
+    """Chooses for every prompt the expert with the lowest predicted loss plus constraints.
 
     A router is safe to share between threads.
 
+    Args:
+        perception: Predicts the loss of every expert from the prompt.
+        library: The facts about the experts; by default only the names of the perception's experts.
+            The losses of experts that the perception has never seen are estimated from their facts.
+        preferences: Weights and requirements for every prompt.
+        constraints: Your own constraints by name, in addition to the built-in ones.
+        default: The expert to use when the perception fails or no expert is eligible. As the
+            declared last resort it need not meet the requirements; the decision says if it does
+            not.
+        strict: Raise instead of using the default; a malformed flag raises as well.
+        prompt_flags: Whether flags in prompts are read. They can only tighten the preferences.
+
     Raises:
-        LibraryError: the library is empty, has duplicates or does not hold the default.
+        LibraryError: the library is empty, has duplicates or does not contain the default.
         InputError: a weight names no constraint.
-        PerceptionError: experts are unknown to the perception and it has no prior.
+        PerceptionError: the perception has never seen some experts and has no prior for them.
     """
 
-    def __init__(  # noqa: PLR0913 - the parts of a router; one is enough
+    def __init__(  # noqa: PLR0913 - the parts of a router; only the first is required
         self,
         perception: Perception,
         library: Library | Iterable[Expert | str] | None = None,
@@ -96,17 +97,11 @@ class Router:
         self.prompt_flags = prompt_flags
         self._aligned_perception = AlignedPerception(perception, self.library)
 
-    def __repr__(self) -> str:
-        """Name the parts."""
-        return (
-            f"Router({type(self.perception).__name__}, {self.library!r}, default={self.default!r})"
-        )
-
     def route(self, prompt: str, preferences: Preferences | None = None) -> Decision:
         """Choose the expert for one prompt.
 
-        `preferences` are for this call: their weights replace the router's weights of the same
-        name, their requirements come on top.
+        `preferences` apply to this call: their weights replace the router's weights of the same
+        name, and their requirements are added to the router's.
 
         Raises:
             InputError: the prompt is not a string, or a weight names no constraint.
@@ -128,8 +123,8 @@ class Router:
     ) -> list[Decision]:
         """Choose the expert for every prompt, in one encoder pass.
 
-        `preferences` are for this call, one for all or a list with one (or None) per prompt.
-        `contexts`, one per prompt, tell the conversations that the prompts stand in.
+        `preferences` apply to this call: one for all prompts, or a list with one (or None) per
+        prompt. `contexts`, one per prompt, describe the conversations that the prompts belong to.
 
         Raises:
             InputError, FlagError, NoExpertError, PerceptionError: as in `route`.
@@ -141,8 +136,8 @@ class Router:
             prediction = self._aligned_perception.predict([one.text for one in requests])
             failure = None
         except (RuntimeError, ArithmeticError, MemoryError) as error:
-            # PerceptionError is a RuntimeError, and so is what torch raises. Other exceptions are
-            # mistakes in code, which a default would hide.
+            # PerceptionError and the errors of torch are RuntimeErrors. Other exceptions are
+            # programming errors, which a default would hide.
             prediction, failure = self._nan_prediction(len(requests)), self._describe_failure(error)
         decisions: dict[int, Decision] = {}
         for shared_preferences, rows in group_by_preferences(requests).items():
@@ -164,12 +159,12 @@ class Router:
     ) -> ParetoFront:
         """Compute the exact front of predicted loss against one constraint, over its weight.
 
-        Requirements and the other weights stay in force. With a `QTable` that measured the prompts,
-        every point also has the mean measured loss of the chosen experts.
+        Requirements and other weights stay in force. With a `QTable` of measured losses on the
+        prompts, every point also has the mean measured loss of the chosen experts.
 
         Raises:
-            InputError: no prompt, or no such constraint.
-            NoExpertError, PerceptionError: a prompt has no expert to choose.
+            InputError: no prompt, or an unknown constraint.
+            NoExpertError, PerceptionError: a prompt has no eligible expert.
         """
         requests = self._build_requests(prompts, preferences)
         if not requests:
@@ -178,49 +173,19 @@ class Router:
         prediction = self._aligned_perception.predict([one.text for one in requests])
         base, slopes, allowed = self._envelope_lines(requests, constraint, prediction)
         path = lower_envelope(base, slopes, allowed)
-        truth = None if table is None else path.mean(table.losses_for(prompts, self.library))
+        measured = None if table is None else table.losses_for(prompts, self.library)
         return ParetoFront(
             constraint=constraint,
             names=self.library.names,
             path=path,
             weights=path.weights,
             losses=path.mean(prediction.losses),
-            constraints=path.mean(slopes).clip(0.0, 1.0),  # sums of many steps round
-            true_losses=truth,
+            constraints=path.mean(slopes).clip(0.0, 1.0),  # sums of many steps have rounding errors
+            true_losses=None if measured is None else path.mean(measured),
         )
 
-    def subset(self, names: Iterable[str] | Mapping[str, object]) -> Self:
-        """Return this router over some of its experts; a mapping (name -> client) works, too.
-
-        The default stays if it is among them.
-
-        Raises:
-            LibraryError: an unknown name, or none.
-        """
-        library = self.library.subset(list(names) if isinstance(names, Mapping) else names)
-        return self._with_parts(self.perception, library)
-
-    among = subset
-
-    def with_preferences(self, preferences: Preferences | None) -> Self:
-        """Return this router with other preferences in place of its own."""
-        router = copy.copy(self)
-        router.preferences = check_preferences(preferences, self.constraints)
-        return router
-
-    def onboard(self, expert: Expert, losses: Mapping[str, float]) -> Self:
-        """Return a router that also knows `expert`, from its measured loss per prompt.
-
-        Raises:
-            PerceptionError: the perception cannot learn.
-        """
-        if not isinstance(expert, Expert):
-            raise InputError(f"Onboarding takes an Expert, got {type(expert).__name__}.")
-        perception = self.perception.onboard(expert, losses)
-        return self._with_parts(perception, self.library.with_expert(expert))
-
     def observe(self, decision: Decision, loss: float) -> None:
-        """Report the loss of the chosen expert: the perception learns from it, in place.
+        """Report the measured loss of the chosen expert: the perception learns from it, in place.
 
         Raises:
             PerceptionError: the perception cannot learn, or has never seen the expert.
@@ -229,57 +194,35 @@ class Router:
         loss = check_number("loss", loss, low=-np.inf)
         self._aligned_perception.observe(decision.prompt, name, loss)
 
-    @classmethod
-    def from_hub(cls, task: str | None = None, *, base: Self | None = None, **query: Any) -> Self:  # noqa: ANN401 - the arguments of `Library.from_hub`
-        """Return a router over the models of the Hub that fit.
-
-        Models that `base` knows, under any of their names, keep their abilities, and what it knows
-        of them completes the facts; all others get the prior of its perception. Routing reads what
-        is in memory and never waits for the Hub.
-
-        Args:
-            task: The Hub's pipeline tag, such as "text-generation".
-            base: Where perception, preferences, constraints and, if it is found, the default come
-                from; the bundled router if None.
-            query: The other arguments of `Library.from_hub`: `filters`, `limit`, `sort`, `license`,
-                `catalogue`, `settings` ...
+    def onboard(self, expert: Expert, losses: Mapping[str, float]) -> Self:
+        """Return a router that also knows `expert`, learned from its measured loss per prompt.
 
         Raises:
-            InputError, LibraryError, HubError, CatalogueError: as in `Library.from_hub`.
-            PerceptionError: the perception of `base` has no prior, and models are new to it.
+            PerceptionError: the perception cannot learn.
         """
-        library = Library.from_hub(task, **query)
-        known = base if base is not None else cls.from_pretrained()
-        merged = _merge_libraries(library, known.library)
-        return known._with_parts(known.perception, merged)  # noqa: SLF001 - our own class
+        if not isinstance(expert, Expert):
+            raise InputError(f"onboard takes an Expert, got {type(expert).__name__}.")
+        perception = self.perception.onboard(expert, losses)
+        return self._with_parts(perception, self.library.with_expert(expert))
 
-    def refresh(self, settings: HubSettings | None = None) -> Self:
-        """Return this router with the library as it is now, all that was learned kept.
+    def subset(self, names: Iterable[str] | Mapping[str, object]) -> Self:
+        """Return this router for some of its experts: a list of names, or a mapping by name.
 
-        The catalogue is read again; if it is not newer than the library, the Hub is asked for what
-        the query finds. When that fails, a warning says so and the catalogue is used as it is. This
-        router stays as it was and may go on routing in other threads meanwhile: refresh in the
-        background and put the result in its place.
+        The default stays if it is one of them.
 
         Raises:
-            InputError: the library does not come from `from_hub`, or is a part of such a one.
-            LibraryError, HubError, CatalogueError: as in `Library.from_hub`.
+            LibraryError: an unknown name, or no name.
         """
-        from tryage.hub.candidates import load_library
-
-        origin = self.library.origin
-        if origin is None or origin.query is None:
-            raise InputError(
-                "Only a router made by Router.from_hub can be refreshed, and not a part of one: "
-                "refresh that one and take among() again."
-            )
-        library = load_library(origin.query, origin.path, settings, newer_than=origin.as_of)
-        if origin.supplement is not None:
-            library = _merge_libraries(library, origin.supplement)
-        for name in origin.added_experts:
-            if name not in library:
-                library = library.with_expert(self.library[name])
+        library = self.library.subset(list(names) if isinstance(names, Mapping) else names)
         return self._with_parts(self.perception, library)
+
+    among = subset  # the former name
+
+    def with_preferences(self, preferences: Preferences | None) -> Self:
+        """Return this router with its preferences replaced."""
+        router = copy.copy(self)
+        router.preferences = check_preferences(preferences, self.constraints)
+        return router
 
     @classmethod
     def from_pretrained(
@@ -287,18 +230,18 @@ class Router:
         name_or_path: str | Path | None = None,
         *,
         constraints: Mapping[str, Constraint] | None = None,
-        **hub: Any,  # noqa: ANN401 - what snapshot_download takes
+        **hub: Any,  # noqa: ANN401 - the options of snapshot_download
     ) -> Self:
-        """Read a router: the bundled default, a folder, or a Hub repository by its id.
+        """Load a router: the bundled one, a folder, or a Hub repository by its id.
 
         Args:
-            name_or_path: None is the bundled default.
-            constraints: The router's own constraints, by name, which are code and not in the file.
+            name_or_path: A folder or a repository id; None for the bundled router.
+            constraints: The router's own constraints by name. They are code, so no file has them.
             hub: `revision`, `token`, `cache_dir` ... for `huggingface_hub.snapshot_download`.
 
         Raises:
-            PersistenceError: nothing is there, it is damaged, from a newer version, or it needs
-                constraints that were not given.
+            PersistenceError: there is no router, it is damaged, from a newer version, or it needs
+                constraints that are missing.
         """
         name = BUNDLED_FOLDER if name_or_path is None else name_or_path
         folder = resolve_folder(name, hub, "save_pretrained", "name/router")
@@ -308,18 +251,71 @@ class Router:
         except InputError as error:
             raise damaged_router(folder, error) from error
 
+    @classmethod
+    def from_hub(cls, task: str | None = None, *, base: Self | None = None, **query: Any) -> Self:  # noqa: ANN401 - the arguments of `Library.from_hub`
+        """Return a router for the matching models of the Hub.
+
+        Models that `base` has, under any of their names, keep their learned abilities, and its
+        facts about them fill in missing ones. All other models get the prior of its perception.
+        Routing reads from memory only and never waits for the Hub.
+
+        Args:
+            task: The Hub's pipeline tag, such as "text-generation".
+            base: The router that gives its perception, preferences, constraints and, if it is among
+                the models, its default; the bundled router if None.
+            query: The other arguments of `Library.from_hub`: `filters`, `limit`, `sort`, `license`,
+                `catalogue`, `settings` ...
+
+        Raises:
+            InputError, LibraryError, HubError, CatalogueError: as in `Library.from_hub`.
+            PerceptionError: some models are new to the perception of `base`, and it has no prior.
+        """
+        library = Library.from_hub(task, **query)
+        known = base if base is not None else cls.from_pretrained()
+        merged = _merge_libraries(library, known.library)
+        return known._with_parts(known.perception, merged)  # noqa: SLF001 - the same class
+
+    def refresh(self, settings: HubSettings | None = None) -> Self:
+        """Return this router with an up-to-date library; everything it has learned is kept.
+
+        The catalogue is read again. If it is not newer than the library, the Hub is asked first; if
+        that fails, there is a warning and the catalogue is used as it is. This router does not
+        change and can route in other threads meanwhile: refresh in the background and replace it by
+        the result.
+
+        Raises:
+            InputError: the library does not come from `from_hub`, or it is a subset of one.
+            LibraryError, HubError, CatalogueError: as in `Library.from_hub`.
+        """
+        from tryage.hub.candidates import load_library
+
+        origin = self.library.origin
+        if origin is None or origin.query is None:
+            raise InputError(
+                "Only a router made by Router.from_hub can be refreshed, not a subset of it: "
+                "refresh the whole router and take subset() again."
+            )
+        library = load_library(origin.query, origin.path, settings, newer_than=origin.as_of)
+        if origin.supplement is not None:
+            library = _merge_libraries(library, origin.supplement)
+        for name in origin.added_experts:
+            if name not in library:
+                library = library.with_expert(self.library[name])
+        return self._with_parts(self.perception, library)
+
     def save_pretrained(
         self,
         folder: str | Path,
         *,
         repo_id: str | None = None,
         push_to_hub: bool = False,
-        **hub: Any,  # noqa: ANN401 - what push_to_hub takes
+        **hub: Any,  # noqa: ANN401 - the options of push_to_hub
     ) -> None:
-        """Write the router: weights as safetensors, the rest as JSON, and a model card.
+        """Save the router to a folder: weights as safetensors, the rest as JSON, and a model card.
 
-        Own constraints are code and are not saved, only their names: give them again on reading.
-        Tokens, clients and other arguments are not part of a router and reach no file.
+        Of your own constraints only the names are saved, because they are code: pass them again to
+        `from_pretrained`. Tokens, clients and other arguments are not part of a router and are not
+        written to any file.
 
         Raises:
             PersistenceError: the perception is not one that Tryage can save.
@@ -329,14 +325,21 @@ class Router:
         if push_to_hub:
             self.push_to_hub(repo_id or folder.name, **hub)
 
-    def push_to_hub(self, repo_id: str, **hub: Any) -> str:  # noqa: ANN401 - what upload_folder takes
-        """Save the router to a repository of the Hugging Face Hub and return the commit's address.
+    def push_to_hub(self, repo_id: str, **hub: Any) -> str:  # noqa: ANN401 - the options of upload_folder
+        """Upload the router to a repository of the Hugging Face Hub; return the URL of the commit.
 
-        Takes token, private, branch, commit_message, and what `HfApi.upload_folder` takes.
+        Takes `token`, `private`, `branch`, `commit_message` and the options of
+        `HfApi.upload_folder`.
         """
         from tryage.hub.repository import push_folder
 
         return push_folder(lambda folder: save_router(folder, **self._parts()), repo_id, **hub)
+
+    def __repr__(self) -> str:
+        """Show the parts."""
+        return (
+            f"Router({type(self.perception).__name__}, {self.library!r}, default={self.default!r})"
+        )
 
     def _build_requests(
         self,
@@ -344,7 +347,7 @@ class Router:
         preferences: PreferencesLike,
         contexts: Sequence[ConversationContext] | None = None,
     ) -> list[RoutingRequest]:
-        """Check a batch, and bring code's preferences and the prompts' flags together."""
+        """Check a batch, and combine its preferences with the flags in the prompts."""
         requests = build_requests(
             prompts,
             preferences,
@@ -355,13 +358,6 @@ class Router:
         if not self.prompt_flags:
             return requests
         return [apply_flags(one, strict=self.strict) for one in requests]
-
-    def _describe_failure(self, error: Exception) -> str:
-        """Describe a failed perception, or raise if the default may not step in."""
-        reason = f"The perception failed: {error or type(error).__name__}"
-        if self.strict or self.default is None:
-            raise PerceptionError(reason) from error
-        return reason
 
     def _score_group(
         self,
@@ -380,16 +376,32 @@ class Router:
         return score_batch(self.library, preferences, self.constraints, prediction, request)
 
     def _count_tokens(self, requests: Sequence[RoutingRequest]) -> FloatArray:
-        """Count the tokens of each prompt, or of the conversation it stands in, `(batch,)`."""
-        alone = [one.text for one in requests if one.context is None]
-        counted = iter(self._aligned_perception.count_tokens(alone).tolist() if alone else ())
-        known = [one.context.tokens if one.context else next(counted) for one in requests]
-        return np.array(known, dtype=np.float64)
+        """Count the tokens of each prompt, or of the conversation it belongs to, `(batch,)`."""
+        texts = [one.text for one in requests if one.context is None]
+        counted = iter(self._aligned_perception.count_tokens(texts).tolist() if texts else ())
+        tokens = [one.context.tokens if one.context else next(counted) for one in requests]
+        return np.array(tokens, dtype=np.float64)
+
+    def _nan_prediction(self, batch: int) -> Prediction:
+        """Return a prediction of NaN, which makes every expert ineligible."""
+        nothing = np.full((batch, len(self.library)), np.nan, dtype=np.float32)
+        return Prediction(nothing, nothing)
+
+    def _describe_failure(self, error: Exception) -> str:
+        """Return why the perception failed.
+
+        Raises:
+            PerceptionError: the default may not be used.
+        """
+        reason = f"The perception failed: {error or type(error).__name__}"
+        if self.strict or self.default is None:
+            raise PerceptionError(reason) from error
+        return reason
 
     def _envelope_lines(
         self, requests: Sequence[RoutingRequest], constraint: str, prediction: Prediction
     ) -> tuple[FloatArray, FloatArray, BoolArray]:
-        """Return what a front is made of: base, constraint, allowed, each `(batch, n_experts)`."""
+        """Return base, constraint and allowed of a front, each `(batch, n_experts)`."""
         shape = prediction.losses.shape
         base, slopes, allowed = np.empty(shape), np.empty(shape), np.empty(shape, np.bool_)
         tokens = self._aligned_perception.count_tokens([one.text for one in requests])
@@ -406,13 +418,14 @@ class Router:
             allowed[~allowed.any(axis=1), self.library.index(self.default)] = True
         return base, slopes, allowed
 
-    def _nan_prediction(self, batch: int) -> Prediction:
-        """Return the prediction that knows nothing."""
-        nothing = np.full((batch, len(self.library)), np.nan, dtype=np.float32)
-        return Prediction(nothing, nothing)
+    def _with_parts(self, perception: Perception, library: Library) -> Self:
+        """Return this router with another perception and library."""
+        default = self.default if self.default in library else None
+        parts = {"perception": perception, "library": library, "default": default}
+        return type(self)(**self._parts() | parts)
 
     def _parts(self) -> dict[str, Any]:
-        """Return the arguments that make this router."""
+        """Return the arguments of the constructor."""
         return {
             "perception": self.perception,
             "library": self.library,
@@ -423,16 +436,10 @@ class Router:
             "prompt_flags": self.prompt_flags,
         }
 
-    def _with_parts(self, perception: Perception, library: Library) -> Self:
-        """Return this router with another perception and library, all else equal."""
-        default = self.default if self.default in library else None
-        parts = {"perception": perception, "library": library, "default": default}
-        return type(self)(**self._parts() | parts)
-
 
 def _merge_libraries(library: Library, other: Library) -> Library:
-    """Return a library of the Hub completed by another one, which it remembers."""
-    joined = merge_missing_facts(library, other)
-    if joined.origin is not None:
-        joined.origin = replace(joined.origin, supplement=other)
-    return joined
+    """Fill in missing facts of a library of the Hub from another one, and remember that one."""
+    merged = merge_missing_facts(library, other)
+    if merged.origin is not None:
+        merged.origin = replace(merged.origin, supplement=other)
+    return merged

@@ -1,4 +1,4 @@
-"""Preferences: weights, hard requirements, their reasons, and that they only tighten."""
+"""Preferences: weights, requirements and their reasons, and that tightening never loosens."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from tryage.core.expert import Expert
 from tryage.core.library import Library
 from tryage.core.preferences import Preferences, Requirement
+from tryage.core.ranking import Rejections, RequirementCheck
 from tryage.errors import InputError
 
 DATE = datetime.date(2025, 1, 1)
@@ -108,14 +109,17 @@ preferences = st.builds(Preferences, weights, st.lists(required, max_size=4))
 
 
 @pytest.mark.parametrize(("parts", "against_big", "against_unknown"), CASES)
-def test_a_requirement_rejects_the_wrong_and_the_unknown_with_a_reason(
+def test_a_requirement_rejects_wrong_and_unknown_values_with_a_reason(
     parts: tuple[str, str, Any], against_big: str, against_unknown: str
 ) -> None:
-    wanted = Preferences(requirements=[Requirement(*parts)])
-    assert wanted.satisfied(LIBRARY, COST).tolist() == [False, True, False]
-    assert wanted.reasons(LIBRARY, 0, COST) == (against_big,)
-    assert wanted.reasons(LIBRARY, 1, COST) == ()
-    assert wanted.reasons(LIBRARY, 2, COST) == (against_unknown,)
+    requirement = Requirement(*parts)
+    assert Preferences(requirements=[requirement]).satisfied(LIBRARY, COST).tolist() == [
+        False,
+        True,
+        False,
+    ]
+    assert requirement.reason(LIBRARY, 0, COST[0]) == against_big
+    assert requirement.reason(LIBRARY, 2, COST[2]) == against_unknown
 
 
 @pytest.mark.parametrize("op", ["<", "<=", ">", ">=", "=="])
@@ -125,10 +129,19 @@ def test_unknown_satisfies_no_comparison(op: str) -> None:
 
 
 @given(preferences)
-def test_a_reason_is_given_exactly_to_the_rejected(wanted: Preferences) -> None:
+def test_exactly_the_experts_that_fail_a_requirement_are_rejected_with_reasons(
+    wanted: Preferences,
+) -> None:
+    checks = [
+        RequirementCheck(requirement, requirement.satisfied(LIBRARY, COST), COST)
+        for requirement in wanted.requirements
+    ]
+    rejected = {expert.name: expert.reasons for expert in Rejections(LIBRARY, checks)}
     met = wanted.satisfied(LIBRARY, COST)
-    for i, passed in enumerate(met):
-        assert (wanted.reasons(LIBRARY, i, COST) == ()) == passed
+    assert set(rejected) == {
+        name for name, passed in zip(LIBRARY.names, met, strict=True) if not passed
+    }
+    assert all(rejected.values())
 
 
 @given(preferences, preferences)
@@ -146,7 +159,7 @@ def test_tightened_takes_the_larger_weight(mine: Preferences, other: Preferences
 
 
 @given(preferences)
-def test_tightening_with_nothing_or_itself_changes_nothing(wanted: Preferences) -> None:
+def test_tightening_with_empty_or_equal_preferences_changes_nothing(wanted: Preferences) -> None:
     assert wanted.tightened(Preferences()) == wanted
     assert wanted.tightened(wanted) == wanted
 
@@ -158,7 +171,7 @@ def test_preferences_survive_json_and_pickle(wanted: Preferences) -> None:
     assert hash(wanted) == hash(Preferences.from_dict(wanted.to_dict()))
 
 
-def test_keywords_are_short_for_requirements() -> None:
+def test_keywords_are_short_forms_of_requirements() -> None:
     wanted = Preferences(
         max_parameters=3e9,
         max_cost=0.01,
@@ -190,14 +203,16 @@ def test_a_limit_of_zero_is_a_limit() -> None:
     assert Preferences(max_cost=0).requirements == (Requirement("cost", "<=", 0),)
 
 
-def test_an_empty_list_of_names_admits_no_one_and_of_capabilities_everyone() -> None:
+def test_an_empty_list_of_names_or_licenses_admits_no_expert_and_of_capabilities_every_expert() -> (
+    None
+):
     assert not Preferences(only=[]).satisfied(LIBRARY).any()
     assert not Preferences(licenses=[]).satisfied(LIBRARY).any()
     assert Preferences(capabilities=[]).satisfied(LIBRARY).all()
 
 
-def test_names_may_be_aliases_and_a_name_nobody_has_means_no_one() -> None:
-    wanted = Preferences(only=["GRAND", "nobody"])
+def test_names_may_be_aliases_and_an_unknown_name_matches_no_expert() -> None:
+    wanted = Preferences(only=["GRAND", "absent"])
     assert wanted.satisfied(LIBRARY).tolist() == [True, False, False]
 
 
@@ -207,7 +222,7 @@ def test_a_cost_per_prompt_is_compared_row_by_row() -> None:
     assert met.tolist() == [[False, True, False], [False, False, False]]
 
 
-def test_a_required_cost_must_be_given() -> None:
+def test_a_missing_cost_is_refused_if_a_requirement_needs_it() -> None:
     assert Preferences(max_cost=1).needs_cost
     assert not Preferences(max_latency=1).needs_cost
     with pytest.raises(InputError, match="pass cost="):
@@ -276,8 +291,29 @@ def test_a_malformed_dict_is_refused(data: Any) -> None:
         Preferences.from_dict(data)
 
 
-def test_weights_do_not_follow_their_source() -> None:
+def test_weights_are_copied() -> None:
     source = {"cost": 0.3}
     wanted = Preferences(source)
     source["cost"] = 9
     assert wanted.weights == {"cost": 0.3}
+
+
+def test_a_requirement_may_let_unknown_values_pass() -> None:
+    library = Library(
+        [
+            Expert("sees", capabilities=["vision"], context_length=100),
+            Expert("fails", capabilities=[], context_length=10),
+            Expert("unknown"),
+        ]
+    )
+    for parts in (("capabilities", "has", ["vision"]), ("context_length", ">=", 50)):
+        assert Requirement(*parts).satisfied(library).tolist() == [True, False, False]
+        lenient = Requirement(*parts, unknown_passes=True)
+        assert lenient.satisfied(library).tolist() == [True, False, True]
+        assert Requirement.from_dict(lenient.to_dict()) == lenient != Requirement(*parts)
+
+
+@pytest.mark.parametrize("parts", [("cost", "<=", 1.0, True), ("size", ">", 1, "yes")])
+def test_unknown_prices_cannot_pass(parts: tuple[Any, ...]) -> None:
+    with pytest.raises(InputError):
+        Requirement(*parts)

@@ -1,4 +1,4 @@
-"""What decides: experts, preferences, constraints, decisions; no network, disk, clock or torch."""
+"""Deciding: experts, preferences, constraints and decisions. No network, disk, clock or torch."""
 
 from __future__ import annotations
 

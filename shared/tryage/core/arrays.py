@@ -1,4 +1,4 @@
-"""The array types that the whole library uses."""
+"""Array types for annotations in the whole library."""
 
 from __future__ import annotations
 

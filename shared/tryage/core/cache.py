@@ -1,4 +1,4 @@
-"""What depends on a library alone, computed once for as long as the library lives."""
+"""Cached values: computed once per library, or the most recent ones by key."""
 
 from __future__ import annotations
 
@@ -12,49 +12,49 @@ from tryage.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
-
 T = TypeVar("T")
 
+_MISSING = object()
 _CACHES: WeakKeyDictionary[object, dict[object, Any]] = WeakKeyDictionary()
 
 
 def get_or_compute(owner: object, key: object, compute: Callable[[], T]) -> T:
-    """Return what `compute` returned for this library and key when it was first called.
+    """Return the value of `compute()` for an owner, such as a library, and a key.
 
-    Two threads may both compute; that costs time, not correctness.
+    It is computed at the first call and kept as long as the owner lives. Two threads may both
+    compute it; that costs time, not correctness.
     """
-    known = _CACHES.get(owner)
-    if known is None:
-        known = _CACHES.setdefault(owner, {})
-    if key not in known:
-        known[key] = compute()
-    value: T = known[key]
+    values = _CACHES.get(owner)
+    if values is None:
+        values = _CACHES.setdefault(owner, {})
+    if key not in values:
+        values[key] = compute()
+    value: T = values[key]
     return value
 
 
 def get_or_compute_bounded(
     owner: object, key: object, compute: Callable[[], T], maxsize: int = 16
 ) -> T:
-    """Return what `compute` returned for this key, if it is among the last `keep` that were new.
+    """Return the value of `compute()` like `get_or_compute`, but keep only the `maxsize` newest.
 
-    For what grows with the library and has a key that comes from outside, such as weights
-    and requirements.
+    For values that grow with the library under keys that come from outside, such as weights and
+    requirements: any number of different keys must not fill the memory.
     """
     recent: dict[object, Any] = get_or_compute(owner, "recent", dict)
-    known = recent.get(key, recent)  # a value that can be none of ours
-    if known is not recent:
-        value: T = known
+    value: T = recent.get(key, _MISSING)
+    if value is not _MISSING:
         return value
     value = recent[key] = compute()
     for old in list(recent)[:-maxsize]:
-        recent.pop(old, None)  # another thread may have dropped it
+        recent.pop(old, None)  # another thread may have removed it
     return value
 
 
 class LRUCache(Generic[T]):
-    """Up to `size` values by key; the one unused for longest makes room. Threads may share it.
+    """Up to `size` values by key; the least recently used one is dropped. Safe between threads.
 
-    A copy or a pickle starts empty: what is remembered belongs to conversations of this process.
+    A copy or a pickle is empty, because the values belong to conversations of this process.
 
     Raises:
         InputError: the size is not a whole number above zero.
@@ -62,13 +62,13 @@ class LRUCache(Generic[T]):
 
     def __init__(self, size: int = 1_024) -> None:
         if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-            raise InputError(f"A memory needs a size of at least 1, got {size!r:.80}.")
+            raise InputError(f"A cache needs a size of at least 1, got {size!r:.80}.")
         self.size = size
         self._values: OrderedDict[Hashable, T] = OrderedDict()
         self._lock = threading.Lock()
 
     def get(self, key: Hashable) -> T | None:
-        """Return what was put under the key last; None if it is gone or never was."""
+        """Return the value that was last put under the key, None if there is none."""
         with self._lock:
             value = self._values.get(key)
             if value is not None:
@@ -76,7 +76,7 @@ class LRUCache(Generic[T]):
             return value
 
     def put(self, key: Hashable, value: T) -> None:
-        """Remember a value."""
+        """Store a value under a key."""
         with self._lock:
             self._values[key] = value
             self._values.move_to_end(key)
@@ -84,13 +84,13 @@ class LRUCache(Generic[T]):
                 self._values.popitem(last=False)
 
     def __len__(self) -> int:
-        """Count what is remembered."""
+        """Return the number of stored values."""
         return len(self._values)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Copy the size, not what is remembered."""
+        """Copy and pickle the size without the values."""
         return type(self), (self.size,)
 
     def __repr__(self) -> str:
-        """Tell how full it is; what people said stays out of logs."""
-        return f"Memory({len(self)} of {self.size})"
+        """Show how full the cache is; the values may be private, so they stay out of logs."""
+        return f"LRUCache({len(self)} of {self.size})"

@@ -1,7 +1,7 @@
-"""What an error of a chat model means: another model may answer, or the request is at fault.
+"""Errors of model clients: whether another model may answer, and messages without secrets.
 
-Known by status codes and class names, so that no client library need be installed: those of
-openai, anthropic, google, boto and httpx, and of LangChain and LlamaIndex around them.
+Errors are recognised by status codes and class names, so no client library has to be installed:
+openai, anthropic, google, boto, httpx, and LangChain and LlamaIndex around them.
 """
 
 from __future__ import annotations
@@ -12,24 +12,22 @@ from typing import Any
 
 # The request itself is refused: every model would refuse it.
 _REFUSED_STATUS = frozenset({400, 405, 406, 411, 415, 422, 451})
-
 _REFUSED_NAMES = ("BadRequest", "InvalidRequest", "InvalidArgument", "UnprocessableEntity")
 
-# A judgement on the content is not to be shopped around for; nor is an answer that was cut off.
+# A content filter judged the request, or the answer was cut off: no other model may be tried.
 _CONTENT_ERROR_NAMES = ("ContentFilter", "ContentPolicy", "LengthFinishReason", "StopCandidate")
-
 _CONTENT_ERROR_CODES = ("content_filter", "content_policy", "responsible_ai", "moderation")
 
-# Another model may have the room.
+# The context is too short: another model may have a longer one.
 _CONTEXT_LENGTH_CODES = ("contextoverflow", "contextwindowexceeded", "context_length_exceeded")
 
-# A graph that pauses says so by raising.
-_CONTROL_FLOW = ("GraphBubbleUp",)
+# LangGraph pauses a graph by raising this.
+_CONTROL_FLOW_NAMES = ("GraphBubbleUp",)
 
-# Transport errors that some libraries derive from ValueError and the like.
+# Transport errors that some libraries derive from ValueError and similar classes.
 _TRANSPORT_NAMES = ("Timeout", "Connection", "RateLimit", "Overloaded", "Unavailable", "JSONDecode")
 
-# What LangChain makes of a stream that ends before it begins, as a ValueError.
+# LangChain raises a ValueError with this message for a stream that ends before it begins.
 _EMPTY_STREAM_MESSAGE = "No generation chunks were returned"
 
 _PROGRAMMING_ERRORS = (
@@ -51,25 +49,23 @@ _SECRET_PATTERN = re.compile(
     | \b[0-9a-f]{32,}\b
     """
 )
-
 _SECRET_WORDS = ("key", "token", "secret", "password", "credential", "credentials", "authorization")
-
-_MAX_CHECKED_CHARS = 10_000  # signs of a value that are looked at, as many as `redacted` returns
-
 _NON_LETTERS = re.compile(r"[^a-z]+")
+_MAX_REDACTED_CHARS = 10_000  # `redact` drops the rest of a longer text
+_MAX_MESSAGE_CHARS = 300
 
 
 def should_fall_back(error: BaseException, *, unverified: bool = False) -> bool:
-    """Tell whether the next model is worth asking after this error of one.
+    """Return whether the next model may be tried after this error of a model.
 
-    Yes for what concerns one model alone: timeouts, limits (429), failed servers (5xx), lost
-    connections, a key or a model that is refused (401, 403, 404), a context too short. No for a
-    request that is malformed (400, 422), content that was judged, and mistakes in the program.
-    A model taken `on_trust`, without knowing that it can do what is needed, may refuse what the
-    next one accepts.
+    True for errors that concern one model alone: timeouts, rate limits (429), failed servers (5xx),
+    lost connections, a refused key or model (401, 403, 404), a context that is too short. False
+    for a malformed request (400, 422), a content filter, and mistakes in the program. `unverified`
+    means that the model is not known to meet the requirements: then it may refuse a request that
+    the next model accepts.
     """
     names = [kind.__name__ for kind in type(error).__mro__]
-    if not isinstance(error, Exception) or _matches_any(_CONTROL_FLOW, names):
+    if not isinstance(error, Exception) or _matches_any(_CONTROL_FLOW_NAMES, names):
         return False
     if _matches_any(_CONTENT_ERROR_NAMES, names) or _has_code(error, _CONTENT_ERROR_CODES):
         return False
@@ -82,35 +78,55 @@ def should_fall_back(error: BaseException, *, unverified: bool = False) -> bool:
         return unverified or status not in _REFUSED_STATUS
     if _matches_any(_REFUSED_NAMES, names):
         return unverified
-    # What cannot be done at all says NotImplementedError, a kind of RuntimeError.
+    # NotImplementedError, a RuntimeError, falls back: the next model may support the request.
     transport = _matches_any(_TRANSPORT_NAMES, names) or _EMPTY_STREAM_MESSAGE in str(error)
     return transport or not isinstance(error, _PROGRAMMING_ERRORS)
 
 
 def status_of(error: BaseException) -> int | None:
-    """Return the HTTP status that an error carries, wherever its library puts it."""
+    """Return the HTTP status of an error, None if it has none, for errors of any client library."""
     response = getattr(error, "response", None)
     if isinstance(response, Mapping):  # boto
         response = response.get("ResponseMetadata", {})
-        places = [response.get("HTTPStatusCode") if isinstance(response, Mapping) else None]
+        values = [response.get("HTTPStatusCode") if isinstance(response, Mapping) else None]
     else:
-        places = [getattr(error, name, None) for name in ("status_code", "status", "http_status")]
-        places += [getattr(response, "status_code", None), getattr(error, "code", None)]
-    for place in places:
-        if isinstance(place, int) and not isinstance(place, bool) and 100 <= place <= 599:
-            return int(place)
+        values = [getattr(error, name, None) for name in ("status_code", "status", "http_status")]
+        values += [getattr(response, "status_code", None), getattr(error, "code", None)]
+    for value in values:
+        if isinstance(value, int) and not isinstance(value, bool) and 100 <= value <= 599:
+            return int(value)
     return None
 
 
 def describe_error(error: BaseException) -> str:
-    """Return an error in one line without secrets: its kind and the start of its message."""
-    message = " ".join(redact(str(error)).split())
-    return f"{type(error).__name__}: {message[:300]}" if message else type(error).__name__
+    """Return an error in one line without secrets: its class and the start of its message."""
+    name = type(error).__name__
+    message = " ".join(redact(str(error)).split())[:_MAX_MESSAGE_CHARS]
+    return f"{name}: {message}" if message else name
 
 
 def redact(text: str) -> str:
-    """Return a text with everything that looks like a credential blotted out."""
-    return _SECRET_PATTERN.sub("***", text[:10_000])
+    """Return the first 10,000 characters with `***` for all that looks like a credential."""
+    return _SECRET_PATTERN.sub("***", text[:_MAX_REDACTED_CHARS])
+
+
+def is_secret(name: str, value: object) -> bool:
+    """Return whether a setting is a credential, judged by its type, its name and its value."""
+    if hasattr(value, "get_secret_value"):  # pydantic's SecretStr
+        return True
+    if value is None or isinstance(value, (bool, int, float)):  # max_tokens, eos_token_id
+        return False
+    named = any(part.endswith(_SECRET_WORDS) for part in _NON_LETTERS.split(name.casefold()))
+    return named or (isinstance(value, str) and redact(value) != value[:_MAX_REDACTED_CHARS])
+
+
+def without_secrets(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings without credentials, at any depth."""
+    return {
+        name: _without_nested_secrets(value)
+        for name, value in settings.items()
+        if not is_secret(str(name), value)
+    }
 
 
 def _matches_any(words: tuple[str, ...], names: list[str]) -> bool:
@@ -118,7 +134,7 @@ def _matches_any(words: tuple[str, ...], names: list[str]) -> bool:
 
 
 def _has_code(error: BaseException, codes: tuple[str, ...]) -> bool:
-    """Tell whether the error, or the body it carries, has one of the codes."""
+    """Return whether the error or its response body has one of the codes."""
     body = getattr(error, "body", None)
     inner = body.get("error", body) if isinstance(body, Mapping) else None
     found = [getattr(error, "code", None), getattr(error, "type", None)]
@@ -127,26 +143,7 @@ def _has_code(error: BaseException, codes: tuple[str, ...]) -> bool:
     return any(code in str(value).casefold() for value in found if value for code in codes)
 
 
-def is_secret(name: str, value: object) -> bool:
-    """Tell whether a setting is a credential: by its type, its name, or what it looks like."""
-    if hasattr(value, "get_secret_value"):  # pydantic's SecretStr
-        return True
-    if value is None or isinstance(value, (bool, int, float)):  # max_tokens, eos_token_id
-        return False
-    named = any(part.endswith(_SECRET_WORDS) for part in _NON_LETTERS.split(name.casefold()))
-    return named or (isinstance(value, str) and redact(value) != value[:_MAX_CHECKED_CHARS])
-
-
-def without_secrets(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return settings without those that are credentials, at any depth."""
-    return {
-        name: _without_nested_secrets(value)
-        for name, value in settings.items()
-        if not is_secret(str(name), value)
-    }
-
-
-def _without_nested_secrets(value: Any) -> Any:  # noqa: ANN401 - settings are of any type
+def _without_nested_secrets(value: Any) -> Any:  # noqa: ANN401 - a setting may have any type
     if isinstance(value, Mapping):
         return without_secrets(value)
     if isinstance(value, (list, tuple)):

@@ -1,7 +1,6 @@
-"""The constraints: secondary goals as numbers in [0, 1], 0 best, in pure numpy.
+"""Constraints: secondary goals such as size and cost as numbers in [0, 1], 0 best, in pure numpy.
 
-Every constraint `C_j` is scaled over the library, so that weights are comparable; what is unknown
-is NaN.
+Every constraint `C_j` is scaled over the library, so that weights are comparable. Unknown is NaN.
 """
 
 from __future__ import annotations
@@ -23,19 +22,22 @@ from tryage.core.validation import did_you_mean
 from tryage.errors import InputError
 
 REFERENCE_PROMPT_TOKENS = 1_000
+REFERENCE_OUTPUT_TOKENS = 500  # also the answer length of an expert without a known one
+
+ExpertIndex: TypeAlias = slice | NDArray[np.intp]  # library positions of some experts
+FloatDType: TypeAlias = type[np.floating[Any]]
+ALL = slice(None)
 
 _FLOAT32_MIN_COST, _FLOAT32_MAX_COST = 1e-20, 1e20  # USD of a request, well within single precision
-
-REFERENCE_OUTPUT_TOKENS = 500  # also the answer length of an expert whose own is not known
 
 
 @dataclass(frozen=True, slots=True)
 class RequestBatch:
-    """What a batch of prompts asks of any expert: the lengths, in tokens.
+    """The lengths of a batch of prompts, in tokens, on which some constraints depend.
 
     `prompt_tokens` is `(batch,)`; `output_tokens` is a forecast `(batch, n_experts)`, NaN where
-    there is none, or None: then each expert's typical answer length is used. `thread` is None when
-    no prompt continues a conversation.
+    there is none, or None: then each expert's typical answer length is used. `conversation` is None
+    when no prompt continues a conversation.
     """
 
     prompt_tokens: FloatArray
@@ -43,7 +45,7 @@ class RequestBatch:
     conversation: ConversationState | None = None
 
     def take(self, rows: NDArray[np.intp] | slice) -> RequestBatch:
-        """Return the request of some prompts of the batch."""
+        """Return the part of the batch for some of its prompts."""
         forecast, conversation = self.output_tokens, self.conversation
         return RequestBatch(
             self.prompt_tokens[rows],
@@ -53,25 +55,31 @@ class RequestBatch:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class ConversationState:
+    """The expert that has served each conversation of a batch so far.
+
+    `current` `(batch,)` is its position in the library, -1 if there is none; `cached_tokens`
+    `(batch,)` is the number of tokens of the conversation that it has read already.
+    """
+
+    current: NDArray[np.intp]
+    cached_tokens: FloatArray
+
+
 Constraint: TypeAlias = Callable[[Library, RequestBatch], FloatArray]
 """A secondary goal: `(n_experts,)` or `(batch, n_experts)` in [0, 1], 0 best, NaN unknown."""
 
-ExpertIndex: TypeAlias = slice | NDArray[np.intp]
-
-FloatDType: TypeAlias = type[np.floating[Any]]
-
-ALL = slice(None)
-
 
 class _ConstraintDecorator:
-    """A function under a decorator that keeps its name."""
+    """A decorated function that keeps its name and is pickled by it."""
 
     def __init__(self, compute: Callable[..., FloatArray]) -> None:
         self.compute = compute
-        update_wrapper(self, compute)  # type: ignore[arg-type]  # its subclasses can be called
+        update_wrapper(self, compute)  # type: ignore[arg-type]  # its subclasses are callable
 
     def __reduce__(self) -> str:
-        """Pickle as the module-level name that the decorator left behind."""
+        """Pickle as the module-level name that the decorator has replaced."""
         return self.compute.__qualname__
 
 
@@ -87,9 +95,9 @@ class StaticConstraint(_ConstraintDecorator):
 
 
 class BlockwiseConstraint(_ConstraintDecorator):
-    """A constraint that is measured for some experts at a time, of a million a block after another.
+    """A constraint that can be computed for some experts only, so a million take little memory.
 
-    A decorator on `(library, request, experts) -> (k,)` or `(batch, k)`.
+    A decorator on `(library, request, experts, dtype) -> (k,)` or `(batch, k)`.
     """
 
     def __call__(self, library: Library, request: RequestBatch) -> FloatArray:
@@ -118,7 +126,7 @@ def security(library: Library) -> FloatArray:
 
 @StaticConstraint
 def verbosity(library: Library) -> FloatArray:
-    """Terser is better; linear in the tokens of a typical answer."""
+    """Shorter is better; linear in the tokens of a typical answer."""
     return minmax_scale(library.column("output_tokens"))
 
 
@@ -146,16 +154,12 @@ def cost(
 ) -> FloatArray:
     """Cheaper is better; proportional to the USD of *this* request, `(batch, n_experts)`.
 
-    1 is the price of the dearest known expert on a reference request of 1,000 prompt tokens and its
-    typical answer; a request that costs more than that stays at 1.
+    1 is the price of the most expensive known expert on a reference request: 1,000 prompt tokens
+    and its typical answer. A request that costs more stays at 1.
     """
     reference = get_or_compute(library, "reference cost", lambda: _reference_cost(library))
-    usd = _request_cost(
-        library,
-        request,
-        experts,
-        dtype if _FLOAT32_MIN_COST < reference < _FLOAT32_MAX_COST else np.float64,
-    )
+    in_range = _FLOAT32_MIN_COST < reference < _FLOAT32_MAX_COST
+    usd = _request_cost(library, request, experts, dtype if in_range else np.float64)
     if reference <= 0:
         return usd * 0.0
     usd /= reference
@@ -166,11 +170,12 @@ def cost(
 def switching(
     library: Library, request: RequestBatch, experts: ExpertIndex, dtype: FloatDType
 ) -> FloatArray:
-    """Staying is better: the prompt-cache discount that leaving loses, `(batch, n_experts)`.
+    """Staying is better: the prompt-cache discount that a switch loses, `(batch, n_experts)`.
 
-    0 for the expert that serves the conversation, and for all when nobody does yet. For the others
-    its cached tokens x (input price - cached price), on the scale of `cost`: at the same weight the
-    two add up to the dollars. Of an unknown cached price the whole input price is at stake.
+    0 for the expert that serves the conversation, and for all experts when none serves it yet. For
+    the others it is the cached tokens of the serving expert x (input price - cached price), on the
+    scale of `cost`: with the same weight the two add up to the dollars. If the cached price is
+    unknown, the whole input price is lost.
     """
     positions = get_or_compute(library, "positions", lambda: np.arange(len(library)))[experts]
     conversation = request.conversation
@@ -203,17 +208,49 @@ DEFAULT_CONSTRAINTS: Mapping[str, Constraint] = MappingProxyType(
 )
 
 
+def active_weights(
+    weights: Mapping[str, float], constraints: Mapping[str, Constraint]
+) -> dict[str, float]:
+    """Return the weights above zero.
+
+    Raises:
+        InputError: a weight names no constraint, is negative or is not finite.
+    """
+    active = {}
+    for name, weight in weights.items():
+        if name not in constraints:
+            known = ", ".join(sorted(constraints)) or "none"
+            near = did_you_mean(str(name), constraints)
+            raise InputError(f"{name!r} is not a constraint; expected one of {known}.{near}")
+        if not 0 <= weight < math.inf:
+            raise InputError(f"weight {name}={weight} must be a finite number, 0 or more")
+        if weight > 0:
+            active[name] = float(weight)
+    return active
+
+
 def expected_cost(library: Library, request: RequestBatch) -> NDArray[np.float64]:
     """Forecast the USD of each prompt on each expert, `(batch, n_experts)`, NaN price unknown.
 
-    An expert without a forecast or a typical answer length is taken to answer in 500 tokens.
+    An expert without a forecast or a typical answer length is assumed to answer in 500 tokens.
     """
     return np.asarray(_request_cost(library, request, ALL, np.float64), dtype=np.float64)
+
+
+def minmax_scale(column: FloatArray) -> FloatArray:
+    """Scale a column to [0, 1], lowest 0 and highest 1; a constant column is 0, NaN stays NaN."""
+    known = column[np.isfinite(column)]
+    if known.size == 0:
+        return np.full(column.shape, np.nan)
+    low, span = known.min(), np.ptp(known)
+    scaled = (column - low) / (span if span > 0 else 1.0)
+    return np.where(np.isfinite(column), scaled, np.nan)
 
 
 def _request_cost(
     library: Library, request: RequestBatch, experts: ExpertIndex, dtype: FloatDType
 ) -> FloatArray:
+    """Return the USD of each prompt on some experts, `(batch, k)`, NaN where a price is unknown."""
     prices = _prices(library, experts, dtype)
     prompt_tokens = np.asarray(request.prompt_tokens, dtype=dtype)[:, None]
     usd: FloatArray = prompt_tokens * prices.prompt_token_price
@@ -226,27 +263,17 @@ def _request_cost(
     return usd
 
 
-def minmax_scale(column: FloatArray) -> FloatArray:
-    """Scale a column to [0, 1], lowest 0 and highest 1; a constant one is 0, NaN stays NaN."""
-    known = column[np.isfinite(column)]
-    if known.size == 0:
-        return np.full(column.shape, np.nan)
-    low, span = known.min(), np.ptp(known)
-    scaled = (column - low) / (span if span > 0 else 1.0)
-    return np.where(np.isfinite(column), scaled, np.nan)
-
-
 class _Prices(NamedTuple):
-    """USD per token of the prompt and of the answer, and the usual answer, each `(n_experts,)`."""
+    """Prices of experts, each `(k,)`: USD per token, and the length and USD of a typical answer."""
 
     prompt_token_price: FloatArray
     output_token_price: FloatArray
     typical_tokens: FloatArray
-    typical_answer_cost: FloatArray  # in USD
+    typical_answer_cost: FloatArray
 
 
 def _prices(library: Library, experts: ExpertIndex, dtype: FloatDType) -> _Prices:
-    """Look up the prices of some experts; those in single precision are there for everyone."""
+    """Return the prices of some experts; single-precision ones are cached for the library."""
     if dtype is np.float32:
         whole = get_or_compute(library, "prices", lambda: _compute_prices(library, ALL, dtype))
         return _Prices(*(column[experts] for column in whole))
@@ -254,6 +281,7 @@ def _prices(library: Library, experts: ExpertIndex, dtype: FloatDType) -> _Price
 
 
 def _compute_prices(library: Library, experts: ExpertIndex, dtype: FloatDType) -> _Prices:
+    """Compute the prices of some experts in double precision, then round them to `dtype`."""
     prompt = library.column("input_price")[experts] / 1e6
     output = library.column("output_price")[experts] / 1e6
     typical = library.column("output_tokens")[experts]
@@ -262,44 +290,15 @@ def _compute_prices(library: Library, experts: ExpertIndex, dtype: FloatDType) -
     return _Prices(*(column.astype(dtype) for column in columns))
 
 
-def _cache_discount(library: Library) -> FloatArray:
-    """USD saved per prompt token that the provider still holds, `(n_experts,)`, NaN unknown."""
-    cached = library.column("cached_input_price")
-    saved = library.column("input_price") - np.where(np.isnan(cached), 0.0, cached)
-    return np.maximum(saved, 0.0) / 1e6
-
-
 def _reference_cost(library: Library) -> float:
-    """USD of the dearest expert whose price is known, on the reference request; 0 if none is."""
+    """Return the highest known USD of the reference request, 0 if no price is known."""
     reference = RequestBatch(np.array([float(REFERENCE_PROMPT_TOKENS)]))
     usd = expected_cost(library, reference)
     return float(np.max(usd, where=np.isfinite(usd), initial=0.0))
 
 
-@dataclass(frozen=True, slots=True)
-class ConversationState:
-    """Which expert has served each conversation of a batch so far, both `(batch,)`.
-
-    `current` is its position in the library, -1 if there is none; `cached_tokens` are the tokens
-    of the conversation that it has read already.
-    """
-
-    current: NDArray[np.intp]
-    cached_tokens: FloatArray
-
-
-def active_weights(
-    weights: Mapping[str, float], constraints: Mapping[str, Constraint]
-) -> dict[str, float]:
-    """Return the weights above zero, each checked to be finite and to name a constraint."""
-    chosen = {}
-    for name, weight in weights.items():
-        if name not in constraints:
-            known = ", ".join(sorted(constraints)) or "none"
-            near = did_you_mean(str(name), constraints)
-            raise InputError(f"No constraint is called {name!r}; there is {known}.{near}")
-        if not 0 <= weight < math.inf:
-            raise InputError(f"weight {name}={weight} must be a finite number, 0 or more")
-        if weight > 0:
-            chosen[name] = float(weight)
-    return chosen
+def _cache_discount(library: Library) -> FloatArray:
+    """Return the USD saved per cached prompt token, `(n_experts,)`, NaN unknown."""
+    cached = library.column("cached_input_price")
+    saved = library.column("input_price") - np.where(np.isnan(cached), 0.0, cached)
+    return np.maximum(saved, 0.0) / 1e6

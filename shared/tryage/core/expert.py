@@ -1,4 +1,4 @@
-"""One candidate model: what is known about it, never the client that calls it."""
+"""Expert: what is known about one candidate model."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _OBJECT_FIELDS = ("aliases", "license", "capabilities", "metadata")
 class Expert:
     """What is known about a candidate model, never the client that calls it.
 
-    None means unknown; it is never read as zero or as free. Units: `parameters` and
-    `active_parameters` are counts (7e9), prices USD per million tokens (`cached_input_price`: of
-    those that the provider still holds from before), `latency` seconds to a typical answer,
-    `output_tokens` the length of a typical answer, `readability` Flesch reading ease (higher is
-    easier), `security` 1 when every scan passed. `metadata` is JSON-safe.
+    None means unknown; it never counts as zero or as free. Units: `parameters` and
+    `active_parameters` are counts (7e9); prices are USD per million tokens, `cached_input_price`
+    that of prompt tokens in the provider's cache; `latency` is the seconds to a typical answer,
+    `output_tokens` its length; `readability` is the Flesch reading ease (higher is easier);
+    `security` is 1 when every scan passed. `metadata` is JSON-safe.
 
     Raises:
-        InputError: a wrong type, NaN, infinite, negative or out of range.
+        InputError: a value has a wrong type, is not finite, is negative or is out of range.
     """
 
     name: str
@@ -46,7 +46,7 @@ class Expert:
     metadata: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
-        """Check every field and bring it to its one form (tuple, lower case, float)."""
+        """Check every field and convert it to its standard form (tuple, lower case, float)."""
         if not isinstance(self.name, str) or not self.name.strip():
             raise InputError(f"An expert's name must be a non-empty string, got {self.name!r:.80}.")
         for name, (low, high) in NUMBER_RANGES.items():
@@ -64,7 +64,7 @@ class Expert:
         object.__setattr__(self, name, value)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the known fields, JSON-safe; unknown ones are left out."""
+        """Return the known fields as JSON-safe values, without the unknown ones."""
         result: dict[str, Any] = {}
         for name in FIELDS:
             value = getattr(self, name)
@@ -75,34 +75,34 @@ class Expert:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Expert:
-        """Build an expert from what `to_dict` wrote.
+        """Build an expert from the dict that `to_dict` returned.
 
         Raises:
-            InputError: not a mapping, an unknown field, no name, or a value out of range.
+            InputError: not a mapping, an unknown field, no name, or a wrong value.
         """
         if not isinstance(data, Mapping):
-            raise InputError(f"An expert is read from a dict, got {type(data).__name__}.")
+            raise InputError(f"An expert must be a dict, got {type(data).__name__}.")
         for key in data:
             if key not in FIELDS:
                 raise InputError(
                     f"{key!r} is not a field of Expert.{did_you_mean(str(key), FIELDS)}"
                 )
         if "name" not in data:
-            raise InputError(f"An expert needs a name; got only {sorted(data)}.")
-        known = dict(data)
-        if isinstance(known.get("released"), str):
+            raise InputError(f"An expert needs a name, got only {sorted(data)}.")
+        values = dict(data)
+        if isinstance(values.get("released"), str):
             try:
-                known["released"] = datetime.date.fromisoformat(known["released"])
+                values["released"] = datetime.date.fromisoformat(values["released"])
             except ValueError as error:
                 raise InputError(f"released must be YYYY-MM-DD: {error}.") from error
-        return cls(**known)
+        return cls(**values)
 
 
 FIELDS = tuple(f.name for f in fields(Expert))
 
 
 def _check_date(value: object) -> datetime.date | None:
-    """Return a date, or None when unknown; a datetime loses its time."""
+    """Return a date, or None when unknown; the time of a datetime is dropped."""
     if isinstance(value, datetime.datetime):
         return value.date()
     if value is None or isinstance(value, datetime.date):

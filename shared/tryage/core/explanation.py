@@ -1,4 +1,4 @@
-"""A decision in words, for the person who wonders why."""
+"""A decision in words: why this expert, how far behind the others are, what was unknown."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tryage.core.expert import Expert
     from tryage.core.preferences import Preferences
 
-# The facts that a constraint or a requirement reads; any other reads the one of its own name.
+# Name of a constraint or requirement -> the fields it reads; any other reads the field of its name.
 _INPUT_FIELDS: Mapping[str, tuple[str, ...]] = {
     "size": ("parameters",),
     "recency": ("released",),
@@ -26,34 +26,34 @@ _INPUT_FIELDS: Mapping[str, tuple[str, ...]] = {
 
 
 class ExplainableDecision(Protocol):
-    """What an explanation reads of a `Decision`; the fields are documented there."""
+    """The part of a `Decision` that an explanation reads; `Decision` documents the fields."""
 
     @property
-    def expert(self) -> Expert: ...  # noqa: D102 - documented in `Decision`, as those below
+    def expert(self) -> Expert: ...  # noqa: D102 - see `Decision`
     @property
-    def chosen(self) -> RankedExpert | None: ...  # noqa: D102
+    def chosen(self) -> RankedExpert | None: ...  # noqa: D102 - see `Decision`
     @property
-    def confidence(self) -> float | None: ...  # noqa: D102
+    def confidence(self) -> float | None: ...  # noqa: D102 - see `Decision`
     @property
-    def ranking(self) -> Sequence[RankedExpert]: ...  # noqa: D102
+    def ranking(self) -> Sequence[RankedExpert]: ...  # noqa: D102 - see `Decision`
     @property
-    def rejected(self) -> Sequence[RejectedExpert]: ...  # noqa: D102
+    def rejected(self) -> Sequence[RejectedExpert]: ...  # noqa: D102 - see `Decision`
     @property
-    def preferences(self) -> Preferences: ...  # noqa: D102
+    def preferences(self) -> Preferences: ...  # noqa: D102 - see `Decision`
     @property
-    def default_used(self) -> bool: ...  # noqa: D102
+    def default_used(self) -> bool: ...  # noqa: D102 - see `Decision`
     @property
-    def default_reason(self) -> str | None: ...  # noqa: D102
+    def default_reason(self) -> str | None: ...  # noqa: D102 - see `Decision`
     @property
-    def flags(self) -> tuple[str, ...]: ...  # noqa: D102
+    def flags(self) -> tuple[str, ...]: ...  # noqa: D102 - see `Decision`
     @property
-    def warnings(self) -> tuple[str, ...]: ...  # noqa: D102
+    def warnings(self) -> tuple[str, ...]: ...  # noqa: D102 - see `Decision`
     @property
-    def as_of(self) -> datetime | None: ...  # noqa: D102
+    def as_of(self) -> datetime | None: ...  # noqa: D102 - see `Decision`
 
 
 def explain(decision: ExplainableDecision, top: int = 3) -> str:
-    """Say who was chosen and why, who came next and by how much, who was rejected, and more."""
+    """Explain which expert is chosen and why, the runners-up, the rejected experts and flags."""
     best = tuple(decision.ranking[: max(top, 1)])
     lines = [
         *_headline(decision),
@@ -70,7 +70,7 @@ def explain(decision: ExplainableDecision, top: int = 3) -> str:
 
 
 def rejection_lines(rejected: Sequence[RejectedExpert]) -> Iterator[str]:
-    """Say who was rejected, grouped by the filter, with a few examples of each."""
+    """List the rejected experts by the requirement they miss, with a few examples of each."""
     if not len(rejected):
         return
     yield f"Rejected: {_pluralize_experts(len(rejected))}."
@@ -93,31 +93,30 @@ def _headline(decision: ExplainableDecision) -> Iterator[str]:
     if len(decision.ranking) > 1:
         yield f"{name} is chosen: the lowest total of {_pluralize_experts(len(decision.ranking))}."
     else:
-        yield f"{name} is chosen: the only expert that could be."
+        yield f"{name} is chosen: the only eligible expert."
 
 
 def _total_lines(decision: ExplainableDecision, chosen: RankedExpert) -> Iterator[str]:
-    """Write the total as the sum it is, one term a line."""
-    spread = "" if chosen.std is None else f" ± {chosen.std:.3f}"
-    yield f"  {'predicted loss':<16}{chosen.predicted_loss:>8.3f}{spread}"
+    """Write the total as a sum, one term per line."""
+    std = "" if chosen.std is None else f" ± {chosen.std:.3f}"
+    yield f"  {'predicted loss':<16}{chosen.predicted_loss:>8.3f}{std}"
     for name, term in chosen.terms.items():
         weight = decision.preferences.weights.get(name)
-        how = "" if not weight else f"   = weight {weight:g} x {term / weight:.3f}"
-        yield f"  {'+ ' + name:<16}{term:>8.3f}{how}"
+        factors = "" if not weight else f"   = weight {weight:g} x {term / weight:.3f}"
+        yield f"  {'+ ' + name:<16}{term:>8.3f}{factors}"
     if chosen.terms:
         yield f"  {'= total':<16}{chosen.total:>8.3f}"
 
 
 def _runner_up_lines(decision: ExplainableDecision, best: Sequence[RankedExpert]) -> Iterator[str]:
-    for place, other in enumerate(best[1:], start=2):
+    for rank, other in enumerate(best[1:], start=2):
         terms = "".join(f" + {name} {term:.3f}" for name, term in other.terms.items())
-        behind = other.total - best[0].total
-        sure = decision.confidence if place == 2 else None
+        gap = other.total - best[0].total
+        behind = "equal total" if gap == 0 else f"{gap:.3f} behind"
+        loss = f"predicted loss {other.predicted_loss:.3f}"
+        sure = decision.confidence if rank == 2 else None
         odds = "" if sure is None else f"; {best[0].name} is better with probability {sure:.0%}"
-        how = "level on total" if behind == 0 else f"{behind:.3f} behind"
-        yield (
-            f"{place}. {other.name}, {how}: predicted loss {other.predicted_loss:.3f}{terms}{odds}."
-        )
+        yield f"{rank}. {other.name}, {behind}: {loss}{terms}{odds}."
 
 
 def _unknown_lines(best: Sequence[RankedExpert]) -> Iterator[str]:
@@ -127,33 +126,32 @@ def _unknown_lines(best: Sequence[RankedExpert]) -> Iterator[str]:
 
 
 def _source_lines(decision: ExplainableDecision) -> Iterator[str]:
-    """Say where it is known from, of whoever is chosen, what the weights and requirements read."""
+    """Name the sources of the chosen expert's facts that the weights and requirements read."""
     sources = decision.expert.metadata.get("sources")
     if not isinstance(sources, Mapping):
         return
-    wanted = decision.preferences
-    asked = [*wanted.weights, *(requirement.field for requirement in wanted.requirements)]
-    known: dict[str, list[str]] = {}
-    for field in dict.fromkeys(
-        field for name in asked for field in _INPUT_FIELDS.get(name, (name,))
-    ):
+    preferences = decision.preferences
+    names = [*preferences.weights, *(required.field for required in preferences.requirements)]
+    fields = (field for name in names for field in _INPUT_FIELDS.get(name, (name,)))
+    by_source: dict[str, list[str]] = {}
+    for field in dict.fromkeys(fields):
         if field in sources:
-            known.setdefault(_format_source(sources[field]), []).append(field)
-    if known:
-        lines = "; ".join(f"{', '.join(fields)} from {source}" for source, fields in known.items())
-        yield f"Known of {decision.expert.name}: {lines}."
+            by_source.setdefault(_format_source(sources[field]), []).append(field)
+    if by_source:
+        parts = (f"{', '.join(known)} from {source}" for source, known in by_source.items())
+        yield f"Facts about {decision.expert.name}: {'; '.join(parts)}."
 
 
-def _format_source(told: object) -> str:
-    """Return a source in words; those of the Hub also say when it was seen."""
-    if isinstance(told, Mapping):
-        return f"{told.get('source')} ({str(told.get('seen'))[:10]})"
-    return str(told)
+def _format_source(source: object) -> str:
+    """Return a source in words; one of the Hub also has the date at which it was read."""
+    if isinstance(source, Mapping):
+        return f"{source.get('source')} ({str(source.get('seen'))[:10]})"
+    return str(source)
 
 
 def _as_of_lines(decision: ExplainableDecision) -> Iterator[str]:
     if decision.as_of is not None:
-        yield f"What is known of the experts: the Hub as of {decision.as_of:%Y-%m-%d %H:%M} UTC."
+        yield f"Facts about all experts: the Hub as of {decision.as_of:%Y-%m-%d %H:%M} UTC."
 
 
 def _pluralize_experts(count: int) -> str:

@@ -1,4 +1,4 @@
-"""One item of a flag, such as `smallest model` or `size<3B`: its meaning, or the nearest form."""
+"""The meaning of one item of a flag, such as `smallest model` or `size<3B`."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from tryage.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# The weight of a natural wish. Losses of scored answers and constraints both span [0, 1], so at 1
+# The weight of a natural phrase. Losses of scored answers and constraints both span [0, 1], so at 1
 # the whole range of the constraint counts as much as a right answer against a wrong one.
 NATURAL_WEIGHT = 1.0
 
-# Beyond this a weight only drowns the predicted loss in rounding.
+# A larger weight adds nothing: the predicted loss is lost in rounding.
 MAX_WEIGHT = 1000.0
 
-# What `needs=` may ask for. A closed list, so that a typing error is refused, not never met.
+# The values of `needs=`. A closed list: a typing error is an error, not a requirement never met.
 CAPABILITIES = ("tools", "vision", "structured_output", "audio", "reasoning")
 
-# Constraint -> the wishes that mean it; the first is the one that messages suggest.
+# Constraint -> the phrases that mean it.
 NATURAL_PHRASES: Mapping[str, tuple[str, ...]] = {
     "size": ("smallest", "smaller", "small", "compact", "tiny"),
     "recency": ("newest", "newer", "new", "latest", "most recent", "recent"),
@@ -37,14 +37,15 @@ NATURAL_PHRASES: Mapping[str, tuple[str, ...]] = {
 }
 
 _ACCURACY_PHRASES = ("most accurate", "accurate", "best", "best quality", "highest quality")
-
 _NOUNS = ("model", "expert", "answer", "one", "llm")
-
-_COUNT_UNITS = {"": 1.0, "k": 1e3, "m": 1e6, "b": 1e9, "t": 1e12}
+_CONSTRAINT_OF_PHRASE = {
+    phrase: constraint for constraint, phrases in NATURAL_PHRASES.items() for phrase in phrases
+}
 
 _NO_UNITS = {"": 1.0}
+_COUNT_UNITS = {"": 1.0, "k": 1e3, "m": 1e6, "b": 1e9, "t": 1e12}
 
-# Key of a bound -> (field of the requirement, what its units multiply by).
+# Key of a bound -> (field of the requirement, factor of each unit).
 _BOUND_FIELDS: Mapping[str, tuple[str, Mapping[str, float]]] = {
     "size": ("parameters", _COUNT_UNITS),
     "cost": ("cost", {"": 1.0, "usd": 1.0}),
@@ -56,6 +57,7 @@ _BOUND_FIELDS: Mapping[str, tuple[str, Mapping[str, float]]] = {
     "verbosity": ("output_tokens", _COUNT_UNITS),
 }
 
+# Key of a list of words -> field of the requirement.
 _WORD_FIELDS = {
     "license": "license",
     "licence": "license",
@@ -63,7 +65,7 @@ _WORD_FIELDS = {
     "needs": "capabilities",
 }
 
-# Key -> its valid forms, as messages show them.
+# Key -> its valid forms, which messages suggest.
 _EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "size": ("size=0.5", "size<3B", "size<=3B"),
     "recency": ("recency=0.5",),
@@ -83,31 +85,29 @@ _EXAMPLES: Mapping[str, tuple[str, ...]] = {
 }
 
 _EXPRESSION = re.compile(r"([^<>=]+)(<=|>=|<|>|=)([^<>=]+)")
-
 _NUMBER = re.compile(r"(\$?)\s*([0-9]+(?:\.[0-9]+)?(?:e[+-]?[0-9]+)?)\s*([a-z]*)")
-
 _DATE = re.compile(r"([0-9]{4})(?:-([0-9]{1,2}))?(?:-([0-9]{1,2}))?")
 
 
 @dataclass(frozen=True, slots=True)
 class FlagItem:
-    """What one item asks for: a weight, a requirement, or neither for "most accurate"."""
+    """The meaning of one item: a weight, a requirement, or neither for "most accurate"."""
 
     weight: tuple[str, float] | None = None
     requirement: Requirement | None = None
 
     @property
     def prefers_accuracy(self) -> bool:
-        """Whether it asks for accuracy above what other flags of the prompt ask for."""
+        """Whether the item drops the weights that other flags of the prompt set."""
         return self.weight is None and self.requirement is None
 
 
 def parse_item(item: str) -> FlagItem | None:
-    """Return what an item asks for, or None when it is malformed."""
-    exact = _EXPRESSION.fullmatch(item)
-    if exact is None:
+    """Return the meaning of an item, None if it is malformed."""
+    expression = _EXPRESSION.fullmatch(item)
+    if expression is None:
         return _parse_natural(item)
-    key, op, value = (part.strip() for part in exact.groups())
+    key, op, value = (part.strip() for part in expression.groups())
     try:
         return _parse_expression(key.casefold(), op, value)
     except InputError:  # a well-formed number outside the range of its field
@@ -116,43 +116,37 @@ def parse_item(item: str) -> FlagItem | None:
 
 def closest_form(item: str) -> str:
     """Return the valid form nearest to a malformed item; there always is one."""
-    word = " ".join(item.casefold().split())[:60]
-    key = re.split("[<>=]", word, maxsplit=1)[0].strip()
-    if key == word:
+    text = " ".join(item.casefold().split())[:60]
+    key = re.split("[<>=]", text, maxsplit=1)[0].strip()
+    if key == text:  # no operator: a phrase, or a key alone
         forms = [*_natural_phrases(), *(form for forms in _EXAMPLES.values() for form in forms)]
+        near = get_close_matches(text, forms, n=1, cutoff=0.4)
     else:
-        forms = [*_EXAMPLES[get_close_matches(key, _EXAMPLES, n=1, cutoff=0.0)[0]]]
-    return (get_close_matches(word, forms, n=1, cutoff=0.4 * (key == word)) or ["smallest model"])[
-        0
-    ]
+        (nearest_key,) = get_close_matches(key, _EXAMPLES, n=1, cutoff=0.0)
+        near = get_close_matches(text, _EXAMPLES[nearest_key], n=1, cutoff=0.0)
+    return near[0] if near else "smallest model"
 
 
 def _natural_phrases() -> list[str]:
-    """Return every wish, with and without the word "model"."""
-    wishes = [wish for group in (*NATURAL_PHRASES.values(), _ACCURACY_PHRASES) for wish in group]
-    return [*wishes, *(f"{wish} model" for wish in wishes)]
-
-
-_PHRASE_ITEMS: Mapping[str, FlagItem] = {
-    **{
-        wish: FlagItem(weight=(name, NATURAL_WEIGHT))
-        for name, wishes in NATURAL_PHRASES.items()
-        for wish in wishes
-    },
-    **dict.fromkeys(_ACCURACY_PHRASES, FlagItem()),
-}
+    """Return every natural phrase, with and without the word "model"."""
+    phrases = [*_CONSTRAINT_OF_PHRASE, *_ACCURACY_PHRASES]
+    return [*phrases, *(f"{phrase} model" for phrase in phrases)]
 
 
 def _parse_natural(item: str) -> FlagItem | None:
-    """Return what a wish in plain words asks for."""
+    """Read `the smallest model`."""
     words = item.casefold().replace("-", " ").split()
     words = words[1:] if words[:1] == ["the"] else words
     words = words[:-1] if words and words[-1] in _NOUNS else words
-    return _PHRASE_ITEMS.get(" ".join(words))
+    phrase = " ".join(words)
+    if phrase in _ACCURACY_PHRASES:
+        return FlagItem()
+    constraint = _CONSTRAINT_OF_PHRASE.get(phrase)
+    return None if constraint is None else FlagItem(weight=(constraint, NATURAL_WEIGHT))
 
 
 def _parse_expression(key: str, op: str, value: str) -> FlagItem | None:
-    """Return what a key, an operator and a value ask for."""
+    """Read a key, an operator and a value, such as `size=0.5`."""
     if op != "=":
         return _parse_bound(key, op, value)
     if key in _WORD_FIELDS:
@@ -201,7 +195,7 @@ def _parse_since(value: str) -> FlagItem | None:
 
 
 def _parse_number(text: str, units: Mapping[str, float], *, dollars: bool = False) -> float | None:
-    """Read a number with one of the units; None when it is none."""
+    """Read a number with one of the units, None if it is malformed."""
     match = _NUMBER.fullmatch(text.casefold())
     if match is None or match[3] not in units or (match[1] and not dollars):
         return None

@@ -1,13 +1,13 @@
-"""Flags in the prompt, read into preferences: a small grammar and nothing else.
+"""Flags in a prompt: find them, remove them from the text, and return what they ask for.
 
 A flag is a bracket such as `[Flag: smallest model]` or `[Flag: size<3B, license=mit|apache-2.0]`.
 Case does not count and blanks may stand between any two tokens.
 
     flag     = "[" "flag" ":" item { "," item } "]" ;              (* at most 500 characters *)
     item     = natural | weight | bound | words | since ;
-    natural  = [ "the" ] wish [ "model" | "expert" | "answer" | "one" | "llm" ] ;
-    wish     = "smallest" | "newest" | "cheapest" | "fastest" | "safest" | "most popular"
-             | "concise" | "readable" | "most accurate" | synonym ;      (* see items.WISHES *)
+    natural  = [ "the" ] phrase [ "model" | "expert" | "answer" | "one" | "llm" ] ;
+    phrase   = "smallest" | "newest" | "cheapest" | "fastest" | "safest" | "most popular"
+             | "concise" | "readable" | "most accurate" | synonym ;      (* NATURAL_PHRASES *)
     weight   = ( "size" | "recency" | "security" | "verbosity" | "readability" | "cost"
                | "latency" | "popularity" ) "=" decimal ;                (* 0 to 1000 *)
     bound    = ( "size" | "cost" | "latency" | "context" | "downloads" | "security"
@@ -21,43 +21,42 @@ Case does not count and blanks may stand between any two tokens.
              | "s" | "ms" | "usd" ;        (* latency; cost *)
     word     = character { character } ;   (* none of , | [ ] < > = *)
 
-Meaning. A weight or a natural wish sets how much a constraint counts; a wish uses
-`NATURAL_WEIGHT`. A bound, words or a date is a requirement. Everything in a prompt adds up: the
+A weight or a natural phrase sets how much a constraint counts; a phrase has the weight
+`NATURAL_WEIGHT`. A bound, words or a date is a requirement. All flags of a prompt add up: the
 largest weight of each constraint and every requirement. "most accurate" drops the weights that
-the flags of the same prompt ask for. What a flag says is meant for `Preferences.tightened`, so it
-can never loosen what the operator set.
+the flags of the same prompt set. The result is meant for `Preferences.tightened`, so a flag can
+never loosen the preferences of the operator.
 
-A bracket is a flag as a whole or not at all: one malformed item leaves it in the text, with a
-warning, or raises `FlagError` in strict mode.
+A bracket is a flag as a whole or not at all: one malformed item leaves the bracket in the text,
+with a warning, or raises `FlagError` in strict mode.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from tryage.core.flag_items import FlagItem, closest_form, parse_item
 from tryage.core.preferences import Preferences
 from tryage.errors import FlagError, InputError
 
-# A prompt may be written by an adversary: these keep the work linear in its length.
+# An adversary may write the prompt: these limits keep the work linear in its length.
 MAX_ITEMS = 64
-
-_MAX_BODY = 500
-
+_MAX_BODY = 500  # characters
 _MAX_WARNINGS = 5
 
-# Both are linear: blanks cannot match the characters around them.
+# Both take linear time: blanks cannot match the characters around them.
 _OPENING = re.compile(r"\[\s*flag\s*:", re.IGNORECASE)
-
 _BODY = re.compile(r"\s*flag\s*:(.*)", re.IGNORECASE | re.DOTALL)
-
 _BRACKETS = re.compile(r"([\[\]])")
+
+_ParsedItems: TypeAlias = list[tuple[str, FlagItem]]  # each item as written, and its meaning
 
 
 @dataclass(frozen=True, slots=True)
 class FlagExtraction:
-    """A prompt without its flags, and what they ask for."""
+    """A prompt without its flags, and the preferences that the flags ask for."""
 
     text: str
     preferences: Preferences = field(default_factory=Preferences)
@@ -66,12 +65,12 @@ class FlagExtraction:
 
 
 def extract_flags(prompt: str, *, strict: bool = False) -> FlagExtraction:
-    """Take the flags out of a prompt; the grammar is in the docstring of `tryage.core.flags`.
+    """Remove the flags from a prompt and parse them; the grammar is the docstring of this module.
 
-    The text of a prompt without flags comes back unchanged. A malformed flag stays in the text
-    and is named in `warnings`; so are items after the first `MAX_ITEMS`, which are dropped. What
-    comes back holds no valid flag: extracting from it again changes nothing. The work is linear
-    in the length of the prompt.
+    A prompt without flags is returned unchanged. A malformed flag stays in the text and is named in
+    `warnings`. Items after the first `MAX_ITEMS` are dropped, with a warning. The returned text has
+    no valid flag: extracting from it again changes nothing. The work is linear in the length of the
+    prompt.
 
     Raises:
         InputError: the prompt is not a string.
@@ -89,19 +88,19 @@ def extract_flags(prompt: str, *, strict: bool = False) -> FlagExtraction:
     if strict and warnings:
         raise FlagError(warnings[0])
     items = items[:MAX_ITEMS]
-    wanted = _merge_items([item for _, item in items])
-    return FlagExtraction(text, wanted, tuple(written for written, _ in items), tuple(warnings))
+    preferences = _merge_items([item for _, item in items])
+    written = tuple(as_written for as_written, _ in items)
+    return FlagExtraction(text, preferences, written, tuple(warnings))
 
 
-ParsedItems = list[tuple[str, FlagItem]]
-
-
-def _strip_flags(prompt: str) -> tuple[str, ParsedItems]:
+def _strip_flags(prompt: str) -> tuple[str, _ParsedItems]:
     """Return the text without its valid flags, and their items.
 
-    One pass with a stack, because taking out a flag may complete the bracket around it.
+    One pass with a stack, because removing a flag may complete the bracket around it.
     """
-    text, found, opened = _TextBuilder(), ParsedItems(), list[int]()
+    text = _TextBuilder()
+    found: _ParsedItems = []
+    opened: list[int] = []  # the pieces that are an open bracket
     for piece in filter(None, _BRACKETS.split(prompt)):
         text.add(piece)
         if piece == "[":
@@ -110,19 +109,19 @@ def _strip_flags(prompt: str) -> tuple[str, ParsedItems]:
             start = opened.pop()
             items = _parse_items("".join(text.pieces[start + 1 : -1]))
             if items is None:
-                opened.clear()  # a bracket around one that stays is no flag
+                opened.clear()  # a bracket around one that stays is not a flag
             else:
                 text.truncate(start)
                 found.extend(items)
     return text.result(), found
 
 
-def _parse_items(body: str) -> ParsedItems | None:
-    """Return the items between two brackets, or None when it is not a valid flag."""
+def _parse_items(body: str) -> _ParsedItems | None:
+    """Return the items between two brackets, None if they are not a valid flag."""
     match = _BODY.fullmatch(body) if len(body) <= _MAX_BODY else None
     if match is None:
         return None
-    items = ParsedItems()
+    items: _ParsedItems = []
     for written in match[1].split(","):
         item = parse_item(written)
         if item is None:
@@ -141,7 +140,7 @@ def _merge_items(items: list[FlagItem]) -> Preferences:
 
 
 def _describe_malformed(text: str, limit: int) -> list[str]:
-    """Say what is wrong with the first openings that are left, and how many more there are."""
+    """Explain the first malformed flags that are left in the text, and count the others."""
     openings = [match.start() for match in _OPENING.finditer(text)]
     messages = [_explain_syntax_error(text, start) for start in openings[:limit]]
     if len(openings) > limit:
@@ -150,11 +149,11 @@ def _describe_malformed(text: str, limit: int) -> list[str]:
 
 
 def _explain_syntax_error(text: str, start: int) -> str:
-    """Say what is wrong with the flag that opens at `start`, with the nearest valid form."""
+    """Explain why the flag that opens at `start` is malformed, with the nearest valid form."""
     body = _BRACKETS.split(text[start + 1 : start + 2 + _MAX_BODY], maxsplit=1)
     shown = f"[{body[0][:60]}{'...' if len(body[0]) > 60 else ''}"
     if len(body) == 1 and len(body[0]) > _MAX_BODY:
-        return f"{shown!r} is longer than {_MAX_BODY} characters, so it is no flag. Shorten it."
+        return f"{shown!r} is longer than {_MAX_BODY} characters, so it is not a flag. Shorten it."
     if len(body) == 1 or body[1] == "[":
         return f"{shown!r} is not closed. Write it like [Flag: smallest model]."
     items = body[0].partition(":")[2].split(",")
@@ -165,22 +164,22 @@ def _explain_syntax_error(text: str, start: int) -> str:
     )
 
 
-def _excess_warnings(items: ParsedItems) -> list[str]:
-    """Say that items were dropped, if so."""
+def _excess_warnings(items: _ParsedItems) -> list[str]:
+    """Return a warning if items are dropped."""
     if len(items) <= MAX_ITEMS:
         return []
     return [f"The prompt holds {len(items)} flags; only the first {MAX_ITEMS} count. Use fewer."]
 
 
 class _TextBuilder:
-    """The text kept so far; it closes the gap that a flag leaves, without joining words."""
+    """The text so far; it closes the gap that a removed flag leaves, without joining words."""
 
     def __init__(self) -> None:
         self.pieces: list[str] = []
         self._gap: list[str] | None = None  # blanks on the left and on the right of the gap
 
     def add(self, piece: str) -> None:
-        """Append a piece; blanks after a gap wait for what follows them."""
+        """Append a piece; blanks after a gap are held back until the next character is known."""
         if self._gap is not None:
             rest = piece.lstrip()
             self._gap[1] += piece[: len(piece) - len(rest)]
@@ -191,7 +190,7 @@ class _TextBuilder:
         self.pieces.append(piece)
 
     def truncate(self, start: int) -> None:
-        """Drop the pieces from `start` on and leave a gap."""
+        """Remove the pieces from `start` on and leave a gap."""
         del self.pieces[start:]
         blanks = ""
         while self.pieces and (kept := self.pieces[-1].rstrip()) != self.pieces[-1]:
@@ -207,7 +206,7 @@ class _TextBuilder:
         return "".join(self.pieces)
 
     def _close_gap(self, after: str) -> None:
-        """Put the right blank where the gap is; `after` is the next character, "" at the end."""
+        """Fill the gap with the right blank; `after` is the next character, "" at the end."""
         left, right = self._gap or ("", "")
         before = self.pieces[-1][-1] if self.pieces else ""
         self._gap = None
@@ -216,8 +215,8 @@ class _TextBuilder:
 
 
 def _whitespace_after_removal(before: str, left: str, right: str, after: str) -> str:
-    """Return what stands between two characters once the flag between them is gone."""
-    if not before:  # the start: keep the indentation of the first line that is left
+    """Return the blank between the characters before and after a removed flag."""
+    if not before:  # at the start, keep the indentation of the first line
         return right[right.rfind("\n") + 1 :] if "\n" in right else ""
     if not after:
         return right.lstrip(" \t") if "\n" in right else ""

@@ -1,4 +1,4 @@
-"""Public names that a package imports when they are first used (PEP 562)."""
+"""Lazy exports: a package imports its public names when they are first used (PEP 562)."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ def lazy_exports(
 
     Args:
         package: The package's `__name__`.
-        modules: Name -> full name of the module that defines it; "module:other" where the module
-            calls it by another name.
+        modules: Name -> full name of the module that defines it, or "module:attribute" if the
+            attribute has another name there.
     """
 
-    def get_attribute(name: str) -> Any:  # noqa: ANN401 - any exported object
+    def get_attribute(name: str) -> Any:  # noqa: ANN401 - an exported object may have any type
         if name not in modules:
             raise AttributeError(
                 f"module {package!r} has no attribute {name!r}; it has {sorted(modules)}"

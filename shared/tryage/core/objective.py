@@ -2,7 +2,11 @@
 
     total(z, M_i) = Q^(z, M_i) + sum_j lambda_j C_j(M_i)        (arXiv 2308.11601, the router)
 
-What is unknown of an expert gets the pessimistic end, 1, and is named.
+An unknown value counts as the worst one, 1, and the constraint is named in the result.
+
+Among a million experts the best ones are found by approximate totals in single precision. Exact
+totals in double precision are computed only for the experts that may be among the best, so the
+result is exact. `RoutingLoss.rounding_bound` says by how much the two can differ.
 """
 
 from __future__ import annotations
@@ -33,13 +37,10 @@ if TYPE_CHECKING:
 
     from tryage.core.library import Library
 
-_MaskedValues: TypeAlias = tuple[
-    FloatArray, BoolArray
-]  # values with unknown = 1, and where that happened
+_BLOCK_SIZE = 1 << 15  # numbers; a block and its intermediate results fit into the L2 cache
+_FLOAT32_MAX_WEIGHT = 1e30  # larger weights exceed the range of single precision
 
-_BLOCK_SIZE = 1 << 15  # numbers: with what lies between them, they fit into the second level cache
-
-_FLOAT32_MAX_WEIGHT = 1e30  # weights beyond this leave the range of single precision
+_MaskedValues: TypeAlias = tuple[FloatArray, BoolArray]  # values with unknown = 1, unknown mask
 
 
 def compute_routing_loss(
@@ -52,47 +53,189 @@ def compute_routing_loss(
     """Add the weighted constraints to the predicted losses `(batch, n_experts)`.
 
     Raises:
-        InputError: a weight without a constraint, a weight that is negative or not finite, or a
-            constraint that returned the wrong shape or a value outside [0, 1].
+        InputError: a weight names no constraint, is negative or is not finite, or a constraint
+            returned the wrong shape or a value outside [0, 1].
     """
     losses = np.asarray(predicted_losses)
     if losses.ndim != 2 or losses.shape[1] != len(library):
         raise InputError(
             f"predicted losses have shape {losses.shape}; expected (batch, {len(library)})"
         )
-    chosen = active_weights(weights, constraints) if weights else {}
-    if not chosen:
+    active = active_weights(weights, constraints) if weights else {}
+    if not active:
         return RoutingLoss(losses, {}, losses)
     terms = {
         name: _build_term(weight, name, constraints[name], library, request)
-        for name, weight in chosen.items()
+        for name, weight in active.items()
     }
-    dtype = approximation_dtype(losses, terms.values())
-    static_names = [name for name in chosen if isinstance(constraints[name], StaticConstraint)]
+    dtype = _approximation_dtype(losses, terms.values())
+    static_names = [name for name in active if isinstance(constraints[name], StaticConstraint)]
     dynamic_terms = [term for name, term in terms.items() if name not in static_names]
 
     def sum_static() -> FloatArray:
-        return sum_static_terms([terms[name] for name in static_names], len(library), dtype)
+        return _sum_static_terms([terms[name] for name in static_names], len(library), dtype)
 
-    key = (dtype, *((constraints[name], chosen[name]) for name in static_names))
-    return RoutingLoss(
-        losses,
-        terms,
-        approximate_totals(losses, get_or_compute_bounded(library, key, sum_static), dynamic_terms),
+    key = (dtype, *((constraints[name], active[name]) for name in static_names))
+    static_total = get_or_compute_bounded(library, key, sum_static)
+    return RoutingLoss(losses, terms, _approximate_totals(losses, static_total, dynamic_terms))
+
+
+@dataclass(frozen=True, slots=True)
+class RoutingLoss:
+    """The routing loss of a batch: predicted losses `(batch, n_experts)` and the weighted terms.
+
+    `approximate_total` `(batch, n_experts)` differs from the total by rounding only.
+    """
+
+    predicted_losses: FloatArray
+    terms: Mapping[str, Term]
+    approximate_total: FloatArray
+
+    @property
+    def total(self) -> NDArray[np.float64]:
+        """The exact total, `(batch, n_experts)`, computed when read."""
+        return self.totals(ALL)
+
+    @property
+    def weighted(self) -> dict[str, FloatArray]:
+        """`lambda_j C_j` by name, `(n_experts,)` or `(batch, n_experts)`, computed when read."""
+        return self.weighted_terms(ALL)
+
+    @property
+    def unknown(self) -> dict[str, BoolArray]:
+        """Where a value is unknown and counts as 1, by name, in the shapes of `weighted`."""
+        return self.unknown_masks(ALL)
+
+    def totals(self, experts: ExpertIndex) -> NDArray[np.float64]:
+        """Return the exact totals of some experts, `(batch, k)`."""
+        total = np.array(self.predicted_losses[:, experts], dtype=np.float64)
+        for term in self.terms.values():
+            total += term.weight * term.values(experts)
+        return total
+
+    def weighted_terms(self, experts: ExpertIndex) -> dict[str, FloatArray]:
+        """Return `lambda_j C_j` of some experts by name, `(k,)` or `(batch, k)`."""
+        return {name: term.weight * term.values(experts) for name, term in self.terms.items()}
+
+    def unknown_masks(self, experts: ExpertIndex) -> dict[str, BoolArray]:
+        """Return where values of some experts are unknown, by name, `(k,)` or `(batch, k)`."""
+        return {name: term.unknown(experts) for name, term in self.terms.items()}
+
+    def rounding_bound(self, approximate: float) -> float:
+        """Return how much an exact total near this approximate one may differ from its own.
+
+        Every addition rounds by half an epsilon of the sum, and every added term has roundings of
+        its own: eight per term are enough. The sum is at most as large as the total plus the
+        weights, because losses may be negative.
+        """
+        if not self.terms:
+            return 0.0
+        weights = sum(term.weight for term in self.terms.values())
+        epsilon = float(np.finfo(self.approximate_total.dtype).eps)
+        return (4 * len(self.terms) + 2) * epsilon * (abs(approximate) + 2 * weights)
+
+    def row(self, i: int) -> RoutingLoss:
+        """Return the routing loss of prompt `i`, a batch of one."""
+        if len(self.predicted_losses) == 1:
+            return self
+        terms = {name: term.row(i) for name, term in self.terms.items()}
+        return RoutingLoss(
+            self.predicted_losses[i : i + 1], terms, self.approximate_total[i : i + 1]
+        )
+
+
+class Term(Protocol):
+    """One weighted constraint, `lambda_j C_j`: `C_j` of some experts, `(k,)` or `(batch, k)`."""
+
+    @property
+    def weight(self) -> float:
+        """The weight `lambda_j`."""
+        ...
+
+    def values(self, experts: ExpertIndex) -> FloatArray:
+        """Return `C_j` in [0, 1], 1 where it is unknown."""
+        ...
+
+    def approximate_values(self, experts: ExpertIndex, dtype: FloatDType) -> FloatArray:
+        """Return `C_j` in another precision, accurate to a few roundings."""
+        ...
+
+    def unknown(self, experts: ExpertIndex) -> BoolArray:
+        """Return where the value is unknown and counts as 1."""
+        ...
+
+    def row(self, i: int) -> Term:
+        """Return the term of prompt `i` of the batch."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class DenseTerm:
+    """A term whose values are computed already, `(n_experts,)` or `(batch, n_experts)`."""
+
+    weight: float
+    dense_values: FloatArray
+    unknown_mask: BoolArray
+
+    def values(self, experts: ExpertIndex) -> FloatArray:
+        """Return the values, 1 where unknown."""
+        return self.dense_values[..., experts]
+
+    def approximate_values(self, experts: ExpertIndex, dtype: FloatDType) -> FloatArray:
+        """Return the values, rounded to `dtype`."""
+        return self.dense_values[..., experts].astype(dtype)
+
+    def unknown(self, experts: ExpertIndex) -> BoolArray:
+        """Return which values are unknown."""
+        return self.unknown_mask[..., experts]
+
+    def row(self, i: int) -> DenseTerm:
+        """Return the term of prompt `i`."""
+        if self.dense_values.ndim == 1:
+            return self
+        return replace(
+            self,
+            dense_values=self.dense_values[i : i + 1],
+            unknown_mask=self.unknown_mask[i : i + 1],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class LazyTerm:
+    """A term that is computed when read, and only for the requested experts.
+
+    `compute(prompts, experts, dtype)` returns values of at most 1, NaN where unknown; in single
+    precision a value may be off by six roundings.
+    """
+
+    weight: float
+    compute: Callable[[slice, ExpertIndex, FloatDType], FloatArray]
+    prompts: slice
+
+    def values(self, experts: ExpertIndex) -> FloatArray:
+        """Return the values, 1 where unknown."""
+        return self.approximate_values(experts, np.float64)
+
+    def approximate_values(self, experts: ExpertIndex, dtype: FloatDType) -> FloatArray:
+        """Return the values as computed in this precision, 1 where unknown."""
+        values = self.compute(self.prompts, experts, dtype)
+        filled: FloatArray = np.fmin(values, values.dtype.type(1))  # fmin(NaN, 1) is 1
+        return filled
+
+    def unknown(self, experts: ExpertIndex) -> BoolArray:
+        """Return which values are unknown."""
+        return np.isnan(self.compute(self.prompts, experts, np.float64))
+
+    def row(self, i: int) -> LazyTerm:
+        """Return the term of prompt `i`."""
+        return replace(self, prompts=slice(i, i + 1))
+
+
+def needs_request(weights: Mapping[str, float], constraints: Mapping[str, Constraint]) -> bool:
+    """Return whether any weighted constraint depends on the lengths of the prompts."""
+    return any(
+        w > 0 and not isinstance(constraints.get(k), StaticConstraint) for k, w in weights.items()
     )
-
-
-def _build_term(
-    weight: float, name: str, constraint: Constraint, library: Library, request: RequestBatch
-) -> Term:
-    """Put a constraint in force; ours are known to be in range, so they need not be whole."""
-    if not isinstance(constraint, BlockwiseConstraint):
-        return DenseTerm(weight, *evaluate_constraint(name, constraint, library, request))
-
-    def compute(prompts: slice, experts: ExpertIndex, kind: FloatDType) -> FloatArray:
-        return constraint.compute(library, request.take(prompts), experts, kind)
-
-    return LazyTerm(weight, compute, ALL)
 
 
 def evaluate_constraint(
@@ -111,17 +254,10 @@ def evaluate_constraint(
     return _check_values(name, constraint(library, request), request.prompt_tokens.shape, library)
 
 
-def needs_request(weights: Mapping[str, float], constraints: Mapping[str, Constraint]) -> bool:
-    """Tell whether any weighted constraint looks at the lengths of the prompts."""
-    return any(
-        w > 0 and not isinstance(constraints.get(k), StaticConstraint) for k, w in weights.items()
-    )
-
-
 def _check_values(
     name: str, raw: object, batch: tuple[int, ...], library: Library
 ) -> _MaskedValues:
-    """Check what a constraint returned and put 1 for what it does not know."""
+    """Check the values that a constraint returned and replace NaN by 1."""
     try:
         values = np.asarray(raw, dtype=np.float64)
     except (TypeError, ValueError) as error:
@@ -144,175 +280,37 @@ def _check_values(
     return values, unknown
 
 
-class Term(Protocol):
-    """One constraint in force, `lambda_j C_j`: `C_j` of some experts, `(k,)` or `(batch, k)`."""
+def _build_term(
+    weight: float, name: str, constraint: Constraint, library: Library, request: RequestBatch
+) -> Term:
+    """Build the term; blockwise constraints are our own and in range, so they are not checked."""
+    if not isinstance(constraint, BlockwiseConstraint):
+        return DenseTerm(weight, *evaluate_constraint(name, constraint, library, request))
 
-    @property
-    def weight(self) -> float:
-        """The `lambda_j`."""
-        ...
+    def compute(prompts: slice, experts: ExpertIndex, kind: FloatDType) -> FloatArray:
+        return constraint.compute(library, request.take(prompts), experts, kind)
 
-    def values(self, experts: ExpertIndex) -> FloatArray:
-        """Return `C_j` in [0, 1], 1 where it is unknown."""
-        ...
-
-    def approximate_values(self, experts: ExpertIndex, dtype: FloatDType) -> FloatArray:
-        """Return `C_j` in another precision, off by a few roundings."""
-        ...
-
-    def unknown(self, experts: ExpertIndex) -> BoolArray:
-        """Tell where the pessimistic end stands in for the value."""
-        ...
-
-    def row(self, i: int) -> Term:
-        """Return the term of prompt `i` of the batch."""
-        ...
+    return LazyTerm(weight, compute, ALL)
 
 
-@dataclass(frozen=True, slots=True)
-class DenseTerm:
-    """A term whose values are there already, `(n_experts,)` or `(batch, n_experts)`."""
-
-    weight: float
-    dense_values: FloatArray
-    unknown_mask: BoolArray
-
-    def values(self, experts: ExpertIndex) -> FloatArray:
-        """Return the values."""
-        return self.dense_values[..., experts]
-
-    def approximate_values(self, experts: ExpertIndex, dtype: FloatDType) -> FloatArray:
-        """Return the values, rounded."""
-        return self.dense_values[..., experts].astype(dtype)
-
-    def unknown(self, experts: ExpertIndex) -> BoolArray:
-        """Tell which ones are unknown."""
-        return self.unknown_mask[..., experts]
-
-    def row(self, i: int) -> DenseTerm:
-        """Return the term of prompt `i`."""
-        if self.dense_values.ndim == 1:
-            return self
-        return replace(
-            self,
-            dense_values=self.dense_values[i : i + 1],
-            unknown_mask=self.unknown_mask[i : i + 1],
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class LazyTerm:
-    """A term that is measured for those who are looked at; NaN is unknown, and none is above 1.
-
-    `compute` takes prompts, experts and the precision to compute in; single precision may cost it
-    six roundings of a value.
-    """
-
-    weight: float
-    compute: Callable[[slice, ExpertIndex, FloatDType], FloatArray]
-    prompts: slice
-
-    def values(self, experts: ExpertIndex) -> FloatArray:
-        """Return the values."""
-        return self.approximate_values(experts, np.float64)
-
-    def approximate_values(self, experts: ExpertIndex, dtype: FloatDType) -> FloatArray:
-        """Return the values as they come out in this precision."""
-        values = self.compute(self.prompts, experts, dtype)
-        known: FloatArray = np.fmin(values, values.dtype.type(1))  # of NaN and 1, the 1
-        return known
-
-    def unknown(self, experts: ExpertIndex) -> BoolArray:
-        """Tell which ones are unknown."""
-        return np.isnan(self.compute(self.prompts, experts, np.float64))
-
-    def row(self, i: int) -> LazyTerm:
-        """Return the term of prompt `i`."""
-        return replace(self, prompts=slice(i, i + 1))
-
-
-@dataclass(frozen=True, slots=True)
-class RoutingLoss:
-    """The routing loss of a batch: predicted losses `(batch, n_experts)` and the weighted terms.
-
-    `rough` is about the total, in the same shape.
-    """
-
-    predicted_losses: FloatArray
-    terms: Mapping[str, Term]
-    approximate_total: FloatArray
-
-    @property
-    def total(self) -> NDArray[np.float64]:
-        """The exact total, `(batch, n_experts)`, added up when read."""
-        return self.totals(ALL)
-
-    @property
-    def weighted(self) -> dict[str, FloatArray]:
-        """`lambda_j C_j` by name, `(n_experts,)` or `(batch, n_experts)`, multiplied when read."""
-        return self.weighted_terms(ALL)
-
-    @property
-    def unknown(self) -> dict[str, BoolArray]:
-        """Where the pessimistic end stands in, in the same shapes."""
-        return self.unknown_masks(ALL)
-
-    def totals(self, experts: ExpertIndex) -> NDArray[np.float64]:
-        """Add up the exact totals of some experts, `(batch, k)`."""
-        total = np.array(self.predicted_losses[:, experts], dtype=np.float64)
-        for term in self.terms.values():
-            total += term.weight * term.values(experts)
-        return total
-
-    def weighted_terms(self, experts: ExpertIndex) -> dict[str, FloatArray]:
-        """Return `lambda_j C_j` of some experts by name, `(k,)` or `(batch, k)`."""
-        return {name: term.weight * term.values(experts) for name, term in self.terms.items()}
-
-    def unknown_masks(self, experts: ExpertIndex) -> dict[str, BoolArray]:
-        """Tell what is unknown of some experts, `(k,)` or `(batch, k)`."""
-        return {name: term.unknown(experts) for name, term in self.terms.items()}
-
-    def rounding_bound(self, approximate: float) -> float:
-        """By how much, near this rough total, an exact one may differ from its rough one.
-
-        A sum is off by half an epsilon of its size in every step, and what is added by some more:
-        eight roundings a term are enough. The size is at most that of the total and, as losses may
-        be negative, the weights.
-        """
-        if not self.terms:
-            return 0.0
-        weights = sum(term.weight for term in self.terms.values())
-        epsilon = float(np.finfo(self.approximate_total.dtype).eps)
-        return (4 * len(self.terms) + 2) * epsilon * (abs(approximate) + 2 * weights)
-
-    def row(self, i: int) -> RoutingLoss:
-        """Return the terms of prompt `i`, a batch of one."""
-        if len(self.predicted_losses) == 1:
-            return self
-        terms = {name: term.row(i) for name, term in self.terms.items()}
-        return RoutingLoss(
-            self.predicted_losses[i : i + 1], terms, self.approximate_total[i : i + 1]
-        )
-
-
-def approximation_dtype(losses: FloatArray, terms: Iterable[Term]) -> FloatDType:
-    """Return the type to add up roughly in: single, if losses and weights are in its range."""
+def _approximation_dtype(losses: FloatArray, terms: Iterable[Term]) -> FloatDType:
+    """Return single precision if losses and weights are in its range, else double."""
     small = sum(term.weight for term in terms) < _FLOAT32_MAX_WEIGHT
     return np.float32 if losses.dtype == np.float32 and small else np.float64
 
 
-def sum_static_terms(terms: Sequence[Term], n: int, dtype: FloatDType) -> FloatArray:
-    """Add up terms that no prompt changes, all `(n,)`, in double precision, and round once."""
+def _sum_static_terms(terms: Sequence[Term], n: int, dtype: FloatDType) -> FloatArray:
+    """Add up terms `(n,)` that do not depend on the prompt, in double precision, and round once."""
     total = np.zeros(n)
     for term in terms:
         total += term.weight * term.values(ALL)
     return total.astype(dtype)
 
 
-def approximate_totals(
+def _approximate_totals(
     losses: FloatArray, static_total: FloatArray, dynamic_terms: Sequence[Term]
 ) -> FloatArray:
-    """Add up roughly: losses `(batch, n)`, what no prompt changes `(n,)`, and the other terms."""
+    """Add up losses `(batch, n)`, static terms `(n,)` and dynamic terms, block by block."""
     batch, n = losses.shape
     totals = np.empty((batch, n), dtype=static_total.dtype)
     width = max(_BLOCK_SIZE // max(batch, 1), 256)

@@ -1,4 +1,4 @@
-"""Exact trade-off fronts over one weight: at its breakpoints, not on a grid."""
+"""The exact front of predicted loss against one constraint, at its breakpoints, not on a grid."""
 
 from __future__ import annotations
 
@@ -16,20 +16,23 @@ if TYPE_CHECKING:
 
     from tryage.core.library import Library
 
-_MAX_CELLS = 1 << 22  # prompts x experts looked at together: bounds the memory, not the result
+_MAX_CELLS = 1 << 22  # prompts x experts in one block; limits the memory, not the result
+
+# weight, prompt, old expert, new expert of one corner per prompt
+_Step: TypeAlias = tuple[FloatArray, IndexArray, IndexArray, IndexArray]
 
 
 class MeasuredLosses(Protocol):
     """Measured losses of experts on prompts, such as a `QTable`."""
 
     def losses_for(self, prompts: Sequence[str], library: Library) -> FloatArray:
-        """Look up measured losses, `(batch, n_experts)`, NaN where there is none."""
+        """Return measured losses, `(batch, n_experts)`, NaN where there is none."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class ChoiceChange:
-    """From `weight` on, a prompt goes to `after` instead of `before`."""
+    """From `weight` on, a prompt goes to the expert `after` instead of `before`."""
 
     weight: float
     before: str
@@ -38,7 +41,7 @@ class ChoiceChange:
 
 @dataclass(frozen=True, slots=True)
 class FrontPoint:
-    """One breakpoint: the means over the prompts, and the share of prompts per chosen expert."""
+    """One breakpoint: means over the prompts, and the share of prompts per chosen expert."""
 
     weight: float
     loss: float
@@ -51,10 +54,10 @@ class FrontPoint:
 class ParetoFront(Sequence[FrontPoint]):
     """The exact front over the weight of one constraint, a sequence of breakpoints.
 
-    `weights`, `losses`, `constraints` and `true_losses` are `(breakpoints,)`: the mean predicted
-    loss, constraint in [0, 1] and measured loss from that weight on. The constraint never rises;
-    the predicted loss never falls where no other weight is in force, otherwise it and the other
-    terms together never do.
+    `weights`, `losses`, `constraints` and `true_losses` are `(breakpoints,)`: the weight, and from
+    that weight on the mean predicted loss, constraint in [0, 1] and measured loss. The constraint
+    never rises. Without other weights the predicted loss never falls; with other weights its sum
+    with their terms never falls.
     """
 
     constraint: str
@@ -66,7 +69,7 @@ class ParetoFront(Sequence[FrontPoint]):
     true_losses: FloatArray | None = None
 
     def __len__(self) -> int:
-        """Count the breakpoints."""
+        """Return the number of breakpoints."""
         return self.weights.size
 
     @overload
@@ -81,28 +84,28 @@ class ParetoFront(Sequence[FrontPoint]):
         return self._point(i, np.bincount(chosen, minlength=len(self.names)))
 
     def __iter__(self) -> Iterator[FrontPoint]:
-        """Walk the breakpoints, moving only the prompts that change."""
+        """Yield the breakpoints; each step updates only the prompts that change."""
         count = np.bincount(self.path.start, minlength=len(self.names))
-        upto = np.searchsorted(self.path.weight, self.weights, side="right")
-        done = 0
-        for i, until in enumerate(upto):
-            np.subtract.at(count, self.path.old_expert[done:until], 1)
-            np.add.at(count, self.path.new_expert[done:until], 1)
-            done = until
+        ends = np.searchsorted(self.path.weight, self.weights, side="right")
+        start = 0
+        for i, end in enumerate(ends):
+            np.subtract.at(count, self.path.old_expert[start:end], 1)
+            np.add.at(count, self.path.new_expert[start:end], 1)
+            start = end
             yield self._point(i, count)
 
     def at(self, weight: float) -> FrontPoint:
-        """Return the point in force at a weight, the last breakpoint not above it."""
+        """Return the point at a weight: the last breakpoint that is not above it."""
         if not weight >= 0:
             raise InputError(f"weight {weight} must be a number, 0 or more")
         return self[int(np.searchsorted(self.weights, weight, side="right")) - 1]
 
     def changes(self, prompt: int = 0) -> tuple[ChoiceChange, ...]:
-        """Say what would change at which weight for one prompt, by its place in the batch."""
+        """Return the changes of one prompt, by its position in the batch, as the weight rises."""
         if not 0 <= prompt < self.path.start.size:
             raise InputError(f"prompt {prompt} is not one of the {self.path.start.size} prompts")
-        mine = np.flatnonzero(self.path.prompt == prompt)
-        columns = (self.path.weight[mine], self.path.old_expert[mine], self.path.new_expert[mine])
+        rows = np.flatnonzero(self.path.prompt == prompt)
+        columns = (self.path.weight[rows], self.path.old_expert[rows], self.path.new_expert[rows])
         return tuple(
             ChoiceChange(weight, self.names[before], self.names[after])
             for weight, before, after in zip(*(c.tolist() for c in columns), strict=True)
@@ -137,11 +140,11 @@ class ParetoFront(Sequence[FrontPoint]):
 
 @dataclass(frozen=True, slots=True)
 class EnvelopePath:
-    """Each prompt's chosen expert from weight 0 on: where it starts, and every change after that.
+    """The chosen expert of each prompt at weight 0, and every change as the weight rises.
 
     `start` is `(batch,)`, the expert just above weight 0. `weight`, `prompt`, `old_expert` and
-    `new_expert`
-    are `(changes,)`, ordered by weight: from `weight` on, `prompt` goes to `new_expert`.
+    `new_expert` are `(changes,)`, ordered by weight: from `weight` on, `prompt` goes to
+    `new_expert`.
     """
 
     start: IndexArray
@@ -159,16 +162,15 @@ class EnvelopePath:
     def experts_at(self, weight: float) -> IndexArray:
         """Return the expert of every prompt at a weight, `(batch,)`."""
         chosen: IndexArray = self.start.copy()
-        until = np.searchsorted(self.weight, weight, side="right")
-        chosen[self.prompt[:until]] = self.new_expert[
-            :until
-        ]  # of repeated prompts the last one holds
+        end = np.searchsorted(self.weight, weight, side="right")
+        chosen[self.prompt[:end]] = self.new_expert[:end]  # the last change of a prompt wins
         return chosen
 
     def mean(self, values: FloatArray) -> FloatArray:
-        """Mean of `values` `(n_experts,)` or `(batch, n_experts)` over the prompts, per breakpoint.
+        """Return the mean over the prompts of the chosen expert's value, `(breakpoints,)`.
 
-        NaN is a gap: the mean is over the prompts whose chosen expert has a value.
+        `values` is `(n_experts,)` or `(batch, n_experts)`. A prompt does not count where the value
+        of its chosen expert is NaN.
         """
         batch = np.arange(self.start.size)
         table = np.asarray(values, dtype=np.float64)
@@ -181,25 +183,22 @@ class EnvelopePath:
                 (self.prompt, self.new_expert),
             )
         )
-        upto = np.searchsorted(self.weight, self.weights, side="right")
-        total = _cumulative_sums(np.nan_to_num(first), np.nan_to_num(new) - np.nan_to_num(old))[
-            upto
-        ]
-        known = _cumulative_sums(np.isfinite(first), np.isfinite(new) * 1.0 - np.isfinite(old))[
-            upto
-        ]
-        means: FloatArray = np.divide(
-            total, known, out=np.full(total.shape, np.nan), where=known > 0
-        )
+        ends = np.searchsorted(self.weight, self.weights, side="right")
+        deltas = np.nan_to_num(new) - np.nan_to_num(old)
+        total = _cumulative_sums(np.nan_to_num(first), deltas)[ends]
+        known_deltas = np.isfinite(new) * 1.0 - np.isfinite(old)
+        known = _cumulative_sums(np.isfinite(first), known_deltas)[ends]
+        no_value = np.full(total.shape, np.nan)
+        means: FloatArray = np.divide(total, known, out=no_value, where=known > 0)
         return means
 
 
 def lower_envelope(
     base: FloatArray, constraint: FloatArray, allowed: NDArray[np.bool_] | None = None
 ) -> EnvelopePath:
-    """Walk the lower envelope of `base + weight * constraint` for every prompt, exactly.
+    """Compute the lower envelope of `base + weight * constraint` for every prompt, exactly.
 
-    `base` is `(batch, n_experts)`, the loss with every other weighted term, NaN where unusable;
+    `base` is `(batch, n_experts)`, the loss with every other weighted term, NaN where unknown;
     `constraint` and `allowed` are `(n_experts,)` or `(batch, n_experts)`. Ties go to the lower
     constraint, then to library order.
 
@@ -223,37 +222,32 @@ def lower_envelope(
     lines = np.where(usable, base, np.inf)
     slopes = np.broadcast_to(constraint, lines.shape)
     block = max(1, _MAX_CELLS // max(1, lines.shape[1]))
-    walks = [
+    traces = [
         _trace_envelope(lines[i : i + block], slopes[i : i + block], i)
         for i in range(0, len(lines), block)
     ]
-    start = np.concatenate([start for start, _ in walks]) if walks else np.empty(0, np.intp)
-    return _merge_steps(start, [step for _, steps in walks for step in steps])
-
-
-_Step: TypeAlias = tuple[
-    FloatArray, IndexArray, IndexArray, IndexArray
-]  # weight, prompt, before, after
+    start = np.concatenate([start for start, _ in traces]) if traces else np.empty(0, np.intp)
+    return _merge_steps(start, [step for _, steps in traces for step in steps])
 
 
 def _trace_envelope(
     lines: FloatArray, slopes: FloatArray, offset: int
 ) -> tuple[IndexArray, list[_Step]]:
-    """Follow the envelope of every row at once, one corner per round, to the right."""
+    """Follow the envelopes of all rows to the right, one corner of each per round."""
     lowest = lines == lines.min(axis=1, keepdims=True)
     start = np.where(lowest, slopes, np.inf).argmin(axis=1)
     rows, current, weight = np.arange(len(lines)), start, np.zeros(len(lines))
     steps: list[_Step] = []
     while rows.size:
         own = (np.arange(rows.size), current)
-        gain = slopes[own][:, None] - slopes  # above 0: that line is the lower one in the end
+        gain = slopes[own][:, None] - slopes  # above 0: that line ends up lower
         rise = lines - lines[own][:, None]
         crossings = np.full(lines.shape, np.inf)
         np.divide(rise, gain, out=crossings, where=gain > 0)
         next_crossing = crossings.min(axis=1)
         after = np.where(crossings == next_crossing[:, None], slopes, np.inf).argmin(axis=1)
         continues = np.isfinite(next_crossing)
-        # Concurrent lines may meet a rounding error to the left of where we stand.
+        # Lines that meet in one point may cross slightly to the left, by a rounding error.
         weight = np.maximum(next_crossing, weight)[continues]
         rows, lines, slopes = rows[continues], lines[continues], slopes[continues]
         before, current = current[continues], after[continues]
@@ -262,7 +256,7 @@ def _trace_envelope(
 
 
 def _merge_steps(start: IndexArray, steps: Sequence[_Step]) -> EnvelopePath:
-    """Merge the corners of all prompts, in order of weight and, for one prompt, of its walk."""
+    """Merge the corners of all prompts by weight; those of one prompt stay in their order."""
     empty: _Step = (np.empty(0), *(np.empty(0, np.intp),) * 3)
     columns = (np.concatenate(part) for part in zip(empty, *steps, strict=True))
     weight, prompt, before, after = columns
@@ -271,5 +265,5 @@ def _merge_steps(start: IndexArray, steps: Sequence[_Step]) -> EnvelopePath:
 
 
 def _cumulative_sums(first: NDArray[Any], deltas: NDArray[Any]) -> FloatArray:
-    """Sum of `first`, then with every delta added in turn, `(deltas + 1,)`."""
+    """Return the sum of `first`, and the sums after each delta, `(deltas + 1,)`."""
     return np.cumsum(np.concatenate([[first.sum()], deltas]), dtype=np.float64)

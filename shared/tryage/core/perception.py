@@ -1,4 +1,4 @@
-"""What a router needs of a perception: predicted losses with their uncertainty, and more."""
+"""Perception: the base class of all that predicts losses, and the Prediction it returns."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 class Prediction:
     """Predicted losses `Q^(z, M_i)` with their standard deviation, both `(batch, n_experts)`.
 
-    `output_tokens` `(batch, n_experts)` forecast the lengths of the answers, NaN where unknown.
+    `output_tokens` `(batch, n_experts)` are forecast answer lengths, NaN where unknown.
     """
 
     losses: Float32Array
     std: Float32Array
     output_tokens: Float32Array | None = None
 
-    def select(self, index: Any) -> Prediction:  # noqa: ANN401 - any index of numpy
+    def select(self, index: Any) -> Prediction:  # noqa: ANN401 - any index that numpy takes
         """Return a part: rows are prompts, columns are experts."""
         tokens = self.output_tokens
         return Prediction(
@@ -42,8 +42,8 @@ class Prediction:
 class Perception(ABC):
     """The model that predicts a row of the Q-table from the prompt alone, `R(z; W)` in the paper.
 
-    Derive from it and write `predict`; set `experts` to the names of the experts, in the order of
-    the columns of a prediction. Everything else has a default that offers nothing.
+    Subclass it, set `experts` to the names of the experts in the order of the prediction's columns,
+    and implement `predict`. All other methods are optional.
     """
 
     experts: tuple[str, ...]
@@ -53,7 +53,7 @@ class Perception(ABC):
         """Predict the loss of every expert on every prompt, `(batch, n_experts)`."""
 
     def predict_columns(self, prompts: Sequence[str], columns: IndexArray) -> Prediction:
-        """Predict the experts at some positions, `(batch, n_columns)`.
+        """Predict the losses of the experts at some positions, `(batch, n_columns)`.
 
         Override it if that takes less time than predicting all experts.
 
@@ -67,30 +67,29 @@ class Perception(ABC):
 
     def count_tokens(
         self,
-        prompts: Sequence[str],  # noqa: ARG002 - for those that override it
+        prompts: Sequence[str],  # noqa: ARG002 - for subclasses that override this
     ) -> NDArray[Any] | None:
-        """Return the number of tokens of each prompt, `(batch,)`; None if it has no tokenizer."""
+        """Return the number of tokens of each prompt, `(batch,)`, None without a tokenizer."""
         return None
 
     def prior(self) -> tuple[float, float] | None:
-        """Return loss and standard deviation of an expert it has never seen; None: no guess."""
+        """Return loss and standard deviation for an unseen expert, None if there is no estimate."""
         return None
 
     def for_library(
         self,
-        library: Library,  # noqa: ARG002 - for those that override it
+        library: Library,  # noqa: ARG002 - for subclasses that override this
     ) -> Perception | None:
-        """Return a perception over every expert of a library, in its order.
+        """Return a perception over every expert of a library, in its order, None if it cannot.
 
-        Experts that this perception has never seen are predicted from what the library says about
-        them. None if it cannot do that.
+        Experts that this perception has never seen are predicted from their facts in the library.
         """
         return None
 
     def onboard(
         self,
-        expert: Expert,  # noqa: ARG002 - for those that override it
-        losses: Mapping[str, float],  # noqa: ARG002 - the same
+        expert: Expert,  # noqa: ARG002 - for subclasses that override this
+        losses: Mapping[str, float],  # noqa: ARG002 - for subclasses that override this
     ) -> Perception:
         """Return a perception that also knows `expert`, from its measured loss per prompt.
 
@@ -101,14 +100,14 @@ class Perception(ABC):
 
     def observe(
         self,
-        prompt: str,  # noqa: ARG002 - for those that override it
-        expert: str,  # noqa: ARG002 - the same
-        loss: float,  # noqa: ARG002 - the same
+        prompt: str,  # noqa: ARG002 - for subclasses that override this
+        expert: str,  # noqa: ARG002 - for subclasses that override this
+        loss: float,  # noqa: ARG002 - for subclasses that override this
     ) -> None:
-        """Learn from one measured loss, in place, safely beside `predict` in other threads.
+        """Learn from one measured loss, in place; other threads may call `predict` meanwhile.
 
         Raises:
-            PerceptionError: it cannot learn, or has never seen the expert.
+            PerceptionError: it cannot learn, or it has never seen the expert.
         """
         raise self._cannot_learn()
 

@@ -1,4 +1,4 @@
-"""Who could be chosen, best first, and who could not: long lists, made only as far as read."""
+"""The eligible experts, best first, and the rejected ones: sequences computed when read."""
 
 from __future__ import annotations
 
@@ -26,15 +26,16 @@ if TYPE_CHECKING:
 
 NO_PREDICTION = "no usable prediction"
 
-_PREFETCH, _SMALL_LIBRARY = 16, 128  # so few are sorted sooner than the best of them are looked for
+_PREFETCH = 16  # experts sorted at least, when more than the best one is read
+_SMALL_LIBRARY = 128  # sorting so few experts is faster than searching for the best of them
 
 
 @dataclass(frozen=True, slots=True)
 class RankedExpert:
-    """One expert that could be chosen: `total` = `predicted_loss` + the sum of `terms`.
+    """One eligible expert: `total` = `predicted_loss` + the sum of `terms`.
 
     `std` is the standard deviation of the predicted loss, None if unknown; `terms[name]` is
-    `lambda_j C_j`; `unknown` names the constraints for which the worst value stands in.
+    `lambda_j C_j`; `unknown` names the constraints with an unknown value, which counts as 1.
     """
 
     name: str
@@ -45,7 +46,7 @@ class RankedExpert:
     unknown: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it JSON-safe."""
+        """Return JSON-safe values."""
         return {
             "name": self.name,
             "predicted_loss": self.predicted_loss,
@@ -57,11 +58,11 @@ class RankedExpert:
 
 
 class Ranking(Sequence[RankedExpert]):
-    """Every expert that could be chosen, best first; sorted only as far as it is read.
+    """The eligible experts, best first; sorted only as far as it is read.
 
     Ties in the total go to the lower predicted loss, then to library order. All arrays are
-    `(n_experts,)`, `terms` of a batch of one; `eligible` marks who met the requirements and has a
-    prediction.
+    `(n_experts,)`, and `routing_loss` is that of a batch of one. `eligible` marks the experts that
+    meet the requirements and have a prediction.
     """
 
     def __init__(
@@ -75,83 +76,84 @@ class Ranking(Sequence[RankedExpert]):
         self._library, self._losses, self._std = library, losses, std
         self._routing_loss, self._eligible = routing_loss, eligible
         self._size = int(np.count_nonzero(eligible))
-        self._order: NDArray[np.intp] = np.empty(0, np.intp)  # the best, as many as were asked for
+        self._order: NDArray[np.intp] = np.empty(
+            0, np.intp
+        )  # the best experts, as many as were read
         self._entries: dict[int, RankedExpert] = {}  # by position in the library
 
     def __len__(self) -> int:
-        """Count the experts that could be chosen."""
+        """Return the number of eligible experts."""
         return self._size
 
     @overload
-    def __getitem__(self, place: int) -> RankedExpert: ...
+    def __getitem__(self, rank: int) -> RankedExpert: ...
     @overload
-    def __getitem__(self, place: slice) -> tuple[RankedExpert, ...]: ...
-    def __getitem__(self, place: int | slice) -> RankedExpert | tuple[RankedExpert, ...]:
-        """Return the expert at a place, 0 the chosen one, or several."""
-        places = range(self._size)[place]
-        if isinstance(places, int):
-            return self._entry_at(int(self.top(places + 1)[places]))
-        order = self.top(max(places, default=-1) + 1)
-        return tuple(self._entry_at(int(order[j])) for j in places)
+    def __getitem__(self, rank: slice) -> tuple[RankedExpert, ...]: ...
+    def __getitem__(self, rank: int | slice) -> RankedExpert | tuple[RankedExpert, ...]:
+        """Return the expert at a rank, 0 is the best, or several experts."""
+        ranks = range(self._size)[rank]
+        if isinstance(ranks, int):
+            return self._entry_at(int(self.top(ranks + 1)[ranks]))
+        order = self.top(max(ranks, default=-1) + 1)
+        return tuple(self._entry_at(int(order[j])) for j in ranks)
 
     def __iter__(self) -> Iterator[RankedExpert]:
         """Yield the experts, best first."""
-        for place in range(self._size):
-            yield self._entry_at(int(self.top(place + 1)[place]))
+        for rank in range(self._size):
+            yield self._entry_at(int(self.top(rank + 1)[rank]))
 
     def __repr__(self) -> str:
-        """Show the size and the best few."""
+        """Show the size and the best experts."""
         return f"Ranking({self._size} experts: {', '.join(r.name for r in self[:3])})"
 
     def entry(self, name: str) -> RankedExpert:
-        """Return how one expert stands, by name or alias.
+        """Return the scores of one expert, by name or alias.
 
         Raises:
             LibraryError: no such expert, or it was rejected.
         """
         i = self._library.index(name)
         if not self._eligible[i]:
-            raise LibraryError(f"{name!r} was rejected and has no place; see decision.rejected")
+            raise LibraryError(f"{name!r} was rejected and has no rank; see decision.rejected")
         return self._entry_at(i)
 
     def top(self, k: int) -> NDArray[np.intp]:
-        """Return the library positions of the `k` best, in order; cheap for small `k`."""
-        order = self._order  # a local name: another thread may put a shorter one in its place
+        """Return the library positions of the `k` best experts, in order; fast for small `k`."""
+        order = self._order  # a local name, because another thread may assign a shorter one
         if order.size < min(k, self._size):
-            # who reads the second reads the third: twice as many, so that reading all stays cheap
-            ahead = max(k, _PREFETCH, 2 * order.size) if k > 1 else k
-            whole = self._size <= max(ahead, _SMALL_LIBRARY)
-            order = self._order = self._sort_top(self._size if whole else ahead)
+            # Double the prefetch each time, so that iterating over all ranks is O(n log n).
+            prefetch = max(k, _PREFETCH, 2 * order.size) if k > 1 else k
+            sort_all = self._size <= max(prefetch, _SMALL_LIBRARY)
+            order = self._order = self._sort_top(self._size if sort_all else prefetch)
         return order[:k]
 
     def _sort_top(self, k: int) -> NDArray[np.intp]:
         if k == self._losses.size:
             return self._argsort_totals(ALL)
-        near = (
-            self._candidates_within_bound(k) if k < self._size else np.flatnonzero(self._eligible)
-        )
-        best: NDArray[np.intp] = near[self._argsort_totals(near)[:k]]
+        if k < self._size:
+            experts = self._candidates_within_bound(k)
+        else:
+            experts = np.flatnonzero(self._eligible)
+        best: NDArray[np.intp] = experts[self._argsort_totals(experts)[:k]]
         return best
 
     def _argsort_totals(self, experts: ExpertIndex) -> NDArray[np.intp]:
         losses = self._losses[experts]
         if not self._routing_loss.terms:
             return losses.argsort(kind="stable")
-        return np.lexsort((losses, self._routing_loss.totals(experts)[0]))  # then library order
+        return np.lexsort((losses, self._routing_loss.totals(experts)[0]))  # stable: library order
 
     def _candidates_within_bound(self, k: int) -> NDArray[np.intp]:
-        """Return the positions of all that may be among the `k` best, in library order."""
+        """Return the positions of all experts that may be among the `k` best, in library order."""
         approximate = self._routing_loss.approximate_total[0]
         if self._size < approximate.size:
-            # Of a million arbitrary answers a processor guesses half wrong: no branch, so no where.
+            # Faster than np.where: its branches are mispredicted for arbitrary masks.
             lowest = np.array([np.inf, -np.inf], approximate.dtype).take(self._eligible)
             approximate = np.maximum(approximate, lowest)
-        bound = float(
-            np.fmin.reduce(approximate) if k == 1 else np.partition(approximate, k - 1)[k - 1]
-        )
-        bound += 2 * self._routing_loss.rounding_bound(
-            bound
-        )  # the k best are no further, whatever was rounded
+        kth = np.fmin.reduce(approximate) if k == 1 else np.partition(approximate, k - 1)[k - 1]
+        bound = float(kth)
+        # The exact totals of the k best are at most this high, with any rounding.
+        bound += 2 * self._routing_loss.rounding_bound(bound)
         return np.flatnonzero((approximate <= bound) & self._eligible)
 
     def _entry_at(self, i: int) -> RankedExpert:
@@ -182,21 +184,21 @@ class Ranking(Sequence[RankedExpert]):
 
 @dataclass(frozen=True, slots=True)
 class RejectedExpert:
-    """One expert that could not be chosen, with a sentence for each reason."""
+    """One rejected expert, with a sentence for each reason."""
 
     name: str
     reasons: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it JSON-safe."""
+        """Return JSON-safe values."""
         return {"name": self.name, "reasons": list(self.reasons)}
 
 
 @dataclass(frozen=True, slots=True)
 class RequirementCheck:
-    """One filter on the library: a requirement, or (None) the need for a usable prediction.
+    """The outcome of one requirement, or (None) of the check for a usable prediction.
 
-    `passed` is `(n_experts,)`; `cost` is the expected USD `(n_experts,)` if the filter reads it.
+    `passed` is `(n_experts,)`; `cost` is the expected USD `(n_experts,)` if a requirement reads it.
     """
 
     requirement: Requirement | None
@@ -205,59 +207,59 @@ class RequirementCheck:
 
     @property
     def label(self) -> str:
-        """What the filter looks at, in a word or three."""
+        """A short name of the check: the field of the requirement."""
         return NO_PREDICTION if self.requirement is None else self.requirement.field
 
     def reason(self, library: Library, i: int) -> str:
-        """Say why expert `i` does not pass."""
+        """Return why expert `i` does not pass."""
         if self.requirement is None:
             return NO_PREDICTION
         return self.requirement.reason(library, i, None if self.cost is None else self.cost[i])
 
 
 class Rejections(Sequence[RejectedExpert]):
-    """Every expert that did not pass, in library order; the sentences are made when read."""
+    """The rejected experts, in library order; the reasons are written when read."""
 
     def __init__(self, library: Library, checks: Sequence[RequirementCheck]) -> None:
         self._library, self.checks = library, tuple(checks)
 
     @cached_property
     def _rejected_rows(self) -> NDArray[np.intp]:
-        """The positions of the rejected experts; looked for when somebody asks."""
+        """The library positions of the rejected experts."""
         passed = [check.passed for check in self.checks]
         return np.flatnonzero(~np.logical_and.reduce(passed)) if passed else np.empty(0, np.intp)
 
     def __len__(self) -> int:
-        """Count the rejected experts."""
+        """Return the number of rejected experts."""
         return self._rejected_rows.size
 
     @overload
-    def __getitem__(self, place: int) -> RejectedExpert: ...
+    def __getitem__(self, index: int) -> RejectedExpert: ...
     @overload
-    def __getitem__(self, place: slice) -> tuple[RejectedExpert, ...]: ...
-    def __getitem__(self, place: int | slice) -> RejectedExpert | tuple[RejectedExpert, ...]:
+    def __getitem__(self, index: slice) -> tuple[RejectedExpert, ...]: ...
+    def __getitem__(self, index: int | slice) -> RejectedExpert | tuple[RejectedExpert, ...]:
         """Return one rejected expert, or several."""
-        if isinstance(place, slice):
-            return tuple(self[j] for j in range(*place.indices(len(self))))
-        i = int(self._rejected_rows[place])
+        if isinstance(index, slice):
+            return tuple(self[j] for j in range(*index.indices(len(self))))
+        i = int(self._rejected_rows[index])
         failed = (check for check in self.checks if not check.passed[i])
         return RejectedExpert(
             self._library.names[i], tuple(check.reason(self._library, i) for check in failed)
         )
 
     def __repr__(self) -> str:
-        """Show the size and the first few."""
+        """Show the size and the first experts."""
         return f"Rejections({len(self)} experts: {', '.join(r.name for r in self[:3])})"
 
     def failed_requirements(self, i: int) -> tuple[str, ...]:
-        """Say which requirements the expert at library position `i` does not meet."""
+        """Return why the expert at library position `i` fails each requirement that it fails."""
         failed = (check for check in self.checks if check.requirement and not check.passed[i])
         return tuple(check.reason(self._library, i) for check in failed)
 
     def group_by_check(
         self, examples: int = 3
     ) -> list[tuple[str, int, tuple[tuple[str, str], ...]]]:
-        """Return, per filter that rejects someone: label, count and a few (name, reason)."""
+        """Return label, count and some (name, reason) of each check that rejects an expert."""
         groups = []
         for check in self.checks:
             failed = np.flatnonzero(~check.passed)

@@ -1,4 +1,4 @@
-"""What is asked: prompts and preferences, checked, and flags taken out of the text."""
+"""A checked batch: prompts with their preferences, flags removed, and conversation state."""
 
 from __future__ import annotations
 
@@ -21,15 +21,16 @@ if TYPE_CHECKING:
 PreferencesLike: TypeAlias = Preferences | Sequence[Preferences | None] | None
 
 _NO_PREFERENCES = Preferences()
-_BYTES_PER_TOKEN = 4  # of UTF-8, a rule of thumb that holds for English and roughly elsewhere
+_BYTES_PER_TOKEN = 4  # of UTF-8; a rule of thumb for English, and roughly for other languages
 
 
 @dataclass(frozen=True, slots=True)
 class ConversationContext:
-    """The conversation that a prompt stands in.
+    """The conversation that a prompt belongs to.
 
-    `tokens` is the length of all of it, the prompt included; `current` names the expert that has
-    served it so far, and `cached_tokens` is how much of it that expert has read already.
+    `tokens` is the length of the whole conversation, including the prompt; `current` is the name of
+    the expert that has served it so far, and `cached_tokens` the number of its tokens that this
+    expert has read already.
     """
 
     tokens: float
@@ -39,7 +40,7 @@ class ConversationContext:
 
 @dataclass(frozen=True, slots=True)
 class RoutingRequest:
-    """One prompt as read: the text that goes to the expert, and what is asked of the choice."""
+    """One checked prompt: the text for the expert, without flags, and the preferences in force."""
 
     text: str
     preferences: Preferences
@@ -48,8 +49,91 @@ class RoutingRequest:
     context: ConversationContext | None = None
 
 
+def build_requests(
+    prompts: Sequence[str],
+    preferences: PreferencesLike,
+    contexts: Sequence[ConversationContext] | None,
+    *,
+    defaults: Preferences,
+    constraints: Mapping[str, Constraint],
+) -> list[RoutingRequest]:
+    """Combine a batch of prompts with their preferences and conversations.
+
+    `preferences` are those of this call, one for all prompts or one for each; `defaults` are those
+    of the router.
+
+    Raises:
+        InputError: a prompt is not a string, a weight names no constraint, or the number of
+            preferences or contexts is not the number of prompts.
+    """
+    check_prompts(prompts)
+    merged = _merged_preferences(prompts, preferences, defaults, constraints)
+    padded_contexts: Sequence[ConversationContext | None] = contexts or [None] * len(prompts)
+    if len(padded_contexts) != len(prompts):
+        raise InputError(
+            f"{len(padded_contexts)} contexts for {len(prompts)} prompts; give one each."
+        )
+    rows = zip(prompts, merged, padded_contexts, strict=True)
+    return [RoutingRequest(prompt, one, context=context) for prompt, one, context in rows]
+
+
+def _merged_preferences(
+    prompts: Sequence[str],
+    preferences: PreferencesLike,
+    defaults: Preferences,
+    constraints: Mapping[str, Constraint],
+) -> list[Preferences]:
+    """Return the preferences in force for each prompt."""
+    if not isinstance(preferences, Sequence):
+        one = merge_preferences(defaults, check_preferences(preferences, constraints))
+        return [one] * len(prompts)
+    if len(preferences) != len(prompts):
+        raise InputError(
+            f"{len(preferences)} preferences for {len(prompts)} prompts; give one each, or one."
+        )
+    return [merge_preferences(defaults, check_preferences(one, constraints)) for one in preferences]
+
+
+def apply_flags(request: RoutingRequest, *, strict: bool) -> RoutingRequest:
+    """Remove the flags from a prompt; they tighten its preferences and never loosen them.
+
+    Raises:
+        FlagError: a malformed flag, in strict mode.
+    """
+    found = extract_flags(request.text, strict=strict)
+    preferences = request.preferences
+    tightened = preferences.tightened(found.preferences) if found.flags else preferences
+    return RoutingRequest(found.text, tightened, found.flags, found.warnings, request.context)
+
+
+def group_by_preferences(requests: Sequence[RoutingRequest]) -> dict[Preferences, IndexArray]:
+    """Return the rows of a batch for each of its preferences."""
+    rows: dict[Preferences, list[int]] = {}
+    for row, one in enumerate(requests):
+        rows.setdefault(one.preferences, []).append(row)
+    return {preferences: np.array(group) for preferences, group in rows.items()}
+
+
+def conversation_state(
+    requests: Sequence[RoutingRequest], library: Library
+) -> ConversationState | None:
+    """Return which expert has served each conversation so far, None if no expert has."""
+    contexts = [one.context for one in requests]
+    served = [context.current if context else None for context in contexts]
+    if not any(served):
+        return None
+    # An expert that is no longer in the library cannot be chosen, so its cache saves nothing.
+    current = [library.index(name) if name in library else -1 for name in served]  # type: ignore[arg-type]  # None is in no library
+    cached = [0.0 if c is None else c.cached_tokens for c in contexts]
+    return ConversationState(np.array(current, dtype=np.intp), np.array(cached, dtype=np.float64))
+
+
 def check_prompts(prompts: Sequence[str]) -> None:
-    """Refuse what is not a list of strings."""
+    """Raise unless the prompts are a list of strings.
+
+    Raises:
+        InputError: not a list, or an element is not a string.
+    """
     if isinstance(prompts, str) or not isinstance(prompts, Sequence):
         raise InputError(
             f"prompts is a {type(prompts).__name__}; expected a list of strings. "
@@ -61,7 +145,11 @@ def check_prompts(prompts: Sequence[str]) -> None:
 
 
 def check_preferences(preferences: object, constraints: Mapping[str, Constraint]) -> Preferences:
-    """Refuse what is not preferences, and weights that name no constraint; None has neither."""
+    """Return the preferences, checked against the constraints; None means no preferences.
+
+    Raises:
+        InputError: another type, or a weight that names no constraint.
+    """
     if preferences is None:
         return _NO_PREFERENCES
     if not isinstance(preferences, Preferences):
@@ -74,9 +162,9 @@ def check_preferences(preferences: object, constraints: Mapping[str, Constraint]
 
 
 def merge_preferences(own: Preferences, call: Preferences) -> Preferences:
-    """Return the router's preferences with those of a call.
+    """Return the preferences of a router combined with those of a call.
 
-    A call comes from code, so its weights replace those of the same name; requirements add up.
+    A call comes from code, so its weights replace weights of the same name. Requirements add up.
     """
     if not call.weights and not call.requirements:
         return own
@@ -85,78 +173,6 @@ def merge_preferences(own: Preferences, call: Preferences) -> Preferences:
     return Preferences({**own.weights, **call.weights}, (*own.requirements, *call.requirements))
 
 
-def build_requests(
-    prompts: Sequence[str],
-    preferences: PreferencesLike,
-    contexts: Sequence[ConversationContext] | None,
-    *,
-    defaults: Preferences,
-    constraints: Mapping[str, Constraint],
-) -> list[RoutingRequest]:
-    """Bring a batch of prompts together with their preferences and conversations.
-
-    `preferences` are for this call, one for all prompts or one for each; `defaults` are in force
-    for every call.
-
-    Raises:
-        InputError: a prompt is not a string, a weight names no constraint, or there is not one
-            element of preferences and one context for each prompt.
-    """
-    check_prompts(prompts)
-    if not isinstance(preferences, Sequence):
-        one = merge_preferences(defaults, check_preferences(preferences, constraints))
-        resolved = [one] * len(prompts)
-    elif len(preferences) == len(prompts):
-        resolved = [
-            merge_preferences(defaults, check_preferences(one, constraints)) for one in preferences
-        ]
-    else:
-        raise InputError(
-            f"{len(preferences)} preferences for {len(prompts)} prompts; give one each, or one."
-        )
-    padded_contexts: Sequence[ConversationContext | None] = contexts or [None] * len(prompts)
-    if len(padded_contexts) != len(prompts):
-        raise InputError(
-            f"{len(padded_contexts)} contexts for {len(prompts)} prompts; give one each."
-        )
-    rows = zip(prompts, resolved, padded_contexts, strict=True)
-    return [RoutingRequest(prompt, merged, context=context) for prompt, merged, context in rows]
-
-
-def apply_flags(request: RoutingRequest, *, strict: bool) -> RoutingRequest:
-    """Take the flags out of a prompt; they tighten the preferences and loosen nothing.
-
-    Raises:
-        FlagError: a malformed flag, in strict mode.
-    """
-    found = extract_flags(request.text, strict=strict)
-    preferences = request.preferences
-    tightened = preferences.tightened(found.preferences) if found.flags else preferences
-    return RoutingRequest(found.text, tightened, found.flags, found.warnings, request.context)
-
-
-def conversation_state(
-    requests: Sequence[RoutingRequest], library: Library
-) -> ConversationState | None:
-    """Say who has served the conversations so far; None if nobody has served any."""
-    contexts = [one.context for one in requests]
-    served = [context.current if context else None for context in contexts]
-    if not any(served):
-        return None
-    # Who is no longer in the library holds nothing that staying could save.
-    current = [library.index(name) if name in library else -1 for name in served]  # type: ignore[arg-type]  # None is in no library
-    cached = [0.0 if c is None else c.cached_tokens for c in contexts]
-    return ConversationState(np.array(current, dtype=np.intp), np.array(cached, dtype=np.float64))
-
-
-def group_by_preferences(requests: Sequence[RoutingRequest]) -> dict[Preferences, IndexArray]:
-    """Group the rows of a batch by their preferences."""
-    rows: dict[Preferences, list[int]] = {}
-    for row, one in enumerate(requests):
-        rows.setdefault(one.preferences, []).append(row)
-    return {preferences: np.array(group) for preferences, group in rows.items()}
-
-
 def estimate_tokens(text: str) -> float:
-    """Return about how many tokens a text has."""
+    """Estimate the number of tokens of a text from its bytes."""
     return float(math.ceil(len(text.encode("utf-8", "surrogatepass")) / _BYTES_PER_TOKEN))

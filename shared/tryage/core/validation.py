@@ -1,4 +1,4 @@
-"""Checks of what a person says about an expert: one value, or a whole column of them."""
+"""Checks of values and columns, suggestions for misspelt names, and optional extras."""
 
 from __future__ import annotations
 
@@ -18,12 +18,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _ANY_RANGE = (-math.inf, math.inf)
-
 _NON_NEGATIVE = (0.0, math.inf)
+_UNKNOWN_HINT = "Leave out unknown values."
 
-_UNKNOWN_HINT = "Leave out what is unknown."
-
-# Every field that is a number, with its closed range. Flesch reading ease may be negative.
+# Every numeric field with its closed range. The Flesch reading ease may be negative.
 NUMBER_RANGES: Mapping[str, tuple[float, float]] = {
     "parameters": _NON_NEGATIVE,
     "active_parameters": _NON_NEGATIVE,
@@ -41,10 +39,10 @@ NUMBER_RANGES: Mapping[str, tuple[float, float]] = {
 
 
 def did_you_mean(word: str, choices: Iterable[str], limit: int = 3) -> str:
-    """Return " Did you mean a, b?" with the nearest choices, or "" when nothing is near."""
+    """Return " Did you mean a, b?" with the nearest choices, or "" if none is near."""
     folded = {choice.casefold(): choice for choice in choices}
     pool: Iterable[str] = folded
-    if len(folded) > 5_000:  # difflib compares one by one: minutes for a million names
+    if len(folded) > 5_000:  # difflib compares one by one, which takes minutes for a million names
         pool = [name for name in folded if word[:4].casefold() in name][:5_000]
     near = get_close_matches(word[:200].casefold(), pool, n=limit)
     return f" Did you mean {', '.join(folded[name] for name in near)}?" if near else ""
@@ -70,7 +68,7 @@ def check_strings(name: str, value: object) -> tuple[str, ...]:
     """Return a list, tuple or set of non-empty strings as a tuple.
 
     Raises:
-        InputError: a lone string, not a collection, or an item that is not a non-empty string.
+        InputError: a single string, not a collection, or an item that is not a non-empty string.
     """
     if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Iterable):
         raise InputError(f"{name} must be a list of strings, got {value!r:.80}. Write [...].")
@@ -81,23 +79,12 @@ def check_strings(name: str, value: object) -> tuple[str, ...]:
     return items
 
 
-def _to_float(value: Real) -> float:
-    """Return a float; an integer too large for one is infinite."""
-    try:
-        return float(value)
-    except OverflowError:
-        return math.inf
+def check_field(name: str, value: object) -> Any:  # noqa: ANN401 - the type depends on `name`
+    """Return a checked non-numeric value in its standard form; None stays None.
 
-
-def _format_range(low: float, high: float) -> str:
-    """Say a range in words."""
-    if high < math.inf:
-        return f"between {low:g} and {high:g}"
-    return "finite" if low == -math.inf else f"finite and at least {low:g}"
-
-
-def check_field(name: str, value: object) -> Any:  # noqa: ANN401 - one of four types, named by `name`
-    """Check one value that is not a number and bring it to its one form; None stays None."""
+    Raises:
+        InputError: the value has the wrong type or is empty.
+    """
     if value is None:
         return None
     if name == "aliases":
@@ -114,7 +101,11 @@ def check_field(name: str, value: object) -> Any:  # noqa: ANN401 - one of four 
 
 
 def check_number_column(name: str, values: Collection[Any] | NDArray[Any]) -> NDArray[np.float64]:
-    """Return a checked float64 copy `(n,)`, NaN where unknown."""
+    """Return a checked float64 copy `(n,)`, NaN where unknown.
+
+    Raises:
+        InputError: another shape, or a value that is not a number or out of range.
+    """
     if isinstance(values, np.ndarray) and values.dtype.kind == "M":
         days = values.astype("datetime64[D]")
         epoch = datetime.date(1970, 1, 1).toordinal()
@@ -133,20 +124,13 @@ def check_number_column(name: str, values: Collection[Any] | NDArray[Any]) -> ND
     return column
 
 
-def _parse_cell(name: str, value: object) -> float:
-    """Return one value of a numeric column, NaN when unknown."""
-    if value is None:
-        return math.nan
-    if name == "released" and isinstance(value, datetime.date):
-        return float(value.toordinal())
-    if isinstance(value, bool) or not isinstance(value, Real):
-        raise InputError(f"Column {name} holds {value!r:.80}; expected a number or None.")
-    return _to_float(value)
-
-
 def check_object_column(name: str, values: Iterable[Any]) -> NDArray[np.object_]:
-    """Return a checked object column `(n,)`, None where unknown."""
-    if name in ("license", "capabilities"):  # few different ones: check and keep each once
+    """Return a checked object column `(n,)`, None where unknown.
+
+    Raises:
+        InputError: a value has the wrong type or is empty.
+    """
+    if name in ("license", "capabilities"):  # few distinct values: check and store each once
         cells = _deduplicate_equal(name, values)
     elif name == "metadata":
         cells = _deduplicate_identical(name, list(values))
@@ -158,33 +142,11 @@ def check_object_column(name: str, values: Iterable[Any]) -> NDArray[np.object_]
     return column
 
 
-def _deduplicate_identical(name: str, values: list[Any]) -> list[Any]:
-    """Return checked values; what many experts share is checked once and stays one object."""
-    different = {id(value): value for value in values}  # they live as long as the list
-    cells = {key: check_field(name, value) for key, value in different.items()}
-    return [cells[id(value)] for value in values]
-
-
-def _deduplicate_equal(name: str, values: Iterable[Any]) -> list[Any]:
-    """Return checked values of which many are alike; equal ones are one object."""
-    seen: dict[Any, Any] = {}
-    cells = []
-    for value in values:
-        given = (
-            value if isinstance(value, (str, frozenset, type(None))) else check_field(name, value)
-        )
-        if given not in seen:
-            cell = check_field(name, given)
-            seen[given] = seen.setdefault(cell, cell)
-        cells.append(seen[given])
-    return cells
-
-
 def require_extra(module: str, extra: str) -> None:
-    """Raise unless `module` can be found; it is looked for, not imported.
+    """Raise unless `module` can be found, without importing it.
 
     Raises:
-        MissingExtraError: names the command that installs the extra.
+        MissingExtraError: the message names the command that installs the extra.
     """
     try:
         found = find_spec(module) is not None
@@ -194,3 +156,50 @@ def require_extra(module: str, extra: str) -> None:
         raise MissingExtraError(
             f"{module} is not installed. Install it with: pip install 'tryage[{extra}]'"
         )
+
+
+def _to_float(value: Real) -> float:
+    """Return a float; an integer that is too large becomes infinite."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
+
+
+def _format_range(low: float, high: float) -> str:
+    """Return a range in words."""
+    if high < math.inf:
+        return f"between {low:g} and {high:g}"
+    return "finite" if low == -math.inf else f"finite and at least {low:g}"
+
+
+def _parse_cell(name: str, value: object) -> float:
+    """Return one value of a numeric column as a float, NaN when unknown."""
+    if value is None:
+        return math.nan
+    if name == "released" and isinstance(value, datetime.date):
+        return float(value.toordinal())
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise InputError(f"Column {name} holds {value!r:.80}; expected a number or None.")
+    return _to_float(value)
+
+
+def _deduplicate_equal(name: str, values: Iterable[Any]) -> list[Any]:
+    """Return checked values of which many are equal; equal ones become one object."""
+    seen: dict[Any, Any] = {}
+    cells = []
+    for value in values:
+        hashable = isinstance(value, (str, frozenset, type(None)))
+        key = value if hashable else check_field(name, value)
+        if key not in seen:
+            cell = check_field(name, key)
+            seen[key] = seen.setdefault(cell, cell)
+        cells.append(seen[key])
+    return cells
+
+
+def _deduplicate_identical(name: str, values: list[Any]) -> list[Any]:
+    """Return checked values; an object that many experts share is checked once and stays one."""
+    by_id = {id(value): value for value in values}  # the list keeps them alive, so ids are unique
+    cells = {key: check_field(name, value) for key, value in by_id.items()}
+    return [cells[id(value)] for value in values]

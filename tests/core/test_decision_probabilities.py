@@ -1,4 +1,4 @@
-"""The odds of being best: certain, tied, and as the one comparison that can be done by hand."""
+"""The probability of each expert to be best: certain, tied, and compared with sampling."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ def ranked(*pairs):
     return [RankedExpert(f"m{i}", mean, std, {}, mean, ()) for i, (mean, std) in enumerate(pairs)]
 
 
-def test_of_two_the_odds_are_the_confidence():
+def test_with_two_experts_the_probability_is_the_confidence():
     decision = Router(FixedPerception({"a": 0.2, "b": 0.25}, std=0.1)).route("x")
     assert best_probabilities(decision.ranking)["a"] == pytest.approx(decision.confidence, abs=1e-6)
 
 
-def test_of_many_they_agree_with_drawing():
+def test_with_many_experts_the_probabilities_agree_with_sampling():
     pairs = [(0.2, 0.1), (0.25, 0.02), (0.3, 0.3), (0.9, 0.05)]
     drawn = np.random.default_rng(0).normal(*np.array(pairs).T, size=(400_000, 4)).argmin(axis=1)
     found = list(best_probabilities(ranked(*pairs)).values())
@@ -28,7 +28,7 @@ def test_of_many_they_agree_with_drawing():
 
 
 @pytest.mark.parametrize("std", [None, 0.0])
-def test_what_is_known_exactly_is_certain_and_ties_are_shared(std):
+def test_without_a_std_the_best_is_certain_and_ties_share_the_probability(std):
     assert best_probabilities(ranked((0.1, std), (0.2, std))) == pytest.approx(
         {"m0": 1.0, "m1": 0.0}
     )
@@ -37,12 +37,12 @@ def test_what_is_known_exactly_is_certain_and_ties_are_shared(std):
     )
 
 
-def test_one_expert_is_surely_the_best_and_nobody_has_no_odds():
+def test_a_single_expert_is_certainly_the_best_and_an_empty_ranking_has_no_probabilities():
     assert best_probabilities(ranked((3.0, 0.2))) == {"m0": 1.0}
     assert best_probabilities([]) == {}
 
 
-def test_they_add_up_to_one_over_a_whole_ranking():
+def test_the_probabilities_of_a_ranking_add_up_to_one():
     found = best_probabilities(Router(demo_perception(), demo_library()).route("x").ranking)
     assert sum(found.values()) == pytest.approx(1.0)
     assert max(found, key=found.get) == "frontier"

@@ -1,7 +1,10 @@
+"""A library is copied by reference and pickled by its columns; equal hashes are no clash."""
+
+from __future__ import annotations
+
 import copy
 import pickle
 
-import numpy as np
 import pytest
 
 from tryage.core import library as library_module
@@ -22,46 +25,37 @@ def library():
 
 
 @pytest.fixture
-def colliding(monkeypatch):
-    """All names have one hash."""
+def equal_hashes(monkeypatch):
+    """Give all names the same hash."""
     monkeypatch.setattr(library_module, "hash", lambda _: 7, raising=False)
 
 
-def test_a_copy_is_the_library_itself_because_it_never_changes(library):
+def test_a_copy_is_the_library_itself(library):
     assert copy.copy(library) is library
     assert copy.deepcopy({"in": library})["in"] is library
 
 
-def test_a_pickled_library_comes_back_whole_and_frozen(library):
-    back = pickle.loads(pickle.dumps(library))  # noqa: S301 - our own
+def test_an_unpickled_library_is_complete_and_read_only(library):
+    back = pickle.loads(pickle.dumps(library))  # noqa: S301 - our own bytes
     assert back.to_dicts() == library.to_dicts()
     assert [back.index(name) for name in ("ORG/a", "A", "STRASSE")] == [0, 0, 2]
     with pytest.raises(ValueError, match="read-only"):
         back.column("parameters")[0] = 1.0
 
 
-def test_a_pickle_holds_no_hashes_which_another_process_would_not_have(library):
+def test_a_pickle_has_no_hashes_because_they_differ_between_processes(library):
     assert b"NameIndex" not in pickle.dumps(library)
 
 
-@pytest.mark.usefixtures("colliding")
-def test_names_of_one_hash_are_told_apart():
+@pytest.mark.usefixtures("equal_hashes")
+def test_names_with_equal_hashes_find_their_own_experts():
     library = Library([Expert("a", aliases=["x"]), Expert("b"), Expert("c", aliases=["y"])])
     assert [library.index(name) for name in ("A", "b", "c", "X", "y")] == [0, 1, 2, 0, 2]
     assert "z" not in library
 
 
-@pytest.mark.usefixtures("colliding")
+@pytest.mark.usefixtures("equal_hashes")
 @pytest.mark.parametrize("second", [Expert("A"), Expert("b", aliases=["a"])])
-def test_a_clash_among_names_of_one_hash_is_found(second):
+def test_a_duplicate_among_names_with_equal_hashes_is_refused(second):
     with pytest.raises(LibraryError, match=r"[aA]'"):
         Library([Expert("x"), Expert("a"), second])
-
-
-def test_words_are_brought_to_one_form_however_they_are_given():
-    column = [["Tools", "vision"], None, frozenset({"tools", "vision"}), {"VISION", "tools"}]
-    library = Library.from_columns(
-        list("abcd"), capabilities=column, license=["MIT", None, "mit ", "x"]
-    )
-    assert library.licensed(["mit"]).tolist() == [True, False, True, False]
-    np.testing.assert_array_equal(library.capability(" Vision"), [1, np.nan, 1, 1])

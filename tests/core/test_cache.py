@@ -1,0 +1,69 @@
+"""Values are computed once per owner, and a bounded cache keeps the ones used last."""
+
+from __future__ import annotations
+
+import copy
+import gc
+import pickle
+
+import pytest
+
+from tryage import Library
+from tryage.core.cache import LRUCache, get_or_compute, get_or_compute_bounded
+from tryage.errors import InputError
+
+
+def test_a_value_is_computed_once_per_owner_and_key():
+    one, other, calls = Library(["a"]), Library(["a"]), []
+    for owner, key in [(one, "x"), (one, "x"), (one, "y"), (other, "x"), (other, "x")]:
+        assert get_or_compute(owner, key, lambda key=key: calls.append(key)) is None
+    assert calls == ["x", "y", "x"]
+
+
+def test_the_values_live_as_long_as_their_owner():
+    class Value:
+        alive = 0
+
+        def __init__(self):
+            Value.alive += 1
+
+        def __del__(self):
+            Value.alive -= 1
+
+    owner = Library(["a"])
+    get_or_compute(owner, "x", Value)
+    assert Value.alive == 1
+    del owner
+    gc.collect()
+    assert Value.alive == 0
+
+
+def test_of_many_keys_only_the_newest_are_kept():
+    owner, calls = Library(["a"]), []
+    for key in [*range(5), 4, 3, 0]:
+        get_or_compute_bounded(owner, key, lambda key=key: calls.append(key), maxsize=2)
+    assert calls == [0, 1, 2, 3, 4, 0]
+
+
+def test_the_least_recently_used_value_is_dropped():
+    cache = LRUCache(2)
+    cache.put("a", 1)
+    cache.put("b", 2)
+    assert cache.get("a") == 1
+    cache.put("c", 3)
+    assert [cache.get(key) for key in "abc"] == [1, None, 3]
+    assert len(cache) == 2
+
+
+def test_copies_pickles_and_the_representation_hold_no_values():
+    cache = LRUCache(3)
+    cache.put("key", "secret")
+    for other in (copy.copy(cache), copy.deepcopy(cache), pickle.loads(pickle.dumps(cache))):  # noqa: S301 - our own bytes
+        assert (other.size, len(other)) == (3, 0)
+    assert repr(cache) == "LRUCache(1 of 3)"
+
+
+@pytest.mark.parametrize("size", [0, -1, 1.5, True, "many"])
+def test_a_size_below_one_is_refused(size):
+    with pytest.raises(InputError, match="at least 1"):
+        LRUCache(size)

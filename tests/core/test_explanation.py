@@ -1,0 +1,86 @@
+"""The explanation of a decision: its lines, word for word where they matter."""
+
+from __future__ import annotations
+
+import datetime
+
+from tryage.core.decision import Decision
+from tryage.core.expert import Expert
+from tryage.core.preferences import Preferences
+from tryage.router import Router
+from tryage.testing import FixedPerception, demo_library, demo_perception
+
+
+def route(weights=None, **requirements):
+    router = Router(demo_perception(), demo_library(), default="tiny-1b")
+    return router.route("hello", Preferences(weights, **requirements))
+
+
+def test_the_explanation_of_a_choice():
+    text = route({"size": 0.5}, capabilities=["tools"]).explain()
+    assert text.splitlines() == [
+        "tiny-1b is chosen: the lowest total of 4 experts.",
+        "  predicted loss     0.450 ± 0.080",
+        "  + size             0.000   = weight 0.5 x 0.000",
+        "  = total            0.450",
+        "2. code-7b, 0.129 behind: predicted loss 0.350 + size 0.229; "
+        "tiny-1b is better with probability 87%.",
+        "3. frontier, 0.200 behind: predicted loss 0.150 + size 0.500.",
+        "Unknown, so counted as the worst: size of frontier.",
+        "Rejected: 1 expert.",
+        "  capabilities, 1 expert: newcomer (capabilities unknown, required tools)",
+    ]
+
+
+def test_the_explanation_names_unknown_values():
+    text = route({"size": 0.01}).explain()
+    assert text.startswith("frontier is chosen")
+    assert "  + size             0.010   = weight 0.01 x 1.000" in text
+    assert "Unknown, so counted as the worst: size of frontier." in text
+
+
+def test_the_explanation_names_the_sources_of_the_facts_that_counted():
+    seen = {"source": "list of providers", "seen": "2026-11-20T08:00:00+00:00", "confidence": 0.9}
+    sources = {"input_price": "price list", "output_price": "price list", "parameters": "card",
+               "context_length": seen}  # fmt: skip
+    priced = Expert("priced", input_price=1, output_price=2, parameters=1e9, context_length=9,
+                    metadata={"sources": sources})  # fmt: skip
+    router = Router(FixedPerception({"priced": 0.1}), [priced])
+    preferences = Preferences({"cost": 0.5}, min_context=5)
+    text = router.route("hello", preferences).explain()
+    assert (
+        "Facts about priced: input_price, output_price from price list; "
+        "context_length from list of providers (2026-11-20)."
+    ) in text.splitlines()
+    assert "Facts about" not in router.route("hello").explain()
+
+
+def test_the_explanation_of_a_default_has_the_reason_and_the_unmet_requirements():
+    text = route(max_parameters=1e6).explain()
+    assert text.startswith("tiny-1b is used as the declared default: None of the 5 experts")
+    assert "It does not meet the requirements: parameters 1B is not <= 1M." in text
+    assert "and 2 more" in text
+
+
+def test_the_explanation_lists_the_requested_number_of_experts():
+    assert "5. tiny-1b" in route().explain(top=5)
+    assert "2. " not in route().explain(top=1)
+
+
+def test_flags_and_warnings_are_listed():
+    decision = Decision("p", Expert("x"), flags=("smallest model",), warnings=("odd flag",))
+    assert "Taken from the prompt: smallest model" in decision.explain()
+    assert "Warning: odd flag" in decision.explain()
+
+
+def test_equal_totals_and_a_single_eligible_expert_are_named_as_such():
+    tied = Router(FixedPerception({"a": 0.1, "b": 0.1})).route("x").explain()
+    assert "2. b, equal total: predicted loss 0.100;" in tied
+    alone = Router(FixedPerception({"a": 0.1})).route("x").explain()
+    assert alone.startswith("a is chosen: the only eligible expert.")
+
+
+def test_the_age_of_the_facts_comes_last():
+    moment = datetime.datetime(2026, 11, 20, 8, 30, tzinfo=datetime.timezone.utc)
+    text = Decision("p", Expert("x"), as_of=moment).explain()
+    assert text.endswith("Facts about all experts: the Hub as of 2026-11-20 08:30 UTC.")

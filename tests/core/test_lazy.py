@@ -1,0 +1,40 @@
+"""A package exports names that are imported when they are first used."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from tryage.core.lazy import lazy_exports
+
+
+@pytest.fixture
+def package(monkeypatch):
+    """A module with three lazy names."""
+    module = type(sys)("some_package")
+    monkeypatch.setitem(sys.modules, "some_package", module)
+    exports = {"Expert": "tryage.core.expert", "Model": "tryage.core.expert:Expert", "x": "nowhere"}
+    module.__getattr__, module.__dir__ = lazy_exports("some_package", exports)
+    return module
+
+
+def test_a_name_is_imported_from_its_module_and_kept(package):
+    from tryage.core.expert import Expert
+
+    assert "Expert" not in vars(package)
+    assert package.Expert is Expert
+    assert vars(package)["Expert"] is Expert
+
+
+def test_a_name_may_differ_from_that_in_its_module(package):
+    assert package.Model is package.Expert
+
+
+def test_the_names_are_listed_before_they_are_imported(package):
+    assert {"Expert", "Model", "x"} <= set(dir(package))
+
+
+def test_an_unknown_name_is_refused_with_the_known_ones(package):
+    with pytest.raises(AttributeError, match=r"'some_package' has no attribute 'Expret'.*'Expert'"):
+        _ = package.Expret
