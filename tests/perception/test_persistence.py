@@ -1,4 +1,4 @@
-"""A perception comes back from its folder the same; a folder that is not whole says so."""
+"""A perception comes back from its folder the same; an incomplete folder is refused."""
 
 from __future__ import annotations
 
@@ -10,14 +10,21 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from tryage.core.expert import Expert
+from tryage.core.library import Library
 from tryage.errors import PersistenceError
+from tryage.learning.training.metadata_prior import with_metadata_prior
 from tryage.learning.training.trainer import fit
+from tryage.perception.encoder import StaticEncoder
 from tryage.perception.persistence import (
     HEADER_FILE,
     WEIGHTS_FILE,
+    load_encoder,
     load_perception,
     save_perception,
 )
+
+PROMPTS = ["sum word1 word2", "code word3", "", "poem law"]
 
 
 @pytest.fixture(scope="module")
@@ -29,9 +36,18 @@ def folder(learned, tmp_path_factory):
 
 @pytest.fixture
 def copy(learned, tmp_path):
-    """A folder of one's own, to damage."""
+    """A folder to damage."""
     save_perception(learned, tmp_path)
     return tmp_path
+
+
+@pytest.fixture
+def with_feedback(learned):
+    """A perception with a prior from metadata, and feedback on an expert that it does not know."""
+    facts = Library([Expert(n, parameters=10.0 ** (8 + i)) for i, n in enumerate(learned.experts)])
+    perception = with_metadata_prior(learned, facts)
+    perception.for_library(Library([*facts, "new"])).observe("sum word1", "new", 0.0)
+    return perception
 
 
 def rewrite(folder, change):
@@ -39,25 +55,28 @@ def rewrite(folder, change):
     (folder / HEADER_FILE).write_text(json.dumps(change(header)), "utf-8")
 
 
-def alike(ours, theirs, prompts):
-    one, two = ours.predict(prompts), theirs.predict(prompts)
-    np.testing.assert_allclose(one.losses, two.losses, atol=1e-3)
-    np.testing.assert_allclose(one.std, two.std, rtol=0.02, atol=1e-3)
-    assert (one.losses.argmin(axis=1) == two.losses.argmin(axis=1)).mean() > 0.99
+def assert_alike(one, two, prompts):
+    ours, theirs = one.predict(prompts), two.predict(prompts)
+    np.testing.assert_allclose(ours.losses, theirs.losses, atol=1e-3)
+    np.testing.assert_allclose(ours.std, theirs.std, rtol=0.02, atol=1e-3)
+    assert (ours.losses.argmin(axis=1) == theirs.losses.argmin(axis=1)).mean() > 0.99
 
 
-def test_predictions_and_choices_survive(learned, folder, specialists):
+# What comes back
+
+
+def test_predictions_and_choices_come_back(learned, folder, specialists):
     again = load_perception(folder)
     assert again.experts == learned.experts
     assert again.report == learned.report
     prompts = [*specialists(n=200, seed=9).prompts, "", "unheard of"]
-    alike(learned, again, prompts)
+    assert_alike(learned, again, prompts)
     np.testing.assert_allclose(
         again.predict(prompts).output_tokens, learned.predict(prompts).output_tokens, rtol=1e-3
     )
 
 
-def test_what_was_read_is_saved_the_same_again(folder, tmp_path):
+def test_a_loaded_perception_is_saved_as_the_same_files(folder, tmp_path):
     save_perception(load_perception(folder), tmp_path)
     once, twice = load_file(folder / WEIGHTS_FILE), load_file(tmp_path / WEIGHTS_FILE)
     assert set(once) == set(twice)
@@ -66,12 +85,73 @@ def test_what_was_read_is_saved_the_same_again(folder, tmp_path):
     assert (folder / HEADER_FILE).read_text() == (tmp_path / HEADER_FILE).read_text()
 
 
-def test_it_goes_on_learning_after_it_was_read(learned, folder):
+def test_a_loaded_perception_learns_on(learned, folder):
     again = load_perception(folder)
     for i in range(8):
         again.observe(f"poem word{i}", "coder", 0.0)
     prompt, coder = ["poem word1"], learned.experts.index("coder")
     assert again.predict(prompt).losses[0, coder] < learned.predict(prompt).losses[0, coder]
+
+
+def test_an_onboarded_expert_comes_back(learned, tmp_path):
+    losses = {f"law word{i}": 0.0 for i in range(10)}
+    larger = learned.onboard(Expert("jurist"), losses)
+    save_perception(larger, tmp_path)
+    again = load_perception(tmp_path)
+    assert again.experts[-1] == "jurist"
+    assert_alike(larger, again, ["law word20", "sum word1"])
+    assert again.soft_threshold == replace(larger.soft_threshold)
+
+
+def test_the_prior_and_the_observed_experts_come_back_bit_for_bit(with_feedback, tmp_path):
+    save_perception(with_feedback, tmp_path)
+    again = load_perception(tmp_path)
+    for name in (
+        "slopes",
+        "effects",
+        "coefficient_covariance",
+        "residual_covariance",
+        "unseen_group_variances",
+        "missing_value_covariance",
+    ):
+        one, two = getattr(with_feedback.metadata_prior, name), getattr(again.metadata_prior, name)
+        np.testing.assert_array_equal(one, two)
+    assert again.metadata_prior.groups == with_feedback.metadata_prior.groups
+    assert again.observed_experts.names == ("new",)
+    np.testing.assert_array_equal(
+        again.observed_experts.abilities.means, with_feedback.observed_experts.abilities.means
+    )
+    library = Library(["new", "adder"])
+    one, two = (p.for_library(library).predict(PROMPTS) for p in (with_feedback, again))
+    np.testing.assert_allclose(one.losses, two.losses, atol=1e-3)
+    save_perception(again, tmp_path / "twice")
+    for name in (HEADER_FILE, WEIGHTS_FILE):
+        assert (tmp_path / name).read_bytes() == (tmp_path / "twice" / name).read_bytes()
+
+
+def test_a_perception_that_describes_options_comes_back(encoder, specialists, tmp_path):
+    table = specialists(60)
+    prompts = tuple(f"{p}\nA. word1\nB. word{i}" for i, p in enumerate(table.prompts))
+    perception = fit(replace(table, prompts=prompts), encoder, progress=False)
+    save_perception(perception, tmp_path)
+    again = load_perception(tmp_path)
+    assert again.feature_extractor.choice_scaler is not None
+    np.testing.assert_allclose(
+        again.predict(prompts).losses, perception.predict(prompts).losses, atol=0.01
+    )
+
+
+def test_a_perception_of_real_valued_losses_comes_back(encoder, specialists, tmp_path):
+    table = specialists()
+    real = fit(replace(table, losses=5 + 10 * table.losses), encoder, progress=False)
+    save_perception(real, tmp_path)
+    assert load_perception(tmp_path).link.scale == real.link.scale
+    prompts = specialists(n=50, seed=9).prompts
+    one, two = (p.predict(prompts).losses for p in (real, load_perception(tmp_path)))
+    np.testing.assert_allclose(one, two, rtol=5e-3)
+
+
+# How it is stored
 
 
 @pytest.mark.parametrize("scale", [1e-4, 1.0, 1e6])
@@ -87,9 +167,44 @@ def test_losses_of_any_unit_survive_half_precision(encoder, specialists, tmp_pat
     np.testing.assert_allclose(two.std, one.std, rtol=0.05, atol=2e-3 * scale)
 
 
+def test_big_arrays_are_stored_in_half_precision_and_costs_in_single(learned, tmp_path):
+    rows = np.random.default_rng(0).normal(size=(5_000, 2))
+    big = learned.replace(
+        head=replace(learned.head, prototypes=rows), forecasts={"costs": rows * 1e-7}
+    )
+    save_perception(big, tmp_path)
+    stored = load_file(tmp_path / WEIGHTS_FILE)
+    assert stored["head.prototypes"].dtype == np.float16
+    assert stored["forecasts.costs"].dtype == np.float32
+    np.testing.assert_allclose(load_perception(tmp_path).forecasts["costs"], rows * 1e-7, rtol=1e-6)
+
+
+@pytest.mark.parametrize("part", ["metadata_prior", "observed_experts"])
+def test_not_even_a_big_array_of_what_learning_continues_from_is_rounded(
+    with_feedback, tmp_path, part
+):
+    """Some arrays get 10,000 numbers each, which half and single precision would round."""
+    big = np.random.default_rng(0).normal(size=(100, 100))
+    if part == "metadata_prior":
+        names = ("coefficient_covariance", "residual_covariance", "effects", "slopes")
+        arrays = {name: big.copy() for name in names}
+        changed = replace(with_feedback.metadata_prior, **arrays)
+    else:
+        observed, names = with_feedback.observed_experts, ("abilities.means",)
+        changed = replace(observed, abilities=replace(observed.abilities, means=big))
+    save_perception(with_feedback.replace(**{part: changed}), tmp_path)
+    stored = load_file(tmp_path / WEIGHTS_FILE)
+    for name in names:
+        assert stored[f"{part}.{name}"].dtype == np.float64
+        np.testing.assert_array_equal(stored[f"{part}.{name}"], big)
+
+
 def test_everybody_may_read_the_files(folder):
     for path in folder.rglob("*.*"):
         assert path.stat().st_mode & stat.S_IROTH, path
+
+
+# What is refused
 
 
 @pytest.mark.parametrize("name", [HEADER_FILE, WEIGHTS_FILE])
@@ -104,6 +219,12 @@ def test_a_missing_or_damaged_file_is_refused(copy, name, content):
         load_perception(copy)
 
 
+def test_a_perception_without_its_encoder_is_refused(copy):
+    (copy / "encoder" / "encoder.json").unlink()
+    with pytest.raises(PersistenceError, match="holds no readable encoder"):
+        load_perception(copy)
+
+
 @pytest.mark.parametrize(
     "gone",
     ["experts", "report", "feature_extractor", "head", "abilities", "soft_threshold", "link"],
@@ -112,6 +233,23 @@ def test_a_header_without_a_part_is_refused(copy, gone):
     rewrite(copy, lambda header: {k: v for k, v in header.items() if k != gone})
     with pytest.raises(PersistenceError, match="damaged"):
         load_perception(copy)
+
+
+def test_a_header_without_the_parts_that_came_later_is_read(with_feedback, tmp_path):
+    save_perception(with_feedback, tmp_path)
+
+    def change(header):
+        del header["metadata_prior"], header["observed_experts"]
+        del header["feature_extractor"]["choice_scaler"]
+        return header
+
+    rewrite(tmp_path, change)
+    old = load_perception(tmp_path)
+    np.testing.assert_allclose(
+        old.predict(PROMPTS).losses, with_feedback.predict(PROMPTS).losses, atol=1e-3
+    )
+    losses = old.for_library(Library(["new", "newer"])).predict(PROMPTS).losses
+    np.testing.assert_array_equal(losses[:, 0], losses[:, 1])
 
 
 @pytest.mark.parametrize(
@@ -146,23 +284,15 @@ def test_a_newer_format_says_to_upgrade(copy):
         load_perception(copy)
 
 
-def test_an_onboarded_expert_is_saved_too(learned, tmp_path):
-    from tryage.core.expert import Expert
-
-    losses = {f"law word{i}": 0.0 for i in range(10)}
-    knows = learned.onboard(Expert("jurist"), losses)
-    save_perception(knows, tmp_path)
-    again = load_perception(tmp_path)
-    assert again.experts[-1] == "jurist"
-    alike(knows, again, ["law word20", "sum word1"])
-    assert again.soft_threshold == replace(knows.soft_threshold)
+# Encoders
 
 
-def test_a_router_of_real_valued_losses_comes_back_the_same(encoder, specialists, tmp_path):
-    table = specialists()
-    real = fit(replace(table, losses=5 + 10 * table.losses), encoder, progress=False)
-    save_perception(real, tmp_path)
-    assert load_perception(tmp_path).link.scale == real.link.scale
-    prompts = specialists(n=50, seed=9).prompts
-    one, two = (p.predict(prompts).losses for p in (real, load_perception(tmp_path)))
-    np.testing.assert_allclose(one, two, rtol=5e-3)
+def test_an_encoder_is_loaded_by_the_kind_that_its_header_names(copy):
+    assert isinstance(load_encoder(copy / "encoder"), StaticEncoder)
+    assert isinstance(load_encoder(str(copy / "encoder")), StaticEncoder)
+
+
+def test_an_encoder_of_an_unknown_kind_is_refused_with_the_known_ones(copy):
+    (copy / "encoder" / "encoder.json").write_text('{"kind": "x", "format": 1}')
+    with pytest.raises(PersistenceError, match="kind 'x'; known kinds: static, transformer"):
+        load_encoder(copy / "encoder")

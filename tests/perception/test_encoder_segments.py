@@ -1,4 +1,4 @@
-"""A part that is cut out of a text has the tokens that it has by itself, or is not cut out."""
+"""The tokens of a segment, cut out of those of the whole text, are those that it has alone."""
 
 from __future__ import annotations
 
@@ -26,56 +26,56 @@ def ids(tokenizer, text):
     return tokenizer.encode(text, add_special_tokens=False).ids
 
 
-def whole(tokenizer, text):
+def tokenized(tokenizer, text):
     return TokenizedPrompt(text, tokenizer.encode(text, add_special_tokens=False))
 
 
-def test_any_part_of_a_text_has_the_tokens_that_it_has_alone(tokenizer):
-    text, cut = whole(tokenizer, TEXT), 0
+def test_any_segment_of_a_text_has_the_tokens_that_it_has_alone(tokenizer):
+    whole, found = tokenized(tokenizer, TEXT), 0
     for start in range(len(TEXT)):
         for end in range(start, len(TEXT) + 1):
-            part = text.segment_ids(TEXT[start:end])
-            if part is not None:
-                cut += 1
-                assert part.tolist() == ids(tokenizer, TEXT[start:end])
-    assert cut > 150
+            segment = whole.segment_ids(TEXT[start:end])
+            if segment is not None:
+                found += 1
+                assert segment.tolist() == ids(tokenizer, TEXT[start:end])
+    assert found > 150
 
 
-@pytest.mark.parametrize("part", ["Rom", "nbelievably", "mail \u5929", "mail it"])
-def test_what_ends_in_a_word_or_is_no_part_is_not_cut_out(tokenizer, part):
-    assert whole(tokenizer, TEXT).segment_ids(part) is None
+@pytest.mark.parametrize("text", ["Rom", "nbelievably", "mail \u5929", "mail it"])
+def test_a_text_that_cuts_a_word_or_is_not_in_the_whole_has_no_known_tokens(tokenizer, text):
+    assert tokenized(tokenizer, TEXT).segment_ids(text) is None
 
 
 def test_a_token_of_several_words_is_not_cut():
     made = Tokenizer(WordPiece({UNKNOWN: 0, "a": 1, "b": 2}, unk_token=UNKNOWN))
     made.normalizer, made.pre_tokenizer = BertNormalizer(), BertPreTokenizer()
     made.add_tokens(["a b"])
-    text = whole(made, "a, a b, b")
+    text = tokenized(made, "a, a b, b")
     assert text.segment_ids("a b").tolist() == [3]
-    assert whole(made, "b a b").segment_ids("b a") is None
-    assert whole(made, "a b a").segment_ids("b a") is None
+    assert tokenized(made, "b a b").segment_ids("b a") is None
+    assert tokenized(made, "a b a").segment_ids("b a") is None
 
 
 @pytest.mark.parametrize("text", ["", "   ", "\x00"])
-def test_a_text_without_tokens_has_parts_without_tokens(tokenizer, text):
-    assert whole(tokenizer, text).segment_ids(text).tolist() == []
+def test_a_text_without_tokens_has_segments_without_tokens(tokenizer, text):
+    assert tokenized(tokenizer, text).segment_ids(text).tolist() == []
 
 
-def test_a_tokenizer_that_minds_the_space_before_a_word_does_not_read_by_word(tokenizer):
+def test_a_tokenizer_that_reads_the_space_before_a_word_is_not_wordwise(tokenizer):
     other = Tokenizer(BPE())
     other.pre_tokenizer = ByteLevel()
     assert is_wordwise(tokenizer)
     assert not is_wordwise(other)
 
 
-def test_a_text_and_its_parts_are_read_as_if_each_stood_alone(tokenizer):
-    parts = ["Caf\u00e9s in Rome", "and then", "elsewhere", "unbeliev", "\ud800"]
-    read = PromptTokenizer(tokenizer).ids([TEXT, *parts])
-    for found, text in zip(read, [TEXT, *parts[:-1], "?"], strict=True):
-        assert found.tolist() == ids(tokenizer, text)
+def test_a_text_and_its_segments_have_the_tokens_that_each_has_alone(tokenizer):
+    segments = ["Caf\u00e9s in Rome", "and then", "elsewhere", "unbeliev", "\ud800"]
+    found = PromptTokenizer(tokenizer).ids([TEXT, *segments])
+    for one, text in zip(found, [TEXT, *segments[:-1], "?"], strict=True):
+        assert one.tolist() == ids(tokenizer, text)
 
 
-def test_an_encoder_gives_a_clause_the_vector_that_it_has_alone():
+def test_an_encoder_gives_a_segment_the_vector_that_it_has_alone():
     encoder = load_encoder(BUNDLED_FOLDER / "encoder")
     both = encoder.encode([TEXT, "It's 20\u00b0C?"])
     np.testing.assert_array_equal(both[1:], encoder.encode(["It's 20\u00b0C?"]))
