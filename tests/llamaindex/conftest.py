@@ -1,4 +1,4 @@
-"""TryageLLM over two scripted children, routed by the first word of what the user asks."""
+"""TryageLLM over two scripted children, routed by the first word of the user's query."""
 
 from __future__ import annotations
 
@@ -14,9 +14,15 @@ from tryage_llamaindex.testing import BundledEmbedding, ScriptedLLM
 
 NAMES = ("small", "big")
 
+METHODS = (
+    "chat", "achat", "stream_chat", "astream_chat",
+    "complete", "acomplete", "stream_complete", "astream_complete",
+)  # fmt: skip
+TOOL_METHODS = tuple(f"{method}_with_tools" for method in METHODS[:4])
+
 
 class FirstWord(FunctionPerception):
-    """Predicts loss 0 for the expert that the prompt names first; keeps what it was asked."""
+    """Predicts loss 0 for the expert that the prompt names first; records the prompts."""
 
     def __init__(self, names=NAMES):
         super().__init__(
@@ -30,7 +36,7 @@ class FirstWord(FunctionPerception):
 
 
 class Observer(BaseEventHandler):
-    """Keeps every event of the instrumentation."""
+    """Records every event of LlamaIndex's instrumentation."""
 
     events: list = []  # noqa: RUF012 - a field of pydantic
 
@@ -84,37 +90,36 @@ def embedding():
     return BundledEmbedding()
 
 
-WAYS = (
-    "chat", "achat", "stream_chat", "astream_chat",
-    "complete", "acomplete", "stream_complete", "astream_complete",
-)  # fmt: skip
-TOOL_WAYS = tuple(f"{way}_with_tools" for way in WAYS[:4])
-
-
-@pytest.fixture(params=WAYS)
-def way(request):
+@pytest.fixture(params=METHODS)
+def method(request):
     return request.param
 
 
-@pytest.fixture(params=TOOL_WAYS)
-def tool_way(request):
+@pytest.fixture(params=TOOL_METHODS)
+def tool_method(request):
     return request.param
 
 
 @pytest.fixture
 def call():
-    """Call one of the methods, and return all its chunks."""
+    """Return a function that calls a method and returns all chunks of the answer."""
 
-    async def called(llm, way, given, **kwargs):
-        if way.removeprefix("a").startswith(("chat", "stream_chat")) and isinstance(given, str):
+    async def call_method(llm, method, given, **kwargs):
+        if method.removeprefix("a").startswith(("chat", "stream_chat")) and isinstance(given, str):
             given = [ChatMessage(given)]
-        result = getattr(llm, way)(given, **kwargs)
-        if way.startswith("a"):
+        result = getattr(llm, method)(given, **kwargs)
+        if method.startswith("a"):
             result = await result
-        if way.startswith("stream"):
+        if method.startswith("stream"):
             return list(result)
-        if way.startswith("astream"):
+        if method.startswith("astream"):
             return [chunk async for chunk in result]
         return [result]
 
-    return called
+    return call_method
+
+
+@pytest.fixture
+def answered_by():
+    """Return a function that returns the names of the models that the answers record."""
+    return lambda *answers: {answer.additional_kwargs["tryage"]["model"] for answer in answers}

@@ -1,4 +1,4 @@
-"""TryageSelector: the query goes to the choice whose expert is predicted to do best."""
+"""TryageSelector with a router: the query goes to the choice whose expert has the lowest total."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tryage_llamaindex import TryageSelection, TryageSelector
 EXPERTS = ("law", "code", "poetry")
 
 
-class Desk(CustomQueryEngine):
+class EchoEngine(CustomQueryEngine):
     """Answers with its name and the query that reached it."""
 
     name: str
@@ -37,7 +37,9 @@ def choices(*names):
 
 
 def engine(selector, *names):
-    tools = [QueryEngineTool.from_defaults(Desk(name=n), name=n, description=n) for n in names]
+    tools = [
+        QueryEngineTool.from_defaults(EchoEngine(name=n), name=n, description=n) for n in names
+    ]
     llm = MockLLM()
     return RouterQueryEngine(selector, tools, llm=llm, summarizer=TreeSummarize(llm=llm))
 
@@ -80,13 +82,13 @@ def test_only_the_choices_are_candidates(selector):
     assert {ranked.name for ranked in picked.decision.ranking} == {"law", "poetry"}
 
 
-def test_the_reason_tells_the_predicted_loss_and_the_margin(selector):
+def test_the_reason_holds_the_predicted_loss_and_the_margin(selector):
     picked = selector.select(choices("law", "code"), "code question")
     assert picked.reason == "code: predicted loss 0.250, 0.750 ahead of law"
     assert picked.decision.expert.name == "code"
 
 
-def test_who_is_likely_right_is_selected_though_another_is_smaller():
+def test_a_choice_that_is_probably_right_is_selected_although_another_is_smaller():
     known = [Expert("law", parameters=10**9), Expert("code", parameters=10**11)]
     losses = FunctionPerception(("law", "code"), lambda _: [0.75, 0.25])
     selector = TryageSelector(Router(losses, Library(known)), Preferences({"size": 1.0}), k=None)
@@ -99,7 +101,7 @@ def test_a_single_choice_has_no_margin(selector):
     assert selector.select(choices("law"), "code").reason == "law: predicted loss 1.000"
 
 
-def test_a_query_engine_answers_with_the_chosen_desk_and_keeps_the_decision(selector):
+def test_a_query_engine_answers_with_the_chosen_engine_and_keeps_the_decision(selector):
     response = engine(selector, "law", "code").query("code question")
     assert isinstance(response, Response)
     assert str(response) == "code: code question"
@@ -111,17 +113,17 @@ async def test_a_query_engine_works_asynchronously(selector):
     assert str(response) == "law: law question"
 
 
-def test_a_choice_in_another_case_stands_for_its_expert(selector):
+def test_the_case_of_a_choices_name_does_not_matter(selector):
     assert selector.select(choices("LAW", "Code"), "code question").ind == 1
 
 
-def test_a_choice_the_router_does_not_know_is_named(selector):
+def test_a_choice_that_the_router_does_not_know_is_named_in_the_error(selector):
     with pytest.raises(LibraryError, match="cooking"):
         selector.select(choices("law", "cooking"), "law")
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "message"),
     [
         ([], "No choices"),
         (["a text about law"], "Choice 0 has no name"),
@@ -129,37 +131,37 @@ def test_a_choice_the_router_does_not_know_is_named(selector):
         (choices("law", "LAW"), "Several choices stand for 'law'"),
     ],
 )
-def test_choices_that_cannot_be_told_apart_are_refused(selector, given, told):
-    with pytest.raises(InputError, match=told):
+def test_choices_without_an_expert_of_their_own_are_refused(selector, given, message):
+    with pytest.raises(InputError, match=message):
         selector.select(given, "law")
 
 
-def test_preferences_tighten_the_routers_own(router):
+def test_preferences_come_on_top_of_the_routers_own(router):
     selector = TryageSelector(router, Preferences(only=["law"]))
     assert selector.select(choices("law", "code"), "code question").ind == 0
 
 
-def test_flags_steer_the_choice_when_the_router_allows_them(perception):
+def test_flags_change_the_choice_if_the_router_allows_them(perception):
     selector = TryageSelector(Router(perception, prompt_flags=True))
     picked = selector.select(choices("law", "code"), "code question [Flag: model=law]")
     assert picked.ind == 0
     assert picked.decision.prompt == "code question"
 
 
-def test_the_default_steps_in_and_the_reason_says_so(perception, router):
-    nobody = Preferences(only=["poetry"])
-    selector = TryageSelector(Router(perception, default="law"), nobody)
+def test_the_default_of_the_router_is_selected_and_the_reason_says_so(perception, router):
+    only_poetry = Preferences(only=["poetry"])
+    selector = TryageSelector(Router(perception, default="law"), only_poetry)
     picked = selector.select(choices("code", "law"), "code question")
     assert picked.ind == 1
     assert picked.reason.startswith("law: the declared default; ")
     with pytest.raises(NoExpertError):
-        TryageSelector(router, nobody).select(choices("code", "law"), "code question")
+        TryageSelector(router, only_poetry).select(choices("code", "law"), "code question")
 
 
 @pytest.mark.parametrize("name", ["_select", "_aselect"])
-def test_instruments_are_told_the_choices_and_the_query(selector, name):
-    told = inspect.signature(getattr(selector, name)).bind(choices=[], query="law")
-    assert dict(told.arguments) == {"choices": [], "query": "law"}
+def test_the_signature_names_the_choices_and_the_query(selector, name):
+    bound = inspect.signature(getattr(selector, name)).bind(choices=[], query="law")
+    assert dict(bound.arguments) == {"choices": [], "query": "law"}
 
 
 def test_there_are_no_prompts_to_get_or_to_update(selector):

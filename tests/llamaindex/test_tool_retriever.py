@@ -1,4 +1,4 @@
-"""TryageToolRetriever: agents of LlamaIndex get the tools that a query needs."""
+"""TryageToolRetriever gives agents of LlamaIndex the tools that a query needs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tryage.errors import InputError, LibraryError, NoExpertError
 from tryage.tools import Tool
 from tryage_llamaindex import TryageToolRetriever
 
-WHAT = {
+DESCRIPTIONS = {
     "get_weather": "Current weather of a city",
     "stock_price": "Price of a share on the stock exchange",
     "send_mail": "Send an e-mail to somebody",
@@ -32,23 +32,23 @@ WHAT = {
 RAIN = "Will it rain in Rome?"
 
 
-def made(name: str) -> FunctionTool:
+def make_tool(name: str) -> FunctionTool:
     def use(city: str = "") -> str:
         return f"{name} says: sunny in {city}"
 
-    return FunctionTool.from_defaults(use, name=name, description=WHAT[name])
+    return FunctionTool.from_defaults(use, name=name, description=DESCRIPTIONS[name])
 
 
 @pytest.fixture(scope="module")
 def tools():
-    return [made(name) for name in WHAT]
+    return [make_tool(name) for name in DESCRIPTIONS]
 
 
 def names(found):
     return [tool.metadata.name for tool in found]
 
 
-def test_the_tool_that_serves_comes_first(tools):
+def test_the_tool_that_serves_the_query_comes_first(tools):
     retriever = TryageToolRetriever(tools, k=2)
     assert isinstance(retriever, ObjectRetriever)
     assert names(retriever.retrieve(RAIN))[0] == "get_weather"
@@ -72,19 +72,19 @@ def test_abstaining_leaves_what_is_always_included(tools):
 
 
 def test_constraints_and_permissions_count(tools):
-    known = [Tool(name, cost=float(name == "get_weather")) for name in WHAT]
-    dear = TryageToolRetriever(tools, k=1, known=known, preferences=Preferences({"cost": 5.0}))
-    assert names(dear.retrieve(RAIN)) != ["get_weather"]
-    held = [Tool(name, permissions={"root"}) for name in WHAT]
+    known = [Tool(name, cost=float(name == "get_weather")) for name in DESCRIPTIONS]
+    by_cost = TryageToolRetriever(tools, k=1, known=known, preferences=Preferences({"cost": 5.0}))
+    assert names(by_cost.retrieve(RAIN)) != ["get_weather"]
+    guarded = [Tool(name, permissions={"root"}) for name in DESCRIPTIONS]
     with pytest.raises(NoExpertError, match="root"):
-        TryageToolRetriever(tools, known=held, granted=[]).retrieve(RAIN)
+        TryageToolRetriever(tools, known=guarded, granted=[]).retrieve(RAIN)
 
 
-def test_wrong_tools_are_refused_in_a_sentence(tools):
+def test_wrong_arguments_are_refused(tools):
     with pytest.raises(InputError, match="llama_index tools"):
         TryageToolRetriever(["search"])
     with pytest.raises(InputError, match="always_include names"):
-        TryageToolRetriever(tools, always_include=["nobody"])
+        TryageToolRetriever(tools, always_include=["unknown"])
     with pytest.raises(InputError, match="known names"):
         TryageToolRetriever(tools, known=[Tool("get_wether", permissions={"root"})])
     with pytest.raises(InputError, match="k is how many"):
@@ -93,14 +93,14 @@ def test_wrong_tools_are_refused_in_a_sentence(tools):
         TryageToolRetriever([])
 
 
-def calls_the_first(seen):
-    """Say what a model says that calls the first tool it is shown, then repeats the answer."""
+def call_first_tool(seen):
+    """Return a model's reply function that calls the first tool, then repeats its answer."""
 
     def reply(messages, tools=(), **_):
         seen.append(names(tools))
-        told = [message.content for message in messages if message.role == "tool"]
-        if told or not tools:
-            return ChatMessage(role="assistant", content=told[-1] if told else "")
+        results = [message.content for message in messages if message.role == "tool"]
+        if results or not tools:
+            return ChatMessage(role="assistant", content=results[-1] if results else "")
         call = ToolCallBlock(
             tool_call_id="1", tool_name=names(tools)[0], tool_kwargs={"city": "Rome"}
         )
@@ -109,14 +109,14 @@ def calls_the_first(seen):
     return reply
 
 
-class Thinker(CustomLLM):
-    """A model that reasons in text: it uses the first tool that its prompt lists."""
+class ReActLLM(CustomLLM):
+    """A model that reasons in text, and uses the first tool that its prompt lists."""
 
     @property
     def metadata(self):
         return LLMMetadata(is_chat_model=True)
 
-    def complete(self, prompt, formatted=False, **_):  # noqa: ARG002 - as in LlamaIndex
+    def complete(self, prompt, formatted=False, **_):  # noqa: ARG002 - the signature of an LLM
         if "sunny in Rome" in prompt:
             return CompletionResponse(text="Thought: I know.\nAnswer: it is sunny in Rome")
         first = prompt.partition("> Tool Name: ")[2].partition("\n")[0]
@@ -127,30 +127,30 @@ class Thinker(CustomLLM):
         yield self.complete(prompt, formatted, **kwargs)
 
 
-async def test_a_function_agent_sees_and_calls_the_tool_that_serves(tools):
+async def test_a_function_agent_sees_and_calls_the_retrieved_tool(tools):
     seen = []
-    model = MockFunctionCallingLLM(response_generator=calls_the_first(seen))
+    model = MockFunctionCallingLLM(response_generator=call_first_tool(seen))
     agent = FunctionAgent(llm=model, tool_retriever=TryageToolRetriever(tools, k=1))
     answer = await agent.run(RAIN)
     assert str(answer) == "get_weather says: sunny in Rome"
     assert seen == [["get_weather"]] * 2
 
 
-async def test_a_react_agent_uses_the_tool_that_serves(tools):
-    agent = ReActAgent(llm=Thinker(), tool_retriever=TryageToolRetriever(tools, k=1))
+async def test_a_react_agent_uses_the_retrieved_tool(tools):
+    agent = ReActAgent(llm=ReActLLM(), tool_retriever=TryageToolRetriever(tools, k=1))
     answer = await agent.run(RAIN)
     assert "sunny in Rome" in str(answer)
     assert [call.tool_name for call in answer.tool_calls] == ["get_weather"]
 
 
-def test_it_stands_in_for_the_retriever_of_an_object_index(tools):
+def test_it_replaces_the_retriever_of_an_object_index(tools):
     index = ObjectIndex.from_objects(tools, embed_model=MockEmbedding(embed_dim=4))
     theirs, ours = index.as_retriever(similarity_top_k=2), TryageToolRetriever(tools, k=2)
     assert len(theirs.retrieve(RAIN)) == len(ours.retrieve(RAIN)) == 2
     assert ours.node_postprocessors == []
 
 
-async def test_threads_and_tasks_may_share_it(tools):
+async def test_concurrent_tasks_may_share_it(tools):
     retriever = TryageToolRetriever(tools, k=1)
     found = await asyncio.gather(*(retriever.aretrieve(q) for q in [RAIN, "Mail Ann"] * 8))
     assert [names(one)[0] for one in found] == ["get_weather", "send_mail"] * 8

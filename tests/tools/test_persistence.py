@@ -68,17 +68,17 @@ def expected():
 
 
 def check_selections(selections, expected):
-    for selection, told in zip(selections, expected, strict=True):
+    for selection, record in zip(selections, expected, strict=True):
         ranking = list(selection.ranking)
-        assert list(selection.names) == told["names"]
-        assert [one.name for one in ranking] == told["ranking"]
-        assert [one.name for one in selection.rejected] == told["rejected"]
-        assert selection.needed == pytest.approx(float.fromhex(told["needed"]), abs=1e-6)
-        for numbers, known in (
-            ([one.predicted_loss for one in ranking], told["losses"]),
-            ([one.total for one in ranking], told["totals"]),
+        assert list(selection.names) == record["names"]
+        assert [one.name for one in ranking] == record["ranking"]
+        assert [one.name for one in selection.rejected] == record["rejected"]
+        assert selection.needed == pytest.approx(float.fromhex(record["needed"]), abs=1e-6)
+        for values, saved in (
+            ([one.predicted_loss for one in ranking], record["losses"]),
+            ([one.total for one in ranking], record["totals"]),
         ):
-            assert numbers == pytest.approx([*map(float.fromhex, known)], abs=1e-6)
+            assert values == pytest.approx([*map(float.fromhex, saved)], abs=1e-6)
 
 
 def test_a_ranker_of_format_1_selects_as_when_it_was_saved(expected):

@@ -48,5 +48,5 @@ def test_a_repository_with_a_router_is_refused(hub):
 
 
 def test_a_repository_that_does_not_exist_is_named(hub):
-    with pytest.raises(PersistenceError, match="'tester/nobody'"):
-        ToolRanker.from_pretrained("tester/nobody", token=hub.token)
+    with pytest.raises(PersistenceError, match="'tester/missing'"):
+        ToolRanker.from_pretrained("tester/missing", token=hub.token)

@@ -1,4 +1,4 @@
-"""When the chosen LLM fails: the next one answers, unless something has been said already."""
+"""If the chosen LLM fails, the next one answers, unless the answer has begun."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from tryage_llamaindex.testing import ScriptedLLM
 DOWN = ConnectionError("no route to api_key=sk-SECRET123")
 
 
-async def test_the_next_one_answers_and_the_record_tells_without_secrets(llm, small, way, call):
+async def test_the_next_llm_answers_and_the_record_says_why_without_secrets(
+    llm, small, method, call
+):
     small.fails = [DOWN]
-    last = (await call(llm, way, "small question"))[-1]
+    last = (await call(llm, method, "small question"))[-1]
     record = last.additional_kwargs["tryage"]
     assert record["model"] == "big"
     assert record["reason"] == "small failed"
@@ -22,14 +24,14 @@ async def test_the_next_one_answers_and_the_record_tells_without_secrets(llm, sm
     assert "SECRET" not in str(record)
 
 
-async def test_each_attempt_is_told(llm, small, observer, way, call):
+async def test_every_attempt_has_an_event(llm, small, observer, method, call):
     small.fails = [DOWN]
-    await call(llm, way, "small question")
+    await call(llm, method, "small question")
     assert [one.model for one in observer.of("RoutingDecisionEvent")] == ["small", "big"]
 
 
 @pytest.mark.parametrize("stream", ["stream_chat", "astream_chat"])
-async def test_a_stream_falls_back_before_the_first_word_and_never_after(
+async def test_a_stream_falls_back_before_its_first_word_and_never_after(
     llm, small, big, call, stream
 ):
     small.breaks_after = 0
@@ -42,32 +44,32 @@ async def test_a_stream_falls_back_before_the_first_word_and_never_after(
     assert big.heard == []
 
 
-async def test_a_request_that_is_at_fault_is_not_sent_to_another(llm, small, big, way, call):
+async def test_a_wrong_request_is_not_sent_to_another_llm(llm, small, big, method, call):
     small.fails = [ValueError("no such argument")]
     with pytest.raises(ValueError, match="no such argument"):
-        await call(llm, way, "small question")
+        await call(llm, method, "small question")
     assert big.heard == []
 
 
-async def test_when_all_fail_every_error_is_listed(llm, small, big, way, call):
+async def test_when_all_fail_every_error_is_listed(llm, small, big, method, call):
     small.fails, big.fails = [DOWN], [TimeoutError("slow")]
     with pytest.raises(
         AllFailedError, match=r"small: ConnectionError.*\n.*big: TimeoutError"
     ) as raised:
-        await call(llm, way, "small question")
+        await call(llm, method, "small question")
     assert "SECRET" not in str(raised.value)
 
 
-async def test_a_child_that_cannot_be_made_counts_as_failed(router, small, way, call):
+async def test_a_child_that_cannot_be_made_counts_as_failed(router, small, method, call):
     def broken():
         raise ImportError("no such package")
 
     llm = TryageLLM(llms={"small": small, "big": broken}, router=router)
-    last = (await call(llm, way, "big question"))[-1]
+    last = (await call(llm, method, "big question"))[-1]
     assert last.additional_kwargs["tryage"]["failed"] == {"big": "ImportError: no such package"}
 
 
-def test_no_more_are_asked_than_is_allowed(router, small, big):
+def test_max_attempts_limits_the_llms_that_are_asked(router, small, big):
     llm = TryageLLM(llms={"small": small, "big": big}, router=router, max_attempts=1)
     small.fails = [DOWN]
     with pytest.raises(ConnectionError):
@@ -75,22 +77,22 @@ def test_no_more_are_asked_than_is_allowed(router, small, big):
     assert big.heard == []
 
 
-def test_the_turn_stays_with_who_answered(llm, small):
+def test_the_turn_stays_with_the_llm_that_answered(llm, small):
     small.fails = [DOWN]
-    asked = [ChatMessage("small question")]
-    assert llm.chat(asked).additional_kwargs["tryage"]["model"] == "big"
-    record = llm.chat(asked).additional_kwargs["tryage"]
+    messages = [ChatMessage("small question")]
+    assert llm.chat(messages).additional_kwargs["tryage"]["model"] == "big"
+    record = llm.chat(messages).additional_kwargs["tryage"]
     assert (record["model"], record["how"]) == ("big", "kept for the turn")
 
 
-def test_a_child_that_changes_what_it_is_sent_changes_it_for_nobody_else(router, big):
-    class Meddling(ScriptedLLM):
-        def _record_call(self, messages, kwargs):  # noqa: ARG002 - its signature
+def test_a_child_that_changes_its_messages_changes_copies(router, big):
+    class Changing(ScriptedLLM):
+        def _record_call(self, messages, kwargs):  # noqa: ARG002 - the signature of the base class
             messages[0].content = "changed"
             messages.append(ChatMessage("more"))
             raise DOWN
 
-    asked = [ChatMessage("small question")]
-    TryageLLM(llms={"small": Meddling(model="m"), "big": big}, router=router).chat(asked)
-    assert [message.content for message in asked] == ["small question"]
+    messages = [ChatMessage("small question")]
+    TryageLLM(llms={"small": Changing(model="m"), "big": big}, router=router).chat(messages)
+    assert [message.content for message in messages] == ["small question"]
     assert [message.content for message in big.heard[0]["messages"]] == ["small question"]

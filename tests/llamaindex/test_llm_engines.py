@@ -1,4 +1,4 @@
-"""Query engines, chat engines and routers of LlamaIndex over real indices and embeddings."""
+"""Query engines, chat engines and routers of LlamaIndex over indices with real embeddings."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TEXTS = [
     "The blue whale is a big animal, longer than any other that ever lived.",
     "A big river carries more water than ten small ones.",
 ]
-ASKING = sorted(
+MODES_WITH_LLM = sorted(
     mode for mode in ResponseMode
     if mode not in {ResponseMode.NO_TEXT, ResponseMode.CONTEXT_ONLY}
 )  # fmt: skip
@@ -31,7 +31,7 @@ def index(embedding):
     return VectorStoreIndex.from_documents([Document(text=t) for t in TEXTS], embed_model=embedding)
 
 
-@pytest.mark.parametrize("mode", ASKING)
+@pytest.mark.parametrize("mode", MODES_WITH_LLM)
 @pytest.mark.parametrize("name", ["small", "big"])
 async def test_every_response_mode_is_routed_on_the_query(llm, index, perception, mode, name):
     engine = index.as_query_engine(llm=llm, response_mode=mode, similarity_top_k=2)
@@ -42,8 +42,8 @@ async def test_every_response_mode_is_routed_on_the_query(llm, index, perception
 
 
 @pytest.mark.parametrize("mode", ["no_text", "context_only"])
-def test_a_mode_that_asks_no_llm_routes_nothing(llm, index, perception, monkeypatch, mode):
-    monkeypatch.setattr(Settings, "_llm", llm)  # these two want one all the same
+def test_a_mode_without_an_llm_call_routes_nothing(llm, index, perception, monkeypatch, mode):
+    monkeypatch.setattr(Settings, "_llm", llm)  # these two modes need an LLM in the settings
     index.as_query_engine(llm=llm, response_mode=mode).query("big question")
     assert perception.asked == []
 
@@ -54,9 +54,9 @@ async def test_streams_are_routed_on_the_query(llm, index, perception, mode):
     answer = "".join(engine.query("small streams").response_gen)
     assert answer == "Hello from scripted-small today"
     awaited = await engine.aquery("big streams")
-    words = awaited.response_gen  # tree_summarize gives a plain generator here as well
-    said = [word async for word in words] if hasattr(words, "__aiter__") else list(words)
-    assert "".join(said) == "Hello from scripted-big today"
+    words = awaited.response_gen  # tree_summarize returns a plain generator
+    streamed = [word async for word in words] if hasattr(words, "__aiter__") else list(words)
+    assert "".join(streamed) == "Hello from scripted-big today"
     assert set(perception.asked) == {"small streams", "big streams"}
 
 
@@ -88,14 +88,14 @@ async def test_chat_engines_stream_asynchronously(llm, index, mode):
 
 
 @pytest.mark.parametrize("mode", ["condense_plus_context", "context"])
-def test_an_index_of_nothing_is_told_as_such(llm, embedding, mode):
+def test_an_empty_index_gives_the_answer_of_llamaindex(llm, embedding, mode):
     empty = VectorStoreIndex([], embed_model=embedding)
     assert str(empty.as_query_engine(llm=llm).query("big question")) == "Empty Response"
     answer = empty.as_chat_engine(mode, llm=llm).chat("big question")
     assert str(answer) in {"Empty Response", "Hello from scripted-big today"}
 
 
-def test_a_turn_of_a_chat_is_routed_on_what_the_user_said(llm, index, perception):
+def test_a_turn_of_a_chat_engine_is_routed_on_the_users_message(llm, index, perception):
     chat = index.as_chat_engine("condense_plus_context", llm=llm)
     chat.chat("small animals?")
     assert str(chat.chat("big ones, too?")) == "Hello from scripted-big today"
@@ -113,7 +113,7 @@ def test_a_router_among_engines_keeps_the_decision(llm, index, router):
     assert str(answer) == "Hello from scripted-big today"
 
 
-async def test_a_router_among_engines_streams_what_the_chosen_one_says(llm, index, router):
+async def test_a_router_among_engines_streams_the_answer_of_the_chosen_one(llm, index, router):
     streaming = index.as_query_engine(llm=llm, streaming=True)
     tools = [
         QueryEngineTool.from_defaults(streaming, name=name, description=name)
@@ -130,7 +130,7 @@ async def test_a_router_among_engines_streams_what_the_chosen_one_says(llm, inde
 
 
 @pytest.mark.parametrize("awaited", [True, False])
-async def test_sub_questions_go_each_to_its_own_child(llm, index, small, perception, awaited):
+async def test_each_sub_question_goes_to_its_own_child(llm, index, small, perception, awaited):
     questions = [
         {"sub_question": f"{name} animals", "tool_name": "zoo"} for name in ("small", "big")
     ]
@@ -142,25 +142,25 @@ async def test_sub_questions_go_each_to_its_own_child(llm, index, small, percept
         [tool], llm=llm, question_gen=LLMQuestionGenerator.from_defaults(llm=llm), verbose=False,
         response_synthesizer=get_response_synthesizer(llm=llm), use_async=False,
     )  # fmt: skip
-    asked = "small and big animals"
-    answer = await engine.aquery(asked) if awaited else engine.query(asked)
+    query = "small and big animals"
+    answer = await engine.aquery(query) if awaited else engine.query(query)
     assert str(answer) == "Hello from scripted-small today"
-    said = {node.text for node in answer.source_nodes}
-    assert any("scripted-small" in text for text in said)
-    assert any("scripted-big" in text for text in said)
+    texts = {node.text for node in answer.source_nodes}
+    assert any("scripted-small" in text for text in texts)
+    assert any("scripted-big" in text for text in texts)
     assert set(perception.asked) == {"small and big animals", "small animals", "big animals"}
 
 
 @pytest.fixture
 def settings(monkeypatch):
-    """The settings of everyone, put back afterwards."""
+    """The global settings of LlamaIndex, restored after the test."""
     for kept in ("_llm", "_callback_manager"):
         monkeypatch.setattr(Settings, kept, getattr(Settings, kept))
     monkeypatch.setattr(Settings, "_prompt_helper", None)
     return Settings
 
 
-async def test_it_can_be_the_llm_of_all_settings(llm, index, settings):
+async def test_it_can_be_the_llm_of_the_global_settings(llm, index, settings):
     settings.llm = llm
     engine, streaming = index.as_query_engine(), index.as_query_engine(streaming=True)
     assert str(engine.query("big question")) == "Hello from scripted-big today"
@@ -168,7 +168,9 @@ async def test_it_can_be_the_llm_of_all_settings(llm, index, settings):
     assert "".join(streaming.query("big one").response_gen) == "Hello from scripted-big today"
 
 
-def test_the_callbacks_of_all_settings_count_an_answer_once(router, small, big, index, settings):
+def test_the_callbacks_of_the_global_settings_count_an_answer_once(
+    router, small, big, index, settings
+):
     counter = TokenCountingHandler(tokenizer=str.split)
     settings.callback_manager = CallbackManager([counter])
     settings.llm = TryageLLM(llms={"small": small, "big": big}, router=router)
@@ -183,7 +185,7 @@ def test_sizes_that_settings_keep_stay_right(llm, settings):
     assert helper.context_window == llm.metadata.context_window == 8_000
 
 
-def test_memory_is_planned_by_the_metadata(llm):
+def test_the_size_of_memory_follows_the_metadata(llm):
     assert ChatMemoryBuffer.from_defaults(llm=llm).token_limit == int(8_000 * 0.75)
     assert isinstance(Memory.from_defaults(session_id="a"), Memory)
 
@@ -198,23 +200,23 @@ async def test_a_workflow_awaits_it(llm):
 
 
 async def test_a_workflow_streams_it(llm):
-    class Said(Event):
+    class Word(Event):
         word: str
 
     class Asking(Workflow):
         @step
         async def ask(self, context: Context, event: StartEvent) -> StopEvent:
             async for chunk in await llm.astream_complete(event.query):
-                context.write_event_to_stream(Said(word=chunk.delta))
+                context.write_event_to_stream(Word(word=chunk.delta))
             return StopEvent(result="done")
 
     running = Asking().run(query="big question")
-    said = [event.word async for event in running.stream_events() if isinstance(event, Said)]
+    said = [event.word async for event in running.stream_events() if isinstance(event, Word)]
     assert "".join(said) == "Hello from scripted-big today"
     assert await running == "done"
 
 
-def test_copies_of_the_same_children_answer_alike(router, small, big, index):
+def test_a_copy_answers_as_the_original(router, small, big, index):
     both = TryageLLM(llms={"small": small, "big": big}, router=router)
     engine = index.as_query_engine(llm=both.model_copy())
     assert str(engine.query("small question")) == "Hello from scripted-small today"

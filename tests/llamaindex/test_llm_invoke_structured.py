@@ -1,4 +1,4 @@
-"""Structured answers come from the chosen child's own method, which may know a better way."""
+"""Structured answers come from the chosen child's own method, which may be a better one."""
 
 from __future__ import annotations
 
@@ -27,30 +27,30 @@ class Native(ScriptedLLM):
 
 
 TEMPLATE = PromptTemplate("Extract it. {query_str}")
-WAYS = ("structured_predict", "astructured_predict",
+METHODS = ("structured_predict", "astructured_predict",
         "stream_structured_predict", "astream_structured_predict")  # fmt: skip
 
 
-@pytest.mark.parametrize("way", WAYS)
-async def test_the_chosen_child_predicts_the_model(llm, big, perception, observer, way, call):
-    answers = await call(llm, way, Fact, prompt=TEMPLATE, query_str="big question")
+@pytest.mark.parametrize("method", METHODS)
+async def test_the_chosen_child_predicts_the_model(llm, big, perception, observer, method, call):
+    answers = await call(llm, method, Fact, prompt=TEMPLATE, query_str="big question")
     assert answers[-1].n == 3
     assert perception.asked == ["big question"]
     assert len(big.heard) == 1
     assert [one.model for one in observer.of("RoutingDecisionEvent")] == ["big"]
 
 
-def test_its_own_method_is_used_with_its_arguments(router, small):
+def test_the_childs_own_method_is_called_with_the_arguments(router, small):
     own = Native(model="native")
     llm = TryageLLM(llms={"small": small, "big": own}, router=router)
     fact = llm.structured_predict(Fact, TEMPLATE, llm_kwargs={"seed": 1}, query_str="big one")
     assert (fact.n, own.heard) == (42, [{"messages": ["Extract it. big one"], "seed": 1}])
 
 
-@pytest.mark.parametrize("way", WAYS)
-async def test_the_next_child_steps_in(llm, small, way, call):
+@pytest.mark.parametrize("method", METHODS)
+async def test_if_the_child_fails_the_next_one_predicts_the_model(llm, small, method, call):
     small.fails = [ConnectionError("down")]
-    assert (await call(llm, way, Fact, prompt=TEMPLATE, query_str="small question"))[-1].n == 3
+    assert (await call(llm, method, Fact, prompt=TEMPLATE, query_str="small question"))[-1].n == 3
 
 
 def test_a_child_that_calls_no_functions_predicts_by_text(router, small):
@@ -62,7 +62,7 @@ def test_a_child_that_calls_no_functions_predicts_by_text(router, small):
     assert llm.structured_predict(Fact, TEMPLATE, query_str="big question").n == 7
 
 
-def test_an_llm_made_structured_routes_once(llm, perception):
+def test_as_structured_llm_routes_once(llm, perception):
     response = llm.as_structured_llm(Fact).chat([ChatMessage("big question")])
     assert (response.raw.n, perception.asked) == (3, ["big question"])
 
@@ -74,7 +74,7 @@ def test_tokens_of_structured_answers_are_counted_once(llm, router):
     assert len(counter.llm_token_counts) == 1
 
 
-def test_a_system_prompt_of_its_own_goes_with_it(router, small, big):
+def test_a_system_prompt_of_tryagellm_reaches_the_child(router, small, big):
     llm = TryageLLM(llms={"small": small, "big": big}, router=router, system_prompt="Be exact.")
     llm.structured_predict(Fact, TEMPLATE, query_str="big question")
     assert big.heard[0]["messages"][0].content == "Be exact."

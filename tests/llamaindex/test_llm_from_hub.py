@@ -1,7 +1,7 @@
-"""From the Hub's listing to an answer: catalogue, choice, LlamaIndex's own LLMs for its models.
+"""Models of the Hub as LLMs, from the listing to the answer.
 
-Served models are asked over the loopback device, in the protocol of the inference router; local
-ones are real, tiny and have random weights.
+Served models answer on the loopback device, in the protocol of the Hub's inference router. Local
+models are real: tiny, with random weights.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from tryage.testing import FunctionPerception, LocalHub
 from tryage_llamaindex import TryageLLM
 
 NAMES = ("maker/small", "maker/big")
-TOKEN = "hf_SECRET_5f2a9c"  # noqa: S105 - nobody's
+TOKEN = "hf_SECRET_5f2a9c"  # noqa: S105 - not a real token
 
 
 def losses(prompt):
     return [float(name.split("/")[1] not in prompt) for name in NAMES]
 
 
-def listed(hub, **told):
-    hub.load([{"id": name, "pipeline_tag": "text-generation", "tags": ["conversational"], **told}
+def list_models(hub, **facts):
+    hub.load([{"id": name, "pipeline_tag": "text-generation", "tags": ["conversational"], **facts}
               for name in NAMES])  # fmt: skip
     live = {"provider": "swift", "status": "live", "supports_tools": True}
     hub.served.extend({"id": name, "providers": [live]} for name in NAMES)
 
 
-def found(hub, folder, **settings):
+def from_hub(hub, folder, **settings):
     return TryageLLM.from_hub(
         limit=2,
         base=Router(FunctionPerception(NAMES, losses)),
@@ -49,19 +49,19 @@ def found(hub, folder, **settings):
 @pytest.fixture
 def hub():
     with LocalHub() as running:
-        listed(running)
+        list_models(running)
         yield running
 
 
 @pytest.fixture
-def served(hub, inference, tmp_path):  # noqa: ARG001 - the models are reached there
+def served(hub, inference, tmp_path):  # noqa: ARG001 - the fixture serves the models
     pytest.importorskip("llama_index.llms.huggingface_api")
-    return found(hub, tmp_path, model_settings={"token": TOKEN, "timeout": 20})
+    return from_hub(hub, tmp_path, model_settings={"token": TOKEN, "timeout": 20})
 
 
-async def test_the_chosen_model_of_the_hub_answers_in_every_way(served, inference, way, call):
+async def test_the_chosen_model_of_the_hub_answers_by_every_method(served, inference, method, call):
     for name in (*NAMES, *NAMES):
-        last = (await call(served, way, f"{name.split('/')[1]} question"))[-1]
+        last = (await call(served, method, f"{name.split('/')[1]} question"))[-1]
         assert str(last).endswith(f"Hello from {name}")
         assert last.additional_kwargs["tryage"]["model"] == name
     assert [asked["model"] for _, asked in inference.heard] == [*NAMES, *NAMES]
@@ -73,37 +73,37 @@ async def test_a_stream_comes_word_by_word(served, call):
     assert [chunk.delta for chunk in chunks] == ["Hello ", "from ", "maker/big"]
 
 
-async def test_when_a_provider_is_overloaded_the_next_model_answers(served, inference, way, call):
+async def test_if_a_provider_is_overloaded_the_next_model_answers(served, inference, method, call):
     inference.down.add(NAMES[0])
-    last = (await call(served, way, "small question"))[-1]
+    last = (await call(served, method, "small question"))[-1]
     record = last.additional_kwargs["tryage"]
     assert record["model"] == NAMES[1]
     assert "503" in record["failed"][NAMES[0]]
     assert TOKEN not in str(record)
 
 
-def test_when_all_are_overloaded_each_is_listed_without_the_token(served, inference):
+def test_if_all_are_overloaded_each_is_listed_without_the_token(served, inference):
     inference.down.update(NAMES)
     with pytest.raises(AllFailedError, match=r"(?s)maker/small.*503.*maker/big.*503") as raised:
         served.complete("small question")
     assert TOKEN not in str(raised.value)
 
 
-async def test_its_llms_call_no_functions_whatever_their_providers_can(served, tool_way, call):
+async def test_its_llms_call_no_functions_even_if_their_providers_can(served, tool_method, call):
     assert not served.metadata.is_function_calling_model
     tools = [FunctionTool.from_defaults(lambda n: 2 * n, name="double", description="Doubles")]
     with pytest.raises(NoExpertError, match="capabilities"):
-        await call(served, tool_way, tools, user_msg="small question")
+        await call(served, tool_method, tools, user_msg="small question")
 
 
-def test_a_query_engine_asks_models_of_the_hub(served, embedding):
+def test_a_query_engine_is_answered_by_a_model_of_the_hub(served, embedding):
     index = VectorStoreIndex.from_documents([Document(text="Whales.")], embed_model=embedding)
     answer = index.as_query_engine(llm=served).query("a big question")
     assert str(answer) == "Hello from maker/big"
 
 
 def test_the_token_is_neither_shown_nor_written_nor_pickled(served):
-    served.chat([ChatMessage("small question")])  # one is made, one is not
+    served.chat([ChatMessage("small question")])  # one LLM is made, the other is not
     forms = [repr(served), str(served), served.to_json(), served.model_dump_json(),
              str(served.to_dict()), str(served.to_payload()), repr(served.llms),
              repr(copy.deepcopy(served)), str(served._session.clients)]  # fmt: skip
@@ -113,15 +113,15 @@ def test_the_token_is_neither_shown_nor_written_nor_pickled(served):
 
 
 def test_a_pickle_takes_its_token_from_the_environment(served, inference, monkeypatch):
-    again = pickle.loads(pickle.dumps(served))  # noqa: S301 - our own
+    again = pickle.loads(pickle.dumps(served))  # noqa: S301 - our own pickle
     monkeypatch.setenv("HF_TOKEN", "hf_of_the_environment")
     assert str(again.complete("big question")) == "Hello from maker/big"
-    assert inference.heard[-1][0].token == "hf_of_the_environment"  # noqa: S105 - nobody's
+    assert inference.heard[-1][0].token == "hf_of_the_environment"  # noqa: S105 - not a real token
 
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
-    """Two tiny models with random weights where the current folder has them by their ids."""
+    """A folder with two tiny models with random weights, under their ids."""
     torch, transformers = pytest.importorskip("torch"), pytest.importorskip("transformers")
     pytest.importorskip("llama_index.llms.huggingface")
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
@@ -155,26 +155,26 @@ LOCAL = {
 @pytest.fixture
 def local(hub, weights, tmp_path, monkeypatch):
     monkeypatch.chdir(weights)
-    return found(hub, tmp_path, local=True, model_settings=LOCAL)
+    return from_hub(hub, tmp_path, local=True, model_settings=LOCAL)
 
 
-@pytest.mark.parametrize("way", ["chat", "stream_complete", "acomplete"])
-async def test_models_run_here_answer_each_for_itself(local, call, way):
+@pytest.mark.parametrize("method", ["chat", "stream_complete", "acomplete"])
+async def test_local_models_each_give_their_own_answer(local, call, method):
     answers = []
     for name in NAMES:
-        last = (await call(local, way, f"{name.split('/')[1]} question"))[-1]
+        last = (await call(local, method, f"{name.split('/')[1]} question"))[-1]
         assert last.additional_kwargs["tryage"]["model"] == name
         answers.append(str(last))
     assert answers[0] != answers[1]
 
 
 @pytest.mark.usefixtures("inference")
-def test_a_model_whose_weights_are_gone_is_replaced_by_one_that_is_served(
+def test_if_the_weights_of_a_model_are_gone_a_served_one_answers(
     hub, weights, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(weights)
-    made = found(hub, tmp_path, model_settings={"token": TOKEN}).llms
-    gone = found(hub, tmp_path, local=True, model_settings={**LOCAL, "model_name": "no/where"})
+    made = from_hub(hub, tmp_path, model_settings={"token": TOKEN}).llms
+    gone = from_hub(hub, tmp_path, local=True, model_settings={**LOCAL, "model_name": "no/where"})
     both = {NAMES[0]: gone.llms[NAMES[0]], NAMES[1]: made[NAMES[1]]}
     llm = TryageLLM(llms=both, router=gone.router)
     answer = llm.complete("small question")
@@ -182,11 +182,11 @@ def test_a_model_whose_weights_are_gone_is_replaced_by_one_that_is_served(
     assert list(answer.additional_kwargs["tryage"]["failed"]) == [NAMES[0]]
 
 
-def test_what_runs_here_is_made_again_without_its_weights_or_secrets(local):
-    said = str(local.complete("small question"))
+def test_a_pickle_of_a_local_model_holds_neither_weights_nor_secrets(local):
+    answer = str(local.complete("small question"))
     child = local._session.clients.get_client(NAMES[0])
     again = TryageLLM(llms={NAMES[0]: child}, router=local.router.subset([NAMES[0]]))
     pickled = pickle.dumps(again)
     assert TOKEN.encode() not in pickled
     assert b"transformer.h.0" not in pickled
-    assert str(pickle.loads(pickled).complete("small question")) == said  # noqa: S301 - our own
+    assert str(pickle.loads(pickled).complete("small question")) == answer  # noqa: S301 - our own pickle

@@ -1,4 +1,4 @@
-"""Tools: offered to whoever calls them, decoded by who answered, one child through a loop."""
+"""Tools go to children that call them; a child decodes its own calls and keeps the turn."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class ByKwargs(ScriptedLLM):
         call = {"id": "call_1", "type": "function", "function": function}
         return ChatMessage(role="assistant", content="", additional_kwargs={"tool_calls": [call]})
 
-    def get_tool_calls_from_response(self, response, error_on_no_tool_call=True):  # noqa: ARG002 - its signature
+    def get_tool_calls_from_response(self, response, error_on_no_tool_call=True):  # noqa: ARG002 - the signature of an LLM
         return [
             ToolSelection(
                 tool_id=call["id"],
@@ -53,42 +53,42 @@ def mixed(perception, small):
 
 @pytest.mark.parametrize("name", ["small", "big"])
 async def test_the_chosen_child_calls_the_tool_and_decodes_its_own_call(
-    mixed, tool_way, call, name
+    mixed, tool_method, call, name
 ):
-    chunks = await call(mixed, tool_way, TOOLS, user_msg=f"{name} question")
+    chunks = await call(mixed, tool_method, TOOLS, user_msg=f"{name} question")
     (selection,) = mixed.get_tool_calls_from_response(chunks[-1])
     assert (selection.tool_name, selection.tool_kwargs) == ("double", {"n": 3})
     assert {c.additional_kwargs["tryage"]["model"] for c in chunks} == {name}
 
 
-async def test_tools_go_only_to_children_that_call_them(mixed, tool_way, call):
-    last = (await call(mixed, tool_way, TOOLS, user_msg="text question"))[-1]
+async def test_tools_go_only_to_children_that_call_them(mixed, tool_method, call):
+    last = (await call(mixed, tool_method, TOOLS, user_msg="text question"))[-1]
     assert last.additional_kwargs["tryage"]["model"] != "text"
-    assert "failed" not in last.additional_kwargs["tryage"]  # it was not even tried
+    assert "failed" not in last.additional_kwargs["tryage"]  # it was not tried
     assert mixed.complete("text, no tools").additional_kwargs["tryage"]["model"] == "text"
 
 
-async def test_without_tools_the_same_methods_reach_every_child(mixed, tool_way, call):
-    last = (await call(mixed, tool_way, [], user_msg="text question"))[-1]
+async def test_without_tools_the_same_methods_reach_every_child(mixed, tool_method, call):
+    last = (await call(mixed, tool_method, [], user_msg="text question"))[-1]
     assert last.additional_kwargs["tryage"]["model"] == "text"
     assert mixed.get_tool_calls_from_response(last, error_on_no_tool_call=False) == []
 
 
-async def test_if_nobody_calls_functions_that_is_said(router, tool_way, call):
+async def test_if_no_child_calls_functions_the_error_says_so(router, tool_method, call):
     llm = TryageLLM(llms={"small": MockLLM(), "big": MockLLM()}, router=router)
     with pytest.raises(NoExpertError, match="capabilities"):
-        await call(llm, tool_way, TOOLS, user_msg="small question")
+        await call(llm, tool_method, TOOLS, user_msg="small question")
 
 
-async def test_a_child_that_turns_out_not_to_call_functions_is_passed_over(router, small, call):
-    llm = TryageLLM(llms={"small": small, "big": lambda: MockLLM()}, router=router)  # noqa: PLW0108 - a class is no maker
+async def test_a_child_that_turns_out_to_call_no_functions_counts_as_failed(router, small, call):
+    llm = TryageLLM(llms={"small": small, "big": lambda: MockLLM()}, router=router)  # noqa: PLW0108 - a class is not a source of LLMs
     last = (await call(llm, "achat_with_tools", TOOLS, user_msg="big question"))[-1]
     assert last.additional_kwargs["tryage"]["failed"] == {
         "big": "NotImplementedError: A MockLLM cannot call tools."
     }
 
 
-def test_a_response_that_nobody_answers_for_has_no_tool_calls(llm):
+def test_a_response_of_an_unknown_child_has_no_tool_calls(llm):
     stray = ChatResponse(message=ChatMessage("Hi", role="assistant"))
     assert llm.get_tool_calls_from_response(stray, error_on_no_tool_call=False) == []
     with pytest.raises(ValueError, match="at least one tool call"):
@@ -97,41 +97,28 @@ def test_a_response_that_nobody_answers_for_has_no_tool_calls(llm):
     assert llm.get_tool_calls_from_response(renamed, error_on_no_tool_call=False) == []
 
 
-async def test_the_child_is_the_same_all_through_a_tool_loop_and_free_in_the_next_turn(
-    llm, tool_way, call
+async def test_the_child_stays_the_same_through_a_tool_loop_and_is_chosen_anew_for_the_next_turn(
+    llm, tool_method, call
 ):
     history = [ChatMessage("small question")]
-    first = (await call(llm, tool_way, TOOLS, chat_history=history))[-1]
+    first = (await call(llm, tool_method, TOOLS, chat_history=history))[-1]
     tool = ChatMessage("6, and big it is", role=MessageRole.TOOL)
     history += [first.message, tool]
-    second = (await call(llm, tool_way, TOOLS, chat_history=history))[-1]
+    second = (await call(llm, tool_method, TOOLS, chat_history=history))[-1]
     assert second.additional_kwargs["tryage"]["how"] == "kept for the turn"
     history += [second.message, ChatMessage("big question")]
-    third = (await call(llm, tool_way, TOOLS, chat_history=history))[-1]
+    third = (await call(llm, tool_method, TOOLS, chat_history=history))[-1]
     served = [one.additional_kwargs["tryage"]["model"] for one in (first, second, third)]
     assert served == ["small", "small", "big"]
 
 
-@pytest.mark.parametrize("observed", ["Observation: 5", "Result of executing the code given:\n\n5"])
-def test_what_an_agent_writes_in_the_users_place_is_no_question(llm, perception, observed):
-    turns = [ChatMessage("small question"), ChatMessage("Thought: ...", role="assistant")]
-    response = llm.chat([*turns, ChatMessage(observed)])
-    assert perception.asked == ["small question"]
-    assert response.additional_kwargs["tryage"]["model"] == "small"
-
-
-def test_a_user_may_begin_with_the_same_word(llm, perception):
-    llm.chat([ChatMessage("Observation: the sky is blue")])
-    assert perception.asked == ["Observation: the sky is blue"]
-
-
-async def test_the_callers_history_is_left_as_it_is(llm, tool_way, call):
+async def test_the_callers_history_is_not_changed(llm, tool_method, call):
     history = [ChatMessage("earlier"), ChatMessage("answer", role="assistant")]
-    await call(llm, tool_way, TOOLS, user_msg="small question", chat_history=history)
+    await call(llm, tool_method, TOOLS, user_msg="small question", chat_history=history)
     assert [message.content for message in history] == ["earlier", "answer"]
 
 
-def test_arguments_reach_the_child_and_those_left_out_do_not(llm, small):
+def test_arguments_reach_the_child_and_defaults_do_not(llm, small):
     llm.chat_with_tools(TOOLS, "small question", verbose=False, temperature=0.3)
     assert small.heard[0]["temperature"] == 0.3
     assert "verbose" not in small.heard[0]
@@ -142,12 +129,12 @@ def test_predict_and_call_routes_once_and_calls_the_tool(llm, perception):
     assert (str(answer), len(perception.asked)) == ("6", 1)
 
 
-async def test_a_choice_within_a_choice_decodes_too(llm, router, call, tool_way):
+async def test_a_tryagellm_as_a_child_decodes_its_tool_calls(llm, router, call, tool_method):
     outer = TryageLLM(llms={"small": llm, "big": llm}, router=router)
-    last = (await call(outer, tool_way, TOOLS, user_msg="small question"))[-1]
+    last = (await call(outer, tool_method, TOOLS, user_msg="small question"))[-1]
     assert outer.get_tool_calls_from_response(last)[0].tool_name == "double"
 
 
-def test_preparing_tools_is_each_childs_own_matter(llm):
+def test_only_children_prepare_tools(llm):
     with pytest.raises(NotImplementedError, match="chat_with_tools"):
         llm._prepare_chat_with_tools(TOOLS)

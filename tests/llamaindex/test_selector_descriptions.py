@@ -1,4 +1,4 @@
-"""TryageSelector among described choices: ranked by use, read once, never out of range."""
+"""TryageSelector without a router: choices are ranked by what they describe, and read once."""
 
 from __future__ import annotations
 
@@ -46,18 +46,18 @@ def engines(index, llm, names=(None, None, None)):
     ]
 
 
-@pytest.mark.parametrize(("at", "query"), enumerate(QUERIES))
-async def test_the_choice_that_describes_what_is_asked_is_selected(selector, at, query):
-    assert selector.select(DESCRIBED, query).ind == at
-    assert (await selector.aselect(DESCRIBED, query)).ind == at
-    assert selector.select(DESCRIBED[::-1], query).ind == 2 - at
+@pytest.mark.parametrize(("index", "query"), list(enumerate(QUERIES)))
+async def test_the_choice_that_describes_the_query_is_selected(selector, index, query):
+    assert selector.select(DESCRIBED, query).ind == index
+    assert (await selector.aselect(DESCRIBED, query)).ind == index
+    assert selector.select(DESCRIBED[::-1], query).ind == 2 - index
 
 
-def test_without_anything_given_the_bundled_ranker_selects():
+def test_without_arguments_the_bundled_ranker_selects():
     assert TryageSelector().select(DESCRIBED, QUERIES[1]).ind == 1
 
 
-def test_the_reason_tells_score_and_margin_and_the_decision_all(selector):
+def test_the_reason_holds_score_and_margin_and_the_decision_the_rest(selector):
     named = [ToolMetadata(WEATHER, "weather"), ToolMetadata(SHARES, "shares")]
     picked = selector.select(named, QUERIES[0])
     best, other = picked.decision.ranking
@@ -78,12 +78,12 @@ def test_several_are_selected_best_first(ranker):
     both = TryageSelector(ranker=ranker, k=5).select(DESCRIBED, QUERIES[0])
     assert sorted(both.inds) == [0, 1, 2]
     assert both.reasons[0].startswith("choice 0: predicted loss")
-    likely = TryageSelector(ranker=ranker, k=None).select(DESCRIBED, QUERIES[0])
-    assert likely.inds[0] == 0
-    assert len(likely.inds) <= 3
+    probable = TryageSelector(ranker=ranker, k=None).select(DESCRIBED, QUERIES[0])
+    assert probable.inds[0] == 0
+    assert len(probable.inds) <= 3
 
 
-def test_choices_are_read_once_whatever_is_asked(ranker, monkeypatch):
+def test_choices_are_read_once_for_all_queries(ranker, monkeypatch):
     read, selector = [], TryageSelector(ranker=ranker)
     toolbox = ToolRanker.toolbox
     monkeypatch.setattr(ToolRanker, "toolbox", lambda *a: read.append(1) or toolbox(*a))
@@ -94,7 +94,7 @@ def test_choices_are_read_once_whatever_is_asked(ranker, monkeypatch):
     assert read == [1, 1]
 
 
-def test_below_the_threshold_none_is_selected_or_the_default(ranker):
+def test_below_the_threshold_no_choice_is_selected_or_the_default(ranker):
     nothing = TryageSelector(ranker=ranker, abstain_below=1.01).select(DESCRIBED, "Hi")
     assert (nothing.inds, nothing.abstained) == ([], True)
     by_index = TryageSelector(ranker=ranker, abstain_below=1.01, default=2).select(DESCRIBED, "Hi")
@@ -106,25 +106,25 @@ def test_below_the_threshold_none_is_selected_or_the_default(ranker):
     assert by_name.select(named, "Hi").ind == 1
 
 
-def test_what_no_choice_can_meet_goes_to_the_default(ranker):
-    impossible = Preferences(only=["nobody"])
+def test_requirements_that_no_choice_meets_select_the_default(ranker):
+    impossible = Preferences(only=["unknown"])
     selector = TryageSelector(ranker=ranker, preferences=impossible, default=1)
     picked = selector.select(DESCRIBED, "Hi")
     assert (picked.ind, picked.decision) == (1, None)
 
 
-@pytest.mark.parametrize("default", [3, -1, "nobody"])
+@pytest.mark.parametrize("default", [3, -1, "unknown"])
 def test_a_default_that_is_none_of_the_choices_is_refused(ranker, default):
     with pytest.raises(InputError, match="none of the 3 choices"):
         TryageSelector(ranker=ranker, default=default).select(DESCRIBED, "Hi")
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "message"),
     [({"k": 0}, "1 or more"), ({"k": True}, "1 or more"), ({"k": "two"}, "1 or more")],
 )
-def test_a_number_out_of_range_is_refused(settings, told):
-    with pytest.raises(InputError, match=told):
+def test_a_number_out_of_range_is_refused(settings, message):
+    with pytest.raises(InputError, match=message):
         TryageSelector(**settings)
 
 
@@ -135,7 +135,7 @@ def test_a_router_takes_neither_ranker_nor_abstention(router, ranker):
 
 
 @pytest.mark.parametrize("choices", [[], [ToolMetadata("", None)], [ToolMetadata(" ", "a")] * 2])
-def test_choices_that_say_nothing_are_refused(selector, choices):
+def test_choices_without_name_and_description_are_refused(selector, choices):
     with pytest.raises(InputError, match=r"No choices|neither a name"):
         selector.select(choices, "Hi")
 
@@ -149,23 +149,23 @@ metadata = st.builds(ToolMetadata, texts, st.none() | texts | st.just("query_eng
     st.text(max_size=200),
     st.sampled_from([1, 3, None]),
 )
-def test_every_index_is_that_of_a_choice_and_none_comes_twice(ranker, choices, query, k):
+def test_every_index_is_that_of_a_choice_and_occurs_once(ranker, choices, query, k):
     picked = TryageSelector(ranker=ranker, k=k).select(choices, query)
     assert picked.inds
     assert all(0 <= index < len(choices) for index in picked.inds)
     assert len(set(picked.inds)) == len(picked.inds)
 
 
-def test_a_name_that_looks_like_an_index_is_nobody_elses(selector):
+def test_a_name_that_looks_like_an_index_stays_with_its_choice(selector):
     named = [ToolMetadata(WEATHER, "#1"), ToolMetadata(SHARES), ToolMetadata(RECIPES, "##2")]
     assert [selector.select(named, query).ind for query in QUERIES] == [0, 1, 2]
 
 
-def test_one_choice_is_always_selected_and_ahead_of_nobody(selector):
+def test_a_single_choice_is_always_selected_without_a_margin(selector):
     assert selector.select([SHARES], QUERIES[0]).reason.count("ahead of") == 0
 
 
-def test_choices_that_say_the_same_are_about_as_good_as_each_other(selector):
+def test_choices_with_the_same_description_score_about_the_same(selector):
     best, _, worst = selector.select([SHARES] * 3, QUERIES[1]).decision.ranking
     assert worst.total - best.total < 0.05
 
@@ -177,18 +177,18 @@ def test_among_a_thousand_choices_the_right_one_is_found(selector):
 
 
 @pytest.mark.parametrize("query", ["", "\ud800", "明日の天気は?", "\x00" * 9, "a, b; " * 5_000])
-def test_any_query_and_any_choice_can_be_read(selector, query):
+def test_any_text_is_a_query_or_a_choice(selector, query):
     assert selector.select(["天気予報", "\ud83d", WEATHER], query).ind in range(3)
 
 
-async def test_queries_asked_at_once_are_not_mixed_up(selector):
-    asked = [*range(3)] * 8
-    picked = await asyncio.gather(*(selector.aselect(DESCRIBED, QUERIES[at]) for at in asked))
-    assert [one.ind for one in picked] == asked
+async def test_queries_of_concurrent_tasks_are_not_mixed_up(selector):
+    expected = [*range(3)] * 8
+    picked = await asyncio.gather(*(selector.aselect(DESCRIBED, QUERIES[i]) for i in expected))
+    assert [one.ind for one in picked] == expected
 
 
 def repickled(selector):
-    return pickle.loads(pickle.dumps(selector))  # noqa: S301 - our own
+    return pickle.loads(pickle.dumps(selector))  # noqa: S301 - our own pickle
 
 
 @pytest.mark.parametrize("again", [copy.copy, copy.deepcopy, repickled])
@@ -212,12 +212,12 @@ def test_a_selection_can_be_written_as_json(selector):
     assert len(written["decision"]["ranking"]) == 3
 
 
-def test_a_number_in_the_query_is_no_number_of_a_choice(selector):
+def test_a_number_in_the_query_does_not_match_the_index_of_a_choice(selector):
     many = [f"{WEATHER} in district {chr(97 + i)}" for i in range(13)]
     assert selector.select(many, "12 rain?").ind != 12
 
 
-async def test_a_query_engine_is_chosen_and_the_decision_survives(ranker, embedding, llm):
+async def test_a_query_engine_is_chosen_and_keeps_the_decision(ranker, embedding, llm):
     index = VectorStoreIndex.from_documents(
         [Document(text=t) for t in DESCRIBED], embed_model=embedding
     )
@@ -229,7 +229,7 @@ async def test_a_query_engine_is_chosen_and_the_decision_survives(ranker, embedd
         assert (result.ind, result.decision.query) == (0, QUERIES[0])
 
 
-def test_several_query_engines_are_summed_up(ranker, embedding, llm):
+def test_the_answers_of_several_query_engines_are_summarized(ranker, embedding, llm):
     index = VectorStoreIndex.from_documents(
         [Document(text=t) for t in DESCRIBED], embed_model=embedding
     )
@@ -242,7 +242,7 @@ def test_several_query_engines_are_summed_up(ranker, embedding, llm):
     assert str(answer) == "Hello from scripted-small today"
 
 
-def test_a_query_engine_that_is_told_none_says_so(ranker, embedding, llm):
+def test_a_query_engine_without_a_selected_choice_raises(ranker, embedding, llm):
     index = VectorStoreIndex.from_documents(
         [Document(text=t) for t in DESCRIBED], embed_model=embedding
     )

@@ -1,7 +1,7 @@
-"""Two real models on this machine, chosen between, over a real index with real embeddings.
+"""TryageLLM over two real local models, and an index with real embeddings.
 
 SmolLM2-135M-Instruct answers through llama-index-llms-huggingface, a network for titles through a
-CustomLLM. They come with packages (examples/demo/models.txt); without those this is skipped.
+CustomLLM. Packages hold their weights (examples/demo/models.txt); without them this is skipped.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ NAMES = ("SmolLM2-135M-Instruct", "textgenrnn-titles")
 
 
 class Titles(CustomLLM):
-    """The network of textgenrnn, which goes on where a title stops."""
+    """The network of textgenrnn, which continues a title."""
 
     network: object
 
@@ -40,11 +40,11 @@ class Titles(CustomLLM):
         return LLMMetadata(model_name=NAMES[1])
 
     @llm_completion_callback()
-    def complete(self, prompt, formatted=False, **_):  # noqa: ARG002 - its signature
+    def complete(self, prompt, formatted=False, **_):  # noqa: ARG002 - the signature of an LLM
         return CompletionResponse(text="".join(self.network.answer(prompt[-40:])))
 
     @llm_completion_callback()
-    def stream_complete(self, prompt, formatted=False, **_):  # noqa: ARG002 - as above
+    def stream_complete(self, prompt, formatted=False, **_):  # noqa: ARG002 - the signature of an LLM
         def pieces():
             text = ""
             for piece in self.network.answer(prompt[-40:]):
@@ -73,7 +73,7 @@ def llm(tmp_path_factory):
     )  # fmt: skip
     titles = FunctionPerception(NAMES, lambda text: [0.0, 1.0] if "?" in text else [1.0, 0.0])
     children = {NAMES[0]: chat, NAMES[1]: Titles(network=TitleLSTM())}
-    # The titles' network reads 40 characters of whatever it is given, so it sets no limit.
+    # The network of titles reads the last 40 characters of any text, so it sets no limit.
     return TryageLLM(llms=children, router=Router(titles), context_window=2_048)
 
 
@@ -98,7 +98,7 @@ async def test_streams_and_awaited_answers_come_from_real_models(llm):
     assert [chunk async for chunk in awaited][-1].additional_kwargs["tryage"]["model"] == NAMES[1]
 
 
-def test_a_query_engine_over_a_real_index_asks_the_model_for_questions(llm, embedding):
+def test_a_query_engine_over_an_index_asks_the_model_for_questions(llm, embedding):
     texts = ["The zebra at the zoo is called Marty.", "The lion at the zoo is called Alex."]
     index = VectorStoreIndex.from_documents(
         [Document(text=t) for t in texts], embed_model=embedding
