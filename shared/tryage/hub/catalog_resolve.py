@@ -60,7 +60,8 @@ class InheritanceResolver:
         self._set_touched(changed)
         touched = [row[0] for row in self._db.execute(_DESCENDANTS_CTE + _SELECT_DESCENDANTS)]
         self._load_parents("down")
-        dirty, different = set(changed), set[int]()
+        dirty = set(changed)
+        different: set[int] = set()
         for group in self._topological_groups(touched):
             parents = {p for model in group for p in self._parents.get(model, ())}
             if dirty.isdisjoint(group) and different.isdisjoint(parents):

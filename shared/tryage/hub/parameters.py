@@ -60,7 +60,7 @@ _MOE_SIZE = re.compile(rf"(?<![\d.])(?P<k>\d{{1,3}})x{_NUMBER}(?P<unit>[bm]){_EN
 
 _ACTIVE = re.compile(rf"[^a-z0-9.]a{_NUMBER}b{_END}", re.ASCII)
 
-# The size in the name is another model's: the one that this one drafts for or is distilled from.
+# The size in the name is another model's: one that this model drafts for, was cut from or imitates.
 # And `17B-16E` is the size that one token uses, of sixteen experts.
 _UNRELATED_SIZE = re.compile(
     r"speculator|eagle|dflash|draft|medusa|mmproj|random|-\d+e(?![a-z0-9])"
