@@ -1,4 +1,4 @@
-"""Experts that count letters, and prompts of two alphabets: who specialises is plain to see."""
+"""Experts that count letters, and prompts of two alphabets, so that specialization is visible."""
 
 from __future__ import annotations
 
@@ -6,8 +6,12 @@ import json
 
 import numpy as np
 import pytest
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Split
 
 from tryage.learning.cotraining.protocols import PromptPool
+from tryage.perception.encoder import StaticEncoder
 
 ALPHABETS = {"early": "abcdefgh", "late": "stuvwxyz"}
 
@@ -17,7 +21,7 @@ def _letters(text):
 
 
 class Letters:
-    """An expert that learns how frequent letters are."""
+    """An expert that learns the frequencies of letters."""
 
     def __init__(self, name, seed=0):
         self.name = name
@@ -25,19 +29,19 @@ class Letters:
         self.updates = 0
 
     def losses(self, texts):
-        chances = np.log(self.counts / self.counts.sum())
-        return np.array([-chances[_letters(text)].mean() for text in texts])
+        log_shares = np.log(self.counts / self.counts.sum())
+        return np.array([-log_shares[_letters(text)].mean() for text in texts])
 
     def update(self, texts):
         loss = float(self.losses(texts).mean())
-        self.counts = 0.98 * self.counts + 0.02  # what is learned last counts most
+        self.counts = 0.98 * self.counts + 0.02  # recent texts count most
         self.counts += 0.05 * np.bincount(_letters("".join(texts)), minlength=26)
         self.updates += 1
         return loss
 
     def save_state(self, folder):
-        kept = json.dumps([self.counts.tolist(), self.updates])
-        (folder / "letters.json").write_text(kept)
+        state = json.dumps([self.counts.tolist(), self.updates])
+        (folder / "letters.json").write_text(state)
 
     def load_state(self, folder):
         counts, self.updates = json.loads((folder / "letters.json").read_text())
@@ -45,7 +49,7 @@ class Letters:
 
 
 def _pool(n=200, seed=0):
-    """Texts of two alphabets; the features tell them apart, with noise."""
+    """Texts of two alphabets, with features that separate them, with noise."""
     rng = np.random.default_rng(seed)
     domains = rng.choice(sorted(ALPHABETS), size=n)
     texts = tuple("".join(rng.choice(list(ALPHABETS[d]), size=20)) for d in domains)
@@ -66,9 +70,19 @@ def domains():
 
 @pytest.fixture
 def letters():
-    """Make experts that are nearly alike."""
+    """Make experts that are nearly equal."""
 
     def make(n=2, seed=0):
         return [Letters(f"letters-{i}", seed * 10 + i) for i in range(n)]
 
     return make
+
+
+@pytest.fixture(scope="session")
+def encoder():
+    """Embed single letters at random."""
+    letters = "?abcdefghijklmnopqrstuvwxyz"
+    tokenizer = Tokenizer(WordLevel({c: i for i, c in enumerate(letters)}, "?"))
+    tokenizer.pre_tokenizer = Split("", "isolated")
+    rows = np.random.default_rng(0).normal(size=(27, 8)).astype(np.float32)
+    return StaticEncoder.from_rows(rows, tokenizer)

@@ -1,4 +1,4 @@
-"""The rounds: experts specialise, nobody takes all, and a stopped run goes on bit for bit."""
+"""Experts specialize, none of them gets all prompts, and a stopped run resumes bit for bit."""
 
 from __future__ import annotations
 
@@ -16,119 +16,120 @@ from tryage.learning.cotraining.protocols import PromptPool
 pytest.importorskip("scipy")
 pytest.importorskip("torch")
 
-SETTINGS = CotrainConfig(tokens=20_000, batch=16, step=4, save_every=3)
+CONFIG = CotrainConfig(tokens=20_000, batch=16, step=4, save_every=3)
 MODES = [Decoupled, Joint]
 
 
-def run(learners, pool, mode, settings=SETTINGS, **more):
-    made = mode(len(learners), pool.features.shape[1]) if isinstance(mode, type) else mode
-    return cotrain(learners, pool, made, settings, progress=False, **more)
+def run(learners, pool, mode, config=CONFIG, **options):
+    if isinstance(mode, type):
+        mode = mode(len(learners), pool.features.shape[1])
+    return cotrain(learners, pool, mode, config, progress=False, **options)
 
 
-def good_at(learners, pool, domains):
-    """Whom each domain's texts are easiest for."""
+def best_of_domains(learners, pool, domains):
+    """Name the best expert of each domain."""
     losses = np.stack([learner.losses(pool.texts) for learner in learners], axis=1)
     return {d: losses[domains == d].mean(axis=0).argmin().item() for d in set(domains)}
 
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("seed", [0, 1, 2])
-def test_two_experts_share_two_domains_between_them(mode, seed, letters, pool, domains):
+def test_two_experts_specialize_in_one_domain_each(mode, seed, letters, pool, domains):
     learners = letters(seed=seed)
     before = np.mean([learner.losses(pool.texts) for learner in learners])
     history = run(learners, pool, mode, CotrainConfig(tokens=20_000, batch=16, step=4, seed=seed))
-    assert len(set(good_at(learners, pool, domains).values())) == 2
+    assert len(set(best_of_domains(learners, pool, domains).values())) == 2
     best = np.min([learner.losses(pool.texts) for learner in learners], axis=0).mean()
     assert before == pytest.approx(np.log(26), abs=0.1)
-    assert best < np.log(8) + 0.25  # eight letters each: log 8 is the best there is
+    assert best < np.log(8) + 0.25  # with eight letters each, log 8 is the lowest possible loss
     assert history.entries[-1].loss < history.entries[0].loss - 0.7
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_nobody_gets_more_than_the_slack_allows(mode, letters, pool):
+def test_no_expert_gets_more_than_the_slack_allows(mode, letters, pool):
     learners = letters(4)
-    learners[1].counts *= 3  # ahead of the others from the start, and slow to lose it
+    learners[1].counts *= 3  # ahead of the others from the start, and slow to change
     history = run(learners, pool, mode)
     for entry in history.entries:
         assert max(entry.tokens) <= 1.5 * 16 / 4 * 20
     assert history.effective_experts() > 2.6
 
 
-def test_without_the_limit_half_of_the_experts_get_next_to_nothing(letters, pool):
-    """The collapse that the limit is there for: two domains, and of four experts two at work."""
+def test_without_the_limit_half_of_the_experts_get_almost_nothing(letters, pool):
+    """The collapse that the limit prevents: of four experts, two get the two domains."""
 
     def history(slack):
         learners = letters(4)
         learners[1].update(pool.texts[:100])
-        settings = CotrainConfig(tokens=20_000, batch=16, step=4, slack=slack)
-        return run(learners, pool, Decoupled, settings)
+        config = CotrainConfig(tokens=20_000, batch=16, step=4, slack=slack)
+        return run(learners, pool, Decoupled, config)
 
     assert history(slack=4).effective_experts(last=20) < 2.1
     assert history(slack=1.5).effective_experts(last=20) > 2.6
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_a_weight_keeps_prompts_from_an_expert(mode, letters, pool):
+def test_a_high_penalty_keeps_prompts_from_an_expert(mode, letters, pool):
     penalties = np.tile([0.0, 5.0], (len(pool), 1))
-    settings = CotrainConfig(tokens=20_000, batch=16, step=4, slack=2)
-    history = run(letters(), pool, mode, settings, penalties=penalties)
+    config = CotrainConfig(tokens=20_000, batch=16, step=4, slack=2)
+    history = run(letters(), pool, mode, config, penalties=penalties)
     assert history.shares()[0] > 0.99
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_a_run_that_was_stopped_equals_one_that_was_not(mode, letters, pool, tmp_path):
+def test_a_resumed_run_equals_an_uninterrupted_one(mode, letters, pool, tmp_path):
     whole, parts = letters(), letters()
-    settings = [CotrainConfig(tokens=n, batch=16, step=4, save_every=3) for n in (4_000, 9_000)]
-    expected = run(whole, pool, mode, settings[1])
-    run(parts, pool, mode, settings[0], folder=tmp_path)
+    short, long = (CotrainConfig(tokens=n, batch=16, step=4, save_every=3) for n in (4_000, 9_000))
+    expected = run(whole, pool, mode, long)
+    run(parts, pool, mode, short, folder=tmp_path)
     again = letters(seed=9)  # other experts, whose state is then replaced
-    history = run(again, pool, mode, settings[1], folder=tmp_path)
+    history = run(again, pool, mode, long, folder=tmp_path)
     assert history == expected
     for one, other in zip(whole, again, strict=True):
         assert np.array_equal(one.counts, other.counts)
         assert one.updates == other.updates
 
 
-def test_a_kill_between_checkpoints_repeats_the_rounds_since_the_last(letters, pool, tmp_path):
+def test_after_a_kill_the_rounds_since_the_last_checkpoint_are_repeated(letters, pool, tmp_path):
     whole = letters()
     expected = run(whole, pool, Decoupled)
 
     class KilledError(Exception):
         pass
 
-    class Dies(Decoupled):
+    class DyingMode(Decoupled):
         def __call__(self, batch):
             if batch.rng.bit_generator.state == dies_at:
                 raise KilledError
             return super().__call__(batch)
 
     dies_at = np.random.default_rng([0, 7])
-    dies_at.random((16, 2))  # as the round does before the mode is asked
+    dies_at.random((16, 2))  # drawn before the mode is called
     dies_at = dies_at.bit_generator.state
-    Dies.__name__ = "Decoupled"
+    DyingMode.__name__ = "Decoupled"
     with pytest.raises(KilledError):
-        run(letters(), pool, Dies, folder=tmp_path)
+        run(letters(), pool, DyingMode, folder=tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["round-0000006"]
     again = letters()
     assert run(again, pool, Decoupled, folder=tmp_path) == expected
     assert all(np.array_equal(a.counts, b.counts) for a, b in zip(whole, again, strict=True))
 
 
-def test_a_checkpoint_that_was_cut_off_is_not_read(letters, pool, tmp_path):
+def test_a_partial_checkpoint_is_not_read(letters, pool, tmp_path):
     run(letters(), pool, Decoupled, folder=tmp_path)
     (tmp_path / "round-9999999.partial").mkdir()
-    assert run(letters(), pool, Decoupled, folder=tmp_path).compute >= SETTINGS.tokens
+    assert run(letters(), pool, Decoupled, folder=tmp_path).compute >= CONFIG.tokens
 
 
-def test_ctrl_c_ends_after_the_round_and_loses_nothing(letters, pool, tmp_path):
-    class Interrupted(Decoupled):
+def test_ctrl_c_ends_the_run_after_the_round_with_everything_saved(letters, pool, tmp_path):
+    class InterruptedMode(Decoupled):
         def __call__(self, batch):
             os.kill(os.getpid(), signal.SIGINT)
             return super().__call__(batch)
 
-    Interrupted.__name__ = "Decoupled"
+    InterruptedMode.__name__ = "Decoupled"
     with pytest.raises(KeyboardInterrupt):
-        run(letters(), pool, Interrupted, folder=tmp_path)
+        run(letters(), pool, InterruptedMode, folder=tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["round-0000001"]
     whole, again = letters(), letters()
     assert run(again, pool, Decoupled, folder=tmp_path) == run(whole, pool, Decoupled)
@@ -142,7 +143,7 @@ def test_a_folder_of_other_prompts_is_refused(letters, pool, tmp_path):
         run(letters(), other, Decoupled, folder=tmp_path)
 
 
-def test_a_damaged_folder_is_named(letters, pool, tmp_path):
+def test_a_damaged_folder_is_refused(letters, pool, tmp_path):
     run(letters(), pool, Decoupled, folder=tmp_path)
     (last,) = tmp_path.iterdir()
     (last / "run.json").write_text("{")
@@ -150,7 +151,7 @@ def test_a_damaged_folder_is_named(letters, pool, tmp_path):
         run(letters(), pool, Decoupled, folder=tmp_path)
 
 
-def test_the_compute_counts_a_token_that_is_only_read_a_third(letters, pool):
+def test_an_evaluated_token_counts_a_third_of_a_trained_one(letters, pool):
     history = run(
         letters(), pool, Joint, CotrainConfig(tokens=10_000, batch=16, step=4, exploration_rate=1.0)
     )
@@ -163,38 +164,24 @@ def test_the_compute_counts_a_token_that_is_only_read_a_third(letters, pool):
     assert 10_000 <= history.compute < 10_000 + 16 * 20 * 2
 
 
-def test_every_pass_over_the_prompts_deals_each_once_and_in_another_order(pool):
-    n = len(pool)
-    first, second = (pool.shuffled_rows(n * turn, n, seed=0) for turn in (0, 1))
-    assert sorted(first) == sorted(second) == list(range(n))
-    assert first.tolist() != second.tolist()
-    across = pool.shuffled_rows(n - 3, 8, seed=0)
-    assert across.tolist() == [*first[-3:], *second[:5]]
-
-
-def test_a_pool_that_is_smaller_than_a_round_is_dealt_several_times(pool):
-    small = PromptPool(pool.texts[:3], pool.features[:3], pool.tokens[:3])
-    assert np.bincount(small.shuffled_rows(3, 9, seed=0)).tolist() == [3, 3, 3]
-
-
-def test_training_apart_by_the_true_domain_measures_nothing(letters, pool, domains):
+def test_training_by_the_true_domain_measures_nothing(letters, pool, domains):
     learners = letters()
     history = run(
         learners, pool, ByLabel(domains.tolist(), 2), CotrainConfig(tokens=5_000, batch=16)
     )
     assert history.evaluated_tokens == 0
     assert {entry.loss for entry in history.entries} == {None}
-    assert len(set(good_at(learners, pool, domains).values())) == 2
+    assert len(set(best_of_domains(learners, pool, domains).values())) == 2
 
 
-def test_training_apart_at_random_gives_everyone_the_same(letters, pool):
+def test_training_at_random_gives_every_expert_the_same(letters, pool):
     history = run(letters(4), pool, AtRandom(4))
     assert history.evaluated_tokens == 0
     assert history.effective_experts() > 3.9
 
 
 @pytest.mark.parametrize(
-    ("wrong", "told"),
+    ("wrong", "message"),
     [
         ({"tokens": 0}, "tokens"),
         ({"tokens": float("nan")}, "tokens"),
@@ -205,23 +192,23 @@ def test_training_apart_at_random_gives_everyone_the_same(letters, pool):
         ({"step": "8"}, "step"),
     ],
 )
-def test_settings_out_of_range_are_refused(wrong, told):
-    with pytest.raises(InputError, match=told):
+def test_numbers_out_of_range_are_refused(wrong, message):
+    with pytest.raises(InputError, match=message):
         CotrainConfig(**({"tokens": 10} | wrong))
 
 
-def test_experts_without_a_name_of_their_own_are_refused(letters, pool):
-    with pytest.raises(InputError, match="a name each"):
+def test_experts_without_a_unique_name_are_refused(letters, pool):
+    with pytest.raises(InputError, match="each with its own name"):
         run([], pool, AtRandom(1))
-    with pytest.raises(InputError, match="a name each"):
+    with pytest.raises(InputError, match="each with its own name"):
         run([*letters(1), *letters(1)], pool, AtRandom(2))
 
 
 def test_penalties_of_another_shape_are_refused(letters, pool):
-    with pytest.raises(InputError, match=r"expected one each, \(200, 2\)"):
+    with pytest.raises(InputError, match=r"expected one per prompt and expert, \(200, 2\)"):
         run(letters(), pool, AtRandom(2), penalties=np.zeros((3, 2)))
 
 
-def test_labels_are_needed_to_train_by_them():
+def test_training_by_labels_needs_labels():
     with pytest.raises(InputError, match="labels"):
         ByLabel([], 2)

@@ -12,16 +12,16 @@ from tryage.learning.cotraining.modes import Joint, joint_objective
 torch = pytest.importorskip("torch")
 
 
-def gradient(predicted, penalties, losses, rate, temperature):
+def gradient(predicted, penalties, losses, propensity, temperature):
     given = torch.tensor(predicted, dtype=torch.float64, requires_grad=True)
-    rest = (torch.tensor(part, dtype=torch.float64) for part in (penalties, losses, rate))
+    rest = (torch.tensor(part, dtype=torch.float64) for part in (penalties, losses, propensity))
     value = joint_objective(given, *rest, temperature)
     torch.autograd.backward(value)
     return value.item(), given.grad.numpy()
 
 
 def test_the_gradient_with_two_experts_is_the_one_worked_by_hand():
-    """T = .5, both are predicted 1, the second is penalised .5: p = 1 / (1 + e^-1) and the rest.
+    """T = .5, both are predicted 1, the second is penalised .5: p = 1 / (1 + e^-1) and 1 - p.
 
     The losses are 2 and 1, so the expected loss is 1 + p, its slope in Q^_1 is -p (1-p) (2-1) / T,
     and in Q^_2 the opposite. The squared errors are 1 and 0, their slope 2 (1 - 2) / 2 and 0.
@@ -33,7 +33,7 @@ def test_the_gradient_with_two_experts_is_the_one_worked_by_hand():
     assert slopes[0] == pytest.approx([-slope - 1, slope])
 
 
-def test_what_was_not_measured_is_taken_as_predicted_and_pulls_nothing():
+def test_a_loss_that_was_not_measured_is_taken_as_predicted_and_has_no_gradient():
     """The second loss is a gap: its estimate is 1.5, the first is 1 + (2 - 1) / 1 = 2."""
     p = 1 / (1 + math.exp(-0.5 / 0.5))
     value, slopes = gradient([[1.0, 1.5]], [[0.0, 0.0]], [[2.0, math.nan]], [[1.0, 0.25]], 0.5)
@@ -42,19 +42,19 @@ def test_what_was_not_measured_is_taken_as_predicted_and_pulls_nothing():
     assert slopes[0] == pytest.approx([-slope - 1, slope])
 
 
-def test_gaps_leave_the_gradient_right_on_average():
+def test_with_gaps_the_gradient_is_unbiased():
     rng = np.random.default_rng(0)
     predicted, penalties, losses = rng.random((3, 1, 3))
-    rate = np.array([[1.0, 0.25, 0.25]])
+    propensity = np.array([[1.0, 0.25, 0.25]])
     _, whole = gradient(predicted, penalties, losses, np.ones((1, 3)), 0.3)
     total, n = np.zeros((1, 3)), 3000
     for _ in range(n):
-        seen = np.where(rng.random((1, 3)) < rate, losses, np.nan)
-        total += gradient(predicted, penalties, seen, rate, 0.3)[1]
+        seen = np.where(rng.random((1, 3)) < propensity, losses, np.nan)
+        total += gradient(predicted, penalties, seen, propensity, 0.3)[1]
     assert total / n == pytest.approx(whole, abs=0.05)
 
 
-def test_the_head_goes_on_where_it_was():
+def test_a_restored_head_learns_as_the_original_does():
     rng = np.random.default_rng(0)
     x, losses = rng.normal(size=(8, 3)), rng.random((8, 2))
     one, other = Joint(2, 3, seed=1), Joint(2, 3, seed=2)
@@ -66,7 +66,7 @@ def test_the_head_goes_on_where_it_was():
     assert np.array_equal(one.predict(x), other.predict(x))
 
 
-def test_a_mode_that_has_not_learned_yet_can_be_kept_too():
+def test_a_mode_that_has_not_learned_yet_can_be_saved_too():
     one, other = Joint(2, 3, seed=1), Joint(2, 3, seed=2)
     other.restore(one.state())
     assert np.array_equal(one.predict(np.eye(3)), other.predict(np.eye(3)))

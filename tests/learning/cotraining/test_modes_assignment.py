@@ -1,4 +1,4 @@
-"""Who gets which prompt."""
+"""Prompts are assigned at the least total, within the limits of every expert."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ import pytest
 from tryage.learning.cotraining.modes import balanced_assignment, effective_experts
 
 
-def test_without_a_limit_everyone_gets_the_lowest_total():
+def test_without_a_limit_every_prompt_gets_its_lowest_total():
     totals = np.array([[0.1, 0.2], [0.3, 0.5], [0.9, 0.1]])
     assert balanced_assignment(totals, slack=2).tolist() == [0, 0, 1]
 
 
-def test_at_equal_shares_who_loses_least_by_it_moves():
-    """All three prefer expert 0, which may take two: the one that costs .05 goes."""
+def test_at_equal_shares_the_prompt_that_loses_least_moves():
+    """Three prompts prefer expert 0, which may take two: the one that loses .05 moves."""
     totals = np.array([[0.1, 0.9], [0.1, 0.15], [0.1, 0.5], [0.8, 0.1]])
     assert balanced_assignment(totals, slack=1).tolist() == [0, 1, 0, 1]
 
 
 @pytest.mark.parametrize("slack", [1.0, 1.4])
-def test_the_sum_is_the_least_of_all_that_keep_the_limit(slack):
+def test_the_sum_is_the_least_of_all_assignments_within_the_limit(slack):
     totals = np.random.default_rng(0).random((6, 3))
     limit = np.ceil(slack * 6 / 3)
     possible = [
@@ -36,13 +36,13 @@ def test_the_sum_is_the_least_of_all_that_keep_the_limit(slack):
     assert totals[np.arange(6), chosen].sum() == pytest.approx(best)
 
 
-def test_nobody_starves_at_equal_shares_however_good_one_is():
+def test_at_equal_shares_every_expert_gets_the_same_number_of_prompts():
     totals = np.random.default_rng(0).random((64, 4))
     totals[:, 2] -= 100
     assert np.bincount(balanced_assignment(totals, 1.0)).tolist() == [16, 16, 16, 16]
 
 
-def test_the_experts_at_work_are_counted_by_their_shares():
+def test_the_effective_number_of_experts_follows_from_their_shares():
     assert effective_experts(np.array([1.0, 0.0, 0.0])) == pytest.approx(1)
     assert effective_experts(np.array([2.0, 2.0, 2.0])) == pytest.approx(3)
     assert 1 < effective_experts(np.array([0.9, 0.1])) < 2

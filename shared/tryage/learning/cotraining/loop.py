@@ -1,4 +1,4 @@
-"""The rounds of co-training: route, measure, learn; stopped at any moment, they go on."""
+"""The rounds of co-training: assign prompts, measure losses, learn; a stopped run resumes."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
     from tryage.core.arrays import FloatArray, IndexArray
 
-# A token that is only read costs a forward pass, one that is learned from a backward pass of twice
-# the work as well (Kaplan et al. 2020, section 2.1).
+# A token that is only evaluated costs a forward pass. One that is trained on also costs a backward
+# pass, which is twice the work (Kaplan et al. 2020, section 2.1).
 FORWARD_COST = 1 / 3
 
 _RUN_FILE, _MODE_FILE = "run.json", "router.safetensors"
@@ -41,18 +41,19 @@ _MISMATCH = "co-training of other experts, prompts or settings"
 
 @dataclass(frozen=True, slots=True)
 class CotrainConfig:
-    """How much is learned, and in which portions.
+    """How much the experts learn, and in which portions.
 
     Args:
-        tokens: The compute of all experts together, in tokens learned from; one that is only read,
-            to measure a loss, counts a third.
-        batch: Prompts of a round.
-        step: Prompts of one optimiser step of an expert, at most.
-        exploration_rate: The share of the losses of experts that were not chosen which is measured as well.
-        slack: The most prompts that an expert gets, in equal shares. With the number of experts or
-            more, nothing keeps one of them from getting all.
-        save_every: Rounds between checkpoints.
-        seed: Of everything that is drawn here.
+        tokens: The compute of all experts together, in tokens trained on. A token that is only
+            evaluated, to measure a loss, counts a third.
+        batch: The number of prompts of a round.
+        step: The largest number of prompts of one optimizer step of an expert.
+        exploration_rate: The share of the losses of experts that were not chosen that is measured
+            too.
+        slack: The largest number of prompts that an expert gets, in units of an equal share. With
+            the number of experts, or more, one of them may get all prompts.
+        save_every: The number of rounds between checkpoints.
+        seed: The seed of everything that is drawn here.
 
     Raises:
         InputError: a number is out of range.
@@ -67,7 +68,7 @@ class CotrainConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Refuse what cannot work."""
+        """Refuse numbers that are out of range."""
         check_number("tokens", self.tokens, 1)
         check_number("exploration_rate", self.exploration_rate, 1e-3, 1.0)
         check_number("slack", self.slack, 1.0)
@@ -75,7 +76,7 @@ class CotrainConfig:
             check_number(name, getattr(self, name), 1)
 
 
-def cotrain(  # noqa: PLR0913 - who, on what, how; the rest has defaults
+def cotrain(  # noqa: PLR0913 - experts, prompts, mode and config; the rest has defaults
     learners: Sequence[Learner],
     pool: PromptPool,
     mode: Mode,
@@ -85,50 +86,41 @@ def cotrain(  # noqa: PLR0913 - who, on what, how; the rest has defaults
     folder: str | Path | None = None,
     progress: bool = True,
 ) -> TrainingHistory:
-    """Train experts on the prompts that a router sends them, and the router on their losses.
+    """Train experts on the prompts that a router assigns to them, and the router on their losses.
 
     Args:
         learners: The experts; they learn in place.
-        pool: The prompts, with what the router reads of them.
-        mode: `Decoupled` or `Joint`, or one that trains apart (`ByLabel`, `AtRandom`).
-        settings: How much, and in which portions.
-        penalties: The weighted constraints `(n_prompts, n_experts)`, see `weighted`.
-        folder: For checkpoints; the same call, stopped and started again, goes on where it was. So
-            does one with more tokens.
+        pool: The prompts, with their features.
+        mode: `Decoupled` or `Joint`, or a mode without a router (`ByLabel`, `AtRandom`).
+        config: How much the experts learn, and in which portions.
+        penalties: The weighted constraints `(n_prompts, n_experts)`, see `constraint_penalties`.
+        folder: For checkpoints; the same call resumes from there after a stop. So does a call with
+            more tokens.
         progress: Whether to show a progress bar.
 
     Raises:
-        InputError: no expert, two of one name, or penalties of another shape.
+        InputError: there is no expert, two have the same name, or penalties have another shape.
         PersistenceError: the folder holds the rounds of other experts, prompts or settings.
-        KeyboardInterrupt: after Ctrl-C, at the end of the round, when all is kept.
+        KeyboardInterrupt: after Ctrl-C, at the end of the round, when everything is saved.
     """
     run = _CotrainRun(learners, pool, mode, config, penalties)
-    checkpoint = CotrainCheckpoint(Path(folder), run.key) if folder is not None else None
-    if checkpoint is not None:
-        run.history.entries = [
-            RoundStats.from_dict(entry) for entry in checkpoint.restore(learners, mode)
-        ]
+    if folder is not None:
+        run.resume(Path(folder))
     total = int(config.tokens)
-    with tqdm(total=total, unit="token", unit_scale=True, disable=not progress) as bar:
+    bar = tqdm(total=total, unit="token", unit_scale=True, disable=not progress)
+    with bar, graceful_interrupt(run.stop):
         bar.update(min(total, int(run.history.compute)))
-        n_saved = len(run.history.entries)
-        with graceful_interrupt(run.stop):
-            while run.history.compute < config.tokens and not run.stopped:
-                run.run_round(len(run.history.entries))
-                bar.set_postfix_str(run.progress_text(), refresh=False)
-                bar.update(min(total, int(run.history.compute)) - bar.n)
-                if (
-                    checkpoint is not None
-                    and len(run.history.entries) - n_saved >= config.save_every
-                ):
-                    n_saved = run.save(checkpoint)
-            if checkpoint is not None and len(run.history.entries) > n_saved:
-                run.save(checkpoint)
+        while run.history.compute < config.tokens and not run.stopped:
+            run.run_round(len(run.history.entries))
+            bar.set_postfix_str(run.progress_text(), refresh=False)
+            bar.update(min(total, int(run.history.compute)) - bar.n)
+            run.save(min_rounds=config.save_every)
+        run.save(min_rounds=1)
     return run.history
 
 
 class _CotrainRun:
-    """The experts, the prompts, and what was done so far."""
+    """The experts, the prompts, and the history of a run."""
 
     def __init__(
         self,
@@ -140,34 +132,49 @@ class _CotrainRun:
     ) -> None:
         names = [learner.name for learner in learners]
         if not names or len(set(names)) != len(names):
-            raise InputError(f"Experts to train need a name each, at least one; got {names}.")
+            raise InputError(f"Give at least one expert, each with its own name; got {names}.")
         shape = (len(pool), len(names))
         self.penalties = np.zeros(shape) if penalties is None else np.asarray(penalties)
         if self.penalties.shape != shape:
-            raise InputError(f"penalties {self.penalties.shape}; expected one each, {shape}.")
+            raise InputError(
+                f"penalties {self.penalties.shape}; expected one per prompt and expert, {shape}"
+            )
         self.learners, self.pool, self.mode, self.config = learners, pool, mode, config
-        portions = {**asdict(config), "tokens": None, "save_every": None}
-        made = (type(mode).__name__, names, portions)
-        self.key = fingerprint(pool.texts, pool.features, self.penalties, made)
+        # a call with more tokens resumes, and so does one that saves more often
+        settings = {**asdict(config), "tokens": None, "save_every": None}
+        described = (type(mode).__name__, names, settings)
+        self.key = fingerprint(pool.texts, pool.features, self.penalties, described)
         self.history, self.stopped = TrainingHistory(), False
+        self._checkpoint: CotrainCheckpoint | None = None
+        self._n_saved = 0
+
+    def resume(self, folder: Path) -> None:
+        """Restore the state that `folder` holds, if any, and save there from now on."""
+        self._checkpoint = CotrainCheckpoint(folder, self.key)
+        saved = self._checkpoint.restore(self.learners, self.mode)
+        self.history.entries = [RoundStats.from_dict(entry) for entry in saved]
+        self._n_saved = len(saved)
 
     def stop(self) -> None:
-        """Start no other round."""
+        """Start no other round, because of a Ctrl-C."""
         self.stopped = True
 
-    def save(self, checkpoint: CotrainCheckpoint) -> int:
-        """Write the state; returns how many rounds it holds."""
-        checkpoint.save(self.learners, self.mode, [asdict(entry) for entry in self.history.entries])
-        return len(self.history.entries)
+    def save(self, min_rounds: int) -> None:
+        """Write the state, if there is a folder and so many rounds are not saved yet."""
+        rounds = self.history.entries
+        if self._checkpoint is not None and len(rounds) - self._n_saved >= min_rounds:
+            self._checkpoint.save(self.learners, self.mode, [asdict(entry) for entry in rounds])
+            self._n_saved = len(rounds)
 
     def progress_text(self) -> str:
-        """Say how it goes."""
+        """Return the last loss and the effective number of experts, for the progress bar."""
         last = self.history.entries[-1]
         loss = "" if last.loss is None else f"loss {last.loss:.3f}, "
-        return f"{loss}{self.history.effective_experts(20):.1f} of {len(self.learners)} experts at work"
+        effective = self.history.effective_experts(20)
+        return f"{loss}{effective:.1f} of {len(self.learners)} experts at work"
 
     def run_round(self, index: int) -> None:
-        """Do one round; all that is drawn follows from the seed and its number."""
+        """Run one round; everything drawn in it follows from the seed and the round's number."""
         config, pool = self.config, self.pool
         rng = np.random.default_rng([config.seed, index])
         rows = pool.shuffled_rows(index * config.batch, config.batch, config.seed)
@@ -191,7 +198,7 @@ class _CotrainRun:
         self.history.entries.append(RoundStats(tokens, measurer.tokens, measurer.mean_loss(chosen)))
 
     def _train_expert(self, learner: Learner, rows: IndexArray) -> int:
-        """Let an expert learn from its prompts; returns their tokens."""
+        """Let an expert learn from its prompts, and return the number of their tokens."""
         for start in range(0, len(rows), self.config.step):
             part = rows[start : start + self.config.step]
             learner.update([self.pool.texts[row] for row in part])
@@ -203,7 +210,7 @@ def _assign(penalties: FloatArray, slack: float, scores: FloatArray) -> IndexArr
 
 
 class _RoundMeasurer:
-    """Measures losses of a round's prompts, and counts what was read for it."""
+    """Measures losses of a round's prompts, and counts the tokens that were evaluated."""
 
     def __init__(
         self,
@@ -214,13 +221,13 @@ class _RoundMeasurer:
         rng: np.random.Generator,
     ) -> None:
         self._learners, self._pool, self._rows = learners, pool, rows
-        self._coins = rng.random((len(rows), len(learners))) < exploration_rate
-        self._losses = np.full(self._coins.shape, np.nan)
+        self._explored = rng.random((len(rows), len(learners))) < exploration_rate
+        self._losses = np.full(self._explored.shape, np.nan)
         self.tokens = 0
 
     def __call__(self, chosen: IndexArray) -> FloatArray:
         """Measure the chosen and a part of the others, `(batch, n_experts)`, NaN for the rest."""
-        wanted = self._coins.copy()
+        wanted = self._explored.copy()
         wanted[np.arange(len(chosen)), chosen] = True
         for i, learner in enumerate(self._learners):
             at = np.flatnonzero(wanted[:, i])
@@ -231,17 +238,17 @@ class _RoundMeasurer:
         return np.array(self._losses)
 
     def mean_loss(self, chosen: IndexArray) -> float | None:
-        """Return the mean loss of the prompts with these experts, where it was measured."""
+        """Return the mean loss with the chosen experts; None if none was measured."""
         found = self._losses[np.arange(len(chosen)), chosen]
         return None if np.isnan(found).all() else float(np.nanmean(found))
 
 
 @dataclass(frozen=True, slots=True)
 class RoundStats:
-    """What a round did: tokens that each expert learned from, and that were read to measure.
+    """The result of a round: `tokens` per expert trained on, and tokens `read` to measure losses.
 
-    `loss` is the mean of the prompts with the experts that they went to, before these learned from
-    them, in nats per character; None where nothing was measured.
+    `loss` is the mean loss of the prompts with their assigned experts, before these learned from
+    them, in nats per character; None if nothing was measured.
     """
 
     tokens: tuple[int, ...]
@@ -250,29 +257,29 @@ class RoundStats:
 
     @classmethod
     def from_dict(cls, saved: Mapping[str, Any]) -> RoundStats:
-        """Take over what was saved."""
+        """Build the result from what was saved."""
         return cls(tuple(saved["tokens"]), saved["read"], saved["loss"])
 
 
 @dataclass(slots=True)
 class TrainingHistory:
-    """What all rounds did."""
+    """The results of all rounds."""
 
     entries: list[RoundStats] = field(default_factory=list)
 
     @property
     def trained_tokens(self) -> int:
-        """The tokens that experts learned from."""
+        """The number of tokens that experts were trained on."""
         return sum(sum(entry.tokens) for entry in self.entries)
 
     @property
     def evaluated_tokens(self) -> int:
-        """The tokens that were read to measure a loss."""
+        """The number of tokens that were evaluated to measure a loss."""
         return sum(entry.read for entry in self.entries)
 
     @property
     def compute(self) -> float:
-        """Both, in tokens learned from."""
+        """The compute of both, in tokens trained on."""
         return self.trained_tokens + FORWARD_COST * self.evaluated_tokens
 
     def shares(self, last: int | None = None) -> FloatArray:
@@ -281,12 +288,12 @@ class TrainingHistory:
         return np.asarray(tokens / tokens.sum())
 
     def effective_experts(self, last: int | None = None) -> float:
-        """Count the experts that are really at work: 1 is a collapse."""
+        """Return the effective number of experts, of all or the last rounds; 1 is a collapse."""
         return effective_experts(self.shares(last))
 
 
 class CotrainCheckpoint:
-    """Keeps the experts, the router and the history in `folder`; `key` says of what."""
+    """Saves the experts, the mode and the history in `folder`; `key` identifies the inputs."""
 
     def __init__(self, folder: Path, key: str) -> None:
         self._folder, self._key = folder, key
@@ -294,14 +301,15 @@ class CotrainCheckpoint:
     def save(
         self, learners: Sequence[Learner], mode: Mode, history: Sequence[dict[str, Any]]
     ) -> None:
-        """Write the state beside the old one, and only then take the old one away."""
+        """Write the state beside the old one, and only then remove the old one."""
         target = self._folder / f"{_ROUND_PREFIX}{len(history):07d}"
         partial = target.with_suffix(".partial")
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
-        for at, learner in zip(_expert_folders(partial, len(learners)), learners, strict=True):
-            at.mkdir()
-            learner.save_state(at)
+        folders = _expert_folders(partial, len(learners))
+        for folder, learner in zip(folders, learners, strict=True):
+            folder.mkdir()
+            learner.save_state(folder)
         arrays = {name: np.ascontiguousarray(array) for name, array in mode.state().items()}
         save_file(arrays, partial / _MODE_FILE)
         save_keyed_json(partial / _RUN_FILE, self._key, "history", list(history))
@@ -313,18 +321,19 @@ class CotrainCheckpoint:
                 shutil.rmtree(old)
 
     def restore(self, learners: Sequence[Learner], mode: Mode) -> list[dict[str, Any]]:
-        """Put experts and router where they were; returns the history, empty if there is none.
+        """Restore the experts and the mode, and return the history; empty if nothing was saved.
 
         Raises:
-            PersistenceError: what is there is damaged, or of other experts, prompts or settings.
+            PersistenceError: the state is damaged, or of other experts, prompts or settings.
         """
-        whole = self._complete_folders()
-        if not whole:
+        complete = self._complete_folders()
+        if not complete:
             return []
-        last = whole[-1]
+        last = complete[-1]
         history = load_keyed_json(last / _RUN_FILE, self._key, "history", list, _MISMATCH)
-        for at, learner in zip(_expert_folders(last, len(learners)), learners, strict=True):
-            learner.load_state(at)
+        folders = _expert_folders(last, len(learners))
+        for folder, learner in zip(folders, learners, strict=True):
+            learner.load_state(folder)
         mode.restore(load_file(last / _MODE_FILE))
         return history
 

@@ -1,4 +1,7 @@
-"""Decoupled co-training: the router learns while the experts hold still, then the reverse."""
+"""Modes of co-training: which expert learns from which prompt, and what the router learns.
+
+`Decoupled` and `Joint` train a router, `ByLabel` and `AtRandom` train the experts alone.
+"""
 
 from __future__ import annotations
 
@@ -18,26 +21,26 @@ if TYPE_CHECKING:
     from tryage.core.arrays import FloatArray, IndexArray
     from tryage.learning.cotraining.protocols import Arrays, TrainingRound
 
-_RIDGE_PENALTY = 1e-2  # of `w`; enough that features nobody has shown yet stay at zero
+_RIDGE_PENALTY = 1e-2  # of the shared weights; features without data so far stay at zero
 
-_INITIAL_NOISE_VARIANCE = 0.05  # variance of a loss before any was seen, squared nats per character
+_INITIAL_NOISE_VARIANCE = 0.05  # of a loss before any was measured, squared nats per character
 
 _MIN_NOISE_VARIANCE = 1e-4
 
 
 class Decoupled:
-    """Refits the router on what the experts lose now, then sends them the prompts by it.
+    """Refits the router on the experts' current losses, then assigns the prompts by it.
 
-    With the experts frozen: losses are measured on the prompts of this round, which nobody has
-    learned from, and the router's head is refitted in closed form. With the router frozen: the
-    prompts go out by a draw from what it believes, and the experts learn. The draw is the
-    exploration: where it is unsure it tries, where it is sure it does not.
+    First the experts are frozen: losses are measured on the prompts of this round, from which no
+    expert has learned, and the router's head is refitted in closed form. Then the router is frozen:
+    the prompts are assigned by a draw from its posterior, and the experts learn. The draw is the
+    exploration: where the router is uncertain it tries experts, where it is certain it does not.
 
     Args:
-        n_experts: How many experts there are.
-        width: Of the features, `(batch, width)`.
-        spread: What experts are believed to differ by at first, in nats per character.
-        memory: What a measurement counts after another round.
+        n_experts: The number of experts.
+        n_features: The number of features of a prompt.
+        prior_std: By how much experts are expected to differ at first, in nats per character.
+        forgetting_factor: The weight of a measurement one round later.
     """
 
     def __init__(
@@ -60,53 +63,111 @@ class Decoupled:
         return batch.assign(batch.x @ belief.sample(batch.rng).T)
 
     def state(self) -> Arrays:
-        """Return what is believed."""
+        """Return the sums of the posterior."""
         return self.belief.state()
 
     def restore(self, state: Arrays) -> None:
-        """Go on from what `state` returned."""
+        """Restore what `state` returned."""
         self.belief.restore(state)
 
 
-def joint_objective(
-    predicted: torch.Tensor,
-    penalties: torch.Tensor,
-    losses: torch.Tensor,
-    propensity: torch.Tensor,
-    temperature: float,
-) -> torch.Tensor:
-    """Estimate J, without a bias, from losses with gaps; all are `(batch, n_experts)`.
+class BayesianLinear:
+    """A Bayesian linear model of the losses: `L_i = (w + v_i) . x + noise`.
 
-    `rate` is how probable it was that a loss would be measured. What was not measured is taken as
-    predicted, and what was corrects it by `1 / rate` (the doubly robust estimate, Dudik et al.
-    2011). Only `predicted` receives a gradient:
-
-        dJ/dQ^_i = -p_i (L_i - sum_k p_k L_k) / T + 2 (Q^_i - L_i) / n,  over the batch
+    The shared weights `w` follow what all experts lose; each expert has a Gaussian posterior over
+    its difference `v_i` `(n_features,)`. `prior_std` is the standard deviation of these differences
+    before anything is measured, in nats per character; `forgetting_factor` is the weight of a
+    measurement one round later.
     """
-    import torch
 
-    weight = (~losses.isnan()).to(predicted.dtype) / propensity
-    gap = predicted - losses.nan_to_num()
-    estimate = (predicted - weight * gap).detach()
-    probabilities = torch.softmax(-(predicted + penalties) / temperature, dim=1)
-    return (probabilities * estimate).sum(dim=1).mean() + (weight * gap.pow(2)).mean()
+    def __init__(
+        self, n_experts: int, n_features: int, *, prior_std: float, forgetting_factor: float
+    ) -> None:
+        self.prior_std, self.forgetting_factor = prior_std, forgetting_factor
+        self._gram, self._moment = np.zeros((n_features, n_features)), np.zeros(n_features)
+        self._grams = np.zeros((n_experts, n_features, n_features))
+        self._moments = np.zeros((n_experts, n_features))
+        self._squared_error, self._count = _INITIAL_NOISE_VARIANCE, 1.0
+
+    def update(self, x: FloatArray, losses: FloatArray) -> None:
+        """Learn from losses `(batch, n_experts)` with gaps, at features `(batch, n_features)`."""
+        keep = self.forgetting_factor
+        known = ~np.isnan(losses)
+        given = np.where(known, losses, 0.0)
+        self._gram = keep * self._gram + (x * known.sum(axis=1)[:, None]).T @ x
+        self._moment = keep * self._moment + x.T @ given.sum(axis=1)
+        residuals = np.where(known, losses - (x @ self.shared_mean())[:, None], 0.0)
+        errors = np.where(known, residuals - x @ self.expert_means().T, 0.0)
+        self._squared_error = keep * self._squared_error + float((errors**2).sum())
+        self._count = keep * self._count + float(known.sum())
+        for i, rows in enumerate(known.T):
+            self._grams[i] = keep * self._grams[i] + x[rows].T @ x[rows]
+            self._moments[i] = keep * self._moments[i] + x[rows].T @ residuals[rows, i]
+
+    @property
+    def noise_variance(self) -> float:
+        """The variance of a loss around its prediction, made before the loss was measured."""
+        return max(self._squared_error / self._count, _MIN_NOISE_VARIANCE)
+
+    def shared_mean(self) -> FloatArray:
+        """Return the mean of `w`, `(n_features,)`."""
+        ridge = _RIDGE_PENALTY * np.eye(len(self._gram))
+        return np.asarray(np.linalg.solve(self._gram + ridge, self._moment))
+
+    def expert_means(self) -> FloatArray:
+        """Return the means of the `v_i`, `(n_experts, n_features)`."""
+        moments = self._moments[..., None] / self.noise_variance
+        return np.asarray(np.linalg.solve(self._precisions(), moments)[..., 0])
+
+    def sample(self, rng: np.random.Generator) -> FloatArray:
+        """Draw all `v_i` from the posterior, `(n_experts, n_features)`, once for a whole round.
+
+        So similar prompts get the same expert even while nothing is known (Thompson sampling).
+        """
+        means, lower = self.expert_means(), np.linalg.cholesky(self._precisions())
+        normal = rng.normal(size=means.shape)[..., None]
+        return means + np.linalg.solve(np.swapaxes(lower, 1, 2), normal)[..., 0]
+
+    def predict(self, x: FloatArray) -> FloatArray:
+        """Predict the losses `(batch, n_experts)` at features `(batch, n_features)`."""
+        return np.asarray(x @ (self.shared_mean() + self.expert_means()).T)
+
+    def _precisions(self) -> FloatArray:
+        identity = np.eye(self._grams.shape[1])
+        return np.asarray(self._grams / self.noise_variance + identity / self.prior_std**2)
+
+    def state(self) -> Arrays:
+        """Return the sums that determine the posterior."""
+        return {
+            "gram": self._gram,
+            "moment": self._moment,
+            "grams": self._grams,
+            "moments": self._moments,
+            "noise": np.array([self._squared_error, self._count]),
+        }
+
+    def restore(self, state: Arrays) -> None:
+        """Restore what `state` returned."""
+        self._gram, self._moment = state["gram"], state["moment"]
+        self._grams, self._moments = state["grams"].copy(), state["moments"].copy()
+        self._squared_error, self._count = map(float, state["noise"])
 
 
 class Joint:
     """Draws an expert for each prompt from `p(z)`; head and experts learn in the same step.
 
     Args:
-        n_experts: How many experts there are.
-        width: Of the features, `(batch, width)`.
-        temperature: T, in nats per character: differences far below it are ignored. It is the
-            exploration.
-        rate: The learning rate of the head (Adam).
-        spread: By how much the first, random predictions differ, in nats per character: experts
-            that nothing tells apart would stay alike.
-        seed: Of the first predictions.
+        n_experts: The number of experts.
+        n_features: The number of features of a prompt.
+        temperature: T, in nats per character; it decides the exploration. Differences far below it
+            are ignored.
+        learning_rate: The learning rate of the head (Adam).
+        init_std: By how much the first, random predictions differ, in nats per character: experts
+            with equal predictions would stay alike.
+        seed: The seed of the first predictions.
     """
 
-    def __init__(  # noqa: PLR0913 - sizes, the objective's number and the optimiser's
+    def __init__(  # noqa: PLR0913 - sizes, and the numbers of objective and optimizer
         self,
         n_experts: int,
         n_features: int,
@@ -120,9 +181,9 @@ class Joint:
         import torch
 
         self.temperature = temperature
-        first = np.random.default_rng(seed).normal(size=(n_experts, n_features)) * init_std
-        first[:, -1] = 0.0  # nobody begins ahead of the others on all prompts
-        self.head = torch.nn.Parameter(torch.from_numpy(first))
+        initial = np.random.default_rng(seed).normal(size=(n_experts, n_features)) * init_std
+        initial[:, -1] = 0.0  # no expert starts ahead of the others on all prompts
+        self.head = torch.nn.Parameter(torch.from_numpy(initial))
         self._optimizer = torch.optim.Adam([self.head], lr=learning_rate, betas=(0.9, 0.99))
 
     def predict(self, x: FloatArray) -> FloatArray:
@@ -131,7 +192,7 @@ class Joint:
 
     def __call__(self, batch: TrainingRound) -> IndexArray:
         """Return the expert that learns from each prompt, `(batch,)`."""
-        # the least of these is a draw from the softmax (Gumbel 1954)
+        # the minimum of predictions with this noise is a draw from the softmax (Gumbel 1954)
         noise = batch.rng.gumbel(size=(len(batch.rows), len(self.head)))
         chosen = batch.assign(self.predict(batch.x) - self.temperature * noise)
         losses = batch.measure(chosen)
@@ -151,13 +212,13 @@ class Joint:
         self._optimizer.step()
 
     def state(self) -> Arrays:
-        """Return the head and the optimiser's moments."""
+        """Return the head and the optimizer's moments."""
         moments = self._optimizer.state.get(self.head, {})
         tensors = {"head": self.head.detach(), **moments}
         return {name: tensor.numpy().copy() for name, tensor in tensors.items()}
 
     def restore(self, state: Arrays) -> None:
-        """Go on from what `state` returned."""
+        """Restore what `state` returned."""
         import torch
 
         tensors = {name: torch.from_numpy(array.copy()) for name, array in state.items()}
@@ -167,31 +228,58 @@ class Joint:
             self._optimizer.state[self.head] = tensors
 
 
+def joint_objective(
+    predicted: torch.Tensor,
+    penalties: torch.Tensor,
+    losses: torch.Tensor,
+    propensity: torch.Tensor,
+    temperature: float,
+) -> torch.Tensor:
+    """Estimate J, without a bias, from losses with gaps; all are `(batch, n_experts)`.
+
+    `propensity` is the probability that a loss was measured. A loss that was not measured is taken
+    as predicted, and one that was measured corrects the prediction, weighted by `1 / propensity`
+    (the doubly robust estimate, Dudik et al. 2011). Only `predicted` receives a gradient:
+
+        dJ/dQ^_i = -p_i (L_i - sum_k p_k L_k) / T + 2 (Q^_i - L_i) / n,  over the batch
+    """
+    import torch
+
+    weight = (~losses.isnan()).to(predicted.dtype) / propensity
+    gap = predicted - losses.nan_to_num()
+    estimate = (predicted - weight * gap).detach()
+    probabilities = torch.softmax(-(predicted + penalties) / temperature, dim=1)
+    return (probabilities * estimate).sum(dim=1).mean() + (weight * gap.pow(2)).mean()
+
+
 class _Stateless:
-    """Rules that learn nothing have nothing to keep."""
+    """A mode that learns nothing, and so has no state."""
 
     def state(self) -> Arrays:
         """Return nothing."""
         return {}
 
     def restore(self, state: Arrays) -> None:
-        """Take nothing up."""
+        """Do nothing."""
 
 
 class ByLabel(_Stateless):
-    """Each expert learns from the prompts of its own domains, told the true ones.
+    """Each expert learns from the prompts of its own domains, by their true labels.
 
     `labels` has one per prompt of the pool; the domains are dealt to `n_experts` in turn.
+
+    Raises:
+        InputError: there are no labels.
     """
 
     def __init__(self, labels: Sequence[str], n_experts: int) -> None:
         if not labels:
             raise InputError("No labels were given; give the domain of every prompt.")
-        self._experts = np.unique(np.array(labels), return_inverse=True)[1] % n_experts
+        self._expert_of_row = np.unique(np.array(labels), return_inverse=True)[1] % n_experts
 
     def __call__(self, batch: TrainingRound) -> IndexArray:
         """Return the expert that learns from each prompt, `(batch,)`."""
-        return np.asarray(self._experts[batch.rows], np.intp)
+        return np.asarray(self._expert_of_row[batch.rows], np.intp)
 
 
 class AtRandom(_Stateless):
@@ -206,12 +294,12 @@ class AtRandom(_Stateless):
 
 
 def balanced_assignment(totals: FloatArray, slack: float) -> IndexArray:
-    """Assign prompts to experts at the least sum of `totals` `(batch, n_experts)`, `(batch,)`.
+    """Return the expert per prompt `(batch,)` with the least sum of `totals` `(batch, n_experts)`.
 
-    An expert gets at most `slack` times an equal share. Without such a limit the one that is a
-    little ahead gets more prompts, learns more, and is further ahead: in the end it has them all.
-    With 1 everyone gets the same (the balanced assignment of BASE layers, Lewis et al. 2021); with
-    the number of experts, or more, there is no limit.
+    An expert gets at most `slack` times an equal share. Without such a limit, an expert that is a
+    little ahead gets more prompts, learns more, and is further ahead, until it gets all of them.
+    With a slack of 1 all experts get the same number (the balanced assignment of BASE layers, Lewis
+    et al. 2021); with the number of experts, or more, there is no limit.
 
     Raises:
         MissingExtraError: scipy is not installed.
@@ -223,97 +311,14 @@ def balanced_assignment(totals: FloatArray, slack: float) -> IndexArray:
     require_extra("scipy", "train")
     from scipy.optimize import linear_sum_assignment
 
-    places = linear_sum_assignment(np.repeat(totals, capacity, axis=1))[1]
-    return np.asarray(places // capacity, np.intp)
+    slots = linear_sum_assignment(np.repeat(totals, capacity, axis=1))[1]
+    return np.asarray(slots // capacity, np.intp)
 
 
 def effective_experts(shares: FloatArray) -> float:
-    """Count how many experts are really at work: exp of the entropy of their shares.
+    """Return the effective number of experts: exp of the entropy of their shares.
 
-    1 is a collapse, the number of experts an even spread.
+    It is 1 if one expert gets everything, and the number of experts if all get the same.
     """
-    given = shares[shares > 0] / shares.sum()
-    return float(np.exp(-(given * np.log(given)).sum()))
-
-
-class BayesianLinear:
-    """Gaussian beliefs about `n_experts` vectors `v_i` of `width` numbers each.
-
-    `spread` is what experts are believed to differ by, in nats per character, before anything is
-    measured; `memory` is what a measurement counts after another round.
-    """
-
-    def __init__(
-        self, n_experts: int, n_features: int, *, prior_std: float, forgetting_factor: float
-    ) -> None:
-        self.prior_std, self.forgetting_factor = prior_std, forgetting_factor
-        self._gram, self._moment = np.zeros((n_features, n_features)), np.zeros(n_features)
-        self._grams = np.zeros((n_experts, n_features, n_features))
-        self._moments = np.zeros((n_experts, n_features))
-        self._squared_error, self._count = _INITIAL_NOISE_VARIANCE, 1.0
-
-    def update(self, x: FloatArray, losses: FloatArray) -> None:
-        """Take in losses `(batch, n_experts)` with gaps, at features `(batch, width)`."""
-        known = ~np.isnan(losses)
-        given = np.where(known, losses, 0.0)
-        self._gram = self.forgetting_factor * self._gram + (x * known.sum(axis=1)[:, None]).T @ x
-        self._moment = self.forgetting_factor * self._moment + x.T @ given.sum(axis=1)
-        residuals = np.where(known, losses - (x @ self.shared_mean())[:, None], 0.0)
-        errors = np.where(known, residuals - x @ self.expert_means().T, 0.0)
-        self._squared_error = self.forgetting_factor * self._squared_error + float(
-            (errors**2).sum()
-        )
-        self._count = self.forgetting_factor * self._count + float(known.sum())
-        for i, rows in enumerate(known.T):
-            self._grams[i] = self.forgetting_factor * self._grams[i] + x[rows].T @ x[rows]
-            self._moments[i] = (
-                self.forgetting_factor * self._moments[i] + x[rows].T @ residuals[rows, i]
-            )
-
-    @property
-    def noise_variance(self) -> float:
-        """The variance of a loss around its prediction, which was made before it was seen."""
-        return max(self._squared_error / self._count, _MIN_NOISE_VARIANCE)
-
-    def shared_mean(self) -> FloatArray:
-        """Return `w`, `(width,)`."""
-        ridge = _RIDGE_PENALTY * np.eye(len(self._gram))
-        return np.asarray(np.linalg.solve(self._gram + ridge, self._moment))
-
-    def expert_means(self) -> FloatArray:
-        """Return the expected `v_i`, `(n_experts, width)`."""
-        pulls = self._moments[..., None] / self.noise_variance
-        return np.asarray(np.linalg.solve(self._precisions(), pulls)[..., 0])
-
-    def sample(self, rng: np.random.Generator) -> FloatArray:
-        """Draw `v_i` from the belief, `(n_experts, width)`: one world, for all prompts of a round.
-
-        Prompts that are alike go together also while nothing is known (Thompson sampling).
-        """
-        means, lower = self.expert_means(), np.linalg.cholesky(self._precisions())
-        normal = rng.normal(size=means.shape)[..., None]
-        return means + np.linalg.solve(np.swapaxes(lower, 1, 2), normal)[..., 0]
-
-    def predict(self, x: FloatArray) -> FloatArray:
-        """Predict the losses `(batch, n_experts)` at features `(batch, width)`."""
-        return np.asarray(x @ (self.shared_mean() + self.expert_means()).T)
-
-    def _precisions(self) -> FloatArray:
-        width = self._grams.shape[1]
-        return np.asarray(self._grams / self.noise_variance + np.eye(width) / self.prior_std**2)
-
-    def state(self) -> Arrays:
-        """Return the sums that everything follows from."""
-        return {
-            "gram": self._gram,
-            "moment": self._moment,
-            "grams": self._grams,
-            "moments": self._moments,
-            "noise": np.array([self._squared_error, self._count]),
-        }
-
-    def restore(self, state: Arrays) -> None:
-        """Go on from such sums."""
-        self._gram, self._moment = state["gram"], state["moment"]
-        self._grams, self._moments = state["grams"].copy(), state["moments"].copy()
-        self._squared_error, self._count = map(float, state["noise"])
+    positive = shares[shares > 0] / shares.sum()
+    return float(np.exp(-(positive * np.log(positive)).sum()))

@@ -1,4 +1,4 @@
-"""Experts and their router from beginning to end: prompts in, a folder that routes out."""
+"""Co-training from beginning to end: split prompts, train experts, fit their router, judge both."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tryage.core.constraints import DEFAULT_CONSTRAINTS, Constraint, RequestBatch
+from tryage.core.library import Library
 from tryage.core.objective import compute_routing_loss
 from tryage.errors import InputError
 from tryage.learning.cotraining.loop import CotrainConfig, cotrain
@@ -21,28 +22,29 @@ from tryage.learning.cotraining.specialization import (
     plot_specialization,
     summarize_specialization,
 )
+from tryage.learning.qtable import QTable
+from tryage.learning.training.trainer import FitConfig, fit
+from tryage.router import Router
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from tryage.core.arrays import FloatArray, IndexArray
-    from tryage.core.library import Library
     from tryage.core.preferences import Preferences
     from tryage.learning.cotraining.loop import TrainingHistory
     from tryage.learning.cotraining.protocols import Learner, Mode
     from tryage.learning.cotraining.student import Student
     from tryage.learning.scoring.measurement import Prompt
     from tryage.perception.encoder import Encoder
-    from tryage.router import Router
 
 _MIN_PROMPTS = 10  # prompts that a router can be fitted on
 
-_UNNAMED_DOMAIN = "unnamed"  # the domain of prompts that name none
+_UNNAMED_DOMAIN = "unnamed"  # of prompts without a category
 
 
 @dataclass(frozen=True)
 class PromptSplits:
-    """Prompts that the experts learn from, that the router is fitted on, and that judge both."""
+    """Prompts to train the experts on, to fit the router on, and to judge both by."""
 
     expert_train: tuple[Prompt, ...]
     router_train: tuple[Prompt, ...]
@@ -50,10 +52,10 @@ class PromptSplits:
 
 
 def split_prompts(prompts: Sequence[Prompt]) -> PromptSplits:
-    """Keep a tenth of the prompts to fit the router on, and a tenth to judge, by their text.
+    """Put a tenth of the prompts aside to fit the router on, and a tenth to judge, by their text.
 
     Raises:
-        InputError: too few prompts for the tenths to be of use.
+        InputError: there are too few prompts for the two tenths to be of use.
     """
     digits = [int(blake2b(p.text.encode(), digest_size=8).hexdigest(), 16) % 10 for p in prompts]
     pairs = list(zip(digits, prompts, strict=True))
@@ -62,17 +64,18 @@ def split_prompts(prompts: Sequence[Prompt]) -> PromptSplits:
         tuple(p for digit, p in pairs if digit == 0),
         tuple(p for digit, p in pairs if digit == 1),
     )
-    if min(len({p.text for p in part}) for part in (parts.router_train, parts.test)) < _MIN_PROMPTS:
+    held = parts.router_train, parts.test
+    if min(len({prompt.text for prompt in part}) for part in held) < _MIN_PROMPTS:
         raise InputError(
-            f"{len(prompts)} prompts leave {len(parts.router_train)} to fit the router on and "
-            f"{len(parts.test)} to judge; expected at least {_MIN_PROMPTS} each: give some hundreds."
+            f"{len(prompts)} prompts leave {len(held[0])} to fit the router on and {len(held[1])} "
+            f"to judge; expected at least {_MIN_PROMPTS} each: give some hundreds."
         )
     return parts
 
 
 @dataclass(frozen=True)
 class TrainedSystem:
-    """Experts that have learned, their router, and what became of them."""
+    """Trained experts, their router, the history of training, and who is good at what."""
 
     students: tuple[Student, ...]
     router: Router
@@ -80,19 +83,19 @@ class TrainedSystem:
     specialization: Specialization
 
     def save(self, folder: str | Path) -> None:
-        """Write the experts, the router, what each round did, and who does what, with a picture."""
-        place = Path(folder)
+        """Write the experts, the router, the history, and the specialization with its picture."""
+        root = Path(folder)
         for student in self.students:
-            student.save_pretrained(place / "experts" / student.name)
-        self.router.save_pretrained(place / "router")
+            student.save_pretrained(root / "experts" / student.name)
+        self.router.save_pretrained(root / "router")
         rounds = [json.dumps(asdict(entry)) + "\n" for entry in self.history.entries]
-        (place / "rounds.jsonl").write_text("".join(rounds), "utf-8")
+        (root / "rounds.jsonl").write_text("".join(rounds), "utf-8")
         figures = json.dumps(self.specialization.to_dict(), indent=1, ensure_ascii=False)
-        (place / "specialisation.json").write_text(figures + "\n", "utf-8")
-        plot_specialization(self.specialization, place / "specialisation.png")
+        (root / "specialisation.json").write_text(figures + "\n", "utf-8")
+        plot_specialization(self.specialization, root / "specialisation.png")
 
 
-def train_system(  # noqa: PLR0913 - who, on what, how, read by whom; the rest has defaults
+def train_system(  # noqa: PLR0913 - experts, prompts, mode, config and encoder; the rest has defaults
     students: Sequence[Student],
     splits: PromptSplits,
     make_mode: Callable[[int, int], Mode],
@@ -104,25 +107,23 @@ def train_system(  # noqa: PLR0913 - who, on what, how, read by whom; the rest h
     folder: str | Path | None = None,
     progress: bool = True,
 ) -> TrainedSystem:
-    """Train experts with their router, fit the router that is left, and see who does what.
+    """Train experts with a mode, fit a router to them, and measure who is good at what.
 
     Args:
         students: The experts; they learn in place.
-        parts: The prompts, see `split`.
-        mode: Makes the mode from the number of experts and the width of the features, as the
+        splits: The prompts, see `split_prompts`.
+        make_mode: Makes the mode from the number of experts and the number of features, as the
             classes `Decoupled` and `Joint` do.
-        settings: How much, and in which portions.
-        encoder: Reads the prompts; it stays as it is.
-        pool: The prompts to learn from, where they have been read already.
-        preferences: Weights that routing heeds, while training and after.
+        config: How much the experts learn, and in which portions.
+        encoder: Embeds the prompts; it is not trained.
+        pool: The prompts to train on, if their features are known already.
+        preferences: Weights of constraints, during training and for the router.
         folder: For checkpoints, see `cotrain`.
         progress: Whether to show progress bars.
 
     Raises:
-        InputError, PersistenceError, KeyboardInterrupt: as in `cotrain` and `weighted`.
+        InputError, PersistenceError, KeyboardInterrupt: as in `cotrain` and `constraint_penalties`.
     """
-    from tryage.core.library import Library
-
     texts = [prompt.text for prompt in splits.test]
     before = measure_losses(students, texts)
     pool = pool or embed_pool([prompt.text for prompt in splits.expert_train], encoder)
@@ -154,15 +155,6 @@ def train_system(  # noqa: PLR0913 - who, on what, how, read by whom; the rest h
     return TrainedSystem(tuple(students), router, history, found)
 
 
-def _chosen_experts(router: Router, texts: Sequence[str], losses: FloatArray) -> IndexArray:
-    """Return whom the router sends each text to, `(n_texts,)`; texts without a loss to nobody."""
-    whole = np.flatnonzero(~np.isnan(losses).any(axis=1)).tolist()
-    decisions = router.route_batch([texts[row] for row in whole])
-    chosen = np.zeros(len(texts), np.intp)
-    chosen[whole] = [router.library.index(decision.expert.name) for decision in decisions]
-    return chosen
-
-
 def constraint_penalties(
     pool: PromptPool,
     library: Library,
@@ -176,18 +168,16 @@ def constraint_penalties(
     """
     if preferences.requirements:
         raise InputError(
-            "Co-training knows weights only: an expert that requirements shut out cannot learn. "
-            "Give the experts that meet them."
+            "Co-training takes weights only: an expert that fails a requirement could never learn. "
+            "Give only experts that meet the requirements."
         )
-    nothing = np.zeros((len(pool), len(library)))
+    no_loss = np.zeros((len(pool), len(library)))
     request = RequestBatch(np.asarray(pool.tokens, np.float64))
-    return np.asarray(
-        compute_routing_loss(nothing, library, preferences.weights, constraints, request).total,
-        np.float64,
-    )
+    routed = compute_routing_loss(no_loss, library, preferences.weights, constraints, request)
+    return np.asarray(routed.total, np.float64)
 
 
-def fit_router(  # noqa: PLR0913 - experts, prompts and reader; the rest has defaults
+def fit_router(  # noqa: PLR0913 - experts, prompts and encoder; the rest has defaults
     learners: Sequence[Learner],
     texts: Sequence[str],
     encoder: Encoder,
@@ -198,18 +188,14 @@ def fit_router(  # noqa: PLR0913 - experts, prompts and reader; the rest has def
     seed: int = 0,
     progress: bool = True,
 ) -> Router:
-    """Fit the ability-space perception to what the experts lose now.
+    """Fit a perception to the experts' current losses, and return its router.
 
-    `texts` are prompts that no expert has learned from, so that an expert's own prompts do not make
-    it look better than it is. Those that some expert has no loss on are left out.
+    `texts` are prompts that no expert has learned from: on its own prompts an expert looks better
+    than it is. Prompts on which an expert has no loss are left out.
 
     Raises:
         QTableError: fewer than ten prompts are left.
     """
-    from tryage.learning.qtable import QTable
-    from tryage.learning.training.trainer import FitConfig, fit
-    from tryage.router import Router
-
     losses = measure_losses(learners, texts)
     table = QTable(
         tuple(texts),
@@ -219,3 +205,12 @@ def fit_router(  # noqa: PLR0913 - experts, prompts and reader; the rest has def
     ).take(np.flatnonzero(~np.isnan(losses).any(axis=1)))
     perception = fit(table, encoder, config=FitConfig(seed=seed), progress=progress)
     return Router(perception, library, preferences=preferences)
+
+
+def _chosen_experts(router: Router, texts: Sequence[str], losses: FloatArray) -> IndexArray:
+    """Return the expert that the router chooses for each text, `(n_texts,)`; 0 without a loss."""
+    measured = np.flatnonzero(~np.isnan(losses).any(axis=1)).tolist()
+    decisions = router.route_batch([texts[row] for row in measured])
+    chosen = np.zeros(len(texts), np.intp)
+    chosen[measured] = [router.library.index(decision.expert.name) for decision in decisions]
+    return chosen

@@ -1,4 +1,4 @@
-"""Training a student for long: a schedule, a progress bar, and a checkpoint to go on from."""
+"""Ordinary training of a student, with schedule and checkpoint, and training of its tokenizer."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ if TYPE_CHECKING:
     from tryage.learning.cotraining.student import Student
     from tryage.learning.scoring.language_model import Tokenizer
 
-TEXTS_PER_UPDATE = 64  # texts of one update: enough to put like lengths together
+TEXTS_PER_UPDATE = 64  # enough to batch texts of similar length
 
-DECAY_SHARE = 0.4  # the share of the training in which the learning rate falls to zero
+DECAY_SHARE = 0.4  # of the training, at its end, in which the learning rate falls to zero
+
+PAD, START, END, MASK = "[PAD]", "[CLS]", "[SEP]", "[MASK]"
 
 _TARGET_FILE = "goal.json"
 
 _MISMATCH = "the training of another student, texts or length"
 
-PAD, START, END, MASK = "[PAD]", "[CLS]", "[SEP]", "[MASK]"
 
-
-def train(  # noqa: PLR0913 - each is one thing about a long run
+def train(  # noqa: PLR0913 - student, texts and length; the rest has defaults
     student: Student,
     texts: Sequence[str],
     tokens: int,
@@ -46,12 +46,12 @@ def train(  # noqa: PLR0913 - each is one thing about a long run
 ) -> float:
     """Train a student on `tokens` more tokens of the texts; return the last loss, nats per token.
 
-    With a `checkpoint` folder, kept every so many seconds, an interrupted run goes on where it was
-    when called again with a student made the same way, and a finished one is only read. The first
-    Ctrl-C ends it after the update at hand, with all of it kept.
+    A `checkpoint` folder is written every `checkpoint_seconds`. An interrupted run resumes from it
+    when it is called again with a student made in the same way; a finished run is only loaded. The
+    first Ctrl-C ends the run after the current update, with everything saved.
 
     Raises:
-        InputError: no texts, or `tokens` is not at least 1.
+        InputError: there are no texts, or `tokens` is less than 1.
         PersistenceError: the checkpoint is damaged, or of another student, texts or length.
         KeyboardInterrupt: after Ctrl-C.
     """
@@ -65,12 +65,12 @@ def train(  # noqa: PLR0913 - each is one thing about a long run
     bar = tqdm(total=tokens, desc=student.name, unit="tok", disable=not progress)
     with bar, graceful_interrupt(stop_requested.set):
         while student.tokens_seen < target and not stop_requested.is_set():
-            before, group = student.tokens_seen, _next_texts(texts, student)
+            before, batch = student.tokens_seen, _next_texts(texts, student)
             left = target - before
             bar.update(tokens - left - bar.n)
-            loss = student.update(group, left, lr_scale=min(1.0, left / tokens / DECAY_SHARE))
+            loss = student.update(batch, left, lr_scale=min(1.0, left / tokens / DECAY_SHARE))
             if student.tokens_seen == before:
-                raise InputError(f"There is nothing to predict in {group[0]!r:.80} and others.")
+                raise InputError(f"There is nothing to predict in {batch[0]!r:.80} and others.")
             bar.set_postfix_str(f"{loss:.3f} nats/token", refresh=False)
             if folder is not None and time.monotonic() - saved_at > checkpoint_seconds:
                 student.save_state(folder)
@@ -82,40 +82,39 @@ def train(  # noqa: PLR0913 - each is one thing about a long run
 
 
 def _target_tokens(student: Student, texts: Sequence[str], tokens: int, folder: Path | None) -> int:
-    """Return how many tokens the student will have seen, after going on from the checkpoint."""
-    fresh = student.tokens_seen + tokens
+    """Restore the student from its checkpoint; return how many tokens it will have seen."""
+    target = student.tokens_seen + tokens
     if folder is None:
-        return fresh
+        return target
     table = student.network.get_input_embeddings().weight.detach().cpu().numpy()
     key = fingerprint(student.name, student.parameters, table, tokens, list(texts))
-    note = folder / _TARGET_FILE
-    if not note.exists():
+    path = folder / _TARGET_FILE
+    if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
         student.save_state(folder)
-        save_keyed_json(note, key, "tokens_seen", fresh)
-        return fresh
-    goal = load_keyed_json(note, key, "tokens_seen", int, _MISMATCH)
+        save_keyed_json(path, key, "tokens_seen", target)
+        return target
+    target = load_keyed_json(path, key, "tokens_seen", int, _MISMATCH)
     student.load_state(folder)
-    return goal
+    return target
 
 
 def _next_texts(texts: Sequence[str], student: Student) -> list[str]:
-    """Deal the texts of the student's next update, from endless, freshly shuffled passes."""
+    """Return the texts of the student's next update, from endless passes, each newly shuffled."""
     size = min(TEXTS_PER_UPDATE, len(texts))
-    per_pass = len(texts) // size
-    turn, place = divmod(student.updates, per_pass)
-    order = np.random.default_rng([student.seed, turn]).permutation(len(texts))
-    return [texts[at] for at in order[place * size : (place + 1) * size]]
+    epoch, index = divmod(student.updates, len(texts) // size)
+    order = np.random.default_rng([student.seed, epoch]).permutation(len(texts))
+    return [texts[row] for row in order[index * size : (index + 1) * size]]
 
 
 def train_tokenizer(texts: Iterable[str], size: int = 8192, *, progress: bool = True) -> Tokenizer:
-    """Learn a tokeniser of `size` tokens that masked and causal students can share.
+    """Train a tokenizer of `size` tokens that masked and causal students can share.
 
-    It works on bytes, so there is no text that it cannot write. The same texts in the same order
-    give the same tokeniser.
+    It is a byte-level BPE, so that it can encode any text. The same texts in the same order give
+    the same tokenizer.
 
     Raises:
-        InputError: `size` leaves no room beside the 256 bytes and the special tokens.
+        InputError: `size` is too small for the 256 bytes and the special tokens.
         MissingExtraError: transformers is not installed.
     """
     require_extra("transformers", "train")

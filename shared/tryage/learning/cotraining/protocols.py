@@ -1,4 +1,7 @@
-"""What co-training needs: experts that learn, prompts to learn from, a rule for who gets which."""
+"""What co-training is given: experts that learn, prompts to learn from, and a mode.
+
+The mode assigns prompts to experts, and learns from their losses.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,9 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from tryage.core.request import check_prompts
 from tryage.errors import InputError
+from tryage.learning.training.estimators import fit_feature_extractor
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,27 +27,27 @@ Arrays: TypeAlias = Mapping[str, NDArray[Any]]
 
 
 class Learner(Protocol):
-    """An expert that learns: `MaskedStudent` and `CausalStudent` are such."""
+    """An expert that learns, such as `MaskedStudent` and `CausalStudent`."""
 
     @property
     def name(self) -> str:
-        """Its name in the library."""
+        """The expert's name in the library."""
         ...
 
     def losses(self, texts: Sequence[str]) -> FloatArray:
-        """Measure the loss on each text, `(n_texts,)` nats per character, the same every time."""
+        """Return the loss on each text, `(n_texts,)` nats per character, the same at every call."""
         ...
 
     def update(self, texts: Sequence[str]) -> float:
-        """Learn from the texts in one step; returns the mean loss before it."""
+        """Learn from the texts in one step, and return the mean loss before it."""
         ...
 
     def save_state(self, folder: Path) -> None:
-        """Write all that learning goes on from, the optimiser's moments too."""
+        """Write the whole state, with the optimizer's moments."""
         ...
 
     def load_state(self, folder: Path) -> None:
-        """Go on from what `save_state` wrote."""
+        """Restore what `save_state` wrote."""
         ...
 
 
@@ -50,8 +55,8 @@ class Learner(Protocol):
 class PromptPool:
     """Prompts to learn from.
 
-    `features` `(n_prompts, k)` are what the router reads of them, centred, of unit mean square
-    length, and with a 1 at the end; `tokens` `(n_prompts,)` is their length.
+    `features` `(n_prompts, k)` are what the router knows of them. They are centered, have a mean
+    square length of 1, and end with a constant 1. `tokens` `(n_prompts,)` are their lengths.
     """
 
     texts: tuple[str, ...]
@@ -63,41 +68,37 @@ class PromptPool:
         return len(self.texts)
 
     def shuffled_rows(self, start: int, count: int, seed: int) -> IndexArray:
-        """Deal `count` prompts from position `start` of endless, freshly shuffled passes."""
+        """Return `count` rows from position `start` of endless passes, each newly shuffled."""
         size = len(self)
         passes = range(start // size, (start + count - 1) // size + 1)
-        dealt = [np.random.default_rng([seed, turn]).permutation(size) for turn in passes]
-        at = start - passes[0] * size
-        return np.asarray(np.concatenate(dealt)[at : at + count], np.intp)
+        rows = [np.random.default_rng([seed, number]).permutation(size) for number in passes]
+        offset = start - passes[0] * size
+        return np.asarray(np.concatenate(rows)[offset : offset + count], np.intp)
 
 
 def embed_pool(texts: Sequence[str], encoder: Encoder, *, n_components: int = 64) -> PromptPool:
-    """Read prompts once, with the features of the perception (embedding, words and form).
+    """Extract the features of prompts as a perception does: embedding, words and form.
 
-    Their `width` first principal components are kept: a head that is learned from a few hundred
-    losses at a time can use no more.
+    The first `n_components` principal components are kept: a head that is learned from a few
+    hundred losses at a time can use no more.
 
     Raises:
-        InputError: fewer than two different prompts, or one that is no text.
+        InputError: there are fewer than two different prompts, or one is not a text.
     """
-    from tryage.core.request import check_prompts
-    from tryage.learning.training.estimators import fit_feature_extractor
-
     check_prompts(texts)
     if len(set(texts)) < 2:
         raise InputError(f"{len(set(texts))} different prompts; co-training needs hundreds.")
     ids = encoder.token_ids(texts)
-    reader = fit_feature_extractor(texts, ids, encoder.vocabulary)
-    x = _principal_components(
-        reader.extract(texts, encoder.encode(texts), ids).astype(np.float64), n_components
-    )
+    extractor = fit_feature_extractor(texts, ids, encoder.vocabulary)
+    features = extractor.extract(texts, encoder.encode(texts), ids).astype(np.float64)
+    x = _principal_components(features, n_components)
     x /= np.sqrt((x**2).sum(axis=1).mean()) + 1e-12
     x = np.concatenate([x, np.ones((len(x), 1))], axis=1)
     return PromptPool(tuple(texts), x, np.maximum(encoder.count_tokens(texts), 1))
 
 
 def _principal_components(x: FloatArray, n_components: int) -> FloatArray:
-    """Turn features `(n, d)` to their principal axes, and keep the first of them."""
+    """Project features `(n, d)` on their first principal axes, `(n, n_components)`."""
     centered = x - x.mean(axis=0)
     axes = np.linalg.eigh(centered.T @ centered)[1][:, ::-1][:, :n_components]
     return np.asarray(centered @ axes)
@@ -105,14 +106,14 @@ def _principal_components(x: FloatArray, n_components: int) -> FloatArray:
 
 @dataclass(frozen=True)
 class TrainingRound:
-    """One round as a mode sees it: prompts, and the two things that can be done with them.
+    """One round as a mode sees it: prompts, and the two operations on them.
 
     `rows` `(batch,)` are positions in the pool, `x` `(batch, k)` their features, `penalties`
     `(batch, n_experts)` the weighted constraints. `assign` turns predicted losses
-    `(batch, n_experts)` into an expert per prompt `(batch,)`: the lowest total, nobody above
-    capacity. `measure` returns the losses that these experts have now, `(batch, n_experts)`, and
-    those of the others where a coin said so, which it does in a share `others` of the cases; the
-    rest is NaN.
+    `(batch, n_experts)` into an expert per prompt `(batch,)`: the lowest total with no expert above
+    its capacity. `measure` takes an expert per prompt and returns current losses
+    `(batch, n_experts)`: those of the given experts and, each with probability `exploration_rate`,
+    those of the others. The rest is NaN.
     """
 
     rows: IndexArray
@@ -125,16 +126,16 @@ class TrainingRound:
 
 
 class Mode(Protocol):
-    """Who gets which prompt, and what the router makes of the losses."""
+    """Assigns the prompts of a round to experts, and learns from their losses."""
 
     def __call__(self, batch: TrainingRound) -> IndexArray:
         """Return the expert that learns from each prompt, `(batch,)`."""
         ...
 
     def state(self) -> Arrays:
-        """Return all that it has learned."""
+        """Return everything the mode has learned."""
         ...
 
     def restore(self, state: Arrays) -> None:
-        """Go on from what `state` returned."""
+        """Restore what `state` returned."""
         ...

@@ -1,4 +1,4 @@
-"""Who has become good at what: losses by domain before and after, and who gets which domain."""
+"""Which expert has become good at which domain: losses before and after, choices, a picture."""
 
 from __future__ import annotations
 
@@ -21,14 +21,16 @@ if TYPE_CHECKING:
     from tryage.core.arrays import FloatArray, IndexArray
     from tryage.learning.cotraining.protocols import Learner
 
+
 @dataclass(frozen=True)
 class Specialization:
-    """What co-training made of the experts, on prompts that nobody learned from.
+    """What the experts learned, measured on prompts that no expert was trained on.
 
-    `before` and `after` are mean losses `(n_domains, n_experts)`, `shares` `(n_domains, n_experts)`
-    says which part of a domain's prompts goes to whom; each row sums to one. `loss` is that of the
-    system as it routes, `best_single` of its best expert alone, `oracle` of the best choice for
-    every prompt, all in nats per character.
+    `before` and `after` are mean losses `(n_domains, n_experts)` before and after training.
+    `shares` `(n_domains, n_experts)` are the shares of a domain's prompts per expert; each row sums
+    to one. `loss` is the mean loss of the routed experts, `best_single` that of the best expert
+    alone, `oracle` that of the best choice for every prompt, all in nats per character.
+    `information` is how much the chosen expert reveals about the domain, from 0 to 1.
     """
 
     domains: tuple[str, ...]
@@ -42,12 +44,12 @@ class Specialization:
     information: float
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all of it, JSON-safe."""
-        given = asdict(self)
-        return {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in given.items()}
+        """Return all fields as plain values for JSON."""
+        fields = asdict(self)
+        return {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in fields.items()}
 
     def table(self) -> str:
-        """Lay the figures out: losses before and after, and shares, a line per domain."""
+        """Return losses before and after, and shares, as text with a line per domain."""
         width = max(map(len, self.domains), default=0)
         head = "".join(f"{name[-8:]:>9}" for name in self.experts)
         lines = []
@@ -75,9 +77,9 @@ def summarize_specialization(
     after: FloatArray,
     chosen: IndexArray,
 ) -> Specialization:
-    """Sum up losses `(n_prompts, n_experts)` before and after, and who was chosen, `(n_prompts,)`.
+    """Summarize losses `(n_prompts, n_experts)` and the experts that were chosen, `(n_prompts,)`.
 
-    Prompts that some expert was not measured on are left out.
+    `domains` has one name per prompt. Prompts on which an expert was not measured are left out.
 
     Raises:
         InputError: the shapes do not fit, or no prompt is left.
@@ -88,22 +90,22 @@ def summarize_specialization(
             f"losses {before.shape} and {after.shape}, {np.shape(chosen)} choices; expected "
             f"{shape} and {shape[:1]}"
         )
-    whole = ~np.isnan(before + after).any(axis=1)
-    if not whole.any():
+    measured = ~np.isnan(before + after).any(axis=1)
+    if not measured.any():
         raise InputError("No prompt was measured with every expert.")
-    before, after, chosen = before[whole], after[whole], np.asarray(chosen)[whole]
-    names, at = np.unique(np.array(domains)[whole], return_inverse=True)
-    picks = np.eye(shape[1])[chosen]
+    before, after, chosen = before[measured], after[measured], np.asarray(chosen)[measured]
+    names, domain = np.unique(np.array(domains)[measured], return_inverse=True)
+    choices = np.eye(shape[1])[chosen]
     return Specialization(
         tuple(names.tolist()),
         tuple(experts),
-        _group_means(at, before),
-        _group_means(at, after),
-        _group_means(at, picks),
+        _group_means(domain, before),
+        _group_means(domain, after),
+        _group_means(domain, choices),
         loss=float(after[np.arange(len(after)), chosen].mean()),
         best_single=float(after.mean(axis=0).min()),
         oracle=float(after.min(axis=1).mean()),
-        information=_uncertainty_coefficient(at, picks),
+        information=_uncertainty_coefficient(domain, choices),
     )
 
 
@@ -112,9 +114,12 @@ def _group_means(domain: IndexArray, values: FloatArray) -> FloatArray:
     return np.array([values[domain == d].mean(axis=0) for d in range(int(domain.max()) + 1)])
 
 
-def _uncertainty_coefficient(domain: IndexArray, picks: FloatArray) -> float:
-    """Say how much the expert tells of the domain: 0 nothing, 1 all (mutual information)."""
-    joint = np.array([picks[domain == d].sum(axis=0) for d in range(int(domain.max()) + 1)])
+def _uncertainty_coefficient(domain: IndexArray, choices: FloatArray) -> float:
+    """Return how much the chosen expert reveals about the domain: 0 nothing, 1 everything.
+
+    That is their mutual information, divided by the entropy of the domain (Theil's U).
+    """
+    joint = np.array([choices[domain == d].sum(axis=0) for d in range(int(domain.max()) + 1)])
     joint /= joint.sum()
     independent = joint.sum(axis=1, keepdims=True) * joint.sum(axis=0, keepdims=True)
     known = joint > 0
@@ -125,10 +130,11 @@ def _uncertainty_coefficient(domain: IndexArray, picks: FloatArray) -> float:
 
 
 def plot_specialization(specialization: Specialization, path: Path | None = None) -> Figure:
-    """Draw each expert's loss by domain before and after, and who gets which domain.
+    """Draw each expert's loss by domain before and after, and its share of each domain.
 
-    Losses are shown less the mean of their domain, since a domain that is hard for all would hide
-    who is good at it. Experts stand in the order of the domain they get most of.
+    The mean of a domain is subtracted from its losses: otherwise a domain that is hard for all
+    experts would hide which of them is good at it. Experts are ordered by the domain of which they
+    get most.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
@@ -137,14 +143,11 @@ def plot_specialization(specialization: Specialization, path: Path | None = None
     figure = new_figure(3.2 + 3 * (0.6 + 0.42 * n_experts), 1.9 + 0.36 * n_domains)
     before, after, share = figure.subplots(1, 3, sharey=True)
     order = _expert_order(specialization.shares)
-    limit = max(float(np.abs(_subtract_domain_mean(specialization.after)).max()), 1e-6)
-    _draw_heatmap(
-        before, _subtract_domain_mean(specialization.before)[:, order], "RdBu_r", (-limit, limit)
-    )
-    shown = _draw_heatmap(
-        after, _subtract_domain_mean(specialization.after)[:, order], "RdBu_r", (-limit, limit)
-    )
-    given = _draw_heatmap(share, specialization.shares[:, order], "Blues", (0.0, 1.0))
+    losses = [_subtract_domain_mean(m) for m in (specialization.before, specialization.after)]
+    limit = max(float(np.abs(losses[1]).max()), 1e-6)
+    _draw_heatmap(before, losses[0][:, order], "RdBu_r", (-limit, limit))
+    loss_image = _draw_heatmap(after, losses[1][:, order], "RdBu_r", (-limit, limit))
+    share_image = _draw_heatmap(share, specialization.shares[:, order], "Blues", (0.0, 1.0))
     before.set_title("loss before", loc="left", fontsize=11, color=TEXT_COLOR)
     after.set_title("loss after", loc="left", fontsize=11, color=TEXT_COLOR)
     share.set_title("share of the domain's prompts", loc="left", fontsize=11, color=TEXT_COLOR)
@@ -152,21 +155,21 @@ def plot_specialization(specialization: Specialization, path: Path | None = None
     for axes in (before, after, share):
         axes.set_xticks(range(n_experts), [str(i + 1) for i in order], fontsize=9)
         axes.set_xlabel("expert", color=TEXT_COLOR)
-    bar = figure.colorbar(shown, ax=[before, after], shrink=0.9, pad=0.01)
+    bar = figure.colorbar(loss_image, ax=[before, after], shrink=0.9, pad=0.01)
     bar.set_label("nats per character,\nless the domain's mean", color=TEXT_COLOR, fontsize=9)
-    figure.colorbar(given, ax=share, shrink=0.9, pad=0.02, format=lambda x, _: f"{x:.0%}")
+    figure.colorbar(share_image, ax=share, shrink=0.9, pad=0.02, format=lambda x, _: f"{x:.0%}")
     if path is not None:
         figure.savefig(path)
     return figure
 
 
 def _subtract_domain_mean(losses: FloatArray) -> FloatArray:
-    """Take the mean of each domain away."""
+    """Subtract the mean of each domain from losses `(n_domains, n_experts)`."""
     return np.asarray(losses - losses.mean(axis=1, keepdims=True))
 
 
 def _expert_order(shares: FloatArray) -> IndexArray:
-    """Order the experts by the domain they get most of, then by how much."""
+    """Order the experts by the domain of which they get most, then by their share of it."""
     return np.lexsort((-shares.max(axis=0), shares.argmax(axis=0)))
 
 

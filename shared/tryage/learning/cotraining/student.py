@@ -1,4 +1,4 @@
-"""An expert that learns: a small language model in the form of `transformers`, of either kind."""
+"""Experts that learn: small masked and causal language models of `transformers`."""
 
 from __future__ import annotations
 
@@ -32,34 +32,34 @@ if TYPE_CHECKING:
 
     from tryage.learning.scoring.language_model import LanguageModel, Model, Tokenizer, TokenRow
 
-_COUNTERS = ("tokens_seen", "steps", "updates")
+WARMUP_STEPS = 20  # until Adam's averages are reliable
 
-WARMUP_STEPS = 20  # steps until Adam's averages mean something
+# The embedding table is most of a small model, so input and output share it.
+TIED_EMBEDDINGS = {"tie_word_embeddings": True}
 
-TIED_EMBEDDINGS = {
-    "tie_word_embeddings": True
-}  # the table of tokens is most of a small model: have it once
+_COUNTERS = ("tokens_seen", "steps", "updates")  # attributes that are saved with the state
 
 
 class Student(ABC):
-    """A language model that learns from texts, and tells its loss on texts.
+    """A language model that learns from texts, and measures its loss on texts.
 
-    Deterministic: the same seed, texts and order of calls give the same weights on one machine.
+    It is deterministic: the same seed, texts and order of calls give the same weights on the same
+    machine.
 
     Args:
-        name: Its name in the library.
+        name: The student's name in the library.
         network: A model of `transformers`.
-        tokenizer: Its fast tokeniser; see `train_tokenizer`.
-        seed: Decides the order of the texts and, of a masked student, the words hidden.
-        learning_rate: That of AdamW, after the warm-up.
-        batch_tokens: How many tokens, padding included, are in one step.
-        bf16: Whether to learn in bfloat16 (weights and losses stay in float32): faster where the
-            processor has instructions for it.
+        tokenizer: The fast tokenizer of the model; see `train_tokenizer`.
+        seed: Decides the order of the texts and, for a masked student, which words are hidden.
+        learning_rate: The learning rate of AdamW after the warm-up.
+        batch_tokens: The number of tokens in one step, with padding.
+        bf16: Whether to train in bfloat16 (weights and losses stay in float32). That is faster if
+            the processor has instructions for it.
     """
 
     measurer_class: ClassVar[type[LanguageModel]]
 
-    def __init__(  # noqa: PLR0913 - each is one thing about learning
+    def __init__(  # noqa: PLR0913 - name, model and tokenizer; the rest has defaults
         self,
         name: str,
         network: Model,
@@ -79,7 +79,7 @@ class Student(ABC):
         self._optimizer = torch.optim.AdamW(network.parameters(), learning_rate, betas=(0.9, 0.98))
 
     @classmethod
-    def new(  # noqa: PLR0913 - each is one measure of the network
+    def new(  # noqa: PLR0913 - name and tokenizer; the sizes have defaults
         cls,
         name: str,
         tokenizer: Tokenizer,
@@ -89,12 +89,12 @@ class Student(ABC):
         heads: int = 2,
         length: int = 256,
         seed: int = 0,
-        **settings: Any,  # noqa: ANN401 - those of the class
+        **settings: Any,  # noqa: ANN401 - arguments of the class
     ) -> Self:
-        """Return an untrained student that reads `length` tokens at once.
+        """Return an untrained student with a context of `length` tokens.
 
         Raises:
-            InputError: a size that is not at least 1, or `width` is no multiple of `2 * heads`.
+            InputError: a size is less than 1, or `width` is not a multiple of `2 * heads`.
             MissingExtraError: torch or transformers is not installed.
         """
         config = config_kwargs(tokenizer, width=width, layers=layers, heads=heads, length=length)
@@ -107,11 +107,11 @@ class Student(ABC):
         folder: str | Path,
         *,
         name: str | None = None,
-        **settings: Any,  # noqa: ANN401 - those of the class
+        **settings: Any,  # noqa: ANN401 - arguments of the class
     ) -> Self:
-        """Return the student that `save_pretrained` wrote; its optimiser starts anew.
+        """Return the student that `save_pretrained` wrote, with a new optimizer.
 
-        Without a `name` it is called like the folder.
+        Without a `name` it gets the name of the folder.
 
         Raises:
             MeasurementError: the folder holds no such model.
@@ -123,21 +123,21 @@ class Student(ABC):
 
     @property
     def parameters(self) -> int:
-        """How many weights it has, each counted once."""
+        """The number of weights, each counted once."""
         return sum(weight.numel() for weight in self.network.parameters())
 
     @property
     def length(self) -> int:
-        """How many tokens it reads at once."""
+        """The context length in tokens."""
         return int(self.network.config.max_position_embeddings)
 
     @property
     def expert(self) -> Expert:
-        """What is known of it."""
+        """The student as an expert of a library."""
         return Expert(self.name, parameters=self.parameters, context_length=self.length)
 
-    def measurer(self, **settings: Any) -> LanguageModel:  # noqa: ANN401 - those of the measurer
-        """Return the measurer (`MaskedLM`, `CausalLM`) of the student as it is when asked."""
+    def measurer(self, **settings: Any) -> LanguageModel:  # noqa: ANN401 - arguments of the measurer
+        """Return a measurer (`MaskedLM`, `CausalLM`) of the student's current weights."""
         return self.measurer_class(
             self.expert, lambda: (self.network.eval(), self.tokenizer), **settings
         )
@@ -147,53 +147,53 @@ class Student(ABC):
 
         It is what `tryage.learning.scoring.run.score` measures on the saved student.
         """
-        found = np.full(len(texts), np.nan)
+        losses = np.full(len(texts), np.nan)
         prompts = [Prompt(text) for text in texts]
-        for at, measurement in self.measurer().measure(prompts, Budget()):
+        for i, measurement in self.measurer().measure(prompts, Budget()):
             if measurement.loss_per_char is not None:
-                found[at] = measurement.loss_per_char
-        return found
+                losses[i] = measurement.loss_per_char
+        return losses
 
     def update(
         self, texts: Sequence[str], tokens: int | None = None, *, lr_scale: float = 1.0
     ) -> float:
-        """Learn from the texts, in one or more steps; return the mean loss before each.
+        """Learn from the texts, in one or more steps; return the mean loss before each step.
 
-        It is in nats per token, NaN if there was nothing to predict, and of what is hidden for
-        learning, so compare `losses` instead.
+        The loss is in nats per token, NaN if there was nothing to predict. It is of the words that
+        are hidden in training: to compare students, use `losses`.
 
         Args:
             texts: Each is read once.
-            tokens: Stop earlier, when so many have been read.
-            pace: What the learning rate is multiplied by.
+            tokens: Stop earlier, after so many tokens.
+            lr_scale: A factor for the learning rate.
 
         Raises:
-            InputError: a text is no string, or not Unicode.
+            InputError: a text is not a string, or not Unicode.
         """
         nats, scored, start = 0.0, 0, self.tokens_seen
-        batched = self._batches(texts)
+        batches = self._batches(texts)
         self.updates += 1
-        for rows in batched:
+        for rows in batches:
             if tokens is None or self.tokens_seen - start < tokens:
                 mean, count = self._train_step(rows, lr_scale)
                 nats, scored = nats + mean * count, scored + count
         return nats / scored if scored else math.nan
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Write what `transformers`, `tryage score` and `from_pretrained` read."""
+        """Write the folder that `transformers`, `tryage score` and `from_pretrained` read."""
         self.network.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
 
     def save_state(self, folder: str | Path) -> None:
-        """Write all that learning goes on from, the optimiser's averages too; whole or not."""
+        """Write the whole state, with the optimizer's averages, or nothing if the process dies."""
         counts = {name: getattr(self, name) for name in _COUNTERS}
         save_student_state(folder, self.network, self._optimizer, counts | {"name": self.name})
 
     def load_state(self, folder: str | Path) -> None:
-        """Go on from what `save_state` wrote of a student of the same shape.
+        """Restore what `save_state` wrote for a student of the same name and shape.
 
         Raises:
-            PersistenceError: there is none, or it is damaged or of another student.
+            PersistenceError: the state is missing or damaged, or of another student.
         """
         counts = load_student_state(folder, self.network, self._optimizer, self.name)
         for name in _COUNTERS:
@@ -206,25 +206,25 @@ class Student(ABC):
 
     @abstractmethod
     def _training_measurer(self) -> LanguageModel:
-        """Return what cuts texts into rows for learning."""
+        """Return the measurer that splits texts into rows for training."""
 
     @abstractmethod
     def _predict(
         self, batch: dict[str, torch.Tensor], labels: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the logits of all that is scored, `(n_scored, n_tokens)`, and their labels."""
+        """Return the logits of the scored tokens, `(n_scored, n_tokens)`, and their labels."""
 
     def _batches(self, texts: Sequence[str]) -> list[list[TokenRow]]:
-        """Cut texts into rows, and put rows of like length together, in an order by chance."""
+        """Split texts into rows, and batch rows of similar length, in random order."""
         measurer = self._training_measurer()
-        texts_cut = [measurer.prepare(self.tokenizer, Prompt(text), self.length) for text in texts]
-        rows = [row for text in texts_cut for row in text.rows]
-        found = list(batch_by_length([len(row.ids) for row in rows], self.batch_tokens))
-        order = np.random.default_rng([self.seed, self.updates]).permutation(len(found))
-        return [[rows[at] for at in found[place]] for place in order]
+        prepared = [measurer.prepare(self.tokenizer, Prompt(text), self.length) for text in texts]
+        rows = [row for text in prepared for row in text.rows]
+        batches = list(batch_by_length([len(row.ids) for row in rows], self.batch_tokens))
+        order = np.random.default_rng([self.seed, self.updates]).permutation(len(batches))
+        return [[rows[i] for i in batches[number]] for number in order]
 
     def _train_step(self, rows: Sequence[TokenRow], lr_scale: float) -> tuple[float, int]:
-        """Take one step; return the mean nats before it, and of how many tokens."""
+        """Take one step; return the mean nats before it, and the number of scored tokens."""
         import torch
 
         device = self.network.device
@@ -234,7 +234,7 @@ class Student(ABC):
         with torch.autocast(device.type, torch.bfloat16, enabled=self.bf16):
             logits, targets = self._predict(batch, labels)
         loss = torch.nn.functional.cross_entropy(logits.float(), targets)
-        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        loss.backward()  # type: ignore[no-untyped-call]  # torch has no types for it
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         self.steps += 1
         for group in self._optimizer.param_groups:
@@ -246,25 +246,25 @@ class Student(ABC):
 
 
 class MaskedStudent(Student):
-    """A BERT that learns to fill in hidden words."""
+    """A BERT that learns to predict hidden words."""
 
     measurer_class = MaskedLM
-    mask_rate = 0.25  # a share of the words; more than is measured, so that each pass teaches more
+    mask_rate = 0.25  # of the words: more than measuring hides, so that each pass teaches more
 
     @staticmethod
     def _build_network(config: dict[str, Any]) -> Model:
         from transformers import BertConfig, BertForMaskedLM
 
-        still: dict[str, Any] = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+        dropout: dict[str, Any] = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
         return BertForMaskedLM(
-            BertConfig(**config, **still, intermediate_size=4 * config["hidden_size"])
+            BertConfig(**config, **dropout, intermediate_size=4 * config["hidden_size"])
         )
 
     def init_output_bias(self, texts: Sequence[str], previous_texts: Sequence[str] = ()) -> None:
-        """Expect each token as often as it is in the texts: spares a fresh student many steps.
+        """Set the output bias to the token frequencies of the texts, which saves many steps.
 
-        `before` are the texts of a student that has learned already, of which it is to forget the
-        frequencies.
+        For a student that has learned already, `previous_texts` are the texts whose frequencies are
+        replaced.
         """
         import torch
 
@@ -275,26 +275,26 @@ class MaskedStudent(Student):
             self.network.cls.predictions.bias += shift
 
     def _log_token_frequencies(self, texts: Sequence[str]) -> torch.Tensor:
-        """Return the log of each token's share, one occurrence added to each, `(n_tokens,)`."""
+        """Return the log of each token's share, with one more occurrence of each, `(n_tokens,)`."""
         import torch
 
-        ids = [at for text in texts for at in self.tokenizer(text)["input_ids"]]
+        ids = [token for text in texts for token in self.tokenizer(text)["input_ids"]]
         counts = 1.0 + np.bincount(ids, minlength=len(self.tokenizer))
         return torch.tensor(np.log(counts / counts.sum()), dtype=torch.float32)
 
     def _training_measurer(self) -> LanguageModel:
-        # a short text is measured in several rounds, but learned from in one
+        # a short text is measured in several rounds, but trained on in one
         return self.measurer(rate=self.mask_rate, least=1, seed=self.seed + self.updates + 1)
 
     def _predict(
         self, batch: dict[str, torch.Tensor], labels: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        scored = labels != IGNORE_INDEX  # the rest needs no logits, which are most of the work
+        scored = labels != IGNORE_INDEX  # logits are most of the work, so compute no others
         return self.network.cls(self.network.bert(**batch)[0][scored]), labels[scored]
 
 
 class CausalStudent(Student):
-    """A Llama that learns to go on."""
+    """A Llama that learns to predict the next token."""
 
     measurer_class = CausalLM
 
@@ -302,9 +302,8 @@ class CausalStudent(Student):
     def _build_network(config: dict[str, Any]) -> Model:
         from transformers import LlamaConfig, LlamaForCausalLM
 
-        ffn_size = 32 * math.ceil(
-            8 * config["hidden_size"] / 3 / 32
-        )  # gated: as many weights as BERT
+        # a gated layer of this size has as many weights as BERT's
+        ffn_size = 32 * math.ceil(8 * config["hidden_size"] / 3 / 32)
         return LlamaForCausalLM(LlamaConfig(**config, intermediate_size=ffn_size))
 
     def _training_measurer(self) -> LanguageModel:
@@ -314,15 +313,17 @@ class CausalStudent(Student):
         self, batch: dict[str, torch.Tensor], labels: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         scored = labels[:, 1:] != IGNORE_INDEX
-        seen = self.network.model(**batch, use_cache=False)[0][:, :-1]
-        return self.network.lm_head(seen[scored]), labels[:, 1:][scored]
+        hidden = self.network.model(**batch, use_cache=False)[0][:, :-1]
+        return self.network.lm_head(hidden[scored]), labels[:, 1:][scored]
 
 
 def config_kwargs(tokenizer: Tokenizer, **sizes: int) -> dict[str, Any]:
-    """Return `width`, `layers`, `heads`, `length` and what the tokeniser settles for a config.
+    """Return the arguments of a model config from `width`, `layers`, `heads` and `length`.
+
+    Vocabulary and special tokens are those of the tokenizer.
 
     Raises:
-        InputError: a size that is not at least 1, or `width` is no multiple of `2 * heads`.
+        InputError: a size is less than 1, or `width` is not a multiple of `2 * heads`.
     """
     if min(sizes.values()) < 1 or sizes["width"] % (2 * sizes["heads"]):
         raise InputError(f"{sizes}: expected at least 1 each, width a multiple of 2 * heads.")
@@ -341,7 +342,7 @@ def config_kwargs(tokenizer: Tokenizer, **sizes: int) -> dict[str, Any]:
 def random_init(
     build: Callable[[dict[str, Any]], Model], config: dict[str, Any], seed: int
 ) -> Model:
-    """Return the network of a shape with the weights of a seed; other chance goes on as it was.
+    """Return a network with weights drawn from a seed; the global random state stays as it was.
 
     Raises:
         MissingExtraError: torch or transformers is not installed.
