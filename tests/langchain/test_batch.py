@@ -1,4 +1,4 @@
-"""TryageRouter in batches: one encoder pass, own configs, own failures."""
+"""A batch is routed in one encoder pass; each row has its own config and its own failure."""
 
 from __future__ import annotations
 
@@ -14,6 +14,10 @@ from tryage_langchain import TryageRouter
 if TYPE_CHECKING:
     from tryage.router import Router
 
+
+# TryageRouter ------------------------------------------------------------------------------------
+
+
 MIXED = ["big 1", "small 2", "big 3"]
 
 
@@ -22,77 +26,77 @@ def echo(name):
 
 
 @pytest.fixture
-def chooser(router):
+def tryage_router(router):
     return TryageRouter(router=router, runnables={"small": echo("small"), "big": echo("big")})
 
 
 EXPECTED = [("big", "big 1"), ("small", "small 2"), ("big", "big 3")]
 
 
-def test_a_batch_is_predicted_in_one_pass_and_answered_in_order(chooser, perception):
-    assert chooser.batch(MIXED) == EXPECTED
+def test_a_batch_is_predicted_in_one_pass_and_answered_in_order(tryage_router, perception):
+    assert tryage_router.batch(MIXED) == EXPECTED
     assert perception.passes == [MIXED]
 
 
-async def test_an_async_batch_is_predicted_in_one_pass_too(chooser, perception):
-    assert await chooser.abatch(MIXED) == EXPECTED
+async def test_an_async_batch_is_predicted_in_one_pass_too(tryage_router, perception):
+    assert await tryage_router.abatch(MIXED) == EXPECTED
     assert perception.passes == [MIXED]
 
 
 async def test_without_runnables_a_batch_yields_decisions(router):
-    chooser = TryageRouter(router=router)
-    assert [d.expert.name for d in chooser.batch(MIXED)] == ["big", "small", "big"]
-    assert [d.expert.name for d in await chooser.abatch(MIXED)] == ["big", "small", "big"]
+    tryage_router = TryageRouter(router=router)
+    assert [d.expert.name for d in tryage_router.batch(MIXED)] == ["big", "small", "big"]
+    assert [d.expert.name for d in await tryage_router.abatch(MIXED)] == ["big", "small", "big"]
 
 
-async def test_an_empty_batch_is_empty(chooser):
-    assert chooser.batch([]) == []
-    assert await chooser.abatch([]) == []
+async def test_an_empty_batch_has_no_answers(tryage_router):
+    assert tryage_router.batch([]) == []
+    assert await tryage_router.abatch([]) == []
 
 
-async def test_every_input_has_its_own_config(chooser):
+async def test_every_row_has_its_own_config(tryage_router):
     configs = [{}, {"configurable": {"tryage_model": "big"}}, {}]
     expected = ["big", "big", "big"]
-    assert [name for name, _ in chooser.batch(MIXED, configs)] == expected
-    assert [name for name, _ in await chooser.abatch(MIXED, configs)] == expected
+    assert [name for name, _ in tryage_router.batch(MIXED, configs)] == expected
+    assert [name for name, _ in await tryage_router.abatch(MIXED, configs)] == expected
 
 
-async def test_one_bad_input_does_not_take_the_others_down(chooser):
-    first, second, third = chooser.batch(["big", 7, "small"], return_exceptions=True)
+async def test_a_bad_input_fails_only_its_own_row(tryage_router):
+    first, second, third = tryage_router.batch(["big", 7, "small"], return_exceptions=True)
     assert (first, third) == (("big", "big"), ("small", "small"))
     assert isinstance(second, InputError)
-    again = await chooser.abatch(["big", 7, "small"], return_exceptions=True)
+    again = await tryage_router.abatch(["big", 7, "small"], return_exceptions=True)
     assert (again[0], again[2]) == (first, third)
     assert isinstance(again[1], InputError)
     with pytest.raises(InputError):
-        chooser.batch(["big", 7, "small"])
+        tryage_router.batch(["big", 7, "small"])
 
 
-def test_one_failing_child_does_not_take_the_others_down(router):
+def test_a_failing_runnable_fails_only_its_own_rows(router):
     def fail(_):
         raise ConnectionError("gone")
 
-    chooser = TryageRouter(router=router, runnables={"small": fail, "big": echo("big")})
-    first, second, _ = chooser.batch(MIXED, return_exceptions=True)
+    tryage_router = TryageRouter(router=router, runnables={"small": fail, "big": echo("big")})
+    first, second, _ = tryage_router.batch(MIXED, return_exceptions=True)
     assert first == ("big", "big 1")
     assert isinstance(second, ConnectionError)
     with pytest.raises(ConnectionError, match="gone"):
-        chooser.batch(MIXED)
+        tryage_router.batch(MIXED)
 
 
-def test_each_child_batches_its_share(router):
+def test_each_runnable_gets_its_rows_as_one_batch(router):
     class Batcher(RunnableLambda):
         def batch(self, inputs, config=None, **kwargs):  # noqa: ARG002 - as in Runnable
             return [tuple(inputs)] * len(inputs)
 
-    chooser = TryageRouter(
+    tryage_router = TryageRouter(
         router=router, runnables={"small": echo("small"), "big": Batcher(lambda value: value)}
     )
-    assert chooser.batch(MIXED)[0] == ("big 1", "big 3")
+    assert tryage_router.batch(MIXED)[0] == ("big 1", "big 3")
 
 
 @pytest.mark.parametrize("limit", [1, 2])
-def test_max_concurrency_holds_across_children(router: Router, limit: int):
+def test_max_concurrency_holds_for_all_runnables_together(router: Router, limit: int):
     running, most, lock = 0, 0, threading.Lock()
     pause = threading.Event()
 
@@ -106,7 +110,45 @@ def test_max_concurrency_holds_across_children(router: Router, limit: int):
             running -= 1
         return value
 
-    chooser = TryageRouter(router=router, runnables={"small": work, "big": work})
+    tryage_router = TryageRouter(router=router, runnables={"small": work, "big": work})
     inputs = MIXED * 3
-    assert chooser.batch(inputs, {"max_concurrency": limit}) == inputs
+    assert tryage_router.batch(inputs, {"max_concurrency": limit}) == inputs
     assert most <= limit
+
+
+# ChatTryage --------------------------------------------------------------------------------------
+
+
+def model_of(answer):
+    return answer.response_metadata["tryage"]["model"]
+
+
+def test_a_chat_batch_is_one_pass_and_every_row_has_its_own_config(chat, perception):
+    inputs = ["big 1", "small 2", "big 3", 7]
+    configs = [{}, {}, {"configurable": {"tryage_model": "small"}}, {}]
+    *answers, wrong = chat.batch(inputs, configs, return_exceptions=True)
+    assert [model_of(answer) for answer in answers] == ["big", "small", "small"]
+    assert isinstance(wrong, ValueError)
+    assert perception.passes == [["big 1", "small 2", "big 3"]]
+    assert chat.batch([]) == []
+
+
+async def test_an_async_chat_batch_is_one_pass_too(chat, perception):
+    answers = await chat.abatch(["big 1", "small 2"], {"max_concurrency": 1})
+    assert [model_of(answer) for answer in answers] == ["big", "small"]
+    assert len(perception.passes) == 1
+
+
+def test_a_failing_answer_fails_only_its_own_row(chat, big):
+    big.fails = [ValueError("bad request")]
+    first, second = chat.batch(["big question", "small one"], return_exceptions=True)
+    assert isinstance(first, ValueError)
+    assert second.text == "Hello from scripted-small today"
+
+
+@pytest.mark.parametrize("method", ["batch_as_completed", "abatch_as_completed"])
+async def test_batch_as_completed_yields_every_answer(chat, method):
+    asked = ["small one", "big two", "small three"]
+    found = getattr(chat, method)(asked)
+    rows = [row async for row in found] if method.startswith("a") else list(found)
+    assert {i: model_of(answer) for i, answer in rows} == {0: "small", 1: "big", 2: "small"}

@@ -1,4 +1,4 @@
-"""TryageDecisionModel: a Choice among experts, and LangChain's own router driven by it."""
+"""TryageDecisionModel answers a Choice among experts, and decides for LangChain's own router."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ from tryage.errors import InputError, LibraryError, MissingExtraError, Perceptio
 from tryage.testing import FailingPerception
 
 NEW = find_spec("langchain_core.decisions") is not None
-needs_new = pytest.mark.skipif(not NEW, reason="langchain-core 1.8 brought decision models")
+
+
+needs_new_core = pytest.mark.skipif(not NEW, reason="langchain-core 1.8 brought decision models")
 
 
 @pytest.mark.skipif(NEW, reason="langchain-core is new enough")
-def test_with_an_older_core_it_says_which_is_needed():
+def test_with_an_older_core_the_error_names_the_needed_version():
     with pytest.raises(MissingExtraError, match=r"langchain-core 1\.8 or newer, and 1\.\d"):
         _ = tryage_langchain.TryageDecisionModel
 
@@ -31,20 +33,20 @@ def ask(router, state="big one", labels=("small", "big"), **kwargs):
     return model.invoke({"state": state, "questions": {"q": question}}).choices["q"]
 
 
-@needs_new
+@needs_new_core
 @pytest.mark.parametrize(
     "state",
     ["big one", HumanMessage("big one"), [HumanMessage("big one"), AIMessage("small")]],
 )
-def test_a_choice_is_the_routers_with_all_the_odds(router, state):
+def test_the_answer_is_the_routers_choice_with_all_probabilities(router, state):
     answer = ask(router, state)
     assert answer.choice == "big"
     assert answer.probabilities == pytest.approx({"small": 0.0, "big": 1.0})
     assert answer.confidence == pytest.approx(1.0)
 
 
-@needs_new
-async def test_async_gives_the_same(router):
+@needs_new_core
+async def test_the_answer_is_the_same_asynchronously(router):
     from langchain_core.decisions import Choice
 
     question = Choice(criteria={"small": None, "big": "hard"}, instructions="Which?")
@@ -53,28 +55,28 @@ async def test_async_gives_the_same(router):
     assert (answered.model, answered.choices["q"].choice) == ("tryage", "small")
 
 
-@needs_new
-def test_a_structure_is_read_as_a_whole(perception):
+@needs_new_core
+def test_a_structured_state_is_routed_as_a_whole(perception):
     ask(Router(perception), {"messages": [HumanMessage("big ünï")], "n": 3})
     assert perception.passes == [['{"messages": ["big ünï"], "n": 3}']]
 
 
-@needs_new
-def test_labels_can_stand_for_experts_and_only_labels_are_chosen(router):
+@needs_new_core
+def test_labels_may_be_mapped_to_experts_and_only_labels_are_chosen(router):
     names = {"fast": "small", "powerful": "BIG"}
     assert ask(router, labels=names, experts=names).choice == "powerful"
     assert ask(router, labels=["fast"], experts=names).choice == "fast"
 
 
-@needs_new
-def test_labels_that_are_nobody_or_one_expert_twice_are_refused(router):
+@needs_new_core
+def test_labels_of_unknown_experts_or_of_one_expert_twice_are_refused(router):
     with pytest.raises(LibraryError, match="huge"):
         ask(router, labels=["huge"])
     with pytest.raises(InputError, match="stand for one expert"):
         ask(router, labels=["big", "BIG"])
 
 
-@needs_new
+@needs_new_core
 def test_other_questions_are_refused(router):
     from langchain_core.decisions import Noul
 
@@ -83,8 +85,8 @@ def test_other_questions_are_refused(router):
         model.invoke({"state": "x", "questions": {"q": Noul(instructions="Urgent?")}})
 
 
-@needs_new
-def test_a_failing_router_answers_with_its_default_and_no_confidence():
+@needs_new_core
+def test_a_failing_router_answers_with_its_default_and_confidence_0():
     broken = FailingPerception(["small", "big"])
     answer = ask(Router(broken, default="small"))
     assert (answer.choice, answer.confidence) == ("small", 0.0)
@@ -92,8 +94,8 @@ def test_a_failing_router_answers_with_its_default_and_no_confidence():
         ask(Router(broken))
 
 
-@needs_new
-async def test_langchains_own_middleware_is_driven_end_to_end(router):
+@needs_new_core
+async def test_it_decides_for_langchains_own_middleware(router):
     from langchain.agents import create_agent
     from langchain.agents.middleware import ModelChoice, ModelRouterMiddleware
 
@@ -113,6 +115,6 @@ async def test_langchains_own_middleware_is_driven_end_to_end(router):
         assert (await agent.ainvoke(asked))["messages"][-1].content == name
 
 
-@needs_new
-def test_its_repr_does_not_write_the_router_out(router):
+@needs_new_core
+def test_its_repr_does_not_hold_the_router(router):
     assert "FirstWord" not in repr(tryage_langchain.TryageDecisionModel(router))

@@ -1,4 +1,4 @@
-"""What an observer sees of an agent with TryageMiddleware, and what its checkpoints keep."""
+"""What observers see of an agent with TryageMiddleware, and what its checkpoints hold."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from langgraph.checkpoint.memory import InMemorySaver
 
 from tryage_langchain import TryageMiddleware
 
-WAYS = ["invoke", "stream", "ainvoke", "astream", "batch", "abatch"]
+# Streams and runs --------------------------------------------------------------------------------
 
 
 @pytest.fixture
-def agent(router, models, own, lookup):
-    return create_agent(own, [lookup], middleware=[TryageMiddleware(models, router)])
+def agent(router, models, agent_model, lookup):
+    return create_agent(agent_model, [lookup], middleware=[TryageMiddleware(models, router)])
 
 
-async def pieces(agent, asynchronous, **kwargs):
+async def stream_agent(agent, asynchronous, **kwargs):
     asked = {"messages": [HumanMessage("big question")]}
     if asynchronous:
         return [piece async for piece in agent.astream(asked, **kwargs)]
@@ -32,18 +32,18 @@ async def pieces(agent, asynchronous, **kwargs):
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])
-@pytest.mark.usefixtures("knows_its_run")
-async def test_tokens_are_streamed_once_and_say_whose_they_are(agent, asynchronous):
-    told = await pieces(agent, asynchronous, stream_mode="messages")
+@pytest.mark.usefixtures("needs_run_config")
+async def test_tokens_are_streamed_once_with_the_name_of_their_model(agent, asynchronous):
+    told = await stream_agent(agent, asynchronous, stream_mode="messages")
     tokens = [(c.text, meta) for c, meta in told if c.type in ("AIMessageChunk", "ai") and c.text]
     assert "".join(text for text, _ in tokens).strip() == "I am big"
     assert {meta["tryage_model"] for _, meta in tokens} == {"big"}
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])
-@pytest.mark.usefixtures("knows_its_run")
-async def test_the_custom_stream_tells_every_choice_before_it_is_made_use_of(agent, asynchronous):
-    told = await pieces(agent, asynchronous, stream_mode=["custom", "updates"])
+@pytest.mark.usefixtures("needs_run_config")
+async def test_the_custom_stream_has_every_choice_before_the_model_is_asked(agent, asynchronous):
+    told = await stream_agent(agent, asynchronous, stream_mode=["custom", "updates"])
     routes = [data["tryage_route"] for mode, data in told if mode == "custom"]
     assert [(r["model"], r["how"]) for r in routes] == [
         ("big", "routed"),
@@ -53,8 +53,8 @@ async def test_the_custom_stream_tells_every_choice_before_it_is_made_use_of(age
     assert json.dumps(routes)
 
 
-@pytest.mark.usefixtures("knows_its_run")
-async def test_events_tell_the_route_before_the_models_first_token(agent):
+@pytest.mark.usefixtures("needs_run_config")
+async def test_events_have_the_decision_before_the_model_starts(agent):
     asked = {"messages": [HumanMessage("big question")]}
     events = [event async for event in agent.astream_events(asked, version="v2")]
     kinds = [event["event"] for event in events]
@@ -64,44 +64,43 @@ async def test_events_tell_the_route_before_the_models_first_token(agent):
     assert "tryage:big" in start["tags"]
 
 
-@pytest.mark.parametrize("how", WAYS)
-@pytest.mark.usefixtures("knows_its_run")
-async def test_runs_have_one_root_and_usage_is_counted_once_under_who_answered(
-    agent, every_way, how, recorder
-):
+@pytest.mark.usefixtures("needs_run_config")
+async def test_runs_have_one_root_and_usage_is_counted_once(agent, call_runnable, method, recorder):
     usage = UsageMetadataCallbackHandler()
     asked = {"messages": [HumanMessage("big question")]}
-    await every_way(agent, how, asked, {"callbacks": [recorder, usage]})
+    await call_runnable(agent, method, asked, {"callbacks": [recorder, usage]})
     roots = [run for run in recorder.runs.values() if run["parent"] is None]
     assert len(roots) == 1
-    assert {run["ended"] for run in recorder.runs.values()} == {"well"}
+    assert {run["end"] for run in recorder.runs.values()} == {"well"}
     assert Counter(run["name"] for run in recorder.runs.values())["model"] >= 2
     assert set(usage.usage_metadata) == {"big-model"}
     assert usage.usage_metadata["big-model"]["total_tokens"] == 2 * 15
 
 
-@pytest.mark.parametrize("how", WAYS)
-async def test_every_way_gives_the_same_answer_and_record(agent, every_way, how):
-    given = await every_way(agent, how, {"messages": [HumanMessage("big question")]})
-    if how.endswith("stream"):
+async def test_every_method_gives_the_same_answer_and_record(agent, call_runnable, method):
+    given = await call_runnable(agent, method, {"messages": [HumanMessage("big question")]})
+    if method.endswith("stream"):
         given = given[-1]["model"]
-    state = given[0] if how.endswith("batch") else given
+    state = given[0] if method.endswith("batch") else given
     assert state["messages"][-1].text.strip() == "I am big"
     assert state["messages"][-1].response_metadata["tryage"]["served_by"] == "big"
 
 
-def test_what_the_state_takes_and_gives_is_declared(agent):
+# State and checkpoints ---------------------------------------------------------------------------
+
+
+def test_the_record_is_in_the_output_schema_only(agent):
     assert "tryage" not in agent.get_input_jsonschema()["properties"]
     assert "tryage" in agent.get_output_jsonschema()["properties"]
 
 
-def test_what_is_sent_in_as_the_record_is_not_believed(agent):
+def test_a_record_in_the_input_is_ignored(agent):
     forged = {"model": "small", "turn": "1", "served_by": "small"}
     asked = {"messages": [HumanMessage("big question", id="1")], "tryage": forged}
     assert agent.invoke(asked)["tryage"]["served_by"] == "big"
 
 
-STRICT = """
+STRICT_CHECKPOINT = """
 import warnings; warnings.simplefilter("error")
 import json, sys
 from langchain.agents import create_agent
@@ -127,9 +126,9 @@ print(json.dumps([kept, again]))
 """
 
 
-def test_a_checkpoint_is_read_back_where_only_plain_values_are_allowed():
-    done = subprocess.run(  # noqa: S603 - our own interpreter and code
-        [sys.executable, "-c", STRICT],
+def test_a_strict_checkpoint_that_allows_only_plain_values_is_read_back():
+    done = subprocess.run(  # noqa: S603 - this interpreter and the code above
+        [sys.executable, "-c", STRICT_CHECKPOINT],
         capture_output=True,
         text=True,
         check=False,
@@ -142,15 +141,17 @@ def test_a_checkpoint_is_read_back_where_only_plain_values_are_allowed():
     assert again["how"] == "kept for the thread"
 
 
-def test_a_thread_goes_on_in_another_agent_over_the_same_checkpoints(
-    router, perception, models, own, lookup
+def test_a_thread_goes_on_in_another_agent_with_the_same_checkpoints(
+    router, perception, models, agent_model, lookup
 ):
     saver = InMemorySaver()
     config = {"configurable": {"thread_id": "t"}}
 
     def agent(**kwargs):
         middleware = [TryageMiddleware(models, router)]
-        return create_agent(own, [lookup], middleware=middleware, checkpointer=saver, **kwargs)
+        return create_agent(
+            agent_model, [lookup], middleware=middleware, checkpointer=saver, **kwargs
+        )
 
     paused = agent(interrupt_before=["tools"])
     paused.invoke({"messages": [HumanMessage("big question")]}, config)

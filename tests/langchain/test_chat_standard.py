@@ -1,4 +1,4 @@
-"""ChatTryage by LangChain's own standard tests, over two children that call tools."""
+"""ChatTryage passes LangChain's own standard tests, over two models that call tools."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ ROUTER = Router(FixedPerception({"small": 0.2, "big": 0.3}))
 
 @pytest.fixture(autouse=True)
 def no_downloads(monkeypatch):
-    """The media tests fetch a picture, a sound and a document; any bytes do for a fake."""
+    """The media tests download an image, a sound and a document; a fake takes any bytes."""
     monkeypatch.setenv("LANGCHAIN_TESTS_USER_AGENT", "none")
     monkeypatch.setattr(httpx, "get", lambda *_, **__: httpx.Response(200, content=b"any"))
 
 
-class OverTwo:
+class ChatOfTwoModels:
     """The same ChatTryage for both suites."""
 
     @property
@@ -48,7 +48,7 @@ class OverTwo:
     supports_audio_inputs = True
 
 
-class TestUnit(OverTwo, ChatModelUnitTests):
+class TestUnit(ChatOfTwoModels, ChatModelUnitTests):
     """Construction and declaration."""
 
     @property
@@ -56,5 +56,5 @@ class TestUnit(OverTwo, ChatModelUnitTests):
         return {"LC_OUTPUT_VERSION": "v1"}, self.chat_model_params, {"output_version": "v1"}
 
 
-class TestIntegration(OverTwo, ChatModelIntegrationTests):
+class TestIntegration(ChatOfTwoModels, ChatModelIntegrationTests):
     """What a chat model does when it is called."""

@@ -1,6 +1,6 @@
-"""What LangChain promises of every runnable, held for each of ours in every way of running it.
+"""Each runnable of Tryage, TryageRouter and ChatTryage, keeps what LangChain promises of runnables.
 
-LangChain's own standard tests cover chat models and tools; for runnables there are none.
+LangChain has standard tests for chat models and tools, but not for runnables.
 """
 
 from __future__ import annotations
@@ -18,21 +18,31 @@ from langchain_core.runnables import RunnableLambda, RunnablePassthrough
 from tryage_langchain import ChatTryage, TryageRouter
 from tryage_langchain.testing import ScriptedChatModel
 
-KINDS = ["decision", "router", "tooled", "handed over", "assigned", "chat", "chat with tools"]
+KINDS = [
+    "decision",
+    "router",
+    "router with tools",
+    "router input",
+    "assigned",
+    "chat",
+    "chat with tools",
+]
 
 
-def models(**kwargs):
+def scripted_models(**kwargs):
     return {name: ScriptedChatModel(model=name, **kwargs) for name in ("small", "big")}
 
 
-def made(kind, router, **kwargs):
-    """Return one of our runnables, followed by what says who was chosen."""
-    children = models(**kwargs)
+def make_runnable(kind, router, **kwargs):
+    """Return a runnable of Tryage, followed by one that yields the name of the choice."""
+    children = scripted_models(**kwargs)
     return {
         "decision": lambda: TryageRouter(router) | (lambda decision: decision.expert.name),
         "router": lambda: TryageRouter(router, children) | StrOutputParser(),
-        "tooled": lambda: TryageRouter(router, children).bind_tools([]) | StrOutputParser(),
-        "handed over": lambda: TryageRouter(router).to_router_input() | operator.itemgetter("key"),
+        "router with tools": lambda: (
+            TryageRouter(router, children).bind_tools([]) | StrOutputParser()
+        ),
+        "router input": lambda: TryageRouter(router).to_router_input() | operator.itemgetter("key"),
         "assigned": lambda: (
             RunnablePassthrough()
             | (lambda text: {"q": text})
@@ -46,67 +56,71 @@ def made(kind, router, **kwargs):
     }[kind]()
 
 
-def whole(how, answer):
-    """Return the one answer, however it came."""
-    if how.endswith("stream"):
+def join_answer(method, answer):
+    """Return the one answer of any method."""
+    if method.endswith("stream"):
         return functools.reduce(operator.add, answer)
-    return answer[0] if how.endswith("batch") else answer
+    return answer[0] if method.endswith("batch") else answer
 
 
 @pytest.fixture(params=KINDS)
 def runnable(request, router):
-    return made(request.param, router)
+    return make_runnable(request.param, router)
 
 
-@pytest.fixture(params=["router", "tooled", "chat", "chat with tools"])
-def answering(request, router):
-    """Those that run a child, with children that fail when asked to."""
-    return lambda **kwargs: made(request.param, router, **kwargs)
+@pytest.fixture(params=["router", "router with tools", "chat", "chat with tools"])
+def make_answering(request, router):
+    """The kinds that run a model, with models that may fail."""
+    return lambda **kwargs: make_runnable(request.param, router, **kwargs)
 
 
 @pytest.mark.parametrize("name", ["small", "big"])
-async def test_every_way_gives_the_same_answer(runnable, every_way, how, name):
-    answer = whole(how, await every_way(runnable, how, f"{name} question"))
+async def test_every_method_gives_the_same_answer(runnable, call_runnable, method, name):
+    answer = join_answer(method, await call_runnable(runnable, method, f"{name} question"))
     assert name in answer
     assert answer == runnable.invoke(f"{name} question")
 
 
-async def test_there_is_one_root_and_every_run_ends(runnable, every_way, how, recorder):
+async def test_there_is_one_root_and_every_run_ends(runnable, call_runnable, method, recorder):
     run_id = uuid.uuid4()
     config = {"callbacks": [recorder], "run_name": "root", "run_id": run_id, "tags": ["mine"]}
-    await every_way(runnable, how, "big question", config)
+    await call_runnable(runnable, method, "big question", config)
     roots = [key for key, run in recorder.runs.items() if run["parent"] is None]
     assert roots == [run_id]
     assert recorder.runs[run_id]["name"] == "root"
     assert all(
         run["parent"] in recorder.runs for key, run in recorder.runs.items() if key != run_id
     )
-    assert {run["ended"] for run in recorder.runs.values()} == {"well"}
+    assert {run["end"] for run in recorder.runs.values()} == {"well"}
     assert all("mine" in run["tags"] for run in recorder.runs.values())
 
 
-async def test_a_model_asked_for_is_used(runnable, every_way, how):
+async def test_a_named_model_is_used(runnable, call_runnable, method):
     config = {"configurable": {"tryage_model": "small"}}
-    assert "small" in whole(how, await every_way(runnable, how, "big question", config))
-    assert "small" in whole(how, await every_way(runnable.with_config(config), how, "big one"))
+    assert "small" in join_answer(
+        method, await call_runnable(runnable, method, "big question", config)
+    )
+    assert "small" in join_answer(
+        method, await call_runnable(runnable.with_config(config), method, "big one")
+    )
 
 
-async def test_wrong_input_is_an_error_in_every_way(runnable, every_way, how):
+async def test_a_wrong_input_is_an_error_in_every_method(runnable, call_runnable, method):
     with pytest.raises((ValueError, TypeError)):
-        await every_way(runnable, how, 7)
+        await call_runnable(runnable, method, 7)
 
 
-async def test_the_error_of_a_child_comes_out_and_ends_its_runs(
-    answering, every_way, how, recorder
+async def test_the_error_of_a_model_is_raised_and_ends_its_runs(
+    make_answering, call_runnable, method, recorder
 ):
-    chain = answering(fails=[ValueError("bad request")])
+    chain = make_answering(fails=[ValueError("bad request")])
     with pytest.raises(ValueError, match="bad request"):
-        await every_way(chain, how, "big question", {"callbacks": [recorder]})
-    assert None not in {run["ended"] for run in recorder.runs.values()}
+        await call_runnable(chain, method, "big question", {"callbacks": [recorder]})
+    assert None not in {run["end"] for run in recorder.runs.values()}
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])
-async def test_a_batch_keeps_its_order_and_its_errors_apart(runnable, asynchronous):
+async def test_a_batch_keeps_its_order_and_each_error_in_its_row(runnable, asynchronous):
     asked = ["big 1", 7, "small 2", "big 3"]
     given = {"return_exceptions": True}
     answers = (
@@ -118,7 +132,7 @@ async def test_a_batch_keeps_its_order_and_its_errors_apart(runnable, asynchrono
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])
-async def test_a_batch_as_completed_brings_every_answer(runnable, asynchronous):
+async def test_batch_as_completed_yields_every_answer(runnable, asynchronous):
     asked = ["big 1", "small 2", "big 3"]
     if asynchronous:
         found = {at: answer async for at, answer in runnable.abatch_as_completed(asked)}
@@ -128,7 +142,7 @@ async def test_a_batch_as_completed_brings_every_answer(runnable, asynchronous):
 
 
 @pytest.mark.parametrize("version", ["v1", "v2"])
-async def test_events_begin_and_end_with_the_root_and_know_their_parents(runnable, version):
+async def test_events_begin_and_end_with_the_root_and_name_their_parents(runnable, version):
     events = [e async for e in runnable.astream_events("big question", version=version)]
     assert events[0]["event"].endswith("_start")
     assert events[-1]["event"].endswith("_end")
@@ -141,15 +155,15 @@ async def test_events_begin_and_end_with_the_root_and_know_their_parents(runnabl
         assert "on_custom_event" in {e["event"] for e in events}
 
 
-async def test_a_streamed_answer_comes_in_pieces_and_once(answering):
-    chain = answering()
+async def test_a_streamed_answer_comes_once_and_in_pieces(make_answering):
+    chain = make_answering()
     assert len(list(chain.stream("big question"))) > 2
     events = [e async for e in chain.astream_events("big question", version="v2")]
     told = [e["data"]["chunk"].text for e in events if e["event"] == "on_chat_model_stream"]
     assert "".join(told) == chain.invoke("big question")
 
 
-async def test_a_stream_that_is_left_early_harms_nothing(runnable):
+async def test_a_stream_that_is_not_read_to_its_end_does_no_harm(runnable):
     for _ in range(2):
         stream = runnable.astream("big question")
         await anext(stream)
@@ -158,7 +172,7 @@ async def test_a_stream_that_is_left_early_harms_nothing(runnable):
     assert "small" in runnable.invoke("small question")
 
 
-async def test_many_at_once_are_not_mixed_up(runnable):
+async def test_many_calls_at_once_each_get_their_own_answer(runnable):
     names = ["small", "big"] * 20
     asked = [f"{name} {i}" for i, name in enumerate(names)]
     answers = await asyncio.gather(*map(runnable.ainvoke, asked))
@@ -169,7 +183,7 @@ async def test_many_at_once_are_not_mixed_up(runnable):
 
 
 @pytest.mark.parametrize("text", ["", " ", "big 你好 \U0001f600", "big " * 50_000])
-def test_odd_prompts_are_answered(runnable, text):
+def test_unusual_prompts_are_answered(runnable, text):
     assert runnable.invoke(text)
 
 
@@ -180,7 +194,7 @@ def test_schemas_graph_and_config_are_described(runnable):
     assert runnable.get_graph().draw_mermaid()
 
 
-def test_it_can_be_wrapped_as_every_runnable(runnable):
+def test_it_can_be_wrapped_like_every_runnable(runnable):
     wrapped = runnable.with_retry(stop_after_attempt=2).with_fallbacks([RunnableLambda(str)])
     assert "big" in wrapped.invoke("big question")
     assert runnable.map().invoke(["big 1", "small 2"])[1].count("small")

@@ -1,6 +1,6 @@
-"""The Hub's candidates as real chat models: catalogue, choice, ChatHuggingFace, an answer.
+"""Models of the Hub as real chat models: catalogue, choice, ChatHuggingFace, an answer.
 
-Skipped without langchain-huggingface, which a lane of its own installs.
+Skipped without langchain-huggingface, which needs other versions than the rest.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from tryage.testing import FunctionPerception, LocalHub
 from tryage_langchain import ChatTryage
 
 pytest.importorskip("langchain_huggingface")
+
 
 FIRST, SECOND = "org/first-1b", "org/second-7b"
 
@@ -45,7 +46,7 @@ def chat(hub, inference, tmp_path):  # noqa: ARG001 - the models are reached the
     )
 
 
-def told(message):
+def record_of(message):
     return message.response_metadata["tryage"]
 
 
@@ -54,35 +55,35 @@ def look(where: str) -> str:
     return f"nothing {where}"
 
 
-def test_the_catalogue_finds_candidates_and_the_chosen_one_answers(chat, inference):
+def test_models_of_the_catalogue_are_candidates_and_the_chosen_one_answers(chat, inference):
     for word, name in (("first", FIRST), ("second", SECOND)):
         answer = chat.invoke(f"{word} question")
         assert answer.text == f"Hello from {name}"
-        assert told(answer)["model"] == name
+        assert record_of(answer)["model"] == name
         assert answer.usage_metadata["total_tokens"] == 10
     assert {request.path for request, _ in inference.heard} == {"/v1/chat/completions"}
     assert inference.heard[0][1]["max_tokens"] == 50
     assert chat._pool.library[FIRST].output_price == 0.2
 
 
-async def test_it_is_awaited(chat):
+async def test_an_answer_is_awaited(chat):
     assert (await chat.ainvoke("first question")).text == f"Hello from {FIRST}"
 
 
-def test_it_streams_as_it_comes(chat):
+def test_an_answer_is_streamed(chat):
     chunks = list(chat.stream("second question"))
     assert [chunk.text for chunk in chunks if chunk.text] == ["Hello ", "from ", SECOND]
-    assert [told(chunk)["model"] for chunk in chunks if "tryage" in chunk.response_metadata] == [
-        SECOND
-    ]
+    assert [
+        record_of(chunk)["model"] for chunk in chunks if "tryage" in chunk.response_metadata
+    ] == [SECOND]
 
 
-async def test_it_streams_asynchronously(chat):
+async def test_an_answer_is_streamed_asynchronously(chat):
     spoken = [chunk.text async for chunk in chat.astream("first question")]
     assert "".join(spoken) == f"Hello from {FIRST}"
 
 
-def test_tools_are_bound_in_its_format_and_their_loop_stays_with_it(chat, inference):
+def test_tools_are_bound_and_a_tool_loop_stays_with_the_model(chat, inference):
     bound = chat.bind_tools([look])
     asked = HumanMessage("first question")
     called = bound.invoke([asked])
@@ -91,22 +92,22 @@ def test_tools_are_bound_in_its_format_and_their_loop_stays_with_it(chat, infere
     output = ToolMessage("nothing", tool_call_id=called.tool_calls[0]["id"])
     answer = bound.invoke([asked, called, output])
     assert answer.text == f"Hello from {FIRST}"
-    assert told(answer)["how"] == "kept for the turn"
+    assert record_of(answer)["how"] == "kept for the turn"
 
 
 @pytest.mark.parametrize("streamed", [False, True])
-def test_when_one_is_down_the_next_answers(chat, inference, streamed):
+def test_if_one_model_is_down_the_next_answers(chat, inference, streamed):
     inference.down.add(FIRST)
     if streamed:
         assert "".join(c.text for c in chat.stream("first question")) == f"Hello from {SECOND}"
         return
     answer = chat.invoke("first question")
     assert answer.text == f"Hello from {SECOND}"
-    assert list(told(answer)["failed"]) == [FIRST]
-    assert "hf_of_nobody" not in str(told(answer))
+    assert list(record_of(answer)["failed"]) == [FIRST]
+    assert "hf_of_nobody" not in str(record_of(answer))
 
 
-def test_when_all_are_down_each_error_is_told(chat, inference):
+def test_if_all_models_are_down_the_error_lists_each(chat, inference):
     inference.down |= {FIRST, SECOND}
     with pytest.raises(AllFailedError, match="503"):
         chat.invoke("first question")

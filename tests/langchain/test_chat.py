@@ -1,0 +1,204 @@
+"""ChatTryage as an object: construction, identity, profile, secrets, copies and pickles."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+import sys
+import types
+
+import pytest
+from langchain_core.messages import AIMessage, HumanMessage, trim_messages
+from langchain_openai import ChatOpenAI
+from pydantic import ValidationError
+
+from tryage import Expert, Library, Preferences, Router
+from tryage.chat import Conversation, Turn
+from tryage.errors import MissingExtraError
+from tryage.testing import FixedPerception
+from tryage_langchain import ChatTryage
+from tryage_langchain.testing import ScriptedChatModel
+
+SECRET = "sk-proj-verysecretindeed"  # noqa: S105 - no key of anybody
+
+
+def openai(name, **settings):
+    return ChatOpenAI(model=name, api_key=SECRET, base_url="http://127.0.0.1:9/v1", **settings)
+
+
+def plan(chat, text):
+    """Plan a conversation of one message, without asking a model."""
+    return chat._session.chat_router.plan(conversation(text))
+
+
+def conversation(text):
+    return Conversation([Turn("user", text)])
+
+
+# Construction ------------------------------------------------------------------------------------
+
+
+def test_the_users_router_keeps_its_default_and_its_strict_mode():
+    own = Library([Expert("small", parameters=1e9), Expert("big", parameters=1e11)])
+    router = Router(FixedPerception({"small": 0.3, "big": 0.2}), own, default="small", strict=True)
+    models = {"quick": ScriptedChatModel(model="small"), "big": ScriptedChatModel(model="big")}
+    chat = ChatTryage.from_models(models, router=router)
+    inner = chat._session.chat_router.router
+    assert (inner.default, inner.strict) == ("quick", True)
+    assert chat.invoke("a").response_metadata["tryage"]["scores"] == {"big": 0.2, "quick": 0.3}
+
+
+@pytest.mark.parametrize(
+    ("models", "message"),
+    [
+        ([], "no models"),
+        ({}, "no models"),
+        ("openai:gpt-4o", "a list of chat models"),
+        (7, "a list of chat models"),
+        (["openai:gpt-4o", "openai:gpt-4o"], "Two models are called"),
+        ([lambda: None], "has no name"),
+        ({"a": 7}, "The model 'a' is a int"),
+        ({"a": ScriptedChatModel(), "A": ScriptedChatModel()}, "Two experts are called 'A'"),
+    ],
+)
+def test_wrong_models_are_refused(models, message):
+    with pytest.raises(ValueError, match=message):
+        ChatTryage(models=models)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"sticky": "forever"}, {"default": "huge"}, {"model": "huge"}, {"max_attempts": 0},
+     {"preferences": {"colour": 1}}, {"router": "bundled"}],
+)  # fmt: skip
+def test_wrong_settings_are_refused(wrong):
+    with pytest.raises((ValidationError, ValueError)):
+        ChatTryage(models={"a": ScriptedChatModel()}, **wrong)
+
+
+def test_models_of_the_hub_are_made_when_they_are_chosen(monkeypatch):
+    made = []
+    fake = types.ModuleType("langchain_huggingface")
+
+    def endpoint(**settings):
+        made.append(settings)
+        return settings["repo_id"]
+
+    fake.HuggingFaceEndpoint = endpoint
+    fake.ChatHuggingFace = lambda llm: ScriptedChatModel(model=llm)
+    fake.__spec__ = types.SimpleNamespace()
+    monkeypatch.setitem(sys.modules, "langchain_huggingface", fake)
+    asked = []
+
+    def from_hub(task, **query):
+        asked.append((task, query))
+        return Router(FixedPerception({"a/one": 0.3, "b/two": 0.1}))
+
+    monkeypatch.setattr(Router, "from_hub", from_hub)
+    chat = ChatTryage.from_hub(
+        limit=2, model_settings={"max_new_tokens": 9}, chat={"sticky": "thread"}
+    )
+    assert asked == [("text-generation", {"served": True, "limit": 2})]
+    assert (made, chat.sticky) == ([], "thread")
+    assert chat.invoke("hello").text == "Hello from b/two today"
+    assert made == [{"repo_id": "b/two", "provider": "auto", "max_new_tokens": 9}]
+
+
+def test_models_of_the_hub_need_their_package(monkeypatch):
+    found = Router(FixedPerception({"a/one": 0.3}))
+    monkeypatch.setattr(Router, "from_hub", lambda *_, **__: found)
+    monkeypatch.setattr("tryage.core.validation.find_spec", lambda _: None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'tryage\[huggingface\]'"):
+        ChatTryage.from_hub()
+
+
+def test_the_identity_for_a_cache_differs_if_the_choice_may_differ(make_chat, chat):
+    assert make_chat()._identifying_params == chat._identifying_params
+    for other in ({"sticky": "call"}, {"preferences": Preferences({"cost": 1})}, {"model": "big"}):
+        assert make_chat(**other)._identifying_params != chat._identifying_params
+
+
+def test_tokens_are_counted_without_a_download(chat):
+    assert chat.get_num_tokens("four words of text") == 5
+    talk = [HumanMessage("x" * 4_000), AIMessage("y" * 40), HumanMessage("small question")]
+    kept = trim_messages(talk, max_tokens=100, token_counter=chat, strategy="last")
+    assert [message.type for message in kept] == ["ai", "human"]
+
+
+# Secrets -----------------------------------------------------------------------------------------
+
+
+def holds_no_secret(text):
+    return SECRET not in str(text)
+
+
+def test_no_key_is_in_a_repr_a_trace_a_cache_key_or_a_pickle():
+    chat = ChatTryage.from_models(
+        {"mini": openai("gpt-4o-mini"), "old": "openai:gpt-3.5-turbo"}, api_key=SECRET
+    )
+    chat._clients.get_client("old")
+    assert holds_no_secret(repr(chat))
+    assert holds_no_secret(chat)
+    assert holds_no_secret(chat._serialized)
+    assert holds_no_secret(chat._identifying_params)
+    assert holds_no_secret(chat._get_llm_string())
+    assert holds_no_secret(chat.bind_tools([]))
+    assert holds_no_secret(chat._session)
+    strings = ChatTryage.from_models(["openai:gpt-3.5-turbo"], api_key=SECRET, timeout=3)
+    strings._clients.get_client("openai:gpt-3.5-turbo")
+    written = pickle.dumps(strings)
+    assert SECRET.encode() not in written
+
+
+# Copies and pickles ------------------------------------------------------------------------------
+
+
+def test_a_pickle_is_read_back_and_chooses_alike(monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", SECRET)
+    chat = ChatTryage.from_models(
+        ["openai:gpt-4o-mini", "openai:gpt-3.5-turbo"], api_key="another", sticky="thread"
+    )
+    chat._session.chat_router.plan(conversation("2 + 2?"))
+    again = pickle.loads(pickle.dumps(chat))  # noqa: S301 - our own
+    assert again.sticky == "thread"
+    assert again._identifying_params == chat._identifying_params
+    first, second = (
+        one._session.chat_router.plan(conversation("2 + 2?")).first for one in (chat, again)
+    )
+    assert first == second
+    assert (
+        again._clients.get_client("openai:gpt-4o-mini").openai_api_key.get_secret_value() == SECRET
+    )
+
+
+def test_a_deep_copy_shares_the_clients():
+    chat = ChatTryage.from_models({"mini": openai("gpt-4o-mini")})
+    clone = copy.deepcopy(chat)
+    assert clone._clients.get_client("mini") is chat._clients.get_client("mini")
+    clone.metadata["mine"] = True
+    assert "mine" not in chat.metadata
+
+
+def test_copies_and_pickles_forget_conversations():
+    router = Router(FixedPerception({"a": 0.1, "b": 0.2}))
+    chat = ChatTryage.from_models({"a": ScriptedChatModel(), "b": "openai:b"}, router=router)
+    chat.invoke("hello secret")
+    assert chat._session.chat_router.last_served_by(conversation("hello secret")) == "a"
+    assert (
+        copy.deepcopy(chat)._session.chat_router.last_served_by(conversation("hello secret"))
+        is None
+    )
+    again = pickle.loads(pickle.dumps(chat))  # noqa: S301 - our own
+    assert again._session.chat_router.last_served_by(conversation("hello secret")) is None
+    assert again.invoke("hello").response_metadata["tryage"]["model"] == "a"
+
+
+def test_a_copy_with_other_settings_chooses_by_them(chat):
+    assert model_of(chat.invoke("big question")) == "big"
+    other = chat.model_copy(update={"preferences": Preferences(only=["small"])})
+    assert model_of(other.invoke("big question")) == "small"
+    assert model_of(chat.invoke("big question")) == "big"
+
+
+def model_of(answer):
+    return answer.response_metadata["tryage"]["model"]
