@@ -1,4 +1,4 @@
-"""Forecasts are means per category, drawn to the expert's mean where prompts are few."""
+"""Forecasts are means per category, shrunk to the expert's mean where prompts are few."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def table(**measures):
     return QTable(tuple("pqrs"), ("a", "b"), np.zeros((4, 2)), **measures)
 
 
-def test_a_category_counts_its_prompts_and_five_of_the_mean():
+def test_a_forecast_averages_the_prompts_of_a_category_and_five_times_the_mean():
     costs = np.array([[1.0, np.nan], [3.0, np.nan], [8.0, np.nan], [np.nan, np.nan]])
     forecasts = fit_forecasts(table(costs=costs), ONE_HOT)
     mean = (1 + 3 + 8) / 3
@@ -31,6 +31,14 @@ def test_an_expert_without_a_measurement_is_unknown_and_not_free():
 
 
 def test_a_table_that_measured_nothing_forecasts_nothing():
-    nothing = np.full((4, 2), np.nan)
+    unknown = np.full((4, 2), np.nan)
     assert fit_forecasts(table(), ONE_HOT) == {}
-    assert fit_forecasts(table(latencies=nothing), ONE_HOT) == {}
+    assert fit_forecasts(table(costs=unknown), ONE_HOT) == {}
+
+
+def test_only_what_a_prediction_reads_is_forecast():
+    measured = np.ones((4, 2))
+    forecasts = fit_forecasts(
+        table(latencies=measured, output_tokens=measured, costs=measured), ONE_HOT
+    )
+    assert set(forecasts) == {"output_tokens", "costs"}

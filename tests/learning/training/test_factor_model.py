@@ -1,4 +1,4 @@
-"""The factor model: gaps are filled, contenders tell experts apart, difficulty ties sources."""
+"""The factor model fills gaps, separates the contenders, and connects sources by difficulty."""
 
 from __future__ import annotations
 
@@ -59,24 +59,24 @@ def test_a_prompt_without_a_loss_is_as_hard_as_expected(additive):
     losses[0] = np.nan
     difficulty = np.zeros(60)
     difficulty[0] = 5.0
-    plain, told = impute_losses(losses), impute_losses(losses, difficulty=difficulty)
-    assert (told - plain)[0].mean() == pytest.approx(5.0, abs=0.1)
+    plain, harder = impute_losses(losses), impute_losses(losses, difficulty=difficulty)
+    assert (harder - plain)[0].mean() == pytest.approx(5.0, abs=0.1)
 
 
-def test_a_difficulty_prior_ties_two_sources_without_shared_experts():
+def test_expected_difficulty_connects_two_sources_without_a_common_expert():
     rng = np.random.default_rng(3)
     hard = np.repeat([0.0, 0.4], 50)  # the second source is harder, and has experts of its own
     truth = np.array([0.2, 0.3, 0.2, 0.3]) + hard[:, None] + rng.normal(0, 0.02, (100, 4))
     gaps = truth.copy()
     gaps[:50, 2:], gaps[50:, :2] = np.nan, np.nan
-    blind = impute_losses(gaps).mean(axis=0)
-    told = impute_losses(gaps, difficulty=hard - hard.mean()).mean(axis=0)
-    assert blind[2] - blind[0] > 0.3  # it takes the hard source's experts for worse
-    assert told[2] - told[0] == pytest.approx(0, abs=0.1)
-    assert told[3] - told[2] == pytest.approx(0.1, abs=0.05)
+    without = impute_losses(gaps).mean(axis=0)
+    given = impute_losses(gaps, difficulty=hard - hard.mean()).mean(axis=0)
+    assert without[2] - without[0] > 0.3  # the experts of the hard source look worse
+    assert given[2] - given[0] == pytest.approx(0, abs=0.1)
+    assert given[3] - given[2] == pytest.approx(0.1, abs=0.05)
 
 
-def test_the_factor_model_gives_the_losses_back_at_full_rank():
+def test_at_full_rank_the_factor_model_reproduces_the_losses():
     losses = np.random.default_rng(4).random((40, 6))
     latent = fit_factor_model(losses, rank=7)
     np.testing.assert_allclose(latent.mean + latent.scores @ latent.loadings.T, losses, atol=1e-6)
@@ -89,13 +89,13 @@ def test_the_first_dimension_is_the_difficulty_that_contenders_share():
     assert np.corrcoef(latent.scores[:, 0], np.linspace(-1, 1, 40))[0, 1] > 0.999
 
 
-def test_scores_have_their_middle_at_zero():
+def test_scores_have_a_mean_of_zero():
     latent = fit_factor_model(np.random.default_rng(6).random((40, 6)), rank=4)
     np.testing.assert_allclose(latent.scores.mean(axis=0), 0, atol=1e-12)
     assert latent.scores.shape == (40, 4)
 
 
-def test_a_low_rank_keeps_what_tells_the_contenders_apart():
+def test_a_low_rank_keeps_the_contrast_between_contenders():
     rng = np.random.default_rng(7)
     code = rng.choice([-1.0, 1.0], 200)
     noise = rng.choice([-1.0, 1.0], 200)
@@ -107,7 +107,7 @@ def test_a_low_rank_keeps_what_tells_the_contenders_apart():
     np.testing.assert_allclose(fitted[:, :2], losses[:, :2], atol=0.01)
 
 
-def test_the_best_expert_is_in_contention_and_a_far_one_is_not():
+def test_the_best_expert_is_a_contender_and_a_far_one_is_not():
     mean = np.array([0.2, 0.25, 0.9])
     losses = mean + np.random.default_rng(8).choice([-0.5, 0.5], (20, 3))
     weights = contender_weights(mean, losses)
@@ -116,7 +116,7 @@ def test_the_best_expert_is_in_contention_and_a_far_one_is_not():
     assert 0 < weights[2] < 1e-5
 
 
-def test_the_best_of_every_source_is_in_contention():
+def test_the_best_expert_of_every_source_is_a_contender():
     losses = np.full((20, 4), np.nan)
     losses[:10, :2], losses[10:, 2:] = [0.1, 0.9], [0.5, 1.3]
     losses += np.random.default_rng(9).normal(0, 0.1, losses.shape)
@@ -125,7 +125,7 @@ def test_the_best_of_every_source_is_in_contention():
     assert weights[[1, 3]].max() < 1e-5
 
 
-def test_the_spread_is_the_standard_deviation_within_experts_and_never_zero():
+def test_the_typical_deviation_is_within_experts_and_never_zero():
     losses = np.array([[0.0, 10.0], [2.0, 12.0], [np.nan, 11.0], [1.0, np.nan]])
     assert typical_loss_std(losses) == pytest.approx(np.sqrt((1 + 1 + 0 + 1 + 1 + 0) / 6))
     assert typical_loss_std(np.full((3, 2), 0.5)) == 1.0

@@ -1,4 +1,4 @@
-"""Training: it routes where there is something to tell, and does no harm where there is nothing."""
+"""Training routes well where prompts decide the losses, and does no harm where they do not."""
 
 from __future__ import annotations
 
@@ -9,33 +9,34 @@ import pytest
 
 from tryage.errors import QTableError
 from tryage.learning.qtable import QTable
-from tryage.learning.training import trainer as training
+from tryage.learning.training import trainer
 from tryage.learning.training.estimators import fit_head
 from tryage.learning.training.trainer import FitConfig, fit
-from tryage.perception.encoder import StaticEncoder
+from tryage.perception.encoder import StaticEncoder, read_tokenizer
 
 
-def paid(perception, table):
-    """Mean loss of what the perception chooses, and of each expert, on a table."""
+def routed_loss(perception, table):
+    """Return the mean loss of the experts that the perception chooses on a table."""
     chosen = perception.predict(table.prompts).losses.argmin(axis=1)
-    return table.losses[np.arange(len(table)), chosen].mean(), table.losses.mean(axis=0)
+    return table.losses[np.arange(len(table)), chosen].mean()
 
 
 def noise(n=200, seed=0):
+    """Make a table whose losses do not depend on the prompts."""
     rng = np.random.default_rng(seed)
-    chance = np.linspace(0.45, 0.55, 6)
+    probability = np.linspace(0.45, 0.55, 6)
     return QTable(
         tuple(f"word{i % 40} word{i % 7} {i}" for i in range(n)),
         tuple("abcdef"),
-        (rng.random((n, 6)) < chance).astype(np.float32),
+        (rng.random((n, 6)) < probability).astype(np.float32),
     )
 
 
-def same(one, two):
-    prompts = ["sum word1", "law word3 word9", "", "nothing known"]
-    ours, theirs = one.predict(prompts), two.predict(prompts)
-    np.testing.assert_array_equal(ours.losses, theirs.losses)
-    np.testing.assert_array_equal(ours.std, theirs.std)
+def assert_same_predictions(one, two):
+    prompts = ["sum word1", "law word3 word9", "", "unknown words"]
+    first, second = one.predict(prompts), two.predict(prompts)
+    np.testing.assert_array_equal(first.losses, second.losses)
+    np.testing.assert_array_equal(first.std, second.std)
 
 
 class CountingEncoder(StaticEncoder):
@@ -49,38 +50,49 @@ class CountingEncoder(StaticEncoder):
 
 
 @pytest.fixture
-def counting(encoder):
-    return CountingEncoder(encoder._table, encoder._scales, encoder._tokenizer.tokenizer)
+def counting(encoder, tmp_path):
+    encoder.save(tmp_path / "encoder")
+    return CountingEncoder.load(tmp_path / "encoder")
+
+
+@pytest.fixture
+def other_encoder(encoder, tmp_path):
+    """An encoder with the same tokens and other embeddings."""
+    encoder.save(tmp_path / "encoder")
+    tokenizer = read_tokenizer(tmp_path / "encoder" / "tokenizer.json")
+    rows = np.random.default_rng(5).normal(size=(encoder.vocabulary, encoder.dim))
+    return StaticEncoder.from_rows(rows.astype(np.float32), tokenizer)
 
 
 @pytest.fixture
 def heads(monkeypatch):
-    """How many heads were fitted; `heads.fail_at` raises instead of fitting that one."""
+    """Count the heads that are fitted; at number `fail_at` raise an interrupt instead."""
 
-    class Heads:
+    class CountingFit:
         fitted, fail_at = 0, None
 
-        def __call__(self, *given):
+        def __call__(self, *args):
             if self.fitted == self.fail_at:
                 raise KeyboardInterrupt
             self.fitted += 1
-            return original(*given)
+            return fit_head(*args)
 
-    original = fit_head
-    counted = Heads()
-    monkeypatch.setattr(training, "fit_head", counted)
-    return counted
+    counting_fit = CountingFit()
+    monkeypatch.setattr(trainer, "fit_head", counting_fit)
+    return counting_fit
 
 
 @pytest.mark.parametrize("named", [True, False])
-def test_where_topics_decide_the_choice_beats_the_best_single_expert(encoder, specialists, named):
+def test_where_topics_decide_the_losses_routing_beats_the_best_single_expert(
+    encoder, specialists, named
+):
     perception = fit(specialists(named=named), encoder, progress=False)
-    routed, singles = paid(perception, specialists(n=400, seed=9))
-    assert routed < 0.15
-    assert singles.min() > 0.35
+    test = specialists(n=400, seed=9)
+    assert routed_loss(perception, test) < 0.15
+    assert test.losses.mean(axis=0).min() > 0.35
 
 
-def test_where_nothing_decides_the_choice_is_the_best_single_expert(encoder):
+def test_where_losses_are_random_the_best_single_expert_is_chosen(encoder):
     table = noise()
     perception = fit(table, encoder, progress=False)
     chosen = perception.predict([*table.prompts, "sum word1", ""]).losses.argmin(axis=1)
@@ -107,24 +119,22 @@ def test_real_valued_losses_are_predicted_in_their_own_unit(encoder, specialists
     test = specialists(n=400, seed=9)
     predicted = perception.predict(test.prompts)
     assert predicted.losses.mean() == pytest.approx(5 + 10 * test.losses.mean(), abs=1)
-    assert paid(perception, test)[0] < 0.15
+    assert routed_loss(perception, test) < 0.15
 
 
-def test_the_noise_is_that_of_unseen_losses_though_few_experts_are_fitted_without_a_rest(
-    learned, specialists
-):
+def test_the_noise_is_the_squared_error_on_unseen_prompts(learned, specialists):
     test = specialists(n=400, seed=9)
     residual = test.losses - learned.predict(test.prompts).losses
     assert learned.abilities.noise == pytest.approx(np.mean(residual**2), rel=0.2)
 
 
-def test_gaps_do_not_keep_it_from_learning(encoder, specialists):
+def test_a_table_with_gaps_is_learned(encoder, specialists):
     table = specialists(n=400)
     losses = table.losses.copy()
     losses[np.random.default_rng(1).random(losses.shape) < 0.5] = np.nan
     losses[np.isnan(losses).all(axis=1), 0] = 0
     perception = fit(replace(table, losses=losses), encoder, progress=False)
-    assert paid(perception, specialists(n=400, seed=9))[0] < 0.25
+    assert routed_loss(perception, specialists(n=400, seed=9)) < 0.25
 
 
 def test_two_sources_with_their_own_experts_are_learned_together(encoder, specialists):
@@ -132,7 +142,7 @@ def test_two_sources_with_their_own_experts_are_learned_together(encoder, specia
     losses = table.losses.copy()
     losses[:200, 3], losses[200:, 0] = np.nan, np.nan
     perception = fit(replace(table, losses=losses), encoder, progress=False)
-    assert paid(perception, specialists(n=400, seed=9))[0] < 0.25
+    assert routed_loss(perception, specialists(n=400, seed=9)) < 0.25
 
 
 def test_the_report_says_what_routing_is_worth_on_unseen_prompts(learned, specialists):
@@ -143,15 +153,15 @@ def test_the_report_says_what_routing_is_worth_on_unseen_prompts(learned, specia
     assert report["random"] == pytest.approx(table.losses.mean())
     assert report["oracle"] == pytest.approx(table.losses.min(axis=1).mean())
     assert report["oracle"] <= report["routed"] < report["best_single"] - 0.2
-    test, _ = paid(learned, specialists(n=400, seed=9))
-    assert report["routed"] == pytest.approx(test, abs=0.05)
+    unseen = routed_loss(learned, specialists(n=400, seed=9))
+    assert report["routed"] == pytest.approx(unseen, abs=0.05)
 
 
 def test_the_same_seed_gives_the_same_perception(encoder, specialists):
-    same(*(fit(specialists(), encoder, progress=False) for _ in range(2)))
+    assert_same_predictions(*(fit(specialists(), encoder, progress=False) for _ in range(2)))
 
 
-def test_losses_decide_and_not_the_order_of_experts(encoder, specialists, learned):
+def test_the_order_of_experts_does_not_matter(encoder, specialists, learned):
     table = specialists()
     turned = fit(table.select(table.experts[::-1]), encoder, progress=False)
     test = specialists(n=100, seed=9)
@@ -159,16 +169,16 @@ def test_losses_decide_and_not_the_order_of_experts(encoder, specialists, learne
     np.testing.assert_allclose(ours, theirs[:, ::-1], atol=0.02)
 
 
-def test_embeddings_at_hand_are_used_instead_of_the_encoder(counting, specialists, learned):
+def test_given_embeddings_are_used_instead_of_the_encoder(counting, specialists, learned):
     table = specialists()
     given = counting.encode(table.prompts)
     counting.embedded = 0
     perception = fit(table, counting, embeddings=given, progress=False)
     assert counting.embedded == 0
-    same(perception, learned)
+    assert_same_predictions(perception, learned)
 
 
-def test_a_killed_training_goes_on_where_it_was(counting, specialists, learned, heads, tmp_path):
+def test_a_killed_training_resumes_where_it_was(counting, specialists, learned, heads, tmp_path):
     heads.fail_at = 1  # in the second of the three inner folds
     with pytest.raises(KeyboardInterrupt):
         fit(specialists(), counting, checkpoint=tmp_path, progress=False)
@@ -177,7 +187,7 @@ def test_a_killed_training_goes_on_where_it_was(counting, specialists, learned, 
     perception = fit(specialists(), counting, checkpoint=tmp_path, progress=False)
     assert heads.fitted == 1 + 2 + 1  # the two folds that are left, and the last one
     assert counting.embedded < 20 < before
-    same(perception, learned)
+    assert_same_predictions(perception, learned)
 
 
 def test_a_damaged_checkpoint_is_computed_again(encoder, specialists, learned, heads, tmp_path):
@@ -185,28 +195,27 @@ def test_a_damaged_checkpoint_is_computed_again(encoder, specialists, learned, h
     damaged = next(tmp_path.glob("fold-2*"))
     damaged.write_bytes(damaged.read_bytes()[:100])
     heads.fitted = 0
-    same(fit(specialists(), encoder, checkpoint=tmp_path, progress=False), learned)
+    assert_same_predictions(
+        fit(specialists(), encoder, checkpoint=tmp_path, progress=False), learned
+    )
     assert heads.fitted == 1 + 1
 
 
 def test_a_checkpoint_of_other_losses_or_of_another_encoder_is_not_used(
-    encoder, specialists, heads, tmp_path
+    encoder, other_encoder, specialists, heads, tmp_path
 ):
     fit(specialists(), encoder, checkpoint=tmp_path, progress=False)
-    rows = np.random.default_rng(5).normal(size=encoder._table.shape).astype(np.float32)
-    other = StaticEncoder.from_rows(rows, encoder._tokenizer.tokenizer)
-    for table, reader in ((specialists(seed=1), encoder), (specialists(), other)):
+    for table, reader in ((specialists(seed=1), encoder), (specialists(), other_encoder)):
         heads.fitted = 0
         resumed = fit(table, reader, checkpoint=tmp_path, progress=False)
         assert heads.fitted == 4
-        same(resumed, fit(table, reader, progress=False))
+        assert_same_predictions(resumed, fit(table, reader, progress=False))
 
 
-def test_other_settings_are_another_checkpoint(encoder, specialists, heads, tmp_path):
+def test_another_config_is_another_checkpoint(encoder, specialists, heads, tmp_path):
     fit(specialists(), encoder, checkpoint=tmp_path, progress=False)
     heads.fitted = 0
-    settings = FitConfig(seed=1)
-    fit(specialists(), encoder, config=settings, checkpoint=tmp_path, progress=False)
+    fit(specialists(), encoder, config=FitConfig(seed=1), checkpoint=tmp_path, progress=False)
     assert heads.fitted == 4
 
 
@@ -215,32 +224,33 @@ def test_the_rank_bounds_the_ability_space(encoder, specialists):
     assert perception.abilities.means.shape == (5, 1 + 2)
 
 
-def test_a_single_expert_is_no_choice_but_still_predicted(encoder, specialists):
+def test_a_single_expert_is_predicted_too(encoder, specialists):
     table = specialists().select(["coder"])
     perception = fit(table, encoder, progress=False)
     losses = perception.predict(["code word1", "poem word1"]).losses
     assert losses[0, 0] < losses[1, 0]
 
 
-def test_prompts_that_are_twins_stay_together(encoder, specialists, monkeypatch):
+def test_equal_prompts_are_in_the_same_fold(encoder, specialists, monkeypatch):
     table = specialists(n=31)
     twice = table.take(np.tile(np.arange(31), 2))
-    seen = []
-    original = fit_head
+    counts = []
 
-    def watched(x, *given):
-        seen.append(len(np.unique(x, axis=0)))
-        return original(x, *given)
+    def counting_fit(x, *args):
+        counts.append(len(np.unique(x, axis=0)))
+        return fit_head(x, *args)
 
-    monkeypatch.setattr(training, "fit_head", watched)
+    monkeypatch.setattr(trainer, "fit_head", counting_fit)
     fit(twice, encoder, progress=False)
-    assert sorted(seen) == [20, 21, 21, 31]
+    assert sorted(counts) == [20, 21, 21, 31]
 
 
 @pytest.mark.parametrize(
     ("prompts", "blank_row", "blank_column"), [(9, None, None), (30, 3, None), (30, None, 2)]
 )
-def test_a_table_with_too_little_is_refused(encoder, specialists, prompts, blank_row, blank_column):
+def test_a_table_that_is_too_small_is_refused(
+    encoder, specialists, prompts, blank_row, blank_column
+):
     table = specialists(n=prompts)
     losses = table.losses.copy()
     if blank_row is not None:
@@ -251,6 +261,6 @@ def test_a_table_with_too_little_is_refused(encoder, specialists, prompts, blank
         fit(replace(table, losses=losses), encoder, progress=False)
 
 
-def test_one_prompt_repeated_is_too_little(encoder, specialists):
+def test_one_repeated_prompt_is_refused(encoder, specialists):
     with pytest.raises(QTableError, match="training needs at least 10"):
         fit(specialists(n=12).take(np.zeros(40, int)), encoder, progress=False)

@@ -144,10 +144,11 @@ def fit_ensemble_weights(
     def gradient(logits: FloatArray) -> FloatArray:
         weights = softmax(logits)
         mixed = np.tensordot(weights.astype(np.float32), predicted, 1)
-        slopes = np.mean(
-            [_gradient(mixed + c, predicted, measured + c, known, temperature) for c in penalties],
-            axis=0,
-        )
+        per_penalty = [
+            weight_gradient(mixed + c, predicted, measured + c, known, temperature)
+            for c in penalties
+        ]
+        slopes = np.mean(per_penalty, axis=0)
         slopes /= loss_std
         slopes = weights * (slopes - weights @ slopes)
         return np.asarray(slopes + PRIOR_PROMPTS * (logits - logits.mean()) / n_prompts)
@@ -163,14 +164,17 @@ def fit_ensemble_weights(
     return softmax(logits)
 
 
-def _gradient(
+def weight_gradient(
     total: FloatArray,
     predicted: FloatArray,
     penalized_losses: FloatArray,
     known: BoolArray,
     temperature: float,
 ) -> FloatArray:
-    """Return the gradient of the mean expected loss by the weights, `(n_estimators,)`."""
+    """Return the gradient of the mean expected loss by the weights, `(n_estimators,)`.
+
+    `total` `(n_prompts, n_experts)` is the weighted sum of the predictions, penalties included.
+    """
     probabilities = softmax(np.where(known, total / -temperature, -np.inf))
     expected = (probabilities * penalized_losses).sum(axis=1, keepdims=True)
     excess = probabilities * (penalized_losses - expected)
