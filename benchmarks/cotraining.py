@@ -1,4 +1,4 @@
-"""Co-training against the same compute spent on training apart: a table and heat maps.
+"""Co-training compared with separate training at the same compute: a table and heat maps.
 
 Run from the root of the repository, after installing the extra `train`:
 
@@ -6,10 +6,10 @@ Run from the root of the repository, after installing the extra `train`:
 
 The prompts are the real corpora of `benchmarks/paper/corpora.py`, split by document. Every arm has
 the same small masked experts (one arm has a single one) with the same first weights, the same
-prompts in the same order, and the same compute: a token that is only read to measure a loss counts
-a third of one that is learned from. What the last router is fitted on is measured in all arms alike
-and not counted. Losses are on test documents, in nats per character. Killed and started again, it
-goes on where it was.
+prompts in the same order, and the same compute: a token that is only evaluated counts a third of a
+token that is trained on. The losses that the last router is fitted on are measured in the same way
+in all arms and are not counted. Losses are on test documents, in nats per character. The same
+command resumes a killed run.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tryage.cli.train import resolve_encoder
+from tryage.cli.options import resolve_encoder
 from tryage.learning.cotraining.loop import CotrainConfig, cotrain
 from tryage.learning.cotraining.modes import AtRandom, ByLabel, Decoupled, Joint
 from tryage.learning.cotraining.pipeline import PromptSplits, train_system
@@ -45,40 +45,40 @@ MakeMode = Callable[[int, int], Mode]
 
 def main() -> None:
     """Run every arm with every seed, and print the table."""
-    given = arguments()
-    parts = read_parts(given.work, given.limit)
+    options = parse_arguments()
+    parts = read_parts(options.work, options.limit)
     encoder = resolve_encoder(None)
     texts = [prompt.text for prompt in parts.expert_train]
     pool = embed_pool(texts, encoder)
     tokenizer = train_tokenizer(
-        texts[:: max(1, len(texts) // 1000)], given.vocabulary, progress=False
+        texts[:: max(1, len(texts) // 1000)], options.vocabulary, progress=False
     )
     labels = [prompt.category or "" for prompt in parts.expert_train]
     rows: dict[str, list[dict[str, float]]] = {}
-    for seed in given.seeds:
+    for seed in options.seeds:
         for name, mode in modes(labels, seed).items():
-            made = 1 if name == SINGLE else given.experts
+            count = 1 if name == SINGLE else options.experts
             students = [
                 MaskedStudent.new(
                     f"expert-{i + 1}",
                     tokenizer,
-                    width=given.width,
-                    layers=given.layers,
+                    width=options.width,
+                    layers=options.layers,
                     heads=2,
                     seed=100 * seed + i,
-                    learning_rate=given.rate,
+                    learning_rate=options.rate,
                 )
-                for i in range(made)
+                for i in range(count)
             ]
-            settings = CotrainConfig(given.tokens, batch=given.batch, seed=seed)
-            place = given.out / f"{name.replace(' ', '-').replace(',', '')}-{seed}"
-            found = arm(students, parts, mode, settings, encoder, pool, place)
+            config = CotrainConfig(options.tokens, batch=options.batch, seed=seed)
+            folder = options.out / f"{name.replace(' ', '-').replace(',', '')}-{seed}"
+            found = run_arm(students, parts, mode, config, encoder, pool, folder)
             rows.setdefault(name, []).append(found)
             print(table(rows), flush=True)
 
 
 def modes(labels: list[str], seed: int) -> dict[str, MakeMode]:
-    """Return what is compared, by name."""
+    """Return the arms by name."""
     return {
         "decoupled": Decoupled,
         "joint": partial(Joint, seed=seed),
@@ -88,30 +88,30 @@ def modes(labels: list[str], seed: int) -> dict[str, MakeMode]:
     }
 
 
-def arm(  # noqa: PLR0913 - all that an arm is made of
+def run_arm(  # noqa: PLR0913 - the parts of an arm
     students: list[MaskedStudent],
     parts: PromptSplits,
     mode: MakeMode,
-    settings: CotrainConfig,
+    config: CotrainConfig,
     encoder: Encoder,
     pool: PromptPool,
-    place: Path,
+    folder: Path,
 ) -> dict[str, float]:
-    """Run one arm, or read what it found before."""
-    result = place / "figures.json"
+    """Run one arm, or read its earlier figures."""
+    result = folder / "figures.json"
     if result.exists():
         return dict(json.loads(result.read_text("utf-8")))
-    print(f"== {place.name}", flush=True)
+    print(f"== {folder.name}", flush=True)
     if len(students) == 1:
-        history = cotrain(students, pool, mode(1, 0), settings, folder=place / "state")
+        history = cotrain(students, pool, mode(1, 0), config, folder=folder / "state")
         losses = measure_losses(students, [prompt.text for prompt in parts.test])
         mean = float(np.nanmean(losses))
         found = dict.fromkeys(("loss", "oracle", "best_single"), mean) | {"information": 0.0}
     else:
         system = train_system(
-            students, parts, mode, settings, encoder, pool=pool, folder=place / "state"
+            students, parts, mode, config, encoder, pool=pool, folder=folder / "state"
         )
-        system.save(place)
+        system.save(folder)
         print(system.specialization.table(), flush=True)
         history, figures = system.history, system.specialization.to_dict()
         found = {name: figures[name] for name in ("loss", "oracle", "best_single", "information")}
@@ -120,13 +120,13 @@ def arm(  # noqa: PLR0913 - all that an arm is made of
         "trained": history.trained_tokens,
         "read": history.evaluated_tokens,
     }
-    place.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     result.write_text(json.dumps(found) + "\n", "utf-8")
     return found
 
 
 def table(rows: dict[str, list[dict[str, float]]]) -> str:
-    """Lay out the means over the seeds, with the spread of the loss."""
+    """Write the means over the seeds, with the standard deviation of the loss."""
     lines = ["| arm | seeds | " + " | ".join(FIGURES) + " |", "|---" * (len(FIGURES) + 2) + "|"]
     for name, found in rows.items():
         values = {figure: np.array([row[figure] for row in found]) for figure in FIGURES}
@@ -139,7 +139,7 @@ def table(rows: dict[str, list[dict[str, float]]]) -> str:
 
 
 def read_parts(work: Path, limit: int) -> PromptSplits:
-    """Read the prompts of each part: `limit` of a domain to learn from, a tenth for the others."""
+    """Read the prompts of each part: `limit` per domain to train on, a tenth for the others."""
     sys.path.insert(0, str(Path(__file__).parent / "paper"))
     from corpora import corpora
 
@@ -151,10 +151,12 @@ def read_parts(work: Path, limit: int) -> PromptSplits:
     return PromptSplits(*(tuple(found[part]) for part in PARTS))
 
 
-def arguments() -> argparse.Namespace:
+def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--work", type=Path, default=Path(".paper"), help="keeps the corpora")
+    parser.add_argument(
+        "--work", type=Path, default=Path(".paper"), help="the folder of the corpora"
+    )
     parser.add_argument("--out", type=Path, default=Path("build/cotraining"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     parser.add_argument("--tokens", type=float, default=600_000)

@@ -1,4 +1,4 @@
-"""The real outcome sets in ../shared/data as Q-tables, each with its traps taken care of."""
+"""The real outcome sets in ../shared/data as Q-tables, with the peculiarities of each set."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ ABSENT = (
 
 @dataclass(frozen=True, slots=True)
 class DataSet:
-    """Where the columns of one set are, and what its scores run to."""
+    """The columns of one set, and its highest score."""
 
     name: str
     category: str
     source: str | None = None
     scale: float = 1.0
     extra_prompt: str | None = None  # a second column that belongs to the prompt
-    permissive: bool = False  # Apache-2.0 or MIT: what ships may be trained on it
+    permissive: bool = False  # Apache-2.0 or MIT: the bundled router may be trained on it
 
 
 SETS: dict[str, DataSet] = {
@@ -56,14 +56,14 @@ SETS: dict[str, DataSet] = {
 
 
 def available() -> bool:
-    """Whether the folder with the sets is there."""
+    """Return whether the folder with the sets exists."""
     return DATA.is_dir()
 
 
 def load(name: str) -> QTable:
-    """Read one set; exits with a plain sentence where the folder is absent.
+    """Read one set; exit with a message if the folder is missing.
 
-    Prompts without text are left out (most of coderouter_id has none).
+    Prompts without text are left out (most prompts of coderouter_id have none).
     """
     if not (DATA / name).is_dir():
         sys.exit(ABSENT)
@@ -95,10 +95,10 @@ def _read(name: str, part: str) -> pa.Table:
 
 
 def _outcomes(name: str, ids: list[str]) -> tuple[list[str], dict[str, np.ndarray]]:
-    """Spread long rows over a matrix (prompt, expert) per figure; what is absent is NaN."""
+    """Convert long rows to a matrix (prompt, expert) per figure; missing values are NaN."""
     rows = _read(name, "outcomes")
     experts = sorted(set(rows["model"].to_pylist()))
-    row_of, column_of = _numbering(ids), _numbering(experts)
+    row_of, column_of = _positions(ids), _positions(experts)
     row = np.array([row_of.get(prompt_id, -1) for prompt_id in rows["prompt_id"].to_pylist()])
     column = np.array([column_of[model] for model in rows["model"].to_pylist()])
     known = row >= 0
@@ -108,27 +108,28 @@ def _outcomes(name: str, ids: list[str]) -> tuple[list[str], dict[str, np.ndarra
         "latency_s": "latencies",
         "output_tokens": "output_tokens",
     }
-    spread = {}
+    matrices = {}
     for figure, field in figures.items():
         if figure in rows.column_names:
             matrix = np.full((len(ids), len(experts)), np.nan, dtype=np.float32)
             matrix[row[known], column[known]] = _floats(rows[figure])[known]
-            spread[field] = matrix
-    return experts, spread
+            matrices[field] = matrix
+    return experts, matrices
 
 
 def _responses_wide(ids: list[str]) -> tuple[list[str], dict[str, np.ndarray]]:
-    """Read metabench's 0/1 answers of the models that answered every item: no gaps."""
+    """Read metabench's 0/1 answers of the models that answered every item, so without gaps."""
     rows = _read("metabench", "responses_wide").select(["model", *ids])
     answers = np.column_stack([_floats(rows[prompt_id]) for prompt_id in ids])
     complete = ~np.isnan(answers).any(axis=1)
-    experts = [m for m, whole in zip(rows["model"].to_pylist(), complete, strict=True) if whole]
+    models = rows["model"].to_pylist()
+    experts = [model for model, kept in zip(models, complete, strict=True) if kept]
     return experts, {"score": answers[complete].T}
 
 
-def _numbering(names: list[str]) -> dict[str, int]:
+def _positions(names: list[str]) -> dict[str, int]:
     return {name: i for i, name in enumerate(names)}
 
 
-def _floats(column: Any) -> np.ndarray:  # noqa: ANN401 - a pyarrow column, which has no types
+def _floats(column: Any) -> np.ndarray:  # noqa: ANN401 - a pyarrow column; pyarrow has no types
     return np.asarray(column.to_numpy(), dtype=np.float32)

@@ -1,4 +1,4 @@
-"""How long a whole decision takes among 100 experts, and a first one from a cold shell."""
+"""Time of a whole decision among 100 experts, and of a first one in a new process."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ EXPERTS, PROMPTS, ROUNDS, STARTS = 100, 2_000, 300, 7
 WEIGHTS = Preferences(
     weights={"cost": 0.3, "size": 0.2, "latency": 0.2, "recency": 0.1, "popularity": 0.1}
 )
-WORDS = 66  # of docstrings are about 100 tokens
+WORDS = 66  # of docstrings; about 100 tokens
 
 
 def docstrings() -> Iterator[str]:
@@ -40,43 +40,43 @@ def docstrings() -> Iterator[str]:
                     yield text
 
 
-def crowd(router: Router) -> Router:
-    """Fill the library up to 100 experts with strangers."""
+def fill_library(router: Router) -> Router:
+    """Fill the library up to 100 experts with experts that were never measured."""
     missing = EXPERTS - len(router.library)
-    strangers = [Expert(f"stranger-{i}", parameters=1e9 * (i + 1)) for i in range(missing)]
-    return Router(router.perception, Library([*router.library, *strangers]))
+    unmeasured = [Expert(f"stranger-{i}", parameters=1e9 * (i + 1)) for i in range(missing)]
+    return Router(router.perception, Library([*router.library, *unmeasured]))
 
 
 def row(what: str, work: Callable[[int], object], rounds: int) -> str:
-    """Time the calls after one to warm up, as a line of the table."""
+    """Time the calls after one warm-up call, as a row of the table."""
     work(0)
     spent = []
     for number in range(rounds):
         start = time.perf_counter()
         work(number)
         spent.append(1e3 * (time.perf_counter() - start))
-    middle, slow = np.percentile(spent, [50, 95])
-    return f"| {what} | {middle:.2f} ms | {slow:.2f} ms |"
+    p50, p95 = np.percentile(spent, [50, 95])
+    return f"| {what} | {p50:.2f} ms | {p95:.2f} ms |"
 
 
 def decisions(name: str, router: Router, texts: list[str]) -> Iterator[str]:
     """Measure one router: single decisions, and a batch."""
-    router = crowd(router)
+    router = fill_library(router)
     words = " ".join(texts).split()
     step = (len(words) - WORDS) // PROMPTS
-    asked = [" ".join(words[i * step : i * step + WORDS]) for i in range(PROMPTS)]
-    tokens = np.median(AlignedPerception(router.perception, router.library).count_tokens(asked))
+    prompts = [" ".join(words[i * step : i * step + WORDS]) for i in range(PROMPTS)]
+    tokens = np.median(AlignedPerception(router.perception, router.library).count_tokens(prompts))
     label = f"{name}, {len(router.library)} experts, {tokens:.0f} tokens"
-    yield row(label, lambda i: router.route(asked[i]), ROUNDS)
-    yield row(f"{label}, five weights", lambda i: router.route(asked[i], WEIGHTS), ROUNDS)
+    yield row(label, lambda i: router.route(prompts[i]), ROUNDS)
+    yield row(f"{label}, five weights", lambda i: router.route(prompts[i], WEIGHTS), ROUNDS)
     start = time.perf_counter()
-    router.route_batch(asked)
-    rate = len(asked) / (time.perf_counter() - start)
-    yield f"| {name}, `route_batch` of {len(asked):,} such prompts | {rate:,.0f} prompts/s | |"
+    router.route_batch(prompts)
+    rate = len(prompts) / (time.perf_counter() - start)
+    yield f"| {name}, `route_batch` of {len(prompts):,} such prompts | {rate:,.0f} prompts/s | |"
 
 
 def start(*command: str) -> Callable[[int], object]:
-    """Return a run of the command in a process of its own."""
+    """Return a function that runs the command in a new process."""
     return lambda _: subprocess.run(command, check=True, capture_output=True)
 
 

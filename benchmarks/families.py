@@ -1,4 +1,4 @@
-"""metabench cut by model family: those of a fold are strangers to the perception it trains."""
+"""Folds of metabench by model family: the perception of a fold has not seen the fold's families."""
 
 from __future__ import annotations
 
@@ -24,20 +24,21 @@ if TYPE_CHECKING:
     from tryage.perception.model import LearnedPerception
 
 FOLDS = 5
-SNAPSHOTS = ("hub_2024_09", "hub_2025_10")  # for the few models that they know
+SNAPSHOTS = ("hub_2024_09", "hub_2025_10")  # they hold a few of the models
 
 
 @dataclass(frozen=True, slots=True)
 class Fold:
-    """A perception, and strangers of families that it was not trained on.
+    """A perception, and `unseen` models of families that it was not trained on.
 
-    `losses` are `(n_prompts, n_strangers)`; `tests` marks the prompts it was not trained on either.
+    `losses` are those of the unseen models, `(n_prompts, n_unseen)`. `tests` marks the prompts that
+    it was not trained on either.
     """
 
     perception: LearnedPerception
     known: Library
     known_losses: NDArray[np.float32]
-    strangers: Library
+    unseen: Library
     families: tuple[str, ...]
     prompts: tuple[str, ...]
     losses: NDArray[np.float32]
@@ -45,20 +46,20 @@ class Fold:
 
 
 def folds(encoder: Encoder, seed: int = 0) -> Iterator[Fold]:
-    """Train on all families but some, five times; a third of the prompts is for tests alone."""
+    """Train without some families, five times; a third of the prompts is only for tests."""
     table = load("metabench")
     folded: dict[str, str] = {}
     table = table.select([e for e in table.experts if folded.setdefault(e.casefold(), e) == e])
     library = facts(table)
     series = np.array([model_family(e.name, e.metadata)[0] for e in library])
-    dealt = deal(series)
+    fold_of = assign_folds(series)
     tests = np.random.default_rng(seed).permutation(len(table)) % 3 == 0
     for number in range(FOLDS):
-        strange = dealt == number
-        known = library.subset(~strange)
-        learned = table.select(list(known.names))
+        unseen = fold_of == number
+        known = library.subset(~unseen)
+        train = table.select(list(known.names))
         perception = fit(
-            learned.take(~tests),
+            train.take(~tests),
             encoder,
             config=FitConfig(tfidf_dim=96),
             library=known,
@@ -67,17 +68,17 @@ def folds(encoder: Encoder, seed: int = 0) -> Iterator[Fold]:
         yield Fold(
             perception,
             known,
-            learned.losses,
-            library.subset(strange),
-            tuple(sorted(set(series[strange].tolist()))),
+            train.losses,
+            library.subset(unseen),
+            tuple(sorted(set(series[unseen].tolist()))),
             table.prompts,
-            table.losses[:, strange],
+            table.losses[:, unseen],
             tests,
         )
 
 
-def deal(series: NDArray[np.str_]) -> NDArray[np.intp]:
-    """Deal whole series to folds, the greatest first, each to the fold with the fewest models."""
+def assign_folds(series: NDArray[np.str_]) -> NDArray[np.intp]:
+    """Assign whole series to folds, the largest first, each to the fold with the fewest models."""
     names, counts = np.unique(series, return_counts=True)
     sizes = np.zeros(FOLDS, np.intp)
     fold = {}
@@ -88,16 +89,16 @@ def deal(series: NDArray[np.str_]) -> NDArray[np.intp]:
 
 
 def facts(table: QTable) -> Library:
-    """Say what was known about each model: size and architecture; date and downloads of a few."""
-    seen = _snapshots()
+    """Return facts about each model: size, architecture, and for a few date and downloads."""
+    snapshots = _snapshots()
     rows = {row["model"]: row for row in _rows("metabench/models")}
-    return Library(_expert(rows[name], seen.get(name, {})) for name in table.experts)
+    return Library(_expert(rows[name], snapshots.get(name, {})) for name in table.experts)
 
 
-def _expert(row: dict[str, Any], seen: dict[str, Any]) -> Expert:
-    told = {} if row["arch"] == "error" else {"architectures": [row["arch"]]}
+def _expert(row: dict[str, Any], known: dict[str, Any]) -> Expert:
+    config = {} if row["arch"] == "error" else {"architectures": [row["arch"]]}
     size = row["size"] * 1e9 if row["size"] > 0 else None
-    return Expert(row["model"], parameters=size, metadata={"hub": told}, **seen)
+    return Expert(row["model"], parameters=size, metadata={"hub": config}, **known)
 
 
 def _snapshots() -> dict[str, dict[str, Any]]:

@@ -1,9 +1,9 @@
-"""How fast the Hub client reads a LocalHub of real models, and whether it leaves anything behind.
+"""Speed of the Hub client against a LocalHub of real models, and the files that it leaves open.
 
     python benchmarks/hub_client.py
 
-The server is a process of its own. Wall time is of both, CPU time of the client alone. Listed are
-pages of a thousand with DEFAULT_EXPAND, then single models.
+The server is a separate process. Wall time is that of both, CPU time that of the client. It reads
+pages of a thousand models with DEFAULT_EXPAND, then single models.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from multiprocessing.connection import Connection
 
-MODELS = 2000  # single models asked for
+MODELS = 2000  # single models to fetch
 
 
 def serve(pipe: Connection) -> None:
@@ -38,7 +38,7 @@ def serve(pipe: Connection) -> None:
 
 
 def measure(what: str, run: Callable[[], tuple[int, str]]) -> None:
-    """Run, and print how many per second, and CPU milliseconds of the client for each."""
+    """Run, and print items per second and CPU milliseconds of the client per item."""
     wall, cpu = time.perf_counter(), time.process_time()
     count, unit = run()
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
@@ -46,19 +46,19 @@ def measure(what: str, run: Callable[[], tuple[int, str]]) -> None:
 
 
 def pages(settings: HubSettings) -> tuple[int, str]:
-    """Walk the whole listing."""
+    """Read the whole listing."""
     with HubClient(settings) as hub:
         return sum(1 for _ in hub.pages()), "pages"
 
 
 def models(settings: HubSettings, names: list[str]) -> tuple[int, str]:
-    """Ask for single models from eight threads."""
+    """Fetch single models in eight threads."""
     with HubClient(settings) as hub:
         return sum(1 for _ in hub.iter_models(names)), "models"
 
 
 def main() -> None:
-    """Measure, then count what is left open."""
+    """Measure, then count open files and threads."""
     here, there = multiprocessing.Pipe()
     server = multiprocessing.get_context("spawn").Process(target=serve, args=(there,), daemon=True)
     server.start()
@@ -70,7 +70,7 @@ def main() -> None:
     measure("listing", lambda: pages(settings))
     measure("single models", lambda: models(settings, names))
     gc.collect()
-    time.sleep(0.5)  # for threads that are on their way out
+    time.sleep(0.5)  # threads need a moment to end
     after = len(list(Path("/proc/self/fd").iterdir())), threading.active_count()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"open files and threads: {before} before, {after} after; peak {peak:.0f} MB")

@@ -1,33 +1,34 @@
-"""The real models of ../shared/data/hub_meta as records of the Hub, and a million made from them.
+"""The real models of ../shared/data/hub_meta as records of the Hub, and synthetic ones from them.
 
-    python benchmarks/hub_meta.py                      # what is there, field by field
+    python benchmarks/hub_meta.py                      # count the models that have each field
     python benchmarks/hub_meta.py --serve 8000         # a LocalHub that holds them
     python benchmarks/hub_meta.py --serve 8000 --synthetic 1000000
 
-Eight snapshots of 2022 to 2026, each with other columns, 74,840 different models. A model that is
-in several gets each field from the newest snapshot that knows it.
+Eight snapshots of 2022 to 2026 with different columns hold 74,840 different models. A model that is
+in several snapshots gets each field from the newest snapshot that has it.
 
-Real, as the snapshots have it: `id`, `downloads`, `likes`, `pipeline_tag`, `library_name`, `tags`,
+Real, as in the snapshots: `id`, `downloads`, `likes`, `pipeline_tag`, `library_name`, `tags`,
 `gated`, `sha`, `siblings`, `lastModified`, `createdAt` where a snapshot has it, `config` (type and
 architectures), licence, the header of the card (`cardData`, `model-index`), parameter counts.
 
-Derived, because no snapshot has it:
+Derived, because no snapshot has them:
 
 - `_id` is a hash of the name; `author` is the name up to its slash.
-- Without tags there are those that follow from other columns: library, format, type, task,
+- A model without tags gets those that follow from other columns: library, format, type, task,
   `license:`, `region:us`.
-- `createdAt` without a date: what was there in February 2022 has the Hub's own floor (2 March
-  2022), as on the Hub; otherwise the earliest `lastModified` known, otherwise the day of the
-  snapshot, which for the one of 2026 is a guess.
-- `baseModels` follows from the `base_model:<relation>:<name>` tags; the bases' `_id` as above.
-- `safetensors.parameters` puts the known count under BF16, since no snapshot has the types. Of
-  quantised models (AWQ, GPTQ, MLX, AutoRound) the count may be packed or not: only `total` is
-  given, as an author's wrong metadata would.
-- `gguf.total`, where the name or the tags say GGUF, is the known count.
+- `createdAt` without a date: a model of February 2022 gets the Hub's own earliest date (2 March
+  2022), as on the Hub; any other the earliest known `lastModified`, or else the day of the
+  snapshot, which is a guess for the snapshot of 2026.
+- `baseModels` follows from the `base_model:<relation>:<name>` tags; the `_id` of a base model is a
+  hash of its name as well.
+- `safetensors.parameters` has the known count under BF16, because no snapshot has the dtypes. The
+  count of a quantised model (AWQ, GPTQ, MLX, AutoRound) may be one of packed numbers or not: it
+  has only `total`, like wrong metadata of an author.
+- `gguf.total` is the known count, if the name or the tags say GGUF.
 
 Downloads are those of each snapshot, so they cannot be compared across snapshots. The synthetic
-models are real rows under new names, with shifted dates and scaled downloads: right in their mix
-and size, worthless one by one.
+models are real rows under new names, with shifted dates and scaled downloads: their mix and their
+sizes are realistic, a single one means nothing.
 """
 
 from __future__ import annotations
@@ -58,8 +59,8 @@ ABSENT = (
     f"The Hub metadata is not at {FOLDER}. It is not part of the repository (some of it may not be "
     "redistributed); put the eight hub_*.parquet and hugginggpt_*.parquet files there."
 )
-FLOOR = "2022-03-02T23:29:04.000Z"  # `createdAt` of all that is older, on the Hub itself
-QUANTISED = {"awq", "gptq", "mlx", "autoround"}
+FLOOR = "2022-03-02T23:29:04.000Z"  # `createdAt` of all older models, on the Hub as well
+QUANTIZED = {"awq", "gptq", "mlx", "autoround"}
 
 
 def available() -> bool:
@@ -68,31 +69,31 @@ def available() -> bool:
 
 
 def real_records() -> list[Record]:
-    """Return all real models as records; exits with a plain sentence where the folder is absent."""
+    """Return all real models as records; exit with a message if the folder is missing."""
     if not available():
         sys.exit(ABSENT)
     require_extra("pyarrow", "evaluate")
     merged: dict[str, Record] = {}
-    for name, (read, day) in SNAPSHOTS.items():  # newest first: what is known is not overwritten
+    for name, (read, day) in SNAPSHOTS.items():  # newest first: known fields stay
         for row in _rows(name):
             known = merged.setdefault(row["id"], {"id": row["id"], "seen": []})
             known["seen"].append(day)
             for field, value in read(row).items():
                 if value not in (None, [], {}) and field not in known:
                     known[field] = value
-    return [_finish(known) for known in merged.values()]
+    return [_to_record(known) for known in merged.values()]
 
 
 def synthetic_records(count: int, seed: int = 0) -> Iterator[Record]:
-    """Yield that many models, made by drawing real ones and giving each a new name."""
-    real, draw = real_records(), random.Random(seed)  # noqa: S311 - a draw, not a secret
+    """Yield `count` models, each drawn from the real ones and given a new name."""
+    real, rng = real_records(), random.Random(seed)  # noqa: S311 - a sample, not a secret
     for number in range(count):
-        record = dict(draw.choice(real))
+        record = dict(rng.choice(real))
         author, _, rest = record["id"].rpartition("/")
         name = f"{author or 'hub'}/{rest[:60]}-{number}"
-        shift = datetime.timedelta(seconds=draw.randint(0, 90 * 86_400))
+        shift = datetime.timedelta(seconds=rng.randint(0, 90 * 86_400))
         dates = {field: _shift(record[field], shift) for field in ("createdAt", "lastModified")}
-        downloads = int(record["downloads"] * draw.lognormvariate(0.0, 0.5))
+        downloads = int(record["downloads"] * rng.lognormvariate(0.0, 0.5))
         record.pop("sha", None)
         yield {**record, **dates, "id": name, "_id": make_key(name), "author": author or "hub",
                "downloads": downloads}  # fmt: skip
@@ -121,15 +122,15 @@ def _date(value: str | datetime.datetime | None) -> str | None:
     return utc.isoformat(timespec="milliseconds")[:23] + "Z"
 
 
-def _whole(value: float | None) -> int | None:
+def _to_int(value: float | None) -> int | None:
     return None if value is None else int(value)
 
 
-def _usual(row: Row) -> Record:
-    """Return what most snapshots name alike."""
+def _common_fields(row: Row) -> Record:
+    """Return the fields that have the same column name in most snapshots."""
     return {
-        "downloads": _whole(row.get("downloads")),
-        "likes": _whole(row.get("likes")),
+        "downloads": _to_int(row.get("downloads")),
+        "likes": _to_int(row.get("likes")),
         "pipeline_tag": row.get("pipeline_tag"),
         "library_name": row.get("library_name"),
         "tags": row.get("tags"),
@@ -138,37 +139,42 @@ def _usual(row: Row) -> Record:
     }
 
 
-def _early(row: Row) -> Record:
+def _from_2022(row: Row) -> Record:
     config = {"model_type": row.get("model_type"), "architectures": row.get("architectures")}
     files = [{"rfilename": path} for path in row.get("files") or ()]
     return {
-        **_usual(row),
+        **_common_fields(row),
         "sha": row.get("sha"),
         "siblings": files,
         "config": {name: value for name, value in config.items() if value},
         "license": row.get("license"),
-        # The Hub shows this date for all that is older than its counting.
+        # The Hub shows this date for all models that are older than its records.
         "createdAt": FLOOR if "files" in row else None,
     }
 
 
-def _described(row: Row) -> Record:
+def _with_card(row: Row) -> Record:
     card = {k: v for k, v in json.loads(row["meta"] or "{}").items() if k != "widget"}
     index = card.pop("model-index", None)
-    return {**_usual(row), "cardData": card, "model-index": index, "license": card.get("license")}
+    return {
+        **_common_fields(row),
+        "cardData": card,
+        "model-index": index,
+        "license": card.get("license"),
+    }
 
 
-def _tree(row: Row) -> Record:
+def _with_tree(row: Row) -> Record:
     gated = {"auto": "auto", "manual": "manual"}.get(row["gated"])
-    return {**_usual(row), "gated": gated, "safetensors": _weights(_whole(row["params"]))}
+    return {**_common_fields(row), "gated": gated, "safetensors": _weights(_to_int(row["params"]))}
 
 
-def _licensed(row: Row) -> Record:
-    return {**_usual(row), "license": row["license"]}
+def _with_license(row: Row) -> Record:
+    return {**_common_fields(row), "license": row["license"]}
 
 
-def _sized(row: Row) -> Record:
-    count, type_ = _whole(row["parameters_raw"]), row["architecture"]
+def _with_size(row: Row) -> Record:
+    count, type_ = _to_int(row["parameters_raw"]), row["architecture"]
     task = None if row["pipeline_tag"] == "unknown" else row["pipeline_tag"]
     found = {
         "downloads": row["hf_downloads"],
@@ -180,7 +186,7 @@ def _sized(row: Row) -> Record:
     if "gguf" in row["id"].lower():
         length = row["context_length"]
         return {**found, "gguf": {"total": count, "architecture": type_, "context_length": length}}
-    if row["format"] in QUANTISED:
+    if row["format"] in QUANTIZED:
         return {**found, "safetensors": {"total": count}}
     return {**found, "safetensors": _weights(count)}
 
@@ -190,19 +196,19 @@ def _weights(count: int | None) -> Record | None:
 
 
 SNAPSHOTS: dict[str, tuple[Callable[[Row], Record], str]] = {
-    "hub_2026_llmfit": (_sized, "2026-05-01"),
-    "hub_2025_12": (_usual, "2025-12-01"),
-    "hub_2025_10": (_licensed, "2025-10-03"),
-    "hub_2025_04_trees": (_tree, "2025-04-01"),
-    "hub_2024_09": (_usual, "2024-09-01"),
-    "hugginggpt_p0_2023": (_described, "2023-04-01"),
-    "hub_2022_08": (_early, "2022-08-01"),
-    "hub_2022_02": (_early, "2022-02-15"),
+    "hub_2026_llmfit": (_with_size, "2026-05-01"),
+    "hub_2025_12": (_common_fields, "2025-12-01"),
+    "hub_2025_10": (_with_license, "2025-10-03"),
+    "hub_2025_04_trees": (_with_tree, "2025-04-01"),
+    "hub_2024_09": (_common_fields, "2024-09-01"),
+    "hugginggpt_p0_2023": (_with_card, "2023-04-01"),
+    "hub_2022_08": (_from_2022, "2022-08-01"),
+    "hub_2022_02": (_from_2022, "2022-02-15"),
 }
 
 
-def _finish(known: Record) -> Record:
-    """Turn what the snapshots know of a model into a record of the Hub."""
+def _to_record(known: Record) -> Record:
+    """Turn the known fields of a model into a record of the Hub."""
     name, seen, license_ = known["id"], known.pop("seen"), known.pop("license", None)
     earliest = _date(min(seen))
     modified = known.get("lastModified")
@@ -247,16 +253,16 @@ def _report(records: list[Record]) -> None:
 
 
 def main() -> None:
-    """Say what there is, or serve it."""
+    """Print the fields, or serve the models."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--serve", type=int, metavar="PORT", help="serve until interrupted")
     parser.add_argument("--synthetic", type=int, metavar="N", help="N made-up models instead")
     options = parser.parse_args()
-    if options.replace_served is None:
+    if options.serve is None:
         _report(real_records())
         return
     records = synthetic_records(options.synthetic) if options.synthetic else real_records()
-    with LocalHub(port=options.replace_served) as hub:
+    with LocalHub(port=options.serve) as hub:
         start = time.perf_counter()
         count = hub.load(records)
         print(f"{count:,} models at {hub.url} after {time.perf_counter() - start:.0f} s")

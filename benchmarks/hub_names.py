@@ -1,10 +1,10 @@
-"""How often the size that a model's name tells agrees with the size that is known.
+"""How often the size in a model's name agrees with its known size.
 
 python benchmarks/hub_names.py [--data ../shared/data]
 
 Known sizes: `hub_meta/hub_2026_llmfit` and `hub_meta/hub_2025_04_trees` (tensor counts),
-`metabench/models` (as its leaderboard listed them). Counts of quantised models are left out: they
-are of packed numbers, which the name is right not to agree with.
+`metabench/models` (as on its leaderboard). Counts of quantised models are left out: they are
+counts of packed numbers, with which a right name does not agree.
 """
 
 from __future__ import annotations
@@ -57,8 +57,8 @@ def main() -> None:
     print("|---|---|---|---|---|---|")
     for file, name, size, unit in SETS:
         models = dict(known_sizes(data / f"{file}.parquet", name, size, unit))
-        told = {model: size_from_name(model) for model in models}
-        ratios = [named.total / models[model] for model, named in told.items() if named]
+        sizes = {model: size_from_name(model) for model in models}
+        ratios = [named.total / models[model] for model, named in sizes.items() if named]
         share = len(ratios) / len(models)
         figures = " | ".join(f"{within(ratios, factor):.1%}" for factor in (1.1, 1.25, 2))
         print(f"| {file} | {len(models):,} | {share:.1%} | {figures} |")

@@ -1,9 +1,9 @@
-"""How long `route` takes among a hundred to a million candidates, and what a candidate weighs.
+"""Time of `route` among a hundred to a million candidates, and memory of a candidate.
 
-The perception is a stand-in that returns remembered losses, so this times everything after it:
-cost, four constraints of the library, requirements, the choice and the decision. The last column is
-a whole decision: the bundled router, to which all candidates are strangers. Beside them, in the
-same run, a bare numpy product: the losses plus five weighted constraints that are there already.
+The perception is a fake that returns stored losses, so this times everything after it: cost, four
+constraints of the library, requirements, the choice and the decision. The last column is a whole
+decision of the bundled router, which has measured none of the candidates. For comparison, the same
+run times plain numpy: the losses plus five weighted constraints that are already computed.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ LICENSES = ("apache-2.0", "mit", "llama3", "cc-by-nc-4.0", None)
 PROMPT = "Prove that there are infinitely many primes, and say who proved it first. " * 6
 
 
-class Remembered(Perception):
-    """A perception that has the losses of every expert ready."""
+class StoredPerception(Perception):
+    """A perception with stored losses of every expert."""
 
     def __init__(self, names: Sequence[str], rng: np.random.Generator) -> None:
         self.experts = tuple(names)
@@ -41,35 +41,35 @@ class Remembered(Perception):
         self.prediction = Prediction(losses, np.full_like(losses, 0.1))
 
     def predict(self, prompts: Sequence[str]) -> Prediction:  # noqa: ARG002 - as in `Perception`
-        """Return the losses that are there already."""
+        """Return the stored losses."""
         return self.prediction
 
 
 def columns(n: int, rng: np.random.Generator) -> dict[str, Any]:
-    """Make up what is known of `n` candidates, with a tenth of every column unknown."""
+    """Make up facts about `n` candidates; a tenth of every column is unknown."""
 
-    def some(values: np.ndarray) -> np.ndarray:
+    def with_gaps(values: np.ndarray) -> np.ndarray:
         return np.where(rng.random(n) < 0.1, np.nan, values)
 
     return {
-        "parameters": some(10 ** rng.uniform(7, 11.5, n)),
-        "released": some(rng.integers(737_000, 740_000, n).astype(float)),
-        "input_price": some(rng.random(n) * 10),
-        "output_price": some(rng.random(n) * 30),
-        "latency": some(rng.random(n) * 10),
-        "output_tokens": some(rng.integers(50, 2_000, n).astype(float)),
-        "downloads": some(rng.integers(0, 10_000_000, n).astype(float)),
+        "parameters": with_gaps(10 ** rng.uniform(7, 11.5, n)),
+        "released": with_gaps(rng.integers(737_000, 740_000, n).astype(float)),
+        "input_price": with_gaps(rng.random(n) * 10),
+        "output_price": with_gaps(rng.random(n) * 30),
+        "latency": with_gaps(rng.random(n) * 10),
+        "output_tokens": with_gaps(rng.integers(50, 2_000, n).astype(float)),
+        "downloads": with_gaps(rng.integers(0, 10_000_000, n).astype(float)),
         "license": [LICENSES[i] for i in rng.integers(0, len(LICENSES), n).tolist()],
     }
 
 
-def named(n: int) -> list[str]:
+def make_names(n: int) -> list[str]:
     """Make up ids as long as those of the Hub."""
     return [f"organisation-{i % 9973}/Model-{i}-Instruct" for i in range(n)]
 
 
-def timed(work: Callable[[], object], rounds: int) -> np.ndarray:
-    """Return the milliseconds of every call after three to warm up."""
+def measure_ms(work: Callable[[], object], rounds: int) -> np.ndarray:
+    """Return the milliseconds of every call after three warm-up calls."""
     for _ in range(3):
         work()
     spent = np.empty(rounds)
@@ -80,8 +80,8 @@ def timed(work: Callable[[], object], rounds: int) -> np.ndarray:
     return spent
 
 
-def bare(n: int, rng: np.random.Generator) -> Callable[[], object]:
-    """Return the least that plain numpy does: one product per constraint, and the lowest total."""
+def plain_numpy(n: int, rng: np.random.Generator) -> Callable[[], object]:
+    """Return the least work in plain numpy: one product per constraint, and the lowest total."""
     losses = rng.random(n)
     constraints = rng.random((5, n))
     weights = list(WEIGHTS.values())
@@ -96,14 +96,14 @@ def bare(n: int, rng: np.random.Generator) -> Callable[[], object]:
 
 
 def build(n: int, rng: np.random.Generator) -> tuple[Library, str]:
-    """Build a library, and say how long it took and how much memory a candidate keeps."""
-    names, known = named(n), columns(n, rng)
+    """Build a library; also return its time and the memory per candidate as table cells."""
+    names, known = make_names(n), columns(n, rng)
     start = time.perf_counter()
     library = Library.from_columns(names, **known)
     spent = time.perf_counter() - start
     del names, library
     tracemalloc.start()
-    library = Library.from_columns(named(n), **known)  # its names are its own: they count too
+    library = Library.from_columns(make_names(n), **known)  # new names, so that they count too
     kept, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     return library, f"{spent:.2f} s | {kept / n:.0f} | {peak / n:.0f}"
@@ -113,27 +113,27 @@ def measure(n: int, rounds: int) -> Iterator[tuple[str, str]]:
     """Yield the rows of the two tables for one number of candidates."""
     rng = np.random.default_rng(0)
     library, built = build(n, rng)
-    router = Router(Remembered(library.names, rng), library)
+    router = Router(StoredPerception(library.names, rng), library)
     weighted = Preferences(WEIGHTS)
     required = Preferences(WEIGHTS, max_parameters=3e10, licenses=["apache-2.0", "mit"])
-    base = timed(bare(n, rng), rounds)
-    plain = timed(lambda: router.route(PROMPT, weighted), rounds)
-    strict = timed(lambda: router.route(PROMPT, required), rounds)
-    read = timed(lambda: router.route(PROMPT, weighted).to_dict(top=3), rounds)
+    base = measure_ms(plain_numpy(n, rng), rounds)
+    plain = measure_ms(lambda: router.route(PROMPT, weighted), rounds)
+    strict = measure_ms(lambda: router.route(PROMPT, required), rounds)
+    read = measure_ms(lambda: router.route(PROMPT, weighted).to_dict(top=3), rounds)
     whole = Router(Router.from_pretrained().perception, library)
-    total = timed(lambda: whole.route(PROMPT, weighted), rounds)
+    total = measure_ms(lambda: whole.route(PROMPT, weighted), rounds)
     columns = (base, plain, strict, read, total)
     cells = ("{:.2f} / {:.2f} ms".format(*np.percentile(spent, [50, 95])) for spent in columns)
     ratio = np.median(plain) / np.median(base)
     yield "time", f"| {n:,} | {' | '.join(cells)} | {ratio:.2f} |"
-    fresh = Router(router.perception, copied(library))
+    fresh = Router(router.perception, without_cache(library))
     first = _kept(lambda: fresh.route(PROMPT, weighted)) / n
     keeps = _kept(lambda: router.route(PROMPT, weighted)) / n
     yield "memory", f"| {n:,} | {built} | {first - keeps:.0f} | {keeps:.1f} |"
 
 
-def copied(library: Library) -> Library:
-    """Return a library of which nothing is remembered yet."""
+def without_cache(library: Library) -> Library:
+    """Return a copy of the library for which nothing is cached yet."""
     return library.subset(np.arange(len(library)))
 
 

@@ -1,11 +1,11 @@
-"""How long the catalogue takes to fill, to search and to keep up to date, and how much memory.
+"""Time and memory that the catalogue takes to fill, to search and to keep up to date.
 
     python benchmarks/hub_sync.py                      # the real models: sync, queries, curve
     python benchmarks/hub_sync.py --synthetic 1000000  # the same queries on a made-up million
 
-The real models are those of benchmarks/hub_meta.py, served by a LocalHub in a process of its own;
-every sync runs in a fresh process, so its peak memory is that of a user's `tryage hub sync`. For
-the curve, so many models get a new licence tag and a new `lastModified` before each sync.
+The real models are those of benchmarks/hub_meta.py. A LocalHub in a separate process serves them.
+Every sync runs in a new process, so its peak memory is that of a user's `tryage hub sync`. For the
+curve, a number of models get a new licence tag and a new `lastModified` before each sync.
 Prints the tables of benchmarks/README.md.
 """
 
@@ -67,24 +67,24 @@ def serve() -> None:
     """Serve the real models; each line of stdin is a number of models to change."""
     with LocalHub() as hub:
         hub.load(real_records())
-        names, draw = sorted(hub), random.Random(0)  # noqa: S311 - a draw, not a secret
+        names, rng = sorted(hub), random.Random(0)  # noqa: S311 - a sample, not a secret
         print(hub.url, len(hub), flush=True)
         for line in sys.stdin:
-            for name in draw.sample(names, int(line)):
+            for name in rng.sample(names, int(line)):
                 tags = [t for t in hub.record(name)["tags"] if not t.startswith("license:")]
-                license_ = f"license:{draw.choice(LICENSES)}"
+                license_ = f"license:{rng.choice(LICENSES)}"
                 now = datetime.datetime.now(datetime.timezone.utc)
                 hub.update(name, tags=[*tags, license_, f"changed-{now:%H%M%S}"], lastModified=now)
             print("changed", flush=True)
 
 
 def sync_once(url: str, path: str, options: str) -> None:
-    """Sync in this process and print what it took, as JSON."""
+    """Sync in this process and print counts, seconds and peak memory as JSON."""
     settings = HubSettings(endpoint=url, inference=url)
     with HubClient(settings) as client, Catalogue(path) as catalogue:
-        done = sync(client, catalogue, **json.loads(options))
+        report = sync(client, catalogue, **json.loads(options))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(json.dumps([done.new, done.changed, done.requests, done.seconds, peak]))
+    print(json.dumps([report.new, report.changed, report.requests, report.seconds, peak]))
 
 
 def _sync(url: str, path: Path, **options: object) -> list[float]:
@@ -95,7 +95,7 @@ def _sync(url: str, path: Path, **options: object) -> list[float]:
 
 @contextmanager
 def _hub() -> Iterator[tuple[str, int, Callable[[int], None]]]:
-    """Start the server and yield its address, how much it holds, and how to change some of it."""
+    """Start the server; yield its address, its number of models, and a function to change some."""
     command = [sys.executable, __file__, "--serve"]
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, **pipes) as server:
@@ -131,18 +131,18 @@ def real(folder: Path) -> None:
 
 
 def synthetic(folder: Path, count: int) -> None:
-    """Fill a catalogue with so many models and search it.
+    """Fill a catalogue with `count` models and search it.
 
-    The real ones again and again under other names, with scaled downloads: copied inside SQLite,
-    with their tags and without their records, which searching never reads.
+    They are copies of the real ones under other names, with scaled downloads. SQLite copies them
+    with their tags and without their records, which a search does not read.
     """
     path, now = folder / "synthetic.sqlite", datetime.datetime.now(datetime.timezone.utc)
     with Catalogue(path) as catalogue:
         catalogue.put(parse_model(record, now) for record in real_records())
         database, real_count = catalogue.connection(), catalogue.count()
         for copy in range(1, -(-count // real_count)):
-            few = min(real_count, count - copy * real_count)
-            values = {"shift": copy * real_count, "copy": copy, "few": few}
+            rows = min(real_count, count - copy * real_count)
+            values = {"shift": copy * real_count, "copy": copy, "rows": rows}
             database.execute(_COPY_MODELS, values)
             database.execute(_COPY_TAGS, values)
             database.execute(_COPY_BASES, values)
@@ -151,28 +151,29 @@ def synthetic(folder: Path, count: int) -> None:
         print(f"{len(catalogue):,} models, {size:,.0f} MB without records\n")
         start = time.perf_counter()
         library = catalogue.library()
-        took = time.perf_counter() - start
-        based = sum(facts is not None for facts in library.metadata)
-        print(f"`Catalogue.library()` of {len(library):,}, {based:,} with bases: {took:.1f} s\n")
+        seconds = time.perf_counter() - start
+        n_with_bases = sum(facts is not None for facts in library.metadata)
+        print(f"`Catalogue.library()` of {len(library):,}, ", end="")
+        print(f"{n_with_bases:,} with bases: {seconds:.1f} s\n")
     _queries(path)
 
 
-_SAME = ", ".join(
+_COPIED_COLUMNS = ", ".join(
     name
     for name in (*RECORD_COLUMNS, *RESOLVED_COLUMNS, "own")
     if name not in ("name", "downloads")
 )
 _COPY_MODELS = f"""
-INSERT INTO models (id, key, name, downloads, {_SAME})
+INSERT INTO models (id, key, name, downloads, {_COPIED_COLUMNS})
 SELECT id + :shift, key || :copy, name || '-' || :copy,
-       CAST(downloads * (0.5 + abs(random() % 1000) / 1000.0) AS INTEGER), {_SAME}
-FROM models WHERE id <= :few"""  # noqa: S608 - names of columns
+       CAST(downloads * (0.5 + abs(random() % 1000) / 1000.0) AS INTEGER), {_COPIED_COLUMNS}
+FROM models WHERE id <= :rows"""  # noqa: S608 - names of columns
 _COPY_TAGS = """
-INSERT INTO tagged SELECT tag, model + :shift FROM tagged WHERE model <= :few"""
+INSERT INTO tagged SELECT tag, model + :shift FROM tagged WHERE model <= :rows"""
 
 _COPY_BASES = """
 INSERT INTO lineage SELECT child + :shift, place, name, key, NULL, relation
-FROM lineage WHERE child <= :few"""
+FROM lineage WHERE child <= :rows"""
 
 
 def _queries(path: Path) -> None:
@@ -190,19 +191,19 @@ def _queries(path: Path) -> None:
 
 
 def _conditions() -> None:
-    """Say on what this ran: a busy machine is slower."""
+    """Print the machine and its load, because a busy machine is slower."""
     load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
     print(f"{os.cpu_count()} cores, load {load}, Python {platform.python_version()}\n")
 
 
 def main() -> None:
-    """Run the part asked for."""
+    """Run the part that the options name."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--synthetic", type=int, metavar="N", help="N made-up models instead")
     parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--sync", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.replace_served:
+    if options.serve:
         serve()
     elif options.sync:
         sync_once(*options.sync)

@@ -1,11 +1,11 @@
-"""Counts how much of the code runs in what a user does most: how far a reader has to walk.
+"""Counts the code that runs in the most common uses: how many files a reader has to follow.
 
     python benchmarks/journeys.py
 
-For every journey: the project files and the distinct functions that run, the calls, and the calls
-from one project file into another. Neither what only gets imported counts nor the fakes for tests.
-Everything has run once before it is counted, on other data. Then the modules that are loaded after
-`tryage train` in a new process, and the sizes of files and functions.
+For every journey it counts the project files and the distinct functions that run, the calls, and
+the calls from one project file into another. Code that only gets imported and the fakes for tests
+do not count. Everything has run once before, on other data. Then it prints the modules that are
+loaded after `tryage train` in a new process, and the sizes of files and functions.
 """
 
 from __future__ import annotations
@@ -64,20 +64,20 @@ QUERY = "Will it rain in Rome tomorrow?"
 
 @dataclass
 class Trace:
-    """What ran of the project while this was entered, in all threads that started meanwhile."""
+    """The project's functions that ran within this context, also in threads that it started."""
 
     without: tuple[str, ...] = FAKES
     calls: Counter[tuple[str, int]] = field(default_factory=Counter)
     crossings: int = 0
 
     def __enter__(self) -> Trace:
-        """Begin to watch."""
+        """Start to record."""
         threading.setprofile(self._watch)
         sys.setprofile(self._watch)
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Stop watching."""
+        """Stop recording."""
         sys.setprofile(None)
         threading.setprofile(None)
 
@@ -99,43 +99,43 @@ class Trace:
 
 
 def trace(action: Callable[[], object], without: tuple[str, ...] = FAKES) -> Trace:
-    """Run something and return what ran."""
-    with Trace(without) as seen:
+    """Run an action and return its trace."""
+    with Trace(without) as recorded:
         action()
-    return seen
+    return recorded
 
 
 # --- the journeys ------------------------------------------------------------------------------
 
 
 def routing() -> Iterator[tuple[str, Trace]]:
-    """Walk from the bundled router to a decision and its explanation."""
+    """Trace the way from the bundled router to a decision and its explanation."""
     Router.from_pretrained()
     yield "`Router.from_pretrained()`", trace(Router.from_pretrained)
     router = Router.from_pretrained()
     router.route("warm up")
     yield "`route(prompt).chosen`", trace(lambda: router.route(PROMPT).chosen)
     flags = Router(router.perception, router.library, default=router.default, prompt_flags=True)
-    flags.route("warm up", wishes())
+    flags.route("warm up", preferences())
     yield (
         "`route(prompt, weights, licenses)` with a flag",
-        trace(lambda: flags.route(FLAGGED, wishes())),
+        trace(lambda: flags.route(FLAGGED, preferences())),
     )
-    decision = flags.route(FLAGGED, wishes())
+    decision = flags.route(FLAGGED, preferences())
     decision.explain()
-    yield "`decision.explain()`", trace(flags.route(FLAGGED, wishes()).explain)
+    yield "`decision.explain()`", trace(flags.route(FLAGGED, preferences()).explain)
 
 
-def wishes() -> Preferences:
-    """Return weights and a licence, as a caller would write them."""
+def preferences() -> Preferences:
+    """Return weights and licences, as a caller would write them."""
     return Preferences({"cost": 0.3, "size": 0.2}, licenses=["apache-2.0", "mit", "llama3"])
 
 
 def from_the_hub(home: Path) -> Iterator[tuple[str, Trace]]:
-    """Walk from an empty catalogue to a decision among models that nobody has measured."""
+    """Trace the way from an empty catalogue to a decision among unmeasured models."""
     base, found = Router.from_pretrained(), []
 
-    def ask() -> None:
+    def build_router() -> None:
         found.append(Router.from_hub("text-generation", base=base, limit=10))
 
     with LocalHub() as hub, environment(at_hub(hub)):
@@ -143,7 +143,7 @@ def from_the_hub(home: Path) -> Iterator[tuple[str, Trace]]:
         hub.served.extend(served())
         for folder in ("warm", "router"):
             with environment({"TRYAGE_HOME": str(home / folder)}):
-                seen = trace(ask)
+                seen = trace(build_router)
         yield "`Router.from_hub`, empty catalogue", seen
         for folder in ("warm-sync", "sync"):
             with environment({"TRYAGE_HOME": str(home / folder)}):
@@ -158,7 +158,7 @@ def from_the_hub(home: Path) -> Iterator[tuple[str, Trace]]:
 
 
 def chatting() -> Iterator[tuple[str, Trace]]:
-    """Walk through a chat whose first model fails, each time a new one."""
+    """Trace a chat whose first model fails, each time with a new chat."""
     make_chat()
     yield "`ChatTryage.from_models`", trace(make_chat)
     for name, run in (("invoke", invoke), ("stream", stream)):
@@ -168,26 +168,26 @@ def chatting() -> Iterator[tuple[str, Trace]]:
 
 
 def training(home: Path) -> Iterator[tuple[str, Trace]]:
-    """Walk from a table of losses to a saved router."""
+    """Trace the way from a table of losses to a saved router."""
     words = train_words(home)
     command(*words)
     yield "`tryage train`", trace(lambda: command(*words))
 
 
 def choosing_tools() -> Iterator[tuple[str, Trace]]:
-    """Walk from a query to the tools that it needs."""
+    """Trace the way from a query to the tools that it needs."""
     ranker = ToolRanker.from_pretrained()
     ranker.select(TOOLS[:2], "warm up")
     yield "`ToolRanker.select`, first", trace(lambda: ranker.select(TOOLS, QUERY, 2))
     yield "`ToolRanker.select`, again", trace(lambda: ranker.select(TOOLS, QUERY, 2))
 
 
-# --- what the journeys need --------------------------------------------------------------------
+# --- inputs of the journeys ----------------------------------------------------------------------
 
 
 @contextlib.contextmanager
 def environment(values: dict[str, str]) -> Iterator[None]:
-    """Set environment variables for a while."""
+    """Set environment variables within this context."""
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)
     try:
@@ -200,7 +200,7 @@ def environment(values: dict[str, str]) -> Iterator[None]:
 
 
 def at_hub(hub: LocalHub) -> dict[str, str]:
-    """Return the environment of a process that knows no Hub but this one."""
+    """Return the environment of a process that uses only this Hub."""
     return {
         "HF_ENDPOINT": hub.url,
         "TRYAGE_HUB_INFERENCE": hub.url,
@@ -211,7 +211,7 @@ def at_hub(hub: LocalHub) -> dict[str, str]:
 
 
 def records() -> list[dict[str, Any]]:
-    """Make models as the Hub lists them."""
+    """Return models as the Hub lists them."""
     return [
         {
             "id": f"org/model-{i}b",
@@ -227,7 +227,7 @@ def records() -> list[dict[str, Any]]:
 
 
 def served() -> list[dict[str, Any]]:
-    """Make offers of a provider, as the inference router lists them."""
+    """Return offers of a provider, as the inference router lists them."""
     return [
         {
             "id": record["id"],
@@ -246,7 +246,7 @@ def served() -> list[dict[str, Any]]:
 
 
 def command(*words: object) -> str:
-    """Run a command in this process and return what it prints."""
+    """Run a command in this process and return its output."""
     done = typer.testing.CliRunner().invoke(app, [str(word) for word in words])
     if done.exit_code:
         raise SystemExit(f"tryage {words[0]}: {done.output}{done.exception!r}")
@@ -254,7 +254,7 @@ def command(*words: object) -> str:
 
 
 def make_chat(*, fails: bool = False) -> ChatTryage:
-    """Make a chat over two models; the one that is chosen first may fail once."""
+    """Make a chat over two models; with `fails` the one that is chosen first fails once."""
     models = [ScriptedChatModel(model=name) for name in MODELS]
     if fails:
         models[0].fails.append(ConnectionError("down"))
@@ -268,13 +268,13 @@ def invoke(chat: ChatTryage) -> None:
 
 
 def stream(chat: ChatTryage) -> None:
-    """Ask for an answer, word by word."""
+    """Ask for an answer as a stream."""
     for _ in chat.stream(PROMPT):
         pass
 
 
 def train_words(home: Path) -> list[str]:
-    """Write a small table of losses and what is known of its experts; return how to train on it."""
+    """Write a small table of losses and facts about its experts; return the command to train."""
     rng = np.random.default_rng(0)
     kinds, experts = ("sum", "code", "poem"), ("adder-1b", "coder-7b", "poet-13b")
     losses = np.array([[0.1 if i % 3 == e else 0.8 for e in range(3)] for i in range(60)])
@@ -322,7 +322,7 @@ def modules_after_training(home: Path) -> list[str]:
 
 
 def loaded_rows(loaded: Sequence[str]) -> Iterator[str]:
-    """Say how many modules there are, and whether some of other tasks are among them."""
+    """Return the number of modules, and of those that belong to other tasks."""
     ours = [name for name in loaded if re.match(r"tryage(\.|$)", name)]
     yield f"| modules of `tryage` | {len(ours)} |"
     for part in ("scoring", "chat", "evaluation", "cotraining"):
@@ -351,33 +351,33 @@ def sizes(folders: Sequence[Path]) -> tuple[list[int], list[int]]:
 def body_lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
     """Count the lines of a function below its signature and docstring."""
     first = function.body[0]
-    told = ast.get_docstring(function, clean=False) is not None
-    start = (first.end_lineno or first.lineno) + 1 if told else first.lineno
+    has_docstring = ast.get_docstring(function, clean=False) is not None
+    start = (first.end_lineno or first.lineno) + 1 if has_docstring else first.lineno
     return (function.end_lineno or start) + 1 - start
 
 
 def size_row(name: str, folders: Sequence[Path]) -> str:
-    """Describe the files and functions of some folders in one row."""
+    """Return the sizes of files and functions of some folders as one row."""
     files, bodies = sizes(folders)
     return (
         f"| {name} | {len(files)} | {sum(files):,} | {statistics.median(files):.0f} "
-        f"| {share(files, 0.9)} | {max(files)} | {sum(lines < 100 for lines in files)} "
-        f"| {len(bodies):,} | {statistics.median(bodies):.0f} | {share(bodies, 0.9)} "
+        f"| {quantile(files, 0.9)} | {max(files)} | {sum(lines < 100 for lines in files)} "
+        f"| {len(bodies):,} | {statistics.median(bodies):.0f} | {quantile(bodies, 0.9)} "
         f"| {max(bodies)} |"
     )
 
 
-def share(values: Sequence[int], part: float) -> int:
-    """Return the value below which this part of them lies."""
+def quantile(values: Sequence[int], share: float) -> int:
+    """Return the value below which this share of the values lies."""
     ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(part * len(ordered)))]
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 
 # --- the tables --------------------------------------------------------------------------------
 
 
 def journeys(home: Path) -> Iterator[tuple[str, Trace]]:
-    """Walk all journeys."""
+    """Trace all journeys."""
     yield from routing()
     yield from from_the_hub(home)
     yield from chatting()

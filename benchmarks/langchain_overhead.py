@@ -1,11 +1,11 @@
-"""What routing adds to a call in LangChain, beside other routers, and 1,000 calls at once.
+"""What routing adds to a call in LangChain, compared with other routers; 1,000 concurrent calls.
 
     python -m pip install --no-deps langchain-model-router==0.1.0
     python benchmarks/langchain_overhead.py
 
-The models answer at once, so what is measured is the routing: the median processor time above that
-of the model alone, which a busy machine does not change. All take turns, prompt by prompt, and no
-prompt comes twice. Whatever reads the prompt reads it with the bundled encoder.
+The models answer immediately, so it measures the routing: the median processor time above that of
+the model alone, which does not depend on the load of the machine. All take turns, prompt by prompt,
+and no prompt comes twice. Every router that reads the prompt reads it with the bundled encoder.
 """
 
 # ruff: noqa: ANN401 - LangChain's signatures.
@@ -40,25 +40,25 @@ if TYPE_CHECKING:
 
     from langchain_core.runnables import Runnable
 
-AT_ONCE = 1_000
-WARM = 20  # rounds that do not count
+CONCURRENT = 1_000  # calls
+WARM_UP = 20  # rounds that do not count
 EXAMPLES = (5, 20, 100)  # per route; the package's own documentation shows three to five
 
 
-ALONE, OURS = "the model alone", "`ChatTryage`"
+MODEL_ALONE, OURS = "the model alone", "`ChatTryage`"
 
 
-class Instant(SimpleChatModel):
-    """Answers at once with its name and what was asked, so that a mixed-up answer is seen."""
+class InstantModel(SimpleChatModel):
+    """Answers immediately with its name and the prompt, so that a mixed-up answer is seen."""
 
-    called: str
+    label: str
 
     @property
     def _llm_type(self) -> str:
         return "instant"
 
     def _call(self, messages: list[Any], *_: Any, **__: Any) -> str:
-        return f"{self.called}: {messages[-1].content}"
+        return f"{self.label}: {messages[-1].content}"
 
     async def _agenerate(self, messages: list[Any], *args: Any, **kwargs: Any) -> Any:
         return self._generate(messages, *args, **kwargs)
@@ -68,7 +68,7 @@ class Instant(SimpleChatModel):
             yield ChatGenerationChunk(message=AIMessageChunk(word))
 
 
-class Bundled(Embeddings):
+class BundledEmbeddings(Embeddings):
     """The bundled encoder as LangChain's embeddings."""
 
     def __init__(self, router: Router) -> None:
@@ -83,12 +83,12 @@ class Bundled(Embeddings):
         return self.embed_documents([text])[0]
 
 
-def contenders(router: Router, names: list[str], texts: list[str]) -> dict[str, Any]:
-    """Return the model alone first, then everything that puts a choice in front of it."""
-    models = {name: Instant(called=name) for name in names}
+def make_runnables(router: Router, names: list[str], texts: list[str]) -> dict[str, Any]:
+    """Return the model alone first, then the routers in front of it."""
+    models = {name: InstantModel(label=name) for name in names}
     first, second = [*models.values()][:2]
     found: dict[str, Runnable[Any, Any]] = {
-        ALONE: first,
+        MODEL_ALONE: first,
         "`RunnableBranch`": RunnableBranch((lambda prompt: len(prompt) > 9_999, second), first),
         "`RunnableWithFallbacks`": first.with_fallbacks([second]),
         "`TryageRouter`": TryageRouter(router, models),
@@ -97,14 +97,14 @@ def contenders(router: Router, names: list[str], texts: list[str]) -> dict[str, 
     for count in EXAMPLES:
         if len(names) * count <= len(texts):
             examples = {name: texts[i :: len(names)][:count] for i, name in enumerate(names)}
-            strategy = EmbeddingStrategy(Bundled(router), examples, threshold=-1.0)
+            strategy = EmbeddingStrategy(BundledEmbeddings(router), examples, threshold=-1.0)
             label = f"langchain-model-router, {count} examples per route"
             found[label] = ChatRouter(routes=models, default_route=names[0], strategy=strategy)
     return found
 
 
 def first_token(runnable: Runnable[Any, Any], prompt: str) -> None:
-    """Wait for the first chunk that says something, then hang up."""
+    """Wait for the first chunk with content, then close the stream."""
     stream = runnable.stream(prompt)
     while not next(stream).content:
         pass
@@ -119,36 +119,36 @@ def milliseconds(work: Callable[[str], object], prompt: str) -> float:
 
 
 def table(runnables: Mapping[str, Runnable[Any, Any]], prompts: list[str]) -> Iterator[str]:
-    """Yield what each adds, and how many times what ChatTryage adds that is."""
+    """Yield what each router adds, and the ratio to what ChatTryage adds."""
     spent: dict[str, list[tuple[float, float]]] = {name: [] for name in runnables}
-    for number, (asked, streamed) in enumerate(zip(prompts[::2], prompts[1::2], strict=True)):
-        turn = number % len(runnables)  # whoever comes first finds the processor's caches cold
+    for number, (invoked, streamed) in enumerate(zip(prompts[::2], prompts[1::2], strict=True)):
+        turn = number % len(runnables)  # the first one runs with cold processor caches
         for name, runnable in [*runnables.items()][turn:] + [*runnables.items()][:turn]:
-            took = (
-                milliseconds(runnable.invoke, asked),
+            times = (
+                milliseconds(runnable.invoke, invoked),
                 milliseconds(lambda prompt, it=runnable: first_token(it, prompt), streamed),
             )
-            if number >= WARM:
-                spent[name].append(took)
-    medians = {name: np.median(times, axis=0) for name, times in spent.items()}
-    added = {name: median - medians[ALONE] for name, median in medians.items()}
-    yield "| {} takes | {:.2f} ms | {:.2f} ms | | |".format(ALONE, *medians.pop(ALONE))
+            if number >= WARM_UP:
+                spent[name].append(times)
+    medians = {name: np.median(rounds, axis=0) for name, rounds in spent.items()}
+    added = {name: median - medians[MODEL_ALONE] for name, median in medians.items()}
+    yield "| {} takes | {:.2f} ms | {:.2f} ms | | |".format(MODEL_ALONE, *medians.pop(MODEL_ALONE))
     for name in medians:
-        times = added[name] / added[OURS]
-        yield "| {} | {:.2f} ms | {:.2f} ms | {:.2f} | {:.2f} |".format(name, *added[name], *times)
+        ratios = added[name] / added[OURS]
+        yield "| {} | {:.2f} ms | {:.2f} ms | {:.2f} | {:.2f} |".format(name, *added[name], *ratios)
 
 
-async def at_once(runnable: Runnable[Any, Any], prompts: list[str]) -> str:
-    """Ask 1,000 numbered prompts on one loop; count what is lost or mixed up."""
-    asked = [f"{i}: {prompts[i % len(prompts)]}" for i in range(AT_ONCE)]
+async def run_concurrently(runnable: Runnable[Any, Any], prompts: list[str]) -> str:
+    """Send 1,000 numbered prompts on one event loop; count the lost and mixed-up answers."""
+    numbered = [f"{i}: {prompts[i % len(prompts)]}" for i in range(CONCURRENT)]
     start = time.perf_counter()
-    answers = await asyncio.gather(*map(runnable.ainvoke, asked), return_exceptions=True)
-    took = time.perf_counter() - start
+    answers = await asyncio.gather(*map(runnable.ainvoke, numbered), return_exceptions=True)
+    seconds = time.perf_counter() - start
     right = sum(
         isinstance(answer, AIMessage) and answer.content.partition(": ")[2] == prompt
-        for answer, prompt in zip(answers, asked, strict=True)
+        for answer, prompt in zip(answers, numbered, strict=True)
     )
-    return f"{took:.2f} s | {AT_ONCE - right} |"
+    return f"{seconds:.2f} s | {CONCURRENT - right} |"
 
 
 def main() -> None:
@@ -158,21 +158,21 @@ def main() -> None:
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     words = " ".join(docstrings()).split()
-    asked = 2 * (options.rounds + WARM)
+    n_prompts = 2 * (options.rounds + WARM_UP)
     texts = [" ".join(words[i : i + WORDS]) for i in range(0, len(words) - WORDS, WORDS)]
     router = Router.from_pretrained()
     packages = ("langchain-core", "langchain-model-router")
     print(", ".join(f"{name} {version(name)}" for name in packages))
     for names in ([*router.library.names[:2]], [*router.library.names]):
-        runnables = contenders(router, names, texts[asked:])
+        runnables = make_runnables(router, names, texts[n_prompts:])
         print(f"\n| {len(names)} models; adds | to `invoke` | to the first token "
               "| times `ChatTryage` | times `ChatTryage` |\n|---|---|---|---|---|")  # fmt: skip
-        for line in table(runnables, texts[:asked]):
+        for line in table(runnables, texts[:n_prompts]):
             print(line, flush=True)
-    runnables = contenders(router, [*router.library.names[:2]], texts[asked:])
-    print(f"\n| {AT_ONCE:,} `ainvoke` at once | took | lost or mixed up |\n|---|---|---|")
+    runnables = make_runnables(router, [*router.library.names[:2]], texts[n_prompts:])
+    print(f"\n| {CONCURRENT:,} `ainvoke` at once | took | lost or mixed up |\n|---|---|---|")
     for name, runnable in runnables.items():
-        print(f"| {name} |", asyncio.run(at_once(runnable, texts)), flush=True)
+        print(f"| {name} |", asyncio.run(run_concurrently(runnable, texts)), flush=True)
 
 
 if __name__ == "__main__":

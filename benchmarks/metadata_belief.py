@@ -1,10 +1,10 @@
-"""How much the metadata prior hangs on what was believed of its variances before any data.
+"""Sensitivity of the metadata prior to the expected variances that it is fitted with.
 
     python benchmarks/metadata_belief.py        # half a minute on one core
 
-The folds of benchmarks/metadata_prior.py, without an aptitude test. The centre of the belief in
-each variance (slopes of numbers, flags, series, generations), and of all together, is a third and
-three times what it is. Prints Markdown.
+It uses the folds of benchmarks/metadata_prior.py, without an aptitude test. Each expected variance
+(slopes of numbers, flags, series, generations), and then all of them, is divided and multiplied by
+three. Prints Markdown.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from datasets import ABSENT, available
 from families import Fold, folds
-from metadata_prior import OURS, Judged, judge, summary
+from metadata_prior import OURS, MethodResult, judge, summary
 
 from tryage.learning.training.metadata_prior import EXPECTED_VARIANCES, fit_metadata_prior
 from tryage.perception.metadata import metadata_features
@@ -32,9 +32,9 @@ SHOWN = ("rank", "within size", "error", "95%", "NLL")
 
 
 def judge_prior(known: Sequence[Fold], factors: NDArray[np.float64]) -> dict[str, float]:
-    """Judge the prior alone, with the centers of its own prior times these factors."""
+    """Judge the prior alone, with its expected variances times these factors."""
     expected = (np.array(EXPECTED_VARIANCES) * factors).tolist()
-    rows: list[Judged] = []
+    rows: list[MethodResult] = []
     for number, fold in enumerate(known):
         fold.perception.metadata_prior = fit_metadata_prior(
             metadata_features(fold.known), fold.perception.abilities, expected_variances=expected
@@ -44,7 +44,7 @@ def judge_prior(known: Sequence[Fold], factors: NDArray[np.float64]) -> dict[str
 
 
 def main() -> None:
-    """Judge all beliefs and print the table."""
+    """Judge all expected variances and print the table."""
     if not available():
         sys.exit(ABSENT)
     known = list(folds(load_encoder(BUNDLED_FOLDER / "encoder")))

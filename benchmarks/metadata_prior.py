@@ -1,11 +1,11 @@
-"""What a router believes of models nobody has measured: from metadata, and after a short test.
+"""What a router predicts for unmeasured models: from metadata, and after a short aptitude test.
 
     python benchmarks/metadata_prior.py [--plot FILE]        # two minutes on one core
 
-Whole families of metabench are held out, five times. Everything is learned on the other families,
-and how much each trait may matter is chosen there; the third of the prompts on which all is judged
-was not trained on either. Prints Markdown. metabench may not be redistributed
-(CC BY-NC-SA): it serves this test and trains nothing that ships.
+Whole families of metabench are held out, five times. Everything is fitted on the other families,
+the variances of the metadata features included. The third of the prompts on which the methods are
+judged was not trained on either. Prints Markdown. metabench may not be redistributed
+(CC BY-NC-SA): it serves this test and trains nothing in the wheel.
 """
 
 from __future__ import annotations
@@ -40,18 +40,22 @@ if TYPE_CHECKING:
 
 TESTS = (0, 10, 30, 100, 300)  # prompts of the aptitude test
 DRAWS = 3
-NEIGHBOURS = 10
+NEIGHBORS = 10
 CLASSES = (2e9, 5e9, 9e9, 20e9)  # parameters between size classes
 LEVELS = (0.5, 0.8, 0.95)
-OURS, CROWD = "metadata prior", "crowd's mean"
-SIZE, NEAR, RAW = "parameter count alone", "10 nearest in metadata", "mean of the test's scores"
+OURS, POOLED = "metadata prior", "crowd's mean"
+SIZE, NEAREST, TEST_MEAN = (
+    "parameter count alone",
+    "10 nearest in metadata",
+    "mean of the test's scores",
+)
 
 
 @dataclass(frozen=True, slots=True)
-class Belief:
-    """What a method says of the strangers' mean loss: `mean` and `std` `(n,)`, std of the noise in.
+class MeanLossPrediction:
+    """The mean loss of each unseen model: `mean` and `std` `(n,)`; `std` includes the noise.
 
-    `losses` `(n_prompts, n)` per prompt, where the method tells prompts apart.
+    `losses` `(n_prompts, n)` are predictions per prompt, if the method makes any.
     """
 
     mean: Floats
@@ -60,135 +64,141 @@ class Belief:
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
-    """A method on the strangers of one fold, after a test of some prompts, in one draw."""
+class MethodResult:
+    """A method on the unseen models of one fold, after one random test of `prompts` prompts."""
 
     method: str
     prompts: int
     fold: int
-    belief: Belief
+    prediction: MeanLossPrediction
     truth: Floats
     sizes: Floats
     brier: float
     routed: float
 
 
-def beliefs(fold: Fold, count: int, rng: np.random.Generator) -> Iterator[tuple[str, Belief]]:
-    """Yield what every method believes after an aptitude test of `count` random prompts."""
+def predictions(
+    fold: Fold, count: int, rng: np.random.Generator
+) -> Iterator[tuple[str, MeanLossPrediction]]:
+    """Yield the prediction of every method after an aptitude test of `count` random prompts."""
     perception = fold.perception
-    asked = rng.choice(np.flatnonzero(~fold.tests), count, replace=False)
-    priors = {OURS: perception.metadata_prior, CROWD: pooled_prior(perception.abilities.prior)}
-    for name, kinship in priors.items():
-        yield name, updated(fold, kinship, asked)
+    prompts = rng.choice(np.flatnonzero(~fold.tests), count, replace=False)
+    priors = {OURS: perception.metadata_prior, POOLED: pooled_prior(perception.abilities.prior)}
+    for name, prior in priors.items():
+        yield name, posterior_prediction(fold, prior, prompts)
     if count:
-        wrong = fold.losses[asked].sum(axis=0, dtype=np.float64)
+        wrong = fold.losses[prompts].sum(axis=0, dtype=np.float64)
         mean = (wrong + 0.5) / (count + 1)
-        yield RAW, Belief(mean, np.sqrt(mean * (1 - mean) * (1 / count + 1 / fold.tests.sum())))
+        variance = mean * (1 - mean) * (1 / count + 1 / fold.tests.sum())
+        yield TEST_MEAN, MeanLossPrediction(mean, np.sqrt(variance))
     else:
-        yield SIZE, by_size(fold)
-        yield NEAR, by_neighbours(fold)
+        yield SIZE, regress_on_size(fold)
+        yield NEAREST, average_neighbors(fold)
 
 
-def updated(fold: Fold, kinship: MetadataPrior, asked: NDArray[np.intp]) -> Belief:
-    """Start from a prior, learn from the test, and predict the mean loss of the test prompts."""
+def posterior_prediction(
+    fold: Fold, prior: MetadataPrior, prompts: NDArray[np.intp]
+) -> MeanLossPrediction:
+    """Update a prior with the aptitude test, and predict the mean loss of the held-out prompts."""
     perception, link = fold.perception, fold.perception.link
-    relatives = kinship.predict(metadata_features(fold.strangers))
-    places = perception.latent_positions(fold.prompts)
-    there, chosen = places[fold.tests], places[asked]
+    abilities = prior.predict(metadata_features(fold.unseen))
+    positions = perception.latent_positions(fold.prompts)
+    held_out, tested = positions[fold.tests], positions[prompts]
     means, stds, columns = [], [], []
-    for i in range(len(relatives)):
-        ability = relatives[i]
-        if len(asked):
-            ability = ability.posterior(chosen, fold.losses[asked, i], perception.abilities.noise)
-        y = there @ ability.mean
+    for i in range(len(abilities)):
+        ability = abilities[i]
+        if len(prompts):
+            ability = ability.posterior(tested, fold.losses[prompts, i], perception.abilities.noise)
+        y = held_out @ ability.mean
         losses = link.losses(y, y.min(keepdims=True))
-        slope = (link.slope * losses * (1 - losses)) @ there / len(there)
-        noise = (losses * (1 - losses)).mean() / len(there)
+        slope = (link.slope * losses * (1 - losses)) @ held_out / len(held_out)
+        noise = (losses * (1 - losses)).mean() / len(held_out)
         means.append(losses.mean())
         stds.append(np.sqrt(slope @ ability.covariance @ slope + noise))
         columns.append(losses)
-    return Belief(np.array(means), np.array(stds), np.stack(columns, axis=1))
+    return MeanLossPrediction(np.array(means), np.array(stds), np.stack(columns, axis=1))
 
 
-def by_size(fold: Fold) -> Belief:
-    """Regress the mean loss on the decades of parameters; unknown ones get the mean."""
-    goal = fold.known_losses[fold.tests].mean(axis=0)
-    x, new = (_decades(library.column("parameters")) for library in (fold.known, fold.strangers))
-    fitted = np.polyfit(x[~np.isnan(x)], goal[~np.isnan(x)], 1)
-    rest = goal - np.where(np.isnan(x), goal.mean(), np.polyval(fitted, x))
-    mean = np.where(np.isnan(new), goal.mean(), np.polyval(fitted, new))
-    return Belief(mean, np.full(len(mean), rest.std()))
+def regress_on_size(fold: Fold) -> MeanLossPrediction:
+    """Regress the mean loss on the logarithm of the size; models of unknown size get the mean."""
+    target = fold.known_losses[fold.tests].mean(axis=0)
+    x, new = (_log10(library.column("parameters")) for library in (fold.known, fold.unseen))
+    line = np.polyfit(x[~np.isnan(x)], target[~np.isnan(x)], 1)
+    residuals = target - np.where(np.isnan(x), target.mean(), np.polyval(line, x))
+    mean = np.where(np.isnan(new), target.mean(), np.polyval(line, new))
+    return MeanLossPrediction(mean, np.full(len(mean), residuals.std()))
 
 
-def by_neighbours(fold: Fold) -> Belief:
+def average_neighbors(fold: Fold) -> MeanLossPrediction:
     """Average the known experts that are nearest in scaled numbers and flags."""
-    goal = fold.known_losses[fold.tests].mean(axis=0)
-    known, new = (_point(fold, library) for library in (fold.known, fold.strangers))
-    apart = ((new[:, None] - known[None]) ** 2).sum(axis=2)
-    near = goal[np.argsort(apart, axis=1, kind="stable")[:, :NEIGHBOURS]]
-    return Belief(near.mean(axis=1), near.std(axis=1, ddof=1) * np.sqrt(1 + 1 / NEIGHBOURS) + 1e-3)
+    target = fold.known_losses[fold.tests].mean(axis=0)
+    known, new = (_point(fold, library) for library in (fold.known, fold.unseen))
+    distances = ((new[:, None] - known[None]) ** 2).sum(axis=2)
+    near = target[np.argsort(distances, axis=1, kind="stable")[:, :NEIGHBORS]]
+    std = near.std(axis=1, ddof=1) * np.sqrt(1 + 1 / NEIGHBORS) + 1e-3
+    return MeanLossPrediction(near.mean(axis=1), std)
 
 
 def _point(fold: Fold, library: Library) -> Floats:
-    traits = metadata_features(library)
-    numbers = fold.perception.metadata_prior.scaler(traits.numeric)[:, :-1]
-    return np.concatenate([numbers, traits.binary[traits.profile_index]], axis=1)
+    features = metadata_features(library)
+    numbers = fold.perception.metadata_prior.scaler(features.numeric)[:, :-1]
+    return np.concatenate([numbers, features.binary[features.profile_index]], axis=1)
 
 
-def _decades(column: Floats) -> Floats:
+def _log10(column: Floats) -> Floats:
     return np.log10(np.where(column > 0, column, np.nan))
 
 
-def judge(number: int, fold: Fold, tests: Sequence[int] = TESTS) -> Iterator[Judged]:
-    """Judge every method on one fold, over several draws of the aptitude test."""
+def judge(number: int, fold: Fold, tests: Sequence[int] = TESTS) -> Iterator[MethodResult]:
+    """Judge every method on one fold, over several random aptitude tests."""
     truth = fold.losses[fold.tests]
     for count in tests:
         for draw in range(DRAWS if count else 1):
             rng = np.random.default_rng((number, count, draw))
-            for method, belief in beliefs(fold, count, rng):
-                losses = belief.mean[None] if belief.losses is None else belief.losses
+            for method, predicted in predictions(fold, count, rng):
+                losses = predicted.mean[None] if predicted.losses is None else predicted.losses
                 best = np.broadcast_to(losses.argmin(axis=1), len(truth))
-                ties = np.ptp(losses, axis=1).max() < 1e-6  # all alike: any of them, on average
+                ties = np.ptp(losses, axis=1).max() < 1e-6  # all equal: the average of any choice
                 routed = truth.mean() if ties else truth[np.arange(len(truth)), best].mean()
-                yield Judged(
+                yield MethodResult(
                     method,
                     count,
                     number,
-                    belief,
+                    predicted,
                     truth.mean(axis=0, dtype=np.float64),
-                    fold.strangers.column("parameters"),
+                    fold.unseen.column("parameters"),
                     float(((losses - truth) ** 2).mean()),
                     float(routed - truth.mean(axis=0).min()),
                 )
 
 
 def rank(predicted: Floats, truth: Floats) -> float:
-    """Spearman's correlation; 0 where all are predicted alike."""
+    """Return Spearman's correlation; 0 if all predictions are equal."""
     return float(spearmanr(predicted, truth)[0]) if np.ptp(predicted) > 1e-9 else 0.0
 
 
-def within(row: Judged) -> tuple[float, int]:
-    """Sum Spearman's correlations within classes of size, each times its models."""
+def rank_within_size(row: MethodResult) -> tuple[float, int]:
+    """Sum Spearman's correlations within size classes, weighted by models; count the models."""
     cells = np.digitize(row.sizes, CLASSES)
     cells[np.isnan(row.sizes)] = len(CLASSES) + 1
     total, models = 0.0, 0
     for cell in range(len(CLASSES) + 1):
         rows = cells == cell
         if rows.sum() >= 8:
-            total += rows.sum() * rank(row.belief.mean[rows], row.truth[rows])
+            total += rows.sum() * rank(row.prediction.mean[rows], row.truth[rows])
             models += int(rows.sum())
     return total, models
 
 
-def summary(rows: Sequence[Judged]) -> dict[str, float]:
-    """Average over folds, each model counted alike."""
+def summary(rows: Sequence[MethodResult]) -> dict[str, float]:
+    """Average over folds; every model has the same weight."""
     n = np.array([len(row.truth) for row in rows])
-    z = np.concatenate([(r.truth - r.belief.mean) / r.belief.std for r in rows])
-    std = np.concatenate([r.belief.std for r in rows])
-    inner = [within(row) for row in rows]
-    error = np.concatenate([r.truth - r.belief.mean for r in rows])
+    z = np.concatenate([(r.truth - r.prediction.mean) / r.prediction.std for r in rows])
+    std = np.concatenate([r.prediction.std for r in rows])
+    inner = [rank_within_size(row) for row in rows]
+    error = np.concatenate([r.truth - r.prediction.mean for r in rows])
     found = {
-        "rank": float(n @ [rank(r.belief.mean, r.truth) for r in rows] / n.sum()),
+        "rank": float(n @ [rank(r.prediction.mean, r.truth) for r in rows] / n.sum()),
         "within size": sum(a for a, _ in inner) / max(sum(b for _, b in inner), 1),
         "error": float(np.sqrt((error**2).mean())),
     }
@@ -201,12 +211,12 @@ def summary(rows: Sequence[Judged]) -> dict[str, float]:
     return found
 
 
-def table(judged: Sequence[Judged]) -> str:
+def table(results: Sequence[MethodResult]) -> str:
     """Write one row per length of the test and method."""
-    lines = []
+    lines: list[str] = []
     for count in TESTS:
-        for method in dict.fromkeys(row.method for row in judged):
-            rows = [row for row in judged if (row.method, row.prompts) == (method, count)]
+        for method in dict.fromkeys(row.method for row in results):
+            rows = [row for row in results if (row.method, row.prompts) == (method, count)]
             if rows:
                 found = summary(rows)
                 if not lines:
@@ -217,30 +227,29 @@ def table(judged: Sequence[Judged]) -> str:
 
 
 def bundled() -> str:
-    """Leave out the bundled router's own experts, family by family, and guess their level."""
+    """Leave out the bundled router's own experts, family by family, and predict their level."""
     router = Router.from_pretrained()
     abilities = router.perception.abilities
     library = router.library.subset(list(router.perception.experts))
     series = np.array([model_family(e.name, e.metadata)[0] for e in library])
-    guess, width = np.empty(len(series)), np.empty(len(series))
+    mean, variance = np.empty(len(series)), np.empty(len(series))
     for name in set(series.tolist()):
         out = series == name
         kept = np.flatnonzero(~out)
-        kinship = fit_metadata_prior(
+        prior = fit_metadata_prior(
             metadata_features(library.subset(kept)), abilities.take(kept.tolist())
         )
-        found = kinship.predict(metadata_features(library.subset(out)))
-        guess[out] = [found[i].mean[0] for i in range(len(found))]
-        width[out] = [found[i].covariance[0, 0] for i in range(len(found))]
+        found = prior.predict(metadata_features(library.subset(out)))
+        mean[out] = [found[i].mean[0] for i in range(len(found))]
+        variance[out] = [found[i].covariance[0, 0] for i in range(len(found))]
     truth = abilities.means[:, 0]
-    z = (truth - guess) / np.sqrt(width + abilities.covariances[:, 0, 0])
-    cover = " | ".join(f"{(np.abs(z) < norm.ppf(0.5 + v / 2)).mean():.3f}" for v in LEVELS)
-    wide = truth.std()
+    z = (truth - mean) / np.sqrt(variance + abilities.covariances[:, 0, 0])
+    coverage = " | ".join(f"{(np.abs(z) < norm.ppf(0.5 + v / 2)).mean():.3f}" for v in LEVELS)
     return (
         "| experts | families | rank | error | spread of the truth | 50% | 80% | 95% | z |\n"
         f"{'|---' * 9}|\n"
-        f"| {len(series)} | {len(set(series.tolist()))} | {rank(guess, truth):.3f} "
-        f"| {np.sqrt(((truth - guess) ** 2).mean()):.3f} | {wide:.3f} | {cover} "
+        f"| {len(series)} | {len(set(series.tolist()))} | {rank(mean, truth):.3f} "
+        f"| {np.sqrt(((truth - mean) ** 2).mean()):.3f} | {truth.std():.3f} | {coverage} "
         f"| {np.sqrt((z**2).mean()):.3f} |"
     )
 
@@ -248,19 +257,19 @@ def bundled() -> str:
 def main() -> None:
     """Judge all folds and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--plot", type=Path, help="draw rank correlation and coverage to it")
+    parser.add_argument("--plot", type=Path, help="draw rank correlation and coverage to this file")
     options = parser.parse_args()
     if not available():
         sys.exit(ABSENT)
-    judged: list[Judged] = []
+    results: list[MethodResult] = []
     for number, fold in enumerate(folds(load_encoder(BUNDLED_FOLDER / "encoder"))):
-        judged += judge(number, fold)
-        print(f"fold {number + 1}: {len(fold.strangers)} models of {', '.join(fold.families)}")
-    print(f"\n{table(judged)}\n\n{bundled()}")
+        results += judge(number, fold)
+        print(f"fold {number + 1}: {len(fold.unseen)} models of {', '.join(fold.families)}")
+    print(f"\n{table(results)}\n\n{bundled()}")
     if options.plot:
         from prior_picture import draw
 
-        draw(judged, options.plot)
+        draw(results, options.plot)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Draw the picture of the README: what a request costs and what it scores, on real outcomes.
+"""Draw the picture of the README: cost and score of a request, on real outcomes.
 
 Run from the root of the repository, after installing the extra `evaluate`:
 

@@ -1,8 +1,8 @@
-"""How long the bundled perception takes for a million models it has never seen, on one core.
+"""Time of the bundled perception for a million models that it has never seen, on one core.
 
     python benchmarks/strangers.py [--models 1000000]
 
-Processor time, of synthetic models with the fields that the Hub gives; the encoder is included.
+Processor time for synthetic models with the fields of the Hub; the encoder is included.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 SERIES = ("llama-3", "qwen2.5", "mistral", "gemma-2", "falcon", "some", "merge", "novel")
-MAKINGS = ("instruct", "base", "dpo", "gguf", "merge", "coder")
+VARIANTS = ("instruct", "base", "dpo", "gguf", "merge", "coder")
 ROUNDS = 50
 
 
-def made(count: int) -> Library:
-    """Make a library of `count` models of which much is unknown."""
+def make_library(count: int) -> Library:
+    """Make a library of `count` models with many unknown facts."""
     rng = np.random.default_rng(0)
     known = {
         "parameters": 10 ** rng.uniform(7, 12, count),
@@ -35,13 +35,13 @@ def made(count: int) -> Library:
     }
     for column in known.values():
         column[rng.random(count) < 0.3] = np.nan
-    words = zip(rng.choice(SERIES, count), rng.choice(MAKINGS, count), strict=True)
+    words = zip(rng.choice(SERIES, count), rng.choice(VARIANTS, count), strict=True)
     names = [f"owner{i % 9_999}/{a}-{b}-{i}" for i, (a, b) in enumerate(words)]
     return Library.from_columns(names, **known)
 
 
 def seconds(work: Callable[[], object]) -> float:
-    """Take the processor time of one call."""
+    """Return the processor time of one call."""
     start = time.process_time()
     work()
     return time.process_time() - start
@@ -51,22 +51,20 @@ def main() -> None:
     """Measure and print a table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--models", type=int, default=1_000_000)
-    library = made(parser.parse_args().models)
+    library = make_library(parser.parse_args().models)
     perception = Router.from_pretrained().perception
-    reading = seconds(lambda: metadata_features(library))
-    relating = seconds(lambda: perception.acquainted(library))
-    view = perception.acquainted(library)
-    taken = [
-        1e3 * seconds(lambda i=i: view.predict([f"Prove that the root of {i} is irrational."]))
+    features = seconds(lambda: metadata_features(library))
+    prior = seconds(lambda: perception.for_library(library))
+    known = perception.for_library(library)
+    spent = [
+        1e3 * seconds(lambda i=i: known.predict([f"Prove that the root of {i} is irrational."]))
         for i in range(ROUNDS)
     ]
     print(
         "| models | traits, once | relatives, once | one prompt, p50 | p95 |\n|---|---|---|---|---|"
     )
-    p50, p95 = np.percentile(taken, [50, 95])
-    print(
-        f"| {len(library):,} | {reading:.1f} s | {relating:.2f} s | {p50:.1f} ms | {p95:.1f} ms |"
-    )
+    p50, p95 = np.percentile(spent, [50, 95])
+    print(f"| {len(library):,} | {features:.1f} s | {prior:.2f} s | {p50:.1f} ms | {p95:.1f} ms |")
 
 
 if __name__ == "__main__":
