@@ -1,4 +1,4 @@
-"""Form and offer of a prompt: any string is described, in bounded numbers and bounded time."""
+"""Surface and tool schemas: any string becomes finite numbers, in bounded time."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tryage.learning.training.estimators import fit_feature_extractor
-from tryage.perception import features as surface_module
+from tryage.perception import features
 from tryage.perception.features import (
     MAX_CHARS_PER_END,
+    SURFACE_WIDTH,
     TOOL_SCHEMA_WIDTH,
+    FeatureExtractor,
     FeatureScaler,
+    TfidfSvd,
     head_and_tail_text,
     surface_features,
     tool_schema_features,
 )
-from tryage.perception.features import SURFACE_WIDTH as WIDTH
 
 FUNCTIONS = [
     {
@@ -34,13 +35,16 @@ FUNCTIONS = [
 ]
 
 
-def offered(request, functions=FUNCTIONS):
+def with_functions(request, functions=FUNCTIONS):
     return f"{request}\n\n{json.dumps(functions)}"
 
 
 @given(st.lists(st.text(alphabet=st.characters()), max_size=3))
 def test_any_strings_are_described_by_finite_numbers(prompts):
-    for describe, width in ((surface_features, WIDTH), (tool_schema_features, TOOL_SCHEMA_WIDTH)):
+    for describe, width in (
+        (surface_features, SURFACE_WIDTH),
+        (tool_schema_features, TOOL_SCHEMA_WIDTH),
+    ):
         numbers = describe(prompts)
         assert numbers.shape == (len(prompts), width)
         assert np.isfinite(numbers).all()
@@ -52,7 +56,10 @@ def test_odd_prompts_are_described(text):
     assert np.isfinite(tool_schema_features([text])).all()
 
 
-def test_of_an_endless_prompt_only_the_ends_are_read():
+# Long prompts
+
+
+def test_only_the_ends_of_a_long_prompt_are_read():
     prompt = "a" * MAX_CHARS_PER_END + "0{" * 500_000 + "b" * MAX_CHARS_PER_END
     assert head_and_tail_text(prompt) == "a" * MAX_CHARS_PER_END + "b" * MAX_CHARS_PER_END
     short = surface_features([head_and_tail_text(prompt)])
@@ -63,16 +70,19 @@ def test_of_an_endless_prompt_only_the_ends_are_read():
 
 
 def test_patterns_never_see_more_than_the_two_ends(monkeypatch):
-    read = []
+    lengths = []
 
     class Pattern:
         def findall(self, text):
-            read.append(len(text))
+            lengths.append(len(text))
             return []
 
-    monkeypatch.setattr(surface_module, "_CHARACTER_CLASSES", [Pattern()])
-    surface_module._surface_row("x" * 1_000_000)
-    assert read == [2 * MAX_CHARS_PER_END]
+    monkeypatch.setattr(features, "_CHARACTER_CLASSES", [Pattern()] * 6)
+    surface_features(["x" * 1_000_000])
+    assert lengths == [2 * MAX_CHARS_PER_END] * 6
+
+
+# Surface
 
 
 def test_digits_code_and_scripts_show_on_the_surface():
@@ -88,57 +98,77 @@ def test_digits_code_and_scripts_show_on_the_surface():
     assert plain[shares][5] == 0
 
 
-def test_a_prompt_that_offers_nothing_is_zeros():
+# Tool schemas
+
+
+def test_a_prompt_without_functions_is_zeros():
     np.testing.assert_array_equal(
         tool_schema_features(["What is the weather?", "", "a [b] {c}"]), 0
     )
 
 
 def test_a_request_that_shares_words_with_a_function_fits_it_better():
-    fits, strange = tool_schema_features(
-        [offered("Forecast the weather in Oslo"), offered("Prove a lemma")]
+    fitting, other = tool_schema_features(
+        [with_functions("Forecast the weather in Oslo"), with_functions("Prove a lemma")]
     )
-    assert fits[0] == strange[0] == 1
-    assert (fits[1:4] > strange[1:4]).all()
+    assert fitting[0] == other[0] == 1
+    assert (fitting[1:4] > other[1:4]).all()
 
 
 def test_the_required_values_are_counted():
     plain = [{"name": "weather_forecast", "parameters": {"type": "object"}}]
-    with_two, with_none = tool_schema_features([offered("Oslo"), offered("Oslo", plain)])
+    with_two, with_none = tool_schema_features(
+        [with_functions("Oslo"), with_functions("Oslo", plain)]
+    )
     assert with_two[10] == pytest.approx(np.log1p(2))
     assert with_none[10] == 0
 
 
-def test_a_request_with_more_numbers_than_values_asked_for_shows():
+def test_a_request_with_more_numbers_than_required_values_shows():
     one, many = tool_schema_features(
-        [offered("In 3 days"), offered("In 3, 5, 7 and 9 days and 2 hours")]
+        [with_functions("In 3 days"), with_functions("In 3, 5, 7 and 9 days and 2 hours")]
     )
     assert many[-1] > one[-1]
 
 
-def test_numbers_are_standardised_and_an_extreme_is_cut():
-    form = FeatureScaler(np.float32([1.0]), np.float32([2.0]), scale=0.5)
-    np.testing.assert_allclose(form.transform(np.float32([[5.0], [-1e9]])), [[1.0], [-2.0]])
+# Scaling and joining
 
 
-def test_features_join_meaning_words_form_and_offer(encoder):
-    prompts = ["sum word1 word2", "code word1", "poem word2?", offered("law word1"), "sum word2"]
-    ids = encoder.token_ids(prompts)
-    features = fit_feature_extractor(prompts, ids, encoder.vocabulary, tfidf_dim=3)
-    x = features.extract(prompts, encoder.encode(prompts), ids)
-    lexicon = features.tfidf.width
-    assert x.shape == (5, encoder.dim + lexicon + WIDTH + TOOL_SCHEMA_WIDTH)
+def test_numbers_are_standardized_and_an_extreme_one_is_clipped():
+    scaler = FeatureScaler(np.float32([1.0]), np.float32([2.0]), scale=0.5)
+    np.testing.assert_allclose(scaler.transform(np.float32([[5.0], [-1e9]])), [[1.0], [-2.0]])
+
+
+@pytest.fixture
+def extractor():
+    """An extractor whose TF-IDF knows two tokens."""
+    tfidf = TfidfSvd(np.int32([1, 2]), np.float32([1, 2]), np.float32([[1, 0, 0], [0, 1, 0]]))
+    unit = [
+        FeatureScaler(np.zeros(width, np.float32), np.ones(width, np.float32), 0.1)
+        for width in (SURFACE_WIDTH, TOOL_SCHEMA_WIDTH)
+    ]
+    return FeatureExtractor(tfidf, *unit)
+
+
+def test_features_are_embedding_words_surface_and_tool_schemas(encoder, extractor):
+    prompts = ["sum word1 word2", "code word1", with_functions("law word1"), ""]
+    ids, embeddings = encoder.token_ids(prompts), encoder.encode(prompts)
+    x = extractor.extract(prompts, embeddings, ids)
+    expected = [
+        embeddings,
+        extractor.tfidf.transform(ids),
+        extractor.surface_scaler.transform(surface_features(prompts)),
+        extractor.tool_schema_scaler.transform(tool_schema_features(prompts)),
+    ]
+    np.testing.assert_array_equal(x, np.concatenate(expected, axis=1))
     assert x.dtype == np.float32
-    np.testing.assert_array_equal(x[:, : encoder.dim], encoder.encode(prompts))
-    np.testing.assert_allclose(x[:, encoder.dim + lexicon :].mean(axis=0), 0, atol=1e-6)
-    alone = features.extract(prompts[:1], encoder.encode(prompts[:1]), ids[:1])
-    np.testing.assert_allclose(alone, x[:1], atol=1e-6)
 
 
-def test_features_do_not_look_at_more_than_the_prompt(encoder):
-    prompts = ["sum word1", "sum word2", "code word1", "code word2"]
-    features = fit_feature_extractor(prompts, encoder.token_ids(prompts), encoder.vocabulary)
-    endless = ["word1 " * 200_000, ""]
-    x = features.extract(endless, encoder.encode(endless), encoder.token_ids(endless))
-    assert np.isfinite(x).all()
-    assert np.abs(x).max() <= 1.0 + 4 * 0.4
+def test_the_features_of_a_prompt_do_not_depend_on_the_others(encoder, extractor):
+    prompts = ["sum word1 word2", "code word1", with_functions("law word1"), "word1 " * 200_000]
+    together = extractor.extract(prompts, encoder.encode(prompts), encoder.token_ids(prompts))
+    for row, prompt in enumerate(prompts):
+        alone = extractor.extract([prompt], encoder.encode([prompt]), encoder.token_ids([prompt]))
+        np.testing.assert_allclose(alone[0], together[row], atol=1e-6)
+    assert np.isfinite(together).all()
+    assert np.abs(together[:, -SURFACE_WIDTH - TOOL_SCHEMA_WIDTH :]).max() <= 4 * 0.1 + 1e-6
