@@ -1,3 +1,5 @@
+"""The experts of the bundled router: their facts are plausible, their names lead to them."""
+
 from __future__ import annotations
 
 import importlib.util
@@ -37,17 +39,17 @@ needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="the outcome sets are 
 
 
 def sizes_in(name: str) -> list[float]:
-    """Total sizes that a name states, 8x7B counting as at most 56B."""
+    """Return the total sizes that a name states; 8x7B counts as at most 56B."""
     found = re.findall(r"(?<![\d.])(?:(\d+)x)?(\d+(?:\.\d+)?)b(?![a-z])", name.lower())
     return [float(times or 1) * float(size) * 1e9 for times, size in found]
 
 
-def test_a_library_takes_all_experts_so_no_name_or_alias_is_used_twice():
+def test_no_name_or_alias_is_used_twice():
     assert len(Library(EXPERTS)) == len(ROWS) == 95
 
 
 @every_expert
-def test_an_expert_is_written_as_it_is_read(expert):
+def test_an_expert_is_written_as_it_was_read(expert):
     row = next(row for row in ROWS if row["name"] == expert.name)
     assert expert.to_dict() == row
 
@@ -86,7 +88,7 @@ def test_an_output_token_costs_no_less_than_an_input_token(expert):
 
 
 @every_expert
-def test_each_spelling_leads_to_its_expert_and_is_an_alias_unless_it_now_means_another(expert):
+def test_each_spelling_leads_to_its_expert_and_is_an_alias_unless_it_was_reused(expert):
     library = names.library()
     for data_set, spelling in names.spellings(expert):
         assert names.canonical(data_set, spelling) == expert.name

@@ -1,4 +1,4 @@
-"""The bundled router guesses at strangers, and predicts its own experts as it did without that."""
+"""The bundled router has a prior for unmeasured experts, which leaves its own as they are."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ def router():
 
 
 @pytest.fixture(scope="module")
-def believed(router):
-    def level(expert):
+def level(router):
+    def predict(expert):
         found = router.perception.metadata_prior.predict(metadata_features(Library([expert])))[0]
         return found.mean[0], float(found.covariance[0, 0]) ** 0.5
 
-    return level
+    return predict
 
 
 def test_known_experts_are_predicted_bit_for_bit_as_without_a_prior(router, tmp_path):
@@ -48,7 +48,7 @@ def test_known_experts_are_predicted_bit_for_bit_as_without_a_prior(router, tmp_
         np.testing.assert_array_equal(getattr(beside, name)[:, known], getattr(plain, name))
 
 
-def test_the_bundled_prior_is_what_its_own_experts_teach(router):
+def test_the_bundled_prior_is_learned_from_its_own_experts(router):
     again = with_metadata_prior(router.perception, router.library).metadata_prior
     assert again.groups == router.perception.metadata_prior.groups
     for name in (
@@ -64,32 +64,32 @@ def test_the_bundled_prior_is_what_its_own_experts_teach(router):
         np.testing.assert_allclose(one, two, rtol=1e-5, atol=1e-8)
 
 
-def test_sizes_and_ages_are_read_the_way_everybody_would(believed):
+def test_a_new_large_expert_is_expected_to_be_better_than_an_old_small_one(level):
     from datetime import date
 
     old = Expert("tiiuae/falcon-7b", parameters=7e9, released=date(2023, 5, 1), downloads=1e5)
     new = Expert("Qwen/Qwen3-32B", parameters=32e9, released=date(2025, 4, 28), downloads=1e6)
-    assert believed(new)[0] < believed(old)[0] - 0.2
+    assert level(new)[0] < level(old)[0] - 0.2
 
 
-def test_a_repository_of_which_nothing_is_known_is_the_least_certain(believed):
+def test_an_expert_without_metadata_is_the_least_certain(level):
     known = Expert("Llama-3.3-70B", parameters=7e10, downloads=1e6, context_length=131_072)
-    assert believed(Expert("me/whatever"))[1] > 1.2 * believed(known)[1]
+    assert level(Expert("me/whatever"))[1] > 1.2 * level(known)[1]
 
 
-def test_families_left_out_are_guessed_in_order_and_within_the_intervals(router):
+def test_experts_of_held_out_families_are_ranked_well_and_lie_within_the_intervals(router):
     abilities = router.perception.abilities
     library = router.library.subset(list(router.perception.experts))
-    traits = metadata_features(library)
-    series = np.array([family[0] for family in traits.families])[traits.profile_index]
+    features = metadata_features(library)
+    series = np.array([family[0] for family in features.families])[features.profile_index]
     guess, width = np.empty(len(series)), np.empty(len(series))
     for name in set(series.tolist()):
         out = series == name
         kept = np.flatnonzero(~out)
-        kinship = fit_metadata_prior(
+        prior = fit_metadata_prior(
             metadata_features(library.subset(kept)), abilities.take(kept.tolist())
         )
-        found = kinship.predict(metadata_features(library.subset(out)))
+        found = prior.predict(metadata_features(library.subset(out)))
         guess[out] = [found[i].mean[0] for i in range(len(found))]
         width[out] = [found[i].covariance[0, 0] for i in range(len(found))]
     truth = abilities.means[:, 0]

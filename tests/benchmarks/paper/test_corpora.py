@@ -1,4 +1,4 @@
-"""Passages are whole lines of one document, and none of the held-out ones was seen in training."""
+"""Passages are whole lines of one document, and held-out ones are not in the training part."""
 
 from __future__ import annotations
 
@@ -31,21 +31,21 @@ def _source(sources, documents, *, whole=False, name="made-up"):
 
 def _documents(n=60):
     letters = "abcdefghijklmnopqrstuvwxyz"
-    for at in range(n):
-        own = letters[at % 26] * (at // 26 + 2)
-        lines = (f"{own}{a} {own}{b} the end of a line of {own}" for a in letters for b in "xyz")
-        yield f"document-{at}", "\n".join(lines)
+    for i in range(n):
+        word = letters[i % 26] * (i // 26 + 2)
+        lines = (f"{word}{a} {word}{b} the end of a line of {word}" for a in letters for b in "xyz")
+        yield f"document-{i}", "\n".join(lines)
 
 
 def test_no_document_has_passages_in_two_parts(paper, sources):
     documents = list(_documents())
     parts = paper.split(_source(sources, documents), documents)
     assert all(parts.values())
-    homes = [
+    parts_of_documents = [
         {part for part, texts in parts.items() for text in texts if text in whole}
         for _, whole in documents
     ]
-    assert max(map(len, homes)) == 1
+    assert max(map(len, parts_of_documents)) == 1
 
 
 def test_a_licence_header_of_many_documents_is_in_one_passage_of_one_part(paper, sources):
@@ -56,7 +56,7 @@ def test_a_licence_header_of_many_documents_is_in_one_passage_of_one_part(paper,
     assert held == ["experts"]
 
 
-def test_questions_that_differ_in_case_digits_or_spaces_are_one(paper):
+def test_questions_that_differ_only_in_case_digits_or_spaces_are_repeats(paper):
     known = set()
     assert not paper.repeats("Tom has 3 apples and eats 1 of his apples.", known)
     assert paper.repeats("tom has 5  apples and\neats 2 of his apples.", known)
@@ -70,7 +70,7 @@ def test_short_texts_repeat_only_as_a_whole(paper):
     assert paper.repeats("CC(=O)OC", known)
 
 
-def test_passages_end_where_lines_end_and_are_of_like_length(paper):
+def test_passages_end_where_lines_end_and_have_similar_lengths(paper):
     text = "\n".join(f"line {i} " + "x" * 50 for i in range(100))
     found = paper.passages(text)
     assert len(found) > 5
@@ -81,7 +81,7 @@ def test_passages_end_where_lines_end_and_are_of_like_length(paper):
 @pytest.mark.parametrize(
     "text", ["", "short", "x" * 5000, "\n" * 1000, "\ufffd bad bytes\n" * 40], ids=len
 )
-def test_what_is_no_passage_is_left_out(paper, text):
+def test_texts_without_a_passage_are_left_out(paper, text):
     assert paper.passages(text) == []
 
 
@@ -98,7 +98,7 @@ def test_the_split_does_not_depend_on_the_order_of_the_documents(paper, sources)
     assert paper.split(source, documents) == paper.split(source, documents[::-1])
 
 
-def test_a_domain_that_cannot_be_had_is_said_and_the_others_are_read(
+def test_an_unavailable_domain_is_reported_and_the_others_are_read(
     paper, sources, monkeypatch, tmp_path, capsys
 ):
     def unavailable(_):
@@ -114,7 +114,7 @@ def test_a_domain_that_cannot_be_had_is_said_and_the_others_are_read(
     assert "gone is left out: this machine has no apt-get" in capsys.readouterr().err
 
 
-def test_what_was_collected_is_read_from_the_cache(paper, sources, monkeypatch, tmp_path):
+def test_collected_texts_are_read_from_the_cache(paper, sources, monkeypatch, tmp_path):
     row = {"part": "test", "text": "Größe 漢字"}
     (tmp_path / "corpora").mkdir()
     (tmp_path / "corpora" / "made-up.jsonl").write_text(json.dumps(row) + "\n", "utf-8")

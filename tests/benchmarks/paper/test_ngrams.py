@@ -1,4 +1,4 @@
-"""The n-gram experts' losses are those of a real model: worked by hand, and summing to one."""
+"""The losses of n-gram experts are worked by hand, and their probabilities sum to one."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def ngrams(monkeypatch):
     return importlib.import_module("ngrams")
 
 
-def test_a_byte_costs_what_witten_and_bell_say(ngrams):
+def test_the_loss_of_a_byte_follows_witten_and_bell(ngrams):
     model = ngrams.NGrams.trained(["ab"], order=1)
     alone = (1 + 2 / 256) / 4  # seen once of twice; two different bytes were seen
     first = (1 + alone) / 2  # of one text that began, one began with a
@@ -28,23 +28,23 @@ def test_a_byte_costs_what_witten_and_bell_say(ngrams):
     assert model.nats(["a", "ab"]) == pytest.approx([-math.log(first), -math.log(first * then)])
 
 
-def test_the_chances_of_all_bytes_sum_to_one_after_any_context(ngrams):
+def test_the_probabilities_of_all_bytes_sum_to_one_after_any_context(ngrams):
     model = ngrams.NGrams.trained(["the cat sat on the mat", "über"], order=5)
     for context in (b"the c", b"", b"never", "ü".encode()):
         data = [context + bytes([byte]) for byte in range(256)]
-        chances = [math.exp(model.bytes_nats([context])[0] - n) for n in model.bytes_nats(data)]
-        assert sum(chances) == pytest.approx(1)
+        probabilities = [
+            math.exp(model.bytes_nats([context])[0] - n) for n in model.bytes_nats(data)
+        ]
+        assert sum(probabilities) == pytest.approx(1)
 
 
-def test_no_text_and_no_training_text_change_the_others(ngrams):
+def test_empty_texts_change_no_other_loss(ngrams):
     model = ngrams.NGrams.trained(["abc", "", "ü"], order=5)
     assert model.nats(["abc", "", "z"])[1] == 0
     assert model.nats(["abc", "z"])[1] == model.nats(["z"])[0]
 
 
-def test_what_was_trained_on_is_cheaper_than_what_was_not_and_is_measured_into_a_table(
-    ngrams, tmp_path
-):
+def test_each_expert_is_best_on_its_own_language_in_the_measured_table(ngrams, tmp_path):
     experts = [
         ngrams.NGramExpert(Expert(name), ngrams.NGrams.trained([text]))
         for name, text in (("en", "the quick brown fox"), ("de", "der schnelle braune fuchs"))

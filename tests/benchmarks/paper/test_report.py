@@ -1,4 +1,4 @@
-"""The paper's experiment counts right, on tables small enough to be worked by hand."""
+"""The paper's experiment computes its figures correctly, on tables worked by hand."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def paper(monkeypatch):
     return importlib.import_module
 
 
-def test_a_choice_is_worth_its_rate_its_loss_and_its_share_of_the_oracles_gain(paper):
+def test_a_choice_has_an_optimal_rate_a_loss_and_a_share_of_the_oracles_gain(paper):
     found = paper("figures").worth(CHOSEN, TABLE.losses, B)
     assert (found.optimal, found.loss, found.gain) == (0.5, 1.5, 0.5)
 
@@ -46,7 +46,7 @@ def test_the_oracle_has_all_of_the_gain_and_the_best_single_expert_none(paper):
     assert worth(np.eye(3)[[B, B, B, B]], TABLE.losses, B).gain == 0
 
 
-def test_within_a_domain_the_domains_own_majority_is_the_one_to_beat(paper):
+def test_within_a_domain_the_router_is_compared_with_the_majority_of_that_domain(paper):
     x, y = paper("figures").inside(CHOSEN, TABLE, TABLE)
     assert (x.domain, x.majority, x.majority_optimal) == ("x", "a", 0.5)
     assert (x.router.optimal, x.router.loss, x.router.gain) == (0.5, 1.5, 0)
@@ -54,11 +54,11 @@ def test_within_a_domain_the_domains_own_majority_is_the_one_to_beat(paper):
     assert y.router.optimal == 0.5
 
 
-def test_where_nothing_is_to_be_gained_no_share_of_it_is_told(paper):
+def test_without_a_possible_gain_its_share_is_unknown(paper):
     assert np.isnan(paper("figures").inside(CHOSEN, TABLE, TABLE)[1].router.gain)
 
 
-def test_the_majority_is_who_is_best_most_often_not_who_has_the_lowest_mean(paper):
+def test_the_majority_expert_is_best_most_often_and_need_not_have_the_lowest_mean(paper):
     losses = np.array([[1, 2], [1, 2], [9, 2]], np.float32)
     table = QTable(("p", "q", "r"), ("often", "steady"), losses)
     fold = paper("tryage.learning.evaluation").Fold(table, np.ones((3, 2)), table, np.ones((3, 2)))
@@ -66,7 +66,7 @@ def test_the_majority_is_who_is_best_most_often_not_who_has_the_lowest_mean(pape
     assert paper("figures").best_single(table) == 1
 
 
-def test_seeds_draw_what_is_learned_and_never_what_is_judged(paper):
+def test_the_seed_changes_the_training_part_and_not_the_test_part(paper):
     halves = paper("contest").halves
     many = TABLE.take([0, 2] * 10 + [1, 3])
     one, two = halves(many, 0), halves(many, 1)
@@ -85,14 +85,14 @@ def test_means_and_deviations_are_over_the_seeds(paper):
     assert np.isnan(figures.over_seeds(runs[:1])["m"][1].optimal)
 
 
-def test_a_front_leaves_the_large_expert_where_its_lead_is_worth_the_weight(paper):
+def test_a_front_changes_to_the_small_expert_where_the_weight_exceeds_the_lead(paper):
     library = Library([Expert("small", parameters=1e6), Expert("large", parameters=1e8)])
     losses = np.array([[1.0, 0.5]])
     walk = paper("front").walk(losses, library, losses)
     assert [walk.at(weight) for weight in (0, 0.49, 0.51)] == [(0.5, 1e8), (0.5, 1e8), (1, 1e6)]
 
 
-def test_an_answer_names_an_expert_only_if_it_names_one(paper):
+def test_an_answer_names_an_expert_only_if_it_names_exactly_one(paper):
     named, experts = paper("asking").named, ("masked-c", "masked-c-large", "rxnmapper")
     assert named("The model is Masked-C-large.", experts) == "masked-c-large"
     assert named("rxnmapper", experts) == "rxnmapper"
@@ -100,7 +100,7 @@ def test_an_answer_names_an_expert_only_if_it_names_one(paper):
     assert named("I cannot tell.", experts) is None
 
 
-def test_answers_are_kept_and_a_line_left_half_written_is_asked_again(paper, tmp_path):
+def test_answers_are_saved_and_a_half_written_line_is_asked_again(paper, tmp_path):
     notes = paper("asking").Notes
     assert notes(tmp_path / "n").recall(["q", "ü"], lambda: [1.5]) == [1.5]
     with (tmp_path / "n").open("a") as file:
@@ -124,7 +124,7 @@ def test_the_report_says_which_bar_is_missed(paper):
     assert "97% of the gain: reached" in report.markdown(found, "Tryage")
     worths["Tryage"] = (figures.Worth(0.7, 1, 0.96), worths["Tryage"][1])
     found.asked = worths | {"SmolLM2": (figures.Worth(0.5, 1, 0), figures.Worth(0, 0, 0))}
-    told = report.markdown(found, "Tryage")
-    assert "97% of the gain: **not reached**" in told
-    assert "language model: **not reached**, 1.4 times" in told
-    assert "| Tryage | 70.0% ± 1.0% | 1.000 | 96.0% |" in told
+    text = report.markdown(found, "Tryage")
+    assert "97% of the gain: **not reached**" in text
+    assert "language model: **not reached**, 1.4 times" in text
+    assert "| Tryage | 70.0% ± 1.0% | 1.000 | 96.0% |" in text
