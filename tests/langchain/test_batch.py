@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 
 MIXED = ["big 1", "small 2", "big 3"]
+EXPECTED = [("big", "big 1"), ("small", "small 2"), ("big", "big 3")]
 
 
 def echo(name):
@@ -28,9 +29,6 @@ def echo(name):
 @pytest.fixture
 def tryage_router(router):
     return TryageRouter(router=router, runnables={"small": echo("small"), "big": echo("big")})
-
-
-EXPECTED = [("big", "big 1"), ("small", "small 2"), ("big", "big 3")]
 
 
 def test_a_batch_is_predicted_in_one_pass_and_answered_in_order(tryage_router, perception):
@@ -148,7 +146,6 @@ def test_a_failing_answer_fails_only_its_own_row(chat, big):
 
 @pytest.mark.parametrize("method", ["batch_as_completed", "abatch_as_completed"])
 async def test_batch_as_completed_yields_every_answer(chat, method):
-    asked = ["small one", "big two", "small three"]
-    found = getattr(chat, method)(asked)
-    rows = [row async for row in found] if method.startswith("a") else list(found)
+    answers = getattr(chat, method)(["small one", "big two", "small three"])
+    rows = [row async for row in answers] if method.startswith("a") else list(answers)
     assert {i: model_of(answer) for i, answer in rows} == {0: "small", 1: "big", 2: "small"}

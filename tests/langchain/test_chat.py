@@ -1,4 +1,4 @@
-"""ChatTryage as an object: construction, identity, profile, secrets, copies and pickles."""
+"""ChatTryage as an object: construction, identity, secrets, copies and pickles."""
 
 from __future__ import annotations
 
@@ -14,37 +14,43 @@ from pydantic import ValidationError
 
 from tryage import Expert, Library, Preferences, Router
 from tryage.chat import Conversation, Turn
+from tryage.chat.clients import HubClientFactory
 from tryage.errors import MissingExtraError
 from tryage.testing import FixedPerception
 from tryage_langchain import ChatTryage
 from tryage_langchain.testing import ScriptedChatModel
 
-SECRET = "sk-proj-verysecretindeed"  # noqa: S105 - no key of anybody
+SECRET = "sk-proj-verysecretindeed"  # noqa: S105 - not a real key
 
 
 def openai(name, **settings):
     return ChatOpenAI(model=name, api_key=SECRET, base_url="http://127.0.0.1:9/v1", **settings)
 
 
-def plan(chat, text):
-    """Plan a conversation of one message, without asking a model."""
-    return chat._session.chat_router.plan(conversation(text))
-
-
 def conversation(text):
     return Conversation([Turn("user", text)])
+
+
+def chat_router(chat):
+    return chat._session.chat_router
+
+
+def model_of(answer):
+    return answer.response_metadata["tryage"]["model"]
 
 
 # Construction ------------------------------------------------------------------------------------
 
 
 def test_the_users_router_keeps_its_default_and_its_strict_mode():
-    own = Library([Expert("small", parameters=1e9), Expert("big", parameters=1e11)])
-    router = Router(FixedPerception({"small": 0.3, "big": 0.2}), own, default="small", strict=True)
+    library = Library([Expert("small", parameters=1e9), Expert("big", parameters=1e11)])
+    router = Router(
+        FixedPerception({"small": 0.3, "big": 0.2}), library, default="small", strict=True
+    )
     models = {"quick": ScriptedChatModel(model="small"), "big": ScriptedChatModel(model="big")}
     chat = ChatTryage.from_models(models, router=router)
-    inner = chat._session.chat_router.router
-    assert (inner.default, inner.strict) == ("quick", True)
+    built = chat_router(chat).router
+    assert (built.default, built.strict) == ("quick", True)
     assert chat.invoke("a").response_metadata["tryage"]["scores"] == {"big": 0.2, "quick": 0.3}
 
 
@@ -77,7 +83,7 @@ def test_wrong_settings_are_refused(wrong):
 
 
 def test_models_of_the_hub_are_made_when_they_are_chosen(monkeypatch):
-    made = []
+    made, queries = [], []
     fake = types.ModuleType("langchain_huggingface")
 
     def endpoint(**settings):
@@ -88,28 +94,38 @@ def test_models_of_the_hub_are_made_when_they_are_chosen(monkeypatch):
     fake.ChatHuggingFace = lambda llm: ScriptedChatModel(model=llm)
     fake.__spec__ = types.SimpleNamespace()
     monkeypatch.setitem(sys.modules, "langchain_huggingface", fake)
-    asked = []
 
     def from_hub(task, **query):
-        asked.append((task, query))
+        queries.append((task, query))
         return Router(FixedPerception({"a/one": 0.3, "b/two": 0.1}))
 
     monkeypatch.setattr(Router, "from_hub", from_hub)
-    chat = ChatTryage.from_hub(
-        limit=2, model_settings={"max_new_tokens": 9}, chat={"sticky": "thread"}
-    )
-    assert asked == [("text-generation", {"served": True, "limit": 2})]
+    settings = {"max_new_tokens": 9, "huggingfacehub_api_token": "hf_secret"}
+    chat = ChatTryage.from_hub(limit=2, model_settings=settings, chat={"sticky": "thread"})
+    assert queries == [("text-generation", {"served": True, "limit": 2})]
     assert (made, chat.sticky) == ([], "thread")
     assert chat.invoke("hello").text == "Hello from b/two today"
-    assert made == [{"repo_id": "b/two", "provider": "auto", "max_new_tokens": 9}]
+    assert made == [{"repo_id": "b/two", "provider": "auto", **settings}]
 
 
 def test_models_of_the_hub_need_their_package(monkeypatch):
-    found = Router(FixedPerception({"a/one": 0.3}))
-    monkeypatch.setattr(Router, "from_hub", lambda *_, **__: found)
     monkeypatch.setattr("tryage.core.validation.find_spec", lambda _: None)
     with pytest.raises(MissingExtraError, match=r"pip install 'tryage\[huggingface\]'"):
         ChatTryage.from_hub()
+
+
+def test_a_dump_holds_the_settings_without_models_router_and_keys():
+    chat = ChatTryage.from_models(
+        ["openai:gpt-4o-mini"], api_key=SECRET, sticky="thread", experts=[Expert("a")]
+    )
+    dump = chat.model_dump(exclude={"metadata"})
+    assert (dump["sticky"], dump["experts"], dump["model"]) == (
+        "thread", [{"name": "a"}], "tryage-auto",
+    )  # fmt: skip
+    assert list(dump) == [
+        "name", "experts", "preferences", "sticky", "default", "max_attempts", "disable_streaming",
+        "output_version", "temperature", "max_tokens", "stop", "model", "streaming",
+    ]  # fmt: skip
 
 
 def test_the_identity_for_a_cache_differs_if_the_choice_may_differ(make_chat, chat):
@@ -146,8 +162,14 @@ def test_no_key_is_in_a_repr_a_trace_a_cache_key_or_a_pickle():
     assert holds_no_secret(chat._session)
     strings = ChatTryage.from_models(["openai:gpt-3.5-turbo"], api_key=SECRET, timeout=3)
     strings._clients.get_client("openai:gpt-3.5-turbo")
-    written = pickle.dumps(strings)
-    assert SECRET.encode() not in written
+    assert SECRET.encode() not in pickle.dumps(strings)
+
+
+def test_no_token_for_the_hub_is_in_a_pickle():
+    models = {"a": HubClientFactory(ScriptedChatModel, "a", {"token": SECRET})}
+    chat = ChatTryage.from_models(models, router=Router(FixedPerception({"a": 0.1})))
+    assert holds_no_secret(repr(chat._clients["a"]))
+    assert SECRET.encode() not in pickle.dumps(chat)
 
 
 # Copies and pickles ------------------------------------------------------------------------------
@@ -158,17 +180,13 @@ def test_a_pickle_is_read_back_and_chooses_alike(monkeypatch):
     chat = ChatTryage.from_models(
         ["openai:gpt-4o-mini", "openai:gpt-3.5-turbo"], api_key="another", sticky="thread"
     )
-    chat._session.chat_router.plan(conversation("2 + 2?"))
-    again = pickle.loads(pickle.dumps(chat))  # noqa: S301 - our own
+    first = chat_router(chat).plan(conversation("2 + 2?")).first
+    again = pickle.loads(pickle.dumps(chat))  # noqa: S301 - written here
     assert again.sticky == "thread"
     assert again._identifying_params == chat._identifying_params
-    first, second = (
-        one._session.chat_router.plan(conversation("2 + 2?")).first for one in (chat, again)
-    )
-    assert first == second
-    assert (
-        again._clients.get_client("openai:gpt-4o-mini").openai_api_key.get_secret_value() == SECRET
-    )
+    assert chat_router(again).plan(conversation("2 + 2?")).first == first
+    client = again._clients.get_client("openai:gpt-4o-mini")
+    assert client.openai_api_key.get_secret_value() == SECRET
 
 
 def test_a_deep_copy_shares_the_clients():
@@ -183,14 +201,10 @@ def test_copies_and_pickles_forget_conversations():
     router = Router(FixedPerception({"a": 0.1, "b": 0.2}))
     chat = ChatTryage.from_models({"a": ScriptedChatModel(), "b": "openai:b"}, router=router)
     chat.invoke("hello secret")
-    assert chat._session.chat_router.last_served_by(conversation("hello secret")) == "a"
-    assert (
-        copy.deepcopy(chat)._session.chat_router.last_served_by(conversation("hello secret"))
-        is None
-    )
-    again = pickle.loads(pickle.dumps(chat))  # noqa: S301 - our own
-    assert again._session.chat_router.last_served_by(conversation("hello secret")) is None
-    assert again.invoke("hello").response_metadata["tryage"]["model"] == "a"
+    assert chat_router(chat).last_served_by(conversation("hello secret")) == "a"
+    for clone in (copy.deepcopy(chat), pickle.loads(pickle.dumps(chat))):  # noqa: S301 - written here
+        assert chat_router(clone).last_served_by(conversation("hello secret")) is None
+        assert model_of(clone.invoke("hello")) == "a"
 
 
 def test_a_copy_with_other_settings_chooses_by_them(chat):
@@ -198,7 +212,3 @@ def test_a_copy_with_other_settings_chooses_by_them(chat):
     other = chat.model_copy(update={"preferences": Preferences(only=["small"])})
     assert model_of(other.invoke("big question")) == "small"
     assert model_of(chat.invoke("big question")) == "big"
-
-
-def model_of(answer):
-    return answer.response_metadata["tryage"]["model"]

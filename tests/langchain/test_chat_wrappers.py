@@ -18,6 +18,7 @@ from tryage_langchain import ChatTryage
 from tryage_langchain.testing import ScriptedChatModel
 
 DOWN = ConnectionError("no route")
+RETRIED_METHODS = ["invoke", "ainvoke", "batch", "abatch"]  # with_retry does not retry streams
 
 
 class Certainty(BaseModel):
@@ -40,9 +41,7 @@ def record_of(message):
     return message.response_metadata["tryage"]
 
 
-@pytest.mark.parametrize(
-    "method", ["invoke", "ainvoke", "batch", "abatch"]
-)  # it retries no streams
+@pytest.mark.parametrize("method", RETRIED_METHODS)
 async def test_with_retry_asks_all_models_again_if_all_have_failed(
     method, call_chat, chat, small, big
 ):
@@ -55,9 +54,9 @@ async def test_with_retry_asks_all_models_again_if_all_have_failed(
 def test_with_fallbacks_binds_tools_and_schemas_to_both(chat, small, big):
     last = ScriptedChatModel(model="last")
     safe = chat.with_fallbacks([last])
-    for asked in (safe.bind_tools([look]), safe.with_structured_output(Certainty)):
+    for bound in (safe.bind_tools([look]), safe.with_structured_output(Certainty)):
         big.fails, small.fails = [DOWN], [DOWN]
-        asked.invoke("big question")
+        bound.invoke("big question")
         assert last.calls[-1]["tools"]
     big.fails, small.fails = [DOWN], [DOWN]
     assert safe.invoke("big question").text == "Hello from last today"
@@ -78,14 +77,14 @@ def test_configurable_fields_reach_the_chosen_model_and_the_turn_goes_on(percept
     chat = ChatTryage(models={"small": make, "big": make}, router=router)
     warm = chat.configurable_fields(temperature=ConfigurableField(id="warmth"))
     config = {"configurable": {"warmth": 0.7}}
-    asked = HumanMessage("small question")
-    warm.invoke([asked], config)
+    question = HumanMessage("small question")
+    warm.invoke([question], config)
     called = AIMessage("", tool_calls=[{"name": "look", "args": {"where": "here"}, "id": "1"}])
-    answer = warm.invoke([asked, called, ToolMessage("nothing", tool_call_id="1")], config)
+    answer = warm.invoke([question, called, ToolMessage("nothing", tool_call_id="1")], config)
     assert record_of(answer)["how"] == "kept for the turn"
     assert len(perception.passes) == len(made) == 1
-    assert [heard["temperature"] for heard in made[0].calls] == [0.7, 0.7]
-    warm.invoke([asked])
+    assert [call["temperature"] for call in made[0].calls] == [0.7, 0.7]
+    warm.invoke([question])
     assert made[0].calls[-1].get("temperature") is None
 
 
@@ -102,7 +101,7 @@ def test_with_bound_tools_it_is_pickled_and_read_back(small, big):
     chosen = Router(FixedPerception({"small": 0.2, "big": 0.1}))
     chat = ChatTryage(models={"small": small, "big": big}, router=chosen)
     schema = {"title": "look", "description": "Look.", "type": "object", "properties": {}}
-    again = pickle.loads(pickle.dumps(chat.bind_tools([schema])))  # noqa: S301 - just written
+    again = pickle.loads(pickle.dumps(chat.bind_tools([schema])))  # noqa: S301 - written here
     assert again.invoke("big question").tool_calls[0]["name"] == "look"
 
 

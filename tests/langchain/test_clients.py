@@ -17,7 +17,7 @@ from tryage_langchain import ChatTryage, TryageRouter, model_string
 from tryage_langchain._clients import PROVIDERS
 from tryage_langchain.testing import ScriptedChatModel
 
-SECRET = "sk-proj-verysecretindeed"  # noqa: S105 - no key of anybody
+SECRET = "sk-proj-verysecretindeed"  # noqa: S105 - not a real key
 
 
 def openai(name, **settings):
@@ -65,8 +65,8 @@ def test_one_model_at_two_providers_has_one_prediction_and_each_can_answer():
 
 
 def test_the_users_facts_win_over_all_others():
-    record = Expert("mini", input_price=9.0, cached_input_price=1.0, capabilities=["tools"])
-    chat = ChatTryage.from_models({"mini": openai("gpt-4o-mini")}, experts=[record])
+    facts = Expert("mini", input_price=9.0, cached_input_price=1.0, capabilities=["tools"])
+    chat = ChatTryage.from_models({"mini": openai("gpt-4o-mini")}, experts=[facts])
     (mini,) = library(chat)
     assert (mini.input_price, mini.cached_input_price, mini.output_price) == (9.0, 1.0, 0.60)
     assert mini.capabilities == {"tools", "structured_output"}
@@ -84,10 +84,14 @@ def test_facts_from_the_users_catalogue_have_their_source_in_the_explanation(tmp
     chat = ChatTryage.from_models(
         {"new": new, "mini": openai("gpt-4o-mini")}, preferences={"weights": {"size": 9.0}}
     )
-    found = library(chat)["new"]
-    assert (found.parameters, found.context_length, found.aliases) == (9e9, 64_000, ("org/new-9b",))
-    record = chat._session.chat_router.router.route("2 + 2?").explain()
-    assert re.search(r"Facts about new: parameters from .+ \(2026-11-20\)\.", record)
+    expert = library(chat)["new"]
+    assert (expert.parameters, expert.context_length, expert.aliases) == (
+        9e9,
+        64_000,
+        ("org/new-9b",),
+    )
+    explanation = chat._session.chat_router.router.route("2 + 2?").explain()
+    assert re.search(r"Facts about new: parameters from .+ \(2026-11-20\)\.", explanation)
 
 
 def test_a_profile_wins_over_the_library_and_its_unknown_fields_stay_unknown():

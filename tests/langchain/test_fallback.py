@@ -40,8 +40,8 @@ async def test_the_failed_run_and_the_successful_run_have_one_parent(
     big.fails = [openai_error(503)]
     await call_chat(method, chat, "big question", {"callbacks": [recorder]})
     assert [data["model"] for _, data, _ in recorder.events] == ["big", "small"]
-    own, failed, served = recorder.runs.values()
-    assert (own["end"], served["end"]) == ("well", "well")
+    outer, failed, served = recorder.runs.values()
+    assert (outer["end"], served["end"]) == ("well", "well")
     assert failed["end"] == "InternalServerError"
     assert failed["parent"] == served["parent"]
 
@@ -100,9 +100,9 @@ async def test_a_model_that_cannot_bind_tools_is_passed_over(method, call_chat, 
 
 def test_a_model_of_unknown_abilities_may_refuse_an_image(chat, big):
     big.fails = [openai_error(400)]
-    picture = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
-    shown = HumanMessage([{"type": "text", "text": "big picture"}, picture])
-    assert chat.invoke([shown]).response_metadata["tryage"]["model"] == "small"
+    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
+    message = HumanMessage([{"type": "text", "text": "big picture"}, image])
+    assert chat.invoke([message]).response_metadata["tryage"]["model"] == "small"
 
 
 def test_no_more_models_are_asked_than_max_attempts(router, small, big):
@@ -124,7 +124,7 @@ STREAMS = ("stream", "astream", "stream_events", "astream_events")
 async def test_before_the_first_word_of_a_stream_the_next_model_steps_in(
     method, call_chat, chat, big, after
 ):
-    big.breaks_after = after  # the first chunk is empty: it carries the role alone
+    big.breaks_after = after  # the first chunk is empty: it holds only the role
     answer = await call_chat(method, chat, "big question")
     assert answer.text == "Hello from scripted-small today"
 
