@@ -1,4 +1,4 @@
-"""The ability update is Bayesian linear regression, whichever way it is computed."""
+"""The ability update is Bayesian linear regression, and uncertainty comes from two sources."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ import pytest
 from sklearn.linear_model import Ridge
 
 from tryage.errors import InputError
-from tryage.learning.training.factor_model import fit_abilities
-from tryage.perception.abilities import Abilities, Gaussian
+from tryage.perception.abilities import Abilities, Gaussian, mix_positions, posterior_covariances
 
 NOISE = 0.3
 
@@ -25,6 +24,9 @@ def data():
     return rng.normal(size=(9, 4)), rng.normal(size=9)
 
 
+# One ability
+
+
 def test_one_loss_of_one_number_gives_the_mean_weighted_by_precision():
     updated = Gaussian(np.array([1.0]), np.array([[4.0]])).posterior(
         np.array([[1.0]]), np.array([3.0]), noise=1.0
@@ -34,44 +36,44 @@ def test_one_loss_of_one_number_gives_the_mean_weighted_by_precision():
 
 
 def test_the_update_equals_the_explicit_inverse(prior, data):
-    places, losses = data
+    positions, losses = data
     precision = np.linalg.inv(prior.covariance)
-    covariance = np.linalg.inv(precision + places.T @ places / NOISE)
-    mean = covariance @ (precision @ prior.mean + places.T @ losses / NOISE)
-    updated = prior.posterior(places, losses, NOISE)
+    covariance = np.linalg.inv(precision + positions.T @ positions / NOISE)
+    mean = covariance @ (precision @ prior.mean + positions.T @ losses / NOISE)
+    updated = prior.posterior(positions, losses, NOISE)
     np.testing.assert_allclose(updated.mean, mean, atol=1e-9)
     np.testing.assert_allclose(updated.covariance, covariance, atol=1e-9)
 
 
 def test_losses_one_by_one_teach_what_they_teach_together(prior, data):
-    places, losses = data
+    positions, losses = data
     one = prior
-    for place, loss in zip(places, losses, strict=True):
-        one = one.posterior(place[None], np.array([loss]), NOISE)
-    together = prior.posterior(places, losses, NOISE)
+    for position, loss in zip(positions, losses, strict=True):
+        one = one.posterior(position[None], np.array([loss]), NOISE)
+    together = prior.posterior(positions, losses, NOISE)
     np.testing.assert_allclose(one.mean, together.mean, atol=1e-9)
     np.testing.assert_allclose(one.covariance, together.covariance, atol=1e-9)
 
 
 def test_with_a_round_prior_at_zero_the_mean_is_a_ridge_regression(data):
-    places, losses = data
-    updated = Gaussian(np.zeros(4), 2.0 * np.eye(4)).posterior(places, losses, NOISE)
-    ridge = Ridge(alpha=NOISE / 2.0, fit_intercept=False).fit(places, losses)
+    positions, losses = data
+    updated = Gaussian(np.zeros(4), 2.0 * np.eye(4)).posterior(positions, losses, NOISE)
+    ridge = Ridge(alpha=NOISE / 2.0, fit_intercept=False).fit(positions, losses)
     np.testing.assert_allclose(updated.mean, ridge.coef_, atol=1e-9)
 
 
-def test_data_never_widens_the_doubt_and_the_covariance_stays_one(prior, data):
-    widths, belief = [], prior
-    for place, loss in zip(*data, strict=True):
-        belief = belief.posterior(place[None], np.array([loss]), NOISE)
-        widths.append(np.linalg.eigvalsh(belief.covariance))
+def test_data_never_increases_the_uncertainty_and_the_covariance_stays_valid(prior, data):
+    eigenvalues, belief = [], prior
+    for position, loss in zip(*data, strict=True):
+        belief = belief.posterior(position[None], np.array([loss]), NOISE)
+        eigenvalues.append(np.linalg.eigvalsh(belief.covariance))
         np.testing.assert_array_equal(belief.covariance, belief.covariance.T)
-    assert np.min(widths) > 0
-    assert np.diff(np.sum(widths, axis=1)).max() < 0
+    assert np.min(eigenvalues) > 0
+    assert np.diff(np.sum(eigenvalues, axis=1)).max() < 0
 
 
 @pytest.mark.parametrize(
-    ("places", "losses"),
+    ("positions", "losses"),
     [
         (np.ones((2, 4)), np.ones(3)),
         (np.ones((2, 3)), np.ones(2)),
@@ -79,23 +81,27 @@ def test_data_never_widens_the_doubt_and_the_covariance_stays_one(prior, data):
         (np.ones((2, 4)), np.array([1.0, np.inf])),
     ],
 )
-def test_losses_that_do_not_fit_are_refused(prior, places, losses):
+def test_losses_that_do_not_fit_are_refused(prior, positions, losses):
     with pytest.raises(InputError, match="one finite loss per row"):
-        prior.posterior(places, losses, NOISE)
+        prior.posterior(positions, losses, NOISE)
 
 
-def test_variances_are_the_quadratic_form_of_each_covariance(prior):
-    other = Gaussian(prior.mean, 3 * prior.covariance)
-    both = Abilities(
-        np.stack([prior.mean, other.mean]),
-        np.stack([prior.covariance, other.covariance]),
-        prior,
-        NOISE,
-    )
-    places = np.random.default_rng(3).normal(size=(5, 4))
-    expected = [[p @ g.covariance @ p for g in (prior, other)] for p in places]
-    np.testing.assert_allclose(both.variances(places), expected)
-    np.testing.assert_allclose(both.losses(places), places @ both.means.T)
+# Many abilities
+
+
+@pytest.fixture
+def both(prior):
+    means = np.stack([prior.mean, prior.mean])
+    covariances = np.stack([prior.covariance, 3 * prior.covariance])
+    return Abilities(means, covariances, prior, NOISE)
+
+
+def test_variances_are_the_quadratic_form_of_each_covariance(both):
+    positions = np.random.default_rng(3).normal(size=(5, 4))
+    expected = [[p @ c @ p for c in both.covariances] for p in positions]
+    np.testing.assert_allclose(both.variances(positions), expected)
+    np.testing.assert_allclose(both.variances(positions, np.array([1])), np.array(expected)[:, 1:])
+    np.testing.assert_allclose(both.losses(positions), positions @ both.means.T)
 
 
 def test_an_ability_is_replaced_or_appended_and_the_old_ones_stay(prior):
@@ -107,47 +113,63 @@ def test_an_ability_is_replaced_or_appended_and_the_old_ones_stay(prior):
     replaced = two.with_ability(0, new)
     np.testing.assert_array_equal(replaced.ability(0).covariance, new.covariance)
     np.testing.assert_array_equal(two.ability(0).mean, prior.mean)
+    np.testing.assert_array_equal(two.take([1]).means, new.mean[None])
 
 
-def test_fitted_abilities_are_the_posterior_of_the_crowd_prior():
-    rng = np.random.default_rng(4)
-    places = np.concatenate([np.ones((60, 1)), rng.normal(size=(60, 2))], axis=1)
-    first = rng.normal(size=(6, 3))
-    losses = places @ first.T + rng.normal(0, 0.2, (60, 6))
-    gaps = losses.copy()
-    gaps[rng.random(gaps.shape) < 0.4] = np.nan
-    for table in (losses, gaps):
-        fitted = fit_abilities(places, table, first)
-        for i in range(6):
-            rows = ~np.isnan(table[:, i])
-            again = fitted.prior.posterior(places[rows], table[rows, i], fitted.noise)
-            np.testing.assert_allclose(fitted.ability(i).mean, again.mean, atol=1e-6)
-            np.testing.assert_allclose(fitted.ability(i).covariance, again.covariance, atol=1e-6)
-        assert fitted.noise == pytest.approx(0.04, rel=0.25)
-
-
-def test_an_expert_with_few_losses_stays_near_the_crowd_and_is_less_certain():
-    rng = np.random.default_rng(5)
-    places = np.ones((50, 1))
-    first = np.linspace(0.4, 0.6, 5)[:, None]
-    losses = np.full((50, 5), 0.5) + rng.normal(0, 0.3, (50, 5))
-    losses[:, 0], losses[2:, 0] = 1.5, np.nan
-    losses[:, 1] = 1.5
-    fitted = fit_abilities(places, losses, first)
-    assert 0.5 < fitted.means[0, 0] < fitted.means[1, 0]
-    assert fitted.covariances[0, 0, 0] > fitted.covariances[1, 0, 0]
-
-
-def test_with_more_noise_the_means_stay_and_the_doubt_is_that_of_the_posterior():
+@pytest.mark.parametrize("gaps", [False, True])
+def test_covariances_with_another_noise_are_those_of_the_posterior(both, gaps):
     rng = np.random.default_rng(6)
-    places = np.concatenate([np.ones((60, 1)), rng.normal(size=(60, 2))], axis=1)
-    losses = places @ rng.normal(size=(3, 4)) + rng.normal(0, 0.2, (60, 4))
-    losses[rng.random(losses.shape) < 0.3] = np.nan
-    fitted = fit_abilities(places, losses, rng.normal(size=(4, 3)))
-    known = ~np.isnan(losses)
-    doubted = fitted.with_noise(places, known, noise=0.5)
-    np.testing.assert_array_equal(doubted.means, fitted.means)
+    positions, known = rng.normal(size=(60, 4)), np.ones((60, 2), np.bool_)
+    if gaps:
+        known = rng.random(known.shape) < 0.7
+    noisy = both.with_noise(positions, known, noise=0.5)
+    np.testing.assert_array_equal(noisy.means, both.means)
+    assert noisy.noise == 0.5
     for i, rows in enumerate(known.T):
-        again = fitted.prior.posterior(places[rows], losses[rows, i], 0.5)
-        np.testing.assert_allclose(doubted.ability(i).covariance, again.covariance, atol=1e-6)
-    assert doubted.noise == 0.5
+        again = both.prior.posterior(positions[rows], np.zeros(rows.sum()), 0.5)
+        np.testing.assert_allclose(noisy.ability(i).covariance, again.covariance, atol=1e-9)
+    covariances = posterior_covariances(both.prior, positions, known, 0.5)
+    np.testing.assert_array_equal(noisy.covariances, covariances)
+
+
+# Positions
+
+
+@pytest.fixture
+def located():
+    """Two prompts as three estimators see them, in a space of three dimensions."""
+    rng = np.random.default_rng(7)
+    by_estimator = rng.normal(size=(3, 2, 3)).astype(np.float32)
+    return mix_positions(by_estimator, np.float32([0.5, 0.3, 0.2]))
+
+
+def test_positions_are_the_weighted_mean_of_the_estimators_after_a_one(located):
+    np.testing.assert_array_equal(located.positions[:, 0], 1)
+    mean = np.tensordot(located.weights, located.estimator_positions, 1)
+    np.testing.assert_allclose(located.positions[:, 1:], mean, rtol=1e-6)
+
+
+def test_the_variance_of_a_prediction_is_that_of_the_ability_and_of_the_estimators(located, both):
+    y, std = located.predict(both)
+    np.testing.assert_allclose(y, located.positions @ both.means.T, rtol=1e-6)
+    by_estimator = both.means[:, 0] + located.estimator_positions @ both.means[:, 1:].T
+    disagreement = np.tensordot(located.weights, (by_estimator - y) ** 2, 1)
+    expected = np.sqrt(both.variances(located.positions) + disagreement)
+    np.testing.assert_allclose(std, expected, rtol=1e-6)
+
+
+def test_the_uncertainty_of_some_columns_is_that_of_all(located, both):
+    (y, std), (same_y, some_std) = located.predict(both), located.predict(both, np.array([1]))
+    np.testing.assert_array_equal(same_y, y)
+    np.testing.assert_allclose(some_std, std[:, 1:], rtol=1e-6)
+
+
+def test_the_uncertainty_about_an_unmeasured_expert_is_that_of_abilities_drawn_from_the_prior(
+    located, prior
+):
+    drawn = np.random.default_rng(0).multivariate_normal(prior.mean, prior.covariance, 20_000)
+    by_estimator = located.estimator_positions @ drawn[:, 1:].T + drawn[:, 0]
+    mixed = located.positions @ drawn.T
+    disagreement = np.tensordot(located.weights, (by_estimator - mixed) ** 2, 1).mean(axis=1)
+    expected = np.sqrt(mixed.var(axis=1) + disagreement)
+    np.testing.assert_allclose(located.prior_std(prior), expected, rtol=0.03)

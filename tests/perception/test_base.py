@@ -1,4 +1,4 @@
-"""One model at two providers: two experts that share what is predicted of it."""
+"""Wrappers of a perception: columns in library order, and experts that are the same model."""
 
 from __future__ import annotations
 
@@ -7,34 +7,39 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tryage import Expert, Library, Router
-from tryage.core.request import estimate_tokens
-from tryage.errors import LibraryError
-from tryage.perception.base import DeduplicatedPerception
+from tryage import Expert, Library, Preferences, Router
+from tryage.errors import LibraryError, PerceptionError
+from tryage.perception.base import AlignedPerception, DeduplicatedPerception, match_columns
 from tryage.testing import FixedPerception, LearningPerception
 
-ALONE = Library(["one", Expert("two", input_price=1)])
+MODELS = Library(["one", Expert("two", input_price=1)])
 
 
-def test_twins_share_a_prediction_and_are_told_apart_by_their_facts():
-    perception = FixedPerception({"two": 0.2, "one": 0.4})
-    twins = DeduplicatedPerception(perception, ALONE, {"again": "two"})
-    assert twins.experts == ("one", "two", "again")
-    np.testing.assert_allclose(twins.predict(["a", "b"]).losses, [[0.4, 0.2, 0.2]] * 2)
-    library = Library(["one", Expert("two", input_price=9), Expert("again", input_price=1)])
-    router = Router(twins, library)
-    assert [ranked.name for ranked in router.route("a").ranking] == ["two", "again", "one"]
-    assert len(perception.calls) == 2
+def test_duplicates_share_a_prediction_but_keep_their_own_facts():
+    wrapped = FixedPerception({"two": 0.2, "one": 0.4})
+    perception = DeduplicatedPerception(wrapped, MODELS, {"duplicate": "two"})
+    assert perception.experts == ("one", "two", "duplicate")
+    np.testing.assert_allclose(perception.predict(["a", "b"]).losses, [[0.4, 0.2, 0.2]] * 2)
+    prices = {"two": 9, "duplicate": 1}
+    priced = [Expert(name, input_price=usd, output_price=0) for name, usd in prices.items()]
+    library = Library(["one", *priced])
+    router = Router(perception, library)
+    assert [ranked.name for ranked in router.route("a").ranking] == ["two", "duplicate", "one"]
+    by_cost = router.route("a", Preferences({"cost": 0.1})).ranking
+    assert [ranked.name for ranked in by_cost] == ["duplicate", "two", "one"]
+    assert len(wrapped.calls) == 3
 
 
-def test_twins_share_the_length_of_an_answer_where_one_is_forecast():
+def test_duplicates_share_a_forecast_answer_length():
     class Forecasting(FixedPerception):
         def predict(self, prompts):
             tokens = np.tile(np.float32([7, 9]), (len(prompts), 1))
             return replace(super().predict(prompts), output_tokens=tokens)
 
-    twins = DeduplicatedPerception(Forecasting({"two": 0.2, "one": 0.4}), ALONE, {"again": "two"})
-    assert twins.predict(["a", "b"]).output_tokens.tolist() == [[9, 7, 7]] * 2
+    perception = DeduplicatedPerception(
+        Forecasting({"two": 0.2, "one": 0.4}), MODELS, {"duplicate": "two"}
+    )
+    assert perception.predict(["a", "b"]).output_tokens.tolist() == [[9, 7, 7]] * 2
     assert (
         DeduplicatedPerception(FixedPerception({"one": 0.1}), Library(["one"]), {})
         .predict(["a"])
@@ -43,36 +48,60 @@ def test_twins_share_the_length_of_an_answer_where_one_is_forecast():
     )
 
 
-def test_a_twin_of_a_stranger_gets_the_same_guess():
-    twins = DeduplicatedPerception(LearningPerception({"one": 0.1}), ALONE, {"again": "two"})
-    np.testing.assert_allclose(twins.predict(["a"]).losses, [[0.1, 0.5, 0.5]])
-    assert twins.count_tokens(["three words here"]).tolist() == [3]
+def test_a_duplicate_of_an_unseen_model_gets_the_same_prior():
+    perception = DeduplicatedPerception(
+        LearningPerception({"one": 0.1}), MODELS, {"duplicate": "two"}
+    )
+    np.testing.assert_allclose(perception.predict(["a"]).losses, [[0.1, 0.5, 0.5]])
+    assert perception.count_tokens(["three words here"]).tolist() == [3]
 
 
 def test_a_wrapper_keeps_what_the_other_perception_offers():
-    twins = DeduplicatedPerception(
-        LearningPerception({"one": 0.1, "two": 0.4}), ALONE, {"again": "two"}
+    perception = DeduplicatedPerception(
+        LearningPerception({"one": 0.1, "two": 0.4}), MODELS, {"duplicate": "two"}
     )
-    assert twins.prior() == (0.5, 0.5)
-    wider = twins.for_library(Library(["again", "new", "one"]))
-    np.testing.assert_allclose(wider.predict(["a"]).losses, [[0.4, 0.5, 0.1]])
-    twins.observe("a", "again", 0.8)
-    np.testing.assert_allclose(twins.predict(["a"]).losses, [[0.1, 0.6, 0.6]])
-    grown = twins.onboard(Expert("new"), {"p": 0.3})
-    assert grown.experts == ("one", "two", "new", "again")
-    taught = twins.onboard(Expert("again"), {"p": 0.3})
-    np.testing.assert_allclose(taught.predict(["b"]).losses, [[0.1, 0.3, 0.3]])
+    assert perception.prior() == (0.5, 0.5)
+    for_library = perception.for_library(Library(["duplicate", "new", "one"]))
+    np.testing.assert_allclose(for_library.predict(["a"]).losses, [[0.4, 0.5, 0.1]])
+    perception.observe("a", "duplicate", 0.8)
+    np.testing.assert_allclose(perception.predict(["a"]).losses, [[0.1, 0.6, 0.6]])
+    extended = perception.onboard(Expert("new"), {"p": 0.3})
+    assert extended.experts == ("one", "two", "new", "duplicate")
+    updated = perception.onboard(Expert("duplicate"), {"p": 0.3})
+    np.testing.assert_allclose(updated.predict(["b"]).losses, [[0.1, 0.3, 0.3]])
 
 
-def test_a_twin_of_nobody_is_refused():
-    with pytest.raises(LibraryError, match="nobody"):
+def test_a_duplicate_of_an_unknown_model_is_refused():
+    with pytest.raises(LibraryError, match="unknown"):
         DeduplicatedPerception(
-            FixedPerception({"one": 0.1, "two": 0.2}), ALONE, {"again": "nobody"}
+            FixedPerception({"one": 0.1, "two": 0.2}), MODELS, {"duplicate": "unknown"}
         )
 
 
-@pytest.mark.parametrize(
-    ("text", "tokens"), [("", 0), ("abcd", 1), ("abcde", 2), ("日本", 2), ("\ud800", 1)]
-)
-def test_without_a_tokenizer_four_bytes_are_a_token(text, tokens):
-    assert estimate_tokens(text) == tokens
+def test_the_columns_are_matched_by_name_before_alias():
+    library = Library([Expert("a", aliases=["b"]), Expert("c"), "d"])
+    assert match_columns(("b", "a", "C"), library).tolist() == [1, 2, -1]
+
+
+def test_columns_are_put_in_library_order():
+    perception = FixedPerception({"one": 0.1, "two": 0.2, "three": 0.3})
+    aligned = AlignedPerception(perception, Library(["three", "one"]))
+    assert aligned.experts == ("three", "one")
+    np.testing.assert_allclose(aligned.predict(["x"]).losses, [[0.3, 0.1]])
+
+
+def test_an_unseen_expert_without_a_prior_is_refused():
+    with pytest.raises(PerceptionError, match=r"never seen 1 of 2 experts \(new\)"):
+        AlignedPerception(FixedPerception({"a": 0.1}), Library(["a", "new"]))
+
+
+def test_tokens_of_a_very_long_prompt_are_extrapolated():
+    aligned = AlignedPerception(LearningPerception({"a": 0.1}), Library(["a"]))
+    assert aligned.count_tokens(["one two", "words " * 170_000]).tolist() == pytest.approx(
+        [2, 170_000], rel=1e-3
+    )
+
+
+def test_without_a_tokenizer_tokens_are_estimated_from_bytes():
+    aligned = AlignedPerception(FixedPerception({"a": 0.1}), Library(["a"]))
+    assert aligned.count_tokens(["", "abcde"]).tolist() == [0, 2]

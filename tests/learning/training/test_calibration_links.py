@@ -1,4 +1,4 @@
-"""The link makes a predicted loss mean what it says, and moves no choice."""
+"""Fitted links predict what was measured on average: Platt scaling, and a line through knots."""
 
 from __future__ import annotations
 
@@ -6,8 +6,12 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from tryage.learning.training.calibration import fit_logit_link
-from tryage.perception.abilities import LogitLink
+from tryage.learning.training.calibration import (
+    fit_log_gap_link,
+    fit_logit_link,
+    prompt_contender_weights,
+)
+from tryage.learning.training.factor_model import CONTENDER_BANDWIDTH, typical_loss_std
 
 ANY = np.zeros((1, 1), np.float32)  # a score means the same whatever the best one is
 
@@ -20,7 +24,10 @@ def scored():
     return y, losses
 
 
-def test_after_the_fit_the_mean_predicted_is_the_mean_measured(scored):
+# Scores
+
+
+def test_the_mean_prediction_is_the_mean_score(scored):
     y, losses = scored
     assert fit_logit_link(y, losses).losses(y, ANY).mean() == pytest.approx(losses.mean(), abs=1e-6)
 
@@ -49,16 +56,6 @@ def test_gaps_are_left_out(scored):
     assert fit_logit_link(y, gaps) == fit_logit_link(y[kept], losses[kept])
 
 
-def test_the_link_rises_and_stays_within_zero_and_one():
-    y = np.linspace(-500, 500, 101)[None]
-    link = LogitLink(-2.0, 4.0)
-    losses = link.losses(y, ANY)
-    assert (np.diff(losses) >= 0).all()
-    assert (losses >= 0).all()
-    assert (losses <= 1).all()
-    assert (np.diff(link.losses(y / 500, ANY)) > 0).all()
-
-
 def test_predictions_that_point_the_wrong_way_still_predict_the_mean(scored):
     y, losses = scored
     link = fit_logit_link(-y, losses)
@@ -72,23 +69,37 @@ def test_answers_that_are_all_right_or_all_wrong_are_predicted_so(value):
     assert np.abs(fit_logit_link(y, np.full((50, 3), value)).losses(y, ANY) - value).max() < 0.01
 
 
-def test_a_standard_deviation_passes_by_the_slope_of_the_link():
-    link, step = LogitLink(-1.0, 3.0), 1e-5
-    y = np.array([[-0.5, 0.2, 1.5]])
-    slope = (link.losses(y + step, ANY) - link.losses(y - step, ANY)) / (2 * step)
-    np.testing.assert_allclose(link.std(y, np.full_like(y, 0.1), ANY), 0.1 * slope, rtol=1e-6)
+# Real-valued losses
 
 
-def test_in_place_is_what_it_is_apart():
-    link = LogitLink(-1.0, 3.0)
-    y = np.linspace(-40, 40, 1_001, dtype=np.float32)[None]
-    losses, std = y.copy(), np.full_like(y, 0.1)
-    link.apply_inplace(losses, std, ANY)
-    np.testing.assert_allclose(losses, link.losses(y, ANY), atol=1e-6)
-    np.testing.assert_allclose(std, link.std(y, np.float32(0.1), ANY), atol=1e-6)
-    assert (std >= 0).all()
+def test_predictions_are_on_average_what_was_measured():
+    rng = np.random.default_rng(0)
+    y = rng.normal(2, 0.2, (300, 4))
+    losses = y.min(axis=1, keepdims=True) + rng.exponential(5, y.shape)
+    link = fit_log_gap_link(0.5, y, losses)
+    best = y.min(axis=1, keepdims=True)
+    assert link.losses(y, best).mean() == pytest.approx(losses.mean(), rel=1e-3)
+    rows = np.arange(len(y))  # and those of the experts that would be chosen
+    chosen = y.argmin(axis=1)
+    predicted = link.losses(y, best)[rows, chosen].mean()
+    assert predicted == pytest.approx(losses[rows, chosen].mean(), rel=0.1)
 
 
-def test_scores_are_learned_as_they_are(scored):
-    _, losses = scored
-    assert LogitLink(-1.0, 3.0).training_targets(losses, ANY) is losses
+def test_no_two_predictions_become_one():
+    y = np.random.default_rng(0).normal(2, 0.2, (60, 4))
+    link = fit_log_gap_link(0.5, y, np.ones_like(y))  # every one of these predictions is wrong
+    ordered = np.sort(np.append(y, [[0.0, 2.0, 5.0, 9.0]], axis=0), axis=1)
+    assert (np.diff(link.losses(ordered, ordered[:, :1])) > 0).all()
+
+
+# Contenders
+
+
+def test_contenders_are_weighted_prompt_by_prompt():
+    losses = np.array([[0.0, 2.0, np.nan], [2.0, 0.0, 9.0]])
+    predicted = np.array([[1.0, 1.5, -7.0], [1.5, 1.0, 9.0]])  # the first prompt lacks the third
+    weights = prompt_contender_weights(predicted, losses)
+    np.testing.assert_allclose(weights[:, :2], [[1, weights[0, 1]], [weights[0, 1], 1]], atol=1e-5)
+    expected = np.exp(-0.5 / (CONTENDER_BANDWIDTH * typical_loss_std(losses)))
+    assert 1e-4 < weights[0, 1] == pytest.approx(expected, 1e-2)
+    assert weights[1, 2] < 1e-4
