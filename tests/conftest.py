@@ -1,59 +1,65 @@
-"""What several rooms share: a trained perception, tiny encoders, and a fake inference router."""
+"""Shared fixtures: trained perceptions and routers, tiny encoders, and a fake inference server."""
 
 from __future__ import annotations
 
+import datetime
 import json
 import threading
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 from tryage.testing.hub.http import FakeResponse, LoopbackServer
 
+# Property tests draw the same examples on every run, and have no time limit.
+settings.register_profile("tryage", derandomize=True, deadline=None)
+settings.load_profile("tryage")
+
 
 class Inference:
-    """Answers in OpenAI's protocol, word by word if asked to.
+    """A server of OpenAI's protocol that answers "Hello from MODEL", word by word if streaming.
 
-    `heard` are the requests with what they asked; models in `down` are overloaded. Who is offered
-    tools calls the first one, once.
+    `heard` lists each request with its JSON body; models in `down` are overloaded. A request with
+    tools gets a call of the first tool, once.
     """
 
     def __init__(self):
         self.heard, self.down = [], set()
 
     def __call__(self, request):
-        asked = request.json()
-        self.heard.append((request, asked))
-        if asked["model"] in self.down:
+        body = request.json()
+        self.heard.append((request, body))
+        if body["model"] in self.down:
             return FakeResponse(
                 503, b'{"error": "overloaded"}', {"Content-Type": "application/json"}
             )
-        words = ["Hello ", "from ", asked["model"]]
-        if asked.get("stream"):
-            lines = [_told(asked, None, delta=_said(word)) for word in words]
-            lines += [_told(asked, delta=_said("")), "[DONE]"]
-            body = "".join(f"data: {line}\n\n" for line in lines)
-            return FakeResponse(200, body.encode(), {"Content-Type": "text/event-stream"})
-        calls = asked.get("tools") and asked["messages"][-1]["role"] != "tool"
-        message = _called(asked["tools"][0]) if calls else _said("".join(words))
-        return FakeResponse(200, _told(asked, message=message).encode())
+        words = ["Hello ", "from ", body["model"]]
+        if body.get("stream"):
+            lines = [_completion(body, None, delta=_message(word)) for word in words]
+            lines += [_completion(body, delta=_message("")), "[DONE]"]
+            stream = "".join(f"data: {line}\n\n" for line in lines)
+            return FakeResponse(200, stream.encode(), {"Content-Type": "text/event-stream"})
+        calls_tool = body.get("tools") and body["messages"][-1]["role"] != "tool"
+        message = _tool_call(body["tools"][0]) if calls_tool else _message("".join(words))
+        return FakeResponse(200, _completion(body, message=message).encode())
 
 
-def _said(text):
+def _message(text):
     return {"role": "assistant", "content": text}
 
 
-def _called(tool):
+def _tool_call(tool):
     function = {"name": tool["function"]["name"], "arguments": '{"where": "x"}'}
     call = {"id": "call_1", "type": "function", "function": function}
-    return {**_said(""), "tool_calls": [call]}
+    return {**_message(""), "tool_calls": [call]}
 
 
-def _told(asked, finish="stop", **spoken):
-    choice = {"index": 0, "finish_reason": finish, **spoken}
+def _completion(body, finish_reason="stop", **content):
+    choice = {"index": 0, "finish_reason": finish_reason, **content}
     usage = {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}
-    named = {"id": "1", "created": 1, "model": asked["model"], "object": "chat.completion"}
-    return json.dumps({**named, "choices": [choice], "usage": usage})
+    head = {"id": "1", "created": 1, "model": body["model"], "object": "chat.completion"}
+    return json.dumps({**head, "choices": [choice], "usage": usage})
 
 
 @pytest.fixture
@@ -76,7 +82,7 @@ SPECIALISTS = ("adder", "coder", "poet", "lawyer", "allround")
 
 @pytest.fixture(scope="session")
 def encoder():
-    """Embed words at random: enough to tell the topics apart."""
+    """A static encoder with random word vectors, which tell the topics apart."""
     from tokenizers import Tokenizer
     from tokenizers.models import WordLevel
     from tokenizers.pre_tokenizers import Whitespace
@@ -92,7 +98,7 @@ def encoder():
 
 @pytest.fixture(scope="session")
 def specialists():
-    """Make a Q-table of four specialists, and of one expert that is fair at everything."""
+    """Make a Q-table of four specialists, and of one expert that is average on every topic."""
     from tryage.learning.qtable import QTable
 
     def make(n=240, seed=0, *, named=True):
@@ -125,8 +131,47 @@ def learned(encoder, specialists):
 
 
 @pytest.fixture(scope="session")
+def trained_router():
+    """A router of three experts, trained on the prompts "sum/code/poem word0" to "word19"."""
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordLevel
+    from tokenizers.pre_tokenizers import Whitespace
+
+    from tryage import Expert, Library, Preferences, QTable, Router
+    from tryage.learning.training.trainer import fit
+    from tryage.perception.encoder import StaticEncoder
+
+    topics = TOPICS[:3]
+    words = ("[UNK]", *topics, *(f"word{i}" for i in range(20)))
+    tokenizer = Tokenizer(WordLevel({w: i for i, w in enumerate(words)}, unk_token=words[0]))
+    tokenizer.pre_tokenizer = Whitespace()
+    rows = np.random.default_rng(0).normal(size=(len(words), 8)).astype(np.float32)
+    prompts = tuple(f"{topic} word{i}" for topic in topics for i in range(20))
+    losses = np.float32([[0.1, 0.9, 0.4]] * 20 + [[0.9, 0.1, 0.4]] * 20 + [[0.8, 0.8, 0.4]] * 20)
+    table = QTable(prompts, ("adder", "coder", "chat"), losses)
+    perception = fit(table, StaticEncoder.from_rows(rows, tokenizer), progress=False)
+    library = Library(
+        [
+            Expert("adder", ("add-1b",), parameters=1e9, released=datetime.date(2025, 1, 1)),
+            Expert("coder", parameters=7e9, license="mit", capabilities=frozenset({"tools"})),
+            Expert("chat", parameters=70e9, input_price=0.5, metadata={"family": "chatty"}),
+        ]
+    )
+    preferences = Preferences({"size": 0.05}, max_parameters=1e11)
+    return Router(perception, library, preferences=preferences, default="chat", prompt_flags=True)
+
+
+@pytest.fixture
+def router_folder(trained_router, tmp_path):
+    """A folder that the trained router has just been saved to."""
+    folder = tmp_path / "saved"
+    trained_router.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def word_pieces():
-    """Make the tokenizer of a BERT that knows some words; the first four are its special ones."""
+    """Make the tokenizer of a BERT with some words; the first four are its special tokens."""
     from tokenizers import Tokenizer
     from tokenizers.models import WordPiece
     from tokenizers.normalizers import BertNormalizer
@@ -146,10 +191,10 @@ def word_pieces():
 
 @pytest.fixture(scope="session")
 def tiny_bert():
-    """Make a BERT with random weights, of deviation `spread`, that reads 64 tokens at once."""
+    """Make a BERT with random weights of standard deviation `std`, for up to 64 tokens."""
     torch, transformers = pytest.importorskip("torch"), pytest.importorskip("transformers")
 
-    def make(n_words, spread=0.5):
+    def make(n_words, std=0.5):
         torch.manual_seed(0)
         config = transformers.BertConfig(
             vocab_size=n_words,
@@ -158,7 +203,7 @@ def tiny_bert():
             num_attention_heads=2,
             intermediate_size=32,
             max_position_embeddings=64,
-            initializer_range=spread,
+            initializer_range=std,
         )
         return transformers.BertModel(config, add_pooling_layer=False).eval()
 
@@ -167,9 +212,9 @@ def tiny_bert():
 
 @pytest.fixture(scope="session")
 def bert_folder(tiny_bert, word_pieces, tmp_path_factory):
-    """A folder with a tiny random BERT and its tokenizer: it knows a to h, code and poem."""
+    """A folder with a tiny random BERT and its tokenizer, with the words a to h, code and poem."""
     words = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", *"abcdefgh", "code", "poem")
     folder = tmp_path_factory.mktemp("bert")
-    tiny_bert(len(words), spread=0.3).save_pretrained(folder)
+    tiny_bert(len(words), std=0.3).save_pretrained(folder)
     word_pieces(words).save(str(folder / "tokenizer.json"))
     return folder

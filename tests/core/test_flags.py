@@ -1,4 +1,4 @@
-"""Flags: what they mean, what stays in the text, and that no string can break them."""
+"""Flags in prompts: which text stays, how flags combine, and that no string can break them."""
 
 from __future__ import annotations
 
@@ -9,14 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tryage.core.expert import Expert
-from tryage.core.flag_items import (
-    CAPABILITIES,
-    MAX_WEIGHT,
-    NATURAL_PHRASES,
-    NATURAL_WEIGHT,
-    closest_form,
-    parse_item,
-)
+from tryage.core.flag_items import CAPABILITIES
 from tryage.core.flags import MAX_ITEMS, extract_flags
 from tryage.core.library import Library
 from tryage.core.preferences import Preferences, Requirement
@@ -41,7 +34,7 @@ prompts = st.one_of(
 
 @given(prompts)
 @settings(max_examples=300)
-def test_any_string_is_parsed_or_refused_with_a_flag_error(prompt: str) -> None:
+def test_every_string_is_parsed_or_refused_with_a_flag_error(prompt: str) -> None:
     extract_flags(prompt)
     try:
         extracted = extract_flags(prompt, strict=True)
@@ -90,7 +83,7 @@ def test_brackets_and_commas_mean_the_same(wanted: list[str]) -> None:
 
 
 @given(prompts, prompts)
-def test_flags_never_admit_what_the_operator_rejected(operator: str, user: str) -> None:
+def test_flags_never_admit_an_expert_that_the_operator_rejected(operator: str, user: str) -> None:
     rules = extract_flags(operator).preferences
     library = Library(
         [
@@ -108,57 +101,13 @@ def test_flags_never_admit_what_the_operator_rejected(operator: str, user: str) 
     assert all(both.weights[name] >= weight for name, weight in rules.weights.items())
 
 
-@pytest.mark.parametrize(
-    ("item", "constraint"),
-    [
-        ("smallest model", "size"), ("newest", "recency"), ("cheapest", "cost"),
-        ("fastest", "latency"), ("safest", "security"), ("most popular", "popularity"),
-        ("concise", "verbosity"), ("readable", "readability"), ("the Latest  MODEL", "recency"),
-        ("low-cost", "cost"),
-    ],
-)  # fmt: skip
-def test_a_natural_wish_sets_the_documented_weight(item: str, constraint: str) -> None:
-    assert extract_flags(f"[Flag: {item}]").preferences == Preferences({constraint: NATURAL_WEIGHT})
-
-
-@pytest.mark.parametrize(
-    ("item", "field", "op", "value"),
-    [
-        ("size<3B", "parameters", "<", 3e9),
-        ("SIZE <= 350 m", "parameters", "<=", 350e6),
-        ("license=apache-2.0|MIT", "license", "in", ("apache-2.0", "mit")),
-        ("licence=mit", "license", "in", ("mit",)),
-        ("since=2025-01-31", "released", ">=", datetime.date(2025, 1, 31)),
-        ("since=2025", "released", ">=", datetime.date(2025, 1, 1)),
-        ("cost<=$0.002", "cost", "<=", 0.002),
-        ("model=Org/Name-7B", "name", "in", ("Org/Name-7B",)),
-        ("latency<=500ms", "latency", "<=", 0.5),
-        ("context>=32k", "context_length", ">=", 32e3),
-        ("downloads>=1e4", "downloads", ">=", 1e4),
-        ("needs=Tools | vision", "capabilities", "has", ("tools", "vision")),
-        ("security>=0.9", "security", ">=", 0.9),
-        ("verbosity<=200", "output_tokens", "<=", 200),
-        ("readability>=60", "readability", ">=", 60),
-    ],
-)
-def test_an_exact_form_is_a_requirement(item: str, field: str, op: str, value: object) -> None:
-    assert extract_flags(f"[flag:{item}]").preferences.requirements == (
-        Requirement(field, op, value),
-    )
-
-
-@pytest.mark.parametrize("name", NATURAL_PHRASES)
-def test_every_constraint_takes_an_exact_weight(name: str) -> None:
-    assert extract_flags(f"[Flag: {name} = 0.25]").preferences == Preferences({name: 0.25})
-
-
 def test_the_largest_weight_of_a_constraint_counts() -> None:
     assert extract_flags("[Flag: size=0.2][Flag: size=0.7, size=0.1]").preferences.weights == {
         "size": 0.7
     }
 
 
-def test_most_accurate_drops_the_weights_of_other_flags_but_no_requirement() -> None:
+def test_most_accurate_drops_the_weights_of_other_flags_but_keeps_requirements() -> None:
     wanted = extract_flags("[Flag: smallest, size<3B] [Flag: most accurate]").preferences
     assert wanted == Preferences(requirements=[Requirement("parameters", "<", 3e9)])
 
@@ -190,7 +139,7 @@ def test_most_accurate_keeps_the_weights_of_the_operator() -> None:
         ("[Flag: small]", ""),
     ],
 )
-def test_a_flag_is_taken_out_tidily(prompt: str, text: str) -> None:
+def test_the_gap_of_a_removed_flag_is_closed(prompt: str, text: str) -> None:
     assert extract_flags(prompt).text == text
 
 
@@ -203,27 +152,10 @@ def test_a_malformed_flag_stays_in_the_text_with_a_warning(item: str) -> None:
     assert "nearest valid form" in extracted.warnings[0]
 
 
-@pytest.mark.parametrize(
-    ("item", "form"),
-    [
-        ("smalest model", "smallest model"),
-        ("size=3B", "size<=3B"),
-        ("siez<3B", "size<3B"),
-        ("since=last year", "since=2025-01-01"),
-        ("licens=mit", "license=apache-2.0|mit"),
-        ("needs=tols", "needs=tools|vision"),
-        ("", "smallest model"),
-    ],
-)
-def test_strict_mode_names_the_nearest_valid_form(item: str, form: str) -> None:
+def test_strict_mode_raises_with_the_nearest_valid_form() -> None:
     with pytest.raises(FlagError) as caught:
-        extract_flags(f"[Flag: {item}]", strict=True)
-    assert f"The nearest valid form is [Flag: {form}]." in str(caught.value)
-
-
-@given(st.text(st.characters(exclude_characters="[],"), max_size=40))
-def test_the_form_that_is_suggested_is_valid(item: str) -> None:
-    assert parse_item(closest_form(item)) is not None
+        extract_flags("[Flag: size=3B]", strict=True)
+    assert "The nearest valid form is [Flag: size<=3B]." in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -233,18 +165,6 @@ def test_an_unclosed_or_endless_flag_is_refused(prompt: str) -> None:
     assert extract_flags(prompt).text == prompt
     with pytest.raises(FlagError):
         extract_flags(prompt, strict=True)
-
-
-@pytest.mark.parametrize(
-    "weight", ["-1", "nan", "inf", "1e999", f"{MAX_WEIGHT + 1}", "0x", "\u0661"]
-)
-def test_a_weight_that_is_no_number_from_0_to_the_maximum_is_refused(weight: str) -> None:
-    assert parse_item(f"size={weight}") is None
-
-
-@pytest.mark.parametrize("item", ["security>=2", "size<1e999", "readability<1e999"])
-def test_a_bound_outside_the_range_of_its_field_is_refused(item: str) -> None:
-    assert parse_item(item) is None
 
 
 def test_items_over_the_limit_are_dropped_with_a_warning() -> None:
@@ -271,7 +191,7 @@ def test_items_over_the_limit_are_dropped_with_a_warning() -> None:
     ],
     ids=["opened", "valid", "nested", "blanks", "commas", "malformed", "tail", "brackets"],
 )
-def test_an_adversarial_megabyte_ends_soon_with_few_warnings(prompt: str) -> None:
+def test_an_adversarial_megabyte_takes_linear_time_and_gives_few_warnings(prompt: str) -> None:
     extracted = extract_flags(prompt)  # quadratic work would take many minutes here
     assert len(extracted.warnings) <= 7
     assert extract_flags(extracted.text).text == extracted.text

@@ -1,3 +1,7 @@
+"""The exact front: the lower envelope against brute force, and the points of a front."""
+
+from __future__ import annotations
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -38,7 +42,7 @@ def test_between_breakpoints_the_path_is_as_good_as_trying_every_expert(table, m
 
 @settings(max_examples=300, deadline=None)
 @given(tables())
-def test_as_the_weight_rises_the_constraint_never_rises_and_the_base_never_falls(table):
+def test_a_rising_weight_never_raises_the_constraint_and_never_lowers_the_base(table):
     base, constraint = table
     path = lower_envelope(base, constraint)
     assert path.weights[0] == 0
@@ -61,14 +65,14 @@ def test_running_means_are_the_means_of_the_chosen_experts(table):
 @given(tables())
 def test_every_change_goes_from_the_expert_of_the_change_before(table):
     path = lower_envelope(*table)
-    here = path.start.copy()
+    current = path.start.copy()
     for prompt, before, after in zip(path.prompt, path.old_expert, path.new_expert, strict=True):
-        assert here[prompt] == before != after
-        here[prompt] = after
-    assert (here == path.experts_at(np.inf)).all()
+        assert current[prompt] == before != after
+        current[prompt] = after
+    assert (current == path.experts_at(np.inf)).all()
 
 
-def test_lines_that_meet_in_one_point_but_for_rounding_are_walked_in_order():
+def test_lines_that_almost_meet_in_one_point_are_followed_in_order():
     base = np.array([[0.08999999999999997, 0.45, 0.73, 0.18000000000000005, 0.54]])
     path = lower_envelope(base, np.array([0.8, 0.4, 0.2, 0.7, 0.3]))
     assert path.old_expert[0] == path.start[0]
@@ -76,7 +80,7 @@ def test_lines_that_meet_in_one_point_but_for_rounding_are_walked_in_order():
     assert (np.diff(path.weight) >= 0).all()
 
 
-def test_a_hand_worked_envelope():
+def test_an_envelope_computed_by_hand():
     # 0 + w, .2 + w/2 and .4 meet at w = .4: straight to the lowest constraint.
     # .38 + .4w lies above .4 from w = .05 on, and above the others before: never chosen.
     path = lower_envelope(np.array([[0, 0.2, 0.38, 0.4]]), np.array([1, 0.5, 0.4, 0]))
@@ -116,7 +120,7 @@ def test_shapes_that_do_not_fit_and_unknown_constraints_are_refused(base, constr
         lower_envelope(base, constraint)
 
 
-def test_choice_is_by_prediction_and_judgement_by_outcome():
+def test_the_choice_is_by_prediction_and_the_mean_by_measured_values():
     predicted = np.array([[0.1, 0.3], [0.1, 0.5]])
     true = np.array([[1.0, 0.6], [0.2, np.nan]])  # the second expert was never measured there
     path = lower_envelope(predicted, np.array([1.0, 0.0]))
@@ -149,7 +153,7 @@ def test_iterating_a_front_and_indexing_it_agree():
     assert all(sum(point.share.values()) == pytest.approx(1) for point in made)
 
 
-def test_a_front_says_what_would_change_at_which_weight_per_prompt():
+def test_a_front_has_the_changes_of_each_prompt_with_their_weights():
     made = front(np.array([[0.0, 0.5], [0.9, 0.5]]), np.array([1.0, 0.0]), ["big", "small"])
     (change,) = made.changes(0)
     assert (change.weight, change.before, change.after) == (0.5, "big", "small")
