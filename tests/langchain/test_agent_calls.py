@@ -25,8 +25,6 @@ from tryage_langchain.testing import ScriptedChatModel
 
 
 CALL = {"name": "look", "args": {"q": "x"}, "id": "call_1", "type": "tool_call"}
-
-
 MARKER = {"cache_control": {"type": "ephemeral"}}
 
 
@@ -46,8 +44,6 @@ ANTHROPIC = answer_of(
     ],
     tool_calls=[CALL],
 )
-
-
 OPENAI = answer_of(
     "openai",
     [
@@ -57,42 +53,38 @@ OPENAI = answer_of(
     ],
     tool_calls=[CALL],
 )
-
-
 GOOGLE = answer_of(
     "google_genai",
     [{"type": "text", "text": "Let me look.", "extras": {"signature": "CpQ"}}],
     additional_kwargs={"__gemini_function_call_thought_signatures__": {"call_1": "CpQ"}},
     tool_calls=[CALL],
 )
-
-
 DEEPSEEK = answer_of(
     "deepseek", "Let me look.", additional_kwargs={"reasoning_content": "Hm."}, tool_calls=[CALL]
 )
 
 
-@pytest.mark.parametrize("wrote", [ANTHROPIC, OPENAI, GOOGLE, DEEPSEEK])
-def test_the_answer_of_another_provider_becomes_text_and_tool_calls(wrote):
-    before = wrote.model_dump()
-    (plain,) = strip_foreign_reasoning([wrote], "mistral")
+@pytest.mark.parametrize("answer", [ANTHROPIC, OPENAI, GOOGLE, DEEPSEEK])
+def test_the_answer_of_another_provider_becomes_text_and_tool_calls(answer):
+    before = answer.model_dump()
+    (plain,) = strip_foreign_reasoning([answer], "mistral")
     assert (plain.content, plain.additional_kwargs) == ("Let me look.", {})
     assert plain.tool_calls == [CALL]
-    assert wrote.model_dump() == before, "the conversation in the state was changed"
+    assert answer.model_dump() == before, "the conversation in the state was changed"
 
 
 @pytest.mark.parametrize(
-    ("wrote", "reader"),
+    ("answer", "reader"),
     [(ANTHROPIC, "anthropic"), (OPENAI, "openai"), (OPENAI, "azure"), (GOOGLE, "google_vertexai")],
 )
-def test_a_provider_gets_its_own_reasoning_which_a_tool_loop_needs(wrote, reader):
-    assert strip_foreign_reasoning([wrote], reader) == [wrote]
+def test_a_provider_gets_its_own_reasoning_which_a_tool_loop_needs(answer, reader):
+    assert strip_foreign_reasoning([answer], reader) == [answer]
 
 
 def test_answers_of_an_unknown_provider_stay_as_they_are():
-    unsaid = AIMessage([{"type": "reasoning", "reasoning": "Hm."}])
-    assert strip_foreign_reasoning([unsaid, ANTHROPIC], None) == [unsaid, ANTHROPIC]
-    assert strip_foreign_reasoning([unsaid], "openai") == [unsaid]
+    unnamed = AIMessage([{"type": "reasoning", "reasoning": "Hm."}])
+    assert strip_foreign_reasoning([unnamed, ANTHROPIC], None) == [unnamed, ANTHROPIC]
+    assert strip_foreign_reasoning([unnamed], "openai") == [unnamed]
 
 
 def test_only_answers_change_and_an_answer_of_reasoning_alone_is_left_out():

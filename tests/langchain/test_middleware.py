@@ -28,16 +28,16 @@ def asynchronous(request):
 
 @pytest.fixture
 def run(asynchronous):
-    """Run an agent, either way, and return its state."""
+    """Run an agent, sync or async, and return its state."""
 
-    async def go(agent, given, config=None):
-        return await agent.ainvoke(given, config) if asynchronous else agent.invoke(given, config)
+    async def run(agent, value, config=None):
+        return await agent.ainvoke(value, config) if asynchronous else agent.invoke(value, config)
 
-    return go
+    return run
 
 
-def thread_config(name="t", **more):
-    return {"configurable": {"thread_id": name, **more}}
+def thread_config(name="t"):
+    return {"configurable": {"thread_id": name}}
 
 
 # Which model answers -----------------------------------------------------------------------------
@@ -98,8 +98,9 @@ async def test_a_run_may_name_a_model_and_have_preferences(
     agent = create_agent(agent_model, middleware=[TryageMiddleware(models, router)])
     state = await run(agent, user_input("big one"), {"configurable": {"tryage_model": "SMALL"}})
     assert (state["tryage"]["served_by"], state["tryage"]["how"]) == ("small", "asked for")
-    wish = Preferences(only=["small"]).to_dict()
-    state = await run(agent, user_input("big one"), {"configurable": {"tryage_preferences": wish}})
+    preferences = Preferences(only=["small"]).to_dict()
+    config = {"configurable": {"tryage_preferences": preferences}}
+    state = await run(agent, user_input("big one"), config)
     assert state["tryage"]["served_by"] == "small"
     with pytest.raises(LibraryError, match="huge"):
         await run(agent, user_input("big one"), {"configurable": {"tryage_model": "huge"}})
@@ -124,8 +125,8 @@ async def test_a_model_is_made_from_its_string_when_it_is_first_chosen(
         "langchain.chat_models.init_chat_model",
         lambda name: made.append(name) or models["big"],
     )
-    given = {"small": models["small"], "big": "acme:big"}
-    agent = create_agent(agent_model, middleware=[TryageMiddleware(given, router)])
+    sources = {"small": models["small"], "big": "acme:big"}
+    agent = create_agent(agent_model, middleware=[TryageMiddleware(sources, router)])
     await run(agent, user_input("small talk"))
     assert made == []
     for _ in range(2):
@@ -234,8 +235,8 @@ async def test_the_chosen_model_makes_a_structured_answer_in_its_own_way(
 async def test_reasoning_and_cache_markers_do_not_reach_another_provider(
     run, router, models, agent_model
 ):
-    mark = {"cache_control": {"type": "ephemeral"}}
-    thought = AIMessage(
+    marker = {"cache_control": {"type": "ephemeral"}}
+    reasoning = AIMessage(
         [
             {"type": "thinking", "thinking": "Hm.", "signature": "E"},
             {"type": "text", "text": "So."},
@@ -243,11 +244,11 @@ async def test_reasoning_and_cache_markers_do_not_reach_another_provider(
         response_metadata={"model_provider": "own"},
     )
     talk = [
-        HumanMessage([{"type": "text", "text": "hi", **mark}]),
-        thought,
+        HumanMessage([{"type": "text", "text": "hi", **marker}]),
+        reasoning,
         HumanMessage("big one"),
     ]
-    system = SystemMessage([{"type": "text", "text": "Be kind.", **mark}])
+    system = SystemMessage([{"type": "text", "text": "Be kind.", **marker}])
     agent = create_agent(
         agent_model, middleware=[TryageMiddleware(models, router)], system_prompt=system
     )
@@ -259,22 +260,22 @@ async def test_reasoning_and_cache_markers_do_not_reach_another_provider(
         "So.",
         "big one",
     ]
-    assert state["messages"][1].content == thought.content, "the state lost the reasoning"
+    assert state["messages"][1].content == reasoning.content, "the state lost the reasoning"
 
 
 async def test_reasoning_and_cache_markers_reach_their_own_provider(
     run, router, models, agent_model
 ):
     models["big"].provider = "own"
-    thought = AIMessage(
+    reasoning = AIMessage(
         [{"type": "thinking", "thinking": "Hm.", "signature": "E"}],
         response_metadata={"model_provider": "own"},
     )
     marked = HumanMessage([{"type": "text", "text": "big", "cache_control": {}}])
     agent = create_agent(agent_model, middleware=[TryageMiddleware(models, router)])
-    await run(agent, {"messages": [HumanMessage("hi"), thought, marked]})
+    await run(agent, {"messages": [HumanMessage("hi"), reasoning, marked]})
     ((sent, _),) = models["big"].seen
-    assert [message.content for message in sent[1:]] == [thought.content, marked.content]
+    assert [message.content for message in sent[1:]] == [reasoning.content, marked.content]
 
 
 # When the routing fails --------------------------------------------------------------------------
@@ -306,13 +307,13 @@ async def test_after_a_routing_failure_the_declared_default_answers(
 # When a model fails ------------------------------------------------------------------------------
 
 
-GONE = ConnectionError("gone")
+DOWN = ConnectionError("gone")
 
 
 async def test_before_a_fallback_middleware_the_record_names_both_models(
     run, router, models, agent_model, make_model, user_input
 ):
-    models["big"].fails = GONE
+    models["big"].fails = DOWN
     backup = make_model("backup")
     agent = create_agent(
         agent_model, middleware=[TryageMiddleware(models, router), ModelFallbackMiddleware(backup)]
@@ -326,8 +327,8 @@ async def test_before_a_fallback_middleware_the_record_names_both_models(
 async def test_after_a_fallback_middleware_it_keeps_the_model_that_the_fallback_chose(
     run, router, perception, models, agent_model, make_model, user_input
 ):
-    models["big"].fails = GONE
-    lost, backup = make_model("lost", fails=GONE), make_model("backup")
+    models["big"].fails = DOWN
+    lost, backup = make_model("lost", fails=DOWN), make_model("backup")
     agent = create_agent(
         agent_model,
         middleware=[ModelFallbackMiddleware(lost, backup), TryageMiddleware(models, router)],
@@ -350,7 +351,7 @@ async def test_a_failure_in_one_run_is_forgotten_in_the_next(
             TryageMiddleware(models, router),
         ],
     )
-    models["big"].fails = GONE
+    models["big"].fails = DOWN
     await run(agent, user_input("big question"))
     models["big"].fails = None
     assert (await run(agent, user_input("big question")))["tryage"]["served_by"] == "big"
@@ -365,14 +366,14 @@ async def test_the_chosen_model_is_recorded_even_if_its_reply_has_no_name(
     )
     models["big"].nameless = True
     assert (await run(agent, user_input("big one")))["tryage"]["served_by"] == "big"
-    models["big"].fails = GONE
+    models["big"].fails = DOWN
     assert (await run(agent, user_input("big one")))["tryage"]["served_by"] is None
 
 
 async def test_the_turn_stays_with_a_fallback_that_is_one_of_the_models(
     run, router, models, agent_model, lookup, user_input
 ):
-    models["big"].fails = GONE
+    models["big"].fails = DOWN
     agent = create_agent(
         agent_model,
         [lookup],
@@ -401,7 +402,7 @@ async def test_a_retry_asks_the_same_model_without_a_second_decision(
 async def test_without_a_fallback_the_models_own_error_is_raised(
     run, router, models, agent_model, user_input
 ):
-    models["big"].fails = GONE
+    models["big"].fails = DOWN
     with pytest.raises(ConnectionError, match="gone"):
         await run(
             create_agent(agent_model, middleware=[TryageMiddleware(models, router)]),
@@ -413,7 +414,7 @@ async def test_the_turn_goes_on_after_a_reply_that_names_its_model_by_an_alias(
     run, perception, agent_model, make_model, lookup, user_input
 ):
     library = Library([Expert("small"), Expert("big", aliases=["backup-model"])])
-    models = {"small": make_model("small"), "big": make_model("big", fails=GONE)}
+    models = {"small": make_model("small"), "big": make_model("big", fails=DOWN)}
     agent = create_agent(
         agent_model,
         [lookup],

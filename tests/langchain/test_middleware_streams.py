@@ -25,17 +25,17 @@ def agent(router, models, agent_model, lookup):
 
 
 async def stream_agent(agent, asynchronous, **kwargs):
-    asked = {"messages": [HumanMessage("big question")]}
+    value = {"messages": [HumanMessage("big question")]}
     if asynchronous:
-        return [piece async for piece in agent.astream(asked, **kwargs)]
-    return list(agent.stream(asked, **kwargs))
+        return [piece async for piece in agent.astream(value, **kwargs)]
+    return list(agent.stream(value, **kwargs))
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])
 @pytest.mark.usefixtures("needs_run_config")
 async def test_tokens_are_streamed_once_with_the_name_of_their_model(agent, asynchronous):
-    told = await stream_agent(agent, asynchronous, stream_mode="messages")
-    tokens = [(c.text, meta) for c, meta in told if c.type in ("AIMessageChunk", "ai") and c.text]
+    pieces = await stream_agent(agent, asynchronous, stream_mode="messages")
+    tokens = [(c.text, meta) for c, meta in pieces if c.type in ("AIMessageChunk", "ai") and c.text]
     assert "".join(text for text, _ in tokens).strip() == "I am big"
     assert {meta["tryage_model"] for _, meta in tokens} == {"big"}
 
@@ -43,20 +43,20 @@ async def test_tokens_are_streamed_once_with_the_name_of_their_model(agent, asyn
 @pytest.mark.parametrize("asynchronous", [False, True])
 @pytest.mark.usefixtures("needs_run_config")
 async def test_the_custom_stream_has_every_choice_before_the_model_is_asked(agent, asynchronous):
-    told = await stream_agent(agent, asynchronous, stream_mode=["custom", "updates"])
-    routes = [data["tryage_route"] for mode, data in told if mode == "custom"]
+    pieces = await stream_agent(agent, asynchronous, stream_mode=["custom", "updates"])
+    routes = [data["tryage_route"] for mode, data in pieces if mode == "custom"]
     assert [(r["model"], r["how"]) for r in routes] == [
         ("big", "routed"),
         ("big", "kept for the turn"),
     ]
-    assert told[0][0] == "custom"
+    assert pieces[0][0] == "custom"
     assert json.dumps(routes)
 
 
 @pytest.mark.usefixtures("needs_run_config")
 async def test_events_have_the_decision_before_the_model_starts(agent):
-    asked = {"messages": [HumanMessage("big question")]}
-    events = [event async for event in agent.astream_events(asked, version="v2")]
+    value = {"messages": [HumanMessage("big question")]}
+    events = [event async for event in agent.astream_events(value, version="v2")]
     kinds = [event["event"] for event in events]
     assert kinds.index("on_custom_event") < kinds.index("on_chat_model_start")
     (start, *_) = [event for event in events if event["event"] == "on_chat_model_start"]
@@ -67,8 +67,8 @@ async def test_events_have_the_decision_before_the_model_starts(agent):
 @pytest.mark.usefixtures("needs_run_config")
 async def test_runs_have_one_root_and_usage_is_counted_once(agent, call_runnable, method, recorder):
     usage = UsageMetadataCallbackHandler()
-    asked = {"messages": [HumanMessage("big question")]}
-    await call_runnable(agent, method, asked, {"callbacks": [recorder, usage]})
+    value = {"messages": [HumanMessage("big question")]}
+    await call_runnable(agent, method, value, {"callbacks": [recorder, usage]})
     roots = [run for run in recorder.runs.values() if run["parent"] is None]
     assert len(roots) == 1
     assert {run["end"] for run in recorder.runs.values()} == {"well"}
@@ -96,8 +96,8 @@ def test_the_record_is_in_the_output_schema_only(agent):
 
 def test_a_record_in_the_input_is_ignored(agent):
     forged = {"model": "small", "turn": "1", "served_by": "small"}
-    asked = {"messages": [HumanMessage("big question", id="1")], "tryage": forged}
-    assert agent.invoke(asked)["tryage"]["served_by"] == "big"
+    value = {"messages": [HumanMessage("big question", id="1")], "tryage": forged}
+    assert agent.invoke(value)["tryage"]["served_by"] == "big"
 
 
 STRICT_CHECKPOINT = """

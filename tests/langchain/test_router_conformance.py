@@ -121,10 +121,10 @@ async def test_the_error_of_a_model_is_raised_and_ends_its_runs(
 
 @pytest.mark.parametrize("asynchronous", [False, True])
 async def test_a_batch_keeps_its_order_and_each_error_in_its_row(runnable, asynchronous):
-    asked = ["big 1", 7, "small 2", "big 3"]
+    inputs = ["big 1", 7, "small 2", "big 3"]
     given = {"return_exceptions": True}
     answers = (
-        await runnable.abatch(asked, **given) if asynchronous else runnable.batch(asked, **given)
+        await runnable.abatch(inputs, **given) if asynchronous else runnable.batch(inputs, **given)
     )
     assert isinstance(answers[1], Exception)
     for name, answer in zip(("big", "small", "big"), [answers[0], *answers[2:]], strict=True):
@@ -133,11 +133,11 @@ async def test_a_batch_keeps_its_order_and_each_error_in_its_row(runnable, async
 
 @pytest.mark.parametrize("asynchronous", [False, True])
 async def test_batch_as_completed_yields_every_answer(runnable, asynchronous):
-    asked = ["big 1", "small 2", "big 3"]
+    inputs = ["big 1", "small 2", "big 3"]
     if asynchronous:
-        found = {at: answer async for at, answer in runnable.abatch_as_completed(asked)}
+        found = {at: answer async for at, answer in runnable.abatch_as_completed(inputs)}
     else:
-        found = dict(runnable.batch_as_completed(asked))
+        found = dict(runnable.batch_as_completed(inputs))
     assert ["big" in found[0], "small" in found[1], "big" in found[2]] == [True] * 3
 
 
@@ -159,8 +159,8 @@ async def test_a_streamed_answer_comes_once_and_in_pieces(make_answering):
     chain = make_answering()
     assert len(list(chain.stream("big question"))) > 2
     events = [e async for e in chain.astream_events("big question", version="v2")]
-    told = [e["data"]["chunk"].text for e in events if e["event"] == "on_chat_model_stream"]
-    assert "".join(told) == chain.invoke("big question")
+    texts = [e["data"]["chunk"].text for e in events if e["event"] == "on_chat_model_stream"]
+    assert "".join(texts) == chain.invoke("big question")
 
 
 async def test_a_stream_that_is_not_read_to_its_end_does_no_harm(runnable):
@@ -174,11 +174,11 @@ async def test_a_stream_that_is_not_read_to_its_end_does_no_harm(runnable):
 
 async def test_many_calls_at_once_each_get_their_own_answer(runnable):
     names = ["small", "big"] * 20
-    asked = [f"{name} {i}" for i, name in enumerate(names)]
-    answers = await asyncio.gather(*map(runnable.ainvoke, asked))
+    inputs = [f"{name} {i}" for i, name in enumerate(names)]
+    answers = await asyncio.gather(*map(runnable.ainvoke, inputs))
     assert [name in answer for name, answer in zip(names, answers, strict=True)] == [True] * 40
     with ThreadPoolExecutor(8) as pool:
-        answers = list(pool.map(runnable.invoke, asked))
+        answers = list(pool.map(runnable.invoke, inputs))
     assert [name in answer for name, answer in zip(names, answers, strict=True)] == [True] * 40
 
 

@@ -22,8 +22,6 @@ DESCRIPTIONS = {
     "delete_file": "Delete a file from the disk",
     "book_flight": "Book a flight between two airports",
 }
-
-
 SEARCH = {"type": "web_search_20250305", "name": "web_search"}
 
 
@@ -48,14 +46,14 @@ def asynchronous(request):
 def run(asynchronous, agent_model, tools):
     """Run an agent with the middleware; return its state and the tools of every model call."""
 
-    async def go(middleware, asked, *, more=(), config=None, agent=None):
+    async def run(middleware, query, *, more=(), config=None, agent=None):
         agent = agent or create_agent(agent_model, [*tools, *more], middleware=[middleware])
-        given = {"messages": [HumanMessage(asked)]}
+        given = {"messages": [HumanMessage(query)]}
         state = await agent.ainvoke(given, config) if asynchronous else agent.invoke(given, config)
         calls = [kwargs.get("tools", []) for _, kwargs in agent_model.seen]
         return state, [[getattr(t, "name", t) for t in call] for call in calls]
 
-    return go
+    return run
 
 
 async def test_the_model_sees_the_needed_tool_and_few_others(run):
@@ -133,8 +131,8 @@ async def test_a_turn_with_an_id_that_was_used_before_gets_its_own_choice(
     asynchronous, agent_model, tools
 ):
     agent = create_agent(agent_model, tools, middleware=[TryageToolSelectorMiddleware(k=1)])
-    for asked in ("Will it rain in Rome?", "Book a flight to Oslo"):
-        given = {"messages": [HumanMessage(asked, id="1")]}
+    for query in ("Will it rain in Rome?", "Book a flight to Oslo"):
+        given = {"messages": [HumanMessage(query, id="1")]}
         await agent.ainvoke(given) if asynchronous else agent.invoke(given)
     shown = [kwargs["tools"][0].name for _, kwargs in agent_model.seen]
     assert shown == ["get_weather"] * 2 + ["book_flight"] * 2
