@@ -19,6 +19,7 @@ from langchain_core.messages import (
     BaseMessage,
     HumanMessage,
     ToolMessage,
+    convert_to_messages,
 )
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.tools import tool
@@ -186,8 +187,9 @@ def _sum_chunks(chunks):
     return whole
 
 
-def _to_messages(chat, value):
-    return [chat._convert_input(value).to_messages()]
+def _to_batch(value):
+    """Return the input of `generate`: a batch of one conversation."""
+    return [[HumanMessage(value)] if isinstance(value, str) else convert_to_messages(value)]
 
 
 async def _astream(chat, value, config, **kwargs):
@@ -199,7 +201,7 @@ async def _abatch(chat, value, config, **kwargs):
 
 
 async def _agenerate(chat, value, config, **kwargs):
-    result = await chat.agenerate(_to_messages(chat, value), **(config or {}), **kwargs)
+    result = await chat.agenerate(_to_batch(value), **(config or {}), **kwargs)
     return result.generations[0][0].message
 
 
@@ -218,9 +220,7 @@ RUNNABLE_METHODS = {
 CHAT_METHODS = {
     **RUNNABLE_METHODS,
     "generate": lambda chat, value, config, **kwargs: (
-        chat.generate(_to_messages(chat, value), **(config or {}), **kwargs)
-        .generations[0][0]
-        .message
+        chat.generate(_to_batch(value), **(config or {}), **kwargs).generations[0][0].message
     ),
     "agenerate": _agenerate,
     "stream_events": lambda chat, value, config, **kwargs: (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 
 import pytest
+from langchain_core.messages import HumanMessage
 from langchain_core.runnables import RunnableLambda
 
 from tryage_langchain import ChatTryage
@@ -18,22 +19,22 @@ def model_of(answer):
 
 
 def test_generate_is_answered_by_the_chosen_model(chat):
-    result = chat.generate([chat._convert_input("big question").to_messages()])
+    result = chat.generate([[HumanMessage("big question")]])
     message = result.generations[0][0].message
     assert message.text == "Hello from scripted-big today"
     assert model_of(message) == "big"
 
 
 async def test_generate_is_awaited_too(chat):
-    result = await chat.agenerate([chat._convert_input("small one").to_messages()])
+    result = await chat.agenerate([[HumanMessage("small one")]])
     assert model_of(result.generations[0][0].message) == "small"
 
 
 def test_a_chain_is_passed_over_by_generate_and_answers_invoke(router, big):
     chain = RunnableLambda(lambda _: "from a chain")
     chat = ChatTryage(models={"small": chain, "big": big}, router=router)
-    message = chat.generate([chat._convert_input("small one").to_messages()]).generations[0][0]
-    record = message.message.response_metadata["tryage"]
+    result = chat.generate([[HumanMessage("small one")]])
+    record = result.generations[0][0].message.response_metadata["tryage"]
     assert record["model"] == "big"
     assert "generate() needs chat models" in record["failed"]["small"]
     assert chat.invoke("small two") == "from a chain"
