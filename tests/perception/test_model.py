@@ -1,4 +1,4 @@
-"""The trained perception predicts one prompt or many, and learns from what it is told."""
+"""The trained perception predicts one prompt or many, and learns from measured losses."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ PROMPTS = ["sum word1 word2", "code word3", "", "something unknown", "poem " * 5
 
 @pytest.fixture
 def fresh(encoder, specialists):
-    """One of its own, for a test that teaches it."""
+    """A perception for one test alone, which may let it learn."""
     return fit(specialists(n=120), encoder, progress=False)
 
 
-def test_it_keeps_the_protocol_and_names_itself(learned):
+def test_it_is_a_perception_and_names_its_parts(learned):
     assert isinstance(learned, Perception)
     assert repr(learned) == "LearnedPerception(5 experts, StaticEncoder)"
 
@@ -37,10 +37,9 @@ def test_a_batch_gives_what_each_prompt_gives_alone(learned):
         np.testing.assert_allclose(alone.output_tokens[0], batch.output_tokens[row], rtol=1e-5)
 
 
-def test_some_experts_are_predicted_the_losses_that_all_are(fresh):
-    fresh.soft_threshold = SoftThreshold(
-        incumbent=1, margin=0.1
-    )  # who is not asked for counts nevertheless
+def test_some_columns_have_the_losses_that_they_have_among_all(fresh):
+    # the incumbent counts although its own column is not asked for
+    fresh.soft_threshold = SoftThreshold(incumbent=1, margin=0.1)
     columns = np.array([3, 0])
     every, some = fresh.predict(PROMPTS), fresh.predict_columns(PROMPTS, columns)
     np.testing.assert_array_equal(some.losses, every.losses[:, columns])
@@ -49,18 +48,18 @@ def test_some_experts_are_predicted_the_losses_that_all_are(fresh):
     np.testing.assert_allclose(some.std, every.std[:, columns], rtol=1e-5)
 
 
-def test_a_router_over_few_of_the_experts_works_out_no_others_doubt(learned, monkeypatch):
-    judged = []
-    judge = LatentPositions.predict
+def test_a_router_over_few_experts_computes_the_uncertainty_of_no_others(learned, monkeypatch):
+    found = []
+    predict = LatentPositions.predict
     monkeypatch.setattr(
-        LatentPositions, "predict", lambda *given: judged.append(judge(*given)) or judged[-1]
+        LatentPositions, "predict", lambda *given: found.append(predict(*given)) or found[-1]
     )
     Router(learned).subset(["poet", "adder"]).route("sum word1")
     Router(learned).route("sum word1")
-    assert [doubt.shape for _, doubt in judged] == [(1, 2), (1, 5)]
+    assert [std.shape for _, std in found] == [(1, 2), (1, 5)]
 
 
-def test_a_router_over_few_of_the_experts_sees_what_is_learned(fresh):
+def test_a_router_over_few_experts_sees_what_is_learned(fresh):
     router = Router(fresh).subset(["coder", "poet"])
     before = router.route("code word1").ranking.entry("coder").predicted_loss
     for i in range(8):
@@ -73,7 +72,7 @@ def test_no_prompt_gives_empty_columns(learned):
     assert nothing.losses.shape == nothing.std.shape == nothing.output_tokens.shape == (0, 5)
 
 
-def test_any_prompt_has_a_finite_prediction_and_a_width(learned):
+def test_any_prompt_has_a_finite_loss_and_a_positive_deviation(learned):
     prediction = learned.predict(["", "\ud800", "日本語", "sum " * 250_000, "\n[{"])
     assert prediction.losses.dtype == prediction.std.dtype == np.float32
     assert np.isfinite(prediction.losses).all()
@@ -107,32 +106,31 @@ def test_an_expert_that_failed_is_predicted_worse(fresh):
     assert fresh.predict(["code word1"]).losses[0, coder] > before + 0.02
 
 
-def test_one_unlucky_answer_of_a_newcomer_is_not_the_whole_truth(learned):
-    place = learned.latent_positions(["poem word3"])
+def test_one_loss_moves_the_ability_of_a_new_expert_only_part_of_the_way(learned):
+    position = learned.latent_positions(["poem word3"])
     for loss in (0.0, 1.0):
-        knows = learned.onboard(Expert("newcomer"), {"poem word3": loss})
-        before = float((place @ learned.abilities.prior.mean)[0])
-        after = float((place @ knows.abilities.ability(5).mean)[0])
+        larger = learned.onboard(Expert("newcomer"), {"poem word3": loss})
+        before = float((position @ learned.abilities.prior.mean)[0])
+        after = float((position @ larger.abilities.ability(5).mean)[0])
         assert 0 < (after - before) / (loss - before) < 0.7
 
 
-def test_more_losses_make_the_guess_narrower(fresh):
-    stranger, widths = Expert("newcomer"), []
+def test_more_losses_make_an_ability_more_certain(fresh):
+    newcomer, variances = Expert("newcomer"), []
     for count in (1, 5, 40):
         losses = {f"{topic} word{i}": 0.5 for i in range(count) for topic in ("sum", "law")}
-        knows = fresh.onboard(stranger, losses)
-        place = knows.abilities.ability(5).covariance
-        widths.append(np.trace(place))
-    assert widths[0] > widths[1] > widths[2]
-    assert np.trace(fresh.abilities.prior.covariance) > widths[0]
+        larger = fresh.onboard(newcomer, losses)
+        variances.append(np.trace(larger.abilities.ability(5).covariance))
+    assert variances[0] > variances[1] > variances[2]
+    assert np.trace(fresh.abilities.prior.covariance) > variances[0]
 
 
-def test_a_newcomer_is_known_after_an_aptitude_test_and_the_old_one_is_untouched(learned):
+def test_an_aptitude_test_returns_a_larger_perception_and_leaves_the_old_one_as_it_is(learned):
     losses = {f"{t} word{i}": float(t != "law") for i in range(15) for t in ("sum", "law", "code")}
-    knows = learned.onboard(Expert("jurist"), losses)
-    assert knows.experts == (*learned.experts, "jurist")
+    larger = learned.onboard(Expert("jurist"), losses)
+    assert larger.experts == (*learned.experts, "jurist")
     assert len(learned.experts) == len(learned.abilities) == 5
-    prediction = knows.predict(["law word20", "code word20"])
+    prediction = larger.predict(["law word20", "code word20"])
     assert prediction.losses[0, 5] < prediction.losses[1, 5] - 0.2
     np.testing.assert_allclose(
         prediction.losses[:, :5], learned.predict(["law word20", "code word20"]).losses, atol=1e-6
@@ -141,40 +139,38 @@ def test_a_newcomer_is_known_after_an_aptitude_test_and_the_old_one_is_untouched
 
 
 def test_onboarding_a_known_expert_updates_it(learned):
-    knows = learned.onboard(Expert("poet"), {f"code word{i}": 0.0 for i in range(20)})
-    assert knows.experts == learned.experts
+    larger = learned.onboard(Expert("poet"), {f"code word{i}": 0.0 for i in range(20)})
+    assert larger.experts == learned.experts
     poet = learned.experts.index("poet")
     prompt = ["code word30"]
-    assert knows.predict(prompt).losses[0, poet] < learned.predict(prompt).losses[0, poet]
+    assert larger.predict(prompt).losses[0, poet] < learned.predict(prompt).losses[0, poet]
 
 
-def test_onboarding_a_known_expert_forgets_nothing(learned):
-    knows = learned.onboard(Expert("poet"), {f"code word{i}": 1.0 for i in range(20)})
-    assert knows.predict(["poem word30"]).losses[0, learned.experts.index("poet")] < 0.2
+def test_onboarding_a_known_expert_keeps_what_was_known(learned):
+    larger = learned.onboard(Expert("poet"), {f"code word{i}": 1.0 for i in range(20)})
+    assert larger.predict(["poem word30"]).losses[0, learned.experts.index("poet")] < 0.2
 
 
-def test_a_stranger_gets_the_crowds_mean_and_a_wide_guess(learned, specialists):
-    loss, width = learned.prior()
+def test_the_prior_is_about_the_mean_loss_of_all_experts(learned, specialists):
+    loss, std = learned.prior()
     assert loss == pytest.approx(specialists().losses.mean(), abs=0.1)
-    assert 0 < width < 1
+    assert 0 < std < 1
 
 
-def test_a_newcomer_that_is_best_everywhere_wins_even_where_the_router_is_cautious(
-    encoder, specialists
-):
+def test_a_new_expert_that_is_best_everywhere_wins_in_spite_of_the_margin(encoder, specialists):
     table = specialists(n=120)
     flat = type(table)(
         table.prompts,
         ("a", "b", "c"),
         (np.random.default_rng(0).random((120, 3)) < [0.5, 0.52, 0.54]).astype(np.float32),
     )
-    knows = fit(flat, encoder, progress=False).onboard(
+    larger = fit(flat, encoder, progress=False).onboard(
         Expert("star"), dict.fromkeys(table.prompts[:60], 0.0)
     )
-    assert (knows.predict(PROMPTS).losses.argmin(axis=1) == 3).all()
+    assert (larger.predict(PROMPTS).losses.argmin(axis=1) == 3).all()
 
 
-def test_an_incumbent_that_begins_to_fail_loses_its_place(encoder, specialists):
+def test_an_incumbent_that_begins_to_fail_is_replaced(encoder, specialists):
     table = specialists(n=120)
     flat = type(table)(
         table.prompts,
@@ -188,7 +184,7 @@ def test_an_incumbent_that_begins_to_fail_loses_its_place(encoder, specialists):
     assert perception.predict(["sum word1"]).losses[0].argmin() != first
 
 
-def test_losses_that_are_none_or_not_finite_are_refused(learned):
+def test_missing_and_infinite_losses_are_refused(learned):
     with pytest.raises(InputError, match="No loss of 'x'"):
         learned.onboard(Expert("x"), {})
     with pytest.raises(InputError, match="finite"):
@@ -202,7 +198,7 @@ def test_feedback_on_an_unknown_expert_says_to_onboard_it(learned):
         learned.observe("sum", "nobody", 0.5)
 
 
-def test_experts_and_abilities_must_be_as_many(learned):
+def test_as_many_abilities_as_experts_are_needed(learned):
     parts = (learned.encoder, learned.feature_extractor, learned.head, learned.abilities)
     with pytest.raises(PerceptionError, match="2 experts with 5 abilities"):
         type(learned)(("a", "b"), *parts, learned.soft_threshold, learned.link)

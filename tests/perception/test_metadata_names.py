@@ -1,4 +1,4 @@
-"""A name tells the family and the making of a model, whoever spelled it."""
+"""A name tells the family and the variants of a model, in any spelling."""
 
 from __future__ import annotations
 
@@ -51,6 +51,6 @@ def test_the_family_is_the_first_series_with_its_version_but_no_size(name, serie
         ("mode-7b", set()),
     ],
 )
-def test_marks_are_whole_words_or_beginnings_of_words(name, expected):
+def test_variants_are_whole_words_or_beginnings_of_words(name, expected):
     found = combine_variants(parse_name(name))
-    assert {mark for i, mark in enumerate(VARIANTS) if found >> i & 1} == expected
+    assert {variant for i, variant in enumerate(VARIANTS) if found >> i & 1} == expected

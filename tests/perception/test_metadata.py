@@ -1,4 +1,4 @@
-"""Traits are what a library says: in decades and years, unknown where it says nothing."""
+"""Facts of a library become numbers and flags; what it does not say is unknown."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tryage.perception.metadata import (
 )
 
 
-def test_numbers_are_decades_and_years_and_unknown_is_nan():
+def test_numbers_are_logarithms_and_years_and_unknown_is_nan():
     known = Expert(
         "a",
         parameters=1e10,
@@ -32,27 +32,27 @@ def test_numbers_are_decades_and_years_and_unknown_is_nan():
     assert np.isnan(numbers[1]).tolist() == [name != "share" for name in NUMERIC_FEATURES]
 
 
-def test_zero_parameters_or_a_price_of_zero_is_no_decade():
+def test_zero_parameters_or_a_price_of_zero_has_no_logarithm():
     odd = Expert("odd", parameters=0, active_parameters=0, output_price=0, context_length=0)
     numbers = metadata_features(Library([odd])).numeric[0]
     assert np.isnan(numbers[[0, 4, 5]]).all()
     assert numbers[1] == 0
 
 
-def test_more_active_than_all_parameters_is_taken_for_all():
+def test_more_active_than_all_parameters_counts_as_all():
     odd = Expert("odd", parameters=1e9, active_parameters=1e10)
     assert metadata_features(Library([odd])).numeric[0, 1] == 0
 
 
-def test_experts_of_one_family_and_one_making_are_of_one_kind():
+def test_experts_of_the_same_family_and_flags_share_a_profile():
     library = Library(["x/llama-3-8b-chat", "y/Llama-3-70B-instruct", "llama-3-8b", "z"])
-    traits = metadata_features(library)
-    assert traits.profile_index.tolist() == [0, 0, 1, 2]
-    assert traits.families == (("llama", "llama-3"), ("llama", "llama-3"), ("", ""))
-    assert traits.binary[:, BINARY_FEATURES.index("instruct")].tolist() == [True, False, False]
+    features = metadata_features(library)
+    assert features.profile_index.tolist() == [0, 0, 1, 2]
+    assert features.families == (("llama", "llama-3"), ("llama", "llama-3"), ("", ""))
+    assert features.binary[:, BINARY_FEATURES.index("instruct")].tolist() == [True, False, False]
 
 
-def test_a_closed_model_is_one_whose_licence_is_proprietary():
+def test_a_closed_model_is_one_with_a_proprietary_license():
     library = Library([Expert("a", license="proprietary"), Expert("b", license="mit"), "c"])
     closed = metadata_features(library).binary[:, BINARY_FEATURES.index("closed")]
     assert closed.tolist() == [True, False]
@@ -67,9 +67,9 @@ def test_a_closed_model_is_one_whose_licence_is_proprietary():
         (7, set()),
     ],
 )
-def test_the_hub_says_how_a_model_was_made_where_its_name_does_not(bases, flags):
-    traits = metadata_features(Library([Expert("me/thing", metadata={"hub": {"bases": bases}})]))
-    found = traits.binary[0].tolist()
+def test_the_hub_tells_a_variant_that_the_name_does_not(bases, flags):
+    features = metadata_features(Library([Expert("me/thing", metadata={"hub": {"bases": bases}})]))
+    found = features.binary[0].tolist()
     assert {name for name, flag in zip(BINARY_FEATURES, found, strict=True) if flag} == flags
 
 
@@ -94,12 +94,10 @@ def test_the_hub_says_how_a_model_was_made_where_its_name_does_not(bases, flags)
         ("me/thing", {"hub": {"bases": 7, "tags": {"llama": 1}}}, ""),
     ],
 )
-def test_the_base_tells_more_than_the_name_and_that_more_than_owner_and_tags(
-    name, metadata, series
-):
+def test_the_base_decides_before_the_name_and_that_before_owner_and_tags(name, metadata, series):
     assert model_family(name, metadata)[0] == series
 
 
-def test_traits_are_read_once_per_library():
+def test_features_are_computed_once_per_library():
     library = Library(["a"])
     assert metadata_features(library) is metadata_features(library)

@@ -1,0 +1,214 @@
+"""Unmeasured experts of a library are predicted from metadata, the known ones as without them."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+
+from tryage import Router
+from tryage.core.constraints import RequestBatch, expected_cost
+from tryage.core.expert import Expert
+from tryage.core.library import Library
+from tryage.learning.qtable import QTable
+from tryage.learning.training.metadata_prior import with_metadata_prior
+from tryage.learning.training.trainer import fit
+from tryage.perception.abilities import SoftThreshold
+from tryage.perception.base import AlignedPerception
+from tryage.perception.metadata import metadata_features
+
+PROMPTS = ["sum word1 word2", "code word3", "", "poem law"]
+SIZES = {"adder": 1e8, "coder": 1e9, "poet": 3e9, "lawyer": 1e10, "allround": 1e11}
+UNMEASURED = [0, 6, 7]
+
+
+@pytest.fixture(scope="module")
+def facts():
+    return Library([Expert(name, parameters=size) for name, size in SIZES.items()])
+
+
+@pytest.fixture
+def perception(learned, facts):
+    """A perception with a prior from metadata, for one test alone, which may let it learn."""
+    return with_metadata_prior(learned, facts)
+
+
+@pytest.fixture
+def library(facts):
+    """Three unmeasured experts, at the positions `UNMEASURED`, and the five known ones."""
+    unmeasured = [
+        Expert("me/llama-8b-chat", parameters=8e9),
+        Expert("unheard-of"),
+        Expert("tiny", parameters=1e3),
+    ]
+    return Library([unmeasured[0], *facts, *unmeasured[1:]])
+
+
+@pytest.fixture
+def prior_abilities(perception, library):
+    return perception.metadata_prior.predict(metadata_features(library))
+
+
+# Predicting
+
+
+def test_known_experts_are_predicted_bit_for_bit_as_alone(perception, learned, library):
+    together = perception.for_library(library).predict(PROMPTS)
+    alone = learned.predict(PROMPTS)
+    positions = [library.index(name) for name in learned.experts]
+    np.testing.assert_array_equal(together.losses[:, positions], alone.losses)
+    np.testing.assert_array_equal(together.std[:, positions], alone.std)
+    np.testing.assert_array_equal(together.output_tokens[:, positions], alone.output_tokens)
+    assert np.isnan(together.output_tokens[:, UNMEASURED]).all()
+
+
+def test_unmeasured_experts_alone_have_no_forecast_lengths_and_cost_the_same(perception):
+    prices = {"input_price": [0.1, 3.0, None], "output_price": [0.3, None, 7.0]}
+    unmeasured = Library.from_columns(["a", "b", "c"], output_tokens=[None, 90, 2_000], **prices)
+    found = perception.for_library(unmeasured).predict(PROMPTS)
+    assert found.output_tokens is None
+    unknown, lengths = np.full((4, 3), np.nan, np.float32), np.arange(4.0)
+    costs = [expected_cost(unmeasured, RequestBatch(lengths, tokens)) for tokens in (None, unknown)]
+    np.testing.assert_array_equal(*costs)
+
+
+def test_unmeasured_experts_are_predicted_as_if_they_had_the_ability_of_the_prior(
+    perception, library, prior_abilities
+):
+    """The factored form against the plain one, which has a mean and a covariance per expert."""
+    perception.soft_threshold = SoftThreshold(perception.soft_threshold.incumbent, 0.05)
+    observed = perception.observed_experts
+    for i in UNMEASURED:
+        observed = observed.with_ability(library.names[i], prior_abilities[i])
+    positions = perception.locate(perception.head.prepare(perception.extract_features(PROMPTS)))
+    plain, _ = perception.predict_from_positions(positions, observed)
+    found = perception.for_library(library).predict(PROMPTS)
+    columns = len(perception.abilities) + np.arange(len(UNMEASURED))
+    np.testing.assert_allclose(found.losses[:, UNMEASURED], plain.losses[:, columns], atol=1e-5)
+    # one number stands for how far the estimators disagree, whatever the expert's own ability
+    np.testing.assert_allclose(
+        found.std[:, UNMEASURED], plain.std[:, columns], rtol=0.25, atol=0.01
+    )
+
+
+def test_a_prompt_alone_is_predicted_as_in_a_batch_in_any_block(perception, library, monkeypatch):
+    view = perception.for_library(library)
+    batch = view.predict(PROMPTS)
+    for row, prompt in enumerate(PROMPTS):
+        np.testing.assert_allclose(view.predict([prompt]).losses[0], batch.losses[row], atol=1e-5)
+    monkeypatch.setattr("tryage.perception.model._BLOCK_SIZE", 4)
+    monkeypatch.setattr("tryage.perception.model._MIN_BLOCK_WIDTH", 1)
+    np.testing.assert_allclose(view.predict(PROMPTS).losses, batch.losses, atol=1e-6)
+    assert view.predict([]).losses.shape == (0, len(library))
+
+
+def test_where_bigger_experts_did_better_a_bigger_unmeasured_expert_is_predicted_better(
+    encoder, specialists
+):
+    rng, prompts = np.random.default_rng(0), specialists(n=100).prompts
+    sizes = 10 ** rng.uniform(8, 12, 20)
+    probability = 0.5 - 0.1 * (np.log10(sizes) - 10)
+    names = tuple(f"e{i}" for i in range(20))
+    table = QTable(prompts, names, (rng.random((100, 20)) < probability).astype(np.float32))
+    known = Library.from_columns(names, parameters=sizes)
+    perception = fit(table, encoder, library=known, progress=False)
+    new = Library([Expert("small", parameters=1e8), Expert("big", parameters=1e12), "unknown"])
+    found = perception.for_library(new).predict(PROMPTS)
+    assert (found.losses[:, 1] < found.losses[:, 0] - 0.1).all()
+    assert (found.std[:, 2] > found.std[:, :2].max(axis=1) - 0.05).all()
+
+    def error_after_five_answers(start):
+        """Onboard an expert that fails 3 of 10, by five answers: how far off is its mean loss."""
+        draws = (np.random.default_rng(i).random(5) < 0.3 for i in range(20))
+        tests = (dict(zip(prompts, draw.astype(float), strict=False)) for draw in draws)
+        larger = (start.onboard(new["big"], losses) for losses in tests)
+        return np.mean([abs(one.abilities.ability(20).mean[0] - 0.3) for one in larger])
+
+    without = fit(table, encoder, progress=False)
+    assert error_after_five_answers(perception) < 0.7 * error_after_five_answers(without)
+
+
+def test_tokens_are_counted_by_the_encoder(perception, library):
+    counts = perception.for_library(library).count_tokens(PROMPTS)
+    np.testing.assert_array_equal(counts, perception.count_tokens(PROMPTS))
+
+
+def test_a_known_expert_without_metadata_is_known_by_its_name(learned):
+    facts = Library([Expert("Adder", parameters=1e9), "somebody"])
+    assert np.isfinite(with_metadata_prior(learned, facts).metadata_prior.slopes).all()
+
+
+# Learning
+
+
+def test_an_aptitude_test_starts_from_the_prior_of_the_experts_own_metadata(
+    perception, library, prior_abilities
+):
+    larger = perception.onboard(library["me/llama-8b-chat"], {"sum word1": 0.0, "law word2": 1.0})
+    positions = perception.latent_positions(["sum word1", "law word2"])
+    losses, noise = np.array([0.0, 1.0]), perception.abilities.noise
+    expected = prior_abilities[0].posterior(positions, losses, noise)
+    np.testing.assert_allclose(larger.abilities.ability(5).mean, expected.mean)
+    np.testing.assert_allclose(larger.abilities.ability(5).covariance, expected.covariance)
+
+
+def test_feedback_on_an_unmeasured_expert_is_learned_and_onboarding_continues_from_it(
+    perception, library
+):
+    router, aligned = Router(perception, library), AlignedPerception(perception, library)
+    decision = router.route(PROMPTS[1])
+    i = library.index("unheard-of")
+    before = aligned.predict(PROMPTS).losses[:, i]
+    for _ in range(5):
+        aligned.observe(PROMPTS[1], "unheard-of", 0.0)
+    after = aligned.predict(PROMPTS)
+    assert after.losses[1, i] < before[1] - 0.05
+    assert perception.observed_experts.names == ("unheard-of",)
+    observed = perception.observed_experts.abilities.ability(0)
+    larger = perception.onboard(Expert("unheard-of"), {"sum word1": 0.5})
+    assert larger.observed_experts.names == ()
+    positions, noise = perception.latent_positions(["sum word1"]), perception.abilities.noise
+    expected = observed.posterior(positions, np.array([0.5]), noise)
+    np.testing.assert_allclose(larger.abilities.ability(5).mean, expected.mean)
+    router.observe(decision, 0.5)
+
+
+def test_feedback_on_a_known_expert_shows_in_a_library_with_unmeasured_ones(perception, library):
+    view = perception.for_library(library)
+    coder = library.index("coder")
+    before = view.predict(["poem word1"]).losses[0, coder]
+    for i in range(8):
+        view.observe(f"poem word{i}", "coder", 0.0)
+    assert view.predict(["poem word1"]).losses[0, coder] < before - 0.02
+
+
+def test_feedback_on_an_expert_does_not_disturb_a_library_without_it(perception, library):
+    perception.for_library(library).observe("sum word1", "unheard-of", 0.0)
+    other = Library(["adder", "somebody"])
+    assert perception.for_library(other).predict(PROMPTS).losses.shape == (4, 2)
+
+
+def test_feedback_from_many_threads_is_all_learned(perception, library, prior_abilities):
+    view = perception.for_library(library)
+
+    def observe_and_predict(expert):
+        for j in range(10):
+            view.observe(f"sum word{j}", expert, 0.0)
+            view.predict(["sum word1"])
+
+    threads = [
+        threading.Thread(target=observe_and_predict, args=(library.names[i],)) for i in UNMEASURED
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(perception.observed_experts.names) == 3
+    one = perception.observed_experts.index("unheard-of")
+    positions = perception.latent_positions([f"sum word{j}" for j in range(10)])
+    noise = perception.abilities.noise
+    together = prior_abilities[6].posterior(positions, np.zeros(10), noise)
+    np.testing.assert_allclose(
+        perception.observed_experts.abilities.ability(one).mean, together.mean, atol=1e-8
+    )
