@@ -1,4 +1,4 @@
-"""What predicts: from a prompt to the loss of every expert; inference only."""
+"""Predicts the loss of every expert from the prompt alone; inference only."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ ALL_COLUMNS = slice(None)
 
 MIN_STANDARD_ERRORS = 1.0  # a difference has to exceed this many standard errors to be believed
 
-_TIE_BREAK = 1e-3  # share of the margin by which an expert is set back whose gain is not believed
+_TIE_BREAK = 1e-3  # share of the margin; an expert without a believed gain is set back by it
 
 
 def mix_positions(estimator_positions: FloatArray, weights: Float32Array) -> LatentPositions:

@@ -205,10 +205,10 @@ def _collect_names(value: object) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class NameToken:
-    """What one word of a name tells.
+    """The meaning of one word of a name.
 
-    A series, a version (of the series or of the word before), and variants, one bit for each of
-    `VARIANTS`.
+    It is a series, a version (of the series or of the word before), and variants, one bit for each
+    of `VARIANTS`.
     """
 
     series: str
