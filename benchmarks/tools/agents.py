@@ -3,8 +3,8 @@
     python benchmarks/tools/agents.py [--model .demo/smollm2] [--queries 200]
 
 The queries are of the fifth that the bundled ranker's maps were not trained on. A run succeeds if
-every tool that the query needs was called and nothing failed. Without `--model`, a folder such as
-`make demo` writes, the model is a fake that calls the tools it needs if it is shown them.
+the agent called every tool that the query needs. `--model` is a folder such as `make demo` writes;
+without it the model is a fake that calls the needed tools if it sees them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from loops import LOOPS, Caller
-from models import Needing, Small
+from models import ConstrainedLM, OracleModel
 from sets import load
 from tokenizers import Tokenizer
 
@@ -33,24 +33,24 @@ if TYPE_CHECKING:
     from loops import LangChainLoop, LlamaIndexLoop
 
 
-async def run(loop: LangChainLoop | LlamaIndexLoop, judged: Sequence[Episode]) -> str:
-    """Return the share that succeeded, the tokens that the model read, and the seconds per run."""
-    done, tokens, start = [], [], time.perf_counter()
-    for one in judged:
-        loop.caller.most = len(one.useful)
-        notes = await loop(one.query)
-        done.append(set(one.useful) <= set(notes.called))
-        tokens.append(notes.tokens)
-    seconds = (time.perf_counter() - start) / len(judged)
-    return f"{np.mean(done):.1%} | {np.mean(tokens):,.0f} | {seconds:.2f} s"
+async def run(loop: LangChainLoop | LlamaIndexLoop, episodes: Sequence[Episode]) -> str:
+    """Return the share of successful runs, the tokens that the model read, and seconds per run."""
+    succeeded, tokens, start = [], [], time.perf_counter()
+    for one in episodes:
+        loop.caller.max_calls = len(one.useful)
+        result = await loop(one.query)
+        succeeded.append(set(one.useful) <= set(result.called))
+        tokens.append(result.tokens)
+    seconds = (time.perf_counter() - start) / len(episodes)
+    return f"{np.mean(succeeded):.1%} | {np.mean(tokens):,.0f} | {seconds:.2f} s"
 
 
-def drawn(part: Sequence[Episode], count: int) -> list[Episode]:
-    """Draw queries, with names that may be called: letters, digits, - and _."""
-    apart = [one for one in part if is_held_out(one, 5)]
-    order = np.random.default_rng(0).permutation(len(apart))[:count]
+def sample(part: Sequence[Episode], count: int) -> list[Episode]:
+    """Draw held-out queries; name tools with letters, digits, - and _, so that they are callable."""
+    held_out = [one for one in part if is_held_out(one, 5)]
+    order = np.random.default_rng(0).permutation(len(held_out))[:count]
     tools = [replace(tool, name=_callable(tool.name)) for tool in part[0].tools]
-    return [Episode(apart[i].query, tools, [*map(_callable, apart[i].useful)]) for i in order]
+    return [Episode(held_out[i].query, tools, [*map(_callable, held_out[i].useful)]) for i in order]
 
 
 def _callable(name: str) -> str:
@@ -63,11 +63,11 @@ def main() -> None:
     parser.add_argument("--model", type=Path)
     parser.add_argument("--queries", type=int, default=200)
     options = parser.parse_args()
-    judged = drawn(load()["metatool"], options.queries)
+    episodes = sample(load()["metatool"], options.queries)
     model = (
-        Small(options.model)
+        ConstrainedLM(options.model)
         if options.model
-        else Needing({one.query: sorted(one.useful) for one in judged})
+        else OracleModel({one.query: sorted(one.useful) for one in episodes})
     )
     tokenizer = Tokenizer.from_file(str(BUNDLED_FOLDER / "encoder" / "tokenizer.json"))
     tokenizer.no_truncation()
@@ -77,8 +77,8 @@ def main() -> None:
     print("| framework | model | tools shown | succeeded | prompt tokens | per run |")
     print("|---|---|---|---|---|---|")
     for framework, loop in LOOPS.items():
-        for label, chooser in ((f"all {len(judged[0].tools)}", None), ("Tryage's 5", ranker)):
-            figures = asyncio.run(run(loop(judged[0].tools, caller, chooser), judged))
+        for label, chooser in ((f"all {len(episodes[0].tools)}", None), ("Tryage's 5", ranker)):
+            figures = asyncio.run(run(loop(episodes[0].tools, caller, chooser), episodes))
             print(f"| {framework} | {name} | {label} | {figures} |", flush=True)
 
 

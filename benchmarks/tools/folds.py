@@ -1,4 +1,4 @@
-"""Folds that judge a tool ranker: on queries, and on tools, that training has not seen."""
+"""Folds to judge a tool ranker on queries and on tools that were not in training."""
 
 from __future__ import annotations
 
@@ -23,66 +23,63 @@ if TYPE_CHECKING:
     Split = tuple[list[Episode], Sets]
 
 FOLDS = 5
-RECIPE = ToolRankerConfig(
-    identity_penalty=3e-2, interpolation=0.75
-)  # an agent's tools are none of these; chosen on the third fold
+# An agent has other tools than these sets; chosen on the third fold.
+CONFIG = ToolRankerConfig(identity_penalty=3e-2, interpolation=0.75)
 
 
-class Remembering:
-    """An encoder that reads each text once, whatever asks for it and in whichever fold."""
+class CachedEncoder:
+    """An encoder that encodes each text once, in all folds and for all methods."""
 
     def __init__(self, encoder: Encoder) -> None:
         self.encoder, self.dim = encoder, encoder.dim
-        self._read: dict[str, NDArray[np.float32]] = {}
+        self._cache: dict[str, NDArray[np.float32]] = {}
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Embed texts, `(n, dim)`."""
-        new = [text for text in dict.fromkeys(texts) if text not in self._read]
+        new = [text for text in dict.fromkeys(texts) if text not in self._cache]
         if new:
-            self._read |= zip(new, self.encoder.encode(new), strict=True)
-        return np.stack([self._read[text] for text in texts])
+            self._cache |= zip(new, self.encoder.encode(new), strict=True)
+        return np.stack([self._cache[text] for text in texts])
 
     def prepare(self, sets: Sets) -> None:
-        """Read all queries at once, whole and in clauses."""
+        """Encode all queries at once, as a whole and in clauses."""
         queries = [one.query for part in sets.values() for one in part]
         self.encode([text for query in queries for text in (query, *split_clauses(query))])
 
 
 def fold(text: str) -> int:
-    """Say which fold a text is in."""
+    """Return the fold of a text."""
     return int.from_bytes(blake2b(text.encode(), digest_size=4).digest(), "big") % FOLDS
 
 
 def by_query(sets: Sets, number: int) -> Split:
     """Split by the text of the query."""
     train = [one for part in sets.values() for one in part if fold(one.query) != number]
-    judged = {
-        name: [one for one in part if fold(one.query) == number] for name, part in sets.items()
-    }
-    return train, judged
+    test = {name: [one for one in part if fold(one.query) == number] for name, part in sets.items()}
+    return train, test
 
 
 def by_tool(sets: Sets, number: int) -> Split:
-    """Split by tool: training sees none of these, judging only queries that need one.
+    """Split by tool: training has none of the fold's tools, the test has the queries that need one.
 
-    A query that needs none of the tools offered is judged if one of those is unseen.
+    A query that needs no tool is in the test if one of its tools is unseen.
     """
     train: list[Episode] = []
-    judged: Sets = defaultdict(list)
+    test: Sets = defaultdict(list)
     pools: dict[int, tuple[set[str], list[Tool]]] = {}
     for name, part in sets.items():
         for one in part:
             if id(one.tools) not in pools:
-                pools[id(one.tools)] = _apart(one.tools, number)
+                pools[id(one.tools)] = _split_tools(one.tools, number)
             new, known = pools[id(one.tools)]
             if set(one.useful) & new or (not one.useful and new):
-                judged[name].append(one)
+                test[name].append(one)
             else:
                 train.append(Episode(one.query, known, one.useful))
-    return train, judged
+    return train, test
 
 
-def _apart(tools: Sequence[Tool], number: int) -> tuple[set[str], list[Tool]]:
-    """Return the names that are left out of training in this fold, and the tools that are not."""
+def _split_tools(tools: Sequence[Tool], number: int) -> tuple[set[str], list[Tool]]:
+    """Return the names of the tools that are left out of training, and the other tools."""
     new = {tool.name for tool in tools if fold(f"{tool.name}: {tool.description}") == number}
     return new, [tool for tool in tools if tool.name not in new]

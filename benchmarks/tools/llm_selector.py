@@ -3,7 +3,7 @@
     python benchmarks/tools/llm_selector.py .demo/smollm2 [--sample 100]
 
 The folder holds a small Llama model such as `make demo` writes. The queries are of one fold that
-the ranker was not trained on. The model can write names of tools only: no answer is invalid.
+the ranker was not trained on. The model can only write names of tools, so no answer is invalid.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from evaluate import KEPT, Learned, judge
-from folds import RECIPE, Remembering, by_query
-from models import Small
+from evaluate import TOP, RankerChooser, judge
+from folds import CONFIG, CachedEncoder, by_query
+from models import ConstrainedLM
 from sets import load
 
 from tryage.perception.persistence import load_encoder
@@ -31,10 +31,10 @@ if TYPE_CHECKING:
 SETS = ("metatool", "bfcl")
 
 
-def drawn(part: Sequence[Episode], sample: int) -> list[Episode]:
-    """Draw queries among several tools, the same ones each time."""
+def sample(part: Sequence[Episode], count: int) -> list[Episode]:
+    """Draw queries with several tools, the same ones each time."""
     several = [one for one in part if one.useful and len(one.tools) > 1]
-    order = np.random.default_rng(0).permutation(len(several))[:sample]
+    order = np.random.default_rng(0).permutation(len(several))[:count]
     return [several[i] for i in order]
 
 
@@ -44,22 +44,25 @@ def main() -> None:
     parser.add_argument("model", type=Path)
     parser.add_argument("--sample", type=int, default=100)
     options = parser.parse_args()
-    train, judged = by_query(load(), 0)
-    model, encoder = Small(options.model), Remembering(load_encoder(BUNDLED_FOLDER / "encoder"))
+    train, test = by_query(load(), 0)
+    model, encoder = (
+        ConstrainedLM(options.model),
+        CachedEncoder(load_encoder(BUNDLED_FOLDER / "encoder")),
+    )
     choosers = {
-        "Tryage": Learned(fit_ranker(train, encoder, config=RECIPE)),
-        options.model.name: lambda one: model.choose(one.query, one.tools, KEPT),
+        "Tryage": RankerChooser(fit_ranker(train, encoder, config=CONFIG)),
+        options.model.name: lambda one: model.choose(one.query, one.tools, TOP),
     }
     print("| set | queries | selector | recall@1 | @3 | @5 | per query |")
     print("|---|---|---|---|---|---|---|")
     for name in SETS:
-        part = drawn(judged[name], options.sample)
+        part = sample(test[name], options.sample)
         for label, chooser in choosers.items():
             chooser(part[0])  # reads the tools
             start = time.perf_counter()
             r1, r3, r5, _ = np.mean(judge(chooser, part), axis=0)
-            took = 1e3 * (time.perf_counter() - start) / len(part)
-            figures = f"{r1:.3f} | {r3:.3f} | {r5:.3f} | {took:,.1f} ms"
+            ms = 1e3 * (time.perf_counter() - start) / len(part)
+            figures = f"{r1:.3f} | {r3:.3f} | {r5:.3f} | {ms:,.1f} ms"
             print(f"| {name} | {len(part)} | {label} | {figures} |", flush=True)
 
 

@@ -1,4 +1,4 @@
-"""A chat model on this machine as an LLM of LlamaIndex, with nothing beside transformers."""
+"""A local chat model as an LLM of LlamaIndex, with transformers only."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class LocalLLM(CustomLLM):
 
     @property
     def metadata(self) -> LLMMetadata:
-        """What LlamaIndex plans with."""
+        """The limits that LlamaIndex uses."""
         return LLMMetadata(context_window=2_048, num_output=self.new_tokens)
 
     @cached_property
@@ -30,15 +30,15 @@ class LocalLLM(CustomLLM):
         return tokenizer, AutoModelForCausalLM.from_pretrained(self.folder).eval()
 
     @llm_completion_callback()
-    def complete(self, prompt: str, formatted: bool = False, **_: Any) -> CompletionResponse:  # noqa: ANN401, ARG002 - its signature
+    def complete(self, prompt: str, formatted: bool = False, **_: Any) -> CompletionResponse:  # noqa: ANN401, ARG002 - LlamaIndex's signature
         """Answer a prompt."""
         import torch
 
         tokenizer, model = self._parts
         ids = _turn(tokenizer, f"user\n{prompt}")
-        ids += [1, *tokenizer.encode("assistant\n").ids]  # 1 begins a turn, 2 ends it
+        ids += [1, *tokenizer.encode("assistant\n").ids]  # 1 starts a turn, 2 ends it
         with torch.inference_mode():
-            made = model.generate(
+            generated = model.generate(
                 torch.tensor([ids]),
                 attention_mask=torch.ones(1, len(ids), dtype=torch.long),
                 max_new_tokens=self.new_tokens,
@@ -46,18 +46,18 @@ class LocalLLM(CustomLLM):
                 eos_token_id=2,
                 pad_token_id=2,
             )
-        return CompletionResponse(text=tokenizer.decode(made[0, len(ids) :].tolist()).strip())
+        return CompletionResponse(text=tokenizer.decode(generated[0, len(ids) :].tolist()).strip())
 
     @llm_completion_callback()
     def stream_complete(
         self,
         prompt: str,
         formatted: bool = False,
-        **kwargs: Any,  # noqa: ANN401 - as above
+        **kwargs: Any,  # noqa: ANN401 - LlamaIndex's signature
     ) -> CompletionResponseGen:
-        """Answer a prompt at once."""
+        """Yield the whole answer as one chunk."""
         yield self.complete(prompt, formatted, **kwargs)
 
 
-def _turn(tokenizer: Any, text: str) -> list[int]:  # noqa: ANN401 - of tokenizers
+def _turn(tokenizer: Any, text: str) -> list[int]:  # noqa: ANN401 - a tokenizer of tokenizers
     return [1, *tokenizer.encode(text).ids, 2, *tokenizer.encode("\n").ids]

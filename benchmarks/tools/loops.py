@@ -1,4 +1,4 @@
-"""Agent loops of both frameworks around one model, counted: which tools it called, what it read."""
+"""Agent loops of both frameworks around one model, which count its tool calls and its tokens."""
 
 from __future__ import annotations
 
@@ -30,33 +30,33 @@ if TYPE_CHECKING:
 
 
 class Model(Protocol):
-    """What chooses among the tools that it is shown."""
+    """Chooses among the tools in its prompt."""
 
     def choose(self, query: str, tools: Sequence[Tool], k: int) -> list[str]:
         """Return the names of the tools to call, at most `k`."""
 
 
 @dataclass
-class Notes:
-    """What one run of an agent did: the tools it called, and the tokens that its model read."""
+class AgentRun:
+    """The tools that an agent called in one run, and the tokens that its model read."""
 
     called: list[str]
     tokens: int
 
 
 class Caller:
-    """A model in an agent: first it calls the tools it chooses, then it answers."""
+    """A model in an agent: it first calls the tools that it chooses, then it answers."""
 
-    def __init__(self, model: Model, count: Count, most: int) -> None:
-        self.model, self.count, self.most = model, count, most
+    def __init__(self, model: Model, count: Count, max_calls: int) -> None:
+        self.model, self.count, self.max_calls = model, count, max_calls
         self.tokens = 0
 
-    def calls(self, schemas: Sequence[dict[str, Any]], said: Sequence[str]) -> list[str]:
-        """Read what was said; return the tools to call, none once a tool has answered."""
-        self.tokens += self.count(json.dumps(schemas)) + sum(map(self.count, said))
-        if len(said) > 1:
+    def calls(self, schemas: Sequence[dict[str, Any]], texts: Sequence[str]) -> list[str]:
+        """Read the messages; return the tools to call, none after a tool has answered."""
+        self.tokens += self.count(json.dumps(schemas)) + sum(map(self.count, texts))
+        if len(texts) > 1:
             return []
-        return self.model.choose(said[0], list(map(Tool.from_schema, schemas)), self.most)
+        return self.model.choose(texts[0], list(map(Tool.from_schema, schemas)), self.max_calls)
 
 
 class LangChainLoop:
@@ -65,18 +65,20 @@ class LangChainLoop:
     def __init__(self, tools: Sequence[Tool], caller: Caller, ranker: ToolRanker | None) -> None:
         self.caller = caller
         chain = [TryageToolSelectorMiddleware(ranker)] if ranker else []
-        mine = [
-            StructuredTool.from_function(used(tool.name), name=tool.name, description=_told(tool))
+        functions = [
+            StructuredTool.from_function(
+                make_function(tool.name), name=tool.name, description=_description(tool)
+            )
             for tool in tools
         ]
-        self.agent = create_agent(_Chat(caller=caller), mine, middleware=chain)
+        self.agent = create_agent(_ChatModel(caller=caller), functions, middleware=chain)
 
-    async def __call__(self, query: str) -> Notes:
+    async def __call__(self, query: str) -> AgentRun:
         """Run one turn."""
         self.caller.tokens = 0
         state = await self.agent.ainvoke({"messages": [HumanMessage(query)]})
         called = [one.name for one in state["messages"] if isinstance(one, ToolMessage)]
-        return Notes(called, self.caller.tokens)
+        return AgentRun(called, self.caller.tokens)
 
 
 class LlamaIndexLoop:
@@ -84,26 +86,32 @@ class LlamaIndexLoop:
 
     def __init__(self, tools: Sequence[Tool], caller: Caller, ranker: ToolRanker | None) -> None:
         self.caller = caller
-        mine = [
-            FunctionTool.from_defaults(used(tool.name), name=tool.name, description=_told(tool))
+        functions = [
+            FunctionTool.from_defaults(
+                make_function(tool.name), name=tool.name, description=_description(tool)
+            )
             for tool in tools
         ]
-        given = {"tool_retriever": TryageToolRetriever(mine, ranker)} if ranker else {"tools": mine}
+        options = (
+            {"tool_retriever": TryageToolRetriever(functions, ranker)}
+            if ranker
+            else {"tools": functions}
+        )
         model = MockFunctionCallingLLM(response_generator=self._reply)
-        self.agent = FunctionAgent(llm=model, streaming=False, **given)
+        self.agent = FunctionAgent(llm=model, streaming=False, **options)
 
-    async def __call__(self, query: str) -> Notes:
+    async def __call__(self, query: str) -> AgentRun:
         """Run one turn."""
         self.caller.tokens = 0
         answer = await self.agent.run(query)
-        return Notes([call.tool_name for call in answer.tool_calls], self.caller.tokens)
+        return AgentRun([call.tool_name for call in answer.tool_calls], self.caller.tokens)
 
     def _reply(
         self, messages: Sequence[ChatMessage], tools: Sequence[FunctionTool] = (), **_: object
     ) -> ChatMessage:
         schemas = [tool.metadata.to_openai_tool(skip_length_check=True) for tool in tools]
-        said = [message.content or "" for message in messages if message.role in ("user", "tool")]
-        names = self.caller.calls(schemas, said)
+        texts = [message.content or "" for message in messages if message.role in ("user", "tool")]
+        names = self.caller.calls(schemas, texts)
         blocks = [
             ToolCallBlock(tool_call_id=str(i), tool_name=name, tool_kwargs={"request": ""})
             for i, name in enumerate(names)
@@ -114,7 +122,7 @@ class LlamaIndexLoop:
 _DONE = ChatMessage(role="assistant", content="Done.")
 
 
-class _Chat(BaseChatModel):
+class _ChatModel(BaseChatModel):
     """The model as a chat model of LangChain."""
 
     caller: Any
@@ -123,25 +131,25 @@ class _Chat(BaseChatModel):
     def _llm_type(self) -> str:
         return "caller"
 
-    def bind_tools(self, tools: Sequence[Any], **kwargs: Any) -> Any:  # noqa: ANN401 - as in LangChain
+    def bind_tools(self, tools: Sequence[Any], **kwargs: Any) -> Any:  # noqa: ANN401 - LangChain's signature
         return self.bind(tools=[convert_to_openai_tool(tool) for tool in tools], **kwargs)
 
     def _generate(
         self,
         messages: list[Any],
-        stop: object = None,  # noqa: ARG002 - as in LangChain
-        run_manager: object = None,  # noqa: ARG002 - as in LangChain
-        **kwargs: Any,  # noqa: ANN401 - as in LangChain
+        stop: object = None,  # noqa: ARG002 - LangChain's signature
+        run_manager: object = None,  # noqa: ARG002 - LangChain's signature
+        **kwargs: Any,  # noqa: ANN401 - LangChain's signature
     ) -> ChatResult:
-        said = [str(message.text) for message in messages if message.type in ("human", "tool")]
-        names = self.caller.calls(kwargs.get("tools", []), said)
+        texts = [str(message.text) for message in messages if message.type in ("human", "tool")]
+        names = self.caller.calls(kwargs.get("tools", []), texts)
         calls = [{"name": n, "args": {"request": ""}, "id": str(i)} for i, n in enumerate(names)]
         message = AIMessage("" if calls else "Done.", tool_calls=calls)
         return ChatResult(generations=[ChatGeneration(message=message)])
 
 
-def used(name: str) -> Callable[[str], str]:
-    """Return what a tool runs."""
+def make_function(name: str) -> Callable[[str], str]:
+    """Return the function of a tool."""
 
     def use(request: str) -> str:
         return f"{name} served {request}"
@@ -149,7 +157,7 @@ def used(name: str) -> Callable[[str], str]:
     return use
 
 
-def _told(tool: Tool) -> str:
+def _description(tool: Tool) -> str:
     return tool.description or tool.name
 
 

@@ -1,4 +1,4 @@
-"""Models that an agent calls: one that needs its tool to be there, and a real small one."""
+"""Models that choose tools in an agent: a fake that knows the right ones, and a real small one."""
 
 from __future__ import annotations
 
@@ -12,32 +12,32 @@ if TYPE_CHECKING:
 
     from tryage.tools import Tool
 
-_ASKED = (
+_INSTRUCTIONS = (
     "You choose tools. Answer with the names of the tools that serve the request best, "
     "the best first, one name per line."
 )
-_CROPS = (10_000, 400, 200, 100, 60, 30, 0)  # characters of a description, as there is room
+_CROPS = (10_000, 400, 200, 100, 60, 30, 0)  # characters of a description; the longest that fits
 _START, _END = 1, 2  # <|im_start|> and <|im_end|> of SmolLM2
-_ROOM = 400  # tokens kept for the request and the answer
+_RESERVED = 400  # tokens for the request and the answer
 
 
-class Needing:
-    """Calls the tools that a query needs if they are shown, and knows no others."""
+class OracleModel:
+    """Calls the tools that a query needs if they are in its prompt, and no others."""
 
     def __init__(self, needed: Mapping[str, Sequence[str]]) -> None:
         self.needed = needed
 
     def choose(self, query: str, tools: Sequence[Tool], k: int) -> list[str]:
-        """Return the needed tools that are shown."""
-        shown = {tool.name for tool in tools}
-        return [name for name in self.needed[query] if name in shown][:k]
+        """Return the needed tools that are in the prompt."""
+        names = {tool.name for tool in tools}
+        return [name for name in self.needed[query] if name in names][:k]
 
 
-class Small:
+class ConstrainedLM:
     """A small language model of the Llama kind, from a folder; it can only write names of tools.
 
-    Greedy decoding over the names, so it never invents one, which is more than it is given in
-    practice. What it has read of the same tools is kept. Descriptions are cropped to its context.
+    It decodes greedily over the names and so never invents one, which is better than in practice.
+    It keeps its states after the last list of tools. Descriptions are cropped to its context.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -54,9 +54,9 @@ class Small:
         import torch
 
         with torch.inference_mode():
-            length, cache = self._listed(tools)
-            asked = self._ids(f"\n\nRequest: {query}")[: _ROOM // 2]
-            scores = self._go_on([*asked, *self._turn("assistant\n")], cache)
+            length, cache = self._read_list(tools)
+            request = self._ids(f"\n\nRequest: {query}")[: _RESERVED // 2]
+            scores = self._continue([*request, *self._turn("assistant\n")], cache)
             left, chosen = {tool.name: self._ids(f"{tool.name}\n") for tool in tools}, []
             while left and len(chosen) < k:
                 name, scores = self._write_one(left, scores, cache)
@@ -69,42 +69,42 @@ class Small:
         self, names: Mapping[str, list[int]], scores: np.ndarray, cache: object
     ) -> tuple[str, np.ndarray]:
         """Write the likeliest name, token by token."""
-        possible, at = dict(names), 0
+        possible, i = dict(names), 0
         while True:
-            allowed = sorted({ids[at] for ids in possible.values()})
+            allowed = sorted({ids[i] for ids in possible.values()})
             token = allowed[int(scores[allowed].argmax())]
-            possible = {name: ids for name, ids in possible.items() if ids[at] == token}
-            scores, at = self._go_on([token], cache), at + 1
-            done = [name for name, ids in possible.items() if len(ids) == at]
+            possible = {name: ids for name, ids in possible.items() if ids[i] == token}
+            scores, i = self._continue([token], cache), i + 1
+            done = [name for name, ids in possible.items() if len(ids) == i]
             if done:
                 return done[0], scores
 
-    def _listed(self, tools: Sequence[Tool]) -> tuple[int, Any]:
-        """Read the list of tools, unless it was read last."""
+    def _read_list(self, tools: Sequence[Tool]) -> tuple[int, Any]:
+        """Return length and states after the list of tools; the last list is not read again."""
         from transformers import DynamicCache
 
         names = tuple(tool.name for tool in tools)
         if names != self._read[0]:
-            cache, ids = DynamicCache(config=self.model.config), self._cropped(tools)
-            self._go_on(ids, cache)
+            cache, ids = DynamicCache(config=self.model.config), self._cropped_list(tools)
+            self._continue(ids, cache)
             self._read = names, len(ids), cache
         return self._read[1:]
 
-    def _cropped(self, tools: Sequence[Tool]) -> list[int]:
-        room = min(self.model.config.max_position_embeddings, 8_192) - 2 * _ROOM
+    def _cropped_list(self, tools: Sequence[Tool]) -> list[int]:
+        limit = min(self.model.config.max_position_embeddings, 8_192) - 2 * _RESERVED
         for crop in _CROPS:
-            told = "\n".join(f"- {tool.name}: {tool.description[:crop]}" for tool in tools)
-            start = [_START, *self._ids(f"system\n{_ASKED}")]
-            ids = [*start, *self._turn(f"user\nTools:\n{told}")]
-            if len(ids) <= room:
+            lines = "\n".join(f"- {tool.name}: {tool.description[:crop]}" for tool in tools)
+            start = [_START, *self._ids(f"system\n{_INSTRUCTIONS}")]
+            ids = [*start, *self._turn(f"user\nTools:\n{lines}")]
+            if len(ids) <= limit:
                 return ids
-        return ids[:room]
+        return ids[:limit]
 
     def _turn(self, text: str) -> list[int]:
         """Write the end of one turn and the start of the next."""
         return [_END, *self._ids("\n"), _START, *self._ids(text)]
 
-    def _go_on(self, ids: list[int], cache: object) -> np.ndarray:
+    def _continue(self, ids: list[int], cache: object) -> np.ndarray:
         import torch
 
         out = self.model(

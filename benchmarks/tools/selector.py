@@ -1,18 +1,17 @@
-"""Time and judge LlamaIndex's selectors: Tryage's, by embeddings, and by asking a language model.
+"""Time and judge LlamaIndex's selectors: Tryage's, by embeddings, and by a language model.
 
     python benchmarks/tools/selector.py [--queries 2000] [--model FOLDER] [--asked 30]
     python benchmarks/tools/selector.py --times [--queries 200]
 
-The tools of tool_metatool become query engines of ten choices each; a query is put to the engine
-that has the tool it needs. Judged are queries whose tool training has not seen (fold 1 by tool; how
-far the maps go was chosen on fold 0), among engines of such tools alone and of all tools. Each pair
-of rows reads with one encoder; the transformer's maps are the identity, nothing was trained on it.
-`Nothing` reads the query and selects the first choice: what it takes is LlamaIndex's own work and
-one encoding, and no selector that reads can take less. Times are those of the processor. `--times`
-trains and judges nothing: it tells what the bundled ranker takes among 2 to 100 choices.
-`--model` is a folder with a chat model as
-transformers saves it, such as examples/demo makes of SmolLM2-135M-Instruct; it is asked `--asked`
-queries, because each takes seconds.
+The tools of tool_metatool become query engines of ten choices each. A query goes to the engine with
+the tool that it needs. The test has the queries whose tool was not in training (fold 1 by tool; the
+interpolation of the maps was chosen on fold 0), among engines of only such tools and of all tools.
+Each pair of rows has the same encoder; the transformer has identity maps, because nothing was
+trained on it. `Nothing` encodes the query and selects the first choice: its time is that of
+LlamaIndex and of one encoding, the least of any selector that reads. Times are processor times.
+`--times` does not train or judge: it times the bundled ranker among 2 to 100 choices. `--model` is
+a folder with a chat model of transformers, such as examples/demo makes of SmolLM2-135M-Instruct; it
+gets only `--asked` queries, because each takes seconds.
 """
 
 from __future__ import annotations
@@ -23,11 +22,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from folds import RECIPE, Remembering, by_tool, fold
+from folds import CONFIG, CachedEncoder, by_tool, fold
 from llama_index.core.selectors import EmbeddingSingleSelector, LLMSingleSelector
 from llama_index.core.tools import ToolMetadata
 from sets import load, metatool
-from turns import Case, Nothing, judge
+from turns import Case, FirstChoiceSelector, judge
 
 from tryage.perception.encoder import BUNDLED_TRANSFORMER
 from tryage.perception.persistence import load_encoder
@@ -52,33 +51,32 @@ SEED = 0
 FOLD = 1
 
 
-def engines(
-    episodes: Sequence[Episode], judged: Sequence[Episode], most: int, choices: int = CHOICES
+def make_cases(
+    episodes: Sequence[Episode], test: Sequence[Episode], limit: int, choices: int = CHOICES
 ) -> list[Case]:
-    """Deal the tools into engines of so many choices, and put the judged queries to theirs."""
-    dice = np.random.default_rng(SEED)
+    """Split the tools into engines of `choices` choices; return queries with the right choice."""
+    rng = np.random.default_rng(SEED)
     tools = list(episodes[0].tools)
-    dice.shuffle(tools)
-    groups = [tools[at : at + choices] for at in range(0, len(tools) - choices + 1, choices)]
-    homes = {tool.name: (group, at) for group in groups for at, tool in enumerate(group)}
-    told = {
+    rng.shuffle(tools)
+    groups = [tools[i : i + choices] for i in range(0, len(tools) - choices + 1, choices)]
+    positions = {tool.name: (group, i) for group in groups for i, tool in enumerate(group)}
+    metadata = {
         id(group): [ToolMetadata(tool.description, tool.name) for tool in group] for group in groups
     }
-    single = [one for one in judged if len(one.useful) == 1 and next(iter(one.useful)) in homes]
+    single = [one for one in test if len(one.useful) == 1 and next(iter(one.useful)) in positions]
     cases = []
-    for row in dice.permutation(len(single))[:most]:
-        group, at = homes[next(iter(single[row].useful))]
-        cases.append(Case(single[row].query, told[id(group)], at))
+    for row in rng.permutation(len(single))[:limit]:
+        group, i = positions[next(iter(single[row].useful))]
+        cases.append(Case(single[row].query, metadata[id(group)], i))
     return cases
 
 
-def print_times(most: int) -> None:
-    """Print what a selection takes by encoder and number of choices, with the bundled ranker.
+def print_times(limit: int) -> None:
+    """Print the time of a selection by encoder and number of choices, with the bundled ranker.
 
-    Once the selectors take turns on each query, so that each finds the processor's caches full of
-    what the others read, and once each has all queries to itself. Every query is put in several
-    turns and the least of its times counts, as `timeit` advises: what is more comes from the
-    machine.
+    First the selectors take turns on each query, so that each one starts with processor caches that
+    the others filled; then each selector runs alone on all queries. Every query runs several times
+    and its shortest time counts, as `timeit` advises, because anything above is due to the machine.
     """
     print(
         "| encoder, turns | choices | queries | TryageSelector | Nothing | Embedding... | ratio |"
@@ -88,21 +86,25 @@ def print_times(most: int) -> None:
     slow = untrained(bundled, load_encoder(BUNDLED_TRANSFORMER))
     for name, ranker, share in (("static", bundled, 1), ("transformer", slow, 10)):
         encoder = ranker.encoder
-        selectors = [TryageSelector(ranker=ranker), Nothing(encoder), by_embeddings(encoder)]
+        selectors = [
+            TryageSelector(ranker=ranker),
+            FirstChoiceSelector(encoder),
+            embedding_selector(encoder),
+        ]
         for count in COUNTS:
-            cases = engines(episodes, episodes, most // share, count)
-            ways = {"by query": [selectors], "alone": [[one] for one in selectors]}
-            for how, groups in ways.items():
-                taken = _taken(groups, cases, encoder)
-                told = " | ".join(f"{ms:.2f}" for ms in taken)
-                row = f"| {name}, {how} | {count} | {len(cases)} | {told} "
-                print(f"{row}| {taken[2] / taken[0]:.1f}x |", flush=True)
+            cases = make_cases(episodes, episodes, limit // share, count)
+            orders = {"by query": [selectors], "alone": [[one] for one in selectors]}
+            for order, groups in orders.items():
+                times = _median_times(groups, cases, encoder)
+                cells = " | ".join(f"{ms:.2f}" for ms in times)
+                row = f"| {name}, {order} | {count} | {len(cases)} | {cells} "
+                print(f"{row}| {times[2] / times[0]:.1f}x |", flush=True)
 
 
-def _taken(
+def _median_times(
     groups: Sequence[Sequence[BaseSelector]], cases: Sequence[Case], encoder: Encoder
 ) -> list[float]:
-    """Return the milliseconds of each selector, the median of the queries' least."""
+    """Return the milliseconds of each selector: the median over queries of the shortest time."""
     turns = [
         [score.seconds for group in groups for score in judge(group, cases, [encoder])]
         for _ in range(TURNS)
@@ -110,30 +112,30 @@ def _taken(
     return [float(ms) for ms in 1e3 * np.median(np.min(turns, axis=0), axis=1)]
 
 
-def trained(sets: dict[str, list[Episode]], number: int) -> tuple[ToolRanker, list[Episode]]:
+def train(sets: dict[str, list[Episode]], number: int) -> tuple[ToolRanker, list[Episode]]:
     """Train without a fifth of the tools; return the queries of metatool that need one of them."""
     encoder = load_encoder(BUNDLED_FOLDER / "encoder")
-    train, judged = by_tool(sets, number)
-    reader, kept = Remembering(encoder), Path("build/selector")
-    ranker = fit_ranker(train, reader, config=RECIPE, checkpoint=kept)
-    return ToolRanker(encoder, ranker.matcher), judged["metatool"]
+    episodes, test = by_tool(sets, number)
+    reader, checkpoint = CachedEncoder(encoder), Path("build/selector")
+    ranker = fit_ranker(episodes, reader, config=CONFIG, checkpoint=checkpoint)
+    return ToolRanker(encoder, ranker.matcher), test["metatool"]
 
 
 def untrained(ranker: ToolRanker, encoder: Encoder) -> ToolRanker:
-    """Return a ranker on another encoder, with maps that leave everything where it is."""
-    one = np.eye(encoder.dim, dtype=np.float32)
-    return ToolRanker(encoder, replace(ranker.matcher, query_map=one, tool_map=one))
+    """Return a ranker on another encoder, with identity maps."""
+    identity = np.eye(encoder.dim, dtype=np.float32)
+    return ToolRanker(encoder, replace(ranker.matcher, query_map=identity, tool_map=identity))
 
 
-def by_embeddings(encoder: Encoder) -> EmbeddingSingleSelector:
-    """Return LlamaIndex's selector on an encoder."""
+def embedding_selector(encoder: Encoder) -> EmbeddingSingleSelector:
+    """Return LlamaIndex's selector by embeddings, on an encoder."""
     embedding = BundledEmbedding()
-    embedding._encoder = encoder  # noqa: SLF001 - the fake has room for another
+    embedding._encoder = encoder  # noqa: SLF001 - the class has no option for another encoder
     return EmbeddingSingleSelector.from_defaults(embed_model=embedding)
 
 
 def unseen(episodes: Sequence[Episode], number: int) -> list[Episode]:
-    """Return the queries with only the tools that training has not seen."""
+    """Return the queries with only the tools that were not in training."""
     tools = [t for t in episodes[0].tools if fold(f"{t.name}: {t.description}") == number]
     names = {tool.name for tool in tools}
     return [Episode(one.query, tools, one.useful) for one in episodes if set(one.useful) <= names]
@@ -151,36 +153,37 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--queries", type=int, default=2_000)
     parser.add_argument("--model", type=Path, help="folder of a chat model")
-    parser.add_argument("--slow", type=int, default=400, help="queries read with the transformer")
-    parser.add_argument("--asked", type=int, default=30, help="queries put to the chat model")
-    parser.add_argument("--times", action="store_true", help="times by number of choices alone")
+    parser.add_argument("--slow", type=int, default=400, help="queries for the transformer")
+    parser.add_argument("--asked", type=int, default=30, help="queries for the chat model")
+    parser.add_argument("--times", action="store_true", help="only times by number of choices")
     options = parser.parse_args()
     if options.times:
         print_times(options.queries)
         return
     sets = load()
-    ranker, judged = trained(sets, FOLD)
-    new = unseen(judged, FOLD)
-    mixed = engines(sets["metatool"], judged, options.queries)
-    cases = engines(new, new, options.queries)
+    ranker, test = train(sets, FOLD)
+    new = unseen(test, FOLD)
+    mixed = make_cases(sets["metatool"], test, options.queries)
+    cases = make_cases(new, new, options.queries)
     print("| selector | choices | queries | accuracy | median ms | 95% ms | time | invalid |")
     print("|---|---|---|---|---|---|---|---|")
-    chosen, embedded = TryageSelector(ranker=ranker), by_embeddings(ranker.encoder)
-    nothing = Nothing(ranker.encoder)
-    for told, those in (("all new", cases), ("new and known", mixed)):
-        ours, least, theirs = judge([chosen, nothing, embedded], those, [ranker.encoder])
-        print(ours.row(f"TryageSelector | {told}", ours))
-        print(least.row(f"Nothing, same encoder | {told}", ours))
-        print(theirs.row(f"EmbeddingSingleSelector, same encoder | {told}", ours), flush=True)
+    tryage, embedded = TryageSelector(ranker=ranker), embedding_selector(ranker.encoder)
+    first = FirstChoiceSelector(ranker.encoder)
+    for label, tested in (("all new", cases), ("new and known", mixed)):
+        ours, least, theirs = judge([tryage, first, embedded], tested, [ranker.encoder])
+        print(ours.row(f"TryageSelector | {label}", ours))
+        print(least.row(f"Nothing, same encoder | {label}", ours))
+        print(theirs.row(f"EmbeddingSingleSelector, same encoder | {label}", ours), flush=True)
     few, slow = cases[: options.slow], load_encoder(BUNDLED_TRANSFORMER)
     plain = TryageSelector(ranker=untrained(ranker, slow))
-    ours, same, theirs = judge([chosen, plain, by_embeddings(slow)], few, [ranker.encoder, slow])
+    selectors = [tryage, plain, embedding_selector(slow)]
+    ours, same, theirs = judge(selectors, few, [ranker.encoder, slow])
     print(ours.row("TryageSelector | all new", ours))
     print(same.row("TryageSelector, transformer, untrained | all new", ours))
     print(theirs.row("EmbeddingSingleSelector, transformer | all new", ours), flush=True)
     if options.model:
         llm = LLMSingleSelector.from_defaults(llm=local_llm(options.model))
-        ours, theirs = judge([chosen, llm], cases[: options.asked], [ranker.encoder], warm=False)
+        ours, theirs = judge([tryage, llm], cases[: options.asked], [ranker.encoder], warm=False)
         print(ours.row("TryageSelector | all new", ours))
         print(theirs.row(f"LLMSingleSelector, {options.model.name} | all new", ours))
 

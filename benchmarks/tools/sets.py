@@ -21,21 +21,21 @@ ABSENT = (
     "one folder per set, or train on your own with: tryage train-tools episodes.jsonl"
 )
 PROVIDERS = ("huggingface", "torchhub", "tensorflowhub")
-_LONGEST = 600  # characters of a model card's description
+_MAX_DESCRIPTION = 600  # characters of a model card's description
 
 
 def load() -> dict[str, list[Episode]]:
-    """Read every set; exits with a plain sentence where the folder is absent.
+    """Read every set; exit with a message if the folder is missing.
 
-    metatool, sealtools and the three of apibench choose among all their tools, bfcl among a few per
-    query; `irrelevance` are the queries of bfcl that none of their tools serves.
+    metatool, sealtools and the three parts of apibench choose among all their tools, bfcl among a
+    few per query; `irrelevance` are the queries of bfcl that need none of their tools.
     """
     if not (DATA / "tool_metatool").is_dir():
         sys.exit(ABSENT)
     require_extra("pyarrow", "evaluate")
     return {
         "metatool": metatool(),
-        "sealtools": list(_pooled("tool_sealtools", [_plain(row) for row in _rows("sealtools")])),
+        "sealtools": list(_pooled("tool_sealtools", [_to_tool(row) for row in _rows("sealtools")])),
         **{name: list(_apis(name)) for name in PROVIDERS},
         **_functions(),
     }
@@ -43,7 +43,7 @@ def load() -> dict[str, list[Episode]]:
 
 def metatool() -> list[Episode]:
     """Read one set: queries that choose among 199 tools."""
-    return list(_pooled("tool_metatool", [_plain(row) for row in _rows("metatool")]))
+    return list(_pooled("tool_metatool", [_to_tool(row) for row in _rows("metatool")]))
 
 
 def _rows(name: str, part: str = "tools") -> list[dict[str, Any]]:
@@ -52,10 +52,10 @@ def _rows(name: str, part: str = "tools") -> list[dict[str, Any]]:
     return parquet.read_table(DATA / f"tool_{name}" / f"{part}.parquet").to_pylist()
 
 
-def _plain(row: dict[str, Any]) -> Tool:
+def _to_tool(row: dict[str, Any]) -> Tool:
     arguments = json.loads(row.get("parameters_json") or "{}")
-    told = {name: str(said.get("description", "")) for name, said in arguments.items()}
-    return Tool(row["tool"], row["description"] or "", told)
+    described = {name: str(one.get("description", "")) for name, one in arguments.items()}
+    return Tool(row["tool"], row["description"] or "", described)
 
 
 def _pooled(name: str, tools: list[Tool]) -> Iterator[Episode]:
@@ -69,22 +69,21 @@ def _pooled(name: str, tools: list[Tool]) -> Iterator[Episode]:
 
 def _apis(provider: str) -> Iterator[Episode]:
     """Yield the queries of one provider of apibench; a tool is a model with its description."""
-    tools = {
-        row["tool"]: Tool(
-            row["tool"],
-            f"{row['domain']}. {row['functionality']}. {(row['description'] or '')[:_LONGEST]}",
-        )
-        for row in _rows("apibench")
-        if row["provider"] == provider
-    }
+    rows = [row for row in _rows("apibench") if row["provider"] == provider]
+    tools = {row["tool"]: Tool(row["tool"], _describe(row)) for row in rows}
     pool = list(tools.values())
     for row in _rows("apibench", "queries"):
         if row["provider"] == provider and row["gold_tool"] in tools:
             yield Episode(row["query"], pool, frozenset({row["gold_tool"]}))
 
 
+def _describe(row: dict[str, Any]) -> str:
+    card = (row["description"] or "")[:_MAX_DESCRIPTION]
+    return f"{row['domain']}. {row['functionality']}. {card}"
+
+
 def _functions() -> dict[str, list[Episode]]:
-    """Read bfcl: the functions offered with each query, and whether one of them serves it."""
+    """Read bfcl: each query has functions of its own; they may all be irrelevant."""
     found: dict[str, list[Episode]] = {"bfcl": [], "irrelevance": []}
     for row in _rows("bfcl_v4", "queries"):
         schemas = json.loads(row["functions_json"])
@@ -96,5 +95,5 @@ def _functions() -> dict[str, list[Episode]]:
     return found
 
 
-def _names(told: Any) -> list[str]:  # noqa: ANN401 - a list, or a list written as a string
-    return list(ast.literal_eval(told)) if isinstance(told, str) else list(told or [])
+def _names(value: Any) -> list[str]:  # noqa: ANN401 - a list, or a list written as a string
+    return list(ast.literal_eval(value)) if isinstance(value, str) else list(value or [])

@@ -1,4 +1,4 @@
-"""Time one choice among many tools, one thread; what encoding the query takes is told apart.
+"""Time one choice among many tools in one thread, and separately the encoding of the query.
 
 OMP_NUM_THREADS=1 python benchmarks/tools/speed.py [--tools 10000]
 """
@@ -25,23 +25,23 @@ if TYPE_CHECKING:
 QUERIES, TIMES = 300, 5
 
 
-def many(tools: Sequence[Tool]) -> Iterator[Tool]:
-    """Yield the tools, and then again under other names."""
+def repeat(tools: Sequence[Tool]) -> Iterator[Tool]:
+    """Yield the tools again and again under new names."""
     for number in count():
         for tool in tools:
             yield replace(tool, name=f"{tool.name}_{number}")
 
 
-def timed(work: Callable[[str], object], queries: Sequence[str]) -> tuple[float, float]:
+def measure_ms(work: Callable[[str], object], queries: Sequence[str]) -> tuple[float, float]:
     """Return the median and the 95th percentile in milliseconds."""
-    took = np.empty((TIMES, len(queries)))
-    for row in took:
+    times = np.empty((TIMES, len(queries)))
+    for row in times:
         for i, query in enumerate(queries):
             start = time.process_time()
             work(query)
             row[i] = 1e3 * (time.process_time() - start)
-    least = took.min(axis=0)
-    return float(np.median(least)), float(np.percentile(least, 95))
+    fastest = times.min(axis=0)
+    return float(np.median(fastest)), float(np.percentile(fastest, 95))
 
 
 def main() -> None:
@@ -53,7 +53,7 @@ def main() -> None:
     pool = {tool.name.casefold(): tool for part in sets.values() for tool in part[0].tools}
     ranker = ToolRanker.from_pretrained()
     start = time.perf_counter()
-    box = ranker.toolbox(islice(many(list(pool.values())), options.tools))
+    box = ranker.toolbox(islice(repeat(list(pool.values())), options.tools))
     print(f"{len(box):,} tools, read in {time.perf_counter() - start:.1f} s; {QUERIES} queries\n")
     order = np.random.default_rng(0).permutation(len(sets["metatool"]))[:QUERIES]
     queries = [sets["metatool"][i].query for i in order]
@@ -64,8 +64,8 @@ def main() -> None:
     }
     print("| what | p50 | p95 |\n|---|---|---|")
     for label, work in works.items():
-        timed(work, queries[:20])
-        p50, p95 = timed(work, queries)
+        measure_ms(work, queries[:20])
+        p50, p95 = measure_ms(work, queries)
         print(f"| {label} | {p50:.2f} ms | {p95:.2f} ms |", flush=True)
 
 

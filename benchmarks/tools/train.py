@@ -2,8 +2,8 @@
 
     python benchmarks/tools/train.py --out shared/tryage/tools/bundled
 
-A fifth of the queries, by a hash of the text, is never trained on; benchmarks/tools/evaluate.py
-measures what the recipe is worth on queries and on tools that training has not seen.
+A fifth of the queries, by a hash of the text, is never trained on. benchmarks/tools/evaluate.py
+judges the same configuration on queries and on tools that were not in training.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from folds import RECIPE
+from folds import CONFIG
 from sets import load
 
 from tryage.perception.persistence import load_encoder
@@ -21,13 +21,13 @@ from tryage.tools.training import fit_ranker
 
 
 def main() -> None:
-    """Train and save what was learned; the encoder is the bundled router's."""
+    """Train and save the ranker without its encoder, which is that of the bundled router."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     episodes = [episode for part in load().values() for episode in part]
-    encoder, kept = load_encoder(BUNDLED_FOLDER / "encoder"), Path("build/tools")
-    ranker = fit_ranker(episodes, encoder, config=RECIPE, checkpoint=kept)
+    encoder, checkpoint = load_encoder(BUNDLED_FOLDER / "encoder"), Path("build/tools")
+    ranker = fit_ranker(episodes, encoder, config=CONFIG, checkpoint=checkpoint)
     save_matcher(ranker.matcher, ranker.feedback, options.out)
     print(f"Saved to {options.out}: learned from {len(episodes):,} queries.")
 

@@ -1,4 +1,4 @@
-"""Selectors of LlamaIndex by turns on the same cases: right or not, seconds, invalid answers."""
+"""Runs LlamaIndex's selectors in turns on the same cases: correctness, seconds, invalid answers."""
 
 from __future__ import annotations
 
@@ -21,29 +21,29 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Case:
-    """A query, the choices of its engine, and the index that is right."""
+    """A query, the choices of its engine, and the index of the right one."""
 
     query: str
     choices: Sequence[ToolMetadata]
-    right: int
+    answer: int
 
 
 @dataclass
 class Score:
-    """What one selector did: right or not, seconds, and answers that were no valid index."""
+    """The results of one selector: correctness, seconds, and the number of invalid answers."""
 
-    right: list[bool]
+    correct: list[bool]
     seconds: list[float]
     invalid: int = 0
 
-    def row(self, name: str, than: Score) -> str:
-        """Return a row of the table; times relative to those of `than`."""
+    def row(self, name: str, reference: Score) -> str:
+        """Return a row of the table; times are relative to those of `reference`."""
         median = float(np.median(self.seconds))
-        ratio = median / float(np.median(than.seconds))
+        ratio = median / float(np.median(reference.seconds))
         cells = (
             name,
-            f"{len(self.right):,}",
-            f"{np.mean(self.right):.3f}",
+            f"{len(self.correct):,}",
+            f"{np.mean(self.correct):.3f}",
             f"{1e3 * median:,.2f}",
             f"{1e3 * np.percentile(self.seconds, 95):,.2f}",
             f"{ratio:,.1f}x",
@@ -52,13 +52,13 @@ class Score:
         return "| " + " | ".join(cells) + " |"
 
 
-class Nothing(BaseSelector):
-    """Reads the query, as any selector has to, and selects the first choice."""
+class FirstChoiceSelector(BaseSelector):
+    """Encodes the query, as any selector has to, and selects the first choice."""
 
     def __init__(self, encoder: Encoder) -> None:
         self._encoder = encoder
 
-    def _select(self, choices: Sequence[ToolMetadata], query: QueryBundle) -> SelectorResult:  # noqa: ARG002 - its signature
+    def _select(self, choices: Sequence[ToolMetadata], query: QueryBundle) -> SelectorResult:  # noqa: ARG002 - LlamaIndex's signature
         self._encoder.encode([query.query_str])
         return SelectorResult(selections=[SingleSelection(index=0, reason="the first")])
 
@@ -69,7 +69,7 @@ class Nothing(BaseSelector):
         return {}
 
     def _update_prompts(self, prompts: dict[str, Any]) -> None:
-        """Accept nothing."""
+        """Ignore the prompts: it has none."""
 
 
 def judge(
@@ -79,30 +79,30 @@ def judge(
     *,
     warm: bool = True,
 ) -> list[Score]:
-    """Let all select for every case, by turns: other work on the machine then slows all alike.
+    """Let the selectors take turns on every case, so that other work slows all of them equally.
 
-    The first query of each engine warms up what a selector keeps. An encoder remembers the tokens
-    of what it read last: before each turn that is another text, so that none reads for the next.
+    With `warm` a first query of each engine fills the selectors' caches. An encoder keeps the
+    tokens of its last text, so it reads another text before each turn.
     """
     scores = [Score([], []) for _ in selectors]
     engines = {id(case.choices): case.choices for case in cases} if warm else {}
     for choices in engines.values():
         for selector in selectors:
-            _selected(selector, Case("Which one?", choices, 0))
+            _select_index(selector, Case("Which one?", choices, 0))
     for case in cases:
         for selector, score in zip(selectors, scores, strict=True):
             for encoder in encoders:
                 encoder.token_ids(["Which one?"])
             start = time.process_time()
-            index = _selected(selector, case)
+            index = _select_index(selector, case)
             score.seconds.append(time.process_time() - start)
-            score.right.append(index == case.right)
+            score.correct.append(index == case.answer)
             score.invalid += index is None or not 0 <= index < len(case.choices)
     return scores
 
 
-def _selected(selector: BaseSelector, case: Case) -> int | None:
-    """Return the index; None if what a model wrote could not be read."""
+def _select_index(selector: BaseSelector, case: Case) -> int | None:
+    """Return the selected index; None if the answer of a model could not be parsed."""
     try:
         index: int = selector.select(case.choices, QueryBundle(case.query)).ind
     except (ValueError, KeyError, TypeError, OutputParserException):

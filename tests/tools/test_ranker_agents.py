@@ -38,10 +38,10 @@ def run(request, monkeypatch):
         pytest.skip("the benchmarks are not part of this copy")
     monkeypatch.syspath_prepend(BENCHMARKS)
     from loops import LOOPS, Caller
-    from models import Needing
+    from models import OracleModel
 
     async def run_all(ranker, needed=NEEDED):
-        caller = Caller(Needing(needed), len, most=2)
+        caller = Caller(OracleModel(needed), len, max_calls=2)
         loop = LOOPS[request.param](TOOLS, caller, ranker)
         return {query: await loop(query) for query in needed}
 
