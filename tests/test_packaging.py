@@ -1,4 +1,4 @@
-"""What an installation promises: a light import, honest exports, a sentence for what is absent."""
+"""The installed package: imports are light, exports exist, missing extras are named in errors."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 
 import tryage
-from tryage.core.validation import require_extra
 from tryage.errors import MissingExtraError, TryageError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -35,11 +34,27 @@ HEAVY = (
 )
 
 
+# Packages that import their public names when they are first used.
+LAZY_PACKAGES = (
+    "tryage.core",
+    "tryage.hub",
+    "tryage.perception",
+    "tryage.learning",
+    "tryage.learning.training",
+    "tryage.learning.scoring",
+    "tryage.learning.evaluation",
+    "tryage.learning.cotraining",
+    "tryage.chat",
+    "tryage.tools",
+    "tryage.testing",
+)
+
+
 def modules_after(code: str) -> set[str]:
     """Run code in a fresh interpreter and return the names of all modules it loaded."""
-    told = f"{code}\nimport sys, json\nprint(json.dumps(sorted(sys.modules)))"
+    script = f"{code}\nimport sys, json\nprint(json.dumps(sorted(sys.modules)))"
     done = subprocess.run(  # noqa: S603 - our own interpreter and code
-        [sys.executable, "-c", told], capture_output=True, text=True, check=True
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
     return set(json.loads(done.stdout.splitlines()[-1]))
 
@@ -73,12 +88,41 @@ def test_importing_an_integration_loads_neither_torch_nor_another_framework(
     assert modules_after(f"import {package}") & (foreign | {"torch", "transformers"}) == set()
 
 
-def test_importing_the_package_loads_none_of_its_rooms_and_hardly_anything_else():
-    fresh = modules_after("")
-    loaded = modules_after("import tryage") - fresh
+def test_importing_tryage_loads_no_other_module_of_it_and_few_of_the_standard_library():
+    loaded = modules_after("import tryage") - modules_after("")
     assert {name for name in loaded if name.startswith("tryage")} == {"tryage"}
     assert "numpy" not in loaded
-    assert len(loaded) < 60  # the standard library's typing and what it needs
+    assert len(loaded) < 60  # typing and the modules that it imports
+
+
+@pytest.mark.parametrize("package", LAZY_PACKAGES)
+def test_importing_a_package_loads_none_of_its_modules(package):
+    parts = package.split(".")
+    parents = {".".join(parts[: i + 1]) for i in range(len(parts))}
+    loaded = modules_after(f"import {package}") - modules_after("")
+    assert {name for name in loaded if name.startswith("tryage")} == parents | {
+        "tryage.core",
+        "tryage.core.lazy",
+    }
+    assert "numpy" not in loaded
+
+
+@pytest.mark.parametrize("package", LAZY_PACKAGES)
+def test_every_exported_name_of_a_package_exists(package):
+    if package in ("tryage.learning.training", "tryage.learning.cotraining"):
+        pytest.importorskip("torch")
+    module = importlib.import_module(package)
+    assert module.__all__
+    assert set(module.__all__) <= set(dir(module))
+    for name in module.__all__:
+        assert getattr(module, name) is not None
+
+
+def test_every_package_with_lazy_exports_is_checked():
+    heads = (ROOT / "shared").rglob("__init__.py")
+    lazy = {head.parent for head in heads if "lazy_exports(" in head.read_text("utf-8")}
+    names = {".".join(folder.relative_to(ROOT / "shared").parts) for folder in lazy}
+    assert names == set(LAZY_PACKAGES)
 
 
 def test_a_decision_loads_nothing_heavy_and_no_framework():
@@ -90,7 +134,7 @@ def test_a_decision_loads_nothing_heavy_and_no_framework():
     assert modules_after(code) & set(HEAVY) == set()
 
 
-def test_what_is_listed_is_what_can_be_imported():
+def test_the_listed_names_of_tryage_can_be_imported():
     assert sorted(tryage.__all__) == ["Decision", "Expert", "Library", "Preferences", "QTable",
                                       "Router"]  # fmt: skip
     for name in tryage.__all__:
@@ -101,7 +145,7 @@ def test_what_is_listed_is_what_can_be_imported():
     ("package", "needs"),
     [("tryage_langchain", "langchain_core"), ("tryage_llamaindex", "llama_index.core")],
 )
-def test_an_integration_exports_what_it_lists(package, needs):
+def test_the_listed_names_of_an_integration_can_be_imported(package, needs):
     pytest.importorskip(needs)
     module = importlib.import_module(package)
     assert module.__all__
@@ -109,7 +153,7 @@ def test_an_integration_exports_what_it_lists(package, needs):
         assert getattr(module, name).__name__ == name
 
 
-def test_a_name_that_is_not_there_says_what_is():
+def test_an_unknown_name_is_refused_with_the_known_ones():
     with pytest.raises(AttributeError, match=r"Rooter.*Router"):
         _ = tryage.Rooter
 
@@ -137,11 +181,6 @@ def test_an_integration_without_its_framework_names_the_command_that_installs_it
     assert isinstance(raised.value, (ImportError, TryageError))
 
 
-def test_a_package_whose_parent_is_absent_counts_as_absent():
-    with pytest.raises(MissingExtraError, match=r"nowhere\.at_all is not installed"):
-        require_extra("nowhere.at_all", "langchain")
-
-
 def test_every_extra_that_a_message_names_exists():
     metadata = pytest.importorskip("tomllib" if sys.version_info >= (3, 11) else "tomli")
     project = metadata.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
@@ -158,7 +197,7 @@ def test_every_extra_that_a_message_names_exists():
     } <= extras
 
 
-def test_the_root_holds_no_second_copy_of_the_package():
+def test_the_source_folders_are_not_packages():
     assert not (ROOT / "shared" / "__init__.py").exists()
     assert not (ROOT / "src" / "__init__.py").exists()
 
@@ -193,7 +232,7 @@ def test_the_wheel_holds_the_fakes_and_the_local_hub_for_tests_of_users(wheel):
     assert "tryage/testing/hub/local.py" in wheel
 
 
-def test_the_wheel_holds_every_source_file_and_no_leftovers(wheel):
+def test_the_wheel_holds_every_source_file_and_no_build_products(wheel):
     for folder in (ROOT / "shared", ROOT / "src"):
         sources = {path.relative_to(folder).as_posix() for path in folder.rglob("*.py")}
         assert sources <= wheel
