@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 
@@ -15,6 +16,8 @@ from langchain_core.rate_limiters import BaseRateLimiter
 from langchain_core.runnables import RunnableLambda
 from langgraph.graph import START, MessagesState, StateGraph
 
+from tryage import Router
+from tryage.testing import FixedPerception
 from tryage_langchain import ChatTryage
 
 
@@ -270,3 +273,17 @@ def test_threads_may_share_it(chat):
 
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(one, range(100))) == ["small", "big"] * 50
+
+
+async def test_the_first_async_call_reads_the_router_beside_the_event_loop(monkeypatch, small):
+    readers = []
+
+    def from_pretrained(*_, **__):
+        readers.append(threading.get_ident())
+        return Router(FixedPerception({"small": 0.1}))
+
+    monkeypatch.setattr(Router, "from_pretrained", from_pretrained)
+    chat = ChatTryage(models={"small": small})
+    assert model_of(await chat.ainvoke("small question")) == "small"
+    assert len(readers) == 1
+    assert readers[0] != threading.get_ident()
