@@ -75,7 +75,7 @@ def split_prompts(prompts: Sequence[Prompt]) -> PromptSplits:
 
 @dataclass(frozen=True)
 class TrainedSystem:
-    """Trained experts, their router, the history of training, and who is good at what."""
+    """Trained experts, their router, the history of training, and how the experts specialized."""
 
     students: tuple[Student, ...]
     router: Router
@@ -107,7 +107,7 @@ def train_system(  # noqa: PLR0913 - experts, prompts, mode, config and encoder;
     folder: str | Path | None = None,
     progress: bool = True,
 ) -> TrainedSystem:
-    """Train experts with a mode, fit a router to them, and measure who is good at what.
+    """Train experts with a mode, fit a router to them, and measure how they specialized.
 
     Args:
         students: The experts; they learn in place.

@@ -262,11 +262,11 @@ def sweep_weight(
 def choose_weight(
     scores: Float64Array, costs: Float64Array, best_single_score: float, allowance: float
 ) -> int:
-    """Return the index of the cheapest weight whose mean score is at most `allowance` too low.
+    """Return the index of the cheapest weight that keeps the score, at most `allowance` below.
 
-    The scale is the `best_single_score`. `scores` and `costs` are `(n_prompts, n_weights)` on
-    prompts that may be tuned on. If no weight reaches that score, the one with the best score is
-    returned.
+    Its mean score is at least `best_single_score - allowance`. `scores` and `costs` are
+    `(n_prompts, n_weights)` on prompts that may be tuned on. If no weight reaches that score, the
+    one with the best score is chosen.
     """
     mean_scores, mean_costs = np.nanmean(scores, axis=0), np.nanmean(costs, axis=0)
     good = mean_scores >= best_single_score - allowance
