@@ -1,8 +1,8 @@
 """Counts the code that runs in the most common uses: how many files a reader has to follow.
 
-    python benchmarks/journeys.py
+    python benchmarks/code_paths.py
 
-For every journey it counts the project files and the distinct functions that run, the calls, and
+For every code path it counts the project files and the distinct functions that run, the calls, and
 the calls from one project file into another. Code that only gets imported and the fakes for tests
 do not count. Everything has run once before, on other data. Then it prints the modules that are
 loaded after `tryage train` in a new process, and the sizes of files and functions.
@@ -105,7 +105,7 @@ def trace(action: Callable[[], object], without: tuple[str, ...] = FAKES) -> Tra
     return recorded
 
 
-# --- the journeys ------------------------------------------------------------------------------
+# --- the code paths ------------------------------------------------------------------------------
 
 
 def routing() -> Iterator[tuple[str, Trace]]:
@@ -182,7 +182,7 @@ def choosing_tools() -> Iterator[tuple[str, Trace]]:
     yield "`ToolRanker.select`, again", trace(lambda: ranker.select(TOOLS, QUERY, 2))
 
 
-# --- inputs of the journeys ----------------------------------------------------------------------
+# --- inputs of the code paths ----------------------------------------------------------------------
 
 
 @contextlib.contextmanager
@@ -376,8 +376,8 @@ def quantile(values: Sequence[int], share: float) -> int:
 # --- the tables --------------------------------------------------------------------------------
 
 
-def journeys(home: Path) -> Iterator[tuple[str, Trace]]:
-    """Trace all journeys."""
+def code_paths(home: Path) -> Iterator[tuple[str, Trace]]:
+    """Trace all code paths."""
     yield from routing()
     yield from from_the_hub(home)
     yield from chatting()
@@ -389,8 +389,8 @@ def main() -> None:
     """Print the tables."""
     with tempfile.TemporaryDirectory() as scratch:
         home = Path(scratch)
-        print("| journey | files | functions | calls | crossings |\n|---|---:|---:|---:|---:|")
-        for name, seen in journeys(home):
+        print("| code path | files | functions | calls | crossings |\n|---|---:|---:|---:|---:|")
+        for name, seen in code_paths(home):
             print(f"| {name} |", " | ".join(f"{count:,}" for count in seen.row()), "|", flush=True)
         print("\n| after `tryage train` in a new process | |\n|---|---:|")
         print("\n".join(loaded_rows(modules_after_training(home))))
