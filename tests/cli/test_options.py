@@ -42,7 +42,7 @@ def test_a_requirement_is_written_as_in_a_flag(tryage, saved):
         (["--weight", "size=big"], "'size=big' is not NAME=NUMBER"),
         (["--weight", "size=-1"], "-1"),
         (["--weight", "colour=1"], "colour"),
-        (["--require", "size<1"], "None of the 3 experts is left to choose."),
+        (["--require", "size<1"], "None of the 3 experts is eligible."),
     ],
 )
 def test_a_wrong_option_is_one_line_on_stderr_and_exit_code_2(tryage, saved, words, message):
