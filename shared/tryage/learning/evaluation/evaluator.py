@@ -86,7 +86,7 @@ def evaluate(  # noqa: PLR0913 - three inputs, the rest has defaults
     config = config or EvaluationConfig()
     _check_inputs(table, embeddings, methods, baselines)
     usable = np.flatnonzero(table.measured.any(axis=1))
-    notes = _notes(table)
+    notes = _notes(table, config)
     table, embeddings = table.take(usable), embeddings[usable]
     runners = {label: hide_labels(method) for label, method in methods.items()}
     runners |= {
@@ -98,17 +98,9 @@ def evaluate(  # noqa: PLR0913 - three inputs, the rest has defaults
         for label, run in runners.items()
     }
     costs: dict[str, CostResult] = {}
-    too_few = _too_few_for_costs(table, config)
-    if too_few:
-        notes += (too_few,)
-    elif len(priced_experts(table)) > 1 and base.BEST_SINGLE in runs:
-        costs = cost_report(
-            table,
-            embeddings,
-            {label: run for label, run in runs.items() if label not in _NO_COST_VIEW},
-            splits,
-            config,
-        )
+    if _can_choose_weight(table, config) and base.BEST_SINGLE in runs:
+        shown = {label: run for label, run in runs.items() if label not in _NO_COST_VIEW}
+        costs = cost_report(table, embeddings, shown, splits, config)
     predictions = {label: predicted for label, (_, predicted) in runs.items()}
     router = next(iter(methods), None)
     return Evaluation(
@@ -139,7 +131,8 @@ def _check_inputs(
         raise InputError(f"{sorted(twice)} name both a method and a baseline; rename the method")
 
 
-def _notes(table: QTable) -> tuple[str, ...]:
+def _notes(table: QTable, config: EvaluationConfig) -> tuple[str, ...]:
+    """Say what was left out of the evaluation, and why."""
     notes = []
     usable = table.measured.any(axis=1)
     if not usable.all():
@@ -156,18 +149,23 @@ def _notes(table: QTable) -> tuple[str, ...]:
             f"The cost view is over the {len(priced)} of {len(table.experts)} experts whose cost "
             "is known, for the best single expert too."
         )
+    table = table.take(np.flatnonzero(usable))
+    if len(priced) > 1 and not _can_choose_weight(table, config):
+        notes.append(
+            "The cost view is left out: the weight of cost is chosen in folds within folds, and "
+            f"{_n_inner_train(table, config)} prompts to learn from are too few."
+        )
     return tuple(notes)
 
 
-def _too_few_for_costs(table: QTable, config: EvaluationConfig) -> str:
-    """Return the note that says why the weight of cost cannot be chosen; empty if it can."""
-    n_train = min_train_size(table.groups, config.n_folds, config.inner_folds)
-    if len(priced_experts(table)) < 2 or n_train >= _MIN_TRAIN_PROMPTS:
-        return ""
-    return (
-        f"The cost view is left out: the weight of cost is chosen in folds within folds, and "
-        f"{n_train} prompts to learn from are too few."
-    )
+def _can_choose_weight(table: QTable, config: EvaluationConfig) -> bool:
+    """Tell whether costs are known, and enough prompts are left to choose their weight by."""
+    enough = _n_inner_train(table, config) >= _MIN_TRAIN_PROMPTS
+    return enough and len(priced_experts(table)) > 1
+
+
+def _n_inner_train(table: QTable, config: EvaluationConfig) -> int:
+    return min_train_size(table.groups, config.n_folds, config.inner_folds)
 
 
 def _method_results(
@@ -177,6 +175,7 @@ def _method_results(
     router: str | None,
     config: EvaluationConfig,
 ) -> tuple[MethodResult, ...]:
+    """Return the result of every method; `router` names the one that the leads are of."""
     shares = {
         label: choice_probabilities(run.losses, table.measured)
         for label, run in predictions.items()
@@ -186,31 +185,29 @@ def _method_results(
     drawn = bootstrap(columns, table.groups, draws=config.draws, seed=config.seed)
     draws_of = dict(zip(scores, drawn.T, strict=True))
     best = 1.0 - best_losses(table.losses)
-    results = []
-    for label, score in scores.items():
+
+    def result_of(label: str, score: Float64Array) -> MethodResult:
         lead = None
         if router is not None and label != router:
             gain = float(scores[router].mean() - score.mean())
             lead = interval(gain, draws_of[router] - draws_of[label])
         losses = predictions[label].losses
-        results.append(
-            MethodResult(
-                name=label,
-                score=interval(float(score.mean()), draws_of[label]),
-                lead=lead,
-                optimal_rate=float(optimal_hits(shares[label], table.losses).mean()),
-                regret=float((best - score).mean()),
-                calibration=None
-                if label in _NO_FORECAST
-                else calibration_metrics(losses, table.losses),
-                pairs={} if label == base.BEST_SINGLE else _pair_results(table, losses),
-                by_source=_mean_by_label(table.sources, score),
-                by_category=_mean_by_label(table.categories, score),
-                shares=_choice_shares(table, shares[label]),
-                cost=costs.get(label),
-            )
+        forecasts = label not in _NO_FORECAST
+        return MethodResult(
+            name=label,
+            score=interval(float(score.mean()), draws_of[label]),
+            lead=lead,
+            optimal_rate=float(optimal_hits(shares[label], table.losses).mean()),
+            regret=float((best - score).mean()),
+            calibration=calibration_metrics(losses, table.losses) if forecasts else None,
+            pairs={} if label == base.BEST_SINGLE else _pair_results(table, losses),
+            by_source=_mean_by_label(table.sources, score),
+            by_category=_mean_by_label(table.categories, score),
+            shares=_choice_shares(table, shares[label]),
+            cost=costs.get(label),
         )
-    return tuple(results)
+
+    return tuple(result_of(label, score) for label, score in scores.items())
 
 
 def _pair_results(table: QTable, losses: Float64Array) -> dict[str, PairResult]:
