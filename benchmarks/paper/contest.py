@@ -1,4 +1,4 @@
-"""Who chooses, on the same prompts: Tryage's router, the baselines, and hindsight."""
+"""Compares ways to choose on the same prompts: Tryage's router, the baselines, and the oracle."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tryage.perception.encoder import Encoder
 
 ROUTER = "Tryage"
-TOLD = "Tryage, trained with the domains' names"
+ROUTER_WITH_DOMAINS = "Tryage, trained with the domains' names"
 MAJORITY = "expert that is most often best"
 SINGLE = "expert with the lowest mean loss"
 TABLE = "best expert of the true domain (told to it)"
@@ -31,36 +31,36 @@ ORACLE = "oracle"
 
 
 @dataclass(frozen=True)
-class Halves:
-    """What a router learns from, and what it is judged on."""
+class Split:
+    """The passages that a router learns from, and those that it is judged on."""
 
     train: QTable
     test: QTable
 
 
-def halves(table: QTable, seed: int, share: float = 0.8) -> Halves:
-    """Draw a share of the router's passages by a seed; what is held out stays the same."""
+def split(table: QTable, seed: int, share: float = 0.8) -> Split:
+    """Draw a share of the router's passages by a seed; the held-out passages stay the same."""
     router = np.flatnonzero(np.array(table.sources) == "router")
     drawn = np.random.default_rng(seed).permutation(router)[: round(share * len(router))]
-    return Halves(table.take(np.sort(drawn)), table.take(np.array(table.sources) == "test"))
+    return Split(table.take(np.sort(drawn)), table.take(np.array(table.sources) == "test"))
 
 
 def majority(fold: Fold) -> MethodPrediction:
-    """Choose always the expert that is best most often."""
+    """Choose the expert that is most often best, for every prompt."""
     row = -best_shares(fold.train.losses)
     return MethodPrediction(np.repeat(row[None], len(fold.test), axis=0).astype(np.float32))
 
 
-def contest(parts: Halves, encoder: Encoder, seed: int) -> dict[str, Floats]:
-    """Let everybody choose; return the shares `(n_test, n_experts)` of each.
+def compare_methods(parts: Split, encoder: Encoder, seed: int) -> dict[str, Floats]:
+    """Return the choices of every method, as shares `(n_test, n_experts)`.
 
-    Nobody is told the domain of a test passage but the category table; the router is told those of
-    the training passages only under the name that says so.
+    Only the category table knows the domain of a test passage. The router knows the domains of the
+    training passages only as `ROUTER_WITH_DOMAINS`.
     """
     router = hide_labels(make_routing_method(encoder, seed))
     methods: Mapping[str, FoldMethod] = {
-        ROUTER: lambda fold: router(replace(fold, train=unnamed(fold.train))),
-        TOLD: router,
+        ROUTER: lambda fold: router(replace(fold, train=without_categories(fold.train))),
+        ROUTER_WITH_DOMAINS: router,
         "nearest neighbours": base.nearest_neighbors,
         TABLE: base.category_table,
         MAJORITY: majority,
@@ -68,33 +68,33 @@ def contest(parts: Halves, encoder: Encoder, seed: int) -> dict[str, Floats]:
         "random": base.random,
         ORACLE: base.oracle,
     }
-    fold = folded(parts, encoder)
+    fold = make_fold(parts, encoder)
     return {
         name: choice_probabilities(run(fold).losses, fold.test.measured)
         for name, run in methods.items()
     }
 
 
-def routed(parts: Halves, encoder: Encoder, seed: int) -> Floats:
-    """Let the router alone choose."""
-    fold = folded(replace(parts, train=unnamed(parts.train)), encoder)
+def router_choices(parts: Split, encoder: Encoder, seed: int) -> Floats:
+    """Return only the choices of the router."""
+    fold = make_fold(replace(parts, train=without_categories(parts.train)), encoder)
     return choice_probabilities(
         hide_labels(make_routing_method(encoder, seed))(fold).losses, fold.test.measured
     )
 
 
-def domain_unseen(parts: Halves, encoder: Encoder, seed: int) -> Floats:
-    """Let routers choose that saw no passage of the domain in question."""
-    known, asked = np.array(parts.train.categories), np.array(parts.test.categories)
+def choices_in_unseen_domains(parts: Split, encoder: Encoder, seed: int) -> Floats:
+    """Return choices of routers that were trained without the domain of the test passage."""
+    known, tested = np.array(parts.train.categories), np.array(parts.test.categories)
     shares = np.zeros(parts.test.losses.shape)
-    for domain in sorted(set(asked.tolist())):
-        without = Halves(parts.train.take(known != domain), parts.test.take(asked == domain))
-        shares[asked == domain] = routed(without, encoder, seed)
+    for domain in sorted(set(tested.tolist())):
+        without = Split(parts.train.take(known != domain), parts.test.take(tested == domain))
+        shares[tested == domain] = router_choices(without, encoder, seed)
     return shares
 
 
-def folded(parts: Halves, encoder: Encoder) -> Fold:
-    """Bring the embeddings to both sides."""
+def make_fold(parts: Split, encoder: Encoder) -> Fold:
+    """Return the split with the embeddings of both sides."""
     return Fold(
         parts.train,
         encoder.encode(parts.train.prompts),
@@ -103,6 +103,6 @@ def folded(parts: Halves, encoder: Encoder) -> Fold:
     )
 
 
-def unnamed(table: QTable) -> QTable:
-    """Leave out the domains' names."""
+def without_categories(table: QTable) -> QTable:
+    """Return the table without the names of the domains."""
     return replace(table, categories=None)

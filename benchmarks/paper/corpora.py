@@ -2,9 +2,9 @@
 
     python benchmarks/paper/corpora.py
 
-`corpora()` collects what this machine can get and keeps it in `.paper/corpora/`; delete a file
-there to collect it again. `corpus.texts["experts"]` trains experts, `["router"]` the router, and
-`["test"]` is seen by neither.
+`corpora()` collects the texts that this machine can get and keeps them in `.paper/corpora/`; delete
+a file there to collect it again. `corpus.texts["experts"]` trains experts, `["router"]` the router,
+and `["test"]` neither of them.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 WORK = Path(__file__).resolve().parents[2] / ".paper"
-PARTS = {"experts": 3000, "router": 600, "test": 300}  # at most so many passages of each domain
+PARTS = {"experts": 3000, "router": 600, "test": 300}  # the most passages of each domain
 SHARES = ("experts",) * 7 + ("router",) * 2 + ("test",)  # of ten documents
 SHORTEST, ENOUGH, LONGEST = 300, 450, 700  # characters of a passage
 SHORTEST_WHOLE, LONGEST_WHOLE = 20, 1500  # of a document that is one passage
-PER_DOCUMENT = 30  # passages, so that no long document is a domain
+PER_DOCUMENT = 30  # passages, so that no long document dominates a domain
 SHINGLE, ALIKE = 6, 0.3  # a passage is a near-duplicate if this share of its runs of words is known
 
 
@@ -42,12 +42,12 @@ class Corpus:
 
     @property
     def bytes(self) -> int:
-        """How large all its passages are, in UTF-8."""
+        """The size of all passages in UTF-8."""
         return sum(len(text.encode()) for texts in self.texts.values() for text in texts)
 
 
 def corpora(work: Path = WORK) -> list[Corpus]:
-    """Return every domain that this machine has or can get; says which it cannot."""
+    """Return every domain that this machine can get; print the missing ones."""
     found = []
     for source in SOURCES:
         path = work / "corpora" / f"{source.name}.jsonl"
@@ -62,27 +62,27 @@ def corpora(work: Path = WORK) -> list[Corpus]:
 
 
 def split(source: Source, documents: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
-    """Cut documents into passages, and deal them to the parts by a hash of the document's name.
+    """Cut documents into passages, and assign them to parts by a hash of the document's name.
 
-    A passage that repeats an earlier one is left out: `experts` come first, so what experts have
-    learned is in no other part, then `router`.
+    A passage that repeats an earlier one is left out. `experts` come first and then `router`, so
+    that no other part repeats what experts were trained on.
     """
-    dealt: dict[str, list[str]] = defaultdict(list)
+    assigned: dict[str, list[str]] = defaultdict(list)
     for name, text in documents:
         part = SHARES[_digest(f"{source.name}/{name}") % len(SHARES)]
-        dealt[part] += passages(text, whole=source.whole)
+        assigned[part] += passages(text, whole=source.whole)
     known: set[int] = set()
     parts = {}
-    for part, most in PARTS.items():
+    for part, limit in PARTS.items():
         parts[part] = []
-        for text in sorted(dealt[part], key=_digest):
-            if len(parts[part]) < most and not repeats(text, known):
+        for text in sorted(assigned[part], key=_digest):
+            if len(parts[part]) < limit and not repeats(text, known):
                 parts[part].append(text)
     return parts
 
 
 def passages(text: str, *, whole: bool = False) -> list[str]:
-    """Cut a text at line ends into passages; what is too short or too long is left out."""
+    """Cut a text at line ends into passages; passages that are too short or long are left out."""
     if whole:
         text = text.strip()
         return [text] if SHORTEST_WHOLE <= len(text) <= LONGEST_WHOLE else []
@@ -99,14 +99,14 @@ def passages(text: str, *, whole: bool = False) -> list[str]:
 
 
 def repeats(text: str, known: set[int]) -> bool:
-    """Tell whether a passage is a near-duplicate of the known ones; if not, it is known from now.
+    """Return whether a passage is a near-duplicate of the known ones; if not, add it to them.
 
-    What is compared are runs of six words, whatever the case, digits and line ends; of fewer words
-    the whole. Licence headers and questions asked twice are found so.
+    It compares runs of six words, or the whole of a shorter passage, regardless of case, digits and
+    line ends. It finds licence headers and repeated questions.
     """
     words = "".join("0" if c.isdigit() else c for c in text.casefold()).split()
     starts = range(max(1, len(words) - SHINGLE + 1))
-    runs = {_digest(" ".join(words[at : at + SHINGLE])) for at in starts}
+    runs = {_digest(" ".join(words[i : i + SHINGLE])) for i in starts}
     if len(runs & known) > ALIKE * len(runs):
         return True
     known |= runs
@@ -140,7 +140,7 @@ def _digest(text: str) -> int:
 
 
 def main() -> None:
-    """Print what there is of each domain."""
+    """Print the number of passages of each domain."""
     print("| domain | experts | router | test | kB | licence | from |")
     print("|---|---|---|---|---|---|---|")
     for corpus in corpora():

@@ -1,4 +1,4 @@
-"""Puts one measured library on trial: who chooses best, within domains too, and at what size."""
+"""Judges the ways to choose on one measured library: overall, within domains, and by size."""
 
 from __future__ import annotations
 
@@ -6,11 +6,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from contest import ORACLE, ROUTER, Halves, contest, domain_unseen, halves, routed
-from figures import Inside, Worth, best_single, confusion, inside, over_seeds, worth
+from contest import (
+    ORACLE,
+    ROUTER,
+    Split,
+    choices_in_unseen_domains,
+    compare_methods,
+    router_choices,
+    split,
+)
+from figures import DomainWorth, Worth, best_single, by_domain, confusion, over_seeds, worth
 from front import fronts
 from pictures import draw_confusion, draw_front
-from report import Found
+from report import Findings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,15 +30,15 @@ if TYPE_CHECKING:
     from tryage import Library, QTable
     from tryage.perception.encoder import Encoder
 
-    Runs: TypeAlias = Sequence[Mapping[str, Floats]]  # for each seed, who chose whom
+    Runs: TypeAlias = Sequence[Mapping[str, Floats]]  # for each seed, the choices of each method
 
 WEIGHTS = (0.0, 0.03, 0.1, 0.3, 1.0, 3.0)
 UNSEEN = "Tryage, without a passage of the domain"
 
 
 @dataclass(frozen=True)
-class Trial:
-    """One library with its losses, and where to put pictures and what takes long."""
+class Experiment:
+    """One library with its losses, the seeds, and the folder for pictures and caches."""
 
     name: str
     table: QTable
@@ -43,76 +51,75 @@ class Trial:
         """The name as part of a file name."""
         return "-".join(self.name.lower().split()[:-1])
 
-    def halves(self) -> list[Halves]:
-        """Return what each seed learns from and is judged on."""
-        return [halves(self.table, seed) for seed in self.seeds]
+    def splits(self) -> list[Split]:
+        """Return the split of each seed."""
+        return [split(self.table, seed) for seed in self.seeds]
 
 
-def examine(trial: Trial, encoder: Encoder) -> tuple[Found, Runs]:
-    """Train routers on the measured losses and judge everybody on the held-out passages.
+def examine(experiment: Experiment, encoder: Encoder) -> tuple[Findings, Runs]:
+    """Train routers on the measured losses and judge all methods on the held-out passages.
 
-    Returns what was found, and for each seed who chose whom.
+    Returns the findings, and for each seed the choices of each method.
     """
-    parts = trial.halves()
-    runs = [contest(each, encoder, seed) for each, seed in zip(parts, trial.seeds, strict=True)]
-    sizes = dict(zip(trial.library.names, trial.library.column("parameters").tolist(), strict=True))
-    held = len(parts[0].test)
-    found = Found(trial.name, sizes, (len(trial.table) - held, held), len(trial.seeds))
-    found.choices = over_seeds([_judged(run, half) for run, half in zip(runs, parts, strict=True)])
-    found.inside = _inside(runs, parts)
-    _walk(trial, parts[0], encoder, found)
-    _draw(trial, runs, parts[0].test)
+    splits, library = experiment.splits(), experiment.library
+    seeded = zip(splits, experiment.seeds, strict=True)
+    runs = [compare_methods(one, encoder, seed) for one, seed in seeded]
+    sizes = dict(zip(library.names, library.column("parameters").tolist(), strict=True))
+    n_test = len(splits[0].test)
+    counts = (len(experiment.table) - n_test, n_test)
+    found = Findings(experiment.name, sizes, counts, len(experiment.seeds))
+    found.choices = over_seeds([_worths(run, one) for run, one in zip(runs, splits, strict=True)])
+    found.inside = _by_domain(runs, splits)
+    _trace_fronts(experiment, splits[0], encoder, found)
+    _draw_choices(experiment, runs, splits[0].test)
     return found, runs
 
 
-def look_closer(trial: Trial, encoders: Mapping[str, Encoder], found: Found, runs: Runs) -> None:
-    """Judge routers that never saw the domain, and routers that read with other encoders.
+def examine_ablations(
+    experiment: Experiment, encoders: Mapping[str, Encoder], found: Findings, runs: Runs
+) -> None:
+    """Judge routers that were trained without the domain, and routers with other encoders.
 
-    The first encoder is the one that the router was examined with.
+    The first encoder is the one of `examine`.
     """
-    encoder, parts = next(iter(encoders.values())), trial.halves()
-    unseen = domain_unseen(parts[0], encoder, trial.seeds[0])
-    found.choices[UNSEEN] = over_seeds([_judged({UNSEEN: unseen}, parts[0])])[UNSEEN]
-    found.encoders = _read_by(trial, runs, parts, encoders)
+    encoder, splits = next(iter(encoders.values())), experiment.splits()
+    unseen = choices_in_unseen_domains(splits[0], encoder, experiment.seeds[0])
+    found.choices[UNSEEN] = over_seeds([_worths({UNSEEN: unseen}, splits[0])])[UNSEEN]
+    found.encoders = _by_encoder(experiment, runs, splits, encoders)
 
 
-def _judged(shares: Mapping[str, Floats], parts: Halves) -> dict[str, Worth]:
+def _worths(shares: Mapping[str, Floats], parts: Split) -> dict[str, Worth]:
     single = best_single(parts.train)
     return {name: worth(share, parts.test.losses, single) for name, share in shares.items()}
 
 
-def _inside(runs: Runs, parts: Sequence[Halves]) -> list[Inside]:
-    """Judge within domains, the router's choices of all seeds together."""
+def _by_domain(runs: Runs, splits: Sequence[Split]) -> list[DomainWorth]:
+    """Judge the router within domains, on the mean of its choices over the seeds."""
     shares = np.mean([run[ROUTER] for run in runs], axis=0)
-    return inside(shares, parts[0].train, parts[0].test)
+    return by_domain(shares, splits[0].train, splits[0].test)
 
 
-def _walk(trial: Trial, parts: Halves, encoder: Encoder, found: Found) -> None:
-    walks = fronts(parts, encoder, trial.library, trial.seeds[0])
-    found.walk = [(w, *walks.router.at(w), *walks.oracle.at(w)) for w in WEIGHTS]
-    found.alone = walks.experts
-    draw_front(walks, trial.name, trial.out / f"front-{trial.key}.png")
+def _trace_fronts(experiment: Experiment, parts: Split, encoder: Encoder, found: Findings) -> None:
+    both = fronts(parts, encoder, experiment.library, experiment.seeds[0])
+    found.walk = [(w, *both.router.at(w), *both.oracle.at(w)) for w in WEIGHTS]
+    found.alone = both.experts
+    draw_front(both, experiment.name, experiment.out / f"front-{experiment.key}.png")
 
 
-def _draw(trial: Trial, runs: Runs, test: QTable) -> None:
+def _draw_choices(experiment: Experiment, runs: Runs, test: QTable) -> None:
     mean = {name: np.mean([run[name] for run in runs], axis=0) for name in (ROUTER, ORACLE)}
     chosen, best = (confusion(mean[name], test.categories or ()) for name in (ROUTER, ORACLE))
-    draw_confusion(chosen, best, test.experts, trial.name, trial.out / f"chosen-{trial.key}.png")
+    path = experiment.out / f"chosen-{experiment.key}.png"
+    draw_confusion(chosen, best, test.experts, experiment.name, path)
 
 
-def _read_by(
-    trial: Trial,
-    runs: Runs,
-    parts: Sequence[Halves],
-    encoders: Mapping[str, Encoder],
+def _by_encoder(
+    experiment: Experiment, runs: Runs, splits: Sequence[Split], encoders: Mapping[str, Encoder]
 ) -> dict[str, tuple[Worth, Worth]]:
-    """Judge the router with each encoder; what the first of them chose is known."""
+    """Judge the router with each encoder; `runs` already hold the choices with the first one."""
     first, *others = encoders
-    judged = [
-        _judged(
-            {first: run[ROUTER]} | {name: routed(half, encoders[name], seed) for name in others},
-            half,
-        )
-        for run, half, seed in zip(runs, parts, trial.seeds, strict=True)
-    ]
-    return over_seeds(judged)
+    worths = []
+    for run, one, seed in zip(runs, splits, experiment.seeds, strict=True):
+        choices = {name: router_choices(one, encoders[name], seed) for name in others}
+        worths.append(_worths({first: run[ROUTER]} | choices, one))
+    return over_seeds(worths)

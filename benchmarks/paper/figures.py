@@ -1,4 +1,4 @@
-"""What choices were worth, from measured losses alone: rates, losses, shares of a gain."""
+"""Judges choices by measured losses: rates of the best expert, mean losses, shares of the gain."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
     from tryage import QTable
 
 Floats = NDArray[np.floating[Any]]
-_LEAST_ROOM = 1e-4  # nats per character: of less than that a share says nothing
+_MIN_GAIN = 1e-4  # nats per character; a share of a smaller gain means nothing
 
 
 @dataclass(frozen=True, slots=True)
 class Worth:
-    """What a way to choose comes to.
+    """The value of a way to choose.
 
     `optimal` is the share of the prompts sent to the best expert, `loss` the mean loss, `gain` the
-    share of what the oracle gains over the best single expert (NaN: there is nothing to gain).
+    share of the oracle's gain over the best single expert (NaN if the oracle gains nothing).
     """
 
     optimal: float
@@ -34,8 +34,8 @@ class Worth:
 
 
 @dataclass(frozen=True, slots=True)
-class Inside:
-    """A router within one domain, beside the one expert that is most often best there."""
+class DomainWorth:
+    """A router within one domain, and the expert that is most often best in it."""
 
     domain: str
     prompts: int
@@ -45,14 +45,14 @@ class Inside:
 
 
 def worth(shares: Floats, losses: Floats, single: int) -> Worth:
-    """Judge choices, as shares of each prompt `(n_prompts, n_experts)`, by measured losses.
+    """Judge choices, given as shares of each prompt `(n_prompts, n_experts)`, by measured losses.
 
     `single` is the column of the best single expert, chosen on other prompts.
     """
-    got, alone = expected_value(shares, losses).mean(), float(losses[:, single].mean())
-    room = alone - float(best_losses(losses).mean())
-    gain = (alone - got) / room if room > _LEAST_ROOM else np.nan
-    return Worth(float(optimal_hits(shares, losses).mean()), float(got), float(gain))
+    loss, single_loss = expected_value(shares, losses).mean(), float(losses[:, single].mean())
+    oracle_gain = single_loss - float(best_losses(losses).mean())
+    gain = (single_loss - loss) / oracle_gain if oracle_gain > _MIN_GAIN else np.nan
+    return Worth(float(optimal_hits(shares, losses).mean()), float(loss), float(gain))
 
 
 def best_single(train: QTable) -> int:
@@ -61,35 +61,35 @@ def best_single(train: QTable) -> int:
 
 
 def best_shares(losses: Floats) -> Floats:
-    """Return how often each expert is best, `(n_experts,)`; of those that tie, each is."""
+    """Return how often each expert is best, `(n_experts,)`; all tied experts are best."""
     return np.asarray((losses == losses.min(axis=1, keepdims=True)).mean(axis=0))
 
 
-def inside(shares: Floats, train: QTable, test: QTable) -> list[Inside]:
-    """Judge within each domain: there, to know the domain is worth nothing."""
-    known, asked = np.array(train.categories), np.array(test.categories)
+def by_domain(shares: Floats, train: QTable, test: QTable) -> list[DomainWorth]:
+    """Judge within each domain, where knowing the domain does not help."""
+    known, tested = np.array(train.categories), np.array(test.categories)
     found = []
-    for domain in sorted(set(asked.tolist())):
-        there, losses = train.losses[known == domain], test.losses[asked == domain]
-        majority = int(best_shares(there).argmax())
-        alone = np.eye(losses.shape[1])[np.full(len(losses), majority)]
-        router = worth(shares[asked == domain], losses, int(there.mean(axis=0).argmin()))
-        rate = worth(alone, losses, majority).optimal
-        found.append(Inside(domain, len(losses), test.experts[majority], rate, router))
+    for domain in sorted(set(tested.tolist())):
+        seen, losses = train.losses[known == domain], test.losses[tested == domain]
+        majority = int(best_shares(seen).argmax())
+        always = np.eye(losses.shape[1])[np.full(len(losses), majority)]
+        router = worth(shares[tested == domain], losses, int(seen.mean(axis=0).argmin()))
+        rate = worth(always, losses, majority).optimal
+        found.append(DomainWorth(domain, len(losses), test.experts[majority], rate, router))
     return found
 
 
 def confusion(shares: Floats, domains: Sequence[str | None]) -> dict[str, Floats]:
     """Return for each domain the share of its prompts that each expert gets, `(n_experts,)`."""
-    of = np.array(domains)
-    return {domain: shares[of == domain].mean(axis=0) for domain in sorted(set(of.tolist()))}
+    names = np.array(domains)
+    return {name: shares[names == name].mean(axis=0) for name in sorted(set(names.tolist()))}
 
 
 def over_seeds(runs: Sequence[Mapping[str, Worth]]) -> dict[str, tuple[Worth, Worth]]:
     """Return the mean and the standard deviation of each method over runs (n - 1)."""
     found = {}
     for method in runs[0]:
-        each = np.array([astuple(run[method]) for run in runs])
-        deviation = each.std(axis=0, ddof=1) if len(runs) > 1 else np.full(3, np.nan)
-        found[method] = (Worth(*each.mean(axis=0).tolist()), Worth(*deviation.tolist()))
+        values = np.array([astuple(run[method]) for run in runs])
+        deviation = values.std(axis=0, ddof=1) if len(runs) > 1 else np.full(3, np.nan)
+        found[method] = (Worth(*values.mean(axis=0).tolist()), Worth(*deviation.tolist()))
     return found

@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from tryage.learning.scoring.measurement import Measurer
 
 
-def drawn(corpora: Sequence[Corpus], sizes: Mapping[str, int]) -> list[Prompt]:
-    """Draw so many passages of each part (`router`, `test`) of each domain, the same every time.
+def sample_prompts(corpora: Sequence[Corpus], sizes: Mapping[str, int]) -> list[Prompt]:
+    """Draw `sizes` passages of each part (`router`, `test`) of each domain, the same every time.
 
-    More of them hold all that fewer do: what was measured is not measured again. A passage that two
-    domains share is of the first.
+    A larger sample contains a smaller one, so that no passage is measured twice. A passage of two
+    domains belongs to the first.
     """
     found: dict[str, Prompt] = {}
     for corpus in corpora:
@@ -34,11 +34,11 @@ def drawn(corpora: Sequence[Corpus], sizes: Mapping[str, int]) -> list[Prompt]:
     return list(found.values())
 
 
-def measured(prompts: Sequence[Prompt], experts: Sequence[Measurer], folder: Path) -> QTable:
-    """Measure what is not measured yet, and return the table of these passages and experts.
+def measure_table(prompts: Sequence[Prompt], experts: Sequence[Measurer], folder: Path) -> QTable:
+    """Measure the missing losses, and return the table of these passages and experts.
 
-    Losses are in nats per character, so that experts with other tokenisers compare. A passage that
-    an expert could not be measured on is left out, for all.
+    Losses are in nats per character, so that experts with different tokenizers are comparable. A
+    passage on which one expert could not be measured is left out for all experts.
     """
     report = score(prompts, experts, folder)
     for name, reason in report.given_up.items():

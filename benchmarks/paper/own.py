@@ -1,9 +1,9 @@
-"""Trains experts of our own on real texts: specialists that branch off from a generalist.
+"""Trains own experts on real texts: specialists that start from a generalist.
 
     python benchmarks/paper/own.py
 
-They are kept in `.paper/experts/`, one folder each, that `tryage score` reads. Stop it as you like:
-the same command goes on where it was. `measurers()` are those of what this command has left there.
+Each has a folder in `.paper/experts/`, which `tryage score` reads. The same command resumes a
+stopped run. `measurers()` returns the measurers of all trained experts.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ if TYPE_CHECKING:
 VOCABULARY = 4096  # logits are most of the work of a small causal model
 LENGTH = 256
 SMALL = {"width": 128, "layers": 2, "heads": 2}
-SMALLER = "generalist-small"  # specialists branch off from it: they are small, and many
+SMALL_GENERALIST = "generalist-small"  # specialists start from it, because they are small
 MEDIUM = {"width": 192, "layers": 3, "heads": 3}
-# The other domains have none: there the generalists and the neighbours compete.
+# The other domains have no specialist: there the generalists and related specialists compete.
 SPECIALITIES = (
     "python",
     "c",
@@ -51,13 +51,13 @@ KINDS: dict[str, tuple[type[Student], dict[str, int]]] = {
     "masked": (MaskedStudent, {"small": 1_600_000, "medium": 3_000_000, "specialist": 700_000}),
     "causal": (CausalStudent, {"small": 1_000_000, "medium": 2_000_000, "specialist": 400_000}),
 }
-SAMPLED = 8  # every eighth text tells how frequent tokens are
-LEARNING_RATE = 2e-3  # of a generalist; a specialist knows much already and takes half
+SAMPLED = 8  # every eighth text is counted for the frequencies of tokens
+LEARNING_RATE = 2e-3  # of a generalist; a specialist is pretrained and takes half
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How an expert is made: from nothing in a `shape`, or from the expert `base` in a domain."""
+    """How to train an expert: from scratch with a `shape`, or from the expert `base`."""
 
     kind: str
     part: str
@@ -67,7 +67,7 @@ class Recipe:
 
     @property
     def name(self) -> str:
-        """What the expert is called."""
+        """The name of the expert."""
         return f"{self.kind}-{self.part}"
 
     @property
@@ -76,20 +76,20 @@ class Recipe:
         return KINDS[self.kind][0]
 
     def description(self, parameters: float) -> str:
-        """Say what the expert is, to somebody who has to choose one."""
+        """Describe the expert for a model that has to choose one."""
         subject = next((source.about for source in SOURCES if source.name == self.part), None)
         about = f"specialised in {subject}" if subject else "a generalist: code, prose, chemistry"
         return f"A {self.kind} language model of {parameters / 1e6:.1f}M parameters, {about}."
 
 
 def recipes(scale: float = 1.0) -> list[Recipe]:
-    """Return all recipes in an order that has every base before its specialists."""
+    """Return all recipes; every base is before its specialists."""
     found = []
     for kind, (_, tokens) in KINDS.items():
         count = {size: round(scale * number) for size, number in tokens.items()}
-        found.append(Recipe(kind, SMALLER, count["small"], SMALL))
+        found.append(Recipe(kind, SMALL_GENERALIST, count["small"], SMALL))
         found += [
-            Recipe(kind, domain, count["specialist"], base=f"{kind}-{SMALLER}")
+            Recipe(kind, domain, count["specialist"], base=f"{kind}-{SMALL_GENERALIST}")
             for domain in SPECIALITIES
         ]
         found.append(Recipe(kind, "generalist", count["medium"], MEDIUM))
@@ -97,7 +97,7 @@ def recipes(scale: float = 1.0) -> list[Recipe]:
 
 
 def measurers(work: Path = WORK) -> list[LanguageModel]:
-    """Return a measurer of each expert that has been trained, masked ones first."""
+    """Return a measurer of each trained expert, masked ones first."""
     return [
         recipe.student.measurer_class.from_pretrained(folder, expert=_expert(recipe, folder))
         for recipe in recipes()
@@ -106,13 +106,13 @@ def measurers(work: Path = WORK) -> list[LanguageModel]:
 
 
 def make(recipe: Recipe, domains: Mapping[str, Corpus], work: Path) -> None:
-    """Train an expert, or go on with it; one that is there already is left as it is."""
+    """Train an expert, or resume its training; a trained expert is left unchanged."""
     folder = work / "experts" / recipe.name
     if folder.exists():
         return
     chosen = [domains[recipe.part]] if recipe.base else list(domains.values())
     texts = [text for corpus in chosen for text in corpus.texts["experts"]]
-    student = _fresh(recipe, domains, work)
+    student = _new_student(recipe, domains, work)
     if isinstance(student, MaskedStudent):
         before = [
             text for corpus in domains.values() for text in corpus.texts["experts"][::SAMPLED]
@@ -141,7 +141,7 @@ def matrix(work: Path, domains: Sequence[Corpus], passages: int) -> dict[str, An
     return {"unit": "nats per character", "passages": passages, "losses": losses}
 
 
-def _fresh(recipe: Recipe, domains: Mapping[str, Corpus], work: Path) -> Student:
+def _new_student(recipe: Recipe, domains: Mapping[str, Corpus], work: Path) -> Student:
     settings = {"batch_tokens": 1024, "bf16": True}
     if recipe.base:
         base = work / "experts" / recipe.base
@@ -156,7 +156,7 @@ def _fresh(recipe: Recipe, domains: Mapping[str, Corpus], work: Path) -> Student
 
 
 def _tokenizer(domains: Mapping[str, Corpus], work: Path) -> Tokenizer:
-    """Return the tokeniser of all experts, learned once from what experts may see."""
+    """Return the tokenizer of all experts, trained once on the texts for experts."""
     from transformers import PreTrainedTokenizerFast
 
     texts = [text for corpus in domains.values() for text in corpus.texts["experts"]]
@@ -180,18 +180,18 @@ def _expert(recipe: Recipe, folder: Path) -> Expert:
 
 
 def main() -> None:
-    """Train what is not trained yet, and print what each expert is worth in each domain."""
-    given = argparse.ArgumentParser(description=__doc__)
-    given.add_argument("--work", type=Path, default=WORK, help="where everything is kept")
-    given.add_argument("--scale", type=float, default=1.0, help="times the tokens of each expert")
-    given.add_argument("--passages", type=int, default=20, help="held-out passages per domain")
-    asked = given.parse_args()
-    domains = {corpus.name: corpus for corpus in corpora(asked.work)}
-    for recipe in recipes(asked.scale):
+    """Train the missing experts, and print the loss of each expert in each domain."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--work", type=Path, default=WORK, help="the folder of all results")
+    parser.add_argument("--scale", type=float, default=1.0, help="times the tokens of each expert")
+    parser.add_argument("--passages", type=int, default=20, help="held-out passages per domain")
+    options = parser.parse_args()
+    domains = {corpus.name: corpus for corpus in corpora(options.work)}
+    for recipe in recipes(options.scale):
         if recipe.base is None or recipe.part in domains:
-            make(recipe, domains, asked.work)
-    found = matrix(asked.work, list(domains.values()), asked.passages)
-    (asked.work / "experts.json").write_text(json.dumps(found, indent=1) + "\n", "utf-8")
+            make(recipe, domains, options.work)
+    found = matrix(options.work, list(domains.values()), options.passages)
+    (options.work / "experts.json").write_text(json.dumps(found, indent=1) + "\n", "utf-8")
     print(f"| nats per character | {' | '.join(domains)} |\n|---|{'---|' * len(domains)}")
     for name, row in found["losses"].items():
         print(f"| {name} | {' | '.join(f'{loss:.2f}' for loss in row.values())} |")

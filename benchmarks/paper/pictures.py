@@ -1,4 +1,4 @@
-"""Draws the front of loss against size, and who is chosen and who is best in each domain."""
+"""Draws the front of loss against size, and the chosen and the best experts of each domain."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from figures import Floats
-    from front import Fronts, Walk
+    from front import Front, Fronts
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_LINE = 0.032  # the height of a name, as a part of the picture
-_LEAST_SHOWN = 0.045  # a smaller share has no number in its cell
+_LINE_HEIGHT = 0.032  # of a name, as a share of the picture
+_MIN_SHOWN = 0.045  # a smaller share has no number in its cell
 
 
 def draw_front(fronts: Fronts, title: str, path: Path) -> None:
-    """Draw mean loss over mean parameters: two lines, and a dot for each expert on its own."""
+    """Draw mean loss over mean parameters: two lines, and a dot for each single expert."""
     figure = _figure(8.6, 5.4)
     axes = figure.add_subplot()
-    _line(axes, fronts.oracle, PALETTE[2], "--", "oracle, in hindsight")
-    _line(axes, fronts.router, PALETTE[0], "-", "Tryage, as the weight of size rises")
+    _draw_line(axes, fronts.oracle, PALETTE[2], "--", "oracle, in hindsight")
+    _draw_line(axes, fronts.router, PALETTE[0], "-", "Tryage, as the weight of size rises")
     names = list(fronts.experts)
     loss, size = np.array([fronts.experts[name] for name in names]).T
     axes.scatter(size / 1e6, loss, color=PALETTE[1], marker="s", s=30, zorder=3,
@@ -35,8 +35,8 @@ def draw_front(fronts: Fronts, title: str, path: Path) -> None:
     axes.set(xscale="log", yscale="log", title=title)
     axes.set_xlabel("parameters of the expert that reads, millions (mean over the passages)")
     axes.set_ylabel("loss, nats per character (mean)")
-    _plain(axes)
-    _names(axes, names, size / 1e6, loss)
+    _format_ticks(axes)
+    _draw_names(axes, names, size / 1e6, loss)
     axes.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=3)
     figure.savefig(path, dpi=110)
 
@@ -48,7 +48,7 @@ def draw_confusion(
     title: str,
     path: Path,
 ) -> None:
-    """Draw two tables of domains by experts: whom the router chose, and who was best."""
+    """Draw two tables of domains by experts: the router's choices, and the best experts."""
     figure = _figure(2.6 + 0.75 * len(experts), 2.4 + 0.32 * len(chosen))
     left, right = figure.subplots(1, 2, sharey=True)
     _cells(left, chosen, experts, "chosen by Tryage")
@@ -60,7 +60,7 @@ def draw_confusion(
 def _cells(axes: Axes, shares: Mapping[str, Floats], experts: Sequence[str], title: str) -> None:
     cells = np.array(list(shares.values()))
     axes.imshow(cells, cmap="Blues", vmin=0, vmax=1, aspect="auto")
-    for row, column in np.argwhere(cells >= _LEAST_SHOWN):
+    for row, column in np.argwhere(cells >= _MIN_SHOWN):
         share = cells[row, column]
         axes.text(column, row, f"{100 * share:.0f}", ha="center", va="center", fontsize=7,
                   color="white" if share > 0.55 else TEXT_COLOR)  # fmt: skip
@@ -75,20 +75,20 @@ def _cells(axes: Axes, shares: Mapping[str, Floats], experts: Sequence[str], tit
     axes.spines[:].set_visible(False)
 
 
-def _line(axes: Axes, walk: Walk, colour: str, style: str, label: str) -> None:
-    axes.plot(walk.parameters / 1e6, walk.loss, style, color=colour, label=label, linewidth=2)
+def _draw_line(axes: Axes, front: Front, color: str, style: str, label: str) -> None:
+    axes.plot(front.parameters / 1e6, front.loss, style, color=color, label=label, linewidth=2)
 
 
-def _names(axes: Axes, names: Sequence[str], x: Floats, y: Floats) -> None:
-    """Write the names in a column on the right, each joined to its dot, none over another."""
+def _draw_names(axes: Axes, names: Sequence[str], x: Floats, y: Floats) -> None:
+    """Write the names in a column on the right without overlap, each with a line to its dot."""
     order = np.argsort(y)
-    at = axes.transAxes.inverted().transform(axes.transData.transform(np.column_stack([x, y])))
-    places = apart(at[order, 1], _LINE)
-    for i, place in zip(order.tolist(), places, strict=True):
+    pixels = axes.transData.transform(np.column_stack([x, y]))
+    heights = axes.transAxes.inverted().transform(pixels)[:, 1]
+    for i, height in zip(order.tolist(), spread(heights[order], _LINE_HEIGHT), strict=True):
         axes.annotate(
             names[i],
             (x[i], y[i]),
-            xytext=(1.02, place),
+            xytext=(1.02, height),
             textcoords="axes fraction",
             va="center",
             fontsize=8,
@@ -97,20 +97,20 @@ def _names(axes: Axes, names: Sequence[str], x: Floats, y: Floats) -> None:
         )
 
 
-def apart(places: Sequence[float], least: float) -> list[float]:
-    """Move rising places apart until neighbours are `least` from each other, within [0, 1]."""
+def spread(positions: Sequence[float], gap: float) -> list[float]:
+    """Move ascending positions until neighbors are at least `gap` apart, within [0, 1]."""
     moved: list[float] = []
-    for place in places:
-        moved.append(max(place, moved[-1] + least) if moved else max(place, 0.0))
+    for position in positions:
+        moved.append(max(position, moved[-1] + gap) if moved else max(position, 0.0))
     ceiling = 1.0
     for i in range(len(moved) - 1, -1, -1):
         moved[i] = min(moved[i], ceiling)
-        ceiling = moved[i] - least
+        ceiling = moved[i] - gap
     return moved
 
 
-def _plain(axes: Axes) -> None:
-    """Write the numbers of logarithmic axes as people do."""
+def _format_ticks(axes: Axes) -> None:
+    """Write the numbers of logarithmic axes without exponents."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     for axis in (axes.xaxis, axes.yaxis):

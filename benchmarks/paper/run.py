@@ -1,11 +1,12 @@
-"""The Tryage paper's experiment, with real experts, from their training to the report.
+"""The experiment of the Tryage paper with real experts, from their training to the report.
 
     python benchmarks/paper/run.py [--out .paper]
 
-Gathers passages of many domains, trains small experts of each and takes those that packages ship,
-measures the losses of all on all passages, trains routers on them, and judges who chooses best.
-Stopped, it goes on where it was. `report.md`, `figures.json` and the pictures lie in the folder.
-Masked and causal losses do not compare, so there are libraries of each; `--quick`: one of n-grams.
+It collects passages of many domains, trains small experts of each and adds experts of packages,
+measures the losses of all experts on all passages, trains routers on them, and judges the ways to
+choose. The same command resumes a stopped run. `report.md`, `figures.json` and the pictures are in
+the folder. Masked and causal losses are not comparable, so each kind has its own libraries;
+`--quick` has one of n-grams.
 """
 
 from __future__ import annotations
@@ -16,12 +17,12 @@ from typing import TYPE_CHECKING
 
 from contest import ROUTER
 from corpora import corpora
-from examine import Trial, examine, look_closer
-from libraries import chooser, libraries, quick
-from measure import drawn, measured
-from questions import questioned
-from readers import readers
-from report import keep
+from examine import Experiment, examine, examine_ablations
+from libraries import chooser_folder, libraries, quick_libraries
+from measure import measure_table, sample_prompts
+from questions import compare_with_model
+from readers import load_encoders
+from report import write_report
 
 from tryage import Library
 
@@ -32,36 +33,36 @@ if TYPE_CHECKING:
 
 
 def main() -> None:
-    """Do whatever is not done yet, and print the report."""
+    """Do the missing steps, and print the report."""
     options = read_options()
     out: Path = options.out
     out.mkdir(parents=True, exist_ok=True)
     texts = corpora(out)
-    prompts = drawn(texts, {"router": options.learn, "test": options.held})
-    encoders, found = readers(out, quick=options.quick), []
-    every = quick(texts) if options.quick else libraries(texts, out)
-    for name, experts in every.items():
-        trial = put_on_trial(name, prompts, experts, range(options.seeds), out)
-        one, runs = examine(trial, next(iter(encoders.values())))
+    prompts = sample_prompts(texts, {"router": options.learn, "test": options.held})
+    encoders, found = load_encoders(out, quick=options.quick), []
+    named = quick_libraries(texts) if options.quick else libraries(texts, out)
+    for name, experts in named.items():
+        experiment = measure_library(name, prompts, experts, range(options.seeds), out)
+        one, runs = examine(experiment, next(iter(encoders.values())))
         found.append(one)
         if not options.quick:
-            questioned(trial, runs, chooser(out), options.asked, one)
-            look_closer(trial, encoders, one, runs)
-        print(keep(found, ROUTER, out))
+            compare_with_model(experiment, runs, chooser_folder(out), options.asked, one)
+            examine_ablations(experiment, encoders, one, runs)
+        print(write_report(found, ROUTER, out))
 
 
-def put_on_trial(
+def measure_library(
     name: str,
     prompts: Sequence[Prompt],
     experts: Sequence[Measurer],
     seeds: Sequence[int],
     out: Path,
-) -> Trial:
-    """Measure a library, unless it is measured; libraries of one kind share their losses."""
+) -> Experiment:
+    """Measure the missing losses of a library; libraries of one kind share their losses."""
     kind = name.lower().split()[-2]
-    table = measured(prompts, experts, out / f"losses-{kind}")
+    table = measure_table(prompts, experts, out / f"losses-{kind}")
     library = Library([expert.identify().expert for expert in experts])
-    return Trial(name, table, library, seeds, out)
+    return Experiment(name, table, library, seeds, out)
 
 
 def read_options() -> argparse.Namespace:
@@ -72,8 +73,8 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--held", type=int, default=70, help="passages of a domain to judge on")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--asked", type=int, default=60, help="passages to ask about, per seed")
-    told = "n-gram experts alone, nobody is asked: minutes on one core, no torch"
-    parser.add_argument("--quick", action="store_true", help=told)
+    quick = "only n-gram experts, without the language model: minutes on one core, no torch"
+    parser.add_argument("--quick", action="store_true", help=quick)
     return parser.parse_args()
 
 

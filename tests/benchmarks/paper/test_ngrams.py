@@ -21,7 +21,7 @@ def ngrams(monkeypatch):
 
 
 def test_the_loss_of_a_byte_follows_witten_and_bell(ngrams):
-    model = ngrams.NGrams.trained(["ab"], order=1)
+    model = ngrams.NGrams.train(["ab"], order=1)
     alone = (1 + 2 / 256) / 4  # seen once of twice; two different bytes were seen
     first = (1 + alone) / 2  # of one text that began, one began with a
     then = (1 + alone) / 2
@@ -29,7 +29,7 @@ def test_the_loss_of_a_byte_follows_witten_and_bell(ngrams):
 
 
 def test_the_probabilities_of_all_bytes_sum_to_one_after_any_context(ngrams):
-    model = ngrams.NGrams.trained(["the cat sat on the mat", "über"], order=5)
+    model = ngrams.NGrams.train(["the cat sat on the mat", "über"], order=5)
     for context in (b"the c", b"", b"never", "ü".encode()):
         data = [context + bytes([byte]) for byte in range(256)]
         probabilities = [
@@ -39,14 +39,14 @@ def test_the_probabilities_of_all_bytes_sum_to_one_after_any_context(ngrams):
 
 
 def test_empty_texts_change_no_other_loss(ngrams):
-    model = ngrams.NGrams.trained(["abc", "", "ü"], order=5)
+    model = ngrams.NGrams.train(["abc", "", "ü"], order=5)
     assert model.nats(["abc", "", "z"])[1] == 0
     assert model.nats(["abc", "z"])[1] == model.nats(["z"])[0]
 
 
 def test_each_expert_is_best_on_its_own_language_in_the_measured_table(ngrams, tmp_path):
     experts = [
-        ngrams.NGramExpert(Expert(name), ngrams.NGrams.trained([text]))
+        ngrams.NGramExpert(Expert(name), ngrams.NGrams.train([text]))
         for name, text in (("en", "the quick brown fox"), ("de", "der schnelle braune fuchs"))
     ]
     score(["the fox", "der fuchs"], experts, tmp_path, progress=False)

@@ -47,7 +47,7 @@ def test_the_oracle_has_all_of_the_gain_and_the_best_single_expert_none(paper):
 
 
 def test_within_a_domain_the_router_is_compared_with_the_majority_of_that_domain(paper):
-    x, y = paper("figures").inside(CHOSEN, TABLE, TABLE)
+    x, y = paper("figures").by_domain(CHOSEN, TABLE, TABLE)
     assert (x.domain, x.majority, x.majority_optimal) == ("x", "a", 0.5)
     assert (x.router.optimal, x.router.loss, x.router.gain) == (0.5, 1.5, 0)
     assert (y.domain, y.majority, y.majority_optimal) == ("y", "c", 1)
@@ -55,7 +55,7 @@ def test_within_a_domain_the_router_is_compared_with_the_majority_of_that_domain
 
 
 def test_without_a_possible_gain_its_share_is_unknown(paper):
-    assert np.isnan(paper("figures").inside(CHOSEN, TABLE, TABLE)[1].router.gain)
+    assert np.isnan(paper("figures").by_domain(CHOSEN, TABLE, TABLE)[1].router.gain)
 
 
 def test_the_majority_expert_is_best_most_often_and_need_not_have_the_lowest_mean(paper):
@@ -67,9 +67,9 @@ def test_the_majority_expert_is_best_most_often_and_need_not_have_the_lowest_mea
 
 
 def test_the_seed_changes_the_training_part_and_not_the_test_part(paper):
-    halves = paper("contest").halves
+    split = paper("contest").split
     many = TABLE.take([0, 2] * 10 + [1, 3])
-    one, two = halves(many, 0), halves(many, 1)
+    one, two = split(many, 0), split(many, 1)
     assert one.test.prompts == two.test.prompts == ("two", "four")
     assert len(one.train) == 16
     assert set(one.train.prompts) == {"one", "three"}
@@ -88,39 +88,40 @@ def test_means_and_deviations_are_over_the_seeds(paper):
 def test_a_front_changes_to_the_small_expert_where_the_weight_exceeds_the_lead(paper):
     library = Library([Expert("small", parameters=1e6), Expert("large", parameters=1e8)])
     losses = np.array([[1.0, 0.5]])
-    walk = paper("front").walk(losses, library, losses)
-    assert [walk.at(weight) for weight in (0, 0.49, 0.51)] == [(0.5, 1e8), (0.5, 1e8), (1, 1e6)]
+    front = paper("front").trace_front(losses, library, losses)
+    assert [front.at(weight) for weight in (0, 0.49, 0.51)] == [(0.5, 1e8), (0.5, 1e8), (1, 1e6)]
 
 
 def test_an_answer_names_an_expert_only_if_it_names_exactly_one(paper):
-    named, experts = paper("asking").named, ("masked-c", "masked-c-large", "rxnmapper")
-    assert named("The model is Masked-C-large.", experts) == "masked-c-large"
-    assert named("rxnmapper", experts) == "rxnmapper"
-    assert named("rxnmapper or masked-c", experts) is None
-    assert named("I cannot tell.", experts) is None
+    parse_choice = paper("asking").parse_choice
+    experts = ("masked-c", "masked-c-large", "rxnmapper")
+    assert parse_choice("The model is Masked-C-large.", experts) == "masked-c-large"
+    assert parse_choice("rxnmapper", experts) == "rxnmapper"
+    assert parse_choice("rxnmapper or masked-c", experts) is None
+    assert parse_choice("I cannot tell.", experts) is None
 
 
 def test_answers_are_saved_and_a_half_written_line_is_asked_again(paper, tmp_path):
-    notes = paper("asking").Notes
-    assert notes(tmp_path / "n").recall(["q", "ü"], lambda: [1.5]) == [1.5]
+    cache = paper("asking").AnswerCache
+    assert cache(tmp_path / "n").recall(["q", "ü"], lambda: [1.5]) == [1.5]
     with (tmp_path / "n").open("a") as file:
         file.write('{"asked": "[')
-    again = notes(tmp_path / "n")
+    again = cache(tmp_path / "n")
     assert again.recall(["q", "ü"], pytest.fail) == [1.5]
     assert again.recall(["other"], lambda: 2) == 2
-    assert notes(tmp_path / "n").recall(["other"], pytest.fail) == 2
+    assert cache(tmp_path / "n").recall(["other"], pytest.fail) == 2
 
 
 def test_names_in_a_picture_keep_their_distance_and_stay_inside(paper):
-    apart = paper("pictures").apart
-    assert apart([0.2, 0.21, 0.9], 0.1) == pytest.approx([0.2, 0.3, 0.9])
-    assert apart([0.97, 0.98, 0.99], 0.1) == pytest.approx([0.8, 0.9, 1.0])
+    spread = paper("pictures").spread
+    assert spread([0.2, 0.21, 0.9], 0.1) == pytest.approx([0.2, 0.3, 0.9])
+    assert spread([0.97, 0.98, 0.99], 0.1) == pytest.approx([0.8, 0.9, 1.0])
 
 
 def test_the_report_says_which_bar_is_missed(paper):
     report, figures = paper("report"), paper("figures")
     worths = {"Tryage": (figures.Worth(0.7, 1, 0.98), figures.Worth(0.01, 0, 0))}
-    found = report.Found("Masked experts", {"a": 1e6}, (10, 4), 3, choices=worths)
+    found = report.Findings("Masked experts", {"a": 1e6}, (10, 4), 3, choices=worths)
     assert "97% of the gain: reached" in report.markdown(found, "Tryage")
     worths["Tryage"] = (figures.Worth(0.7, 1, 0.96), worths["Tryage"][1])
     found.asked = worths | {"SmolLM2": (figures.Worth(0.5, 1, 0), figures.Worth(0, 0, 0))}

@@ -33,7 +33,7 @@ def test_bits_per_byte_are_nats_per_character(shipped):
     prompts = [Prompt("ab"), Prompt("é"), Prompt("")]
     ascii_, wide, empty = (
         measurement
-        for _, measurement in shipped.Characters(CharacterModel()).measure(prompts, Budget())
+        for _, measurement in shipped.CharacterMeasurer(CharacterModel()).measure(prompts, Budget())
     )
     assert ascii_.loss_per_char == pytest.approx(4 * math.log(2))
     assert wide.loss_per_char == pytest.approx(8 * math.log(2))
@@ -54,7 +54,7 @@ class ChemistryModel:
 
 
 def test_a_text_is_split_by_the_vocabulary_and_the_rest_into_characters(shipped):
-    _, tokenizer = shipped._loaded(ChemistryModel())
+    _, tokenizer = shipped._load_masked(ChemistryModel())
     found = tokenizer("CBr(\nxy", return_offsets_mapping=True)
     assert tokenizer.convert_ids_to_tokens(found["input_ids"]) == [
         "[CLS]", "C", "Br", "(", "[UNK]", "[UNK]", "[UNK]", "[SEP]",
