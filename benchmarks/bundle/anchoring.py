@@ -1,14 +1,14 @@
-"""Put the sets' experts on one scale of ability: one offset per set, and how far to trust it.
+"""Put the experts of all sets on one scale of ability: an offset per set with its uncertainty.
 
-An expert's ability within a set is its logit of success, the difficulty of the set's tasks taken
-out; it is known up to a constant of the set. Here
+An expert's ability within a set is its logit of success without the difficulty of the set's tasks;
+it is known up to a constant of the set. The model is
 
     ability within the set = offset of the set + ability of the expert + noise
     ability of the expert  = slopes . (release date, log parameters, parameters unknown) + its own
 
-so shared experts tie sets together where there are some, and what is known about experts ties them
-where there are none. The expert's own part has heavy tails: some were measured with a broken
-answer format. Run from the root of the repository:
+so shared experts link two sets if there are any, and facts about experts link them otherwise. The
+expert's own part has heavy tails, because some were measured with a broken answer format. Run from
+the root of the repository:
 
     python benchmarks/bundle/anchoring.py [--out offsets.json]
 """
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
-TASKS = {  # the column that says which task a prompt belongs to
+TASKS = {  # the column with the task of a prompt
     "zeroeval": "dataset",
     "mmlu_pro": "category",
     "routellm_pair": "dataset",
@@ -39,9 +39,9 @@ TASKS = {  # the column that says which task a prompt belongs to
     "coderouter_id": "category",
 }
 SETS = tuple(TASKS)
-ENOUGH = 200  # answers in a cell beyond which its noise is no longer the sampling
-OWN = 0.40  # deviation of an expert from what its facts foretell
-NOISE = 0.35  # of an expert within a set: the shared ones differ by 0.5 between two sets
+MAX_COUNT = 200  # answers in a cell; with more its noise is not from sampling
+OWN = 0.40  # standard deviation of an expert from the prediction by its facts
+NOISE = 0.35  # of an expert within a set; shared experts differ by 0.5 between two sets
 TAILS = 4.0  # degrees of freedom of the expert's own part
 
 
@@ -62,21 +62,21 @@ class Scale:
     slopes: NDArray[np.float64]
 
     def between(self, one: str, other: str) -> tuple[float, float]:
-        """Return how much higher a set's abilities read than another's, and the deviation."""
+        """Return how much higher the abilities of one set are, and the standard deviation."""
         contrast = np.zeros(len(SETS))
         contrast[SETS.index(one)], contrast[SETS.index(other)] = 1.0, -1.0
         return float(contrast @ self.offsets), float(np.sqrt(contrast @ self.covariance @ contrast))
 
 
 def abilities(data_set: str) -> list[Measured]:
-    """Measure the experts of a set: additive logits of expert and task, tasks centred."""
+    """Fit the experts of a set: additive logits of expert and task, with centred tasks."""
     cells = _cells(data_set)
     experts = sorted({expert for expert, _ in cells})
     tasks = sorted({task for _, task in cells})
     design = np.zeros((len(cells) + 1, len(experts) + len(tasks)))
     goal = np.zeros(len(cells) + 1)
     for row, ((expert, task), (right, n)) in enumerate(cells.items()):
-        weight = np.sqrt(min(n, ENOUGH))
+        weight = np.sqrt(min(n, MAX_COUNT))
         design[row, experts.index(expert)] = weight
         design[row, len(experts) + tasks.index(task)] = weight
         goal[row] = weight * np.log((right + 0.5) / (n - right + 0.5))
@@ -86,7 +86,7 @@ def abilities(data_set: str) -> list[Measured]:
 
 
 def _cells(data_set: str) -> dict[tuple[str, str], tuple[float, int]]:
-    """Count right answers and answers by (expert, task); the preferred serving counts alone."""
+    """Count right answers and all answers by (expert, task), only of the largest serving."""
     require_extra("pyarrow", "evaluate")
     from pyarrow import parquet
 
@@ -106,7 +106,7 @@ def _cells(data_set: str) -> dict[tuple[str, str], tuple[float, int]]:
 
 
 def _facts(expert: str) -> list[float]:
-    """Return years since mid 2024 and decades of parameters, zero where unknown, and a flag."""
+    """Return years since mid 2024, log10 of parameters, zero if unknown, and a flag for unknown."""
     known = library()[expert]
     years = (known.released.toordinal() - 739038) / 365.25 if known.released else 0.0
     if known.parameters is None:
@@ -121,82 +121,89 @@ def link(measured: list[Measured]) -> Scale:
     facts = np.array([_facts(row.expert) for row in measured])
     design = np.hstack([effects, facts])
     experts = [row.expert for row in measured]
-    same = np.array([[one == other for other in experts] for one in experts])
+    is_same = np.array([[one == other for other in experts] for one in experts])
     own = np.full(len(goal), OWN**2)
     precision = np.diag([1e-6] * len(SETS) + [0.1] * facts.shape[1])
     for _ in range(25):
-        covariance = np.where(same, np.sqrt(np.outer(own, own)), 0.0) + np.eye(len(goal)) * NOISE**2
+        covariance = (
+            np.where(is_same, np.sqrt(np.outer(own, own)), 0.0) + np.eye(len(goal)) * NOISE**2
+        )
         weighted = np.linalg.solve(covariance, design)
         posterior = np.linalg.inv(design.T @ weighted + precision)
         solution = posterior @ (weighted.T @ goal)
-        pulls = np.linalg.solve(covariance, goal - design @ solution)
-        excess = np.where(same, own, 0.0) @ pulls  # the expert's own part, expected
+        residuals = np.linalg.solve(covariance, goal - design @ solution)
+        excess = np.where(is_same, own, 0.0) @ residuals  # the expectation of the own part
         own = OWN**2 * (TAILS + excess**2 / OWN**2) / (TAILS + 1.0)
     n = len(SETS)
     return Scale(solution[:n], posterior[:n, :n], solution[n:])
 
 
 def shared(measured: list[Measured]) -> dict[str, dict[str, float]]:
-    """Return the experts that more than one set has measured, with their ability in each."""
+    """Return the experts of more than one set, with their ability in each."""
     found: dict[str, dict[str, float]] = {}
     for row in measured:
         found.setdefault(row.expert, {})[row.data_set] = row.ability
-    return {expert: where for expert, where in found.items() if len(where) > 1}
+    return {expert: by_set for expert, by_set in found.items() if len(by_set) > 1}
 
 
-def left_out(measured: list[Measured]) -> list[tuple[str, str, int, float, float, float, float]]:
-    """Hide from each set the experts it shares, and predict its offset from facts alone.
+def cross_validate(
+    measured: list[Measured],
+) -> list[tuple[str, str, int, float, float, float, float]]:
+    """Hide the shared experts of each set, and predict its offset only from facts.
 
-    Returns per pair of sets: the two, how many experts they share, the true offset (the shared
-    experts' mean difference), the predicted one, its deviation, and the guess of equal means.
+    Returns per pair of sets: the two, the number of shared experts, the true offset (the mean
+    difference of shared experts), the predicted one, its standard deviation, and the offset if the
+    means of both sets were equal.
     """
-    both, results = shared(measured), []
+    in_both, results = shared(measured), []
     for one in SETS:
-        rest = [row for row in measured if row.data_set != one or row.expert not in both]
-        mine = [row.ability for row in rest if row.data_set == one]
+        rest = [row for row in measured if row.data_set != one or row.expert not in in_both]
+        own = [row.ability for row in rest if row.data_set == one]
         for other in SETS:
-            gaps = [w[one] - w[other] for w in both.values() if one in w and other in w]
-            if one == other or not gaps or not mine:
+            gaps = [w[one] - w[other] for w in in_both.values() if one in w and other in w]
+            if one == other or not gaps or not own:
                 continue
-            guess, deviation = link(rest).between(one, other)
-            theirs = [row.ability for row in rest if row.data_set == other]
-            equal = float(np.mean(mine) - np.mean(theirs))
-            results.append((one, other, len(gaps), float(np.mean(gaps)), guess, deviation, equal))
+            predicted, deviation = link(rest).between(one, other)
+            others = [row.ability for row in rest if row.data_set == other]
+            equal = float(np.mean(own) - np.mean(others))
+            results.append(
+                (one, other, len(gaps), float(np.mean(gaps)), predicted, deviation, equal)
+            )
     return results
 
 
-def _report(scale: Scale, tied: set[str], missed: float) -> dict[str, dict[str, float]]:
-    """Print and return the offsets; one from facts alone is no surer than the check allows."""
+def _report(scale: Scale, linked: set[str], error: float) -> dict[str, dict[str, float]]:
+    """Print and return the offsets; one only from facts also has the error of the check."""
     print("\nper year, per tenfold parameters, unknown parameters:", scale.slopes.round(2))
     offsets = {SETS[0]: {"offset": 0.0, "std": 0.0}}
     for name in SETS[1:]:
         offset, deviation = scale.between(name, SETS[0])
-        if name not in tied:
-            deviation = float(np.hypot(deviation, missed))
+        if name not in linked:
+            deviation = float(np.hypot(deviation, error))
         offsets[name] = {"offset": round(offset, 3), "std": round(deviation, 3)}
         print(f"{name:15} {offset:+.2f} +- {deviation:.2f}")
     return offsets
 
 
 def main() -> None:
-    """Print the shared experts, the check and the offsets; write the offsets where asked."""
+    """Print the shared experts, the check and the offsets; write the offsets with `--out`."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--out", type=Path, help="write {set: {offset, std}} here")
     arguments = parser.parse_args()
     if not DATA.is_dir():
         sys.exit(f"The outcome sets are not at {DATA}; put them there, one folder per set.")
     measured = [row for name in SETS for row in abilities(name)]
-    for expert, where in sorted(shared(measured).items()):
-        print(f"{expert:42}", "  ".join(f"{name} {a:+.2f}" for name, a in where.items()))
+    for expert, by_set in sorted(shared(measured).items()):
+        print(f"{expert:42}", "  ".join(f"{name} {a:+.2f}" for name, a in by_set.items()))
     print("\noffset hidden and predicted: true, predicted +- deviation, if means were equal")
-    checked = left_out(measured)
-    for one, other, n, true, guess, deviation, equal in checked:
+    checked = cross_validate(measured)
+    for one, other, n, true, predicted, deviation, equal in checked:
         print(
             f"{one:15} over {other:15} ({n} shared) {true:+.2f}"
-            f"  {guess:+.2f} +- {deviation:.2f}  {equal:+.2f}"
+            f"  {predicted:+.2f} +- {deviation:.2f}  {equal:+.2f}"
         )
-    missed = np.array([(guess - true, equal - true) for *_, true, guess, _, equal in checked])
-    by_facts, by_means = np.sqrt(np.mean(missed**2, axis=0))
+    errors = np.array([(found - true, equal - true) for *_, true, found, _, equal in checked])
+    by_facts, by_means = np.sqrt(np.mean(errors**2, axis=0))
     print(f"missed by {by_facts:.2f} (root mean square); by {by_means:.2f} if means were equal")
     offsets = _report(link(measured), {s for w in shared(measured).values() for s in w}, by_facts)
     if arguments.out:

@@ -1,8 +1,8 @@
-"""Write what `experts.json` knows into a bundled router, without training it again.
+"""Write the facts of `experts.json` into a bundled router, without training it again.
 
     python benchmarks/bundle/facts.py shared/tryage/perception/bundled
 
-The experts stay the same, in their order; weights, prior and figures are left as they are.
+The experts and their order stay the same; weights, prior and figures do not change.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which real expert a spelling in an outcome set means: one name per expert over all the sets."""
+"""Maps the spellings in the outcome sets to real experts: one name per expert over all sets."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 
 EXPERTS = Path(__file__).with_name("experts.json")
 
-# Names that providers have since pointed at later models, so they name nobody here.
+# Names that providers have since given to later models, so they mean no expert here.
 MOVED = frozenset({"deepseek-chat", "deepseek-coder"})
-# A name that means one expert to its provider today and an earlier one in the set that used it.
+# Names that mean another expert today than in the set that used them.
 REUSED = frozenset({("zeroeval", "gemini-1.5-flash"), ("zeroeval", "gemini-1.5-pro")})
 
 
 @cache
 def library() -> Library:
-    """Read what is known about every expert that an outcome set has measured."""
+    """Read the facts about every expert of the outcome sets."""
     rows: list[dict[str, Any]] = json.loads(EXPERTS.read_text(encoding="utf-8"))
     return Library.from_dicts(rows)
 
@@ -32,8 +32,8 @@ def library() -> Library:
 def spellings(expert: Expert) -> list[tuple[str, str]]:
     """Return the (set, spelling) pairs that mean this expert.
 
-    Within a set the first one is to be believed where several answered the same prompt: the
-    others are the same weights behind another provider.
+    If several spellings of a set answered the same prompt, the first one counts: the others are the
+    same weights at another provider.
     """
     measured: dict[str, list[str]] = expert.metadata["measured_as"]
     return [(name, spelling) for name, used in measured.items() for spelling in used]
@@ -43,7 +43,7 @@ def canonical(data_set: str, spelling: str) -> str:
     """Return the name of the expert that a set calls `spelling`.
 
     Raises:
-        LibraryError: the set does not measure it under that spelling; near ones are named.
+        LibraryError: the set has no such spelling; it suggests similar ones.
     """
     found = _index().get((data_set, spelling))
     if found is None:

@@ -1,8 +1,8 @@
-"""Learn a saved router's prior for strangers from its own experts, and leave all else as it is.
+"""Fit a saved router's prior for unmeasured experts to its own experts; change nothing else.
 
     python benchmarks/bundle/prior.py shared/tryage/perception/bundled
 
-`train.py` ends with the same. What is predicted of the known experts stays as it was, bit for bit.
+`train.py` ends with the same step. Predictions for the known experts do not change by a bit.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from tryage.learning.training.metadata_prior import with_metadata_prior
 
 
 def with_prior(router: Router) -> Router:
-    """Return the router with a prior learned from what its library says of its own experts."""
+    """Return the router with a prior fitted to the facts of its library about its own experts."""
     return Router(
         with_metadata_prior(router.perception, router.library),
         router.library,
@@ -27,7 +27,7 @@ def with_prior(router: Router) -> Router:
 
 
 def main() -> None:
-    """Read, learn, save."""
+    """Read, fit, save."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("router", type=Path)
     folder = parser.parse_args().router

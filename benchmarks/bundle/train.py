@@ -2,7 +2,7 @@
 
     python benchmarks/bundle/train.py ENCODER_FOLDER --out shared/tryage/perception/bundled
 
-A fifth of the prompts, by a hash of the text, is never trained on: the figures come from there.
+A fifth of the prompts, by a hash of the text, is held out; the figures are from these prompts.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 PERMISSIVE = tuple(name for name, data_set in SETS.items() if data_set.permissive)
-KEPT_APART = 5  # one prompt in so many
+HELD_OUT_ONE_IN = 5  # prompts
 FIGURES = "figures.json"
 PER_CELL = ("losses", "costs", "latencies", "output_tokens")
 
 
 def canonical_table(name: str) -> QTable:
-    """Read a set with its experts under their usual names, its categories under the set's."""
+    """Read a set with canonical names of experts, and the set's name before each category."""
     table = load(name)
     names = [canonical(name, spelling) for spelling in table.experts]
     experts = tuple(dict.fromkeys(names))
@@ -58,15 +58,15 @@ def canonical_table(name: str) -> QTable:
 
 
 def _first(matrix: NDArray[np.float32], names: list[str], expert: str) -> NDArray[np.float32]:
-    """Take per prompt the first serving of an expert that was measured, `(n_prompts,)`."""
+    """Return per prompt the first measured serving of an expert, `(n_prompts,)`."""
     column = np.full(len(matrix), np.nan, np.float32)
-    for place in (i for i, name in enumerate(names) if name == expert):
-        column = np.where(np.isnan(column), matrix[:, place], column)
+    for i in (i for i, name in enumerate(names) if name == expert):
+        column = np.where(np.isnan(column), matrix[:, i], column)
     return column
 
 
 def difficulty(table: QTable) -> NDArray[np.float32]:
-    """Say how much harder each prompt's set is than zeroeval, in loss, `(n_prompts,)`."""
+    """Return how much harder each prompt's set is than zeroeval, in loss, `(n_prompts,)`."""
     scale = link([found for name in ANCHORED for found in abilities(name)])
     harder = {"routellm_mtbench": 0.0}
     for name, offset in zip(ANCHORED, scale.offsets, strict=True):
@@ -78,14 +78,14 @@ def difficulty(table: QTable) -> NDArray[np.float32]:
     return np.array([harder[str(source)] for source in table.sources or ()], np.float32)
 
 
-def kept_apart(table: QTable) -> NDArray[np.bool_]:
-    """Mark the prompts that are never trained on, `(n_prompts,)`."""
+def held_out(table: QTable) -> NDArray[np.bool_]:
+    """Mark the held-out prompts, `(n_prompts,)`."""
     digests = [blake2b(text.encode(), digest_size=4).digest() for text in table.prompts]
-    return np.array([int.from_bytes(digest, "big") % KEPT_APART == 0 for digest in digests])
+    return np.array([int.from_bytes(digest, "big") % HELD_OUT_ONE_IN == 0 for digest in digests])
 
 
 def figures(router: Router, train: QTable, test: QTable) -> dict[str, dict[str, float]]:
-    """Measure mean scores per set: routed among the set's experts, and what to compare it with."""
+    """Return mean scores per set: routed among the set's experts, and of the baselines."""
     found = {}
     for name in PERMISSIVE:
         rows = np.array([source == name for source in test.sources or ()])
@@ -118,23 +118,23 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     table = QTable.concat([canonical_table(name) for name in PERMISSIVE])
-    hard, apart = difficulty(table), kept_apart(table)
-    train, test = table.take(~apart), table.take(apart)
+    harder, is_test = difficulty(table), held_out(table)
+    train, test = table.take(~is_test), table.take(is_test)
     perception = fit(
         train,
         load_encoder(options.encoder),
         config=FitConfig(rank=48, tfidf_dim=96),
-        difficulty=hard[~apart],
+        difficulty=harder[~is_test],
         checkpoint=Path("build/bundle"),
     )
-    perception.forecasts.pop("costs", None)  # prices of the sets' own days; Expert has today's
+    perception.forecasts.pop("costs", None)  # the sets have old prices; Expert has the present ones
     known = library().subset(list(perception.experts))
     best = perception.experts[int(np.argmin(perception.abilities.means[:, 0]))]
     router = Router(perception, known, default=best)
     found: dict[str, Any] = figures(router, train, test)
     router.perception.report = {**perception.report, **_flat(found)}
     router.save_pretrained(options.out)
-    # from the abilities as they are stored: anybody who reads them learns the same prior
+    # from the stored abilities, so that the same prior can be fitted again from the saved router
     with_prior(Router.from_pretrained(options.out)).save_pretrained(options.out)
     (options.out / FIGURES).write_text(json.dumps(found, indent=1) + "\n", "utf-8")
     for name, row in found.items():

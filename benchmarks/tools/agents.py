@@ -46,7 +46,7 @@ async def run(loop: LangChainLoop | LlamaIndexLoop, episodes: Sequence[Episode])
 
 
 def sample(part: Sequence[Episode], count: int) -> list[Episode]:
-    """Draw held-out queries; name tools with letters, digits, - and _, so that they are callable."""
+    """Draw held-out queries; name tools by letters, digits, - and _, so that they are callable."""
     held_out = [one for one in part if is_held_out(one, 5)]
     order = np.random.default_rng(0).permutation(len(held_out))[:count]
     tools = [replace(tool, name=_callable(tool.name)) for tool in part[0].tools]
