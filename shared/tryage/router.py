@@ -206,7 +206,7 @@ class Router:
         return self._with_parts(perception, self.library.with_expert(expert))
 
     def subset(self, names: Iterable[str] | Mapping[str, object]) -> Self:
-        """Return this router for some of its experts: a list of names, or a mapping by name.
+        """Return this router for some of its experts: a list of names, or a mapping name -> client.
 
         The default stays if it is one of them.
 

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 # Counting takes time in proportion to the length. For a longer prompt only this many characters are
 # counted, and the rest is assumed to have as many tokens per character. The limit protects
-# perceptions whose tokenizers have none. It is above that of our encoders (65,536), so that they
-# get the same text as for the prediction, and remember its tokens.
+# perceptions with a tokenizer that has no limit of its own. It is above that of our encoders
+# (65,536), so that they get the same text as for the prediction, and remember its tokens.
 _MAX_COUNTED_CHARS = 100_000
 
 
