@@ -1,4 +1,4 @@
-"""The aptitude test: every model reads the same short prompts, and its losses are written down."""
+"""The aptitude test: it measures the losses of every model on the same short prompts."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 Row = dict[str, object]
 WORKERS = 2  # each model runs on one thread
-HELD_OUT = 3  # every third prompt of a kind is kept from training
+HELD_OUT = 3  # every third prompt of a kind is held out
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """One prompt of the test, of a kind of its own, for training or held out."""
+    """One prompt of the test with its kind, for training or held out."""
 
     kind: str
     text: str
@@ -34,7 +34,7 @@ class Prompt:
 
 
 def read_prompts() -> list[Prompt]:
-    """Read the prompts that lie beside this file."""
+    """Read the prompts in the folder of this file."""
     prompts: list[Prompt] = []
     seen: Counter[str] = Counter()
     for line in (Path(__file__).parent / "prompts.jsonl").read_text("utf-8").splitlines():
@@ -50,12 +50,12 @@ def measure(
     path: Path,
     track: Callable[[Iterable[Row], int], Iterable[Row]],
 ) -> QTable:
-    """Measure every model on every prompt, go on after an interruption, and return the Q-table.
+    """Measure every model on every prompt, and return the Q-table; a stopped run resumes.
 
-    `track` passes the rows on and shows how many of the given number there are.
+    `track` yields the rows and shows the progress; its second argument is their number.
 
-    The losses are bits per byte (see `LocalModel.loss`); the latencies are the seconds they took.
-    The file holds one measurement a line, in the form that `QTable.read` reads.
+    The losses are bits per byte (see `LocalModel.loss`), the latencies are in seconds. The file has
+    one measurement per line, in the format of `QTable.read`.
     """
     done = _measured(path)
     missing = [
@@ -70,12 +70,12 @@ def measure(
         for row in track(pool.map(_row, missing), len(missing)):
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
     table = QTable.read(path)
-    order = {text: row for row, text in enumerate(table.prompts)}
-    return table.take([order[prompt.text] for prompt in prompts])
+    row_of = {text: row for row, text in enumerate(table.prompts)}
+    return table.take([row_of[prompt.text] for prompt in prompts])
 
 
 def held_out(prompts: Sequence[Prompt]) -> np.ndarray:
-    """Return which prompts are kept from training, `(n_prompts,)`."""
+    """Return which prompts are held out, `(n_prompts,)`."""
     return np.array([prompt.held_out for prompt in prompts])
 
 
@@ -93,7 +93,7 @@ def _row(pair: tuple[LocalModel, Prompt]) -> Row:
 
 
 def _measured(path: Path) -> set[tuple[str, str]]:
-    """Return what the file holds already, and cut off a line that was left half written."""
+    """Return the measured pairs in the file, and cut off a half-written last line."""
     if not path.exists():
         return set()
     text = path.read_text("utf-8")

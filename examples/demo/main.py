@@ -1,4 +1,4 @@
-"""The demo: real prompts go through a LangChain pipeline to real language models on this machine.
+"""The demo: real prompts run through a LangChain pipeline to real local language models.
 
 The pipeline is `prompt | TryageRouter(router=..., runnables=...) | StrOutputParser()`.
 """
@@ -34,8 +34,8 @@ PROMPTS = (
 )
 
 
-class Listener(BaseCallbackHandler):
-    """Shows the decision when the router announces it, before the first token of the answer."""
+class DecisionHandler(BaseCallbackHandler):
+    """Shows the decision when the router emits it, before the first token of the answer."""
 
     def __init__(self, show: Callable[[dict[str, Any]], None]) -> None:
         self.show = show
@@ -46,13 +46,13 @@ class Listener(BaseCallbackHandler):
         data: dict[str, Any],
         **kwargs: Any,  # noqa: ANN401, ARG002 - LangChain's signature
     ) -> None:
-        """Pick the routes out of all events."""
+        """Show the events of the router."""
         if name == "tryage_route":
             self.show(data)
 
 
 def run_pipeline(demo: Demo) -> None:
-    """Send every prompt through the pipeline; the router chooses who answers."""
+    """Send every prompt through the pipeline; the router chooses the model."""
     from experts import LocalLLM
 
     runnables = {model.expert.name: LocalLLM(model=model) for model in demo.models}
@@ -65,11 +65,11 @@ def run_pipeline(demo: Demo) -> None:
 
     for number, text in enumerate(PROMPTS, start=1):
         page.show_prompt(number, text)
-        page.show_answer(chain.stream({"prompt": text}, {"callbacks": [Listener(show)]}))
+        page.show_answer(chain.stream({"prompt": text}, {"callbacks": [DecisionHandler(show)]}))
 
 
 def main() -> None:
-    """Prepare what is missing, then show the models, the pipeline and what routing is worth."""
+    """Prepare what is missing, then show the models, the pipeline and the value of routing."""
     with page.CONSOLE.status("Loading torch"):
         from prepare import prepare
         from worth import compare

@@ -1,4 +1,4 @@
-"""How the demo looks: one terminal page, in the order in which things happen."""
+"""The output of the demo: one terminal page, in the order of the steps."""
 
 from __future__ import annotations
 
@@ -29,33 +29,34 @@ ABOUT = {
 
 
 def heading(number: int, text: str) -> None:
-    """Start a part of the page."""
+    """Start a section of the page."""
     CONSOLE.print()
     CONSOLE.print(Rule(f"[bold]{number}. {text}[/]", align="left", style="dim"))
 
 
 def note(text: str) -> None:
-    """Add a remark for those who look closer."""
+    """Add a remark in dim text."""
     CONSOLE.print(f"[dim]{text}[/]")
 
 
 def show_models(demo: Demo) -> None:
-    """Show who the experts are, and what each kind of prompt costs them."""
+    """Show the experts and their mean loss on each kind of prompt."""
     kinds = list(dict.fromkeys(demo.train.categories or ()))
     table = Table(box=None, pad_edge=False, header_style="dim")
     for column in ("expert", "kind"):
         table.add_column(column, no_wrap=True)
     for column in ("size", *kinds):
         table.add_column(column, justify="right")
-    column_of = {name: at for at, name in enumerate(demo.train.experts)}
-    of_kind = np.array(demo.train.categories)
-    means = np.array([demo.train.losses[of_kind == kind].mean(axis=0) for kind in kinds])
+    column_of = {name: i for i, name in enumerate(demo.train.experts)}
+    categories = np.array(demo.train.categories)
+    means = np.array([demo.train.losses[categories == kind].mean(axis=0) for kind in kinds])
     best = means.argmin(axis=1)
     for model in demo.models:
         name, parameters = model.expert.name, model.expert.parameters
-        at = column_of[name]
+        column = column_of[name]
+        values = means[:, column]
         cells = [
-            f"[bold green]{means[row, at]:.2f}[/]" if best[row] == at else f"{means[row, at]:.2f}"
+            f"[bold green]{values[row]:.2f}[/]" if best[row] == column else f"{values[row]:.2f}"
             for row in range(len(kinds))
         ]
         table.add_row(name, ABOUT[name], f"{parameters / 1e6:.1f}M", *cells)
@@ -68,31 +69,31 @@ def show_models(demo: Demo) -> None:
 
 
 def show_prompt(number: int, prompt: str) -> None:
-    """Show what is asked."""
+    """Show the prompt."""
     CONSOLE.print()
     CONSOLE.print(f"[bold]{number}  {escape(prompt)}[/]")
 
 
 def show_decision(decision: dict[str, Any], unflagged: Decision | None) -> None:
-    """Show who answers and why: the log form of a decision, in two or three lines."""
+    """Show the chosen expert and the reason in two or three lines, from the logged decision."""
     first, second = decision["ranking"][:2]
-    sure = decision["confidence"]
-    odds = "" if sure is None else f"; better with probability {sure:.0%}"
+    confidence = decision["confidence"]
+    probability = "" if confidence is None else f"; better with probability {confidence:.0%}"
     CONSOLE.print(
         f"   [bold cyan]→ {first['name']}[/]  predicted loss {first['predicted_loss']:.2f} "
         f"± {first['std']:.2f}{_terms(first)}"
     )
     note(
         f"     next: {second['name']} {second['predicted_loss']:.2f}{_terms(second)}, "
-        f"{decision['margin']:.2f} behind{odds}"
+        f"{decision['margin']:.2f} behind{probability}"
     )
     if unflagged is None:
         return
     before = unflagged.expert.name
-    kept = before == first["name"]
-    told = f"the choice stays: {before}" if kept else f"without the flag: {before}"
+    is_same = before == first["name"]
+    effect = f"the choice stays: {before}" if is_same else f"without the flag: {before}"
     flags = escape(f"[Flag: {', '.join(decision['flags'])}]")
-    CONSOLE.print(f"     [yellow]{flags}[/] {told}")
+    CONSOLE.print(f"     [yellow]{flags}[/] {effect}")
 
 
 def _terms(ranked: dict[str, Any]) -> str:
@@ -103,7 +104,7 @@ def _terms(ranked: dict[str, Any]) -> str:
 
 
 def show_answer(pieces: Iterable[str]) -> None:
-    """Show the answer as it comes, indented and broken between words."""
+    """Show the answer while it arrives, indented and with line breaks between words."""
     column = 0
     for word in _words(pieces):
         line = word.rstrip("\n")
@@ -119,18 +120,18 @@ def show_answer(pieces: Iterable[str]) -> None:
 
 
 def _words(pieces: Iterable[str]) -> Iterator[str]:
-    """Cut a stream before blanks and after line ends; leading line ends are dropped."""
-    held, started = "", False
+    """Split a stream before blanks and after line ends; leading line ends are dropped."""
+    rest, started = "", False
     for piece in pieces:
-        held += piece if started else piece.lstrip("\n")
-        started = started or bool(held)
-        *whole, held = re.split(r"(?<=\n)|(?<=\S)(?= )", held)
-        yield from whole
-    yield held
+        rest += piece if started else piece.lstrip("\n")
+        started = started or bool(rest)
+        *words, rest = re.split(r"(?<=\n)|(?<=\S)(?= )", rest)
+        yield from words
+    yield rest
 
 
 def show_worth(policies: Sequence[Policy], n_prompts: int) -> None:
-    """Show what routing is worth on prompts that it was not trained on."""
+    """Show the value of routing on held-out prompts."""
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("who answers")
     for column in ("bits per byte", "right choice", "parameters used", "seconds to read"):
@@ -150,7 +151,7 @@ def show_worth(policies: Sequence[Policy], n_prompts: int) -> None:
 
 
 def show_bundled(figures: Mapping[str, Mapping[str, float]]) -> None:
-    """Show mean scores of the bundled router per outcome set, as its training measured them."""
+    """Show mean scores of the bundled router per outcome set, measured after its training."""
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("outcomes")
     for column in ("prompts", "experts", "routed", "best single", "random", "oracle"):

@@ -1,4 +1,4 @@
-"""Set-up, once: convert a model, measure all of them, train a router. Everything lies in .demo/."""
+"""Set-up, once: convert a model, measure all models, train a router. The files are in .demo/."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ WORK = Path(__file__).parents[2] / ".demo"
 
 @dataclass(frozen=True)
 class Demo:
-    """What set-up leaves behind: the models, their router, and what they were measured on."""
+    """The result of the set-up: the models, their router, and their measured losses."""
 
     models: Sequence[LocalModel]
     router: Router
@@ -40,7 +40,7 @@ class Demo:
 
 
 def prepare(work: Path = WORK) -> Demo:
-    """Do whatever of the set-up is not done yet, with a progress bar."""
+    """Do the missing steps of the set-up, with a progress bar."""
     torch.set_num_threads(1)  # such small models gain nothing from more
     work.mkdir(exist_ok=True)
     convert(work / "smollm2")
@@ -55,12 +55,12 @@ def prepare(work: Path = WORK) -> Demo:
 
 
 def _track(rows: Iterable[Row], total: int) -> Iterable[Row]:
-    told = "Measuring the models on the aptitude test"
-    return track(rows, told, total) if total else rows
+    description = "Measuring the models on the aptitude test"
+    return track(rows, description, total) if total else rows
 
 
 def _encoder(work: Path) -> StaticEncoder:
-    """Read prompts with the token table that SmolLM2 brings along: nothing more to download."""
+    """Return an encoder with the token table of SmolLM2, so that there is nothing to download."""
     with safe_open(work / "smollm2" / "model.safetensors", "numpy") as weights:
         rows = weights.get_tensor("model.embed_tokens.weight")
     tokenizer = Tokenizer.from_file(str(work / "smollm2" / "tokenizer.json"))

@@ -1,4 +1,4 @@
-"""What routing is worth: the measured losses of held-out prompts under several ways to choose."""
+"""The value of routing: measured losses on held-out prompts for several ways to choose."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Policy:
-    """A way to choose, and what it comes to: means per prompt."""
+    """A way to choose, with its means per prompt."""
 
     name: str
     loss: float
@@ -29,32 +29,32 @@ class Policy:
 
 
 def compare(demo: Demo) -> list[Policy]:
-    """Compare the router with one model for all, with chance and with hindsight."""
+    """Compare the router with the best single model, with random choice and with the oracle."""
     table = demo.held_out
     losses = table.losses
     single = int(demo.train.losses.mean(axis=0).argmin())
-    everyone = np.full(losses.shape, 1 / losses.shape[1])
+    uniform = np.full(losses.shape, 1 / losses.shape[1])
     small = Preferences(weights={"size": 1.0})
     return [
-        _policy("oracle: the best, in hindsight", demo, _only(losses.argmin(axis=1), table)),
+        _policy("oracle: the best, in hindsight", demo, _one_hot(losses.argmin(axis=1), table)),
         _policy("routed", demo, _routed(demo, None), routed=True),
         _policy("routed, size weight 1", demo, _routed(demo, small), routed=True),
         _policy(
             f"best single: {table.experts[single]}",
             demo,
-            _only(np.full(len(table), single), table),
+            _one_hot(np.full(len(table), single), table),
         ),
-        _policy("random", demo, everyone),
+        _policy("random", demo, uniform),
     ]
 
 
 def _routed(demo: Demo, preferences: Preferences | None) -> NDArray[np.float64]:
     decisions = demo.router.route_batch(demo.held_out.prompts, preferences)
     names = demo.held_out.experts
-    return _only(np.array([names.index(one.expert.name) for one in decisions]), demo.held_out)
+    return _one_hot(np.array([names.index(one.expert.name) for one in decisions]), demo.held_out)
 
 
-def _only(columns: NDArray[np.intp], table: QTable) -> NDArray[np.float64]:
+def _one_hot(columns: NDArray[np.intp], table: QTable) -> NDArray[np.float64]:
     """Return the share of each expert in each answer, `(n_prompts, n_experts)`."""
     return np.eye(len(table.experts))[columns]
 

@@ -1,4 +1,4 @@
-"""Four real language models of different kinds, read from the packages that ship them."""
+"""Four real language models of different kinds, read from installed packages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every local model can do: answer a prompt, and say how well it predicts a text."""
+"""The interface of local models: they answer a prompt, and return their loss on a text."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from tryage import Expert
 
-# A text can always be written down as raw bytes, so no model need do worse than this.
+# Any text can be written as raw bytes, so no model has a higher loss than this.
 RAW_BITS = 8.0
 
 
@@ -25,25 +25,25 @@ class LocalModel(Protocol):
 
     @property
     def expert(self) -> Expert:
-        """What is known about the model."""
+        """Facts about the model."""
         ...
 
     def answer(self, prompt: str) -> Iterator[str]:
-        """Yield the answer piece by piece."""
+        """Yield the answer in pieces."""
         ...
 
     def loss(self, text: str) -> float:
-        """Return the bits per byte that the model needs for the text: tokenisers then compare.
+        """Return the loss in bits per byte, which is comparable between tokenizers.
 
-        A masked model sees both sides of the token it predicts and a causal one only the left, so
-        between the two kinds the figure flatters the masked one. A token that the model does not
-        know is charged as raw bytes.
+        A masked model sees both sides of the token that it predicts and a causal one only the left
+        side, so a masked model has an advantage over a causal one. An unknown token counts as raw
+        bytes.
         """
         ...
 
 
 class LocalLLM(LLM):
-    """A local model as LangChain knows it: it runs, streams and is traced like any other."""
+    """A local model as an LLM of LangChain."""
 
     model: Any
 
@@ -75,7 +75,7 @@ class LocalLLM(LLM):
 
 
 def package_folder(package: str) -> Path:
-    """Return where a package lies, without importing it.
+    """Return the folder of a package without importing it.
 
     Raises:
         ModuleNotFoundError: the package is not installed.

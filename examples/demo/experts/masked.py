@@ -1,4 +1,4 @@
-"""Two masked language models of a science each: they fill in what `[MASK]` hides."""
+"""Masked language models of chemistry and biology: they fill in `[MASK]`."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 MASK, UNKNOWN = "[MASK]", "[UNK]"
 SPECIAL = r"\[(PAD|UNK|CLS|SEP|MASK|unused\d+)\]"
-# Both models were trained with 15% of the tokens hidden at a time: about one in seven.
+# The models were trained with 15% of the tokens hidden at a time, about one in seven.
 STRIDE = 7
 
 
 class MaskedModel:
-    """A masked language model whose tokens are what a regular expression splits off."""
+    """A masked language model whose tokens are the matches of a regular expression."""
 
     expert: Expert
     pattern: str
@@ -51,7 +51,7 @@ class MaskedModel:
     def vocabulary(self) -> dict[str, int]:
         """The number of each token."""
         _, vocabulary = self._files()
-        return {token: at for at, token in enumerate(vocabulary.read_text().splitlines())}
+        return {token: i for i, token in enumerate(vocabulary.read_text().splitlines())}
 
     def answer(self, prompt: str) -> Iterator[str]:
         """Yield the prompt with every mask filled in."""
@@ -66,7 +66,7 @@ class MaskedModel:
     def loss(self, text: str) -> float:
         """Return the masked loss in bits per byte, a seventh of the tokens hidden at a time."""
         tokens = self._tokens(text)
-        known = [at for at, token in enumerate(tokens) if token in self.vocabulary]
+        known = [i for i, token in enumerate(tokens) if token in self.vocabulary]
         bits = RAW_BITS * sum(
             len(token.encode()) for token in tokens if token not in self.vocabulary
         )
@@ -80,10 +80,11 @@ class MaskedModel:
         hidden = truth.repeat(len(shares), 1)
         for row, share in enumerate(shares):
             hidden[row, torch.tensor(share) + 1] = self.vocabulary[MASK]
-        at = torch.tensor([(row, place + 1) for row, share in enumerate(shares) for place in share])
+        pairs = [(row, i + 1) for row, share in enumerate(shares) for i in share]
+        rows, columns = torch.tensor(pairs).T
         with torch.inference_mode():
-            scores = self.model(hidden).logits[at[:, 0], at[:, 1]].log_softmax(-1)
-        return -float(scores.gather(1, truth[at[:, 1]][:, None]).sum()) / math.log(2)
+            scores = self.model(hidden).logits[rows, columns].log_softmax(-1)
+        return -float(scores.gather(1, truth[columns][:, None]).sum()) / math.log(2)
 
     def _fill(self, tokens: Sequence[str]) -> list[str]:
         with torch.inference_mode():
@@ -91,11 +92,11 @@ class MaskedModel:
         names = list(self.vocabulary)
         special = torch.tensor([bool(re.fullmatch(SPECIAL, name)) for name in names])
         scores = scores.masked_fill(special, -math.inf)
-        places = [at + 1 for at, token in enumerate(tokens) if token == MASK]
-        return [names[int(scores[place].argmax())] for place in places]
+        masked = [i + 1 for i, token in enumerate(tokens) if token == MASK]
+        return [names[int(scores[i].argmax())] for i in masked]
 
     def _tokens(self, text: str) -> list[str]:
-        # What the expression does not know is kept, one character at a time, to be charged.
+        # Other text becomes single characters, which count as raw bytes.
         return re.findall(rf"\[MASK\]|{self.pattern}|.", text.strip(), flags=re.DOTALL)
 
     def _ids(self, tokens: Sequence[str]) -> list[int]:
@@ -121,7 +122,7 @@ class RxnMapper(MaskedModel):
 
 
 class RxnFp(MaskedModel):
-    """The BERT behind rxnfp, not one of the demo's four: reactions as well, larger."""
+    """The BERT behind rxnfp: reactions as well, but larger; not one of the demo's four."""
 
     expert = Expert("rxnfp-bert", parameters=6_675_535, license="mit", context_length=512)
     pattern = RxnMapper.pattern
@@ -151,7 +152,7 @@ class AntiBerty(MaskedModel):
 
 
 def _sizes(config: dict[str, Any]) -> dict[str, Any]:
-    """Keep what describes the network; old files also hold settings that newer readers refuse."""
+    """Keep the sizes of the network; old files also have settings that newer versions refuse."""
     kept = ("hidden_act", "layer_norm_eps", "vocab_size", "max_position_embeddings")
     ends = ("_size", "_layers", "_heads")
     return {key: value for key, value in config.items() if key in kept or key.endswith(ends)}

@@ -1,4 +1,4 @@
-"""SmolLM2-135M-Instruct: the general model, English, code and a little of everything else."""
+"""SmolLM2-135M-Instruct: the general model for English, code and other text."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SYSTEM = "You are a helpful AI assistant named SmolLM, trained by Hugging Face"
 
 
 class SmolLM:
-    """The model in torch, from a folder that `convert` wrote."""
+    """The model in torch, from the folder of `convert`."""
 
     expert = Expert(
         "SmolLM2-135M-Instruct",
@@ -51,13 +51,13 @@ class SmolLM:
         return LlamaForCausalLM.from_pretrained(self.folder).eval()
 
     def answer(self, prompt: str) -> Iterator[str]:
-        """Yield the reply of the assistant, greedily decoded, as soon as each piece is readable."""
-        made: list[int] = []
+        """Yield the greedily decoded reply, each piece as soon as its characters are complete."""
+        generated: list[int] = []
         shown = ""
         for token in self._greedy(self._chat(prompt)):
-            made.append(token)
-            text = self._tokenizer.decode(made)
-            if not text.endswith("\ufffd"):  # half a character
+            generated.append(token)
+            text = self._tokenizer.decode(generated)
+            if not text.endswith("\ufffd"):  # an incomplete character
                 yield text[len(shown) :]
                 shown = text
 
@@ -93,7 +93,7 @@ class SmolLM:
 
 
 def convert(folder: Path) -> None:
-    """Write the packaged GGUF as safetensors, config and tokenizer: it then loads in seconds."""
+    """Write the packaged GGUF as safetensors, config and tokenizer, which load in seconds."""
     if (folder / "config.json").exists():
         return
 
@@ -102,7 +102,7 @@ def convert(folder: Path) -> None:
     config = _config(reader)
     _write_tokenizer(reader, folder)
     _write_weights(reader, config, folder)
-    # The configuration comes last: it marks a conversion that was not interrupted.
+    # The configuration is written last: it marks a complete conversion.
     (folder / "config.json").write_text(json.dumps(config))
 
 
@@ -135,9 +135,9 @@ def _write_tokenizer(reader: GGUFReader, folder: Path) -> None:
 
     def strings(name: str) -> list[str]:
         field = reader.fields[f"tokenizer.ggml.{name}"]
-        return [bytes(field.parts[at]).decode() for at in field.data]
+        return [bytes(field.parts[i]).decode() for i in field.data]
 
-    vocab = {token: at for at, token in enumerate(strings("tokens"))}
+    vocab = {token: i for i, token in enumerate(strings("tokens"))}
     pairs = [(left, right) for left, right in (merge.split(" ") for merge in strings("merges"))]
     tokenizer = Tokenizer(models.BPE(vocab=vocab, merges=pairs))
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(

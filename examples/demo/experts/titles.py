@@ -1,4 +1,4 @@
-"""A character LSTM trained on Reddit titles: half a million parameters, quick and gossipy."""
+"""A character LSTM trained on Reddit titles, with half a million parameters."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ class TitleLSTM:
             return _network(weights)
 
     def answer(self, prompt: str) -> Iterator[str]:
-        """Go on where the prompt stops, one sampled character at a time, until the title ends."""
-        dice = torch.Generator().manual_seed(self.seed)
-        letters = {at: letter for letter, at in self._vocabulary.items()}
+        """Continue the prompt, one sampled character at a time, until the title ends."""
+        rng = torch.Generator().manual_seed(self.seed)
+        letters = {i: letter for letter, i in self._vocabulary.items()}
         ids = [self._vocabulary[START], *self._known(f"{prompt} ")]
         for _ in range(self.new_characters):
             scores = self._network(torch.tensor([_window(ids)]))[0, 1:]  # 0 is padding
-            chances = (scores / self.temperature).softmax(-1)
-            ids.append(1 + int(torch.multinomial(chances, 1, generator=dice)))
+            probabilities = (scores / self.temperature).softmax(-1)
+            ids.append(1 + int(torch.multinomial(probabilities, 1, generator=rng)))
             if letters[ids[-1]] == START:
                 return
             yield letters[ids[-1]]
@@ -71,7 +71,7 @@ class TitleLSTM:
 
 
 def _window(ids: list[int]) -> list[int]:
-    """Return the last characters, padded on the left."""
+    """Return the last `WINDOW` characters, padded on the left."""
     last = ids[-WINDOW:]
     return [0] * (WINDOW - len(last)) + last
 
@@ -101,7 +101,7 @@ def _network(weights: h5py.File) -> Callable[[torch.Tensor], torch.Tensor]:
 
 
 def _lstm(weights: h5py.File, layer: int, inputs: int) -> torch.nn.LSTM:
-    """Rebuild one layer; the file keeps the gates in the layout of a GPU kernel."""
+    """Rebuild one layer; the file has the gates in the layout of a GPU kernel."""
     prefix = f"rnn_{layer}/rnn_{layer}"
     kernels = np.hsplit(weights[f"{prefix}/kernel:0"][()], 4)
     recurrent = np.hsplit(weights[f"{prefix}/recurrent_kernel:0"][()], 4)

@@ -100,7 +100,7 @@ def test_each_spelling_leads_to_its_expert_and_is_an_alias_unless_it_was_reused(
             assert library[spelling].name == expert.name
 
 
-def test_the_implausible_price_of_kimi_is_cross_validate():
+def test_the_implausible_price_of_kimi_is_left_out():
     assert names.library()["kimi-k2.5"].input_price is None
 
 
