@@ -182,7 +182,7 @@ def choosing_tools() -> Iterator[tuple[str, Trace]]:
     yield "`ToolRanker.select`, again", trace(lambda: ranker.select(TOOLS, QUERY, 2))
 
 
-# --- inputs of the code paths ----------------------------------------------------------------------
+# --- inputs of the code paths -------------------------------------------------------------------
 
 
 @contextlib.contextmanager
