@@ -12,7 +12,7 @@ TESTS = ROOT / "tests"
 SOURCES = (ROOT / "shared", ROOT / "src")
 
 # Test files about the project as a whole.
-PROJECT_TESTS = {"test_docs.py", "test_layout.py", "test_packaging.py"}
+PROJECT_TESTS = {TESTS / f"test_{subject}.py" for subject in ("docs", "layout", "packaging")}
 
 # Source folders of test folders with another name; all others are in shared/tryage.
 OTHER_ROOTS = {
@@ -65,7 +65,7 @@ def named_source(test: Path) -> Path | None:
 
 
 def all_test_files() -> list[Path]:
-    return [path for path in TESTS.rglob("test_*.py") if path.name not in PROJECT_TESTS]
+    return sorted({*TESTS.rglob("test_*.py")} - PROJECT_TESTS)
 
 
 def report(problems: list[str]) -> str:
