@@ -151,7 +151,7 @@ def test_ray_prints_nothing_but_the_progress_bar(folder):
         check=True,
     )
     assert "40 losses, 0 from before" in done.stdout
-    lines = done.stderr.refolder("\r", "\n").splitlines()
+    lines = done.stderr.replace("\r", "\n").splitlines()
     assert [line for line in lines if line.strip() and "loss" not in line] == []
 
 
