@@ -18,7 +18,7 @@ for pool in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS"):
 import numpy as np  # noqa: E402 - after the pools are set
 
 from tryage import Expert, Library, Preferences, Router  # noqa: E402 - the same
-from tryage.perception.base import AlignedPerception  # noqa: E402 - the same
+from tryage.perception.wrappers import AlignedPerception  # noqa: E402 - the same
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

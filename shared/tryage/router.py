@@ -1,4 +1,4 @@
-"""Router: the whole way of a prompt on one page. Routing touches no network and no disk."""
+"""The router: `route_batch` is a prompt's whole way; the rest makes, teaches and saves routers."""
 
 from __future__ import annotations
 
@@ -30,7 +30,6 @@ from tryage.core.request import (
 )
 from tryage.core.validation import check_number
 from tryage.errors import InputError, PerceptionError
-from tryage.perception.base import AlignedPerception
 from tryage.perception.pretrained import (
     BUNDLED_FOLDER,
     damaged_router,
@@ -38,6 +37,7 @@ from tryage.perception.pretrained import (
     resolve_folder,
     save_router,
 )
+from tryage.perception.wrappers import AlignedPerception
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -183,6 +183,83 @@ class Router:
             constraints=path.mean(slopes).clip(0.0, 1.0),  # sums of many steps have rounding errors
             true_losses=None if measured is None else path.mean(measured),
         )
+
+    def _build_requests(
+        self,
+        prompts: Sequence[str],
+        preferences: PreferencesLike,
+        contexts: Sequence[ConversationContext] | None = None,
+    ) -> list[RoutingRequest]:
+        """Check a batch, and combine its preferences with the flags in the prompts."""
+        requests = build_requests(
+            prompts,
+            preferences,
+            contexts,
+            defaults=self.preferences,
+            constraints=self.constraints,
+        )
+        if not self.prompt_flags:
+            return requests
+        return [apply_flags(one, strict=self.strict) for one in requests]
+
+    def _score_group(
+        self,
+        requests: Sequence[RoutingRequest],
+        preferences: Preferences,
+        rows: IndexArray,
+        full_prediction: Prediction,
+    ) -> ScoredBatch:
+        """Score the prompts `rows` of a batch, which share their preferences."""
+        group = [requests[row] for row in rows.tolist()]
+        prediction = full_prediction if rows.size == len(requests) else full_prediction.select(rows)
+        counted = needs_token_counts(preferences, self.constraints)
+        tokens = self._count_tokens(group) if counted else np.zeros(len(group))
+        conversation = conversation_state(group, self.library)
+        request = RequestBatch(tokens, prediction.output_tokens, conversation)
+        return score_batch(self.library, preferences, self.constraints, prediction, request)
+
+    def _count_tokens(self, requests: Sequence[RoutingRequest]) -> FloatArray:
+        """Count the tokens of each prompt, or of the conversation it belongs to, `(batch,)`."""
+        texts = [one.text for one in requests if one.context is None]
+        counted = iter(self._aligned_perception.count_tokens(texts).tolist() if texts else ())
+        tokens = [one.context.tokens if one.context else next(counted) for one in requests]
+        return np.array(tokens, dtype=np.float64)
+
+    def _nan_prediction(self, batch: int) -> Prediction:
+        """Return a prediction of NaN, which makes every expert ineligible."""
+        nothing = np.full((batch, len(self.library)), np.nan, dtype=np.float32)
+        return Prediction(nothing, nothing)
+
+    def _describe_failure(self, error: Exception) -> str:
+        """Return why the perception failed.
+
+        Raises:
+            PerceptionError: the default may not be used.
+        """
+        reason = f"The perception failed: {error or type(error).__name__}"
+        if self.strict or self.default is None:
+            raise PerceptionError(reason) from error
+        return reason
+
+    def _envelope_lines(
+        self, requests: Sequence[RoutingRequest], constraint: str, prediction: Prediction
+    ) -> tuple[FloatArray, FloatArray, BoolArray]:
+        """Return base, constraint and allowed of a front, each `(batch, n_experts)`."""
+        shape = prediction.losses.shape
+        base, slopes, allowed = np.empty(shape), np.empty(shape), np.empty(shape, np.bool_)
+        tokens = self._aligned_perception.count_tokens([one.text for one in requests])
+        request = RequestBatch(tokens, prediction.output_tokens)
+        slopes[:] = evaluate_constraint(
+            constraint, self.constraints[constraint], self.library, request
+        )[0]
+        for preferences, rows in group_by_preferences(requests).items():
+            others = {name: w for name, w in preferences.weights.items() if name != constraint}
+            rest = Preferences(others, preferences.requirements)
+            batch = self._score_group(requests, rest, rows, prediction)
+            base[rows], allowed[rows] = batch.routing_loss.total, batch.eligible
+        if self.default is not None and not self.strict:
+            allowed[~allowed.any(axis=1), self.library.index(self.default)] = True
+        return base, slopes, allowed
 
     def observe(self, decision: Decision, loss: float) -> None:
         """Report the measured loss of the chosen expert: the perception learns from it, in place.
@@ -340,83 +417,6 @@ class Router:
         return (
             f"Router({type(self.perception).__name__}, {self.library!r}, default={self.default!r})"
         )
-
-    def _build_requests(
-        self,
-        prompts: Sequence[str],
-        preferences: PreferencesLike,
-        contexts: Sequence[ConversationContext] | None = None,
-    ) -> list[RoutingRequest]:
-        """Check a batch, and combine its preferences with the flags in the prompts."""
-        requests = build_requests(
-            prompts,
-            preferences,
-            contexts,
-            defaults=self.preferences,
-            constraints=self.constraints,
-        )
-        if not self.prompt_flags:
-            return requests
-        return [apply_flags(one, strict=self.strict) for one in requests]
-
-    def _score_group(
-        self,
-        requests: Sequence[RoutingRequest],
-        preferences: Preferences,
-        rows: IndexArray,
-        full_prediction: Prediction,
-    ) -> ScoredBatch:
-        """Score the prompts `rows` of a batch, which share their preferences."""
-        group = [requests[row] for row in rows.tolist()]
-        prediction = full_prediction if rows.size == len(requests) else full_prediction.select(rows)
-        counted = needs_token_counts(preferences, self.constraints)
-        tokens = self._count_tokens(group) if counted else np.zeros(len(group))
-        conversation = conversation_state(group, self.library)
-        request = RequestBatch(tokens, prediction.output_tokens, conversation)
-        return score_batch(self.library, preferences, self.constraints, prediction, request)
-
-    def _count_tokens(self, requests: Sequence[RoutingRequest]) -> FloatArray:
-        """Count the tokens of each prompt, or of the conversation it belongs to, `(batch,)`."""
-        texts = [one.text for one in requests if one.context is None]
-        counted = iter(self._aligned_perception.count_tokens(texts).tolist() if texts else ())
-        tokens = [one.context.tokens if one.context else next(counted) for one in requests]
-        return np.array(tokens, dtype=np.float64)
-
-    def _nan_prediction(self, batch: int) -> Prediction:
-        """Return a prediction of NaN, which makes every expert ineligible."""
-        nothing = np.full((batch, len(self.library)), np.nan, dtype=np.float32)
-        return Prediction(nothing, nothing)
-
-    def _describe_failure(self, error: Exception) -> str:
-        """Return why the perception failed.
-
-        Raises:
-            PerceptionError: the default may not be used.
-        """
-        reason = f"The perception failed: {error or type(error).__name__}"
-        if self.strict or self.default is None:
-            raise PerceptionError(reason) from error
-        return reason
-
-    def _envelope_lines(
-        self, requests: Sequence[RoutingRequest], constraint: str, prediction: Prediction
-    ) -> tuple[FloatArray, FloatArray, BoolArray]:
-        """Return base, constraint and allowed of a front, each `(batch, n_experts)`."""
-        shape = prediction.losses.shape
-        base, slopes, allowed = np.empty(shape), np.empty(shape), np.empty(shape, np.bool_)
-        tokens = self._aligned_perception.count_tokens([one.text for one in requests])
-        request = RequestBatch(tokens, prediction.output_tokens)
-        slopes[:] = evaluate_constraint(
-            constraint, self.constraints[constraint], self.library, request
-        )[0]
-        for preferences, rows in group_by_preferences(requests).items():
-            others = {name: w for name, w in preferences.weights.items() if name != constraint}
-            rest = Preferences(others, preferences.requirements)
-            batch = self._score_group(requests, rest, rows, prediction)
-            base[rows], allowed[rows] = batch.routing_loss.total, batch.eligible
-        if self.default is not None and not self.strict:
-            allowed[~allowed.any(axis=1), self.library.index(self.default)] = True
-        return base, slopes, allowed
 
     def _with_parts(self, perception: Perception, library: Library) -> Self:
         """Return this router with another perception and library."""

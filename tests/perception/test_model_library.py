@@ -15,8 +15,8 @@ from tryage.learning.qtable import QTable
 from tryage.learning.training.metadata_prior import with_metadata_prior
 from tryage.learning.training.trainer import fit
 from tryage.perception.abilities import SoftThreshold
-from tryage.perception.base import AlignedPerception
 from tryage.perception.metadata import metadata_features
+from tryage.perception.wrappers import AlignedPerception
 
 PROMPTS = ["sum word1 word2", "code word3", "", "poem law"]
 SIZES = {"adder": 1e8, "coder": 1e9, "poet": 3e9, "lawyer": 1e10, "allround": 1e11}

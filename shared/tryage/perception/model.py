@@ -18,7 +18,7 @@ from tryage.perception.abilities import (
     LatentPositions,
     mix_positions,
 )
-from tryage.perception.base import match_columns
+from tryage.perception.wrappers import match_columns
 from tryage.perception.metadata import metadata_features
 from tryage.perception.metadata_prior import pooled_prior
 
@@ -45,10 +45,10 @@ class LearnedPerception(Perception):
 
     The `feature_extractor` is `phi`, the `head` is `g`, and `abilities` are the `a_i`
     (docs/concepts.md). The `metadata_prior` is the belief about experts that were never measured;
-    without one they are all expected to be like the mean of the known experts. `observed_experts`
-    are those of them for which feedback arrived. `forecasts` are means by category
-    `(n_categories, n_experts)` of a measure, such as `output_tokens`. `report` holds figures that
-    were measured while training, on prompts that were not trained on.
+    without one, each of them is expected to be like the mean of the known experts.
+    `observed_experts` are the unmeasured experts for which feedback arrived. `forecasts` are means
+    by category `(n_categories, n_experts)` of a measure, such as `output_tokens`. `report` holds
+    figures that were measured while training, on prompts that were not trained on.
     """
 
     def __init__(  # noqa: PLR0913 - the parts of the equation, one each
@@ -133,21 +133,24 @@ class LearnedPerception(Perception):
     def predict_from_positions(
         self,
         positions: LatentPositions,
-        observed: ObservedExperts | None = None,
+        observed_experts: ObservedExperts | None = None,
         columns: ColumnIndex = ALL_COLUMNS,
     ) -> tuple[Prediction, ReferenceLosses]:
-        """Predict some `columns` of the known experts, or all of them and then those `observed`.
+        """Predict some `columns` of the known experts, or all known and all `observed_experts`.
 
-        Losses are `(batch, n_known + n_observed)`. Also returns the linear predictions of the
-        incumbent and of the best expert.
+        Losses are `(batch, n_known + n_observed)`, the known experts first. Also returns the linear
+        predictions of the incumbent and of the best expert.
         """
         y, y_std = positions.predict(self.abilities, columns)
-        if observed is not None and observed.names:
-            more = positions.predict(observed.abilities)
-            y, y_std = (np.concatenate(pair, axis=1) for pair in zip((y, y_std), more, strict=True))
-        references, shrunk = self.soft_threshold.reference_losses(y), self.soft_threshold(y)
+        if observed_experts is not None and observed_experts.names:
+            observed_predictions = positions.predict(observed_experts.abilities)
+            y, y_std = (
+                np.concatenate(pair, axis=1)
+                for pair in zip((y, y_std), observed_predictions, strict=True)
+            )
+        references, shrunk_y = self.soft_threshold.reference_losses(y), self.soft_threshold(y)
         std = self.link.std(y[:, columns], y_std, references.best)
-        losses = self.link.losses(shrunk[:, columns], references.best)
+        losses = self.link.losses(shrunk_y[:, columns], references.best)
         return Prediction(losses.astype(np.float32), std.astype(np.float32)), references
 
     def forecast(self, measure: str, inputs: EstimatorInputs) -> Float32Array | None:
@@ -233,8 +236,8 @@ class LearnedPerception(Perception):
     def latent_positions(self, prompts: Sequence[str]) -> FloatArray:
         """Return the positions `[1, g(phi(z))]` of prompts, float64, `(batch, 1 + rank)`."""
         inputs = self.head.prepare(self.extract_features(prompts))
-        by_estimator = self.head.estimator_positions(inputs).astype(np.float64)
-        return mix_positions(by_estimator, self.head.weights).positions
+        estimator_positions = self.head.estimator_positions(inputs).astype(np.float64)
+        return mix_positions(estimator_positions, self.head.weights).positions
 
     def _index(self, name: str) -> int | None:
         return self.experts.index(name) if name in self.experts else None
@@ -252,14 +255,14 @@ class LearnedPerception(Perception):
         self, ability: Gaussian, positions: FloatArray, losses: Sequence[float]
     ) -> Gaussian:
         """Update an ability by losses measured at positions `(batch, 1 + rank)`."""
-        measured = np.array([[float(loss)] for loss in losses])
+        measured_losses = np.array([[float(loss)] for loss in losses])
         best = self.soft_threshold.reference_losses(self.abilities.losses(positions)).best
-        targets = self.link.training_targets(measured, best)[:, 0]
+        targets = self.link.training_targets(measured_losses, best)[:, 0]
         return ability.posterior(positions, targets, self.abilities.noise)
 
 
 def _update_incumbent(soft_threshold: SoftThreshold, abilities: Abilities) -> SoftThreshold:
-    """Choose the incumbent anew by the first dimension, an expert's loss over all prompts."""
+    """Choose the incumbent again by the first dimension, an expert's loss over all prompts."""
     return soft_threshold.update_incumbent(abilities.means[:, 0], abilities.covariances[:, 0, 0])
 
 
@@ -290,8 +293,8 @@ class ObservedExperts:
 
     def without_expert(self, name: str) -> ObservedExperts:
         """Remove an expert, if it is among them."""
-        kept = [i for i, other in enumerate(self.names) if other != name]
-        return ObservedExperts(tuple(self.names[i] for i in kept), self.abilities.take(kept))
+        indices = [i for i, other_name in enumerate(self.names) if other_name != name]
+        return ObservedExperts(tuple(self.names[i] for i in indices), self.abilities.take(indices))
 
 
 class LibraryPerception(Perception):
@@ -299,8 +302,8 @@ class LibraryPerception(Perception):
 
     A million unmeasured experts share a few numbers per prompt. Their predictions are one small
     product, a gather, the shrinkage and the link, block by block, so that intermediate results stay
-    in the cache. This object has no memory of its own: what the perception learns shows here, and
-    feedback that is given here is learned there.
+    in the cache. This object has no state of its own: it predicts with what the perception has
+    learned, and passes feedback on to the perception.
     """
 
     def __init__(self, perception: LearnedPerception, library: Library) -> None:
@@ -315,11 +318,11 @@ class LibraryPerception(Perception):
         """Predict the loss of every expert of the library, in one encoder pass."""
         perception = self._perception
         inputs = perception.head.prepare(perception.extract_features(prompts))
-        positions, observed = perception.locate(inputs), perception.observed_experts
-        measured, references = perception.predict_from_positions(positions, observed)
+        positions, observed_experts = perception.locate(inputs), perception.observed_experts
+        prediction, references = perception.predict_from_positions(positions, observed_experts)
         losses, std = self._predict_from_prior(positions, references)
-        rows, columns = self._measured_rows_and_columns(observed)
-        losses[:, rows], std[:, rows] = measured.losses[:, columns], measured.std[:, columns]
+        rows, columns = self._measured_rows_and_columns(observed_experts)
+        losses[:, rows], std[:, rows] = prediction.losses[:, columns], prediction.std[:, columns]
         tokens = perception.forecast("output_tokens", inputs) if self._known_rows.size else None
         return Prediction(losses, std, None if tokens is None else self._align_tokens(tokens))
 
@@ -347,19 +350,19 @@ class LibraryPerception(Perception):
         return losses, std
 
     def _measured_rows_and_columns(
-        self, observed: ObservedExperts
+        self, observed_experts: ObservedExperts
     ) -> tuple[IndexArray, IndexArray]:
         """Return the library positions of the known and observed experts, and their columns.
 
-        The columns are those of `predict_from_positions`.
+        The columns are in the order of `predict_from_positions`.
         """
         n_known, library = len(self._perception.experts), self._library
-        more = [
+        index_pairs = [
             (library.index(name), n_known + j)
-            for j, name in enumerate(observed.names)
+            for j, name in enumerate(observed_experts.names)
             if name in library
         ]
-        rows, columns = np.array(more, dtype=np.intp).reshape(-1, 2).T
+        rows, columns = np.array(index_pairs, dtype=np.intp).reshape(-1, 2).T
         return (
             np.concatenate([self._known_rows, rows]),
             np.concatenate([self._known_columns, columns]),
@@ -367,9 +370,9 @@ class LibraryPerception(Perception):
 
     def _align_tokens(self, tokens: Float32Array) -> Float32Array:
         """Put the forecast lengths in library order, NaN for unmeasured experts."""
-        aligned = np.full((len(tokens), len(self._prior_abilities)), np.nan, np.float32)
-        aligned[:, self._known_rows] = tokens[:, self._known_columns]
-        return aligned
+        aligned_tokens = np.full((len(tokens), len(self._prior_abilities)), np.nan, np.float32)
+        aligned_tokens[:, self._known_rows] = tokens[:, self._known_columns]
+        return aligned_tokens
 
     def observe(self, prompt: str, expert: str, loss: float) -> None:
         """Learn from one measured loss of an expert of the library, in place.
@@ -377,9 +380,9 @@ class LibraryPerception(Perception):
         The perception may have measured the expert before or not.
         """
         i = self._library.index(expert)
-        known = np.flatnonzero(self._known_rows == i)
-        if known.size:
-            column = int(self._known_columns[known[0]])
+        known_index = np.flatnonzero(self._known_rows == i)
+        if known_index.size:
+            column = int(self._known_columns[known_index[0]])
             self._perception.observe(prompt, self._perception.experts[column], loss)
         else:
             self._perception.observe_unmeasured(

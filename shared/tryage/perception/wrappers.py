@@ -29,11 +29,11 @@ _MAX_COUNTED_CHARS = 100_000
 class AlignedPerception(Perception):
     """A perception whose columns are in the order of a library, matched once by name or alias.
 
-    Experts that the perception has never seen are predicted by its `for_library`, or else get its
-    `prior()`.
+    The perception's `for_library` predicts experts that the perception has never seen. Without it
+    they get the perception's `prior()`.
 
     Raises:
-        PerceptionError: the perception has never seen some experts and offers neither.
+        PerceptionError: the perception has never seen some experts and has neither of the two.
     """
 
     def __init__(self, perception: Perception, library: Library) -> None:
@@ -41,14 +41,15 @@ class AlignedPerception(Perception):
         self._perception, self._library = perception, library
         self._n_columns = len(perception.experts)
         self._columns = match_columns(perception.experts, library)
-        self._unseen = np.flatnonzero(self._columns < 0)
+        self._unseen_indices = np.flatnonzero(self._columns < 0)
         self._is_identity = np.array_equal(self._columns, np.arange(self._n_columns))
-        self._is_few = not self._unseen.size and 2 * self._columns.size <= self._n_columns
-        self._library_perception = perception.for_library(library) if self._unseen.size else None
-        if self._unseen.size and self._library_perception is None and perception.prior() is None:
-            examples = ", ".join(library.names[i] for i in self._unseen[:5].tolist())
+        n_unseen = self._unseen_indices.size
+        self._is_small_subset = not n_unseen and 2 * self._columns.size <= self._n_columns
+        self._library_perception = perception.for_library(library) if n_unseen else None
+        if n_unseen and self._library_perception is None and perception.prior() is None:
+            examples = ", ".join(library.names[i] for i in self._unseen_indices[:5].tolist())
             raise PerceptionError(
-                f"The perception has never seen {self._unseen.size} of {len(library)} experts "
+                f"The perception has never seen {n_unseen} of {len(library)} experts "
                 f"({examples}) and has no prior(). Onboard them, or leave them out of the library."
             )
 
@@ -56,32 +57,35 @@ class AlignedPerception(Perception):
         """Predict in one pass; losses and std are `(batch, n_experts)`, in library order.
 
         Raises:
-            PerceptionError: the prediction has the wrong shape. Errors of the perception pass
-                through.
+            PerceptionError: the prediction has the wrong shape. Errors that the perception raises
+                are not caught.
         """
         if self._library_perception is not None:
             return self._library_perception.predict(prompts)
-        if self._is_few:
+        if self._is_small_subset:
             return self._perception.predict_columns(prompts, self._columns)
-        prediction, expected = self._perception.predict(prompts), (len(prompts), self._n_columns)
-        if not np.shape(prediction.losses) == np.shape(prediction.std) == expected:
-            raise wrong_shape(prediction, expected)
+        prediction, expected_shape = (
+            self._perception.predict(prompts),
+            (len(prompts), self._n_columns),
+        )
+        if not np.shape(prediction.losses) == np.shape(prediction.std) == expected_shape:
+            raise wrong_shape(prediction, expected_shape)
         if self._is_identity:
             return prediction
-        if not self._unseen.size:
+        if not self._unseen_indices.size:
             return prediction.select(np.s_[:, self._columns])
         return self._fill_with_prior(prediction)
 
     def count_tokens(self, prompts: Sequence[str]) -> Float64Array:
         """Count the tokens of each prompt, `(batch,)`; estimate them if the perception cannot."""
         try:
-            counted = self._perception.count_tokens([text[:_MAX_COUNTED_CHARS] for text in prompts])
+            counts = self._perception.count_tokens([text[:_MAX_COUNTED_CHARS] for text in prompts])
         except (RuntimeError, ArithmeticError, MemoryError):  # a rough count is better than none
-            counted = None
-        if counted is None:
+            counts = None
+        if counts is None:
             return np.array([estimate_tokens(text) for text in prompts], dtype=np.float64)
         scale = np.array([max(1.0, len(text) / _MAX_COUNTED_CHARS) for text in prompts])
-        tokens: Float64Array = np.asarray(counted, dtype=np.float64) * scale
+        tokens: Float64Array = np.asarray(counts, dtype=np.float64) * scale
         return tokens
 
     def observe(self, prompt: str, expert: str, loss: float) -> None:
@@ -108,12 +112,12 @@ class AlignedPerception(Perception):
             None if tokens is None else self._align(tokens, math.nan),
         )
 
-    def _align(self, table: Float32Array, fill: float) -> Float32Array:
-        """Put the columns `(batch, n_columns)` in library order, with `fill` for unseen experts."""
-        seen = self._columns >= 0
-        aligned = np.full((len(table), seen.size), fill, dtype=np.float32)
-        aligned[:, seen] = table[:, self._columns[seen]]
-        return aligned
+    def _align(self, table: Float32Array, fill_value: float) -> Float32Array:
+        """Put columns `(batch, n_columns)` in library order; unseen experts get `fill_value`."""
+        is_known = self._columns >= 0
+        aligned_table = np.full((len(table), is_known.size), fill_value, dtype=np.float32)
+        aligned_table[:, is_known] = table[:, self._columns[is_known]]
+        return aligned_table
 
 
 class DeduplicatedPerception(Perception):
@@ -154,10 +158,10 @@ class DeduplicatedPerception(Perception):
         Raises:
             PerceptionError: the wrapped perception cannot predict them.
         """
-        unseen = np.flatnonzero(match_columns(self.experts, library) < 0)
-        new = [library[i] for i in unseen.tolist()]
-        extended = Library([*self._library, *new])
-        perception = DeduplicatedPerception(self._perception, extended, self._duplicates)
+        unseen_indices = np.flatnonzero(match_columns(self.experts, library) < 0)
+        new_experts = [library[i] for i in unseen_indices.tolist()]
+        extended_library = Library([*self._library, *new_experts])
+        perception = DeduplicatedPerception(self._perception, extended_library, self._duplicates)
         return AlignedPerception(perception, library)
 
     def onboard(self, expert: Expert, losses: Mapping[str, float]) -> Perception:

@@ -9,7 +9,7 @@ import pytest
 
 from tryage import Expert, Library, Preferences, Router
 from tryage.errors import LibraryError, PerceptionError
-from tryage.perception.base import AlignedPerception, DeduplicatedPerception, match_columns
+from tryage.perception.wrappers import AlignedPerception, DeduplicatedPerception, match_columns
 from tryage.testing import FixedPerception, LearningPerception
 
 MODELS = Library(["one", Expert("two", input_price=1)])
