@@ -150,3 +150,17 @@ def test_a_model_card_without_measured_values(trained_router):
         *(getattr(trained_router.perception, part) for part in parts),
     )
     assert "No figures were measured." in model_card(unmeasured, trained_router.library)
+
+
+def test_scores_on_held_out_prompts_stand_apart_from_losses_in_training(trained_router):
+    perception = trained_router.perception
+    measured = dict(perception.report)
+    perception.report = {"routed": 0.25, "held out poems routed": 0.75}
+    try:
+        card = model_card(perception, trained_router.library)
+    finally:
+        perception.report = measured
+    training, held_out = card.split("## Measured on held-out prompts")
+    assert "| routed | 0.25 |" in training
+    assert "| poems routed | 0.75 |" in held_out
+    assert "higher is better" in held_out

@@ -41,6 +41,15 @@ _UNINFORMATIVE_PRIOR_TEXT = (
     "assumed to be like the mean of the measured ones, with a large uncertainty"
 )
 
+_HELD_OUT = "held out "  # what the names of scores on held-out prompts begin with
+_HELD_OUT_TEMPLATE = """
+## Measured on held-out prompts
+
+Mean scores of each set on prompts that the router was not trained on (higher is better). The sets
+have different experts: compare within a set.
+
+{metrics}
+"""
 _CARD_TEMPLATE = """---
 library_name: tryage
 tags:
@@ -71,7 +80,7 @@ folds; lower is better). These figures do not replace a test on held-out prompts
 `tryage evaluate`.
 
 {metrics}
-
+{held_out}
 ## Limits
 
 The router knows the kinds of prompts and the experts it was trained on. A provider may change a
@@ -123,10 +132,10 @@ def load_router_parts(folder: Path, constraints: Mapping[str, Constraint]) -> di
             the router are missing.
     """
     header = read_header(folder / ROUTER_FILE, "router", FORMAT, _HEADER_FIELDS)
-    if absent := sorted(set(header["constraints"]) - set(constraints)):
+    if missing_constraints := sorted(set(header["constraints"]) - set(constraints)):
         raise PersistenceError(
-            f"the router in {folder} has constraints of its own, {absent}: give them again, as "
-            "from_pretrained(..., constraints={name: function})"
+            f"the router in {folder} has constraints of its own, {missing_constraints}: "
+            "give them again, as from_pretrained(..., constraints={name: function})"
         )
     perception = load_perception(folder)
     try:
@@ -148,7 +157,7 @@ def load_router_parts(folder: Path, constraints: Mapping[str, Constraint]) -> di
 def resolve_folder(
     name_or_path: str | Path, hub_options: Mapping[str, Any], writer: str, example: str
 ) -> Path:
-    """Return a folder on disk: the given one, or that of a Hub repository, which is downloaded.
+    """Return a folder on disk: the path itself, or a Hub repository, which is downloaded.
 
     `writer` and `example` are for the message: the function that writes such folders, and a
     repository id.
@@ -177,22 +186,34 @@ def damaged_router(folder: Path, error: InputError) -> PersistenceError:
 def model_card(perception: LearnedPerception, library: Library) -> str:
     """Return the model card of a router, in Markdown with the Hub's YAML header."""
     names = list(library.names)
-    more = f" and {len(names) - _MAX_SHOWN_NAMES} more" if len(names) > _MAX_SHOWN_NAMES else ""
-    informative = perception.metadata_prior.groups
-    prior = _METADATA_PRIOR_TEXT if informative else _UNINFORMATIVE_PRIOR_TEXT
+    name_suffix = (
+        f" and {len(names) - _MAX_SHOWN_NAMES} more" if len(names) > _MAX_SHOWN_NAMES else ""
+    )
+    report = perception.report
+    training = {name: value for name, value in report.items() if not name.startswith(_HELD_OUT)}
+    is_informative = bool(perception.metadata_prior.groups)
+    prior = _METADATA_PRIOR_TEXT if is_informative else _UNINFORMATIVE_PRIOR_TEXT
     return _CARD_TEMPLATE.format(
         experts=len(names),
         encoder=f"{type(perception.encoder).__name__}, {perception.encoder.dim} dimensions",
-        names=", ".join(f"`{name}`" for name in names[:_MAX_SHOWN_NAMES]) + more,
+        names=", ".join(f"`{name}`" for name in names[:_MAX_SHOWN_NAMES]) + name_suffix,
         prior=prior,
-        metrics=_metrics_table(perception),
+        metrics=_metrics_table(training),
+        held_out=_held_out_section(report),
     )
 
 
-def _metrics_table(perception: LearnedPerception) -> str:
-    if not perception.report:
+def _held_out_section(report: Mapping[str, float]) -> str:
+    scores = {
+        name.removeprefix(_HELD_OUT): value
+        for name, value in report.items()
+        if name.startswith(_HELD_OUT)
+    }
+    return _HELD_OUT_TEMPLATE.format(metrics=_metrics_table(scores)) if scores else ""
+
+
+def _metrics_table(report: Mapping[str, float]) -> str:
+    if not report:
         return "No figures were measured."
-    rows = [
-        f"| {name.replace('_', ' ')} | {value:.4g} |" for name, value in perception.report.items()
-    ]
+    rows = [f"| {name.replace('_', ' ')} | {value:.4g} |" for name, value in report.items()]
     return "\n".join(["| what | value |", "|---|---|", *rows])
