@@ -138,8 +138,8 @@ def test_json_leaves_out_unknown_fields(tryage):
 @pytest.mark.usefixtures("synced")
 def test_a_search_without_a_hit_names_the_wrong_word(tryage):
     output = tryage("hub", "search", "--task", "text-generatoin", "--license", "mitt").stdout
-    assert "None has the task 'text-generatoin'. Did you mean text-generation?" in output
-    assert "None has the license 'mitt'. Did you mean mit?" in output
+    assert "No model has the task 'text-generatoin'. Did you mean text-generation?" in output
+    assert "No model has the license 'mitt'. Did you mean mit?" in output
 
 
 @pytest.mark.usefixtures("synced")

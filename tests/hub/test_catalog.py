@@ -126,8 +126,8 @@ def test_words_of_a_query_that_no_model_has_are_explained_with_similar_ones(cata
     catalogue.put([parse("org/a", pipeline_tag="text-generation", tags=["license:mit", "gguf"])])
     query = Query(task="text-generatoin", tags=["gguf"], license=["mti"], author="org")
     assert explain_no_match(catalogue, query) == (
-        " None has the task 'text-generatoin'. Did you mean text-generation?"
-        " None has the license 'mti'. Did you mean mit?"
+        " No model has the task 'text-generatoin'. Did you mean text-generation?"
+        " No model has the license 'mti'. Did you mean mit?"
     )
 
 

@@ -96,11 +96,11 @@ def test_a_full_disk_is_an_error_and_loses_nothing(catalogue, parse, content):
 
 def test_a_folder_that_cannot_be_made_is_an_error(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(CatalogueError, match="cannot be made"):
+    with pytest.raises(CatalogueError, match="cannot be created"):
         len(Catalogue(tmp_path / "file" / "catalogue.sqlite"))
 
 
-@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="who may write everywhere")
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="this user can write everywhere")
 def test_a_catalogue_in_a_read_only_folder_is_read_and_not_written(catalogue, parse):
     catalogue.put([parse("org/a")])
     catalogue.close()

@@ -204,7 +204,7 @@ def test_a_lock_file_that_cannot_be_written_is_an_error_that_says_what_to_do(cat
         pass
 
 
-@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="who may write everywhere")
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="this user can write everywhere")
 def test_a_sync_in_a_read_only_folder_is_an_error_that_says_what_to_do(hub, client, catalogue):
     catalogue.set_state({"synced": 0.0})
     catalogue.close()

@@ -27,11 +27,10 @@ if TYPE_CHECKING:
     from tryage.hub.endpoints import Page
     from tryage.hub.model import Model
 
-MAX_PAGES = 10  # of a thousand models; for more than that there is `tryage hub sync`
+MAX_PAGES = 10  # of a thousand models; `tryage hub sync` fetches more
 
-REFETCH_INTERVAL = timedelta(
-    days=1
-)  # before the Hub is asked again for a query with too few models
+# How long the Hub is not asked again for a query with too few models.
+REFETCH_INTERVAL = timedelta(days=1)
 
 _MIN_PAGE_SIZE = 100  # models of a page: some of them may not fit
 
@@ -41,8 +40,8 @@ _HUB_SORT_BY_COLUMN = {"likes": "likes", "released": "createdAt", "modified": "l
 _CONDITIONS = tuple("filters" if f.name == "tags" else f.name for f in fields(Query))
 
 _SYNC_HINT = (
-    "Run `tryage hub sync` where there is a network (TRYAGE_HOME is where the catalogue lies), and "
-    "unset HF_HUB_OFFLINE if it is set."
+    "Run `tryage hub sync` where there is a network (the catalogue is in TRYAGE_HOME), and unset "
+    "HF_HUB_OFFLINE if it is set."
 )
 
 
@@ -63,8 +62,8 @@ def load_library(
     """
     query = parse_query(conditions)
     if not isinstance(catalogue, Catalogue):
-        with Catalogue(catalogue) as own:
-            return load_library(conditions, own, settings, newer_than=newer_than)
+        with Catalogue(catalogue) as own_catalogue:
+            return load_library(conditions, own_catalogue, settings, newer_than=newer_than)
     failure = None
     if _has_too_few(catalogue, query) or (
         newer_than is not None and _is_outdated(catalogue, query, newer_than)
@@ -86,9 +85,14 @@ def parse_query(conditions: Mapping[str, Any]) -> Query:
     """
     for name in conditions:
         if name not in _CONDITIONS:
-            near = did_you_mean(name, _CONDITIONS)
-            raise InputError(f"{name!r} is no condition; there is {', '.join(_CONDITIONS)}.{near}")
-    return Query(**{"tags" if name == "filters" else name: v for name, v in conditions.items()})
+            suggestion = did_you_mean(name, _CONDITIONS)
+            raise InputError(
+                f"{name!r} is not a condition; the conditions are {', '.join(_CONDITIONS)}."
+                f"{suggestion}"
+            )
+    return Query(
+        **{"tags" if name == "filters" else name: value for name, value in conditions.items()}
+    )
 
 
 def as_of(catalogue: Catalogue, query: Query) -> datetime | None:
@@ -110,16 +114,16 @@ def _has_too_few(catalogue: Catalogue, query: Query) -> bool:
     last_fetch = _last_fetch(catalogue, query)
     if last_fetch is None:
         return query.limit is not None or catalogue.synced_at is None
-    fewer = last_fetch["most"] is not None and (
+    asked_for_fewer = last_fetch["most"] is not None and (
         query.limit is None or last_fetch["most"] < query.limit
     )
     age = datetime.now(timezone.utc).timestamp() - last_fetch["at"]
-    return age > REFETCH_INTERVAL.total_seconds() or (fewer and not last_fetch["ended"])
+    return age > REFETCH_INTERVAL.total_seconds() or (asked_for_fewer and not last_fetch["ended"])
 
 
 def _is_outdated(catalogue: Catalogue, query: Query, newer_than: datetime) -> bool:
-    known = as_of(catalogue, query)
-    return known is None or known <= newer_than
+    last_asked = as_of(catalogue, query)
+    return last_asked is None or last_asked <= newer_than
 
 
 def _fetch(catalogue: Catalogue, query: Query, settings: HubSettings) -> None:
@@ -130,18 +134,18 @@ def _fetch(catalogue: Catalogue, query: Query, settings: HubSettings) -> None:
     with HubClient(settings) as client:
         if query.served:
             _fetch_served(client, catalogue, query)
-            ended = False
+            is_complete = False
         else:
-            ends = [
+            completions = [
                 _fetch_listing(client, catalogue, query, word) for word in query.license or (None,)
             ]
-            ended = all(ends)
-    answer = {"at": started_at, "most": query.limit, "ended": ended}
-    catalogue.set_state({_state_key(query): answer})
+            is_complete = all(completions)
+    state = {"at": started_at, "most": query.limit, "ended": is_complete}
+    catalogue.set_state({_state_key(query): state})
 
 
 def _fetch_served(client: HubClient, catalogue: Catalogue, query: Query) -> None:
-    """Sync: a listing of the Hub does not say at which price a model is served."""
+    """Sync, because a listing of the Hub does not give the prices of served models."""
     limit = min(query.limit or _MIN_PAGE_SIZE, MAX_PAGES * _MIN_PAGE_SIZE)
     sync(client, catalogue, limit=limit)
 
@@ -151,7 +155,7 @@ def _fetch_listing(
 ) -> bool:
     """Write the pages of one listing until enough models fit; return whether it ended."""
     filters = [*query.tags, *([f"license:{license_}"] if license_ else [])]
-    wanted = query if license_ is None else replace(query, license=(license_,))
+    license_query = query if license_ is None else replace(query, license=(license_,))
     pages = client.pages(
         filters=filters,
         search=query.search,
@@ -165,23 +169,23 @@ def _fetch_listing(
         catalogue.put(_parse_page(page))
         if page.next_cursor is None:
             return True
-        if query.limit is not None and catalogue.count(wanted) >= query.limit:
+        if query.limit is not None and catalogue.count(license_query) >= query.limit:
             return False
     return False
 
 
 def _parse_page(page: Page) -> list[Model]:
     """Return the models of a page; a record without a name or `_id` is left out."""
-    found = [parse_model_or_none(record, page.fetched_at) for record in page.records]
-    return [model for model in found if model is not None]
+    models = [parse_model_or_none(record, page.fetched_at) for record in page.records]
+    return [model for model in models if model is not None]
 
 
 def _read_library(catalogue: Catalogue, query: Query, failure: HubError | None) -> Library:
-    """Return what the catalogue has; warn when the Hub should have been asked and could not.
+    """Return what the catalogue has; warn when asking the Hub has failed.
 
     Raises:
         HubError: the failure, when the catalogue has no model that fits.
-        LibraryError: no model fits, although the Hub was asked or need not be.
+        LibraryError: no model fits, and the Hub was asked or need not be asked.
     """
     try:
         library = catalogue.library(query)
@@ -202,11 +206,11 @@ def _read_library(catalogue: Catalogue, query: Query, failure: HubError | None) 
 
 def _last_fetch(catalogue: Catalogue, query: Query) -> dict[str, Any] | None:
     """Return when the Hub was asked for this query, for how many, and whether those were all."""
-    found: dict[str, Any] | None = catalogue.get_state(_state_key(query))
-    return found
+    state: dict[str, Any] | None = catalogue.get_state(_state_key(query))
+    return state
 
 
 def _state_key(query: Query) -> str:
     conditions = asdict(replace(query, limit=None))
-    given = {name: value for name, value in conditions.items() if value not in (None, ())}
-    return "asked:" + json.dumps(given, sort_keys=True, default=str)
+    nonempty = {name: value for name, value in conditions.items() if value not in (None, ())}
+    return "asked:" + json.dumps(nonempty, sort_keys=True, default=str)

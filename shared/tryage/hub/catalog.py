@@ -28,16 +28,16 @@ if TYPE_CHECKING:
 
     from tryage.hub.model import Model
 
-ROWS_PER_CHUNK = 20_000  # turned into columns at a time
+ROWS_PER_CHUNK = 20_000  # rows that are turned into columns at a time
 
-NAMES_PER_PART = 2_000  # of the catalogue, to find similar ones among
+NAMES_PER_PART = 2_000  # names of the catalogue that are compared for each part of a name
 
 NUMERIC_COLUMNS = (
     "parameters", "active_parameters", "released", "security", "input_price", "output_price",
     "latency", "context_length", "downloads",
 )  # fmt: skip
 
-# A model's declared bases, one per line: relation, blank, name; no name has a blank.
+# A model's declared bases, one per line: relation, blank, name; names contain no blanks.
 BASES_SQL = """(SELECT group_concat(IFNULL(relation, '') || ' ' || name, char(10)) FROM (
     SELECT relation, name FROM lineage WHERE child = models.id ORDER BY place))"""
 
@@ -64,13 +64,15 @@ class Catalogue:
 
     def connection(self) -> sqlite3.Connection:
         """Return this thread's connection; after a fork, a new one."""
-        found: tuple[int, sqlite3.Connection] | None = getattr(self._local, "found", None)
-        if found is None or found[0] != os.getpid():
-            found = os.getpid(), catalog_schema.connect(self.path)
-            self._local.found = found
+        process_connection: tuple[int, sqlite3.Connection] | None = getattr(
+            self._local, "process_connection", None
+        )
+        if process_connection is None or process_connection[0] != os.getpid():
+            process_connection = os.getpid(), catalog_schema.connect(self.path)
+            self._local.process_connection = process_connection
             with self._lock:
-                self._connections.append(found[1])
-        return found[1]
+                self._connections.append(process_connection[1])
+        return process_connection[1]
 
     # --- writing ----------------------------------------------------------------------------
 
@@ -92,8 +94,8 @@ class Catalogue:
     def get(self, name: str) -> Model | None:
         """Return a model with all its facts by name, former name or `_id`; None if unknown.
 
-        Every fact has its source, also from which base it is inherited. A model that is deleted
-        from the Hub is found here, but not by `search`.
+        Every fact has its source, which also names the base that it is inherited from. A model that
+        is deleted from the Hub is found here, but not by `search`.
         """
         if not isinstance(name, str):
             raise InputError(f"name must be a string such as 'org/name', got {name!r:.80}.")
@@ -106,12 +108,12 @@ class Catalogue:
             return None if row is None else InheritanceResolver(database).resolve(row)
 
     def deleted_at(self, name: str) -> datetime | None:
-        """Return since when a model is known to be deleted from the Hub; None when it is not."""
+        """Return the time from which a model counts as deleted from the Hub; None if it is not."""
         database = self.connection()
         with catalog_schema.wrap_sqlite_errors(self.path):
             row = catalog_schema.find_row(database, name, name)
-            found = database.execute("SELECT gone FROM models WHERE id = ?", (row,)).fetchone()
-        return None if found is None or found[0] is None else _to_datetime(found[0])
+            deletion = database.execute("SELECT gone FROM models WHERE id = ?", (row,)).fetchone()
+        return None if deletion is None or deletion[0] is None else _to_datetime(deletion[0])
 
     def search(self, query: Query | None = None) -> list[CatalogRow]:
         """Return the models that fit, in the order of `query.sort`; all models by default."""
@@ -151,13 +153,13 @@ class Catalogue:
 
     def suggest_names(self, name: str) -> str:
         """Return " Did you mean a, b?" with the most similar names, or ""."""
-        owner, _, short = name.rpartition("/")
-        parts = [part for part in (short[:4], short[-4:], owner) if len(part) > 2]
-        pool: dict[str, None] = {}
+        owner, _, short_name = name.rpartition("/")
+        parts = [part for part in (short_name[:4], short_name[-4:], owner) if len(part) > 2]
+        similar_names: dict[str, None] = {}
         for part in parts or [name]:
             query = Query(search=part if part.strip() else None, limit=NAMES_PER_PART)
-            pool.update(dict.fromkeys(row[0] for row in self._rows(query, ("name",))))
-        return did_you_mean(name, list(pool)[:5_000])
+            similar_names.update(dict.fromkeys(row[0] for row in self._rows(query, ("name",))))
+        return did_you_mean(name, list(similar_names)[:5_000])
 
     def distinct_values(self, column: str) -> list[str]:
         """Return the distinct values of `task`, `license`, `author`, or `tag`."""
@@ -186,15 +188,15 @@ class Catalogue:
     @property
     def synced_at(self) -> datetime | None:
         """When the last complete sync began (UTC); None when there was none."""
-        found = self.get_state("synced")
-        return None if found is None else _to_datetime(found)
+        seconds = self.get_state("synced")
+        return None if seconds is None else _to_datetime(seconds)
 
     def age(self, now: datetime | None = None) -> timedelta | None:
         """Return the time since the last complete sync began, at least zero; None without one."""
-        synced = self.synced_at
-        if synced is None:
+        synced_at = self.synced_at
+        if synced_at is None:
             return None
-        return max((now or datetime.now(timezone.utc)) - synced, timedelta(0))
+        return max((now or datetime.now(timezone.utc)) - synced_at, timedelta(0))
 
     def get_state(self, name: str) -> Any:  # noqa: ANN401 - any JSON
         """Return a stored value, or None."""
@@ -212,8 +214,8 @@ class Catalogue:
     def close(self) -> None:
         """Close the file in every thread; the next use opens it again."""
         with self._lock:
-            opened, self._connections = self._connections, []
-        for connection in opened:
+            connections, self._connections = self._connections, []
+        for connection in connections:
             connection.close()
         self._local = threading.local()
 
@@ -240,9 +242,11 @@ def explain_no_match(catalogue: Catalogue, query: Query) -> str:
         ("author", (query.author,)),
     ):
         for word in filter(None, words):
-            known = catalogue.distinct_values(column)
-            if word not in known:
-                sentences.append(f" None has the {column} {word!r:.80}.{did_you_mean(word, known)}")
+            values = catalogue.distinct_values(column)
+            if word not in values:
+                sentences.append(
+                    f" No model has the {column} {word!r:.80}.{did_you_mean(word, values)}"
+                )
     return "".join(sentences)
 
 
@@ -280,12 +284,12 @@ def rows_to_library(rows: Iterator[tuple[Any, ...]]) -> Library:
 
 
 class _WordSetCache(dict[str | None, "frozenset[str] | None"]):
-    """Words separated by blanks -> set; there are few different ones, so each is built once."""
+    """Words separated by blanks -> set; there are few different texts, so each is split once."""
 
     def __missing__(self, text: str | None) -> frozenset[str] | None:
-        made = None if text is None else frozenset(text.split())
-        self[text] = made
-        return made
+        words = None if text is None else frozenset(text.split())
+        self[text] = words
+        return words
 
 
 class _BaseMetadataCache(dict[str | None, "dict[str, Any] | None"]):
@@ -297,24 +301,24 @@ class _BaseMetadataCache(dict[str | None, "dict[str, Any] | None"]):
             {"name": name, "relation": relation} if relation else {"name": name}
             for relation, _, name in lines
         ]
-        made = {"hub": {"bases": bases}} if bases else None
-        self[text] = made
-        return made
+        metadata = {"hub": {"bases": bases}} if bases else None
+        self[text] = metadata
+        return metadata
 
 
 def _deduplicate_names(names: list[str], columns: dict[str, Any]) -> Library:
     """Build the library; of names that differ only in case, keep the first."""
     if len({name.casefold() for name in names}) == len(names):
         return Library.from_columns(names, **columns)
-    first: dict[str, int] = {}
+    row_by_name: dict[str, int] = {}
     for i, name in enumerate(names):
-        first.setdefault(name.casefold(), i)
-    rows = list(first.values())
-    kept = {
+        row_by_name.setdefault(name.casefold(), i)
+    rows = list(row_by_name.values())
+    unique_columns = {
         field: column[rows] if isinstance(column, np.ndarray) else [column[i] for i in rows]
         for field, column in columns.items()
     }
-    return Library.from_columns([names[i] for i in rows], **kept)
+    return Library.from_columns([names[i] for i in rows], **unique_columns)
 
 
 def _to_datetime(seconds: float) -> datetime:

@@ -29,25 +29,25 @@ SORTS: Mapping[str, str] = {
 
 INDEXED_SORTS = frozenset(("downloads", "likes", "released", "modified", "parameters"))
 
-# Up to so many models with a tag, sorting them is faster than reading an index in order.
+# Up to this number of models with a tag, sorting them is faster than reading an index in order.
 SELECTIVE_TAG_LIMIT = 2_000
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """Conditions on models; a model fits when each of them is known to hold.
+    """Conditions on models; a model fits when it is known to meet each of them.
 
     Args:
         task: The Hub's pipeline tag.
         tags: Tags that a model must all have.
-        license: Licences of which a model must have one.
+        license: Licences; a model must have one of them.
         author: The owner.
         search: A part of the name, ignoring case.
         min_parameters: The least number of parameters, such as 1e9.
         max_parameters: The largest number of parameters, such as 7e9.
         since: The first day of release.
         gated: Only models that ask for an agreement, or only those that do not.
-        served: Only models that a provider serves, or only those that none serves.
+        served: Only models that a provider serves, or only those that no provider serves.
         sort: A column of `SORTS`; ties are sorted by name.
         limit: How many models at most; None is all of them.
 
@@ -77,8 +77,8 @@ class Query:
         for name in ("tags", "license"):
             value = getattr(self, name)
             words = check_strings(name, (value,) if isinstance(value, str) else value)
-            folded = tuple(word.lower() for word in words) if name == "license" else words
-            object.__setattr__(self, name, folded)
+            normalized_words = tuple(word.lower() for word in words) if name == "license" else words
+            object.__setattr__(self, name, normalized_words)
         for name in ("min_parameters", "max_parameters"):
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, check_number(name, getattr(self, name)))
@@ -94,9 +94,9 @@ class Query:
             if getattr(self, name) not in (None, True, False):
                 raise InputError(f"{name} must be True, False or None (either).")
         if self.sort not in SORTS:
-            near = did_you_mean(str(self.sort), SORTS)
+            suggestion = did_you_mean(str(self.sort), SORTS)
             raise InputError(
-                f"sort must be one of {', '.join(SORTS)}; got {self.sort!r:.80}.{near}"
+                f"sort must be one of {', '.join(SORTS)}; got {self.sort!r:.80}.{suggestion}"
             )
         limit = self.limit
         if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int)):
@@ -154,8 +154,8 @@ def build_select(
                 " AND t.tag = (SELECT id FROM tags WHERE tag = ?))"
             )
             values.append(tag)
-    named = (column if "(" in column else f"models.{column}" for column in columns)
-    sql = f"SELECT {', '.join(named)} FROM {source} WHERE {' AND '.join(conditions)}"  # noqa: S608 - names of columns, no values
+    qualified_columns = (column if "(" in column else f"models.{column}" for column in columns)
+    sql = f"SELECT {', '.join(qualified_columns)} FROM {source} WHERE {' AND '.join(conditions)}"  # noqa: S608 - names of columns, no values
     sql += f" ORDER BY {_order_by(query.sort)}"
     if query.limit is not None:
         sql += " LIMIT ?"
@@ -165,7 +165,7 @@ def build_select(
 
 def _where(query: Query) -> tuple[list[str], list[Any]]:
     """Return the conditions on columns and their values; NULL fails every condition."""
-    found: list[str] = ["models.live = 1"]
+    conditions: list[str] = ["models.live = 1"]
     values: list[Any] = []
     comparisons: tuple[tuple[str, object], ...] = (
         ("task = ?", query.task),
@@ -176,19 +176,19 @@ def _where(query: Query) -> tuple[list[str], list[Any]]:
     )
     for condition, value in comparisons:
         if value is not None:
-            found.append(f"models.{condition}")
+            conditions.append(f"models.{condition}")
             values.append(value)
     if query.license:
-        found.append(f"models.license IN ({', '.join('?' * len(query.license))})")
+        conditions.append(f"models.license IN ({', '.join('?' * len(query.license))})")
         values += query.license
     if query.search is not None:
-        found.append(r"models.name LIKE ? ESCAPE '\'")  # LIKE ignores the case of ASCII
+        conditions.append(r"models.name LIKE ? ESCAPE '\'")  # LIKE ignores the case of ASCII
         values.append(f"%{_escape_like(query.search)}%")
     if query.gated is not None:
-        found.append(f"models.gated {'!=' if query.gated else '='} 'no'")
+        conditions.append(f"models.gated {'!=' if query.gated else '='} 'no'")
     if query.served is not None:
-        found.append(f"models.provider IS {'NOT ' if query.served else ''}NULL")
-    return found, values
+        conditions.append(f"models.provider IS {'NOT ' if query.served else ''}NULL")
+    return conditions, values
 
 
 def _escape_like(text: str) -> str:
@@ -199,10 +199,10 @@ def _escape_like(text: str) -> str:
 def _index_hint(query: Query) -> str:
     """Return the index to read in order; nothing where the models that fit can be sorted.
 
-    The index is named because SQLite would rather sort all models of a task than read them in order
-    and stop at the limit. Every index contains the columns of most queries, so a model that does
-    not fit is skipped without reading its row. Without a limit nothing stops early: reading all
-    rows and sorting is twice as fast.
+    The index is named because SQLite would sort all models of a task instead of reading them in
+    order and stopping at the limit. Every index contains the columns of most queries, so a model
+    that does not fit is skipped without reading its row. Without a limit nothing stops early:
+    reading all rows and sorting is twice as fast.
     """
     if query.author is not None:
         return "INDEXED BY by_author"
@@ -219,5 +219,5 @@ def _order_by(sort: str) -> str:
     """Return the order of the index: SQLite sorts NULL as the smallest value."""
     if sort == "name":
         return "models.name"
-    last = " NULLS LAST" if SORTS[sort] == "ASC" else ""
-    return f"models.{sort} {SORTS[sort]}{last}, models.name"
+    nulls_last = " NULLS LAST" if SORTS[sort] == "ASC" else ""
+    return f"models.{sort} {SORTS[sort]}{nulls_last}, models.name"

@@ -42,7 +42,7 @@ class InheritanceResolver:
     def __init__(self, database: sqlite3.Connection) -> None:
         self._db = database
         self._parents: dict[int, list[int]] = {}
-        self._inherited_from: set[int] = set()  # bases, whose result is needed again
+        self._base_ids: set[int] = set()  # bases, whose result is needed again
         self._resolved: dict[int, Model] = {}
 
     def resolve(self, model: int) -> Model:
@@ -52,21 +52,21 @@ class InheritanceResolver:
         self._topological_groups([model])
         return self._with_served(self._resolve_inherited(model))
 
-    def propagate(self, changed: Collection[int]) -> None:
+    def propagate(self, changed_models: Collection[int]) -> None:
         """Update the resolved columns of these models, and of those that inherit from them.
 
         A descendant is resolved again only when something that it may inherit has changed.
         """
-        self._set_touched(changed)
-        touched = [row[0] for row in self._db.execute(_DESCENDANTS_CTE + _SELECT_DESCENDANTS)]
+        self._set_touched(changed_models)
+        descendants = [row[0] for row in self._db.execute(_DESCENDANTS_CTE + _SELECT_DESCENDANTS)]
         self._load_parents("down")
-        dirty = set(changed)
-        different: set[int] = set()
-        for group in self._topological_groups(touched):
+        dirty_models = set(changed_models)
+        different_models: set[int] = set()
+        for group in self._topological_groups(descendants):
             parents = {p for model in group for p in self._parents.get(model, ())}
-            if dirty.isdisjoint(group) and different.isdisjoint(parents):
+            if dirty_models.isdisjoint(group) and different_models.isdisjoint(parents):
                 continue
-            different.update(model for model in group if self._store_resolved(model))
+            different_models.update(model for model in group if self._store_resolved(model))
 
     def _set_touched(self, models: Iterable[int]) -> None:
         self._db.execute("CREATE TEMP TABLE IF NOT EXISTS touched (id INTEGER PRIMARY KEY)")
@@ -91,73 +91,81 @@ class InheritanceResolver:
             cycle = set(group)
             for model in group:
                 if not cycle.isdisjoint(self._parents.get(model, ())):
-                    kept = [p for p in self._parents[model] if p not in cycle]
-                    self._parents[model] = kept
-        self._inherited_from = {parent for found in self._parents.values() for parent in found}
+                    outside_parents = [p for p in self._parents[model] if p not in cycle]
+                    self._parents[model] = outside_parents
+        self._base_ids = {parent for parents in self._parents.values() for parent in parents}
         return groups
 
     def _store_resolved(self, model: int) -> bool:
         """Store the resolved columns; return whether what derived models inherit has changed."""
         inherited = self._resolve_inherited(model)
         digest = resolved_digest(inherited)
-        (before,) = self._db.execute(
+        (old_digest,) = self._db.execute(
             "SELECT resolved FROM models WHERE id = ?", (model,)
         ).fetchone()
-        self._db.execute(_UPDATE, (*resolved_values(self._with_served(inherited)), digest, model))
-        return bool(digest != before)
+        self._db.execute(
+            _UPDATE_RESOLVED, (*resolved_values(self._with_served(inherited)), digest, model)
+        )
+        return bool(digest != old_digest)
 
     def _resolve_inherited(self, target: int) -> Model:
         """Return a model with what it inherits; no recursion, so a chain may have any length."""
         stack = [target]
         while stack:
             model = stack[-1]
-            missing = [p for p in self._parents.get(model, ()) if p not in self._resolved]
-            if missing and model not in self._resolved:
-                stack += missing
+            missing_parents = [p for p in self._parents.get(model, ()) if p not in self._resolved]
+            if missing_parents and model not in self._resolved:
+                stack += missing_parents
                 continue
             stack.pop()
             if model not in self._resolved:
                 self._resolved[model] = self._inherit_from_parents(model)
-        found = self._resolved[target]
-        if target not in self._inherited_from:  # most models are no base: save memory
+        result = self._resolved[target]
+        if target not in self._base_ids:  # most models are no base: save memory
             del self._resolved[target]
-        return found
+        return result
 
     def _inherit_from_parents(self, model: int) -> Model:
-        own = self._load_own(model)
-        if not own.bases:
-            return own
-        allowed = self._parents.get(model, ())
+        own_model = self._load_own_model(model)
+        if not own_model.bases:
+            return own_model
+        parents = self._parents.get(model, ())
         places = self._db.execute("SELECT place, parent FROM lineage WHERE child = ?", (model,))
-        keys = {place: self._resolved[parent].key for place, parent in places if parent in allowed}
+        keys = {place: self._resolved[parent].key for place, parent in places if parent in parents}
         bases = tuple(
-            BaseModelRef(b.name, keys.get(i), b.relation) for i, b in enumerate(own.bases)
+            BaseModelRef(b.name, keys.get(i), b.relation) for i, b in enumerate(own_model.bases)
         )
-        return inherit(replace(own, bases=bases), [self._resolved[parent] for parent in allowed])
+        return inherit(
+            replace(own_model, bases=bases), [self._resolved[parent] for parent in parents]
+        )
 
-    def _load_own(self, model: int) -> Model:
+    def _load_own_model(self, model: int) -> Model:
         """Return a record with its scans, if they are of this revision, and leaderboard results."""
         (data,) = self._db.execute("SELECT data FROM records WHERE model = ?", (model,)).fetchone()
-        own = Model.from_dict(decompress_json(data))
-        scan = self._load_external("scan", own.key)
-        if scan is not None and scan[0] == own.sha and not own.disabled:
-            own = own.with_facts(facts_from_json(scan[1]))
-        results = self._load_external("leaderboard", own.name)
+        model_with_facts = Model.from_dict(decompress_json(data))
+        scan = self._load_external("scan", model_with_facts.key)
+        if scan is not None and scan[0] == model_with_facts.sha and not model_with_facts.disabled:
+            model_with_facts = model_with_facts.with_facts(facts_from_json(scan[1]))
+        results = self._load_external("leaderboard", model_with_facts.name)
         if results is None:
-            return own
-        return with_results(own, facts_from_json(results[1])["quality"].value)
+            return model_with_facts
+        return with_results(model_with_facts, facts_from_json(results[1])["quality"].value)
 
     def _with_served(self, model: Model) -> Model:
         """Return a model with the facts of its provider, which are never inherited."""
-        found = self._load_external("served", model.name)
-        return model if found is None else with_served(model, facts_from_json(found[1]))
+        external_facts = self._load_external("served", model.name)
+        return (
+            model
+            if external_facts is None
+            else with_served(model, facts_from_json(external_facts[1]))
+        )
 
     def _load_external(self, kind: str, owner: str) -> tuple[str | None, str] | None:
-        """Return facts that arrived in another way than the record, and their revision."""
-        found: tuple[str | None, str] | None = self._db.execute(
+        """Return facts that do not come from the record, and their revision."""
+        row: tuple[str | None, str] | None = self._db.execute(
             "SELECT sha, data FROM beside WHERE kind = ? AND owner = ?", (kind, owner)
         ).fetchone()
-        return found
+        return row
 
 
 # --- stored forms ---------------------------------------------------------------------------
@@ -200,17 +208,17 @@ def compress_json(data: Mapping[str, Any]) -> bytes:
 
 
 def decompress_json(data: bytes) -> dict[str, Any]:
-    """Return the data that `compress_json` was given."""
-    found: dict[str, Any] = json.loads(zlib.decompress(data))
-    return found
+    """Return the data that `compress_json` has compressed."""
+    decompressed_data: dict[str, Any] = json.loads(zlib.decompress(data))
+    return decompressed_data
 
 
 def own_digest(data: Mapping[str, Any]) -> bytes:
     """Return a digest of what `Model.to_dict` wrote, without volatile fields."""
-    rest = {name: value for name, value in data.items() if name not in _VOLATILE_FIELDS}
+    stable_fields = {name: value for name, value in data.items() if name not in _VOLATILE_FIELDS}
     facts = data["facts"].items()
-    rest["facts"] = {name: [fact["value"], fact["source"]] for name, fact in facts}
-    return _digest(rest)
+    stable_fields["facts"] = {name: [fact["value"], fact["source"]] for name, fact in facts}
+    return _digest(stable_fields)
 
 
 def resolved_digest(model: Model) -> bytes:
@@ -268,4 +276,6 @@ _ANCESTOR_LINKS = """, up(id) AS (
 SELECT child, parent FROM lineage JOIN up ON child = up.id WHERE parent IS NOT NULL
 ORDER BY child, place"""
 
-_UPDATE = f"UPDATE models SET {' = ?, '.join(RESOLVED_COLUMNS)} = ?, resolved = ? WHERE id = ?"  # noqa: S608 - names of columns
+_UPDATE_RESOLVED = (
+    f"UPDATE models SET {' = ?, '.join(RESOLVED_COLUMNS)} = ?, resolved = ? WHERE id = ?"  # noqa: S608 - names of columns
+)

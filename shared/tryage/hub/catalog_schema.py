@@ -27,15 +27,15 @@ RESYNC_HINT = "Move it away and run `tryage hub sync`, which makes a new one."
 #
 # models     one row per `_id`, with resolved columns, for searches and libraries. `own` and
 #            `resolved` are digests: of the record, and of what derived models may inherit.
-# records    the record as `Model.to_dict` wrote it, compressed; apart, so that `models` stays
-#            narrow.
-# beside     facts that arrive in other ways than the record: 'scan' by `_id`, 'served' and
-#            'leaderboard' by name.
+# records    the record as `Model.to_dict` wrote it, compressed; a separate table, so that `models`
+#            stays narrow.
+# beside     facts that do not come from the record: 'scan' by `_id`, 'served' and 'leaderboard' by
+#            name.
 # tags       the text of each tag; `tagged` links tags and models.
 # lineage    the declared bases of each model; `parent` is the row of the base, if there is one.
 # former     names that a model had before.
 # arrivals   what a sync has fetched and not yet published.
-# state      the state of an interrupted sync, and when the last one ended.
+# state      the state of an interrupted sync, and when the last complete one began.
 MIGRATIONS: tuple[str, ...] = (
     """
     CREATE TABLE models (
@@ -106,20 +106,22 @@ def default_path() -> Path:
 
 
 def _home_folder() -> Path:
-    given = os.environ.get("TRYAGE_HOME")
-    if given:
-        return Path(given).expanduser()
+    tryage_home = os.environ.get("TRYAGE_HOME")
+    if tryage_home:
+        return Path(tryage_home).expanduser()
     if sys.platform == "win32":
-        local = os.environ.get("LOCALAPPDATA")
-        return (Path(local) if local else Path.home() / "AppData" / "Local") / "tryage"
+        local_app_data = os.environ.get("LOCALAPPDATA")
+        return (
+            Path(local_app_data) if local_app_data else Path.home() / "AppData" / "Local"
+        ) / "tryage"
     if sys.platform == "darwin":
         return Path.home() / "Library" / "Caches" / "tryage"
-    cache = os.environ.get("XDG_CACHE_HOME")
-    return (Path(cache) if cache else Path.home() / ".cache") / "tryage"
+    cache_home = os.environ.get("XDG_CACHE_HOME")
+    return (Path(cache_home) if cache_home else Path.home() / ".cache") / "tryage"
 
 
 def connect(path: Path) -> sqlite3.Connection:
-    """Open a catalogue; where it may be written, make or migrate it first.
+    """Open a catalogue; create or migrate it first if it can be written.
 
     One thread uses the connection; another one may only close it.
 
@@ -143,7 +145,7 @@ def _make_folder(path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise CatalogueError(
-            f"The folder {path.parent} for the catalogue cannot be made: {error.strerror}. Give "
+            f"The folder {path.parent} for the catalogue cannot be created: {error.strerror}. Give "
             "another one with --catalogue or TRYAGE_HOME."
         ) from error
 
@@ -220,7 +222,7 @@ def transaction(database: sqlite3.Connection) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        if database.in_transaction:  # a full disk has already rolled back
+        if database.in_transaction:  # SQLite has already rolled back if the disk is full
             database.execute("ROLLBACK")
         raise
     database.execute("COMMIT")
@@ -228,7 +230,7 @@ def transaction(database: sqlite3.Connection) -> Iterator[None]:
 
 @contextmanager
 def read_transaction(database: sqlite3.Connection) -> Iterator[None]:
-    """Read one snapshot of the file, whatever is written meanwhile."""
+    """Read one snapshot of the file, even if another process writes to it."""
     database.execute("BEGIN")
     try:
         yield
@@ -263,7 +265,7 @@ def _describe_sqlite_error(path: Path, error: sqlite3.Error) -> str:
         )
     if isinstance(error, sqlite3.OperationalError) and is_read_only_error(error):
         return (
-            f"The catalogue {path} cannot be written ({message}). Give a folder that can be, with "
+            f"The catalogue {path} cannot be written ({message}). Give a writable folder with "
             "--catalogue or TRYAGE_HOME."
         )
     if "not a database" in message or "malformed" in message or "encrypted" in message:
@@ -276,7 +278,7 @@ def is_read_only_error(error: sqlite3.OperationalError) -> bool:
     return any(word in str(error) for word in ("readonly", "unable to open", "read-only"))
 
 
-# --- lookups that reading and writing share -------------------------------------------------
+# --- lookups for reading and writing --------------------------------------------------------
 
 
 def find_row(database: sqlite3.Connection, key: str | None, name: str) -> int | None:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from tryage.hub.client import HubClient
     from tryage.hub.settings import HubSettings
 
-DEFAULT_LIMIT = 20_000  # models by downloads: all that are used much, for about twenty requests
+DEFAULT_LIMIT = 20_000  # most downloaded models: all that are widely used, in about twenty requests
 
 RECHECK_ABSENT_AFTER = 30 * 24 * 3_600.0  # seconds until a missing base model is asked for again
 
@@ -42,10 +42,10 @@ class SyncReport:
     Attributes:
         new: Models that the catalogue did not have.
         changed: Models with changes.
-        renamed: Models with another name than before.
+        renamed: Models whose name has changed.
         deleted: Models that the Hub no longer has.
         models: Models of the catalogue now.
-        requests: Requests to the Hub, not counting further attempts.
+        requests: Requests to the Hub, without retries.
         seconds: How long it took.
         missing: Names that were asked for and that the Hub does not have.
         unanswered: Models without an answer; they stay as they were.
@@ -115,7 +115,7 @@ def sync(  # noqa: PLR0913 - each option has a use and a default
         bases=bases,
     )
     options.check_names(client.settings)
-    started = time.perf_counter()
+    start = time.perf_counter()
     with sync_lock(catalogue):
         context = SyncContext(client, SyncStaging(catalogue, options.run_name), clock, progress)
         counts, missing = _run(context, catalogue, options, refresh)
@@ -123,7 +123,7 @@ def sync(  # noqa: PLR0913 - each option has a use and a default
         *counts,
         models=len(catalogue),
         requests=context.requests,
-        seconds=time.perf_counter() - started,
+        seconds=time.perf_counter() - start,
         missing=missing,
         unanswered=tuple(context.unanswered),
         unreadable=context.unreadable,
@@ -145,12 +145,14 @@ class SyncOptions:
 
     def __post_init__(self) -> None:
         """Check the numbers."""
-        for name, least in (("limit", 1), ("scans", 0), ("checks", 0), ("bases", 0)):
+        for name, minimum in (("limit", 1), ("scans", 0), ("checks", 0), ("bases", 0)):
             value = getattr(self, name)
             if value is None and name == "limit":
                 continue
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise InputError(f"{name} must be a whole number from {least}, got {value!r:.80}.")
+            if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
+                raise InputError(
+                    f"{name} must be a whole number from {minimum}, got {value!r:.80}."
+                )
         if self.full and self.limit is not None:
             raise InputError("full asks for all models and limit for some; give one of them.")
 
@@ -175,34 +177,38 @@ class SyncOptions:
 def _run(
     context: SyncContext, catalogue: Catalogue, options: SyncOptions, refresh: timedelta
 ) -> tuple[ChangeCounts, tuple[str, ...]]:
-    """Fetch and publish; return the counts, and the wanted names that the Hub does not have."""
-    now = context.now().timestamp()
-    listing = options.full or _is_due(
+    """Fetch and publish; return the counts, and the requested names that the Hub does not have."""
+    now = context.clock().timestamp()
+    needs_listing = options.full or _is_due(
         catalogue.get_state("listing"), options.listing_limit, now, refresh
     )
     context.staging.resume_or_start(
-        {"limit": options.limit, "listing": listing}, now, None if options.full else MAX_RESUME_AGE
+        {"limit": options.limit, "listing": needs_listing},
+        now,
+        None if options.full else MAX_RESUME_AGE,
     )
     absent = _recently_absent(catalogue.get_state("absent") or {}, now)
     watermark = catalogue.get_state("watermark")
-    missing = _run_stages(context, options, watermark, absent, listing=listing)
-    state = _final_state(context.staging, options, absent, listing=listing)
+    missing = _run_stages(context, options, watermark, absent, needs_listing=needs_listing)
+    state = _final_state(context.staging, options, absent, needs_listing=needs_listing)
     return context.staging.publish(state), missing
 
 
 def _is_due(
-    last: Mapping[str, Any] | None, limit: int | None, now: float, refresh: timedelta
+    last_listing: Mapping[str, Any] | None, limit: int | None, now: float, refresh: timedelta
 ) -> bool:
     """Return whether to list models again: the last listing is too old, or was too short."""
-    if last is None or not 0 <= now - last["at"] < refresh.total_seconds():
+    if last_listing is None or not 0 <= now - last_listing["at"] < refresh.total_seconds():
         return True
-    return limit is not None and not last["ended"] and limit > last["most"]
+    return limit is not None and not last_listing["ended"] and limit > last_listing["most"]
 
 
 def _recently_absent(absent: Mapping[str, float], now: float) -> dict[str, float]:
-    """Return the base models that were missing from the Hub so recently that none is asked for."""
+    """Return the base models that are not asked for again: they were recently missing."""
     return {
-        name: since for name, since in absent.items() if 0 <= now - since < RECHECK_ABSENT_AFTER
+        name: absent_since
+        for name, absent_since in absent.items()
+        if 0 <= now - absent_since < RECHECK_ABSENT_AFTER
     }
 
 
@@ -212,28 +218,31 @@ def _run_stages(
     watermark: float | None,
     absent: Collection[str],
     *,
-    listing: bool,
+    needs_listing: bool,
 ) -> tuple[str, ...]:
     """Run the stages; return the names of `options.names` that the Hub does not have."""
-    # Leaderboards come first: a wrong name is an error before anything else is fetched.
+    # Leaderboards come first, so that a wrong name fails before anything else is fetched.
     sync_stages.fetch_leaderboards(context, options.leaderboards)
-    since = None if options.full else watermark
-    sync_stages.fetch_changes(context, since, known_only=options.limit is not None)
+    sync_stages.fetch_changes(
+        context,
+        None if options.full else watermark,
+        published_only=options.limit is not None,
+    )
     if options.served:
         sync_stages.fetch_served(context)
-    wanted = [*options.names, *context.staging.staged_keys("served")]
-    missing = sync_stages.fetch_named(context, wanted)
-    if listing:
+    names = [*options.names, *context.staging.staged_keys("served")]
+    missing = sync_stages.fetch_named(context, names)
+    if needs_listing:
         sync_stages.fetch_listing(context, options.listing_limit)
         sync_stages.fetch_scans(context, options.scans)
         sync_stages.check_deleted(context, options.checks)
     if not options.full:  # a full listing contains every base model
-        sync_stages.fetch_bases(context, options.bases, absent, listing=listing)
+        sync_stages.fetch_bases(context, options.bases, absent, after_listing=needs_listing)
     return tuple(name for name in missing if name in options.names)
 
 
 def _final_state(
-    staging: SyncStaging, options: SyncOptions, absent: Mapping[str, float], *, listing: bool
+    staging: SyncStaging, options: SyncOptions, absent: Mapping[str, float], *, needs_listing: bool
 ) -> dict[str, Any]:
     """Return the state to store with what was fetched."""
     started_at = staging.stage_state("begun")["at"]
@@ -243,9 +252,9 @@ def _final_state(
         "watermark": staging.stage_state("changes").get("mark"),
         "absent": {**absent, **dict.fromkeys(new_absent, started_at)},
     }
-    if listing:
-        ended = options.full or staging.stage_state("listed")["ended"]
-        state["listing"] = {"at": started_at, "most": options.listing_limit, "ended": ended}
+    if needs_listing:
+        is_complete = options.full or staging.stage_state("listed")["ended"]
+        state["listing"] = {"at": started_at, "most": options.listing_limit, "ended": is_complete}
     return state
 
 
@@ -253,13 +262,13 @@ def _final_state(
 def sync_lock(catalogue: Catalogue) -> Iterator[None]:
     """Hold the lock of the catalogue; a process loses it when it ends or is killed.
 
-    The lock is one on a file beside the catalogue. Which process holds it is noted in the
-    catalogue, for the message of another one; the note alone locks nothing.
+    The lock is on a file next to the catalogue. The catalogue stores which process holds it, for
+    the error message of another process; that entry itself locks nothing.
 
     Raises:
         CatalogueError: another sync holds the lock, or the lock file cannot be written.
     """
-    catalogue.connection()  # makes the folder
+    catalogue.connection()  # creates the folder
     lock = FileLock(f"{catalogue.path}.lock", timeout=0)
     try:
         lock.acquire()
@@ -267,8 +276,8 @@ def sync_lock(catalogue: Catalogue) -> Iterator[None]:
         raise CatalogueError(_locked_message(catalogue)) from error
     except (OSError, NotImplementedError) as error:  # the second: a file system without locks
         raise CatalogueError(
-            f"The catalogue {catalogue.path} cannot be written ({error}). Give a folder that can "
-            "be, with --catalogue or TRYAGE_HOME."
+            f"The catalogue {catalogue.path} cannot be written ({error}). Give a writable "
+            "folder with --catalogue or TRYAGE_HOME."
         ) from error
     try:
         catalogue.set_state({LOCK_HOLDER: _current_process()})
@@ -279,18 +288,18 @@ def sync_lock(catalogue: Catalogue) -> Iterator[None]:
 
 
 def _current_process() -> dict[str, str | int]:
-    since = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    return {"process": os.getpid(), "machine": platform.node(), "since": since}
+    now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    return {"process": os.getpid(), "machine": platform.node(), "since": now}
 
 
 def _locked_message(catalogue: Catalogue) -> str:
     holder = catalogue.get_state(LOCK_HOLDER)
-    who = (
+    process = (
         "another process"
         if holder is None
         else f"process {holder['process']} on {holder['machine']} since {holder['since']}"
     )
     return (
-        f"The catalogue {catalogue.path} is being synced by {who}. Wait until that has finished, "
-        "or stop it: what it has fetched is kept. Searching and routing go on meanwhile."
+        f"The catalogue {catalogue.path} is being synced by {process}. Wait until that has "
+        "finished, or stop it: what it has fetched is kept. Searching and routing go on meanwhile."
     )

@@ -39,16 +39,16 @@ class ChangeCounts(NamedTuple):
         """Return the sum of two counts."""
         if not isinstance(other, ChangeCounts):
             return NotImplemented
-        return ChangeCounts(*(mine + theirs for mine, theirs in zip(self, other, strict=True)))
+        return ChangeCounts(*(a + b for a, b in zip(self, other, strict=True)))
 
 
 class CatalogWriter:
-    """Writes inside a transaction of the caller; `propagate` then updates what follows from it."""
+    """Writes inside a transaction of the caller; `propagate` then updates the resolved columns."""
 
     def __init__(self, database: sqlite3.Connection) -> None:
         self._db = database
         self._dirty: set[int] = set()  # rows whose resolved columns are out of date
-        self._relink: list[tuple[str, str]] = []  # keys and names that are new or have moved
+        self._pending_links: list[tuple[str, str]] = []  # keys and names that are new or have moved
         self._tag_ids: dict[str, int] = {}
         self._counts = ChangeCounts()
 
@@ -71,9 +71,11 @@ class CatalogWriter:
         if row is None:
             self._insert(model, own_digest(data), blob)
             return
-        known = _KnownModel(*row)
-        if model.fetched_at.timestamp() >= max(known.fetched_at, known.deleted_at or 0.0):
-            self._update(known, model, own_digest(data), blob)
+        stored_model = _StoredModel(*row)
+        if model.fetched_at.timestamp() >= max(
+            stored_model.fetched_at, stored_model.deleted_at or 0.0
+        ):
+            self._update(stored_model, model, own_digest(data), blob)
 
     def _insert(self, model: Model, digest: bytes, blob: bytes) -> None:
         cursor = self._db.execute(_INSERT, (model.key, *record_values(model), digest))
@@ -81,26 +83,28 @@ class CatalogWriter:
         self._db.execute("INSERT INTO records VALUES (?, ?)", (row, blob))
         self._write_bases(row, model)
         self._update_tags(row, set(model.tags), set())
-        self._relink.append((model.key, model.name))
+        self._pending_links.append((model.key, model.name))
         self._dirty.add(row)
         self._counts += ChangeCounts(new=1)
 
-    def _update(self, known: _KnownModel, model: Model, digest: bytes, blob: bytes) -> None:
-        self._db.execute(_UPDATE, (*record_values(model), digest, known.row))
-        renamed = known.name != model.name
+    def _update(self, stored_model: _StoredModel, model: Model, digest: bytes, blob: bytes) -> None:
+        self._db.execute(_UPDATE_RECORD, (*record_values(model), digest, stored_model.row))
+        renamed = stored_model.name != model.name
         if renamed:
-            self._rename(known, model)
-        if digest != known.digest or known.deleted_at is not None:
-            self._update_tags(known.row, set(model.tags), self._read_tags(known.row))
-            self._write_bases(known.row, model)
-            self._dirty.add(known.row)
+            self._rename(stored_model, model)
+        if digest != stored_model.digest or stored_model.deleted_at is not None:
+            self._update_tags(stored_model.row, set(model.tags), self._read_tags(stored_model.row))
+            self._write_bases(stored_model.row, model)
+            self._dirty.add(stored_model.row)
             self._counts += ChangeCounts(changed=int(not renamed))
-        self._db.execute("UPDATE records SET data = ? WHERE model = ?", (blob, known.row))
+        self._db.execute("UPDATE records SET data = ? WHERE model = ?", (blob, stored_model.row))
 
-    def _rename(self, known: _KnownModel, model: Model) -> None:
-        self._db.execute("INSERT OR REPLACE INTO former VALUES (?, ?)", (known.name, known.row))
-        self._db.execute(_RENAME_LEADERBOARD, (model.name, known.name))
-        self._relink += [(model.key, model.name), (model.key, known.name)]
+    def _rename(self, stored_model: _StoredModel, model: Model) -> None:
+        self._db.execute(
+            "INSERT OR REPLACE INTO former VALUES (?, ?)", (stored_model.name, stored_model.row)
+        )
+        self._db.execute(_RENAME_LEADERBOARD, (model.name, stored_model.name))
+        self._pending_links += [(model.key, model.name), (model.key, stored_model.name)]
         self._counts += ChangeCounts(renamed=1)
 
     def _write_bases(self, row: int, model: Model) -> None:
@@ -115,57 +119,56 @@ class CatalogWriter:
         (blob,) = self._db.execute("SELECT data FROM records WHERE model = ?", (row,)).fetchone()
         return set(decompress_json(blob)["tags"])
 
-    def _update_tags(self, row: int, tags: set[str], before: set[str]) -> None:
-        remove = [(self._tag_id(tag), row) for tag in before - tags]
-        add = [(self._tag_id(tag), row) for tag in tags - before]
-        self._db.executemany("DELETE FROM tagged WHERE tag = ? AND model = ?", remove)
-        self._db.executemany("INSERT OR IGNORE INTO tagged VALUES (?, ?)", add)
+    def _update_tags(self, row: int, tags: set[str], old_tags: set[str]) -> None:
+        deletions = [(self._tag_id(tag), row) for tag in old_tags - tags]
+        insertions = [(self._tag_id(tag), row) for tag in tags - old_tags]
+        self._db.executemany("DELETE FROM tagged WHERE tag = ? AND model = ?", deletions)
+        self._db.executemany("INSERT OR IGNORE INTO tagged VALUES (?, ?)", insertions)
 
     def _tag_id(self, tag: str) -> int:
-        found = self._tag_ids.get(tag)
-        if found is None:
+        tag_id = self._tag_ids.get(tag)
+        if tag_id is None:
             self._db.execute("INSERT OR IGNORE INTO tags (tag) VALUES (?)", (tag,))
-            (found,) = self._db.execute("SELECT id FROM tags WHERE tag = ?", (tag,)).fetchone()
-            if (
-                len(self._tag_ids) > 50_000
-            ):  # data sets and papers are tags, too: keep memory bounded
+            (tag_id,) = self._db.execute("SELECT id FROM tags WHERE tag = ?", (tag,)).fetchone()
+            # Data sets and papers are tags, too, so memory must be bounded.
+            if len(self._tag_ids) > 50_000:
                 self._tag_ids.clear()
-            self._tag_ids[tag] = int(found)
-        return int(found)
+            self._tag_ids[tag] = int(tag_id)
+        return int(tag_id)
 
-    # --- what arrives in other ways than the record -----------------------------------------
+    # --- facts that do not come from the record ----------------------------------------------
 
     def write_scan(self, key: str, sha: str | None, facts: Mapping[str, Fact]) -> None:
         """Write what the scanners report about one revision of a model."""
-        before = self._db.execute(
+        old_scan = self._db.execute(
             "SELECT sha, data FROM beside WHERE kind = 'scan' AND owner = ?", (key,)
         ).fetchone()
         row = ("scan", key, sha, facts_to_json(facts))
         self._db.execute("INSERT OR REPLACE INTO beside VALUES (?, ?, ?, ?)", row)
         if (
-            before is None
-            or before[0] != sha
-            or comparable_facts(facts_from_json(before[1])) != comparable_facts(facts)
+            old_scan is None
+            or old_scan[0] != sha
+            or comparable_facts(facts_from_json(old_scan[1])) != comparable_facts(facts)
         ):
             self._mark_dirty("key = ?", key)
 
     def add_alias(self, name: str, key: str) -> None:
         """Write another name of a model, unless a model has that name now."""
         self._db.execute(_INSERT_ALIAS, (name, key, name))
-        self._relink.append((key, name))
+        self._pending_links.append((key, name))
 
     def replace_served(self, served: Mapping[str, Mapping[str, Fact]]) -> None:
         """Replace the facts of all served models, by name; other models are no longer served."""
         rows = self._db.execute("SELECT owner, data FROM beside WHERE kind = 'served'").fetchall()
-        before = {name: comparable_facts(facts_from_json(data)) for name, data in rows}
-        after = {name: comparable_facts(facts) for name, facts in served.items()}
+        old_facts = {name: comparable_facts(facts_from_json(data)) for name, data in rows}
+        new_facts = {name: comparable_facts(facts) for name, facts in served.items()}
         self._db.execute("DELETE FROM beside WHERE kind = 'served'")
         self._db.executemany(
             "INSERT INTO beside VALUES ('served', ?, NULL, ?)",
             [(name, facts_to_json(facts)) for name, facts in served.items()],
         )
-        for name in before.keys() | after.keys():
-            if before.get(name) != after.get(name):
+        for name in old_facts.keys() | new_facts.keys():
+            if old_facts.get(name) != new_facts.get(name):
                 self._mark_dirty("name = ?", name)
 
     def replace_leaderboard(self, dataset: str, results: Mapping[str, str]) -> None:
@@ -174,11 +177,11 @@ class CatalogWriter:
         Models without a result lose the one they had.
         """
         rows = self._db.execute("SELECT owner, data FROM beside WHERE kind = 'leaderboard'")
-        before = {name: facts_from_json(data) for name, data in rows}
-        for name in before.keys() | results.keys():
-            known = before.get(name, {})
-            facts = merge_results(known, dataset, facts_from_json(results.get(name, "{}")))
-            if comparable_facts(facts) != comparable_facts(known):
+        old_results = {name: facts_from_json(data) for name, data in rows}
+        for name in old_results.keys() | results.keys():
+            old_facts = old_results.get(name, {})
+            facts = merge_results(old_facts, dataset, facts_from_json(results.get(name, "{}")))
+            if comparable_facts(facts) != comparable_facts(old_facts):
                 row = ("leaderboard", name, None, facts_to_json(facts))
                 self._db.execute("DELETE FROM beside WHERE kind = ? AND owner = ?", row[:2])
                 if facts:
@@ -186,48 +189,48 @@ class CatalogWriter:
                 self._mark_dirty("name = ?", name)
 
     def _mark_dirty(self, condition: str, value: str) -> None:
-        found = self._db.execute(f"SELECT id FROM models WHERE {condition}", (value,))  # noqa: S608 - the condition is a constant of this file
-        self._dirty.update(row[0] for row in found)
+        rows = self._db.execute(f"SELECT id FROM models WHERE {condition}", (value,))  # noqa: S608 - the condition is a constant of this file
+        self._dirty.update(row[0] for row in rows)
 
     def mark_deleted(self, key: str, deleted_at: float) -> None:
-        """Mark a model as deleted since then, unless it was seen later."""
+        """Mark a model as deleted at this time, unless it was seen later."""
         cursor = self._db.execute(
             "UPDATE models SET gone = ? WHERE key = ? AND gone IS NULL AND seen <= ?",
             (deleted_at, key, deleted_at),
         )
         self._counts += ChangeCounts(deleted=cursor.rowcount)
 
-    # --- what follows -----------------------------------------------------------------------
+    # --- resolved columns --------------------------------------------------------------------
 
     def propagate(self) -> ChangeCounts:
-        """Update names, links and inherited columns after all that was written; return the counts.
+        """Update names, links and inherited columns after writing; return the counts.
 
-        Writing goes on afterwards, with counts from zero.
+        More can be written afterwards; the counts then start at zero.
         """
-        for _, name in self._relink:
+        for _, name in self._pending_links:
             self._counts += ChangeCounts(deleted=self._db.execute(_MARK_REPLACED, (name,)).rowcount)
-        for key, name in self._relink:
+        for key, name in self._pending_links:
             self._link_children(key, name)
         InheritanceResolver(self._db).propagate(self._dirty)
         counts = self._counts
-        self._dirty, self._relink, self._counts = set(), [], ChangeCounts()
+        self._dirty, self._pending_links, self._counts = set(), [], ChangeCounts()
         return counts
 
     def _link_children(self, key: str, name: str) -> None:
-        """Link the models that name this one as their base, also those written before it."""
+        """Link the models that name this model as their base, even those written before it."""
         links = self._db.execute(_SELECT_CHILDREN, (key, name)).fetchall()
-        for child, place, base_name, base_key, parent in links:
-            found = find_row(self._db, base_key, base_name)
-            found = None if found == child else found
-            if found != parent:
+        for child, place, base_name, base_key, old_parent in links:
+            new_parent = find_row(self._db, base_key, base_name)
+            new_parent = None if new_parent == child else new_parent
+            if new_parent != old_parent:
                 self._db.execute(
                     "UPDATE lineage SET parent = ? WHERE child = ? AND place = ?",
-                    (found, child, place),
+                    (new_parent, child, place),
                 )
                 self._dirty.add(child)
 
 
-class _KnownModel(NamedTuple):
+class _StoredModel(NamedTuple):
     """What the catalogue has of a model; times are seconds since 1970."""
 
     row: int
@@ -244,7 +247,7 @@ _INSERT = (
     f" VALUES (?, {placeholders(RECORD_COLUMNS)}, ?)"
 )
 
-_UPDATE = (
+_UPDATE_RECORD = (
     f"UPDATE models SET {' = ?, '.join(RECORD_COLUMNS)} = ?, own = ?, gone = NULL WHERE id = ?"  # noqa: S608 - names of columns
 )
 
@@ -258,7 +261,7 @@ AND NOT EXISTS (SELECT 1 FROM models WHERE name = ?)"""
 
 _SELECT_CHILDREN = "SELECT child, place, name, key, parent FROM lineage WHERE key = ? OR name = ?"
 
-# Two models cannot share a name: the one seen later has it, the other was renamed or deleted.
+# Two models cannot share a name: the model seen later has it, the other was renamed or deleted.
 _MARK_REPLACED = """
 UPDATE models SET gone = seen WHERE gone IS NULL AND name = ? AND EXISTS (
     SELECT 1 FROM models AS other WHERE other.name = models.name AND other.gone IS NULL

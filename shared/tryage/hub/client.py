@@ -37,7 +37,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-MAX_BODY_BYTES = 256 * 2**20  # bytes once unpacked; a page of a thousand models has a few million
+MAX_BODY_BYTES = (
+    256 * 2**20
+)  # bytes after decompression; a page of a thousand models has a few million
 
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "[::1]")
 
@@ -48,8 +50,8 @@ class HubClient:
     Nothing is opened before the first request. Use the client in a `with` block, or call `close`.
 
     Args:
-        settings: Where the Hub is and which token to send; by default as the environment says now.
-        sleep: Lets that many seconds pass; by default until then, or until `close`.
+        settings: Where the Hub is and which token to send; read from the environment by default.
+        sleep: Waits for a number of seconds; by default `close` ends the wait early.
         clock: Counts seconds, for the rate limit.
         jitter: Gives numbers in [0, 1) that scatter the pauses before further attempts.
 
@@ -102,8 +104,8 @@ class HubClient:
             gated: Only models that ask for an agreement, or only those that do not.
             expand: The fields of each record.
             page_size: Records of a page.
-            cursor: The `next_cursor` of an earlier page: the listing goes on from there, and the
-                other arguments do not count.
+            cursor: The `next_cursor` of an earlier page: the listing continues from there, and
+                the other arguments are ignored.
 
         Raises:
             InputError: an unknown sort, a page size out of range, or a cursor of no page.
@@ -140,7 +142,7 @@ class HubClient:
 
         Raises:
             InputError: an invalid name, or `security` together with `expand`.
-            HubMissingError: there is no such model, or none that the token may see.
+            HubMissingError: the model does not exist, or the token may not see it.
             HubError: offline, refused, or without an answer after all attempts.
         """
         return self.send(
@@ -175,13 +177,13 @@ class HubClient:
     ) -> Iterator[tuple[str, Record | HubError]]:
         """Yield each name with its record, or with the error, in the order of the answers.
 
-        Names are taken when there is room for them, at most `concurrency` at a time.
+        At most `concurrency` models are fetched at the same time; the next name is then read.
 
         Raises:
             InputError: an invalid name, or a concurrency below 1.
         """
         pool = ThreadPoolExecutor(_check_concurrency(concurrency), "tryage-hub")
-        remaining = iter(names)
+        name_iterator = iter(names)
         pending: set[Future[tuple[str, Record | HubError]]] = set()
 
         def fetch(name: str) -> tuple[str, Record | HubError]:
@@ -192,8 +194,8 @@ class HubClient:
 
         try:
             while True:
-                room = concurrency - len(pending)
-                pending |= {pool.submit(fetch, name) for name in islice(remaining, room)}
+                free_slots = concurrency - len(pending)
+                pending |= {pool.submit(fetch, name) for name in islice(name_iterator, free_slots)}
                 if not pending:
                     return
                 done, pending = wait(pending, return_when=FIRST_COMPLETED)
@@ -212,8 +214,8 @@ class HubClient:
         while True:
             try:
                 step = steps.send(response)
-            except StopIteration as done:
-                return cast("T", done.value)
+            except StopIteration as stop:
+                return cast("T", stop.value)
             if isinstance(step, Send):
                 response = self._get(step)
             else:
@@ -238,7 +240,7 @@ class HubClient:
 
     @contextmanager
     def _http_client(self) -> Iterator[httpx.Client]:
-        """Count the active requests: closing a connection under its reader would block the reader.
+        """Count the active requests: closing a connection during a read would block the reader.
 
         Raises:
             HubError: the client is closed.
@@ -285,7 +287,7 @@ def _check_concurrency(concurrency: int) -> int:
 
 
 def _open_http_client(settings: HubSettings) -> httpx.Client:
-    """Return a client that follows no redirect and asks the own machine without a proxy.
+    """Return a client that follows no redirect and connects to the local machine without a proxy.
 
     `protocol.py` follows redirects, and never sends the token to another host.
     """
@@ -301,7 +303,7 @@ def _open_http_client(settings: HubSettings) -> httpx.Client:
 
 @cache
 def _ssl_context(file: str | None, folder: str | None) -> ssl.SSLContext:
-    """Read the certificates once per place: it takes longer than a request.
+    """Read the certificates once for each file and folder: reading takes longer than a request.
 
     httpx reads the two variables by itself; as arguments they are the key of the cache.
     """
@@ -341,7 +343,7 @@ class _LimitedBodyReader:
         )
 
     def to_no_response(self, error: Exception) -> NoResponse:
-        """Return in a few words why there is no answer; the error itself holds the token.
+        """Return a short reason why there is no answer; the error itself holds the token.
 
         Raises:
             Exception: the same error again, when neither the network nor the Hub is at fault.

@@ -49,7 +49,7 @@ def parse_leaderboard(
     `records` is the answer of `GET /api/datasets/{id}/leaderboard`; a row without a model or a
     number is left out.
     """
-    found: dict[str, list[EvaluationResult]] = {}
+    rows_by_model: dict[str, list[EvaluationResult]] = {}
     for record in records:
         entry = as_mapping(record)
         name, value = as_str(entry.get("modelId")), _parse_score(entry.get("value"))
@@ -59,8 +59,8 @@ def parse_leaderboard(
             _set_source(row, entry.get("source"))
             if entry.get("pullRequest") is not None:
                 row["weight"] *= OPEN_PULL_REQUEST_FACTOR
-            found.setdefault(name, []).append(row)
-    return {name: tuple(rows[:_MAX_RESULTS]) for name, rows in found.items()}
+            rows_by_model.setdefault(name, []).append(row)
+    return {name: tuple(rows[:_MAX_RESULTS]) for name, rows in rows_by_model.items()}
 
 
 def with_results(model: Model, results: Iterable[EvaluationResult]) -> Model:
@@ -68,72 +68,78 @@ def with_results(model: Model, results: Iterable[EvaluationResult]) -> Model:
 
     A leaderboard repeats results of `evalResults`: the same score of a data set is added once.
     """
-    own = model.facts.get("quality")
-    known = () if own is None else own.value
-    known_scores = {(row.get("dataset"), row["value"]) for row in known}
-    new = [row for row in results if (row.get("dataset"), row["value"]) not in known_scores]
-    return model.with_facts(quality_fact([*known, *new], model.fetched_at))
+    fact = model.facts.get("quality")
+    old_rows = () if fact is None else fact.value
+    old_scores = {(row.get("dataset"), row["value"]) for row in old_rows}
+    new_rows = [row for row in results if (row.get("dataset"), row["value"]) not in old_scores]
+    return model.with_facts(quality_fact([*old_rows, *new_rows], model.fetched_at))
 
 
 def merge_results(
-    known: Mapping[str, Fact], dataset: str, fresh: Mapping[str, Fact]
+    old_facts: Mapping[str, Fact], dataset: str, new_facts: Mapping[str, Fact]
 ) -> dict[str, Fact]:
     """Return a model's results of all leaderboards, with those of one data set replaced."""
-    old, new = known.get("quality"), fresh.get("quality")
-    rows = [row for row in old.value if row["dataset"] != dataset] if old is not None else []
-    latest = max((fact.fetched_at for fact in (old, new) if fact is not None), default=None)
-    if latest is None:
+    old_fact, new_fact = old_facts.get("quality"), new_facts.get("quality")
+    rows = (
+        [row for row in old_fact.value if row["dataset"] != dataset] if old_fact is not None else []
+    )
+    fetched_at = max(
+        (fact.fetched_at for fact in (old_fact, new_fact) if fact is not None), default=None
+    )
+    if fetched_at is None:
         return {}
-    return quality_fact([*rows, *(new.value if new is not None else ())], latest)
+    return quality_fact([*rows, *(new_fact.value if new_fact is not None else ())], fetched_at)
 
 
 def quality_fact(
     results: Iterable[EvaluationResult], fetched_at: datetime.datetime
 ) -> dict[str, Fact]:
     """Return the fact `quality` with these results, most trusted first; empty without results."""
-    ordered = tuple(sorted(results, key=lambda row: -float(row["weight"]))[:_MAX_RESULTS])
-    if not ordered:
+    rows = tuple(sorted(results, key=lambda row: -float(row["weight"]))[:_MAX_RESULTS])
+    if not rows:
         return {}
-    origins = ", ".join(sorted({str(row["origin"]) for row in ordered}))
-    return {"quality": Fact(ordered, origins, fetched_at, max(row["weight"] for row in ordered))}
+    origins = ", ".join(sorted({str(row["origin"]) for row in rows}))
+    return {"quality": Fact(rows, origins, fetched_at, max(row["weight"] for row in rows))}
 
 
 def _parse_eval_results(value: object) -> Iterator[EvaluationResult]:
     """Read `evalResults` of the raw record; the class of huggingface_hub drops `verified`."""
     for entry in as_list(value)[:_MAX_RESULTS]:
-        outer = as_mapping(entry)
-        data = as_mapping(outer.get("data")) or outer
+        wrapper = as_mapping(entry)
+        data = as_mapping(wrapper.get("data")) or wrapper
         dataset = as_mapping(data.get("dataset"))
         score = _parse_score(data.get("value"))
         if score is None or as_str(dataset.get("id")) is None:
             continue
-        row = _make_result("evalResults", score, as_bool(outer.get("verified")) or False)
+        row = _make_result("evalResults", score, as_bool(wrapper.get("verified")) or False)
         _set_texts(row, dataset=dataset.get("id"), task=dataset.get("task_id"))
         _set_source(row, data.get("source"))
         date = as_datetime(data.get("date"))
         if date is not None:
             row["date"] = date.date().isoformat()
-        if outer.get("pullRequest") is not None:
+        if wrapper.get("pullRequest") is not None:
             row["weight"] *= OPEN_PULL_REQUEST_FACTOR
         yield row
 
 
 def _parse_model_index(record: ParsedRecord) -> Iterator[EvaluationResult]:
     """Read the model index of the record, else of the model card."""
-    listed = as_list(record.raw.get("model-index")) or as_list(record.card.get("model-index"))
-    for model in listed[:4]:
+    models = as_list(record.raw.get("model-index")) or as_list(record.card.get("model-index"))
+    for model in models[:4]:
         for entry in as_list(as_mapping(model).get("results"))[:_MAX_RESULTS]:
             result = as_mapping(entry)
             dataset, task = as_mapping(result.get("dataset")), as_mapping(result.get("task"))
-            for measured in as_list(result.get("metrics"))[:_MAX_RESULTS]:
-                metric = as_mapping(measured)
+            for metric_entry in as_list(result.get("metrics"))[:_MAX_RESULTS]:
+                metric = as_mapping(metric_entry)
                 score = _parse_score(metric.get("value"))
                 if score is not None:
                     row = _make_result(
                         "model-index", score, as_bool(metric.get("verified")) or False
                     )
-                    named = as_str(dataset.get("type")) or dataset.get("name")
-                    _set_texts(row, dataset=named, task=task.get("type"), metric=metric.get("type"))
+                    dataset_name = as_str(dataset.get("type")) or dataset.get("name")
+                    _set_texts(
+                        row, dataset=dataset_name, task=task.get("type"), metric=metric.get("type")
+                    )
                     _set_source(row, result.get("source"))
                     yield row
 

@@ -16,28 +16,33 @@ if TYPE_CHECKING:
 
 
 def parse_license(record: ParsedRecord) -> dict[str, Fact]:
-    """Return the declared licence of the tags, else of the model card; of several, the strictest.
+    """Return the strictest declared licence of the tags, else of the model card.
 
     `license: other` is unknown, unless `license_name` is in the table.
     """
-    declared = [tag[len("license:") :] for tag in record.tags if tag.startswith("license:")]
+    declarations = [tag[len("license:") :] for tag in record.tags if tag.startswith("license:")]
     source = "license tag"
-    if not declared:
-        declared, source = list(as_strings(record.card.get("license"))), "license of the model card"
-    if not declared:
+    if not declarations:
+        declarations, source = (
+            list(as_strings(record.card.get("license"))),
+            "license of the model card",
+        )
+    if not declarations:
         return {}
-    names = [normalize_license(name) or _license_name(record) for name in dict.fromkeys(declared)]
-    text = ", ".join(declared)[:200]
-    found = strictest(names)
-    if found is None:
+    names = [
+        normalize_license(name) or _license_name(record) for name in dict.fromkeys(declarations)
+    ]
+    text = ", ".join(declarations)[:200]
+    license_ = strictest(names)
+    if license_ is None:
         return {
             "license": record.fact(None, f"{source} says {text!r}, which names no licence", 0.0)
         }
-    return {"license": record.fact(found, f"{source} {text!r}", 0.9)}
+    return {"license": record.fact(license_, f"{source} {text!r}", 0.9)}
 
 
 def _license_name(record: ParsedRecord) -> str | None:
-    """Return the licence that `license_name` of the model card names beside `license: other`."""
+    """Return the licence in `license_name` of the model card, for `license: other`."""
     return normalize_license(record.card.get("license_name"))
 
 
@@ -121,7 +126,7 @@ def _license_table() -> dict[str, LicenseTerms]:
 
 LICENSES: Mapping[str, LicenseTerms] = _license_table()
 
-# Other spellings, as `license_name` beside `license: other` or instead of the Hub's name.
+# Other spellings: in `license_name` next to `license: other`, or instead of the Hub's name.
 _LICENSE_ALIASES: Mapping[str, str] = {
     "apache-2": "apache-2.0",
     "apache2": "apache-2.0",
@@ -168,25 +173,28 @@ def normalize_license(name: object) -> str | None:
 def stricter(own: str | None, base: str | None) -> str | None:
     """Return the licence that holds for a model under `own`, made from one under `base`.
 
-    None where either is unknown, or where both apply and neither contains the other. Of two equally
-    strict ones in one family the base's holds: a derived model cannot change it.
+    None where either is unknown, or where both apply and neither contains the other. If two
+    licences of one family are equally strict, the base's holds: a derived model cannot change it.
     """
     if own is None or base is None:
         return None
-    mine, theirs = LICENSES.get(own), LICENSES.get(base)
-    if mine is None or theirs is None:
+    own_terms, base_terms = LICENSES.get(own), LICENSES.get(base)
+    if own_terms is None or base_terms is None:
         return None
     most_permissive = Strictness.PERMISSIVE
-    if min(mine.strictness, theirs.strictness) > most_permissive and mine.family != theirs.family:
+    if (
+        min(own_terms.strictness, base_terms.strictness) > most_permissive
+        and own_terms.family != base_terms.family
+    ):
         return None
-    if mine.strictness == theirs.strictness:
-        return own if mine.strictness <= most_permissive else base
-    return own if mine.strictness > theirs.strictness else base
+    if own_terms.strictness == base_terms.strictness:
+        return own if own_terms.strictness <= most_permissive else base
+    return own if own_terms.strictness > base_terms.strictness else base
 
 
 def strictest(names: Iterable[str | None]) -> str | None:
-    """Return the licence that holds where all of these apply, None where no single one says so."""
-    found: str | None = None
+    """Return the licence that holds where all of these apply, None if no single licence does."""
+    result: str | None = None
     for i, name in enumerate(names):
-        found = name if i == 0 else stricter(found, name)
-    return found
+        result = name if i == 0 else stricter(result, name)
+    return result

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from tryage.hub.record import ParsedRecord
 
-# A declared base, and what is known of it.
+# A declared base and its model.
 Parent: TypeAlias = tuple[BaseModelRef, Model]
 
 # The weight that a result of the base keeps for the derived model.
@@ -34,7 +34,7 @@ _TAG_PREFIX = "base_model:"
 
 _MAX_BASES = 32
 
-# owner/name, or the bare name of a model from before there were owners; not a path on a disk.
+# owner/name, or the bare name of a model older than owner names; not a path on a disk.
 _MODEL_NAME = re.compile(r"[A-Za-z0-9_][\w.\-]*(?:/[\w.\-]+)?", re.ASCII)
 
 _QUANTIZED_TAGS = frozenset(
@@ -45,9 +45,9 @@ _QUANTIZED_TAGS = frozenset(
 def inherit(model: Model, bases: Sequence[Model]) -> Model:
     """Return the model with facts of its bases; the source of each such fact names the base.
 
-    `model` has its own facts only, as `parse_model` returns them. `bases` are the known ones among
-    `model.bases`, each with what it inherits itself; a missing one counts as unknown, and models
-    that are no bases are ignored.
+    `model` has its own facts only, as `parse_model` returns them. `bases` are the known models
+    among `model.bases`, each with what it inherits itself. A missing base counts as unknown, and
+    models that are not bases are ignored.
 
     - Licence: the strictest along the chain; unknown if that of one base is unknown.
     - Parameters of a quantized model or an adapter: the base's. Of other models, except merges,
@@ -55,15 +55,15 @@ def inherit(model: Model, bases: Sequence[Model]) -> Model:
     - Release date of a quantized model: that of the weights it rounds. Of other models: their own,
       or, where the Hub does not know it (before March 2022), the base's.
     - Context, capabilities, languages: the base's where its own are unknown.
-    - Quality: the base's results beside its own, each with a lower weight.
+    - Quality: its own results and the base's, which get a lower weight.
     """
     if not model.bases:
         return model
     parents = _match_bases(model, bases)
     facts = dict(model.facts)
-    own = facts.get("license")
-    if own is not None:
-        facts["license"] = _inherit_license(model, own, dict(parents))
+    own_license = facts.get("license")
+    if own_license is not None:
+        facts["license"] = _inherit_license(model, own_license, dict(parents))
     _inherit_parameters(parents, facts)
     _inherit_release_date(parents, facts)
     for name in ("context_length", "capabilities", "languages"):
@@ -77,26 +77,28 @@ def _match_bases(model: Model, bases: Sequence[Model]) -> list[Parent]:
     """Pair each declared base with its model, in the order of declaration."""
     by_key = {base.key: base for base in bases}
     by_name = {base.name: base for base in bases}
-    found = []
+    pairs = []
     for base in model.bases:
         parent = by_key.get(base.key or "") or by_name.get(base.name)
         if parent is not None and parent.key != model.key:
-            found.append((base, parent))
-    return found
+            pairs.append((base, parent))
+    return pairs
 
 
-def _inherit_license(model: Model, own: Fact, parents: Mapping[BaseModelRef, Model]) -> Fact:
+def _inherit_license(
+    model: Model, own_license: Fact, parents: Mapping[BaseModelRef, Model]
+) -> Fact:
     """Return the strictest licence of the chain; its source names the base that it comes from."""
-    strictest_fact = own
+    strictest_fact = own_license
     for base in model.bases:
         if strictest_fact.value is None:
             break
         parent = parents.get(base)
         if parent is None:
-            return _unknown_fact(own, f"base {base.name} is not known here")
+            return _unknown_fact(own_license, f"base {base.name} is not known here")
         fact = parent.facts.get("license")
         if fact is None or fact.value is None:
-            return _unknown_fact(own, f"base {base.name} has no known licence")
+            return _unknown_fact(own_license, f"base {base.name} has no known licence")
         value = stricter(strictest_fact.value, fact.value)
         if value is None:
             return _unknown_fact(
@@ -107,27 +109,29 @@ def _inherit_license(model: Model, own: Fact, parents: Mapping[BaseModelRef, Mod
     return strictest_fact
 
 
-def _unknown_fact(fact: Fact, why: str) -> Fact:
-    return Fact(None, f"{fact.source}, but {why}"[:500], fact.fetched_at, 0.0)
+def _unknown_fact(fact: Fact, reason: str) -> Fact:
+    return Fact(None, f"{fact.source}, but {reason}"[:500], fact.fetched_at, 0.0)
 
 
 def _inherit_parameters(parents: Sequence[Parent], facts: dict[str, Fact]) -> None:
     """Add the parameters of the first base that has them."""
-    own = facts.get("parameters")
+    own_fact = facts.get("parameters")
     for base, parent in parents:
         base_fact = parent.facts.get("parameters")
         if base_fact is None or base.relation == "merge":
             continue
         same_size = base.relation in _SAME_SIZE_RELATIONS
         decay = _CONFIDENCE_DECAY if same_size else _GUESS_DECAY
-        surer = same_size and own and base_fact.confidence * decay >= own.confidence
-        if own is None or surer or base.relation == "adapter":
+        is_more_certain = (
+            same_size and own_fact and base_fact.confidence * decay >= own_fact.confidence
+        )
+        if own_fact is None or is_more_certain or base.relation == "adapter":
             facts["parameters"] = _inherit_fact(parent, base_fact, decay)
             facts.pop("active_parameters", None)
-        active = parent.facts.get("active_parameters")
-        similar = 0.9 < facts["parameters"].value / base_fact.value < 1.1
-        if active is not None and similar and "active_parameters" not in facts:
-            facts["active_parameters"] = _inherit_fact(parent, active, decay)
+        active_fact = parent.facts.get("active_parameters")
+        is_similar = 0.9 < facts["parameters"].value / base_fact.value < 1.1
+        if active_fact is not None and is_similar and "active_parameters" not in facts:
+            facts["active_parameters"] = _inherit_fact(parent, active_fact, decay)
         return
 
 
@@ -139,8 +143,8 @@ def _inherit_release_date(parents: Sequence[Parent], facts: dict[str, Fact]) -> 
 
 def _inherit_quality(model: Model, parents: Sequence[Parent]) -> dict[str, Fact]:
     """Return the results with those of the bases, shrunk by relation; each of these has `base`."""
-    own = model.facts.get("quality")
-    rows = list(own.value) if own is not None else []
+    own_fact = model.facts.get("quality")
+    rows = list(own_fact.value) if own_fact is not None else []
     for base, parent in parents:
         base_fact = parent.facts.get("quality")
         for row in base_fact.value if base_fact is not None else ():
@@ -174,13 +178,13 @@ def parse_base_models(record: ParsedRecord) -> tuple[BaseModelRef, ...]:
     Without a declared relation, a quantized format or an adapter library decides; otherwise several
     bases are a merge, and one is a finetune.
     """
-    found: dict[str, BaseModelRef] = {}
+    bases_by_name: dict[str, BaseModelRef] = {}
     for base in (*_bases_from_field(record), *_bases_from_tags(record)):
-        known = found.get(base.name)
-        if known is None or (known.relation == "" and base.relation):
-            found[base.name] = base
-    found.pop(record.name, None)
-    bases = list(found.values())[:_MAX_BASES]
+        previous = bases_by_name.get(base.name)
+        if previous is None or (previous.relation == "" and base.relation):
+            bases_by_name[base.name] = base
+    bases_by_name.pop(record.name, None)
+    bases = list(bases_by_name.values())[:_MAX_BASES]
     guess = _guess_relation(record, len(bases))
     return tuple(
         base if base.relation else BaseModelRef(base.name, base.key, guess) for base in bases
@@ -204,13 +208,13 @@ def _bases_from_tags(record: ParsedRecord) -> list[BaseModelRef]:
     bases = []
     for tag in record.tags:
         if tag.startswith(_TAG_PREFIX):
-            relation, colon, rest = tag[len(_TAG_PREFIX) :].partition(":")
-            name = _parse_name(rest if colon else relation)
+            relation, colon, base_name = tag[len(_TAG_PREFIX) :].partition(":")
+            name = _parse_name(base_name if colon else relation)
             if name is not None:
                 bases.append(BaseModelRef(name, None, _parse_relation(relation) if colon else ""))
     relation = _parse_relation(record.card.get("base_model_relation"))
-    named = filter(_parse_name, as_strings(record.card.get("base_model")))
-    return [*bases, *(BaseModelRef(name, None, relation) for name in named)]
+    card_names = filter(_parse_name, as_strings(record.card.get("base_model")))
+    return [*bases, *(BaseModelRef(name, None, relation) for name in card_names)]
 
 
 def _parse_name(value: object) -> str | None:
@@ -239,7 +243,7 @@ def topological_groups(
 ) -> Iterator[list[int]]:
     """Yield the models and all their ancestors in groups, every group after those it inherits from.
 
-    A group is one model, or all models of one cycle: these cannot inherit from each other. Source:
+    A group is one model, or all models of a cycle, which cannot inherit from each other. Source:
     Tarjan, Depth-first search and linear graph algorithms (SIAM Journal on Computing, 1972), with
     an explicit stack, because a chain may be longer than Python's recursion limit.
     """
@@ -248,22 +252,22 @@ def topological_groups(
     stack: list[int] = []
     on_stack: set[int] = set()
     for start in models:
-        work = [] if start in index else [(start, iter(parents.get(start, ())))]
-        while work:
-            model, rest = work[-1]
+        call_stack = [] if start in index else [(start, iter(parents.get(start, ())))]
+        while call_stack:
+            model, parent_iterator = call_stack[-1]
             if model not in index:
                 index[model] = lowlink[model] = len(index)
                 stack.append(model)
                 on_stack.add(model)
-            ancestor = next((p for p in rest if p not in index or p in on_stack), None)
+            ancestor = next((p for p in parent_iterator if p not in index or p in on_stack), None)
             if ancestor is not None and ancestor not in index:
-                work.append((ancestor, iter(parents.get(ancestor, ()))))
+                call_stack.append((ancestor, iter(parents.get(ancestor, ()))))
             elif ancestor is not None:
                 lowlink[model] = min(lowlink[model], index[ancestor])
             else:
-                work.pop()
-                if work:
-                    child = work[-1][0]
+                call_stack.pop()
+                if call_stack:
+                    child = call_stack[-1][0]
                     lowlink[child] = min(lowlink[child], lowlink[model])
                 if lowlink[model] == index[model]:
                     group = _pop_component(stack, model)
@@ -273,9 +277,9 @@ def topological_groups(
 
 def _pop_component(stack: list[int], first: int) -> list[int]:
     """Remove and return the end of the stack, from this model on."""
-    at = len(stack) - 1
-    while stack[at] != first:
-        at -= 1
-    group = stack[at:]
-    del stack[at:]
+    i = len(stack) - 1
+    while stack[i] != first:
+        i -= 1
+    group = stack[i:]
+    del stack[i:]
     return group

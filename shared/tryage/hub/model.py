@@ -73,7 +73,7 @@ class Model:
         key: The Hub's `_id`, which stays the same when the model is renamed.
         name: The repository id.
         fetched_at: When the record was fetched (UTC).
-        downloads: Those of the last 30 days.
+        downloads: The number of downloads in the last 30 days.
         gated: False, "auto" or "manual".
         bases: The models that this one was made from.
         facts: By the fields of `Expert`, and by names that it has no field for: `quality`, `scan`,
@@ -99,10 +99,10 @@ class Model:
     bases: tuple[BaseModelRef, ...] = ()
     facts: Mapping[str, Fact] = field(default_factory=dict, hash=False)
 
-    def value(self, fact: str) -> Any:  # noqa: ANN401 - each fact has its own type
+    def value(self, name: str) -> Any:  # noqa: ANN401 - each fact has its own type
         """Return the value of a fact, None where it is unknown."""
-        found = self.facts.get(fact)
-        return None if found is None else found.value
+        fact = self.facts.get(name)
+        return None if fact is None else fact.value
 
     def with_facts(self, facts: Mapping[str, Fact]) -> Model:
         """Return the model with these facts added; they replace those of the same name."""
@@ -131,15 +131,15 @@ class Model:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Model:
         """Build a model from what `to_dict` wrote."""
-        known: dict[str, Any] = {name: data[name] for name in _PLAIN_FIELDS if name in data}
+        fields: dict[str, Any] = {name: data[name] for name in _PLAIN_FIELDS if name in data}
         for name in _TIME_FIELDS:
             if name in data:
-                known[name] = datetime.datetime.fromisoformat(data[name])
+                fields[name] = datetime.datetime.fromisoformat(data[name])
         return cls(
             key=data["key"],
             name=data["name"],
             fetched_at=datetime.datetime.fromisoformat(data["seen"]),
-            **known,
+            **fields,
             tags=tuple(data["tags"]),
             bases=tuple(BaseModelRef(**base) for base in data["bases"]),
             facts={name: Fact.from_dict(name, fact) for name, fact in data["facts"].items()},
@@ -176,13 +176,13 @@ class Fact:
         }
 
     @classmethod
-    def from_dict(cls, field: str, data: Mapping[str, Any]) -> Fact:
+    def from_dict(cls, name: str, data: Mapping[str, Any]) -> Fact:
         """Build the fact of this field from what `to_dict` wrote."""
-        value, restore = data["value"], _DECODERS.get(field)
-        if value is not None and restore is not None:
-            value = restore(value)
-        seen = datetime.datetime.fromisoformat(data["seen"])
-        return cls(value, data["source"], seen, data["confidence"])
+        value, decode = data["value"], _DECODERS.get(name)
+        if value is not None and decode is not None:
+            value = decode(value)
+        fetched_at = datetime.datetime.fromisoformat(data["seen"])
+        return cls(value, data["source"], fetched_at, data["confidence"])
 
 
 def to_plain(value: object) -> object:
@@ -219,10 +219,10 @@ def to_expert(model: Model) -> Expert:
 
 def _hub_metadata(model: Model) -> dict[str, Any]:
     """Return what an expert has no field for, JSON-safe, without unknown values."""
-    hub: dict[str, Any] = {name: getattr(model, name) for name in _HUB_FIELDS}
-    hub["url"] = _HUB_URL + model.name
-    hub["bases"] = [base.to_dict() for base in model.bases] or None
+    metadata: dict[str, Any] = {name: getattr(model, name) for name in _HUB_FIELDS}
+    metadata["url"] = _HUB_URL + model.name
+    metadata["bases"] = [base.to_dict() for base in model.bases] or None
     for name, fact in model.facts.items():
         if name not in EXPERT_FIELDS:
-            hub[name] = to_plain(fact.value)
-    return {name: value for name, value in hub.items() if value is not None}
+            metadata[name] = to_plain(fact.value)
+    return {name: value for name, value in metadata.items() if value is not None}

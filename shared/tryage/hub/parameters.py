@@ -33,7 +33,7 @@ _BYTES_PER_WEIGHT = {"float32": 4.0, "float16": 2.0, "bfloat16": 2.0, "float8_e4
 
 _WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth")
 
-# Files beside the weights that a loader does not read.
+# Files next to the weights that a loader does not read.
 _AUXILIARY_PREFIXES = (
     "adapter_model",
     "training_args",
@@ -54,21 +54,21 @@ _NUMBER = r"(?P<n>(?:0|(?<=-)[1-9])_\d|0\.\d+|[1-9]\d{0,3}(?:\.\d+)?)"
 # Not inside a number, nor after the letters of active (a3b), effective (e4b) or several (x7b).
 _START = r"(?<![\d.])(?<![^a-z][aexv])"
 
-_SIZE = re.compile(rf"{_START}{_NUMBER}(?P<unit>[bm])(?P<rest>\d(?!\d))?{_END}", re.ASCII)
+_SIZE = re.compile(rf"{_START}{_NUMBER}(?P<unit>[bm])(?P<tenths>\d(?!\d))?{_END}", re.ASCII)
 
 _MOE_SIZE = re.compile(rf"(?<![\d.])(?P<k>\d{{1,3}})x{_NUMBER}(?P<unit>[bm]){_END}", re.ASCII)
 
 _ACTIVE = re.compile(rf"[^a-z0-9.]a{_NUMBER}b{_END}", re.ASCII)
 
-# The size in the name is another model's: one that this model drafts for, was cut from or imitates.
-# And `17B-16E` is the size that one token uses, of sixteen experts.
+# The size in the name belongs to another model, which this model drafts for, was cut from or
+# imitates. And `17B-16E` is the size that one token uses in a model of sixteen experts.
 _UNRELATED_SIZE = re.compile(
     r"speculator|eagle|dflash|draft|medusa|mmproj|random|-\d+e(?![a-z0-9])"
 )
 
 _FROM_SEPARATOR = re.compile(r"[-_]from[-_]")
 
-# The feed-forward share of a Mistral model, of which each expert has its own; the rest is shared.
+# The feed-forward share of a Mistral model: each expert has its own, and the rest is shared.
 # It gives 46.7B for 8x7B and 140.6B for 8x22B, as published.
 _FFN_SHARE = 0.7785
 
@@ -91,7 +91,7 @@ _TIED_EMBEDDINGS = split_words("gpt2 opt bloom gpt_neo gemma gemma2 gemma3_text 
 
 _QKV_BIAS = frozenset(("qwen2", "qwen2_moe"))
 
-# Models without a table of positions: these are rotary or linear.
+# Models without a table of positions: their positions are rotary or linear.
 _NO_POSITION_TABLE = frozenset(("bloom", "gpt_neox", "gptj", "phi", "starcoder2"))
 
 
@@ -100,7 +100,7 @@ def parse_parameters(record: ParsedRecord) -> dict[str, Fact]:
 
     The first source that has a count wins: tensor counts, GGUF, config.json, file sizes, name. The
     repository of an adapter holds only the adapter, so only its name counts. For a quantized model
-    the base's count is better (`inherit` takes it).
+    the base's count is better (`inherit` uses it).
     """
     config_count = count_from_config(record.config)
     sources = _ParameterSources(record, size_from_name(record.name), config_count)
@@ -109,13 +109,13 @@ def parse_parameters(record: ParsedRecord) -> dict[str, Fact]:
         if record.is_adapter
         else (_from_tensors, _from_gguf, _from_config, _from_files, _from_name)
     )
-    found = next((fact for rule in rules if (fact := rule(sources)) is not None), None)
-    if found is None:
+    best_count = next((fact for rule in rules if (fact := rule(sources)) is not None), None)
+    if best_count is None:
         return {}
-    facts = {"parameters": _check_against_name(found, sources)}
-    active = _active_parameters(sources, found.value)
-    if active is not None:
-        facts["active_parameters"] = active
+    facts = {"parameters": _check_against_name(best_count, sources)}
+    active_count = _active_parameters(sources, best_count.value)
+    if active_count is not None:
+        facts["active_parameters"] = active_count
     return facts
 
 
@@ -139,7 +139,7 @@ def _from_tensors(sources: _ParameterSources) -> Fact | None:
     if counts.unknown_packing and (config_count or name_size):
         return None
     # A total that differs from the stored sum and is near the unpacked one was counted separately.
-    confirmed = (
+    is_confirmed = (
         total
         and counts.unpacked
         and abs(total / counts.stored - 1) > 0.02
@@ -147,12 +147,12 @@ def _from_tensors(sources: _ParameterSources) -> Fact | None:
     )
     hints = (
         config_count.total if config_count else None,
-        total if confirmed else None,
+        total if is_confirmed else None,
         name_size.total if name_size else None,
     )
     value, confidence = reconcile_counts(counts, hints)
-    packed = " unpacked" if counts.unpacked == value else ""
-    return record.fact(value, f"safetensors.parameters{packed}", confidence)
+    suffix = " unpacked" if counts.unpacked == value else ""
+    return record.fact(value, f"safetensors.parameters{suffix}", confidence)
 
 
 def _from_gguf(sources: _ParameterSources) -> Fact | None:
@@ -169,14 +169,16 @@ def _from_config(sources: _ParameterSources) -> Fact | None:
 def _from_files(sources: _ParameterSources) -> Fact | None:
     """Divide the bytes of the weights by the bytes per weight."""
     record = sources.record
-    stored = weight_bytes(record)
-    if not stored:
+    total_bytes = weight_bytes(record)
+    if not total_bytes:
         return None
     bits = bits_per_weight(record)
     dtype = as_str(record.config_value("torch_dtype")) or as_str(record.config_value("dtype")) or ""
     bytes_per_weight = bits / 8 if bits else _BYTES_PER_WEIGHT.get(dtype)
     confidence = 0.5 if bits or not bytes_per_weight else 0.7
-    return record.fact(stored / (bytes_per_weight or 2.0), "size of the weight files", confidence)
+    return record.fact(
+        total_bytes / (bytes_per_weight or 2.0), "size of the weight files", confidence
+    )
 
 
 def _from_name(sources: _ParameterSources) -> Fact | None:
@@ -193,7 +195,7 @@ def weight_bytes(record: ParsedRecord) -> float | None:
         path = file.path.rsplit("/", 1)[-1]
         if file.size and not path.startswith(_AUXILIARY_PREFIXES) and ".fp16." not in path:
             sums[path[path.rfind(".") :]] += file.size
-    return next((stored for stored in sums.values() if stored), None)
+    return next((total for total in sums.values() if total), None)
 
 
 def _check_against_name(fact: Fact, sources: _ParameterSources) -> Fact:
@@ -230,20 +232,22 @@ def size_from_name(name: str) -> SizeFromName | None:
     of a teacher. Millions count only without billions; thousands are context lengths, trillions are
     tokens. Measured by benchmarks/hub_names.py.
     """
-    short = _FROM_SEPARATOR.split("-" + name.rsplit("/", 1)[-1].lower(), maxsplit=1)[0]
-    if _UNRELATED_SIZE.search(short):
+    short_name = _FROM_SEPARATOR.split("-" + name.rsplit("/", 1)[-1].lower(), maxsplit=1)[0]
+    if _UNRELATED_SIZE.search(short_name):
         return None
-    moe_match = _MOE_SIZE.search(short)
+    moe_match = _MOE_SIZE.search(short_name)
     if moe_match is not None:
         return _moe_size(moe_match)
-    found = [(match["unit"], _parse_size(match)) for match in _SIZE.finditer(short)]
-    billions = [value for unit, value in found if unit == "b"]
-    total = next(iter(billions or [value for _, value in found]), 0.0)
+    sizes = [(match["unit"], _parse_size(match)) for match in _SIZE.finditer(short_name)]
+    billions = [value for unit, value in sizes if unit == "b"]
+    total = next(iter(billions or [value for _, value in sizes]), 0.0)
     if not 1e5 <= total <= 5e12:
         return None
-    active = _ACTIVE.search(short)
-    each = _parse_number(active["n"]) * 1e9 if active else None
-    return SizeFromName(total, each if each is not None and each <= total else None)
+    active_match = _ACTIVE.search(short_name)
+    active_size = _parse_number(active_match["n"]) * 1e9 if active_match else None
+    return SizeFromName(
+        total, active_size if active_size is not None and active_size <= total else None
+    )
 
 
 def _parse_number(digits: str) -> float:
@@ -252,19 +256,19 @@ def _parse_number(digits: str) -> float:
 
 def _parse_size(match: re.Match[str]) -> float:
     """Return the number of parameters; `1b7` is 1.7 billion."""
-    tenths = int(match["rest"]) / 10 if match["rest"] else 0.0
+    tenths = int(match["tenths"]) / 10 if match["tenths"] else 0.0
     return (_parse_number(match["n"]) + tenths) * _UNITS[match["unit"]]
 
 
 def _moe_size(match: re.Match[str]) -> SizeFromName | None:
     """Return the size of `8x7B`: the experts share everything but their feed-forward parts."""
-    experts, each = int(match["k"]), _parse_number(match["n"])
-    one = _EXACT_SIZES.get(each, each * 1e9) if match["unit"] == "b" else each * 1e6
+    experts, number = int(match["k"]), _parse_number(match["n"])
+    dense_size = _EXACT_SIZES.get(number, number * 1e9) if match["unit"] == "b" else number * 1e6
     if experts < 1:
         return None
-    shared, experts_per_token = 1 - _FFN_SHARE, min(experts, _EXPERTS_PER_TOKEN)
-    total = one * (shared + _FFN_SHARE * experts)
-    return SizeFromName(total, one * (shared + _FFN_SHARE * experts_per_token))
+    shared_fraction, experts_per_token = 1 - _FFN_SHARE, min(experts, _EXPERTS_PER_TOKEN)
+    total = dense_size * (shared_fraction + _FFN_SHARE * experts)
+    return SizeFromName(total, dense_size * (shared_fraction + _FFN_SHARE * experts_per_token))
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,8 +288,8 @@ def count_from_config(config: Record) -> ParameterCount | None:
         return None
     if config.get("auto_map"):  # custom code keeps the name of a type, but often not its shape
         return None
-    sizes = _ConfigDims.from_config(config, model_type in _GATED_FFN)
-    return None if sizes is None else _count_parameters(model_type, sizes, config)
+    dims = _ConfigDims.from_config(config, model_type in _GATED_FFN)
+    return None if dims is None else _count_parameters(model_type, dims, config)
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,35 +304,35 @@ class _ConfigDims:
     kv_size: float
 
     @classmethod
-    def from_config(cls, config: Record, gated: bool) -> _ConfigDims | None:
+    def from_config(cls, config: Record, gated_ffn: bool) -> _ConfigDims | None:
         """Read the dimensions, which architectures name differently."""
         vocabulary = as_positive_float(config.get("vocab_size"))
         width = _first_positive(config, "hidden_size", "n_embd", "d_model", "dim")
         layers = _first_positive(config, "num_hidden_layers", "n_layer", "num_layers", "n_layers")
         heads = _first_positive(config, "num_attention_heads", "n_head", "num_heads", "n_heads")
-        inner = _first_positive(config, "intermediate_size", "n_inner", "ffn_dim", "hidden_dim")
-        if not (vocabulary and width and layers and heads) or (gated and not inner):
+        ffn_size = _first_positive(config, "intermediate_size", "n_inner", "ffn_dim", "hidden_dim")
+        if not (vocabulary and width and layers and heads) or (gated_ffn and not ffn_size):
             return None
-        inner = inner or 4 * width
+        ffn_size = ffn_size or 4 * width
         head_dim = as_positive_float(config.get("head_dim")) or width / heads
         kv_heads = as_positive_float(config.get("num_key_value_heads")) or heads
-        sizes = (vocabulary, width, layers, inner, heads * head_dim, kv_heads * head_dim)
+        sizes = (vocabulary, width, layers, ffn_size, heads * head_dim, kv_heads * head_dim)
         return None if max(sizes) > 1e7 else cls(*sizes)
 
 
 def _first_positive(config: Record, *names: str) -> float | None:
-    return next((found for name in names if (found := as_positive_float(config.get(name)))), None)
+    return next((value for name in names if (value := as_positive_float(config.get(name)))), None)
 
 
 def _count_parameters(model_type: str, dims: _ConfigDims, config: Record) -> ParameterCount:
     """Add up embeddings, attention, feed-forward and norms."""
-    width, gated = dims.hidden_size, model_type in _GATED_FFN
+    width, gated_ffn = dims.hidden_size, model_type in _GATED_FFN
     attention = 2 * width * (dims.query_size + dims.kv_size)
     if model_type in _QKV_BIAS or as_bool(config.get("attention_bias")):
         attention += dims.query_size + 2 * dims.kv_size
     norms = 2.0 * width
-    ffn = (3 if gated else 2) * width * dims.ffn_size
-    if not gated:  # every matrix and every norm has a bias
+    ffn = (3 if gated_ffn else 2) * width * dims.ffn_size
+    if not gated_ffn:  # every matrix and every norm has a bias
         attention += dims.query_size + 2 * dims.kv_size + width
         ffn += dims.ffn_size + width
         norms *= 2
@@ -342,9 +346,11 @@ def _count_parameters(model_type: str, dims: _ConfigDims, config: Record) -> Par
 
 def _embedding_parameters(model_type: str, dims: _ConfigDims, config: Record) -> float:
     """Count what is outside the layers: embeddings, output layer, last norm, pooler."""
-    tied = as_bool(config.get("tie_word_embeddings"))
-    tied = model_type in _TIED_EMBEDDINGS or model_type in _ENCODERS if tied is None else tied
-    words = dims.vocab_size * dims.hidden_size * (1 if tied or model_type in _ENCODERS else 2)
+    is_tied = as_bool(config.get("tie_word_embeddings"))
+    is_tied = (
+        model_type in _TIED_EMBEDDINGS or model_type in _ENCODERS if is_tied is None else is_tied
+    )
+    words = dims.vocab_size * dims.hidden_size * (1 if is_tied or model_type in _ENCODERS else 2)
     if model_type in _GATED_FFN:
         return words + dims.hidden_size
     positions = _first_positive(config, "max_position_embeddings", "n_positions", "n_ctx") or 0.0
@@ -366,13 +372,18 @@ def _moe_ffn_parameters(config: Record, dims: _ConfigDims, dense: float) -> tupl
     experts_per_token = _first_positive(config, "num_experts_per_tok", "num_experts_per_token")
     if not experts or not experts_per_token or experts_per_token > experts or experts > 1e4:
         return dense, dense
-    inner = as_positive_float(config.get("moe_intermediate_size")) or dims.ffn_size
-    if inner > 1e7:
+    ffn_size = as_positive_float(config.get("moe_intermediate_size")) or dims.ffn_size
+    if ffn_size > 1e7:
         return dense, dense
-    each, router = 3 * dims.hidden_size * inner, dims.hidden_size * experts
-    shared = as_positive_float(config.get("shared_expert_intermediate_size")) or 0.0
-    shared_parameters = router + (
-        3 * dims.hidden_size * min(shared, 1e7) + dims.hidden_size if shared else 0.0
+    expert_parameters, router_parameters = (
+        3 * dims.hidden_size * ffn_size,
+        dims.hidden_size * experts,
+    )
+    shared_ffn_size = as_positive_float(config.get("shared_expert_intermediate_size")) or 0.0
+    shared_parameters = router_parameters + (
+        3 * dims.hidden_size * min(shared_ffn_size, 1e7) + dims.hidden_size
+        if shared_ffn_size
+        else 0.0
     )
     step = as_positive_float(config.get("decoder_sparse_step")) or 1.0
     moe_share = 1 / step if step >= 1 else 1.0
@@ -380,4 +391,4 @@ def _moe_ffn_parameters(config: Record, dims: _ConfigDims, dense: float) -> tupl
     def average(moe: float) -> float:
         return moe_share * (moe + shared_parameters) + (1 - moe_share) * dense
 
-    return average(experts * each), average(experts_per_token * each)
+    return average(experts * expert_parameters), average(experts_per_token * expert_parameters)

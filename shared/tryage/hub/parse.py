@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from tryage.hub.model import Fact
 
-# The Hub stores creation times since then; older repositories have this time or an earlier one.
+# The Hub stores creation times since this day; older repositories have this time or an earlier one.
 FIRST_CREATION_TIME = datetime.datetime(2022, 3, 3, tzinfo=datetime.timezone.utc)
 
 _CONTEXT_LENGTH_KEYS = (
@@ -50,7 +50,7 @@ _MAX_CONTEXT_LENGTH = 1e9  # tokens; tokenizers write 1e30 for "no limit"
 
 _UNSCALED_ROPE_TYPES = frozenset(("default", "su", "longrope", "llama3", "mrope"))
 
-# Their first two positions are padding, so 514 of them hold 512 tokens.
+# The first two positions of these models are padding, so 514 positions hold 512 tokens.
 _PADDED_MODEL_TYPES = frozenset(
     ("roberta", "xlm-roberta", "camembert", "xlm-roberta-xl", "longformer")
 )
@@ -92,16 +92,16 @@ def parse_model(record: Record, fetched_at: datetime.datetime) -> Model:
             f"A record of a model needs `_id` and `id`, got {record!r:.200}. "
             "Ask the Hub for both; a listing with `expand` always has them."
         )
-    parsed = parse_record(fields, name, fetched_at)
+    parsed_record = parse_record(fields, name, fetched_at)
     return Model(
         key=key,
         name=name,
         fetched_at=fetched_at,
         author=as_str(fields.get("author")) or (name.split("/")[0] if "/" in name else None),
-        task=parsed.task,
-        library=parsed.library,
+        task=parsed_record.task,
+        library=parsed_record.library,
         sha=as_str(fields.get("sha")),
-        tags=parsed.tags,
+        tags=parsed_record.tags,
         created=as_datetime(fields.get("createdAt")),
         modified=as_datetime(fields.get("lastModified")),
         downloads=as_nonnegative_float(fields.get("downloads")),
@@ -109,8 +109,8 @@ def parse_model(record: Record, fetched_at: datetime.datetime) -> Model:
         gated=_parse_gated(fields.get("gated")),
         private=as_bool(fields.get("private")),
         disabled=as_bool(fields.get("disabled")),
-        bases=parse_base_models(parsed),
-        facts=_parse_facts(parsed),
+        bases=parse_base_models(parsed_record),
+        facts=_parse_facts(parsed_record),
     )
 
 
@@ -131,10 +131,10 @@ def _parse_facts(record: ParsedRecord) -> dict[str, Fact]:
         **parse_quality(record),
         **parse_providers(record),
     }
-    created = as_datetime(record.raw.get("createdAt"))
+    created_at = as_datetime(record.raw.get("createdAt"))
     # `lastModified` says nothing about the age: every edit of a README changes it.
-    if created is not None and created >= FIRST_CREATION_TIME:
-        facts["released"] = record.fact(created.date(), "createdAt", 0.8)
+    if created_at is not None and created_at >= FIRST_CREATION_TIME:
+        facts["released"] = record.fact(created_at.date(), "createdAt", 0.8)
     size = weight_bytes(record)
     if size is not None:
         facts["weight_bytes"] = record.fact(size, "size of the weight files", 0.9)
@@ -195,17 +195,19 @@ def _rope_scaled(record: ParsedRecord, name: str, length: float) -> Fact:
     ):
         return record.fact(int(length), f"{name} of the config", 0.9)
     if rope_type == "yarn":
-        original = as_positive_float(scaling.get("original_max_position_embeddings")) or length
-        scaled = min(max(original * factor, length), _MAX_CONTEXT_LENGTH)
+        original_length = (
+            as_positive_float(scaling.get("original_max_position_embeddings")) or length
+        )
+        scaled_length = min(max(original_length * factor, length), _MAX_CONTEXT_LENGTH)
     else:
-        scaled = min(length * factor, _MAX_CONTEXT_LENGTH)
-    return record.fact(int(scaled), f"{name} of the config, {rope_type} x {factor:g}", 0.8)
+        scaled_length = min(length * factor, _MAX_CONTEXT_LENGTH)
+    return record.fact(int(scaled_length), f"{name} of the config, {rope_type} x {factor:g}", 0.8)
 
 
 def _capabilities(record: ParsedRecord) -> Fact | None:
     """Return what the model can do; None when the record does not mention it."""
     template = " ".join(_chat_templates(record))
-    found: dict[str, bool] = {
+    flags: dict[str, bool] = {
         "chat": bool(template) or "conversational" in record.lowercase_tags,
         "tools": _mentions_tools(template) or not _TOOL_TAGS.isdisjoint(record.lowercase_tags),
         "reasoning": "<think>" in template or "reasoning" in record.lowercase_tags,
@@ -213,7 +215,7 @@ def _capabilities(record: ParsedRecord) -> Fact | None:
         or bool(as_mapping(record.config.get("vision_config"))),
         "audio": record.task in _AUDIO_TASKS or bool(as_mapping(record.config.get("audio_config"))),
     }
-    capabilities = frozenset(name for name, can in found.items() if can)
+    capabilities = frozenset(name for name, flag in flags.items() if flag)
     if template:
         return record.fact(capabilities, "chat template, task and tags", 0.8)
     return record.fact(capabilities, "task and tags", 0.6) if capabilities else None
@@ -239,8 +241,10 @@ def _mentions_tools(template: str) -> bool:
 
 def _languages(record: ParsedRecord) -> Fact | None:
     """Return the languages of the model card, else the two-letter tags."""
-    declared = as_strings(record.card.get("language"))
-    if declared:
-        return record.fact(tuple(sorted({word.lower() for word in declared})), "model card", 0.7)
-    tagged = tuple(sorted(record.lowercase_tags & _ISO_639_1))
-    return record.fact(tagged, "tags", 0.6) if tagged else None
+    card_languages = as_strings(record.card.get("language"))
+    if card_languages:
+        return record.fact(
+            tuple(sorted({word.lower() for word in card_languages})), "model card", 0.7
+        )
+    tag_languages = tuple(sorted(record.lowercase_tags & _ISO_639_1))
+    return record.fact(tag_languages, "tags", 0.6) if tag_languages else None

@@ -38,9 +38,11 @@ RETRYABLE_STATUSES = frozenset({408, 425, 500, 502, 503, 504, 520, 521, 522, 523
 
 REDIRECT_STATUSES = frozenset({301, 302, 303, 307, 308})
 
-MAX_REDIRECTS = 5  # a repository that was renamed more often redirects in a circle
+MAX_REDIRECTS = 5  # more redirects than this are a circle, not a repository that was renamed
 
-RESERVED_SHARE = 0.1  # of a window's requests: these are spread over time, so that none is refused
+RESERVED_SHARE = (
+    0.1  # of a window's requests: these are spread over time, so that the Hub refuses no request
+)
 
 INITIAL_BACKOFF, MAX_BACKOFF = 0.5, 30.0  # seconds
 
@@ -64,7 +66,7 @@ class HubResponse:
 
 @dataclass(frozen=True, slots=True)
 class NoResponse:
-    """No complete answer; `reason` in a few words."""
+    """No complete answer; `reason` says why in a few words."""
 
     reason: str
     headers_received: bool = False
@@ -75,7 +77,7 @@ class HubRequest(Generic[T]):
     """A GET request: address, parameters, and how to read the answer.
 
     `parse` gets the response and its JSON, and raises HubReplyError when the shape is wrong.
-    `repo_id` is the repository that the request is about, if it is about one.
+    `repo_id` is the repository that the request is about, if it is about a repository.
     """
 
     url: str
@@ -86,8 +88,8 @@ class HubRequest(Generic[T]):
 
     def without_expand(self, names: frozenset[str]) -> HubRequest[T]:
         """Return the request without these values of `expand`."""
-        kept = tuple(p for p in self.params if p[0] != "expand" or p[1] not in names)
-        return replace(self, params=kept)
+        params = tuple(p for p in self.params if p[0] != "expand" or p[1] not in names)
+        return replace(self, params=params)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +103,7 @@ class Send:
 
 @dataclass(frozen=True, slots=True)
 class Sleep:
-    """A step: let this many seconds pass."""
+    """A step: wait this many seconds."""
 
     seconds: float
 
@@ -115,8 +117,8 @@ Steps = Generator[Send | Sleep, HubResponse | NoResponse | None, T]
 class RequestFlow:
     """The steps of every request, and what is remembered between requests.
 
-    Remembered are the rate limit of each host, and the fields that this Hub does not know. Safe to
-    use from many threads.
+    It remembers the rate limit of each host and the fields that this Hub does not know. Threads may
+    share it.
 
     Args:
         settings: Where the Hub is, and which token to send.
@@ -203,37 +205,42 @@ class RequestFlow:
             return seconds
 
     def _update_rate_limit(self, host: str, response: HubResponse) -> None:
-        stated = RateLimit.from_headers(response.headers, self._clock())
-        if stated is not None:
+        new_limit = RateLimit.from_headers(response.headers, self._clock())
+        if new_limit is not None:
             with self._lock:
-                known = self._rate_limits.get(host)
-                self._rate_limits[host] = stated if known is None else known.merge(stated)
+                old_limit = self._rate_limits.get(host)
+                self._rate_limits[host] = (
+                    new_limit if old_limit is None else old_limit.merge(new_limit)
+                )
 
     def _backoff(self, retry: Retry, attempt: int) -> Sleep:
-        """Return the pause before a further attempt, or raise when there is no further one."""
+        """Return the pause before the next attempt, or raise when no attempt is left."""
         if attempt >= self.settings.retries or retry.wait_seconds > self.settings.max_wait:
             raise retry.error
         return Sleep(retry.wait_seconds)
 
-    def _drop_fields(self, request: HubRequest[T], drop: DropFields) -> HubRequest[T]:
+    def _drop_fields(self, request: HubRequest[T], outcome: DropFields) -> HubRequest[T]:
         """Remember the fields that this Hub does not know, warn once, and leave them out."""
         with self._lock:
-            known = self._unknown_fields.get(request.is_listing, frozenset())
-            self._unknown_fields[request.is_listing] = known | drop.fields
-        if not drop.fields <= known:
+            old_fields = self._unknown_fields.get(request.is_listing, frozenset())
+            self._unknown_fields[request.is_listing] = old_fields | outcome.fields
+        if not outcome.fields <= old_fields:
             warnings.warn(
                 f"The Hub at {self.settings.endpoint} does not know "
-                f"{', '.join(sorted(drop.fields))}; going on without.",
+                f"{', '.join(sorted(outcome.fields))}; continuing without.",
                 RuntimeWarning,
                 stacklevel=1,
             )
-        return request.without_expand(drop.fields)
+        return request.without_expand(outcome.fields)
 
     def _sends_token(self, request: HubRequest[Any]) -> bool:
         """Return whether the token is sent: only to the endpoint's own host."""
-        here, there = urlsplit(request.url), urlsplit(self.settings.endpoint)
-        same = (here.scheme, here.netloc) == (there.scheme, there.netloc)
-        return same and self.settings.token is not None
+        request_parts, endpoint_parts = urlsplit(request.url), urlsplit(self.settings.endpoint)
+        is_same_host = (request_parts.scheme, request_parts.netloc) == (
+            endpoint_parts.scheme,
+            endpoint_parts.netloc,
+        )
+        return is_same_host and self.settings.token is not None
 
     def _headers(self, request: HubRequest[Any]) -> dict[str, str]:
         headers = {"User-Agent": _user_agent(), "Accept": "application/json"}
@@ -312,8 +319,10 @@ def classify_response(
     """
     wait = backoff_seconds(attempt, jitter)
     if isinstance(response, NoResponse):
-        kind = HubReplyError if response.headers_received else HubError
-        return Retry(wait, kind(f"{request.url}: {response.reason}{_attempt_suffix(attempt)}"))
+        error_class = HubReplyError if response.headers_received else HubError
+        return Retry(
+            wait, error_class(f"{request.url}: {response.reason}{_attempt_suffix(attempt)}")
+        )
     if response.status == 200:
         try:
             return Success(request.parse(response, _parse_json(response)))
@@ -323,9 +332,9 @@ def classify_response(
         return Redirect(_redirect_url(request, response))
     if response.status == 429 or response.status in RETRYABLE_STATUSES:
         return _retry_with_pause(request, response, wait, attempt)
-    unknown = _unknown_fields(request, response) if response.status == 400 else frozenset()
-    if unknown:
-        return DropFields(unknown)
+    unknown_fields = _unknown_fields(request, response) if response.status == 400 else frozenset()
+    if unknown_fields:
+        return DropFields(unknown_fields)
     raise _error_for_status(request, response, token_sent=token_sent)
 
 
@@ -337,8 +346,8 @@ def _parse_json(response: HubResponse) -> Any:  # noqa: ANN401 - JSON holds any 
     try:
         return json.loads(response.body)
     except (ValueError, RecursionError):  # ValueError covers bad JSON and bad UTF-8
-        start = response.body[:40].decode("utf-8", "replace")
-        raise HubReplyError(f"expected JSON, got {len(response.body)} bytes {start!r}") from None
+        prefix = response.body[:40].decode("utf-8", "replace")
+        raise HubReplyError(f"expected JSON, got {len(response.body)} bytes {prefix!r}") from None
 
 
 def _redirect_url(request: HubRequest[Any], response: HubResponse) -> str:
@@ -346,16 +355,19 @@ def _redirect_url(request: HubRequest[Any], response: HubResponse) -> str:
     location = response.headers.get("location", "")
     try:
         url = urljoin(request.url, location)
-        here, there = urlsplit(request.url), urlsplit(url)
-        same = (here.scheme, here.netloc.lower()) == (there.scheme, there.netloc.lower())
+        request_parts, target_parts = urlsplit(request.url), urlsplit(url)
+        is_same_host = (request_parts.scheme, request_parts.netloc.lower()) == (
+            target_parts.scheme,
+            target_parts.netloc.lower(),
+        )
     except ValueError:  # not an address, such as http://[
-        same = False
-    if not location or not same:
+        is_same_host = False
+    if not location or not is_same_host:
         raise HubReplyError(
             f"{request.url}: redirected to {location!r:.120}, which is another host and was not "
             "asked. Set the endpoint to the address that answers."
         )
-    return there._replace(query="", fragment="").geturl()
+    return target_parts._replace(query="", fragment="").geturl()
 
 
 def _retry_with_pause(
@@ -377,10 +389,10 @@ def _asks_to_wait(response: HubResponse) -> bool:
 
 def _unknown_fields(request: HubRequest[Any], response: HubResponse) -> frozenset[str]:
     """Return the values of `expand` that a 400 does not list as valid ones."""
-    listed = _VALID_FIELDS.search(_error_message(response))
-    valid = set(re.findall(r"[\w-]+", listed[1])) if listed else set()
-    wanted = {value for name, value in request.params if name == "expand"}
-    return frozenset(wanted - valid) if len(valid) > 2 else frozenset()
+    match = _VALID_FIELDS.search(_error_message(response))
+    valid_names = set(re.findall(r"[\w-]+", match[1])) if match else set()
+    sent_names = {value for name, value in request.params if name == "expand"}
+    return frozenset(sent_names - valid_names) if len(valid_names) > 2 else frozenset()
 
 
 def _error_for_status(
@@ -418,7 +430,7 @@ def _short_error_message(response: HubResponse) -> str:
 
 
 def _error_message(response: HubResponse) -> str:
-    """Return the message of the header, else of the JSON; of a web page nothing."""
+    """Return the message of the header, else of the JSON; nothing for a web page."""
     header_message = response.headers.get("x-error-message", "")
     try:
         body = json.loads(response.body)
@@ -472,33 +484,35 @@ class RateLimit:
             self if start < self.resets_at and self.remaining > 0 else self._next_window(start)
         )
         start = max(start, rate_limit.next_allowed_at)
-        left = rate_limit.remaining - 1
-        spread = left < RESERVED_SHARE * (rate_limit.limit or 0)
-        spacing = (rate_limit.resets_at - start) / rate_limit.remaining if spread else 0.0
-        return start - now, replace(rate_limit, remaining=left, next_allowed_at=start + spacing)
+        remaining = rate_limit.remaining - 1
+        is_reserved = remaining < RESERVED_SHARE * (rate_limit.limit or 0)
+        spacing = (rate_limit.resets_at - start) / rate_limit.remaining if is_reserved else 0.0
+        return start - now, replace(
+            rate_limit, remaining=remaining, next_allowed_at=start + spacing
+        )
 
     def _next_window(self, now: float) -> RateLimit:
         """Return the next window; without a stated policy, one of a single request."""
-        begin = max(now, self.resets_at)
+        start = max(now, self.resets_at)
         return replace(
             self,
             remaining=self.limit or 1,
-            resets_at=begin + (self.window or 0),
-            next_allowed_at=begin,
+            resets_at=start + (self.window or 0),
+            next_allowed_at=start,
         )
 
-    def merge(self, later: RateLimit) -> RateLimit:
-        """Return what two answers say together, in whatever order they arrive.
+    def merge(self, other: RateLimit) -> RateLimit:
+        """Return what two answers say together, in any order of arrival.
 
         In one window the count only falls.
         """
         # Whole seconds, rounded: the reset of one window differs by up to one.
-        if later.resets_at > self.resets_at + 2:
-            return later
+        if other.resets_at > self.resets_at + 2:
+            return other
         return replace(
-            later,
-            remaining=min(self.remaining, later.remaining),
-            next_allowed_at=max(self.next_allowed_at, later.next_allowed_at),
+            other,
+            remaining=min(self.remaining, other.remaining),
+            next_allowed_at=max(self.next_allowed_at, other.next_allowed_at),
         )
 
 
@@ -508,13 +522,13 @@ def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
     if header.isdecimal() and len(header) < 10:
         return float(header)
     try:
-        when = parsedate_to_datetime(header)
+        retry_time = parsedate_to_datetime(header)
     except (TypeError, ValueError):
-        left = _parse_numbers(headers.get("ratelimit", "")).get("t")
-        return None if left is None else float(left)
-    if when.tzinfo is None:
-        when = when.replace(tzinfo=timezone.utc)
-    return max(0.0, (when - now).total_seconds())
+        seconds = _parse_numbers(headers.get("ratelimit", "")).get("t")
+        return None if seconds is None else float(seconds)
+    if retry_time.tzinfo is None:
+        retry_time = retry_time.replace(tzinfo=timezone.utc)
+    return max(0.0, (retry_time - now).total_seconds())
 
 
 def backoff_seconds(attempt: int, jitter: float) -> float:

@@ -39,14 +39,14 @@ def parse_served(
     `providers`, all live ones; `max_context_length`, the longest of all providers; and `incapable`,
     what the provider says it does not support.
     """
-    found: dict[str, Mapping[str, Fact]] = {}
+    facts_by_name: dict[str, Mapping[str, Fact]] = {}
     for record in records:
         entry = as_mapping(record)
         name = as_str(entry.get("id"))
         offers = [offer for row in as_list(entry.get("providers")) if (offer := _parse_offer(row))]
         if name is not None and offers:
-            found[name] = _best_offer_facts(entry, offers, fetched_at)
-    return found
+            facts_by_name[name] = _best_offer_facts(entry, offers, fetched_at)
+    return facts_by_name
 
 
 def parse_providers(record: ParsedRecord) -> dict[str, Fact]:
@@ -56,15 +56,17 @@ def parse_providers(record: ParsedRecord) -> dict[str, Fact]:
     """
     value = record.raw.get("inferenceProviderMapping")
     rows = [{"provider": name, **as_mapping(row)} for name, row in as_mapping(value).items()]
-    live = {
+    live_providers = {
         name
         for row in (*as_list(value), *rows)
         if as_str(as_mapping(row).get("status")) == "live"
         and (name := as_str(as_mapping(row).get("provider"))) is not None
     }
-    if not live:
+    if not live_providers:
         return {}
-    return {"providers": record.fact(tuple(sorted(live)), "inferenceProviderMapping", 0.9)}
+    return {
+        "providers": record.fact(tuple(sorted(live_providers)), "inferenceProviderMapping", 0.9)
+    }
 
 
 def with_served(model: Model, served: Mapping[str, Fact]) -> Model:
@@ -73,20 +75,20 @@ def with_served(model: Model, served: Mapping[str, Fact]) -> Model:
     Capabilities are those of both, without those that the provider does not support. Call this
     after `inherit`: derived models do not inherit what a provider offers.
     """
-    own = model.facts.get("capabilities")
-    if own is None or own.value is None:
+    own_fact = model.facts.get("capabilities")
+    if own_fact is None or own_fact.value is None:
         return model.with_facts(served)
-    return model.with_facts({**served, "capabilities": _merge_capabilities(own, served)})
+    return model.with_facts({**served, "capabilities": _merge_capabilities(own_fact, served)})
 
 
-def _merge_capabilities(own: Fact, served: Mapping[str, Fact]) -> Fact:
-    capabilities, source = own.value, own.source
-    offered = served.get("capabilities")
-    if offered is not None:
-        capabilities, source = capabilities | offered.value, f"{source}; {offered.source}"
+def _merge_capabilities(own_fact: Fact, served: Mapping[str, Fact]) -> Fact:
+    capabilities, source = own_fact.value, own_fact.source
+    offered_fact = served.get("capabilities")
+    if offered_fact is not None:
+        capabilities, source = capabilities | offered_fact.value, f"{source}; {offered_fact.source}"
     if "incapable" in served:
         capabilities -= served["incapable"].value
-    return Fact(capabilities, source, own.fetched_at, own.confidence)
+    return Fact(capabilities, source, own_fact.fetched_at, own_fact.confidence)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,23 +122,25 @@ def _parse_offer(value: object) -> ProviderOffer | None:
     provider = as_str(row.get("provider"))
     if provider is None or as_str(row.get("status")) != "live":
         return None
-    price = as_mapping(row.get("pricing"))
-    free = as_bool(row.get("is_free")) or False
-    context = as_positive_float(row.get("context_length"))
+    pricing = as_mapping(row.get("pricing"))
+    is_free = as_bool(row.get("is_free")) or False
+    context_length = as_positive_float(row.get("context_length"))
     return ProviderOffer(
         provider=provider,
-        input_price=_parse_price(price.get("input"), free),
-        output_price=_parse_price(price.get("output"), free),
-        context_length=int(context) if context is not None and 1 <= context <= 1e9 else None,
+        input_price=_parse_price(pricing.get("input"), is_free),
+        output_price=_parse_price(pricing.get("output"), is_free),
+        context_length=int(context_length)
+        if context_length is not None and 1 <= context_length <= 1e9
+        else None,
         latency=_parse_latency(row),
         supports_tools=as_bool(row.get("supports_tools")),
         supports_structured_output=as_bool(row.get("supports_structured_output")),
     )
 
 
-def _parse_price(value: object, free: bool) -> float | None:
+def _parse_price(value: object, is_free: bool) -> float | None:
     """Return a price; zero only where the provider says that it is free."""
-    return 0.0 if free else as_positive_float(value)
+    return 0.0 if is_free else as_positive_float(value)
 
 
 def _parse_latency(row: Record) -> float | None:
@@ -153,42 +157,42 @@ def _best_offer_facts(
     entry: Record, offers: Sequence[ProviderOffer], fetched_at: datetime.datetime
 ) -> dict[str, Fact]:
     """Return the facts of the best offer, and what the others add."""
-    best = min(offers, key=lambda offer: (offer.blended_price, offer.latency or float("inf")))
-    source = f"served by {best.provider}"
+    best_offer = min(offers, key=lambda offer: (offer.blended_price, offer.latency or float("inf")))
+    source = f"served by {best_offer.provider}"
 
     def fact(value: object, source: str = source, confidence: float = 0.95) -> Fact:
         return Fact(value, source, fetched_at, confidence)
 
     facts = {
-        "provider": fact(best.provider, "/v1/models"),
+        "provider": fact(best_offer.provider, "/v1/models"),
         "providers": fact(tuple(sorted({offer.provider for offer in offers})), "/v1/models"),
     }
-    if best.blended_price < float("inf"):  # one price without the other gives no cost
-        facts["input_price"] = fact(best.input_price)
-        facts["output_price"] = fact(best.output_price)
-    if best.context_length is not None:
-        facts["context_length"] = fact(best.context_length)
-    longest = max((offer.context_length or 0 for offer in offers), default=0)
-    if longest:
-        facts["max_context_length"] = fact(longest, "longest of all providers")
-    if best.latency is not None:
+    if best_offer.blended_price < float("inf"):  # one price without the other gives no cost
+        facts["input_price"] = fact(best_offer.input_price)
+        facts["output_price"] = fact(best_offer.output_price)
+    if best_offer.context_length is not None:
+        facts["context_length"] = fact(best_offer.context_length)
+    max_context_length = max((offer.context_length or 0 for offer in offers), default=0)
+    if max_context_length:
+        facts["max_context_length"] = fact(max_context_length, "longest of all providers")
+    if best_offer.latency is not None:
         latency_source = f"{source}: first token + {TYPICAL_ANSWER_TOKENS} tokens"
-        facts["latency"] = fact(best.latency, latency_source, 0.7)
-    return facts | _offer_capabilities(entry, best, source, fetched_at)
+        facts["latency"] = fact(best_offer.latency, latency_source, 0.7)
+    return facts | _offer_capabilities(entry, best_offer, source, fetched_at)
 
 
 def _offer_capabilities(
-    entry: Record, best: ProviderOffer, source: str, fetched_at: datetime.datetime
+    entry: Record, offer: ProviderOffer, source: str, fetched_at: datetime.datetime
 ) -> dict[str, Fact]:
     """Return `capabilities`, and `incapable` for what the provider says it does not support."""
-    stated = {"tools": best.supports_tools, "structured_output": best.supports_structured_output}
-    inputs = as_strings(as_mapping(entry.get("architecture")).get("input_modalities"))
-    capabilities = {name for name, can in stated.items() if can}
+    support = {"tools": offer.supports_tools, "structured_output": offer.supports_structured_output}
+    modalities = as_strings(as_mapping(entry.get("architecture")).get("input_modalities"))
+    capabilities = {name for name, is_supported in support.items() if is_supported}
     capabilities |= {
-        _CAPABILITY_BY_MODALITY[word] for word in inputs if word in _CAPABILITY_BY_MODALITY
+        _CAPABILITY_BY_MODALITY[word] for word in modalities if word in _CAPABILITY_BY_MODALITY
     }
     facts = {"capabilities": Fact(frozenset({"chat", *capabilities}), source, fetched_at, 0.9)}
-    incapable = frozenset(name for name, can in stated.items() if can is False)
+    incapable = frozenset(name for name, is_supported in support.items() if is_supported is False)
     if incapable:
         facts["incapable"] = Fact(incapable, source, fetched_at, 0.9)
     return facts

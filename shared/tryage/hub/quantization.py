@@ -99,13 +99,15 @@ def count_weights(elements: Mapping[str, float], record: ParsedRecord) -> Weight
         return WeightCounts(
             stored, unknown_packing=_sum_dtypes(elements, ("I32", "U32", "U8")) > stored / 2
         )
-    packed = {dtype: elements[dtype] for dtype in scheme.container_dtypes if dtype in elements}
-    if not packed or all(_CONTAINER_BITS[dtype] <= bits for dtype in packed):
+    packed_elements = {
+        dtype: elements[dtype] for dtype in scheme.container_dtypes if dtype in elements
+    }
+    if not packed_elements or all(_CONTAINER_BITS[dtype] <= bits for dtype in packed_elements):
         return WeightCounts(stored)
-    slots = sum(count * _CONTAINER_BITS[dtype] / bits for dtype, count in packed.items())
+    slots = sum(count * _CONTAINER_BITS[dtype] / bits for dtype, count in packed_elements.items())
     weights = slots / (1 + scheme.packed_overhead / scheme.group_size)
     scales = weights * scheme.float_overhead / scheme.group_size
-    floats = stored - sum(packed.values())
+    floats = stored - sum(packed_elements.values())
     if floats < 0.97 * scales:
         return WeightCounts(stored)
     return WeightCounts(stored, weights + floats - scales)
@@ -122,8 +124,8 @@ def reconcile_counts(counts: WeightCounts, hints: Sequence[float | None]) -> tup
     if hint is None:
         return counts.unpacked, 0.6
     readings = (counts.unpacked, counts.stored)
-    best = min(readings, key=lambda reading: abs(math.log(max(reading, 1.0) / hint)))
-    return best, 0.9 if 0.75 < best / hint < 1.34 else 0.6
+    nearest = min(readings, key=lambda reading: abs(math.log(max(reading, 1.0) / hint)))
+    return nearest, 0.9 if 0.75 < nearest / hint < 1.34 else 0.6
 
 
 def bits_per_weight(record: ParsedRecord) -> float | None:
@@ -150,11 +152,11 @@ def _scheme(record: ParsedRecord) -> tuple[QuantizationScheme | None, float]:
     scheme = _SCHEMES.get(name, _GENERIC_SCHEME if bits else None)
     if scheme is None:
         return None, 0.0
-    group = as_positive_float(settings.get("group_size")) or as_positive_float(
+    group_size = as_positive_float(settings.get("group_size")) or as_positive_float(
         weights.get("group_size")
     )
-    if group is not None and group <= 4096:
-        scheme = replace(scheme, group_size=group)
+    if group_size is not None and group_size <= 4096:
+        scheme = replace(scheme, group_size=group_size)
     return scheme, bits or scheme.bits
 
 

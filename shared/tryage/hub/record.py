@@ -68,8 +68,8 @@ def as_positive_float(value: object) -> float | None:
 
 def as_size(value: object) -> float | None:
     """Return a positive number of parameters, elements or bytes that a model can have."""
-    found = as_positive_float(value)
-    return found if found is not None and found <= _MAX_SIZE else None
+    size = as_positive_float(value)
+    return size if size is not None and size <= _MAX_SIZE else None
 
 
 def as_bool(value: object) -> bool | None:
@@ -79,9 +79,8 @@ def as_bool(value: object) -> bool | None:
 
 def as_mapping(value: object) -> Record:
     """Return a JSON object, an empty one for anything else."""
-    return (
-        value if isinstance(value, (dict, Mapping)) else _EMPTY
-    )  # a dict is recognized faster than a Mapping
+    # A dict is recognized faster than a Mapping.
+    return value if isinstance(value, (dict, Mapping)) else _EMPTY
 
 
 def as_list(value: object) -> Sequence[Any]:
@@ -96,10 +95,10 @@ def as_datetime(value: object) -> datetime.datetime | None:
     if value.endswith("Z"):  # Python 3.10 does not parse it
         value = value[:-1] + "+00:00"
     try:
-        found = datetime.datetime.fromisoformat(value)
-        if found.tzinfo is None:
-            return found.replace(tzinfo=datetime.timezone.utc)
-        return found.astimezone(datetime.timezone.utc)
+        time = datetime.datetime.fromisoformat(value)
+        if time.tzinfo is None:
+            return time.replace(tzinfo=datetime.timezone.utc)
+        return time.astimezone(datetime.timezone.utc)
     except (ValueError, OverflowError):
         return None
 
@@ -152,8 +151,10 @@ class ParsedRecord:
 
     def config_value(self, key: str) -> Any:  # noqa: ANN401 - raw JSON
         """Return an entry of the config, or of the language model's part of it."""
-        found = self.config.get(key)
-        return as_mapping(self.config.get("text_config")).get(key) if found is None else found
+        own_value = self.config.get(key)
+        return (
+            as_mapping(self.config.get("text_config")).get(key) if own_value is None else own_value
+        )
 
 
 def parse_record(record: Record, name: str, fetched_at: datetime.datetime) -> ParsedRecord:
@@ -175,12 +176,12 @@ def parse_record(record: Record, name: str, fetched_at: datetime.datetime) -> Pa
 
 def _parse_files(value: object) -> tuple[RepoFile, ...]:
     """Return the files of a listing (`rfilename`) or of a tree (`path`)."""
-    found = []
+    files = []
     for entry in as_list(value)[:_MAX_FILES]:
         row = as_mapping(entry)
         path = as_str(row.get("rfilename")) or as_str(row.get("path"))
         if path is not None:
-            length = as_size(as_mapping(row.get("lfs")).get("size")) or as_size(row.get("size"))
+            size = as_size(as_mapping(row.get("lfs")).get("size")) or as_size(row.get("size"))
             scan = as_str(as_mapping(row.get("securityFileStatus")).get("status"))
-            found.append(RepoFile(path, length, scan))
-    return tuple(found)
+            files.append(RepoFile(path, size, scan))
+    return tuple(files)

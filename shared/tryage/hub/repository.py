@@ -35,7 +35,7 @@ def push_folder(  # noqa: PLR0913 - the usual arguments of a push_to_hub
 ) -> str:
     """Let `write_folder` fill a folder, upload it in one commit, and return the commit's address.
 
-    The repository is made unless it exists. `ModelHubMixin` is not used: it would write down
+    The repository is created if it does not exist. `ModelHubMixin` is not used: it would write down
     constructor arguments, secrets among them, and in huggingface_hub 0.x it needs torch.
 
     Raises:
@@ -64,7 +64,7 @@ def push_folder(  # noqa: PLR0913 - the usual arguments of a push_to_hub
 
 
 def download_folder(repo_id: str, **options: Any) -> Path:  # noqa: ANN401 - the arguments of snapshot_download
-    """Download a repository and return its folder; without a network, that of the cache.
+    """Download a repository and return its folder; without a network, the folder in the cache.
 
     Raises:
         PersistenceError: it is neither on the Hub nor in the cache, or the name is invalid.

@@ -59,8 +59,8 @@ def parse_security(record: ParsedRecord) -> dict[str, Fact]:
     facts: dict[str, Fact] = {}
     formats = _weight_suffixes(record)
     if formats:
-        listed = tuple(sorted(suffix[1:] for suffix in formats))
-        facts["formats"] = record.fact(listed, "files" if record.files else "tags", 0.9)
+        format_names = tuple(sorted(suffix[1:] for suffix in formats))
+        facts["formats"] = record.fact(format_names, "files" if record.files else "tags", 0.9)
     if "custom_code" in record.lowercase_tags or as_mapping(record.config.get("auto_map")):
         facts["custom_code"] = record.fact(True, "custom_code tag or auto_map of the config", 0.95)
     scan = _scan_status(record)
@@ -72,21 +72,21 @@ def parse_security(record: ParsedRecord) -> dict[str, Fact]:
 
 
 def _security_score(
-    facts: Mapping[str, Fact], disabled: bool, fetched_at: datetime.datetime
+    facts: Mapping[str, Fact], is_disabled: bool, fetched_at: datetime.datetime
 ) -> dict[str, Fact]:
     """Return the product of the three factors, which its source names."""
-    if disabled:
+    if is_disabled:
         return {"security": Fact(0.0, "disabled by the Hub", fetched_at, 1.0)}
-    scan_fact, code = facts.get("scan"), "custom_code" in facts
+    scan_fact, has_custom_code = facts.get("scan"), "custom_code" in facts
     formats = facts["formats"].value if "formats" in facts else ()
-    if scan_fact is None and not formats and not code:
+    if scan_fact is None and not formats and not has_custom_code:
         return {}
-    scan, kind = "unknown" if scan_fact is None else scan_fact.value, _format_mix(formats)
-    factor = CUSTOM_CODE_FACTOR if code else 1.0
-    value = SCAN_SCORES[scan] * FORMAT_SCORES[kind] * factor
+    scan, format_mix = "unknown" if scan_fact is None else scan_fact.value, _format_mix(formats)
+    factor = CUSTOM_CODE_FACTOR if has_custom_code else 1.0
+    value = SCAN_SCORES[scan] * FORMAT_SCORES[format_mix] * factor
     source = (
-        f"scans {scan} {SCAN_SCORES[scan]:g} x format {kind} {FORMAT_SCORES[kind]:g}"
-        f" x {'custom code' if code else 'no code'} {factor:g}"
+        f"scans {scan} {SCAN_SCORES[scan]:g} x format {format_mix} {FORMAT_SCORES[format_mix]:g}"
+        f" x {'custom code' if has_custom_code else 'no code'} {factor:g}"
     )
     if scan_fact is not None:
         fetched_at = scan_fact.fetched_at
@@ -99,16 +99,16 @@ def _scan_status(record: ParsedRecord) -> str | None:
     block = as_mapping(record.raw.get("securityRepoStatus"))
     issues = [as_str(as_mapping(row).get("level")) for row in as_list(block.get("filesWithIssues"))]
     statuses = [file.scan_status for file in record.files if file.scan_status is not None]
-    worst = _worst_level([*issues, *statuses])
-    if worst is not None and SCAN_SCORES[worst] < SCAN_SCORES["unknown"]:
-        return worst
+    worst_level = _worst_level([*issues, *statuses])
+    if worst_level is not None and SCAN_SCORES[worst_level] < SCAN_SCORES["unknown"]:
+        return worst_level
     weights = [
         file for file in record.files if _suffix(file.path) in _SAFE_SUFFIXES | _PICKLE_SUFFIXES
     ]
-    done = as_bool(block.get("scansDone")) or (
+    is_done = as_bool(block.get("scansDone")) or (
         weights and all(file.scan_status in SCAN_SCORES for file in weights)
     )
-    return (worst or "safe") if done and worst != "unknown" else None
+    return (worst_level or "safe") if is_done and worst_level != "unknown" else None
 
 
 def _worst_level(levels: Iterable[str | None]) -> str | None:
@@ -125,10 +125,12 @@ def _weight_suffixes(record: ParsedRecord) -> frozenset[str]:
     """Return the suffixes of the weights, from the files, or without a list of files the tags."""
     if record.files:
         paths = [file.path for file in record.files]
-        found = {_suffix(path) for path in paths if not _is_auxiliary_file(path)}
+        suffixes = {_suffix(path) for path in paths if not _is_auxiliary_file(path)}
     else:
-        found = {suffix for tag, suffix in _SUFFIX_BY_TAG.items() if tag in record.lowercase_tags}
-    return frozenset(found & (_SAFE_SUFFIXES | _PICKLE_SUFFIXES))
+        suffixes = {
+            suffix for tag, suffix in _SUFFIX_BY_TAG.items() if tag in record.lowercase_tags
+        }
+    return frozenset(suffixes & (_SAFE_SUFFIXES | _PICKLE_SUFFIXES))
 
 
 def _suffix(path: str) -> str:
@@ -143,5 +145,5 @@ def _format_mix(formats: Sequence[str]) -> str:
     """Return whether reading the formats can run code: "safe", "mixed", "pickle" or "unknown"."""
     if not formats:
         return "unknown"
-    safe = [f".{name}" in _SAFE_SUFFIXES for name in formats]
-    return "safe" if all(safe) else "mixed" if any(safe) else "pickle"
+    is_safe = [f".{name}" in _SAFE_SUFFIXES for name in formats]
+    return "safe" if all(is_safe) else "mixed" if any(is_safe) else "pickle"

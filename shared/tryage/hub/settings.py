@@ -24,8 +24,8 @@ class HubSettings:
         inference: The address for the models that inference providers serve.
         token: A token of the Hub, or None.
         timeout: Seconds for one answer.
-        retries: Further attempts after the first.
-        max_wait: Seconds to wait for quota at most, before giving up.
+        retries: Attempts after the first.
+        max_wait: The longest wait for quota in seconds.
         offline: Send nothing at all.
 
     Raises:
@@ -103,10 +103,10 @@ def _check_url(name: str, value: object) -> str:
     if parts.password or parts.username:
         raise InputError(f"{name} must not hold a user or a password; give the token by itself.")
     try:
-        valid = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+        is_valid = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
     except ValueError:  # the port is not a number
-        valid = False
-    if not valid or parts.query or parts.fragment:
+        is_valid = False
+    if not is_valid or parts.query or parts.fragment:
         raise InputError(
             f"{name} must be an address such as {DEFAULT_ENDPOINT!r}, got {value!r:.80}."
         )

@@ -1,7 +1,7 @@
 """The stages of a sync: changes, listing, named models, scans, deletions, base models.
 
-Each stage asks the Hub for one kind of news and stages what arrives. It can be stopped at any
-moment, also by force, and goes on from its last transaction.
+Each stage asks the Hub for one kind of data and stages what arrives. It can be stopped or killed at
+any time, and continues from its last transaction.
 """
 
 from __future__ import annotations
@@ -53,11 +53,11 @@ def utc_now() -> datetime:
 
 @dataclass
 class SyncContext:
-    """What the stages of one sync share; `requests` counts requests without further attempts."""
+    """What the stages of one sync share; `requests` counts requests without retries."""
 
     client: HubClient
     staging: SyncStaging
-    now: Callable[[], datetime]
+    clock: Callable[[], datetime]
     progress: ProgressCallback
     requests: int = 0
     unreadable: int = 0
@@ -91,10 +91,10 @@ class SyncContext:
         Raises:
             HubReplyError: no record of the page has both.
         """
-        found = [parse_model_or_none(record, page.fetched_at) for record in page.records]
-        models = [model for model in found if model is not None]
-        self.unreadable += len(found) - len(models)
-        if found and not models:
+        models_or_none = [parse_model_or_none(record, page.fetched_at) for record in page.records]
+        models = [model for model in models_or_none if model is not None]
+        self.unreadable += len(models_or_none) - len(models)
+        if models_or_none and not models:
             parse_model(page.records[0], page.fetched_at)  # raises, and says what is wrong
         return models
 
@@ -106,36 +106,36 @@ class SyncContext:
         must_exist: bool = False,
         **params: Any,  # noqa: ANN401 - the arguments of `HubClient.iter_models`
     ) -> Iterator[tuple[str, Model | HubMissingError]]:
-        """Yield each name with its model, or with "there is none", in the order of the answers.
+        """Yield each name with its model, or a HubMissingError, in the order of the answers.
 
         A model without an answer stays as it is, and its name is added to `unanswered`. With
-        `must_exist`, "there is none" counts as no answer.
+        `must_exist`, a missing model counts as one without an answer.
 
         Raises:
             HubError: more than a tenth had no answer, or the error concerns every model.
         """
         names = [name for name in names if self._is_valid_name(name)]
-        failed: list[str] = []
-        error: HubError | None = None
-        for done, (name, answer) in enumerate(self.client.iter_models(names, **params), 1):
+        failed_names: list[str] = []
+        last_error: HubError | None = None
+        for count, (name, answer) in enumerate(self.client.iter_models(names, **params), 1):
             self.requests += 1
-            self.progress(stage, done, len(names))
+            self.progress(stage, count, len(names))
             try:
-                missing = isinstance(answer, HubMissingError) and not must_exist
-                found = cast("HubMissingError", answer) if missing else self._parse(answer)
+                is_missing = isinstance(answer, HubMissingError) and not must_exist
+                result = cast("HubMissingError", answer) if is_missing else self._parse(answer)
             except _FATAL_ERRORS:
                 raise
-            except HubError as failure:
-                error = failure
-                failed.append(name)
+            except HubError as error:
+                last_error = error
+                failed_names.append(name)
             else:
-                yield name, found
-        if error is not None and len(failed) > MAX_UNANSWERED_SHARE * len(names):
-            raise error
-        self.unanswered += failed
+                yield name, result
+        if last_error is not None and len(failed_names) > MAX_UNANSWERED_SHARE * len(names):
+            raise last_error
+        self.unanswered += failed_names
 
     def _is_valid_name(self, name: str) -> bool:
-        """Return whether a repository can have this name; some names of providers are others."""
+        """Return whether a repository can have this name; some names at providers are invalid."""
         try:
             endpoints.model_request(self.client.settings, name)
         except InputError:
@@ -145,7 +145,7 @@ class SyncContext:
     def _parse(self, answer: Record | HubError) -> Model:
         if isinstance(answer, HubError):
             raise answer
-        return parse_model(answer, self.now())
+        return parse_model(answer, self.clock())
 
 
 # --- the stages, in the order in which they run ---------------------------------------------
@@ -157,54 +157,58 @@ def fetch_leaderboards(context: SyncContext, datasets: Sequence[str]) -> None:
     Raises:
         HubReplyError: no row of a leaderboard has a model and a score.
     """
-    fetched = set(context.staging.staged_keys("leaderboard"))
-    for done, dataset in enumerate(datasets, 1):
-        if dataset not in fetched:
+    fetched_datasets = set(context.staging.staged_keys("leaderboard"))
+    for count, dataset in enumerate(datasets, 1):
+        if dataset not in fetched_datasets:
             _fetch_leaderboard(context, dataset)
-        context.progress("leaderboards", done, len(datasets))
+        context.progress("leaderboards", count, len(datasets))
 
 
 def _fetch_leaderboard(context: SyncContext, dataset: str) -> None:
     context.requests += 1
-    records, now = context.client.leaderboard(dataset), context.now()
-    found = parse_leaderboard(dataset, records, now)
-    if records and not found:
+    records, now = context.client.leaderboard(dataset), context.clock()
+    results = parse_leaderboard(dataset, records, now)
+    if records and not results:
         raise HubReplyError(
             f"No row of the leaderboard {dataset} has a model and a score; the first of "
-            f"{len(records)} is {records[0]!r:.200}. Leave it out until that is mended."
+            f"{len(records)} is {records[0]!r:.200}. Leave it out until that is fixed."
         )
-    context.staging.add_leaderboard(dataset, found, now)
+    context.staging.add_leaderboard(dataset, results, now)
 
 
-def fetch_changes(context: SyncContext, since: float | None, known_only: bool) -> None:
-    """Fetch the models modified after `since`, newest first; None fetches no model.
+def fetch_changes(context: SyncContext, watermark: float | None, published_only: bool) -> None:
+    """Fetch the models modified after `watermark`, newest first; None fetches no model.
 
-    With `known_only`, only models that the catalogue has. The newest modification is stored as
+    With `published_only`, only models that the catalogue has. The newest modification is stored as
     `mark`: the next sync starts from it.
     """
     if context.staging.stage_state("changes").get("done"):
         return
-    size = endpoints.MAX_PAGE_SIZE if since is not None else 1
+    size = endpoints.MAX_PAGE_SIZE if watermark is not None else 1
     for page, models in context.iter_pages("changes", sort="lastModified", page_size=size):
         state = context.staging.stage_state("changes")
-        fresh = [] if since is None else _modified_after(models, since - OVERLAP_SECONDS)
-        done = page.next_cursor is None or len(fresh) < len(models)
-        kept = [m for m in fresh if not known_only or context.staging.is_published(m.key)]
-        count = state.get("count", 0) + len(kept)
-        mark = state.get("mark") or _newest_modification(page, models)
-        state = {"cursor": page.next_cursor, "mark": mark, "count": count, "done": done}
-        context.staging.add_models(kept, "changes", state)
+        modified_models = (
+            [] if watermark is None else _modified_after(models, watermark - OVERLAP_SECONDS)
+        )
+        is_done = page.next_cursor is None or len(modified_models) < len(models)
+        models_to_add = [
+            m for m in modified_models if not published_only or context.staging.is_published(m.key)
+        ]
+        count = state.get("count", 0) + len(models_to_add)
+        new_watermark = state.get("mark") or _newest_modification(page, models)
+        state = {"cursor": page.next_cursor, "mark": new_watermark, "count": count, "done": is_done}
+        context.staging.add_models(models_to_add, "changes", state)
         context.progress("changes", count, None)
-        if done:
+        if is_done:
             return
 
 
-def _modified_after(models: Sequence[Model], since: float) -> list[Model]:
-    return [model for model in models if _modified_timestamp(model) >= since]
+def _modified_after(models: Sequence[Model], time: float) -> list[Model]:
+    return [model for model in models if _modified_timestamp(model) >= time]
 
 
 def _newest_modification(page: Page, models: Sequence[Model]) -> float | None:
-    """Return the newest modification of a page, and no time of the future."""
+    """Return the newest modification of a page, at most the time when it was fetched."""
     fetched_at = page.fetched_at.timestamp()
     return max((min(_modified_timestamp(model), fetched_at) for model in models), default=None)
 
@@ -219,22 +223,24 @@ def fetch_served(context: SyncContext) -> None:
     if context.staging.stage_state("served").get("done"):
         return
     context.requests += 1
-    records, now = context.client.served_models(), context.now()
-    found = parse_served(records, now)
-    context.progress("served", len(found), len(found))
-    context.staging.add_served(found, now.timestamp(), {"done": True})
+    records, now = context.client.served_models(), context.clock()
+    served = parse_served(records, now)
+    context.progress("served", len(served), len(served))
+    context.staging.add_served(served, now.timestamp(), {"done": True})
 
 
 def fetch_named(context: SyncContext, names: Sequence[str]) -> list[str]:
     """Fetch the models of these names that are not known yet; return those that do not exist."""
-    unknown = context.staging.unknown_names(names)
-    missing = []
-    for name, found in context.fetch_models(unknown, "wanted", expand=endpoints.DEFAULT_EXPAND):
-        if isinstance(found, HubMissingError):
-            missing.append(name)
+    unknown_names = context.staging.unknown_names(names)
+    missing_names = []
+    for name, result in context.fetch_models(
+        unknown_names, "wanted", expand=endpoints.DEFAULT_EXPAND
+    ):
+        if isinstance(result, HubMissingError):
+            missing_names.append(name)
         else:
-            context.staging.add_models([found], "wanted", {})
-    return missing
+            context.staging.add_models([result], "wanted", {})
+    return missing_names
 
 
 def fetch_listing(context: SyncContext, limit: int | None) -> None:
@@ -249,50 +255,54 @@ def fetch_listing(context: SyncContext, limit: int | None) -> None:
     order = {"sort": "createdAt", "ascending": True} if limit is None else {"sort": "downloads"}
     for page, models in context.iter_pages("listed", page_size=size, **order):
         count = context.staging.stage_state("listed").get("count", 0)
-        kept = models if limit is None else models[: limit - count]
-        count += len(kept)
+        models_to_add = models if limit is None else models[: limit - count]
+        count += len(models_to_add)
         state = {
             "cursor": page.next_cursor,
             "count": count,
-            "floor": kept[-1].downloads if kept else None,
-            "ended": page.next_cursor is None and len(kept) == len(models),
+            "floor": models_to_add[-1].downloads if models_to_add else None,
+            "ended": page.next_cursor is None and len(models_to_add) == len(models),
             "done": page.next_cursor is None or count == limit,
         }
-        context.staging.add_models(kept, "listed", state)
+        context.staging.add_models(models_to_add, "listed", state)
         context.progress("listed", count, limit)
         if state["done"]:
             return
 
 
 def fetch_scans(context: SyncContext, limit: int) -> None:
-    """Fetch the scans of the most downloaded models; the Hub gives them one model at a time."""
-    scanned = set(context.staging.staged_keys("scan"))
-    names = [name for key, name in context.staging.most_downloaded(limit) if key not in scanned]
-    for _, found in context.fetch_models(names, "scans", must_exist=True, security=True):
-        if not isinstance(found, HubMissingError):
-            facts = {name: found.facts[name] for name in _SCAN_FACTS if name in found.facts}
-            context.staging.add_scan(found, facts)
+    """Fetch the scans of the most downloaded models, each in its own request."""
+    scanned_keys = set(context.staging.staged_keys("scan"))
+    names = [
+        name for key, name in context.staging.most_downloaded(limit) if key not in scanned_keys
+    ]
+    for _, result in context.fetch_models(names, "scans", must_exist=True, security=True):
+        if not isinstance(result, HubMissingError):
+            facts = {name: result.facts[name] for name in _SCAN_FACTS if name in result.facts}
+            context.staging.add_scan(result, facts)
 
 
 def check_deleted(context: SyncContext, limit: int) -> None:
     """Ask for models that are missing from the listing, and stage which of them are deleted."""
     state = context.staging.stage_state("listed")
-    unconfirmed = context.staging.unconfirmed_models(
+    unconfirmed_models = context.staging.unconfirmed_models(
         state.get("floor"), limit, include_all=state["ended"]
     )
-    keys = {name: key for key, name in unconfirmed}
+    keys_by_name = {name: key for key, name in unconfirmed_models}
 
-    def keep(name: str, found: Model) -> None:
-        context.staging.add_models([found], "vanished", {})
-        if name in keys and found.key != keys[name]:  # another model has the name now
-            context.staging.add_deleted(keys[name], name, context.now().timestamp())
+    def add_model(name: str, model: Model) -> None:
+        context.staging.add_models([model], "vanished", {})
+        if (
+            name in keys_by_name and model.key != keys_by_name[name]
+        ):  # another model has the name now
+            context.staging.add_deleted(keys_by_name[name], name, context.clock().timestamp())
 
-    for name in _confirm_absent(context, keys, "vanished", keep):
-        context.staging.add_deleted(keys[name], name, context.now().timestamp())
+    for name in _confirm_absent(context, keys_by_name, "vanished", add_model):
+        context.staging.add_deleted(keys_by_name[name], name, context.clock().timestamp())
 
 
 def fetch_bases(
-    context: SyncContext, limit: int, absent: Collection[str], *, listing: bool
+    context: SyncContext, limit: int, absent: Collection[str], *, after_listing: bool
 ) -> None:
     """Fetch up to `limit` base models that the catalogue lacks, then their own base models.
 
@@ -300,23 +310,27 @@ def fetch_bases(
     already published count as well. Names that the Hub does not have are added to `absent` of the
     stage; names in `absent` are not asked for.
     """
-    asked = {*absent, *context.staging.stage_state("bases").get("absent", ())}
+    skipped_names = {*absent, *context.staging.stage_state("bases").get("absent", ())}
 
-    def keep(name: str, found: Model) -> None:
+    def add_model(name: str, model: Model) -> None:
         state = context.staging.stage_state("bases")
-        if found.name.casefold() != name.casefold():
-            context.staging.add_alias(name, found)
+        if model.name.casefold() != name.casefold():
+            context.staging.add_alias(name, model)
         state["count"] = state.get("count", 0) + (name in names)
-        context.staging.add_models([found], "bases", state)
+        context.staging.add_models([model], "bases", state)
 
     while True:
-        left = limit - context.staging.stage_state("bases").get("count", 0)
-        missing = [name for name in context.staging.missing_bases(listing) if name not in asked]
-        names = missing[:left]
+        remaining_count = limit - context.staging.stage_state("bases").get("count", 0)
+        missing_names = [
+            name
+            for name in context.staging.missing_bases(after_listing)
+            if name not in skipped_names
+        ]
+        names = missing_names[:remaining_count]
         if not names:
             return
-        asked.update(names)
-        not_found = _confirm_absent(context, names, "bases", keep)
+        skipped_names.update(names)
+        not_found = _confirm_absent(context, names, "bases", add_model)
         state = context.staging.stage_state("bases")
         state["count"] = state.get("count", 0) + len(not_found)
         state["absent"] = sorted(not_found.union(state.get("absent", ())))
@@ -324,7 +338,10 @@ def fetch_bases(
 
 
 def _confirm_absent(
-    context: SyncContext, names: Collection[str], stage: str, keep: Callable[[str, Model], None]
+    context: SyncContext,
+    names: Collection[str],
+    stage: str,
+    add_model: Callable[[str, Model], None],
 ) -> set[str]:
     """Ask for models, keep those that are found, and return the names that the Hub does not have.
 
@@ -334,25 +351,28 @@ def _confirm_absent(
     Raises:
         HubAccessError: the Hub denies the listed model as well.
     """
-    missing = list(_fetch_absent(context, names, stage, keep))
-    if not missing:
+    missing_names = list(_fetch_absent(context, names, stage, add_model))
+    if not missing_names:
         return set()
-    listed = [name for _, name in context.staging.most_downloaded(1)]
-    absent = set(_fetch_absent(context, [*missing, *listed], stage, keep))
-    if not absent.isdisjoint(listed):
+    listed_names = [name for _, name in context.staging.most_downloaded(1)]
+    absent = set(_fetch_absent(context, [*missing_names, *listed_names], stage, add_model))
+    if not absent.isdisjoint(listed_names):
         raise HubAccessError(
-            f"The Hub says that it has no model {listed[0]}, which it has listed just now, so "
-            "it is believed of no other. Check the token and the endpoint, and try again."
+            f"The Hub says that it has no model {listed_names[0]}, which it has just listed, so "
+            "its other answers are not trusted. Check the token and the endpoint, and try again."
         )
     return absent
 
 
 def _fetch_absent(
-    context: SyncContext, names: Collection[str], stage: str, keep: Callable[[str, Model], None]
+    context: SyncContext,
+    names: Collection[str],
+    stage: str,
+    add_model: Callable[[str, Model], None],
 ) -> Iterator[str]:
     """Ask for models, keep those that are found, and yield the names of the others."""
-    for name, found in context.fetch_models(names, stage, expand=endpoints.DEFAULT_EXPAND):
-        if isinstance(found, HubMissingError):
+    for name, result in context.fetch_models(names, stage, expand=endpoints.DEFAULT_EXPAND):
+        if isinstance(result, HubMissingError):
             yield name
         else:
-            keep(name, found)
+            add_model(name, result)

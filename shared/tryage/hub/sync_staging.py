@@ -26,15 +26,15 @@ if TYPE_CHECKING:
     from tryage.hub.evaluations import EvaluationResult
     from tryage.hub.model import Fact, Model
 
-MODELS_PER_BATCH = 5_000  # published together, before their descendants are updated
+MODELS_PER_BATCH = 5_000  # models that are published together, before their descendants are updated
 
 
 class SyncStaging:
     """The staging area of one sync, from its first request to `publish`, in one or more processes.
 
     Every method that writes is one transaction: what arrived, and the state to resume from. Readers
-    see nothing of it before `publish`, so they always read one complete catalogue. `name` keeps a
-    full sync apart from the usual one. Times are seconds since 1970.
+    see nothing of it before `publish`, so they always read one complete catalogue. `name`
+    distinguishes a full sync from the usual one. Times are seconds since 1970.
     """
 
     def __init__(self, catalogue: Catalogue, name: str) -> None:
@@ -49,13 +49,13 @@ class SyncStaging:
     ) -> None:
         """Resume an interrupted sync with the same options, or start a new one.
 
-        An interrupted sync that began more than `max_age` seconds ago is not resumed; None is no
+        An interrupted sync that began more than `max_age` seconds ago is not resumed; None sets no
         limit.
         """
-        saved = self.stage_state("begun")
-        age = now - saved.get("at", now)
-        usable = max_age is None or 0 <= age <= max_age
-        if saved.get("options") == dict(options) and usable:
+        saved_state = self.stage_state("begun")
+        age = now - saved_state.get("at", now)
+        is_recent = max_age is None or 0 <= age <= max_age
+        if saved_state.get("options") == dict(options) and is_recent:
             return
         with self._write_transaction() as database:
             self._clear(database)
@@ -63,13 +63,13 @@ class SyncStaging:
 
     def stage_state(self, stage: str) -> dict[str, Any]:
         """Return the state of a stage; empty when it has not begun."""
-        found: dict[str, Any] = self._catalogue.get_state(f"{self._name}:{stage}") or {}
-        return found
+        state: dict[str, Any] = self._catalogue.get_state(f"{self._name}:{stage}") or {}
+        return state
 
     # --- staging ----------------------------------------------------------------------------
 
     def add_models(self, models: Iterable[Model], stage: str, state: Mapping[str, Any]) -> None:
-        """Stage models, the last of each `_id`, together with the state of their stage."""
+        """Stage models together with the state of their stage; the last of each `_id` counts."""
         self._add_rows("model", [_model_row(model) for model in models], stage, state)
 
     def add_served(
@@ -91,15 +91,17 @@ class SyncStaging:
 
     def add_scan(self, model: Model, facts: Mapping[str, Fact]) -> None:
         """Stage what the scanners report about a model."""
-        seen, data = model.fetched_at.timestamp(), facts_to_json(facts)
-        self._add_rows("scan", [(model.key, model.name, model.sha, None, seen, data)], "scans", {})
+        fetched_at, data = model.fetched_at.timestamp(), facts_to_json(facts)
+        self._add_rows(
+            "scan", [(model.key, model.name, model.sha, None, fetched_at, data)], "scans", {}
+        )
 
     def add_deleted(self, key: str, name: str, now: float) -> None:
         """Stage that a model is deleted."""
         self._add_rows("gone", [(key, name, None, None, now, b"")], "vanished", {})
 
     def add_alias(self, name: str, model: Model) -> None:
-        """Stage that this is another name of a model, one that it had before."""
+        """Stage a former name of a model."""
         row = (name, name, None, None, model.fetched_at.timestamp(), model.key)
         self._add_rows("alias", [row], "alias", {})
 
@@ -132,20 +134,20 @@ class SyncStaging:
     def missing_bases(self, include_published: bool) -> list[str]:
         """Return the base models that are neither published nor staged, those of most models first.
 
-        Counted are the bases of staged models; with `include_published`, also those of models that
-        are in the catalogue.
+        It counts the bases of staged models and, with `include_published`, those of models in the
+        catalogue.
         """
         self._count_new_bases()
-        wanted = self._base_counts.copy()
+        base_counts = self._base_counts.copy()
         if include_published:
             rows = self._fetch_all(_SELECT_MISSING_BASES, ())
-            wanted.update({(name, key): count for name, key, count in rows})
+            base_counts.update({(name, key): count for name, key, count in rows})
         run = self._name
-        missing: Counter[str] = Counter()
-        for (name, key), count in wanted.items():
+        missing_counts: Counter[str] = Counter()
+        for (name, key), count in base_counts.items():
             if not self._fetch_all(_BASE_EXISTS, (name, key, name, run, key, run, name)):
-                missing[name] += count
-        return sorted(missing, key=lambda name: (-missing[name], name))
+                missing_counts[name] += count
+        return sorted(missing_counts, key=lambda name: (-missing_counts[name], name))
 
     def _count_new_bases(self) -> None:
         """Count the bases of the models that were staged since the last call."""
@@ -186,28 +188,28 @@ class SyncStaging:
 
     def _publish_models(self, database: sqlite3.Connection, writer: CatalogWriter) -> ChangeCounts:
         """Write the models in batches, so that memory stays bounded."""
-        counts, last = ChangeCounts(), 0
+        counts, last_row = ChangeCounts(), 0
         sql = f"{_SELECT_STAGED_MODELS} LIMIT ?"
-        while rows := database.execute(sql, (self._name, last, MODELS_PER_BATCH)).fetchall():
+        while rows := database.execute(sql, (self._name, last_row, MODELS_PER_BATCH)).fetchall():
             for _, blob in rows:
                 writer.write_blob(blob)
-            last = rows[-1][0]
+            last_row = rows[-1][0]
             counts += writer.propagate()
         return counts
 
     def _publish_facts(self, database: sqlite3.Connection, writer: CatalogWriter) -> None:
-        """Write what arrived in other ways than the record of a model."""
+        """Write the facts that do not come from the record of a model."""
         for name, _, key in self._staged_rows(database, "alias"):
             writer.add_alias(name, key)
         for key, sha, facts in self._staged_rows(database, "scan"):
             writer.write_scan(key, sha, facts_from_json(facts))
-        for dataset, _, found in self._staged_rows(database, "leaderboard"):
-            writer.replace_leaderboard(dataset, json.loads(found))
+        for dataset, _, results in self._staged_rows(database, "leaderboard"):
+            writer.replace_leaderboard(dataset, json.loads(results))
         if self.stage_state("served"):
             served = self._staged_rows(database, "served")
             writer.replace_served({name: facts_from_json(facts) for name, _, facts in served})
-        for key, seen in database.execute(_SELECT_DELETED, (self._name,)).fetchall():
-            writer.mark_deleted(key, seen)
+        for key, deleted_at in database.execute(_SELECT_DELETED, (self._name,)).fetchall():
+            writer.mark_deleted(key, deleted_at)
 
     def _staged_rows(self, database: sqlite3.Connection, kind: str) -> list[tuple[str, str, str]]:
         sql = "SELECT key, sha, data FROM arrivals WHERE run = ? AND kind = ?"
@@ -233,8 +235,8 @@ class SyncStaging:
 
 
 def _model_row(model: Model) -> tuple[Any, ...]:
-    seen, data = model.fetched_at.timestamp(), compress_json(model.to_dict())
-    return (model.key, model.name, model.sha, model.downloads, seen, data)
+    fetched_at, data = model.fetched_at.timestamp(), compress_json(model.to_dict())
+    return (model.key, model.name, model.sha, model.downloads, fetched_at, data)
 
 
 # --- SQL ------------------------------------------------------------------------------------
