@@ -155,7 +155,7 @@ def test_a_model_card_without_measured_values(trained_router):
 def test_scores_on_held_out_prompts_stand_apart_from_losses_in_training(trained_router):
     perception = trained_router.perception
     measured = dict(perception.report)
-    perception.report = {"routed": 0.25, "held out poems routed": 0.75}
+    perception.report = {"routed": 0.25, "held_out poems routed": 0.75}
     try:
         card = model_card(perception, trained_router.library)
     finally:

@@ -41,7 +41,7 @@ _UNINFORMATIVE_PRIOR_TEXT = (
     "assumed to be like the mean of the measured ones, with a large uncertainty"
 )
 
-_HELD_OUT = "held out "  # what the names of scores on held-out prompts begin with
+_HELD_OUT = "held_out "  # what the names of scores on held-out prompts begin with
 _HELD_OUT_TEMPLATE = """
 ## Measured on held-out prompts
 
