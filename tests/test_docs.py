@@ -88,13 +88,13 @@ def test_every_tryage_command_shown_exists_with_its_options():
 
 
 def test_every_requirement_and_weight_shown_is_understood():
-    from tryage.cli.options import read_preferences
+    from tryage.cli.options import parse_preferences
 
     for words in commands("tryage"):
         pairs = list(itertools.pairwise(words))
         weights = [value for option, value in pairs if option == "--weight"]
         required = [value for option, value in pairs if option == "--require"]
-        read_preferences(weights, required)
+        parse_preferences(weights, required)
 
 
 def test_every_make_target_shown_exists():

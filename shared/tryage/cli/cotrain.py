@@ -13,8 +13,8 @@ from tryage.cli.options import (
     EncoderPath,
     Seed,
     Weights,
+    parse_preferences,
     read_jsonl,
-    read_preferences,
     resolve_encoder,
 )
 
@@ -91,21 +91,22 @@ def cotrain(
     from tryage.learning.cotraining.student import CausalStudent, MaskedStudent
     from tryage.learning.scoring.measurement import unique_prompts
 
-    reader, splits = resolve_encoder(encoder), split_prompts(unique_prompts(read_jsonl(prompts)))
-    kind = CausalStudent if causal else MaskedStudent
+    loaded_encoder = resolve_encoder(encoder)
+    splits = split_prompts(unique_prompts(read_jsonl(prompts)))
+    student_class = CausalStudent if causal else MaskedStudent
     if start is None:
         sizes = (width, layers, vocabulary)
-        students = _new_students(kind, splits.expert_train, experts, sizes, seed)
+        students = _new_students(student_class, splits.expert_train, experts, sizes, seed)
     else:
-        students = _pretrained_students(kind, start, experts, seed)
+        students = _pretrained_students(student_class, start, experts, seed)
     try:
         system = train_system(
             students,
             splits,
             partial(Joint, seed=seed) if joint else Decoupled,
             CotrainConfig(tokens, slack=slack, seed=seed),
-            reader,
-            preferences=read_preferences(weights, None) if weights else None,
+            loaded_encoder,
+            preferences=parse_preferences(weights, None) if weights else None,
             folder=output / "state",
         )
     except KeyboardInterrupt:
@@ -116,7 +117,7 @@ def cotrain(
 
 
 def _new_students(
-    kind: type[Student],
+    student_class: type[Student],
     prompts: Sequence[Prompt],
     count: int,
     sizes: tuple[int, int, int],
@@ -131,15 +132,18 @@ def _new_students(
     width, layers, vocabulary = sizes
     tokenizer = train_tokenizer([prompt.text for prompt in prompts], vocabulary)
     return [
-        kind.new(f"expert-{i + 1}", tokenizer, width=width, layers=layers, seed=seed + i)
+        student_class.new(f"expert-{i + 1}", tokenizer, width=width, layers=layers, seed=seed + i)
         for i in range(count)
     ]
 
 
-def _pretrained_students(kind: type[Student], folder: Path, count: int, seed: int) -> list[Student]:
+def _pretrained_students(
+    student_class: type[Student], folder: Path, count: int, seed: int
+) -> list[Student]:
     """Return experts that all start as the saved model."""
     return [
-        kind.from_pretrained(folder, name=f"expert-{i + 1}", seed=seed + i) for i in range(count)
+        student_class.from_pretrained(folder, name=f"expert-{i + 1}", seed=seed + i)
+        for i in range(count)
     ]
 
 

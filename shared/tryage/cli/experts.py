@@ -20,8 +20,8 @@ from tryage.cli.options import (
     format_table,
     format_value,
     load_router,
+    parse_preferences,
     read_jsonl,
-    read_preferences,
     resolve_encoder,
 )
 from tryage.errors import InputError
@@ -45,7 +45,7 @@ _EXPERT_COLUMNS: tuple[tuple[str, Callable[[Expert], str]], ...] = (
     ("downloads", lambda expert: format_count(expert.downloads)),
 )
 
-_TOOL_FIELDS = ("cost", "latency", "risk", "permissions")  # beside the schema
+_TOOL_FIELDS = ("cost", "latency", "risk", "permissions")  # which a schema lacks
 
 
 def experts(
@@ -53,16 +53,20 @@ def experts(
 ) -> None:
     """List the experts and what is known about them."""
     library = load_router(router).library
-    met = read_preferences(None, require).satisfied(library)
-    listed = [expert for expert, is_met in zip(library, met.tolist(), strict=True) if is_met]
+    is_satisfied = parse_preferences(None, require).satisfied(library).tolist()
+    listed_experts = [
+        expert for expert, is_met in zip(library, is_satisfied, strict=True) if is_met
+    ]
     if as_json:
-        for expert in listed:
+        for expert in listed_experts:
             typer.echo(json.dumps(expert.to_dict(), ensure_ascii=False))
         return
-    rows = [[show(expert) for _, show in _EXPERT_COLUMNS] for expert in listed]
-    for line in format_table([[head for head, _ in _EXPERT_COLUMNS], *rows]):
+    rows = [
+        [format_cell(expert) for _, format_cell in _EXPERT_COLUMNS] for expert in listed_experts
+    ]
+    for line in format_table([[heading for heading, _ in _EXPERT_COLUMNS], *rows]):
         typer.echo(line)
-    typer.echo(f"{len(listed):,} of {len(library):,} experts; - is unknown.")
+    typer.echo(f"{len(listed_experts):,} of {len(library):,} experts; - is unknown.")
 
 
 def onboard(
@@ -79,25 +83,25 @@ def onboard(
     output: OutputFolder,
 ) -> None:
     """Teach a router a new expert from some measured losses."""
-    old, newcomer, measured = load_router(router), _read_expert(expert), _read_losses(losses)
-    new = old.onboard(newcomer, measured)
-    new.save_pretrained(output)
+    new_expert, measured_losses = _read_expert(expert), _read_losses(losses)
+    new_router = load_router(router).onboard(new_expert, measured_losses)
+    new_router.save_pretrained(output)
     typer.echo(
-        f"Saved to {output}: {newcomer.name} learned from {len(measured):,} prompts, "
-        f"{len(new.library):,} experts."
+        f"Saved to {output}: {new_expert.name} learned from {len(measured_losses):,} prompts, "
+        f"{len(new_router.library):,} experts."
     )
 
 
-def _read_expert(given: str) -> Expert:
+def _read_expert(name_or_path: str) -> Expert:
     """Read an expert from a file named .json; any other text is an expert's name."""
     from tryage.core.expert import Expert
 
-    if not given.endswith(".json"):
-        return Expert(given)
+    if not name_or_path.endswith(".json"):
+        return Expert(name_or_path)
     try:
-        return Expert.from_dict(json.loads(Path(given).read_text("utf-8")))
+        return Expert.from_dict(json.loads(Path(name_or_path).read_text("utf-8")))
     except (OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{given} holds no expert: {error}") from error
+        raise InputError(f"{name_or_path} holds no expert: {error}") from error
 
 
 def _read_losses(path: Path) -> dict[str, float]:
@@ -129,13 +133,13 @@ def tools(
     """Pick the few tools that a query needs."""
     from tryage.tools.ranker import ToolRanker
 
-    loaded = ToolRanker.from_pretrained(ranker)
-    preferences = read_preferences(weight, require)
-    chosen = loaded.select(_read_tools(file), query, k, preferences=preferences)
+    loaded_ranker = ToolRanker.from_pretrained(ranker)
+    preferences = parse_preferences(weight, require)
+    selection = loaded_ranker.select(_read_tools(file), query, k, preferences=preferences)
     if as_json:
-        typer.echo(json.dumps(chosen.to_dict(k), ensure_ascii=False))
+        typer.echo(json.dumps(selection.to_dict(k), ensure_ascii=False))
     else:
-        typer.echo(chosen.explain(k))
+        typer.echo(selection.explain(k))
 
 
 def train_tools(
@@ -159,25 +163,27 @@ def train_tools(
     """Train a tool ranker on past queries and save it."""
     from tryage.tools.training import fit_ranker
 
-    shared = None if tools is None else _read_tools(tools)
-    parsed = [_parse_episode(episodes, row, shared) for row in read_jsonl(episodes)]
-    ranker = fit_ranker(parsed, resolve_encoder(encoder), checkpoint=checkpoint)
+    shared_tools = None if tools is None else _read_tools(tools)
+    parsed_episodes = [_parse_episode(episodes, row, shared_tools) for row in read_jsonl(episodes)]
+    ranker = fit_ranker(parsed_episodes, resolve_encoder(encoder), checkpoint=checkpoint)
     ranker.save_pretrained(output)
-    typer.echo(f"Saved to {output}: learned from {len(parsed):,} queries.")
+    typer.echo(f"Saved to {output}: learned from {len(parsed_episodes):,} queries.")
 
 
-def _parse_episode(path: Path, row: Mapping[str, Any], shared: list[Tool] | None) -> Episode:
+def _parse_episode(path: Path, row: Mapping[str, Any], shared_tools: list[Tool] | None) -> Episode:
     """Parse a query and the tools that it needed, among its own tools or else the shared ones."""
     from tryage.tools.training import Episode
 
-    query, useful, own = row.get("query"), row.get("useful"), row.get("tools")
-    offered = [_parse_tool(tool) for tool in own] if isinstance(own, list) else shared
-    if not isinstance(query, str) or not isinstance(useful, list) or offered is None:
+    query, useful, own_tools = row.get("query"), row.get("useful"), row.get("tools")
+    available_tools = (
+        [_parse_tool(tool) for tool in own_tools] if isinstance(own_tools, list) else shared_tools
+    )
+    if not isinstance(query, str) or not isinstance(useful, list) or available_tools is None:
         raise InputError(
             f"{path} has a row {json.dumps(row)[:80]}; expected "
             '{"query": "...", "useful": ["name"], "tools": [...]}, or --tools for all rows.'
         )
-    return Episode(query, offered, frozenset(map(str, useful)))
+    return Episode(query, available_tools, frozenset(map(str, useful)))
 
 
 def _read_tools(path: Path) -> list[Tool]:

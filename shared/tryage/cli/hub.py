@@ -99,27 +99,27 @@ def sync(
 
     overrides: dict[str, Any] = {"refresh": datetime.timedelta(0)} if refresh else {}
     with (
-        _open_catalog(catalogue, create=True) as known,
+        _open_catalog(catalogue, create=True) as catalog,
         HubClient() as client,
         _progress_bars() as progress,
     ):
         try:
             report = catalog_sync.sync(
-                client, known, limit=limit, full=full, names=model or (),
+                client, catalog, limit=limit, full=full, names=model or (),
                 leaderboards=leaderboard or (), served=served, progress=progress, **overrides,
             )  # fmt: skip
         except KeyboardInterrupt:
             _print_stderr(
-                f"Stopped. The catalogue is unchanged, {_format_age(known)}. {_RESUME_HINT}"
+                f"Stopped. The catalogue is unchanged, {_format_age(catalog)}. {_RESUME_HINT}"
             )
             raise typer.Exit(EXIT_INTERRUPTED) from None
         except HubError:
-            _print_stderr(f"The catalogue is unchanged, {_format_age(known)}. {_RESUME_HINT}")
+            _print_stderr(f"The catalogue is unchanged, {_format_age(catalog)}. {_RESUME_HINT}")
             raise
-        _print_report(known, report)
+        _print_report(catalog, report)
 
 
-def _print_report(catalogue: Catalogue, report: SyncReport) -> None:
+def _print_report(catalog: Catalogue, report: SyncReport) -> None:
     """Print what a sync changed, and on stderr what it could not fetch."""
     counts = {
         "new": report.new,
@@ -130,15 +130,15 @@ def _print_report(catalogue: Catalogue, report: SyncReport) -> None:
     parts = [f"{count:,} {word}" for word, count in counts.items() if count]
     typer.echo(
         f"{report.models:,} models ({', '.join(parts) or 'nothing changed'}) after "
-        f"{report.requests:,} requests and {report.seconds:.1f} s, in {catalogue.path}"
+        f"{report.requests:,} requests and {report.seconds:.1f} s, in {catalog.path}"
     )
     if report.missing:
         _print_stderr(f"The Hub has no model {', '.join(report.missing)}.")
     if report.unanswered:
-        some = ", ".join(report.unanswered[:5]) + (" ..." if len(report.unanswered) > 5 else "")
+        names = ", ".join(report.unanswered[:5]) + (" ..." if len(report.unanswered) > 5 else "")
         _print_stderr(
             f"The Hub did not answer about {len(report.unanswered):,} models, which are unchanged: "
-            f"{some}"
+            f"{names}"
         )
     if report.unreadable:
         _print_stderr(
@@ -157,13 +157,13 @@ def _progress_bars() -> Iterator[Callable[[str, int, int | None], None]]:
 
     bars: dict[str, Any] = {}
 
-    def progress(stage: str, done: int, total: int | None) -> None:
+    def progress(stage: str, n_done: int, total: int | None) -> None:
         if stage not in bars:
             for other in bars.values():
                 other.close()
-            quiet = not sys.stderr.isatty()
-            bars[stage] = tqdm(desc=stage, total=total, unit="", file=sys.stderr, disable=quiet)
-        bars[stage].update(done - bars[stage].n)
+            is_quiet = not sys.stderr.isatty()
+            bars[stage] = tqdm(desc=stage, total=total, unit="", file=sys.stderr, disable=is_quiet)
+        bars[stage].update(n_done - bars[stage].n)
 
     try:
         yield progress
@@ -217,17 +217,17 @@ def search(
         max_parameters=_parse_size(max_size, "--max-size"),
         since=_parse_since(since), gated=gated, served=served, sort=sort, limit=limit,
     )  # fmt: skip
-    with _open_catalog(catalogue) as known:
-        found = known.search(query)
+    with _open_catalog(catalogue) as catalog:
+        catalog_rows = catalog.search(query)
         if as_json:
-            for row in found:
+            for row in catalog_rows:
                 typer.echo(json.dumps(_row_to_dict(row), ensure_ascii=False))
             return
-        if found:
-            rows = [[format_cell(row) for _, format_cell in _COLUMNS] for row in found]
-            for line in format_table([[head for head, _ in _COLUMNS], *rows], 3):
+        if catalog_rows:
+            rows = [[format_cell(row) for _, format_cell in _COLUMNS] for row in catalog_rows]
+            for line in format_table([[heading for heading, _ in _COLUMNS], *rows], 3):
                 typer.echo(line)
-        typer.echo(_footer(known, query, len(found)))
+        typer.echo(_footer(catalog, query, len(catalog_rows)))
 
 
 def _parse_size(text: str | None, option: str) -> float | None:
@@ -246,41 +246,41 @@ def _parse_since(text: str | None) -> datetime.date | None:
     return value
 
 
-def _parse_requirement_value(item: str, given: str, example: str) -> Any:  # noqa: ANN401 - a size or a date
+def _parse_requirement_value(item: str, option: str, example: str) -> Any:  # noqa: ANN401 - a size or a date
     """Read a value with the grammar of flags."""
     from tryage.core.flag_items import parse_item
 
-    found = parse_item(item)
-    if found is None or found.requirement is None:
-        raise FlagError(f"{given} cannot be read; write it as {example}.")
-    return found.requirement.value
+    parsed_item = parse_item(item)
+    if parsed_item is None or parsed_item.requirement is None:
+        raise FlagError(f"{option} cannot be read; write it as {example}.")
+    return parsed_item.requirement.value
 
 
 def _row_to_dict(row: CatalogRow) -> dict[str, Any]:
     """Return the known fields of a row, JSON-safe."""
-    found = {name: value for name, value in row._asdict().items() if value is not None}
+    fields = {name: value for name, value in row._asdict().items() if value is not None}
     if row.released is not None:
-        found["released"] = _format_released(row.released)
+        fields["released"] = _format_released(row.released)
     for name in ("modified", "seen"):
-        if name in found:
-            moment = datetime.datetime.fromtimestamp(found[name], datetime.timezone.utc)
-            found[name] = moment.isoformat(timespec="seconds")
+        if name in fields:
+            moment = datetime.datetime.fromtimestamp(fields[name], datetime.timezone.utc)
+            fields[name] = moment.isoformat(timespec="seconds")
     if row.capabilities is not None:
-        found["capabilities"] = row.capabilities.split()
-    return found
+        fields["capabilities"] = row.capabilities.split()
+    return fields
 
 
 def _format_released(ordinal: int | None) -> str:
     return "-" if ordinal is None else datetime.date.fromordinal(ordinal).isoformat()
 
 
-def _footer(catalogue: Catalogue, query: Query, n_shown: int) -> str:
+def _footer(catalog: Catalogue, query: Query, n_shown: int) -> str:
     from tryage.hub.catalog import explain_no_match
 
-    n_found = catalogue.count(query)
-    size = f"{len(catalogue):,} models, {_format_age(catalogue)}"
+    n_found = catalog.count(query)
+    size = f"{len(catalog):,} models, {_format_age(catalog)}"
     if not n_found:
-        return f"No model fits among {size}.{explain_no_match(catalogue, query)}"
+        return f"No model fits among {size}.{explain_no_match(catalog, query)}"
     return f"{n_shown:,} of {n_found:,} that fit, among {size}; - is unknown."
 
 
@@ -294,27 +294,27 @@ def show(
 
     Every fact has its source, its date and its confidence.
     """
-    with _open_catalog(catalogue) as known:
-        model = known.get(name)
+    with _open_catalog(catalogue) as catalog:
+        model = catalog.get(name)
         if model is None:
             raise InputError(
-                f"The catalogue has no model {name!r:.200}.{known.suggest_names(name)}"
+                f"The catalogue has no model {name!r:.200}.{catalog.suggest_names(name)}"
             )
-        deleted = known.deleted_at(name)
+        deleted_at = catalog.deleted_at(name)
         if as_json:
-            data = {**model.to_dict(), "gone": deleted and deleted.isoformat()}
+            data = {**model.to_dict(), "gone": deleted_at and deleted_at.isoformat()}
             typer.echo(json.dumps(data, ensure_ascii=False))
             return
-        for line in _model_lines(model, deleted):
+        for line in _model_lines(model, deleted_at):
             typer.echo(line.rstrip())
-        typer.echo(f"\nThe catalogue is {_format_age(known)}; - is unknown.")
+        typer.echo(f"\nThe catalogue is {_format_age(catalog)}; - is unknown.")
 
 
-def _model_lines(model: Model, deleted: datetime.datetime | None) -> list[str]:
+def _model_lines(model: Model, deleted_at: datetime.datetime | None) -> list[str]:
     """Write a model as its address, its metadata, its facts and its evaluation results."""
     lines = [f"{model.name}  https://huggingface.co/{model.name}"]
-    if deleted is not None:
-        lines.append(f"Not on the Hub since {deleted:%Y-%m-%d}; these are its last known facts.")
+    if deleted_at is not None:
+        lines.append(f"Not on the Hub since {deleted_at:%Y-%m-%d}; these are its last known facts.")
     lines += [*format_table(_metadata_rows(model), 2), "", *format_table(_fact_rows(model), 5)]
     results = _result_rows(model)
     return [*lines, "", *format_table(results, 6)] if results else lines
@@ -335,7 +335,7 @@ def _metadata_rows(model: Model) -> list[list[str]]:
         "gated": f"yes, {model.gated}" if model.gated else None if model.gated is None else "no",
         "disabled": "yes" if model.disabled else None,
     }
-    return [[head, format_value(value)] for head, value in rows.items() if value is not None]
+    return [[label, format_value(value)] for label, value in rows.items() if value is not None]
 
 
 def _fact_rows(model: Model) -> list[list[str]]:
@@ -343,8 +343,8 @@ def _fact_rows(model: Model) -> list[list[str]]:
     rows = [["fact", "value", "sure", "seen", "from"]]
     for name, fact in sorted(model.facts.items()):
         if name != "quality":
-            value, sure = _format_fact(name, fact.value), f"{fact.confidence:.0%}"
-            rows.append([name, value, sure, f"{fact.fetched_at:%Y-%m-%d}", fact.source])
+            value, confidence = _format_fact(name, fact.value), f"{fact.confidence:.0%}"
+            rows.append([name, value, confidence, f"{fact.fetched_at:%Y-%m-%d}", fact.source])
     return rows
 
 
@@ -360,19 +360,26 @@ def _format_fact(name: str, value: Any) -> str:  # noqa: ANN401 - each fact has 
 
 def _result_rows(model: Model) -> list[list[str]]:
     """Return the evaluation results, if there are any; scores are in the unit of their source."""
-    found = model.value("quality")
-    if not found:
+    results = model.value("quality")
+    if not results:
         return []
-    head = ["measured", "metric", "score", "weight", "seen", "by"]
-    return [head, *map(_result_row, found)]
+    header = ["measured", "metric", "score", "weight", "seen", "by"]
+    return [header, *map(_result_row, results)]
 
 
 def _result_row(result: Mapping[str, Any]) -> list[str]:
-    measured = " ".join(str(result[key]) for key in ("dataset", "task") if result.get(key))
+    benchmark = " ".join(str(result[key]) for key in ("dataset", "task") if result.get(key))
     base = f"base {result['base']}" if result.get("base") else None
-    by = ", ".join(filter(None, (result["origin"], base, result.get("source"))))
-    weight, seen = f"{result['weight']:.2f}", result.get("date", "-")
-    return [measured, result.get("metric", ""), format_value(result["value"]), weight, seen, by]
+    origin = ", ".join(filter(None, (result["origin"], base, result.get("source"))))
+    weight, date = f"{result['weight']:.2f}", result.get("date", "-")
+    return [
+        benchmark,
+        result.get("metric", ""),
+        format_value(result["value"]),
+        weight,
+        date,
+        origin,
+    ]
 
 
 @contextmanager
@@ -380,18 +387,18 @@ def _open_catalog(path: Path | None, *, create: bool = False) -> Iterator[Catalo
     """Open the catalogue; without `create` it must hold models."""
     from tryage.hub.catalog import Catalogue
 
-    with Catalogue(path) as catalogue:
-        if not create and not (catalogue.path.exists() and len(catalogue)):
+    with Catalogue(path) as catalog:
+        if not create and not (catalog.path.exists() and len(catalog)):
             raise CatalogueError(
-                f"The catalogue {catalogue.path} is empty. Fill it with: tryage hub sync"
+                f"The catalogue {catalog.path} is empty. Fill it with: tryage hub sync"
                 + (f" --catalogue {path}" if path else "")
             )
-        yield catalogue
+        yield catalog
 
 
-def _format_age(catalogue: Catalogue) -> str:
+def _format_age(catalog: Catalogue) -> str:
     """Write how long ago the catalogue was synced, in words."""
-    age = catalogue.age()
+    age = catalog.age()
     if age is None:
         return "never fully synced"
     seconds = age.total_seconds()

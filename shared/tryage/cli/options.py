@@ -95,14 +95,14 @@ OutputFolder: TypeAlias = Annotated[
 ]
 
 
-def read_prompts(given: list[str]) -> list[str]:
+def read_prompts(arguments: list[str]) -> list[str]:
     """Return the prompts; the lines of stdin that are not blank replace '-'.
 
     Raises:
         InputError: there is no prompt.
     """
     prompts: list[str] = []
-    for prompt in given:
+    for prompt in arguments:
         prompts += _read_stdin() if prompt == STDIN else [prompt]
     if not prompts:
         raise InputError("No prompt was given. Write one in quotes, or one per line to stdin.")
@@ -138,7 +138,9 @@ def _parse_row(path: Path, number: int, line: str) -> dict[str, object] | None:
     return row
 
 
-def read_preferences(weights: Iterable[str] | None, required: Iterable[str] | None) -> Preferences:
+def parse_preferences(
+    weights: Iterable[str] | None, requirements: Iterable[str] | None
+) -> Preferences:
     """Read `--weight` and `--require`.
 
     Raises:
@@ -147,7 +149,7 @@ def read_preferences(weights: Iterable[str] | None, required: Iterable[str] | No
     from tryage.core.preferences import Preferences
 
     return Preferences(
-        dict(map(_parse_weight, weights or ())), map(_parse_requirement, required or ())
+        dict(map(_parse_weight, weights or ())), map(_parse_requirement, requirements or ())
     )
 
 
@@ -198,8 +200,8 @@ def resolve_encoder(folder: Path | None) -> Encoder:
     from tryage.perception.pretrained import BUNDLED_FOLDER
 
     folder = BUNDLED_FOLDER if folder is None else folder
-    inside = folder / "encoder"
-    return load_encoder(inside if inside.is_dir() else folder)
+    encoder_folder = folder / "encoder"
+    return load_encoder(encoder_folder if encoder_folder.is_dir() else folder)
 
 
 def format_count(value: float | None) -> str:
@@ -217,12 +219,12 @@ def format_value(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def format_table(rows: Sequence[Sequence[str]], n_left: int = 1) -> list[str]:
-    """Align the first `n_left` columns to the left and the others to the right."""
+def format_table(rows: Sequence[Sequence[str]], n_left_aligned: int = 1) -> list[str]:
+    """Align the first `n_left_aligned` columns to the left and the others to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join(
-            cell.rjust(width) if i >= n_left else cell.ljust(width)
+            cell.rjust(width) if i >= n_left_aligned else cell.ljust(width)
             for i, (cell, width) in enumerate(zip(row, widths, strict=True))
         )
         for row in rows

@@ -102,27 +102,27 @@ def latent(
     categories = [category for _, category in pairs]
     check_categories(categories, neighbours)
     spaces = _embedding_spaces(load_router(router), [text for text, _ in pairs], against or ())
-    found = latent_map(spaces, categories, n_neighbors=neighbours, seed=seed)
-    plot_latent(found, output)
-    for line in _report_lines(found):
+    computed_map = latent_map(spaces, categories, n_neighbors=neighbours, seed=seed)
+    plot_latent(computed_map, output)
+    for line in _report_lines(computed_map):
         typer.echo(line)
     if as_json is not None:
-        as_json.write_text(json.dumps(found.to_dict(), indent=1) + "\n", "utf-8")
+        as_json.write_text(json.dumps(computed_map.to_dict(), indent=1) + "\n", "utf-8")
     typer.echo(f"\nDrawn to {output}")
 
 
 def _read_labeled(path: Path) -> list[tuple[str, str]]:
     """Read prompts and their categories, each text once and with its first category."""
-    first: dict[str, str] = {}
+    category_by_text: dict[str, str] = {}
     for text, category in _read_rows(path):
         if isinstance(text, str) and category is not None:
-            first.setdefault(text, str(category))
-    if not first:
+            category_by_text.setdefault(text, str(category))
+    if not category_by_text:
         raise InputError(
             f"{path} has no prompt with a category; expected the columns prompt and category, as "
             'in {"prompt": "Prove that ...", "category": "maths"}'
         )
-    return [*first.items()]
+    return [*category_by_text.items()]
 
 
 def _read_rows(path: Path) -> Iterable[tuple[object, object]]:
@@ -141,8 +141,8 @@ def _sample(pairs: list[tuple[str, str]], n: int, seed: int) -> list[tuple[str, 
 
     if len(pairs) <= n:
         return pairs
-    drawn = np.random.default_rng(seed).choice(len(pairs), n, replace=False)
-    return [pairs[i] for i in sorted(drawn.tolist())]
+    indices = np.random.default_rng(seed).choice(len(pairs), n, replace=False)
+    return [pairs[i] for i in sorted(indices.tolist())]
 
 
 def _embedding_spaces(
@@ -169,19 +169,20 @@ def _embedding_spaces(
     return spaces
 
 
-def _report_lines(found: LatentMap) -> list[str]:
+def _report_lines(computed_map: LatentMap) -> list[str]:
     """Write the figures of every space as a table."""
-    n_categories = len(set(found.categories))
-    head = ["space", "numbers", "silhouette [95%]", "purity [95%]"]
+    n_categories = len(set(computed_map.categories))
+    header = ["space", "numbers", "silhouette [95%]", "purity [95%]"]
     rows = [
         [space.space, f"{space.dim:,}", str(space.silhouette), str(space.purity)]
-        for space in found.scores
+        for space in computed_map.scores
     ]
     return [
-        f"{len(found.categories):,} prompts of {n_categories} categories, seed {found.seed}; "
-        f"purity is of {found.n_neighbors} neighbours, {found.chance:.3f} by chance.",
+        f"{len(computed_map.categories):,} prompts of {n_categories} categories, "
+        f"seed {computed_map.seed}; purity is of {computed_map.n_neighbors} neighbours, "
+        f"{computed_map.chance:.3f} by chance.",
         "",
-        *format_table([head, *rows]),
+        *format_table([header, *rows]),
     ]
 
 
@@ -192,29 +193,30 @@ def single_expert_points(
     from tryage.core.preferences import Preferences
 
     weights = {**router.preferences.weights, **preferences.weights, constraint: 1.0}
-    weighted = Preferences(weights, preferences.requirements)  # at weight 1 term = constraint
+    # At weight 1 the term is the constraint itself.
+    weighted_preferences = Preferences(weights, preferences.requirements)
     points: dict[str, list[tuple[float, float]]] = {}
-    for decision in router.route_batch(prompts, weighted):
-        for ranked in decision.ranking:
-            known = constraint not in ranked.unknown
-            value = ranked.terms[constraint] if known else math.nan
-            points.setdefault(ranked.name, []).append((value, ranked.predicted_loss))
-    complete = {name: found for name, found in points.items() if len(found) == len(prompts)}
+    for decision in router.route_batch(prompts, weighted_preferences):
+        for expert in decision.ranking:
+            is_known = constraint not in expert.unknown
+            value = expert.terms[constraint] if is_known else math.nan
+            points.setdefault(expert.name, []).append((value, expert.predicted_loss))
     return {
-        name: (sum(c for c, _ in found) / len(found), sum(q for _, q in found) / len(found))
-        for name, found in complete.items()
+        name: (sum(c for c, _ in pairs) / len(pairs), sum(q for _, q in pairs) / len(pairs))
+        for name, pairs in points.items()
+        if len(pairs) == len(prompts)
     }
 
 
 def experts_without_constraint(points: SingleExpertPoints) -> list[str]:
-    """Name the experts whose constraint is unknown."""
+    """Name the experts with an unknown constraint."""
     return [name for name, (constraint, _) in points.items() if math.isnan(constraint)]
 
 
 def draw_front(front: ParetoFront, points: SingleExpertPoints, path: Path) -> Figure:
     """Draw a front as a line, its breakpoints with their weights, and every expert as a dot.
 
-    Experts whose constraint is unknown are drawn in a column of their own on the right, although
+    Experts with an unknown constraint are drawn in a column of their own on the right, although
     the front counts them as the worst.
 
     Raises:
@@ -259,33 +261,34 @@ def _draw_points(axes: Axes, front: ParetoFront, points: SingleExpertPoints) -> 
     marker = "o" if len(front) <= _MAX_MARKERS else ""
     axes.plot(front.constraints, front.losses, color=_LINE_COLOR, marker=marker, markersize=5,
               linewidth=2, label="routed, from weight 0 up", zorder=3)  # fmt: skip
-    known = {name: point for name, point in points.items() if not math.isnan(point[0])}
-    x, y = zip(*known.values(), strict=True) if known else ((), ())
+    known_points = {name: point for name, point in points.items() if not math.isnan(point[0])}
+    x, y = zip(*known_points.values(), strict=True) if known_points else ((), ())
     axes.scatter(x, y, s=30, color=_OTHERS_COLOR, edgecolor="white", zorder=2,
                  label="an expert on its own")  # fmt: skip
     axes.margins(0.08)
-    unknown = {name: points[name] for name in experts_without_constraint(points)}
-    unknown = _draw_unknown_column(axes, front, unknown)
+    unknown_points = {name: points[name] for name in experts_without_constraint(points)}
+    unknown_points = _draw_unknown_column(axes, front, unknown_points)
     axes.legend(loc="best", fontsize=9, frameon=False)
-    return known | unknown
+    return known_points | unknown_points
 
 
 def _draw_unknown_column(
-    axes: Axes, front: ParetoFront, unknown: SingleExpertPoints
+    axes: Axes, front: ParetoFront, unknown_points: SingleExpertPoints
 ) -> SingleExpertPoints:
     """Draw experts of unknown constraint to the right of all others; return their points."""
-    if not unknown:
+    if not unknown_points:
         return {}
     low, high = axes.get_xlim()
     ticks = [tick for tick in axes.get_xticks() if low <= tick <= min(high, 1.0)]
     column = high + _UNKNOWN_GAP * (high - low)
     axes.axvline((high + column) / 2, color=_OTHERS_COLOR, linewidth=1, linestyle=":")
-    axes.scatter([column] * len(unknown), [loss for _, loss in unknown.values()], s=34, marker="D",
+    losses = [loss for _, loss in unknown_points.values()]
+    axes.scatter([column] * len(losses), losses, s=34, marker="D",
                  facecolor="white", edgecolor=_UNKNOWN_COLOR, zorder=2,
                  label=f"its {front.constraint} is unknown: counted as 1")  # fmt: skip
     axes.set_xticks([*ticks, column], [*(f"{tick:g}" for tick in ticks), "unknown"])
     axes.set_xlim(low, column + (column - high) / 2)
-    return {name: (column, loss) for name, (_, loss) in unknown.items()}
+    return {name: (column, loss) for name, (_, loss) in unknown_points.items()}
 
 
 class _LabelPlacer:
@@ -298,14 +301,14 @@ class _LabelPlacer:
         self._axes = axes
         line, legend = axes.lines[0], axes.get_legend()
         self._front = line.get_path().transformed(line.get_transform())
-        dots = [np.reshape(drawn.get_offsets(), (-1, 2)) for drawn in axes.collections]
+        dots = [np.reshape(collection.get_offsets(), (-1, 2)) for collection in axes.collections]
         centers = axes.transData.transform(np.concatenate(dots).astype(np.float64))
         self._occupied = [Bbox([center - _DOT_RADIUS, center + _DOT_RADIUS]) for center in centers]
         self._occupied += [] if legend is None else [legend.get_window_extent()]
 
     def add_all(self, front: ParetoFront, expert_points: SingleExpertPoints) -> None:
         """Name the experts with the largest shares, then write the weights of some breakpoints."""
-        for name in _most_used(front)[:_MAX_NAMES]:
+        for name in _most_used_experts(front)[:_MAX_NAMES]:
             if name in expert_points:
                 label = name.rsplit("/", maxsplit=1)[-1]
                 self._add_label(label, expert_points[name], _OFFSETS_ABOVE, _TEXT_COLOR)
@@ -343,10 +346,10 @@ class _LabelPlacer:
         return not any(box.overlaps(other) for other in self._occupied)
 
 
-def _most_used(front: ParetoFront) -> list[str]:
+def _most_used_experts(front: ParetoFront) -> list[str]:
     """Sort experts by their largest share of the prompts at any breakpoint, descending."""
-    largest: dict[str, float] = {}
+    largest_shares: dict[str, float] = {}
     for point in front:
         for name, share in point.share.items():
-            largest[name] = max(share, largest.get(name, 0.0))
-    return sorted(largest, key=lambda name: -largest[name])
+            largest_shares[name] = max(share, largest_shares.get(name, 0.0))
+    return sorted(largest_shares, key=lambda name: -largest_shares[name])

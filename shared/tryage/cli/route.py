@@ -16,7 +16,7 @@ from tryage.cli.options import (
     RouterPath,
     Weights,
     load_router,
-    read_preferences,
+    parse_preferences,
     read_prompts,
 )
 
@@ -51,8 +51,8 @@ def route(
     width = max(len(decision.expert.name) for decision in decisions)
     for decision in decisions:
         _print_warnings(decision)
-        shown = f"  | {_truncate(decision.prompt)}" if len(decisions) > 1 else ""
-        typer.echo(f"{decision.expert.name:<{width}}  {_decision_line(decision)}{shown}")
+        prompt_text = f"  | {_truncate(decision.prompt)}" if len(decisions) > 1 else ""
+        typer.echo(f"{decision.expert.name:<{width}}  {_decision_line(decision)}{prompt_text}")
 
 
 def explain(
@@ -98,16 +98,16 @@ def pareto(
     Every line is a breakpoint: from this weight of the constraint on, some prompt goes to another
     expert.
     """
-    texts, loaded = read_prompts(prompts), load_router(router, prompt_flags=flags)
-    preferences = read_preferences(weight, require)
-    front = loaded.pareto(texts, constraint, preferences=preferences)
-    unknown: list[str] = []
+    texts, loaded_router = read_prompts(prompts), load_router(router, prompt_flags=flags)
+    preferences = parse_preferences(weight, require)
+    front = loaded_router.pareto(texts, constraint, preferences=preferences)
+    unknown_experts: list[str] = []
     if plot is not None:
         from tryage.cli.plot import draw_front, experts_without_constraint, single_expert_points
 
-        points = single_expert_points(loaded, texts, constraint, preferences)
+        points = single_expert_points(loaded_router, texts, constraint, preferences)
         draw_front(front, points, plot)
-        unknown = experts_without_constraint(points)
+        unknown_experts = experts_without_constraint(points)
     if as_json:
         typer.echo(json.dumps(front.to_dict(), ensure_ascii=False))
         return
@@ -115,8 +115,8 @@ def pareto(
         typer.echo(line)
     if plot is not None:
         typer.echo(f"\nDrawn to {plot}")
-    if unknown:
-        typer.echo(_unknown_line(unknown, constraint))
+    if unknown_experts:
+        typer.echo(_unknown_line(unknown_experts, constraint))
 
 
 def _decide(
@@ -127,19 +127,19 @@ def _decide(
     *,
     flags: bool,
 ) -> list[Decision]:
-    texts, preferences = read_prompts(prompts), read_preferences(weight, require)
+    texts, preferences = read_prompts(prompts), parse_preferences(weight, require)
     return load_router(router, prompt_flags=flags).route_batch(texts, preferences)
 
 
 def _decision_line(decision: Decision) -> str:
     """Write the terms of the choice in one line."""
-    chosen = decision.chosen
-    if chosen is None:
+    expert = decision.chosen
+    if expert is None:
         reason = " ".join((decision.default_reason or "").split())
         return f"the declared default: {reason}"
-    spread = "" if chosen.std is None else f" ± {chosen.std:.3f}"
-    line = f"predicted loss {chosen.predicted_loss:.3f}{spread}"
-    line += "".join(f" + {name} {term:.3f}" for name, term in chosen.terms.items())
+    std_text = "" if expert.std is None else f" ± {expert.std:.3f}"
+    line = f"predicted loss {expert.predicted_loss:.3f}{std_text}"
+    line += "".join(f" + {name} {term:.3f}" for name, term in expert.terms.items())
     if decision.margin is None:
         return line
     return f"{line}, {decision.margin:.3f} ahead of {decision.ranking[1].name}"
@@ -158,41 +158,41 @@ def _truncate(text: str, length: int = 48) -> str:
 def _front_lines(front: ParetoFront) -> list[str]:
     """Write the breakpoints; of a long front the first, the last and some in between."""
     points = list(front)
-    shown = _downsample(points)
+    shown_points = _downsample(points)
     lines = [f"{'weight from':>11}  {'loss':>6}  {front.constraint:>10}  goes to"]
     lines += [
         f"{point.weight:>11.4g}  {point.loss:>6.3f}  {point.constraint:>10.3f}  "
         f"{_format_shares(point)}"
-        for point in shown
+        for point in shown_points
     ]
-    if len(shown) < len(points):
-        lines.append(f"{len(shown)} of {len(points)} breakpoints; --json prints all.")
+    if len(shown_points) < len(points):
+        lines.append(f"{len(shown_points)} of {len(points)} breakpoints; --json prints all.")
     return lines
 
 
 def _downsample(points: Sequence[FrontPoint]) -> list[FrontPoint]:
-    last = len(points) - 1
-    if last < _MAX_ROWS:
+    last_index = len(points) - 1
+    if last_index < _MAX_ROWS:
         return list(points)
-    return [points[round(i * last / (_MAX_ROWS - 1))] for i in range(_MAX_ROWS)]
+    return [points[round(i * last_index / (_MAX_ROWS - 1))] for i in range(_MAX_ROWS)]
 
 
 def _format_shares(point: FrontPoint) -> str:
     """Name the experts that get the prompts, the largest share first."""
-    ranked = sorted(point.share.items(), key=lambda item: -item[1])
-    if len(ranked) == 1:
-        return ranked[0][0]
-    return _join_names([f"{name} {share:.0%}" for name, share in ranked])
+    shares = sorted(point.share.items(), key=lambda item: -item[1])
+    if len(shares) == 1:
+        return shares[0][0]
+    return _join_names([f"{name} {share:.0%}" for name, share in shares])
 
 
-def _unknown_line(unknown: Sequence[str], constraint: str) -> str:
+def _unknown_line(unknown_experts: Sequence[str], constraint: str) -> str:
     """Say which experts are drawn apart, and how the front counts them."""
     return (
-        f"Of {_join_names(unknown)} the {constraint} is unknown: drawn apart, and counted as 1, "
-        "the worst, in the front."
+        f"Of {_join_names(unknown_experts)} the {constraint} is unknown: drawn apart, and "
+        "counted as 1, the worst, in the front."
     )
 
 
 def _join_names(names: Sequence[str]) -> str:
-    rest = len(names) - _MAX_NAMED_EXPERTS
-    return ", ".join(names[:_MAX_NAMED_EXPERTS]) + (f" and {rest} more" if rest > 0 else "")
+    n_more = len(names) - _MAX_NAMED_EXPERTS
+    return ", ".join(names[:_MAX_NAMED_EXPERTS]) + (f" and {n_more} more" if n_more > 0 else "")

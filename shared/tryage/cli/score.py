@@ -98,11 +98,13 @@ def score(
 
     settings: dict[str, str | float | None] = {"workers": workers, "address": ray_address}
     settings |= {"num_cpus": worker_cpus, "num_gpus": worker_gpus}
-    given = {name: value for name, value in settings.items() if value is not None}
-    run = _make_engine(engine, given)
+    ray_options = {name: value for name, value in settings.items() if value is not None}
+    run_engine = _make_engine(engine, ray_options)
     measurers = [measurer for model in expert for measurer in _make_measurers(model, device)]
     try:
-        report = run_measurers(read_jsonl(prompts), measurers, output, budget=budget, engine=run)
+        report = run_measurers(
+            read_jsonl(prompts), measurers, output, budget=budget, engine=run_engine
+        )
     except KeyboardInterrupt:
         typer.echo(
             f"Stopped; the losses so far are in {output}. The same command resumes.", err=True
@@ -127,13 +129,13 @@ def _make_engine(name: EngineName, settings: dict[str, Any]) -> Engine:
     return run_locally
 
 
-def _make_measurers(given: str, device: str | None) -> list[Measurer]:
+def _make_measurers(source: str, device: str | None) -> list[Measurer]:
     """Return the measurers of MODULE:NAME, or of a checkpoint's architecture."""
-    if re.fullmatch(r"[\w.]+:\w+", given) and not Path(given).exists():
-        return _import_measurers(given)
+    if re.fullmatch(r"[\w.]+:\w+", source) and not Path(source).exists():
+        return _import_measurers(source)
     from tryage.learning.scoring.losses import CausalLM, MaskedLM, Seq2SeqLM, measurer_for
 
-    choices: dict[str, type[LanguageModel]] = {
+    measurer_classes: dict[str, type[LanguageModel]] = {
         "ForMaskedLM": MaskedLM,
         "ForCausalLM": CausalLM,
         "LMHeadModel": CausalLM,
@@ -142,19 +144,24 @@ def _make_measurers(given: str, device: str | None) -> list[Measurer]:
     }
     return [
         measurer_for(
-            given,
-            {word: partial(kind.from_pretrained, device=device) for word, kind in choices.items()},
+            source,
+            {
+                architecture: partial(measurer_class.from_pretrained, device=device)
+                for architecture, measurer_class in measurer_classes.items()
+            },
         )
     ]
 
 
-def _import_measurers(given: str) -> list[Measurer]:
+def _import_measurers(location: str) -> list[Measurer]:
     """Import a measurer, or a list of measurers, by MODULE:NAME."""
-    found = _import_object(*given.split(":"))
-    measurers: list[Any] = list(found) if isinstance(found, (list, tuple)) else [found]
-    if not all(hasattr(one, "measure") and hasattr(one, "identify") for one in measurers):
+    value = _import_object(*location.split(":"))
+    measurers: list[Any] = list(value) if isinstance(value, (list, tuple)) else [value]
+    if not all(
+        hasattr(measurer, "measure") and hasattr(measurer, "identify") for measurer in measurers
+    ):
         raise InputError(
-            f"{given} is a {type(found).__name__}; expected a measurer, such as "
+            f"{location} is a {type(value).__name__}; expected a measurer, such as "
             "tryage.learning.scoring.GenerationMeasurer, or a list of them."
         )
     return measurers

@@ -75,15 +75,20 @@ def train(
     table = QTable.read(qtable, score_scale=score_scale, loss=loss)
     check_table(table)
     library = _read_library(experts or _scored_experts(qtable), table.experts)
-    with ExitStack() as until_saved:
+    with ExitStack() as stack:
         if finetune is None:
-            reader = resolve_encoder(encoder)
+            loaded_encoder = resolve_encoder(encoder)
         else:
-            scratch = Path(until_saved.enter_context(TemporaryDirectory()))
-            reader = _finetune_encoder(table, finetune, scratch, checkpoint, seed)
+            scratch_folder = Path(stack.enter_context(TemporaryDirectory()))
+            loaded_encoder = _finetune_encoder(table, finetune, scratch_folder, checkpoint, seed)
         config = FitConfig(seed=seed)
         perception = fit(
-            table, reader, config=config, library=library, checkpoint=checkpoint, progress=True
+            table,
+            loaded_encoder,
+            config=config,
+            library=library,
+            checkpoint=checkpoint,
+            progress=True,
         )
         _save_router(perception, table, library, output)
     _print_report(perception.report, table, output)
@@ -104,8 +109,8 @@ def _read_library(path: Path | None, names: tuple[str, ...]) -> Library | None:
 
     if path is None:
         return None
-    known = Library.from_dicts(read_jsonl(path))
-    return Library([*known, *(Expert(name) for name in names if name not in known)])
+    library = Library.from_dicts(read_jsonl(path))
+    return Library([*library, *(Expert(name) for name in names if name not in library)])
 
 
 def _finetune_encoder(
@@ -117,26 +122,26 @@ def _finetune_encoder(
     from tryage.learning.training.finetune import FinetuneConfig, finetune
 
     config = replace(FinetuneConfig(), schedule=replace(FinetuneConfig().schedule, seed=seed))
-    tuned = finetune(table, start, folder, config=config, checkpoint=checkpoint, progress=True)
-    before, best = tuned.validation_errors[0], min(tuned.validation_errors)
+    result = finetune(table, start, folder, config=config, checkpoint=checkpoint, progress=True)
+    initial_error, best_error = result.validation_errors[0], min(result.validation_errors)
     typer.echo(
-        f"End to end, {len(tuned.validation_errors) - 1} epochs: the squared error on held-out "
-        f"prompts was {before:.4g} before and is {best:.4g} now. The figures below are for prompts "
-        "that the encoder was trained on."
+        f"End to end, {len(result.validation_errors) - 1} epochs: the squared error on held-out "
+        f"prompts was {initial_error:.4g} before and is {best_error:.4g} now. The figures below "
+        "are for prompts that the encoder was trained on."
     )
-    return tuned.encoder
+    return result.encoder
 
 
 def _save_router(
     perception: LearnedPerception, table: QTable, library: Library | None, output: Path
 ) -> None:
-    """Save a router whose library also holds what the table measured."""
+    """Save a router; its library also holds what the table measured."""
     from tryage.core.library import Library
     from tryage.learning.qtable import with_measurements
     from tryage.router import Router
 
-    facts = with_measurements(library or Library(table.experts), table)
-    Router(perception, facts).save_pretrained(output)
+    measured_library = with_measurements(library or Library(table.experts), table)
+    Router(perception, measured_library).save_pretrained(output)
 
 
 def _print_report(report: Mapping[str, float], table: QTable, output: Path) -> None:
@@ -174,19 +179,19 @@ def evaluate(
 
     table = QTable.read(qtable, score_scale=score_scale, loss=loss)
     check_folds(table, folds)
-    reader = CachingEncoder(resolve_encoder(encoder))
-    found = cross_validate(
+    caching_encoder = CachingEncoder(resolve_encoder(encoder))
+    evaluation = cross_validate(
         table,
-        reader.encode(table.prompts),
-        {METHOD_NAME: make_routing_method(reader, seed)},
+        caching_encoder.encode(table.prompts),
+        {METHOD_NAME: make_routing_method(caching_encoder, seed)},
         name=qtable.stem,
         config=EvaluationConfig(n_folds=folds, seed=seed),
     )
-    typer.echo(found.table())
+    typer.echo(evaluation.table())
     if as_json is not None:
-        as_json.write_text(json.dumps(found.to_dict(), indent=1) + "\n", "utf-8")
+        as_json.write_text(json.dumps(evaluation.to_dict(), indent=1) + "\n", "utf-8")
     if plots is not None:
-        _draw_plots(found, plots)
+        _draw_plots(evaluation, plots)
 
 
 def check_folds(table: QTable, n_folds: int) -> None:
@@ -198,12 +203,13 @@ def check_folds(table: QTable, n_folds: int) -> None:
     from tryage.learning.evaluation.splits import min_train_size
     from tryage.learning.training.trainer import MIN_PROMPTS
 
-    usable = table.groups[table.measured.any(axis=1)]
-    n_train = min_train_size(usable, n_folds)
+    usable_groups = table.groups[table.measured.any(axis=1)]
+    n_train = min_train_size(usable_groups, n_folds)
     if n_train < MIN_PROMPTS:
         raise QTableError(
-            f"{len(set(usable.tolist()))} different prompts in {n_folds} folds leave {n_train} to "
-            f"train on, and at least {MIN_PROMPTS} are needed: measure more, or try more folds"
+            f"{len(set(usable_groups.tolist()))} different prompts in {n_folds} folds leave "
+            f"{n_train} to train on, and at least {MIN_PROMPTS} are needed: measure more, or try "
+            "more folds"
         )
 
 
@@ -221,9 +227,9 @@ def make_routing_method(encoder: Encoder, seed: int = 0) -> RoutingMethod:
         config = FitConfig(seed=seed)
         perception = fit(train, encoder, config=config, embeddings=train_embeddings, progress=False)
         x = perception.extract_features(test_prompts)
-        predicted = perception.predict_from_features(x)
+        prediction = perception.predict_from_features(x)
         costs = perception.forecast("costs", perception.head.prepare(x))
-        return MethodPrediction(predicted.losses, predicted.std, costs)
+        return MethodPrediction(prediction.losses, prediction.std, costs)
 
     return method
 
@@ -243,19 +249,19 @@ class CachingEncoder:
         """Embed prompts `(batch, dim)`; the encoder reads only the new ones."""
         import numpy as np
 
-        new = list(dict.fromkeys(text for text in prompts if text not in self._cache))
-        if new:
-            self._cache.update(zip(new, self._encoder.encode(new), strict=True))
+        new_prompts = list(dict.fromkeys(text for text in prompts if text not in self._cache))
+        if new_prompts:
+            self._cache.update(zip(new_prompts, self._encoder.encode(new_prompts), strict=True))
         return np.array([self._cache[text] for text in prompts], dtype=np.float32)
 
 
-def _draw_plots(found: Evaluation, folder: Path) -> None:
+def _draw_plots(evaluation: Evaluation, folder: Path) -> None:
     """Draw calibration and shares, and the front if there are costs."""
     from tryage.learning.evaluation.report import plot_calibration, plot_front, plot_shares
 
     folder.mkdir(parents=True, exist_ok=True)
-    plot_calibration(found, folder / "calibration.png")
-    plot_shares(found, folder / "shares.png")
-    if any(result.cost for result in found.results):
-        plot_front(found, folder / "front.png")
+    plot_calibration(evaluation, folder / "calibration.png")
+    plot_shares(evaluation, folder / "shares.png")
+    if any(result.cost for result in evaluation.results):
+        plot_front(evaluation, folder / "front.png")
     typer.echo(f"\nDrawn to {folder}")

@@ -1,4 +1,4 @@
-"""State that survives a stop: finished stages, a student in training, small facts; and Ctrl-C."""
+"""State that survives a stop: finished stages, a student in training, JSON values; and Ctrl-C."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 _STUDENT_FILE = "student.safetensors"
 
-ADAM_STATE = ("step", "exp_avg", "exp_avg_sq")  # what AdamW keeps of each weight
+ADAM_STATE = ("step", "exp_avg", "exp_avg_sq")  # what AdamW stores for each weight
 
 
 @contextmanager
@@ -58,8 +58,8 @@ class StageCheckpoint:
         path = None if self.folder is None else self.folder / f"{name}-{self.key}.safetensors"
         arrays = _load_arrays(path) or compute()
         if path is not None and not path.exists():
-            with replace_at_end(path) as partial:
-                save_file({k: np.ascontiguousarray(v) for k, v in arrays.items()}, partial)
+            with replace_at_end(path) as partial_path:
+                save_file({k: np.ascontiguousarray(v) for k, v in arrays.items()}, partial_path)
         self.progress_bar.update()
         return arrays
 
@@ -82,18 +82,18 @@ def replace_at_end(path: Path) -> Iterator[Path]:
     A killed process leaves the file as it was before, or the whole new one.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    yield partial
-    partial.replace(path)
+    partial_path = path.with_suffix(".partial")
+    yield partial_path
+    partial_path.replace(path)
 
 
 def save_student_state(
     folder: str | Path,
     network: torch.nn.Module,
     optimizer: torch.optim.Optimizer,
-    facts: dict[str, Any],
+    metadata: dict[str, Any],
 ) -> None:
-    """Write the weights, AdamW's averages and some facts (JSON, with the `name` of the student).
+    """Write the weights, AdamW's averages and metadata (JSON, with the `name` of the student).
 
     A killed process leaves the file as it was before, or the whole new one.
     """
@@ -104,14 +104,14 @@ def save_student_state(
         arrays[f"weight.{name}"] = weight.detach().contiguous()
         for moment in ADAM_STATE if weight in optimizer.state else ():
             arrays[f"{moment}.{name}"] = optimizer.state[weight][moment].contiguous()
-    with replace_at_end(Path(folder) / _STUDENT_FILE) as partial:
-        save_file(arrays, partial, metadata={"student": json.dumps(facts)})
+    with replace_at_end(Path(folder) / _STUDENT_FILE) as partial_path:
+        save_file(arrays, partial_path, metadata={"student": json.dumps(metadata)})
 
 
 def load_student_state(
     folder: str | Path, network: torch.nn.Module, optimizer: torch.optim.Optimizer, name: str
 ) -> dict[str, Any]:
-    """Restore the weights and AdamW's averages of a student in place, and return the facts.
+    """Restore the weights and AdamW's averages of a student in place, and return the metadata.
 
     Raises:
         PersistenceError: the file is missing or damaged, or belongs to another student.
@@ -119,15 +119,15 @@ def load_student_state(
     import torch
 
     path = Path(folder) / _STUDENT_FILE
-    facts, arrays = _read_student_file(path)
+    metadata, arrays = _read_student_file(path)
     weights = dict(network.named_parameters())
-    if facts.get("name") != name or any(
+    if metadata.get("name") != name or any(
         f"weight.{key}" not in arrays or arrays[f"weight.{key}"].shape != weight.shape
         for key, weight in weights.items()
     ):
         raise PersistenceError(
-            f"{path} is of {facts.get('name')!r}, not of {name!r} in this shape: train elsewhere, "
-            "or delete it."
+            f"{path} is of {metadata.get('name')!r}, not of {name!r} in this shape: train "
+            "elsewhere, or delete it."
         )
     with torch.no_grad():
         for key, weight in weights.items():
@@ -136,27 +136,27 @@ def load_student_state(
             optimizer.state.pop(weight, None)
             if None not in moments.values():
                 optimizer.state[weight] = moments
-    return facts
+    return metadata
 
 
 def save_keyed_json(path: Path, key: str, name: str, value: Any) -> None:  # noqa: ANN401 - what JSON holds
-    """Write one fact, with the key of the work that it belongs to."""
+    """Write one value, with the key of the work that it belongs to."""
     path.write_text(json.dumps({"key": key, name: value}) + "\n", "utf-8")
 
 
 def load_keyed_json(path: Path, key: str, name: str, parse: Callable[[Any], T], mismatch: str) -> T:
-    """Return the fact `name` of a file with this key, as `parse` reads it.
+    """Return the value `name` of a file with this key, as `parse` reads it.
 
     Raises:
         PersistenceError: the file is damaged, or has another key; the message then says that the
             folder holds `mismatch`.
     """
     try:
-        note = json.loads(path.read_text("utf-8"))
-        same, value = note["key"] == key, parse(note[name])
+        record = json.loads(path.read_text("utf-8"))
+        is_same_key, value = record["key"] == key, parse(record[name])
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise PersistenceError(f"{path.parent} is damaged: delete it. {error}") from error
-    if not same:
+    if not is_same_key:
         raise PersistenceError(f"{path.parent} holds {mismatch}: delete it, or train elsewhere.")
     return value
 
@@ -177,12 +177,12 @@ def graceful_interrupt(stop: Callable[[], None]) -> Iterator[None]:
     previous_handler = signal.getsignal(signal.SIGINT) or signal.SIG_DFL
     interrupted = threading.Event()
 
-    def handle(*_: object) -> None:
+    def handle_interrupt(*_: object) -> None:
         signal.signal(signal.SIGINT, previous_handler)
         interrupted.set()
         stop()
 
-    signal.signal(signal.SIGINT, handle)
+    signal.signal(signal.SIGINT, handle_interrupt)
     try:
         yield
     finally:
@@ -206,8 +206,8 @@ def _load_arrays(path: Path | None) -> ArrayMapping | None:
 def _read_student_file(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     try:
         with safe_open(path, "pt") as file:
-            facts: dict[str, Any] = json.loads((file.metadata() or {})["student"])
+            metadata: dict[str, Any] = json.loads((file.metadata() or {})["student"])
             names = file.keys()
-            return facts, {name: file.get_tensor(name) for name in names}
+            return metadata, {name: file.get_tensor(name) for name in names}
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise PersistenceError(f"{path} holds no state of a student: {error}") from error

@@ -23,7 +23,7 @@ Rows: TypeAlias = NDArray[np.intp] | NDArray[np.bool_] | Sequence[int]
 
 _PROMPT_FIELDS = ("categories", "sources")
 
-# What is measured in each cell beside the loss, with its lowest possible value.
+# What is measured in each cell besides the loss, with its lowest possible value.
 _CELL_FIELDS = {"costs": 0.0, "latencies": 0.0, "output_tokens": 0.0, "readabilities": -np.inf}
 
 _CELL_FIELD_OF_FACT = {
@@ -40,8 +40,8 @@ class QTable:
     `losses` and the optional `costs` (USD of the request), `latencies` (seconds), `output_tokens`
     and `readabilities` (Flesch reading ease of the answer) are float32 `(n_prompts, n_experts)`;
     for scored answers the loss is 1 - score. `categories` and `sources` say, per prompt, what kind
-    of prompt it is and which set it comes from. Two rows may hold the same prompt text: they are
-    *twins*, see `groups`.
+    of prompt it is and which set it comes from. Two rows may hold the same prompt text;
+    `groups` tells which.
 
     Raises:
         QTableError: a shape, a duplicate expert name or a value (inf, negative cost) is wrong.
@@ -78,8 +78,9 @@ class QTable:
 
     def __repr__(self) -> str:
         """Name the shape and the share of known losses; the content would fill the screen."""
-        fill = float(self.measured.mean()) if self.losses.size else 0.0
-        return f"QTable({len(self.prompts)} prompts x {len(self.experts)} experts, {fill:.0%} full)"
+        measured_share = float(self.measured.mean()) if self.losses.size else 0.0
+        size = f"{len(self.prompts)} prompts x {len(self.experts)} experts"
+        return f"QTable({size}, {measured_share:.0%} full)"
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -94,40 +95,41 @@ class QTable:
     @cached_property
     def groups(self) -> IndexArray:
         """A number per prompt, `(n_prompts,)`: prompts with the same text have the same number."""
-        seen: dict[str, int] = {}
-        return np.array([seen.setdefault(text, len(seen)) for text in self.prompts], dtype=np.intp)
+        number: dict[str, int] = {}
+        numbers = [number.setdefault(text, len(number)) for text in self.prompts]
+        return np.array(numbers, dtype=np.intp)
 
     def losses_for(self, prompts: Sequence[str], library: Library) -> FloatArray:
         """Look up measured losses, `(batch, n_experts)`, NaN where the table has none.
 
-        The experts are in the order of the library. Of twins (prompts with the same text) the first
-        row counts.
+        The experts are in the order of the library. Of several rows with the
+        same prompt text, the first counts.
         """
         rows: dict[str, int] = {}
         for row, prompt in enumerate(self.prompts):
             rows.setdefault(prompt, row)
-        known = [(i, rows[prompt]) for i, prompt in enumerate(prompts) if prompt in rows]
-        shared = [(library.index(n), j) for j, n in enumerate(self.experts) if n in library]
+        row_pairs = [(i, rows[prompt]) for i, prompt in enumerate(prompts) if prompt in rows]
+        column_pairs = [(library.index(n), j) for j, n in enumerate(self.experts) if n in library]
         losses = np.full((len(prompts), len(library)), np.nan)
-        if known and shared:
-            to_rows, from_rows = zip(*known, strict=True)
-            to_columns, from_columns = zip(*shared, strict=True)
+        if row_pairs and column_pairs:
+            to_rows, from_rows = zip(*row_pairs, strict=True)
+            to_columns, from_columns = zip(*column_pairs, strict=True)
             losses[np.ix_(to_rows, to_columns)] = self.losses[np.ix_(from_rows, from_columns)]
         return losses
 
     def take(self, rows: Rows) -> QTable:
         """Cut the table to some rows: indices, in the order given, or a mask `(n_prompts,)`."""
-        picked = np.asarray(rows)
-        if picked.dtype == np.bool_:
-            picked = np.flatnonzero(picked)
-        picked = picked.astype(np.intp)
-        changes: dict[str, object] = {"prompts": tuple(self.prompts[i] for i in picked)}
+        indices = np.asarray(rows)
+        if indices.dtype == np.bool_:
+            indices = np.flatnonzero(indices)
+        indices = indices.astype(np.intp)
+        changes: dict[str, object] = {"prompts": tuple(self.prompts[i] for i in indices)}
         for name in _PROMPT_FIELDS:
             column = getattr(self, name)
-            changes[name] = None if column is None else tuple(column[i] for i in picked)
+            changes[name] = None if column is None else tuple(column[i] for i in indices)
         for name in ("losses", *_CELL_FIELDS):
             matrix = getattr(self, name)
-            changes[name] = None if matrix is None else matrix[picked]
+            changes[name] = None if matrix is None else matrix[indices]
         return replace(self, **changes)  # type: ignore[arg-type]  # mypy cannot see the names
 
     def select(self, experts: Iterable[str]) -> QTable:
@@ -138,14 +140,14 @@ class QTable:
         """
         names = _check_texts("experts", experts)
         column = {name: i for i, name in enumerate(self.experts)}
-        absent = [name for name in names if name not in column]
-        if absent:
-            raise QTableError(f"no column for {absent}; the table holds {list(self.experts)[:10]}")
-        picked = [column[name] for name in names]
+        missing = [name for name in names if name not in column]
+        if missing:
+            raise QTableError(f"no column for {missing}; the table holds {list(self.experts)[:10]}")
+        indices = [column[name] for name in names]
         changes: dict[str, object] = {"experts": names}
         for name in ("losses", *_CELL_FIELDS):
             matrix = getattr(self, name)
-            changes[name] = None if matrix is None else matrix[:, picked]
+            changes[name] = None if matrix is None else matrix[:, indices]
         return replace(self, **changes)  # type: ignore[arg-type]  # mypy cannot see the names
 
     @staticmethod
@@ -173,9 +175,10 @@ class QTable:
         """Read long rows from .parquet, .csv, .jsonl or a folder of shards (`tryage score`).
 
         Needs the extra `evaluate` or `score`. Columns: `prompt`, `expert`, `loss` or `score`
-        (0..`score_scale`), and optionally `prompt_id` (tells twins apart), `category`, `source`,
-        `cost`, `latency`, `output_tokens`, `readability`. `loss` names another column to read the
-        losses from, such as `loss_per_char`. A pair that was measured several times gets its mean.
+        (0..`score_scale`), and optionally `prompt_id` (separates rows with equal prompts),
+        `category`, `source`, `cost`, `latency`, `output_tokens`, `readability`. `loss` names
+        another column to read the losses from, such as `loss_per_char`. A pair that was measured
+        several times gets its mean.
 
         Raises:
             QTableError: the file or a column is missing or wrong.
@@ -194,7 +197,7 @@ class QTable:
         write_columns(columns, Path(path))
 
     def equals(self, other: QTable) -> bool:
-        """Whether both tables hold the same, a gap being equal to a gap."""
+        """Return whether both tables hold the same values; a gap equals a gap."""
         return all(
             _equal_with_nan(getattr(self, field.name), getattr(other, field.name))
             for field in fields(self)
@@ -244,9 +247,9 @@ def with_measurements(library: Library, table: QTable) -> Library:
     for fact, field in _CELL_FIELD_OF_FACT.items():
         if (matrix := getattr(table, field)) is not None:
             mean = _known_mean(matrix)
-            known = ~np.isnan(mean)
+            is_measured = ~np.isnan(mean)
             columns[fact] = library.column(fact).copy()
-            columns[fact][rows[known]] = mean[known]
+            columns[fact][rows[is_measured]] = mean[is_measured]
     return library.with_columns(**columns) if columns else library
 
 
@@ -274,20 +277,20 @@ def _stack_cell_field(
     if all(matrix is None for matrix in matrices):
         return None
     column = {expert: i for i, expert in enumerate(experts)}
-    stacked = np.full((sum(map(len, tables)), len(experts)), np.nan, dtype=np.float32)
+    stacked_matrix = np.full((sum(map(len, tables)), len(experts)), np.nan, dtype=np.float32)
     start = 0
     for table, matrix in zip(tables, matrices, strict=True):
         if matrix is not None:
             rows = slice(start, start + len(table))
-            stacked[rows, [column[expert] for expert in table.experts]] = matrix
+            stacked_matrix[rows, [column[expert] for expert in table.experts]] = matrix
         start += len(table)
-    return stacked
+    return stacked_matrix
 
 
-def _equal_with_nan(one: object, other: object) -> bool:
-    if isinstance(one, np.ndarray) and isinstance(other, np.ndarray):
-        return one.shape == other.shape and bool(np.array_equal(one, other, equal_nan=True))
-    return bool(one == other)
+def _equal_with_nan(value: object, other: object) -> bool:
+    if isinstance(value, np.ndarray) and isinstance(other, np.ndarray):
+        return value.shape == other.shape and bool(np.array_equal(value, other, equal_nan=True))
+    return bool(value == other)
 
 
 def _known_mean(matrix: Float32Array) -> FloatArray:

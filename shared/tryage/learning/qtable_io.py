@@ -116,12 +116,12 @@ class ShardWriter:
     Args:
         folder: Where the shards are.
         expert: The name of the expert, which names the files as well.
-        rows_per_shard: After so many rows the journal becomes a shard.
+        rows_per_shard: The number of rows at which the journal becomes a shard.
     """
 
     def __init__(self, folder: Path, expert: str, rows_per_shard: int = 4096) -> None:
-        readable = re.sub(r"[^\w.-]+", "-", expert)[:60]
-        self._stem = f"{readable}-{uuid.uuid4().hex[:12]}"
+        readable_name = re.sub(r"[^\w.-]+", "-", expert)[:60]
+        self._stem = f"{readable_name}-{uuid.uuid4().hex[:12]}"
         self._folder, self._rows_per_shard = folder, rows_per_shard
         self._n_shards = self._n_written = 0
         self._journal: Any = None
@@ -168,9 +168,9 @@ def read_rows(folder: Path) -> pa.Table:
     # Journals are listed first: one may become a shard before the shards are listed.
     journals = sorted(folder.glob(f"*{JOURNAL_SUFFIX}"))
     shards = sorted(folder.glob(f"*{SHARD_SUFFIX}"))
-    finished = {path.stem for path in shards}
+    shard_stems = {path.stem for path in shards}
     parts = [_read_shard(path) for path in shards]
-    parts += [_read_journal_or_shard(path) for path in journals if path.stem not in finished]
+    parts += [_read_journal_or_shard(path) for path in journals if path.stem not in shard_stems]
     if not parts:
         raise QTableError(f"{folder} holds no shard (*{SHARD_SUFFIX}); measure some: tryage score")
     return pa.concat_tables(parts, promote_options="permissive")
@@ -287,8 +287,8 @@ def _select_loss_column(path: Path, rows: pa.Table, loss: str) -> pa.Table:
         return rows
     if loss not in rows.column_names or _is_all_null(rows[loss]):
         raise QTableError(f"{path} has no losses {loss!r}; its columns are {rows.column_names}")
-    kept = [name for name in rows.column_names if name not in ("loss", "score", loss)]
-    return rows.select(kept).append_column("loss", rows[loss])
+    other_columns = [name for name in rows.column_names if name not in ("loss", "score", loss)]
+    return rows.select(other_columns).append_column("loss", rows[loss])
 
 
 def _is_all_null(column: pa.ChunkedArray) -> bool:
@@ -296,8 +296,8 @@ def _is_all_null(column: pa.ChunkedArray) -> bool:
 
 
 def _check_columns(path: Path, names: list[str]) -> None:
-    missing = [name for name in ("prompt", "expert") if name not in names]
-    if missing or ("loss" in names) == ("score" in names):
+    missing_columns = [name for name in ("prompt", "expert") if name not in names]
+    if missing_columns or ("loss" in names) == ("score" in names):
         raise QTableError(
             f"{path} has the columns {names}; expected prompt, expert and either loss or score"
         )
@@ -315,17 +315,17 @@ def _dictionary_encode(path: Path, rows: pa.Table, name: str) -> tuple[Int64Arra
         raise QTableError(f"{path}: {column.null_count} rows have no {name}; give one to each")
     codes = column.combine_chunks().dictionary_encode().indices.to_numpy(zero_copy_only=False)
     codes = codes.astype(np.int64)
-    _, first = np.unique(codes, return_index=True)
-    return codes, first
+    _, first_rows = np.unique(codes, return_index=True)
+    return codes, first_rows
 
 
 def _check_one_text_per_id(
     path: Path, rows: pa.Table, row_codes: Int64Array, first_rows: Int64Array
 ) -> None:
     text_codes, _ = _dictionary_encode(path, rows, "prompt")
-    wrong = np.flatnonzero(text_codes != text_codes[first_rows[row_codes]])
-    if len(wrong):
-        prompt_id = rows["prompt_id"][int(wrong[0])].as_py()
+    conflicts = np.flatnonzero(text_codes != text_codes[first_rows[row_codes]])
+    if len(conflicts):
+        prompt_id = rows["prompt_id"][int(conflicts[0])].as_py()
         raise QTableError(
             f"{path}: prompt_id {prompt_id!r} has two different prompts; give each its own"
         )
@@ -359,9 +359,9 @@ def _loss_column(path: Path, rows: pa.Table, score_scale: float) -> Float64Array
     if "loss" in rows.column_names:
         return _float_column(path, rows, "loss")
     score = _float_column(path, rows, "score") / score_scale
-    outside = np.flatnonzero((score < 0) | (score > 1))
-    if len(outside):
-        value = score[outside[0]] * score_scale
+    out_of_range = np.flatnonzero((score < 0) | (score > 1))
+    if len(out_of_range):
+        value = score[out_of_range[0]] * score_scale
         raise QTableError(
             f"{path}: the score {value:g} is outside 0..{score_scale:g}; declare the scale "
             "of the scores with score_scale"
@@ -373,10 +373,10 @@ def _average_duplicates(
     values: Float64Array, cells: Int64Array, shape: tuple[int, int]
 ) -> Float32Array:
     """Return the mean of the known values of each cell; NaN where there is none."""
-    known = ~np.isnan(values)
+    is_known = ~np.isnan(values)
     size = shape[0] * shape[1]
-    total = np.bincount(cells[known], weights=values[known], minlength=size)
-    count = np.bincount(cells[known], minlength=size)
+    total = np.bincount(cells[is_known], weights=values[is_known], minlength=size)
+    count = np.bincount(cells[is_known], minlength=size)
     mean = np.divide(total, count, out=np.full(size, np.nan), where=count > 0)
     return np.asarray(mean.reshape(shape), dtype=np.float32)
 
@@ -391,22 +391,25 @@ def _to_long_rows(columns: QTableColumns) -> pa.Table:
         for name, field in _NUMBER_FIELDS.items()
         if (matrix := fields[field]) is not None
     }
-    row, expert = np.nonzero(np.any([~np.isnan(matrix) for matrix in matrices.values()], axis=0))
+    is_known = np.any([~np.isnan(matrix) for matrix in matrices.values()], axis=0)
+    row_indices, expert_indices = np.nonzero(is_known)
     texts = {
         "prompt_id": [str(i) for i in range(len(columns["prompts"]))],
         "prompt": columns["prompts"],
         "category": columns["categories"],
         "source": columns["sources"],
     }
-    long = {
-        name: pa.array(values, pa.string()).take(pa.array(row))
+    long_columns = {
+        name: pa.array(values, pa.string()).take(pa.array(row_indices))
         for name, values in texts.items()
         if values is not None
     }
-    long["expert"] = pa.array(columns["experts"], pa.string()).take(pa.array(expert))
+    experts = pa.array(columns["experts"], pa.string())
+    long_columns["expert"] = experts.take(pa.array(expert_indices))
     for name, matrix in matrices.items():
-        long[name] = pa.array(matrix[row, expert], from_pandas=True)  # NaN becomes null
-    return pa.table(long)
+        values = matrix[row_indices, expert_indices]
+        long_columns[name] = pa.array(values, from_pandas=True)  # NaN becomes null
+    return pa.table(long_columns)
 
 
 def _write_parquet(rows: pa.Table, path: Path) -> None:
@@ -428,16 +431,16 @@ def _write_jsonl(rows: pa.Table, path: Path) -> None:
 
 
 def _finalize_shard(journal: Path) -> None:
-    """Turn a journal into a shard: the name of the shard never stands for a part of it."""
+    """Turn a journal into a shard: a shard with its final name is always complete."""
     from pyarrow import parquet
 
-    rows, partial = _read_journal(journal), journal.with_suffix(PARTIAL_SUFFIX)
+    rows, partial_path = _read_journal(journal), journal.with_suffix(PARTIAL_SUFFIX)
     if len(rows):
-        with partial.open("wb") as file:
+        with partial_path.open("wb") as file:
             parquet.write_table(rows, file, compression="zstd")
             file.flush()
             os.fsync(file.fileno())
-        partial.replace(journal.with_suffix(SHARD_SUFFIX))
+        partial_path.replace(journal.with_suffix(SHARD_SUFFIX))
     journal.unlink()
 
 
@@ -465,7 +468,7 @@ def _read_journal(path: Path) -> pa.Table:
     try:
         return pa.Table.from_pylist([json.loads(line) for line in lines], schema=_shard_schema())
     except (ValueError, pa.ArrowInvalid, pa.ArrowTypeError) as error:
-        raise QTableError(f"{path} is damaged: {error}. Mend or remove it.") from error
+        raise QTableError(f"{path} is damaged: {error}. Repair or remove it.") from error
 
 
 def _shard_schema() -> pa.Schema:

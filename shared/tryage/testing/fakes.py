@@ -37,8 +37,10 @@ class FixedPerception(Perception):
         self.calls: list[tuple[str, ...]] = []
         self._default_losses = np.array([losses[name] for name in self.experts], dtype=np.float32)
         self._prompt_losses = {
-            text: np.array([{**losses, **own}[name] for name in self.experts], dtype=np.float32)
-            for text, own in (prompts or {}).items()
+            text: np.array(
+                [{**losses, **prompt_losses}[name] for name in self.experts], dtype=np.float32
+            )
+            for text, prompt_losses in (prompts or {}).items()
         }
 
     def predict(self, prompts: Sequence[str]) -> Prediction:
@@ -94,9 +96,9 @@ class LearningPerception(FixedPerception):
 
     def onboard(self, expert: Expert, losses: Mapping[str, float]) -> LearningPerception:
         """Return a perception that predicts the mean of `losses` for the expert."""
-        known = dict(zip(self.experts, self._default_losses.tolist(), strict=True))
-        known[expert.name] = float(np.mean(list(losses.values())))
-        return LearningPerception(known, std=self.std)
+        losses_by_expert = dict(zip(self.experts, self._default_losses.tolist(), strict=True))
+        losses_by_expert[expert.name] = float(np.mean(list(losses.values())))
+        return LearningPerception(losses_by_expert, std=self.std)
 
     def observe(self, prompt: str, expert: str, loss: float) -> None:
         """Move the prediction for this prompt half the way to the loss."""

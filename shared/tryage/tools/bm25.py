@@ -27,7 +27,7 @@ _INFORMATION_SCALE = 20.0
 
 _WORD = re.compile(r"[^\W\d_]+|\d+")
 
-# In ASCII the same, but for words of one character, which are dropped.
+# The same for ASCII texts, without words of one character, which are dropped.
 _ASCII_WORD = re.compile(r"[a-z]{2,}|[0-9]{2,}")
 
 _CAMEL_CASE = re.compile(r"[a-z0-9][A-Z]")  # where `identifier_to_words` splits camelCase
@@ -49,13 +49,13 @@ class BM25Index:
     """An inverted index of the words of tools (BM25, Robertson and Zaragoza, 2009).
 
     The text of a tool is its name, description and arguments, with the name twice. The name is also
-    scored alone. How rare a word is gets counted within these tools.
+    scored alone. The rarity of a word is counted among these tools.
     """
 
     def __init__(self, tools: Sequence[Tool]) -> None:
         self._n_tools = len(tools)
         texts = [Counter(stem_tokens(_indexed_text(tool))) for tool in tools]
-        self._vocabulary = {word: i for i, word in enumerate(dict.fromkeys(_words_of(texts)))}
+        self._vocabulary = {word: i for i, word in enumerate(dict.fromkeys(_all_words(texts)))}
         entries = _to_entries(texts, self._vocabulary)
         n_tools_by_word = np.bincount(entries.words, minlength=len(self._vocabulary))
         idf = _idf(n_tools_by_word, self._n_tools)
@@ -83,8 +83,8 @@ class BM25Index:
         The features are the BM25 score as a share of the most that the text could reach, the score
         itself, scaled, and the share of the tool's name that the text contains.
         """
-        known, max_scores = zip(*map(self._tokenize, texts), strict=True)
-        sums = self._postings.sum_scores(known)
+        word_ids, max_scores = zip(*map(self._tokenize, texts), strict=True)
+        sums = self._postings.sum_scores(word_ids)
         scores = sums[:, : self._n_tools]
         features = np.empty((len(texts), self._n_tools, N_LEXICAL_FEATURES), np.float32)
         np.divide(scores, np.array(max_scores, np.float32)[:, None], out=features[:, :, 0])
@@ -96,10 +96,10 @@ class BM25Index:
         """Return the ids of the words that tools have, and the most a text could score, never 0."""
         # Always in the order of the text: the sum of floats depends on it.
         words = dict.fromkeys(stem_tokens(text))
-        known = [self._vocabulary[word] for word in words if word in self._vocabulary]
-        n_unseen = len(words) - len(known)
-        information = sum([self._idf[word] for word in known]) + n_unseen * self._unseen_idf
-        return known, (_K1 + 1) * information or 1.0
+        word_ids = [self._vocabulary[word] for word in words if word in self._vocabulary]
+        n_unseen = len(words) - len(word_ids)
+        information = sum([self._idf[word] for word in word_ids]) + n_unseen * self._unseen_idf
+        return word_ids, (_K1 + 1) * information or 1.0
 
 
 class PostingLists:
@@ -135,7 +135,7 @@ class PostingLists:
 
 def stem_tokens(text: str) -> list[str]:
     """Return the first letters of each word of a text, without stop words."""
-    if text.isascii() and not _CAMEL_CASE.search(text):  # the fast way, which most texts can take
+    if text.isascii() and not _CAMEL_CASE.search(text):  # the fast case, which most texts are
         return [
             word[:_STEM_LENGTH]
             for word in _ASCII_WORD.findall(text.lower())
@@ -163,12 +163,12 @@ def _indexed_text(tool: Tool) -> str:
     return f"{tool.title} {identifier_to_words(tool.name)} {tool.arguments_text}"
 
 
-def _words_of(bags: Sequence[Counter[str]]) -> list[str]:
+def _all_words(bags: Sequence[Counter[str]]) -> list[str]:
     return [word for bag in bags for word in bag]
 
 
 def _idf(n_tools_by_word: NDArray[Any], n_tools: int) -> NDArray[np.float64]:
-    """Return the information of words that so many of the tools have, in nats."""
+    """Return the inverse document frequency of words in nats, from how many tools have each."""
     return np.asarray(np.log1p((n_tools - n_tools_by_word + 0.5) / (n_tools_by_word + 0.5)))
 
 

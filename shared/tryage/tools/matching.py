@@ -34,14 +34,14 @@ _MAX_CLAUSES = 16  # of a very long query the beginning is enough
 
 _CLAUSE_END = re.compile(
     r"[.;?!]\s+|,\s*"
-    r"|[\uff0c\u3001\u3002\uff1b\uff1f\uff01]"  # the same signs of Chinese and Japanese
+    r"|[\uff0c\u3001\u3002\uff1b\uff1f\uff01]"  # the same marks in Chinese and Japanese
     r"|\b(?:and then|and|then|also|additionally|finally|after that)\b",
     re.IGNORECASE,
 )
 
 _DESCRIPTION_WEIGHT = 20.0  # a description counts as much as 20 queries that the tool served
 
-_NEGATIVE_WEIGHT = 0.25  # what a query counts for which the tool was of no use
+_NEGATIVE_WEIGHT = 0.25  # the weight of a query for which the tool was of no use
 
 
 class Toolbox:
@@ -72,8 +72,8 @@ class Toolbox:
 
     def __repr__(self) -> str:
         """Show the size and the first names."""
-        some = ", ".join(tool.name for tool in self.tools[:3])
-        return f"Toolbox({len(self)} tools: {some}{', ...' if len(self) > 3 else ''})"
+        first_names = ", ".join(tool.name for tool in self.tools[:3])
+        return f"Toolbox({len(self)} tools: {first_names}{', ...' if len(self) > 3 else ''})"
 
     def with_permissions(self, permissions: Iterable[str] | None) -> _FilterResult:
         """Return the tools that need no other permission, and the rejected ones; None grants all.
@@ -104,13 +104,13 @@ class Toolbox:
             )
         tools = tuple(tool for tool in self.tools if tool.permissions <= granted)
         vectors, penalties = self.vectors[is_allowed], self.seen_penalties[is_allowed]
-        # A new toolbox, because how rare a word is gets counted among the tools that are left.
+        # A new toolbox, because the rarity of a word is counted among the tools that are left.
         return Toolbox(tools, vectors, penalties, self.library.subset(is_allowed)), rejected
 
 
 def _reject(tool: Tool, granted: frozenset[str]) -> RejectedExpert:
-    missing = ", ".join(sorted(tool.permissions - granted))
-    return RejectedExpert(tool.name, (f"needs the permission {missing}, which is not granted",))
+    names = ", ".join(sorted(tool.permissions - granted))
+    return RejectedExpert(tool.name, (f"needs the permission {names}, which is not granted",))
 
 
 def build_toolbox(tools: Iterable[Tool], encoder: Encoder, matcher: ToolMatcher) -> Toolbox:
@@ -120,12 +120,12 @@ def build_toolbox(tools: Iterable[Tool], encoder: Encoder, matcher: ToolMatcher)
         InputError: not a list of tools.
         LibraryError: no tool, or two with one name, whatever its case.
     """
-    checked = check_tools(tools)
-    titles = encoder.encode([tool.title for tool in checked])
-    full_texts = encoder.encode([tool.full_text for tool in checked])
-    library = Library(tool.as_expert() for tool in checked)
+    checked_tools = check_tools(tools)
+    titles = encoder.encode([tool.title for tool in checked_tools])
+    full_texts = encoder.encode([tool.full_text for tool in checked_tools])
+    library = Library(tool.as_expert() for tool in checked_tools)
     vectors = matcher.embed_tools(titles, full_texts)
-    return Toolbox(checked, vectors, matcher.seen_penalties(checked), library)
+    return Toolbox(checked_tools, vectors, matcher.seen_penalties(checked_tools), library)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +157,7 @@ def score_query(
 
 
 def split_clauses(query: str) -> list[str]:
-    """Return the parts of a query that ask for something each; none if it asks for one thing."""
+    """Return the parts of a query that each ask for something; [] if it asks for one thing."""
     parts = [part.strip() for part in _CLAUSE_END.split(query)]
     clauses = [part for part in parts if _is_clause(part)][:_MAX_CLAUSES]
     return clauses if len(clauses) > 1 else []
@@ -249,8 +249,8 @@ class ToolMatcher:
         """
         identity = np.eye(len(self.query_map), dtype=np.float32)
         query_map, tool_map = (
-            np.asarray((1 - share) * identity + share * learned, np.float32)
-            for learned in (self.query_map, self.tool_map)
+            np.asarray((1 - share) * identity + share * learned_map, np.float32)
+            for learned_map in (self.query_map, self.tool_map)
         )
         return replace(self, query_map=query_map, tool_map=tool_map)
 
@@ -295,9 +295,9 @@ class Feedback:
             return vectors
         rows = [library.index(name) for name in names]
         sums = np.stack([self.sums[name] for name in names])
-        moved: Float32Array = vectors.copy()
-        moved[rows] = _l2_normalize(_DESCRIPTION_WEIGHT * vectors[rows] + sums)
-        return moved
+        moved_vectors: Float32Array = vectors.copy()
+        moved_vectors[rows] = _l2_normalize(_DESCRIPTION_WEIGHT * vectors[rows] + sums)
+        return moved_vectors
 
 
 def margins(scores: Float32Array) -> Float32Array:

@@ -94,12 +94,12 @@ def save_matcher(matcher: ToolMatcher, feedback: Feedback, folder: Path) -> None
     """Write what a ranker has learned, without its encoder and card."""
     folder.mkdir(parents=True, exist_ok=True)
     arrays: ArrayDict = {}
-    packed = serialize(matcher, "fit", arrays)
+    matcher_data = serialize(matcher, "fit", arrays)
     names = sorted(feedback.sums)
     arrays |= {_feedback_key(i): feedback.sums[name] for i, name in enumerate(names)}
-    contiguous = {key: np.ascontiguousarray(array) for key, array in arrays.items()}
-    (folder / WEIGHTS_FILE).write_bytes(save(contiguous))
-    header = {"format": FORMAT, "fit": packed, "taught": names}
+    contiguous_arrays = {key: np.ascontiguousarray(array) for key, array in arrays.items()}
+    (folder / WEIGHTS_FILE).write_bytes(save(contiguous_arrays))
+    header = {"format": FORMAT, "fit": matcher_data, "taught": names}
     (folder / HEADER_FILE).write_text(json.dumps(header, indent=1) + "\n", "utf-8")
 
 
@@ -114,8 +114,10 @@ def load_ranker_parts(folder: Path, encoder_folder: Path) -> dict[str, Any]:
         arrays = load_file(folder / WEIGHTS_FILE)
     except (OSError, SafetensorError) as error:
         raise PersistenceError(f"{folder} holds no readable tool ranker: {error}") from error
-    packed = rename_fields(header["fit"], _FORMAT_1) if header["format"] == 1 else header["fit"]
-    matcher = deserialize(packed, arrays, (ToolMatcher,))
+    matcher_data = header["fit"]
+    if header["format"] == 1:
+        matcher_data = rename_fields(matcher_data, _FORMAT_1)
+    matcher = deserialize(matcher_data, arrays, (ToolMatcher,))
     keys = {name: _feedback_key(i) for i, name in enumerate(header["taught"])}
     if not isinstance(matcher, ToolMatcher) or not arrays.keys() >= set(keys.values()):
         raise PersistenceError(f"{folder / HEADER_FILE} is damaged; save the tool ranker again")

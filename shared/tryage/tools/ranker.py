@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from tryage.perception.encoder import Encoder
     from tryage.tools.matching import ToolMatcher
 
-_TOOLBOX_CACHE_SIZE = 32  # an agent asks with the same tools again and again
+_TOOLBOX_CACHE_SIZE = 32  # an agent asks many times with the same tools
 
 _NO_PREFERENCES = Preferences()
 
@@ -101,7 +101,7 @@ class ToolRanker:
     def toolbox(self, tools: Iterable[Tool]) -> Toolbox:
         """Embed and index tools; the same tools given again return the same toolbox.
 
-        With thousands of tools keep what this returns and give it to `select`.
+        With thousands of tools, keep the result and pass it to `select`.
 
         Raises:
             InputError: not a list of tools.
@@ -142,24 +142,25 @@ class ToolRanker:
         _check_query(query)
         check_k(k)
         toolbox = tools if isinstance(tools, Toolbox) else self.toolbox(tools)
-        toolbox, not_permitted = toolbox.with_permissions(granted)
+        toolbox, permission_rejections = toolbox.with_permissions(granted)
         usefulness, needed = self._predict(toolbox, query)
-        scored = _score_tools(toolbox, usefulness, preferences)
-        ranking, rejected = scored.ranking(0), scored.rejections(0)
+        scored_batch = _score_tools(toolbox, usefulness, preferences)
+        ranking, rejections = scored_batch.ranking(0), scored_batch.rejections(0)
         if not ranking:
-            raise NoExpertError(_no_tool_message(toolbox, rejected))
+            raise NoExpertError(_no_tool_message(toolbox, rejections))
         if needed < abstain_below:
-            chosen = []
+            chosen_positions = []
         elif k is not None:
-            chosen = ranking.top(k).tolist()
+            chosen_positions = ranking.top(k).tolist()
         else:
-            chosen = _probable_tools(ranking, scored.eligible[0] & (usefulness > 0.5))
+            is_probable = scored_batch.eligible[0] & (usefulness > 0.5)
+            chosen_positions = _probable_tools(ranking, is_probable)
         return Selection(
             query=query,
-            tools=tuple(toolbox.tools[i] for i in chosen),
+            tools=tuple(toolbox.tools[i] for i in chosen_positions),
             needed=needed,
             ranking=ranking,
-            rejected=(*not_permitted, *rejected) if not_permitted else rejected,
+            rejected=(*permission_rejections, *rejections) if permission_rejections else rejections,
         )
 
     def _predict(self, toolbox: Toolbox, query: str) -> tuple[Float32Array, float]:
@@ -220,11 +221,14 @@ class Selection:
 
     def explain(self, top: int = 3) -> str:
         """Say in words what was chosen and why, with the `top` best in full."""
-        chosen = ", ".join(self.names) or "no tool"
-        lines = [f"{chosen}: some tool is needed with probability {self.needed:.2f}."]
-        lines += [f"  {place}. {_line(one)}" for place, one in enumerate(self.ranking[:top], 1)]
+        chosen_names = ", ".join(self.names) or "no tool"
+        lines = [f"{chosen_names}: some tool is needed with probability {self.needed:.2f}."]
         lines += [
-            f"  left out: {one.name}, {'; '.join(one.reasons)}" for one in self.rejected[:top]
+            f"  {rank}. {_tool_line(tool)}" for rank, tool in enumerate(self.ranking[:top], 1)
+        ]
+        lines += [
+            f"  left out: {rejection.name}, {'; '.join(rejection.reasons)}"
+            for rejection in self.rejected[:top]
         ]
         if len(self.rejected) > top:
             lines.append(f"  left out: {len(self.rejected) - top:,} more")
@@ -237,12 +241,12 @@ class Selection:
             "tools": list(self.names),
             "needed": self.needed,
             "abstained": self.abstained,
-            "ranking": [one.to_dict() for one in self.ranking[:top]],
-            "rejected": [one.to_dict() for one in self.rejected[:top]],
+            "ranking": [tool.to_dict() for tool in self.ranking[:top]],
+            "rejected": [rejection.to_dict() for rejection in self.rejected[:top]],
         }
 
 
-def _line(tool: RankedExpert) -> str:
+def _tool_line(tool: RankedExpert) -> str:
     terms = "".join(f" + {name} {term:.3f}" for name, term in tool.terms.items())
     total = f"{tool.predicted_loss:.3f}{terms} = {tool.total:.3f}"
     return f"{tool.name}: of use {1 - tool.predicted_loss:.2f}, total {total}"
@@ -275,9 +279,9 @@ def _score_tools(
     return score_batch(toolbox.library, preferences, DEFAULT_CONSTRAINTS, prediction, _REQUEST)
 
 
-def _no_tool_message(toolbox: Toolbox, rejected: Sequence[RejectedExpert]) -> str:
+def _no_tool_message(toolbox: Toolbox, rejections: Sequence[RejectedExpert]) -> str:
     headline = f"None of the {len(toolbox)} tools meets the requirements."
-    return "\n".join([headline, *rejection_lines(rejected)])
+    return "\n".join([headline, *rejection_lines(rejections)])
 
 
 def _probable_tools(ranking: Ranking, is_probable: BoolArray) -> list[int]:
@@ -285,6 +289,6 @@ def _probable_tools(ranking: Ranking, is_probable: BoolArray) -> list[int]:
 
     The ranking is sorted no further than the last of them: with thousands of tools that is fast.
     """
-    order = (int(ranking.top(place)[-1]) for place in range(1, len(ranking) + 1))
-    found = islice((i for i in order if is_probable[i]), int(is_probable.sum()))
-    return list(found) or ranking.top(1).tolist()
+    order = (int(ranking.top(length)[-1]) for length in range(1, len(ranking) + 1))
+    positions = islice((i for i in order if is_probable[i]), int(is_probable.sum()))
+    return list(positions) or ranking.top(1).tolist()

@@ -48,18 +48,18 @@ class Tool:
         """Check every field and convert it to its own type."""
         self._check_texts()
         object.__setattr__(self, "arguments", {str(k): str(v) for k, v in self.arguments.items()})
-        for what, maximum in _MAX_VALUES.items():
-            value = getattr(self, what)
+        for name, maximum in _MAX_VALUES.items():
+            value = getattr(self, name)
             if value is not None:
-                number = check_number(f"{self.name}: {what}", value, 0.0, maximum)
-                object.__setattr__(self, what, number)
+                number = check_number(f"{self.name}: {name}", value, 0.0, maximum)
+                object.__setattr__(self, name, number)
         permissions = frozenset(check_strings(f"{self.name}: permissions", self.permissions))
         object.__setattr__(self, "permissions", permissions)
 
     def _check_texts(self) -> None:
-        for what in ("name", "description"):
-            if not isinstance(getattr(self, what), str):
-                raise InputError(f"A tool's {what} is a string, got {getattr(self, what)!r:.80}.")
+        for name in ("name", "description"):
+            if not isinstance(getattr(self, name), str):
+                raise InputError(f"A tool's {name} is a string, got {getattr(self, name)!r:.80}.")
         if not self.name.strip():
             raise InputError("A tool needs a name, got an empty one.")
         if not isinstance(self.arguments, Mapping):
@@ -68,18 +68,19 @@ class Tool:
             )
 
     @classmethod
-    def from_schema(cls, schema: Mapping[str, Any], **known: Any) -> Tool:  # noqa: ANN401 - the other fields of Tool
+    def from_schema(cls, schema: Mapping[str, Any], **metadata: Any) -> Tool:  # noqa: ANN401 - the other fields of Tool
         """Read the schema that a model gets: OpenAI's, Anthropic's, MCP's or a bare function's.
 
-        `known` are `cost`, `latency`, `risk` and `permissions`, which no schema holds.
+        `metadata` are `cost`, `latency`, `risk` and `permissions`, which no schema holds.
 
         Raises:
             InputError: not a mapping, or one without a name.
         """
         if not isinstance(schema, Mapping):
             raise InputError(f"A tool's schema is a dict, got {type(schema).__name__}.")
-        inner = schema.get("function")
-        function: Mapping[str, Any] = inner if isinstance(inner, Mapping) else schema
+        function = schema.get("function")
+        if not isinstance(function, Mapping):
+            function = schema
         if not isinstance(function.get("name"), str):
             raise InputError(
                 f"A tool's schema needs a name, got the keys {sorted(map(str, function))[:8]}; "
@@ -89,7 +90,7 @@ class Tool:
             name=function["name"],
             description=str(function.get("description") or function.get("title") or ""),
             arguments=_parse_arguments(function),
-            **known,
+            **metadata,
         )
 
     @property
@@ -116,11 +117,11 @@ class Tool:
         digest = blake2b(self.title.encode("utf-8", "replace"), digest_size=8).digest()
         return int.from_bytes(digest, "big")
 
-    def with_metadata(self, known: Tool | None) -> Tool:
-        """Return the tool with the cost, latency, risk and permissions of `known`."""
-        if known is None:
+    def with_metadata(self, source: Tool | None) -> Tool:
+        """Return the tool with the cost, latency, risk and permissions of `source`."""
+        if source is None:
             return self
-        return replace(self, **{what: getattr(known, what) for what in _METADATA_FIELDS})
+        return replace(self, **{name: getattr(source, name) for name in _METADATA_FIELDS})
 
     def as_expert(self) -> Expert:
         """Return the tool as an expert, so that one objective scores experts and tools.
@@ -145,25 +146,26 @@ def check_tools(tools: Iterable[Tool]) -> tuple[Tool, ...]:
     """
     if isinstance(tools, (str, bytes, Mapping)) or not isinstance(tools, Iterable):
         raise InputError(f"Tools are a list of Tool, got {tools!r:.80}.")
-    checked = tuple(tools)
-    for tool in checked:
+    checked_tools = tuple(tools)
+    for tool in checked_tools:
         if not isinstance(tool, Tool):
             raise InputError(
                 f"Tools are a list of Tool, got a {type(tool).__name__} in it; "
                 "read a schema with Tool.from_schema(...)."
             )
-    return checked
+    return checked_tools
 
 
-def check_tool_names(what: str, names: Iterable[str], available: Collection[str]) -> None:
-    """Check that an argument, `what`, names only available tools.
+def check_tool_names(parameter: str, names: Iterable[str], available: Collection[str]) -> None:
+    """Check that an argument, `parameter`, names only available tools.
 
     Raises:
         InputError: a name that no tool has.
     """
-    if missing := sorted(set(names) - set(available)):
+    if unknown_names := sorted(set(names) - set(available)):
         raise InputError(
-            f"{what} names {missing}, which no tool has; available are {sorted(available)[:20]}."
+            f"{parameter} names {unknown_names}, which no tool has; available are "
+            f"{sorted(available)[:20]}."
         )
 
 
@@ -175,7 +177,7 @@ def identifier_to_words(name: str) -> str:
 def _parse_arguments(function: Mapping[str, Any]) -> dict[str, str]:
     """Return the properties of the first JSON schema in a function, with their descriptions."""
     schemas = (function.get(key) for key in _SCHEMA_KEYS)
-    schema = next((found for found in schemas if isinstance(found, Mapping)), {})
+    schema = next((candidate for candidate in schemas if isinstance(candidate, Mapping)), {})
     properties = schema.get("properties")
     if not isinstance(properties, Mapping):
         return {}

@@ -69,7 +69,7 @@ _ALWAYS_NEEDED_INTERCEPT = 60.0
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Episode:
-    """One query among `tools`; `useful` names the tools that it needs, none if it needs no tool.
+    """One query among `tools`; `useful` names the tools that it needs, if any.
 
     Raises:
         InputError: no tools, or a useful one that is not among them.
@@ -127,10 +127,10 @@ def fit_ranker(
     queries, by their text, is held out: the scores are calibrated on them.
 
     Args:
-        episodes: Queries with their tools; those that need no tool teach when to abstain.
+        episodes: Queries with their tools; from those that need no tool it learns when to abstain.
         encoder: Embeds queries and tools; it is not changed.
         config: Schedule, seed and sizes.
-        checkpoint: A folder; the same call, killed and started again, continues where it was.
+        checkpoint: A folder; the same call, killed and started again, continues where it stopped.
         progress: Whether to show a progress bar.
 
     Raises:
@@ -140,9 +140,10 @@ def fit_ranker(
     for package, extra in (("torch", "train"), ("sklearn", "evaluate")):
         require_extra(package, extra)
     config = config or ToolRankerConfig()
-    held_out = [one for one in episodes if is_held_out(one, config.held_out_one_in)]
+    one_in = config.held_out_one_in
+    held_out = [episode for episode in episodes if is_held_out(episode, one_in)]
     training = [
-        one for one in episodes if one.useful and not is_held_out(one, config.held_out_one_in)
+        episode for episode in episodes if episode.useful and not is_held_out(episode, one_in)
     ]
     if len(training) < _MIN_EPISODES:
         raise InputError(
@@ -151,9 +152,9 @@ def fit_ranker(
         )
     groups = [_EncodedGroup(group, encoder) for group in group_by_toolset(training)]
     path = None if checkpoint is None else Path(checkpoint) / _checkpoint_name(training, config)
-    learned = _fit_maps(groups, encoder.dim, config, path, progress=progress)
+    learned_matcher = _fit_maps(groups, encoder.dim, config, path, progress=progress)
     matcher = replace(
-        learned.interpolate(config.interpolation),
+        learned_matcher.interpolate(config.interpolation),
         seen_fingerprints=np.unique(
             tool_fingerprints(tool for group in groups for tool in group.tools)
         ),
@@ -189,17 +190,18 @@ class EpisodeGroup:
 
 def group_by_toolset(episodes: Sequence[Episode]) -> tuple[EpisodeGroup, ...]:
     """Group episodes that have the same list of tools; those with rare lists form one group."""
-    by_list: dict[int, list[Episode]] = defaultdict(list)
+    by_toolset: dict[int, list[Episode]] = defaultdict(list)
     for episode in episodes:
-        by_list[id(episode.tools)].append(episode)
-    rest = [one for same in by_list.values() if len(same) < _MIN_GROUP_SIZE for one in same]
-    groups = [same for same in by_list.values() if len(same) >= _MIN_GROUP_SIZE]
-    groups += [rest] if rest else []
+        by_toolset[id(episode.tools)].append(episode)
+    groups = [group for group in by_toolset.values() if len(group) >= _MIN_GROUP_SIZE]
+    small_groups = [group for group in by_toolset.values() if len(group) < _MIN_GROUP_SIZE]
+    if small_groups:
+        groups.append([episode for group in small_groups for episode in group])
     return tuple(EpisodeGroup(tuple(group), _union_of_tools(group)) for group in groups)
 
 
 def _union_of_tools(episodes: Sequence[Episode]) -> tuple[Tool, ...]:
-    lists = {id(one.tools): one.tools for one in episodes}
+    lists = {id(episode.tools): episode.tools for episode in episodes}
     return tuple(dict.fromkeys(tool for tools in lists.values() for tool in tools))
 
 
@@ -211,18 +213,20 @@ class _EncodedGroup:
 
     def __init__(self, group: EpisodeGroup, encoder: Encoder) -> None:
         self.episodes, self.tools = group.episodes, group.tools
-        self.queries = encoder.encode([one.query for one in group.episodes])
+        self.queries = encoder.encode([episode.query for episode in group.episodes])
         self.titles = encoder.encode([tool.title for tool in group.tools])
         self.full_texts = encoder.encode([tool.full_text for tool in group.tools])
         index = BM25Index(group.tools)
-        self._lexical = [_nonzero_rows(index(one.query)) for one in group.episodes]
+        self._lexical = [_nonzero_rows(index(episode.query)) for episode in group.episodes]
         positions = {tool: i for i, tool in enumerate(group.tools)}
-        lists = {id(one.tools): one.tools for one in group.episodes}
-        own = {key: np.array([positions[tool] for tool in tools]) for key, tools in lists.items()}
-        self.own_tools = [own[id(one.tools)] for one in group.episodes]
+        lists = {id(episode.tools): episode.tools for episode in group.episodes}
+        positions_by_toolset = {
+            key: np.array([positions[tool] for tool in tools]) for key, tools in lists.items()
+        }
+        self.own_tools = [positions_by_toolset[id(episode.tools)] for episode in group.episodes]
         self.useful = [
-            np.array([positions[tool] for tool in one.tools if tool.name in one.useful])
-            for one in group.episodes
+            np.array([positions[tool] for tool in episode.tools if tool.name in episode.useful])
+            for episode in group.episodes
         ]
 
     def lexical_features(self, rows: Int64Array, columns: Int64Array) -> Float32Array:
@@ -239,12 +243,12 @@ class _EncodedGroup:
         """Return the tools of one step: all useful ones, and others that the episodes have."""
         useful = np.unique(np.concatenate([self.useful[row] for row in rows]))
         others = np.setdiff1d(np.concatenate([self.own_tools[row] for row in rows]), useful)
-        drawn = rng.permutation(others)[: max(limit - len(useful), 0)]
-        return np.sort(np.concatenate([useful, drawn]))
+        negatives = rng.permutation(others)[: max(limit - len(useful), 0)]
+        return np.sort(np.concatenate([useful, negatives]))
 
 
 def _nonzero_rows(features: Float32Array) -> tuple[NDArray[np.intp], Float32Array]:
-    """Return the few tools with a shared word of `(n_tools, N_LEXICAL_FEATURES)`, and theirs."""
+    """Return the rows of `(n_tools, N_LEXICAL_FEATURES)` that are not zero: indices and values."""
     tools = np.flatnonzero(features.any(axis=1))
     return tools, features[tools]
 
@@ -284,10 +288,10 @@ class _ContrastiveObjective:
         share = np.sqrt(sizes) / np.sqrt(sizes).sum()
         size = self.config.schedule.batch_size
         n_batches = max(1, round(float(sizes.sum()) / size))
-        drawn = rng.choice(len(sizes), n_batches, p=share)
+        drawn_groups = rng.choice(len(sizes), n_batches, p=share)
         return [
             self.starts[group] + rng.permutation(sizes[group])[:size].astype(np.int64)
-            for group in drawn.tolist()
+            for group in drawn_groups.tolist()
         ]
 
     def loss(
@@ -296,16 +300,16 @@ class _ContrastiveObjective:
         """Compare each query's useful tools with the others, and stay near the identity."""
         import torch
 
-        number = int(np.searchsorted(self.starts, rows[0], side="right")) - 1
-        group, local = self.groups[number], rows - self.starts[number]
-        columns = group.sample_candidates(local, self.config.negatives, rng)
+        group_index = int(np.searchsorted(self.starts, rows[0], side="right")) - 1
+        group, group_rows = self.groups[group_index], rows - self.starts[group_index]
+        columns = group.sample_candidates(group_rows, self.config.negatives, rng)
         scores = model.scores(
-            torch.from_numpy(group.queries[local]),
+            torch.from_numpy(group.queries[group_rows]),
             (torch.from_numpy(group.titles[columns]), torch.from_numpy(group.full_texts[columns])),
-            torch.from_numpy(group.lexical_features(local, columns)),
+            torch.from_numpy(group.lexical_features(group_rows, columns)),
             self.config.schedule.dropout,
         )
-        targets, bias = _targets(group, local, columns)
+        targets, bias = _targets(group, group_rows, columns)
         log_probabilities = (scores + torch.from_numpy(bias)).log_softmax(1)
         contrastive = -(torch.from_numpy(targets) * log_probabilities).sum(1).mean()
         return contrastive + self.config.identity_penalty * model.identity_distance()
@@ -355,10 +359,14 @@ class _TrainableMatcher:
         from torch.nn.functional import dropout, normalize
 
         argument_weight, log_cosine_scale, *lexical_weights = self.scalars()
-        mixed = (1 - argument_weight) * tools[0] + argument_weight * tools[1]
-        left = normalize(dropout(queries, dropout_rate) @ self.parameters["query_map"], eps=1e-6)
-        right = normalize(dropout(mixed, dropout_rate) @ self.parameters["tool_map"], eps=1e-6)
-        cosines = log_cosine_scale.exp() * left @ right.T
+        tool_embeddings = (1 - argument_weight) * tools[0] + argument_weight * tools[1]
+        query_vectors = normalize(
+            dropout(queries, dropout_rate) @ self.parameters["query_map"], eps=1e-6
+        )
+        tool_vectors = normalize(
+            dropout(tool_embeddings, dropout_rate) @ self.parameters["tool_map"], eps=1e-6
+        )
+        cosines = log_cosine_scale.exp() * query_vectors @ tool_vectors.T
         scores: torch.Tensor = cosines + lexical @ torch.stack(lexical_weights)
         return scores
 
@@ -401,15 +409,21 @@ def calibrate_matcher(
     Without an episode that has a useful tool the matcher is returned as it is.
     """
     order = np.random.default_rng(0).permutation(len(held_out))[:_MAX_CALIBRATION_EPISODES]
-    scored = _score_episodes(matcher, encoder, [held_out[i] for i in sorted(order.tolist())])
-    with_useful = [one for one in scored if one.useful.any()]
-    if not with_useful:
+    sample = [held_out[i] for i in sorted(order.tolist())]
+    scored_episodes = _score_episodes(matcher, encoder, sample)
+    tool_episodes = [episode for episode in scored_episodes if episode.useful.any()]
+    if not tool_episodes:
         return matcher
     candidates = [replace(matcher, clause_weight=weight) for weight in _CLAUSE_WEIGHTS]
-    recalls = [np.mean([one.recall(candidate) for one in with_useful]) for candidate in candidates]
+    recalls = [
+        np.mean([episode.recall(candidate) for episode in tool_episodes])
+        for candidate in candidates
+    ]
     best = candidates[int(np.argmax(recalls))]
     return replace(
-        best, usefulness_coef=_fit_usefulness(best, scored), needed_coef=_fit_needed(scored)
+        best,
+        usefulness_coef=_fit_usefulness(best, scored_episodes),
+        needed_coef=_fit_needed(scored_episodes),
     )
 
 
@@ -421,13 +435,13 @@ class _ScoredEpisode:
     useful: BoolArray
     group: int
 
-    def combined(self, matcher: ToolMatcher) -> Float32Array:
+    def combined_scores(self, matcher: ToolMatcher) -> Float32Array:
         """Return the scores of the query and its best clause, `(n_tools,)`."""
         return matcher.combine_clauses(self.scores.whole_query, self.scores.clauses)
 
     def recall(self, matcher: ToolMatcher) -> float:
         """Return the share of the useful tools among the best `_RECALL_AT`."""
-        best = np.argsort(-self.combined(matcher), kind="stable")[:_RECALL_AT]
+        best = np.argsort(-self.combined_scores(matcher), kind="stable")[:_RECALL_AT]
         return float(self.useful[best].sum() / self.useful.sum())
 
 
@@ -435,43 +449,47 @@ def _score_episodes(
     matcher: ToolMatcher, encoder: Encoder, episodes: Sequence[Episode]
 ) -> list[_ScoredEpisode]:
     toolboxes: dict[int, Toolbox] = {}
-    scored = []
-    for number, group in enumerate(group_by_toolset(episodes)):
-        for one in group.episodes:
-            if id(one.tools) not in toolboxes:
-                toolboxes[id(one.tools)] = build_toolbox(one.tools, encoder, matcher)
-            scores = score_query(one.query, toolboxes[id(one.tools)], encoder, matcher, Feedback())
-            useful = np.array([tool.name in one.useful for tool in one.tools])
-            scored.append(_ScoredEpisode(scores, useful, number))
-    return scored
+    scored_episodes = []
+    for group_index, group in enumerate(group_by_toolset(episodes)):
+        for episode in group.episodes:
+            if id(episode.tools) not in toolboxes:
+                toolboxes[id(episode.tools)] = build_toolbox(episode.tools, encoder, matcher)
+            scores = score_query(
+                episode.query, toolboxes[id(episode.tools)], encoder, matcher, Feedback()
+            )
+            useful = np.array([tool.name in episode.useful for tool in episode.tools])
+            scored_episodes.append(_ScoredEpisode(scores, useful, group_index))
+    return scored_episodes
 
 
-def _fit_usefulness(matcher: ToolMatcher, scored: Sequence[_ScoredEpisode]) -> Float32Array:
+def _fit_usefulness(
+    matcher: ToolMatcher, scored_episodes: Sequence[_ScoredEpisode]
+) -> Float32Array:
     """Fit the probability that a tool is of use, from its score and its margin."""
     rows, labels = [], []
-    for one in scored:
-        scores = one.combined(matcher)
+    for episode in scored_episodes:
+        scores = episode.combined_scores(matcher)
         order = np.argsort(-scores, kind="stable")
-        hard_negatives = order[~one.useful[order]][:_N_HARD_NEGATIVES]
-        shown = np.concatenate([np.flatnonzero(one.useful), hard_negatives])
-        rows.append(np.stack([scores, margins(scores)], axis=1)[shown])
-        labels.append(one.useful[shown])
+        hard_negatives = order[~episode.useful[order]][:_N_HARD_NEGATIVES]
+        sampled_tools = np.concatenate([np.flatnonzero(episode.useful), hard_negatives])
+        rows.append(np.stack([scores, margins(scores)], axis=1)[sampled_tools])
+        labels.append(episode.useful[sampled_tools])
     return _fit_logistic(np.concatenate(rows), np.concatenate(labels))
 
 
-def _fit_needed(scored: Sequence[_ScoredEpisode]) -> Float32Array:
+def _fit_needed(scored_episodes: Sequence[_ScoredEpisode]) -> Float32Array:
     """Fit the probability that any tool is needed.
 
     Only groups count in which some queries need a tool and others do not: elsewhere the two would
     differ by their tools. Without such a group a tool is always needed.
     """
-    needs_tool = np.array([bool(one.useful.any()) for one in scored])
-    groups = np.array([one.group for one in scored])
-    mixed = np.intersect1d(groups[needs_tool], groups[~needs_tool])
-    is_mixed = np.isin(groups, mixed)
+    needs_tool = np.array([bool(episode.useful.any()) for episode in scored_episodes])
+    groups = np.array([episode.group for episode in scored_episodes])
+    mixed_groups = np.intersect1d(groups[needs_tool], groups[~needs_tool])
+    is_mixed = np.isin(groups, mixed_groups)
     if not is_mixed.any():
         return np.array([_ALWAYS_NEEDED_INTERCEPT, *np.zeros(N_NEEDED_FEATURES)], np.float32)
-    features = np.stack([one.scores.needed_features for one in scored])
+    features = np.stack([episode.scores.needed_features for episode in scored_episodes])
     return _fit_logistic(features[is_mixed], needs_tool[is_mixed])
 
 

@@ -66,7 +66,7 @@ def test_the_choice_is_read_from_its_letter_or_its_text(answer, letter):
 
 
 def test_a_reference_that_is_not_a_choice_is_rejected():
-    with pytest.raises(InputError, match="none of the choices"):
+    with pytest.raises(InputError, match="not one of the choices"):
         multiple_choice(Prompt("?", references=("Rome",), choices=CAPITALS), "A")
 
 

@@ -83,24 +83,25 @@ class GenerationMeasurer:
         """
         for prompt in prompts:
             check_required_fields(self.scorer, prompt)
-        remaining, stop = iter(enumerate(prompts)), _StopCondition(self.expert.name)
-        running: dict[Future[Measurement], int] = {}
+        remaining_prompts = iter(enumerate(prompts))
+        stop_condition = _StopCondition(self.expert.name)
+        running_requests: dict[Future[Measurement], int] = {}
         with ThreadPoolExecutor(self.concurrency) as pool:
             while True:
-                while len(running) < self.concurrency and not stop.reason:
-                    allowed = budget.allows(self.expert.name, len(running))
-                    if not allowed or (item := next(remaining, None)) is None:
+                while len(running_requests) < self.concurrency and not stop_condition.reason:
+                    is_allowed = budget.allows(self.expert.name, len(running_requests))
+                    if not is_allowed or (item := next(remaining_prompts, None)) is None:
                         break
-                    running[pool.submit(self._measure_prompt, item[1], budget)] = item[0]
-                if not running:
+                    running_requests[pool.submit(self._measure_prompt, item[1], budget)] = item[0]
+                if not running_requests:
                     break
-                for future in wait(running, return_when=FIRST_COMPLETED).done:
-                    position = running.pop(future)
-                    if (measurement := stop.collect(future)) is not None:
+                for future in wait(running_requests, return_when=FIRST_COMPLETED).done:
+                    position = running_requests.pop(future)
+                    if (measurement := stop_condition.collect(future)) is not None:
                         yield position, measurement
-                        stop.charge(budget, measurement)
-        if stop.reason:
-            raise stop.reason
+                        stop_condition.charge(budget, measurement)
+        if stop_condition.reason:
+            raise stop_condition.reason
 
     def _measure_prompt(self, prompt: Prompt, budget: Budget) -> Measurement:
         """Ask, time and score one prompt; an error of this prompt alone is in the measurement."""
@@ -124,14 +125,14 @@ class GenerationMeasurer:
         return self._score_answer(prompt, answer.text, measurement)
 
     def _score_answer(self, prompt: Prompt, text: str, measurement: Measurement) -> Measurement:
-        """Add the score to what is known of an answer."""
+        """Add the score to the measurement of an answer."""
         try:
             result = ScoreResult.from_value(self.scorer(prompt, text))
         except Exception as error:
-            of_this_answer = (
+            concerns_answer = (
                 isinstance(error, MeasurementError) or is_transient(error) or is_prompt_error(error)
             )
-            if not of_this_answer:  # a mistake in the scorer, which every answer would meet
+            if not concerns_answer:  # a mistake in the scorer, which fails for every answer
                 raise
             return replace(measurement, error=f"the scorer failed: {describe_error(error)}")
         loss = 1.0 - result.score
@@ -144,7 +145,7 @@ def reading_ease(text: str) -> float | None:
     206.835 - 1.015 words per sentence - 84.6 syllables per word (Flesch, 1948). textstat counts the
     words and sentences. Syllables are counted by hyphenation, as textstat does for words that are
     in no dictionary: textstat would download its dictionary for English without asking the user,
-    and the same text would get another ease on a machine that has the dictionary.
+    and the same text would get another result on a machine that has the dictionary.
 
     Raises:
         MissingExtraError: textstat is not installed.
@@ -166,7 +167,7 @@ class _StopCondition:
         self._name, self._consecutive_failures = name, 0
 
     def collect(self, future: Future[Measurement]) -> Measurement | None:
-        """Return the measurement, or record why there is none."""
+        """Return the measurement, or record why there is no measurement."""
         try:
             measurement = future.result()
         except (InputError, MeasurementError) as error:
@@ -187,9 +188,9 @@ class _StopCondition:
         if measurement.error and measurement.cost is None:
             return  # there was no answer
         costs = [measurement.cost, 0.0 if measurement.error else measurement.scoring_cost]
-        known = [usd for usd in costs if usd is not None]
+        known_costs = [usd for usd in costs if usd is not None]
         try:
-            budget.charge(self._name, sum(known) if len(known) == len(costs) else None)
+            budget.charge(self._name, sum(known_costs) if len(known_costs) == len(costs) else None)
         except MeasurementError as error:
             self.reason = self.reason or error
 

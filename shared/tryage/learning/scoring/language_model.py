@@ -39,7 +39,7 @@ MAX_PROMPT_TOKENS = 512  # tokens of a prompt that are read for its hidden state
 
 
 class LanguageModel(ABC):
-    """A language model whose loss on a text is measured.
+    """A language model that is measured by its loss on a text.
 
     Args:
         expert: The expert that is measured.
@@ -75,9 +75,10 @@ class LanguageModel(ABC):
 
         Without an `expert`, the name of the folder or file is its name. Nothing is loaded yet.
         """
-        known = expert_from_checkpoint(str(source)) if expert is None else expert
+        if expert is None:
+            expert = expert_from_checkpoint(str(source))
         load = partial(load_model_and_tokenizer, str(source), cls.auto_class, device)
-        return cls(known, load, **settings)
+        return cls(expert, load, **settings)
 
     def with_cached_model(self) -> Self:
         """Return a copy that keeps the model in memory, for prompts that come in several calls."""
@@ -121,14 +122,14 @@ class LanguageModel(ABC):
         for batch in batch_by_length(lengths, self.batch_tokens):
             if budget.stopped:
                 return
-            texts = [self.prepare(tokenizer, prompts[at], max_length) for at in batch]
+            texts = [self.prepare(tokenizer, prompts[position], max_length) for position in batch]
             rows = [row for text in texts for row in text.rows]
             try:
                 nats = iter(self._batched_losses(model, rows, pad_token_id))
             except (RuntimeError, IndexError) as error:
                 raise MeasurementError(f"{self.expert.name} failed on a batch: {error}") from error
-            for at, text in zip(batch, texts, strict=True):
-                yield at, text.to_measurement(math.fsum(next(nats) for _ in text.rows))
+            for position, text in zip(batch, texts, strict=True):
+                yield position, text.to_measurement(math.fsum(next(nats) for _ in text.rows))
 
     def _batched_losses(
         self, model: Model, rows: Sequence[TokenRow], pad_token_id: int
@@ -138,9 +139,11 @@ class LanguageModel(ABC):
         nats = [0.0] * len(rows)
         with torch.inference_mode():
             for batch in batch_by_length([len(row.ids) for row in rows], self.batch_tokens):
-                losses = self.sequence_losses(model, [rows[at] for at in batch], pad_token_id)
-                for at, loss in zip(batch, losses.tolist(), strict=True):
-                    nats[at] = loss
+                losses = self.sequence_losses(
+                    model, [rows[position] for position in batch], pad_token_id
+                )
+                for position, loss in zip(batch, losses.tolist(), strict=True):
+                    nats[position] = loss
         return nats
 
 
@@ -201,9 +204,9 @@ def pad_sequences(rows: Sequence[list[int]], fill_value: int, device: torch.devi
     """Return rows of numbers as one tensor, padded on the right."""
     import torch
 
-    longest = max(map(len, rows))
+    max_length = max(map(len, rows))
     return torch.tensor(
-        [[*row, *[fill_value] * (longest - len(row))] for row in rows], device=device
+        [[*row, *[fill_value] * (max_length - len(row))] for row in rows], device=device
     )
 
 
@@ -221,12 +224,12 @@ def sum_token_losses(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor
     """Return the nats of each row's labels under `(batch, length, n_tokens)` logits, `(batch,)`."""
     import torch
 
-    scored = labels != IGNORE_INDEX
+    is_scored = labels != IGNORE_INDEX
     losses = torch.nn.functional.cross_entropy(
-        logits[scored].float(), labels[scored], reduction="none"
+        logits[is_scored].float(), labels[is_scored], reduction="none"
     )
     total = torch.zeros(len(labels), dtype=torch.float64, device=logits.device)
-    return total.index_add(0, scored.nonzero()[:, 0], losses.double())
+    return total.index_add(0, is_scored.nonzero()[:, 0], losses.double())
 
 
 def max_lengths(model: Model, tokenizer: Tokenizer) -> Iterator[int]:
@@ -300,10 +303,12 @@ def mean_hidden_states(
     states = np.zeros((len(tokens), model.config.hidden_size), np.float32)
     with tqdm(total=len(tokens), desc="reading", unit="prompt", disable=not progress) as bar:
         for batch in batch_by_length([len(ids) for ids in tokens], batch_tokens):
-            filled = [at for at in batch if tokens[at]]
-            if filled:
+            non_empty = [position for position in batch if tokens[position]]
+            if non_empty:
                 pad_token_id = tokenizer.pad_token_id or 0
-                states[filled] = _mean_pool(model, [tokens[at] for at in filled], pad_token_id)
+                states[non_empty] = _mean_pool(
+                    model, [tokens[position] for position in non_empty], pad_token_id
+                )
             bar.update(len(batch))
     return states
 

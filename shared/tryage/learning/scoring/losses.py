@@ -83,14 +83,16 @@ class MaskedLM(LanguageModel):
         if tokenizer.mask_token_id is None:
             raise MeasurementError(f"{self.expert.name} has no mask token, so no masked-LM loss.")
         text, windows = TokenizedText(), _split_into_windows(tokenizer, prompt.text, max_length)
-        covered = char_positions(span for window in windows for span in window.offsets if span)
+        covered_chars = char_positions(
+            span for window in windows for span in window.offsets if span
+        )
         for spans in sample_masks(prompt.text, self.rate, self.seed, self.rounds, self.least):
-            hidden = char_positions(spans)
+            hidden_chars = char_positions(spans)
             for window in windows:
-                _add_masked_row(tokenizer, prompt.text, window, hidden, text)
+                _add_masked_row(tokenizer, prompt.text, window, hidden_chars, text)
             for start, end in spans:
                 text.count_text(prompt.text[start:end])
-                if covered.isdisjoint(range(start, end)):
+                if covered_chars.isdisjoint(range(start, end)):
                     text.tokens += 1
                     text.add_unknown_token(prompt.text[start:end])
         return text
@@ -134,11 +136,13 @@ class CausalLM(LanguageModel):
             ids, labels = [start_token, *ids], [IGNORE_INDEX, *labels]
         elif labels and labels[0] != IGNORE_INDEX:
             text.extra_nats = math.log(len(tokenizer))
-        for start, end, first in sliding_windows(len(ids), max_length, max(1, max_length // 2)):
-            scored = labels[first:end]
-            if any(label != IGNORE_INDEX for label in scored):
-                ignored = [IGNORE_INDEX] * (first - start)
-                text.rows.append(TokenRow(ids[start:end], [*ignored, *scored]))
+        for start, end, first_scored in sliding_windows(
+            len(ids), max_length, max(1, max_length // 2)
+        ):
+            scored_labels = labels[first_scored:end]
+            if any(label != IGNORE_INDEX for label in scored_labels):
+                ignored_labels = [IGNORE_INDEX] * (first_scored - start)
+                text.rows.append(TokenRow(ids[start:end], [*ignored_labels, *scored_labels]))
         return text
 
     def sequence_losses(
@@ -210,7 +214,7 @@ class Seq2SeqLM(LanguageModel):
 def measurer_for(
     source: str, factories: Mapping[str, Callable[[str], LanguageModel]]
 ) -> LanguageModel:
-    """Return the measurer of a checkpoint: of the first factory whose key is in its architecture.
+    """Return the measurer of a checkpoint: of the first factory with a key in its architecture.
 
     Raises:
         InputError: the checkpoint has no config.json, or an architecture that no factory measures.
@@ -225,9 +229,9 @@ def measurer_for(
     except (OSError, ValueError) as error:
         raise InputError(f"{source} is not a readable model: {str(error)[:300]}") from error
     architectures = getattr(config, "architectures", None) or []
-    for key, make in factories.items():
+    for key, factory in factories.items():
         if any(key in name for name in architectures):
-            return make(source)
+            return factory(source)
     raise InputError(
         f"{source} has the architecture {architectures or 'unknown'}; expected one of "
         f"{[*factories]}."
@@ -247,19 +251,19 @@ def sample_masks(
     size = max(1, round(rate * len(words)))
     digest = blake2b(f"{seed} {text}".encode(), digest_size=8).digest()
     random.Random(int.from_bytes(digest, "big")).shuffle(words)  # noqa: S311 - no secret depends on it
-    wanted = max(rounds, math.ceil(min_words / size))
-    possible = math.ceil(len(words) / size)
-    return [sorted(words[i * size : (i + 1) * size]) for i in range(min(wanted, possible))]
+    n_rounds = max(rounds, math.ceil(min_words / size))
+    max_rounds = math.ceil(len(words) / size)
+    return [sorted(words[i * size : (i + 1) * size]) for i in range(min(n_rounds, max_rounds))]
 
 
 def word_spans(text: str) -> list[Span]:
     """Return where the words of a text are, as `(start, end)` in characters."""
-    return [found.span() for found in _WORD.finditer(text)]
+    return [match.span() for match in _WORD.finditer(text)]
 
 
 def char_positions(spans: Iterable[Span]) -> set[int]:
     """Return the positions of all characters in some spans."""
-    return {at for span in spans for at in range(*span)}
+    return {position for span in spans for position in range(*span)}
 
 
 class _TokenWindow(NamedTuple):
@@ -284,9 +288,13 @@ def _split_into_windows(
     names = ("input_ids", "offset_mapping", "special_tokens_mask")
     return [
         _TokenWindow(
-            list(ids), [None if added else span for span, added in zip(spans, special, strict=True)]
+            list(ids),
+            [
+                None if is_special else span
+                for span, is_special in zip(spans, special_mask, strict=True)
+            ],
         )
-        for ids, spans, special in zip(*(encoding[name] for name in names), strict=True)
+        for ids, spans, special_mask in zip(*(encoding[name] for name in names), strict=True)
     ]
 
 
@@ -294,20 +302,20 @@ def _add_masked_row(
     tokenizer: Tokenizer,
     prompt_text: str,
     window: _TokenWindow,
-    hidden: set[int],
+    hidden_chars: set[int],
     text: TokenizedText,
 ) -> None:
-    """Add a window in which the tokens at `hidden` characters are masked."""
+    """Add a window in which the tokens of the characters at `hidden_chars` are masked."""
     ids, labels = list(window.ids), [IGNORE_INDEX] * len(window.ids)
-    for at, span in enumerate(window.offsets):
-        if span is None or hidden.isdisjoint(range(*span)):
+    for position, span in enumerate(window.offsets):
+        if span is None or hidden_chars.isdisjoint(range(*span)):
             continue
         text.tokens += 1
-        ids[at] = tokenizer.mask_token_id
-        if window.ids[at] == tokenizer.unk_token_id:
+        ids[position] = tokenizer.mask_token_id
+        if window.ids[position] == tokenizer.unk_token_id:
             text.add_unknown_token(prompt_text[slice(*span)])
         else:
-            labels[at] = window.ids[at]
+            labels[position] = window.ids[position]
     if any(label != IGNORE_INDEX for label in labels):
         text.rows.append(TokenRow(ids, labels))
 
@@ -321,8 +329,8 @@ def _label_tokens(
 ) -> list[int]:
     """Return the tokens as labels; those that the model does not know count as raw bytes."""
     labels = list(ids)
-    for at, span in enumerate(offsets):
-        if ids[at] == tokenizer.unk_token_id:
+    for position, span in enumerate(offsets):
+        if ids[position] == tokenizer.unk_token_id:
             text.add_unknown_token(source[slice(*span)])
-            labels[at] = IGNORE_INDEX
+            labels[position] = IGNORE_INDEX
     return labels

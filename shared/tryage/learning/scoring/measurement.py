@@ -49,7 +49,7 @@ class Prompt:
 
     @classmethod
     def from_dict(cls, row: Mapping[str, Any]) -> Prompt:
-        """Read `prompt` and, if there, `reference`, `choices`, `category`, `source`, `prompt_id`.
+        """Read `prompt` and, if present, `reference`, `choices`, `category`, `source`, `prompt_id`.
 
         A reference is a text, a number, or a list of these.
 
@@ -58,8 +58,8 @@ class Prompt:
         """
         if "prompt" not in row:
             raise InputError(f'A prompt needs {{"prompt": "..."}}; got the keys {sorted(row)}.')
-        given, prompt_id = row.get("reference"), row.get("prompt_id")
-        references = given if isinstance(given, (list, tuple)) else [] if given is None else [given]
+        value, prompt_id = row.get("reference"), row.get("prompt_id")
+        references = value if isinstance(value, (list, tuple)) else [] if value is None else [value]
         return cls(
             row["prompt"],
             tuple(_to_text(reference) for reference in references),
@@ -79,18 +79,18 @@ def unique_prompts(prompts: Iterable[Prompt | str | Mapping[str, Any]]) -> list[
     """
     if isinstance(prompts, (str, bytes, Mapping)):
         raise InputError(f"The prompts are {prompts!r:.80}; give a list of them.")
-    unique: dict[str, Prompt] = {}
+    prompts_by_id: dict[str, Prompt] = {}
     for prompt in map(_to_prompt, prompts):
-        if unique.setdefault(prompt.id, prompt) != prompt:
+        if prompts_by_id.setdefault(prompt.id, prompt) != prompt:
             raise InputError(f"Two different prompts have the id {prompt.id!r}; give each its own.")
-    if not unique:
+    if not prompts_by_id:
         raise InputError("There is no prompt to measure on. Give at least one.")
-    return list(unique.values())
+    return list(prompts_by_id.values())
 
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """What one expert did on one prompt; None is unknown.
+    """What one expert did on one prompt; None means unknown.
 
     `loss` is in nats per token, or 1 - `score`. `loss_per_char` (nats per character) and
     `bits_per_byte` compare experts with different tokenizers. `latency` is in seconds, `cost` and
@@ -117,8 +117,8 @@ class Measurement:
         """Convert every number to a float, so that numbers of numpy are accepted, too."""
         for name in SHARD_NUMBER_COLUMNS:
             if (value := getattr(self, name)) is not None:
-                checked = check_number(f"A measured {name}", value, -math.inf)
-                object.__setattr__(self, name, checked)
+                number = check_number(f"A measured {name}", value, -math.inf)
+                object.__setattr__(self, name, number)
 
     def to_row(self, prompt: Prompt, identity: MeasurerIdentity) -> dict[str, Any]:
         """Return the row of the Q-table, JSON-safe."""
@@ -162,7 +162,7 @@ class Measurer(Protocol):
 
 
 class Budget:
-    """A limit in USD that is checked before money is spent; None is no limit.
+    """A limit in USD that is checked before money is spent; None means no limit.
 
     The first request to an expert runs alone: it shows what requests cost. Then as many run at once
     as would fit if each cost as much as the most expensive one so far. So the limit is passed only
@@ -235,10 +235,10 @@ class Budget:
         return not self._stop.wait(seconds)
 
 
-def _to_prompt(given: Prompt | str | Mapping[str, Any]) -> Prompt:
-    if isinstance(given, Prompt):
-        return given
-    return Prompt.from_dict(given) if isinstance(given, Mapping) else Prompt(given)
+def _to_prompt(value: Prompt | str | Mapping[str, Any]) -> Prompt:
+    if isinstance(value, Prompt):
+        return value
+    return Prompt.from_dict(value) if isinstance(value, Mapping) else Prompt(value)
 
 
 def _check_text(name: str, value: object) -> None:

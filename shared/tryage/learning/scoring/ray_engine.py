@@ -1,7 +1,7 @@
 """The engine that measures on Ray: many processes, on this machine or on a cluster.
 
 Workers measure, and only this process writes. So a cluster needs no shared folder, one lock of the
-folder is enough, and a worker that was wrongly taken for dead cannot write a row twice. Each row is
+folder is enough, and a worker that only seemed to be dead cannot write a row twice. Each row is
 on disk here as soon as it arrives, so memory does not grow with the table.
 """
 
@@ -42,7 +42,7 @@ class Ray:
     """An engine for `score` that measures in many processes.
 
     Without an `address`, Ray is started on this machine and ends with the run: without dashboard
-    and usage statistics, and protected by a token that it makes itself. With an `address`, or with
+    and usage statistics, and protected by a token that Ray generates. With an `address`, or with
     RAY_ADDRESS set, the engine connects to that cluster. If Ray runs in this process already, the
     engine uses it.
 
@@ -82,13 +82,18 @@ class Ray:
             MissingExtraError: Ray is not installed.
         """
         require_extra("ray", "ray")
-        pickled = [_pickle_measurer(task) for task in tasks]
-        if not pickled or budget.stopped:
+        pickled_measurers = [_pickle_measurer(task) for task in tasks]
+        if not pickled_measurers or budget.stopped:
             return
         with self.connect() as n_workers:
             resources = {"num_cpus": self.num_cpus, "num_gpus": self.num_gpus}
             run = RayRun(
-                tasks, pickled, budget, n_workers, resources=resources, attempts=self.attempts
+                tasks,
+                pickled_measurers,
+                budget,
+                n_workers,
+                resources=resources,
+                attempts=self.attempts,
             )
             yield from run.outcomes()
 
@@ -143,15 +148,15 @@ class Ray:
 
         if self.workers is not None and self._cluster_address():
             return self.workers  # an autoscaler may add a machine with room
-        room = sum(self._room(node["Resources"]) for node in ray.nodes() if node["Alive"])
-        if not room:
+        capacity = sum(self._capacity(node["Resources"]) for node in ray.nodes() if node["Alive"])
+        if not capacity:
             raise InputError(
                 f"A worker needs {self.num_cpus:g} CPUs and {self.num_gpus:g} GPUs, and no machine "
                 "of the cluster has them. Ask for less."
             )
-        return self.workers or room
+        return self.workers or capacity
 
-    def _room(self, machine: Mapping[str, float]) -> int:
+    def _capacity(self, machine: Mapping[str, float]) -> int:
         """Return how many workers a machine has room for."""
         needs = {"CPU": self.num_cpus, "GPU": self.num_gpus}
         if not any(needs.values()):
@@ -168,25 +173,25 @@ def _pickle_measurer(task: Task) -> bytes:
     from ray import cloudpickle
 
     try:
-        pickled: bytes = cloudpickle.dumps(task.measurer)
+        data: bytes = cloudpickle.dumps(task.measurer)
     except Exception as error:  # pickling raises anything
         raise InputError(
             f"The measurer of {task.measurer.identify().expert.name} cannot be sent to a worker: "
             f"{describe_error(error)} Let it build its client in the worker, at its first request, "
             "or use the local engine."
         ) from error
-    return pickled
+    return data
 
 
 @contextmanager
 def _without_usage_stats() -> Iterator[None]:
     """Let the Ray that starts here send no usage statistics."""
-    before = os.environ.get(USAGE_STATS_VARIABLE)
+    previous_value = os.environ.get(USAGE_STATS_VARIABLE)
     os.environ[USAGE_STATS_VARIABLE] = "0"
     try:
         yield
     finally:
-        if before is None:
+        if previous_value is None:
             del os.environ[USAGE_STATS_VARIABLE]
         else:
-            os.environ[USAGE_STATS_VARIABLE] = before
+            os.environ[USAGE_STATS_VARIABLE] = previous_value

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 POLL_SECONDS = 0.2  # seconds until a Ctrl-C is noticed
 
-STOP_GROUP = "aside"  # Ray's name for the thread of a worker that receives `stop`
+STOP_GROUP = "stop"  # Ray's name for the thread of a worker that receives `stop`
 
 PART_BYTES = 64 << 10  # bytes; Ray sends arguments of up to 100 KiB directly to the worker
 
@@ -43,19 +43,19 @@ class RayRun:
     def __init__(  # noqa: PLR0913 - a run needs all of these
         self,
         tasks: Sequence[Task],
-        pickled: Sequence[bytes],
+        pickled_measurers: Sequence[bytes],
         budget: Budget,
         n_workers: int,
         *,
         resources: Mapping[str, float],
         attempts: int,
     ) -> None:
-        self._tasks, self._pickled = tasks, pickled
+        self._tasks, self._pickled_measurers = tasks, pickled_measurers
         self._resources, self._attempts = resources, attempts
         self._budget, self._ledger = budget, BudgetLedger(budget)
         self._chunks = ChunkQueue([len(task.prompts) for task in tasks], n_workers)
         self._free_slots = n_workers
-        self._pending_calls: dict[Any, WorkerHandle] = {}  # Ray's call -> who will answer it
+        self._pending_calls: dict[Any, WorkerHandle] = {}  # Ray's call -> its worker
         self._awaiting_budget: list[WorkerHandle] = []
         self._writers: dict[int, Callable[[int, Measurement], Outcome]] = {}
         self._exit_stacks: dict[int, ExitStack] = {}
@@ -88,7 +88,7 @@ class RayRun:
         while self._free_slots and (task := self._chunks.assign_worker()) is not None:
             self._free_slots -= 1
             worker = WorkerHandle.start(
-                task, self._pickled[task], self._budget.limit, self._resources
+                task, self._pickled_measurers[task], self._budget.limit, self._resources
             )
             self._pending_calls[worker.load_measurer()] = worker
 
@@ -97,8 +97,8 @@ class RayRun:
 
         if not self._pending_calls:
             return []
-        finished, _ = ray.wait([*self._pending_calls], timeout=POLL_SECONDS)
-        return list(finished)
+        finished_calls, _ = ray.wait([*self._pending_calls], timeout=POLL_SECONDS)
+        return list(finished_calls)
 
     def _workers(self) -> list[WorkerHandle]:
         return [*self._pending_calls.values(), *self._awaiting_budget]
@@ -134,9 +134,9 @@ class RayRun:
             self._exit_stacks[worker.task] = stack = ExitStack()
             writer = self._tasks[worker.task].open_writer()
             self._writers[worker.task] = stack.enter_context(writer)
-        for at, measurement in update.measurements:
-            worker.remaining.discard(at)
-            yield self._writers[worker.task](worker.chunk.positions[at], measurement)
+        for position, measurement in update.measurements:
+            worker.remaining_positions.discard(position)
+            yield self._writers[worker.task](worker.chunk.positions[position], measurement)
 
     def _continue_worker(self, worker: WorkerHandle, update: WorkerUpdate) -> Iterator[Outcome]:
         """Let a worker go on with its chunk or with the next one, or release it."""
@@ -157,13 +157,13 @@ class RayRun:
 
     def _assign_chunk(self, worker: WorkerHandle, chunk: Chunk) -> None:
         prompts = self._tasks[worker.task].prompts
-        call = worker.start_chunk(chunk, [prompts[at] for at in chunk.positions])
+        call = worker.start_chunk(chunk, [prompts[position] for position in chunk.positions])
         self._pending_calls[call] = worker
 
     def _answer_budget_requests(self) -> None:
         """Answer the workers that ask for budget; those without an answer yet go on waiting."""
-        waiting, self._awaiting_budget = self._awaiting_budget, []
-        for worker in waiting:
+        waiting_workers, self._awaiting_budget = self._awaiting_budget, []
+        for worker in waiting_workers:
             expert, running = worker.budget_request or ("", 0)
             granted = False if self._stopping else self._ledger.reserve(worker, expert, running)
             if granted is None:
@@ -198,7 +198,9 @@ class RayRun:
         else:
             chunk.crashes += 1
             crashes = chunk.crashes
-            chunk.positions = [chunk.positions[at] for at in sorted(worker.remaining)]
+            chunk.positions = [
+                chunk.positions[position] for position in sorted(worker.remaining_positions)
+            ]
         if crashes >= self._attempts:
             reason = f"{crashes} workers in a row died without a result, for example because "
             reason += f"memory was too small: {describe_error(error)}"
@@ -215,8 +217,8 @@ class RayRun:
         if isinstance(error.cause, MeasurementError):
             yield from self._give_up(worker, str(error.cause))
             return
-        own = isinstance(error.cause, TryageError)
-        self._error = self._error or (error.cause if own else error)
+        is_own_error = isinstance(error.cause, TryageError)
+        self._error = self._error or (error.cause if is_own_error else error)
         self._budget.stop()
         self._ledger.release(worker)
         self._release_worker(worker)
@@ -253,21 +255,22 @@ class RayRun:
 
 @dataclass(slots=True, eq=False)
 class WorkerHandle:
-    """A worker for the expert of a task; `remaining` are the places in its chunk still to measure.
+    """A worker for the expert of a task.
 
+    `remaining_positions` are the positions in its chunk that are not measured yet.
     Its methods return at once, with a call of Ray that later yields a `WorkerUpdate`.
     """
 
     actor: Any
     task: int
     chunk: Chunk | None = None
-    remaining: set[int] = field(default_factory=set)
+    remaining_positions: set[int] = field(default_factory=set)
     is_ready: bool = False
     budget_request: tuple[str, int] | None = None
 
     @classmethod
     def start(
-        cls, task: int, pickled: bytes, limit: float | None, resources: Mapping[str, float]
+        cls, task: int, pickled_measurer: bytes, limit: float | None, resources: Mapping[str, float]
     ) -> Self:
         """Start a worker with some resources, and send it the pickled measurer."""
         import ray
@@ -278,8 +281,8 @@ class WorkerHandle:
         # A measurer may hold secrets. As arguments of methods, in small parts, it passes directly
         # from process to process: not through the object store, which may spill to disk, and not
         # through the tables of Ray's head.
-        for start in range(0, len(pickled), PART_BYTES):
-            handle.actor.receive_bytes.remote(pickled[start : start + PART_BYTES])
+        for start in range(0, len(pickled_measurer), PART_BYTES):
+            handle.actor.receive_bytes.remote(pickled_measurer[start : start + PART_BYTES])
         return handle
 
     def load_measurer(self) -> Any:  # noqa: ANN401 - Ray's own type
@@ -288,7 +291,7 @@ class WorkerHandle:
 
     def start_chunk(self, chunk: Chunk, prompts: Sequence[Prompt]) -> Any:  # noqa: ANN401 - Ray's own type
         """Let the worker begin with a chunk."""
-        self.chunk, self.remaining = chunk, set(range(len(chunk.positions)))
+        self.chunk, self.remaining_positions = chunk, set(range(len(chunk.positions)))
         return self.actor.start_chunk.remote(prompts)
 
     def next_update(self, granted: bool | None = None) -> Any:  # noqa: ANN401 - Ray's own type

@@ -52,11 +52,11 @@ class ChunkQueue:
         Tasks without a worker come first, then the task with the most chunks per worker.
         """
 
-        def need(task: int) -> tuple[bool, float]:
-            waiting, workers = self.count_unclaimed(task), self._workers[task]
-            return waiting > 0 and not workers, waiting / (1 + workers)
+        def priority(task: int) -> tuple[bool, float]:
+            n_waiting, n_workers = self.count_unclaimed(task), self._workers[task]
+            return n_waiting > 0 and not n_workers, n_waiting / (1 + n_workers)
 
-        task = max(range(len(self._queues)), key=need, default=None)
+        task = max(range(len(self._queues)), key=priority, default=None)
         if task is None or self.count_unclaimed(task) <= 0:
             return None
         self._workers[task] += 1
@@ -141,8 +141,9 @@ class BudgetLedger:
         reserved: Counter[str] = Counter()
         for name, requests in self._running.values():
             reserved[name] += requests
-        unknown = any(reserved[name] and budget.max_price(name) is None for name in reserved)
-        if not unknown and _fits(spent + self._total_price(reserved), price, budget.limit):
+        spent += self._total_price(reserved)
+        is_priced = all(budget.max_price(name) is not None for name in reserved if reserved[name])
+        if is_priced and _fits(spent, price, budget.limit):
             return True
         return False if running else None
 
@@ -152,9 +153,9 @@ class BudgetLedger:
 
 def _split_positions(size: int, n_workers: int) -> list[list[int]]:
     """Cut `size` positions into chunks of nearly the same length."""
-    most = max(1, math.ceil(size / MIN_CHUNK_SIZE))
-    n_chunks = max(min(most, CHUNKS_PER_WORKER * n_workers), math.ceil(size / MAX_CHUNK_SIZE))
-    ends = [size * at // n_chunks for at in range(n_chunks + 1)]
+    max_chunks = max(1, math.ceil(size / MIN_CHUNK_SIZE))
+    n_chunks = max(min(max_chunks, CHUNKS_PER_WORKER * n_workers), math.ceil(size / MAX_CHUNK_SIZE))
+    ends = [size * i // n_chunks for i in range(n_chunks + 1)]
     return [list(range(start, end)) for start, end in itertools.pairwise(ends)]
 
 

@@ -68,8 +68,8 @@ class Worker:
         self._results = ResultQueue()
         if self._stopped.is_set():
             self._results.stop()
-        work = (self._measurer, prompts, self._results, self._limit)
-        threading.Thread(target=_measure_chunk, args=work, daemon=True).start()
+        arguments = (self._measurer, prompts, self._results, self._limit)
+        threading.Thread(target=_measure_chunk, args=arguments, daemon=True).start()
         return WorkerUpdate()
 
     def next_update(self, granted: bool | None) -> WorkerUpdate:
@@ -185,7 +185,7 @@ class RemoteBudget(Budget):
 def _measure_chunk(
     measurer: Measurer, prompts: Sequence[Prompt], results: ResultQueue, limit: float | None
 ) -> None:
-    """Measure a chunk, and put what is found into the queue."""
+    """Measure a chunk, and put the measurements into the queue."""
     try:
         for position, measurement in checked_measurements(
             measurer, prompts, RemoteBudget(limit, results)
@@ -199,10 +199,10 @@ def _measure_chunk(
         results.finish()
 
 
-def _unpickle_measurer(pickled: bytes) -> Measurer:
+def _unpickle_measurer(pickled_measurer: bytes) -> Measurer:
     """Return the measurer that the run sent; a language model stays in memory between chunks."""
     try:
-        measurer: Measurer = pickle.loads(pickled)  # noqa: S301 - this program's run pickled it
+        measurer: Measurer = pickle.loads(pickled_measurer)  # noqa: S301 - this program's run pickled it
     except Exception as error:  # unpickling raises anything
         raise MeasurementError(
             f"the measurer cannot be unpickled on a worker: {type(error).__name__}: {error}. Its "

@@ -43,7 +43,7 @@ _PROMPT_ERROR_NAMES = (
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The answer of a model; None is unknown, tokens are never estimated.
+    """The answer of a model; None means unknown, tokens are never estimated.
 
     `input_tokens` includes the `cached_tokens`; `cost` is in USD, if the provider reports it.
     """
@@ -56,7 +56,7 @@ class Answer:
 
 
 def as_callable(model: object) -> Callable[[str], Reply]:
-    """Return how to ask a model: `invoke` (LangChain), `complete` (LlamaIndex), or by a call.
+    """Return the function that asks a model: `invoke` (LangChain), `complete` (LlamaIndex), itself.
 
     Raises:
         InputError: it has none of these.
@@ -90,7 +90,7 @@ def parse_reply(reply: Reply) -> Answer:
             "message, a completion, or tryage.learning.scoring.Answer."
         )
     usage = _find_usage(reply)
-    details = next((found for name in _DETAILS if (found := _get(usage, name)) is not None), None)
+    details = next((value for name in _DETAILS if (value := _get(usage, name)) is not None), None)
     return Answer(
         text,
         _first_number(usage, _INPUT),
@@ -101,7 +101,7 @@ def parse_reply(reply: Reply) -> Answer:
 
 
 def reply_cost(answer: Answer, expert: Expert) -> float | None:
-    """Return the cost of an answer in USD; None is unknown.
+    """Return the cost of an answer in USD; None means unknown.
 
     The cost that the provider reports comes first; else it follows from tokens and prices. Cached
     tokens cost the expert's cached price, if that is known, else the full price.
@@ -116,8 +116,8 @@ def reply_cost(answer: Answer, expert: Expert) -> float | None:
     if input_price is None or output_price is None:
         return None
     cached_price = expert.cached_input_price
-    cached = 0.0 if cached_price is None else answer.cached_tokens or 0.0
-    usd = (answer.input_tokens - cached) * input_price + cached * (cached_price or 0.0)
+    n_cached = 0.0 if cached_price is None else answer.cached_tokens or 0.0
+    usd = (answer.input_tokens - n_cached) * input_price + n_cached * (cached_price or 0.0)
     return (usd + answer.output_tokens * output_price) / 1e6
 
 
@@ -125,13 +125,13 @@ def call_with_retries(
     call: Callable[[], T],
     retries: int,
     sleep: Callable[[float], bool],
-    wait: float = FIRST_WAIT,
+    delay: float = FIRST_WAIT,
 ) -> T:
     """Return what the call returns; after a transient error wait, and try again.
 
-    `sleep` waits for some seconds and returns whether to go on. The wait doubles each time. It is
-    drawn at random, so that many clients do not return at once, and is at least the provider's
-    Retry-After, up to a maximum.
+    `sleep` waits for some seconds and returns whether to go on. The `delay` in seconds doubles each
+    time. It is drawn at random, so that many clients do not return at once, and is at least the
+    provider's Retry-After, up to a maximum.
 
     Raises:
         Exception: the last error of the call.
@@ -139,9 +139,9 @@ def call_with_retries(
     try:
         return call()
     except Exception as error:
-        if retries <= 0 or not is_transient(error) or not sleep(_backoff_seconds(error, wait)):
+        if retries <= 0 or not is_transient(error) or not sleep(_backoff_seconds(error, delay)):
             raise
-    return call_with_retries(call, retries - 1, sleep, wait * 2.0)
+    return call_with_retries(call, retries - 1, sleep, delay * 2.0)
 
 
 def is_transient(error: BaseException) -> bool:
@@ -154,9 +154,9 @@ def is_transient(error: BaseException) -> bool:
 
 def is_prompt_error(error: BaseException) -> bool:
     """Return whether the error concerns this prompt only, so that other prompts may be answered."""
-    class_names = [kind.__name__ for kind in type(error).__mro__]
+    class_names = [cls.__name__ for cls in type(error).__mro__]
     return status_of(error) in _PROMPT_STATUSES or any(
-        part in name for part in _PROMPT_ERROR_NAMES for name in class_names
+        fragment in name for fragment in _PROMPT_ERROR_NAMES for name in class_names
     )
 
 
@@ -177,35 +177,35 @@ def _extract_text(reply: Reply) -> str | None:
 
 def _find_usage(reply: Reply) -> object:
     """Return the usage in the reply, or in one of the parts that hold it."""
-    for holder in (reply, *(_get(reply, name) for name in _USAGE_PARENTS)):
+    for container in (reply, *(_get(reply, name) for name in _USAGE_PARENTS)):
         for name in _USAGE:
-            if (usage := _get(holder, name)) is not None:
+            if (usage := _get(container, name)) is not None:
                 return usage
     # LlamaIndex's OpenAI client puts the counts directly among the additional_kwargs.
     return _get(reply, "additional_kwargs")
 
 
-def _first_number(holder: object, names: tuple[str, ...]) -> float | None:
+def _first_number(container: object, names: tuple[str, ...]) -> float | None:
     for name in names:
-        value = _get(holder, name)
+        value = _get(container, name)
         if isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0:
             return float(value)
     return None
 
 
-def _get(holder: object, name: str) -> Any:  # noqa: ANN401 - replies are of any type
+def _get(container: object, name: str) -> Any:  # noqa: ANN401 - replies are of any type
     """Return the value of a key or an attribute, None if there is none."""
-    if holder is None or isinstance(holder, str):
+    if container is None or isinstance(container, str):
         return None
-    return holder.get(name) if isinstance(holder, Mapping) else getattr(holder, name, None)
+    return container.get(name) if isinstance(container, Mapping) else getattr(container, name, None)
 
 
 def _backoff_seconds(error: BaseException, base_seconds: float) -> float:
     retry_after = getattr(error, "retry_after", None)
     headers: Mapping[str, str] = getattr(getattr(error, "response", None), "headers", None) or {}
     try:
-        least = float(headers.get("retry-after", 0) if retry_after is None else retry_after)
+        min_seconds = float(headers.get("retry-after", 0) if retry_after is None else retry_after)
     except (TypeError, ValueError):  # a date: providers send seconds
-        least = 0.0
+        min_seconds = 0.0
     jitter = random.uniform(0.5, 1.0)  # noqa: S311 - no secret depends on it
-    return float(min(max(least, base_seconds * jitter), LONGEST_WAIT))
+    return float(min(max(min_seconds, base_seconds * jitter), LONGEST_WAIT))

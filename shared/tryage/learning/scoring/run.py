@@ -1,4 +1,4 @@
-"""`score`: measures experts on prompts into a folder; a stopped run goes on where it was."""
+"""`score`: measures experts on prompts into a folder; a stopped run continues where it stopped."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def score(  # noqa: PLR0913 - prompts, experts and folder; the rest has defaults
     """Measure every expert on every prompt that the folder does not hold yet.
 
     `QTable.read(folder)` reads the result, at any time. Each measurement is written at once: make
-    the same call again after a crash, a kill or Ctrl-C, and it goes on. The first Ctrl-C lets the
+    the same call again after a crash, a kill or Ctrl-C, and it continues. The first Ctrl-C lets the
     running requests finish. `budget` is in USD for the whole table, earlier runs included.
 
     Raises:
@@ -92,20 +92,22 @@ def score(  # noqa: PLR0913 - prompts, experts and folder; the rest has defaults
         KeyboardInterrupt: after Ctrl-C, when everything is written.
     """
     require_extra("pyarrow", "score")
-    wanted, folder = unique_prompts(prompts), Path(folder)
+    prompt_list, folder = unique_prompts(prompts), Path(folder)
     _check_names(measurers)
     folder.mkdir(parents=True, exist_ok=True)
     with folder_lock(folder):
         recover_journals(folder)
-        existing, run_budget = _ExistingMeasurements(folder, wanted), Budget(budget)
-        run_budget.add_previous_cost(existing.spent)
+        existing_rows, run_budget = _ExistingMeasurements(folder, prompt_list), Budget(budget)
+        run_budget.add_previous_cost(existing_rows.spent)
         tasks = [
-            Task(measurer, existing.remaining_prompts(measurer, wanted), folder, shard_rows)
+            Task(
+                measurer, existing_rows.remaining_prompts(measurer, prompt_list), folder, shard_rows
+            )
             for measurer in measurers
         ]
         _write_experts(folder, measurers)
-        n_left = sum(len(task.prompts) for task in tasks)
-        report = Report(previously_measured=len(wanted) * len(measurers) - n_left)
+        n_remaining = sum(len(task.prompts) for task in tasks)
+        report = Report(previously_measured=len(prompt_list) * len(measurers) - n_remaining)
         _run_tasks(engine, tasks, run_budget, report, progress=progress)
     report.spent, report.out_of_budget = run_budget.spent, run_budget.exhausted
     return report
@@ -178,15 +180,15 @@ def checked_measurements(
         InputError: it yields no loss, or one prompt twice.
         MeasurementError: the expert cannot be measured any further.
     """
-    left = set(range(len(prompts)))
+    remaining_positions = set(range(len(prompts)))
     for position, measurement in measurer.measure(prompts, budget):
-        empty = measurement.loss is None and measurement.error is None
-        if empty or position not in left:
+        is_empty = measurement.loss is None and measurement.error is None
+        if is_empty or position not in remaining_positions:
             raise InputError(
                 f"The measurer of {measurer.identify().expert.name} yielded {measurement} for "
                 f"position {position}. Expected each position once, with a loss or an error."
             )
-        left.remove(position)
+        remaining_positions.remove(position)
         yield position, measurement
 
 
@@ -209,11 +211,11 @@ class _ExistingMeasurements:
         """
         identity = measurer.identify()
         name, method = identity.expert.name, identity.method
-        previous = self._methods.get(name, method)
-        if previous != method:
+        previous_method = self._methods.get(name, method)
+        if previous_method != method:
             raise QTableError(
-                f"{self._folder} holds {name} measured by {previous!r}, not by {method!r}. A table "
-                "does not mix the two: give another folder, or the expert another name."
+                f"{self._folder} holds {name} measured by {previous_method!r}, not by {method!r}. "
+                "A table does not mix the two: give another folder, or the expert another name."
             )
         measured_ids = self._measured_ids.get(name, set())
         return [prompt for prompt in prompts if prompt.id not in measured_ids]
@@ -224,13 +226,15 @@ class _ExistingMeasurements:
         for name in ("cost", "scoring_cost"):
             self.spent += pc.sum(rows[name]).as_py() or 0.0
         names = ("expert", "prompt_id", "prompt", "method")
-        for expert, key, text, method in zip(*(rows[n].to_pylist() for n in names), strict=True):
-            self._measured_ids.setdefault(expert, set()).add(key)
+        for expert, prompt_id, text, method in zip(
+            *(rows[n].to_pylist() for n in names), strict=True
+        ):
+            self._measured_ids.setdefault(expert, set()).add(prompt_id)
             self._methods[expert] = method
-            if texts.get(key, text) != text:
+            if texts.get(prompt_id, text) != text:
                 raise QTableError(
-                    f"{self._folder} holds another prompt with the id {key!r}. Give each its own, "
-                    "or another folder."
+                    f"{self._folder} holds another prompt with the id {prompt_id!r}. Give each "
+                    "its own, or another folder."
                 )
 
 
@@ -238,9 +242,9 @@ def _run_tasks(
     engine: Engine, tasks: Sequence[Task], budget: Budget, report: Report, *, progress: bool
 ) -> None:
     """Let the engine measure, and count the outcomes in the report and on a progress bar."""
-    done = report.previously_measured
-    total = done + sum(len(task.prompts) for task in tasks)
-    bar = tqdm(total=total, initial=done, unit="loss", disable=not progress)
+    n_done = report.previously_measured
+    total = n_done + sum(len(task.prompts) for task in tasks)
+    bar = tqdm(total=total, initial=n_done, unit="loss", disable=not progress)
     with bar, graceful_interrupt(budget.stop):
         for outcome in engine([task for task in tasks if task.prompts], budget):
             report.add(outcome)
@@ -257,16 +261,16 @@ def _check_names(measurers: Sequence[Measurer]) -> None:
 
 
 def _write_experts(folder: Path, measurers: Sequence[Measurer]) -> None:
-    """Write what is known about the experts beside the losses, for `tryage train`."""
+    """Write what is known about the experts next to the losses, for `tryage train`."""
     path = folder / EXPERTS_FILE
     lines = path.read_text("utf-8").splitlines() if path.exists() else []
-    known = {row["name"]: row for row in map(json.loads, lines)}
+    rows_by_name = {row["name"]: row for row in map(json.loads, lines)}
     for measurer in measurers:
         expert = measurer.identify().expert
-        known[expert.name] = known.get(expert.name, {}) | expert.to_dict()
-    rows = [json.dumps(row, ensure_ascii=False) + "\n" for row in known.values()]
-    with replace_at_end(path) as partial:
-        partial.write_text("".join(rows), "utf-8")
+        rows_by_name[expert.name] = rows_by_name.get(expert.name, {}) | expert.to_dict()
+    rows = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows_by_name.values()]
+    with replace_at_end(path) as partial_path:
+        partial_path.write_text("".join(rows), "utf-8")
 
 
 def _progress_text(outcome: Outcome, budget: Budget) -> str:

@@ -78,25 +78,26 @@ _CODE_FENCE = re.compile(r"```(?:python|py)?[ \t]*\r?\n(.*?)```", re.DOTALL | re
 _RUNNER = """\
 import os, resource, sys
 seconds, memory = int(sys.argv[1]), int(sys.argv[2])
-for limit, most in (
+for limit, maximum in (
     (resource.RLIMIT_CPU, seconds), (resource.RLIMIT_AS, memory), (resource.RLIMIT_CORE, 0),
     (resource.RLIMIT_FSIZE, 1 << 20), (resource.RLIMIT_NOFILE, 32), (resource.RLIMIT_NPROC, 64),
 ):
-    hard = resource.getrlimit(limit)[1]
-    most = most if hard == resource.RLIM_INFINITY else min(most, hard)
-    resource.setrlimit(limit, (most, most))
-proof, output = sys.stdin.readline(), os.dup(1)
+    hard_limit = resource.getrlimit(limit)[1]
+    if hard_limit != resource.RLIM_INFINITY:
+        maximum = min(maximum, hard_limit)
+    resource.setrlimit(limit, (maximum, maximum))
+secret, output = sys.stdin.readline(), os.dup(1)
 with open("answer.py", encoding="utf-8") as file:
     code = file.read()
 sys.argv[:] = ["answer.py"]
 exec(compile(code, "answer.py", "exec"), {"__name__": "answer"})
-os.write(output, proof.encode())
+os.write(output, secret.encode())
 """
 
 
 @dataclass(frozen=True, slots=True)
 class ScoreResult:
-    """A score in [0, 1], 1 best, and what it has cost in USD; None is unknown."""
+    """A score in [0, 1], 1 best, and what it has cost in USD; None means unknown."""
 
     score: float
     cost: float | None = 0.0
@@ -125,11 +126,11 @@ S = TypeVar("S", bound=Callable[..., object])
 def requires_fields(*fields: str) -> Callable[[S], S]:
     """Declare the fields of a prompt that a scorer needs: they are checked before any request."""
 
-    def mark(scorer: S) -> S:
+    def set_required_fields(scorer: S) -> S:
         scorer.required_fields = fields  # type: ignore[attr-defined]  # an attribute of a function
         return scorer
 
-    return mark
+    return set_required_fields
 
 
 def check_required_fields(scorer: Scorer, prompt: Prompt) -> None:
@@ -157,11 +158,11 @@ def multiple_choice(prompt: Prompt, answer: str) -> float:
 
     The reference is the letter or the text of the right choice. The last letter that the answer
     announces ("the answer is B") counts, else the last letter that stands alone, else the only
-    choice whose text is in the answer.
+    choice with its text in the answer.
     """
-    chosen = _chosen_index(prompt.choices, answer)
-    right = {_reference_index(prompt.choices, reference) for reference in prompt.references}
-    return float(chosen is not None and chosen in right)
+    chosen_index = _chosen_index(prompt.choices, answer)
+    right_indices = {_reference_index(prompt.choices, reference) for reference in prompt.references}
+    return float(chosen_index is not None and chosen_index in right_indices)
 
 
 @requires_fields("references")
@@ -171,16 +172,17 @@ def numeric(prompt: Prompt, answer: str, tolerance: float = 1e-6) -> float:
     The first number after the last announcement (`####`, `\boxed{`, "answer is") counts, else the
     last number.
     """
-    given = _final_number(answer)
-    expected = [_final_number(reference) for reference in prompt.references]
-    if None in expected:
+    answer_number = _final_number(answer)
+    reference_numbers = [_final_number(reference) for reference in prompt.references]
+    if None in reference_numbers:
         raise InputError(f"{prompt.references} hold no number; expected one in each reference.")
-    close = [
-        given is not None and math.isclose(given, number, rel_tol=tolerance, abs_tol=tolerance**2)
-        for number in expected
+    is_close = [
+        answer_number is not None
+        and math.isclose(answer_number, number, rel_tol=tolerance, abs_tol=tolerance**2)
+        for number in reference_numbers
         if number is not None
     ]
-    return float(any(close))
+    return float(any(is_close))
 
 
 def format_choices(prompt: Prompt) -> str:
@@ -229,10 +231,10 @@ class LLMJudge:
             MeasurementError: the judge gave no verdict.
         """
         reference = prompt.references[0]
-        as_first, first_cost = self._compare(prompt.text, answer, reference)
-        as_second, second_cost = self._compare(prompt.text, reference, answer)
+        points_as_first, first_cost = self._compare(prompt.text, answer, reference)
+        points_as_second, second_cost = self._compare(prompt.text, reference, answer)
         cost = None if first_cost is None or second_cost is None else first_cost + second_cost
-        return ScoreResult((as_first + 1.0 - as_second) / 2.0, cost)
+        return ScoreResult((points_as_first + 1.0 - points_as_second) / 2.0, cost)
 
     def _compare(self, prompt: str, first: str, second: str) -> tuple[float, float | None]:
         """Return the points of the first answer, and the cost of the judgment in USD."""
@@ -254,7 +256,7 @@ class PassesTests:
     The code is the text between ``` fences, else the whole answer; the reference holds assertions
     that run after it. **This runs code that a model wrote.** Each answer gets an isolated
     interpreter without installed packages and without this process's environment, in an empty
-    folder that is removed, with limits on time, memory, files and processes. That is no security
+    folder that is removed, with limits on time, memory, files and processes. This is not a security
     boundary.
 
     Args:
@@ -287,7 +289,7 @@ class PassesTests:
             return float(self._passes(folder))
 
     def _passes(self, folder: str) -> bool:
-        proof = secrets.token_hex(16)
+        secret = secrets.token_hex(16)
         limits = [str(int(self.seconds) + 1), str(self.memory)]
         with tempfile.TemporaryFile() as output:  # through a pipe the code could fill our memory
             process = subprocess.Popen(  # noqa: S603 - running it is the purpose, and the user agreed
@@ -300,13 +302,13 @@ class PassesTests:
                 start_new_session=True,
             )
             try:
-                process.communicate(f"{proof}\n".encode(), timeout=self.seconds)
+                process.communicate(f"{secret}\n".encode(), timeout=self.seconds)
             except subprocess.TimeoutExpired:
                 return False
             finally:
                 _kill(process)
             output.seek(0)
-            return process.returncode == 0 and proof.encode() in output.read()
+            return process.returncode == 0 and secret.encode() in output.read()
 
 
 def extract_code(answer: str) -> str:
@@ -316,8 +318,8 @@ def extract_code(answer: str) -> str:
 
 
 def _normalize(text: str) -> str:
-    folded = unicodedata.normalize("NFKC", text).casefold()
-    return " ".join(folded.split()).strip(string.punctuation + string.whitespace)
+    folded_text = unicodedata.normalize("NFKC", text).casefold()
+    return " ".join(folded_text.split()).strip(string.punctuation + string.whitespace)
 
 
 def _reference_index(choices: tuple[str, ...], reference: str) -> int:
@@ -328,42 +330,42 @@ def _reference_index(choices: tuple[str, ...], reference: str) -> int:
     letter = reference.strip().upper()
     index = _LETTERS.find(letter) if len(letter) == 1 else -1
     if not 0 <= index < len(choices):
-        raise InputError(f"The reference {reference!r:.80} is none of the choices {choices}.")
+        raise InputError(f"The reference {reference!r:.80} is not one of the choices {choices}.")
     return index
 
 
 def _chosen_index(choices: tuple[str, ...], answer: str) -> int | None:
     """Return the position of the choice that an answer means, None if that is not clear."""
-    valid = _LETTERS[: len(choices)]
+    valid_letters = _LETTERS[: len(choices)]
     for pattern in (_ANNOUNCED_LETTER, _LONE_LETTER):
-        letters = [letter for letter in pattern.findall(answer) if letter in valid]
+        letters = [letter for letter in pattern.findall(answer) if letter in valid_letters]
         if letters:
             return _LETTERS.index(letters[-1])
     text = _normalize(answer)
     texts = [_normalize(choice) for choice in choices]
-    exact = [i for i, choice in enumerate(texts) if choice == text]
-    contained = [i for i, choice in enumerate(texts) if choice in text]
-    if exact or len(contained) == 1:
-        return (exact or contained)[0]
+    exact_matches = [i for i, choice in enumerate(texts) if choice == text]
+    contained_choices = [i for i, choice in enumerate(texts) if choice in text]
+    if exact_matches or len(contained_choices) == 1:
+        return (exact_matches or contained_choices)[0]
     return None
 
 
 def _final_number(text: str) -> float | None:
-    markers = [found.end() for found in _ANSWER_MARKER.finditer(text)]
-    if markers and (found := _NUMBER.search(text, markers[-1])):
-        return _parse_number(found.group())
+    marker_ends = [match.end() for match in _ANSWER_MARKER.finditer(text)]
+    if marker_ends and (match := _NUMBER.search(text, marker_ends[-1])):
+        return _parse_number(match.group())
     numbers = _NUMBER.findall(text)
     return _parse_number(numbers[-1]) if numbers else None
 
 
 def _parse_number(text: str) -> float | None:
     """Return the value of a number: 1,234.5, 3/4, 12%, with a hyphen or a minus sign."""
-    plain = text.replace(",", "").replace("\u2212", "-").replace(" ", "")
-    percent = plain.endswith("%")
-    numerator, _, denominator = plain.rstrip("%").partition("/")
+    number_text = text.replace(",", "").replace("\u2212", "-").replace(" ", "")
+    is_percent = number_text.endswith("%")
+    numerator, _, denominator = number_text.rstrip("%").partition("/")
     if denominator and float(denominator) == 0.0:
         return None
-    return float(numerator) / float(denominator or 1) / (100.0 if percent else 1.0)
+    return float(numerator) / float(denominator or 1) / (100.0 if is_percent else 1.0)
 
 
 def _sleep(seconds: float) -> bool:

@@ -46,27 +46,27 @@ _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 
 def require_access(store: RepositoryStore, request: FakeRequest, repo: Repo) -> None:
     """Refuse the files of a gated repo, unless the account has access."""
-    if repo.gated and (request.token is None or repo.key not in store.granted):
+    if repo.gated and (request.token is None or repo.key not in store.granted_keys):
         raise HttpError(gated_repo_response(repo.name, request.token))
 
 
 def list_tree(
-    store: RepositoryStore, request: FakeRequest, repo: Repo, rest: Sequence[str]
+    store: RepositoryStore, request: FakeRequest, repo: Repo, subpath: Sequence[str]
 ) -> FakeResponse:
     """Return the files and folders of a revision, in pages."""
     require_access(store, request, repo)
-    commit = find_commit(store, repo, rest[0] if rest else "main")
-    folder, expand = "/".join(rest[1:]), request.flag("expand")
+    commit = find_commit(store, repo, subpath[0] if subpath else "main")
+    folder, expand = "/".join(subpath[1:]), request.flag("expand")
     entries = _tree_entries(repo, commit, folder, expand)
     if folder and not entries:
-        raise http_error(404, f"{folder} does not exist on {rest[0]}", "EntryNotFound")
+        raise http_error(404, f"{folder} does not exist on {subpath[0]}", "EntryNotFound")
     if not request.flag("recursive"):
         entries = [entry for entry in entries if _parent(entry["path"]) == folder]
     limit = EXPANDED_PAGE_SIZE if expand else PAGE_SIZE
     size = min(int(request.one("limit", str(PAGE_SIZE))), limit)
     start = next((i + 1 for i, e in enumerate(entries) if e["path"] == request.one("cursor")), 0)
-    page, rest_of_tree = entries[start : start + size], entries[start + size :]
-    headers = next_page_headers(request, page[-1]["path"]) if rest_of_tree else {}
+    page, later_entries = entries[start : start + size], entries[start + size :]
+    headers = next_page_headers(request, page[-1]["path"]) if later_entries else {}
     return json_response(page, headers=headers)
 
 
@@ -86,8 +86,8 @@ def _tree_entries(repo: Repo, commit: Commit, folder: str, expand: bool) -> list
 
 
 def _folder_entry(path: str, commit: Commit, expand: bool) -> dict[str, Any]:
-    found: dict[str, Any] = {"type": "directory", "oid": commit.sha, "size": 0, "path": path}
-    return {**found, "lastCommit": _last_commit(commit)} if expand else found
+    entry: dict[str, Any] = {"type": "directory", "oid": commit.sha, "size": 0, "path": path}
+    return {**entry, "lastCommit": _last_commit(commit)} if expand else entry
 
 
 def _file_entry(repo: Repo, commit: Commit, path: str, blob: Blob, expand: bool) -> dict[str, Any]:
@@ -109,14 +109,14 @@ def _last_commit(commit: Commit) -> dict[str, str]:
 
 
 def paths_info(
-    store: RepositoryStore, request: FakeRequest, repo: Repo, rest: Sequence[str]
+    store: RepositoryStore, request: FakeRequest, repo: Repo, subpath: Sequence[str]
 ) -> FakeResponse:
     """Return the entries of the paths in the body, which is a form or JSON; skip unknown paths."""
     require_access(store, request, repo)
     paths, expand = _requested_paths(request)
-    commit = find_commit(store, repo, rest[0] if rest else "main")
-    known = {entry["path"]: entry for entry in _tree_entries(repo, commit, "", expand)}
-    return json_response([known[path] for path in paths if path in known])
+    commit = find_commit(store, repo, subpath[0] if subpath else "main")
+    entries = {entry["path"]: entry for entry in _tree_entries(repo, commit, "", expand)}
+    return json_response([entries[path] for path in paths if path in entries])
 
 
 def _requested_paths(request: FakeRequest) -> tuple[list[str], bool]:
@@ -137,8 +137,8 @@ def resolve(
     headers = {"X-Repo-Commit": commit.sha}
     blob = commit.files.get(path)
     if blob is None:
-        missing = error_response(404, "Entry not found", "EntryNotFound")
-        return FakeResponse(404, missing.body, {**missing.headers, **headers})
+        not_found = error_response(404, "Entry not found", "EntryNotFound")
+        return FakeResponse(404, not_found.body, {**not_found.headers, **headers})
     headers |= {"ETag": f'"{blob.etag}"', "Accept-Ranges": "bytes"}
     if not blob.large:
         return _content_response(request, blob.data, headers)
@@ -183,20 +183,20 @@ def lfs_download(store: RepositoryStore, request: FakeRequest, sha256: str) -> F
 
 
 def preupload(
-    store: RepositoryStore, request: FakeRequest, repo: Repo, rest: Sequence[str]
+    store: RepositoryStore, request: FakeRequest, repo: Repo, subpath: Sequence[str]
 ) -> FakeResponse:
-    """Return for each file whether it goes to LFS, and the ETag of its present version."""
+    """Return for each file whether it goes to LFS, and the ETag of its current version."""
     require_token(request)
     require_access(store, request, repo)
-    present = find_commit(store, repo, rest[0]).files
+    current_files = find_commit(store, repo, subpath[0]).files
     files = request.json()["files"]
-    modes = [_upload_mode(file, present.get(file["path"])) for file in files]
+    modes = [_upload_mode(file, current_files.get(file["path"])) for file in files]
     return json_response({"files": modes})
 
 
-def _upload_mode(file: dict[str, Any], present: Blob | None) -> dict[str, Any]:
+def _upload_mode(file: dict[str, Any], current_blob: Blob | None) -> dict[str, Any]:
     mode = "lfs" if is_large(file["path"], file["size"]) else "regular"
-    oid = {} if present is None else {"oid": present.etag}
+    oid = {} if current_blob is None else {"oid": current_blob.etag}
     return {"path": file["path"], "uploadMode": mode, "shouldIgnore": False, **oid}
 
 
@@ -204,18 +204,20 @@ def lfs_batch(store: RepositoryStore, request: FakeRequest, repo: Repo) -> FakeR
     """Return where to upload each LFS object; an object in the storage needs no action."""
     require_token(request)
     require_access(store, request, repo)
-    objects = [_lfs_object(store, request.base, one) for one in request.json()["objects"]]
+    objects = [
+        _lfs_object(store, request.base, lfs_object) for lfs_object in request.json()["objects"]
+    ]
     content_type = {"Content-Type": "application/vnd.git-lfs+json; charset=utf-8"}
     return json_response({"transfer": "basic", "objects": objects}, headers=content_type)
 
 
 def _lfs_object(store: RepositoryStore, base: str, lfs_object: dict[str, Any]) -> dict[str, Any]:
-    found = {"oid": lfs_object["oid"], "size": lfs_object["size"]}
+    entry = {"oid": lfs_object["oid"], "size": lfs_object["size"]}
     if lfs_object["oid"] in store.uploads:
-        return found
+        return entry
     upload = {"href": f"{store.storage_url}/lfs/upload/{lfs_object['oid']}"}
     verify = {"href": f"{base}/lfs/verify"}
-    return {**found, "actions": {"upload": upload, "verify": verify}}
+    return {**entry, "actions": {"upload": upload, "verify": verify}}
 
 
 def lfs_upload(store: RepositoryStore, request: FakeRequest, sha256: str) -> FakeResponse:
@@ -236,39 +238,39 @@ def lfs_verify(store: RepositoryStore, request: FakeRequest) -> FakeResponse:
 
 
 def commit(
-    store: RepositoryStore, request: FakeRequest, repo: Repo, rest: Sequence[str]
+    store: RepositoryStore, request: FakeRequest, repo: Repo, subpath: Sequence[str]
 ) -> FakeResponse:
     """Apply the operations of an NDJSON body to a branch, or to a new pull request."""
     require_token(request)
     require_access(store, request, repo)
     lines = [json.loads(line) for line in request.body.splitlines() if line.strip()]
     (header,) = [line["value"] for line in lines if line["key"] == "header"]
-    branch = rest[0] if rest else "main"
-    start = find_commit(store, repo, branch)
-    if header.get("parentCommit") not in {None, start.sha}:
+    branch = subpath[0] if subpath else "main"
+    base_commit = find_commit(store, repo, branch)
+    if header.get("parentCommit") not in {None, base_commit.sha}:
         raise http_error(412, "A commit has happened since. Please refresh and try again.")
-    files = dict(start.files)
+    files = dict(base_commit.files)
     for line in lines:
         _apply_operation(store, files, line["key"], line["value"])
     pull_request: dict[str, str] = {}
     if request.flag("create_pr"):
-        branch, pull_request = _open_pull_request(store, request, repo, start)
+        branch, pull_request = _open_pull_request(store, request, repo, base_commit)
     title, message = header.get("summary", ""), header.get("description", "")
-    new = store.commit(
+    new_commit = store.commit(
         repo, files, branch=branch, title=title, message=message, metadata=describe_files(files)
     )
-    url = f"{request.base}/{repo.name}/commit/{new.sha}"
-    result = {"success": True, "commitOid": new.sha, "commitUrl": url, "hookOutput": ""}
+    url = f"{request.base}/{repo.name}/commit/{new_commit.sha}"
+    result = {"success": True, "commitOid": new_commit.sha, "commitUrl": url, "hookOutput": ""}
     return json_response({**result, **pull_request})
 
 
 def _open_pull_request(
-    store: RepositoryStore, request: FakeRequest, repo: Repo, start: Commit
+    store: RepositoryStore, request: FakeRequest, repo: Repo, base_commit: Commit
 ) -> tuple[str, dict[str, str]]:
     """Open a pull request; return its branch and its fields of the response."""
     branches = store.history(repo).branches
     number = 1 + sum(name.startswith("refs/pr/") for name in branches)
-    branches[f"refs/pr/{number}"] = start.sha
+    branches[f"refs/pr/{number}"] = base_commit.sha
     url = f"{request.base}/{repo.name}/discussions/{number}"
     return f"refs/pr/{number}", {"pullRequestUrl": url}
 

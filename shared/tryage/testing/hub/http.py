@@ -39,10 +39,10 @@ class FakeRequest:
     @property
     def query(self) -> dict[str, list[str]]:
         """The values of each parameter; `expand[]` and `expand` are the same parameter."""
-        found: dict[str, list[str]] = {}
+        parameters: dict[str, list[str]] = {}
         for name, values in parse_qs(urlsplit(self.target).query, keep_blank_values=True).items():
-            found.setdefault(name.removesuffix("[]"), []).extend(values)
-        return found
+            parameters.setdefault(name.removesuffix("[]"), []).extend(values)
+        return parameters
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -57,8 +57,8 @@ class FakeRequest:
     @property
     def token(self) -> str | None:
         """The bearer token, or None for an anonymous request."""
-        kind, _, value = self.headers.get("Authorization", "").partition(" ")
-        return value or None if kind == "Bearer" else None
+        scheme, _, value = self.headers.get("Authorization", "").partition(" ")
+        return value or None if scheme == "Bearer" else None
 
     def one(self, name: str, default: str = "") -> str:
         """Return the first value of a query parameter."""
@@ -238,11 +238,11 @@ class _LoopbackHandler(BaseHTTPRequestHandler):
 
     def _write_body(self, response: FakeResponse) -> None:
         body = response.body[: response.truncate_at]
-        half = len(body) // 2 if response.stall_seconds else len(body)
-        self.wfile.write(body[:half])
+        middle = len(body) // 2 if response.stall_seconds else len(body)
+        self.wfile.write(body[:middle])
         if response.stall_seconds:
             time.sleep(response.stall_seconds)
-            self.wfile.write(body[half:])
+            self.wfile.write(body[middle:])
         if response.truncate_at is not None:
             self._disconnect()
 

@@ -74,11 +74,11 @@ class LocalHub:
     def start(self) -> LocalHub:
         """Start to serve; a closed Hub starts again at the same address."""
         if not self._servers:
-            front = LoopbackServer(self._answer, self._port)
-            storage = LoopbackServer(self._answer_storage)
-            self._servers = front, storage
-            self._port = front.server_port
-            self._store.storage_url = f"http://localhost:{storage.server_port}"
+            hub_server = LoopbackServer(self._answer, self._port)
+            storage_server = LoopbackServer(self._answer_storage)
+            self._servers = hub_server, storage_server
+            self._port = hub_server.server_port
+            self._store.storage_url = f"http://localhost:{storage_server.server_port}"
             for server in self._servers:
                 run = server.serve_forever
                 threading.Thread(target=run, args=(0.02,), daemon=True, name="LocalHub").start()
@@ -133,15 +133,17 @@ class LocalHub:
         config.json, weights); given fields replace them.
         """
         with self._store.lock:
-            given = {key: _to_json(value) for key, value in metadata.items()}
+            fields = {key: _to_json(value) for key, value in metadata.items()}
             blobs = _read_blobs(files)
-            from_files = _known_metadata(blobs) if blobs else {}
-            repo = self._store.add({**from_files, **given, "id": name})
+            file_metadata = _file_metadata(blobs) if blobs else {}
+            repo = self._store.add({**file_metadata, **fields, "id": name})
             repo.git = None
             if blobs:
-                set_by_commit = {"lastModified", "sha", "siblings"}
-                own = {key: value for key, value in given.items() if key in set_by_commit}
-                self._store.init_history(repo, blobs, own)
+                commit_fields = {"lastModified", "sha", "siblings"}
+                commit_metadata = {
+                    key: value for key, value in fields.items() if key in commit_fields
+                }
+                self._store.init_history(repo, blobs, commit_metadata)
             return repo.key
 
     def load(self, records: Iterable[Mapping[str, Any]]) -> int:
@@ -173,10 +175,12 @@ class LocalHub:
         with self._store.lock:
             repo = self._store.get(name)
             history = self._store.history(repo)
-            new = history.commits[history.branches["main"]].files | _read_blobs(files)
+            new_files = history.commits[history.branches["main"]].files | _read_blobs(files)
             for path in delete:
-                del new[path]
-            return self._store.commit(repo, new, title=title, metadata=_known_metadata(new)).sha
+                del new_files[path]
+            return self._store.commit(
+                repo, new_files, title=title, metadata=_file_metadata(new_files)
+            ).sha
 
     def remove(self, name: str) -> None:
         """Delete a model."""
@@ -191,7 +195,7 @@ class LocalHub:
     def grant(self, name: str) -> None:
         """Give the account access to a gated model."""
         with self._store.lock:
-            self._store.granted.add(self._store.get(name).key)
+            self._store.granted_keys.add(self._store.get(name).key)
 
     def record(self, name: str) -> dict[str, Any]:
         """Return all metadata of a model."""
@@ -242,10 +246,10 @@ class LocalHub:
         `skip` of them pass first, then `times` are hit (None: all of them). Of several faults that
         apply to a request, the one planned first hits it. The result counts its `hits`.
         """
-        planned = schedule(fault, when, times, skip)
+        scheduled_fault = schedule(fault, when, times, skip)
         with self._store.lock:
-            self._faults.append(planned)
-        return planned
+            self._faults.append(scheduled_fault)
+        return scheduled_fault
 
     def clear_faults(self) -> None:
         """Remove all faults."""
@@ -293,7 +297,7 @@ class LocalHub:
         """Log the request and answer it, with the first fault that hits it."""
         with self._store.lock:
             self.requests.append(replace(request, body=b""))
-            fault = next((one.fault for one in self._faults if one.try_hit(request)), None)
+            fault = next((item.fault for item in self._faults if item.try_hit(request)), None)
         if fault is None:
             return self._answer_locked(request, answer)
         return fault(request, lambda: self._answer_locked(request, answer))
@@ -320,7 +324,7 @@ def _read_blobs(files: Mapping[str, bytes | str] | Path | None) -> dict[str, Blo
     return {path: Blob.from_bytes(path, data) for path, data in contents.items()}
 
 
-def _known_metadata(files: Mapping[str, Blob]) -> dict[str, Any]:
+def _file_metadata(files: Mapping[str, Blob]) -> dict[str, Any]:
     return {key: value for key, value in describe_files(files).items() if value}
 
 
@@ -343,13 +347,13 @@ def _environment_variables(url: str, token: str, cache: Path | None) -> dict[str
 @contextmanager
 def _patch_environment(env: Mapping[str, str]) -> Iterator[None]:
     """Set the variables, and their copies in modules that were imported before."""
-    with ExitStack() as undo:
-        undo.enter_context(mock.patch.dict(os.environ, env))
+    with ExitStack() as stack:
+        stack.enter_context(mock.patch.dict(os.environ, env))
         for module, name, value in _stale_copies(env):
-            undo.enter_context(mock.patch.object(module, name, value))
+            stack.enter_context(mock.patch.object(module, name, value))
         api = getattr(sys.modules.get("huggingface_hub.hf_api"), "api", None)
         if api is not None:  # the object of `huggingface_hub.model_info` and other functions
-            undo.enter_context(mock.patch.object(api, "endpoint", env["HF_ENDPOINT"]))
+            stack.enter_context(mock.patch.object(api, "endpoint", env["HF_ENDPOINT"]))
         yield
 
 
@@ -357,8 +361,8 @@ def _stale_copies(env: Mapping[str, str]) -> list[tuple[ModuleType, str, Any]]:
     """Return module, name and new value of each constant that came from the environment."""
     constants = _hub_constants(env)
     packages = ("huggingface_hub", "transformers")
-    loaded = list(sys.modules.items())
-    modules = [module for name, module in loaded if name.partition(".")[0] in packages]
+    loaded_modules = list(sys.modules.items())
+    modules = [module for name, module in loaded_modules if name.partition(".")[0] in packages]
     return [
         (module, name, value)
         for module in modules
@@ -375,7 +379,7 @@ def _hub_constants(env: Mapping[str, str]) -> dict[str, Any]:
         "HF_HUB_DISABLE_XET": True,
         "HF_HUB_OFFLINE": False,
     }
-    caches = ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "TRANSFORMERS_CACHE")
+    cache_names = ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "TRANSFORMERS_CACHE")
     if "HF_HUB_CACHE" in env:
-        constants |= dict.fromkeys(caches, env["HF_HUB_CACHE"])
+        constants |= dict.fromkeys(cache_names, env["HF_HUB_CACHE"])
     return constants

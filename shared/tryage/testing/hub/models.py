@@ -51,7 +51,7 @@ def list_models(store: RepositoryStore, request: FakeRequest) -> FakeResponse:
     cursor = request.one("cursor") or None
     repos, next_cursor = store.page(_read_listing_query(request), cursor, size)
     fields = expand or _default_fields(request)
-    items = [_listing_item(repo, fields, named=not expand) for repo in repos]
+    items = [_listing_item(repo, fields, with_model_id=not expand) for repo in repos]
     headers = {} if next_cursor is None else next_page_headers(request, next_cursor)
     return json_response(items, headers=headers)
 
@@ -61,11 +61,13 @@ def _read_expand(request: FakeRequest) -> tuple[str, ...]:
     fields = tuple(request.query.get("expand", ()))
     for i, field in enumerate(fields):
         if field not in EXPANDABLE_FIELDS:
-            known = "|".join(f'"{name}"' for name in EXPANDABLE_FIELDS)
-            raise http_error(400, f"✖ Invalid option: expected one of {known}\n  → at expand[{i}]")
-    exclusive = [name for name in ("full", "cardData", "config") if request.flag(name)]
-    if fields and exclusive:
-        raise http_error(400, f"expand cannot be combined with {', '.join(exclusive)}")
+            options = "|".join(f'"{name}"' for name in EXPANDABLE_FIELDS)
+            raise http_error(
+                400, f"✖ Invalid option: expected one of {options}\n  → at expand[{i}]"
+            )
+    other_flags = [name for name in ("full", "cardData", "config") if request.flag(name)]
+    if fields and other_flags:
+        raise http_error(400, f"expand cannot be combined with {', '.join(other_flags)}")
     return fields
 
 
@@ -110,24 +112,22 @@ def _parse_limit(text: str) -> int:
 
 
 def _default_fields(request: FakeRequest) -> tuple[str, ...]:
-    extra = [name for name in ("cardData", "config") if request.flag(name)]
-    return (*(FULL_FIELDS if request.flag("full") else DEFAULT_FIELDS), *extra)
+    extra_fields = [name for name in ("cardData", "config") if request.flag(name)]
+    return (*(FULL_FIELDS if request.flag("full") else DEFAULT_FIELDS), *extra_fields)
 
 
-def _listing_item(repo: Repo, fields: tuple[str, ...], *, named: bool) -> Record:
+def _listing_item(repo: Repo, fields: tuple[str, ...], *, with_model_id: bool) -> Record:
     record = repo.read()
-    found: Record = {"_id": record["_id"], "id": record["id"]}
-    found.update({field: record[field] for field in fields if field in record})
+    item: Record = {"_id": record["_id"], "id": record["id"]}
+    item.update({field: record[field] for field in fields if field in record})
     if "sha" in fields:
-        found["sha"] = record_sha(record)
-    if "inferenceProviderMapping" in found:  # a list here, an object in `model_info`
-        mapping = found["inferenceProviderMapping"]
-        found["inferenceProviderMapping"] = [
-            {"provider": name, **mapping[name]} for name in mapping
-        ]
-    if named:
-        found["modelId"] = record["id"]
-    return found
+        item["sha"] = record_sha(record)
+    if "inferenceProviderMapping" in item:  # a list here, an object in `model_info`
+        mapping = item["inferenceProviderMapping"]
+        item["inferenceProviderMapping"] = [{"provider": name, **mapping[name]} for name in mapping]
+    if with_model_id:
+        item["modelId"] = record["id"]
+    return item
 
 
 def model_info(
@@ -138,15 +138,17 @@ def model_info(
     commit = find_commit(store, repo, revision)
     record = {**repo.read(), "sha": commit.sha}
     if expand:
-        picked = {field: record[field] for field in expand if field in record}
-        return _with_etag(request, json_response({"_id": repo.key, "id": repo.name, **picked}))
-    shown: Record = {k: v for k, v in record.items() if k not in ON_DEMAND_FIELDS}
-    shown |= {"modelId": repo.name, "siblings": _siblings(record, commit)}
+        requested_fields = {field: record[field] for field in expand if field in record}
+        return _with_etag(
+            request, json_response({"_id": repo.key, "id": repo.name, **requested_fields})
+        )
+    info: Record = {k: v for k, v in record.items() if k not in ON_DEMAND_FIELDS}
+    info |= {"modelId": repo.name, "siblings": _siblings(record, commit)}
     if request.flag("blobs") and commit.files:
-        shown["siblings"] = [_sibling_with_size(path, commit) for path in sorted(commit.files)]
+        info["siblings"] = [_sibling_with_size(path, commit) for path in sorted(commit.files)]
     if request.flag("securityStatus"):
-        shown["securityRepoStatus"] = _security_status(repo, record)
-    return _with_etag(request, json_response(shown))
+        info["securityRepoStatus"] = _security_status(repo, record)
+    return _with_etag(request, json_response(info))
 
 
 def find_commit(store: RepositoryStore, repo: Repo, revision: str) -> Commit:
@@ -165,18 +167,18 @@ def _siblings(record: Record, commit: Commit) -> list[dict[str, Any]]:
 
 def _sibling_with_size(path: str, commit: Commit) -> dict[str, Any]:
     blob = commit.files[path]
-    found = {"rfilename": path, "size": len(blob.data), "blobId": blob.oid}
+    sibling = {"rfilename": path, "size": len(blob.data), "blobId": blob.oid}
     if blob.large:
         size, pointer_size = blob.lfs["size"], blob.lfs["pointerSize"]
-        found["lfs"] = {"sha256": blob.sha256, "size": size, "pointerSize": pointer_size}
-    return found
+        sibling["lfs"] = {"sha256": blob.sha256, "size": size, "pointerSize": pointer_size}
+    return sibling
 
 
 def _security_status(repo: Repo, record: Record) -> object:
     # A model loaded from metadata alone has no files, so there was nothing to scan.
-    scanned = repo.git is not None and any(commit.files for commit in repo.git.commits.values())
-    default = {"scansDone": scanned, "filesWithIssues": []}
-    return record.get("securityRepoStatus") or default
+    is_scanned = repo.git is not None and any(commit.files for commit in repo.git.commits.values())
+    default_status = {"scansDone": is_scanned, "filesWithIssues": []}
+    return record.get("securityRepoStatus") or default_status
 
 
 def _with_etag(request: FakeRequest, response: FakeResponse) -> FakeResponse:

@@ -63,22 +63,24 @@ class Repo:
 
     def write(self, record: Mapping[str, Any]) -> None:
         """Replace the metadata."""
-        full = {"createdAt": EPOCH, **DEFAULTS, **record}
-        self.name: str = full["id"]
-        self.key: str = full.get("_id") or make_key(self.name)
-        self.author = intern(full.get("author") or self.name.rpartition("/")[0])
-        self.task = intern(full.get("pipeline_tag") or "")
-        self.tags = tuple(intern(tag) for tag in full["tags"])
-        self.gated, self.private = full["gated"], bool(full["private"])
-        self.providers = tuple(full.get("inferenceProviderMapping") or ())
-        self.parameters: int | None = _parameter_count(full)
+        full_record = {"createdAt": EPOCH, **DEFAULTS, **record}
+        self.name: str = full_record["id"]
+        self.key: str = full_record.get("_id") or make_key(self.name)
+        self.author = intern(full_record.get("author") or self.name.rpartition("/")[0])
+        self.task = intern(full_record.get("pipeline_tag") or "")
+        self.tags = tuple(intern(tag) for tag in full_record["tags"])
+        self.gated, self.private = full_record["gated"], bool(full_record["private"])
+        self.providers = tuple(full_record.get("inferenceProviderMapping") or ())
+        self.parameters: int | None = _parameter_count(full_record)
         self.downloads, self.likes, self.trending = (
-            full[name] or 0 for name in ("downloads", "likes", "trendingScore")
+            full_record[name] or 0 for name in ("downloads", "likes", "trendingScore")
         )
-        self.created: str = full["createdAt"]
-        self.modified: str = full.get("lastModified") or self.created
-        stored = {name: value for name, value in record.items() if DEFAULTS.get(name, ...) != value}
-        self._raw = json.dumps(stored, ensure_ascii=False, separators=(",", ":")).encode()
+        self.created: str = full_record["createdAt"]
+        self.modified: str = full_record.get("lastModified") or self.created
+        stored_fields = {
+            name: value for name, value in record.items() if DEFAULTS.get(name, ...) != value
+        }
+        self._raw = json.dumps(stored_fields, ensure_ascii=False, separators=(",", ":")).encode()
 
     def read(self) -> Record:
         """Return all metadata, the fields that the Hub always sends included."""
@@ -117,8 +119,8 @@ class Blob:
         """Hash the content once; of a large file git hashes the LFS pointer."""
         sha256 = hashlib.sha256(data).hexdigest()
         large = is_large(path, len(data)) if large is None else large
-        stored = _lfs_pointer(sha256, len(data)) if large else data
-        oid = hashlib.sha1(b"blob %d\0" % len(stored) + stored).hexdigest()  # noqa: S324 - git's own hash
+        git_content = _lfs_pointer(sha256, len(data)) if large else data
+        oid = hashlib.sha1(b"blob %d\0" % len(git_content) + git_content).hexdigest()  # noqa: S324 - git's own hash
         return cls(data, large, sha256, oid)
 
     @property
@@ -173,7 +175,7 @@ class GitHistory:
         revision = revision.removeprefix("refs/heads/").removeprefix("refs/tags/")
         sha = self.branches.get(revision) or self.tags.get(revision)
         if sha is None and _SHA.fullmatch(revision):
-            sha = next((known for known in self.commits if known.startswith(revision)), None)
+            sha = next((name for name in self.commits if name.startswith(revision)), None)
         return self.commits.get(sha or "")
 
     def commit(
@@ -184,33 +186,33 @@ class GitHistory:
         content = "".join(f"{path}{blob.oid}" for path, blob in sorted(files.items()))
         identity = f"{parent}{date}{title}{len(self.commits)}{content}"
         sha = hashlib.sha1(identity.encode()).hexdigest()  # noqa: S324 - git's own hash
-        new = Commit(sha, title, message, date, files)
-        self.commits[sha], self.parents[sha], self.branches[branch] = new, parent, sha
-        return new
+        new_commit = Commit(sha, title, message, date, files)
+        self.commits[sha], self.parents[sha], self.branches[branch] = new_commit, parent, sha
+        return new_commit
 
     def log(self, commit: Commit) -> list[Commit]:
         """Return a commit and its ancestors, the newest first."""
-        found, sha = [], commit.sha
+        commits, sha = [], commit.sha
         while sha:
-            found.append(self.commits[sha])
+            commits.append(self.commits[sha])
             sha = self.parents[sha] or ""
-        return found
+        return commits
 
 
 def describe_files(files: Mapping[str, Blob]) -> dict[str, Any]:
     """Return the metadata that files contain; a field is None if no file contains it."""
     card = _read_card(files["README.md"].data) if "README.md" in files else {}
     config = _parse_json(files["config.json"].data) if "config.json" in files else {}
-    kept = ("architectures", "model_type", "auto_map", "quantization_config")
-    weights = _count_weights(blob.data for path, blob in files.items() if _is_weights(path))
+    config_fields = ("architectures", "model_type", "auto_map", "quantization_config")
+    safetensors = _count_weights(blob.data for path, blob in files.items() if _is_weights(path))
     library = card.get("library_name") or ("transformers" if "model_type" in config else None)
     return {
         "cardData": card or None,
-        "config": {name: config[name] for name in kept if name in config} or None,
+        "config": {name: config[name] for name in config_fields if name in config} or None,
         "library_name": library,
         "pipeline_tag": card.get("pipeline_tag"),
-        "safetensors": weights,
-        "tags": _tags(card, config, library, safe=weights is not None),
+        "safetensors": safetensors,
+        "tags": _tags(card, config, library, has_safetensors=safetensors is not None),
     }
 
 
@@ -220,10 +222,10 @@ def _read_card(data: bytes) -> dict[str, Any]:
 
     match = _HEADER.match(data)
     try:
-        found = yaml.safe_load(match[1]) if match else None
+        header = yaml.safe_load(match[1]) if match else None
     except yaml.YAMLError:
         return {}
-    return found if isinstance(found, dict) else {}
+    return header if isinstance(header, dict) else {}
 
 
 def _count_weights(files: Iterable[bytes]) -> dict[str, Any] | None:
@@ -243,32 +245,37 @@ def _is_weights(path: str) -> bool:
 
 def _parse_json(data: bytes) -> dict[str, Any]:
     try:
-        found = json.loads(data)
+        value = json.loads(data)
     except ValueError:
         return {}
-    return found if isinstance(found, dict) else {}
+    return value if isinstance(value, dict) else {}
 
 
 def _tags(
-    card: Mapping[str, Any], config: Mapping[str, Any], library: str | None, *, safe: bool
+    card: Mapping[str, Any],
+    config: Mapping[str, Any],
+    library: str | None,
+    *,
+    has_safetensors: bool,
 ) -> list[str]:
     """Return the tags in the Hub's order: library, formats, model type, task, tags of the card."""
     tags = [
         *_as_list(library),
-        *(["safetensors"] if safe else []),
+        *(["safetensors"] if has_safetensors else []),
         *_as_list(config.get("model_type")),
     ]
     tags += [*_as_list(card.get("pipeline_tag")), *_as_list(card.get("tags"))]
     tags += ["custom_code"] if "auto_map" in config else []
     tags += _as_list(card.get("language"))
     for key, prefix in (("datasets", "dataset"), ("base_model", "base_model")):
-        tags += [f"{prefix}:{one}" for one in _as_list(card.get(key))]
+        tags += [f"{prefix}:{item}" for item in _as_list(card.get(key))]
     relation = card.get("base_model_relation")
     if relation:
-        tags += [f"base_model:{relation}:{one}" for one in _as_list(card.get("base_model"))]
-    tags += [f"license:{one}" for one in _as_list(card.get("license"))]
+        tags += [f"base_model:{relation}:{item}" for item in _as_list(card.get("base_model"))]
+    tags += [f"license:{item}" for item in _as_list(card.get("license"))]
     return list(dict.fromkeys([*tags, "region:us"]))
 
 
 def _as_list(value: object) -> list[str]:
-    return [str(one) for one in (value if isinstance(value, list) else [value]) if one is not None]
+    items = value if isinstance(value, list) else [value]
+    return [str(item) for item in items if item is not None]

@@ -110,25 +110,25 @@ class App:
         raise http_error(404, "Sorry, we can't find the page you are looking for.")
 
     def _answer_api(self, request: FakeRequest) -> FakeResponse:
-        name, verb, rest = self._split_path(request.parts[2:])
+        name, verb, subpath = self._split_path(request.parts[2:])
         methods, answer = _MODEL_ROUTES.get(verb, ("", _get_info))
         if request.method not in methods.split():
             raise http_error(404, "Sorry, we can't find the page you are looking for.")
-        return self._with_repo(request, name, lambda repo: answer(self, request, repo, rest))
+        return self._with_repo(request, name, lambda repo: answer(self, request, repo, subpath))
 
     def _split_path(self, parts: tuple[str, ...]) -> tuple[str, str, tuple[str, ...]]:
-        """Return the repo's name, the verb and the rest; the oldest models have no owner."""
-        with_owner = "/".join(parts[:2])
-        no_owner = (
-            len(parts) > 1 and parts[1] in _MODEL_ROUTES and with_owner not in self.store.repos
+        """Return the repo's name, the verb and the path after it; old models have no owner."""
+        owner_and_name = "/".join(parts[:2])
+        has_no_owner = (
+            len(parts) > 1 and parts[1] in _MODEL_ROUTES and owner_and_name not in self.store.repos
         )
-        size = 1 if no_owner else 2
+        size = 1 if has_no_owner else 2
         verb = parts[size] if len(parts) > size else ""
         return "/".join(parts[:size]), verb, parts[size + 1 :]
 
-    def _answer_file(self, request: FakeRequest, verb_at: int) -> FakeResponse:
-        name, revision = "/".join(request.parts[:verb_at]), request.parts[verb_at + 1]
-        path = "/".join(request.parts[verb_at + 2 :])
+    def _answer_file(self, request: FakeRequest, verb_index: int) -> FakeResponse:
+        name, revision = "/".join(request.parts[:verb_index]), request.parts[verb_index + 1]
+        path = "/".join(request.parts[verb_index + 2 :])
         return self._with_repo(
             request, name, lambda repo: files.resolve(self.store, request, repo, revision, path)
         )
@@ -197,55 +197,58 @@ def _repo_id(body: dict[str, Any], user: str) -> str:
     return f"{body.get('organization') or user}/{body['name']}"
 
 
-def _get_info(app: App, request: FakeRequest, repo: Repo, rest: tuple[str, ...]) -> FakeResponse:
-    return model_info(app.store, request, repo, *rest[:1])
+def _get_info(app: App, request: FakeRequest, repo: Repo, subpath: tuple[str, ...]) -> FakeResponse:
+    return model_info(app.store, request, repo, *subpath[:1])
 
 
-def _get_refs(app: App, request: FakeRequest, repo: Repo, rest: tuple[str, ...]) -> FakeResponse:
+def _get_refs(app: App, request: FakeRequest, repo: Repo, subpath: tuple[str, ...]) -> FakeResponse:
     """Return branches, tags and, if the request includes them, pull requests."""
-    del rest
+    del subpath
     history = app.store.history(repo)
-    pulls = {name: sha for name, sha in history.branches.items() if name.startswith("refs/pr/")}
-    heads = {name: sha for name, sha in history.branches.items() if name not in pulls}
-    found = {
+    branches = history.branches
+    pull_requests = {name: sha for name, sha in branches.items() if name.startswith("refs/pr/")}
+    heads = {name: sha for name, sha in branches.items() if name not in pull_requests}
+    refs = {
         "branches": [_ref_entry(name, f"refs/heads/{name}", sha) for name, sha in heads.items()],
         "tags": [_ref_entry(name, f"refs/tags/{name}", sha) for name, sha in history.tags.items()],
         "converts": [],
     }
     if request.flag("include_prs"):
-        found["pullRequests"] = [_ref_entry(name, name, sha) for name, sha in pulls.items()]
-    return json_response(found)
+        refs["pullRequests"] = [_ref_entry(name, name, sha) for name, sha in pull_requests.items()]
+    return json_response(refs)
 
 
 def _ref_entry(name: str, ref: str, sha: str) -> dict[str, str]:
     return {"name": name, "ref": ref, "targetCommit": sha}
 
 
-def _get_commits(app: App, request: FakeRequest, repo: Repo, rest: tuple[str, ...]) -> FakeResponse:
+def _get_commits(
+    app: App, request: FakeRequest, repo: Repo, subpath: tuple[str, ...]
+) -> FakeResponse:
     """Return the log of a revision, the newest commit first."""
     files.require_access(app.store, request, repo)
-    commit = find_commit(app.store, repo, rest[0] if rest else "main")
+    commit = find_commit(app.store, repo, subpath[0] if subpath else "main")
     return json_response(_commit_entries(app.store.history(repo), commit, app.user))
 
 
 def _commit_entries(history: GitHistory, commit: Commit, user: str) -> list[dict[str, Any]]:
     return [
         {
-            "id": one.sha,
-            "title": one.title,
-            "message": one.message,
+            "id": entry.sha,
+            "title": entry.title,
+            "message": entry.message,
             "authors": [{"user": user, "avatar": ""}],
-            "date": one.date,
+            "date": entry.date,
         }
-        for one in history.log(commit)
+        for entry in history.log(commit)
     ]
 
 
 def _put_settings(
-    app: App, request: FakeRequest, repo: Repo, rest: tuple[str, ...]
+    app: App, request: FakeRequest, repo: Repo, subpath: tuple[str, ...]
 ) -> FakeResponse:
     """Make a repo private, public or gated."""
-    del rest
+    del subpath
     require_token(request)
     body = request.json()
     changes = {name: body[name] for name in ("private", "gated") if name in body}
@@ -256,30 +259,32 @@ def _put_settings(
 
 
 def _check_access(
-    app: App, request: FakeRequest, repo: Repo, rest: tuple[str, ...]
+    app: App, request: FakeRequest, repo: Repo, subpath: tuple[str, ...]
 ) -> FakeResponse:
-    del rest
+    del subpath
     files.require_access(app.store, request, repo)
     return _OK_RESPONSE
 
 
 def _change_branch(
-    app: App, request: FakeRequest, repo: Repo, rest: tuple[str, ...]
+    app: App, request: FakeRequest, repo: Repo, subpath: tuple[str, ...]
 ) -> FakeResponse:
     """Create or delete a branch."""
     require_token(request)
     start = "main" if request.method == "DELETE" else (request.json() or {}).get("startingPoint")
     commit = find_commit(app.store, repo, start or "main")
-    return _change_ref(request, app.store.history(repo).branches, rest[0], commit.sha)
+    return _change_ref(request, app.store.history(repo).branches, subpath[0], commit.sha)
 
 
-def _change_tag(app: App, request: FakeRequest, repo: Repo, rest: tuple[str, ...]) -> FakeResponse:
+def _change_tag(
+    app: App, request: FakeRequest, repo: Repo, subpath: tuple[str, ...]
+) -> FakeResponse:
     """Tag a revision, or delete a tag."""
     require_token(request)
     tags = app.store.history(repo).tags
     if request.method == "DELETE":
-        return _change_ref(request, tags, rest[0], "")
-    commit = find_commit(app.store, repo, rest[0])
+        return _change_ref(request, tags, subpath[0], "")
+    commit = find_commit(app.store, repo, subpath[0])
     return _change_ref(request, tags, request.json()["tag"], commit.sha)
 
 
@@ -294,8 +299,10 @@ def _change_ref(request: FakeRequest, refs: dict[str, str], name: str, sha: str)
     return _OK_RESPONSE
 
 
-def _reject_xet(app: App, request: FakeRequest, repo: Repo, rest: tuple[str, ...]) -> FakeResponse:
-    del app, request, repo, rest
+def _reject_xet(
+    app: App, request: FakeRequest, repo: Repo, subpath: tuple[str, ...]
+) -> FakeResponse:
+    del app, request, repo, subpath
     hint = "This Hub has no Xet storage: set HF_HUB_DISABLE_XET=1, as LocalHub.environment() does"
     return error_response(501, hint)
 
@@ -335,14 +342,14 @@ class FakeRateLimit:
         """
         bucket = rate_limit_bucket(path)
         now = self.clock()
-        start, used = self._buckets.get(bucket, (now, 0))
+        start, n_used = self._buckets.get(bucket, (now, 0))
         if now - start >= self.window:
-            start, used = now, 0
-        used += 1
-        self._buckets[bucket] = start, used
-        left = max(self.requests - used, 0)
-        return used <= self.requests, rate_limit_headers(
-            bucket, left, start + self.window - now, self.requests, self.window
+            start, n_used = now, 0
+        n_used += 1
+        self._buckets[bucket] = start, n_used
+        remaining = max(self.requests - n_used, 0)
+        return n_used <= self.requests, rate_limit_headers(
+            bucket, remaining, start + self.window - now, self.requests, self.window
         )
 
 

@@ -43,10 +43,10 @@ class RepositoryStore:
         self.lock = threading.RLock()
         self.repos: dict[str, Repo] = {}
         self.redirects: dict[str, str] = {}
-        self.granted: set[str] = set()
+        self.granted_keys: set[str] = set()
         self.storage_url = ""  # of LFS content: another origin, as on the Hub
         self.uploads: dict[str, bytes] = {}  # LFS content by sha256, before its commit as well
-        self._former: Counter[str] = Counter()  # number of former models per name
+        self._former_counts: Counter[str] = Counter()  # number of former models per name
         self._indexes = SortedIndexes()
         self._clock = clock
 
@@ -82,8 +82,8 @@ class RepositoryStore:
         repo = self.repos.get(name)
         if repo is not None:
             repo.write({"_id": repo.key, **record})
-        elif name in self._former:  # a new model with this name has another `_id`
-            key = make_key(f"{name}#{self._former[name]}")
+        elif name in self._former_counts:  # a new model with this name has another `_id`
+            key = make_key(f"{name}#{self._former_counts[name]}")
             repo = self.repos[name] = Repo({"_id": key, **record})
         else:
             repo = self.repos[name] = Repo(record)
@@ -102,7 +102,7 @@ class RepositoryStore:
         """Delete a model; its name can be given to a new one."""
         self._indexes.remove(self.get(name))
         del self.repos[name]
-        self._former[name] += 1
+        self._former_counts[name] += 1
 
     def rename(self, old: str, new: str) -> None:
         """Rename a model; its `_id` stays and the old name redirects."""
@@ -112,7 +112,7 @@ class RepositoryStore:
         self._indexes.remove(repo)
         record = {**repo.read(), "id": new, "author": new.rpartition("/")[0]}
         del self.repos[old]
-        self._former[old] += 1
+        self._former_counts[old] += 1
         repo.write(record)
         self.repos[new], self.redirects[old] = repo, new
         self.redirects.pop(new, None)
@@ -132,8 +132,8 @@ class RepositoryStore:
         """Return the commits of a model; one loaded from metadata has a single empty commit."""
         if repo.git is None:
             sha = record_sha(repo.read())
-            first = Commit(sha, "initial commit", "", repo.modified, {})
-            repo.git = GitHistory({sha: first}, {"main": sha}, parents={sha: None})
+            first_commit = Commit(sha, "initial commit", "", repo.modified, {})
+            repo.git = GitHistory({sha: first_commit}, {"main": sha}, parents={sha: None})
         return repo.git
 
     def init_history(
@@ -154,19 +154,19 @@ class RepositoryStore:
         metadata: Mapping[str, Any] | None = None,
     ) -> Commit:
         """Make `files` the new state of a branch; on main, `metadata` changes as well."""
-        new = self.history(repo).commit(branch, dict(files), self.now(), title, message)
-        for blob in new.files.values():
+        new_commit = self.history(repo).commit(branch, dict(files), self.now(), title, message)
+        for blob in new_commit.files.values():
             if blob.large:
                 self.uploads[blob.sha256] = blob.data
         if branch == "main":
-            computed = {
-                "sha": new.sha,
-                "lastModified": new.date,
-                "siblings": [{"rfilename": path} for path in sorted(new.files)],
-                "usedStorage": sum(len(blob.data) for blob in new.files.values()),
+            commit_metadata = {
+                "sha": new_commit.sha,
+                "lastModified": new_commit.date,
+                "siblings": [{"rfilename": path} for path in sorted(new_commit.files)],
+                "usedStorage": sum(len(blob.data) for blob in new_commit.files.values()),
             }
-            self.update(repo.name, {**computed, **(metadata or {})})
-        return new
+            self.update(repo.name, {**commit_metadata, **(metadata or {})})
+        return new_commit
 
 
 def format_date(moment: datetime) -> str:
@@ -176,8 +176,8 @@ def format_date(moment: datetime) -> str:
 
 def record_sha(record: Mapping[str, Any]) -> str:
     """Return the commit of a record; without one it follows from the name."""
-    from_name = hashlib.sha1(record["id"].encode(), usedforsecurity=False).hexdigest()
-    return str(record.get("sha") or from_name)
+    name_sha = hashlib.sha1(record["id"].encode(), usedforsecurity=False).hexdigest()
+    return str(record.get("sha") or name_sha)
 
 
 @dataclass(frozen=True)
@@ -286,15 +286,15 @@ class SortedIndex:
         The cursor is the sort key of the last model and not its position. So a change of other
         models neither repeats nor hides a model that did not change.
         """
-        after = None if cursor is None else _decode_cursor(cursor, self.query.sort)
+        after_key = None if cursor is None else _decode_cursor(cursor, self.query.sort)
         repos, sort_key = self._repos, self.query.sort_key
         if self.query.ascending:
-            start = 0 if after is None else bisect_right(repos, after, key=sort_key)
-            found, has_more = repos[start : start + size], start + size < len(repos)
+            start = 0 if after_key is None else bisect_right(repos, after_key, key=sort_key)
+            page, has_more = repos[start : start + size], start + size < len(repos)
         else:
-            end = len(repos) if after is None else bisect_left(repos, after, key=sort_key)
-            found, has_more = repos[max(end - size, 0) : end][::-1], end > size
-        return found, _encode_cursor(sort_key(found[-1])) if has_more and found else None
+            end = len(repos) if after_key is None else bisect_left(repos, after_key, key=sort_key)
+            page, has_more = repos[max(end - size, 0) : end][::-1], end > size
+        return page, _encode_cursor(sort_key(page[-1])) if has_more and page else None
 
 
 def _encode_cursor(key: SortKey) -> str:
