@@ -66,7 +66,7 @@ class Teacher:
         import torch
 
         rows = np.zeros((len(ids), self.model.config.hidden_size), np.float32)
-        for batch in length_batches([len(i) for i in ids], tokens=4_096):
+        for batch in length_batches([len(i) for i in ids], max_tokens=4_096):
             with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
                 hidden, mask = run_bert(self.model, [ids[i] for i in batch])
             rows[batch] = mean_pool(hidden, mask).numpy()

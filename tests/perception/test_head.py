@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tryage.perception.head import (
-    UNNAMED,
+    UNNAMED_CATEGORY,
     CategoryClassifier,
     CategoryMeans,
     EstimatorInputs,
@@ -32,7 +32,9 @@ def inputs(features=None, categories=None, similarities=None):
 @pytest.fixture
 def head():
     """Two features, two categories and two prototypes; one estimator per kind of input."""
-    classifier = CategoryClassifier((UNNAMED, "law"), np.float32([[1, 0], [0, 1]]), np.zeros(2))
+    classifier = CategoryClassifier(
+        (UNNAMED_CATEGORY, "law"), np.float32([[1, 0], [0, 1]]), np.zeros(2)
+    )
     estimators = (
         CategoryMeans(np.float32([[1, 0], [3, -2]])),
         KernelRegression(np.float32([[1, 1], [2, 2]]), np.float32([1, 1]), 1e-3, 0.0),
@@ -70,9 +72,11 @@ def test_probabilities_are_a_softmax_of_a_linear_function():
 
 
 def test_known_categories_are_one_hot_and_none_is_the_unnamed_one():
-    classifier = CategoryClassifier((UNNAMED, "law", "music"), np.zeros((1, 3)), np.zeros(3))
+    classifier = CategoryClassifier(
+        (UNNAMED_CATEGORY, "law", "music"), np.zeros((1, 3)), np.zeros(3)
+    )
     np.testing.assert_array_equal(
-        classifier.one_hot(["music", None, UNNAMED]), [[0, 0, 1], [1, 0, 0], [1, 0, 0]]
+        classifier.one_hot(["music", None, UNNAMED_CATEGORY]), [[0, 0, 1], [1, 0, 0], [1, 0, 0]]
     )
 
 

@@ -110,8 +110,8 @@ def test_a_header_without_the_dimension_is_refused(encoder, tmp_path):
 
 def test_batches_hold_every_row_once_and_at_most_the_tokens_allowed():
     lengths = np.random.default_rng(0).integers(1, 50, 200).tolist()
-    batches = list(length_batches(lengths, tokens=100))
+    batches = list(length_batches(lengths, max_tokens=100))
     assert sorted(np.concatenate(batches)) == list(range(200))
     assert all(len(b) * max(lengths[i] for i in b) <= 100 for b in batches)
-    assert [b.tolist() for b in length_batches([500], tokens=100)] == [[0]]
-    assert list(length_batches([], tokens=100)) == []
+    assert [b.tolist() for b in length_batches([500], max_tokens=100)] == [[0]]
+    assert list(length_batches([], max_tokens=100)) == []

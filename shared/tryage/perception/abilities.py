@@ -1,8 +1,8 @@
 """From a position in the ability space to losses: Gaussian abilities, shrinkage, and a link.
 
-Every expert has one Gaussian ability vector `a_i`. Its linear prediction is `y = a_i . [1, g(z)]`,
-of which a measured loss gives `y + noise`. The aptitude test of a new expert and live feedback are
-the same closed-form posterior (Bishop 2006, eq. 3.50-3.51).
+Every expert has one Gaussian ability vector `a_i`. Its linear prediction is `y = a_i . [1, g(z)]`;
+a measured loss is `y + noise`. The aptitude test of a new expert and live feedback are the same
+closed-form posterior (Bishop 2006, eq. 3.50-3.51).
 """
 
 from __future__ import annotations
@@ -26,13 +26,15 @@ ALL_COLUMNS = slice(None)
 
 MIN_STANDARD_ERRORS = 1.0  # a difference has to exceed this many standard errors to be believed
 
-_TIE_BREAK = 1e-3  # share of the margin; an expert without a believed gain is set back by it
+_TIE_BREAK = 1e-3  # share of the margin by which experts without a gain lose to the incumbent
 
 
 def mix_positions(estimator_positions: FloatArray, weights: Float32Array) -> LatentPositions:
     """Mix the positions that estimators predict, `(n_estimators, batch, rank)`, by weight."""
-    mixed = _weighted_sum(weights, estimator_positions)
-    positions = np.concatenate([np.ones((len(mixed), 1), mixed.dtype), mixed], axis=1)
+    mean_positions = _weighted_sum(weights, estimator_positions)
+    positions = np.concatenate(
+        [np.ones((len(mean_positions), 1), mean_positions.dtype), mean_positions], axis=1
+    )
     return LatentPositions(estimator_positions, weights, positions)
 
 
@@ -59,10 +61,10 @@ class LatentPositions:
         """
         y = abilities.losses(self.positions)
         means = abilities.means
-        by_estimator = means[:, 0] + self.estimator_positions @ means[:, 1:].T
-        disagreement = _weighted_sum(self.weights, (by_estimator - y) ** 2)
-        ability = abilities.variances(self.positions, std_columns)
-        return y, np.sqrt(np.maximum(ability + disagreement[:, std_columns], 0))
+        estimator_predictions = means[:, 0] + self.estimator_positions @ means[:, 1:].T
+        disagreement = _weighted_sum(self.weights, (estimator_predictions - y) ** 2)
+        ability_variances = abilities.variances(self.positions, std_columns)
+        return y, np.sqrt(np.maximum(ability_variances + disagreement[:, std_columns], 0))
 
     def prior_std(self, prior: Gaussian) -> FloatArray:
         """Return the standard deviation `(batch,)` of the prediction for an unmeasured expert.
@@ -70,22 +72,22 @@ class LatentPositions:
         The same two sources of uncertainty. The estimators are expected to disagree as much as they
         do about an ability that is drawn from `prior`.
         """
-        square = prior.covariance + np.outer(prior.mean, prior.mean)
+        second_moment = prior.covariance + np.outer(prior.mean, prior.mean)
         deviations = self.estimator_positions - self.positions[:, 1:]
-        disagreement = _quadratic_form(deviations, square[1:, 1:])
-        ability = _quadratic_form(self.positions, prior.covariance)
-        return np.asarray(np.sqrt(np.maximum(ability + self.weights @ disagreement, 0)))
+        disagreement = _quadratic_form(deviations, second_moment[1:, 1:])
+        ability_variances = _quadratic_form(self.positions, prior.covariance)
+        return np.asarray(np.sqrt(np.maximum(ability_variances + self.weights @ disagreement, 0)))
 
 
 def _weighted_sum(weights: Float32Array, arrays: FloatArray) -> FloatArray:
     """Return the same as `np.tensordot(weights, arrays, 1)`, without its overhead."""
-    flat = weights @ arrays.reshape(len(weights), -1)
-    return np.asarray(flat.reshape(arrays.shape[1:]))
+    flat_sum = weights @ arrays.reshape(len(weights), -1)
+    return np.asarray(flat_sum.reshape(arrays.shape[1:]))
 
 
-def _quadratic_form(rows: FloatArray, form: FloatArray) -> FloatArray:
+def _quadratic_form(rows: FloatArray, matrix: FloatArray) -> FloatArray:
     """Return `row . form . row` of every row `(..., k)`, `(...)`."""
-    return np.asarray(((rows @ form) * rows).sum(axis=-1))
+    return np.asarray(((rows @ matrix) * rows).sum(axis=-1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,35 +134,39 @@ class Abilities:
             means[index], covariances[index] = ability.mean, ability.covariance
         return Abilities(means, covariances, self.prior, self.noise)
 
-    def take(self, rows: Sequence[int]) -> Abilities:
+    def take(self, indices: Sequence[int]) -> Abilities:
         """Return the abilities of some experts, by their positions."""
-        kept = np.array(rows, dtype=np.intp)
-        return Abilities(self.means[kept], self.covariances[kept], self.prior, self.noise)
+        index_array = np.array(indices, dtype=np.intp)
+        return Abilities(
+            self.means[index_array], self.covariances[index_array], self.prior, self.noise
+        )
 
-    def with_noise(self, positions: FloatArray, known: BoolArray, noise: float) -> Abilities:
+    def with_noise(self, positions: FloatArray, is_measured: BoolArray, noise: float) -> Abilities:
         """Keep the means, and compute how certain they are if a loss has a variance of `noise`.
 
-        `positions` `(n_prompts, k)` and `known` `(n_prompts, n_experts)` are those of the fit. A
-        factor model of few experts fits their losses without a residual. How far a loss lies from
-        its prediction shows on unseen prompts only.
+        `positions` `(n_prompts, k)` and `is_measured` `(n_prompts, n_experts)` are those of the
+        fit. A factor model of few experts fits their losses without a residual. Only unseen prompts
+        show how far a loss lies from its prediction.
         """
-        covariances = posterior_covariances(self.prior, positions, known, noise)
+        covariances = posterior_covariances(self.prior, positions, is_measured, noise)
         return Abilities(self.means, covariances, self.prior, noise)
 
 
 def posterior_covariances(
-    prior: Gaussian, positions: FloatArray, known: BoolArray, noise: float
+    prior: Gaussian, positions: FloatArray, is_measured: BoolArray, noise: float
 ) -> FloatArray:
     """Return the covariance of each expert's ability, `(n_experts, k, k)`.
 
-    An expert was measured at those `positions` `(n_prompts, k)` where its column of `known`
-    `(n_prompts, n_experts)` says so.
+    The mask `is_measured` `(n_prompts, n_experts)` says at which `positions` `(n_prompts, k)` each
+    expert was measured.
     """
     precision = np.linalg.inv(prior.covariance)
-    if known.all():  # all experts were measured at the same positions: one inverse serves them
-        shared = np.linalg.inv(precision + positions.T @ positions / noise)
-        return np.repeat(shared[None], known.shape[1], axis=0)
-    grams = (positions[rows].T @ positions[rows] for rows in known.T)
+    if (
+        is_measured.all()
+    ):  # all experts were measured at the same positions: one inverse serves them
+        covariance = np.linalg.inv(precision + positions.T @ positions / noise)
+        return np.repeat(covariance[None], is_measured.shape[1], axis=0)
+    grams = (positions[rows].T @ positions[rows] for rows in is_measured.T)
     return np.array([np.linalg.inv(precision + gram / noise) for gram in grams])
 
 
@@ -183,10 +189,12 @@ class Gaussian:
                 f"loss per row of {len(self.mean)} numbers"
             )
         # The gain form solves a system of the size of the data, which is smaller than the prior.
-        spread = positions @ self.covariance
-        gain = np.linalg.solve(spread @ positions.T + noise * np.eye(len(losses)), spread).T
+        cross_covariance = positions @ self.covariance
+        gain = np.linalg.solve(
+            cross_covariance @ positions.T + noise * np.eye(len(losses)), cross_covariance
+        ).T
         mean = self.mean + gain @ (losses - positions @ self.mean)
-        covariance = self.covariance - gain @ spread
+        covariance = self.covariance - gain @ cross_covariance
         return Gaussian(mean, (covariance + covariance.T) / 2)
 
 
@@ -198,8 +206,8 @@ class SoftThreshold:
     truth. A router that believes it loses to the best single expert wherever little separates the
     experts. So a small predicted gain over that expert, the incumbent, counts as no gain: soft
     thresholding (Donoho and Johnstone, 1994). Gains below the margin become slightly negative. So
-    the incumbent wins on predicted loss, and any weighted constraint breaks the near-tie between
-    the others.
+    the incumbent has the lowest predicted loss, and any weighted constraint breaks the near-tie
+    between the others.
     """
 
     incumbent: int
@@ -211,9 +219,9 @@ class SoftThreshold:
             return y
         gain = y[:, self.incumbent, None] - y
         tie_break = _TIE_BREAK * self.margin * (np.clip(gain / self.margin, 0, 1) - 1)
-        believed = np.where(gain > 0, np.maximum(gain - self.margin, 0), gain) + tie_break
-        believed[:, self.incumbent] = 0
-        return np.asarray(y[:, self.incumbent, None] - believed)
+        shrunk_gain = np.where(gain > 0, np.maximum(gain - self.margin, 0), gain) + tie_break
+        shrunk_gain[:, self.incumbent] = 0
+        return np.asarray(y[:, self.incumbent, None] - shrunk_gain)
 
     def apply_inplace(self, y: FloatArray, incumbent: FloatArray) -> None:
         """Correct float32 predictions of other experts in place, as if they were in the batch.
@@ -221,28 +229,32 @@ class SoftThreshold:
         `incumbent` `(batch, 1)` is the linear prediction of the incumbent.
         """
         if self.margin > 0:
-            ahead = y - incumbent.astype(np.float32)
-            np.clip(ahead, -self.margin, 0, out=ahead)
-            ahead *= 1 - _TIE_BREAK
-            y -= ahead
+            negative_gain = y - incumbent.astype(np.float32)
+            np.clip(negative_gain, -self.margin, 0, out=negative_gain)
+            negative_gain *= 1 - _TIE_BREAK
+            y -= negative_gain
             y += _TIE_BREAK * self.margin
 
     def reference_losses(self, y: FloatArray) -> ReferenceLosses:
-        """Return the predictions of the incumbent, and of the best expert once corrected."""
+        """Return the prediction of the incumbent, and the corrected one of the best expert."""
         incumbent = y[:, [self.incumbent]]
         best = y.min(axis=1, keepdims=True)
         return ReferenceLosses(incumbent, np.minimum(incumbent, best + max(self.margin, 0)))
 
     def update_incumbent(self, mean: FloatArray, variance: FloatArray) -> SoftThreshold:
-        """Make an expert the incumbent that has become certainly better.
+        """Make the expert with the lowest mean loss the incumbent, if it is certainly better.
 
         `mean` and `variance` `(n_experts,)` are of each expert's loss over all prompts. The
         difference has to exceed its own standard error.
         """
         best = int(np.argmin(mean))
-        lead = mean[self.incumbent] - mean[best]
-        error = np.sqrt(variance[self.incumbent] + variance[best])
-        return replace(self, incumbent=best) if lead > MIN_STANDARD_ERRORS * error else self
+        difference = mean[self.incumbent] - mean[best]
+        standard_error = np.sqrt(variance[self.incumbent] + variance[best])
+        return (
+            replace(self, incumbent=best)
+            if difference > MIN_STANDARD_ERRORS * standard_error
+            else self
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -315,11 +327,11 @@ class LogitLink:
 class LogGapLink:
     """The link of real-valued losses, for which a bad expert may lose ten times what the best does.
 
-    Squared error on such losses would learn how bad the bad experts are, and a decision asks which
-    one is best. So abilities learn `y = best + scale * log(1 + (L - best) / scale)`: near the
-    prompt's best loss the loss itself, and of a gap beyond `scale` its logarithm. What a predicted
-    gap `y - best` is in the unit of the loss was measured: the line through the knots `knots_x` and
-    `knots_y`, `(n_knots,)`.
+    Squared error on such losses would learn how bad the bad experts are, but a decision asks which
+    one is best. So abilities learn `y = best + scale * log(1 + (L - best) / scale)`: about the loss
+    itself near the prompt's best loss, and the logarithm of the gap where it exceeds `scale`. The
+    line through the knots `knots_x` and `knots_y`, `(n_knots,)`, converts a predicted gap
+    `y - best` to the unit of the loss; it was fitted to measured losses.
     """
 
     scale: float
@@ -328,7 +340,7 @@ class LogGapLink:
 
     def losses(self, y: FloatArray, best: FloatArray) -> FloatArray:
         """Map linear predictions `(batch, n_experts)` to losses."""
-        gap = y - best  # negative if the expert was not among those that the best was taken over
+        gap = y - best  # negative if `best` is the minimum over other experts
         return np.asarray(best + np.interp(gap, self.knots_x, self.knots_y) + np.minimum(gap, 0))
 
     def std(self, y: FloatArray, std: FloatArray, best: FloatArray) -> FloatArray:
@@ -349,5 +361,5 @@ class LogGapLink:
 def log_compress(losses: FloatArray, best: FloatArray, scale: float) -> FloatArray:
     """Return `best + scale * log(1 + gap / scale)` where the gap to the best loss is positive."""
     gap = losses - best
-    compressed = best + scale * np.log1p(np.maximum(gap, 0) / scale)
-    return np.asarray(np.where(gap > 0, compressed, losses))
+    compressed_losses = best + scale * np.log1p(np.maximum(gap, 0) / scale)
+    return np.asarray(np.where(gap > 0, compressed_losses, losses))

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 TokenIds = Sequence[NDArray[np.integer[Any]]]
 
-# Of a longer prompt only this many characters at either end are described. Regular expressions take
+# Only this many characters at either end of a longer prompt are described. Regular expressions take
 # far more time per character than a tokenizer, so this limit is lower than that of the encoder; the
 # form of a prompt shows at its ends.
 MAX_CHARS_PER_END = 8_192
@@ -82,7 +82,7 @@ _DIGIT, _MATH_SYMBOL = re.compile(r"\d"), re.compile(r"[=+*^\\]")
 _NEGATION = re.compile(r"\b(?:NOT|EXCEPT|LEAST|not true|incorrect)\b")
 _COMBINING_OPTION = re.compile(r"\b(?:above|none of|all of|both)\b", re.IGNORECASE)
 _STATEMENT = re.compile(r"\b(?:statement|true|false|wrong)\b", re.IGNORECASE)
-_LONG_WORD_LENGTH = 10  # letters; so long a word is likely a technical term
+_LONG_WORD_LENGTH = 10  # letters; a word of this length is likely a technical term
 _OVERLAP_THRESHOLD = 0.4  # share of common words; options above it combine the same statements
 
 
@@ -91,7 +91,7 @@ class FeatureExtractor:
     """Joins embedding, words, surface and tool schemas to `phi(z)`, `(batch, d)`.
 
     Multiple-choice options are described too, if the training prompts had enough of them. Saved
-    scalers and heads know the numbers by their order alone, so it must not change.
+    scalers and heads identify the numbers by their order alone, so the order must not change.
     """
 
     tfidf: TfidfSvd
@@ -116,7 +116,7 @@ class FeatureExtractor:
 
 @dataclass(frozen=True, slots=True)
 class TfidfSvd:
-    """The words of a prompt as a short vector: TF-IDF over the encoder's own tokens, projected.
+    """The words of a prompt as a short vector: a projection of TF-IDF over the encoder's tokens.
 
     Latent semantic analysis (Deerwester et al., 1990). It keeps the phrases by which data sets and
     kinds of tasks are recognized, which an embedding averages away. `token_ids` `(n_kept,)` are the
@@ -133,19 +133,23 @@ class TfidfSvd:
         return int(self.projection.shape[1])
 
     def transform(self, ids: TokenIds) -> Float32Array:
-        """Project prompts, given as token ids, to `(batch, width)`; no known token gives zeros."""
+        """Project token ids to `(batch, width)`; a prompt without a known token becomes zeros."""
         out = np.zeros((len(ids), self.width), np.float32)
-        for row, prompt in enumerate(ids):
+        for row, prompt_ids in enumerate(ids):
             # In the type of token_ids: a search in another type copies all of them every time.
-            unique, counts = _unique_counts(prompt.astype(self.token_ids.dtype))
-            position = np.minimum(np.searchsorted(self.token_ids, unique), len(self.token_ids) - 1)
-            is_kept = (
-                self.token_ids[position] == unique if len(self.token_ids) else np.zeros(0, np.bool_)
+            unique_ids, counts = _unique_counts(prompt_ids.astype(self.token_ids.dtype))
+            indices = np.minimum(
+                np.searchsorted(self.token_ids, unique_ids), len(self.token_ids) - 1
             )
-            position, counts = position[is_kept], counts[is_kept]
-            weights = (1 + np.log(counts, dtype=np.float32)) * self.idf[position]
+            is_kept = (
+                self.token_ids[indices] == unique_ids
+                if len(self.token_ids)
+                else np.zeros(0, np.bool_)
+            )
+            indices, counts = indices[is_kept], counts[is_kept]
+            weights = (1 + np.log(counts, dtype=np.float32)) * self.idf[indices]
             if weights.any():  # a token that every prompt has weighs nothing
-                out[row] = (weights / np.sqrt(weights @ weights)) @ self.projection[position]
+                out[row] = (weights / np.sqrt(weights @ weights)) @ self.projection[indices]
         return out
 
 
@@ -155,7 +159,7 @@ def _unique_counts(ids: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[n
     It sorts `ids` in place.
     """
     ids.sort()
-    is_start = np.ones(len(ids) + 1, np.bool_)  # the last one stands behind the last token
+    is_start = np.ones(len(ids) + 1, np.bool_)  # the last entry is for the end of the ids
     np.not_equal(ids[1:], ids[:-1], out=is_start[1:-1])
     starts = is_start.nonzero()[0]
     return ids[starts[:-1]], starts[1:] - starts[:-1]
@@ -174,9 +178,9 @@ class FeatureScaler:
     scale: float
 
     def transform(self, numbers: Float32Array) -> Float32Array:
-        """Scale `(batch, n)`; what is far from usual is clipped."""
-        standardized = np.clip((numbers - self.mean) / self.std, -_CLIP_STD, _CLIP_STD)
-        return np.asarray(self.scale * standardized, np.float32)
+        """Scale numbers `(batch, n)`, and clip those that are far from the mean."""
+        z_scores = np.clip((numbers - self.mean) / self.std, -_CLIP_STD, _CLIP_STD)
+        return np.asarray(self.scale * z_scores, np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,17 +218,17 @@ def add_pair_products(
     """Append the products of pairs to the numbers `(batch, 19)` of multiple-choice questions.
 
     A product shows that two numbers are unusual together. So every number is first centered on its
-    mean, and scaled. Prompts without options stay zeros.
+    mean, and scaled. The features of prompts without options are zeros.
     """
-    described = np.zeros((len(numbers), CHOICE_WIDTH + len(_PAIR_ROWS)), np.float32)
+    features = np.zeros((len(numbers), CHOICE_WIDTH + len(_PAIR_ROWS)), np.float32)
     has_options = numbers[:, 0] > 0
     if has_options.any():
-        given = numbers[has_options]
-        centered = (given[:, list(_PAIRED_COLUMNS)] - pair_mean) / pair_std
-        clipped = np.clip(centered, -_CLIP_STD, _CLIP_STD)
-        products = clipped[:, _PAIR_ROWS] * clipped[:, _PAIR_COLUMNS]
-        described[has_options] = np.concatenate([given, products], axis=1)
-    return described
+        choice_numbers = numbers[has_options]
+        z_scores = (choice_numbers[:, list(_PAIRED_COLUMNS)] - pair_mean) / pair_std
+        z_scores = np.clip(z_scores, -_CLIP_STD, _CLIP_STD)
+        products = z_scores[:, _PAIR_ROWS] * z_scores[:, _PAIR_COLUMNS]
+        features[has_options] = np.concatenate([choice_numbers, products], axis=1)
+    return features
 
 
 def surface_features(prompts: Sequence[str]) -> Float32Array:
@@ -238,26 +242,26 @@ def surface_features(prompts: Sequence[str]) -> Float32Array:
 
 def _surface_row(prompt: str) -> list[float]:
     text = head_and_tail_text(prompt)
-    end = text.rstrip()[-1:]
-    characters, words = len(text) + 1, text.count(" ") + 1
+    last_character = text.rstrip()[-1:]
+    n_characters, n_words = len(text) + 1, text.count(" ") + 1
     row = [
         float(np.log(len(prompt) + 1)),
-        float(np.log(words)),
-        characters / words / 5,
-        float(end == "?"),
-        float(end == "."),
+        float(np.log(n_words)),
+        n_characters / n_words / 5,
+        float(last_character == "?"),
+        float(last_character == "."),
         float(text[:1].isupper()),
     ]
     row += np.log1p([text.count(string) for string in _COUNTED_STRINGS]).tolist()
-    row += [len(pattern.findall(text)) / characters * 5 for pattern in _CHARACTER_CLASSES]
+    row += [len(pattern.findall(text)) / n_characters * 5 for pattern in _CHARACTER_CLASSES]
     return row
 
 
 def tool_schema_features(prompts: Sequence[str]) -> Float32Array:
     """Describe how a request fits the functions that it carries as JSON, `(batch, 12)`.
 
-    Whether an expert should call one function, several or none shows in the words that request and
-    functions share, and in the values that the request contains. An embedding of the whole prompt
+    The words that request and functions share, and the values that the request contains, show
+    whether an expert should call one function, several or none. An embedding of the whole prompt
     does not show it. A prompt without functions gives zeros.
     """
     rows = [_tool_schema_row(head_and_tail_text(prompt)) for prompt in prompts]
@@ -271,7 +275,7 @@ def _tool_schema_row(text: str) -> list[float]:
     request, schema = text[: start.start()], text[start.start() :]
     request_stems, name_stems = _stems(request), _stems(" ".join(_SCHEMA_NAME.findall(schema)))
     schema_stems = _stems(_SCHEMA_KEYWORD.sub("", schema))
-    required = sum(names.count('"') // 2 for names in _SCHEMA_REQUIRED.findall(schema))
+    n_required = sum(names.count('"') // 2 for names in _SCHEMA_REQUIRED.findall(schema))
     counts = np.log1p(
         [
             len(request),
@@ -279,7 +283,7 @@ def _tool_schema_row(text: str) -> list[float]:
             schema.count('"parameters"'),
             schema.count('"type"'),
             len(_CONJUNCTION.findall(request)),
-            required,
+            n_required,
             len(_REQUEST_NUMBER.findall(request)),
         ]
     )
@@ -306,21 +310,21 @@ def _stems(text: str) -> set[str]:
 def multiple_choice_features(prompts: Sequence[str]) -> Float32Array:
     """Describe the options of multiple-choice questions, `(batch, CHOICE_WIDTH)`.
 
-    Options that repeat each other's words, as combined statements do, or that are numbers, separate
-    strong experts from weak ones within a subject. An embedding of the whole prompt does not show
-    it. A prompt without options gives zeros.
+    Strong and weak experts of a subject differ most where options repeat each other's words, as
+    combined statements do, or are numbers. An embedding of the whole prompt does not show it. A
+    prompt without options gives zeros.
     """
     rows = [_choice_row(head_and_tail_text(prompt)) for prompt in prompts]
     return np.array(rows, np.float32).reshape(-1, CHOICE_WIDTH)
 
 
 def _choice_row(text: str) -> list[float]:
-    found = list(_OPTION.finditer(text))[-_MAX_OPTIONS:]
-    if len(found) < _MIN_OPTIONS:
+    matches = list(_OPTION.finditer(text))[-_MAX_OPTIONS:]
+    if len(matches) < _MIN_OPTIONS:
         return [0.0] * CHOICE_WIDTH
-    question, options = text[: found[0].start()], [match[2].strip() for match in found]
-    bags = [set(option.lower().split()) for option in options]
-    overlap = _option_overlap(bags)
+    question, options = text[: matches[0].start()], [match[2].strip() for match in matches]
+    option_words = [set(option.lower().split()) for option in options]
+    overlap = _option_overlap(option_words)
     question_words = set(_CONTENT_WORD.findall(question.lower()))
     words = text.split()
     return [
@@ -330,7 +334,7 @@ def _choice_row(text: str) -> list[float]:
         sum(bool(_NUMERIC_OPTION.match(option)) for option in options) / len(options),
         overlap,
         max(overlap - _OVERLAP_THRESHOLD, 0.0),
-        math.sqrt(len(question_words & set().union(*bags))),
+        math.sqrt(len(question_words & set().union(*option_words))),
         float(bool(_COMBINING_OPTION.search(" ".join(options[-2:])))),
         float(len(_STATEMENT.findall(text)) > 1),
         float(bool(_NEGATION.search(question))),
@@ -343,18 +347,18 @@ def _choice_row(text: str) -> list[float]:
 
 
 def _log_lengths(question: str, options: Sequence[str]) -> list[float]:
-    """Return the length of the question, and mean, maximum, minimum and deviation of the options'.
+    """Return the log length of the question, and of the options' mean, maximum, minimum and std.
 
-    In characters, logarithmic.
+    Lengths are in characters.
     """
     lengths = np.array([len(option) for option in options], np.float64)
-    of_options = lengths.mean(), lengths.max(), lengths.min(), lengths.std()
-    return [math.log1p(length) for length in (len(question), *of_options)]
+    option_statistics = lengths.mean(), lengths.max(), lengths.min(), lengths.std()
+    return [math.log1p(length) for length in (len(question), *option_statistics)]
 
 
-def _option_overlap(bags: Sequence[set[str]]) -> float:
+def _option_overlap(option_words: Sequence[set[str]]) -> float:
     """Return the share of words that two options have in common, on average over the pairs."""
-    shares = [len(a & b) / (1 + min(len(a), len(b))) for a, b in combinations(bags, 2)]
+    shares = [len(a & b) / (1 + min(len(a), len(b))) for a, b in combinations(option_words, 2)]
     return sum(shares) / len(shares)
 
 

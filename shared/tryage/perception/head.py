@@ -1,7 +1,7 @@
 """From features to a position in the ability space: several estimators, which are then mixed.
 
-Estimators use a prompt's category, similar training prompts, or a linear regression. None is best
-everywhere. Training weighs them by what their decisions are worth.
+Estimators use a prompt's category, similar training prompts, or a linear regression. No estimator
+is the best one everywhere. Training weighs them by what their decisions are worth.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from tryage.core.arrays import Float32Array, FloatArray
 
-UNNAMED = ""  # the category of prompts without one
+UNNAMED_CATEGORY = ""  # the category of prompts without one
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ class CategoryClassifier:
         """Return known categories as rows `(batch, n_categories)`; None is the unnamed one."""
         columns = {name: i for i, name in enumerate(self.names)}
         identity = np.eye(len(self.names), dtype=np.float32)
-        return identity[[columns[name or UNNAMED] for name in labels]]
+        return identity[[columns[name or UNNAMED_CATEGORY] for name in labels]]
 
 
 class Estimator(Protocol):
@@ -90,7 +90,7 @@ class Estimator(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ZeroEstimator:
-    """The middle of the space, whatever the prompt: it is right where all else is noise."""
+    """The middle of the space for every prompt: the best estimate where the others are noise."""
 
     rank: int
 
@@ -115,9 +115,9 @@ class KernelRegression:
     """The mean position of similar training prompts, added to what the categories predict.
 
     Prototype `j` stands for `counts[j]` training prompts whose mean is `positions[j]`. Weights fall
-    by a factor of e per `bandwidth` of cosine. Where few prompts are near, the estimate shrinks to
-    zero, as if `shrinkage` more prompts lay there. With a `base`, positions are those that remain
-    once its estimate is subtracted.
+    by a factor of e per `bandwidth` of cosine. Where few prompts are near, the estimate shrinks
+    toward zero, as if `shrinkage` more prompts were there. With a `base`, `positions` are the
+    residuals that remain after the estimate of `base` is subtracted.
     """
 
     positions: Float32Array
@@ -128,14 +128,16 @@ class KernelRegression:
 
     def __call__(self, inputs: EstimatorInputs) -> Float32Array:
         """Return the weighted mean of the neighbors, `(batch, rank)`."""
-        nearest = inputs.similarities.max(axis=1, keepdims=True)
-        weights = np.exp((inputs.similarities - nearest) / self.bandwidth)
-        squares = (weights * weights) @ self.counts
+        max_similarities = inputs.similarities.max(axis=1, keepdims=True)
+        weights = np.exp((inputs.similarities - max_similarities) / self.bandwidth)
+        squared_sums = (weights * weights) @ self.counts
         weights *= self.counts
-        total = weights.sum(axis=1)
-        prompts = total * total / squares  # Kish's effective sample size
-        local = (weights @ self.positions) * (prompts / (prompts + self.shrinkage) / total)[:, None]
-        return np.asarray(local if self.base is None else local + self.base(inputs))
+        weight_sums = weights.sum(axis=1)
+        sample_sizes = weight_sums * weight_sums / squared_sums  # Kish's effective sample size
+        estimates = (weights @ self.positions) * (
+            sample_sizes / (sample_sizes + self.shrinkage) / weight_sums
+        )[:, None]
+        return np.asarray(estimates if self.base is None else estimates + self.base(inputs))
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,13 +158,13 @@ class RidgeRegression:
 
 
 def l2_normalize(x: Float32Array) -> Float32Array:
-    """Scale rows to unit length; a row of zeros stays."""
-    length = np.sqrt((x * x).sum(axis=1, keepdims=True))
-    length[length == 0] = 1
-    return np.asarray(x / length, np.float32)
+    """Scale rows to unit length; a row of zeros stays as it is."""
+    norms = np.sqrt((x * x).sum(axis=1, keepdims=True))
+    norms[norms == 0] = 1
+    return np.asarray(x / norms, np.float32)
 
 
 def softmax(logits: FloatArray) -> FloatArray:
     """Turn logits `(..., n)` into probabilities that sum to one."""
-    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return np.asarray(powers / powers.sum(axis=-1, keepdims=True))
+    exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return np.asarray(exponentials / exponentials.sum(axis=-1, keepdims=True))

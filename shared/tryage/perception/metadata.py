@@ -48,7 +48,7 @@ _EPOCH = 738_521  # 2023-01-01, in ordinal days
 
 _DAYS_PER_YEAR = 365.25
 
-# Makers of derived models reuse these words, so the name of a derived model tells its series.
+# Authors of derived models reuse these words, so the name of a derived model tells its series.
 _SERIES = (
     *("mixtral", "ministral", "mistral", "codestral", "zephyr", "openchat", "solar", "starling"),
     *("tinyllama", "codellama", "llama", "vicuna", "alpaca", "wizard", "nemotron", "codeqwen"),
@@ -105,31 +105,38 @@ def metadata_features(library: Library) -> MetadataFeatures:
 
 def _extract_features(library: Library) -> MetadataFeatures:
     profiles: dict[tuple[Family, int], int] = {}
-    closed = library.licensed(("proprietary",)).tolist()
-    index = []
-    for name, metadata, is_closed in zip(library.names, library.metadata, closed, strict=True):
+    closed_flags = library.licensed(("proprietary",)).tolist()
+    profile_index = []
+    for name, metadata, is_closed in zip(
+        library.names, library.metadata, closed_flags, strict=True
+    ):
         tokens = _name_tokens(name)
         flags = combine_variants(tokens) | is_closed << len(VARIANTS)
         if metadata:
             flags |= _relation_bits(metadata)
         profile = _resolve_family(name, tokens, metadata), flags
-        index.append(profiles.setdefault(profile, len(profiles)))
+        profile_index.append(profiles.setdefault(profile, len(profiles)))
     bits = np.array([flags for _, flags in profiles])
     return MetadataFeatures(
         _numeric_features(library),
-        np.array(index, dtype=np.intp),
+        np.array(profile_index, dtype=np.intp),
         (bits[:, None] >> np.arange(len(BINARY_FEATURES)) & 1).astype(np.bool_),
         tuple(family for family, _ in profiles),
     )
 
 
 def _numeric_features(library: Library) -> Float32Array:
-    parameters, active = library.column("parameters"), library.column("active_parameters")
-    share = np.minimum(_log10(active) - _log10(parameters), 0)
+    parameters, active_parameters = (
+        library.column("parameters"),
+        library.column("active_parameters"),
+    )
+    active_share = np.minimum(_log10(active_parameters) - _log10(parameters), 0)
     return np.stack(
         [
             _log10(parameters),
-            np.where(np.isnan(share), 0, share),  # most experts use all their parameters
+            np.where(
+                np.isnan(active_share), 0, active_share
+            ),  # most experts use all their parameters
             (library.column("released") - _EPOCH) / _DAYS_PER_YEAR,
             np.log10(1 + library.column("downloads")),
             _log10(library.column("output_price")),
@@ -144,7 +151,7 @@ def _log10(column: Float64Array) -> Float64Array:
 
 
 def _relation_bits(metadata: Mapping[str, Any]) -> int:
-    """Return how the Hub says that a model was made from its bases, one bit per variant."""
+    """Return the relations of a model to its bases that the Hub states, one bit per variant."""
     hub = metadata.get("hub")
     bases = hub.get("bases") if isinstance(hub, Mapping) else None
     if not isinstance(bases, Sequence):
@@ -156,8 +163,8 @@ def _relation_bits(metadata: Mapping[str, Any]) -> int:
 def model_family(name: str, metadata: Mapping[str, Any] | None = None) -> Family:
     """Return the family of a model, from its name and its `Expert.metadata`.
 
-    The first of these that names a family decides: `metadata["family"]`, the models from which it
-    was made, its own name, its owner, and its configuration and tags.
+    The first of these that names a family decides: `metadata["family"]`, the models that it was
+    derived from, its own name, its owner, and its configuration and tags.
     """
     return _resolve_family(name, _name_tokens(name), metadata)
 
@@ -168,8 +175,11 @@ def _resolve_family(
     hub = metadata.get("hub") if metadata else None
     hub = hub if isinstance(hub, Mapping) else {}
     if metadata:
-        for stated in (*_collect_names(metadata.get("family")), *_collect_names(hub.get("bases"))):
-            family = parse_family(_name_tokens(stated))
+        for metadata_name in (
+            *_collect_names(metadata.get("family")),
+            *_collect_names(hub.get("bases")),
+        ):
+            family = parse_family(_name_tokens(metadata_name))
             if family[0]:
                 return family
     family = parse_family(tokens)
@@ -221,27 +231,29 @@ _EMPTY_TOKEN = NameToken("", "", 0)
 
 def parse_name(name: str) -> list[NameToken]:
     """Cut a name, or any text with breaks between its words, into tokens."""
-    plain = name.lower().replace("_", "-").replace("/", "-").replace(":", "-").replace(" ", "-")
-    return list(map(_parse_token, plain.split("-")))
+    hyphenated_name = (
+        name.lower().replace("_", "-").replace("/", "-").replace(":", "-").replace(" ", "-")
+    )
+    return list(map(_parse_token, hyphenated_name.split("-")))
 
 
 @lru_cache(maxsize=1 << 18)
 def _parse_token(text: str) -> NameToken:
     if text.isdigit() and len(text) > 1:  # sizes, dates and counters, most of them unique
         return _EMPTY_TOKEN
-    family, variant = _FAMILY.match(text), _VARIANT.match(text)
-    bits = 1 << ((variant.lastindex or 1) - 1) if variant else 0
-    if family:
-        long, short, version = family.groups()
-        return NameToken(long or short, version or "", bits)
-    number = _VERSION.match(text)
-    if number:
-        return NameToken("", number[1], bits)
+    family_match, variant_match = _FAMILY.match(text), _VARIANT.match(text)
+    bits = 1 << ((variant_match.lastindex or 1) - 1) if variant_match else 0
+    if family_match:
+        long_series, short_series, version = family_match.groups()
+        return NameToken(long_series or short_series, version or "", bits)
+    version_match = _VERSION.match(text)
+    if version_match:
+        return NameToken("", version_match[1], bits)
     return NameToken("", "", bits) if bits else _EMPTY_TOKEN
 
 
 def parse_family(tokens: Iterable[NameToken]) -> Family:
-    """Return series and generation, such as `("llama", "llama-3.1")`; `""` where none is named."""
+    """Return series and generation, such as `("llama", "llama-3.1")`; both `""` if unknown."""
     series = ""
     for token in tokens:
         if series:  # the word after the series may be its version
@@ -254,7 +266,7 @@ def parse_family(tokens: Iterable[NameToken]) -> Family:
 
 
 def combine_variants(tokens: Iterable[NameToken]) -> int:
-    """Return the variants that the words of a name tell, one bit for each of `VARIANTS`."""
+    """Return the variants that the words of a name mean, one bit for each of `VARIANTS`."""
     bits = 0
     for token in tokens:
         bits |= token.variant_bits

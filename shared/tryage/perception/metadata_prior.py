@@ -28,7 +28,7 @@ _N_SQUARED = 1  # only the first number, the size, also counts squared
 N_INPUTS = len(NUMERIC_FEATURES) + _N_SQUARED
 
 # A series that was never measured lies between the mean over series and the mean over experts:
-# series of many models are the better ones. Half-way predicted best when each series was left out.
+# series of many models are the better ones. One half predicted best when each series was left out.
 _UNSEEN_SERIES_WEIGHT = 0.5
 
 
@@ -42,10 +42,10 @@ class MetadataPrior:
     `residual_covariance` `(k, k)`.
 
     An expert without a known family gets the average group effect, weighted by the known experts'
-    `group_frequencies` `(n_groups,)`; one of an unseen series gets half of that.
-    `unseen_group_variances` `(3,)` are added for an unseen series, an unseen generation, and no
-    family name at all; `missing_value_covariance` `(n_numbers, n_numbers)` for pairs of unknown
-    numbers.
+    `group_frequencies` `(n_groups,)`; an expert of an unseen series gets half of that. Two parts
+    are added to the variance: `unseen_group_variances` `(3,)`, for an unseen series, an unseen
+    generation and a missing family name, and `missing_value_covariance` `(n_numbers, n_numbers)`,
+    for pairs of unknown numbers.
     """
 
     scaler: MetadataScaler
@@ -61,8 +61,8 @@ class MetadataPrior:
     def predict(self, features: MetadataFeatures) -> PriorAbilities:
         """Return the belief about experts, in one pass over their features."""
         inputs = self.scaler(features.numeric)
-        profiles, unseen = encode_profiles(features, self.groups, self.group_frequencies)
-        variances = self._variances(features, inputs, profiles, unseen)
+        profiles, is_unseen = encode_profiles(features, self.groups, self.group_frequencies)
+        variances = self._variances(features, inputs, profiles, is_unseen)
         return PriorAbilities(
             np.ascontiguousarray(inputs.T),
             features.profile_index,
@@ -77,23 +77,27 @@ class MetadataPrior:
         features: MetadataFeatures,
         inputs: Float32Array,
         profiles: FloatArray,
-        unseen: BoolArray,
+        is_unseen: BoolArray,
     ) -> FloatArray:
         """Return the variance of each expert's ability, in units of the residual's, `(n,)`."""
         n, covariance = inputs.shape[1], self.coefficient_covariance
-        of_slopes, between, of_effects = covariance[:n, :n], covariance[:n, n:], covariance[n:, n:]
-        by_profile = (
-            1
-            + unseen @ self.unseen_group_variances
-            + np.einsum("ij,jl,il->i", profiles, of_effects, profiles)
+        slope_covariance, cross_covariance, effect_covariance = (
+            covariance[:n, :n],
+            covariance[:n, n:],
+            covariance[n:, n:],
         )
-        variances = np.einsum("ij,ij->i", inputs @ of_slopes.astype(np.float32), inputs)
-        shared = (profiles @ between.T)[features.profile_index]
-        variances += 2 * np.einsum("ij,ij->i", inputs, shared)
-        unknown = np.isnan(features.numeric).astype(np.float32)
+        profile_variances = (
+            1
+            + is_unseen @ self.unseen_group_variances
+            + np.einsum("ij,jl,il->i", profiles, effect_covariance, profiles)
+        )
+        variances = np.einsum("ij,ij->i", inputs @ slope_covariance.astype(np.float32), inputs)
+        cross_terms = (profiles @ cross_covariance.T)[features.profile_index]
+        variances += 2 * np.einsum("ij,ij->i", inputs, cross_terms)
+        is_missing = np.isnan(features.numeric).astype(np.float32)
         variances += (
-            np.einsum("ij,ij->i", unknown @ self.missing_value_covariance, unknown)
-            + by_profile[features.profile_index]
+            np.einsum("ij,ij->i", is_missing @ self.missing_value_covariance, is_missing)
+            + profile_variances[features.profile_index]
         )
         return np.asarray(variances)
 
@@ -145,45 +149,46 @@ class MetadataScaler:
 
 
 def fit_metadata_scaler(numbers: FloatArray, lower_margin: float = 3.0) -> MetadataScaler:
-    """Measure the numbers `(n, n_numbers)` of the known experts; NaN is unknown.
+    """Fit a scaler to the numbers `(n, n_numbers)` of the known experts; NaN is unknown.
 
     Values may lie `lower_margin` deviations below the lowest known one.
     """
-    known = ~np.isnan(numbers)
-    count = np.maximum(known.sum(axis=0), 1)
-    given = np.where(known, numbers, 0.0).astype(np.float64)
-    mean = given.sum(axis=0) / count
-    std = np.sqrt((np.where(known, numbers - mean, 0.0) ** 2).sum(axis=0) / count)
-    std = np.where(std > 1e-6, std, np.inf)  # a number that does not vary tells nothing
-    z = np.where(known, (given - mean) / std, 0.0)
+    is_known = ~np.isnan(numbers)
+    counts = np.maximum(is_known.sum(axis=0), 1)
+    filled_numbers = np.where(is_known, numbers, 0.0).astype(np.float64)
+    mean = filled_numbers.sum(axis=0) / counts
+    std = np.sqrt((np.where(is_known, numbers - mean, 0.0) ** 2).sum(axis=0) / counts)
+    std = np.where(std > 1e-6, std, np.inf)  # a number that does not vary has no information
+    z = np.where(is_known, (filled_numbers - mean) / std, 0.0)
     return MetadataScaler(mean, std, z.min(axis=0) - lower_margin, z.max(axis=0))
 
 
 def encode_profiles(
     features: MetadataFeatures, groups: tuple[str, ...], group_frequencies: FloatArray
 ) -> tuple[FloatArray, BoolArray]:
-    """Return the profiles as rows `(n_profiles, 1 + n_flags + n_groups)`, and what is unseen.
+    """Return the profiles as rows `(n_profiles, 1 + n_flags + n_groups)`, and which are unseen.
 
-    The columns are an intercept, the flags and the groups. Unseen, `(n_profiles, 3)`, are: a series
-    that is not among the groups, such a generation, and a profile without a family name.
+    The columns are an intercept, the flags and the groups. The mask of unseen ones is
+    `(n_profiles, 3)`: the series is not among the groups, the generation is not among them, and the
+    profile has no family name.
     """
-    first = 1 + features.binary.shape[1]
-    columns = {name: first + i for i, name in enumerate(groups)}
-    design = np.zeros((len(features.binary), first + len(groups)))
-    design[:, 0], design[:, 1:first] = 1.0, features.binary
-    unseen = np.zeros((len(design), 3), np.bool_)
+    first_group = 1 + features.binary.shape[1]
+    columns = {name: first_group + i for i, name in enumerate(groups)}
+    design = np.zeros((len(features.binary), first_group + len(groups)))
+    design[:, 0], design[:, 1:first_group] = 1.0, features.binary
+    is_unseen = np.zeros((len(design), 3), np.bool_)
     for row, family in enumerate(features.families):
         if not family[0]:
-            design[row, first:], unseen[row, 2] = group_frequencies, True
+            design[row, first_group:], is_unseen[row, 2] = group_frequencies, True
             continue
         for level, name in enumerate(group_names(family)):
             if name in columns:
                 design[row, columns[name]] = 1.0
             else:
-                unseen[row, level] = True
-        if unseen[row, 0]:
-            design[row, first:] = _UNSEEN_SERIES_WEIGHT * group_frequencies
-    return design, unseen
+                is_unseen[row, level] = True
+        if is_unseen[row, 0]:
+            design[row, first_group:] = _UNSEEN_SERIES_WEIGHT * group_frequencies
+    return design, is_unseen
 
 
 def group_names(family: tuple[str, str]) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""Reads what format 1 saved: its class and field names become those of today."""
+"""Reads files of format 1: renames their classes and fields to the names of today."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from tryage.perception.serialization import ArrayDict
 
 ClassNames: TypeAlias = Mapping[str, tuple[str, Mapping[str, str]]]
-"""A class of format 1 -> its name today, and its fields that have another name today."""
+"""A class of format 1 -> its name today, and the new names of its renamed fields."""
 
 _PARTS = {
     "features": "feature_extractor",
@@ -74,25 +74,25 @@ def migrate_perception(
     """Return the header and the arrays of a perception of format 1 as format 2 has them.
 
     Raises:
-        PersistenceError: version 0.1.0 wrote it for real-valued losses, which it modeled otherwise.
+        PersistenceError: version 0.1.0 wrote it for real-valued losses, with another model of them.
     """
-    renamed = {
+    renamed_header = {
         _PARTS.get(name, name): rename_fields(_migrate_link(part), _CLASSES)
         for name, part in header.items()
     }
-    return _add_choice_constants(renamed, arrays)
+    return _add_choice_constants(renamed_header, arrays)
 
 
 def rename_fields(part: Any, classes: ClassNames) -> Any:  # noqa: ANN401 - any JSON value
-    """Return a saved dataclass and all those in it under other class and field names."""
+    """Return a saved dataclass, and the dataclasses in it, with classes and fields renamed."""
     if isinstance(part, list):
         return [rename_fields(item, classes) for item in part]
     if not isinstance(part, dict) or not isinstance(part.get("kind"), str):
         return part
-    kind, names = classes.get(part["kind"], (part["kind"], {}))
+    kind, field_names = classes.get(part["kind"], (part["kind"], {}))
     fields = {key: value for key, value in part.items() if key != "kind"}
     return {"kind": kind} | {
-        names.get(key, key): rename_fields(value, classes) for key, value in fields.items()
+        field_names.get(key, key): rename_fields(value, classes) for key, value in fields.items()
     }
 
 
@@ -119,10 +119,12 @@ def _add_choice_constants(
         "choice_pair_mean": np.array(_PAIR_MEAN, np.float32),
         "choice_pair_std": np.array(_PAIR_STD, np.float32),
     }
-    saved = {
+    saved_scaler = {
         "kind": "ChoiceScaler",
         "pair_mean": {"array": "choice_pair_mean"},
         "pair_std": {"array": "choice_pair_std"},
         "scaler": features["choice_scaler"],
     }
-    return header | {"feature_extractor": features | {"choice_scaler": saved}}, arrays | constants
+    return header | {
+        "feature_extractor": features | {"choice_scaler": saved_scaler}
+    }, arrays | constants

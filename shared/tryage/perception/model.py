@@ -18,9 +18,9 @@ from tryage.perception.abilities import (
     LatentPositions,
     mix_positions,
 )
-from tryage.perception.wrappers import match_columns
 from tryage.perception.metadata import metadata_features
 from tryage.perception.metadata_prior import pooled_prior
+from tryage.perception.wrappers import match_columns
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -72,7 +72,7 @@ _SAVED_CLASSES: tuple[type, ...] = (
     *(MetadataPrior, MetadataScaler, ObservedExperts),
 )
 
-# Sums of numbers of very different size, and USD, of which a millionth must not become free.
+# Sums of numbers of very different size, and USD: a millionth of a dollar must not become zero.
 _FLOAT32_PREFIXES = ("abilities.covariances", _FORECAST_PREFIX)
 
 # Small, and learning continues from these numbers.
@@ -97,8 +97,8 @@ def save_perception(perception: LearnedPerception, folder: Path) -> None:
         for name in (*_REQUIRED_PARTS, *_OPTIONAL_PARTS)
     }
     arrays |= {_FORECAST_PREFIX + name: table for name, table in perception.forecasts.items()}
-    stored = {name: _round_for_storage(name, array) for name, array in arrays.items()}
-    write_arrays(folder / WEIGHTS_FILE, stored)
+    rounded_arrays = {name: _round_for_storage(name, array) for name, array in arrays.items()}
+    write_arrays(folder / WEIGHTS_FILE, rounded_arrays)
     header = {"format": FORMAT, "experts": perception.experts, "report": perception.report}
     write_header(folder / HEADER_FILE, header | parts)
     perception.encoder.save(folder / ENCODER_FOLDER)
@@ -111,8 +111,8 @@ def load_perception(folder: Path) -> LearnedPerception:
         PersistenceError: a file is missing, damaged or from a newer version.
     """
     header = read_header(folder / HEADER_FILE, "perception", FORMAT, _HEADER_FIELDS)
-    stored = read_arrays(folder / WEIGHTS_FILE, "perception")
-    arrays = {name: _upcast(array) for name, array in stored.items()}
+    saved_arrays = read_arrays(folder / WEIGHTS_FILE, "perception")
+    arrays = {name: _upcast(array) for name, array in saved_arrays.items()}
     if header["format"] < FORMAT:
         header, arrays = migrate_perception(header, arrays)
     names = [*_REQUIRED_PARTS, *(name for name in _OPTIONAL_PARTS if name in header)]
@@ -140,8 +140,10 @@ def load_encoder(folder: str | Path) -> Encoder:
     folder = Path(folder)
     kind = read_encoder_header(folder, {"kind": str})["kind"]
     if kind not in _ENCODER_CLASSES:
-        known = ", ".join(_ENCODER_CLASSES)
-        raise PersistenceError(f"{folder} holds an encoder of kind {kind!r}; known kinds: {known}")
+        known_kinds = ", ".join(_ENCODER_CLASSES)
+        raise PersistenceError(
+            f"{folder} holds an encoder of kind {kind!r}; known kinds: {known_kinds}"
+        )
     return _ENCODER_CLASSES[kind].load(folder)
 
 
@@ -166,9 +168,9 @@ def _to_float16(array: NDArray[Any]) -> NDArray[Any]:
     if array.dtype not in (np.float32, np.float64) or array.size <= _MIN_ROUNDED_SIZE:
         return array
     with np.errstate(over="ignore"):
-        half = array.astype(np.float16)
-    is_close = np.abs(half - array).max() <= _MAX_RELATIVE_ERROR * np.abs(array).max()
-    return half if is_close else _to_float32(array)
+        rounded_array = array.astype(np.float16)
+    is_close = np.abs(rounded_array - array).max() <= _MAX_RELATIVE_ERROR * np.abs(array).max()
+    return rounded_array if is_close else _to_float32(array)
 
 
 def _to_float32(array: NDArray[Any]) -> NDArray[Any]:

@@ -21,7 +21,7 @@ ArrayDict: TypeAlias = dict[str, NDArray[Any]]
 
 FieldTypes: TypeAlias = Mapping[str, type | tuple[type, ...]]
 
-_MISSING = object()  # None is a value that a header may hold
+_MISSING = object()  # not None, which a header may hold as a value
 
 
 def write_header(path: Path, header: Mapping[str, Any]) -> None:
@@ -39,21 +39,21 @@ def read_header(
             field.
     """
     try:
-        header = json.loads(path.read_text("utf-8"))
+        content = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise PersistenceError(f"{path.parent} holds no readable {artifact}: {error}") from error
-    found = header if isinstance(header, dict) else {}
-    version = found.get("format")
+    header = content if isinstance(content, dict) else {}
+    version = header.get("format")
     if isinstance(version, int) and version > max_format:
         raise PersistenceError(
             f"{path} is of a newer format than {max_format}: upgrade with pip install -U tryage"
         )
     for name, kind in field_types.items():
-        if not isinstance(found.get(name, _MISSING), kind):
+        if not isinstance(header.get(name, _MISSING), kind):
             raise PersistenceError(
                 f"{path} is damaged: it has no {name!r}; save the {artifact} again"
             )
-    return found
+    return header
 
 
 def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
@@ -81,29 +81,29 @@ def serialize(value: object, name: str, arrays: ArrayDict) -> Any:  # noqa: ANN4
     A dataclass becomes `{"kind": class, field: ...}`, an array `{"array": key in arrays}`.
     """
     if isinstance(value, np.ndarray):
-        for key, known in arrays.items():
-            if known is value:
+        for key, saved_array in arrays.items():
+            if saved_array is value:
                 return {"array": key}
         arrays[name] = value
         return {"array": name}
     if is_dataclass(value):
-        inner = {
+        field_values = {
             field.name: serialize(getattr(value, field.name), f"{name}.{field.name}", arrays)
             for field in fields(value)
         }
-        return {"kind": type(value).__name__, **inner}
+        return {"kind": type(value).__name__, **field_values}
     if isinstance(value, tuple):
         return [serialize(item, f"{name}.{i}", arrays) for i, item in enumerate(value)]
     return value
 
 
 def deserialize(data: Any, arrays: Mapping[str, NDArray[Any]], classes: Iterable[type]) -> Any:  # noqa: ANN401 - the inverse of serialize
-    """Return what `serialize` was given; only dataclasses among `classes` are built.
+    """Return the dataclass that `serialize` received; only `classes` are built.
 
     Raises:
-        PersistenceError: it names an unknown class or array, or is no saved dataclass at all.
+        PersistenceError: `data` names an unknown class or array, or is not a saved dataclass.
     """
-    known = {kind.__name__: kind for kind in classes}
+    classes_by_name = {kind.__name__: kind for kind in classes}
 
     def build(part: Any) -> Any:  # noqa: ANN401 - any JSON value
         if isinstance(part, list):
@@ -112,7 +112,8 @@ def deserialize(data: Any, arrays: Mapping[str, NDArray[Any]], classes: Iterable
             return part
         if "array" in part:
             return arrays[part["array"]]
-        return known[part["kind"]](**{key: build(v) for key, v in part.items() if key != "kind"})
+        field_values = {key: build(v) for key, v in part.items() if key != "kind"}
+        return classes_by_name[part["kind"]](**field_values)
 
     if not isinstance(data, dict):
         raise PersistenceError(f"the saved files are damaged: a part of them is {data!r:.40}")

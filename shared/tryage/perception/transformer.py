@@ -48,9 +48,9 @@ class TransformerEncoder(TokenizingEncoder):
     """Embeds a prompt with a BERT-like model: the mean of its last states, scaled to unit length.
 
     The folder holds `model.onnx` (run by ONNX Runtime), or `model.safetensors` and `config.json`
-    (run by torch and transformers), or both. What can be run is run, ONNX first. Of a prompt that
-    is longer than `max_length` tokens only the two ends are read, half of the tokens each. One
-    thread by default: on the short prompts of a router, more threads cost more than they bring.
+    (run by torch and transformers), or both; the ONNX file is preferred. If a prompt is longer than
+    `max_length` tokens, only its two ends are read, half of the tokens each. The default is one
+    thread: on the short prompts of a router, more threads cost more time than they save.
     """
 
     KIND: ClassVar[str] = "transformer"
@@ -74,16 +74,17 @@ class TransformerEncoder(TokenizingEncoder):
         Raises:
             InputError: a single string, or something that is not text, was given.
         """
-        ids = [self._add_special_tokens(i) for i in self._tokenizer.ids(prompts)]
+        ids = [self._add_special_tokens(text_ids) for text_ids in self._tokenizer.ids(prompts)]
         rows = np.zeros((len(ids), self.dim), np.float32)
-        for batch in length_batches([len(i) for i in ids], BATCH_TOKENS):
+        lengths = np.array([len(prompt_ids) for prompt_ids in ids], np.intp)
+        for batch in length_batches(lengths.tolist(), BATCH_TOKENS):
             rows[batch] = self._forward(*_pad([ids[i] for i in batch]))
-        rows[[len(i) == len(self._special_ids) for i in ids]] = 0
+        rows[lengths == len(self._special_ids)] = 0
         return rows
 
-    def _add_special_tokens(self, ids: Int64Array) -> Int64Array:
-        inner = head_and_tail(ids, self._max_length - len(self._special_ids))
-        return np.concatenate([self._special_ids[:1], inner, self._special_ids[1:]])
+    def _add_special_tokens(self, text_ids: Int64Array) -> Int64Array:
+        text_ids = head_and_tail(text_ids, self._max_length - len(self._special_ids))
+        return np.concatenate([self._special_ids[:1], text_ids, self._special_ids[1:]])
 
     def save(self, folder: Path) -> None:
         """Copy `tokenizer.json` and the weights, and write `encoder.json`."""
@@ -107,12 +108,12 @@ class TransformerEncoder(TokenizingEncoder):
         return cls(folder, tokenizer, header["dim"], header["max_length"], threads)
 
 
-def length_batches(lengths: Sequence[int], tokens: int) -> Iterator[NDArray[np.intp]]:
-    """Yield row numbers of batches of about equal length, at most `tokens` padded tokens each."""
+def length_batches(lengths: Sequence[int], max_tokens: int) -> Iterator[NDArray[np.intp]]:
+    """Yield the rows of batches of about equal length, at most `max_tokens` padded tokens each."""
     order = np.argsort(lengths, kind="stable")
     start = 0
     for stop in range(1, len(order) + 1):
-        is_full = stop < len(order) and (stop + 1 - start) * lengths[order[stop]] > tokens
+        is_full = stop < len(order) and (stop + 1 - start) * lengths[order[stop]] > max_tokens
         if is_full or stop == len(order):
             yield order[start:stop]
             start = stop
@@ -120,7 +121,7 @@ def length_batches(lengths: Sequence[int], tokens: int) -> Iterator[NDArray[np.i
 
 def _pad(ids: Sequence[Int64Array]) -> tuple[Int64Array, Int64Array]:
     """Return the token ids padded with zeros, and their mask, both `(batch, length)`."""
-    lengths = np.array([len(i) for i in ids])
+    lengths = np.array([len(prompt_ids) for prompt_ids in ids])
     mask = np.arange(lengths.max())[None, :] < lengths[:, None]
     padded = np.zeros(mask.shape, np.int64)
     padded[mask] = np.concatenate(ids)
@@ -128,7 +129,7 @@ def _pad(ids: Sequence[Int64Array]) -> tuple[Int64Array, Int64Array]:
 
 
 def _load_runtime(folder: Path, threads: int) -> Forward:
-    """Choose what runs the weights: ONNX Runtime, else torch."""
+    """Choose the library that runs the weights: ONNX Runtime, else torch."""
     has_onnx, has_weights = (folder / ONNX_FILE).exists(), (folder / WEIGHTS_FILE).exists()
     if has_onnx and find_spec("onnxruntime"):
         return _load_onnx(folder / ONNX_FILE, threads)
@@ -136,9 +137,9 @@ def _load_runtime(folder: Path, threads: int) -> Forward:
         return _load_torch(folder)
     if not has_onnx and not has_weights:
         raise PersistenceError(f"{folder} holds neither {ONNX_FILE} nor {WEIGHTS_FILE}")
-    extra, package = ("onnx", "onnxruntime") if has_onnx else ("train", "torch and transformers")
+    extra, packages = ("onnx", "onnxruntime") if has_onnx else ("train", "torch and transformers")
     raise MissingExtraError(
-        f"a transformer encoder needs {package}. Install with: pip install 'tryage[{extra}]'"
+        f"a transformer encoder needs {packages}. Install with: pip install 'tryage[{extra}]'"
     )
 
 
@@ -167,20 +168,20 @@ def _load_torch(folder: Path) -> Forward:
 
     def forward(ids: Int64Array, mask: Int64Array) -> Float32Array:
         with torch.inference_mode():
-            attention = torch.from_numpy(mask)
-            output = model(input_ids=torch.from_numpy(ids), attention_mask=attention)
-            rows = mean_pool(output.last_hidden_state.float(), attention.float())
+            attention_mask = torch.from_numpy(mask)
+            output = model(input_ids=torch.from_numpy(ids), attention_mask=attention_mask)
+            rows = mean_pool(output.last_hidden_state.float(), attention_mask.float())
             return np.asarray(rows.numpy(), np.float32)
 
     return forward
 
 
-def mean_pool(hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+def mean_pool(hidden_states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     """Average the states of the real tokens, scaled to unit length `(batch, hidden)`."""
     import torch
 
-    total = (hidden * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
-    return torch.nn.functional.normalize(total, dim=1)
+    means = (hidden_states * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
+    return torch.nn.functional.normalize(means, dim=1)
 
 
 def run_bert(
@@ -195,8 +196,8 @@ def run_bert(
     length = max(map(len, ids))
     padded = torch.zeros(len(ids), length, dtype=torch.long)
     mask = torch.zeros(len(ids), length, dtype=torch.long)
-    for row, tokens in enumerate(ids):
-        padded[row, : len(tokens)] = torch.from_numpy(tokens)
-        mask[row, : len(tokens)] = 1
-    hidden = model(input_ids=padded, attention_mask=mask).last_hidden_state
-    return hidden.float(), mask.float()
+    for row, row_ids in enumerate(ids):
+        padded[row, : len(row_ids)] = torch.from_numpy(row_ids)
+        mask[row, : len(row_ids)] = 1
+    hidden_states = model(input_ids=padded, attention_mask=mask).last_hidden_state
+    return hidden_states.float(), mask.float()

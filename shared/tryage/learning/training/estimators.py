@@ -20,7 +20,7 @@ from tryage.perception.features import (
     tool_schema_features,
 )
 from tryage.perception.head import (
-    UNNAMED,
+    UNNAMED_CATEGORY,
     CategoryClassifier,
     CategoryMeans,
     Estimator,
@@ -167,7 +167,7 @@ def fit_category_classifier(
     Raises:
         MissingExtraError: scikit-learn is not installed.
     """
-    present = sorted({name or UNNAMED for name in labels})
+    present = sorted({name or UNNAMED_CATEGORY for name in labels})
     slope = np.zeros((x.shape[1], len(names)), np.float32)
     intercept = np.full(len(names), -30.0, np.float32)
     if len(present) == 1:
@@ -180,7 +180,7 @@ def fit_category_classifier(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # stopped early on purpose
         model = LogisticRegression(C=10.0, max_iter=iterations, tol=1e-3)
-        model.fit(x, [name or UNNAMED for name in labels])
+        model.fit(x, [name or UNNAMED_CATEGORY for name in labels])
     columns = [names.index(name) for name in model.classes_]
     if len(present) == 2:  # scikit-learn keeps one row for two classes
         slope[:, columns[1]], intercept[columns] = model.coef_[0], (0.0, model.intercept_[0])

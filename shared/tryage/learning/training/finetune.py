@@ -20,7 +20,7 @@ from tryage.learning.checkpoint import fingerprint
 from tryage.learning.training.factor_model import compress_losses
 from tryage.learning.training.optimizer import ResumableTrainer, Schedule
 from tryage.perception.encoder import (
-    check_prompts,
+    clean_prompts,
     head_and_tail,
     read_tokenizer,
     truncate_text,
@@ -150,7 +150,7 @@ def _token_ids(tokenizer: Tokenizer, prompts: Sequence[str], max_length: int) ->
     """Return the token ids of prompts, with special tokens; of a long one those at its two ends."""
     tokenizer.no_padding()
     tokenizer.no_truncation()
-    texts = [truncate_text(text) for text in check_prompts(prompts)]
+    texts = [truncate_text(text) for text in clean_prompts(prompts)]
     ids = [np.array(e.ids, np.int64) for e in tokenizer.encode_batch(texts)]
     return [head_and_tail(i, max_length) for i in ids]
 

@@ -20,7 +20,7 @@ from tryage.learning.training.factor_model import (
     fit_factor_model,
 )
 from tryage.learning.training.metadata_prior import with_metadata_prior
-from tryage.perception.head import UNNAMED
+from tryage.perception.head import UNNAMED_CATEGORY
 from tryage.perception.model import LearnedPerception
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def fit(  # noqa: PLR0913 - two inputs, the rest has defaults
         positions = np.concatenate([np.ones((len(table), 1)), factors.scores], axis=1)
         initial_means = np.concatenate([factors.mean[:, None], factors.loadings], axis=1)
         abilities = fit_abilities(positions, losses, initial_means)
-        labels = tuple(name or UNNAMED for name in table.categories or [None] * len(table))
+        labels = tuple(name or UNNAMED_CATEGORY for name in table.categories or [None] * len(table))
         out_of_fold = _out_of_fold_positions(x, labels, factors, table.groups, config, stages)
         calibration = calibrate(out_of_fold, abilities, table, factors.mean, compressed)
         head = fit_head(x, labels, tuple(sorted(set(labels))), factors.scores, config.seed)
