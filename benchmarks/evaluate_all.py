@@ -15,10 +15,14 @@ from typing import TYPE_CHECKING
 
 from datasets import SETS, load
 
-from tryage.cli.train import METHOD_NAME, CachingEncoder, make_routing_method
 from tryage.learning.evaluation.evaluator import BASELINES, evaluate
 from tryage.learning.evaluation.report import Evaluation, plot_calibration, plot_front, plot_shares
 from tryage.learning.evaluation.splits import EvaluationConfig
+from tryage.learning.evaluation.trained_router import (
+    METHOD_NAME,
+    CachingEncoder,
+    make_routing_method,
+)
 from tryage.perception.persistence import load_encoder
 
 if TYPE_CHECKING:

@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from datasets import SETS, load
 
-from tryage.cli.train import CachingEncoder
 from tryage.learning.evaluation.latent_map import LatentMap, latent_map, plot_latent
 from tryage.learning.evaluation.splits import folds
+from tryage.learning.evaluation.trained_router import CachingEncoder
 from tryage.learning.scoring.language_model import mean_hidden_states
 from tryage.learning.training.trainer import fit
 from tryage.perception.persistence import load_encoder

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from figures import best_shares
 
-from tryage.cli.train import make_routing_method
 from tryage.learning.evaluation import baselines as base
 from tryage.learning.evaluation.metrics import choice_probabilities
 from tryage.learning.evaluation.splits import Fold, MethodPrediction, hide_labels
+from tryage.learning.evaluation.trained_router import make_routing_method
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

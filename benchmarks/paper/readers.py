@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tryage.cli.train import CachingEncoder
+from tryage.learning.evaluation.trained_router import CachingEncoder
 from tryage.perception.encoder import BUNDLED_TRANSFORMER, write_encoder_header
 from tryage.perception.persistence import load_encoder
 from tryage.perception.pretrained import BUNDLED_FOLDER
