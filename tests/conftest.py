@@ -20,16 +20,16 @@ settings.load_profile("tryage")
 class Inference:
     """A server of OpenAI's protocol that answers "Hello from MODEL", word by word if streaming.
 
-    `heard` lists each request with its JSON body; models in `down` are overloaded. A request with
-    tools gets a call of the first tool, once.
+    `requests` holds each request with its JSON body; models in `down` are overloaded. A request
+    with tools gets a call of the first tool, once.
     """
 
     def __init__(self):
-        self.heard, self.down = [], set()
+        self.requests, self.down = [], set()
 
     def __call__(self, request):
         body = request.json()
-        self.heard.append((request, body))
+        self.requests.append((request, body))
         if body["model"] in self.down:
             return FakeResponse(
                 503, b'{"error": "overloaded"}', {"Content-Type": "application/json"}

@@ -59,10 +59,10 @@ def conversation_from_request(request: ModelRequest[Any]) -> Conversation:
 
     A response format that LangChain may turn into a tool counts as one.
     """
-    structured = isinstance(request.response_format, ProviderStrategy)
+    structured_output = isinstance(request.response_format, ProviderStrategy)
     tools = [*request.tools, *([request.response_format] if request.response_format else [])]
     messages = [*([request.system_message] if request.system_message else []), *request.messages]
-    return to_conversation(messages, tools=tools, structured_output=structured)
+    return to_conversation(messages, tools=tools, structured_output=structured_output)
 
 
 def turn_key(messages: Sequence[BaseMessage], previous_record: Mapping[str, Any]) -> str:
@@ -70,10 +70,10 @@ def turn_key(messages: Sequence[BaseMessage], previous_record: Mapping[str, Any]
 
     If a summary has replaced that message, the turn is still that of the previous record.
     """
-    from_users = [message for message in messages if is_from_user(message)]
-    if not from_users:
+    user_messages = [message for message in messages if is_from_user(message)]
+    if not user_messages:
         return str(previous_record.get("turn", ""))
-    return from_users[-1].id or to_conversation(messages).turn_keys[0]
+    return user_messages[-1].id or to_conversation(messages).turn_keys[0]
 
 
 def current_config() -> RunnableConfig:
@@ -130,11 +130,11 @@ def strip_foreign_reasoning(messages: Sequence[MessageT], provider: str | None) 
     them. An answer that consists of reasoning alone is left out. Answers of an unknown provider
     stay as they are.
     """
-    plain = [
+    plain_messages = [
         message if _is_same_provider(provider, message) else _to_plain_answer(message)
         for message in messages
     ]
-    return [message for message in plain if message is not None]
+    return [message for message in plain_messages if message is not None]
 
 
 def _is_same_provider(provider: str | None, message: BaseMessage) -> bool:
@@ -148,7 +148,11 @@ def _is_same_provider(provider: str | None, message: BaseMessage) -> bool:
 def _to_plain_answer(message: Any) -> Any:
     """Return an answer as text, media and tool calls; None if nothing is left."""
     blocks = [] if isinstance(message.content, str) else message.content
-    media = [b for b in blocks if isinstance(b, Mapping) and b.get("type") in _MEDIA_TYPES]
+    media = [
+        block
+        for block in blocks
+        if isinstance(block, Mapping) and block.get("type") in _MEDIA_TYPES
+    ]
     if not (message.text or media or message.tool_calls):
         return None
     text = [{"type": "text", "text": message.text}] if message.text else []
@@ -170,8 +174,8 @@ def strip_cache_markers(message: MessageT) -> MessageT:
 def strip_tool_cache_markers(tool: ToolT) -> ToolT:
     """Return the tool without cache markers."""
     if isinstance(tool, dict):
-        stripped: ToolT = _strip_block(tool)
-        return stripped
+        stripped_tool: ToolT = _strip_block(tool)
+        return stripped_tool
     if not tool.extras or (extras := _strip_block(tool.extras)) == tool.extras:
         return tool
     return tool.model_copy(update={"extras": extras or None})
@@ -186,20 +190,20 @@ def _strip_block(block: Any) -> Any:
     """Return a block without markers, also where LangChain keeps a provider's own fields."""
     if not isinstance(block, Mapping):
         return block
-    kept = {key: value for key, value in block.items() if key not in _CACHE_MARKERS}
+    stripped_block = {key: value for key, value in block.items() if key not in _CACHE_MARKERS}
     for key in ("extras", "metadata"):
-        if isinstance(kept.get(key), Mapping):
-            kept[key] = _strip_block(kept[key])
-            if not kept[key] and block[key]:
-                del kept[key]
-    return kept
+        if isinstance(stripped_block.get(key), Mapping):
+            stripped_block[key] = _strip_block(stripped_block[key])
+            if not stripped_block[key] and block[key]:
+                del stripped_block[key]
+    return stripped_block
 
 
 # Tracing which model answers -------------------------------------------------------------------
 
 
 def with_trace_metadata(model: BaseChatModel, record: Record) -> BaseChatModel:
-    """Return a copy of the model whose runs tell in traces what was chosen and why.
+    """Return a copy of the model whose runs show in traces what was chosen and why.
 
     It is a copy because `with_config` makes a binding, which loses its tags when tools are bound
     to it.
@@ -220,20 +224,20 @@ class ServedModelCallback(BaseCallbackHandler):
     run_inline = True  # an async run must not continue before it has seen the answer
 
     def __init__(self) -> None:
-        self.answered = False
+        self.has_answered = False
 
     def on_llm_end(self, *_: Any, **__: Any) -> None:
         """Note the answer."""
-        self.answered = True
+        self.has_answered = True
 
     def attach(self, model: BaseChatModel) -> BaseChatModel:
         """Return a copy of the model that reports to this callback."""
-        held = model.callbacks
-        if isinstance(held, BaseCallbackManager):
-            manager = held.copy()
+        callbacks = model.callbacks
+        if isinstance(callbacks, BaseCallbackManager):
+            manager = callbacks.copy()
             manager.add_handler(self, inherit=False)
             return model.model_copy(update={"callbacks": manager})
-        return model.model_copy(update={"callbacks": [*(held or []), self]})
+        return model.model_copy(update={"callbacks": [*(callbacks or []), self]})
 
 
 def model_of_response(result: Iterable[BaseMessage], models: Mapping[str, object]) -> str | None:
@@ -245,10 +249,10 @@ def model_of_response(result: Iterable[BaseMessage], models: Mapping[str, object
         if isinstance(message, AIMessage):
             metadata = message.response_metadata
             name = metadata.get("model_name") or metadata.get("model")
-            known = (
+            matching_names = (
                 key for key, model in models.items() if name and _bare_model_name(model) == name
             )
-            return next(known, name)
+            return next(matching_names, name)
     return None
 
 

@@ -1,4 +1,4 @@
-"""Batches of ChatTryage and TryageRouter: routed in one encoder pass, answered side by side."""
+"""Batches of ChatTryage and TryageRouter: routed in one encoder pass, answered in parallel."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from tryage.chat.settings import (
     MODEL_KEY,
     PREFERENCES_KEY,
     max_answer_tokens,
-    read_preferences,
+    to_preferences,
 )
 from tryage.core.preferences import Preferences
 from tryage.errors import InputError
@@ -77,7 +77,7 @@ class RoutedChatModel(BaseChatModel):
     async def _aplan_call(
         self, input: Any, config: RunnableConfig, kwargs: dict[str, Any]
     ) -> PlannedCall:
-        """Do what `_plan_call` does, beside the event loop if it takes long."""
+        """Do what `_plan_call` does, in a thread if it takes long."""
         return await self._executor.run(partial(self._plan_call, input, config, kwargs))
 
     def _build_call(
@@ -88,25 +88,25 @@ class RoutedChatModel(BaseChatModel):
 
     def _child_kwargs(self, stop: list[str] | None, kwargs: dict[str, Any]) -> dict[str, Any]:
         """Return the keyword arguments of a call, with those that this model itself has."""
-        own = {
+        own_kwargs = {
             "stop": stop or self.stop,
             "temperature": self.temperature,
             "max_tokens": self.max_tokens,
         }
-        return {**{key: value for key, value in own.items() if value is not None}, **kwargs}
+        return {**{key: value for key, value in own_kwargs.items() if value is not None}, **kwargs}
 
     def _merge_own_config(self, config: RunnableConfig | None) -> RunnableConfig | None:
         """Return the config of a call with the callbacks, tags and metadata of this model."""
-        own = {"callbacks": self.callbacks, "tags": self.tags, "metadata": self.metadata}
-        given: Any = {key: value for key, value in own.items() if value}
-        return merge_configs(ensure_config(config), given) if given else config
+        own_values = {"callbacks": self.callbacks, "tags": self.tags, "metadata": self.metadata}
+        own_config: Any = {key: value for key, value in own_values.items() if value}
+        return merge_configs(ensure_config(config), own_config) if own_config else config
 
 
 @dataclass(frozen=True)
 class ChatSession(FallbackSession["ChatClient"]):
     """The router and the chat models of one ChatTryage.
 
-    `forwarded_settings` are those that ChatTryage was given for every model without its own.
+    `forwarded_settings` are the settings of ChatTryage for every model without its own values.
     `forced_model` is the model to ask unless a call names another one; None leaves the choice.
     """
 
@@ -151,7 +151,7 @@ class PlannedCall:
         Raises:
             Exception: the model cannot be made, or cannot bind them.
         """
-        return self.call.bound.apply_to(self.session.get_client(name))
+        return self.call.arguments.apply_to(self.session.get_client(name))
 
     async def aget_client(self, name: str) -> ChatClient:
         """Do what `get_client` does; a model that is not made yet is made in an executor."""
@@ -182,7 +182,7 @@ class BoundCall(ChatRequest):
     """One call of ChatTryage, with what is passed to the chosen model."""
 
     messages: list[BaseMessage]
-    bound: BoundArguments
+    arguments: BoundArguments
     kwargs: dict[str, Any]
 
 
@@ -197,23 +197,23 @@ def build_call(
     Raises:
         InputError: `tryage_preferences` are of another type.
     """
-    passed = dict(kwargs)
-    bound: BoundArguments = passed.pop(BOUND_KEY, BoundArguments())
+    child_kwargs = dict(kwargs)
+    arguments: BoundArguments = child_kwargs.pop(BOUND_KEY, BoundArguments())
     preferences, model = preferences_from_config(config)
-    model = passed.pop("model", None) or model or forced_model
+    model = child_kwargs.pop("model", None) or model or forced_model
     conversation = Conversation(
         to_turns(messages),
-        tools=bound.tools or tool_schemas_text(passed.get("tools") or ()),
-        structured_output=bound.structured_output or bool(passed.get("response_format")),
-        answer_tokens=max_answer_tokens(passed),
+        tools=arguments.tools or tool_schemas_text(child_kwargs.get("tools") or ()),
+        structured_output=arguments.structured_output or bool(child_kwargs.get("response_format")),
+        answer_tokens=max_answer_tokens(child_kwargs),
         thread=_thread_id(config),
     )
-    return BoundCall(conversation, preferences, model, messages, bound, passed)
+    return BoundCall(conversation, preferences, model, messages, arguments, child_kwargs)
 
 
 def _thread_id(config: RunnableConfig) -> str | None:
-    thread = config.get("configurable", {}).get("thread_id")
-    return None if thread is None else str(thread)
+    thread_id = config.get("configurable", {}).get("thread_id")
+    return None if thread_id is None else str(thread_id)
 
 
 @dataclass(frozen=True)
@@ -244,8 +244,8 @@ class BoundArguments:
         bind = getattr(child, self.method, None)
         if bind is None:
             raise NotImplementedError(f"A {type(child).__name__} has no {self.method}.")
-        bound: ChatClient = bind(self.argument, **self.kwargs)
-        return bound
+        bound_child: ChatClient = bind(self.argument, **self.kwargs)
+        return bound_child
 
 
 def bound_tools(tools: Sequence[Any], kwargs: Mapping[str, Any]) -> BoundArguments:
@@ -261,13 +261,13 @@ def unwrap_model(child: ChatClient) -> tuple[BaseChatModel, dict[str, Any]]:
     """
     kwargs: dict[str, Any] = {}
     while not isinstance(child, BaseChatModel):
-        inner = getattr(child, "bound", None)
-        if inner is None:
+        wrapped_child = getattr(child, "bound", None)
+        if wrapped_child is None:
             raise InputError(
-                f"generate() needs chat models, and a {type(child).__name__} is none. Use invoke()."
+                f"generate() needs chat models; a {type(child).__name__} is not one. Use invoke()."
             )
         kwargs = {**getattr(child, "kwargs", {}), **kwargs}
-        child = inner
+        child = wrapped_child
     return child, kwargs
 
 
@@ -278,7 +278,7 @@ def preferences_from_config(config: RunnableConfig) -> tuple[Preferences, str | 
         InputError: the preferences are of another type.
     """
     configurable = config.get("configurable", {})
-    preferences = read_preferences(configurable.get(PREFERENCES_KEY, _NO_PREFERENCES))
+    preferences = to_preferences(configurable.get(PREFERENCES_KEY, _NO_PREFERENCES))
     return preferences, configurable.get(MODEL_KEY)
 
 

@@ -55,18 +55,18 @@ class ChatGenerateMixin(RoutedChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        planned = self._plan_call(messages, ensure_config(), self._child_kwargs(stop, kwargs))
-        sent = planned.messages
+        planned_call = self._plan_call(messages, ensure_config(), self._child_kwargs(stop, kwargs))
+        clean_messages = planned_call.messages
 
         def get_client(name: str) -> UnwrappedModel:
-            return unwrap_model(planned.get_client(name))
+            return unwrap_model(planned_call.get_client(name))
 
         def call(child: UnwrappedModel, _: Record) -> ChatResult:
-            model, bound = child
-            passed = {**bound, **planned.call.kwargs}
-            return model._generate(sent, run_manager=run_manager, **passed)
+            model, bound_kwargs = child
+            child_kwargs = {**bound_kwargs, **planned_call.call.kwargs}
+            return model._generate(clean_messages, run_manager=run_manager, **child_kwargs)
 
-        return _annotate_all(*run_with_fallback(planned, call, get_client))
+        return _annotate_all(*run_with_fallback(planned_call, call, get_client))
 
     async def _agenerate(
         self,
@@ -75,19 +75,19 @@ class ChatGenerateMixin(RoutedChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        passed = self._child_kwargs(stop, kwargs)
-        planned = await self._aplan_call(messages, ensure_config(), passed)
-        sent = planned.messages
+        child_kwargs = self._child_kwargs(stop, kwargs)
+        planned_call = await self._aplan_call(messages, ensure_config(), child_kwargs)
+        clean_messages = planned_call.messages
 
         async def get_client(name: str) -> UnwrappedModel:
-            return unwrap_model(await planned.aget_client(name))
+            return unwrap_model(await planned_call.aget_client(name))
 
         async def call(child: UnwrappedModel, _: Record) -> ChatResult:
-            model, bound = child
-            passed = {**bound, **planned.call.kwargs}
-            return await model._agenerate(sent, run_manager=run_manager, **passed)
+            model, bound_kwargs = child
+            child_kwargs = {**bound_kwargs, **planned_call.call.kwargs}
+            return await model._agenerate(clean_messages, run_manager=run_manager, **child_kwargs)
 
-        return _annotate_all(*await arun_with_fallback(planned, call, get_client))
+        return _annotate_all(*await arun_with_fallback(planned_call, call, get_client))
 
     def stream_events(
         self,
@@ -100,8 +100,8 @@ class ChatGenerateMixin(RoutedChatModel):
     ) -> Any:
         """Stream events; those of version 3 are the events of the chosen model."""
         if version != "v3":
-            older: Any = super().stream_events
-            return older(input, config, version=version, stop=stop, **kwargs)
+            base_method: Any = super().stream_events
+            return base_method(input, config, version=version, stop=stop, **kwargs)
         config = ensure_config(self._merge_own_config(config))
         return relay_events(self._plan_call(input, config, self._child_kwargs(stop, kwargs)))
 
@@ -116,8 +116,8 @@ class ChatGenerateMixin(RoutedChatModel):
     ) -> Any:
         """Do what `stream_events` does, asynchronously."""
         if version != "v3":
-            older: Any = super().astream_events
-            return older(input, config, version=version, stop=stop, **kwargs)
+            base_method: Any = super().astream_events
+            return base_method(input, config, version=version, stop=stop, **kwargs)
         return self._arelay_events(input, config, self._child_kwargs(stop, kwargs))
 
     async def _arelay_events(
@@ -133,9 +133,9 @@ def _annotate_all(result: ChatResult, record: Record) -> ChatResult:
     return result
 
 
-def relay_events(planned: PlannedCall) -> ChatModelStream:
+def relay_events(planned_call: PlannedCall) -> ChatModelStream:
     """Return a stream that asks the models when it is read."""
-    stream, events = ChatModelStream(), stream_with_fallback(planned, EVENT_ADAPTER)
+    stream, events = ChatModelStream(), stream_with_fallback(planned_call, EVENT_ADAPTER)
 
     def pump() -> bool:
         try:
@@ -151,13 +151,13 @@ def relay_events(planned: PlannedCall) -> ChatModelStream:
     return stream
 
 
-def arelay_events(planned: PlannedCall) -> AsyncChatModelStream:
+def arelay_events(planned_call: PlannedCall) -> AsyncChatModelStream:
     """Do what `relay_events` does, asynchronously."""
     stream = AsyncChatModelStream()
 
     async def produce() -> None:
         try:
-            async with aclosing(astream_with_fallback(planned, EVENT_ADAPTER)) as events:
+            async with aclosing(astream_with_fallback(planned_call, EVENT_ADAPTER)) as events:
                 async for event in events:
                     stream.dispatch(event)
         except BaseException as error:
@@ -173,7 +173,7 @@ def arelay_events(planned: PlannedCall) -> AsyncChatModelStream:
     return stream
 
 
-# How events of version 3 are opened, judged and annotated --------------------------------------
+# Events of version 3: how they are opened, checked and annotated --------------------------------
 
 
 def _open_events(
@@ -187,14 +187,14 @@ async def _aopen_events(
     child: ChatClient, messages: Any, config: RunnableConfig, kwargs: dict[str, Any]
 ) -> AsyncIterator[Any]:
     """Yield a model's events; a reader that stops early ends the model's run."""
-    opened: Any = child.astream_events(messages, config, version="v3", **kwargs)
-    async with await opened as events:
+    event_stream: Any = child.astream_events(messages, config, version="v3", **kwargs)
+    async with await event_stream as events:
         async for event in events:
             yield event
 
 
 def event_has_content(event: Mapping[str, Any]) -> bool:
-    """Tell whether an event holds a part of the answer: after it no other model can step in."""
+    """Tell whether an event holds a part of the answer: after it no other model can answer."""
     return event["event"] not in _EVENTS_WITHOUT_CONTENT
 
 
@@ -210,8 +210,8 @@ class EventAnnotator:
         self._has_model_name |= "model" in metadata or "model_name" in metadata
         if event["event"] != "message-finish":
             return event
-        name = {} if self._has_model_name else {"model_name": self._record["model"]}
-        return {**event, "metadata": {**name, **metadata, RECORD_KEY: self._record}}
+        model_name = {} if self._has_model_name else {"model_name": self._record["model"]}
+        return {**event, "metadata": {**model_name, **metadata, RECORD_KEY: self._record}}
 
 
 EVENT_ADAPTER = StreamAdapter(_open_events, _aopen_events, event_has_content, EventAnnotator)

@@ -1,4 +1,4 @@
-"""ChatTryage as a runnable: `invoke`, `stream` and `batch`, each sync beside async.
+"""ChatTryage as a runnable: `invoke`, `stream` and `batch`, each sync and async.
 
 They replace LangChain's public methods, not `_generate`. So the run of ChatTryage is a chain run.
 Inside it the chosen model does everything that a chat model does, with its own name, tools, cache
@@ -48,9 +48,9 @@ class ChatInvokeMixin(BatchMixin, RoutedChatModel):
     ) -> AIMessage:
         """Route the conversation and return the answer of the chosen model."""
         run: Any = self._invoke
-        passed = self._child_kwargs(stop, kwargs)
+        child_kwargs = self._child_kwargs(stop, kwargs)
         answer: AIMessage = self._call_with_config(
-            run, input, self._merge_own_config(config), **passed
+            run, input, self._merge_own_config(config), **child_kwargs
         )
         return answer
 
@@ -64,9 +64,9 @@ class ChatInvokeMixin(BatchMixin, RoutedChatModel):
     ) -> AIMessage:
         """Do what `invoke` does, asynchronously."""
         run: Any = self._ainvoke
-        passed = self._child_kwargs(stop, kwargs)
+        child_kwargs = self._child_kwargs(stop, kwargs)
         answer: AIMessage = await self._acall_with_config(
-            run, input, self._merge_own_config(config), **passed
+            run, input, self._merge_own_config(config), **child_kwargs
         )
         return answer
 
@@ -88,9 +88,9 @@ class ChatInvokeMixin(BatchMixin, RoutedChatModel):
     ) -> Iterator[AIMessageChunk]:
         """Route the conversation, then yield the chunks of the chosen model as they arrive."""
         run: Any = self._stream_inputs
-        passed = self._child_kwargs(stop, kwargs)
+        child_kwargs = self._child_kwargs(stop, kwargs)
         chunks: Any = self._transform_stream_with_config(
-            iter([input]), run, self._merge_own_config(config), **passed
+            iter([input]), run, self._merge_own_config(config), **child_kwargs
         )
         yield from chunks
 
@@ -108,9 +108,9 @@ class ChatInvokeMixin(BatchMixin, RoutedChatModel):
             yield input
 
         run: Any = self._astream_inputs
-        passed = self._child_kwargs(stop, kwargs)
+        child_kwargs = self._child_kwargs(stop, kwargs)
         chunks: Any = self._atransform_stream_with_config(
-            inputs(), run, self._merge_own_config(config), **passed
+            inputs(), run, self._merge_own_config(config), **child_kwargs
         )
         async with aclosing(chunks):  # the runs end even if the answer is not read to its end
             async for chunk in chunks:
@@ -119,15 +119,15 @@ class ChatInvokeMixin(BatchMixin, RoutedChatModel):
     def _stream_inputs(
         self, inputs: Iterator[Any], config: RunnableConfig, **kwargs: Any
     ) -> Iterator[Any]:
-        for one in inputs:
-            yield from stream_with_fallback(self._plan_call(one, config, kwargs))
+        for value in inputs:
+            yield from stream_with_fallback(self._plan_call(value, config, kwargs))
 
     async def _astream_inputs(
         self, inputs: AsyncIterator[Any], config: RunnableConfig, **kwargs: Any
     ) -> AsyncIterator[Any]:
-        async for one in inputs:
-            planned = await self._aplan_call(one, config, kwargs)
-            async with aclosing(astream_with_fallback(planned)) as chunks:
+        async for value in inputs:
+            planned_call = await self._aplan_call(value, config, kwargs)
+            async with aclosing(astream_with_fallback(planned_call)) as chunks:
                 async for chunk in chunks:
                     yield chunk
 
@@ -140,8 +140,8 @@ class ChatInvokeMixin(BatchMixin, RoutedChatModel):
         config: list[RunnableConfig],
         **kwargs: Any,
     ) -> list[Any]:
-        planned = self._plan_batch(inputs, config, kwargs)
-        return run_batch(_invoke_or_error, planned, config[0].get("max_concurrency"))
+        planned_calls = self._plan_batch(inputs, config, kwargs)
+        return run_batch(_invoke_or_error, planned_calls, config[0].get("max_concurrency"))
 
     async def _abatch(
         self,
@@ -150,16 +150,16 @@ class ChatInvokeMixin(BatchMixin, RoutedChatModel):
         config: list[RunnableConfig],
         **kwargs: Any,
     ) -> list[Any]:
-        planned = await self._executor.run(partial(self._plan_batch, inputs, config, kwargs))
-        return await arun_batch(_ainvoke_or_error, planned, config[0].get("max_concurrency"))
+        planned_calls = await self._executor.run(partial(self._plan_batch, inputs, config, kwargs))
+        return await arun_batch(_ainvoke_or_error, planned_calls, config[0].get("max_concurrency"))
 
     def _batch_arguments(
         self, config: RunnableConfig | list[RunnableConfig] | None, kwargs: dict[str, Any]
     ) -> tuple[Any, dict[str, Any]]:
-        passed = self._child_kwargs(kwargs.pop("stop", None), kwargs)
+        child_kwargs = self._child_kwargs(kwargs.pop("stop", None), kwargs)
         if isinstance(config, list):
-            return [self._merge_own_config(one) for one in config], passed
-        return self._merge_own_config(config), passed
+            return [self._merge_own_config(call_config) for call_config in config], child_kwargs
+        return self._merge_own_config(config), child_kwargs
 
     def _plan_batch(
         self, inputs: list[Any], configs: list[RunnableConfig], kwargs: dict[str, Any]
@@ -191,19 +191,19 @@ def _planned_or_error(
     return plan if isinstance(plan, Exception) else PlannedCall(session, call, plan, config)
 
 
-def _invoke_or_error(planned: PlannedCall | Exception) -> Any:
-    if isinstance(planned, Exception):
-        return planned
+def _invoke_or_error(planned_call: PlannedCall | Exception) -> Any:
+    if isinstance(planned_call, Exception):
+        return planned_call
     try:
-        return invoke_with_fallback(planned)
+        return invoke_with_fallback(planned_call)
     except Exception as error:  # noqa: BLE001 - LangChain raises it, or returns it if the caller asks so
         return error
 
 
-async def _ainvoke_or_error(planned: PlannedCall | Exception) -> Any:
-    if isinstance(planned, Exception):
-        return planned
+async def _ainvoke_or_error(planned_call: PlannedCall | Exception) -> Any:
+    if isinstance(planned_call, Exception):
+        return planned_call
     try:
-        return await ainvoke_with_fallback(planned)
+        return await ainvoke_with_fallback(planned_call)
     except Exception as error:  # noqa: BLE001 - LangChain raises it, or returns it if the caller asks so
         return error

@@ -30,7 +30,7 @@ ChatClient: TypeAlias = Runnable[Any, Any]
 
 ChatModelSource: TypeAlias = ChatClient | str | Callable[[], ChatClient]
 
-# Capability -> the fields of a profile, each of which means it. Without a format of its own,
+# Capability -> the fields of a profile; any of them implies it. Without a format of its own,
 # structured output goes through a tool call, as in BaseChatModel.with_structured_output.
 _CAPABILITY_FIELDS: Mapping[str, tuple[str, ...]] = {
     "tools": ("tool_calling",),
@@ -67,7 +67,7 @@ class ChatModelPool(tryage.chat.clients.ClientPool[ChatClient]):
     """
 
     client_type = Runnable
-    expected = (
+    source_description = (
         "a chat model, an init_chat_model string such as 'openai:gpt-4o-mini', or a function that "
         "makes one"
     )
@@ -105,13 +105,13 @@ class ChatModelPool(tryage.chat.clients.ClientPool[ChatClient]):
         return type(self), (self._sources, self.non_secret_settings)
 
 
-# What is known of chat models ------------------------------------------------------------------
+# Facts about chat models -----------------------------------------------------------------------
 
 
 def candidate_pool(
     models: ChatModelPool, router: Router | None, user_experts: Sequence[Expert]
 ) -> CandidatePool:
-    """Return the experts that the chat models are; `user_experts` are what the user says of them.
+    """Return one expert for each chat model; `user_experts` hold the user's facts.
 
     Raises:
         LibraryError: two names clash.
@@ -142,34 +142,39 @@ def common_profile(experts: Iterable[Expert], models: Iterable[object]) -> Model
 
     A field that is unknown for one model is left out. Limits are those of the smallest model.
     """
-    common: dict[str, Any] = {}
+    shared_profile: dict[str, Any] = {}
     experts, profiles = list(experts), [profile_of(model) for model in models]
     for key in ModelProfile.__annotations__:
-        values = [profile.get(key) for profile in profiles]
+        values = [model_profile.get(key) for model_profile in profiles]
         if all(isinstance(value, bool) for value in values):
-            common[key] = all(values)
+            shared_profile[key] = all(values)
         elif key.startswith("max_") and all(isinstance(value, int) for value in values):
-            common[key] = min(cast("list[int]", values))
+            shared_profile[key] = min(cast("list[int]", values))
     lengths = [expert.context_length for expert in experts]
     if all(length is not None for length in lengths):
-        common["max_input_tokens"] = min(length for length in lengths if length is not None)
+        shared_profile["max_input_tokens"] = min(length for length in lengths if length is not None)
     for capability in _COMMON_CAPABILITIES:
-        able = [None if e.capabilities is None else capability in e.capabilities for e in experts]
-        if None not in able:
-            common.setdefault(_CAPABILITY_FIELDS[capability][0], all(able))
-    return cast("ModelProfile", common)
+        has_capability = [
+            None if expert.capabilities is None else capability in expert.capabilities
+            for expert in experts
+        ]
+        if None not in has_capability:
+            shared_profile.setdefault(_CAPABILITY_FIELDS[capability][0], all(has_capability))
+    return cast("ModelProfile", shared_profile)
 
 
 def _facts_from_profile(profile: ModelProfile) -> dict[str, Any]:
     """Return a profile as fields of an expert; unknown fields of the profile stay unknown."""
     facts: dict[str, Any] = {"context_length": profile.get("max_input_tokens")}
-    if isinstance(released := profile.get("release_date"), str):
-        facts["released"] = _parse_date(released)
-    given = {name: [profile.get(key) for key in keys] for name, keys in _CAPABILITY_FIELDS.items()}
-    if any(value is not None for values in given.values() for value in values):
+    if isinstance(release_date := profile.get("release_date"), str):
+        facts["released"] = _parse_date(release_date)
+    values_by_capability = {
+        name: [profile.get(key) for key in keys] for name, keys in _CAPABILITY_FIELDS.items()
+    }
+    if any(value is not None for values in values_by_capability.values() for value in values):
         # A profile that lists some abilities and not others leaves the others possible.
         facts["capabilities"] = [
-            name for name, values in given.items() if any(values) or None in values
+            name for name, values in values_by_capability.items() if any(values) or None in values
         ]
     return facts
 
@@ -215,9 +220,14 @@ def _pipeline_model(name: str, **settings: Any) -> BaseChatModel:
     from langchain_huggingface import ChatHuggingFace, HuggingFacePipeline  # type: ignore[import-not-found, unused-ignore]  # an optional package
 
     # Otherwise the answer begins with the question.
-    pipeline = {"return_full_text": False, **(settings.get("pipeline_kwargs") or {})}
-    weights = {"model_id": name, "task": "text-generation", **settings, "pipeline_kwargs": pipeline}
-    model: BaseChatModel = ChatHuggingFace(llm=HuggingFacePipeline.from_model_id(**weights))
+    pipeline_kwargs = {"return_full_text": False, **(settings.get("pipeline_kwargs") or {})}
+    arguments = {
+        "model_id": name,
+        "task": "text-generation",
+        **settings,
+        "pipeline_kwargs": pipeline_kwargs,
+    }
+    model: BaseChatModel = ChatHuggingFace(llm=HuggingFacePipeline.from_model_id(**arguments))
     return model
 
 

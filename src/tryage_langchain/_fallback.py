@@ -42,52 +42,54 @@ ROUTE_EVENT = "tryage_route"
 # Whole answers ---------------------------------------------------------------------------------
 
 
-def invoke_with_fallback(planned: PlannedCall) -> Any:
+def invoke_with_fallback(planned_call: PlannedCall) -> Any:
     """Return the answer of the first model that does not fail."""
-    messages = planned.messages
+    messages = planned_call.messages
 
     def call(child: ChatClient, record: Record) -> Any:
-        return child.invoke(messages, planned.child_config(record), **planned.call.kwargs)
+        return child.invoke(messages, planned_call.child_config(record), **planned_call.call.kwargs)
 
-    return annotate(*run_with_fallback(planned, call))
+    return annotate(*run_with_fallback(planned_call, call))
 
 
-async def ainvoke_with_fallback(planned: PlannedCall) -> Any:
+async def ainvoke_with_fallback(planned_call: PlannedCall) -> Any:
     """Do what `invoke_with_fallback` does, asynchronously."""
-    messages = planned.messages
+    messages = planned_call.messages
 
     def call(child: ChatClient, record: Record) -> Any:
-        return child.ainvoke(messages, planned.child_config(record), **planned.call.kwargs)
+        return child.ainvoke(
+            messages, planned_call.child_config(record), **planned_call.call.kwargs
+        )
 
-    return annotate(*await arun_with_fallback(planned, call))
+    return annotate(*await arun_with_fallback(planned_call, call))
 
 
 def run_with_fallback(
-    planned: PlannedCall,
+    planned_call: PlannedCall,
     call: Callable[[Any, Record], Any],
     get_client: Callable[[str], Any] | None = None,
 ) -> tuple[Any, Record]:
     """Return what `call` returns for the first model that does not fail, and its record.
 
     Args:
-        planned: The call.
+        planned_call: The call.
         call: Asks a model; it takes what `get_client` returns, and the record.
         get_client: Returns a model by its name; by default the one with the bound arguments.
     """
-    emit = partial(emit_event, config=planned.config)
-    hooks = FallbackHooks(get_client or planned.get_client, emit, call)
-    return run_steps(fallback_steps(planned.session, planned.plan, hooks))
+    emit = partial(emit_event, config=planned_call.config)
+    hooks = FallbackHooks(get_client or planned_call.get_client, emit, call)
+    return run_steps(fallback_steps(planned_call.session, planned_call.plan, hooks))
 
 
 async def arun_with_fallback(
-    planned: PlannedCall,
+    planned_call: PlannedCall,
     call: Callable[[Any, Record], Any],
     get_client: Callable[[str], Any] | None = None,
 ) -> tuple[Any, Record]:
     """Do what `run_with_fallback` does, with functions whose results are awaited."""
-    emit = partial(aemit_event, config=planned.config)
-    hooks = FallbackHooks(get_client or planned.aget_client, emit, call)
-    return await arun_steps(fallback_steps(planned.session, planned.plan, hooks))
+    emit = partial(aemit_event, config=planned_call.config)
+    hooks = FallbackHooks(get_client or planned_call.aget_client, emit, call)
+    return await arun_steps(fallback_steps(planned_call.session, planned_call.plan, hooks))
 
 
 def annotate(answer: Any, record: Record) -> Any:
@@ -147,7 +149,7 @@ def _is_last(chunk: BaseMessage) -> bool:
 
 
 def has_content(chunk: Any) -> bool:
-    """Tell whether a chunk holds a part of the answer: after it no other model can step in."""
+    """Tell whether a chunk holds a part of the answer: after it no other model can answer."""
     if not isinstance(chunk, BaseMessage):
         return True
     return bool(
@@ -164,33 +166,33 @@ CHUNK_ADAPTER = StreamAdapter(
 
 
 def stream_with_fallback(
-    planned: PlannedCall, adapter: StreamAdapter = CHUNK_ADAPTER
+    planned_call: PlannedCall, adapter: StreamAdapter = CHUNK_ADAPTER
 ) -> Iterator[Any]:
     """Yield the answer of the first model that does not fail before its stream has content."""
-    messages = planned.messages
+    messages = planned_call.messages
 
     def call(child: ChatClient, record: Record) -> Any:
-        config = planned.child_config(record)
-        chunks = adapter.open(child, messages, config, planned.call.kwargs)
+        config = planned_call.child_config(record)
+        chunks = adapter.open(child, messages, config, planned_call.call.kwargs)
         return peek_stream(chunks, adapter.has_content)
 
-    peeked, record = run_with_fallback(planned, call)
-    yield from resume_stream(peeked, adapter.annotator(record))
+    stream, record = run_with_fallback(planned_call, call)
+    yield from resume_stream(stream, adapter.annotator(record))
 
 
 async def astream_with_fallback(
-    planned: PlannedCall, adapter: StreamAdapter = CHUNK_ADAPTER
+    planned_call: PlannedCall, adapter: StreamAdapter = CHUNK_ADAPTER
 ) -> AsyncGenerator[Any, None]:
     """Do what `stream_with_fallback` does, asynchronously."""
-    messages = planned.messages
+    messages = planned_call.messages
 
     def call(child: ChatClient, record: Record) -> Any:
-        config = planned.child_config(record)
-        chunks = adapter.aopen(child, messages, config, planned.call.kwargs)
+        config = planned_call.child_config(record)
+        chunks = adapter.aopen(child, messages, config, planned_call.call.kwargs)
         return apeek_stream(chunks, adapter.has_content)
 
-    peeked, record = await arun_with_fallback(planned, call)
-    async with aclosing(aresume_stream(peeked, adapter.annotator(record))) as chunks:
+    stream, record = await arun_with_fallback(planned_call, call)
+    async with aclosing(aresume_stream(stream, adapter.annotator(record))) as chunks:
         async for chunk in chunks:
             yield chunk
 
@@ -227,7 +229,7 @@ def _write_to_stream(record: Record, config: RunnableConfig) -> None:
 def emit_decision(
     decision: Decision, manager: CallbackManagerForChainRun, config: RunnableConfig
 ) -> None:
-    """Send a whole decision if a handler listens: to write a large one down takes a while."""
+    """Send a whole decision if a handler listens: a large one takes a while to serialize."""
     if manager.handlers:
         dispatch_custom_event(ROUTE_EVENT, decision.to_dict(), config=config)
 

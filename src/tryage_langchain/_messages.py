@@ -56,7 +56,7 @@ def _to_turn(message: BaseMessage) -> Turn:
         calls=json.dumps(message.tool_calls, default=str) if isinstance(message, AIMessage) else "",
         images=sum(kind in _IMAGE_TYPES for kind in kinds),
         audio=sum(kind in _AUDIO_TYPES for kind in kinds),
-        digest=_digest(message),
+        digest=_media_digest(message),
     )
 
 
@@ -79,12 +79,12 @@ def _blocks(message: BaseMessage) -> list[Mapping[str, Any]]:
     return [block for block in blocks if isinstance(block, Mapping)]
 
 
-def _digest(message: BaseMessage) -> str:
+def _media_digest(message: BaseMessage) -> str:
     """Return a digest that distinguishes images and sounds, without keeping them."""
-    others = [block for block in _blocks(message) if block.get("type") != "text"]
-    if not others:
+    media_blocks = [block for block in _blocks(message) if block.get("type") != "text"]
+    if not media_blocks:
         return ""
-    return hashlib.sha256(json.dumps(others, default=str).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(media_blocks, default=str).encode()).hexdigest()
 
 
 def _tool_schema(tool: Any) -> str:
@@ -121,8 +121,10 @@ def clean_input(decision: Decision, value: Any, key: str | None = None) -> Any:
     """Return the input, of the same type, without the flags that the decision has read."""
     if not decision.flags:
         return value
-    part = transform_prompt_text(routed_input(value, key), lambda text: extract_flags(text).text)
-    return part if key is None else {**value, key: part}
+    clean_part = transform_prompt_text(
+        routed_input(value, key), lambda text: extract_flags(text).text
+    )
+    return clean_part if key is None else {**value, key: clean_part}
 
 
 def prompt_text(value: Any) -> str:
@@ -161,12 +163,12 @@ def transform_prompt_text(value: Any, clean: Callable[[str], str]) -> Any:
     return messages
 
 
-def add_chunk(whole: Any, chunk: Any) -> Any:
+def add_chunk(answer: Any, chunk: Any) -> Any:
     """Add a streamed chunk to what came before; a chunk that cannot be added replaces it."""
-    if whole is None:
+    if answer is None:
         return chunk
     try:
-        return whole + chunk
+        return answer + chunk
     except TypeError:
         return chunk
 
@@ -185,8 +187,8 @@ def _to_messages(value: Any) -> list[BaseMessage]:
 
 
 def _routed_index(messages: Sequence[BaseMessage]) -> int:
-    human = [i for i, message in enumerate(messages) if message.type == "human"]
-    return human[-1] if human else len(messages) - 1
+    human_messages = [i for i, message in enumerate(messages) if message.type == "human"]
+    return human_messages[-1] if human_messages else len(messages) - 1
 
 
 def _content_text(content: str | list[str | dict[str, Any]]) -> str:

@@ -124,13 +124,13 @@ class RouterInvokeMixin(BatchMixin):
         config: RunnableConfig,
         **kwargs: Any,
     ) -> Iterator[Any]:
-        whole: Any = reduce(add_chunk, inputs, None)
-        decision = self._session.decide(whole, config)
+        value: Any = reduce(add_chunk, inputs, None)
+        decision = self._session.decide(value, config)
         emit_decision(decision, run_manager, config)
         if not self._session.runnables:
             yield decision
             return
-        run = self._session.child_run(decision, whole, run_manager, config)
+        run = self._session.child_run(decision, value, run_manager, config)
         yield from run.child.stream(run.input, run.config, **kwargs)
 
     async def _atransform(
@@ -140,15 +140,15 @@ class RouterInvokeMixin(BatchMixin):
         config: RunnableConfig,
         **kwargs: Any,
     ) -> AsyncIterator[Any]:
-        whole: Any = None
+        value: Any = None
         async for chunk in inputs:
-            whole = add_chunk(whole, chunk)
-        decision = await self._adecide(whole, config)
+            value = add_chunk(value, chunk)
+        decision = await self._adecide(value, config)
         await aemit_decision(decision, run_manager, config)
         if not self._session.runnables:
             yield decision
             return
-        run = self._session.child_run(decision, whole, run_manager, config)
+        run = self._session.child_run(decision, value, run_manager, config)
         async for chunk in run.child.astream(run.input, run.config, **kwargs):
             yield chunk
 
@@ -162,16 +162,16 @@ class RouterInvokeMixin(BatchMixin):
         **kwargs: Any,
     ) -> list[Any]:
         outcomes = self._session.decide_batch(inputs, config)
-        for outcome, manager, own in zip(outcomes, run_manager, config, strict=True):
+        for outcome, manager, child_config in zip(outcomes, run_manager, config, strict=True):
             if isinstance(outcome, Decision):
-                emit_decision(outcome, manager, own)
-        shares = self._session.group_by_child(outcomes, inputs, run_manager, config)
+                emit_decision(outcome, manager, child_config)
+        batches = self._session.group_by_child(outcomes, inputs, run_manager, config)
         answers = run_batch(
-            lambda share: share.child.batch(*share.arguments, return_exceptions=True, **kwargs),
-            shares,
+            lambda batch: batch.child.batch(*batch.arguments, return_exceptions=True, **kwargs),
+            batches,
             _max_parallel_batches(config),
         )
-        return _merge_answers(outcomes, shares, answers)
+        return _merge_answers(outcomes, batches, answers)
 
     async def _abatch(
         self,
@@ -181,16 +181,16 @@ class RouterInvokeMixin(BatchMixin):
         **kwargs: Any,
     ) -> list[Any]:
         outcomes = await run_in_executor(config[0], self._session.decide_batch, inputs, config)
-        for outcome, manager, own in zip(outcomes, run_manager, config, strict=True):
+        for outcome, manager, child_config in zip(outcomes, run_manager, config, strict=True):
             if isinstance(outcome, Decision):
-                await aemit_decision(outcome, manager, own)
-        shares = self._session.group_by_child(outcomes, inputs, run_manager, config)
+                await aemit_decision(outcome, manager, child_config)
+        batches = self._session.group_by_child(outcomes, inputs, run_manager, config)
         answers = await arun_batch(
-            lambda share: share.child.abatch(*share.arguments, return_exceptions=True, **kwargs),
-            shares,
+            lambda batch: batch.child.abatch(*batch.arguments, return_exceptions=True, **kwargs),
+            batches,
             _max_parallel_batches(config),
         )
-        return _merge_answers(outcomes, shares, answers)
+        return _merge_answers(outcomes, batches, answers)
 
 
 @dataclass(frozen=True)
@@ -232,10 +232,12 @@ class RunnableSession:
     ) -> ChildRun:
         """Return the run of the chosen runnable; its tag and metadata name the expert."""
         name = decision.expert.name
-        own = patch_config(config, callbacks=manager.get_child(f"tryage:{name}"))
-        own["metadata"] = {**own["metadata"], MODEL_KEY: name}
-        own["configurable"] = configurable_without_model(own)
-        return ChildRun(self.runnables[name], clean_input(decision, value, self.input_key), own)
+        child_config = patch_config(config, callbacks=manager.get_child(f"tryage:{name}"))
+        child_config["metadata"] = {**child_config["metadata"], MODEL_KEY: name}
+        child_config["configurable"] = configurable_without_model(child_config)
+        return ChildRun(
+            self.runnables[name], clean_input(decision, value, self.input_key), child_config
+        )
 
     def group_by_child(
         self,
@@ -244,16 +246,16 @@ class RunnableSession:
         managers: Sequence[ChainRunManager],
         configs: Sequence[RunnableConfig],
     ) -> list[ChildBatch]:
-        """Return what each chosen runnable has to answer of a batch; empty without runnables."""
+        """Return the rows of a batch by chosen runnable; empty without runnables."""
         if not self.runnables:
             return []
-        shares: dict[str, ChildBatch] = {}
+        batches: dict[str, ChildBatch] = {}
         rows = zip(outcomes, inputs, managers, configs, strict=True)
         for row, (outcome, value, manager, config) in enumerate(rows):
             if isinstance(outcome, Decision):
                 run = self.child_run(outcome, value, manager, config)
-                shares.setdefault(outcome.expert.name, ChildBatch(run.child)).add(row, run)
-        return list(shares.values())
+                batches.setdefault(outcome.expert.name, ChildBatch(run.child)).add(row, run)
+        return list(batches.values())
 
     def _text(self, value: Any) -> str:
         return prompt_text(routed_input(value, self.input_key))
@@ -279,9 +281,11 @@ def build_session(
     if not runnables:
         raise InputError("runnables is empty. Give one runnable per expert, or None.")
     names = [router.library[name].name for name in runnables]
-    repeated = [name for name in names if names.count(name) > 1]
-    if repeated:
-        raise InputError(f"Two runnables stand for the expert {repeated[0]!r}. Expected one each.")
+    duplicates = [name for name in names if names.count(name) > 1]
+    if duplicates:
+        raise InputError(
+            f"Two runnables stand for the expert {duplicates[0]!r}. Expected one each."
+        )
     return RunnableSession(
         router.subset(names), dict(zip(names, runnables.values(), strict=True)), input_key
     )
@@ -326,19 +330,19 @@ class ChildBatch:
 
     @property
     def arguments(self) -> tuple[list[Any], list[RunnableConfig]]:
-        """What the runnable's `batch` takes."""
+        """The arguments of the runnable's `batch`."""
         return self.inputs, self.configs
 
 
 def _merge_answers(
     outcomes: Sequence[DecisionOrError],
-    shares: Sequence[ChildBatch],
+    batches: Sequence[ChildBatch],
     answers: Sequence[Sequence[Any]],
 ) -> list[Any]:
     """Return the outcomes with the answers, or exceptions, in the rows of their runnables."""
     results: list[Any] = list(outcomes)
-    for share, share_answers in zip(shares, answers, strict=True):
-        for row, answer in zip(share.rows, share_answers, strict=True):
+    for batch, batch_answers in zip(batches, answers, strict=True):
+        for row, answer in zip(batch.rows, batch_answers, strict=True):
             results[row] = answer
     return results
 
@@ -346,7 +350,7 @@ def _merge_answers(
 def _max_parallel_batches(configs: Sequence[RunnableConfig]) -> int | None:
     """Return how many runnables may answer at the same time; None means all.
 
-    Each runnable keeps to `max_concurrency` within its own share. Under such a limit the shares
-    therefore run one after another: at the same time they would exceed it.
+    Each runnable obeys `max_concurrency` within its own batch. Under such a limit the batches
+    therefore run one after another: in parallel they would exceed it.
     """
     return 1 if configs[0].get("max_concurrency") else None

@@ -91,7 +91,7 @@ class ChatTryage(ChatInvokeMixin, ChatGenerateMixin, RoutingFields):
     """Whether `invoke` streams, for any chosen model; without it, each model's own setting."""
 
     settings: dict[str, Any] = Field(default_factory=dict, exclude=True, repr=False)
-    """For `init_chat_model`, beside a string: every argument that is not a field of ChatTryage."""
+    """Arguments for `init_chat_model`: everything that is not a field of ChatTryage."""
 
     _clients: ChatModelPool = PrivateAttr()
     _common_profile: ModelProfile = PrivateAttr()
@@ -124,9 +124,9 @@ class ChatTryage(ChatInvokeMixin, ChatGenerateMixin, RoutingFields):
             local: Run the weights here, instead of asking inference providers.
             model_settings: For `HuggingFaceEndpoint`, or for `HuggingFacePipeline.from_model_id`.
             chat: For ChatTryage itself: `sticky`, `preferences` ...
-            query: What `Router.from_hub` takes: `limit`, `license`, `max_parameters`, `base` ...
+            query: Arguments of `Router.from_hub`: `limit`, `license`, `max_parameters`, `base` ...
                 Without `local`, only models that a provider serves are found, unless
-                `served` says otherwise.
+                `served` has another value.
 
         Raises:
             MissingExtraError: `langchain-huggingface` is not installed.
@@ -140,15 +140,15 @@ class ChatTryage(ChatInvokeMixin, ChatGenerateMixin, RoutingFields):
 
     @model_validator(mode="before")
     @classmethod
-    def _split_settings(cls, given: Any) -> Any:
+    def _split_settings(cls, values: Any) -> Any:
         """Move the arguments that only `init_chat_model` understands to `settings`."""
-        if not isinstance(given, dict):
-            return given
+        if not isinstance(values, dict):
+            return values
         fields = {name: field.alias or name for name, field in cls.model_fields.items()}
-        own = {*fields, *fields.values()}
-        others = {key: value for key, value in given.items() if key not in own}
-        kept = {key: value for key, value in given.items() if key in own}
-        return {**kept, "settings": {**others, **given.get("settings", {})}}
+        field_names = {*fields, *fields.values()}
+        other_values = {key: value for key, value in values.items() if key not in field_names}
+        field_values = {key: value for key, value in values.items() if key in field_names}
+        return {**field_values, "settings": {**other_values, **values.get("settings", {})}}
 
     @field_validator("models", mode="before")
     @classmethod
@@ -166,7 +166,7 @@ class ChatTryage(ChatInvokeMixin, ChatGenerateMixin, RoutingFields):
         self._set_pool(state.pool, self.default, self._forced_model())
 
     def _shared_state(self) -> SharedState:
-        """Return what is made of the models, from an earlier ChatTryage if it is the same."""
+        """Return what is made of the models; an equal ChatTryage made before shares it."""
         models, inputs = self.models, (self.router, self.experts, self.settings)
         state = models.state if isinstance(models, ModelMap) else None
         if state is None or state.inputs[0] is not self.router or state.inputs[1:] != inputs[1:]:
@@ -196,10 +196,10 @@ class ChatTryage(ChatInvokeMixin, ChatGenerateMixin, RoutingFields):
         )
 
     def _forwarded_settings(self) -> dict[str, Any]:
-        given = {
+        settings = {
             name: getattr(self, name) for name in _FORWARDED_FIELDS if name in self.model_fields_set
         }
-        return {name: value for name, value in given.items() if value is not None}
+        return {name: value for name, value in settings.items() if value is not None}
 
     def _forced_model(self) -> str | None:
         return None if self.model == AUTO else self.model
@@ -240,7 +240,7 @@ class ChatTryage(ChatInvokeMixin, ChatGenerateMixin, RoutingFields):
         """The settings of one call."""
         return list(CALL_SETTINGS)
 
-    # What is bound now, in the chosen model's own format later -----------------------------
+    # Bound arguments, which the chosen model gets in its own format --------------------------
 
     def bind_tools(
         self,
@@ -257,15 +257,17 @@ class ChatTryage(ChatInvokeMixin, ChatGenerateMixin, RoutingFields):
         self, schema: dict[str, Any] | type, *, include_raw: bool = False, **kwargs: Any
     ) -> Runnable[Any, Any]:
         """Return answers that follow a schema: each model makes them in its own way."""
-        passed = {"include_raw": include_raw, **kwargs}
-        return self.bind(**{BOUND_KEY: BoundArguments("with_structured_output", schema, passed)})
+        child_kwargs = {"include_raw": include_raw, **kwargs}
+        return self.bind(
+            **{BOUND_KEY: BoundArguments("with_structured_output", schema, child_kwargs)}
+        )
 
     # Copies --------------------------------------------------------------------------------
 
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
         """Share the clients and the router; what is remembered of conversations is not copied."""
-        own = {"tags": deepcopy(self.tags, memo), "metadata": deepcopy(self.metadata, memo)}
-        clone = self.model_copy(update=own)
+        copies = {"tags": deepcopy(self.tags, memo), "metadata": deepcopy(self.metadata, memo)}
+        clone = self.model_copy(update=copies)
         clone._router_cache = RouterCache()  # noqa: SLF001 - it is of the same class
         return clone
 
@@ -291,7 +293,7 @@ class ModelMap(dict[str, Any]):
 
 
 class SharedState(NamedTuple):
-    """What was made of chat models; `inputs` are the other arguments it was made of."""
+    """What was made of chat models; `inputs` are the other arguments that it depends on."""
 
     inputs: tuple[Any, ...]
     clients: ChatModelPool

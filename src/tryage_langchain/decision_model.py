@@ -77,13 +77,13 @@ class TryageDecisionModel(BaseDecisionModel):  # type: ignore[misc,unused-ignore
         if len(names) < len(question.criteria):
             raise InputError(f"Two of the labels {[*question.criteria]} stand for one expert.")
         decision = self._restrict_router(tuple(names)).route(text)
-        chances = {} if decision.default_used else best_probabilities(decision.ranking)
+        probabilities = {} if decision.default_used else best_probabilities(decision.ranking)
         label = names[decision.expert.name]
         return ChoiceAnswer(
             type="choice",
             choice=label,
-            probabilities={label: chances.get(name, 0.0) for name, label in names.items()},
-            confidence=chances.get(decision.expert.name, 0.0),
+            probabilities={label: probabilities.get(name, 0.0) for name, label in names.items()},
+            confidence=probabilities.get(decision.expert.name, 0.0),
         )
 
     def _restrict_router(self, names: tuple[str, ...]) -> Router:
@@ -94,14 +94,14 @@ class TryageDecisionModel(BaseDecisionModel):  # type: ignore[misc,unused-ignore
 
 def _prompt_of_state(state: object) -> str:
     """Return the prompt of a state: the last human message, or a whole structure as JSON."""
-    structured = isinstance(state, Mapping) or (
+    is_structured = isinstance(state, Mapping) or (
         isinstance(state, Sequence)
         and not isinstance(state, str)
         and not all(isinstance(part, BaseMessage) for part in state)
     )
     return (
         json.dumps(state, default=_json_default, ensure_ascii=False)
-        if structured
+        if is_structured
         else prompt_text(state)
     )
 

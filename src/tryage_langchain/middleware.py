@@ -74,7 +74,7 @@ class TryageMiddleware(AgentMiddleware[TryageState, Any, Any]):
         default: The name of the model that answers when the routing fails; None is the agent's
             own. The failure is logged.
 
-    Models that are known not to take the tools, images or length of a conversation are left out.
+    Models that are known not to support the tools, images or length of a conversation are left out.
     A provider's own reasoning and cache markers do not reach another provider.
 
     The state key `tryage` holds the last decision and, as `served_by`, the model that answered.
@@ -151,13 +151,13 @@ class TryageMiddleware(AgentMiddleware[TryageState, Any, Any]):
 
     def _prepare_call(self, request: ModelRequest[Any]) -> _ModelCall:
         """Choose a model, unless another middleware sends the same call again."""
-        failed = self._failed_attempt(request)
-        if failed is None:
+        failed_attempt = self._failed_attempt(request)
+        if failed_attempt is None:
             record = self._decision_record(request)
-        elif failed.model is request.model:  # sent again unchanged: the decision stays
-            record = failed.record
+        elif failed_attempt.model is request.model:  # sent again unchanged: the decision stays
+            record = failed_attempt.record
         else:
-            record = {**failed.record, "how": "replaced by another middleware"}
+            record = {**failed_attempt.record, "how": "replaced by another middleware"}
             return _ModelCall(adapt_request(request, request.model), record)
         if self._chat_router.router.prompt_flags:
             request = remove_flags(request)
@@ -168,11 +168,11 @@ class TryageMiddleware(AgentMiddleware[TryageState, Any, Any]):
     def _call_model(self, request: ModelRequest[Any], record: Record) -> _ModelCall:
         """Return the call of the chosen model."""
         model = cast("BaseChatModel", self._models.get_client(record["model"]))
-        served = ServedModelCallback()
-        adapted = adapt_request(request, model).override(
-            model=served.attach(with_trace_metadata(model, record))
+        callback = ServedModelCallback()
+        adapted_request = adapt_request(request, model).override(
+            model=callback.attach(with_trace_metadata(model, record))
         )
-        return _ModelCall(adapted, record, served)
+        return _ModelCall(adapted_request, record, callback)
 
     def _decision_record(self, request: ModelRequest[Any]) -> Record:
         """Return the record of a decision; if the routing fails, that of the default."""
@@ -202,21 +202,23 @@ class TryageMiddleware(AgentMiddleware[TryageState, Any, Any]):
 
         All attempts at one call have the same state object.
         """
-        failed = self._failed_attempts.get(id(request.state))
-        return None if failed is None or failed.state is not request.state else failed
+        attempt = self._failed_attempts.get(id(request.state))
+        return None if attempt is None or attempt.state is not request.state else attempt
 
     def _remember_failure(self, request: ModelRequest[Any], record: Record) -> None:
         """Remember that a call failed, with the model of its first attempt."""
-        failed = self._failed_attempt(request)
-        first = request.model if failed is None else failed.model
-        self._failed_attempts.put(id(request.state), _FailedAttempt(request.state, first, record))
+        failed_attempt = self._failed_attempt(request)
+        first_model = request.model if failed_attempt is None else failed_attempt.model
+        self._failed_attempts.put(
+            id(request.state), _FailedAttempt(request.state, first_model, record)
+        )
 
     def _record_served(
         self, request: ModelRequest[Any], call: _ModelCall, response: ModelResponse[Any]
     ) -> ExtendedModelResponse[Any]:
         """Write the record, with the model that answered, into the state and the answer."""
         self._failed_attempts.put(id(request.state), None)
-        if call.served_callback is not None and call.served_callback.answered:
+        if call.served_callback is not None and call.served_callback.has_answered:
             served_by = call.record["model"]
         else:
             served_by = model_of_response(response.result, self._models)
@@ -251,5 +253,5 @@ class _FailedAttempt:
 def _config_with_stream_writer(request: ModelRequest[Any]) -> RunnableConfig:
     """Return the config of the run, with the stream writer that an agent passes to its hooks."""
     config = current_config()
-    own = {**config.get("configurable", {}), "__pregel_runtime": request.runtime}
-    return {**config, "configurable": own}
+    configurable = {**config.get("configurable", {}), "__pregel_runtime": request.runtime}
+    return {**config, "configurable": configurable}

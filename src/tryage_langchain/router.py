@@ -94,9 +94,9 @@ class TryageRouter(RouterInvokeMixin):
         Raises:
             PersistenceError: as in `Router.from_pretrained`.
         """
-        given = (None if name_or_path is None else str(name_or_path), revision)
+        values = (None if name_or_path is None else str(name_or_path), revision)
         source = {
-            key: text for key, text in zip(_SOURCE_KEYS, given, strict=True) if text is not None
+            key: text for key, text in zip(_SOURCE_KEYS, values, strict=True) if text is not None
         }
         return cls(runnables=runnables, pretrained=source, input_key=input_key)
 
@@ -107,7 +107,7 @@ class TryageRouter(RouterInvokeMixin):
         return RunnablePassthrough.assign(**{key: self})
 
     def to_router_input(self) -> Runnable[Any, RouterInput]:
-        """Return a stage that yields `{"key": name, "input": input}`, as `RouterRunnable` takes."""
+        """Return a stage that yields `{"key": name, "input": input}`, for `RouterRunnable`."""
         return self._decision_stage(to_router_input)
 
     def to_destination(self) -> Runnable[Any, dict[str, Any]]:
@@ -156,28 +156,28 @@ class TryageRouter(RouterInvokeMixin):
     ) -> Runnable[Any, Any]:
         if not self.runnables:
             raise InputError(f"{method} needs models to call. This router has no runnables.")
-        mapped: dict[str, Any] = {}
+        runnables: dict[str, Any] = {}
         try:
             for name, child in self.runnables.items():
-                mapped[name] = getattr(child, method)(*args, **kwargs)
+                runnables[name] = getattr(child, method)(*args, **kwargs)
         except (AttributeError, NotImplementedError) as error:
-            lacking = list(self.runnables)[len(mapped)]
+            failed_name = list(self.runnables)[len(runnables)]
             raise InputError(
-                f"The runnable of {lacking!r} has no {method}: {error}. Expected chat models."
+                f"The runnable of {failed_name!r} has no {method}: {error}. Expected chat models."
             ) from error
-        bound = self.model_copy(update={"runnables": mapped})
-        bound._session = build_session(self.router, mapped, self.input_key)  # noqa: SLF001 - a copy of this object
-        return bound.with_config(config) if config else bound
+        bound_router = self.model_copy(update={"runnables": runnables})
+        bound_router._session = build_session(self.router, runnables, self.input_key)  # noqa: SLF001 - a copy of this object
+        return bound_router.with_config(config) if config else bound_router
 
     def _decision_stage(self, convert: Callable[..., Any]) -> Runnable[Any, Any]:
         """Return a stage that decides, and yields what `convert` makes of decision and input."""
-        deciding = TryageRouter(self._session.router, input_key=self.input_key)
-        decided = RunnableParallel(decision=deciding, value=RunnablePassthrough())
+        router = TryageRouter(self._session.router, input_key=self.input_key)
+        stage = RunnableParallel(decision=router, value=RunnablePassthrough())
 
         def convert_pair(pair: dict[str, Any]) -> Any:
             return convert(pair["decision"], pair["value"], self.input_key)
 
-        return decided | RunnableLambda(convert_pair, name=convert.__name__)
+        return stage | RunnableLambda(convert_pair, name=convert.__name__)
 
     # What LangChain asks of a runnable -----------------------------------------------------
 
@@ -233,7 +233,7 @@ def _load_router(source: Mapping[str, str] | None) -> Router:
 
 
 def to_router_input(decision: Decision, value: Any, input_key: str | None = None) -> RouterInput:
-    """Return what `RouterRunnable` takes: the expert's name, and the input without flags."""
+    """Return the input of `RouterRunnable`: the expert's name, and the input without flags."""
     return RouterInput(key=decision.expert.name, input=clean_input(decision, value, input_key))
 
 
@@ -242,10 +242,10 @@ def to_destination(decision: Decision, value: Any, input_key: str | None = None)
 
     Where the default was used, the destination is None, which means the default chain in LangChain.
     """
-    clean = clean_input(decision, value, input_key)
+    clean_value = clean_input(decision, value, input_key)
     return {
         "destination": None if decision.default_used else decision.expert.name,
-        "next_inputs": clean if isinstance(clean, dict) else {"input": clean},
+        "next_inputs": clean_value if isinstance(clean_value, dict) else {"input": clean_value},
     }
 
 
@@ -256,18 +256,18 @@ def build_graph(
 ) -> Graph:
     """Return the graph from the input through the router and one of its children to the output."""
     graph = Graph()
-    first = graph.add_node(router.get_input_schema(config))
-    middle = graph.add_node(router)
-    last = graph.add_node(router.get_output_schema(config))
-    graph.add_edge(first, middle)
+    input_node = graph.add_node(router.get_input_schema(config))
+    router_node = graph.add_node(router)
+    output_node = graph.add_node(router.get_output_schema(config))
+    graph.add_edge(input_node, router_node)
     if not children:
-        graph.add_edge(middle, last)
+        graph.add_edge(router_node, output_node)
     for name, child in children.items():
-        inner = child.get_graph(config)
-        inner.trim_first_node()
-        inner.trim_last_node()
-        start, end = graph.extend(inner)
-        graph.add_edge(middle, start or last, name, conditional=True)
+        child_graph = child.get_graph(config)
+        child_graph.trim_first_node()
+        child_graph.trim_last_node()
+        start, end = graph.extend(child_graph)
+        graph.add_edge(router_node, start or output_node, name, conditional=True)
         if end:
-            graph.add_edge(end, last)
+            graph.add_edge(end, output_node)
     return graph

@@ -57,8 +57,8 @@ class ScriptedChatModel(BaseChatModel):
         self, tools: Sequence[Any], *, tool_choice: str | None = None, **kwargs: Any
     ) -> Runnable[Any, AIMessage]:
         """Bind tools in OpenAI's format."""
-        formatted = [convert_to_openai_tool(tool) for tool in tools]
-        return self.bind(tools=formatted, tool_choice=tool_choice, **kwargs)
+        tool_schemas = [convert_to_openai_tool(tool) for tool in tools]
+        return self.bind(tools=tool_schemas, tool_choice=tool_choice, **kwargs)
 
     def _generate(
         self,
@@ -123,8 +123,8 @@ class ScriptedChatModel(BaseChatModel):
             raise error
 
     def _response_metadata(self, kwargs: dict[str, Any]) -> dict[str, Any]:
-        own = {"model_name": kwargs.get("model") or self.model} if self.names_itself else {}
-        return {**own, "finish_reason": "stop"}
+        model_name = {"model_name": kwargs.get("model") or self.model} if self.names_itself else {}
+        return {**model_name, "finish_reason": "stop"}
 
     def _reply(
         self, messages: list[BaseMessage], kwargs: dict[str, Any]
@@ -132,8 +132,8 @@ class ScriptedChatModel(BaseChatModel):
         tools, choice = kwargs.get("tools"), kwargs.get("tool_choice")
         if not tools or isinstance(messages[-1], ToolMessage):
             return f"Hello from {self.model} today", []
-        wanted = [tool for tool in tools if tool["function"]["name"] == choice] or tools
-        function = wanted[0]["function"]
+        matching_tools = [tool for tool in tools if tool["function"]["name"] == choice] or tools
+        function = matching_tools[0]["function"]
         schema = function.get("parameters", {})
         arguments = {
             name: _example_value(schema["properties"][name]) for name in schema.get("required", [])

@@ -55,7 +55,7 @@ class TryageToolSelectorMiddleware(AgentMiddleware[ToolState, Any, Any]):
 
     Args:
         ranker: Ranks tools for a query; None is the bundled one.
-        k: At most this many tools are chosen; None takes all that are probably useful.
+        k: At most this many tools are chosen; None chooses all that are probably useful.
         always_include: Names of tools that the model always sees.
         known: What the schemas do not say about your tools: `Tool`s with cost, latency, risk and
             permissions, matched by name.
@@ -98,8 +98,8 @@ class TryageToolSelectorMiddleware(AgentMiddleware[ToolState, Any, Any]):
         handler: Callable[[ModelRequest[Any]], ModelResponse[Any]],
     ) -> ExtendedModelResponse[Any]:
         """Show the model only the chosen tools."""
-        ready, record = self._select_tools(request)
-        return _with_record(handler(ready), record)
+        reduced_request, record = self._select_tools(request)
+        return _with_record(handler(reduced_request), record)
 
     async def awrap_model_call(
         self,
@@ -107,32 +107,36 @@ class TryageToolSelectorMiddleware(AgentMiddleware[ToolState, Any, Any]):
         handler: Callable[[ModelRequest[Any]], Awaitable[ModelResponse[Any]]],
     ) -> ExtendedModelResponse[Any]:
         """Do what `wrap_model_call` does; the choice runs in an executor."""
-        ready, record = await run_in_executor(None, self._select_tools, request)
-        return _with_record(await handler(ready), record)
+        reduced_request, record = await run_in_executor(None, self._select_tools, request)
+        return _with_record(await handler(reduced_request), record)
 
     def _select_tools(self, request: ModelRequest[Any]) -> tuple[ModelRequest[Any], dict[str, Any]]:
         """Return the call with fewer tools, and the record of the choice."""
         tools = [tool for tool in request.tools if isinstance(tool, BaseTool)]
-        _check_names(self._always_include, tools)
-        optional = [tool for tool in tools if tool.name not in self._always_include]
-        has_room = self._k is not None and len(optional) <= self._k
-        if not optional or (has_room and not self._may_exclude_tools):
+        _check_always_include(self._always_include, tools)
+        optional_tools = [tool for tool in tools if tool.name not in self._always_include]
+        has_room = self._k is not None and len(optional_tools) <= self._k
+        if not optional_tools or (has_room and not self._may_exclude_tools):
             return request, {}
-        selection = self._select_for_turn(request, optional)
-        kept = (
+        selection = self._select_for_turn(request, optional_tools)
+        required_names = (
             self._always_include
             | called_tools(request.messages)
             | forced_tools(request.tool_choice)
         )
-        chosen = {*selection.names, *kept}
-        shown = [tool for tool in request.tools if isinstance(tool, Mapping) or tool.name in chosen]
-        return request.override(tools=shown), selection.to_dict(top=self._k or 5)
+        visible_names = {*selection.names, *required_names}
+        visible_tools = [
+            tool
+            for tool in request.tools
+            if isinstance(tool, Mapping) or tool.name in visible_names
+        ]
+        return request.override(tools=visible_tools), selection.to_dict(top=self._k or 5)
 
     @property
     def _may_exclude_tools(self) -> bool:
         """Whether a choice may leave tools out although there is room for all."""
-        required = self._preferences is not None and bool(self._preferences.requirements)
-        return required or self._granted is not None or self._abstain_below > 0
+        has_requirements = self._preferences is not None and bool(self._preferences.requirements)
+        return has_requirements or self._granted is not None or self._abstain_below > 0
 
     def _select_for_turn(self, request: ModelRequest[Any], tools: Sequence[BaseTool]) -> Selection:
         """Choose once per turn: the answer of a tool does not change what the user asked for."""
@@ -153,11 +157,11 @@ class TryageToolSelectorMiddleware(AgentMiddleware[ToolState, Any, Any]):
         return selection
 
 
-def _check_names(always_include: Collection[str], tools: Sequence[BaseTool]) -> None:
+def _check_always_include(always_include: Collection[str], tools: Sequence[BaseTool]) -> None:
     names = {tool.name for tool in tools}
-    if missing := sorted(set(always_include) - names):
+    if missing_names := sorted(set(always_include) - names):
         raise InputError(
-            f"always_include names {missing}, which the agent does not have; it has "
+            f"always_include names {missing_names}, which the agent does not have; it has "
             f"{sorted(names)[:20]}."
         )
 
@@ -192,8 +196,10 @@ class ToolboxCache:
         key = tuple(map(id, tools))  # unique while the tools live, so the entry keeps them too
         entry = self._toolboxes.get(key)
         if entry is None:
-            read = [to_tool(tool).with_metadata(self._known_tools.get(tool.name)) for tool in tools]
-            entry = tuple(tools), self._ranker.toolbox(read)
+            ranker_tools = [
+                to_tool(tool).with_metadata(self._known_tools.get(tool.name)) for tool in tools
+            ]
+            entry = tuple(tools), self._ranker.toolbox(ranker_tools)
             self._toolboxes.put(key, entry)
         return entry[1]
 
@@ -216,7 +222,7 @@ def called_tools(messages: Sequence[BaseMessage]) -> frozenset[str]:
 
 def forced_tools(choice: Any) -> frozenset[str]:
     """Return the name of the tool that a call must use, if it names one."""
-    if isinstance(choice, str):  # "auto" or "any" is no tool's name, so it adds no tool
+    if isinstance(choice, str):  # no tool is called "auto" or "any", so these add no tool
         return frozenset({choice})
     function = choice.get("function", choice) if isinstance(choice, Mapping) else {}
     name = function.get("name") if isinstance(function, Mapping) else None

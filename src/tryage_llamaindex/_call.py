@@ -26,7 +26,7 @@ from tryage.chat.settings import (
     MODEL_KEY,
     PREFERENCES_KEY,
     max_answer_tokens,
-    read_preferences,
+    to_preferences,
 )
 from tryage.core.flags import extract_flags
 
@@ -78,7 +78,7 @@ class LLMCall(ChatRequest):
 
 
 def supports_tools(child: LLM) -> bool:
-    """Tell whether an LLM takes tools and can decode its answers to them."""
+    """Tell whether an LLM accepts tools and can decode its answers to them."""
     return isinstance(child, FunctionCallingLLM) and child.metadata.is_function_calling_model
 
 
@@ -87,23 +87,25 @@ def supports_tools(child: LLM) -> bool:
 
 def chat_call(method: str, messages: Sequence[ChatMessage], kwargs: Mapping[str, Any]) -> LLMCall:
     """Return the call of one of the four chat methods."""
-    known = messages if isinstance(messages, MessagesWithContext) else MessagesWithContext(messages)
-    if known.tool_arguments is not None:
-        return _tool_chat_call(method, known, known.tool_arguments, kwargs)
-    passed, preferences, model = split_routing_kwargs(kwargs)
+    context = (
+        messages if isinstance(messages, MessagesWithContext) else MessagesWithContext(messages)
+    )
+    if context.tool_arguments is not None:
+        return _tool_chat_call(method, context, context.tool_arguments, kwargs)
+    child_kwargs, preferences, model = split_routing_kwargs(kwargs)
 
     def invoke(child: LLM, clean: TextCleaner) -> Any:
         copies = copy_messages(messages, clean)
-        if known.from_template:
+        if context.from_template:
             copies = child._extend_messages(copies)  # noqa: SLF001 - an LLM calls another LLM
-        return getattr(child, method)(copies, **passed)
+        return getattr(child, method)(copies, **child_kwargs)
 
-    tools = passed.get("tools")
+    tools = child_kwargs.get("tools")
     conversation = to_conversation(
         messages,
         tools=json.dumps(tools, default=str) if tools else "",
-        query=known.query,
-        answer_tokens=max_answer_tokens(passed),
+        query=context.query,
+        answer_tokens=max_answer_tokens(child_kwargs),
     )
     return LLMCall(conversation, preferences, model, invoke)
 
@@ -129,31 +131,31 @@ class ToolChatArguments:
         **kwargs: Any,
     ) -> ToolChatArguments:
         """Return the arguments without those at their default, which older LLMs do not know."""
-        named = {
+        flags = {
             "verbose": verbose,
             "allow_parallel_tool_calls": allow_parallel_tool_calls,
             "tool_required": tool_required,
         }
-        given = {name: value for name, value in named.items() if value}
-        return cls(tools, user_msg, chat_history, {**given, **kwargs})
+        nondefault_flags = {name: value for name, value in flags.items() if value}
+        return cls(tools, user_msg, chat_history, {**nondefault_flags, **kwargs})
 
     @property
     def messages(self) -> list[ChatMessage]:
         """The history and the user's message."""
-        last = self.user_msg
-        if isinstance(last, str):
-            last = ChatMessage(role=MessageRole.USER, content=last)
-        return [*(self.chat_history or []), *([last] if last else [])]
+        user_message = self.user_msg
+        if isinstance(user_message, str):
+            user_message = ChatMessage(role=MessageRole.USER, content=user_message)
+        return [*(self.chat_history or []), *([user_message] if user_message else [])]
 
     def invoke(self, method: str, child: LLM, clean: TextCleaner) -> Any:
         """Call a child with the tools, or without if there are none and it cannot call any."""
         messages = copy_messages(self.messages, clean)
         if not self.tools and not supports_tools(child):  # an agent without tools
             return getattr(child, method)(messages)
-        passed, _, _ = split_routing_kwargs(self.kwargs)
-        last = messages.pop() if self.user_msg else None
+        child_kwargs, _, _ = split_routing_kwargs(self.kwargs)
+        user_message = messages.pop() if self.user_msg else None
         return getattr(child, f"{method}_with_tools")(
-            self.tools, user_msg=last, chat_history=messages, **passed
+            self.tools, user_msg=user_message, chat_history=messages, **child_kwargs
         )
 
 
@@ -167,14 +169,14 @@ def _tool_chat_call(
     method: str,
     messages: Sequence[ChatMessage],
     arguments: ToolChatArguments,
-    observed: Mapping[str, Any],
+    observed_kwargs: Mapping[str, Any],
 ) -> LLMCall:
-    """Return the call of a chat method with tools; `observed` holds their schemas."""
-    passed, preferences, model = split_routing_kwargs(arguments.kwargs)
+    """Return the call of a chat method with tools; `observed_kwargs` holds their schemas."""
+    child_kwargs, preferences, model = split_routing_kwargs(arguments.kwargs)
     conversation = to_conversation(
         messages,
-        tools=json.dumps(observed["tools"]) if arguments.tools else "",
-        answer_tokens=max_answer_tokens(passed),
+        tools=json.dumps(observed_kwargs["tools"]) if arguments.tools else "",
+        answer_tokens=max_answer_tokens(child_kwargs),
     )
 
     def invoke(child: LLM, clean: TextCleaner) -> Any:
@@ -195,13 +197,15 @@ def completion_call(
     method: str, prompt: str, formatted: bool, kwargs: Mapping[str, Any]
 ) -> LLMCall:
     """Return the call of one of the four completion methods."""
-    passed, preferences, model = split_routing_kwargs(kwargs)
+    child_kwargs, preferences, model = split_routing_kwargs(kwargs)
 
     def invoke(child: LLM, clean: TextCleaner) -> Any:
         text = prompt if clean is None else clean(prompt)
-        return getattr(child, method)(text, formatted=formatted, **passed)
+        return getattr(child, method)(text, formatted=formatted, **child_kwargs)
 
-    conversation = Conversation([Turn("user", prompt)], answer_tokens=max_answer_tokens(passed))
+    conversation = Conversation(
+        [Turn("user", prompt)], answer_tokens=max_answer_tokens(child_kwargs)
+    )
     return LLMCall(conversation, preferences, model, invoke)
 
 
@@ -217,17 +221,19 @@ class StructuredPredictArguments:
     def invoke(self, method: str, child: LLM, clean: TextCleaner) -> Any:
         """Call a child."""
         prompt, prompt_args = _clean_prompt(self.prompt, self.prompt_args, clean)
-        passed, _, _ = split_routing_kwargs(self.llm_kwargs or {})
-        return getattr(child, method)(self.output_cls, prompt, llm_kwargs=passed, **prompt_args)
+        child_kwargs, _, _ = split_routing_kwargs(self.llm_kwargs or {})
+        return getattr(child, method)(
+            self.output_cls, prompt, llm_kwargs=child_kwargs, **prompt_args
+        )
 
 
 def structured_call(
     method: str, arguments: StructuredPredictArguments, messages: MessagesWithContext
 ) -> LLMCall:
     """Return the call of one of the four structured predictions; `messages` are its template's."""
-    passed, preferences, model = split_routing_kwargs(arguments.llm_kwargs or {})
+    child_kwargs, preferences, model = split_routing_kwargs(arguments.llm_kwargs or {})
     conversation = to_conversation(
-        messages, query=messages.query, answer_tokens=max_answer_tokens(passed)
+        messages, query=messages.query, answer_tokens=max_answer_tokens(child_kwargs)
     )
 
     def invoke(child: LLM, clean: TextCleaner) -> Any:
@@ -243,8 +249,8 @@ def _clean_prompt(
     if clean is None:
         return prompt, dict(prompt_args)
 
-    def clean_texts(given: Mapping[str, Any]) -> dict[str, Any]:
-        return {k: clean(v) if isinstance(v, str) else v for k, v in given.items()}
+    def clean_texts(texts: Mapping[str, Any]) -> dict[str, Any]:
+        return {k: clean(v) if isinstance(v, str) else v for k, v in texts.items()}
 
     return prompt.partial_format(**clean_texts(prompt.kwargs)), clean_texts(prompt_args)
 
@@ -257,16 +263,16 @@ def split_routing_kwargs(
     Raises:
         InputError: `tryage_preferences` are neither Preferences nor their dict.
     """
-    passed = dict(kwargs)
-    preferences, model = passed.pop(PREFERENCES_KEY, None), passed.pop(MODEL_KEY, None)
-    return passed, None if preferences is None else read_preferences(preferences), model
+    child_kwargs = dict(kwargs)
+    preferences, model = child_kwargs.pop(PREFERENCES_KEY, None), child_kwargs.pop(MODEL_KEY, None)
+    return child_kwargs, None if preferences is None else to_preferences(preferences), model
 
 
 # Messages --------------------------------------------------------------------------------------
 
 
 class MessagesWithContext(list[ChatMessage]):
-    """Messages that carry further facts of a call through LlamaIndex's own methods.
+    """Messages that carry other facts about a call through LlamaIndex's own methods.
 
     Args:
         messages: The messages that everyone sees.

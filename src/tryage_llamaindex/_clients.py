@@ -32,13 +32,13 @@ if TYPE_CHECKING:
 
 MODEL_NAME = "tryage"
 
-_PROCESS_FIELDS = ("callback_manager", "rate_limiter")  # are not valid in another process
+_PROCESS_FIELDS = ("callback_manager", "rate_limiter")  # not valid in another process
 
 _API_MODULE, _LOCAL_MODULE = "llama_index.llms.huggingface_api", "llama_index.llms.huggingface"
 
 _DEFAULT_MODEL_NAME = LLMMetadata().model_name
 
-# An LLM reports whether it calls tools and nothing else, so all else counts as possible.
+# An LLM reports only whether it calls tools, so every other capability counts as possible.
 _UNREPORTED_CAPABILITIES = frozenset({"structured_output", "vision", "audio", "reasoning"})
 
 
@@ -52,7 +52,7 @@ class LLMPool(tryage.chat.clients.ClientPool[LLM]):
     """
 
     client_type = LLM
-    expected = "an LLM of LlamaIndex, or a function that makes one"
+    source_description = "an LLM of LlamaIndex, or a function that makes one"
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Keep how to make each LLM again, without secrets."""
@@ -92,13 +92,15 @@ def _picklable_source(source: Any) -> Any:
 def _picklable_settings(llm: LLM) -> dict[str, Any]:
     """Return the fields of an LLM without secrets and without what cannot be pickled."""
     fields = {name: vars(llm)[name] for name in type(llm).model_fields}
-    kept = {
+    settings = {
         name: value
         for name, value in fields.items()
         # A method of the LLM itself would bring along its clients and secrets.
         if name not in _PROCESS_FIELDS and getattr(value, "__self__", None) is not llm
     }
-    return {name: value for name, value in without_secrets(kept).items() if _is_picklable(value)}
+    return {
+        name: value for name, value in without_secrets(settings).items() if _is_picklable(value)
+    }
 
 
 def _is_picklable(value: Any) -> bool:
@@ -170,7 +172,7 @@ def llm_name(llm: object) -> str | None:
 
 
 def metadata_of(llm: object) -> LLMMetadata | None:
-    """Return an LLM's metadata; None if it has none or is not made yet."""
+    """Return an LLM's metadata; None if it has no metadata or is not made yet."""
     try:
         return llm.metadata if isinstance(llm, LLM) else None
     except ValueError:  # the metadata of OpenAI's LLM for a model that it does not know
@@ -185,10 +187,10 @@ def candidate_pool(
     Raises:
         LibraryError: two names clash.
     """
-    known = None if router is None else router.library
+    library = None if router is None else router.library
     clients = {name: _client_facts(llm) for name, llm in llms.items()}
-    experts = candidate_experts(clients, known, user_experts)
-    return CandidatePool.from_experts(map(_with_tool_support, experts, llms.values()), known)
+    experts = candidate_experts(clients, library, user_experts)
+    return CandidatePool.from_experts(map(_with_tool_support, experts, llms.values()), library)
 
 
 def _client_facts(llm: object) -> ClientFacts:
@@ -205,10 +207,15 @@ def _with_tool_support(expert: Expert, llm: object) -> Expert:
     """
     if not isinstance(llm, HubClientFactory) and metadata_of(llm) is None:
         return expert
-    able = _UNREPORTED_CAPABILITIES if expert.capabilities is None else expert.capabilities
+    capabilities = _UNREPORTED_CAPABILITIES if expert.capabilities is None else expert.capabilities
     calls_tools = isinstance(llm, LLM) and supports_tools(llm)
-    tools = frozenset({"tools"})
-    return replace(expert, capabilities=able | tools if calls_tools else able - tools)
+    tool_capability = frozenset({"tools"})
+    return replace(
+        expert,
+        capabilities=capabilities | tool_capability
+        if calls_tools
+        else capabilities - tool_capability,
+    )
 
 
 def common_metadata(
@@ -226,29 +233,37 @@ def common_metadata(
     names = _allowed_names(experts, preferences)
     metadata = {name: metadata_of(llms[name]) for name in names}
     windows = [_context_window(metadata[name], experts[name]) for name in names]
-    outputs = [m.num_output for m in metadata.values() if m is not None and m.num_output > 0]
-    capabilities = [experts[name].capabilities for name in names]
-    known: dict[str, Any] = {
+    outputs = [
+        values.num_output
+        for values in metadata.values()
+        if values is not None and values.num_output > 0
+    ]
+    capability_sets = [experts[name].capabilities for name in names]
+    limits: dict[str, Any] = {
         "context_window": context_window
         or min((w for w in windows if w is not None), default=None),
         "num_output": min(outputs, default=None),
     }
     return LLMMetadata(
         is_chat_model=True,  # each child applies its own template
-        is_function_calling_model=any(able is None or "tools" in able for able in capabilities),
+        is_function_calling_model=any(
+            capabilities is None or "tools" in capabilities for capabilities in capability_sets
+        ),
         model_name=MODEL_NAME,
-        **{name: value for name, value in known.items() if value is not None},
+        **{name: value for name, value in limits.items() if value is not None},
     )
 
 
 def _allowed_names(experts: Library, preferences: Preferences) -> list[str]:
-    """Return the experts that meet the requirements of every request; all if none does."""
+    """Return the experts that meet the requirements of every request; all if no expert does."""
     # A limit of the cost depends on the request.
-    standing = (need for need in preferences.requirements if need.field != "cost")
-    allowed = Preferences(requirements=standing).satisfied(experts)
-    if not allowed.any():
+    requirements = (
+        requirement for requirement in preferences.requirements if requirement.field != "cost"
+    )
+    mask = Preferences(requirements=requirements).satisfied(experts)
+    if not mask.any():
         return list(experts.names)
-    return [name for name, is_allowed in zip(experts.names, allowed, strict=True) if is_allowed]
+    return [name for name, is_allowed in zip(experts.names, mask, strict=True) if is_allowed]
 
 
 def _context_window(metadata: LLMMetadata | None, expert: Expert) -> int | None:

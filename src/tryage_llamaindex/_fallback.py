@@ -46,14 +46,16 @@ _dispatcher = get_dispatcher(__name__)
 
 def call_with_fallback(session: LLMSession, call: LLMCall, plan: RoutingPlan) -> Any:
     """Return the answer of the first LLM that does not fail."""
-    hooks = FallbackHooks(partial(session.caller, call, plan), emit_event, lambda ask, _: ask())
+    hooks = FallbackHooks(
+        partial(session.caller, call, plan), emit_event, lambda caller, _: caller()
+    )
     return annotate(*run_steps(fallback_steps(session, plan, hooks)))
 
 
 async def acall_with_fallback(session: LLMSession, call: LLMCall, plan: RoutingPlan) -> Any:
     """Async version of `call_with_fallback`."""
     hooks = FallbackHooks(
-        partial(_acaller, session, call, plan), _aemit_event, lambda ask, _: ask()
+        partial(_acaller, session, call, plan), _aemit_event, lambda caller, _: caller()
     )
     return annotate(*await arun_steps(fallback_steps(session, plan, hooks)))
 
@@ -71,8 +73,8 @@ def stream_with_fallback(
         return peek_stream(caller(), has_content)
 
     hooks = FallbackHooks(partial(session.caller, call, plan), emit_event, ask)
-    peeked, record = run_steps(fallback_steps(session, plan, hooks))
-    return resume_stream(peeked, partial(annotate, record=record))
+    stream, record = run_steps(fallback_steps(session, plan, hooks))
+    return resume_stream(stream, partial(annotate, record=record))
 
 
 async def astream_with_fallback(
@@ -84,8 +86,8 @@ async def astream_with_fallback(
         return await apeek_stream(await caller(), has_content)
 
     hooks = FallbackHooks(partial(_acaller, session, call, plan), _aemit_event, ask)
-    peeked, record = await arun_steps(fallback_steps(session, plan, hooks))
-    return aresume_stream(peeked, partial(annotate, record=record))
+    stream, record = await arun_steps(fallback_steps(session, plan, hooks))
+    return aresume_stream(stream, partial(annotate, record=record))
 
 
 async def _acaller(
@@ -122,35 +124,35 @@ class LLMSession(FallbackSession["LLM"]):
         return lambda: call.invoke(child, flag_remover(plan, call.conversation))
 
     def _configure(self, name: str, child: LLM, *, emits_events: bool) -> LLM:
-        """Return the child with callbacks such that every handler hears of an answer once.
+        """Return the child with callbacks such that every handler gets each answer once.
 
         A child that emits no events of its own still has handlers that TryageLLM lacks. A child
         that emits them reports to its own handlers and to those of TryageLLM.
         """
-        own = list(child.callback_manager.handlers)
+        own_handlers = list(child.callback_manager.handlers)
         if emits_events:
-            handlers = own + _without(self.handlers, own)
+            handlers = own_handlers + _exclude_handlers(self.handlers, own_handlers)
             update = self.forwarded_settings
         else:
-            handlers = _without(own, self.handlers)
+            handlers = _exclude_handlers(own_handlers, self.handlers)
             update = {}
-        if len(handlers) == len(own) and not update:
+        if len(handlers) == len(own_handlers) and not update:
             return child
         key = (id(child), tuple(map(id, handlers)), repr(update))
-        held = self.configured_copies.get((name, emits_events))
-        if held is None or held[0] != key:
+        entry = self.configured_copies.get((name, emits_events))
+        if entry is None or entry[0] != key:
             # A copy shares the client. It is kept, so that a client made at first use stays.
             manager = CallbackManager([])
             manager.handlers = handlers  # as an argument, an empty list means those of Settings
-            copy = child.model_copy(update={"callback_manager": manager, **update})
-            held = self.configured_copies[name, emits_events] = key, copy
-        return held[1]
+            configured_child = child.model_copy(update={"callback_manager": manager, **update})
+            entry = self.configured_copies[name, emits_events] = key, configured_child
+        return entry[1]
 
 
-def _without(
-    handlers: Sequence[BaseCallbackHandler], others: Sequence[BaseCallbackHandler]
+def _exclude_handlers(
+    handlers: Sequence[BaseCallbackHandler], excluded_handlers: Sequence[BaseCallbackHandler]
 ) -> list[BaseCallbackHandler]:
-    ids = set(map(id, others))
+    ids = set(map(id, excluded_handlers))
     return [handler for handler in handlers if id(handler) not in ids]
 
 
@@ -214,6 +216,6 @@ def has_content(chunk: Any) -> bool:
         return bool(chunk.delta or chunk.text)
     if isinstance(chunk, ChatResponse):
         message = chunk.message
-        filled = [block for block in message.blocks if getattr(block, "text", True)]
-        return bool(chunk.delta or filled or message.additional_kwargs)
+        filled_blocks = [block for block in message.blocks if getattr(block, "text", True)]
+        return bool(chunk.delta or filled_blocks or message.additional_kwargs)
     return True

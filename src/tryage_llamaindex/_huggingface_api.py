@@ -26,10 +26,10 @@ class ConcurrentHuggingFaceInferenceAPI(HuggingFaceInferenceAPI):  # type: ignor
         self, messages: Sequence[ChatMessage], **kwargs: Any
     ) -> ChatResponseAsyncGen:
         """Stream an answer."""
-        own = self.model_copy()
-        client = type(self._async_client)
-        own._async_client = client(**self._get_inference_client_kwargs())  # noqa: SLF001 - a copy of itself
+        stream_llm = self.model_copy()
+        client_class = type(self._async_client)
+        stream_llm._async_client = client_class(**self._get_inference_client_kwargs())  # noqa: SLF001 - a copy of itself
         chunks: ChatResponseAsyncGen = await HuggingFaceInferenceAPI.astream_chat(
-            own, messages, **kwargs
+            stream_llm, messages, **kwargs
         )
         return chunks

@@ -1,8 +1,8 @@
-"""The methods of an LLM, each sync beside async: every call is routed, then made on a child.
+"""The methods of an LLM, each sync and async: every call is routed, then made on a child.
 
 The choice happens inside the methods that LlamaIndex observes, so its events belong to their call.
-Of TryageLLM and its children, only TryageLLM reports a chat or a completion to the callbacks, so
-every answer is counted once.
+Only TryageLLM reports a chat or a completion to the callbacks, and its children do not, so every
+answer is counted once.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class RoutedLLM(FunctionCallingLLM):
         return await astream_with_fallback(session, call, plan)
 
     async def _plan_call(self, call: LLMCall) -> tuple[LLMSession, RoutingPlan]:
-        """Choose in a thread if that takes long, as when the router has to be loaded."""
+        """Choose in a thread if that takes long, for example because the router must be loaded."""
 
         def plan() -> tuple[LLMSession, RoutingPlan]:
             session = self._session
@@ -170,32 +170,40 @@ class ToolChatMixin(RoutedLLM):
 
     def chat_with_tools(self, tools: Sequence[BaseTool], *args: Any, **kwargs: Any) -> ChatResponse:
         """Return the answer of the chosen LLM, which may call tools."""
-        messages, shown = tool_chat_input(ToolChatArguments.from_arguments(tools, *args, **kwargs))
-        response: ChatResponse = self.chat(messages, **shown)
+        messages, schema_kwargs = tool_chat_input(
+            ToolChatArguments.from_arguments(tools, *args, **kwargs)
+        )
+        response: ChatResponse = self.chat(messages, **schema_kwargs)
         return response
 
     async def achat_with_tools(
         self, tools: Sequence[BaseTool], *args: Any, **kwargs: Any
     ) -> ChatResponse:
         """Async version of `chat_with_tools`."""
-        messages, shown = tool_chat_input(ToolChatArguments.from_arguments(tools, *args, **kwargs))
-        response: ChatResponse = await self.achat(messages, **shown)
+        messages, schema_kwargs = tool_chat_input(
+            ToolChatArguments.from_arguments(tools, *args, **kwargs)
+        )
+        response: ChatResponse = await self.achat(messages, **schema_kwargs)
         return response
 
     def stream_chat_with_tools(
         self, tools: Sequence[BaseTool], *args: Any, **kwargs: Any
     ) -> ChatResponseGen:
         """Stream what `chat_with_tools` returns."""
-        messages, shown = tool_chat_input(ToolChatArguments.from_arguments(tools, *args, **kwargs))
-        responses: ChatResponseGen = self.stream_chat(messages, **shown)
+        messages, schema_kwargs = tool_chat_input(
+            ToolChatArguments.from_arguments(tools, *args, **kwargs)
+        )
+        responses: ChatResponseGen = self.stream_chat(messages, **schema_kwargs)
         return responses
 
     async def astream_chat_with_tools(
         self, tools: Sequence[BaseTool], *args: Any, **kwargs: Any
     ) -> ChatResponseAsyncGen:
         """Async version of `stream_chat_with_tools`."""
-        messages, shown = tool_chat_input(ToolChatArguments.from_arguments(tools, *args, **kwargs))
-        responses: ChatResponseAsyncGen = await self.astream_chat(messages, **shown)
+        messages, schema_kwargs = tool_chat_input(
+            ToolChatArguments.from_arguments(tools, *args, **kwargs)
+        )
+        responses: ChatResponseAsyncGen = await self.astream_chat(messages, **schema_kwargs)
         return responses
 
     def get_tool_calls_from_response(

@@ -79,8 +79,8 @@ class TryageLLM(LLMChatMixin, ToolChatMixin, StructuredPredictMixin, RoutingFiel
     ) -> Self:
         """Return TryageLLM over your LLMs, or functions that make one when it is needed.
 
-        LLMs in a list get the name of the model that they call. By it they are recognised among the
-        known experts, and so are those in a dict. `settings` are fields of TryageLLM.
+        LLMs in a list get the name of the model that they call. This name finds them among the
+        known experts; it also finds those in a dict. `settings` are fields of TryageLLM.
         """
         return cls(llms=name_models(llms, llm_name), **settings)
 
@@ -103,7 +103,7 @@ class TryageLLM(LLMChatMixin, ToolChatMixin, StructuredPredictMixin, RoutingFiel
             llm: For TryageLLM itself: `sticky`, `preferences` ...
             query: Arguments of `Router.from_hub`: `limit`, `license`, `max_parameters`, `base` ...
                 Without `local`, only models that a provider serves are found, unless `served`
-                says something else.
+                has another value.
 
         Raises:
             MissingExtraError: the package of these LLMs is not installed.
@@ -131,12 +131,12 @@ class TryageLLM(LLMChatMixin, ToolChatMixin, StructuredPredictMixin, RoutingFiel
 
     @property
     def metadata(self) -> LLMMetadata:
-        """Metadata valid for every choice; it never changes, as LlamaIndex keeps sizes of it."""
+        """Metadata for every choice; it never changes, because LlamaIndex stores its sizes."""
         return self._metadata
 
     @property
     def _session(self) -> LLMSession:
-        given = {
+        settings = {
             name: getattr(self, name) for name in _FORWARDED_FIELDS if name in self.model_fields_set
         }
         return LLMSession(
@@ -144,7 +144,7 @@ class TryageLLM(LLMChatMixin, ToolChatMixin, StructuredPredictMixin, RoutingFiel
             self._clients,
             self.max_attempts,
             self.callback_manager.handlers,
-            {name: value for name, value in given.items() if value is not None},
+            {name: value for name, value in settings.items() if value is not None},
             self._copies,
         )
 
@@ -178,10 +178,10 @@ class TryageLLM(LLMChatMixin, ToolChatMixin, StructuredPredictMixin, RoutingFiel
     def __getstate__(self) -> dict[Any, Any]:
         """Leave out secrets, clients, callbacks and remembered conversations."""
         state = BaseModel.__getstate__(self)
-        own = {"llms": self._clients, "callback_manager": None, "rate_limiter": None}
-        fields = {**state["__dict__"], **own}
-        private = {**(state["__pydantic_private__"] or {}), "_copies": {}}
-        return {**state, "__dict__": fields, "__pydantic_private__": private}
+        replacements = {"llms": self._clients, "callback_manager": None, "rate_limiter": None}
+        fields = {**state["__dict__"], **replacements}
+        private_fields = {**(state["__pydantic_private__"] or {}), "_copies": {}}
+        return {**state, "__dict__": fields, "__pydantic_private__": private_fields}
 
     def __setstate__(self, state: dict[Any, Any]) -> None:
         """Restore the state as it is: validation would lose what is known about the LLMs."""

@@ -59,7 +59,7 @@ class TryageSelection(SelectorResult):
 
 
 class TryageSelector(BaseSelector):
-    """Select choices for `RouterQueryEngine`, `RouterRetriever` and the like.
+    """Select choices for `RouterQueryEngine`, `RouterRetriever` and similar classes.
 
     Without a router, choices are ranked by the probability that what they describe serves the
     query. With a router, each choice stands for the expert that has the name of its tool. Flags in
@@ -113,7 +113,9 @@ class TryageSelector(BaseSelector):
             return TryageSelection(selections=[_default_selection(default, reason)])
         selections = [
             SingleSelection(index=index, reason=reason)
-            for index, reason in zip(ranking.chosen, _selection_reasons(ranking), strict=True)
+            for index, reason in zip(
+                ranking.selected_indices, _selection_reasons(ranking), strict=True
+            )
         ]
         if not selections and default is not None:
             selections = [_default_selection(default, ranking.note)]
@@ -140,7 +142,7 @@ class TryageSelector(BaseSelector):
             return names.index(str(self._default))
         if isinstance(self._default, int) and 0 <= self._default < len(choices):
             return int(self._default)
-        raise InputError(f"The default {self._default!r} is none of the {len(choices)} choices.")
+        raise InputError(f"The default {self._default!r} is not one of the {len(choices)} choices.")
 
     def _get_prompts(self) -> dict[str, Any]:
         return {}
@@ -160,12 +162,12 @@ def _default_selection(index: int, reason: str) -> SingleSelection:
 class ChoiceRanking:
     """The choices for one query, ranked.
 
-    `chosen` holds the indices of the selected choices, best first. `ranking` holds all of them,
-    under names that `index_by_name` maps to indices. `labels` name the choices for people. `note`
-    is the reason if the ranking does not show it.
+    `selected_indices` are the indices of the selected choices, best first. `ranking` holds all
+    choices, under names that `index_by_name` maps to indices. `labels` name the choices for
+    people. `note` is the reason if the ranking does not show it.
     """
 
-    chosen: Sequence[int]
+    selected_indices: Sequence[int]
     ranking: Sequence[RankedExpert]
     index_by_name: Mapping[str, int]
     labels: Sequence[str]
@@ -176,30 +178,33 @@ class ChoiceRanking:
 def _selection_reasons(ranking: ChoiceRanking) -> list[str]:
     """Say for each chosen index its score, and how far it is from the best that was not chosen."""
     if ranking.note:
-        return [ranking.note] * len(ranking.chosen)
-    chosen: dict[int, RankedExpert] = {}
+        return [ranking.note] * len(ranking.selected_indices)
+    selected_experts: dict[int, RankedExpert] = {}
     runner_up: RankedExpert | None = None
-    for one in ranking.ranking:
-        index = ranking.index_by_name[one.name]
-        if index in ranking.chosen:
-            chosen[index] = one
+    for expert in ranking.ranking:
+        index = ranking.index_by_name[expert.name]
+        if index in ranking.selected_indices:
+            selected_experts[index] = expert
         elif runner_up is None:
-            runner_up = one
-        if runner_up is not None and len(chosen) == len(ranking.chosen):
-            break  # a long ranking is sorted no further
-    return [_reason(ranking, index, chosen[index], runner_up) for index in ranking.chosen]
+            runner_up = expert
+        if runner_up is not None and len(selected_experts) == len(ranking.selected_indices):
+            break  # the rest of a long ranking need not be sorted
+    return [
+        _reason(ranking, index, selected_experts[index], runner_up)
+        for index in ranking.selected_indices
+    ]
 
 
 def _reason(
-    ranking: ChoiceRanking, index: int, chosen: RankedExpert, runner_up: RankedExpert | None
+    ranking: ChoiceRanking, index: int, expert: RankedExpert, runner_up: RankedExpert | None
 ) -> str:
-    terms = "".join(f" + {name} {term:.3f}" for name, term in chosen.terms.items())
-    score = f"{ranking.labels[index]}: predicted loss {chosen.predicted_loss:.3f}{terms}"
+    terms = "".join(f" + {name} {term:.3f}" for name, term in expert.terms.items())
+    score = f"{ranking.labels[index]}: predicted loss {expert.predicted_loss:.3f}{terms}"
     if runner_up is None:
         return score
-    margin = runner_up.total - chosen.total
-    other = ranking.labels[ranking.index_by_name[runner_up.name]]
-    return f"{score}, {abs(margin):.3f} {'ahead of' if margin >= 0 else 'behind'} {other}"
+    margin = runner_up.total - expert.total
+    runner_up_label = ranking.labels[ranking.index_by_name[runner_up.name]]
+    return f"{score}, {abs(margin):.3f} {'ahead of' if margin >= 0 else 'behind'} {runner_up_label}"
 
 
 # The two rankers of choices --------------------------------------------------------------------
@@ -218,7 +223,8 @@ class ChoiceRanker(Protocol):
 class ExpertRanker:
     """Ranks by a router: a choice stands for the expert with the name, or alias, of its tool.
 
-    `k` limits the chosen; None chooses those that are more likely right than not, at least one.
+    `k` limits the number of choices; None chooses those that are more likely right than not, and
+    at least one.
     """
 
     def __init__(self, router: Router, k: int | None) -> None:
@@ -242,27 +248,31 @@ class ExpertRanker:
         decision = router.route(query, preferences)
         if decision.default_used:
             default = decision.expert.name
-            chosen = [index_by_name[default]]
+            selected_indices = [index_by_name[default]]
             note = f"{default}: the declared default; {decision.default_reason}"
         else:
-            chosen = [index_by_name[one.name] for one in self._choose(decision.ranking)]
+            selected_indices = [
+                index_by_name[expert.name] for expert in self._choose(decision.ranking)
+            ]
             note = ""
-        return ChoiceRanking(chosen, decision.ranking, index_by_name, labels, decision, note)
+        return ChoiceRanking(
+            selected_indices, decision.ranking, index_by_name, labels, decision, note
+        )
 
     def _choose(self, ranking: Sequence[RankedExpert]) -> Sequence[RankedExpert]:
         if self._k is not None:
             return ranking[: self._k]
-        return [one for one in ranking if one.predicted_loss < 0.5] or ranking[:1]
+        return [expert for expert in ranking if expert.predicted_loss < 0.5] or ranking[:1]
 
     def _restrict_router(self, names: tuple[str, ...]) -> tuple[Router, dict[str, int]]:
         """Return a router over these experts, made once, and the index of each expert."""
-        restricted = self._restricted_routers.get(names)
-        if restricted is None:
+        entry = self._restricted_routers.get(names)
+        if entry is None:
             experts = self._expert_names(names)
             index_by_name = {name: index for index, name in enumerate(experts)}
-            restricted = self._router.subset(experts), index_by_name
-            self._restricted_routers.put(names, restricted)
-        return restricted
+            entry = self._router.subset(experts), index_by_name
+            self._restricted_routers.put(names, entry)
+        return entry
 
     def _expert_names(self, names: Sequence[str]) -> list[str]:
         if "" in names:
@@ -271,10 +281,10 @@ class ExpertRanker:
                 "router: QueryEngineTool.from_defaults(engine, name=...)."
             )
         experts = [self._router.library[name].name for name in names]
-        repeated = [name for name, count in Counter(experts).items() if count > 1]
-        if repeated:
+        duplicates = [name for name, count in Counter(experts).items() if count > 1]
+        if duplicates:
             raise InputError(
-                f"Several choices stand for {repeated[0]!r}. Give each tool an expert of its own."
+                f"Several choices stand for {duplicates[0]!r}. Give each tool an expert of its own."
             )
         return experts
 
@@ -299,18 +309,22 @@ class DescriptionRanker:
             InputError: a choice has neither a name of its own nor a description.
             NoExpertError: the requirements leave no choice.
         """
-        read = self._choice_toolbox(choices)
+        choice_toolbox = self._choice_toolbox(choices)
         selection = self._ranker.select(
-            read.toolbox, query, self._k, preferences=preferences, abstain_below=self._abstain_below
+            choice_toolbox.toolbox,
+            query,
+            self._k,
+            preferences=preferences,
+            abstain_below=self._abstain_below,
         )
         note = ""
         if selection.abstained:
             note = f"some choice is of use with probability {selection.needed:.2f}"
         return ChoiceRanking(
-            [read.index_by_name[name] for name in selection.names],
+            [choice_toolbox.index_by_name[name] for name in selection.names],
             selection.ranking,
-            read.index_by_name,
-            read.labels,
+            choice_toolbox.index_by_name,
+            choice_toolbox.labels,
             selection,
             note,
         )
@@ -318,14 +332,14 @@ class DescriptionRanker:
     def _choice_toolbox(self, choices: Sequence[ToolMetadata]) -> _ChoiceToolbox:
         """Read choices once, by their texts: LlamaIndex makes new objects for every query."""
         key = tuple(tuple(map(field, choices)) for field in _KEY_FIELDS)
-        read = self._toolboxes.get(key)
-        if read is None:
+        choice_toolbox = self._toolboxes.get(key)
+        if choice_toolbox is None:
             tools = _to_tools(choices)
             index_by_name = {tool.name: index for index, tool in enumerate(tools)}
             toolbox = self._ranker.toolbox(tools)
-            read = _ChoiceToolbox(toolbox, index_by_name, _choice_labels(choices))
-            self._toolboxes.put(key, read)
-        return read
+            choice_toolbox = _ChoiceToolbox(toolbox, index_by_name, _choice_labels(choices))
+            self._toolboxes.put(key, choice_toolbox)
+        return choice_toolbox
 
 
 @dataclass(frozen=True, slots=True)

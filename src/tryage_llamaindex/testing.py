@@ -43,7 +43,7 @@ USAGE = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
 class ScriptedLLM(FunctionCallingLLM):
     """Answers with its name; with tools, it first calls the first one.
 
-    Every answer counts 10 tokens in and 5 tokens out. `heard` keeps the calls that reached it.
+    Every answer counts 10 tokens in and 5 tokens out. `calls` holds the arguments of every call.
     """
 
     model: str = "scripted"
@@ -60,11 +60,11 @@ class ScriptedLLM(FunctionCallingLLM):
     breaks_after: int | None = None
     """The number of chunks of a stream before the connection is lost; None never loses it."""
 
-    heard: list[dict[str, Any]] = Field(default_factory=list, exclude=True)
+    calls: list[dict[str, Any]] = Field(default_factory=list, exclude=True)
     """The messages and arguments of each call."""
 
-    closed: int = 0
-    """The number of its streams that were closed, read to the end or not."""
+    closed_streams: int = 0
+    """How many of its streams were closed, whether or not they were read to the end."""
 
     @classmethod
     def class_name(cls) -> str:
@@ -160,27 +160,27 @@ class ScriptedLLM(FunctionCallingLLM):
         messages = chat_history if chat_history is not None else []
         if user_msg is not None:  # in place, as some providers' packages do
             messages.append(ChatMessage(user_msg) if isinstance(user_msg, str) else user_msg)
-        offered = [tool.metadata.to_openai_tool() for tool in tools]
-        return {"messages": messages, "tools": offered, **kwargs}
+        tool_schemas = [tool.metadata.to_openai_tool() for tool in tools]
+        return {"messages": messages, "tools": tool_schemas, **kwargs}
 
     def get_tool_calls_from_response(
         self, response: ChatResponse, error_on_no_tool_call: bool = True, **_: Any
     ) -> list[ToolSelection]:
         """Return the tool calls, which this LLM writes as blocks."""
-        blocks = [one for one in response.message.blocks if isinstance(one, ToolCallBlock)]
+        blocks = [block for block in response.message.blocks if isinstance(block, ToolCallBlock)]
         if not blocks and error_on_no_tool_call:
             raise ValueError("Expected at least one tool call")
         return [
             ToolSelection(
-                tool_id=str(one.tool_call_id),
-                tool_name=one.tool_name,
-                tool_kwargs=one.tool_kwargs if isinstance(one.tool_kwargs, dict) else {},
+                tool_id=str(block.tool_call_id),
+                tool_name=block.tool_name,
+                tool_kwargs=block.tool_kwargs if isinstance(block.tool_kwargs, dict) else {},
             )
-            for one in blocks
+            for block in blocks
         ]
 
     def _record_call(self, messages: Sequence[ChatMessage], kwargs: dict[str, Any]) -> None:
-        self.heard.append({"messages": list(messages), **kwargs})
+        self.calls.append({"messages": list(messages), **kwargs})
         error = self.fails.pop(0) if self.fails else None
         if error is not None:
             raise error
@@ -210,20 +210,22 @@ class ScriptedLLM(FunctionCallingLLM):
     def _words(
         self, messages: Sequence[ChatMessage], kwargs: dict[str, Any]
     ) -> Iterator[ChatResponse]:
-        whole = self._reply(messages, kwargs)
+        response = self._reply(messages, kwargs)
         try:
-            empty = ChatMessage("", role=MessageRole.ASSISTANT)
-            yield ChatResponse(message=empty, delta="")  # as OpenAI's LLM: the role comes first
+            empty_message = ChatMessage("", role=MessageRole.ASSISTANT)
+            yield ChatResponse(
+                message=empty_message, delta=""
+            )  # as OpenAI's LLM: the role comes first
             text = ""
-            for count, word in enumerate(re.findall(r"\S+\s*", whole.message.content or "")):
+            for count, word in enumerate(re.findall(r"\S+\s*", response.message.content or "")):
                 if count == self.breaks_after:
                     raise ConnectionError(f"{self.model} broke off")
                 text += word
                 message = ChatMessage(text, role=MessageRole.ASSISTANT)
                 yield ChatResponse(message=message, delta=word, raw=None)
-            yield whole.model_copy(update={"delta": ""})
+            yield response.model_copy(update={"delta": ""})
         finally:
-            self.closed += 1
+            self.closed_streams += 1
 
 
 class BundledEmbedding(BaseEmbedding):

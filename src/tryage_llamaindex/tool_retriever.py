@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 class TryageToolRetriever(ObjectRetriever[BaseTool]):
     """Retrieve the tools with the lowest total for a query, without an index or a language model.
 
-    Give it to `FunctionAgent(tool_retriever=...)`, `ReActAgent` or anything else that takes an
+    Give it to `FunctionAgent(tool_retriever=...)`, `ReActAgent` or another class that uses an
     object retriever, instead of `ObjectIndex.from_objects(tools).as_retriever()`.
 
     Args:
@@ -61,10 +61,15 @@ class TryageToolRetriever(ObjectRetriever[BaseTool]):
         self._node_postprocessors = []
         self._ranker = ranker or ToolRanker.from_pretrained()
         known_by_name = {tool.name: tool for tool in check_tools(known)}
-        read = [to_tool(tool) for tool in tools]
-        self._tools = {one.name: tool for one, tool in zip(read, tools, strict=True)}
+        ranker_tools = [to_tool(tool) for tool in tools]
+        self._tools = {
+            ranker_tool.name: tool for ranker_tool, tool in zip(ranker_tools, tools, strict=True)
+        }
         self._toolbox = self._ranker.toolbox(
-            [one.with_metadata(known_by_name.get(one.name)) for one in read]
+            [
+                ranker_tool.with_metadata(known_by_name.get(ranker_tool.name))
+                for ranker_tool in ranker_tools
+            ]
         )
         self._always_include = check_strings("always_include", always_include)
         check_tool_names("always_include", self._always_include, self._tools)

@@ -23,7 +23,7 @@ class Client:
 
 class Clients(ClientPool[Client]):
     client_type = Client
-    expected = "a Client, or a function that makes one"
+    source_description = "a Client, or a function that makes one"
 
 
 def test_a_client_is_made_by_the_first_call_and_only_once():

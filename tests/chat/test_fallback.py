@@ -116,7 +116,7 @@ def test_a_refusal_of_an_unverified_ability_leads_to_the_next(router, library):
 
 class TextPool(ClientPool[str]):
     client_type = str
-    expected = "a text"
+    source_description = "a text"
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from tryage.chat.settings import (
     RoutingFields,
     find_hub_models,
     max_answer_tokens,
-    read_preferences,
+    to_preferences,
 )
 from tryage.errors import InputError, LibraryError, MissingExtraError
 from tryage.testing import FixedPerception
@@ -73,12 +73,12 @@ def test_a_copy_with_other_preferences_chooses_by_them():
 
 @pytest.mark.parametrize("given", [Preferences(only=["a"]), Preferences(only=["a"]).to_dict()])
 def test_the_preferences_of_a_call_are_an_object_or_a_dict(given):
-    assert read_preferences(given) == Preferences(only=["a"])
+    assert to_preferences(given) == Preferences(only=["a"])
 
 
 def test_preferences_of_another_type_are_refused():
     with pytest.raises(InputError, match=r"tryage_preferences is a int\. Expected Pref"):
-        read_preferences(7)
+        to_preferences(7)
 
 
 @pytest.mark.parametrize(

@@ -187,7 +187,7 @@ def test_a_traced_copy_has_tags_and_metadata_and_reports_its_answer():
     traced = callback.attach(with_trace_metadata(model, record))
     assert traced.tags == ["mine", "tryage:gpt-4o"]
     assert traced.metadata["tryage_reason"] == "lowest total of 2"
-    assert not callback.answered
+    assert not callback.has_answered
     traced.invoke("hello")
-    assert callback.answered
+    assert callback.has_answered
     assert (model.tags, model.callbacks) == (["mine"], None)

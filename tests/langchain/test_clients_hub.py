@@ -61,8 +61,8 @@ def test_models_of_the_catalogue_are_candidates_and_the_chosen_one_answers(chat,
         assert answer.text == f"Hello from {name}"
         assert record_of(answer)["model"] == name
         assert answer.usage_metadata["total_tokens"] == 10
-    assert {request.path for request, _ in inference.heard} == {"/v1/chat/completions"}
-    assert inference.heard[0][1]["max_tokens"] == 50
+    assert {request.path for request, _ in inference.requests} == {"/v1/chat/completions"}
+    assert inference.requests[0][1]["max_tokens"] == 50
     assert chat._pool.library[FIRST].output_price == 0.2
 
 
@@ -88,7 +88,7 @@ def test_tools_are_bound_and_a_tool_loop_stays_with_the_model(chat, inference):
     question = HumanMessage("first question")
     called = bound.invoke([question])
     assert called.tool_calls[0]["name"] == "look"
-    assert inference.heard[0][1]["tools"][0]["function"]["parameters"]["required"] == ["where"]
+    assert inference.requests[0][1]["tools"][0]["function"]["parameters"]["required"] == ["where"]
     output = ToolMessage("nothing", tool_call_id=called.tool_calls[0]["id"])
     answer = bound.invoke([question, called, output])
     assert answer.text == f"Hello from {FIRST}"

@@ -26,8 +26,8 @@ def test_a_call_may_have_its_own_preferences(llm, answered_by):
 def test_a_call_may_name_its_model_and_the_child_gets_the_other_arguments(llm, small, answered_by):
     answer = llm.complete("big", tryage_model="small", temperature=0.5)
     assert answered_by(answer) == {"small"}
-    assert small.heard[-1]["temperature"] == 0.5
-    assert "tryage_model" not in small.heard[-1]
+    assert small.calls[-1]["temperature"] == 0.5
+    assert "tryage_model" not in small.calls[-1]
 
 
 # What the conversation needs ---------------------------------------------------------------
@@ -65,16 +65,16 @@ def test_a_flag_changes_the_choice_and_the_child_does_not_see_it(perception, sma
     router = Router(perception, prompt_flags=True)
     llm = TryageLLM(llms={"small": small, "big": big}, router=router)
     llm.chat([ChatMessage("small question [Flag: model=big]")])
-    assert big.heard[-1]["messages"][-1].content == "small question"
+    assert big.calls[-1]["messages"][-1].content == "small question"
     template = PromptTemplate("Context [Flag: kept]. Question: {query_str}")
     llm.predict(template, query_str="small again [Flag: model=big]")
-    assert big.heard[-1]["messages"][-1].content == "Context [Flag: kept]. Question: small again"
+    assert big.calls[-1]["messages"][-1].content == "Context [Flag: kept]. Question: small again"
 
 
 def test_a_completion_loses_its_flag(perception, small, big):
     llm = TryageLLM(llms={"small": small, "big": big}, router=Router(perception, prompt_flags=True))
     llm.complete("small question [Flag: model=big]")
-    assert big.heard[-1]["messages"][-1].content == "small question"
+    assert big.calls[-1]["messages"][-1].content == "small question"
 
 
 # Observations of agents --------------------------------------------------------------------

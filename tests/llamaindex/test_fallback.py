@@ -38,17 +38,17 @@ async def test_a_stream_falls_back_before_its_first_word_and_never_after(
     assert (await call(llm, stream, "small question"))[-1].message.content.startswith(
         "Hello from scripted-big"
     )
-    small.breaks_after, big.heard = 1, []
+    small.breaks_after, big.calls = 1, []
     with pytest.raises(ConnectionError, match="scripted-small broke off"):
         await call(llm, stream, "small again")
-    assert big.heard == []
+    assert big.calls == []
 
 
 async def test_a_wrong_request_is_not_sent_to_another_llm(llm, small, big, method, call):
     small.fails = [ValueError("no such argument")]
     with pytest.raises(ValueError, match="no such argument"):
         await call(llm, method, "small question")
-    assert big.heard == []
+    assert big.calls == []
 
 
 async def test_when_all_fail_every_error_is_listed(llm, small, big, method, call):
@@ -74,7 +74,7 @@ def test_max_attempts_limits_the_llms_that_are_asked(router, small, big):
     small.fails = [DOWN]
     with pytest.raises(ConnectionError):
         llm.chat([ChatMessage("small")])
-    assert big.heard == []
+    assert big.calls == []
 
 
 def test_the_turn_stays_with_the_llm_that_answered(llm, small):
@@ -95,4 +95,4 @@ def test_a_child_that_changes_its_messages_changes_copies(router, big):
     messages = [ChatMessage("small question")]
     TryageLLM(llms={"small": Changing(model="m"), "big": big}, router=router).chat(messages)
     assert [message.content for message in messages] == ["small question"]
-    assert [message.content for message in big.heard[0]["messages"]] == ["small question"]
+    assert [message.content for message in big.calls[0]["messages"]] == ["small question"]

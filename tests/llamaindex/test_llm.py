@@ -91,10 +91,10 @@ def test_an_own_system_prompt_replaces_that_of_a_child(router, small, big):
     small.system_prompt = "I am small."
     template, children = PromptTemplate("{query_str}"), {"small": small, "big": big}
     TryageLLM(llms=children, router=router).predict(template, query_str="small")
-    assert [m.content for m in small.heard[-1]["messages"]] == ["I am small.", "small"]
+    assert [m.content for m in small.calls[-1]["messages"]] == ["I am small.", "small"]
     own = TryageLLM(llms=children, router=router, system_prompt="I am both.")
     own.predict(template, query_str="small")
-    assert [m.content for m in small.heard[-1]["messages"]] == ["I am both.", "small"]
+    assert [m.content for m in small.calls[-1]["messages"]] == ["I am both.", "small"]
 
 
 def test_preferences_and_flags_of_the_router_hold(perception, small, big, answered_by):

@@ -41,7 +41,7 @@ async def test_a_react_agent_stays_with_one_child_through_its_observations(
     for name, child in (("small", small), ("big", big)):
         child.replies = [USES_TOOL, ANSWERS.format(name=name)]
         assert str(await agent.run(f"{name} question")) == f"Six, says {name}."
-        assert "Observation: 6" in child.heard[-1]["messages"][-1].content
+        assert "Observation: 6" in child.calls[-1]["messages"][-1].content
     assert served_models(observer) == ["small", "small", "big", "big"]
     assert perception.asked == ["small question", "big question"]
 
@@ -57,7 +57,7 @@ async def test_a_code_act_agent_stays_with_one_child_through_its_results(
 
     agent = CodeActAgent(code_execute_fn=execute, tools=[double], llm=llm, streaming=streaming)
     assert str(await agent.run("big question")) == "Six."
-    assert "Result of executing" in big.heard[-1]["messages"][-1].content
+    assert "Result of executing" in big.calls[-1]["messages"][-1].content
     assert served_models(observer) == ["big", "big"]
 
 

@@ -64,8 +64,8 @@ async def test_the_chosen_model_of_the_hub_answers_by_every_method(served, infer
         last = (await call(served, method, f"{name.split('/')[1]} question"))[-1]
         assert str(last).endswith(f"Hello from {name}")
         assert last.additional_kwargs["tryage"]["model"] == name
-    assert [asked["model"] for _, asked in inference.heard] == [*NAMES, *NAMES]
-    assert {request.token for request, _ in inference.heard} == {TOKEN}
+    assert [asked["model"] for _, asked in inference.requests] == [*NAMES, *NAMES]
+    assert {request.token for request, _ in inference.requests} == {TOKEN}
 
 
 async def test_a_stream_comes_word_by_word(served, call):
@@ -116,7 +116,7 @@ def test_a_pickle_takes_its_token_from_the_environment(served, inference, monkey
     again = pickle.loads(pickle.dumps(served))  # noqa: S301 - our own pickle
     monkeypatch.setenv("HF_TOKEN", "hf_of_the_environment")
     assert str(again.complete("big question")) == "Hello from maker/big"
-    assert inference.heard[-1][0].token == "hf_of_the_environment"  # noqa: S105 - not a real token
+    assert inference.requests[-1][0].token == "hf_of_the_environment"  # noqa: S105 - not a real token
 
 
 @pytest.fixture(scope="module")

@@ -54,7 +54,7 @@ def test_a_stream_that_is_left_early_is_closed_and_has_not_failed(llm, small, bi
     stream.close()
     del stream
     gc.collect()
-    assert (small.closed, big.heard) == (1, [])
+    assert (small.closed_streams, big.calls) == (1, [])
     assert llm.chat([ChatMessage("small question")]).additional_kwargs["tryage"]["model"] == "small"
 
 
@@ -66,4 +66,4 @@ async def test_an_asynchronous_stream_that_is_left_early_is_closed(llm, small, b
     gc.collect()
     for _ in range(10):  # asyncio closes nested generators one after the other
         await asyncio.sleep(0)
-    assert (small.closed, big.heard) == (1, [])
+    assert (small.closed_streams, big.calls) == (1, [])

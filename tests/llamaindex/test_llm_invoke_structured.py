@@ -36,7 +36,7 @@ async def test_the_chosen_child_predicts_the_model(llm, big, perception, observe
     answers = await call(llm, method, Fact, prompt=TEMPLATE, query_str="big question")
     assert answers[-1].n == 3
     assert perception.asked == ["big question"]
-    assert len(big.heard) == 1
+    assert len(big.calls) == 1
     assert [one.model for one in observer.of("RoutingDecisionEvent")] == ["big"]
 
 
@@ -44,7 +44,7 @@ def test_the_childs_own_method_is_called_with_the_arguments(router, small):
     own = Native(model="native")
     llm = TryageLLM(llms={"small": small, "big": own}, router=router)
     fact = llm.structured_predict(Fact, TEMPLATE, llm_kwargs={"seed": 1}, query_str="big one")
-    assert (fact.n, own.heard) == (42, [{"messages": ["Extract it. big one"], "seed": 1}])
+    assert (fact.n, own.calls) == (42, [{"messages": ["Extract it. big one"], "seed": 1}])
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -77,4 +77,4 @@ def test_tokens_of_structured_answers_are_counted_once(llm, router):
 def test_a_system_prompt_of_tryagellm_reaches_the_child(router, small, big):
     llm = TryageLLM(llms={"small": small, "big": big}, router=router, system_prompt="Be exact.")
     llm.structured_predict(Fact, TEMPLATE, query_str="big question")
-    assert big.heard[0]["messages"][0].content == "Be exact."
+    assert big.calls[0]["messages"][0].content == "Be exact."

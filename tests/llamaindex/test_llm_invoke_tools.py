@@ -120,8 +120,8 @@ async def test_the_callers_history_is_not_changed(llm, tool_method, call):
 
 def test_arguments_reach_the_child_and_defaults_do_not(llm, small):
     llm.chat_with_tools(TOOLS, "small question", verbose=False, temperature=0.3)
-    assert small.heard[0]["temperature"] == 0.3
-    assert "verbose" not in small.heard[0]
+    assert small.calls[0]["temperature"] == 0.3
+    assert "verbose" not in small.calls[0]
 
 
 def test_predict_and_call_routes_once_and_calls_the_tool(llm, perception):

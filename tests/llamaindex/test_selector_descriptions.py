@@ -115,7 +115,7 @@ def test_requirements_that_no_choice_meets_select_the_default(ranker):
 
 @pytest.mark.parametrize("default", [3, -1, "unknown"])
 def test_a_default_that_is_none_of_the_choices_is_refused(ranker, default):
-    with pytest.raises(InputError, match="none of the 3 choices"):
+    with pytest.raises(InputError, match="not one of the 3 choices"):
         TryageSelector(ranker=ranker, default=default).select(DESCRIBED, "Hi")
 
 

@@ -15,8 +15,8 @@ async def test_a_scripted_llm_answers_with_its_name_by_every_method(method, call
     llm = ScriptedLLM(model="one")
     last = (await call(llm, method, "question"))[-1]
     assert str(last).endswith("Hello from one today")
-    assert llm.heard[0]["messages"][0].content == "question"
-    assert llm.closed == int("stream" in method)
+    assert llm.calls[0]["messages"][0].content == "question"
+    assert llm.closed_streams == int("stream" in method)
 
 
 def test_its_replies_and_errors_come_in_order():
@@ -25,7 +25,7 @@ def test_its_replies_and_errors_come_in_order():
     with pytest.raises(TimeoutError, match="slow"):
         llm.complete("question")
     assert str(llm.complete("question")) == "Hello from one today"
-    assert len(llm.heard) == 3
+    assert len(llm.calls) == 3
 
 
 def test_its_stream_can_break_after_some_chunks():

@@ -17,7 +17,7 @@ from tryage.core.library import Library
 from tryage.core.preferences import Preferences
 from tryage.core.request import merge_preferences
 from tryage.errors import CatalogueError
-from tryage.perception.base import DeduplicatedPerception
+from tryage.perception.wrappers import DeduplicatedPerception
 from tryage.router import Router
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ _REPOSITORY_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 @dataclass(frozen=True)
 class CandidatePool:
-    """The experts that the clients are, in their order.
+    """One expert for each client, in their order.
 
     `duplicates` maps an expert to the one that is the same model at another provider.
     """
@@ -46,8 +46,8 @@ class CandidatePool:
     ) -> CandidatePool:
         """Return the pool of these experts, in which one model may have several providers.
 
-        The pool takes over the origin of `router_library`, the library of the user's own router,
-        because its facts are as old.
+        The pool has the origin of `router_library`, the library of the user's own router, because
+        its facts have the same age.
 
         Raises:
             LibraryError: two names clash.
@@ -67,17 +67,17 @@ class CandidatePool:
         """
         perception = base.perception
         if self.duplicates:
-            unique = [name for name in self.library.names if name not in self.duplicates]
+            unique_names = [name for name in self.library.names if name not in self.duplicates]
             perception = DeduplicatedPerception(
-                perception, self.library.subset(unique), self.duplicates
+                perception, self.library.subset(unique_names), self.duplicates
             )
-        inherited = base.default if base.default in self.library else None
+        base_default = base.default if base.default in self.library else None
         return Router(
             perception,
             self.library,
             preferences=merge_preferences(base.preferences, preferences or Preferences()),
             constraints=base.constraints,
-            default=default or inherited,
+            default=default or base_default,
             strict=base.strict,
             prompt_flags=base.prompt_flags,
         )
@@ -86,8 +86,8 @@ class CandidatePool:
 class RouterCache:
     """The chat routers of a pool, one for each combination of settings, made when first used.
 
-    Copies of a chat model share the cache, so copies with other preferences do not displace what
-    is remembered of conversations. A pickle starts empty.
+    Copies of a chat model share the cache, so copies with other preferences do not displace the
+    remembered conversations. A pickle starts empty.
     """
 
     def __init__(self) -> None:
@@ -105,7 +105,7 @@ class RouterCache:
     ) -> ChatRouter:
         """Return the chat router of these settings; the bundled router is read if `router` is None.
 
-        Two threads make only one.
+        Threads that ask for the same settings at once get the same chat router.
         """
         key = (id(pool), id(router), id(preferences), default, sticky)
         entry = self._routers.get(key)
@@ -114,13 +114,15 @@ class RouterCache:
                 entry = self._routers.get(key)
                 if entry is None:
                     base = Router.from_pretrained() if router is None else router
-                    made = ChatRouter(pool.build_router(base, preferences, default), sticky=sticky)
-                    entry = (pool, router, preferences), made
+                    chat_router = ChatRouter(
+                        pool.build_router(base, preferences, default), sticky=sticky
+                    )
+                    entry = (pool, router, preferences), chat_router
                     self._routers.put(key, entry)
         return entry[1]
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Keep nothing: what is remembered belongs to conversations of this process."""
+        """Keep nothing: the remembered conversations belong to this process."""
         return type(self), ()
 
 
@@ -138,7 +140,7 @@ def candidate_experts(
     router_library: Library | None,
     user_experts: Iterable[Expert],
 ) -> list[Expert]:
-    """Return the experts that the clients are, under the user's names, with all known facts.
+    """Return one expert for each client, under the user's name, with all known facts.
 
     Each fact comes from the first source that has it: the user, the client, the library of the
     user's own router, the user's catalogue of the Hub, the bundled library. The source of each
@@ -151,8 +153,8 @@ def candidate_experts(
     """
     user_facts = {expert.name.casefold(): expert for expert in user_experts}
     # A library with an origin comes from a catalogue already.
-    synced = router_library is not None and router_library.origin is not None
-    with closing(LocalCatalog(disabled=synced)) as catalog:
+    is_from_catalog = router_library is not None and router_library.origin is not None
+    with closing(LocalCatalog(disabled=is_from_catalog)) as catalog:
         return [
             _candidate_expert(name, facts, user_facts.get(name.casefold()), router_library, catalog)
             for name, facts in clients.items()
@@ -166,19 +168,19 @@ def _candidate_expert(
     router_library: Library | None,
     catalog: LocalCatalog,
 ) -> Expert:
-    """Return one model's facts; the name under which the library knows it becomes an alias."""
+    """Return one model's facts; its name in the library becomes an alias."""
     names = [name] if client_facts.name is None else [name, client_facts.name]
     match, repository = _matching_experts(
         names, bundled_library() if router_library is None else router_library, catalog
     )
     # The bundled library is a snapshot that is older than the catalogue.
-    known = (match, repository) if router_library is None else (repository, match)
+    ordered_experts = (match, repository) if router_library is None else (repository, match)
     layers = [
-        *(_FactLayer(one) for one in known if one is not None),
+        *(_FactLayer(expert) for expert in ordered_experts if expert is not None),
         _FactLayer(Expert(name, **client_facts.facts), client_facts.source),
         *([] if user_expert is None else [_FactLayer(user_expert, "given by you")]),
     ]
-    alias = next((one.name for one in (match, repository) if one is not None), name)
+    alias = next((expert.name for expert in (match, repository) if expert is not None), name)
     aliases = () if alias.casefold() == name.casefold() else (alias,)
     return _with_structured_output(replace(_merge_layers(layers), name=name, aliases=aliases))
 
@@ -186,7 +188,7 @@ def _candidate_expert(
 def _matching_experts(
     names: list[str], library: Library, catalog: LocalCatalog
 ) -> tuple[Expert | None, Expert | None]:
-    """Return the expert of the library and that of the catalogue which the names mean."""
+    """Return the expert of the library and the expert of the catalogue that the names mean."""
     match = next(filter(None, (resolve_model_name(library, name) for name in names)), None)
     if match is not None:
         return match, catalog.lookup([*names, match.name, *match.aliases])
@@ -221,8 +223,8 @@ def _merge_layers(layers: Sequence[_FactLayer]) -> Expert:
 
 def _sourced_facts(layer: _FactLayer) -> Iterator[tuple[str, Any, Any]]:
     """Yield each fact of a layer as field, value and source."""
-    recorded = layer.expert.metadata.get("sources")
-    sources = recorded if isinstance(recorded, dict) else {}
+    own_sources = layer.expert.metadata.get("sources")
+    sources = own_sources if isinstance(own_sources, dict) else {}
     for field, value in layer.expert.to_dict().items():
         if field not in _IDENTITY_FIELDS:
             yield field, value, sources.get(field, layer.source)
@@ -239,20 +241,20 @@ class LocalCatalog:
     """The catalogue that `tryage hub sync` has filled, if there is one.
 
     A catalogue that cannot be read only causes a warning, because the models can be asked without
-    it. One that is `disabled` is not read.
+    it. With `disabled`, the catalogue is not read.
     """
 
     def __init__(self, *, disabled: bool = False) -> None:
         from tryage.hub.catalog import Catalogue
 
         catalog = Catalogue()
-        usable = not disabled and catalog.path.is_file()
-        self._catalog: Catalogue | None = catalog if usable else None
+        is_usable = not disabled and catalog.path.is_file()
+        self._catalog: Catalogue | None = catalog if is_usable else None
 
     def lookup(self, names: Iterable[str]) -> Expert | None:
         """Return the facts of the first name that is a repository, each fact with its source.
 
-        A name means a repository by its id, with or without a provider around it.
+        A name that means a repository holds its id, with or without a provider.
         """
         if self._catalog is None:
             return None

@@ -28,15 +28,15 @@ _INLINE_THRESHOLD = 2e-3  # seconds
 class ClientPool(Mapping[str, Any], Generic[C]):
     """Name -> client, or the source that makes one; a deep copy shares the clients.
 
-    A framework sets in a subclass the class of its clients, `client_type`, and in words what is a
-    valid source, `expected`. Threads may share a pool.
+    A framework's subclass sets `client_type`, the class of its clients, and `source_description`,
+    which describes valid sources in error messages. Threads may share a pool.
 
     Raises:
         InputError: there is no client, or one is of another type.
     """
 
     client_type: ClassVar[type[Any]]
-    expected: ClassVar[str]
+    source_description: ClassVar[str]
 
     def __init__(self, sources: Mapping[str, Any]) -> None:
         if not sources:
@@ -44,11 +44,14 @@ class ClientPool(Mapping[str, Any], Generic[C]):
         for name, source in sources.items():
             if not self.is_valid_source(source):
                 raise InputError(
-                    f"The model {name!r} is a {type(source).__name__}. Expected {self.expected}."
+                    f"The model {name!r} is a {type(source).__name__}. "
+                    f"Expected {self.source_description}."
                 )
         self._sources = dict(sources)
-        ready = (name for name, source in sources.items() if isinstance(source, self.client_type))
-        self._clients: dict[str, C] = {name: sources[name] for name in ready}
+        client_names = (
+            name for name, source in sources.items() if isinstance(source, self.client_type)
+        )
+        self._clients: dict[str, C] = {name: sources[name] for name in client_names}
         self._lock = threading.Lock()
 
     @classmethod
@@ -64,7 +67,7 @@ class ClientPool(Mapping[str, Any], Generic[C]):
         return client
 
     def __getitem__(self, name: str) -> Any:  # noqa: ANN401 - a source of a client is of any type
-        """Return the client if it is made already, else its source."""
+        """Return the client if it exists already, else its source."""
         return self._clients.get(name, self._sources[name])
 
     def __iter__(self) -> Iterator[str]:
@@ -76,7 +79,7 @@ class ClientPool(Mapping[str, Any], Generic[C]):
         return len(self._sources)
 
     def is_built(self, name: str) -> bool:
-        """Tell whether the client is made already: making one may take a while."""
+        """Tell whether the client exists already: making one may take a while."""
         return name in self._clients
 
     def get_client(self, name: str) -> C:

@@ -93,7 +93,7 @@ class Conversation:
         return count(self.tools) + sum(turn.tokens(count) for turn in self.turns)
 
     def answered_tokens(self, count: TokenCounter = estimate_tokens) -> float:
-        """Return how many of the tokens the model that answered last has read or written."""
+        """Return how many tokens the model of the last answer has read or written."""
         answers = [i for i, turn in enumerate(self.turns) if turn.role == "assistant"]
         if not answers:
             return 0.0
@@ -110,9 +110,9 @@ class Conversation:
 
     @property
     def _request_index(self) -> int:
-        """Index of the last user message; of the last message if no user speaks."""
-        asked = [i for i, turn in enumerate(self.turns) if turn.role == "user"]
-        return asked[-1] if asked else len(self.turns) - 1
+        """Index of the last user message, else of the last message."""
+        user_turns = [i for i, turn in enumerate(self.turns) if turn.role == "user"]
+        return user_turns[-1] if user_turns else len(self.turns) - 1
 
 
 def conversation_requirements(conversation: Conversation, tokens: float) -> tuple[Requirement, ...]:
@@ -122,14 +122,16 @@ def conversation_requirements(conversation: Conversation, tokens: float) -> tupl
     """
     answer = conversation.answer_tokens
     length = tokens + (REFERENCE_OUTPUT_TOKENS if answer is None else answer)
-    needed = {
+    is_required = {
         "tools": bool(conversation.tools),
         "structured_output": conversation.structured_output,
         "vision": conversation.images,
         "audio": conversation.audio,
     }
     capabilities = [
-        Requirement("capabilities", "has", (name,), True) for name in needed if needed[name]
+        Requirement("capabilities", "has", (name,), True)
+        for name in is_required
+        if is_required[name]
     ]
     return (Requirement("context_length", ">=", length, unknown_passes=True), *capabilities)
 
@@ -142,12 +144,14 @@ def discriminating_requirements(
     Prompts whose requirements all experts meet then share their preferences, so the router decides
     about them in one batch.
     """
-    return tuple(one for one in requirements if not _is_met_by_all(one, library))
+    return tuple(
+        requirement for requirement in requirements if not _is_met_by_all(requirement, library)
+    )
 
 
 def meets_requirements(requirements: Iterable[Requirement], library: Library, i: int) -> bool:
     """Tell whether expert `i` is not known to fail any of the requirements."""
-    return all(bool(one.satisfied(library)[i]) for one in requirements)
+    return all(bool(requirement.satisfied(library)[i]) for requirement in requirements)
 
 
 def has_unverified_requirements(
@@ -157,9 +161,14 @@ def has_unverified_requirements(
 
     An unknown context length does not count: a request that is too long has an error of its own.
     """
-    capabilities = (one for one in requirements if one.field == "capabilities")
-    verified = (replace(one, unknown_passes=False).satisfied(library) for one in capabilities)
-    return not all(bool(mask[i]) for mask in verified)
+    capabilities = (
+        requirement for requirement in requirements if requirement.field == "capabilities"
+    )
+    masks = (
+        replace(requirement, unknown_passes=False).satisfied(library)
+        for requirement in capabilities
+    )
+    return not all(bool(mask[i]) for mask in masks)
 
 
 def _is_met_by_all(requirement: Requirement, library: Library) -> bool:
@@ -184,14 +193,14 @@ def _min_context_length(library: Library) -> float:
 
 def _digests(turns: Sequence[Turn], thread: str | None) -> Iterable[str]:
     """Yield the digest up to each user message; without one, the digest of all turns."""
-    running = hashlib.sha256(repr(thread).encode())
-    found = False
+    hasher = hashlib.sha256(repr(thread).encode())
+    has_user_turn = False
     for turn in turns:
         if turn.role != "system":
-            written = repr((turn.role, turn.text, turn.calls, turn.digest))
-            running.update(written.encode("utf-8", "surrogatepass"))
+            content = repr((turn.role, turn.text, turn.calls, turn.digest))
+            hasher.update(content.encode("utf-8", "surrogatepass"))
         if turn.role == "user":
-            found = True
-            yield running.hexdigest()
-    if turns and not found:
-        yield running.hexdigest()
+            has_user_turn = True
+            yield hasher.hexdigest()
+    if turns and not has_user_turn:
+        yield hasher.hexdigest()

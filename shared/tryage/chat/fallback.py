@@ -116,10 +116,10 @@ class Attempts:
             Exception: the error itself, if no other expert could do better.
         """
         if client_called:
-            unverified = has_unverified_requirements(
+            is_unverified = has_unverified_requirements(
                 self.plan.requirements, self._library, self._library.index(name)
             )
-            if not should_fall_back(error, unverified=unverified):
+            if not should_fall_back(error, unverified=is_unverified):
                 raise error
         self.failures.append((name, error))
 
@@ -183,8 +183,8 @@ def run_steps(steps: Steps) -> tuple[Any, Record]:
                 step = steps.throw(error)
             else:
                 step = steps.send(result)
-    except StopIteration as end:
-        return end.value  # type: ignore[no-any-return]  # `StopIteration.value` has no type
+    except StopIteration as stop:
+        return stop.value  # type: ignore[no-any-return]  # `StopIteration.value` has no type
 
 
 async def arun_steps(steps: Steps) -> tuple[Any, Record]:
@@ -198,67 +198,67 @@ async def arun_steps(steps: Steps) -> tuple[Any, Record]:
                 step = steps.throw(error)
             else:
                 step = steps.send(result)
-    except StopIteration as end:
-        return end.value  # type: ignore[no-any-return]  # `StopIteration.value` has no type
+    except StopIteration as stop:
+        return stop.value  # type: ignore[no-any-return]  # `StopIteration.value` has no type
 
 
-# Streams. Another expert may step in until a stream has content. ------------------------------
+# Streams. Another expert may answer until a stream has content. --------------------------------
 
 
 @dataclass(frozen=True)
 class PeekedStream:
-    """A stream that has begun to answer: the chunks that came, and an iterator over the rest."""
+    """A stream that has begun to answer: its first chunks, and an iterator over the rest."""
 
     first_chunks: list[Any]
-    remaining: Any
+    remaining_chunks: Any
 
 
 def peek_stream(chunks: Iterable[Any], has_content: Callable[[Any], bool]) -> PeekedStream:
     """Read a stream up to the first chunk with content."""
-    rest = iter(chunks)
-    first: list[Any] = []
-    for chunk in rest:
-        first.append(chunk)
+    iterator = iter(chunks)
+    first_chunks: list[Any] = []
+    for chunk in iterator:
+        first_chunks.append(chunk)
         if has_content(chunk):
             break
-    return PeekedStream(first, rest)
+    return PeekedStream(first_chunks, iterator)
 
 
 async def apeek_stream(
     chunks: AsyncIterator[Any], has_content: Callable[[Any], bool]
 ) -> PeekedStream:
     """Do what `peek_stream` does, asynchronously."""
-    rest = aiter(chunks)
-    first: list[Any] = []
-    async for chunk in rest:
-        first.append(chunk)
+    iterator = aiter(chunks)
+    first_chunks: list[Any] = []
+    async for chunk in iterator:
+        first_chunks.append(chunk)
         if has_content(chunk):
             break
-    return PeekedStream(first, rest)
+    return PeekedStream(first_chunks, iterator)
 
 
 def resume_stream(
-    peeked: PeekedStream, annotate: Callable[[Any], Any]
+    stream: PeekedStream, annotate: Callable[[Any], Any]
 ) -> Generator[Any, None, None]:
     """Yield a stream from its beginning; a reader that stops early closes the client's stream."""
     try:
-        for chunk in chain(peeked.first_chunks, peeked.remaining):
+        for chunk in chain(stream.first_chunks, stream.remaining_chunks):
             yield annotate(chunk)
     finally:
-        if (close := getattr(peeked.remaining, "close", None)) is not None:
+        if (close := getattr(stream.remaining_chunks, "close", None)) is not None:
             close()
 
 
 async def aresume_stream(
-    peeked: PeekedStream, annotate: Callable[[Any], Any]
+    stream: PeekedStream, annotate: Callable[[Any], Any]
 ) -> AsyncGenerator[Any, None]:
     """Do what `resume_stream` does, asynchronously."""
     try:
-        for chunk in peeked.first_chunks:
+        for chunk in stream.first_chunks:
             yield annotate(chunk)
-        async for chunk in peeked.remaining:
+        async for chunk in stream.remaining_chunks:
             yield annotate(chunk)
     finally:
         # Otherwise the run of an answer that is not read to its end stays open.
-        if (close := getattr(peeked.remaining, "aclose", None)) is not None:
+        if (close := getattr(stream.remaining_chunks, "aclose", None)) is not None:
             await close()

@@ -55,9 +55,9 @@ def resolve_model_name(library: Library, spec: str) -> Expert | None:
     for name in names:
         if name in library:
             return library[name]
-    newest = get_or_compute(library, "undated", lambda: _newest_by_undated_name(library))
+    newest_by_name = get_or_compute(library, "undated", lambda: _newest_by_undated_name(library))
     for name in names:
-        if (i := newest.get(_strip_version(name))) is not None:
+        if (i := newest_by_name.get(_strip_version(name))) is not None:
             return library[i]
     return None
 
@@ -93,15 +93,15 @@ def name_models(models: object, name_of: Callable[[Any], str | None]) -> dict[st
             f"The models are a {type(models).__name__}. Expected a list of chat models, or a dict "
             "with a name for each."
         )
-    named: dict[str, Any] = {}
+    models_by_name: dict[str, Any] = {}
     for model in models:
         name = name_of(model)
         if name is None:
             raise InputError(f"A {type(model).__name__} has no name. Use a dict: {{name: model}}.")
-        if name in named:
+        if name in models_by_name:
             raise InputError(f"Two models are called {name!r}. Use a dict: {{name: model}}.")
-        named[name] = model
-    return named
+        models_by_name[name] = model
+    return models_by_name
 
 
 def group_identical_experts(experts: Iterable[Expert]) -> tuple[list[Expert], dict[str, str]]:
@@ -112,16 +112,16 @@ def group_identical_experts(experts: Iterable[Expert]) -> tuple[list[Expert], di
     experts = list(experts)
     owners = {expert.name.casefold(): expert.name for expert in experts}
     duplicates: dict[str, str] = {}
-    grouped: list[Expert] = []
+    unique_experts: list[Expert] = []
     for expert in experts:
         alias = expert.aliases[0] if expert.aliases else expert.name
         owner = owners.setdefault(alias.casefold(), expert.name)
         if owner == expert.name:
-            grouped.append(expert)
+            unique_experts.append(expert)
         else:
             duplicates[expert.name] = owner
-            grouped.append(replace(expert, aliases=()))
-    return grouped, duplicates
+            unique_experts.append(replace(expert, aliases=()))
+    return unique_experts, duplicates
 
 
 def _candidate_spellings(spec: str) -> Iterator[str]:
@@ -140,9 +140,9 @@ def _provider_spellings(name: str) -> Iterator[str]:
         return
     yield name
     yield name.replace("@", "-")
-    if (short := _BEDROCK.sub("", name)) != name:
-        yield short
-        yield _REVISION.sub("", short)
+    if (bare_name := _BEDROCK.sub("", name)) != name:
+        yield bare_name
+        yield _REVISION.sub("", bare_name)
 
 
 def _strip_version(name: str) -> str:
@@ -151,11 +151,11 @@ def _strip_version(name: str) -> str:
 
 def _newest_by_undated_name(library: Library) -> dict[str, int]:
     """Map every name without its date to the newest expert of that name."""
-    released = library.column("released")
-    newest: dict[str, int] = {}
+    release_dates = library.column("released")
+    newest_by_name: dict[str, int] = {}
     for i, expert in enumerate(library):
         for name in (expert.name, *expert.aliases):
-            held = newest.setdefault(_strip_version(name), i)
-            if held != i and released[i] > released[held]:
-                newest[_strip_version(name)] = i
-    return newest
+            newest = newest_by_name.setdefault(_strip_version(name), i)
+            if newest != i and release_dates[i] > release_dates[newest]:
+                newest_by_name[_strip_version(name)] = i
+    return newest_by_name

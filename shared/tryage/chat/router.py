@@ -90,11 +90,16 @@ class ChatRouter:
         A conversation that cannot be routed has its error in the place of a plan.
         """
         calls = zip(conversations, preferences, models, strict=True)
-        prepared = [self._prepare_or_error(*call) for call in calls]
-        routed = iter(
-            self._route_pending([one for one in prepared if isinstance(one, _PendingPlan)])
+        plans_or_pending = [self._prepare_or_error(*call) for call in calls]
+        routed_plans = iter(
+            self._route_pending(
+                [plan for plan in plans_or_pending if isinstance(plan, _PendingPlan)]
+            )
         )
-        return [next(routed) if isinstance(one, _PendingPlan) else one for one in prepared]
+        return [
+            next(routed_plans) if isinstance(plan, _PendingPlan) else plan
+            for plan in plans_or_pending
+        ]
 
     def plan_record(
         self,
@@ -107,21 +112,24 @@ class ChatRouter:
     ) -> Record:
         """Choose for a caller that stores the records of its calls itself.
 
-        It decides as `plan` does, but what `plan` remembers is read from `previous`, the record of
-        the call before, {} without one. There `served_by` or else `model` names the expert that
-        answered last, and the turn goes on if `turn`, the caller's key of it, is the same. The new
-        record holds `turn` too. Within a turn it repeats the reason and the scores of the decision.
+        It decides as `plan` does, but what `plan` remembers is read from `previous`: the record of
+        the previous call, or {}. Its `served_by`, or else its `model`, names the expert that
+        answered last. The turn continues if `turn`, the caller's key of the turn, is the same. The
+        new record holds `turn` too. Within a turn it repeats the reason and the scores of the
+        decision.
 
         Raises:
             LibraryError: `model` is unknown.
             InputError, FlagError, NoExpertError, PerceptionError: as in `Router.route`.
         """
-        current = self._recorded_model(previous)
-        pending = self._read_call(conversation, preferences, model, turn)
-        if previous.get("turn") == turn and self._keeps_turn(pending, current):
-            kept = {key: value for key, value in previous.items() if key != "served_by"}
-            return {**kept, "model": current, "how": "kept for the turn", "turn": turn}
-        plan = _plan_or_raise(self._route_pending([replace(pending, current=current)]))
+        current_model = self._recorded_model(previous)
+        pending_plan = self._read_call(conversation, preferences, model, turn)
+        if previous.get("turn") == turn and self._keeps_turn(pending_plan, current_model):
+            turn_record = {key: value for key, value in previous.items() if key != "served_by"}
+            return {**turn_record, "model": current_model, "how": "kept for the turn", "turn": turn}
+        plan = _plan_or_raise(
+            self._route_pending([replace(pending_plan, current_model=current_model)])
+        )
         return {**plan.record(), "turn": turn}
 
     def mark_served(self, plan: RoutingPlan, name: str) -> None:
@@ -159,12 +167,14 @@ class ChatRouter:
     def _prepare(
         self, conversation: Conversation, preferences: Preferences | None, model: str | None
     ) -> _PendingPlan | RoutingPlan:
-        """Return the plan of a turn that goes on; in a new turn, what is to be decided."""
-        pending = self._read_call(conversation, preferences, model, conversation.turn_keys[0])
-        held = self._turn_decisions.get(pending.key)
-        if held is not None and self._keeps_turn(pending, held[1]):
-            return RoutingPlan(*held, "kept for the turn", pending.key, pending.requirements)
-        return replace(pending, current=self.last_served_by(conversation))
+        """Return the plan of a turn that continues; in a new turn, the pending plan."""
+        pending_plan = self._read_call(conversation, preferences, model, conversation.turn_keys[0])
+        turn_decision = self._turn_decisions.get(pending_plan.key)
+        if turn_decision is not None and self._keeps_turn(pending_plan, turn_decision[1]):
+            return RoutingPlan(
+                *turn_decision, "kept for the turn", pending_plan.key, pending_plan.requirements
+            )
+        return replace(pending_plan, current_model=self.last_served_by(conversation))
 
     def _read_call(
         self,
@@ -182,51 +192,51 @@ class ChatRouter:
             preferences = preferences.tightened(Preferences(only=[model]))
         return _PendingPlan(conversation, preferences, key, tokens, requirements, model)
 
-    def _keeps_turn(self, pending: _PendingPlan, current: str | None) -> bool:
-        """Tell whether a turn that goes on stays with the expert that answered in it."""
-        if current is None or pending.model is not None or self.sticky == "call":
+    def _keeps_turn(self, pending_plan: _PendingPlan, current_model: str | None) -> bool:
+        """Tell whether a turn that continues stays with the expert that answered in it."""
+        if current_model is None or pending_plan.model is not None or self.sticky == "call":
             return False
         library = self.router.library
-        return meets_requirements(pending.requirements, library, library.index(current))
+        return meets_requirements(pending_plan.requirements, library, library.index(current_model))
 
-    def _route_pending(self, pending: Sequence[_PendingPlan]) -> list[RoutingPlan | TryageError]:
+    def _route_pending(self, calls: Sequence[_PendingPlan]) -> list[RoutingPlan | TryageError]:
         """Decide in one encoder pass; if that fails, one by one, to tell which cannot be routed."""
         try:
-            decisions = self._route_batch(pending)
+            decisions = self._route_batch(calls)
         except TryageError as error:
-            if len(pending) == 1:
+            if len(calls) == 1:
                 return [error]
-            return [plan for one in pending for plan in self._route_pending([one])]
-        return [self._build_plan(*pair) for pair in zip(pending, decisions, strict=True)]
+            return [plan for call in calls for plan in self._route_pending([call])]
+        return [self._build_plan(*pair) for pair in zip(calls, decisions, strict=True)]
 
-    def _route_batch(self, pending: Sequence[_PendingPlan]) -> list[Decision]:
+    def _route_batch(self, calls: Sequence[_PendingPlan]) -> list[Decision]:
         return self.router.route_batch(
-            [one.conversation.request for one in pending],
-            [self._routing_preferences(one) for one in pending],
+            [call.conversation.request for call in calls],
+            [self._routing_preferences(call) for call in calls],
             contexts=[
                 ConversationContext(
-                    one.tokens, one.current, one.conversation.answered_tokens(self.count)
+                    call.tokens, call.current_model, call.conversation.answered_tokens(self.count)
                 )
-                for one in pending
+                for call in calls
             ],
         )
 
-    def _routing_preferences(self, pending: _PendingPlan) -> Preferences:
+    def _routing_preferences(self, pending_plan: _PendingPlan) -> Preferences:
         """Return the preferences of the call, with what the conversation requires."""
-        preferences = pending.preferences
-        required = discriminating_requirements(pending.requirements, self.router.library)
-        if not required:
+        preferences = pending_plan.preferences
+        requirements = discriminating_requirements(pending_plan.requirements, self.router.library)
+        if not requirements:
             return preferences
-        return Preferences(preferences.weights, (*preferences.requirements, *required))
+        return Preferences(preferences.weights, (*preferences.requirements, *requirements))
 
-    def _build_plan(self, pending: _PendingPlan, decision: Decision) -> RoutingPlan:
+    def _build_plan(self, pending_plan: _PendingPlan, decision: Decision) -> RoutingPlan:
         name = decision.expert.name
         kind: ReasonKind = "routed"
-        if pending.model is not None and not decision.default_used:
+        if pending_plan.model is not None and not decision.default_used:
             kind = "asked for"
-        elif self.sticky == "thread" and _is_ranked(decision, pending.current):
-            name, kind = pending.current or name, "kept for the thread"
-        return RoutingPlan(decision, name, kind, pending.key, pending.requirements)
+        elif self.sticky == "thread" and _is_ranked(decision, pending_plan.current_model):
+            name, kind = pending_plan.current_model or name, "kept for the thread"
+        return RoutingPlan(decision, name, kind, pending_plan.key, pending_plan.requirements)
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,21 +268,23 @@ class RoutingPlan:
     def order(self) -> Iterator[str]:
         """Yield the experts in the order of asking: the first, then the ranking, best first.
 
-        An expert that the caller asks for by name is the only one: no other answer is wanted.
+        An expert that the caller asks for by name is the only one.
         """
         yield self.first
         if self.reason_kind != "asked for":
-            yield from (one.name for one in self.decision.ranking if one.name != self.first)
+            yield from (
+                expert.name for expert in self.decision.ranking if expert.name != self.first
+            )
 
     def record(self, served_by: str | None = None) -> Record:
-        """Return it JSON-safe and short, for a message or a trace; without text of the prompt."""
-        best = self.decision.ranking[:_MAX_RECORDED_SCORES]
+        """Return the plan, short and JSON-safe, for a message or a trace; without the prompt."""
+        best_experts = self.decision.ranking[:_MAX_RECORDED_SCORES]
         name = served_by or self.first
         record: Record = {
             "model": name,
             "reason": self.reason if name == self.first else f"{self.first} failed",
             "how": self.reason_kind,
-            "scores": {one.name: round(one.total, 6) for one in best},
+            "scores": {expert.name: round(expert.total, 6) for expert in best_experts},
         }
         if (confidence := self.decision.confidence) is not None:
             record["confidence"] = round(confidence, 4)
@@ -283,10 +295,10 @@ class RoutingPlan:
 
 @dataclass(frozen=True, slots=True)
 class _PendingPlan:
-    """One call that is to be decided: what the caller asks for, and what is known of it.
+    """One call that is not decided yet: what the caller asks for, and what is known about it.
 
-    `model` is the expert that the caller asks for by name. `current` is the expert that answered
-    the conversation last.
+    `model` is the expert that the caller asks for by name. `current_model` is the expert that
+    answered the conversation last.
     """
 
     conversation: Conversation
@@ -295,7 +307,7 @@ class _PendingPlan:
     tokens: float
     requirements: tuple[Requirement, ...]
     model: str | None
-    current: str | None = None
+    current_model: str | None = None
 
 
 def _plan_or_raise(plans: Sequence[RoutingPlan | TryageError]) -> RoutingPlan:

@@ -1,6 +1,6 @@
 """Settings of routed chat models that are the same in every framework.
 
-The fields are for pydantic, with which the frameworks build their models. Tryage itself does not
+The fields are for pydantic, which the frameworks build their models with. Tryage itself does not
 need it.
 """
 
@@ -65,7 +65,9 @@ class RoutingFields(BaseModel):
     @field_validator("experts", mode="before")
     @classmethod
     def _read_experts(cls, experts: Any) -> Any:  # noqa: ANN401 - pydantic validates any value
-        return tuple(Expert.from_dict(one) if isinstance(one, dict) else one for one in experts)
+        return tuple(
+            Expert.from_dict(expert) if isinstance(expert, dict) else expert for expert in experts
+        )
 
     @field_serializer("preferences")
     def _write_preferences(self, preferences: Preferences | None) -> dict[str, Any] | None:
@@ -76,7 +78,7 @@ class RoutingFields(BaseModel):
         return [expert.to_dict() for expert in experts]
 
     def _set_pool(self, pool: CandidatePool, *names: str | None) -> None:
-        """Take over the experts that the models are; `names` must be among them.
+        """Set the experts of the models; `names` must be among them.
 
         Raises:
             LibraryError: a name is not one of the models.
@@ -94,19 +96,19 @@ class RoutingFields(BaseModel):
         )
 
 
-def read_preferences(given: object) -> Preferences:
+def to_preferences(value: object) -> Preferences:
     """Return the preferences of one call, given as `Preferences` or as their dict.
 
     Raises:
         InputError: they are neither.
     """
-    if isinstance(given, Mapping):
-        return Preferences.from_dict(dict(given))
-    if not isinstance(given, Preferences):
+    if isinstance(value, Mapping):
+        return Preferences.from_dict(dict(value))
+    if not isinstance(value, Preferences):
         raise InputError(
-            f"{PREFERENCES_KEY} is a {type(given).__name__}. Expected Preferences or their dict."
+            f"{PREFERENCES_KEY} is a {type(value).__name__}. Expected Preferences or their dict."
         )
-    return given
+    return value
 
 
 def max_answer_tokens(arguments: Mapping[str, Any]) -> int | None:
@@ -130,7 +132,7 @@ def find_hub_models(
         task: The Hub's pipeline tag.
         query: Arguments of `Router.from_hub`.
         local: The weights run here. Otherwise only models that a provider serves are found, unless
-            `served` in the query says something else.
+            the query sets `served` to another value.
 
     Raises:
         LibraryError, HubError, CatalogueError: as in `Router.from_hub`.

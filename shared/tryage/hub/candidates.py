@@ -72,7 +72,7 @@ def load_library(
             _fetch(catalogue, query, settings or HubSettings.from_environment())
         except HubError as error:
             failure = error
-    library = _read_library(catalogue, query, failure)
+    library = _read_catalog(catalogue, query, failure)
     library.origin = Provenance(str(catalogue.path), as_of(catalogue, query), dict(conditions))
     return library
 
@@ -180,7 +180,7 @@ def _parse_page(page: Page) -> list[Model]:
     return [model for model in models if model is not None]
 
 
-def _read_library(catalogue: Catalogue, query: Query, failure: HubError | None) -> Library:
+def _read_catalog(catalogue: Catalogue, query: Query, failure: HubError | None) -> Library:
     """Return what the catalogue has; warn when asking the Hub has failed.
 
     Raises:

@@ -98,13 +98,13 @@ class InheritanceResolver:
 
     def _store_resolved(self, model: int) -> bool:
         """Store the resolved columns; return whether what derived models inherit has changed."""
-        inherited = self._resolve_inherited(model)
-        digest = resolved_digest(inherited)
+        resolved_model = self._resolve_inherited(model)
+        digest = resolved_digest(resolved_model)
         (old_digest,) = self._db.execute(
             "SELECT resolved FROM models WHERE id = ?", (model,)
         ).fetchone()
         self._db.execute(
-            _UPDATE_RESOLVED, (*resolved_values(self._with_served(inherited)), digest, model)
+            _UPDATE_RESOLVED, (*resolved_values(self._with_served(resolved_model)), digest, model)
         )
         return bool(digest != old_digest)
 
@@ -218,13 +218,13 @@ def own_digest(data: Mapping[str, Any]) -> bytes:
     stable_fields = {name: value for name, value in data.items() if name not in _VOLATILE_FIELDS}
     facts = data["facts"].items()
     stable_fields["facts"] = {name: [fact["value"], fact["source"]] for name, fact in facts}
-    return _digest(stable_fields)
+    return _json_digest(stable_fields)
 
 
 def resolved_digest(model: Model) -> bytes:
     """Return a digest of everything that a derived model may inherit."""
     bases = [[base.name, base.key, base.relation] for base in model.bases]
-    return _digest([bases, comparable_facts(model.facts)])
+    return _json_digest([bases, comparable_facts(model.facts)])
 
 
 def comparable_facts(facts: Mapping[str, Fact]) -> dict[str, Any]:
@@ -249,7 +249,7 @@ def placeholders(names: Iterable[str]) -> str:
     return ", ".join("?" for _ in names)
 
 
-def _digest(value: object) -> bytes:
+def _json_digest(value: object) -> bytes:
     return hashlib.blake2b(_encode_json(value), digest_size=8).digest()
 
 

@@ -165,7 +165,7 @@ def _open_read_only(path: Path) -> sqlite3.Connection:
     database = _open(path, "ro")
     try:
         _check_version(database, path)
-    except sqlite3.OperationalError:  # WAL writes beside the file, unless it is immutable
+    except sqlite3.OperationalError:  # WAL writes next to the file, unless it is immutable
         database = _open(path, "ro&immutable=1")
         _check_version(database, path)
     return database

@@ -170,15 +170,15 @@ def normalize_license(name: object) -> str | None:
     return word if word in LICENSES else None
 
 
-def stricter(own: str | None, base: str | None) -> str | None:
-    """Return the licence that holds for a model under `own`, made from one under `base`.
+def stricter(own_name: str | None, base_name: str | None) -> str | None:
+    """Return the licence that holds for a model under `own_name` made from one under `base_name`.
 
     None where either is unknown, or where both apply and neither contains the other. If two
     licences of one family are equally strict, the base's holds: a derived model cannot change it.
     """
-    if own is None or base is None:
+    if own_name is None or base_name is None:
         return None
-    own_terms, base_terms = LICENSES.get(own), LICENSES.get(base)
+    own_terms, base_terms = LICENSES.get(own_name), LICENSES.get(base_name)
     if own_terms is None or base_terms is None:
         return None
     most_permissive = Strictness.PERMISSIVE
@@ -188,8 +188,8 @@ def stricter(own: str | None, base: str | None) -> str | None:
     ):
         return None
     if own_terms.strictness == base_terms.strictness:
-        return own if own_terms.strictness <= most_permissive else base
-    return own if own_terms.strictness > base_terms.strictness else base
+        return own_name if own_terms.strictness <= most_permissive else base_name
+    return own_name if own_terms.strictness > base_terms.strictness else base_name
 
 
 def strictest(names: Iterable[str | None]) -> str | None:

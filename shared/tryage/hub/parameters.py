@@ -141,9 +141,9 @@ def _from_tensors(sources: _ParameterSources) -> Fact | None:
     # A total that differs from the stored sum and is near the unpacked one was counted separately.
     is_confirmed = (
         total
-        and counts.unpacked
-        and abs(total / counts.stored - 1) > 0.02
-        and 0.85 < total / counts.unpacked < 1.18
+        and counts.unpacked_count
+        and abs(total / counts.stored_count - 1) > 0.02
+        and 0.85 < total / counts.unpacked_count < 1.18
     )
     hints = (
         config_count.total if config_count else None,
@@ -151,7 +151,7 @@ def _from_tensors(sources: _ParameterSources) -> Fact | None:
         name_size.total if name_size else None,
     )
     value, confidence = reconcile_counts(counts, hints)
-    suffix = " unpacked" if counts.unpacked == value else ""
+    suffix = " unpacked" if counts.unpacked_count == value else ""
     return record.fact(value, f"safetensors.parameters{suffix}", confidence)
 
 
@@ -238,31 +238,31 @@ def size_from_name(name: str) -> SizeFromName | None:
     moe_match = _MOE_SIZE.search(short_name)
     if moe_match is not None:
         return _moe_size(moe_match)
-    sizes = [(match["unit"], _parse_size(match)) for match in _SIZE.finditer(short_name)]
+    sizes = [(match["unit"], _size_from_match(match)) for match in _SIZE.finditer(short_name)]
     billions = [value for unit, value in sizes if unit == "b"]
     total = next(iter(billions or [value for _, value in sizes]), 0.0)
     if not 1e5 <= total <= 5e12:
         return None
     active_match = _ACTIVE.search(short_name)
-    active_size = _parse_number(active_match["n"]) * 1e9 if active_match else None
+    active_size = _parse_size_number(active_match["n"]) * 1e9 if active_match else None
     return SizeFromName(
         total, active_size if active_size is not None and active_size <= total else None
     )
 
 
-def _parse_number(digits: str) -> float:
+def _parse_size_number(digits: str) -> float:
     return float(digits.replace("_", "."))
 
 
-def _parse_size(match: re.Match[str]) -> float:
+def _size_from_match(match: re.Match[str]) -> float:
     """Return the number of parameters; `1b7` is 1.7 billion."""
     tenths = int(match["tenths"]) / 10 if match["tenths"] else 0.0
-    return (_parse_number(match["n"]) + tenths) * _UNITS[match["unit"]]
+    return (_parse_size_number(match["n"]) + tenths) * _UNITS[match["unit"]]
 
 
 def _moe_size(match: re.Match[str]) -> SizeFromName | None:
     """Return the size of `8x7B`: the experts share everything but their feed-forward parts."""
-    experts, number = int(match["k"]), _parse_number(match["n"])
+    experts, number = int(match["k"]), _parse_size_number(match["n"])
     dense_size = _EXACT_SIZES.get(number, number * 1e9) if match["unit"] == "b" else number * 1e6
     if experts < 1:
         return None
@@ -289,7 +289,7 @@ def count_from_config(config: Record) -> ParameterCount | None:
     if config.get("auto_map"):  # custom code keeps the name of a type, but often not its shape
         return None
     dims = _ConfigDims.from_config(config, model_type in _GATED_FFN)
-    return None if dims is None else _count_parameters(model_type, dims, config)
+    return None if dims is None else _count_from_dims(model_type, dims, config)
 
 
 @dataclass(frozen=True, slots=True)
@@ -324,7 +324,7 @@ def _first_positive(config: Record, *names: str) -> float | None:
     return next((value for name in names if (value := as_positive_float(config.get(name)))), None)
 
 
-def _count_parameters(model_type: str, dims: _ConfigDims, config: Record) -> ParameterCount:
+def _count_from_dims(model_type: str, dims: _ConfigDims, config: Record) -> ParameterCount:
     """Add up embeddings, attention, feed-forward and norms."""
     width, gated_ffn = dims.hidden_size, model_type in _GATED_FFN
     attention = 2 * width * (dims.query_size + dims.kv_size)

@@ -325,7 +325,7 @@ def classify_response(
         )
     if response.status == 200:
         try:
-            return Success(request.parse(response, _parse_json(response)))
+            return Success(request.parse(response, _parse_body(response)))
         except HubReplyError as error:
             return Retry(wait, HubReplyError(f"{request.url}: {error}{_attempt_suffix(attempt)}"))
     if response.status in REDIRECT_STATUSES:
@@ -342,7 +342,7 @@ def _attempt_suffix(attempt: int) -> str:
     return f", at attempt {attempt + 1}" if attempt else ""
 
 
-def _parse_json(response: HubResponse) -> Any:  # noqa: ANN401 - JSON holds any type
+def _parse_body(response: HubResponse) -> Any:  # noqa: ANN401 - JSON holds any type
     try:
         return json.loads(response.body)
     except (ValueError, RecursionError):  # ValueError covers bad JSON and bad UTF-8

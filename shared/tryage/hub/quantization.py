@@ -33,7 +33,7 @@ _BITS_IN_NAME = re.compile(r"(?<![0-9.])([2-8])[-_ ]?bits?(?![a-z])|[-_]w([2-8])
 
 @dataclass(frozen=True, slots=True)
 class QuantizationScheme:
-    """How a quantization method stores weights, and the numbers beside each group of them."""
+    """How a quantization method stores weights, and the extra numbers of each group of weights."""
 
     bits: float
     group_size: float
@@ -58,7 +58,7 @@ _SCHEMES: Mapping[str, QuantizationScheme] = {
     "quanto": QuantizationScheme(4, 128, 0, 1, ("U8",)),
 }
 
-# For other methods with known bits (exl2, hqq, aqlm ...); the numbers beside are neglected.
+# For other methods with known bits (exl2, hqq, aqlm ...); the extra numbers are neglected.
 _GENERIC_SCHEME = QuantizationScheme(4, 128, 0, 0, ("I32", "U32", "I16", "U16", "U8"))
 
 
@@ -79,8 +79,8 @@ class WeightCounts:
     `unknown_packing` tells that some weights must be packed in an unknown way.
     """
 
-    stored: float
-    unpacked: float | None = None
+    stored_count: float
+    unpacked_count: float | None = None
     unknown_packing: bool = False
 
 
@@ -92,25 +92,26 @@ def count_weights(elements: Mapping[str, float], record: ParsedRecord) -> Weight
     where the floating-point numbers are too few for the scales of packed weights.
     """
     elements = {dtype: count for dtype, count in elements.items() if dtype not in _SCALE_DTYPES}
-    stored = sum(elements.values())
+    stored_count = sum(elements.values())
     scheme, bits = _scheme(record)
     if scheme is None:
-        # Integers beside weights are positions and masks, and those are never most of a model.
+        # Integers that are not weights are positions and masks, which are never most of a model.
         return WeightCounts(
-            stored, unknown_packing=_sum_dtypes(elements, ("I32", "U32", "U8")) > stored / 2
+            stored_count,
+            unknown_packing=_sum_dtypes(elements, ("I32", "U32", "U8")) > stored_count / 2,
         )
     packed_elements = {
         dtype: elements[dtype] for dtype in scheme.container_dtypes if dtype in elements
     }
     if not packed_elements or all(_CONTAINER_BITS[dtype] <= bits for dtype in packed_elements):
-        return WeightCounts(stored)
+        return WeightCounts(stored_count)
     slots = sum(count * _CONTAINER_BITS[dtype] / bits for dtype, count in packed_elements.items())
     weights = slots / (1 + scheme.packed_overhead / scheme.group_size)
     scales = weights * scheme.float_overhead / scheme.group_size
-    floats = stored - sum(packed_elements.values())
+    floats = stored_count - sum(packed_elements.values())
     if floats < 0.97 * scales:
-        return WeightCounts(stored)
-    return WeightCounts(stored, weights + floats - scales)
+        return WeightCounts(stored_count)
+    return WeightCounts(stored_count, weights + floats - scales)
 
 
 def reconcile_counts(counts: WeightCounts, hints: Sequence[float | None]) -> tuple[float, float]:
@@ -118,12 +119,12 @@ def reconcile_counts(counts: WeightCounts, hints: Sequence[float | None]) -> tup
 
     Hints are independent estimates of the number; the first that is known counts.
     """
-    if counts.unpacked is None:
-        return counts.stored, 0.5 if counts.unknown_packing else 0.95
+    if counts.unpacked_count is None:
+        return counts.stored_count, 0.5 if counts.unknown_packing else 0.95
     hint = next((hint for hint in hints if hint), None)
     if hint is None:
-        return counts.unpacked, 0.6
-    readings = (counts.unpacked, counts.stored)
+        return counts.unpacked_count, 0.6
+    readings = (counts.unpacked_count, counts.stored_count)
     nearest = min(readings, key=lambda reading: abs(math.log(max(reading, 1.0) / hint)))
     return nearest, 0.9 if 0.75 < nearest / hint < 1.34 else 0.6
 
