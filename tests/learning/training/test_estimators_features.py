@@ -33,7 +33,7 @@ def reference(ids, tokens):
 
 
 def test_vectors_are_the_decomposition_of_tf_idf_rows(ids):
-    tfidf = fit_tfidf_svd(ids, VOCABULARY, width=4, seed=0)
+    tfidf = fit_tfidf_svd(ids, VOCABULARY, max_components=4, seed=0)
     rows = reference(ids, tfidf.token_ids)
     expected = TruncatedSVD(4, random_state=0).fit(rows).transform(rows)
     vectors = tfidf.transform(ids)
@@ -42,7 +42,7 @@ def test_vectors_are_the_decomposition_of_tf_idf_rows(ids):
 
 
 def test_nearby_vectors_are_prompts_of_the_same_kind(ids):
-    vectors = fit_tfidf_svd(ids, VOCABULARY, width=4, seed=0).transform(ids)
+    vectors = fit_tfidf_svd(ids, VOCABULARY, max_components=4, seed=0).transform(ids)
     kinds = np.arange(60) % 3
     distance = np.linalg.norm(vectors[:, None] - vectors, axis=2) + 9 * np.eye(60)
     assert (kinds[distance.argmin(axis=1)] == kinds).mean() > 0.9
@@ -50,13 +50,13 @@ def test_nearby_vectors_are_prompts_of_the_same_kind(ids):
 
 def test_tokens_of_a_single_prompt_are_left_out():
     ids = [np.array([1, 2, 3 + i]) for i in range(4)] + [np.array([1]), np.array([2])]
-    tfidf = fit_tfidf_svd(ids, VOCABULARY, width=4, seed=0)
+    tfidf = fit_tfidf_svd(ids, VOCABULARY, max_components=4, seed=0)
     np.testing.assert_array_equal(tfidf.token_ids, [1, 2])
 
 
 def test_a_token_that_every_prompt_has_says_nothing():
     ids = [np.array([0, 1 + i % 3, 1 + i % 2]) for i in range(12)]
-    tfidf = fit_tfidf_svd(ids, VOCABULARY, width=2, seed=0)
+    tfidf = fit_tfidf_svd(ids, VOCABULARY, max_components=2, seed=0)
     np.testing.assert_array_equal(tfidf.transform([np.array([0, 0])]), 0)
 
 
@@ -64,13 +64,13 @@ def test_a_token_that_every_prompt_has_says_nothing():
     "ids", [[np.array([i]) for i in range(5)], [np.array([1, 2])], [np.array([], np.int64)] * 5]
 )
 def test_prompts_that_share_no_words_give_empty_vectors(ids):
-    tfidf = fit_tfidf_svd(ids, VOCABULARY, width=4, seed=0)
+    tfidf = fit_tfidf_svd(ids, VOCABULARY, max_components=4, seed=0)
     assert tfidf.width == 0
     assert tfidf.transform([np.array([1, 2, 29])]).shape == (1, 0)
 
 
 def test_the_same_seed_gives_the_same_projection(ids):
-    one, two = (fit_tfidf_svd(ids, VOCABULARY, width=4, seed=3) for _ in range(2))
+    one, two = (fit_tfidf_svd(ids, VOCABULARY, max_components=4, seed=3) for _ in range(2))
     np.testing.assert_array_equal(one.projection, two.projection)
 
 

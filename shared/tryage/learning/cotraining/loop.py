@@ -41,17 +41,16 @@ _MISMATCH = "co-training of other experts, prompts or settings"
 
 @dataclass(frozen=True, slots=True)
 class CotrainConfig:
-    """How much the experts learn, and in which portions.
+    """How much the experts learn, and in what steps.
 
     Args:
         tokens: The compute of all experts together, in tokens trained on. A token that is only
             evaluated, to measure a loss, counts a third.
         batch: The number of prompts of a round.
         step: The largest number of prompts of one optimizer step of an expert.
-        exploration_rate: The share of the losses of experts that were not chosen that is measured
-            too.
-        slack: The largest number of prompts that an expert gets, in units of an equal share. With
-            the number of experts, or more, one of them may get all prompts.
+        exploration_rate: The share of the losses of not chosen experts that are measured too.
+        slack: The largest number of prompts that an expert gets, in units of an equal share. If it
+            is at least the number of experts, one of them may get all prompts.
         save_every: The number of rounds between checkpoints.
         seed: The seed of everything that is drawn here.
 
@@ -92,7 +91,7 @@ def cotrain(  # noqa: PLR0913 - experts, prompts, mode and config; the rest has 
         learners: The experts; they learn in place.
         pool: The prompts, with their features.
         mode: `Decoupled` or `Joint`, or a mode without a router (`ByLabel`, `AtRandom`).
-        config: How much the experts learn, and in which portions.
+        config: How much the experts learn, and in what steps.
         penalties: The weighted constraints `(n_prompts, n_experts)`, see `constraint_penalties`.
         folder: For checkpoints; the same call resumes from there after a stop. So does a call with
             more tokens.
@@ -106,14 +105,14 @@ def cotrain(  # noqa: PLR0913 - experts, prompts, mode and config; the rest has 
     run = _CotrainRun(learners, pool, mode, config, penalties)
     if folder is not None:
         run.resume(Path(folder))
-    total = int(config.tokens)
-    bar = tqdm(total=total, unit="token", unit_scale=True, disable=not progress)
-    with bar, graceful_interrupt(run.stop):
-        bar.update(min(total, int(run.history.compute)))
-        while run.history.compute < config.tokens and not run.stopped:
+    total_tokens = int(config.tokens)
+    progress_bar = tqdm(total=total_tokens, unit="token", unit_scale=True, disable=not progress)
+    with progress_bar, graceful_interrupt(run.stop):
+        progress_bar.update(min(total_tokens, int(run.history.compute)))
+        while run.history.compute < config.tokens and not run.is_stopped:
             run.run_round(len(run.history.entries))
-            bar.set_postfix_str(run.progress_text(), refresh=False)
-            bar.update(min(total, int(run.history.compute)) - bar.n)
+            progress_bar.set_postfix_str(run.progress_text(), refresh=False)
+            progress_bar.update(min(total_tokens, int(run.history.compute)) - progress_bar.n)
             run.save(min_rounds=config.save_every)
         run.save(min_rounds=1)
     return run.history
@@ -133,34 +132,35 @@ class _CotrainRun:
         names = [learner.name for learner in learners]
         if not names or len(set(names)) != len(names):
             raise InputError(f"Give at least one expert, each with its own name; got {names}.")
-        shape = (len(pool), len(names))
-        self.penalties = np.zeros(shape) if penalties is None else np.asarray(penalties)
-        if self.penalties.shape != shape:
+        expected_shape = (len(pool), len(names))
+        self.penalties = np.zeros(expected_shape) if penalties is None else np.asarray(penalties)
+        if self.penalties.shape != expected_shape:
             raise InputError(
-                f"penalties {self.penalties.shape}; expected one per prompt and expert, {shape}"
+                f"penalties {self.penalties.shape}; expected one per prompt and expert, "
+                f"{expected_shape}"
             )
         self.learners, self.pool, self.mode, self.config = learners, pool, mode, config
         # a call with more tokens resumes, and so does one that saves more often
         settings = {**asdict(config), "tokens": None, "save_every": None}
-        described = (type(mode).__name__, names, settings)
-        self.key = fingerprint(pool.texts, pool.features, self.penalties, described)
-        self.history, self.stopped = TrainingHistory(), False
+        description = (type(mode).__name__, names, settings)
+        self.key = fingerprint(pool.texts, pool.features, self.penalties, description)
+        self.history, self.is_stopped = TrainingHistory(), False
         self._checkpoint: CotrainCheckpoint | None = None
         self._n_saved = 0
 
     def resume(self, folder: Path) -> None:
         """Restore the state that `folder` holds, if any, and save there from now on."""
         self._checkpoint = CotrainCheckpoint(folder, self.key)
-        saved = self._checkpoint.restore(self.learners, self.mode)
-        self.history.entries = [RoundStats.from_dict(entry) for entry in saved]
-        self._n_saved = len(saved)
+        saved_entries = self._checkpoint.restore(self.learners, self.mode)
+        self.history.entries = [RoundStats.from_dict(entry) for entry in saved_entries]
+        self._n_saved = len(saved_entries)
 
     def stop(self) -> None:
-        """Start no other round, because of a Ctrl-C."""
-        self.stopped = True
+        """Start no further round, because of a Ctrl-C."""
+        self.is_stopped = True
 
     def save(self, min_rounds: int) -> None:
-        """Write the state, if there is a folder and so many rounds are not saved yet."""
+        """Write the state, if there is a folder and at least `min_rounds` rounds are not saved."""
         rounds = self.history.entries
         if self._checkpoint is not None and len(rounds) - self._n_saved >= min_rounds:
             self._checkpoint.save(self.learners, self.mode, [asdict(entry) for entry in rounds])
@@ -168,10 +168,10 @@ class _CotrainRun:
 
     def progress_text(self) -> str:
         """Return the last loss and the effective number of experts, for the progress bar."""
-        last = self.history.entries[-1]
-        loss = "" if last.loss is None else f"loss {last.loss:.3f}, "
-        effective = self.history.effective_experts(20)
-        return f"{loss}{effective:.1f} of {len(self.learners)} experts at work"
+        last_round = self.history.entries[-1]
+        loss = "" if last_round.loss is None else f"loss {last_round.loss:.3f}, "
+        n_effective = self.history.effective_experts(20)
+        return f"{loss}{n_effective:.1f} of {len(self.learners)} experts at work"
 
     def run_round(self, index: int) -> None:
         """Run one round; everything drawn in it follows from the seed and the round's number."""
@@ -180,7 +180,7 @@ class _CotrainRun:
         rows = pool.shuffled_rows(index * config.batch, config.batch, config.seed)
         measurer = _RoundMeasurer(self.learners, pool, rows, config.exploration_rate, rng)
         penalties = self.penalties[rows]
-        chosen = self.mode(
+        assignment = self.mode(
             TrainingRound(
                 rows,
                 pool.features[rows],
@@ -192,16 +192,18 @@ class _CotrainRun:
             )
         )
         tokens = tuple(
-            self._train_expert(learner, rows[chosen == i])
+            self._train_expert(learner, rows[assignment == i])
             for i, learner in enumerate(self.learners)
         )
-        self.history.entries.append(RoundStats(tokens, measurer.tokens, measurer.mean_loss(chosen)))
+        self.history.entries.append(
+            RoundStats(tokens, measurer.tokens, measurer.mean_loss(assignment))
+        )
 
     def _train_expert(self, learner: Learner, rows: IndexArray) -> int:
         """Let an expert learn from its prompts, and return the number of their tokens."""
         for start in range(0, len(rows), self.config.step):
-            part = rows[start : start + self.config.step]
-            learner.update([self.pool.texts[row] for row in part])
+            step_rows = rows[start : start + self.config.step]
+            learner.update([self.pool.texts[row] for row in step_rows])
         return int(self.pool.tokens[rows].sum())
 
 
@@ -221,26 +223,26 @@ class _RoundMeasurer:
         rng: np.random.Generator,
     ) -> None:
         self._learners, self._pool, self._rows = learners, pool, rows
-        self._explored = rng.random((len(rows), len(learners))) < exploration_rate
-        self._losses = np.full(self._explored.shape, np.nan)
+        self._is_explored = rng.random((len(rows), len(learners))) < exploration_rate
+        self._losses = np.full(self._is_explored.shape, np.nan)
         self.tokens = 0
 
-    def __call__(self, chosen: IndexArray) -> FloatArray:
-        """Measure the chosen and a part of the others, `(batch, n_experts)`, NaN for the rest."""
-        wanted = self._explored.copy()
-        wanted[np.arange(len(chosen)), chosen] = True
+    def __call__(self, assignment: IndexArray) -> FloatArray:
+        """Measure the assigned experts and some others, `(batch, n_experts)`, NaN elsewhere."""
+        is_requested = self._is_explored.copy()
+        is_requested[np.arange(len(assignment)), assignment] = True
         for i, learner in enumerate(self._learners):
-            at = np.flatnonzero(wanted[:, i])
-            if at.size:
-                rows = self._rows[at]
-                self._losses[at, i] = learner.losses([self._pool.texts[row] for row in rows])
+            positions = np.flatnonzero(is_requested[:, i])
+            if positions.size:
+                rows = self._rows[positions]
+                self._losses[positions, i] = learner.losses([self._pool.texts[row] for row in rows])
                 self.tokens += int(self._pool.tokens[rows].sum())
         return np.array(self._losses)
 
-    def mean_loss(self, chosen: IndexArray) -> float | None:
-        """Return the mean loss with the chosen experts; None if none was measured."""
-        found = self._losses[np.arange(len(chosen)), chosen]
-        return None if np.isnan(found).all() else float(np.nanmean(found))
+    def mean_loss(self, assignment: IndexArray) -> float | None:
+        """Return the mean loss with the assigned experts, None if no loss was measured."""
+        losses = self._losses[np.arange(len(assignment)), assignment]
+        return None if np.isnan(losses).all() else float(np.nanmean(losses))
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,9 +258,9 @@ class RoundStats:
     loss: float | None
 
     @classmethod
-    def from_dict(cls, saved: Mapping[str, Any]) -> RoundStats:
-        """Build the result from what was saved."""
-        return cls(tuple(saved["tokens"]), saved["read"], saved["loss"])
+    def from_dict(cls, entry: Mapping[str, Any]) -> RoundStats:
+        """Build the result from a saved `entry`."""
+        return cls(tuple(entry["tokens"]), entry["read"], entry["loss"])
 
 
 @dataclass(slots=True)
@@ -301,24 +303,24 @@ class CotrainCheckpoint:
     def save(
         self, learners: Sequence[Learner], mode: Mode, history: Sequence[dict[str, Any]]
     ) -> None:
-        """Write the state beside the old one, and only then remove the old one."""
-        target = self._folder / f"{_ROUND_PREFIX}{len(history):07d}"
-        partial = target.with_suffix(".partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        folders = _expert_folders(partial, len(learners))
+        """Write the state next to the old one, and only then remove the old one."""
+        target_folder = self._folder / f"{_ROUND_PREFIX}{len(history):07d}"
+        partial_folder = target_folder.with_suffix(".partial")
+        shutil.rmtree(partial_folder, ignore_errors=True)
+        partial_folder.mkdir(parents=True)
+        folders = _expert_folders(partial_folder, len(learners))
         for folder, learner in zip(folders, learners, strict=True):
             folder.mkdir()
             learner.save_state(folder)
         arrays = {name: np.ascontiguousarray(array) for name, array in mode.state().items()}
-        save_file(arrays, partial / _MODE_FILE)
-        save_keyed_json(partial / _RUN_FILE, self._key, "history", list(history))
-        before = self._complete_folders()
-        shutil.rmtree(target, ignore_errors=True)
-        partial.rename(target)
-        for old in before:
-            if old != target:
-                shutil.rmtree(old)
+        save_file(arrays, partial_folder / _MODE_FILE)
+        save_keyed_json(partial_folder / _RUN_FILE, self._key, "history", list(history))
+        old_folders = self._complete_folders()
+        shutil.rmtree(target_folder, ignore_errors=True)
+        partial_folder.rename(target_folder)
+        for old_folder in old_folders:
+            if old_folder != target_folder:
+                shutil.rmtree(old_folder)
 
     def restore(self, learners: Sequence[Learner], mode: Mode) -> list[dict[str, Any]]:
         """Restore the experts and the mode, and return the history; empty if nothing was saved.
@@ -326,20 +328,20 @@ class CotrainCheckpoint:
         Raises:
             PersistenceError: the state is damaged, or of other experts, prompts or settings.
         """
-        complete = self._complete_folders()
-        if not complete:
+        complete_folders = self._complete_folders()
+        if not complete_folders:
             return []
-        last = complete[-1]
-        history = load_keyed_json(last / _RUN_FILE, self._key, "history", list, _MISMATCH)
-        folders = _expert_folders(last, len(learners))
+        last_folder = complete_folders[-1]
+        history = load_keyed_json(last_folder / _RUN_FILE, self._key, "history", list, _MISMATCH)
+        folders = _expert_folders(last_folder, len(learners))
         for folder, learner in zip(folders, learners, strict=True):
             learner.load_state(folder)
-        mode.restore(load_file(last / _MODE_FILE))
+        mode.restore(load_file(last_folder / _MODE_FILE))
         return history
 
     def _complete_folders(self) -> list[Path]:
-        found = self._folder.glob(f"{_ROUND_PREFIX}*")
-        return sorted(path for path in found if path.suffix != ".partial")
+        paths = self._folder.glob(f"{_ROUND_PREFIX}*")
+        return sorted(path for path in paths if path.suffix != ".partial")
 
 
 def _expert_folders(folder: Path, n_experts: int) -> list[Path]:

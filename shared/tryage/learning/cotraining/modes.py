@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _RIDGE_PENALTY = 1e-2  # of the shared weights; features without data so far stay at zero
 
-_INITIAL_NOISE_VARIANCE = 0.05  # of a loss before any was measured, squared nats per character
+_INITIAL_NOISE_VARIANCE = 0.05  # before any loss was measured, squared nats per character
 
 _MIN_NOISE_VARIANCE = 1e-4
 
@@ -31,15 +31,15 @@ _MIN_NOISE_VARIANCE = 1e-4
 class Decoupled:
     """Refits the router on the experts' current losses, then assigns the prompts by it.
 
-    First the experts are frozen: losses are measured on the prompts of this round, from which no
-    expert has learned, and the router's head is refitted in closed form. Then the router is frozen:
-    the prompts are assigned by a draw from its posterior, and the experts learn. The draw is the
-    exploration: where the router is uncertain it tries experts, where it is certain it does not.
+    First the experts are frozen: losses are measured on the prompts of this round, which no expert
+    has seen yet, and the router's head is refitted in closed form. Then the router is frozen: the
+    prompts are assigned by a draw from its posterior, and the experts learn. The draw is the
+    exploration: the router tries experts where it is uncertain, and not where it is certain.
 
     Args:
         n_experts: The number of experts.
         n_features: The number of features of a prompt.
-        prior_std: By how much experts are expected to differ at first, in nats per character.
+        prior_std: How much experts are expected to differ at first, in nats per character.
         forgetting_factor: The weight of a measurement one round later.
     """
 
@@ -91,18 +91,18 @@ class BayesianLinear:
 
     def update(self, x: FloatArray, losses: FloatArray) -> None:
         """Learn from losses `(batch, n_experts)` with gaps, at features `(batch, n_features)`."""
-        keep = self.forgetting_factor
-        known = ~np.isnan(losses)
-        given = np.where(known, losses, 0.0)
-        self._gram = keep * self._gram + (x * known.sum(axis=1)[:, None]).T @ x
-        self._moment = keep * self._moment + x.T @ given.sum(axis=1)
-        residuals = np.where(known, losses - (x @ self.shared_mean())[:, None], 0.0)
-        errors = np.where(known, residuals - x @ self.expert_means().T, 0.0)
-        self._squared_error = keep * self._squared_error + float((errors**2).sum())
-        self._count = keep * self._count + float(known.sum())
-        for i, rows in enumerate(known.T):
-            self._grams[i] = keep * self._grams[i] + x[rows].T @ x[rows]
-            self._moments[i] = keep * self._moments[i] + x[rows].T @ residuals[rows, i]
+        decay = self.forgetting_factor
+        is_measured = ~np.isnan(losses)
+        filled_losses = np.where(is_measured, losses, 0.0)
+        self._gram = decay * self._gram + (x * is_measured.sum(axis=1)[:, None]).T @ x
+        self._moment = decay * self._moment + x.T @ filled_losses.sum(axis=1)
+        residuals = np.where(is_measured, losses - (x @ self.shared_mean())[:, None], 0.0)
+        errors = np.where(is_measured, residuals - x @ self.expert_means().T, 0.0)
+        self._squared_error = decay * self._squared_error + float((errors**2).sum())
+        self._count = decay * self._count + float(is_measured.sum())
+        for i, rows in enumerate(is_measured.T):
+            self._grams[i] = decay * self._grams[i] + x[rows].T @ x[rows]
+            self._moments[i] = decay * self._moments[i] + x[rows].T @ residuals[rows, i]
 
     @property
     def noise_variance(self) -> float:
@@ -124,9 +124,9 @@ class BayesianLinear:
 
         So similar prompts get the same expert even while nothing is known (Thompson sampling).
         """
-        means, lower = self.expert_means(), np.linalg.cholesky(self._precisions())
-        normal = rng.normal(size=means.shape)[..., None]
-        return means + np.linalg.solve(np.swapaxes(lower, 1, 2), normal)[..., 0]
+        means, cholesky_factor = self.expert_means(), np.linalg.cholesky(self._precisions())
+        noise = rng.normal(size=means.shape)[..., None]
+        return means + np.linalg.solve(np.swapaxes(cholesky_factor, 1, 2), noise)[..., 0]
 
     def predict(self, x: FloatArray) -> FloatArray:
         """Predict the losses `(batch, n_experts)` at features `(batch, n_features)`."""
@@ -162,7 +162,7 @@ class Joint:
         temperature: T, in nats per character; it decides the exploration. Differences far below it
             are ignored.
         learning_rate: The learning rate of the head (Adam).
-        init_std: By how much the first, random predictions differ, in nats per character: experts
+        init_std: How much the first, random predictions differ, in nats per character: experts
             with equal predictions would stay alike.
         seed: The seed of the first predictions.
     """
@@ -181,9 +181,11 @@ class Joint:
         import torch
 
         self.temperature = temperature
-        initial = np.random.default_rng(seed).normal(size=(n_experts, n_features)) * init_std
-        initial[:, -1] = 0.0  # no expert starts ahead of the others on all prompts
-        self.head = torch.nn.Parameter(torch.from_numpy(initial))
+        initial_weights = (
+            np.random.default_rng(seed).normal(size=(n_experts, n_features)) * init_std
+        )
+        initial_weights[:, -1] = 0.0  # no expert starts ahead of the others on all prompts
+        self.head = torch.nn.Parameter(torch.from_numpy(initial_weights))
         self._optimizer = torch.optim.Adam([self.head], lr=learning_rate, betas=(0.9, 0.99))
 
     def predict(self, x: FloatArray) -> FloatArray:
@@ -194,21 +196,21 @@ class Joint:
         """Return the expert that learns from each prompt, `(batch,)`."""
         # the minimum of predictions with this noise is a draw from the softmax (Gumbel 1954)
         noise = batch.rng.gumbel(size=(len(batch.rows), len(self.head)))
-        chosen = batch.assign(self.predict(batch.x) - self.temperature * noise)
-        losses = batch.measure(chosen)
+        assignment = batch.assign(self.predict(batch.x) - self.temperature * noise)
+        losses = batch.measure(assignment)
         propensity = np.full(losses.shape, batch.exploration_rate)
-        propensity[np.arange(len(chosen)), chosen] = 1.0
+        propensity[np.arange(len(assignment)), assignment] = 1.0
         self._gradient_step(batch.x, batch.penalties, losses, propensity)
-        return chosen
+        return assignment
 
-    def _gradient_step(self, x: FloatArray, *parts: FloatArray) -> None:
+    def _gradient_step(self, x: FloatArray, *arrays: FloatArray) -> None:
         import torch
 
-        predicted = torch.from_numpy(x) @ self.head.T
-        penalties, losses, propensity = map(torch.from_numpy, parts)
-        value = joint_objective(predicted, penalties, losses, propensity, self.temperature)
+        predictions = torch.from_numpy(x) @ self.head.T
+        penalties, losses, propensity = map(torch.from_numpy, arrays)
+        objective = joint_objective(predictions, penalties, losses, propensity, self.temperature)
         self._optimizer.zero_grad()
-        torch.autograd.backward(value)
+        torch.autograd.backward(objective)
         self._optimizer.step()
 
     def state(self) -> Arrays:
@@ -229,7 +231,7 @@ class Joint:
 
 
 def joint_objective(
-    predicted: torch.Tensor,
+    predictions: torch.Tensor,
     penalties: torch.Tensor,
     losses: torch.Tensor,
     propensity: torch.Tensor,
@@ -237,23 +239,24 @@ def joint_objective(
 ) -> torch.Tensor:
     """Estimate J, without a bias, from losses with gaps; all are `(batch, n_experts)`.
 
-    `propensity` is the probability that a loss was measured. A loss that was not measured is taken
-    as predicted, and one that was measured corrects the prediction, weighted by `1 / propensity`
-    (the doubly robust estimate, Dudik et al. 2011). Only `predicted` receives a gradient:
+    `propensity` is the probability that a loss was measured. A loss that was not measured is
+    replaced by its prediction; a measured loss corrects the prediction, weighted by
+    `1 / propensity` (the doubly robust estimate, Dudik et al. 2011). Only `predictions` receive a
+    gradient:
 
         dJ/dQ^_i = -p_i (L_i - sum_k p_k L_k) / T + 2 (Q^_i - L_i) / n,  over the batch
     """
     import torch
 
-    weight = (~losses.isnan()).to(predicted.dtype) / propensity
-    gap = predicted - losses.nan_to_num()
-    estimate = (predicted - weight * gap).detach()
-    probabilities = torch.softmax(-(predicted + penalties) / temperature, dim=1)
-    return (probabilities * estimate).sum(dim=1).mean() + (weight * gap.pow(2)).mean()
+    weight = (~losses.isnan()).to(predictions.dtype) / propensity
+    errors = predictions - losses.nan_to_num()
+    loss_estimates = (predictions - weight * errors).detach()
+    probabilities = torch.softmax(-(predictions + penalties) / temperature, dim=1)
+    return (probabilities * loss_estimates).sum(dim=1).mean() + (weight * errors.pow(2)).mean()
 
 
-class _Stateless:
-    """A mode that learns nothing, and so has no state."""
+class _StatelessMode:
+    """A mode that learns nothing and has no state."""
 
     def state(self) -> Arrays:
         """Return nothing."""
@@ -263,10 +266,10 @@ class _Stateless:
         """Do nothing."""
 
 
-class ByLabel(_Stateless):
+class ByLabel(_StatelessMode):
     """Each expert learns from the prompts of its own domains, by their true labels.
 
-    `labels` has one per prompt of the pool; the domains are dealt to `n_experts` in turn.
+    `labels` has one label per prompt of the pool; domains are assigned to `n_experts` in turn.
 
     Raises:
         InputError: there are no labels.
@@ -282,7 +285,7 @@ class ByLabel(_Stateless):
         return np.asarray(self._expert_of_row[batch.rows], np.intp)
 
 
-class AtRandom(_Stateless):
+class AtRandom(_StatelessMode):
     """Each prompt goes to an expert drawn at random; with one expert, all go to it."""
 
     def __init__(self, n_experts: int) -> None:
@@ -299,7 +302,7 @@ def balanced_assignment(totals: FloatArray, slack: float) -> IndexArray:
     An expert gets at most `slack` times an equal share. Without such a limit, an expert that is a
     little ahead gets more prompts, learns more, and is further ahead, until it gets all of them.
     With a slack of 1 all experts get the same number (the balanced assignment of BASE layers, Lewis
-    et al. 2021); with the number of experts, or more, there is no limit.
+    et al. 2021); with a slack of at least the number of experts there is no limit.
 
     Raises:
         MissingExtraError: scipy is not installed.
@@ -320,5 +323,5 @@ def effective_experts(shares: FloatArray) -> float:
 
     It is 1 if one expert gets everything, and the number of experts if all get the same.
     """
-    positive = shares[shares > 0] / shares.sum()
-    return float(np.exp(-(positive * np.log(positive)).sum()))
+    probabilities = shares[shares > 0] / shares.sum()
+    return float(np.exp(-(probabilities * np.log(probabilities)).sum()))

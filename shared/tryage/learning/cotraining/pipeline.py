@@ -1,4 +1,4 @@
-"""Co-training from beginning to end: split prompts, train experts, fit their router, judge both."""
+"""Co-training from beginning to end: split prompts, train experts, fit their router, test both."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _UNNAMED_DOMAIN = "unnamed"  # of prompts without a category
 
 @dataclass(frozen=True)
 class PromptSplits:
-    """Prompts to train the experts on, to fit the router on, and to judge both by."""
+    """Prompts to train the experts on, to fit the router on, and to test both on."""
 
     expert_train: tuple[Prompt, ...]
     router_train: tuple[Prompt, ...]
@@ -52,25 +52,28 @@ class PromptSplits:
 
 
 def split_prompts(prompts: Sequence[Prompt]) -> PromptSplits:
-    """Put a tenth of the prompts aside to fit the router on, and a tenth to judge, by their text.
+    """Reserve a tenth of the prompts to fit the router on, and a tenth as test, by their text.
 
     Raises:
         InputError: there are too few prompts for the two tenths to be of use.
     """
-    digits = [int(blake2b(p.text.encode(), digest_size=8).hexdigest(), 16) % 10 for p in prompts]
-    pairs = list(zip(digits, prompts, strict=True))
-    parts = PromptSplits(
-        tuple(p for digit, p in pairs if digit > 1),
-        tuple(p for digit, p in pairs if digit == 0),
-        tuple(p for digit, p in pairs if digit == 1),
+    digits = [
+        int(blake2b(prompt.text.encode(), digest_size=8).hexdigest(), 16) % 10 for prompt in prompts
+    ]
+    digit_pairs = list(zip(digits, prompts, strict=True))
+    splits = PromptSplits(
+        tuple(prompt for digit, prompt in digit_pairs if digit > 1),
+        tuple(prompt for digit, prompt in digit_pairs if digit == 0),
+        tuple(prompt for digit, prompt in digit_pairs if digit == 1),
     )
-    held = parts.router_train, parts.test
-    if min(len({prompt.text for prompt in part}) for part in held) < _MIN_PROMPTS:
+    small_splits = splits.router_train, splits.test
+    if min(len({prompt.text for prompt in split}) for split in small_splits) < _MIN_PROMPTS:
         raise InputError(
-            f"{len(prompts)} prompts leave {len(held[0])} to fit the router on and {len(held[1])} "
-            f"to judge; expected at least {_MIN_PROMPTS} each: give some hundreds."
+            f"{len(prompts)} prompts leave {len(small_splits[0])} to fit the router on and "
+            f"{len(small_splits[1])} to judge; expected at least {_MIN_PROMPTS} each: give some "
+            "hundreds."
         )
-    return parts
+    return splits
 
 
 @dataclass(frozen=True)
@@ -88,10 +91,12 @@ class TrainedSystem:
         for student in self.students:
             student.save_pretrained(root / "experts" / student.name)
         self.router.save_pretrained(root / "router")
-        rounds = [json.dumps(asdict(entry)) + "\n" for entry in self.history.entries]
-        (root / "rounds.jsonl").write_text("".join(rounds), "utf-8")
-        figures = json.dumps(self.specialization.to_dict(), indent=1, ensure_ascii=False)
-        (root / "specialisation.json").write_text(figures + "\n", "utf-8")
+        lines = [json.dumps(asdict(entry)) + "\n" for entry in self.history.entries]
+        (root / "rounds.jsonl").write_text("".join(lines), "utf-8")
+        specialization_text = json.dumps(
+            self.specialization.to_dict(), indent=1, ensure_ascii=False
+        )
+        (root / "specialisation.json").write_text(specialization_text + "\n", "utf-8")
         plot_specialization(self.specialization, root / "specialisation.png")
 
 
@@ -114,7 +119,7 @@ def train_system(  # noqa: PLR0913 - experts, prompts, mode, config and encoder;
         splits: The prompts, see `split_prompts`.
         make_mode: Makes the mode from the number of experts and the number of features, as the
             classes `Decoupled` and `Joint` do.
-        config: How much the experts learn, and in which portions.
+        config: How much the experts learn, and in what steps.
         encoder: Embeds the prompts; it is not trained.
         pool: The prompts to train on, if their features are known already.
         preferences: Weights of constraints, during training and for the router.
@@ -125,7 +130,7 @@ def train_system(  # noqa: PLR0913 - experts, prompts, mode, config and encoder;
         InputError, PersistenceError, KeyboardInterrupt: as in `cotrain` and `constraint_penalties`.
     """
     texts = [prompt.text for prompt in splits.test]
-    before = measure_losses(students, texts)
+    losses_before = measure_losses(students, texts)
     pool = pool or embed_pool([prompt.text for prompt in splits.expert_train], encoder)
     library = Library([student.expert for student in students])
     penalties = None if preferences is None else constraint_penalties(pool, library, preferences)
@@ -148,11 +153,11 @@ def train_system(  # noqa: PLR0913 - experts, prompts, mode, config and encoder;
         progress=progress,
     )
     domains = [prompt.category or _UNNAMED_DOMAIN for prompt in splits.test]
-    names, after = [student.name for student in students], measure_losses(students, texts)
-    found = summarize_specialization(
-        names, domains, before, after, _chosen_experts(router, texts, after)
+    names, losses_after = [student.name for student in students], measure_losses(students, texts)
+    specialization = summarize_specialization(
+        names, domains, losses_before, losses_after, _chosen_experts(router, texts, losses_after)
     )
-    return TrainedSystem(tuple(students), router, history, found)
+    return TrainedSystem(tuple(students), router, history, specialization)
 
 
 def constraint_penalties(
@@ -171,10 +176,12 @@ def constraint_penalties(
             "Co-training takes weights only: an expert that fails a requirement could never learn. "
             "Give only experts that meet the requirements."
         )
-    no_loss = np.zeros((len(pool), len(library)))
+    zero_losses = np.zeros((len(pool), len(library)))
     request = RequestBatch(np.asarray(pool.tokens, np.float64))
-    routed = compute_routing_loss(no_loss, library, preferences.weights, constraints, request)
-    return np.asarray(routed.total, np.float64)
+    routing_loss = compute_routing_loss(
+        zero_losses, library, preferences.weights, constraints, request
+    )
+    return np.asarray(routing_loss.total, np.float64)
 
 
 def fit_router(  # noqa: PLR0913 - experts, prompts and encoder; the rest has defaults
@@ -209,8 +216,10 @@ def fit_router(  # noqa: PLR0913 - experts, prompts and encoder; the rest has de
 
 def _chosen_experts(router: Router, texts: Sequence[str], losses: FloatArray) -> IndexArray:
     """Return the expert that the router chooses for each text, `(n_texts,)`; 0 without a loss."""
-    measured = np.flatnonzero(~np.isnan(losses).any(axis=1)).tolist()
-    decisions = router.route_batch([texts[row] for row in measured])
-    chosen = np.zeros(len(texts), np.intp)
-    chosen[measured] = [router.library.index(decision.expert.name) for decision in decisions]
-    return chosen
+    measured_rows = np.flatnonzero(~np.isnan(losses).any(axis=1)).tolist()
+    decisions = router.route_batch([texts[row] for row in measured_rows])
+    chosen_experts = np.zeros(len(texts), np.intp)
+    chosen_experts[measured_rows] = [
+        router.library.index(decision.expert.name) for decision in decisions
+    ]
+    return chosen_experts

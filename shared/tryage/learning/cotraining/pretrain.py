@@ -28,7 +28,7 @@ TEXTS_PER_UPDATE = 64  # enough to batch texts of similar length
 
 DECAY_SHARE = 0.4  # of the training, at its end, in which the learning rate falls to zero
 
-PAD, START, END, MASK = "[PAD]", "[CLS]", "[SEP]", "[MASK]"
+PAD, CLS, SEP, MASK = "[PAD]", "[CLS]", "[SEP]", "[MASK]"
 
 _TARGET_FILE = "goal.json"
 
@@ -62,22 +62,24 @@ def train(  # noqa: PLR0913 - student, texts and length; the rest has defaults
     folder = None if checkpoint is None else Path(checkpoint)
     target = _target_tokens(student, texts, tokens, folder)
     loss, saved_at, stop_requested = float("nan"), time.monotonic(), threading.Event()
-    bar = tqdm(total=tokens, desc=student.name, unit="tok", disable=not progress)
-    with bar, graceful_interrupt(stop_requested.set):
+    progress_bar = tqdm(total=tokens, desc=student.name, unit="tok", disable=not progress)
+    with progress_bar, graceful_interrupt(stop_requested.set):
         while student.tokens_seen < target and not stop_requested.is_set():
-            before, batch = student.tokens_seen, _next_texts(texts, student)
-            left = target - before
-            bar.update(tokens - left - bar.n)
-            loss = student.update(batch, left, lr_scale=min(1.0, left / tokens / DECAY_SHARE))
-            if student.tokens_seen == before:
+            tokens_before, batch = student.tokens_seen, _next_texts(texts, student)
+            remaining_tokens = target - tokens_before
+            progress_bar.update(tokens - remaining_tokens - progress_bar.n)
+            loss = student.update(
+                batch, remaining_tokens, lr_scale=min(1.0, remaining_tokens / tokens / DECAY_SHARE)
+            )
+            if student.tokens_seen == tokens_before:
                 raise InputError(f"There is nothing to predict in {batch[0]!r:.80} and others.")
-            bar.set_postfix_str(f"{loss:.3f} nats/token", refresh=False)
+            progress_bar.set_postfix_str(f"{loss:.3f} nats/token", refresh=False)
             if folder is not None and time.monotonic() - saved_at > checkpoint_seconds:
                 student.save_state(folder)
                 saved_at = time.monotonic()
         if folder is not None:
             student.save_state(folder)
-        bar.update(min(tokens, tokens - target + student.tokens_seen) - bar.n)
+        progress_bar.update(min(tokens, tokens - target + student.tokens_seen) - progress_bar.n)
     return loss
 
 
@@ -86,8 +88,8 @@ def _target_tokens(student: Student, texts: Sequence[str], tokens: int, folder: 
     target = student.tokens_seen + tokens
     if folder is None:
         return target
-    table = student.network.get_input_embeddings().weight.detach().cpu().numpy()
-    key = fingerprint(student.name, student.parameters, table, tokens, list(texts))
+    embedding_table = student.network.get_input_embeddings().weight.detach().cpu().numpy()
+    key = fingerprint(student.name, student.parameters, embedding_table, tokens, list(texts))
     path = folder / _TARGET_FILE
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
@@ -118,34 +120,36 @@ def train_tokenizer(texts: Iterable[str], size: int = 8192, *, progress: bool = 
         MissingExtraError: transformers is not installed.
     """
     require_extra("transformers", "train")
-    from tokenizers import Tokenizer as Fast
+    from tokenizers import Tokenizer as FastTokenizer
     from tokenizers import decoders, models, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
 
-    special = [PAD, START, END, MASK]
+    special_tokens = [PAD, CLS, SEP, MASK]
     alphabet = pre_tokenizers.ByteLevel.alphabet()
-    if size <= len(alphabet) + len(special):
-        raise InputError(f"size is {size}; expected more than {len(alphabet) + len(special)}.")
-    fast = Fast(models.BPE())
-    fast.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    fast.decoder = decoders.ByteLevel()
+    if size <= len(alphabet) + len(special_tokens):
+        raise InputError(
+            f"size is {size}; expected more than {len(alphabet) + len(special_tokens)}."
+        )
+    tokenizer = FastTokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=size,
-        special_tokens=special,
+        special_tokens=special_tokens,
         initial_alphabet=sorted(alphabet),
         show_progress=progress,
     )
-    fast.train_from_iterator(texts, trainer)
-    ends = [(token, fast.token_to_id(token)) for token in (START, END)]
-    fast.post_processor = processors.TemplateProcessing(
-        single=f"{START} $A {END}", special_tokens=ends
+    tokenizer.train_from_iterator(texts, trainer)
+    template_tokens = [(token, tokenizer.token_to_id(token)) for token in (CLS, SEP)]
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{CLS} $A {SEP}", special_tokens=template_tokens
     )
     return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]  # transformers gives it no types
-        tokenizer_object=fast,
+        tokenizer_object=tokenizer,
         pad_token=PAD,
-        cls_token=START,
-        sep_token=END,
+        cls_token=CLS,
+        sep_token=SEP,
         mask_token=MASK,
-        bos_token=START,
-        eos_token=END,
+        bos_token=CLS,
+        eos_token=SEP,
     )

@@ -1,4 +1,4 @@
-"""What co-training is given: experts that learn, prompts to learn from, and a mode.
+"""The inputs of co-training: experts that learn, prompts to learn from, and a mode.
 
 The mode assigns prompts to experts, and learns from their losses.
 """
@@ -55,8 +55,8 @@ class Learner(Protocol):
 class PromptPool:
     """Prompts to learn from.
 
-    `features` `(n_prompts, k)` are what the router knows of them. They are centered, have a mean
-    square length of 1, and end with a constant 1. `tokens` `(n_prompts,)` are their lengths.
+    `features` `(n_prompts, k)` are the inputs of the router. They are centered, have a mean
+    square length of 1, and end with a constant 1. `tokens` `(n_prompts,)` are the prompts' lengths.
     """
 
     texts: tuple[str, ...]
@@ -99,9 +99,9 @@ def embed_pool(texts: Sequence[str], encoder: Encoder, *, n_components: int = 64
 
 def _principal_components(x: FloatArray, n_components: int) -> FloatArray:
     """Project features `(n, d)` on their first principal axes, `(n, n_components)`."""
-    centered = x - x.mean(axis=0)
-    axes = np.linalg.eigh(centered.T @ centered)[1][:, ::-1][:, :n_components]
-    return np.asarray(centered @ axes)
+    centered_x = x - x.mean(axis=0)
+    axes = np.linalg.eigh(centered_x.T @ centered_x)[1][:, ::-1][:, :n_components]
+    return np.asarray(centered_x @ axes)
 
 
 @dataclass(frozen=True)
@@ -112,8 +112,8 @@ class TrainingRound:
     `(batch, n_experts)` the weighted constraints. `assign` turns predicted losses
     `(batch, n_experts)` into an expert per prompt `(batch,)`: the lowest total with no expert above
     its capacity. `measure` takes an expert per prompt and returns current losses
-    `(batch, n_experts)`: those of the given experts and, each with probability `exploration_rate`,
-    those of the others. The rest is NaN.
+    `(batch, n_experts)`: those of the assigned experts and, each with probability
+    `exploration_rate`, those of the others. All other losses are NaN.
     """
 
     rows: IndexArray

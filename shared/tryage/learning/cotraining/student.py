@@ -159,25 +159,25 @@ class Student(ABC):
     ) -> float:
         """Learn from the texts, in one or more steps; return the mean loss before each step.
 
-        The loss is in nats per token, NaN if there was nothing to predict. It is of the words that
-        are hidden in training: to compare students, use `losses`.
+        The loss is in nats per token, NaN if there was nothing to predict. It is the loss on words
+        that are hidden in training: to compare students, use `losses`.
 
         Args:
             texts: Each is read once.
-            tokens: Stop earlier, after so many tokens.
+            tokens: Stop after this number of tokens.
             lr_scale: A factor for the learning rate.
 
         Raises:
             InputError: a text is not a string, or not Unicode.
         """
-        nats, scored, start = 0.0, 0, self.tokens_seen
+        total_nats, n_scored, first_token = 0.0, 0, self.tokens_seen
         batches = self._batches(texts)
         self.updates += 1
         for rows in batches:
-            if tokens is None or self.tokens_seen - start < tokens:
-                mean, count = self._train_step(rows, lr_scale)
-                nats, scored = nats + mean * count, scored + count
-        return nats / scored if scored else math.nan
+            if tokens is None or self.tokens_seen - first_token < tokens:
+                mean_nats, n_tokens = self._train_step(rows, lr_scale)
+                total_nats, n_scored = total_nats + mean_nats * n_tokens, n_scored + n_tokens
+        return total_nats / n_scored if n_scored else math.nan
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write the folder that `transformers`, `tryage score` and `from_pretrained` read."""
@@ -217,11 +217,13 @@ class Student(ABC):
     def _batches(self, texts: Sequence[str]) -> list[list[TokenRow]]:
         """Split texts into rows, and batch rows of similar length, in random order."""
         measurer = self._training_measurer()
-        prepared = [measurer.prepare(self.tokenizer, Prompt(text), self.length) for text in texts]
-        rows = [row for text in prepared for row in text.rows]
+        prepared_texts = [
+            measurer.prepare(self.tokenizer, Prompt(text), self.length) for text in texts
+        ]
+        rows = [row for text in prepared_texts for row in text.rows]
         batches = list(batch_by_length([len(row.ids) for row in rows], self.batch_tokens))
         order = np.random.default_rng([self.seed, self.updates]).permutation(len(batches))
-        return [[rows[i] for i in batches[number]] for number in order]
+        return [[rows[i] for i in batches[batch_index]] for batch_index in order]
 
     def _train_step(self, rows: Sequence[TokenRow], lr_scale: float) -> tuple[float, int]:
         """Take one step; return the mean nats before it, and the number of scored tokens."""
@@ -237,8 +239,10 @@ class Student(ABC):
         loss.backward()  # type: ignore[no-untyped-call]  # torch has no types for it
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         self.steps += 1
-        for group in self._optimizer.param_groups:
-            group["lr"] = self.learning_rate * lr_scale * min(1.0, self.steps / WARMUP_STEPS)
+        for parameter_group in self._optimizer.param_groups:
+            parameter_group["lr"] = (
+                self.learning_rate * lr_scale * min(1.0, self.steps / WARMUP_STEPS)
+            )
         self._optimizer.step()
         self._optimizer.zero_grad()
         self.tokens_seen += sum(len(row.ids) for row in rows)
@@ -249,7 +253,7 @@ class MaskedStudent(Student):
     """A BERT that learns to predict hidden words."""
 
     measurer_class = MaskedLM
-    mask_rate = 0.25  # of the words: more than measuring hides, so that each pass teaches more
+    mask_rate = 0.25  # of the words: more than a measurement hides, so that each pass teaches more
 
     @staticmethod
     def _build_network(config: dict[str, Any]) -> Model:
@@ -278,7 +282,7 @@ class MaskedStudent(Student):
         """Return the log of each token's share, with one more occurrence of each, `(n_tokens,)`."""
         import torch
 
-        ids = [token for text in texts for token in self.tokenizer(text)["input_ids"]]
+        ids = [token_id for text in texts for token_id in self.tokenizer(text)["input_ids"]]
         counts = 1.0 + np.bincount(ids, minlength=len(self.tokenizer))
         return torch.tensor(np.log(counts / counts.sum()), dtype=torch.float32)
 
@@ -289,8 +293,8 @@ class MaskedStudent(Student):
     def _predict(
         self, batch: dict[str, torch.Tensor], labels: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        scored = labels != IGNORE_INDEX  # logits are most of the work, so compute no others
-        return self.network.cls(self.network.bert(**batch)[0][scored]), labels[scored]
+        is_scored = labels != IGNORE_INDEX  # logits are most of the work, so compute no others
+        return self.network.cls(self.network.bert(**batch)[0][is_scored]), labels[is_scored]
 
 
 class CausalStudent(Student):
@@ -312,9 +316,9 @@ class CausalStudent(Student):
     def _predict(
         self, batch: dict[str, torch.Tensor], labels: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        scored = labels[:, 1:] != IGNORE_INDEX
-        hidden = self.network.model(**batch, use_cache=False)[0][:, :-1]
-        return self.network.lm_head(hidden[scored]), labels[:, 1:][scored]
+        is_scored = labels[:, 1:] != IGNORE_INDEX
+        hidden_states = self.network.model(**batch, use_cache=False)[0][:, :-1]
+        return self.network.lm_head(hidden_states[is_scored]), labels[:, 1:][is_scored]
 
 
 def config_kwargs(tokenizer: Tokenizer, **sizes: int) -> dict[str, Any]:

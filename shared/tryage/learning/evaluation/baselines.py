@@ -31,7 +31,7 @@ NEIGHBOR_COUNTS = (5, 10, 20, 40, 80, 150, 300, 600)
 
 RANKS_AND_RIDGES = tuple((rank, ridge) for ridge in (1.0, 10.0, 100.0) for rank in (2, 4, 8, 16))
 
-_MIN_COVERAGE = 0.95  # an expert measured on a smaller share of the prompts is no single choice
+_MIN_COVERAGE = 0.95  # an expert measured on a smaller share of the prompts is chosen last
 
 _MIN_PROMPTS_EARLY_STOPPING = 11  # a tenth, rounded up, is the two that scikit-learn needs
 
@@ -41,7 +41,7 @@ _CHUNK = 1024  # prompts at a time: a similarity matrix of 16,000 x 16,000 would
 
 
 def random(fold: Fold) -> MethodPrediction:
-    """Predict the same for all experts: they share each prompt, as a random router on average."""
+    """Predict the same loss for all experts: each gets an equal share."""
     return MethodPrediction(np.zeros((len(fold.test), len(fold.train.experts)), dtype=np.float32))
 
 
@@ -52,9 +52,9 @@ def best_single(fold: Fold) -> MethodPrediction:
     different, perhaps easier, prompts.
     """
     coverage = fold.train.measured.mean(axis=0)
-    late = coverage < min(_MIN_COVERAGE, float(coverage.max(initial=0.0)))
-    ranked = expert_means(fold.train) + 10.0 * late
-    return MethodPrediction(_tile_row(ranked, len(fold.test)))
+    is_rarely_measured = coverage < min(_MIN_COVERAGE, float(coverage.max(initial=0.0)))
+    ranking_losses = expert_means(fold.train) + 10.0 * is_rarely_measured
+    return MethodPrediction(_tile_row(ranking_losses, len(fold.test)))
 
 
 def prompt_length(fold: Fold, *, n_bins: int = 10) -> MethodPrediction:
@@ -62,8 +62,8 @@ def prompt_length(fold: Fold, *, n_bins: int = 10) -> MethodPrediction:
     lengths = np.array([len(text) for text in fold.train.prompts])
     edges = np.unique(np.quantile(lengths, np.arange(1, n_bins) / n_bins))
     table = _cell_means(fold.train, np.digitize(lengths, edges), len(edges) + 1)
-    tested = np.digitize(np.array([len(text) for text in fold.test.prompts]), edges)
-    return MethodPrediction(table[tested])
+    test_bins = np.digitize(np.array([len(text) for text in fold.test.prompts]), edges)
+    return MethodPrediction(table[test_bins])
 
 
 def nearest_neighbors(
@@ -82,18 +82,18 @@ def neighbor_means(
     them gets its mean over all training prompts.
     """
     ks = [min(k, len(train)) for k in ks]
-    losses, known = np.nan_to_num(train.losses), train.measured.astype(np.float32)
+    losses, is_measured = np.nan_to_num(train.losses), train.measured.astype(np.float32)
     fallback = expert_means(train)
-    parts: list[list[Float32Array]] = [[] for _ in ks]
+    chunks_by_k: list[list[Float32Array]] = [[] for _ in ks]
     for start in range(0, max(len(embeddings), 1), _CHUNK):
         similarity = embeddings[start : start + _CHUNK] @ train_embeddings.T
-        ranked = np.partition(similarity, [-k for k in ks], axis=1)
-        for part, k in zip(parts, ks, strict=True):
-            near = (similarity >= ranked[:, [-k]]).astype(np.float32)
-            count = near @ known
-            means = np.broadcast_to(fallback, count.shape).copy()
-            part.append(np.divide(near @ losses, count, out=means, where=count > 0))
-    return [np.concatenate(part) for part in parts]
+        partitioned_similarity = np.partition(similarity, [-k for k in ks], axis=1)
+        for chunks, k in zip(chunks_by_k, ks, strict=True):
+            is_neighbor = (similarity >= partitioned_similarity[:, [-k]]).astype(np.float32)
+            counts = is_neighbor @ is_measured
+            means = np.broadcast_to(fallback, counts.shape).copy()
+            chunks.append(np.divide(is_neighbor @ losses, counts, out=means, where=counts > 0))
+    return [np.concatenate(chunks) for chunks in chunks_by_k]
 
 
 def matrix_factorization(
@@ -108,10 +108,10 @@ def matrix_factorization(
     return MethodPrediction(_tune_and_predict(fold, candidates, _factorize))
 
 
-def mlp(fold: Fold, *, hidden: int = 100, max_iterations: int = 40) -> MethodPrediction:
+def mlp(fold: Fold, *, hidden_size: int = 100, max_iterations: int = 40) -> MethodPrediction:
     """Train one hidden layer from embedding to all losses, by scikit-learn.
 
-    It stops early if there are enough prompts to judge by.
+    It stops early if there are enough prompts to validate on.
 
     Raises:
         MissingExtraError: scikit-learn is not installed.
@@ -121,7 +121,7 @@ def mlp(fold: Fold, *, hidden: int = 100, max_iterations: int = 40) -> MethodPre
     from sklearn.neural_network import MLPRegressor
 
     model = MLPRegressor(
-        hidden_layer_sizes=(hidden,),
+        hidden_layer_sizes=(hidden_size,),
         alpha=0.1,
         early_stopping=len(fold.train) >= _MIN_PROMPTS_EARLY_STOPPING,
         max_iter=max_iterations,
@@ -132,8 +132,8 @@ def mlp(fold: Fold, *, hidden: int = 100, max_iterations: int = 40) -> MethodPre
         warnings.simplefilter("ignore", ConvergenceWarning)  # iterations are limited on purpose
         warnings.simplefilter("ignore", DataConversionWarning)  # raised for a single expert
         model.fit(fold.train_embeddings, _impute_additive(fold.train))
-    predicted = model.predict(fold.test_embeddings).reshape(len(fold.test_embeddings), -1)
-    return MethodPrediction(predicted.astype(np.float32))
+    predictions = model.predict(fold.test_embeddings).reshape(len(fold.test_embeddings), -1)
+    return MethodPrediction(predictions.astype(np.float32))
 
 
 def category_table(fold: Fold) -> MethodPrediction:
@@ -143,15 +143,21 @@ def category_table(fold: Fold) -> MethodPrediction:
     """
     train_categories = fold.train.categories or (None,) * len(fold.train)
     test_categories = fold.test.categories or (None,) * len(fold.test)
-    number = {
+    category_index = {
         name: i for i, name in enumerate(dict.fromkeys(name for name in train_categories if name))
     }
-    unseen = len(number)
+    unseen_index = len(category_index)
     table = _cell_means(
-        fold.train, np.array([number.get(c or "", unseen) for c in train_categories]), unseen + 1
+        fold.train,
+        np.array(
+            [category_index.get(category or "", unseen_index) for category in train_categories]
+        ),
+        unseen_index + 1,
     )
-    table[unseen] = expert_means(fold.train)
-    return MethodPrediction(table[[number.get(c or "", unseen) for c in test_categories]])
+    table[unseen_index] = expert_means(fold.train)
+    return MethodPrediction(
+        table[[category_index.get(category or "", unseen_index) for category in test_categories]]
+    )
 
 
 def oracle(fold: Fold) -> MethodPrediction:
@@ -161,38 +167,38 @@ def oracle(fold: Fold) -> MethodPrediction:
 
 def expert_means(table: QTable) -> Float32Array:
     """Return the mean loss per expert, `(n_experts,)`; one without a loss gets the worst mean."""
-    count = table.measured.sum(axis=0)
-    total = np.nan_to_num(table.losses).sum(axis=0, dtype=np.float64)
-    means = np.divide(total, count, out=np.full(len(count), np.nan), where=count > 0)
-    worst = np.nanmax(means) if count.any() else 1.0
-    return np.asarray(np.where(count > 0, means, worst), dtype=np.float32)
+    counts = table.measured.sum(axis=0)
+    totals = np.nan_to_num(table.losses).sum(axis=0, dtype=np.float64)
+    means = np.divide(totals, counts, out=np.full(len(counts), np.nan), where=counts > 0)
+    worst_mean = np.nanmax(means) if counts.any() else 1.0
+    return np.asarray(np.where(counts > 0, means, worst_mean), dtype=np.float32)
 
 
 def _tile_row(row: Float32Array, times: int) -> Float32Array:
     return np.repeat(np.asarray(row, dtype=np.float32)[None], times, axis=0)
 
 
-def _cell_means(train: QTable, cell_of: IndexArray, n_cells: int) -> Float32Array:
+def _cell_means(train: QTable, cell_index: IndexArray, n_cells: int) -> Float32Array:
     """Return the mean loss per cell and expert, `(n_cells, n_experts)`.
 
     A cell in which an expert was not measured gets the expert's mean.
     """
-    total = np.zeros((n_cells, len(train.experts)))
-    count = np.zeros_like(total)
-    np.add.at(total, cell_of, np.nan_to_num(train.losses))
-    np.add.at(count, cell_of, train.measured)
-    means = np.broadcast_to(expert_means(train), total.shape).astype(np.float64)
-    np.divide(total, count, out=means, where=count > 0)
+    totals = np.zeros((n_cells, len(train.experts)))
+    counts = np.zeros_like(totals)
+    np.add.at(totals, cell_index, np.nan_to_num(train.losses))
+    np.add.at(counts, cell_index, train.measured)
+    means = np.broadcast_to(expert_means(train), totals.shape).astype(np.float64)
+    np.divide(totals, counts, out=means, where=counts > 0)
     return means.astype(np.float32)
 
 
 def _impute_additive(train: QTable) -> Float32Array:
     """Return the losses with gaps filled by prompt effect plus expert mean."""
     means = expert_means(train)
-    left = np.where(train.measured, train.losses - means, 0.0)
-    effect = left.sum(axis=1) / np.maximum(train.measured.sum(axis=1), 1)
-    filled = np.where(train.measured, train.losses, means + effect[:, None])
-    return np.asarray(filled, dtype=np.float32)
+    residuals = np.where(train.measured, train.losses - means, 0.0)
+    prompt_effects = residuals.sum(axis=1) / np.maximum(train.measured.sum(axis=1), 1)
+    imputed_losses = np.where(train.measured, train.losses, means + prompt_effects[:, None])
+    return np.asarray(imputed_losses, dtype=np.float32)
 
 
 def _tune_and_predict(
@@ -204,15 +210,20 @@ def _tune_and_predict(
 ) -> Float32Array:
     """Predict with the candidate of the lowest routed loss in folds of the training part."""
     train, embeddings = fold.train, fold.train_embeddings
-    total_loss = np.zeros(len(candidates))
-    for fit, held in folds(train.groups, _TUNING_FOLDS):
-        unseen = train.take(held)
-        tried = predict(train.take(fit), embeddings[fit], embeddings[held], candidates)
-        total_loss += [
-            expected_value(choice_probabilities(guess, unseen.measured), unseen.losses).sum()
-            for guess in tried
+    total_losses = np.zeros(len(candidates))
+    for train_rows, validation_rows in folds(train.groups, _TUNING_FOLDS):
+        validation_table = train.take(validation_rows)
+        candidate_predictions = predict(
+            train.take(train_rows), embeddings[train_rows], embeddings[validation_rows], candidates
+        )
+        total_losses += [
+            expected_value(
+                choice_probabilities(predicted_losses, validation_table.measured),
+                validation_table.losses,
+            ).sum()
+            for predicted_losses in candidate_predictions
         ]
-    best = candidates[int(np.argmin(total_loss))]
+    best = candidates[int(np.argmin(total_losses))]
     return predict(train, embeddings, fold.test_embeddings, [best])[0]
 
 
@@ -223,20 +234,26 @@ def _factorize(
     candidates: Sequence[tuple[int, float]],
 ) -> list[Float32Array]:
     """Project the ridge solution on the top directions of its own fit, for each rank and ridge."""
-    target = _impute_additive(train).astype(np.float64)
-    bias, center = target.mean(axis=0), train_embeddings.mean(axis=0)
+    targets = _impute_additive(train).astype(np.float64)
+    bias, center = targets.mean(axis=0), train_embeddings.mean(axis=0)
     x = (train_embeddings - center).astype(np.float64)
-    gram, cross = x.T @ x, x.T @ (target - bias)
-    values, vectors = np.linalg.eigh(gram)
+    gram, cross_products = x.T @ x, x.T @ (targets - bias)
+    eigenvalues, eigenvectors = np.linalg.eigh(gram)
     fits = {}
     for ridge in {ridge for _, ridge in candidates}:
-        stretch = np.maximum(values, 0) + ridge
-        weights = vectors @ ((vectors.T @ cross) / stretch[:, None])
-        root = np.sqrt(stretch)[:, None] * vectors.T
-        fits[ridge] = weights, np.linalg.svd(root @ weights, full_matrices=False)[2]
+        regularized_eigenvalues = np.maximum(eigenvalues, 0) + ridge
+        weights = eigenvectors @ (
+            (eigenvectors.T @ cross_products) / regularized_eigenvalues[:, None]
+        )
+        design_root = np.sqrt(regularized_eigenvalues)[:, None] * eigenvectors.T
+        fits[ridge] = weights, np.linalg.svd(design_root @ weights, full_matrices=False)[2]
     results = []
     for rank, ridge in candidates:
         weights, directions = fits[ridge]
-        top = directions[:rank]
-        results.append((bias + (embeddings - center) @ (weights @ top.T) @ top).astype(np.float32))
+        top_directions = directions[:rank]
+        results.append(
+            (bias + (embeddings - center) @ (weights @ top_directions.T) @ top_directions).astype(
+                np.float32
+            )
+        )
     return results

@@ -33,7 +33,7 @@ PARITY_TOLERANCE = 0.005  # parity: at most half a point of score below the best
 
 _TIE_BREAK_WEIGHT = 1e-9  # so small that it decides only between equal losses
 
-_MIN_PRICED_SHARE = 0.99  # of an expert's measured losses have a cost, if it counts as priced
+_MIN_PRICED_SHARE = 0.99  # of an expert's measured losses must have a cost, to count as priced
 
 _NEIGHBORS = 20  # similar prompts whose mean cost is the forecast of a request's cost
 
@@ -96,30 +96,34 @@ def cost_report(
     best single expert has to be one of the runs.
     """
     reference_cost = _best_single_cost(table)
-    outer = {label: predicted for label, (_, predicted) in runs.items()}
-    sweeps = _sweep_all(table, embeddings, outer, splits, reference_cost)
-    chosen = {label: np.empty(len(table), dtype=np.intp) for label in runs}
+    predictions = {label: out_of_fold for label, (_, out_of_fold) in runs.items()}
+    sweeps = _sweep_all(table, embeddings, predictions, splits, reference_cost)
+    weight_index = {label: np.empty(len(table), dtype=np.intp) for label in runs}
     for train, test in splits:
-        part, part_embeddings = table.take(train), embeddings[train]
-        inner_splits = folds(part.groups, config.inner_folds, config.seed + 1)
-        inner = {
-            label: cross_val_predict(label, run, part, part_embeddings, inner_splits)
-            for label, (run, _) in runs.items()
+        train_table, train_embeddings = table.take(train), embeddings[train]
+        inner_splits = folds(train_table.groups, config.inner_folds, config.seed + 1)
+        inner_predictions = {
+            label: cross_val_predict(label, method, train_table, train_embeddings, inner_splits)
+            for label, (method, _) in runs.items()
         }
-        inner_sweeps = _sweep_all(part, part_embeddings, inner, inner_splits, reference_cost)
-        target = float(np.nanmean(inner_sweeps[BEST_SINGLE].scores[:, 0]))
+        inner_sweeps = _sweep_all(
+            train_table, train_embeddings, inner_predictions, inner_splits, reference_cost
+        )
+        target_score = float(np.nanmean(inner_sweeps[BEST_SINGLE].scores[:, 0]))
         for label, sweep in inner_sweeps.items():
-            chosen[label][test] = choose_weight(sweep.scores, sweep.costs, target, config.allowance)
+            weight_index[label][test] = choose_weight(
+                sweep.scores, sweep.costs, target_score, config.allowance
+            )
     return {
-        label: _cost_result(table, sweep, sweeps[BEST_SINGLE], chosen[label], config)
+        label: _cost_result(table, sweep, sweeps[BEST_SINGLE], weight_index[label], config)
         for label, sweep in sweeps.items()
     }
 
 
 def _best_single_cost(table: QTable) -> float:
-    priced = table.select(priced_experts(table))
-    best = int(np.argmin(np.nanmean(priced.losses, axis=0)))
-    return float(np.nanmean(known_costs(priced)[:, best])) or 1.0
+    priced_table = table.select(priced_experts(table))
+    best_index = int(np.argmin(np.nanmean(priced_table.losses, axis=0)))
+    return float(np.nanmean(known_costs(priced_table)[:, best_index])) or 1.0
 
 
 def _sweep_all(
@@ -129,18 +133,18 @@ def _sweep_all(
     splits: Sequence[Split],
     reference_cost: float,
 ) -> dict[str, CostSweep]:
-    """Sweep the weight for every method; without own costs, the neighbors' are the forecast."""
+    """Sweep the weight for every method; one without costs gets those that neighbors forecast."""
     names = priced_experts(table)
-    priced, columns = table.select(names), np.flatnonzero(np.isin(table.experts, names))
-    forecast = _forecast_costs(priced, embeddings, splits)
+    priced_table, columns = table.select(names), np.flatnonzero(np.isin(table.experts, names))
+    forecast = _forecast_costs(priced_table, embeddings, splits)
     sweeps = {}
-    for label, predicted in predictions.items():
-        own = forecast
-        if predicted.costs is not None:
-            given = predicted.costs[:, columns]
-            own = np.where(np.isnan(given), forecast, given)
+    for label, out_of_fold in predictions.items():
+        costs = forecast
+        if out_of_fold.costs is not None:
+            method_costs = out_of_fold.costs[:, columns]
+            costs = np.where(np.isnan(method_costs), forecast, method_costs)
         sweeps[label] = CostSweep(
-            *sweep_weight(predicted.losses[:, columns], own, priced, reference_cost)
+            *sweep_weight(out_of_fold.losses[:, columns], costs, priced_table, reference_cost)
         )
     return sweeps
 
@@ -160,28 +164,34 @@ def _forecast_costs(
 def _cost_result(
     table: QTable,
     sweep: CostSweep,
-    single: CostSweep,
-    chosen: IndexArray,
+    best_single: CostSweep,
+    weight_index: IndexArray,
     config: EvaluationConfig,
 ) -> CostResult:
-    """Summarize a sweep; `chosen` `(n_prompts,)` is the weight chosen for each prompt's fold."""
+    """Summarize a sweep; `weight_index` `(n_prompts,)` is the weight chosen for a prompt's fold."""
     rows = np.arange(len(table))
-    score, cost = sweep.scores[rows, chosen], sweep.costs[rows, chosen]
-    pair = np.column_stack([score - single.scores[:, 0], cost, single.costs[:, 0]])
-    priced = ~np.isnan(pair).any(axis=1)
-    pair = pair[priced]
-    drawn = bootstrap(pair, table.groups[priced], draws=config.draws, seed=config.seed)
-    difference, mean_cost, single_cost = pair.mean(axis=0)
+    score, cost = sweep.scores[rows, weight_index], sweep.costs[rows, weight_index]
+    paired_values = np.column_stack(
+        [score - best_single.scores[:, 0], cost, best_single.costs[:, 0]]
+    )
+    is_priced = ~np.isnan(paired_values).any(axis=1)
+    paired_values = paired_values[is_priced]
+    bootstrap_means = bootstrap(
+        paired_values, table.groups[is_priced], draws=config.draws, seed=config.seed
+    )
+    score_difference, mean_cost, single_cost = paired_values.mean(axis=0)
     costs, scores = np.nanmean(sweep.costs, axis=0), np.nanmean(sweep.scores, axis=0)
-    target = float(np.nanmean(single.scores[:, 0]))
-    best = choose_weight(sweep.scores, sweep.costs, target, PARITY_TOLERANCE)
-    reachable = scores[best] >= target - PARITY_TOLERANCE
+    target_score = float(np.nanmean(best_single.scores[:, 0]))
+    best_index = choose_weight(sweep.scores, sweep.costs, target_score, PARITY_TOLERANCE)
+    is_reachable = scores[best_index] >= target_score - PARITY_TOLERANCE
     parity = Parity(
-        relative_cost=interval(mean_cost / single_cost, drawn[:, 1] / drawn[:, 2]),
-        score_difference=interval(difference, drawn[:, 0]),
-        kept=bool(difference >= -PARITY_TOLERANCE),
-        weights=tuple(WEIGHTS[np.unique(chosen)].tolist()),
-        hindsight=float(costs[best] / single_cost) if reachable else None,
+        relative_cost=interval(
+            mean_cost / single_cost, bootstrap_means[:, 1] / bootstrap_means[:, 2]
+        ),
+        score_difference=interval(score_difference, bootstrap_means[:, 0]),
+        kept=bool(score_difference >= -PARITY_TOLERANCE),
+        weights=tuple(WEIGHTS[np.unique(weight_index)].tolist()),
+        hindsight=float(costs[best_index] / single_cost) if is_reachable else None,
     )
     points = zip(WEIGHTS.tolist(), costs.tolist(), scores.tolist(), strict=True)
     return CostResult(
@@ -196,29 +206,29 @@ def _table_aiq(table: QTable, costs: Float64Array, scores: Float64Array) -> floa
 
     The cheapest expert is one of the points, because any router can choose it.
     """
-    priced = table.select(priced_experts(table))
-    means = np.nanmean(known_costs(priced), axis=0)
-    cheapest = int(np.argmin(means))
-    low, high = float(means[cheapest]), float(means.max())
-    score = 1.0 - float(np.nanmean(priced.losses[:, cheapest]))
+    priced_table = table.select(priced_experts(table))
+    mean_costs = np.nanmean(known_costs(priced_table), axis=0)
+    cheapest_index = int(np.argmin(mean_costs))
+    low, high = float(mean_costs[cheapest_index]), float(mean_costs.max())
+    score = 1.0 - float(np.nanmean(priced_table.losses[:, cheapest_index]))
     return aiq(np.append(costs, low), np.append(scores, score), low, high)
 
 
 def priced_experts(table: QTable) -> tuple[str, ...]:
-    """Return the names of the experts whose costs are known; none if the table has no costs."""
+    """Return the names of the experts whose costs are known, `()` if the table has no costs."""
     if table.costs is None:
         return ()
-    measured = table.measured.sum(axis=0)
-    known = (table.measured & ~np.isnan(table.costs)).sum(axis=0)
-    priced = (measured > 0) & (known >= _MIN_PRICED_SHARE * measured)
-    return tuple(name for name, is_priced in zip(table.experts, priced, strict=True) if is_priced)
+    n_measured = table.measured.sum(axis=0)
+    n_priced = (table.measured & ~np.isnan(table.costs)).sum(axis=0)
+    is_priced = (n_measured > 0) & (n_priced >= _MIN_PRICED_SHARE * n_measured)
+    return tuple(name for name, flag in zip(table.experts, is_priced, strict=True) if flag)
 
 
 def known_costs(table: QTable) -> FloatArray:
     """Return the costs of the table in USD, `(n_prompts, n_experts)`.
 
     Raises:
-        QTableError: the table has none.
+        QTableError: the table has no costs.
     """
     if table.costs is None:
         raise QTableError("the table has no costs; add a column cost (USD of the request)")
@@ -226,36 +236,39 @@ def known_costs(table: QTable) -> FloatArray:
 
 
 def sweep_weight(
-    predicted: FloatArray,
-    forecast: FloatArray,
+    predicted_losses: FloatArray,
+    forecast_costs: FloatArray,
     table: QTable,
     reference_cost: float,
     weights: Float64Array = WEIGHTS,
 ) -> tuple[Float64Array, Float64Array]:
     """Route by loss + lambda x cost for every weight; return real scores and costs per prompt.
 
-    `predicted` losses and `forecast` costs are `(n_prompts, n_experts)`, `reference_cost` is the
+    `predicted_losses` and `forecast_costs` are `(n_prompts, n_experts)`, `reference_cost` is the
     cost in USD of one request to the best single expert; both results are `(n_prompts, n_weights)`.
-    Of experts with the same predicted loss the one with the lower forecast cost wins, even at
-    weight 0. Prompts on which no priced expert was measured are NaN.
+    Among experts with the same predicted loss, the one with the lower forecast cost is chosen, even
+    at weight 0. Prompts on which no priced expert was measured are NaN.
 
     Raises:
         QTableError: the table has no costs.
     """
-    real = known_costs(table)
-    allowed = table.measured & ~np.isnan(real)
+    real_costs = known_costs(table)
+    is_allowed = table.measured & ~np.isnan(real_costs)
     rows = np.arange(len(table))
-    base = np.where(allowed, predicted, np.inf)
+    allowed_losses = np.where(is_allowed, predicted_losses, np.inf)
     scores = np.empty((len(table), len(weights)))
     costs = np.empty_like(scores)
     for column, weight in enumerate(weights):
-        chosen = np.argmin(
-            base + max(weight, _TIE_BREAK_WEIGHT) / reference_cost * forecast, axis=1
+        chosen_experts = np.argmin(
+            allowed_losses + max(weight, _TIE_BREAK_WEIGHT) / reference_cost * forecast_costs,
+            axis=1,
         )
         scores[:, column] = np.where(
-            allowed[rows, chosen], 1.0 - table.losses[rows, chosen], np.nan
+            is_allowed[rows, chosen_experts], 1.0 - table.losses[rows, chosen_experts], np.nan
         )
-        costs[:, column] = np.where(allowed[rows, chosen], real[rows, chosen], np.nan)
+        costs[:, column] = np.where(
+            is_allowed[rows, chosen_experts], real_costs[rows, chosen_experts], np.nan
+        )
     return scores, costs
 
 
@@ -269,14 +282,14 @@ def choose_weight(
     one with the best score is chosen.
     """
     mean_scores, mean_costs = np.nanmean(scores, axis=0), np.nanmean(costs, axis=0)
-    good = mean_scores >= best_single_score - allowance
-    if not good.any():
+    is_good_enough = mean_scores >= best_single_score - allowance
+    if not is_good_enough.any():
         return int(np.argmax(mean_scores))
-    return int(np.argmin(np.where(good, mean_costs, np.inf)))
+    return int(np.argmin(np.where(is_good_enough, mean_costs, np.inf)))
 
 
 def upper_hull(costs: Float64Array, scores: Float64Array) -> tuple[Float64Array, Float64Array]:
-    """Return the non-decreasing concave hull of points `(n,)`: what a mix of settings reaches."""
+    """Return the non-decreasing concave hull of points `(n,)`: the front of mixed settings."""
     hull: list[tuple[float, float]] = []
     for point in sorted(zip(costs.tolist(), scores.tolist(), strict=True)):
         if hull and point[1] <= hull[-1][1]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tryage.errors import InputError
-from tryage.learning.evaluation import baselines as base
+from tryage.learning.evaluation import baselines as baseline_methods
 from tryage.learning.evaluation.costs import CostResult, cost_report, known_costs, priced_experts
 from tryage.learning.evaluation.metrics import (
     PairResult,
@@ -41,18 +41,19 @@ if TYPE_CHECKING:
 
 BASELINES: Mapping[str, FoldMethod] = MappingProxyType(
     {
-        base.BEST_SINGLE: base.best_single,
-        "random": base.random,
-        "prompt length": base.prompt_length,
-        "nearest neighbours": base.nearest_neighbors,
-        "MLP": base.mlp,
-        "matrix factorisation": base.matrix_factorization,
-        base.CATEGORY_TABLE: base.category_table,
-        "oracle": base.oracle,
+        baseline_methods.BEST_SINGLE: baseline_methods.best_single,
+        "random": baseline_methods.random,
+        "prompt length": baseline_methods.prompt_length,
+        "nearest neighbours": baseline_methods.nearest_neighbors,
+        "MLP": baseline_methods.mlp,
+        "matrix factorisation": baseline_methods.matrix_factorization,
+        baseline_methods.CATEGORY_TABLE: baseline_methods.category_table,
+        "oracle": baseline_methods.oracle,
     }
 )
 
-_NO_FORECAST = ("random", base.BEST_SINGLE, "oracle")  # their predictions only rank the experts
+# The predictions of these methods only rank the experts.
+_NO_FORECAST = ("random", baseline_methods.BEST_SINGLE, "oracle")
 
 _NO_COST_VIEW = ("random", "oracle", "MLP")  # the MLP would be trained 25 times
 
@@ -70,7 +71,7 @@ def evaluate(  # noqa: PLR0913 - three inputs, the rest has defaults
     baselines: Mapping[str, FoldMethod] = BASELINES,
     config: EvaluationConfig | None = None,
 ) -> Evaluation:
-    """Cross-validate `methods`, of which the first is the router in question, and the baselines.
+    """Cross-validate `methods`, the first of which is the evaluated router, and the baselines.
 
     `embeddings` are `(n_prompts, dim)` in the order of `table.prompts`, from the router's own
     encoder; they are computed once and split per fold. Folds are grouped by prompt text and are the
@@ -85,23 +86,25 @@ def evaluate(  # noqa: PLR0913 - three inputs, the rest has defaults
     """
     config = config or EvaluationConfig()
     _check_inputs(table, embeddings, methods, baselines)
-    usable = np.flatnonzero(table.measured.any(axis=1))
+    usable_rows = np.flatnonzero(table.measured.any(axis=1))
     notes = _notes(table, config)
-    table, embeddings = table.take(usable), embeddings[usable]
+    table, embeddings = table.take(usable_rows), embeddings[usable_rows]
     runners = {label: hide_labels(method) for label, method in methods.items()}
     runners |= {
-        k: run for k, run in baselines.items() if k != base.CATEGORY_TABLE or table.categories
+        label: method
+        for label, method in baselines.items()
+        if label != baseline_methods.CATEGORY_TABLE or table.categories
     }
     splits = folds(table.groups, config.n_folds, config.seed)
     runs = {
-        label: (run, cross_val_predict(label, run, table, embeddings, splits))
-        for label, run in runners.items()
+        label: (method, cross_val_predict(label, method, table, embeddings, splits))
+        for label, method in runners.items()
     }
     costs: dict[str, CostResult] = {}
-    if _can_choose_weight(table, config) and base.BEST_SINGLE in runs:
-        shown = {label: run for label, run in runs.items() if label not in _NO_COST_VIEW}
-        costs = cost_report(table, embeddings, shown, splits, config)
-    predictions = {label: predicted for label, (_, predicted) in runs.items()}
+    if _can_choose_weight(table, config) and baseline_methods.BEST_SINGLE in runs:
+        cost_runs = {label: run for label, run in runs.items() if label not in _NO_COST_VIEW}
+        costs = cost_report(table, embeddings, cost_runs, splits, config)
+    predictions = {label: out_of_fold for label, (_, out_of_fold) in runs.items()}
     router = next(iter(methods), None)
     return Evaluation(
         name=name,
@@ -127,30 +130,32 @@ def _check_inputs(
             f"embeddings of shape {embeddings.shape} for {len(table)} prompts; "
             "expected (n_prompts, dim)"
         )
-    if twice := set(methods) & set(baselines):
-        raise InputError(f"{sorted(twice)} name both a method and a baseline; rename the method")
+    if duplicate_names := set(methods) & set(baselines):
+        raise InputError(
+            f"{sorted(duplicate_names)} name both a method and a baseline; rename the method"
+        )
 
 
 def _notes(table: QTable, config: EvaluationConfig) -> tuple[str, ...]:
     """Say what was left out of the evaluation, and why."""
     notes = []
-    usable = table.measured.any(axis=1)
-    if not usable.all():
-        notes.append(f"{int((~usable).sum())} prompts without any measurement were left out.")
-    gaps = 1 - float(table.measured[usable].mean())
-    if gaps:
+    is_usable = table.measured.any(axis=1)
+    if not is_usable.all():
+        notes.append(f"{int((~is_usable).sum())} prompts without any measurement were left out.")
+    gap_share = 1 - float(table.measured[is_usable].mean())
+    if gap_share:
         notes.append(
-            f"{gaps:.1%} of the pairs were not measured; "
+            f"{gap_share:.1%} of the pairs were not measured; "
             "no method may choose an expert on a prompt that it was not measured on."
         )
-    priced = priced_experts(table)
-    if 1 < len(priced) < len(table.experts):
+    priced_names = priced_experts(table)
+    if 1 < len(priced_names) < len(table.experts):
         notes.append(
-            f"The cost view is over the {len(priced)} of {len(table.experts)} experts whose cost "
-            "is known, for the best single expert too."
+            f"The cost view is over the {len(priced_names)} of {len(table.experts)} experts whose "
+            "cost is known, for the best single expert too."
         )
-    table = table.take(np.flatnonzero(usable))
-    if len(priced) > 1 and not _can_choose_weight(table, config):
+    table = table.take(np.flatnonzero(is_usable))
+    if len(priced_names) > 1 and not _can_choose_weight(table, config):
         notes.append(
             "The cost view is left out: the weight of cost is chosen in folds within folds, and "
             f"{_n_inner_train(table, config)} prompts to learn from are too few."
@@ -159,9 +164,9 @@ def _notes(table: QTable, config: EvaluationConfig) -> tuple[str, ...]:
 
 
 def _can_choose_weight(table: QTable, config: EvaluationConfig) -> bool:
-    """Tell whether costs are known, and enough prompts are left to choose their weight by."""
-    enough = _n_inner_train(table, config) >= _MIN_TRAIN_PROMPTS
-    return enough and len(priced_experts(table)) > 1
+    """Tell whether costs are known, and enough prompts are left to choose their weight."""
+    has_enough_prompts = _n_inner_train(table, config) >= _MIN_TRAIN_PROMPTS
+    return has_enough_prompts and len(priced_experts(table)) > 1
 
 
 def _n_inner_train(table: QTable, config: EvaluationConfig) -> int:
@@ -175,32 +180,32 @@ def _method_results(
     router: str | None,
     config: EvaluationConfig,
 ) -> tuple[MethodResult, ...]:
-    """Return the result of every method; `router` names the one that the leads are of."""
+    """Return the result of every method; leads are those of the method named `router`."""
     shares = {
-        label: choice_probabilities(run.losses, table.measured)
-        for label, run in predictions.items()
+        label: choice_probabilities(out_of_fold.losses, table.measured)
+        for label, out_of_fold in predictions.items()
     }
     scores = {label: 1.0 - expected_value(share, table.losses) for label, share in shares.items()}
     columns = np.column_stack(list(scores.values()))
-    drawn = bootstrap(columns, table.groups, draws=config.draws, seed=config.seed)
-    draws_of = dict(zip(scores, drawn.T, strict=True))
-    best = 1.0 - best_losses(table.losses)
+    bootstrap_means = bootstrap(columns, table.groups, draws=config.draws, seed=config.seed)
+    draws_by_label = dict(zip(scores, bootstrap_means.T, strict=True))
+    best_scores = 1.0 - best_losses(table.losses)
 
     def result_of(label: str, score: Float64Array) -> MethodResult:
         lead = None
         if router is not None and label != router:
-            gain = float(scores[router].mean() - score.mean())
-            lead = interval(gain, draws_of[router] - draws_of[label])
+            mean_lead = float(scores[router].mean() - score.mean())
+            lead = interval(mean_lead, draws_by_label[router] - draws_by_label[label])
         losses = predictions[label].losses
-        forecasts = label not in _NO_FORECAST
+        is_forecast = label not in _NO_FORECAST
         return MethodResult(
             name=label,
-            score=interval(float(score.mean()), draws_of[label]),
+            score=interval(float(score.mean()), draws_by_label[label]),
             lead=lead,
             optimal_rate=float(optimal_hits(shares[label], table.losses).mean()),
-            regret=float((best - score).mean()),
-            calibration=calibration_metrics(losses, table.losses) if forecasts else None,
-            pairs={} if label == base.BEST_SINGLE else _pair_results(table, losses),
+            regret=float((best_scores - score).mean()),
+            calibration=calibration_metrics(losses, table.losses) if is_forecast else None,
+            pairs={} if label == baseline_methods.BEST_SINGLE else _pair_results(table, losses),
             by_source=_mean_by_label(table.sources, score),
             by_category=_mean_by_label(table.categories, score),
             shares=_choice_shares(table, shares[label]),
@@ -211,47 +216,55 @@ def _method_results(
 
 
 def _pair_results(table: QTable, losses: Float64Array) -> dict[str, PairResult]:
-    """Judge predictions of a table of two experts, as a whole and per source; else nothing."""
+    """Return the pair metrics of a table of two experts, in all and per source; else nothing."""
     if len(table.experts) != 2:
         return {}
-    parts = {"all": np.ones(len(table), dtype=bool)}
+    row_masks = {"all": np.ones(len(table), dtype=bool)}
     names = sorted({source for source in table.sources or () if source})
     if len(names) > 1:
-        parts |= {source: np.array([s == source for s in table.sources or ()]) for source in names}
-    judged = {
-        part: pairwise_metrics(losses[rows], table.losses[rows], table.experts)
-        for part, rows in parts.items()
+        row_masks |= {
+            source: np.array([label == source for label in table.sources or ()]) for source in names
+        }
+    results = {
+        subset: pairwise_metrics(losses[rows], table.losses[rows], table.experts)
+        for subset, rows in row_masks.items()
     }
-    return {part: result for part, result in judged.items() if result is not None}
+    return {subset: result for subset, result in results.items() if result is not None}
 
 
 def _mean_by_label(labels: tuple[str | None, ...] | None, score: Float64Array) -> dict[str, float]:
     """Return the mean score per label; prompts without a label are left out."""
-    known = np.array(["" if label is None else label for label in labels or ()])
-    return {str(label): float(score[known == label].mean()) for label in np.unique(known) if label}
+    prompt_labels = np.array(["" if label is None else label for label in labels or ()])
+    return {
+        str(label): float(score[prompt_labels == label].mean())
+        for label in np.unique(prompt_labels)
+        if label
+    }
 
 
 def _choice_shares(table: QTable, shares: Float64Array) -> dict[str, dict[str, float]]:
     """Return category -> expert -> share of its prompts, the largest first, without small ones."""
     categories = np.array([category or "" for category in table.categories or [""] * len(table)])
-    found = {}
+    shares_by_category = {}
     names, sizes = np.unique(categories, return_counts=True)
     for category in names[np.argsort(-sizes, kind="stable")]:
-        mean = shares[categories == category].mean(axis=0)
-        order = [int(i) for i in np.argsort(-mean) if mean[i] >= _MIN_SHARE]
-        found[str(category) or "all"] = {table.experts[i]: float(mean[i]) for i in order}
-    return found
+        mean_shares = shares[categories == category].mean(axis=0)
+        order = [int(i) for i in np.argsort(-mean_shares) if mean_shares[i] >= _MIN_SHARE]
+        shares_by_category[str(category) or "all"] = {
+            table.experts[i]: float(mean_shares[i]) for i in order
+        }
+    return shares_by_category
 
 
 def _expert_points(table: QTable) -> tuple[ExpertPoint, ...]:
     """Return the mean score of every expert and, if known, its mean cost."""
-    means = 1.0 - base.expert_means(table).astype(np.float64)
-    cost_of: dict[str, float] = {}
+    means = 1.0 - baseline_methods.expert_means(table).astype(np.float64)
+    cost_by_expert: dict[str, float] = {}
     if priced := priced_experts(table):
         costs = np.nanmean(known_costs(table.select(priced)), axis=0)
-        cost_of = dict(zip(priced, costs.tolist(), strict=True))
+        cost_by_expert = dict(zip(priced, costs.tolist(), strict=True))
     coverage = table.measured.mean(axis=0)
     return tuple(
-        ExpertPoint(name, float(score), cost_of.get(name), float(part))
-        for name, score, part in zip(table.experts, means, coverage, strict=True)
+        ExpertPoint(name, float(score), cost_by_expert.get(name), float(share))
+        for name, score, share in zip(table.experts, means, coverage, strict=True)
     )

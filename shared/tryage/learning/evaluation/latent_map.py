@@ -2,7 +2,7 @@
 
 The numbers are of the full space; the picture is an illustration. In every space, vectors are
 compared by the cosine after their mean is subtracted: the states of a language model share one
-large direction, in which all texts look the same.
+large direction, along which all texts look the same.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _UMAP_NEIGHBORS = 15  # the default of umap-learn
 
 _MARKERS = ("o", "^", "s")  # when the colors are used up, categories differ by shape
 
-_MAX_NAMED_CATEGORIES = len(PALETTE) * len(_MARKERS)  # of more, the smallest share a gray
+_MAX_NAMED_CATEGORIES = len(PALETTE) * len(_MARKERS)  # smaller categories share a gray
 
 # Inches: the side of a panel, the space below the panels, a line of names.
 _PANEL_INCHES, _LEGEND_MARGIN_INCHES, _LEGEND_ROW_INCHES = 4.3, 0.35, 0.21
@@ -78,7 +78,7 @@ class LatentMap:
             "neighbours": self.n_neighbors,
             "chance": self.chance,
             "seed": self.seed,
-            "spaces": [asdict(found) for found in self.scores],
+            "spaces": [asdict(scores) for scores in self.scores],
         }
 
 
@@ -91,9 +91,9 @@ def umap_layout(vectors: FloatArray, seed: int = 0) -> FloatArray:
     require_extra("umap", "latent")
     from umap import UMAP
 
-    near = min(_UMAP_NEIGHBORS, len(vectors) - 1)
-    layout = UMAP(n_neighbors=near, metric="cosine", random_state=seed, n_jobs=1)
-    return np.asarray(layout.fit_transform(centered(vectors)))
+    n_neighbors = min(_UMAP_NEIGHBORS, len(vectors) - 1)
+    layout = UMAP(n_neighbors=n_neighbors, metric="cosine", random_state=seed, n_jobs=1)
+    return np.asarray(layout.fit_transform(center(vectors)))
 
 
 def latent_map(  # noqa: PLR0913 - two inputs, the rest has defaults
@@ -111,25 +111,28 @@ def latent_map(  # noqa: PLR0913 - two inputs, the rest has defaults
     `layout` turns vectors and a seed into coordinates.
 
     Raises:
-        InputError: the spaces do not fit, the prompts are too few, or have not two categories.
+        InputError: the spaces do not fit, or there are too few prompts or categories.
         MissingExtraError: scikit-learn or umap-learn is not installed.
     """
     check_categories(categories, n_neighbors)
     _check_spaces(spaces, len(categories))
     labels = np.unique(np.array(categories), return_inverse=True)[1]
-    each = [
+    prompt_scores = [
         np.stack([silhouettes(vectors, labels), purities(vectors, labels, n_neighbors)], axis=1)
         for vectors in spaces.values()
     ]
     groups = np.arange(len(labels))
-    drawn = bootstrap(np.concatenate(each, axis=1), groups, draws=draws, seed=seed)
-    bounds = [
-        interval(value, draw) for value, draw in zip(_column_means(each), drawn.T, strict=True)
+    bootstrap_means = bootstrap(
+        np.concatenate(prompt_scores, axis=1), groups, draws=draws, seed=seed
+    )
+    intervals = [
+        interval(value, score_draws)
+        for value, score_draws in zip(_column_means(prompt_scores), bootstrap_means.T, strict=True)
     ]
     return LatentMap(
         tuple(categories),
         tuple(
-            ClusterScores(name, vectors.shape[1], bounds[2 * i], bounds[2 * i + 1])
+            ClusterScores(name, vectors.shape[1], intervals[2 * i], intervals[2 * i + 1])
             for i, (name, vectors) in enumerate(spaces.items())
         ),
         tuple(layout(vectors, seed) for vectors in spaces.values()),
@@ -145,16 +148,16 @@ def check_categories(categories: Sequence[str], n_neighbors: int = N_NEIGHBORS) 
     Raises:
         InputError: there are too few prompts, fewer than two categories, or as many as prompts.
     """
-    kinds = len(set(categories))
+    n_categories = len(set(categories))
     if n_neighbors < 1 or len(categories) <= n_neighbors:
         raise InputError(
             f"{len(categories)} prompts, each compared with {n_neighbors} neighbours; give more "
             "prompts than neighbours, and at least one neighbour"
         )
-    if not 2 <= kinds < len(categories):
+    if not 2 <= n_categories < len(categories):
         raise InputError(
-            f"{len(categories)} prompts are of {kinds} categories, such as {min(categories)!r}; "
-            "expected at least two categories, and several prompts of one of them"
+            f"{len(categories)} prompts are of {n_categories} categories, such as "
+            f"{min(categories)!r}; expected at least two categories, and one with several prompts"
         )
 
 
@@ -176,7 +179,7 @@ def silhouettes(vectors: FloatArray, labels: Sequence[Any] | NDArray[Any]) -> Fl
     require_extra("sklearn", "evaluate")
     from sklearn.metrics import silhouette_samples
 
-    return np.asarray(silhouette_samples(centered(vectors), labels, metric="cosine"))
+    return np.asarray(silhouette_samples(center(vectors), labels, metric="cosine"))
 
 
 def purities(
@@ -190,10 +193,10 @@ def purities(
     require_extra("sklearn", "evaluate")
     from sklearn.neighbors import NearestNeighbors
 
-    found = NearestNeighbors(n_neighbors=n_neighbors, metric="cosine").fit(centered(vectors))
-    kinds = np.asarray(labels)
-    nearest = found.kneighbors(return_distance=False)  # without the prompt itself
-    return np.asarray((kinds[nearest] == kinds[:, None]).mean(axis=1))
+    neighbors = NearestNeighbors(n_neighbors=n_neighbors, metric="cosine").fit(center(vectors))
+    prompt_labels = np.asarray(labels)
+    neighbor_rows = neighbors.kneighbors(return_distance=False)  # without the prompt itself
+    return np.asarray((prompt_labels[neighbor_rows] == prompt_labels[:, None]).mean(axis=1))
 
 
 def chance_level(categories: Sequence[str]) -> float:
@@ -203,21 +206,21 @@ def chance_level(categories: Sequence[str]) -> float:
     return float((sizes * (sizes - 1)).sum() / (total * (total - 1)))
 
 
-def centered(vectors: FloatArray) -> FloatArray:
+def center(vectors: FloatArray) -> FloatArray:
     """Subtract the mean of vectors `(n, dim)`."""
-    wide = np.asarray(vectors, np.float64)
-    return np.asarray(wide - wide.mean(axis=0))
+    float64_vectors = np.asarray(vectors, np.float64)
+    return np.asarray(float64_vectors - float64_vectors.mean(axis=0))
 
 
-def _column_means(each: Sequence[FloatArray]) -> list[float]:
-    return [float(value) for values in each for value in values.mean(axis=0)]
+def _column_means(matrices: Sequence[FloatArray]) -> list[float]:
+    return [float(value) for values in matrices for value in values.mean(axis=0)]
 
 
 def check_image_format(path: Path) -> None:
-    """Refuse a file name that is not of a picture, before anything is computed.
+    """Refuse the name of a file that is not a picture, before anything is computed.
 
     Raises:
-        InputError: its suffix is not of a format that can be drawn.
+        InputError: the suffix is not that of a format that can be drawn.
         MissingExtraError: matplotlib is not installed.
     """
     require_extra("matplotlib", "evaluate")
@@ -227,24 +230,24 @@ def check_image_format(path: Path) -> None:
         raise InputError(f"{path} is not a picture that can be drawn; expected .png, .svg or .pdf")
 
 
-def plot_latent(found: LatentMap, path: Path | None = None) -> Figure:
+def plot_latent(result: LatentMap, path: Path | None = None) -> Figure:
     """Draw the spaces side by side, every prompt by the color and shape of its category.
 
-    Of many categories the largest are named, the others share a gray.
+    If there are many categories, the largest are named and the others share a gray.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
     """
-    panels, columns = len(found.coordinates), 2 * len(found.coordinates)
-    names = [name for name, _ in Counter(found.categories).most_common(_MAX_NAMED_CATEGORIES)]
-    foot = _LEGEND_MARGIN_INCHES + _LEGEND_ROW_INCHES * -(-(len(names) + 1) // columns)
-    figure = new_figure(_PANEL_INCHES * panels, _PANEL_INCHES + foot)
-    every = figure.subplots(1, panels, squeeze=False)[0]
-    for axes, separation, coordinates in zip(every, found.scores, found.coordinates, strict=True):
-        _style_panel(axes, found, separation)
-        _draw_points(axes, coordinates, np.array(found.categories), names)
-    handles, labels = every[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=columns, fontsize=9,
+    n_panels, n_columns = len(result.coordinates), 2 * len(result.coordinates)
+    names = [name for name, _ in Counter(result.categories).most_common(_MAX_NAMED_CATEGORIES)]
+    legend_height = _LEGEND_MARGIN_INCHES + _LEGEND_ROW_INCHES * -(-(len(names) + 1) // n_columns)
+    figure = new_figure(_PANEL_INCHES * n_panels, _PANEL_INCHES + legend_height)
+    panels = figure.subplots(1, n_panels, squeeze=False)[0]
+    for axes, scores, coordinates in zip(panels, result.scores, result.coordinates, strict=True):
+        _style_panel(axes, result, scores)
+        _draw_points(axes, coordinates, np.array(result.categories), names)
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=n_columns, fontsize=9,
                   frameon=False, markerscale=1.6, handletextpad=0.2)  # fmt: skip
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -252,15 +255,15 @@ def plot_latent(found: LatentMap, path: Path | None = None) -> Figure:
     return figure
 
 
-def _style_panel(axes: Axes, found: LatentMap, separation: ClusterScores) -> None:
+def _style_panel(axes: Axes, result: LatentMap, scores: ClusterScores) -> None:
     """Write the scores above a panel, without ticks: the map has neither units nor directions."""
     axes.set_xticks([])
     axes.set_yticks([])
     axes.spines[:].set_color(OTHERS_COLOR)
     axes.set_title(
-        f"{separation.space} ({separation.dim} numbers)\n"
-        f"silhouette {separation.silhouette.value:.2f}, purity {separation.purity.value:.2f} "
-        f"(chance {found.chance:.2f})",
+        f"{scores.space} ({scores.dim} numbers)\n"
+        f"silhouette {scores.silhouette.value:.2f}, purity {scores.purity.value:.2f} "
+        f"(chance {result.chance:.2f})",
         loc="left",
         fontsize=10,
         color=TEXT_COLOR,
@@ -273,10 +276,10 @@ def _draw_points(
     """Draw the prompts, small categories on top of large ones."""
     size = float(np.clip(6_000 / len(coordinates), 5, 28))
     for i, name in enumerate(names):
-        across, up = coordinates[categories == name].T
+        x, y = coordinates[categories == name].T
         axes.scatter(
-            across,
-            up,
+            x,
+            y,
             s=size,
             color=PALETTE[i % len(PALETTE)],
             marker=_MARKERS[i // len(PALETTE)],
@@ -286,7 +289,7 @@ def _draw_points(
             label=name if len(name) <= 28 else name[:27] + "…",
             zorder=2,
         )
-    rest = ~np.isin(categories, names)
-    if rest.any():
-        across, up = coordinates[rest].T
-        axes.scatter(across, up, s=size, color=OTHERS_COLOR, linewidth=0, label="others", zorder=1)
+    is_other = ~np.isin(categories, names)
+    if is_other.any():
+        x, y = coordinates[is_other].T
+        axes.scatter(x, y, s=size, color=OTHERS_COLOR, linewidth=0, label="others", zorder=1)

@@ -35,7 +35,7 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class CalibrationMetrics:
-    """How far predicted scores are from real ones.
+    """How far predicted scores are from the real ones.
 
     `brier` is the mean squared error of the predicted score over all measured pairs, `ece` the
     expected calibration error over equal-width bins. `optimism` is how much better the chosen
@@ -51,21 +51,21 @@ class CalibrationMetrics:
     weight: tuple[float, ...]
 
 
-def choice_probabilities(predicted: FloatArray, allowed: BoolArray) -> Float64Array:
+def choice_probabilities(predicted_losses: FloatArray, is_allowed: BoolArray) -> Float64Array:
     """Return the share of each prompt per expert, `(n_prompts, n_experts)`; rows sum to 1.
 
-    The `allowed` expert of the lowest `predicted` loss gets the prompt; exact ties share it. A row
-    without an allowed expert is all zeros.
+    The expert with the lowest of the `predicted_losses` among those that `is_allowed` gets the
+    prompt; exact ties share it. A row without an allowed expert is all zeros.
     """
-    masked = np.where(allowed, predicted, np.inf)
-    tied = (masked == masked.min(axis=1, keepdims=True)) & allowed
-    return np.asarray(tied / np.maximum(tied.sum(axis=1, keepdims=True), 1), dtype=np.float64)
+    allowed_losses = np.where(is_allowed, predicted_losses, np.inf)
+    is_tied = (allowed_losses == allowed_losses.min(axis=1, keepdims=True)) & is_allowed
+    return np.asarray(is_tied / np.maximum(is_tied.sum(axis=1, keepdims=True), 1), dtype=np.float64)
 
 
 def expected_value(shares: Float64Array, values: FloatArray) -> Float64Array:
     """Return the expected value per prompt, `(n_prompts,)`; NaN only where a gap is chosen."""
-    chosen = np.where(shares > 0, values, 0.0)
-    return np.asarray((shares * chosen).sum(axis=1), dtype=np.float64)
+    chosen_values = np.where(shares > 0, values, 0.0)
+    return np.asarray((shares * chosen_values).sum(axis=1), dtype=np.float64)
 
 
 def best_losses(losses: FloatArray) -> Float64Array:
@@ -74,46 +74,54 @@ def best_losses(losses: FloatArray) -> Float64Array:
 
 
 def optimal_hits(shares: Float64Array, losses: FloatArray) -> Float64Array:
-    """Return how far each prompt got an expert that ties for best, `(n_prompts,)` in [0, 1]."""
-    tied = losses <= best_losses(losses)[:, None] + _TIE_TOLERANCE
-    return np.asarray((shares * tied).sum(axis=1), dtype=np.float64)
+    """Return the share of each prompt that experts tied for best got, `(n_prompts,)` in [0, 1]."""
+    is_tied = losses <= best_losses(losses)[:, None] + _TIE_TOLERANCE
+    return np.asarray((shares * is_tied).sum(axis=1), dtype=np.float64)
 
 
 def expected_calibration_error(
-    predicted: Float64Array, real: Float64Array, n_bins: int = 15
+    predicted_scores: Float64Array, real_scores: Float64Array, n_bins: int = 15
 ) -> tuple[float, Float64Array, Float64Array, Float64Array]:
     """Return ECE over equal-width bins of [0, 1], and per bin: predicted, real, weight.
 
     Empty bins have weight 0 and NaN means. Predictions outside [0, 1] fall in the end bins.
     """
-    bin_of = np.clip((predicted * n_bins).astype(np.intp), 0, n_bins - 1)
-    count = np.bincount(bin_of, minlength=n_bins).astype(np.float64)
-    some = count > 0
+    bin_index = np.clip((predicted_scores * n_bins).astype(np.intp), 0, n_bins - 1)
+    counts = np.bincount(bin_index, minlength=n_bins).astype(np.float64)
+    is_nonempty = counts > 0
     mean_predicted, mean_real = np.full(n_bins, np.nan), np.full(n_bins, np.nan)
-    mean_predicted[some] = np.bincount(bin_of, predicted, n_bins)[some] / count[some]
-    mean_real[some] = np.bincount(bin_of, real, n_bins)[some] / count[some]
-    weight = count / max(count.sum(), 1.0)
-    error = float(np.nansum(weight * np.abs(mean_predicted - mean_real)))
-    return error, mean_predicted, mean_real, weight
+    mean_predicted[is_nonempty] = (
+        np.bincount(bin_index, predicted_scores, n_bins)[is_nonempty] / counts[is_nonempty]
+    )
+    mean_real[is_nonempty] = (
+        np.bincount(bin_index, real_scores, n_bins)[is_nonempty] / counts[is_nonempty]
+    )
+    weight = counts / max(counts.sum(), 1.0)
+    ece = float(np.nansum(weight * np.abs(mean_predicted - mean_real)))
+    return ece, mean_predicted, mean_real, weight
 
 
 def calibration_metrics(
-    predicted: FloatArray, losses: FloatArray, n_bins: int = 15
+    predicted_losses: FloatArray, losses: FloatArray, n_bins: int = 15
 ) -> CalibrationMetrics:
     """Compare predicted with real scores on every measured pair, both `(n_prompts, n_experts)`."""
-    measured = ~np.isnan(losses)
-    guess = (1.0 - predicted[measured]).astype(np.float64)
-    real = (1.0 - losses[measured]).astype(np.float64)
-    ece, mean_predicted, mean_real, weight = expected_calibration_error(guess, real, n_bins)
-    shares = choice_probabilities(predicted, measured)
-    some = weight > 0
+    is_measured = ~np.isnan(losses)
+    predicted_scores = (1.0 - predicted_losses[is_measured]).astype(np.float64)
+    real_scores = (1.0 - losses[is_measured]).astype(np.float64)
+    ece, mean_predicted, mean_real, weight = expected_calibration_error(
+        predicted_scores, real_scores, n_bins
+    )
+    shares = choice_probabilities(predicted_losses, is_measured)
+    is_nonempty = weight > 0
     return CalibrationMetrics(
-        brier=float(np.mean((guess - real) ** 2)),
+        brier=float(np.mean((predicted_scores - real_scores) ** 2)),
         ece=ece,
-        optimism=float(np.mean(expected_value(shares, losses) - expected_value(shares, predicted))),
-        predicted=tuple(mean_predicted[some].tolist()),
-        real=tuple(mean_real[some].tolist()),
-        weight=tuple(weight[some].tolist()),
+        optimism=float(
+            np.mean(expected_value(shares, losses) - expected_value(shares, predicted_losses))
+        ),
+        predicted=tuple(mean_predicted[is_nonempty].tolist()),
+        real=tuple(mean_real[is_nonempty].tolist()),
+        weight=tuple(weight[is_nonempty].tolist()),
     )
 
 
@@ -126,15 +134,15 @@ def bootstrap(
     draws, so that the difference or the ratio of two columns has the interval of a paired
     comparison.
     """
-    _, group_of = np.unique(groups, return_inverse=True)
-    n_groups = int(group_of.max()) + 1
+    _, group_index = np.unique(groups, return_inverse=True)
+    n_groups = int(group_index.max()) + 1
     sums = np.zeros((n_groups, values.shape[1] + 1))
-    np.add.at(sums, group_of, np.column_stack([values, np.ones(len(values))]))
+    np.add.at(sums, group_index, np.column_stack([values, np.ones(len(values))]))
     rng = np.random.default_rng(seed)
     totals = np.empty((draws, sums.shape[1]))
     for draw in range(draws):
-        drawn = rng.integers(0, n_groups, n_groups)
-        totals[draw] = np.bincount(drawn, minlength=n_groups) @ sums
+        sampled_groups = rng.integers(0, n_groups, n_groups)
+        totals[draw] = np.bincount(sampled_groups, minlength=n_groups) @ sums
     return np.asarray(totals[:, :-1] / totals[:, -1:], dtype=np.float64)
 
 
@@ -160,31 +168,33 @@ class PairResult:
 
 
 def pairwise_metrics(
-    predicted: FloatArray, losses: FloatArray, experts: tuple[str, ...]
+    predicted_losses: FloatArray, losses: FloatArray, experts: tuple[str, ...]
 ) -> PairResult | None:
-    """Judge predictions for exactly two experts, `(n_prompts, 2)`; None if both are equally good.
+    """Score predictions for exactly two experts, `(n_prompts, 2)`; None if both are equally good.
 
     The strong expert is the one with the lower mean loss on these prompts; prompts with a missing
     measurement are left out.
     """
-    full = ~np.isnan(losses).any(axis=1)
-    means = losses[full].mean(axis=0)
+    is_complete = ~np.isnan(losses).any(axis=1)
+    means = losses[is_complete].mean(axis=0)
     weak, strong = (0, 1) if means[1] < means[0] else (1, 0)
     if not means[strong] < means[weak]:
         return None
-    gain = (predicted[full, weak] - predicted[full, strong]).astype(np.float64)
-    real = (losses[full, weak] - losses[full, strong]).astype(np.float64)
+    predicted_gain = (
+        predicted_losses[is_complete, weak] - predicted_losses[is_complete, strong]
+    ).astype(np.float64)
+    real_gain = (losses[is_complete, weak] - losses[is_complete, strong]).astype(np.float64)
     return PairResult(
         strong=experts[strong],
         weak=experts[weak],
-        apgr=apgr(gain, real),
-        cpt50=cpt(gain, real, 0.5),
-        cpt80=cpt(gain, real, 0.8),
+        apgr=apgr(predicted_gain, real_gain),
+        cpt50=cpt(predicted_gain, real_gain, 0.5),
+        cpt80=cpt(predicted_gain, real_gain, 0.8),
     )
 
 
 def recovery_curve(
-    gain: Float64Array, real_gain: Float64Array
+    predicted_gain: Float64Array, real_gain: Float64Array
 ) -> tuple[Float64Array, Float64Array]:
     """Return the fraction of strong calls and of the gap recovered, at every threshold on the gain.
 
@@ -194,35 +204,35 @@ def recovery_curve(
     Raises:
         QTableError: the strong expert is not better than the weak one on these prompts.
     """
-    total = float(real_gain.sum())
-    if total <= 0:
+    total_gain = float(real_gain.sum())
+    if total_gain <= 0:
         raise QTableError(
             "the strong expert scores no better than the weak one on these prompts; "
             "there is no gap to recover"
         )
-    order = np.argsort(-gain, kind="stable")
-    block_end = np.flatnonzero(np.append(np.diff(gain[order]) != 0, True))
-    calls = np.append(0.0, (block_end + 1) / len(gain))
-    recovered = np.append(0.0, np.cumsum(real_gain[order])[block_end] / total)
-    return calls, recovered
+    order = np.argsort(-predicted_gain, kind="stable")
+    block_end = np.flatnonzero(np.append(np.diff(predicted_gain[order]) != 0, True))
+    call_share = np.append(0.0, (block_end + 1) / len(predicted_gain))
+    recovered_share = np.append(0.0, np.cumsum(real_gain[order])[block_end] / total_gain)
+    return call_share, recovered_share
 
 
-def apgr(gain: Float64Array, real_gain: Float64Array) -> float:
+def apgr(predicted_gain: Float64Array, real_gain: Float64Array) -> float:
     """Return the average performance gap recovered: the area under the recovery curve."""
-    calls, recovered = recovery_curve(gain, real_gain)
-    return float(np.sum(np.diff(calls) * (recovered[1:] + recovered[:-1]) / 2))
+    call_share, recovered_share = recovery_curve(predicted_gain, real_gain)
+    return float(np.sum(np.diff(call_share) * (recovered_share[1:] + recovered_share[:-1]) / 2))
 
 
-def cpt(gain: Float64Array, real_gain: Float64Array, target: float) -> float:
+def cpt(predicted_gain: Float64Array, real_gain: Float64Array, target: float) -> float:
     """Return the call-performance threshold: the fewest strong calls that recover `target`.
 
     Both are fractions, of the calls and of the gap. Between two thresholds the fraction is
     interpolated, as by a random choice between them.
     """
-    calls, recovered = recovery_curve(gain, real_gain)
-    reached = int(np.argmax(recovered >= target))
-    if reached == 0:
+    call_share, recovered_share = recovery_curve(predicted_gain, real_gain)
+    upper = int(np.argmax(recovered_share >= target))
+    if upper == 0:
         return 0.0
-    before = reached - 1
-    part = (target - recovered[before]) / (recovered[reached] - recovered[before])
-    return float(calls[before] + part * (calls[reached] - calls[before]))
+    lower = upper - 1
+    fraction = (target - recovered_share[lower]) / (recovered_share[upper] - recovered_share[lower])
+    return float(call_share[lower] + fraction * (call_share[upper] - call_share[lower]))

@@ -42,7 +42,7 @@ _MAX_CATEGORIES = 20
 class ExpertPoint:
     """An expert on its own: mean score and mean cost (USD per request, None = unknown).
 
-    `coverage` is the share of the prompts it was measured on: a mean over few says little.
+    `coverage` is the share of the prompts it was measured on: a mean over few prompts is uncertain.
     """
 
     name: str
@@ -101,9 +101,15 @@ class Evaluation:
 
     def table(self) -> str:
         """Return the results as aligned columns; a column without any value is left out."""
-        columns = [(head, [show(result) for result in self.results]) for head, show in _COLUMNS]
-        filled = [(head, cells) for head, cells in columns if any(cells)]
-        rows = [[head for head, _ in filled], *zip(*(cells for _, cells in filled), strict=True)]
+        columns = [
+            (header, [format_value(result) for result in self.results])
+            for header, format_value in _COLUMNS
+        ]
+        filled_columns = [(header, cells) for header, cells in columns if any(cells)]
+        rows = [
+            [header for header, _ in filled_columns],
+            *zip(*(cells for _, cells in filled_columns), strict=True),
+        ]
         lines = [self._headline(), "", *_align_columns(rows)]
         notes = [*self.notes, *self._pair_notes()]
         return "\n".join([*lines, *([""] if notes else []), *(f"- {note}" for note in notes)])
@@ -122,23 +128,23 @@ class Evaluation:
 
     def _headline(self) -> str:
         size = f"{self.n_prompts:,} prompts x {self.n_experts:,} experts"
-        named = f"{self.name}: " if self.name else ""
-        return f"{named}{size}, {self.n_folds} folds grouped by prompt, seed {self.seed}"
+        prefix = f"{self.name}: " if self.name else ""
+        return f"{prefix}{size}, {self.n_folds} folds grouped by prompt, seed {self.seed}"
 
 
-def _pair_cell(result: MethodResult, show: Callable[[PairResult], str]) -> str:
+def _pair_cell(result: MethodResult, format_value: Callable[[PairResult], str]) -> str:
     """Show a value of the whole table and of each source of a pair."""
     if "all" not in result.pairs:
         return ""
-    return " / ".join(show(pair) for pair in result.pairs.values())
+    return " / ".join(format_value(pair) for pair in result.pairs.values())
 
 
 def _parity_cell(result: MethodResult) -> str:
     if result.cost is None:
         return ""
     parity = result.cost.parity
-    mark = "" if parity.kept else " (missed)"
-    return f"{parity.relative_cost.value:.0%} at {parity.score_difference.value:+.3f}{mark}"
+    suffix = "" if parity.kept else " (missed)"
+    return f"{parity.relative_cost.value:.0%} at {parity.score_difference.value:+.3f}{suffix}"
 
 
 def _hindsight_cell(result: MethodResult) -> str:
@@ -198,22 +204,32 @@ def plot_front(
         InputError: the table had no costs.
         MissingExtraError: matplotlib is not installed.
     """
-    wanted = methods or (evaluation.router, BEST_SINGLE, "nearest neighbours", CATEGORY_TABLE)
-    fronts = [(r.name, r.cost) for r in evaluation.results if r.name in wanted and r.cost]
+    method_names = methods or (evaluation.router, BEST_SINGLE, "nearest neighbours", CATEGORY_TABLE)
+    fronts = [
+        (result.name, result.cost)
+        for result in evaluation.results
+        if result.name in method_names and result.cost
+    ]
     if not fronts:
         raise InputError("no costs were known, so there is no front to draw; add a column cost")
     figure, axes = _new_axes(8.2, 5.0)
     for i, (name, cost) in enumerate(fronts):
-        emphasis = 2.8 if name == evaluation.router else 1.5
+        line_width = 2.8 if name == evaluation.router else 1.5
         label = "one expert, or two mixed" if name == BEST_SINGLE else name
         axes.plot(*_hull_curve(cost), color=PALETTE[i % 7], linestyle=_LINE_STYLES[i % 7],
-                  label=label, linewidth=emphasis, zorder=4)  # fmt: skip
-    single = next((cost.front[0] for name, cost in fronts if name == BEST_SINGLE), None)
-    if single:
-        _mark_parity(axes, fronts, single)
+                  label=label, linewidth=line_width, zorder=4)  # fmt: skip
+    best_single = next((cost.front[0] for name, cost in fronts if name == BEST_SINGLE), None)
+    if best_single:
+        _mark_parity(axes, fronts, best_single)
     low, high = axes.get_ylim()
-    seen = [e for e in evaluation.experts if e.cost and e.score >= low and e.coverage > 0.95]
-    axes.scatter([1000 * (e.cost or 0) for e in seen], [e.score for e in seen], color=OTHERS_COLOR,
+    expert_points = [
+        expert
+        for expert in evaluation.experts
+        if expert.cost and expert.score >= low and expert.coverage > 0.95
+    ]
+    expert_costs = [1000 * (expert.cost or 0) for expert in expert_points]
+    expert_scores = [expert.score for expert in expert_points]
+    axes.scatter(expert_costs, expert_scores, color=OTHERS_COLOR,
                  edgecolor="white", s=34, label="an expert on its own", zorder=2)  # fmt: skip
     axes.set_ylim(low, high)
     _format_dollars(axes)
@@ -227,19 +243,25 @@ def plot_front(
 def plot_calibration(
     evaluation: Evaluation, path: Path | None = None, methods: Sequence[str] | None = None
 ) -> Figure:
-    """Draw real over predicted score per bin, by default of the router and nearest neighbors.
+    """Draw the real over the predicted score per bin, by default for router and nearest neighbors.
 
     Raises:
         InputError: none of the methods forecasts a score.
         MissingExtraError: matplotlib is not installed.
     """
-    wanted = methods or [name for name in (evaluation.router, "nearest neighbours") if name]
-    drawn = [r for r in evaluation.results if r.name in wanted and r.calibration]
-    if not drawn:
-        raise InputError(f"none of {list(wanted)} forecasts a score; give methods that were run")
+    method_names = methods or [name for name in (evaluation.router, "nearest neighbours") if name]
+    results = [
+        result
+        for result in evaluation.results
+        if result.name in method_names and result.calibration
+    ]
+    if not results:
+        raise InputError(
+            f"none of {list(method_names)} forecasts a score; give methods that were run"
+        )
     figure, axes = _new_axes(5.6, 5.4)
     axes.plot([0, 1], [0, 1], color=TEXT_COLOR, linewidth=1, linestyle=":", label="perfect")
-    for i, result in enumerate(drawn):
+    for i, result in enumerate(results):
         _reliability_diagram(axes, result, i)
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1)
@@ -256,28 +278,28 @@ def plot_shares(
 ) -> Figure:
     """Draw each expert's share of every category, stacked, as the router or a method chooses.
 
-    The experts with the most prompts have a color each, the others share a gray. Of more than
-    20 categories the 20 largest are drawn.
+    The experts with the most prompts have a color each, the others share a gray. At most the 20
+    largest categories are drawn.
 
     Raises:
         InputError: there is neither a router nor a method named.
         MissingExtraError: matplotlib is not installed.
     """
-    chosen = method or evaluation.router
-    if chosen is None:
+    method_name = method or evaluation.router
+    if method_name is None:
         raise InputError("nothing to draw: no router was evaluated; name a method")
-    shares = evaluation[chosen].shares
+    shares = evaluation[method_name].shares
     categories = list(shares)[:_MAX_CATEGORIES]
-    named = _most_chosen([shares[category] for category in categories])
+    named_experts = _most_chosen([shares[category] for category in categories])
     figure, axes = _new_axes(9.0, 1.9 + 0.3 * len(categories))
-    left = np.zeros(len(categories))
-    for i, expert in enumerate(named):
-        width = np.array([shares[category].get(expert, 0.0) for category in categories])
-        axes.barh(categories, width, left=left, color=PALETTE[i], label=_short_name(expert),
-                  edgecolor="white", linewidth=0.6)  # fmt: skip
-        left += width
-    if (left < 0.995).any():
-        axes.barh(categories, 1 - left, left=left, color=OTHERS_COLOR, label="others",
+    bar_starts = np.zeros(len(categories))
+    for i, expert in enumerate(named_experts):
+        bar_widths = np.array([shares[category].get(expert, 0.0) for category in categories])
+        axes.barh(categories, bar_widths, left=bar_starts, color=PALETTE[i],
+                  label=_short_name(expert), edgecolor="white", linewidth=0.6)  # fmt: skip
+        bar_starts += bar_widths
+    if (bar_starts < 0.995).any():
+        axes.barh(categories, 1 - bar_starts, left=bar_starts, color=OTHERS_COLOR, label="others",
                   edgecolor="white", linewidth=0.6)  # fmt: skip
     axes.margins(y=0.01)
     axes.invert_yaxis()
@@ -285,19 +307,19 @@ def plot_shares(
     axes.set_xlabel("share of the prompts")
     axes.xaxis.set_major_formatter(lambda x, _: f"{x:.0%}")
     axes.grid(visible=False)
-    part = f" ({len(categories)} largest)" if len(categories) < len(shares) else ""
-    _set_title(axes, evaluation, f"who gets which category{part}: {chosen}")
+    suffix = f" ({len(categories)} largest)" if len(categories) < len(shares) else ""
+    _set_title(axes, evaluation, f"who gets which category{suffix}: {method_name}")
     axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), fontsize=9)
     return _save_figure(figure, path)
 
 
 def _most_chosen(shares: Sequence[Mapping[str, float]]) -> list[str]:
     """Return the experts that get a name, those with the largest shares first."""
-    total: dict[str, float] = {}
-    for by_expert in shares:
-        for expert, share in by_expert.items():
-            total[expert] = total.get(expert, 0.0) + share
-    return sorted(total, key=lambda expert: -total[expert])[:_MAX_NAMED_EXPERTS]
+    totals: dict[str, float] = {}
+    for expert_shares in shares:
+        for expert, share in expert_shares.items():
+            totals[expert] = totals.get(expert, 0.0) + share
+    return sorted(totals, key=lambda expert: -totals[expert])[:_MAX_NAMED_EXPERTS]
 
 
 def _format_dollars(axes: Axes) -> None:
@@ -312,20 +334,22 @@ def _format_dollars(axes: Axes) -> None:
 
 def _hull_curve(cost: CostResult) -> tuple[list[float], list[float]]:
     """Return points of the hull, close together: a mixture is a curve on a logarithmic axis."""
-    points = [(p.cost, p.score) for p in cost.front]
+    points = [(point.cost, point.score) for point in cost.front]
     x, y = upper_hull(*np.array(points).T)
     grid = np.unique(np.concatenate([x, np.geomspace(x[0], x[-1], 200)]))
     return (1000 * grid).tolist(), np.interp(grid, x, y).tolist()
 
 
-def _mark_parity(axes: Axes, fronts: Sequence[tuple[str, CostResult]], single: CostPoint) -> None:
+def _mark_parity(
+    axes: Axes, fronts: Sequence[tuple[str, CostResult]], best_single: CostPoint
+) -> None:
     """Draw a ring at the point of each front that was chosen without the test part."""
     for i, (name, cost) in enumerate(fronts):
         if name == BEST_SINGLE:
             continue
         axes.scatter(
-            1000 * single.cost * cost.parity.relative_cost.value,
-            single.score + cost.parity.score_difference.value,
+            1000 * best_single.cost * cost.parity.relative_cost.value,
+            best_single.score + cost.parity.score_difference.value,
             s=90,
             facecolor="white",
             edgecolor=PALETTE[i % 7],
@@ -334,20 +358,22 @@ def _mark_parity(axes: Axes, fronts: Sequence[tuple[str, CostResult]], single: C
         )
     axes.scatter([], [], s=90, facecolor="white", edgecolor=TEXT_COLOR, linewidth=2,
                  label="chosen for parity")  # fmt: skip
-    axes.scatter(1000 * single.cost, single.score, s=130, marker="*", color=TEXT_COLOR, zorder=6,
-                 label="best single expert")  # fmt: skip
+    axes.scatter(1000 * best_single.cost, best_single.score, s=130, marker="*", color=TEXT_COLOR,
+                 zorder=6, label="best single expert")  # fmt: skip
 
 
 def _reliability_diagram(axes: Axes, result: MethodResult, i: int) -> None:
     """Draw the bins of one method in the color of number `i`; dots are as large as their weight."""
-    found = result.calibration
-    if found is None:
+    calibration = result.calibration
+    if calibration is None:
         return
-    axes.plot(found.predicted, found.real, color=PALETTE[i % 7], linewidth=1.2, zorder=2)
+    axes.plot(
+        calibration.predicted, calibration.real, color=PALETTE[i % 7], linewidth=1.2, zorder=2
+    )
     axes.scatter(
-        found.predicted,
-        found.real,
-        s=[14 + 500 * weight for weight in found.weight],
+        calibration.predicted,
+        calibration.real,
+        s=[14 + 500 * weight for weight in calibration.weight],
         color=PALETTE[i % 7],
         marker=_MARKERS[i % 7],
         alpha=0.75,
@@ -355,11 +381,11 @@ def _reliability_diagram(axes: Axes, result: MethodResult, i: int) -> None:
         zorder=3,
     )
     axes.plot([], [], color=PALETTE[i % 7], marker=_MARKERS[i % 7],
-              label=f"{result.name} (ECE {found.ece:.3f})")  # fmt: skip
+              label=f"{result.name} (ECE {calibration.ece:.3f})")  # fmt: skip
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """Make a figure of so many inches outside pyplot: no global state, window or backend.
+    """Make a figure of this size in inches, without pyplot's global state, window or backend.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
@@ -389,9 +415,9 @@ def _set_title(axes: Axes, evaluation: Evaluation, text: str) -> None:
 
 
 def _short_name(name: str, length: int = 32) -> str:
-    """Return a Hub id without its owner, and without the end of what is still too long."""
-    bare = name.rsplit("/", maxsplit=1)[-1]
-    return bare if len(bare) <= length else bare[: length - 1] + "…"
+    """Return a Hub id without its owner, cut to `length` characters."""
+    model_name = name.rsplit("/", maxsplit=1)[-1]
+    return model_name if len(model_name) <= length else model_name[: length - 1] + "…"
 
 
 def _save_figure(figure: Figure, path: Path | None) -> Figure:

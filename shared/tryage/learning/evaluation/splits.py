@@ -24,8 +24,8 @@ class EvaluationConfig:
     """How an evaluation is run; the same config on the same table gives the same figures.
 
     There are `n_folds` test parts. The weight of cost is chosen by `inner_folds` within each
-    training part: the cheapest one whose score there is at most `allowance` lower, which is all
-    that parity allows. Intervals are from `draws` bootstrap samples.
+    training part: the cheapest one whose score there is at most `allowance` below the best single
+    expert's, which is also the limit of parity. Intervals are from `draws` bootstrap samples.
     """
 
     n_folds: int = 5
@@ -38,23 +38,23 @@ class EvaluationConfig:
 def folds(groups: IndexArray, n_folds: int = 5, seed: int = 0) -> list[Split]:
     """Split rows `(n_prompts,)` into `n_folds` pairs (train, test); a group stays together.
 
-    After one shuffle by `seed`, groups are dealt to the folds in turn, so that folds hold the same
+    After one shuffle by `seed`, groups are assigned to the folds in turn. So folds hold the same
     number of groups, plus or minus one, and every row is tested exactly once.
 
     Raises:
         QTableError: there are fewer groups than folds, or fewer than two folds.
     """
-    names, group_of = np.unique(groups, return_inverse=True)
-    if not 2 <= n_folds <= len(names):
+    unique_groups, group_index = np.unique(groups, return_inverse=True)
+    if not 2 <= n_folds <= len(unique_groups):
         raise QTableError(
-            f"{n_folds} folds over {len(names)} distinct prompts; "
+            f"{n_folds} folds over {len(unique_groups)} distinct prompts; "
             "give at least 2 folds and no more folds than distinct prompts"
         )
-    fold_of_group = np.empty(len(names), dtype=np.intp)
-    fold_of_group[np.random.default_rng(seed).permutation(len(names))] = (
-        np.arange(len(names)) % n_folds
+    fold_of_group = np.empty(len(unique_groups), dtype=np.intp)
+    fold_of_group[np.random.default_rng(seed).permutation(len(unique_groups))] = (
+        np.arange(len(unique_groups)) % n_folds
     )
-    fold_of_row = fold_of_group[group_of]
+    fold_of_row = fold_of_group[group_index]
     return [
         (np.flatnonzero(fold_of_row != fold), np.flatnonzero(fold_of_row == fold))
         for fold in range(n_folds)
@@ -62,11 +62,11 @@ def folds(groups: IndexArray, n_folds: int = 5, seed: int = 0) -> list[Split]:
 
 
 def min_train_size(groups: IndexArray, *n_folds: int) -> int:
-    """Count the distinct prompts of the smallest training part, of nested folds if several."""
-    left = len(np.unique(groups))
-    for parts in n_folds:
-        left -= -(-left // parts)
-    return left
+    """Count the distinct prompts of the smallest training part; several `n_folds` are nested."""
+    n_groups = len(np.unique(groups))
+    for n in n_folds:
+        n_groups -= -(-n_groups // n)
+    return n_groups
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,24 +109,24 @@ FoldMethod: TypeAlias = Callable[[Fold], MethodPrediction]
 
 
 def hide_labels(method: RoutingMethod) -> FoldMethod:
-    """Give a method only what a router has: no losses and no categories of the test prompts."""
+    """Wrap a method so that it sees no losses and no categories of the test prompts."""
 
-    def run(fold: Fold) -> MethodPrediction:
+    def predict(fold: Fold) -> MethodPrediction:
         return method(fold.train, fold.train_embeddings, fold.test.prompts, fold.test_embeddings)
 
-    return run
+    return predict
 
 
 @dataclass(frozen=True, slots=True)
 class OutOfFold:
-    """Predicted losses and, if the method gives any, costs in USD; `(n_prompts, n_experts)`."""
+    """Predicted losses and, if the method predicts them, costs in USD; `(n_prompts, n_experts)`."""
 
     losses: Float64Array
     costs: Float64Array | None
 
 
 def cross_val_predict(
-    label: str, run: FoldMethod, table: QTable, embeddings: Float32Array, splits: Sequence[Split]
+    label: str, method: FoldMethod, table: QTable, embeddings: Float32Array, splits: Sequence[Split]
 ) -> OutOfFold:
     """Train on one side of every split and predict the other; `label` names the method in errors.
 
@@ -135,27 +135,29 @@ def cross_val_predict(
     """
     losses = np.full(table.shape, np.nan)
     costs = np.full(table.shape, np.nan)
-    priced = True
+    has_costs = True
     for train, test in splits:
         fold = Fold(table.take(train), embeddings[train], table.take(test), embeddings[test])
-        predicted = run(fold)
-        losses[test] = _validate_prediction(label, "losses", predicted.losses, fold)
-        if predicted.costs is None:
-            priced = False
+        prediction = method(fold)
+        losses[test] = _validate_prediction(label, "losses", prediction.losses, fold)
+        if prediction.costs is None:
+            has_costs = False
         else:
-            costs[test] = _validate_prediction(label, "costs", predicted.costs, fold, finite=False)
-    return OutOfFold(losses, costs if priced else None)
+            costs[test] = _validate_prediction(
+                label, "costs", prediction.costs, fold, require_finite=False
+            )
+    return OutOfFold(losses, costs if has_costs else None)
 
 
 def _validate_prediction(
-    label: str, what: str, matrix: Float32Array, fold: Fold, *, finite: bool = True
+    label: str, quantity: str, matrix: Float32Array, fold: Fold, *, require_finite: bool = True
 ) -> Float32Array:
-    expected = (len(fold.test), len(fold.train.experts))
-    if matrix.shape != expected:
+    expected_shape = (len(fold.test), len(fold.train.experts))
+    if matrix.shape != expected_shape:
         raise PerceptionError(
-            f"{label} predicts {what} of shape {matrix.shape}; expected {expected}: "
+            f"{label} predicts {quantity} of shape {matrix.shape}; expected {expected_shape}: "
             "one row per test prompt, one column per expert of the training table"
         )
-    if finite and not np.isfinite(matrix).all():
+    if require_finite and not np.isfinite(matrix).all():
         raise PerceptionError(f"{label} predicts NaN or inf; give every expert a finite loss")
     return matrix

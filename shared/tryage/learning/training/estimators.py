@@ -1,4 +1,4 @@
-"""Fits what a perception reads prompts with: features, categories, estimators and forecasts."""
+"""Fits the parts of a perception that read prompts: features, categories, estimators, forecasts."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 # An embedding has length 1 over hundreds of entries: a few numbers must not outweigh it.
 _SURFACE_SCALE, _TOOL_SCHEMA_SCALE, _CHOICE_SCALE = 0.15, 0.4, 0.1
 
-_MIN_CHOICE_SHARE = 0.01  # of the training prompts; fewer with options teach nothing about them
+_MIN_CHOICE_SHARE = 0.01  # of the training prompts; fewer with options are too few to learn from
 
 # Mean and deviation, among MMLU's questions, of the numbers whose products are features.
 _PAIR_MEAN = (5.0, 3.2, 3.6, 1.6, 0.2, 0.16, 0.06, 0.8, 1.4, 0.3, 0.09)
@@ -59,14 +59,14 @@ _PRIOR_PROMPTS = 5.0  # an expert's mean over all prompts counts as this many of
 
 
 def fit_feature_extractor(
-    prompts: Sequence[str], ids: TokenIds, vocabulary: int, *, tfidf_dim: int = 128, seed: int = 0
+    prompts: Sequence[str], ids: TokenIds, vocab_size: int, *, tfidf_dim: int = 128, seed: int = 0
 ) -> FeatureExtractor:
     """Learn TF-IDF weights and the usual ranges of features from the training prompts.
 
-    Losses play no part. `ids` are the token ids of the prompts in a `vocabulary` of this size.
+    Losses are not used. `ids` are the token ids of the prompts; each is below `vocab_size`.
     """
     return FeatureExtractor(
-        tfidf=fit_tfidf_svd(ids, vocabulary, tfidf_dim, seed),
+        tfidf=fit_tfidf_svd(ids, vocab_size, tfidf_dim, seed),
         surface_scaler=_fit_scaler(surface_features(prompts), _SURFACE_SCALE),
         tool_schema_scaler=_fit_scaler(tool_schema_features(prompts), _TOOL_SCHEMA_SCALE),
         choice_scaler=_fit_choice_scaler(multiple_choice_features(prompts)),
@@ -74,11 +74,13 @@ def fit_feature_extractor(
 
 
 def _fit_choice_scaler(numbers: Float32Array) -> ChoiceScaler | None:
-    """Measure what is usual of options; None if too few of the prompts have any."""
+    """Fit the scaler of multiple-choice features; None if too few prompts have options."""
     if numbers[:, 0].mean() < _MIN_CHOICE_SHARE:
         return None
-    pairs = np.array(_PAIR_MEAN, np.float32), np.array(_PAIR_STD, np.float32)
-    return ChoiceScaler(*pairs, _fit_scaler(add_pair_products(numbers, *pairs), _CHOICE_SCALE))
+    pair_statistics = np.array(_PAIR_MEAN, np.float32), np.array(_PAIR_STD, np.float32)
+    return ChoiceScaler(
+        *pair_statistics, _fit_scaler(add_pair_products(numbers, *pair_statistics), _CHOICE_SCALE)
+    )
 
 
 def _fit_scaler(numbers: Float32Array, scale: float) -> FeatureScaler:
@@ -88,7 +90,7 @@ def _fit_scaler(numbers: Float32Array, scale: float) -> FeatureScaler:
     )
 
 
-def fit_tfidf_svd(ids: TokenIds, vocabulary: int, width: int, seed: int) -> TfidfSvd:
+def fit_tfidf_svd(ids: TokenIds, vocab_size: int, max_components: int, seed: int) -> TfidfSvd:
     """Learn TF-IDF weights and their SVD from prompts, without tokens that few prompts have.
 
     Raises:
@@ -97,23 +99,27 @@ def fit_tfidf_svd(ids: TokenIds, vocabulary: int, width: int, seed: int) -> Tfid
     require_extra("sklearn", "evaluate")
     from sklearn.decomposition import TruncatedSVD
 
-    counts = _count_matrix(ids, vocabulary)
-    prompts_with = np.asarray((counts > 0).sum(axis=0)).ravel()
-    tokens = np.flatnonzero(prompts_with >= max(2, len(ids) // 5_000)).astype(np.int32)
-    idf = np.log((1 + len(ids)) / (1 + prompts_with[tokens])).astype(np.float32)
-    rank = min(width, len(ids) - 1, len(tokens) - 1)
-    if rank < 1:
-        return TfidfSvd(tokens[:0], idf[:0], np.zeros((0, 0), np.float32))
-    svd = TruncatedSVD(rank, random_state=seed).fit(_tfidf_matrix(counts[:, tokens], idf))
-    return TfidfSvd(tokens, idf, np.ascontiguousarray(svd.components_.T, np.float32))
+    counts = _count_matrix(ids, vocab_size)
+    document_frequencies = np.asarray((counts > 0).sum(axis=0)).ravel()
+    token_ids = np.flatnonzero(document_frequencies >= max(2, len(ids) // 5_000)).astype(np.int32)
+    idf = np.log((1 + len(ids)) / (1 + document_frequencies[token_ids])).astype(np.float32)
+    n_components = min(max_components, len(ids) - 1, len(token_ids) - 1)
+    if n_components < 1:
+        return TfidfSvd(token_ids[:0], idf[:0], np.zeros((0, 0), np.float32))
+    svd = TruncatedSVD(n_components, random_state=seed).fit(
+        _tfidf_matrix(counts[:, token_ids], idf)
+    )
+    return TfidfSvd(token_ids, idf, np.ascontiguousarray(svd.components_.T, np.float32))
 
 
-def _count_matrix(ids: TokenIds, vocabulary: int) -> csr_matrix:
+def _count_matrix(ids: TokenIds, vocab_size: int) -> csr_matrix:
     from scipy.sparse import csr_matrix
 
-    ends = np.cumsum([0, *(len(tokens) for tokens in ids)])
-    flat = np.concatenate([*ids, np.zeros(0, np.intp)]).astype(np.intp)
-    counts = csr_matrix((np.ones(len(flat), np.float32), flat, ends), shape=(len(ids), vocabulary))
+    indptr = np.cumsum([0, *(len(prompt_ids) for prompt_ids in ids)])
+    indices = np.concatenate([*ids, np.zeros(0, np.intp)]).astype(np.intp)
+    counts = csr_matrix(
+        (np.ones(len(indices), np.float32), indices, indptr), shape=(len(ids), vocab_size)
+    )
     counts.sum_duplicates()
     return counts
 
@@ -121,9 +127,9 @@ def _count_matrix(ids: TokenIds, vocabulary: int) -> csr_matrix:
 def _tfidf_matrix(counts: csr_matrix, idf: NDArray[np.floating[Any]]) -> csr_matrix:
     from sklearn.preprocessing import normalize
 
-    weighted = counts.copy()
-    weighted.data = 1 + np.log(weighted.data)
-    return normalize(weighted.multiply(idf).tocsr())
+    weights = counts.copy()
+    weights.data = 1 + np.log(weights.data)
+    return normalize(weights.multiply(idf).tocsr())
 
 
 def fit_head(
@@ -139,26 +145,32 @@ def fit_head(
     """
     classifier = fit_category_classifier(x, labels, names)
     one_hot = classifier.one_hot(labels)
-    table = fit_category_means(positions, one_hot, shrinkage=10.0)
-    prototypes, nearest = _fit_prototypes(x, seed)
-    counts = np.bincount(nearest, minlength=len(prototypes)).astype(np.float32)
-    cluster_positions = _cluster_means(positions, nearest, counts)
-    cluster_residuals = _cluster_means(positions - one_hot @ table.positions, nearest, counts)
+    category_means = fit_category_means(positions, one_hot, shrinkage=10.0)
+    prototypes, cluster_labels = _fit_prototypes(x, seed)
+    counts = np.bincount(cluster_labels, minlength=len(prototypes)).astype(np.float32)
+    cluster_positions = _cluster_means(positions, cluster_labels, counts)
+    cluster_residuals = _cluster_means(
+        positions - one_hot @ category_means.positions, cluster_labels, counts
+    )
     estimators: tuple[Estimator, ...] = (
         ZeroEstimator(positions.shape[1]),
-        table,
+        category_means,
         KernelRegression(cluster_positions, counts, bandwidth=0.03, shrinkage=2.0),
         KernelRegression(cluster_positions, counts, bandwidth=0.08, shrinkage=2.0),
-        KernelRegression(cluster_residuals, counts, bandwidth=0.05, shrinkage=40.0, base=table),
+        KernelRegression(
+            cluster_residuals, counts, bandwidth=0.05, shrinkage=40.0, base=category_means
+        ),
         fit_ridge(x, one_hot, positions, category_scale=2.0),
         fit_ridge(x, one_hot, positions, category_scale=0.0),
     )
-    equal = np.full(len(estimators), 1 / len(estimators), np.float32)
-    return Head(classifier, prototypes, estimators, equal, np.ones(positions.shape[1], np.float32))
+    equal_weights = np.full(len(estimators), 1 / len(estimators), np.float32)
+    return Head(
+        classifier, prototypes, estimators, equal_weights, np.ones(positions.shape[1], np.float32)
+    )
 
 
 def fit_category_classifier(
-    x: Float32Array, labels: Sequence[str | None], names: tuple[str, ...], iterations: int = 60
+    x: Float32Array, labels: Sequence[str | None], names: tuple[str, ...], max_iterations: int = 60
 ) -> CategoryClassifier:
     """Fit a logistic regression of categories on features; one category alone needs no fit.
 
@@ -167,11 +179,11 @@ def fit_category_classifier(
     Raises:
         MissingExtraError: scikit-learn is not installed.
     """
-    present = sorted({name or UNNAMED_CATEGORY for name in labels})
+    present_names = sorted({name or UNNAMED_CATEGORY for name in labels})
     slope = np.zeros((x.shape[1], len(names)), np.float32)
     intercept = np.full(len(names), -30.0, np.float32)
-    if len(present) == 1:
-        intercept[names.index(present[0])] = 0.0
+    if len(present_names) == 1:
+        intercept[names.index(present_names[0])] = 0.0
         return CategoryClassifier(names, slope, intercept)
     require_extra("sklearn", "evaluate")
     from sklearn.exceptions import ConvergenceWarning
@@ -179,10 +191,10 @@ def fit_category_classifier(
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # stopped early on purpose
-        model = LogisticRegression(C=10.0, max_iter=iterations, tol=1e-3)
+        model = LogisticRegression(C=10.0, max_iter=max_iterations, tol=1e-3)
         model.fit(x, [name or UNNAMED_CATEGORY for name in labels])
     columns = [names.index(name) for name in model.classes_]
-    if len(present) == 2:  # scikit-learn keeps one row for two classes
+    if len(present_names) == 2:  # scikit-learn keeps one row for two classes
         slope[:, columns[1]], intercept[columns] = model.coef_[0], (0.0, model.intercept_[0])
     else:
         slope[:, columns], intercept[columns] = model.coef_.T, model.intercept_
@@ -199,25 +211,25 @@ def fit_category_means(
 
 
 def _fit_prototypes(x: Float32Array, seed: int) -> tuple[Float32Array, NDArray[np.intp]]:
-    """Return prototypes `(k, d)` and, for every prompt, which of them represents it, `(n,)`."""
+    """Return prototypes `(k, d)` and, for each prompt, the index of its prototype, `(n,)`."""
     rows = l2_normalize(x)
     if len(rows) <= 2 * N_PROTOTYPES:
         return rows, np.arange(len(rows))
     require_extra("sklearn", "evaluate")
     from sklearn.cluster import MiniBatchKMeans
 
-    clusters = MiniBatchKMeans(
+    kmeans = MiniBatchKMeans(
         N_PROTOTYPES, init="random", n_init=1, max_iter=10, batch_size=4096, random_state=seed
     ).fit(rows)
-    used, nearest = np.unique(clusters.labels_, return_inverse=True)
-    return l2_normalize(clusters.cluster_centers_[used].astype(np.float32)), nearest
+    used_clusters, cluster_labels = np.unique(kmeans.labels_, return_inverse=True)
+    return l2_normalize(kmeans.cluster_centers_[used_clusters].astype(np.float32)), cluster_labels
 
 
 def _cluster_means(
-    positions: FloatArray, nearest: NDArray[np.intp], counts: Float32Array
+    positions: FloatArray, cluster_labels: NDArray[np.intp], counts: Float32Array
 ) -> Float32Array:
     sums = np.zeros((len(counts), positions.shape[1]))
-    np.add.at(sums, nearest, positions)
+    np.add.at(sums, cluster_labels, positions)
     return np.asarray(sums / counts[:, None], np.float32)
 
 
@@ -228,41 +240,48 @@ def fit_ridge(
     category_scale: float,
     ridges: Sequence[float] = RIDGES,
 ) -> RidgeRegression:
-    """Fit one ridge regression per dimension, its strength by generalized cross-validation.
+    """Fit one ridge regression per dimension, with the ridge of the best cross-validation error.
 
     A dimension that the features do not predict gets the strongest ridge, which predicts the mean.
-    Source: Golub, Heath and Wahba (1979).
+    Generalized cross-validation: Golub, Heath and Wahba (1979).
     """
     inputs = np.concatenate([features, category_scale * one_hot], axis=1).astype(np.float64)
-    mean, middle = inputs.mean(axis=0), positions.mean(axis=0)
-    centered = inputs - mean
-    eigenvalues, basis = np.linalg.eigh(centered.T @ centered)
+    input_mean, position_mean = inputs.mean(axis=0), positions.mean(axis=0)
+    centered_inputs = inputs - input_mean
+    eigenvalues, eigenvectors = np.linalg.eigh(centered_inputs.T @ centered_inputs)
     eigenvalues = np.maximum(eigenvalues, 1e-9)
-    target = basis.T @ (centered.T @ (positions - middle))
-    squares = ((positions - middle) ** 2).sum(axis=0)
-    scores = [_gcv_score(eigenvalues, target, squares, ridge, len(inputs)) for ridge in ridges]
-    chosen = np.asarray(ridges)[np.stack(scores).argmin(axis=0)]
-    slope = basis @ (target / (eigenvalues[:, None] + chosen))
-    width = features.shape[1]
+    projected_targets = eigenvectors.T @ (centered_inputs.T @ (positions - position_mean))
+    total_squares = ((positions - position_mean) ** 2).sum(axis=0)
+    scores = [
+        _gcv_score(eigenvalues, projected_targets, total_squares, ridge, len(inputs))
+        for ridge in ridges
+    ]
+    best_ridges = np.asarray(ridges)[np.stack(scores).argmin(axis=0)]
+    slope = eigenvectors @ (projected_targets / (eigenvalues[:, None] + best_ridges))
+    n_features = features.shape[1]
     return RidgeRegression(
-        slope[:width].astype(np.float32),
-        (category_scale * slope[width:]).astype(np.float32),
-        (middle - mean @ slope).astype(np.float32),
+        slope[:n_features].astype(np.float32),
+        (category_scale * slope[n_features:]).astype(np.float32),
+        (position_mean - input_mean @ slope).astype(np.float32),
     )
 
 
 def _gcv_score(
-    eigenvalues: FloatArray, target: FloatArray, total_squares: FloatArray, ridge: float, n: int
+    eigenvalues: FloatArray,
+    projected_targets: FloatArray,
+    total_squares: FloatArray,
+    ridge: float,
+    n: int,
 ) -> FloatArray:
     """Return the generalized cross-validation error of one ridge per dimension, `(rank,)`."""
-    fitted = target / (eigenvalues + ridge)[:, None]
-    residual = (
+    coefficients = projected_targets / (eigenvalues + ridge)[:, None]
+    residual_squares = (
         total_squares
-        - 2 * (target * fitted).sum(axis=0)
-        + (fitted**2 * eigenvalues[:, None]).sum(axis=0)
+        - 2 * (projected_targets * coefficients).sum(axis=0)
+        + (coefficients**2 * eigenvalues[:, None]).sum(axis=0)
     )
-    freedom = min(float((eigenvalues / (eigenvalues + ridge)).sum()) + 1, n - 1.0)
-    return np.asarray(residual / n / (1 - freedom / n) ** 2)
+    degrees_of_freedom = min(float((eigenvalues / (eigenvalues + ridge)).sum()) + 1, n - 1.0)
+    return np.asarray(residual_squares / n / (1 - degrees_of_freedom / n) ** 2)
 
 
 def fit_forecasts(table: QTable, one_hot: Float32Array) -> dict[str, Float32Array]:
@@ -270,18 +289,18 @@ def fit_forecasts(table: QTable, one_hot: Float32Array) -> dict[str, Float32Arra
 
     A measure that the table does not have is left out.
     """
-    measured = {name: getattr(table, name) for name in FORECAST_MEASURES}
+    measures = {name: getattr(table, name) for name in FORECAST_MEASURES}
     return {
         name: _category_means(values, one_hot)
-        for name, values in measured.items()
+        for name, values in measures.items()
         if values is not None and not np.isnan(values).all()
     }
 
 
 def _category_means(values: NDArray[np.floating[Any]], one_hot: Float32Array) -> Float32Array:
-    known = ~np.isnan(values)
-    given = np.where(known, values, 0.0).astype(np.float64)
-    counts = known.sum(axis=0)
-    mean = np.where(counts > 0, given.sum(axis=0) / np.maximum(counts, 1), np.nan)
-    sums = one_hot.T @ given + _PRIOR_PROMPTS * mean
-    return np.asarray(sums / (one_hot.T @ known + _PRIOR_PROMPTS), np.float32)
+    is_known = ~np.isnan(values)
+    filled_values = np.where(is_known, values, 0.0).astype(np.float64)
+    counts = is_known.sum(axis=0)
+    mean = np.where(counts > 0, filled_values.sum(axis=0) / np.maximum(counts, 1), np.nan)
+    sums = one_hot.T @ filled_values + _PRIOR_PROMPTS * mean
+    return np.asarray(sums / (one_hot.T @ is_known + _PRIOR_PROMPTS), np.float32)

@@ -1,7 +1,7 @@
 """The shared ability space: many losses per prompt become a few numbers per prompt.
 
 `L(z, M_i) ~ mean_i + loadings_i . u_z`, the factor model of design.md. Experts that may be chosen
-weigh more: what distinguishes two weak experts is of no use to a decision.
+weigh more: a difference between two weak experts does not matter for a decision.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 RANK = 32
 
-# The scale of compression, as a share of the best single expert's regret (what it loses to the best
-# choice per prompt): gaps of that size stay distinguishable.
+# The scale of compression, as a share of the best single expert's regret (its mean loss minus that
+# of the best choice per prompt): gaps of that size stay distinguishable.
 REGRET_SHARE = 0.5
 
 _MIN_SCALE = 1e-2  # standard deviations of a loss
@@ -47,20 +47,26 @@ def fit_factor_model(
 ) -> FactorModel:
     """Find the ability space of losses `(n_prompts, n_experts)` with gaps (NaN).
 
-    `difficulty` `(n_prompts,)` is how much more than usual a prompt is expected to cost any expert,
-    in loss. It connects sources that have no expert in common.
+    `difficulty` `(n_prompts,)` is how much higher than usual the losses on a prompt are expected to
+    be, for all experts. It connects sources that have no expert in common.
     """
-    filled = impute_losses(losses, difficulty=difficulty)
-    mean = filled.mean(axis=0)
+    imputed_losses = impute_losses(losses, difficulty=difficulty)
+    mean = imputed_losses.mean(axis=0)
     weight = np.sqrt(contender_weights(mean, losses))
-    centered = (filled - mean) * weight
-    # difficulty that all contenders share changes no choice, and would hide what does
-    shared = centered @ weight / (weight @ weight)
-    contrast = centered - np.outer(shared, weight)
-    left, size, right = np.linalg.svd(contrast, full_matrices=False)
-    kept = min(rank - 1, int((size > 1e-6 * max(size[0], 1e-12)).sum()))
-    scores = np.concatenate([shared[:, None], left[:, :kept] * size[:kept]], axis=1)
-    loadings = np.concatenate([np.ones((len(mean), 1)), right[:kept].T / weight[:, None]], axis=1)
+    weighted_losses = (imputed_losses - mean) * weight
+    # difficulty that all contenders share changes no choice, and would hide differences that do
+    shared_difficulty = weighted_losses @ weight / (weight @ weight)
+    contrasts = weighted_losses - np.outer(shared_difficulty, weight)
+    u, singular_values, vt = np.linalg.svd(contrasts, full_matrices=False)
+    n_components = min(
+        rank - 1, int((singular_values > 1e-6 * max(singular_values[0], 1e-12)).sum())
+    )
+    scores = np.concatenate(
+        [shared_difficulty[:, None], u[:, :n_components] * singular_values[:n_components]], axis=1
+    )
+    loadings = np.concatenate(
+        [np.ones((len(mean), 1)), vt[:n_components].T / weight[:, None]], axis=1
+    )
     return FactorModel(mean, loadings, scores)
 
 
@@ -73,13 +79,15 @@ def fit_abilities(
     of the factor model, and their spread is the prior: an expert with few measured losses stays
     near the average expert, one with many follows its losses.
     """
-    known = ~np.isnan(losses)
+    is_measured = ~np.isnan(losses)
     prior = _prior_of_abilities(initial_means)
-    residual = np.where(known, losses - positions @ initial_means.T, 0.0)
-    noise = float((residual**2).sum() / max(known.sum() - initial_means.size, 1)) + 1e-6
-    covariances = posterior_covariances(prior, positions, known, noise)
-    given = np.where(known, losses, 0.0).astype(np.float64)
-    natural_means = np.linalg.inv(prior.covariance) @ prior.mean + given.T @ positions / noise
+    residual = np.where(is_measured, losses - positions @ initial_means.T, 0.0)
+    noise = float((residual**2).sum() / max(is_measured.sum() - initial_means.size, 1)) + 1e-6
+    covariances = posterior_covariances(prior, positions, is_measured, noise)
+    filled_losses = np.where(is_measured, losses, 0.0).astype(np.float64)
+    natural_means = (
+        np.linalg.inv(prior.covariance) @ prior.mean + filled_losses.T @ positions / noise
+    )
     means = np.einsum("ikl,il->ik", covariances, natural_means)
     return Abilities(means, covariances, prior, noise)
 
@@ -95,16 +103,16 @@ def _prior_of_abilities(means: FloatArray) -> Gaussian:
 def compress_losses(
     losses: FloatArray, difficulty: FloatArray | None = None
 ) -> tuple[float, FloatArray] | None:
-    """Return a scale, and losses `(n_prompts, n_experts)` with larger gaps than it compressed.
+    """Return a scale, and losses `(n_prompts, n_experts)` whose gaps above it are compressed.
 
-    None for scores in [0, 1], which stay as they are. Where the best expert was not measured, its
+    None for losses in [0, 1], which are not compressed. Where the best expert was not measured, its
     loss is imputed.
     """
     if np.nanmin(losses) >= 0 and np.nanmax(losses) <= 1:
         return None
-    filled = impute_losses(losses, difficulty=difficulty)
-    best = filled.min(axis=1, keepdims=True)
-    regret = float((filled - best).mean(axis=0).min())
+    imputed_losses = impute_losses(losses, difficulty=difficulty)
+    best = imputed_losses.min(axis=1, keepdims=True)
+    regret = float((imputed_losses - best).mean(axis=0).min())
     scale = max(REGRET_SHARE * regret, _MIN_SCALE * typical_loss_std(losses))
     return scale, log_compress(losses, best, scale)
 
@@ -112,17 +120,17 @@ def compress_losses(
 def contender_weights(mean: FloatArray, losses: NDArray[np.floating[Any]]) -> FloatArray:
     """Return how far each expert is a contender, `(n_experts,)` in (0, 1]: 1 for the best.
 
-    `mean` `(n_experts,)` are mean losses. An expert contends with those that were measured on the
-    same prompts, so that the best of every source counts, whatever the losses of other sources.
+    `mean` `(n_experts,)` are mean losses. An expert is compared with those that were measured on
+    the same prompts, so that the best of every source counts, for any losses of other sources.
     """
-    known = ~np.isnan(losses)
-    best = np.where(known, mean, np.inf).min(axis=1)
-    near = contender_kernel(np.where(known, mean - best[:, None], np.inf), losses)
-    return np.asarray(near.sum(axis=0) / np.maximum(known.sum(axis=0), 1) + 1e-6)
+    is_measured = ~np.isnan(losses)
+    best = np.where(is_measured, mean, np.inf).min(axis=1)
+    kernel_weights = contender_kernel(np.where(is_measured, mean - best[:, None], np.inf), losses)
+    return np.asarray(kernel_weights.sum(axis=0) / np.maximum(is_measured.sum(axis=0), 1) + 1e-6)
 
 
 def contender_kernel(gaps: FloatArray, losses: NDArray[np.floating[Any]]) -> FloatArray:
-    """Return how far an expert that is behind by `gaps` contends, in [0, 1].
+    """Return how far an expert that is worse by `gaps` is a contender, in [0, 1].
 
     The bandwidth follows the spread of `losses`.
     """
@@ -132,9 +140,9 @@ def contender_kernel(gaps: FloatArray, losses: NDArray[np.floating[Any]]) -> Flo
 def typical_loss_std(losses: NDArray[np.floating]) -> float:
     """Return the typical standard deviation of one expert's losses: the unit of all tuning."""
     with np.errstate(invalid="ignore"):
-        centered = losses - np.nanmean(losses, axis=0)
-    value = float(np.sqrt(np.nanmean(centered**2)))
-    return value if value > 0 else 1.0
+        deviations = losses - np.nanmean(losses, axis=0)
+    std = float(np.sqrt(np.nanmean(deviations**2)))
+    return std if std > 0 else 1.0
 
 
 def impute_losses(
@@ -142,31 +150,43 @@ def impute_losses(
     rank: int = 4,
     difficulty: NDArray[np.floating] | None = None,
 ) -> FloatArray:
-    """Fill gaps by expert mean, prompt difficulty and a low-rank rest; known losses stay."""
-    known = ~np.isnan(losses)
-    given = np.where(known, losses, 0.0).astype(np.float64)
-    if known.all():
-        return given
-    expected = np.zeros(len(given)) if difficulty is None else difficulty
-    additive = _two_way_means(given, known, expected)
-    filled = np.where(known, given, additive)
+    """Fill gaps by expert mean, prompt difficulty and a low-rank residual; keep known losses."""
+    is_measured = ~np.isnan(losses)
+    measured_losses = np.where(is_measured, losses, 0.0).astype(np.float64)
+    if is_measured.all():
+        return measured_losses
+    expected_difficulty = np.zeros(len(measured_losses)) if difficulty is None else difficulty
+    additive_losses = _two_way_means(measured_losses, is_measured, expected_difficulty)
+    imputed_losses = np.where(is_measured, measured_losses, additive_losses)
     for _ in range(_ITERATIONS):
-        left, size, right = np.linalg.svd(filled - additive, full_matrices=False)
-        soft = np.maximum(size - size[min(rank, len(size) - 1)], 0)[:rank]
-        filled = np.where(known, given, additive + (left[:, :rank] * soft) @ right[:rank])
-    return filled
+        u, singular_values, vt = np.linalg.svd(
+            imputed_losses - additive_losses, full_matrices=False
+        )
+        shrunk_values = np.maximum(
+            singular_values - singular_values[min(rank, len(singular_values) - 1)], 0
+        )[:rank]
+        imputed_losses = np.where(
+            is_measured,
+            measured_losses,
+            additive_losses + (u[:, :rank] * shrunk_values) @ vt[:rank],
+        )
+    return imputed_losses
 
 
 def _two_way_means(
-    given: FloatArray, known: BoolArray, expected: NDArray[np.floating]
+    measured_losses: FloatArray, is_measured: BoolArray, expected_difficulty: NDArray[np.floating]
 ) -> FloatArray:
-    """Alternate between prompt difficulties, shrunk to the `expected` ones, and expert means."""
-    per_prompt, per_expert = known.sum(axis=1), np.maximum(known.sum(axis=0), 1)
-    overall = given.sum() / known.sum()
-    expert = np.full(given.shape[1], overall)
-    prompt = np.asarray(expected, np.float64)
+    """Alternate between difficulties, shrunk toward `expected_difficulty`, and expert means."""
+    prompt_counts, expert_counts = is_measured.sum(axis=1), np.maximum(is_measured.sum(axis=0), 1)
+    overall_mean = measured_losses.sum() / is_measured.sum()
+    expert_means = np.full(measured_losses.shape[1], overall_mean)
+    prompt_difficulty = np.asarray(expected_difficulty, np.float64)
     for _ in range(10 * _ITERATIONS):
-        rest = ((given - expert) * known).sum(axis=1)
-        prompt = (rest + _PRIOR_PROMPTS * expected) / (per_prompt + _PRIOR_PROMPTS)
-        expert = ((given - prompt[:, None]) * known).sum(axis=0) / per_expert
-    return np.asarray(expert + prompt[:, None])
+        residual_sums = ((measured_losses - expert_means) * is_measured).sum(axis=1)
+        prompt_difficulty = (residual_sums + _PRIOR_PROMPTS * expected_difficulty) / (
+            prompt_counts + _PRIOR_PROMPTS
+        )
+        expert_means = ((measured_losses - prompt_difficulty[:, None]) * is_measured).sum(
+            axis=0
+        ) / expert_counts
+    return np.asarray(expert_means + prompt_difficulty[:, None])

@@ -93,8 +93,8 @@ def finetune(  # noqa: PLR0913 - what to learn from, where to start, where to pu
     """Train an encoder and a low-rank head on measured losses, and save the encoder to `folder`.
 
     The loss is the squared error of `Q^(z, M_i)` over the measured cells (arXiv 2308.11601). It is
-    averaged within a prompt first, so that a prompt with many measurements weighs no more. The head
-    is not kept: train a perception on the returned encoder with `trainer.fit`.
+    averaged within a prompt first, so that a prompt with many measurements does not weigh more. The
+    head is not saved: train a perception on the returned encoder with `trainer.fit`.
 
     Args:
         table: Losses `(n_prompts, n_experts)` with gaps; it may join several sources.
@@ -118,8 +118,8 @@ def finetune(  # noqa: PLR0913 - what to learn from, where to start, where to pu
     tokenizer = read_tokenizer(start / TOKENIZER_FILE)
     ids = _token_ids(tokenizer, table.prompts, config.max_length)
     model = BertModel.from_pretrained(start, add_pooling_layer=False)
-    compressed = compress_losses(table.losses)
-    targets = replace(table, losses=compressed[1]) if compressed else table
+    compression = compress_losses(table.losses)
+    targets = replace(table, losses=compression[1]) if compression else table
     run = _FinetuneRun(model, ids, targets, config)
     run.train(checkpoint, progress=progress)
     encoder = export_encoder(
@@ -130,33 +130,33 @@ def finetune(  # noqa: PLR0913 - what to learn from, where to start, where to pu
 
 def _check_start(start: Path) -> None:
     """Refuse a folder that is not a BERT: the weights of another model would start at random."""
-    missing = [
+    missing_files = [
         name for name in (CONFIG_FILE, WEIGHTS_FILE, TOKENIZER_FILE) if not (start / name).is_file()
     ]
-    if missing:
+    if missing_files:
         raise PersistenceError(
-            f"{start} has no {', '.join(missing)}; expected the folder of a BERT, as transformers "
-            "saves it, with a fast tokenizer"
+            f"{start} has no {', '.join(missing_files)}; expected the folder of a BERT, as "
+            "transformers saves it, with a fast tokenizer"
         )
     try:
-        kind = json.loads((start / CONFIG_FILE).read_text("utf-8")).get("model_type")
+        model_type = json.loads((start / CONFIG_FILE).read_text("utf-8")).get("model_type")
     except (ValueError, AttributeError) as error:
         raise PersistenceError(f"{start / CONFIG_FILE} is damaged: {error}") from error
-    if kind != "bert":
-        raise PersistenceError(f"{start} holds a model of the kind {kind!r}; expected 'bert'")
+    if model_type != "bert":
+        raise PersistenceError(f"{start} holds a model of the kind {model_type!r}; expected 'bert'")
 
 
 def _token_ids(tokenizer: Tokenizer, prompts: Sequence[str], max_length: int) -> list[Int64Array]:
-    """Return the token ids of prompts, with special tokens; of a long one those at its two ends."""
+    """Return the token ids of prompts, with special tokens; long prompts keep their two ends."""
     tokenizer.no_padding()
     tokenizer.no_truncation()
     texts = [truncate_text(text) for text in clean_prompts(prompts)]
-    ids = [np.array(e.ids, np.int64) for e in tokenizer.encode_batch(texts)]
-    return [head_and_tail(i, max_length) for i in ids]
+    ids = [np.array(encoding.ids, np.int64) for encoding in tokenizer.encode_batch(texts)]
+    return [head_and_tail(prompt_ids, max_length) for prompt_ids in ids]
 
 
 class _FinetuneRun:
-    """The model, its head, and the prompts: those to train on and those to validate on."""
+    """The model, its head, and the prompts to train on and to validate on."""
 
     def __init__(
         self, model: BertModel, ids: Sequence[Int64Array], table: QTable, config: FinetuneConfig
@@ -166,19 +166,23 @@ class _FinetuneRun:
         self.config, self.model, self.ids = config, model, ids
         self.key = fingerprint(table.prompts, table.experts, table.losses, asdict(config))
         self.train_rows, self.validation_rows = _split(table, config)
-        known = table.losses[self.train_rows]
-        counts = (~np.isnan(known)).sum(axis=0)  # 0 if only validation prompts were measured
-        mean = np.nansum(known, axis=0) / np.maximum(counts, 1)
-        self.loss_std = max(float(np.nanstd(known)), 1e-6)
+        train_losses = table.losses[self.train_rows]
+        counts = (~np.isnan(train_losses)).sum(axis=0)  # 0 if only validation prompts were measured
+        mean = np.nansum(train_losses, axis=0) / np.maximum(counts, 1)
+        self.loss_std = max(float(np.nanstd(train_losses)), 1e-6)
         self.targets = torch.from_numpy((table.losses - mean) / self.loss_std)
         torch.manual_seed(config.schedule.seed)
         self.head = _make_head(model.config.hidden_size, len(table.experts), config.rank)
         self.validation_errors: list[float] = []
 
     def parameters(self) -> dict[str, torch.nn.Parameter]:
-        """Name all weights of the model and its head."""
-        encoder = {f"encoder.{name}": p for name, p in self.model.named_parameters()}
-        return encoder | {f"head.{name}": p for name, p in self.head.named_parameters()}
+        """Return all weights of the model and its head by name."""
+        encoder = {
+            f"encoder.{name}": parameter for name, parameter in self.model.named_parameters()
+        }
+        return encoder | {
+            f"head.{name}": parameter for name, parameter in self.head.named_parameters()
+        }
 
     def train(self, checkpoint: Path | None, *, progress: bool) -> None:
         """Train until the validation error rises, and keep the weights of the lowest one."""
@@ -199,7 +203,7 @@ class _FinetuneRun:
         self.model.train(mode=False)
 
     def batches(self, rng: np.random.Generator) -> list[Int64Array]:
-        """Deal the training prompts of one epoch, as rows of the table."""
+        """Return the batches of one epoch, as rows of the table."""
         lengths = [len(self.ids[i]) for i in self.train_rows]
         batches = shuffled_length_batches(lengths, self.config.schedule.batch_size, rng)
         return [self.train_rows[batch] for batch in batches]
@@ -213,63 +217,67 @@ class _FinetuneRun:
         """Return the mean squared error of each prompt over its measured cells, `(batch,)`."""
         import torch
 
-        hidden, mask = run_bert(self.model, [self.ids[i] for i in batch])
-        goal = self.targets[torch.from_numpy(batch)]
-        known = ~goal.isnan()
-        gap = torch.where(known, self.head(mean_pool(hidden, mask)) - goal.nan_to_num(), 0.0)
-        return gap.pow(2).sum(1) / known.sum(1)
+        hidden_states, mask = run_bert(self.model, [self.ids[i] for i in batch])
+        targets = self.targets[torch.from_numpy(batch)]
+        is_measured = ~targets.isnan()
+        errors = torch.where(
+            is_measured, self.head(mean_pool(hidden_states, mask)) - targets.nan_to_num(), 0.0
+        )
+        return errors.pow(2).sum(1) / is_measured.sum(1)
 
     def validation_error(self) -> float:
         """Return the mean squared error on the held-out prompts, in squared units of the loss."""
         import torch
 
         self.model.train(mode=False)
-        total = 0.0
+        squared_error_sum = 0.0
         lengths = [len(self.ids[i]) for i in self.validation_rows]
         with torch.inference_mode():
             for batch in length_batches(lengths, self.config.schedule.batch_size):
-                total += float(self._squared_errors(self.validation_rows[batch]).sum())
-        return total / len(self.validation_rows) * self.loss_std**2
+                squared_error_sum += float(self._squared_errors(self.validation_rows[batch]).sum())
+        return squared_error_sum / len(self.validation_rows) * self.loss_std**2
 
     def should_stop(self, trainer: ResumableTrainer) -> bool:
         """Keep the weights if they are the best so far; stop when the patience is used up."""
-        history: list[float] = trainer.extra_state["held_out"]
-        history.append(self.validation_error())
-        best = int(np.argmin(history))
-        if best == len(history) - 1:
+        errors: list[float] = trainer.extra_state["held_out"]
+        errors.append(self.validation_error())
+        best_epoch = int(np.argmin(errors))
+        if best_epoch == len(errors) - 1:
             trainer.extra_tensors = _copy_parameters(self.parameters())
-        return len(history) - 1 - best >= self.config.patience
+        return len(errors) - 1 - best_epoch >= self.config.patience
 
 
 def shuffled_length_batches(
-    lengths: Sequence[int], tokens: int, rng: np.random.Generator
+    lengths: Sequence[int], max_tokens: int, rng: np.random.Generator
 ) -> list[Int64Array]:
     """Return batches of texts of about equal length, in random order.
 
-    Lengths are varied a little at random, so that each epoch puts other texts together. `tokens`
-    bounds the padded tokens of a batch, up to a tenth.
+    Lengths are varied a little at random, so that each epoch puts other texts together. A batch has
+    at most `max_tokens` padded tokens, plus up to a tenth.
     """
-    jittered = np.asarray(lengths) * rng.uniform(0.9, 1.1, len(lengths))
-    batches = list(length_batches(np.maximum(1, np.ceil(jittered)).astype(int).tolist(), tokens))
+    noisy_lengths = np.asarray(lengths) * rng.uniform(0.9, 1.1, len(lengths))
+    batches = list(
+        length_batches(np.maximum(1, np.ceil(noisy_lengths)).astype(int).tolist(), max_tokens)
+    )
     return [batches[i] for i in rng.permutation(len(batches))]
 
 
 def _split(table: QTable, config: FinetuneConfig) -> tuple[Int64Array, Int64Array]:
     """Split the measured rows into those to train and to validate on; equal texts stay together."""
-    measured = np.flatnonzero(table.measured.any(1))
-    groups = table.groups[measured]
+    measured_rows = np.flatnonzero(table.measured.any(1))
+    groups = table.groups[measured_rows]
     if len(np.unique(groups)) < MIN_PROMPTS:
         raise QTableError(
             f"{len(np.unique(groups))} different prompts are measured; "
             f"training end to end needs at least {MIN_PROMPTS}, and hundreds to be of use"
         )
     order = np.random.default_rng(config.schedule.seed).permutation(np.unique(groups))
-    held = order[: max(1, round(config.validation_fraction * len(order)))]
-    is_held = np.isin(groups, held)
-    return measured[~is_held], measured[is_held]
+    held_out_groups = order[: max(1, round(config.validation_fraction * len(order)))]
+    is_held_out = np.isin(groups, held_out_groups)
+    return measured_rows[~is_held_out], measured_rows[is_held_out]
 
 
-def _make_head(dim: int, experts: int, rank: int | None) -> torch.nn.Module:
+def _make_head(dim: int, n_experts: int, rank: int | None) -> torch.nn.Module:
     """Map an embedding linearly to the experts' losses, through at most `rank` numbers."""
     import torch
 
@@ -277,14 +285,14 @@ def _make_head(dim: int, experts: int, rank: int | None) -> torch.nn.Module:
     if rank is not None:
         layers.append(torch.nn.Linear(dim, rank))
         torch.nn.init.orthogonal_(layers[0].weight, gain=dim**0.5)
-    last = torch.nn.Linear(dim if rank is None else rank, experts)
-    torch.nn.init.zeros_(last.weight)  # at first each expert's mean loss is predicted
-    torch.nn.init.zeros_(last.bias)
-    return torch.nn.Sequential(*layers, last)
+    output_layer = torch.nn.Linear(dim if rank is None else rank, n_experts)
+    torch.nn.init.zeros_(output_layer.weight)  # at first each expert's mean loss is predicted
+    torch.nn.init.zeros_(output_layer.bias)
+    return torch.nn.Sequential(*layers, output_layer)
 
 
 def _copy_parameters(parameters: dict[str, torch.nn.Parameter]) -> dict[str, torch.Tensor]:
-    return {name: p.detach().clone() for name, p in parameters.items()}
+    return {name: parameter.detach().clone() for name, parameter in parameters.items()}
 
 
 def export_encoder(  # noqa: PLR0913 - what to write, and how: each is named by the caller
@@ -312,12 +320,13 @@ def export_encoder(  # noqa: PLR0913 - what to write, and how: each is named by 
     tokenizer.save(str(folder / TOKENIZER_FILE), pretty=False)
     if keep_weights:
         _save_weights(model, folder)
-    with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        plain, small = Path(scratch) / "plain.onnx", Path(scratch) / "small.onnx"
-        _export_onnx(model, plain)
+    with tempfile.TemporaryDirectory(dir=folder) as temporary_folder:
+        float_path = Path(temporary_folder) / "float.onnx"
+        int8_path = Path(temporary_folder) / "int8.onnx"
+        _export_onnx(model, float_path)
         if quantize:
-            _quantize(plain, small)
-        (small if quantize else plain).replace(folder / ONNX_FILE)
+            _quantize(float_path, int8_path)
+        (int8_path if quantize else float_path).replace(folder / ONNX_FILE)
     write_encoder_header(folder, "transformer", dim=model.config.hidden_size, max_length=max_length)
     return TransformerEncoder.load(folder)
 
@@ -333,24 +342,24 @@ def _save_weights(model: BertModel, folder: Path) -> None:
 def _export_onnx(model: BertModel, path: Path) -> None:
     import torch
 
-    class Pooled(torch.nn.Module):
+    class PooledEncoder(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.model = model
 
         def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-            states = self.model(input_ids=input_ids, attention_mask=attention_mask)
-            return mean_pool(states.last_hidden_state, attention_mask.float())
+            output = self.model(input_ids=input_ids, attention_mask=attention_mask)
+            return mean_pool(output.last_hidden_state, attention_mask.float())
 
     example = torch.ones(2, 16, dtype=torch.long)
     axes = {0: "batch", 1: "length"}
-    attention = model.config._attn_implementation  # noqa: SLF001 - transformers has no public name
+    attention_implementation = model.config._attn_implementation  # noqa: SLF001 - transformers has no public name
     model.config._attn_implementation = "eager"  # noqa: SLF001 - transformers has no public name; sdpa cannot be quantized
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the tracer warns about constants that it folds
             torch.onnx.export(
-                Pooled().eval(),
+                PooledEncoder().eval(),
                 (example, example),
                 str(path),
                 input_names=["input_ids", "attention_mask"],
@@ -360,15 +369,17 @@ def _export_onnx(model: BertModel, path: Path) -> None:
                 opset_version=_ONNX_OPSET,
             )
     finally:
-        model.config._attn_implementation = attention  # noqa: SLF001 - transformers has no public name
+        model.config._attn_implementation = attention_implementation  # noqa: SLF001 - transformers has no public name
 
 
 def _quantize(source: Path, target: Path) -> None:
     from onnxruntime.quantization import QuantType, quantize_dynamic
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    shaped = source.with_name("shaped.onnx")
-    quant_pre_process(str(source), str(shaped), skip_optimization=True, skip_symbolic_shape=True)
+    preprocessed_path = source.with_name("preprocessed.onnx")
+    quant_pre_process(
+        str(source), str(preprocessed_path), skip_optimization=True, skip_symbolic_shape=True
+    )
     quantize_dynamic(
-        shaped, target, weight_type=QuantType.QInt8, per_channel=True, reduce_range=True
+        preprocessed_path, target, weight_type=QuantType.QInt8, per_channel=True, reduce_range=True
     )

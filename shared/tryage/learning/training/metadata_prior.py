@@ -44,7 +44,7 @@ _VARIANCE_GRID = 10.0 ** np.arange(-3.0, 1.1, 0.5)
 
 _LOG10_STD = 0.5  # standard deviation of the prior over these variances, in decades
 
-_ROUNDS = 3  # how often each variance is chosen again, given the others
+_ROUNDS = 3  # how many times each variance is chosen again, with the others fixed
 
 _INTERCEPT_VARIANCE = 1.0  # variance of the known experts' mean around the prior mean
 
@@ -54,13 +54,18 @@ PRIOR_DEGREES_OF_FREEDOM = 5.0  # how many known experts the prior of their cova
 def with_metadata_prior(perception: LearnedPerception, library: Library) -> LearnedPerception:
     """Return the perception with a prior for unmeasured experts, learned from its own experts.
 
-    The prior is learned from the abilities as they are now. Of an expert that is not in the library
-    only the name is known.
+    The prior is learned from the current abilities. An expert that is not in the library counts
+    with its name alone.
     """
     names = perception.experts
-    facts = [library[name] if name in library else Expert(name) for name in names]
-    own = Library([replace(e, name=n, aliases=()) for e, n in zip(facts, names, strict=True)])
-    prior = fit_metadata_prior(metadata_features(own), perception.abilities)
+    known_experts = [library[name] if name in library else Expert(name) for name in names]
+    own_library = Library(
+        [
+            replace(expert, name=name, aliases=())
+            for expert, name in zip(known_experts, names, strict=True)
+        ]
+    )
+    prior = fit_metadata_prior(metadata_features(own_library), perception.abilities)
     return perception.replace(metadata_prior=prior)
 
 
@@ -84,9 +89,11 @@ def fit_metadata_prior(
     regression, weights = _weighted_regression(design, abilities)
     roles = _coefficient_roles(features.binary.shape[1], groups)
     variances = _maximize_evidence(regression, roles, np.array(expected_variances))
-    coefficients, covariance, residual = regression.solve(_coefficient_variances(variances, roles))
-    residual += np.einsum("i,ikl->kl", weights, abilities.covariances)
-    residual_covariance = regression.residual_covariance(residual)
+    coefficients, covariance, residual_squares = regression.solve(
+        _coefficient_variances(variances, roles)
+    )
+    residual_squares += np.einsum("i,ikl->kl", weights, abilities.covariances)
+    residual_covariance = regression.residual_covariance(residual_squares)
     slopes, effects = coefficients[:N_INPUTS], coefficients[N_INPUTS:]
     effects[0] += abilities.prior.mean
     level_variance = residual_covariance[0, 0]
@@ -107,14 +114,14 @@ def fit_metadata_prior(
 
 
 def _family_groups(features: MetadataFeatures) -> tuple[tuple[str, ...], FloatArray]:
-    """Name series and generations, and count which share of the named experts each has."""
+    """Return the names of series and generations, and each one's share of the named experts."""
     sizes = np.bincount(features.profile_index, minlength=len(features.families))
-    found: Counter[str] = Counter()
+    group_counts: Counter[str] = Counter()
     for family, size in zip(features.families, sizes.tolist(), strict=True):
-        found.update(dict.fromkeys(group_names(family), size) if family[0] else {})
-    groups = tuple(sorted(found))
-    named = sum(found[name] for name in groups if name.endswith("*"))
-    return groups, np.array([found[name] / named for name in groups])
+        group_counts.update(dict.fromkeys(group_names(family), size) if family[0] else {})
+    groups = tuple(sorted(group_counts))
+    n_named = sum(group_counts[name] for name in groups if name.endswith("*"))
+    return groups, np.array([group_counts[name] / n_named for name in groups])
 
 
 def _weighted_regression(
@@ -122,13 +129,13 @@ def _weighted_regression(
 ) -> tuple[BayesianRegression, FloatArray]:
     """Return the regression of abilities on the design `(n, d)`, and the weights `(n,)`."""
     targets = abilities.means - abilities.prior.mean
-    own_variances = np.einsum("ikk->ik", abilities.covariances)
-    target_variances = (targets**2 + own_variances).mean(axis=0)
-    weights = 1 / (1 + (own_variances / target_variances).mean(axis=1))
-    weighted = design * weights[:, None]
+    ability_variances = np.einsum("ikk->ik", abilities.covariances)
+    target_variances = (targets**2 + ability_variances).mean(axis=0)
+    weights = 1 / (1 + (ability_variances / target_variances).mean(axis=1))
+    weighted_design = design * weights[:, None]
     regression = BayesianRegression(
-        weighted.T @ design,
-        weighted.T @ targets,
+        weighted_design.T @ design,
+        weighted_design.T @ targets,
         (targets * weights[:, None]).T @ targets,
         len(targets),
         target_variances,
@@ -140,42 +147,42 @@ def _weighted_regression(
 class BayesianRegression:
     """Weighted sums of `count` targets `(n, k)` on a design `(n, d)`.
 
-    `gram` is `(d, d)`, `cross` `(d, k)`, `square` `(k, k)`; `target_variances` `(k,)` are the
-    variances that the targets are expected to have.
+    `gram` is `(d, d)`, `cross_products` `(d, k)`, `target_gram` `(k, k)`; `target_variances` `(k,)`
+    are the variances that the targets are expected to have.
     """
 
     gram: FloatArray
-    cross: FloatArray
-    square: FloatArray
+    cross_products: FloatArray
+    target_gram: FloatArray
     count: int
     target_variances: FloatArray
 
     def solve(self, variances: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Return coefficients `(d, k)`, their covariance `(d, d)` and residual squares `(k, k)`.
 
-        `variances` `(d,)` are those of the coefficients before any data.
+        `variances` `(d,)` are the prior variances of the coefficients.
         """
         covariance = np.linalg.inv(self.gram + np.diag(1 / variances))
         covariance = (covariance + covariance.T) / 2
-        coefficients = covariance @ self.cross
-        return coefficients, covariance, self.square - self.cross.T @ coefficients
+        coefficients = covariance @ self.cross_products
+        return coefficients, covariance, self.target_gram - self.cross_products.T @ coefficients
 
     def evidence(self, variances: FloatArray) -> float:
         """Return the log marginal likelihood of the first target, up to a constant.
 
         A matrix-t density: the targets' covariance is integrated out (Rowe 2003, ch. 8).
         """
-        _, covariance, residual = self.solve(variances)
-        explained = np.log(variances).sum() - np.linalg.slogdet(covariance)[1]
-        scatter = PRIOR_DEGREES_OF_FREEDOM * self.target_variances[0] + residual[0, 0]
+        _, covariance, residual_squares = self.solve(variances)
+        complexity = np.log(variances).sum() - np.linalg.slogdet(covariance)[1]
+        scatter = PRIOR_DEGREES_OF_FREEDOM * self.target_variances[0] + residual_squares[0, 0]
         return float(
-            -0.5 * explained - 0.5 * (PRIOR_DEGREES_OF_FREEDOM + self.count) * np.log(scatter)
+            -0.5 * complexity - 0.5 * (PRIOR_DEGREES_OF_FREEDOM + self.count) * np.log(scatter)
         )
 
-    def residual_covariance(self, residual: FloatArray) -> FloatArray:
+    def residual_covariance(self, residual_squares: FloatArray) -> FloatArray:
         """Return the covariance `(k, k)` of targets around predictions, from residual squares."""
         prior = PRIOR_DEGREES_OF_FREEDOM * np.diag(self.target_variances)
-        return np.asarray((prior + residual) / (PRIOR_DEGREES_OF_FREEDOM + self.count))
+        return np.asarray((prior + residual_squares) / (PRIOR_DEGREES_OF_FREEDOM + self.count))
 
 
 def _coefficient_roles(n_flags: int, groups: tuple[str, ...]) -> NDArray[np.intp]:
@@ -189,24 +196,24 @@ def _coefficient_roles(n_flags: int, groups: tuple[str, ...]) -> NDArray[np.intp
 
 
 def _maximize_evidence(
-    regression: BayesianRegression, roles: NDArray[np.intp], expected: FloatArray
+    regression: BayesianRegression, roles: NDArray[np.intp], expected_variances: FloatArray
 ) -> FloatArray:
     """Choose the variance of each role by coordinate ascent over a grid, `(4,)`."""
-    chosen: FloatArray = expected.copy()
+    variances: FloatArray = expected_variances.copy()
 
     def log_posterior(role: int, value: float) -> float:
-        tried = chosen.copy()
-        tried[role] = value
-        z = np.log10(tried / expected) / _LOG10_STD
-        evidence = regression.evidence(_coefficient_variances(tried, roles))
+        candidate_variances = variances.copy()
+        candidate_variances[role] = value
+        z = np.log10(candidate_variances / expected_variances) / _LOG10_STD
+        evidence = regression.evidence(_coefficient_variances(candidate_variances, roles))
         return evidence - 0.5 * float(z @ z)
 
     for _ in range(_ROUNDS):
-        for role in range(len(chosen)):
-            chosen[role] = max(
+        for role in range(len(variances)):
+            variances[role] = max(
                 _VARIANCE_GRID.tolist(), key=lambda value: log_posterior(role, value)
             )
-    return chosen
+    return variances
 
 
 def _coefficient_variances(variances: FloatArray, roles: NDArray[np.intp]) -> FloatArray:
@@ -217,9 +224,9 @@ def _coefficient_variances(variances: FloatArray, roles: NDArray[np.intp]) -> Fl
 
 
 def _missing_value_covariance(numbers: FloatArray, slopes: FloatArray) -> FloatArray:
-    """Return what unknown numbers add to the variance of the level, `(n_numbers, n_numbers)`.
+    """Return the variance of the level due to unknown numbers, `(n_numbers, n_numbers)`.
 
-    Correlated numbers add up: of a model of unknown size, the price is mostly unknown too.
+    Correlated numbers add up: if the size of a model is unknown, its price mostly is, too.
     """
     gram = numbers.T @ numbers + 1e-6 * np.eye(numbers.shape[1])
     correlation = gram / np.sqrt(np.outer(gram.diagonal(), gram.diagonal()))

@@ -41,12 +41,14 @@ class Schedule:
     seed: int = 0
     save_every: int = 200
 
-    def learning_rate_at(self, step: int, total: int) -> float:
+    def learning_rate_at(self, step: int, n_steps: int) -> float:
         """Return the learning rate of a step: a short linear warm-up, then a cosine to zero."""
-        warm = max(1, round(WARMUP_FRACTION * total))
-        rise = min(1.0, (step + 1) / warm)
-        fall = 0.5 * (1 + math.cos(math.pi * max(0, step - warm) / max(1, total - warm)))
-        return self.learning_rate * rise * fall
+        n_warmup = max(1, round(WARMUP_FRACTION * n_steps))
+        warmup_factor = min(1.0, (step + 1) / n_warmup)
+        decay_factor = 0.5 * (
+            1 + math.cos(math.pi * max(0, step - n_warmup) / max(1, n_steps - n_warmup))
+        )
+        return self.learning_rate * warmup_factor * decay_factor
 
 
 class ResumableTrainer:
@@ -86,46 +88,52 @@ class ResumableTrainer:
     ) -> None:
         """Train for `schedule.epochs`, or until `after_epoch` returns True.
 
-        `batches` returns the batches of an epoch, `loss` the loss of a batch; what is random in
-        them is drawn from the generator that they are given.
+        `batches` returns the batches of an epoch, `loss` the loss of a batch; both draw all random
+        numbers from the generator that they receive.
         """
-        pending, seen, epoch = batches(self._rng("epoch", 0)), 0, 0
-        total = max(1, round(self.schedule.epochs * len(pending)))
+        epoch_batches, n_previous, epoch = batches(self._rng("epoch", 0)), 0, 0
+        n_steps = max(1, round(self.schedule.epochs * len(epoch_batches)))
         with tqdm(
-            total=total, initial=self.steps, unit="step", mininterval=1, disable=not self._progress
-        ) as bar:
-            while self.steps < total and not self.extra_state["stopped"]:
-                for batch in pending[max(0, self.steps - seen) : total - seen]:
-                    bar.set_postfix(loss=f"{self._step(loss, batch, total):.4f}", refresh=False)
-                    bar.update()
-                seen, epoch = seen + len(pending), epoch + 1
+            total=n_steps,
+            initial=self.steps,
+            unit="step",
+            mininterval=1,
+            disable=not self._progress,
+        ) as progress_bar:
+            while self.steps < n_steps and not self.extra_state["stopped"]:
+                for batch in epoch_batches[max(0, self.steps - n_previous) : n_steps - n_previous]:
+                    progress_bar.set_postfix(
+                        loss=f"{self._step(loss, batch, n_steps):.4f}", refresh=False
+                    )
+                    progress_bar.update()
+                n_previous, epoch = n_previous + len(epoch_batches), epoch + 1
                 if epoch > self.extra_state["epochs"]:
                     self.extra_state["epochs"] = epoch
                     self.extra_state["stopped"] = after_epoch is not None and after_epoch()
                     self.save()
-                pending = batches(self._rng("epoch", epoch))
+                epoch_batches = batches(self._rng("epoch", epoch))
 
     def _step(
         self,
         loss: Callable[[Int64Array, np.random.Generator], torch.Tensor],
         batch: Int64Array,
-        total: int,
+        n_steps: int,
     ) -> float:
         """Take one step on a batch, and return the loss before it."""
         import torch
 
         rng = self._rng("step", self.steps)
         torch.manual_seed(int(rng.integers(2**62)))  # the dropout inside the model
-        self.optimizer.param_groups[0]["lr"] = self.schedule.learning_rate_at(self.steps, total)
-        value = loss(batch, rng)
+        self.optimizer.param_groups[0]["lr"] = self.schedule.learning_rate_at(self.steps, n_steps)
+        loss_value = loss(batch, rng)
         self.optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(value)
+        torch.autograd.backward(loss_value)
         torch.nn.utils.clip_grad_norm_(self.parameters.values(), 1.0)
         self.optimizer.step()
         self.steps += 1
         if self.steps % self.schedule.save_every == 0:
             self.save()
-        return value.item()
+        return loss_value.item()
 
     def _rng(self, scope: str, number: int) -> np.random.Generator:
         return np.random.default_rng([self.schedule.seed, number, scope == "step"])
@@ -136,14 +144,16 @@ class ResumableTrainer:
             return
         from safetensors.torch import save_file
 
-        tensors = {f"now.{name}": p.detach() for name, p in self.parameters.items()}
+        tensors = {f"now.{name}": parameter.detach() for name, parameter in self.parameters.items()}
         tensors |= {f"kept.{name}": value for name, value in self.extra_tensors.items()}
         for name, parameter in self.parameters.items():
             for moment, value in self.optimizer.state[parameter].items():
                 tensors[f"adam.{moment}.{name}"] = value
         state = json.dumps({"steps": self.steps, "notes": self.extra_state})
-        with replace_at_end(self._path) as partial:
-            save_file({k: v.contiguous() for k, v in tensors.items()}, partial, {"state": state})
+        with replace_at_end(self._path) as partial_path:
+            save_file(
+                {k: v.contiguous() for k, v in tensors.items()}, partial_path, {"state": state}
+            )
 
     def _restore(self, path: Path) -> None:
         """Read what `save` wrote.

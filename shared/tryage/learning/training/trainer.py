@@ -67,11 +67,11 @@ def fit(  # noqa: PLR0913 - two inputs, the rest has defaults
         table: Losses `(n_prompts, n_experts)` with gaps; its categories, if any, are learned too.
         encoder: Embeds the prompts; it is not trained (`finetune.py` trains one end to end).
         config: Sizes, folds and seed.
-        embeddings: Of the prompts, `(n_prompts, dim)`, if they are known already.
+        embeddings: The prompts' embeddings `(n_prompts, dim)`, if they are known already.
         difficulty: How much harder than usual a prompt is expected to be, in loss, `(n_prompts,)`;
             only needed where sources have no expert in common.
         library: Metadata of the experts, from which a prior for unmeasured experts is learned.
-            Without it every unmeasured expert is expected to be like the average one.
+            Without it, each unmeasured expert is expected to be like the average expert.
         checkpoint: A folder for finished stages; the same call resumes from there.
         progress: Whether to show a progress bar.
 
@@ -81,19 +81,19 @@ def fit(  # noqa: PLR0913 - two inputs, the rest has defaults
     """
     config = config or FitConfig()
     check_table(table)
-    compressed = compress_losses(table.losses, difficulty)
-    losses = compressed[1] if compressed else table.losses
+    compression = compress_losses(table.losses, difficulty)
+    losses = compression[1] if compression else table.losses
     key = _checkpoint_key(table, encoder, embeddings, losses, difficulty, config)
     with open_stage_checkpoint(checkpoint, key, config.folds + 2, progress=progress) as stages:
         x, extractor = _fit_features(table, encoder, embeddings, config, stages)
-        factors = fit_factor_model(losses, min(config.rank, len(table.experts)), difficulty)
-        positions = np.concatenate([np.ones((len(table), 1)), factors.scores], axis=1)
-        initial_means = np.concatenate([factors.mean[:, None], factors.loadings], axis=1)
+        factor_model = fit_factor_model(losses, min(config.rank, len(table.experts)), difficulty)
+        positions = np.concatenate([np.ones((len(table), 1)), factor_model.scores], axis=1)
+        initial_means = np.concatenate([factor_model.mean[:, None], factor_model.loadings], axis=1)
         abilities = fit_abilities(positions, losses, initial_means)
         labels = tuple(name or UNNAMED_CATEGORY for name in table.categories or [None] * len(table))
-        out_of_fold = _out_of_fold_positions(x, labels, factors, table.groups, config, stages)
-        calibration = calibrate(out_of_fold, abilities, table, factors.mean, compressed)
-        head = fit_head(x, labels, tuple(sorted(set(labels))), factors.scores, config.seed)
+        out_of_fold = _out_of_fold_positions(x, labels, factor_model, table.groups, config, stages)
+        calibration = calibrate(out_of_fold, abilities, table, factor_model.mean, compression)
+        head = fit_head(x, labels, tuple(sorted(set(labels))), factor_model.scores, config.seed)
         stages.progress_bar.update()
     perception = LearnedPerception(
         table.experts,
@@ -115,18 +115,18 @@ def check_table(table: QTable) -> None:
     Raises:
         QTableError: fewer than ten different prompts, or a prompt or expert without a loss.
     """
-    empty = int((~table.measured.any(axis=1)).sum())
-    idle = [table.experts[i] for i in np.flatnonzero(~table.measured.any(axis=0))]
-    prompts = len(set(table.prompts))
-    if prompts < MIN_PROMPTS or empty or idle:
+    n_empty = int((~table.measured.any(axis=1)).sum())
+    unmeasured_experts = [table.experts[i] for i in np.flatnonzero(~table.measured.any(axis=0))]
+    n_prompts = len(set(table.prompts))
+    if n_prompts < MIN_PROMPTS or n_empty or unmeasured_experts:
         raise QTableError(
-            f"{prompts} different prompts, {empty} rows without a loss, and no loss of the experts "
-            f"{idle[:5]}; training needs at least {MIN_PROMPTS} prompts, and a loss for every "
-            "prompt and expert: cut the table with take() and select()"
+            f"{n_prompts} different prompts, {n_empty} rows without a loss, and no loss of the "
+            f"experts {unmeasured_experts[:5]}; training needs at least {MIN_PROMPTS} prompts, and "
+            "a loss for every prompt and expert: cut the table with take() and select()"
         )
 
 
-def _checkpoint_key(  # noqa: PLR0913 - all that the stages depend on
+def _checkpoint_key(  # noqa: PLR0913 - everything that the stages depend on
     table: QTable,
     encoder: Encoder,
     embeddings: Float32Array | None,
@@ -134,11 +134,11 @@ def _checkpoint_key(  # noqa: PLR0913 - all that the stages depend on
     difficulty: Float32Array | None,
     config: FitConfig,
 ) -> str:
-    """Return a name for these inputs: with others, stages are not read from the checkpoint."""
+    """Return a hash of the inputs: stages of other inputs are not read from the checkpoint."""
     # a few embeddings distinguish one encoder from another
     sample = encoder.encode(table.prompts[:8]) if embeddings is None else embeddings
-    described = (table.prompts, table.categories, sample, encoder.vocabulary, table.experts)
-    return fingerprint(*described, losses, difficulty, asdict(config))
+    content = (table.prompts, table.categories, sample, encoder.vocabulary, table.experts)
+    return fingerprint(*content, losses, difficulty, asdict(config))
 
 
 def _fit_features(
@@ -148,10 +148,10 @@ def _fit_features(
     config: FitConfig,
     stages: StageCheckpoint,
 ) -> tuple[Float32Array, FeatureExtractor]:
-    """Return the features of the training prompts, `(n_prompts, d)`, and what extracts them."""
+    """Return the features of the training prompts, `(n_prompts, d)`, and their extractor."""
     if embeddings is None:
-        stage = stages.load_or_compute("reading", lambda: {"x": encoder.encode(table.prompts)})
-        embeddings = stage["x"]
+        arrays = stages.load_or_compute("reading", lambda: {"x": encoder.encode(table.prompts)})
+        embeddings = arrays["x"]
     ids = encoder.token_ids(table.prompts)
     extractor = fit_feature_extractor(
         table.prompts, ids, encoder.vocabulary, tfidf_dim=config.tfidf_dim, seed=config.seed
@@ -159,33 +159,37 @@ def _fit_features(
     return extractor.extract(table.prompts, embeddings, ids), extractor
 
 
-def _out_of_fold_positions(  # noqa: PLR0913 - all that a fold is made of
+def _out_of_fold_positions(  # noqa: PLR0913 - everything that a fold consists of
     x: Float32Array,
     labels: Sequence[str],
-    factors: FactorModel,
+    factor_model: FactorModel,
     groups: IndexArray,
     config: FitConfig,
     stages: StageCheckpoint,
 ) -> Float32Array:
-    """Place every prompt by estimators that have not seen it, `(n_estimators, n_prompts, rank)`.
+    """Return positions by estimators that have not seen the prompt, `(n_estimators, n, rank)`.
 
     Prompts of the same text are in the same fold.
     """
     order = np.random.default_rng(config.seed).permutation(int(groups.max()) + 1)
-    fold = order[groups] % config.folds
+    fold_of_row = order[groups] % config.folds
     names = tuple(sorted(set(labels)))
 
-    def fold_positions(held: BoolArray) -> dict[str, Float32Array]:
-        fitted = [label for label, out in zip(labels, held.tolist(), strict=True) if not out]
-        head = fit_head(x[~held], fitted, names, factors.scores[~held], config.seed)
-        return {"views": head.estimator_positions(head.prepare(x[held]))}
+    def fold_positions(is_held_out: BoolArray) -> dict[str, Float32Array]:
+        train_labels = [
+            label for label, is_out in zip(labels, is_held_out.tolist(), strict=True) if not is_out
+        ]
+        head = fit_head(
+            x[~is_held_out], train_labels, names, factor_model.scores[~is_held_out], config.seed
+        )
+        return {"views": head.estimator_positions(head.prepare(x[is_held_out]))}
 
     parts: list[tuple[BoolArray, Float32Array]] = []
-    for number in range(config.folds):
-        held = fold == number
-        stage = stages.load_or_compute(f"fold-{number + 1}", partial(fold_positions, held))
-        parts.append((held, stage["views"]))
-    found = np.zeros((len(parts[0][1]), len(x), factors.scores.shape[1]), np.float32)
-    for held, positions in parts:
-        found[:, held] = positions
-    return found
+    for fold in range(config.folds):
+        is_held_out = fold_of_row == fold
+        arrays = stages.load_or_compute(f"fold-{fold + 1}", partial(fold_positions, is_held_out))
+        parts.append((is_held_out, arrays["views"]))
+    out_of_fold = np.zeros((len(parts[0][1]), len(x), factor_model.scores.shape[1]), np.float32)
+    for is_held_out, positions in parts:
+        out_of_fold[:, is_held_out] = positions
+    return out_of_fold
