@@ -228,7 +228,7 @@ def test_an_object_that_is_not_a_perception_is_refused():
         def predict(self, prompts):
             return Prediction(np.zeros((len(prompts), 1)), np.zeros((len(prompts), 1)))
 
-    with pytest.raises(InputError, match=r"a Duck; expected a tryage.perception.Perception"):
+    with pytest.raises(InputError, match=r"a Duck; expected a tryage.core.Perception"):
         Router(Duck())
 
 

@@ -84,8 +84,8 @@ class Router:
     ) -> None:
         if not isinstance(perception, Perception):
             raise InputError(
-                f"perception is a {type(perception).__name__}; expected a tryage.perception."
-                "Perception: derive your class from it."
+                f"perception is a {type(perception).__name__}; expected a tryage.core.Perception: "
+                "derive your class from it."
             )
         experts = perception.experts if library is None else library
         self.library = experts if isinstance(experts, Library) else Library(experts)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
 
     from tryage.chat.conversation import Conversation
-    from tryage.chat.router import Record
+    from tryage.chat.router import RoutingRecord
 
 MessageT = TypeVar("MessageT", bound=BaseMessage)
 
@@ -202,7 +202,7 @@ def _strip_block(block: Any) -> Any:
 # Tracing which model answers -------------------------------------------------------------------
 
 
-def with_trace_metadata(model: BaseChatModel, record: Record) -> BaseChatModel:
+def with_trace_metadata(model: BaseChatModel, record: RoutingRecord) -> BaseChatModel:
     """Return a copy of the model whose runs show in traces what was chosen and why.
 
     It is a copy because `with_config` makes a binding, which loses its tags when tools are bound

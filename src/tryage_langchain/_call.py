@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
     from langchain_core.runnables import RunnableConfig
 
-    from tryage.chat.router import Record, RoutingPlan
+    from tryage.chat.router import RoutingPlan, RoutingRecord
     from tryage_langchain._clients import ChatClient
 
 BOUND_KEY = "tryage_bound"
@@ -159,7 +159,7 @@ class PlannedCall:
             return self.get_client(name)
         return await run_in_executor(None, self.get_client, name)
 
-    def child_config(self, record: Record) -> RunnableConfig:
+    def child_config(self, record: RoutingRecord) -> RunnableConfig:
         """Return the config of a model's run; tags and metadata tell what was chosen and why.
 
         The config has every key, as LangChain passes it to a run. Merging would be slower.

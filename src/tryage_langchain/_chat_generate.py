@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from langchain_core.outputs import ChatResult
     from langchain_core.runnables import RunnableConfig
 
-    from tryage.chat.router import Record
+    from tryage.chat.router import RoutingRecord
     from tryage_langchain._call import PlannedCall
     from tryage_langchain._clients import ChatClient
 
@@ -61,7 +61,7 @@ class ChatGenerateMixin(RoutedChatModel):
         def get_client(name: str) -> UnwrappedModel:
             return unwrap_model(planned_call.get_client(name))
 
-        def call(child: UnwrappedModel, _: Record) -> ChatResult:
+        def call(child: UnwrappedModel, _: RoutingRecord) -> ChatResult:
             model, bound_kwargs = child
             child_kwargs = {**bound_kwargs, **planned_call.call.kwargs}
             return model._generate(clean_messages, run_manager=run_manager, **child_kwargs)
@@ -82,7 +82,7 @@ class ChatGenerateMixin(RoutedChatModel):
         async def get_client(name: str) -> UnwrappedModel:
             return unwrap_model(await planned_call.aget_client(name))
 
-        async def call(child: UnwrappedModel, _: Record) -> ChatResult:
+        async def call(child: UnwrappedModel, _: RoutingRecord) -> ChatResult:
             model, bound_kwargs = child
             child_kwargs = {**bound_kwargs, **planned_call.call.kwargs}
             return await model._agenerate(clean_messages, run_manager=run_manager, **child_kwargs)
@@ -127,7 +127,7 @@ class ChatGenerateMixin(RoutedChatModel):
         return arelay_events(await self._aplan_call(input, config, child_kwargs))
 
 
-def _annotate_all(result: ChatResult, record: Record) -> ChatResult:
+def _annotate_all(result: ChatResult, record: RoutingRecord) -> ChatResult:
     for generation in result.generations:
         generation.message = annotate(generation.message, record)
     return result
@@ -201,7 +201,7 @@ def event_has_content(event: Mapping[str, Any]) -> bool:
 class EventAnnotator:
     """Writes the record into the event that ends a message; LangChain copies it to the message."""
 
-    def __init__(self, record: Record) -> None:
+    def __init__(self, record: RoutingRecord) -> None:
         self._record, self._has_model_name = record, False
 
     def __call__(self, event: Mapping[str, Any]) -> Mapping[str, Any]:

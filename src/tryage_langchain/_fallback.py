@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from langchain_core.callbacks import AsyncCallbackManagerForChainRun, CallbackManagerForChainRun
     from langchain_core.runnables import RunnableConfig
 
-    from tryage.chat.router import Record
+    from tryage.chat.router import RoutingRecord
     from tryage.core.decision import Decision
     from tryage_langchain._call import PlannedCall
     from tryage_langchain._clients import ChatClient
@@ -46,7 +46,7 @@ def invoke_with_fallback(planned_call: PlannedCall) -> Any:
     """Return the answer of the first model that does not fail."""
     messages = planned_call.messages
 
-    def call(child: ChatClient, record: Record) -> Any:
+    def call(child: ChatClient, record: RoutingRecord) -> Any:
         return child.invoke(messages, planned_call.child_config(record), **planned_call.call.kwargs)
 
     return annotate(*run_with_fallback(planned_call, call))
@@ -56,7 +56,7 @@ async def ainvoke_with_fallback(planned_call: PlannedCall) -> Any:
     """Do what `invoke_with_fallback` does, asynchronously."""
     messages = planned_call.messages
 
-    def call(child: ChatClient, record: Record) -> Any:
+    def call(child: ChatClient, record: RoutingRecord) -> Any:
         return child.ainvoke(
             messages, planned_call.child_config(record), **planned_call.call.kwargs
         )
@@ -66,9 +66,9 @@ async def ainvoke_with_fallback(planned_call: PlannedCall) -> Any:
 
 def run_with_fallback(
     planned_call: PlannedCall,
-    call: Callable[[Any, Record], Any],
+    call: Callable[[Any, RoutingRecord], Any],
     get_client: Callable[[str], Any] | None = None,
-) -> tuple[Any, Record]:
+) -> tuple[Any, RoutingRecord]:
     """Return what `call` returns for the first model that does not fail, and its record.
 
     Args:
@@ -83,16 +83,16 @@ def run_with_fallback(
 
 async def arun_with_fallback(
     planned_call: PlannedCall,
-    call: Callable[[Any, Record], Any],
+    call: Callable[[Any, RoutingRecord], Any],
     get_client: Callable[[str], Any] | None = None,
-) -> tuple[Any, Record]:
+) -> tuple[Any, RoutingRecord]:
     """Do what `run_with_fallback` does, with functions whose results are awaited."""
     emit = partial(aemit_event, config=planned_call.config)
     hooks = FallbackHooks(get_client or planned_call.aget_client, emit, call)
     return await arun_steps(fallback_steps(planned_call.session, planned_call.plan, hooks))
 
 
-def annotate(answer: Any, record: Record) -> Any:
+def annotate(answer: Any, record: RoutingRecord) -> Any:
     """Return an answer with the record; an answer without a message stays as it is."""
     if isinstance(answer, dict) and isinstance(answer.get("raw"), BaseMessage):
         return {**answer, "raw": annotate(answer["raw"], record)}
@@ -121,13 +121,13 @@ class StreamAdapter:
     open: Callable[[Any, Any, RunnableConfig, dict[str, Any]], Iterator[Any]]
     aopen: Callable[[Any, Any, RunnableConfig, dict[str, Any]], AsyncIterator[Any]]
     has_content: Callable[[Any], bool]
-    annotator: Callable[[Record], Callable[[Any], Any]]
+    annotator: Callable[[RoutingRecord], Callable[[Any], Any]]
 
 
 class ChunkAnnotator:
     """Annotates a stream. Only one chunk carries the record, because merging adds metadata up."""
 
-    def __init__(self, record: Record) -> None:
+    def __init__(self, record: RoutingRecord) -> None:
         self._record, self._is_first, self._has_model_name = record, True, False
 
     def __call__(self, chunk: Any) -> Any:
@@ -171,7 +171,7 @@ def stream_with_fallback(
     """Yield the answer of the first model that does not fail before its stream has content."""
     messages = planned_call.messages
 
-    def call(child: ChatClient, record: Record) -> Any:
+    def call(child: ChatClient, record: RoutingRecord) -> Any:
         config = planned_call.child_config(record)
         chunks = adapter.open(child, messages, config, planned_call.call.kwargs)
         return peek_stream(chunks, adapter.has_content)
@@ -186,7 +186,7 @@ async def astream_with_fallback(
     """Do what `stream_with_fallback` does, asynchronously."""
     messages = planned_call.messages
 
-    def call(child: ChatClient, record: Record) -> Any:
+    def call(child: ChatClient, record: RoutingRecord) -> Any:
         config = planned_call.child_config(record)
         chunks = adapter.aopen(child, messages, config, planned_call.call.kwargs)
         return apeek_stream(chunks, adapter.has_content)
@@ -200,14 +200,14 @@ async def astream_with_fallback(
 # Events ----------------------------------------------------------------------------------------
 
 
-def emit_event(record: Record, config: RunnableConfig) -> None:
+def emit_event(record: RoutingRecord, config: RunnableConfig) -> None:
     """Send the custom event, and write to LangGraph's `custom` stream, which shows no events."""
     _write_to_stream(record, config)
     if _has_listener(config):
         dispatch_custom_event(ROUTE_EVENT, record, config=config)
 
 
-async def aemit_event(record: Record, config: RunnableConfig) -> None:
+async def aemit_event(record: RoutingRecord, config: RunnableConfig) -> None:
     """Do what `emit_event` does, asynchronously."""
     _write_to_stream(record, config)
     if _has_listener(config):
@@ -220,7 +220,7 @@ def _has_listener(config: RunnableConfig) -> bool:
     return bool(getattr(manager, "parent_run_id", None) and getattr(manager, "handlers", None))
 
 
-def _write_to_stream(record: Record, config: RunnableConfig) -> None:
+def _write_to_stream(record: RoutingRecord, config: RunnableConfig) -> None:
     runtime = config.get("configurable", {}).get("__pregel_runtime")
     if runtime is not None and "langgraph" in sys.modules:
         runtime.stream_writer({ROUTE_EVENT: record})

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
     from langchain_core.runnables import RunnableConfig
 
-    from tryage.chat.router import Record, Sticky
+    from tryage.chat.router import RoutingRecord, Sticky
     from tryage.core.expert import Expert
     from tryage_langchain._clients import ChatModelSource
 
@@ -165,7 +165,7 @@ class TryageMiddleware(AgentMiddleware[TryageState, Any, Any]):
             return _ModelCall(request, record)
         return self._call_model(request, record)
 
-    def _call_model(self, request: ModelRequest[Any], record: Record) -> _ModelCall:
+    def _call_model(self, request: ModelRequest[Any], record: RoutingRecord) -> _ModelCall:
         """Return the call of the chosen model."""
         model = cast("BaseChatModel", self._models.get_client(record["model"]))
         callback = ServedModelCallback()
@@ -174,7 +174,7 @@ class TryageMiddleware(AgentMiddleware[TryageState, Any, Any]):
         )
         return _ModelCall(adapted_request, record, callback)
 
-    def _decision_record(self, request: ModelRequest[Any]) -> Record:
+    def _decision_record(self, request: ModelRequest[Any]) -> RoutingRecord:
         """Return the record of a decision; if the routing fails, that of the default."""
         preferences, model = preferences_from_config(current_config())
         if model is not None:
@@ -205,7 +205,7 @@ class TryageMiddleware(AgentMiddleware[TryageState, Any, Any]):
         attempt = self._failed_attempts.get(id(request.state))
         return None if attempt is None or attempt.state is not request.state else attempt
 
-    def _remember_failure(self, request: ModelRequest[Any], record: Record) -> None:
+    def _remember_failure(self, request: ModelRequest[Any], record: RoutingRecord) -> None:
         """Remember that a call failed, with the model of its first attempt."""
         failed_attempt = self._failed_attempt(request)
         first_model = request.model if failed_attempt is None else failed_attempt.model
@@ -237,7 +237,7 @@ class _ModelCall:
     """A model call that is ready to be made, and its record."""
 
     request: ModelRequest[Any]
-    record: Record
+    record: RoutingRecord
     served_callback: ServedModelCallback | None = None
 
 
@@ -247,7 +247,7 @@ class _FailedAttempt:
 
     state: Mapping[str, Any]
     model: BaseChatModel
-    record: Record
+    record: RoutingRecord
 
 
 def _config_with_stream_writer(request: ModelRequest[Any]) -> RunnableConfig:

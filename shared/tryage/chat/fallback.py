@@ -16,7 +16,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 from tryage.chat.conversation import has_unverified_requirements
-from tryage.chat.router import Record
+from tryage.chat.router import RoutingRecord
 from tryage.core.client_errors import describe_error, should_fall_back
 from tryage.errors import AllFailedError
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from tryage.core.preferences import Preferences
     from tryage.errors import TryageError
 
-Steps: TypeAlias = Generator[Callable[[], Any], Any, tuple[Any, Record]]
+FallbackSteps: TypeAlias = Generator[Callable[[], Any], Any, tuple[Any, RoutingRecord]]
 """Yields calls to make, is sent their results, and returns the answer and its record."""
 
 C = TypeVar("C")
@@ -123,7 +123,7 @@ class Attempts:
                 raise error
         self.failures.append((name, error))
 
-    def record(self, served_by: str) -> Record:
+    def record(self, served_by: str) -> RoutingRecord:
         """Return the plan's record with the expert that answered and those that failed before."""
         record = self.plan.record(served_by)
         if self.failures:
@@ -140,11 +140,13 @@ class FallbackHooks:
     """
 
     get_client: Callable[[str], Any]
-    emit_event: Callable[[Record], Any]
-    call: Callable[[Any, Record], Any]
+    emit_event: Callable[[RoutingRecord], Any]
+    call: Callable[[Any, RoutingRecord], Any]
 
 
-def fallback_steps(session: FallbackSession[Any], plan: RoutingPlan, hooks: FallbackHooks) -> Steps:
+def fallback_steps(
+    session: FallbackSession[Any], plan: RoutingPlan, hooks: FallbackHooks
+) -> FallbackSteps:
     """Yield what to call next; return the first answer and its record.
 
     The result of a call is sent in, and its exception is thrown in.
@@ -172,7 +174,7 @@ def fallback_steps(session: FallbackSession[Any], plan: RoutingPlan, hooks: Fall
     raise AssertionError  # the attempts end with an answer or an error
 
 
-def run_steps(steps: Steps) -> tuple[Any, Record]:
+def run_steps(steps: FallbackSteps) -> tuple[Any, RoutingRecord]:
     """Make the calls that the steps yield, and return what the steps return."""
     try:
         step = next(steps)
@@ -187,7 +189,7 @@ def run_steps(steps: Steps) -> tuple[Any, Record]:
         return stop.value  # type: ignore[no-any-return]  # `StopIteration.value` has no type
 
 
-async def arun_steps(steps: Steps) -> tuple[Any, Record]:
+async def arun_steps(steps: FallbackSteps) -> tuple[Any, RoutingRecord]:
     """Do what `run_steps` does, with calls that are awaited."""
     try:
         step = next(steps)

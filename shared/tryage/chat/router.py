@@ -27,8 +27,14 @@ Sticky: TypeAlias = Literal["turn", "thread", "call"]
 
 ReasonKind: TypeAlias = Literal["routed", "kept for the turn", "kept for the thread", "asked for"]
 
-Record: TypeAlias = dict[str, Any]
-"""A plan as plain values: for a message, a trace or a checkpoint, which may refuse classes."""
+RoutingRecord: TypeAlias = dict[str, Any]
+"""A plan as plain values: for a message, a trace or a checkpoint, which may refuse classes.
+
+`model` is the expert that answers, `how` the kind of the choice (a `ReasonKind`), `reason` the
+choice in words, `scores` the totals of the best experts; `confidence` and `flags` are there if they
+are known. The fallback adds the models that failed, and the agents' middleware `served_by`, the model
+that answered.
+"""
 
 _MAX_RECORDED_SCORES = 5  # enough to compare the best experts, short enough for every message
 
@@ -109,7 +115,7 @@ class ChatRouter:
         preferences: Preferences | None = None,
         *,
         model: str | None = None,
-    ) -> Record:
+    ) -> RoutingRecord:
         """Choose for a caller that stores the records of its calls itself.
 
         It decides as `plan` does, but what `plan` remembers is read from `previous`: the record of
@@ -276,11 +282,11 @@ class RoutingPlan:
                 expert.name for expert in self.decision.ranking if expert.name != self.first
             )
 
-    def record(self, served_by: str | None = None) -> Record:
+    def record(self, served_by: str | None = None) -> RoutingRecord:
         """Return the plan, short and JSON-safe, for a message or a trace; without the prompt."""
         best_experts = self.decision.ranking[:_MAX_RECORDED_SCORES]
         name = served_by or self.first
-        record: Record = {
+        record: RoutingRecord = {
             "model": name,
             "reason": self.reason if name == self.first else f"{self.first} failed",
             "how": self.reason_kind,

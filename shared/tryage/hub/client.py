@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from tryage.hub.endpoints import Page
     from tryage.hub.protocol import HubRequest
-    from tryage.hub.record import Record
+    from tryage.hub.record import HubRecord
 
 T = TypeVar("T")
 
@@ -134,7 +134,7 @@ class HubClient:
 
     def model(
         self, name: str, *, security: bool = False, expand: Sequence[str] | None = None
-    ) -> Record:
+    ) -> HubRecord:
         """Return the Hub's record of one model; a renamed one has its new name in `id`.
 
         `security` adds the state of its scans (`securityRepoStatus`); `expand` names the fields
@@ -149,7 +149,7 @@ class HubClient:
             endpoints.model_request(self.settings, name, security=security, expand=expand)
         )
 
-    def leaderboard(self, dataset: str) -> list[Record]:
+    def leaderboard(self, dataset: str) -> list[HubRecord]:
         """Return a benchmark's results, the best first, without models that have a base model.
 
         Raises:
@@ -159,7 +159,7 @@ class HubClient:
         """
         return self.send(endpoints.leaderboard_request(self.settings, dataset))
 
-    def served_models(self) -> list[Record]:
+    def served_models(self) -> list[HubRecord]:
         """Return the models that inference providers serve, with prices, context and latency.
 
         Raises:
@@ -174,7 +174,7 @@ class HubClient:
         security: bool = False,
         expand: Sequence[str] | None = None,
         concurrency: int = 8,
-    ) -> Iterator[tuple[str, Record | HubError]]:
+    ) -> Iterator[tuple[str, HubRecord | HubError]]:
         """Yield each name with its record, or with the error, in the order of the answers.
 
         At most `concurrency` models are fetched at the same time; the next name is then read.
@@ -184,9 +184,9 @@ class HubClient:
         """
         pool = ThreadPoolExecutor(_check_concurrency(concurrency), "tryage-hub")
         name_iterator = iter(names)
-        pending: set[Future[tuple[str, Record | HubError]]] = set()
+        pending: set[Future[tuple[str, HubRecord | HubError]]] = set()
 
-        def fetch(name: str) -> tuple[str, Record | HubError]:
+        def fetch(name: str) -> tuple[str, HubRecord | HubError]:
             try:
                 return name, self.model(name, security=security, expand=expand)
             except HubError as error:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from tryage.hub.protocol import HubResponse
-    from tryage.hub.record import Record
+    from tryage.hub.record import HubRecord
     from tryage.hub.settings import HubSettings
 
 # The fields of each record of a listing. `parse.py` reads all of them; without lists of files and
@@ -46,7 +46,7 @@ class Page:
     `pages(cursor=next_cursor)` goes on from there. It is None on the last page.
     """
 
-    records: list[Record]
+    records: list[HubRecord]
     next_cursor: str | None
     fetched_at: datetime
 
@@ -99,7 +99,7 @@ def next_page_request(settings: HubSettings, page: Page) -> HubRequest[Page] | N
 
 def model_request(
     settings: HubSettings, name: str, *, security: bool = False, expand: Sequence[str] | None = None
-) -> HubRequest[Record]:
+) -> HubRequest[HubRecord]:
     """Return the request for one model; see `HubClient.model`.
 
     Raises:
@@ -114,7 +114,7 @@ def model_request(
     return HubRequest(url, params, lambda _, data: _check_record(data), repo_id=name)
 
 
-def leaderboard_request(settings: HubSettings, dataset: str) -> HubRequest[list[Record]]:
+def leaderboard_request(settings: HubSettings, dataset: str) -> HubRequest[list[HubRecord]]:
     """Return the request for a benchmark's results; see `HubClient.leaderboard`.
 
     Raises:
@@ -124,7 +124,7 @@ def leaderboard_request(settings: HubSettings, dataset: str) -> HubRequest[list[
     return HubRequest(url, (), lambda _, data: _check_records(data), repo_id=dataset)
 
 
-def served_models_request(settings: HubSettings) -> HubRequest[list[Record]]:
+def served_models_request(settings: HubSettings) -> HubRequest[list[HubRecord]]:
     """Return the request for the models that inference providers serve."""
     url = f"{settings.inference}/v1/models"
     return HubRequest(url, (), lambda _, data: _check_records(_check_record(data).get("data")))
@@ -181,13 +181,13 @@ def _check_repo_id(name: object) -> str:
     return name
 
 
-def _check_record(data: object) -> Record:
+def _check_record(data: object) -> HubRecord:
     if not isinstance(data, dict):
         raise HubReplyError(f"expected a JSON object, got {type(data).__name__}")
     return data
 
 
-def _check_records(data: object) -> list[Record]:
+def _check_records(data: object) -> list[HubRecord]:
     if not isinstance(data, list):
         raise HubReplyError(f"expected a JSON list, got {type(data).__name__}")
     return [_check_record(item) for item in data]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from tryage.hub.model import Fact
-from tryage.hub.record import Record, as_bool, as_datetime, as_list, as_mapping, as_str
+from tryage.hub.record import HubRecord, as_bool, as_datetime, as_list, as_mapping, as_str
 
 if TYPE_CHECKING:
     import datetime
@@ -42,7 +42,7 @@ def parse_quality(record: ParsedRecord) -> dict[str, Fact]:
 
 
 def parse_leaderboard(
-    dataset: str, records: Iterable[Record], fetched_at: datetime.datetime
+    dataset: str, records: Iterable[HubRecord], fetched_at: datetime.datetime
 ) -> dict[str, tuple[EvaluationResult, ...]]:
     """Return the results of one data set's leaderboard by model name.
 

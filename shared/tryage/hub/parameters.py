@@ -13,7 +13,7 @@ from tryage.hub.quantization import (
     reconcile_counts,
 )
 from tryage.hub.record import (
-    Record,
+    HubRecord,
     as_bool,
     as_mapping,
     as_positive_float,
@@ -279,7 +279,7 @@ class ParameterCount:
     active: float
 
 
-def count_from_config(config: Record) -> ParameterCount | None:
+def count_from_config(config: HubRecord) -> ParameterCount | None:
     """Return the count of a config.json, None where the architecture or a size is unknown."""
     model_type = as_str(config.get("model_type"))
     if model_type is None or not (
@@ -304,7 +304,7 @@ class _ConfigDims:
     kv_size: float
 
     @classmethod
-    def from_config(cls, config: Record, gated_ffn: bool) -> _ConfigDims | None:
+    def from_config(cls, config: HubRecord, gated_ffn: bool) -> _ConfigDims | None:
         """Read the dimensions, which architectures name differently."""
         vocabulary = as_positive_float(config.get("vocab_size"))
         width = _first_positive(config, "hidden_size", "n_embd", "d_model", "dim")
@@ -320,11 +320,11 @@ class _ConfigDims:
         return None if max(sizes) > 1e7 else cls(*sizes)
 
 
-def _first_positive(config: Record, *names: str) -> float | None:
+def _first_positive(config: HubRecord, *names: str) -> float | None:
     return next((value for name in names if (value := as_positive_float(config.get(name)))), None)
 
 
-def _count_from_dims(model_type: str, dims: _ConfigDims, config: Record) -> ParameterCount:
+def _count_from_dims(model_type: str, dims: _ConfigDims, config: HubRecord) -> ParameterCount:
     """Add up embeddings, attention, feed-forward and norms."""
     width, gated_ffn = dims.hidden_size, model_type in _GATED_FFN
     attention = 2 * width * (dims.query_size + dims.kv_size)
@@ -344,7 +344,7 @@ def _count_from_dims(model_type: str, dims: _ConfigDims, config: Record) -> Para
     )
 
 
-def _embedding_parameters(model_type: str, dims: _ConfigDims, config: Record) -> float:
+def _embedding_parameters(model_type: str, dims: _ConfigDims, config: HubRecord) -> float:
     """Count what is outside the layers: embeddings, output layer, last norm, pooler."""
     is_tied = as_bool(config.get("tie_word_embeddings"))
     is_tied = (
@@ -363,7 +363,7 @@ def _embedding_parameters(model_type: str, dims: _ConfigDims, config: Record) ->
     return words + (min(positions, 1e6) + segments + 2) * dims.hidden_size + pooler
 
 
-def _moe_ffn_parameters(config: Record, dims: _ConfigDims, dense: float) -> tuple[float, float]:
+def _moe_ffn_parameters(config: HubRecord, dims: _ConfigDims, dense: float) -> tuple[float, float]:
     """Return the feed-forward parameters of a layer: of all experts, and of those one token uses.
 
     Averaged over the layers, because some may have no experts.

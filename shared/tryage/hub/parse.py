@@ -14,8 +14,8 @@ from tryage.hub.model import Model
 from tryage.hub.parameters import parse_parameters, weight_bytes
 from tryage.hub.providers import parse_providers
 from tryage.hub.record import (
+    HubRecord,
     ParsedRecord,
-    Record,
     as_bool,
     as_datetime,
     as_list,
@@ -76,7 +76,7 @@ _ISO_639_1 = split_words(
 )
 
 
-def parse_model(record: Record, fetched_at: datetime.datetime) -> Model:
+def parse_model(record: HubRecord, fetched_at: datetime.datetime) -> Model:
     """Return the model of one record, from a listing or from the model's own page.
 
     A field of a wrong type is unknown and does not affect other fields. `inherit` adds the facts of
@@ -114,7 +114,7 @@ def parse_model(record: Record, fetched_at: datetime.datetime) -> Model:
     )
 
 
-def parse_model_or_none(record: Record, fetched_at: datetime.datetime) -> Model | None:
+def parse_model_or_none(record: HubRecord, fetched_at: datetime.datetime) -> Model | None:
     """Return the model of one record, None when it has no `_id` or no `id`."""
     try:
         return parse_model(record, fetched_at)

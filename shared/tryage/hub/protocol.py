@@ -108,7 +108,7 @@ class Sleep:
     seconds: float
 
 
-Steps = Generator[Send | Sleep, HubResponse | NoResponse | None, T]
+RequestSteps = Generator[Send | Sleep, HubResponse | NoResponse | None, T]
 
 
 # --- one request, from its first attempt to its value ---------------------------------------
@@ -137,7 +137,7 @@ class RequestFlow:
         self._unknown_fields: dict[bool, frozenset[str]] = {}
         self._lock = threading.Lock()
 
-    def steps(self, request: HubRequest[T]) -> Steps[T]:
+    def steps(self, request: HubRequest[T]) -> RequestSteps[T]:
         """Yield the steps of one request, and return its value.
 
         Raises:
@@ -150,7 +150,7 @@ class RequestFlow:
             error.args = tuple(str(arg).replace(secret, "***") for arg in error.args)
             raise
 
-    def _steps(self, request: HubRequest[T]) -> Steps[T]:
+    def _steps(self, request: HubRequest[T]) -> RequestSteps[T]:
         self._raise_if_offline(request)
         request = request.without_expand(self._unknown_fields.get(request.is_listing, frozenset()))
         token_sent = self._sends_token(request)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from tryage.hub.model import Fact
 from tryage.hub.record import (
-    Record,
+    HubRecord,
     as_bool,
     as_list,
     as_mapping,
@@ -30,7 +30,7 @@ _CAPABILITY_BY_MODALITY: Mapping[str, str] = {"image": "vision", "audio": "audio
 
 
 def parse_served(
-    records: Iterable[Record], fetched_at: datetime.datetime
+    records: Iterable[HubRecord], fetched_at: datetime.datetime
 ) -> dict[str, Mapping[str, Fact]]:
     """Return the facts about each served model by name, from the records of `/v1/models`.
 
@@ -143,7 +143,7 @@ def _parse_price(value: object, is_free: bool) -> float | None:
     return 0.0 if is_free else as_positive_float(value)
 
 
-def _parse_latency(row: Record) -> float | None:
+def _parse_latency(row: HubRecord) -> float | None:
     """Return the seconds of a typical answer: to the first token, then at the throughput."""
     first_token_ms = as_nonnegative_float(row.get("first_token_latency_ms"))
     throughput = as_positive_float(row.get("throughput"))
@@ -154,7 +154,7 @@ def _parse_latency(row: Record) -> float | None:
 
 
 def _best_offer_facts(
-    entry: Record, offers: Sequence[ProviderOffer], fetched_at: datetime.datetime
+    entry: HubRecord, offers: Sequence[ProviderOffer], fetched_at: datetime.datetime
 ) -> dict[str, Fact]:
     """Return the facts of the best offer, and what the others add."""
     best_offer = min(offers, key=lambda offer: (offer.blended_price, offer.latency or float("inf")))
@@ -182,7 +182,7 @@ def _best_offer_facts(
 
 
 def _offer_capabilities(
-    entry: Record, offer: ProviderOffer, source: str, fetched_at: datetime.datetime
+    entry: HubRecord, offer: ProviderOffer, source: str, fetched_at: datetime.datetime
 ) -> dict[str, Fact]:
     """Return `capabilities`, and `incapable` for what the provider says it does not support."""
     support = {"tools": offer.supports_tools, "structured_output": offer.supports_structured_output}

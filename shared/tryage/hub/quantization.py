@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from tryage.hub.record import Record, as_bool, as_mapping, as_positive_float, as_size, as_str
+from tryage.hub.record import HubRecord, as_bool, as_mapping, as_positive_float, as_size, as_str
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -62,7 +62,7 @@ _SCHEMES: Mapping[str, QuantizationScheme] = {
 _GENERIC_SCHEME = QuantizationScheme(4, 128, 0, 0, ("I32", "U32", "I16", "U16", "U8"))
 
 
-def elements_by_dtype(record: Record) -> dict[str, float]:
+def elements_by_dtype(record: HubRecord) -> dict[str, float]:
     """Return the elements per type of `safetensors.parameters`, without invalid counts."""
     block = as_mapping(as_mapping(record.get("safetensors")).get("parameters"))
     return {
@@ -161,13 +161,13 @@ def _scheme(record: ParsedRecord) -> tuple[QuantizationScheme | None, float]:
     return scheme, bits or scheme.bits
 
 
-def _weights_config(settings: Record) -> Record:
+def _weights_config(settings: HubRecord) -> HubRecord:
     """Return how compressed-tensors stores the weights of its first group of modules."""
     groups = as_mapping(settings.get("config_groups")).values()
     return as_mapping(as_mapping(next(iter(groups), None)).get("weights"))
 
 
-def _bits_from_config(settings: Record, weights: Record) -> float | None:
+def _bits_from_config(settings: HubRecord, weights: HubRecord) -> float | None:
     """Return the bits per weight in the settings of the quantization."""
     if as_bool(settings.get("load_in_4bit")) or as_bool(settings.get("_load_in_4bit")):
         return 4.0

@@ -13,9 +13,9 @@ from typing import Any, TypeAlias
 
 from tryage.hub.model import Fact
 
-Record: TypeAlias = Mapping[str, Any]  # one JSON object as the Hub sent it
+HubRecord: TypeAlias = Mapping[str, Any]  # one JSON object as the Hub sent it
 
-_EMPTY: Record = {}
+_EMPTY: HubRecord = {}
 
 _MAX_TEXT_LENGTH = 500  # characters; no name, tag or licence is longer
 
@@ -77,7 +77,7 @@ def as_bool(value: object) -> bool | None:
     return value if isinstance(value, bool) else None
 
 
-def as_mapping(value: object) -> Record:
+def as_mapping(value: object) -> HubRecord:
     """Return a JSON object, an empty one for anything else."""
     # A dict is recognized faster than a Mapping.
     return value if isinstance(value, (dict, Mapping)) else _EMPTY
@@ -121,13 +121,13 @@ class ParsedRecord:
 
     name: str
     fetched_at: datetime.datetime
-    raw: Record
+    raw: HubRecord
     tags: tuple[str, ...]
     lowercase_tags: frozenset[str]
     task: str | None
     library: str | None
-    config: Record
-    card: Record
+    config: HubRecord
+    card: HubRecord
     files: tuple[RepoFile, ...]
 
     def fact(self, value: Any, source: str, confidence: float) -> Fact:  # noqa: ANN401 - each fact has its own type
@@ -157,7 +157,7 @@ class ParsedRecord:
         )
 
 
-def parse_record(record: Record, name: str, fetched_at: datetime.datetime) -> ParsedRecord:
+def parse_record(record: HubRecord, name: str, fetched_at: datetime.datetime) -> ParsedRecord:
     """Parse the shared parts of a record."""
     tags = as_strings(record["tags"]) if isinstance(record.get("tags"), list) else ()
     return ParsedRecord(

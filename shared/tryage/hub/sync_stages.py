@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from tryage.hub.client import HubClient
     from tryage.hub.endpoints import Page
     from tryage.hub.model import Model
-    from tryage.hub.record import Record
+    from tryage.hub.record import HubRecord
     from tryage.hub.sync_staging import SyncStaging
 
 # Called after each step with the stage, how much of it is done, and how much there is (or None).
@@ -142,7 +142,7 @@ class SyncContext:
             return False
         return True
 
-    def _parse(self, answer: Record | HubError) -> Model:
+    def _parse(self, answer: HubRecord | HubError) -> Model:
         if isinstance(answer, HubError):
             raise answer
         return parse_model(answer, self.clock())

@@ -12,7 +12,7 @@ from tryage.testing.hub.store import SORTS, ListingQuery, record_sha
 
 if TYPE_CHECKING:
     from tryage.testing.hub.http import FakeRequest, FakeResponse
-    from tryage.testing.hub.repository import Commit, Record, Repo
+    from tryage.testing.hub.repository import Commit, HubRecord, Repo
     from tryage.testing.hub.store import RepositoryStore
 
 MAX_PAGE_SIZE = 1000  # models
@@ -116,9 +116,9 @@ def _default_fields(request: FakeRequest) -> tuple[str, ...]:
     return (*(FULL_FIELDS if request.flag("full") else DEFAULT_FIELDS), *extra_fields)
 
 
-def _listing_item(repo: Repo, fields: tuple[str, ...], *, with_model_id: bool) -> Record:
+def _listing_item(repo: Repo, fields: tuple[str, ...], *, with_model_id: bool) -> HubRecord:
     record = repo.read()
-    item: Record = {"_id": record["_id"], "id": record["id"]}
+    item: HubRecord = {"_id": record["_id"], "id": record["id"]}
     item.update({field: record[field] for field in fields if field in record})
     if "sha" in fields:
         item["sha"] = record_sha(record)
@@ -142,7 +142,7 @@ def model_info(
         return _with_etag(
             request, json_response({"_id": repo.key, "id": repo.name, **requested_fields})
         )
-    info: Record = {k: v for k, v in record.items() if k not in ON_DEMAND_FIELDS}
+    info: HubRecord = {k: v for k, v in record.items() if k not in ON_DEMAND_FIELDS}
     info |= {"modelId": repo.name, "siblings": _siblings(record, commit)}
     if request.flag("blobs") and commit.files:
         info["siblings"] = [_sibling_with_size(path, commit) for path in sorted(commit.files)]
@@ -159,7 +159,7 @@ def find_commit(store: RepositoryStore, repo: Repo, revision: str) -> Commit:
     return commit
 
 
-def _siblings(record: Record, commit: Commit) -> list[dict[str, Any]]:
+def _siblings(record: HubRecord, commit: Commit) -> list[dict[str, Any]]:
     if commit.files or record_sha(record) != commit.sha:
         return [{"rfilename": path} for path in sorted(commit.files)]
     return list(record.get("siblings") or [])
@@ -174,7 +174,7 @@ def _sibling_with_size(path: str, commit: Commit) -> dict[str, Any]:
     return sibling
 
 
-def _security_status(repo: Repo, record: Record) -> object:
+def _security_status(repo: Repo, record: HubRecord) -> object:
     # A model loaded from metadata alone has no files, so there was nothing to scan.
     is_scanned = repo.git is not None and any(commit.files for commit in repo.git.commits.values())
     default_status = {"scansDone": is_scanned, "filesWithIssues": []}

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-Record: TypeAlias = dict[str, Any]
+HubRecord: TypeAlias = dict[str, Any]
 
 # The Hub sends these for every model, so a record does not have to hold them.
 DEFAULTS: Mapping[str, Any] = {
@@ -82,7 +82,7 @@ class Repo:
         }
         self._raw = json.dumps(stored_fields, ensure_ascii=False, separators=(",", ":")).encode()
 
-    def read(self) -> Record:
+    def read(self) -> HubRecord:
         """Return all metadata, the fields that the Hub always sends included."""
         names = {"_id": self.key, "id": self.name}
         if self.author:
