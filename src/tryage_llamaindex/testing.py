@@ -72,6 +72,16 @@ class ScriptedLLM(FunctionCallingLLM):
         return "ScriptedLLM"
 
     @property
+    def heard(self) -> list[dict[str, Any]]:
+        """The former name of `calls`."""
+        return self.calls
+
+    @property
+    def closed(self) -> int:
+        """The former name of `closed_streams`."""
+        return self.closed_streams
+
+    @property
     def metadata(self) -> LLMMetadata:
         """The sizes and abilities that LlamaIndex plans with."""
         return LLMMetadata(

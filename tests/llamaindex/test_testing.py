@@ -57,3 +57,13 @@ async def test_bundled_embeddings_are_unit_vectors():
     assert math.hypot(*vector) == pytest.approx(1)
     assert embedding.get_query_embedding("a text about whales") == vector
     assert await embedding.aget_query_embedding("a text about whales") == vector
+
+
+def test_the_former_names_of_what_a_scripted_llm_keeps_still_work():
+    llm = ScriptedLLM(model="one")
+    llm.chat([ChatMessage(content="hi")])
+    for _ in llm.stream_chat([ChatMessage(content="hi")]):
+        pass
+    assert llm.heard is llm.calls
+    assert len(llm.heard) == 2
+    assert llm.closed == llm.closed_streams == 1

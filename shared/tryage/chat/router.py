@@ -31,9 +31,9 @@ RoutingRecord: TypeAlias = dict[str, Any]
 """A plan as plain values: for a message, a trace or a checkpoint, which may refuse classes.
 
 `model` is the expert that answers, `how` the kind of the choice (a `ReasonKind`), `reason` the
-choice in words, `scores` the totals of the best experts; `confidence` and `flags` are there if they
-are known. The fallback adds the models that failed, and the agents' middleware `served_by`, the model
-that answered.
+choice in words, `scores` the totals of the best experts; `confidence` and `flags` are there if
+they are known. The fallback adds the models that failed, and the agents' middleware `served_by`,
+the model that answered.
 """
 
 _MAX_RECORDED_SCORES = 5  # enough to compare the best experts, short enough for every message
