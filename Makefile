@@ -13,7 +13,7 @@ help:  ## Show this list
 
 install: $(INSTALLED)  ## Make .venv with everything that work on Tryage needs
 
-test: lint  ## Lint, then run all tests, offline; some again beside other versions of our neighbours
+test: lint  ## Lint, then run all tests, offline; some again with other versions of what we depend on
 	@$(BIN)/python -m pytest
 	@.ci/lanes
 

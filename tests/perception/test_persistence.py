@@ -199,7 +199,7 @@ def test_not_even_a_big_array_of_what_learning_continues_from_is_rounded(
         np.testing.assert_array_equal(stored[f"{part}.{name}"], big)
 
 
-def test_everybody_may_read_the_files(folder):
+def test_every_user_may_read_the_files(folder):
     for path in folder.rglob("*.*"):
         assert path.stat().st_mode & stat.S_IROTH, path
 

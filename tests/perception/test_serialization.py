@@ -106,7 +106,7 @@ def test_a_header_without_a_field_or_with_another_type_is_damaged(tmp_path, head
         read_header(tmp_path / "h.json", "router", 2, FIELDS)
 
 
-def test_arrays_come_back_and_everybody_may_read_the_file(tmp_path):
+def test_arrays_come_back_and_every_user_may_read_the_file(tmp_path):
     transposed = np.arange(6.0).reshape(2, 3).T
     write_arrays(tmp_path / "a.safetensors", {"x": transposed})
     np.testing.assert_array_equal(

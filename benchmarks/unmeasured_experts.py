@@ -1,6 +1,6 @@
 """Time of the bundled perception for a million models that it has never seen, on one core.
 
-    python benchmarks/strangers.py [--models 1000000]
+    python benchmarks/unmeasured_experts.py [--models 1000000]
 
 Processor time for synthetic models with the fields of the Hub; the encoder is included.
 """
