@@ -63,7 +63,7 @@ def held_out_map(
     spaces = {}
     for label, part in (
         ("perception", train),
-        ("perception, not told categories", replace(train, categories=None)),
+        ("perception, without categories", replace(train, categories=None)),
     ):
         learned = fit(part, encoder, embeddings=embeddings, progress=False)
         spaces[label] = learned.latent_positions(test.prompts)[:, 1:]

@@ -26,7 +26,7 @@ ROUTER = "Tryage"
 ROUTER_WITH_DOMAINS = "Tryage, trained with the domains' names"
 MAJORITY = "expert that is most often best"
 SINGLE = "expert with the lowest mean loss"
-TABLE = "best expert of the true domain (told to it)"
+TABLE = "best expert of the true domain (given)"
 ORACLE = "oracle"
 
 

@@ -56,11 +56,11 @@ def markdown(found: Findings, router: str) -> str:
         f"### {found.library}",
         f"{found.passages[0]:,} passages to learn from, {found.passages[1]:,} held out, "
         f"{len(found.experts)} experts; {found.seeds} seeds. {found.bars(router)}",
-        _worths("who chooses", found.choices),
+        _worths("chosen by", found.choices),
     ]
     if found.asked:
         sample = f"On {found.asked_on} of the held-out passages for each seed, the same for all:"
-        parts += [sample, _worths("who chooses", found.asked)]
+        parts += [sample, _worths("chosen by", found.asked)]
     if found.free:
         readable, right, total = found.free
         parts.append(

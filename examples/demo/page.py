@@ -133,7 +133,7 @@ def _words(pieces: Iterable[str]) -> Iterator[str]:
 def show_worth(policies: Sequence[Policy], n_prompts: int) -> None:
     """Show the value of routing on held-out prompts."""
     table = Table(box=None, pad_edge=False, header_style="dim")
-    table.add_column("who answers")
+    table.add_column("answered by")
     for column in ("bits per byte", "right choice", "parameters used", "seconds to read"):
         table.add_column(column, justify="right")
     for policy in policies:

@@ -308,7 +308,7 @@ def plot_shares(
     axes.xaxis.set_major_formatter(lambda x, _: f"{x:.0%}")
     axes.grid(visible=False)
     suffix = f" ({len(categories)} largest)" if len(categories) < len(shares) else ""
-    _set_title(axes, evaluation, f"who gets which category{suffix}: {method_name}")
+    _set_title(axes, evaluation, f"chosen experts by category{suffix}: {method_name}")
     axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), fontsize=9)
     return _save_figure(figure, path)
 
