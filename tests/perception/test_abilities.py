@@ -101,7 +101,7 @@ def test_variances_are_the_quadratic_form_of_each_covariance(both):
     expected = [[p @ c @ p for c in both.covariances] for p in positions]
     np.testing.assert_allclose(both.variances(positions), expected)
     np.testing.assert_allclose(both.variances(positions, np.array([1])), np.array(expected)[:, 1:])
-    np.testing.assert_allclose(both.losses(positions), positions @ both.means.T)
+    np.testing.assert_allclose(both.linear_predictions(positions), positions @ both.means.T)
 
 
 def test_an_ability_is_replaced_or_appended_and_the_old_ones_stay(prior):

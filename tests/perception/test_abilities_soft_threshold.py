@@ -53,7 +53,7 @@ def test_others_are_corrected_in_place_as_if_they_were_in_the_batch(margin):
     y = np.random.default_rng(0).normal(0.5, 0.2, (20, 6))
     threshold = SoftThreshold(2, margin)
     others = y.astype(np.float32)
-    threshold.apply_inplace(others, threshold.reference_losses(y).incumbent)
+    threshold.apply_inplace(others, threshold.reference_predictions(y).incumbent)
     np.testing.assert_allclose(
         np.delete(others, 2, axis=1), np.delete(threshold(y), 2, axis=1), atol=1e-6
     )
@@ -63,7 +63,7 @@ def test_others_are_corrected_in_place_as_if_they_were_in_the_batch(margin):
 def test_the_best_reference_is_the_lowest_of_the_corrected_predictions(margin):
     y = np.random.default_rng(0).normal(0.5, 0.2, (20, 6))
     threshold = SoftThreshold(2, margin)
-    best = threshold.reference_losses(y).best
+    best = threshold.reference_predictions(y).best
     np.testing.assert_allclose(best, threshold(y).min(axis=1, keepdims=True), atol=1e-9)
 
 

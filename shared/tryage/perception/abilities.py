@@ -59,7 +59,7 @@ class LatentPositions:
         The uncertainty has two sources: how well an ability is known, and how far the estimators
         disagree about the prompt's position.
         """
-        y = abilities.losses(self.positions)
+        y = abilities.linear_predictions(self.positions)
         means = abilities.means
         estimator_predictions = means[:, 0] + self.estimator_positions @ means[:, 1:].T
         disagreement = _weighted_sum(self.weights, (estimator_predictions - y) ** 2)
@@ -107,12 +107,15 @@ class Abilities:
         """Count the experts."""
         return len(self.means)
 
-    def losses(self, positions: FloatArray) -> FloatArray:
-        """Return the expected losses `(batch, n_experts)` at positions `(batch, k)`."""
+    def linear_predictions(self, positions: FloatArray) -> FloatArray:
+        """Return `y = a_i . position` `(batch, n_experts)` at positions `(batch, k)`.
+
+        A link maps it to losses.
+        """
         return np.asarray(positions @ self.means.T)
 
     def variances(self, positions: FloatArray, experts: ColumnIndex = ALL_COLUMNS) -> FloatArray:
-        """Return the variance of the expected losses of some experts, `(batch, n_experts)`.
+        """Return the variance of the linear predictions of some experts, `(batch, n_experts)`.
 
         It is the part that comes from not knowing the abilities exactly.
         """
@@ -235,11 +238,11 @@ class SoftThreshold:
             y -= negative_gain
             y += _TIE_BREAK * self.margin
 
-    def reference_losses(self, y: FloatArray) -> ReferenceLosses:
+    def reference_predictions(self, y: FloatArray) -> ReferencePredictions:
         """Return the prediction of the incumbent, and the corrected one of the best expert."""
         incumbent = y[:, [self.incumbent]]
         best = y.min(axis=1, keepdims=True)
-        return ReferenceLosses(incumbent, np.minimum(incumbent, best + max(self.margin, 0)))
+        return ReferencePredictions(incumbent, np.minimum(incumbent, best + max(self.margin, 0)))
 
     def update_incumbent(self, mean: FloatArray, variance: FloatArray) -> SoftThreshold:
         """Make the expert with the lowest mean loss the incumbent, if it is certainly better.
@@ -258,7 +261,7 @@ class SoftThreshold:
 
 
 @dataclass(frozen=True, slots=True)
-class ReferenceLosses:
+class ReferencePredictions:
     """Linear predictions of the `incumbent` and of the `best` expert, `(batch, 1)` each."""
 
     incumbent: FloatArray

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from tryage.core.arrays import Float32Array, FloatArray, IndexArray
     from tryage.core.expert import Expert
-    from tryage.perception.abilities import Abilities, Link, ReferenceLosses, SoftThreshold
+    from tryage.perception.abilities import Abilities, Link, ReferencePredictions, SoftThreshold
     from tryage.perception.encoder import Encoder
     from tryage.perception.features import FeatureExtractor
     from tryage.perception.head import EstimatorInputs, Head
@@ -135,7 +135,7 @@ class LearnedPerception(Perception):
         positions: LatentPositions,
         observed_experts: ObservedExperts | None = None,
         columns: ColumnIndex = ALL_COLUMNS,
-    ) -> tuple[Prediction, ReferenceLosses]:
+    ) -> tuple[Prediction, ReferencePredictions]:
         """Predict some `columns` of the known experts, or all known and all `observed_experts`.
 
         Losses are `(batch, n_known + n_observed)`, the known experts first. Also returns the linear
@@ -148,7 +148,7 @@ class LearnedPerception(Perception):
                 np.concatenate(pair, axis=1)
                 for pair in zip((y, y_std), observed_predictions, strict=True)
             )
-        references, shrunk_y = self.soft_threshold.reference_losses(y), self.soft_threshold(y)
+        references, shrunk_y = self.soft_threshold.reference_predictions(y), self.soft_threshold(y)
         std = self.link.std(y[:, columns], y_std, references.best)
         losses = self.link.losses(shrunk_y[:, columns], references.best)
         return Prediction(losses.astype(np.float32), std.astype(np.float32)), references
@@ -256,7 +256,9 @@ class LearnedPerception(Perception):
     ) -> Gaussian:
         """Update an ability by losses measured at positions `(batch, 1 + rank)`."""
         measured_losses = np.array([[float(loss)] for loss in losses])
-        best = self.soft_threshold.reference_losses(self.abilities.losses(positions)).best
+        best = self.soft_threshold.reference_predictions(
+            self.abilities.linear_predictions(positions)
+        ).best
         targets = self.link.training_targets(measured_losses, best)[:, 0]
         return ability.posterior(positions, targets, self.abilities.noise)
 
@@ -327,7 +329,7 @@ class LibraryPerception(Perception):
         return Prediction(losses, std, None if tokens is None else self._align_tokens(tokens))
 
     def _predict_from_prior(
-        self, positions: LatentPositions, references: ReferenceLosses
+        self, positions: LatentPositions, references: ReferencePredictions
     ) -> tuple[Float32Array, Float32Array]:
         """Predict all experts from their metadata, `(batch, n)`, with the standard deviations."""
         soft_threshold, link = self._perception.soft_threshold, self._perception.link

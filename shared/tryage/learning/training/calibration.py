@@ -86,14 +86,14 @@ def calibrate(
     weights = _fit_weights(out_of_fold, abilities, tuning_table, mean, loss_std)
     mixed_positions = np.tensordot(weights, out_of_fold, 1)
     ones = np.ones((len(mixed_positions), 1))
-    predictions = abilities.losses(np.concatenate([ones, mixed_positions], axis=1))
+    predictions = abilities.linear_predictions(np.concatenate([ones, mixed_positions], axis=1))
     contenders = (
         contender_weights(mean, losses)
         if scale is None
         else prompt_contender_weights(predictions, losses)
     )
     gain = _fit_gain(mixed_positions, abilities, tuning_table, contenders)
-    y = abilities.losses(np.concatenate([ones, mixed_positions * gain], axis=1))
+    y = abilities.linear_predictions(np.concatenate([ones, mixed_positions * gain], axis=1))
     noise = float(np.nanmean((losses - y) ** 2)) + 1e-6
     soft_threshold = fit_soft_threshold(y, losses, mean, loss_std)
     y = soft_threshold(y)
