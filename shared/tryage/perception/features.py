@@ -35,13 +35,19 @@ _COUNTED_STRINGS = (
     "import ", "->", "| ", "http",
 )  # fmt: skip
 
+_ASCII_DIGIT = re.compile(r"[0-9]")  # one digit of a number
+_CODE_SYMBOL = re.compile(r"[{}\[\]()<>;=]")  # a bracket or a sign that code uses often
+_OPERATOR = re.compile(r"[+\-*/^=]")  # a sign of arithmetic
+_CAPITAL_LETTER = re.compile(r"[A-Z]")  # a capital letter of English
+_NON_ASCII = re.compile(r"[^\x00-\x7f]")  # a character that English text rarely has
+_CJK_CHARACTER = re.compile(  # a character of Japanese, Chinese or Korean
+    r"[\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7af]"
+)
+
+# Their order is the order of the columns.
 _CHARACTER_CLASSES = (
-    re.compile(r"[0-9]"),
-    re.compile(r"[{}\[\]()<>;=]"),
-    re.compile(r"[+\-*/^=]"),
-    re.compile(r"[A-Z]"),
-    re.compile(r"[^\x00-\x7f]"),
-    re.compile(r"[\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7af]"),
+    *(_ASCII_DIGIT, _CODE_SYMBOL, _OPERATOR),
+    *(_CAPITAL_LETTER, _NON_ASCII, _CJK_CHARACTER),
 )
 
 SURFACE_WIDTH = 6 + len(_COUNTED_STRINGS) + len(_CHARACTER_CLASSES)
@@ -66,11 +72,41 @@ _STOP_WORDS = frozenset(
 
 _STEM_LENGTH = 5  # "calculates" and "calculating" become one stem
 
-CHOICE_WIDTH = 19
+# The numbers that describe a multiple-choice question, in the order of `_choice_row`.
+_CHOICE_COLUMNS = (
+    "has_options",
+    "option_count",
+    "question_length",
+    "mean_option_length",
+    "max_option_length",
+    "min_option_length",
+    "option_length_std",
+    "numeric_share",
+    "option_overlap",
+    "excess_overlap",
+    "words_shared_with_question",
+    "has_combining_option",
+    "has_statements",
+    "has_negation",
+    "has_of_the_following",
+    "ends_with_question_mark",
+    "digit_count",
+    "math_symbol_count",
+    "long_word_share",
+)
 
-# The numbers of a multiple-choice question that are multiplied in pairs. Their order is the order
-# of the products, and so of the columns that a saved ChoiceScaler expects.
-_PAIRED_COLUMNS = (2, 3, 4, 6, 7, 8, 9, 10, 16, 17, 18)
+CHOICE_WIDTH = len(_CHOICE_COLUMNS)
+
+# The numbers that are multiplied in pairs. Their order is the order of the products, and so of the
+# columns that a saved ChoiceScaler expects.
+_PAIRED_COLUMNS = [
+    _CHOICE_COLUMNS.index(name)
+    for name in (
+        *("question_length", "mean_option_length", "max_option_length", "option_length_std"),
+        *("numeric_share", "option_overlap", "excess_overlap", "words_shared_with_question"),
+        *("digit_count", "math_symbol_count", "long_word_share"),
+    )
+]
 
 _PAIR_ROWS, _PAIR_COLUMNS = np.triu_indices(len(_PAIRED_COLUMNS))
 
@@ -221,10 +257,10 @@ def add_pair_products(
     mean, and scaled. The features of prompts without options are zeros.
     """
     features = np.zeros((len(numbers), CHOICE_WIDTH + len(_PAIR_ROWS)), np.float32)
-    has_options = numbers[:, 0] > 0
+    has_options = numbers[:, _CHOICE_COLUMNS.index("has_options")] > 0
     if has_options.any():
         choice_numbers = numbers[has_options]
-        z_scores = (choice_numbers[:, list(_PAIRED_COLUMNS)] - pair_mean) / pair_std
+        z_scores = (choice_numbers[:, _PAIRED_COLUMNS] - pair_mean) / pair_std
         z_scores = np.clip(z_scores, -_CLIP_STD, _CLIP_STD)
         products = z_scores[:, _PAIR_ROWS] * z_scores[:, _PAIR_COLUMNS]
         features[has_options] = np.concatenate([choice_numbers, products], axis=1)
@@ -319,6 +355,7 @@ def multiple_choice_features(prompts: Sequence[str]) -> Float32Array:
 
 
 def _choice_row(text: str) -> list[float]:
+    """Return one number for each of `_CHOICE_COLUMNS`."""
     matches = list(_OPTION.finditer(text))[-_MAX_OPTIONS:]
     if len(matches) < _MIN_OPTIONS:
         return [0.0] * CHOICE_WIDTH
