@@ -11,7 +11,8 @@ from tryage.core.expert import Expert
 from tryage.core.perception import Perception
 from tryage.errors import InputError, PerceptionError
 from tryage.learning.training.trainer import fit
-from tryage.perception.abilities import LatentPositions, SoftThreshold
+from tryage.perception.abilities import SoftThreshold
+from tryage.perception.head import LatentPositions
 from tryage.router import Router
 
 PROMPTS = ["sum word1 word2", "code word3", "", "something unknown", "poem " * 500]

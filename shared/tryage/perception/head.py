@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from tryage.perception.abilities import ALL_COLUMNS, ColumnIndex
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tryage.core.arrays import Float32Array, FloatArray
+    from tryage.perception.abilities import Abilities, Gaussian
 
 UNNAMED_CATEGORY = ""  # the category of prompts without one
 
@@ -155,6 +158,67 @@ class RidgeRegression:
         """Return the prediction of the regression, `(batch, rank)`."""
         y = inputs.features @ self.slope + inputs.category_probabilities @ self.category_slope
         return np.asarray(y + self.intercept)
+
+
+def mix_positions(estimator_positions: FloatArray, weights: Float32Array) -> LatentPositions:
+    """Mix the positions that estimators predict, `(n_estimators, batch, rank)`, by weight."""
+    mean_positions = _weighted_sum(weights, estimator_positions)
+    positions = np.concatenate(
+        [np.ones((len(mean_positions), 1), mean_positions.dtype), mean_positions], axis=1
+    )
+    return LatentPositions(estimator_positions, weights, positions)
+
+
+@dataclass(frozen=True, slots=True)
+class LatentPositions:
+    """The positions of a batch of prompts in the ability space.
+
+    `estimator_positions` `(n_estimators, batch, rank)` are those that each estimator predicts,
+    `weights` `(n_estimators,)` say how much it counts, and `positions` `(batch, 1 + rank)` are the
+    mixture `[1, g]`.
+    """
+
+    estimator_positions: FloatArray
+    weights: Float32Array
+    positions: FloatArray
+
+    def predict(
+        self, abilities: Abilities, std_columns: ColumnIndex = ALL_COLUMNS
+    ) -> tuple[FloatArray, FloatArray]:
+        """Return linear predictions `(batch, n_experts)` and standard deviations of some columns.
+
+        The uncertainty has two sources: how well an ability is known, and how far the estimators
+        disagree about the prompt's position.
+        """
+        y = abilities.linear_predictions(self.positions)
+        means = abilities.means
+        estimator_predictions = means[:, 0] + self.estimator_positions @ means[:, 1:].T
+        disagreement = _weighted_sum(self.weights, (estimator_predictions - y) ** 2)
+        ability_variances = abilities.variances(self.positions, std_columns)
+        return y, np.sqrt(np.maximum(ability_variances + disagreement[:, std_columns], 0))
+
+    def prior_std(self, prior: Gaussian) -> FloatArray:
+        """Return the standard deviation `(batch,)` of the prediction for an unmeasured expert.
+
+        The same two sources of uncertainty. The estimators are expected to disagree as much as they
+        do about an ability that is drawn from `prior`.
+        """
+        second_moment = prior.covariance + np.outer(prior.mean, prior.mean)
+        deviations = self.estimator_positions - self.positions[:, 1:]
+        disagreement = _quadratic_form(deviations, second_moment[1:, 1:])
+        ability_variances = _quadratic_form(self.positions, prior.covariance)
+        return np.asarray(np.sqrt(np.maximum(ability_variances + self.weights @ disagreement, 0)))
+
+
+def _weighted_sum(weights: Float32Array, arrays: FloatArray) -> FloatArray:
+    """Return the same as `np.tensordot(weights, arrays, 1)`, without its overhead."""
+    flat_sum = weights @ arrays.reshape(len(weights), -1)
+    return np.asarray(flat_sum.reshape(arrays.shape[1:]))
+
+
+def _quadratic_form(rows: FloatArray, matrix: FloatArray) -> FloatArray:
+    """Return `row . form . row` of every row `(..., k)`, `(...)`."""
+    return np.asarray(((rows @ matrix) * rows).sum(axis=-1))
 
 
 def l2_normalize(x: Float32Array) -> Float32Array:

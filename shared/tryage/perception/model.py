@@ -11,13 +11,8 @@ import numpy as np
 from tryage.core.library import Library
 from tryage.core.perception import Perception, Prediction
 from tryage.errors import InputError, PerceptionError
-from tryage.perception.abilities import (
-    ALL_COLUMNS,
-    ColumnIndex,
-    Gaussian,
-    LatentPositions,
-    mix_positions,
-)
+from tryage.perception.abilities import ALL_COLUMNS, ColumnIndex, Gaussian
+from tryage.perception.head import mix_positions
 from tryage.perception.metadata import metadata_features
 from tryage.perception.metadata_prior import pooled_prior
 from tryage.perception.wrappers import match_columns
@@ -32,7 +27,7 @@ if TYPE_CHECKING:
     from tryage.perception.abilities import Abilities, Link, ReferencePredictions, SoftThreshold
     from tryage.perception.encoder import Encoder
     from tryage.perception.features import FeatureExtractor
-    from tryage.perception.head import EstimatorInputs, Head
+    from tryage.perception.head import EstimatorInputs, Head, LatentPositions
     from tryage.perception.metadata_prior import MetadataPrior
 
 _BLOCK_SIZE = 65_536  # numbers; a few blocks of that size fit into the second level of the cache
