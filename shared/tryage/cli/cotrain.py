@@ -78,7 +78,7 @@ def cotrain(
             min=1, help="The most prompts that one expert may get, as a multiple of an equal share."
         ),
     ] = 1.5,
-    encoder: EncoderPath = None,
+    encoder_path: EncoderPath = None,
     seed: Seed = 0,
 ) -> None:
     """Train small experts and their router together.
@@ -91,7 +91,7 @@ def cotrain(
     from tryage.learning.cotraining.student import CausalStudent, MaskedStudent
     from tryage.learning.scoring.measurement import unique_prompts
 
-    loaded_encoder = resolve_encoder(encoder)
+    encoder = resolve_encoder(encoder_path)
     splits = split_prompts(unique_prompts(read_jsonl(prompts)))
     student_class = CausalStudent if causal else MaskedStudent
     if start is None:
@@ -105,7 +105,7 @@ def cotrain(
             splits,
             partial(Joint, seed=seed) if joint else Decoupled,
             CotrainConfig(tokens, slack=slack, seed=seed),
-            loaded_encoder,
+            encoder,
             preferences=parse_preferences(weights, None) if weights else None,
             folder=output / "state",
         )

@@ -154,7 +154,7 @@ def train_tools(
         Path | None,
         typer.Option(metavar="FILE", help="A JSON list of tools, for lines without tools."),
     ] = None,
-    encoder: EncoderPath = None,
+    encoder_path: EncoderPath = None,
     checkpoint: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Save the state here; the same command resumes from it."),
@@ -165,7 +165,7 @@ def train_tools(
 
     shared_tools = None if tools is None else _read_tools(tools)
     parsed_episodes = [_parse_episode(episodes, row, shared_tools) for row in read_jsonl(episodes)]
-    ranker = fit_ranker(parsed_episodes, resolve_encoder(encoder), checkpoint=checkpoint)
+    ranker = fit_ranker(parsed_episodes, resolve_encoder(encoder_path), checkpoint=checkpoint)
     ranker.save_pretrained(output)
     typer.echo(f"Saved to {output}: learned from {len(parsed_episodes):,} queries.")
 

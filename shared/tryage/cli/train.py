@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 def train(
     qtable: QTablePath,
     output: OutputFolder,
-    encoder: EncoderPath = None,
+    encoder_path: EncoderPath = None,
     experts: Annotated[
         Path | None,
         typer.Option(
@@ -66,21 +66,21 @@ def train(
     from tryage.learning.qtable import QTable
     from tryage.learning.training.trainer import FitConfig, check_table, fit
 
-    if encoder is not None and finetune is not None:
+    if encoder_path is not None and finetune is not None:
         raise InputError("--finetune trains an encoder of its own; give it or --encoder, not both")
     table = QTable.read(qtable, score_scale=score_scale, loss=loss)
     check_table(table)
     library = _read_library(experts or _scored_experts(qtable), table.experts)
     with ExitStack() as stack:
         if finetune is None:
-            loaded_encoder = resolve_encoder(encoder)
+            encoder = resolve_encoder(encoder_path)
         else:
             scratch_folder = Path(stack.enter_context(TemporaryDirectory()))
-            loaded_encoder = _finetune_encoder(table, finetune, scratch_folder, checkpoint, seed)
+            encoder = _finetune_encoder(table, finetune, scratch_folder, checkpoint, seed)
         config = FitConfig(seed=seed)
         perception = fit(
             table,
-            loaded_encoder,
+            encoder,
             config=config,
             library=library,
             checkpoint=checkpoint,
@@ -149,7 +149,7 @@ def _print_report(report: Mapping[str, float], table: QTable, output: Path) -> N
 
 def evaluate(
     qtable: QTablePath,
-    encoder: EncoderPath = None,
+    encoder_path: EncoderPath = None,
     score_scale: ScoreScale = 1.0,
     loss: LossColumn = "loss",
     folds: Annotated[
@@ -181,11 +181,11 @@ def evaluate(
 
     table = QTable.read(qtable, score_scale=score_scale, loss=loss)
     check_folds(table, folds)
-    caching_encoder = CachingEncoder(resolve_encoder(encoder))
+    encoder = CachingEncoder(resolve_encoder(encoder_path))
     evaluation = cross_validate(
         table,
-        caching_encoder.encode(table.prompts),
-        {METHOD_NAME: make_routing_method(caching_encoder, seed)},
+        encoder.encode(table.prompts),
+        {METHOD_NAME: make_routing_method(encoder, seed)},
         name=qtable.stem,
         config=EvaluationConfig(n_folds=folds, seed=seed),
     )

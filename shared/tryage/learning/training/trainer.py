@@ -150,7 +150,7 @@ def _fit_features(
 ) -> tuple[Float32Array, FeatureExtractor]:
     """Return the features of the training prompts, `(n_prompts, d)`, and their extractor."""
     if embeddings is None:
-        arrays = stages.load_or_compute("reading", lambda: {"x": encoder.encode(table.prompts)})
+        arrays = stages.load_or_compute("encoding", lambda: {"x": encoder.encode(table.prompts)})
         embeddings = arrays["x"]
     ids = encoder.token_ids(table.prompts)
     extractor = fit_feature_extractor(
@@ -182,13 +182,15 @@ def _out_of_fold_positions(  # noqa: PLR0913 - everything that a fold consists o
         head = fit_head(
             x[~is_held_out], train_labels, names, factor_model.scores[~is_held_out], config.seed
         )
-        return {"views": head.estimator_positions(head.prepare(x[is_held_out]))}
+        return {"positions": head.estimator_positions(head.prepare(x[is_held_out]))}
 
     parts: list[tuple[BoolArray, Float32Array]] = []
     for fold in range(config.folds):
         is_held_out = fold_of_row == fold
-        arrays = stages.load_or_compute(f"fold-{fold + 1}", partial(fold_positions, is_held_out))
-        parts.append((is_held_out, arrays["views"]))
+        arrays = stages.load_or_compute(
+            f"positions-fold-{fold + 1}", partial(fold_positions, is_held_out)
+        )
+        parts.append((is_held_out, arrays["positions"]))
     out_of_fold = np.zeros((len(parts[0][1]), len(x), factor_model.scores.shape[1]), np.float32)
     for is_held_out, positions in parts:
         out_of_fold[:, is_held_out] = positions
