@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from tryage.core.arrays import BoolArray, Float32Array, FloatArray
     from tryage.learning.qtable import QTable
+    from tryage.learning.training.factor_model import CompressedLosses
     from tryage.perception.abilities import Abilities
 
 # The weights of the estimators.
@@ -69,18 +70,18 @@ def calibrate(
     abilities: Abilities,
     table: QTable,
     mean: FloatArray,
-    compression: tuple[float, FloatArray] | None = None,
+    compressed: CompressedLosses | None = None,
 ) -> FittedCalibration:
     """Tune a perception on prompts that its estimators have not seen.
 
     `out_of_fold` are the estimators' positions of these prompts, `(n_estimators, n_prompts, rank)`.
-    `mean` `(n_experts,)` are the mean losses of the experts on all prompts. `compression` is the
+    `mean` `(n_experts,)` are the mean losses of the experts on all prompts. `compressed` is the
     result of `compress_losses`: real-valued losses are tuned in compressed form.
 
     Raises:
         MissingExtraError: losses are real-valued, and scikit-learn is not installed.
     """
-    scale, losses = compression or (None, table.losses)
+    losses = compressed.losses if compressed else table.losses
     tuning_table = replace(table, losses=losses)
     loss_std = typical_loss_std(losses)
     weights = _fit_weights(out_of_fold, abilities, tuning_table, mean, loss_std)
@@ -89,7 +90,7 @@ def calibrate(
     predictions = abilities.linear_predictions(np.concatenate([ones, mixed_positions], axis=1))
     contenders = (
         contender_weights(mean, losses)
-        if scale is None
+        if compressed is None
         else prompt_contender_weights(predictions, losses)
     )
     gain = _fit_gain(mixed_positions, abilities, tuning_table, contenders)
@@ -97,7 +98,11 @@ def calibrate(
     noise = float(np.nanmean((losses - y) ** 2)) + 1e-6
     soft_threshold = fit_soft_threshold(y, losses, mean, loss_std)
     y = soft_threshold(y)
-    link = fit_logit_link(y, losses) if scale is None else fit_log_gap_link(scale, y, table.losses)
+    link = (
+        fit_logit_link(y, losses)
+        if compressed is None
+        else fit_log_gap_link(compressed.scale, y, table.losses)
+    )
     return FittedCalibration(
         weights.astype(np.float32), gain, soft_threshold, link, noise, _report(y, table)
     )

@@ -7,7 +7,7 @@ weigh more: a difference between two weak experts does not matter for a decision
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -100,10 +100,17 @@ def _prior_of_abilities(means: FloatArray) -> Gaussian:
     return Gaussian(mean, covariance)
 
 
+class CompressedLosses(NamedTuple):
+    """Real-valued `losses` `(n_prompts, n_experts)` whose gaps above `scale` are compressed."""
+
+    scale: float
+    losses: FloatArray
+
+
 def compress_losses(
     losses: FloatArray, difficulty: FloatArray | None = None
-) -> tuple[float, FloatArray] | None:
-    """Return a scale, and losses `(n_prompts, n_experts)` whose gaps above it are compressed.
+) -> CompressedLosses | None:
+    """Compress the gaps of losses `(n_prompts, n_experts)` to the best loss of their prompt.
 
     None for losses in [0, 1], which are not compressed. Where the best expert was not measured, its
     loss is imputed.
@@ -114,7 +121,7 @@ def compress_losses(
     best = imputed_losses.min(axis=1, keepdims=True)
     regret = float((imputed_losses - best).mean(axis=0).min())
     scale = max(REGRET_SHARE * regret, _MIN_SCALE * typical_loss_std(losses))
-    return scale, log_compress(losses, best, scale)
+    return CompressedLosses(scale, log_compress(losses, best, scale))
 
 
 def contender_weights(mean: FloatArray, losses: NDArray[np.floating[Any]]) -> FloatArray:

@@ -118,8 +118,8 @@ def finetune(  # noqa: PLR0913 - what to learn from, where to start, where to pu
     tokenizer = read_tokenizer(start / TOKENIZER_FILE)
     ids = _token_ids(tokenizer, table.prompts, config.max_length)
     model = BertModel.from_pretrained(start, add_pooling_layer=False)
-    compression = compress_losses(table.losses)
-    targets = replace(table, losses=compression[1]) if compression else table
+    compressed = compress_losses(table.losses)
+    targets = replace(table, losses=compressed.losses) if compressed else table
     run = _FinetuneRun(model, ids, targets, config)
     run.train(checkpoint, progress=progress)
     encoder = export_encoder(

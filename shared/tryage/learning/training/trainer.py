@@ -81,8 +81,8 @@ def fit(  # noqa: PLR0913 - two inputs, the rest has defaults
     """
     config = config or FitConfig()
     check_table(table)
-    compression = compress_losses(table.losses, difficulty)
-    losses = compression[1] if compression else table.losses
+    compressed = compress_losses(table.losses, difficulty)
+    losses = compressed.losses if compressed else table.losses
     key = _checkpoint_key(table, encoder, embeddings, losses, difficulty, config)
     with open_stage_checkpoint(checkpoint, key, config.folds + 2, progress=progress) as stages:
         x, extractor = _fit_features(table, encoder, embeddings, config, stages)
@@ -92,7 +92,7 @@ def fit(  # noqa: PLR0913 - two inputs, the rest has defaults
         abilities = fit_abilities(positions, losses, initial_means)
         labels = tuple(name or UNNAMED_CATEGORY for name in table.categories or [None] * len(table))
         out_of_fold = _out_of_fold_positions(x, labels, factor_model, table.groups, config, stages)
-        calibration = calibrate(out_of_fold, abilities, table, factor_model.mean, compression)
+        calibration = calibrate(out_of_fold, abilities, table, factor_model.mean, compressed)
         head = fit_head(x, labels, tuple(sorted(set(labels))), factor_model.scores, config.seed)
         stages.progress_bar.update()
     perception = LearnedPerception(
