@@ -21,7 +21,7 @@ from tryage.perception.head import (
 )
 from tryage.perception.metadata_prior import MetadataPrior, MetadataScaler
 from tryage.perception.migration import migrate_perception
-from tryage.perception.model import LearnedPerception, ObservedExperts
+from tryage.perception.model import LearnedPerception
 from tryage.perception.serialization import (
     deserialize,
     read_arrays,
@@ -31,6 +31,7 @@ from tryage.perception.serialization import (
     write_header,
 )
 from tryage.perception.transformer import TransformerEncoder
+from tryage.perception.unmeasured import ObservedExperts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

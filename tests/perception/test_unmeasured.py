@@ -97,8 +97,8 @@ def test_a_prompt_alone_is_predicted_as_in_a_batch_in_any_block(perception, libr
     batch = view.predict(PROMPTS)
     for row, prompt in enumerate(PROMPTS):
         np.testing.assert_allclose(view.predict([prompt]).losses[0], batch.losses[row], atol=1e-5)
-    monkeypatch.setattr("tryage.perception.model._BLOCK_SIZE", 4)
-    monkeypatch.setattr("tryage.perception.model._MIN_BLOCK_WIDTH", 1)
+    monkeypatch.setattr("tryage.perception.unmeasured._BLOCK_SIZE", 4)
+    monkeypatch.setattr("tryage.perception.unmeasured._MIN_BLOCK_WIDTH", 1)
     np.testing.assert_allclose(view.predict(PROMPTS).losses, batch.losses, atol=1e-6)
     assert view.predict([]).losses.shape == (0, len(library))
 

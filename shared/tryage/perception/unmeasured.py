@@ -1,0 +1,189 @@
+"""Experts without measurements: predicted from metadata, then known better by feedback."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from tryage.core.perception import Perception, Prediction
+from tryage.perception.abilities import Gaussian
+from tryage.perception.metadata import metadata_features
+from tryage.perception.wrappers import match_columns
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from tryage.core.arrays import Float32Array, IndexArray
+    from tryage.core.library import Library
+    from tryage.perception.abilities import Abilities, Link, ReferencePredictions, SoftThreshold
+    from tryage.perception.head import EstimatorInputs, LatentPositions
+    from tryage.perception.metadata_prior import MetadataPrior
+
+_BLOCK_SIZE = 65_536  # numbers; a few blocks of that size fit into the second level of the cache
+
+_MIN_BLOCK_WIDTH = 256  # experts
+
+
+class LibraryPerception(Perception):
+    """What a `LearnedPerception` predicts for every expert of a library, in library order.
+
+    A million unmeasured experts share a few numbers per prompt. Their predictions are one small
+    product, a gather, the shrinkage and the link, block by block, so that intermediate results stay
+    in the cache. This object has no state of its own: it predicts with what the perception has
+    learned, and passes feedback on to the perception.
+    """
+
+    def __init__(self, perception: MeasuredPerception, library: Library) -> None:
+        self.experts = library.names
+        self._perception, self._library = perception, library
+        columns = match_columns(perception.experts, library)
+        self._known_rows = np.flatnonzero(columns >= 0)  # positions of known experts in the library
+        self._known_columns = columns[self._known_rows]
+        self._prior_abilities = perception.metadata_prior.predict(metadata_features(library))
+
+    def predict(self, prompts: Sequence[str]) -> Prediction:
+        """Predict the loss of every expert of the library, in one encoder pass."""
+        perception = self._perception
+        inputs = perception.estimator_inputs(prompts)
+        positions, observed_experts = perception.locate(inputs), perception.observed_experts
+        prediction, references = perception.predict_from_positions(positions, observed_experts)
+        losses, std = self._predict_from_prior(positions, references)
+        rows, columns = self._measured_rows_and_columns(observed_experts)
+        losses[:, rows], std[:, rows] = prediction.losses[:, columns], prediction.std[:, columns]
+        tokens = perception.forecast("output_tokens", inputs) if self._known_rows.size else None
+        return Prediction(losses, std, None if tokens is None else self._align_tokens(tokens))
+
+    def _predict_from_prior(
+        self, positions: LatentPositions, references: ReferencePredictions
+    ) -> tuple[Float32Array, Float32Array]:
+        """Predict all experts from their metadata, `(batch, n)`, with the standard deviations."""
+        soft_threshold, link = self._perception.soft_threshold, self._perception.link
+        prior, best = self._prior_abilities, references.best.astype(np.float32)
+        slopes = (positions.positions @ prior.slopes.T).astype(np.float32)
+        offsets = (positions.positions @ prior.offsets.T).astype(np.float32)
+        mean_ability = Gaussian(self._perception.abilities.prior.mean, prior.residual_covariance)
+        batch_std = positions.prior_std(mean_ability)[:, None].astype(np.float32)
+        losses = np.empty((len(slopes), len(prior)), np.float32)
+        std = np.empty_like(losses)
+        width = max(_BLOCK_SIZE // max(len(slopes), 1), _MIN_BLOCK_WIDTH)
+        for start in range(0, len(prior), width):
+            block = slice(start, start + width)
+            y, y_std = losses[:, block], std[:, block]
+            np.matmul(slopes, prior.inputs[:, block], out=y)
+            y += offsets.take(prior.profile_index[block], axis=1)
+            np.multiply(batch_std, prior.std_factors[block], out=y_std)
+            soft_threshold.apply_inplace(y, references.incumbent)
+            link.apply_inplace(y, y_std, best)
+        return losses, std
+
+    def _measured_rows_and_columns(
+        self, observed_experts: ObservedExperts
+    ) -> tuple[IndexArray, IndexArray]:
+        """Return the library positions of the known and observed experts, and their columns.
+
+        The columns are in the order of `predict_from_positions`.
+        """
+        n_known, library = len(self._perception.experts), self._library
+        index_pairs = [
+            (library.index(name), n_known + j)
+            for j, name in enumerate(observed_experts.names)
+            if name in library
+        ]
+        rows, columns = np.array(index_pairs, dtype=np.intp).reshape(-1, 2).T
+        return (
+            np.concatenate([self._known_rows, rows]),
+            np.concatenate([self._known_columns, columns]),
+        )
+
+    def _align_tokens(self, tokens: Float32Array) -> Float32Array:
+        """Put the forecast lengths in library order, NaN for unmeasured experts."""
+        aligned_tokens = np.full((len(tokens), len(self._prior_abilities)), np.nan, np.float32)
+        aligned_tokens[:, self._known_rows] = tokens[:, self._known_columns]
+        return aligned_tokens
+
+    def observe(self, prompt: str, expert: str, loss: float) -> None:
+        """Learn from one measured loss of an expert of the library, in place.
+
+        The perception may have measured the expert before or not.
+        """
+        i = self._library.index(expert)
+        known_index = np.flatnonzero(self._known_rows == i)
+        if known_index.size:
+            column = int(self._known_columns[known_index[0]])
+            self._perception.observe(prompt, self._perception.experts[column], loss)
+        else:
+            self._perception.observe_unmeasured(
+                prompt, self.experts[i], loss, self._prior_abilities[i]
+            )
+
+    def count_tokens(self, prompts: Sequence[str]) -> NDArray[np.integer[Any]]:
+        """Count the tokens of each prompt, `(batch,)`, in the encoder's tokenizer."""
+        return self._perception.count_tokens(prompts)
+
+
+class MeasuredPerception(Protocol):
+    """What a `LibraryPerception` needs of the `LearnedPerception` of the measured experts."""
+
+    experts: tuple[str, ...]
+    abilities: Abilities
+    soft_threshold: SoftThreshold
+    link: Link
+    metadata_prior: MetadataPrior
+    observed_experts: ObservedExperts
+
+    def estimator_inputs(self, prompts: Sequence[str]) -> EstimatorInputs:
+        """Encode prompts once, and return what all estimators of the head use."""
+        ...
+
+    def locate(self, inputs: EstimatorInputs) -> LatentPositions:
+        """Return the positions of prompts in the ability space."""
+        ...
+
+    def predict_from_positions(
+        self, positions: LatentPositions, observed_experts: ObservedExperts
+    ) -> tuple[Prediction, ReferencePredictions]:
+        """Predict all known and all `observed_experts`, the known ones first."""
+        ...
+
+    def forecast(self, measure: str, inputs: EstimatorInputs) -> Float32Array | None:
+        """Forecast a measure of the known experts, `(batch, n_experts)`, None if it is unknown."""
+        ...
+
+    def count_tokens(self, prompts: Sequence[str]) -> NDArray[np.integer[Any]]:
+        """Count the tokens of each prompt, `(batch,)`."""
+        ...
+
+    def observe(self, prompt: str, expert: str, loss: float) -> None:
+        """Learn from one measured loss of a known expert, in place."""
+        ...
+
+    def observe_unmeasured(self, prompt: str, name: str, loss: float, prior: Gaussian) -> None:
+        """Learn from one measured loss of an unmeasured expert: the update starts from `prior`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedExperts:
+    """Experts that were not onboarded, but for which feedback arrived, with their abilities."""
+
+    names: tuple[str, ...]
+    abilities: Abilities
+
+    def index(self, name: str) -> int | None:
+        """Return the position of an expert, None if it is not among them."""
+        return self.names.index(name) if name in self.names else None
+
+    def with_ability(self, name: str, ability: Gaussian) -> ObservedExperts:
+        """Replace the ability of an expert, or add the expert."""
+        i = self.index(name)
+        names = self.names if i is not None else (*self.names, name)
+        return ObservedExperts(names, self.abilities.with_ability(i, ability))
+
+    def without_expert(self, name: str) -> ObservedExperts:
+        """Remove an expert, if it is among them."""
+        indices = [i for i, other_name in enumerate(self.names) if other_name != name]
+        return ObservedExperts(tuple(self.names[i] for i in indices), self.abilities.take(indices))
