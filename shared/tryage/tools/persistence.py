@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save
 
 from tryage.errors import PersistenceError
 from tryage.perception.migration import rename_fields
 from tryage.perception.persistence import load_encoder
-from tryage.perception.serialization import deserialize, read_header, serialize
+from tryage.perception.serialization import (
+    deserialize,
+    read_arrays,
+    read_header,
+    serialize,
+    write_arrays,
+    write_header,
+)
 from tryage.tools.matching import Feedback, ToolMatcher
 
 if TYPE_CHECKING:
@@ -97,10 +99,8 @@ def save_matcher(matcher: ToolMatcher, feedback: Feedback, folder: Path) -> None
     matcher_data = serialize(matcher, "fit", arrays)
     names = sorted(feedback.sums)
     arrays |= {_feedback_key(i): feedback.sums[name] for i, name in enumerate(names)}
-    contiguous_arrays = {key: np.ascontiguousarray(array) for key, array in arrays.items()}
-    (folder / WEIGHTS_FILE).write_bytes(save(contiguous_arrays))
-    header = {"format": FORMAT, "fit": matcher_data, "taught": names}
-    (folder / HEADER_FILE).write_text(json.dumps(header, indent=1) + "\n", "utf-8")
+    write_arrays(folder / WEIGHTS_FILE, arrays)
+    write_header(folder / HEADER_FILE, {"format": FORMAT, "fit": matcher_data, "taught": names})
 
 
 def load_ranker_parts(folder: Path, encoder_folder: Path) -> dict[str, Any]:
@@ -110,10 +110,7 @@ def load_ranker_parts(folder: Path, encoder_folder: Path) -> dict[str, Any]:
         PersistenceError: a file is missing, damaged, or from a newer version.
     """
     header = read_header(folder / HEADER_FILE, "tool ranker", FORMAT, _HEADER_FIELDS)
-    try:
-        arrays = load_file(folder / WEIGHTS_FILE)
-    except (OSError, SafetensorError) as error:
-        raise PersistenceError(f"{folder} holds no readable tool ranker: {error}") from error
+    arrays = read_arrays(folder / WEIGHTS_FILE, "tool ranker")
     matcher_data = header["fit"]
     if header["format"] == 1:
         matcher_data = rename_fields(matcher_data, _FORMAT_1)
