@@ -1,4 +1,4 @@
-"""A checked batch: preferences and conversations per prompt, flags, and estimated tokens."""
+"""A checked batch: preferences and conversations per prompt, and flags."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from tryage.core.request import (
     check_preferences,
     check_prompts,
     conversation_state,
-    estimate_tokens,
     group_by_preferences,
     merge_preferences,
 )
@@ -104,10 +103,3 @@ def test_the_serving_expert_is_found_by_any_of_its_names_or_is_absent():
     assert state.current.tolist() == [1, -1, -1]
     assert state.cached_tokens.tolist() == [5, 5, 0]
     assert conversation_state(requests[2:], Library(["a", "b"])) is None
-
-
-@pytest.mark.parametrize(
-    ("text", "tokens"), [("", 0), ("abcd", 1), ("abcde", 2), ("日本", 2), ("\ud800", 1)]
-)
-def test_four_bytes_are_estimated_as_one_token(text, tokens):
-    assert estimate_tokens(text) == tokens

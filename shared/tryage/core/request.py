@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
@@ -12,6 +11,9 @@ import numpy as np
 from tryage.core.constraints import Constraint, ConversationState, active_weights
 from tryage.core.flags import extract_flags
 from tryage.core.preferences import Preferences
+from tryage.core.token_estimate import (
+    estimate_tokens as estimate_tokens,  # noqa: PLC0414 - its former place, exported for users
+)
 from tryage.errors import InputError
 
 if TYPE_CHECKING:
@@ -21,7 +23,6 @@ if TYPE_CHECKING:
 PreferencesLike: TypeAlias = Preferences | Sequence[Preferences | None] | None
 
 _NO_PREFERENCES = Preferences()
-_BYTES_PER_TOKEN = 4  # of UTF-8; a rule of thumb for English, and roughly for other languages
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,8 +172,3 @@ def merge_preferences(own: Preferences, call: Preferences) -> Preferences:
     if not own.weights and not own.requirements:
         return call
     return Preferences({**own.weights, **call.weights}, (*own.requirements, *call.requirements))
-
-
-def estimate_tokens(text: str) -> float:
-    """Estimate the number of tokens of a text from its bytes."""
-    return float(math.ceil(len(text.encode("utf-8", "surrogatepass")) / _BYTES_PER_TOKEN))
