@@ -12,8 +12,8 @@ from langchain_core.runnables import Runnable
 import tryage.chat.clients
 from tryage.chat.candidates import CandidatePool, ClientFacts, candidate_experts
 from tryage.chat.model_names import model_name_of
-from tryage.core.client_errors import without_secrets
 from tryage.core.decision import Decision
+from tryage.core.redaction import without_secrets
 from tryage.core.validation import require_extra
 from tryage.errors import InputError
 

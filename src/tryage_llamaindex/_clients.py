@@ -15,8 +15,8 @@ import tryage.chat.clients
 from tryage.chat.candidates import CandidatePool, ClientFacts, candidate_experts
 from tryage.chat.clients import HubClientFactory
 from tryage.chat.model_names import model_name_of
-from tryage.core.client_errors import is_secret, without_secrets
 from tryage.core.preferences import Preferences
+from tryage.core.redaction import is_secret, without_secrets
 from tryage.errors import InputError, MissingExtraError
 from tryage_llamaindex._call import supports_tools
 

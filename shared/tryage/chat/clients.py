@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from typing_extensions import Self
 
-from tryage.core.client_errors import without_secrets
+from tryage.core.redaction import without_secrets
 from tryage.errors import InputError
 
 if TYPE_CHECKING:

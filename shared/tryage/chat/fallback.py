@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 from tryage.chat.conversation import has_unverified_requirements
 from tryage.chat.router import RoutingRecord
-from tryage.core.client_errors import describe_error, should_fall_back
+from tryage.core.client_errors import should_fall_back
+from tryage.core.redaction import describe_error
 from tryage.errors import AllFailedError
 
 if TYPE_CHECKING:

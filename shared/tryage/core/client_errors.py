@@ -1,4 +1,4 @@
-"""Errors of model clients: whether another model may answer, and messages without secrets.
+"""Errors of model clients: whether another model may answer, and when to ask again.
 
 Errors are recognised by status codes and class names, so no client library has to be installed:
 openai, anthropic, google, boto, httpx, and LangChain and LlamaIndex around them.
@@ -6,9 +6,7 @@ openai, anthropic, google, boto, httpx, and LangChain and LlamaIndex around them
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from typing import Any
 
 # The request itself is refused: every model would refuse it.
 _REFUSED_STATUS = frozenset({400, 405, 406, 411, 415, 422, 451})
@@ -38,21 +36,6 @@ _PROGRAMMING_ERRORS = (
     AssertionError,
     NameError,
 )
-
-_SECRET_PATTERN = re.compile(
-    r"""(?ix)
-    \b(?:(?:sk|pk|rk|gsk|hf|xai|pplx|nvapi|r8)[-_]|AIza)[\w*.-]{4,}    # keys by their prefix
-    | \bbearer\s+[^\s"',;]+
-    | (?<=://)[^/\s:@]+:[^/\s@]+(?=@)                                  # user:password in an address
-    | (?<=[?&])(?:key|api[-_]?key|token|access_token|sig|signature)=[^&\s"']+
-    | \b(?:api[-_ ]?key|token|secret|password|authorization)\b["']?\s*[:=]\s*["']?[^\s"',;}]+
-    | \b[0-9a-f]{32,}\b
-    """
-)
-_SECRET_WORDS = ("key", "token", "secret", "password", "credential", "credentials", "authorization")
-_NON_LETTERS = re.compile(r"[^a-z]+")
-_MAX_REDACTED_CHARS = 10_000  # `redact` drops the rest of a longer text
-_MAX_MESSAGE_CHARS = 300
 
 
 def should_fall_back(error: BaseException, *, unverified: bool = False) -> bool:
@@ -98,37 +81,6 @@ def status_of(error: BaseException) -> int | None:
     return None
 
 
-def describe_error(error: BaseException) -> str:
-    """Return an error in one line without secrets: its class and the start of its message."""
-    name = type(error).__name__
-    message = " ".join(redact(str(error)).split())[:_MAX_MESSAGE_CHARS]
-    return f"{name}: {message}" if message else name
-
-
-def redact(text: str) -> str:
-    """Return the first 10,000 characters with `***` for all that looks like a credential."""
-    return _SECRET_PATTERN.sub("***", text[:_MAX_REDACTED_CHARS])
-
-
-def is_secret(name: str, value: object) -> bool:
-    """Return whether a setting is a credential, judged by its type, its name and its value."""
-    if hasattr(value, "get_secret_value"):  # pydantic's SecretStr
-        return True
-    if value is None or isinstance(value, (bool, int, float)):  # max_tokens, eos_token_id
-        return False
-    named = any(part.endswith(_SECRET_WORDS) for part in _NON_LETTERS.split(name.casefold()))
-    return named or (isinstance(value, str) and redact(value) != value[:_MAX_REDACTED_CHARS])
-
-
-def without_secrets(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings without credentials, at any depth."""
-    return {
-        name: _without_nested_secrets(value)
-        for name, value in settings.items()
-        if not is_secret(str(name), value)
-    }
-
-
 def _matches_any(words: tuple[str, ...], names: list[str]) -> bool:
     return any(word in name for word in words for name in names)
 
@@ -143,10 +95,15 @@ def _has_code(error: BaseException, codes: tuple[str, ...]) -> bool:
     return any(code in str(value).casefold() for value in found if value for code in codes)
 
 
-def _without_nested_secrets(value: Any) -> Any:  # noqa: ANN401 - a setting may have any type
-    if isinstance(value, Mapping):
-        return without_secrets(value)
-    if isinstance(value, (list, tuple)):
-        kept = [_without_nested_secrets(inner) for inner in value if not is_secret("", inner)]
-        return tuple(kept) if isinstance(value, tuple) else kept
-    return value
+def retry_after(error: BaseException) -> float | None:
+    """Return the seconds after which the provider allows the next request, None if unknown."""
+    response = getattr(error, "response", None)
+    headers = getattr(response, "headers", None) or {}
+    value = str(headers.get("retry-after", "")).strip()
+    return float(value) if value.isdecimal() else None
+
+
+def marks_unhealthy(error: BaseException) -> bool:
+    """Return whether the model will probably fail for the next request, too."""
+    status = status_of(error)
+    return should_fall_back(error) and status not in {400, 413, 422}

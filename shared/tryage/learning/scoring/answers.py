@@ -8,8 +8,8 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from tryage.core.client_errors import describe_error
 from tryage.core.expert import Expert
+from tryage.core.redaction import describe_error
 from tryage.core.validation import check_number, require_extra
 from tryage.errors import InputError, MeasurementError
 from tryage.learning.scoring.measurement import Measurement, MeasurerIdentity, Prompt

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tryage.core.client_errors import describe_error
+from tryage.core.redaction import describe_error
 from tryage.core.validation import check_number, require_extra
 from tryage.errors import InputError
 from tryage.learning.scoring.ray_run import RayRun

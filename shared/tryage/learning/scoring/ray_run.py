@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from typing_extensions import Self
 
-from tryage.core.client_errors import describe_error
+from tryage.core.redaction import describe_error
 from tryage.errors import MeasurementError, TryageError
 from tryage.learning.scoring.ray_scheduling import BudgetLedger, ChunkQueue
 from tryage.learning.scoring.ray_worker import Worker
