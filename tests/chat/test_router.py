@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import re
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -161,7 +162,8 @@ def test_a_stored_record_keeps_the_turn_with_its_reason_and_scores(chat, percept
     assert (first["model"], first["how"], first["turn"]) == ("small", "routed", "turn 1")
     going_on = Conversation([*talk.turns, *TOOL_LOOP])
     again = chat.plan_record(going_on, {**first, "served_by": "small"}, "turn 1")
-    assert again == {**first, "how": "kept for the turn"}
+    assert again == {**first, "id": again["id"], "how": "kept for the turn"}
+    assert again["id"] != first["id"]
     assert len(perception.passes) == 1
 
 
@@ -267,6 +269,13 @@ def test_a_record_is_short_and_holds_no_text_of_the_prompt(chat):
     assert record["scores"]["small"] == 0.0
     assert "secret" not in repr(record)
     assert chat.plan(talk_of("small")).record("big")["reason"] == "small failed"
+
+
+def test_the_id_of_a_plan_is_random_and_in_its_record(chat):
+    plans = [chat.plan(talk_of("small question")) for _ in range(50)]
+    assert len({plan.id for plan in plans}) == 50
+    assert all(plan.record()["id"] == plan.record("big")["id"] == plan.id for plan in plans)
+    assert re.fullmatch("[0-9a-f]{16}", plans[0].id)
 
 
 def test_many_threads_may_plan_at_the_same_time(chat):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import pytest
-from pydantic import ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from tryage import Expert, Preferences, Router
 from tryage.chat import Conversation, Turn
 from tryage.chat.candidates import CandidatePool
 from tryage.chat.settings import (
     RoutingFields,
+    check_settings,
     find_hub_models,
     max_answer_tokens,
     to_preferences,
@@ -47,11 +48,35 @@ def test_preferences_and_experts_may_be_dicts_and_are_written_as_dicts():
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"sticky": "forever"}, {"max_attempts": 0}, {"router": "bundled"}]
+    "wrong",
+    [
+        {"sticky": "forever"},
+        {"max_attempts": 0},
+        {"router": "bundled"},
+        {"deadline": 0},
+        {"deadline": float("inf")},
+        {"attempt_timeout": -1},
+        {"retry_on": {"long"}},
+    ],
 )
 def test_wrong_settings_are_refused(wrong):
     with pytest.raises(ValidationError):
         RoutingFields(**wrong)
+
+
+def test_a_misspelt_setting_is_refused_with_the_nearest_name():
+    check_settings(["sticky", "retry_on"], RoutingFields)
+    with pytest.raises(InputError, match=r"'stickyy' is not a setting of Model\. .*mean sticky"):
+        check_settings(["preferences", "stickyy"], Model)
+
+
+def test_a_setting_may_belong_to_any_of_several_classes_and_have_an_alias():
+    class Client(BaseModel):
+        stop: list[str] = Field(default=[], alias="stop_sequences")
+
+    check_settings(["stop", "stop_sequences", "sticky"], Model, Client)
+    with pytest.raises(InputError, match=r"setting of Model or Client\. .*mean stop_sequences"):
+        check_settings(["stop_sequence"], Model, Client)
 
 
 def test_a_default_that_is_not_one_of_the_models_is_refused():

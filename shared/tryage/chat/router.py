@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import secrets
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 from tryage.chat.conversation import (
@@ -30,10 +31,10 @@ ReasonKind: TypeAlias = Literal["routed", "kept for the turn", "kept for the thr
 RoutingRecord: TypeAlias = dict[str, Any]
 """A plan as plain values: for a message, a trace or a checkpoint, which may refuse classes.
 
-`model` is the expert that answers, `how` the kind of the choice (a `ReasonKind`), `reason` the
-choice in words, `scores` the totals of the best experts; `confidence` and `flags` are there if
-they are known. The fallback adds the models that failed, and the agents' middleware `served_by`,
-the model that answered.
+`id` is the random id of the plan, `model` the expert that answers, `how` the kind of the choice (a
+`ReasonKind`), `reason` the choice in words, `scores` the totals of the best experts; `confidence`
+and `flags` are there if they are known. The fallback adds the models that failed, and the agents'
+middleware `served_by`, the model that answered.
 """
 
 _MAX_RECORDED_SCORES = 5  # enough to compare the best experts, short enough for every message
@@ -132,7 +133,13 @@ class ChatRouter:
         pending_plan = self._read_call(conversation, preferences, model, turn)
         if previous.get("turn") == turn and self._keeps_turn(pending_plan, current_model):
             turn_record = {key: value for key, value in previous.items() if key != "served_by"}
-            return {**turn_record, "model": current_model, "how": "kept for the turn", "turn": turn}
+            kept = {
+                "id": _new_id(),
+                "model": current_model,
+                "how": "kept for the turn",
+                "turn": turn,
+            }
+            return {**turn_record, **kept}
         plan = _plan_or_raise(
             self._route_pending([replace(pending_plan, current_model=current_model)])
         )
@@ -245,6 +252,11 @@ class ChatRouter:
         return RoutingPlan(decision, name, kind, pending_plan.key, pending_plan.requirements)
 
 
+def _new_id() -> str:
+    """Return a random id of a decision, 16 hexadecimal digits."""
+    return secrets.token_hex(8)
+
+
 @dataclass(frozen=True, slots=True)
 class RoutingPlan:
     """The decision about one conversation.
@@ -252,6 +264,7 @@ class RoutingPlan:
     `first` names the expert that is asked first. It is the decision's own expert, unless
     `reason_kind` says that the conversation stays with another one. `key` stands for the turn and
     the preferences of the call. `requirements` are what the conversation requires of any expert.
+    `id` is random, and the same in the record, in the logs and on the answer.
     """
 
     decision: Decision
@@ -259,6 +272,7 @@ class RoutingPlan:
     reason_kind: ReasonKind
     key: tuple[str, Preferences]
     requirements: tuple[Requirement, ...] = ()
+    id: str = field(default_factory=_new_id)
 
     @property
     def reason(self) -> str:
@@ -287,6 +301,7 @@ class RoutingPlan:
         best_experts = self.decision.ranking[:_MAX_RECORDED_SCORES]
         name = served_by or self.first
         record: RoutingRecord = {
+            "id": self.id,
             "model": name,
             "reason": self.reason if name == self.first else f"{self.first} failed",
             "how": self.reason_kind,

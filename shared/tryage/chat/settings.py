@@ -7,7 +7,7 @@ need it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeAlias, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_serializer, field_validator
 
@@ -18,6 +18,7 @@ from tryage.chat.router import (
 )
 from tryage.core.expert import Expert
 from tryage.core.preferences import Preferences
+from tryage.core.validation import did_you_mean
 from tryage.errors import InputError
 from tryage.router import Router
 
@@ -30,6 +31,9 @@ MODEL_KEY = "tryage_model"
 _MAX_TOKENS_KEYS = ("max_tokens", "max_completion_tokens", "max_output_tokens", "max_new_tokens")
 
 C = TypeVar("C")
+
+RefusedAnswer: TypeAlias = Literal["empty", "length"]
+"""An answer without any content, or one that its limit of tokens has cut off."""
 
 
 class RoutingFields(BaseModel):
@@ -50,8 +54,20 @@ class RoutingFields(BaseModel):
     default: str | None = None
     """The model that answers if no choice is possible; None raises instead."""
 
+    default_exempt: bool = False
+    """Whether the default may answer without meeting the requirements."""
+
     max_attempts: int | None = Field(default=None, ge=1)
     """How many models may be asked for one answer; None is all."""
+
+    deadline: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    """Seconds for a whole call, over all models that are asked; None is no limit."""
+
+    attempt_timeout: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    """Seconds for one model's answer, or for the beginning of its stream; None is no limit."""
+
+    retry_on: frozenset[RefusedAnswer] = frozenset()
+    """Which answers are refused, so that the next model is asked: "empty", "length" or both."""
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
     _pool: CandidatePool = PrivateAttr()
@@ -94,6 +110,27 @@ class RoutingFields(BaseModel):
         return self._router_cache.get(
             self._pool, self.router, self.preferences, self.default, self.sticky
         )
+
+
+def check_settings(names: Iterable[str], *classes: type[BaseModel]) -> None:
+    """Raise unless each name is a field, or the alias of a field, of at least one of the classes.
+
+    Raises:
+        InputError: a name is none; the message has the nearest field.
+    """
+    known_names = {name for cls in classes for name in _setting_names(cls)}
+    for name in names:
+        if name not in known_names:
+            owners = " or ".join(cls.__name__ for cls in classes)
+            raise InputError(
+                f"{name!r} is not a setting of {owners}.{did_you_mean(name, known_names)}"
+            )
+
+
+def _setting_names(cls: type[BaseModel]) -> set[str]:
+    """Return the names of a model's fields, with their aliases."""
+    fields = cls.model_fields
+    return {*fields, *(field.alias for field in fields.values() if field.alias is not None)}
 
 
 def to_preferences(value: object) -> Preferences:
