@@ -8,6 +8,9 @@ TryageError
 ├── NoExpertError (LookupError)        no expert is eligible, and no default may be used
 ├── PerceptionError (RuntimeError)     the predictions are unusable (NaN, shape, failed encoder)
 ├── AllFailedError (RuntimeError)      every expert that was called has failed
+├── InvalidAnswerError (RuntimeError)  a model replied, but its answer cannot be used
+├── AttemptTimeoutError (TimeoutError)    one model took longer than its limit
+├── DeadlineExceededError (TimeoutError)  a whole call took longer than its limit
 ├── MeasurementError (RuntimeError)    an expert cannot be measured further
 ├── PersistenceError (OSError)         a saved router that is missing, damaged or too new
 ├── CatalogueError (OSError)           a local catalogue that cannot be read or written
@@ -58,6 +61,33 @@ class PerceptionError(TryageError, RuntimeError):
 
 class AllFailedError(TryageError, RuntimeError):
     """Every expert that was called has failed; the message lists their errors without secrets.
+
+    `failures` holds `(expert, error)` in the order of the attempts.
+    """
+
+    def __init__(self, message: str, failures: Sequence[tuple[str, BaseException]] = ()) -> None:
+        super().__init__(message)
+        self.failures = tuple(failures)
+
+
+class InvalidAnswerError(TryageError, RuntimeError):
+    """A model replied, but its answer cannot be used, so the next model is asked.
+
+    `answer` is the refused answer if the caller can still use it: when no model gives a better one,
+    it is returned. None means that there is nothing to use.
+    """
+
+    def __init__(self, message: str, answer: object = None) -> None:
+        super().__init__(message)
+        self.answer = answer
+
+
+class AttemptTimeoutError(TryageError, TimeoutError):
+    """One model took longer than its limit, so the next model is asked."""
+
+
+class DeadlineExceededError(TryageError, TimeoutError):
+    """A whole call took longer than its limit; the message lists the errors without secrets.
 
     `failures` holds `(expert, error)` in the order of the attempts.
     """
