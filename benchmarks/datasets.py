@@ -78,7 +78,7 @@ def load(name: str) -> QTable:
         texts = [f"{text}\n{extra}" for text, extra in zip(texts, more, strict=True)]
     ids = prompts["prompt_id"].to_pylist()
     experts, columns = _responses_wide(ids) if name == "metabench" else _outcomes(name, ids)
-    return QTable(
+    table = QTable(
         prompts=texts,
         experts=experts,
         losses=1.0 - columns.pop("score") / data_set.scale,
@@ -86,6 +86,7 @@ def load(name: str) -> QTable:
         sources=prompts[data_set.source].to_pylist() if data_set.source else (name,) * len(texts),
         **columns,
     )
+    return table.merge_experts()  # three pairs of metabench's names differ in case alone
 
 
 def _read(name: str, part: str) -> pa.Table:

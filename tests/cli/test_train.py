@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -139,3 +140,22 @@ def test_training_loads_neither_ray_nor_chat_nor_scoring_engines(qtable, encoder
              "tryage.learning.cotraining", "tryage.learning.scoring")  # fmt: skip
     assert not {name for name in loaded if name.startswith(rooms)}
     assert not loaded & {"ray", "torch", "transformers", "httpx", "huggingface_hub"}
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate"])
+def test_names_that_differ_in_case_are_refused_before_any_work_or_merged(
+    tryage, table, encoder_folder, tmp_path, monkeypatch, command
+):
+    names = ("Tiny-1B", "tiny-1b", *table.experts[2:])
+    path = tmp_path / "outcomes.csv"
+    replace(table, experts=names).write(path)
+    out = ("-o", tmp_path / "mine") if command == "train" else ("--folds", 2)
+    words = (command, path, *out, "--encoder", encoder_folder)
+    with monkeypatch.context() as patched:
+        patched.setattr("tryage.cli.train.resolve_encoder", lambda _: pytest.fail("work began"))
+        done = tryage(*words)
+    assert done.exit_code != 0
+    assert "'Tiny-1B' and 'tiny-1b'" in done.stderr
+    assert "--merge-names" in done.stderr
+    done = tryage(*words, "--merge-names")
+    assert done.exit_code == 0, done.stderr

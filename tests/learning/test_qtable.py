@@ -132,3 +132,25 @@ def test_importing_it_loads_neither_ray_nor_scoring_nor_chat(module):
     )
     roots = ("ray", "filelock", "pyarrow", "tryage.chat", "tryage.learning.scoring")
     assert not [name for name in output.stdout.split() if name.startswith(roots)]
+
+
+# Names that differ in case alone ---------------------------------------------------------------
+
+
+def test_experts_whose_names_differ_in_case_are_named_with_what_to_do():
+    table = small_table(experts=["Org/Model", "org/model"])
+    with pytest.raises(QTableError, match=r"'Org/Model' and 'org/model'.*merge_experts"):
+        table.check_expert_names()
+    small_table().check_expert_names()
+
+
+def test_merged_experts_have_the_mean_of_what_is_known_and_the_first_name():
+    merged = small_table(experts=["Org/Model", "org/model"]).merge_experts()
+    assert merged.experts == ("Org/Model",)
+    assert merged.losses[:, 0].tolist() == [0.5, 0.25, 0.75, 0.125]
+    assert merged.costs[:, 0] == pytest.approx([0.01, 0.26, 0.14, 0.75])
+    assert merged.prompts == small_table().prompts
+
+
+def test_merging_changes_nothing_where_all_names_differ():
+    assert small_table().merge_experts().equals(small_table())

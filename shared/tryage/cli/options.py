@@ -77,6 +77,14 @@ LossColumn: TypeAlias = Annotated[
     ),
 ]
 
+MergeNames: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--merge-names",
+        help="Make one expert of those whose names differ in case alone, with their mean loss.",
+    ),
+]
+
 ScoreScale: TypeAlias = Annotated[
     float, typer.Option("--score-scale", metavar="MAX", help="The best possible score.")
 ]

@@ -13,6 +13,7 @@ import typer
 from tryage.cli.options import (
     EncoderPath,
     LossColumn,
+    MergeNames,
     OutputFolder,
     QTablePath,
     ScoreScale,
@@ -46,6 +47,7 @@ def train(
     ] = None,
     score_scale: ScoreScale = 1.0,
     loss: LossColumn = "loss",
+    merge_names: MergeNames = False,
     seed: Seed = 0,
     checkpoint: Annotated[
         Path | None,
@@ -63,12 +65,11 @@ def train(
     ] = None,
 ) -> None:
     """Train a router on measured losses and save it."""
-    from tryage.learning.qtable import QTable
     from tryage.learning.training.trainer import FitConfig, check_table, fit
 
     if encoder_path is not None and finetune is not None:
         raise InputError("--finetune trains an encoder of its own; give it or --encoder, not both")
-    table = QTable.read(qtable, score_scale=score_scale, loss=loss)
+    table = _read_table(qtable, score_scale, loss, merge_names=merge_names)
     check_table(table)
     library = _read_library(experts or _scored_experts(qtable), table.experts)
     with ExitStack() as stack:
@@ -88,6 +89,13 @@ def train(
         )
         _save_router(perception, table, library, output)
     _print_report(perception.report, table, output)
+
+
+def _read_table(path: Path, score_scale: float, loss: str, *, merge_names: bool) -> QTable:
+    from tryage.learning.qtable import QTable
+
+    table = QTable.read(path, score_scale=score_scale, loss=loss)
+    return table.merge_experts() if merge_names else table
 
 
 def _scored_experts(qtable: Path) -> Path | None:
@@ -152,6 +160,7 @@ def evaluate(
     encoder_path: EncoderPath = None,
     score_scale: ScoreScale = 1.0,
     loss: LossColumn = "loss",
+    merge_names: MergeNames = False,
     folds: Annotated[
         int, typer.Option(min=2, help="The number of parts; each is tested once.")
     ] = 5,
@@ -177,9 +186,8 @@ def evaluate(
         check_folds,
         make_routing_method,
     )
-    from tryage.learning.qtable import QTable
 
-    table = QTable.read(qtable, score_scale=score_scale, loss=loss)
+    table = _read_table(qtable, score_scale, loss, merge_names=merge_names)
     check_folds(table, folds)
     encoder = CachingEncoder(resolve_encoder(encoder_path))
     evaluation = cross_validate(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
@@ -150,6 +151,43 @@ class QTable:
             changes[name] = None if matrix is None else matrix[:, indices]
         return replace(self, **changes)  # type: ignore[arg-type]  # mypy cannot see the names
 
+    def check_expert_names(self) -> None:
+        """Refuse experts whose names differ in case alone: a library ignores the case.
+
+        Raises:
+            QTableError: there are such experts; it names them all.
+        """
+        if groups := self._case_variants():
+            pairs = "; ".join(" and ".join(map(repr, names)) for names in groups)
+            raise QTableError(
+                f"names of experts differ in case alone: {pairs}; rename one of each, or make one "
+                "expert of them, with the mean of their losses: --merge-names of the command, "
+                "merge_experts() of the table"
+            )
+
+    def merge_experts(self) -> QTable:
+        """Return the table in which experts whose names differ in case alone are one.
+
+        It has the name that comes first, and the mean of what was measured of them on each prompt.
+        """
+        columns: dict[str, list[int]] = defaultdict(list)
+        for column, name in enumerate(self.experts):
+            columns[name.casefold()].append(column)
+        changes: dict[str, object] = {"experts": [self.experts[own[0]] for own in columns.values()]}
+        for name in ("losses", *_CELL_FIELDS):
+            matrix = getattr(self, name)
+            if matrix is not None:
+                means = [_known_mean(matrix[:, own].T) for own in columns.values()]
+                changes[name] = np.stack(means, axis=1) if means else matrix
+        return replace(self, **changes)  # type: ignore[arg-type]  # mypy cannot see the names
+
+    def _case_variants(self) -> list[list[str]]:
+        """Return the names of the experts that differ in case alone, in groups."""
+        groups: dict[str, list[str]] = defaultdict(list)
+        for name in self.experts:
+            groups[name.casefold()].append(name)
+        return [names for names in groups.values() if len(names) > 1]
+
     @staticmethod
     def concat(tables: Sequence[QTable]) -> QTable:
         """Stack tables; experts are joined by name, and what one table lacks is a gap.
@@ -294,7 +332,7 @@ def _equal_with_nan(value: object, other: object) -> bool:
 
 
 def _known_mean(matrix: Float32Array) -> FloatArray:
-    """Average the known values of each expert, `(n_experts,)`, NaN for an expert without any."""
+    """Average the known values of each column, `(n_columns,)`, NaN for a column without any."""
     count = np.count_nonzero(~np.isnan(matrix), axis=0)
     total = np.nansum(matrix, axis=0, dtype=np.float64)
     mean: FloatArray = np.divide(total, count, out=np.full(len(count), np.nan), where=count > 0)

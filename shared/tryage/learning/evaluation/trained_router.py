@@ -60,11 +60,13 @@ class CachingEncoder:
 
 
 def check_folds(table: QTable, n_folds: int) -> None:
-    """Refuse a table with so few prompts that no router can be trained in every fold.
+    """Refuse a table with which no router can be trained in every fold.
 
     Raises:
         QTableError: there are too few prompts; it says how many there are, and how many are needed.
+            Or names of experts differ in case alone.
     """
+    table.check_expert_names()
     usable_groups = table.groups[table.measured.any(axis=1)]
     n_train = min_train_size(usable_groups, n_folds)
     if n_train < MIN_PROMPTS:

@@ -76,7 +76,8 @@ def fit(  # noqa: PLR0913 - two inputs, the rest has defaults
         progress: Whether to show a progress bar.
 
     Raises:
-        QTableError: fewer than ten different prompts, or a prompt or expert without a loss.
+        QTableError: fewer than ten different prompts, a prompt or expert without a loss, or experts
+            whose names differ in case alone.
         MissingExtraError: scikit-learn is not installed.
     """
     config = config or FitConfig()
@@ -110,11 +111,13 @@ def fit(  # noqa: PLR0913 - two inputs, the rest has defaults
 
 
 def check_table(table: QTable) -> None:
-    """Refuse a table that is too small to learn from.
+    """Refuse a table that no router can learn from.
 
     Raises:
-        QTableError: fewer than ten different prompts, or a prompt or expert without a loss.
+        QTableError: fewer than ten different prompts, a prompt or expert without a loss, or experts
+            whose names differ in case alone.
     """
+    table.check_expert_names()
     n_empty = int((~table.measured.any(axis=1)).sum())
     unmeasured_experts = [table.experts[i] for i in np.flatnonzero(~table.measured.any(axis=0))]
     n_prompts = len(set(table.prompts))
