@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -139,21 +139,18 @@ class PlannedCall:
     plan: RoutingPlan
     config: RunnableConfig
 
-    @property
-    def messages(self) -> list[BaseMessage]:
-        """The messages that a model is sent: without the flags that the decision has read."""
-        messages: list[BaseMessage] = clean_input(self.plan.decision, self.call.messages)
-        return messages
-
-    def get_client(self, name: str) -> ChatClient:
-        """Return a model with the bound arguments.
+    def get_client(self, name: str) -> ClientCall:
+        """Return a model with the bound arguments, and what it is sent.
 
         Raises:
             Exception: the model cannot be made, or cannot bind them.
         """
-        return self.call.arguments.apply_to(self.session.get_client(name))
+        client = self.session.get_client(name)
+        # Without the flags that the decision has read.
+        messages: list[BaseMessage] = clean_input(self.plan.decision, self.call.messages)
+        return ClientCall(self.call.arguments.apply_to(client), messages, self.call.kwargs)
 
-    async def aget_client(self, name: str) -> ChatClient:
+    async def aget_client(self, name: str) -> ClientCall:
         """Do what `get_client` does; a model that is not made yet is made in an executor."""
         if self.session.clients.is_built(name):
             return self.get_client(name)
@@ -175,6 +172,15 @@ class PlannedCall:
         if "failed" in record:  # the caller's run id belongs to the first model
             config.pop("run_id", None)
         return config
+
+
+@dataclass(frozen=True)
+class ClientCall:
+    """What one model is called with: messages and keyword arguments in its own words."""
+
+    client: ChatClient
+    messages: list[BaseMessage]
+    kwargs: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -253,22 +259,22 @@ def bound_tools(tools: Sequence[Any], kwargs: Mapping[str, Any]) -> BoundArgumen
     return BoundArguments("bind_tools", tools, kwargs, tool_schemas_text(tools))
 
 
-def unwrap_model(child: ChatClient) -> tuple[BaseChatModel, dict[str, Any]]:
-    """Return the chat model inside its bindings, and the bound keyword arguments.
+def unwrap_model(call: ClientCall) -> ClientCall:
+    """Return the call of the chat model inside its bindings, with the bound keyword arguments.
 
     Raises:
         InputError: it is a chain, not a chat model.
     """
-    kwargs: dict[str, Any] = {}
-    while not isinstance(child, BaseChatModel):
-        wrapped_child = getattr(child, "bound", None)
-        if wrapped_child is None:
+    client, kwargs = call.client, call.kwargs
+    while not isinstance(client, BaseChatModel):
+        bound_client = getattr(client, "bound", None)
+        if bound_client is None:
             raise InputError(
-                f"generate() needs chat models; a {type(child).__name__} is not one. Use invoke()."
+                f"generate() needs chat models; a {type(client).__name__} is not one. Use invoke()."
             )
-        kwargs = {**getattr(child, "kwargs", {}), **kwargs}
-        child = wrapped_child
-    return child, kwargs
+        kwargs = {**getattr(client, "kwargs", {}), **kwargs}
+        client = bound_client
+    return replace(call, client=client, kwargs=kwargs)
 
 
 def preferences_from_config(config: RunnableConfig) -> tuple[Preferences, str | None]:

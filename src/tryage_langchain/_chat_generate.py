@@ -28,19 +28,15 @@ from tryage_langchain._fallback import (
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping
-    from typing import TypeAlias
 
     from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
-    from langchain_core.language_models import BaseChatModel
     from langchain_core.messages import BaseMessage
     from langchain_core.outputs import ChatResult
     from langchain_core.runnables import RunnableConfig
 
     from tryage.chat.router import RoutingRecord
-    from tryage_langchain._call import PlannedCall
+    from tryage_langchain._call import ClientCall, PlannedCall
     from tryage_langchain._clients import ChatClient
-
-    UnwrappedModel: TypeAlias = tuple[BaseChatModel, dict[str, Any]]
 
 _EVENTS_WITHOUT_CONTENT = ("message-start", "content-block-start")
 
@@ -56,15 +52,16 @@ class ChatGenerateMixin(RoutedChatModel):
         **kwargs: Any,
     ) -> ChatResult:
         planned_call = self._plan_call(messages, ensure_config(), self._child_kwargs(stop, kwargs))
-        clean_messages = planned_call.messages
 
-        def get_client(name: str) -> UnwrappedModel:
+        def get_client(name: str) -> ClientCall:
             return unwrap_model(planned_call.get_client(name))
 
-        def call(child: UnwrappedModel, _: RoutingRecord) -> ChatResult:
-            model, bound_kwargs = child
-            child_kwargs = {**bound_kwargs, **planned_call.call.kwargs}
-            return model._generate(clean_messages, run_manager=run_manager, **child_kwargs)
+        def call(child: ClientCall, _: RoutingRecord) -> ChatResult:
+            model: Any = child.client
+            result: ChatResult = model._generate(
+                child.messages, run_manager=run_manager, **child.kwargs
+            )
+            return result
 
         return _annotate_all(*run_with_fallback(planned_call, call, get_client))
 
@@ -77,15 +74,16 @@ class ChatGenerateMixin(RoutedChatModel):
     ) -> ChatResult:
         child_kwargs = self._child_kwargs(stop, kwargs)
         planned_call = await self._aplan_call(messages, ensure_config(), child_kwargs)
-        clean_messages = planned_call.messages
 
-        async def get_client(name: str) -> UnwrappedModel:
+        async def get_client(name: str) -> ClientCall:
             return unwrap_model(await planned_call.aget_client(name))
 
-        async def call(child: UnwrappedModel, _: RoutingRecord) -> ChatResult:
-            model, bound_kwargs = child
-            child_kwargs = {**bound_kwargs, **planned_call.call.kwargs}
-            return await model._agenerate(clean_messages, run_manager=run_manager, **child_kwargs)
+        async def call(child: ClientCall, _: RoutingRecord) -> ChatResult:
+            model: Any = child.client
+            result: ChatResult = await model._agenerate(
+                child.messages, run_manager=run_manager, **child.kwargs
+            )
+            return result
 
         return _annotate_all(*await arun_with_fallback(planned_call, call, get_client))
 

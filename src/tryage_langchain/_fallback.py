@@ -30,8 +30,7 @@ if TYPE_CHECKING:
 
     from tryage.chat.router import RoutingRecord
     from tryage.core.decision import Decision
-    from tryage_langchain._call import PlannedCall
-    from tryage_langchain._clients import ChatClient
+    from tryage_langchain._call import ClientCall, PlannedCall
 
 RECORD_KEY = "tryage"
 """Where the response metadata of an answer holds the record."""
@@ -44,21 +43,21 @@ ROUTE_EVENT = "tryage_route"
 
 def invoke_with_fallback(planned_call: PlannedCall) -> Any:
     """Return the answer of the first model that does not fail."""
-    messages = planned_call.messages
 
-    def call(child: ChatClient, record: RoutingRecord) -> Any:
-        return child.invoke(messages, planned_call.child_config(record), **planned_call.call.kwargs)
+    def call(child: ClientCall, record: RoutingRecord) -> Any:
+        return child.client.invoke(
+            child.messages, planned_call.child_config(record), **child.kwargs
+        )
 
     return annotate(*run_with_fallback(planned_call, call))
 
 
 async def ainvoke_with_fallback(planned_call: PlannedCall) -> Any:
     """Do what `invoke_with_fallback` does, asynchronously."""
-    messages = planned_call.messages
 
-    def call(child: ChatClient, record: RoutingRecord) -> Any:
-        return child.ainvoke(
-            messages, planned_call.child_config(record), **planned_call.call.kwargs
+    def call(child: ClientCall, record: RoutingRecord) -> Any:
+        return child.client.ainvoke(
+            child.messages, planned_call.child_config(record), **child.kwargs
         )
 
     return annotate(*await arun_with_fallback(planned_call, call))
@@ -169,11 +168,10 @@ def stream_with_fallback(
     planned_call: PlannedCall, adapter: StreamAdapter = CHUNK_ADAPTER
 ) -> Iterator[Any]:
     """Yield the answer of the first model that does not fail before its stream has content."""
-    messages = planned_call.messages
 
-    def call(child: ChatClient, record: RoutingRecord) -> Any:
+    def call(child: ClientCall, record: RoutingRecord) -> Any:
         config = planned_call.child_config(record)
-        chunks = adapter.open(child, messages, config, planned_call.call.kwargs)
+        chunks = adapter.open(child.client, child.messages, config, child.kwargs)
         return peek_stream(chunks, adapter.has_content)
 
     stream, record = run_with_fallback(planned_call, call)
@@ -184,11 +182,10 @@ async def astream_with_fallback(
     planned_call: PlannedCall, adapter: StreamAdapter = CHUNK_ADAPTER
 ) -> AsyncGenerator[Any, None]:
     """Do what `stream_with_fallback` does, asynchronously."""
-    messages = planned_call.messages
 
-    def call(child: ChatClient, record: RoutingRecord) -> Any:
+    def call(child: ClientCall, record: RoutingRecord) -> Any:
         config = planned_call.child_config(record)
-        chunks = adapter.aopen(child, messages, config, planned_call.call.kwargs)
+        chunks = adapter.aopen(child.client, child.messages, config, child.kwargs)
         return apeek_stream(chunks, adapter.has_content)
 
     stream, record = await arun_with_fallback(planned_call, call)
