@@ -66,12 +66,14 @@ def test_the_front_reads_flags_and_keeps_requirements():
     assert front.changes(1) == ()
 
 
-def test_the_front_uses_the_default_without_an_eligible_expert_and_raises_without_a_default():
+def test_the_front_uses_an_exempt_default_without_an_eligible_expert_and_raises_otherwise():
     preferences = Preferences(max_parameters=1)
-    front = demo(default="tiny-1b").pareto(["x"], preferences=preferences)
+    exempt = demo(default="tiny-1b", default_exempt=True)
+    front = exempt.pareto(["x"], preferences=preferences)
     assert [p.share for p in front] == [{"tiny-1b": 1.0}]
-    with pytest.raises(NoExpertError, match="prompt 0"):
-        demo().pareto(["x"], preferences=preferences)
+    for router in (demo(), demo(default="tiny-1b"), demo(default="tiny-1b", strict=True)):
+        with pytest.raises(NoExpertError, match="the nearest is tiny-1b with 1B"):
+            router.pareto(["x"], preferences=preferences)
 
 
 def test_a_front_needs_prompts_and_a_known_constraint():

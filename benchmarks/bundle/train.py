@@ -129,8 +129,7 @@ def main() -> None:
     )
     perception.forecasts.pop("costs", None)  # the sets have old prices; Expert has the present ones
     known = library().subset(list(perception.experts))
-    best = perception.experts[int(np.argmin(perception.abilities.means[:, 0]))]
-    router = Router(perception, known, default=best)
+    router = Router(perception, known)
     found: dict[str, Any] = figures(router, train, test)
     router.perception.report = {**perception.report, **_flat(found)}
     router.save_pretrained(options.out)

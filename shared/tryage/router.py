@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tryage.core.constraints import DEFAULT_CONSTRAINTS, Constraint, RequestBatch, active_weights
-from tryage.core.decision import ScoredBatch, needs_token_counts, score_batch
+from tryage.core.decision import DefaultExpert, ScoredBatch, needs_token_counts, score_batch
+from tryage.core.eligibility import check_eligibility
 from tryage.core.expert import Expert
 from tryage.core.library import Library, merge_missing_facts
 from tryage.core.objective import evaluate_constraint
@@ -29,7 +31,7 @@ from tryage.core.request import (
     group_by_preferences,
 )
 from tryage.core.validation import check_number
-from tryage.errors import InputError, PerceptionError
+from tryage.errors import InputError
 from tryage.perception.pretrained import (
     BUNDLED_FOLDER,
     damaged_router,
@@ -47,6 +49,8 @@ if TYPE_CHECKING:
     from tryage.core.pareto import MeasuredLosses
     from tryage.hub.settings import HubSettings
 
+_LOGGER = logging.getLogger(__name__)
+
 
 class Router:
     """Chooses for every prompt the expert with the lowest predicted loss plus constraints.
@@ -59,11 +63,14 @@ class Router:
             The losses of experts that the perception has never seen are estimated from their facts.
         preferences: Weights and requirements for every prompt.
         constraints: Your own constraints by name, in addition to the built-in ones.
-        default: The expert to use when the perception fails or no expert is eligible. As the
-            declared last resort it need not meet the requirements; the decision says if it does
-            not.
-        strict: Raise instead of using the default; a malformed flag raises as well.
+        default: The expert to use when no expert can be chosen, such as when the perception fails.
+            It must meet the requirements itself.
+        default_exempt: Let the default answer even if it does not meet the requirements; the
+            decision then says which.
+        strict: Raise instead of using the default; a malformed flag raises as well, and so do flags
+            that leave no expert.
         prompt_flags: Whether flags in prompts are read. They can only tighten the preferences.
+            Flags that leave no expert are dropped, with a warning.
 
     Raises:
         LibraryError: the library is empty, has duplicates or does not contain the default.
@@ -79,6 +86,7 @@ class Router:
         preferences: Preferences | None = None,
         constraints: Mapping[str, Constraint] = DEFAULT_CONSTRAINTS,
         default: str | None = None,
+        default_exempt: bool = False,
         strict: bool = False,
         prompt_flags: bool = False,
     ) -> None:
@@ -93,6 +101,7 @@ class Router:
         self.constraints = {**DEFAULT_CONSTRAINTS, **constraints}
         self.preferences = check_preferences(preferences, self.constraints)
         self.default = None if default is None else self.library[default].name
+        self.default_exempt = default_exempt
         self.strict = strict
         self.prompt_flags = prompt_flags
         self._aligned_perception = AlignedPerception(perception, self.library)
@@ -106,8 +115,9 @@ class Router:
         Raises:
             InputError: the prompt is not a string, or a weight names no constraint.
             FlagError: a malformed flag, in strict mode.
-            NoExpertError, PerceptionError: no choice is possible, and there is no default or strict
-                mode forbids it.
+            NoExpertError, PerceptionError: no choice is possible, and there is no default that
+                meets the requirements, or strict mode forbids it. The message names the nearest
+                miss of each requirement.
         """
         if not isinstance(prompt, str):
             hint = "; use route_batch for several prompts" if isinstance(prompt, Sequence) else ""
@@ -132,20 +142,21 @@ class Router:
         requests = self._build_requests(prompts, preferences, contexts)
         if not requests:
             return []
+        failure: Exception | None = None
         try:
             prediction = self._aligned_perception.predict([one.text for one in requests])
-            failure = None
         except (RuntimeError, ArithmeticError, MemoryError) as error:
             # PerceptionError and the errors of torch are RuntimeErrors. Other exceptions are
             # programming errors, which a default would hide.
-            prediction, failure = self._nan_prediction(len(requests)), self._describe_failure(error)
+            prediction, failure = self._nan_prediction(len(requests)), error
+        requests = self._without_excessive_flags(requests, prediction)
         decisions: dict[int, Decision] = {}
         for shared_preferences, rows in group_by_preferences(requests).items():
             batch = self._score_group(requests, shared_preferences, rows, prediction)
             for i, row in enumerate(rows.tolist()):
                 decision = batch.decision(i, requests[row])
-                decisions[row] = decision or batch.fallback(
-                    i, requests[row], failure, default=self.default, strict=self.strict
+                decisions[row] = decision or batch.default_decision(
+                    i, requests[row], self._default_expert, strict=self.strict, failure=failure
                 )
         return [decisions[row] for row in range(len(requests))]
 
@@ -171,6 +182,7 @@ class Router:
             raise InputError("A front needs at least one prompt, got none.")
         active_weights({constraint: 1.0}, self.constraints)
         prediction = self._aligned_perception.predict([one.text for one in requests])
+        requests = self._without_excessive_flags(requests, prediction)
         base, slopes, allowed = self._envelope_lines(requests, constraint, prediction)
         path = lower_envelope(base, slopes, allowed)
         measured = None if table is None else table.losses_for(prompts, self.library)
@@ -202,6 +214,32 @@ class Router:
             return requests
         return [apply_flags(one, strict=self.strict) for one in requests]
 
+    def _without_excessive_flags(
+        self, requests: list[RoutingRequest], prediction: Prediction
+    ) -> list[RoutingRequest]:
+        """Drop the flags of each prompt whose flags leave no expert; in strict mode, keep them."""
+        rows = [row for row, one in enumerate(requests) if one.has_flag_requirements]
+        if self.strict or not rows:
+            return requests
+        flagged, index = [requests[row] for row in rows], np.array(rows, dtype=np.intp)
+        has_choice = self._has_choice(flagged, prediction.select(index))
+        excessive = set(index[~has_choice].tolist())
+        if excessive:
+            _LOGGER.warning(
+                "The flags of %d prompts leave no expert, so they are dropped.", len(excessive)
+            )
+        return [
+            one.without_flags() if row in excessive else one for row, one in enumerate(requests)
+        ]
+
+    def _has_choice(self, requests: Sequence[RoutingRequest], prediction: Prediction) -> BoolArray:
+        """Return for which prompts any expert is eligible, `(batch,)`."""
+        found = np.zeros(len(requests), dtype=np.bool_)
+        for preferences, rows in group_by_preferences(requests).items():
+            part, request = self._request_batch(requests, preferences, rows, prediction)
+            found[rows] = check_eligibility(self.library, preferences, part, request).has_choice
+        return found
+
     def _score_group(
         self,
         requests: Sequence[RoutingRequest],
@@ -210,13 +248,23 @@ class Router:
         full_prediction: Prediction,
     ) -> ScoredBatch:
         """Score the prompts `rows` of a batch, which share their preferences."""
+        prediction, request = self._request_batch(requests, preferences, rows, full_prediction)
+        return score_batch(self.library, preferences, self.constraints, prediction, request)
+
+    def _request_batch(
+        self,
+        requests: Sequence[RoutingRequest],
+        preferences: Preferences,
+        rows: IndexArray,
+        full_prediction: Prediction,
+    ) -> tuple[Prediction, RequestBatch]:
+        """Return the predictions and the lengths of the prompts `rows` of a batch."""
         group = [requests[row] for row in rows.tolist()]
         prediction = full_prediction if rows.size == len(requests) else full_prediction.select(rows)
         counted = needs_token_counts(preferences, self.constraints)
         tokens = self._count_tokens(group) if counted else np.zeros(len(group))
         conversation = conversation_state(group, self.library)
-        request = RequestBatch(tokens, prediction.output_tokens, conversation)
-        return score_batch(self.library, preferences, self.constraints, prediction, request)
+        return prediction, RequestBatch(tokens, prediction.output_tokens, conversation)
 
     def _count_tokens(self, requests: Sequence[RoutingRequest]) -> FloatArray:
         """Count the tokens of each prompt, or of the conversation it belongs to, `(batch,)`."""
@@ -225,21 +273,14 @@ class Router:
         tokens = [one.context.tokens if one.context else next(counted) for one in requests]
         return np.array(tokens, dtype=np.float64)
 
+    @property
+    def _default_expert(self) -> DefaultExpert | None:
+        return None if self.default is None else DefaultExpert(self.default, self.default_exempt)
+
     def _nan_prediction(self, batch: int) -> Prediction:
         """Return a prediction of NaN, which makes every expert ineligible."""
         nothing = np.full((batch, len(self.library)), np.nan, dtype=np.float32)
         return Prediction(nothing, nothing)
-
-    def _describe_failure(self, error: Exception) -> str:
-        """Return why the perception failed.
-
-        Raises:
-            PerceptionError: the default may not be used.
-        """
-        reason = f"The perception failed: {error or type(error).__name__}"
-        if self.strict or self.default is None:
-            raise PerceptionError(reason) from error
-        return reason
 
     def _envelope_lines(
         self, requests: Sequence[RoutingRequest], constraint: str, prediction: Prediction
@@ -256,9 +297,12 @@ class Router:
             others = {name: w for name, w in preferences.weights.items() if name != constraint}
             rest = Preferences(others, preferences.requirements)
             batch = self._score_group(requests, rest, rows, prediction)
-            base[rows], allowed[rows] = batch.routing_loss.total, batch.eligible
-        if self.default is not None and not self.strict:
-            allowed[~allowed.any(axis=1), self.library.index(self.default)] = True
+            base[rows], allowed[rows] = batch.routing_loss.total, batch.eligibility.eligible
+            for i in np.flatnonzero(~batch.eligibility.has_choice).tolist():
+                decision = batch.default_decision(
+                    i, requests[rows[i]], self._default_expert, strict=self.strict
+                )
+                allowed[rows[i], self.library.index(decision.expert.name)] = True
         return base, slopes, allowed
 
     def observe(self, decision: Decision, loss: float) -> None:
@@ -432,6 +476,7 @@ class Router:
             "preferences": self.preferences,
             "constraints": self.constraints,
             "default": self.default,
+            "default_exempt": self.default_exempt,
             "strict": self.strict,
             "prompt_flags": self.prompt_flags,
         }

@@ -23,7 +23,7 @@ def ranking(*losses, std=0.1):
 
 
 def route(weights=None, **requirements):
-    router = Router(demo_perception(), demo_library(), default="tiny-1b")
+    router = Router(demo_perception(), demo_library(), default="tiny-1b", default_exempt=True)
     return router.route("hello", Preferences(weights, **requirements))
 
 

@@ -12,7 +12,7 @@ from tryage.testing import FixedPerception, demo_library, demo_perception
 
 
 def route(weights=None, **requirements):
-    router = Router(demo_perception(), demo_library(), default="tiny-1b")
+    router = Router(demo_perception(), demo_library(), default="tiny-1b", default_exempt=True)
     return router.route("hello", Preferences(weights, **requirements))
 
 

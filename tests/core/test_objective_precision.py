@@ -172,7 +172,12 @@ def test_the_terms_of_one_expert_are_those_of_the_whole_columns():
 def test_many_different_weights_and_requirements_do_not_fill_the_memory():
     rng = np.random.default_rng(3)
     experts = library(rng, 5)
-    router = Router(FixedPerception(dict.fromkeys(experts.names, 0.0)), experts, default="m0")
+    router = Router(
+        FixedPerception(dict.fromkeys(experts.names, 0.0)),
+        experts,
+        default="m0",
+        default_exempt=True,
+    )
     for i in range(1, 60):
         router.route("x", Preferences({"size": i / 60}, max_parameters=i * 1e8))
     assert 0 < len(get_or_compute(experts, "recent", dict)) <= 16

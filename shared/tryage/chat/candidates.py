@@ -78,6 +78,7 @@ class CandidatePool:
             preferences=merge_preferences(base.preferences, preferences or Preferences()),
             constraints=base.constraints,
             default=default or base_default,
+            default_exempt=base.default_exempt,
             strict=base.strict,
             prompt_flags=base.prompt_flags,
         )

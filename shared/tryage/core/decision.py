@@ -10,19 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tryage.core.cache import get_or_compute, get_or_compute_bounded
-from tryage.core.constraints import Constraint, RequestBatch, expected_cost
+from tryage.core.cache import get_or_compute
+from tryage.core.eligibility import check_eligibility
 from tryage.core.expert import Expert  # noqa: TC001 - pydantic reads the annotations
-from tryage.core.explanation import explain, rejection_lines
+from tryage.core.explanation import explain
+from tryage.core.nearest_miss import nearest_miss_lines
 from tryage.core.objective import compute_routing_loss, needs_request
 from tryage.core.preferences import Preferences
-from tryage.core.ranking import (
-    RankedExpert,
-    Ranking,
-    RejectedExpert,
-    Rejections,
-    RequirementCheck,
-)
+from tryage.core.ranking import RankedExpert, Ranking, RejectedExpert
 from tryage.errors import NoExpertError, PerceptionError
 
 if TYPE_CHECKING:
@@ -30,11 +25,11 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from tryage.core.arrays import BoolArray, Float64Array
+    from tryage.core.constraints import Constraint, RequestBatch
+    from tryage.core.eligibility import Eligibility
     from tryage.core.library import Library
     from tryage.core.objective import RoutingLoss
     from tryage.core.perception import Prediction
-    from tryage.core.preferences import Requirement
     from tryage.core.request import RoutingRequest
 
 _N_POINTS = 513
@@ -50,8 +45,10 @@ class Decision:
 
     `prompt` is the text without flags: send that to `expert`. `ranking` and `rejected` behave like
     tuples of `RankedExpert` and `RejectedExpert`. When no expert could be chosen, `expert` is the
-    declared default, `default_used` is true and `default_reason` says why. `as_of` is when the
-    facts about the experts were read from the Hub (UTC), None if they come from elsewhere.
+    declared default, `default_used` is true and `default_reason` says why. `flags` are the flags of
+    the prompt that count, `dropped_flags` those that would leave no expert and do not count.
+    `as_of` is when the facts about the experts were read from the Hub (UTC), None if they come from
+    elsewhere.
     """
 
     prompt: str
@@ -64,6 +61,7 @@ class Decision:
     flags: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     as_of: datetime | None = None
+    dropped_flags: tuple[str, ...] = ()
 
     @property
     def chosen(self) -> RankedExpert | None:
@@ -99,7 +97,7 @@ class Decision:
         return explain(self, top)
 
     def to_dict(self, top: int | None = None) -> dict[str, Any]:
-        """Return JSON-safe values for a log; `top` limits the ranking and the rejections."""
+        """Return JSON-safe values, with the prompt; `top` limits the ranking and the rejections."""
         chosen = self.chosen
         return {
             "expert": self.expert.name,
@@ -114,6 +112,7 @@ class Decision:
             "rejected": [rejected.to_dict() for rejected in self.rejected[:top]],
             "preferences": self.preferences.to_dict(),
             "flags": list(self.flags),
+            "dropped_flags": list(self.dropped_flags),
             "warnings": list(self.warnings),
             "as_of": None if self.as_of is None else self.as_of.isoformat(),
         }
@@ -139,46 +138,35 @@ def score_batch(
 
     The token counts of `request` may be zeros if `needs_token_counts` is false.
     """
-    usable: BoolArray = np.isfinite(prediction.losses)
+    eligibility = check_eligibility(library, preferences, prediction, request)
     routing_loss = compute_routing_loss(
         prediction.losses, library, preferences.weights, constraints, request
     )
-    if not preferences.requirements:
-        return ScoredBatch(library, prediction, routing_loss, ((None, usable),), usable)
-    cost = expected_cost(library, request) if preferences.needs_cost else None
-    eligible = usable.copy()
-    filter_masks: list[tuple[Requirement | None, BoolArray]] = [(None, usable)]
-    for requirement in preferences.requirements:
-        mask = _requirement_mask(requirement, library, cost)
-        filter_masks.append((requirement, mask))
-        eligible &= mask
-    return ScoredBatch(library, prediction, routing_loss, tuple(filter_masks), eligible, cost)
+    return ScoredBatch(library, prediction, routing_loss, eligibility)
 
 
-def _requirement_mask(
-    requirement: Requirement, library: Library, cost: Float64Array | None
-) -> BoolArray:
-    """Return which experts meet a requirement; only one on the cost depends on the prompt."""
-    if requirement.field == "cost":
-        return requirement.satisfied(library, cost)
-    return get_or_compute_bounded(library, requirement, lambda: requirement.satisfied(library))
+@dataclass(frozen=True, slots=True)
+class DefaultExpert:
+    """The expert that answers when none can be chosen.
+
+    It must meet the requirements, unless it is `exempt`.
+    """
+
+    name: str
+    exempt: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class ScoredBatch:
     """Scores of every expert for prompts that share their preferences.
 
-    `eligible` and the tables in `prediction` and `routing_loss` are `(batch, n_experts)`; so is
-    `cost`, in USD, if a requirement reads it. `filter_masks` has one mask per requirement, and one
-    (None) for usable predictions, of that shape or `(n_experts,)`.
+    The tables in `prediction` and `routing_loss` are `(batch, n_experts)`.
     """
 
     library: Library
     prediction: Prediction
     routing_loss: RoutingLoss
-    filter_masks: tuple[tuple[Requirement | None, BoolArray], ...]
-    eligible: BoolArray
-    cost: Float64Array | None = None
+    eligibility: Eligibility
 
     def decision(self, i: int, request: RoutingRequest) -> Decision | None:
         """Return the decision for prompt `i`, None if no expert is eligible."""
@@ -190,39 +178,65 @@ class ScoredBatch:
             prompt=request.text,
             expert=get_or_compute(self.library, ("expert", best), lambda: self.library[best]),
             ranking=ranking,
-            rejected=self.rejections(i),
+            rejected=self.eligibility.rejections(i),
             preferences=request.preferences,
             flags=request.flags,
             warnings=request.warnings,
             as_of=self.library.as_of,
+            dropped_flags=request.dropped_flags,
         )
 
-    def fallback(
+    def default_decision(
         self,
         i: int,
         request: RoutingRequest,
-        failure: str | None,
+        default: DefaultExpert | None,
         *,
-        default: str | None,
         strict: bool,
+        failure: Exception | None = None,
     ) -> Decision:
         """Return the decision for the default expert of prompt `i`.
 
+        `failure` is the error of a perception that failed.
+
         Raises:
-            NoExpertError, PerceptionError: there is no default, or strict mode forbids it.
+            NoExpertError, PerceptionError: there is no default, strict mode forbids it, or it does
+                not meet the requirements and is not exempt.
         """
-        rejected = self.rejections(i)
-        unpredicted = not np.isfinite(self.prediction.losses[i]).any()
-        reason = failure or (
-            "The perception has no usable prediction for any expert."
-            if unpredicted
-            else f"None of the {len(self.library)} experts is eligible."
+        rejected = self.eligibility.rejections(i)
+        reason = self._reason(i, failure)
+        index = None if default is None else self.library.index(default.name)
+        unmet = () if index is None else rejected.failed_requirements(index)
+        if default is None or index is None or strict or (unmet and not default.exempt):
+            advice = _advice(default, request.flags, unmet, strict=strict)
+            raise self._no_choice_error(i, reason, advice) from failure
+        also = f" It does not meet the requirements: {'; '.join(unmet)}." if unmet else ""
+        return Decision(
+            prompt=request.text,
+            expert=self.library[index],
+            rejected=rejected,
+            preferences=request.preferences,
+            default_used=True,
+            default_reason=reason + also,
+            flags=request.flags,
+            warnings=request.warnings,
+            as_of=self.library.as_of,
+            dropped_flags=request.dropped_flags,
         )
-        if default is None or strict:
-            kind = PerceptionError if unpredicted else NoExpertError
-            advice = "Strict mode forbids the default." if default else "Declare a default expert."
-            raise kind("\n".join([reason, *rejection_lines(rejected), advice]))
-        return self._default_decision(request, default, reason, rejected)
+
+    def _reason(self, i: int, failure: Exception | None) -> str:
+        """Return why no expert can be chosen for prompt `i`."""
+        if failure is not None:
+            return f"The perception failed: {failure or type(failure).__name__}"
+        if not self.eligibility.is_predicted(i):
+            return "The perception has no usable prediction for any expert."
+        return f"None of the {len(self.library)} experts is eligible."
+
+    def _no_choice_error(self, i: int, reason: str, advice: str) -> NoExpertError | PerceptionError:
+        """Return the error for prompt `i`, which names the nearest miss of each requirement."""
+        kind = NoExpertError if self.eligibility.is_predicted(i) else PerceptionError
+        misses = nearest_miss_lines(self.library, self.eligibility.rejections(i).checks)
+        return kind("\n".join([reason, *misses, advice]))
 
     def ranking(self, i: int) -> Ranking:
         """Return the eligible experts for prompt `i`, best first."""
@@ -231,35 +245,24 @@ class ScoredBatch:
             self.prediction.losses[i],
             self.prediction.std[i],
             self.routing_loss.row(i),
-            self.eligible[i],
+            self.eligibility.eligible[i],
         )
 
-    def rejections(self, i: int) -> Rejections:
-        """Return the rejected experts for prompt `i`, with their reasons."""
-        cost = None if self.cost is None else self.cost[i]
-        checks = [
-            RequirementCheck(requirement, mask if mask.ndim == 1 else mask[i], cost)
-            for requirement, mask in self.filter_masks
-        ]
-        return Rejections(self.library, checks)
 
-    def _default_decision(
-        self, request: RoutingRequest, default: str, reason: str, rejected: Rejections
-    ) -> Decision:
-        i = self.library.index(default)
-        unmet = rejected.failed_requirements(i)
-        also = f" It does not meet the requirements: {'; '.join(unmet)}." if unmet else ""
-        return Decision(
-            prompt=request.text,
-            expert=self.library[i],
-            rejected=rejected,
-            preferences=request.preferences,
-            default_used=True,
-            default_reason=reason + also,
-            flags=request.flags,
-            warnings=request.warnings,
-            as_of=self.library.as_of,
-        )
+def _advice(
+    default: DefaultExpert | None, flags: Sequence[str], unmet: Sequence[str], *, strict: bool
+) -> str:
+    """Return what to do when no expert can be chosen and the default may not answer."""
+    if strict and flags:
+        return f"Strict mode does not drop flags that leave no expert: {', '.join(flags)}."
+    if strict and default is not None:
+        return "Strict mode forbids the default."
+    if default is None:
+        return "Loosen a requirement, or add experts. No default is declared."
+    return (
+        f"The default {default.name} does not meet the requirements: {'; '.join(unmet)}. Loosen a "
+        "requirement, or let the default answer all the same with default_exempt=True."
+    )
 
 
 def best_probabilities(ranking: Sequence[RankedExpert]) -> dict[str, float]:

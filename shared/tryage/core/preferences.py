@@ -227,19 +227,22 @@ class Requirement:
             InputError: the field is `cost`, and the cost is missing.
         """
         if self.field == "license":
-            return library.licensed(self._words())
+            return library.licensed(self.words)
         if self.field == "name":
-            return _name_mask(library, self._words())
+            return _name_mask(library, self.words)
         if self.field == "capabilities":
-            columns = [library.capability(word) for word in self._words()]
+            columns = [library.capability(word) for word in self.words]
             has = [(column == 1) | (self.unknown_passes & np.isnan(column)) for column in columns]
             return np.logical_and.reduce(has) if has else np.ones(len(library), dtype=np.bool_)
         values = _check_costs(cost) if self.field == "cost" else library.column(self.field)
-        met: BoolArray = np.asarray(
-            _OPERATORS[self.op](values, self._numeric_bound()), dtype=np.bool_
-        )
+        met: BoolArray = np.asarray(_OPERATORS[self.op](values, self.bound), dtype=np.bool_)
         # NaN compares false with everything, so unknown does not pass without more.
         return met | np.isnan(values) if self.unknown_passes else met
+
+    def describe(self) -> str:
+        """Return the requirement in words: "parameters < 3B"."""
+        value = ", ".join(self.words) or format_value(self.field, self.bound)
+        return f"{self.field} {self.op} {value}"
 
     def reason(self, library: Library, i: int, cost: float | None = None) -> str:
         """Return why expert `i` does not meet the requirement: "parameters 7B is not < 3B".
@@ -251,32 +254,35 @@ class Requirement:
                 `cost`.
         """
         if self.field == "name":
-            return f"name {library.names[i]} is not one of {', '.join(self._words())}"
+            return f"name {library.names[i]} is not one of {', '.join(self.words)}"
         if self.field == "license":
             known = library.licenses[i]
             return f"license {known or 'unknown,'} {'is not' if known else 'required'} " + (
-                f"one of {', '.join(self._words())}"
+                f"one of {', '.join(self.words)}"
             )
         if self.field == "capabilities":
             return self._describe_missing(library, i)
         value = cost if self.field == "cost" else float(library.column(self.field)[i])
-        bound = f"{self.op} {_format_value(self.field, self._numeric_bound())}"
+        bound = f"{self.op} {format_value(self.field, self.bound)}"
         if value is None or np.isnan(value):
             return f"{self.field} unknown, required {bound}"
-        return f"{self.field} {_format_value(self.field, value)} is not {bound}"
+        return f"{self.field} {format_value(self.field, value)} is not {bound}"
 
     def _describe_missing(self, library: Library, i: int) -> str:
         """Name the capabilities that expert `i` lacks, or report that they are unknown."""
-        has = {word: library.capability(word)[i] for word in self._words()}
+        has = {word: library.capability(word)[i] for word in self.words}
         if any(np.isnan(value) for value in has.values()):
             return f"capabilities unknown, required {', '.join(has)}"
         return f"capabilities lack {', '.join(word for word, value in has.items() if not value)}"
 
-    def _words(self) -> tuple[str, ...]:
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The words of a requirement on words, none of one on a number or a date."""
         return self.value if isinstance(self.value, tuple) else ()
 
-    def _numeric_bound(self) -> float:
-        """Return the number that a column is compared with; a date is its ordinal day."""
+    @property
+    def bound(self) -> float:
+        """The number that a column is compared with; a date is its ordinal day, words are NaN."""
         if isinstance(self.value, datetime.date):
             return float(self.value.toordinal())
         return float(self.value) if not isinstance(self.value, tuple) else np.nan
@@ -325,7 +331,7 @@ def _check_costs(cost: Float64Array | None) -> Float64Array:
     return np.asarray(cost, dtype=np.float64)
 
 
-def _format_value(name: str, value: float) -> str:
+def format_value(name: str, value: float) -> str:
     """Write a value in the usual form: 7B, 2025-01-31, $0.002, 1.5s."""
     if name == "released":
         return datetime.date.fromordinal(int(value)).isoformat()

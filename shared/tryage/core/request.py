@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
@@ -41,13 +41,36 @@ class ConversationContext:
 
 @dataclass(frozen=True, slots=True)
 class RoutingRequest:
-    """One checked prompt: the text for the expert, without flags, and the preferences in force."""
+    """One checked prompt: the text for the expert, without flags, and the preferences in force.
+
+    `operator_preferences` are the preferences in force without the flags, None if there are none.
+    """
 
     text: str
     preferences: Preferences
     flags: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     context: ConversationContext | None = None
+    operator_preferences: Preferences | None = None
+    dropped_flags: tuple[str, ...] = ()
+
+    @property
+    def has_flag_requirements(self) -> bool:
+        """Whether a flag requires something; flags that only set weights always leave a choice."""
+        operator = self.operator_preferences
+        return operator is not None and operator.requirements != self.preferences.requirements
+
+    def without_flags(self) -> RoutingRequest:
+        """Return the request with the operator's preferences alone, and a warning that says so."""
+        warning = f"The flags leave no expert, so they are dropped: {', '.join(self.flags)}."
+        return replace(
+            self,
+            preferences=self.operator_preferences or self.preferences,
+            flags=(),
+            warnings=(*self.warnings, warning),
+            operator_preferences=None,
+            dropped_flags=self.flags,
+        )
 
 
 def build_requests(
@@ -102,9 +125,16 @@ def apply_flags(request: RoutingRequest, *, strict: bool) -> RoutingRequest:
         FlagError: a malformed flag, in strict mode.
     """
     found = extract_flags(request.text, strict=strict)
-    preferences = request.preferences
-    tightened = preferences.tightened(found.preferences) if found.flags else preferences
-    return RoutingRequest(found.text, tightened, found.flags, found.warnings, request.context)
+    if not found.flags:
+        return replace(request, text=found.text, warnings=found.warnings)
+    return replace(
+        request,
+        text=found.text,
+        preferences=request.preferences.tightened(found.preferences),
+        flags=found.flags,
+        warnings=found.warnings,
+        operator_preferences=request.preferences,
+    )
 
 
 def group_by_preferences(requests: Sequence[RoutingRequest]) -> dict[Preferences, IndexArray]:

@@ -97,6 +97,7 @@ def save_router(  # noqa: PLR0913 - the parts of a router
     preferences: Preferences,
     constraints: Mapping[str, Constraint],
     default: str | None,
+    default_exempt: bool,
     strict: bool,
     prompt_flags: bool,
 ) -> None:
@@ -116,6 +117,7 @@ def save_router(  # noqa: PLR0913 - the parts of a router
         "library": library.to_dicts(),
         "preferences": preferences.to_dict(),
         "default": default,
+        "default_exempt": default_exempt,
         "strict": strict,
         "prompt_flags": prompt_flags,
         "constraints": sorted(set(constraints) - set(DEFAULT_CONSTRAINTS)),
@@ -149,6 +151,7 @@ def load_router_parts(folder: Path, constraints: Mapping[str, Constraint]) -> di
         "preferences": preferences,
         "constraints": constraints,
         "default": header["default"],
+        "default_exempt": header.get("default_exempt") is True,  # older files have none
         "strict": header["strict"],
         "prompt_flags": header["prompt_flags"],
     }

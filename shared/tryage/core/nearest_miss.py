@@ -1,0 +1,85 @@
+"""How near the experts come to requirements that leave none of them, in words for an error."""
+
+from __future__ import annotations
+
+from difflib import SequenceMatcher
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tryage.core.preferences import format_value
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from tryage.core.arrays import Float64Array, FloatArray, IndexArray
+    from tryage.core.library import Library
+    from tryage.core.preferences import Requirement
+    from tryage.core.ranking import RequirementCheck
+
+_MAX_COMPARED_NAMES = 1_000  # difflib compares one by one
+
+
+def nearest_miss_lines(library: Library, checks: Sequence[RequirementCheck]) -> Iterator[str]:
+    """Yield one line for each requirement that not all experts meet, with its nearest miss.
+
+    The nearest miss is the expert with the value closest to the required one, of those that meet
+    everything else if there are any: to loosen this one requirement would be enough.
+    """
+    passed = np.array([check.passed for check in checks])  # (n_checks, n_experts)
+    n_failed = (~passed).sum(axis=0)
+    for check, meets in zip(checks, passed, strict=True):
+        if check.requirement is None or meets.all():
+            continue
+        only_this = np.flatnonzero(~meets & (n_failed == 1))
+        rows = only_this if only_this.size else np.flatnonzero(~meets)
+        miss = _describe_nearest(library, check.requirement, rows, check.cost)
+        yield (
+            f"{check.requirement.describe()}: {np.count_nonzero(meets):,} of {meets.size:,} "
+            f"experts meet it; {miss}{', which meets everything else' if only_this.size else ''}."
+        )
+
+
+def _describe_nearest(
+    library: Library, requirement: Requirement, rows: IndexArray, cost: FloatArray | None
+) -> str:
+    """Return in words which of the experts at `rows`, which all fail, is the nearest."""
+    distances = _distances(library, requirement, rows, cost)
+    unknown = np.isnan(distances)
+    i = int(rows[0 if unknown.all() else np.nanargmin(distances)])
+    name, field = library.names[i], requirement.field
+    if unknown.all():
+        return f"{field} of the others is unknown, such as of {name}"
+    if field == "name":
+        return f"the nearest is {name}"
+    if field == "license":
+        return f"the nearest is {name} with {library.licenses[i]}"
+    if field == "capabilities":
+        return f"the nearest is {name}, whose {requirement.reason(library, i)}"
+    values = library.column(field) if cost is None or field != "cost" else cost
+    return f"the nearest is {name} with {format_value(field, float(values[i]))}"
+
+
+def _distances(
+    library: Library, requirement: Requirement, rows: IndexArray, cost: FloatArray | None
+) -> Float64Array:
+    """Return how far the experts at `rows` are from the requirement, NaN where unknown."""
+    field, words = requirement.field, requirement.words
+    if field == "capabilities":
+        has = np.array([library.capability(word)[rows] for word in words])
+        return np.asarray((1 - has).sum(axis=0), dtype=np.float64)
+    if field in ("name", "license"):
+        known = library.licenses if field == "license" else np.array(library.names, dtype=object)
+        compared = [_word_distance(text, words) for text in known[rows[:_MAX_COMPARED_NAMES]]]
+        return np.array(compared, dtype=np.float64)
+    values = cost if field == "cost" and cost is not None else library.column(field)
+    return np.asarray(np.abs(values[rows] - requirement.bound), dtype=np.float64)
+
+
+def _word_distance(text: str | None, words: Sequence[str]) -> float:
+    """Return how little a name or licence resembles the most similar word, 0 to 1."""
+    if text is None:
+        return float("nan")
+    folded = text.casefold()
+    ratios = (SequenceMatcher(None, folded, word[:200].casefold()).ratio() for word in words)
+    return 1.0 - max(ratios, default=0.0)

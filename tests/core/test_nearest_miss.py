@@ -1,0 +1,99 @@
+"""The nearest miss of each requirement, in hand-worked cases."""
+
+from __future__ import annotations
+
+import datetime
+
+import pytest
+
+from tryage.core.expert import Expert
+from tryage.core.preferences import Preferences, Requirement
+from tryage.errors import NoExpertError
+from tryage.router import Router
+from tryage.testing import FixedPerception
+
+EXPERTS = [
+    Expert(
+        "mini",
+        parameters=8e9,
+        license="proprietary",
+        input_price=0.9,
+        output_price=0.0,
+        capabilities={"tools"},
+        context_length=8_000,
+        released=datetime.date(2024, 7, 18),
+    ),
+    Expert(
+        "open",
+        parameters=7e10,
+        license="apache-2.0",
+        input_price=2.0,
+        output_price=0.0,
+        capabilities={"tools", "vision"},
+        context_length=32_000,
+    ),
+    Expert("secret"),
+]
+
+
+def lines(**requirements):
+    perception = FixedPerception({"mini": 0.3, "open": 0.2, "secret": 0.1})
+    with pytest.raises(NoExpertError) as caught:
+        Router(perception, EXPERTS).route("x" * 4_000, Preferences(**requirements))
+    return str(caught.value).splitlines()[1:-1]
+
+
+def test_the_nearest_miss_of_a_price_is_the_cheapest_expert():
+    assert lines(max_cost=0.0005) == [
+        "cost <= $0.0005: 0 of 3 experts meet it; the nearest is mini with $0.0009, "
+        "which meets everything else."
+    ]
+
+
+def test_the_nearest_miss_meets_everything_else_if_an_expert_does():
+    assert lines(max_cost=0.001, licenses=["apache-2.0"]) == [
+        "cost <= $0.001: 1 of 3 experts meet it; the nearest is open with $0.002, "
+        "which meets everything else.",
+        "license in apache-2.0: 1 of 3 experts meet it; the nearest is mini with proprietary, "
+        "which meets everything else.",
+    ]
+
+
+def test_where_nobody_meets_the_rest_the_nearest_of_all_is_named_without_that_claim():
+    assert lines(max_parameters=1e9, min_context=64_000) == [
+        "parameters <= 1B: 0 of 3 experts meet it; the nearest is mini with 8B.",
+        "context_length >= 64000: 0 of 3 experts meet it; the nearest is open with 32000.",
+    ]
+
+
+def test_a_capability_is_missed_least_by_the_expert_that_lacks_the_fewest():
+    (line,) = lines(capabilities=["vision", "tools", "audio"])
+    assert line.endswith(
+        "the nearest is open, whose capabilities lack audio, which meets everything else."
+    )
+
+
+def test_a_name_is_missed_least_by_the_most_similar_one():
+    (line,) = lines(only=["minni"])
+    assert "name in minni: 0 of 3 experts meet it; the nearest is mini" in line
+
+
+def test_a_date_is_written_as_one():
+    (line,) = lines(released_since=datetime.date(2025, 1, 1))
+    assert (
+        "released >= 2025-01-01: 0 of 3 experts meet it; the nearest is mini with 2024-07-18"
+        in (line)
+    )
+
+
+def test_a_value_that_no_expert_has_is_said_to_be_unknown():
+    (line,) = lines(max_latency=1.0)
+    assert line.startswith(
+        "latency <= 1s: 0 of 3 experts meet it; latency of the others is unknown, such as of mini"
+    )
+
+
+def test_a_requirement_that_everybody_meets_is_not_listed():
+    met = Requirement("capabilities", "has", ("tools",), unknown_passes=True)
+    (line,) = lines(requirements=[met], max_parameters=1e9)
+    assert line.startswith("parameters <= 1B")
