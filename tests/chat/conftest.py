@@ -34,7 +34,7 @@ def perception():
 
 @pytest.fixture
 def library():
-    able = ["tools", "vision", "structured_output", "audio"]
+    able = ["tools", "vision", "structured_output", "audio", "pdf", "video", "files"]
     return Library(
         [
             Expert("small", capabilities=["tools"], context_length=2_000, input_price=1,

@@ -5,11 +5,18 @@ from __future__ import annotations
 import copy
 import datetime
 import pickle
+from dataclasses import replace
 
 import pytest
 
 from tryage import Expert, Library, Preferences, Router
-from tryage.chat.candidates import CandidatePool, ClientFacts, RouterCache, candidate_experts
+from tryage.chat.candidates import (
+    CandidatePool,
+    ClientFacts,
+    RouterCache,
+    RouterSettings,
+    candidate_experts,
+)
 from tryage.chat.model_names import bundled_library
 from tryage.core.library import Provenance
 from tryage.hub.catalog import Catalogue
@@ -182,19 +189,42 @@ def test_the_pool_is_as_old_as_the_library_of_the_router():
 
 
 def test_each_combination_of_settings_has_one_chat_router(pool, base):
-    cache, preferences = RouterCache(), Preferences({"size": 1.0})
-    one = cache.get(pool, base, None, None, "turn")
-    assert cache.get(pool, base, None, None, "turn") is one
+    cache, settings = RouterCache(), RouterSettings(base)
+    one = cache.get(pool, settings)
+    assert cache.get(pool, replace(settings)) is one
     others = [
-        cache.get(pool, base, preferences, None, "turn"),
-        cache.get(pool, base, None, "here", "turn"),
-        cache.get(pool, base, None, None, "thread"),
+        cache.get(pool, replace(settings, preferences=Preferences({"size": 1.0}))),
+        cache.get(pool, replace(settings, default="here")),
+        cache.get(pool, replace(settings, default="here", default_exempt=True)),
+        cache.get(pool, replace(settings, sticky="thread")),
     ]
-    assert len({id(router) for router in (one, *others)}) == 4
+    assert len({id(router) for router in (one, *others)}) == 5
+
+
+def test_a_chat_router_counts_with_the_tokenizer_of_its_framework(pool, base):
+    assert RouterCache().get(pool, RouterSettings(base), len).count is len
+
+
+@pytest.mark.parametrize(
+    ("default", "default_exempt", "base_exempt", "exempt"),
+    [
+        ("here", False, True, False),
+        ("here", True, False, True),
+        (None, False, True, True),
+        (None, False, False, False),
+        (None, True, False, True),
+    ],
+)
+def test_a_default_of_its_own_is_exempt_only_if_it_says_so(
+    pool, base, default, default_exempt, base_exempt, exempt
+):
+    base = Router(base.perception, default="b", default_exempt=base_exempt)
+    router = pool.build_router(base, None, default, default_exempt=default_exempt)
+    assert router.default_exempt is exempt
 
 
 def test_copies_and_pickles_of_a_router_cache_start_empty(pool, base):
     cache = RouterCache()
-    one = cache.get(pool, base, None, None, "turn")
+    one = cache.get(pool, RouterSettings(base))
     for clone in (copy.deepcopy(cache), pickle.loads(pickle.dumps(cache))):  # noqa: S301 - written here
-        assert clone.get(pool, base, None, None, "turn") is not one
+        assert clone.get(pool, RouterSettings(base)) is not one

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,6 +12,7 @@ from tryage.chat import Conversation, Turn, conversation_requirements
 from tryage.chat.conversation import (
     discriminating_requirements,
     has_unverified_requirements,
+    is_near_context_limit,
     meets_requirements,
 )
 
@@ -52,6 +55,17 @@ def test_the_length_counts_every_turn_with_tool_calls_media_and_the_schemas():
     assert Conversation([Turn("user", "x" * 400)]).tokens() == 100 + 4
 
 
+def test_a_document_and_a_video_have_tokens_too():
+    turn = Turn("user", "abc", pdfs=1, videos=1, files=1)
+    assert turn.tokens(len) == 3 + 3 * 2_000 + 4
+
+
+def test_what_must_fit_is_the_content_without_what_providers_add_to_messages():
+    talk = Conversation([Turn("user", "abc"), Turn("assistant", "de", calls="f")], tools="12345")
+    assert talk.text_tokens(len) == 3 + 2 + 1 + 5
+    assert talk.tokens(len) == talk.text_tokens(len) + 2 * 4
+
+
 def test_the_answered_part_ends_with_the_last_answer():
     talk = Conversation([Turn("user", "aa"), Turn("assistant", "b"), Turn("user", "ccc")], "tool")
     assert talk.answered_tokens(len) == 4 + (2 + 4) + (1 + 4)
@@ -81,6 +95,56 @@ def test_another_image_another_text_or_another_thread_is_another_turn():
     assert len({talk.turn_keys for talk in talks}) == len(talks)
 
 
+def test_of_a_long_text_both_ends_and_the_length_make_the_key():
+    long = "x" * 200_000
+    texts = [long, long + "x", "y" + long[1:], long[1:] + "y"]
+    assert len({Conversation([Turn("user", text)]).turn_keys for text in texts}) == len(texts)
+
+
+# Which earlier answers belong to a conversation ---------------------------------------------------
+
+
+def test_an_equal_first_message_is_not_a_known_conversation():
+    assert Conversation(QUESTION).answer_keys == ((),)
+    prefilled = Conversation([*QUESTION, Turn("assistant", "{")])
+    assert prefilled.answer_keys == ((),)
+    asked_twice = Conversation([*QUESTION, *QUESTION])
+    assert asked_twice.answer_keys == ((), ())
+
+
+@pytest.mark.parametrize("loop", [TOOL_LOOP, TOOL_LOOP[:1], [Turn("assistant"), TOOL_LOOP[1]]])
+def test_a_tool_loop_is_known_by_what_came_before_it(loop):
+    first = Conversation(QUESTION)
+    assert Conversation(QUESTION + loop).answer_keys == (first.turn_keys,)
+
+
+def test_a_later_turn_is_known_by_what_came_before_its_answers():
+    later = Conversation(QUESTION + TOOL_LOOP + NEXT_TURN)
+    assert later.answer_keys == ((), later.turn_keys[1:])
+
+
+def test_within_a_thread_the_same_message_is_the_same_turn():
+    talk = Conversation(QUESTION, thread="7")
+    assert talk.answer_keys == (talk.turn_keys,)
+    assert talk.turn_keys != Conversation(QUESTION, thread="8").turn_keys
+
+
+def test_the_ids_of_the_decisions_on_answers_are_keys_newest_first():
+    one, other = Turn("assistant", calls="f()", decision_id="1"), Turn("tool", "4")
+    third = Turn("assistant", calls="g()", decision_id="2")
+    talk = Conversation([*QUESTION, one, other, third, other])
+    assert talk.answer_keys == (("2", "1", *Conversation(QUESTION).turn_keys),)
+    assert Conversation([*QUESTION, replace(one, calls="")]).answer_keys == (("1",),)
+
+
+@given(random_turns)
+def test_every_conversation_has_keys_for_the_answers_to_each_message(turns):
+    for thread in (None, "7"):
+        talk = Conversation(turns, thread=thread)
+        assert len(talk.answer_keys) == len(talk.turn_keys)
+        assert {key for keys in talk.answer_keys for key in keys} <= set(talk.turn_keys)
+
+
 @given(random_turns)
 def test_every_conversation_has_keys_a_length_and_a_request(turns):
     talk = Conversation(turns)
@@ -91,17 +155,29 @@ def test_every_conversation_has_keys_a_length_and_a_request(turns):
 
 
 def test_tools_structure_and_media_are_required_capabilities():
-    talk = Conversation([Turn("user", "a", images=1, audio=1)], tools="{}", structured_output=True)
+    turn = Turn("user", "a", images=1, audio=1, pdfs=1, videos=1, files=1)
+    talk = Conversation([turn], tools="{}", structured_output=True)
     length, *abilities = conversation_requirements(talk, 10)
-    assert (length.field, length.op, length.value) == ("context_length", ">=", 510)
-    names = [one.value for one in abilities]
-    assert names == [("tools",), ("structured_output",), ("vision",), ("audio",)]
+    assert (length.field, length.op, length.value) == ("context_length", ">=", 26)
+    assert [one.value for one in abilities] == [(name,) for name in talk.capabilities]
+    media = ("vision", "audio", "pdf", "video", "files")
+    assert talk.capabilities == ("tools", "structured_output", *media)
     assert all(one.unknown_passes for one in (length, *abilities))
 
 
 def test_the_context_has_room_for_the_longest_answer():
     talk = Conversation([Turn("user", "a")], answer_tokens=7)
     assert [one.value for one in conversation_requirements(talk, 10)] == [17]
+
+
+@pytest.mark.parametrize(
+    ("length", "is_near"),
+    [(900, False), (1_100, True), (3_900, True), (4_100, False), (49_000, False), (51_000, True),
+     (199_000, True), (201_000, False)],
+)  # fmt: skip
+def test_a_length_is_near_a_limit_within_a_factor_of_two(library, length, is_near):
+    assert is_near_context_limit(length, library) is is_near
+    assert not is_near_context_limit(length, library.subset(["unknown"]))
 
 
 @pytest.mark.parametrize("names", [("small", "big", "unknown"), ("big", "plain"), ("unknown",)])

@@ -6,15 +6,16 @@ from types import SimpleNamespace
 
 import pytest
 
-from tryage import Expert
+from tryage import Expert, Library
 from tryage.chat import resolve_model_name
 from tryage.chat.model_names import (
     bundled_library,
+    find_model,
     group_identical_experts,
     model_name_of,
     name_models,
 )
-from tryage.errors import InputError
+from tryage.errors import InputError, LibraryError
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +67,32 @@ def test_every_name_and_alias_means_its_own_expert(known):
         for name in (expert.name, *expert.aliases):
             assert resolve_model_name(known, name).name == expert.name
             assert resolve_model_name(known, f"someone:{name}").name == expert.name
+
+
+@pytest.mark.parametrize(
+    ("names", "given", "found"),
+    [
+        (["openai:gpt-4o-mini", "openai:gpt-4o"], "gpt-4o-mini", "openai:gpt-4o-mini"),
+        (["openai:gpt-4o-mini", "openai:gpt-4o"], " GPT-4o ", "openai:gpt-4o"),
+        (["gpt-4o", "gpt-4o-mini"], "openai:gpt-4o", "gpt-4o"),
+        (["together:org/a-7b", "org/a-7b"], "org/a-7b", "org/a-7b"),
+        (["together:org/a-7b"], "a-7b", "together:org/a-7b"),
+    ],
+)
+def test_a_model_is_found_by_its_name_without_the_provider(names, given, found):
+    assert find_model(Library(names), given) == found
+
+
+def test_a_name_that_may_mean_two_models_is_refused():
+    library = Library(["openai:gpt-4o", "azure_openai:gpt-4o"])
+    with pytest.raises(LibraryError, match="'gpt-4o' may mean 'openai:gpt-4o' or 'azure_openai"):
+        find_model(library, "gpt-4o")
+
+
+@pytest.mark.parametrize("given", ["gpt-4", "openai:gpt-4", "", "openai", 7, None])
+def test_a_name_of_no_model_is_refused(given):
+    with pytest.raises(LibraryError):
+        find_model(Library(["openai:gpt-4o"]), given)
 
 
 def test_models_in_a_list_are_named_after_the_model_that_they_call():

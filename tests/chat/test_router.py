@@ -6,6 +6,7 @@ import copy
 import pickle
 import re
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 
@@ -61,8 +62,11 @@ def test_an_expert_without_a_required_ability_is_rejected_and_an_unknown_one_is_
         (talk_of("plain", structured_output=True), {"small", "plain"}),
         (Conversation([Turn("user", "plain", audio=1)]), {"small", "plain"}),
         (talk_of("plain", answer_tokens=100), set()),
-        (talk_of("plain " * 1_000), {"small"}),
-        (talk_of("plain", "x" * 6_500, "again"), {"small"}),
+        (Conversation([Turn("user", "plain", pdfs=1)]), {"small", "plain"}),
+        (Conversation([Turn("user", "plain", videos=1)]), {"small", "plain"}),
+        (Conversation([Turn("user", "plain", files=1)]), {"small", "plain"}),
+        (talk_of("plain " * 2_000), {"small"}),
+        (talk_of("plain", "x" * 9_500, "again"), {"small"}),
         (talk_of("plain", answer_tokens=5_000), {"small"}),
     ],
 )
@@ -82,33 +86,219 @@ def test_requirements_that_all_experts_meet_do_not_split_a_batch(chat, perceptio
     assert [plan.first for plan in plans] == ["big"] * 20
     assert len(perception.passes) == 1
     assert not plans[0].decision.preferences.requirements
-    assert conversation_requirements(talks[0], 1.0)[0].value == 501
+    assert conversation_requirements(talks[0], 1.0)[0].value == 17
+
+
+# A conversation that seems too long for every expert ----------------------------------------------
+
+
+@pytest.fixture
+def short(router):
+    """Return the experts that have a known context: small 2,000, big and plain 100,000 tokens."""
+    return router.subset(["small", "plain", "big"])
+
+
+def test_the_expert_with_the_largest_context_is_asked_and_the_record_says_so(short, library):
+    assert library["small"].context_length < library["big"].context_length
+    plan = ChatRouter(short).plan(talk_of("big " + "x" * 500_000))
+    assert (plan.first, plan.reason_kind, plan.reason) == ("big", "routed", "the largest context")
+    assert list(plan.order()) == ["big", "plain", "small"]
+    assert plan.record()["context"] == (
+        "about 125,017 tokens seem to be more than every model can read; big has the largest "
+        "context, 100,000 tokens"
+    )
+
+
+def test_of_equally_large_contexts_the_better_expert_is_asked_first(short):
+    plan = ChatRouter(short).plan(talk_of("plain " + "x" * 500_000))
+    assert list(plan.order()) == ["plain", "big", "small"]
+
+
+def test_whoever_has_room_is_asked_without_a_word(chat):
+    record = chat.plan(talk_of("plain " + "x" * 300_000)).record()
+    assert record["model"] == "plain"
+    assert "context" not in record
+
+
+def test_nobody_is_refused_because_of_an_estimate_of_the_length(short):
+    chat, long = ChatRouter(short), talk_of("small " + "x" * 10_000)
+    assert chat.plan(long, model="small").reason_kind == "asked for"
+    assert chat.plan(long, Preferences(only=["small"])).first == "small"
+    seen = Conversation([Turn("user", "x" * 500_000, images=1)])
+    assert chat.plan(seen).first == "big"
+
+
+def test_another_requirement_that_nobody_meets_is_still_an_error(short):
+    chat = ChatRouter(short.subset(["small", "plain"]))
+    with pytest.raises(NoExpertError, match="vision"):
+        chat.plan(Conversation([Turn("user", "x" * 500_000, images=1)]))
+
+
+def test_the_context_that_the_operator_requires_stays_hard(short):
+    with pytest.raises(NoExpertError, match="context_length"):
+        ChatRouter(short).plan(talk_of("x" * 500_000), Preferences(min_context=200_000))
+    plan = ChatRouter(short).plan(talk_of("small " + "x" * 500_000), Preferences(min_context=3_000))
+    assert list(plan.order()) == ["big", "plain"]
+
+
+def test_an_exempt_default_does_not_step_in_for_an_estimate_of_the_length(perception, library):
+    library = library.subset(["small", "plain", "big"])
+    router = Router(perception, library, default="small", default_exempt=True)
+    assert ChatRouter(router).plan(talk_of("x" * 500_000)).first == "big"
+
+
+def test_in_a_batch_only_the_conversations_that_are_too_long_go_to_the_largest(short):
+    talks = [talk_of("small a"), talk_of("big " + "x" * 500_000), talk_of("plain b")]
+    plans = ChatRouter(short).plan_batch(talks, [None] * 3, [None] * 3)
+    assert [plan.first for plan in plans] == ["small", "big", "plain"]
+    assert [plan.context is not None for plan in plans] == [False, True, False]
+
+
+def test_a_prompt_that_is_packed_to_the_window_less_the_answer_fits(short):
+    chat = ChatRouter(short, count=lambda text: len(text.split()))
+    packed = talk_of("small" + " word" * (2_000 - 256 - 1), answer_tokens=256)
+    assert chat.plan(packed).first == "small"
+    over = talk_of("small" + " word" * (2_000 - 256), answer_tokens=256)
+    assert chat.plan(over).first != "small"
+
+
+def test_the_tokenizer_is_asked_only_where_the_estimate_leaves_the_choice_open(short):
+    counted = []
+
+    def count(text):
+        counted.append(text)
+        return len(text) / 4
+
+    chat = ChatRouter(short, count=count)
+    chat.plan(talk_of("small " + "x" * 2_000))
+    chat.plan(talk_of("small " + "x" * 40_000))
+    assert counted == []
+    chat.plan(talk_of("small " + "x" * 7_000))
+    assert len(counted) == 1
 
 
 # How long a conversation stays -------------------------------------------------------------------
 
 
+def going_on(talk):
+    """Return the conversation after a tool has run."""
+    return replace(talk, turns=[*talk.turns, *TOOL_LOOP])
+
+
 def test_a_turn_is_decided_once_and_stays_through_a_tool_loop(chat, perception):
     talk = talk_of("small question", tools="{}")
     first = ask(chat, talk)
-    going_on = Conversation([*talk.turns, *TOOL_LOOP], tools="{}")
-    again = ask(chat, going_on)
+    again = ask(chat, going_on(talk))
     assert (first.first, first.reason_kind) == ("small", "routed")
     assert (again.first, again.reason_kind) == ("small", "kept for the turn")
-    assert again.decision is first.decision
+    assert again.record()["scores"] == first.record()["scores"]
     assert len(perception.passes) == 1
     assert chat.plan(talk_of("small question", "answer", "big question")).first == "big"
 
 
-def test_the_turn_stays_with_the_expert_that_answered_after_a_failure(chat):
+def test_the_tool_loop_stays_with_the_expert_that_answered_after_a_failure(chat):
     plan = chat.plan(talk_of("small question"))
     chat.mark_served(plan, "big")
-    assert chat.plan(talk_of("small question")).first == "big"
+    assert chat.plan(going_on(talk_of("small question"))).first == "big"
+
+
+@pytest.mark.parametrize("sticky", ["turn", "thread"])
+def test_one_failure_does_not_pin_equal_first_messages_to_the_fallback(router, sticky):
+    chat = ChatRouter(router, sticky=sticky)
+    talk = talk_of("small question", tools="{}")
+    failed = chat.plan(talk)
+    chat.mark_failed(failed, "small")
+    chat.mark_served(failed, "big")
+    later = [ask(chat, talk) for _ in range(200)]
+    assert {plan.first for plan in later} == {"small"}
+    assert {plan.reason_kind for plan in later} == {"routed"}
+
+
+def test_the_id_on_an_answer_tells_equal_tool_loops_apart(chat):
+    talk = talk_of("small question")
+    one, other = chat.plan(talk), chat.plan(talk)
+    chat.mark_served(one, "small")
+    chat.mark_served(other, "big")
+    loops = [
+        [*talk.turns, Turn("assistant", calls="look()", decision_id=plan.id), TOOL_LOOP[1]]
+        for plan in (one, other)
+    ]
+    assert [chat.plan(Conversation(loop)).first for loop in loops] == ["small", "big"]
+
+
+def test_within_a_thread_a_call_that_is_repeated_stays_with_its_expert(chat):
+    talk = talk_of("small question", thread="7")
+    chat.mark_served(chat.plan(talk), "big")
+    assert chat.plan(talk).first == "big"
+    assert chat.plan(replace(talk, thread="8")).first == "small"
+
+
+def test_a_turn_is_forgotten_after_its_time(router):
+    seconds = [0.0]
+    chat = ChatRouter(router, max_age=60, clock=lambda: seconds[0])
+    talk = talk_of("small question", thread="7")
+    chat.mark_served(chat.plan(talk), "big")
+    seconds[0] = 59
+    assert chat.plan(talk).first == "big"
+    seconds[0] = 61
+    assert chat.plan(talk).first == "small"
+
+
+@pytest.mark.parametrize("sticky", ["turn", "thread"])
+def test_an_expert_that_has_failed_is_forgotten(router, sticky):
+    chat = ChatRouter(router, sticky=sticky)
+    talk = talk_of("small question", thread="7")
+    chat.mark_served(chat.plan(talk), "big")
+    kept = chat.plan(talk)
+    chat.mark_failed(kept, "small")  # another one
+    assert chat.plan(talk).first == "big"
+    chat.mark_failed(kept, "big")
+    assert chat.plan(talk).first == "small"
+    assert chat.last_served_by(talk) is None
+
+
+@pytest.mark.parametrize("sticky", ["turn", "thread"])
+def test_a_turn_whose_expert_is_not_available_is_decided_anew(router, sticky):
+    chat = ChatRouter(router, sticky=sticky)
+    talk = talk_of("small question", thread="7")
+    chat.mark_served(chat.plan(talk), "big")
+    assert chat.plan(talk, is_available=lambda name: name != "big").first == "small"
+    assert chat.plan(talk).first == "big"
+
+
+def test_a_kept_turn_is_decided_only_if_its_expert_fails(chat, perception):
+    talk = talk_of("small question")
+    ask(chat, talk)
+    order = chat.plan(going_on(talk)).order()
+    assert next(order) == "small"
+    assert len(perception.passes) == 1
+    assert list(order) == ["big", "plain", "unknown"]
+    assert len(perception.passes) == 2
+
+
+def test_if_nobody_else_can_answer_a_kept_turn_its_expert_is_the_only_one(router):
+    chat = ChatRouter(router)
+    talk, only_small = talk_of("small question"), Preferences(only=["small"])
+    ask(chat, talk, preferences=only_small)
+    plan = chat.plan(going_on(talk), only_small)
+    object.__setattr__(plan, "decide", lambda: chat.router.route("x", Preferences(only=["nobody"])))
+    assert list(plan.order()) == ["small"]
+
+
+def test_what_is_remembered_holds_no_prompt_and_is_small(chat):
+    prompts = [f"small secret {i} " + "x" * 200_000 for i in range(30)]
+    for prompt in prompts:
+        ask(chat, talk_of(prompt, thread="secret thread"))
+    chat.router.perception.passes.clear()  # the fake keeps the prompts, a real perception does not
+    remembered = (chat._choices, chat._last_served)
+    values = [dict(memory._values._values) for memory in remembered]
+    assert "secret" not in repr(values)
+    assert len(repr(values)) < 1_000 * 4 * len(prompts)
 
 
 def test_a_plan_that_was_not_carried_out_is_forgotten(chat, perception):
-    chat.plan(talk_of("small question"))
-    chat.plan(talk_of("small question"))
+    for _ in range(2):
+        chat.plan(talk_of("small question", thread="7"))
     assert len(perception.passes) == 2
 
 
@@ -121,16 +311,38 @@ def test_a_turn_that_becomes_too_long_for_its_expert_is_decided_anew(chat):
 
 
 def test_other_preferences_are_decided_anew(chat):
-    ask(chat, talk_of("small question"))
-    plan = chat.plan(talk_of("small question"), Preferences(only=["big"]))
+    talk = talk_of("small question", thread="7")
+    ask(chat, talk)
+    plan = chat.plan(talk, Preferences(only=["big"]))
     assert plan.first == "big"
 
 
 def test_sticky_call_decides_every_call(router, perception):
-    chat = ChatRouter(router, sticky="call")
-    ask(chat, talk_of("small question"))
-    assert ask(chat, talk_of("small question")).reason_kind == "routed"
+    chat, talk = ChatRouter(router, sticky="call"), talk_of("small question", thread="7")
+    ask(chat, talk)
+    assert ask(chat, going_on(talk)).reason_kind == "routed"
     assert len(perception.passes) == 2
+
+
+def test_a_call_may_set_how_long_its_conversation_stays(chat):
+    one, other = talk_of("small one"), talk_of("small one", "answer", "big two")
+    ask(chat, one)
+    assert chat.plan(going_on(one), sticky="call").reason_kind == "routed"
+    kept = chat.plan(other, sticky="thread")
+    assert (kept.first, kept.reason_kind) == ("small", "kept for the thread")
+    plans = chat.plan_batch([other, other], [None, None], [None, None], ["thread", None])
+    assert [plan.first for plan in plans] == ["small", "big"]
+    with pytest.raises(InputError, match="forever"):
+        chat.plan(one, sticky="forever")
+
+
+def test_two_threads_that_begin_alike_stay_apart_by_their_ids(router):
+    chat = ChatRouter(router, sticky="thread")
+    one, other = talk_of("small hello", thread="1"), talk_of("small hello", thread="2")
+    ask(chat, one)
+    chat.mark_served(chat.plan(other), "big")
+    later = [talk_of("small hello", "answer", "plain two", thread=name) for name in "12"]
+    assert [chat.plan(talk).first for talk in later] == ["small", "big"]
 
 
 def test_sticky_thread_stays_as_long_as_the_expert_can_answer(router):
@@ -220,9 +432,10 @@ def test_a_named_model_counts_more_than_a_stored_record(chat):
 
 
 def test_an_expert_asked_for_by_name_is_not_remembered_as_the_choice(chat):
-    plan = ask(chat, talk_of("big question"), model="SMALL")
+    talk = talk_of("big question", thread="7")
+    plan = ask(chat, talk, model="SMALL")
     assert (plan.first, plan.reason_kind, list(plan.order())) == ("small", "asked for", ["small"])
-    assert chat.plan(talk_of("big question")).first == "big"
+    assert chat.plan(talk).first == "big"
     with pytest.raises(LibraryError, match="huge"):
         chat.plan(talk_of("big question"), model="huge")
 
@@ -233,7 +446,7 @@ def test_asking_for_an_expert_that_lacks_the_ability_is_an_error(chat):
 
 
 def test_the_declared_default_answers_and_the_record_says_so(perception, library):
-    chat = ChatRouter(Router(perception, library, default="plain"))
+    chat = ChatRouter(Router(perception, library, default="plain", default_exempt=True))
     plan = chat.plan(talk_of("a"), Preferences(only=["nobody"]))
     assert (plan.first, list(plan.order())) == ("plain", ["plain"])
     assert plan.record()["reason"].startswith("default: ")
@@ -289,14 +502,15 @@ def test_many_threads_may_plan_at_the_same_time(chat):
 def test_copies_and_pickles_forget_conversations():
     perception = FixedPerception({"small": 0.1, "big": 0.2})
     chat = ChatRouter(Router(perception))
-    ask(chat, talk_of("a secret"))
+    talk = talk_of("a secret", thread="7")
+    ask(chat, talk)
     perception.calls.clear()  # the fake keeps the prompts, a real perception does not
-    assert chat.last_served_by(talk_of("a secret")) == "small"
+    assert chat.last_served_by(talk) == "small"
     written = pickle.dumps(chat)
     assert b"secret" not in written
     assert "secret" not in repr(vars(chat))
     for clone in (copy.deepcopy(chat), pickle.loads(written)):  # noqa: S301 - written just above
-        assert clone.last_served_by(talk_of("a secret")) is None
+        assert clone.last_served_by(talk) is None
 
 
 def test_a_wrong_sticky_is_refused(router):

@@ -15,7 +15,7 @@ from tryage.chat.settings import (
     max_answer_tokens,
     to_preferences,
 )
-from tryage.errors import InputError, LibraryError, MissingExtraError
+from tryage.errors import InputError, LibraryError, MissingExtraError, NoExpertError
 from tryage.testing import FixedPerception
 
 
@@ -82,6 +82,26 @@ def test_a_setting_may_belong_to_any_of_several_classes_and_have_an_alias():
 def test_a_default_that_is_not_one_of_the_models_is_refused():
     with pytest.raises(LibraryError, match="huge"):
         Model("a", "b", router=ROUTER, default="huge")
+
+
+def test_a_name_without_the_provider_is_enough():
+    router = Router(FixedPerception({"openai:a": 0.2, "b": 0.3}))
+    assert Model("openai:a", "b", router=router, default="a").choose("hello") == "openai:a"
+
+
+def test_a_default_answers_without_meeting_the_requirements_only_if_it_is_exempt():
+    settings = {"router": ROUTER, "default": "b", "preferences": Preferences(only=["nobody"])}
+    assert Model("a", "b", default_exempt=True, **settings).choose("hello") == "b"
+    with pytest.raises(NoExpertError):
+        Model("a", "b", **settings).choose("hello")
+
+
+def test_a_framework_gives_its_own_tokenizer():
+    class WithTokenizer(Model):
+        def _token_counter(self):
+            return len
+
+    assert WithTokenizer("a", "b", router=ROUTER)._chat_router.count is len
 
 
 def test_a_model_chooses_by_its_settings():

@@ -55,6 +55,14 @@ def test_the_least_recently_used_value_is_dropped():
     assert len(cache) == 2
 
 
+def test_a_discarded_value_is_gone():
+    cache = LRUCache(2)
+    cache.put("a", 1)
+    cache.discard("a")
+    cache.discard("b")
+    assert cache.get("a") is None
+
+
 def test_copies_pickles_and_the_representation_hold_no_values():
     cache = LRUCache(3)
     cache.put("key", "secret")

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 from tryage.core.lazy import lazy_exports
 
 if TYPE_CHECKING:
+    from tryage.chat.attempts import Attempts as Attempts
     from tryage.chat.conversation import Conversation as Conversation
     from tryage.chat.conversation import Turn as Turn
     from tryage.chat.conversation import conversation_requirements as conversation_requirements
-    from tryage.chat.fallback import Attempts as Attempts
     from tryage.chat.model_names import resolve_model_name as resolve_model_name
+    from tryage.chat.plan import RoutingPlan as RoutingPlan
     from tryage.chat.router import ChatRouter as ChatRouter
-    from tryage.chat.router import RoutingPlan as RoutingPlan
     from tryage.chat.router import Sticky as Sticky
     from tryage.core.cache import LRUCache as LRUCache
 
@@ -23,18 +23,18 @@ if TYPE_CHECKING:
     recognise = resolve_model_name
 
 _MODULES = {
-    "Attempts": "tryage.chat.fallback",
+    "Attempts": "tryage.chat.attempts",
     "ChatRouter": "tryage.chat.router",
     "Conversation": "tryage.chat.conversation",
     "LRUCache": "tryage.core.cache",
-    "RoutingPlan": "tryage.chat.router",
+    "RoutingPlan": "tryage.chat.plan",
     "Sticky": "tryage.chat.router",
     "Turn": "tryage.chat.conversation",
     "conversation_requirements": "tryage.chat.conversation",
     "resolve_model_name": "tryage.chat.model_names",
     # Earlier names, kept for code that uses them.
     "Memory": "tryage.core.cache:LRUCache",
-    "Plan": "tryage.chat.router:RoutingPlan",
+    "Plan": "tryage.chat.plan:RoutingPlan",
     "needs": "tryage.chat.conversation:conversation_requirements",
     "recognise": "tryage.chat.model_names:resolve_model_name",
 }

@@ -9,13 +9,19 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tryage.chat.model_names import bundled_library, group_identical_experts, resolve_model_name
+from tryage.chat.model_names import (
+    bundled_library,
+    find_model,
+    group_identical_experts,
+    resolve_model_name,
+)
 from tryage.chat.router import ChatRouter, Sticky
 from tryage.core.cache import LRUCache
 from tryage.core.expert import Expert
 from tryage.core.library import Library
 from tryage.core.preferences import Preferences
 from tryage.core.request import merge_preferences
+from tryage.core.token_estimate import estimate_tokens
 from tryage.errors import CatalogueError
 from tryage.perception.wrappers import DeduplicatedPerception
 from tryage.router import Router
@@ -23,6 +29,7 @@ from tryage.router import Router
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from tryage.chat.conversation import TokenCounter
     from tryage.hub.catalog import Catalogue
 
 _IDENTITY_FIELDS = ("name", "aliases", "metadata")
@@ -58,9 +65,16 @@ class CandidatePool:
         return cls(library, duplicates)
 
     def build_router(
-        self, base: Router, preferences: Preferences | None, default: str | None
+        self,
+        base: Router,
+        preferences: Preferences | None,
+        default: str | None,
+        *,
+        default_exempt: bool = False,
     ) -> Router:
         """Return a router over the pool that decides as `base` does.
+
+        Without a `default` it is that of `base`, if it is in the pool, exempt as it is there.
 
         Raises:
             PerceptionError: a model is new to the router's perception, which cannot estimate it.
@@ -72,16 +86,36 @@ class CandidatePool:
                 perception, self.library.subset(unique_names), self.duplicates
             )
         base_default = base.default if base.default in self.library else None
+        own_default = None if default is None else find_model(self.library, default)
         return Router(
             perception,
             self.library,
             preferences=merge_preferences(base.preferences, preferences or Preferences()),
             constraints=base.constraints,
-            default=default or base_default,
-            default_exempt=base.default_exempt,
+            default=own_default or base_default,
+            default_exempt=default_exempt or (default is None and base.default_exempt),
             strict=base.strict,
             prompt_flags=base.prompt_flags,
         )
+
+
+@dataclass(frozen=True)
+class RouterSettings:
+    """What a chat router over a pool depends on; the bundled router if `router` is None."""
+
+    router: Router | None = None
+    preferences: Preferences | None = None
+    default: str | None = None
+    default_exempt: bool = False
+    sticky: Sticky = "turn"
+
+    def build(self, pool: CandidatePool, count: TokenCounter) -> ChatRouter:
+        """Return a new chat router over a pool."""
+        base = Router.from_pretrained() if self.router is None else self.router
+        router = pool.build_router(
+            base, self.preferences, self.default, default_exempt=self.default_exempt
+        )
+        return ChatRouter(router, sticky=self.sticky, count=count)
 
 
 class RouterCache:
@@ -97,28 +131,20 @@ class RouterCache:
         self._lock = threading.Lock()
 
     def get(
-        self,
-        pool: CandidatePool,
-        router: Router | None,
-        preferences: Preferences | None,
-        default: str | None,
-        sticky: Sticky,
+        self, pool: CandidatePool, settings: RouterSettings, count: TokenCounter = estimate_tokens
     ) -> ChatRouter:
-        """Return the chat router of these settings; the bundled router is read if `router` is None.
+        """Return the chat router of these settings; it counts tokens with the first `count`.
 
         Threads that ask for the same settings at once get the same chat router.
         """
-        key = (id(pool), id(router), id(preferences), default, sticky)
+        ids = id(pool), id(settings.router), id(settings.preferences)
+        key = (*ids, settings.default, settings.default_exempt, settings.sticky)
         entry = self._routers.get(key)
         if entry is None:
             with self._lock:
                 entry = self._routers.get(key)
                 if entry is None:
-                    base = Router.from_pretrained() if router is None else router
-                    chat_router = ChatRouter(
-                        pool.build_router(base, preferences, default), sticky=sticky
-                    )
-                    entry = (pool, router, preferences), chat_router
+                    entry = (pool, settings), settings.build(pool, count)
                     self._routers.put(key, entry)
         return entry[1]
 

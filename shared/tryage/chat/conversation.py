@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 
 from tryage.core.cache import get_or_compute, get_or_compute_bounded
-from tryage.core.constraints import REFERENCE_OUTPUT_TOKENS
 from tryage.core.preferences import Requirement
-from tryage.core.request import estimate_tokens
+from tryage.core.token_estimate import estimate_tokens
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from tryage.core.library import Library
 
 Role: TypeAlias = Literal["system", "user", "assistant", "tool"]
@@ -30,6 +31,19 @@ _TURN_OVERHEAD_TOKENS = 4
 # as a rule can be.
 _TOKENS_PER_MEDIA_ITEM = 1_000
 
+# A page of a PDF has 1,500 to 3,000 tokens at Anthropic, a second of video about 260 at Google. The
+# numbers of pages and seconds are not known here, so a document counts as one page and a video as
+# eight seconds.
+_TOKENS_PER_DOCUMENT = 2_000
+
+# Room for an answer whose length the caller does not limit. An answer of unknown length must not
+# exclude a model that a program has filled to its limit on purpose.
+_MIN_ANSWER_TOKENS = 16
+
+# Of a longer text only this many characters at each end distinguish a conversation, with the
+# length, so that a long prompt does not take longer than a short one.
+_HASHED_CHARS = 32_768
+
 
 @dataclass(frozen=True, slots=True)
 class Turn:
@@ -37,8 +51,10 @@ class Turn:
 
     `role` is "user" only for what a person asks. The output of a tool is "tool" however the
     framework sends it, and a summary that a program sends as a user is "system". `calls` are the
-    tool calls as text. `digest` distinguishes content that the other fields do not hold, such as
-    two images.
+    tool calls as text, "" without any. `images` to `files` are numbers of items; `files` are
+    documents other than PDFs. `digest` distinguishes content that the other fields do not hold,
+    such as two images. `decision_id` is the id of the decision whose answer this is, if the
+    framework has kept it with the message.
     """
 
     role: Role
@@ -47,11 +63,21 @@ class Turn:
     images: int = 0
     audio: int = 0
     digest: str = ""
+    pdfs: int = 0
+    videos: int = 0
+    files: int = 0
+    decision_id: str = ""
+
+    def text_tokens(self, count: TokenCounter = estimate_tokens) -> float:
+        """Return about how many tokens the content has; `count` counts those of a text."""
+        media = (self.images + self.audio) * _TOKENS_PER_MEDIA_ITEM
+        documents = (self.pdfs + self.videos + self.files) * _TOKENS_PER_DOCUMENT
+        calls = count(self.calls) if self.calls else 0.0
+        return count(self.text) + calls + media + documents
 
     def tokens(self, count: TokenCounter = estimate_tokens) -> float:
-        """Return about how many tokens the turn has; `count` counts those of a text."""
-        media = (self.images + self.audio) * _TOKENS_PER_MEDIA_ITEM
-        return count(self.text) + count(self.calls) + media + _TURN_OVERHEAD_TOKENS
+        """Return about how many tokens the turn has, with what a provider adds to a message."""
+        return self.text_tokens(count) + _TURN_OVERHEAD_TOKENS
 
 
 @dataclass(frozen=True)
@@ -78,19 +104,37 @@ class Conversation:
             return self.query
         return self.turns[self._request_index].text if self.turns else ""
 
-    @property
-    def images(self) -> bool:
-        """Whether the model must read images."""
-        return any(turn.images for turn in self.turns)
+    @cached_property
+    def capabilities(self) -> tuple[str, ...]:
+        """What a model must be able to do: the names of capabilities of an `Expert`."""
+        is_required = {
+            "tools": bool(self.tools),
+            "structured_output": self.structured_output,
+            "vision": any(turn.images for turn in self.turns),
+            "audio": any(turn.audio for turn in self.turns),
+            "pdf": any(turn.pdfs for turn in self.turns),
+            "video": any(turn.videos for turn in self.turns),
+            "files": any(turn.files for turn in self.turns),
+        }
+        return tuple(name for name, needed in is_required.items() if needed)
 
-    @property
-    def audio(self) -> bool:
-        """Whether the model must understand audio."""
-        return any(turn.audio for turn in self.turns)
+    def text_tokens(self, count: TokenCounter = estimate_tokens) -> float:
+        """Return about how many tokens the content has, with the schemas of its tools.
+
+        This is what must fit into a context. What providers add to each message is left out,
+        because frameworks that fill a context leave it out, too.
+        """
+        tools = count(self.tools) if self.tools else 0.0
+        return tools + sum(turn.text_tokens(count) for turn in self.turns)
 
     def tokens(self, count: TokenCounter = estimate_tokens) -> float:
-        """Return about how many tokens the conversation has, with the schemas of its tools."""
-        return count(self.tools) + sum(turn.tokens(count) for turn in self.turns)
+        """Return about how many tokens are sent: the content, and what is added to each message."""
+        return self.text_tokens(count) + self.overhead_tokens
+
+    @property
+    def overhead_tokens(self) -> float:
+        """About how many tokens providers add to the messages."""
+        return float(_TURN_OVERHEAD_TOKENS * len(self.turns))
 
     def answered_tokens(self, count: TokenCounter = estimate_tokens) -> float:
         """Return how many tokens the model of the last answer has read or written."""
@@ -108,32 +152,54 @@ class Conversation:
         """
         return tuple(reversed(list(_digests(self.turns, self.thread)))) or ("",)
 
+    @cached_property
+    def answer_keys(self) -> tuple[tuple[str, ...], ...]:
+        """Keys of the answers so far to each user message, the current one first.
+
+        An answer is recognized by the id of its decision, and by the digest of the conversation
+        before it. Two users may send equal messages, so a digest counts only within a thread, or
+        if the conversation has gone on: in the current turn with a tool call or its output, in an
+        earlier one with an answer. Without ids and threads, conversations that are equal up to
+        there count as one.
+        """
+        pairs = zip(self.turn_keys, reversed(list(_turns_after_users(self.turns))), strict=False)
+        return tuple(
+            self._keys_of_answers(digest, turns, is_current=not i)
+            for i, (digest, turns) in enumerate(pairs)
+        )
+
+    def _keys_of_answers(
+        self, digest: str, turns: Sequence[Turn], *, is_current: bool
+    ) -> tuple[str, ...]:
+        """Return the keys of the answers `turns` to one user message."""
+        ids = [turn.decision_id for turn in reversed(turns) if turn.decision_id]
+        goes_on = _is_tool_loop if is_current else _has_answer
+        return (*ids, digest) if self.thread is not None or goes_on(turns) else tuple(ids)
+
     @property
     def _request_index(self) -> int:
         """Index of the last user message, else of the last message."""
-        user_turns = [i for i, turn in enumerate(self.turns) if turn.role == "user"]
-        return user_turns[-1] if user_turns else len(self.turns) - 1
+        last = len(self.turns) - 1
+        users = (i for i in range(last, -1, -1) if self.turns[i].role == "user")
+        return next(users, last)
 
 
 def conversation_requirements(conversation: Conversation, tokens: float) -> tuple[Requirement, ...]:
     """Return what a model must be able to do to answer a conversation of `tokens` tokens.
 
-    The context must also hold the answer: `answer_tokens`, or 500 without a limit.
+    The context must also hold the answer: `answer_tokens`, or 16 without a limit.
     """
     answer = conversation.answer_tokens
-    length = tokens + (REFERENCE_OUTPUT_TOKENS if answer is None else answer)
-    is_required = {
-        "tools": bool(conversation.tools),
-        "structured_output": conversation.structured_output,
-        "vision": conversation.images,
-        "audio": conversation.audio,
-    }
-    capabilities = [
-        Requirement("capabilities", "has", (name,), True)
-        for name in is_required
-        if is_required[name]
-    ]
-    return (Requirement("context_length", ">=", length, unknown_passes=True), *capabilities)
+    length = tokens + (_MIN_ANSWER_TOKENS if answer is None else answer)
+    return (
+        Requirement("context_length", ">=", length, unknown_passes=True),
+        *(_capability_requirement(name) for name in conversation.capabilities),
+    )
+
+
+@lru_cache(maxsize=64)
+def _capability_requirement(name: str) -> Requirement:
+    return Requirement("capabilities", "has", (name,), unknown_passes=True)
 
 
 def discriminating_requirements(
@@ -171,6 +237,22 @@ def has_unverified_requirements(
     return not all(bool(mask[i]) for mask in masks)
 
 
+def is_near_context_limit(length: float, library: Library) -> bool:
+    """Tell whether an estimate of the length leaves open which experts have room for it.
+
+    An estimate that is off by a factor of two would be on the other side of some expert's limit.
+    """
+    limits = get_or_compute(library, "context limits", lambda: _context_limits(library))
+    first = int(np.searchsorted(limits, length / 2))
+    return first < limits.size and bool(limits[first] <= 2 * length)
+
+
+def _context_limits(library: Library) -> NDArray[np.float64]:
+    """Return the known contexts in tokens, each once and in ascending order."""
+    lengths = library.column("context_length")
+    return np.unique(lengths[~np.isnan(lengths)])
+
+
 def _is_met_by_all(requirement: Requirement, library: Library) -> bool:
     """Tell whether every expert meets a requirement.
 
@@ -191,16 +273,44 @@ def _min_context_length(library: Library) -> float:
     return float(np.fmin.reduce(library.column("context_length"), initial=np.inf))
 
 
-def _digests(turns: Sequence[Turn], thread: str | None) -> Iterable[str]:
+def _digests(turns: Sequence[Turn], thread: str | None) -> Iterator[str]:
     """Yield the digest up to each user message; without one, the digest of all turns."""
-    hasher = hashlib.sha256(repr(thread).encode())
+    hasher = hashlib.blake2b(repr(thread).encode(), digest_size=16)
     has_user_turn = False
     for turn in turns:
         if turn.role != "system":
-            content = repr((turn.role, turn.text, turn.calls, turn.digest))
-            hasher.update(content.encode("utf-8", "surrogatepass"))
+            hasher.update(_hashed_content(turn))
         if turn.role == "user":
             has_user_turn = True
             yield hasher.hexdigest()
     if turns and not has_user_turn:
         yield hasher.hexdigest()
+
+
+def _hashed_content(turn: Turn) -> bytes:
+    """Return what distinguishes a turn from another; of a long text only both ends."""
+    parts = (turn.role, _ends(turn.text), _ends(turn.calls), turn.digest)
+    return repr(parts).encode("utf-8", "surrogatepass")
+
+
+def _ends(text: str) -> str | tuple[int, str, str]:
+    """Return a text, or the length and both ends of a long one."""
+    if len(text) <= 2 * _HASHED_CHARS:
+        return text
+    return len(text), text[:_HASHED_CHARS], text[-_HASHED_CHARS:]
+
+
+def _turns_after_users(turns: Sequence[Turn]) -> Iterator[Sequence[Turn]]:
+    """Yield the turns between each user message and the next; without one, all turns."""
+    starts = [i + 1 for i, turn in enumerate(turns) if turn.role == "user"] or [0]
+    ends = [start - 1 for start in starts[1:]] + [len(turns)]
+    for start, end in zip(starts, ends, strict=True):
+        yield turns[start:end]
+
+
+def _is_tool_loop(turns: Sequence[Turn]) -> bool:
+    return any(turn.role == "tool" or turn.calls for turn in turns)
+
+
+def _has_answer(turns: Sequence[Turn]) -> bool:
+    return any(turn.role == "assistant" for turn in turns)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from tryage.core.cache import get_or_compute
 from tryage.core.library import Library
-from tryage.errors import InputError
+from tryage.errors import InputError, LibraryError
 from tryage.perception.pretrained import BUNDLED_FOLDER, ROUTER_FILE
 
 if TYPE_CHECKING:
@@ -60,6 +60,38 @@ def resolve_model_name(library: Library, spec: str) -> Expert | None:
         if (i := newest_by_name.get(_strip_version(name))) is not None:
             return library[i]
     return None
+
+
+def find_model(library: Library, name: str) -> str:
+    """Return the expert that a user means by a name: its own, an alias, or one without a provider.
+
+    "gpt-4o-mini" means the expert "openai:gpt-4o-mini", and the other way round.
+
+    Raises:
+        LibraryError: there is none, or there are several.
+    """
+    if name in library:
+        return library.names[library.index(name)]
+    names_by_spelling = get_or_compute(library, "spellings", lambda: _names_by_spelling(library))
+    found = names_by_spelling.get(str(name).strip().casefold(), [])
+    if len(found) > 1:
+        raise LibraryError(
+            f"{name!r:.80} may mean {' or '.join(map(repr, found))}. Name one of them."
+        )
+    if found:
+        return found[0]
+    spellings = _candidate_spellings(str(name))
+    nearest = next((spelling for spelling in spellings if spelling in library), name)
+    return library.names[library.index(nearest)]
+
+
+def _names_by_spelling(library: Library) -> dict[str, list[str]]:
+    """Map what is left of each name without its provider, in lower case, to the names it is of."""
+    names_by_spelling: dict[str, list[str]] = {}
+    for name in library.names:
+        for spelling in {spelling.casefold() for spelling in _candidate_spellings(name)}:
+            names_by_spelling.setdefault(spelling, []).append(name)
+    return names_by_spelling
 
 
 @lru_cache(maxsize=1)

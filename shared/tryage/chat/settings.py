@@ -7,17 +7,19 @@ need it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_serializer, field_validator
 
-from tryage.chat.candidates import CandidatePool, RouterCache
+from tryage.chat.candidates import CandidatePool, RouterCache, RouterSettings
+from tryage.chat.model_names import find_model
 from tryage.chat.router import (
     ChatRouter,  # noqa: TC001 - pydantic reads the annotations of a model
     Sticky,  # noqa: TC001 - pydantic reads the annotations of a model
 )
 from tryage.core.expert import Expert
 from tryage.core.preferences import Preferences
+from tryage.core.token_estimate import estimate_tokens
 from tryage.core.validation import did_you_mean
 from tryage.errors import InputError
 from tryage.router import Router
@@ -29,6 +31,9 @@ MODEL_KEY = "tryage_model"
 """The setting of one call that names the one expert to ask."""
 
 _MAX_TOKENS_KEYS = ("max_tokens", "max_completion_tokens", "max_output_tokens", "max_new_tokens")
+
+if TYPE_CHECKING:
+    from tryage.chat.conversation import TokenCounter
 
 C = TypeVar("C")
 
@@ -101,15 +106,20 @@ class RoutingFields(BaseModel):
         """
         for name in names:
             if name is not None:
-                pool.library.index(name)
+                find_model(pool.library, name)
         self._pool = pool
 
     @property
     def _chat_router(self) -> ChatRouter:
         """The router of conversations, made when first used; copies that choose alike share it."""
-        return self._router_cache.get(
-            self._pool, self.router, self.preferences, self.default, self.sticky
+        settings = RouterSettings(
+            self.router, self.preferences, self.default, self.default_exempt, self.sticky
         )
+        return self._router_cache.get(self._pool, settings, self._token_counter())
+
+    def _token_counter(self) -> TokenCounter:
+        """Return what counts the tokens of a text; a framework with a tokenizer overrides it."""
+        return estimate_tokens
 
 
 def check_settings(names: Iterable[str], *classes: type[BaseModel]) -> None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
+import itertools
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -52,9 +51,11 @@ def get_or_compute_bounded(
 
 
 class LRUCache(Generic[T]):
-    """Up to `size` values by key; the least recently used one is dropped. Safe between threads.
+    """Up to `size` values by key; the least recently used ones are dropped. Safe between threads.
 
-    A copy or a pickle is empty, because the values belong to conversations of this process.
+    It has no lock, because a process that forks while another thread holds a lock copies it locked.
+    Single operations on a dict are atomic. A copy or a pickle is empty, because the values belong
+    to conversations of this process.
 
     Raises:
         InputError: the size is not a whole number above zero.
@@ -64,24 +65,34 @@ class LRUCache(Generic[T]):
         if isinstance(size, bool) or not isinstance(size, int) or size < 1:
             raise InputError(f"A cache needs a size of at least 1, got {size!r:.80}.")
         self.size = size
-        self._values: OrderedDict[Hashable, T] = OrderedDict()
-        self._lock = threading.Lock()
+        self._values: dict[Hashable, T] = {}
+        self._last_uses: dict[Hashable, int] = {}
+        self._uses = itertools.count(1)
 
     def get(self, key: Hashable) -> T | None:
         """Return the value that was last put under the key, None if there is none."""
-        with self._lock:
-            value = self._values.get(key)
-            if value is not None:
-                self._values.move_to_end(key)
-            return value
+        value = self._values.get(key)
+        if value is not None:
+            self._last_uses[key] = next(self._uses)
+        return value
 
     def put(self, key: Hashable, value: T) -> None:
         """Store a value under a key."""
-        with self._lock:
-            self._values[key] = value
-            self._values.move_to_end(key)
-            while len(self._values) > self.size:
-                self._values.popitem(last=False)
+        self._last_uses[key] = next(self._uses)
+        self._values[key] = value
+        if len(self._values) > self.size:
+            self._drop_oldest()
+
+    def discard(self, key: Hashable) -> None:
+        """Remove the value under a key, if there is one."""
+        self._values.pop(key, None)
+        self._last_uses.pop(key, None)
+
+    def _drop_oldest(self) -> None:
+        """Make room: at once for some more values, because sorting takes a while."""
+        keys = sorted(self._last_uses, key=lambda key: self._last_uses.get(key, 0))
+        for key in keys[: len(keys) - self.size + self.size // 16]:
+            self.discard(key)
 
     def __len__(self) -> int:
         """Return the number of stored values."""
