@@ -125,7 +125,7 @@ def test_a_requirement_reads_the_latency_beside_a_schema(tryage, pool):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "holds no tools"),
+        ("{", "is not JSON"),
         ("{}", "expected a JSON list of tools"),
         ('["name"]', "A tool is a JSON object"),
         ('[{"description": "nameless"}]', "name"),

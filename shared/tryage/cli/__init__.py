@@ -9,28 +9,48 @@ from typer.core import TyperGroup
 
 import tryage
 from tryage.cli import cotrain, experts, hub, plot, route, score, train
-from tryage.errors import TryageError
+from tryage.cli.options import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_NO_EXPERT
+from tryage.cli.outputs import describe_os_error
+from tryage.cli.terminal import echo_error, one_line_messages
+from tryage.errors import NoExpertError, TryageError
 
-EXIT_FAILED = 2  # the exit code, the same as for a wrong option
+_EPILOG = (
+    "Exit codes: 0 done; 1 not finished, the same command goes on; 2 a wrong argument, or a file "
+    "or a server that fails; 3 no expert meets the requirements; 130 stopped by Ctrl-C."
+)
 
 
 class OneLineErrorGroup(TyperGroup):
-    """Runs commands; prints an error of Tryage as one line, without a traceback."""
+    """Runs commands; prints an error as one line, and a mistake in the program with its place."""
 
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - the context's class differs between versions of typer
         """Run the command that the arguments name."""
-        try:
+        if ctx.params.get("debug"):
             return super().invoke(ctx)
+        try:
+            with one_line_messages():
+                return super().invoke(ctx)
+        except NoExpertError as error:
+            echo_error(str(error))
+            raise typer.Exit(EXIT_NO_EXPERT) from error
         except TryageError as error:
-            typer.echo(f"tryage: {' '.join(str(error).split())}", err=True)
+            echo_error(str(error))
             raise typer.Exit(EXIT_FAILED) from error
+        except BrokenPipeError:  # the reader, such as `head`, has enough; typer handles it
+            raise
+        except OSError as error:
+            echo_error(describe_os_error(error))
+            raise typer.Exit(EXIT_FAILED) from error
+        except KeyboardInterrupt:
+            echo_error("Stopped.")
+            raise typer.Exit(EXIT_INTERRUPTED) from None
 
 
 app = typer.Typer(
     cls=OneLineErrorGroup,
     help="Send every prompt to the right language model.",
+    epilog=_EPILOG,
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode=None,  # plain help, because importing rich takes longer than a decision
     pretty_exceptions_enable=False,
 )
@@ -49,6 +69,9 @@ def main(
         typer.Option(
             "--version", callback=_print_version, is_eager=True, help="Print the version and stop."
         ),
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show where an error comes from, with a traceback.")
     ] = False,
 ) -> None:
     """Send every prompt to the right language model."""

@@ -11,12 +11,14 @@ import typer
 from tryage.cli.options import (
     EXIT_INTERRUPTED,
     EncoderPath,
+    OutputFolder,
     Seed,
     Weights,
     parse_preferences,
     read_jsonl,
     resolve_encoder,
 )
+from tryage.cli.terminal import echo, shows_progress
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,12 +36,7 @@ def cotrain(
             help='JSON lines of {"prompt"}, optionally with "category", used only in the report.',
         ),
     ],
-    output: Annotated[
-        Path,
-        typer.Option(
-            "--output", "-o", metavar="DIR", help="The folder for the experts and their router."
-        ),
-    ],
+    output: OutputFolder,
     experts: Annotated[int, typer.Option(min=2, help="The number of experts.")] = 8,
     tokens: Annotated[
         float,
@@ -108,9 +105,10 @@ def cotrain(
             encoder,
             preferences=parse_preferences(weights, None) if weights else None,
             folder=output / "state",
+            progress=shows_progress(),
         )
     except KeyboardInterrupt:
-        typer.echo(f"Stopped; everything is kept in {output}. The same command resumes.", err=True)
+        echo(f"Stopped; everything is kept in {output}. The same command resumes.", err=True)
         raise typer.Exit(EXIT_INTERRUPTED) from None
     system.save(output)
     _print_report(system, output)
@@ -130,7 +128,9 @@ def _new_students(
     from tryage.learning.cotraining.pretrain import train_tokenizer
 
     width, layers, vocabulary = sizes
-    tokenizer = train_tokenizer([prompt.text for prompt in prompts], vocabulary)
+    tokenizer = train_tokenizer(
+        [prompt.text for prompt in prompts], vocabulary, progress=shows_progress()
+    )
     return [
         student_class.new(f"expert-{i + 1}", tokenizer, width=width, layers=layers, seed=seed + i)
         for i in range(count)
@@ -150,10 +150,10 @@ def _pretrained_students(
 def _print_report(system: TrainedSystem, output: Path) -> None:
     """Print what the experts learned, and the next command."""
     history = system.history
-    typer.echo(system.specialization.table())
-    typer.echo(
+    echo(system.specialization.table())
+    echo(
         f"Saved to {output}: {history.trained_tokens:,} tokens learned from, "
         f"{history.evaluated_tokens:,} only read; "
         f"{history.effective_experts(50):.1f} of {len(system.students)} experts at work at the end."
     )
-    typer.echo(f"Try it: tryage explain --router {output / 'router'} 'your prompt'")
+    echo(f"Try it: tryage explain --router {output / 'router'} 'your prompt'")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tryage.cli.options import (
+    CheckpointFolder,
     EncoderPath,
     JsonFlag,
     OutputFolder,
@@ -17,13 +18,14 @@ from tryage.cli.options import (
     RouterPath,
     Weights,
     format_count,
-    format_table,
     format_value,
     load_router,
     parse_preferences,
+    read_json,
     read_jsonl,
     resolve_encoder,
 )
+from tryage.cli.terminal import echo, echo_table, shows_progress
 from tryage.errors import InputError
 
 if TYPE_CHECKING:
@@ -45,7 +47,7 @@ _EXPERT_COLUMNS: tuple[tuple[str, Callable[[Expert], str]], ...] = (
     ("downloads", lambda expert: format_count(expert.downloads)),
 )
 
-_TOOL_FIELDS = ("cost", "latency", "risk", "permissions")  # which a schema lacks
+_TOOL_FIELDS = ("cost", "latency", "risk", "permissions", "server")  # which a schema lacks
 
 
 def experts(
@@ -64,9 +66,8 @@ def experts(
     rows = [
         [format_cell(expert) for _, format_cell in _EXPERT_COLUMNS] for expert in listed_experts
     ]
-    for line in format_table([[heading for heading, _ in _EXPERT_COLUMNS], *rows]):
-        typer.echo(line)
-    typer.echo(f"{len(listed_experts):,} of {len(library):,} experts; - is unknown.")
+    echo_table([[heading for heading, _ in _EXPERT_COLUMNS], *rows])
+    echo(f"{len(listed_experts):,} of {len(library):,} experts; - is unknown.")
 
 
 def onboard(
@@ -86,7 +87,7 @@ def onboard(
     new_expert, measured_losses = _read_expert(expert), _read_losses(losses)
     new_router = load_router(router).onboard(new_expert, measured_losses)
     new_router.save_pretrained(output)
-    typer.echo(
+    echo(
         f"Saved to {output}: {new_expert.name} learned from {len(measured_losses):,} prompts, "
         f"{len(new_router.library):,} experts."
     )
@@ -98,10 +99,7 @@ def _read_expert(name_or_path: str) -> Expert:
 
     if not name_or_path.endswith(".json"):
         return Expert(name_or_path)
-    try:
-        return Expert.from_dict(json.loads(Path(name_or_path).read_text("utf-8")))
-    except (OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{name_or_path} holds no expert: {error}") from error
+    return Expert.from_dict(read_json(Path(name_or_path)))
 
 
 def _read_losses(path: Path) -> dict[str, float]:
@@ -139,7 +137,7 @@ def tools(
     if as_json:
         typer.echo(json.dumps(selection.to_dict(k), ensure_ascii=False))
     else:
-        typer.echo(selection.explain(k))
+        echo(selection.explain(k))
 
 
 def train_tools(
@@ -155,19 +153,21 @@ def train_tools(
         typer.Option(metavar="FILE", help="A JSON list of tools, for lines without tools."),
     ] = None,
     encoder_path: EncoderPath = None,
-    checkpoint: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="Save the state here; the same command resumes from it."),
-    ] = None,
+    checkpoint: CheckpointFolder = None,
 ) -> None:
     """Train a tool ranker on past queries and save it."""
     from tryage.tools.training import fit_ranker
 
     shared_tools = None if tools is None else _read_tools(tools)
     parsed_episodes = [_parse_episode(episodes, row, shared_tools) for row in read_jsonl(episodes)]
-    ranker = fit_ranker(parsed_episodes, resolve_encoder(encoder_path), checkpoint=checkpoint)
+    ranker = fit_ranker(
+        parsed_episodes,
+        resolve_encoder(encoder_path),
+        checkpoint=checkpoint,
+        progress=shows_progress(),
+    )
     ranker.save_pretrained(output)
-    typer.echo(f"Saved to {output}: learned from {len(parsed_episodes):,} queries.")
+    echo(f"Saved to {output}: learned from {len(parsed_episodes):,} queries.")
 
 
 def _parse_episode(path: Path, row: Mapping[str, Any], shared_tools: list[Tool] | None) -> Episode:
@@ -187,11 +187,8 @@ def _parse_episode(path: Path, row: Mapping[str, Any], shared_tools: list[Tool] 
 
 
 def _read_tools(path: Path) -> list[Tool]:
-    """Read a JSON list of schemas; a schema may also hold cost, latency, risk and permissions."""
-    try:
-        rows = json.loads(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, ValueError) as error:
-        raise InputError(f"{path} holds no tools: {error}") from error
+    """Read a JSON list of schemas; a schema may also hold the fields that it lacks."""
+    rows = read_json(path)
     if not isinstance(rows, list):
         raise InputError(f"{path} holds a {type(rows).__name__}; expected a JSON list of tools.")
     return [_parse_tool(row) for row in rows]

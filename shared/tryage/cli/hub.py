@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 import typer
 
 from tryage.cli.options import (
+    EXIT_FAILED,
     EXIT_INTERRUPTED,
+    EXIT_UNFINISHED,
     JsonFlag,
     format_count,
-    format_table,
     format_value,
 )
+from tryage.cli.terminal import echo, echo_error, echo_table, format_table, shows_progress
 from tryage.errors import CatalogueError, FlagError, HubError, InputError
 
 if TYPE_CHECKING:
@@ -64,7 +66,8 @@ def sync(
         int | None,
         typer.Option(
             metavar="N",
-            help="Only the N most downloaded models, and the models that providers serve.",
+            help="Only the N most downloaded models, and the models that providers serve; "
+            "without it, the 20,000 most downloaded and all that changed since the last sync.",
         ),
     ] = None,
     full: Annotated[
@@ -109,12 +112,12 @@ def sync(
                 leaderboards=leaderboard or (), served=served, progress=progress, **overrides,
             )  # fmt: skip
         except KeyboardInterrupt:
-            _print_stderr(
+            echo_error(
                 f"Stopped. The catalogue is unchanged, {_format_age(catalog)}. {_RESUME_HINT}"
             )
             raise typer.Exit(EXIT_INTERRUPTED) from None
         except HubError:
-            _print_stderr(f"The catalogue is unchanged, {_format_age(catalog)}. {_RESUME_HINT}")
+            echo_error(f"The catalogue is unchanged, {_format_age(catalog)}. {_RESUME_HINT}")
             raise
         _print_report(catalog, report)
 
@@ -128,26 +131,26 @@ def _print_report(catalog: Catalogue, report: SyncReport) -> None:
         "deleted": report.deleted,
     }
     parts = [f"{count:,} {word}" for word, count in counts.items() if count]
-    typer.echo(
+    echo(
         f"{report.models:,} models ({', '.join(parts) or 'nothing changed'}) after "
         f"{report.requests:,} requests and {report.seconds:.1f} s, in {catalog.path}"
     )
     if report.missing:
-        _print_stderr(f"The Hub has no model {', '.join(report.missing)}.")
+        echo_error(f"The Hub has no model {', '.join(report.missing)}.")
     if report.unanswered:
         names = ", ".join(report.unanswered[:5]) + (" ..." if len(report.unanswered) > 5 else "")
-        _print_stderr(
+        echo_error(
             f"The Hub did not answer about {len(report.unanswered):,} models, which are unchanged: "
             f"{names}"
         )
     if report.unreadable:
-        _print_stderr(
+        echo_error(
             f"{report.unreadable:,} records of the Hub had no name or no _id and were left out."
         )
-
-
-def _print_stderr(text: str) -> None:
-    typer.echo(text, err=True)
+    if report.missing:
+        raise typer.Exit(EXIT_FAILED)
+    if report.unanswered:
+        raise typer.Exit(EXIT_UNFINISHED)
 
 
 @contextmanager
@@ -161,8 +164,9 @@ def _progress_bars() -> Iterator[Callable[[str, int, int | None], None]]:
         if stage not in bars:
             for other in bars.values():
                 other.close()
-            is_quiet = not sys.stderr.isatty()
-            bars[stage] = tqdm(desc=stage, total=total, unit="", file=sys.stderr, disable=is_quiet)
+            bars[stage] = tqdm(
+                desc=stage, total=total, unit="", file=sys.stderr, disable=not shows_progress()
+            )
         bars[stage].update(n_done - bars[stage].n)
 
     try:
@@ -225,9 +229,8 @@ def search(
             return
         if catalog_rows:
             rows = [[format_cell(row) for _, format_cell in _COLUMNS] for row in catalog_rows]
-            for line in format_table([[heading for heading, _ in _COLUMNS], *rows], 3):
-                typer.echo(line)
-        typer.echo(_footer(catalog, query, len(catalog_rows)))
+            echo_table([[heading for heading, _ in _COLUMNS], *rows], 3)
+        echo(_footer(catalog, query, len(catalog_rows)))
 
 
 def _parse_size(text: str | None, option: str) -> float | None:
@@ -306,8 +309,8 @@ def show(
             typer.echo(json.dumps(data, ensure_ascii=False))
             return
         for line in _model_lines(model, deleted_at):
-            typer.echo(line.rstrip())
-        typer.echo(f"\nThe catalogue is {_format_age(catalog)}; - is unknown.")
+            echo(line.rstrip())
+        echo(f"\nThe catalogue is {_format_age(catalog)}; - is unknown.")
 
 
 def _model_lines(model: Model, deleted_at: datetime.datetime | None) -> list[str]:

@@ -1,18 +1,19 @@
-"""What the commands share: their options, how they read their inputs, and how they print tables."""
+"""What the commands share: their options, how they read their inputs, and how they write values."""
 
 from __future__ import annotations
 
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
+from tryage.cli.outputs import check_output_file, check_output_folder
 from tryage.errors import FlagError, InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
     from tryage.core.preferences import Preferences, Requirement
     from tryage.perception.encoder import Encoder
@@ -20,7 +21,11 @@ if TYPE_CHECKING:
 
 STDIN = "-"
 
-EXIT_INTERRUPTED = 130  # the exit code of a program that Ctrl-C stopped
+# The exit codes.
+EXIT_UNFINISHED = 1  # some results are missing; the same command goes on
+EXIT_FAILED = 2  # the same as for a wrong option
+EXIT_NO_EXPERT = 3  # no expert meets the requirements
+EXIT_INTERRUPTED = 130  # a program that Ctrl-C stopped
 
 Prompts: TypeAlias = Annotated[
     list[str],
@@ -99,7 +104,39 @@ EncoderPath: TypeAlias = Annotated[
 Seed: TypeAlias = Annotated[int, typer.Option(help="The same seed gives the same result.")]
 
 OutputFolder: TypeAlias = Annotated[
-    Path, typer.Option("--output", "-o", metavar="DIR", help="The folder to save the result to.")
+    Path,
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="DIR",
+        callback=check_output_folder,
+        help="The folder to save the result to.",
+    ),
+]
+
+CheckpointFolder: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        "--checkpoint",
+        metavar="DIR",
+        callback=check_output_folder,
+        help="Save finished stages here; the same command resumes from them.",
+    ),
+]
+
+JsonFile: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        "--json", metavar="FILE", callback=check_output_file, help="Write all figures to this file."
+    ),
+]
+
+Strict: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--strict",
+        help="Fail where a default or a dropped flag would answer: exit code 3 or 2.",
+    ),
 ]
 
 
@@ -121,29 +158,50 @@ def _read_stdin() -> list[str]:
     return [line for line in sys.stdin.read().splitlines() if line.strip()]
 
 
+def read_json(path: Path) -> Any:  # noqa: ANN401 - a JSON value of any type
+    """Read a JSON file.
+
+    Raises:
+        InputError: the file cannot be read, or it is not JSON.
+    """
+    return _parse_json(_read_text(path), str(path))
+
+
 def read_jsonl(path: Path) -> list[dict[str, object]]:
     """Read JSON lines.
 
     Raises:
         InputError: the file cannot be read, or a line is not a JSON object.
     """
-    try:
-        lines = path.read_text("utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read: {error}") from error
+    lines = _read_text(path).splitlines()
     rows = [_parse_row(path, number, line) for number, line in enumerate(lines, start=1)]
     return [row for row in rows if row is not None]
 
 
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text("utf-8")
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}.") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not text in UTF-8: {error}.") from error
+
+
 def _parse_row(path: Path, number: int, line: str) -> dict[str, object] | None:
     """Parse a line; a blank one and the JSON value null are no row."""
-    try:
-        row = json.loads(line) if line.strip() else None
-    except ValueError as error:
-        raise InputError(f"{path}, line {number} is not JSON: {error}") from error
+    row = _parse_json(line, f"{path}, line {number}") if line.strip() else None
     if row is not None and not isinstance(row, dict):
         raise InputError(f"{path}, line {number} is not a JSON object: {line[:60]}")
     return row
+
+
+def _parse_json(text: str, place: str) -> Any:  # noqa: ANN401 - a JSON value of any type
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise InputError(f"{place} is not JSON: {error}.") from error
+    except RecursionError as error:
+        raise InputError(f"{place} is JSON that is nested too deeply.") from error
 
 
 def parse_preferences(
@@ -185,7 +243,7 @@ def _parse_requirement(text: str) -> Requirement:
     return item.requirement
 
 
-def load_router(path: str | None, *, prompt_flags: bool = False) -> Router:
+def load_router(path: str | None, *, prompt_flags: bool = False, strict: bool = False) -> Router:
     """Load the router of a folder or a Hub id; None means the bundled router.
 
     Raises:
@@ -195,6 +253,7 @@ def load_router(path: str | None, *, prompt_flags: bool = False) -> Router:
 
     router = Router.from_pretrained(path)
     router.prompt_flags = router.prompt_flags or prompt_flags
+    router.strict = router.strict or strict
     return router
 
 
@@ -225,15 +284,3 @@ def format_value(value: object) -> str:
     if value is None:
         return "-"
     return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def format_table(rows: Sequence[Sequence[str]], n_left_aligned: int = 1) -> list[str]:
-    """Align the first `n_left_aligned` columns to the left and the others to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(
-            cell.rjust(width) if i >= n_left_aligned else cell.ljust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in rows
-    ]

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
-from tryage.cli.options import RouterPath, Seed, format_table, load_router, read_jsonl
+from tryage.cli.options import JsonFile, RouterPath, Seed, load_router, read_jsonl
+from tryage.cli.outputs import check_picture_file
+from tryage.cli.terminal import echo, format_table
 from tryage.errors import InputError
 
 if TYPE_CHECKING:
@@ -62,7 +64,14 @@ def latent(
         ),
     ],
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="FILE", help="The picture: .png, .svg, .pdf")
+        Path,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            callback=check_picture_file,
+            help="The picture: .png, .svg, .pdf",
+        ),
     ] = Path("latent.png"),
     router: RouterPath = None,
     against: Annotated[
@@ -80,9 +89,7 @@ def latent(
         int, typer.Option(min=1, help="The most prompts; a larger file is sampled.")
     ] = 2000,
     seed: Seed = 0,
-    as_json: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="Write all figures to this file.")
-    ] = None,
+    as_json: JsonFile = None,
 ) -> None:
     """Draw where prompts lie in the perception's space, and say how well it separates categories.
 
@@ -105,10 +112,10 @@ def latent(
     computed_map = latent_map(spaces, categories, n_neighbors=neighbours, seed=seed)
     plot_latent(computed_map, output)
     for line in _report_lines(computed_map):
-        typer.echo(line)
+        echo(line)
     if as_json is not None:
         as_json.write_text(json.dumps(computed_map.to_dict(), indent=1) + "\n", "utf-8")
-    typer.echo(f"\nDrawn to {output}")
+    echo(f"\nDrawn to {output}")
 
 
 def _read_labeled(path: Path) -> list[tuple[str, str]]:

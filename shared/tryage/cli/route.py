@@ -14,11 +14,14 @@ from tryage.cli.options import (
     Prompts,
     Requirements,
     RouterPath,
+    Strict,
     Weights,
     load_router,
     parse_preferences,
     read_prompts,
 )
+from tryage.cli.outputs import check_picture_file
+from tryage.cli.terminal import echo, echo_error
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,13 +40,14 @@ def route(
     require: Requirements = None,
     router: RouterPath = None,
     flags: Flags = False,
+    strict: Strict = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Choose an expert for every prompt.
 
     The first word of each line is the name of the expert.
     """
-    decisions = _decide(prompts, weight, require, router, flags=flags)
+    decisions = _decide(prompts, weight, require, router, flags=flags, strict=strict)
     if as_json:
         for decision in decisions:
             typer.echo(json.dumps(decision.to_dict(), ensure_ascii=False))
@@ -52,7 +56,7 @@ def route(
     for decision in decisions:
         _print_warnings(decision)
         prompt_text = f"  | {_truncate(decision.prompt)}" if len(decisions) > 1 else ""
-        typer.echo(f"{decision.expert.name:<{width}}  {_decision_line(decision)}{prompt_text}")
+        echo(f"{decision.expert.name:<{width}}  {_decision_line(decision)}{prompt_text}")
 
 
 def explain(
@@ -61,6 +65,7 @@ def explain(
     require: Requirements = None,
     router: RouterPath = None,
     flags: Flags = False,
+    strict: Strict = False,
     top: Annotated[int, typer.Option(min=1, help="The number of experts to show.")] = 3,
 ) -> None:
     """Explain why an expert is chosen.
@@ -68,11 +73,11 @@ def explain(
     Shows every term of the choice, the runner-up and its distance, and the rejected experts with
     the reasons.
     """
-    decisions = _decide(prompts, weight, require, router, flags=flags)
+    decisions = _decide(prompts, weight, require, router, flags=flags, strict=strict)
     for i, decision in enumerate(decisions):
         if len(decisions) > 1:
-            typer.echo(f"{'' if i == 0 else chr(10)}> {_truncate(decision.prompt, 96)}")
-        typer.echo(decision.explain(top))
+            echo(f"{'' if i == 0 else chr(10)}> {_truncate(decision.prompt, 96)}")
+        echo(decision.explain(top))
 
 
 def pareto(
@@ -89,7 +94,11 @@ def pareto(
     flags: Flags = False,
     plot: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Draw the front to this file: .png, .svg or .pdf"),
+        typer.Option(
+            metavar="FILE",
+            callback=check_picture_file,
+            help="Draw the front to this file: .png, .svg or .pdf",
+        ),
     ] = None,
     as_json: JsonFlag = False,
 ) -> None:
@@ -112,11 +121,11 @@ def pareto(
         typer.echo(json.dumps(front.to_dict(), ensure_ascii=False))
         return
     for line in _front_lines(front):
-        typer.echo(line)
+        echo(line)
     if plot is not None:
-        typer.echo(f"\nDrawn to {plot}")
+        echo(f"\nDrawn to {plot}")
     if unknown_experts:
-        typer.echo(_unknown_line(unknown_experts, constraint))
+        echo(_unknown_line(unknown_experts, constraint))
 
 
 def _decide(
@@ -126,9 +135,11 @@ def _decide(
     router: str | None,
     *,
     flags: bool,
+    strict: bool,
 ) -> list[Decision]:
     texts, preferences = read_prompts(prompts), parse_preferences(weight, require)
-    return load_router(router, prompt_flags=flags).route_batch(texts, preferences)
+    loaded_router = load_router(router, prompt_flags=flags, strict=strict)
+    return loaded_router.route_batch(texts, preferences)
 
 
 def _decision_line(decision: Decision) -> str:
@@ -147,7 +158,7 @@ def _decision_line(decision: Decision) -> str:
 
 def _print_warnings(decision: Decision) -> None:
     for warning in decision.warnings:
-        typer.echo(f"tryage: {warning}", err=True)
+        echo_error(warning)
 
 
 def _truncate(text: str, length: int = 48) -> str:

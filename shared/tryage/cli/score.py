@@ -12,15 +12,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tryage.cli.options import EXIT_INTERRUPTED, read_jsonl
+from tryage.cli.options import EXIT_INTERRUPTED, EXIT_UNFINISHED, OutputFolder, read_jsonl
+from tryage.cli.terminal import echo, shows_progress
 from tryage.errors import InputError
 
 if TYPE_CHECKING:
     from tryage.learning.scoring.language_model import LanguageModel
     from tryage.learning.scoring.measurement import Measurer
     from tryage.learning.scoring.run import Engine, Report
-
-EXIT_UNFINISHED = 1  # the exit code when some losses are missing
 
 
 class EngineName(str, Enum):
@@ -48,9 +47,7 @@ def score(
             "in Python; may be repeated.",
         ),
     ],
-    output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="DIR", help="The folder for the Q-table.")
-    ],
+    output: OutputFolder,
     budget: Annotated[
         float | None,
         typer.Option(metavar="USD", help="Stop before the table's total cost exceeds this."),
@@ -103,12 +100,15 @@ def score(
     measurers = [measurer for model in expert for measurer in _make_measurers(model, device)]
     try:
         report = run_measurers(
-            read_jsonl(prompts), measurers, output, budget=budget, engine=run_engine
+            read_jsonl(prompts),
+            measurers,
+            output,
+            budget=budget,
+            engine=run_engine,
+            progress=shows_progress(),
         )
     except KeyboardInterrupt:
-        typer.echo(
-            f"Stopped; the losses so far are in {output}. The same command resumes.", err=True
-        )
+        echo(f"Stopped; the losses so far are in {output}. The same command resumes.", err=True)
         raise typer.Exit(EXIT_INTERRUPTED) from None
     _print_report(report, output)
 
@@ -179,20 +179,20 @@ def _import_object(module: str, name: str) -> object:
 
 def _print_report(report: Report, output: Path) -> None:
     """Print what was measured, what was not and why, and the next command."""
-    typer.echo(
+    echo(
         f"Saved to {output}: {report.measured:,} losses, "
         f"{report.previously_measured:,} from before."
     )
     if report.spent:
-        typer.echo(f"Cost so far: ${report.spent:.4f}.")
+        echo(f"Cost so far: ${report.spent:.4f}.")
     for name, reason in report.given_up.items():
-        typer.echo(f"{name} was given up: {reason}", err=True)
+        echo(f"{name} was given up: {reason}", err=True)
     for name, prompt, reason in report.failed[:3]:
-        typer.echo(f"{name} has a gap at prompt {prompt}: {reason}", err=True)
+        echo(f"{name} has a gap at prompt {prompt}: {reason}", err=True)
     if len(report.failed) > 3:
-        typer.echo(f"... and {len(report.failed) - 3:,} more gaps.", err=True)
+        echo(f"... and {len(report.failed) - 3:,} more gaps.", err=True)
     if report.out_of_budget:
-        typer.echo("The budget is used up; the same command with a larger one resumes.", err=True)
+        echo("The budget is used up; the same command with a larger one resumes.", err=True)
     if report.given_up or report.failed or report.out_of_budget:
         raise typer.Exit(EXIT_UNFINISHED)
-    typer.echo(f"Learn from it: tryage train {output} --output my-router")
+    echo(f"Learn from it: tryage train {output} --output my-router")

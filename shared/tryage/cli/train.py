@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tryage.cli.options import (
+    CheckpointFolder,
     EncoderPath,
+    JsonFile,
     LossColumn,
     MergeNames,
     OutputFolder,
@@ -21,6 +23,8 @@ from tryage.cli.options import (
     read_jsonl,
     resolve_encoder,
 )
+from tryage.cli.outputs import check_output_folder
+from tryage.cli.terminal import echo, shows_progress
 from tryage.errors import InputError
 
 if TYPE_CHECKING:
@@ -49,12 +53,7 @@ def train(
     loss: LossColumn = "loss",
     merge_names: MergeNames = False,
     seed: Seed = 0,
-    checkpoint: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR", help="Save finished stages here; the same command resumes from them."
-        ),
-    ] = None,
+    checkpoint: CheckpointFolder = None,
     finetune: Annotated[
         Path | None,
         typer.Option(
@@ -85,7 +84,7 @@ def train(
             config=config,
             library=library,
             checkpoint=checkpoint,
-            progress=True,
+            progress=shows_progress(),
         )
         _save_router(perception, table, library, output)
     _print_report(perception.report, table, output)
@@ -126,9 +125,11 @@ def _finetune_encoder(
     from tryage.learning.training.finetune import FinetuneConfig, finetune
 
     config = replace(FinetuneConfig(), schedule=replace(FinetuneConfig().schedule, seed=seed))
-    result = finetune(table, start, folder, config=config, checkpoint=checkpoint, progress=True)
+    result = finetune(
+        table, start, folder, config=config, checkpoint=checkpoint, progress=shows_progress()
+    )
     initial_error, best_error = result.validation_errors[0], min(result.validation_errors)
-    typer.echo(
+    echo(
         f"End to end, {len(result.validation_errors) - 1} epochs: the squared error on held-out "
         f"prompts was {initial_error:.4g} before and is {best_error:.4g} now. The figures below "
         "are for prompts that the encoder was trained on."
@@ -149,10 +150,10 @@ def _save_router(
 
 
 def _print_report(report: Mapping[str, float], table: QTable, output: Path) -> None:
-    typer.echo(f"Saved to {output}: {len(table):,} prompts, {len(table.experts):,} experts.")
+    echo(f"Saved to {output}: {len(table):,} prompts, {len(table.experts):,} experts.")
     for name, value in report.items():
-        typer.echo(f"  {name.replace('_', ' '):<12}{value:>9.4g}")
-    typer.echo(f"Try it: tryage explain --router {output} 'your prompt'")
+        echo(f"  {name.replace('_', ' '):<12}{value:>9.4g}")
+    echo(f"Try it: tryage explain --router {output} 'your prompt'")
 
 
 def evaluate(
@@ -165,12 +166,14 @@ def evaluate(
         int, typer.Option(min=2, help="The number of parts; each is tested once.")
     ] = 5,
     seed: Seed = 0,
-    as_json: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="Write all figures to this file.")
-    ] = None,
+    as_json: JsonFile = None,
     plots: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Draw fronts, calibration and shares into this folder."),
+        typer.Option(
+            metavar="DIR",
+            callback=check_output_folder,
+            help="Draw fronts, calibration and shares into this folder.",
+        ),
     ] = None,
 ) -> None:
     """Judge a router on a Q-table by cross-validation.
@@ -197,7 +200,7 @@ def evaluate(
         name=qtable.stem,
         config=EvaluationConfig(n_folds=folds, seed=seed),
     )
-    typer.echo(evaluation.table())
+    echo(evaluation.table())
     if as_json is not None:
         as_json.write_text(json.dumps(evaluation.to_dict(), indent=1) + "\n", "utf-8")
     if plots is not None:
@@ -213,4 +216,4 @@ def _draw_plots(evaluation: Evaluation, folder: Path) -> None:
     plot_shares(evaluation, folder / "shares.png")
     if any(result.cost for result in evaluation.results):
         plot_front(evaluation, folder / "front.png")
-    typer.echo(f"\nDrawn to {folder}")
+    echo(f"\nDrawn to {folder}")
