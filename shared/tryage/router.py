@@ -212,7 +212,7 @@ class Router:
         )
         if not self.prompt_flags:
             return requests
-        return [apply_flags(one, strict=self.strict) for one in requests]
+        return [apply_flags(one, self.library, strict=self.strict) for one in requests]
 
     def _without_excessive_flags(
         self, requests: list[RoutingRequest], prediction: Prediction

@@ -9,8 +9,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tryage.core.expert import Expert
-from tryage.core.flag_items import CAPABILITIES
-from tryage.core.flags import MAX_ITEMS, extract_flags
+from tryage.core.flag_items import CAPABILITIES, FlagItem, parse_item
+from tryage.core.flags import MAX_ITEMS, MAX_READ, FlagExtraction, extract_flags
 from tryage.core.library import Library
 from tryage.core.preferences import Preferences, Requirement
 from tryage.errors import FlagError, InputError
@@ -191,10 +191,66 @@ def test_items_over_the_limit_are_dropped_with_a_warning() -> None:
     ],
     ids=["opened", "valid", "nested", "blanks", "commas", "malformed", "tail", "brackets"],
 )
-def test_an_adversarial_megabyte_takes_linear_time_and_gives_few_warnings(prompt: str) -> None:
-    extracted = extract_flags(prompt)  # quadratic work would take many minutes here
-    assert len(extracted.warnings) <= 7
-    assert extract_flags(extracted.text).text == extracted.text
+def test_of_an_adversarial_megabyte_only_the_ends_are_read(
+    prompt: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+
+    def parse_and_count(item: str) -> FlagItem | None:
+        read.append(item)
+        return parse_item(item)
+
+    monkeypatch.setattr("tryage.core.flags.parse_item", parse_and_count)
+    extracted = extract_flags(prompt)
+    assert sum(map(len, read)) <= 4 * MAX_READ
+    assert len(extracted.warnings) <= 4
+    assert len(extracted.flags) <= MAX_ITEMS
+    assert prompt[MAX_READ:-MAX_READ] in extracted.text
+
+
+def test_flags_at_both_ends_of_a_long_prompt_are_read_and_those_between_are_text() -> None:
+    filler = "word " * 3_000
+    prompt = f"[Flag: newest] {filler}[Flag: cheapest] {filler}end [Flag: fastest]"
+    extracted = extract_flags(prompt, strict=True)
+    assert extracted.flags == ("newest", "fastest")
+    assert extracted.text == f"{filler}[Flag: cheapest] {filler}end"
+
+
+@pytest.mark.parametrize("shift", range(-20, 3))
+def test_a_flag_that_the_limit_would_cut_stays_text_as_a_whole(shift: int) -> None:
+    start = MAX_READ + shift
+    prompt = "a" * start + "[Flag: newest]" + "b" * 3 * MAX_READ
+    extracted = extract_flags(prompt, strict=True)
+    if start + len("[Flag: newest]") <= MAX_READ:
+        assert extracted.flags == ("newest",)
+        assert extracted.text == prompt.replace("[Flag: newest]", " ")
+    else:
+        assert extracted == FlagExtraction(prompt)
+
+
+def test_a_removed_flag_at_the_limit_joins_no_words() -> None:
+    flag = "[Flag: newest]"
+    for padding in range(MAX_READ - 20, MAX_READ + 1):
+        prompt = "a" * padding + f" {flag} " + "b" * 3 * MAX_READ + f" {flag} end"
+        assert "ab" not in extract_flags(prompt).text
+        assert "b" * 3 * MAX_READ + " end" in extract_flags(prompt).text
+
+
+def test_items_are_shown_without_control_characters_and_shortened() -> None:
+    (shown,) = extract_flags(f"[Flag: model=\x1bc\x07{'long' * 50}] hi").flags
+    assert shown.startswith("model=?c?long")
+    assert len(shown) == 83
+    assert shown.endswith("...")
+
+
+def test_words_that_no_expert_has_are_left_out_and_shown_as_a_question_mark() -> None:
+    library = Library([Expert("small", license="mit"), Expert("large", aliases=("big",))])
+    prompt = "[Flag: model=BIG|my secret, license=mit|my secret, model=other, license=mit] hi"
+    extracted = extract_flags(prompt, library=library)
+    assert extracted.flags == ("model=BIG|?", "license=mit|?", "model=?", "license=mit")
+    assert "secret" not in repr(extracted)
+    words = [requirement.words for requirement in extracted.preferences.requirements]
+    assert words == [("BIG",), ("mit",), ()]
 
 
 @pytest.mark.parametrize("prompt", [["a"], None, b"[Flag: small]", 3])

@@ -251,3 +251,9 @@ def test_words_are_standardized_in_every_input_form() -> None:
     )
     assert library.licensed(["mit"]).tolist() == [True, False, True, False]
     np.testing.assert_array_equal(library.capability(" Vision"), [1, np.nan, 1, 1])
+
+
+def test_the_known_licenses_are_those_of_any_expert():
+    library = Library([Expert("a", license="MIT"), Expert("b", license="mit"), Expert("c")])
+    assert library.known_licenses == {"mit"}
+    assert Library(["a"]).known_licenses == frozenset()

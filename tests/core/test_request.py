@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tryage.core.constraints import DEFAULT_CONSTRAINTS
+from tryage.core.expert import Expert
 from tryage.core.library import Library
 from tryage.core.preferences import Preferences, Requirement
 from tryage.core.request import (
@@ -79,13 +80,29 @@ def test_none_means_no_preferences_and_other_types_are_refused():
 
 def test_flags_tighten_the_preferences_and_leave_the_text():
     request = RoutingRequest("hello [Flag: size=0.5, license=mit]", SIZE)
-    applied = apply_flags(request, strict=False)
+    library = Library([Expert("a", license="mit")])
+    applied = apply_flags(request, library, strict=False)
     assert (applied.text, applied.flags) == ("hello", ("size=0.5", "license=mit"))
     assert applied.preferences == Preferences({"size": 1.0}, licenses=["mit"])
+    assert applied.operator_preferences == SIZE
     malformed = RoutingRequest("hello [Flag: smalest]", SIZE)
-    assert apply_flags(malformed, strict=False).warnings
+    assert apply_flags(malformed, library, strict=False).warnings
     with pytest.raises(FlagError):
-        apply_flags(malformed, strict=True)
+        apply_flags(malformed, library, strict=True)
+
+
+def test_a_request_without_its_flags_has_the_preferences_of_the_operator_and_a_warning():
+    library = Library(["a"])
+    request = apply_flags(RoutingRequest("hi [Flag: size<1, newest]", SIZE), library, strict=False)
+    assert request.has_flag_requirements
+    plain = request.without_flags()
+    assert (plain.text, plain.preferences, plain.flags) == ("hi", SIZE, ())
+    assert plain.dropped_flags == ("size<1", "newest")
+    assert plain.warnings == ("The flags leave no expert, so they are dropped: size<1, newest.",)
+    assert not plain.has_flag_requirements
+    assert not apply_flags(
+        RoutingRequest("[Flag: new]", SIZE), library, strict=False
+    ).has_flag_requirements
 
 
 def test_rows_are_grouped_by_equal_preferences():

@@ -29,22 +29,30 @@ never loosen the preferences of the operator.
 
 A bracket is a flag as a whole or not at all: one malformed item leaves the bracket in the text,
 with a warning, or raises `FlagError` in strict mode.
+
+Flags are read at both ends of a prompt, in its first and its last `MAX_READ` characters. What
+stands between is text, so the time does not grow with the length of the prompt.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
-from typing import TypeAlias
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, TypeAlias
 
 from tryage.core.flag_items import FlagItem, closest_form, parse_item
 from tryage.core.preferences import Preferences
 from tryage.errors import FlagError, InputError
 
-# An adversary may write the prompt: these limits keep the work linear in its length.
+if TYPE_CHECKING:
+    from tryage.core.library import Library
+
+# An adversary may write the prompt: these limits bound the work and what is kept of the text.
+MAX_READ = 5_000  # characters at each end of a prompt
 MAX_ITEMS = 64
 _MAX_BODY = 500  # characters
-_MAX_WARNINGS = 5
+_MAX_SHOWN = 80  # characters of an item
+_MAX_WARNINGS = 3
 
 # Both take linear time: blanks cannot match the characters around them.
 _OPENING = re.compile(r"\[\s*flag\s*:", re.IGNORECASE)
@@ -60,17 +68,22 @@ class FlagExtraction:
 
     text: str
     preferences: Preferences = field(default_factory=Preferences)
-    flags: tuple[str, ...] = ()  # the items as written, blanks collapsed
+    flags: tuple[str, ...] = ()  # the items as written, printable, at most 80 characters each
     warnings: tuple[str, ...] = ()
 
 
-def extract_flags(prompt: str, *, strict: bool = False) -> FlagExtraction:
+def extract_flags(
+    prompt: str, *, strict: bool = False, library: Library | None = None
+) -> FlagExtraction:
     """Remove the flags from a prompt and parse them; the grammar is the docstring of this module.
 
     A prompt without flags is returned unchanged. A malformed flag stays in the text and is named in
     `warnings`. Items after the first `MAX_ITEMS` are dropped, with a warning. The returned text has
-    no valid flag: extracting from it again changes nothing. The work is linear in the length of the
-    prompt.
+    no valid flag in the part that is read: if the prompt has at most twice `MAX_READ` characters,
+    extracting from it again changes nothing.
+
+    With a `library`, names and licences that none of its experts has are left out of the result and
+    shown as "?", so that a flag carries no other text of the prompt into records.
 
     Raises:
         InputError: the prompt is not a string.
@@ -78,42 +91,66 @@ def extract_flags(prompt: str, *, strict: bool = False) -> FlagExtraction:
     """
     if not isinstance(prompt, str):
         raise InputError(f"A prompt is a string, got {type(prompt).__name__}. Join it to text.")
-    if not _OPENING.search(prompt):
+    head, tail = _read_parts(prompt)
+    if not (_OPENING.search(prompt, 0, head.stop) or _OPENING.search(prompt, tail.start)):
         return FlagExtraction(prompt)
-    text, items = _strip_flags(prompt)
+    text, items, openings = _strip_flags(prompt, head, tail)
     warnings = [
-        *_describe_malformed(text, 1 if strict else _MAX_WARNINGS),
+        *_describe_malformed(text, openings, 1 if strict else _MAX_WARNINGS),
         *_excess_warnings(items),
     ]
     if strict and warnings:
         raise FlagError(warnings[0])
     items = items[:MAX_ITEMS]
-    preferences = _merge_items([item for _, item in items])
-    written = tuple(as_written for as_written, _ in items)
-    return FlagExtraction(text, preferences, written, tuple(warnings))
+    if library is not None:
+        items = [_without_unknown_words(*item, library) for item in items]
+    written = tuple(_printable(as_written) for as_written, _ in items)
+    return FlagExtraction(text, _merge_items([item for _, item in items]), written, tuple(warnings))
 
 
-def _strip_flags(prompt: str) -> tuple[str, _ParsedItems]:
-    """Return the text without its valid flags, and their items.
+def _read_parts(prompt: str) -> tuple[slice, slice]:
+    """Return the first and the last part of a prompt that are read, without an overlap.
 
-    One pass with a stack, because removing a flag may complete the bracket around it.
+    A bracket that the first part would cut belongs to the text between the parts.
     """
-    text = _TextBuilder()
-    found: _ParsedItems = []
-    opened: list[int] = []  # the pieces that are an open bracket
-    for piece in filter(None, _BRACKETS.split(prompt)):
-        text.add(piece)
-        if piece == "[":
-            opened.append(len(text.pieces) - 1)
-        elif piece == "]" and opened:
-            start = opened.pop()
-            items = _parse_items("".join(text.pieces[start + 1 : -1]))
-            if items is None:
-                opened.clear()  # a bracket around one that stays is not a flag
-            else:
-                text.truncate(start)
-                found.extend(items)
-    return text.result(), found
+    n = len(prompt)
+    if n <= 2 * MAX_READ:
+        return slice(0, n), slice(n, n)
+    opening = prompt.rfind("[", 0, MAX_READ)
+    is_cut = opening >= 0 and prompt.find("]", opening, MAX_READ) < 0
+    return slice(0, opening if is_cut else MAX_READ), slice(n - MAX_READ, n)
+
+
+def _strip_flags(prompt: str, head: slice, tail: slice) -> tuple[str, _ParsedItems, list[int]]:
+    """Return the text without its valid flags, their items, and where malformed flags open."""
+    text, items = _TextBuilder(), list[tuple[str, FlagItem]]()
+    _read_flags(prompt[head], text, items)
+    n_head = len(text)
+    text.add(prompt[head.stop : tail.start])
+    text.keep()
+    n_unread = len(text)
+    _read_flags(prompt[tail], text, items)
+    result = text.result()
+    matches = (*_OPENING.finditer(result, 0, n_head), *_OPENING.finditer(result, n_unread))
+    return result, items, [match.start() for match in matches]
+
+
+def _read_flags(part: str, text: _TextBuilder, items: _ParsedItems) -> None:
+    """Append a part of the prompt to `text` without its valid flags, and their items to `items`.
+
+    One pass over the closing brackets, because removing a flag may complete the one around it.
+    """
+    *closed, rest = part.split("]")
+    for piece in closed:
+        text.add(piece + "]")
+        start = text.end.rfind("[")
+        found = _parse_items(text.end[start + 1 : -1]) if start >= 0 else None
+        if found is None:
+            text.keep()  # a bracket around one that stays is not a flag
+        else:
+            text.cut(start)
+            items.extend(found)
+    text.add(rest)
 
 
 def _parse_items(body: str) -> _ParsedItems | None:
@@ -130,6 +167,25 @@ def _parse_items(body: str) -> _ParsedItems | None:
     return items
 
 
+def _without_unknown_words(written: str, item: FlagItem, library: Library) -> tuple[str, FlagItem]:
+    """Leave out the names and licences that no expert of the library has, and show them as "?"."""
+    requirement = item.requirement
+    if requirement is None or requirement.field not in ("name", "license"):
+        return written, item
+    vocabulary = library if requirement.field == "name" else library.known_licenses
+    known = tuple(word for word in requirement.words if word in vocabulary)
+    if known == requirement.words:
+        return written, item
+    shown = f"{written.partition('=')[0].strip()}={'|'.join((*known, '?'))}"
+    return shown, FlagItem(requirement=replace(requirement, value=known))
+
+
+def _printable(written: str) -> str:
+    """Return an item without control characters, shortened."""
+    text = "".join(char if char.isprintable() else "?" for char in written[:_MAX_SHOWN])
+    return text + "..." if len(written) > _MAX_SHOWN else text
+
+
 def _merge_items(items: list[FlagItem]) -> Preferences:
     """Return the largest weight of each constraint and every requirement."""
     weights: dict[str, float] = {}
@@ -139,9 +195,8 @@ def _merge_items(items: list[FlagItem]) -> Preferences:
     return Preferences(weights, [item.requirement for item in items if item.requirement])
 
 
-def _describe_malformed(text: str, limit: int) -> list[str]:
+def _describe_malformed(text: str, openings: list[int], limit: int) -> list[str]:
     """Explain the first malformed flags that are left in the text, and count the others."""
-    openings = [match.start() for match in _OPENING.finditer(text)]
     messages = [_explain_syntax_error(text, start) for start in openings[:limit]]
     if len(openings) > limit:
         messages.append(f"{len(openings) - limit} more malformed flags.")
@@ -172,11 +227,20 @@ def _excess_warnings(items: _ParsedItems) -> list[str]:
 
 
 class _TextBuilder:
-    """The text so far; it closes the gap that a removed flag leaves, without joining words."""
+    """The text so far; it closes the gap that a removed flag leaves, without joining words.
+
+    `end` is the part that may still lose a flag; what stands before it is final.
+    """
 
     def __init__(self) -> None:
-        self.pieces: list[str] = []
+        self.end = ""
+        self._kept: list[str] = []
+        self._n_kept = 0
         self._gap: list[str] | None = None  # blanks on the left and on the right of the gap
+
+    def __len__(self) -> int:
+        """Return the number of characters."""
+        return self._n_kept + len(self.end)
 
     def add(self, piece: str) -> None:
         """Append a piece; blanks after a gap are held back until the next character is known."""
@@ -187,31 +251,34 @@ class _TextBuilder:
                 return
             self._close_gap(rest[0])
             piece = rest
-        self.pieces.append(piece)
+        self.end += piece
 
-    def truncate(self, start: int) -> None:
-        """Remove the pieces from `start` on and leave a gap."""
-        del self.pieces[start:]
-        blanks = ""
-        while self.pieces and (kept := self.pieces[-1].rstrip()) != self.pieces[-1]:
-            blanks = self.pieces.pop()[len(kept) :] + blanks
-            if kept:
-                self.pieces.append(kept)
-        self._gap = [blanks, ""]
+    def keep(self) -> None:
+        """Make the text final, without its last blanks, which a flag after them may remove."""
+        kept = self.end.rstrip()
+        if kept:
+            self._kept.append(kept)
+            self._n_kept += len(kept)
+            self.end = self.end[len(kept) :]
+
+    def cut(self, start: int) -> None:
+        """Remove the `end` from `start` on and leave a gap."""
+        text = self.end[:start]
+        self.end = text.rstrip()
+        self._gap = [text[len(self.end) :], ""]
 
     def result(self) -> str:
         """Return the whole text."""
         if self._gap is not None:
             self._close_gap("")
-        return "".join(self.pieces)
+        return "".join((*self._kept, self.end))
 
     def _close_gap(self, after: str) -> None:
         """Fill the gap with the right blank; `after` is the next character, "" at the end."""
         left, right = self._gap or ("", "")
-        before = self.pieces[-1][-1] if self.pieces else ""
+        before = self.end[-1:] or (self._kept[-1][-1] if self._kept else "")
         self._gap = None
-        if blank := _whitespace_after_removal(before, left, right, after):
-            self.pieces.append(blank)
+        self.end += _whitespace_after_removal(before, left, right, after)
 
 
 def _whitespace_after_removal(before: str, left: str, right: str, after: str) -> str:

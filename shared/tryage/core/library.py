@@ -199,6 +199,12 @@ class Library:
         allowed = np.array([one is not None and one in licenses for one in values], dtype=np.bool_)
         return cast("NDArray[np.bool_]", allowed.take(codes))
 
+    @property
+    def known_licenses(self) -> frozenset[str]:
+        """The licences that at least one expert is known to have, in lower case."""
+        values, _ = self._category_codes("license")
+        return frozenset(value for value in values if value is not None)
+
     def capability(self, name: str) -> NDArray[np.float64]:
         """Return 1 where the expert has the capability, 0 where not, NaN where unknown, `(n,)`."""
         name = name.strip().lower()

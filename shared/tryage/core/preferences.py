@@ -241,7 +241,8 @@ class Requirement:
 
     def describe(self) -> str:
         """Return the requirement in words: "parameters < 3B"."""
-        value = ", ".join(self.words) or format_value(self.field, self.bound)
+        is_word = self.field in _WORD_OPERATORS
+        value = self._list_words() if is_word else format_value(self.field, self.bound)
         return f"{self.field} {self.op} {value}"
 
     def reason(self, library: Library, i: int, cost: float | None = None) -> str:
@@ -254,11 +255,11 @@ class Requirement:
                 `cost`.
         """
         if self.field == "name":
-            return f"name {library.names[i]} is not one of {', '.join(self.words)}"
+            return f"name {library.names[i]} is not one of {self._list_words()}"
         if self.field == "license":
             known = library.licenses[i]
             return f"license {known or 'unknown,'} {'is not' if known else 'required'} " + (
-                f"one of {', '.join(self.words)}"
+                f"one of {self._list_words()}"
             )
         if self.field == "capabilities":
             return self._describe_missing(library, i)
@@ -274,6 +275,9 @@ class Requirement:
         if any(np.isnan(value) for value in has.values()):
             return f"capabilities unknown, required {', '.join(has)}"
         return f"capabilities lack {', '.join(word for word, value in has.items() if not value)}"
+
+    def _list_words(self) -> str:
+        return ", ".join(self.words) or "none"
 
     @property
     def words(self) -> tuple[str, ...]:

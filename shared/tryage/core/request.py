@@ -118,13 +118,13 @@ def _merged_preferences(
     return [merge_preferences(defaults, check_preferences(one, constraints)) for one in preferences]
 
 
-def apply_flags(request: RoutingRequest, *, strict: bool) -> RoutingRequest:
+def apply_flags(request: RoutingRequest, library: Library, *, strict: bool) -> RoutingRequest:
     """Remove the flags from a prompt; they tighten its preferences and never loosen them.
 
     Raises:
         FlagError: a malformed flag, in strict mode.
     """
-    found = extract_flags(request.text, strict=strict)
+    found = extract_flags(request.text, strict=strict, library=library)
     if not found.flags:
         return replace(request, text=found.text, warnings=found.warnings)
     return replace(
