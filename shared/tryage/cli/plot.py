@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 import typer
 
 from tryage.cli.options import JsonFile, RouterPath, Seed, load_router, read_jsonl
-from tryage.cli.outputs import check_picture_file
+from tryage.cli.outputs import check_picture_file, write_json
 from tryage.cli.terminal import echo, format_table
 from tryage.errors import InputError
 
@@ -114,7 +114,7 @@ def latent(
     for line in _report_lines(computed_map):
         echo(line)
     if as_json is not None:
-        as_json.write_text(json.dumps(computed_map.to_dict(), indent=1) + "\n", "utf-8")
+        write_json(as_json, computed_map.to_dict())
     echo(f"\nDrawn to {output}")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,7 +22,7 @@ from tryage.cli.options import (
     read_jsonl,
     resolve_encoder,
 )
-from tryage.cli.outputs import check_output_folder
+from tryage.cli.outputs import check_output_folder, write_json
 from tryage.cli.terminal import echo, shows_progress
 from tryage.errors import InputError
 
@@ -202,7 +201,7 @@ def evaluate(
     )
     echo(evaluation.table())
     if as_json is not None:
-        as_json.write_text(json.dumps(evaluation.to_dict(), indent=1) + "\n", "utf-8")
+        write_json(as_json, evaluation.to_dict())
     if plots is not None:
         _draw_plots(evaluation, plots)
 
