@@ -19,6 +19,7 @@ from tryage.chat.candidates import (
 )
 from tryage.chat.model_names import bundled_library
 from tryage.core.library import Provenance
+from tryage.errors import InputError
 from tryage.hub.catalog import Catalogue
 from tryage.hub.parse import parse_model
 from tryage.testing import FixedPerception
@@ -66,6 +67,63 @@ def test_a_fact_of_the_user_wins_over_the_client_and_the_client_over_the_library
     assert (sources["input_price"], sources["context_length"]) == ("given by you", "its client")
     assert sources["output_price"] == bundled["output_price"]
     assert not catalogue.path.exists()
+
+
+@pytest.mark.usefixtures("catalogue")
+def test_a_fact_of_the_user_reaches_the_model_of_a_provider():
+    price = Expert("gpt-4o", input_price=9.0)
+    expert = candidate("openai:gpt-4o", ClientFacts("openai:gpt-4o", {}), user_experts=[price])
+    assert (expert.name, expert.input_price) == ("openai:gpt-4o", 9.0)
+    assert expert.metadata["sources"]["input_price"] == "given by you"
+    with pytest.raises(InputError, match=r"'gpt-4' is none of the models 'openai:gpt-4o'\."):
+        candidate("openai:gpt-4o", user_experts=[Expert("gpt-4")])
+
+
+@pytest.mark.usefixtures("catalogue")
+def test_an_alias_of_the_user_makes_a_deployment_a_known_model():
+    expert = candidate("my-deployment", user_experts=[Expert("my-deployment", aliases=["gpt-4o"])])
+    assert expert.aliases == ("gpt-4o-2024-08-06",)
+    assert expert.input_price == bundled_library()["gpt-4o"].input_price
+
+
+# What is not known is said once -------------------------------------------------------------------
+
+
+@pytest.fixture
+def warnings_of(catalogue, caplog):
+    """Return the messages that are logged about models of these names."""
+    assert not catalogue.path.exists()
+
+    def warnings_of(*names, user_experts=()):
+        caplog.clear()
+        candidate_experts(dict.fromkeys(names, NOTHING), None, user_experts)
+        assert all(record.levelname == "WARNING" for record in caplog.records)
+        assert all(record.name.startswith("tryage.chat") for record in caplog.records)
+        return [record.getMessage() for record in caplog.records]
+
+    return warnings_of
+
+
+def test_unknown_models_and_prices_are_one_warning_that_says_how_to_tell_them(warnings_of):
+    (message,) = warnings_of("gpt-4o", "openai:gpt-5", "my-own")
+    assert message.startswith("Nothing was measured of 'openai:gpt-5', 'my-own': ")
+    assert "The prices of 'openai:gpt-5', 'my-own' are unknown" in message
+    assert "experts=[Expert('openai:gpt-5', aliases=[...])]" in message
+    assert "experts=[Expert('openai:gpt-5', input_price=..., output_price=...)]" in message
+
+
+def test_what_the_user_has_told_is_not_warned_of(warnings_of):
+    assert warnings_of("gpt-4o", "openai:gpt-4o-mini") == []
+    priced = Expert("my-own", aliases=["gpt-4o"], input_price=1, output_price=2)
+    assert warnings_of("my-own", user_experts=[priced]) == []
+    (message,) = warnings_of("my-own", user_experts=[Expert("my-own", input_price=1)])
+    assert "prices of 'my-own'" in message
+
+
+def test_of_many_unknown_models_the_warning_names_a_few(warnings_of):
+    (message,) = warnings_of(*[f"model {i}" for i in range(1_000)])
+    assert "and 990 more" in message
+    assert len(message) < 1_000
 
 
 @pytest.mark.usefixtures("filled_catalogue")
@@ -139,6 +197,17 @@ def test_an_expert_that_calls_tools_has_structured_output_too():
     expert = candidate("mine", ClientFacts(None, {"capabilities": ["tools"]}))
     assert expert.capabilities == {"tools", "structured_output"}
     assert candidate("mine", ClientFacts(None, {"capabilities": []})).capabilities == frozenset()
+
+
+def test_the_hub_does_not_tell_who_reads_documents_so_they_are_possible(catalogue):
+    tags = ["conversational", "function-calling"]
+    catalogue.put([parse_model(record("org/new-9b", tags=tags), SEEN)])
+    documents = {"pdf", "video", "files"}
+    assert candidate("org/new-9b").capabilities >= documents
+    client = ClientFacts(None, {"capabilities": ["tools"]})
+    assert not candidate("org/new-9b", client).capabilities & documents
+    told = Expert("org/new-9b", capabilities=["tools", "pdf"])
+    assert candidate("org/new-9b", user_experts=[told]).capabilities & documents == {"pdf"}
 
 
 # The pool of all models ---------------------------------------------------------------------------

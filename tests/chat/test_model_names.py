@@ -14,6 +14,7 @@ from tryage.chat.model_names import (
     group_identical_experts,
     model_name_of,
     name_models,
+    version_of,
 )
 from tryage.errors import InputError, LibraryError
 
@@ -93,6 +94,19 @@ def test_a_name_that_may_mean_two_models_is_refused():
 def test_a_name_of_no_model_is_refused(given):
     with pytest.raises(LibraryError):
         find_model(Library(["openai:gpt-4o"]), given)
+
+
+@pytest.mark.parametrize(
+    ("name", "version"),
+    [
+        ("gpt-4o-2024-08-06", "2024-08-06"),
+        ("Claude-3-5-Sonnet-20241022", "20241022"),
+        ("claude-3-5-sonnet-latest", None),
+        ("gpt-4o", None),
+    ],
+)
+def test_the_version_of_a_name_is_its_date(name, version):
+    assert version_of(name) == version
 
 
 def test_models_in_a_list_are_named_after_the_model_that_they_call():

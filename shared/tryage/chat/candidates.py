@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import threading
 import warnings
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -13,9 +15,11 @@ from tryage.chat.model_names import (
     bundled_library,
     find_model,
     group_identical_experts,
+    list_names,
     resolve_model_name,
 )
 from tryage.chat.router import ChatRouter, Sticky
+from tryage.chat.user_experts import match_user_experts
 from tryage.core.cache import LRUCache
 from tryage.core.expert import Expert
 from tryage.core.library import Library
@@ -27,12 +31,16 @@ from tryage.perception.wrappers import DeduplicatedPerception
 from tryage.router import Router
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from tryage.chat.conversation import TokenCounter
     from tryage.hub.catalog import Catalogue
 
+_log = logging.getLogger(__name__)
+
 _IDENTITY_FIELDS = ("name", "aliases", "metadata")
+
+_DOCUMENT_CAPABILITIES = frozenset({"pdf", "video", "files"})
 
 _REPOSITORY_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
@@ -171,45 +179,88 @@ def candidate_experts(
 
     Each fact comes from the first source that has it: the user, the client, the library of the
     user's own router, the user's catalogue of the Hub, the bundled library. The source of each
-    fact is in `metadata["sources"]`.
+    fact is in `metadata["sources"]`. One warning is logged about all models that are not known and
+    all prices that are not.
 
     Args:
         clients: What each client says about its model.
         router_library: The library of the user's own router; None means the bundled library.
-        user_experts: What the user says about the models, under the same names.
+        user_experts: What the user says about the models, under names that mean them.
+
+    Raises:
+        InputError: an expert of the user is none of the models, or may be one of several.
     """
-    user_facts = {expert.name.casefold(): expert for expert in user_experts}
+    library = bundled_library() if router_library is None else router_library
+    names = {name: _names_of(name, client) for name, client in clients.items()}
+    user_facts = match_user_experts(names, user_experts, library)
     # A library with an origin comes from a catalogue already.
     is_from_catalog = router_library is not None and router_library.origin is not None
     with closing(LocalCatalog(disabled=is_from_catalog)) as catalog:
-        return [
-            _candidate_expert(name, facts, user_facts.get(name.casefold()), router_library, catalog)
-            for name, facts in clients.items()
-        ]
+        matches = {
+            name: _matching_experts(
+                [*names[name], *(user_facts[name].aliases if name in user_facts else ())],
+                library,
+                catalog,
+            )
+            for name in clients
+        }
+    experts = [
+        _candidate_expert(
+            name, client, user_facts.get(name), matches[name], is_bundled=router_library is None
+        )
+        for name, client in clients.items()
+    ]
+    _warn_of_unknown([name for name in clients if not any(matches[name])], experts)
+    return experts
+
+
+def _names_of(name: str, client: ClientFacts) -> list[str]:
+    return [name] if client.name is None else [name, client.name]
+
+
+def _warn_of_unknown(unknown_names: Sequence[str], experts: Sequence[Expert]) -> None:
+    """Log which models and which prices are not known, and how to tell them."""
+    unpriced_names = [one.name for one in experts if None in (one.input_price, one.output_price)]
+    sentences = []
+    if unknown_names:
+        sentences.append(
+            f"Nothing was measured of {list_names(unknown_names)}: how well they answer is guessed "
+            "from their facts. If one is a known model under another name, tell it: experts="
+            f"[Expert({unknown_names[0]!r:.80}, aliases=[...])]."
+        )
+    if unpriced_names:
+        sentences.append(
+            f"The prices of {list_names(unpriced_names)} are unknown: a weight on the cost counts "
+            f"them as the dearest, and max_cost leaves them out. Tell them: experts="
+            f"[Expert({unpriced_names[0]!r:.80}, input_price=..., output_price=...)]."
+        )
+    if sentences:
+        _log.warning("%s", " ".join(sentences))
 
 
 def _candidate_expert(
     name: str,
     client_facts: ClientFacts,
     user_expert: Expert | None,
-    router_library: Library | None,
-    catalog: LocalCatalog,
+    match: tuple[Expert | None, Expert | None],
+    *,
+    is_bundled: bool,
 ) -> Expert:
-    """Return one model's facts; its name in the library becomes an alias."""
-    names = [name] if client_facts.name is None else [name, client_facts.name]
-    match, repository = _matching_experts(
-        names, bundled_library() if router_library is None else router_library, catalog
-    )
+    """Return one model's facts; its name in the library becomes an alias.
+
+    `match` holds the expert of the library and that of the catalogue.
+    """
     # The bundled library is a snapshot that is older than the catalogue.
-    ordered_experts = (match, repository) if router_library is None else (repository, match)
+    ordered_experts = match if is_bundled else tuple(reversed(match))
     layers = [
         *(_FactLayer(expert) for expert in ordered_experts if expert is not None),
         _FactLayer(Expert(name, **client_facts.facts), client_facts.source),
         *([] if user_expert is None else [_FactLayer(user_expert, "given by you")]),
     ]
-    alias = next((expert.name for expert in (match, repository) if expert is not None), name)
+    alias = next((expert.name for expert in match if expert is not None), name)
     aliases = () if alias.casefold() == name.casefold() else (alias,)
-    return _with_structured_output(replace(_merge_layers(layers), name=name, aliases=aliases))
+    expert = replace(_merge_layers(layers), name=name, aliases=aliases)
+    return _with_structured_output(_with_possible_documents(expert))
 
 
 def _matching_experts(
@@ -255,6 +306,18 @@ def _sourced_facts(layer: _FactLayer) -> Iterator[tuple[str, Any, Any]]:
     for field, value in layer.expert.to_dict().items():
         if field not in _IDENTITY_FIELDS:
             yield field, value, sources.get(field, layer.source)
+
+
+def _with_possible_documents(expert: Expert) -> Expert:
+    """Add PDFs, videos and files to an expert whose capabilities come from the Hub.
+
+    The Hub does not tell whether a model reads them, so they are possible.
+    """
+    source = expert.metadata.get("sources", {}).get("capabilities")
+    is_from_hub = isinstance(source, Mapping) and "seen" in source
+    if expert.capabilities is None or not is_from_hub:
+        return expert
+    return replace(expert, capabilities=expert.capabilities | _DOCUMENT_CAPABILITIES)
 
 
 def _with_structured_output(expert: Expert) -> Expert:

@@ -43,6 +43,9 @@ _NAME_ATTRIBUTES = (
 )
 
 
+_MAX_SHOWN_NAMES = 10
+
+
 def resolve_model_name(library: Library, spec: str) -> Expert | None:
     """Return the expert that a model name means; None if the library does not know it.
 
@@ -51,7 +54,7 @@ def resolve_model_name(library: Library, spec: str) -> Expert | None:
     "us.anthropic.claude-3-5-sonnet-20241022-v2:0". A name without a date, or with a date that the
     library lacks, means the newest expert of that name.
     """
-    names = list(dict.fromkeys(_candidate_spellings(spec)))
+    names = list(dict.fromkeys(candidate_spellings(spec)))
     for name in names:
         if name in library:
             return library[name]
@@ -80,7 +83,7 @@ def find_model(library: Library, name: str) -> str:
         )
     if found:
         return found[0]
-    spellings = _candidate_spellings(str(name))
+    spellings = candidate_spellings(str(name))
     nearest = next((spelling for spelling in spellings if spelling in library), name)
     return library.names[library.index(nearest)]
 
@@ -89,7 +92,7 @@ def _names_by_spelling(library: Library) -> dict[str, list[str]]:
     """Map what is left of each name without its provider, in lower case, to the names it is of."""
     names_by_spelling: dict[str, list[str]] = {}
     for name in library.names:
-        for spelling in {spelling.casefold() for spelling in _candidate_spellings(name)}:
+        for spelling in {spelling.casefold() for spelling in candidate_spellings(name)}:
             names_by_spelling.setdefault(spelling, []).append(name)
     return names_by_spelling
 
@@ -136,6 +139,13 @@ def name_models(models: object, name_of: Callable[[Any], str | None]) -> dict[st
     return models_by_name
 
 
+def list_names(names: Iterable[str]) -> str:
+    """Return names for a message, of many only the first."""
+    names = list(names)
+    more = f" and {len(names) - _MAX_SHOWN_NAMES} more" if len(names) > _MAX_SHOWN_NAMES else ""
+    return ", ".join(f"{name!r:.80}" for name in names[:_MAX_SHOWN_NAMES]) + more
+
+
 def group_identical_experts(experts: Iterable[Expert]) -> tuple[list[Expert], dict[str, str]]:
     """Return the experts with each alias once, and the duplicates: one model at two providers.
 
@@ -156,7 +166,7 @@ def group_identical_experts(experts: Iterable[Expert]) -> tuple[list[Expert], di
     return unique_experts, duplicates
 
 
-def _candidate_spellings(spec: str) -> Iterator[str]:
+def candidate_spellings(spec: str) -> Iterator[str]:
     """Yield the name as given, then with more and more of the provider's additions removed."""
     spec = spec.strip()
     for spelling in (spec, spec.replace(":", "/", 1), spec.partition(":")[2]):
@@ -175,6 +185,13 @@ def _provider_spellings(name: str) -> Iterator[str]:
     if (bare_name := _BEDROCK.sub("", name)) != name:
         yield bare_name
         yield _REVISION.sub("", bare_name)
+
+
+def version_of(name: str) -> str | None:
+    """Return the date or number that a name ends with, such as "2024-08-06"; None without one."""
+    found = _VERSION.search(name.casefold())
+    version = "" if found is None else found.group().replace("-latest", "")
+    return version.strip("-") or None
 
 
 def _strip_version(name: str) -> str:
