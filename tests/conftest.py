@@ -11,10 +11,17 @@ import pytest
 from hypothesis import settings
 
 from tryage.testing.hub.http import FakeResponse, LoopbackServer
+from tryage.traffic.health import process_health
 
 # Property tests draw the same examples on every run, and have no time limit.
 settings.register_profile("tryage", derandomize=True, deadline=None)
 settings.load_profile("tryage")
+
+
+@pytest.fixture(autouse=True)
+def no_failures_before():
+    """Forget which models have failed in other tests: the whole process shares their health."""
+    process_health().clear()
 
 
 class Inference:

@@ -8,7 +8,7 @@ TryageError
 ├── NoExpertError (LookupError)        no expert is eligible, and no default may be used
 ├── PerceptionError (RuntimeError)     the predictions are unusable (NaN, shape, failed encoder)
 ├── AllFailedError (RuntimeError)      every expert that was called has failed
-├── InvalidAnswerError (RuntimeError)  a model replied, but its answer cannot be used
+├── InvalidAnswerError (ValueError)    a model replied, but its answer cannot be used
 ├── AttemptTimeoutError (TimeoutError)    one model took longer than its limit
 ├── DeadlineExceededError (TimeoutError)  a whole call took longer than its limit
 ├── MeasurementError (RuntimeError)    an expert cannot be measured further
@@ -70,16 +70,16 @@ class AllFailedError(TryageError, RuntimeError):
         self.failures = tuple(failures)
 
 
-class InvalidAnswerError(TryageError, RuntimeError):
+class InvalidAnswerError(TryageError, ValueError):
     """A model replied, but its answer cannot be used, so the next model is asked.
 
-    `answer` is the refused answer if the caller can still use it: when no model gives a better one,
-    it is returned. None means that there is nothing to use.
+    The error of a parser is its `__cause__`. If `is_usable`, the caller can still do something with
+    the `answer`: it is returned when no other model gives a better one.
     """
 
-    def __init__(self, message: str, answer: object = None) -> None:
+    def __init__(self, message: str, answer: object = None, *, is_usable: bool = False) -> None:
         super().__init__(message)
-        self.answer = answer
+        self.answer, self.is_usable = answer, is_usable
 
 
 class AttemptTimeoutError(TryageError, TimeoutError):

@@ -13,14 +13,11 @@ from langchain_core.messages import AIMessageChunk, BaseMessage
 
 from tryage.chat.fallback import (
     FallbackHooks,
-    apeek_stream,
-    aresume_stream,
     arun_steps,
     fallback_steps,
-    peek_stream,
-    resume_stream,
     run_steps,
 )
+from tryage.chat.streams import apeek_stream, aresume_stream, peek_stream, resume_stream
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
@@ -28,7 +25,7 @@ if TYPE_CHECKING:
     from langchain_core.callbacks import AsyncCallbackManagerForChainRun, CallbackManagerForChainRun
     from langchain_core.runnables import RunnableConfig
 
-    from tryage.chat.router import RoutingRecord
+    from tryage.chat.plan import RoutingRecord
     from tryage.core.decision import Decision
     from tryage_langchain._call import ClientCall, PlannedCall
 

@@ -15,15 +15,12 @@ from llama_index_instrumentation import get_dispatcher
 from tryage.chat.fallback import (
     FallbackHooks,
     FallbackSession,
-    apeek_stream,
-    aresume_stream,
     arun_steps,
     fallback_steps,
-    peek_stream,
-    resume_stream,
     run_steps,
 )
-from tryage_llamaindex._call import flag_remover
+from tryage.chat.streams import apeek_stream, aresume_stream, peek_stream, resume_stream
+from tryage_llamaindex._messages import flag_remover
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Generator, Sequence
@@ -31,7 +28,7 @@ if TYPE_CHECKING:
     from llama_index.core.callbacks.base_handler import BaseCallbackHandler
     from llama_index.core.llms import LLM
 
-    from tryage.chat.router import RoutingPlan
+    from tryage.chat.plan import RoutingPlan
     from tryage_llamaindex._call import LLMCall
 
 RECORD_KEY = "tryage"

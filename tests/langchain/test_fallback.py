@@ -62,11 +62,12 @@ async def test_if_all_fail_one_error_lists_each_failure(chat_method, call_chat, 
 
 
 async def test_the_rest_of_the_turn_stays_with_the_model_that_answered(
-    chat_method, call_chat, chat, big
+    method, call_chat, chat, big
 ):
     big.fails = [openai_error(503)]
-    await call_chat(chat_method, chat, "big question")
-    answer = await call_chat(chat_method, chat, "big question")
+    config = {"configurable": {"thread_id": "7"}}
+    await call_chat(method, chat, "big question", config)
+    answer = await call_chat(method, chat, "big question", config)
     assert answer.response_metadata["tryage"]["how"] == "kept for the turn"
     assert answer.response_metadata["tryage"]["model"] == "small"
 

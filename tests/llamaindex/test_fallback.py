@@ -6,6 +6,7 @@ import pytest
 from llama_index.core.llms import ChatMessage
 
 from tryage.errors import AllFailedError
+from tryage.traffic import process_health
 from tryage_llamaindex import TryageLLM
 from tryage_llamaindex.testing import ScriptedLLM
 
@@ -38,6 +39,7 @@ async def test_a_stream_falls_back_before_its_first_word_and_never_after(
     assert (await call(llm, stream, "small question"))[-1].message.content.startswith(
         "Hello from scripted-big"
     )
+    process_health().clear()
     small.breaks_after, big.calls = 1, []
     with pytest.raises(ConnectionError, match="scripted-small broke off"):
         await call(llm, stream, "small again")
@@ -77,12 +79,15 @@ def test_max_attempts_limits_the_llms_that_are_asked(router, small, big):
     assert big.calls == []
 
 
-def test_the_turn_stays_with_the_llm_that_answered(llm, small):
+def test_a_child_that_failed_is_left_out_of_the_next_call(llm, small):
     small.fails = [DOWN]
     messages = [ChatMessage("small question")]
     assert llm.chat(messages).additional_kwargs["tryage"]["model"] == "big"
     record = llm.chat(messages).additional_kwargs["tryage"]
-    assert (record["model"], record["how"]) == ("big", "kept for the turn")
+    assert (record["model"], record["reason"]) == ("big", "small is cooling down")
+    assert record["cooling_down"] == ["small"]
+    assert "failed" not in record
+    assert len(small.calls) == 1
 
 
 def test_a_child_that_changes_its_messages_changes_copies(router, big):

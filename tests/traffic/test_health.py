@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 
 import httpx
 import openai
@@ -16,12 +17,16 @@ from tryage.traffic.health import LONGEST_COOL_DOWN, HealthRegistry, process_hea
 REQUEST = httpx.Request("POST", "http://127.0.0.1/v1")
 
 
+@lru_cache(maxsize=1)
+def openai_client():
+    return openai.OpenAI(api_key="none", base_url="http://127.0.0.1/v1")
+
+
 def server_error(status=503, **headers):
     """Return the error that the openai client makes of a response."""
-    client = openai.OpenAI(api_key="none", base_url="http://127.0.0.1/v1")
     headers = {name.replace("_", "-"): value for name, value in headers.items()}
     response = httpx.Response(status, request=REQUEST, json={"error": {}}, headers=headers)
-    return client._make_status_error_from_response(response)
+    return openai_client()._make_status_error_from_response(response)
 
 
 class Clock:

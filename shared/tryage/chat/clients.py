@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from typing_extensions import Self
 
+from tryage.chat.client_keys import ClientIdentity, client_key
 from tryage.core.redaction import without_secrets
 from tryage.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Hashable, Iterable
 
 C = TypeVar("C")
 
@@ -52,7 +53,9 @@ class ClientPool(Mapping[str, Any], Generic[C]):
             name for name, source in sources.items() if isinstance(source, self.client_type)
         )
         self._clients: dict[str, C] = {name: sources[name] for name in client_names}
-        self._lock = threading.Lock()
+        # One lock for each client: a client that takes long to make must not hold up the others.
+        self._locks = {name: threading.Lock() for name in sources}
+        self._health_keys: dict[str, Hashable] = {}
 
     @classmethod
     def is_valid_source(cls, source: object) -> bool:
@@ -89,10 +92,19 @@ class ClientPool(Mapping[str, Any], Generic[C]):
             Exception: whatever the client's own package raises, for example without a key.
         """
         if name not in self._clients:
-            with self._lock:
+            with self._locks[name]:
                 if name not in self._clients:
                     self._clients[name] = self.build(self._sources[name])
         return self._clients[name]
+
+    def health_key(self, name: str) -> Hashable:
+        """Return what stands for the model that a client calls, in the health of the process."""
+        key = self._health_keys.get(name)
+        if key is None:
+            if not self.is_built(name):
+                return ClientIdentity(self), name  # its own key may depend on the environment
+            key = self._health_keys[name] = client_key(self._clients[name])
+        return key
 
     def __repr__(self) -> str:
         """List the names only: settings and clients may hold secrets."""

@@ -10,53 +10,71 @@ answers and streams. `run_steps` makes the calls, and `arun_steps` awaits them.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import chain
-from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeAlias, TypeVar
 
-from tryage.chat.conversation import has_unverified_requirements
-from tryage.chat.router import RoutingRecord
-from tryage.core.client_errors import should_fall_back
-from tryage.core.redaction import describe_error
-from tryage.errors import AllFailedError
+from tryage.chat.attempts import Attempts
+from tryage.chat.plan import RoutingRecord
+from tryage.chat.streams import PeekedStream
+from tryage.chat.time_limits import TimeLimits, arun_with_timeout, run_with_timeout
+from tryage.errors import InvalidAnswerError
+from tryage.traffic.health import HealthRegistry, process_health
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Sequence
+    from collections.abc import Sequence
 
     from tryage.chat.clients import ClientPool
     from tryage.chat.conversation import Conversation
-    from tryage.chat.router import ChatRouter, RoutingPlan
-    from tryage.core.library import Library
+    from tryage.chat.plan import RoutingPlan
+    from tryage.chat.router import ChatRouter, Sticky
     from tryage.core.preferences import Preferences
     from tryage.errors import TryageError
 
-FallbackSteps: TypeAlias = Generator[Callable[[], Any], Any, tuple[Any, RoutingRecord]]
-"""Yields calls to make, is sent their results, and returns the answer and its record."""
-
 C = TypeVar("C")
+
+_PROBLEMS = {"empty": "The answer is empty.", "length": "The answer was cut off by its length."}
 
 
 @dataclass(frozen=True)
 class ChatRequest:
-    """One call of a routed chat model: what is routed, and what the caller asks of the choice."""
+    """One call of a routed chat model: what is routed, and what the caller asks of the choice.
+
+    `sticky` and `deadline`, in seconds, hold for this call instead of the model's own.
+    """
 
     conversation: Conversation
     preferences: Preferences | None
     model: str | None
+    sticky: Sticky | None = field(default=None, kw_only=True)
+    deadline: float | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True)
 class FallbackSession(Generic[C]):
-    """A router of conversations, the clients that answer, and how many of them may be asked."""
+    """A router of conversations, the clients that answer, and what limits the attempts.
+
+    `max_attempts` is how many clients may be asked. `retry_on` names the answers that are refused:
+    "empty", "length". `health` knows which models fail now; by default all of the process share it.
+    """
 
     chat_router: ChatRouter
     clients: ClientPool[C]
     max_attempts: int | None
+    limits: TimeLimits = field(default=TimeLimits(), kw_only=True)
+    retry_on: frozenset[str] = field(default=frozenset(), kw_only=True)
+    health_registry: HealthRegistry = field(default_factory=process_health, kw_only=True)
 
     def plan(self, request: ChatRequest) -> RoutingPlan:
         """Choose for one call."""
-        return self.chat_router.plan(request.conversation, request.preferences, model=request.model)
+        return self.chat_router.plan(
+            request.conversation,
+            request.preferences,
+            model=request.model,
+            sticky=request.sticky,
+            is_available=self.is_available,
+        )
 
     def plan_batch(self, requests: Sequence[ChatRequest]) -> list[RoutingPlan | TryageError]:
         """Choose for all calls in one encoder pass."""
@@ -64,72 +82,31 @@ class FallbackSession(Generic[C]):
             [request.conversation for request in requests],
             [request.preferences for request in requests],
             [request.model for request in requests],
+            [request.sticky for request in requests],
+            is_available=self.is_available,
         )
 
-    def attempts(self, plan: RoutingPlan) -> Attempts:
-        """Return the attempts to get an answer."""
-        return Attempts(plan, self.chat_router.router.library, self.max_attempts)
+    def attempts(self, plan: RoutingPlan, deadline: float | None = None) -> Attempts:
+        """Return the attempts to get an answer; `deadline` is that of this call, in seconds."""
+        return Attempts(
+            plan,
+            self.chat_router.router.library,
+            self.max_attempts,
+            health=self.health_registry,
+            key_of=self.clients.health_key,
+            limits=self.limits.with_deadline(deadline),
+        )
 
+    def is_available(self, name: str) -> bool:
+        """Tell whether an expert may be asked now: it does not cool down after failures."""
+        return self.health_registry.is_available(self.clients.health_key(name))
 
-class Attempts:
-    """Go through a plan until one expert answers.
-
-    The caller makes the calls, so sync code, async code and streams share it:
-
-        for name in attempts:
-            try:
-                answer = ask(name)
-            except Exception as error:
-                attempts.add_failure(name, error)
-            else:
-                return attempts.record(name), answer
-
-    `failures` holds `(name, error)` in order. `max_attempts` limits how many experts are asked;
-    None means all.
-    """
-
-    def __init__(
-        self, plan: RoutingPlan, library: Library, max_attempts: int | None = None
-    ) -> None:
-        self.plan, self.failures = plan, list[tuple[str, Exception]]()
-        self._library, self._max_attempts = library, max_attempts
-
-    def __iter__(self) -> Iterator[str]:
-        """Yield the name of the expert to ask next.
-
-        Raises:
-            AllFailedError: all experts failed, and there was more than one.
-        """
-        for name in self.plan.order():
-            if self._max_attempts is not None and len(self.failures) >= self._max_attempts:
-                break
-            yield name
-        if len(self.failures) == 1:  # a single error needs no summary
-            raise self.failures[0][1]
-        lines = [f"  {name}: {describe_error(error)}" for name, error in self.failures]
-        message = "\n".join([f"All {len(lines)} experts that were asked have failed:", *lines])
-        raise AllFailedError(message, self.failures) from self.failures[-1][1]
-
-    def add_failure(self, name: str, error: Exception, *, client_called: bool = True) -> None:
-        """Note that an expert failed; `client_called` is False if its client cannot be made.
-
-        Raises:
-            Exception: the error itself, if no other expert could do better.
-        """
-        if client_called:
-            is_unverified = has_unverified_requirements(
-                self.plan.requirements, self._library, self._library.index(name)
-            )
-            if not should_fall_back(error, unverified=is_unverified):
-                raise error
-        self.failures.append((name, error))
-
-    def record(self, served_by: str) -> RoutingRecord:
-        """Return the plan's record with the expert that answered and those that failed before."""
-        record = self.plan.record(served_by)
-        if self.failures:
-            record["failed"] = {name: describe_error(error) for name, error in self.failures}
-        return record
+    def health(self) -> dict[str, dict[str, Any]]:
+        """Return the health of each model by its expert's name, as `HealthRegistry.describe`."""
+        return {
+            name: self.health_registry.describe(self.clients.health_key(name))
+            for name in self.clients
+        }
 
 
 @dataclass(frozen=True)
@@ -138,130 +115,121 @@ class FallbackHooks:
 
     `get_client` returns the client of an expert by its name. `emit_event` reports to observers
     which expert is asked and why. `call` returns the client's answer, or the start of its stream.
+    `answer_problem` tells of a whole answer that it is "empty", or cut off by its "length".
     """
 
     get_client: Callable[[str], Any]
     emit_event: Callable[[RoutingRecord], Any]
     call: Callable[[Any, RoutingRecord], Any]
+    answer_problem: Callable[[Any], str | None] = field(default=lambda _: None)
+
+
+class Step(NamedTuple):
+    """A call to make, and the seconds that it may take; None is no limit."""
+
+    call: Callable[[], Any]
+    seconds: float | None = None
+
+
+FallbackSteps: TypeAlias = Generator[Step, Any, tuple[Any, RoutingRecord]]
+"""Yields steps to make, is sent their results, and returns the answer and its record."""
 
 
 def fallback_steps(
-    session: FallbackSession[Any], plan: RoutingPlan, hooks: FallbackHooks
+    session: FallbackSession[Any],
+    plan: RoutingPlan,
+    hooks: FallbackHooks,
+    deadline: float | None = None,
 ) -> FallbackSteps:
-    """Yield what to call next; return the first answer and its record.
+    """Yield what to call next; return the first answer that is not refused, and its record.
 
-    The result of a call is sent in, and its exception is thrown in.
+    The result of a call is sent in, and its exception is thrown in. `deadline` is that of this
+    call, in seconds. An answer that was refused is returned if it is usable and none is better.
 
     Raises:
         AllFailedError: all experts failed.
+        DeadlineExceededError: the deadline has passed.
         Exception: an error after which asking another expert does not help.
     """
-    attempts = session.attempts(plan)
-    for name in attempts:
-        try:
-            client = yield partial(hooks.get_client, name)
-        except Exception as error:
-            attempts.add_failure(name, error, client_called=False)
-            continue
-        record = attempts.record(name)
-        yield partial(hooks.emit_event, record)
-        try:
-            answer = yield partial(hooks.call, client, record)
-        except Exception as error:
-            attempts.add_failure(name, error)
-        else:
-            session.chat_router.mark_served(plan, name)
-            return answer, record
-    raise AssertionError  # the attempts end with an answer or an error
+    attempts = session.attempts(plan, deadline)
+    try:
+        for name in attempts.names():
+            try:
+                client = yield Step(partial(hooks.get_client, name), attempts.seconds_left)
+            except Exception as error:
+                attempts.add_failure(name, error, client_called=False)
+                continue
+            record = attempts.record(name)
+            yield Step(partial(hooks.emit_event, record))
+            try:
+                answer = yield Step(partial(hooks.call, client, record), attempts.seconds_left)
+                _check_answer(answer, hooks, session.retry_on)
+            except Exception as error:
+                session.chat_router.mark_failed(plan, name)
+                attempts.add_failure(name, error)
+            else:
+                attempts.add_success(name)
+                session.chat_router.mark_served(plan, name)
+                return _watch_stream(answer, session, attempts.late_failure(name)), record
+        answer, record = attempts.refused_answer()
+        session.chat_router.mark_served(plan, record["model"])
+        return answer, record
+    finally:
+        attempts.end()
+
+
+def _check_answer(answer: object, hooks: FallbackHooks, retry_on: frozenset[str]) -> None:
+    """Raise if an answer has a problem for which the next model is asked.
+
+    Raises:
+        InvalidAnswerError: it has; the error holds the answer.
+    """
+    if not retry_on:
+        return
+    if isinstance(answer, PeekedStream):
+        problem = None if answer.has_content else "empty"
+    else:
+        problem = hooks.answer_problem(answer)
+    if problem in retry_on:
+        raise InvalidAnswerError(_PROBLEMS[problem], answer=answer, is_usable=True)
+
+
+def _watch_stream(
+    answer: object, session: FallbackSession[Any], on_error: Callable[[Exception], None]
+) -> object:
+    """Return a stream that reports when it breaks off; another answer stays as it is."""
+    if not isinstance(answer, PeekedStream):
+        return answer
+    return replace(answer, idle_timeout=session.limits.attempt_timeout, on_error=on_error)
 
 
 def run_steps(steps: FallbackSteps) -> tuple[Any, RoutingRecord]:
     """Make the calls that the steps yield, and return what the steps return."""
-    try:
-        step = next(steps)
-        while True:
-            try:
-                result = step()
-            except Exception as error:
-                step = steps.throw(error)
-            else:
-                step = steps.send(result)
-    except StopIteration as stop:
-        return stop.value  # type: ignore[no-any-return]  # `StopIteration.value` has no type
+    with closing(steps):
+        try:
+            step = next(steps)
+            while True:
+                try:
+                    result = run_with_timeout(step.call, step.seconds)
+                except Exception as error:
+                    step = steps.throw(error)
+                else:
+                    step = steps.send(result)
+        except StopIteration as stop:
+            return stop.value  # type: ignore[no-any-return]  # `StopIteration.value` has no type
 
 
 async def arun_steps(steps: FallbackSteps) -> tuple[Any, RoutingRecord]:
     """Do what `run_steps` does, with calls that are awaited."""
-    try:
-        step = next(steps)
-        while True:
-            try:
-                result = await step()
-            except Exception as error:
-                step = steps.throw(error)
-            else:
-                step = steps.send(result)
-    except StopIteration as stop:
-        return stop.value  # type: ignore[no-any-return]  # `StopIteration.value` has no type
-
-
-# Streams. Another expert may answer until a stream has content. --------------------------------
-
-
-@dataclass(frozen=True)
-class PeekedStream:
-    """A stream that has begun to answer: its first chunks, and an iterator over the rest."""
-
-    first_chunks: list[Any]
-    remaining_chunks: Any
-
-
-def peek_stream(chunks: Iterable[Any], has_content: Callable[[Any], bool]) -> PeekedStream:
-    """Read a stream up to the first chunk with content."""
-    iterator = iter(chunks)
-    first_chunks: list[Any] = []
-    for chunk in iterator:
-        first_chunks.append(chunk)
-        if has_content(chunk):
-            break
-    return PeekedStream(first_chunks, iterator)
-
-
-async def apeek_stream(
-    chunks: AsyncIterator[Any], has_content: Callable[[Any], bool]
-) -> PeekedStream:
-    """Do what `peek_stream` does, asynchronously."""
-    iterator = aiter(chunks)
-    first_chunks: list[Any] = []
-    async for chunk in iterator:
-        first_chunks.append(chunk)
-        if has_content(chunk):
-            break
-    return PeekedStream(first_chunks, iterator)
-
-
-def resume_stream(
-    stream: PeekedStream, annotate: Callable[[Any], Any]
-) -> Generator[Any, None, None]:
-    """Yield a stream from its beginning; a reader that stops early closes the client's stream."""
-    try:
-        for chunk in chain(stream.first_chunks, stream.remaining_chunks):
-            yield annotate(chunk)
-    finally:
-        if (close := getattr(stream.remaining_chunks, "close", None)) is not None:
-            close()
-
-
-async def aresume_stream(
-    stream: PeekedStream, annotate: Callable[[Any], Any]
-) -> AsyncGenerator[Any, None]:
-    """Do what `resume_stream` does, asynchronously."""
-    try:
-        for chunk in stream.first_chunks:
-            yield annotate(chunk)
-        async for chunk in stream.remaining_chunks:
-            yield annotate(chunk)
-    finally:
-        # Otherwise the run of an answer that is not read to its end stays open.
-        if (close := getattr(stream.remaining_chunks, "aclose", None)) is not None:
-            await close()
+    with closing(steps):
+        try:
+            step = next(steps)
+            while True:
+                try:
+                    result = await arun_with_timeout(step.call, step.seconds)
+                except Exception as error:
+                    step = steps.throw(error)
+                else:
+                    step = steps.send(result)
+        except StopIteration as stop:
+            return stop.value  # type: ignore[no-any-return]  # `StopIteration.value` has no type

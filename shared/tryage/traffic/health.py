@@ -61,7 +61,7 @@ class HealthRegistry:
         self._clock, self._jitter, self._size = clock, jitter or _random_factor, size
         self._failing: OrderedDict[Hashable, _FailingModel] = OrderedDict()
         self._lock = threading.Lock()
-        _renew_lock_after_fork(self)
+        _REGISTRIES.add(self)
 
     def now(self) -> float:
         """Return the time of the registry's clock, in seconds."""
@@ -239,18 +239,14 @@ def _random_factor() -> float:
     return random.uniform(0.8, 1.2)  # noqa: S311 - spreads retries, and guards no secret
 
 
-def _renew_lock_after_fork(registry: HealthRegistry) -> None:
-    """Replace the registry's lock in child processes: the thread that holds it is not there."""
-    if not hasattr(os, "register_at_fork"):  # Windows has no fork
-        return
-    reference = weakref.ref(registry)
+def _reset_registries() -> None:
+    for registry in list(_REGISTRIES):
+        registry._reset_after_fork()  # noqa: SLF001 - a function of this module
 
-    def reset() -> None:
-        if (living := reference()) is not None:
-            living._reset_after_fork()  # noqa: SLF001 - a function of this module
 
-    os.register_at_fork(after_in_child=reset)
-
+_REGISTRIES: weakref.WeakSet[HealthRegistry] = weakref.WeakSet()
+if hasattr(os, "register_at_fork"):  # Windows has no fork
+    os.register_at_fork(after_in_child=_reset_registries)
 
 _PROCESS_HEALTH = HealthRegistry()
 

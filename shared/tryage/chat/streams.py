@@ -1,0 +1,139 @@
+"""Streams of answers: another expert may answer until a stream has content."""
+
+from __future__ import annotations
+
+from contextvars import copy_context
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+from tryage.chat.time_limits import arun_with_timeout, run_with_timeout
+from tryage.errors import AttemptTimeoutError
+
+if TYPE_CHECKING:
+    from collections.abc import (
+        AsyncGenerator,
+        AsyncIterator,
+        Callable,
+        Generator,
+        Iterable,
+        Iterator,
+    )
+
+_END = object()
+
+
+@dataclass(frozen=True)
+class PeekedStream:
+    """A stream that has begun to answer: its first chunks, and an iterator over the rest.
+
+    `idle_timeout` is how many seconds may pass until the next chunk. `on_error` is told the error
+    with which the stream breaks off.
+    """
+
+    first_chunks: list[Any]
+    remaining_chunks: Any
+    has_content: bool = True
+    idle_timeout: float | None = None
+    on_error: Callable[[Exception], None] | None = None
+
+    def report(self, error: Exception) -> None:
+        """Tell that the stream has broken off."""
+        if self.on_error is not None:
+            self.on_error(error)
+
+
+def peek_stream(chunks: Iterable[Any], has_content: Callable[[Any], bool]) -> PeekedStream:
+    """Read a stream up to the first chunk with content."""
+    iterator = iter(chunks)
+    first_chunks: list[Any] = []
+    for chunk in iterator:
+        first_chunks.append(chunk)
+        if has_content(chunk):
+            return PeekedStream(first_chunks, iterator)
+    return PeekedStream(first_chunks, iterator, has_content=False)
+
+
+async def apeek_stream(
+    chunks: AsyncIterator[Any], has_content: Callable[[Any], bool]
+) -> PeekedStream:
+    """Do what `peek_stream` does, asynchronously."""
+    iterator = aiter(chunks)
+    first_chunks: list[Any] = []
+    async for chunk in iterator:
+        first_chunks.append(chunk)
+        if has_content(chunk):
+            return PeekedStream(first_chunks, iterator)
+    return PeekedStream(first_chunks, iterator, has_content=False)
+
+
+def resume_stream(
+    stream: PeekedStream, annotate: Callable[[Any], Any]
+) -> Generator[Any, None, None]:
+    """Yield a stream from its beginning; a reader that stops early closes the client's stream.
+
+    Raises:
+        AttemptTimeoutError: the next chunk does not come within the stream's `idle_timeout`.
+    """
+    is_abandoned = False
+    try:
+        for chunk in chain(stream.first_chunks, _remaining_chunks(stream)):
+            yield annotate(chunk)
+    except Exception as error:
+        is_abandoned = isinstance(error, AttemptTimeoutError)
+        stream.report(error)
+        raise
+    finally:
+        # A thread that was given up still runs the client's stream; it cannot be closed here.
+        close = getattr(stream.remaining_chunks, "close", None)
+        if close is not None and not is_abandoned:
+            close()
+
+
+async def aresume_stream(
+    stream: PeekedStream, annotate: Callable[[Any], Any]
+) -> AsyncGenerator[Any, None]:
+    """Do what `resume_stream` does, asynchronously."""
+    is_abandoned = False
+    try:
+        for chunk in stream.first_chunks:
+            yield annotate(chunk)
+        async for chunk in _aremaining_chunks(stream):
+            yield annotate(chunk)
+    except Exception as error:
+        is_abandoned = isinstance(error, AttemptTimeoutError)
+        stream.report(error)
+        raise
+    finally:
+        # Otherwise the run of an answer that is not read to its end stays open.
+        close = getattr(stream.remaining_chunks, "aclose", None)
+        if close is not None and not is_abandoned:
+            await close()
+
+
+def _remaining_chunks(stream: PeekedStream) -> Iterable[Any]:
+    if stream.idle_timeout is None:
+        return stream.remaining_chunks  # type: ignore[no-any-return]  # any framework's stream
+    return _timed_chunks(stream.remaining_chunks, stream.idle_timeout)
+
+
+def _timed_chunks(chunks: Iterator[Any], seconds: float) -> Iterator[Any]:
+    # One context for all chunks: what the client's stream sets in it must still be there.
+    read, context = partial(next, chunks, _END), copy_context()
+    while (chunk := run_with_timeout(read, seconds, context)) is not _END:
+        yield chunk
+
+
+def _aremaining_chunks(stream: PeekedStream) -> AsyncIterator[Any]:
+    if stream.idle_timeout is None:
+        return stream.remaining_chunks  # type: ignore[no-any-return]  # any framework's stream
+    return _atimed_chunks(stream.remaining_chunks, stream.idle_timeout)
+
+
+async def _atimed_chunks(chunks: AsyncIterator[Any], seconds: float) -> AsyncIterator[Any]:
+    async def read() -> object:
+        return await anext(chunks, _END)
+
+    while (chunk := await arun_with_timeout(read, seconds)) is not _END:
+        yield chunk
