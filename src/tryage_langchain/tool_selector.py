@@ -124,11 +124,11 @@ class TryageToolSelectorMiddleware(AgentMiddleware[ToolState, Any, Any]):
             | called_tools(request.messages)
             | forced_tools(request.tool_choice)
         )
-        visible_names = {*selection.names, *required_names}
+        selected_ids = {id(optional_tools[position]) for position in selection.positions}
         visible_tools = [
             tool
             for tool in request.tools
-            if isinstance(tool, Mapping) or tool.name in visible_names
+            if isinstance(tool, Mapping) or id(tool) in selected_ids or tool.name in required_names
         ]
         return request.override(tools=visible_tools), selection.to_dict(top=self._k or 5)
 
@@ -188,11 +188,7 @@ class ToolboxCache:
         )
 
     def __call__(self, tools: Sequence[BaseTool]) -> Toolbox:
-        """Return the tools as the ranker reads them.
-
-        Raises:
-            LibraryError: two tools have one name.
-        """
+        """Return the tools as the ranker reads them."""
         key = tuple(map(id, tools))  # unique while the tools live, so the entry keeps them too
         entry = self._toolboxes.get(key)
         if entry is None:

@@ -306,7 +306,6 @@ class DescriptionRanker:
         """Rank the choices by what they describe.
 
         Raises:
-            InputError: a choice has neither a name of its own nor a description.
             NoExpertError: the requirements leave no choice.
         """
         choice_toolbox = self._choice_toolbox(choices)
@@ -321,7 +320,7 @@ class DescriptionRanker:
         if selection.abstained:
             note = f"some choice is of use with probability {selection.needed:.2f}"
         return ChoiceRanking(
-            [choice_toolbox.index_by_name[name] for name in selection.names],
+            selection.positions,
             selection.ranking,
             choice_toolbox.index_by_name,
             choice_toolbox.labels,
@@ -334,9 +333,8 @@ class DescriptionRanker:
         key = tuple(tuple(map(field, choices)) for field in _KEY_FIELDS)
         choice_toolbox = self._toolboxes.get(key)
         if choice_toolbox is None:
-            tools = _to_tools(choices)
-            index_by_name = {tool.name: index for index, tool in enumerate(tools)}
-            toolbox = self._ranker.toolbox(tools)
+            toolbox = self._ranker.toolbox(_to_tools(choices))
+            index_by_name = {name: index for index, name in enumerate(toolbox.library.names)}
             choice_toolbox = _ChoiceToolbox(toolbox, index_by_name, _choice_labels(choices))
             self._toolboxes.put(key, choice_toolbox)
         return choice_toolbox
@@ -361,27 +359,24 @@ def _choice_labels(choices: Sequence[ToolMetadata]) -> list[str]:
 
 
 def _to_tools(choices: Sequence[ToolMetadata]) -> list[Tool]:
-    """Return the choices as tools with different names.
+    """Return the choices as tools.
 
     A name that several choices have says nothing, such as the one that LlamaIndex gives every query
     engine without a name. The index stands in its place, digit by digit: a query cannot share
-    single digits as words.
+    single digits as words. Without a description the name is all there is, so it stays.
     """
-    counts = Counter((choice.name or "").strip().casefold() for choice in choices)
-    prefix = "#"
-    while any(name.startswith(prefix) for name in counts):  # no name of a choice may look like it
-        prefix += "#"
+    counts = Counter(_name(choice).casefold() for choice in choices)
     tools = []
     for index, choice in enumerate(choices):
-        name = (choice.name or "").strip()
-        if not name or counts[name.casefold()] > 1:
-            name = prefix + ".".join(str(index))
-            if not (choice.description or "").strip():
-                raise InputError(
-                    f"Choice {index} has neither a name of its own nor a description to rank it by."
-                )
+        name, is_described = _name(choice), bool((choice.description or "").strip())
+        if not name or (is_described and counts[name.casefold()] > 1):
+            name = "#" + ".".join(str(index))
         tools.append(_to_tool(name, choice))
     return tools
+
+
+def _name(choice: ToolMetadata) -> str:
+    return (choice.name or "").strip()
 
 
 def _to_tool(name: str, choice: ToolMetadata) -> Tool:

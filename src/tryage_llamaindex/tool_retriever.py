@@ -41,7 +41,7 @@ class TryageToolRetriever(ObjectRetriever[BaseTool]):
 
     Raises:
         InputError: a wrong type, or a name in `always_include` or `known` that no tool has.
-        LibraryError: no tool, or two with one name.
+        LibraryError: no tool.
     """
 
     def __init__(  # noqa: PLR0913 - the tools, the rest has defaults
@@ -62,9 +62,8 @@ class TryageToolRetriever(ObjectRetriever[BaseTool]):
         self._ranker = ranker or ToolRanker.from_pretrained()
         known_by_name = {tool.name: tool for tool in check_tools(known)}
         ranker_tools = [to_tool(tool) for tool in tools]
-        self._tools = {
-            ranker_tool.name: tool for ranker_tool, tool in zip(ranker_tools, tools, strict=True)
-        }
+        self._tools = list(tools)
+        names = [ranker_tool.name for ranker_tool in ranker_tools]
         self._toolbox = self._ranker.toolbox(
             [
                 ranker_tool.with_metadata(known_by_name.get(ranker_tool.name))
@@ -72,8 +71,11 @@ class TryageToolRetriever(ObjectRetriever[BaseTool]):
             ]
         )
         self._always_include = check_strings("always_include", always_include)
-        check_tool_names("always_include", self._always_include, self._tools)
-        check_tool_names("known", known_by_name, self._tools)
+        check_tool_names("always_include", self._always_include, names)
+        check_tool_names("known", known_by_name, names)
+        self._included_positions = [
+            position for name in self._always_include for position in _positions(names, name)
+        ]
         self._select_arguments: dict[str, Any] = {
             "k": k,
             "preferences": preferences,
@@ -93,12 +95,17 @@ class TryageToolRetriever(ObjectRetriever[BaseTool]):
 
     def retrieve(self, str_or_query_bundle: str | QueryBundle) -> list[BaseTool]:
         """Return the tools for a query, best first."""
-        names = dict.fromkeys([*self.select(str_or_query_bundle).names, *self._always_include])
-        return [self._tools[name] for name in names]
+        selected_positions = self.select(str_or_query_bundle).positions
+        positions = dict.fromkeys([*selected_positions, *self._included_positions])
+        return [self._tools[position] for position in positions]
 
     async def aretrieve(self, str_or_query_bundle: str | QueryBundle) -> list[BaseTool]:
         """Async version of `retrieve`, in a thread."""
         return await asyncio.to_thread(self.retrieve, str_or_query_bundle)
+
+
+def _positions(names: Sequence[str], name: str) -> list[int]:
+    return [position for position, other in enumerate(names) if other == name]
 
 
 def to_tool(tool: BaseTool) -> Tool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from langchain.agents import create_agent
-from langchain.agents.middleware import AgentMiddleware
+from langchain.agents.middleware import AgentMiddleware, ModelRequest, ModelResponse
 from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.tools import StructuredTool
 from langgraph.checkpoint.memory import InMemorySaver
@@ -173,3 +173,19 @@ async def test_the_tool_that_a_call_forces_is_shown(asynchronous, agent_model, t
 def test_wrong_arguments_are_refused(wrong):
     with pytest.raises(InputError):
         TryageToolSelectorMiddleware(**wrong)
+
+
+def test_of_two_tools_of_one_name_the_model_sees_the_one_that_serves(agent_model):
+    twins = [
+        StructuredTool.from_function(lambda q="": q, name="search", description=description)
+        for description in ("Find songs and albums", "Find flights and hotels")
+    ]
+    request = ModelRequest(
+        model=agent_model, messages=[HumanMessage("Find me a flight and a hotel")], tools=twins
+    )
+    seen = []
+    TryageToolSelectorMiddleware(k=1).wrap_model_call(
+        request, lambda reduced: seen.append(reduced.tools) or ModelResponse([AIMessage("done")])
+    )
+    assert len(seen[0]) == 1
+    assert seen[0][0] is twins[1]

@@ -134,10 +134,19 @@ def test_a_router_takes_neither_ranker_nor_abstention(router, ranker):
             TryageSelector(router, **settings)
 
 
-@pytest.mark.parametrize("choices", [[], [ToolMetadata("", None)], [ToolMetadata(" ", "a")] * 2])
-def test_choices_without_name_and_description_are_refused(selector, choices):
-    with pytest.raises(InputError, match=r"No choices|neither a name"):
-        selector.select(choices, "Hi")
+def test_no_choices_are_refused(selector):
+    with pytest.raises(InputError, match="No choices"):
+        selector.select([], "Hi")
+
+
+def test_choices_of_one_name_without_a_description_are_ranked_by_the_name(selector):
+    choices = [ToolMetadata(SHARES, "shares"), *[ToolMetadata("", "weather_forecast")] * 2]
+    assert selector.select(choices, "weather forecast for Rome").ind in {1, 2}
+
+
+def test_a_choice_that_says_nothing_does_not_stop_the_others(selector):
+    choices = [ToolMetadata("", None), ToolMetadata(WEATHER, "weather")]
+    assert selector.select(choices, "Will it rain in Rome?").ind == 1
 
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=40).filter(str.strip)

@@ -80,6 +80,17 @@ def test_constraints_and_permissions_count(tools):
         TryageToolRetriever(tools, known=guarded, granted=[]).retrieve(RAIN)
 
 
+def test_tools_of_one_name_are_retrieved_as_the_callers_own_objects():
+    twins = [
+        FunctionTool.from_defaults(lambda q: q, name="search", description=description)
+        for description in ("Find songs and albums", "Find flights and hotels", "")
+    ]
+    retriever = TryageToolRetriever(twins, k=1)
+    assert retriever.retrieve("Find me a flight and a hotel")[0] is twins[1]
+    always = TryageToolRetriever(twins, k=1, always_include=["search"])
+    assert set(map(id, always.retrieve("Find me a flight and a hotel"))) == set(map(id, twins))
+
+
 def test_wrong_arguments_are_refused(tools):
     with pytest.raises(InputError, match="llama_index tools"):
         TryageToolRetriever(["search"])

@@ -7,7 +7,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tryage.core.library import Library
 from tryage.errors import InputError, NoExpertError
 from tryage.tools import Tool, ToolRanker
 from tryage.tools.matching import Feedback, margins, split_clauses, tool_fingerprints
@@ -157,9 +156,9 @@ def test_the_best_clause_is_added_to_the_score_of_the_query(matcher):
 
 
 def test_feedback_moves_only_the_tools_that_it_names():
-    library, vectors = Library(["a", "b"]), np.eye(2, dtype=np.float32)
-    feedback = Feedback().with_query(np.float32([0, 1]), useful=["a"], useless=["gone"])
-    moved = feedback.apply(library, vectors)
+    vectors = np.eye(2, dtype=np.float32)
+    feedback = Feedback().with_query(np.float32([0, 1]), useful=["A"], useless=["gone"])
+    moved = feedback.apply({"a": [0], "b": [1]}, vectors)
     assert moved[0] == pytest.approx(np.array([20, 1]) / np.hypot(20, 1))
     assert moved[1].tolist() == [0, 1]
     assert vectors.tolist() == [[1, 0], [0, 1]]
@@ -167,8 +166,8 @@ def test_feedback_moves_only_the_tools_that_it_names():
 
 
 def test_a_useless_tool_moves_away_by_a_quarter_of_a_query():
-    library, vectors = Library(["a"]), np.float32([[1, 0]])
+    vectors = np.float32([[1, 0]])
     feedback = Feedback().with_query(np.float32([0, 1]), useful=[], useless=["a"])
-    assert feedback.apply(library, vectors)[0] == pytest.approx(
+    assert feedback.apply({"a": [0]}, vectors)[0] == pytest.approx(
         np.array([20, -0.25]) / np.hypot(20, 0.25)
     )

@@ -129,11 +129,58 @@ def test_a_value_that_is_not_a_list_of_tools_is_refused(ranker, wrong):
         ranker.select(wrong, WEATHER)
 
 
-def test_an_empty_list_and_two_tools_of_one_name_are_refused(ranker):
-    with pytest.raises(LibraryError, match="empty"):
+def test_an_empty_list_of_tools_is_refused_in_the_words_of_tools(ranker):
+    with pytest.raises(LibraryError, match="list of tools is empty; give at least one tool"):
         ranker.select([], WEATHER)
-    with pytest.raises(LibraryError, match="Two"):
-        ranker.select([Tool("a"), Tool("A")], WEATHER)
+
+
+# Tools of one name -------------------------------------------------------------------------
+
+
+TWINS = (
+    Tool("search", "Find songs and albums", server="music"),
+    Tool("search", "Find flights and hotels", server="travel"),
+    Tool("Search", "Find recipes"),
+    Tool("search"),
+    Tool("play", "Play a song", server="music"),
+)
+
+
+def test_tools_of_one_name_are_ranked_and_the_callers_own_come_back(ranker):
+    selection = ranker.select(TWINS, "find a flight and a hotel", 2)
+    assert selection.tools[0] is TWINS[1]
+    assert selection.positions[0] == 1
+    assert selection.names[0] == "travel/search"
+    assert {tool.name for tool in selection.ranking} == {
+        "music/search", "travel/search", "Search#2", "search#3", "play",
+    }  # fmt: skip
+
+
+def test_equal_tools_are_told_apart_by_their_positions(ranker):
+    selection = ranker.select([TWINS[0], TWINS[0]], "find a song", 2)
+    assert sorted(selection.positions) == [0, 1]
+    assert len(set(selection.names)) == 2
+
+
+def test_positions_are_those_of_the_callers_list_when_tools_are_left_out(ranker):
+    tools = [Tool("search", "Find songs", permissions={"write"}), *TWINS]
+    selection = ranker.select(tools, "find a flight and a hotel", 1, granted=[])
+    assert selection.positions == (2,)
+    assert tools[2] is selection.tools[0]
+    assert selection.rejected[0].name == "search#0"
+
+
+def test_feedback_on_a_unique_name_moves_one_tool_and_on_a_shared_name_all(ranker):
+    query = "reconcile the quarterly ledger"
+    pair = [Tool("do", "does one thing", server="a"), Tool("do", "does one thing", server="b")]
+    losses = {one.name: one.predicted_loss for one in ranker.select(pair, query).ranking}
+    ranker.observe(query, ["b/do"])
+    moved = {one.name: one.predicted_loss for one in ranker.select(pair, query).ranking}
+    assert moved["b/do"] < losses["b/do"]
+    ranker.observe(query, ["do"])
+    both = {one.name: one.predicted_loss for one in ranker.select(pair, query).ranking}
+    assert both["a/do"] < moved["a/do"]
+    assert both["b/do"] < moved["b/do"]
 
 
 # Learning from use -------------------------------------------------------------------------

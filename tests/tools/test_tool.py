@@ -8,7 +8,7 @@ import pytest
 
 from tryage.errors import InputError
 from tryage.tools import Tool
-from tryage.tools.tool import check_tool_names, check_tools, identifier_to_words
+from tryage.tools.tool import check_tool_names, check_tools, identifier_to_words, unique_names
 
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string", "description": "Where"}}}
 WEATHER = {"name": "get_weather", "description": "Weather of a city"}
@@ -130,3 +130,24 @@ def test_a_fact_unknown_for_a_tool_is_unknown_for_its_expert():
 
 def test_risk_is_the_opposite_of_security():
     assert Tool("t", risk=0.25).as_expert().security == 0.75
+
+
+def test_a_name_that_one_tool_has_stays():
+    assert unique_names([Tool("a", server="s"), Tool("b")]) == ("a", "b")
+
+
+def test_tools_of_one_name_get_their_server_or_their_position():
+    tools = [Tool("Get", server="maps"), Tool("get"), Tool("get"), Tool("get", server="mail")]
+    assert unique_names(tools) == ("maps/Get", "get#1", "get#2", "mail/get")
+
+
+def test_names_that_clash_after_that_get_a_position_as_well():
+    tools = [Tool("a", server="s"), Tool("a", server="s"), Tool("s/a#0"), Tool("A")]
+    assert unique_names(tools) == ("s/a#0#0", "s/a#1", "s/a#0#2", "A#3")
+
+
+def test_the_name_of_the_server_is_read_with_that_of_the_tool():
+    tool = Tool.from_schema(WEATHER, server="open-meteo")
+    assert tool.title == "open meteo get weather. Weather of a city"
+    with pytest.raises(InputError, match="server is a string"):
+        Tool("a", server=None)

@@ -151,3 +151,18 @@ def test_episodes_with_the_same_tools_form_a_group():
     many, rest = group_by_toolset([*make_episodes(), *own])
     assert many.tools == tuple(TOOLS)
     assert [tool.name for tool in rest.tools] == ["t0", "u", "t1", "t2"]
+
+
+def test_a_shared_name_means_all_its_tools_and_a_unique_name_one():
+    tools = [Tool("search", "songs", server="music"), Tool("play"), Tool("search", "flights")]
+    assert Episode("q", tools, ["search"]).useful_rows().tolist() == [0, 2]
+    assert Episode("q", tools, ["search#2", "play"]).useful_rows().tolist() == [1, 2]
+    with pytest.raises(InputError, match="search#1"):
+        Episode("q", tools, ["search#1"])
+
+
+def test_training_takes_tools_of_one_name(encoder):
+    tools = [*TOOLS, Tool("alpha", "another service"), Tool("Alpha")]
+    episodes = [Episode(one.query, tools, one.useful) for one in make_episodes()]
+    ranker = fit_ranker(episodes, encoder, config=CONFIG, progress=False)
+    assert ranker.select(tools, "show every horse", 1).names == ("beta",)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,12 +13,12 @@ import numpy as np
 from tryage.core.library import Library
 from tryage.core.ranking import RejectedExpert
 from tryage.core.validation import check_strings
-from tryage.errors import NoExpertError
+from tryage.errors import LibraryError, NoExpertError
 from tryage.tools.bm25 import BM25Index
-from tryage.tools.tool import check_tools
+from tryage.tools.tool import check_tools, unique_names
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping, Sequence
     from typing import TypeAlias
 
     from tryage.core.arrays import Float32Array, UInt64Array
@@ -45,12 +47,13 @@ _NEGATIVE_WEIGHT = 0.25  # the weight of a query for which the tool was of no us
 
 
 class Toolbox:
-    """Tools with different names, embedded and indexed once by `ToolRanker.toolbox`.
+    """Tools, embedded and indexed once by `ToolRanker.toolbox`.
 
     `vectors` are unit rows `(n_tools, dim)`, `seen_penalties` `(n_tools,)` are subtracted from the
     scores, and `bm25_index` holds the words. `library` holds the same tools in the same order, for
-    constraints and requirements. `nan_std` `(1, n_tools)` says that no score has a standard
-    deviation.
+    constraints and requirements, under names that no two share (`unique_names`). `positions` are
+    those of the tools in the list that was given. `nan_std` `(1, n_tools)` says that no score has a
+    standard deviation.
     """
 
     def __init__(
@@ -59,8 +62,10 @@ class Toolbox:
         vectors: Float32Array,
         seen_penalties: Float32Array,
         library: Library,
+        positions: Sequence[int] | None = None,
     ) -> None:
         self.tools, self.library = tools, library
+        self.positions = range(len(tools)) if positions is None else positions
         self.vectors, self.seen_penalties = vectors, seen_penalties
         self.bm25_index = BM25Index(tools)
         self.nan_std: Float32Array = np.full((1, len(tools)), np.nan, np.float32)
@@ -74,6 +79,15 @@ class Toolbox:
         """Show the size and the first names."""
         first_names = ", ".join(tool.name for tool in self.tools[:3])
         return f"Toolbox({len(self)} tools: {first_names}{', ...' if len(self) > 3 else ''})"
+
+    @cached_property
+    def rows_by_name(self) -> Mapping[str, Sequence[int]]:
+        """The rows of the tools that have a name, in lower case: their own, or the unique one."""
+        rows: dict[str, list[int]] = defaultdict(list)
+        for row, (tool, unique_name) in enumerate(zip(self.tools, self.library.names, strict=True)):
+            for name in {tool.name.casefold(), unique_name.casefold()}:
+                rows[name].append(row)
+        return rows
 
     def with_permissions(self, permissions: Iterable[str] | None) -> _FilterResult:
         """Return the tools that need no other permission, and the rejected ones; None grants all.
@@ -94,7 +108,9 @@ class Toolbox:
         if is_allowed.all():
             return self, ()
         rejected = tuple(
-            _reject(tool, granted) for tool in self.tools if tool.permissions - granted
+            _reject(name, tool, granted)
+            for name, tool in zip(self.library.names, self.tools, strict=True)
+            if tool.permissions - granted
         )
         if not is_allowed.any():
             raise NoExpertError(
@@ -102,15 +118,21 @@ class Toolbox:
                 f"{rejected[0].name} {rejected[0].reasons[0]}. "
                 f"Granted: {sorted(granted) or 'nothing'}."
             )
-        tools = tuple(tool for tool in self.tools if tool.permissions <= granted)
-        vectors, penalties = self.vectors[is_allowed], self.seen_penalties[is_allowed]
+        rows = np.flatnonzero(is_allowed).tolist()
         # A new toolbox, because the rarity of a word is counted among the tools that are left.
-        return Toolbox(tools, vectors, penalties, self.library.subset(is_allowed)), rejected
+        toolbox = Toolbox(
+            tuple(self.tools[row] for row in rows),
+            self.vectors[rows],
+            self.seen_penalties[rows],
+            self.library.subset(is_allowed),
+            [self.positions[row] for row in rows],
+        )
+        return toolbox, rejected
 
 
-def _reject(tool: Tool, granted: frozenset[str]) -> RejectedExpert:
-    names = ", ".join(sorted(tool.permissions - granted))
-    return RejectedExpert(tool.name, (f"needs the permission {names}, which is not granted",))
+def _reject(name: str, tool: Tool, granted: frozenset[str]) -> RejectedExpert:
+    missing = ", ".join(sorted(tool.permissions - granted))
+    return RejectedExpert(name, (f"needs the permission {missing}, which is not granted",))
 
 
 def build_toolbox(tools: Iterable[Tool], encoder: Encoder, matcher: ToolMatcher) -> Toolbox:
@@ -118,12 +140,15 @@ def build_toolbox(tools: Iterable[Tool], encoder: Encoder, matcher: ToolMatcher)
 
     Raises:
         InputError: not a list of tools.
-        LibraryError: no tool, or two with one name, whatever its case.
+        LibraryError: no tool.
     """
     checked_tools = check_tools(tools)
+    if not checked_tools:
+        raise LibraryError("The list of tools is empty; give at least one tool.")
     titles = encoder.encode([tool.title for tool in checked_tools])
     full_texts = encoder.encode([tool.full_text for tool in checked_tools])
-    library = Library(tool.as_expert() for tool in checked_tools)
+    names = unique_names(checked_tools)
+    library = Library(tool.as_expert(name) for tool, name in zip(checked_tools, names, strict=True))
     vectors = matcher.embed_tools(titles, full_texts)
     return Toolbox(checked_tools, vectors, matcher.seen_penalties(checked_tools), library)
 
@@ -146,7 +171,7 @@ def score_query(
     """Score a query and its clauses with every tool, in one encoder pass."""
     texts = [query, *split_clauses(query)]
     queries = matcher.embed_queries(encoder.encode(texts))
-    vectors = feedback.apply(toolbox.library, toolbox.vectors)
+    vectors = feedback.apply(toolbox.rows_by_name, toolbox.vectors)
     cosines = np.ascontiguousarray((vectors @ queries.T).T)  # half the time of queries @ vectors.T
     lexical = toolbox.bm25_index.features(texts)
     scores = matcher.scores(cosines, lexical)
@@ -268,8 +293,8 @@ class ToolMatcher:
 class Feedback:
     """Relevance feedback (Rocchio, 1971): tools move to the queries that they served.
 
-    `sums` holds per tool, by name, the weighted sum `(dim,)` of its queries. It is never changed
-    in place.
+    `sums` holds per name the weighted sum `(dim,)` of the queries of the tools that have it. It is
+    never changed in place.
     """
 
     sums: Mapping[str, Float32Array] = field(default_factory=dict)
@@ -288,15 +313,23 @@ class Feedback:
                 sums[name] = np.asarray(sums.get(name, 0.0) + weight * query, np.float32)
         return Feedback(sums)
 
-    def apply(self, library: Library, vectors: Float32Array) -> Float32Array:
-        """Return the tools' vectors `(n_tools, dim)`, moved where there is feedback."""
-        names = [name for name in self.sums if name in library]
-        if not names:
+    def apply(
+        self, rows_by_name: Mapping[str, Sequence[int]], vectors: Float32Array
+    ) -> Float32Array:
+        """Return the tools' vectors `(n_tools, dim)`, moved where there is feedback.
+
+        `rows_by_name` is that of a `Toolbox`.
+        """
+        sums: dict[int, Float32Array] = {}
+        for name, query_sum in self.sums.items():
+            for row in rows_by_name.get(name.casefold(), ()):
+                sums[row] = sums.get(row, 0.0) + query_sum
+        if not sums:
             return vectors
-        rows = [library.index(name) for name in names]
-        sums = np.stack([self.sums[name] for name in names])
+        rows = list(sums)
         moved_vectors: Float32Array = vectors.copy()
-        moved_vectors[rows] = _l2_normalize(_DESCRIPTION_WEIGHT * vectors[rows] + sums)
+        moved = _DESCRIPTION_WEIGHT * vectors[rows] + np.stack(list(sums.values()))
+        moved_vectors[rows] = _l2_normalize(moved)
         return moved_vectors
 
 

@@ -105,7 +105,7 @@ class ToolRanker:
 
         Raises:
             InputError: not a list of tools.
-            LibraryError: no tool, or two with one name.
+            LibraryError: no tool.
         """
         key = check_tools(tools)
         toolbox = self._toolboxes.get(key)
@@ -127,7 +127,7 @@ class ToolRanker:
         """Choose the `k` tools with the lowest total for a query.
 
         Args:
-            tools: The agent's tools.
+            tools: The agent's tools; several may have one name.
             query: What the user asks.
             k: The largest number of tools; None chooses those that are more likely of use than
                 not, at least one.
@@ -137,6 +137,7 @@ class ToolRanker:
 
         Raises:
             InputError: a wrong type, or `k` below 1.
+            LibraryError: no tool.
             NoExpertError: the requirements or permissions leave no tool.
         """
         _check_query(query)
@@ -145,19 +146,22 @@ class ToolRanker:
         toolbox, permission_rejections = toolbox.with_permissions(granted)
         usefulness, needed = self._predict(toolbox, query)
         scored_batch = _score_tools(toolbox, usefulness, preferences)
-        ranking, rejections = scored_batch.ranking(0), scored_batch.rejections(0)
+        eligibility = scored_batch.eligibility
+        ranking, rejections = scored_batch.ranking(0), eligibility.rejections(0)
         if not ranking:
             raise NoExpertError(_no_tool_message(toolbox, rejections))
         if needed < abstain_below:
-            chosen_positions = []
+            chosen_rows = []
         elif k is not None:
-            chosen_positions = ranking.top(k).tolist()
+            chosen_rows = ranking.top(k).tolist()
         else:
-            is_probable = scored_batch.eligible[0] & (usefulness > 0.5)
-            chosen_positions = _probable_tools(ranking, is_probable)
+            is_probable = eligibility.eligible[0] & (usefulness > 0.5)
+            chosen_rows = _probable_tools(ranking, is_probable)
         return Selection(
             query=query,
-            tools=tuple(toolbox.tools[i] for i in chosen_positions),
+            tools=tuple(toolbox.tools[row] for row in chosen_rows),
+            names=tuple(toolbox.library.names[row] for row in chosen_rows),
+            positions=tuple(toolbox.positions[row] for row in chosen_rows),
             needed=needed,
             ranking=ranking,
             rejected=(*permission_rejections, *rejections) if permission_rejections else rejections,
@@ -172,6 +176,8 @@ class ToolRanker:
 
     def observe(self, query: str, useful: Collection[str], useless: Collection[str] = ()) -> None:
         """Learn from use, in place: the names of tools that served a query, or were of no use.
+
+        A name that several tools have stands for all of them; one of `Selection.names` for one.
 
         Raises:
             InputError: a wrong type.
@@ -199,20 +205,18 @@ class ToolRanker:
 class Selection:
     """The tools for one query, best first; none if the ranker abstained.
 
-    `needed` is the probability that any tool is needed. In `ranking` a tool's `predicted_loss` is
-    the probability that it is of no use.
+    `names` are the names of the tools, as `unique_names` makes them where several have one, and
+    `positions` their places in the list that was given. `needed` is the probability that any tool
+    is needed. In `ranking` a tool's `predicted_loss` is the probability that it is of no use.
     """
 
     query: str
     tools: tuple[Tool, ...]
+    names: tuple[str, ...]
+    positions: tuple[int, ...]
     needed: float
     ranking: Sequence[RankedExpert]
     rejected: Sequence[RejectedExpert]
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Names of the tools, best first."""
-        return tuple(tool.name for tool in self.tools)
 
     @property
     def abstained(self) -> bool:

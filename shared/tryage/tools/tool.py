@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
@@ -13,7 +14,7 @@ from tryage.core.validation import check_number, check_strings
 from tryage.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
 
 _WORD_BOUNDARY = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|[_./:\-]+")
 
@@ -30,7 +31,8 @@ class Tool:
 
     `arguments` maps the name of each argument to its description. `cost` is in USD per call,
     `latency` in seconds, `risk` from 0, harmless, to 1; None means unknown. `permissions` are those
-    that the caller must be granted.
+    that the caller must be granted. `server` is the server that offers the tool, such as one of
+    MCP, "" if there is none; it distinguishes tools of one name.
 
     Raises:
         InputError: no name, a wrong type, or a number out of range.
@@ -43,6 +45,7 @@ class Tool:
     latency: float | None = None
     risk: float | None = None
     permissions: frozenset[str] = frozenset()
+    server: str = ""
 
     def __post_init__(self) -> None:
         """Check every field and convert it to its own type."""
@@ -57,7 +60,7 @@ class Tool:
         object.__setattr__(self, "permissions", permissions)
 
     def _check_texts(self) -> None:
-        for name in ("name", "description"):
+        for name in ("name", "description", "server"):
             if not isinstance(getattr(self, name), str):
                 raise InputError(f"A tool's {name} is a string, got {getattr(self, name)!r:.80}.")
         if not self.name.strip():
@@ -71,7 +74,7 @@ class Tool:
     def from_schema(cls, schema: Mapping[str, Any], **metadata: Any) -> Tool:  # noqa: ANN401 - the other fields of Tool
         """Read the schema that a model gets: OpenAI's, Anthropic's, MCP's or a bare function's.
 
-        `metadata` are `cost`, `latency`, `risk` and `permissions`, which no schema holds.
+        `metadata` are `cost`, `latency`, `risk`, `permissions` and `server`, which no schema holds.
 
         Raises:
             InputError: not a mapping, or one without a name.
@@ -95,8 +98,12 @@ class Tool:
 
     @property
     def title(self) -> str:
-        """The name in words and what it does: `searchWeb`, "Finds pages" -> "search Web. Finds"."""
-        return f"{identifier_to_words(self.name)}. {self.description}"
+        """The name in words and what it does: `searchWeb`, "Finds pages" -> "search Web. Finds".
+
+        The name of the server, if any, comes first.
+        """
+        name = identifier_to_words(f"{self.server} {self.name}")
+        return f"{name}. {self.description}"
 
     @property
     def arguments_text(self) -> str:
@@ -123,13 +130,15 @@ class Tool:
             return self
         return replace(self, **{name: getattr(source, name) for name in _METADATA_FIELDS})
 
-    def as_expert(self) -> Expert:
+    def as_expert(self, name: str | None = None) -> Expert:
         """Return the tool as an expert, so that one objective scores experts and tools.
+
+        `name` distinguishes it from other tools; None is its own name.
 
         A call has one price, whatever the query: the price of one output token stands for it.
         """
         return Expert(
-            self.name,
+            name or self.name,
             security=None if self.risk is None else 1.0 - self.risk,
             latency=self.latency,
             input_price=None if self.cost is None else 0.0,
@@ -154,6 +163,35 @@ def check_tools(tools: Iterable[Tool]) -> tuple[Tool, ...]:
                 "read a schema with Tool.from_schema(...)."
             )
     return checked_tools
+
+
+def unique_names(tools: Sequence[Tool]) -> tuple[str, ...]:
+    """Return a name for each tool that no other has, whatever its case.
+
+    A name that one tool has stays. Tools that share a name get that of their server before it,
+    "github/search", and otherwise their position in the list behind it, "search#2".
+    """
+    own_names = [tool.name for tool in tools]
+    shared = _shared_names(own_names)
+    names = [
+        f"{tool.server}/{tool.name}"
+        if tool.server and tool.name.casefold() in shared
+        else tool.name
+        for tool in tools
+    ]
+    shared |= _shared_names(names)
+    while shared:
+        names = [
+            f"{name}#{position}" if name.casefold() in shared else name
+            for position, name in enumerate(names)
+        ]
+        shared = _shared_names(names)
+    return tuple(names)
+
+
+def _shared_names(names: Iterable[str]) -> set[str]:
+    counts = Counter(name.casefold() for name in names)
+    return {name for name, count in counts.items() if count > 1}
 
 
 def check_tool_names(parameter: str, names: Iterable[str], available: Collection[str]) -> None:

@@ -27,6 +27,7 @@ from tryage.tools.matching import (
     tool_fingerprints,
 )
 from tryage.tools.ranker import ToolRanker
+from tryage.tools.tool import unique_names
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -71,6 +72,8 @@ _ALWAYS_NEEDED_INTERCEPT = 60.0
 class Episode:
     """One query among `tools`; `useful` names the tools that it needs, if any.
 
+    A name that several tools have stands for all of them; a name of `unique_names` for one.
+
     Raises:
         InputError: no tools, or a useful one that is not among them.
     """
@@ -81,12 +84,21 @@ class Episode:
 
     def __post_init__(self) -> None:
         """Check that the useful tools are among the tools."""
-        names = {tool.name for tool in self.tools}
-        if not names or not set(self.useful) <= names:
+        unknown_names = set(self.useful) - {tool.name for tool in self.tools}
+        if unknown_names:  # unique names are looked up last, because they take time to make
+            unknown_names -= set(unique_names(self.tools))
+        if not self.tools or unknown_names:
             raise InputError(
-                f"An episode needs tools, and the useful ones among them; got {len(names)} tools "
-                f"and, not among them, {sorted(set(self.useful) - names)[:5]}."
+                "An episode needs tools, and the useful ones among them; got "
+                f"{len(self.tools)} tools and, not among them, {sorted(unknown_names)[:5]}."
             )
+
+    def useful_rows(self) -> NDArray[np.intp]:
+        """Return the positions of the useful tools among the tools, in their order."""
+        is_useful = np.array([tool.name in self.useful for tool in self.tools])
+        if is_useful.sum() < len(self.useful):  # some names are unique names
+            is_useful |= [name in self.useful for name in unique_names(self.tools)]
+        return np.flatnonzero(is_useful)
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +237,7 @@ class _EncodedGroup:
         }
         self.own_tools = [positions_by_toolset[id(episode.tools)] for episode in group.episodes]
         self.useful = [
-            np.array([positions[tool] for tool in episode.tools if tool.name in episode.useful])
+            np.unique([positions[episode.tools[row]] for row in episode.useful_rows()])
             for episode in group.episodes
         ]
 
@@ -457,7 +469,8 @@ def _score_episodes(
             scores = score_query(
                 episode.query, toolboxes[id(episode.tools)], encoder, matcher, Feedback()
             )
-            useful = np.array([tool.name in episode.useful for tool in episode.tools])
+            useful = np.zeros(len(episode.tools), np.bool_)
+            useful[episode.useful_rows()] = True
             scored_episodes.append(_ScoredEpisode(scores, useful, group_index))
     return scored_episodes
 
