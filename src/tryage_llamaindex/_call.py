@@ -2,69 +2,47 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeAlias
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
-from llama_index.core.base.llms.types import ToolCallBlock
-from llama_index.core.llms import (
-    LLM,
-    AudioBlock,
-    ChatMessage,
-    ImageBlock,
-    MessageRole,
-    TextBlock,
-    VideoBlock,
-)
+from llama_index.core.llms import LLM, ChatMessage, MessageRole
 from llama_index.core.llms.function_calling import FunctionCallingLLM
 
 from tryage.chat.conversation import Conversation, Turn
 from tryage.chat.fallback import ChatRequest
-from tryage.chat.settings import (
-    MODEL_KEY,
-    PREFERENCES_KEY,
-    max_answer_tokens,
-    to_preferences,
-)
-from tryage.core.flags import extract_flags
+from tryage.chat.settings import max_answer_tokens
+from tryage_llamaindex._answers import check_answer, check_tool_calls, checked_prediction
+from tryage_llamaindex._call_settings import NO_SETTINGS, split_routing_kwargs
+from tryage_llamaindex._messages import MessagesWithContext, copy_messages, to_conversation
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Mapping, Sequence
 
     from llama_index.core.prompts import BasePromptTemplate
     from llama_index.core.tools import BaseTool
+    from llama_index.core.types import BaseOutputParser
 
-    from tryage.chat.conversation import Role
-    from tryage.chat.router import RoutingPlan
-    from tryage.core.preferences import Preferences
-
-TextCleaner: TypeAlias = Callable[[str], str] | None
-"""Removes the flags from a text of the user; None if there are no flags."""
-
-_ROLES: Mapping[MessageRole, Role] = {
-    MessageRole.USER: "user",
-    MessageRole.ASSISTANT: "assistant",
-    MessageRole.CHATBOT: "assistant",
-    MessageRole.MODEL: "assistant",
-    MessageRole.TOOL: "tool",
-    MessageRole.FUNCTION: "tool",
-}
-
-# ReActAgent and CodeActAgent write this as the user after a tool has run.
-_OBSERVATION_PREFIXES = ("Observation:", "Result of executing the code given:")
+    from tryage_llamaindex._call_settings import CallSettings
+    from tryage_llamaindex._messages import TextCleaner
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LLMCall(ChatRequest):
     """One call of TryageLLM; `invoke` makes the same call on a child.
 
-    `child_emits_events` is true if the child reports to callbacks, because no method of TryageLLM
-    does.
+    `method` is the method of the child. `settings` are what the arguments of the call ask of
+    routing. `step` is the step of a component that makes the call, None if it asks for an answer.
+    An answer that `output_parser` refuses is not used. `child_emits_events` is true if the child
+    reports to callbacks, because no method of TryageLLM does.
     """
 
+    method: str
     invoke: Callable[[LLM, TextCleaner], Any]
+    settings: CallSettings = NO_SETTINGS
+    step: str | None = None
+    output_parser: BaseOutputParser | None = None
     child_emits_events: bool = False
 
     def check(self, child: LLM) -> None:
@@ -75,6 +53,24 @@ class LLMCall(ChatRequest):
         """
         if self.conversation.tools and not supports_tools(child):
             raise NotImplementedError(f"A {type(child).__name__} cannot call tools.")
+
+
+def _new_call(
+    method: str,
+    conversation: Conversation,
+    settings: CallSettings,
+    invoke: Callable[[LLM, TextCleaner], Any],
+    **facts: Any,
+) -> LLMCall:
+    return LLMCall(
+        conversation,
+        settings.preferences,
+        settings.model,
+        method=method,
+        invoke=invoke,
+        settings=settings,
+        **facts,
+    )
 
 
 def supports_tools(child: LLM) -> bool:
@@ -92,7 +88,7 @@ def chat_call(method: str, messages: Sequence[ChatMessage], kwargs: Mapping[str,
     )
     if context.tool_arguments is not None:
         return _tool_chat_call(method, context, context.tool_arguments, kwargs)
-    child_kwargs, preferences, model = split_routing_kwargs(kwargs)
+    child_kwargs, settings = split_routing_kwargs(kwargs)
 
     def invoke(child: LLM, clean: TextCleaner) -> Any:
         copies = copy_messages(messages, clean)
@@ -107,7 +103,14 @@ def chat_call(method: str, messages: Sequence[ChatMessage], kwargs: Mapping[str,
         query=context.query,
         answer_tokens=max_answer_tokens(child_kwargs),
     )
-    return LLMCall(conversation, preferences, model, invoke)
+    return _new_call(
+        method,
+        conversation,
+        settings,
+        invoke,
+        step=context.step,
+        output_parser=context.output_parser,
+    )
 
 
 @dataclass(frozen=True)
@@ -152,11 +155,15 @@ class ToolChatArguments:
         messages = copy_messages(self.messages, clean)
         if not self.tools and not supports_tools(child):  # an agent without tools
             return getattr(child, method)(messages)
-        child_kwargs, _, _ = split_routing_kwargs(self.kwargs)
+        child_kwargs, _ = split_routing_kwargs(self.kwargs)
         user_message = messages.pop() if self.user_msg else None
-        return getattr(child, f"{method}_with_tools")(
+        answer = getattr(child, f"{method}_with_tools")(
             self.tools, user_msg=user_message, chat_history=messages, **child_kwargs
         )
+        is_checked = child_kwargs.get("tool_required") and "stream" not in method
+        if not is_checked or not isinstance(child, FunctionCallingLLM):
+            return answer
+        return check_answer(answer, partial(check_tool_calls, child, self.tools))
 
 
 def tool_chat_input(arguments: ToolChatArguments) -> tuple[MessagesWithContext, dict[str, Any]]:
@@ -172,7 +179,7 @@ def _tool_chat_call(
     observed_kwargs: Mapping[str, Any],
 ) -> LLMCall:
     """Return the call of a chat method with tools; `observed_kwargs` holds their schemas."""
-    child_kwargs, preferences, model = split_routing_kwargs(arguments.kwargs)
+    child_kwargs, settings = split_routing_kwargs(arguments.kwargs)
     conversation = to_conversation(
         messages,
         tools=json.dumps(observed_kwargs["tools"]) if arguments.tools else "",
@@ -182,7 +189,7 @@ def _tool_chat_call(
     def invoke(child: LLM, clean: TextCleaner) -> Any:
         return arguments.invoke(method, child, clean)
 
-    return LLMCall(conversation, preferences, model, invoke)
+    return _new_call(method, conversation, settings, invoke)
 
 
 def tool_schemas(tools: Sequence[BaseTool]) -> list[dict[str, Any]]:
@@ -197,7 +204,7 @@ def completion_call(
     method: str, prompt: str, formatted: bool, kwargs: Mapping[str, Any]
 ) -> LLMCall:
     """Return the call of one of the four completion methods."""
-    child_kwargs, preferences, model = split_routing_kwargs(kwargs)
+    child_kwargs, settings = split_routing_kwargs(kwargs)
 
     def invoke(child: LLM, clean: TextCleaner) -> Any:
         text = prompt if clean is None else clean(prompt)
@@ -206,7 +213,7 @@ def completion_call(
     conversation = Conversation(
         [Turn("user", prompt)], answer_tokens=max_answer_tokens(child_kwargs)
     )
-    return LLMCall(conversation, preferences, model, invoke)
+    return _new_call(method, conversation, settings, invoke)
 
 
 @dataclass(frozen=True)
@@ -221,17 +228,18 @@ class StructuredPredictArguments:
     def invoke(self, method: str, child: LLM, clean: TextCleaner) -> Any:
         """Call a child."""
         prompt, prompt_args = _clean_prompt(self.prompt, self.prompt_args, clean)
-        child_kwargs, _, _ = split_routing_kwargs(self.llm_kwargs or {})
-        return getattr(child, method)(
-            self.output_cls, prompt, llm_kwargs=child_kwargs, **prompt_args
+        child_kwargs, _ = split_routing_kwargs(self.llm_kwargs or {})
+        ask = partial(
+            getattr(child, method), self.output_cls, prompt, llm_kwargs=child_kwargs, **prompt_args
         )
+        return checked_prediction(ask, self.output_cls)
 
 
 def structured_call(
     method: str, arguments: StructuredPredictArguments, messages: MessagesWithContext
 ) -> LLMCall:
     """Return the call of one of the four structured predictions; `messages` are its template's."""
-    child_kwargs, preferences, model = split_routing_kwargs(arguments.llm_kwargs or {})
+    child_kwargs, settings = split_routing_kwargs(arguments.llm_kwargs or {})
     conversation = to_conversation(
         messages, query=messages.query, answer_tokens=max_answer_tokens(child_kwargs)
     )
@@ -239,7 +247,9 @@ def structured_call(
     def invoke(child: LLM, clean: TextCleaner) -> Any:
         return arguments.invoke(method, child, clean)
 
-    return LLMCall(conversation, preferences, model, invoke, child_emits_events=True)
+    return _new_call(
+        method, conversation, settings, invoke, step=messages.step, child_emits_events=True
+    )
 
 
 def _clean_prompt(
@@ -253,119 +263,3 @@ def _clean_prompt(
         return {k: clean(v) if isinstance(v, str) else v for k, v in texts.items()}
 
     return prompt.partial_format(**clean_texts(prompt.kwargs)), clean_texts(prompt_args)
-
-
-def split_routing_kwargs(
-    kwargs: Mapping[str, Any],
-) -> tuple[dict[str, Any], Preferences | None, str | None]:
-    """Return the arguments for a child, and the preferences and the model that a call asks for.
-
-    Raises:
-        InputError: `tryage_preferences` are neither Preferences nor their dict.
-    """
-    child_kwargs = dict(kwargs)
-    preferences, model = child_kwargs.pop(PREFERENCES_KEY, None), child_kwargs.pop(MODEL_KEY, None)
-    return child_kwargs, None if preferences is None else to_preferences(preferences), model
-
-
-# Messages --------------------------------------------------------------------------------------
-
-
-class MessagesWithContext(list[ChatMessage]):
-    """Messages that carry other facts about a call through LlamaIndex's own methods.
-
-    Args:
-        messages: The messages that everyone sees.
-        query: What the user asked, before a template was filled with it.
-        from_template: The messages come from a template, so a child's own system prompt belongs in
-            front.
-        tool_arguments: The arguments of `chat_with_tools`, if the call has tools.
-    """
-
-    def __init__(
-        self,
-        messages: Iterable[ChatMessage],
-        *,
-        query: str | None = None,
-        from_template: bool = False,
-        tool_arguments: ToolChatArguments | None = None,
-    ) -> None:
-        super().__init__(messages)
-        self.query, self.from_template, self.tool_arguments = query, from_template, tool_arguments
-
-
-def flag_remover(plan: RoutingPlan, conversation: Conversation) -> TextCleaner:
-    """Return what removes the flags that the decision has read from a text; None without flags."""
-    if not plan.decision.flags:
-        return None
-    query = conversation.query
-    if query is None:
-        return lambda text: extract_flags(text).text
-    clean_query = extract_flags(query).text
-    return lambda text: text.replace(query, clean_query)
-
-
-def copy_messages(messages: Sequence[ChatMessage], clean: TextCleaner = None) -> list[ChatMessage]:
-    """Return copies of the messages, which a child may change, with the user's texts cleaned."""
-    return [
-        _copy_message(message, clean if message.role == MessageRole.USER else None)
-        for message in messages
-    ]
-
-
-def _copy_message(message: ChatMessage, clean: TextCleaner) -> ChatMessage:
-    blocks: list[Any] = list(message.blocks)
-    if clean is not None:
-        blocks = [
-            TextBlock(text=clean(block.text)) if isinstance(block, TextBlock) else block
-            for block in blocks
-        ]
-    kwargs = dict(message.additional_kwargs)
-    return message.model_copy(update={"blocks": blocks, "additional_kwargs": kwargs})
-
-
-def to_conversation(
-    messages: Sequence[ChatMessage],
-    *,
-    tools: str = "",
-    query: str | None = None,
-    answer_tokens: int | None = None,
-) -> Conversation:
-    """Return the conversation; `tools` are the schemas of its tools as text."""
-    turns: list[Turn] = []
-    for message in messages:
-        follows_answer = bool(turns) and turns[-1].role == "assistant"
-        turns.append(_to_turn(message, follows_answer=follows_answer))
-    return Conversation(turns, tools=tools, query=query, answer_tokens=answer_tokens)
-
-
-def _to_turn(message: ChatMessage, *, follows_answer: bool) -> Turn:
-    role = _ROLES.get(message.role, "system")
-    text = message.content or ""
-    if role == "user" and follows_answer and text.lstrip().startswith(_OBSERVATION_PREFIXES):
-        role = "tool"
-    return Turn(
-        role,
-        text=text,
-        calls=_tool_calls_text(message),
-        images=sum(isinstance(block, (ImageBlock, VideoBlock)) for block in message.blocks),
-        audio=sum(isinstance(block, AudioBlock) for block in message.blocks),
-        digest=_media_digest(message),
-    )
-
-
-def _tool_calls_text(message: ChatMessage) -> str:
-    """Return the tool calls as text: newer providers keep them in blocks, older ones in kwargs."""
-    calls: list[Any] = [
-        [block.tool_name, block.tool_kwargs]
-        for block in message.blocks
-        if isinstance(block, ToolCallBlock)
-    ]
-    calls += message.additional_kwargs.get("tool_calls") or []
-    return json.dumps(calls, default=str) if calls else ""
-
-
-def _media_digest(message: ChatMessage) -> str:
-    """Return a hash that tells images and sounds apart, so that they need not be kept."""
-    media = [block for block in message.blocks if not isinstance(block, (TextBlock, ToolCallBlock))]
-    return hashlib.sha256("".join(map(repr, media)).encode()).hexdigest() if media else ""

@@ -8,8 +8,9 @@ from functools import partial
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from llama_index.core.constants import DEFAULT_CONTEXT_WINDOW
+from llama_index.core.constants import DEFAULT_CONTEXT_WINDOW, DEFAULT_NUM_OUTPUTS
 from llama_index.core.llms import LLM, LLMMetadata
+from llama_index.core.utils import get_tokenizer
 
 import tryage.chat.clients
 from tryage.chat.candidates import CandidatePool, ClientFacts, candidate_experts
@@ -39,7 +40,9 @@ _API_MODULE, _LOCAL_MODULE = "llama_index.llms.huggingface_api", "llama_index.ll
 _DEFAULT_MODEL_NAME = LLMMetadata().model_name
 
 # An LLM reports only whether it calls tools, so every other capability counts as possible.
-_UNREPORTED_CAPABILITIES = frozenset({"structured_output", "vision", "audio", "reasoning"})
+_UNREPORTED_CAPABILITIES = frozenset(
+    {"structured_output", "vision", "audio", "pdf", "video", "files", "reasoning"}
+)
 
 
 class LLMPool(tryage.chat.clients.ClientPool[LLM]):
@@ -218,6 +221,11 @@ def _with_tool_support(expert: Expert, llm: object) -> Expert:
     )
 
 
+def count_tokens(text: str) -> float:
+    """Return the tokens of a text by LlamaIndex's tokenizer, with which engines fill prompts."""
+    return float(len(get_tokenizer()(text)))
+
+
 def common_metadata(
     llms: Mapping[str, object],
     experts: Library,
@@ -227,31 +235,46 @@ def common_metadata(
     """Return metadata that is valid for every choice, before any query is known.
 
     The context window is the smallest among the LLMs that meet the standing requirements, because
-    LlamaIndex cuts retrieved text to it. Only LLMs that call tools are asked with tools, so one
-    such LLM is enough for `is_function_calling_model`.
+    LlamaIndex fills prompts up to it, less `num_output`. Only LLMs that call tools are asked with
+    tools, so one such LLM is enough for `is_function_calling_model`.
     """
     names = _allowed_names(experts, preferences)
     metadata = {name: metadata_of(llms[name]) for name in names}
-    windows = [_context_window(metadata[name], experts[name]) for name in names]
-    outputs = [
-        values.num_output
-        for values in metadata.values()
-        if values is not None and values.num_output > 0
-    ]
+    windows = {name: _context_window(metadata[name], experts[name]) for name in names}
+    known_windows = [window for window in windows.values() if window is not None]
+    window = context_window or min(known_windows, default=DEFAULT_CONTEXT_WINDOW)
     capability_sets = [experts[name].capabilities for name in names]
-    limits: dict[str, Any] = {
-        "context_window": context_window
-        or min((w for w in windows if w is not None), default=None),
-        "num_output": min(outputs, default=None),
-    }
     return LLMMetadata(
+        context_window=window,
+        num_output=_common_num_output(
+            [(windows[name] or window, _num_output(metadata[name])) for name in names], window
+        ),
         is_chat_model=True,  # each child applies its own template
         is_function_calling_model=any(
             capabilities is None or "tools" in capabilities for capabilities in capability_sets
         ),
         model_name=MODEL_NAME,
-        **{name: value for name, value in limits.items() if value is not None},
     )
+
+
+def _common_num_output(sizes: Sequence[tuple[int, int]], window: int) -> int:
+    """Return the tokens to keep free for an answer in `window`; `sizes` are those of each LLM.
+
+    It is the longest answer of any LLM. If that takes half of the window or more, it is what the
+    answers need beyond the room that larger windows have anyway.
+    """
+    longest = max(num_output for _, num_output in sizes)
+    if longest < window / 2:
+        return longest
+    needed = max(num_output - max(size - window, 0) for size, num_output in sizes)
+    return max(needed, min(num_output for _, num_output in sizes))
+
+
+def _num_output(metadata: LLMMetadata | None) -> int:
+    """Return the longest answer of an LLM in tokens; LlamaIndex's default if it is unknown."""
+    if metadata is None or metadata.num_output <= 0:
+        return DEFAULT_NUM_OUTPUTS
+    return metadata.num_output
 
 
 def _allowed_names(experts: Library, preferences: Preferences) -> list[str]:

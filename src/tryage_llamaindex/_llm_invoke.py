@@ -17,7 +17,6 @@ from pydantic import BaseModel, PrivateAttr
 
 from tryage.chat.clients import AdaptiveExecutor
 from tryage_llamaindex._call import (
-    MessagesWithContext,
     StructuredPredictArguments,
     ToolChatArguments,
     chat_call,
@@ -33,6 +32,8 @@ from tryage_llamaindex._fallback import (
     stream_with_fallback,
     strip_annotation,
 )
+from tryage_llamaindex._messages import MessagesWithContext
+from tryage_llamaindex._steps import template_step
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
@@ -50,7 +51,7 @@ if TYPE_CHECKING:
     from llama_index.core.prompts import BasePromptTemplate
     from llama_index.core.tools import BaseTool
 
-    from tryage.chat.router import RoutingPlan
+    from tryage.chat.plan import RoutingPlan
     from tryage_llamaindex._call import LLMCall
     from tryage_llamaindex._fallback import LLMSession
 
@@ -67,19 +68,25 @@ class RoutedLLM(FunctionCallingLLM):
     def _session(self) -> LLMSession:
         """The router of conversations and the LLMs that answer."""
 
+    @abstractmethod
+    def _prepare_call(self, call: LLMCall) -> LLMCall:
+        """Return the call with what the code around it asks of routing."""
+
     def _run_call(self, call: LLMCall) -> Any:
-        session = self._session
+        session, call = self._session, self._prepare_call(call)
         return call_with_fallback(session, call, session.plan(call))
 
     async def _arun_call(self, call: LLMCall) -> Any:
+        call = self._prepare_call(call)
         session, plan = await self._plan_call(call)
         return await acall_with_fallback(session, call, plan)
 
     def _stream_call(self, call: LLMCall) -> Generator[Any, None, None]:
-        session = self._session
+        session, call = self._session, self._prepare_call(call)
         return stream_with_fallback(session, call, session.plan(call))
 
     async def _astream_call(self, call: LLMCall) -> AsyncGenerator[Any, None]:
+        call = self._prepare_call(call)
         session, plan = await self._plan_call(call)
         return await astream_with_fallback(session, call, plan)
 
@@ -102,6 +109,8 @@ class RoutedLLM(FunctionCallingLLM):
             super()._get_messages(prompt, **prompt_args),
             query=query if isinstance(query, str) else None,
             from_template=self.system_prompt is None,
+            step=template_step(prompt, prompt_args),
+            output_parser=prompt.output_parser,
         )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import secrets
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -11,28 +13,38 @@ from pydantic import BaseModel, Field, PrivateAttr, field_serializer, field_vali
 
 from tryage.chat.candidates import RouterCache
 from tryage.chat.model_names import name_models
-from tryage.chat.settings import RoutingFields, find_hub_models
+from tryage.chat.settings import RoutingFields, check_settings, find_hub_models
+from tryage.chat.time_limits import TimeLimits
 from tryage.core.preferences import Preferences
 from tryage.core.request import merge_preferences
 from tryage.errors import InputError
+from tryage_llamaindex._call_routing import prepare_call
+from tryage_llamaindex._call_settings import current_settings, read_settings, use_settings
 from tryage_llamaindex._clients import (
     LLMPool,
     candidate_pool,
     common_metadata,
+    count_tokens,
     hub_models,
     llm_name,
     metadata_of,
 )
+from tryage_llamaindex._components import current_component, observe_components
 from tryage_llamaindex._fallback import LLMSession
 from tryage_llamaindex._llm_invoke import LLMChatMixin, StructuredPredictMixin, ToolChatMixin
+from tryage_llamaindex._steps import read_policies
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Generator, Mapping, Sequence
 
     from llama_index.core.llms import LLM
     from typing_extensions import Self
 
+    from tryage.chat.conversation import TokenCounter
+    from tryage.chat.router import Sticky
+    from tryage_llamaindex._call import LLMCall
     from tryage_llamaindex._clients import LLMSource
+    from tryage_llamaindex._steps import StepPolicy
 
 # Settings of TryageLLM for children that report to callbacks themselves.
 _FORWARDED_FIELDS = ("system_prompt", "pydantic_program_mode", "output_parser")
@@ -64,8 +76,15 @@ class TryageLLM(LLMChatMixin, ToolChatMixin, StructuredPredictMixin, RoutingFiel
     context_window: int | None = Field(default=None, ge=1)
     """The window in `metadata`; None is the smallest among the children that may be chosen."""
 
+    step_policies: dict[str, Any] = Field(default_factory=dict)
+    """How steps that are not answers are routed: "condense", "transform", "generate_queries",
+    "extract" and "evaluate", each "cheap", "fixed", "query", the name of a model or `Preferences`.
+    """
+
     _clients: LLMPool = PrivateAttr()
-    _metadata: LLMMetadata = PrivateAttr()
+    _metadata: tuple[object, LLMMetadata] | None = PrivateAttr(default=None)
+    _policies: dict[str, StepPolicy] = PrivateAttr()
+    _scope: str = PrivateAttr(default_factory=lambda: secrets.token_hex(8))
     _copies: dict[tuple[str, bool], tuple[object, LLM]] = PrivateAttr(default_factory=dict)
 
     @classmethod
@@ -81,7 +100,11 @@ class TryageLLM(LLMChatMixin, ToolChatMixin, StructuredPredictMixin, RoutingFiel
 
         LLMs in a list get the name of the model that they call. This name finds them among the
         known experts; it also finds those in a dict. `settings` are fields of TryageLLM.
+
+        Raises:
+            InputError: a setting is no field.
         """
+        check_settings(settings, cls)
         return cls(llms=name_models(llms, llm_name), **settings)
 
     @classmethod
@@ -109,6 +132,7 @@ class TryageLLM(LLMChatMixin, ToolChatMixin, StructuredPredictMixin, RoutingFiel
             MissingExtraError: the package of these LLMs is not installed.
             LibraryError, HubError, CatalogueError: as in `Router.from_hub`.
         """
+        check_settings(llm or {}, cls)
         make_llms = partial(hub_models, local=local, **(model_settings or {}))
         llms, router = find_hub_models(make_llms, task, query, local=local)
         return cls(llms=llms, router=router, **(llm or {}))
@@ -123,16 +147,72 @@ class TryageLLM(LLMChatMixin, ToolChatMixin, StructuredPredictMixin, RoutingFiel
         super().model_post_init(context)
         self._clients = LLMPool(self.llms)
         self._set_pool(candidate_pool(self._clients, self.router, self.experts), self.default)
-        base = Preferences() if self.router is None else self.router.preferences
-        preferences = merge_preferences(base, self.preferences or Preferences())
-        self._metadata = common_metadata(
-            self._clients, self._pool.library, preferences, self.context_window
-        )
+        self._policies = read_policies(self.step_policies, self._pool.library.names)
+        observe_components()
 
     @property
     def metadata(self) -> LLMMetadata:
-        """Metadata for every choice; it never changes, because LlamaIndex stores its sizes."""
-        return self._metadata
+        """Metadata for every choice; it never changes, because LlamaIndex stores its sizes.
+
+        Only a copy with other preferences or another `context_window` has metadata of its own.
+        """
+        key = self.preferences, self.context_window
+        if self._metadata is None or self._metadata[0] != key:
+            base = Preferences() if self.router is None else self.router.preferences
+            preferences = merge_preferences(base, self.preferences or Preferences())
+            self._metadata = (
+                key,
+                common_metadata(
+                    self._clients, self._pool.library, preferences, self.context_window
+                ),
+            )
+        return self._metadata[1]
+
+    @contextmanager
+    def using(
+        self,
+        *,
+        preferences: Preferences | Mapping[str, Any] | None = None,
+        query: str | None = None,
+        model: str | None = None,
+        sticky: Sticky | None = None,
+        deadline: float | None = None,
+    ) -> Generator[list[dict[str, Any]], None, None]:
+        """Route all calls in a `with` block so, also those of engines, agents and their tasks.
+
+        It yields the list of the block's routing records, in the order of the answers. Blocks may
+        be nested: preferences add up, other settings of the inner block replace those of the outer.
+
+        Example:
+            `with llm.using(preferences=Preferences({"cost": 1.0})): engine.query("...")`
+
+        Args:
+            preferences: Weights and requirements.
+            query: The text that is routed on.
+            model: The one LLM that is asked.
+            sticky: For how long a conversation stays with its model.
+            deadline: Seconds for each call, over all models that are asked.
+
+        Raises:
+            InputError: a setting has another type, or is out of range.
+            LibraryError: `model` is not one of the LLMs.
+        """
+        settings = read_settings(
+            preferences=preferences, query=query, model=model, sticky=sticky, deadline=deadline
+        )
+        if model is not None:
+            self._pool.library.index(model)
+        with use_settings(self._scope, settings) as records:
+            yield records
+
+    def _prepare_call(self, call: LLMCall) -> LLMCall:
+        return prepare_call(
+            call,
+            current_settings(self._scope),
+            current_component(self),
+            self._policies,
+            max(self.metadata.num_output, 0),
+        )
 
     @property
     def _session(self) -> LLMSession:
@@ -146,7 +226,19 @@ class TryageLLM(LLMChatMixin, ToolChatMixin, StructuredPredictMixin, RoutingFiel
             self.callback_manager.handlers,
             {name: value for name, value in settings.items() if value is not None},
             self._copies,
+            limits=TimeLimits(self.deadline, self.attempt_timeout),
+            retry_on=self.retry_on,
         )
+
+    def health(self) -> dict[str, dict[str, Any]]:
+        """Return which LLMs fail now, by name: the state, its cause and when it is tried again.
+
+        All routed LLMs of a process share what they know.
+        """
+        return self._session.health()
+
+    def _token_counter(self) -> TokenCounter:
+        return count_tokens
 
     # Serialization, copies and pickles ------------------------------------------------------
 

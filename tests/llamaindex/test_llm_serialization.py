@@ -115,4 +115,4 @@ def test_a_copy_with_other_preferences_chooses_by_them(llm):
     assert llm.chat(asked).additional_kwargs["tryage"]["model"] == "small"
     other = llm.model_copy(update={"preferences": Preferences(only=["big"])})
     assert other.chat(asked).additional_kwargs["tryage"]["model"] == "big"
-    assert llm.chat(asked).additional_kwargs["tryage"]["how"] == "kept for the turn"
+    assert llm.chat(asked).additional_kwargs["tryage"]["model"] == "small"

@@ -150,7 +150,8 @@ def test_flags_change_the_choice_if_the_router_allows_them(perception):
 
 def test_the_default_of_the_router_is_selected_and_the_reason_says_so(perception, router):
     only_poetry = Preferences(only=["poetry"])
-    selector = TryageSelector(Router(perception, default="law"), only_poetry)
+    exempt = Router(perception, default="law", default_exempt=True)
+    selector = TryageSelector(exempt, only_poetry)
     picked = selector.select(choices("code", "law"), "code question")
     assert picked.ind == 1
     assert picked.reason.startswith("law: the declared default; ")

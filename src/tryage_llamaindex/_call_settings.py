@@ -1,0 +1,143 @@
+"""What one call of TryageLLM asks of routing: by its arguments, or by `with llm.using(...)`.
+
+A context variable holds the settings of a `with` block, so they reach the calls that engines,
+agents and their threads and tasks make in it.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, get_args
+
+from tryage.chat.router import Sticky
+from tryage.chat.settings import MODEL_KEY, PREFERENCES_KEY, to_preferences
+from tryage.core.request import merge_preferences
+from tryage.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Mapping
+
+    from tryage.core.preferences import Preferences
+
+QUERY_KEY = "tryage_query"
+"""The argument of one call that holds the text to route on."""
+
+STICKY_KEY = "tryage_sticky"
+"""The argument of one call that says for how long a conversation stays with its model."""
+
+DEADLINE_KEY = "tryage_deadline"
+"""The argument of one call that limits its seconds, over all models that are asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallSettings:
+    """What a call asks of routing; None leaves the choice to TryageLLM.
+
+    `records` are the lists that get the record of each answer.
+    """
+
+    preferences: Preferences | None = None
+    query: str | None = None
+    model: str | None = None
+    sticky: Sticky | None = None
+    deadline: float | None = None
+    records: tuple[list[dict[str, Any]], ...] = ()
+
+    def merged(self, inner: CallSettings) -> CallSettings:
+        """Return these settings with those of an inner block or of the call itself on top.
+
+        Preferences add up, the others are replaced.
+        """
+        return CallSettings(
+            _merge_optional(self.preferences, inner.preferences),
+            self.query if inner.query is None else inner.query,
+            self.model if inner.model is None else inner.model,
+            self.sticky if inner.sticky is None else inner.sticky,
+            self.deadline if inner.deadline is None else inner.deadline,
+            (*self.records, *inner.records),
+        )
+
+
+NO_SETTINGS = CallSettings()
+
+_settings_by_scope: ContextVar[Mapping[str, CallSettings] | None] = ContextVar(
+    "tryage_call_settings", default=None
+)
+
+
+def current_settings(scope: str) -> CallSettings:
+    """Return the settings of the `with` blocks around the call of the LLM with this scope."""
+    return (_settings_by_scope.get() or {}).get(scope, NO_SETTINGS)
+
+
+@contextmanager
+def use_settings(scope: str, settings: CallSettings) -> Generator[list[dict[str, Any]], None, None]:
+    """Use the settings for all calls of an LLM in this block; yield the list of their records."""
+    records: list[dict[str, Any]] = []
+    outer = _settings_by_scope.get()
+    merged = current_settings(scope).merged(replace(settings, records=(records,)))
+    _settings_by_scope.set({**(outer or {}), scope: merged})
+    try:
+        yield records
+    finally:
+        # A generator may be closed in another context, where a token of `set` is not valid.
+        _settings_by_scope.set(outer)
+
+
+def read_settings(
+    *,
+    preferences: object = None,
+    query: object = None,
+    model: object = None,
+    sticky: object = None,
+    deadline: object = None,
+) -> CallSettings:
+    """Return the settings, checked.
+
+    Raises:
+        InputError: one has another type, or is out of range.
+    """
+    for name, text in (("query", query), ("model", model)):
+        if text is not None and not isinstance(text, str):
+            raise InputError(f"{name} is a {type(text).__name__}. Expected a string.")
+    if sticky is not None and sticky not in get_args(Sticky):
+        raise InputError(f"sticky is {sticky!r:.80}. Expected one of {get_args(Sticky)}.")
+    return CallSettings(
+        None if preferences is None else to_preferences(preferences),
+        query,  # type: ignore[arg-type]  # checked above
+        model,  # type: ignore[arg-type]  # checked above
+        sticky,  # type: ignore[arg-type]  # checked above
+        None if deadline is None else _read_deadline(deadline),
+    )
+
+
+def split_routing_kwargs(kwargs: Mapping[str, Any]) -> tuple[dict[str, Any], CallSettings]:
+    """Return the arguments for a child, and what the other arguments ask of routing.
+
+    Raises:
+        InputError: an argument for routing has another type, or is out of range.
+    """
+    child_kwargs = dict(kwargs)
+    settings = read_settings(
+        preferences=child_kwargs.pop(PREFERENCES_KEY, None),
+        query=child_kwargs.pop(QUERY_KEY, None),
+        model=child_kwargs.pop(MODEL_KEY, None),
+        sticky=child_kwargs.pop(STICKY_KEY, None),
+        deadline=child_kwargs.pop(DEADLINE_KEY, None),
+    )
+    return child_kwargs, settings
+
+
+def _read_deadline(seconds: object) -> float:
+    is_number = isinstance(seconds, (int, float)) and not isinstance(seconds, bool)
+    if not is_number or not 0 < float(seconds) < float("inf"):  # type: ignore[arg-type]  # a number, as just checked
+        raise InputError(f"deadline is {seconds!r:.80}. Expected a number of seconds above 0.")
+    return float(seconds)  # type: ignore[arg-type]  # a number, as just checked
+
+
+def _merge_optional(outer: Preferences | None, inner: Preferences | None) -> Preferences | None:
+    if outer is None or inner is None:
+        return inner if outer is None else outer
+    return merge_preferences(outer, inner)
