@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from pydantic import BaseModel, Field, ValidationError
 
@@ -37,12 +39,14 @@ ROUTER = Router(FixedPerception({"a": 0.2, "b": 0.3}))
 
 def test_preferences_and_experts_may_be_dicts_and_are_written_as_dicts():
     given = {"preferences": {"weights": {"cost": 1.0}}, "experts": [{"name": "a"}]}
-    model = RoutingFields(**given)
+    model = RoutingFields(**given, retry_on={"length", "empty"})
     assert model.preferences == Preferences({"cost": 1.0})
     assert model.experts == (Expert("a"),)
     written = model.model_dump()
     assert written["preferences"] == {"weights": {"cost": 1.0}, "requirements": []}
     assert written["experts"] == [{"name": "a"}]
+    assert written["retry_on"] == ["empty", "length"]
+    assert json.loads(json.dumps(written)) == written
     assert "router" not in written
     assert RoutingFields(**written).model_dump() == written
 

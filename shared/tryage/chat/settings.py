@@ -98,6 +98,10 @@ class RoutingFields(BaseModel):
     def _write_experts(self, experts: tuple[Expert, ...]) -> list[dict[str, Any]]:
         return [expert.to_dict() for expert in experts]
 
+    @field_serializer("retry_on")
+    def _write_retry_on(self, retry_on: frozenset[RefusedAnswer]) -> list[str]:
+        return sorted(retry_on)
+
     def _set_pool(self, pool: CandidatePool, *names: str | None) -> None:
         """Set the experts of the models; `names` must be among them.
 
