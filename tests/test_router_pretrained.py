@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from tryage import Expert, Preferences, Router
-from tryage.errors import PersistenceError
+from tryage.errors import InputError, LibraryError, PersistenceError
 
 SECRET = "hf_" + "s3cret" * 5
 PROMPTS = [f"{topic} word{i}" for topic in ("sum", "code", "poem") for i in range(20)]
@@ -154,3 +155,90 @@ def test_a_repository_is_downloaded_by_its_id_with_the_given_options(
 def test_without_a_name_the_bundled_router_is_loaded(router_folder, monkeypatch):
     monkeypatch.setattr("tryage.router.BUNDLED_FOLDER", router_folder)
     assert Router.from_pretrained().default == "chat"
+
+
+def test_settings_given_to_from_pretrained_replace_the_saved_ones(router_folder):
+    limit = Preferences(max_parameters=2e9)
+    loaded = Router.from_pretrained(
+        router_folder,
+        preferences=limit,
+        default="add-1b",
+        default_exempt=True,
+        strict=True,
+        prompt_flags=False,
+    )
+    assert (loaded.default, loaded.default_exempt, loaded.strict) == ("adder", True, True)
+    assert (loaded.preferences, loaded.prompt_flags) == (limit, False)
+    kept = Router.from_pretrained(router_folder, strict=True)
+    assert (kept.default, kept.strict, kept.prompt_flags) == ("chat", True, True)
+
+
+def test_the_bundled_router_takes_the_same_settings():
+    router = Router.from_pretrained(prompt_flags=True, strict=True, default="gpt-4o-mini")
+    assert (router.strict, router.prompt_flags) == (True, True)
+    assert router.route("hi [Flag: smallest model]").prompt == "hi"
+    assert router.default == router.library["gpt-4o-mini"].name
+
+
+@pytest.mark.parametrize("name", [None, "folder"])
+def test_a_misspelt_setting_is_refused_with_the_nearest_name(name, router_folder):
+    folder = None if name is None else router_folder
+    with pytest.raises(InputError, match=r"no argument 'prompt_flag'. Did you mean prompt_flags\?"):
+        Router.from_pretrained(folder, prompt_flag=True)
+
+
+def test_a_wrong_setting_is_not_taken_for_a_damaged_file(router_folder):
+    with pytest.raises(LibraryError, match="No expert is called 'unknown'"):
+        Router.from_pretrained(router_folder, default="unknown")
+    with pytest.raises(InputError, match="strict is 'yes'; expected True or False"):
+        Router.from_pretrained(router_folder, strict="yes")
+
+
+def test_options_of_a_push_are_refused_without_a_push_or_if_unknown(trained_router, tmp_path):
+    with pytest.raises(InputError, match=r"repo_id, token: only for a push"):
+        trained_router.save_pretrained(tmp_path / "r", repo_id="me/router", token=SECRET)
+    with pytest.raises(InputError, match=r"no argument 'comit_message'"):
+        trained_router.save_pretrained(tmp_path / "r", push_to_hub=True, comit_message="First")
+    with pytest.raises(InputError, match=r"Did you mean private"):
+        trained_router.push_to_hub("me/router", privat=True)
+    assert not (tmp_path / "r").exists()
+
+
+@pytest.fixture
+def privileged_folder(trained_router, tmp_path):
+    """The folder of a router that obeys flags and exempts its default."""
+    parts = trained_router.perception, trained_router.library
+    router = Router(*parts, default="chat", default_exempt=True, prompt_flags=True)
+    router.save_pretrained(tmp_path / "privileged")
+    return tmp_path / "privileged"
+
+
+def test_a_local_folder_keeps_flags_and_an_exempt_default(privileged_folder):
+    loaded = Router.from_pretrained(privileged_folder)
+    assert (loaded.default, loaded.default_exempt, loaded.prompt_flags) == ("chat", True, True)
+
+
+def test_a_file_from_before_default_exempt_exempts_nothing(privileged_folder):
+    path = privileged_folder / "router.json"
+    header = json.loads(path.read_text("utf-8"))
+    del header["default_exempt"]
+    path.write_text(json.dumps(header), "utf-8")
+    loaded = Router.from_pretrained(privileged_folder)
+    assert (loaded.default, loaded.default_exempt) == ("chat", False)
+
+
+def test_a_repository_switches_on_neither_flags_nor_an_exempt_default(
+    privileged_folder, monkeypatch, caplog
+):
+    from tryage.hub import repository
+
+    monkeypatch.setattr(repository, "download_folder", lambda _: privileged_folder)
+    loaded = Router.from_pretrained("me/router")
+    assert (loaded.default, loaded.default_exempt, loaded.prompt_flags) == ("chat", False, False)
+    assert [record.name for record in caplog.records] == ["tryage.perception.pretrained"] * 2
+    assert "pass prompt_flags=True to from_pretrained" in caplog.text
+    assert "pass default_exempt=True to from_pretrained" in caplog.text
+    caplog.clear()
+    chosen = Router.from_pretrained("me/router", prompt_flags=True, default_exempt=False)
+    assert (chosen.default_exempt, chosen.prompt_flags) == (False, True)
+    assert caplog.records == []

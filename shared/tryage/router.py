@@ -30,7 +30,7 @@ from tryage.core.request import (
     conversation_state,
     group_by_preferences,
 )
-from tryage.core.validation import check_number
+from tryage.core.validation import check_bools, check_number
 from tryage.errors import InputError
 from tryage.perception.pretrained import (
     BUNDLED_FOLDER,
@@ -38,6 +38,7 @@ from tryage.perception.pretrained import (
     load_router_parts,
     resolve_folder,
     save_router,
+    without_privileges,
 )
 from tryage.perception.wrappers import AlignedPerception
 
@@ -95,6 +96,7 @@ class Router:
                 f"perception is a {type(perception).__name__}; expected a tryage.core.Perception: "
                 "derive your class from it."
             )
+        check_bools(default_exempt=default_exempt, strict=strict, prompt_flags=prompt_flags)
         experts = perception.experts if library is None else library
         self.library = experts if isinstance(experts, Library) else Library(experts)
         self.perception = perception
@@ -346,31 +348,56 @@ class Router:
         return router
 
     @classmethod
-    def from_pretrained(
+    def from_pretrained(  # noqa: PLR0913 - the settings of a router
         cls,
         name_or_path: str | Path | None = None,
         *,
+        preferences: Preferences | None = None,
         constraints: Mapping[str, Constraint] | None = None,
+        default: str | None = None,
+        default_exempt: bool | None = None,
+        strict: bool | None = None,
+        prompt_flags: bool | None = None,
         **hub: Any,  # noqa: ANN401 - the options of snapshot_download
     ) -> Self:
         """Load a router: the bundled one, a folder, or a Hub repository by its id.
 
+        A setting that is None stays as it was saved. A repository of the Hub cannot switch on
+        `prompt_flags` or `default_exempt`: pass them yourself.
+
         Args:
             name_or_path: A folder or a repository id; None for the bundled router.
+            preferences: They replace the saved ones.
             constraints: The router's own constraints by name. They are code, so no file has them.
+            default: As for `Router`.
+            default_exempt: As for `Router`.
+            strict: As for `Router`.
+            prompt_flags: As for `Router`.
             hub: `revision`, `token`, `cache_dir` ... for `huggingface_hub.snapshot_download`.
 
         Raises:
+            InputError: an unknown argument, or a setting that does not fit the router.
             PersistenceError: there is no router, it is damaged, from a newer version, or it needs
                 constraints that are missing.
         """
+        given = {
+            "preferences": preferences,
+            "default": default,
+            "default_exempt": default_exempt,
+            "strict": strict,
+            "prompt_flags": prompt_flags,
+        }
+        settings = {name: value for name, value in given.items() if value is not None}
         name = BUNDLED_FOLDER if name_or_path is None else name_or_path
-        folder = resolve_folder(name, hub, "save_pretrained", "name/router")
+        folder = resolve_folder(name, hub, "save_pretrained", "name/router", given)
         parts = load_router_parts(folder, constraints or {})
+        if folder != Path(name):
+            parts = without_privileges(parts, name, settings)
         try:
-            return cls(**parts)
+            router = cls(**parts)
         except InputError as error:
             raise damaged_router(folder, error) from error
+        return cls(**router._parts() | settings) if settings else router
 
     @classmethod
     def from_hub(cls, task: str | None = None, *, base: Self | None = None, **query: Any) -> Self:  # noqa: ANN401 - the arguments of `Library.from_hub`
@@ -436,11 +463,14 @@ class Router:
 
         Of your own constraints only the names are saved, because they are code: pass them again to
         `from_pretrained`. Tokens, clients and other arguments are not part of a router and are not
-        written to any file.
+        written to any file. With `push_to_hub`, `repo_id` and `hub` are as for that method.
 
         Raises:
+            InputError: an unknown argument, or one for the Hub without `push_to_hub`.
             PersistenceError: the perception is not one that Tryage can save.
         """
+        if hub or repo_id is not None:
+            _check_push_arguments(hub, repo_id, push_to_hub=push_to_hub)
         folder = Path(folder)
         save_router(folder, **self._parts())
         if push_to_hub:
@@ -451,6 +481,10 @@ class Router:
 
         Takes `token`, `private`, `branch`, `commit_message` and the options of
         `HfApi.upload_folder`.
+
+        Raises:
+            InputError: an unknown argument.
+            PersistenceError: the Hub refuses or does not answer.
         """
         from tryage.hub.repository import push_folder
 
@@ -480,6 +514,18 @@ class Router:
             "strict": self.strict,
             "prompt_flags": self.prompt_flags,
         }
+
+
+def _check_push_arguments(
+    options: Mapping[str, Any], repo_id: str | None, *, push_to_hub: bool
+) -> None:
+    """Raise unless the arguments of a push are known, and meant for one."""
+    from tryage.hub.repository import check_push_options
+
+    check_push_options(options)
+    if not push_to_hub:
+        names = ", ".join([*([] if repo_id is None else ["repo_id"]), *options])
+        raise InputError(f"{names}: only for a push; pass push_to_hub=True as well.")
 
 
 def _merge_libraries(library: Library, other: Library) -> Library:

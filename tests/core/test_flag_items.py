@@ -100,3 +100,17 @@ def test_the_nearest_valid_form_of_a_malformed_item(item: str, form: str) -> Non
 @given(st.text(st.characters(exclude_characters="[],"), max_size=40))
 def test_the_suggested_form_is_valid(item: str) -> None:
     assert parse_item(closest_form(item)) is not None
+
+
+@pytest.mark.parametrize(
+    ("item", "expected"),
+    [
+        ("price<1", "cost<1"), ("Dollars <= 0.5", "cost <= 0.5"), ("params<3B", "size<3b"),
+        ("ctx>=32k", "context>=32k"), ("vision", "needs=vision"), ("name=gpt-4o", "model=gpt-4o"),
+        ("price", "cost=0.5"), ("price=low", "cost=0.5"), ("pdf", "needs=pdf"),
+        ("max_latency<2s", "latency<2s"), ("licenses=mit", "license=mit"),
+    ],
+)  # fmt: skip
+def test_the_nearest_form_understands_the_words_that_people_use(item: str, expected: str) -> None:
+    assert closest_form(item) == expected
+    assert parse_item(expected) is not None

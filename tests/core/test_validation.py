@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from tryage.core.validation import (
+    check_bools,
+    check_keywords,
     check_number,
     check_number_column,
     check_object_column,
@@ -26,6 +28,19 @@ def test_similar_names_are_found_among_many():
 
 def test_the_suggestion_has_the_spelling_of_the_choice():
     assert did_you_mean("siez", ["Size", "cost"]) == " Did you mean Size?"
+
+
+def test_an_unknown_argument_is_refused_with_the_nearest_name():
+    check_keywords("load", ["strict"], ["strict", "default"])
+    with pytest.raises(InputError, match=r"load has no argument 'strickt'. Did you mean strict\?"):
+        check_keywords("load", ["default", "strickt"], ["strict", "default"])
+
+
+@pytest.mark.parametrize("value", ["yes", 1, None])
+def test_a_switch_is_true_or_false(value):
+    check_bools(strict=True, flags=False)
+    with pytest.raises(InputError, match=r"flags is .*; expected True or False"):
+        check_bools(strict=True, flags=value)
 
 
 def test_a_number_within_its_range_is_returned_as_a_float():

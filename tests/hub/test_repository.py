@@ -8,9 +8,15 @@ import pytest
 from huggingface_hub import HfApi
 from huggingface_hub.utils import filter_repo_objects
 
-from tryage.errors import PersistenceError
+from tryage.errors import InputError, PersistenceError
 from tryage.hub import repository
-from tryage.hub.repository import ALLOWED_PATTERNS, download_folder, push_folder
+from tryage.hub.repository import (
+    ALLOWED_PATTERNS,
+    check_download_options,
+    check_push_options,
+    download_folder,
+    push_folder,
+)
 from tryage.testing.hub import FakeResponse, LocalHub
 
 SECRET = "hf_" + "s3cret" * 5
@@ -166,3 +172,21 @@ def test_a_cached_repository_is_found_without_a_network(tmp_path):
     refs.mkdir()
     (refs / "main").write_text(commit)
     assert download_folder("me/router", cache_dir=tmp_path, local_files_only=True) == kept
+
+
+def test_the_options_of_huggingface_hub_are_known_and_others_refused_with_the_nearest_name():
+    check_push_options(["token", "private", "branch", "create_pr", "parent_commit"])
+    with pytest.raises(InputError, match=r"push_to_hub has no argument 'tokn'. Did you mean token"):
+        check_push_options(["tokn"])
+    check_download_options(["revision", "cache_dir", "local_files_only", "token"])
+    for name in ("allow_patterns", "dry_run", "repo_id"):
+        with pytest.raises(InputError, match="from_pretrained has no argument"):
+            check_download_options([name])
+    with pytest.raises(InputError, match="Did you mean prompt_flags"):
+        check_download_options(["prompt_flag"], ["prompt_flags"])
+
+
+def test_an_unknown_option_of_a_push_is_refused_before_anything_is_written(uploads):
+    with pytest.raises(InputError, match="comit_message"):
+        push_folder(write, "me/router", comit_message="First")
+    assert uploads == []

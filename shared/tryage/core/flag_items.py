@@ -22,7 +22,10 @@ NATURAL_WEIGHT = 1.0
 MAX_WEIGHT = 1000.0
 
 # The values of `needs=`. A closed list: a typing error is an error, not a requirement never met.
-CAPABILITIES = ("tools", "vision", "structured_output", "audio", "reasoning")
+CAPABILITIES = (
+    *("tools", "vision", "structured_output", "audio", "reasoning"),
+    *("pdf", "video", "files"),
+)
 
 # Constraint -> the phrases that mean it.
 NATURAL_PHRASES: Mapping[str, tuple[str, ...]] = {
@@ -84,6 +87,21 @@ _EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "since": ("since=2025-01-01",),
 }
 
+# Words that people write for a key, for messages only: the grammar stays small.
+_SYNONYMS: Mapping[str, str] = {
+    **dict.fromkeys(("price", "prices", "dollars", "usd", "money", "budget", "max_cost"), "cost"),
+    **dict.fromkeys(("params", "parameters", "parameter", "max_parameters"), "size"),
+    **dict.fromkeys(("ctx", "window", "context_length", "min_context"), "context"),
+    **dict.fromkeys(("time", "speed", "seconds", "max_latency"), "latency"),
+    **dict.fromkeys(("licenses", "licences"), "license"),
+    **dict.fromkeys(("name", "models", "expert", "only", "llm"), "model"),
+    **dict.fromkeys(("capability", "capabilities", "need", "can", "supports"), "needs"),
+    **dict.fromkeys(("date", "released", "release", "released_since", "after", "year"), "since"),
+    **dict.fromkeys(("length", "output_tokens"), "verbosity"),
+    **dict.fromkeys(("safety", "min_security"), "security"),
+    **dict.fromkeys(("min_downloads", "uses"), "downloads"),
+}
+
 _EXPRESSION = re.compile(r"([^<>=]+)(<=|>=|<|>|=)([^<>=]+)")
 _NUMBER = re.compile(r"(\$?)\s*([0-9]+(?:\.[0-9]+)?(?:e[+-]?[0-9]+)?)\s*([a-z]*)")
 _DATE = re.compile(r"([0-9]{4})(?:-([0-9]{1,2}))?(?:-([0-9]{1,2}))?")
@@ -118,13 +136,24 @@ def closest_form(item: str) -> str:
     """Return the valid form nearest to a malformed item; there always is one."""
     text = " ".join(item.casefold().split())[:60]
     key = re.split("[<>=]", text, maxsplit=1)[0].strip()
+    if text in CAPABILITIES:
+        return f"needs={text}"
+    if key in _SYNONYMS:
+        renamed = _SYNONYMS[key] + text[len(key) :]
+        return renamed if parse_item(renamed) else _nearest_example(renamed, _SYNONYMS[key])
     if key == text:  # no operator: a phrase, or a key alone
         forms = [*_natural_phrases(), *(form for forms in _EXAMPLES.values() for form in forms)]
         near = get_close_matches(text, forms, n=1, cutoff=0.4)
     else:
         (nearest_key,) = get_close_matches(key, _EXAMPLES, n=1, cutoff=0.0)
-        near = get_close_matches(text, _EXAMPLES[nearest_key], n=1, cutoff=0.0)
+        return _nearest_example(text, nearest_key)
     return near[0] if near else "smallest model"
+
+
+def _nearest_example(text: str, key: str) -> str:
+    """Return the valid form of a key that is nearest to a malformed item."""
+    (nearest,) = get_close_matches(text, _EXAMPLES[key], n=1, cutoff=0.0)
+    return nearest
 
 
 def _natural_phrases() -> list[str]:

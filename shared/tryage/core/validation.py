@@ -48,6 +48,28 @@ def did_you_mean(word: str, choices: Iterable[str], limit: int = 3) -> str:
     return f" Did you mean {', '.join(folded[name] for name in near)}?" if near else ""
 
 
+def check_keywords(function: str, given: Iterable[str], known: Collection[str]) -> None:
+    """Raise unless a function has all keyword arguments that were given to it.
+
+    Raises:
+        InputError: an unknown one; the message names the nearest.
+    """
+    for name in given:
+        if name not in known:
+            raise InputError(f"{function} has no argument {name!r}.{did_you_mean(name, known)}")
+
+
+def check_bools(**values: object) -> None:
+    """Raise unless all values are True or False; the message names the one that is not.
+
+    Raises:
+        InputError: another value.
+    """
+    for name, value in values.items():
+        if not isinstance(value, bool):
+            raise InputError(f"{name} is {value!r:.80}; expected True or False.")
+
+
 def check_number(name: str, value: object, low: float = 0.0, high: float = math.inf) -> float:
     """Return `value` as a finite float within [low, high].
 

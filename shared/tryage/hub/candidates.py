@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from tryage.core.library import Provenance
 from tryage.core.validation import did_you_mean
-from tryage.errors import HubError, HubOfflineError, InputError, LibraryError
+from tryage.errors import CatalogueError, HubError, HubOfflineError, InputError, LibraryError
+from tryage.hub import license_bases
 from tryage.hub.catalog import Catalogue
 from tryage.hub.catalog_query import Query
 from tryage.hub.catalog_sync import sync
@@ -64,17 +65,24 @@ def load_library(
     if not isinstance(catalogue, Catalogue):
         with Catalogue(catalogue) as own_catalogue:
             return load_library(conditions, own_catalogue, settings, newer_than=newer_than)
-    failure = None
-    if _has_too_few(catalogue, query) or (
-        newer_than is not None and _is_outdated(catalogue, query, newer_than)
-    ):
-        try:
-            _fetch(catalogue, query, settings or HubSettings.from_environment())
-        except HubError as error:
-            failure = error
+    failure: HubError | CatalogueError | None = None
+    try:
+        _fetch_if_needed(catalogue, query, settings or HubSettings.from_environment(), newer_than)
+    except (HubError, CatalogueError) as error:  # the second: a home that cannot be written
+        failure = error
     library = _read_catalog(catalogue, query, failure)
     library.origin = Provenance(str(catalogue.path), as_of(catalogue, query), dict(conditions))
     return library
+
+
+def explain_missing(conditions: Mapping[str, Any], path: str | Path) -> str:
+    """Return which models `load_library` leaves out because something about them is unknown.
+
+    Raises:
+        CatalogueError: the catalogue cannot be read.
+    """
+    with Catalogue(path) as catalogue:
+        return license_bases.explain_missing(catalogue, parse_query(conditions))
 
 
 def parse_query(conditions: Mapping[str, Any]) -> Query:
@@ -85,7 +93,7 @@ def parse_query(conditions: Mapping[str, Any]) -> Query:
     """
     for name in conditions:
         if name not in _CONDITIONS:
-            suggestion = did_you_mean(name, _CONDITIONS)
+            suggestion = did_you_mean(name, (*_CONDITIONS, "catalogue", "settings", "base"))
             raise InputError(
                 f"{name!r} is not a condition; the conditions are {', '.join(_CONDITIONS)}."
                 f"{suggestion}"
@@ -117,13 +125,42 @@ def _has_too_few(catalogue: Catalogue, query: Query) -> bool:
     asked_for_fewer = last_fetch["most"] is not None and (
         query.limit is None or last_fetch["most"] < query.limit
     )
+    return not _is_recent(last_fetch) or (asked_for_fewer and not last_fetch["ended"])
+
+
+def _is_recent(last_fetch: Mapping[str, Any]) -> bool:
+    """Return whether the Hub was asked within the last day; a time in the future is wrong."""
     age = datetime.now(timezone.utc).timestamp() - last_fetch["at"]
-    return age > REFETCH_INTERVAL.total_seconds() or (asked_for_fewer and not last_fetch["ended"])
+    return 0 <= age <= REFETCH_INTERVAL.total_seconds()
 
 
 def _is_outdated(catalogue: Catalogue, query: Query, newer_than: datetime) -> bool:
     last_asked = as_of(catalogue, query)
     return last_asked is None or last_asked <= newer_than
+
+
+def _fetch_if_needed(
+    catalogue: Catalogue, query: Query, settings: HubSettings, newer_than: datetime | None
+) -> None:
+    """Ask the Hub for what the catalogue lacks: models that fit, and bases that licences need."""
+    if _has_too_few(catalogue, query) or (
+        newer_than is not None and _is_outdated(catalogue, query, newer_than)
+    ):
+        _fetch(catalogue, query, settings)
+    elif query.license and not settings.offline:
+        _fetch_bases(catalogue, query, settings)
+
+
+def _fetch_bases(catalogue: Catalogue, query: Query, settings: HubSettings) -> None:
+    """Fetch the bases that licences need, at most once a day for a query."""
+    key = _state_key(query).replace("asked:", "bases:", 1)
+    last_fetch = catalogue.get_state(key)
+    if (last_fetch is None or not _is_recent(last_fetch)) and license_bases.missing_bases(
+        catalogue, query
+    ):
+        with HubClient(settings) as client:
+            license_bases.fetch_missing_bases(client, catalogue, query)
+        catalogue.set_state({key: {"at": datetime.now(timezone.utc).timestamp()}})
 
 
 def _fetch(catalogue: Catalogue, query: Query, settings: HubSettings) -> None:
@@ -165,8 +202,12 @@ def _fetch_listing(
         gated=query.gated,
         page_size=1_000 if query.limit is None else min(max(query.limit, _MIN_PAGE_SIZE), 1_000),
     )
+    absent_bases: set[str] = set()
     for page in islice(pages, MAX_PAGES):
         catalogue.put(_parse_page(page))
+        absent_bases.update(
+            license_bases.fetch_missing_bases(client, catalogue, license_query, absent_bases)
+        )
         if page.next_cursor is None:
             return True
         if query.limit is not None and catalogue.count(license_query) >= query.limit:
@@ -180,11 +221,13 @@ def _parse_page(page: Page) -> list[Model]:
     return [model for model in models if model is not None]
 
 
-def _read_catalog(catalogue: Catalogue, query: Query, failure: HubError | None) -> Library:
-    """Return what the catalogue has; warn when asking the Hub has failed.
+def _read_catalog(
+    catalogue: Catalogue, query: Query, failure: HubError | CatalogueError | None
+) -> Library:
+    """Return what the catalogue has; warn when asking the Hub, or writing its answer, has failed.
 
     Raises:
-        HubError: the failure, when the catalogue has no model that fits.
+        HubError, CatalogueError: the failure, when the catalogue has no model that fits.
         LibraryError: no model fits, and the Hub was asked or need not be asked.
     """
     try:
@@ -193,15 +236,22 @@ def _read_catalog(catalogue: Catalogue, query: Query, failure: HubError | None) 
         if failure is None:
             raise
         failure.args = (
-            f"The catalogue {catalogue.path} holds no model that fits, and: {failure} {_SYNC_HINT}",
+            f"The catalogue {catalogue.path} holds no model that fits, and: "
+            f"{str(failure).rstrip('.')}. {_SYNC_HINT}",
         )
         raise failure from None
     if failure is not None:
         warnings.warn(
-            f"The Hub could not be asked, so only what the catalogue knows is used: {failure}",
+            f"{_failure_start(failure)}, so only what the catalogue knows is used: {failure}",
             stacklevel=4,
         )
     return library
+
+
+def _failure_start(failure: HubError | CatalogueError) -> str:
+    if isinstance(failure, HubError):
+        return "The Hub could not be asked"
+    return "The catalogue could not be updated"
 
 
 def _last_fetch(catalogue: Catalogue, query: Query) -> dict[str, Any] | None:

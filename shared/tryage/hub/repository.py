@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -14,13 +15,41 @@ from huggingface_hub.errors import (
     OfflineModeIsEnabled,
 )
 
+from tryage.core.validation import check_keywords
 from tryage.errors import PersistenceError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 # Nothing that runs code is ever downloaded.
 ALLOWED_PATTERNS = ("*.json", "*.safetensors", "*.onnx", "*.md")
+
+# Arguments that are set here, have another name here, or change what is returned.
+_FIXED_ARGUMENTS = {
+    *("self", "repo_id", "folder_path", "revision", "commit_message"),
+    *("allow_patterns", "dry_run", "run_as_future"),
+}
+_PUSH_ARGUMENTS = ("token", "private", "branch", "commit_message")
+
+
+def check_push_options(given: Iterable[str]) -> None:
+    """Raise unless `push_folder` takes these options.
+
+    Raises:
+        InputError: an unknown one; the message names the nearest.
+    """
+    options = set(inspect.signature(HfApi.upload_folder).parameters) - _FIXED_ARGUMENTS
+    check_keywords("push_to_hub", given, (*_PUSH_ARGUMENTS, *sorted(options)))
+
+
+def check_download_options(given: Iterable[str], others: Iterable[str] = ()) -> None:
+    """Raise unless `download_folder` takes these options; `others` may be meant instead.
+
+    Raises:
+        InputError: an unknown one; the message names the nearest.
+    """
+    options = set(inspect.signature(snapshot_download).parameters) - _FIXED_ARGUMENTS
+    check_keywords("from_pretrained", given, ("revision", *others, *sorted(options)))
 
 
 def push_folder(  # noqa: PLR0913 - the usual arguments of a push_to_hub
@@ -39,8 +68,10 @@ def push_folder(  # noqa: PLR0913 - the usual arguments of a push_to_hub
     constructor arguments, secrets among them, and in huggingface_hub 0.x it needs torch.
 
     Raises:
+        InputError: an unknown option.
         PersistenceError: the Hub refuses or does not answer.
     """
+    check_push_options(options)
     with TemporaryDirectory() as folder:
         write_folder(Path(folder))
         try:

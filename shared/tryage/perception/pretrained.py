@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,13 +15,17 @@ from tryage.perception.persistence import load_perception, save_perception
 from tryage.perception.serialization import read_header, write_header
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from tryage.core.perception import Perception
 
 FORMAT = 1
 ROUTER_FILE = "router.json"
 BUNDLED_FOLDER = Path(__file__).parent / "bundled"
+
+_LOGGER = logging.getLogger(__name__)
+
+_PRIVILEGES = ("prompt_flags", "default_exempt")  # settings that no repository can switch on
 
 _HEADER_FIELDS: dict[str, type | tuple[type, ...]] = {
     "format": int,
@@ -157,17 +162,49 @@ def load_router_parts(folder: Path, constraints: Mapping[str, Constraint]) -> di
     }
 
 
+def without_privileges(
+    parts: Mapping[str, Any], name: str | Path, chosen: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the parts of a router from a repository; some settings only its user may switch on.
+
+    Whoever writes the repository must not decide that prompts may give orders, or that limits do
+    not hold for the default. `chosen` are the settings that the user gave.
+    """
+    kept = dict(parts)
+    for setting in _PRIVILEGES:
+        if kept[setting]:
+            kept[setting] = False
+            if setting not in chosen:
+                _LOGGER.warning(
+                    "The router %s was saved with %s=True, which a repository cannot switch on. If "
+                    "you want it, pass %s=True to from_pretrained.",
+                    name,
+                    setting,
+                    setting,
+                )
+    return kept
+
+
 def resolve_folder(
-    name_or_path: str | Path, hub_options: Mapping[str, Any], writer: str, example: str
+    name_or_path: str | Path,
+    hub_options: Mapping[str, Any],
+    writer: str,
+    example: str,
+    other_options: Iterable[str] = (),
 ) -> Path:
     """Return a folder on disk: the path itself, or a Hub repository, which is downloaded.
 
     `writer` and `example` are for the message: the function that writes such folders, and a
-    repository id.
+    repository id. `other_options` are arguments that a misspelt option may mean instead.
 
     Raises:
+        InputError: an unknown option.
         PersistenceError: it is neither, or the repository cannot be downloaded.
     """
+    if hub_options:
+        from tryage.hub.repository import check_download_options
+
+        check_download_options(hub_options, other_options)
     path = Path(name_or_path)
     if path.is_dir():
         return path
