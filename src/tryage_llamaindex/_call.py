@@ -15,10 +15,10 @@ from tryage.chat.fallback import ChatRequest
 from tryage.chat.settings import max_answer_tokens
 from tryage_llamaindex._answers import check_answer, check_tool_calls, checked_prediction
 from tryage_llamaindex._call_settings import NO_SETTINGS, split_routing_kwargs
-from tryage_llamaindex._messages import MessagesWithContext, copy_messages, to_conversation
+from tryage_llamaindex._messages import copy_messages, to_conversation
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from llama_index.core.prompts import BasePromptTemplate
     from llama_index.core.tools import BaseTool
@@ -76,6 +76,34 @@ def _new_call(
 def supports_tools(child: LLM) -> bool:
     """Tell whether an LLM accepts tools and can decode its answers to them."""
     return isinstance(child, FunctionCallingLLM) and child.metadata.is_function_calling_model
+
+
+class MessagesWithContext(list[ChatMessage]):
+    """Messages that carry other facts about a call through LlamaIndex's own methods.
+
+    Args:
+        messages: The messages that everyone sees.
+        query: What the user asked, before a template was filled with it.
+        from_template: The messages come from a template, so a child's own system prompt belongs in
+            front.
+        step: The step of a component that the messages are for, None if they ask for an answer.
+        output_parser: Parses the answer; an answer that it refuses is not used.
+        tool_arguments: The arguments of `chat_with_tools`, if the call has tools.
+    """
+
+    def __init__(  # noqa: PLR0913 - the facts about a call
+        self,
+        messages: Iterable[ChatMessage],
+        *,
+        query: str | None = None,
+        from_template: bool = False,
+        step: str | None = None,
+        output_parser: BaseOutputParser | None = None,
+        tool_arguments: ToolChatArguments | None = None,
+    ) -> None:
+        super().__init__(messages)
+        self.query, self.from_template, self.step = query, from_template, step
+        self.output_parser, self.tool_arguments = output_parser, tool_arguments
 
 
 # Chat, with and without tools ------------------------------------------------------------------

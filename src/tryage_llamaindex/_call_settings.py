@@ -59,6 +59,11 @@ class CallSettings:
             (*self.records, *inner.records),
         )
 
+    def add_record(self, record: dict[str, Any]) -> None:
+        """Add the record of an answer to the lists of the `with` blocks around its call."""
+        for records in self.records:
+            records.append(dict(record))
+
 
 NO_SETTINGS = CallSettings()
 

@@ -17,6 +17,7 @@ from pydantic import BaseModel, PrivateAttr
 
 from tryage.chat.clients import AdaptiveExecutor
 from tryage_llamaindex._call import (
+    MessagesWithContext,
     StructuredPredictArguments,
     ToolChatArguments,
     chat_call,
@@ -32,7 +33,6 @@ from tryage_llamaindex._fallback import (
     stream_with_fallback,
     strip_annotation,
 )
-from tryage_llamaindex._messages import MessagesWithContext
 from tryage_llamaindex._steps import template_step
 
 if TYPE_CHECKING:

@@ -23,13 +23,8 @@ from tryage.chat.conversation import Conversation, Turn
 from tryage.core.flags import extract_flags
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from llama_index.core.types import BaseOutputParser
-
     from tryage.chat.conversation import Role
     from tryage.chat.plan import RoutingPlan
-    from tryage_llamaindex._call import ToolChatArguments
 
 TextCleaner: TypeAlias = Callable[[str], str] | None
 """Removes the flags from a text of the user; None if there are no flags."""
@@ -50,34 +45,6 @@ _OBSERVATION_PREFIXES = ("Observation:", "Result of executing the code given:")
 _TRANSCRIPT_START = "<current_conversation>\n"
 _TRANSCRIPT_ROLE = re.compile(r"\t<(\w+)>\n")
 _TRANSCRIPT_TEXT = re.compile(r"\t\t<message>(.*)</message>\n", re.DOTALL)
-
-
-class MessagesWithContext(list[ChatMessage]):
-    """Messages that carry other facts about a call through LlamaIndex's own methods.
-
-    Args:
-        messages: The messages that everyone sees.
-        query: What the user asked, before a template was filled with it.
-        from_template: The messages come from a template, so a child's own system prompt belongs in
-            front.
-        step: The step of a component that the messages are for, None if they ask for an answer.
-        output_parser: Parses the answer; an answer that it refuses is not used.
-        tool_arguments: The arguments of `chat_with_tools`, if the call has tools.
-    """
-
-    def __init__(  # noqa: PLR0913 - the facts about a call
-        self,
-        messages: Iterable[ChatMessage],
-        *,
-        query: str | None = None,
-        from_template: bool = False,
-        step: str | None = None,
-        output_parser: BaseOutputParser | None = None,
-        tool_arguments: ToolChatArguments | None = None,
-    ) -> None:
-        super().__init__(messages)
-        self.query, self.from_template, self.step = query, from_template, step
-        self.output_parser, self.tool_arguments = output_parser, tool_arguments
 
 
 # Copies for a child ----------------------------------------------------------------------------
