@@ -32,6 +32,7 @@ from tryage.core.request import (
 )
 from tryage.core.validation import check_bools, check_number
 from tryage.errors import InputError
+from tryage.perception.bundled_router import bundled_router_parts
 from tryage.perception.pretrained import (
     BUNDLED_FOLDER,
     damaged_router,
@@ -311,21 +312,25 @@ class Router:
         """Report the measured loss of the chosen expert: the perception learns from it, in place.
 
         Raises:
+            InputError: the loss is outside the range of the losses that the perception learned.
             PerceptionError: the perception cannot learn, or has never seen the expert.
         """
         name = self.library[decision.expert.name].name
-        loss = check_number("loss", loss, low=-np.inf)
+        loss = check_number("loss", loss, *self.perception.loss_range())
         self._aligned_perception.observe(decision.prompt, name, loss)
 
     def onboard(self, expert: Expert, losses: Mapping[str, float]) -> Self:
         """Return a router that also knows `expert`, learned from its measured loss per prompt.
 
         Raises:
+            InputError: a loss is outside the range of the losses that the perception learned.
             PerceptionError: the perception cannot learn.
         """
         if not isinstance(expert, Expert):
             raise InputError(f"onboard takes an Expert, got {type(expert).__name__}.")
-        perception = self.perception.onboard(expert, losses)
+        bounds = self.perception.loss_range()
+        checked = {prompt: check_number("loss", loss, *bounds) for prompt, loss in losses.items()}
+        perception = self.perception.onboard(expert, checked)
         return self._with_parts(perception, self.library.with_expert(expert))
 
     def subset(self, names: Iterable[str] | Mapping[str, object]) -> Self:
@@ -390,7 +395,10 @@ class Router:
         settings = {name: value for name, value in given.items() if value is not None}
         name = BUNDLED_FOLDER if name_or_path is None else name_or_path
         folder = resolve_folder(name, hub, "save_pretrained", "name/router", given)
-        parts = load_router_parts(folder, constraints or {})
+        if name_or_path is None:
+            parts = {**bundled_router_parts(), "constraints": constraints or {}}
+        else:
+            parts = load_router_parts(folder, constraints or {})
         if folder != Path(name):
             parts = without_privileges(parts, name, settings)
         try:
@@ -422,6 +430,14 @@ class Router:
         known = base if base is not None else cls.from_pretrained()
         merged = _merge_libraries(library, known.library)
         return known._with_parts(known.perception, merged)  # noqa: SLF001 - the same class
+
+    def explain_missing(self) -> str:
+        """Return which models `from_hub` left out because something about them is unknown, and why.
+
+        Raises:
+            InputError, CatalogueError: as in `Library.explain_missing`.
+        """
+        return self.library.explain_missing()
 
     def refresh(self, settings: HubSettings | None = None) -> Self:
         """Return this router with an up-to-date library; everything it has learned is kept.

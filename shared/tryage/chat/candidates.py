@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import re
-import threading
 import warnings
 from collections.abc import Mapping
 from contextlib import closing
@@ -27,6 +26,7 @@ from tryage.core.preferences import Preferences
 from tryage.core.request import merge_preferences
 from tryage.core.token_estimate import estimate_tokens
 from tryage.errors import CatalogueError
+from tryage.perception.fork_safe_lock import ForkSafeLock
 from tryage.perception.wrappers import DeduplicatedPerception
 from tryage.router import Router
 
@@ -136,7 +136,7 @@ class RouterCache:
     def __init__(self) -> None:
         # Each entry keeps the objects of its key alive: an id is unique only while they live.
         self._routers: LRUCache[tuple[tuple[object, ...], ChatRouter]] = LRUCache(16)
-        self._lock = threading.Lock()
+        self._lock = ForkSafeLock()
 
     def get(
         self, pool: CandidatePool, settings: RouterSettings, count: TokenCounter = estimate_tokens
