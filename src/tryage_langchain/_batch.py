@@ -6,13 +6,15 @@ from abc import abstractmethod
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from langchain_core.runnables import RunnableConfig, RunnableSerializable
-from langchain_core.runnables.config import get_executor_for_config
+from langchain_core.runnables.config import get_config_list, get_executor_for_config
 from langchain_core.runnables.utils import gather_with_concurrency
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable
+    from collections.abc import Callable, Coroutine, Iterable, Sequence
 
     from langchain_core.callbacks import AsyncCallbackManagerForChainRun, CallbackManagerForChainRun
+
+_MAX_WORKERS = 64  # threads that mostly wait for a server
 
 T = TypeVar("T")
 
@@ -76,11 +78,30 @@ class BatchMixin(RunnableSerializable[Any, Any]):
             self._abatch, inputs, config, return_exceptions=return_exceptions, **kwargs
         )
 
+    def batch_as_completed(self, inputs: Sequence[Any], config: Any = None, **kwargs: Any) -> Any:
+        """Yield the index and the answer of each input as soon as it is there."""
+        if not inputs:
+            return iter(())
+        first, *others = get_config_list(config, len(inputs))
+        if first.get("max_concurrency") is None:  # the executor follows the first config
+            first = {**first, "max_concurrency": max_workers(inputs)}
+        return super().batch_as_completed(inputs, [first, *others], **kwargs)
 
-def run_batch(run: Callable[[T], R], items: Iterable[T], max_concurrency: int | None) -> list[R]:
+
+def run_batch(run: Callable[[T], R], items: Sequence[T], max_concurrency: int | None) -> list[R]:
     """Return what a function returns for each item, run in threads."""
-    with get_executor_for_config({"max_concurrency": max_concurrency}) as executor:
+    workers = max_concurrency or max_workers(items)
+    with get_executor_for_config({"max_concurrency": workers}) as executor:
         return list(executor.map(run, items))
+
+
+def max_workers(items: Sequence[object]) -> int:
+    """Return how many items run at the same time if the caller sets no limit.
+
+    The number that Python chooses is a few more than the cores. So many models that hang would
+    hold up all other items.
+    """
+    return max(1, min(len(items), _MAX_WORKERS))
 
 
 async def arun_batch(

@@ -18,6 +18,7 @@ from tryage.chat.fallback import (
     run_steps,
 )
 from tryage.chat.streams import apeek_stream, aresume_stream, peek_stream, resume_stream
+from tryage_langchain._answers import answer_problems
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from langchain_core.callbacks import AsyncCallbackManagerForChainRun, CallbackManagerForChainRun
     from langchain_core.runnables import RunnableConfig
 
+    from tryage.chat.fallback import FallbackSteps
     from tryage.chat.plan import RoutingRecord
     from tryage.core.decision import Decision
     from tryage_langchain._call import ClientCall, PlannedCall
@@ -73,8 +75,8 @@ def run_with_fallback(
         get_client: Returns a model by its name; by default the one with the bound arguments.
     """
     emit = partial(emit_event, config=planned_call.config)
-    hooks = FallbackHooks(get_client or planned_call.get_client, emit, call)
-    return run_steps(fallback_steps(planned_call.session, planned_call.plan, hooks))
+    hooks = FallbackHooks(get_client or planned_call.get_client, emit, call, answer_problems)
+    return run_steps(_steps(planned_call, hooks))
 
 
 async def arun_with_fallback(
@@ -84,8 +86,13 @@ async def arun_with_fallback(
 ) -> tuple[Any, RoutingRecord]:
     """Do what `run_with_fallback` does, with functions whose results are awaited."""
     emit = partial(aemit_event, config=planned_call.config)
-    hooks = FallbackHooks(get_client or planned_call.aget_client, emit, call)
-    return await arun_steps(fallback_steps(planned_call.session, planned_call.plan, hooks))
+    hooks = FallbackHooks(get_client or planned_call.aget_client, emit, call, answer_problems)
+    return await arun_steps(_steps(planned_call, hooks))
+
+
+def _steps(planned_call: PlannedCall, hooks: FallbackHooks) -> FallbackSteps:
+    deadline = planned_call.call.deadline
+    return fallback_steps(planned_call.session, planned_call.plan, hooks, deadline)
 
 
 def annotate(answer: Any, record: RoutingRecord) -> Any:

@@ -20,6 +20,7 @@ from tryage.chat.fallback import (
     run_steps,
 )
 from tryage.chat.streams import apeek_stream, aresume_stream, peek_stream, resume_stream
+from tryage_llamaindex._answers import answer_problem
 from tryage_llamaindex._messages import flag_remover
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from llama_index.core.callbacks.base_handler import BaseCallbackHandler
     from llama_index.core.llms import LLM
 
-    from tryage.chat.plan import RoutingPlan
+    from tryage.chat.plan import RoutingPlan, RoutingRecord
     from tryage_llamaindex._call import LLMCall
 
 RECORD_KEY = "tryage"
@@ -44,17 +45,17 @@ _dispatcher = get_dispatcher(__name__)
 def call_with_fallback(session: LLMSession, call: LLMCall, plan: RoutingPlan) -> Any:
     """Return the answer of the first LLM that does not fail."""
     hooks = FallbackHooks(
-        partial(session.caller, call, plan), emit_event, lambda caller, _: caller()
+        partial(session.caller, call, plan), emit_event, lambda caller, _: caller(), _problems
     )
-    return annotate(*run_steps(fallback_steps(session, plan, hooks)))
+    return annotate(*_run(session, call, plan, hooks))
 
 
 async def acall_with_fallback(session: LLMSession, call: LLMCall, plan: RoutingPlan) -> Any:
     """Async version of `call_with_fallback`."""
     hooks = FallbackHooks(
-        partial(_acaller, session, call, plan), _aemit_event, lambda caller, _: caller()
+        partial(_acaller, session, call, plan), _aemit_event, lambda caller, _: caller(), _problems
     )
-    return annotate(*await arun_steps(fallback_steps(session, plan, hooks)))
+    return annotate(*await _arun(session, call, plan, hooks))
 
 
 def stream_with_fallback(
@@ -70,7 +71,7 @@ def stream_with_fallback(
         return peek_stream(caller(), has_content)
 
     hooks = FallbackHooks(partial(session.caller, call, plan), emit_event, ask)
-    stream, record = run_steps(fallback_steps(session, plan, hooks))
+    stream, record = _run(session, call, plan, hooks)
     return resume_stream(stream, partial(annotate, record=record))
 
 
@@ -83,8 +84,31 @@ async def astream_with_fallback(
         return await apeek_stream(await caller(), has_content)
 
     hooks = FallbackHooks(partial(_acaller, session, call, plan), _aemit_event, ask)
-    stream, record = await arun_steps(fallback_steps(session, plan, hooks))
+    stream, record = await _arun(session, call, plan, hooks)
     return aresume_stream(stream, partial(annotate, record=record))
+
+
+def _run(
+    session: LLMSession, call: LLMCall, plan: RoutingPlan, hooks: FallbackHooks
+) -> tuple[Any, RoutingRecord]:
+    """Return the answer and its record, which the lists around the call get too."""
+    answer, record = run_steps(fallback_steps(session, plan, hooks, call.deadline))
+    call.settings.add_record(record)
+    return answer, record
+
+
+async def _arun(
+    session: LLMSession, call: LLMCall, plan: RoutingPlan, hooks: FallbackHooks
+) -> tuple[Any, RoutingRecord]:
+    """Async version of `_run`."""
+    answer, record = await arun_steps(fallback_steps(session, plan, hooks, call.deadline))
+    call.settings.add_record(record)
+    return answer, record
+
+
+def _problems(answer: Any) -> list[str]:
+    problem = answer_problem(answer)
+    return [] if problem is None else [problem]
 
 
 async def _acaller(

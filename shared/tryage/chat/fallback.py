@@ -23,7 +23,7 @@ from tryage.errors import InvalidAnswerError
 from tryage.traffic.health import HealthRegistry, process_health
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from tryage.chat.clients import ClientPool
     from tryage.chat.conversation import Conversation
@@ -115,13 +115,13 @@ class FallbackHooks:
 
     `get_client` returns the client of an expert by its name. `emit_event` reports to observers
     which expert is asked and why. `call` returns the client's answer, or the start of its stream.
-    `answer_problem` tells of a whole answer that it is "empty", or cut off by its "length".
+    `answer_problems` tells of a whole answer that it is "empty", or cut off by its "length".
     """
 
     get_client: Callable[[str], Any]
     emit_event: Callable[[RoutingRecord], Any]
     call: Callable[[Any, RoutingRecord], Any]
-    answer_problem: Callable[[Any], str | None] = field(default=lambda _: None)
+    answer_problems: Callable[[Any], Collection[str]] = field(default=lambda _: ())
 
 
 class Step(NamedTuple):
@@ -187,11 +187,11 @@ def _check_answer(answer: object, hooks: FallbackHooks, retry_on: frozenset[str]
     if not retry_on:
         return
     if isinstance(answer, PeekedStream):
-        problem = None if answer.has_content else "empty"
+        problems: Collection[str] = () if answer.has_content else ("empty",)
     else:
-        problem = hooks.answer_problem(answer)
-    if problem in retry_on:
-        raise InvalidAnswerError(_PROBLEMS[problem], answer=answer, is_usable=True)
+        problems = hooks.answer_problems(answer)
+    for problem in sorted(retry_on.intersection(problems)):
+        raise InvalidAnswerError(_PROBLEMS[problem], answer, is_usable=True)
 
 
 def _watch_stream(
