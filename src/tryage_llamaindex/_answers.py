@@ -207,13 +207,15 @@ def _full_schema(tool: BaseTool) -> type[BaseModel] | None:
 # Empty and cut-off answers ---------------------------------------------------------------------
 
 
-def answer_problem(answer: Any) -> RefusedAnswer | None:
-    """Return whether a complete answer is empty or cut off by its limit, None if it is neither."""
+def answer_problems(answer: Any) -> frozenset[RefusedAnswer]:
+    """Return whether a complete answer is empty, cut off by its limit, or both."""
     if not isinstance(answer, (ChatResponse, CompletionResponse)):
-        return None
-    if _finish_reason(answer.raw) in _CUT_OFF_REASONS:
-        return "length"
-    return None if _says_something(answer) else "empty"
+        return frozenset()
+    problems: dict[RefusedAnswer, bool] = {
+        "empty": not _says_something(answer),
+        "length": _finish_reason(answer.raw) in _CUT_OFF_REASONS,
+    }
+    return frozenset(problem for problem, is_there in problems.items() if is_there)
 
 
 def _says_something(answer: ChatResponse | CompletionResponse) -> bool:

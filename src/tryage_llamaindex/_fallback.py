@@ -20,7 +20,7 @@ from tryage.chat.fallback import (
     run_steps,
 )
 from tryage.chat.streams import apeek_stream, aresume_stream, peek_stream, resume_stream
-from tryage_llamaindex._answers import answer_problem
+from tryage_llamaindex._answers import answer_problems
 from tryage_llamaindex._messages import flag_remover
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ _dispatcher = get_dispatcher(__name__)
 def call_with_fallback(session: LLMSession, call: LLMCall, plan: RoutingPlan) -> Any:
     """Return the answer of the first LLM that does not fail."""
     hooks = FallbackHooks(
-        partial(session.caller, call, plan), emit_event, lambda caller, _: caller(), _problems
+        partial(session.caller, call, plan), emit_event, lambda caller, _: caller(), answer_problems
     )
     return annotate(*_run(session, call, plan, hooks))
 
@@ -53,7 +53,10 @@ def call_with_fallback(session: LLMSession, call: LLMCall, plan: RoutingPlan) ->
 async def acall_with_fallback(session: LLMSession, call: LLMCall, plan: RoutingPlan) -> Any:
     """Async version of `call_with_fallback`."""
     hooks = FallbackHooks(
-        partial(_acaller, session, call, plan), _aemit_event, lambda caller, _: caller(), _problems
+        partial(_acaller, session, call, plan),
+        _aemit_event,
+        lambda caller, _: caller(),
+        answer_problems,
     )
     return annotate(*await _arun(session, call, plan, hooks))
 
@@ -104,11 +107,6 @@ async def _arun(
     answer, record = await arun_steps(fallback_steps(session, plan, hooks, call.deadline))
     call.settings.add_record(record)
     return answer, record
-
-
-def _problems(answer: Any) -> list[str]:
-    problem = answer_problem(answer)
-    return [] if problem is None else [problem]
 
 
 async def _acaller(

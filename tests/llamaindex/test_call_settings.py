@@ -1,0 +1,245 @@
+"""`with llm.using(...)` reaches every call in the block: engines, agents, their threads and tasks."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import threading
+
+import pytest
+from llama_index.core import Document, SummaryIndex, VectorStoreIndex
+from llama_index.core.agent.workflow import AgentWorkflow, FunctionAgent, ReActAgent
+from llama_index.core.async_utils import asyncio_run, run_async_tasks, run_jobs
+from llama_index.core.extractors import TitleExtractor
+from llama_index.core.llms import ChatMessage
+from llama_index.core.schema import TextNode
+from llama_index.core.tools import FunctionTool, QueryEngineTool
+
+from tryage import Preferences
+from tryage.errors import InputError, LibraryError
+from tryage_llamaindex import TryageLLM
+from tryage_llamaindex.testing import ScriptedLLM
+
+BIG = "Hello from scripted-big today"
+SMALL = "Hello from scripted-small today"
+ONLY_BIG = Preferences(only=["big"])
+
+
+def ask(llm, text="small question", **kwargs):
+    return str(llm.chat([ChatMessage(text)], **kwargs).message.content)
+
+
+async def aask(llm, text="small question"):
+    return str((await llm.achat([ChatMessage(text)])).message.content)
+
+
+@pytest.fixture
+def index(embedding):
+    texts = [Document(text=f"Fact {number}: it is so.") for number in range(3)]
+    return VectorStoreIndex.from_documents(texts, embed_model=embedding)
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [{"preferences": ONLY_BIG}, {"preferences": ONLY_BIG.to_dict()}, {"query": "big question"},
+     {"model": "big"}],
+)  # fmt: skip
+def test_a_setting_holds_in_its_block_and_not_after_it(llm, setting):
+    with llm.using(**setting):
+        assert ask(llm) == BIG
+    assert ask(llm) == SMALL
+
+
+@pytest.mark.parametrize("mode", ["compact", "refine", "tree_summarize", "accumulate"])
+async def test_query_engines_obey_the_block(llm, index, mode):
+    engine = index.as_query_engine(llm=llm, response_mode=mode)
+    with llm.using(preferences=ONLY_BIG):
+        assert "scripted-big" in str(engine.query("small question"))
+        assert "scripted-big" in str(await engine.aquery("small question"))
+    assert "scripted-small" in str(engine.query("small question"))
+
+
+async def test_parallel_tasks_of_an_engine_obey_the_block(llm):
+    index = SummaryIndex.from_documents([Document(text=f"Fact {i}. " * 900) for i in range(8)])
+    engine = index.as_query_engine(llm=llm, response_mode="tree_summarize", use_async=True)
+    with llm.using(preferences=ONLY_BIG) as records:
+        assert str(engine.query("small question")) == BIG
+        assert str(await engine.aquery("small question")) == BIG
+    assert len(records) > 2
+    assert {record["model"] for record in records} == {"big"}
+
+
+@pytest.mark.parametrize("mode", ["simple", "context", "condense_plus_context", "condense_question"])
+async def test_chat_engines_obey_the_block(llm, index, mode):
+    chat = index.as_chat_engine(mode, llm=llm)
+    with llm.using(preferences=ONLY_BIG):
+        assert str(chat.chat("small question")) == BIG
+        assert "".join(chat.stream_chat("small again").response_gen) == BIG
+        assert str(await chat.achat("small question")) == BIG
+
+
+@pytest.mark.parametrize("kind", [FunctionAgent, ReActAgent])
+@pytest.mark.parametrize("awaited_inside", [True, False])
+async def test_agents_obey_the_block_in_which_they_were_started(llm, kind, awaited_inside):
+    agent = kind(llm=llm, tools=[])
+    with llm.using(preferences=ONLY_BIG):
+        running = agent.run("small question")
+        answer = await running if awaited_inside else None
+    answer = answer or await running
+    assert "scripted-big" in str(answer)
+    assert "scripted-small" in str(await agent.run("small question"))
+
+
+async def test_engines_that_are_tools_of_agents_obey_the_block(llm, index):
+    tool = QueryEngineTool.from_defaults(
+        index.as_query_engine(llm=llm), name="facts", description="Facts"
+    )
+    workflow = AgentWorkflow.from_tools_or_functions([tool], llm=llm)
+    with llm.using(preferences=ONLY_BIG) as records:
+        await workflow.run("small question")
+    assert len(records) == 3  # the tool call, the engine, the answer
+    assert {record["model"] for record in records} == {"big"}
+
+
+async def test_synchronous_tools_of_agents_obey_the_block(llm):
+    def call_again(city: str) -> str:
+        """Answer about a city."""
+        return ask(llm, f"small {city}")
+
+    tool = FunctionTool.from_defaults(call_again)
+    with llm.using(preferences=ONLY_BIG):
+        answer = await FunctionAgent(llm=llm, tools=[tool]).run("small question")
+    assert answer.tool_calls[0].tool_output.raw_output == BIG
+
+
+async def test_helpers_of_llamaindex_for_threads_and_tasks_carry_the_block(llm):
+    with llm.using(model="big"):
+        assert asyncio_run(aask(llm)) == BIG  # in a thread with a loop of its own
+        assert await run_jobs([aask(llm)] * 1) == [BIG]
+        assert run_async_tasks([aask(llm)]) == [BIG]
+        assert await asyncio.to_thread(ask, llm) == BIG
+
+
+def test_a_thread_of_ones_own_needs_a_copy_of_the_context(llm):
+    answers = []
+    with llm.using(model="big"):
+        context = contextvars.copy_context()
+        threads = [
+            threading.Thread(target=lambda: answers.append(ask(llm))),
+            threading.Thread(target=lambda: context.run(lambda: answers.append(ask(llm)))),
+        ]
+        for thread in threads:
+            thread.start()
+            thread.join()
+    assert answers == [SMALL, BIG]
+
+
+def test_blocks_of_concurrent_tasks_are_not_mixed_up(llm):
+    async def in_block(name):
+        with llm.using(model=name):
+            await asyncio.sleep(0)
+            return await aask(llm, "any question")
+
+    async def gather():
+        return await asyncio.gather(*map(in_block, ["small", "big"] * 8))
+
+    assert asyncio.run(gather()) == [SMALL, BIG] * 8
+
+
+def test_inner_blocks_add_preferences_and_replace_the_rest(llm):
+    with llm.using(query="big one", preferences=Preferences(min_context=1_000)):
+        with llm.using(query="small one"):
+            assert ask(llm, "big question") == SMALL
+        with llm.using(preferences=ONLY_BIG):
+            assert ask(llm) == BIG
+        assert ask(llm) == BIG
+        with llm.using(model="small"):
+            assert ask(llm) == SMALL
+
+
+def test_arguments_of_a_call_come_before_the_block(llm):
+    with llm.using(model="big", query="big one"):
+        assert ask(llm, tryage_model="small") == SMALL
+    assert ask(llm, tryage_query="big question") == BIG
+    with llm.using(query="small one"):
+        assert ask(llm, "any question", tryage_query="big question") == BIG
+
+
+def test_a_block_concerns_one_llm_and_its_copies(llm, router):
+    other = TryageLLM(llms=dict(llm.llms), router=router)
+    with llm.using(model="big"):
+        assert ask(llm.model_copy()) == BIG
+        assert ask(other) == SMALL
+
+
+def test_stickiness_holds_for_the_block(llm):
+    history = [ChatMessage("small question"), ChatMessage("yes", role="assistant")]
+    with llm.using(sticky="thread"):
+        first = llm.chat([ChatMessage("small question")])
+        follow_up = [ChatMessage("small question"), first.message, ChatMessage("big question")]
+        assert llm.chat(follow_up).additional_kwargs["tryage"]["how"] == "kept for the thread"
+    answer = llm.chat([*history, ChatMessage("big question")])
+    assert answer.additional_kwargs["tryage"]["model"] == "big"
+
+
+async def test_the_records_of_a_block_come_in_the_order_of_the_answers(llm, small, index):
+    small.fails = [ConnectionError("down")]
+    with llm.using() as records:
+        ask(llm)
+        with llm.using(model="big") as inner_records:
+            list(llm.stream_chat([ChatMessage("small question")]))
+        await index.as_query_engine(llm=llm).aquery("big question")
+    assert [record["model"] for record in records] == ["big", "big", "big"]
+    assert records[0]["failed"] == {"small": "ConnectionError: down"}
+    assert inner_records == records[1:2]
+
+
+def test_a_generator_that_ends_in_another_context_leaves_no_error(llm):
+    def stream():
+        with llm.using(model="big"):
+            yield ask(llm)
+            yield ask(llm)
+
+    generator = stream()
+    assert contextvars.copy_context().run(next, generator) == BIG
+    generator.close()
+    assert ask(llm) == SMALL
+
+
+def test_an_extractor_obeys_the_block(llm):
+    with llm.using(model="big"):
+        titles = TitleExtractor(llm=llm, nodes=1).extract([TextNode(text="small text")])
+    assert titles == [{"document_title": BIG}]
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"preferences": 3}, "Preferences"),
+        ({"query": 3}, "query is a int. Expected a string."),
+        ({"model": 3}, "model is a int. Expected a string."),
+        ({"sticky": "always"}, "sticky is 'always'"),
+        ({"deadline": 0}, "deadline is 0"),
+        ({"deadline": True}, "deadline is True"),
+        ({"deadline": float("inf")}, "deadline is inf"),
+        ({"deadline": "5"}, "deadline is '5'"),
+    ],
+)
+def test_a_wrong_setting_is_refused(llm, setting, message):
+    with pytest.raises(InputError, match=message), llm.using(**setting):
+        pass
+    ((name, value),) = setting.items()
+    with pytest.raises(InputError, match=message):
+        ask(llm, **{f"tryage_{name}": value})
+
+
+def test_a_block_for_an_unknown_model_is_refused(llm):
+    with pytest.raises(LibraryError, match="bigg"), llm.using(model="bigg"):
+        pass
+
+
+def test_a_misspelt_setting_is_refused_with_the_nearest_name(small):
+    with pytest.raises(InputError, match="'preferrences'.*preferences"):
+        TryageLLM.from_llms([small], preferrences=ONLY_BIG)
+    with pytest.raises(TypeError):
+        TryageLLM.from_llms([ScriptedLLM()]).using(querry="x")
