@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextvars
+import threading
+from dataclasses import replace
+
+import pytest
+
 from tryage.chat.streams import apeek_stream, aresume_stream, peek_stream, resume_stream
+from tryage.errors import AttemptTimeoutError
 
 
 def test_a_stream_is_read_up_to_its_first_content_and_then_comes_whole():
@@ -54,3 +62,93 @@ async def test_a_reader_that_stops_early_closes_the_stream_of_the_client():
     assert await anext(astream) == "A"
     await astream.aclose()
     assert closed == ["sync", "async"]
+
+
+async def test_a_stream_without_content_says_so():
+    async def empty_chunks():
+        yield ""
+
+    assert not peek_stream(["", ""], bool).has_content
+    assert peek_stream(["", "a"], bool).has_content
+    assert not (await apeek_stream(empty_chunks(), bool)).has_content
+
+
+# Streams that hang or break off -----------------------------------------------------------------
+
+
+def hanging_chunks(end):
+    """Yield one chunk, then hang."""
+    yield "a"
+    end.wait()
+
+
+async def ahanging_chunks(end):
+    yield "a"
+    await end.wait()
+
+
+def test_a_stream_that_hangs_between_chunks_is_cut_off():
+    end, errors = threading.Event(), []
+    peeked = peek_stream(hanging_chunks(end), bool)
+    stream = resume_stream(replace(peeked, idle_timeout=0.01, on_error=errors.append), str.upper)
+    assert next(stream) == "A"
+    with pytest.raises(AttemptTimeoutError, match="No answer within"):
+        next(stream)
+    end.set()
+    assert [type(error) for error in errors] == [AttemptTimeoutError]
+
+
+async def test_an_async_stream_that_hangs_between_chunks_is_cut_off():
+    end, errors = asyncio.Event(), []
+    peeked = await apeek_stream(ahanging_chunks(end), bool)
+    stream = aresume_stream(replace(peeked, idle_timeout=0.01, on_error=errors.append), str.upper)
+    assert await anext(stream) == "A"
+    with pytest.raises(AttemptTimeoutError, match="No answer within"):
+        await anext(stream)
+    assert [type(error) for error in errors] == [AttemptTimeoutError]
+
+
+async def test_a_stream_within_its_limit_comes_whole():
+    async def achunks():
+        for chunk in "abc":
+            yield chunk
+
+    peeked = replace(peek_stream(iter("abc"), bool), idle_timeout=5)
+    assert list(resume_stream(peeked, str.upper)) == ["A", "B", "C"]
+    apeeked = replace(await apeek_stream(achunks(), bool), idle_timeout=5)
+    assert [chunk async for chunk in aresume_stream(apeeked, str.upper)] == ["A", "B", "C"]
+
+
+def test_a_client_finds_its_context_variables_again_in_each_chunk():
+    name = contextvars.ContextVar("name", default="nobody")
+
+    def chunks():
+        yield "a"
+        token = name.set("stream")
+        yield "b"
+        yield name.get()
+        name.reset(token)
+
+    peeked = replace(peek_stream(chunks(), bool), idle_timeout=5)
+    assert list(resume_stream(peeked, str)) == ["a", "b", "stream"]
+    assert name.get() == "nobody"
+
+
+def test_a_stream_that_breaks_off_reports_its_error():
+    def chunks():
+        yield "a"
+        raise ConnectionError("broken off")
+
+    errors = []
+    stream = resume_stream(replace(peek_stream(chunks(), bool), on_error=errors.append), str)
+    with pytest.raises(ConnectionError):
+        list(stream)
+    assert list(map(str, errors)) == ["broken off"]
+
+
+def test_a_reader_that_stops_early_is_no_error_of_the_stream():
+    errors = []
+    stream = resume_stream(replace(peek_stream("ab", bool), on_error=errors.append), str)
+    next(stream)
+    stream.close()
+    assert errors == []

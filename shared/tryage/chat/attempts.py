@@ -32,7 +32,7 @@ _log = logging.getLogger(__name__)
 # A model that the deadline cuts off sooner may be well: the caller was in a hurry.
 _FAIR_CHANCE = 1.0  # seconds
 
-_ERROR_CODE = re.compile(r"[a-z][a-z0-9_.-]{0,40}", re.IGNORECASE)
+_ERROR_CODE = re.compile(r"[a-z]+(?:[_.-][a-z]+)*", re.IGNORECASE)  # no digits: no key
 
 
 class Attempts:
@@ -58,7 +58,7 @@ class Attempts:
         max_attempts: How many experts are asked; None means all.
         health: Which models fail now.
         key_of: Returns the key of an expert's model in `health`; by default the expert's name.
-        limits: How long the attempts may take; their time begins now.
+        timer: How long the attempts may take; None is no limit.
 
     `failures` holds `(name, error)` in order, and `cooling_down` the experts that were passed over.
     """
@@ -71,14 +71,14 @@ class Attempts:
         *,
         health: HealthRegistry | None = None,
         key_of: Callable[[str], Hashable] = str,
-        limits: TimeLimits | None = None,
+        timer: CallTimer | None = None,
     ) -> None:
         self.plan, self.failures = plan, list[tuple[str, Exception]]()
         self.cooling_down: list[str] = []
         self._library, self._max_attempts = library, max_attempts
         self._health = HealthRegistry() if health is None else health
         self._key_of = key_of
-        self._timer = CallTimer(limits or TimeLimits())
+        self._timer = CallTimer(TimeLimits()) if timer is None else timer
         self._current: _Attempt | None = None
 
     def __iter__(self) -> Iterator[str]:
@@ -235,8 +235,9 @@ class Attempts:
             f"Set a longer deadline, or an attempt_timeout. These were asked:"
         )
         _log.warning(
-            "Decision %s: the deadline of %g seconds has passed after %d attempts.",
-            self.plan.id, self._timer.deadline, len(self.failures), extra=_extra(self.plan),
+            "Decision %s: the deadline of %g seconds has passed; asked: %s.",
+            self.plan.id, self._timer.deadline, ", ".join(name for name, _ in self.failures),
+            extra=_extra(self.plan),
         )  # fmt: skip
         return DeadlineExceededError("\n".join([message, *self._failure_lines()]), self.failures)
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeAlias, TypeVar
 from tryage.chat.attempts import Attempts
 from tryage.chat.plan import RoutingRecord
 from tryage.chat.streams import PeekedStream
-from tryage.chat.time_limits import TimeLimits, arun_with_timeout, run_with_timeout
+from tryage.chat.time_limits import CallTimer, TimeLimits, arun_with_timeout, run_with_timeout
 from tryage.errors import InvalidAnswerError
 from tryage.traffic.health import HealthRegistry, process_health
 
@@ -94,7 +94,7 @@ class FallbackSession(Generic[C]):
             self.max_attempts,
             health=self.health_registry,
             key_of=self.clients.health_key,
-            limits=self.limits.with_deadline(deadline),
+            timer=CallTimer(self.limits.with_deadline(deadline)),
         )
 
     def is_available(self, name: str) -> bool:
