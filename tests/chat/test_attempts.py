@@ -356,10 +356,8 @@ def test_a_deadline_that_has_passed_is_one_record(timed, clock, plan, caplog):
     clock.seconds += 2
     attempts.failures.append(("small", TimeoutError()))
     attempts.final_error()
-    (message,) = messages_of(caplog)
-    assert (
-        message[1] == f"Decision {plan.id}: the deadline of 2 seconds has passed after 1 attempts."
-    )
+    ((_, message),) = messages_of(caplog)
+    assert message == f"Decision {plan.id}: the deadline of 2 seconds has passed; asked: small."
 
 
 def test_a_record_holds_neither_the_prompt_nor_a_key(plan, library, caplog):

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_CLOCK_TOLERANCE = 1e-3  # seconds by which a wait may end too soon
+
 _LAST_SHARE, _SHARE = 1.0, 0.5  # of the time that is left, for the last model and for any other
 
 
@@ -90,7 +92,7 @@ class CallTimer:
     @property
     def has_expired(self) -> bool:
         """Whether the deadline has passed."""
-        return self._ends_at is not None and self._clock() >= self._ends_at
+        return self._ends_at is not None and self._clock() >= self._ends_at - _CLOCK_TOLERANCE
 
     def attempt_limit(self, *, is_last: bool) -> AttemptLimit | None:
         """Return the limit of an attempt that begins now, None if there is none."""
