@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
+
 import numpy as np
 import pytest
 
@@ -87,12 +91,80 @@ def test_feedback_reaches_the_perception_under_the_name_it_has_for_the_expert():
     assert router.route("y").expert.name == "mine"
 
 
+@pytest.mark.parametrize("loss", [-1e300, 100.0, 1.5, -0.1, np.inf, "1", None, True])
+def test_a_loss_outside_the_range_is_refused_and_teaches_nothing(loss, trained_router):
+    router = Router(trained_router.perception.replace(), trained_router.library)
+    before = [one.to_dict() for one in router.route_batch(["sum word1", "code word2"])]
+    with pytest.raises(InputError, match="loss must be"):
+        router.observe(router.route("sum word1"), loss)
+    with pytest.raises(InputError, match="loss must be"):
+        router.onboard(Expert("new"), {"sum word1": 0.5, "sum word2": loss})
+    assert [one.to_dict() for one in router.route_batch(["sum word1", "code word2"])] == before
+
+
+def test_the_worst_loss_of_one_prompt_does_not_banish_an_expert(trained_router):
+    router = Router(trained_router.perception.replace(), trained_router.library)
+    prompts = [f"{topic} word{i}" for topic in ("sum", "code", "poem") for i in range(20)]
+    before = [one.expert.name for one in router.route_batch(prompts)]
+    for _ in range(3):
+        router.observe(router.route("sum word1"), 1.0)
+    after = [one.expert.name for one in router.route_batch(prompts)]
+    assert np.mean([one == other for one, other in zip(before, after, strict=True)]) > 0.9
+
+
+class TokenLosses(LearningPerception):
+    """Predicts losses per token, which may exceed 1."""
+
+    def loss_range(self):
+        return 0.0, 20.0
+
+
+def test_a_perception_of_other_losses_states_their_range():
+    router = Router(TokenLosses({"a": 2.5}))
+    router.observe(router.route("x"), 3.5)
+    assert router.route("x").ranking[0].predicted_loss == pytest.approx(3.0)
+    with pytest.raises(InputError, match="loss must be between 0 and 20, got 100"):
+        router.observe(router.route("x"), 100.0)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the platform has no forks")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+def test_forked_children_observe_while_a_thread_of_the_parent_does(trained_router):
+    router = Router(trained_router.perception.replace(), trained_router.library)
+    decision, stopped = router.route("sum word1"), threading.Event()
+
+    def observe_all_the_time():
+        while not stopped.is_set():
+            router.observe(decision, 0.5)
+
+    thread = threading.Thread(target=observe_all_the_time)
+    thread.start()
+    try:
+        statuses = [fork_and_observe(router, decision) for _ in range(40)]
+    finally:
+        stopped.set()
+        thread.join()
+    assert statuses == [0] * 40
+
+
+def fork_and_observe(router, decision):
+    """Let a child observe, and return its exit status; an alarm ends a child that hangs."""
+    child = os.fork()
+    if child == 0:
+        signal.alarm(10)
+        router.observe(decision, 0.5)
+        os._exit(0)
+    return os.waitpid(child, 0)[1]
+
+
 def test_impossible_feedback_and_onboarding_are_refused():
     router = Router(FixedPerception({"a": 0.1}))
     with pytest.raises(PerceptionError, match="FixedPerception cannot learn"):
         router.observe(router.route("x"), 0.5)
     with pytest.raises(PerceptionError, match="cannot learn"):
         router.onboard(Expert("b"), {"p": 0.5})
+    with pytest.raises(InputError, match="losses are a list; expected a dict"):
+        router.onboard(Expert("b"), [0.5])
     with pytest.raises(InputError, match="takes an Expert"):
         router.onboard("b", {"p": 0.5})
     unseen = Router(LearningPerception({"a": 0.9}), ["new"])

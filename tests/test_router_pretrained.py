@@ -10,6 +10,7 @@ import pytest
 
 from tryage import Expert, Preferences, Router
 from tryage.errors import InputError, LibraryError, PersistenceError
+from tryage.perception.pretrained import BUNDLED_FOLDER
 
 SECRET = "hf_" + "s3cret" * 5
 PROMPTS = [f"{topic} word{i}" for topic in ("sum", "code", "poem") for i in range(20)]
@@ -152,9 +153,10 @@ def test_a_repository_is_downloaded_by_its_id_with_the_given_options(
     assert loaded.library.names == trained_router.library.names
 
 
-def test_without_a_name_the_bundled_router_is_loaded(router_folder, monkeypatch):
-    monkeypatch.setattr("tryage.router.BUNDLED_FOLDER", router_folder)
-    assert Router.from_pretrained().default == "chat"
+def test_without_a_name_the_bundled_router_is_loaded():
+    router, same = Router.from_pretrained(), Router.from_pretrained(BUNDLED_FOLDER)
+    assert router.library.to_dicts() == same.library.to_dicts()
+    assert (router.default, router.preferences) == (same.default, same.preferences)
 
 
 def test_settings_given_to_from_pretrained_replace_the_saved_ones(router_folder):

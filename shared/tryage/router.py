@@ -328,6 +328,10 @@ class Router:
         """
         if not isinstance(expert, Expert):
             raise InputError(f"onboard takes an Expert, got {type(expert).__name__}.")
+        if not isinstance(losses, Mapping):
+            raise InputError(
+                f"losses are a {type(losses).__name__}; expected a dict of prompt -> measured loss."
+            )
         bounds = self.perception.loss_range()
         checked = {prompt: check_number("loss", loss, *bounds) for prompt, loss in losses.items()}
         perception = self.perception.onboard(expert, checked)

@@ -55,6 +55,17 @@ def test_losses_one_by_one_teach_what_they_teach_together(prior, data):
     np.testing.assert_allclose(one.covariance, together.covariance, atol=1e-9)
 
 
+@pytest.mark.parametrize("loss", [-1e300, -100.0, 100.0, 1e300])
+def test_a_surprising_loss_counts_as_three_standard_deviations(loss):
+    ability = Gaussian(np.array([1.0]), np.array([[4.0]]))
+    updated = ability.posterior(np.array([[1.0]]), np.array([loss]), 5.0, max_surprise=3.0)
+    # the loss has a standard deviation of (4 + 5) ** .5 = 3, and the gain is 4 / 9
+    assert updated.mean == pytest.approx([1 + np.sign(loss) * 9 * 4 / 9])
+    usual = ability.posterior(np.array([[1.0]]), np.array([2.0]), 5.0, max_surprise=3.0)
+    assert usual.mean == pytest.approx([1 + 4 / 9])
+    assert updated.covariance == pytest.approx(usual.covariance)
+
+
 def test_with_a_round_prior_at_zero_the_mean_is_a_ridge_regression(data):
     positions, losses = data
     updated = Gaussian(np.zeros(4), 2.0 * np.eye(4)).posterior(positions, losses, NOISE)

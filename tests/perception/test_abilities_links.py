@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -97,3 +99,9 @@ def test_the_log_gap_link_gives_the_same_in_place():
     LOG_GAP.apply_inplace(losses, std, BEST.astype(np.float32))
     np.testing.assert_allclose(losses, LOG_GAP.losses(y, BEST), rtol=1e-5)
     np.testing.assert_allclose(std, LOG_GAP.std(y, np.full_like(y, 0.1), BEST), rtol=1e-5)
+
+
+def test_the_losses_of_scored_answers_are_in_the_unit_interval_and_others_as_they_were_measured():
+    assert LogitLink().loss_range == (0.0, 1.0)
+    assert LOG_GAP.loss_range is None
+    assert dataclasses.replace(LOG_GAP, loss_range=(0.0, 9.0)).loss_range == (0.0, 9.0)

@@ -146,6 +146,8 @@ def test_a_perception_of_real_valued_losses_comes_back(encoder, specialists, tmp
     real = fit(replace(table, losses=5 + 10 * table.losses), encoder, progress=False)
     save_perception(real, tmp_path)
     assert load_perception(tmp_path).link.scale == real.link.scale
+    assert load_perception(tmp_path).loss_range() == real.loss_range()
+    assert real.loss_range()[1] < 40
     prompts = specialists(n=50, seed=9).prompts
     one, two = (p.predict(prompts).losses for p in (real, load_perception(tmp_path)))
     np.testing.assert_allclose(one, two, rtol=5e-3)

@@ -61,6 +61,7 @@ def test_a_wrapper_keeps_what_the_other_perception_offers():
         LearningPerception({"one": 0.1, "two": 0.4}), MODELS, {"duplicate": "two"}
     )
     assert perception.prior() == (0.5, 0.5)
+    assert perception.loss_range() == (0.0, 1.0)
     for_library = perception.for_library(Library(["duplicate", "new", "one"]))
     np.testing.assert_allclose(for_library.predict(["a"]).losses, [[0.4, 0.5, 0.1]])
     perception.observe("a", "duplicate", 0.8)

@@ -76,6 +76,14 @@ class Perception(ABC):
         """Return loss and standard deviation for an unseen expert, None if there is no estimate."""
         return None
 
+    def loss_range(self) -> tuple[float, float]:
+        """Return the lowest and the highest loss that can be measured; by default 0 and 1.
+
+        `Router.observe` and `Router.onboard` refuse any other. Override it for losses that are not
+        those of scored answers.
+        """
+        return 0.0, 1.0
+
     def for_library(
         self,
         library: Library,  # noqa: ARG002 - for subclasses that override this

@@ -26,6 +26,8 @@ ALL_COLUMNS = slice(None)
 
 MIN_STANDARD_ERRORS = 1.0  # a difference has to exceed this many standard errors to be believed
 
+MAX_SURPRISE = 3.0  # standard deviations; one piece of feedback counts as at most this much
+
 _TIE_BREAK = 1e-3  # share of the margin by which experts without a gain lose to the incumbent
 
 
@@ -119,8 +121,17 @@ class Gaussian:
     mean: FloatArray
     covariance: FloatArray
 
-    def posterior(self, positions: FloatArray, losses: FloatArray, noise: float) -> Gaussian:
+    def posterior(
+        self,
+        positions: FloatArray,
+        losses: FloatArray,
+        noise: float,
+        max_surprise: float = np.inf,
+    ) -> Gaussian:
         """Learn from `losses` `(n,)` at `positions` `(n, k)`, each with a variance of `noise`.
+
+        A loss counts as at most `max_surprise` standard deviations away from what was expected, so
+        that a wrong one moves the mean by a bounded amount.
 
         Raises:
             InputError: the shapes do not fit, or a loss is not finite.
@@ -132,10 +143,10 @@ class Gaussian:
             )
         # The gain form solves a system of the size of the data, which is smaller than the prior.
         cross_covariance = positions @ self.covariance
-        gain = np.linalg.solve(
-            cross_covariance @ positions.T + noise * np.eye(len(losses)), cross_covariance
-        ).T
-        mean = self.mean + gain @ (losses - positions @ self.mean)
+        expected_covariance = cross_covariance @ positions.T + noise * np.eye(len(losses))
+        gain = np.linalg.solve(expected_covariance, cross_covariance).T
+        limit = max_surprise * np.sqrt(np.diagonal(expected_covariance))
+        mean = self.mean + gain @ np.clip(losses - positions @ self.mean, -limit, limit)
         covariance = self.covariance - gain @ cross_covariance
         return Gaussian(mean, (covariance + covariance.T) / 2)
 
@@ -214,6 +225,11 @@ class Link(Protocol):
     made by loss alone. `best` `(batch, 1)` is the lowest `y` of the prompt.
     """
 
+    @property
+    def loss_range(self) -> tuple[float, float] | None:
+        """The lowest and the highest loss that feedback may have, None if that is unknown."""
+        ...
+
     def losses(self, y: FloatArray, best: FloatArray) -> FloatArray:
         """Map linear predictions `(batch, n_experts)` to losses."""
         ...
@@ -240,6 +256,11 @@ class LogitLink:
 
     intercept: float = 0.0
     slope: float = 1.0
+
+    @property
+    def loss_range(self) -> tuple[float, float]:
+        """The range of a scored answer."""
+        return 0.0, 1.0
 
     def losses(self, y: FloatArray, best: FloatArray) -> FloatArray:  # noqa: ARG002 - a score does not depend on the best one
         """Map linear predictions to losses."""
@@ -273,12 +294,14 @@ class LogGapLink:
     one is best. So abilities learn `y = best + scale * log(1 + (L - best) / scale)`: about the loss
     itself near the prompt's best loss, and the logarithm of the gap where it exceeds `scale`. The
     line through the knots `knots_x` and `knots_y`, `(n_knots,)`, converts a predicted gap
-    `y - best` to the unit of the loss; it was fitted to measured losses.
+    `y - best` to the unit of the loss; it was fitted to measured losses. `loss_range` is the lowest
+    and the highest loss that feedback may have, None if that is unknown.
     """
 
     scale: float
     knots_x: FloatArray
     knots_y: FloatArray
+    loss_range: tuple[float, float] | None = None
 
     def losses(self, y: FloatArray, best: FloatArray) -> FloatArray:
         """Map linear predictions `(batch, n_experts)` to losses."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import threading
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +11,9 @@ import numpy as np
 from tryage.core.library import Library
 from tryage.core.perception import Perception, Prediction
 from tryage.errors import InputError, PerceptionError
-from tryage.perception.abilities import ALL_COLUMNS, ColumnIndex, Gaussian
+from tryage.perception.abilities import ALL_COLUMNS, MAX_SURPRISE, ColumnIndex, Gaussian
 from tryage.perception.head import mix_positions
+from tryage.perception.locks import ForkSafeLock
 from tryage.perception.metadata import metadata_features
 from tryage.perception.metadata_prior import pooled_prior
 from tryage.perception.unmeasured import LibraryPerception, ObservedExperts
@@ -70,7 +71,7 @@ class LearnedPerception(Perception):
         self.observed_experts = observed_experts or ObservedExperts((), abilities.take([]))
         self.forecasts = dict(forecasts or {})
         self.report = dict(report or {})
-        self._lock = threading.Lock()
+        self._lock = ForkSafeLock()
 
     def replace(self, **changes: Any) -> LearnedPerception:  # noqa: ANN401 - arguments of __init__
         """Return a copy of this perception with some parts replaced."""
@@ -83,15 +84,6 @@ class LearnedPerception(Perception):
     def __repr__(self) -> str:
         """Name the number of experts and the encoder."""
         return f"LearnedPerception({len(self.experts)} experts, {type(self.encoder).__name__})"
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Return all attributes but the lock, which cannot be pickled."""
-        return {name: part for name, part in self.__dict__.items() if name != "_lock"}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """Restore the attributes, with a new lock."""
-        self.__dict__.update(state)
-        self._lock = threading.Lock()
 
     # Predicting
 
@@ -169,6 +161,10 @@ class LearnedPerception(Perception):
         std = self.link.std(y, np.sqrt(variance), best)
         return float(self.link.losses(y, best)[0]), float(std[0])
 
+    def loss_range(self) -> tuple[float, float]:
+        """Return the losses that feedback may have; any for real-valued losses of older files."""
+        return self.link.loss_range or (-math.inf, math.inf)
+
     def for_library(self, library: Library) -> LibraryPerception:
         """Return a perception over a library, which predicts unmeasured experts from metadata.
 
@@ -207,6 +203,8 @@ class LearnedPerception(Perception):
     def observe(self, prompt: str, expert: str, loss: float) -> None:
         """Learn from one measured loss of a known expert: the same update, in place.
 
+        A loss that surprises by more than `MAX_SURPRISE` standard deviations counts as that many.
+
         Raises:
             PerceptionError: the expert is unknown.
         """
@@ -215,7 +213,9 @@ class LearnedPerception(Perception):
             raise PerceptionError(f"{expert!r} is unknown here; onboard it first.")
         positions = self.latent_positions([prompt])
         with self._lock:
-            ability = self._update_ability(self.abilities.ability(index), positions, [loss])
+            ability = self._update_ability(
+                self.abilities.ability(index), positions, [loss], MAX_SURPRISE
+            )
             self.abilities = self.abilities.with_ability(index, ability)
             self.soft_threshold = _update_incumbent(self.soft_threshold, self.abilities)
 
@@ -225,7 +225,7 @@ class LearnedPerception(Perception):
         with self._lock:
             index = self.observed_experts.index(name)
             ability = prior if index is None else self.observed_experts.abilities.ability(index)
-            ability = self._update_ability(ability, positions, [loss])
+            ability = self._update_ability(ability, positions, [loss], MAX_SURPRISE)
             self.observed_experts = self.observed_experts.with_ability(name, ability)
 
     def latent_positions(self, prompts: Sequence[str]) -> FloatArray:
@@ -247,7 +247,11 @@ class LearnedPerception(Perception):
         return self.metadata_prior.predict(metadata_features(Library([expert])))[0]
 
     def _update_ability(
-        self, ability: Gaussian, positions: FloatArray, losses: Sequence[float]
+        self,
+        ability: Gaussian,
+        positions: FloatArray,
+        losses: Sequence[float],
+        max_surprise: float = math.inf,
     ) -> Gaussian:
         """Update an ability by losses measured at positions `(batch, 1 + rank)`."""
         measured_losses = np.array([[float(loss)] for loss in losses])
@@ -255,7 +259,7 @@ class LearnedPerception(Perception):
             self.abilities.linear_predictions(positions)
         ).best
         targets = self.link.training_targets(measured_losses, best)[:, 0]
-        return ability.posterior(positions, targets, self.abilities.noise)
+        return ability.posterior(positions, targets, self.abilities.noise, max_surprise)
 
 
 def _update_incumbent(soft_threshold: SoftThreshold, abilities: Abilities) -> SoftThreshold:

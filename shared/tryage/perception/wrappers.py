@@ -152,6 +152,10 @@ class DeduplicatedPerception(Perception):
         """Return the prior of the wrapped perception."""
         return self._perception.prior()
 
+    def loss_range(self) -> tuple[float, float]:
+        """Return the range of losses of the wrapped perception."""
+        return self._perception.loss_range()
+
     def for_library(self, library: Library) -> Perception:
         """Return a perception over a library; the wrapped perception predicts its new experts.
 

@@ -7,6 +7,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from tryage.learning.training.calibration import (
+    accepted_range,
     fit_log_gap_link,
     fit_logit_link,
     prompt_contender_weights,
@@ -90,6 +91,21 @@ def test_no_two_predictions_become_one():
     link = fit_log_gap_link(0.5, y, np.ones_like(y))  # every one of these predictions is wrong
     ordered = np.sort(np.append(y, [[0.0, 2.0, 5.0, 9.0]], axis=0), axis=1)
     assert (np.diff(link.losses(ordered, ordered[:, :1])) > 0).all()
+
+
+@pytest.mark.parametrize(
+    ("losses", "expected"),
+    [
+        ([[1.0, 3.0], [np.nan, 2.0]], (0.0, 5.0)),
+        ([[5.0, 6.0]], (4.0, 7.0)),
+        ([[-1.0, 1.0]], (-3.0, 3.0)),
+        ([[2.0, 2.0]], (0.0, 4.0)),
+    ],
+)
+def test_feedback_may_exceed_the_measured_losses_by_their_width_but_not_fall_below_zero(
+    losses, expected
+):
+    assert accepted_range(np.array(losses)) == expected
 
 
 # Contenders

@@ -321,7 +321,19 @@ def fit_log_gap_link(scale: float, y: FloatArray, losses: FloatArray) -> LogGapL
     knots_y = isotonic_regression(knots_y, sample_weight=counts[is_nonempty])
     last_knot = knots_x[-1] + 1e3 * scale  # larger gaps than measured keep only their order
     knots_x, knots_y = np.append(knots_x, last_knot), np.append(knots_y, knots_y[-1])
-    return LogGapLink(scale, knots_x, knots_y + _MIN_STEP * scale * np.arange(len(knots_y)))
+    knots_y = knots_y + _MIN_STEP * scale * np.arange(len(knots_y))
+    return LogGapLink(scale, knots_x, knots_y, accepted_range(losses))
+
+
+def accepted_range(losses: FloatArray) -> tuple[float, float]:
+    """Return the lowest and the highest loss that later feedback may have.
+
+    It may lie outside the measured losses, NaN where there is none, by their whole width, but
+    below zero only if a measured one does.
+    """
+    low, high = float(np.nanmin(losses)), float(np.nanmax(losses))
+    width = high - low or max(abs(high), 1.0)
+    return (max(low - width, 0.0) if low >= 0 else low - width), high + width
 
 
 def _report(predictions: FloatArray, table: QTable) -> dict[str, float]:
