@@ -103,6 +103,6 @@ def test_tokens_of_a_very_long_prompt_are_extrapolated():
     )
 
 
-def test_without_a_tokenizer_tokens_are_estimated_from_bytes():
+def test_without_a_tokenizer_tokens_are_estimated():
     aligned = AlignedPerception(FixedPerception({"a": 0.1}), Library(["a"]))
-    assert aligned.count_tokens(["", "abcde"]).tolist() == [0, 2]
+    assert aligned.count_tokens(["", "two words"]).tolist() == [0, 2]
