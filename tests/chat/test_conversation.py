@@ -15,6 +15,7 @@ from tryage.chat.conversation import (
     is_near_context_limit,
     meets_requirements,
 )
+from tryage.core.token_estimate import estimate_tokens
 
 QUESTION = [Turn("system", "Be brief."), Turn("user", "What is 2 + 2?")]
 TOOL_LOOP = [Turn("assistant", calls='add{"a": 2}'), Turn("tool", "4")]
@@ -52,7 +53,26 @@ def test_the_length_counts_every_turn_with_tool_calls_media_and_the_schemas():
     turn = Turn("user", "abc", calls="de", images=1, audio=1)
     assert turn.tokens(count) == 5 + 2 * 1_000 + 4
     assert Conversation([turn, turn], tools="12345").tokens(count) == 2 * 2_009 + 5
-    assert Conversation([Turn("user", "x" * 400)]).tokens() == 100 + 4
+
+
+def test_without_a_counter_the_content_is_estimated_as_one_text():
+    turns = [Turn("user", "What is 2 + 2?", images=1), Turn("assistant", "f()", calls="g()")]
+    talk = Conversation(turns, tools="{}")
+    text = "What is 2 + 2?\nf()\ng()\n{}"
+    assert talk.text_tokens() == estimate_tokens(text) + 1_000
+    assert talk.tokens() == talk.text_tokens() + 2 * 4
+    long = Conversation([Turn("user", " word" * 1_000)] * 200)
+    assert long.text_tokens() == pytest.approx(200_000, rel=0.15)
+
+
+@given(random_turns, st.text())
+def test_no_tokenizer_makes_more_tokens_than_the_limit_says(turns, tools):
+    talk = Conversation(turns, tools=tools)
+
+    def count_bytes(text):
+        return len(text.encode("utf-8", "surrogatepass"))
+
+    assert talk.text_tokens(count_bytes) <= talk.max_text_tokens
 
 
 def test_a_document_and_a_video_have_tokens_too():

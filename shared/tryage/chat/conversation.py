@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
@@ -40,6 +41,8 @@ _TOKENS_PER_DOCUMENT = 2_000
 # exclude a model that a program has filled to its limit on purpose.
 _MIN_ANSWER_TOKENS = 16
 
+_MAX_BYTES_PER_CHARACTER = 4  # of UTF-8
+
 # Of a longer text only this many characters at each end distinguish a conversation, with the
 # length, so that a long prompt does not take longer than a short one.
 _HASHED_CHARS = 32_768
@@ -70,10 +73,14 @@ class Turn:
 
     def text_tokens(self, count: TokenCounter = estimate_tokens) -> float:
         """Return about how many tokens the content has; `count` counts those of a text."""
-        media = (self.images + self.audio) * _TOKENS_PER_MEDIA_ITEM
-        documents = (self.pdfs + self.videos + self.files) * _TOKENS_PER_DOCUMENT
         calls = count(self.calls) if self.calls else 0.0
-        return count(self.text) + calls + media + documents
+        return count(self.text) + calls + self.media_tokens
+
+    @property
+    def media_tokens(self) -> int:
+        """About how many tokens the content has that is not text."""
+        media = (self.images + self.audio) * _TOKENS_PER_MEDIA_ITEM
+        return media + (self.pdfs + self.videos + self.files) * _TOKENS_PER_DOCUMENT
 
     def tokens(self, count: TokenCounter = estimate_tokens) -> float:
         """Return about how many tokens the turn has, with what a provider adds to a message."""
@@ -118,25 +125,43 @@ class Conversation:
         }
         return tuple(name for name, needed in is_required.items() if needed)
 
-    def text_tokens(self, count: TokenCounter = estimate_tokens) -> float:
+    def text_tokens(self, count: TokenCounter | None = None) -> float:
         """Return about how many tokens the content has, with the schemas of its tools.
 
         This is what must fit into a context. What providers add to each message is left out,
-        because frameworks that fill a context leave it out, too.
+        because frameworks that fill a context leave it out, too. `count` counts the tokens of a
+        text; None estimates them.
         """
+        if count is None:
+            return self._estimated_tokens
         tools = count(self.tools) if self.tools else 0.0
         return tools + sum(turn.text_tokens(count) for turn in self.turns)
 
-    def tokens(self, count: TokenCounter = estimate_tokens) -> float:
-        """Return about how many tokens are sent: the content, and what is added to each message."""
-        return self.text_tokens(count) + self.overhead_tokens
+    @cached_property
+    def _estimated_tokens(self) -> float:
+        """An estimate of the content as one text, which takes the same time for any length."""
+        texts = [text for turn in self.turns for text in (turn.text, turn.calls) if text]
+        text = "\n".join([*texts, self.tools] if self.tools else texts)
+        return estimate_tokens(text) + sum(turn.media_tokens for turn in self.turns)
 
     @property
-    def overhead_tokens(self) -> float:
-        """About how many tokens providers add to the messages."""
-        return float(_TURN_OVERHEAD_TOKENS * len(self.turns))
+    def max_text_tokens(self) -> int:
+        """How many tokens the content has at most: no tokenizer makes more of them than bytes."""
+        return _max_tokens(self.tools) + sum(
+            _max_tokens(turn.text) + _max_tokens(turn.calls) + turn.media_tokens
+            for turn in self.turns
+        )
 
-    def answered_tokens(self, count: TokenCounter = estimate_tokens) -> float:
+    def tokens(self, count: TokenCounter | None = None) -> float:
+        """Return about how many tokens are sent: the content, and what is added to each message."""
+        return self.text_tokens(count) + _TURN_OVERHEAD_TOKENS * len(self.turns)
+
+    @property
+    def answer_reserve(self) -> int:
+        """How many tokens of a context are kept free for the answer."""
+        return _MIN_ANSWER_TOKENS if self.answer_tokens is None else self.answer_tokens
+
+    def answered_tokens(self, count: TokenCounter | None = None) -> float:
         """Return how many tokens the model of the last answer has read or written."""
         answers = [i for i, turn in enumerate(self.turns) if turn.role == "assistant"]
         if not answers:
@@ -189,12 +214,18 @@ def conversation_requirements(conversation: Conversation, tokens: float) -> tupl
 
     The context must also hold the answer: `answer_tokens`, or 16 without a limit.
     """
-    answer = conversation.answer_tokens
-    length = tokens + (_MIN_ANSWER_TOKENS if answer is None else answer)
-    return (
-        Requirement("context_length", ">=", length, unknown_passes=True),
-        *(_capability_requirement(name) for name in conversation.capabilities),
-    )
+    length = length_requirement(tokens + conversation.answer_reserve)
+    return (length, *capability_requirements(conversation))
+
+
+def length_requirement(length: float) -> Requirement:
+    """Return the requirement that a context holds `length` tokens."""
+    return Requirement("context_length", ">=", length, unknown_passes=True)
+
+
+def capability_requirements(conversation: Conversation) -> tuple[Requirement, ...]:
+    """Return the capabilities that a conversation requires."""
+    return tuple(map(_capability_requirement, conversation.capabilities))
 
 
 @lru_cache(maxsize=64)
@@ -242,15 +273,9 @@ def is_near_context_limit(length: float, library: Library) -> bool:
 
     An estimate that is off by a factor of two would be on the other side of some expert's limit.
     """
-    limits = get_or_compute(library, "context limits", lambda: _context_limits(library))
+    limits = _context_limits(library)
     first = int(np.searchsorted(limits, length / 2))
     return first < limits.size and bool(limits[first] <= 2 * length)
-
-
-def _context_limits(library: Library) -> NDArray[np.float64]:
-    """Return the known contexts in tokens, each once and in ascending order."""
-    lengths = library.column("context_length")
-    return np.unique(lengths[~np.isnan(lengths)])
 
 
 def _is_met_by_all(requirement: Requirement, library: Library) -> bool:
@@ -260,17 +285,31 @@ def _is_met_by_all(requirement: Requirement, library: Library) -> bool:
     kept as a key of the cache.
     """
     if requirement.field == "context_length" and isinstance(requirement.value, float):
-        return requirement.value <= get_or_compute(
-            library, "shortest context", lambda: _min_context_length(library)
-        )
+        return requirement.value <= shortest_context(library)
     return get_or_compute_bounded(
         library, ("met by all", requirement), lambda: bool(requirement.satisfied(library).all())
     )
 
 
-def _min_context_length(library: Library) -> float:
+def shortest_context(library: Library) -> float:
     """Return the shortest known context in tokens, infinity if no context is known."""
-    return float(np.fmin.reduce(library.column("context_length"), initial=np.inf))
+    limits = _context_limits(library)
+    return float(limits[0]) if limits.size else math.inf
+
+
+def _context_limits(library: Library) -> NDArray[np.float64]:
+    """Return the known contexts in tokens, each once and in ascending order."""
+
+    def compute() -> NDArray[np.float64]:
+        lengths = library.column("context_length")
+        return np.unique(lengths[~np.isnan(lengths)])
+
+    limits: NDArray[np.float64] = get_or_compute(library, "context limits", compute)
+    return limits
+
+
+def _max_tokens(text: str) -> int:
+    return len(text) if text.isascii() else _MAX_BYTES_PER_CHARACTER * len(text)
 
 
 def _digests(turns: Sequence[Turn], thread: str | None) -> Iterator[str]:

@@ -9,14 +9,17 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 from tryage.chat.conversation import (
-    conversation_requirements,
+    capability_requirements,
     discriminating_requirements,
     is_near_context_limit,
+    length_requirement,
     meets_requirements,
+    shortest_context,
 )
 from tryage.chat.model_names import find_model
 from tryage.chat.plan import RoutingPlan, recorded_choice
 from tryage.chat.turn_memory import DEFAULT_MAX_AGE, TurnMemory
+from tryage.core.decision import needs_token_counts
 from tryage.core.preferences import Preferences
 from tryage.core.ranking import Ranking
 from tryage.core.request import ConversationContext
@@ -153,17 +156,16 @@ class ChatRouter:
             InputError, FlagError, NoExpertError, PerceptionError: as in `Router.route`.
         """
         current_model = self._recorded_model(previous)
-        pending_plan = replace(
-            self._read_call(conversation, preferences, model, sticky, is_available),
-            current_model=current_model,
+        call = self._read_call(
+            conversation, preferences, model, sticky, is_available, current_model
         )
         if (
             current_model is not None
             and previous.get("turn") == turn
-            and self._keeps_turn(pending_plan, current_model)
+            and self._keeps_turn(call, current_model)
         ):
-            return self._kept_plan(pending_plan, recorded_choice(previous, current_model))
-        return _plan_or_raise(self._route_pending([pending_plan]))
+            return self._kept_plan(call, recorded_choice(previous, current_model))
+        return _plan_or_raise(self._route_pending([call]))
 
     def plan_record(
         self,
@@ -225,87 +227,87 @@ class ChatRouter:
         sticky: Sticky | None,
         is_available: Availability,
     ) -> _PendingPlan | RoutingPlan | TryageError:
+        """Return the plan of a turn that continues; in a new turn, the pending plan."""
         try:
-            return self._prepare(
-                self._read_call(conversation, preferences, model, sticky, is_available)
+            call = self._read_call(
+                conversation,
+                preferences,
+                model,
+                sticky,
+                is_available,
+                self.last_served_by(conversation),
             )
         except TryageError as error:
             return error
+        choice = self._turn_choice(call)
+        if choice is None or not self._keeps_turn(call, choice.name):
+            return call
+        return self._kept_plan(call, choice)
 
-    def _prepare(self, pending_plan: _PendingPlan) -> _PendingPlan | RoutingPlan:
-        """Return the plan of a turn that continues; in a new turn, the pending plan."""
-        choice = self._turn_choice(pending_plan)
-        current_model = self.last_served_by(pending_plan.conversation)
-        pending_plan = replace(pending_plan, current_model=current_model)
-        if choice is None or not self._keeps_turn(pending_plan, choice.name):
-            return pending_plan
-        return self._kept_plan(pending_plan, choice)
-
-    def _kept_plan(self, pending_plan: _PendingPlan, choice: TurnChoice) -> RoutingPlan:
-        """Return the plan of a turn that continues; it is decided if its expert fails."""
-        return RoutingPlan(
-            choice.name,
-            "kept for the turn",
-            pending_plan.key,
-            lambda: self._route_batch([pending_plan])[0],
-            pending_plan.answer_keys,
-            pending_plan.requirements,
-            choice,
-        )
-
-    def _read_call(
+    def _read_call(  # noqa: PLR0913 - what a call consists of
         self,
         conversation: Conversation,
         preferences: Preferences | None,
         model: str | None,
         sticky: Sticky | None,
         is_available: Availability,
+        current_model: str | None,
     ) -> _PendingPlan:
         preferences = preferences or _NO_PREFERENCES
-        key = (conversation.turn_keys[0], preferences)
-        tokens = self._content_tokens(conversation)
+        turn_key = (conversation.turn_keys[0], preferences)
         if model is not None:
             model = find_model(self.router.library, model)
             preferences = preferences.tightened(Preferences(only=[model]))
         return _PendingPlan(
             conversation,
             preferences,
-            key,
-            tokens + conversation.overhead_tokens,
-            conversation_requirements(conversation, tokens),
+            turn_key,
+            self._length_requirement(conversation),
             model,
             self.sticky if sticky is None else _check_sticky(sticky),
             is_available,
+            current_model,
         )
 
-    def _content_tokens(self, conversation: Conversation) -> float:
-        """Return the tokens of the content, counted only where the estimate is not enough.
+    def _length_requirement(self, conversation: Conversation) -> Requirement | None:
+        """Return how long a context must be; None if the conversation fits into every one.
 
-        A tokenizer takes much longer than the estimate.
+        It is counted only where the estimate is not enough, because a tokenizer takes much longer.
         """
-        estimate = conversation.text_tokens()
-        if self.count is estimate_tokens:
-            return estimate
-        length = estimate + (conversation.answer_tokens or 0)
-        is_near = is_near_context_limit(length, self.router.library)
-        return conversation.text_tokens(self.count) if is_near else estimate
+        library, reserve = self.router.library, conversation.answer_reserve
+        if conversation.max_text_tokens + reserve <= shortest_context(library):
+            return None
+        tokens = conversation.text_tokens()
+        if self.count is not estimate_tokens and is_near_context_limit(tokens + reserve, library):
+            tokens = conversation.text_tokens(self.count)
+        return length_requirement(tokens + reserve)
 
-    def _turn_choice(self, pending_plan: _PendingPlan) -> TurnChoice | None:
+    def _turn_choice(self, call: _PendingPlan) -> TurnChoice | None:
         """Return what is remembered of the current turn, None if it is new."""
-        for key in pending_plan.conversation.answer_keys[0]:
-            choice = self._choices.get((key, pending_plan.key[1]))
+        for key in call.conversation.answer_keys[0]:
+            choice = self._choices.get((key, call.turn_key[1]))
             if choice is not None:
                 return choice
         return None
 
-    def _keeps_turn(self, pending_plan: _PendingPlan, current_model: str) -> bool:
+    def _keeps_turn(self, call: _PendingPlan, current_model: str) -> bool:
         """Tell whether a turn that continues stays with the expert that answered in it."""
-        if pending_plan.model is not None or pending_plan.sticky == "call":
-            return False
-        if not pending_plan.is_available(current_model):
+        if call.model is not None or call.sticky == "call" or not call.is_available(current_model):
             return False
         library = self.router.library
-        return meets_requirements(pending_plan.requirements, library, library.index(current_model))
+        return meets_requirements(call.requirements, library, library.index(current_model))
+
+    def _kept_plan(self, call: _PendingPlan, choice: TurnChoice) -> RoutingPlan:
+        """Return the plan of a turn that continues; it is decided only if its expert fails."""
+        return RoutingPlan(
+            choice.name,
+            "kept for the turn",
+            call.turn_key,
+            lambda: self._route_batch([call])[0],
+            call.answer_keys,
+            call.requirements,
+            choice,
+        )
 
     # Routing
 
@@ -323,50 +325,59 @@ class ChatRouter:
             for call, decision in zip(calls, decisions, strict=True)
         ]
 
-    def _plan_for_largest_context(self, pending_plan: _PendingPlan) -> RoutingPlan | None:
+    def _plan_for_largest_context(self, call: _PendingPlan) -> RoutingPlan | None:
         """Plan for a conversation that seems too long for every expert; None if it is not.
 
         The length is an estimate, and the expert itself knows best. So the experts are asked that
         meet everything else, in the order of their context.
         """
-        length, *others = pending_plan.requirements
         library = self.router.library
-        if not discriminating_requirements([length], library):
+        if call.length is None or not discriminating_requirements([call.length], library):
             return None
         try:
-            (decision,) = self._route_batch([replace(pending_plan, requirements=tuple(others))])
+            (decision,) = self._route_batch([replace(call, length=None)])
         except NoExpertError:
             return None
         if decision.default_used:
             return None
-        contexts = {
-            expert.name: library[expert.name].context_length or 0 for expert in decision.ranking
-        }
-        names = sorted(contexts, key=lambda name: -contexts[name])
-        context = (
-            f"about {length.value:,.0f} tokens seem to be more than every model can read; "
-            f"{names[0]} has the largest context, {contexts[names[0]]:,.0f} tokens"
-        )
-        plan = _build_plan(pending_plan, decision)
-        kind: ReasonKind = "asked for" if plan.reason_kind == "asked for" else "routed"
+        contexts = {one.name: library[one.name].context_length or 0 for one in decision.ranking}
+        names = tuple(sorted(contexts, key=lambda name: -contexts[name]))
         return replace(
-            plan, first=names[0], reason_kind=kind, context=context, next_names=tuple(names)
+            _build_plan(replace(call, sticky="turn"), decision),
+            first=names[0],
+            context=f"about {call.length.value:,.0f} tokens seem to be more than every model can "
+            f"read; {names[0]} has the largest context, {contexts[names[0]]:,.0f} tokens",
+            next_names=names,
         )
 
     def _route_batch(self, calls: Sequence[_PendingPlan]) -> list[Decision]:
         return self.router.route_batch(
             [call.conversation.request for call in calls],
             [self._routing_preferences(call) for call in calls],
-            contexts=[_context(call) for call in calls],
+            contexts=[self._context(call) for call in calls],
         )
 
-    def _routing_preferences(self, pending_plan: _PendingPlan) -> Preferences:
+    def _routing_preferences(self, call: _PendingPlan) -> Preferences:
         """Return the preferences of the call, with what the conversation requires."""
-        preferences = pending_plan.preferences
-        requirements = discriminating_requirements(pending_plan.requirements, self.router.library)
+        preferences = call.preferences
+        requirements = discriminating_requirements(call.requirements, self.router.library)
         if not requirements:
             return preferences
         return Preferences(preferences.weights, (*preferences.requirements, *requirements))
+
+    def _context(self, call: _PendingPlan) -> ConversationContext:
+        """Return what the cost of a call depends on, as far as anything asks for the cost."""
+        router = self.router
+        if not router.prompt_flags and not any(
+            needs_token_counts(preferences, router.constraints)
+            for preferences in (router.preferences, call.preferences)
+        ):
+            return ConversationContext(0.0, call.current_model)
+        conversation = call.conversation
+        if call.current_model is None:
+            return ConversationContext(conversation.tokens())
+        cached_tokens = conversation.answered_tokens()
+        return ConversationContext(conversation.tokens(), call.current_model, cached_tokens)
 
 
 _NO_PREFERENCES = Preferences()
@@ -376,19 +387,25 @@ _NO_PREFERENCES = Preferences()
 class _PendingPlan:
     """One call that is not decided yet: what the caller asks for, and what is known about it.
 
-    `model` is the expert that the caller asks for by name. `current_model` is the expert that
-    answered the conversation last. The first of the `requirements` is the length.
+    `length` is required of the context, None if every context is long enough. `model` is the expert
+    that the caller asks for by name. `current_model` is the expert that answered the conversation
+    last.
     """
 
     conversation: Conversation
     preferences: Preferences
-    key: tuple[str, Preferences]
-    tokens: float
-    requirements: tuple[Requirement, ...]
+    turn_key: tuple[str, Preferences]
+    length: Requirement | None
     model: str | None
     sticky: Sticky
     is_available: Availability
     current_model: str | None = None
+
+    @property
+    def requirements(self) -> tuple[Requirement, ...]:
+        """What the conversation requires of any expert."""
+        capabilities = capability_requirements(self.conversation)
+        return capabilities if self.length is None else (self.length, *capabilities)
 
     @property
     def answer_keys(self) -> tuple[str, ...]:
@@ -402,33 +419,25 @@ def _check_sticky(sticky: Sticky) -> Sticky:
     return sticky
 
 
-def _context(call: _PendingPlan) -> ConversationContext:
-    """Return what the cost of a call depends on; only an expert that has answered has a cache."""
-    if call.current_model is None:
-        return ConversationContext(call.tokens)
-    cached_tokens = call.conversation.answered_tokens()
-    return ConversationContext(call.tokens, call.current_model, cached_tokens)
-
-
-def _build_plan(pending_plan: _PendingPlan, decision: Decision) -> RoutingPlan:
-    name, current_model = decision.expert.name, pending_plan.current_model
+def _build_plan(call: _PendingPlan, decision: Decision) -> RoutingPlan:
+    name, current_model = decision.expert.name, call.current_model
     kind: ReasonKind = "routed"
-    if pending_plan.model is not None and not decision.default_used:
+    if call.model is not None and not decision.default_used:
         kind = "asked for"
     elif (
-        pending_plan.sticky == "thread"
+        call.sticky == "thread"
         and current_model is not None
         and _is_ranked(decision, current_model)
-        and pending_plan.is_available(current_model)
+        and call.is_available(current_model)
     ):
         name, kind = current_model, "kept for the thread"
     return RoutingPlan(
         name,
         kind,
-        pending_plan.key,
+        call.turn_key,
         lambda: decision,
-        pending_plan.answer_keys,
-        pending_plan.requirements,
+        call.answer_keys,
+        call.requirements,
     )
 
 
