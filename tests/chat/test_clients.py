@@ -44,6 +44,37 @@ def test_a_client_is_made_by_the_first_call_and_only_once():
     assert clients["a"] is made[0]
 
 
+def test_a_client_that_takes_long_to_make_holds_up_no_other():
+    end = threading.Event()
+
+    def slow():
+        end.wait(10)
+        return Client()
+
+    clients = Clients({"slow": slow, "quick": lambda: Client("quick")})
+    with ThreadPoolExecutor(2) as pool:
+        waiting = pool.submit(clients.get_client, "slow")
+        assert isinstance(pool.submit(clients.get_client, "quick").result(5), Client)
+        assert not waiting.done()
+        end.set()
+
+
+def test_two_pools_over_one_client_know_it_by_the_same_key():
+    client = Client("sk-one")
+    first, second = Clients({"a": client}), Clients({"b": client, "c": Client("sk-two")})
+    assert first.health_key("a") == first.health_key("a") == second.health_key("b")
+    assert second.health_key("b") != second.health_key("c")
+
+
+def test_before_a_client_is_made_its_key_belongs_to_its_pool():
+    clients, others = Clients({"a": lambda: Client("sk")}), Clients({"a": lambda: Client("sk")})
+    assert clients.health_key("a") == clients.health_key("a")
+    assert clients.health_key("a") != others.health_key("a")
+    clients.get_client("a")
+    others.get_client("a")
+    assert clients.health_key("a") == others.health_key("a")
+
+
 def test_a_pool_is_a_mapping_in_the_given_order():
     ready = Client()
     clients = Clients({"b": ready, "a": lambda: Client("x")})

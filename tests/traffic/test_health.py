@@ -247,8 +247,8 @@ def test_a_child_process_knows_the_failures_and_inherits_neither_lock_nor_trial(
 
     context = multiprocessing.get_context("fork")
     receiver, sender = context.Pipe(duplex=False)
+    child = context.Process(target=report, args=(sender,))
     with health._lock:  # another thread of the parent may hold it
-        child = context.Process(target=report, args=(sender,))
         child.start()
     try:
         assert receiver.poll(10), "the child hangs"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from typing_extensions import Self
 from tryage.chat.client_keys import ClientIdentity, client_key
 from tryage.core.redaction import without_secrets
 from tryage.errors import InputError
+from tryage.perception.locks import ForkSafeLock
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable
@@ -54,7 +54,7 @@ class ClientPool(Mapping[str, Any], Generic[C]):
         )
         self._clients: dict[str, C] = {name: sources[name] for name in client_names}
         # One lock for each client: a client that takes long to make must not hold up the others.
-        self._locks = {name: threading.Lock() for name in sources}
+        self._locks = {name: ForkSafeLock() for name in sources}
         self._health_keys: dict[str, Hashable] = {}
 
     @classmethod

@@ -157,7 +157,8 @@ async def arun_with_timeout(call: Callable[[], Awaitable[T]], seconds: float | N
 
 def timeout_error(seconds: float) -> AttemptTimeoutError:
     """Return the error of an attempt that was given up."""
-    return AttemptTimeoutError(f"No answer within {seconds:.3g} seconds.")
+    rounded = float(f"{seconds:.2g}")  # a part of the limit may have passed before the call
+    return AttemptTimeoutError(f"No answer within {rounded:g} seconds.")
 
 
 def _complete(future: Future[Any], call: Callable[[], Any]) -> None:

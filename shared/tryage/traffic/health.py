@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import os
 import random
-import threading
 import time
-import weakref
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -20,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from tryage.core.client_errors import marks_unhealthy, retry_after
 from tryage.core.redaction import describe_error
 from tryage.errors import InputError
+from tryage.perception.locks import ForkSafeLock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
@@ -60,8 +59,7 @@ class HealthRegistry:
             raise InputError(f"A health registry needs a size of at least 1, got {size!r:.80}.")
         self._clock, self._jitter, self._size = clock, jitter or _random_factor, size
         self._failing: OrderedDict[Hashable, _FailingModel] = OrderedDict()
-        self._lock = threading.Lock()
-        _REGISTRIES.add(self)
+        self._lock = ForkSafeLock()
 
     def now(self) -> float:
         """Return the time of the registry's clock, in seconds."""
@@ -84,7 +82,7 @@ class HealthRegistry:
             if model is not None:
                 if not model.is_due(now):
                     return None
-                model.trial_started = now
+                model.trial_started, model.trial_process = now, os.getpid()
             return now
 
     def record_success(self, key: Hashable, started: float | None = None) -> bool:
@@ -172,12 +170,6 @@ class HealthRegistry:
         doubled = FIRST_COOL_DOWN * 2.0 ** min(earlier_failures, _MAX_DOUBLINGS)
         return min(doubled, LONGEST_COOL_DOWN) * self._jitter()
 
-    def _reset_after_fork(self) -> None:
-        """Replace the lock, and end the trials: their threads do not exist in a child process."""
-        self._lock = threading.Lock()
-        for model in self._failing.values():
-            model.trial_started = None
-
 
 _HEALTHY: dict[str, Any] = {
     "state": "healthy",
@@ -191,14 +183,16 @@ _HEALTHY: dict[str, Any] = {
 class _FailingModel:
     """A model whose last counted call failed; times are seconds of the registry's clock.
 
-    `failures` counts failures in a row. From `due` on one call may try the model, and
-    `trial_started` is the time when it began.
+    `failures` counts failures in a row. From `due` on one call may try the model. `trial_started`
+    is the time when it began, and `trial_process` the process that makes it: a child of a fork
+    inherits no calls.
     """
 
     failures: int = 0
     failed_at: float = 0.0
     due: float = 0.0
     trial_started: float | None = None
+    trial_process: int = 0
     error: str = ""
 
     def end_trial(self, started: float | None) -> None:
@@ -213,7 +207,7 @@ class _FailingModel:
     def seconds_until_due(self, now: float) -> float:
         """Return the seconds until a call may try the model."""
         free = self.due
-        if self.trial_started is not None:
+        if self.trial_started is not None and self.trial_process == os.getpid():
             free = max(free, self.trial_started + TRIAL_TIMEOUT)
         return max(free - now, 0.0)
 
@@ -238,15 +232,6 @@ def _bounded(seconds: float | None) -> float:
 def _random_factor() -> float:
     return random.uniform(0.8, 1.2)  # noqa: S311 - spreads retries, and guards no secret
 
-
-def _reset_registries() -> None:
-    for registry in list(_REGISTRIES):
-        registry._reset_after_fork()  # noqa: SLF001 - a function of this module
-
-
-_REGISTRIES: weakref.WeakSet[HealthRegistry] = weakref.WeakSet()
-if hasattr(os, "register_at_fork"):  # Windows has no fork
-    os.register_at_fork(after_in_child=_reset_registries)
 
 _PROCESS_HEALTH = HealthRegistry()
 
