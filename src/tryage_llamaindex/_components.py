@@ -7,8 +7,10 @@ nothing is guessed from the text of a prompt, and users' subclasses are recogniz
 
 from __future__ import annotations
 
+import inspect
 import threading
 import weakref
+from collections import ChainMap
 from dataclasses import dataclass
 from types import GeneratorType
 from typing import TYPE_CHECKING, Any
@@ -19,6 +21,7 @@ from llama_index.core.base.base_selector import BaseSelector
 from llama_index.core.chat_engine.types import BaseChatEngine
 from llama_index.core.indices.query.query_transform.base import BaseQueryTransform
 from llama_index.core.postprocessor.types import BaseNodePostprocessor
+from llama_index.core.program import FunctionCallingProgram, LLMTextCompletionProgram
 from llama_index.core.question_gen.types import BaseQuestionGenerator
 from llama_index.core.response_synthesizers import BaseSynthesizer
 from llama_index.core.schema import QueryBundle, TransformComponent
@@ -29,7 +32,6 @@ from llama_index_instrumentation.span_handlers import BaseSpanHandler
 from pydantic import PrivateAttr
 
 if TYPE_CHECKING:
-    import inspect
     from collections.abc import Mapping
 
 _COMPONENT_TYPES = (
@@ -44,6 +46,9 @@ _COMPONENT_TYPES = (
     BaseNodePostprocessor,
     TransformComponent,
 )
+
+# LlamaIndex opens a span for `__call__` of a program alone.
+_METHODS_WITHOUT_SPAN = ("acall", "stream_call", "astream_call")
 
 # The arguments that hold the query of a component, in the order of their search.
 _QUERY_ARGUMENTS = ("query_bundle", "query_str", "str_or_query_bundle", "query", "message")
@@ -80,9 +85,9 @@ class ComponentSpanHandler(BaseSpanHandler[_ComponentSpan]):
         """Return the name under which LlamaIndex knows the class."""
         return "ComponentSpanHandler"
 
-    def component(self, llm: object) -> Component | None:
-        """Return the component that calls this LLM now, None if the caller is no component."""
-        return self._running_program(llm) or self._span_component(active_span_id.get())
+    def current_component(self) -> Component | None:
+        """Return the component that runs this code, None if there is none."""
+        return self._streaming_component() or self._span_component(active_span_id.get())
 
     def new_span(
         self,
@@ -96,7 +101,7 @@ class ComponentSpanHandler(BaseSpanHandler[_ComponentSpan]):
         """Return the span of a component, or of a step within it."""
         component = self._span_component(parent_span_id)
         if isinstance(instance, _COMPONENT_TYPES):
-            component = Component(instance, _find_query(bound_args.arguments))
+            component = Component(instance, _find_query(instance, bound_args.arguments))
         if component is None:
             return None
         return _ComponentSpan(id_=id_, parent_id=parent_span_id, component=component)
@@ -131,20 +136,16 @@ class ComponentSpanHandler(BaseSpanHandler[_ComponentSpan]):
         span = self.open_spans.get(span_id or "")
         return None if span is None else span.component
 
-    def _running_program(self, llm: object) -> Component | None:
-        """Return the program whose stream is being read now and calls this LLM.
-
-        Several threads may read streams at once. Then it is unknown which one calls.
-        """
+    def _streaming_component(self) -> Component | None:
+        """Return the component whose stream this thread is reading, None if there is none."""
         if not self._lazy_components:
             return None
         with self.lock:
-            running = [
-                component
-                for stream, component in self._lazy_components.items()
-                if stream.gi_running and getattr(component.instance, "_llm", None) is llm
-            ]
-        return running[0] if len(running) == 1 else None
+            components = {stream.gi_frame: one for stream, one in self._lazy_components.items()}
+        frame = inspect.currentframe()
+        while frame is not None and frame not in components:
+            frame = frame.f_back
+        return None if frame is None else components[frame]
 
 
 _handler = ComponentSpanHandler()
@@ -155,20 +156,30 @@ def observe_components() -> None:
     """Add the handler to LlamaIndex's root dispatcher, once for a process."""
     root = get_dispatcher()
     with _handler_lock:
-        if not any(handler is _handler for handler in root.span_handlers):
-            root.add_span_handler(_handler)
+        if any(handler is _handler for handler in root.span_handlers):
+            return
+        root.add_span_handler(_handler)
+        for program in (FunctionCallingProgram, LLMTextCompletionProgram):
+            dispatcher = get_dispatcher(program.__module__)
+            for name in _METHODS_WITHOUT_SPAN:
+                setattr(program, name, dispatcher.span(getattr(program, name)))
 
 
-def current_component(llm: object) -> Component | None:
-    """Return the component that calls this LLM now, None if the caller is no component."""
-    return _handler.component(llm)
+def current_component() -> Component | None:
+    """Return the component of LlamaIndex that runs this code, None if there is none."""
+    return _handler.current_component()
 
 
-def _find_query(arguments: Mapping[str, Any]) -> str | None:
-    """Return the query among the arguments of a method, None if there is none."""
-    all_arguments = {**arguments, **arguments.get("kwargs", {})}
+def _find_query(component: object, arguments: Mapping[str, Any]) -> str | None:
+    """Return the query among the arguments of a component's method, None if there is none."""
+    if isinstance(component, BasePydanticProgram):
+        # The arguments fill a template; an engine has filled in the query before.
+        prompt = getattr(component, "prompt", None)
+        values = ChainMap(arguments.get("kwargs", {}), getattr(prompt, "kwargs", {}))
+        query = values.get("query_str")
+        return query if isinstance(query, str) else None
     for name in _QUERY_ARGUMENTS:
-        query = all_arguments.get(name)
+        query = arguments.get(name)
         if isinstance(query, QueryBundle):
             return query.query_str
         if isinstance(query, str):

@@ -209,7 +209,7 @@ class TryageLLM(LLMChatMixin, ToolChatMixin, StructuredPredictMixin, RoutingFiel
         return prepare_call(
             call,
             current_settings(self._scope),
-            current_component(self),
+            current_component(),
             self._policies,
             max(self.metadata.num_output, 0),
         )

@@ -1,4 +1,4 @@
-"""`with llm.using(...)` reaches every call in the block: engines, agents, their threads and tasks."""
+"""`with llm.using(...)` reaches every call in the block: engines, agents, threads and tasks."""
 
 from __future__ import annotations
 
@@ -69,7 +69,9 @@ async def test_parallel_tasks_of_an_engine_obey_the_block(llm):
     assert {record["model"] for record in records} == {"big"}
 
 
-@pytest.mark.parametrize("mode", ["simple", "context", "condense_plus_context", "condense_question"])
+@pytest.mark.parametrize(
+    "mode", ["simple", "context", "condense_plus_context", "condense_question"]
+)
 async def test_chat_engines_obey_the_block(llm, index, mode):
     chat = index.as_chat_engine(mode, llm=llm)
     with llm.using(preferences=ONLY_BIG):
@@ -239,7 +241,7 @@ def test_a_block_for_an_unknown_model_is_refused(llm):
 
 
 def test_a_misspelt_setting_is_refused_with_the_nearest_name(small):
-    with pytest.raises(InputError, match="'preferrences'.*preferences"):
+    with pytest.raises(InputError, match=r"'preferrences'.*preferences"):
         TryageLLM.from_llms([small], preferrences=ONLY_BIG)
     with pytest.raises(TypeError):
         TryageLLM.from_llms([ScriptedLLM()]).using(querry="x")
