@@ -26,7 +26,7 @@ from tryage.core.preferences import Preferences
 from tryage.core.request import merge_preferences
 from tryage.core.token_estimate import estimate_tokens
 from tryage.errors import CatalogueError
-from tryage.perception.fork_safe_lock import ForkSafeLock
+from tryage.perception.locks import ForkSafeLock
 from tryage.perception.wrappers import DeduplicatedPerception
 from tryage.router import Router
 
