@@ -282,6 +282,17 @@ def test_a_malformed_requirement_is_refused(parts: tuple[Any, Any, Any]) -> None
     [
         [],
         {"weight": {}},
+        1,
+        None,
+        "max_cost",
+        {"requirements": 1},
+        {"requirements": None},
+        {"requirements": "cost"},
+        {"requirements": {}},
+        {"requirements": {"field": "cost", "op": "<=", "value": 1}},
+        {"requirements": [1, None]},
+        {"weights": [["cost", 1]]},
+        {"weights": {"cost": None}},
         {"requirements": [{"field": "cost"}]},
         {"requirements": [{"field": "released", "op": ">=", "value": "soon"}]},
     ],
@@ -289,6 +300,53 @@ def test_a_malformed_requirement_is_refused(parts: tuple[Any, Any, Any]) -> None
 def test_a_malformed_dict_is_refused(data: Any) -> None:
     with pytest.raises(InputError):
         Preferences.from_dict(data)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda part: st.lists(part, max_size=3) | st.dictionaries(st.text(max_size=4), part),
+    max_leaves=8,
+)
+FIELDS = st.sampled_from(["cost", "parameters", "released", "license", "name", "capabilities"])
+ROWS = st.fixed_dictionaries(
+    {"field": FIELDS | JSON, "op": st.sampled_from(["<", "<=", "==", "in", "has"]), "value": JSON},
+    optional={"unknown_passes": JSON},
+)
+
+
+@given(
+    st.fixed_dictionaries(
+        {}, optional={"weights": JSON, "requirements": JSON | st.lists(ROWS | JSON, max_size=3)}
+    )
+    | JSON
+)
+def test_any_json_is_read_or_refused_in_one_way(data: Any) -> None:
+    try:
+        preferences = Preferences.from_dict(data)
+    except InputError:
+        return
+    assert Preferences.from_dict(preferences.to_dict()) == preferences
+
+
+def test_nesting_and_size_do_not_break_the_message() -> None:
+    deep: Any = []
+    for _ in range(5_000):
+        deep = [deep]
+    for data in (
+        {"requirements": [deep]},
+        {"weights": deep},
+        [deep],
+        {"requirements": ["x" * 10**6]},
+    ):
+        with pytest.raises(InputError) as caught:
+            Preferences.from_dict(data)  # type: ignore[arg-type]
+        assert len(str(caught.value)) < 600
+
+
+@pytest.mark.parametrize("requirements", [1, None, "cost", {}, Requirement("cost", "<", 1)])
+def test_requirements_that_are_not_a_list_are_refused(requirements: Any) -> None:
+    with pytest.raises(InputError, match="requirements must be a list of Requirement"):
+        Preferences(requirements=requirements)
 
 
 def test_weights_are_copied() -> None:

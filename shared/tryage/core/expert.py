@@ -7,7 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from tryage.core.validation import NUMBER_RANGES, check_field, check_number, did_you_mean
+from tryage.core.validation import (
+    NUMBER_RANGES,
+    check_field,
+    check_number,
+    did_you_mean,
+    preview,
+)
 from tryage.errors import InputError
 
 _OBJECT_FIELDS = ("aliases", "license", "capabilities", "metadata")
@@ -48,7 +54,9 @@ class Expert:
     def __post_init__(self) -> None:
         """Check every field and convert it to its standard form (tuple, lower case, float)."""
         if not isinstance(self.name, str) or not self.name.strip():
-            raise InputError(f"An expert's name must be a non-empty string, got {self.name!r:.80}.")
+            raise InputError(
+                f"An expert's name must be a non-empty string, got {preview(self.name)}."
+            )
         for name, (low, high) in NUMBER_RANGES.items():
             value = getattr(self, name)
             if value is not None and name != "released":
@@ -107,7 +115,9 @@ def _check_date(value: object) -> datetime.date | None:
         return value.date()
     if value is None or isinstance(value, datetime.date):
         return value
-    raise InputError(f"released must be a datetime.date, got {type(value).__name__} {value!r:.80}.")
+    raise InputError(
+        f"released must be a datetime.date, got {type(value).__name__} {preview(value)}."
+    )
 
 
 def _to_json_value(value: object) -> object:

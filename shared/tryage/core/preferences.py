@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from tryage.core.validation import NUMBER_RANGES, check_number, check_strings, did_you_mean
+from tryage.core.validation import (
+    NUMBER_RANGES,
+    check_number,
+    check_strings,
+    did_you_mean,
+    preview,
+)
 from tryage.errors import InputError
 
 if TYPE_CHECKING:
@@ -129,8 +135,13 @@ class Preferences:
             InputError: an unknown key, or a malformed value.
         """
         if not isinstance(data, Mapping) or not set(data) <= {"weights", "requirements"}:
-            raise InputError(f"Preferences must be {{weights, requirements}}, got {data!r:.200}.")
+            raise InputError(f"Preferences must be {{weights, requirements}}, got {preview(data)}.")
         rows = data.get("requirements", ())
+        if not isinstance(rows, (list, tuple)):
+            raise InputError(
+                "requirements must be a list of {field, op, value}, such as [{'field': 'cost', "
+                f"'op': '<=', 'value': 0.01}}], got {preview(rows)}."
+            )
         return cls(data.get("weights"), [Requirement.from_dict(row) for row in rows])
 
 
@@ -139,21 +150,24 @@ def _check_weights(weights: Mapping[str, float] | None) -> dict[str, float]:
     if weights is None:
         return {}
     if not isinstance(weights, Mapping):
-        raise InputError(f"weights must be a dict such as {{'cost': 0.3}}, got {weights!r:.80}.")
+        raise InputError(f"weights must be a dict such as {{'cost': 0.3}}, got {preview(weights)}.")
     for name in weights:
         if not isinstance(name, str) or not name.strip():
-            raise InputError(f"A weight needs the name of a constraint, got {name!r:.80}.")
+            raise InputError(f"A weight needs the name of a constraint, got {preview(name)}.")
     return {name: check_number(f"weight of {name}", value) for name, value in weights.items()}
 
 
 def _check_requirements(requirements: Iterable[Requirement]) -> tuple[Requirement, ...]:
     """Return the requirements as a tuple, or raise `InputError`."""
-    if isinstance(requirements, (str, Mapping, Requirement)):
-        raise InputError(f"requirements must be a list of Requirement, got {requirements!r:.80}.")
+    is_list = isinstance(requirements, Iterable) and not isinstance(requirements, (str, Mapping))
+    if not is_list:
+        raise InputError(
+            f"requirements must be a list of Requirement, got {preview(requirements)}."
+        )
     found = tuple(requirements)
     for item in found:
         if not isinstance(item, Requirement):
-            raise InputError(f"requirements must hold Requirement, got {item!r:.80}.")
+            raise InputError(f"requirements must hold Requirement, got {preview(item)}.")
     return found
 
 
@@ -211,7 +225,9 @@ class Requirement:
             if isinstance(self.value, datetime.datetime):
                 return self.value.date()
             if not isinstance(self.value, datetime.date):
-                raise InputError(f"released must be compared with a date, got {self.value!r:.80}.")
+                raise InputError(
+                    f"released must be compared with a date, got {preview(self.value)}."
+                )
             return self.value
         return check_number(self.field, self.value, *NUMBER_RANGES.get(self.field, (0.0, np.inf)))
 
@@ -311,7 +327,7 @@ class Requirement:
             InputError: not a mapping of field, op and value, or a wrong value.
         """
         if not isinstance(data, Mapping) or set(data) - {"unknown_passes"} != _REQUIREMENT_KEYS:
-            raise InputError(f"A requirement must be {{field, op, value}}, got {data!r:.200}.")
+            raise InputError(f"A requirement must be {{field, op, value}}, got {preview(data)}.")
         value = data["value"]
         if data["field"] == "released" and isinstance(value, str):
             try:

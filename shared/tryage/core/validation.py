@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import math
+import reprlib
 from collections.abc import Collection, Iterable, Mapping
 from difflib import get_close_matches
 from importlib.util import find_spec
@@ -16,6 +17,9 @@ from tryage.errors import InputError, MissingExtraError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+_PREVIEW = reprlib.Repr()
+_PREVIEW.maxlevel, _PREVIEW.maxstring, _PREVIEW.maxother = 4, 80, 80
 
 _ANY_RANGE = (-math.inf, math.inf)
 _NON_NEGATIVE = (0.0, math.inf)
@@ -36,6 +40,11 @@ NUMBER_RANGES: Mapping[str, tuple[float, float]] = {
     "downloads": _NON_NEGATIVE,
     "context_length": _NON_NEGATIVE,
 }
+
+
+def preview(value: object) -> str:
+    """Return the `repr` of any value, shortened, for a message; nesting and size are bounded."""
+    return _PREVIEW.repr(value)[:200]
 
 
 def did_you_mean(word: str, choices: Iterable[str], limit: int = 3) -> str:
@@ -67,7 +76,7 @@ def check_bools(**values: object) -> None:
     """
     for name, value in values.items():
         if not isinstance(value, bool):
-            raise InputError(f"{name} is {value!r:.80}; expected True or False.")
+            raise InputError(f"{name} is {preview(value)}; expected True or False.")
 
 
 def check_number(name: str, value: object, low: float = 0.0, high: float = math.inf) -> float:
@@ -77,7 +86,7 @@ def check_number(name: str, value: object, low: float = 0.0, high: float = math.
         InputError: not a real number, NaN, infinite or out of range.
     """
     if isinstance(value, bool) or not isinstance(value, Real):
-        raise InputError(f"{name} must be a number, got {type(value).__name__} {value!r:.80}.")
+        raise InputError(f"{name} must be a number, got {type(value).__name__} {preview(value)}.")
     result = _to_float(value)
     if not math.isfinite(result) or not low <= result <= high:
         raise InputError(
@@ -93,11 +102,11 @@ def check_strings(name: str, value: object) -> tuple[str, ...]:
         InputError: a single string, not a collection, or an item that is not a non-empty string.
     """
     if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Iterable):
-        raise InputError(f"{name} must be a list of strings, got {value!r:.80}. Write [...].")
+        raise InputError(f"{name} must be a list of strings, got {preview(value)}. Write [...].")
     items = tuple(sorted(value) if isinstance(value, (set, frozenset)) else value)
     for item in items:
         if not isinstance(item, str) or not item.strip():
-            raise InputError(f"{name} must hold non-empty strings, got {item!r:.80}.")
+            raise InputError(f"{name} must hold non-empty strings, got {preview(item)}.")
     return items
 
 
@@ -118,7 +127,7 @@ def check_field(name: str, value: object) -> Any:  # noqa: ANN401 - the type dep
             raise InputError(f"metadata must be a dict, got {type(value).__name__}.")
         return dict(value)
     if not isinstance(value, str) or not value.strip():
-        raise InputError(f"license must be a string such as 'apache-2.0', got {value!r:.80}.")
+        raise InputError(f"license must be a string such as 'apache-2.0', got {preview(value)}.")
     return value.strip().lower()
 
 
@@ -202,7 +211,7 @@ def _parse_cell(name: str, value: object) -> float:
     if name == "released" and isinstance(value, datetime.date):
         return float(value.toordinal())
     if isinstance(value, bool) or not isinstance(value, Real):
-        raise InputError(f"Column {name} holds {value!r:.80}; expected a number or None.")
+        raise InputError(f"Column {name} holds {preview(value)}; expected a number or None.")
     return _to_float(value)
 
 
