@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import datetime
 import pickle
+import sqlite3
 
 import pytest
 
-from tryage import Library
+from tryage import Library, Router
 from tryage.errors import HubAccessError, HubError, HubOfflineError, InputError, LibraryError
+from tryage.hub import catalog_schema
+from tryage.hub.catalog import Catalogue
 from tryage.hub.settings import HubSettings
 from tryage.testing import LocalHub
 from tryage.testing.hub import ServerError, Unauthorized
@@ -184,3 +187,47 @@ def test_the_origin_of_a_library_holds_no_token(catalogue, hub):
     back = pickle.loads(pickle.dumps(library))  # noqa: S301 - our own
     assert back.origin == library.origin
     assert hub.token.encode() not in pickle.dumps(library)
+
+
+def test_a_home_that_cannot_be_written_is_a_warning_and_the_catalogue_is_used(
+    hub, settings, tmp_path, monkeypatch
+):
+    path = tmp_path / "home" / "catalogue.sqlite"
+    with Catalogue(path) as catalogue:
+        router = Router.from_hub(CHAT, catalogue=catalogue, settings=settings, limit=5)
+    forbid_writing(monkeypatch)
+    with pytest.warns(UserWarning, match="The catalogue could not be updated"):
+        refreshed = router.refresh(settings)
+    assert refreshed.library.names == router.library.names
+    hub.close()
+
+
+def forbid_writing(monkeypatch):
+    """Let SQLite open every file as on a read-only disk; root could write to a read-only folder."""
+    opened = catalog_schema._open
+
+    def open_read_only(path, mode):
+        if mode == "rwc":
+            raise sqlite3.OperationalError("attempt to write a readonly database")
+        return opened(path, mode)
+
+    monkeypatch.setattr(catalog_schema, "_open", open_read_only)
+
+
+def test_the_message_about_an_empty_catalogue_has_its_full_stops(catalogue, hub):
+    offline = HubSettings(endpoint=hub.url, offline=True)
+    with pytest.raises(HubOfflineError, match=r"was not asked\. Run `tryage hub sync`"):
+        Library.from_hub(CHAT, catalogue=catalogue, settings=offline)
+
+
+def test_a_query_that_was_asked_under_a_clock_that_was_ahead_is_asked_again(load, catalogue, hub):
+    load(limit=300)
+    key = next(
+        name for (name,) in catalogue.connection().execute("SELECT name FROM state")
+        if name.startswith("asked:")
+    )  # fmt: skip
+    state = catalogue.get_state(key)
+    catalogue.set_state({key: {**state, "at": state["at"] + 365 * 86_400}})
+    count = len(hub.requests)
+    load(limit=300)
+    assert len(hub.requests) > count

@@ -12,6 +12,7 @@ import pytest
 from tryage.errors import CatalogueError, HubAccessError, HubError, HubOfflineError, InputError
 from tryage.hub.catalog import Catalogue
 from tryage.hub.catalog_query import Query
+from tryage.hub.catalog_schema import transaction
 from tryage.hub.catalog_sync import LOCK_HOLDER, sync, sync_lock
 from tryage.hub.sync_stages import utc_now
 from tryage.testing.hub import Gated
@@ -80,6 +81,28 @@ def test_changes_without_a_modification_wait_for_the_next_listing(hub, client, c
     sync(client(hub), catalogue, clock=lambda: tomorrow)
     assert catalogue.get("org/m3").downloads == 5_000
     assert catalogue.deleted_at("org/m9") is not None
+
+
+def test_a_sync_under_a_clock_that_was_a_year_ahead_is_corrected_by_the_next(
+    hub, client, catalogue
+):
+    ahead = utc_now() + datetime.timedelta(days=365)
+    sync(client(hub), catalogue, clock=lambda: ahead)
+    # Pages have the time of the process, so their records are moved by hand.
+    with transaction(catalogue.connection()):
+        catalogue.connection().execute("UPDATE models SET seen = seen + 365 * 86400")
+    hub.update("org/m3", downloads=5_000)
+    hub.update("org/m1", tags=["license:gemma"])
+    hub.remove("org/m9")
+    done = sync(client(hub), catalogue)
+    assert done.changed == 1
+    assert done.deleted == 1
+    assert catalogue.get("org/m3").downloads == 5_000
+    assert catalogue.get("org/m1").value("license") == "gemma"
+    assert catalogue.deleted_at("org/m9") is not None
+    (latest,) = catalogue.connection().execute("SELECT max(seen) FROM models").fetchone()
+    assert latest <= utc_now().timestamp()
+    assert catalogue.synced_at <= utc_now()
 
 
 def test_an_empty_hub_makes_an_empty_catalogue(hub, client, catalogue):

@@ -235,6 +235,22 @@ def test_a_fault_that_stays_is_its_own_clear_error(hub, fault, error):
     assert len(hub.requests) == 3
 
 
+def test_a_person_who_waits_is_told_why_from_the_second_failure_on(hub, caplog):
+    hub.fail(ServerError(503), times=None)
+    with pytest.raises(errors.HubError):
+        ask(at(hub, retries=3), "pages")
+    told = [record.getMessage() for record in caplog.records if record.name == "tryage.hub"]
+    assert len(told) == 2
+    assert all("503" in text and "the next attempt is in" in text for text in told)
+    assert all(at(hub).token is None or at(hub).token not in text for text in told)
+
+
+def test_a_person_who_waits_for_the_quota_is_told_so(hub, caplog):
+    hub.fail(TooManyRequests(after=40), times=2)
+    ask(at(hub), "model", NAMES[0])
+    assert any("the next attempt is in 40.0 s" in record.getMessage() for record in caplog.records)
+
+
 def test_the_client_waits_as_long_as_the_hub_says(hub):
     hub.fail(TooManyRequests(after=40))
     clock = Clock()

@@ -18,6 +18,7 @@ from tryage.core.validation import (
     check_object_column,
     check_strings,
     did_you_mean,
+    preview,
 )
 from tryage.errors import InputError, LibraryError
 
@@ -106,6 +107,26 @@ class Library:
         library: Library = load_library(query, catalogue, settings)
         return library
 
+    def explain_missing(self) -> str:
+        """Return which models `from_hub` left out because something about them is unknown, and why.
+
+        It reads the catalogue as it is now.
+
+        Raises:
+            InputError: the library does not come from `from_hub`, or it is a subset of one.
+            CatalogueError: the catalogue cannot be read.
+        """
+        origin = self.origin
+        if origin is None or origin.query is None:
+            raise InputError(
+                "Only a library made by Library.from_hub knows what was left out, not a subset of "
+                "it: ask the whole library."
+            )
+        # Imported by name, for the same reason as in `from_hub`.
+        explain_missing = import_module("tryage.hub.candidates").explain_missing
+        explanation: str = explain_missing(origin.query, origin.path)
+        return explanation
+
     @classmethod
     def from_dicts(cls, rows: Iterable[Mapping[str, Any]]) -> Library:
         """Build a library from the dicts that `to_dicts` returned.
@@ -114,6 +135,8 @@ class Library:
             InputError: a malformed row.
             LibraryError: no row, or names or aliases that clash.
         """
+        if isinstance(rows, (str, bytes, Mapping)) or not isinstance(rows, Iterable):
+            raise InputError(f"A library is read from a list of dicts, got {preview(rows)}.")
         return cls([Expert.from_dict(row) for row in rows])
 
     @property

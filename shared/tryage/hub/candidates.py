@@ -131,7 +131,7 @@ def _has_too_few(catalogue: Catalogue, query: Query) -> bool:
 def _is_recent(last_fetch: Mapping[str, Any]) -> bool:
     """Return whether the Hub was asked within the last day; a time in the future is wrong."""
     age = datetime.now(timezone.utc).timestamp() - last_fetch["at"]
-    return 0 <= age <= REFETCH_INTERVAL.total_seconds()
+    return bool(0 <= age <= REFETCH_INTERVAL.total_seconds())
 
 
 def _is_outdated(catalogue: Catalogue, query: Query, newer_than: datetime) -> bool:
@@ -153,14 +153,13 @@ def _fetch_if_needed(
 
 def _fetch_bases(catalogue: Catalogue, query: Query, settings: HubSettings) -> None:
     """Fetch the bases that licences need, at most once a day for a query."""
-    key = _state_key(query).replace("asked:", "bases:", 1)
-    last_fetch = catalogue.get_state(key)
+    last_fetch = catalogue.get_state(_bases_key(query))
     if (last_fetch is None or not _is_recent(last_fetch)) and license_bases.missing_bases(
         catalogue, query
     ):
         with HubClient(settings) as client:
             license_bases.fetch_missing_bases(client, catalogue, query)
-        catalogue.set_state({key: {"at": datetime.now(timezone.utc).timestamp()}})
+        catalogue.set_state({_bases_key(query): {"at": datetime.now(timezone.utc).timestamp()}})
 
 
 def _fetch(catalogue: Catalogue, query: Query, settings: HubSettings) -> None:
@@ -178,7 +177,7 @@ def _fetch(catalogue: Catalogue, query: Query, settings: HubSettings) -> None:
             ]
             is_complete = all(completions)
     state = {"at": started_at, "most": query.limit, "ended": is_complete}
-    catalogue.set_state({_state_key(query): state})
+    catalogue.set_state({_state_key(query): state, _bases_key(query): {"at": started_at}})
 
 
 def _fetch_served(client: HubClient, catalogue: Catalogue, query: Query) -> None:
@@ -202,12 +201,10 @@ def _fetch_listing(
         gated=query.gated,
         page_size=1_000 if query.limit is None else min(max(query.limit, _MIN_PAGE_SIZE), 1_000),
     )
-    absent_bases: set[str] = set()
+    bases: set[str] = set()
     for page in islice(pages, MAX_PAGES):
         catalogue.put(_parse_page(page))
-        absent_bases.update(
-            license_bases.fetch_missing_bases(client, catalogue, license_query, absent_bases)
-        )
+        bases = license_bases.fetch_missing_bases(client, catalogue, license_query, bases)
         if page.next_cursor is None:
             return True
         if query.limit is not None and catalogue.count(license_query) >= query.limit:
@@ -264,3 +261,7 @@ def _state_key(query: Query) -> str:
     conditions = asdict(replace(query, limit=None))
     nonempty = {name: value for name, value in conditions.items() if value not in (None, ())}
     return "asked:" + json.dumps(nonempty, sort_keys=True, default=str)
+
+
+def _bases_key(query: Query) -> str:
+    return _state_key(query).replace("asked:", "bases:", 1)

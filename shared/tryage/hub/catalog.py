@@ -76,17 +76,21 @@ class Catalogue:
 
     # --- writing ----------------------------------------------------------------------------
 
-    def put(self, models: Iterable[Model]) -> ChangeCounts:
+    def put(
+        self, models: Iterable[Model], former_names: Mapping[str, str] | None = None
+    ) -> ChangeCounts:
         """Write models by their `_id`, all or none, and update their descendants.
 
-        A newer record in the catalogue stays. Returns how many models were new, changed, renamed
-        and deleted.
+        A newer record in the catalogue stays. `former_names` maps an earlier name of a model to its
+        `_id`. Returns how many models were new, changed, renamed and deleted.
         """
         database = self.connection()
         with catalog_schema.wrap_sqlite_errors(self.path), catalog_schema.transaction(database):
             writer = CatalogWriter(database)
             for model in models:
                 writer.write_model(model)
+            for name, key in (former_names or {}).items():
+                writer.add_alias(name, key)
             return writer.propagate()
 
     # --- reading ----------------------------------------------------------------------------
@@ -105,7 +109,12 @@ class Catalogue:
             catalog_schema.read_transaction(database),
         ):
             row = catalog_schema.find_row(database, name, name)
-            return None if row is None else InheritanceResolver(database).resolve(row)
+            if row is None:
+                return None
+            model = InheritanceResolver(database).resolve(row)
+            with catalog_schema.damaged_values():
+                model.check_types()
+            return model
 
     def deleted_at(self, name: str) -> datetime | None:
         """Return the time from which a model counts as deleted from the Hub; None if it is not."""
@@ -117,7 +126,11 @@ class Catalogue:
 
     def search(self, query: Query | None = None) -> list[CatalogRow]:
         """Return the models that fit, in the order of `query.sort`; all models by default."""
-        return [CatalogRow(*row) for row in self._rows(query or Query(), CatalogRow._fields)]
+        rows = [CatalogRow(*row) for row in self._rows(query or Query(), CatalogRow._fields)]
+        with catalog_schema.wrap_sqlite_errors(self.path), catalog_schema.damaged_values():
+            for row in rows:
+                row.check_types()
+        return rows
 
     def count(self, query: Query | None = None) -> int:
         """Return how many models fit, ignoring the limit of the query."""
@@ -149,7 +162,8 @@ class Catalogue:
         rows = self._rows(
             query or Query(), ("name", "license", "capabilities", BASES_SQL, *NUMERIC_COLUMNS)
         )
-        return rows_to_library(rows)
+        with catalog_schema.wrap_sqlite_errors(self.path), catalog_schema.damaged_values():
+            return rows_to_library(rows)
 
     def suggest_names(self, name: str) -> str:
         """Return " Did you mean a, b?" with the most similar names, or ""."""
@@ -171,13 +185,21 @@ class Catalogue:
         with catalog_schema.wrap_sqlite_errors(self.path):
             return [row[0] for row in self.connection().execute(sql)]
 
-    def _rows(self, query: Query, columns: Sequence[str]) -> Iterator[tuple[Any, ...]]:
+    def unknown_rows(self, query: Query, columns: Sequence[str]) -> list[tuple[Any, ...]]:
+        """Return columns of the models that would fit if what is unknown about them were so."""
+        return list(self._rows(query, columns, unknown=True))
+
+    def _rows(
+        self, query: Query, columns: Sequence[str], *, unknown: bool = False
+    ) -> Iterator[tuple[Any, ...]]:
         database = self.connection()
         with catalog_schema.wrap_sqlite_errors(self.path):
             selective_tag = next(
                 (tag for tag in query.tags if self._is_selective(database, tag)), None
             )
-            yield from database.execute(*build_select(query, columns, selective_tag))
+            yield from database.execute(
+                *build_select(query, columns, selective_tag, unknown=unknown)
+            )
 
     def _is_selective(self, database: sqlite3.Connection, tag: str) -> bool:
         (count,) = database.execute(_COUNT_TAG_SQL, (tag, SELECTIVE_TAG_LIMIT + 1)).fetchone()
@@ -189,7 +211,8 @@ class Catalogue:
     def synced_at(self) -> datetime | None:
         """When the last complete sync began (UTC); None when there was none."""
         seconds = self.get_state("synced")
-        return None if seconds is None else _to_datetime(seconds)
+        with catalog_schema.wrap_sqlite_errors(self.path), catalog_schema.damaged_values():
+            return None if seconds is None else _to_datetime(seconds)
 
     def age(self, now: datetime | None = None) -> timedelta | None:
         """Return the time since the last complete sync began, at least zero; None without one."""

@@ -105,6 +105,11 @@ class Query:
             raise InputError(f"limit must be at least 1, got {limit}.")
 
 
+_TEXT_COLUMNS = frozenset(
+    ("name", "key", "author", "task", "license", "capabilities", "gated", "provider")
+)
+
+
 class CatalogRow(NamedTuple):
     """The resolved columns of one model, None where unknown; `Catalogue.get` has the facts.
 
@@ -133,15 +138,35 @@ class CatalogRow(NamedTuple):
     modified: float | None
     seen: float
 
+    def check_types(self) -> None:
+        """Check the types of the values, which SQLite does not.
+
+        Raises:
+            TypeError, ValueError: a value of the wrong type, or a time out of range.
+        """
+        for name, value in zip(self._fields, self, strict=True):
+            is_valid = isinstance(value, str if name in _TEXT_COLUMNS else (int, float))
+            if not is_valid and (value is not None or name in ("name", "key", "seen")):
+                raise TypeError(f"{name} is a {type(value).__name__}")
+        if self.released is not None:
+            datetime.date.fromordinal(self.released)
+        for seconds in (self.modified, self.seen):
+            datetime.datetime.fromtimestamp(seconds or 0, datetime.timezone.utc)
+
 
 def build_select(
-    query: Query, columns: Sequence[str], selective_tag: str | None = None
+    query: Query,
+    columns: Sequence[str],
+    selective_tag: str | None = None,
+    *,
+    unknown: bool = False,
 ) -> tuple[str, list[Any]]:
     """Return the SQL that reads these columns of the models that fit, and its parameters.
 
-    `selective_tag` is the one of `query.tags` to look up first, when few models have it.
+    `selective_tag` is the one of `query.tags` to look up first, when few models have it. With
+    `unknown`, the models of which it is not known whether they fit instead.
     """
-    conditions, values = _where(query)
+    conditions, values = _where(query, unknown=unknown)
     source = f"models {_index_hint(query)}"
     if selective_tag is not None:
         source = "tagged CROSS JOIN models ON models.id = tagged.model"  # CROSS fixes this order
@@ -163,13 +188,46 @@ def build_select(
     return sql, values
 
 
-def _where(query: Query) -> tuple[list[str], list[Any]]:
-    """Return the conditions on columns and their values; NULL fails every condition."""
+def _where(query: Query, *, unknown: bool) -> tuple[list[str], list[Any]]:
+    """Return the conditions on columns and their values; NULL fails every condition.
+
+    With `unknown`, NULL meets the conditions on facts, and one of these facts must be NULL.
+    """
+    conditions, values = _where_certain(query)
+    fact_conditions, fact_values = _where_facts(query)
+    if unknown:
+        columns = fact_columns(query)
+        conditions += [
+            f"({condition} OR {condition.split()[0]} IS NULL)" for condition in fact_conditions
+        ]
+        unknown_facts = [f"models.{column} IS NULL" for column in columns]
+        conditions.append(f"({' OR '.join(unknown_facts) or 0})")
+    else:
+        conditions += fact_conditions
+    return conditions, values + fact_values
+
+
+def _where_certain(query: Query) -> tuple[list[str], list[Any]]:
+    """Return the conditions on what the record of a model says itself."""
     conditions: list[str] = ["models.live = 1"]
     values: list[Any] = []
+    for column, value in (("task", query.task), ("author", query.author)):
+        if value is not None:
+            conditions.append(f"models.{column} = ?")
+            values.append(value)
+    if query.search is not None:
+        conditions.append(r"models.name LIKE ? ESCAPE '\'")  # LIKE ignores the case of ASCII
+        values.append(f"%{_escape_like(query.search)}%")
+    if query.served is not None:
+        conditions.append(f"models.provider IS {'NOT ' if query.served else ''}NULL")
+    return conditions, values
+
+
+def _where_facts(query: Query) -> tuple[list[str], list[Any]]:
+    """Return the conditions on facts, each of which may be unknown."""
+    conditions: list[str] = []
+    values: list[Any] = []
     comparisons: tuple[tuple[str, object], ...] = (
-        ("task = ?", query.task),
-        ("author = ?", query.author),
         ("parameters >= ?", query.min_parameters),
         ("parameters <= ?", query.max_parameters),
         ("released >= ?", None if query.since is None else query.since.toordinal()),
@@ -181,14 +239,18 @@ def _where(query: Query) -> tuple[list[str], list[Any]]:
     if query.license:
         conditions.append(f"models.license IN ({', '.join('?' * len(query.license))})")
         values += query.license
-    if query.search is not None:
-        conditions.append(r"models.name LIKE ? ESCAPE '\'")  # LIKE ignores the case of ASCII
-        values.append(f"%{_escape_like(query.search)}%")
     if query.gated is not None:
         conditions.append(f"models.gated {'!=' if query.gated else '='} 'no'")
-    if query.served is not None:
-        conditions.append(f"models.provider IS {'NOT ' if query.served else ''}NULL")
     return conditions, values
+
+
+def fact_columns(query: Query) -> list[str]:
+    """Return the columns of the facts that the query has conditions on."""
+    return list(
+        dict.fromkeys(
+            condition.split()[0].removeprefix("models.") for condition in _where_facts(query)[0]
+        )
+    )
 
 
 def _escape_like(text: str) -> str:

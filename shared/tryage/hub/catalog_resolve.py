@@ -9,6 +9,7 @@ import zlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from tryage.hub.catalog_schema import damaged_values
 from tryage.hub.evaluations import with_results
 from tryage.hub.lineage import inherit, topological_groups
 from tryage.hub.model import BaseModelRef, Fact, Model, to_plain
@@ -28,6 +29,8 @@ RESOLVED_COLUMNS = (
     "license", "parameters", "active_parameters", "released", "security", "input_price",
     "output_price", "latency", "context_length", "capabilities", "provider",
 )  # fmt: skip
+
+MAX_RECORD_BYTES = 32 * 1024 * 1024  # of JSON; the largest records of the Hub have some megabytes
 
 # A change of these alone is not a change of the model.
 _VOLATILE_FIELDS = frozenset(("seen", "downloads", "likes"))
@@ -142,7 +145,8 @@ class InheritanceResolver:
     def _load_own_model(self, model: int) -> Model:
         """Return a record with its scans, if they are of this revision, and leaderboard results."""
         (data,) = self._db.execute("SELECT data FROM records WHERE model = ?", (model,)).fetchone()
-        model_with_facts = Model.from_dict(decompress_json(data))
+        with damaged_values():
+            model_with_facts = Model.from_dict(decompress_json(data))
         scan = self._load_external("scan", model_with_facts.key)
         if scan is not None and scan[0] == model_with_facts.sha and not model_with_facts.disabled:
             model_with_facts = model_with_facts.with_facts(facts_from_json(scan[1]))
@@ -208,8 +212,16 @@ def compress_json(data: Mapping[str, Any]) -> bytes:
 
 
 def decompress_json(data: bytes) -> dict[str, Any]:
-    """Return the data that `compress_json` has compressed."""
-    decompressed_data: dict[str, Any] = json.loads(zlib.decompress(data))
+    """Return the data that `compress_json` has compressed.
+
+    Raises:
+        ValueError: it is larger than any record of the Hub.
+    """
+    decompressor = zlib.decompressobj()
+    text = decompressor.decompress(data, MAX_RECORD_BYTES)
+    if decompressor.unconsumed_tail:
+        raise ValueError(f"a record has more than {MAX_RECORD_BYTES:,} bytes")
+    decompressed_data: dict[str, Any] = json.loads(text)
     return decompressed_data
 
 
@@ -241,7 +253,8 @@ def facts_to_json(facts: Mapping[str, Fact]) -> str:
 
 def facts_from_json(text: str) -> dict[str, Fact]:
     """Return the facts that `facts_to_json` wrote."""
-    return {name: Fact.from_dict(name, fact) for name, fact in json.loads(text).items()}
+    with damaged_values():
+        return {name: Fact.from_dict(name, fact) for name, fact in json.loads(text).items()}
 
 
 def placeholders(names: Iterable[str]) -> str:

@@ -6,11 +6,12 @@ import json
 import os
 import sqlite3
 import sys
+import zlib
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tryage.errors import CatalogueError
+from tryage.errors import CatalogueError, LibraryError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -252,6 +253,25 @@ def wrap_sqlite_errors(path: Path) -> Iterator[None]:
         raise CatalogueError(_describe_sqlite_error(path, error)) from error
 
 
+@contextmanager
+def damaged_values() -> Iterator[None]:
+    """Let a stored value of the wrong type or shape be what SQLite raises for a damaged file.
+
+    `wrap_sqlite_errors` outside of it names the file.
+
+    Raises:
+        sqlite3.DatabaseError: a value cannot be read.
+    """
+    try:
+        yield
+    except (CatalogueError, LibraryError):  # no model fits: that is no damage
+        raise
+    except _DAMAGED_VALUE_ERRORS as error:
+        raise sqlite3.DatabaseError(
+            f"malformed record: {type(error).__name__}: {error!s:.100}"
+        ) from error
+
+
 def _describe_sqlite_error(path: Path, error: sqlite3.Error) -> str:
     message = str(error)
     if "locked" in message or "busy" in message:
@@ -278,6 +298,18 @@ def is_read_only_error(error: sqlite3.OperationalError) -> bool:
     return any(word in str(error) for word in ("readonly", "unable to open", "read-only"))
 
 
+# What reading a value of the wrong type or shape raises.
+_DAMAGED_VALUE_ERRORS = (
+    zlib.error,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    ArithmeticError,
+    RecursionError,
+)
+
+
 # --- lookups for reading and writing --------------------------------------------------------
 
 
@@ -290,7 +322,8 @@ def find_row(database: sqlite3.Connection, key: str | None, name: str) -> int | 
 def load_state(database: sqlite3.Connection, name: str) -> Any:  # noqa: ANN401 - any JSON
     """Return a stored value, or None."""
     row = database.execute("SELECT value FROM state WHERE name = ?", (name,)).fetchone()
-    return None if row is None else json.loads(row[0])
+    with damaged_values():
+        return None if row is None else json.loads(row[0])
 
 
 def save_state(database: sqlite3.Connection, values: Mapping[str, Any]) -> None:

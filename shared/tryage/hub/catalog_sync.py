@@ -191,7 +191,7 @@ def _run(
     watermark = catalogue.get_state("watermark")
     missing = _run_stages(context, options, watermark, absent, needs_listing=needs_listing)
     state = _final_state(context.staging, options, absent, needs_listing=needs_listing)
-    return context.staging.publish(state), missing
+    return context.staging.publish(state, context.clock().timestamp()), missing
 
 
 def _is_due(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tryage.hub.catalog_resolve import (
@@ -16,7 +17,7 @@ from tryage.hub.catalog_resolve import (
     placeholders,
     record_values,
 )
-from tryage.hub.catalog_schema import find_row
+from tryage.hub.catalog_schema import damaged_values, find_row
 from tryage.hub.evaluations import merge_results
 from tryage.hub.model import Model
 
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from tryage.hub.model import Fact
+
+
+MAX_CLOCK_SKEW = 3_600.0  # seconds; a time further in the future was written under a wrong clock
 
 
 class ChangeCounts(NamedTuple):
@@ -45,8 +49,9 @@ class ChangeCounts(NamedTuple):
 class CatalogWriter:
     """Writes inside a transaction of the caller; `propagate` then updates the resolved columns."""
 
-    def __init__(self, database: sqlite3.Connection) -> None:
+    def __init__(self, database: sqlite3.Connection, now: float | None = None) -> None:
         self._db = database
+        self._now = time.time() if now is None else now
         self._dirty: set[int] = set()  # rows whose resolved columns are out of date
         self._pending_links: list[tuple[str, str]] = []  # keys and names that are new or have moved
         self._tag_ids: dict[str, int] = {}
@@ -61,8 +66,10 @@ class CatalogWriter:
 
     def write_blob(self, blob: bytes) -> None:
         """Write one model from its compressed form."""
-        data = decompress_json(blob)
-        self._upsert(Model.from_dict(data), data, blob)
+        with damaged_values():
+            data = decompress_json(blob)
+            model = Model.from_dict(data)
+        self._upsert(model, data, blob)
 
     def _upsert(self, model: Model, data: Mapping[str, Any], blob: bytes) -> None:
         row = self._db.execute(
@@ -72,9 +79,7 @@ class CatalogWriter:
             self._insert(model, own_digest(data), blob)
             return
         stored_model = _StoredModel(*row)
-        if model.fetched_at.timestamp() >= max(
-            stored_model.fetched_at, stored_model.deleted_at or 0.0
-        ):
+        if model.fetched_at.timestamp() >= stored_model.last_known_at(self._now):
             self._update(stored_model, model, own_digest(data), blob)
 
     def _insert(self, model: Model, digest: bytes, blob: bytes) -> None:
@@ -192,6 +197,17 @@ class CatalogWriter:
         rows = self._db.execute(f"SELECT id FROM models WHERE {condition}", (value,))  # noqa: S608 - the condition is a constant of this file
         self._dirty.update(row[0] for row in rows)
 
+    def reset_future_times(self, started_at: float) -> None:
+        """Let records that were written under a clock that was ahead be older than this sync.
+
+        Otherwise every later record would count as the older one. It reads all models.
+        """
+        for column in ("seen", "gone"):
+            self._db.execute(
+                f"UPDATE models SET {column} = ? WHERE {column} > ?",  # noqa: S608 - a name of a column
+                (started_at, self._now + MAX_CLOCK_SKEW),
+            )
+
     def mark_deleted(self, key: str, deleted_at: float) -> None:
         """Mark a model as deleted at this time, unless it was seen later."""
         cursor = self._db.execute(
@@ -238,6 +254,11 @@ class _StoredModel(NamedTuple):
     digest: bytes
     fetched_at: float
     deleted_at: float | None
+
+    def last_known_at(self, now: float) -> float:
+        """Return when the Hub was last asked about the model; a time in the future is wrong."""
+        times = (self.fetched_at, self.deleted_at or 0.0)
+        return max((time for time in times if time <= now + MAX_CLOCK_SKEW), default=0.0)
 
 
 # --- SQL ------------------------------------------------------------------------------------

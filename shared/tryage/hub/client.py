@@ -7,6 +7,7 @@ with HubClient() as hub:
 
 from __future__ import annotations
 
+import logging
 import os
 import random
 import threading
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     from tryage.hub.record import HubRecord
 
 T = TypeVar("T")
+
+_logger = logging.getLogger("tryage.hub")
 
 MAX_BODY_BYTES = (
     256 * 2**20
@@ -220,6 +223,10 @@ class HubClient:
                 response = self._get(step)
             else:
                 response = None
+                if step.reason:
+                    _logger.warning(
+                        "%s; the next attempt is in %.1f s.", step.reason.rstrip("."), step.seconds
+                    )
                 self._sleep(step.seconds)
 
     # --- the connection ---------------------------------------------------------------------

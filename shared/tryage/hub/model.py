@@ -40,6 +40,12 @@ _PLAIN_FIELDS = (
     "author", "task", "library", "sha", "downloads", "likes", "gated", "private", "disabled",
 )  # fmt: skip
 
+_PLAIN_TYPES: Mapping[str, type | tuple[type, ...]] = {
+    "key": str, "name": str, "author": str, "task": str, "library": str, "sha": str,
+    "downloads": (int, float), "likes": (int, float), "gated": (str, bool), "private": bool,
+    "disabled": bool,
+}  # fmt: skip
+
 _TIME_FIELDS = ("created", "modified")
 
 # Attributes of a Model that become `metadata["hub"]`.
@@ -98,6 +104,18 @@ class Model:
     disabled: bool | None = None
     bases: tuple[BaseModelRef, ...] = ()
     facts: Mapping[str, Fact] = field(default_factory=dict, hash=False)
+
+    def check_types(self) -> None:
+        """Check the types of what was stored.
+
+        Raises:
+            TypeError: a value of the wrong type.
+        """
+        for name, kind in _PLAIN_TYPES.items():
+            value = getattr(self, name)
+            if not (value is None or isinstance(value, kind)):
+                raise TypeError(f"{name} is a {type(value).__name__}")
+        Expert.from_dict(to_expert(self).to_dict())
 
     def value(self, name: str) -> Any:  # noqa: ANN401 - each fact has its own type
         """Return the value of a fact, None where it is unknown."""

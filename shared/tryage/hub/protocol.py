@@ -44,6 +44,8 @@ RESERVED_SHARE = (
     0.1  # of a window's requests: these are spread over time, so that the Hub refuses no request
 )
 
+MIN_REPORTED_WAIT = 5.0  # seconds; a person wants to know why a longer wait is needed
+
 INITIAL_BACKOFF, MAX_BACKOFF = 0.5, 30.0  # seconds
 
 _VALID_FIELDS = re.compile(r"(?:expected|must be)\b(.*)", re.IGNORECASE | re.DOTALL)
@@ -103,9 +105,10 @@ class Send:
 
 @dataclass(frozen=True, slots=True)
 class Sleep:
-    """A step: wait this many seconds."""
+    """A step: wait this many seconds; `reason` tells a person why, "" for a short wait."""
 
     seconds: float
+    reason: str = ""
 
 
 RequestSteps = Generator[Send | Sleep, HubResponse | NoResponse | None, T]
@@ -187,7 +190,8 @@ class RequestFlow:
         if seconds > self.settings.max_wait:
             raise HubQuotaError(f"{request.url} was not asked: {_quota_message(seconds)}", seconds)
         if seconds > 0:
-            yield Sleep(seconds)
+            is_long = seconds >= MIN_REPORTED_WAIT
+            yield Sleep(seconds, f"The quota of {host} is used up" if is_long else "")
         response = yield Send(request.url, request.params, self._headers(request))
         if response is None:
             raise RuntimeError("every Send needs an answer")
@@ -217,7 +221,12 @@ class RequestFlow:
         """Return the pause before the next attempt, or raise when no attempt is left."""
         if attempt >= self.settings.retries or retry.wait_seconds > self.settings.max_wait:
             raise retry.error
-        return Sleep(retry.wait_seconds)
+        # One failed attempt is usual; after a second one a person wants to know.
+        return Sleep(retry.wait_seconds, self._without_token(str(retry.error)) if attempt else "")
+
+    def _without_token(self, text: str) -> str:
+        token = self.settings.token
+        return text.replace(token, "***") if token else text
 
     def _drop_fields(self, request: HubRequest[T], outcome: DropFields) -> HubRequest[T]:
         """Remember the fields that this Hub does not know, warn once, and leave them out."""

@@ -156,8 +156,9 @@ class SyncStaging:
                 _SELECT_STAGED_MODELS, (self._name, self._last_counted_row)
             )
             for self._last_counted_row, blob in rows:
-                bases = decompress_json(blob)["bases"]
-                self._base_counts.update((base["name"], base["key"]) for base in bases)
+                with catalog_schema.damaged_values():
+                    bases = decompress_json(blob)["bases"]
+                    self._base_counts.update((base["name"], base["key"]) for base in bases)
 
     def unconfirmed_models(
         self, min_downloads: float | None, limit: int, *, include_all: bool
@@ -175,10 +176,11 @@ class SyncStaging:
 
     # --- publishing -------------------------------------------------------------------------
 
-    def publish(self, state: Mapping[str, Any]) -> ChangeCounts:
+    def publish(self, state: Mapping[str, Any], now: float) -> ChangeCounts:
         """Move all that is staged into the catalogue, with its new state, in one transaction."""
         with self._write_transaction() as database:
-            writer = CatalogWriter(database)
+            writer = CatalogWriter(database, now)
+            writer.reset_future_times(self.stage_state("begun").get("at", now))
             counts = self._publish_models(database, writer)
             self._publish_facts(database, writer)
             counts += writer.propagate()

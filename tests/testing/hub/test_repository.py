@@ -6,6 +6,9 @@ import datetime
 import json
 
 import pytest
+from huggingface_hub import HfApi
+
+from tryage.testing import LocalHub
 
 CARD = "---\nlicense: mit\nlibrary_name: tryage\ntags: [routing, ärger]\nbase_model: a/b\n---\n# Hi"
 
@@ -47,3 +50,10 @@ def test_given_metadata_replace_those_of_the_files(hub):
     hub.add("org/a", {"README.md": CARD}, tags=["mine"], lastModified=moment)
     assert hub.record("org/a")["tags"] == ["mine"]
     assert hub.record("org/a")["lastModified"] == "2024-05-06T07:08:09.000Z"
+
+
+def test_weights_with_their_total_alone_can_be_listed_by_huggingface_hub():
+    with LocalHub() as hub:
+        hub.load([{"id": "org/m", "safetensors": {"total": 10}}])
+        (model,) = HfApi(endpoint=hub.url).list_models(expand=["safetensors"])
+    assert model.safetensors.total == 10

@@ -7,6 +7,7 @@ import json
 import math
 import re
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import PurePosixPath
@@ -14,7 +15,7 @@ from sys import intern
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
 HubRecord: TypeAlias = dict[str, Any]
 
@@ -80,6 +81,9 @@ class Repo:
         stored_fields = {
             name: value for name, value in record.items() if DEFAULTS.get(name, ...) != value
         }
+        if isinstance(weights := stored_fields.get("safetensors"), Mapping):
+            # The Hub always sends both fields, and huggingface_hub fails without one of them.
+            stored_fields["safetensors"] = {"parameters": {}, **weights}
         self._raw = json.dumps(stored_fields, ensure_ascii=False, separators=(",", ":")).encode()
 
     def read(self) -> HubRecord:
