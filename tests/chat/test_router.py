@@ -298,10 +298,9 @@ def test_what_is_remembered_holds_no_prompt_and_is_small(chat):
     for prompt in prompts:
         ask(chat, talk_of(prompt, thread="secret thread"))
     chat.router.perception.passes.clear()  # the fake keeps the prompts, a real perception does not
-    remembered = (chat._choices, chat._last_served)
-    values = [dict(memory._values._values) for memory in remembered]
-    assert "secret" not in repr(values)
-    assert len(repr(values)) < 1_000 * 4 * len(prompts)
+    remembered = repr(chat._answers._entries)
+    assert "secret" not in remembered
+    assert len(remembered) < 1_000 * 2 * len(prompts)
 
 
 def test_a_plan_that_was_not_carried_out_is_forgotten(chat, perception):

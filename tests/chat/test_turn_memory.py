@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -67,7 +68,20 @@ def test_copies_pickles_and_the_representation_hold_no_values():
     assert repr(memory) == "TurnMemory(1 of 3)"
 
 
-@pytest.mark.parametrize("max_age", [0, -1, float("nan")])
-def test_an_age_that_is_not_above_zero_is_refused(max_age):
-    with pytest.raises(InputError, match="seconds above 0"):
-        TurnMemory(max_age=max_age)
+def test_threads_may_share_a_memory():
+    memory = TurnMemory(64)
+
+    def work(worker):
+        for i in range(1_000):
+            memory.put((worker, i % 4), i)
+            memory.get((worker, i % 4))
+        return memory.get((worker, 3)) == 999
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(work, range(8)))
+
+
+@pytest.mark.parametrize("limits", [{"max_age": 0}, {"max_age": float("nan")}, {"size": 0}])
+def test_a_limit_that_is_not_above_zero_is_refused(limits):
+    with pytest.raises(InputError, match=r"above 0|at least 1"):
+        TurnMemory(**limits)

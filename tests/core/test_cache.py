@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import gc
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -55,12 +56,20 @@ def test_the_least_recently_used_value_is_dropped():
     assert len(cache) == 2
 
 
-def test_a_discarded_value_is_gone():
-    cache = LRUCache(2)
-    cache.put("a", 1)
-    cache.discard("a")
-    cache.discard("b")
-    assert cache.get("a") is None
+def test_threads_that_share_a_cache_lose_no_recent_value():
+    cache = LRUCache(64)
+
+    def work(worker):
+        for i in range(2_000):
+            key = worker, i
+            cache.put(key, i)
+            if cache.get(key) != i:
+                return False
+        return True
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(work, range(8)))
+    assert len(cache) <= 64 + 8
 
 
 def test_copies_pickles_and_the_representation_hold_no_values():

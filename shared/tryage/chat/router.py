@@ -79,8 +79,7 @@ class ChatRouter:
     ) -> None:
         self.router, self.sticky, self.count = router, _check_sticky(sticky), count
         # Two keys lead to an answer: the id of its decision, and the digest of what came before.
-        self._choices: TurnMemory[TurnChoice] = TurnMemory(2 * memory, max_age, clock)
-        self._last_served: TurnMemory[str] = TurnMemory(2 * memory, max_age, clock)
+        self._answers: TurnMemory[_Answer] = TurnMemory(2 * memory, max_age, clock)
 
     def plan(
         self,
@@ -185,25 +184,23 @@ class ChatRouter:
     def mark_served(self, plan: RoutingPlan, name: str) -> None:
         """Remember which expert answered: the rest of the turn or thread may stay with it."""
         turn, preferences = plan.key
-        for key in (turn, plan.id):
-            self._last_served.put(key, name)
-            if plan.reason_kind != "asked for":
-                self._choices.put((key, preferences), plan.choice(name))
+        choice = None if plan.reason_kind == "asked for" else plan.choice(name)
+        answer = _Answer(name, preferences, choice)
+        self._answers.put(turn, answer)
+        self._answers.put(plan.id, answer)
 
     def mark_failed(self, plan: RoutingPlan, name: str) -> None:
         """Forget that an expert answered in this conversation: it has failed now."""
         for key in plan.answer_keys:
-            choice = self._choices.get((key, plan.key[1]))
-            if choice is not None and choice.name == name:
-                self._choices.discard((key, plan.key[1]))
-            if self._last_served.get(key) == name:
-                self._last_served.discard(key)
+            answer = self._answers.get(key)
+            if answer is not None and answer.name == name:
+                self._answers.discard(key)
 
     def last_served_by(self, conversation: Conversation) -> str | None:
         """Return the expert that answered last, in this turn or an earlier one; None if unknown."""
         for key in chain.from_iterable(conversation.answer_keys):
-            if (name := self._last_served.get(key)) is not None:
-                return name
+            if (answer := self._answers.get(key)) is not None:
+                return answer.name
         return None
 
     # Reading calls
@@ -285,9 +282,9 @@ class ChatRouter:
     def _turn_choice(self, call: _PendingPlan) -> TurnChoice | None:
         """Return what is remembered of the current turn, None if it is new."""
         for key in call.conversation.answer_keys[0]:
-            choice = self._choices.get((key, call.turn_key[1]))
-            if choice is not None:
-                return choice
+            answer = self._answers.get(key)
+            if answer is not None and answer.preferences == call.turn_key[1]:
+                return answer.choice
         return None
 
     def _keeps_turn(self, call: _PendingPlan, current_model: str) -> bool:
@@ -381,6 +378,15 @@ class ChatRouter:
 
 
 _NO_PREFERENCES = Preferences()
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """Who answered a call with some preferences, and why; no choice if the caller named it."""
+
+    name: str
+    preferences: Preferences
+    choice: TurnChoice | None
 
 
 @dataclass(frozen=True, slots=True)

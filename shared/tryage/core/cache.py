@@ -83,16 +83,12 @@ class LRUCache(Generic[T]):
         if len(self._values) > self.size:
             self._drop_oldest()
 
-    def discard(self, key: Hashable) -> None:
-        """Remove the value under a key, if there is one."""
-        self._values.pop(key, None)
-        self._last_uses.pop(key, None)
-
     def _drop_oldest(self) -> None:
         """Make room: at once for some more values, because sorting takes a while."""
         keys = sorted(self._last_uses, key=lambda key: self._last_uses.get(key, 0))
-        for key in keys[: len(keys) - self.size + self.size // 16]:
-            self.discard(key)
+        for key in keys[: len(keys) - self.size + self.size // 8]:
+            self._values.pop(key, None)  # another thread may have removed it
+            self._last_uses.pop(key, None)
 
     def __len__(self) -> int:
         """Return the number of stored values."""
