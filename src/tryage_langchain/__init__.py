@@ -7,7 +7,9 @@ from tryage.core.validation import require_extra
 
 require_extra("langchain_core", "langchain")
 
-from tryage_langchain._clients import model_string
+from tryage_langchain._call_settings import TryageContext
+from tryage_langchain._model_strings import model_string
+from tryage_langchain._queries import route_on
 from tryage_langchain.chat import ChatTryage
 from tryage_langchain.router import TryageRouter, to_destination, to_router_input
 
@@ -19,7 +21,15 @@ if TYPE_CHECKING:
     )
 
 # What needs more than langchain-core is not in the list: a star import would import it.
-__all__ = ["ChatTryage", "TryageRouter", "model_string", "to_destination", "to_router_input"]
+__all__ = [
+    "ChatTryage",
+    "TryageContext",
+    "TryageRouter",
+    "model_string",
+    "route_on",
+    "to_destination",
+    "to_router_input",
+]
 
 _LAZY_IMPORTS = {
     "TryageDecisionModel": "decision_model",

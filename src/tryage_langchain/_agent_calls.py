@@ -15,6 +15,7 @@ from tryage.chat.settings import MODEL_KEY
 from tryage.core.flags import extract_flags
 from tryage_langchain._clients import chat_model_name
 from tryage_langchain._messages import is_from_user, to_conversation, transform_prompt_text
+from tryage_langchain._reasoning import readable_messages
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
 
     from tryage.chat.conversation import Conversation
-    from tryage.chat.router import RoutingRecord
+    from tryage.chat.plan import RoutingRecord
 
 MessageT = TypeVar("MessageT", bound=BaseMessage)
 
@@ -36,20 +37,6 @@ _CACHE_PROVIDER = "anthropic"
 _CACHE_MARKERS = ("cache_control", "cachePoint", "cache_point")
 
 _CACHE_SETTINGS = (*_CACHE_MARKERS, "prompt_cache_key", "prompt_cache_retention")
-
-_MEDIA_TYPES = ("image", "image_url", "audio", "video", "file")
-
-# One company under several names: its models read each other's blocks.
-_PROVIDER_ALIASES = {
-    "azure": "openai",
-    "azure_openai": "openai",
-    "google_vertexai": "google",
-    "google_genai": "google",
-    "vertexai": "google",
-    "amazon_bedrock": "bedrock",
-    "bedrock_converse": "bedrock",
-}
-
 
 # Reading a call --------------------------------------------------------------------------------
 
@@ -101,7 +88,7 @@ def remove_flags(request: ModelRequest[Any]) -> ModelRequest[Any]:
 def adapt_request(request: ModelRequest[Any], model: BaseChatModel) -> ModelRequest[Any]:
     """Return the call for a model, without content that only another provider can read."""
     changes: dict[str, Any] = {}
-    messages = strip_foreign_reasoning(request.messages, provider_of(model))
+    messages = [*readable_messages(request.messages, model)]
     if not _same_cache_format(model, request.model):
         messages = [strip_cache_markers(message) for message in messages]
         changes["tools"] = [strip_tool_cache_markers(tool) for tool in request.tools]
@@ -111,53 +98,10 @@ def adapt_request(request: ModelRequest[Any], model: BaseChatModel) -> ModelRequ
     return request.override(messages=messages, model=model, **changes)
 
 
-def provider_of(model: BaseChatModel) -> str | None:
-    """Return the provider of a model, as its integration names it to LangSmith; None if unknown."""
-    provider = model._get_ls_params().get("ls_provider")  # noqa: SLF001 - there is no public method
-    return provider if isinstance(provider, str) else None
-
-
 def _same_cache_format(model: BaseChatModel, intended_model: BaseChatModel) -> bool:
     """Tell whether the model understands the cache markers that are meant for another one."""
     kind = model._llm_type  # noqa: SLF001 - LangChain itself decides by this name
     return _CACHE_PROVIDER in kind or kind == intended_model._llm_type  # noqa: SLF001 - LangChain itself decides by this name
-
-
-def strip_foreign_reasoning(messages: Sequence[MessageT], provider: str | None) -> list[MessageT]:
-    """Return the conversation with other providers' answers as plain text and tool calls.
-
-    Reasoning blocks are signed or encrypted for the provider that wrote them, and others refuse
-    them. An answer that consists of reasoning alone is left out. Answers of an unknown provider
-    stay as they are.
-    """
-    plain_messages = [
-        message if _is_same_provider(provider, message) else _to_plain_answer(message)
-        for message in messages
-    ]
-    return [message for message in plain_messages if message is not None]
-
-
-def _is_same_provider(provider: str | None, message: BaseMessage) -> bool:
-    """Tell whether the provider understands everything in a message."""
-    author: str | None = message.response_metadata.get("model_provider")
-    if not isinstance(message, AIMessage) or author is None or provider is None:
-        return True
-    return _PROVIDER_ALIASES.get(author, author) == _PROVIDER_ALIASES.get(provider, provider)
-
-
-def _to_plain_answer(message: Any) -> Any:
-    """Return an answer as text, media and tool calls; None if nothing is left."""
-    blocks = [] if isinstance(message.content, str) else message.content
-    media = [
-        block
-        for block in blocks
-        if isinstance(block, Mapping) and block.get("type") in _MEDIA_TYPES
-    ]
-    if not (message.text or media or message.tool_calls):
-        return None
-    text = [{"type": "text", "text": message.text}] if message.text else []
-    content = [*text, *media] if media else str(message.text)
-    return message.model_copy(update={"content": content, "additional_kwargs": {}})
 
 
 def strip_cache_markers(message: MessageT) -> MessageT:

@@ -6,26 +6,30 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass, field, replace
-from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.runnables.config import ensure_config, merge_configs, run_in_executor
-from langchain_core.runnables.utils import ConfigurableFieldSpec
 from pydantic import ConfigDict, Field, PrivateAttr
 
-from tryage.chat.clients import AdaptiveExecutor
+from tryage.chat.batching import BatchingExecutor
 from tryage.chat.conversation import Conversation
 from tryage.chat.fallback import ChatRequest, FallbackSession
-from tryage.chat.settings import (
-    MODEL_KEY,
-    PREFERENCES_KEY,
-    max_answer_tokens,
-    to_preferences,
-)
-from tryage.core.preferences import Preferences
+from tryage.chat.settings import MODEL_KEY, max_answer_tokens
+from tryage.core.flags import extract_flags
 from tryage.errors import InputError
-from tryage_langchain._messages import clean_input, to_turns, tool_schemas_text
+from tryage_langchain._call_settings import configurable_for_child, read_call_settings
+from tryage_langchain._messages import (
+    input_size,
+    to_turns,
+    tool_schemas_text,
+    transform_prompt_text,
+)
+from tryage_langchain._model_views import view_model
+from tryage_langchain._parameters import translate_parameters
+from tryage_langchain._queries import query_of
+from tryage_langchain._reasoning import readable_messages
+from tryage_langchain._structured_output import check_structured_output
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -33,19 +37,11 @@ if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
     from langchain_core.runnables import RunnableConfig
 
-    from tryage.chat.router import RoutingPlan, RoutingRecord
+    from tryage.chat.plan import RoutingPlan, RoutingRecord
     from tryage_langchain._clients import ChatClient
 
 BOUND_KEY = "tryage_bound"
 """The keyword argument under which ChatTryage binds tools or a schema to itself."""
-
-CALL_SETTINGS = (
-    ConfigurableFieldSpec(id=PREFERENCES_KEY, annotation=Any, name="Tryage preferences"),
-    ConfigurableFieldSpec(id=MODEL_KEY, annotation=str | None, name="Tryage model"),
-)
-"""The settings of one call, as LangChain describes them in `config["configurable"]`."""
-
-_NO_PREFERENCES = Preferences()
 
 
 class RoutedChatModel(BaseChatModel):
@@ -60,8 +56,13 @@ class RoutedChatModel(BaseChatModel):
     stop: list[str] | None = Field(default=None, alias="stop_sequences")
     """Texts that end an answer, passed to the chosen model."""
 
+    timeout: float | None = Field(default=None, gt=0)
+    """Seconds that the client of the chosen model waits for its server."""
+
     model_config = ConfigDict(populate_by_name=True)
-    _executor: AdaptiveExecutor = PrivateAttr(default_factory=AdaptiveExecutor)
+    _executor: BatchingExecutor[CallInput, PlannedCall] = PrivateAttr(
+        default_factory=lambda: BatchingExecutor(plan_calls)
+    )
 
     @property
     @abstractmethod
@@ -70,21 +71,17 @@ class RoutedChatModel(BaseChatModel):
 
     def _plan_call(self, input: Any, config: RunnableConfig, kwargs: dict[str, Any]) -> PlannedCall:
         """Read a call and choose for it: all that happens before a model is asked."""
-        session = self._session
-        call = self._build_call(session, input, config, kwargs)
-        return PlannedCall(session, call, session.plan(call), config)
+        (planned_call,) = plan_calls([CallInput(self, input, config, kwargs)])
+        if isinstance(planned_call, Exception):
+            raise planned_call
+        return planned_call
 
     async def _aplan_call(
         self, input: Any, config: RunnableConfig, kwargs: dict[str, Any]
     ) -> PlannedCall:
-        """Do what `_plan_call` does, in a thread if it takes long."""
-        return await self._executor.run(partial(self._plan_call, input, config, kwargs))
-
-    def _build_call(
-        self, session: ChatSession, input: Any, config: RunnableConfig, kwargs: dict[str, Any]
-    ) -> BoundCall:
-        messages = self._convert_input(input).to_messages()
-        return build_call(messages, config, kwargs, session.forced_model)
+        """Do what `_plan_call` does, together with other calls, in a thread if it takes long."""
+        call_input = CallInput(self, input, config, kwargs)
+        return await self._executor.run(call_input, input_size(input))
 
     def _child_kwargs(self, stop: list[str] | None, kwargs: dict[str, Any]) -> dict[str, Any]:
         """Return the keyword arguments of a call, with those that this model itself has."""
@@ -92,6 +89,7 @@ class RoutedChatModel(BaseChatModel):
             "stop": stop or self.stop,
             "temperature": self.temperature,
             "max_tokens": self.max_tokens,
+            "timeout": self.timeout,
         }
         return {**{key: value for key, value in own_kwargs.items() if value is not None}, **kwargs}
 
@@ -102,6 +100,56 @@ class RoutedChatModel(BaseChatModel):
         return merge_configs(ensure_config(config), own_config) if own_config else config
 
 
+class CallInput(NamedTuple):
+    """What a chat model is called with."""
+
+    model: RoutedChatModel
+    input: Any
+    config: RunnableConfig
+    kwargs: dict[str, Any]
+
+
+def plan_calls(inputs: Sequence[CallInput]) -> list[PlannedCall | Exception]:
+    """Read all calls and choose for them, in one pass for each model that is called.
+
+    An error takes the place of its call.
+    """
+    outcomes: list[PlannedCall | Exception] = []
+    planned = {
+        id(model): iter(_plan_for_model(model, [call for call in inputs if call.model is model]))
+        for model in {id(call.model): call.model for call in inputs}.values()
+    }
+    outcomes.extend(next(planned[id(call.model)]) for call in inputs)
+    return outcomes
+
+
+def _plan_for_model(
+    model: RoutedChatModel, inputs: Sequence[CallInput]
+) -> list[PlannedCall | Exception]:
+    session = model._session  # noqa: SLF001 - of the class above
+    calls = [_build_call_or_error(call_input, session.forced_model) for call_input in inputs]
+    plans = iter(session.plan_batch([call for call in calls if isinstance(call, BoundCall)]))
+    return [
+        _planned_or_error(session, call, next(plans), call_input.config)
+        if isinstance(call, BoundCall)
+        else call
+        for call, call_input in zip(calls, inputs, strict=True)
+    ]
+
+
+def _build_call_or_error(call_input: CallInput, forced_model: str | None) -> BoundCall | Exception:
+    try:
+        return build_call(call_input, forced_model)
+    except (ValueError, TypeError, NotImplementedError) as error:  # InputError is a ValueError
+        return error
+
+
+def _planned_or_error(
+    session: ChatSession, call: BoundCall, plan: Any, config: RunnableConfig
+) -> PlannedCall | Exception:
+    return plan if isinstance(plan, Exception) else PlannedCall(session, call, plan, config)
+
+
 @dataclass(frozen=True)
 class ChatSession(FallbackSession["ChatClient"]):
     """The router and the chat models of one ChatTryage.
@@ -110,19 +158,18 @@ class ChatSession(FallbackSession["ChatClient"]):
     `forced_model` is the model to ask unless a call names another one; None leaves the choice.
     """
 
-    forwarded_settings: Mapping[str, Any]
-    forced_model: str | None = None
+    forwarded_settings: Mapping[str, Any] = field(default_factory=dict, kw_only=True)
+    forced_model: str | None = field(default=None, kw_only=True)
 
     def get_client(self, name: str) -> ChatClient:
         """Return the chat model of an expert, with the forwarded settings that it lacks."""
         child = self.clients.get_client(name)
         if not isinstance(child, BaseChatModel):
             return child
-        update = {
+        values = {
             key: value for key, value in self.forwarded_settings.items() if _is_unset(child, key)
         }
-        # A copy shares the client. The next bind_tools() would lose what with_config() adds.
-        return child.model_copy(update=update) if update else child
+        return view_model(child, values) if values else child
 
 
 def _is_unset(child: BaseChatModel, setting: str) -> bool:
@@ -146,9 +193,21 @@ class PlannedCall:
             Exception: the model cannot be made, or cannot bind them.
         """
         client = self.session.get_client(name)
-        # Without the flags that the decision has read.
-        messages: list[BaseMessage] = clean_input(self.plan.decision, self.call.messages)
-        return ClientCall(self.call.arguments.apply_to(client), messages, self.call.kwargs)
+        messages: Sequence[BaseMessage] = self.call.messages
+        if self.plan.has_flags:
+            messages = transform_prompt_text(messages, self._remove_flags)
+        model = innermost_model(client)
+        if model is not None:
+            messages = readable_messages(messages, model)
+        kwargs = translate_parameters(model, self.call.kwargs)
+        return ClientCall(self.call.arguments.apply_to(client), list(messages), kwargs)
+
+    def _remove_flags(self, text: str) -> str:
+        """Return the text of the user without the flags that the decision has read."""
+        query = self.call.conversation.query
+        if query:  # flags elsewhere in the text are data
+            return text.replace(query, extract_flags(query).text)
+        return extract_flags(text).text
 
     async def aget_client(self, name: str) -> ClientCall:
         """Do what `get_client` does; a model that is not made yet is made in an executor."""
@@ -167,7 +226,7 @@ class PlannedCall:
             **self.config,
             "tags": sorted({*self.config["tags"], f"tryage:{name}"}),
             "metadata": {**self.config["metadata"], **metadata},
-            "configurable": configurable_without_model(self.config),
+            "configurable": configurable_for_child(self.config),
         }
         if "failed" in record:  # the caller's run id belongs to the first model
             config.pop("run_id", None)
@@ -192,29 +251,35 @@ class BoundCall(ChatRequest):
     kwargs: dict[str, Any]
 
 
-def build_call(
-    messages: list[BaseMessage],
-    config: RunnableConfig,
-    kwargs: dict[str, Any],
-    forced_model: str | None = None,
-) -> BoundCall:
+def build_call(call_input: CallInput, forced_model: str | None = None) -> BoundCall:
     """Return what a call asks for; `forced_model` is asked unless the call names another model.
 
     Raises:
-        InputError: `tryage_preferences` are of another type.
+        InputError: a setting of the call is unknown or of another type.
     """
-    child_kwargs = dict(kwargs)
-    arguments: BoundArguments = child_kwargs.pop(BOUND_KEY, BoundArguments())
-    preferences, model = preferences_from_config(config)
-    model = child_kwargs.pop("model", None) or model or forced_model
+    config, child_kwargs = call_input.config, dict(call_input.kwargs)
+    messages = call_input.model._convert_input(call_input.input).to_messages()  # noqa: SLF001 - as LangChain does it
+    arguments: BoundArguments = child_kwargs.pop(BOUND_KEY, _NOTHING_BOUND)
+    settings = read_call_settings(config)
+    model = child_kwargs.pop("model", None) or settings.model or forced_model
     conversation = Conversation(
         to_turns(messages),
         tools=arguments.tools or tool_schemas_text(child_kwargs.get("tools") or ()),
         structured_output=arguments.structured_output or bool(child_kwargs.get("response_format")),
         answer_tokens=max_answer_tokens(child_kwargs),
         thread=_thread_id(config),
+        query=query_of(call_input.input) if settings.query is None else settings.query,
     )
-    return BoundCall(conversation, preferences, model, messages, arguments, child_kwargs)
+    return BoundCall(
+        conversation,
+        settings.preferences,
+        model,
+        messages,
+        arguments,
+        child_kwargs,
+        sticky=settings.sticky,
+        deadline=settings.deadline,
+    )
 
 
 def _thread_id(config: RunnableConfig) -> str | None:
@@ -251,12 +316,24 @@ class BoundArguments:
         if bind is None:
             raise NotImplementedError(f"A {type(child).__name__} has no {self.method}.")
         bound_child: ChatClient = bind(self.argument, **self.kwargs)
+        if self.structured_output:
+            return check_structured_output(bound_child, self.argument)
         return bound_child
+
+
+_NOTHING_BOUND = BoundArguments()
 
 
 def bound_tools(tools: Sequence[Any], kwargs: Mapping[str, Any]) -> BoundArguments:
     """Return tools as arguments to bind."""
     return BoundArguments("bind_tools", tools, kwargs, tool_schemas_text(tools))
+
+
+def innermost_model(client: object) -> BaseChatModel | None:
+    """Return the chat model inside bindings; None if a chain or a function is inside."""
+    while client is not None and not isinstance(client, BaseChatModel):
+        client = getattr(client, "bound", None)
+    return client
 
 
 def unwrap_model(call: ClientCall) -> ClientCall:
@@ -275,19 +352,3 @@ def unwrap_model(call: ClientCall) -> ClientCall:
         kwargs = {**getattr(client, "kwargs", {}), **kwargs}
         client = bound_client
     return replace(call, client=client, kwargs=kwargs)
-
-
-def preferences_from_config(config: RunnableConfig) -> tuple[Preferences, str | None]:
-    """Return the `tryage_preferences` of one call, and the name in `tryage_model`.
-
-    Raises:
-        InputError: the preferences are of another type.
-    """
-    configurable = config.get("configurable", {})
-    preferences = to_preferences(configurable.get(PREFERENCES_KEY, _NO_PREFERENCES))
-    return preferences, configurable.get(MODEL_KEY)
-
-
-def configurable_without_model(config: RunnableConfig) -> dict[str, Any]:
-    """Return the settings for a chosen model: the forced name is not meant for its own router."""
-    return {key: value for key, value in config["configurable"].items() if key != MODEL_KEY}

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from langchain_core.outputs import ChatResult
     from langchain_core.runnables import RunnableConfig
 
-    from tryage.chat.router import RoutingRecord
+    from tryage.chat.plan import RoutingRecord
     from tryage_langchain._call import ClientCall, PlannedCall
     from tryage_langchain._clients import ChatClient
 

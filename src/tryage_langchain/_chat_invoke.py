@@ -10,12 +10,12 @@ and usage.
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import aclosing
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from tryage_langchain._batch import BatchMixin, arun_batch, run_batch
-from tryage_langchain._call import BoundCall, PlannedCall, RoutedChatModel
+from tryage_langchain._call import CallInput, RoutedChatModel, plan_calls
 from tryage_langchain._fallback import (
     ainvoke_with_fallback,
     astream_with_fallback,
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from langchain_core.messages import AIMessage, AIMessageChunk
     from langchain_core.runnables import RunnableConfig
 
-    from tryage_langchain._call import ChatSession
+    from tryage_langchain._call import PlannedCall
 
 
 class ChatInvokeMixin(BatchMixin, RoutedChatModel):
@@ -140,7 +140,8 @@ class ChatInvokeMixin(BatchMixin, RoutedChatModel):
         config: list[RunnableConfig],
         **kwargs: Any,
     ) -> list[Any]:
-        planned_calls = self._plan_batch(inputs, config, kwargs)
+        pairs = zip(inputs, config, strict=True)
+        planned_calls = plan_calls([CallInput(self, *pair, kwargs) for pair in pairs])
         return run_batch(_invoke_or_error, planned_calls, config[0].get("max_concurrency"))
 
     async def _abatch(
@@ -150,7 +151,9 @@ class ChatInvokeMixin(BatchMixin, RoutedChatModel):
         config: list[RunnableConfig],
         **kwargs: Any,
     ) -> list[Any]:
-        planned_calls = await self._executor.run(partial(self._plan_batch, inputs, config, kwargs))
+        pairs = zip(inputs, config, strict=True)
+        plans = [self._aplan_call(*pair, kwargs) for pair in pairs]
+        planned_calls: Any = await asyncio.gather(*plans, return_exceptions=True)
         return await arun_batch(_ainvoke_or_error, planned_calls, config[0].get("max_concurrency"))
 
     def _batch_arguments(
@@ -160,35 +163,6 @@ class ChatInvokeMixin(BatchMixin, RoutedChatModel):
         if isinstance(config, list):
             return [self._merge_own_config(call_config) for call_config in config], child_kwargs
         return self._merge_own_config(config), child_kwargs
-
-    def _plan_batch(
-        self, inputs: list[Any], configs: list[RunnableConfig], kwargs: dict[str, Any]
-    ) -> list[PlannedCall | Exception]:
-        """Read all calls and choose for all in one pass; an error takes the place of its call."""
-        session = self._session
-        pairs = zip(inputs, configs, strict=True)
-        calls = [self._build_call_or_error(session, *pair, kwargs) for pair in pairs]
-        plans = iter(session.plan_batch([call for call in calls if isinstance(call, BoundCall)]))
-        return [
-            _planned_or_error(session, call, next(plans), config)
-            if isinstance(call, BoundCall)
-            else call
-            for call, config in zip(calls, configs, strict=True)
-        ]
-
-    def _build_call_or_error(
-        self, session: ChatSession, input: Any, config: RunnableConfig, kwargs: dict[str, Any]
-    ) -> BoundCall | Exception:
-        try:
-            return self._build_call(session, input, config, kwargs)
-        except (ValueError, TypeError, NotImplementedError) as error:  # InputError is a ValueError
-            return error
-
-
-def _planned_or_error(
-    session: ChatSession, call: BoundCall, plan: Any, config: RunnableConfig
-) -> PlannedCall | Exception:
-    return plan if isinstance(plan, Exception) else PlannedCall(session, call, plan, config)
 
 
 def _invoke_or_error(planned_call: PlannedCall | Exception) -> Any:

@@ -2,58 +2,36 @@
 
 from __future__ import annotations
 
-import datetime
+import logging
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from langchain_core.language_models import ModelProfile
 from langchain_core.runnables import Runnable
 
 import tryage.chat.clients
 from tryage.chat.candidates import CandidatePool, ClientFacts, candidate_experts
 from tryage.chat.model_names import model_name_of
-from tryage.core.decision import Decision
+from tryage.chat.settings import check_settings
 from tryage.core.redaction import without_secrets
 from tryage.core.validation import require_extra
-from tryage.errors import InputError
+from tryage_langchain._model_strings import accepted_settings, model_class, uncommon_settings
+from tryage_langchain._profiles import facts_from_profile, profile_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from langchain_core.language_models import BaseChatModel
+    from pydantic import BaseModel
 
     from tryage.chat.clients import HubClientFactory
     from tryage.core.expert import Expert
     from tryage.router import Router
 
+_log = logging.getLogger(__name__)
+
 ChatClient: TypeAlias = Runnable[Any, Any]
 
 ChatModelSource: TypeAlias = ChatClient | str | Callable[[], ChatClient]
-
-# Capability -> the fields of a profile; any of them implies it. Without a format of its own,
-# structured output goes through a tool call, as in BaseChatModel.with_structured_output.
-_CAPABILITY_FIELDS: Mapping[str, tuple[str, ...]] = {
-    "tools": ("tool_calling",),
-    "structured_output": ("structured_output", "tool_calling"),
-    "vision": ("image_inputs", "image_url_inputs"),
-    "audio": ("audio_inputs",),
-    "reasoning": ("reasoning_output",),
-}
-
-_COMMON_CAPABILITIES = ("tools", "structured_output", "vision", "audio")
-
-METADATA_KEY = "chat_model"
-
-# The providers of init_chat_model. "llama3:8b" has the same form as "openai:gpt-4o" but names no
-# provider, so the form alone is not enough.
-PROVIDERS = frozenset(
-    {
-        "anthropic", "anthropic_bedrock", "azure_ai", "azure_openai", "baseten", "bedrock",
-        "bedrock_converse", "cohere", "deepseek", "fireworks", "google_anthropic_vertex",
-        "google_genai", "google_vertexai", "groq", "huggingface", "ibm", "litellm", "mistralai",
-        "nvidia", "ollama", "openai", "openrouter", "perplexity", "together", "upstage", "xai",
-    }
-)  # fmt: skip
 
 
 class ChatModelPool(tryage.chat.clients.ClientPool[ChatClient]):
@@ -86,6 +64,26 @@ class ChatModelPool(tryage.chat.clients.ClientPool[ChatClient]):
         """The settings that are not secrets."""
         return without_secrets(self._settings)
 
+    def check_settings(self, owner: type[BaseModel]) -> None:
+        """Raise unless each setting means something to at least one of the models.
+
+        A model that its user has made takes no settings; those that LangChain's models share, such
+        as `max_retries`, are then logged only. The message has the nearest name among the fields of
+        `owner` and of the models' classes.
+
+        Raises:
+            InputError: a setting means nothing.
+        """
+        strings = [source for source in self._sources.values() if isinstance(source, str)]
+        if self._settings and not strings:
+            _log.warning("%s change nothing: no model is a string.", sorted(self._settings))
+        names = uncommon_settings(self._settings)
+        if not names:
+            return
+        classes = [model_class(source, self._settings) for source in strings]
+        if None not in classes:  # a class whose package is not installed may take anything
+            check_settings(names, owner, *filter(None, dict.fromkeys(classes)))
+
     def build(self, source: ChatModelSource) -> ChatClient:
         """Make a chat model.
 
@@ -96,7 +94,8 @@ class ChatModelPool(tryage.chat.clients.ClientPool[ChatClient]):
             require_extra("langchain.chat_models", "agents")
             from langchain.chat_models import init_chat_model
 
-            model: ChatClient = init_chat_model(source, **self._settings)
+            cls = model_class(source, self._settings)
+            model: ChatClient = init_chat_model(source, **accepted_settings(cls, self._settings))
             return model
         return source if isinstance(source, Runnable) else source()
 
@@ -117,7 +116,7 @@ def candidate_pool(
         LibraryError: two names clash.
     """
     clients = {
-        name: ClientFacts(chat_model_name(model), _facts_from_profile(profile_of(model)))
+        name: ClientFacts(chat_model_name(model), facts_from_profile(profile_of(model)))
         for name, model in models.items()
     }
     library = None if router is None else router.library
@@ -129,62 +128,6 @@ def chat_model_name(model: object) -> str | None:
     if isinstance(model, str):
         return model
     return model_name_of(model, getattr(model, "bound", None), getattr(model, "llm", None))
-
-
-def profile_of(model: object) -> ModelProfile:
-    """Return a model's profile, empty if it has none."""
-    profile = getattr(model, "profile", None)
-    return cast("ModelProfile", profile if isinstance(profile, dict) else {})
-
-
-def common_profile(experts: Iterable[Expert], models: Iterable[object]) -> ModelProfile:
-    """Return the profile that holds for every model: only the abilities that all of them have.
-
-    A field that is unknown for one model is left out. Limits are those of the smallest model.
-    """
-    shared_profile: dict[str, Any] = {}
-    experts, profiles = list(experts), [profile_of(model) for model in models]
-    for key in ModelProfile.__annotations__:
-        values = [model_profile.get(key) for model_profile in profiles]
-        if all(isinstance(value, bool) for value in values):
-            shared_profile[key] = all(values)
-        elif key.startswith("max_") and all(isinstance(value, int) for value in values):
-            shared_profile[key] = min(cast("list[int]", values))
-    lengths = [expert.context_length for expert in experts]
-    if all(length is not None for length in lengths):
-        shared_profile["max_input_tokens"] = min(length for length in lengths if length is not None)
-    for capability in _COMMON_CAPABILITIES:
-        has_capability = [
-            None if expert.capabilities is None else capability in expert.capabilities
-            for expert in experts
-        ]
-        if None not in has_capability:
-            shared_profile.setdefault(_CAPABILITY_FIELDS[capability][0], all(has_capability))
-    return cast("ModelProfile", shared_profile)
-
-
-def _facts_from_profile(profile: ModelProfile) -> dict[str, Any]:
-    """Return a profile as fields of an expert; unknown fields of the profile stay unknown."""
-    facts: dict[str, Any] = {"context_length": profile.get("max_input_tokens")}
-    if isinstance(release_date := profile.get("release_date"), str):
-        facts["released"] = _parse_date(release_date)
-    values_by_capability = {
-        name: [profile.get(key) for key in keys] for name, keys in _CAPABILITY_FIELDS.items()
-    }
-    if any(value is not None for values in values_by_capability.values() for value in values):
-        # A profile that lists some abilities and not others leaves the others possible.
-        facts["capabilities"] = [
-            name for name, values in values_by_capability.items() if any(values) or None in values
-        ]
-    return facts
-
-
-def _parse_date(text: str) -> datetime.date | None:
-    """Return a date; None for the months and years that some profiles hold."""
-    try:
-        return datetime.date.fromisoformat(text[:10])
-    except ValueError:
-        return None
 
 
 # Models of the Hub -----------------------------------------------------------------------------
@@ -229,30 +172,3 @@ def _pipeline_model(name: str, **settings: Any) -> BaseChatModel:
     }
     model: BaseChatModel = ChatHuggingFace(llm=HuggingFacePipeline.from_model_id(**arguments))
     return model
-
-
-# Strings for init_chat_model -------------------------------------------------------------------
-
-
-def model_string(chosen: Decision | Expert) -> str:
-    """Return the string with which `init_chat_model` makes the expert's client.
-
-    It is the metadata `chat_model` of the expert, or else its first name or alias of the form
-    "provider:model". A name without a provider is never enough: many providers serve one model.
-
-    Raises:
-        InputError: the expert has no such string.
-    """
-    expert = chosen.expert if isinstance(chosen, Decision) else chosen
-    for name in (expert.metadata.get(METADATA_KEY), expert.name, *expert.aliases):
-        if isinstance(name, str) and _has_provider(name):
-            return name
-    raise InputError(
-        f"No init_chat_model string is known for {expert.name!r}. Give the expert an alias or the "
-        f"metadata {METADATA_KEY!r} such as 'openai:gpt-4o'."
-    )
-
-
-def _has_provider(name: str) -> bool:
-    provider, colon, model = name.partition(":")
-    return bool(colon and model.strip()) and provider in PROVIDERS

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -14,16 +13,13 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 from tryage.chat.conversation import Conversation, Turn
 from tryage.core.flags import extract_flags
 from tryage.errors import InputError
+from tryage_langchain._media import media_counts, media_digest
 
 if TYPE_CHECKING:
     from tryage.chat.conversation import Role
     from tryage.core.decision import Decision
 
 _ROLES: Mapping[str, Role] = {"human": "user", "ai": "assistant", "tool": "tool"}
-
-_IMAGE_TYPES = ("image", "image_url", "input_image")
-
-_AUDIO_TYPES = ("audio", "input_audio")
 
 
 def to_conversation(
@@ -48,16 +44,39 @@ def is_from_user(message: BaseMessage) -> bool:
     return isinstance(message, HumanMessage) and "lc_source" not in message.additional_kwargs
 
 
+def input_size(value: Any) -> int:
+    """Return about how many characters an input has, images and files with them."""
+    if isinstance(value, str):
+        return len(value)
+    if isinstance(value, PromptValue):
+        value = value.to_messages()
+    elif isinstance(value, BaseMessage):
+        value = value.content
+    if isinstance(value, Mapping):
+        return sum(map(input_size, value.values()))
+    return sum(map(input_size, value)) if isinstance(value, (list, tuple)) else 1
+
+
 def _to_turn(message: BaseMessage) -> Turn:
-    kinds = [block.get("type") for block in _blocks(message)]
+    blocks = _blocks(message)
+    is_answer = isinstance(message, AIMessage)
     return Turn(
         _role(message),
         text=str(message.text),
-        calls=json.dumps(message.tool_calls, default=str) if isinstance(message, AIMessage) else "",
-        images=sum(kind in _IMAGE_TYPES for kind in kinds),
-        audio=sum(kind in _AUDIO_TYPES for kind in kinds),
-        digest=_media_digest(message),
+        calls=json.dumps(message.tool_calls, default=str)
+        if isinstance(message, AIMessage) and message.tool_calls
+        else "",
+        digest=media_digest(blocks),
+        decision_id=_decision_id(message) if is_answer else "",
+        **media_counts(blocks),
     )
+
+
+def _decision_id(message: BaseMessage) -> str:
+    """Return the id of the decision that an answer carries; "" if it carries none."""
+    record = message.response_metadata.get("tryage")
+    decision_id = record.get("id") if isinstance(record, Mapping) else None
+    return decision_id if isinstance(decision_id, str) else ""
 
 
 def _role(message: BaseMessage) -> Role:
@@ -77,14 +96,6 @@ def _role(message: BaseMessage) -> Role:
 def _blocks(message: BaseMessage) -> list[Mapping[str, Any]]:
     blocks = [] if isinstance(message.content, str) else message.content
     return [block for block in blocks if isinstance(block, Mapping)]
-
-
-def _media_digest(message: BaseMessage) -> str:
-    """Return a digest that distinguishes images and sounds, without keeping them."""
-    media_blocks = [block for block in _blocks(message) if block.get("type") != "text"]
-    if not media_blocks:
-        return ""
-    return hashlib.sha256(json.dumps(media_blocks, default=str).encode()).hexdigest()
 
 
 def _tool_schema(tool: Any) -> str:

@@ -5,22 +5,29 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import partial, reduce
+from functools import reduce
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from langchain_core.callbacks import AsyncCallbackManagerForChainRun, CallbackManagerForChainRun
 from langchain_core.runnables.config import patch_config, run_in_executor
 from pydantic import PrivateAttr
 
-from tryage.chat.clients import AdaptiveExecutor
+from tryage.chat.batching import BatchingExecutor
 from tryage.chat.settings import MODEL_KEY
 from tryage.core.decision import Decision
 from tryage.core.preferences import Preferences
 from tryage.errors import InputError, TryageError
 from tryage_langchain._batch import BatchMixin, arun_batch, run_batch
-from tryage_langchain._call import configurable_without_model, preferences_from_config
+from tryage_langchain._call_settings import CallSettings, configurable_for_child, read_call_settings
 from tryage_langchain._fallback import aemit_decision, emit_decision
-from tryage_langchain._messages import add_chunk, clean_input, prompt_text, routed_input
+from tryage_langchain._messages import (
+    add_chunk,
+    clean_input,
+    input_size,
+    prompt_text,
+    routed_input,
+)
+from tryage_langchain._queries import query_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -33,6 +40,9 @@ ChainRunManager: TypeAlias = CallbackManagerForChainRun | AsyncCallbackManagerFo
 
 DecisionOrError: TypeAlias = Decision | TryageError
 
+DecisionInput: TypeAlias = tuple["RunnableSession", Any, "RunnableConfig"]
+"""A router with its runnables, an input, and the config of its call."""
+
 
 class RouterInvokeMixin(BatchMixin):
     """A runnable whose run is a decision and, if there are runnables, the run of the chosen one.
@@ -41,7 +51,9 @@ class RouterInvokeMixin(BatchMixin):
     """
 
     _session: RunnableSession = PrivateAttr()
-    _executor: AdaptiveExecutor = PrivateAttr(default_factory=AdaptiveExecutor)
+    _executor: BatchingExecutor[DecisionInput, Decision] = PrivateAttr(
+        default_factory=lambda: BatchingExecutor(decide_inputs)
+    )
 
     # One input -----------------------------------------------------------------------------
 
@@ -82,7 +94,7 @@ class RouterInvokeMixin(BatchMixin):
         return await run.child.ainvoke(run.input, run.config, **kwargs)
 
     async def _adecide(self, input: Any, config: RunnableConfig) -> Decision:
-        return await self._executor.run(partial(self._session.decide, input, config))
+        return await self._executor.run((self._session, input, config), input_size(input))
 
     # A stream ------------------------------------------------------------------------------
 
@@ -213,15 +225,19 @@ class RunnableSession:
             LibraryError: the config names an unknown model.
             NoExpertError, PerceptionError: as in `Router.route`.
         """
-        return self.router.route(self._text(value), call_preferences(config, self.router))
+        settings = read_call_settings(config)
+        return self.router.route(
+            self._text(value, settings), call_preferences(settings, self.router)
+        )
 
     def decide_batch(
         self, values: Sequence[Any], configs: Sequence[RunnableConfig]
     ) -> list[DecisionOrError]:
         """Decide in one encoder pass; if that fails, one by one, to tell which cannot be routed."""
         try:
-            texts = [self._text(value) for value in values]
-            preferences = [call_preferences(config, self.router) for config in configs]
+            settings = [read_call_settings(config) for config in configs]
+            texts = [self._text(*pair) for pair in zip(values, settings, strict=True)]
+            preferences = [call_preferences(call, self.router) for call in settings]
             return list(self.router.route_batch(texts, preferences))
         except TryageError:
             pairs = zip(values, configs, strict=True)
@@ -234,7 +250,7 @@ class RunnableSession:
         name = decision.expert.name
         child_config = patch_config(config, callbacks=manager.get_child(f"tryage:{name}"))
         child_config["metadata"] = {**child_config["metadata"], MODEL_KEY: name}
-        child_config["configurable"] = configurable_without_model(child_config)
+        child_config["configurable"] = configurable_for_child(child_config)
         return ChildRun(
             self.runnables[name], clean_input(decision, value, self.input_key), child_config
         )
@@ -257,14 +273,29 @@ class RunnableSession:
                 batches.setdefault(outcome.expert.name, ChildBatch(run.child)).add(row, run)
         return list(batches.values())
 
-    def _text(self, value: Any) -> str:
-        return prompt_text(routed_input(value, self.input_key))
+    def _text(self, value: Any, settings: CallSettings) -> str:
+        if settings.query is not None:
+            return settings.query
+        prompt = routed_input(value, self.input_key)
+        query = query_of(prompt)
+        return prompt_text(prompt) if query is None else query
 
     def _decide_or_error(self, value: Any, config: RunnableConfig) -> DecisionOrError:
         try:
             return self.decide(value, config)
         except TryageError as error:
             return error
+
+
+def decide_inputs(inputs: Sequence[DecisionInput]) -> list[DecisionOrError]:
+    """Decide about inputs of one or several routers, in one encoder pass for each."""
+    sessions = {id(session): session for session, _, _ in inputs}
+    outcomes = {}
+    for key, session in sessions.items():
+        rows = [(value, config) for owner, value, config in inputs if owner is session]
+        values, configs = zip(*rows, strict=True)
+        outcomes[key] = iter(session.decide_batch(values, configs))
+    return [next(outcomes[id(session)]) for session, _, _ in inputs]
 
 
 def build_session(
@@ -291,17 +322,15 @@ def build_session(
     )
 
 
-def call_preferences(config: RunnableConfig, router: Router) -> Preferences:
+def call_preferences(settings: CallSettings, router: Router) -> Preferences:
     """Return the preferences of one call; a model that the call names is the only one allowed.
 
     Raises:
-        InputError: the preferences are of another type.
         LibraryError: the router does not know the named model.
     """
-    preferences, model = preferences_from_config(config)
-    if model is None:
-        return preferences
-    return preferences.tightened(Preferences(only=[router.library[model].name]))
+    if settings.model is None:
+        return settings.preferences
+    return settings.preferences.tightened(Preferences(only=[router.library[settings.model].name]))
 
 
 @dataclass(frozen=True)

@@ -22,24 +22,20 @@ import tryage
 from tryage.chat.candidates import CandidatePool, RouterCache
 from tryage.chat.model_names import name_models
 from tryage.chat.settings import RoutingFields, find_hub_models
+from tryage.chat.time_limits import TimeLimits
 from tryage.core.preferences import Preferences
 from tryage.core.request import estimate_tokens
-from tryage_langchain._call import (
-    BOUND_KEY,
-    CALL_SETTINGS,
-    BoundArguments,
-    ChatSession,
-    bound_tools,
-)
+from tryage_langchain._call import BOUND_KEY, BoundArguments, ChatSession, bound_tools
+from tryage_langchain._call_settings import CALL_SETTINGS
 from tryage_langchain._chat_generate import ChatGenerateMixin
 from tryage_langchain._chat_invoke import ChatInvokeMixin
 from tryage_langchain._clients import (
     ChatModelPool,
     candidate_pool,
     chat_model_name,
-    common_profile,
     hub_models,
 )
+from tryage_langchain._profiles import common_profile
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -167,10 +163,13 @@ class ChatTryage(ChatInvokeMixin, ChatGenerateMixin, RoutingFields):
 
     def _shared_state(self) -> SharedState:
         """Return what is made of the models; an equal ChatTryage made before shares it."""
-        models, inputs = self.models, (self.router, self.experts, self.settings)
+        time_limit = {} if self.timeout is None else {"timeout": self.timeout}
+        settings = {**time_limit, **self.settings}
+        models, inputs = self.models, (self.router, self.experts, settings)
         state = models.state if isinstance(models, ModelMap) else None
         if state is None or state.inputs[0] is not self.router or state.inputs[1:] != inputs[1:]:
-            clients = ChatModelPool(models, self.settings)
+            clients = ChatModelPool(models, settings)
+            clients.check_settings(type(self))
             pool = candidate_pool(clients, self.router, self.experts)
             profile = common_profile(pool.library, clients.values())
             state = SharedState(inputs, clients, pool, profile, RouterCache())
@@ -191,8 +190,10 @@ class ChatTryage(ChatInvokeMixin, ChatGenerateMixin, RoutingFields):
             self._chat_router,
             self._clients,
             self.max_attempts,
-            self._forwarded_settings(),
-            self._forced_model(),
+            limits=TimeLimits(self.deadline, self.attempt_timeout),
+            retry_on=self.retry_on,
+            forwarded_settings=self._forwarded_settings(),
+            forced_model=self._forced_model(),
         )
 
     def _forwarded_settings(self) -> dict[str, Any]:

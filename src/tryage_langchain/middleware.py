@@ -37,7 +37,7 @@ from tryage_langchain._agent_calls import (
     turn_key,
     with_trace_metadata,
 )
-from tryage_langchain._call import preferences_from_config
+from tryage_langchain._call_settings import read_call_settings
 from tryage_langchain._clients import ChatModelPool, candidate_pool, chat_model_name
 from tryage_langchain._fallback import aemit_event, annotate, emit_event
 
@@ -46,7 +46,8 @@ if TYPE_CHECKING:
 
     from langchain_core.runnables import RunnableConfig
 
-    from tryage.chat.router import RoutingRecord, Sticky
+    from tryage.chat.plan import RoutingRecord
+    from tryage.chat.router import Sticky
     from tryage.core.expert import Expert
     from tryage_langchain._clients import ChatModelSource
 
@@ -176,7 +177,8 @@ class TryageMiddleware(AgentMiddleware[TryageState, Any, Any]):
 
     def _decision_record(self, request: ModelRequest[Any]) -> RoutingRecord:
         """Return the record of a decision; if the routing fails, that of the default."""
-        preferences, model = preferences_from_config(current_config())
+        settings = read_call_settings(current_config())
+        preferences, model = settings.preferences, settings.model
         if model is not None:
             model = self._chat_router.router.library[model].name
         previous: Any = request.state.get("tryage") or {}

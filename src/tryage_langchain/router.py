@@ -16,7 +16,7 @@ from pydantic import ConfigDict, Field
 from tryage.core.decision import Decision
 from tryage.errors import InputError, PersistenceError
 from tryage.router import Router
-from tryage_langchain._call import CALL_SETTINGS
+from tryage_langchain._call_settings import CALL_SETTINGS
 from tryage_langchain._messages import clean_input
 from tryage_langchain._router_invoke import RouterInvokeMixin, build_session
 

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import pytest
-from langchain_core.language_models import FakeListChatModel
-from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
+from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
 from langchain_core.tools import tool
 
 from tryage_langchain._agent_calls import (
     ServedModelCallback,
     current_config,
     model_of_response,
-    provider_of,
     strip_cache_markers,
     strip_cache_settings,
-    strip_foreign_reasoning,
     strip_tool_cache_markers,
     turn_key,
     with_trace_metadata,
@@ -24,80 +21,7 @@ from tryage_langchain.testing import ScriptedChatModel
 # Other providers' content ------------------------------------------------------------------------
 
 
-CALL = {"name": "look", "args": {"q": "x"}, "id": "call_1", "type": "tool_call"}
 MARKER = {"cache_control": {"type": "ephemeral"}}
-
-
-def answer_of(provider, content, **kwargs):
-    return AIMessage(content, response_metadata={"model_provider": provider}, **kwargs)
-
-
-# Answers as ChatAnthropic, ChatOpenAI (responses), ChatGoogleGenerativeAI and ChatDeepSeek record
-# them.
-ANTHROPIC = answer_of(
-    "anthropic",
-    [
-        {"type": "thinking", "thinking": "Hm.", "signature": "EqQB"},
-        {"type": "redacted_thinking", "data": "Eq"},
-        {"type": "text", "text": "Let me look."},
-        {"type": "tool_use", "id": "call_1", "name": "look", "input": {"q": "x"}},
-    ],
-    tool_calls=[CALL],
-)
-OPENAI = answer_of(
-    "openai",
-    [
-        {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "gAAA"},
-        {"type": "text", "text": "Let me look.", "id": "msg_1"},
-        {"type": "function_call", "name": "look", "arguments": "{}", "call_id": "call_1"},
-    ],
-    tool_calls=[CALL],
-)
-GOOGLE = answer_of(
-    "google_genai",
-    [{"type": "text", "text": "Let me look.", "extras": {"signature": "CpQ"}}],
-    additional_kwargs={"__gemini_function_call_thought_signatures__": {"call_1": "CpQ"}},
-    tool_calls=[CALL],
-)
-DEEPSEEK = answer_of(
-    "deepseek", "Let me look.", additional_kwargs={"reasoning_content": "Hm."}, tool_calls=[CALL]
-)
-
-
-@pytest.mark.parametrize("answer", [ANTHROPIC, OPENAI, GOOGLE, DEEPSEEK])
-def test_the_answer_of_another_provider_becomes_text_and_tool_calls(answer):
-    before = answer.model_dump()
-    (plain,) = strip_foreign_reasoning([answer], "mistral")
-    assert (plain.content, plain.additional_kwargs) == ("Let me look.", {})
-    assert plain.tool_calls == [CALL]
-    assert answer.model_dump() == before, "the conversation in the state was changed"
-
-
-@pytest.mark.parametrize(
-    ("answer", "reader"),
-    [(ANTHROPIC, "anthropic"), (OPENAI, "openai"), (OPENAI, "azure"), (GOOGLE, "google_vertexai")],
-)
-def test_a_provider_gets_its_own_reasoning_which_a_tool_loop_needs(answer, reader):
-    assert strip_foreign_reasoning([answer], reader) == [answer]
-
-
-def test_answers_of_an_unknown_provider_stay_as_they_are():
-    unnamed = AIMessage([{"type": "reasoning", "reasoning": "Hm."}])
-    assert strip_foreign_reasoning([unnamed, ANTHROPIC], None) == [unnamed, ANTHROPIC]
-    assert strip_foreign_reasoning([unnamed], "openai") == [unnamed]
-
-
-def test_only_answers_change_and_an_answer_of_reasoning_alone_is_left_out():
-    empty = answer_of("anthropic", [{"type": "thinking", "thinking": "Hm.", "signature": "E"}])
-    others = [SystemMessage("s"), HumanMessage("h"), ToolMessage("t", tool_call_id="call_1")]
-    assert strip_foreign_reasoning([*others, empty], "openai") == others
-
-
-def test_images_in_an_answer_stay():
-    image = {"type": "image", "base64": "AA==", "mime_type": "image/png"}
-    drawn = answer_of("google_genai", [{"type": "text", "text": "Here."}, image])
-    (plain,) = strip_foreign_reasoning([drawn], "openai")
-    assert plain.content == [{"type": "text", "text": "Here."}, image]
 
 
 @pytest.mark.parametrize("kind", [SystemMessage, HumanMessage, AIMessage])
@@ -136,12 +60,6 @@ def test_cache_markers_are_removed_from_tools_and_settings():
     assert strip_tool_cache_markers({"name": "search", **MARKER}) == {"name": "search"}
     settings = {**MARKER, "prompt_cache_key": "k", "temperature": 0}
     assert strip_cache_settings(settings) == {"temperature": 0}
-
-
-def test_a_model_names_its_provider():
-    openai = pytest.importorskip("langchain_openai")
-    assert provider_of(openai.ChatOpenAI(model="gpt-4o", api_key="x")) == "openai"
-    assert provider_of(FakeListChatModel(responses=[])) == "fakelistchatmodel"
 
 
 # Reading a call ----------------------------------------------------------------------------------

@@ -115,7 +115,7 @@ def test_a_long_conversation_goes_to_a_model_with_enough_context(router, small, 
     short = [Expert("big", context_length=1_000)]
     chat = ChatTryage(models={"small": small, "big": big}, router=router, experts=short)
     assert model_of(chat.invoke("big question")) == "big"
-    talk = [("human", "x" * 4_000), ("ai", "yes"), ("human", "big question")]
+    talk = [("human", "one word " * 600), ("ai", "yes"), ("human", "big question")]
     assert model_of(chat.invoke(talk)) == "small"
     assert model_of(chat.invoke("big question two", max_tokens=2_000)) == "small"
 
@@ -174,7 +174,8 @@ def test_a_thread_stays_with_its_model(make_chat):
     assert (model_of(later), later.response_metadata["tryage"]["how"]) == (
         "small", "kept for the thread",
     )  # fmt: skip
-    assert model_of(chat.invoke(talk, {"configurable": {"thread_id": "2"}})) == "big"
+    other = [("human", "small one"), ("ai", "not ours"), ("human", "big two")]
+    assert model_of(chat.invoke(other, {"configurable": {"thread_id": "2"}})) == "big"
 
 
 # What a call asks for ----------------------------------------------------------------------------
@@ -207,10 +208,12 @@ async def test_a_model_may_be_named_in_three_ways(method, call_chat, make_chat):
 
 async def test_the_default_answers_if_no_choice_is_possible(method, call_chat, make_chat):
     nobody = {"configurable": {"tryage_preferences": Preferences(only=["nobody"])}}
-    answer = await call_chat(method, make_chat(default="small"), "big question", nobody)
+    chat = make_chat(default="small", default_exempt=True)
+    answer = await call_chat(method, chat, "big question", nobody)
     assert answer.response_metadata["tryage"]["reason"].startswith("default: ")
-    with pytest.raises(NoExpertError):
-        await call_chat(method, make_chat(), "big question", nobody)
+    for strict in (make_chat(), make_chat(default="small")):
+        with pytest.raises(NoExpertError):
+            await call_chat(method, strict, "big question", nobody)
 
 
 def test_flags_choose_and_do_not_reach_the_model(flag_router, small, big):

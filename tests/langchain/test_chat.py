@@ -27,8 +27,8 @@ def openai(name, **settings):
     return ChatOpenAI(model=name, api_key=SECRET, base_url="http://127.0.0.1:9/v1", **settings)
 
 
-def conversation(text):
-    return Conversation([Turn("user", text)])
+def conversation(text, thread=None):
+    return Conversation([Turn("user", text)], thread=thread)
 
 
 def chat_router(chat):
@@ -116,15 +116,16 @@ def test_models_of_the_hub_need_their_package(monkeypatch):
 
 def test_a_dump_holds_the_settings_without_models_router_and_keys():
     chat = ChatTryage.from_models(
-        ["openai:gpt-4o-mini"], api_key=SECRET, sticky="thread", experts=[Expert("a")]
+        {"a": "openai:gpt-4o-mini"}, api_key=SECRET, sticky="thread", experts=[Expert("a")]
     )
     dump = chat.model_dump(exclude={"metadata"})
     assert (dump["sticky"], dump["experts"], dump["model"]) == (
         "thread", [{"name": "a"}], "tryage-auto",
     )  # fmt: skip
     assert list(dump) == [
-        "name", "experts", "preferences", "sticky", "default", "max_attempts", "disable_streaming",
-        "output_version", "temperature", "max_tokens", "stop", "model", "streaming",
+        "name", "experts", "preferences", "sticky", "default", "default_exempt", "max_attempts",
+        "deadline", "attempt_timeout", "retry_on", "disable_streaming", "output_version",
+        "temperature", "max_tokens", "stop", "timeout", "model", "streaming",
     ]  # fmt: skip
 
 
@@ -135,8 +136,8 @@ def test_the_identity_for_a_cache_differs_if_the_choice_may_differ(make_chat, ch
 
 
 def test_tokens_are_counted_without_a_download(chat):
-    assert chat.get_num_tokens("four words of text") == 5
-    talk = [HumanMessage("x" * 4_000), AIMessage("y" * 40), HumanMessage("small question")]
+    assert chat.get_num_tokens("four words of text") == 4
+    talk = [HumanMessage("one word " * 600), AIMessage("y" * 40), HumanMessage("small question")]
     kept = trim_messages(talk, max_tokens=100, token_counter=chat, strategy="last")
     assert [message.type for message in kept] == ["ai", "human"]
 
@@ -200,10 +201,10 @@ def test_a_deep_copy_shares_the_clients():
 def test_copies_and_pickles_forget_conversations():
     router = Router(FixedPerception({"a": 0.1, "b": 0.2}))
     chat = ChatTryage.from_models({"a": ScriptedChatModel(), "b": "openai:b"}, router=router)
-    chat.invoke("hello secret")
-    assert chat_router(chat).last_served_by(conversation("hello secret")) == "a"
+    chat.invoke("hello secret", {"configurable": {"thread_id": "1"}})
+    assert chat_router(chat).last_served_by(conversation("hello secret", "1")) == "a"
     for clone in (copy.deepcopy(chat), pickle.loads(pickle.dumps(chat))):  # noqa: S301 - written here
-        assert chat_router(clone).last_served_by(conversation("hello secret")) is None
+        assert chat_router(clone).last_served_by(conversation("hello secret", "1")) is None
         assert model_of(clone.invoke("hello")) == "a"
 
 

@@ -1,0 +1,145 @@
+"""Compute what coroutines ask for: together if they ask together, in a thread if it is long.
+
+One pass of the encoder for many prompts costs much less than one pass for each. A long prompt must
+not halt the event loop, and for a short one a switch to a thread costs more than the prompt itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
+from weakref import WeakKeyDictionary
+
+T = TypeVar("T")
+
+R = TypeVar("R")
+
+Compute: TypeAlias = Callable[[Sequence[Any]], Sequence[Any]]
+
+# A prompt of 16,000 characters takes a few milliseconds, and so do 16 short ones.
+_MAX_INLINE_SIZE = 16_000  # characters of one pass in the event loop
+
+_MAX_INLINE_ITEMS = 16  # of one pass in the event loop
+
+_MAX_ITEMS = 64  # of one pass in a thread; more do not make a pass cheaper per item
+
+
+class BatchingExecutor(Generic[T, R]):
+    """Computes results for coroutines, in one pass for all that ask in the same turn of the loop.
+
+    The size of an item says where it is computed: short items in the event loop, long ones in a
+    thread. The first pass goes to a thread, because it may load an encoder. Event loops in several
+    threads may share an executor.
+
+    Args:
+        compute: Returns a result, or an exception, for each item; a function of a module, so that
+            the executor can be pickled.
+    """
+
+    def __init__(self, compute: Compute) -> None:
+        self._compute = compute
+        self._has_run = False
+        self._queues: WeakKeyDictionary[asyncio.AbstractEventLoop, _Queue] = WeakKeyDictionary()
+
+    async def run(self, item: T, size: int) -> R:
+        """Return the result for an item; `size` is about how many characters are read for it.
+
+        Raises:
+            Exception: the one that `compute` returns for the item, or raises.
+        """
+        loop = asyncio.get_running_loop()
+        queue = self._queues.setdefault(loop, _Queue())
+        entry = _Entry(item, size, loop.create_future())
+        queue.entries.append(entry)
+        self._schedule(loop, queue)
+        result: R = await entry.future
+        return result
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Keep the function alone: what waits belongs to this process."""
+        return type(self), (self._compute,)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> BatchingExecutor[T, R]:
+        """Share nothing but the function."""
+        return type(self)(self._compute)
+
+    def _schedule(self, loop: asyncio.AbstractEventLoop, queue: _Queue) -> None:
+        if queue.entries and not queue.is_scheduled:
+            queue.is_scheduled = True
+            loop.call_soon(self._start_pass, loop, queue)
+
+    def _start_pass(self, loop: asyncio.AbstractEventLoop, queue: _Queue) -> None:
+        """Compute the next items in the loop, or hand them to a thread."""
+        is_inline = self._has_run and queue.entries[0].size <= _MAX_INLINE_SIZE
+        entries = queue.take_short() if is_inline else queue.take(_MAX_ITEMS)
+        if is_inline:
+            self._finish_pass(loop, queue, entries, _outcomes(self._compute, entries))
+            return
+        pending = loop.run_in_executor(None, _outcomes, self._compute, entries)
+        pending.add_done_callback(
+            lambda done: self._finish_pass(loop, queue, entries, done.result())
+        )
+        if self._has_run:  # else the next items wait until the encoder is loaded
+            queue.is_scheduled = False
+            self._schedule(loop, queue)
+
+    def _finish_pass(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        queue: _Queue,
+        entries: Sequence[_Entry],
+        outcomes: Sequence[Any],
+    ) -> None:
+        """Hand the results out, and let the next items begin."""
+        self._has_run = True
+        for entry, outcome in zip(entries, outcomes, strict=True):
+            if entry.future.done():  # its coroutine was cancelled
+                continue
+            if isinstance(outcome, BaseException):
+                entry.future.set_exception(outcome)
+            else:
+                entry.future.set_result(outcome)
+        queue.is_scheduled = False
+        self._schedule(loop, queue)
+
+
+class _Entry(NamedTuple):
+    """An item that waits, its size in characters, and where its result goes."""
+
+    item: Any
+    size: int
+    future: asyncio.Future[Any]
+
+
+@dataclass
+class _Queue:
+    """What waits in one event loop."""
+
+    entries: deque[_Entry] = field(default_factory=deque)
+    is_scheduled: bool = False
+
+    def take(self, count: int) -> list[_Entry]:
+        """Remove and return the first entries."""
+        return [self.entries.popleft() for _ in range(min(count, len(self.entries)))]
+
+    def take_short(self) -> list[_Entry]:
+        """Remove and return the first entries that are computed quickly together."""
+        entries = self.take(1)
+        size = entries[0].size
+        while self.entries and len(entries) < _MAX_INLINE_ITEMS:
+            size += self.entries[0].size
+            if size > _MAX_INLINE_SIZE:
+                break
+            entries += self.take(1)
+        return entries
+
+
+def _outcomes(compute: Compute, entries: Sequence[_Entry]) -> Sequence[Any]:
+    """Return a result or an exception for each entry."""
+    try:
+        return compute([entry.item for entry in entries])
+    except BaseException as error:  # noqa: BLE001 - the coroutines that wait for the pass get it
+        return [error] * len(entries)

@@ -1,0 +1,148 @@
+"""What one call may set: preferences, a model, the text to route on, stickiness and a deadline.
+
+A call's `config["configurable"]` holds them, or the runtime context of a LangGraph graph; the
+config of the call wins over the context of the run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, get_args
+
+from langchain_core.runnables.utils import ConfigurableFieldSpec
+from typing_extensions import TypedDict
+
+from tryage.chat.router import Sticky
+from tryage.chat.settings import MODEL_KEY, PREFERENCES_KEY, to_preferences
+from tryage.chat.time_limits import check_seconds
+from tryage.core.preferences import Preferences
+from tryage.core.validation import did_you_mean
+from tryage.errors import InputError
+
+if TYPE_CHECKING:
+    from langchain_core.runnables import RunnableConfig
+
+QUERY_KEY = "tryage_query"
+"""The setting of one call that holds the text to route on, instead of the last user message."""
+
+STICKY_KEY = "tryage_sticky"
+"""The setting of one call that says for how long the conversation stays with its model."""
+
+DEADLINE_KEY = "tryage_deadline"
+"""The setting of one call that holds the seconds which all its attempts may take together."""
+
+CALL_SETTINGS = (
+    ConfigurableFieldSpec(id=PREFERENCES_KEY, annotation=Any, name="Tryage preferences"),
+    ConfigurableFieldSpec(id=MODEL_KEY, annotation=str | None, name="Tryage model"),
+    ConfigurableFieldSpec(id=QUERY_KEY, annotation=str | None, name="Tryage query"),
+    ConfigurableFieldSpec(id=STICKY_KEY, annotation=str | None, name="Tryage stickiness"),
+    ConfigurableFieldSpec(id=DEADLINE_KEY, annotation=float | None, name="Tryage deadline"),
+)
+"""The settings of one call, as LangChain describes them in `config["configurable"]`."""
+
+_KEYS = tuple(setting.id for setting in CALL_SETTINGS)
+
+_PREFIX = "tryage_"
+
+_RUNTIME_KEY = "__pregel_runtime"  # where LangGraph keeps the runtime of a graph in the config
+
+
+class TryageContext(TypedDict, total=False):
+    """The part of a graph's context that Tryage reads: for `context_schema`, alone or as a base.
+
+    A dataclass or a pydantic model with fields of these names does the same.
+    """
+
+    tryage_preferences: Preferences | dict[str, Any]
+    tryage_model: str | None
+    tryage_query: str | None
+    tryage_sticky: Sticky | None
+    tryage_deadline: float | None
+
+
+@dataclass(frozen=True)
+class CallSettings:
+    """The settings of one call; None leaves a setting to the model's own."""
+
+    preferences: Preferences = field(default_factory=Preferences)
+    model: str | None = None
+    query: str | None = None
+    sticky: Sticky | None = None
+    deadline: float | None = None
+
+
+_NO_SETTINGS = CallSettings()
+
+
+def read_call_settings(config: RunnableConfig, context: object = None) -> CallSettings:
+    """Return the settings of a call from its config, and from a context or that of its graph.
+
+    Raises:
+        InputError: a name that begins with "tryage_" is unknown, or a value is of another type.
+    """
+    configurable = config.get("configurable") or {}
+    context = _runtime_context(configurable) if context is None else context
+    values = {**_tryage_values(context), **_tryage_values(configurable)}
+    values = {key: value for key, value in values.items() if value is not None}
+    if not values:
+        return _NO_SETTINGS
+    for key in values:
+        if key not in _KEYS:
+            raise InputError(f"{key!r} is no setting of a call.{did_you_mean(key, _KEYS)}")
+    deadline = values.get(DEADLINE_KEY)
+    check_seconds(DEADLINE_KEY, deadline)
+    return CallSettings(
+        to_preferences(values.get(PREFERENCES_KEY, _NO_SETTINGS.preferences)),
+        _checked_text(values, MODEL_KEY),
+        _checked_text(values, QUERY_KEY),
+        _checked_sticky(values.get(STICKY_KEY)),
+        deadline,
+    )
+
+
+def with_runtime(config: RunnableConfig, runtime: object) -> RunnableConfig:
+    """Return the config with the runtime that LangGraph passes to the hooks of an agent."""
+    return {**config, "configurable": {**config.get("configurable", {}), _RUNTIME_KEY: runtime}}
+
+
+def configurable_for_child(config: RunnableConfig) -> dict[str, Any]:
+    """Return the settings for a chosen model: the forced name is not meant for its own router."""
+    configurable = {key: value for key, value in config["configurable"].items() if key != MODEL_KEY}
+    if _tryage_values(_runtime_context(configurable)).get(MODEL_KEY) is not None:
+        configurable[MODEL_KEY] = None  # it wins over the context of the graph
+    return configurable
+
+
+def _runtime_context(configurable: Mapping[str, Any]) -> object:
+    """Return the context of the graph in which a call is made; None outside of graphs."""
+    return getattr(configurable.get(_RUNTIME_KEY), "context", None)
+
+
+def _tryage_values(source: object) -> dict[str, Any]:
+    """Return the values of Tryage in a mapping, or in the attributes of an object."""
+    if source is None:
+        return {}
+    values = source if isinstance(source, Mapping) else getattr(source, "__dict__", None)
+    if values is None:  # a dataclass with slots
+        values = {key: getattr(source, key, None) for key in _KEYS}
+    return {key: values[key] for key in values if isinstance(key, str) and key.startswith(_PREFIX)}
+
+
+def _checked_text(values: Mapping[str, Any], key: str) -> str | None:
+    """Return a text, None if there is none.
+
+    Raises:
+        InputError: it is of another type.
+    """
+    value = values.get(key)
+    if value is None or isinstance(value, str):
+        return value
+    raise InputError(f"{key} is a {type(value).__name__}. Expected a string.")
+
+
+def _checked_sticky(value: Any) -> Sticky | None:
+    if value is None or str(value) in get_args(Sticky):
+        sticky: Sticky | None = value
+        return sticky
+    raise InputError(f"{STICKY_KEY} is {value!r:.80}; expected one of {get_args(Sticky)}.")
