@@ -13,11 +13,12 @@ from collections.abc import (
     Sequence,
 )
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from llama_index.core.base.llms.types import ThinkingBlock
 from llama_index.core.llms import ChatResponse, CompletionResponse, TextBlock
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from tryage.errors import InvalidAnswerError, TryageError
 
@@ -90,7 +91,7 @@ def _stream_checked(models: Iterator[Any], output_cls: type) -> Iterator[Any]:
         with _refuse_unparsed(output_cls):
             for model in models:
                 first_models.append(model)
-                if _has_content(model):
+                if _has_content(model, output_cls):
                     break
             else:
                 _check_last_model(first_models, output_cls)
@@ -107,7 +108,7 @@ async def _astream_checked(models: AsyncIterator[Any], output_cls: type) -> Asyn
         with _refuse_unparsed(output_cls):
             async for model in models:
                 first_models.append(model)
-                if _has_content(model):
+                if _has_content(model, output_cls):
                     break
             else:
                 _check_last_model(first_models, output_cls)
@@ -120,11 +121,31 @@ async def _astream_checked(models: AsyncIterator[Any], output_cls: type) -> Asyn
             await close()
 
 
-def _has_content(model: Any) -> bool:
-    """Tell whether a partial model, or one of several, has a field with a value."""
+def _has_content(model: Any, output_cls: type) -> bool:
+    """Tell whether a partial model, or one of several, has a value that fits its field."""
     if isinstance(model, Sequence):
-        return any(map(_has_content, model))
-    return any(value not in (None, "", [], {}) for value in vars(model).values())
+        return any(_has_content(one, output_cls) for one in model)
+    adapters = _field_adapters(output_cls)
+    return any(
+        value not in (None, "", [], {}) and _is_valid(adapters[name], value)
+        for name, value in vars(model).items()
+        if name in adapters
+    )
+
+
+@lru_cache(maxsize=64)
+def _field_adapters(output_cls: type) -> dict[str, TypeAdapter[Any]]:
+    fields = output_cls.model_fields if issubclass(output_cls, BaseModel) else {}
+    annotations = {name: field.annotation for name, field in fields.items()}
+    return {name: TypeAdapter(kind) for name, kind in annotations.items() if kind is not None}
+
+
+def _is_valid(adapter: TypeAdapter[Any], value: object) -> bool:
+    try:
+        adapter.validate_python(value)
+    except ValidationError:
+        return False
+    return True
 
 
 def _check_last_model(models: list[Any], output_cls: type) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -35,7 +36,7 @@ from tryage_llamaindex._llm_invoke import LLMChatMixin, StructuredPredictMixin, 
 from tryage_llamaindex._steps import read_policies
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping, Sequence
+    from collections.abc import Generator, Sequence
 
     from llama_index.core.llms import LLM
     from typing_extensions import Self
@@ -142,6 +143,16 @@ class TryageLLM(LLMChatMixin, ToolChatMixin, StructuredPredictMixin, RoutingFiel
     def _name_llms(cls, llms: Any) -> Any:
         return name_models(llms, llm_name)
 
+    @field_validator("step_policies", mode="before")
+    @classmethod
+    def _read_step_policies(cls, policies: Any) -> Any:
+        if not isinstance(policies, Mapping):
+            return policies
+        return {
+            step: Preferences.from_dict(policy) if isinstance(policy, dict) else policy
+            for step, policy in policies.items()
+        }
+
     def model_post_init(self, context: Any, /) -> None:
         """Find out what the LLMs are: LlamaIndex asks for metadata before there is any query."""
         super().model_post_init(context)
@@ -246,6 +257,13 @@ class TryageLLM(LLMChatMixin, ToolChatMixin, StructuredPredictMixin, RoutingFiel
     def _write_llms(self, _: Any) -> dict[str, Any]:
         """Write the class and model of each LLM, but none of its fields, which may hold keys."""
         return {name: _describe_llm(llm) for name, llm in self._clients.items()}
+
+    @field_serializer("step_policies")
+    def _write_step_policies(self, policies: dict[str, Any]) -> dict[str, Any]:
+        return {
+            step: policy.to_dict() if isinstance(policy, Preferences) else policy
+            for step, policy in policies.items()
+        }
 
     @classmethod
     def from_dict(cls, data: dict[str, Any], **kwargs: Any) -> Self:
