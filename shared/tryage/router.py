@@ -229,7 +229,7 @@ class Router:
         excessive = set(index[~has_choice].tolist())
         if excessive:
             _LOGGER.warning(
-                "The flags of %d prompts leave no expert, so they are dropped.", len(excessive)
+                "Flags that leave no expert are dropped, number of prompts: %d.", len(excessive)
             )
         return [
             one.without_flags() if row in excessive else one for row, one in enumerate(requests)
