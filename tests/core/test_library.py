@@ -257,3 +257,9 @@ def test_the_known_licenses_are_those_of_any_expert():
     library = Library([Expert("a", license="MIT"), Expert("b", license="mit"), Expert("c")])
     assert library.known_licenses == {"mit"}
     assert Library(["a"]).known_licenses == frozenset()
+
+
+@pytest.mark.parametrize("rows", [None, 1, "small", {"name": "small"}, [1], [None], [{}]])
+def test_rows_that_are_not_a_list_of_dicts_are_refused(rows):
+    with pytest.raises(InputError):
+        Library.from_dicts(rows)
