@@ -41,7 +41,8 @@ def _says_something(message: AIMessage) -> bool:
     """Tell whether a message has more than reasoning and white space."""
     if message.tool_calls or message.invalid_tool_calls:
         return True
-    if message.additional_kwargs.keys() - _REASONING_KEYS:  # a refusal, or an answer in sound
+    kwargs = message.additional_kwargs  # such as a refusal, or an answer in sound
+    if any(value for key, value in kwargs.items() if key not in _REASONING_KEYS):
         return True
     blocks = [block for block in message.content_blocks if block["type"] != "reasoning"]
     return any(block["type"] != "text" or str(block.get("text", "")).strip() for block in blocks)

@@ -9,7 +9,9 @@ import pytest
 from langchain_core.runnables import RunnableLambda
 
 from tryage.errors import InputError
-from tryage_langchain import TryageRouter
+from tryage_langchain import ChatTryage, TryageRouter
+from tryage_langchain._batch import max_workers
+from tryage_langchain.testing import ScriptedChatModel
 
 if TYPE_CHECKING:
     from tryage.router import Router
@@ -149,3 +151,84 @@ async def test_batch_as_completed_yields_every_answer(chat, method):
     answers = getattr(chat, method)(["small one", "big two", "small three"])
     rows = [row async for row in answers] if method.startswith("a") else list(answers)
     assert {i: model_of(answer) for i, answer in rows} == {0: "small", 1: "big", 2: "small"}
+
+
+# Items that hang ---------------------------------------------------------------------------------
+
+
+class Gate:
+    """Lets "small" models hang until a "big" one has answered, and remembers if it did not."""
+
+    def __init__(self):
+        self.opened, self.timed_out = threading.Event(), False
+
+    def answer(self, value):
+        if value.startswith("big"):
+            self.opened.set()
+        elif not self.opened.wait(10):
+            self.timed_out = True
+        return value
+
+
+HANGING_FIRST = [*(f"small {i}" for i in range(40)), "big"]
+
+
+@pytest.fixture
+def gate_model():
+    """A chat model of which the calls for "small" wait for the one for "big"."""
+    gate = Gate()
+
+    class GateModel(ScriptedChatModel):
+        def _generate(self, messages, *args, **kwargs):
+            gate.answer(messages[-1].text)
+            return super()._generate(messages, *args, **kwargs)
+
+    return gate, GateModel(model="scripted")
+
+
+def test_a_batch_of_chats_does_not_wait_for_its_first_items(router, gate_model):
+    gate, model = gate_model
+    chat = ChatTryage(models={"small": model, "big": model}, router=router)
+    assert len(chat.batch(HANGING_FIRST)) == 41
+    assert not gate.timed_out
+
+
+@pytest.mark.parametrize("config", [None, {}, [{}] * 41])
+def test_batch_as_completed_does_not_wait_for_its_first_items(router, gate_model, config):
+    gate, model = gate_model
+    chat = ChatTryage(models={"small": model, "big": model}, router=router)
+    assert sorted(i for i, _ in chat.batch_as_completed(HANGING_FIRST, config)) == list(range(41))
+    assert not gate.timed_out
+
+
+def test_batch_as_completed_of_runnables_does_not_wait_for_its_first_items(router):
+    gate = Gate()
+    runnables = {name: RunnableLambda(gate.answer) for name in ("small", "big")}
+    tryage_router = TryageRouter(router=router, runnables=runnables)
+    answers = dict(tryage_router.batch_as_completed(HANGING_FIRST))
+    assert [answers[i] for i in range(41)] == HANGING_FIRST
+    assert not gate.timed_out
+    assert list(tryage_router.batch_as_completed([])) == []
+
+
+def test_max_concurrency_still_limits_batch_as_completed(router):
+    running, most, lock = 0, 0, threading.Lock()
+
+    def work(value):
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+        threading.Event().wait(0.01)
+        with lock:
+            running -= 1
+        return value
+
+    tryage_router = TryageRouter(router=router, runnables={"small": work, "big": work})
+    list(tryage_router.batch_as_completed(HANGING_FIRST, {"max_concurrency": 2}))
+    assert most <= 2
+
+
+@pytest.mark.parametrize(("items", "workers"), [(0, 1), (1, 1), (13, 13), (1_000, 64)])
+def test_a_batch_has_as_many_workers_as_items_up_to_a_bound(items, workers):
+    assert max_workers(range(items)) == workers
