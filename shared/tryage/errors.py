@@ -8,6 +8,7 @@ TryageError
 ├── NoExpertError (LookupError)        no expert is eligible, and no default may be used
 ├── PerceptionError (RuntimeError)     the predictions are unusable (NaN, shape, failed encoder)
 ├── AllFailedError (RuntimeError)      every expert that was called has failed
+├── ClientError (RuntimeError)      what a client raised, as words without credentials
 ├── InvalidAnswerError (ValueError)    a model replied, but its answer cannot be used
 ├── AttemptTimeoutError (TimeoutError)    one model took longer than its limit
 ├── DeadlineExceededError (TimeoutError)  a whole call took longer than its limit
@@ -68,6 +69,13 @@ class AllFailedError(TryageError, RuntimeError):
     def __init__(self, message: str, failures: Sequence[tuple[str, BaseException]] = ()) -> None:
         super().__init__(message)
         self.failures = tuple(failures)
+
+
+class ClientError(TryageError, RuntimeError):
+    """What a client of models or of the Hub raised: its class and message without credentials.
+
+    It is the cause of errors whose original cause would show credentials in a printed traceback.
+    """
 
 
 class InvalidAnswerError(TryageError, ValueError):

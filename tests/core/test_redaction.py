@@ -2,10 +2,67 @@
 
 from __future__ import annotations
 
+import importlib.util
+import logging
+import pickle
+import traceback
+from pathlib import Path
+
 import pytest
 from pydantic import SecretStr
 
-from tryage.core.redaction import describe_error, is_secret, redact, without_secrets
+from tryage.core.redaction import (
+    describe_error,
+    is_secret,
+    redact,
+    redacted_error,
+    without_secrets,
+)
+from tryage.errors import ClientError
+
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+
+
+def load_benchmark():
+    """The script that counts what is masked has the texts, and fills in their placeholders."""
+    spec = importlib.util.spec_from_file_location("redaction", BENCHMARKS / "redaction.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+benchmark = load_benchmark()
+FORMS, HARMLESS = benchmark.read_texts()
+
+
+@pytest.mark.parametrize(("text", "secrets"), FORMS, ids=range(len(FORMS)))
+def test_of_a_credential_no_part_is_left(text, secrets):
+    redacted = redact(f"The server said {text}")
+    assert "***" in redacted
+    assert not benchmark.leaks(redacted, secrets)
+    assert redacted.startswith("The server said ")
+    assert redact(redacted) == redacted
+
+
+@pytest.mark.parametrize("text", HARMLESS, ids=range(len(HARMLESS)))
+def test_a_text_without_credentials_stays_as_it_is(text):
+    assert redact(text) == text
+
+
+def test_enough_forms_are_tested():
+    assert len(FORMS) >= 60
+    assert len(HARMLESS) >= 200
+
+
+def test_a_known_credential_is_masked_whatever_it_looks_like():
+    assert redact("the server echoes plain words", "plain words") == "the server echoes ***"
+    assert redact("nothing to mask", None, "") == "nothing to mask"
+
+
+@pytest.mark.parametrize("part", ["eyJ-", "://a:", 'token="', "--", "-----BEGIN", "data:", "sk-"])
+def test_of_a_longer_text_ten_thousand_characters_are_read(part):
+    assert len(redact(part * 10_000).replace("***", "")) <= 10_000
+    assert redact("x" * 20_000) == "x" * 10_000
 
 
 @pytest.mark.parametrize(
@@ -81,3 +138,83 @@ def test_other_settings_are_not_credentials(name, value):
 def test_credentials_are_removed_at_any_depth():
     given = {"a": {"Authorization": "x", "b": ["sk-abcdefgh", "kept"]}, "c": ({"token": "x"},)}
     assert without_secrets(given) == {"a": {"b": ["kept"]}, "c": ({},)}
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["pass", "passwd", "db_pwd", "auth", "Cookie", "bearer", "sentryDsn", "jwt", "passphrase"],
+)
+def test_short_names_of_credentials_are_known(name):
+    assert is_secret(name, "hunter")
+
+
+@pytest.mark.parametrize(
+    "name", ["bypass", "author", "compass", "authority", "tokenizer", "passes"]
+)
+def test_names_that_only_contain_such_a_word_are_not_credentials(name):
+    assert not is_secret(name, "hunter")
+
+
+# Errors and their causes ------------------------------------------------------------------------
+
+KEY = "corp-7f3k29"
+
+
+def raise_like_a_client():
+    """Raise an error with a key, as a client does while it handles another with the key."""
+    try:
+        int(f"Authorization: Bearer {KEY}")
+    except ValueError as cause:
+        raise ConnectionError(f"api_key={KEY} was refused") from cause
+
+
+def raise_without_cause():
+    try:
+        int(f"token={KEY}")
+    except ValueError:
+        raise KeyError("choices")  # noqa: B904 - as some clients do
+
+
+def caught(function):
+    with pytest.raises(Exception) as info:  # noqa: PT011 - of any client
+        function()
+    return info.value
+
+
+def raise_from_redacted(error):
+    raise RuntimeError("all failed") from redacted_error(error)
+
+
+def test_a_redacted_error_says_class_and_message_of_the_error_and_its_causes():
+    error = redacted_error(caught(raise_like_a_client))
+    assert str(error) == "ConnectionError: api_key=*** was refused"
+    assert "Bearer" not in str(error.__cause__)
+    assert str(error.__cause__).startswith("ValueError: invalid literal for int()")
+    assert error.__cause__.__cause__ is None
+
+
+def test_a_log_of_an_error_with_a_redacted_cause_shows_no_credential(caplog):
+    original = caught(raise_like_a_client)
+    error = caught(lambda: raise_from_redacted(original))
+    logging.getLogger("test").error("failed", exc_info=error)
+    printed = "".join(traceback.format_exception(error)) + caplog.text
+    assert KEY not in printed
+    assert "ConnectionError: api_key=***" in printed
+    assert "raise_like_a_client" in printed  # where the error came from is still there
+
+
+def test_the_context_of_an_error_is_redacted_too():
+    error = redacted_error(caught(raise_without_cause))
+    assert "***" in str(error.__cause__)
+    assert KEY not in str(error.__cause__)
+
+
+def test_causes_in_a_circle_end():
+    first, second = ValueError("one"), ValueError("two")
+    first.__cause__, second.__cause__ = second, first
+    assert isinstance(redacted_error(first), ClientError)
+
+
+def test_a_redacted_error_can_be_pickled():
+    error = redacted_error(caught(raise_like_a_client))
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)  # noqa: S301 - own bytes
