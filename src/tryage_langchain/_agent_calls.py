@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from langchain.agents.structured_output import ProviderStrategy
+from langchain.agents.structured_output import ProviderStrategy, StructuredOutputError
 from langchain_core.callbacks import BaseCallbackHandler, BaseCallbackManager
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.tools import BaseTool
@@ -13,12 +15,14 @@ from langgraph.config import get_config
 
 from tryage.chat.settings import MODEL_KEY
 from tryage.core.flags import extract_flags
+from tryage.errors import InvalidAnswerError
 from tryage_langchain._clients import chat_model_name
 from tryage_langchain._messages import is_from_user, to_conversation, transform_prompt_text
+from tryage_langchain._model_views import view_model
 from tryage_langchain._reasoning import readable_messages
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from langchain.agents.middleware import ModelRequest
     from langchain_core.language_models import BaseChatModel
@@ -41,15 +45,17 @@ _CACHE_SETTINGS = (*_CACHE_MARKERS, "prompt_cache_key", "prompt_cache_retention"
 # Reading a call --------------------------------------------------------------------------------
 
 
-def conversation_from_request(request: ModelRequest[Any]) -> Conversation:
+def conversation_from_request(request: ModelRequest[Any], query: str | None = None) -> Conversation:
     """Return the conversation of a call, with the tools and the structure that it asks for.
 
-    A response format that LangChain may turn into a tool counts as one.
+    A response format that LangChain may turn into a tool counts as one. `query` is what is routed,
+    instead of the last message.
     """
     structured_output = isinstance(request.response_format, ProviderStrategy)
     tools = [*request.tools, *([request.response_format] if request.response_format else [])]
     messages = [*([request.system_message] if request.system_message else []), *request.messages]
-    return to_conversation(messages, tools=tools, structured_output=structured_output)
+    conversation = to_conversation(messages, tools=tools, structured_output=structured_output)
+    return replace(conversation, query=query)
 
 
 def turn_key(messages: Sequence[BaseMessage], previous_record: Mapping[str, Any]) -> str:
@@ -146,19 +152,22 @@ def _strip_block(block: Any) -> Any:
 # Tracing which model answers -------------------------------------------------------------------
 
 
-def with_trace_metadata(model: BaseChatModel, record: RoutingRecord) -> BaseChatModel:
-    """Return a copy of the model whose runs show in traces what was chosen and why.
+def traced_model(
+    model: BaseChatModel, record: RoutingRecord, callback: BaseCallbackHandler
+) -> BaseChatModel:
+    """Return a view of a model whose runs show what was chosen and why, and reach the callback.
 
-    It is a copy because `with_config` makes a binding, which loses its tags when tools are bound
-    to it.
+    It is not `with_config`, which makes a binding that loses its tags when tools are bound to it.
     """
     name = record["model"]
     metadata = {MODEL_KEY: name, "tryage_reason": record["reason"], "model_route": name}
-    return model.model_copy(
-        update={
+    return view_model(
+        model,
+        {
             "tags": [*(model.tags or []), f"tryage:{name}"],
             "metadata": {**(model.metadata or {}), **metadata},
-        }
+            "callbacks": _with_handler(model.callbacks, callback),
+        },
     )
 
 
@@ -174,14 +183,25 @@ class ServedModelCallback(BaseCallbackHandler):
         """Note the answer."""
         self.has_answered = True
 
-    def attach(self, model: BaseChatModel) -> BaseChatModel:
-        """Return a copy of the model that reports to this callback."""
-        callbacks = model.callbacks
-        if isinstance(callbacks, BaseCallbackManager):
-            manager = callbacks.copy()
-            manager.add_handler(self, inherit=False)
-            return model.model_copy(update={"callbacks": manager})
-        return model.model_copy(update={"callbacks": [*(callbacks or []), self]})
+
+def _with_handler(callbacks: Any, handler: BaseCallbackHandler) -> Any:
+    """Return the callbacks of a model with one more."""
+    if not isinstance(callbacks, BaseCallbackManager):
+        return [*(callbacks or []), handler]
+    manager = callbacks.copy()
+    manager.add_handler(handler, inherit=False)
+    return manager
+
+
+@contextmanager
+def invalid_structures() -> Iterator[None]:
+    """Raise `InvalidAnswerError` where an agent refuses a structured answer."""
+    try:
+        yield
+    except StructuredOutputError as error:
+        raise InvalidAnswerError(
+            f"The answer does not follow the schema: {type(error).__name__}."
+        ) from error
 
 
 def model_of_response(result: Iterable[BaseMessage], models: Mapping[str, object]) -> str | None:

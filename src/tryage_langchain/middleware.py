@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 from langchain.agents.middleware import (
     AgentMiddleware,
@@ -18,37 +18,52 @@ from langchain.agents.middleware.types import OmitFromInput, TracePolicy, omit_p
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage
 from langchain_core.runnables import Runnable
+from langchain_core.runnables.config import run_in_executor
 from langgraph.types import Command
 from typing_extensions import NotRequired
 
-from tryage.chat.clients import AdaptiveExecutor
-from tryage.chat.model_names import name_models
+from tryage.chat.batching import BatchingExecutor
+from tryage.chat.fallback import (
+    FallbackHooks,
+    FallbackSession,
+    arun_steps,
+    fallback_steps,
+    run_steps,
+)
+from tryage.chat.model_names import find_model, name_models
 from tryage.chat.router import ChatRouter
+from tryage.chat.time_limits import TimeLimits
 from tryage.core.cache import LRUCache
-from tryage.errors import InputError
+from tryage.errors import InputError, NoExpertError
 from tryage.router import Router
 from tryage_langchain._agent_calls import (
     ServedModelCallback,
     adapt_request,
     conversation_from_request,
     current_config,
+    invalid_structures,
     model_of_response,
     remove_flags,
+    traced_model,
     turn_key,
-    with_trace_metadata,
 )
-from tryage_langchain._call_settings import read_call_settings
+from tryage_langchain._answers import answer_problems
+from tryage_langchain._call_settings import read_call_settings, with_runtime
 from tryage_langchain._clients import ChatModelPool, candidate_pool, chat_model_name
 from tryage_langchain._fallback import aemit_event, annotate, emit_event
+from tryage_langchain._messages import input_size
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 
     from langchain_core.runnables import RunnableConfig
 
-    from tryage.chat.plan import RoutingRecord
+    from tryage.chat.fallback import FallbackSteps
+    from tryage.chat.plan import RoutingPlan, RoutingRecord
     from tryage.chat.router import Sticky
+    from tryage.chat.settings import RefusedAnswer
     from tryage.core.expert import Expert
+    from tryage_langchain._call_settings import CallSettings
     from tryage_langchain._clients import ChatModelSource
 
 _log = logging.getLogger(__name__)
@@ -74,6 +89,12 @@ class TryageMiddleware(AgentMiddleware[TryageState, Any, Any]):
             "thread" as long as the model can answer, "call" not at all.
         default: The name of the model that answers when the routing fails; None is the agent's
             own. The failure is logged.
+        max_attempts: How many models may be asked for one answer; None is all.
+        deadline: Seconds for a whole call, over all models that are asked; None is no limit.
+        attempt_timeout: Seconds for one model's answer; None is no limit.
+        retry_on: Which answers are refused, so that the next model is asked: "empty", "length".
+
+    If a model fails, the next in the ranking answers, as in `ChatTryage`.
 
     Models that are known not to support the tools, images or length of a conversation are left out.
     A provider's own reasoning and cache markers do not reach another provider.
@@ -82,13 +103,13 @@ class TryageMiddleware(AgentMiddleware[TryageState, Any, Any]):
     The same record is streamed as `{"tryage_route": ...}` in the mode "custom", and sent as the
     custom event `tryage_route` before the call. The model's run has it as tag and metadata.
 
-    Per run, `config["configurable"]` may hold `tryage_preferences` and `tryage_model`.
+    Per run, `config["configurable"]` or the `context` may hold the settings of `TryageContext`.
 
-    List it before `ModelFallbackMiddleware`, which then handles the failures of the chosen model.
-    In the other order it does not choose again after a fallback has replaced the model.
+    A `ModelFallbackMiddleware` after it handles the failures of each model that is asked. In the
+    other order it does not choose again after the fallback has replaced the model.
 
     Raises:
-        InputError: a wrong model or `sticky`; in a run, wrong preferences.
+        InputError: a wrong model, limit or `sticky`; in a run, a wrong setting.
         LibraryError: the default, or in a run `tryage_model`, is not one of the models.
         PerceptionError: a model is new to the router, which cannot estimate it.
     """
@@ -96,7 +117,7 @@ class TryageMiddleware(AgentMiddleware[TryageState, Any, Any]):
     state_schema = TryageState
     trace_policy = TracePolicy(process_inputs=omit_payload)
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - independent settings with defaults
         self,
         models: Mapping[str, ChatModelSource] | Sequence[ChatModelSource],
         router: Router | None = None,
@@ -104,36 +125,55 @@ class TryageMiddleware(AgentMiddleware[TryageState, Any, Any]):
         experts: Sequence[Expert] = (),
         sticky: Sticky = "turn",
         default: str | None = None,
+        max_attempts: int | None = None,
+        deadline: float | None = None,
+        attempt_timeout: float | None = None,
+        retry_on: Collection[RefusedAnswer] = (),
     ) -> None:
         super().__init__()
-        self._models = ChatModelPool(name_models(models, chat_model_name), {})
-        for name, model in self._models.items():
-            if isinstance(model, Runnable) and not isinstance(model, BaseChatModel):
-                raise InputError(
-                    f"The model of {name!r} is a {type(model).__name__}. Expected a chat model as "
-                    "it is; an agent binds its tools and settings itself."
-                )
-        pool = candidate_pool(self._models, router, experts)
-        self._default = None if default is None else pool.library[default].name
+        clients = ChatModelPool(name_models(models, chat_model_name), {})
+        _check_models(clients)
+        pool = candidate_pool(clients, router, experts)
+        self._default = None if default is None else find_model(pool.library, default)
         base = router or Router.from_pretrained()
-        self._chat_router = ChatRouter(pool.build_router(base, None, self._default), sticky=sticky)
-        self._executor = AdaptiveExecutor()
+        self._session: FallbackSession[Any] = FallbackSession(
+            ChatRouter(pool.build_router(base, None, self._default), sticky=sticky),
+            clients,
+            max_attempts,
+            limits=TimeLimits(deadline, attempt_timeout),
+            retry_on=frozenset(retry_on),
+        )
+        self._executor: BatchingExecutor[_CallInput, _PlannedCall] = BatchingExecutor(_plan_calls)
         self._failed_attempts: LRUCache[_FailedAttempt | None] = LRUCache(64)
+
+    def health(self) -> dict[str, dict[str, Any]]:
+        """Return by name which models fail now, since when, and their last error."""
+        return self._session.health()
 
     def wrap_model_call(
         self,
         request: ModelRequest[Any],
         handler: Callable[[ModelRequest[Any]], ModelResponse[Any]],
     ) -> ExtendedModelResponse[Any]:
-        """Let the chosen model answer the call, and record which model did."""
-        call = self._prepare_call(request)
-        emit_event(call.record, _config_with_stream_writer(request))
+        """Let the chosen model answer the call, or the next one, and record which model did."""
+        call = self._plan_call(request, _read_settings(request))
+        emit = partial(_emit, emit_event, call, with_runtime(current_config(), request.runtime))
         try:
-            response = handler(call.request)
+            if call.plan is None:
+                emit(call.record)
+                answer, record = _ask(call, handler, call.client, call.record), call.record
+            else:
+                hooks = FallbackHooks(
+                    self._session.clients.get_client,
+                    emit,
+                    partial(_ask, call, handler),
+                    answer_problems_of_response,
+                )
+                answer, record = run_steps(self._steps(call, call.plan, hooks))
         except Exception:
-            self._remember_failure(request, call.record)
+            self._remember_failure(call)
             raise
-        return self._record_served(request, call, response)
+        return self._record_served(call, answer, record)
 
     async def awrap_model_call(
         self,
@@ -141,63 +181,94 @@ class TryageMiddleware(AgentMiddleware[TryageState, Any, Any]):
         handler: Callable[[ModelRequest[Any]], Awaitable[ModelResponse[Any]]],
     ) -> ExtendedModelResponse[Any]:
         """Do what `wrap_model_call` does; routing that takes long does not block the event loop."""
-        call = await self._executor.run(partial(self._prepare_call, request))
-        await aemit_event(call.record, _config_with_stream_writer(request))
+        call_input = _CallInput(self, request, _read_settings(request))
+        call = await self._executor.run(call_input, input_size(request.messages))
+        emit = partial(_emit, aemit_event, call, with_runtime(current_config(), request.runtime))
         try:
-            response = await handler(call.request)
+            if call.plan is None:
+                await emit(call.record)
+                answer, record = await _aask(call, handler, call.client, call.record), call.record
+            else:
+                hooks = FallbackHooks(
+                    self._aget_client,
+                    emit,
+                    partial(_aask, call, handler),
+                    answer_problems_of_response,
+                )
+                answer, record = await arun_steps(self._steps(call, call.plan, hooks))
         except Exception:
-            self._remember_failure(request, call.record)
+            self._remember_failure(call)
             raise
-        return self._record_served(request, call, response)
+        return self._record_served(call, answer, record)
 
-    def _prepare_call(self, request: ModelRequest[Any]) -> _ModelCall:
+    def _steps(self, call: _PlannedCall, plan: RoutingPlan, hooks: FallbackHooks) -> FallbackSteps:
+        return fallback_steps(self._session, plan, hooks, call.settings.deadline)
+
+    async def _aget_client(self, name: str) -> Any:
+        """Return a model; one that is not made yet is made in an executor."""
+        clients = self._session.clients
+        if clients.is_built(name):
+            return clients.get_client(name)
+        return await run_in_executor(None, clients.get_client, name)
+
+    # What is asked -------------------------------------------------------------------------
+
+    def _plan_call(self, request: ModelRequest[Any], settings: CallSettings) -> _PlannedCall:
         """Choose a model, unless another middleware sends the same call again."""
         failed_attempt = self._failed_attempt(request)
         if failed_attempt is None:
-            record = self._decision_record(request)
-        elif failed_attempt.model is request.model:  # sent again unchanged: the decision stays
-            record = failed_attempt.record
+            call = self._decide(request, settings)
         else:
-            record = {**failed_attempt.record, "how": "replaced by another middleware"}
-            return _ModelCall(adapt_request(request, request.model), record)
-        if self._chat_router.router.prompt_flags:
-            request = remove_flags(request)
-        if record["model"] is None:  # the agent's own model answers
-            return _ModelCall(request, record)
-        return self._call_model(request, record)
+            call = replace(failed_attempt.call, original=request, request=request)
+            if failed_attempt.model is not request.model:
+                record = {**call.record, "how": "replaced by another middleware"}
+                return replace(call, plan=None, client=None, record=record)
+        if self._session.chat_router.router.prompt_flags:
+            call = replace(call, request=remove_flags(request))
+        return call
 
-    def _call_model(self, request: ModelRequest[Any], record: RoutingRecord) -> _ModelCall:
-        """Return the call of the chosen model."""
-        model = cast("BaseChatModel", self._models.get_client(record["model"]))
-        callback = ServedModelCallback()
-        adapted_request = adapt_request(request, model).override(
-            model=callback.attach(with_trace_metadata(model, record))
-        )
-        return _ModelCall(adapted_request, record, callback)
+    def _decide(self, request: ModelRequest[Any], settings: CallSettings) -> _PlannedCall:
+        """Return the decision about a call; if the routing fails, that of the default.
 
-    def _decision_record(self, request: ModelRequest[Any]) -> RoutingRecord:
-        """Return the record of a decision; if the routing fails, that of the default."""
-        settings = read_call_settings(current_config())
-        preferences, model = settings.preferences, settings.model
-        if model is not None:
-            model = self._chat_router.router.library[model].name
+        Raises:
+            LibraryError: the run names an unknown model.
+            NoExpertError: no model meets what is required.
+        """
         previous: Any = request.state.get("tryage") or {}
         turn = turn_key(request.messages, previous)
+        chat_router = self._session.chat_router
+        model = settings.model and find_model(chat_router.router.library, settings.model)
         try:
-            conversation = conversation_from_request(request)
-            return self._chat_router.plan_record(
-                conversation, previous, turn, preferences, model=model
+            plan = chat_router.plan_from_record(
+                conversation_from_request(request, settings.query),
+                previous,
+                turn,
+                settings.preferences,
+                model=model,
+                sticky=settings.sticky,
+                is_available=self._session.is_available,
             )
+        except NoExpertError:
+            raise  # a default or the agent's own model must not break a limit
         except Exception as error:  # noqa: BLE001 - no failure of the routing may end the run
-            _log.warning("Tryage could not route a model call: %s", type(error).__name__)
-            _log.debug("The failure of the routing", exc_info=True)
-            return {
-                "model": self._default,
-                "reason": f"the routing failed: {type(error).__name__}",
-                "how": "default",
-                "scores": {},
-                "turn": turn,
-            }
+            return self._default_call(request, settings, turn, error)
+        return _PlannedCall(request, request, settings, turn, plan, plan.record())
+
+    def _default_call(
+        self, request: ModelRequest[Any], settings: CallSettings, turn: str, error: Exception
+    ) -> _PlannedCall:
+        """Return the call of the default, or of the agent's own model."""
+        _log.warning("Tryage could not route a model call: %s", type(error).__name__)
+        _log.debug("The failure of the routing", exc_info=error)
+        record: RoutingRecord = {
+            "model": self._default,
+            "reason": f"the routing failed: {type(error).__name__}",
+            "how": "default",
+            "scores": {},
+        }
+        name = self._default
+        client = None if name is None else self._session.clients.get_client(name)
+        return _PlannedCall(request, request, settings, turn, None, record, client)
 
     def _failed_attempt(self, request: ModelRequest[Any]) -> _FailedAttempt | None:
         """Return the earlier attempt at the same call that failed, if there is one.
@@ -207,24 +278,27 @@ class TryageMiddleware(AgentMiddleware[TryageState, Any, Any]):
         attempt = self._failed_attempts.get(id(request.state))
         return None if attempt is None or attempt.state is not request.state else attempt
 
-    def _remember_failure(self, request: ModelRequest[Any], record: RoutingRecord) -> None:
+    def _remember_failure(self, call: _PlannedCall) -> None:
         """Remember that a call failed, with the model of its first attempt."""
+        request = call.original
         failed_attempt = self._failed_attempt(request)
         first_model = request.model if failed_attempt is None else failed_attempt.model
         self._failed_attempts.put(
-            id(request.state), _FailedAttempt(request.state, first_model, record)
+            id(request.state), _FailedAttempt(request.state, first_model, call)
         )
 
     def _record_served(
-        self, request: ModelRequest[Any], call: _ModelCall, response: ModelResponse[Any]
+        self, call: _PlannedCall, answer: _Answer, record: RoutingRecord
     ) -> ExtendedModelResponse[Any]:
         """Write the record, with the model that answered, into the state and the answer."""
-        self._failed_attempts.put(id(request.state), None)
-        if call.served_callback is not None and call.served_callback.has_answered:
-            served_by = call.record["model"]
-        else:
-            served_by = model_of_response(response.result, self._models)
-        record = {**call.record, "served_by": served_by}
+        self._failed_attempts.put(id(call.original.state), None)
+        response = answer.response
+        served_by = (
+            record["model"]
+            if answer.is_of_asked_model
+            else model_of_response(response.result, self._session.clients)
+        )
+        record = {**record, "turn": call.turn, "served_by": served_by}
         if served_by is not None:
             messages = [
                 annotate(message, record) if isinstance(message, AIMessage) else message
@@ -235,12 +309,35 @@ class TryageMiddleware(AgentMiddleware[TryageState, Any, Any]):
 
 
 @dataclass(frozen=True)
-class _ModelCall:
-    """A model call that is ready to be made, and its record."""
+class _PlannedCall:
+    """A model call with the decision about it.
 
+    `original` is the call as the agent makes it, and `request` what is asked, without flags. If
+    there is no `plan`, `client` answers, or else the model of the request.
+    """
+
+    original: ModelRequest[Any]
     request: ModelRequest[Any]
+    settings: CallSettings
+    turn: str
+    plan: RoutingPlan | None
     record: RoutingRecord
-    served_callback: ServedModelCallback | None = None
+    client: Any = None
+
+
+class _CallInput(NamedTuple):
+    """What an agent calls its model with, and the settings of its run."""
+
+    middleware: TryageMiddleware
+    request: ModelRequest[Any]
+    settings: CallSettings
+
+
+class _Answer(NamedTuple):
+    """A response, and whether the model that was asked has given it, not one that replaced it."""
+
+    response: ModelResponse[Any]
+    is_of_asked_model: bool
 
 
 @dataclass(frozen=True)
@@ -249,11 +346,89 @@ class _FailedAttempt:
 
     state: Mapping[str, Any]
     model: BaseChatModel
-    record: RoutingRecord
+    call: _PlannedCall
 
 
-def _config_with_stream_writer(request: ModelRequest[Any]) -> RunnableConfig:
-    """Return the config of the run, with the stream writer that an agent passes to its hooks."""
-    config = current_config()
-    configurable = {**config.get("configurable", {}), "__pregel_runtime": request.runtime}
-    return {**config, "configurable": configurable}
+def _check_models(clients: ChatModelPool) -> None:
+    """Raise unless all models are chat models, or make one.
+
+    Raises:
+        InputError: one is a chain, or has bound arguments.
+    """
+    for name, model in clients.items():
+        if isinstance(model, Runnable) and not isinstance(model, BaseChatModel):
+            raise InputError(
+                f"The model of {name!r} is a {type(model).__name__}. Expected a chat model as it "
+                "is; an agent binds its tools and settings itself."
+            )
+
+
+def _read_settings(request: ModelRequest[Any]) -> CallSettings:
+    """Return the settings of the run; they are read in the task of the run."""
+    return read_call_settings(current_config(), getattr(request.runtime, "context", None))
+
+
+def _plan_calls(inputs: Sequence[_CallInput]) -> list[Any]:
+    """Return a planned call for each input, or its error."""
+    return [_planned_or_error(call_input) for call_input in inputs]
+
+
+def _planned_or_error(call_input: _CallInput) -> _PlannedCall | Exception:
+    middleware, request, settings = call_input
+    try:
+        return middleware._plan_call(request, settings)  # noqa: SLF001 - of the class above
+    except Exception as error:  # noqa: BLE001 - it is raised where the call waits
+        return error
+
+
+def _emit(
+    emit: Callable[[RoutingRecord, RunnableConfig], Any],
+    call: _PlannedCall,
+    config: RunnableConfig,
+    record: RoutingRecord,
+) -> Any:
+    """Report which model is asked."""
+    return emit({**record, "turn": call.turn}, config)
+
+
+def _ask(
+    call: _PlannedCall,
+    handler: Callable[[ModelRequest[Any]], ModelResponse[Any]],
+    client: Any,
+    record: RoutingRecord,
+) -> _Answer:
+    """Let a model answer; without a client, the model of the request."""
+    callback = ServedModelCallback()
+    with invalid_structures():
+        response = handler(_request_for(call, client, record, callback))
+    return _Answer(response, callback.has_answered)
+
+
+async def _aask(
+    call: _PlannedCall,
+    handler: Callable[[ModelRequest[Any]], Awaitable[ModelResponse[Any]]],
+    client: Any,
+    record: RoutingRecord,
+) -> _Answer:
+    """Do what `_ask` does, asynchronously."""
+    callback = ServedModelCallback()
+    with invalid_structures():
+        response = await handler(_request_for(call, client, record, callback))
+    return _Answer(response, callback.has_answered)
+
+
+def _request_for(
+    call: _PlannedCall, client: Any, record: RoutingRecord, callback: ServedModelCallback
+) -> ModelRequest[Any]:
+    """Return the call of one model; the callback notes whether it answers."""
+    if client is None:
+        replaced = call.record["how"] == "replaced by another middleware"
+        return adapt_request(call.request, call.request.model) if replaced else call.request
+    return adapt_request(call.request, traced_model(client, record, callback))
+
+
+def answer_problems_of_response(answer: _Answer) -> Collection[RefusedAnswer]:
+    """Return whether an answer is empty or cut off."""
+    messages = [m for m in answer.response.result if isinstance(m, AIMessage)]
+    has_structure = answer.response.structured_response is not None
+    return () if has_structure or not messages else answer_problems(messages[-1])

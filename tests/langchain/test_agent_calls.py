@@ -13,8 +13,8 @@ from tryage_langchain._agent_calls import (
     strip_cache_markers,
     strip_cache_settings,
     strip_tool_cache_markers,
+    traced_model,
     turn_key,
-    with_trace_metadata,
 )
 from tryage_langchain.testing import ScriptedChatModel
 
@@ -98,11 +98,11 @@ def test_a_reply_is_traced_to_the_model_that_it_names():
     assert model_of_response([], models) is None
 
 
-def test_a_traced_copy_has_tags_and_metadata_and_reports_its_answer():
+def test_a_traced_model_has_tags_and_metadata_and_reports_its_answer():
     model = ScriptedChatModel(model="gpt-4o", tags=["mine"])
     callback = ServedModelCallback()
     record = {"model": "gpt-4o", "reason": "lowest total of 2"}
-    traced = callback.attach(with_trace_metadata(model, record))
+    traced = traced_model(model, record, callback)
     assert traced.tags == ["mine", "tryage:gpt-4o"]
     assert traced.metadata["tryage_reason"] == "lowest total of 2"
     assert not callback.has_answered

@@ -11,14 +11,22 @@ from langchain.agents.middleware import (
     ModelRetryMiddleware,
     wrap_model_call,
 )
+from langchain.agents.structured_output import ProviderStrategy
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
 from langgraph.checkpoint.memory import InMemorySaver
-from pydantic import BaseModel
+from pydantic import BaseModel, PrivateAttr
 
 from tryage import Expert, Library, Preferences, Router
-from tryage.errors import InputError, LibraryError, PerceptionError
+from tryage.errors import (
+    AllFailedError,
+    InputError,
+    LibraryError,
+    NoExpertError,
+    PerceptionError,
+)
 from tryage.testing import FailingPerception
-from tryage_langchain import TryageMiddleware
+from tryage.traffic.health import process_health
+from tryage_langchain import TryageContext, TryageMiddleware
 
 
 @pytest.fixture(params=[False, True], ids=["sync", "async"])
@@ -34,6 +42,24 @@ def run(asynchronous):
         return await agent.ainvoke(value, config) if asynchronous else agent.invoke(value, config)
 
     return run
+
+
+@pytest.fixture
+def counting_models(make_model):
+    """Models that count their own calls in a private attribute."""
+
+    class CountingModel(make_model):
+        _count: int = PrivateAttr(0)
+
+        def _reply(self, messages, kwargs):
+            self._count += 1
+            return super()._reply(messages, kwargs)
+
+        @property
+        def count(self):
+            return self._count
+
+    return {"small": CountingModel("small"), "big": CountingModel("big")}
 
 
 def thread_config(name="t"):
@@ -219,7 +245,7 @@ async def test_the_chosen_model_makes_a_structured_answer_in_its_own_way(
     }
     agent = create_agent(
         agent_model,
-        middleware=[TryageMiddleware(models, Router(perception))],
+        middleware=[TryageMiddleware(models, Router(perception), max_attempts=1)],
         response_format=Answer,
     )
     await run(agent, user_input("small"))
@@ -331,7 +357,10 @@ async def test_after_a_fallback_middleware_it_keeps_the_model_that_the_fallback_
     lost, backup = make_model("lost", fails=DOWN), make_model("backup")
     agent = create_agent(
         agent_model,
-        middleware=[ModelFallbackMiddleware(lost, backup), TryageMiddleware(models, router)],
+        middleware=[
+            ModelFallbackMiddleware(lost, backup),
+            TryageMiddleware(models, router, max_attempts=1),
+        ],
     )
     state = await run(agent, user_input("big question"))
     assert state["messages"][-1].content == "I am backup"
@@ -348,12 +377,13 @@ async def test_a_failure_in_one_run_is_forgotten_in_the_next(
         agent_model,
         middleware=[
             ModelFallbackMiddleware(make_model("backup")),
-            TryageMiddleware(models, router),
+            TryageMiddleware(models, router, max_attempts=1),
         ],
     )
     models["big"].fails = DOWN
     await run(agent, user_input("big question"))
     models["big"].fails = None
+    process_health().clear()
     assert (await run(agent, user_input("big question")))["tryage"]["served_by"] == "big"
 
 
@@ -384,30 +414,131 @@ async def test_the_turn_stays_with_a_fallback_that_is_one_of_the_models(
     assert len(models["big"].seen) == 1, "the turn returned to the model that had failed"
 
 
-async def test_a_retry_asks_the_same_model_without_a_second_decision(
+async def test_a_retry_by_another_middleware_is_no_second_decision(
     run, router, perception, models, agent_model, user_input
 ):
-    class FlakyError(ConnectionError):
-        pass
-
-    retry = ModelRetryMiddleware(max_retries=2, initial_delay=0, retry_on=(FlakyError,))
-    agent = create_agent(agent_model, middleware=[retry, TryageMiddleware(models, router)])
-    models["big"].fails = FlakyError()
+    retry = ModelRetryMiddleware(max_retries=2, initial_delay=0)
+    routing = TryageMiddleware(models, router, max_attempts=1)
+    agent = create_agent(agent_model, middleware=[retry, routing])
+    models["big"].fails = DOWN
     state = await run(agent, user_input("big question"))
-    assert len(models["big"].seen) == 3
     assert perception.passes == [["big question"]]
-    assert "FlakyError" in state["messages"][-1].content or state["messages"]
+    assert len(models["big"].seen) == 1, "a model that cools down was asked again"
+    assert state["tryage"]["served_by"] == "small"
 
 
-async def test_without_a_fallback_the_models_own_error_is_raised(
-    run, router, models, agent_model, user_input
+async def test_the_next_model_in_the_ranking_answers(run, router, models, agent_model, user_input):
+    models["big"].fails = DOWN
+    routing = TryageMiddleware(models, router)
+    agent = create_agent(agent_model, middleware=[routing])
+    state = await run(agent, user_input("big question"))
+    record = state["tryage"]
+    assert state["messages"][-1].content == "I am small"
+    assert (record["model"], record["served_by"], record["reason"]) == (
+        "small", "small", "big failed",
+    )  # fmt: skip
+    assert list(record["failed"]) == ["big"]
+    assert agent_model.seen == []
+    health = routing.health()
+    assert (health["big"]["state"], health["small"]["state"]) == ("cooling down", "healthy")
+
+
+async def test_the_rest_of_the_turn_stays_with_the_model_that_answered(
+    run, router, perception, models, agent_model, lookup, user_input
 ):
     models["big"].fails = DOWN
+    agent = create_agent(agent_model, [lookup], middleware=[TryageMiddleware(models, router)])
+    state = await run(agent, user_input("big question"))
+    assert (len(models["big"].seen), len(models["small"].seen)) == (1, 2)
+    assert state["tryage"]["how"] == "kept for the turn"
+    assert perception.passes == [["big question"]]
+
+
+async def test_the_next_model_gets_its_own_tags_and_is_no_copy(
+    run, router, agent_model, user_input, recorder, counting_models
+):
+    models = counting_models
+    models["big"].fails = DOWN
+    agent = create_agent(agent_model, middleware=[TryageMiddleware(models, router)])
+    await run(agent, user_input("big question"), {"callbacks": [recorder]})
+    tags = [run["tags"][-1] for run in recorder.of_kind("model")]
+    assert tags == ["tryage:big", "tryage:small"]
+    assert (models["big"].count, models["small"].count) == (1, 1)
+    assert models["small"].tags is None
+
+
+async def test_if_all_fail_or_only_one_may_be_asked_the_error_says_so(
+    run, router, models, agent_model, user_input
+):
+    models["big"].fails = models["small"].fails = DOWN
+    agent = create_agent(agent_model, middleware=[TryageMiddleware(models, router)])
+    with pytest.raises(AllFailedError, match="gone"):
+        await run(agent, user_input("big"))
+    process_health().clear()
+    only_one = TryageMiddleware(models, router, max_attempts=1)
     with pytest.raises(ConnectionError, match="gone"):
-        await run(
-            create_agent(agent_model, middleware=[TryageMiddleware(models, router)]),
-            user_input("big"),
-        )
+        await run(create_agent(agent_model, middleware=[only_one]), user_input("big"))
+
+
+async def test_a_fault_of_the_request_is_not_tried_with_the_next_model(
+    run, router, models, agent_model, user_input
+):
+    models["big"].fails = TypeError("a mistake in a program")
+    agent = create_agent(agent_model, middleware=[TryageMiddleware(models, router)])
+    with pytest.raises(TypeError, match="mistake"):
+        await run(agent, user_input("big"))
+    assert models["small"].seen == []
+
+
+async def test_an_empty_answer_asks_the_next_model_on_request(
+    run, router, models, agent_model, user_input
+):
+    class SilentModel(type(models["big"])):
+        def _reply(self, messages, kwargs):
+            return super()._reply(messages, kwargs).model_copy(update={"content": " "})
+
+    models["big"] = SilentModel("big")
+    routing = TryageMiddleware(models, router, retry_on=["empty"])
+    state = await run(create_agent(agent_model, middleware=[routing]), user_input("big question"))
+    assert state["tryage"]["served_by"] == "small"
+
+
+async def test_a_structured_answer_that_does_not_parse_asks_the_next_model(
+    run, router, models, agent_model, user_input
+):
+    class Person(BaseModel):
+        age: int
+
+    class JsonModel(type(models["big"])):
+        text: str
+
+        def _reply(self, messages, kwargs):
+            return super()._reply(messages, kwargs).model_copy(update={"content": self.text})
+
+    models = {
+        "big": JsonModel("big", text="no json"),
+        "small": JsonModel("small", text='{"age": 3}'),
+    }
+    agent = create_agent(
+        agent_model,
+        middleware=[TryageMiddleware(models, router)],
+        response_format=ProviderStrategy(Person),
+    )
+    state = await run(agent, user_input("big question"))
+    assert state["structured_response"] == Person(age=3)
+    assert state["tryage"]["served_by"] == "small"
+
+
+async def test_no_model_breaks_a_limit_not_even_the_default(
+    run, router, models, agent_model, user_input
+):
+    for default in (None, "small"):
+        routing = TryageMiddleware(models, router, default=default)
+        agent = create_agent(agent_model, middleware=[routing], context_schema=TryageContext)
+        nobody = {"configurable": {"tryage_preferences": Preferences(only=["nobody"])}}
+        with pytest.raises(NoExpertError):
+            await run(agent, user_input("big question"), nobody)
+    assert agent_model.seen == []
 
 
 async def test_the_turn_goes_on_after_a_reply_that_names_its_model_by_an_alias(
