@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from types import SimpleNamespace
 
 import pytest
@@ -139,6 +140,35 @@ def test_a_hub_that_refuses_is_a_persistence_error(hub, status):
         download_folder("me/router", token=False)
     with pytest.raises(PersistenceError, match="'me/router' was not pushed"):
         push_folder(write, "me/router", token=hub.token)
+
+
+def chain_of(error):
+    """Return an error, its causes and its contexts, each with what it prints."""
+    links = [error]
+    for link in links:
+        links += [other for other in (link.__cause__, link.__context__) if other is not None]
+    return links
+
+
+@pytest.mark.parametrize("token", [SECRET, "corp-words-1"])
+def test_an_echoed_token_is_in_no_error_and_in_no_cause(hub, monkeypatch, token):
+    def echo(request, *_):
+        sent = dict(request.headers)
+        return FakeResponse(403, b"{}", {"X-Error-Message": f"refused {sent.get('Authorization')}"})
+
+    hub.fail(echo, times=None)
+    monkeypatch.setattr(repository, "get_token", lambda: token)
+    monkeypatch.setenv("HF_TOKEN", token)
+    for call in (
+        lambda: push_folder(write, "me/router", token=token),
+        lambda: download_folder("me/router", token=token),
+        lambda: download_folder("me/router"),
+    ):
+        with pytest.raises(PersistenceError) as info:
+            call()
+        printed = "".join(traceback.format_exception(info.value))
+        assert token not in printed + "".join(map(repr, chain_of(info.value)))
+        assert "refused" in printed
 
 
 def test_a_hub_that_was_closed_is_a_persistence_error(hub):

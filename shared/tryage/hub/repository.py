@@ -7,7 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from huggingface_hub import HfApi, snapshot_download
+from huggingface_hub import HfApi, get_token, snapshot_download
 from huggingface_hub.errors import (
     HfHubHTTPError,
     HFValidationError,
@@ -15,6 +15,7 @@ from huggingface_hub.errors import (
     OfflineModeIsEnabled,
 )
 
+from tryage.core.redaction import redacted_error
 from tryage.core.validation import check_keywords
 from tryage.errors import PersistenceError
 
@@ -75,23 +76,24 @@ def push_folder(  # noqa: PLR0913 - the usual arguments of a push_to_hub
     with TemporaryDirectory() as folder:
         write_folder(Path(folder))
         try:
-            api = HfApi(token=token)
-            repo = api.create_repo(repo_id=repo_id, private=private, exist_ok=True).repo_id
-            commit = api.upload_folder(
-                repo_id=repo,
-                folder_path=Path(folder),
+            return _upload(
+                Path(folder),
+                repo_id,
+                token,
+                private,
+                branch,
                 commit_message=commit_message,
-                revision=branch,
                 **options,
             )
         except TypeError:  # an unknown option
             raise
-        except Exception as error:  # 0.x, 1.x and 2.x each raise the errors of another transport
-            raise PersistenceError(
-                f"{repo_id!r} was not pushed to the Hub: {error}. Check the name, and that the "
-                "token may write there."
-            ) from error
-    return str(commit.commit_url)  # the commit itself is a string that differs in 0.x
+        except Exception as error:  # noqa: BLE001 - 0.x, 1.x and 2.x raise those of other transports
+            failure = redacted_error(error, _text_of(token))
+    # Outside of `except`, where Python would add the original error, with what a proxy echoes.
+    raise PersistenceError(
+        f"{repo_id!r} was not pushed to the Hub: {failure}. Check the name, and that the token may "
+        "write there."
+    ) from failure
 
 
 def download_folder(repo_id: str, **options: Any) -> Path:  # noqa: ANN401 - the arguments of snapshot_download
@@ -108,7 +110,28 @@ def download_folder(repo_id: str, **options: Any) -> Path:  # noqa: ANN401 - the
         LocalEntryNotFoundError,
         OfflineModeIsEnabled,
     ) as error:
-        raise PersistenceError(
-            f"{repo_id!r} is neither a folder with a router nor a repository that can be fetched: "
-            f"{error}"
-        ) from error
+        failure = redacted_error(error, _text_of(options.get("token")))
+    raise PersistenceError(
+        f"{repo_id!r} is neither a folder with a router nor a repository that can be fetched: "
+        f"{failure}"
+    ) from failure
+
+
+def _upload(
+    folder: Path,
+    repo_id: str,
+    token: str | bool | None,
+    private: bool | None,
+    branch: str | None,
+    **options: Any,  # noqa: ANN401 - the arguments of upload_folder
+) -> str:
+    """Create the repository if there is none, upload a folder in one commit, return its address."""
+    api = HfApi(token=token)
+    repo = api.create_repo(repo_id=repo_id, private=private, exist_ok=True).repo_id
+    commit = api.upload_folder(repo_id=repo, folder_path=folder, revision=branch, **options)
+    return str(commit.commit_url)  # the commit itself is a string that differs in 0.x
+
+
+def _text_of(token: object) -> str | None:
+    """Return the token that is sent, so that no error shows it, whatever it looks like."""
+    return token if isinstance(token, str) else get_token()
