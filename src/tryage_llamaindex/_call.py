@@ -14,6 +14,7 @@ from tryage.chat.conversation import Conversation, Turn
 from tryage.chat.fallback import ChatRequest
 from tryage.chat.settings import max_answer_tokens
 from tryage_llamaindex._answers import check_answer, check_tool_calls, checked_prediction
+from tryage_llamaindex._arguments import translate_arguments
 from tryage_llamaindex._call_settings import NO_SETTINGS, split_routing_kwargs
 from tryage_llamaindex._messages import copy_messages, to_conversation
 
@@ -122,7 +123,8 @@ def chat_call(method: str, messages: Sequence[ChatMessage], kwargs: Mapping[str,
         copies = copy_messages(messages, clean)
         if context.from_template:
             copies = child._extend_messages(copies)  # noqa: SLF001 - an LLM calls another LLM
-        return getattr(child, method)(copies, **child_kwargs)
+        child, arguments = translate_arguments(child, child_kwargs)
+        return getattr(child, method)(copies, **arguments)
 
     tools = child_kwargs.get("tools")
     conversation = to_conversation(
@@ -184,6 +186,7 @@ class ToolChatArguments:
         if not self.tools and not supports_tools(child):  # an agent without tools
             return getattr(child, method)(messages)
         child_kwargs, _ = split_routing_kwargs(self.kwargs)
+        child, child_kwargs = translate_arguments(child, child_kwargs)
         user_message = messages.pop() if self.user_msg else None
         answer = getattr(child, f"{method}_with_tools")(
             self.tools, user_msg=user_message, chat_history=messages, **child_kwargs
@@ -236,7 +239,8 @@ def completion_call(
 
     def invoke(child: LLM, clean: TextCleaner) -> Any:
         text = prompt if clean is None else clean(prompt)
-        return getattr(child, method)(text, formatted=formatted, **child_kwargs)
+        child, arguments = translate_arguments(child, child_kwargs)
+        return getattr(child, method)(text, formatted=formatted, **arguments)
 
     conversation = Conversation(
         [Turn("user", prompt)], answer_tokens=max_answer_tokens(child_kwargs)
@@ -257,6 +261,7 @@ class StructuredPredictArguments:
         """Call a child."""
         prompt, prompt_args = _clean_prompt(self.prompt, self.prompt_args, clean)
         child_kwargs, _ = split_routing_kwargs(self.llm_kwargs or {})
+        child, child_kwargs = translate_arguments(child, child_kwargs)
         ask = partial(
             getattr(child, method), self.output_cls, prompt, llm_kwargs=child_kwargs, **prompt_args
         )
