@@ -22,7 +22,8 @@ from distill_teacher import Teacher, embed_with_cache
 from tryage.learning.checkpoint import fingerprint
 from tryage.learning.training.finetune import export_encoder
 from tryage.learning.training.optimizer import Schedule
-from tryage.perception.encoder import StaticEncoder, head_and_tail
+from tryage.perception.encoder import StaticEncoder
+from tryage.perception.tokenizer import head_and_tail
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tryage.core.validation import require_extra
 from tryage.learning.training.finetune import shuffled_length_batches
 from tryage.learning.training.optimizer import ResumableTrainer, Schedule
-from tryage.perception.encoder import head_and_tail
+from tryage.perception.tokenizer import head_and_tail
 from tryage.perception.transformer import mean_pool, run_bert
 
 if TYPE_CHECKING:

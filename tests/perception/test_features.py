@@ -9,15 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tryage.perception import features
+from tryage.perception.excerpt import MAX_CHARACTERS, excerpt
 from tryage.perception.features import (
-    MAX_CHARS_PER_END,
     SURFACE_WIDTH,
     TOOL_SCHEMA_WIDTH,
     FeatureExtractor,
     FeatureScaler,
     TfidfSvd,
-    head_and_tail_text,
     surface_features,
     tool_schema_features,
 )
@@ -59,27 +57,11 @@ def test_odd_prompts_are_described(text):
 # Long prompts
 
 
-def test_only_the_ends_of_a_long_prompt_are_read():
-    prompt = "a" * MAX_CHARS_PER_END + "0{" * 500_000 + "b" * MAX_CHARS_PER_END
-    assert head_and_tail_text(prompt) == "a" * MAX_CHARS_PER_END + "b" * MAX_CHARS_PER_END
-    short = surface_features([head_and_tail_text(prompt)])
-    long = surface_features([prompt])
-    np.testing.assert_array_equal(long[:, 1:], short[:, 1:])
-    assert long[0, 0] == pytest.approx(np.log(len(prompt) + 1))
-    assert head_and_tail_text("a" * 2 * MAX_CHARS_PER_END) == "a" * 2 * MAX_CHARS_PER_END
-
-
-def test_patterns_never_see_more_than_the_two_ends(monkeypatch):
-    lengths = []
-
-    class Pattern:
-        def findall(self, text):
-            lengths.append(len(text))
-            return []
-
-    monkeypatch.setattr(features, "_CHARACTER_CLASSES", [Pattern()] * 6)
-    surface_features(["x" * 1_000_000])
-    assert lengths == [2 * MAX_CHARS_PER_END] * 6
+def test_only_the_excerpt_of_a_long_prompt_is_described():
+    prompt = "a" * MAX_CHARACTERS + "0{" * 500_000 + "b" * MAX_CHARACTERS
+    short, long = surface_features([excerpt(prompt), prompt])
+    np.testing.assert_array_equal(long[1:], short[1:])
+    assert long[0] == pytest.approx(np.log(len(prompt) + 1))  # but for its length
 
 
 # Surface

@@ -7,7 +7,8 @@ import pytest
 
 from tryage.errors import MissingExtraError, PersistenceError
 from tryage.perception import transformer
-from tryage.perception.encoder import MAX_CHARACTERS, Encoder
+from tryage.perception.encoder import Encoder
+from tryage.perception.excerpt import MAX_CHARACTERS
 from tryage.perception.persistence import load_encoder
 from tryage.perception.transformer import TransformerEncoder, length_batches
 

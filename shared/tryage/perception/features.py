@@ -17,16 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tryage.errors import InputError
+from tryage.perception.excerpt import excerpt
 
 if TYPE_CHECKING:
     from tryage.core.arrays import Float32Array
 
 TokenIds = Sequence[NDArray[np.integer[Any]]]
-
-# Only this many characters at either end of a longer prompt are described. Regular expressions take
-# far more time per character than a tokenizer, so this limit is lower than that of the encoder; the
-# form of a prompt shows at its ends.
-MAX_CHARS_PER_END = 8_192
 
 _CLIP_STD = 4.0  # standard deviations: an endless prompt counts as very long, not as endless
 
@@ -277,7 +273,7 @@ def surface_features(prompts: Sequence[str]) -> Float32Array:
 
 
 def _surface_row(prompt: str) -> list[float]:
-    text = head_and_tail_text(prompt)
+    text = excerpt(prompt)
     last_character = text.rstrip()[-1:]
     n_characters, n_words = len(text) + 1, text.count(" ") + 1
     row = [
@@ -300,7 +296,7 @@ def tool_schema_features(prompts: Sequence[str]) -> Float32Array:
     whether an expert should call one function, several or none. An embedding of the whole prompt
     does not show it. A prompt without functions gives zeros.
     """
-    rows = [_tool_schema_row(head_and_tail_text(prompt)) for prompt in prompts]
+    rows = [_tool_schema_row(excerpt(prompt)) for prompt in prompts]
     return np.array(rows, np.float32).reshape(-1, TOOL_SCHEMA_WIDTH)
 
 
@@ -350,7 +346,7 @@ def multiple_choice_features(prompts: Sequence[str]) -> Float32Array:
     combined statements do, or are numbers. An embedding of the whole prompt does not show it. A
     prompt without options gives zeros.
     """
-    rows = [_choice_row(head_and_tail_text(prompt)) for prompt in prompts]
+    rows = [_choice_row(excerpt(prompt)) for prompt in prompts]
     return np.array(rows, np.float32).reshape(-1, CHOICE_WIDTH)
 
 
@@ -397,10 +393,3 @@ def _option_overlap(option_words: Sequence[set[str]]) -> float:
     """Return the share of words that two options have in common, on average over the pairs."""
     shares = [len(a & b) / (1 + min(len(a), len(b))) for a, b in combinations(option_words, 2)]
     return sum(shares) / len(shares)
-
-
-def head_and_tail_text(prompt: str) -> str:
-    """Return the two ends of a long prompt."""
-    if len(prompt) <= 2 * MAX_CHARS_PER_END:
-        return prompt
-    return prompt[:MAX_CHARS_PER_END] + prompt[-MAX_CHARS_PER_END:]

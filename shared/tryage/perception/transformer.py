@@ -12,13 +12,11 @@ import numpy as np
 from tryage.core.arrays import Float32Array, Int64Array
 from tryage.errors import MissingExtraError, PersistenceError
 from tryage.perception.encoder import (
-    PromptTokenizer,
     TokenizingEncoder,
-    head_and_tail,
     read_encoder_header,
-    read_tokenizer,
     write_encoder_header,
 )
+from tryage.perception.tokenizer import PromptTokenizer, head_and_tail, read_tokenizer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -19,13 +19,8 @@ from tryage.errors import PersistenceError, QTableError
 from tryage.learning.checkpoint import fingerprint
 from tryage.learning.training.factor_model import compress_losses
 from tryage.learning.training.optimizer import ResumableTrainer, Schedule
-from tryage.perception.encoder import (
-    clean_prompts,
-    head_and_tail,
-    read_tokenizer,
-    truncate_text,
-    write_encoder_header,
-)
+from tryage.perception.encoder import write_encoder_header
+from tryage.perception.tokenizer import clean_prompts, head_and_tail, read_tokenizer
 from tryage.perception.transformer import (
     CONFIG_FILE,
     ONNX_FILE,
@@ -150,8 +145,8 @@ def _token_ids(tokenizer: Tokenizer, prompts: Sequence[str], max_length: int) ->
     """Return the token ids of prompts, with special tokens; long prompts keep their two ends."""
     tokenizer.no_padding()
     tokenizer.no_truncation()
-    texts = [truncate_text(text) for text in clean_prompts(prompts)]
-    ids = [np.array(encoding.ids, np.int64) for encoding in tokenizer.encode_batch(texts)]
+    encodings = tokenizer.encode_batch(list(clean_prompts(prompts)))
+    ids = [np.array(encoding.ids, np.int64) for encoding in encodings]
     return [head_and_tail(prompt_ids, max_length) for prompt_ids in ids]
 
 

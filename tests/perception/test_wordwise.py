@@ -1,0 +1,122 @@
+"""The tokens that are found word by word are those that the tokenizer finds in the whole text."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from tokenizers import Tokenizer
+from tokenizers.models import BPE, WordPiece
+from tokenizers.normalizers import BertNormalizer
+from tokenizers.pre_tokenizers import BertPreTokenizer, ByteLevel
+
+from tryage.perception.persistence import load_encoder
+from tryage.perception.pretrained import BUNDLED_FOLDER
+from tryage.perception.tokenizer import PromptTokenizer
+from tryage.perception.wordwise import WordTokenizer, is_wordwise
+
+TEXT = "Caf\u00e9s in Rome, and then unbelievably e-mail \u5929\u6c14 [SEP] to Ann! It's 20\u00b0C?"
+SEGMENTS = ["Caf\u00e9s in Rome", "and then", "elsewhere", "unbeliev", "!", "", "\u5929!"]
+
+# Characters that tokenizers treat in their own ways: combining marks, characters that decompose to
+# signs of ASCII, invisible and control characters, white space, several scripts.
+ODD = (
+    "aZ9 \t\n\r!<;`=[]#_\u0301\u226e\u2260\u037e\u1fef\u00a0\u2028\u200b\u200d\ufe0f"
+    "\x00\x0b\x1c\x7f\x85\ufffd\u00e9\u00c9\u0130\u03a3\u5929\u9fff\u3007\uf900\u30ab\u3099"
+    "\ud55c\u0434\u0439\u0645\u061f\uff01\U0001f600"
+)
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return Tokenizer.from_file(str(BUNDLED_FOLDER / "encoder" / "tokenizer.json"))
+
+
+@pytest.fixture(scope="module")
+def words(tokenizer):
+    return WordTokenizer(tokenizer)
+
+
+def ids(tokenizer, text):
+    return tokenizer.encode(text, add_special_tokens=False).ids
+
+
+@given(st.text(st.sampled_from(ODD), max_size=12))
+@example("[CLS]!a")
+@example("[cls]")
+@example("a\x00b\u0301!\u0301")
+def test_any_text_has_the_tokens_of_the_whole(tokenizer, words, text):
+    assert words.ids([text])[0].tolist() == ids(tokenizer, text)
+
+
+@given(st.text(max_size=40))
+def test_any_string_has_the_tokens_of_the_whole(tokenizer, words, text):
+    text = text.encode("utf-8", "replace").decode()
+    assert words.ids([text])[0].tolist() == ids(tokenizer, text)
+
+
+@pytest.mark.parametrize(
+    "text", [TEXT, "word " * 500 + "x" * 99 + " " + "y" * 101, "0x" + "3f9a" * 300]
+)
+def test_long_texts_and_words_have_the_tokens_of_the_whole(tokenizer, words, text):
+    assert words.ids([text])[0].tolist() == ids(tokenizer, text)
+
+
+def test_random_mixtures_have_the_tokens_of_the_whole(tokenizer, words):
+    draw = random.Random(1)  # noqa: S311 - texts, not secrets
+    alphabet = [*ODD, *TEXT.split(), "hello", "Straße", "[MASK]"]
+    texts = ["".join(draw.choices(alphabet, k=60)) for _ in range(300)]
+    for text, found in zip(texts, words.ids(texts), strict=True):
+        assert found.tolist() == ids(tokenizer, text)
+
+
+def test_every_text_of_a_batch_has_the_tokens_that_it_has_alone(tokenizer):
+    found = PromptTokenizer(tokenizer).ids([TEXT, *SEGMENTS])
+    for one, text in zip(found, [TEXT, *SEGMENTS], strict=True):
+        assert one.tolist() == ids(tokenizer, text)
+
+
+def test_the_tokenizer_reads_each_unknown_word_once(words, monkeypatch):
+    read = []
+    encode = WordTokenizer._encode
+    monkeypatch.setattr(
+        WordTokenizer, "_encode", lambda self, text: read.append(text) or encode(self, text)
+    )
+    words.ids(["the qwzx and the qwzx", "qwzx"])
+    assert read == ["qwzx"]
+
+
+def word_piece(normalizer, vocabulary=("[UNK]", "a", "b", "!")):
+    ids_by_word = {word: i for i, word in enumerate(vocabulary)}
+    made = Tokenizer(WordPiece(ids_by_word, unk_token=vocabulary[0]))
+    made.normalizer, made.pre_tokenizer = normalizer, BertPreTokenizer()
+    return made
+
+
+def test_a_token_of_several_words_is_found():
+    made = word_piece(BertNormalizer())
+    made.add_tokens(["a b"])
+    assert WordTokenizer(made).ids(["a, a b, b"])[0].tolist() == ids(made, "a, a b, b")
+
+
+def test_case_counts_where_the_tokenizer_keeps_it():
+    made = word_piece(BertNormalizer(lowercase=False))
+    assert WordTokenizer(made).ids(["A a"])[0].tolist() == ids(made, "A a") == [0, 1]
+
+
+def test_only_tokenizers_like_that_of_bert_are_wordwise(tokenizer):
+    reads_spaces = Tokenizer(BPE())
+    reads_spaces.pre_tokenizer = ByteLevel()
+    assert is_wordwise(tokenizer)
+    assert not is_wordwise(reads_spaces)
+    assert not is_wordwise(word_piece(BertNormalizer(handle_chinese_chars=False)))
+    assert not is_wordwise(word_piece(BertNormalizer(), ("[UNK]", "a")))  # without the separator
+
+
+def test_an_encoder_gives_a_segment_the_vector_that_it_has_alone():
+    encoder = load_encoder(BUNDLED_FOLDER / "encoder")
+    both = encoder.encode([TEXT, "It's 20\u00b0C?"])
+    np.testing.assert_array_equal(both[1:], encoder.encode(["It's 20\u00b0C?"]))
