@@ -196,6 +196,10 @@ class ChatTryage(ChatInvokeMixin, ChatGenerateMixin, RoutingFields):
             forced_model=self._forced_model(),
         )
 
+    def health(self) -> dict[str, dict[str, Any]]:
+        """Return the health of each model by its name: its state, and when it is asked again."""
+        return self._session.health()
+
     def _forwarded_settings(self) -> dict[str, Any]:
         settings = {
             name: getattr(self, name) for name in _FORWARDED_FIELDS if name in self.model_fields_set

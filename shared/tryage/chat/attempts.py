@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from tryage.chat.conversation import has_unverified_requirements
 from tryage.chat.time_limits import CallTimer, TimeLimits
 from tryage.core.client_errors import should_fall_back, status_of
-from tryage.core.redaction import describe_error
+from tryage.core.redaction import describe_error, redacted_error
 from tryage.errors import (
     AllFailedError,
     AttemptTimeoutError,
@@ -226,7 +226,8 @@ class Attempts:
             return cause if isinstance(cause, Exception) else error
         message = f"All {len(self.failures)} experts that were asked have failed:"
         summary = AllFailedError("\n".join([message, *self._failure_lines()]), self.failures)
-        summary.__cause__ = self.failures[-1][1]
+        # A log of the error prints its cause, too, so no secret may stand in it.
+        summary.__cause__ = redacted_error(self.failures[-1][1])
         return summary
 
     def _deadline_error(self) -> DeadlineExceededError:

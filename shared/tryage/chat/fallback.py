@@ -210,7 +210,11 @@ def run_steps(steps: FallbackSteps) -> tuple[Any, RoutingRecord]:
             step = next(steps)
             while True:
                 try:
-                    result = run_with_timeout(step.call, step.seconds)
+                    result = (
+                        step.call()
+                        if step.seconds is None
+                        else run_with_timeout(step.call, step.seconds)
+                    )
                 except Exception as error:
                     step = steps.throw(error)
                 else:
@@ -226,7 +230,11 @@ async def arun_steps(steps: FallbackSteps) -> tuple[Any, RoutingRecord]:
             step = next(steps)
             while True:
                 try:
-                    result = await arun_with_timeout(step.call, step.seconds)
+                    result = (
+                        await step.call()
+                        if step.seconds is None
+                        else await arun_with_timeout(step.call, step.seconds)
+                    )
                 except Exception as error:
                     step = steps.throw(error)
                 else:

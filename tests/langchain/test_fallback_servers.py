@@ -1,0 +1,252 @@
+"""Real clients and servers that fail in odd ways: the next model answers, in time."""
+
+from __future__ import annotations
+
+import json
+import threading
+from contextlib import contextmanager
+
+import pytest
+
+from tryage import Router
+from tryage.errors import AttemptTimeoutError, DeadlineExceededError
+from tryage.testing import FunctionPerception
+from tryage.testing.hub.http import DROP_CONNECTION, FakeResponse, LoopbackServer
+from tryage.traffic.health import process_health
+from tryage_langchain import ChatTryage
+
+ChatOpenAI = pytest.importorskip("langchain_openai").ChatOpenAI
+
+
+class ModelServer:
+    """A server of OpenAI's protocol: each model answers with its name, or as `replies` says.
+
+    A reply is a response, an event to wait for, or a function from the request's body to one.
+    """
+
+    def __init__(self):
+        self.replies, self.requests = {}, []
+
+    def __call__(self, request):
+        body = request.json()
+        self.requests.append(body["model"])
+        reply = self.replies.get(body["model"])
+        if isinstance(reply, threading.Event):
+            reply.wait(30)
+        if isinstance(reply, FakeResponse):
+            return reply
+        return stream_of(body["model"]) if body.get("stream") else completion(body["model"])
+
+
+def completion(text, finish_reason="stop"):
+    message = {"role": "assistant", "content": text}
+    choice = {"index": 0, "message": message, "finish_reason": finish_reason}
+    return reply_json({**HEAD, "choices": [choice]})
+
+
+def stream_of(*words):
+    deltas = [{"index": 0, "delta": {"role": "assistant", "content": word}} for word in words]
+    lines = [json.dumps({**HEAD, "choices": [delta]}) for delta in deltas]
+    return event_stream("".join(f"data: {line}\n\n" for line in [*lines, "[DONE]"]))
+
+
+HEAD = {"id": "1", "object": "chat.completion", "created": 1, "model": "m"}
+
+
+def reply_json(value):
+    return FakeResponse(200, json.dumps(value).encode(), {"Content-Type": "application/json"})
+
+
+def event_stream(text):
+    return FakeResponse(200, text.encode("latin-1"), {"Content-Type": "text/event-stream"})
+
+
+@pytest.fixture
+def server():
+    answers = ModelServer()
+    with LoopbackServer(answers) as running:
+        answers.url = f"http://127.0.0.1:{running.server_port}/v1"
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        yield answers
+        running.shutdown()
+
+
+@pytest.fixture
+def make_chat(server):
+    """Make ChatTryage over two models of the server; the first is the favourite."""
+
+    def make(**settings):
+        models = {
+            name: ChatOpenAI(
+                model=name, base_url=server.url, api_key="none", max_retries=0, timeout=30
+            )
+            for name in ("first", "second")
+        }
+        router = Router(FunctionPerception(["first", "second"], lambda _: [0.0, 1.0]))
+        return ChatTryage.from_models(models, router=router, **settings)
+
+    return make
+
+
+@contextmanager
+def hanging(server, model):
+    """Let a model hang until the block ends."""
+    server.replies[model] = threading.Event()
+    try:
+        yield
+    finally:
+        server.replies[model].set()
+
+
+# Replies that are no answer ----------------------------------------------------------------------
+
+HTML = FakeResponse(200, b"<html><body>Sign in</body></html>", {"Content-Type": "text/html"})
+
+REPLIES = {
+    "HTML": HTML,
+    "null": reply_json(None),
+    "a list": reply_json([]),
+    "no choices": reply_json({**HEAD, "choices": []}),
+    "choices that are null": reply_json({**HEAD, "choices": None}),
+    "an error in a 200": reply_json({"error": {"message": "overloaded", "code": 503}}),
+    "half of a JSON": FakeResponse(200, b'{"id": "1", "cho', {"Content-Type": "application/json"}),
+    "an empty body": FakeResponse(200, b"", {"Content-Type": "application/json"}),
+    "a dropped connection": FakeResponse(200, truncate_at=DROP_CONNECTION),
+}
+
+STREAM_REPLIES = {
+    "HTML": HTML,
+    "no event": event_stream(""),
+    "an event that is no JSON": event_stream("data: {not json\n\n"),
+    "bytes that are no text": event_stream("data: \xff\xfe\xfd\n\n"),
+    "an event that is null": event_stream("data: null\n\n"),
+    "an error event": event_stream('data: {"error": {"message": "overloaded", "code": 503}}\n\n'),
+    "a dropped connection": FakeResponse(200, truncate_at=DROP_CONNECTION),
+}
+
+
+@pytest.mark.parametrize("reply", REPLIES)
+@pytest.mark.parametrize("kind", ["invoke", "ainvoke"])
+async def test_a_reply_that_is_no_answer_asks_the_next_model(
+    call_chat, make_chat, server, reply, kind
+):
+    server.replies["first"] = REPLIES[reply]
+    answer = await call_chat(kind, make_chat(), "question")
+    assert answer.text == "second"
+    assert list(answer.response_metadata["tryage"]["failed"]) == ["first"]
+
+
+@pytest.mark.parametrize("reply", STREAM_REPLIES)
+@pytest.mark.parametrize("kind", ["stream", "astream"])
+async def test_a_stream_that_is_no_answer_asks_the_next_model(
+    call_chat, make_chat, server, reply, kind
+):
+    server.replies["first"] = STREAM_REPLIES[reply]
+    answer = await call_chat(kind, make_chat(), "question")
+    assert answer.text == "second"
+    assert list(answer.response_metadata["tryage"]["failed"]) == ["first"]
+
+
+# Empty and cut-off answers -----------------------------------------------------------------------
+
+
+async def test_an_empty_answer_asks_the_next_model_on_request(call_chat, make_chat, server, method):
+    is_stream = method.endswith("stream")
+    server.replies["first"] = stream_of("", "") if is_stream else completion("")
+    assert (await call_chat(method, make_chat(), "question")).text == ""
+    answer = await call_chat(method, make_chat(retry_on={"empty"}), "question")
+    assert answer.text == "second"
+
+
+@pytest.mark.parametrize("kind", ["invoke", "ainvoke", "batch", "abatch", "generate", "agenerate"])
+async def test_a_cut_off_answer_asks_the_next_model_on_request(call_chat, make_chat, server, kind):
+    server.replies["first"] = completion("half an", finish_reason="length")
+    chat = make_chat(retry_on={"length"})
+    assert (await call_chat(kind, chat, "question")).text == "second"
+    server.replies["second"] = completion("another half", finish_reason="length")
+    answer = await call_chat(kind, chat, "question")
+    assert answer.text == "half an"
+    assert answer.response_metadata["tryage"]["model"] == "first"
+
+
+# Cool-down ---------------------------------------------------------------------------------------
+
+
+async def test_a_dead_model_is_not_asked_by_the_next_call(call_chat, make_chat, server, method):
+    server.replies["first"] = FakeResponse(503)
+    for _ in range(3):
+        assert (await call_chat(method, make_chat(), "question")).text == "second"
+    assert server.requests.count("first") == 1
+    health = make_chat().health()
+    assert health["first"]["state"] == "cooling down"
+    assert health["first"]["last_error"].startswith("InternalServerError")
+
+
+def test_retry_after_of_a_real_response_sets_the_time(make_chat, server):
+    server.replies["first"] = FakeResponse(429, b"{}", {"Retry-After": "42"})
+    make_chat().invoke("question")
+    assert 41 < make_chat().health()["first"]["seconds_until_retry"] <= 42
+
+
+def test_a_model_that_the_call_names_is_asked_all_the_same(make_chat, server):
+    server.replies["first"] = FakeResponse(503)
+    make_chat().invoke("question")
+    del server.replies["first"]
+    answer = make_chat().invoke("question", {"configurable": {"tryage_model": "first"}})
+    assert answer.text == "first"
+    assert make_chat().invoke("question").text == "first"
+
+
+# Time --------------------------------------------------------------------------------------------
+
+
+async def test_a_model_that_hangs_is_left_after_its_time(call_chat, make_chat, server, method):
+    with hanging(server, "first"):
+        answer = await call_chat(method, make_chat(attempt_timeout=0.2), "question")
+    assert answer.text == "second"
+    record = answer.response_metadata["tryage"]
+    assert record["failed"]["first"].startswith("AttemptTimeoutError")
+
+
+async def test_a_deadline_leaves_time_for_the_next_model(call_chat, make_chat, server, method):
+    with hanging(server, "first"):
+        answer = await call_chat(method, make_chat(deadline=1), "question")
+    assert answer.text == "second"
+
+
+async def test_if_all_hang_the_deadline_ends_the_call(call_chat, make_chat, server, method):
+    chat, too_late = make_chat(deadline=0.3), pytest.raises(DeadlineExceededError, match="first: ")
+    with hanging(server, "first"), hanging(server, "second"), too_late:
+        await call_chat(method, chat, "question")
+
+
+async def test_a_deadline_may_come_with_the_call(call_chat, make_chat, server, method):
+    config = {"configurable": {"tryage_deadline": 0.3}}
+    chat, too_late = make_chat(), pytest.raises(DeadlineExceededError)
+    with hanging(server, "first"), hanging(server, "second"), too_late:
+        await call_chat(method, chat, "question", config)
+
+
+@pytest.mark.parametrize("kind", ["invoke", "ainvoke", "stream", "astream"])
+async def test_a_reply_that_drips_is_no_progress(call_chat, make_chat, server, kind):
+    reply = stream_of("first") if kind.endswith("stream") else completion("first")
+    body = b"\n" * 20 + reply.body if kind.endswith("stream") else b" " * 20 + reply.body
+    server.replies["first"] = FakeResponse(200, body, reply.headers, stall_seconds=2)
+    answer = await call_chat(kind, make_chat(attempt_timeout=0.3), "question")
+    assert answer.text == "second"
+
+
+async def test_a_stream_that_falls_silent_after_its_first_word_ends_with_an_error(
+    make_chat, server
+):
+    words = stream_of(*["word "] * 20)
+    server.replies["first"] = FakeResponse(200, words.body, words.headers, stall_seconds=2)
+    chunks = make_chat(attempt_timeout=0.3).stream("question")
+    assert next(chunk.text for chunk in chunks if chunk.text) == "word "
+    with pytest.raises(AttemptTimeoutError):
+        list(chunks)
+    process_health().clear()
+    achunks = make_chat(attempt_timeout=0.3).astream("question")
+    with pytest.raises(AttemptTimeoutError):
+        [chunk async for chunk in achunks]
+    assert make_chat().health()["first"]["state"] == "cooling down"
