@@ -134,6 +134,22 @@ def test_the_wait_is_at_least_retry_after_if_that_is_a_number():
     assert 2 <= third <= 4
 
 
+def test_the_wait_is_at_least_the_date_of_retry_after():
+    headers = {
+        "retry-after": "Sat, 28 Nov 2026 12:00:30 GMT",
+        "date": "Sat, 28 Nov 2026 12:00:00 GMT",
+    }
+    assert waits_before_success(StatusError(429, headers)) == [30]
+
+
+def test_an_account_without_credit_is_no_error_of_the_prompt():
+    error = StatusError(400)
+    error.body = {"error": {"message": "Your credit balance is too low to access the API."}}
+    assert not is_prompt_error(error)
+    error.body = {"error": {"message": "prompt is too long: 210000 tokens > 200000 maximum"}}
+    assert is_prompt_error(error)
+
+
 def test_the_last_error_is_raised_after_all_retries_or_when_the_run_stops():
     def fail():
         raise StatusError(503)

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-from tryage.core.client_errors import should_fall_back, status_of
+from tryage.core.client_errors import error_scope, retry_after, should_fall_back, status_of
+from tryage.core.error_phrases import ErrorScope
 from tryage.errors import InputError
 
 if TYPE_CHECKING:
@@ -154,6 +155,8 @@ def is_transient(error: BaseException) -> bool:
 
 def is_prompt_error(error: BaseException) -> bool:
     """Return whether the error concerns this prompt only, so that other prompts may be answered."""
+    if error_scope(error) is ErrorScope.MODEL:  # no credit, an unknown model: also with status 400
+        return False
     class_names = [cls.__name__ for cls in type(error).__mro__]
     return status_of(error) in _PROMPT_STATUSES or any(
         fragment in name for fragment in _PROMPT_ERROR_NAMES for name in class_names
@@ -201,11 +204,5 @@ def _get(container: object, name: str) -> Any:  # noqa: ANN401 - replies are of 
 
 
 def _backoff_seconds(error: BaseException, base_seconds: float) -> float:
-    retry_after = getattr(error, "retry_after", None)
-    headers: Mapping[str, str] = getattr(getattr(error, "response", None), "headers", None) or {}
-    try:
-        min_seconds = float(headers.get("retry-after", 0) if retry_after is None else retry_after)
-    except (TypeError, ValueError):  # a date: providers send seconds
-        min_seconds = 0.0
     jitter = random.uniform(0.5, 1.0)  # noqa: S311 - no secret depends on it
-    return float(min(max(min_seconds, base_seconds * jitter), LONGEST_WAIT))
+    return float(min(max(retry_after(error) or 0.0, base_seconds * jitter), LONGEST_WAIT))
