@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from llama_index.core.llms import LLM, ChatMessage, MessageRole
 from llama_index.core.llms.function_calling import FunctionCallingLLM
+from llama_index.core.prompts import ChatPromptTemplate
 
 from tryage.chat.conversation import Conversation, Turn
 from tryage.chat.fallback import ChatRequest
@@ -17,6 +18,7 @@ from tryage_llamaindex._answers import check_answer, check_tool_calls, checked_p
 from tryage_llamaindex._arguments import translate_arguments
 from tryage_llamaindex._call_settings import NO_SETTINGS, split_routing_kwargs
 from tryage_llamaindex._messages import copy_messages, to_conversation
+from tryage_llamaindex._reasoning import readable_messages
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -120,7 +122,7 @@ def chat_call(method: str, messages: Sequence[ChatMessage], kwargs: Mapping[str,
     child_kwargs, settings = split_routing_kwargs(kwargs)
 
     def invoke(child: LLM, clean: TextCleaner) -> Any:
-        copies = copy_messages(messages, clean)
+        copies = copy_messages(readable_messages(child, messages), clean)
         if context.from_template:
             copies = child._extend_messages(copies)  # noqa: SLF001 - an LLM calls another LLM
         child, arguments = translate_arguments(child, child_kwargs)
@@ -182,7 +184,7 @@ class ToolChatArguments:
 
     def invoke(self, method: str, child: LLM, clean: TextCleaner) -> Any:
         """Call a child with the tools, or without if there are none and it cannot call any."""
-        messages = copy_messages(self.messages, clean)
+        messages = copy_messages(readable_messages(child, self.messages), clean)
         if not self.tools and not supports_tools(child):  # an agent without tools
             return getattr(child, method)(messages)
         child_kwargs, _ = split_routing_kwargs(self.kwargs)
@@ -259,7 +261,9 @@ class StructuredPredictArguments:
 
     def invoke(self, method: str, child: LLM, clean: TextCleaner) -> Any:
         """Call a child."""
-        prompt, prompt_args = _clean_prompt(self.prompt, self.prompt_args, clean)
+        prompt, prompt_args = _clean_prompt(
+            _readable_prompt(child, self.prompt), self.prompt_args, clean
+        )
         child_kwargs, _ = split_routing_kwargs(self.llm_kwargs or {})
         child, child_kwargs = translate_arguments(child, child_kwargs)
         ask = partial(
@@ -283,6 +287,14 @@ def structured_call(
     return _new_call(
         method, conversation, settings, invoke, step=messages.step, child_emits_events=True
     )
+
+
+def _readable_prompt(child: LLM, prompt: BasePromptTemplate) -> BasePromptTemplate:
+    """Return a template whose messages a child can read, such as those of a structured LLM."""
+    if not isinstance(prompt, ChatPromptTemplate):
+        return prompt
+    messages = readable_messages(child, prompt.message_templates)
+    return prompt.model_copy(update={"message_templates": messages})
 
 
 def _clean_prompt(
