@@ -199,15 +199,19 @@ def test_an_expert_that_calls_tools_has_structured_output_too():
     assert candidate("mine", ClientFacts(None, {"capabilities": []})).capabilities == frozenset()
 
 
-def test_the_hub_does_not_tell_who_reads_documents_so_they_are_possible(catalogue):
+def test_no_library_tells_who_reads_documents_so_they_are_assumed_until_a_source_tells(catalogue):
     tags = ["conversational", "function-calling"]
     catalogue.put([parse_model(record("org/new-9b", tags=tags), SEEN)])
     documents = {"pdf", "video", "files"}
-    assert candidate("org/new-9b").capabilities >= documents
+    own = Library([Expert("mine", capabilities=["tools"]), Expert("reader", capabilities=["pdf"])])
+    for expert in (candidate("org/new-9b"), candidate("gpt-4o"), candidate("mine", library=own)):
+        assert expert.capabilities >= documents
+        assert expert.metadata["assumed_capabilities"] == sorted(documents)
+    assert candidate("reader", library=own).capabilities == {"pdf"}
     client = ClientFacts(None, {"capabilities": ["tools"]})
-    assert not candidate("org/new-9b", client).capabilities & documents
-    told = Expert("org/new-9b", capabilities=["tools", "pdf"])
-    assert candidate("org/new-9b", user_experts=[told]).capabilities & documents == {"pdf"}
+    assert not candidate("gpt-4o", client).capabilities & documents
+    told = Expert("gpt-4o", capabilities=["tools", "pdf"])
+    assert candidate("gpt-4o", user_experts=[told]).capabilities & documents == {"pdf"}
 
 
 # The pool of all models ---------------------------------------------------------------------------

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tryage import Expert, Library
 from tryage.chat import Conversation, Turn, conversation_requirements
 from tryage.chat.conversation import (
     discriminating_requirements,
@@ -220,6 +221,14 @@ def test_an_expert_of_unknown_capabilities_meets_a_requirement_unverified(librar
         for name in ("big", "plain", "unknown")
     }
     assert checks == {"big": (True, False), "plain": (False, True), "unknown": (True, True)}
+
+
+def test_an_assumed_capability_is_met_unverified():
+    assumed = Expert("a", capabilities=["pdf"], metadata={"assumed_capabilities": ["pdf"]})
+    library = Library([assumed, Expert("b", capabilities=["pdf"])])
+    required = conversation_requirements(Conversation([Turn("user", "read", pdfs=1)]), 10)
+    assert [meets_requirements(required, library, i) for i in range(2)] == [True, True]
+    assert [has_unverified_requirements(required, library, i) for i in range(2)] == [True, False]
 
 
 def test_an_unknown_context_length_is_not_an_unverified_requirement(library):

@@ -59,8 +59,11 @@ def test_another_model_another_provider_and_another_version_are_refused(given):
 
 
 def test_an_expert_that_is_no_model_is_refused_with_the_nearest_name():
-    with pytest.raises(InputError, match=r"'openai:gpt-4x' is none .* mean openai:gpt-4o\?"):
-        match({"openai:gpt-4o": None, "b": None}, "openai:gpt-4x")
+    models = {"openai:gpt-4o": None, "b": None}
+    with pytest.raises(InputError, match=r"'openai:gpt-4x' is none .* mean openai[:/]gpt-4o"):
+        match(models, "openai:gpt-4x")
+    with pytest.raises(InputError, match=r"'gpt-4x' is none .* mean gpt-4o\?"):
+        match(models, "gpt-4x")
 
 
 def test_an_expert_that_may_be_two_models_is_refused():

@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 import re
 import warnings
-from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from tryage.chat.conversation import ASSUMED_CAPABILITIES_KEY
 from tryage.chat.model_names import (
     bundled_library,
     find_model,
@@ -31,7 +31,7 @@ from tryage.perception.wrappers import DeduplicatedPerception
 from tryage.router import Router
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from tryage.chat.conversation import TokenCounter
     from tryage.hub.catalog import Catalogue
@@ -260,7 +260,10 @@ def _candidate_expert(
     alias = next((expert.name for expert in match if expert is not None), name)
     aliases = () if alias.casefold() == name.casefold() else (alias,)
     expert = replace(_merge_layers(layers), name=name, aliases=aliases)
-    return _with_structured_output(_with_possible_documents(expert))
+    own_facts = layers[-1 if user_expert is None else -2 :]
+    if all(layer.expert.capabilities is None for layer in own_facts):
+        expert = _with_assumed_documents(expert)
+    return _with_structured_output(expert)
 
 
 def _matching_experts(
@@ -308,16 +311,18 @@ def _sourced_facts(layer: _FactLayer) -> Iterator[tuple[str, Any, Any]]:
             yield field, value, sources.get(field, layer.source)
 
 
-def _with_possible_documents(expert: Expert) -> Expert:
-    """Add PDFs, videos and files to an expert whose capabilities come from the Hub.
+def _with_assumed_documents(expert: Expert) -> Expert:
+    """Add PDFs, videos and files to an expert of a library or of the Hub.
 
-    The Hub does not tell whether a model reads them, so they are possible.
+    Neither tells whether a model reads them, so they are possible.
     """
-    source = expert.metadata.get("sources", {}).get("capabilities")
-    is_from_hub = isinstance(source, Mapping) and "seen" in source
-    if expert.capabilities is None or not is_from_hub:
+    if expert.capabilities is None or expert.capabilities & _DOCUMENT_CAPABILITIES:
         return expert
-    return replace(expert, capabilities=expert.capabilities | _DOCUMENT_CAPABILITIES)
+    return replace(
+        expert,
+        capabilities=expert.capabilities | _DOCUMENT_CAPABILITIES,
+        metadata={**expert.metadata, ASSUMED_CAPABILITIES_KEY: sorted(_DOCUMENT_CAPABILITIES)},
+    )
 
 
 def _with_structured_output(expert: Expert) -> Expert:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -40,6 +40,9 @@ _TOKENS_PER_DOCUMENT = 2_000
 # Room for an answer whose length the caller does not limit. An answer of unknown length must not
 # exclude a model that a program has filled to its limit on purpose.
 _MIN_ANSWER_TOKENS = 16
+
+ASSUMED_CAPABILITIES_KEY = "assumed_capabilities"
+"""The metadata of an expert that lists capabilities which no source confirms or denies."""
 
 _MAX_BYTES_PER_CHARACTER = 4  # of UTF-8
 
@@ -258,14 +261,14 @@ def has_unverified_requirements(
 
     An unknown context length does not count: a request that is too long has an error of its own.
     """
-    capabilities = (
-        requirement for requirement in requirements if requirement.field == "capabilities"
+    expert = library[i]
+    assumed = expert.metadata.get(ASSUMED_CAPABILITIES_KEY, ())
+    known = (expert.capabilities or frozenset()).difference(assumed)
+    return any(
+        isinstance(requirement.value, tuple) and not known.issuperset(requirement.value)
+        for requirement in requirements
+        if requirement.field == "capabilities"
     )
-    masks = (
-        replace(requirement, unknown_passes=False).satisfied(library)
-        for requirement in capabilities
-    )
-    return not all(bool(mask[i]) for mask in masks)
 
 
 def is_near_context_limit(length: float, library: Library) -> bool:

@@ -64,7 +64,7 @@ def match_user_experts(
         name = remaining[0].name
         raise InputError(
             f"The expert {name!r:.80} is none of the models {list_names(models)}."
-            f"{did_you_mean(name, models)} Use the name of one of them."
+            f"{did_you_mean(name, _spellings(models))} Use the name of one of them."
         )
     return matches
 
