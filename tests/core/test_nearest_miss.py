@@ -10,7 +10,7 @@ from tryage.core.expert import Expert
 from tryage.core.preferences import Preferences, Requirement
 from tryage.errors import NoExpertError
 from tryage.router import Router
-from tryage.testing import FixedPerception
+from tryage.testing import LearningPerception
 
 EXPERTS = [
     Expert(
@@ -37,25 +37,25 @@ EXPERTS = [
 
 
 def lines(**requirements):
-    perception = FixedPerception({"mini": 0.3, "open": 0.2, "secret": 0.1})
+    perception = LearningPerception({"mini": 0.3, "open": 0.2, "secret": 0.1})
     with pytest.raises(NoExpertError) as caught:
-        Router(perception, EXPERTS).route("x" * 4_000, Preferences(**requirements))
+        Router(perception, EXPERTS).route("word " * 1_000, Preferences(**requirements))
     return str(caught.value).splitlines()[1:-1]
 
 
 def test_the_nearest_miss_of_a_price_is_the_cheapest_expert():
     assert lines(max_cost=0.0005) == [
-        "cost <= $0.0005: 0 of 3 experts meet it; the nearest is mini with $0.0009, "
-        "which meets everything else."
+        "cost <= $0.0005: 0 of 3 experts meet it; the nearest is mini with $0.0009 "
+        "(everything else is met)."
     ]
 
 
 def test_the_nearest_miss_meets_everything_else_if_an_expert_does():
     assert lines(max_cost=0.001, licenses=["apache-2.0"]) == [
-        "cost <= $0.001: 1 of 3 experts meet it; the nearest is open with $0.002, "
-        "which meets everything else.",
-        "license in apache-2.0: 1 of 3 experts meet it; the nearest is mini with proprietary, "
-        "which meets everything else.",
+        "cost <= $0.001: 1 of 3 experts meet it; the nearest is open with $0.002 "
+        "(everything else is met).",
+        "license in apache-2.0: 1 of 3 experts meet it; the others have proprietary (1) "
+        "(everything else is met).",
     ]
 
 
@@ -69,8 +69,19 @@ def test_where_nobody_meets_the_rest_the_nearest_of_all_is_named_without_that_cl
 def test_a_capability_is_missed_least_by_the_expert_that_lacks_the_fewest():
     (line,) = lines(capabilities=["vision", "tools", "audio"])
     assert line.endswith(
-        "the nearest is open, whose capabilities lack audio, which meets everything else."
+        "the nearest is open, whose capabilities lack audio (everything else is met)."
     )
+
+
+def test_a_similar_license_is_the_nearest_and_otherwise_the_frequent_ones_are_listed():
+    (line,) = lines(licenses=["apache"])
+    assert "the nearest is open with apache-2.0 (everything else is met)." in line
+    (line,) = lines(licenses=["gpl"])
+    assert "0 of 3 experts meet it; the others have proprietary (1), apache-2.0 (1) (" in line
+
+
+def test_a_tiny_cost_is_written_without_an_exponent():
+    assert lines(max_cost=1e-7)[0].startswith("cost <= $0.0000001: 0 of 3")
 
 
 def test_a_name_is_missed_least_by_the_most_similar_one():

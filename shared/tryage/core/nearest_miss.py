@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from difflib import SequenceMatcher
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from tryage.core.ranking import RequirementCheck
 
 _MAX_COMPARED_NAMES = 1_000  # difflib compares one by one
+_MAX_WORD_DISTANCE = 0.4  # of two licences that may be meant for each other
+_MAX_SHOWN_LICENSES = 3
 
 
 def nearest_miss_lines(library: Library, checks: Sequence[RequirementCheck]) -> Iterator[str]:
@@ -34,9 +37,10 @@ def nearest_miss_lines(library: Library, checks: Sequence[RequirementCheck]) -> 
         only_this = np.flatnonzero(~meets & (n_failed == 1))
         rows = only_this if only_this.size else np.flatnonzero(~meets)
         miss = _describe_nearest(library, check.requirement, rows, check.cost)
+        rest = " (everything else is met)" if only_this.size else ""
         yield (
             f"{check.requirement.describe()}: {np.count_nonzero(meets):,} of {meets.size:,} "
-            f"experts meet it; {miss}{', which meets everything else' if only_this.size else ''}."
+            f"experts meet it; {miss}{rest}."
         )
 
 
@@ -53,11 +57,23 @@ def _describe_nearest(
     if field == "name":
         return f"the nearest is {name}"
     if field == "license":
-        return f"the nearest is {name} with {library.licenses[i]}"
+        is_similar = np.nanmin(distances) <= _MAX_WORD_DISTANCE
+        return (
+            f"the nearest is {name} with {library.licenses[i]}"
+            if is_similar
+            else (f"the others have {_list_licenses(library, rows)}")
+        )
     if field == "capabilities":
         return f"the nearest is {name}, whose {requirement.reason(library, i)}"
     values = library.column(field) if cost is None or field != "cost" else cost
     return f"the nearest is {name} with {format_value(field, float(values[i]))}"
+
+
+def _list_licenses(library: Library, rows: IndexArray) -> str:
+    """Return the most frequent known licences of the experts at `rows`, with their numbers."""
+    counts = Counter(known for known in library.licenses[rows] if known is not None)
+    common = [f"{known} ({n:,})" for known, n in counts.most_common(_MAX_SHOWN_LICENSES)]
+    return ", ".join([*common, *(["..."] if len(counts) > len(common) else [])])
 
 
 def _distances(

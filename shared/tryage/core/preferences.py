@@ -36,6 +36,8 @@ _OPERATORS: Mapping[str, Callable[[Any, Any], Any]] = {
 # Fields that hold words, with the only operator of each.
 _WORD_OPERATORS: Mapping[str, str] = {"license": "in", "name": "in", "capabilities": "has"}
 
+_TINY_COST = 1e-4  # USD
+
 _REQUIREMENT_KEYS = {"field", "op", "value"}
 _REQUIREMENT_FIELDS = ("cost", *NUMBER_RANGES, *_WORD_OPERATORS)
 
@@ -356,6 +358,8 @@ def format_value(name: str, value: float) -> str:
     if name == "released":
         return datetime.date.fromordinal(int(value)).isoformat()
     if name == "cost":
+        if 0 < value < _TINY_COST:  # without an exponent
+            return f"${np.format_float_positional(value, 3, fractional=False, trim='-')}"
         return f"${value:.6g}"
     if name == "latency":
         return f"{value:g}s"
