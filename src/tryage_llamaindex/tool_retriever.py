@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from llama_index.core.objects import ObjectRetriever
-from llama_index.core.schema import QueryBundle
+from llama_index.core.base.base_retriever import BaseRetriever
+from llama_index.core.objects import ObjectRetriever, SimpleToolNodeMapping
+from llama_index.core.schema import NodeWithScore, QueryBundle
 from llama_index.core.tools import BaseTool
 
 from tryage.core.validation import check_strings
@@ -57,11 +58,11 @@ class TryageToolRetriever(ObjectRetriever[BaseTool]):
         abstain_below: float = 0.0,
     ) -> None:
         check_k(k)
-        # The base class retrieves nodes and maps them to objects; there are no nodes here.
-        self._node_postprocessors = []
+        ranker_tools = [to_tool(tool) for tool in tools]
+        # The base class retrieves nodes and maps them to objects; here the objects come first.
+        super().__init__(_ToolNodeRetriever(self), SimpleToolNodeMapping.from_objects(tools))
         self._ranker = ranker or ToolRanker.from_pretrained()
         known_by_name = {tool.name: tool for tool in check_tools(known)}
-        ranker_tools = [to_tool(tool) for tool in tools]
         self._tools = list(tools)
         names = [ranker_tool.name for ranker_tool in ranker_tools]
         self._toolbox = self._ranker.toolbox(
@@ -102,6 +103,21 @@ class TryageToolRetriever(ObjectRetriever[BaseTool]):
     async def aretrieve(self, str_or_query_bundle: str | QueryBundle) -> list[BaseTool]:
         """Async version of `retrieve`, in a thread."""
         return await asyncio.to_thread(self.retrieve, str_or_query_bundle)
+
+
+class _ToolNodeRetriever(BaseRetriever):
+    """The tools as nodes, for code that composes the `retriever` of an object retriever."""
+
+    def __init__(self, tool_retriever: TryageToolRetriever) -> None:
+        super().__init__()
+        self._tool_retriever = tool_retriever
+
+    def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
+        retriever = self._tool_retriever
+        return [
+            NodeWithScore(node=retriever.object_node_mapping.to_node(tool))
+            for tool in retriever.retrieve(query_bundle)
+        ]
 
 
 def _positions(names: Sequence[str], name: str) -> list[int]:

@@ -161,6 +161,17 @@ def test_it_replaces_the_retriever_of_an_object_index(tools):
     assert ours.node_postprocessors == []
 
 
+async def test_its_retriever_finds_the_tools_as_nodes(tools):
+    ours = TryageToolRetriever(tools, k=2, always_include=["translate"])
+    nodes = ours.retriever.retrieve(RAIN)
+    assert nodes == await ours.retriever.aretrieve(RAIN)
+    found = [ours.object_node_mapping.from_node(node.node) for node in nodes]
+    assert found == ours.retrieve(RAIN)
+    theirs = ObjectIndex.from_objects(tools, embed_model=MockEmbedding(embed_dim=4)).as_retriever()
+    texts = {node.text for node in theirs.retriever.retrieve(RAIN)}
+    assert {node.text for node in nodes} & texts
+
+
 async def test_concurrent_tasks_may_share_it(tools):
     retriever = TryageToolRetriever(tools, k=1)
     found = await asyncio.gather(*(retriever.aretrieve(q) for q in [RAIN, "Mail Ann"] * 8))
