@@ -173,13 +173,13 @@ async def test_a_cut_off_answer_asks_the_next_model_on_request(call_chat, make_c
 
 
 async def test_a_dead_model_is_not_asked_by_the_next_call(call_chat, make_chat, server, method):
-    server.replies["first"] = FakeResponse(503)
+    server.replies["first"] = FakeResponse(503, b"{}", {"Retry-After": "60"})
     for _ in range(3):
         assert (await call_chat(method, make_chat(), "question")).text == "second"
     assert server.requests.count("first") == 1
     health = make_chat().health()
     assert health["first"]["state"] == "cooling down"
-    assert health["first"]["last_error"].startswith("InternalServerError")
+    assert "503" in health["first"]["last_error"]
 
 
 def test_retry_after_of_a_real_response_sets_the_time(make_chat, server):
@@ -189,7 +189,7 @@ def test_retry_after_of_a_real_response_sets_the_time(make_chat, server):
 
 
 def test_a_model_that_the_call_names_is_asked_all_the_same(make_chat, server):
-    server.replies["first"] = FakeResponse(503)
+    server.replies["first"] = FakeResponse(503, b"{}", {"Retry-After": "60"})
     make_chat().invoke("question")
     del server.replies["first"]
     answer = make_chat().invoke("question", {"configurable": {"tryage_model": "first"}})
