@@ -399,12 +399,7 @@ class Router:
         settings = {name: value for name, value in given.items() if value is not None}
         name = BUNDLED_FOLDER if name_or_path is None else name_or_path
         folder = resolve_folder(name, hub, "save_pretrained", "name/router", given)
-        if name_or_path is None:
-            parts = {**bundled_router_parts(), "constraints": constraints or {}}
-        else:
-            parts = load_router_parts(folder, constraints or {})
-        if folder != Path(name):
-            parts = without_privileges(parts, name, settings)
+        parts = _load_parts(name_or_path, folder, constraints or {}, settings)
         try:
             router = cls(**parts)
         except InputError as error:
@@ -534,6 +529,20 @@ class Router:
             "strict": self.strict,
             "prompt_flags": self.prompt_flags,
         }
+
+
+def _load_parts(
+    name_or_path: str | Path | None,
+    folder: Path,
+    constraints: Mapping[str, Constraint],
+    chosen: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Return the parts of a saved router; `chosen` are the settings that its user gave."""
+    if name_or_path is None:
+        return {**bundled_router_parts(), "constraints": constraints}
+    parts = load_router_parts(folder, constraints)
+    is_local = folder == Path(name_or_path)
+    return parts if is_local else without_privileges(parts, name_or_path, chosen)
 
 
 def _check_push_arguments(
