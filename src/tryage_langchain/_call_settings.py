@@ -32,6 +32,12 @@ STICKY_KEY = "tryage_sticky"
 DEADLINE_KEY = "tryage_deadline"
 """The setting of one call that holds the seconds which all its attempts may take together."""
 
+MAX_TOOLS_KEY = "tryage_max_tools"
+"""The setting of one run that says how many tools its model sees at most."""
+
+TOOL_PREFERENCES_KEY = "tryage_tool_preferences"
+"""The setting of one run that holds `Preferences` about its tools, or their dict."""
+
 CALL_SETTINGS = (
     ConfigurableFieldSpec(id=PREFERENCES_KEY, annotation=Any, name="Tryage preferences"),
     ConfigurableFieldSpec(id=MODEL_KEY, annotation=str | None, name="Tryage model"),
@@ -41,7 +47,7 @@ CALL_SETTINGS = (
 )
 """The settings of one call, as LangChain describes them in `config["configurable"]`."""
 
-_KEYS = tuple(setting.id for setting in CALL_SETTINGS)
+_KEYS = (*(setting.id for setting in CALL_SETTINGS), MAX_TOOLS_KEY, TOOL_PREFERENCES_KEY)
 
 _PREFIX = "tryage_"
 
@@ -59,6 +65,8 @@ class TryageContext(TypedDict, total=False):
     tryage_query: str | None
     tryage_sticky: Sticky | None
     tryage_deadline: float | None
+    tryage_max_tools: int | None
+    tryage_tool_preferences: Preferences | dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -70,6 +78,8 @@ class CallSettings:
     query: str | None = None
     sticky: Sticky | None = None
     deadline: float | None = None
+    max_tools: int | None = None
+    tool_preferences: Preferences = field(default_factory=Preferences)
 
 
 _NO_SETTINGS = CallSettings()
@@ -98,6 +108,8 @@ def read_call_settings(config: RunnableConfig, context: object = None) -> CallSe
         _checked_text(values, QUERY_KEY),
         _checked_sticky(values.get(STICKY_KEY)),
         deadline,
+        _checked_count(values.get(MAX_TOOLS_KEY)),
+        to_preferences(values.get(TOOL_PREFERENCES_KEY, _NO_SETTINGS.tool_preferences)),
     )
 
 
@@ -146,3 +158,10 @@ def _checked_sticky(value: Any) -> Sticky | None:
         sticky: Sticky | None = value
         return sticky
     raise InputError(f"{STICKY_KEY} is {value!r:.80}; expected one of {get_args(Sticky)}.")
+
+
+def _checked_count(value: Any) -> int | None:
+    if value is None or (isinstance(value, int) and not isinstance(value, bool) and value > 0):
+        count: int | None = value
+        return count
+    raise InputError(f"{MAX_TOOLS_KEY} is {value!r:.80}. Expected a number of tools above zero.")

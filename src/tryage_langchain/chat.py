@@ -1,5 +1,7 @@
 """ChatTryage is a chat model that sends each conversation to the right one of several models."""
 
+# ruff: noqa: A002 - LangChain calls the argument `input` and lets it be of any type.
+
 from __future__ import annotations
 
 from collections.abc import (
@@ -15,12 +17,17 @@ from langchain_core.language_models import (
     ModelProfile,
 )
 from langchain_core.runnables import Runnable  # noqa: TC002 - with_fallbacks() reads annotations
+from langchain_core.runnables.config import (
+    RunnableConfig,
+    ensure_config,
+)
 from langchain_core.tools import BaseTool  # noqa: TC002 - with_fallbacks() reads annotations
 from pydantic import Field, PrivateAttr, SkipValidation, field_validator, model_validator
 
 import tryage
 from tryage.chat.candidates import CandidatePool, RouterCache
 from tryage.chat.model_names import name_models
+from tryage.chat.plan import RoutingPlan  # noqa: TC001 - with_fallbacks() reads annotations
 from tryage.chat.settings import RoutingFields, find_hub_models
 from tryage.chat.time_limits import TimeLimits
 from tryage.core.preferences import Preferences
@@ -66,8 +73,8 @@ class ChatTryage(ChatInvokeMixin, ChatGenerateMixin, RoutingFields):
     streams, its cache, its usage. The answer tells which model gave it and why, in
     `response_metadata["tryage"]`. If the chosen model fails, the next in the ranking answers.
 
-    Per call, `config["configurable"]` may hold `tryage_preferences` and `tryage_model`, as for
-    `TryageRouter`. The keyword argument `model` also names the one model to ask.
+    Per call, `config["configurable"]`, or the context of a LangGraph graph, may hold the settings
+    of `TryageContext`. The keyword argument `model` also names the one model to ask.
 
     Example:
         `ChatTryage.from_models(["openai:gpt-4o-mini", "anthropic:claude-3-5-sonnet-latest"])`
@@ -199,6 +206,28 @@ class ChatTryage(ChatInvokeMixin, ChatGenerateMixin, RoutingFields):
     def health(self) -> dict[str, dict[str, Any]]:
         """Return the health of each model by its name: its state, and when it is asked again."""
         return self._session.health()
+
+    def route(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> RoutingPlan:
+        """Return what would be asked about an input, and why; no model is asked.
+
+        The arguments are those of `invoke`. The plan's `first` is the model that would answer,
+        `order()` the others after it, and `decision` the router's whole decision.
+
+        Raises:
+            InputError, FlagError, NoExpertError, PerceptionError: as in `Router.route`.
+            LibraryError: the call names an unknown model.
+        """
+        run_config = ensure_config(self._merge_own_config(config))
+        return self._plan_call(input, run_config, self._child_kwargs(None, kwargs)).plan
+
+    def explain(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> str:
+        """Return in words what would be asked about an input, and why; no model is asked.
+
+        Raises:
+            TryageError: as in `route`.
+        """
+        plan = self.route(input, config, **kwargs)
+        return f"{plan.first} would answer: {plan.reason}.\n{plan.decision.explain()}"
 
     def _forwarded_settings(self) -> dict[str, Any]:
         settings = {

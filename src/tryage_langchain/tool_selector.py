@@ -21,11 +21,13 @@ from langgraph.types import Command
 from typing_extensions import NotRequired
 
 from tryage.core.cache import LRUCache
+from tryage.core.preferences import Preferences
 from tryage.core.validation import check_strings
 from tryage.errors import InputError
 from tryage.tools.ranker import ToolRanker, check_k
 from tryage.tools.tool import Tool, check_tools
-from tryage_langchain._agent_calls import conversation_from_request, turn_key
+from tryage_langchain._agent_calls import conversation_from_request, current_config, turn_key
+from tryage_langchain._call_settings import read_call_settings
 from tryage_langchain._messages import is_from_user
 
 if TYPE_CHECKING:
@@ -33,9 +35,11 @@ if TYPE_CHECKING:
 
     from langchain_core.messages import BaseMessage
 
-    from tryage.core.preferences import Preferences
     from tryage.tools.matching import Toolbox
     from tryage.tools.ranker import Selection
+    from tryage_langchain._call_settings import CallSettings
+
+_DEFAULT_K = 5
 
 _TOOLBOX_CACHE_SIZE = 8  # lists of tools: an agent asks with the same list again and again
 
@@ -56,6 +60,7 @@ class TryageToolSelectorMiddleware(AgentMiddleware[ToolState, Any, Any]):
     Args:
         ranker: Ranks tools for a query; None is the bundled one.
         k: At most this many tools are chosen; None chooses all that are probably useful.
+        max_tools: The name of `k` in LangChain's `LLMToolSelectorMiddleware`.
         always_include: Names of tools that the model always sees.
         known: What the schemas do not say about your tools: `Tool`s with cost, latency, risk and
             permissions, matched by name.
@@ -64,8 +69,12 @@ class TryageToolSelectorMiddleware(AgentMiddleware[ToolState, Any, Any]):
         abstain_below: Choose no tool if the probability that one is needed is below this. The
             default 0 never abstains.
 
+    Per run, `config["configurable"]` or the `context` may hold `tryage_max_tools`,
+    `tryage_tool_preferences` and, as the text that the tools must fit, `tryage_query`.
+
     Raises:
-        InputError: an argument is of the wrong type; in a call, `always_include` names no tool.
+        InputError: an argument is of the wrong type, or `k` and `max_tools` differ; in a call,
+            `always_include` names no tool, or a setting of the run is wrong.
         NoExpertError: in a call, requirements or permissions leave no tool.
     """
 
@@ -76,7 +85,8 @@ class TryageToolSelectorMiddleware(AgentMiddleware[ToolState, Any, Any]):
         self,
         ranker: ToolRanker | None = None,
         *,
-        k: int | None = 5,
+        k: int | None = _DEFAULT_K,
+        max_tools: int | None = None,
         always_include: Collection[str] = (),
         known: Iterable[Tool] = (),
         preferences: Preferences | None = None,
@@ -84,7 +94,7 @@ class TryageToolSelectorMiddleware(AgentMiddleware[ToolState, Any, Any]):
         abstain_below: float = 0.0,
     ) -> None:
         super().__init__()
-        check_k(k)
+        k = _resolve_k(k, max_tools)
         self._ranker = ranker or ToolRanker.from_pretrained()
         self._k, self._preferences, self._granted = k, preferences, granted
         self._always_include = frozenset(check_strings("always_include", always_include))
@@ -98,7 +108,7 @@ class TryageToolSelectorMiddleware(AgentMiddleware[ToolState, Any, Any]):
         handler: Callable[[ModelRequest[Any]], ModelResponse[Any]],
     ) -> ExtendedModelResponse[Any]:
         """Show the model only the chosen tools."""
-        reduced_request, record = self._select_tools(request)
+        reduced_request, record = self._select_tools(request, _run_settings(request))
         return _with_record(handler(reduced_request), record)
 
     async def awrap_model_call(
@@ -107,18 +117,23 @@ class TryageToolSelectorMiddleware(AgentMiddleware[ToolState, Any, Any]):
         handler: Callable[[ModelRequest[Any]], Awaitable[ModelResponse[Any]]],
     ) -> ExtendedModelResponse[Any]:
         """Do what `wrap_model_call` does; the choice runs in an executor."""
-        reduced_request, record = await run_in_executor(None, self._select_tools, request)
+        settings = _run_settings(request)
+        reduced_request, record = await run_in_executor(None, self._select_tools, request, settings)
         return _with_record(await handler(reduced_request), record)
 
-    def _select_tools(self, request: ModelRequest[Any]) -> tuple[ModelRequest[Any], dict[str, Any]]:
+    def _select_tools(
+        self, request: ModelRequest[Any], settings: CallSettings
+    ) -> tuple[ModelRequest[Any], dict[str, Any]]:
         """Return the call with fewer tools, and the record of the choice."""
+        k = settings.max_tools or self._k
+        preferences = (self._preferences or Preferences()).tightened(settings.tool_preferences)
         tools = [tool for tool in request.tools if isinstance(tool, BaseTool)]
         _check_always_include(self._always_include, tools)
         optional_tools = [tool for tool in tools if tool.name not in self._always_include]
-        has_room = self._k is not None and len(optional_tools) <= self._k
-        if not optional_tools or (has_room and not self._may_exclude_tools):
+        has_room = k is not None and len(optional_tools) <= k
+        if not optional_tools or (has_room and not self._may_exclude_tools(preferences)):
             return request, {}
-        selection = self._select_for_turn(request, optional_tools)
+        selection = self._select_for_turn(request, optional_tools, k, preferences, settings.query)
         required_names = (
             self._always_include
             | called_tools(request.messages)
@@ -130,31 +145,56 @@ class TryageToolSelectorMiddleware(AgentMiddleware[ToolState, Any, Any]):
             for tool in request.tools
             if isinstance(tool, Mapping) or id(tool) in selected_ids or tool.name in required_names
         ]
-        return request.override(tools=visible_tools), selection.to_dict(top=self._k or 5)
+        return request.override(tools=visible_tools), selection.to_dict(top=k or _DEFAULT_K)
 
-    @property
-    def _may_exclude_tools(self) -> bool:
-        """Whether a choice may leave tools out although there is room for all."""
-        has_requirements = self._preferences is not None and bool(self._preferences.requirements)
+    def _may_exclude_tools(self, preferences: Preferences) -> bool:
+        """Tell whether a choice may leave tools out although there is room for all."""
+        has_requirements = bool(preferences.requirements)
         return has_requirements or self._granted is not None or self._abstain_below > 0
 
-    def _select_for_turn(self, request: ModelRequest[Any], tools: Sequence[BaseTool]) -> Selection:
+    def _select_for_turn(
+        self,
+        request: ModelRequest[Any],
+        tools: Sequence[BaseTool],
+        k: int | None,
+        preferences: Preferences,
+        query: str | None,
+    ) -> Selection:
         """Choose once per turn: the answer of a tool does not change what the user asked for."""
-        query = conversation_from_request(request.override(tools=[])).request
+        query = conversation_from_request(request.override(tools=[]), query).request
         toolbox = self._toolbox_cache(tools)
-        key = turn_key(request.messages, {}), query, toolbox.tools
+        key = turn_key(request.messages, {}), query, toolbox.tools, k, preferences
         selection = self._selections.get(key)
         if selection is None:
             selection = self._ranker.select(
                 toolbox,
                 query,
-                self._k,
-                preferences=self._preferences,
+                k,
+                preferences=preferences,
                 granted=self._granted,
                 abstain_below=self._abstain_below,
             )
             self._selections.put(key, selection)
         return selection
+
+
+def _resolve_k(k: int | None, max_tools: int | None) -> int | None:
+    """Return the number of tools, which has two names.
+
+    Raises:
+        InputError: it is no number, or the two differ.
+    """
+    if max_tools is not None:
+        if k not in (_DEFAULT_K, max_tools):
+            raise InputError(f"k is {k!r} and max_tools {max_tools!r}. Give one of the two.")
+        k = max_tools
+    check_k(k)
+    return k
+
+
+def _run_settings(request: ModelRequest[Any]) -> CallSettings:
+    """Return the settings of the run; they are read in the task of the run."""
+    return read_call_settings(current_config(), getattr(request.runtime, "context", None))
 
 
 def _check_always_include(always_include: Collection[str], tools: Sequence[BaseTool]) -> None:

@@ -142,6 +142,38 @@ def test_tokens_are_counted_without_a_download(chat):
     assert [message.type for message in kept] == ["ai", "human"]
 
 
+# A dry run ---------------------------------------------------------------------------------------
+
+
+def test_what_would_be_asked_is_told_without_asking(chat, small, big):
+    plan = chat.route("big question")
+    assert (plan.first, list(plan.order())) == ("big", ["big", "small"])
+    assert plan.decision.expert.name == "big"
+    assert chat.explain("big question").startswith("big would answer: lowest total of 2.\nbig is")
+    assert small.calls == big.calls == []
+    assert chat.invoke("big question").response_metadata["tryage"]["how"] == "routed"
+
+
+def test_a_dry_run_takes_what_a_call_takes(chat, make_chat):
+    config = {"configurable": {"tryage_query": "small question"}}
+    assert chat.route("big question", config).first == "small"
+    assert chat.route("big question", model="small").reason == "asked for"
+    assert chat.bind_tools([]).route("big question").first == "big"
+    facts = [Expert("big", capabilities=[])]
+    assert make_chat(experts=facts).route("big question", tools=[{"name": "x"}]).first == "small"
+    thread = {"configurable": {"thread_id": "1"}}
+    sticky = make_chat(sticky="thread")
+    talk = ["small one", sticky.invoke("small one", thread), "big two"]
+    assert sticky.explain(talk, thread).startswith("small would answer: kept for the thread.")
+
+
+def test_the_health_of_the_models_is_told(chat, big):
+    big.fails = [TimeoutError("slow")]
+    chat.invoke("big question")
+    health = chat.health()
+    assert (health["small"]["state"], health["big"]["state"]) == ("healthy", "cooling down")
+
+
 # Secrets -----------------------------------------------------------------------------------------
 
 

@@ -9,7 +9,7 @@ from langchain_core.language_models import FakeListChatModel
 from langchain_core.messages import AIMessage, HumanMessage
 
 import tryage_langchain
-from tryage import Router
+from tryage import Preferences, Router
 from tryage.errors import InputError, LibraryError, MissingExtraError, PerceptionError
 from tryage.testing import FailingPerception
 
@@ -66,6 +66,55 @@ def test_labels_may_be_mapped_to_experts_and_only_labels_are_chosen(router):
     names = {"fast": "small", "powerful": "BIG"}
     assert ask(router, labels=names, experts=names).choice == "powerful"
     assert ask(router, labels=["fast"], experts=names).choice == "fast"
+
+
+@needs_new_core
+def test_the_label_of_langchains_own_example_is_estimated_from_its_profile():
+    router = Router.from_pretrained()
+    answer = ask(router, labels=("gpt-5-mini", "gpt-4o-mini"))
+    assert set(answer.probabilities) == {"gpt-5-mini", "gpt-4o-mini"}
+    assert sum(answer.probabilities.values()) == pytest.approx(1.0)
+    mapped = {"fast": "openai:gpt-5-mini", "powerful": "openai:gpt-5"}
+    assert ask(router, labels=mapped, experts=mapped).choice in mapped
+
+
+@needs_new_core
+def test_a_label_that_the_router_cannot_estimate_is_left_out_with_a_warning(router, caplog):
+    answer = ask(router, labels=["small", "huge"])
+    assert (answer.choice, answer.probabilities) == ("small", {"small": 1.0, "huge": 0.0})
+    assert "['huge']" in caplog.text
+
+
+@needs_new_core
+@pytest.mark.parametrize(
+    ("setting", "choice"),
+    [
+        ({"tryage_preferences": {"requirements": []}}, "big"),
+        ({"tryage_preferences": Preferences(only=["small"])}, "small"),
+        ({"tryage_model": "SMALL"}, "small"),
+        ({"tryage_query": "small question"}, "small"),
+    ],
+)
+async def test_a_run_may_have_settings_of_its_own(router, setting, choice):
+    from langchain_core.decisions import Choice
+
+    question = Choice(criteria={"small": None, "big": None}, instructions="Which?")
+    model = tryage_langchain.TryageDecisionModel(router)
+    value, config = {"state": "big one", "questions": {"q": question}}, {"configurable": setting}
+    assert model.invoke(value, config).choices["q"].choice == choice
+    assert (await model.ainvoke(value, config)).choices["q"].choice == choice
+
+
+@needs_new_core
+def test_a_run_may_name_a_model_by_its_label(router):
+    from langchain_core.decisions import Choice
+
+    names = {"fast": "small", "powerful": "big"}
+    question = Choice(criteria=dict.fromkeys(names), instructions="Which?")
+    model = tryage_langchain.TryageDecisionModel(router, experts=names)
+    value = {"state": "big one", "questions": {"q": question}}
+    answered = model.invoke(value, {"configurable": {"tryage_model": "fast"}})
+    assert answered.choices["q"].choice == "fast"
 
 
 @needs_new_core

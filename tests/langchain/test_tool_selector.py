@@ -12,7 +12,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from tryage import Preferences
 from tryage.errors import InputError, NoExpertError
 from tryage.tools import Tool
-from tryage_langchain import TryageToolSelectorMiddleware
+from tryage_langchain import TryageContext, TryageToolSelectorMiddleware
 
 DESCRIPTIONS = {
     "get_weather": "Current weather of a city",
@@ -189,3 +189,37 @@ def test_of_two_tools_of_one_name_the_model_sees_the_one_that_serves(agent_model
     )
     assert len(seen[0]) == 1
     assert seen[0][0] is twins[1]
+
+
+# Settings of a run -------------------------------------------------------------------------------
+
+
+async def test_max_tools_is_the_name_that_langchain_gives_to_k(run):
+    _, (first, _) = await run(TryageToolSelectorMiddleware(max_tools=2), "Will it rain in Rome?")
+    assert len(first) == 2
+    with pytest.raises(InputError, match="k is 3 and max_tools 2"):
+        TryageToolSelectorMiddleware(k=3, max_tools=2)
+    with pytest.raises(InputError, match="k"):
+        TryageToolSelectorMiddleware(max_tools=0)
+
+
+@pytest.mark.usefixtures("needs_run_config")
+async def test_a_run_may_have_fewer_tools_and_preferences_of_its_own(run):
+    config = {"configurable": {"tryage_max_tools": 1}}
+    _, (first, _) = await run(TryageToolSelectorMiddleware(k=4), "Will it rain?", config=config)
+    assert first == ["get_weather"]
+    only = {"configurable": {"tryage_tool_preferences": Preferences(only=["send_mail"])}}
+    state, _ = await run(TryageToolSelectorMiddleware(k=4), "Will it rain?", config=only)
+    assert state["tryage_tools"]["tools"] == ["send_mail"]
+    wrong = {"configurable": {"tryage_max_tools": "two"}}
+    with pytest.raises(InputError, match="tryage_max_tools is 'two'"):
+        await run(TryageToolSelectorMiddleware(k=4), "Will it rain?", config=wrong)
+
+
+def test_the_context_of_a_run_counts_too(agent_model, tools):
+    middleware = TryageToolSelectorMiddleware(k=4)
+    agent = create_agent(agent_model, tools, middleware=[middleware], context_schema=TryageContext)
+    value = {"messages": [HumanMessage("Hello there")]}
+    context = {"tryage_max_tools": 1, "tryage_query": "Will it rain in Rome?"}
+    state = agent.invoke(value, context=context)
+    assert state["tryage_tools"]["tools"] == ["get_weather"]

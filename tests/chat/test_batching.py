@@ -1,0 +1,159 @@
+"""What coroutines ask for together is computed together, and what is long in a thread."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import pickle
+import threading
+
+import pytest
+
+from tryage.chat.batching import BatchingExecutor
+
+
+class Computer:
+    """Doubles numbers, and keeps each pass with its thread."""
+
+    def __init__(self):
+        self.passes, self.threads = [], []
+
+    def __call__(self, items):
+        self.passes.append(list(items))
+        self.threads.append(threading.get_ident())
+        return [2 * item for item in items]
+
+
+@pytest.fixture
+def computer():
+    return Computer()
+
+
+@pytest.fixture
+async def warm(computer):
+    """An executor that has run once."""
+    executor = BatchingExecutor(computer)
+    await executor.run(0, 1)
+    computer.passes.clear()
+    computer.threads.clear()
+    return executor
+
+
+async def test_the_first_pass_goes_to_a_thread_and_the_next_short_one_does_not(computer):
+    executor = BatchingExecutor(computer)
+    assert [await executor.run(i, 10) for i in range(3)] == [0, 2, 4]
+    here = threading.get_ident()
+    assert [thread == here for thread in computer.threads] == [False, True, True]
+
+
+async def test_coroutines_that_ask_together_share_passes_and_get_their_own_results(warm, computer):
+    results = await asyncio.gather(*(warm.run(i, 10) for i in range(100)))
+    assert results == [2 * i for i in range(100)]
+    assert [item for items in computer.passes for item in items] == list(range(100))
+    assert max(map(len, computer.passes)) <= 16
+    assert len(computer.passes) == 7
+
+
+async def test_while_the_first_pass_runs_the_others_wait_and_are_one_pass(computer):
+    executor = BatchingExecutor(computer)
+    await asyncio.gather(*(executor.run(i, 10) for i in range(80)))
+    assert len(computer.passes[0]) == 64
+    assert sum(map(len, computer.passes)) == 80
+
+
+async def test_a_long_item_goes_to_a_thread_whatever_came_before(warm, computer):
+    await asyncio.gather(warm.run(1, 10), warm.run(2, 1_000_000), warm.run(3, 10))
+    here = threading.get_ident()
+    by_thread = {item: thread == here for items, thread in zip(
+        computer.passes, computer.threads, strict=True) for item in items}  # fmt: skip
+    assert (by_thread[1], by_thread[2]) == (True, False)
+
+
+async def test_the_event_loop_goes_on_while_a_long_item_is_computed():
+    release = threading.Event()
+
+    def compute(items):
+        release.wait(10)
+        return items
+
+    executor = BatchingExecutor(compute)
+    waiting = asyncio.ensure_future(executor.run("long", 1_000_000))
+    await asyncio.sleep(0.01)
+    assert not waiting.done()
+    release.set()
+    assert await waiting == "long"
+
+
+async def test_between_two_passes_other_callbacks_run(warm):
+    order = []
+
+    async def other():
+        for _ in range(3):
+            await asyncio.sleep(0)
+            order.append("other")
+
+    async def ask(i):
+        await warm.run(i, 10)
+        order.append("asked")
+
+    await asyncio.gather(other(), *(ask(i) for i in range(64)))
+    assert order.index("other") < len(order) - 1 - order[::-1].index("asked")
+
+
+async def test_an_error_of_one_item_is_that_ones_alone():
+    executor = BatchingExecutor(lambda items: [ValueError(i) if i == 1 else i for i in items])
+    results = await asyncio.gather(*(executor.run(i, 1) for i in range(3)), return_exceptions=True)
+    assert (results[0], results[2]) == (0, 2)
+    assert isinstance(results[1], ValueError)
+
+
+@pytest.mark.parametrize("size", [1, 1_000_000])
+async def test_an_error_of_a_pass_reaches_all_that_wait_for_it(size):
+    class PanicError(BaseException):
+        """As a package written in Rust raises it."""
+
+    def fail(_):
+        raise PanicError
+
+    executor = BatchingExecutor(fail)
+    for _ in range(2):  # in a thread, then perhaps in the loop
+        results = await asyncio.gather(
+            *(executor.run(i, size) for i in range(3)), return_exceptions=True
+        )
+        assert [type(result) for result in results] == [PanicError] * 3
+
+
+async def test_a_cancelled_coroutine_does_not_hold_up_the_others(warm):
+    waiting = [asyncio.ensure_future(warm.run(i, 10)) for i in range(3)]
+    await asyncio.sleep(0)
+    waiting[1].cancel()
+    assert await asyncio.gather(waiting[0], waiting[2]) == [0, 4]
+    assert await warm.run(5, 10) == 10
+
+
+def test_event_loops_in_several_threads_share_an_executor(computer):
+    executor = BatchingExecutor(computer)
+    results = {}
+
+    async def ask_all(start):
+        numbers = range(start, start + 50)
+        results[start] = await asyncio.gather(*(executor.run(i, 10) for i in numbers))
+
+    threads = [threading.Thread(target=asyncio.run, args=(ask_all(100 * k),)) for k in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert results == {100 * k: [2 * i for i in range(100 * k, 100 * k + 50)] for k in range(4)}
+
+
+def test_one_event_loop_after_another_may_use_it(computer):
+    executor = BatchingExecutor(computer)
+    assert [asyncio.run(executor.run(i, 10)) for i in range(3)] == [0, 2, 4]
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda e: pickle.loads(pickle.dumps(e))])  # noqa: S301 - written here
+def test_a_copy_computes_the_same(copied):
+    executor = BatchingExecutor(sorted)
+    asyncio.run(executor.run(1, 1))
+    assert asyncio.run(copied(executor).run(3, 1)) == 3
