@@ -114,3 +114,7 @@ def test_the_suggested_form_is_valid(item: str) -> None:
 def test_the_nearest_form_understands_the_words_that_people_use(item: str, expected: str) -> None:
     assert closest_form(item) == expected
     assert parse_item(expected) is not None
+
+
+def test_the_nearest_form_has_no_control_characters_of_the_item() -> None:
+    assert closest_form("name=\x1b]0;title\x07") == "model=NAME"

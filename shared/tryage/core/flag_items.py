@@ -140,7 +140,8 @@ def closest_form(item: str) -> str:
         return f"needs={text}"
     if key in _SYNONYMS:
         renamed = _SYNONYMS[key] + text[len(key) :]
-        return renamed if parse_item(renamed) else _nearest_example(renamed, _SYNONYMS[key])
+        is_valid = renamed.isprintable() and parse_item(renamed) is not None
+        return renamed if is_valid else _nearest_example(renamed, _SYNONYMS[key])
     if key == text:  # no operator: a phrase, or a key alone
         forms = [*_natural_phrases(), *(form for forms in _EXAMPLES.values() for form in forms)]
         near = get_close_matches(text, forms, n=1, cutoff=0.4)
