@@ -1,7 +1,7 @@
 """What providers say when they refuse a request: their codes and words, and what each concerns.
 
-The words come from real answers; `tests/fixtures/provider_errors.json` has them with their sources.
-A new one is a row here and a row there.
+Most are from real answers, which `tests/fixtures/provider_errors.json` has with their sources; some
+are from the code of servers and of clients. A new one is a row here and a row there.
 """
 
 from __future__ import annotations
