@@ -154,7 +154,7 @@ def test_a_damaged_header_is_refused(saved, change):
 def test_damaged_weights_are_refused(saved):
     _, folder = saved
     (folder / "ranker.safetensors").write_bytes(b"no weights")
-    with pytest.raises(PersistenceError, match="no readable tool ranker"):
+    with pytest.raises(PersistenceError, match="does not belong to the other files"):
         ToolRanker.from_pretrained(folder)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tryage.errors import InputError
+from tryage.perception.atomic_write import write_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -79,8 +80,7 @@ def _folders_above(path: Path) -> Iterator[Path]:
 
 def write_json(path: Path, data: object) -> None:
     """Write JSON to a file, and make the folders above it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(data, indent=1) + "\n", "utf-8")
+    write_text(path, json.dumps(data, indent=1) + "\n")
 
 
 def describe_os_error(error: OSError) -> str:

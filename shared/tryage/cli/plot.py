@@ -235,6 +235,8 @@ def draw_front(front: ParetoFront, points: SingleExpertPoints, path: Path) -> Fi
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
+    from tryage.learning.evaluation.report import save_figure
+
     figure = Figure(figsize=(7.6, 4.8), dpi=150, layout="constrained")
     canvas = FigureCanvasAgg(figure)
     if path.suffix[1:].lower() not in canvas.get_supported_filetypes():
@@ -244,9 +246,7 @@ def draw_front(front: ParetoFront, points: SingleExpertPoints, path: Path) -> Fi
     points = _draw_points(axes, front, points)
     figure.draw_without_rendering()  # fixes the layout, which places labels
     _LabelPlacer(axes).add_all(front, points)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path)
-    return figure
+    return save_figure(figure, path)
 
 
 def _style_axes(axes: Axes, front: ParetoFront) -> None:

@@ -19,6 +19,7 @@ from safetensors.numpy import load_file, save_file
 from tqdm import tqdm
 
 from tryage.errors import PersistenceError
+from tryage.perception.atomic_write import replace_file, write_text
 
 if TYPE_CHECKING:
     import torch
@@ -58,7 +59,7 @@ class StageCheckpoint:
         path = None if self.folder is None else self.folder / f"{name}-{self.key}.safetensors"
         arrays = _load_arrays(path) or compute()
         if path is not None and not path.exists():
-            with replace_at_end(path) as partial_path:
+            with replace_file(path) as partial_path:
                 save_file({k: np.ascontiguousarray(v) for k, v in arrays.items()}, partial_path)
         self.progress_bar.update()
         return arrays
@@ -73,18 +74,6 @@ def fingerprint(*parts: object) -> str:
         else:
             digest.update(json.dumps(part, default=str).encode())
     return digest.hexdigest()
-
-
-@contextmanager
-def replace_at_end(path: Path) -> Iterator[Path]:
-    """Yield a partial file to write, which becomes `path` at the end of the block.
-
-    A killed process leaves the file as it was before, or the whole new one.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial_path = path.with_suffix(".partial")
-    yield partial_path
-    partial_path.replace(path)
 
 
 def save_student_state(
@@ -104,7 +93,7 @@ def save_student_state(
         arrays[f"weight.{name}"] = weight.detach().contiguous()
         for moment in ADAM_STATE if weight in optimizer.state else ():
             arrays[f"{moment}.{name}"] = optimizer.state[weight][moment].contiguous()
-    with replace_at_end(Path(folder) / _STUDENT_FILE) as partial_path:
+    with replace_file(Path(folder) / _STUDENT_FILE) as partial_path:
         save_file(arrays, partial_path, metadata={"student": json.dumps(metadata)})
 
 
@@ -141,7 +130,7 @@ def load_student_state(
 
 def save_keyed_json(path: Path, key: str, name: str, value: Any) -> None:  # noqa: ANN401 - what JSON holds
     """Write one value, with the key of the work that it belongs to."""
-    path.write_text(json.dumps({"key": key, name: value}) + "\n", "utf-8")
+    write_text(path, json.dumps({"key": key, name: value}) + "\n")
 
 
 def load_keyed_json(path: Path, key: str, name: str, parse: Callable[[Any], T], mismatch: str) -> T:

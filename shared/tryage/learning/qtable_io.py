@@ -13,6 +13,7 @@ import numpy as np
 
 from tryage.core.validation import require_extra
 from tryage.errors import QTableError
+from tryage.perception.atomic_write import replace_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -107,7 +108,8 @@ def write_columns(columns: QTableColumns, path: Path) -> None:
     writers = {".parquet": _write_parquet, ".csv": _write_csv, ".jsonl": _write_jsonl}
     if path.suffix not in writers:
         raise QTableError(f"cannot write {path.name}: name it .parquet, .csv or .jsonl")
-    writers[path.suffix](_to_long_rows(columns), path)
+    with replace_file(path) as partial_path:
+        writers[path.suffix](_to_long_rows(columns), partial_path)
 
 
 class ShardWriter:

@@ -10,6 +10,7 @@ from tryage.core.constraints import DEFAULT_CONSTRAINTS, Constraint
 from tryage.core.library import Library
 from tryage.core.preferences import Preferences
 from tryage.errors import InputError, PersistenceError
+from tryage.perception.atomic_write import checked_folder, replace_folder
 from tryage.perception.model import LearnedPerception
 from tryage.perception.persistence import load_perception, save_perception
 from tryage.perception.serialization import read_header, write_header
@@ -108,15 +109,17 @@ def save_router(  # noqa: PLR0913 - the parts of a router
 ) -> None:
     """Write the parts of a router to a folder, with a model card.
 
+    A stop at any moment leaves the router that was in the folder, or the new one.
+
     Raises:
-        PersistenceError: the perception is not one that Tryage can save.
+        PersistenceError: the perception is not one that Tryage can save, or a file cannot be
+            written; then the router that was in the folder is unchanged.
     """
     if not isinstance(perception, LearnedPerception):
         raise PersistenceError(
             f"{type(perception).__name__} cannot be saved; expected a perception from "
             "tryage.learning.training.fit or from_pretrained"
         )
-    save_perception(perception, folder)
     header = {
         "format": FORMAT,
         "library": library.to_dicts(),
@@ -127,8 +130,13 @@ def save_router(  # noqa: PLR0913 - the parts of a router
         "prompt_flags": prompt_flags,
         "constraints": sorted(set(constraints) - set(DEFAULT_CONSTRAINTS)),
     }
-    write_header(folder / ROUTER_FILE, header)
-    (folder / "README.md").write_text(model_card(perception, library), "utf-8")
+
+    def write(scratch: Path) -> None:
+        save_perception(perception, scratch)
+        write_header(scratch / ROUTER_FILE, header)
+        (scratch / "README.md").write_text(model_card(perception, library), "utf-8")
+
+    replace_folder(folder, ROUTER_FILE, write)
 
 
 def load_router_parts(folder: Path, constraints: Mapping[str, Constraint]) -> dict[str, Any]:
@@ -138,6 +146,11 @@ def load_router_parts(folder: Path, constraints: Mapping[str, Constraint]) -> di
         PersistenceError: a file is missing, damaged or from a newer version, or own constraints of
             the router are missing.
     """
+    with checked_folder(folder, ROUTER_FILE):
+        return _read_router_parts(folder, constraints)
+
+
+def _read_router_parts(folder: Path, constraints: Mapping[str, Constraint]) -> dict[str, Any]:
     header = read_header(folder / ROUTER_FILE, "router", FORMAT, _HEADER_FIELDS)
     if missing_constraints := sorted(set(header["constraints"]) - set(constraints)):
         raise PersistenceError(

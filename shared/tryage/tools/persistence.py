@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tryage.errors import PersistenceError
+from tryage.perception.atomic_write import checked_folder, replace_folder
 from tryage.perception.migration import rename_fields
 from tryage.perception.persistence import load_encoder
 from tryage.perception.serialization import (
@@ -83,18 +85,32 @@ query alone, not the conversation before it.
 def save_ranker(
     folder: Path, *, encoder: Encoder, matcher: ToolMatcher, feedback: Feedback
 ) -> None:
-    """Write the parts of a ranker to a folder, with a model card."""
-    save_matcher(matcher, feedback, folder)
-    encoder.save(folder / "encoder")
-    card = _CARD_TEMPLATE.format(
-        encoder=type(encoder).__name__, dim=encoder.dim, n_tools=len(feedback)
-    )
-    (folder / CARD_FILE).write_text(card, "utf-8")
+    """Write the parts of a ranker to a folder, with a model card.
+
+    A stop at any moment leaves the ranker that was in the folder, or the new one.
+
+    Raises:
+        PersistenceError: a file cannot be written; then the ranker that was in the folder is
+            unchanged.
+    """
+
+    def write(scratch: Path) -> None:
+        _write_matcher(matcher, feedback, scratch)
+        encoder.save(scratch / "encoder")
+        card = _CARD_TEMPLATE.format(
+            encoder=type(encoder).__name__, dim=encoder.dim, n_tools=len(feedback)
+        )
+        (scratch / CARD_FILE).write_text(card, "utf-8")
+
+    replace_folder(folder, HEADER_FILE, write)
 
 
 def save_matcher(matcher: ToolMatcher, feedback: Feedback, folder: Path) -> None:
     """Write what a ranker has learned, without its encoder and card."""
-    folder.mkdir(parents=True, exist_ok=True)
+    replace_folder(folder, HEADER_FILE, partial(_write_matcher, matcher, feedback))
+
+
+def _write_matcher(matcher: ToolMatcher, feedback: Feedback, folder: Path) -> None:
     arrays: ArrayDict = {}
     matcher_data = serialize(matcher, "fit", arrays)
     names = sorted(feedback.sums)
@@ -109,6 +125,11 @@ def load_ranker_parts(folder: Path, encoder_folder: Path) -> dict[str, Any]:
     Raises:
         PersistenceError: a file is missing, damaged, or from a newer version.
     """
+    with checked_folder(folder, HEADER_FILE):
+        return _read_ranker_parts(folder, encoder_folder)
+
+
+def _read_ranker_parts(folder: Path, encoder_folder: Path) -> dict[str, Any]:
     header = read_header(folder / HEADER_FILE, "tool ranker", FORMAT, _HEADER_FIELDS)
     arrays = read_arrays(folder / WEIGHTS_FILE, "tool ranker")
     matcher_data = header["fit"]

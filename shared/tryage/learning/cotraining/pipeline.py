@@ -24,6 +24,7 @@ from tryage.learning.cotraining.specialization import (
 )
 from tryage.learning.qtable import QTable
 from tryage.learning.training.trainer import FitConfig, fit
+from tryage.perception.atomic_write import write_text
 from tryage.router import Router
 
 if TYPE_CHECKING:
@@ -92,11 +93,11 @@ class TrainedSystem:
             student.save_pretrained(root / "experts" / student.name)
         self.router.save_pretrained(root / "router")
         lines = [json.dumps(asdict(entry)) + "\n" for entry in self.history.entries]
-        (root / "rounds.jsonl").write_text("".join(lines), "utf-8")
+        write_text(root / "rounds.jsonl", "".join(lines))
         specialization_text = json.dumps(
             self.specialization.to_dict(), indent=1, ensure_ascii=False
         )
-        (root / "specialisation.json").write_text(specialization_text + "\n", "utf-8")
+        write_text(root / "specialisation.json", specialization_text + "\n")
         plot_specialization(self.specialization, root / "specialisation.png")
 
 

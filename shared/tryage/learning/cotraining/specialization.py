@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tryage.errors import InputError
-from tryage.learning.evaluation.report import TEXT_COLOR, new_figure
+from tryage.learning.evaluation.report import TEXT_COLOR, new_figure, save_figure
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -178,9 +178,7 @@ def plot_specialization(specialization: Specialization, path: Path | None = None
     figure.colorbar(
         share_image, ax=share_axes, shrink=0.9, pad=0.02, format=lambda x, _: f"{x:.0%}"
     )
-    if path is not None:
-        figure.savefig(path)
-    return figure
+    return save_figure(figure, path)
 
 
 def _subtract_domain_mean(losses: FloatArray) -> FloatArray:

@@ -16,7 +16,13 @@ import numpy as np
 from tryage.core.validation import require_extra
 from tryage.errors import InputError
 from tryage.learning.evaluation.metrics import Interval, bootstrap, interval
-from tryage.learning.evaluation.report import OTHERS_COLOR, PALETTE, TEXT_COLOR, new_figure
+from tryage.learning.evaluation.report import (
+    OTHERS_COLOR,
+    PALETTE,
+    TEXT_COLOR,
+    new_figure,
+    save_figure,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -249,10 +255,7 @@ def plot_latent(result: LatentMap, path: Path | None = None) -> Figure:
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=n_columns, fontsize=9,
                   frameon=False, markerscale=1.6, handletextpad=0.2)  # fmt: skip
-    if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path)
-    return figure
+    return save_figure(figure, path)
 
 
 def _style_panel(axes: Axes, result: LatentMap, scores: ClusterScores) -> None:

@@ -11,6 +11,7 @@ from tryage.core.validation import require_extra
 from tryage.errors import InputError
 from tryage.learning.evaluation.baselines import BEST_SINGLE, CATEGORY_TABLE
 from tryage.learning.evaluation.costs import upper_hull
+from tryage.perception.atomic_write import replace_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -237,7 +238,7 @@ def plot_front(
     axes.set_ylabel("mean score")
     _set_title(axes, evaluation, "what a request costs and what it scores")
     axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), fontsize=9)
-    return _save_figure(figure, path)
+    return save_figure(figure, path)
 
 
 def plot_calibration(
@@ -270,7 +271,7 @@ def plot_calibration(
     axes.set_ylabel("real score")
     _set_title(axes, evaluation, "predicted and real scores\n(area of a mark: share of the pairs)")
     axes.legend(loc="upper left", fontsize=9)
-    return _save_figure(figure, path)
+    return save_figure(figure, path)
 
 
 def plot_shares(
@@ -310,7 +311,7 @@ def plot_shares(
     suffix = f" ({len(categories)} largest)" if len(categories) < len(shares) else ""
     _set_title(axes, evaluation, f"chosen experts by category{suffix}: {method_name}")
     axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), fontsize=9)
-    return _save_figure(figure, path)
+    return save_figure(figure, path)
 
 
 def _most_chosen(shares: Sequence[Mapping[str, float]]) -> list[str]:
@@ -420,7 +421,9 @@ def _short_name(name: str, length: int = 32) -> str:
     return model_name if len(model_name) <= length else model_name[: length - 1] + "…"
 
 
-def _save_figure(figure: Figure, path: Path | None) -> Figure:
+def save_figure(figure: Figure, path: Path | None) -> Figure:
+    """Write a picture in the format of its suffix; a stop leaves the old one or the new one."""
     if path is not None:
-        figure.savefig(path)
+        with replace_file(path) as partial_path:
+            figure.savefig(partial_path, format=path.suffix[1:].lower() or None)
     return figure

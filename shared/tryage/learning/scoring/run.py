@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from tryage.core.validation import require_extra
 from tryage.errors import InputError, MeasurementError, QTableError
-from tryage.learning.checkpoint import graceful_interrupt, replace_at_end
+from tryage.learning.checkpoint import graceful_interrupt
 from tryage.learning.qtable_io import (
     EXPERTS_FILE,
     JOURNAL_SUFFIX,
@@ -23,6 +23,7 @@ from tryage.learning.qtable_io import (
     recover_journals,
 )
 from tryage.learning.scoring.measurement import Budget, Measurer, Prompt, unique_prompts
+from tryage.perception.atomic_write import write_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -269,8 +270,7 @@ def _write_experts(folder: Path, measurers: Sequence[Measurer]) -> None:
         expert = measurer.identify().expert
         rows_by_name[expert.name] = rows_by_name.get(expert.name, {}) | expert.to_dict()
     rows = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows_by_name.values()]
-    with replace_at_end(path) as partial_path:
-        partial_path.write_text("".join(rows), "utf-8")
+    write_text(path, "".join(rows))
 
 
 def _progress_text(outcome: Outcome, budget: Budget) -> str:

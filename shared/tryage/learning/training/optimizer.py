@@ -12,7 +12,8 @@ from safetensors import safe_open
 from tqdm import tqdm
 
 from tryage.errors import PersistenceError
-from tryage.learning.checkpoint import ADAM_STATE, replace_at_end
+from tryage.learning.checkpoint import ADAM_STATE
+from tryage.perception.atomic_write import replace_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -150,7 +151,7 @@ class ResumableTrainer:
             for moment, value in self.optimizer.state[parameter].items():
                 tensors[f"adam.{moment}.{name}"] = value
         state = json.dumps({"steps": self.steps, "notes": self.extra_state})
-        with replace_at_end(self._path) as partial_path:
+        with replace_file(self._path) as partial_path:
             save_file(
                 {k: v.contiguous() for k, v in tensors.items()}, partial_path, {"state": state}
             )
