@@ -5,7 +5,7 @@
 
 A child process saves a router over another one, again and again, and is killed with SIGKILL. With
 `--train` it is the command `tryage train`, which finds its finished stages in a checkpoint. The two
-`--train` it is the command `tryage train`, which finds its finished stages in a checkpoint. The
+routers differ in preferences, abilities and experts, so a mixture is seen. CHECKOUT is another
 revision to measure in the same way, such as `git worktree add ../before REVISION`.
 """
 
