@@ -14,6 +14,7 @@ from tryage.core.client_errors import (
     status_of,
 )
 from tryage.core.error_phrases import ErrorScope
+from tryage.core.redaction import describe_error
 from tryage.errors import (
     AttemptTimeoutError,
     DeadlineExceededError,
@@ -158,6 +159,25 @@ def test_a_body_that_httpx_read_is_judged_by_its_words():
 @pytest.mark.parametrize("body", ["{" * 100_000, "[" * 100_000, "\ud800", "", b"\xff", 5, [None]])
 def test_a_body_of_any_form_is_no_error(body):
     assert should_fall_back(error_like("Odd", status_code=503, body=body, details=body))
+
+
+class UnreadableError(Exception):
+    """An error whose attributes and message raise."""
+
+    @property
+    def response(self):
+        raise RuntimeError("not read")
+
+    body = headers = code = response
+
+    def __str__(self):
+        raise RuntimeError("no message")
+
+
+def test_an_error_that_cannot_be_read_concerns_the_model():
+    assert error_scope(UnreadableError()) is ErrorScope.MODEL
+    assert retry_after(UnreadableError()) is None
+    assert describe_error(UnreadableError()) == "UnreadableError"
 
 
 # When to ask again ------------------------------------------------------------------------------

@@ -118,13 +118,13 @@ def error_scope(error: BaseException) -> ErrorScope:
 
 def status_of(error: BaseException) -> int | None:
     """Return the HTTP status of an error, None if it has none, for errors of any client library."""
-    response = getattr(error, "response", None)
+    response = _attribute(error, "response")
     if isinstance(response, Mapping):  # boto
         response = response.get("ResponseMetadata", {})
         values = [response.get("HTTPStatusCode") if isinstance(response, Mapping) else None]
     else:
-        values = [getattr(error, name, None) for name in ("status_code", "status", "http_status")]
-        values += [getattr(response, "status_code", None), getattr(error, "code", None)]
+        values = [_attribute(error, name) for name in ("status_code", "status", "http_status")]
+        values += [_attribute(response, "status_code"), _attribute(error, "code")]
     for value in values:
         if isinstance(value, int) and not isinstance(value, bool) and 100 <= value <= 599:
             return int(value)
@@ -140,7 +140,7 @@ def retry_after(error: BaseException) -> float | None:
     """
     for link in _causes(error):
         waits = (
-            _finite_seconds(getattr(link, "retry_after", None)),
+            _finite_seconds(_attribute(link, "retry_after")),
             _header_seconds(_headers_of(link)),
             next(_retry_delays(_bodies_of(link)), None),
         )
@@ -168,13 +168,14 @@ class _Evidence:
         for link in _causes(error):
             evidence.names += [kind.__name__ for kind in type(link).__mro__]
             evidence.status = evidence.status or status_of(link)
-            found = (getattr(link, name, None) for name in ("code", "type", "status"))
+            found = (_attribute(link, name) for name in ("code", "type", "status"))
             evidence.codes += [value for value in found if isinstance(value, str)]
             n_before = len(evidence.messages)
             for body in _bodies_of(link):
                 evidence.read_body(body)
             if len(evidence.messages) == n_before:
-                evidence.messages.append(str(link))
+                with suppress(Exception):  # a message that cannot be made says nothing
+                    evidence.messages.append(str(link))
         return evidence
 
     def read_body(self, body: object) -> None:
@@ -263,18 +264,23 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         link = link.__cause__
 
 
+def _attribute(carrier: object, name: str) -> Any:  # noqa: ANN401 - of any client's error
+    """Return an attribute, None if it is missing or cannot be read, as the text of a stream."""
+    with suppress(Exception):
+        return getattr(carrier, name, None)
+    return None
+
+
 def _bodies_of(error: BaseException) -> list[Any]:
     """Return what the provider answered, as the client keeps it, or as the response has it."""
-    response = getattr(error, "response", None)
+    response = _attribute(error, "response")
     if isinstance(response, Mapping):  # boto
         return [response]
-    kept = [getattr(error, name, None) for name in ("body", "details", "error")]
+    kept = [_attribute(error, name) for name in ("body", "details", "error")]
     bodies = [_parse_json(body) for body in kept if isinstance(body, (str, Mapping))]
     if bodies:
         return bodies
-    text = None
-    with suppress(Exception):  # a stream that was not read, or a response of another kind
-        text = response.text if response is not None else None
+    text = _attribute(response, "text")
     parsed = _parse_json(text) if isinstance(text, str) else None
     return [parsed] if isinstance(parsed, (Mapping, list)) else []
 
@@ -309,12 +315,12 @@ def _parse_json(value: object) -> Any:  # noqa: ANN401 - JSON may be of any type
 
 def _headers_of(error: BaseException) -> Mapping[str, str]:
     """Return the headers of the response with names in lower case."""
-    response = getattr(error, "response", None)
+    response = _attribute(error, "response")
     if isinstance(response, Mapping):  # boto
         metadata = response.get("ResponseMetadata")
         headers = metadata.get("HTTPHeaders") if isinstance(metadata, Mapping) else None
     else:
-        headers = getattr(response, "headers", None) or getattr(error, "headers", None)
+        headers = _attribute(response, "headers") or _attribute(error, "headers")
     if not isinstance(headers, Mapping):
         return {}
     return {str(name).lower(): str(value) for name, value in headers.items()}

@@ -53,6 +53,8 @@ CODES: tuple[tuple[ErrorScope, tuple[str, ...]], ...] = (
             "modeldecommissioned",
             "modelnotfound",
             "modelnotavailable",
+            "modelnotsupported",  # Hugging Face: by no provider of this account
+            "unknownmodel",
             "invalidmodel",
             "operationnotsupported",  # Azure: the deployment's model has no chat
             "unsupportedcountryregionterritory",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from tryage.errors import ClientError
@@ -128,7 +129,10 @@ def redact(text: str, *secrets: str | None) -> str:
 def describe_error(error: BaseException, *secrets: str | None) -> str:
     """Return an error in one line without secrets: its class and the start of its message."""
     name = type(error).__name__
-    message = " ".join(redact(str(error), *secrets).split())[:_MAX_MESSAGE_CHARS]
+    text = ""
+    with suppress(Exception):  # a message that cannot be made
+        text = str(error)
+    message = " ".join(redact(text, *secrets).split())[:_MAX_MESSAGE_CHARS]
     return f"{name}: {message}" if message else name
 
 
