@@ -6,10 +6,15 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
 from langchain_core.language_models import BaseChatModel
-from langchain_core.runnables.config import ensure_config, merge_configs, run_in_executor
+from langchain_core.runnables.config import (
+    ensure_config,
+    get_callback_manager_for_config,
+    merge_configs,
+    run_in_executor,
+)
 from pydantic import ConfigDict, Field, PrivateAttr
 
 from tryage.chat.batching import BatchingExecutor
@@ -93,11 +98,29 @@ class RoutedChatModel(BaseChatModel):
         }
         return {**{key: value for key, value in own_kwargs.items() if value is not None}, **kwargs}
 
-    def _merge_own_config(self, config: RunnableConfig | None) -> RunnableConfig | None:
+    def _run_config(self, config: RunnableConfig | None) -> RunnableConfig:
         """Return the config of a call with the callbacks, tags and metadata of this model."""
-        own_values = {"callbacks": self.callbacks, "tags": self.tags, "metadata": self.metadata}
-        own_config: Any = {key: value for key, value in own_values.items() if value}
-        return merge_configs(ensure_config(config), own_config) if own_config else config
+        config = ensure_config(config)
+        if self.callbacks:
+            config = merge_configs(config, {"callbacks": self.callbacks})
+        if self.tags:
+            config["tags"] = sorted({*config["tags"], *self.tags})
+        if self.metadata:
+            config["metadata"] = {**config["metadata"], **self.metadata}
+        return config
+
+
+def is_observed(config: RunnableConfig) -> bool:
+    """Tell whether a callback or a tracer sees the runs of a call."""
+    return bool(get_callback_manager_for_config(config).handlers)
+
+
+def without_run(config: RunnableConfig) -> RunnableConfig:
+    """Return the config of a call that is no run of its own, with what is meant for it left out."""
+    return cast(
+        "RunnableConfig",
+        {key: value for key, value in config.items() if key not in ("run_id", "run_name")},
+    )
 
 
 class CallInput(NamedTuple):

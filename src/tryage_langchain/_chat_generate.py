@@ -100,7 +100,7 @@ class ChatGenerateMixin(RoutedChatModel):
         if version != "v3":
             base_method: Any = super().stream_events
             return base_method(input, config, version=version, stop=stop, **kwargs)
-        config = ensure_config(self._merge_own_config(config))
+        config = self._run_config(config)
         return relay_events(self._plan_call(input, config, self._child_kwargs(stop, kwargs)))
 
     def astream_events(
@@ -121,7 +121,7 @@ class ChatGenerateMixin(RoutedChatModel):
     async def _arelay_events(
         self, input: Any, config: RunnableConfig | None, child_kwargs: dict[str, Any]
     ) -> AsyncChatModelStream:
-        config = ensure_config(self._merge_own_config(config))
+        config = self._run_config(config)
         return arelay_events(await self._aplan_call(input, config, child_kwargs))
 
 

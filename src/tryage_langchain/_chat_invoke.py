@@ -2,7 +2,7 @@
 
 They replace LangChain's public methods, not `_generate`. So the run of ChatTryage is a chain run.
 Inside it the chosen model does everything that a chat model does, with its own name, tools, cache
-and usage.
+and usage. Where no callback listens there is no chain run: it would cost more than the choice.
 """
 
 # ruff: noqa: A002 - LangChain calls the argument `input` and lets it be of any type.
@@ -15,7 +15,13 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 from tryage_langchain._batch import BatchMixin, arun_batch, run_batch
-from tryage_langchain._call import CallInput, RoutedChatModel, plan_calls
+from tryage_langchain._call import (
+    CallInput,
+    RoutedChatModel,
+    is_observed,
+    plan_calls,
+    without_run,
+)
 from tryage_langchain._fallback import (
     ainvoke_with_fallback,
     astream_with_fallback,
@@ -48,9 +54,11 @@ class ChatInvokeMixin(BatchMixin, RoutedChatModel):
     ) -> AIMessage:
         """Route the conversation and return the answer of the chosen model."""
         run: Any = self._invoke
-        child_kwargs = self._child_kwargs(stop, kwargs)
-        answer: AIMessage = self._call_with_config(
-            run, input, self._merge_own_config(config), **child_kwargs
+        child_kwargs, run_config = self._child_kwargs(stop, kwargs), self._run_config(config)
+        answer: AIMessage = (
+            self._call_with_config(run, input, run_config, **child_kwargs)
+            if is_observed(run_config)
+            else run(input, without_run(run_config), **child_kwargs)
         )
         return answer
 
@@ -64,9 +72,11 @@ class ChatInvokeMixin(BatchMixin, RoutedChatModel):
     ) -> AIMessage:
         """Do what `invoke` does, asynchronously."""
         run: Any = self._ainvoke
-        child_kwargs = self._child_kwargs(stop, kwargs)
-        answer: AIMessage = await self._acall_with_config(
-            run, input, self._merge_own_config(config), **child_kwargs
+        child_kwargs, run_config = self._child_kwargs(stop, kwargs), self._run_config(config)
+        answer: AIMessage = await (
+            self._acall_with_config(run, input, run_config, **child_kwargs)
+            if is_observed(run_config)
+            else run(input, without_run(run_config), **child_kwargs)
         )
         return answer
 
@@ -88,11 +98,12 @@ class ChatInvokeMixin(BatchMixin, RoutedChatModel):
     ) -> Iterator[AIMessageChunk]:
         """Route the conversation, then yield the chunks of the chosen model as they arrive."""
         run: Any = self._stream_inputs
-        child_kwargs = self._child_kwargs(stop, kwargs)
-        chunks: Any = self._transform_stream_with_config(
-            iter([input]), run, self._merge_own_config(config), **child_kwargs
+        child_kwargs, run_config = self._child_kwargs(stop, kwargs), self._run_config(config)
+        yield from (
+            self._transform_stream_with_config(iter([input]), run, run_config, **child_kwargs)
+            if is_observed(run_config)
+            else run(iter([input]), without_run(run_config), **child_kwargs)
         )
-        yield from chunks
 
     async def astream(
         self,
@@ -108,9 +119,11 @@ class ChatInvokeMixin(BatchMixin, RoutedChatModel):
             yield input
 
         run: Any = self._astream_inputs
-        child_kwargs = self._child_kwargs(stop, kwargs)
-        chunks: Any = self._atransform_stream_with_config(
-            inputs(), run, self._merge_own_config(config), **child_kwargs
+        child_kwargs, run_config = self._child_kwargs(stop, kwargs), self._run_config(config)
+        chunks: Any = (
+            self._atransform_stream_with_config(inputs(), run, run_config, **child_kwargs)
+            if is_observed(run_config)
+            else run(inputs(), without_run(run_config), **child_kwargs)
         )
         async with aclosing(chunks):  # the runs end even if the answer is not read to its end
             async for chunk in chunks:
@@ -161,8 +174,8 @@ class ChatInvokeMixin(BatchMixin, RoutedChatModel):
     ) -> tuple[Any, dict[str, Any]]:
         child_kwargs = self._child_kwargs(kwargs.pop("stop", None), kwargs)
         if isinstance(config, list):
-            return [self._merge_own_config(call_config) for call_config in config], child_kwargs
-        return self._merge_own_config(config), child_kwargs
+            return [self._run_config(call_config) for call_config in config], child_kwargs
+        return self._run_config(config), child_kwargs
 
 
 def _invoke_or_error(planned_call: PlannedCall | Exception) -> Any:

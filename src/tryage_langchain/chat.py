@@ -18,8 +18,7 @@ from langchain_core.language_models import (
 )
 from langchain_core.runnables import Runnable  # noqa: TC002 - with_fallbacks() reads annotations
 from langchain_core.runnables.config import (
-    RunnableConfig,
-    ensure_config,
+    RunnableConfig,  # noqa: TC002 - with_fallbacks() reads annotations
 )
 from langchain_core.tools import BaseTool  # noqa: TC002 - with_fallbacks() reads annotations
 from pydantic import Field, PrivateAttr, SkipValidation, field_validator, model_validator
@@ -217,7 +216,7 @@ class ChatTryage(ChatInvokeMixin, ChatGenerateMixin, RoutingFields):
             InputError, FlagError, NoExpertError, PerceptionError: as in `Router.route`.
             LibraryError: the call names an unknown model.
         """
-        run_config = ensure_config(self._merge_own_config(config))
+        run_config = self._run_config(config)
         return self._plan_call(input, run_config, self._child_kwargs(None, kwargs)).plan
 
     def explain(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> str:
