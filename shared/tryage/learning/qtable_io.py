@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 
-from tryage.core.validation import require_extra
+from tryage.core.validation import check_number, require_extra
 from tryage.errors import QTableError
 from tryage.perception.atomic_write import replace_file
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import pyarrow as pa
+    import pyarrow.parquet as pq
     from typing_extensions import Self
 
     from tryage.core.arrays import Float32Array, Float64Array, Int64Array
@@ -54,6 +55,17 @@ _NUMBER_FIELDS = {
     "readability": "readabilities",
 }
 
+_MAX_NESTING = 500  # brackets in a line; pyarrow overflows the stack at some ten thousand levels
+
+# A Parquet file that grows more than this is damaged, or made to fill the memory.
+_MAX_GROWTH = 1_000  # bytes for each byte of the file
+_MAX_ROWS, _MAX_ROW_SHARE = 1_000_000, 20  # rows in any case, and for each byte of the file
+
+# A table is dense in memory: this many cells may be almost empty.
+_MAX_SPARSE_CELLS, _MIN_DENSITY = 10_000_000, 0.01
+
+_CELL_BYTES = 28  # of one matrix while it is made
+
 _BLOCK_BYTES = 256 << 20  # bytes; one row must fit in a block, and prompts can be long
 
 
@@ -74,7 +86,32 @@ class QTableColumns(TypedDict):
 def read_columns(path: Path, *, score_scale: float = 1.0, loss: str = "loss") -> QTableColumns:
     """Read long rows as columns; `QTable.read` describes the file and the errors."""
     require_extra("pyarrow", "evaluate")
-    rows = _select_loss_column(path, _load_rows(path), loss)
+    score_scale = check_number("score_scale", score_scale, low=0.0)
+    with _readable(path):
+        return _parse_rows(path, _load_rows(path), score_scale, loss)
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Turn the errors of a damaged file into one that names it.
+
+    Raises:
+        QTableError: instead of an error of pyarrow, of the file or of its text.
+    """
+    import pyarrow as pa
+
+    try:
+        yield
+    except QTableError:
+        raise
+    except (pa.ArrowException, OSError, UnicodeError, RecursionError, OverflowError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise QTableError(f"{path} cannot be read as a Q-table: {reason}") from error
+
+
+def _parse_rows(path: Path, rows: pa.Table, score_scale: float, loss: str) -> QTableColumns:
+    _check_unique_columns(path, rows.column_names)
+    rows = _select_loss_column(path, rows, loss)
     _check_columns(path, rows.column_names)
     row_key = "prompt_id" if "prompt_id" in rows.column_names else "prompt"
     row_codes, first_rows = _dictionary_encode(path, rows, row_key)
@@ -82,6 +119,7 @@ def read_columns(path: Path, *, score_scale: float = 1.0, loss: str = "loss") ->
     if row_key == "prompt_id":
         _check_one_text_per_id(path, rows, row_codes, first_rows)
     shape = (len(first_rows), len(first_experts))
+    _check_density(path, shape, len(rows))
 
     def matrix(values: Float64Array) -> Float32Array:
         return _average_duplicates(values, row_codes * shape[1] + expert_codes, shape)
@@ -213,8 +251,6 @@ def folder_lock(folder: Path) -> Iterator[None]:
 
 
 def _load_rows(path: Path) -> pa.Table:
-    import pyarrow as pa
-
     if path.is_dir():
         return _load_folder(path)
     if not path.is_file():
@@ -224,10 +260,7 @@ def _load_rows(path: Path) -> pa.Table:
     readers = {".parquet": _load_parquet, ".csv": _load_csv, ".jsonl": _load_jsonl}
     if path.suffix not in readers:
         raise QTableError(f"cannot read {path.name}: expected .parquet, .csv or .jsonl")
-    try:
-        return readers[path.suffix](path)
-    except (pa.ArrowInvalid, UnicodeDecodeError) as error:
-        raise QTableError(f"{path} cannot be read as {path.suffix[1:]}: {error}") from error
+    return readers[path.suffix](path)
 
 
 def _load_folder(path: Path) -> pa.Table:
@@ -244,7 +277,22 @@ def _load_folder(path: Path) -> pa.Table:
 def _load_parquet(path: Path) -> pa.Table:
     from pyarrow import parquet
 
-    return parquet.read_table(path)
+    file = parquet.ParquetFile(path)
+    _check_growth(path, file.metadata)
+    return file.read()
+
+
+def _check_growth(path: Path, metadata: pq.FileMetaData) -> None:
+    """Refuse a small file that would fill the memory."""
+    groups = [metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups)]
+    size = path.stat().st_size
+    if sum(groups) > _MAX_GROWTH * size or metadata.num_rows > max(
+        _MAX_ROWS, _MAX_ROW_SHARE * size
+    ):
+        raise QTableError(
+            f"{path} is damaged: it has {size:,} bytes and says that it grows to {sum(groups):,} "
+            f"bytes and {metadata.num_rows:,} rows."
+        )
 
 
 def _load_csv(path: Path) -> pa.Table:
@@ -269,6 +317,7 @@ def _load_jsonl(path: Path) -> pa.Table:
     import pyarrow as pa
     from pyarrow import json
 
+    _check_nesting(path)
     # A prompt_id may be a number, so the schema leaves its type open.
     names = [name for name in _TEXT_COLUMNS if name != "prompt_id"]
     table = json.read_json(
@@ -281,6 +330,24 @@ def _load_jsonl(path: Path) -> pa.Table:
     return table.drop_columns(
         [name for name in ("category", "source") if _is_all_null(table[name])]
     )
+
+
+def _check_nesting(path: Path) -> None:
+    """Refuse lines that are nested so deeply that pyarrow would overflow the stack.
+
+    Only lines with many brackets are parsed: most of these are code, in a prompt.
+    """
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            if line.count(b"[") + line.count(b"{") > _MAX_NESTING:
+                try:
+                    json.loads(line)
+                except RecursionError as error:
+                    raise QTableError(
+                        f"{path}, line {number} is JSON that is nested too deeply"
+                    ) from error
+                except ValueError:  # pyarrow says what is wrong
+                    continue
 
 
 def _select_loss_column(path: Path, rows: pa.Table, loss: str) -> pa.Table:
@@ -302,6 +369,22 @@ def _check_columns(path: Path, names: list[str]) -> None:
     if missing_columns or ("loss" in names) == ("score" in names):
         raise QTableError(
             f"{path} has the columns {names}; expected prompt, expert and either loss or score"
+        )
+
+
+def _check_unique_columns(path: Path, names: list[str]) -> None:
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
+        raise QTableError(f"{path} has the columns {repeated} more than once; keep one of each")
+
+
+def _check_density(path: Path, shape: tuple[int, int], n_rows: int) -> None:
+    """Refuse a large table that is almost empty, which has a wrong column more often than not."""
+    n_cells = shape[0] * shape[1]
+    if n_cells > _MAX_SPARSE_CELLS and n_rows < _MIN_DENSITY * n_cells:
+        raise QTableError(
+            f"{path} has {shape[0]:,} prompts and {shape[1]:,} experts, and {n_rows:,} rows for "
+            f"{n_cells:,} cells, which would take {n_cells * _CELL_BYTES / 1e9:.1f} GB. Check the "
+            "column expert, or split the table: at least one cell in a hundred must have a value."
         )
 
 
@@ -448,11 +531,10 @@ def _finalize_shard(journal: Path) -> None:
 
 def _read_shard(path: Path) -> pa.Table:
     import pyarrow as pa
-    from pyarrow import parquet
 
     try:
-        return parquet.ParquetFile(path).read()
-    except (pa.ArrowInvalid, OSError) as error:
+        return _load_parquet(path)
+    except (pa.ArrowException, OSError) as error:
         raise QTableError(f"{path} cannot be read as Parquet: {error}. Remove it.") from error
 
 
@@ -469,7 +551,7 @@ def _read_journal(path: Path) -> pa.Table:
     lines = path.read_bytes().split(b"\n")[:-1]  # a killed process may have cut the last line
     try:
         return pa.Table.from_pylist([json.loads(line) for line in lines], schema=_shard_schema())
-    except (ValueError, pa.ArrowInvalid, pa.ArrowTypeError) as error:
+    except (ValueError, RecursionError, AttributeError, pa.ArrowException) as error:
         raise QTableError(f"{path} is damaged: {error}. Repair or remove it.") from error
 
 
