@@ -37,7 +37,8 @@ class LLMCall(ChatRequest):
 
     `method` is the method of the child. `settings` are what the arguments of the call ask of
     routing. `step` is the step of a component that makes the call, None if it asks for an answer.
-    An answer that `output_parser` refuses is not used. `child_emits_events` is true if the child
+    With `cheapest_first` the LLMs are asked in the order of their cost. An answer that
+    `output_parser` refuses is not used. `child_emits_events` is true if the child
     reports to callbacks, because no method of TryageLLM does.
     """
 
@@ -45,6 +46,7 @@ class LLMCall(ChatRequest):
     invoke: Callable[[LLM, TextCleaner], Any]
     settings: CallSettings = NO_SETTINGS
     step: str | None = None
+    cheapest_first: bool = False
     output_parser: BaseOutputParser | None = None
     child_emits_events: bool = False
 

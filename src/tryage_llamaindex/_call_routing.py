@@ -101,6 +101,7 @@ def _apply_policy(call: LLMCall, policy: StepPolicy) -> LLMCall:
         preferences=preferences,
         model=model,
         sticky="call",
+        cheapest_first=call.model is None and policy == CHEAP,
     )
 
 

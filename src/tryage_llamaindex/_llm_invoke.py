@@ -33,7 +33,7 @@ from tryage_llamaindex._fallback import (
     stream_with_fallback,
     strip_annotation,
 )
-from tryage_llamaindex._steps import template_step
+from tryage_llamaindex._steps import order_by_cost, template_step
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
@@ -74,7 +74,7 @@ class RoutedLLM(FunctionCallingLLM):
 
     def _run_call(self, call: LLMCall) -> Any:
         session, call = self._session, self._prepare_call(call)
-        return call_with_fallback(session, call, session.plan(call))
+        return call_with_fallback(session, call, _plan(session, call))
 
     async def _arun_call(self, call: LLMCall) -> Any:
         call = self._prepare_call(call)
@@ -83,7 +83,7 @@ class RoutedLLM(FunctionCallingLLM):
 
     def _stream_call(self, call: LLMCall) -> Generator[Any, None, None]:
         session, call = self._session, self._prepare_call(call)
-        return stream_with_fallback(session, call, session.plan(call))
+        return stream_with_fallback(session, call, _plan(session, call))
 
     async def _astream_call(self, call: LLMCall) -> AsyncGenerator[Any, None]:
         call = self._prepare_call(call)
@@ -95,7 +95,7 @@ class RoutedLLM(FunctionCallingLLM):
 
         def plan() -> tuple[LLMSession, RoutingPlan]:
             session = self._session
-            return session, session.plan(call)
+            return session, _plan(session, call)
 
         return await self._executor.run(plan)
 
@@ -112,6 +112,15 @@ class RoutedLLM(FunctionCallingLLM):
             step=template_step(prompt, prompt_args),
             output_parser=prompt.output_parser,
         )
+
+
+def _plan(session: LLMSession, call: LLMCall) -> RoutingPlan:
+    """Choose for one call."""
+    plan = session.plan(call)
+    if not call.cheapest_first:
+        return plan
+    library = session.chat_router.router.library
+    return order_by_cost(plan, library, call.conversation.tokens())
 
 
 class LLMChatMixin(RoutedLLM):

@@ -6,11 +6,13 @@ each kind of step has a policy, and flags in its text are never obeyed.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from itertools import chain
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+import numpy as np
 from llama_index.core import evaluation
 from llama_index.core.chat_engine import CondensePlusContextChatEngine, CondenseQuestionChatEngine
 from llama_index.core.indices.query.query_transform.base import BaseQueryTransform
@@ -18,6 +20,7 @@ from llama_index.core.prompts import PromptTemplate
 from llama_index.core.retrievers import QueryFusionRetriever
 from llama_index.core.schema import TransformComponent
 
+from tryage.core.constraints import RequestBatch, expected_cost
 from tryage.core.preferences import Preferences
 from tryage.core.validation import did_you_mean
 from tryage.errors import InputError
@@ -27,6 +30,8 @@ if TYPE_CHECKING:
 
     from llama_index.core.prompts import BasePromptTemplate
 
+    from tryage.chat.plan import RoutingPlan
+    from tryage.core.library import Library
     from tryage_llamaindex._components import Component
 
 StepPolicy: TypeAlias = str | Preferences
@@ -57,7 +62,7 @@ DESCRIPTIONS: Mapping[str, str] = MappingProxyType(
     }
 )
 
-# Among any two models with known prices, the cheaper one wins, whatever its predicted loss is.
+# The cheaper of two models wins, whatever its predicted loss is.
 CHEAP_PREFERENCES = Preferences({"cost": 1e6})
 
 # Evaluators open no span. These arguments of their templates are theirs alone.
@@ -115,6 +120,21 @@ def component_step(component: Component | None, method: str) -> str | None:
         return "condense" if "complete" in method else None
     steps = (step for kind, step in _STEP_BY_COMPONENT if component.is_a(kind))
     return next(steps, None)
+
+
+def order_by_cost(plan: RoutingPlan, library: Library, tokens: float) -> RoutingPlan:
+    """Return the plan with the experts in the order of their cost, those of unknown cost last.
+
+    The constraint `cost` alone cannot tell them apart where all cost more than its reference, such
+    as with a long document.
+    """
+    if plan.context is not None or plan.decision.default_used:
+        return plan
+    names = [expert.name for expert in plan.decision.ranking]
+    (costs,) = expected_cost(library, RequestBatch(np.array([tokens])))
+    known_costs = dict(zip(library.names, np.nan_to_num(costs, nan=np.inf), strict=True))
+    names.sort(key=lambda name: known_costs[name])
+    return replace(plan, first=names[0], next_names=tuple(names[1:]))
 
 
 @cache

@@ -190,6 +190,24 @@ def test_requirements_and_the_model_of_a_block_come_before_the_policy(priced):
     assert set(models(weighted)) == {"small"}
 
 
+def test_a_long_document_goes_to_the_cheap_model_too(priced):
+    llm = priced()
+    text = "big " * 6_000  # it costs more than the reference request of the dearest model
+    llm.llms["small"].fails = [None, ConnectionError("down")]
+    with llm.using() as records:
+        for _ in range(2):
+            SummaryExtractor(llm=llm, prompt_template="{context_str}").extract(
+                [TextNode(text=text)]
+            )
+    assert models(records) == ["small", "big"]
+
+
+def test_without_prices_a_cheap_step_is_routed_on_its_text(llm):
+    with llm.using() as records:
+        HyDEQueryTransform(llm=llm, hyde_prompt=PromptTemplate("{context_str}")).run("big question")
+    assert models(records) == ["big"]
+
+
 def test_a_cheap_model_that_fails_is_followed_by_the_next(priced):
     llm = priced()
     llm.llms["small"].fails = [ConnectionError("down")]
