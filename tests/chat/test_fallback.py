@@ -280,6 +280,19 @@ def test_a_stream_without_content_is_refused_as_empty(make_session):
     assert list(resume_stream(stream, str)) == ["", "hello"]
 
 
+def test_a_stream_without_a_chunk_is_no_answer(session):
+    streams = {"small": [], "big": [""]}
+
+    def call(_, record):
+        return peek_stream(streams[record["model"]], bool)
+
+    plan = session.plan(ChatRequest(talk(), None, None))
+    stream_hooks = FallbackHooks(session.clients.get_client, lambda _: None, call)
+    stream, record = run_steps(fallback_steps(session, plan, stream_hooks))
+    assert list(resume_stream(stream, str)) == [""]
+    assert "without a chunk" in record["failed"]["small"]
+
+
 def test_a_stream_that_breaks_off_after_its_first_word_makes_its_expert_cool_down(session):
     def chunks():
         yield "a"

@@ -182,8 +182,10 @@ def _check_answer(answer: object, hooks: FallbackHooks, retry_on: frozenset[str]
     """Raise if an answer has a problem for which the next model is asked.
 
     Raises:
-        InvalidAnswerError: it has; the error holds the answer.
+        InvalidAnswerError: it has; the error holds an answer that can be used all the same.
     """
+    if isinstance(answer, PeekedStream) and not answer.first_chunks:
+        raise InvalidAnswerError("The stream has ended without a chunk.")
     if not retry_on:
         return
     if isinstance(answer, PeekedStream):
