@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tryage.perception.excerpt import MAX_CHARACTERS, excerpt
+from tryage.perception.excerpt import MAX_BYTES, excerpt
 from tryage.perception.features import (
     SURFACE_WIDTH,
     TOOL_SCHEMA_WIDTH,
@@ -58,7 +58,7 @@ def test_odd_prompts_are_described(text):
 
 
 def test_only_the_excerpt_of_a_long_prompt_is_described():
-    prompt = "a" * MAX_CHARACTERS + "0{" * 500_000 + "b" * MAX_CHARACTERS
+    prompt = "a" * MAX_BYTES + "0{" * 500_000 + "b" * MAX_BYTES
     short, long = surface_features([excerpt(prompt), prompt])
     np.testing.assert_array_equal(long[1:], short[1:])
     assert long[0] == pytest.approx(np.log(len(prompt) + 1))  # but for its length

@@ -110,9 +110,14 @@ def test_decisions_are_those_of_the_version_that_saved_it(saved):
             assert list(decision.flags) == before["flags"]
             assert [one.name for one in ranking] == before["ranking"]
             assert [one.name for one in decision.rejected] == before["rejected"]
-            for key, name in (("losses", "predicted_loss"), ("std", "std"), ("totals", "total")):
+            # A total has the cost of the tokens, which that version counted in another way.
+            for key, name, tolerance in (
+                ("losses", "predicted_loss", 1e-6),
+                ("std", "std", 1e-6),
+                ("totals", "total", 1e-4),
+            ):
                 now = [getattr(one, name) for one in ranking]
-                np.testing.assert_allclose([now], numbers([before[key]]), rtol=1e-6, atol=1e-6)
+                np.testing.assert_allclose([now], numbers([before[key]]), tolerance, tolerance)
 
 
 def test_the_router_around_the_perception_is_read_too(saved):

@@ -88,6 +88,11 @@ def test_lengths_are_forecast_and_a_measure_without_data_is_none(learned):
     )
 
 
+def test_tokens_are_those_of_language_models_and_not_of_the_encoder(learned):
+    sentence = "Все люди рождаются свободными и равными в своем достоинстве и правах."  # noqa: RUF001 - Russian
+    assert learned.count_tokens([sentence, ""]) == pytest.approx([17, 0], rel=0.3)
+
+
 def test_an_expert_that_did_well_on_a_prompt_is_predicted_better_there(fresh):
     coder = fresh.experts.index("coder")
     before = fresh.predict(["poem word1"]).losses[0]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tryage.errors import InputError
-from tryage.perception.excerpt import MAX_CHARACTERS
+from tryage.perception.excerpt import MAX_BYTES
 from tryage.perception.tokenizer import PromptTokenizer, clean_prompts, head_and_tail
 
 WORDS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", *"abcdefgh", "add", "list", "prove", "sum", "##s", "!")
@@ -48,7 +48,7 @@ def test_nothing_keeps_a_long_prompt_alive(tokenizer):
     prompts = PromptTokenizer(tokenizer)
     prompts.ids(["a b " * 1_000_000])
     texts, _ = prompts._last_call
-    assert len(texts[0]) <= MAX_CHARACTERS
+    assert len(texts[0]) <= MAX_BYTES
 
 
 def test_a_pickle_holds_no_prompt(tokenizer):

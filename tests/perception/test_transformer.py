@@ -8,7 +8,7 @@ import pytest
 from tryage.errors import MissingExtraError, PersistenceError
 from tryage.perception import transformer
 from tryage.perception.encoder import Encoder
-from tryage.perception.excerpt import MAX_CHARACTERS
+from tryage.perception.excerpt import MAX_BYTES
 from tryage.perception.persistence import load_encoder
 from tryage.perception.transformer import TransformerEncoder, length_batches
 
@@ -70,7 +70,7 @@ def test_a_long_prompt_is_read_at_both_ends(encoder):
 
 def test_a_million_characters_are_encoded_and_counted_by_their_ends(encoder):
     text = "a b " * 250_000
-    assert len(text) > MAX_CHARACTERS
+    assert len(text) > MAX_BYTES
     assert np.isfinite(encoder.encode([text])).all()
     assert encoder.count_tokens([text])[0] == pytest.approx(500_000, rel=0.01)
 

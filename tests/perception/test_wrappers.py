@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from tryage import Expert, Library, Preferences, Router
+from tryage.core.token_estimate import estimate_tokens
 from tryage.errors import LibraryError, PerceptionError
+from tryage.perception.excerpt import MAX_BYTES, excerpt
 from tryage.perception.wrappers import AlignedPerception, DeduplicatedPerception, match_columns
 from tryage.testing import FixedPerception, LearningPerception
 
@@ -101,6 +103,24 @@ def test_tokens_of_a_very_long_prompt_are_extrapolated():
     assert aligned.count_tokens(["one two", "words " * 170_000]).tolist() == pytest.approx(
         [2, 170_000], rel=1e-3
     )
+
+
+def test_the_middle_of_a_long_prompt_counts_as_what_it_is():
+    words, base64 = "word " * 4_000, "ab3Xz9Qw7T" * 8_000
+    aligned = AlignedPerception(LearningPerception({"a": 0.1}), Library(["a"]))
+    count = aligned.count_tokens([words + base64 + words])[0]
+    assert count == pytest.approx(estimate_tokens(words + base64 + words), rel=0.2)
+
+
+def test_a_perception_never_counts_more_than_an_excerpt():
+    class Counting(FixedPerception):
+        def count_tokens(self, prompts):
+            return np.array([len(prompt) for prompt in prompts])
+
+    aligned = AlignedPerception(Counting({"a": 0.1}), Library(["a"]))
+    prompt = "word " * 4_000
+    assert aligned.count_tokens([prompt])[0] == pytest.approx(len(prompt), rel=0.01)
+    assert Counting({"a": 0.1}).count_tokens([excerpt(prompt)])[0] <= MAX_BYTES
 
 
 def test_without_a_tokenizer_tokens_are_estimated():

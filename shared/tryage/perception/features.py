@@ -31,22 +31,34 @@ _COUNTED_STRINGS = (
     "import ", "->", "| ", "http",
 )  # fmt: skip
 
-_ASCII_DIGIT = re.compile(r"[0-9]")  # one digit of a number
-_CODE_SYMBOL = re.compile(r"[{}\[\]()<>;=]")  # a bracket or a sign that code uses often
-_OPERATOR = re.compile(r"[+\-*/^=]")  # a sign of arithmetic
-_CAPITAL_LETTER = re.compile(r"[A-Z]")  # a capital letter of English
-_NON_ASCII = re.compile(r"[^\x00-\x7f]")  # a character that English text rarely has
-_CJK_CHARACTER = re.compile(  # a character of Japanese, Chinese or Korean
-    r"[\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7af]"
-)
-
+# The kinds of characters that are counted, as ranges of codes. A character may be of several kinds.
 # Their order is the order of the columns.
-_CHARACTER_CLASSES = (
-    *(_ASCII_DIGIT, _CODE_SYMBOL, _OPERATOR),
-    *(_CAPITAL_LETTER, _NON_ASCII, _CJK_CHARACTER),
+_CHARACTER_KINDS: tuple[tuple[tuple[int, int], ...], ...] = (
+    ((0x30, 0x39),),  # a digit of a number
+    tuple((code, code) for code in b"{}[]()<>;="),  # a bracket or a sign that code uses often
+    tuple((code, code) for code in b"+-*/^="),  # a sign of arithmetic
+    ((0x41, 0x5A),),  # a capital letter of English
+    ((0x80, 0x10FFFF),),  # a character that English text rarely has
+    ((0x3040, 0x30FF), (0x4E00, 0x9FFF), (0xAC00, 0xD7AF)),  # of Japanese, Chinese or Korean
 )
 
-SURFACE_WIDTH = 6 + len(_COUNTED_STRINGS) + len(_CHARACTER_CLASSES)
+_N_CODES = 0x10000  # all characters above these are of the kinds of the last code
+
+
+def _kinds_by_code() -> NDArray[np.uint8]:
+    """Return the kinds of every character by its code, as a sum of powers of two."""
+    kinds = np.zeros(_N_CODES, np.uint8)
+    for power, ranges in enumerate(_CHARACTER_KINDS):
+        for first, last in ranges:
+            kinds[first : last + 1] += 1 << power
+    return kinds
+
+
+_KINDS_OF_CODE = _kinds_by_code()
+_KIND_SETS = np.arange(1 << len(_CHARACTER_KINDS))
+_KINDS_OF_SET = _KIND_SETS[:, None] >> np.arange(len(_CHARACTER_KINDS)) & 1
+
+SURFACE_WIDTH = 6 + len(_COUNTED_STRINGS) + len(_CHARACTER_KINDS)
 
 TOOL_SCHEMA_WIDTH = 12
 
@@ -285,8 +297,15 @@ def _surface_row(prompt: str) -> list[float]:
         float(text[:1].isupper()),
     ]
     row += np.log1p([text.count(string) for string in _COUNTED_STRINGS]).tolist()
-    row += [len(pattern.findall(text)) / n_characters * 5 for pattern in _CHARACTER_CLASSES]
+    row += (_count_kinds(text) / n_characters * 5).tolist()
     return row
+
+
+def _count_kinds(text: str) -> NDArray[np.int64]:
+    """Count the characters of each of `_CHARACTER_KINDS`, `(6,)`."""
+    codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
+    kinds = _KINDS_OF_CODE.take(np.minimum(codes, _N_CODES - 1))
+    return np.bincount(kinds, minlength=len(_KIND_SETS)) @ _KINDS_OF_SET
 
 
 def tool_schema_features(prompts: Sequence[str]) -> Float32Array:

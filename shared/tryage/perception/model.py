@@ -10,6 +10,7 @@ import numpy as np
 
 from tryage.core.library import Library
 from tryage.core.perception import Perception, Prediction
+from tryage.core.token_estimate import estimate_tokens
 from tryage.errors import InputError, PerceptionError
 from tryage.perception.abilities import ALL_COLUMNS, MAX_SURPRISE, ColumnIndex, Gaussian
 from tryage.perception.head import mix_positions
@@ -149,9 +150,12 @@ class LearnedPerception(Perception):
         table = self.forecasts.get(measure)
         return None if table is None else inputs.category_probabilities @ table
 
-    def count_tokens(self, prompts: Sequence[str]) -> NDArray[np.integer[Any]]:
-        """Count the tokens of each prompt, `(batch,)`, in the encoder's tokenizer."""
-        return self.encoder.count_tokens(prompts)
+    def count_tokens(self, prompts: Sequence[str]) -> NDArray[np.float64]:
+        """Estimate the tokens of each prompt for language models, `(batch,)`.
+
+        Not in the tokenizer of the encoder: it knows English alone, and counts Russian threefold.
+        """
+        return np.array([estimate_tokens(prompt) for prompt in prompts], np.float64)
 
     def prior(self) -> tuple[float, float]:
         """Return the loss that is expected of an unmeasured expert, and its standard deviation."""

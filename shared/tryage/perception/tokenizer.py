@@ -9,7 +9,7 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from tryage.errors import InputError, PersistenceError
-from tryage.perception.excerpt import MAX_CHARACTERS, excerpt
+from tryage.perception.excerpt import excerpt
 from tryage.perception.wordwise import WordTokenizer, is_wordwise
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class PromptTokenizer:
     def count(self, prompts: Sequence[str]) -> NDArray[np.int64]:
         """Count the tokens of each prompt `(batch,)`: of its excerpt, scaled by its length."""
         counts = [len(ids) for ids in self.ids(prompts)]
-        scale = [max(1.0, len(prompt) / MAX_CHARACTERS) for prompt in prompts]
+        scale = [max(len(prompt), 1) / max(len(excerpt(prompt)), 1) for prompt in prompts]
         return np.rint(np.multiply(counts, scale)).astype(np.int64)
 
     def _encode(self, texts: Sequence[str]) -> list[Int64Array]:

@@ -10,20 +10,15 @@ import numpy as np
 
 from tryage.core.library import Library
 from tryage.core.perception import Perception, Prediction, wrong_shape
-from tryage.core.request import estimate_tokens
+from tryage.core.token_estimate import estimate_tokens
 from tryage.errors import PerceptionError
+from tryage.perception.excerpt import excerpt
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from tryage.core.arrays import Float32Array, Float64Array, IndexArray
     from tryage.core.expert import Expert
-
-# Counting takes time in proportion to the length. For a longer prompt only this many characters are
-# counted, and the rest is assumed to have as many tokens per character. The limit protects
-# perceptions with a tokenizer that has no limit of its own. It is above that of our encoders
-# (65,536), so that they get the same text as for the prediction, and remember its tokens.
-_MAX_COUNTED_CHARS = 100_000
 
 
 class AlignedPerception(Perception):
@@ -77,16 +72,21 @@ class AlignedPerception(Perception):
         return self._fill_with_prior(prediction)
 
     def count_tokens(self, prompts: Sequence[str]) -> Float64Array:
-        """Count the tokens of each prompt, `(batch,)`; estimate them if the perception cannot."""
+        """Count the tokens of each prompt, `(batch,)`; estimate them if the perception cannot.
+
+        Of a long prompt it counts an excerpt, which takes a bounded time with any tokenizer, and
+        estimates how many times as many tokens the prompt has.
+        """
+        excerpts = [excerpt(prompt) for prompt in prompts]
         try:
-            counts = self._perception.count_tokens([text[:_MAX_COUNTED_CHARS] for text in prompts])
+            counts = self._perception.count_tokens(excerpts)
         except (RuntimeError, ArithmeticError, MemoryError):  # a rough count is better than none
             counts = None
         if counts is None:
-            return np.array([estimate_tokens(text) for text in prompts], dtype=np.float64)
-        scale = np.array([max(1.0, len(text) / _MAX_COUNTED_CHARS) for text in prompts])
-        tokens: Float64Array = np.asarray(counts, dtype=np.float64) * scale
-        return tokens
+            return np.array([estimate_tokens(prompt) for prompt in prompts], dtype=np.float64)
+        pairs = zip(prompts, excerpts, strict=True)
+        scale = [1.0 if part is prompt else _length_ratio(prompt, part) for prompt, part in pairs]
+        return np.asarray(counts, dtype=np.float64) * np.array(scale)
 
     def observe(self, prompt: str, expert: str, loss: float) -> None:
         """Let the perception learn from one measured loss of an expert of the library.
@@ -179,6 +179,11 @@ class DeduplicatedPerception(Perception):
         """Let the wrapped perception learn from one measured loss of the expert's model."""
         name = self._duplicates.get(expert, expert)
         self._aligned_perception.observe(prompt, name, loss)
+
+
+def _length_ratio(prompt: str, part: str) -> float:
+    """Return how many times the tokens of a part the prompt has."""
+    return estimate_tokens(prompt) / max(1.0, estimate_tokens(part))
 
 
 def match_columns(names: Sequence[str], library: Library) -> IndexArray:
