@@ -27,10 +27,11 @@ TESTS_OF_HEADS = {"tests/cli/test_app.py": "shared/tryage/cli/__init__.py"}
 # Source files without a test file of their name, with the reason.
 UNTESTED = {
     "shared/tryage/core/arrays.py": "declares type aliases only",
+    "shared/tryage/__main__.py": "runs the command; tests/cli/test_app.py tests it",
 }
 
 MAX_TOP_ENTRIES = 16
-MAX_FILES = 180  # without the rooms to come; hard limits and failures added subjects to the first 165
+MAX_FILES = 208  # without the rooms to come; hard limits and failures added subjects to the first 165
 ROOMS_TO_COME = ("models", "traffic", "policies")
 MAX_LINES = 600
 

@@ -47,6 +47,7 @@ LAZY_PACKAGES = (
     "tryage.chat",
     "tryage.tools",
     "tryage.testing",
+    "tryage.traffic",
 )
 
 

@@ -1,6 +1,6 @@
 """`python -m tryage` is the command `tryage`."""
 
-from tryage.cli import app
+import tryage.cli
 
 if __name__ == "__main__":
-    app(prog_name="python -m tryage")
+    tryage.cli.app(prog_name="python -m tryage")
