@@ -109,9 +109,7 @@ def error_scope(error: BaseException) -> ErrorScope:
     if evidence.has_name(_CONTENT_ERROR_NAMES):
         return ErrorScope.FINAL
     scope = scope_of_words(evidence.codes, "\n".join(evidence.messages))
-    if scope is ErrorScope.FINAL:
-        return scope
-    if evidence.has_name(_CONTEXT_LENGTH_NAMES):
+    if scope is None and evidence.has_name(_CONTEXT_LENGTH_NAMES):
         return ErrorScope.PAIR
     return scope or _scope_without_words(error, evidence)
 
