@@ -223,8 +223,13 @@ class FeatureScaler:
 
     def transform(self, numbers: Float32Array) -> Float32Array:
         """Scale numbers `(batch, n)`, and clip those that are far from the mean."""
-        z_scores = np.clip((numbers - self.mean) / self.std, -_CLIP_STD, _CLIP_STD)
+        z_scores = _clip((numbers - self.mean) / self.std)
         return np.asarray(self.scale * z_scores, np.float32)
+
+
+def _clip(z_scores: Float32Array) -> Float32Array:
+    """Return the same as `np.clip`, in a third of its time for one prompt."""
+    return np.minimum(np.maximum(z_scores, -_CLIP_STD), _CLIP_STD)
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,7 +274,7 @@ def add_pair_products(
     if has_options.any():
         choice_numbers = numbers[has_options]
         z_scores = (choice_numbers[:, _PAIRED_COLUMNS] - pair_mean) / pair_std
-        z_scores = np.clip(z_scores, -_CLIP_STD, _CLIP_STD)
+        z_scores = _clip(z_scores)
         products = z_scores[:, _PAIR_ROWS] * z_scores[:, _PAIR_COLUMNS]
         features[has_options] = np.concatenate([choice_numbers, products], axis=1)
     return features

@@ -43,21 +43,24 @@ def is_wordwise(tokenizer: Tokenizer) -> bool:
 class WordTokenizer:
     """Tokenizes texts by their different chunks: the tokens of the whole, in less time.
 
-    Most chunks are words of the vocabulary. The tokenizer reads only the others, each of them once.
+    Most chunks are words of the vocabulary, which it remembers. The tokenizer reads the others once
+    in a call, and they are forgotten.
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
         self._is_lowercase = bool(tokenizer.normalizer.lowercase)
         self._max_length: int = tokenizer.model.max_input_chars_per_word
+        self._encode_batch = getattr(tokenizer, "encode_batch_fast", tokenizer.encode_batch)
         self._separator_id = tokenizer.token_to_id(_SEPARATOR)
+        self._vocabulary_ids: dict[str, tuple[int]] = {}  # of the words that occurred
         # These are found in a text before it is divided into words.
         added_tokens = tokenizer.get_added_tokens_decoder().values()
         self._added_tokens = [token.content for token in added_tokens]
 
     def ids(self, texts: Sequence[str]) -> list[Int64Array]:
         """Return the token ids of each text, without special tokens."""
-        chunks_by_text = [_CHUNK.findall(text) for text in texts]
+        chunks_by_text = [self._chunks(text) for text in texts]
         ids_by_chunk = self._ids_by_chunk(set(chain.from_iterable(chunks_by_text)))
         ids = []
         for text, chunks in zip(texts, chunks_by_text, strict=True):
@@ -68,26 +71,33 @@ class WordTokenizer:
             ids.append(np.array(text_ids, np.int64))
         return ids
 
+    def _chunks(self, text: str) -> list[str]:
+        """Divide a text where the tokenizer does; its ASCII letters become small if it says so.
+
+        Other letters keep their case: Python and the tokenizer have different rules for some.
+        """
+        return _CHUNK.findall(text.encode().lower().decode() if self._is_lowercase else text)
+
     def _ids_by_chunk(self, chunks: set[str]) -> dict[str, Sequence[int]]:
-        ids_by_chunk: dict[str, Sequence[int]] = {}
         unknown = []
-        for chunk in chunks:
+        for chunk in chunks - self._vocabulary_ids.keys():
             token_id = self._vocabulary_id(chunk)
             if token_id is None:
                 unknown.append(chunk)
             else:
-                ids_by_chunk[chunk] = (token_id,)
+                self._vocabulary_ids[chunk] = (token_id,)
+        ids_by_chunk: dict[str, Sequence[int]] = {
+            chunk: self._vocabulary_ids[chunk] for chunk in chunks.difference(unknown)
+        }
         if unknown:
             ids_by_chunk.update(zip(unknown, self._encode_apart(unknown), strict=True))
         return ids_by_chunk
 
     def _vocabulary_id(self, chunk: str) -> int | None:
         """Return the token of a chunk that is a word or sign of the vocabulary, else None."""
-        token_id: int | None = None
-        if len(chunk) == 1 and (chunk in string.punctuation or "\u4e00" <= chunk <= "\u9fff"):
-            token_id = self._tokenizer.token_to_id(chunk)
-        elif chunk.isascii() and chunk.isalnum() and len(chunk) <= self._max_length:
-            token_id = self._tokenizer.token_to_id(chunk.lower() if self._is_lowercase else chunk)
+        is_sign = len(chunk) == 1 and (chunk in string.punctuation or "\u4e00" <= chunk <= "\u9fff")
+        is_word = chunk.isascii() and chunk.isalnum() and len(chunk) <= self._max_length
+        token_id: int | None = self._tokenizer.token_to_id(chunk) if is_sign or is_word else None
         return token_id
 
     def _encode_apart(self, chunks: Sequence[str]) -> list[list[int]]:
@@ -101,5 +111,6 @@ class WordTokenizer:
         return ids
 
     def _encode(self, text: str) -> list[int]:
-        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
+        # Before tokenizers 0.20.1 there is only the function that computes offsets as well.
+        ids: list[int] = self._encode_batch([text], add_special_tokens=False)[0].ids
         return ids
