@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import pytest
 
-from tryage import Preferences, Router
+from tryage import Expert, Preferences, Router
 from tryage.chat import ChatRouter, Conversation, Turn, conversation_requirements
 from tryage.errors import InputError, LibraryError, NoExpertError, TryageError
 from tryage.testing import FixedPerception
@@ -445,6 +445,13 @@ def test_an_expert_asked_for_by_name_is_not_remembered_as_the_choice(chat):
     assert chat.plan(talk).first == "big"
     with pytest.raises(LibraryError, match="huge"):
         chat.plan(talk_of("big question"), model="huge")
+
+
+def test_an_expert_may_be_asked_for_without_its_provider():
+    experts = [Expert("openai:small"), Expert("other:big")]
+    names = FixedPerception({"openai:small": 0.2, "other:big": 0.1})
+    plan = ChatRouter(Router(names, experts)).plan(talk_of("hello"), model="small")
+    assert (plan.first, plan.reason_kind) == ("openai:small", "asked for")
 
 
 def test_asking_for_an_expert_that_lacks_the_ability_is_an_error(chat):
