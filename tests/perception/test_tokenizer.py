@@ -20,7 +20,7 @@ def tokenizer(word_pieces):
     return word_pieces(WORDS)
 
 
-@pytest.mark.parametrize("count", [1, 8, 9, 2_000])
+@pytest.mark.parametrize("count", [1, 8, 9, 64, 65, 2_000])
 def test_tokens_do_not_depend_on_the_size_of_the_batch(tokenizer, count):
     texts = [TEXTS[i % len(TEXTS)] for i in range(count)]
     found = PromptTokenizer(tokenizer).ids(texts)

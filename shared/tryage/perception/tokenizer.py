@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
 BATCH_SIZE = 1_024  # texts
 
-SMALL_BATCH = 8  # texts that take less time than waking up a pool of threads
+# Texts that take less time one after the other than by a pool of threads: by the tokenizer, and by
+# the shortcut for one that reads word by word.
+SMALL_BATCH, SMALL_WORDWISE_BATCH = 8, 64
 
 
 class PromptTokenizer:
@@ -62,7 +64,7 @@ class PromptTokenizer:
         return np.rint(np.multiply(counts, scale)).astype(np.int64)
 
     def _encode(self, texts: Sequence[str]) -> list[Int64Array]:
-        if self._word_tokenizer is not None and len(texts) <= SMALL_BATCH:
+        if self._word_tokenizer is not None and len(texts) <= SMALL_WORDWISE_BATCH:
             return self._word_tokenizer.ids(texts)
         if len(texts) <= SMALL_BATCH:
             encodings = [self.tokenizer.encode(text, add_special_tokens=False) for text in texts]
