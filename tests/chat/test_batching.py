@@ -69,6 +69,19 @@ async def test_a_long_item_goes_to_a_thread_whatever_came_before(warm, computer)
     assert (by_thread[1], by_thread[2]) == (True, False)
 
 
+async def test_long_and_short_items_together_each_get_their_own_result(warm):
+    sizes = [1_000_000 if i % 5 == 0 else 10 for i in range(200)]
+    results = await asyncio.gather(*(warm.run(i, size) for i, size in enumerate(sizes)))
+    assert results == [2 * i for i in range(200)]
+
+
+async def test_no_pass_is_empty(warm, computer, caplog):
+    for _ in range(20):
+        await asyncio.gather(*(warm.run(i, 1_000_000) for i in range(150)))
+    assert all(computer.passes)
+    assert "Exception in callback" not in caplog.text
+
+
 async def test_the_event_loop_goes_on_while_a_long_item_is_computed():
     release = threading.Event()
 

@@ -10,6 +10,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -67,34 +68,36 @@ class BatchingExecutor(Generic[T, R]):
         return type(self)(self._compute)
 
     def _schedule(self, loop: asyncio.AbstractEventLoop, queue: _Queue) -> None:
-        if queue.entries and not queue.is_scheduled:
+        if queue.entries and not queue.is_scheduled and not queue.is_loading:
             queue.is_scheduled = True
             loop.call_soon(self._start_pass, loop, queue)
 
     def _start_pass(self, loop: asyncio.AbstractEventLoop, queue: _Queue) -> None:
         """Compute the next items in the loop, or hand them to a thread."""
-        is_inline = self._has_run and queue.entries[0].size <= _MAX_INLINE_SIZE
-        entries = queue.take_short() if is_inline else queue.take(_MAX_ITEMS)
-        if is_inline:
-            self._finish_pass(loop, queue, entries, _outcomes(self._compute, entries))
-            return
-        pending = loop.run_in_executor(None, _outcomes, self._compute, entries)
-        pending.add_done_callback(
-            lambda done: self._finish_pass(loop, queue, entries, done.result())
-        )
-        if self._has_run:  # else the next items wait until the encoder is loaded
-            queue.is_scheduled = False
-            self._schedule(loop, queue)
+        queue.is_scheduled = False
+        if self._has_run and (entries := queue.take_short()):
+            self._hand_out(entries, _outcomes(self._compute, entries))
+        else:
+            # Until an encoder is loaded, the next items wait: each would wait for it in a thread.
+            queue.is_loading = not self._has_run
+            entries = queue.take(_MAX_ITEMS)
+            pending = loop.run_in_executor(None, _outcomes, self._compute, entries)
+            pending.add_done_callback(partial(self._end_thread, loop, queue, entries))
+        self._schedule(loop, queue)
 
-    def _finish_pass(
+    def _end_thread(
         self,
         loop: asyncio.AbstractEventLoop,
         queue: _Queue,
         entries: Sequence[_Entry],
-        outcomes: Sequence[Any],
+        done: asyncio.Future[Sequence[Any]],
     ) -> None:
-        """Hand the results out, and let the next items begin."""
-        self._has_run = True
+        """Hand out what a thread has computed."""
+        self._has_run, queue.is_loading = True, False
+        self._hand_out(entries, done.result())
+        self._schedule(loop, queue)
+
+    def _hand_out(self, entries: Sequence[_Entry], outcomes: Sequence[Any]) -> None:
         for entry, outcome in zip(entries, outcomes, strict=True):
             if entry.future.done():  # its coroutine was cancelled
                 continue
@@ -102,8 +105,6 @@ class BatchingExecutor(Generic[T, R]):
                 entry.future.set_exception(outcome)
             else:
                 entry.future.set_result(outcome)
-        queue.is_scheduled = False
-        self._schedule(loop, queue)
 
 
 class _Entry(NamedTuple):
@@ -120,21 +121,22 @@ class _Queue:
 
     entries: deque[_Entry] = field(default_factory=deque)
     is_scheduled: bool = False
+    is_loading: bool = False
 
     def take(self, count: int) -> list[_Entry]:
         """Remove and return the first entries."""
         return [self.entries.popleft() for _ in range(min(count, len(self.entries)))]
 
     def take_short(self) -> list[_Entry]:
-        """Remove and return the first entries that are computed quickly together."""
-        entries = self.take(1)
-        size = entries[0].size
-        while self.entries and len(entries) < _MAX_INLINE_ITEMS:
+        """Remove and return the first entries that are computed quickly together, if there are."""
+        taken: list[_Entry] = []
+        size = 0
+        while self.entries and len(taken) < _MAX_INLINE_ITEMS:
             size += self.entries[0].size
             if size > _MAX_INLINE_SIZE:
                 break
-            entries += self.take(1)
-        return entries
+            taken += self.take(1)
+        return taken
 
 
 def _outcomes(compute: Compute, entries: Sequence[_Entry]) -> Sequence[Any]:
