@@ -56,20 +56,30 @@ def test_the_least_recently_used_value_is_dropped():
     assert len(cache) == 2
 
 
-def test_threads_that_share_a_cache_lose_no_recent_value():
+def test_threads_that_share_a_cache_get_their_own_values_and_keep_its_size():
     cache = LRUCache(64)
 
     def work(worker):
+        found = []
         for i in range(2_000):
-            key = worker, i
-            cache.put(key, i)
-            if cache.get(key) != i:
-                return False
-        return True
+            cache.put((worker, i), (worker, i))
+            found += [cache.get((worker, j)) in ((worker, j), None) for j in (i, i - 3)]
+        return all(found)
 
     with ThreadPoolExecutor(8) as pool:
         assert all(pool.map(work, range(8)))
     assert len(cache) <= 64 + 8
+    for i in range(64):
+        cache.put(i, i)
+    assert [cache.get(i) for i in range(32, 64)] == list(range(32, 64))
+
+
+def test_of_a_full_cache_the_values_that_are_still_used_stay():
+    cache = LRUCache(64)
+    for i in range(500):
+        cache.put(i, i)
+        assert cache.get(0) == 0
+    assert len(cache) <= 64
 
 
 def test_copies_pickles_and_the_representation_hold_no_values():

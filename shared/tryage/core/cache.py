@@ -85,10 +85,12 @@ class LRUCache(Generic[T]):
 
     def _drop_oldest(self) -> None:
         """Make room: at once for some more values, because sorting takes a while."""
-        keys = sorted(self._last_uses, key=lambda key: self._last_uses.get(key, 0))
-        for key in keys[: len(keys) - self.size + self.size // 8]:
-            self._values.pop(key, None)  # another thread may have removed it
-            self._last_uses.pop(key, None)
+        last_uses = self._last_uses.copy()
+        oldest = sorted(last_uses, key=last_uses.__getitem__)
+        for key in oldest[: len(oldest) - self.size + self.size // 8]:
+            if self._last_uses.get(key) == last_uses[key]:  # no other thread has used it meanwhile
+                self._values.pop(key, None)
+                self._last_uses.pop(key, None)
 
     def __len__(self) -> int:
         """Return the number of stored values."""
