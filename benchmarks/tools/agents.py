@@ -25,7 +25,7 @@ from tokenizers import Tokenizer
 
 from tryage.perception.pretrained import BUNDLED_FOLDER
 from tryage.tools import ToolRanker
-from tryage.tools.training import Episode, is_held_out
+from tryage.tools.episodes import Episode, is_held_out
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tryage.tools import Tool, ToolRanker
-    from tryage.tools.training import Episode
+    from tryage.tools.episodes import Episode
 
     Chooser = Callable[[Episode], Sequence[str]]
 

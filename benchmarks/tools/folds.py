@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tryage.tools.episodes import Episode
 from tryage.tools.matching import split_clauses
-from tryage.tools.training import Episode, ToolRankerConfig
+from tryage.tools.training import ToolRankerConfig
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

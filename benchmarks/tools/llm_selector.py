@@ -26,7 +26,7 @@ from tryage.tools.training import fit_ranker
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tryage.tools.training import Episode
+    from tryage.tools.episodes import Episode
 
 SETS = ("metatool", "bfcl")
 

@@ -32,7 +32,8 @@ from tryage.perception.encoder import BUNDLED_TRANSFORMER
 from tryage.perception.persistence import load_encoder
 from tryage.perception.pretrained import BUNDLED_FOLDER
 from tryage.tools import ToolRanker
-from tryage.tools.training import Episode, fit_ranker
+from tryage.tools.episodes import Episode
+from tryage.tools.training import fit_ranker
 from tryage_llamaindex import TryageSelector
 from tryage_llamaindex.testing import BundledEmbedding
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from tryage.core.validation import require_extra
 from tryage.tools import Tool
-from tryage.tools.training import Episode
+from tryage.tools.episodes import Episode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -2,8 +2,9 @@
 
     python benchmarks/tools/train.py --out shared/tryage/tools/bundled
 
-A fifth of the queries, by a hash of the text, is never trained on. benchmarks/tools/evaluate.py
-judges the same configuration on queries and on tools that were not in training.
+A fifth of the queries, by a hash of the text, is never trained on: they calibrate the scores.
+benchmarks/tools/evaluate.py judges the same configuration on queries and on tools that were not in
+training, benchmarks/tools/transfer.py on kinds of tools that were not.
 """
 
 from __future__ import annotations
@@ -11,13 +12,18 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+import numpy as np
 from folds import CONFIG
 from sets import load
+from topics import background, mmlu, topic_episodes
 
 from tryage.perception.persistence import load_encoder
 from tryage.perception.pretrained import BUNDLED_FOLDER
+from tryage.tools.calibration import calibrate_topics
 from tryage.tools.persistence import save_matcher
 from tryage.tools.training import fit_ranker
+
+N_SUBJECT_QUESTIONS = 3_000  # of MMLU, whose subjects are topics, as those of query engines
 
 
 def main() -> None:
@@ -25,10 +31,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
-    episodes = [episode for part in load().values() for episode in part]
+    sets, rng = load(), np.random.default_rng(0)
+    questions = mmlu()
+    subjects = [questions[i] for i in rng.permutation(len(questions))[:N_SUBJECT_QUESTIONS]]
+    episodes = [episode for part in (*sets.values(), subjects) for episode in part]
     encoder, checkpoint = load_encoder(BUNDLED_FOLDER / "encoder"), Path("build/tools")
     ranker = fit_ranker(episodes, encoder, config=CONFIG, checkpoint=checkpoint)
-    save_matcher(ranker.matcher, ranker.feedback, options.out)
+    matcher = calibrate_topics(ranker.matcher, encoder, background(rng), topic_episodes(sets, rng))
+    save_matcher(matcher, ranker.feedback, options.out)
     print(f"Saved to {options.out}: learned from {len(episodes):,} queries.")
 
 

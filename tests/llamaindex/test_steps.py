@@ -58,7 +58,7 @@ def priced(perception):
     """Return a function that makes a TryageLLM with prices that obeys flags."""
 
     def make(**settings):
-        children = {"small": ScriptedLLM(), "big": ScriptedLLM()}
+        children = {name: ScriptedLLM(window=100_000) for name in ("small", "big")}
         router = Router(perception, prompt_flags=True)
         return TryageLLM(llms=children, router=router, experts=PRICES, **settings)
 
@@ -192,7 +192,7 @@ def test_requirements_and_the_model_of_a_block_come_before_the_policy(priced):
 
 def test_a_long_document_goes_to_the_cheap_model_too(priced):
     llm = priced()
-    text = "big " * 6_000  # it costs more than the reference request of the dearest model
+    text = "big " * 20_000  # it costs more than the reference request of the dearest model
     llm.llms["small"].fails = [None, ConnectionError("down")]
     with llm.using() as records:
         for _ in range(2):
