@@ -79,14 +79,30 @@ def test_every_text_of_a_batch_has_the_tokens_that_it_has_alone(tokenizer):
         assert one.tolist() == ids(tokenizer, text)
 
 
-def test_the_tokenizer_reads_each_unknown_word_once(words, monkeypatch):
+def test_each_word_is_tokenized_once_and_only_those_of_the_vocabulary_are_remembered(tokenizer):
+    words, read = WordTokenizer(tokenizer), []
+
+    class Model:
+        def tokenize(self, word):
+            read.append(word)
+            return tokenizer.model.tokenize(word)
+
+    words._model = Model()
+    words.ids(["the qwzx and The qwzx", "qwzx"])
+    assert sorted(read) == ["and", "qwzx", "the"]
+    words.ids(["the qwzx"])
+    assert sorted(read) == ["and", "qwzx", "qwzx", "the"]
+    assert sorted(words._vocabulary_ids) == ["and", "the"]
+
+
+def test_what_is_no_word_of_ascii_is_tokenized_in_one_call(words, monkeypatch):
     read = []
     encode = WordTokenizer._encode
     monkeypatch.setattr(
         WordTokenizer, "_encode", lambda self, text: read.append(text) or encode(self, text)
     )
-    words.ids(["the qwzx and the qwzx", "qwzx"])
-    assert read == ["qwzx"]
+    words.ids(["naïve café and café", "\u5929 naïve"])
+    assert [sorted(text.split("!")) for text in read] == [["café", "naïve"]]
 
 
 def word_piece(normalizer, vocabulary=("[UNK]", "a", "b", "!")):

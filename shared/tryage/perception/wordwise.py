@@ -40,20 +40,27 @@ def is_wordwise(tokenizer: Tokenizer) -> bool:
     )
 
 
+def _is_sign_or_word(chunk: str) -> bool:
+    """Tell whether only the model of the tokenizer changes a chunk, whose letters are small."""
+    if len(chunk) == 1 and (chunk in string.punctuation or "\u4e00" <= chunk <= "\u9fff"):
+        return True
+    return chunk.isascii() and chunk.isalnum()
+
+
 class WordTokenizer:
     """Tokenizes texts by their different chunks: the tokens of the whole, in less time.
 
-    Most chunks are words of the vocabulary, which it remembers. The tokenizer reads the others once
-    in a call, and they are forgotten.
+    Most chunks are words of the vocabulary, which it remembers, and no others. Words of ASCII need
+    only the model of the tokenizer, and what is left is tokenized in one call.
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
         self._is_lowercase = bool(tokenizer.normalizer.lowercase)
-        self._max_length: int = tokenizer.model.max_input_chars_per_word
+        self._model = tokenizer.model
         self._encode_batch = getattr(tokenizer, "encode_batch_fast", tokenizer.encode_batch)
         self._separator_id = tokenizer.token_to_id(_SEPARATOR)
-        self._vocabulary_ids: dict[str, tuple[int]] = {}  # of the words that occurred
+        self._vocabulary_ids: dict[str, tuple[int, ...]] = {}  # of the words that occurred
         # These are found in a text before it is divided into words.
         added_tokens = tokenizer.get_added_tokens_decoder().values()
         self._added_tokens = [token.content for token in added_tokens]
@@ -79,26 +86,26 @@ class WordTokenizer:
         return _CHUNK.findall(text.encode().lower().decode() if self._is_lowercase else text)
 
     def _ids_by_chunk(self, chunks: set[str]) -> dict[str, Sequence[int]]:
-        unknown = []
-        for chunk in chunks - self._vocabulary_ids.keys():
-            token_id = self._vocabulary_id(chunk)
-            if token_id is None:
-                unknown.append(chunk)
-            else:
-                self._vocabulary_ids[chunk] = (token_id,)
         ids_by_chunk: dict[str, Sequence[int]] = {
-            chunk: self._vocabulary_ids[chunk] for chunk in chunks.difference(unknown)
+            chunk: self._vocabulary_ids[chunk] for chunk in chunks & self._vocabulary_ids.keys()
         }
-        if unknown:
-            ids_by_chunk.update(zip(unknown, self._encode_apart(unknown), strict=True))
+        others = []
+        for chunk in chunks - ids_by_chunk.keys():
+            if _is_sign_or_word(chunk):
+                ids_by_chunk[chunk] = self._model_ids(chunk)
+            else:
+                others.append(chunk)
+        if others:
+            ids_by_chunk.update(zip(others, self._encode_apart(others), strict=True))
         return ids_by_chunk
 
-    def _vocabulary_id(self, chunk: str) -> int | None:
-        """Return the token of a chunk that is a word or sign of the vocabulary, else None."""
-        is_sign = len(chunk) == 1 and (chunk in string.punctuation or "\u4e00" <= chunk <= "\u9fff")
-        is_word = chunk.isascii() and chunk.isalnum() and len(chunk) <= self._max_length
-        token_id: int | None = self._tokenizer.token_to_id(chunk) if is_sign or is_word else None
-        return token_id
+    def _model_ids(self, chunk: str) -> tuple[int, ...]:
+        """Return the token ids of a sign or word; a word of the vocabulary is remembered."""
+        tokens = self._model.tokenize(chunk)
+        ids = tuple(token.id for token in tokens)
+        if tokens[0].value == chunk:
+            self._vocabulary_ids[chunk] = ids
+        return ids
 
     def _encode_apart(self, chunks: Sequence[str]) -> list[list[int]]:
         """Return the token ids of each chunk, from one call of the tokenizer."""
