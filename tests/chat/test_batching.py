@@ -75,11 +75,24 @@ async def test_long_and_short_items_together_each_get_their_own_result(warm):
     assert results == [2 * i for i in range(200)]
 
 
-async def test_no_pass_is_empty(warm, computer, caplog):
-    for _ in range(20):
-        await asyncio.gather(*(warm.run(i, 1_000_000) for i in range(150)))
-    assert all(computer.passes)
-    assert "Exception in callback" not in caplog.text
+async def test_a_thread_that_ends_while_a_pass_is_due_starts_no_pass_without_items(
+    warm, computer, monkeypatch
+):
+    failures = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: failures.append(context))
+
+    def run_at_once(_, function, *args):
+        done = loop.create_future()
+        done.set_result(function(*args))
+        return done
+
+    monkeypatch.setattr(loop, "run_in_executor", run_at_once)
+    results = await asyncio.gather(*(warm.run(i, 1_000_000) for i in range(100)))
+    await asyncio.sleep(0.01)
+    assert results == [2 * i for i in range(100)]
+    assert list(map(len, computer.passes)) == [64, 36]
+    assert failures == []
 
 
 async def test_the_event_loop_goes_on_while_a_long_item_is_computed():
