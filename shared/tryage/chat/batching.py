@@ -31,9 +31,9 @@ _MAX_ITEMS = 64  # of one pass in a thread; more do not make a pass cheaper per 
 class BatchingExecutor(Generic[T, R]):
     """Computes results for coroutines, in one pass for all that ask in the same turn of the loop.
 
-    The size of an item says where it is computed: short items in the event loop, long ones in a
-    thread. The first pass goes to a thread, because it may load an encoder. Event loops in several
-    threads may share an executor.
+    A few short items are computed in the event loop, and many or long ones in a thread. The first
+    pass goes to a thread, because it may load an encoder. Event loops in several threads may share
+    an executor.
 
     Args:
         compute: Returns a result, or an exception, for each item; a function of a module, so that
@@ -75,7 +75,8 @@ class BatchingExecutor(Generic[T, R]):
     def _start_pass(self, loop: asyncio.AbstractEventLoop, queue: _Queue) -> None:
         """Compute the next items in the loop, or hand them to a thread."""
         queue.is_scheduled = False
-        if self._has_run and (entries := queue.take_short()):
+        is_crowded = len(queue.entries) > _MAX_INLINE_ITEMS
+        if self._has_run and not is_crowded and (entries := queue.take_short()):
             self._hand_out(entries, _outcomes(self._compute, entries))
         else:
             # Until an encoder is loaded, the next items wait: each would wait for it in a thread.
