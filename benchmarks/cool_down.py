@@ -5,10 +5,10 @@
 
 Two servers of OpenAI's protocol run on this machine, and langchain-openai asks them. The second
 answers after 50 ms. The first, which every prompt prefers, is dead: it answers 500, refuses
-connections, or hangs longer than the client's time limit of 3 s. The same process asks a ChatTryage
-over the second model alone in turn, so that the load of the machine is the same for both. Requests
-come at a fixed rate, whether earlier ones have been answered or not, and no prompt comes twice.
-Each revision runs in processes of its own; they take turns.
+connections, or hangs longer than the client's time limit of 3 s. The same process also asks a
+ChatTryage over the second model alone, at a quarter of the rate, so that the load of the machine is
+the same for both. Requests come at a fixed rate, whether earlier ones have been answered or not,
+and no prompt comes twice. Each revision runs in processes of its own; they take turns.
 """
 
 # ruff: noqa: ANN401 - the library is imported in the measured process only.
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 SCENARIOS = ("500", "refused", "hangs")
 ANSWER_SECONDS, HANG_SECONDS, CLIENT_TIMEOUT = 0.05, 30.0, 3.0
+ALONE_SHARE = 4  # the requests to the second model alone are one for so many others
 SETTLED_SECONDS = 5.0  # after them the first time-outs are known
 
 
@@ -166,12 +167,12 @@ async def measure(
     config = {"configurable": {"tryage_model": "second"}}  # nothing is known of the first yet
     for chat in chats.values():
         await asyncio.gather(*(chat.ainvoke(f"warm-up {i}", config) for i in range(3)))
-    start, tasks = time.perf_counter(), {kind: list[Any]() for kind in chats}
-    for i in range(int(rate * seconds) * len(chats)):
-        kind, due = list(chats)[i % len(chats)], start + i / (rate * len(chats))
-        await asyncio.sleep(max(due - time.perf_counter(), 0))
-        tasks[kind].append(asyncio.create_task(timed_call(chats[kind], f"question {i}", due)))
-    alone, latencies = [1e3 * np.array(await asyncio.gather(*calls)) for calls in tasks.values()]
+    start = time.perf_counter()
+    runs = [
+        timed_calls(chats["alone"], start, rate / ALONE_SHARE, seconds),
+        timed_calls(chats[scenario], start, rate, seconds),
+    ]
+    alone, latencies = [1e3 * np.array(run) for run in await asyncio.gather(*runs)]
     settled = latencies[int(rate * SETTLED_SECONDS) :]
     return {
         "p50 alone": float(np.median(alone)),
@@ -205,6 +206,16 @@ def losses_of(names: Sequence[str]) -> Iterator[float]:
     """Yield the predicted loss of each model: the first has the lowest."""
     for i, _ in enumerate(names):
         yield float(i)
+
+
+async def timed_calls(chat: Any, start: float, rate: float, seconds: float) -> list[float]:
+    """Send requests at a fixed rate, and return the seconds that each one takes."""
+    tasks = []
+    for i in range(int(rate * seconds)):
+        due = start + i / rate
+        await asyncio.sleep(max(due - time.perf_counter(), 0))
+        tasks.append(asyncio.create_task(timed_call(chat, f"question {i}", due)))
+    return await asyncio.gather(*tasks)
 
 
 async def timed_call(chat: Any, prompt: str, due: float) -> float:

@@ -50,7 +50,8 @@ class Attempts:
                 return attempts.record(name), answer
 
     Experts that cool down after failures are asked last, the one that is due first before the
-    others. An expert that the caller asks for by name is asked all the same.
+    others. So an expert that the caller asks for by name, the only one of its plan, is asked all
+    the same.
 
     Args:
         plan: What is asked, in which order.
@@ -108,9 +109,8 @@ class Attempts:
 
     def _ordered_names(self) -> Iterator[str]:
         """Yield the available experts in the order of the plan, then those that cool down."""
-        is_named = self.plan.reason_kind == "asked for"
         for name in self.plan.order():
-            if self._begin(name, forced=is_named):
+            if self._begin(name, forced=False):
                 yield name
             else:
                 self.cooling_down.append(name)
