@@ -118,14 +118,17 @@ _PAIRED_COLUMNS = [
 
 _PAIR_ROWS, _PAIR_COLUMNS = np.triu_indices(len(_PAIRED_COLUMNS))
 
+PAIRED_WIDTH, CHOICE_PRODUCTS_WIDTH = len(_PAIRED_COLUMNS), CHOICE_WIDTH + len(_PAIR_ROWS)
+
 _OPTION = re.compile(r"\n[ \t]{0,4}\(?([A-J])[.):] *([^\n]*)")
 _MIN_OPTIONS, _MAX_OPTIONS = 2, 10
 _CONTENT_WORD = re.compile(r"\w{4,}")
 _NUMERIC_OPTION = re.compile(r"[-+$]?\d")
-_DIGIT, _MATH_SYMBOL = re.compile(r"\d"), re.compile(r"[=+*^\\]")
+_MATH_SYMBOLS = "=+*^\\"
 _NEGATION = re.compile(r"\b(?:NOT|EXCEPT|LEAST|not true|incorrect)\b")
 _COMBINING_OPTION = re.compile(r"\b(?:above|none of|all of|both)\b", re.IGNORECASE)
-_STATEMENT = re.compile(r"\b(?:statement|true|false|wrong)\b", re.IGNORECASE)
+_STATEMENT_WORDS = ("statement", "true", "false", "wrong")
+_STATEMENT = re.compile(rf"\b(?:{'|'.join(_STATEMENT_WORDS)})\b", re.IGNORECASE)
 _LONG_WORD_LENGTH = 10  # letters; a word of this length is likely a technical term
 _OVERLAP_THRESHOLD = 0.4  # share of common words; options above it combine the same statements
 
@@ -250,10 +253,10 @@ class ChoiceScaler:
         Raises:
             InputError: there are more or fewer.
         """
-        if not len(self.pair_mean) == len(self.pair_std) == len(_PAIRED_COLUMNS):
+        if not len(self.pair_mean) == len(self.pair_std) == PAIRED_WIDTH:
             raise InputError(
                 f"{len(self.pair_mean)} means and {len(self.pair_std)} deviations; expected "
-                f"{len(_PAIRED_COLUMNS)} of each"
+                f"{PAIRED_WIDTH} of each"
             )
 
     def transform(self, numbers: Float32Array) -> Float32Array:
@@ -269,7 +272,7 @@ def add_pair_products(
     A product shows that two numbers are unusual together. So every number is first centered on its
     mean, and scaled. The features of prompts without options are zeros.
     """
-    features = np.zeros((len(numbers), CHOICE_WIDTH + len(_PAIR_ROWS)), np.float32)
+    features = np.zeros((len(numbers), CHOICE_PRODUCTS_WIDTH), np.float32)
     has_options = numbers[:, _CHOICE_COLUMNS.index("has_options")] > 0
     if has_options.any():
         choice_numbers = numbers[has_options]
@@ -393,14 +396,23 @@ def _choice_row(text: str) -> list[float]:
         max(overlap - _OVERLAP_THRESHOLD, 0.0),
         math.sqrt(len(question_words & set().union(*option_words))),
         float(bool(_COMBINING_OPTION.search(" ".join(options[-2:])))),
-        float(len(_STATEMENT.findall(text)) > 1),
+        float(_has_statements(text)),
         float(bool(_NEGATION.search(question))),
         float("of the following" in question),
         float(question.rstrip().endswith("?")),
-        math.sqrt(len(_DIGIT.findall(text))),
-        math.sqrt(len(_MATH_SYMBOL.findall(text))),
-        sum(len(word) >= _LONG_WORD_LENGTH for word in words) / (len(words) + 1),
+        math.sqrt(sum(text.count(char) for char in set(text) if char.isdecimal())),
+        math.sqrt(sum(map(text.count, _MATH_SYMBOLS))),
+        sum(map(_LONG_WORD_LENGTH.__le__, map(len, words))) / (len(words) + 1),
     ]
+
+
+def _has_statements(text: str) -> bool:
+    """Tell whether words such as "statement" or "true" occur more than once."""
+    if text.isascii():  # a search for words takes less time than a pattern
+        lowercase = text.lower()
+        if not any(word in lowercase for word in _STATEMENT_WORDS):
+            return False
+    return len(_STATEMENT.findall(text)) > 1
 
 
 def _log_lengths(question: str, options: Sequence[str]) -> list[float]:
