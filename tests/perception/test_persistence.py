@@ -178,7 +178,7 @@ def test_big_arrays_are_stored_in_half_precision_and_costs_in_single(learned, tm
     stored = load_file(tmp_path / WEIGHTS_FILE)
     assert stored["head.prototypes"].dtype == np.float16
     assert stored["forecasts.costs"].dtype == np.float32
-    np.testing.assert_allclose(load_perception(tmp_path).forecasts["costs"], rows * 1e-7, rtol=1e-6)
+    np.testing.assert_allclose(stored["forecasts.costs"], rows * 1e-7, rtol=1e-6)
 
 
 @pytest.mark.parametrize("part", ["metadata_prior", "observed_experts"])

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from tryage.errors import InputError, PersistenceError
+from tryage.perception.field_rules import Array, Either, Names, Number, Part, Parts, Sizes
 from tryage.perception.serialization import (
     deserialize,
     read_arrays,
@@ -40,11 +41,33 @@ class Tree:
     base: Leaf | None = None
 
 
+RULES = {
+    Leaf: {"table": Either(Array(None), Array(None, None)), "scale": Number()},
+    Tree: {
+        "leaves": Parts("leaves", Leaf),
+        "names": Names("names"),
+        "base": Either(Part(Leaf), or_none=True),
+    },
+}
+
+
+def read(data, arrays, rule=None):
+    return deserialize(data, "tree", arrays, rule or Part(Tree), RULES, Sizes({}))
+
+
+def tensor_file(dtype):
+    """Return a safetensors file of one number, of a type of one or two bytes."""
+    size = 2 if dtype == "BF16" else 1
+    entry = {"x": {"dtype": dtype, "shape": [1], "data_offsets": [0, size]}}
+    header = json.dumps(entry).encode()
+    return len(header).to_bytes(8, "little") + header + bytes(size)
+
+
 def test_nested_dataclasses_come_back_through_json():
     tree = Tree((Leaf(np.eye(2)), Leaf(np.ones(3), 0.5)), ("a", "b"))
     arrays = {}
     data = json.loads(json.dumps(serialize(tree, "tree", arrays)))
-    again = deserialize(data, arrays, (Tree, Leaf))
+    again = read(data, arrays)
     assert (again.names, again.base) == (("a", "b"), None)
     assert [leaf.scale for leaf in again.leaves] == [2.0, 0.5]
     np.testing.assert_array_equal(again.leaves[1].table, np.ones(3))
@@ -56,26 +79,38 @@ def test_an_array_that_two_parts_share_is_stored_once():
     arrays = {}
     data = serialize(Tree((shared, Leaf(shared.table)), (), shared), "tree", arrays)
     assert len(arrays) == 1
-    again = deserialize(data, arrays, (Tree, Leaf))
+    again = read(data, arrays)
     assert again.leaves[0].table is again.base.table
 
 
 @pytest.mark.parametrize(
-    "data",
+    ("data", "message"),
     [
-        {"array": "gone"},
-        {"kind": "Popen", "args": "ls"},
-        {"kind": "Leaf"},
-        {"kind": "Leaf", "table": 1, "color": "red"},
-        {"kind": "Leaf", "table": 1, "scale": -1},
-        {"kind": ["Leaf"]},
-        {"color": "red"},
-        None,
+        ({"array": "gone"}, "tree names 'gone', which is unknown or missing"),
+        ({"array": ["gone"]}, r"tree names \['gone'\]"),
+        ({"kind": "Popen", "args": "ls"}, "tree names 'Popen'"),
+        ({"kind": "Leaf"}, "missing 1 required"),
+        ({"kind": "Leaf", "table": {"array": "table"}, "color": "red"}, "tree names 'color'"),
+        ({"kind": "Leaf", "table": {"array": "table"}, "scale": -1}, "a scale below zero"),
+        ({"kind": "Leaf", "table": 1}, r"tree\.table is 1; expected \(any\) numbers"),
+        ({"kind": "Leaf", "table": {"array": "table"}}, "tree is a Leaf; expected Tree"),
+        ({"kind": ["Leaf"]}, "tree names"),
+        ({"color": "red"}, "tree names None"),
+        (None, "tree is None; expected Tree"),
+        ([{"kind": "Leaf"}], "missing 1 required"),
     ],
 )
-def test_data_that_describes_no_known_and_complete_class_is_refused(data):
-    with pytest.raises(PersistenceError, match="damaged"):
-        deserialize(data, {}, (Tree, Leaf))
+def test_data_that_describes_no_known_and_complete_class_is_refused(data, message):
+    with pytest.raises(InputError, match=message):
+        read(data, {"table": np.eye(2)})
+
+
+def test_data_of_too_many_levels_is_refused():
+    data = []
+    for _ in range(10_000):
+        data = [data]
+    with pytest.raises(InputError, match="tree: maximum recursion depth"):
+        read({"kind": "Leaf", "table": data}, {})
 
 
 def test_a_header_comes_back(tmp_path):
@@ -83,7 +118,18 @@ def test_a_header_comes_back(tmp_path):
     assert read_header(tmp_path / "h.json", "router", 2, FIELDS) == HEADER
 
 
-@pytest.mark.parametrize("content", [None, b"", b"nonsense", b"\xff\xfe\xff"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        None,
+        b"",
+        b"nonsense",
+        b"\xff\xfe\xff",
+        b"[" * 200_000,
+        b'{"format": 1' + b"0" * 5_000 + b"}",
+    ],
+    ids=["missing", "empty", "no JSON", "no UTF-8", "too many levels", "too many digits"],
+)
 def test_a_header_that_cannot_be_read_says_what_the_folder_should_hold(tmp_path, content):
     if content is not None:
         (tmp_path / "h.json").write_bytes(content)
@@ -115,7 +161,9 @@ def test_arrays_come_back_and_every_user_may_read_the_file(tmp_path):
     assert (tmp_path / "a.safetensors").stat().st_mode & stat.S_IROTH
 
 
-@pytest.mark.parametrize("content", [None, b"", b"nonsense"])
+@pytest.mark.parametrize(
+    "content", [None, b"", b"nonsense", tensor_file("BF16"), tensor_file("F8_E5M2")]
+)
 def test_arrays_that_cannot_be_read_are_a_persistence_error(tmp_path, content):
     if content is not None:
         (tmp_path / "a.safetensors").write_bytes(content)

@@ -206,7 +206,10 @@ def _digests(header: Mapping[str, Any]) -> dict[str, str]:
 
 def _is_inside(name: str) -> bool:
     path = PurePosixPath(name)
-    return bool(name) and not path.is_absolute() and ".." not in path.parts and "\\" not in name
+    has_odd_character = "\\" in name or "\0" in name
+    return (
+        bool(name) and not has_odd_character and not path.is_absolute() and ".." not in path.parts
+    )
 
 
 def _read_header(path: Path) -> dict[str, Any]:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 
-from tryage.errors import InputError, PersistenceError
+from tryage.errors import InputError, PerceptionError, PersistenceError
+from tryage.perception.field_rules import Array, Sizes, WholeNumber, check_field
 from tryage.perception.serialization import read_arrays, read_header, write_arrays, write_header
 from tryage.perception.tokenizer import PromptTokenizer, head_and_tail, read_tokenizer
 
@@ -31,6 +32,13 @@ ENCODER_FORMAT = 1
 BUNDLED_TRANSFORMER = Path(__file__).parent / "bundled_transformer"  # the accurate bundled encoder
 
 _TINY = np.finfo(np.float32).tiny
+
+MAX_LENGTH_RULE = WholeNumber(low=3, high=2**20)  # tokens, of which two may be special ones
+
+_TABLE_RULES = {
+    "table": Array("vocabulary", "embedding", kind=np.int8),
+    "scales": Array("vocabulary", low=0, high=float(np.finfo(np.float16).max)),
+}
 
 
 @runtime_checkable
@@ -131,11 +139,18 @@ class StaticEncoder(TokenizingEncoder):
 
         Raises:
             InputError: a single string, or something that is not text, was given.
+            PerceptionError: the tokenizer does not belong to the table.
         """
         sums = np.zeros((len(prompts), self.dim), np.float32)
         # One small gather per prompt stays in the cache: it is ten times as fast as one reduceat.
         for row, ids in enumerate(self._tokenizer.ids(prompts)):
-            embeddings = self._embeddings.take(head_and_tail(ids, self._max_length), 0)
+            try:
+                embeddings = self._embeddings.take(head_and_tail(ids, self._max_length), 0)
+            except IndexError as error:  # looking for the greatest id would slow down each start
+                raise PerceptionError(
+                    f"The tokenizer knows more tokens than the table of the encoder: {error}. "
+                    "The files do not belong together; save or download the router again."
+                ) from error
             np.add.reduce(embeddings, 0, out=sums[row])
         lengths = np.sqrt(np.einsum("ij,ij->i", sums, sums))
         sums /= np.maximum(lengths, _TINY)[:, None]
@@ -154,11 +169,15 @@ class StaticEncoder(TokenizingEncoder):
 
         Raises:
             PersistenceError: a file is missing or damaged.
+            InputError: a number or a shape in a file is impossible.
         """
         header = read_encoder_header(folder, {"max_length": int})
-        arrays = read_arrays(folder / TABLE_FILE, "encoder")
-        if not {"table", "scales"} <= arrays.keys():
+        arrays, sizes = read_arrays(folder / TABLE_FILE, "encoder"), Sizes({}, ("embedding",))
+        if not _TABLE_RULES.keys() <= arrays.keys():
             raise PersistenceError(f"{folder / TABLE_FILE} is damaged: it lacks an array")
+        for name, rule in _TABLE_RULES.items():
+            check_field(name, arrays[name], rule, sizes)
+        check_field("max_length", header["max_length"], MAX_LENGTH_RULE, sizes)
         tokenizer = read_tokenizer(folder / TOKENIZER_FILE)
         return cls(arrays["table"], arrays["scales"], tokenizer, header["max_length"])
 

@@ -7,10 +7,36 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tryage.errors import PerceptionError, PersistenceError
+from tryage.errors import InputError, PerceptionError, PersistenceError
 from tryage.perception.abilities import Abilities, Gaussian, LogGapLink, LogitLink, SoftThreshold
 from tryage.perception.encoder import StaticEncoder, read_encoder_header
-from tryage.perception.features import ChoiceScaler, FeatureExtractor, FeatureScaler, TfidfSvd
+from tryage.perception.features import (
+    CHOICE_PRODUCTS_WIDTH,
+    PAIRED_WIDTH,
+    SURFACE_WIDTH,
+    TOOL_SCHEMA_WIDTH,
+    ChoiceScaler,
+    FeatureExtractor,
+    FeatureScaler,
+    TfidfSvd,
+)
+from tryage.perception.field_rules import (
+    MAX_MAGNITUDE,
+    MIN_POSITIVE,
+    Array,
+    Either,
+    Index,
+    Interval,
+    Names,
+    Number,
+    Part,
+    Parts,
+    Size,
+    Sizes,
+    check_field,
+    is_number,
+    show,
+)
 from tryage.perception.head import (
     CategoryClassifier,
     CategoryMeans,
@@ -19,7 +45,8 @@ from tryage.perception.head import (
     RidgeRegression,
     ZeroEstimator,
 )
-from tryage.perception.metadata_prior import MetadataPrior, MetadataScaler
+from tryage.perception.metadata import BINARY_FEATURES, NUMERIC_FEATURES
+from tryage.perception.metadata_prior import N_INPUTS, MetadataPrior, MetadataScaler
 from tryage.perception.migration import migrate_perception
 from tryage.perception.model import LearnedPerception
 from tryage.perception.serialization import (
@@ -35,11 +62,11 @@ from tryage.perception.unmeasured import ObservedExperts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from types import UnionType
 
     from numpy.typing import NDArray
 
     from tryage.perception.encoder import Encoder
+    from tryage.perception.field_rules import Dimension, FieldRules
     from tryage.perception.serialization import ArrayDict
 
 FORMAT = 2
@@ -49,29 +76,127 @@ HEADER_FILE, WEIGHTS_FILE, ENCODER_FOLDER = "perception.json", "perception.safet
 _HEADER_FIELDS = {"format": int, "experts": list, "report": dict}
 
 # Keys of the header, attributes of LearnedPerception and arguments of its constructor.
-_REQUIRED_PARTS: dict[str, type | UnionType] = {
-    "feature_extractor": FeatureExtractor,
-    "head": Head,
-    "abilities": Abilities,
-    "soft_threshold": SoftThreshold,
-    "link": LogitLink | LogGapLink,
+_REQUIRED_PARTS = {
+    "feature_extractor": Part(FeatureExtractor),
+    "head": Part(Head),
+    "abilities": Part(Abilities),
+    "soft_threshold": Part(SoftThreshold),
+    "link": Part(LogitLink, LogGapLink),
 }
 
 # Files that are older than the prior from metadata lack these two.
-_OPTIONAL_PARTS: dict[str, type] = {
-    "metadata_prior": MetadataPrior,
-    "observed_experts": ObservedExperts,
+_OPTIONAL_PARTS = {
+    "metadata_prior": Part(MetadataPrior),
+    "observed_experts": Part(ObservedExperts),
 }
 
 _FORECAST_PREFIX = "forecasts."
+_FORECAST = Array("categories", "experts", allow_nan=True)
 
-_SAVED_CLASSES: tuple[type, ...] = (
-    *(FeatureExtractor, TfidfSvd, FeatureScaler, ChoiceScaler),
-    *(Head, CategoryClassifier),
-    *(ZeroEstimator, CategoryMeans, KernelRegression, RidgeRegression),
-    *(Abilities, Gaussian, SoftThreshold, LogitLink, LogGapLink),
-    *(MetadataPrior, MetadataScaler, ObservedExperts),
-)
+# Words, a number, options and a function: a prompt that has features of all kinds.
+_PROBE = 'Which number is 2 + 2?\n[{"name": "add", "parameters": {}}]\nA. three\nB. four'
+
+_POSITION = ("rank", 1)  # the size of [1, g(phi(z))]
+_N_NUMBERS = len(NUMERIC_FEATURES)
+_EFFECT = ("groups", 1 + len(BINARY_FEATURES))
+_COEFFICIENT = ("groups", N_INPUTS + 1 + len(BINARY_FEATURES))
+
+_NONEMPTY = ("experts", "categories", "prototypes", "estimators", "knots", "embedding")
+
+
+def _covariances(*dimensions: Dimension) -> Array:
+    return Array(*dimensions, low=-(MAX_MAGNITUDE**2), high=MAX_MAGNITUDE**2)
+
+
+def _scaler(width: int) -> Part:
+    return Part(FeatureScaler, mean=Array(width), std=Array(width))
+
+
+# What the fields of saved classes may hold; a class without a line here is never built.
+FIELD_RULES: FieldRules = {
+    FeatureExtractor: {
+        "tfidf": Part(TfidfSvd),
+        "surface_scaler": _scaler(SURFACE_WIDTH),
+        "tool_schema_scaler": _scaler(TOOL_SCHEMA_WIDTH),
+        "choice_scaler": Either(Part(ChoiceScaler), or_none=True),
+    },
+    TfidfSvd: {
+        "token_ids": Array("words", kind=np.int32, low=0, increasing=True),
+        "idf": Array("words"),
+        "projection": Array("words", "word_features"),
+    },
+    FeatureScaler: {
+        "mean": Array(None),
+        "std": Array(None, low=MIN_POSITIVE),
+        "scale": Number(),
+    },
+    ChoiceScaler: {
+        "pair_mean": Array(PAIRED_WIDTH),
+        "pair_std": Array(PAIRED_WIDTH, low=MIN_POSITIVE),
+        "scaler": _scaler(CHOICE_PRODUCTS_WIDTH),
+    },
+    Head: {
+        "category_classifier": Part(CategoryClassifier),
+        "prototypes": Array("prototypes", "features"),
+        "estimators": Parts(
+            "estimators", ZeroEstimator, CategoryMeans, KernelRegression, RidgeRegression
+        ),
+        "weights": Array("estimators"),
+        "gain": Array("rank"),
+    },
+    CategoryClassifier: {
+        "names": Names("categories"),
+        "slope": Array("features", "categories"),
+        "intercept": Array("categories"),
+    },
+    ZeroEstimator: {"rank": Size("rank")},
+    CategoryMeans: {"positions": Array("categories", "rank")},
+    KernelRegression: {
+        "positions": Array("prototypes", "rank"),
+        "counts": Array("prototypes", low=MIN_POSITIVE),
+        "bandwidth": Number(low=MIN_POSITIVE),
+        "shrinkage": Number(low=0),
+        "base": Either(Part(CategoryMeans), or_none=True),
+    },
+    RidgeRegression: {
+        "slope": Array("features", "rank"),
+        "category_slope": Array("categories", "rank"),
+        "intercept": Array("rank"),
+    },
+    Abilities: {
+        "means": Array("experts", _POSITION),
+        "covariances": _covariances("experts", _POSITION, _POSITION),
+        "prior": Part(Gaussian),
+        "noise": Number(low=MIN_POSITIVE, high=MAX_MAGNITUDE**2),
+    },
+    Gaussian: {"mean": Array(_POSITION), "covariance": _covariances(_POSITION, _POSITION)},
+    SoftThreshold: {"incumbent": Index("experts"), "margin": Number()},
+    LogitLink: {"intercept": Number(), "slope": Number()},
+    LogGapLink: {
+        "scale": Number(low=MIN_POSITIVE),
+        "knots_x": Array("knots", increasing=True, high=1e3 * MAX_MAGNITUDE),
+        "knots_y": Array("knots", high=1e3 * MAX_MAGNITUDE),
+        "loss_range": Either(Interval(), or_none=True),
+    },
+    MetadataPrior: {
+        "scaler": Part(MetadataScaler),
+        "groups": Names("groups"),
+        "group_frequencies": Array("groups"),
+        "slopes": Array(N_INPUTS, _POSITION),
+        "effects": Array(_EFFECT, _POSITION),
+        "coefficient_covariance": Array(_COEFFICIENT, _COEFFICIENT),
+        "residual_covariance": _covariances(_POSITION, _POSITION),
+        "unseen_group_variances": Array(3),
+        "missing_value_covariance": Array(_N_NUMBERS, _N_NUMBERS),
+    },
+    MetadataScaler: {
+        "mean": Array(_N_NUMBERS),
+        "std": Array(_N_NUMBERS, low=MIN_POSITIVE, high=np.inf),  # infinite if it does not vary
+        "lower": Array(_N_NUMBERS),
+        "upper": Array(_N_NUMBERS),
+    },
+    ObservedExperts: {"names": Names("experts"), "abilities": Part(Abilities)},
+}
 
 # Sums of numbers of very different size, and USD: a millionth of a dollar must not become zero.
 _FLOAT32_PREFIXES = ("abilities.covariances", _FORECAST_PREFIX)
@@ -114,22 +239,58 @@ def load_perception(folder: Path) -> LearnedPerception:
     header = read_header(folder / HEADER_FILE, "perception", FORMAT, _HEADER_FIELDS)
     saved_arrays = read_arrays(folder / WEIGHTS_FILE, "perception")
     arrays = {name: _upcast(array) for name, array in saved_arrays.items()}
-    if header["format"] < FORMAT:
-        header, arrays = migrate_perception(header, arrays)
-    names = [*_REQUIRED_PARTS, *(name for name in _OPTIONAL_PARTS if name in header)]
-    parts = {name: _load_part(folder, header, name, arrays) for name in names}
+    encoder = load_encoder(folder / ENCODER_FOLDER)
+    try:
+        if header["format"] < FORMAT:
+            header, arrays = migrate_perception(header, arrays)
+        perception = _build_perception(header, arrays, encoder)
+    except (InputError, PerceptionError, RecursionError) as error:
+        raise PersistenceError(f"{folder / HEADER_FILE} is damaged: {error}") from error
+    _check_prediction(perception, folder)
+    return perception
+
+
+def _build_perception(
+    header: Mapping[str, Any], arrays: ArrayDict, encoder: Encoder
+) -> LearnedPerception:
+    sizes = Sizes({"embedding": encoder.dim}, _NONEMPTY)
+    check_field("experts", header["experts"], Names("experts"), sizes)
+    parts = {}
+    for name, rule in (_REQUIRED_PARTS | _OPTIONAL_PARTS).items():
+        if name in _REQUIRED_PARTS or name in header:
+            # Unmeasured experts that were observed have abilities of the same rank.
+            own_sizes = sizes.without("experts") if name == "observed_experts" else sizes
+            data = header.get(name)
+            parts[name] = deserialize(data, name, arrays, rule, FIELD_RULES, own_sizes)
+        if name == "feature_extractor":
+            sizes["features"] = _n_features(encoder, parts[name])
     forecasts = {
         name.removeprefix(_FORECAST_PREFIX): table
         for name, table in arrays.items()
         if name.startswith(_FORECAST_PREFIX)
     }
-    encoder = load_encoder(folder / ENCODER_FOLDER)
-    try:
-        return LearnedPerception(
-            header["experts"], encoder, **parts, forecasts=forecasts, report=header["report"]
+    for name, table in forecasts.items():
+        check_field(f"{_FORECAST_PREFIX}{name}", table, _FORECAST, sizes)
+    if not all(map(is_number, header["report"].values())):
+        raise InputError(f"the report is {show(header['report'])}; expected numbers")
+    return LearnedPerception(
+        header["experts"], encoder, **parts, forecasts=forecasts, report=header["report"]
+    )
+
+
+def _n_features(encoder: Encoder, extractor: FeatureExtractor) -> int:
+    width = encoder.dim + extractor.tfidf.width + SURFACE_WIDTH + TOOL_SCHEMA_WIDTH
+    return width + (CHOICE_PRODUCTS_WIDTH if extractor.choice_scaler is not None else 0)
+
+
+def _check_prediction(perception: LearnedPerception, folder: Path) -> None:
+    """Predict once, because numbers that are fine one by one may overflow together."""
+    with np.errstate(all="ignore"):
+        prediction = perception.predict([_PROBE])
+    if not (np.isfinite(prediction.losses).all() and np.isfinite(prediction.std).all()):
+        raise PersistenceError(
+            f"{folder / WEIGHTS_FILE} is damaged: its numbers predict a loss that is not finite"
         )
-    except PerceptionError as error:
-        raise PersistenceError(f"{folder / HEADER_FILE} is damaged: {error}") from error
 
 
 def load_encoder(folder: str | Path) -> Encoder:
@@ -145,17 +306,10 @@ def load_encoder(folder: str | Path) -> Encoder:
         raise PersistenceError(
             f"{folder} holds an encoder of kind {kind!r}; known kinds: {known_kinds}"
         )
-    return _ENCODER_CLASSES[kind].load(folder)
-
-
-def _load_part(folder: Path, header: Mapping[str, Any], name: str, arrays: ArrayDict) -> Any:  # noqa: ANN401 - of the class that the two tables of parts name
-    part = deserialize(header.get(name), arrays, _SAVED_CLASSES)
-    if not isinstance(part, (_REQUIRED_PARTS | _OPTIONAL_PARTS)[name]):
-        raise PersistenceError(
-            f"{folder / HEADER_FILE} is damaged: {name!r} is a {type(part).__name__}; "
-            "save the perception again"
-        )
-    return part
+    try:
+        return _ENCODER_CLASSES[kind].load(folder)
+    except InputError as error:
+        raise PersistenceError(f"the encoder in {folder} is damaged: {error}") from error
 
 
 def _round_for_storage(name: str, array: NDArray[Any]) -> NDArray[Any]:

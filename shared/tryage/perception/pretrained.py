@@ -11,6 +11,7 @@ from tryage.core.library import Library
 from tryage.core.preferences import Preferences
 from tryage.errors import InputError, PersistenceError
 from tryage.perception.atomic_write import checked_folder, replace_folder
+from tryage.perception.field_rules import Names, Sizes, check_field
 from tryage.perception.model import LearnedPerception
 from tryage.perception.persistence import load_perception, save_perception
 from tryage.perception.serialization import read_header, write_header
@@ -152,19 +153,19 @@ def load_router_parts(folder: Path, constraints: Mapping[str, Constraint]) -> di
 
 def _read_router_parts(folder: Path, constraints: Mapping[str, Constraint]) -> dict[str, Any]:
     header = read_header(folder / ROUTER_FILE, "router", FORMAT, _HEADER_FIELDS)
+    try:
+        check_field("constraints", header["constraints"], Names("constraints"), Sizes({}))
+        library = Library.from_dicts(header["library"])
+        preferences = Preferences.from_dict(header["preferences"])
+    except (InputError, RecursionError) as error:  # metadata may be nested
+        raise damaged_router(folder, error) from error
     if missing_constraints := sorted(set(header["constraints"]) - set(constraints)):
         raise PersistenceError(
             f"the router in {folder} has constraints of its own, {missing_constraints}: "
             "give them again, as from_pretrained(..., constraints={name: function})"
         )
-    perception = load_perception(folder)
-    try:
-        library = Library.from_dicts(header["library"])
-        preferences = Preferences.from_dict(header["preferences"])
-    except InputError as error:
-        raise damaged_router(folder, error) from error
     return {
-        "perception": perception,
+        "perception": load_perception(folder),
         "library": library,
         "preferences": preferences,
         "constraints": constraints,
@@ -231,7 +232,7 @@ def resolve_folder(
     return download_folder(name_or_path, **hub_options)
 
 
-def damaged_router(folder: Path, error: InputError) -> PersistenceError:
+def damaged_router(folder: Path, error: Exception) -> PersistenceError:
     """Return the error for a folder whose header does not describe a valid router."""
     return PersistenceError(f"{folder / ROUTER_FILE} is damaged: {error}")
 

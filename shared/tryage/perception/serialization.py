@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -13,13 +13,19 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
 from tryage.errors import InputError, PersistenceError
+from tryage.perception.field_rules import check_field, show
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tryage.perception.field_rules import FieldRules, Rule, Sizes
+
 ArrayDict: TypeAlias = dict[str, NDArray[Any]]
 
 FieldTypes: TypeAlias = Mapping[str, type | tuple[type, ...]]
+
+# What safetensors raises for types of numbers that numpy does not have, such as bfloat16.
+_UNKNOWN_DTYPE_ERRORS = (AttributeError, KeyError, TypeError)
 
 _MISSING = object()  # not None, which a header may hold as a value
 
@@ -40,7 +46,7 @@ def read_header(
     """
     try:
         content = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # too many levels of brackets
         raise PersistenceError(f"{path.parent} holds no readable {artifact}: {error}") from error
     header = content if isinstance(content, dict) else {}
     version = header.get("format")
@@ -70,7 +76,7 @@ def read_arrays(path: Path, artifact: str) -> ArrayDict:
     """
     try:
         return load_file(path)
-    except (OSError, SafetensorError) as error:
+    except (OSError, SafetensorError, *_UNKNOWN_DTYPE_ERRORS) as error:
         problem = f"{path.name} is missing or damaged: {error}"
         raise PersistenceError(f"{path.parent} holds no readable {artifact}: {problem}") from error
 
@@ -97,29 +103,47 @@ def serialize(value: object, name: str, arrays: ArrayDict) -> Any:  # noqa: ANN4
     return value
 
 
-def deserialize(data: Any, arrays: Mapping[str, NDArray[Any]], classes: Iterable[type]) -> Any:  # noqa: ANN401 - the inverse of serialize
-    """Return the dataclass that `serialize` received; only `classes` are built.
+def deserialize(  # noqa: PLR0913 - a part, its place and what it may hold
+    data: Any,  # noqa: ANN401 - any JSON value
+    name: str,
+    arrays: Mapping[str, NDArray[Any]],
+    rule: Rule,
+    rules: FieldRules,
+    sizes: Sizes,
+) -> Any:  # noqa: ANN401 - the inverse of serialize
+    """Return the dataclass that `serialize` received under a name, if it fits `rule`.
+
+    Only classes that have `rules` are built, after the values of their fields were checked. `sizes`
+    are those of the arrays so far; this adds those of the arrays in `data`.
 
     Raises:
-        PersistenceError: `data` names an unknown class or array, or is not a saved dataclass.
+        InputError: a class, a field or an array is unknown or missing, or a value does not fit.
     """
-    classes_by_name = {kind.__name__: kind for kind in classes}
+    classes_by_name = {kind.__name__: kind for kind in rules}
 
-    def build(part: Any) -> Any:  # noqa: ANN401 - any JSON value
+    def build(part: Any, path: str) -> Any:  # noqa: ANN401 - any JSON value
         if isinstance(part, list):
-            return tuple(build(item) for item in part)
+            return tuple(build(item, f"{path}.{i}") for i, item in enumerate(part))
         if not isinstance(part, dict):
             return part
         if "array" in part:
-            return arrays[part["array"]]
-        field_values = {key: build(v) for key, v in part.items() if key != "kind"}
-        return classes_by_name[part["kind"]](**field_values)
+            return _look_up(arrays, part["array"], path)
+        part_class = _look_up(classes_by_name, part.get("kind"), path)
+        values = {key: build(v, f"{path}.{key}") for key, v in part.items() if key != "kind"}
+        for key, value in values.items():
+            check_field(f"{path}.{key}", value, _look_up(rules[part_class], key, path), sizes)
+        return part_class(**values)
 
-    if not isinstance(data, dict):
-        raise PersistenceError(f"the saved files are damaged: a part of them is {data!r:.40}")
     try:
-        return build(data)
-    except KeyError as error:
-        raise PersistenceError(f"the saved files are damaged: {error} is unknown") from error
-    except (TypeError, InputError) as error:
-        raise PersistenceError(f"the saved files are damaged: {error}") from error
+        value = build(data, name)
+    except (TypeError, RecursionError) as error:  # a field is missing, or there are too many levels
+        raise InputError(f"{name}: {error}") from error
+    check_field(name, value, rule, sizes)
+    return value
+
+
+def _look_up(table: Mapping[str, Any], key: Any, path: str) -> Any:  # noqa: ANN401 - any JSON value
+    """Return what a saved file names: an array, a class, or the rule of a field."""
+    if not isinstance(key, str) or key not in table:
+        raise InputError(f"{path} names {show(key)}, which is unknown or missing")
+    return table[key]

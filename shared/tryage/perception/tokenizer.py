@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 import numpy as np
 from tokenizers import Tokenizer
 
-from tryage.errors import InputError, PersistenceError
+from tryage.errors import InputError, PerceptionError, PersistenceError
 from tryage.perception.excerpt import excerpt
 from tryage.perception.wordwise import WordTokenizer, is_wordwise
 
@@ -25,6 +24,8 @@ BATCH_SIZE = 1_024  # texts
 # Texts that take less time one after the other than by a pool of threads: by the tokenizer, and by
 # the shortcut for one that reads word by word.
 SMALL_BATCH, SMALL_WORDWISE_BATCH = 8, 64
+
+_MAX_FILE_BYTES = 2**26  # the tokenizers of language models for all languages have half of that
 
 
 class PromptTokenizer:
@@ -49,11 +50,15 @@ class PromptTokenizer:
         return PromptTokenizer, (self.tokenizer,)
 
     def ids(self, prompts: Sequence[str]) -> list[Int64Array]:
-        """Return the token ids of each prompt's excerpt, without special tokens."""
+        """Return the token ids of each prompt's excerpt, without special tokens.
+
+        Raises:
+            PerceptionError: the tokenizer fails; its file is damaged.
+        """
         texts = clean_prompts(prompts)
         last_texts, ids = self._last_call  # read both at once: another thread may replace them
         if texts != last_texts:
-            ids = self._encode(texts)
+            ids = self._encode_or_raise(texts)
             self._last_call = (texts, ids)
         return ids
 
@@ -62,6 +67,17 @@ class PromptTokenizer:
         counts = [len(ids) for ids in self.ids(prompts)]
         scale = [max(len(prompt), 1) / max(len(excerpt(prompt)), 1) for prompt in prompts]
         return np.rint(np.multiply(counts, scale)).astype(np.int64)
+
+    def _encode_or_raise(self, texts: Sequence[str]) -> list[Int64Array]:
+        try:
+            return self._encode(texts)
+        except BaseException as error:
+            if not _is_of_tokenizers(error):
+                raise
+            raise PerceptionError(
+                f"The tokenizer of the encoder has failed: {error}. Its file is damaged, or lacks "
+                "a token for unknown words; save or download the router again."
+            ) from error
 
     def _encode(self, texts: Sequence[str]) -> list[Int64Array]:
         if self._word_tokenizer is not None and len(texts) <= SMALL_WORDWISE_BATCH:
@@ -106,11 +122,28 @@ def read_tokenizer(path: Path) -> Tokenizer:
     """Read a `tokenizer.json`.
 
     Raises:
-        PersistenceError: it is missing or damaged.
+        PersistenceError: it is missing, damaged, or larger than any tokenizer.
     """
     try:
-        text = path.read_text("utf-8")
-        json.loads(text)  # for a damaged file tokenizers would raise a bare Exception
+        size = path.stat().st_size
+        text = path.read_text("utf-8") if size <= _MAX_FILE_BYTES else ""
     except (OSError, ValueError) as error:
         raise PersistenceError(f"{path} is missing or damaged: {error}") from error
-    return Tokenizer.from_str(text)
+    if size > _MAX_FILE_BYTES:
+        raise PersistenceError(
+            f"{path} has {size:,} bytes; a tokenizer has at most {_MAX_FILE_BYTES:,}"
+        )
+    try:
+        return Tokenizer.from_str(text)
+    except BaseException as error:
+        if not _is_of_tokenizers(error):
+            raise
+        raise PersistenceError(f"{path} is missing or damaged: {error}") from error
+
+
+def _is_of_tokenizers(error: BaseException) -> bool:
+    """Tell whether the tokenizers package has failed.
+
+    It raises `Exception` itself, or where its Rust code panics a class that is no `Exception`.
+    """
+    return type(error) is Exception or type(error).__name__ == "PanicException"

@@ -6,8 +6,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tryage.errors import PersistenceError
+import numpy as np
+
+from tryage.errors import InputError, PersistenceError
 from tryage.perception.atomic_write import checked_folder, replace_folder
+from tryage.perception.field_rules import Array, Either, Names, Number, Part, Sizes, check_field
 from tryage.perception.migration import rename_fields
 from tryage.perception.persistence import load_encoder
 from tryage.perception.serialization import (
@@ -18,10 +21,18 @@ from tryage.perception.serialization import (
     write_arrays,
     write_header,
 )
-from tryage.tools.matching import Feedback, ToolMatcher
+from tryage.tools.bm25 import N_LEXICAL_FEATURES
+from tryage.tools.matching import (
+    N_NEEDED_FEATURES,
+    Feedback,
+    ToolMatcher,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from tryage.perception.encoder import Encoder
+    from tryage.perception.field_rules import FieldRules
     from tryage.perception.migration import ClassNames
     from tryage.perception.serialization import ArrayDict
 
@@ -32,6 +43,25 @@ BUNDLED_FOLDER = Path(__file__).parent / "bundled"  # without an encoder: it use
 HEADER_FILE, WEIGHTS_FILE, CARD_FILE = "ranker.json", "ranker.safetensors", "README.md"
 
 _HEADER_FIELDS: dict[str, type | tuple[type, ...]] = {"format": int, "fit": dict, "taught": list}
+
+# What the fields of a matcher may hold; the first rankers knew two features of usefulness.
+FIELD_RULES: FieldRules = {
+    ToolMatcher: {
+        "query_map": Array("embedding", "embedding"),
+        "tool_map": Array("embedding", "embedding"),
+        "argument_weight": Number(),
+        "cosine_scale": Number(),
+        "lexical_weights": Array(N_LEXICAL_FEATURES),
+        "clause_weight": Number(),
+        "usefulness_coef": Either(Array(3), Array(5)),
+        "needed_coef": Array(1 + N_NEEDED_FEATURES),
+        "seen_fingerprints": Array("seen", kind=np.uint64, low=0, high=np.inf),
+        "seen_penalty": Number(),
+        "unseen_lexical_weights": Either(Array(N_LEXICAL_FEATURES), or_none=True),
+        "background": Either(Array("background", "embedding", kind=np.int8), or_none=True),
+        "topic_coef": Either(Array(2), or_none=True),
+    }
+}
 
 # Literals on purpose: a later rename of a field must not change what format 1 means.
 _FORMAT_1: ClassNames = {
@@ -132,18 +162,32 @@ def load_ranker_parts(folder: Path, encoder_folder: Path) -> dict[str, Any]:
 def _read_ranker_parts(folder: Path, encoder_folder: Path) -> dict[str, Any]:
     header = read_header(folder / HEADER_FILE, "tool ranker", FORMAT, _HEADER_FIELDS)
     arrays = read_arrays(folder / WEIGHTS_FILE, "tool ranker")
-    matcher_data = header["fit"]
-    if header["format"] == 1:
-        matcher_data = rename_fields(matcher_data, _FORMAT_1)
-    matcher = deserialize(matcher_data, arrays, (ToolMatcher,))
-    keys = {name: _feedback_key(i) for i, name in enumerate(header["taught"])}
-    if not isinstance(matcher, ToolMatcher) or not arrays.keys() >= set(keys.values()):
-        raise PersistenceError(f"{folder / HEADER_FILE} is damaged; save the tool ranker again")
-    return {
-        "encoder": load_encoder(encoder_folder),
-        "matcher": matcher,
-        "feedback": Feedback({name: arrays[key] for name, key in keys.items()}),
-    }
+    encoder = load_encoder(encoder_folder)
+    sizes = Sizes({"embedding": encoder.dim})
+    try:
+        matcher = deserialize(
+            _matcher_data(header), "fit", arrays, Part(ToolMatcher), FIELD_RULES, sizes
+        )
+        feedback = _read_feedback(header["taught"], arrays, sizes)
+    except (InputError, RecursionError) as error:
+        raise PersistenceError(
+            f"{folder / HEADER_FILE} is damaged: {error}; save the tool ranker again"
+        ) from error
+    return {"encoder": encoder, "matcher": matcher, "feedback": feedback}
+
+
+def _matcher_data(header: Mapping[str, Any]) -> Any:  # noqa: ANN401 - any JSON value
+    """Return the saved matcher with the names of today."""
+    fit = header["fit"]
+    return rename_fields(fit, _FORMAT_1) if header["format"] == 1 else fit
+
+
+def _read_feedback(names: Sequence[str], arrays: ArrayDict, sizes: Sizes) -> Feedback:
+    check_field("taught", names, Names("taught"), sizes)
+    keys = [_feedback_key(i) for i in range(len(names))]
+    for key in keys:
+        check_field(key, arrays.get(key), Array("embedding"), sizes)
+    return Feedback({name: arrays[key] for name, key in zip(names, keys, strict=True)})
 
 
 def _feedback_key(index: int) -> str:
