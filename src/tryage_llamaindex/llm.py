@@ -60,8 +60,9 @@ class TryageLLM(LLMChatMixin, ToolChatMixin, StructuredPredictMixin, RoutingFiel
     next in the ranking answers.
 
     The user's query is routed. The template of a query engine and the text that it retrieved do not
-    influence the choice. Each call takes the keyword arguments `tryage_preferences` and
-    `tryage_model`.
+    influence the choice. Each call takes the keyword arguments `tryage_preferences`,
+    `tryage_model`, `tryage_query`, `tryage_sticky` and `tryage_deadline`; `using` sets them for all
+    calls in a block.
 
     Example:
         `Settings.llm = TryageLLM.from_llms([OpenAI("gpt-4o-mini"), Anthropic("claude-sonnet-4")])`

@@ -196,6 +196,26 @@ async def test_the_records_of_a_block_come_in_the_order_of_the_answers(llm, smal
     assert inner_records == records[1:2]
 
 
+@pytest.mark.parametrize("asynchronous", [True, False])
+async def test_the_deadline_of_a_block_leaves_time_for_the_next_llm(router, big, asynchronous):
+    release = threading.Event()
+
+    class Hanging(ScriptedLLM):
+        def chat(self, messages, **kwargs):
+            release.wait(60)
+            return super().chat(messages, **kwargs)
+
+        async def achat(self, messages, **kwargs):
+            await asyncio.sleep(60)
+            return await super().achat(messages, **kwargs)
+
+    llm = TryageLLM(llms={"small": Hanging(), "big": big}, router=router)
+    with llm.using(deadline=1.0) as records:
+        assert (await aask(llm) if asynchronous else ask(llm)) == BIG
+    release.set()
+    assert "AttemptTimeoutError" in records[0]["failed"]["small"]
+
+
 def test_a_generator_that_ends_in_another_context_leaves_no_error(llm):
     def stream():
         with llm.using(model="big"):
