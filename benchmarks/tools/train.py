@@ -37,7 +37,8 @@ def main() -> None:
     episodes = [episode for part in (*sets.values(), subjects) for episode in part]
     encoder, checkpoint = load_encoder(BUNDLED_FOLDER / "encoder"), Path("build/tools")
     ranker = fit_ranker(episodes, encoder, config=CONFIG, checkpoint=checkpoint)
-    matcher = calibrate_topics(ranker.matcher, encoder, background(rng), topic_episodes(sets, rng))
+    topics = topic_episodes({"mmlu": questions, **sets}, rng)
+    matcher = calibrate_topics(ranker.matcher, encoder, background(rng), topics)
     save_matcher(matcher, ranker.feedback, options.out)
     print(f"Saved to {options.out}: learned from {len(episodes):,} queries.")
 

@@ -59,7 +59,8 @@ class TryageToolSelectorMiddleware(AgentMiddleware[ToolState, Any, Any]):
 
     Args:
         ranker: Ranks tools for a query; None is the bundled one.
-        k: At most this many tools are chosen; None chooses all that are probably useful.
+        k: At most this many tools are chosen; None chooses those that are of use with a probability
+            of at least a third, and at least one.
         max_tools: The name of `k` in LangChain's `LLMToolSelectorMiddleware`.
         always_include: Names of tools that the model always sees.
         known: What the schemas do not say about your tools: `Tool`s with cost, latency, risk and

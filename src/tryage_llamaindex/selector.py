@@ -69,7 +69,9 @@ class TryageSelector(BaseSelector):
         router: Has an expert for every choice.
         preferences: Weights and requirements of every query.
         ranker: Ranks by descriptions; None is the bundled one.
-        k: How many choices are selected; None selects those that are more likely of use than not.
+        k: How many choices are selected; None selects those that are of use with a probability of
+            at least a third (with a router, those that are more likely right than not), and at
+            least one.
         default: The choice, by index or name, for queries for which no choice can be selected.
         abstain_below: Select no choice, or the default, if the probability that any choice is of
             use is below this. Not with a router: some expert always answers.

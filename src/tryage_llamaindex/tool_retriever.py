@@ -31,8 +31,8 @@ class TryageToolRetriever(ObjectRetriever[BaseTool]):
     Args:
         tools: The agent's tools.
         ranker: Predicts which tool serves which query; None is the bundled one.
-        k: The largest number of chosen tools; None chooses those that are more likely of use than
-            not.
+        k: The largest number of chosen tools; None chooses those that are of use with a probability
+            of at least a third, and at least one.
         always_include: Names of tools that are always retrieved, after the chosen ones.
         known: `Tool`s with the cost, latency, risk and permissions of your tools, by name: no
             schema holds these.

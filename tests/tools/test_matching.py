@@ -9,7 +9,14 @@ import pytest
 
 from tryage.errors import InputError, NoExpertError
 from tryage.tools import Tool, ToolRanker
-from tryage.tools.matching import Feedback, margins, split_clauses, tool_fingerprints
+from tryage.tools.matching import (
+    Feedback,
+    QueryScores,
+    margins,
+    split_clauses,
+    tool_fingerprints,
+    usefulness_features,
+)
 
 SEEN = Tool("weather_forecast", "Weather of the coming days")
 UNSEEN = Tool("weather_report", "Weather of the coming days")
@@ -142,7 +149,9 @@ def test_margins_are_over_the_best_of_the_others():
 def test_probabilities_of_extreme_scores_are_0_and_1(matcher):
     steep = replace(matcher, usefulness_coef=np.array([0, 1, 0], np.float32))
     scores = np.array([-1e6, 0, 1e6], np.float32)
-    assert steep.usefulness_probabilities(scores) == pytest.approx([0, 0.5, 1])
+    no_clauses = np.zeros((0, 3), np.float32)
+    probabilities = steep.usefulness_probabilities(QueryScores(scores, no_clauses, scores))
+    assert probabilities == pytest.approx([0, 0.5, 1])
 
 
 def test_the_best_clause_is_added_to_the_score_of_the_query(matcher):
@@ -150,6 +159,70 @@ def test_the_best_clause_is_added_to_the_score_of_the_query(matcher):
     whole, clauses = np.float32([1, 2]), np.float32([[4, 0], [2, 6]])
     assert weighted.combine_clauses(whole, clauses).tolist() == [3, 5]
     assert weighted.combine_clauses(whole, clauses[:0]) is whole
+
+
+def test_the_best_tool_of_a_clause_is_told_apart_from_others():
+    scores, clauses = np.float32([3, 1, 2]), np.float32([[4, 0, 1], [1, 6, 2]])
+    features = usefulness_features(scores, clauses)
+    assert features[:, 0].tolist() == [3, 1, 2]
+    assert features[:, 1].tolist() == [1, -2, -1]
+    assert features[:, 2].tolist() == [1, 1, 0]
+    assert features[:, 3] == pytest.approx(np.log(3))
+    assert not usefulness_features(scores, clauses[:0])[:, 2:].any()
+
+
+# Seen and unseen tools ---------------------------------------------------------------------
+
+
+def test_words_weigh_more_the_fewer_tools_of_a_list_are_known(encoder, matcher):
+    ranker = ToolRanker(
+        encoder,
+        replace(
+            matcher,
+            seen_fingerprints=tool_fingerprints([SEEN]),
+            lexical_weights=np.float32([4, 1, 1]),
+            unseen_lexical_weights=np.float32([8, 3, 3]),
+        ),
+    )
+    assert ranker.toolbox([SEEN]).lexical_weights.tolist() == [4, 1, 1]
+    assert ranker.toolbox([UNSEEN]).lexical_weights.tolist() == [8, 3, 3]
+    assert ranker.toolbox([SEEN, UNSEEN]).lexical_weights.tolist() == [6, 2, 2]
+
+
+# Topics ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def topical(encoder, matcher):
+    """A ranker that knows how near any query comes to a list of topics."""
+    background = ["Hello, how are you?", "Sort a list in Python", "Who won the war?", "2 + 2?"]
+    embeddings = np.rint(encoder.encode(background) * 127).astype(np.int8)
+    return ToolRanker(
+        encoder, replace(matcher, background=embeddings, topic_coef=np.float32([-1, 1]))
+    )
+
+
+def test_the_score_of_topics_is_relative_to_what_other_queries_score(topical):
+    topics = [Tool("biology", "Cells, plants and animals"), Tool("law", "Courts and contracts")]
+    toolbox = topical.toolbox(topics)
+    mean, std = toolbox.background_scores
+    vectors = topical.encoder.encode(["Hello, how are you?", "Sort a list in Python"])
+    assert mean == pytest.approx(
+        np.mean((topical.matcher.background_vectors() @ toolbox.vectors.T).max(axis=1))
+    )
+    assert std > 0
+    assert vectors.shape == (2, topical.encoder.dim)
+    needed = topical.select(toolbox, "Which animals have cells like those of plants?").needed
+    assert needed > 0.5 > topical.select(toolbox, "Good morning").needed
+
+
+def test_tools_that_take_arguments_are_not_topics(topical):
+    tools = [Tool("weather", "Weather of a city", {"city": "Its name"}), Tool("law", "Courts")]
+    assert topical.toolbox(tools).background_scores is None
+    assert topical.toolbox(tools[1:]).background_scores is not None
+    rated = topical.select(topical.toolbox(tools[:1]), "Weather in Rome").needed
+    unrated = ToolRanker(topical.encoder, replace(topical.matcher, topic_coef=np.float32([9, 9])))
+    assert unrated.select(tools[:1], "Weather in Rome").needed == rated
 
 
 # Feedback ----------------------------------------------------------------------------------

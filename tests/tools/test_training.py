@@ -10,14 +10,8 @@ import pytest
 from tryage.errors import InputError
 from tryage.learning.training.optimizer import Schedule
 from tryage.tools import Tool, ToolRanker
-from tryage.tools.training import (
-    Episode,
-    ToolRankerConfig,
-    calibrate_matcher,
-    fit_ranker,
-    group_by_toolset,
-    is_held_out,
-)
+from tryage.tools.episodes import Episode
+from tryage.tools.training import ToolRankerConfig, fit_ranker
 
 pytest.importorskip("torch")
 pytest.importorskip("sklearn")
@@ -119,46 +113,9 @@ def test_another_optimization_has_another_checkpoint(encoder, tmp_path):
     assert len(list(tmp_path.glob("*.safetensors"))) == 2
 
 
-def test_held_out_episodes_only_calibrate(encoder, matcher):
-    assert calibrate_matcher(matcher, encoder, []) is matcher
-    assert calibrate_matcher(matcher, encoder, make_small_talk(range(5))) is matcher
-    fitted = calibrate_matcher(matcher, encoder, [*make_episodes(), *make_small_talk(range(9))])
-    assert fitted.query_map is matcher.query_map
-    assert not np.array_equal(fitted.usefulness_coef, matcher.usefulness_coef)
-    assert not np.array_equal(fitted.needed_coef, matcher.needed_coef)
-
-
-def test_about_one_in_five_queries_is_held_out_by_its_text():
-    episodes = make_small_talk(range(1_000))
-    held_out = [is_held_out(one, 5) for one in episodes]
-    assert 150 < sum(held_out) < 250
-    assert held_out == [is_held_out(Episode(e.query, [Tool("a")], ()), 5) for e in episodes]
-
-
 def test_too_few_episodes_are_refused(encoder):
     with pytest.raises(InputError, match="at least 50"):
         fit_ranker(make_episodes()[:20], encoder, progress=False)
-
-
-@pytest.mark.parametrize(("tools", "useful"), [([], set()), (TOOLS, {"delta"})])
-def test_the_useful_tools_are_among_the_tools_of_an_episode(tools, useful):
-    with pytest.raises(InputError, match="among them"):
-        Episode("query", tools, useful)
-
-
-def test_episodes_with_the_same_tools_form_a_group():
-    own = [Episode(f"q{i}", [Tool(f"t{i}"), Tool("u")], {"u"}) for i in range(3)]
-    many, rest = group_by_toolset([*make_episodes(), *own])
-    assert many.tools == tuple(TOOLS)
-    assert [tool.name for tool in rest.tools] == ["t0", "u", "t1", "t2"]
-
-
-def test_a_shared_name_means_all_its_tools_and_a_unique_name_one():
-    tools = [Tool("search", "songs", server="music"), Tool("play"), Tool("search", "flights")]
-    assert Episode("q", tools, ["search"]).useful_rows().tolist() == [0, 2]
-    assert Episode("q", tools, ["search#2", "play"]).useful_rows().tolist() == [1, 2]
-    with pytest.raises(InputError, match="search#1"):
-        Episode("q", tools, ["search#1"])
 
 
 def test_training_takes_tools_of_one_name(encoder):
@@ -166,3 +123,17 @@ def test_training_takes_tools_of_one_name(encoder):
     episodes = [Episode(one.query, tools, one.useful) for one in make_episodes()]
     ranker = fit_ranker(episodes, encoder, config=CONFIG, progress=False)
     assert ranker.select(tools, "show every horse", 1).names == ("beta",)
+
+
+def test_from_three_lists_of_tools_it_learns_how_much_words_tell_of_unseen_tools(encoder):
+    lists = [[replace(tool, name=f"{tool.name}{i}") for tool in TOOLS] for i in range(3)]
+    episodes = [
+        Episode(one.query, tools, {f"{name}{i}" for name in one.useful})
+        for i, tools in enumerate(lists)
+        for one in make_episodes()
+    ]
+    config = replace(CONFIG, schedule=replace(CONFIG.schedule, epochs=2))
+    several = fit_ranker(episodes, encoder, config=config, progress=False).matcher
+    assert (several.unseen_lexical_weights > 0).all()
+    two = fit_ranker(episodes[: 2 * len(make_episodes())], encoder, config=config, progress=False)
+    assert two.matcher.unseen_lexical_weights is None

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from tryage.core.expert import Expert
     from tryage.tools.tool import Tool
-    from tryage.tools.training import Episode
+    from tryage.tools.episodes import Episode
 
 _EXPERT_COLUMNS: tuple[tuple[str, Callable[[Expert], str]], ...] = (
     ("expert", lambda expert: expert.name),
@@ -172,7 +172,7 @@ def train_tools(
 
 def _parse_episode(path: Path, row: Mapping[str, Any], shared_tools: list[Tool] | None) -> Episode:
     """Parse a query and the tools that it needed, among its own tools or else the shared ones."""
-    from tryage.tools.training import Episode
+    from tryage.tools.episodes import Episode
 
     query, useful, own_tools = row.get("query"), row.get("useful"), row.get("tools")
     available_tools = (

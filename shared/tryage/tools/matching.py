@@ -21,13 +21,19 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
     from typing import TypeAlias
 
-    from tryage.core.arrays import Float32Array, UInt64Array
+    from numpy.typing import NDArray
+
+    from tryage.core.arrays import BoolArray, Float32Array, UInt64Array
     from tryage.perception.encoder import Encoder
     from tryage.tools.tool import Tool
 
     _FilterResult: TypeAlias = "tuple[Toolbox, tuple[RejectedExpert, ...]]"
 
 N_NEEDED_FEATURES = 4
+
+N_USEFULNESS_FEATURES = 4
+
+_MIN_STD = 1e-3  # of cosines
 
 # A clause has three words. Scripts without spaces between words need six characters instead.
 _MIN_CLAUSE_WORDS, _MIN_CLAUSE_CHARS = 3, 6
@@ -43,6 +49,8 @@ _CLAUSE_END = re.compile(
 
 _DESCRIPTION_WEIGHT = 20.0  # a description counts as much as 20 queries that the tool served
 
+INT8_SCALE = 127.0
+
 _NEGATIVE_WEIGHT = 0.25  # the weight of a query for which the tool was of no use
 
 
@@ -50,7 +58,8 @@ class Toolbox:
     """Tools, embedded and indexed once by `ToolRanker.toolbox`.
 
     `vectors` are unit rows `(n_tools, dim)`, `seen_penalties` `(n_tools,)` are subtracted from the
-    scores, and `bm25_index` holds the words. `library` holds the same tools in the same order, for
+    scores, `lexical_weights` `(N_LEXICAL_FEATURES,)` weigh the shared words, and `bm25_index` holds
+    these. `library` holds the same tools in the same order, for
     constraints and requirements, under names that no two share (`unique_names`). `positions` are
     those of the tools in the list that was given. `nan_std` `(1, n_tools)` says that no score has a
     standard deviation.
@@ -59,16 +68,19 @@ class Toolbox:
     def __init__(
         self,
         tools: tuple[Tool, ...],
-        vectors: Float32Array,
-        seen_penalties: Float32Array,
         library: Library,
+        vectors: Float32Array,
+        matcher: ToolMatcher,
         positions: Sequence[int] | None = None,
     ) -> None:
-        self.tools, self.library = tools, library
+        self.tools, self.library, self.vectors = tools, library, vectors
         self.positions = range(len(tools)) if positions is None else positions
-        self.vectors, self.seen_penalties = vectors, seen_penalties
+        is_seen = matcher.is_seen(tools)
+        self.seen_penalties = matcher.seen_penalties(is_seen)
+        self.lexical_weights = matcher.lexical_weights_among(is_seen)
         self.bm25_index = BM25Index(tools)
         self.nan_std: Float32Array = np.full((1, len(tools)), np.nan, np.float32)
+        self._matcher = matcher
         self._filter_cache: dict[frozenset[str], _FilterResult] = {}
 
     def __len__(self) -> int:
@@ -88,6 +100,20 @@ class Toolbox:
             for name in {tool.name.casefold(), unique_name.casefold()}:
                 rows[name].append(row)
         return rows
+
+    @cached_property
+    def background_scores(self) -> tuple[float, float] | None:
+        """Mean and standard deviation of the best cosine that a query about anything reaches here.
+
+        None if a tool takes arguments, or if the matcher knows no such queries. Tools with
+        arguments are specific, and a query that needs one is close to it; topics, as of query
+        engines, are broad, and how close a query is depends on the topics.
+        """
+        background = self._matcher.background_vectors()
+        if background is None or any(tool.arguments for tool in self.tools):
+            return None
+        best_cosines = (background @ self.vectors.T).max(axis=1)
+        return float(best_cosines.mean()), float(best_cosines.std())
 
     def with_permissions(self, permissions: Iterable[str] | None) -> _FilterResult:
         """Return the tools that need no other permission, and the rejected ones; None grants all.
@@ -122,9 +148,9 @@ class Toolbox:
         # A new toolbox, because the rarity of a word is counted among the tools that are left.
         toolbox = Toolbox(
             tuple(self.tools[row] for row in rows),
-            self.vectors[rows],
-            self.seen_penalties[rows],
             self.library.subset(is_allowed),
+            self.vectors[rows],
+            self._matcher,
             [self.positions[row] for row in rows],
         )
         return toolbox, rejected
@@ -149,20 +175,22 @@ def build_toolbox(tools: Iterable[Tool], encoder: Encoder, matcher: ToolMatcher)
     full_texts = encoder.encode([tool.full_text for tool in checked_tools])
     names = unique_names(checked_tools)
     library = Library(tool.as_expert(name) for tool, name in zip(checked_tools, names, strict=True))
-    vectors = matcher.embed_tools(titles, full_texts)
-    return Toolbox(checked_tools, vectors, matcher.seen_penalties(checked_tools), library)
+    return Toolbox(checked_tools, library, matcher.embed_tools(titles, full_texts), matcher)
 
 
 @dataclass(frozen=True, slots=True)
 class QueryScores:
     """Scores of the whole query `(n_tools,)` and of its clauses `(n_clauses, n_tools)`.
 
-    `needed_features` `(N_NEEDED_FEATURES,)` predict whether any tool is needed.
+    `needed_features` `(N_NEEDED_FEATURES,)` predict whether any tool is needed. `topic_score` does
+    so for topics: how many standard deviations the best cosine is above that of a query about
+    anything; None for tools that take arguments.
     """
 
     whole_query: Float32Array
     clauses: Float32Array
     needed_features: Float32Array
+    topic_score: float | None = None
 
 
 def score_query(
@@ -174,10 +202,13 @@ def score_query(
     vectors = feedback.apply(toolbox.rows_by_name, toolbox.vectors)
     cosines = np.ascontiguousarray((vectors @ queries.T).T)  # half the time of queries @ vectors.T
     lexical = toolbox.bm25_index.features(texts)
-    scores = matcher.scores(cosines, lexical)
+    scores = matcher.scores(cosines, lexical, toolbox.lexical_weights)
     whole_query = scores[0] - toolbox.seen_penalties
     return QueryScores(
-        whole_query, scores[1:], needed_features(cosines[0], lexical[0], whole_query)
+        whole_query,
+        scores[1:],
+        needed_features(cosines[0], lexical[0], whole_query),
+        topic_score(cosines[0], toolbox),
     )
 
 
@@ -204,6 +235,28 @@ def needed_features(
     return np.array([cosines[best], *lexical[best]], np.float32)
 
 
+def topic_score(cosines: Float32Array, toolbox: Toolbox) -> float | None:
+    """Return how far the best cosine is above that of queries about anything, in their std."""
+    if toolbox.background_scores is None:
+        return None
+    mean, std = toolbox.background_scores
+    return (float(cosines.max()) - mean) / max(std, _MIN_STD)
+
+
+def usefulness_features(scores: Float32Array, clauses: Float32Array) -> Float32Array:
+    """Return what tells whether a tool is of use, `(n_tools, N_USEFULNESS_FEATURES)`.
+
+    The features are its score, its margin over the best other tool, whether it is the best tool of
+    a clause, and the logarithm of 1 + the number of clauses, of which each may need its own tool.
+    """
+    features = np.zeros((len(scores), N_USEFULNESS_FEATURES), np.float32)
+    features[:, 0], features[:, 1] = scores, margins(scores)
+    if len(clauses):
+        features[clauses.argmax(axis=1), 2] = 1.0
+        features[:, 3] = np.log1p(len(clauses))
+    return features
+
+
 def tool_fingerprints(tools: Iterable[Tool]) -> UInt64Array:
     """Return the numbers that identify tools, `(n_tools,)`."""
     return np.array([tool.fingerprint for tool in tools], np.uint64)
@@ -218,13 +271,16 @@ class ToolMatcher:
     `lexical_weights` `(N_LEXICAL_FEATURES,)` x the features of the shared words. To the score of
     the whole query, `clause_weight` x the score of the best clause is added.
 
-    `usefulness_coef` `(3,)` and `needed_coef` `(N_NEEDED_FEATURES + 1,)` are logistic regressions,
-    the intercept first: whether a tool is of use, from its score and its margin over the best other
-    tool; and whether any tool is needed.
+    `usefulness_coef` and `needed_coef` are logistic regressions, the intercept first: whether a
+    tool is of use, from the first of its `usefulness_features`; and whether any tool is needed,
+    from `needed_features`. For tools that take no arguments, `topic_coef` `(2,)` is the regression
+    of the latter on `topic_score`, if there are `background` queries: the embeddings of queries
+    about anything, times 127, `(n_queries, dim)`.
 
     The maps favor the tools that they were trained on, `seen_fingerprints` `(n_seen,)`, over later
     ones. So `seen_penalty` is subtracted from the score of a seen tool (calibrated stacking, Chao
-    et al., 2016).
+    et al., 2016). Among unseen tools the shared words have `unseen_lexical_weights`, None if these
+    are the same: of a tool that the maps do not know, words tell more.
     """
 
     query_map: Float32Array
@@ -237,6 +293,9 @@ class ToolMatcher:
     needed_coef: Float32Array
     seen_fingerprints: UInt64Array = field(default_factory=lambda: tool_fingerprints(()))
     seen_penalty: float = 0.0
+    unseen_lexical_weights: Float32Array | None = None
+    background: NDArray[np.int8] | None = None
+    topic_coef: Float32Array | None = None
 
     def embed_queries(self, embeddings: Float32Array) -> Float32Array:
         """Return queries in the common space, unit rows `(batch, dim)`."""
@@ -250,14 +309,36 @@ class ToolMatcher:
         weight = self.argument_weight
         return _l2_normalize(((1 - weight) * titles + weight * full_texts) @ self.tool_map)
 
-    def scores(self, cosines: Float32Array, lexical: Float32Array) -> Float32Array:
-        """Return scores `(..., n_tools)` of cosines and lexical features `(..., n_tools, 3)`."""
-        return np.asarray(self.cosine_scale * cosines + lexical @ self.lexical_weights, np.float32)
+    def background_vectors(self) -> Float32Array | None:
+        """Return the queries about anything in the common space, unit rows `(n_queries, dim)`."""
+        if self.background is None:
+            return None
+        return self.embed_queries(np.asarray(self.background / INT8_SCALE, np.float32))
 
-    def seen_penalties(self, tools: Iterable[Tool]) -> Float32Array:
+    def scores(
+        self, cosines: Float32Array, lexical: Float32Array, lexical_weights: Float32Array
+    ) -> Float32Array:
+        """Return scores `(..., n_tools)` of cosines and lexical features `(..., n_tools, 3)`."""
+        return np.asarray(self.cosine_scale * cosines + lexical @ lexical_weights, np.float32)
+
+    def is_seen(self, tools: Iterable[Tool]) -> BoolArray:
+        """Return which tools the maps were trained on, `(n_tools,)`."""
+        return np.isin(tool_fingerprints(tools), self.seen_fingerprints)
+
+    def seen_penalties(self, is_seen: BoolArray) -> Float32Array:
         """Return what is subtracted from the score of each tool, `(n_tools,)`."""
-        is_seen = np.isin(tool_fingerprints(tools), self.seen_fingerprints)
         return np.asarray(is_seen * self.seen_penalty, np.float32)
+
+    def lexical_weights_among(self, is_seen: BoolArray) -> Float32Array:
+        """Return the weights of the shared words `(3,)` among tools of which some were seen.
+
+        They are the same for all tools of a list, so that the scores can be compared.
+        """
+        if self.unseen_lexical_weights is None or not len(is_seen):
+            return self.lexical_weights
+        share = float(is_seen.mean())
+        weights = share * self.lexical_weights + (1 - share) * self.unseen_lexical_weights
+        return np.asarray(weights, np.float32)
 
     def combine_clauses(self, whole_query: Float32Array, clauses: Float32Array) -> Float32Array:
         """Add the best clause's scores `(n_clauses, n_tools)` to the whole query's `(n_tools,)`."""
@@ -279,14 +360,18 @@ class ToolMatcher:
         )
         return replace(self, query_map=query_map, tool_map=tool_map)
 
-    def usefulness_probabilities(self, scores: Float32Array) -> Float32Array:
+    def usefulness_probabilities(self, scores: QueryScores) -> Float32Array:
         """Return how probable it is that each tool is of use, `(n_tools,)`."""
-        intercept, score, margin = self.usefulness_coef
-        return _sigmoid(intercept + score * scores + margin * margins(scores))
+        combined = self.combine_clauses(scores.whole_query, scores.clauses)
+        coef = self.usefulness_coef[1:]  # rankers of older versions know two of the features
+        features = usefulness_features(combined, scores.clauses)[:, : len(coef)]
+        return _sigmoid(self.usefulness_coef[0] + features @ coef)
 
-    def needed_probability(self, features: Float32Array) -> float:
-        """Return how probable it is that any tool is needed, from `needed_features`."""
-        return float(_sigmoid(self.needed_coef[0] + self.needed_coef[1:] @ features))
+    def needed_probability(self, scores: QueryScores) -> float:
+        """Return how probable it is that any tool is needed."""
+        if scores.topic_score is not None and self.topic_coef is not None:
+            return float(_sigmoid(self.topic_coef[0] + self.topic_coef[1] * scores.topic_score))
+        return float(_sigmoid(self.needed_coef[0] + self.needed_coef[1:] @ scores.needed_features))
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence  # noqa: TC003 - pydantic, and so LlamaIndex, reads annotations
 from dataclasses import dataclass
 from itertools import islice
@@ -24,6 +23,7 @@ from tryage.core.ranking import (
 from tryage.core.request import check_preferences
 from tryage.core.validation import check_strings
 from tryage.errors import InputError, NoExpertError
+from tryage.perception.locks import ForkSafeLock
 from tryage.perception.pretrained import BUNDLED_FOLDER as ROUTER_FOLDER
 from tryage.perception.pretrained import resolve_folder
 from tryage.tools.matching import Feedback, Toolbox, build_toolbox, score_query
@@ -42,6 +42,10 @@ if TYPE_CHECKING:
     from tryage.tools.matching import ToolMatcher
 
 _TOOLBOX_CACHE_SIZE = 32  # an agent asks many times with the same tools
+
+# A set of tools contains those above it: to miss a useful tool costs an agent twice as much as to
+# show a useless one.
+MIN_USEFULNESS = 1 / 3
 
 _NO_PREFERENCES = Preferences()
 
@@ -62,7 +66,7 @@ class ToolRanker:
         self.encoder, self.matcher = encoder, matcher
         self.feedback = feedback or Feedback()
         self._toolboxes: LRUCache[Toolbox] = LRUCache(_TOOLBOX_CACHE_SIZE)
-        self._lock = threading.Lock()
+        self._lock = ForkSafeLock()
 
     @classmethod
     def from_pretrained(
@@ -73,9 +77,14 @@ class ToolRanker:
         """Read a ranker: the bundled one, a folder, or a Hub repository by its id.
 
         Raises:
+            InputError: an unknown option.
             PersistenceError: nothing is there, it is damaged, or from a newer version.
         """
         if name_or_path is None:
+            if hub:  # the bundled ranker uses none, and the Hub's library takes time to import
+                from tryage.hub.repository import check_download_options
+
+                check_download_options(hub)
             return cls(**load_ranker_parts(BUNDLED_FOLDER, ROUTER_FOLDER / "encoder"))
         folder = resolve_folder(name_or_path, hub, "ToolRanker.save_pretrained", "name/ranker")
         return cls(**load_ranker_parts(folder, folder / "encoder"))
@@ -129,8 +138,8 @@ class ToolRanker:
         Args:
             tools: The agent's tools; several may have one name.
             query: What the user asks.
-            k: The largest number of tools; None chooses those that are more likely of use than
-                not, at least one.
+            k: The largest number of tools; None chooses those that are of use with a probability of
+                at least a third, and at least one: to miss a tool costs more than to show one.
             preferences: Weights (cost, latency, security: the opposite of risk) and requirements.
             granted: Permissions; a tool that needs another one is left out. None grants all.
             abstain_below: Choose no tool if the probability that any is needed is below this.
@@ -155,7 +164,7 @@ class ToolRanker:
         elif k is not None:
             chosen_rows = ranking.top(k).tolist()
         else:
-            is_probable = eligibility.eligible[0] & (usefulness > 0.5)
+            is_probable = eligibility.eligible[0] & (usefulness > MIN_USEFULNESS)
             chosen_rows = _probable_tools(ranking, is_probable)
         return Selection(
             query=query,
@@ -170,9 +179,8 @@ class ToolRanker:
     def _predict(self, toolbox: Toolbox, query: str) -> tuple[Float32Array, float]:
         """Return how probable it is that each tool is of use, `(n_tools,)`, and any is needed."""
         scores = score_query(query, toolbox, self.encoder, self.matcher, self.feedback)
-        combined = self.matcher.combine_clauses(scores.whole_query, scores.clauses)
-        usefulness = self.matcher.usefulness_probabilities(combined)
-        return usefulness, self.matcher.needed_probability(scores.needed_features)
+        usefulness = self.matcher.usefulness_probabilities(scores)
+        return usefulness, self.matcher.needed_probability(scores)
 
     def observe(self, query: str, useful: Collection[str], useless: Collection[str] = ()) -> None:
         """Learn from use, in place: the names of tools that served a query, or were of no use.
@@ -289,7 +297,7 @@ def _no_tool_message(toolbox: Toolbox, rejections: Sequence[RejectedExpert]) -> 
 
 
 def _probable_tools(ranking: Ranking, is_probable: BoolArray) -> list[int]:
-    """Return the positions of the tools that are more likely of use than not, at least one.
+    """Return the positions of the tools that are probably of use, at least one.
 
     The ranking is sorted no further than the last of them: with thousands of tools that is fast.
     """

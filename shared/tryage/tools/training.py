@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from dataclasses import asdict, dataclass, field, replace
-from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,33 +13,27 @@ from tryage.errors import InputError
 from tryage.learning.checkpoint import fingerprint
 from tryage.learning.training.optimizer import ResumableTrainer, Schedule
 from tryage.tools.bm25 import N_LEXICAL_FEATURES, BM25Index
+from tryage.tools.calibration import RankingExample, calibrate_matcher, fit_lexical_weights
+from tryage.tools.episodes import group_by_toolset, is_held_out
 from tryage.tools.matching import (
     N_NEEDED_FEATURES,
-    Feedback,
-    QueryScores,
-    Toolbox,
+    N_USEFULNESS_FEATURES,
     ToolMatcher,
-    build_toolbox,
-    margins,
-    score_query,
     tool_fingerprints,
 )
 from tryage.tools.ranker import ToolRanker
-from tryage.tools.tool import unique_names
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Sequence
 
     import torch
     from numpy.typing import NDArray
 
-    from tryage.core.arrays import BoolArray, Float32Array, Int64Array
+    from tryage.core.arrays import Float32Array, Int64Array
     from tryage.perception.encoder import Encoder
-    from tryage.tools.tool import Tool
+    from tryage.tools.episodes import Episode, EpisodeGroup
 
 _MIN_EPISODES = 50
-
-_MIN_GROUP_SIZE = 32  # episodes that share their tools; smaller groups are joined
 
 _INITIAL_ARGUMENT_WEIGHT = 0.3
 
@@ -54,51 +46,9 @@ _SCALAR_LR_FACTOR = 10.0  # scalars learn this much faster than the maps
 # Tools of other episodes are negatives as well, with a lower weight: one of them may be of use.
 _OUTSIDE_LOGIT_BIAS = -2.0
 
-# Another split of queries by the same hash must not contain all held-out ones, hence the salt.
-_HELD_OUT_SALT = b"kept apart"
+_MIN_GROUPS_TO_TRANSFER = 3  # lists of tools; of fewer nothing can be learned about other lists
 
-_MAX_CALIBRATION_EPISODES = 4_000  # more do not change what is learned from them
-
-_CLAUSE_WEIGHTS = (0.0, 0.25, 0.5, 1.0, 1.5)
-
-_RECALL_AT = 5  # the clause weight is the one with the highest recall at 5
-
-_N_HARD_NEGATIVES = 20  # the useless tools of an episode that score highest
-
-_ALWAYS_NEEDED_INTERCEPT = 60.0
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Episode:
-    """One query among `tools`; `useful` names the tools that it needs, if any.
-
-    A name that several tools have stands for all of them; a name of `unique_names` for one.
-
-    Raises:
-        InputError: no tools, or a useful one that is not among them.
-    """
-
-    query: str
-    tools: Sequence[Tool]
-    useful: Collection[str]
-
-    def __post_init__(self) -> None:
-        """Check that the useful tools are among the tools."""
-        unknown_names = set(self.useful) - {tool.name for tool in self.tools}
-        if unknown_names:  # unique names are looked up last, because they take time to make
-            unknown_names -= set(unique_names(self.tools))
-        if not self.tools or unknown_names:
-            raise InputError(
-                "An episode needs tools, and the useful ones among them; got "
-                f"{len(self.tools)} tools and, not among them, {sorted(unknown_names)[:5]}."
-            )
-
-    def useful_rows(self) -> NDArray[np.intp]:
-        """Return the positions of the useful tools among the tools, in their order."""
-        is_useful = np.array([tool.name in self.useful for tool in self.tools])
-        if is_useful.sum() < len(self.useful):  # some names are unique names
-            is_useful |= [name in self.useful for name in unique_names(self.tools)]
-        return np.flatnonzero(is_useful)
+_MAX_TRANSFER_EPISODES = 300  # of each list of tools
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +86,9 @@ def fit_ranker(
     """Train a ranker on what queries needed.
 
     The loss is InfoNCE (van den Oord et al., 2018) over the tools of each episode. A fifth of the
-    queries, by their text, is held out: the scores are calibrated on them.
+    queries, by their text, is held out: the scores are calibrated on them. If there are three lists
+    of tools or more, each is left out once, to learn how much the shared words tell of tools that
+    are not in training.
 
     Args:
         episodes: Queries with their tools; from those that need no tool it learns when to abstain.
@@ -172,14 +124,10 @@ def fit_ranker(
         ),
         seen_penalty=config.seen_penalty,
     )
+    if len(groups) >= _MIN_GROUPS_TO_TRANSFER:
+        weights = _fit_unseen_weights(groups, learned_matcher, config, progress=progress)
+        matcher = replace(matcher, unseen_lexical_weights=weights)
     return ToolRanker(encoder, calibrate_matcher(matcher, encoder, held_out))
-
-
-def is_held_out(episode: Episode, one_in: int) -> bool:
-    """Tell, by the text of its query, whether an episode is kept from training the maps."""
-    text = episode.query.encode("utf-8", "replace")
-    digest = blake2b(text, digest_size=4, salt=_HELD_OUT_SALT).digest()
-    return int.from_bytes(digest, "big") % one_in == 0
 
 
 def _checkpoint_name(training: Sequence[Episode], config: ToolRankerConfig) -> str:
@@ -189,32 +137,7 @@ def _checkpoint_name(training: Sequence[Episode], config: ToolRankerConfig) -> s
     return f"tools-{key}.safetensors"
 
 
-# Groups of episodes that share their tools -------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class EpisodeGroup:
-    """Episodes that one step may compare, and every tool that one of them has."""
-
-    episodes: tuple[Episode, ...]
-    tools: tuple[Tool, ...]
-
-
-def group_by_toolset(episodes: Sequence[Episode]) -> tuple[EpisodeGroup, ...]:
-    """Group episodes that have the same list of tools; those with rare lists form one group."""
-    by_toolset: dict[int, list[Episode]] = defaultdict(list)
-    for episode in episodes:
-        by_toolset[id(episode.tools)].append(episode)
-    groups = [group for group in by_toolset.values() if len(group) >= _MIN_GROUP_SIZE]
-    small_groups = [group for group in by_toolset.values() if len(group) < _MIN_GROUP_SIZE]
-    if small_groups:
-        groups.append([episode for group in small_groups for episode in group])
-    return tuple(EpisodeGroup(tuple(group), _union_of_tools(group)) for group in groups)
-
-
-def _union_of_tools(episodes: Sequence[Episode]) -> tuple[Tool, ...]:
-    lists = {id(episode.tools): episode.tools for episode in episodes}
-    return tuple(dict.fromkeys(tool for tools in lists.values() for tool in tools))
+# What a step compares ---------------------------------------------------------------------
 
 
 class _EncodedGroup:
@@ -249,6 +172,19 @@ class _EncodedGroup:
             row_features[tools] = nonzero
         return features[:, columns]
 
+    def ranking_examples(self, matcher: ToolMatcher) -> list[RankingExample]:
+        """Return some episodes with the cosines of `matcher`, each among its own tools."""
+        tools = matcher.embed_tools(self.titles, self.full_texts)
+        order = np.random.default_rng(0).permutation(len(self.episodes))[:_MAX_TRANSFER_EPISODES]
+        examples = []
+        for row in np.sort(order):
+            own_tools = self.own_tools[row]
+            query = matcher.embed_queries(self.queries[[row]])[0]
+            lexical = self.lexical_features(np.array([row]), own_tools)[0]
+            is_useful = np.isin(own_tools, self.useful[row])
+            examples.append(RankingExample(tools[own_tools] @ query, lexical, is_useful))
+        return examples
+
     def sample_candidates(
         self, rows: Int64Array, limit: int, rng: np.random.Generator
     ) -> Int64Array:
@@ -282,6 +218,23 @@ def _fit_maps(
     trainer = ResumableTrainer(model.parameters, config.schedule, path=path, progress=progress)
     trainer.run(lambda rows, rng: objective.loss(model, rows, rng), objective.batches)
     return model.to_matcher()
+
+
+def _fit_unseen_weights(
+    groups: Sequence[_EncodedGroup],
+    learned_matcher: ToolMatcher,
+    config: ToolRankerConfig,
+    *,
+    progress: bool,
+) -> Float32Array:
+    """Leave each group out of the maps, and fit the weights of the words on all that were out."""
+    dim = len(learned_matcher.query_map)
+    examples = []
+    for left_out in groups:
+        others = [group for group in groups if group is not left_out]
+        matcher = _fit_maps(others, dim, config, None, progress=progress)
+        examples.append(left_out.ranking_examples(matcher.interpolate(config.interpolation)))
+    return fit_lexical_weights(examples, learned_matcher.cosine_scale)
 
 
 class _ContrastiveObjective:
@@ -401,113 +354,10 @@ class _TrainableMatcher:
             cosine_scale=float(np.exp(log_cosine_scale)),
             lexical_weights=np.array(lexical_weights, np.float32),
             clause_weight=0.0,
-            usefulness_coef=np.array([0, 1, 0], np.float32),
+            usefulness_coef=np.array([0, 1, *np.zeros(N_USEFULNESS_FEATURES - 1)], np.float32),
             needed_coef=np.zeros(N_NEEDED_FEATURES + 1, np.float32),
         )
 
 
 def _to_numpy(parameter: torch.Tensor) -> Float32Array:
     return np.array(parameter.detach().numpy(), np.float32)
-
-
-# Calibration: the weight of clauses, and what a score means --------------------------------
-
-
-def calibrate_matcher(
-    matcher: ToolMatcher, encoder: Encoder, held_out: Sequence[Episode]
-) -> ToolMatcher:
-    """Fit the clause weight and both logistic regressions on episodes that the maps have not seen.
-
-    Without an episode that has a useful tool the matcher is returned as it is.
-    """
-    order = np.random.default_rng(0).permutation(len(held_out))[:_MAX_CALIBRATION_EPISODES]
-    sample = [held_out[i] for i in sorted(order.tolist())]
-    scored_episodes = _score_episodes(matcher, encoder, sample)
-    tool_episodes = [episode for episode in scored_episodes if episode.useful.any()]
-    if not tool_episodes:
-        return matcher
-    candidates = [replace(matcher, clause_weight=weight) for weight in _CLAUSE_WEIGHTS]
-    recalls = [
-        np.mean([episode.recall(candidate) for episode in tool_episodes])
-        for candidate in candidates
-    ]
-    best = candidates[int(np.argmax(recalls))]
-    return replace(
-        best,
-        usefulness_coef=_fit_usefulness(best, scored_episodes),
-        needed_coef=_fit_needed(scored_episodes),
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class _ScoredEpisode:
-    """The scores of an episode, which of its tools are useful `(n_tools,)`, and its group."""
-
-    scores: QueryScores
-    useful: BoolArray
-    group: int
-
-    def combined_scores(self, matcher: ToolMatcher) -> Float32Array:
-        """Return the scores of the query and its best clause, `(n_tools,)`."""
-        return matcher.combine_clauses(self.scores.whole_query, self.scores.clauses)
-
-    def recall(self, matcher: ToolMatcher) -> float:
-        """Return the share of the useful tools among the best `_RECALL_AT`."""
-        best = np.argsort(-self.combined_scores(matcher), kind="stable")[:_RECALL_AT]
-        return float(self.useful[best].sum() / self.useful.sum())
-
-
-def _score_episodes(
-    matcher: ToolMatcher, encoder: Encoder, episodes: Sequence[Episode]
-) -> list[_ScoredEpisode]:
-    toolboxes: dict[int, Toolbox] = {}
-    scored_episodes = []
-    for group_index, group in enumerate(group_by_toolset(episodes)):
-        for episode in group.episodes:
-            if id(episode.tools) not in toolboxes:
-                toolboxes[id(episode.tools)] = build_toolbox(episode.tools, encoder, matcher)
-            scores = score_query(
-                episode.query, toolboxes[id(episode.tools)], encoder, matcher, Feedback()
-            )
-            useful = np.zeros(len(episode.tools), np.bool_)
-            useful[episode.useful_rows()] = True
-            scored_episodes.append(_ScoredEpisode(scores, useful, group_index))
-    return scored_episodes
-
-
-def _fit_usefulness(
-    matcher: ToolMatcher, scored_episodes: Sequence[_ScoredEpisode]
-) -> Float32Array:
-    """Fit the probability that a tool is of use, from its score and its margin."""
-    rows, labels = [], []
-    for episode in scored_episodes:
-        scores = episode.combined_scores(matcher)
-        order = np.argsort(-scores, kind="stable")
-        hard_negatives = order[~episode.useful[order]][:_N_HARD_NEGATIVES]
-        sampled_tools = np.concatenate([np.flatnonzero(episode.useful), hard_negatives])
-        rows.append(np.stack([scores, margins(scores)], axis=1)[sampled_tools])
-        labels.append(episode.useful[sampled_tools])
-    return _fit_logistic(np.concatenate(rows), np.concatenate(labels))
-
-
-def _fit_needed(scored_episodes: Sequence[_ScoredEpisode]) -> Float32Array:
-    """Fit the probability that any tool is needed.
-
-    Only groups count in which some queries need a tool and others do not: elsewhere the two would
-    differ by their tools. Without such a group a tool is always needed.
-    """
-    needs_tool = np.array([bool(episode.useful.any()) for episode in scored_episodes])
-    groups = np.array([episode.group for episode in scored_episodes])
-    mixed_groups = np.intersect1d(groups[needs_tool], groups[~needs_tool])
-    is_mixed = np.isin(groups, mixed_groups)
-    if not is_mixed.any():
-        return np.array([_ALWAYS_NEEDED_INTERCEPT, *np.zeros(N_NEEDED_FEATURES)], np.float32)
-    features = np.stack([episode.scores.needed_features for episode in scored_episodes])
-    return _fit_logistic(features[is_mixed], needs_tool[is_mixed])
-
-
-def _fit_logistic(rows: Float32Array, labels: BoolArray) -> Float32Array:
-    from sklearn.linear_model import LogisticRegression
-
-    model = LogisticRegression(C=100.0, max_iter=1_000).fit(rows, labels)
-    return np.array([model.intercept_[0], *model.coef_[0]], np.float32)
