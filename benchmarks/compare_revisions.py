@@ -66,12 +66,12 @@ def compare(checkouts: Sequence[Path], rounds: int) -> None:
         )
 
 
-def measure_checkout(checkout: Path) -> dict[str, float]:
-    """Run this script in a process that imports the library of a checkout."""
+def measure_checkout(checkout: Path, script: Path = Path(__file__)) -> dict[str, float]:
+    """Run a script in a process that imports the library of a checkout; it prints JSON."""
     paths = [str((checkout / folder).resolve()) for folder in ("shared", "src")]
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
     done = subprocess.run(
-        [sys.executable, __file__], env=env, capture_output=True, text=True, check=True
+        [sys.executable, str(script)], env=env, capture_output=True, text=True, check=True
     )
     figures: dict[str, float] = json.loads(done.stdout)
     return figures
