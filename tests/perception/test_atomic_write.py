@@ -16,9 +16,7 @@ from tryage.perception import atomic_write
 from tryage.perception.atomic_write import (
     DIGESTS_KEY,
     checked_folder,
-    replace_file,
     replace_folder,
-    write_text,
 )
 
 HEADER = "header.json"
@@ -52,7 +50,7 @@ def saved(tmp_path):
     return folder
 
 
-STEPS = ("Path.replace", "Path.unlink", "Path.mkdir", "Path.write_text", "_sync", "_digest",
+STEPS = ("Path.replace", "Path.unlink", "Path.mkdir", "Path.write_text", "sync_to_disk", "_digest",
          "tempfile.mkdtemp", "shutil.rmtree")  # fmt: skip
 
 
@@ -202,18 +200,6 @@ def test_a_reader_waits_for_a_save_and_sees_one_version(saved):
     versions = [read(saved) for _ in range(60)]
     os.waitpid(child, 0)
     assert all(len(version) == 1 for version in versions)
-
-
-def test_a_file_is_whole_and_an_error_keeps_the_old_one(tmp_path):
-    path = tmp_path / "new" / "report.json"
-    write_text(path, "old")
-    with pytest.raises(FileNotFoundError), replace_file(path) as partial_path:
-        partial_path.with_name("missing").read_text()
-    assert path.read_text() == "old"
-    with replace_file(path) as partial_path:
-        partial_path.write_text("new")
-    assert path.read_text() == "new"
-    assert list(path.parent.iterdir()) == [path]
 
 
 def test_a_folder_that_cannot_be_made_is_one_clear_error(tmp_path):

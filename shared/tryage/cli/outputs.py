@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tryage.errors import InputError
-from tryage.perception.atomic_write import write_text
+from tryage.files import write_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

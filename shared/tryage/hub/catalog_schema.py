@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
-import sys
 import zlib
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tryage.errors import CatalogueError, LibraryError
+from tryage.files import home_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
 CACHE_KIB = 32_768  # with less, filling a large catalogue waits for pages of its indexes
 
@@ -103,22 +102,7 @@ MIGRATIONS: tuple[str, ...] = (
 
 def default_path() -> Path:
     """Return the default path: in `TRYAGE_HOME`, else in the platform's cache folder."""
-    return _home_folder() / "catalogue.sqlite"
-
-
-def _home_folder() -> Path:
-    tryage_home = os.environ.get("TRYAGE_HOME")
-    if tryage_home:
-        return Path(tryage_home).expanduser()
-    if sys.platform == "win32":
-        local_app_data = os.environ.get("LOCALAPPDATA")
-        return (
-            Path(local_app_data) if local_app_data else Path.home() / "AppData" / "Local"
-        ) / "tryage"
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "tryage"
-    cache_home = os.environ.get("XDG_CACHE_HOME")
-    return (Path(cache_home) if cache_home else Path.home() / ".cache") / "tryage"
+    return home_folder() / "catalogue.sqlite"
 
 
 def connect(path: Path) -> sqlite3.Connection:

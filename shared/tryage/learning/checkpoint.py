@@ -19,7 +19,7 @@ from safetensors.numpy import load_file, save_file
 from tqdm import tqdm
 
 from tryage.errors import PersistenceError
-from tryage.perception.atomic_write import replace_file, write_text
+from tryage.files import replace_file, write_text
 
 if TYPE_CHECKING:
     import torch

@@ -13,7 +13,7 @@ import numpy as np
 
 from tryage.core.validation import check_number, require_extra
 from tryage.errors import QTableError
-from tryage.perception.atomic_write import replace_file
+from tryage.files import replace_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -1,8 +1,7 @@
-"""Write files so that a stop at any moment leaves the old ones or the new ones, never a mixture.
+"""Write folders so that a stop at any moment leaves the old ones or the new ones, never a mixture.
 
-A single file is written beside its place and renamed. A folder has one file, its header, that lists
-the SHA-256 digests of all others; the rename of the header is the moment at which the new files are
-valid. Files are written in three steps:
+A folder has one file, its header, that lists the SHA-256 digests of all others; the rename of the
+header is the moment at which the new files are valid. Files are written in three steps:
 
 1. All of them into a scratch folder in the folder. A stop here, or a full disk, changes nothing.
 2. Data files are renamed to `.<name>.<digest>` beside their places, then the header to its place.
@@ -24,6 +23,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from tryage.errors import PersistenceError
+from tryage.files import sync_to_disk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -35,32 +35,6 @@ _SCRATCH_PREFIX = ".saving-"
 _DIGEST_LENGTH = 16  # hexadecimal digits of a digest that are in the name of a waiting file
 
 _CHUNK_BYTES = 2**20
-
-
-# --- one file -------------------------------------------------------------------------------
-
-
-@contextmanager
-def replace_file(path: Path) -> Iterator[Path]:
-    """Yield a path to write to, which becomes `path` at the end of the block.
-
-    It is in the same folder, which is made. An error leaves the file as it was.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial_path = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        yield partial_path
-        _sync(partial_path)
-        partial_path.replace(path)
-    finally:
-        with suppress(FileNotFoundError):
-            partial_path.unlink()
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file; a stop leaves the old one or the new one."""
-    with replace_file(path) as partial_path:
-        partial_path.write_text(text, "utf-8")
 
 
 # --- a folder -------------------------------------------------------------------------------
@@ -93,13 +67,13 @@ def _publish(folder: Path, scratch: Path, header_name: str) -> None:
     text = json.dumps({**header, DIGESTS_KEY: digests}, indent=1) + "\n"
     (scratch / header_name).write_text(text, "utf-8")
     for name in (*_other_files(scratch, digests), header_name, *digests):
-        _sync(scratch / name)
+        sync_to_disk(scratch / name)
     for name, digest in digests.items():
         waiting_path = _waiting_path(folder, name, digest)
         waiting_path.parent.mkdir(parents=True, exist_ok=True)
         (scratch / name).replace(waiting_path)
     (scratch / header_name).replace(folder / header_name)
-    _sync(folder)
+    sync_to_disk(folder)
     _finish(folder, digests)
     for name in _other_files(scratch, digests):
         (scratch / name).replace(folder / name)
@@ -264,14 +238,3 @@ def _locked(folder: Path, *, shared: bool = False) -> Iterator[None]:
     finally:
         if handle is not None:
             os.close(handle)
-
-
-def _sync(path: Path) -> None:
-    """Wait until a file or the entries of a folder are on the disk; Windows cannot open folders."""
-    if sys.platform == "win32" and path.is_dir():
-        return
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

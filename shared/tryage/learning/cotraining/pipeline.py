@@ -14,6 +14,7 @@ from tryage.core.constraints import DEFAULT_CONSTRAINTS, Constraint, RequestBatc
 from tryage.core.library import Library
 from tryage.core.objective import compute_routing_loss
 from tryage.errors import InputError
+from tryage.files import write_text
 from tryage.learning.cotraining.loop import CotrainConfig, cotrain
 from tryage.learning.cotraining.protocols import PromptPool, embed_pool
 from tryage.learning.cotraining.specialization import (
@@ -24,7 +25,6 @@ from tryage.learning.cotraining.specialization import (
 )
 from tryage.learning.qtable import QTable
 from tryage.learning.training.trainer import FitConfig, fit
-from tryage.perception.atomic_write import write_text
 from tryage.router import Router
 
 if TYPE_CHECKING:

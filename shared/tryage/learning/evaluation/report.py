@@ -9,9 +9,9 @@ import numpy as np
 
 from tryage.core.validation import require_extra
 from tryage.errors import InputError
+from tryage.files import replace_file
 from tryage.learning.evaluation.baselines import BEST_SINGLE, CATEGORY_TABLE
 from tryage.learning.evaluation.costs import upper_hull
-from tryage.perception.atomic_write import replace_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

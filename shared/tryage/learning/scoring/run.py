@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from tryage.core.validation import require_extra
 from tryage.errors import InputError, MeasurementError, QTableError
+from tryage.files import write_text
 from tryage.learning.checkpoint import graceful_interrupt
 from tryage.learning.qtable_io import (
     EXPERTS_FILE,
@@ -23,7 +24,6 @@ from tryage.learning.qtable_io import (
     recover_journals,
 )
 from tryage.learning.scoring.measurement import Budget, Measurer, Prompt, unique_prompts
-from tryage.perception.atomic_write import write_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

@@ -12,8 +12,8 @@ from safetensors import safe_open
 from tqdm import tqdm
 
 from tryage.errors import PersistenceError
+from tryage.files import replace_file
 from tryage.learning.checkpoint import ADAM_STATE
-from tryage.perception.atomic_write import replace_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -1,0 +1,36 @@
+"""The folder of Tryage follows the environment, and a file is the old one or the new one."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from tryage.files import home_folder, replace_file, write_text
+
+
+def test_a_file_is_whole_and_an_error_keeps_the_old_one(tmp_path):
+    path = tmp_path / "new" / "report.json"
+    write_text(path, "old")
+    with pytest.raises(FileNotFoundError), replace_file(path) as partial_path:
+        partial_path.with_name("missing").read_text()
+    assert path.read_text() == "old"
+    with replace_file(path) as partial_path:
+        partial_path.write_text("new")
+    assert path.read_text() == "new"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_the_folder_is_the_one_that_the_environment_names(monkeypatch, tmp_path):
+    monkeypatch.setenv("TRYAGE_HOME", str(tmp_path))
+    assert home_folder() == tmp_path
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the cache folder of Linux")
+def test_without_a_name_the_folder_is_in_the_cache(monkeypatch, tmp_path):
+    monkeypatch.delenv("TRYAGE_HOME", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert home_folder() == tmp_path / "tryage"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert home_folder() == Path.home() / ".cache" / "tryage"
