@@ -10,7 +10,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -408,11 +408,11 @@ def _choice_row(text: str) -> list[float]:
 
 def _has_statements(text: str) -> bool:
     """Tell whether words such as "statement" or "true" occur more than once."""
-    if text.isascii():  # a search for words takes less time than a pattern
-        lowercase = text.lower()
-        if not any(word in lowercase for word in _STATEMENT_WORDS):
-            return False
-    return len(_STATEMENT.findall(text)) > 1
+    # A search for words takes less time than a pattern, for which the long s is an s as well.
+    lowercase = text.lower().replace("\u017f", "s")
+    if not any(word in lowercase for word in _STATEMENT_WORDS):
+        return False
+    return sum(1 for _ in islice(_STATEMENT.finditer(text), 2)) > 1
 
 
 def _log_lengths(question: str, options: Sequence[str]) -> list[float]:
