@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+import string
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations, islice
@@ -125,7 +126,8 @@ _MIN_OPTIONS, _MAX_OPTIONS = 2, 10
 _CONTENT_WORD = re.compile(r"\w{4,}")
 _NUMERIC_OPTION = re.compile(r"[-+$]?\d")
 _MATH_SYMBOLS = "=+*^\\"
-_NEGATION = re.compile(r"\b(?:NOT|EXCEPT|LEAST|not true|incorrect)\b")
+_NEGATIONS = ("NOT", "EXCEPT", "LEAST", "not true", "incorrect")
+_NEGATION = re.compile(rf"\b(?:{'|'.join(_NEGATIONS)})\b")
 _COMBINING_OPTION = re.compile(r"\b(?:above|none of|all of|both)\b", re.IGNORECASE)
 _STATEMENT_WORDS = ("statement", "true", "false", "wrong")
 _STATEMENT = re.compile(rf"\b(?:{'|'.join(_STATEMENT_WORDS)})\b", re.IGNORECASE)
@@ -397,19 +399,33 @@ def _choice_row(text: str) -> list[float]:
         math.sqrt(len(question_words & set().union(*option_words))),
         float(bool(_COMBINING_OPTION.search(" ".join(options[-2:])))),
         float(_has_statements(text)),
-        float(bool(_NEGATION.search(question))),
+        float(_has_negation(question)),
         float("of the following" in question),
         float(question.rstrip().endswith("?")),
-        math.sqrt(sum(text.count(char) for char in set(text) if char.isdecimal())),
+        math.sqrt(_count_digits(text)),
         math.sqrt(sum(map(text.count, _MATH_SYMBOLS))),
         sum(map(_LONG_WORD_LENGTH.__le__, map(len, words))) / (len(words) + 1),
     ]
 
 
+# Searches for words and characters take less time than patterns, which may match anywhere.
+
+
+def _count_digits(text: str) -> int:
+    """Count the decimal digits, of any script."""
+    digits = string.digits if text.isascii() else filter(str.isdecimal, set(text))
+    return sum(map(text.count, digits))
+
+
+def _has_negation(question: str) -> bool:
+    """Tell whether the question asks for the wrong option."""
+    is_possible = any(word in question for word in _NEGATIONS)
+    return is_possible and _NEGATION.search(question) is not None
+
+
 def _has_statements(text: str) -> bool:
     """Tell whether words such as "statement" or "true" occur more than once."""
-    # A search for words takes less time than a pattern, for which the long s is an s as well.
-    lowercase = text.lower().replace("\u017f", "s")
+    lowercase = text.lower().replace("\u017f", "s")  # the pattern also takes the long s for an s
     if not any(word in lowercase for word in _STATEMENT_WORDS):
         return False
     return sum(1 for _ in islice(_STATEMENT.finditer(text), 2)) > 1
