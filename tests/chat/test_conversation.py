@@ -37,6 +37,49 @@ def test_the_request_is_the_last_user_message_not_the_output_of_a_tool():
     assert Conversation(QUESTION + TOOL_LOOP + NEXT_TURN).request == "And 3 + 3?"
 
 
+HARD = "Prove that there are infinitely many primes of the form 4k + 3."
+
+
+def talk(*texts):
+    """Return a conversation in which the user says the texts and each is answered."""
+    turns = [turn for text in texts for turn in (Turn("user", text), Turn("assistant", "Sure?"))]
+    return Conversation(turns[:-1])
+
+
+@pytest.mark.parametrize("text", ["yes please", "go on", "and in French?", "请继续说明", "  "])
+def test_a_short_follow_up_is_read_with_what_was_asked_before(text):
+    assert talk(HARD, text).request == f"{text}\n\n{HARD}"
+
+
+def test_it_is_read_with_the_last_message_that_says_what_it_is_about():
+    assert talk("Write a poem about the sea.", HARD, "yes", "go on").request == (
+        f"go on\n\nyes\n\n{HARD}"
+    )
+
+
+@pytest.mark.parametrize("text", ["What is the capital of Italy?", "x" * 61, HARD])
+def test_a_question_of_its_own_is_read_alone(text):
+    assert talk(HARD, text).request == text
+
+
+def test_a_first_message_an_answer_of_a_tool_and_a_query_are_read_alone():
+    assert talk("yes please").request == "yes please"
+    assert replace(talk(HARD, "yes"), query="Why?").request == "Why?"
+    tools = Conversation([Turn("user", HARD), *TOOL_LOOP])
+    assert tools.request == HARD
+
+
+def test_flags_of_earlier_messages_do_not_count_again():
+    request = talk(f"[Flag: model=a] {HARD}", "yes please").request
+    assert request == f"yes please\n\n{HARD}"
+    cut = "x" * 3_990 + "[Flag: model=" + "y" * 50
+    assert "[" not in talk(cut, "and]").request
+
+
+def test_a_long_earlier_message_is_cut():
+    assert len(talk(HARD * 1_000, "yes please").request) < 4_100
+
+
 def test_a_query_inside_a_template_is_the_request():
     wrapped = [Turn("user", "Context: ... Query: What is 2 + 2? Answer:")]
     assert Conversation(wrapped, query="What is 2 + 2?").request == "What is 2 + 2?"

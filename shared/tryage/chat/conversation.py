@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 import numpy as np
 
 from tryage.core.cache import get_or_compute, get_or_compute_bounded
+from tryage.core.flags import extract_flags
 from tryage.core.preferences import Requirement
 from tryage.core.token_estimate import estimate_tokens
 
@@ -49,6 +50,16 @@ _MAX_BYTES_PER_CHARACTER = 4  # of UTF-8
 # Of a longer text only this many characters at each end distinguish a conversation, with the
 # length, so that a long prompt does not take longer than a short one.
 _HASHED_CHARS = 32_768
+
+_ANSWERING_ROLES = ("assistant", "tool")
+
+# "Yes please" and "explain step two again" say nothing alone; "What is the capital of Italy?" does.
+_MAX_FOLLOW_UP_TOKENS = 5
+_MAX_FOLLOW_UP_LENGTH = 60  # characters: no text of so few tokens is longer
+
+_MAX_EARLIER_REQUESTS = 3
+
+_MAX_EARLIER_LENGTH = 4_000  # characters of an earlier message
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,12 +118,21 @@ class Conversation:
     thread: str | None = None
     query: str | None = None
 
-    @property
+    @cached_property
     def request(self) -> str:
-        """What the user asks now: the query, else the last user message, else the last message."""
+        """What the user asks now: the query, else the last user message, else the last message.
+
+        A short follow-up, such as "yes please", is read with what the user has asked before.
+        """
         if self.query is not None:
             return self.query
-        return self.turns[self._request_index].text if self.turns else ""
+        if not self.turns:
+            return ""
+        i = self._request_index
+        text = self.turns[i].text
+        if self.turns[i].role != "user" or not _is_follow_up(text):
+            return text
+        return "\n\n".join([text, *_earlier_requests(self.turns[:i])])
 
     @cached_property
     def capabilities(self) -> tuple[str, ...]:
@@ -190,6 +210,8 @@ class Conversation:
         earlier one with an answer. Without ids and threads, conversations that are equal up to
         there count as one.
         """
+        if self.thread is None and not any(turn.role in _ANSWERING_ROLES for turn in self.turns):
+            return ((),) * len(self.turn_keys)  # the usual case, in less time
         pairs = zip(self.turn_keys, reversed(list(_turns_after_users(self.turns))), strict=False)
         return tuple(
             self._keys_of_answers(digest, turns, is_current=not i)
@@ -210,6 +232,23 @@ class Conversation:
         last = len(self.turns) - 1
         users = (i for i in range(last, -1, -1) if self.turns[i].role == "user")
         return next(users, last)
+
+
+def _is_follow_up(text: str) -> bool:
+    """Tell whether a message is too short to say what it is about."""
+    return len(text) <= _MAX_FOLLOW_UP_LENGTH and estimate_tokens(text) <= _MAX_FOLLOW_UP_TOKENS
+
+
+def _earlier_requests(turns: Sequence[Turn]) -> Iterator[str]:
+    """Yield what the user has asked before, back to the first message that says what it is about.
+
+    Flags in them count in their own turn alone: they are left out, and no bracket opens another.
+    """
+    earlier_texts = [turn.text for turn in turns if turn.role == "user"]
+    for text in reversed(earlier_texts[-_MAX_EARLIER_REQUESTS:]):
+        yield extract_flags(text[:_MAX_EARLIER_LENGTH]).text.replace("[", "(")
+        if not _is_follow_up(text):
+            return
 
 
 def conversation_requirements(conversation: Conversation, tokens: float) -> tuple[Requirement, ...]:
