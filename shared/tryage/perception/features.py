@@ -306,7 +306,7 @@ def _surface_row(prompt: str) -> list[float]:
         float(last_character == "."),
         float(text[:1].isupper()),
     ]
-    row += np.log1p([text.count(string) for string in _COUNTED_STRINGS]).tolist()
+    row += np.log1p([text.count(part) for part in _COUNTED_STRINGS]).tolist()
     row += (_count_kinds(text) / n_characters * 5).tolist()
     return row
 
