@@ -7,6 +7,7 @@ import gc
 import pytest
 from pydantic import BaseModel, SecretStr
 
+from tryage.chat import client_keys
 from tryage.chat.client_keys import ClientIdentity, client_key
 
 
@@ -66,6 +67,12 @@ def test_a_credential_in_a_header_counts():
 def test_a_key_shows_no_secret():
     assert b"sk-one" not in client_key(Client())
     assert "sk-one" not in repr(client_key(Client()))
+
+
+def test_another_process_would_have_other_keys():
+    key = client_key(Client())
+    client_keys._salt.cache_clear()
+    assert client_key(Client()) != key
 
 
 def test_a_client_without_address_and_credential_is_known_as_itself():

@@ -21,7 +21,7 @@ from tryage.chat.fallback import (
 )
 from tryage.chat.streams import peek_stream, resume_stream
 from tryage.chat.time_limits import TimeLimits
-from tryage.errors import DeadlineExceededError
+from tryage.errors import AllFailedError, AttemptTimeoutError, DeadlineExceededError
 from tryage.traffic.health import HealthRegistry
 
 REQUEST = httpx.Request("POST", "http://127.0.0.1/v1")
@@ -65,7 +65,7 @@ def hooks(session, events, answers, problems=lambda _: ()):
     def call(client, record):
         answer = answers[record["model"]]
         if isinstance(answer, threading.Event):
-            answer.wait()
+            answer.wait(10)
         if isinstance(answer, Exception):
             raise answer
         return f"{answer} from the {client}"
@@ -144,6 +144,24 @@ async def test_the_health_of_a_client_is_shared_by_all_sessions_over_it(run_call
     assert list(other.health()) == ["small", "big", "plain", "unknown"]
 
 
+async def test_a_thread_whose_expert_cools_down_is_decided_anew(run_call, session):
+    request = ChatRequest(talk_in_thread(), None, None)
+    await run_call(request, {"small": "hello"})
+    assert session.plan(request).reason_kind == "kept for the turn"
+    session.health_registry.record_failure(session.clients.health_key("small"), TimeoutError())
+    assert session.plan(request).reason_kind == "routed"
+    assert [plan.reason_kind for plan in session.plan_batch([request])] == ["routed"]
+
+
+async def test_a_thread_forgets_an_expert_that_fails(run_call, session):
+    request = ChatRequest(talk_in_thread(), None, None)
+    await run_call(request, {"small": "hello"})
+    assert session.chat_router.last_served_by(request.conversation) == "small"
+    with pytest.raises(AllFailedError):
+        await run_call(request, dict.fromkeys(session.clients, TimeoutError()))
+    assert session.chat_router.last_served_by(request.conversation) is None
+
+
 async def test_a_session_may_have_a_health_of_its_own(run_call, make_session):
     own = make_session(health_registry=HealthRegistry())
     answers = {"small": openai_error(503), "big": "hello"}
@@ -202,7 +220,7 @@ async def test_an_expert_that_hangs_leaves_time_for_the_next(run_call, make_sess
 async def test_a_deadline_of_the_call_holds_instead_of_the_common_one(
     run_call, make_session, hanging
 ):
-    session = make_session(limits=TimeLimits(deadline=600))
+    session = make_session(limits=TimeLimits(deadline=5))
     request = ChatRequest(talk(), None, None, deadline=0.05)
     answers = dict.fromkeys(session.clients, hanging)
     with pytest.raises(DeadlineExceededError, match=r"within the deadline of 0\.05 seconds"):
@@ -216,9 +234,24 @@ async def test_a_hanging_expert_gets_half_of_the_deadline(run_call, make_session
     assert answer == "hello from the client of big"
 
 
+def test_a_stream_may_not_fall_silent_for_longer_than_an_attempt_may_take(make_session, hanging):
+    def chunks():
+        yield "a"
+        hanging.wait(10)
+
+    session = make_session(limits=TimeLimits(attempt_timeout=0.5))
+    plan = session.plan(ChatRequest(talk(), None, None))
+    call = FallbackHooks(
+        session.clients.get_client, lambda _: None, lambda *_: peek_stream(chunks(), bool)
+    )
+    stream, _ = run_steps(fallback_steps(session, plan, call))
+    with pytest.raises(AttemptTimeoutError):
+        list(resume_stream(stream, str))
+
+
 def test_a_client_that_takes_long_to_make_counts_too(router, hanging):
     def make():
-        hanging.wait()
+        hanging.wait(10)
         return "late"
 
     sources = {"small": make, "big": "client", "plain": "client", "unknown": "client"}
@@ -254,6 +287,14 @@ async def test_without_the_option_no_answer_is_refused(run_call, make_session):
     request = ChatRequest(talk(), None, None)
     answer, _, _ = await run_call(request, answers, make_session(), problems_of)
     assert answer == "an empty answer from the client of small"
+
+
+async def test_only_the_problems_that_the_option_names_are_refused(run_call, make_session):
+    session = make_session(retry_on=frozenset({"empty"}))
+    request = ChatRequest(talk(), None, None)
+    answers = {"small": "an answer of much length"}
+    answer, _, _ = await run_call(request, answers, session, problems_of)
+    assert answer == "an answer of much length from the client of small"
 
 
 async def test_if_all_answers_are_refused_the_first_is_returned(run_call, make_session):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import gc
 import math
 import threading
 
@@ -176,10 +177,14 @@ async def test_an_awaited_call_that_ignores_its_cancellation_holds_up_nobody():
             await end.wait()
             raise ValueError("too late to matter") from None
 
+    reports = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: reports.append(context))
     with pytest.raises(AttemptTimeoutError):
         await arun_with_timeout(stubborn, SHORT)
     end.set()
     await asyncio.sleep(SHORT)
+    gc.collect()
+    assert reports == []
 
 
 async def test_an_awaited_call_in_time_returns_its_result_or_raises_its_error():
