@@ -15,7 +15,8 @@ from llama_index.core.llms.callbacks import llm_chat_callback, llm_completion_ca
 from llama_index.core.llms.function_calling import FunctionCallingLLM
 from pydantic import BaseModel, PrivateAttr
 
-from tryage.chat.clients import AdaptiveExecutor
+from tryage.chat.batching import BatchingExecutor
+from tryage.errors import TryageError
 from tryage_llamaindex._call import (
     MessagesWithContext,
     StructuredPredictArguments,
@@ -61,7 +62,9 @@ M = TypeVar("M", bound=BaseModel)
 class RoutedLLM(FunctionCallingLLM):
     """An LLM that plans each call and makes it on one of its children: the base of the mixins."""
 
-    _executor: AdaptiveExecutor = PrivateAttr(default_factory=AdaptiveExecutor)
+    _executor: BatchingExecutor[tuple[RoutedLLM, LLMCall], tuple[LLMSession, RoutingPlan]] = (
+        PrivateAttr(default_factory=lambda: BatchingExecutor(_plan_calls))
+    )
 
     @property
     @abstractmethod
@@ -91,13 +94,9 @@ class RoutedLLM(FunctionCallingLLM):
         return await astream_with_fallback(session, call, plan)
 
     async def _plan_call(self, call: LLMCall) -> tuple[LLMSession, RoutingPlan]:
-        """Choose in a thread if that takes long, for example because the router must be loaded."""
-
-        def plan() -> tuple[LLMSession, RoutingPlan]:
-            session = self._session
-            return session, _plan(session, call)
-
-        return await self._executor.run(plan)
+        """Choose together with the calls of other tasks, in a thread if that takes long."""
+        size = sum(len(turn.text) for turn in call.conversation.turns)
+        return await self._executor.run((self, call), size)
 
     def _get_messages(self, prompt: BasePromptTemplate, **prompt_args: Any) -> MessagesWithContext:
         """Fill a template, and keep the query that it is filled with.
@@ -114,9 +113,33 @@ class RoutedLLM(FunctionCallingLLM):
         )
 
 
+def _plan_calls(
+    calls: Sequence[tuple[RoutedLLM, LLMCall]],
+) -> list[tuple[LLMSession, RoutingPlan] | TryageError]:
+    """Choose for calls, in one encoder pass for all that the same router decides about."""
+    sessions = [llm._session for llm, _ in calls]  # noqa: SLF001 - our own class
+    rows_by_router: dict[int, list[int]] = {}
+    for row, session in enumerate(sessions):
+        rows_by_router.setdefault(id(session.chat_router), []).append(row)
+    outcomes: dict[int, tuple[LLMSession, RoutingPlan] | TryageError] = {}
+    for rows in rows_by_router.values():
+        session = sessions[rows[0]]
+        plans = session.plan_batch([calls[row][1] for row in rows])
+        for row, plan in zip(rows, plans, strict=True):
+            outcomes[row] = (
+                plan
+                if isinstance(plan, TryageError)
+                else (sessions[row], _order_plan(sessions[row], calls[row][1], plan))
+            )
+    return [outcomes[row] for row in range(len(calls))]
+
+
 def _plan(session: LLMSession, call: LLMCall) -> RoutingPlan:
     """Choose for one call."""
-    plan = session.plan(call)
+    return _order_plan(session, call, session.plan(call))
+
+
+def _order_plan(session: LLMSession, call: LLMCall, plan: RoutingPlan) -> RoutingPlan:
     if not call.cheapest_first:
         return plan
     library = session.chat_router.router.library

@@ -6,13 +6,13 @@ import inspect
 from collections import Counter
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from llama_index.core.base.base_selector import BaseSelector, SelectorResult, SingleSelection
 from llama_index.core.tools.types import DefaultToolFnSchema
 from pydantic import ConfigDict, field_serializer
 
-from tryage.chat.clients import AdaptiveExecutor
+from tryage.chat.batching import BatchingExecutor
 from tryage.core.cache import LRUCache
 from tryage.core.decision import Decision  # noqa: TC001 - pydantic reads the annotation
 from tryage.errors import InputError, NoExpertError, PerceptionError
@@ -100,7 +100,9 @@ class TryageSelector(BaseSelector):
             else ExpertRanker(router, k)
         )
         self._preferences, self._default = preferences, default
-        self._executor = AdaptiveExecutor()
+        self._executor: BatchingExecutor[_SelectorCall, TryageSelection] = BatchingExecutor(
+            _select_all
+        )
 
     def _select(self, choices: Sequence[ToolMetadata], query: QueryBundle) -> TryageSelection:
         if not choices:
@@ -129,7 +131,8 @@ class TryageSelector(BaseSelector):
     async def _aselect(
         self, choices: Sequence[ToolMetadata], query: QueryBundle
     ) -> TryageSelection:
-        return await self._executor.run(lambda: self._select(choices=choices, query=query))
+        size = len(query.query_str) + sum(len(choice.description or "") for choice in choices)
+        return await self._executor.run((self, choices, query), size)
 
     def _default_index(self, choices: Sequence[ToolMetadata]) -> int | None:
         """Return the index of the default.
@@ -151,6 +154,23 @@ class TryageSelector(BaseSelector):
 
     def _update_prompts(self, prompts: dict[str, Any]) -> None:
         """Accept nothing: there is no LLM to prompt."""
+
+
+_SelectorCall: TypeAlias = "tuple[TryageSelector, Sequence[ToolMetadata], QueryBundle]"
+
+
+def _select_all(calls: Sequence[_SelectorCall]) -> list[TryageSelection | Exception]:
+    """Select for each call; an error takes the place of a selection."""
+    return [_select_or_error(*call) for call in calls]
+
+
+def _select_or_error(
+    selector: TryageSelector, choices: Sequence[ToolMetadata], query: QueryBundle
+) -> TryageSelection | Exception:
+    try:
+        return selector._select(choices=choices, query=query)  # noqa: SLF001 - our own class
+    except Exception as error:  # noqa: BLE001 - the coroutine that waits for the selection gets it
+        return error
 
 
 def _default_selection(index: int, reason: str) -> SingleSelection:

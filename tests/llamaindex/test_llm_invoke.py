@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 
 from llama_index.core import PromptTemplate
 from llama_index.core.callbacks import CallbackManager, TokenCountingHandler
 from llama_index.core.llms import ChatMessage
 
+from tryage import Preferences
+from tryage.errors import LibraryError
 from tryage_llamaindex import TryageLLM
 
 
@@ -71,3 +74,36 @@ async def test_queries_of_concurrent_tasks_are_not_mixed_up(llm, perception):
 def test_the_whole_text_of_a_template_without_a_query_is_routed(llm, perception):
     llm.predict(PromptTemplate("big {thing}"), thing="question")
     assert perception.asked == ["big question"]
+
+
+async def test_a_long_prompt_is_read_in_a_thread_and_short_ones_together(
+    llm, perception, monkeypatch
+):
+    passes, predict = [], perception.predict
+
+    def watched(prompts):
+        passes.append((threading.get_ident() == loop_thread, len(prompts)))
+        return predict(prompts)
+
+    loop_thread = threading.get_ident()
+    monkeypatch.setattr(perception, "predict", watched)
+    await llm.achat([ChatMessage("small start")])
+    await llm.achat([ChatMessage("small " + "word " * 5_000)])
+    answers = await asyncio.gather(
+        *(llm.achat([ChatMessage(f"{name} {i}")]) for i in range(4) for name in ("small", "big"))
+    )
+    assert passes == [(False, 1), (False, 1), (True, 8)]
+    models = [answer.additional_kwargs["tryage"]["model"] for answer in answers]
+    assert models == ["small", "big"] * 4
+
+
+async def test_an_error_of_one_call_is_not_that_of_the_others(llm):
+    await llm.achat([ChatMessage("small start")])
+    calls = [
+        llm.achat([ChatMessage("big one")]),
+        llm.achat([ChatMessage("small")], tryage_model="unknown"),
+        llm.achat([ChatMessage("small one")], tryage_preferences=Preferences(only=["big"])),
+    ]
+    answers = await asyncio.gather(*calls, return_exceptions=True)
+    assert isinstance(answers[1], LibraryError)
+    assert [a.additional_kwargs["tryage"]["model"] for a in answers[::2]] == ["big", "big"]
