@@ -10,13 +10,15 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from langchain_core.caches import InMemoryCache
 from langchain_core.callbacks import UsageMetadataCallbackHandler, get_usage_metadata_callback
+from langchain_core.messages import AIMessage
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.rate_limiters import BaseRateLimiter
 from langchain_core.runnables import RunnableLambda
 from langgraph.graph import START, MessagesState, StateGraph
 
-from tryage import Router
+from tryage import Preferences, Router
+from tryage.errors import InputError
 from tryage.testing import FixedPerception
 from tryage_langchain import ChatTryage
 
@@ -287,3 +289,79 @@ async def test_the_first_async_call_reads_the_router_beside_the_event_loop(monke
     assert model_of(await chat.ainvoke("small question")) == "small"
     assert len(readers) == 1
     assert readers[0] != threading.get_ident()
+
+
+# Many calls at once, and no listener -------------------------------------------------------------
+
+
+async def test_calls_that_begin_together_are_decided_in_few_passes(chat, perception):
+    await chat.ainvoke("big question")  # the first pass may load an encoder
+    perception.passes.clear()
+    names = ["small", "big"] * 50
+    answers = await asyncio.gather(*(chat.ainvoke(f"{name} {i}") for i, name in enumerate(names)))
+    assert [answer.response_metadata["tryage"]["model"] for answer in answers] == names
+    assert len(perception.passes) == 2
+    assert sum(map(len, perception.passes)) == 100
+
+
+async def test_of_calls_that_begin_together_each_keeps_its_own_settings_and_error(chat):
+    calls = [
+        chat.ainvoke("big one", {"configurable": {"tryage_model": "small"}}),
+        chat.ainvoke("big one", {"configurable": {"tryage_modle": "small"}}),
+        chat.bind_tools([]).ainvoke("big one"),
+        chat.model_copy(update={"preferences": Preferences(only=["small"])}).ainvoke("big one"),
+        chat.ainvoke(3),
+    ]
+    answers = await asyncio.gather(*calls, return_exceptions=True)
+    names = [
+        answer.response_metadata["tryage"]["model"] if isinstance(answer, AIMessage) else answer
+        for answer in answers
+    ]
+    assert names[0] == names[3] == "small"
+    assert names[2] == "big"
+    assert isinstance(names[1], InputError)
+    assert isinstance(names[4], ValueError)
+
+
+async def test_a_long_prompt_does_not_halt_the_event_loop_whatever_came_before(router, small, big):
+    threads = {}
+
+    class Watched(type(router.perception)):
+        def predict(self, prompts):
+            threads[len(prompts[0])] = threading.get_ident()
+            return super().predict(prompts)
+
+    chat = ChatTryage(models={"small": small, "big": big}, router=Router(Watched()))
+    for length in (1, 2, 3, 100_000):
+        await chat.ainvoke("x" * length)
+    here = threading.get_ident()
+    assert [threads[length] == here for length in (1, 2, 3, 100_000)] == [False, True, True, False]
+
+
+async def test_without_a_listener_there_is_no_run_of_its_own_and_the_answer_is_the_same(
+    method, call_chat, chat, big, recorder
+):
+    big.callbacks, big.tags = [recorder], ["own"]
+    config = {
+        "tags": ["mine"],
+        "metadata": {"who": "me"},
+        "run_name": "outer",
+        "run_id": uuid.uuid4(),
+    }
+    silent = await call_chat(method, chat, "big question", config)
+    assert recorder.of_kind("chain") == []
+    (run,) = recorder.of_kind("model")
+    assert {"mine", "own", "tryage:big"} <= set(run["tags"])
+    assert (run["metadata"]["who"], run["metadata"]["tryage_model"]) == ("me", "big")
+    assert run["name"] != "outer"
+    assert config["run_id"] not in recorder.runs
+    observer = type(recorder)()
+    heard = await call_chat(method, chat, "big question", {**config, "callbacks": [observer]})
+    assert heard.text == silent.text
+    assert [run["name"] for run in observer.of_kind("chain")] == ["outer"]
+
+
+async def test_a_listener_in_the_context_is_a_listener(method, call_chat, chat):
+    with get_usage_metadata_callback() as usage:
+        await call_chat(method, chat, "big question")
+    assert usage.usage_metadata["scripted-big"]["total_tokens"] == 15
