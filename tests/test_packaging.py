@@ -44,6 +44,7 @@ LAZY_PACKAGES = (
     "tryage.learning.scoring",
     "tryage.learning.evaluation",
     "tryage.learning.cotraining",
+    "tryage.traffic",
     "tryage.chat",
     "tryage.tools",
     "tryage.testing",
