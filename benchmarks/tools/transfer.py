@@ -8,7 +8,8 @@ ranked among all of them, not only among the few that its queries offer. Each se
 queries, at most `--limit` of each set, and trains anew. `--minilm` is a folder with the files of
 sentence-transformers/all-MiniLM-L6-v2 (config.json, model.safetensors, tokenizer.json). Intervals
 are bootstraps over queries of the difference in the same query. The best constant ranks by how
-often a tool was needed, which it may look up in the queries that are judged.
+often a tool was needed, which it may look up in the queries that are judged. Whether any tool is
+needed is judged on topics only: no other set than bfcl has functions that no query needs.
 """
 
 from __future__ import annotations
@@ -52,7 +53,6 @@ KINDS = {
     "torchhub": "apibench",
     "tensorflowhub": "apibench",
     "bfcl": "bfcl",
-    "irrelevance": "bfcl",
     "bfcl, all functions": "bfcl",
     "mmlu": "topics",
     "mmlu_pro": "topics",
@@ -182,7 +182,7 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=2_000)
     parser.add_argument("--tested", type=int, default=TESTED)
     options = parser.parse_args()
-    sets = load()
+    sets = {name: part for name, part in load().items() if name in KINDS}
     sets |= {"bfcl, all functions": all_functions(sets["bfcl"]), "mmlu": mmlu()}
     sets["mmlu_pro"] = mmlu_pro()
     encoder = CachedEncoder(load_encoder(BUNDLED_FOLDER / "encoder"))
@@ -198,13 +198,8 @@ def main() -> None:
             off_topic = general_queries(rng)
             for name in [name for name in KINDS if KINDS[name] == kind]:
                 part = drawn(sets[name], options.tested, rng)
-                if name == "irrelevance":
-                    abstention.add("bfcl", ranker, part)
-                    continue
                 results.add(name, ranker, part, others)
-                if name == "bfcl":
-                    abstention.add("bfcl", ranker, part)
-                elif kind == "topics":
+                if kind == "topics":
                     lists = draw_lists(sets[name], TOPIC_SIZES, options.tested, off_topic, rng)
                     abstention.add(name, ranker, lists)
             print(f"seed {seed}: {kind} judged", flush=True)
