@@ -150,7 +150,7 @@ class LearnedPerception(Perception):
         table = self.forecasts.get(measure)
         return None if table is None else inputs.category_probabilities @ table
 
-    def count_tokens(self, prompts: Sequence[str]) -> NDArray[np.float64]:
+    def count_tokens(self, prompts: Sequence[str]) -> NDArray[Any]:
         """Estimate the tokens of each prompt for language models, `(batch,)`.
 
         Not in the tokenizer of the encoder: it knows English alone, and counts Russian threefold.

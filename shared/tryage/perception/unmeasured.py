@@ -120,7 +120,7 @@ class LibraryPerception(Perception):
                 prompt, self.experts[i], loss, self._prior_abilities[i]
             )
 
-    def count_tokens(self, prompts: Sequence[str]) -> NDArray[np.integer[Any]]:
+    def count_tokens(self, prompts: Sequence[str]) -> NDArray[Any]:
         """Count the tokens of each prompt, `(batch,)`, in the encoder's tokenizer."""
         return self._perception.count_tokens(prompts)
 
@@ -153,7 +153,7 @@ class MeasuredPerception(Protocol):
         """Forecast a measure of the known experts, `(batch, n_experts)`, None if it is unknown."""
         ...
 
-    def count_tokens(self, prompts: Sequence[str]) -> NDArray[np.integer[Any]]:
+    def count_tokens(self, prompts: Sequence[str]) -> NDArray[Any]:
         """Count the tokens of each prompt, `(batch,)`."""
         ...
 

@@ -86,7 +86,8 @@ class AlignedPerception(Perception):
             return np.array([estimate_tokens(prompt) for prompt in prompts], dtype=np.float64)
         pairs = zip(prompts, excerpts, strict=True)
         scale = [1.0 if part is prompt else _length_ratio(prompt, part) for prompt, part in pairs]
-        return np.asarray(counts, dtype=np.float64) * np.array(scale)
+        tokens: Float64Array = np.asarray(counts, dtype=np.float64) * np.array(scale)
+        return tokens
 
     def observe(self, prompt: str, expert: str, loss: float) -> None:
         """Let the perception learn from one measured loss of an expert of the library.
