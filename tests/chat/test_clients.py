@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tryage.chat.clients import AdaptiveExecutor, ClientPool, HubClientFactory, hub_models
+from tryage.chat.clients import ClientPool, HubClientFactory, hub_models
 from tryage.errors import InputError
 
 
@@ -124,28 +124,3 @@ def test_a_factory_neither_shows_nor_pickles_its_token():
     assert b"secret" not in written
     again = pickle.loads(written)  # noqa: S301 - written just above
     assert (again.build, again.name, again.settings) == (dict, "org/a", {"timeout": 3})
-
-
-async def test_a_quick_function_runs_in_the_loop_after_its_first_run():
-    executor, here = AdaptiveExecutor(), threading.get_ident()
-    assert await executor.run(threading.get_ident) != here
-    assert await executor.run(threading.get_ident) == here
-
-
-async def test_a_slow_function_runs_in_a_thread():
-    executor, here = AdaptiveExecutor(), threading.get_ident()
-
-    def slow():
-        time.sleep(0.01)
-        return threading.get_ident()
-
-    assert await executor.run(slow) != here
-    assert await executor.run(slow) != here
-
-
-async def test_an_error_of_the_function_is_raised():
-    def fail():
-        raise ValueError("no")
-
-    with pytest.raises(ValueError, match="no"):
-        await AdaptiveExecutor().run(fail)

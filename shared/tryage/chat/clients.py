@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
@@ -19,11 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable
 
 C = TypeVar("C")
-
-T = TypeVar("T")
-
-# A switch to a thread and back adds half a millisecond under load.
-_INLINE_THRESHOLD = 2e-3  # seconds
 
 
 class ClientPool(Mapping[str, Any], Generic[C]):
@@ -140,26 +133,3 @@ def hub_models(
 ) -> dict[str, HubClientFactory[C]]:
     """Return what makes the client of each model, by its id; `build` takes the id and settings."""
     return {name: HubClientFactory(build, name, dict(settings)) for name in names}
-
-
-class AdaptiveExecutor:
-    """Runs a function in the event loop while its last run took less than two milliseconds.
-
-    The first run may load an encoder, so it goes to a thread.
-    """
-
-    def __init__(self) -> None:
-        self._last_duration = float("inf")  # seconds
-
-    async def run(self, function: Callable[[], T]) -> T:
-        """Return what the function returns."""
-        if self._last_duration < _INLINE_THRESHOLD:
-            return self._run_timed(function)
-        return await asyncio.to_thread(self._run_timed, function)
-
-    def _run_timed(self, function: Callable[[], T]) -> T:
-        start = time.perf_counter()
-        try:
-            return function()
-        finally:
-            self._last_duration = time.perf_counter() - start
