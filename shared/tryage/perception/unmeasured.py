@@ -121,7 +121,7 @@ class LibraryPerception(Perception):
             )
 
     def count_tokens(self, prompts: Sequence[str]) -> NDArray[Any]:
-        """Count the tokens of each prompt, `(batch,)`, in the encoder's tokenizer."""
+        """Count the tokens of each prompt, `(batch,)` for language models."""
         return self._perception.count_tokens(prompts)
 
 
