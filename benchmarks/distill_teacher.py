@@ -10,7 +10,8 @@ import numpy as np
 from tqdm import tqdm
 
 from tryage.core.validation import require_extra
-from tryage.perception.tokenizer import head_and_tail, read_tokenizer
+from tryage.perception.tokenizer import head_and_tail
+from tryage.perception.tokenizer_file import read_tokenizer
 from tryage.perception.transformer import length_batches, mean_pool, run_bert
 
 if TYPE_CHECKING:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 
 import numpy as np
 import pytest
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
-from tryage.errors import InputError, PersistenceError
+from tryage.errors import InputError, PerceptionError, PersistenceError
 from tryage.perception.encoder import Encoder, StaticEncoder
+from tryage.perception.persistence import load_encoder
 from tryage.perception.tokenizer import PromptTokenizer
 
 WORDS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", *"abcdefgh", "add", "list", "prove", "sum", "##s")
@@ -151,6 +153,47 @@ def test_a_damaged_folder_says_what_is_wrong(static, tmp_path, change, message):
     change(tmp_path)
     with pytest.raises(PersistenceError, match=message):
         StaticEncoder.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"table": rows()}, r"table is .*\(float32\).* numbers \(int8\)"),
+        ({"scales": np.full(len(WORDS), np.nan, np.float32)}, "scales is .* between nan and nan"),
+        ({"scales": np.full(len(WORDS), 1e30, np.float32)}, r"from 0 to 6\.55e\+04"),
+        ({"scales": np.ones(len(WORDS) + 1, np.float32)}, rf"expected \({len(WORDS)}\)"),
+        ({"table": np.zeros((len(WORDS), 0), np.int8)}, r"table is \(\d+, 0\)"),
+        (
+            {"table": np.ones((3, 8), np.int8), "scales": np.ones(3, np.float32)},
+            "the tokenizer needs",
+        ),
+    ],
+)
+def test_a_damaged_table_is_refused_with_what_is_expected(static, tmp_path, arrays, message):
+    static.save(tmp_path)
+    whole = load_file(tmp_path / "table.safetensors")
+    save_file(whole | arrays, tmp_path / "table.safetensors")
+    with pytest.raises(PersistenceError, match=f"the encoder in .* is damaged: .*{message}"):
+        load_encoder(tmp_path)
+
+
+@pytest.mark.parametrize("length", [-1, 0, True, 10**30])
+def test_an_impossible_length_is_refused(static, tmp_path, length):
+    static.save(tmp_path)
+    header = {"kind": "static", "format": 1, "max_length": length}
+    (tmp_path / "encoder.json").write_text(json.dumps(header), "utf-8")
+    with pytest.raises(PersistenceError, match=r"max_length is .*; expected a whole number"):
+        load_encoder(tmp_path)
+
+
+def test_a_token_beyond_the_table_is_one_error(static, tmp_path):
+    static.save(tmp_path)
+    path = tmp_path / "tokenizer.json"
+    tokenizer = json.loads(path.read_text("utf-8"))
+    tokenizer["model"]["vocab"]["add"] = 4_000_000_000
+    path.write_text(json.dumps(tokenizer), "utf-8")
+    with pytest.raises(PerceptionError, match="more tokens than the table"):
+        load_encoder(tmp_path).encode(["add"])
 
 
 def test_the_static_encoder_needs_neither_torch_nor_onnxruntime(tmp_path, static):

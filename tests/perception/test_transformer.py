@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
@@ -107,6 +109,42 @@ def test_a_header_without_the_dimension_is_refused(encoder, tmp_path):
     (tmp_path / "encoder.json").write_text('{"kind": "transformer", "max_length": 32}')
     with pytest.raises(PersistenceError, match="no 'dim'"):
         load_encoder(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda f: (f / "model.onnx").write_bytes(b"no weights"), "holds no weights that run"),
+        (lambda f: rewrite(f, dim=7), "weights that run: shape mismatch"),
+        (lambda f: rewrite(f, dim=10**12), "dim is 1000000000000; expected a whole number"),
+        (lambda f: rewrite(f, max_length=-1), "max_length is -1; expected a whole number, from 3"),
+        (lambda f: rewrite(f, max_length=True), "max_length is True"),
+    ],
+)
+def test_damaged_weights_and_numbers_are_refused_at_load(encoder, tmp_path, change, message):
+    encoder.save(tmp_path)
+    change(tmp_path)
+    with pytest.raises(PersistenceError, match=message):
+        load_encoder(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("model.safetensors", b"no weights"), ("config.json", b"{"), ("config.json", b"[1]")],
+)
+def test_damaged_weights_for_torch_are_refused_at_load(
+    encoder, tmp_path, monkeypatch, name, content
+):
+    monkeypatch.setattr(transformer, "find_spec", lambda name: name != "onnxruntime")
+    encoder.save(tmp_path)
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(PersistenceError, match="holds no weights that run"):
+        load_encoder(tmp_path)
+
+
+def rewrite(folder, **fields):
+    path = folder / "encoder.json"
+    path.write_text(json.dumps(json.loads(path.read_text("utf-8")) | fields), "utf-8")
 
 
 def test_batches_hold_every_row_once_and_at_most_the_tokens_allowed():

@@ -10,7 +10,8 @@ import numpy as np
 from tryage.errors import InputError, PerceptionError, PersistenceError
 from tryage.perception.field_rules import Array, Sizes, WholeNumber, check_field
 from tryage.perception.serialization import read_arrays, read_header, write_arrays, write_header
-from tryage.perception.tokenizer import PromptTokenizer, head_and_tail, read_tokenizer
+from tryage.perception.tokenizer import PromptTokenizer, head_and_tail
+from tryage.perception.tokenizer_file import read_tokenizer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

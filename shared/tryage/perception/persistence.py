@@ -93,8 +93,8 @@ _OPTIONAL_PARTS = {
 _FORECAST_PREFIX = "forecasts."
 _FORECAST = Array("categories", "experts", allow_nan=True)
 
-# Words, a number, options and a function: a prompt that has features of all kinds.
-_PROBE = 'Which number is 2 + 2?\n[{"name": "add", "parameters": {}}]\nA. three\nB. four'
+# Words, options, a function and a sign that few tokenizers know: it has features of all kinds.
+_PROBE = 'Which number is 2 + 2? \u2603\n[{"name": "add", "type": "function"}]\nA. three\nB. four'
 
 _POSITION = ("rank", 1)  # the size of [1, g(phi(z))]
 _N_NUMBERS = len(NUMERIC_FEATURES)
@@ -285,8 +285,11 @@ def _n_features(encoder: Encoder, extractor: FeatureExtractor) -> int:
 
 def _check_prediction(perception: LearnedPerception, folder: Path) -> None:
     """Predict once, because numbers that are fine one by one may overflow together."""
-    with np.errstate(all="ignore"):
-        prediction = perception.predict([_PROBE])
+    try:
+        with np.errstate(all="ignore"):
+            prediction = perception.predict([_PROBE])
+    except PerceptionError as error:  # the tokenizer fails
+        raise PersistenceError(f"{folder} is damaged: {error}") from error
     if not (np.isfinite(prediction.losses).all() and np.isfinite(prediction.std).all()):
         raise PersistenceError(
             f"{folder / WEIGHTS_FILE} is damaged: its numbers predict a loss that is not finite"
@@ -304,7 +307,7 @@ def load_encoder(folder: str | Path) -> Encoder:
     if kind not in _ENCODER_CLASSES:
         known_kinds = ", ".join(_ENCODER_CLASSES)
         raise PersistenceError(
-            f"{folder} holds an encoder of kind {kind!r}; known kinds: {known_kinds}"
+            f"{folder} holds an encoder of kind {show(kind)}; known kinds: {known_kinds}"
         )
     try:
         return _ENCODER_CLASSES[kind].load(folder)

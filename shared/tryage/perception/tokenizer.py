@@ -5,17 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from tokenizers import Tokenizer
 
-from tryage.errors import InputError, PerceptionError, PersistenceError
+from tryage.errors import InputError, PerceptionError
 from tryage.perception.excerpt import excerpt
+from tryage.perception.tokenizer_file import tokenizer_errors
 from tryage.perception.wordwise import WordTokenizer, is_wordwise
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from numpy.typing import NDArray
+    from tokenizers import Tokenizer
 
     from tryage.core.arrays import Int64Array
 
@@ -25,7 +25,10 @@ BATCH_SIZE = 1_024  # texts
 # the shortcut for one that reads word by word.
 SMALL_BATCH, SMALL_WORDWISE_BATCH = 8, 64
 
-_MAX_FILE_BYTES = 2**26  # the tokenizers of language models for all languages have half of that
+_FAILURE = (
+    "The tokenizer of the encoder has failed. Its file is damaged, or lacks a token for unknown "
+    "words; save or download the router again"
+)
 
 
 class PromptTokenizer:
@@ -68,16 +71,18 @@ class PromptTokenizer:
         scale = [max(len(prompt), 1) / max(len(excerpt(prompt)), 1) for prompt in prompts]
         return np.rint(np.multiply(counts, scale)).astype(np.int64)
 
+    def special_ids(self) -> Int64Array:
+        """Return the ids of the special tokens that the tokenizer puts around a text.
+
+        Raises:
+            PerceptionError: the tokenizer fails; its file is damaged.
+        """
+        with tokenizer_errors(PerceptionError, _FAILURE):
+            return np.array(self.tokenizer.encode("").ids, np.int64)
+
     def _encode_or_raise(self, texts: Sequence[str]) -> list[Int64Array]:
-        try:
+        with tokenizer_errors(PerceptionError, _FAILURE):
             return self._encode(texts)
-        except BaseException as error:
-            if not _is_of_tokenizers(error):
-                raise
-            raise PerceptionError(
-                f"The tokenizer of the encoder has failed: {error}. Its file is damaged, or lacks "
-                "a token for unknown words; save or download the router again."
-            ) from error
 
     def _encode(self, texts: Sequence[str]) -> list[Int64Array]:
         if self._word_tokenizer is not None and len(texts) <= SMALL_WORDWISE_BATCH:
@@ -116,34 +121,3 @@ def head_and_tail(ids: Int64Array, max_length: int) -> Int64Array:
         return ids
     tail_length = max_length // 2
     return np.concatenate([ids[: max_length - tail_length], ids[len(ids) - tail_length :]])
-
-
-def read_tokenizer(path: Path) -> Tokenizer:
-    """Read a `tokenizer.json`.
-
-    Raises:
-        PersistenceError: it is missing, damaged, or larger than any tokenizer.
-    """
-    try:
-        size = path.stat().st_size
-        text = path.read_text("utf-8") if size <= _MAX_FILE_BYTES else ""
-    except (OSError, ValueError) as error:
-        raise PersistenceError(f"{path} is missing or damaged: {error}") from error
-    if size > _MAX_FILE_BYTES:
-        raise PersistenceError(
-            f"{path} has {size:,} bytes; a tokenizer has at most {_MAX_FILE_BYTES:,}"
-        )
-    try:
-        return Tokenizer.from_str(text)
-    except BaseException as error:
-        if not _is_of_tokenizers(error):
-            raise
-        raise PersistenceError(f"{path} is missing or damaged: {error}") from error
-
-
-def _is_of_tokenizers(error: BaseException) -> bool:
-    """Tell whether the tokenizers package has failed.
-
-    It raises `Exception` itself, or where its Rust code panics a class that is no `Exception`.
-    """
-    return type(error) is Exception or type(error).__name__ == "PanicException"

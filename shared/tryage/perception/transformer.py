@@ -10,13 +10,16 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from tryage.core.arrays import Float32Array, Int64Array
-from tryage.errors import MissingExtraError, PersistenceError
+from tryage.errors import MissingExtraError, PersistenceError, TryageError
 from tryage.perception.encoder import (
+    MAX_LENGTH_RULE,
     TokenizingEncoder,
     read_encoder_header,
     write_encoder_header,
 )
-from tryage.perception.tokenizer import PromptTokenizer, head_and_tail, read_tokenizer
+from tryage.perception.field_rules import Array, Sizes, WholeNumber, check_field
+from tryage.perception.tokenizer import PromptTokenizer, head_and_tail
+from tryage.perception.tokenizer_file import read_tokenizer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,6 +41,8 @@ ONNX_FILE, WEIGHTS_FILE, CONFIG_FILE, TOKENIZER_FILE = (
 # faster than 8,192 (measured).
 BATCH_TOKENS = 1_024
 
+_DIM_RULE = WholeNumber(low=1, high=2**16)
+
 Forward = Callable[[Int64Array, Int64Array], Float32Array]
 """Token ids and mask, both `(batch, length)`, -> unit rows `(batch, dim)`."""
 
@@ -58,7 +63,7 @@ class TransformerEncoder(TokenizingEncoder):
     ) -> None:
         self._folder, self._dim, self._max_length = folder, dim, max_length
         self._tokenizer = PromptTokenizer(tokenizer)
-        self._special_ids = np.array(tokenizer.encode("").ids, np.int64)  # [CLS] and [SEP]
+        self._special_ids = self._tokenizer.special_ids()  # [CLS] and [SEP]
         self._forward = _load_runtime(folder, threads)
 
     @property
@@ -99,11 +104,22 @@ class TransformerEncoder(TokenizingEncoder):
 
         Raises:
             PersistenceError: a file is missing or damaged.
+            InputError: a number in a file is impossible.
             MissingExtraError: neither ONNX Runtime nor torch can run the weights.
         """
         header = read_encoder_header(folder, {"dim": int, "max_length": int})
+        check_field("dim", header["dim"], _DIM_RULE, Sizes({}))
+        check_field("max_length", header["max_length"], MAX_LENGTH_RULE, Sizes({}))
         tokenizer = read_tokenizer(folder / TOKENIZER_FILE)
-        return cls(folder, tokenizer, header["dim"], header["max_length"], threads)
+        try:
+            encoder = cls(folder, tokenizer, header["dim"], header["max_length"], threads)
+            row = encoder.encode(["a"])
+        except TryageError:
+            raise
+        except Exception as error:  # each library that runs weights has errors of its own
+            raise PersistenceError(f"{folder} holds no weights that run: {error!s:.200}") from error
+        check_field("an embedding", row, Array(1, header["dim"]), Sizes({}))
+        return encoder
 
 
 def length_batches(lengths: Sequence[int], max_tokens: int) -> Iterator[NDArray[np.intp]]:

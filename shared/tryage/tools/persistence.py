@@ -53,7 +53,7 @@ FIELD_RULES: FieldRules = {
         "cosine_scale": Number(),
         "lexical_weights": Array(N_LEXICAL_FEATURES),
         "clause_weight": Number(),
-        "usefulness_coef": Either(Array(3), Array(5)),
+        "usefulness_coef": Either(Array(3), Array(1 + N_USEFULNESS_FEATURES)),
         "needed_coef": Array(1 + N_NEEDED_FEATURES),
         "seen_fingerprints": Array("seen", kind=np.uint64, low=0, high=np.inf),
         "seen_penalty": Number(),

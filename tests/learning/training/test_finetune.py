@@ -24,7 +24,7 @@ from tryage.learning.training.finetune import (
     shuffled_length_batches,
 )
 from tryage.learning.training.optimizer import ResumableTrainer, Schedule
-from tryage.perception.tokenizer import read_tokenizer
+from tryage.perception.tokenizer_file import read_tokenizer
 from tryage.perception.transformer import mean_pool, run_bert
 
 CONFIG = FinetuneConfig(

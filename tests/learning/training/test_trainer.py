@@ -13,7 +13,7 @@ from tryage.learning.training import trainer
 from tryage.learning.training.estimators import fit_head
 from tryage.learning.training.trainer import FitConfig, fit
 from tryage.perception.encoder import StaticEncoder
-from tryage.perception.tokenizer import read_tokenizer
+from tryage.perception.tokenizer_file import read_tokenizer
 
 
 def routed_loss(perception, table):

@@ -20,7 +20,8 @@ from tryage.learning.checkpoint import fingerprint
 from tryage.learning.training.factor_model import compress_losses
 from tryage.learning.training.optimizer import ResumableTrainer, Schedule
 from tryage.perception.encoder import write_encoder_header
-from tryage.perception.tokenizer import clean_prompts, head_and_tail, read_tokenizer
+from tryage.perception.tokenizer import clean_prompts, head_and_tail
+from tryage.perception.tokenizer_file import read_tokenizer
 from tryage.perception.transformer import (
     CONFIG_FILE,
     ONNX_FILE,
