@@ -31,7 +31,7 @@ UNTESTED = {
 }
 
 MAX_TOP_ENTRIES = 16
-MAX_FILES = 212  # without the rooms to come; hard limits and failures added subjects to the first 165
+MAX_FILES = 212  # without the rooms to come; hard limits and failures added to the first 165
 ROOMS_TO_COME = ("models", "traffic", "policies")
 MAX_LINES = 600
 

@@ -24,6 +24,7 @@ from tryage.perception.serialization import (
 from tryage.tools.bm25 import N_LEXICAL_FEATURES
 from tryage.tools.matching import (
     N_NEEDED_FEATURES,
+    N_USEFULNESS_FEATURES,
     Feedback,
     ToolMatcher,
 )
