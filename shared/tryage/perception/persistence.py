@@ -285,11 +285,8 @@ def _n_features(encoder: Encoder, extractor: FeatureExtractor) -> int:
 
 def _check_prediction(perception: LearnedPerception, folder: Path) -> None:
     """Predict once, because numbers that are fine one by one may overflow together."""
-    try:
-        with np.errstate(all="ignore"):
-            prediction = perception.predict([_PROBE])
-    except PerceptionError as error:  # the tokenizer fails
-        raise PersistenceError(f"{folder} is damaged: {error}") from error
+    with np.errstate(all="ignore"):
+        prediction = perception.predict([_PROBE])
     if not (np.isfinite(prediction.losses).all() and np.isfinite(prediction.std).all()):
         raise PersistenceError(
             f"{folder / WEIGHTS_FILE} is damaged: its numbers predict a loss that is not finite"
@@ -310,9 +307,11 @@ def load_encoder(folder: str | Path) -> Encoder:
             f"{folder} holds an encoder of kind {show(kind)}; known kinds: {known_kinds}"
         )
     try:
-        return _ENCODER_CLASSES[kind].load(folder)
-    except InputError as error:
+        encoder = _ENCODER_CLASSES[kind].load(folder)
+        encoder.encode([_PROBE])
+    except (InputError, PerceptionError) as error:
         raise PersistenceError(f"the encoder in {folder} is damaged: {error}") from error
+    return encoder
 
 
 def _round_for_storage(name: str, array: NDArray[Any]) -> NDArray[Any]:
