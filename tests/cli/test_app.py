@@ -72,7 +72,8 @@ def test_strict_refuses_flags_that_leave_nobody(tryage, saved):
     words = ("route", "sum oslo [Flag: size<1]", "--router", saved, "--flags")
     done = tryage(*words)
     assert done.exit_code == 0
-    assert "tryage: " in done.stderr
+    assert done.stderr.startswith("tryage: ")
+    assert done.stderr.count("\n") == 1
     assert tryage(*words, "--strict").exit_code != 0
 
 

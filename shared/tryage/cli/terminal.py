@@ -49,7 +49,8 @@ class _OneLineHandler(logging.Handler):
     """Prints what the library logs."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        echo_error(record.getMessage())
+        if record.name != "tryage.router":  # each decision has these warnings, with more detail
+            echo_error(record.getMessage())
 
 
 @contextmanager
