@@ -1,0 +1,174 @@
+"""Make the snapshot of models in the package from public tables.
+
+    python benchmarks/model_facts/make.py ../shared/data/model_level \
+        --genai genai_prices-0.2.3-py3-none-any.whl=2026-11-10 \
+        --litellm litellm-1.110.2-cp310-abi3-manylinux_2_28_x86_64.whl=2026-11-20
+
+`pip download --no-deps genai-prices litellm` fetches the two wheels; nothing of them is installed.
+The dates are those of their releases. All tables have the MIT licence.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from choose import (
+    canonical_name,
+    choose_fact,
+    group_rows,
+    host_prices,
+    is_equal,
+    model_prices,
+    own_models,
+    short_names,
+)
+from tables import SOURCES, genai_rows, litellm_rows, models_dev_rows, price_rows
+
+from tryage.models.hosts import maker_host
+from tryage.models.names import name_key, parse_model_name
+from tryage.models.snapshot import FIELDS, FORMAT, PRICE_FIELDS, encode_snapshot
+
+if TYPE_CHECKING:
+    from collections.abc import Container, Iterable, Mapping, Sequence
+
+    from choose import Named
+    from tables import Row
+
+ROOT = Path(__file__).resolve().parents[2]
+SNAPSHOT = ROOT / "shared" / "tryage" / "models" / "snapshot.json.gz"
+
+MODELS_DEV_DATE = "2026-07-02"
+
+# Names that no rule joins to their model.
+_VERSIONED_NAME = re.compile(r"(?=.*\d)[a-z][a-z0-9.-]{2,59}")
+
+ALIASES = {
+    "chatgpt-4o": "gpt-4o",
+    "deepseek-r-1": "deepseek-r1",
+    "r1": "deepseek-r1",
+    "r1-0528": "deepseek-r1-0528",
+}
+
+
+def main() -> None:
+    """Write the snapshot."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("tables", type=Path, help="the folder with models_dev and prices")
+    parser.add_argument("--genai", required=True, metavar="WHEEL=DATE")
+    parser.add_argument("--litellm", required=True, metavar="WHEEL=DATE")
+    parser.add_argument("--output", type=Path, default=SNAPSHOT)
+    args = parser.parse_args()
+    rows, dates = read_tables(args.tables, args.genai, args.litellm)
+    data = encode_snapshot(make_snapshot(rows, dates, read_spellings(args.tables)))
+    args.output.write_bytes(data)
+    print(f"{args.output}: {len(data):,} bytes")
+
+
+def read_tables(folder: Path, genai: str, litellm: str) -> tuple[list[Row], dict[str, str]]:
+    """Return the rows of all tables, and the date of each table."""
+    genai_wheel, _, genai_date = genai.partition("=")
+    litellm_wheel, _, litellm_date = litellm.partition("=")
+    now = datetime.datetime.fromisoformat(genai_date).replace(tzinfo=datetime.timezone.utc)
+    rows = [
+        *models_dev_rows(folder / "models_dev_2026_07.parquet", MODELS_DEV_DATE),
+        *price_rows(folder / "prices_2026_10.parquet"),
+        *litellm_rows(Path(litellm_wheel), litellm_date),
+        *genai_rows(Path(genai_wheel), genai_date, now),
+    ]
+    newest: dict[str, str] = {}
+    for row in rows:
+        newest[row.source] = max(newest.get(row.source, ""), row.date)
+    return rows, newest
+
+
+def make_snapshot(
+    rows: Sequence[Row], dates: Mapping[str, str], spellings: Iterable[str] = ()
+) -> dict[str, Any]:
+    """Return the content of a snapshot; it is as old as its newest table.
+
+    `spellings` are names of models of which no table says anything; they are known, without facts.
+    """
+    known = own_models(rows)
+    groups = group_rows(rows, known)
+    names = {key: canonical_name(group) for key, group in groups.items()}
+    models, builds, hosts = {}, {}, {}
+    for key, group in groups.items():
+        models[names[key]], builds[names[key]], hosts[names[key]] = describe(group)
+    aliases = {short: names[key] for short, key in short_names(groups).items()}
+    for name in only_named(spellings, known | groups.keys()):
+        models.setdefault(names.get(name_key(name), name), {})
+    aliases |= {key: names[model] for key, model in ALIASES.items() if model in names}
+    return {
+        "format": FORMAT,
+        "made": max(dates.values()),
+        "sources": {name: {**about, "date": dates[name]} for name, about in SOURCES.items()},
+        "models": models,
+        "builds": {name: found for name, found in builds.items() if found},
+        "hosts": {name: found for name, found in hosts.items() if found},
+        "aliases": {key: name for key, name in aliases.items() if key not in groups},
+    }
+
+
+def only_named(spellings: Iterable[str], known: Container[str]) -> list[str]:
+    """Return the models that spellings name, if a version or a size tells them from others."""
+    found = (parse_model_name(spelling, known) for spelling in spellings)
+    names = {name.model for name in found if name is not None}
+    return sorted(name for name in names if _VERSIONED_NAME.fullmatch(name))
+
+
+def read_spellings(folder: Path) -> list[str]:
+    """Return the names under which models stand in outcome sets and leaderboards."""
+    import pyarrow.parquet as pq
+
+    return pq.read_table(folder / "aliases.parquet").column("model").to_pylist()
+
+
+def describe(group: Sequence[Named]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """Return the facts of a model, and the prices that differ by build and by host."""
+    maker = maker_host(group[0].name.model)
+    prices = host_prices(_newest_builds(group))
+    facts = model_prices(prices, maker)
+    for field in FIELDS:
+        if field not in PRICE_FIELDS and (record := choose_fact(group, field, maker)) is not None:
+            facts[field] = record
+    return facts, _build_prices(group, facts, maker), _host_prices(prices, facts)
+
+
+def _newest_builds(group: Sequence[Named]) -> list[Named]:
+    """Return the rows of each host without a date, or else those of its newest build."""
+    dates = dict(sorted((one.host, one.name.date or "9999") for one in group))
+    return [one for one in group if (one.name.date or "9999") == dates[one.host]]
+
+
+def _build_prices(
+    group: Sequence[Named], facts: Mapping[str, Any], maker: str | None
+) -> dict[str, Any]:
+    builds = {}
+    for date in sorted({one.name.date for one in group if one.name.date}):
+        prices = host_prices([one for one in group if one.name.date == date])
+        own = prices.get(maker or "", {})
+        if own and _is_different(own, facts):
+            builds[date] = own
+    return builds
+
+
+def _host_prices(
+    prices: Mapping[str, Mapping[str, Any]], facts: Mapping[str, Any]
+) -> dict[str, Any]:
+    return {host: dict(own) for host, own in prices.items() if host and _is_different(own, facts)}
+
+
+def _is_different(own: Mapping[str, Any], facts: Mapping[str, Any]) -> bool:
+    """Return whether the prices of a build or host are not those of the model."""
+    return any(
+        name not in facts or not is_equal(own[name][0], facts[name][0])
+        for name in ("input_price", "output_price")
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,385 @@
+"""Rules that read a model's name: the model, and the provider, date, effort and quantization on it.
+
+"us.anthropic.claude-3-5-sonnet-20241022-v2:0", "openrouter/anthropic/claude-3.5-sonnet:beta" and
+"Claude 3.5 Sonnet" name one model. The rules remove only words that never tell models apart. What
+tells a model from its successor stays: a version, a size, and a date where there is no version.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from itertools import filterfalse, takewhile
+from typing import TYPE_CHECKING
+
+from tryage.models.name_words import (
+    AGENT_PREFIX,
+    ALIAS_WORDS,
+    BUDGET_FAMILIES,
+    DEPLOYMENT_TAGS,
+    EFFORT_WORDS,
+    MAKER_PREFIX,
+    MAX_EFFORT_FAMILIES,
+    NO_EFFORT_WORDS,
+    OLLAMA_SIZES,
+    PROVIDERS,
+    QUALIFIERS,
+    RELEASE_WORDS,
+    SIZE_WORDS,
+    STATUS_WORDS,
+    TIER_WORDS,
+    TUNING_WORDS,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Container
+
+MAX_LENGTH = 300  # letters; a longer text is no name
+
+
+@dataclass(frozen=True, slots=True)
+class ModelName:
+    """What a name says.
+
+    Attributes:
+        model: The model in lower case, without provider, effort and quantization: "gpt-5.4-mini".
+        provider: What stands before the model: "openai", "openrouter/anthropic".
+        date: An ISO date or month, or "05-06" where the name has no year.
+        effort: The reasoning effort: "high", "none", "thinking", "16k".
+        quantization: Such as "q4_k_m" or "fp8".
+    """
+
+    model: str
+    provider: str | None = None
+    date: str | None = None
+    effort: str | None = None
+    quantization: str | None = None
+
+    @property
+    def key(self) -> str:
+        """The same text for all spellings of a model: "claude-sonnet-3-5"."""
+        return name_key(self.model)
+
+
+def parse_model_name(text: str, known: Container[str] = frozenset()) -> ModelName | None:
+    """Return what a name says; None if the text cannot be a name.
+
+    Args:
+        text: A name in the spelling of a provider, a framework, a hub or a leaderboard.
+        known: Keys of models. A word that belongs to one of them is never read as an effort:
+            "gpt-5.1-codex-max" is a model.
+    """
+    text = text.strip().lower()
+    text = _MARKDOWN_LINK.sub(r"\1", text) if text.startswith("[") else text
+    if not text or len(text) > MAX_LENGTH or not _HAS_LETTER.search(text):
+        return None
+    text, effort = _take_notations(text)
+    provider, text = _take_provider(text)
+    text, quantization = _take_quantization(_untag(text, provider))
+    words, date = _take_date(_squash(text))
+    words, found_effort = _take_effort(words, known)
+    words = _drop_status(_join_versions(words))
+    if not words:
+        return None
+    return ModelName(
+        "-".join(words), provider, date, _normal_effort(effort or found_effort), quantization
+    )
+
+
+def name_key(model: str) -> str:
+    """Return the text under which all spellings of a model's name are the same.
+
+    "qwen2.5-72b" and "qwen-2-5-72b" are; "claude-3.5-sonnet" and "claude-sonnet-3-5" are.
+    """
+    return _GLUED_VERSION.sub(r"\1-\2", model.lower()).replace(".", "-").replace("_", "-")
+
+
+# --- notations around a name ------------------------------------------------------------------
+
+_MARKDOWN_LINK = re.compile(r"^\[([^]]*)\]\(.*\)$", re.DOTALL)
+
+_HAS_LETTER = re.compile(r"[a-z]", re.IGNORECASE)
+
+_AT = re.compile(r"@(?:(?:reasoning|effort|thinking)=)?([a-z]+)$")
+
+_PARENTHESES = re.compile(r"\s*\(([^()]*)\)\s*$")
+
+_NOT_OF_THE_NAME = re.compile(r"^(?:n=\d+|.*\bharness)$")
+
+_EFFORT_NOTE = re.compile(r"^(?:(?:\d+k|[a-z]+(?:-[a-z]+)?)[ -]?)+$")
+
+
+def _take_notations(text: str) -> tuple[str, str | None]:
+    """Remove "@reasoning=high" and "(high reasoning)", and return the effort that they tell."""
+    effort = None
+    found = _AT.search(text) if "@" in text else None
+    if found is not None and (found[1] in EFFORT_WORDS or "=" in found[0]):
+        text, effort = text[: found.start()], found[1]
+    while text.endswith(")") and (found := _PARENTHESES.search(text)):
+        note = found[1].strip()
+        rest = text[: found.start()]
+        if (noted := _effort_of_note(note)) is not None:
+            effort = noted
+        elif not _NOT_OF_THE_NAME.match(note):
+            rest = f"{rest}-{note}"
+        text = rest
+    return text, effort
+
+
+def _effort_of_note(note: str) -> str | None:
+    """Return the effort that a note in parentheses tells: "high reasoning" is "high"."""
+    if not _EFFORT_NOTE.match(note):
+        return None
+    words = re.split(r"[ -]+", note.replace("non-", "no ").replace("non ", "no "))
+    if not all(word in EFFORT_WORDS or word == "no" or _BUDGET.match(word) for word in words):
+        return None
+    if "no" in words:
+        return "none"
+    levels = [word for word in words if word not in {"reasoning", "thinking", "think"}]
+    return levels[-1] if levels else words[0]
+
+
+# --- the provider -----------------------------------------------------------------------------
+
+_BEDROCK = re.compile(r"^(?:(us|eu|au|jp|apac|ca|sa|global|us-gov)\.)?[a-z0-9]+\.(?=[a-z])")
+
+_BEDROCK_REVISION = re.compile(r"-v\d+(?::\d+(?::\w+)?)?$")
+
+_TAG = re.compile(r"^(?:\d|e\d|latest|instruct|chat|text|q\d|fp16|mini|small|medium|large)")
+
+
+def _take_provider(text: str) -> tuple[str | None, str]:
+    """Return the provider, None without one, and what follows it."""
+    text = text.replace("__", "/").lstrip("~@/")
+    head, colon, tail = text.partition(":")
+    provider = ""
+    if colon and "/" not in head and head in PROVIDERS and not _TAG.match(tail):
+        provider, text = head, tail
+    path, slash, name = text.strip("/").rpartition("/")
+    if slash:
+        provider = "/".join(part for part in (provider, path) if part)
+    name = name or text
+    if found := _BEDROCK.match(name):
+        name = _BEDROCK_REVISION.sub("", name[found.end() :])
+        provider = "/".join(part for part in (provider or "bedrock", found[1]) if part)
+    if found := AGENT_PREFIX.match(name) or MAKER_PREFIX.match(name):
+        name, provider = name[found.end() :], provider or found[0].rstrip("-_ ")
+    return provider or None, name
+
+
+# Amazon writes the revision of a deployment: "nova-pro-v1:0", "nova-pro-v1.0".
+_DEPLOYED_REVISION = re.compile(r"-v\d+:\d+$")
+
+_NOVA_REVISION = re.compile(r"^(nova-.+?)-v1(?:\.0)?$")
+
+
+def _untag(name: str, provider: str | None) -> str:
+    """Join a tag such as ":8b" to the name, and drop one that says only how it is served.
+
+    A name without a size in the spelling of Ollama means the size that Ollama serves.
+    """
+    name, _, tag = _DEPLOYED_REVISION.sub("", _NOVA_REVISION.sub(r"\1", name)).partition(":")
+    if tag in DEPLOYMENT_TAGS or tag.isdigit():
+        tag = ""
+    is_ollama = provider is not None and provider.startswith("ollama")
+    is_library_name = "-" not in name and _HAS_VERSION.search(name) is not None
+    if not tag and (is_ollama or is_library_name):
+        tag = OLLAMA_SIZES.get(name, "")
+    return f"{name}-{tag}" if tag else name
+
+
+# --- quantization -----------------------------------------------------------------------------
+
+_QUANTIZATION = re.compile(
+    r"[-_. ](i?q\d(?:_[k01](?:_[a-z]{1,2})?|_[a-z]{2,3})?|(?:nv|mx)?fp(?:4|8|16)|bf16|int[48]"
+    r"|[48]-?bit|awq|gptq(?:-int[48])?|gguf|ggml|exl[23]|mlx|bnb(?:-4bit)?|w\da\d+)(?=[-_. ]|$)"
+)
+
+
+def _take_quantization(name: str) -> tuple[str, str | None]:
+    found = _QUANTIZATION.findall(name)
+    if not found:
+        return name, None
+    precise = [word for word in found if word not in {"gguf", "ggml", "mlx"}]
+    return _QUANTIZATION.sub("", name), (precise or found)[0]
+
+
+# --- words and dates --------------------------------------------------------------------------
+
+_SEPARATORS = re.compile(r"[\s_/]+|-{2,}")
+
+_DECIMAL = re.compile(r"(?<=\d)[p_](?=\d+(?![\da-z]))")
+
+_SHORT_GEMINI = re.compile(r"^gemini[-_ ](\d)(\d)(?=[-_ ])")
+
+_SHORT_VERSION = re.compile(r"^(gpt|llama)-?(3)([1-5])(?![\db])")
+
+_VERSION_LETTER = re.compile(r"^(llama|qwen)-v(?=\d)")  # Fireworks: "llama-v3p1-70b"
+
+_PLUS = re.compile(r"(?<=[a-z])\+")
+
+_GLUED_VERSION = re.compile(r"(?<![a-z])([a-z]{3,})(\d)")
+
+
+def _squash(name: str) -> str:
+    """Write a name with hyphens between its words and points in its versions."""
+    if "_" in name or "p" in name or "+" in name:
+        name = _SHORT_GEMINI.sub(r"gemini-\1.\2", name)
+        name = _PLUS.sub("-plus", _DECIMAL.sub(".", name))
+    name = _SHORT_VERSION.sub(r"\1-\2.\3", _SEPARATORS.sub("-", name)).strip("-.: ")
+    return _VERSION_LETTER.sub(r"\1-", name)
+
+
+_FULL_DATES = (
+    re.compile(r"[-@.](?P<y>20\d\d)[-.]?(?P<m>0[1-9]|1[0-2])[-.]?(?P<d>[0-3]\d)(?!\d)"),
+    re.compile(r"-(?P<m>0[1-9]|1[0-2])-(?P<d>[0-3]\d)-(?P<y>20\d\d)(?!\d)"),
+    re.compile(r"-(?P<y>2\d)-(?P<m>0[1-9]|1[0-2])-(?P<d>[0-3]\d)(?!\d)"),
+)
+
+_DAY = re.compile(
+    r"(?P<before>^(?:gemini|chatgpt|grok)-.*?|-(?:preview|exp|experimental|beta))"
+    r"-(?P<m>0[1-9]|1[0-2])-(?P<d>[0-3]\d)(?!\d|-\d{4}|-\d\d(?:-|$))"
+)
+
+_SHORT_DATES = (
+    re.compile(r"-(?P<m>0[1-9]|1[0-2])-(?P<y>20\d\d)(?!\d)"),
+    re.compile(r"-(?P<y>20\d\d)(?P<m>0[1-9]|1[0-2])(?!\d)"),
+    re.compile(r"[-.](?P<y>2[3-9])\.?(?P<m>0[1-9]|1[0-2])(?![\d.bm])"),
+    re.compile(r"-(?P<m>0[1-9]|1[0-2])(?P<d>[0-3]\d)(?![\d.bm])"),
+)
+
+_MAY_BE_DATE = re.compile(r"\d\d[-.]?\d\d")
+
+_REVISION = re.compile(r"-00\d(?=-|$)")
+
+_HAS_VERSION = re.compile(r"\d")
+
+
+def _take_date(name: str) -> tuple[list[str], str | None]:
+    """Return the words of a name without its full date, and the date.
+
+    A full date tells apart two builds of a version, so it is removed. Without a version it tells
+    apart two versions and stays, as a short date does: "mistral-large-2512" succeeds
+    "mistral-large-2411".
+    """
+    if not _MAY_BE_DATE.search(name):
+        return _words(name), None
+    for pattern in (*_FULL_DATES, _DAY):
+        if found := pattern.search(name):
+            parts = found.groupdict()
+            rest = name[: found.start()] + parts.get("before", "") + name[found.end() :]
+            return _words(rest if _HAS_VERSION.search(rest) else name), _iso_date(parts)
+    for pattern in _SHORT_DATES:
+        if found := pattern.search(name):
+            return _words(name), _iso_date(found.groupdict())
+    return _words(name), None
+
+
+def _words(name: str) -> list[str]:
+    found = _REVISION.search(name) if "-00" in name else None
+    if found is not None and _HAS_VERSION.search(name[: found.start()]):
+        name = name[: found.start()] + name[found.end() :]
+    return [word for word in name.split("-") if word]
+
+
+def _iso_date(parts: dict[str, str]) -> str:
+    year = parts.get("y") or ""
+    year = f"20{year}" if len(year) == 2 else year
+    return "-".join(part for part in (year, parts.get("m"), parts.get("d")) if part)
+
+
+# --- effort -----------------------------------------------------------------------------------
+
+_BUDGET = re.compile(r"^\d+k$")
+
+
+def _take_effort(words: list[str], known: Container[str]) -> tuple[list[str], str | None]:
+    """Remove the last words that tell an effort, until what is left is a known model."""
+    effort = None
+    while len(words) > 1 and not _is_known(words, known):
+        n_words, found = _last_effort(words)
+        if not n_words or not _HAS_VERSION.search("".join(words[:-n_words])):
+            break
+        words, effort = words[:-n_words], _stronger(found, effort)
+    return words, effort
+
+
+def _is_known(words: list[str], known: Container[str]) -> bool:
+    return name_key("-".join(_drop_status(_join_versions(words)))) in known
+
+
+def _last_effort(words: list[str]) -> tuple[int, str]:
+    """Return how many words at the end tell an effort, and which effort."""
+    last, family = words[-1], words[0]
+    if last in {"thinking", "reasoning", "think"} and words[-2] in {"no", "non"}:
+        return 2, "none"
+    if last in STATUS_WORDS or last in QUALIFIERS:  # "high-preview", "high-effort"
+        n_words, found = _last_effort(words[:-1]) if len(words) > 2 else (0, "")
+        return (n_words + 1, found) if n_words else (0, "")
+    if last == "max":
+        is_effort = words[-2] != "codex" and family in MAX_EFFORT_FAMILIES
+        return (1, last) if is_effort else (0, "")
+    if _BUDGET.match(last):
+        return (1, last) if family in BUDGET_FAMILIES or words[-2] == "thinking" else (0, "")
+    if last in EFFORT_WORDS and (family, last) not in SIZE_WORDS and words[-2] != "deep":
+        return 1, last
+    return 0, ""
+
+
+def _stronger(found: str, effort: str | None) -> str:
+    """Return the level of "thinking-high": "high"."""
+    if effort is None or effort in {"thinking", "reasoning", "think", "default"}:
+        return found
+    return effort
+
+
+def _normal_effort(effort: str | None) -> str | None:
+    """Return an effort in one spelling; None if the model's own default is meant."""
+    if effort is None or effort in {"default", "unknown"}:
+        return None
+    if effort in NO_EFFORT_WORDS:
+        return "none"
+    level = effort.removesuffix("thinking").removeprefix("think") or "thinking"
+    return {"reasoning": "thinking", "ing": "thinking", "med": "medium"}.get(level, level)
+
+
+# --- status words and the order of words ------------------------------------------------------
+
+
+_DATE_WORD = re.compile(r"[0-3]\d|\d{4,}")
+
+
+def _drop_status(words: list[str]) -> list[str]:
+    """Drop words such as "preview" and "instruct", if a version is left to name the model."""
+    if STATUS_WORDS.isdisjoint(words):
+        return words
+    kept = [word for word in words if word not in ALIAS_WORDS] or words
+    if _HAS_VERSION.search("".join(kept)):
+        tuning_words = TUNING_WORDS - TIER_WORDS.get(words[0], frozenset())
+        kept = [word for word in kept if word not in tuning_words]
+    if any(map(_HAS_VERSION.search, filterfalse(_DATE_WORD.fullmatch, kept))):
+        kept = [word for word in kept if word not in RELEASE_WORDS]
+    return kept
+
+
+_NUMBER = re.compile(r"\d\d?(?:\.\d+)?")
+
+
+def _join_versions(words: list[str]) -> list[str]:
+    """Put tier and version in one order: "claude-3.5-sonnet" is "claude-sonnet-3-5"."""
+    tiers = TIER_WORDS.get(words[0]) if words else None
+    if tiers is None:
+        return words
+    family, *others = words
+    tier = list(takewhile(tiers.__contains__, others))
+    numbers = list(takewhile(_NUMBER.fullmatch, others[len(tier) :]))
+    rest = others[len(tier) + len(numbers) :]
+    if numbers and not tier:
+        tier = list(takewhile(tiers.__contains__, rest))
+        rest = rest[len(tier) :]
+    if family == "claude":  # Anthropic serves Claude Opus 4 as "claude-opus-4-0", too
+        numbers = numbers[:1] if numbers[1:] == ["0"] else numbers
+        ordered = [*tier, *(part for number in numbers for part in number.split("."))]
+    else:
+        ordered = [".".join(numbers), *tier] if numbers else tier
+    return [family, *ordered, *rest]

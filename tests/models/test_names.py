@@ -1,0 +1,119 @@
+"""A name in any spelling leads to its model, and what stands around it is read, never guessed."""
+
+from __future__ import annotations
+
+import pytest
+
+from tryage.models.names import MAX_LENGTH, name_key, parse_model_name
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "claude-3-5-sonnet-20241022",
+        "claude-3-5-sonnet-latest",
+        "Claude 3.5 Sonnet",
+        "anthropic:claude-3-5-sonnet-latest",
+        "anthropic/claude-3.5-sonnet",
+        "openrouter/anthropic/claude-3.5-sonnet:beta",
+        "us.anthropic.claude-3-5-sonnet-20241022-v2:0",
+        "bedrock/us-east-1/anthropic.claude-3-5-sonnet-20240620-v1:0",
+        "vertex_ai/claude-3-5-sonnet@20240620",
+        "anthropic__claude-sonnet-3-5",
+    ],
+)
+def test_providers_dates_and_the_order_of_words_do_not_tell_models_apart(text):
+    assert parse_model_name(text).key == "claude-sonnet-3-5"
+
+
+@pytest.mark.parametrize(
+    ("text", "other"),
+    [
+        ("gpt-5", "gpt-5.1"),
+        ("gpt-4", "gpt-4o"),
+        ("gpt-4.1", "gpt-4.1-mini"),
+        ("llama3:8b", "llama3:70b"),
+        ("llama3:8b", "llama3.1:8b"),
+        ("mistral-large-2411", "mistral-large-2512"),
+        ("mistral-large-2411", "mistral-large-latest"),
+        ("qwen-max-2025-01-25", "qwen-max"),
+        ("deepseek-v3", "deepseek-v3-0324"),
+        ("claude-opus-4", "claude-opus-4-1"),
+        ("claude-opus-4-5", "claude-sonnet-4-5"),
+        ("qwen3-max", "qwen3-plus"),
+        ("gemini-exp-1206", "gemini-pro"),
+        ("gpt-3.5-turbo-16k", "gpt-3.5-turbo"),
+        ("phi-3-medium", "phi-3-mini"),
+    ],
+)
+def test_versions_sizes_and_the_date_of_a_name_without_a_version_tell_models_apart(text, other):
+    assert parse_model_name(text).key != parse_model_name(other).key
+
+
+@pytest.mark.parametrize(
+    ("text", "model", "provider", "date", "effort", "quantization"),
+    [
+        ("openai:gpt-5.2-2025-12-11-high", "gpt-5.2", "openai", "2025-12-11", "high", None),
+        ("gpt-5.2 (no reasoning)", "gpt-5.2", None, None, "none", None),
+        ("openai/gpt-5.4@reasoning=xhigh", "gpt-5.4", "openai", None, "xhigh", None),
+        ("openai/o3@reasoning=default", "o3", "openai", None, None, None),
+        ("gpt-5.6-luna:high", "gpt-5.6-luna", None, None, "high", None),
+        ("claude-opus-4-5-20251101-thinking-64k-high-effort", "claude-opus-4-5", None,
+         "2025-11-01", "high", None),
+        ("claude-3-7-sonnet-20250219_16K", "claude-sonnet-3-7", None, "2025-02-19", "16k", None),
+        ("gemini-2.5-pro-preview-05-06", "gemini-2.5-pro", None, "05-06", None, None),
+        ("gemini-2.5-flash-preview-05-20 (no think)", "gemini-2.5-flash", None, "05-20", "none",
+         None),
+        ("grok-4-fast-non-reasoning", "grok-4-fast", None, None, "none", None),
+        ("qwen2.5:7b-instruct-q4_K_M", "qwen2.5-7b", None, None, None, "q4_k_m"),
+        ("meta-llama/Llama-4-Maverick-17B-128E-Instruct-FP8", "llama-4-maverick-17b-128e",
+         "meta-llama", None, None, "fp8"),
+        ("accounts/fireworks/models/llama-v3p1-70b-instruct", "llama-3.1-70b",
+         "accounts/fireworks/models", None, None, None),
+        ("mistral-small-2506", "mistral-small-2506", None, "2025-06", None, None),
+        ("command-a-03-2025", "command-a-03-2025", None, "2025-03", None, None),
+        ("eu.anthropic.claude-sonnet-4-6", "claude-sonnet-4-6", "bedrock/eu", None, None, None),
+        ("[Claude 3 Opus](https://claude.ai)", "claude-opus-3", None, None, None, None),
+    ],
+)  # fmt: skip
+def test_a_name_tells_provider_date_effort_and_quantization(
+    text, model, provider, date, effort, quantization
+):
+    name = parse_model_name(text)
+    found = (name.model, name.provider, name.date, name.effort, name.quantization)
+    assert found == (model, provider, date, effort, quantization)
+
+
+def test_a_colon_after_a_provider_is_not_a_tag_of_ollama():
+    assert parse_model_name("mistral:mistral-large-latest").model == "mistral-large"
+    assert parse_model_name("mistral:7b").model == "mistral-7b"
+
+
+def test_a_name_without_a_size_means_the_size_that_ollama_serves():
+    assert parse_model_name("ollama:gemma3").key == "gemma-3-4b"
+    assert parse_model_name("ollama/mistral").key == "mistral-7b"
+    assert parse_model_name("mistral").key == "mistral"
+
+
+def test_a_word_of_a_known_model_is_no_effort():
+    known = {"kimi-k2-thinking"}
+    assert parse_model_name("moonshotai/Kimi-K2-Thinking", known).key == "kimi-k2-thinking"
+    assert parse_model_name("moonshotai/Kimi-K2-Thinking").effort == "thinking"
+
+
+@pytest.mark.parametrize("text", ["", "  ", "123", "::", "()", "a" * (MAX_LENGTH + 1)])
+def test_what_cannot_be_a_name_is_none(text):
+    assert parse_model_name(text) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["high", "latest", "openai:", "/", "x/", "@high", "gpt-", "-(high)", "(a", "é-4", "a:b:c"],
+)
+def test_odd_names_raise_nothing(text):
+    name = parse_model_name(text)
+    assert name is None or name.model
+
+
+def test_spellings_of_a_version_have_one_key():
+    assert name_key("qwen2.5-72b") == name_key("qwen-2-5-72b") == name_key("Qwen_2.5-72B")
