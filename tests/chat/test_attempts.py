@@ -267,6 +267,17 @@ def test_after_the_deadline_nobody_is_asked_and_the_error_lists_the_attempts(tim
     assert isinstance(error, TimeoutError)
 
 
+def test_an_expert_that_is_not_asked_for_want_of_time_stays_available(timed, clock, health):
+    health.record_failure("big", TimeoutError())
+    clock.seconds += 1
+    attempts = timed(deadline=5)
+    for name in attempts.names():
+        clock.seconds += 5
+        attempts.add_failure(name, TimeoutError())
+    assert [name for name, _ in attempts.failures] == ["small"]
+    assert health.is_available("big")
+
+
 def test_the_deadline_is_the_error_even_if_one_expert_was_asked(router, library, clock):
     named = ChatRouter(router).plan(talk(), model="small")
     attempts = Attempts(named, library, timer=CallTimer(TimeLimits(deadline=5), clock))

@@ -95,14 +95,11 @@ class Attempts:
     # Whom to ask ---------------------------------------------------------------------------
 
     def names(self) -> Iterator[str]:
-        """Yield the name of the expert to ask next, and end when nobody is left.
-
-        Raises:
-            DeadlineExceededError: the deadline has passed.
-        """
+        """Yield the name of the expert to ask next; end if nobody is left, or no time."""
         for name in islice(self._ordered_names(), self._max_attempts):
             if self.failures:
                 if self._timer.has_expired:
+                    self.end()
                     return
                 _log_fallback(self.plan, *self.failures[-1], name)
             yield name
