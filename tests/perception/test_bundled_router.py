@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import pickle
 import threading
@@ -13,6 +15,8 @@ import pytest
 import tryage.perception.bundled_router as module
 from tryage import Expert, Router
 from tryage.perception.bundled_router import bundled_router_parts
+from tryage.perception.pretrained import BUNDLED_FOLDER
+from tryage.tools.persistence import BUNDLED_FOLDER as BUNDLED_RANKER
 
 PROMPT = "Prove that the square root of two is irrational."
 
@@ -108,3 +112,15 @@ def test_a_process_that_forks_while_it_is_read_reads_it_itself(monkeypatch):
     may_end.set()
     reader.join(20)
     assert status == 0
+
+
+@pytest.mark.parametrize(
+    ("folder", "header"), [(BUNDLED_FOLDER, "router.json"), (BUNDLED_RANKER, "ranker.json")]
+)
+def test_the_header_has_a_digest_of_each_file_that_is_read(folder, header):
+    digests = json.loads((folder / header).read_text("utf-8"))["sha256"]
+    paths = [path for path in folder.rglob("*.*") if path.suffix in {".json", ".safetensors"}]
+    names = {path.relative_to(folder).as_posix() for path in paths}
+    assert set(digests) == names - {header, "figures.json"}  # measured after the router was saved
+    for name, digest in digests.items():
+        assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == digest, name
