@@ -240,6 +240,19 @@ def test_copies_and_pickles_forget_conversations():
         assert model_of(clone.invoke("hello")) == "a"
 
 
+@pytest.mark.parametrize("sticky", ["turn", "thread", "call"])
+def test_a_pickle_holds_no_word_of_a_prompt_or_an_answer(sticky):
+    names = ["gpt-4o-mini", "gpt-4o"]
+    children = {name: ScriptedChatModel() for name in names}
+    chat = ChatTryage.from_models(children, sticky=sticky)
+    chat.invoke("my secret zebra4711 [Flag: cost<zebra4711]")
+    chat.invoke("my secret zebra4711", {"configurable": {"thread_id": "zebra4711"}})
+    chat.batch(["zebra4711 one", "zebra4711 two"])
+    for child in children.values():
+        child.calls.clear()  # what the fake model itself has noted
+    assert b"zebra4711" not in pickle.dumps(chat)
+
+
 def test_a_copy_with_other_settings_chooses_by_them(chat):
     assert model_of(chat.invoke("big question")) == "big"
     other = chat.model_copy(update={"preferences": Preferences(only=["small"])})

@@ -76,6 +76,15 @@ def test_load_llm_of_llamaindex_does_not_know_the_class(secretive):
         load_llm(secretive.to_dict())
 
 
+def test_a_pickle_holds_no_word_of_a_prompt_or_an_answer(secretive):
+    secretive.complete("my secret zebra4711")
+    secretive.chat([ChatMessage("zebra4711")])
+    with secretive.using(query="zebra4711"):
+        secretive.complete("another secret")
+    secretive.llms["gpt-4o-mini"].calls.clear()  # what the fake LLM itself has noted
+    assert b"zebra4711" not in pickle.dumps(secretive)
+
+
 def test_a_pickle_holds_no_key_and_answers(secretive):
     pickled = pickle.dumps(secretive)
     assert KEY.encode() not in pickled
