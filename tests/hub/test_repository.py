@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
+import time
 import traceback
 from types import SimpleNamespace
 
@@ -220,3 +223,17 @@ def test_an_unknown_option_of_a_push_is_refused_before_anything_is_written(uploa
     with pytest.raises(InputError, match="comit_message"):
         push_folder(write, "me/router", comit_message="First")
     assert uploads == []
+
+
+def test_the_next_push_removes_what_a_killed_one_has_left(uploads, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    names = ("tryage-push-old", "tryage-push-running", "other-old")
+    for name in names:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "router.json").write_text("{}")
+    two_days_ago = time.time() - 2 * 86_400
+    for name in ("tryage-push-old", "other-old"):
+        os.utime(tmp_path / name, (two_days_ago, two_days_ago))
+    push_folder(write, "me/router")
+    assert len(uploads) == 2
+    assert {path.name for path in tmp_path.iterdir()} == set(names) - {"tryage-push-old"}

@@ -46,6 +46,15 @@ def test_a_table_without_optional_columns_survives_a_file(tmp_path, suffix):
     assert QTable.read(tmp_path / f"q.{suffix}").equals(bare)
 
 
+@pytest.mark.parametrize("suffix", ["parquet", "csv", "jsonl"])
+def test_text_that_a_spreadsheet_takes_for_a_formula_comes_back_unchanged(tmp_path, suffix):
+    """An apostrophe before it would be in the prompt that the router is trained on."""
+    prompts = ("=1+1", "+1", "-1", "@SUM(A1)", "\t=1+1", "\r=1+1", "'=1+1", '=HYPERLINK("a","b")')
+    table = QTable(prompts, ("=expert",), [[0.5]] * len(prompts))
+    table.write(tmp_path / f"q.{suffix}")
+    assert QTable.read(tmp_path / f"q.{suffix}").equals(table)
+
+
 def write_jsonl(path, rows):
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return path

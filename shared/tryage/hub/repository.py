@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import inspect
+import shutil
+import time
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, gettempdir
 from typing import TYPE_CHECKING, Any
 
 from huggingface_hub import HfApi, get_token, snapshot_download
@@ -20,7 +23,7 @@ from tryage.core.validation import check_keywords
 from tryage.errors import PersistenceError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
 # Nothing that runs code is ever downloaded.
 ALLOWED_PATTERNS = ("*.json", "*.safetensors", "*.onnx", "*.md")
@@ -30,6 +33,9 @@ _FIXED_ARGUMENTS = {
     *("self", "repo_id", "folder_path", "revision", "commit_message"),
     *("allow_patterns", "dry_run", "run_as_future"),
 }
+_FOLDER_PREFIX = "tryage-push-"
+_MAX_FOLDER_AGE = 86_400.0  # seconds; no upload takes that long
+
 _PUSH_ARGUMENTS = ("token", "private", "branch", "commit_message")
 
 
@@ -73,11 +79,11 @@ def push_folder(  # noqa: PLR0913 - the usual arguments of a push_to_hub
         PersistenceError: the Hub refuses or does not answer.
     """
     check_push_options(options)
-    with TemporaryDirectory() as folder:
-        write_folder(Path(folder))
+    with _temporary_folder() as folder:
+        write_folder(folder)
         try:
             return _upload(
-                Path(folder),
+                folder,
                 repo_id,
                 token,
                 private,
@@ -94,6 +100,17 @@ def push_folder(  # noqa: PLR0913 - the usual arguments of a push_to_hub
         f"{repo_id!r} was not pushed to the Hub: {failure}. Check the name, and that the token may "
         "write there."
     ) from failure
+
+
+@contextmanager
+def _temporary_folder() -> Iterator[Path]:
+    """Make a folder and remove it at the end, with those that killed processes have left."""
+    for path in Path(gettempdir()).glob(f"{_FOLDER_PREFIX}*"):
+        with suppress(OSError):  # another process removes it, too
+            if time.time() - path.lstat().st_mtime > _MAX_FOLDER_AGE:
+                shutil.rmtree(path, ignore_errors=True)  # it may belong to another user
+    with TemporaryDirectory(prefix=_FOLDER_PREFIX) as folder:
+        yield Path(folder)
 
 
 def download_folder(repo_id: str, **options: Any) -> Path:  # noqa: ANN401 - the arguments of snapshot_download

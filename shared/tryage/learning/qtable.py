@@ -227,6 +227,9 @@ class QTable:
     def write(self, path: str | Path) -> None:
         """Write long rows to .parquet, .csv or .jsonl; gaps are not written.
 
+        Text is written as it is. A spreadsheet reads a cell of a .csv file that starts with =, +, -
+        or @ as a formula, so import prompts of strangers as text.
+
         Raises:
             QTableError: the file has none of these suffixes.
             MissingExtraError: pyarrow is not installed.
