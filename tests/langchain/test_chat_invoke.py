@@ -9,7 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from langchain_core.caches import InMemoryCache
-from langchain_core.callbacks import UsageMetadataCallbackHandler, get_usage_metadata_callback
+from langchain_core.callbacks import (
+    AsyncCallbackManager,
+    CallbackManager,
+    UsageMetadataCallbackHandler,
+    get_usage_metadata_callback,
+)
 from langchain_core.messages import AIMessage
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
@@ -359,6 +364,25 @@ async def test_without_a_listener_there_is_no_run_of_its_own_and_the_answer_is_t
     heard = await call_chat(method, chat, "big question", {**config, "callbacks": [observer]})
     assert heard.text == silent.text
     assert [run["name"] for run in observer.of_kind("chain")] == ["outer"]
+
+
+@pytest.mark.parametrize("method", ["invoke", "ainvoke", "stream", "astream"])
+async def test_a_run_that_nobody_sees_is_not_started(
+    call_chat, chat, recorder, monkeypatch, method
+):
+    started = []
+    for manager in (CallbackManager, AsyncCallbackManager):
+        start = manager.on_chain_start
+
+        def count(self, *args, start=start, **kwargs):
+            started.append(self)
+            return start(self, *args, **kwargs)
+
+        monkeypatch.setattr(manager, "on_chain_start", count)
+    await call_chat(method, chat, "big question")
+    assert started == []
+    await call_chat(method, chat, "big question", {"callbacks": [recorder]})
+    assert len(started) == 1
 
 
 async def test_a_listener_in_the_context_is_a_listener(method, call_chat, chat):
