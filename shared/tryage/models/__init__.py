@@ -7,8 +7,12 @@ from typing import TYPE_CHECKING
 from tryage.core.lazy import lazy_exports
 
 if TYPE_CHECKING:
+    from tryage.models.lookup import look_up as look_up
+    from tryage.models.lookup import to_expert as to_expert
     from tryage.models.names import ModelName as ModelName
     from tryage.models.names import parse_model_name as parse_model_name
+    from tryage.models.refresh import current_snapshot as current_snapshot
+    from tryage.models.refresh import update_snapshot as update_snapshot
     from tryage.models.snapshot import KnownModel as KnownModel
     from tryage.models.snapshot import ModelFact as ModelFact
     from tryage.models.snapshot import ModelSnapshot as ModelSnapshot
@@ -18,7 +22,11 @@ _MODULES = {
     "ModelFact": "tryage.models.snapshot",
     "ModelName": "tryage.models.names",
     "ModelSnapshot": "tryage.models.snapshot",
+    "current_snapshot": "tryage.models.refresh",
+    "look_up": "tryage.models.lookup",
     "parse_model_name": "tryage.models.names",
+    "to_expert": "tryage.models.lookup",
+    "update_snapshot": "tryage.models.refresh",
 }
 __all__ = list(_MODULES)
 __getattr__, __dir__ = lazy_exports(__name__, _MODULES)

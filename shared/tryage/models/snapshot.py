@@ -156,13 +156,17 @@ class ModelSnapshot:
         self._names |= {name_key(name): name for name in self._models}
 
     @classmethod
-    def from_bytes(cls, data: bytes) -> ModelSnapshot:
-        """Read a snapshot file.
+    def from_bytes(cls, data: bytes, *, check: bool = False) -> ModelSnapshot:
+        """Read a snapshot file; `check` checks every fact of it.
 
         Raises:
             CatalogueError: it is damaged, too large, or of a newer format.
         """
-        return cls(_read_json(data))
+        content = _read_json(data)
+        snapshot = cls(content)
+        if check:
+            check_facts(content)
+        return snapshot
 
     def __len__(self) -> int:
         """Return the number of models."""

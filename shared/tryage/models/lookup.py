@@ -1,0 +1,101 @@
+"""Facts about a model from all sources: the snapshot, genai-prices, and where it is served."""
+
+from __future__ import annotations
+
+import datetime
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from tryage.core.expert import Expert
+from tryage.models.genai import SOURCE, genai_prices
+from tryage.models.hosts import is_local
+from tryage.models.names import parse_model_name
+from tryage.models.refresh import current_snapshot
+from tryage.models.snapshot import PRICE_FIELDS, KnownModel
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tryage.models.names import ModelName
+    from tryage.models.snapshot import ModelSnapshot
+
+LOCAL_SOURCE = "served by this machine"
+
+# Capabilities of an `Expert` by the modality that a model reads.
+_CAPABILITY_BY_MODALITY = {"image": "vision", "audio": "audio", "video": "video", "pdf": "pdf"}
+
+
+def look_up(
+    name: str, *, base_url: str | None = None, snapshot: ModelSnapshot | None = None
+) -> KnownModel | None:
+    """Return what is known of the model that a name means; None if nothing is.
+
+    A model on this machine costs nothing per token. Where genai-prices is installed, its prices
+    replace those of the snapshot if it has refreshed itself, or if the snapshot has none.
+
+    Args:
+        name: In any spelling: "openai:gpt-5.4-mini", "claude-sonnet-4-5@low", "ollama:gemma3".
+        base_url: The address of the server that is called, if it is not the provider's own.
+        snapshot: Where to look instead of `current_snapshot()`.
+    """
+    model = (snapshot or current_snapshot()).find(name)
+    spelling = parse_model_name(name) if model is None else model.spelling
+    if spelling is None:
+        return None
+    records = {} if model is None else model.records
+    if is_local(spelling.provider, base_url):
+        prices = {field: [0.0, LOCAL_SOURCE, None, 1.0] for field in PRICE_FIELDS}
+    else:
+        prices = _genai_records(model.name if model else spelling.model, spelling, records)
+    if model is None and not prices:
+        return None
+    known = model or KnownModel(spelling.model, spelling)
+    return replace(known, records={**records, **prices})
+
+
+def _genai_records(name: str, spelling: ModelName, records: Mapping[str, Any]) -> dict[str, Any]:
+    facts = genai_prices(name, spelling)
+    is_needed = "input_price" not in records or any(fact.date for fact in facts.values())
+    if not is_needed:
+        return {}
+    return {
+        field: [fact.value, SOURCE, fact.date, fact.confidence] for field, fact in facts.items()
+    }
+
+
+def to_expert(model: KnownModel, name: str | None = None) -> Expert:
+    """Return an expert with the facts that a library has a field for, each with its source.
+
+    Args:
+        model: What `look_up` returned.
+        name: The expert's name; the model's own by default.
+    """
+    facts: dict[str, Any] = {
+        field: model.value(field)
+        for field in ("input_price", "output_price", "cached_input_price", "context_length")
+    }
+    facts["released"] = _full_date(model.value("released"))
+    facts["capabilities"] = _capabilities(model)
+    sources = {
+        field: model.facts[field].source
+        for field, value in facts.items()
+        if value is not None and field in model.records
+    }
+    metadata = {"sources": sources} if sources else {}
+    return Expert(name or model.name, **facts, metadata=metadata)
+
+
+def _full_date(text: str | None) -> datetime.date | None:
+    """Return a date; None for a month or a year alone, which would be a guess."""
+    return None if text is None or len(text) < 10 else datetime.date.fromisoformat(text)
+
+
+def _capabilities(model: KnownModel) -> frozenset[str] | None:
+    """Return what a model can do; None unless its modalities and its tools are known."""
+    modalities = model.value("input_modalities")
+    if modalities is None or model.value("tools") is None:
+        return None
+    words = {"tools", "structured_output", "reasoning"}
+    able = {word for word in words if model.value(word)}
+    read = {_CAPABILITY_BY_MODALITY[one] for one in modalities if one in _CAPABILITY_BY_MODALITY}
+    return frozenset(able | read)

@@ -1,0 +1,174 @@
+"""Which snapshot of models is used, and how a newer one takes its place."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import warnings
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from tryage.errors import CatalogueError, InputError
+from tryage.files import home_folder, replace_file
+from tryage.models.hosts import is_local
+from tryage.models.snapshot import ModelSnapshot
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import httpx
+
+BUNDLED_SNAPSHOT = Path(__file__).with_name("snapshot.json.gz")
+
+_MAX_FILE_BYTES = 8 * 2**20
+
+_TIMEOUT = 30.0  # seconds
+
+_OFFLINE_VALUES = frozenset({"1", "ON", "YES", "TRUE"})  # as huggingface_hub reads HF_HUB_OFFLINE
+
+
+def snapshot_path() -> Path:
+    """Return where a refreshed snapshot is kept: `models.json.gz` in the folder of Tryage."""
+    return home_folder() / "models.json.gz"
+
+
+def current_snapshot() -> ModelSnapshot:
+    """Return the newer one of the refreshed snapshot and the one in the package.
+
+    A refreshed one that cannot be read causes a warning, and the one in the package is used.
+    """
+    bundled = _load_bundled()
+    path = snapshot_path()
+    try:
+        status = path.stat()
+    except OSError:
+        return bundled
+    refreshed = _load_refreshed(path, status.st_mtime_ns, status.st_size)
+    return bundled if refreshed is None or refreshed.made < bundled.made else refreshed
+
+
+@lru_cache(maxsize=1)
+def _load_bundled() -> ModelSnapshot:
+    return ModelSnapshot.from_bytes(BUNDLED_SNAPSHOT.read_bytes())
+
+
+@lru_cache(maxsize=1)
+def _load_refreshed(path: Path, modified: int, size: int) -> ModelSnapshot | None:  # noqa: ARG001 - two parts of the cache's key
+    try:
+        return ModelSnapshot.from_bytes(_read_file(path), check=True)
+    except CatalogueError as error:
+        warnings.warn(f"{path} is not used, but the package's snapshot: {error}", stacklevel=3)
+        return None
+
+
+def update_snapshot(
+    source: str, fetch: Callable[[str], bytes] | None = None
+) -> tuple[ModelSnapshot, bool]:
+    """Replace the refreshed snapshot with that of a URL or a file.
+
+    Everything is checked before anything is replaced; a stop at any moment leaves the old one.
+
+    Args:
+        source: The address of a snapshot (https, or http on this machine), or its path.
+        fetch: Returns the bytes at an address; with httpx by default.
+
+    Returns:
+        The snapshot, and whether it is new here.
+
+    Raises:
+        InputError: the address has another scheme, or holds a password.
+        CatalogueError: it cannot be fetched, is damaged, or is older than the one in use; or the
+            file cannot be written.
+    """
+    data = (fetch or _fetch)(source) if "://" in source else _read_file(Path(source).expanduser())
+    snapshot, current = ModelSnapshot.from_bytes(data, check=True), current_snapshot()
+    if snapshot.made < current.made:
+        raise CatalogueError(
+            f"The snapshot at {source} is of {snapshot.made}, older than the one in use, which is "
+            f"of {current.made}. Nothing was replaced."
+        )
+    path = snapshot_path()
+    is_new = not path.is_file() or _read_file(path) != data
+    if is_new:
+        _write(path, data)
+    return snapshot, is_new
+
+
+def describe_age(snapshot: ModelSnapshot, today: datetime.date | None = None) -> str:
+    """Return how old a snapshot is, for people: "of 2026-11-20, 8 days old"."""
+    days = snapshot.age(today or datetime.datetime.now(datetime.timezone.utc).date())
+    return f"of {snapshot.made}, {days} day{'' if days == 1 else 's'} old"
+
+
+# --- bytes ------------------------------------------------------------------------------------
+
+
+def _read_file(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            data = file.read(_MAX_FILE_BYTES + 1)
+    except OSError as error:
+        raise CatalogueError(f"{path} cannot be read: {error.strerror or error}.") from error
+    return _within_limit(data, str(path))
+
+
+def _write(path: Path, data: bytes) -> None:
+    try:
+        with replace_file(path) as partial_path:
+            partial_path.write_bytes(data)
+    except OSError as error:
+        raise CatalogueError(
+            f"{path} cannot be written ({error.strerror or error}), and is unchanged. Choose "
+            "another folder with TRYAGE_HOME."
+        ) from error
+
+
+def _within_limit(data: bytes, place: str) -> bytes:
+    if len(data) > _MAX_FILE_BYTES:
+        raise CatalogueError(f"{place} is larger than {_MAX_FILE_BYTES >> 20} MB: no snapshot.")
+    return data
+
+
+def _fetch(url: str) -> bytes:
+    """Return the bytes at an address."""
+    _check_url(url)
+    if os.environ.get("HF_HUB_OFFLINE", "").upper() in _OFFLINE_VALUES and not is_local(None, url):
+        raise CatalogueError(
+            "Nothing was fetched, because HF_HUB_OFFLINE is set. Unset it, or give a file."
+        )
+    import httpx
+
+    client = httpx.Client(
+        headers={"Accept-Encoding": "identity"},  # the file is compressed already
+        timeout=_TIMEOUT,
+        follow_redirects=True,
+        event_hooks={"request": [lambda request: _check_url(str(request.url))]},  # redirects, too
+    )
+    try:
+        with client, client.stream("GET", url) as response:
+            response.raise_for_status()
+            return _read_stream(response, url)
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise CatalogueError(
+            f"{urlsplit(url).hostname} gave no snapshot ({error or type(error).__name__})."
+        ) from error
+
+
+def _read_stream(response: httpx.Response, url: str) -> bytes:
+    data = b""
+    for chunk in response.iter_raw():
+        data = _within_limit(data + chunk, url)
+    return data
+
+
+def _check_url(url: str) -> None:
+    parts = urlsplit(url)
+    if parts.username or parts.password:
+        raise InputError("The address must not hold a user or a password.")
+    if parts.scheme != "https" and not (parts.scheme == "http" and is_local(None, url)):
+        raise InputError(
+            f"The address {url!r:.80} must begin with https://, or with http:// on this machine: "
+            "prices that come over an open connection can be forged."
+        )

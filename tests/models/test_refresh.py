@@ -1,0 +1,182 @@
+"""The newest readable snapshot is used; an update checks all before it replaces anything."""
+
+from __future__ import annotations
+
+import datetime
+import gzip
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from tryage.errors import CatalogueError, InputError
+from tryage.models import refresh
+from tryage.models.refresh import (
+    BUNDLED_SNAPSHOT,
+    current_snapshot,
+    describe_age,
+    snapshot_path,
+    update_snapshot,
+)
+from tryage.models.snapshot import ModelSnapshot, encode_snapshot
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("TRYAGE_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def newer(tmp_path, small):
+    """Return the path of a snapshot that is newer than that of the package."""
+    small["made"] = "2099-01-01"
+    path = tmp_path / "newer.json.gz"
+    path.write_bytes(encode_snapshot(small))
+    return path
+
+
+@pytest.fixture
+def serve():
+    """Return a function that serves bytes at an address, and ends the server after the test."""
+    servers = []
+
+    def start(body, status=200, **headers):
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self):
+                self.send_response(status)
+                for name, value in headers.items():
+                    self.send_header(name, value)
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_):
+                pass
+
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        servers.append(server)
+        return f"http://127.0.0.1:{server.server_address[1]}/models.json.gz"
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+def test_the_snapshot_of_the_package_is_whole_and_small():
+    data = BUNDLED_SNAPSHOT.read_bytes()
+    assert len(data) <= 2**20
+    assert len(ModelSnapshot.from_bytes(data, check=True)) > 2000
+
+
+def test_without_an_update_the_snapshot_of_the_package_is_used(home):
+    assert current_snapshot().find("gpt-5.4-mini") is not None
+    assert not home.exists()
+
+
+def test_a_newer_file_takes_its_place(newer, home):
+    snapshot, is_new = update_snapshot(str(newer))
+    assert is_new
+    assert snapshot.made == current_snapshot().made == datetime.date(2099, 1, 1)
+    assert [path.name for path in home.iterdir()] == ["models.json.gz"]
+    assert update_snapshot(str(newer))[1] is False
+
+
+def test_an_address_gives_the_same(newer, serve):
+    update_snapshot(serve(newer.read_bytes()))
+    assert snapshot_path().read_bytes() == newer.read_bytes()
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b"\x1f\x8b" + b"x" * 100])
+def test_a_damaged_answer_replaces_nothing(newer, serve, body):
+    update_snapshot(str(newer))
+    with pytest.raises(CatalogueError, match="snapshot"):
+        update_snapshot(serve(body))
+    assert current_snapshot().made == datetime.date(2099, 1, 1)
+
+
+def test_a_wrong_fact_replaces_nothing(newer, small, tmp_path):
+    update_snapshot(str(newer))
+    small["models"]["gpt-4o"]["input_price"][0] = -1
+    path = tmp_path / "wrong.json.gz"
+    path.write_bytes(gzip.compress(json.dumps(small).encode()))
+    with pytest.raises(CatalogueError, match="gpt-4o"):
+        update_snapshot(str(path))
+    assert snapshot_path().read_bytes() == newer.read_bytes()
+
+
+def test_an_older_snapshot_replaces_nothing(small, tmp_path):
+    path = tmp_path / "older.json.gz"
+    path.write_bytes(encode_snapshot(small | {"made": "2020-01-01"}))
+    with pytest.raises(CatalogueError, match="older than the one in use"):
+        update_snapshot(str(path))
+
+
+def test_a_server_that_refuses_or_is_not_there_is_one_clear_error(serve):
+    with pytest.raises(CatalogueError, match="404"):
+        update_snapshot(serve(b"", status=404))
+    with pytest.raises(CatalogueError, match=r"127\.0\.0\.1 gave no snapshot"):
+        update_snapshot("http://127.0.0.1:9/models.json.gz")
+
+
+def test_an_answer_without_end_is_refused(serve, monkeypatch):
+    monkeypatch.setattr(refresh, "_MAX_FILE_BYTES", 1000)
+    with pytest.raises(CatalogueError, match="larger"):
+        update_snapshot(serve(b"x" * 100_000))
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("http://example.com/x", "https"),
+        ("ftp://example.com/x", "https"),
+        ("https://user:word@example.com/x", "password"),
+    ],
+)
+def test_an_open_connection_and_a_password_are_refused(url, message):
+    with pytest.raises(InputError, match=message) as caught:
+        update_snapshot(url)
+    assert "word@" not in str(caught.value)
+
+
+def test_a_redirect_to_an_open_connection_is_refused(serve):
+    first = serve(b"", status=302, Location="http://192.0.2.1/x")
+    with pytest.raises(InputError, match="open connection"):
+        update_snapshot(first)
+
+
+def test_offline_nothing_is_sent(monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(CatalogueError, match="HF_HUB_OFFLINE"):
+        update_snapshot("https://example.com/models.json.gz")
+
+
+def test_a_damaged_file_causes_a_warning_and_the_package_is_used(home):
+    home.mkdir()
+    snapshot_path().write_bytes(b"damaged")
+    with pytest.warns(UserWarning, match="is not used"):
+        assert current_snapshot().find("gpt-5.4-mini") is not None
+
+
+def test_a_file_that_changed_is_read_again(newer, small):
+    update_snapshot(str(newer))
+    assert current_snapshot().find("gpt-77") is None
+    small["models"]["gpt-77"] = {}
+    snapshot_path().write_bytes(encode_snapshot(small | {"made": "2099-02-02"}))
+    assert current_snapshot().find("gpt-77") is not None
+
+
+def test_a_folder_that_cannot_be_written_is_one_clear_error(newer, home):
+    home.parent.mkdir(exist_ok=True)
+    home.write_text("a file in the place of the folder")
+    with pytest.raises(CatalogueError, match="TRYAGE_HOME"):
+        update_snapshot(str(newer))
+
+
+def test_the_age_is_told_in_words(small):
+    snapshot = ModelSnapshot(small)
+    assert describe_age(snapshot, datetime.date(2026, 11, 28)) == "of 2026-11-20, 8 days old"
+    assert describe_age(snapshot, datetime.date(2026, 11, 21)) == "of 2026-11-20, 1 day old"
