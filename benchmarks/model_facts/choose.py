@@ -210,7 +210,8 @@ def choose_fact(group: Sequence[Named], name: str, maker: str | None) -> _Record
     for source in _FACT_ORDER:
         found = [one for one in own_rows if one.row.source == source]
         if found:
-            return _record(_most_common(found, name), name, _agreement(rows, found[0], name))
+            confidence = DISPUTED if source == PRICES else _agreement(rows, found[0], name)
+            return _record(_most_common(found, name), name, confidence)
     if not rows:
         return None
     return _record(_most_common(rows, name), name, HOSTS_ONLY)

@@ -18,6 +18,8 @@ PRICES = "model-prices"
 GENAI = "genai-prices"
 LITELLM = "litellm"
 
+_PRICES_BEGIN = "2025-07-31"
+
 SOURCES = {
     MODELS_DEV: {"url": "https://github.com/anomalyco/models.dev", "licence": "MIT"},
     PRICES: {"url": "https://pypi.org/project/model-prices", "licence": "MIT"},
@@ -69,10 +71,12 @@ def price_rows(path: Path) -> Iterator[Row]:
     import pyarrow.parquet as pq
 
     newest: dict[tuple[str, str], dict[str, Any]] = {}
+    first: dict[tuple[str, str], str] = {}
     for one in pq.read_table(path).to_pylist():
         if one["tier"] != "standard" or one["price_in"] is None or one["price_out"] is None:
             continue
-        key = (one["provider"], one["model"])
+        key, day = (one["provider"], one["model"]), (one["valid_from"] or "")[:10]
+        first[key] = min(day, first.get(key, day))
         if key not in newest or (one["valid_from"] or "") >= (newest[key]["valid_from"] or ""):
             newest[key] = one
     for (provider, model), one in newest.items():
@@ -81,6 +85,8 @@ def price_rows(path: Path) -> Iterator[Row]:
             "output_price": one["price_out"],
             "cached_input_price": one["price_cache_read"],
             "cache_write_price": one["price_cache_write"],
+            # A model that came after the table began was released when its first price was listed.
+            "released": first[provider, model] if first[provider, model] > _PRICES_BEGIN else None,
         }
         yield Row(model, provider, PRICES, (one["valid_from"] or "")[:10], _known(facts))
 

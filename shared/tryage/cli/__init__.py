@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 import tryage
-from tryage.cli import cotrain, experts, hub, plot, route, score, train
+from tryage.cli import cotrain, experts, hub, models, plot, route, score, train
 from tryage.cli.options import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_NO_EXPERT
 from tryage.cli.outputs import describe_os_error
 from tryage.cli.terminal import echo_error, one_line_messages
@@ -92,4 +92,5 @@ for command in (
 ):
     app.command()(command)
 app.add_typer(hub.app, name="hub")
+app.add_typer(models.app, name="models")
 app.add_typer(plot.app, name="plot")
