@@ -4,7 +4,7 @@ from __future__ import annotations
 
 # A prompt of up to this length in UTF-8, about 2,000 tokens of English, is read whole. Of a longer
 # one only the two ends are read, so that it costs the time of this one. All that is read of a
-# prompt for its losses comes from here. More would predict hardly better (benchmarks/README.md).
+# prompt for its losses comes from here. More leads to no better choices (benchmarks/README.md).
 MAX_BYTES = 8_192
 
 
