@@ -23,6 +23,7 @@ from tryage.tools import Tool, ToolRanker
 
 FORMAT_1 = Path(__file__).parent / "fixtures" / "format_1"
 ROUTERS = ("router_scored", "router_losses", "router_learning")
+FORMAT_1_FOLDERS = [FORMAT_1 / name for name in (*ROUTERS, "ranker")]
 PROMPTS = [
     "word1 word2",
     "",
@@ -49,13 +50,19 @@ VALUES = [
 ]
 
 
+def save_today(folder):
+    """Save the routers and the ranker of format 1 as they are saved today; return their folders."""
+    for name in ROUTERS:
+        Router.from_pretrained(FORMAT_1 / name).save_pretrained(folder / name)
+    ToolRanker.from_pretrained(FORMAT_1 / "ranker").save_pretrained(folder / "ranker")
+    return [folder / name for name in (*ROUTERS, "ranker")]
+
+
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
     """Routers and a ranker as format 1 has them, and as they are saved today."""
     today = tmp_path_factory.mktemp("today")
-    for name in ROUTERS:
-        Router.from_pretrained(FORMAT_1 / name).save_pretrained(today / name)
-    ToolRanker.from_pretrained(FORMAT_1 / "ranker").save_pretrained(today / "ranker")
+    save_today(today)
     return {"format 1": FORMAT_1, "today": today}
 
 
