@@ -12,7 +12,6 @@ from tryage import Router
 from tryage.errors import AttemptTimeoutError, DeadlineExceededError
 from tryage.testing import FunctionPerception
 from tryage.testing.hub.http import DROP_CONNECTION, FakeResponse, LoopbackServer
-from tryage.traffic.health import process_health
 from tryage_langchain import ChatTryage
 
 ChatOpenAI = pytest.importorskip("langchain_openai").ChatOpenAI
@@ -199,19 +198,22 @@ def test_a_model_that_the_call_names_is_asked_all_the_same(make_chat, server):
 
 # Time --------------------------------------------------------------------------------------------
 
+ENOUGH = 4  # seconds in which a healthy model answers, also on a busy machine
 
-async def test_a_model_that_hangs_is_left_after_its_time(call_chat, make_chat, server, method):
+
+@pytest.mark.parametrize("kind", ["invoke", "astream"])
+async def test_a_model_that_hangs_is_left_after_its_time(call_chat, make_chat, server, kind):
     with hanging(server, "first"):
-        answer = await call_chat(method, make_chat(attempt_timeout=1), "question")
+        answer = await call_chat(kind, make_chat(attempt_timeout=ENOUGH), "question")
     assert answer.text == "second"
     record = answer.response_metadata["tryage"]
     assert record["failed"]["first"].startswith("AttemptTimeoutError")
 
 
-@pytest.mark.parametrize("kind", ["invoke", "ainvoke", "stream", "astream"])
+@pytest.mark.parametrize("kind", ["ainvoke", "stream"])
 async def test_a_deadline_leaves_time_for_the_next_model(call_chat, make_chat, server, kind):
     with hanging(server, "first"):
-        answer = await call_chat(kind, make_chat(deadline=2), "question")
+        answer = await call_chat(kind, make_chat(deadline=2 * ENOUGH), "question")
     assert answer.text == "second"
 
 
@@ -228,26 +230,22 @@ async def test_a_deadline_may_come_with_the_call(call_chat, make_chat, server, m
         await call_chat(method, chat, "question", config)
 
 
-@pytest.mark.parametrize("kind", ["invoke", "ainvoke", "stream", "astream"])
+@pytest.mark.parametrize("kind", ["ainvoke", "stream"])
 async def test_a_reply_that_drips_is_no_progress(call_chat, make_chat, server, kind):
-    reply = stream_of("first") if kind.endswith("stream") else completion("first")
-    body = b"\n" * 20 + reply.body if kind.endswith("stream") else b" " * 20 + reply.body
-    server.replies["first"] = FakeResponse(200, body, reply.headers, stall_seconds=4)
-    answer = await call_chat(kind, make_chat(attempt_timeout=1), "question")
+    reply = stream_of("first") if kind == "stream" else completion("first")
+    white_space = b"\n" if kind == "stream" else b" "
+    body = white_space * len(reply.body) + reply.body
+    server.replies["first"] = FakeResponse(200, body, reply.headers, stall_seconds=3 * ENOUGH)
+    answer = await call_chat(kind, make_chat(attempt_timeout=ENOUGH), "question")
     assert answer.text == "second"
 
 
-async def test_a_stream_that_falls_silent_after_its_first_word_ends_with_an_error(
-    make_chat, server
-):
+def test_a_stream_that_falls_silent_after_its_first_word_ends_with_an_error(make_chat, server):
     words = stream_of(*["word "] * 20)
-    server.replies["first"] = FakeResponse(200, words.body, words.headers, stall_seconds=2)
-    chunks = make_chat(attempt_timeout=0.3).stream("question")
+    server.replies["first"] = FakeResponse(200, words.body, words.headers, stall_seconds=3 * ENOUGH)
+    chat = make_chat(attempt_timeout=ENOUGH)
+    chunks = chat.stream("question")
     assert next(chunk.text for chunk in chunks if chunk.text) == "word "
     with pytest.raises(AttemptTimeoutError):
         list(chunks)
-    process_health().clear()
-    achunks = make_chat(attempt_timeout=0.3).astream("question")
-    with pytest.raises(AttemptTimeoutError):
-        [chunk async for chunk in achunks]
-    assert make_chat().health()["first"]["state"] == "cooling down"
+    assert chat.health()["first"]["state"] == "cooling down"
