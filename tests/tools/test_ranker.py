@@ -14,7 +14,7 @@ import pytest
 from tryage import Preferences
 from tryage.core.preferences import Requirement
 from tryage.errors import InputError, LibraryError, NoExpertError
-from tryage.tools import Tool
+from tryage.tools import Tool, ToolRanker
 
 WEATHER = "What is the weather like in Rome?"
 
@@ -133,6 +133,18 @@ def test_a_value_that_is_not_a_list_of_tools_is_refused(ranker, wrong):
 def test_an_empty_list_of_tools_is_refused_in_the_words_of_tools(ranker):
     with pytest.raises(LibraryError, match="list of tools is empty; give at least one tool"):
         ranker.select([], WEATHER)
+
+
+@pytest.mark.parametrize("wrong", ["often", -0.1, float("nan")])
+def test_a_threshold_that_is_no_probability_is_refused(ranker, tools, wrong):
+    with pytest.raises(InputError, match="abstain_below"):
+        ranker.select(tools, WEATHER, abstain_below=wrong)
+
+
+def test_of_a_long_query_the_two_ends_are_read(ranker, tools):
+    padding = "lorem ipsum dolor sit amet " * 20_000
+    assert ranker.select(tools, f"{WEATHER} {padding}", 1).names == ("getWeather",)
+    assert ranker.select(tools, f"{padding} {WEATHER}", 1).names == ("getWeather",)
 
 
 # Tools of one name -------------------------------------------------------------------------
@@ -329,3 +341,8 @@ def test_a_ranker_loads_no_conversations():
     code = "import sys, tryage.tools.ranker; print([m for m in sys.modules if 'tryage.chat' in m])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603 - our own code
     assert done.stdout.strip() == "[]"
+
+
+def test_an_option_that_the_bundled_ranker_does_not_know_is_refused():
+    with pytest.raises(InputError, match="revison"):
+        ToolRanker.from_pretrained(None, revison="main")

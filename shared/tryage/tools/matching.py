@@ -5,15 +5,16 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tryage.core.cache import get_or_compute
 from tryage.core.library import Library
 from tryage.core.ranking import RejectedExpert
 from tryage.core.validation import check_strings
 from tryage.errors import LibraryError, NoExpertError
+from tryage.perception.excerpt import excerpt
 from tryage.tools.bm25 import BM25Index
 from tryage.tools.tool import check_tools, unique_names
 
@@ -92,16 +93,19 @@ class Toolbox:
         first_names = ", ".join(tool.name for tool in self.tools[:3])
         return f"Toolbox({len(self)} tools: {first_names}{', ...' if len(self) > 3 else ''})"
 
-    @cached_property
+    @property
     def rows_by_name(self) -> Mapping[str, Sequence[int]]:
         """The rows of the tools that have a name, in lower case: their own, or the unique one."""
+        return get_or_compute(self, "rows_by_name", self._group_rows_by_name)
+
+    def _group_rows_by_name(self) -> Mapping[str, Sequence[int]]:
         rows: dict[str, list[int]] = defaultdict(list)
         for row, (tool, unique_name) in enumerate(zip(self.tools, self.library.names, strict=True)):
             for name in {tool.name.casefold(), unique_name.casefold()}:
                 rows[name].append(row)
         return rows
 
-    @cached_property
+    @property
     def background_scores(self) -> tuple[float, float] | None:
         """Mean and standard deviation of the best cosine that a query about anything reaches here.
 
@@ -109,6 +113,9 @@ class Toolbox:
         arguments are specific, and a query that needs one is close to it; topics, as of query
         engines, are broad, and how close a query is depends on the topics.
         """
+        return get_or_compute(self, "background_scores", self._score_background)
+
+    def _score_background(self) -> tuple[float, float] | None:
         background = self._matcher.background_vectors()
         if background is None or any(tool.arguments for tool in self.tools):
             return None
@@ -196,7 +203,11 @@ class QueryScores:
 def score_query(
     query: str, toolbox: Toolbox, encoder: Encoder, matcher: ToolMatcher, feedback: Feedback
 ) -> QueryScores:
-    """Score a query and its clauses with every tool, in one encoder pass."""
+    """Score a query and its clauses with every tool, in one encoder pass.
+
+    Of a long query its two ends are read.
+    """
+    query = excerpt(query)
     texts = [query, *split_clauses(query)]
     queries = matcher.embed_queries(encoder.encode(texts))
     vectors = feedback.apply(toolbox.rows_by_name, toolbox.vectors)

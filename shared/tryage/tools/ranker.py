@@ -21,7 +21,7 @@ from tryage.core.ranking import (
     RejectedExpert,  # noqa: TC001 - pydantic reads annotations
 )
 from tryage.core.request import check_preferences
-from tryage.core.validation import check_strings
+from tryage.core.validation import check_number, check_strings
 from tryage.errors import InputError, NoExpertError
 from tryage.perception.locks import ForkSafeLock
 from tryage.perception.pretrained import BUNDLED_FOLDER as ROUTER_FOLDER
@@ -145,12 +145,13 @@ class ToolRanker:
             abstain_below: Choose no tool if the probability that any is needed is below this.
 
         Raises:
-            InputError: a wrong type, or `k` below 1.
+            InputError: a wrong type, `k` below 1, or `abstain_below` below 0.
             LibraryError: no tool.
             NoExpertError: the requirements or permissions leave no tool.
         """
         _check_query(query)
         check_k(k)
+        check_number("abstain_below", abstain_below)
         toolbox = tools if isinstance(tools, Toolbox) else self.toolbox(tools)
         toolbox, permission_rejections = toolbox.with_permissions(granted)
         usefulness, needed = self._predict(toolbox, query)
