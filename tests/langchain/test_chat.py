@@ -244,7 +244,8 @@ def test_copies_and_pickles_forget_conversations():
 def test_a_pickle_holds_no_word_of_a_prompt_or_an_answer(sticky):
     names = ["gpt-4o-mini", "gpt-4o"]
     children = {name: ScriptedChatModel() for name in names}
-    chat = ChatTryage.from_models(children, sticky=sticky)
+    router = Router.from_pretrained().subset(names)
+    chat = ChatTryage.from_models(children, router=router, sticky=sticky)
     chat.invoke("my secret zebra4711 [Flag: cost<zebra4711]")
     chat.invoke("my secret zebra4711", {"configurable": {"thread_id": "zebra4711"}})
     chat.batch(["zebra4711 one", "zebra4711 two"])

@@ -13,7 +13,7 @@ from llama_index.core.llms import ChatMessage
 from llama_index.core.llms.loading import load_llm
 from pydantic import Field, PrivateAttr
 
-from tryage import Expert, Preferences
+from tryage import Expert, Preferences, Router
 from tryage.errors import InputError
 from tryage_llamaindex import TryageLLM
 from tryage_llamaindex.testing import ScriptedLLM
@@ -76,13 +76,16 @@ def test_load_llm_of_llamaindex_does_not_know_the_class(secretive):
         load_llm(secretive.to_dict())
 
 
-def test_a_pickle_holds_no_word_of_a_prompt_or_an_answer(secretive):
-    secretive.complete("my secret zebra4711")
-    secretive.chat([ChatMessage("zebra4711")])
-    with secretive.using(query="zebra4711"):
-        secretive.complete("another secret")
-    secretive.llms["gpt-4o-mini"].calls.clear()  # what the fake LLM itself has noted
-    assert b"zebra4711" not in pickle.dumps(secretive)
+def test_a_pickle_holds_no_word_of_a_prompt_or_an_answer():
+    children = {name: ScriptedLLM(model=name) for name in ("gpt-4o-mini", "gpt-4o")}
+    llm = TryageLLM(llms=children, router=Router.from_pretrained().subset(list(children)))
+    llm.complete("my secret zebra4711")
+    llm.chat([ChatMessage("zebra4711")])
+    with llm.using(query="zebra4711"):
+        llm.complete("another secret")
+    for child in children.values():
+        child.calls.clear()  # what the fake LLM itself has noted
+    assert b"zebra4711" not in pickle.dumps(llm)
 
 
 def test_a_pickle_holds_no_key_and_answers(secretive):
