@@ -190,10 +190,10 @@ def test_a_token_beyond_the_table_is_one_error(static, tmp_path):
     static.save(tmp_path)
     path = tmp_path / "tokenizer.json"
     tokenizer = json.loads(path.read_text("utf-8"))
-    tokenizer["model"]["vocab"]["add"] = 4_000_000_000
+    tokenizer["model"]["vocab"]["prove"] = 4_000_000_000
     path.write_text(json.dumps(tokenizer), "utf-8")
     with pytest.raises(PerceptionError, match="more tokens than the table"):
-        load_encoder(tmp_path).encode(["add"])
+        load_encoder(tmp_path).encode(["prove"])
 
 
 def test_the_static_encoder_needs_neither_torch_nor_onnxruntime(tmp_path, static):
