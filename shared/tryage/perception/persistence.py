@@ -255,15 +255,31 @@ def _build_perception(
 ) -> LearnedPerception:
     sizes = Sizes({"embedding": encoder.dim}, _NONEMPTY)
     check_field("experts", header["experts"], Names("experts"), sizes)
+    parts = _read_parts(header, arrays, encoder, sizes)
+    forecasts = _read_forecasts(arrays, sizes)
+    if not all(map(is_number, header["report"].values())):
+        raise InputError(f"the report is {show(header['report'])}; expected numbers")
+    return LearnedPerception(
+        header["experts"], encoder, **parts, forecasts=forecasts, report=header["report"]
+    )
+
+
+def _read_parts(
+    header: Mapping[str, Any], arrays: ArrayDict, encoder: Encoder, sizes: Sizes
+) -> dict[str, Any]:
     parts = {}
     for name, rule in (_REQUIRED_PARTS | _OPTIONAL_PARTS).items():
-        if name in _REQUIRED_PARTS or name in header:
-            # Unmeasured experts that were observed have abilities of the same rank.
-            own_sizes = sizes.without("experts") if name == "observed_experts" else sizes
-            data = header.get(name)
-            parts[name] = deserialize(data, name, arrays, rule, FIELD_RULES, own_sizes)
+        if name in _OPTIONAL_PARTS and name not in header:
+            continue
+        # Unmeasured experts that were observed have abilities of the same rank.
+        own_sizes = sizes.without("experts") if name == "observed_experts" else sizes
+        parts[name] = deserialize(header.get(name), name, arrays, rule, FIELD_RULES, own_sizes)
         if name == "feature_extractor":
             sizes["features"] = _n_features(encoder, parts[name])
+    return parts
+
+
+def _read_forecasts(arrays: ArrayDict, sizes: Sizes) -> ArrayDict:
     forecasts = {
         name.removeprefix(_FORECAST_PREFIX): table
         for name, table in arrays.items()
@@ -271,11 +287,7 @@ def _build_perception(
     }
     for name, table in forecasts.items():
         check_field(f"{_FORECAST_PREFIX}{name}", table, _FORECAST, sizes)
-    if not all(map(is_number, header["report"].values())):
-        raise InputError(f"the report is {show(header['report'])}; expected numbers")
-    return LearnedPerception(
-        header["experts"], encoder, **parts, forecasts=forecasts, report=header["report"]
-    )
+    return forecasts
 
 
 def _n_features(encoder: Encoder, extractor: FeatureExtractor) -> int:
