@@ -123,6 +123,34 @@ def canonical_name(group: Sequence[Named]) -> str:
     return min(spellings, key=lambda name: (-spellings[name], -name.count("."), name))
 
 
+_VERSIONED = re.compile(r"\d")
+
+_MANY_HOSTS = 3
+
+# Names of whole families, of which each table means another generation.
+_BRANDS = frozenset(
+    (
+        *("claude", "command", "deepseek", "gemini", "glm", "gpt", "grok", "kimi", "minimax"),
+        *("mistral", "nova", "qwen", "step"),
+    )
+)
+
+
+def is_name_of_one_model(group: Sequence[Named]) -> bool:
+    """Return whether a name tells one model from all others: not "auto", "small" or "claude".
+
+    A name without a number does so only if its maker serves it under that name, or if it has two
+    words and many hosts know it.
+    """
+    model = group[0].name.model
+    if _VERSIONED.search(model):
+        return True
+    hosts = {one.host for one in group}
+    if "-" not in model:
+        return model not in _BRANDS and maker_host(model) in hosts
+    return maker_host(model) in hosts or len(hosts) >= _MANY_HOSTS
+
+
 def short_names(keys: Iterable[str]) -> dict[str, str]:
     """Return names without the active parameters of a mixture: "qwen-3-235b" is one model."""
     full_keys: dict[str, set[str]] = defaultdict(set)

@@ -22,6 +22,7 @@ from choose import (
     group_rows,
     host_prices,
     is_equal,
+    is_name_of_one_model,
     model_prices,
     own_models,
     short_names,
@@ -93,7 +94,9 @@ def make_snapshot(
     `spellings` are names of models of which no table says anything; they are known, without facts.
     """
     known = own_models(rows)
-    groups = group_rows(rows, known)
+    groups = {
+        key: group for key, group in group_rows(rows, known).items() if is_name_of_one_model(group)
+    }
     names = {key: canonical_name(group) for key, group in groups.items()}
     models, builds, hosts = {}, {}, {}
     for key, group in groups.items():

@@ -10,6 +10,7 @@ from langchain_core.runnables import Runnable
 
 import tryage.chat.clients
 from tryage.chat.candidates import CandidatePool, ClientFacts, candidate_experts
+from tryage.chat.client_keys import base_url_of
 from tryage.chat.model_names import model_name_of
 from tryage.chat.settings import check_settings
 from tryage.core.redaction import without_secrets
@@ -116,7 +117,11 @@ def candidate_pool(
         LibraryError: two names clash.
     """
     clients = {
-        name: ClientFacts(chat_model_name(model), facts_from_profile(profile_of(model)))
+        name: ClientFacts(
+            chat_model_name(model),
+            facts_from_profile(profile_of(model)),
+            base_url=base_url_of(model),
+        )
         for name, model in models.items()
     }
     library = None if router is None else router.library

@@ -14,6 +14,7 @@ from llama_index.core.utils import get_tokenizer
 
 import tryage.chat.clients
 from tryage.chat.candidates import CandidatePool, ClientFacts, candidate_experts
+from tryage.chat.client_keys import base_url_of
 from tryage.chat.clients import HubClientFactory
 from tryage.chat.model_names import model_name_of
 from tryage.core.preferences import Preferences
@@ -200,7 +201,7 @@ def _client_facts(llm: object) -> ClientFacts:
     """Return the facts that an LLM reports; LlamaIndex's default context window is not a fact."""
     window = getattr(metadata_of(llm), "context_window", DEFAULT_CONTEXT_WINDOW)
     facts = {} if window == DEFAULT_CONTEXT_WINDOW else {"context_length": window}
-    return ClientFacts(llm_name(llm), facts, "the LLM's own metadata")
+    return ClientFacts(llm_name(llm), facts, "the LLM's own metadata", base_url_of(llm))
 
 
 def _with_tool_support(expert: Expert, llm: object) -> Expert:

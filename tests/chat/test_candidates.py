@@ -22,6 +22,7 @@ from tryage.core.library import Provenance
 from tryage.errors import InputError
 from tryage.hub.catalog import Catalogue
 from tryage.hub.parse import parse_model
+from tryage.models.lookup import look_up
 from tryage.testing import FixedPerception
 
 SEEN = datetime.datetime(2026, 11, 20, tzinfo=datetime.timezone.utc)
@@ -55,6 +56,41 @@ def candidate(name, facts=NOTHING, library=None, user_experts=()):
     return expert
 
 
+@pytest.mark.usefixtures("catalogue")
+def test_a_model_that_nobody_measured_has_the_facts_of_public_tables():
+    expert = candidate("openai:gpt-5.4-mini")
+    public = look_up("gpt-5.4-mini")
+    assert expert.input_price == public.value("input_price")
+    assert expert.released.isoformat() == public.value("released")
+    assert expert.context_length == public.value("context_length")
+    assert {"tools", "vision"} <= expert.capabilities
+    assert expert.metadata["sources"]["input_price"] == public.facts["input_price"].source
+
+
+@pytest.mark.usefixtures("catalogue")
+def test_only_the_prices_of_a_measured_model_come_from_public_tables():
+    expert, measured = candidate("gpt-4o-2024-08-06"), bundled_library()["gpt-4o-2024-08-06"]
+    assert (expert.released, expert.context_length) == (measured.released, measured.context_length)
+    assert expert.metadata["sources"]["output_price"] == "genai-prices"
+
+
+def test_the_facts_of_a_users_own_router_win_over_public_tables():
+    library = Library([Expert("gpt-4o", input_price=99.0)])
+    expert = candidate("gpt-4o", library=library)
+    assert expert.input_price == 99.0
+    assert expert.output_price == look_up("gpt-4o").value("output_price")
+
+
+@pytest.mark.usefixtures("catalogue")
+def test_a_model_on_this_machine_costs_nothing_unless_told_otherwise():
+    local = ClientFacts("my-own", {}, base_url="http://127.0.0.1:8000/v1")
+    assert candidate("mine", local).output_price == 0
+    told = Expert("mine", input_price=1.0, output_price=2.0)
+    assert candidate("mine", local, user_experts=[told]).output_price == 2
+    remote = ClientFacts("my-own", {}, base_url="https://example.com/v1")
+    assert candidate("mine", remote).output_price is None
+
+
 def test_a_fact_of_the_user_wins_over_the_client_and_the_client_over_the_library(catalogue):
     user_expert = Expert("mine", input_price=9.0)
     client = ClientFacts("gpt-4o", {"context_length": 77, "capabilities": ["tools"]}, "its client")
@@ -62,10 +98,11 @@ def test_a_fact_of_the_user_wins_over_the_client_and_the_client_over_the_library
     assert expert.aliases == ("gpt-4o-2024-08-06",)
     assert (expert.input_price, expert.context_length) == (9.0, 77)
     assert expert.capabilities == {"tools", "structured_output"}
-    assert expert.output_price == bundled_library()["gpt-4o"].output_price
+    assert expert.output_price == look_up("gpt-4o").value("output_price")
     sources, bundled = expert.metadata["sources"], bundled_library()["gpt-4o"].metadata["sources"]
     assert (sources["input_price"], sources["context_length"]) == ("given by you", "its client")
-    assert sources["output_price"] == bundled["output_price"]
+    assert sources["output_price"] == look_up("gpt-4o").facts["output_price"].source
+    assert sources["released"] == bundled["released"]
     assert not catalogue.path.exists()
 
 
@@ -107,9 +144,9 @@ def warnings_of(catalogue, caplog):
 def test_unknown_models_and_prices_are_one_warning_that_says_how_to_tell_them(warnings_of):
     (message,) = warnings_of("gpt-4o", "openai:gpt-5", "my-own")
     assert message.startswith("Nothing was measured of 'openai:gpt-5', 'my-own': ")
-    assert "The prices of 'openai:gpt-5', 'my-own' are unknown" in message
+    assert "The prices of 'my-own' are unknown" in message
     assert "experts=[Expert('openai:gpt-5', aliases=[...])]" in message
-    assert "experts=[Expert('openai:gpt-5', input_price=..., output_price=...)]" in message
+    assert "experts=[Expert('my-own', input_price=..., output_price=...)]" in message
 
 
 def test_what_the_user_has_told_is_not_warned_of(warnings_of):

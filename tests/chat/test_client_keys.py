@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import gc
+from types import SimpleNamespace
 
 import pytest
 from pydantic import BaseModel, SecretStr
 
 from tryage.chat import client_keys
-from tryage.chat.client_keys import ClientIdentity, client_key
+from tryage.chat.client_keys import ClientIdentity, base_url_of, client_key
 
 
 class Client(BaseModel):
@@ -115,3 +116,26 @@ def test_a_client_with_slots_has_an_identity_too():
 
     client = Slotted()
     assert ClientIdentity(client) == ClientIdentity(client)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "expected"),
+    [
+        ({"base_url": "http://localhost:11434"}, "http://localhost:11434"),
+        ({"openai_api_base": "http://127.0.0.1:8000/v1"}, "http://127.0.0.1:8000/v1"),
+        ({"openai_proxy": "http://localhost:3128"}, None),
+        ({"proxy_url": "http://localhost:3128"}, None),
+        ({"base_url": None}, None),
+        ({}, None),
+    ],
+)
+def test_the_address_of_a_client_is_found_and_its_proxy_is_not(attributes, expected):
+    assert base_url_of(SimpleNamespace(**attributes)) == expected
+
+
+def test_ollamas_own_client_calls_this_machine_by_default(monkeypatch):
+    client = pytest.importorskip("langchain_ollama").ChatOllama(model="gemma3")
+    monkeypatch.delenv("OLLAMA_HOST", raising=False)
+    assert base_url_of(client) == "http://localhost:11434"
+    monkeypatch.setenv("OLLAMA_HOST", "https://ollama.example.com")
+    assert base_url_of(client) == "https://ollama.example.com"

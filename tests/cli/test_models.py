@@ -68,7 +68,7 @@ def test_show_prints_json_for_programs(run):
 
 
 def test_show_of_a_server_on_this_machine_tells_that_it_is_free(run):
-    assert "$0" in run("show", "gpt-5.4-mini", "--base-url", "http://localhost:8000").stdout
+    assert "$0" in run("show", "half-known-7b", "--base-url", "http://localhost:8000").stdout
 
 
 def test_show_of_an_unknown_name_fails_with_what_is_near_and_how_old_the_facts_are(run):

@@ -18,6 +18,7 @@ SMALL = {
             "context_length": [400000, "table", None, 0.85],
             "input_modalities": [["image", "text"], "table", None, 0.85],
             "tools": [True, "table", None, 0.85],
+            "open_weights": [False, "table", None, 0.85],
             "released": ["2026-03-17", "table", None, 0.85],
         },
         "gpt-4o": {

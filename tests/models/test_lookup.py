@@ -32,6 +32,12 @@ def test_a_model_on_this_machine_costs_nothing(snapshot, name, base_url):
     assert model.facts["input_price"].source == "served by this machine"
 
 
+@pytest.mark.parametrize("name", ["openai:gpt-5.4-mini", "claude-opus-99"])
+def test_a_closed_model_behind_a_gateway_on_this_machine_is_not_free(snapshot, name):
+    model = look_up(name, base_url="http://localhost:4000", snapshot=snapshot)
+    assert model is None or model.value("output_price") == 4.5
+
+
 def test_ollama_elsewhere_is_not_free(snapshot):
     model = look_up("ollama:gemma3", base_url="https://ollama.example.com", snapshot=snapshot)
     assert model.value("output_price") == 0.08
@@ -74,3 +80,8 @@ def test_what_is_unknown_of_a_model_stays_unknown_of_its_expert(snapshot):
 def test_a_month_is_no_date_of_release(small):
     small["models"]["gpt-4o"]["released"] = ["2024-05", "table", None, 0.9]
     assert to_expert(look_up("gpt-4o", snapshot=ModelSnapshot(small))).released is None
+
+
+def test_ollama_on_another_machine_by_its_variable_is_not_free(snapshot, monkeypatch):
+    monkeypatch.setenv("OLLAMA_HOST", "https://ollama.example.com")
+    assert look_up("ollama:gemma3", snapshot=snapshot).value("output_price") == 0.08

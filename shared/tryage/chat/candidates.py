@@ -40,6 +40,8 @@ _log = logging.getLogger(__name__)
 
 _IDENTITY_FIELDS = ("name", "aliases", "metadata")
 
+_PRICE_FIELDS = ("input_price", "output_price", "cached_input_price")
+
 _DOCUMENT_CAPABILITIES = frozenset({"pdf", "video", "files"})
 
 _REPOSITORY_ID = re.compile(r"[\w.-]+/[\w.-]+")
@@ -163,11 +165,15 @@ class RouterCache:
 
 @dataclass(frozen=True)
 class ClientFacts:
-    """What a client says about its model: the name, if it has one, and fields of an expert."""
+    """What a client says about its model: the name, if it has one, and fields of an expert.
+
+    `base_url` is the address that it calls, None if it does not say.
+    """
 
     name: str | None
     facts: Mapping[str, Any]
     source: str = "the model's own profile"
+    base_url: str | None = None
 
 
 def candidate_experts(
@@ -252,8 +258,11 @@ def _candidate_expert(
     """
     # The bundled library is a snapshot that is older than the catalogue.
     ordered_experts = match if is_bundled else tuple(reversed(match))
+    public_facts = _public_facts(name, client_facts)
     layers = [
+        *public_facts[:1],
         *(_FactLayer(expert) for expert in ordered_experts if expert is not None),
+        *(public_facts[1:] if is_bundled else []),
         _FactLayer(Expert(name, **client_facts.facts), client_facts.source),
         *([] if user_expert is None else [_FactLayer(user_expert, "given by you")]),
     ]
@@ -264,6 +273,29 @@ def _candidate_expert(
     if all(layer.expert.capabilities is None for layer in own_facts):
         expert = _with_assumed_documents(expert)
     return _with_structured_output(expert)
+
+
+def _public_facts(name: str, client_facts: ClientFacts) -> list[_FactLayer]:
+    """Return the facts of public tables, and of them the prices; empty for an unknown model.
+
+    The tables are newer than the bundled library, but only their prices change with time.
+    """
+    from tryage.models.lookup import look_up, to_expert
+    from tryage.models.refresh import current_snapshot
+
+    names, snapshot = _names_of(name, client_facts), current_snapshot()
+    known_name = next(filter(snapshot.find, names), names[-1])
+    model = look_up(known_name, base_url=client_facts.base_url, snapshot=snapshot)
+    if model is None:
+        return []
+    expert = to_expert(model)
+    prices = {field: getattr(expert, field) for field in _PRICE_FIELDS}
+    sources = expert.metadata.get("sources", {})
+    price_sources = {field: sources[field] for field in _PRICE_FIELDS if field in sources}
+    return [
+        _FactLayer(expert),
+        _FactLayer(Expert(expert.name, **prices, metadata={"sources": price_sources})),
+    ]
 
 
 def _matching_experts(

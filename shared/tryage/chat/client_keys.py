@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import re
 import secrets
 import weakref
 from collections.abc import Callable, Iterator, Mapping
@@ -17,6 +19,9 @@ if TYPE_CHECKING:
 
 # Attributes in which a wrapper keeps the client that it calls.
 _INNER_ATTRIBUTES = ("bound", "llm")
+
+# Attributes in which a client keeps the address that it calls.
+_ADDRESS_NAME = re.compile(r"base|url|endpoint|host")
 
 
 def client_key(client: object) -> Hashable:
@@ -34,6 +39,17 @@ def client_key(client: object) -> Hashable:
     parts = [*(_class_name(inner) for inner in clients), bound_model, model_name_of(*clients)]
     # Keyed, so that nobody can guess a short password by its digest.
     return hashlib.blake2b(repr([*parts, *settings]).encode(), key=_salt(), digest_size=16).digest()
+
+
+def base_url_of(client: object) -> str | None:
+    """Return the address that a client calls, None if it does not say."""
+    for inner in (client, *(getattr(client, name, None) for name in _INNER_ATTRIBUTES)):
+        for name, text in _connection_settings(inner):
+            if "://" in text and _ADDRESS_NAME.search(name) and "proxy" not in name:
+                return text
+        if _class_name(inner).startswith("langchain_ollama."):  # its address is a default of Ollama
+            return os.environ.get("OLLAMA_HOST") or "http://localhost:11434"
+    return None
 
 
 class ClientIdentity:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import datetime
+import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from tryage.core.expert import Expert
 from tryage.models.genai import SOURCE, genai_prices
-from tryage.models.hosts import is_local
+from tryage.models.hosts import host_of, is_local, maker_host
 from tryage.models.names import parse_model_name
 from tryage.models.refresh import current_snapshot
 from tryage.models.snapshot import PRICE_FIELDS, KnownModel
@@ -30,7 +31,8 @@ def look_up(
 ) -> KnownModel | None:
     """Return what is known of the model that a name means; None if nothing is.
 
-    A model on this machine costs nothing per token. Where genai-prices is installed, its prices
+    A model on this machine costs nothing per token, but a closed one behind a gateway on this
+    machine costs what its maker asks. Where genai-prices is installed, its prices
     replace those of the snapshot if it has refreshed itself, or if the snapshot has none.
 
     Args:
@@ -43,7 +45,9 @@ def look_up(
     if spelling is None:
         return None
     records = {} if model is None else model.records
-    if is_local(spelling.provider, base_url):
+    if base_url is None and _is_ollama(spelling):
+        base_url = os.environ.get("OLLAMA_HOST")
+    if is_local(spelling.provider, base_url) and not _is_closed(spelling, model):
         prices = {field: [0.0, LOCAL_SOURCE, None, 1.0] for field in PRICE_FIELDS}
     else:
         prices = _genai_records(model.name if model else spelling.model, spelling, records)
@@ -51,6 +55,18 @@ def look_up(
         return None
     known = model or KnownModel(spelling.model, spelling)
     return replace(known, records={**records, **prices})
+
+
+def _is_closed(spelling: ModelName, model: KnownModel | None) -> bool:
+    """Return whether only a model's maker can run it: then a local server passes calls on to it."""
+    open_weights = None if model is None else model.value("open_weights")
+    if open_weights is not None:
+        return not open_weights
+    return maker_host(spelling.model) is not None and not _is_ollama(spelling)
+
+
+def _is_ollama(spelling: ModelName) -> bool:
+    return host_of(spelling.provider) == "ollama"
 
 
 def _genai_records(name: str, spelling: ModelName, records: Mapping[str, Any]) -> dict[str, Any]:
