@@ -12,6 +12,7 @@ from tryage.core.perception import Perception
 from tryage.errors import InputError, PerceptionError
 from tryage.learning.training.trainer import fit
 from tryage.perception.abilities import SoftThreshold
+from tryage.perception.excerpt import MAX_BYTES
 from tryage.perception.head import LatentPositions
 from tryage.router import Router
 
@@ -86,6 +87,13 @@ def test_lengths_are_forecast_and_a_measure_without_data_is_none(learned):
     assert (
         learned.forecast("costs", learned.head.prepare(learned.extract_features(["sum"]))) is None
     )
+
+
+def test_the_middle_of_a_long_prompt_is_not_read(learned):
+    end = "sum word1 " * (MAX_BYTES // 10)
+    prompts = [end + middle * MAX_BYTES + end for middle in ("code ", "poem ")]
+    one, other = learned.predict(prompts).losses
+    np.testing.assert_array_equal(one, other)
 
 
 def test_tokens_are_those_of_language_models_and_not_of_the_encoder(learned):
