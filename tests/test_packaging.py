@@ -38,6 +38,7 @@ HEAVY = (
 LAZY_PACKAGES = (
     "tryage.core",
     "tryage.hub",
+    "tryage.models",
     "tryage.perception",
     "tryage.learning",
     "tryage.learning.training",
@@ -227,6 +228,10 @@ def test_the_wheel_holds_the_three_packages_typed_and_nothing_else(wheel):
     for package in ("tryage", "tryage_langchain", "tryage_llamaindex"):
         assert f"{package}/py.typed" in wheel
     assert {f"{info}/licenses/LICENSE", f"{info}/licenses/NOTICE"} <= wheel
+
+
+def test_the_wheel_holds_the_facts_about_models(wheel):
+    assert "tryage/models/snapshot.json.gz" in wheel
 
 
 def test_the_wheel_holds_the_fakes_and_the_local_hub_for_tests_of_users(wheel):
