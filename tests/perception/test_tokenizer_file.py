@@ -45,6 +45,14 @@ def test_normalizers_of_language_models_are_read(path):
     assert read_tokenizer(path).encode("b").ids == [1]
 
 
+def test_words_of_a_vocabulary_are_not_taken_for_settings(path):
+    names = ["content", "pattern", "prepend", "precompiled_charsmap", "type", "\u00e9", "Replace"]
+    words = {name: i for i, name in enumerate(names)}
+    model = WORDS | {"vocab": words | {"[UNK]": len(words)}}
+    path.write_text(json.dumps(FILE | {"model": model}), "utf-8")  # with a backslash for the accent
+    assert read_tokenizer(path).encode("prepend").ids == [2]
+
+
 @pytest.mark.parametrize(
     "content",
     [

@@ -78,12 +78,15 @@ def _check_normalizers(text: str) -> None:
         nonlocal growth
         part = dict(pairs)
         for key, value in pairs:  # a name may be given twice
+            if not isinstance(value, str):  # the number of a word in a vocabulary
+                continue
             if key == "precompiled_charsmap":
                 _check_charsmap(value)
             if key == "prepend":
                 _check_length(value, _MAX_PREFIX)
             if key == "content" and "pattern" in part:
-                growth *= max(_check_length(value, _MAX_GROWTH), 1)
+                _check_length(value, _MAX_GROWTH)
+                growth *= max(len(value), 1)
         if growth > _MAX_GROWTH:
             raise InputError(f"its replacements make a text {growth} times as long")
         return part
@@ -91,14 +94,13 @@ def _check_normalizers(text: str) -> None:
     json.loads(text, object_pairs_hook=check)
 
 
-def _check_length(value: object, max_length: int) -> int:
-    if not isinstance(value, str) or len(value) > max_length:
+def _check_length(text: str, max_length: int) -> None:
+    if len(text) > max_length:
         raise InputError(f"a replacement has more than {max_length} characters")
-    return len(value)
 
 
-def _check_charsmap(value: object) -> None:
+def _check_charsmap(text: str) -> None:
     """Check the table of a normalizer: its first number is the size of its first part."""
-    content = base64.b64decode(value if isinstance(value, str) else "")
-    if int.from_bytes(content[:4], "little") > len(content):
+    table = base64.b64decode(text)
+    if int.from_bytes(table[:4], "little") > len(table):
         raise InputError("the table of its normalizer is shorter than it says")
