@@ -23,18 +23,17 @@ from tryage.chat.fallback import ChatRequest, FallbackSession
 from tryage.chat.settings import MODEL_KEY, max_answer_tokens
 from tryage.core.flags import extract_flags
 from tryage.errors import InputError
-from tryage_langchain._call_settings import configurable_for_child, read_call_settings
+from tryage_langchain._answers import check_structured_output
+from tryage_langchain._call_settings import configurable_for_child, query_of, read_call_settings
 from tryage_langchain._messages import (
     input_size,
+    readable_messages,
     to_turns,
     tool_schemas_text,
     transform_prompt_text,
 )
 from tryage_langchain._model_views import view_model
 from tryage_langchain._parameters import translate_parameters
-from tryage_langchain._queries import query_of
-from tryage_langchain._reasoning import readable_messages
-from tryage_langchain._structured_output import check_structured_output
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -1,10 +1,12 @@
-"""LangChain's messages as conversations of Tryage, and the part of an input that is routed."""
+"""LangChain's messages: as conversations, as an input to route on, and as a model can read them."""
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, convert_to_messages
 from langchain_core.prompt_values import PromptValue, StringPromptValue
@@ -13,13 +15,60 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 from tryage.chat.conversation import Conversation, Turn
 from tryage.core.flags import extract_flags
 from tryage.errors import InputError
-from tryage_langchain._media import media_counts, media_digest
 
 if TYPE_CHECKING:
+    from langchain_core.language_models import BaseChatModel
+
     from tryage.chat.conversation import Role
     from tryage.core.decision import Decision
 
+MessageT = TypeVar("MessageT", bound=BaseMessage)
+
 _ROLES: Mapping[str, Role] = {"human": "user", "ai": "assistant", "tool": "tool"}
+
+# Types of content blocks of LangChain and of the providers -> the field of a turn that counts them.
+_FIELDS: Mapping[str, str] = {
+    "image": "images",
+    "image_url": "images",
+    "input_image": "images",
+    "audio": "audio",
+    "input_audio": "audio",
+    "video": "videos",
+    "video_url": "videos",
+    "input_video": "videos",
+    "file": "files",
+    "input_file": "files",
+    "document": "files",
+    "media": "files",
+    "text-plain": "files",
+}
+
+# What a block that may hold anything says about its content -> the field of a turn.
+_FIELDS_BY_MIME_TYPE: Mapping[str, str] = {
+    "application/pdf": "pdfs",
+    "image/": "images",
+    "audio/": "audio",
+    "video/": "videos",
+}
+
+_MEDIA_TYPES = ("image", "image_url", "audio", "video", "file")
+
+# One company under several names: its models read each other's blocks.
+_PROVIDER_ALIASES = {
+    "azure": "openai",
+    "azure_openai": "openai",
+    "google_vertexai": "google",
+    "google_genai": "google",
+    "vertexai": "google",
+    "amazon_bedrock": "bedrock",
+    "bedrock_converse": "bedrock",
+    "mistralai": "mistral",
+}
+
+_ROUTERS = ("tryage",)  # they do the same again, for the model that they choose
+
+
+# Conversations ---------------------------------------------------------------------------------
 
 
 def to_conversation(
@@ -42,19 +91,6 @@ def tool_schemas_text(tools: Sequence[Any]) -> str:
 def is_from_user(message: BaseMessage) -> bool:
     """Tell whether a person wrote the message, not a program that sends it as a user."""
     return isinstance(message, HumanMessage) and "lc_source" not in message.additional_kwargs
-
-
-def input_size(value: Any) -> int:
-    """Return about how many characters an input has, images and files with them."""
-    if isinstance(value, str):
-        return len(value)
-    if isinstance(value, PromptValue):
-        value = value.to_messages()
-    elif isinstance(value, BaseMessage):
-        value = value.content
-    if isinstance(value, Mapping):
-        return sum(map(input_size, value.values()))
-    return sum(map(input_size, value)) if isinstance(value, (list, tuple)) else 1
 
 
 def _to_turn(message: BaseMessage) -> Turn:
@@ -103,6 +139,67 @@ def _tool_schema(tool: Any) -> str:
         return json.dumps(convert_to_openai_tool(tool), default=str)
     except (TypeError, ValueError, NotImplementedError):
         return str(tool)  # a tool of the provider, or a strategy for structured output
+
+
+def media_counts(blocks: Sequence[Mapping[str, Any]]) -> Counter[str]:
+    """Return how many items of each kind there are, by the fields of a `Turn` that count them."""
+    fields = (_media_field(block) for block in blocks)
+    return Counter(field for field in fields if field is not None)
+
+
+def media_digest(blocks: Sequence[Mapping[str, Any]]) -> str:
+    """Return a digest that distinguishes images and sounds, without keeping them."""
+    media_blocks = [block for block in blocks if block.get("type") != "text"]
+    if not media_blocks:
+        return ""
+    return hashlib.sha256(json.dumps(media_blocks, default=str).encode()).hexdigest()
+
+
+def _media_field(block: Mapping[str, Any]) -> str | None:
+    field = _FIELDS.get(str(block.get("type")))
+    if field != "files":
+        return field
+    mime_type = _mime_type(block)
+    matching_fields = (
+        name for prefix, name in _FIELDS_BY_MIME_TYPE.items() if mime_type.startswith(prefix)
+    )
+    return next(matching_fields, field)
+
+
+def _mime_type(block: Mapping[str, Any]) -> str:
+    """Return what a block says about the type of its content; "" if it says nothing.
+
+    LangChain and Google name it `mime_type`, Anthropic puts `media_type` beside the data, and
+    OpenAI has it at the beginning of the data or in the name of the file.
+    """
+    for part in (block, block.get("source"), block.get("file")):
+        if not isinstance(part, Mapping):
+            continue
+        for key in ("mime_type", "media_type"):
+            if isinstance(part.get(key), str):
+                return str(part[key]).lower()
+        data = str(part.get("file_data") or part.get("url") or "")[:100]
+        if data.startswith("data:"):
+            return data.removeprefix("data:").lower()
+        if str(part.get("filename") or data).lower().endswith(".pdf"):
+            return "application/pdf"
+    return ""
+
+
+# The input that is routed ----------------------------------------------------------------------
+
+
+def input_size(value: Any) -> int:
+    """Return about how many characters an input has, images and files with them."""
+    if isinstance(value, str):
+        return len(value)
+    if isinstance(value, PromptValue):
+        value = value.to_messages()
+    elif isinstance(value, BaseMessage):
+        value = value.content
+    if isinstance(value, Mapping):
+        return sum(map(input_size, value.values()))
+    return sum(map(input_size, value)) if isinstance(value, (list, tuple)) else 1
 
 
 def routed_input(value: Any, key: str | None) -> Any:
@@ -222,3 +319,62 @@ def _clean_part(part: str | dict[str, Any], clean: Callable[[str], str]) -> str 
         return clean(part)
     text = part.get("text")
     return {**part, "text": clean(text)} if isinstance(text, str) else part
+
+
+# What a model reads of another model's answers -------------------------------------------------
+
+
+def readable_messages(messages: Sequence[MessageT], model: BaseChatModel) -> Sequence[MessageT]:
+    """Return the conversation as a model can read it; the same object if it is so already."""
+    if not any(_author(message) for message in messages):
+        return messages
+    return strip_foreign_reasoning(messages, provider_of(model))
+
+
+def provider_of(model: BaseChatModel) -> str | None:
+    """Return the provider of a model, as its integration names it to LangSmith; None if unknown."""
+    provider = model._get_ls_params().get("ls_provider")  # noqa: SLF001 - there is no public method
+    return provider if isinstance(provider, str) and provider not in _ROUTERS else None
+
+
+def strip_foreign_reasoning(messages: Sequence[MessageT], provider: str | None) -> list[MessageT]:
+    """Return the conversation with other providers' answers as plain text and tool calls.
+
+    Reasoning blocks are signed or encrypted for the provider that wrote them, and others refuse
+    them. An answer that consists of reasoning alone is left out. Answers of an unknown provider
+    stay as they are.
+    """
+    plain_messages = [
+        message if _is_same_provider(provider, message) else _to_plain_answer(message)
+        for message in messages
+    ]
+    return [message for message in plain_messages if message is not None]
+
+
+def _is_same_provider(provider: str | None, message: BaseMessage) -> bool:
+    """Tell whether the provider understands everything in a message."""
+    author = _author(message)
+    if author is None or provider is None:
+        return True
+    return _PROVIDER_ALIASES.get(author, author) == _PROVIDER_ALIASES.get(provider, provider)
+
+
+def _author(message: BaseMessage) -> str | None:
+    """Return the provider of the model that wrote a message; None if it is unknown."""
+    author = message.response_metadata.get("model_provider")
+    return author if isinstance(message, AIMessage) and isinstance(author, str) else None
+
+
+def _to_plain_answer(message: Any) -> Any:
+    """Return an answer as text, media and tool calls; None if nothing is left."""
+    blocks = [] if isinstance(message.content, str) else message.content
+    media = [
+        block
+        for block in blocks
+        if isinstance(block, Mapping) and block.get("type") in _MEDIA_TYPES
+    ]
+    if not (message.text or media or message.tool_calls):
+        return None
+    text = [{"type": "text", "text": message.text}] if message.text else []
+    content = [*text, *media] if media else str(message.text)
+    return message.model_copy(update={"content": content, "additional_kwargs": {}})

@@ -18,7 +18,12 @@ from tryage.core.decision import Decision
 from tryage.core.preferences import Preferences
 from tryage.errors import InputError, TryageError
 from tryage_langchain._batch import BatchMixin, arun_batch, run_batch
-from tryage_langchain._call_settings import CallSettings, configurable_for_child, read_call_settings
+from tryage_langchain._call_settings import (
+    CallSettings,
+    configurable_for_child,
+    query_of,
+    read_call_settings,
+)
 from tryage_langchain._fallback import aemit_decision, emit_decision
 from tryage_langchain._messages import (
     add_chunk,
@@ -27,7 +32,6 @@ from tryage_langchain._messages import (
     prompt_text,
     routed_input,
 )
-from tryage_langchain._queries import query_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping, Sequence

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ValidationError
 
 from tryage.errors import AllFailedError, InvalidAnswerError
 from tryage_langchain import ChatTryage
-from tryage_langchain._structured_output import check_structured_output
+from tryage_langchain._answers import check_structured_output
 from tryage_langchain.testing import ScriptedChatModel
 
 METHODS = ("json_schema", "function_calling", "json_mode")

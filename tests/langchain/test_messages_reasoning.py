@@ -7,7 +7,7 @@ from langchain_core.language_models import FakeListChatModel
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
 
 from tryage_langchain import ChatTryage
-from tryage_langchain._reasoning import provider_of, readable_messages, strip_foreign_reasoning
+from tryage_langchain._messages import provider_of, readable_messages, strip_foreign_reasoning
 from tryage_langchain.testing import ScriptedChatModel
 
 CALL = {"name": "look", "args": {"q": "x"}, "id": "call_1", "type": "tool_call"}

@@ -8,7 +8,7 @@ from langchain_core.messages import HumanMessage
 from tryage import Expert
 from tryage.errors import NoExpertError
 from tryage_langchain import ChatTryage
-from tryage_langchain._media import media_counts, media_digest
+from tryage_langchain._messages import media_counts, media_digest
 from tryage_langchain.testing import ScriptedChatModel
 
 PDF = "application/pdf"
