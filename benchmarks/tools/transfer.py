@@ -129,11 +129,18 @@ class Results:
     def _add(self, name: str, label: str, names: Sequence[str], useful: Collection[str]) -> None:
         self.recalls[name][label].append(tuple(recall(names, useful, k) for k in (1, 3, 5)))
 
+    def _pooled(self) -> dict[str, list[tuple[float, ...]]]:
+        pooled: dict[str, list[tuple[float, ...]]] = defaultdict(list)
+        for methods in self.recalls.values():
+            for label, rows in methods.items():
+                pooled[label] += rows
+        return pooled
+
     def show(self) -> None:
         """Print recalls, the lead over every other method, and the sizes of sets."""
         print("\n| set | queries | method | recall@1 | @3 | @5 | Tryage ahead @1 | @5 |")
         print("|---|---|---|---|---|---|---|---|")
-        for name, methods in self.recalls.items():
+        for name, methods in {**self.recalls, "all of them": self._pooled()}.items():
             ours = np.array(methods["Tryage"])
             for label, rows in methods.items():
                 theirs = np.array(rows)
