@@ -45,11 +45,13 @@ SNAPSHOT = ROOT / "shared" / "tryage" / "models" / "snapshot.json.gz"
 MODELS_DEV_DATE = "2026-07-02"
 
 # Names that no rule joins to their model.
-_VERSIONED_NAME = re.compile(r"(?=.*\d)[a-z][a-z0-9.-]{2,59}")
+# A name of one word without a number, such as "qwen", may mean any generation.
+_NAME_OF_ONE_MODEL = re.compile(r"(?=.*[\d-])[a-z][a-z0-9.-]{2,59}")
 
 ALIASES = {
     "chatgpt-4o": "gpt-4o",
-    "deepseek-r-1": "deepseek-r1",
+    "claude-3-7": "claude-sonnet-3-7",  # there is no other tier of 3.7
+    "haiku-35": "claude-haiku-3-5",
     "r1": "deepseek-r1",
     "r1-0528": "deepseek-r1-0528",
 }
@@ -102,9 +104,10 @@ def make_snapshot(
     for key, group in groups.items():
         models[names[key]], builds[names[key]], hosts[names[key]] = describe(group)
     aliases = {short: names[key] for short, key in short_names(groups).items()}
-    for name in only_named(spellings, known | groups.keys()):
-        models.setdefault(names.get(name_key(name), name), {})
     aliases |= {key: names[model] for key, model in ALIASES.items() if model in names}
+    for name in only_named(spellings, known | groups.keys()):
+        if name_key(name) not in aliases:
+            models.setdefault(names.get(name_key(name), name), {})
     return {
         "format": FORMAT,
         "made": max(dates.values()),
@@ -117,10 +120,10 @@ def make_snapshot(
 
 
 def only_named(spellings: Iterable[str], known: Container[str]) -> list[str]:
-    """Return the models that spellings name, if a version or a size tells them from others."""
+    """Return the models that spellings name, if a number or a second word tells which."""
     found = (parse_model_name(spelling, known) for spelling in spellings)
     names = {name.model for name in found if name is not None}
-    return sorted(name for name in names if _VERSIONED_NAME.fullmatch(name))
+    return sorted(name for name in names if _NAME_OF_ONE_MODEL.fullmatch(name))
 
 
 def read_spellings(folder: Path) -> list[str]:

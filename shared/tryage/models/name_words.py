@@ -31,7 +31,8 @@ MAKER_PREFIX = re.compile(
     r"|inception(?=mercury)|inclusionai(?=ling|ring)|meituan(?=longcat)|poolside(?=laguna)"
     r"|tencent(?=hy\d|hunyuan)|meta[-_ ]?llama[-_ ]?(?=llama)|meta[-_ ]?(?=llama|muse)"
     r"|microsoft[-_ ]?(?=phi)|minimax[-_ ]?(?=minimax)|mistralai[-_ ]?(?=[a-z]+stral)"
-    r"|moonshotai[-_ ]?(?=kimi)|nousresearch[-_ ]?(?=hermes)|nvidia[-_ ]?(?=nemotron|llama)"
+    r"|moonshotai[-_ ]?(?=kimi)|nousresearch[-_ ]?(?=hermes)"
+    r"|(?:nvidia){1,2}[-_ ]?(?=nemotron|llama)"
     r"|openai[-_ ]?(?=gpt|o\d)|anthropic[-_ ]?(?=claude)|deepseek(?=deepseek)"
     r"|prime-?intellect[-_ ]?(?=intellect)|qwen(?=qwen|qwq)|stepfun[-_ ]?(?=step)"
     r"|thinkingmachines[-_ ]?(?=inkling)|x-?ai[-_ ]?(?=grok)|xiaomi[-_ ]?(?=mimo)"
@@ -86,6 +87,7 @@ OLLAMA_SIZES = {
     "falcon3": "7b",
     "gemma2": "9b",
     "gemma3": "4b",
+    "glm4": "9b",
     "gpt-oss": "20b",
     "granite3.1-dense": "8b",
     "granite3.2": "8b",
@@ -99,6 +101,7 @@ OLLAMA_SIZES = {
     "mistral": "7b",
     "mistral-nemo": "12b",
     "mixtral": "8x7b",
+    "nemotron-mini": "4b",
     "olmo2": "7b",
     "qwen2": "7b",
     "qwen2.5": "7b",

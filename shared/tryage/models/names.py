@@ -168,6 +168,8 @@ def _take_provider(text: str) -> tuple[str | None, str]:
 
 
 # Amazon writes the revision of a deployment: "nova-pro-v1:0", "nova-pro-v1.0".
+_FREE = re.compile(r"[-:]?free$")
+
 _DEPLOYED_REVISION = re.compile(r"-v\d+:\d+$")
 
 _NOVA_REVISION = re.compile(r"^(nova-.+?)-v1(?:\.0)?$")
@@ -178,6 +180,7 @@ def _untag(name: str, provider: str | None) -> str:
 
     A name without a size in the spelling of Ollama means the size that Ollama serves.
     """
+    name = _FREE.sub("", name)
     name, _, tag = _DEPLOYED_REVISION.sub("", _NOVA_REVISION.sub(r"\1", name)).partition(":")
     if tag in DEPLOYMENT_TAGS or tag.isdigit():
         tag = ""

@@ -1,0 +1,99 @@
+"""Of many tables one value is chosen: that on which most agree, of the maker before hosts."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPTS = Path(__file__).resolve().parents[3] / "benchmarks" / "model_facts"
+
+
+@pytest.fixture
+def scripts(monkeypatch):
+    """Return the scripts as modules."""
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    import choose
+    import make
+    import tables
+
+    yield choose, make, tables
+    for name in ("choose", "make", "tables"):
+        del sys.modules[name]
+
+
+@pytest.fixture
+def row(scripts):
+    def make_row(model, provider="openai", source="models.dev", price=None, **facts):
+        prices = {} if price is None else {"input_price": price, "output_price": 4 * price}
+        return scripts[2].Row(model, provider, source, "2026-11-01", {**prices, **facts})
+
+    return make_row
+
+
+@pytest.fixture
+def snapshot(scripts):
+    def build(*rows):
+        return scripts[1].make_snapshot(rows, dict.fromkeys(scripts[2].SOURCES, "2026-11-01"))
+
+    return build
+
+
+def test_the_price_on_which_most_tables_agree_is_chosen(snapshot, row):
+    data = snapshot(
+        row("gpt-5", source="models.dev", price=1.0),
+        row("gpt-5", source="litellm", price=1.005),
+        row("gpt-5", source="genai-prices", price=9.0),
+    )
+    value, _, _, confidence = data["models"]["gpt-5"]["input_price"]
+    assert value == pytest.approx(1, rel=0.01)
+    assert confidence == 0.97
+
+
+def test_a_price_against_which_another_table_stands_is_doubted(snapshot, row):
+    data = snapshot(
+        row("gpt-5", source="models.dev", price=1.0), row("gpt-5", source="litellm", price=2.0)
+    )
+    assert data["models"]["gpt-5"]["input_price"] == [2.0, "litellm", "2026-11-01", 0.7]
+
+
+def test_the_maker_decides_and_hosts_keep_their_own_price(snapshot, row):
+    data = snapshot(
+        row("gpt-5", price=1.0), row("openai/gpt-5", "openrouter", price=3.0),
+        row("gpt-5", "azure", price=1.0),
+    )  # fmt: skip
+    assert data["models"]["gpt-5"]["output_price"][0] == 4.0
+    assert list(data["hosts"]["gpt-5"]) == ["openrouter"]
+
+
+def test_without_a_maker_the_host_in_the_middle_decides_with_little_confidence(snapshot, row):
+    hosts = {"groq": 1.0, "deepinfra": 2.0, "together": 9.0}
+    data = snapshot(*(row("llama-3.3-70b", host, price=price) for host, price in hosts.items()))
+    assert data["models"]["llama-3.3-70b"]["input_price"] == [2.0, "models.dev", "2026-11-01", 0.6]
+
+
+def test_a_price_of_zero_is_that_of_a_subscription_and_unknown(snapshot, row):
+    assert "input_price" not in snapshot(row("gpt-5", price=0.0))["models"]["gpt-5"]
+
+
+def test_a_build_with_another_price_keeps_it(snapshot, row):
+    data = snapshot(row("gpt-4o", price=2.5), row("gpt-4o-2024-05-13", price=5.0))
+    assert list(data["models"]) == ["gpt-4o"]
+    assert data["builds"]["gpt-4o"]["2024-05-13"]["input_price"][0] == 5.0
+
+
+def test_thinking_names_a_model_of_its_own_only_if_it_came_later(snapshot, row):
+    data = snapshot(
+        row("kimi-k2", "moonshotai", released="2025-07-11"),
+        row("kimi-k2-thinking", "moonshotai", released="2025-11-06"),
+        row("grok-4-fast", "xai", released="2025-09-19"),
+        row("grok-4-fast-reasoning", "xai", released="2025-09-19"),
+    )
+    assert set(data["models"]) == {"kimi-k2", "kimi-k2-thinking", "grok-4-fast"}
+
+
+@pytest.mark.parametrize("name", ["auto", "small", "claude", "router"])
+def test_a_name_that_means_no_single_model_is_left_out(snapshot, row, name):
+    hosts = ("openrouter", "groq", "together", "anthropic")
+    assert snapshot(*(row(name, host, price=1.0) for host in hosts))["models"] == {}
