@@ -9,6 +9,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, get_args
 
 from tryage.chat.router import Sticky
@@ -72,9 +73,20 @@ _settings_by_scope: ContextVar[Mapping[str, CallSettings] | None] = ContextVar(
 )
 
 
-def current_settings(scope: str) -> CallSettings:
-    """Return the settings of the `with` blocks around the call of the LLM with this scope."""
-    return (_settings_by_scope.get() or {}).get(scope, NO_SETTINGS)
+def settings_by_scope() -> Mapping[str, CallSettings]:
+    """Return the settings of the `with` blocks around this code, by the scope of their LLM."""
+    return _settings_by_scope.get() or {}
+
+
+def current_settings(
+    scope: str, stream_settings: Mapping[str, CallSettings] = MappingProxyType({})
+) -> CallSettings:
+    """Return the settings for a call of the LLM with this scope.
+
+    They are those of the `with` blocks around the call. `stream_settings` are those around the
+    component whose stream makes the call; if they have settings for this LLM, they win.
+    """
+    return stream_settings.get(scope) or settings_by_scope().get(scope, NO_SETTINGS)
 
 
 @contextmanager

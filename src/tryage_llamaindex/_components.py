@@ -11,8 +11,8 @@ import inspect
 import threading
 import weakref
 from collections import ChainMap
-from dataclasses import dataclass
-from types import GeneratorType
+from dataclasses import dataclass, field
+from types import AsyncGeneratorType, GeneratorType
 from typing import TYPE_CHECKING, Any
 
 from llama_index.core.base.base_query_engine import BaseQueryEngine
@@ -31,8 +31,16 @@ from llama_index_instrumentation.span import BaseSpan, active_span_id
 from llama_index_instrumentation.span_handlers import BaseSpanHandler
 from pydantic import PrivateAttr
 
+from tryage_llamaindex._call_settings import settings_by_scope
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from types import FrameType
+    from typing import TypeAlias
+
+    from tryage_llamaindex._call_settings import CallSettings
+
+    Stream: TypeAlias = GeneratorType[Any, Any, Any] | AsyncGeneratorType[Any, Any]
 
 _COMPONENT_TYPES = (
     BasePydanticProgram,
@@ -46,6 +54,9 @@ _COMPONENT_TYPES = (
     BaseNodePostprocessor,
     TransformComponent,
 )
+
+# Their streams are generators that call the LLM when they are read, outside of their span.
+_LAZY_TYPES = (BasePydanticProgram, BaseSynthesizer)
 
 # LlamaIndex opens a span for `__call__` of a program alone.
 _METHODS_WITHOUT_SPAN = ("acall", "stream_call", "astream_call")
@@ -66,6 +77,13 @@ class Component:
         return isinstance(self.instance, classes)
 
 
+@dataclass(frozen=True, slots=True)
+class StreamComponent(Component):
+    """A component whose stream is read; `settings` are those around the call that has made it."""
+
+    settings: Mapping[str, CallSettings] = field(default_factory=dict)
+
+
 class _ComponentSpan(BaseSpan):
     """A span within a component."""
 
@@ -75,9 +93,8 @@ class _ComponentSpan(BaseSpan):
 class ComponentSpanHandler(BaseSpanHandler[_ComponentSpan]):
     """Keeps the nearest component of every open span; spans outside of components are not kept."""
 
-    # A program's stream is a generator: it calls the LLM when it is read, outside of its span.
-    _lazy_components: weakref.WeakKeyDictionary[GeneratorType[Any, Any, Any], Component] = (
-        PrivateAttr(default_factory=weakref.WeakKeyDictionary)
+    _lazy_components: weakref.WeakKeyDictionary[Stream, StreamComponent] = PrivateAttr(
+        default_factory=weakref.WeakKeyDictionary
     )
 
     @classmethod
@@ -116,9 +133,13 @@ class ComponentSpanHandler(BaseSpanHandler[_ComponentSpan]):
     ) -> _ComponentSpan | None:
         """Return the span, which is no longer kept."""
         span = self.open_spans.get(id_)
-        if span and isinstance(result, GeneratorType) and isinstance(instance, BasePydanticProgram):
+        if not isinstance(result, (GeneratorType, AsyncGeneratorType)):
+            return span
+        if span is not None and isinstance(instance, _LAZY_TYPES):
+            made_by = span.component
+            component = StreamComponent(made_by.instance, made_by.query, settings_by_scope())
             with self.lock:
-                self._lazy_components[result] = span.component
+                self._lazy_components.setdefault(result, component)
         return span
 
     def prepare_to_drop_span(
@@ -136,12 +157,12 @@ class ComponentSpanHandler(BaseSpanHandler[_ComponentSpan]):
         span = self.open_spans.get(span_id or "")
         return None if span is None else span.component
 
-    def _streaming_component(self) -> Component | None:
+    def _streaming_component(self) -> StreamComponent | None:
         """Return the component whose stream this thread is reading, None if there is none."""
         if not self._lazy_components:
             return None
         with self.lock:
-            components = {stream.gi_frame: one for stream, one in self._lazy_components.items()}
+            components = {_frame(stream): one for stream, one in self._lazy_components.items()}
         frame = inspect.currentframe()
         while frame is not None and frame not in components:
             frame = frame.f_back
@@ -168,6 +189,11 @@ def observe_components() -> None:
 def current_component() -> Component | None:
     """Return the component of LlamaIndex that runs this code, None if there is none."""
     return _handler.current_component()
+
+
+def _frame(stream: Stream) -> FrameType | None:
+    """Return the frame of a generator, None if it has ended."""
+    return stream.gi_frame if isinstance(stream, GeneratorType) else stream.ag_frame
 
 
 def _find_query(component: object, arguments: Mapping[str, Any]) -> str | None:

@@ -30,7 +30,7 @@ from tryage_llamaindex._clients import (
     llm_name,
     metadata_of,
 )
-from tryage_llamaindex._components import current_component, observe_components
+from tryage_llamaindex._components import StreamComponent, current_component, observe_components
 from tryage_llamaindex._fallback import LLMSession
 from tryage_llamaindex._llm_invoke import LLMChatMixin, StructuredPredictMixin, ToolChatMixin
 from tryage_llamaindex._steps import read_policies
@@ -218,10 +218,12 @@ class TryageLLM(LLMChatMixin, ToolChatMixin, StructuredPredictMixin, RoutingFiel
             yield records
 
     def _prepare_call(self, call: LLMCall) -> LLMCall:
+        component = current_component()
+        stream_settings = component.settings if isinstance(component, StreamComponent) else {}
         return prepare_call(
             call,
-            current_settings(self._scope),
-            current_component(),
+            current_settings(self._scope, stream_settings),
+            component,
             self._policies,
             max(self.metadata.num_output, 0),
         )

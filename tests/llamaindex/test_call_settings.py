@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from llama_index.core import Document, SummaryIndex, VectorStoreIndex
@@ -57,6 +58,44 @@ async def test_query_engines_obey_the_block(llm, index, mode):
         assert "scripted-big" in str(engine.query("small question"))
         assert "scripted-big" in str(await engine.aquery("small question"))
     assert "scripted-small" in str(engine.query("small question"))
+
+
+STREAM_MODES = ["compact", "refine", "tree_summarize", "simple_summarize"]
+
+
+@pytest.mark.parametrize("mode", STREAM_MODES)
+@pytest.mark.parametrize("setting", [{"preferences": ONLY_BIG}, {"query": "big question"}])
+async def test_a_stream_that_is_read_after_the_block_obeys_it(llm, index, mode, setting):
+    engine = index.as_query_engine(llm=llm, response_mode=mode, streaming=True)
+    with llm.using(**setting) as records:
+        stream = engine.query("small question")
+        async_stream = await engine.aquery("small question")
+    assert "".join(stream.response_gen) == BIG
+    assert "".join([token async for token in async_stream.async_response_gen()]) == BIG
+    calls = 4 if mode == "refine" else 2  # each text that was found is one call of `refine`
+    assert [record["model"] for record in records] == ["big"] * calls
+    assert ask(llm) == SMALL
+
+
+@pytest.mark.parametrize("mode", STREAM_MODES)
+def test_a_stream_obeys_the_block_of_its_query_not_the_one_in_which_it_is_read(llm, index, mode):
+    engine = index.as_query_engine(llm=llm, response_mode=mode, streaming=True)
+    with llm.using(model="big") as records:
+        stream = engine.query("small question")
+    with llm.using(model="small") as later_records:
+        assert "".join(stream.response_gen) == BIG
+    assert records
+    assert not later_records
+
+
+def test_streams_of_several_blocks_that_threads_read_are_not_mixed_up(llm, index):
+    engine = index.as_query_engine(llm=llm, response_mode="compact", streaming=True)
+    streams = []
+    for name in ["small", "big"] * 4:
+        with llm.using(model=name):
+            streams.append(engine.query("any question").response_gen)
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map("".join, streams)) == [SMALL, BIG] * 4
 
 
 async def test_parallel_tasks_of_an_engine_obey_the_block(llm):
