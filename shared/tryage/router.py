@@ -13,13 +13,13 @@ import numpy as np
 
 from tryage.core.constraints import DEFAULT_CONSTRAINTS, Constraint, RequestBatch, active_weights
 from tryage.core.decision import DefaultExpert, ScoredBatch, needs_token_counts, score_batch
-from tryage.core.eligibility import check_eligibility
 from tryage.core.expert import Expert
 from tryage.core.library import Library, merge_missing_facts
 from tryage.core.objective import evaluate_constraint
 from tryage.core.pareto import ParetoFront, lower_envelope
 from tryage.core.perception import Perception, Prediction
 from tryage.core.preferences import Preferences
+from tryage.core.ranking import check_eligibility
 from tryage.core.request import (
     ConversationContext,
     PreferencesLike,

@@ -8,7 +8,7 @@ from tryage.core.validation import require_extra
 require_extra("langchain_core", "langchain")
 
 from tryage_langchain._call_settings import TryageContext, route_on
-from tryage_langchain._model_strings import model_string
+from tryage_langchain._profiles import model_string
 from tryage_langchain.chat import ChatTryage
 from tryage_langchain.router import TryageRouter, to_destination, to_router_input
 

@@ -16,14 +16,13 @@ from langgraph.config import get_config
 from tryage.chat.settings import MODEL_KEY
 from tryage.core.flags import extract_flags
 from tryage.errors import InvalidAnswerError
-from tryage_langchain._clients import chat_model_name
+from tryage_langchain._clients import chat_model_name, view_model
 from tryage_langchain._messages import (
     is_from_user,
     readable_messages,
     to_conversation,
     transform_prompt_text,
 )
-from tryage_langchain._model_views import view_model
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -25,6 +25,7 @@ from tryage.core.flags import extract_flags
 from tryage.errors import InputError
 from tryage_langchain._answers import check_structured_output
 from tryage_langchain._call_settings import configurable_for_child, query_of, read_call_settings
+from tryage_langchain._clients import view_model
 from tryage_langchain._messages import (
     input_size,
     readable_messages,
@@ -32,7 +33,6 @@ from tryage_langchain._messages import (
     tool_schemas_text,
     transform_prompt_text,
 )
-from tryage_langchain._model_views import view_model
 from tryage_langchain._parameters import translate_parameters
 
 if TYPE_CHECKING:

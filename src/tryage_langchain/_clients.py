@@ -1,21 +1,23 @@
-"""Chat models by name: how each is made, what is known about it, and what it is called."""
+"""Chat models by name: how each is made, what is known about it, and views of it for one call."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, TypeAlias
+from copy import deepcopy
+from functools import lru_cache
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 from langchain_core.runnables import Runnable
 
 import tryage.chat.clients
 from tryage.chat.candidates import CandidatePool, ClientFacts, candidate_experts
-from tryage.chat.client_keys import base_url_of
+from tryage.chat.clients import base_url_of
 from tryage.chat.model_names import model_name_of
 from tryage.chat.settings import check_settings
 from tryage.core.redaction import without_secrets
 from tryage.core.validation import require_extra
-from tryage_langchain._model_strings import accepted_settings, model_class, uncommon_settings
 from tryage_langchain._profiles import facts_from_profile, profile_of
 
 if TYPE_CHECKING:
@@ -28,11 +30,23 @@ if TYPE_CHECKING:
     from tryage.core.expert import Expert
     from tryage.router import Router
 
+ModelT = TypeVar("ModelT", bound="BaseChatModel")
+
 _log = logging.getLogger(__name__)
 
 ChatClient: TypeAlias = Runnable[Any, Any]
 
 ChatModelSource: TypeAlias = ChatClient | str | Callable[[], ChatClient]
+
+_INIT_SETTINGS = frozenset({"model_provider", "configurable_fields", "config_prefix"})
+
+# LangChain's standard parameters: no class is imported to find out whether it takes them.
+_COMMON_SETTINGS = frozenset({"api_key", "base_url", "max_retries", "timeout"})
+
+_MODEL, _VALUES = "_tryage_viewed_model", "_tryage_view_values"
+
+# All that pydantic keeps of an object.
+_STATE = ("__dict__", "__pydantic_fields_set__", "__pydantic_extra__", "__pydantic_private__")
 
 
 class ChatModelPool(tryage.chat.clients.ClientPool[ChatClient]):
@@ -103,6 +117,46 @@ class ChatModelPool(tryage.chat.clients.ClientPool[ChatClient]):
     def __reduce__(self) -> tuple[Any, ...]:
         """Keep the sources and settings, without secrets."""
         return type(self), (self._sources, self.non_secret_settings)
+
+
+# The class that a string makes -----------------------------------------------------------------
+
+
+def model_class(model: str, settings: Mapping[str, Any]) -> type[BaseChatModel] | None:
+    """Return the class that `init_chat_model` makes; None if its package is not installed.
+
+    None, too, if this version of LangChain does not say.
+    """
+    try:
+        base = import_module("langchain.chat_models.base")
+        _, provider = base._parse_model(model, settings.get("model_provider"))  # noqa: SLF001 - LangChain has no public name for it
+        module, name, _ = base._BUILTIN_PROVIDERS[provider]  # noqa: SLF001 - the same
+        return cast("type[BaseChatModel]", getattr(import_module(module), name))
+    except (AttributeError, ImportError, KeyError, ValueError):
+        return None
+
+
+def uncommon_settings(settings: Mapping[str, Any]) -> list[str]:
+    """Return the settings that not every class takes."""
+    return [name for name in settings if name not in _INIT_SETTINGS | _COMMON_SETTINGS]
+
+
+def accepted_settings(
+    cls: type[BaseChatModel] | None, settings: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the settings that a class takes, with the time limit in its own words.
+
+    Without a class all are returned.
+    """
+    if cls is None:
+        return dict(settings)
+    aliases = {field.alias for field in cls.model_fields.values()}
+    names = {*cls.model_fields, *aliases, *_INIT_SETTINGS, *_COMMON_SETTINGS}
+    accepted = {name: value for name, value in settings.items() if name in names}
+    if "timeout" in accepted and "client_kwargs" in cls.model_fields:  # Ollama
+        limit = {"timeout": accepted.pop("timeout")}
+        accepted["client_kwargs"] = {**limit, **(accepted.get("client_kwargs") or {})}
+    return accepted
 
 
 # Facts about chat models -----------------------------------------------------------------------
@@ -177,3 +231,70 @@ def _pipeline_model(name: str, **settings: Any) -> BaseChatModel:
     }
     model: BaseChatModel = ChatHuggingFace(llm=HuggingFacePipeline.from_model_id(**arguments))
     return model
+
+
+# Views with other values of some fields --------------------------------------------------------
+
+
+def view_model(model: ModelT, values: Mapping[str, Any]) -> ModelT:
+    """Return a view of a model in which the fields in `values` have these values.
+
+    Routing gives a model tags, callbacks or a cache for one call. A copy would count tokens, or
+    keep a connection, beside the model. A view shares the whole state: what a call changes is
+    changed in the model itself. A view of a view is a view of the model. A copy of a view is a
+    model of its own.
+    """
+    if isinstance(model, ModelView):
+        values = {**object.__getattribute__(model, _VALUES), **values}
+        model = object.__getattribute__(model, _MODEL)
+    cls = _view_class(type(model))
+    view: ModelT = object.__new__(cls)
+    for name in _STATE:
+        object.__setattr__(view, name, getattr(model, name))
+    object.__setattr__(view, _MODEL, model)
+    object.__setattr__(view, _VALUES, dict(values))
+    return view
+
+
+class ModelView:
+    """The part of a view's class that reads the other values first."""
+
+    __slots__ = ()
+
+    def __getattribute__(self, name: str) -> Any:
+        """Return the other value of a field, else what the model itself has."""
+        values = object.__getattribute__(self, _VALUES)
+        return values[name] if name in values else super().__getattribute__(name)
+
+    def __copy__(self) -> Any:
+        """Return a copy of the model with the other values."""
+        model, values = (object.__getattribute__(self, name) for name in (_MODEL, _VALUES))
+        return model.model_copy(update=values)
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Any:
+        """Return a deep copy of the model with the other values."""
+        return deepcopy(self.__copy__(), memo)
+
+    def __reduce_ex__(self, _: Any) -> Any:
+        """Pickle a copy: the class of a view is not importable."""
+        return _unpickle, (self.__copy__(),)
+
+
+def _unpickle(model: ModelT) -> ModelT:
+    return model
+
+
+@lru_cache(maxsize=256)
+def _view_class(cls: type[Any]) -> type[Any]:
+    """Return the class of the views of a class: a subclass under the same name.
+
+    LangChain reads the name of a class to tell the provider.
+    """
+    namespace = {
+        "__module__": cls.__module__,
+        "__qualname__": cls.__qualname__,
+        "__doc__": cls.__doc__,
+        "__slots__": (_MODEL, _VALUES),
+    }
+    view_class: type[Any] = type(cls)(cls.__name__, (ModelView, cls), namespace)  # type: ignore[misc]  # a metaclass
+    return view_class

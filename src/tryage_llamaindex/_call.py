@@ -17,8 +17,7 @@ from tryage.chat.settings import max_answer_tokens
 from tryage_llamaindex._answers import check_answer, check_tool_calls, checked_prediction
 from tryage_llamaindex._arguments import translate_arguments
 from tryage_llamaindex._call_settings import NO_SETTINGS, split_routing_kwargs
-from tryage_llamaindex._messages import copy_messages, to_conversation
-from tryage_llamaindex._reasoning import readable_messages
+from tryage_llamaindex._messages import copy_messages, readable_messages, to_conversation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -14,8 +14,7 @@ from llama_index.core.utils import get_tokenizer
 
 import tryage.chat.clients
 from tryage.chat.candidates import CandidatePool, ClientFacts, candidate_experts
-from tryage.chat.client_keys import base_url_of
-from tryage.chat.clients import HubClientFactory
+from tryage.chat.clients import HubClientFactory, base_url_of
 from tryage.chat.model_names import model_name_of
 from tryage.core.preferences import Preferences
 from tryage.core.redaction import is_secret, without_secrets

@@ -15,10 +15,10 @@ from tryage.chat.model_names import (
     find_model,
     group_identical_experts,
     list_names,
+    match_user_experts,
     resolve_model_name,
 )
 from tryage.chat.router import ChatRouter, Sticky
-from tryage.chat.user_experts import match_user_experts
 from tryage.core.cache import LRUCache
 from tryage.core.expert import Expert
 from tryage.core.library import Library
@@ -184,7 +184,8 @@ def candidate_experts(
     """Return one expert for each client, under the user's name, with all known facts.
 
     Each fact comes from the first source that has it: the user, the client, the library of the
-    user's own router, the user's catalogue of the Hub, the bundled library. The source of each
+    user's own router, the user's catalogue of the Hub, the bundled library, public tables; but
+    the prices of public tables are newer than those of the bundled library. The source of each
     fact is in `metadata["sources"]`. One warning is logged about all models that are not known and
     all prices that are not.
 

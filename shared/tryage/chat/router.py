@@ -17,8 +17,7 @@ from tryage.chat.conversation import (
     shortest_context,
 )
 from tryage.chat.model_names import find_model
-from tryage.chat.plan import RoutingPlan, recorded_choice
-from tryage.chat.turn_memory import DEFAULT_MAX_AGE, TurnMemory
+from tryage.chat.plan import DEFAULT_MAX_AGE, RoutingPlan, TurnMemory, recorded_choice
 from tryage.core.decision import needs_token_counts
 from tryage.core.preferences import Preferences
 from tryage.core.ranking import Ranking

@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tryage.core.cache import get_or_compute
-from tryage.core.eligibility import check_eligibility
 from tryage.core.expert import Expert  # noqa: TC001 - pydantic reads the annotations
 from tryage.core.explanation import explain
 from tryage.core.nearest_miss import nearest_miss_lines
 from tryage.core.objective import compute_routing_loss, needs_request
 from tryage.core.preferences import Preferences
-from tryage.core.ranking import RankedExpert, Ranking, RejectedExpert
+from tryage.core.ranking import RankedExpert, Ranking, RejectedExpert, check_eligibility
 from tryage.errors import NoExpertError, PerceptionError
 
 if TYPE_CHECKING:
@@ -26,10 +25,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tryage.core.constraints import Constraint, RequestBatch
-    from tryage.core.eligibility import Eligibility
     from tryage.core.library import Library
     from tryage.core.objective import RoutingLoss
     from tryage.core.perception import Prediction
+    from tryage.core.ranking import Eligibility
     from tryage.core.request import RoutingRequest
 
 _N_POINTS = 513

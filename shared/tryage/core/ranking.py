@@ -1,4 +1,4 @@
-"""The eligible experts, best first, and the rejected ones: sequences computed when read."""
+"""Which experts are eligible, best first, and which are rejected: sequences computed when read."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
-from tryage.core.constraints import ALL
+from tryage.core.cache import get_or_compute_bounded
+from tryage.core.constraints import ALL, expected_cost
 from tryage.errors import LibraryError
 
 if TYPE_CHECKING:
@@ -18,16 +19,86 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from tryage.core.arrays import BoolArray, FloatArray
-    from tryage.core.constraints import ExpertIndex
+    from tryage.core.arrays import BoolArray, Float64Array, FloatArray
+    from tryage.core.constraints import ExpertIndex, RequestBatch
     from tryage.core.library import Library
     from tryage.core.objective import RoutingLoss
-    from tryage.core.preferences import Requirement
+    from tryage.core.perception import Prediction
+    from tryage.core.preferences import Preferences, Requirement
 
 NO_PREDICTION = "no usable prediction"
 
 _PREFETCH = 16  # experts sorted at least, when more than the best one is read
 _SMALL_LIBRARY = 128  # sorting so few experts is faster than searching for the best of them
+
+
+# Eligible experts ------------------------------------------------------------------------------
+
+
+def check_eligibility(
+    library: Library, preferences: Preferences, prediction: Prediction, request: RequestBatch
+) -> Eligibility:
+    """Check the requirements of prompts that share their preferences, and their predictions.
+
+    The token counts of `request` may be zeros if no requirement reads the cost.
+    """
+    usable: BoolArray = np.isfinite(prediction.losses)
+    if not preferences.requirements:
+        return Eligibility(library, ((None, usable),), usable)
+    cost = expected_cost(library, request) if preferences.needs_cost else None
+    eligible = usable.copy()
+    masks: list[tuple[Requirement | None, BoolArray]] = [(None, usable)]
+    for requirement in preferences.requirements:
+        mask = _requirement_mask(requirement, library, cost)
+        masks.append((requirement, mask))
+        eligible &= mask
+    return Eligibility(library, tuple(masks), eligible, cost)
+
+
+def _requirement_mask(
+    requirement: Requirement, library: Library, cost: Float64Array | None
+) -> BoolArray:
+    """Return which experts meet a requirement; only one on the cost depends on the prompt."""
+    if requirement.field == "cost":
+        return requirement.satisfied(library, cost)
+    return get_or_compute_bounded(library, requirement, lambda: requirement.satisfied(library))
+
+
+@dataclass(frozen=True, slots=True)
+class Eligibility:
+    """Which experts meet the requirements and have a prediction, `eligible` `(batch, n_experts)`.
+
+    `filter_masks` has one mask per requirement, and one (None) for usable predictions, of that
+    shape or `(n_experts,)`. `cost`, in USD, is `(batch, n_experts)`, None if no requirement reads
+    it.
+    """
+
+    library: Library
+    filter_masks: tuple[tuple[Requirement | None, BoolArray], ...]
+    eligible: BoolArray
+    cost: Float64Array | None = None
+
+    @property
+    def has_choice(self) -> BoolArray:
+        """Whether any expert is eligible for each prompt, `(batch,)`."""
+        return np.asarray(self.eligible.any(axis=1))
+
+    def is_predicted(self, i: int) -> bool:
+        """Return whether any expert has a usable prediction for prompt `i`."""
+        _, usable = self.filter_masks[0]
+        return bool(usable[i].any())
+
+    def rejections(self, i: int) -> Rejections:
+        """Return the rejected experts for prompt `i`, with their reasons."""
+        cost = None if self.cost is None else self.cost[i]
+        checks = [
+            RequirementCheck(requirement, mask if mask.ndim == 1 else mask[i], cost)
+            for requirement, mask in self.filter_masks
+        ]
+        return Rejections(self.library, checks)
+
+
+# The ranking -----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +251,9 @@ class Ranking(Sequence[RankedExpert]):
                 name for name, gap in self._routing_loss.unknown_masks(one).items() if gap.item()
             ),
         )
+
+
+# Rejected experts ------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from langchain_openai import ChatOpenAI
 from pydantic import PrivateAttr
 
 from tryage_langchain import ChatTryage
-from tryage_langchain._model_views import view_model
+from tryage_langchain._clients import view_model
 from tryage_langchain.testing import ScriptedChatModel
 
 

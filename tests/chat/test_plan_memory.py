@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tryage.chat.turn_memory import TurnMemory
+from tryage.chat.plan import TurnMemory
 from tryage.errors import InputError
 
 

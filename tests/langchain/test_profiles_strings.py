@@ -1,4 +1,4 @@
-"""What a string for `init_chat_model` says: its class, its profile, and the string of an expert."""
+"""What a string for `init_chat_model` says: its profile, and the string of an expert."""
 
 from __future__ import annotations
 
@@ -7,18 +7,11 @@ import sys
 
 import pytest
 from langchain_openai import ChatOpenAI
-from pydantic import Field, ValidationError
 
 from tryage import Expert, Router
 from tryage.errors import InputError
 from tryage_langchain import ChatTryage, TryageRouter, model_string
-from tryage_langchain._model_strings import (
-    PROVIDER_PACKAGES,
-    accepted_settings,
-    model_class,
-    profile_of_string,
-)
-from tryage_langchain.testing import ScriptedChatModel
+from tryage_langchain._profiles import PROVIDER_PACKAGES, profile_of_string
 
 OPENAI = ("gpt-5", "gpt-5-mini", "o3", "gpt-4o-mini", "gpt-4.1")
 
@@ -38,7 +31,7 @@ def test_a_string_knows_as_much_as_the_object_that_it_makes(model):
 
 def test_the_profile_of_a_string_needs_no_key_and_imports_no_client():
     code = (
-        "import sys; from tryage_langchain._model_strings import profile_of_string as p; "
+        "import sys; from tryage_langchain._profiles import profile_of_string as p; "
         "print(p('openai:gpt-5')['max_input_tokens'], 'openai' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603 - this interpreter
@@ -54,54 +47,6 @@ def test_a_string_without_a_profile_has_an_empty_one(model):
 def test_a_caller_may_change_the_profile_that_it_gets():
     profile_of_string("openai:gpt-5").clear()
     assert profile_of_string("openai:gpt-5")
-
-
-# Settings of the class ---------------------------------------------------------------------------
-
-
-def test_a_string_makes_the_class_that_langchain_makes():
-    assert model_class("openai:gpt-4o", {}) is ChatOpenAI
-    assert model_class("gpt-4o", {}) is ChatOpenAI
-    assert model_class("mine", {"model_provider": "openai"}) is ChatOpenAI
-    assert model_class("upstage:solar", {}) is None
-    assert model_class("who knows", {}) is None
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"stickyy": "turn"}, "'stickyy' is not a setting.*Did you mean sticky"),
-        ({"preference": {}}, "Did you mean preferences"),
-        ({"reasoning_efort": "low"}, "Did you mean reasoning_effort"),
-    ],
-)
-def test_a_misspelt_setting_has_the_nearest_name(settings, message):
-    with pytest.raises(ValidationError, match=message):
-        ChatTryage.from_models(["openai:gpt-4o", "openai:gpt-4o-mini"], **settings)
-
-
-@pytest.mark.parametrize("settings", [{"stickyy": "turn"}, {"max_attempt": 1}, {"top_p": 0.5}])
-def test_models_that_are_made_already_take_no_settings(settings):
-    with pytest.raises(ValidationError, match="is not a setting of ChatTryage"):
-        ChatTryage.from_models([ScriptedChatModel()], **settings)
-
-
-def test_a_common_setting_that_changes_nothing_is_logged(caplog):
-    ChatTryage.from_models([ScriptedChatModel()], max_retries=2)
-    assert "max_retries" in caplog.text
-
-
-def test_each_class_gets_the_settings_that_it_has():
-    class Other(ScriptedChatModel):
-        client_kwargs: dict = Field(default_factory=dict)
-        thinking: bool = False
-
-    settings = {"thinking": True, "reasoning_effort": "low", "timeout": 3, "api_key": "x"}
-    assert accepted_settings(Other, settings) == {
-        "thinking": True, "api_key": "x", "client_kwargs": {"timeout": 3},
-    }  # fmt: skip
-    assert "thinking" not in accepted_settings(ChatOpenAI, settings)
-    assert accepted_settings(None, settings) == settings
 
 
 # The string of an expert -------------------------------------------------------------------------

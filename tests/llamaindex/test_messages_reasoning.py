@@ -9,7 +9,7 @@ from llama_index.core.prompts import ChatPromptTemplate
 from pydantic import BaseModel
 
 from tryage_llamaindex import TryageLLM
-from tryage_llamaindex._reasoning import readable_messages
+from tryage_llamaindex._messages import readable_messages
 from tryage_llamaindex.testing import ScriptedLLM
 
 

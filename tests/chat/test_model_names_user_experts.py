@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tryage import Expert
-from tryage.chat.model_names import bundled_library
-from tryage.chat.user_experts import match_user_experts
+from tryage.chat.model_names import bundled_library, match_user_experts
 from tryage.errors import InputError
 
 

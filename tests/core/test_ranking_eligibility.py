@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from tryage.core.constraints import RequestBatch
-from tryage.core.eligibility import check_eligibility
 from tryage.core.expert import Expert
 from tryage.core.library import Library
 from tryage.core.perception import Prediction
 from tryage.core.preferences import Preferences
+from tryage.core.ranking import check_eligibility
 
 LIBRARY = Library(
     [

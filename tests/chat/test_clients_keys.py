@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import pytest
 from pydantic import BaseModel, SecretStr
 
-from tryage.chat import client_keys
-from tryage.chat.client_keys import ClientIdentity, base_url_of, client_key
+from tryage.chat import clients
+from tryage.chat.clients import ClientIdentity, base_url_of, client_key
 
 
 class Client(BaseModel):
@@ -72,7 +72,7 @@ def test_a_key_shows_no_secret():
 
 def test_another_process_would_have_other_keys():
     key = client_key(Client())
-    client_keys._salt.cache_clear()
+    clients._salt.cache_clear()
     assert client_key(Client()) != key
 
 

@@ -1,0 +1,56 @@
+"""Each class of chat models gets the settings that it has; a setting of no class is refused."""
+
+from __future__ import annotations
+
+import pytest
+from langchain_openai import ChatOpenAI
+from pydantic import Field, ValidationError
+
+from tryage_langchain import ChatTryage
+from tryage_langchain._clients import accepted_settings, model_class
+from tryage_langchain.testing import ScriptedChatModel
+
+
+def test_a_string_makes_the_class_that_langchain_makes():
+    assert model_class("openai:gpt-4o", {}) is ChatOpenAI
+    assert model_class("gpt-4o", {}) is ChatOpenAI
+    assert model_class("mine", {"model_provider": "openai"}) is ChatOpenAI
+    assert model_class("upstage:solar", {}) is None
+    assert model_class("who knows", {}) is None
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"stickyy": "turn"}, "'stickyy' is not a setting.*Did you mean sticky"),
+        ({"preference": {}}, "Did you mean preferences"),
+        ({"reasoning_efort": "low"}, "Did you mean reasoning_effort"),
+    ],
+)
+def test_a_misspelt_setting_has_the_nearest_name(settings, message):
+    with pytest.raises(ValidationError, match=message):
+        ChatTryage.from_models(["openai:gpt-4o", "openai:gpt-4o-mini"], **settings)
+
+
+@pytest.mark.parametrize("settings", [{"stickyy": "turn"}, {"max_attempt": 1}, {"top_p": 0.5}])
+def test_models_that_are_made_already_take_no_settings(settings):
+    with pytest.raises(ValidationError, match="is not a setting of ChatTryage"):
+        ChatTryage.from_models([ScriptedChatModel()], **settings)
+
+
+def test_a_common_setting_that_changes_nothing_is_logged(caplog):
+    ChatTryage.from_models([ScriptedChatModel()], max_retries=2)
+    assert "max_retries" in caplog.text
+
+
+def test_each_class_gets_the_settings_that_it_has():
+    class Other(ScriptedChatModel):
+        client_kwargs: dict = Field(default_factory=dict)
+        thinking: bool = False
+
+    settings = {"thinking": True, "reasoning_effort": "low", "timeout": 3, "api_key": "x"}
+    assert accepted_settings(Other, settings) == {
+        "thinking": True, "api_key": "x", "client_kwargs": {"timeout": 3},
+    }  # fmt: skip
+    assert "thinking" not in accepted_settings(ChatOpenAI, settings)
+    assert accepted_settings(None, settings) == settings
