@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tryage.errors import InputError
 from tryage.models.names import MAX_LENGTH, name_key, parse_model_name
 
 
@@ -113,6 +114,17 @@ def test_what_cannot_be_a_name_is_none(text):
 def test_odd_names_raise_nothing(text):
     name = parse_model_name(text)
     assert name is None or name.model
+
+
+@pytest.mark.parametrize("text", [None, 5, b"gpt-5", ["gpt-5"]])
+def test_what_is_no_string_is_refused(text):
+    with pytest.raises(InputError, match="must be a string"):
+        parse_model_name(text)
+
+
+def test_a_long_note_is_read_without_trying_every_division():
+    assert parse_model_name(f"gpt-5 ({'a' * 200}!)") is not None
+    assert parse_model_name(f"gpt-5 ({'high ' * 40})").effort == "high"
 
 
 def test_spellings_of_a_version_have_one_key():

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import filterfalse, takewhile
 from typing import TYPE_CHECKING
 
+from tryage.errors import InputError
 from tryage.models.name_words import (
     AGENT_PREFIX,
     ALIAS_WORDS,
@@ -68,7 +69,12 @@ def parse_model_name(text: str, known: Container[str] = frozenset()) -> ModelNam
         text: A name in the spelling of a provider, a framework, a hub or a leaderboard.
         known: Keys of models. A word that belongs to one of them is never read as an effort:
             "gpt-5.1-codex-max" is a model.
+
+    Raises:
+        InputError: `text` is not a string.
     """
+    if not isinstance(text, str):
+        raise InputError(f"A model's name must be a string, got {type(text).__name__}.")
     text = text.strip().lower()
     text = _MARKDOWN_LINK.sub(r"\1", text) if text.startswith("[") else text
     if not text or len(text) > MAX_LENGTH or not _HAS_LETTER.search(text):
@@ -106,8 +112,6 @@ _PARENTHESES = re.compile(r"\s*\(([^()]*)\)\s*$")
 
 _NOT_OF_THE_NAME = re.compile(r"^(?:n=\d+|.*\bharness)$")
 
-_EFFORT_NOTE = re.compile(r"^(?:(?:\d+k|[a-z]+(?:-[a-z]+)?)[ -]?)+$")
-
 
 def _take_notations(text: str) -> tuple[str, str | None]:
     """Remove "@reasoning=high" and "(high reasoning)", and return the effort that they tell."""
@@ -128,8 +132,6 @@ def _take_notations(text: str) -> tuple[str, str | None]:
 
 def _effort_of_note(note: str) -> str | None:
     """Return the effort that a note in parentheses tells: "high reasoning" is "high"."""
-    if not _EFFORT_NOTE.match(note):
-        return None
     words = re.split(r"[ -]+", note.replace("non-", "no ").replace("non ", "no "))
     if not all(word in EFFORT_WORDS or word == "no" or _BUDGET.match(word) for word in words):
         return None
@@ -299,9 +301,10 @@ _BUDGET = re.compile(r"^\d+k$")
 def _take_effort(words: list[str], known: Container[str]) -> tuple[list[str], str | None]:
     """Remove the last words that tell an effort, until what is left is a known model."""
     effort = None
-    while len(words) > 1 and not _is_known(words, known):
+    while len(words) > 1:
         n_words, found = _last_effort(words)
-        if not n_words or not _HAS_VERSION.search("".join(words[:-n_words])):
+        is_effort = n_words > 0 and _HAS_VERSION.search("".join(words[:-n_words])) is not None
+        if not is_effort or _is_known(words, known):
             break
         words, effort = words[:-n_words], _stronger(found, effort)
     return words, effort
