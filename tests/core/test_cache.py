@@ -5,12 +5,13 @@ from __future__ import annotations
 import copy
 import gc
 import pickle
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from tryage import Library
-from tryage.core.cache import LRUCache, get_or_compute, get_or_compute_bounded
+from tryage.core.cache import LRUCache, cached_property, get_or_compute, get_or_compute_bounded
 from tryage.errors import InputError
 
 
@@ -94,3 +95,50 @@ def test_copies_pickles_and_the_representation_hold_no_values():
 def test_a_size_below_one_is_refused(size):
     with pytest.raises(InputError, match="at least 1"):
         LRUCache(size)
+
+
+class Table:
+    """A class with a cached property, whose computation a test can hold up."""
+
+    def __init__(self, compute=object):
+        self.compute = compute
+
+    @cached_property
+    def value(self):
+        """What is computed."""
+        return self.compute()
+
+
+def test_a_cached_property_is_computed_once_for_each_object():
+    table = Table()
+    assert table.value is table.value
+    assert table.value is not Table().value
+    assert Table.value.__doc__ == "What is computed."
+
+
+def test_a_cached_property_whose_computation_fails_is_computed_again():
+    table = Table(lambda: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        _ = table.value
+    table.compute = lambda: 3
+    assert table.value == 3
+
+
+def test_no_object_waits_for_the_cached_property_of_another():
+    is_started, finish = threading.Event(), threading.Event()
+    slow = Table(lambda: (is_started.set(), finish.wait(60)))
+    with ThreadPoolExecutor(2) as pool:
+        pool.submit(lambda: slow.value)
+        assert is_started.wait(60)
+        try:
+            assert pool.submit(lambda: Table(lambda: 3).value).result(10) == 3
+        finally:
+            finish.set()
+
+
+def test_threads_that_compute_a_cached_property_at_once_get_the_same_value():
+    barrier = threading.Barrier(4)
+    table = Table(lambda: (barrier.wait(60), object()))
+    with ThreadPoolExecutor(4) as pool:
+        values = list(pool.map(lambda _: table.value, range(4)))
+    assert len(set(map(id, values))) == 1

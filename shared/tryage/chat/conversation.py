@@ -6,12 +6,12 @@ import hashlib
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 
-from tryage.core.cache import get_or_compute, get_or_compute_bounded
+from tryage.core.cache import cached_property, get_or_compute, get_or_compute_bounded
 from tryage.core.flags import extract_flags
 from tryage.core.preferences import Requirement
 from tryage.core.token_estimate import estimate_tokens

@@ -5,9 +5,9 @@ from __future__ import annotations
 import secrets
 import time
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, TypeVar
 
+from tryage.core.cache import cached_property
 from tryage.errors import InputError, TryageError
 from tryage.perception.locks import ForkSafeLock
 

@@ -1,9 +1,9 @@
-"""Cached values: computed once per library, or the most recent ones by key."""
+"""Cached values: computed once per object, or the most recent ones by key."""
 
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 from weakref import WeakKeyDictionary
 
 from tryage.errors import InputError
@@ -11,10 +11,41 @@ from tryage.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
+    from typing_extensions import Self
+
 T = TypeVar("T")
 
 _MISSING = object()
 _CACHES: WeakKeyDictionary[object, dict[object, Any]] = WeakKeyDictionary()
+
+
+class cached_property(Generic[T]):  # noqa: N801 - named and used as the one of `functools`
+    """A property that is computed at its first use and kept in the object's `__dict__`.
+
+    That of `functools` holds a lock until Python 3.12, one for all objects of a class: threads wait
+    for each other, and a process that forks meanwhile copies it locked. Here two threads may both
+    compute the value; all get the same one.
+    """
+
+    def __init__(self, function: Callable[[Any], T]) -> None:
+        self.function, self.__doc__ = function, function.__doc__
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        """Keep the name, under which the value is stored."""
+        self.name = name
+
+    @overload
+    def __get__(self, instance: None, owner: type) -> Self: ...
+
+    @overload
+    def __get__(self, instance: object, owner: type) -> T: ...
+
+    def __get__(self, instance: object | None, owner: type) -> Self | T:
+        """Return the value of an object that has not stored it yet; a class has the property."""
+        if instance is None:
+            return self
+        value: T = instance.__dict__.setdefault(self.name, self.function(instance))
+        return value
 
 
 def get_or_compute(owner: object, key: object, compute: Callable[[], T]) -> T:

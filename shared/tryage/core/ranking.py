@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
-from tryage.core.cache import get_or_compute_bounded
+from tryage.core.cache import cached_property, get_or_compute_bounded
 from tryage.core.constraints import ALL, expected_cost
 from tryage.errors import LibraryError
 
