@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -34,3 +35,16 @@ def test_without_a_name_the_folder_is_in_the_cache(monkeypatch, tmp_path):
     assert home_folder() == tmp_path / "tryage"
     monkeypatch.delenv("XDG_CACHE_HOME")
     assert home_folder() == Path.home() / ".cache" / "tryage"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes")
+def test_what_is_no_regular_file_is_written_and_not_replaced(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    write_text(pipe, "text")
+    assert os.read(reader, 10) == b"text"
+    os.close(reader)
+    assert pipe.is_fifo()
+    write_text(Path(os.devnull), "text")
+    assert Path(os.devnull).is_char_device()

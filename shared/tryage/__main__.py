@@ -3,4 +3,4 @@
 import tryage.cli
 
 if __name__ == "__main__":
-    tryage.cli.app(prog_name="python -m tryage")
+    tryage.cli.app(prog_name="tryage")  # the name that shell completion is installed for

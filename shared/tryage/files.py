@@ -32,8 +32,12 @@ def home_folder() -> Path:
 def replace_file(path: Path) -> Iterator[Path]:
     """Yield a path to write to, which becomes `path` at the end of the block.
 
-    It is in the same folder, which is made. An error leaves the file as it was.
+    It is in the same folder, which is made. An error leaves the file as it was. What is no regular
+    file, such as `/dev/stdout`, is written itself.
     """
+    if path.exists() and not path.is_file():  # a device or a pipe has no old content to keep
+        yield path
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     partial_path = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:

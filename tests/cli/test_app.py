@@ -10,6 +10,7 @@ import pytest
 
 import tryage as package
 from tryage.errors import PersistenceError
+from tryage.testing import LocalHub
 
 
 def test_the_help_lists_every_command(tryage):
@@ -75,6 +76,18 @@ def test_strict_refuses_flags_that_leave_nobody(tryage, saved):
     assert done.stderr.startswith("tryage: ")
     assert done.stderr.count("\n") == 1
     assert tryage(*words, "--strict").exit_code != 0
+
+
+def test_a_router_from_the_hub_leaves_no_progress_bars_in_a_log(saved, tmp_path):
+    with LocalHub() as hub:
+        hub.add("org/router", saved)
+        environment = {**os.environ, **hub.environment(), "HF_HOME": str(tmp_path)}
+        done = subprocess.run(
+            [sys.executable, "-m", "tryage", "route", "sum oslo", "--router", "org/router"],
+            capture_output=True, text=True, check=False, env=environment,
+        )  # fmt: skip
+    assert done.returncode == 0
+    assert done.stderr == ""
 
 
 def test_ctrl_c_is_one_line_and_exit_code_130(tryage, saved, monkeypatch):

@@ -98,7 +98,7 @@ def test_a_parquet_file_that_grows_without_end_is_refused(tmp_path):
     })  # fmt: skip
     parquet.write_table(rows, path, compression="zstd", row_group_size=n_rows)
     assert path.stat().st_size < n_rows // 50
-    with pytest.raises(QTableError, match=r"is damaged: .* 3,000,000 rows"):
+    with pytest.raises(QTableError, match=r"is refused: .* 3,000,000 rows"):
         QTable.read(path)
 
 

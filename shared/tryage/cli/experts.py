@@ -19,6 +19,7 @@ from tryage.cli.options import (
     Weights,
     format_count,
     format_value,
+    hide_downloads,
     load_router,
     parse_preferences,
     read_json,
@@ -32,8 +33,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tryage.core.expert import Expert
-    from tryage.tools.tool import Tool
     from tryage.tools.episodes import Episode
+    from tryage.tools.tool import Tool
 
 _EXPERT_COLUMNS: tuple[tuple[str, Callable[[Expert], str]], ...] = (
     ("expert", lambda expert: expert.name),
@@ -131,6 +132,7 @@ def tools(
     """Pick the few tools that a query needs."""
     from tryage.tools.ranker import ToolRanker
 
+    hide_downloads(ranker)
     loaded_ranker = ToolRanker.from_pretrained(ranker)
     preferences = parse_preferences(weight, require)
     selection = loaded_ranker.select(_read_tools(file), query, k, preferences=preferences)

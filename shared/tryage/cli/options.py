@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 import typer
 
 from tryage.cli.outputs import check_output_file, check_output_folder
+from tryage.cli.terminal import shows_progress
 from tryage.errors import FlagError, InputError
 
 if TYPE_CHECKING:
@@ -251,10 +252,18 @@ def load_router(path: str | None, *, prompt_flags: bool = False, strict: bool = 
     """
     from tryage.router import Router
 
-    router = Router.from_pretrained(path)
-    router.prompt_flags = router.prompt_flags or prompt_flags
-    router.strict = router.strict or strict
-    return router
+    chosen = {"prompt_flags": prompt_flags, "strict": strict}
+    hide_downloads(path)
+    return Router.from_pretrained(path, **{name: True for name, is_set in chosen.items() if is_set})
+
+
+def hide_downloads(name_or_path: str | None) -> None:
+    """Show no progress bars of a download from the Hub in a log or a pipe."""
+    if name_or_path is None or Path(name_or_path).is_dir() or shows_progress():
+        return
+    from tryage.hub.repository import hide_progress_bars
+
+    hide_progress_bars()
 
 
 def resolve_encoder(folder: Path | None) -> Encoder:

@@ -113,6 +113,13 @@ def _temporary_folder() -> Iterator[Path]:
         yield Path(folder)
 
 
+def hide_progress_bars() -> None:
+    """Show no progress bars of downloads and uploads in this process."""
+    from huggingface_hub.utils import disable_progress_bars
+
+    disable_progress_bars()
+
+
 def download_folder(repo_id: str, **options: Any) -> Path:  # noqa: ANN401 - the arguments of snapshot_download
     """Download a repository and return its folder; without a network, the folder in the cache.
 

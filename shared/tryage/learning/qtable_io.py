@@ -290,7 +290,7 @@ def _check_growth(path: Path, metadata: pq.FileMetaData) -> None:
         _MAX_ROWS, _MAX_ROW_SHARE * size
     ):
         raise QTableError(
-            f"{path} is damaged: it has {size:,} bytes and says that it grows to {sum(groups):,} "
+            f"{path} is refused: it has {size:,} bytes and says that it grows to {sum(groups):,} "
             f"bytes and {metadata.num_rows:,} rows."
         )
 
