@@ -14,7 +14,7 @@ from contextlib import aclosing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.exceptions import OutputParserException
-from langchain_core.messages import AIMessage
+from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.outputs import ChatResult
 from langchain_core.runnables import RunnableBinding
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from langchain_core.runnables import Runnable, RunnableConfig
 
     from tryage.chat.settings import RefusedAnswer
+    from tryage.chat.streams import PeekedStream
 
 # Where the providers' metadata says why an answer ended.
 _REASON_KEYS = ("finish_reason", "stop_reason", "stopReason", "done_reason", "incomplete_details")
@@ -56,6 +57,25 @@ def answer_problems(answer: Any) -> set[RefusedAnswer]:
     if _is_cut_off({**metadata, **answer.response_metadata}):
         problems.add("length")
     return problems
+
+
+def check_stream(stream: PeekedStream) -> PeekedStream:
+    """Return a stream whose server has sent anything: text, a reason to end, a use of tokens.
+
+    Raises:
+        InvalidAnswerError: it has not, such as a stream of OpenAI's without choices.
+    """
+    if not stream.has_content and stream.first_chunks and all(map(_is_blank, stream.first_chunks)):
+        raise InvalidAnswerError("The stream has ended without an answer.", stream, is_usable=True)
+    return stream
+
+
+def _is_blank(chunk: Any) -> bool:
+    return (
+        isinstance(chunk, AIMessageChunk)
+        and not chunk.response_metadata
+        and not (chunk.usage_metadata or {}).get("output_tokens")
+    )
 
 
 def _says_something(message: AIMessage) -> bool:

@@ -18,7 +18,7 @@ from tryage.chat.fallback import (
     run_steps,
 )
 from tryage.chat.streams import apeek_stream, aresume_stream, peek_stream, resume_stream
-from tryage_langchain._answers import answer_problems
+from tryage_langchain._answers import answer_problems, check_stream
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
@@ -176,7 +176,7 @@ def stream_with_fallback(
     def call(child: ClientCall, record: RoutingRecord) -> Any:
         config = planned_call.child_config(record)
         chunks = adapter.open(child.client, child.messages, config, child.kwargs)
-        return peek_stream(chunks, adapter.has_content)
+        return check_stream(peek_stream(chunks, adapter.has_content))
 
     stream, record = run_with_fallback(planned_call, call)
     yield from resume_stream(stream, adapter.annotator(record))
@@ -187,10 +187,10 @@ async def astream_with_fallback(
 ) -> AsyncGenerator[Any, None]:
     """Do what `stream_with_fallback` does, asynchronously."""
 
-    def call(child: ClientCall, record: RoutingRecord) -> Any:
+    async def call(child: ClientCall, record: RoutingRecord) -> Any:
         config = planned_call.child_config(record)
         chunks = adapter.aopen(child.client, child.messages, config, child.kwargs)
-        return apeek_stream(chunks, adapter.has_content)
+        return check_stream(await apeek_stream(chunks, adapter.has_content))
 
     stream, record = await arun_with_fallback(planned_call, call)
     async with aclosing(aresume_stream(stream, adapter.annotator(record))) as chunks:

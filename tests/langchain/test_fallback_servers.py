@@ -118,6 +118,7 @@ STREAM_REPLIES = {
     "no event": event_stream(""),
     "an event that is no JSON": event_stream("data: {not json\n\n"),
     "bytes that are no text": event_stream("data: \xff\xfe\xfd\n\n"),
+    "events without choices": event_stream('data: {"choices": []}\n\ndata: [DONE]\n\n'),
     "an event that is null": event_stream("data: null\n\n"),
     "an error event": event_stream('data: {"error": {"message": "overloaded", "code": 503}}\n\n'),
     "a dropped connection": FakeResponse(200, truncate_at=DROP_CONNECTION),
@@ -144,6 +145,17 @@ async def test_a_stream_that_is_no_answer_asks_the_next_model(
     answer = await call_chat(kind, make_chat(), "question")
     assert answer.text == "second"
     assert list(answer.response_metadata["tryage"]["failed"]) == ["first"]
+
+
+@pytest.mark.parametrize("kind", ["stream", "astream"])
+async def test_a_stream_without_choices_is_the_answer_if_no_model_has_a_better_one(
+    call_chat, make_chat, server, kind
+):
+    server.replies["first"] = STREAM_REPLIES["events without choices"]
+    server.replies["second"] = STREAM_REPLIES["HTML"]
+    answer = await call_chat(kind, make_chat(), "question")
+    assert answer.text == ""
+    assert answer.response_metadata["tryage"]["model"] == "first"
 
 
 # Empty and cut-off answers -----------------------------------------------------------------------
