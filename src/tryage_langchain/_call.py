@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.runnables.config import (
@@ -23,7 +23,7 @@ from tryage.chat.fallback import ChatRequest, FallbackSession
 from tryage.chat.settings import MODEL_KEY, max_answer_tokens
 from tryage.core.flags import extract_flags
 from tryage.errors import InputError
-from tryage_langchain._answers import check_structured_output
+from tryage_langchain._arguments import NOTHING_BOUND, translate_parameters
 from tryage_langchain._call_settings import configurable_for_child, query_of, read_call_settings
 from tryage_langchain._clients import view_model
 from tryage_langchain._messages import (
@@ -33,7 +33,6 @@ from tryage_langchain._messages import (
     tool_schemas_text,
     transform_prompt_text,
 )
-from tryage_langchain._parameters import translate_parameters
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -42,6 +41,7 @@ if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
 
     from tryage.chat.plan import RoutingPlan, RoutingRecord
+    from tryage_langchain._arguments import BoundArguments
     from tryage_langchain._clients import ChatClient
 
 BOUND_KEY = "tryage_bound"
@@ -281,7 +281,7 @@ def build_call(call_input: CallInput, forced_model: str | None = None) -> BoundC
     """
     config, child_kwargs = call_input.config, dict(call_input.kwargs)
     messages = call_input.model._convert_input(call_input.input).to_messages()  # noqa: SLF001 - as LangChain does it
-    arguments: BoundArguments = child_kwargs.pop(BOUND_KEY, _NOTHING_BOUND)
+    arguments: BoundArguments = child_kwargs.pop(BOUND_KEY, NOTHING_BOUND)
     settings = read_call_settings(config)
     model = child_kwargs.pop("model", None) or settings.model or forced_model
     conversation = Conversation(
@@ -307,48 +307,6 @@ def build_call(call_input: CallInput, forced_model: str | None = None) -> BoundC
 def _thread_id(config: RunnableConfig) -> str | None:
     thread_id = config.get("configurable", {}).get("thread_id")
     return None if thread_id is None else str(thread_id)
-
-
-@dataclass(frozen=True)
-class BoundArguments:
-    """Tools or a schema, bound once. Each model binds them itself, in its own format.
-
-    `tools` are the schemas as text, because their length counts for the context.
-    """
-
-    method: Literal["bind_tools", "with_structured_output"] | None = None
-    argument: Any = None
-    kwargs: Mapping[str, Any] = field(default_factory=dict)
-    tools: str = ""
-
-    @property
-    def structured_output(self) -> bool:
-        """Whether the answer follows a schema."""
-        return self.method == "with_structured_output"
-
-    def apply_to(self, child: ChatClient) -> ChatClient:
-        """Return the model with the arguments bound.
-
-        Raises:
-            NotImplementedError: the model has no such method.
-        """
-        if self.method is None:
-            return child
-        bind = getattr(child, self.method, None)
-        if bind is None:
-            raise NotImplementedError(f"A {type(child).__name__} has no {self.method}.")
-        bound_child: ChatClient = bind(self.argument, **self.kwargs)
-        if self.structured_output:
-            return check_structured_output(bound_child, self.argument)
-        return bound_child
-
-
-_NOTHING_BOUND = BoundArguments()
-
-
-def bound_tools(tools: Sequence[Any], kwargs: Mapping[str, Any]) -> BoundArguments:
-    """Return tools as arguments to bind."""
-    return BoundArguments("bind_tools", tools, kwargs, tool_schemas_text(tools))
 
 
 def innermost_model(client: object) -> BaseChatModel | None:

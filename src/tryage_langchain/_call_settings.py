@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 from langchain_core.messages import convert_to_messages
 from langchain_core.prompt_values import ChatPromptValue, PromptValue
@@ -18,8 +18,16 @@ from langchain_core.runnables.base import RunnableParallel, coerce_to_runnable
 from langchain_core.runnables.utils import ConfigurableFieldSpec
 from typing_extensions import TypedDict
 
-from tryage.chat.router import Sticky
-from tryage.chat.settings import MODEL_KEY, PREFERENCES_KEY, to_preferences
+from tryage.chat.router import Sticky, check_sticky
+from tryage.chat.settings import (
+    DEADLINE_KEY,
+    MODEL_KEY,
+    PREFERENCES_KEY,
+    QUERY_KEY,
+    STICKY_KEY,
+    check_text,
+    to_preferences,
+)
 from tryage.chat.time_limits import check_seconds
 from tryage.core.preferences import Preferences
 from tryage.core.validation import did_you_mean
@@ -30,15 +38,6 @@ if TYPE_CHECKING:
 
     from langchain_core.messages import BaseMessage
     from langchain_core.runnables import RunnableConfig
-
-QUERY_KEY = "tryage_query"
-"""The setting of one call that holds the text to route on, instead of the last user message."""
-
-STICKY_KEY = "tryage_sticky"
-"""The setting of one call that says for how long the conversation stays with its model."""
-
-DEADLINE_KEY = "tryage_deadline"
-"""The setting of one call that holds the seconds which all its attempts may take together."""
 
 MAX_TOOLS_KEY = "tryage_max_tools"
 """The setting of one run that says how many tools its model sees at most."""
@@ -108,14 +107,13 @@ def read_call_settings(config: RunnableConfig, context: object = None) -> CallSe
     for key in values:
         if key not in _KEYS:
             raise InputError(f"{key!r} is no setting of a call.{did_you_mean(key, _KEYS)}")
-    deadline = values.get(DEADLINE_KEY)
-    check_seconds(DEADLINE_KEY, deadline)
+    sticky = values.get(STICKY_KEY)
     return CallSettings(
         to_preferences(values.get(PREFERENCES_KEY, _NO_SETTINGS.preferences)),
-        _checked_text(values, MODEL_KEY),
-        _checked_text(values, QUERY_KEY),
-        _checked_sticky(values.get(STICKY_KEY)),
-        deadline,
+        check_text(MODEL_KEY, values.get(MODEL_KEY)),
+        check_text(QUERY_KEY, values.get(QUERY_KEY)),
+        None if sticky is None else check_sticky(sticky, STICKY_KEY),
+        check_seconds(DEADLINE_KEY, values.get(DEADLINE_KEY)),
         _checked_count(values.get(MAX_TOOLS_KEY)),
         to_preferences(values.get(TOOL_PREFERENCES_KEY, _NO_SETTINGS.tool_preferences)),
     )
@@ -147,25 +145,6 @@ def _tryage_values(source: object) -> dict[str, Any]:
     if values is None:  # a dataclass with slots
         values = {key: getattr(source, key, None) for key in _KEYS}
     return {key: values[key] for key in values if isinstance(key, str) and key.startswith(_PREFIX)}
-
-
-def _checked_text(values: Mapping[str, Any], key: str) -> str | None:
-    """Return a text, None if there is none.
-
-    Raises:
-        InputError: it is of another type.
-    """
-    value = values.get(key)
-    if value is None or isinstance(value, str):
-        return value
-    raise InputError(f"{key} is a {type(value).__name__}. Expected a string.")
-
-
-def _checked_sticky(value: Any) -> Sticky | None:
-    if value is None or str(value) in get_args(Sticky):
-        sticky: Sticky | None = value
-        return sticky
-    raise InputError(f"{STICKY_KEY} is {value!r:.80}; expected one of {get_args(Sticky)}.")
 
 
 def _checked_count(value: Any) -> int | None:

@@ -31,7 +31,8 @@ from tryage.chat.settings import RoutingFields, find_hub_models
 from tryage.chat.time_limits import TimeLimits
 from tryage.core.preferences import Preferences
 from tryage.core.request import estimate_tokens
-from tryage_langchain._call import BOUND_KEY, BoundArguments, ChatSession, bound_tools
+from tryage_langchain._arguments import BoundArguments, bound_tools
+from tryage_langchain._call import BOUND_KEY, ChatSession
 from tryage_langchain._call_settings import CALL_SETTINGS
 from tryage_langchain._chat_generate import ChatGenerateMixin
 from tryage_langchain._chat_invoke import ChatInvokeMixin

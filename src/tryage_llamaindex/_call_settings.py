@@ -10,26 +10,26 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
-from tryage.chat.router import Sticky
-from tryage.chat.settings import MODEL_KEY, PREFERENCES_KEY, to_preferences
+from tryage.chat.router import check_sticky
+from tryage.chat.settings import (
+    DEADLINE_KEY,
+    MODEL_KEY,
+    PREFERENCES_KEY,
+    QUERY_KEY,
+    STICKY_KEY,
+    check_text,
+    to_preferences,
+)
+from tryage.chat.time_limits import check_seconds
 from tryage.core.request import merge_preferences
-from tryage.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
 
+    from tryage.chat.router import Sticky
     from tryage.core.preferences import Preferences
-
-QUERY_KEY = "tryage_query"
-"""The argument of one call that holds the text to route on."""
-
-STICKY_KEY = "tryage_sticky"
-"""The argument of one call that says for how long a conversation stays with its model."""
-
-DEADLINE_KEY = "tryage_deadline"
-"""The argument of one call that limits its seconds, over all models that are asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,17 +116,12 @@ def read_settings(
     Raises:
         InputError: one has another type, or is out of range.
     """
-    for name, text in (("query", query), ("model", model)):
-        if text is not None and not isinstance(text, str):
-            raise InputError(f"{name} is a {type(text).__name__}. Expected a string.")
-    if sticky is not None and sticky not in get_args(Sticky):
-        raise InputError(f"sticky is {sticky!r:.80}. Expected one of {get_args(Sticky)}.")
     return CallSettings(
         None if preferences is None else to_preferences(preferences),
-        query,  # type: ignore[arg-type]  # checked above
-        model,  # type: ignore[arg-type]  # checked above
-        sticky,  # type: ignore[arg-type]  # checked above
-        None if deadline is None else _read_deadline(deadline),
+        check_text("query", query),
+        check_text("model", model),
+        None if sticky is None else check_sticky(sticky),
+        check_seconds("deadline", deadline),
     )
 
 
@@ -145,13 +140,6 @@ def split_routing_kwargs(kwargs: Mapping[str, Any]) -> tuple[dict[str, Any], Cal
         deadline=child_kwargs.pop(DEADLINE_KEY, None),
     )
     return child_kwargs, settings
-
-
-def _read_deadline(seconds: object) -> float:
-    is_number = isinstance(seconds, (int, float)) and not isinstance(seconds, bool)
-    if not is_number or not 0 < float(seconds) < float("inf"):  # type: ignore[arg-type]  # a number, as just checked
-        raise InputError(f"deadline is {seconds!r:.80}. Expected a number of seconds above 0.")
-    return float(seconds)  # type: ignore[arg-type]  # a number, as just checked
 
 
 def _merge_optional(outer: Preferences | None, inner: Preferences | None) -> Preferences | None:

@@ -27,6 +27,7 @@ from tryage_llamaindex._call import (
     supports_tools,
     tool_chat_input,
 )
+from tryage_llamaindex._call_routing import order_by_cost, template_step
 from tryage_llamaindex._fallback import (
     acall_with_fallback,
     astream_with_fallback,
@@ -34,7 +35,6 @@ from tryage_llamaindex._fallback import (
     stream_with_fallback,
     strip_annotation,
 )
-from tryage_llamaindex._steps import order_by_cost, template_step
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator, Mapping, Sequence

@@ -19,7 +19,7 @@ from tryage.chat.time_limits import TimeLimits
 from tryage.core.preferences import Preferences
 from tryage.core.request import merge_preferences
 from tryage.errors import InputError
-from tryage_llamaindex._call_routing import prepare_call
+from tryage_llamaindex._call_routing import prepare_call, read_policies
 from tryage_llamaindex._call_settings import current_settings, read_settings, use_settings
 from tryage_llamaindex._clients import (
     LLMPool,
@@ -33,7 +33,6 @@ from tryage_llamaindex._clients import (
 from tryage_llamaindex._components import StreamComponent, current_component, observe_components
 from tryage_llamaindex._fallback import LLMSession
 from tryage_llamaindex._llm_invoke import LLMChatMixin, StructuredPredictMixin, ToolChatMixin
-from tryage_llamaindex._steps import read_policies
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -44,8 +43,8 @@ if TYPE_CHECKING:
     from tryage.chat.conversation import TokenCounter
     from tryage.chat.router import Sticky
     from tryage_llamaindex._call import LLMCall
+    from tryage_llamaindex._call_routing import StepPolicy
     from tryage_llamaindex._clients import LLMSource
-    from tryage_llamaindex._steps import StepPolicy
 
 # Settings of TryageLLM for children that report to callbacks themselves.
 _FORWARDED_FIELDS = ("system_prompt", "pydantic_program_mode", "output_parser")

@@ -12,6 +12,7 @@ import pytest
 
 from tryage import Expert, Preferences, Router
 from tryage.chat import ChatRouter, Conversation, Turn, conversation_requirements
+from tryage.chat.router import check_sticky
 from tryage.errors import InputError, LibraryError, NoExpertError, TryageError
 from tryage.testing import FixedPerception
 
@@ -530,3 +531,9 @@ def test_copies_and_pickles_forget_conversations():
 def test_a_wrong_sticky_is_refused(router):
     with pytest.raises(InputError, match="forever"):
         ChatRouter(router, sticky="forever")
+
+
+def test_a_setting_for_the_conversation_is_one_of_three_words():
+    assert check_sticky("thread") == "thread"
+    with pytest.raises(InputError, match=r"tryage_sticky is 'always'; expected one of .*'turn'"):
+        check_sticky("always", "tryage_sticky")

@@ -13,6 +13,7 @@ from tryage.chat.candidates import CandidatePool
 from tryage.chat.settings import (
     RoutingFields,
     check_settings,
+    check_text,
     find_hub_models,
     max_answer_tokens,
     to_preferences,
@@ -128,6 +129,12 @@ def test_the_preferences_of_a_call_are_an_object_or_a_dict(given):
 def test_preferences_of_another_type_are_refused():
     with pytest.raises(InputError, match=r"tryage_preferences is a int\. Expected Pref"):
         to_preferences(7)
+
+
+def test_a_text_of_a_call_is_a_string_or_none():
+    assert (check_text("model", "a"), check_text("model", None)) == ("a", None)
+    with pytest.raises(InputError, match="model is a int"):
+        check_text("model", 3)
 
 
 @pytest.mark.parametrize(

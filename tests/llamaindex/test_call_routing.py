@@ -11,10 +11,14 @@ from pydantic import BaseModel
 from tryage import Preferences
 from tryage.core.preferences import Requirement
 from tryage_llamaindex._call import completion_call
-from tryage_llamaindex._call_routing import prepare_call
+from tryage_llamaindex._call_routing import (
+    CHEAP_PREFERENCES,
+    DESCRIPTIONS,
+    prepare_call,
+    read_policies,
+)
 from tryage_llamaindex._call_settings import CallSettings
 from tryage_llamaindex._components import Component
-from tryage_llamaindex._steps import CHEAP_PREFERENCES, DESCRIPTIONS, read_policies
 from tryage_llamaindex.testing import ScriptedLLM
 
 

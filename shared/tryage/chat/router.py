@@ -76,7 +76,7 @@ class ChatRouter:
         clock: Callable[[], float] = time.monotonic,
         count: TokenCounter = estimate_tokens,
     ) -> None:
-        self.router, self.sticky, self.count = router, _check_sticky(sticky), count
+        self.router, self.sticky, self.count = router, check_sticky(sticky), count
         # Two keys lead to an answer: the id of its decision, and the digest of what came before.
         self._answers: TurnMemory[_Answer] = TurnMemory(2 * memory, max_age, clock)
 
@@ -260,7 +260,7 @@ class ChatRouter:
             turn_key,
             self._length_requirement(conversation),
             model,
-            self.sticky if sticky is None else _check_sticky(sticky),
+            self.sticky if sticky is None else check_sticky(sticky),
             is_available,
             current_model,
         )
@@ -418,10 +418,15 @@ class _PendingPlan:
         return tuple(chain.from_iterable(self.conversation.answer_keys))
 
 
-def _check_sticky(sticky: Sticky) -> Sticky:
+def check_sticky(sticky: object, name: str = "sticky") -> Sticky:
+    """Return a setting for how long a conversation stays with its model, if it is one.
+
+    Raises:
+        InputError: it is none; the message has the `name` of the setting.
+    """
     if sticky not in get_args(Sticky):
-        raise InputError(f"sticky is {sticky!r:.80}; expected one of {get_args(Sticky)}.")
-    return sticky
+        raise InputError(f"{name} is {sticky!r:.80}; expected one of {get_args(Sticky)}.")
+    return sticky  # type: ignore[return-value]  # one of the three, as just checked
 
 
 def _build_plan(call: _PendingPlan, decision: Decision) -> RoutingPlan:

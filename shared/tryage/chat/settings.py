@@ -30,6 +30,15 @@ PREFERENCES_KEY = "tryage_preferences"
 MODEL_KEY = "tryage_model"
 """The setting of one call that names the one expert to ask."""
 
+QUERY_KEY = "tryage_query"
+"""The setting of one call that holds the text to route on, instead of the last user message."""
+
+STICKY_KEY = "tryage_sticky"
+"""The setting of one call that says for how long the conversation stays with its model."""
+
+DEADLINE_KEY = "tryage_deadline"
+"""The setting of one call that holds the seconds which all its attempts may take together."""
+
 _MAX_TOKENS_KEYS = ("max_tokens", "max_completion_tokens", "max_output_tokens", "max_new_tokens")
 
 if TYPE_CHECKING:
@@ -160,6 +169,17 @@ def to_preferences(value: object) -> Preferences:
             f"{PREFERENCES_KEY} is a {type(value).__name__}. Expected Preferences or their dict."
         )
     return value
+
+
+def check_text(name: str, value: object) -> str | None:
+    """Return a setting of one call that is a text, or None.
+
+    Raises:
+        InputError: it is of another type; the message has the `name` of the setting.
+    """
+    if value is None or isinstance(value, str):
+        return value
+    raise InputError(f"{name} is a {type(value).__name__}. Expected a string.")
 
 
 def max_answer_tokens(arguments: Mapping[str, Any]) -> int | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import math
+import sys
 import threading
 import time
 from concurrent.futures import Future, wait
@@ -48,17 +48,18 @@ class TimeLimits:
         return self if deadline is None else TimeLimits(deadline, self.attempt_timeout)
 
 
-def check_seconds(name: str, value: object) -> None:
-    """Raise unless a limit is None or seconds above zero.
+def check_seconds(name: str, value: object) -> float | None:
+    """Return a limit if it is None or seconds above zero.
 
     Raises:
         InputError: it is not; the message has the name of the limit.
     """
     if value is None:
-        return
+        return None
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not is_number or not 0 < value < math.inf:  # type: ignore[operator]  # `is_number` says so
+    if not is_number or not 0 < value <= sys.float_info.max:  # type: ignore[operator]  # `is_number` says so
         raise InputError(f"{name} is {value!r:.80}. Expected seconds above zero, or None.")
+    return value  # type: ignore[return-value]  # a number, as just checked
 
 
 class AttemptLimit(NamedTuple):

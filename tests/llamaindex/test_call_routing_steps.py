@@ -32,7 +32,7 @@ from llama_index.core.schema import TextNode
 from tryage import Expert, Preferences, Router
 from tryage.errors import InputError
 from tryage_llamaindex import TryageLLM
-from tryage_llamaindex._steps import DESCRIPTIONS, read_policies
+from tryage_llamaindex._call_routing import DESCRIPTIONS, read_policies
 from tryage_llamaindex.testing import ScriptedLLM
 
 PRICES = (

@@ -16,7 +16,7 @@ from langchain_core.runnables import RunnableLambda
 from langchain_openai import ChatOpenAI
 
 from tryage_langchain import ChatTryage
-from tryage_langchain._parameters import translate_parameters
+from tryage_langchain._arguments import translate_parameters
 from tryage_langchain.testing import ScriptedChatModel
 
 ALL = {"temperature": 0.2, "max_tokens": 77, "stop": ["END"], "timeout": 9.0}

@@ -1,21 +1,28 @@
-"""The parameters of a call in the words of each chat model: temperature, length, stops, time limit.
+"""The arguments of a call as each chat model takes them: tools, a schema, parameters.
 
-LangChain names them once, but the classes of its partner packages take them under names of their
-own, and some inside another argument. A parameter that a model refuses is left out.
+Tools and schemas are bound by the chosen model itself. The parameters are temperature, length,
+stops and time limit. LangChain names them once, but the classes of its partner packages take them
+under names of their own, and some inside another argument. A parameter that a model refuses is left
+out.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from langchain_core.language_models import BaseChatModel
 
+from tryage_langchain._answers import check_structured_output
+from tryage_langchain._messages import tool_schemas_text
 from tryage_langchain._profiles import profile_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from typing import TypeAlias
+
+    from tryage_langchain._clients import ChatClient
 
     Arguments: TypeAlias = dict[str, Any]
 
@@ -26,6 +33,54 @@ _LENGTH_FIELDS = ("max_tokens", "max_completion_tokens", "max_output_tokens", "m
 
 # Clients of these classes take a time limit with each request, not only when they are made.
 _TIMEOUT_FIELDS = ("request_timeout", "default_request_timeout")
+
+
+# Tools and schemas -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class BoundArguments:
+    """Tools or a schema, bound once. Each model binds them itself, in its own format.
+
+    `tools` are the schemas as text, because their length counts for the context.
+    """
+
+    method: Literal["bind_tools", "with_structured_output"] | None = None
+    argument: Any = None
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    tools: str = ""
+
+    @property
+    def structured_output(self) -> bool:
+        """Whether the answer follows a schema."""
+        return self.method == "with_structured_output"
+
+    def apply_to(self, child: ChatClient) -> ChatClient:
+        """Return the model with the arguments bound.
+
+        Raises:
+            NotImplementedError: the model has no such method.
+        """
+        if self.method is None:
+            return child
+        bind = getattr(child, self.method, None)
+        if bind is None:
+            raise NotImplementedError(f"A {type(child).__name__} has no {self.method}.")
+        bound_child: ChatClient = bind(self.argument, **self.kwargs)
+        if self.structured_output:
+            return check_structured_output(bound_child, self.argument)
+        return bound_child
+
+
+NOTHING_BOUND = BoundArguments()
+
+
+def bound_tools(tools: Sequence[Any], kwargs: Mapping[str, Any]) -> BoundArguments:
+    """Return tools as arguments to bind."""
+    return BoundArguments("bind_tools", tools, kwargs, tool_schemas_text(tools))
+
+
+# Parameters ------------------------------------------------------------------------------------
 
 
 def translate_parameters(model: object, arguments: Mapping[str, Any]) -> Arguments:
