@@ -31,7 +31,7 @@ UNTESTED = {
 }
 
 MAX_TOP_ENTRIES = 16
-MAX_FILES = 212  # without the rooms to come; hard limits and failures added to the first 165
+MAX_FILES = 200  # without the rooms to come; grown from 165 with hard limits, failures and calls
 ROOMS_TO_COME = ("models", "traffic", "policies")
 MAX_LINES = 600
 
