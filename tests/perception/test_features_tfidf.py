@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pytest
 
@@ -65,3 +67,10 @@ def test_the_given_token_ids_stay_as_they_are(tfidf):
 def test_without_known_tokens_vectors_are_empty():
     empty = TfidfSvd(np.zeros(0, np.int32), np.zeros(0, np.float32), np.zeros((0, 0), np.float32))
     assert empty.transform([np.array([1, 2, 29])]).shape == (1, 0)
+
+
+def test_a_copy_has_the_same_vectors(tfidf):
+    ids = [np.array([3, 5, 5, 29])]
+    before = tfidf.transform(ids)
+    copy = pickle.loads(pickle.dumps(tfidf))  # noqa: S301 - our own bytes
+    np.testing.assert_array_equal(copy.transform(ids), before)

@@ -280,6 +280,14 @@ def test_weights_without_an_array_are_refused(copy):
         load_perception(copy)
 
 
+def test_a_token_far_beyond_any_vocabulary_is_refused(copy):
+    arrays = load_file(copy / WEIGHTS_FILE)
+    arrays["feature_extractor.tfidf.token_ids"][-1] = 2**31 - 1
+    save_file(arrays, copy / WEIGHTS_FILE)
+    with pytest.raises(PersistenceError, match="token_ids"):
+        load_perception(copy)
+
+
 def test_a_newer_format_says_to_upgrade(copy):
     rewrite(copy, lambda _: {"format": 99, "what": "we cannot know"})
     with pytest.raises(PersistenceError, match="newer format than 2: upgrade with"):

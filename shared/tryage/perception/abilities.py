@@ -170,11 +170,12 @@ class SoftThreshold:
         """Correct linear predictions `(batch, n_experts)`."""
         if self.margin <= 0:
             return y
-        gain = y[:, self.incumbent, None] - y
-        tie_break = _TIE_BREAK * self.margin * (np.clip(gain / self.margin, 0, 1) - 1)
-        shrunk_gain = np.where(gain > 0, np.maximum(gain - self.margin, 0), gain) + tie_break
+        incumbent = y[:, self.incumbent, None]
+        gain = incumbent - y
+        tie_break = _TIE_BREAK * self.margin * ((gain / self.margin).clip(0, 1) - 1)
+        shrunk_gain = gain - gain.clip(0, self.margin) + tie_break
         shrunk_gain[:, self.incumbent] = 0
-        return np.asarray(y[:, self.incumbent, None] - shrunk_gain)
+        return np.asarray(incumbent - shrunk_gain)
 
     def apply_inplace(self, y: FloatArray, incumbent: FloatArray) -> None:
         """Correct float32 predictions of other experts in place, as if they were in the batch.
@@ -190,7 +191,7 @@ class SoftThreshold:
 
     def reference_predictions(self, y: FloatArray) -> ReferencePredictions:
         """Return the prediction of the incumbent, and the corrected one of the best expert."""
-        incumbent = y[:, [self.incumbent]]
+        incumbent = y[:, self.incumbent, None]
         best = y.min(axis=1, keepdims=True)
         return ReferencePredictions(incumbent, np.minimum(incumbent, best + max(self.margin, 0)))
 
@@ -264,7 +265,7 @@ class LogitLink:
 
     def losses(self, y: FloatArray, best: FloatArray) -> FloatArray:  # noqa: ARG002 - a score does not depend on the best one
         """Map linear predictions to losses."""
-        return np.asarray(1 / (1 + np.exp(-np.clip(self.intercept + self.slope * y, -60, 60))))
+        return np.asarray(1 / (1 + np.exp(-(self.intercept + self.slope * y).clip(-60, 60))))
 
     def std(self, y: FloatArray, std: FloatArray, best: FloatArray) -> FloatArray:
         """Map the standard deviations of `y` to those of losses, to first order."""

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tryage.core.cache import cached_property
 from tryage.errors import InputError
 from tryage.perception.excerpt import excerpt
 
@@ -163,7 +164,7 @@ class FeatureExtractor:
         return np.concatenate(parts, axis=1)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class TfidfSvd:
     """The words of a prompt as a short vector: a projection of TF-IDF over the encoder's tokens.
 
@@ -185,33 +186,36 @@ class TfidfSvd:
         """Project token ids to `(batch, width)`; a prompt without a known token becomes zeros."""
         out = np.zeros((len(ids), self.width), np.float32)
         for row, prompt_ids in enumerate(ids):
-            # In the type of token_ids: a search in another type copies all of them every time.
-            unique_ids, counts = _unique_counts(prompt_ids.astype(self.token_ids.dtype))
-            indices = np.minimum(
-                np.searchsorted(self.token_ids, unique_ids), len(self.token_ids) - 1
-            )
-            is_kept = (
-                self.token_ids[indices] == unique_ids
-                if len(self.token_ids)
-                else np.zeros(0, np.bool_)
-            )
-            indices, counts = indices[is_kept], counts[is_kept]
-            weights = (1 + np.log(counts, dtype=np.float32)) * self.idf[indices]
-            if weights.any():  # a token that every prompt has weighs nothing
-                out[row] = (weights / np.sqrt(weights @ weights)) @ self.projection[indices]
+            rows = self._rows_by_id.take(prompt_ids, mode="clip")
+            unique_rows, counts = _unique_counts(rows[rows != _NOT_KEPT])
+            weights = (1 + np.log(counts, dtype=np.float32)) * self.idf.take(unique_rows)
+            norm = np.sqrt(weights @ weights)
+            if norm > 0:  # a token that every prompt has weighs nothing
+                out[row] = (weights / norm) @ self.projection.take(unique_rows, 0)
         return out
 
+    @cached_property
+    def _rows_by_id(self) -> NDArray[np.int32]:
+        """The row of every token in `projection`; the last entry is for all tokens after it."""
+        n_ids = int(self.token_ids[-1]) + 1 if len(self.token_ids) else 0
+        rows = np.full(n_ids + 1, _NOT_KEPT, np.int32)
+        rows[self.token_ids] = np.arange(len(self.token_ids))
+        return rows
 
-def _unique_counts(ids: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[np.intp]]:
-    """Return the same as `np.unique(ids, return_counts=True)`, in half of its time for a prompt.
 
-    It sorts `ids` in place.
+_NOT_KEPT = -1
+
+
+def _unique_counts(values: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[np.intp]]:
+    """Return the same as `np.unique(values, return_counts=True)`, in half of its time for a prompt.
+
+    It sorts `values` in place.
     """
-    ids.sort()
-    is_start = np.ones(len(ids) + 1, np.bool_)  # the last entry is for the end of the ids
-    np.not_equal(ids[1:], ids[:-1], out=is_start[1:-1])
+    values.sort()
+    is_start = np.ones(len(values) + 1, np.bool_)  # the last entry is for the end of the values
+    np.not_equal(values[1:], values[:-1], out=is_start[1:-1])
     starts = is_start.nonzero()[0]
-    return ids[starts[:-1]], starts[1:] - starts[:-1]
+    return values[starts[:-1]], starts[1:] - starts[:-1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,13 +232,8 @@ class FeatureScaler:
 
     def transform(self, numbers: Float32Array) -> Float32Array:
         """Scale numbers `(batch, n)`, and clip those that are far from the mean."""
-        z_scores = _clip((numbers - self.mean) / self.std)
+        z_scores = ((numbers - self.mean) / self.std).clip(-_CLIP_STD, _CLIP_STD)
         return np.asarray(self.scale * z_scores, np.float32)
-
-
-def _clip(z_scores: Float32Array) -> Float32Array:
-    """Return the same as `np.clip`, in a third of its time for one prompt."""
-    return np.minimum(np.maximum(z_scores, -_CLIP_STD), _CLIP_STD)
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,7 +278,7 @@ def add_pair_products(
     if has_options.any():
         choice_numbers = numbers[has_options]
         z_scores = (choice_numbers[:, _PAIRED_COLUMNS] - pair_mean) / pair_std
-        z_scores = _clip(z_scores)
+        z_scores = z_scores.clip(-_CLIP_STD, _CLIP_STD)
         products = z_scores[:, _PAIR_ROWS] * z_scores[:, _PAIR_COLUMNS]
         features[has_options] = np.concatenate([choice_numbers, products], axis=1)
     return features

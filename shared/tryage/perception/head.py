@@ -163,9 +163,9 @@ class RidgeRegression:
 def mix_positions(estimator_positions: FloatArray, weights: Float32Array) -> LatentPositions:
     """Mix the positions that estimators predict, `(n_estimators, batch, rank)`, by weight."""
     mean_positions = _weighted_sum(weights, estimator_positions)
-    positions = np.concatenate(
-        [np.ones((len(mean_positions), 1), mean_positions.dtype), mean_positions], axis=1
-    )
+    batch, rank = mean_positions.shape
+    positions = np.ones((batch, 1 + rank), mean_positions.dtype)
+    positions[:, 1:] = mean_positions
     return LatentPositions(estimator_positions, weights, positions)
 
 

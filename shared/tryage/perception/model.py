@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -112,7 +111,9 @@ class LearnedPerception(Perception):
         inputs = self.head.prepare(x)
         prediction, _ = self.predict_from_positions(self.locate(inputs), columns=columns)
         tokens = self.forecast("output_tokens", inputs)
-        return replace(prediction, output_tokens=None if tokens is None else tokens[:, columns])
+        if tokens is None:
+            return prediction
+        return Prediction(prediction.losses, prediction.std, tokens[:, columns])
 
     def locate(self, inputs: EstimatorInputs) -> LatentPositions:
         """Return the positions of prompts in the ability space."""

@@ -96,6 +96,7 @@ _FORECAST = Array("categories", "experts", allow_nan=True)
 # Words, options, a function and a sign that few tokenizers know: it has features of all kinds.
 _PROBE = 'Which number is 2 + 2? \u2603\n[{"name": "add", "type": "function"}]\nA. three\nB. four'
 
+_MAX_TOKEN_ID = 2**24  # far above any vocabulary; TfidfSvd makes a list of all tokens up to it
 _POSITION = ("rank", 1)  # the size of [1, g(phi(z))]
 _N_NUMBERS = len(NUMERIC_FEATURES)
 _EFFECT = ("groups", 1 + len(BINARY_FEATURES))
@@ -121,7 +122,7 @@ FIELD_RULES: FieldRules = {
         "choice_scaler": Either(Part(ChoiceScaler), or_none=True),
     },
     TfidfSvd: {
-        "token_ids": Array("words", kind=np.int32, low=0, increasing=True),
+        "token_ids": Array("words", kind=np.int32, low=0, high=_MAX_TOKEN_ID, increasing=True),
         "idf": Array("words"),
         "projection": Array("words", "word_features"),
     },
