@@ -74,7 +74,7 @@ def _is_blank(chunk: Any) -> bool:
     return (
         isinstance(chunk, AIMessageChunk)
         and not chunk.response_metadata
-        and not (chunk.usage_metadata or {}).get("output_tokens")
+        and not (chunk.usage_metadata and chunk.usage_metadata["output_tokens"])
     )
 
 

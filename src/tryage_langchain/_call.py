@@ -24,7 +24,12 @@ from tryage.chat.settings import MODEL_KEY, max_answer_tokens
 from tryage.core.flags import extract_flags
 from tryage.errors import InputError
 from tryage_langchain._arguments import NOTHING_BOUND, translate_parameters
-from tryage_langchain._call_settings import configurable_for_child, query_of, read_call_settings
+from tryage_langchain._call_settings import (
+    check_arguments,
+    configurable_for_child,
+    query_of,
+    read_call_settings,
+)
 from tryage_langchain._clients import view_model
 from tryage_langchain._messages import (
     input_size,
@@ -282,6 +287,7 @@ def build_call(call_input: CallInput, forced_model: str | None = None) -> BoundC
     config, child_kwargs = call_input.config, dict(call_input.kwargs)
     messages = call_input.model._convert_input(call_input.input).to_messages()  # noqa: SLF001 - as LangChain does it
     arguments: BoundArguments = child_kwargs.pop(BOUND_KEY, NOTHING_BOUND)
+    check_arguments({**arguments.kwargs, **child_kwargs})
     settings = read_call_settings(config)
     model = child_kwargs.pop("model", None) or settings.model or forced_model
     conversation = Conversation(

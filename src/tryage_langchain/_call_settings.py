@@ -24,13 +24,14 @@ from tryage.chat.settings import (
     MODEL_KEY,
     PREFERENCES_KEY,
     QUERY_KEY,
+    SETTING_PREFIX,
     STICKY_KEY,
+    check_setting_names,
     check_text,
     to_preferences,
 )
 from tryage.chat.time_limits import check_seconds
 from tryage.core.preferences import Preferences
-from tryage.core.validation import did_you_mean
 from tryage.errors import InputError
 
 if TYPE_CHECKING:
@@ -55,8 +56,6 @@ CALL_SETTINGS = (
 """The settings of one call, as LangChain describes them in `config["configurable"]`."""
 
 _KEYS = (*(setting.id for setting in CALL_SETTINGS), MAX_TOOLS_KEY, TOOL_PREFERENCES_KEY)
-
-_PREFIX = "tryage_"
 
 _RUNTIME_KEY = "__pregel_runtime"  # where LangGraph keeps the runtime of a graph in the config
 
@@ -104,9 +103,7 @@ def read_call_settings(config: RunnableConfig, context: object = None) -> CallSe
     values = {key: value for key, value in values.items() if value is not None}
     if not values:
         return _NO_SETTINGS
-    for key in values:
-        if key not in _KEYS:
-            raise InputError(f"{key!r} is no setting of a call.{did_you_mean(key, _KEYS)}")
+    check_setting_names(values, _KEYS)
     sticky = values.get(STICKY_KEY)
     return CallSettings(
         to_preferences(values.get(PREFERENCES_KEY, _NO_SETTINGS.preferences)),
@@ -117,6 +114,21 @@ def read_call_settings(config: RunnableConfig, context: object = None) -> CallSe
         _checked_count(values.get(MAX_TOOLS_KEY)),
         to_preferences(values.get(TOOL_PREFERENCES_KEY, _NO_SETTINGS.tool_preferences)),
     )
+
+
+def check_arguments(arguments: Mapping[str, Any]) -> None:
+    """Raise if an argument of a call, which is for the chosen model, begins as a setting does.
+
+    Raises:
+        InputError: it does; a setting belongs in the config.
+    """
+    check_setting_names(arguments, _KEYS)
+    for name in _KEYS:
+        if name in arguments:
+            raise InputError(
+                f"{name!r} is no argument of a call. Give it in the config: "
+                f'config={{"configurable": {{"{name}": ...}}}}.'
+            )
 
 
 def with_runtime(config: RunnableConfig, runtime: object) -> RunnableConfig:
@@ -144,7 +156,11 @@ def _tryage_values(source: object) -> dict[str, Any]:
     values = source if isinstance(source, Mapping) else getattr(source, "__dict__", None)
     if values is None:  # a dataclass with slots
         values = {key: getattr(source, key, None) for key in _KEYS}
-    return {key: values[key] for key in values if isinstance(key, str) and key.startswith(_PREFIX)}
+    return {
+        key: values[key]
+        for key in values
+        if isinstance(key, str) and key.startswith(SETTING_PREFIX)
+    }
 
 
 def _checked_count(value: Any) -> int | None:

@@ -20,6 +20,7 @@ from tryage.errors import InputError, TryageError
 from tryage_langchain._batch import BatchMixin, arun_batch, run_batch
 from tryage_langchain._call_settings import (
     CallSettings,
+    check_arguments,
     configurable_for_child,
     query_of,
     read_call_settings,
@@ -76,6 +77,7 @@ class RouterInvokeMixin(BatchMixin):
         config: RunnableConfig,
         **kwargs: Any,
     ) -> Any:
+        check_arguments(kwargs)
         decision = self._session.decide(input, config)
         emit_decision(decision, run_manager, config)
         if not self._session.runnables:
@@ -90,6 +92,7 @@ class RouterInvokeMixin(BatchMixin):
         config: RunnableConfig,
         **kwargs: Any,
     ) -> Any:
+        check_arguments(kwargs)
         decision = await self._adecide(input, config)
         await aemit_decision(decision, run_manager, config)
         if not self._session.runnables:
@@ -140,6 +143,7 @@ class RouterInvokeMixin(BatchMixin):
         config: RunnableConfig,
         **kwargs: Any,
     ) -> Iterator[Any]:
+        check_arguments(kwargs)
         value: Any = reduce(add_chunk, inputs, None)
         decision = self._session.decide(value, config)
         emit_decision(decision, run_manager, config)
@@ -156,6 +160,7 @@ class RouterInvokeMixin(BatchMixin):
         config: RunnableConfig,
         **kwargs: Any,
     ) -> AsyncIterator[Any]:
+        check_arguments(kwargs)
         value: Any = None
         async for chunk in inputs:
             value = add_chunk(value, chunk)
@@ -177,6 +182,7 @@ class RouterInvokeMixin(BatchMixin):
         config: list[RunnableConfig],
         **kwargs: Any,
     ) -> list[Any]:
+        check_arguments(kwargs)
         outcomes = self._session.decide_batch(inputs, config)
         for outcome, manager, child_config in zip(outcomes, run_manager, config, strict=True):
             if isinstance(outcome, Decision):
@@ -196,6 +202,7 @@ class RouterInvokeMixin(BatchMixin):
         config: list[RunnableConfig],
         **kwargs: Any,
     ) -> list[Any]:
+        check_arguments(kwargs)
         outcomes = await run_in_executor(config[0], self._session.decide_batch, inputs, config)
         for outcome, manager, child_config in zip(outcomes, run_manager, config, strict=True):
             if isinstance(outcome, Decision):

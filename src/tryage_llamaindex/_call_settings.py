@@ -19,6 +19,7 @@ from tryage.chat.settings import (
     PREFERENCES_KEY,
     QUERY_KEY,
     STICKY_KEY,
+    check_setting_names,
     check_text,
     to_preferences,
 )
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 
     from tryage.chat.router import Sticky
     from tryage.core.preferences import Preferences
+
+
+_KEYS = (PREFERENCES_KEY, QUERY_KEY, MODEL_KEY, STICKY_KEY, DEADLINE_KEY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,9 +133,10 @@ def split_routing_kwargs(kwargs: Mapping[str, Any]) -> tuple[dict[str, Any], Cal
     """Return the arguments for a child, and what the other arguments ask of routing.
 
     Raises:
-        InputError: an argument for routing has another type, or is out of range.
+        InputError: an argument for routing is unknown, has another type, or is out of range.
     """
     child_kwargs = dict(kwargs)
+    check_setting_names(child_kwargs, _KEYS)
     settings = read_settings(
         preferences=child_kwargs.pop(PREFERENCES_KEY, None),
         query=child_kwargs.pop(QUERY_KEY, None),

@@ -122,6 +122,38 @@ def test_one_call_may_be_decided_anew(make_chat):
     assert model_of(stays) == "big", "nothing is remembered in another ChatTryage"
 
 
+ARGUMENTS = {
+    "tryage_modle": r"'tryage_modle' is no setting of a call. Did you mean tryage_model",
+    "tryage_model": r"Give it in the config: config=.*\"tryage_model\"",
+}
+
+
+@pytest.mark.parametrize("name", ARGUMENTS)
+async def test_an_argument_with_the_name_of_a_setting_is_refused(
+    chat_method, call_chat, chat, name
+):
+    with pytest.raises(InputError, match=ARGUMENTS[name]):
+        await call_chat(chat_method, chat, "small question", **{name: "big"})
+
+
+@pytest.mark.parametrize("name", ARGUMENTS)
+def test_a_bound_argument_with_the_name_of_a_setting_is_refused(chat, name):
+    bound = [
+        chat.bind(**{name: "big"}),
+        chat.bind_tools([], **{name: "big"}),
+        chat.with_structured_output({"title": "t", "type": "object"}, **{name: "big"}),
+    ]
+    for model in bound:
+        with pytest.raises(InputError, match=ARGUMENTS[name]):
+            model.invoke("small question")
+
+
+@pytest.mark.parametrize("name", ARGUMENTS)
+async def test_a_router_of_runnables_refuses_such_an_argument(method, call_chat, router, name):
+    with pytest.raises(InputError, match=ARGUMENTS[name]):
+        await call_chat(method, TryageRouter(router), "small question", **{name: "big"})
+
+
 # In graphs ---------------------------------------------------------------------------------------
 
 

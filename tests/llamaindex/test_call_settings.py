@@ -13,8 +13,10 @@ from llama_index.core.agent.workflow import AgentWorkflow, FunctionAgent, ReActA
 from llama_index.core.async_utils import asyncio_run, run_async_tasks, run_jobs
 from llama_index.core.extractors import TitleExtractor
 from llama_index.core.llms import ChatMessage
+from llama_index.core.prompts import PromptTemplate
 from llama_index.core.schema import TextNode
 from llama_index.core.tools import FunctionTool, QueryEngineTool
+from pydantic import BaseModel
 
 from tryage import Preferences
 from tryage.errors import InputError, LibraryError
@@ -24,6 +26,10 @@ from tryage_llamaindex.testing import ScriptedLLM
 BIG = "Hello from scripted-big today"
 SMALL = "Hello from scripted-small today"
 ONLY_BIG = Preferences(only=["big"])
+
+
+class Fact(BaseModel):
+    n: int
 
 
 def ask(llm, text="small question", **kwargs):
@@ -297,6 +303,24 @@ def test_a_wrong_setting_is_refused(llm, setting, message):
 def test_a_block_for_an_unknown_model_is_refused(llm):
     with pytest.raises(LibraryError, match="bigg"), llm.using(model="bigg"):
         pass
+
+
+async def test_a_misspelt_argument_of_a_call_is_refused_with_the_nearest_name(llm):
+    messages, prompt, wrong = [ChatMessage("hi")], PromptTemplate("hi"), {"tryage_modle": "big"}
+    calls = [
+        lambda: llm.chat(messages, **wrong),
+        lambda: llm.stream_chat(messages, **wrong),
+        lambda: llm.complete("hi", **wrong),
+        lambda: llm.stream_complete("hi", **wrong),
+        lambda: llm.chat_with_tools([], "hi", **wrong),
+        lambda: llm.structured_predict(Fact, prompt, llm_kwargs=wrong),
+    ]
+    for call in calls:
+        with pytest.raises(InputError, match=r"'tryage_modle'.*Did you mean tryage_model"):
+            call()
+    for awaitable in (llm.achat(messages, **wrong), llm.acomplete("hi", **wrong)):
+        with pytest.raises(InputError, match="Did you mean tryage_model"):
+            await awaitable
 
 
 def test_a_misspelt_setting_is_refused_with_the_nearest_name(small):

@@ -6,7 +6,7 @@ need it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_serializer, field_validator
@@ -38,6 +38,9 @@ STICKY_KEY = "tryage_sticky"
 
 DEADLINE_KEY = "tryage_deadline"
 """The setting of one call that holds the seconds which all its attempts may take together."""
+
+SETTING_PREFIX = "tryage_"
+"""How the names of all settings of one call begin."""
 
 _MAX_TOKENS_KEYS = ("max_tokens", "max_completion_tokens", "max_output_tokens", "max_new_tokens")
 
@@ -169,6 +172,17 @@ def to_preferences(value: object) -> Preferences:
             f"{PREFERENCES_KEY} is a {type(value).__name__}. Expected Preferences or their dict."
         )
     return value
+
+
+def check_setting_names(names: Iterable[str], known: Collection[str]) -> None:
+    """Raise unless every name that begins as a setting of one call is one.
+
+    Raises:
+        InputError: one is not; the message names the nearest.
+    """
+    for name in names:
+        if name.startswith(SETTING_PREFIX) and name not in known:
+            raise InputError(f"{name!r} is no setting of a call.{did_you_mean(name, known)}")
 
 
 def check_text(name: str, value: object) -> str | None:
