@@ -89,13 +89,20 @@ def run(code: str, *arguments: object, checkout: Path) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
-def kill_once(command: list[str], seconds: float) -> None:
-    """Start a process, and kill it so long after it has said that it is ready."""
+def kill_once(command: list[str], seconds: float | None) -> float:
+    """Start a process, and kill it so long after it has said that it is ready; None lets it end.
+
+    Return how many seconds it lived after it was ready.
+    """
     child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     child.stdout.readline()
-    time.sleep(seconds)
-    child.send_signal(signal.SIGKILL)
+    start = time.monotonic()
+    if seconds is not None:
+        time.sleep(seconds)
+        child.send_signal(signal.SIGKILL)
+    child.stdout.read()
     child.wait()
+    return time.monotonic() - start
 
 
 def measure(checkout: Path, n_kills: int, seed: int, *, train: bool) -> collections.Counter[str]:
@@ -112,16 +119,15 @@ def measure(checkout: Path, n_kills: int, seed: int, *, train: bool) -> collecti
         if train:
             run(TABLE, table, checkout=checkout)
             run(TRAIN, table, second, checkpoint, checkout=checkout)
-            start = time.monotonic()
-            run(TRAIN, table, second, checkpoint, checkout=checkout)
-            longest = time.monotonic() - start
             command = python(TRAIN, table, target, checkpoint, checkout=checkout)
+            shutil.copytree(first, target)
+            longest = min(kill_once(command, None) for _ in range(3))
         whole = {run(LOAD, first, checkout=checkout): "old"}
         whole[run(LOAD, second, checkout=checkout)] = "new"
         for _ in range(n_kills):
             shutil.rmtree(target, ignore_errors=True)
             shutil.copytree(first, target)
-            kill_once(command, rng.uniform(0.4 * longest if train else 0, longest))
+            kill_once(command, rng.uniform(0.7 * longest if train else 0, longest))
             left = run(LOAD, target, checkout=checkout)
             outcomes[whole.get(left) or left.split()[0].replace("parts", "mixture")] += 1
     return outcomes
