@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import datetime
 import json
+import os
+import signal
 import threading
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -22,6 +25,57 @@ settings.load_profile("tryage")
 def no_failures_before():
     """Forget which models have failed in other tests: the whole process shares their health."""
     process_health().clear()
+
+
+@pytest.fixture
+def finishes_in_child():
+    """Tell whether a forked child finishes a function within ten seconds."""
+    if not hasattr(os, "fork"):
+        pytest.skip("the platform has no forks")
+
+    def finishes(function):
+        child = os.fork()
+        if child == 0:
+            signal.alarm(10)
+            status = 1
+            try:
+                function()
+                status = 0
+            finally:
+                os._exit(status)
+        return os.waitpid(child, 0)[1] == 0
+
+    return finishes
+
+
+@contextmanager
+def _repeated_in_threads(function, n_threads=3):
+    is_over = threading.Event()
+
+    def repeat():
+        while not is_over.is_set():
+            function()
+
+    threads = [threading.Thread(target=repeat) for _ in range(n_threads)]
+    for thread in threads:
+        thread.start()
+    yield
+    is_over.set()
+    for thread in threads:
+        thread.join()
+
+
+@pytest.fixture
+def finishes_in_children(finishes_in_child):
+    """Tell whether all forked children finish a function while the parent's threads repeat one."""
+
+    def finishes(function, n_forks, *, meanwhile):
+        function()  # a child would inherit Python's locks of what is imported for the first call
+        meanwhile()
+        with _repeated_in_threads(meanwhile):
+            return all(finishes_in_child(function) for _ in range(n_forks))
+
+    return finishes
 
 
 class Inference:

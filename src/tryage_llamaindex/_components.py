@@ -8,7 +8,6 @@ nothing is guessed from the text of a prompt, and users' subclasses are recogniz
 from __future__ import annotations
 
 import inspect
-import threading
 import weakref
 from collections import ChainMap
 from dataclasses import dataclass, field
@@ -31,6 +30,7 @@ from llama_index_instrumentation.span import BaseSpan, active_span_id
 from llama_index_instrumentation.span_handlers import BaseSpanHandler
 from pydantic import PrivateAttr
 
+from tryage.perception.locks import ForkSafeLock
 from tryage_llamaindex._call_settings import settings_by_scope
 
 if TYPE_CHECKING:
@@ -96,6 +96,10 @@ class ComponentSpanHandler(BaseSpanHandler[_ComponentSpan]):
     _lazy_components: weakref.WeakKeyDictionary[Stream, StreamComponent] = PrivateAttr(
         default_factory=weakref.WeakKeyDictionary
     )
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lock = ForkSafeLock()  # type: ignore[assignment]  # LlamaIndex uses it in `with` alone
 
     @classmethod
     def class_name(cls) -> str:
@@ -170,7 +174,7 @@ class ComponentSpanHandler(BaseSpanHandler[_ComponentSpan]):
 
 
 _handler = ComponentSpanHandler()
-_handler_lock = threading.Lock()
+_handler_lock = ForkSafeLock()
 
 
 def observe_components() -> None:
