@@ -252,9 +252,9 @@ def load_router(path: str | None, *, prompt_flags: bool = False, strict: bool = 
     """
     from tryage.router import Router
 
-    chosen = {"prompt_flags": prompt_flags, "strict": strict}
     hide_downloads(path)
-    return Router.from_pretrained(path, **{name: True for name, is_set in chosen.items() if is_set})
+    # None keeps what the router was saved with.
+    return Router.from_pretrained(path, prompt_flags=prompt_flags or None, strict=strict or None)
 
 
 def hide_downloads(name_or_path: str | None) -> None:

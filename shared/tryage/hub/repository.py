@@ -115,7 +115,7 @@ def _temporary_folder() -> Iterator[Path]:
 
 def hide_progress_bars() -> None:
     """Show no progress bars of downloads and uploads in this process."""
-    from huggingface_hub.utils import disable_progress_bars
+    from huggingface_hub.utils.tqdm import disable_progress_bars
 
     disable_progress_bars()
 
