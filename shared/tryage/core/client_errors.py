@@ -71,9 +71,12 @@ _INSTALLED_FOLDERS = ("site-packages", "dist-packages")
 _MAX_CAUSES = 8  # a cycle of causes ends
 
 # Where providers put codes and messages; all else may echo the prompt.
-_CONTAINER_KEYS = ("error", "Error", "innererror", "details", "detail", "errors", "metadata", "raw")
+_CONTAINER_KEYS = (
+    *("error", "Error", "innererror", "details", "detail", "errors", "metadata", "raw"),
+    "message",  # Mistral puts an object there
+)
 _CODE_KEYS = ("code", "Code", "type", "status", "reason", "error_type")
-_MESSAGE_KEYS = ("message", "Message", "msg", *_CONTAINER_KEYS)
+_MESSAGE_KEYS = ("Message", "msg", *_CONTAINER_KEYS)
 
 _RESET_HEADER = re.compile(r"(?:x|anthropic)-ratelimit-(?:reset-)?(\w[\w-]*?)(?:-reset)?")
 _DURATION_PARTS = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")

@@ -47,6 +47,7 @@ CODES: tuple[tuple[ErrorScope, tuple[str, ...]], ...] = (
         (
             "billinghardlimitreached",
             "insufficientquota",
+            "budgetexceeded",  # LiteLLM: of a key, a user or a team
             "apikeyinvalid",
             "apikeyexpired",
             "invalidapikey",
@@ -96,6 +97,7 @@ PHRASES: tuple[tuple[str, ErrorScope, str], ...] = (
     ("Anthropic", ErrorScope.MODEL, r"credit balance is too low|api usage limits"),
     ("OpenAI", ErrorScope.MODEL, r"billing hard limit|exceeded your current quota"),
     ("DeepSeek", ErrorScope.MODEL, r"insufficient balance"),
+    ("LiteLLM", ErrorScope.MODEL, r"budget has been exceeded|exceeded ?budget"),
     ("Fireworks", ErrorScope.MODEL, r"account \S+ is suspended|spending limit"),
     ("Anthropic, Groq", ErrorScope.MODEL, r"organization has been (disabled|restricted)"),
     ("Google, xAI", ErrorScope.MODEL, r"api[_ ]?key"),
@@ -103,6 +105,7 @@ PHRASES: tuple[tuple[str, ErrorScope, str], ...] = (
     # The model is gone, unknown, or not served in this way.
     ("Groq", ErrorScope.MODEL, r"decommissioned|no longer (supported|available)"),
     ("OpenAI, DeepSeek", ErrorScope.MODEL, r"\bmodel\b.{0,100}\b(does )?not (exist|found)\b"),
+    ("LM Studio", ErrorScope.MODEL, r"no models loaded"),
     ("Mistral", ErrorScope.MODEL, r"invalid model\b"),
     ("OpenRouter", ErrorScope.MODEL, r"not a valid model"),
     ("Together", ErrorScope.MODEL, r"unable to access (non-serverless )?model"),
@@ -120,7 +123,7 @@ PHRASES: tuple[tuple[str, ErrorScope, str], ...] = (
     ("Anthropic", ErrorScope.PAIR, r"long context requests"),
     ("Anthropic", ErrorScope.PAIR, r"maximum allowed number of output tokens"),
     ("OpenAI", ErrorScope.PAIR, r"max_tokens is too large"),
-    ("Google", ErrorScope.PAIR, r"exceeds the maximum number of tokens"),
+    ("Google", ErrorScope.PAIR, r"token count\b.{0,40}\bexceeds"),
     ("OpenAI, Groq", ErrorScope.PAIR, r"request too large|reduce the length of the messages"),
     ("Mistral", ErrorScope.PAIR, r"too large for model"),
     ("Bedrock", ErrorScope.PAIR, r"input is too long"),
@@ -134,6 +137,8 @@ PHRASES: tuple[tuple[str, ErrorScope, str], ...] = (
         r"(\bnot|n.t) support|\bunsupported\b|endpoints found that support",
     ),
     ("all", ErrorScope.PAIR, r"extra inputs are not permitted"),
+    ("OpenAI", ErrorScope.PAIR, r"unrecognized request argument"),
+    ("Mistral", ErrorScope.PAIR, r"input should be (less|greater) than"),  # a parameter
     ("Google", ErrorScope.PAIR, r"is not enabled for"),
     ("Anthropic", ErrorScope.PAIR, r"(specified|deprecated) for this model"),
     ("Anthropic", ErrorScope.PAIR, r"thinking\.signature|`signature` in `thinking`"),
