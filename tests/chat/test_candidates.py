@@ -82,6 +82,23 @@ def test_the_facts_of_a_users_own_router_win_over_public_tables():
 
 
 @pytest.mark.usefixtures("catalogue")
+def test_the_bundled_library_adds_the_facts_that_a_users_own_router_lacks():
+    bundled = bundled_library()["gpt-3.5-turbo-0125"]
+    expert = candidate("gpt-3.5-turbo-0125", library=Library([Expert("gpt-3.5-turbo-0125")]))
+    assert expert.output_tokens == bundled.output_tokens
+    assert expert.released == bundled.released
+    assert expert.metadata["sources"]["released"] == bundled.metadata["sources"]["released"]
+
+
+@pytest.mark.usefixtures("catalogue")
+def test_a_users_own_router_finds_bundled_facts_by_the_aliases_of_its_expert():
+    library = Library([Expert("mine", aliases=("gpt-4o-2024-08-06",), output_tokens=7)])
+    expert = candidate("mine", library=library)
+    assert (expert.name, expert.output_tokens) == ("mine", 7)
+    assert expert.context_length == bundled_library()["gpt-4o-2024-08-06"].context_length
+
+
+@pytest.mark.usefixtures("catalogue")
 def test_a_model_on_this_machine_costs_nothing_unless_told_otherwise():
     local = ClientFacts("my-own", {}, base_url="http://127.0.0.1:8000/v1")
     assert candidate("mine", local).output_price == 0

@@ -185,7 +185,7 @@ def candidate_experts(
 
     Each fact comes from the first source that has it: the user, the client, the library of the
     user's own router, the user's catalogue of the Hub, the bundled library, public tables; but
-    the prices of public tables are newer than those of the bundled library. The source of each
+    the prices of public tables are newer than those of the two before. The source of each
     fact is in `metadata["sources"]`. One warning is logged about all models that are not known and
     all prices that are not.
 
@@ -257,15 +257,25 @@ def _candidate_expert(
 
     `match` holds the expert of the library and that of the catalogue.
     """
-    # The bundled library is a snapshot that is older than the catalogue.
-    ordered_experts = match if is_bundled else tuple(reversed(match))
+    library_expert, catalog_expert = match
+    bundled_expert = library_expert
+    if not is_bundled:
+        names = [
+            *_names_of(name, client_facts),
+            *_all_names(user_expert),
+            *_all_names(library_expert),
+        ]
+        bundled_expert = _find_expert(bundled_library(), names)
     public_facts = _public_facts(name, client_facts)
+    # The bundled library is a snapshot that is older than the catalogue.
     layers = [
         *public_facts[:1],
-        *(_FactLayer(expert) for expert in ordered_experts if expert is not None),
-        *(public_facts[1:] if is_bundled else []),
+        *_fact_layers(bundled_expert),
+        *_fact_layers(catalog_expert),
+        *public_facts[1:],
+        *_fact_layers(None if is_bundled else library_expert),
         _FactLayer(Expert(name, **client_facts.facts), client_facts.source),
-        *([] if user_expert is None else [_FactLayer(user_expert, "given by you")]),
+        *_fact_layers(user_expert, "given by you"),
     ]
     alias = next((expert.name for expert in match if expert is not None), name)
     aliases = () if alias.casefold() == name.casefold() else (alias,)
@@ -303,7 +313,7 @@ def _matching_experts(
     names: list[str], library: Library, catalog: LocalCatalog
 ) -> tuple[Expert | None, Expert | None]:
     """Return the expert of the library and the expert of the catalogue that the names mean."""
-    match = next(filter(None, (resolve_model_name(library, name) for name in names)), None)
+    match = _find_expert(library, names)
     if match is not None:
         return match, catalog.lookup([*names, match.name, *match.aliases])
     repository = catalog.lookup(names)
@@ -313,11 +323,24 @@ def _matching_experts(
     return resolve_model_name(library, repository.name), repository
 
 
+def _find_expert(library: Library, names: Iterable[str]) -> Expert | None:
+    """Return the expert that the first of the names means, None if none means any."""
+    return next(filter(None, (resolve_model_name(library, name) for name in names)), None)
+
+
+def _all_names(expert: Expert | None) -> list[str]:
+    return [] if expert is None else [expert.name, *expert.aliases]
+
+
 class _FactLayer(NamedTuple):
     """What one source says about a model; `source` names it for facts without a source."""
 
     expert: Expert
     source: str | None = None
+
+
+def _fact_layers(expert: Expert | None, source: str | None = None) -> list[_FactLayer]:
+    return [] if expert is None else [_FactLayer(expert, source)]
 
 
 def _merge_layers(layers: Sequence[_FactLayer]) -> Expert:
@@ -347,7 +370,8 @@ def _sourced_facts(layer: _FactLayer) -> Iterator[tuple[str, Any, Any]]:
 def _with_assumed_documents(expert: Expert) -> Expert:
     """Add PDFs, videos and files to an expert of a library or of the Hub.
 
-    Neither tells whether a model reads them, so they are possible.
+    Neither tells whether a model reads them, so they are possible; PDFs and videos only where the
+    model sees images.
     """
     if expert.capabilities is None or expert.capabilities & _DOCUMENT_CAPABILITIES:
         return expert
