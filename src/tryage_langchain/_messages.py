@@ -65,6 +65,9 @@ _PROVIDER_ALIASES = {
     "mistralai": "mistral",
 }
 
+# Who reads reasoning that Anthropic has signed, wherever its models run.
+_ANTHROPIC_READERS = ("anthropic", "bedrock")
+
 _ROUTERS = ("tryage",)  # they do the same again, for the model that they choose
 
 
@@ -326,7 +329,7 @@ def _clean_part(part: str | dict[str, Any], clean: Callable[[str], str]) -> str 
 
 def readable_messages(messages: Sequence[MessageT], model: BaseChatModel) -> Sequence[MessageT]:
     """Return the conversation as a model can read it; the same object if it is so already."""
-    if not any(_author(message) for message in messages):
+    if not any(_author(message) or _has_anthropic_reasoning(message) for message in messages):
         return messages
     return strip_foreign_reasoning(messages, provider_of(model))
 
@@ -342,7 +345,7 @@ def strip_foreign_reasoning(messages: Sequence[MessageT], provider: str | None) 
 
     Reasoning blocks are signed or encrypted for the provider that wrote them, and others refuse
     them. An answer that consists of reasoning alone is left out. Answers of an unknown provider
-    stay as they are.
+    stay as they are, except for reasoning that only Anthropic writes.
     """
     plain_messages = [
         message if _is_same_provider(provider, message) else _to_plain_answer(message)
@@ -354,8 +357,11 @@ def strip_foreign_reasoning(messages: Sequence[MessageT], provider: str | None) 
 def _is_same_provider(provider: str | None, message: BaseMessage) -> bool:
     """Tell whether the provider understands everything in a message."""
     author = _author(message)
-    if author is None or provider is None:
+    if provider is None:
         return True
+    if author is None:
+        reads_anthropic = any(name in provider for name in _ANTHROPIC_READERS)
+        return reads_anthropic or not _has_anthropic_reasoning(message)
     return _PROVIDER_ALIASES.get(author, author) == _PROVIDER_ALIASES.get(provider, provider)
 
 
@@ -363,6 +369,15 @@ def _author(message: BaseMessage) -> str | None:
     """Return the provider of the model that wrote a message; None if it is unknown."""
     author = message.response_metadata.get("model_provider")
     return author if isinstance(message, AIMessage) and isinstance(author, str) else None
+
+
+def _has_anthropic_reasoning(message: BaseMessage) -> bool:
+    """Tell whether an answer has reasoning that Anthropic has signed or encrypted."""
+    return isinstance(message, AIMessage) and any(
+        block.get("type") == "redacted_thinking"
+        or (block.get("type") == "thinking" and "signature" in block)
+        for block in _blocks(message)
+    )
 
 
 def _to_plain_answer(message: Any) -> Any:

@@ -72,6 +72,29 @@ def test_answers_of_an_unknown_provider_stay_as_they_are():
     assert strip_foreign_reasoning([unnamed], "openai") == [unnamed]
 
 
+@pytest.mark.parametrize(
+    "reasoning",
+    [
+        {"type": "redacted_thinking", "data": "Eq"},
+        {"type": "thinking", "thinking": "Hm.", "signature": "EqQB"},
+    ],
+)
+@pytest.mark.parametrize("metadata", [{}, {"model_name": "claude-sonnet-4-6"}])
+def test_reasoning_that_only_anthropic_writes_is_known_without_a_named_provider(
+    reasoning, metadata
+):
+    answer = AIMessage([reasoning, {"type": "text", "text": "ok"}], response_metadata=metadata)
+    (plain,) = readable_messages([answer], FakeListChatModel(responses=[]))
+    assert plain.content == "ok"
+    for reader in ("anthropic", "amazon_bedrock", "anthropicvertex", None):
+        assert strip_foreign_reasoning([answer], reader) == [answer]
+
+
+def test_thinking_without_a_signature_may_be_of_any_provider():
+    unsigned = AIMessage([{"type": "thinking", "thinking": []}, {"type": "text", "text": "ok"}])
+    assert strip_foreign_reasoning([unsigned], "mistral") == [unsigned]
+
+
 def test_only_answers_change_and_an_answer_of_reasoning_alone_is_left_out():
     empty = answer_of("anthropic", [{"type": "thinking", "thinking": "Hm.", "signature": "E"}])
     others = [SystemMessage("s"), HumanMessage("h"), ToolMessage("t", tool_call_id="call_1")]
