@@ -8,13 +8,9 @@ from abc import abstractmethod
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
+from langchain_core.callbacks import CallbackManager
 from langchain_core.language_models import BaseChatModel
-from langchain_core.runnables.config import (
-    ensure_config,
-    get_callback_manager_for_config,
-    merge_configs,
-    run_in_executor,
-)
+from langchain_core.runnables.config import ensure_config, merge_configs, run_in_executor
 from pydantic import ConfigDict, Field, PrivateAttr
 
 from tryage.chat.batching import BatchingExecutor
@@ -116,7 +112,8 @@ class RoutedChatModel(BaseChatModel):
 
 def is_observed(config: RunnableConfig) -> bool:
     """Tell whether a callback or a tracer sees the runs of a call."""
-    return bool(get_callback_manager_for_config(config).handlers)
+    # Not the function for configs, which also merges the tags and metadata of the run.
+    return bool(CallbackManager.configure(config.get("callbacks")).handlers)
 
 
 def without_run(config: RunnableConfig) -> RunnableConfig:

@@ -74,7 +74,8 @@ class Attempts:
         key_of: Callable[[str], Hashable] = str,
         timer: CallTimer | None = None,
     ) -> None:
-        self.plan, self.failures = plan, list[tuple[str, Exception]]()
+        self.plan = plan
+        self.failures: list[tuple[str, Exception]] = []
         self.cooling_down: list[str] = []
         self._library, self._max_attempts = library, max_attempts
         self._health = HealthRegistry() if health is None else health

@@ -72,7 +72,8 @@ class Decision:
         """How much higher the total of the second expert is, None without a second."""
         if len(self.ranking) < 2:
             return None
-        return self.ranking[1].total - self.ranking[0].total
+        best, second = self.ranking[:2]
+        return second.total - best.total
 
     @property
     def confidence(self) -> float | None:
@@ -82,7 +83,7 @@ class Decision:
         """
         if len(self.ranking) < 2:
             return None
-        best, second = self.ranking[0], self.ranking[1]
+        best, second = self.ranking[:2]
         if best.std is None or second.std is None:
             return None
         std = math.hypot(best.std, second.std)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from tryage.core.cache import cached_property
 from tryage.perception.abilities import ALL_COLUMNS, ColumnIndex
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ class Head:
         return np.array([estimator(inputs) for estimator in self.estimators]) * self.gain
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class EstimatorInputs:
     """A batch of prompts as estimators use them.
 
@@ -59,6 +60,11 @@ class EstimatorInputs:
     features: Float32Array
     category_probabilities: Float32Array
     similarities: Float32Array
+
+    @cached_property
+    def relative_similarities(self) -> Float32Array:
+        """The similarities minus the highest one of the prompt, `(batch, n_prototypes)`."""
+        return np.asarray(self.similarities - self.similarities.max(axis=1, keepdims=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,8 +137,7 @@ class KernelRegression:
 
     def __call__(self, inputs: EstimatorInputs) -> Float32Array:
         """Return the weighted mean of the neighbors, `(batch, rank)`."""
-        max_similarities = inputs.similarities.max(axis=1, keepdims=True)
-        weights = np.exp((inputs.similarities - max_similarities) / self.bandwidth)
+        weights = np.exp(inputs.relative_similarities / self.bandwidth)
         squared_sums = (weights * weights) @ self.counts
         weights *= self.counts
         weight_sums = weights.sum(axis=1)
