@@ -83,21 +83,20 @@ class ChatModelPool(tryage.chat.clients.ClientPool[ChatClient]):
         """Raise unless each setting means something to at least one of the models.
 
         A model that its user has made takes no settings; those that LangChain's models share, such
-        as `max_retries`, are then logged only. The message has the nearest name among the fields of
-        `owner` and of the models' classes.
+        as `max_retries`, are then logged only, and a time limit reaches it with each call. The
+        message has the nearest name among the fields of `owner` and of the models' classes.
 
         Raises:
             InputError: a setting means nothing.
         """
         strings = [source for source in self._sources.values() if isinstance(source, str)]
-        if self._settings and not strings:
-            _log.warning("%s change nothing: no model is a string.", sorted(self._settings))
-        names = uncommon_settings(self._settings)
-        if not names:
-            return
-        classes = [model_class(source, self._settings) for source in strings]
-        if None not in classes:  # a class whose package is not installed may take anything
-            check_settings(names, owner, *filter(None, dict.fromkeys(classes)))
+        if names := uncommon_settings(self._settings):
+            classes = [model_class(source, self._settings) for source in strings]
+            if None not in classes:  # a class whose package is not installed may take anything
+                check_settings(names, owner, *filter(None, dict.fromkeys(classes)))
+        unused_settings = self._settings.keys() - owner.model_fields  # its own reach every model
+        if unused_settings and not strings:
+            _log.warning("%s change nothing: no model is a string.", sorted(unused_settings))
 
     def build(self, source: ChatModelSource) -> ChatClient:
         """Make a chat model.

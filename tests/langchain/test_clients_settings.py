@@ -7,6 +7,7 @@ from langchain_openai import ChatOpenAI
 from pydantic import Field, ValidationError
 
 from tryage_langchain import ChatTryage
+from tryage_langchain._arguments import translate_parameters
 from tryage_langchain._clients import accepted_settings, model_class
 from tryage_langchain.testing import ScriptedChatModel
 
@@ -41,6 +42,28 @@ def test_models_that_are_made_already_take_no_settings(settings):
 def test_a_common_setting_that_changes_nothing_is_logged(caplog):
     ChatTryage.from_models([ScriptedChatModel()], max_retries=2)
     assert "max_retries" in caplog.text
+
+
+def test_a_time_limit_is_not_said_to_change_nothing_because_each_call_has_it(caplog):
+    chat = ChatTryage.from_models([model := ScriptedChatModel()], timeout=5, max_retries=2)
+    assert "['max_retries'] change nothing" in caplog.text
+    assert "timeout" not in caplog.text
+    openai = ChatOpenAI(model="gpt-4o", api_key="k")
+    assert chat._child_kwargs(None, {})["timeout"] == 5
+    assert translate_parameters(openai, {"timeout": 5}) == {"timeout": 5}
+    assert translate_parameters(model, {"timeout": 5}) == {}
+
+
+def test_a_misspelt_setting_is_an_error_before_anything_is_logged(caplog):
+    with pytest.raises(ValidationError):
+        ChatTryage.from_models([ScriptedChatModel()], timeout=5, max_retries=2, stickyy="turn")
+    assert caplog.text == ""
+
+
+def test_a_setting_that_reaches_models_that_are_made_already_is_not_logged(caplog):
+    chat = ChatTryage.from_models([ScriptedChatModel()], timeout=3)
+    assert chat.timeout == 3
+    assert "change nothing" not in caplog.text
 
 
 def test_each_class_gets_the_settings_that_it_has():
