@@ -45,6 +45,21 @@ def test_every_error_is_a_tryage_error_with_a_message_and_survives_pickling(name
     assert (type(again), str(again)) == (type(error), "what, expected, to do")
 
 
+@pytest.mark.parametrize("name", ["AllFailedError", "DeadlineExceededError"])
+def test_a_pickle_of_failed_attempts_holds_no_error_of_a_client(name):
+    class KeyRefusedError(Exception):
+        """A class that cannot be pickled, as many of clients; its message quotes the key."""
+
+    error = CLASSES[name]("a: KeyRefusedError: ***", [("a", KeyRefusedError("sk-12345678"))])
+    data = pickle.dumps(error)
+    assert b"12345678" not in data
+    again = pickle.loads(data)  # noqa: S301 - our own bytes
+    assert str(again) == "a: KeyRefusedError: ***"
+    ((expert, cause),) = again.failures
+    assert (expert, type(cause), str(cause)) == ("a", errors.ClientError, "KeyRefusedError")
+    assert pickle.dumps(again) == data
+
+
 def test_errors_keep_the_details_that_a_caller_needs():
     failures = [("a", TimeoutError()), ("b", ValueError())]
     assert errors.AllFailedError("all", failures).failures == tuple(failures)

@@ -26,7 +26,7 @@ TryageError
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -63,12 +63,17 @@ class PerceptionError(TryageError, RuntimeError):
 class AllFailedError(TryageError, RuntimeError):
     """Every expert that was called has failed; the message lists their errors without secrets.
 
-    `failures` holds `(expert, error)` in the order of the attempts.
+    `failures` holds `(expert, error)` in the order of the attempts; in a pickle, only the name of
+    each error's class, because an error may hold a key and may not load again.
     """
 
     def __init__(self, message: str, failures: Sequence[tuple[str, BaseException]] = ()) -> None:
         super().__init__(message)
         self.failures = tuple(failures)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle without the errors of the attempts; the message lists them."""
+        return type(self), (str(self), _class_names(self.failures))
 
 
 class ClientError(TryageError, RuntimeError):
@@ -76,6 +81,16 @@ class ClientError(TryageError, RuntimeError):
 
     It is the cause of errors whose original cause would show credentials in a printed traceback.
     """
+
+
+def _class_names(
+    failures: Sequence[tuple[str, BaseException]],
+) -> tuple[tuple[str, ClientError], ...]:
+    """Return failures in whose errors only the name of the class is left."""
+    return tuple(
+        (expert, error if type(error) is ClientError else ClientError(type(error).__name__))
+        for expert, error in failures
+    )
 
 
 class InvalidAnswerError(TryageError, ValueError):
@@ -97,12 +112,17 @@ class AttemptTimeoutError(TryageError, TimeoutError):
 class DeadlineExceededError(TryageError, TimeoutError):
     """A whole call took longer than its limit; the message lists the errors without secrets.
 
-    `failures` holds `(expert, error)` in the order of the attempts.
+    `failures` holds `(expert, error)` in the order of the attempts; in a pickle, only the name of
+    each error's class, because an error may hold a key and may not load again.
     """
 
     def __init__(self, message: str, failures: Sequence[tuple[str, BaseException]] = ()) -> None:
         super().__init__(message)
         self.failures = tuple(failures)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle without the errors of the attempts; the message lists them."""
+        return type(self), (str(self), _class_names(self.failures))
 
 
 class MeasurementError(TryageError, RuntimeError):

@@ -64,13 +64,14 @@ _NAME = r"""
     )
 """
 _SEPARATOR = r"""
-    (?: ["']\s*,\s*b?(?=["']) | \\*["']?\s*(?:=>|:=|[:=])\s*(?:b(?=["']))? | (?i:\s+provided:\s+) )
+    (?: ["']\s*,\s*b?(?=["']) | \\*["']?\s*(?:=>|:=|[:=])\s*(?:b(?=["']))? | (?i:\s+provided:\s+)
+      | %3[ADad](?:%20|\+|(?!%20|\+)) )                                  # in an address
 """
 _NO_VALUE = r"""
     (?! (?i:none|null|true|false|undefined|required|missing|invalid|expired|expected|not|is|must
         |may|was|the|a|an|and|or|for|to|of|in|with|\d{1,6})(?![\w-]) | [<>\[\]{}(|*]|\\n | /s )
 """
-_SCHEME = r"(?i:(?:bearer|basic|digest|token|apikey|negotiate|aws4-hmac-sha256)\s+)?"
+_SCHEME = r"(?i:(?:bearer|basic|digest|token|apikey|negotiate|aws4-hmac-sha256)(?:\s+|%20|\+))?"
 _VALUE = rf"""
     (?: "[^"\n]+"? | '[^'\n]+'? | \\+["'][^"'\\\n]+ | \w+\(["'][^"'\n]*["']?
       | {_NO_VALUE} {_SCHEME} [^\s"',;}}\\&<)\]]+ )
