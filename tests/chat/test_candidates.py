@@ -253,12 +253,10 @@ def test_an_expert_that_calls_tools_has_structured_output_too():
     assert candidate("mine", ClientFacts(None, {"capabilities": []})).capabilities == frozenset()
 
 
-def test_no_library_tells_who_reads_documents_so_they_are_assumed_until_a_source_tells(catalogue):
-    tags = ["conversational", "function-calling"]
-    catalogue.put([parse_model(record("org/new-9b", tags=tags), SEEN)])
+def test_no_library_tells_who_reads_documents_so_they_are_assumed_until_a_source_tells():
     documents = {"pdf", "video", "files"}
-    own = Library([Expert("mine", capabilities=["tools"]), Expert("reader", capabilities=["pdf"])])
-    for expert in (candidate("org/new-9b"), candidate("gpt-4o"), candidate("mine", library=own)):
+    own = Library([Expert("mine", capabilities=["vision"]), Expert("reader", capabilities=["pdf"])])
+    for expert in (candidate("gpt-4o"), candidate("mine", library=own)):
         assert expert.capabilities >= documents
         assert expert.metadata["assumed_capabilities"] == sorted(documents)
     assert candidate("reader", library=own).capabilities == {"pdf"}
@@ -266,6 +264,16 @@ def test_no_library_tells_who_reads_documents_so_they_are_assumed_until_a_source
     assert not candidate("gpt-4o", client).capabilities & documents
     told = Expert("gpt-4o", capabilities=["tools", "pdf"])
     assert candidate("gpt-4o", user_experts=[told]).capabilities & documents == {"pdf"}
+
+
+def test_a_model_that_sees_no_images_is_not_assumed_to_read_pdfs_and_videos(catalogue):
+    tags = ["conversational", "function-calling"]
+    catalogue.put([parse_model(record("org/new-9b", tags=tags), SEEN)])
+    own = Library([Expert("mine", capabilities=["tools"])])
+    blind = (candidate("org/new-9b"), candidate("gpt-3.5-turbo"), candidate("mine", library=own))
+    for expert in blind:
+        assert expert.capabilities & {"pdf", "video", "files"} == {"files"}
+        assert expert.metadata["assumed_capabilities"] == ["files"]
 
 
 # The pool of all models ---------------------------------------------------------------------------

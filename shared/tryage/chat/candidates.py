@@ -44,6 +44,8 @@ _PRICE_FIELDS = ("input_price", "output_price", "cached_input_price")
 
 _DOCUMENT_CAPABILITIES = frozenset({"pdf", "video", "files"})
 
+_VISUAL_CAPABILITIES = frozenset({"pdf", "video"})  # a model that sees no images reads neither
+
 _REPOSITORY_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -375,10 +377,12 @@ def _with_assumed_documents(expert: Expert) -> Expert:
     """
     if expert.capabilities is None or expert.capabilities & _DOCUMENT_CAPABILITIES:
         return expert
+    sees_images = "vision" in expert.capabilities
+    assumed = _DOCUMENT_CAPABILITIES - (frozenset() if sees_images else _VISUAL_CAPABILITIES)
     return replace(
         expert,
-        capabilities=expert.capabilities | _DOCUMENT_CAPABILITIES,
-        metadata={**expert.metadata, ASSUMED_CAPABILITIES_KEY: sorted(_DOCUMENT_CAPABILITIES)},
+        capabilities=expert.capabilities | assumed,
+        metadata={**expert.metadata, ASSUMED_CAPABILITIES_KEY: sorted(assumed)},
     )
 
 
