@@ -49,6 +49,20 @@ def test_a_text_without_credentials_stays_as_it_is(text):
     assert redact(text) == text
 
 
+@pytest.mark.parametrize(
+    ("text", "redacted"),
+    [
+        ("/v1?h=Authorization%3A%20Bearer%20abc123def456&n=1", "/v1?h=Authorization%3A%20***&n=1"),
+        ("/v1?h=authorization%3dBearer+abc123def456", "/v1?h=authorization%3d***"),
+        ("/back?url=https%3A%2F%2Fa%3Fapi_key%3Dabc123", "/back?url=https%3A%2F%2Fa%3Fapi_key%3D***"),
+        ("/search?q=max_tokens%3D300%20the%20token%20limit&page=2", None),
+    ],
+)  # fmt: skip
+def test_credentials_in_an_address_that_is_encoded_are_masked(text, redacted):
+    assert redact(text) == (redacted or text)
+    assert redact(redact(text)) == redact(text)
+
+
 def test_enough_forms_are_tested():
     assert len(FORMS) >= 60
     assert len(HARMLESS) >= 200

@@ -60,12 +60,6 @@ def test_a_misspelt_setting_is_an_error_before_anything_is_logged(caplog):
     assert caplog.text == ""
 
 
-def test_a_setting_that_reaches_models_that_are_made_already_is_not_logged(caplog):
-    chat = ChatTryage.from_models([ScriptedChatModel()], timeout=3)
-    assert chat.timeout == 3
-    assert "change nothing" not in caplog.text
-
-
 def test_each_class_gets_the_settings_that_it_has():
     class Other(ScriptedChatModel):
         client_kwargs: dict = Field(default_factory=dict)
