@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tryage.perception.excerpt import MAX_BYTES, excerpt
 from tryage.perception.features import (
     SURFACE_WIDTH,
     TOOL_SCHEMA_WIDTH,
@@ -19,6 +18,7 @@ from tryage.perception.features import (
     surface_features,
     tool_schema_features,
 )
+from tryage.perception.tokenizer import MAX_BYTES, excerpt
 
 FUNCTIONS = [
     {

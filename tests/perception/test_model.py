@@ -12,8 +12,8 @@ from tryage.core.perception import Perception
 from tryage.errors import InputError, PerceptionError
 from tryage.learning.training.trainer import fit
 from tryage.perception.abilities import SoftThreshold
-from tryage.perception.excerpt import MAX_BYTES
 from tryage.perception.head import LatentPositions
+from tryage.perception.tokenizer import MAX_BYTES
 from tryage.router import Router
 
 PROMPTS = ["sum word1 word2", "code word3", "", "something unknown", "poem " * 500]

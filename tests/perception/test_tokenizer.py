@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from tryage.errors import InputError
-from tryage.perception.excerpt import MAX_BYTES
-from tryage.perception.tokenizer import PromptTokenizer, clean_prompts, head_and_tail
+from tryage.perception.tokenizer import MAX_BYTES, PromptTokenizer, clean_prompts, head_and_tail
 
 WORDS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", *"abcdefgh", "add", "list", "prove", "sum", "##s", "!")
 TEXTS = ["a b c", "prove sums", "", "add list list list", "   ", "h"]

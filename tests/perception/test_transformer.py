@@ -10,8 +10,8 @@ import pytest
 from tryage.errors import MissingExtraError, PersistenceError
 from tryage.perception import transformer
 from tryage.perception.encoder import Encoder
-from tryage.perception.excerpt import MAX_BYTES
 from tryage.perception.persistence import load_encoder
+from tryage.perception.tokenizer import MAX_BYTES
 from tryage.perception.transformer import TransformerEncoder, length_batches
 
 WORDS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", *"abcdefgh", "add", "list", "prove", "sum", "##s")

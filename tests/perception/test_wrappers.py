@@ -10,7 +10,7 @@ import pytest
 from tryage import Expert, Library, Preferences, Router
 from tryage.core.token_estimate import estimate_tokens
 from tryage.errors import LibraryError, PerceptionError
-from tryage.perception.excerpt import MAX_BYTES, excerpt
+from tryage.perception.tokenizer import MAX_BYTES, excerpt
 from tryage.perception.wrappers import AlignedPerception, DeduplicatedPerception, match_columns
 from tryage.testing import FixedPerception, LearningPerception
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from tryage.core.cache import cached_property
 from tryage.errors import InputError
-from tryage.perception.excerpt import excerpt
+from tryage.perception.tokenizer import excerpt
 
 if TYPE_CHECKING:
     from tryage.core.arrays import Float32Array

@@ -12,7 +12,7 @@ from tryage.core.library import Library
 from tryage.core.perception import Perception, Prediction, wrong_shape
 from tryage.core.token_estimate import estimate_tokens
 from tryage.errors import PerceptionError
-from tryage.perception.excerpt import excerpt
+from tryage.perception.tokenizer import excerpt
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

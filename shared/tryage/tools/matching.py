@@ -14,7 +14,7 @@ from tryage.core.library import Library
 from tryage.core.ranking import RejectedExpert
 from tryage.core.validation import check_strings
 from tryage.errors import LibraryError, NoExpertError
-from tryage.perception.excerpt import excerpt
+from tryage.perception.tokenizer import excerpt
 from tryage.tools.bm25 import BM25Index
 from tryage.tools.tool import check_tools, unique_names
 

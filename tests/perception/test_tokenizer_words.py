@@ -15,8 +15,7 @@ from tokenizers.pre_tokenizers import BertPreTokenizer, ByteLevel
 
 from tryage.perception.persistence import load_encoder
 from tryage.perception.pretrained import BUNDLED_FOLDER
-from tryage.perception.tokenizer import PromptTokenizer
-from tryage.perception.wordwise import WordTokenizer, is_wordwise
+from tryage.perception.tokenizer import PromptTokenizer, WordTokenizer, is_wordwise
 
 TEXT = "Caf\u00e9s in Rome, and then unbelievably e-mail \u5929\u6c14 [SEP] to Ann! It's 20\u00b0C?"
 SEGMENTS = ["Caf\u00e9s in Rome", "and then", "elsewhere", "unbeliev", "!", "", "\u5929!"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tryage.perception.excerpt import MAX_BYTES, excerpt
+from tryage.perception.tokenizer import MAX_BYTES, excerpt
 
 
 @pytest.mark.parametrize("letter", ["a", "é", "天", "😀", "\ud800"])
