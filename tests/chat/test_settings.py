@@ -52,6 +52,13 @@ def test_preferences_and_experts_may_be_dicts_and_are_written_as_dicts():
     assert RoutingFields(**written).model_dump() == written
 
 
+@pytest.mark.parametrize("given", ["empty", ["empty"], {"empty"}])
+def test_one_refused_answer_may_be_given_alone(given):
+    assert RoutingFields(retry_on=given).retry_on == {"empty"}
+    with pytest.raises(ValidationError, match="'empty' or 'length'"):
+        RoutingFields(retry_on="emtpy")
+
+
 @pytest.mark.parametrize(
     "wrong",
     [

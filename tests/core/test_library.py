@@ -244,6 +244,16 @@ def test_a_subset_by_unknown_name_is_refused() -> None:
         Library(["a", "b"]).subset(["z"])
 
 
+def test_an_unknown_name_is_refused_with_the_names_if_they_are_few() -> None:
+    with pytest.raises(LibraryError) as caught:
+        Library(["gpt-4o", "claude"]).index("gpt-5")
+    assert str(caught.value) == (
+        "No expert is called 'gpt-5'; expected one of ['gpt-4o', 'claude']. Did you mean gpt-4o?"
+    )
+    with pytest.raises(LibraryError, match=r"No expert is called 'x' among 11\.$"):
+        Library([f"model {i}" for i in range(11)]).index("x")
+
+
 def test_words_are_standardized_in_every_input_form() -> None:
     column = [["Tools", "vision"], None, frozenset({"tools", "vision"}), {"VISION", "tools"}]
     library = Library.from_columns(

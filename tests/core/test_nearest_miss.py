@@ -84,9 +84,15 @@ def test_a_tiny_cost_is_written_without_an_exponent():
     assert lines(max_cost=1e-7)[0].startswith("cost <= $0.0000001: 0 of 3")
 
 
-def test_a_name_is_missed_least_by_the_most_similar_one():
-    (line,) = lines(only=["minni"])
-    assert "name in minni: 0 of 3 experts meet it; the nearest is mini" in line
+def test_a_name_that_nobody_has_is_missed_by_a_similar_one_or_by_none():
+    assert lines(only=["minni"]) == ["name in minni: 0 of 3 experts meet it. Did you mean mini?"]
+    assert lines(only=["none"]) == ["name in none: 0 of 3 experts meet it."]
+    lines_of_two = lines(only=["open", "minni"], max_parameters=1e9)
+    assert "name in open, minni: 1 of 3 experts meet it. Did you mean mini?" in lines_of_two
+
+
+def test_a_name_that_an_expert_has_is_no_spelling_of_another():
+    assert "name in mini: 1 of 3 experts meet it." in lines(only=["mini"], max_parameters=1e9)
 
 
 def test_a_date_is_written_as_one():

@@ -102,6 +102,11 @@ class RoutingFields(BaseModel):
             Expert.from_dict(expert) if isinstance(expert, dict) else expert for expert in experts
         )
 
+    @field_validator("retry_on", mode="before")
+    @classmethod
+    def _read_retry_on(cls, retry_on: Any) -> Any:  # noqa: ANN401 - pydantic validates any value
+        return {retry_on} if isinstance(retry_on, str) else retry_on
+
     @field_serializer("preferences")
     def _write_preferences(self, preferences: Preferences | None) -> dict[str, Any] | None:
         return None if preferences is None else preferences.to_dict()

@@ -25,6 +25,8 @@ from tryage.errors import InputError, LibraryError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+_MAX_LISTED_NAMES = 10  # in an error
+
 
 class Library:
     """The experts that a router chooses from: immutable columns, so a rule is a vector operation.
@@ -178,12 +180,14 @@ class Library:
         """Return the position of the expert with this name or alias, ignoring case.
 
         Raises:
-            LibraryError: no such expert; the message suggests similar names.
+            LibraryError: no such expert; the message suggests similar names, and lists a few.
         """
         found = self._index.find(name) if isinstance(name, str) else None
         if found is None:
+            few = len(self) <= _MAX_LISTED_NAMES
+            known = f"; expected one of {list(self._names)}" if few else f" among {len(self)}"
             near = did_you_mean(str(name), self._names)
-            raise LibraryError(f"No expert is called {name!r:.200} among {len(self)}.{near}")
+            raise LibraryError(f"No expert is called {name!r:.200}{known}.{near}")
         return found
 
     def column(self, field: str) -> NDArray[np.float64]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from difflib import SequenceMatcher
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tryage.core.preferences import format_value
+from tryage.core.validation import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -18,7 +20,8 @@ if TYPE_CHECKING:
     from tryage.core.preferences import Requirement
     from tryage.core.ranking import RequirementCheck
 
-_MAX_COMPARED_NAMES = 1_000  # difflib compares one by one
+_MAX_COMPARED_LICENSES = 1_000  # difflib compares one by one
+_MAX_COMPARED_WORDS = 10  # of required names, for the same reason
 _MAX_WORD_DISTANCE = 0.4  # of two licences that may be meant for each other
 _MAX_SHOWN_LICENSES = 3
 
@@ -27,21 +30,30 @@ def nearest_miss_lines(library: Library, checks: Sequence[RequirementCheck]) -> 
     """Yield one line for each requirement that not all experts meet, with its nearest miss.
 
     The nearest miss is the expert with the value closest to the required one, of those that meet
-    everything else if there are any: to loosen this one requirement would be enough.
+    everything else if there are any: to loosen this one requirement would be enough. A name that
+    no expert has is missed by similar names, if there are any.
     """
     passed = np.array([check.passed for check in checks])  # (n_checks, n_experts)
     n_failed = (~passed).sum(axis=0)
     for check, meets in zip(checks, passed, strict=True):
         if check.requirement is None or meets.all():
             continue
-        only_this = np.flatnonzero(~meets & (n_failed == 1))
-        rows = only_this if only_this.size else np.flatnonzero(~meets)
-        miss = _describe_nearest(library, check.requirement, rows, check.cost)
-        rest = " (everything else is met)" if only_this.size else ""
-        yield (
-            f"{check.requirement.describe()}: {np.count_nonzero(meets):,} of {meets.size:,} "
-            f"experts meet it; {miss}{rest}."
-        )
+        count = f"{np.count_nonzero(meets):,} of {meets.size:,} experts meet it"
+        if check.requirement.field == "name":
+            miss = f".{_suggest_names(library, check.requirement.words)}"
+        else:
+            only_this = np.flatnonzero(~meets & (n_failed == 1))
+            rows = only_this if only_this.size else np.flatnonzero(~meets)
+            nearest = _describe_nearest(library, check.requirement, rows, check.cost)
+            miss = f"; {nearest}{' (everything else is met)' if only_this.size else ''}."
+        yield f"{check.requirement.describe()}: {count}{miss}"
+
+
+def _suggest_names(library: Library, words: Sequence[str]) -> str:
+    """Return the experts that may be meant by the first unknown word that resembles a name."""
+    unknown_words = islice((word for word in words if word not in library), _MAX_COMPARED_WORDS)
+    suggestions = (did_you_mean(word, library.names) for word in unknown_words)
+    return next(filter(None, suggestions), "")
 
 
 def _describe_nearest(
@@ -54,8 +66,6 @@ def _describe_nearest(
     name, field = library.names[i], requirement.field
     if unknown.all():
         return f"{field} of the others is unknown, such as of {name}"
-    if field == "name":
-        return f"the nearest is {name}"
     if field == "license":
         is_similar = np.nanmin(distances) <= _MAX_WORD_DISTANCE
         return (
@@ -84,16 +94,16 @@ def _distances(
     if field == "capabilities":
         has = np.array([library.capability(word)[rows] for word in words])
         return np.asarray((1 - has).sum(axis=0), dtype=np.float64)
-    if field in ("name", "license"):
-        known = library.licenses if field == "license" else np.array(library.names, dtype=object)
-        compared = [_word_distance(text, words) for text in known[rows[:_MAX_COMPARED_NAMES]]]
+    if field == "license":
+        known = library.licenses[rows[:_MAX_COMPARED_LICENSES]]
+        compared = [_word_distance(text, words) for text in known]
         return np.array(compared, dtype=np.float64)
     values = cost if field == "cost" and cost is not None else library.column(field)
     return np.asarray(np.abs(values[rows] - requirement.bound), dtype=np.float64)
 
 
 def _word_distance(text: str | None, words: Sequence[str]) -> float:
-    """Return how little a name or licence resembles the most similar word, 0 to 1."""
+    """Return how little a licence resembles the most similar word, 0 to 1."""
     if text is None:
         return float("nan")
     folded = text.casefold()
