@@ -54,7 +54,7 @@ def test_a_text_without_credentials_stays_as_it_is(text):
     [
         ("/v1?h=Authorization%3A%20Bearer%20abc123def456&n=1", "/v1?h=Authorization%3A%20***&n=1"),
         ("/v1?h=authorization%3dBearer+abc123def456", "/v1?h=authorization%3d***"),
-        ("/back?url=https%3A%2F%2Fa%3Fapi_key%3Dabc123", "/back?url=https%3A%2F%2Fa%3Fapi_key%3D***"),
+        ("/b?url=https%3A%2F%2Fa%3Fapi_key%3Dabc123", "/b?url=https%3A%2F%2Fa%3Fapi_key%3D***"),
         ("/search?q=max_tokens%3D300%20the%20token%20limit&page=2", None),
     ],
 )  # fmt: skip
