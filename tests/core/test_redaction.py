@@ -63,6 +63,22 @@ def test_credentials_in_an_address_that_is_encoded_are_masked(text, redacted):
     assert redact(redact(text)) == redact(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "redacted"),
+    [
+        ("https://ghp123@host/v1 failed", "https://***@host/v1 failed"),
+        ("git+https://TOKEN@github.com/a/b", "git+https://***@github.com/a/b"),
+        ("api_key\uff1asecret-value", "api_key\uff1a***"),
+        ("password\uff1d hunter2", "password\uff1d ***"),
+        ("ssh://git@github.com/a/b", None),
+        ("https://example.com/@User1", None),
+    ],
+)
+def test_short_tokens_in_addresses_and_values_after_wide_signs_are_masked(text, redacted):
+    assert redact(text) == (redacted or text)
+    assert redact(redact(text)) == redact(text)
+
+
 def test_enough_forms_are_tested():
     assert len(FORMS) >= 60
     assert len(HARMLESS) >= 200

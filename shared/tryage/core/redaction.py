@@ -49,7 +49,7 @@ _KEYS_BY_PREFIX = r"""
 
 _ADDRESS = r"""
     (?<=://) [^\s/@:"']*:[^\s/"']*(?=@)                                  # user:password@host
-  | (?<=://) [^\s/@:"']{16,}(?=@)                                        # token@host
+  | (?<=://) (?:[^\s/@:"']{16,} | [^\s/@:"'0-9A-Z]*[0-9A-Z][^\s/@:"']*)(?=@)  # not git@host
   | (?P<kept_query>[?&](?i:key|sig|code|auth|signature|x-amz-(?:signature|credential))=)[^&\s"'#]+
 """
 
@@ -64,7 +64,8 @@ _NAME = r"""
     )
 """
 _SEPARATOR = r"""
-    (?: ["']\s*,\s*b?(?=["']) | \\*["']?\s*(?:=>|:=|[:=])\s*(?:b(?=["']))? | (?i:\s+provided:\s+)
+    (?: ["']\s*,\s*b?(?=["']) | (?i:\s+provided:\s+)
+      | \\*["']?\s*(?:=>|:=|[:=\uff1a\uff1d])\s*(?:b(?=["']))?            # with wide signs
       | %3[ADad](?:%20|\+|(?!%20|\+)) )                                  # in an address
 """
 _NO_VALUE = r"""
