@@ -142,5 +142,7 @@ def test_two_real_servers_share_the_work_and_one_answers_after_the_other_is_kill
         if "tryage" in chunk.response_metadata:
             record = chunk.response_metadata["tryage"]
     assert whole.strip()
-    assert (record["model"], record["reason"]) == ("second", "first failed")
-    assert "Connection" in record["failed"]["first"]
+    assert record["model"] == "second"
+    # Once its failure is known, the call does not ask it any more.
+    assert record["reason"] in ("first failed", "first is cooling down")
+    assert chat.health()["first"]["state"] != "healthy"

@@ -75,10 +75,14 @@ def read_arrays(path: Path, artifact: str) -> ArrayDict:
         PersistenceError: the file is missing or damaged.
     """
     try:
-        return load_file(path)
+        arrays: ArrayDict = load_file(path)
+        for name, array in arrays.items():
+            if array.dtype.kind not in "biuf":  # other packages teach numpy types such as bfloat16
+                raise TypeError(f"{name} has the type {array.dtype}")
     except (OSError, SafetensorError, *_UNKNOWN_DTYPE_ERRORS) as error:
         problem = f"{path.name} is missing or damaged: {error}"
         raise PersistenceError(f"{path.parent} holds no readable {artifact}: {problem}") from error
+    return arrays
 
 
 def serialize(value: object, name: str, arrays: ArrayDict) -> Any:  # noqa: ANN401 - any JSON value
