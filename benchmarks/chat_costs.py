@@ -9,10 +9,8 @@ immediately. Memory is the resident set, so it needs Linux; time is processor ti
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import gc
-import json
 import os
 import time
 import warnings
@@ -23,10 +21,13 @@ for pool in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS"):
     os.environ[pool] = "1"  # before numpy and the tokenizer start their pools
 
 import numpy as np  # noqa: E402 - after the pools are set
+from checkouts import run_command  # noqa: E402 - the same
 from decision import WORDS, docstrings  # noqa: E402 - the same
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
+
+    from checkouts import Runs
 
 NAMES = ("gpt-4o-mini", "gpt-4o")
 CHATS = 6
@@ -36,29 +37,16 @@ CALLS, CONCURRENT = 300, 1_000
 
 def main() -> None:
     """Measure one revision, or compare two."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("checkouts", nargs="*", type=Path, help="before and after")
-    parser.add_argument("--rounds", type=int, default=5)
-    options = parser.parse_args()
     warnings.simplefilter("ignore")
-    if options.checkouts:
-        compare(options.checkouts, options.rounds)
-    else:
-        print(json.dumps(measure()))
+    run_command(__file__, __doc__, measure, compare)
 
 
-def compare(checkouts: Sequence[Path], rounds: int) -> None:
-    """Measure both checkouts in turn; print the medians, and the range of the second."""
-    import compare_revisions
-
-    before, after = checkouts
-    figures: dict[Path, list[dict[str, float]]] = {before: [], after: []}
-    for i in range(rounds):
-        for checkout in (before, after) if i % 2 == 0 else (after, before):
-            figures[checkout].append(compare_revisions.measure_checkout(checkout, Path(__file__)))
+def compare(runs: Runs) -> None:
+    """Print the medians of both checkouts, and the range of the second."""
+    before, after = runs.values()
     print("| | before | after | range after |\n|---|---:|---:|---:|")
-    for name in figures[before][0]:
-        old, new = ([run[name] for run in figures[side]] for side in (before, after))
+    for name in before[0]:
+        old, new = ([run[name] for run in side] for side in (before, after))
         print(
             f"| {name} | {np.median(old):.3g} | {np.median(new):.3g} | "
             f"{min(new):.3g} to {max(new):.3g} |"

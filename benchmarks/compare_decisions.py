@@ -9,18 +9,20 @@ preferences, with weights and a requirement, and with a flag. Only public names 
 
 from __future__ import annotations
 
-import argparse
 import hashlib
-import json
 import os
-import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 for pool in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS"):
     os.environ[pool] = "1"  # the same order of sums in every run
 
 import numpy as np  # noqa: E402 - after the pools are set
+from checkouts import run_command  # noqa: E402 - the same
+
+if TYPE_CHECKING:
+    from checkouts import Runs
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 SETS = (
@@ -31,27 +33,15 @@ SETS = (
 
 def main() -> None:
     """Print the digests of one revision, or compare two."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("checkouts", nargs="*", type=Path, help="before and after")
-    options = parser.parse_args()
-    if not options.checkouts:
-        print(json.dumps(digests(draw_prompts())))
-        return
-    before, after = (digests_of(checkout) for checkout in options.checkouts)
+    run_command(__file__, __doc__, lambda: digests(draw_prompts()), compare, rounds=1)
+
+
+def compare(runs: Runs) -> None:
+    """Print which settings differ; the exit status is 1 if any does."""
+    before, after = (side[0] for side in runs.values())
     for name in before:
         print(f"{name}: {'the same' if before[name] == after[name] else 'DIFFERENT'}")
     sys.exit(before != after)
-
-
-def digests_of(checkout: Path) -> dict[str, str]:
-    """Run this script in a process that imports the library of a checkout."""
-    paths = [str((checkout / folder).resolve()) for folder in ("shared", "src")]
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
-    done = subprocess.run(
-        [sys.executable, __file__], env=env, capture_output=True, text=True, check=True
-    )
-    found: dict[str, str] = json.loads(done.stdout)
-    return found
 
 
 def draw_prompts(per_set: int = 250, max_chars: int = 4_000) -> list[str]:

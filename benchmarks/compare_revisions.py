@@ -8,23 +8,23 @@ Only public names are used, so the checkouts may be of any two revisions. One th
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import subprocess
 import sys
 import time
 import warnings
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 for pool in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS"):
     os.environ[pool] = "1"  # before numpy and the tokenizer start their pools
 
 import numpy as np  # noqa: E402 - after the pools are set
+from checkouts import run_command  # noqa: E402 - the same
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from checkouts import Runs
 
     from tryage import Router
 
@@ -39,42 +39,20 @@ NOUNS = ("mail", "file", "price", "city", "song", "photo", "note", "order")
 
 def main() -> None:
     """Measure one revision, or compare two."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("checkouts", nargs="*", type=Path, help="before and after")
-    parser.add_argument("--rounds", type=int, default=5)
-    options = parser.parse_args()
-    if options.checkouts:
-        compare(options.checkouts, options.rounds)
-    else:
-        print(json.dumps(measure()))
+    run_command(__file__, __doc__, measure, compare)
 
 
-def compare(checkouts: Sequence[Path], rounds: int) -> None:
-    """Measure both checkouts in turn and print medians and the ratios of the pairs."""
-    before, after = checkouts
-    figures: dict[Path, list[dict[str, float]]] = {before: [], after: []}
-    for i in range(rounds):
-        for checkout in (before, after) if i % 2 == 0 else (after, before):
-            figures[checkout].append(measure_checkout(checkout))
+def compare(runs: Runs) -> None:
+    """Print the medians of both checkouts, and the ratios of the pairs."""
+    before, after = runs.values()
     print("| | before | after | after / before, median (range) |\n|---|---:|---:|---:|")
-    for name in figures[before][0]:
-        old, new = (np.array([run[name] for run in figures[side]]) for side in (before, after))
+    for name in before[0]:
+        old, new = (np.array([run[name] for run in side]) for side in (before, after))
         ratio = new / old
         print(
             f"| {name} | {np.median(old):.4g} | {np.median(new):.4g} | "
             f"{np.median(ratio):.3f} ({ratio.min():.3f} to {ratio.max():.3f}) |"
         )
-
-
-def measure_checkout(checkout: Path, script: Path = Path(__file__)) -> dict[str, float]:
-    """Run a script in a process that imports the library of a checkout; it prints JSON."""
-    paths = [str((checkout / folder).resolve()) for folder in ("shared", "src")]
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
-    done = subprocess.run(
-        [sys.executable, str(script)], env=env, capture_output=True, text=True, check=True
-    )
-    figures: dict[str, float] = json.loads(done.stdout)
-    return figures
 
 
 def measure() -> dict[str, float]:

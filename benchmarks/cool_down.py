@@ -18,10 +18,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections import defaultdict
@@ -30,6 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from checkouts import measure_checkout
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -61,7 +59,7 @@ def compare(checkouts: Sequence[Path], options: argparse.Namespace) -> None:
     for i in range(options.rounds):
         for scenario in SCENARIOS:
             for checkout in checkouts if i % 2 == 0 else reversed(checkouts):
-                runs[scenario, checkout].append(measure_checkout(checkout, scenario, options))
+                runs[scenario, checkout].append(run_scenario(checkout, scenario, options))
     print(
         "| first model | revision | p50 alone, ms | p50, ms | ratio (range) | p95, ms | after 5 s |"
     )
@@ -76,18 +74,14 @@ def compare(checkouts: Sequence[Path], options: argparse.Namespace) -> None:
         )
 
 
-def measure_checkout(
-    checkout: Path, scenario: str, options: argparse.Namespace
-) -> dict[str, float]:
-    """Run this script in a process that imports the library of a checkout."""
-    paths = [str((checkout / folder).resolve()) for folder in ("shared", "src")]
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
-    with_server = ServerPair(scenario)
-    arguments = json.dumps([scenario, with_server.urls, options.seconds])
-    command = [sys.executable, __file__, "--rate", str(options.rate), "--measure", arguments]
-    done = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
-    with_server.close()
-    figures: dict[str, float] = json.loads(done.stdout)
+def run_scenario(checkout: Path, scenario: str, options: argparse.Namespace) -> dict[str, float]:
+    """Measure one scenario in a process that imports the library of a checkout."""
+    servers = ServerPair(scenario)
+    arguments = json.dumps([scenario, servers.urls, options.seconds])
+    figures = measure_checkout(
+        checkout, __file__, "--rate", str(options.rate), "--measure", arguments
+    )
+    servers.close()
     return figures
 
 

@@ -1,26 +1,25 @@
 """How long a prompt halts the event loop, and what 1,000 calls at once take, in two revisions.
 
-    python benchmarks/event_loop.py ../before
+    git worktree add ../before COMMIT
+    python benchmarks/event_loop.py ../before .
 
-The argument is a checkout of the older revision. Both run in turn in processes of their own. Times
-are processor time of the thread that runs the event loop, which does not depend on the load of the
-machine: the longest that it computes without a pause while ChatTryage answers, with a model that
-answers immediately.
+Both run in turn in processes of their own. Times are processor time of the thread that runs the
+event loop, which does not depend on the load of the machine: the longest that it computes without a
+pause while ChatTryage answers, with a model that answers immediately.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import json
-import os
 import statistics
-import subprocess
-import sys
 import time
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-ROUNDS = 3
+from checkouts import run_command
+
+if TYPE_CHECKING:
+    from checkouts import Runs
+
 CONCURRENT = 1_000  # calls
 LENGTHS = {"50 words": 50, "100 kB": 16_000, "1 MB": 160_000}  # words of six characters
 
@@ -88,34 +87,17 @@ async def measure() -> dict[str, float]:
     return found
 
 
-def run(checkout: Path) -> dict[str, float]:
-    """Measure a checkout in a process of its own."""
-    folders = os.pathsep.join(str(checkout / folder) for folder in ("shared", "src"))
-    environment = {**os.environ, "PYTHONPATH": folders}
-    environment |= dict.fromkeys(("OMP_NUM_THREADS", "RAYON_NUM_THREADS"), "1")
-    command = [sys.executable, __file__, "--child"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    return found
-
-
 def main() -> None:
-    """Print the table, or measure as a child process."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("before", type=Path, nargs="?")
-    parser.add_argument("--child", action="store_true")
-    options = parser.parse_args()
-    if options.child or options.before is None:
-        print(json.dumps(asyncio.run(measure())))
-        return
-    checkouts = {"before": options.before, "after": Path(__file__).parents[1]}
-    found: dict[str, list[dict[str, float]]] = {name: [] for name in checkouts}
-    for _ in range(ROUNDS):
-        for name, checkout in checkouts.items():
-            found[name].append(run(checkout))
+    """Measure one revision, or compare two."""
+    run_command(__file__, __doc__, lambda: asyncio.run(measure()), compare, rounds=3)
+
+
+def compare(runs: Runs) -> None:
+    """Print the medians of both checkouts."""
+    before, after = runs.values()
     print("| | before | after |\n|---|---|---|")
-    for label in found["before"][0]:
-        cells = [statistics.median(r[label] for r in found[name]) for name in checkouts]
+    for label in before[0]:
+        cells = [statistics.median(run[label] for run in side) for side in (before, after)]
         unit = "{:.2f} times the model alone" if "at once" in label else "{:.1f} ms"
         print(f"| {label} |", " | ".join(unit.format(cell) for cell in cells), "|")
 

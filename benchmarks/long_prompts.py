@@ -10,12 +10,10 @@ preferences. Processor time, p50 of the calls of all rounds.
 
 from __future__ import annotations
 
-import argparse
 import base64
 import json
 import os
 import random
-import sys
 import sysconfig
 import time
 from pathlib import Path
@@ -25,12 +23,10 @@ for pool in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS"):
     os.environ[pool] = "1"  # before numpy and the tokenizer start their pools
 
 import numpy as np  # noqa: E402 - after the pools are set
-
-sys.path.insert(0, str(Path(__file__).parent))
-from compare_revisions import measure_checkout  # noqa: E402 - after the path is set
+from checkouts import run_command  # noqa: E402 - the same
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from checkouts import Runs
 
     from tryage import Router
 
@@ -41,23 +37,15 @@ CALLS = 15  # of each length and kind in one round
 
 def main() -> None:
     """Measure one revision, or compare two."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("checkouts", nargs="*", type=Path, help="before and after")
-    parser.add_argument("--rounds", type=int, default=5)
-    options = parser.parse_args()
-    if options.checkouts:
-        compare(options.checkouts, options.rounds)
-    else:
-        print(json.dumps(measure()))
+    run_command(__file__, __doc__, measure, compare)
 
 
-def compare(checkouts: Sequence[Path], rounds: int) -> None:
-    """Measure both checkouts in turn, and print one row for each kind and length."""
-    script = Path(__file__)
-    runs = [[measure_checkout(checkout, script) for checkout in checkouts] for _ in range(rounds)]
+def compare(runs: Runs) -> None:
+    """Print one row for each kind and length."""
+    sides = list(runs.values())
     print("| prompt | before, ms | after, ms | before / after |\n|---|---:|---:|---:|")
-    for name in runs[0][0]:
-        before, after = (float(np.median([run[side][name] for run in runs])) for side in (0, 1))
+    for name in sides[0][0]:
+        before, after = (float(np.median([run[name] for run in side])) for side in sides)
         print(f"| {name} | {before:.2f} | {after:.2f} | {before / after:.1f} |")
 
 

@@ -9,12 +9,14 @@ from a script, so nothing but the packing of the prompts and the choice of the L
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from checkouts import run_command
+
+if TYPE_CHECKING:
+    from checkouts import Runs
 
 ROOT = Path(__file__).resolve().parents[1]
 MODES = ("compact", "tree_summarize")
@@ -24,34 +26,18 @@ QUERY = "What must I do?"
 
 
 def main() -> None:
-    """Print a table with one row for each checkout."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("checkouts", nargs="*", type=Path, help="before and after")
-    checkouts = parser.parse_args().checkouts
-    if not checkouts:
-        print(json.dumps(measure()))
-        return
+    """Count in this revision, or print a table with one row for each checkout."""
+    run_command(__file__, __doc__, measure, show, rounds=1)
+
+
+def show(runs: Runs) -> None:
+    """Print one row for each checkout."""
     print("| | one LLM fails | TryageLLM fails | prompts a small LLM loses |\n|---|---:|---:|---:|")
-    for checkout in checkouts:
-        run = measure_checkout(checkout)
+    for checkout, (run, *_) in runs.items():
         print(
             f"| {checkout} | {run['alone_failed']} of {run['runs']} "
             f"| {run['routed_failed']} of {run['runs']} | {run['lost']} of {run['packed']} |"
         )
-
-
-def measure_checkout(checkout: Path) -> dict[str, int]:
-    """Measure a checkout in a process of its own."""
-    paths = os.pathsep.join(str(checkout.resolve() / folder) for folder in ("shared", "src"))
-    output = subprocess.run(
-        [sys.executable, __file__],
-        env={**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE,
-        check=True,
-        text=True,
-    ).stdout
-    counts: dict[str, int] = json.loads(output.splitlines()[-1])
-    return counts
 
 
 def measure() -> dict[str, int]:
