@@ -34,6 +34,8 @@ FULL = Expert(
     context_length=131072,
     capabilities=frozenset({"tools", "vision"}),
     metadata={"family": "big"},
+    effort="low",
+    about_as_good_as="claude-haiku-4-5",
 )
 
 counts = st.none() | st.floats(0, 1e13)

@@ -16,7 +16,10 @@ from tryage.core.validation import (
 )
 from tryage.errors import InputError
 
-_OBJECT_FIELDS = ("aliases", "license", "capabilities", "metadata")
+_OBJECT_FIELDS = (
+    *("aliases", "license", "capabilities", "metadata"),
+    *("effort", "about_as_good_as"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +29,12 @@ class Expert:
     None means unknown; it never counts as zero or as free. Units: `parameters` and
     `active_parameters` are counts (7e9); prices are USD per million tokens, `cached_input_price`
     that of prompt tokens in the provider's cache; `latency` is the seconds to a typical answer,
-    `output_tokens` its length; `readability` is the Flesch reading ease (higher is easier);
-    `security` is 1 when every scan passed. `metadata` is JSON-safe.
+    `output_tokens` its length, reasoning included; `readability` is the Flesch reading ease (higher
+    is easier); `security` is 1 when every scan passed. `metadata` is JSON-safe.
+
+    `effort` is the reasoning effort with which the model is asked, such as "low": one model with two
+    efforts is two experts. `about_as_good_as` names a known model whose quality is a guess at that of
+    this one, until it is measured.
 
     Raises:
         InputError: a value has a wrong type, is not finite, is negative or is out of range.
@@ -50,6 +57,8 @@ class Expert:
     context_length: int | None = None
     capabilities: frozenset[str] | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    effort: str | None = None
+    about_as_good_as: str | None = None
 
     def __post_init__(self) -> None:
         """Check every field and convert it to its standard form (tuple, lower case, float)."""

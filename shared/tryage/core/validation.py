@@ -42,6 +42,14 @@ NUMBER_RANGES: Mapping[str, tuple[float, float]] = {
 }
 
 
+# Every field that holds a text, with an example for error messages.
+_TEXT_EXAMPLES: Mapping[str, str] = {
+    "license": "apache-2.0",
+    "effort": "low",
+    "about_as_good_as": "claude-haiku-4-5",
+}
+
+
 def preview(value: object) -> str:
     """Return the `repr` of any value, shortened, for a message; nesting and size are bounded."""
     return _PREVIEW.repr(value)[:200]
@@ -127,8 +135,9 @@ def check_field(name: str, value: object) -> Any:  # noqa: ANN401 - the type dep
             raise InputError(f"metadata must be a dict, got {type(value).__name__}.")
         return dict(value)
     if not isinstance(value, str) or not value.strip():
-        raise InputError(f"license must be a string such as 'apache-2.0', got {preview(value)}.")
-    return value.strip().lower()
+        example = _TEXT_EXAMPLES[name]
+        raise InputError(f"{name} must be a string such as {example!r}, got {preview(value)}.")
+    return value.strip() if name == "about_as_good_as" else value.strip().lower()
 
 
 def check_number_column(name: str, values: Collection[Any] | NDArray[Any]) -> NDArray[np.float64]:
