@@ -25,14 +25,16 @@ ABSENT = (
 
 @dataclass(frozen=True, slots=True)
 class DataSet:
-    """The columns of one set, and its highest score."""
+    """The columns of one set, and its peculiarities."""
 
     name: str
     category: str
     source: str | None = None
-    scale: float = 1.0
+    scale: float = 1.0  # the highest score
     extra_prompt: str | None = None  # a second column that belongs to the prompt
-    permissive: bool = False  # Apache-2.0 or MIT: the bundled router may be trained on it
+    permissive: bool = False  # its licence lets the bundled router be trained on it
+    restricted: str | None = None  # categories that begin so have stricter licences of their texts
+    failed_score: float | None = None  # a score that says that no judge read the answer
 
 
 SETS: dict[str, DataSet] = {
@@ -51,8 +53,29 @@ SETS: dict[str, DataSet] = {
         DataSet("alpacaeval1", "dataset"),
         DataSet("alpacaeval2", "dataset"),
         DataSet("routellm_mtbench", "category", scale=10.0, permissive=True),
+        # Models of 2025 and 2026. Each task of zoonk was run on other models: never compare means.
+        DataSet("zoonk_tasks", "dataset", "category", permissive=True),
+        DataSet("zoonk_battles", "dataset", "category", permissive=True),
+        # ARC is CC BY-SA.
+        DataSet("paretobandit", "category", "dataset", permissive=True, restricted="arc"),
+        DataSet("paretobandit_gpt41", "category", permissive=True),
+        DataSet("paretobandit_chat738", "dataset", "category"),
+        # The toxic texts are under OpenRAIL++, with restrictions of use.
+        DataSet("textclass", "dataset", "category", permissive=True, restricted="toxicity"),
+        DataSet("sql_scale", "dataset", "dataset", permissive=True),
+        DataSet("misguided_attention", "category", permissive=True),
+        DataSet("livecodebench", "difficulty", "platform"),
+        DataSet("lechmazur_generalization", "category"),
+        DataSet("pm_llm_v22", "category"),
+        DataSet("creative_writing_v3", "category", failed_score=0.0),
+        DataSet("longform_writing", "category"),
+        DataSet("wmt24_esa", "dataset", "domain"),
+        DataSet("diabetes_rag_fr", "category"),
+        DataSet("terminal_bench_011", "category"),
     )
 }
+
+PERMISSIVE = tuple(name for name, data_set in SETS.items() if data_set.permissive)
 
 
 def available() -> bool:
@@ -60,18 +83,21 @@ def available() -> bool:
     return DATA.is_dir()
 
 
-def load(name: str) -> QTable:
+def load(name: str, *, permissive: bool = False) -> QTable:
     """Read one set; exit with a message if the folder is missing.
 
     Prompts without text are left out (most prompts of coderouter_id have none).
+
+    Args:
+        name: A key of `SETS`.
+        permissive: Whether to leave out what the bundled router must not learn from.
     """
     if not (DATA / name).is_dir():
         sys.exit(ABSENT)
     require_extra("pyarrow", "evaluate")
     data_set = SETS[name]
     prompts = _read(name, "prompts")
-    kept = [i for i, text in enumerate(prompts["prompt"].to_pylist()) if text is not None]
-    prompts = prompts.take(kept)
+    prompts = prompts.take(_usable_rows(prompts, data_set, permissive=permissive))
     texts = prompts["prompt"].to_pylist()
     if data_set.extra_prompt:
         more = prompts[data_set.extra_prompt].to_pylist()
@@ -81,12 +107,30 @@ def load(name: str) -> QTable:
     table = QTable(
         prompts=texts,
         experts=experts,
-        losses=1.0 - columns.pop("score") / data_set.scale,
+        losses=_losses(columns.pop("score"), data_set),
         categories=prompts[data_set.category].to_pylist(),
         sources=prompts[data_set.source].to_pylist() if data_set.source else (name,) * len(texts),
         **columns,
     )
     return table.merge_experts()  # three pairs of metabench's names differ in case alone
+
+
+def _usable_rows(prompts: pa.Table, data_set: DataSet, *, permissive: bool) -> list[int]:
+    """Return the positions of prompts with a text, of a permissive licence if that is asked."""
+    left_out = data_set.restricted if permissive else None
+    pairs = zip(prompts["prompt"].to_pylist(), prompts[data_set.category].to_pylist(), strict=True)
+    return [
+        row
+        for row, (text, category) in enumerate(pairs)
+        if text is not None and not (left_out and str(category).startswith(left_out))
+    ]
+
+
+def _losses(scores: np.ndarray, data_set: DataSet) -> np.ndarray:
+    """Convert scores to losses in [0, 1]; a failed judgement is a gap."""
+    if data_set.failed_score is not None:
+        scores = np.where(scores == data_set.failed_score, np.nan, scores)
+    return np.asarray(1.0 - scores / data_set.scale, np.float32)
 
 
 def _read(name: str, part: str) -> pa.Table:
