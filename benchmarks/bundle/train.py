@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from anchoring import SETS as ANCHORED
 from anchoring import abilities, link
-from datasets import SETS, load
+from datasets import PERMISSIVE, load
 from names import canonical, library
 from prior import with_prior
 
@@ -31,7 +31,6 @@ from tryage.perception.persistence import load_encoder
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-PERMISSIVE = tuple(name for name, data_set in SETS.items() if data_set.permissive)
 HELD_OUT_ONE_IN = 5  # prompts
 FIGURES = "figures.json"
 PER_CELL = ("losses", "costs", "latencies", "output_tokens")
@@ -39,7 +38,7 @@ PER_CELL = ("losses", "costs", "latencies", "output_tokens")
 
 def canonical_table(name: str) -> QTable:
     """Read a set with canonical names of experts, and the set's name before each category."""
-    table = load(name)
+    table = load(name, permissive=True)
     names = [canonical(name, spelling) for spelling in table.experts]
     experts = tuple(dict.fromkeys(names))
     merged = {
@@ -55,6 +54,11 @@ def canonical_table(name: str) -> QTable:
         sources=(name,) * len(table),
         **merged,
     )
+
+
+def joint_table() -> QTable:
+    """Read all sets that the bundled router may learn from as one table, with canonical names."""
+    return QTable.concat([canonical_table(name) for name in PERMISSIVE])
 
 
 def _first(matrix: NDArray[np.float32], names: list[str], expert: str) -> NDArray[np.float32]:
@@ -117,7 +121,7 @@ def main() -> None:
     parser.add_argument("encoder", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
-    table = QTable.concat([canonical_table(name) for name in PERMISSIVE])
+    table = joint_table()
     harder, is_test = difficulty(table), held_out(table)
     train, test = table.take(~is_test), table.take(is_test)
     perception = fit(
