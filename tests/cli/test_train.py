@@ -106,6 +106,18 @@ def test_evaluate_prints_a_table_and_writes_figures_and_pictures(
     assert drawn == {"front.png", "calibration.png", "shares.png"}
 
 
+def test_evaluate_compares_with_neighbors_on_another_encoder_and_with_constants(
+    tryage, qtable, encoder_folder
+):
+    words = ("evaluate", qtable, "--encoder", encoder_folder, "--folds", 2)
+    done = tryage(*words, "--neighbors", encoder_folder)
+    assert done.exit_code == 0, done.stderr
+    assert f"neighbours on {encoder_folder.name}" in done.stdout
+    assert "guarded neighbours" in done.stdout
+    assert "gap closed" in done.stdout
+    assert "The best constant is chat-70b: 0.800, $1 per 1,000 requests." in done.stdout
+
+
 def test_evaluate_accepts_twenty_prompts_and_says_how_many_fewer_prompts_lack(
     tryage, table, encoder_folder, tmp_path
 ):

@@ -165,6 +165,14 @@ def evaluate(
         int, typer.Option(min=2, help="The number of parts; each is tested once.")
     ] = 5,
     seed: Seed = 0,
+    neighbor_encoders: Annotated[
+        list[Path],
+        typer.Option(
+            "--neighbors",
+            metavar="DIR",
+            help="Also compare with nearest neighbours on this saved encoder. Repeatable.",
+        ),
+    ] = [],  # noqa: B006 - typer reads the default, and nothing changes it
     as_json: JsonFile = None,
     plots: Annotated[
         Path | None,
@@ -177,9 +185,12 @@ def evaluate(
 ) -> None:
     """Judge a router on a Q-table by cross-validation.
 
-    It is compared with the best single expert, random choice, prompt length, nearest neighbours, an
-    MLP, matrix factorisation, the category table and the oracle.
+    It is compared with the best single expert, random choice, prompt length, nearest neighbours
+    with and without a guard, TF-IDF ridge, an MLP, matrix factorisation, the category table and the
+    oracle, and with the best constant and the cheapest one near it.
     """
+    from tryage.learning.evaluation.baselines import encoder_neighbors
+    from tryage.learning.evaluation.evaluator import BASELINES
     from tryage.learning.evaluation.evaluator import evaluate as cross_validate
     from tryage.learning.evaluation.splits import EvaluationConfig
     from tryage.learning.evaluation.trained_router import (
@@ -192,11 +203,16 @@ def evaluate(
     table = _read_table(qtable, score_scale, loss, merge_names=merge_names)
     check_folds(table, folds)
     encoder = CachingEncoder(resolve_encoder(encoder_path))
+    others = {
+        f"neighbours on {folder.name}": encoder_neighbors(CachingEncoder(resolve_encoder(folder)))
+        for folder in neighbor_encoders
+    }
     evaluation = cross_validate(
         table,
         encoder.encode(table.prompts),
         {METHOD_NAME: make_routing_method(encoder, seed)},
         name=qtable.stem,
+        baselines={**others, **BASELINES},
         config=EvaluationConfig(n_folds=folds, seed=seed),
     )
     echo(evaluation.table())

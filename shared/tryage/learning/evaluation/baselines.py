@@ -7,7 +7,7 @@ Hyperparameters are tuned by the routed score, in four folds within the training
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import numpy as np
 
@@ -16,9 +16,10 @@ from tryage.learning.evaluation.metrics import choice_probabilities, expected_va
 from tryage.learning.evaluation.splits import Fold, MethodPrediction, folds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
-    from tryage.core.arrays import Float32Array, IndexArray
+    from tryage.core.arrays import BoolArray, Float32Array, IndexArray
+    from tryage.learning.evaluation.splits import FoldMethod
     from tryage.learning.qtable import QTable
 
 Candidate = TypeVar("Candidate")
@@ -27,7 +28,17 @@ BEST_SINGLE = "best single"
 
 CATEGORY_TABLE = "category table"
 
+GUARDED_NEIGHBORS = "guarded neighbours"
+
+ORACLE = "oracle"
+
 NEIGHBOR_COUNTS = (5, 10, 20, 40, 80, 150, 300, 600)
+
+NEIGHBOR_COUNTS_AND_GUARDS = tuple((k, z) for k in (20, 80, 300) for z in (0.5, 1.0, 2.0))
+
+TFIDF_TERMS, TFIDF_COMPONENTS = 50_000, 256
+
+RIDGES = tuple(np.geomspace(0.1, 1_000.0, 9).tolist())
 
 RANKS_AND_RIDGES = tuple((rank, ridge) for ridge in (1.0, 10.0, 100.0) for rank in (2, 4, 8, 16))
 
@@ -36,6 +47,14 @@ _MIN_COVERAGE = 0.95  # an expert measured on a smaller share of the prompts is 
 _MIN_PROMPTS_EARLY_STOPPING = 11  # a tenth, rounded up, is the two that scikit-learn needs
 
 _TUNING_FOLDS = 4
+
+_FEW_NEIGHBORS = 2  # a standard error needs as many
+
+_UNPROVEN = 1e3  # the bound of a difference that too few neighbors were measured for
+
+_TIE_MARGIN = 1e-6  # an expert that is exactly as good does not replace the best single expert
+
+_TERM = r"\w+|[^\w\s]"  # a word, or a sign by itself
 
 _CHUNK = 1024  # prompts at a time: a similarity matrix of 16,000 x 16,000 would be a gigabyte
 
@@ -51,10 +70,18 @@ def best_single(fold: Fold) -> MethodPrediction:
     Experts measured on less than 95% of the prompts come after all others: their mean is over
     different, perhaps easier, prompts.
     """
-    coverage = fold.train.measured.mean(axis=0)
-    is_rarely_measured = coverage < min(_MIN_COVERAGE, float(coverage.max(initial=0.0)))
-    ranking_losses = expert_means(fold.train) + 10.0 * is_rarely_measured
-    return MethodPrediction(_tile_row(ranking_losses, len(fold.test)))
+    return MethodPrediction(_tile_row(_single_ranking(fold.train), len(fold.test)))
+
+
+def _single_ranking(train: QTable) -> Float32Array:
+    """Return the mean losses `(n_experts,)`, those of rarely measured experts behind all others."""
+    return np.asarray(expert_means(train) + 10.0 * is_rarely_measured(train), np.float32)
+
+
+def is_rarely_measured(table: QTable) -> BoolArray:
+    """Mark the experts `(n_experts,)` whose mean loss cannot be compared with the others'."""
+    coverage = table.measured.mean(axis=0)
+    return np.asarray(coverage < min(_MIN_COVERAGE, float(coverage.max(initial=0.0))))
 
 
 def prompt_length(fold: Fold, *, n_bins: int = 10) -> MethodPrediction:
@@ -81,19 +108,70 @@ def neighbor_means(
     Prompts that are as near as the k-th are all included. An expert that was measured on none of
     them gets its mean over all training prompts.
     """
-    ks = [min(k, len(train)) for k in ks]
     losses, is_measured = np.nan_to_num(train.losses), train.measured.astype(np.float32)
     fallback = expert_means(train)
     chunks_by_k: list[list[Float32Array]] = [[] for _ in ks]
+    for i, is_neighbor in _neighbor_masks(train_embeddings, embeddings, ks):
+        counts = is_neighbor @ is_measured
+        means = np.broadcast_to(fallback, counts.shape).copy()
+        np.divide(is_neighbor @ losses, counts, out=means, where=counts > 0)
+        chunks_by_k[i].append(means)
+    return [np.concatenate(chunks) for chunks in chunks_by_k]
+
+
+def _neighbor_masks(
+    train_embeddings: Float32Array,
+    embeddings: Float32Array,
+    ks: Sequence[int],
+) -> Iterator[tuple[int, Float32Array]]:
+    """Yield the index of each k and the mask of the k nearest training prompts, chunk by chunk.
+
+    Masks are `(n_chunk, n_train)`; all prompts that are as near as the k-th are in it.
+    """
+    ks = [min(k, len(train_embeddings)) for k in ks]
     for start in range(0, max(len(embeddings), 1), _CHUNK):
         similarity = embeddings[start : start + _CHUNK] @ train_embeddings.T
-        partitioned_similarity = np.partition(similarity, [-k for k in ks], axis=1)
-        for chunks, k in zip(chunks_by_k, ks, strict=True):
-            is_neighbor = (similarity >= partitioned_similarity[:, [-k]]).astype(np.float32)
-            counts = is_neighbor @ is_measured
-            means = np.broadcast_to(fallback, counts.shape).copy()
-            chunks.append(np.divide(is_neighbor @ losses, counts, out=means, where=counts > 0))
-    return [np.concatenate(chunks) for chunks in chunks_by_k]
+        partitioned_similarity = np.partition(similarity, [-k for k in set(ks)], axis=1)
+        for i, k in enumerate(ks):
+            yield i, (similarity >= partitioned_similarity[:, [-k]]).astype(np.float32)
+
+
+def guarded_neighbors(
+    fold: Fold, *, candidates: Sequence[tuple[int, float]] = NEIGHBOR_COUNTS_AND_GUARDS
+) -> MethodPrediction:
+    """Leave the best single expert only where similar prompts prove that another one is better.
+
+    Another expert is chosen if, over the k most similar training prompts, its mean paired
+    difference to the best single expert is negative by more than z standard errors. The prediction
+    is the upper bound of that difference; it ranks, but it does not forecast a loss. The number of
+    neighbors and the number of standard errors are tuned.
+    """
+    return MethodPrediction(_tune_and_predict(fold, candidates, _paired_bounds))
+
+
+def _paired_bounds(
+    train: QTable,
+    train_embeddings: Float32Array,
+    embeddings: Float32Array,
+    candidates: Sequence[tuple[int, float]],
+) -> list[Float32Array]:
+    """Return upper bounds of the difference to the best single expert, per candidate."""
+    single = int(_single_ranking(train).argmin())
+    is_paired = train.measured & train.measured[:, [single]]
+    differences = np.where(is_paired, train.losses - train.losses[:, [single]], np.float32(0))
+    pair_mask, squares = is_paired.astype(np.float32), differences**2
+    chunks_by_candidate: list[list[Float32Array]] = [[] for _ in candidates]
+    ks = [k for k, _ in candidates]
+    for i, is_neighbor in _neighbor_masks(train_embeddings, embeddings, ks):
+        counts = is_neighbor @ pair_mask
+        means = (is_neighbor @ differences) / np.maximum(counts, 1)
+        variances = (is_neighbor @ squares) / np.maximum(counts, 1) - means**2
+        errors = np.sqrt(np.maximum(variances, 0) / np.maximum(counts - 1, 1))
+        bounds = means + candidates[i][1] * errors + _TIE_MARGIN
+        bounds[counts < _FEW_NEIGHBORS] = _UNPROVEN
+        bounds[:, single] = 0.0
+        chunks_by_candidate[i].append(bounds)
+    return [np.concatenate(chunks) for chunks in chunks_by_candidate]
 
 
 def matrix_factorization(
@@ -106,6 +184,52 @@ def matrix_factorization(
     expert mean.
     """
     return MethodPrediction(_tune_and_predict(fold, candidates, _factorize))
+
+
+def tfidf_ridge(
+    fold: Fold, *, n_terms: int = TFIDF_TERMS, n_components: int = TFIDF_COMPONENTS
+) -> MethodPrediction:
+    """Regress losses on the words of the prompts: TF-IDF, truncated SVD and ridge by scikit-learn.
+
+    Terms are words and pairs of words. The ridge is chosen by leave-one-out error, for each expert
+    alone. Gaps are filled by prompt effect plus expert mean.
+
+    Raises:
+        MissingExtraError: scikit-learn is not installed.
+    """
+    require_extra("sklearn", "evaluate")
+    from sklearn.decomposition import TruncatedSVD
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import RidgeCV
+
+    vectorizer = TfidfVectorizer(
+        sublinear_tf=True, ngram_range=(1, 2), max_features=n_terms, token_pattern=_TERM
+    )
+    train_terms = vectorizer.fit_transform(fold.train.prompts)
+    svd = TruncatedSVD(max(min(n_components, *train_terms.shape) - 1, 1), random_state=0)
+    ridge = RidgeCV(RIDGES, alpha_per_target=True)
+    ridge.fit(svd.fit_transform(train_terms), _impute_additive(fold.train))
+    x = svd.transform(vectorizer.transform(fold.test.prompts))
+    predictions = ridge.predict(x).reshape(len(fold.test), -1)
+    return MethodPrediction(predictions.astype(np.float32))
+
+
+def encoder_neighbors(encoder: PromptEncoder) -> FoldMethod:
+    """Return nearest neighbors on the embeddings of another encoder, such as a MiniLM."""
+
+    def neighbors(fold: Fold) -> MethodPrediction:
+        train, test = (encoder.encode(side.prompts) for side in (fold.train, fold.test))
+        return nearest_neighbors(Fold(fold.train, train, fold.test, test))
+
+    return neighbors
+
+
+class PromptEncoder(Protocol):
+    """What embeds prompts: any encoder of tryage, or a sentence-transformers model."""
+
+    def encode(self, prompts: Sequence[str], /) -> Float32Array:
+        """Return unit rows `(batch, dim)`."""
+        ...
 
 
 def mlp(fold: Fold, *, hidden_size: int = 100, max_iterations: int = 40) -> MethodPrediction:

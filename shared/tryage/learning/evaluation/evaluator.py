@@ -9,8 +9,10 @@ import numpy as np
 
 from tryage.errors import InputError
 from tryage.learning.evaluation import baselines as baseline_methods
+from tryage.learning.evaluation.constants import find_constants
 from tryage.learning.evaluation.costs import CostResult, cost_report, known_costs, priced_experts
 from tryage.learning.evaluation.metrics import (
+    Interval,
     PairResult,
     best_losses,
     bootstrap,
@@ -45,17 +47,24 @@ BASELINES: Mapping[str, FoldMethod] = MappingProxyType(
         "random": baseline_methods.random,
         "prompt length": baseline_methods.prompt_length,
         "nearest neighbours": baseline_methods.nearest_neighbors,
+        baseline_methods.GUARDED_NEIGHBORS: baseline_methods.guarded_neighbors,
+        "TF-IDF ridge": baseline_methods.tfidf_ridge,
         "MLP": baseline_methods.mlp,
         "matrix factorisation": baseline_methods.matrix_factorization,
         baseline_methods.CATEGORY_TABLE: baseline_methods.category_table,
-        "oracle": baseline_methods.oracle,
+        baseline_methods.ORACLE: baseline_methods.oracle,
     }
 )
 
 # The predictions of these methods only rank the experts.
-_NO_FORECAST = ("random", baseline_methods.BEST_SINGLE, "oracle")
+_NO_FORECAST = (
+    "random",
+    baseline_methods.BEST_SINGLE,
+    baseline_methods.GUARDED_NEIGHBORS,
+    baseline_methods.ORACLE,
+)
 
-_NO_COST_VIEW = ("random", "oracle", "MLP")  # the MLP would be trained 25 times
+_NO_COST_VIEW = ("random", baseline_methods.ORACLE, "MLP", "TF-IDF ridge")  # trained 25 times
 
 _MIN_TRAIN_PROMPTS = 10  # distinct prompts that a router needs to learn from
 
@@ -105,6 +114,11 @@ def evaluate(  # noqa: PLR0913 - three inputs, the rest has defaults
         cost_runs = {label: run for label, run in runs.items() if label not in _NO_COST_VIEW}
         costs = cost_report(table, embeddings, cost_runs, splits, config)
     predictions = {label: out_of_fold for label, (_, out_of_fold) in runs.items()}
+    shares = {
+        label: choice_probabilities(out_of_fold.losses, table.measured)
+        for label, out_of_fold in predictions.items()
+    }
+    scores = {label: 1.0 - expected_value(share, table.losses) for label, share in shares.items()}
     router = next(iter(methods), None)
     return Evaluation(
         name=name,
@@ -113,9 +127,10 @@ def evaluate(  # noqa: PLR0913 - three inputs, the rest has defaults
         n_experts=len(table.experts),
         n_folds=config.n_folds,
         seed=config.seed,
-        results=_method_results(table, predictions, costs, router, config),
+        results=_method_results(table, predictions, shares, scores, costs, router, config),
         experts=_expert_points(table),
         notes=notes,
+        constants=find_constants(table, None if router is None else scores[router], config),
     )
 
 
@@ -173,19 +188,16 @@ def _n_inner_train(table: QTable, config: EvaluationConfig) -> int:
     return min_train_size(table.groups, config.n_folds, config.inner_folds)
 
 
-def _method_results(
+def _method_results(  # noqa: PLR0913 - what one row of the table consists of
     table: QTable,
     predictions: Mapping[str, OutOfFold],
+    shares: Mapping[str, Float64Array],
+    scores: Mapping[str, Float64Array],
     costs: Mapping[str, CostResult],
     router: str | None,
     config: EvaluationConfig,
 ) -> tuple[MethodResult, ...]:
     """Return the result of every method; leads are those of the method named `router`."""
-    shares = {
-        label: choice_probabilities(out_of_fold.losses, table.measured)
-        for label, out_of_fold in predictions.items()
-    }
-    scores = {label: 1.0 - expected_value(share, table.losses) for label, share in shares.items()}
     columns = np.column_stack(list(scores.values()))
     bootstrap_means = bootstrap(columns, table.groups, draws=config.draws, seed=config.seed)
     draws_by_label = dict(zip(scores, bootstrap_means.T, strict=True))
@@ -204,6 +216,7 @@ def _method_results(
             lead=lead,
             optimal_rate=float(optimal_hits(shares[label], table.losses).mean()),
             regret=float((best_scores - score).mean()),
+            gap_closed=_gap_closed(label, scores, draws_by_label),
             calibration=calibration_metrics(losses, table.losses) if is_forecast else None,
             pairs={} if label == baseline_methods.BEST_SINGLE else _pair_results(table, losses),
             by_source=_mean_by_label(table.sources, score),
@@ -213,6 +226,21 @@ def _method_results(
         )
 
     return tuple(result_of(label, score) for label, score in scores.items())
+
+
+def _gap_closed(
+    label: str, scores: Mapping[str, Float64Array], draws: Mapping[str, Float64Array]
+) -> Interval | None:
+    """Return the share of the gap to the oracle that a method closes; None if there is no gap."""
+    single, best = baseline_methods.BEST_SINGLE, baseline_methods.ORACLE
+    if not {single, best} <= set(scores) or label in (single, best):
+        return None
+    gap = float(scores[best].mean() - scores[single].mean())
+    gap_draws = draws[best] - draws[single]
+    if gap <= 0 or (gap_draws <= 0).any():
+        return None
+    gain = float(scores[label].mean() - scores[single].mean())
+    return interval(gain / gap, (draws[label] - draws[single]) / gap_draws)
 
 
 def _pair_results(table: QTable, losses: Float64Array) -> dict[str, PairResult]:

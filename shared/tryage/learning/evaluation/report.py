@@ -11,6 +11,7 @@ from tryage.core.validation import require_extra
 from tryage.errors import InputError
 from tryage.files import replace_file
 from tryage.learning.evaluation.baselines import BEST_SINGLE, CATEGORY_TABLE
+from tryage.learning.evaluation.constants import describe_constants
 from tryage.learning.evaluation.costs import upper_hull
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from tryage.learning.evaluation.constants import Constants
     from tryage.learning.evaluation.costs import CostPoint, CostResult
     from tryage.learning.evaluation.metrics import CalibrationMetrics, Interval, PairResult
 
@@ -57,8 +59,9 @@ class MethodResult:
     """The results of one method on one table, over the prompts of all test parts.
 
     `lead` is the router's score minus this method's, paired. `optimal_rate` is how often an expert
-    that ties for best was chosen, `regret` the mean score lost to the best choice. `pairs` is
-    filled for tables of two experts, per source and for "all". `shares` is category -> expert ->
+    that ties for best was chosen, `regret` the mean score lost to the best choice. `gap_closed` is
+    the share of the gap from the best single expert to the oracle that the method closes. `pairs`
+    is filled for tables of two experts, per source and for "all". `shares` is category -> expert ->
     share of its prompts, the largest category first.
     """
 
@@ -67,6 +70,7 @@ class MethodResult:
     lead: Interval | None
     optimal_rate: float
     regret: float
+    gap_closed: Interval | None = None
     calibration: CalibrationMetrics | None = None
     pairs: Mapping[str, PairResult] = field(default_factory=dict)
     by_source: Mapping[str, float] = field(default_factory=dict)
@@ -88,6 +92,7 @@ class Evaluation:
     results: tuple[MethodResult, ...]
     experts: tuple[ExpertPoint, ...] = ()
     notes: tuple[str, ...] = ()
+    constants: Constants | None = None
 
     def __getitem__(self, method: str) -> MethodResult:
         """Return the result of a method by its name.
@@ -112,7 +117,7 @@ class Evaluation:
             *zip(*(cells for _, cells in filled_columns), strict=True),
         ]
         lines = [self._headline(), "", *_align_columns(rows)]
-        notes = [*self.notes, *self._pair_notes()]
+        notes = [*self.notes, *self._pair_notes(), *self._constant_notes()]
         return "\n".join([*lines, *([""] if notes else []), *(f"- {note}" for note in notes)])
 
     def to_dict(self) -> dict[str, Any]:
@@ -126,6 +131,13 @@ class Evaluation:
             return []
         strong = next(iter(pairs.values())).strong
         return [f"APGR and CPT are of {' / '.join(pairs)}; the strong expert is {strong}."]
+
+    def _constant_notes(self) -> list[str]:
+        """Say what the best constants score, and warn where one beats the router."""
+        if self.constants is None:
+            return []
+        cost = None if self.router is None else self[self.router].cost
+        return list(describe_constants(self.constants, self.router, cost))
 
     def _headline(self) -> str:
         size = f"{self.n_prompts:,} prompts x {self.n_experts:,} experts"
@@ -166,6 +178,7 @@ _COLUMNS: tuple[tuple[str, Callable[[MethodResult], str]], ...] = (
     ("score [95%]", lambda r: str(r.score)),
     ("router ahead by [95%]", _gain_cell),
     ("optimal", lambda r: f"{r.optimal_rate:.3f}"),
+    ("gap closed", lambda r: f"{r.gap_closed.value:.0%}" if r.gap_closed else ""),
     ("regret", lambda r: f"{round(r.regret, 3) + 0.0:.3f}"),  # never "-0.000"
     ("Brier", lambda r: f"{r.calibration.brier:.3f}" if r.calibration else ""),
     ("ECE", lambda r: f"{r.calibration.ece:.3f}" if r.calibration else ""),
