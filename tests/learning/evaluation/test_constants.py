@@ -31,6 +31,13 @@ def test_the_cheapest_constant_is_the_cheapest_of_those_within_half_a_point():
     assert found.cheapest.cost == pytest.approx(2.0)
 
 
+def test_a_best_constant_that_is_also_the_cheapest_near_one_is_said_to_be_so():
+    table = make_table([0.2, 0.204, 0.3], [2.0, 10.0, 1.0])
+    found = find_constants(table, None, CONFIG)
+    assert found.cheapest is None
+    assert "No cheaper expert scores within 0.005 of it." in describe_constants(found, None, None)
+
+
 def test_without_costs_there_is_no_cheapest_constant():
     found = find_constants(make_table([0.2, 0.2]), None, CONFIG)
     assert found.best.cost is None

@@ -128,6 +128,8 @@ def describe_constants(
             f"The cheapest constant within {PARITY_TOLERANCE:g} of it is {cheapest.name}: "
             f"{cheapest.score:.3f}{_dollars(cheapest)}{share}."
         )
+    elif best.cost is not None:
+        yield f"No cheaper expert scores within {PARITY_TOLERANCE:g} of it."
     if router is None:
         return
     for constant in (best, cheapest):
