@@ -103,8 +103,17 @@ def translate_parameters(model: object, arguments: Mapping[str, Any]) -> Argumen
 
 
 def _refused_parameters(model: BaseChatModel) -> frozenset[str]:
-    """Return the parameters that a model is known to refuse by its profile."""
-    return frozenset({"temperature"} if profile_of(model).get("temperature") is False else ())
+    """Return the parameters that a model is known to refuse, by its profile or while it thinks."""
+    is_refused = profile_of(model).get("temperature") is False or _thinking_tokens(model) > 0
+    return frozenset({"temperature"} if is_refused else ())
+
+
+def _thinking_tokens(model: BaseChatModel) -> int:
+    """Return the budget for hidden reasoning that Claude has, within the length of its answer."""
+    thinking = getattr(model, "thinking", None)
+    if not isinstance(thinking, dict) or thinking.get("type") != "enabled":
+        return 0
+    return int(thinking.get("budget_tokens") or 0)
 
 
 def _to_field_names(model: BaseChatModel, parameters: Arguments, others: Arguments) -> Arguments:
@@ -112,7 +121,7 @@ def _to_field_names(model: BaseChatModel, parameters: Arguments, others: Argumen
     fields = type(model).model_fields
     if "max_tokens" in parameters:
         name = next((name for name in _LENGTH_FIELDS if name in fields), "max_tokens")
-        parameters[name] = parameters.pop("max_tokens")
+        parameters[name] = parameters.pop("max_tokens") + _thinking_tokens(model)
     if not any(name in fields for name in _TIMEOUT_FIELDS):
         parameters.pop("timeout", None)
     return {**parameters, **others}

@@ -9,21 +9,23 @@ from functools import lru_cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
-from langchain_core.runnables import Runnable
+from langchain_core.language_models import BaseChatModel
+from langchain_core.runnables import Runnable, RunnableBinding
 
 import tryage.chat.clients
 from tryage.chat.candidates import CandidatePool, ClientFacts, candidate_experts
 from tryage.chat.clients import base_url_of
+from tryage.chat.efforts import add_efforts, join_effort, split_effort, unsupported_effort
 from tryage.chat.model_names import model_name_of
 from tryage.chat.settings import check_settings
 from tryage.core.redaction import without_secrets
 from tryage.core.validation import require_extra
+from tryage_langchain._efforts import effort_values, offered_efforts, own_effort
 from tryage_langchain._profiles import facts_from_profile, profile_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from langchain_core.language_models import BaseChatModel
     from pydantic import BaseModel
 
     from tryage.chat.clients import HubClientFactory
@@ -89,7 +91,8 @@ class ChatModelPool(tryage.chat.clients.ClientPool[ChatClient]):
         Raises:
             InputError: a setting means nothing.
         """
-        strings = [source for source in self._sources.values() if isinstance(source, str)]
+        sources = map(self._plain_source, self._sources)
+        strings = [source for source in sources if isinstance(source, str)]
         if names := uncommon_settings(self._settings):
             classes = [model_class(source, self._settings) for source in strings]
             if None not in classes:  # a class whose package is not installed may take anything
@@ -112,6 +115,19 @@ class ChatModelPool(tryage.chat.clients.ClientPool[ChatClient]):
             model: ChatClient = init_chat_model(source, **accepted_settings(cls, self._settings))
             return model
         return source if isinstance(source, Runnable) else source()
+
+    def apply_effort(self, client: ChatClient, effort: str) -> ChatClient:
+        """Return a view of a chat model that answers with an effort, also inside its bindings.
+
+        Raises:
+            InputError: the chat model has no parameter for it that is known.
+        """
+        if isinstance(client, BaseChatModel):
+            return view_model(client, effort_values(client, effort))
+        if isinstance(client, RunnableBinding):
+            bound = self.apply_effort(client.bound, effort)
+            return client.model_copy(update={"bound": bound})
+        raise unsupported_effort(client, effort)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Keep the sources and settings, without secrets."""
@@ -174,6 +190,7 @@ def candidate_pool(
             chat_model_name(model),
             facts_from_profile(profile_of(model)),
             base_url=base_url_of(model),
+            effort=models.effort(name) or own_effort(model),
         )
         for name, model in models.items()
     }
@@ -186,6 +203,23 @@ def chat_model_name(model: object) -> str | None:
     if isinstance(model, str):
         return model
     return model_name_of(model, getattr(model, "bound", None), getattr(model, "llm", None))
+
+
+def candidate_name(model: object) -> str | None:
+    """Return the name of a model in a list: one with an effort of its own has it in its name."""
+    name = chat_model_name(model)
+    return None if name is None else join_effort(name, own_effort(model) or split_effort(name)[1])
+
+
+def with_efforts(
+    models: Mapping[str, ChatModelSource], efforts: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Return models by name, those with several efforts once for each of them.
+
+    Raises:
+        InputError: a name and its model have different efforts, or two models get one name.
+    """
+    return add_efforts(models, efforts, offered_efforts)
 
 
 # Models of the Hub -----------------------------------------------------------------------------

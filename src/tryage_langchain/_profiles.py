@@ -145,6 +145,11 @@ def profile_of_string(model: str) -> ModelProfile:
     return cast("ModelProfile", dict(profile))
 
 
+def provider_of_string(model: str) -> str | None:
+    """Return the partner package of the class that a string makes, None if it is unknown."""
+    return PROVIDER_PACKAGES.get(_split_string(model)[0])
+
+
 def _split_string(model: str) -> tuple[str, str]:
     """Return provider and model; LangChain knows the provider of a name such as "gpt-5"."""
     if _has_provider(model):

@@ -25,6 +25,7 @@ from pydantic import Field, PrivateAttr, SkipValidation, field_validator, model_
 
 import tryage
 from tryage.chat.candidates import CandidatePool, RouterCache
+from tryage.chat.efforts import check_efforts
 from tryage.chat.model_names import name_models
 from tryage.chat.plan import RoutingPlan  # noqa: TC001 - with_fallbacks() reads annotations
 from tryage.chat.settings import RoutingFields, find_hub_models
@@ -39,9 +40,10 @@ from tryage_langchain._chat_invoke import ChatInvokeMixin
 from tryage_langchain._clients import (
     ChatModelPool,
     candidate_pool,
-    chat_model_name,
+    candidate_name,
     hub_models,
 )
+    with_efforts,
 from tryage_langchain._profiles import common_profile
 
 if TYPE_CHECKING:
@@ -108,7 +110,7 @@ class ChatTryage(ChatInvokeMixin, ChatGenerateMixin, RoutingFields):
         `settings` are fields of ChatTryage. Others, such as `api_key` or `timeout`, go to
         `init_chat_model` when a string is first chosen.
         """
-        return cls(models=name_models(models, chat_model_name), **settings)
+        return cls(models=name_models(models, candidate_name), **settings)
 
     @classmethod
     def from_hub(
@@ -158,7 +160,7 @@ class ChatTryage(ChatInvokeMixin, ChatGenerateMixin, RoutingFields):
     def _name_models(cls, models: Any) -> Any:
         if isinstance(models, ModelMap):
             return models
-        return ModelMap(name_models(models, chat_model_name))
+        return ModelMap(name_models(models, candidate_name))
 
     def model_post_init(self, context: Any, /) -> None:
         """Find out what the models are, before LangChain asks for their profile."""
@@ -172,10 +174,11 @@ class ChatTryage(ChatInvokeMixin, ChatGenerateMixin, RoutingFields):
         """Return what is made of the models; an equal ChatTryage made before shares it."""
         time_limit = {} if self.timeout is None else {"timeout": self.timeout}
         settings = {**time_limit, **self.settings}
-        models, inputs = self.models, (self.router, self.experts, settings)
+        efforts = check_efforts(self.efforts)
+        models, inputs = self.models, (self.router, self.experts, settings, efforts)
         state = models.state if isinstance(models, ModelMap) else None
         if state is None or state.inputs[0] is not self.router or state.inputs[1:] != inputs[1:]:
-            clients = ChatModelPool(models, settings)
+            clients = ChatModelPool(with_efforts(models, efforts), settings)
             clients.check_settings(type(self))
             pool = candidate_pool(clients, self.router, self.experts)
             profile = common_profile(pool.library, clients.values())

@@ -20,7 +20,7 @@ from tryage.core.preferences import Preferences
 from tryage.errors import InputError, LibraryError, MissingExtraError, PerceptionError
 from tryage.router import Router  # noqa: TC001 - pydantic reads the annotation at run time
 from tryage_langchain._call_settings import read_call_settings
-from tryage_langchain._clients import ChatModelPool, candidate_pool
+from tryage_langchain._clients import ChatModelPool, candidate_pool, with_efforts
 from tryage_langchain._messages import prompt_text
 
 try:
@@ -150,7 +150,7 @@ def _make_chooser(router: Router, models: Mapping[str, str]) -> _Chooser:
     if len(known) == len(models):
         return _Chooser(router.subset(tuple(labels)), labels)
     try:
-        pool = candidate_pool(ChatModelPool(models, {}), router, ())
+        pool = candidate_pool(ChatModelPool(with_efforts(models), {}), router, ())
         return _Chooser(pool.build_router(router, None, None), {name: name for name in models})
     except PerceptionError as error:
         new_labels = sorted(set(models) - set(known))

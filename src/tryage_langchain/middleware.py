@@ -23,6 +23,7 @@ from langgraph.types import Command
 from typing_extensions import NotRequired
 
 from tryage.chat.batching import BatchingExecutor
+from tryage.chat.efforts import check_efforts
 from tryage.chat.fallback import (
     FallbackHooks,
     FallbackSession,
@@ -49,7 +50,12 @@ from tryage_langchain._agent_calls import (
 )
 from tryage_langchain._answers import answer_problems
 from tryage_langchain._call_settings import read_call_settings, with_runtime
-from tryage_langchain._clients import ChatModelPool, candidate_pool, chat_model_name
+from tryage_langchain._clients import (
+    ChatModelPool,
+    candidate_name,
+    candidate_pool,
+    with_efforts,
+)
 from tryage_langchain._fallback import aemit_event, annotate, emit_event
 from tryage_langchain._messages import input_size
 
@@ -88,6 +94,8 @@ class TryageMiddleware(AgentMiddleware[TryageState, Any, Any]):
         sticky: For how long the conversation stays with a model: "turn" through a tool loop,
             "thread" as long as the model can answer, "call" not at all.
         default: The name of the model that answers when the routing fails; None is the agent's
+        efforts: Reasoning efforts such as ["low", "high"]: each model that takes them is one model
+            for each. True is low, medium and high.
             own. The failure is logged.
         max_attempts: How many models may be asked for one answer; None is all.
         deadline: Seconds for a whole call, over all models that are asked; None is no limit.
@@ -126,12 +134,14 @@ class TryageMiddleware(AgentMiddleware[TryageState, Any, Any]):
         sticky: Sticky = "turn",
         default: str | None = None,
         max_attempts: int | None = None,
+        efforts: bool | Sequence[str] = False,
         deadline: float | None = None,
         attempt_timeout: float | None = None,
         retry_on: Collection[RefusedAnswer] = (),
     ) -> None:
         super().__init__()
-        clients = ChatModelPool(name_models(models, chat_model_name), {})
+        named_models = name_models(models, candidate_name)
+        clients = ChatModelPool(with_efforts(named_models, check_efforts(efforts)), {})
         _check_models(clients)
         pool = candidate_pool(clients, router, experts)
         self._default = None if default is None else find_model(pool.library, default)

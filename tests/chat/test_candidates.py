@@ -162,8 +162,12 @@ def test_unknown_models_and_prices_are_one_warning_that_says_how_to_tell_them(wa
     (message,) = warnings_of("gpt-4o", "openai:gpt-5", "my-own")
     assert message.startswith("Nothing was measured of 'openai:gpt-5', 'my-own': ")
     assert "The prices of 'my-own' are unknown" in message
-    assert "experts=[Expert('openai:gpt-5', aliases=[...])]" in message
-    assert "experts=[Expert('my-own', input_price=..., output_price=...)]" in message
+    assert "The context of 'my-own' is unknown" in message
+    assert (
+        "Tell it: experts=[Expert('openai:gpt-5', about_as_good_as='claude-haiku-4-5'), "
+        "Expert('my-own', about_as_good_as='claude-haiku-4-5', input_price=..., output_price=..., "
+        "context_length=...)]. "
+    ) in message
 
 
 def test_what_the_user_has_told_is_not_warned_of(warnings_of):
@@ -176,7 +180,7 @@ def test_what_the_user_has_told_is_not_warned_of(warnings_of):
 
 def test_of_many_unknown_models_the_warning_names_a_few(warnings_of):
     (message,) = warnings_of(*[f"model {i}" for i in range(1_000)])
-    assert "and 990 more" in message
+    assert "and 994 more" in message
     assert len(message) < 1_000
 
 

@@ -123,8 +123,8 @@ def test_a_dump_holds_the_settings_without_models_router_and_keys():
         "thread", [{"name": "a"}], "tryage-auto",
     )  # fmt: skip
     assert list(dump) == [
-        "name", "experts", "preferences", "sticky", "default", "default_exempt", "max_attempts",
-        "deadline", "attempt_timeout", "retry_on", "disable_streaming", "output_version",
+        "name", "experts", "efforts", "preferences", "sticky", "default", "default_exempt",
+        "max_attempts", "deadline", "attempt_timeout", "retry_on", "disable_streaming", "output_version",
         "temperature", "max_tokens", "stop", "timeout", "model", "streaming",
     ]  # fmt: skip
 

@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tryage.chat.conversation import ASSUMED_CAPABILITIES_KEY
+from tryage.chat.efforts import join_effort, split_effort
 from tryage.chat.model_names import (
     bundled_library,
     find_model,
     group_identical_experts,
-    list_names,
     match_user_experts,
     resolve_model_name,
 )
@@ -25,6 +25,7 @@ from tryage.core.library import Library
 from tryage.core.preferences import Preferences
 from tryage.core.request import merge_preferences
 from tryage.core.token_estimate import estimate_tokens
+from tryage.core.unknown_experts import describe_unknown
 from tryage.errors import CatalogueError
 from tryage.perception.locks import ForkSafeLock
 from tryage.perception.wrappers import DeduplicatedPerception
@@ -169,13 +170,15 @@ class RouterCache:
 class ClientFacts:
     """What a client says about its model: the name, if it has one, and fields of an expert.
 
-    `base_url` is the address that it calls, None if it does not say.
+    `base_url` is the address that it calls, None if it does not say. `effort` is the reasoning
+    effort with which it asks its model, None for the model's own default.
     """
 
     name: str | None
     facts: Mapping[str, Any]
     source: str = "the model's own profile"
     base_url: str | None = None
+    effort: str | None = None
 
 
 def candidate_experts(
@@ -201,17 +204,18 @@ def candidate_experts(
     """
     library = bundled_library() if router_library is None else router_library
     names = {name: _names_of(name, client) for name, client in clients.items()}
-    user_facts = match_user_experts(names, user_experts, library)
+    user_facts = _match_user_experts(names, list(user_experts), library)
     # A library with an origin comes from a catalogue already.
     is_from_catalog = router_library is not None and router_library.origin is not None
     with closing(LocalCatalog(disabled=is_from_catalog)) as catalog:
         matches = {
             name: _matching_experts(
                 [*names[name], *(user_facts[name].aliases if name in user_facts else ())],
+                effort_of(name, client, user_facts.get(name)),
                 library,
                 catalog,
             )
-            for name in clients
+            for name, client in clients.items()
         }
     experts = [
         _candidate_expert(
@@ -219,32 +223,49 @@ def candidate_experts(
         )
         for name, client in clients.items()
     ]
-    _warn_of_unknown([name for name in clients if not any(matches[name])], experts)
+    unmeasured = {
+        name
+        for name in clients
+        if not any(matches[name]) and not _is_told_quality(user_facts.get(name))
+    }
+    if message := describe_unknown(experts, unmeasured):
+        _log.warning("%s", message)
     return experts
 
 
+def effort_of(name: str, client: ClientFacts, user_expert: Expert | None = None) -> str | None:
+    """Return the effort with which a model is asked; None for the model's own default."""
+    told = None if user_expert is None else user_expert.effort
+    return client.effort or told or split_effort(name)[1]
+
+
+def _is_told_quality(user_expert: Expert | None) -> bool:
+    return user_expert is not None and user_expert.about_as_good_as is not None
+
+
 def _names_of(name: str, client: ClientFacts) -> list[str]:
-    return [name] if client.name is None else [name, client.name]
+    """Return the names that a model goes by, without an effort."""
+    own = [] if client.name is None else [client.name]
+    return [split_effort(given)[0] for given in (name, *own)]
 
 
-def _warn_of_unknown(unknown_names: Sequence[str], experts: Sequence[Expert]) -> None:
-    """Log which models and which prices are not known, and how to tell them."""
-    unpriced_names = [one.name for one in experts if None in (one.input_price, one.output_price)]
-    sentences = []
-    if unknown_names:
-        sentences.append(
-            f"Nothing was measured of {list_names(unknown_names)}: how well they answer is guessed "
-            "from their facts. If one is a known model under another name, tell it: experts="
-            f"[Expert({unknown_names[0]!r:.80}, aliases=[...])]."
-        )
-    if unpriced_names:
-        sentences.append(
-            f"The prices of {list_names(unpriced_names)} are unknown: a weight on the cost counts "
-            f"them as the dearest, and max_cost leaves them out. Tell them: experts="
-            f"[Expert({unpriced_names[0]!r:.80}, input_price=..., output_price=...)]."
-        )
-    if sentences:
-        _log.warning("%s", " ".join(sentences))
+def _match_user_experts(
+    names: Mapping[str, Sequence[str]], user_experts: Sequence[Expert], library: Library
+) -> dict[str, Expert]:
+    """Return the expert that describes each model; one without an effort describes all efforts.
+
+    Raises:
+        InputError: as in `match_user_experts`.
+    """
+    by_model: dict[str, list[str]] = {}
+    for name in names:
+        by_model.setdefault(split_effort(name)[0], []).append(name)
+    exact = [expert for expert in user_experts if expert.name in names]
+    others = [expert for expert in user_experts if expert.name not in names]
+    plain_names = {model: names[variants[0]] for model, variants in by_model.items()}
+    found = match_user_experts(plain_names, others, library)
+    facts = {name: expert for model, expert in found.items() for name in by_model[model]}
+    return facts | match_user_experts(names, exact, library)
 
 
 def _candidate_expert(
@@ -260,6 +281,7 @@ def _candidate_expert(
     `match` holds the expert of the library and that of the catalogue.
     """
     library_expert, catalog_expert = match
+    effort = effort_of(name, client_facts, user_expert)
     bundled_expert = library_expert
     if not is_bundled:
         names = [
@@ -279,13 +301,26 @@ def _candidate_expert(
         _FactLayer(Expert(name, **client_facts.facts), client_facts.source),
         *_fact_layers(user_expert, "given by you"),
     ]
-    alias = next((expert.name for expert in match if expert is not None), name)
-    aliases = () if alias.casefold() == name.casefold() else (alias,)
-    expert = replace(_merge_layers(layers), name=name, aliases=aliases)
+    expert = replace(_merge_layers(layers), name=name, effort=effort)
+    expert = _with_reference(expert, library_expert or catalog_expert)
     own_facts = layers[-1 if user_expert is None else -2 :]
     if all(layer.expert.capabilities is None for layer in own_facts):
         expert = _with_assumed_documents(expert)
     return _with_structured_output(expert)
+
+
+def _with_reference(expert: Expert, match: Expert | None) -> Expert:
+    """Return an expert with what predicts its quality: an alias, or the model that it is like.
+
+    A model that was measured with another effort is like the measured one.
+    """
+    if expert.about_as_good_as is not None:  # the user's word
+        return replace(expert, aliases=())
+    if expert.effort is not None and (match is None or match.effort != expert.effort):
+        model = expert.name if match is None else match.name
+        return replace(expert, aliases=(), about_as_good_as=join_effort(model, expert.effort))
+    is_alias = match is not None and match.name.casefold() != expert.name.casefold()
+    return replace(expert, aliases=(match.name,) if match is not None and is_alias else ())
 
 
 def _public_facts(name: str, client_facts: ClientFacts) -> list[_FactLayer]:
@@ -312,10 +347,17 @@ def _public_facts(name: str, client_facts: ClientFacts) -> list[_FactLayer]:
 
 
 def _matching_experts(
-    names: list[str], library: Library, catalog: LocalCatalog
+    names: list[str], effort: str | None, library: Library, catalog: LocalCatalog
 ) -> tuple[Expert | None, Expert | None]:
-    """Return the expert of the library and the expert of the catalogue that the names mean."""
+    """Return the expert of the library and the expert of the catalogue that the names mean.
+
+    That of the library is the one with the same effort, or else the model with another one.
+    """
     match = _find_expert(library, names)
+    if effort is not None:
+        with_effort = _find_expert(library, [join_effort(name, effort) for name in names])
+        if with_effort is not None and with_effort.effort == effort:
+            match = with_effort
     if match is not None:
         return match, catalog.lookup([*names, match.name, *match.aliases])
     repository = catalog.lookup(names)

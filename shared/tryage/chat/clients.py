@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from typing_extensions import Self
 
+from tryage.chat.efforts import EffortSource, unsupported_effort
 from tryage.chat.model_names import model_name_of
 from tryage.core.redaction import is_secret, without_secrets
 from tryage.errors import InputError
@@ -47,17 +48,18 @@ class ClientPool(Mapping[str, Any], Generic[C]):
     def __init__(self, sources: Mapping[str, Any]) -> None:
         if not sources:
             raise InputError("There are no models. Give at least one to choose.")
-        for name, source in sources.items():
-            if not self.is_valid_source(source):
+        self._sources = dict(sources)
+        for name in sources:
+            if not self.is_valid_source(source := self._plain_source(name)):
                 raise InputError(
                     f"The model {name!r} is a {type(source).__name__}. "
                     f"Expected {self.source_description}."
                 )
-        self._sources = dict(sources)
-        client_names = (
-            name for name, source in sources.items() if isinstance(source, self.client_type)
-        )
-        self._clients: dict[str, C] = {name: sources[name] for name in client_names}
+        self._clients: dict[str, C] = {
+            name: self._with_effort(name, source)
+            for name in sources
+            if isinstance(source := self._plain_source(name), self.client_type)
+        }
         # One lock for each client: a client that takes long to make must not hold up the others.
         self._locks = {name: ForkSafeLock() for name in sources}
         self._health_keys: dict[str, Hashable] = {}
@@ -74,9 +76,31 @@ class ClientPool(Mapping[str, Any], Generic[C]):
         client: C = source()
         return client
 
+    def apply_effort(self, client: C, effort: str) -> C:
+        """Return a client that is asked with a reasoning effort; it shares all else.
+
+        Raises:
+            InputError: the client has no parameter for it that is known.
+        """
+        raise unsupported_effort(client, effort)
+
+    def effort(self, name: str) -> str | None:
+        """Return the effort with which a client is asked; None if the name says nothing of it."""
+        source = self._sources[name]
+        return source.effort if isinstance(source, EffortSource) else None
+
+    def _plain_source(self, name: str) -> Any:  # noqa: ANN401 - a source of a client is of any type
+        """Return a client or its source, whatever its effort."""
+        source = self._sources[name]
+        return source.source if isinstance(source, EffortSource) else source
+
+    def _with_effort(self, name: str, client: C) -> C:
+        effort = self.effort(name)
+        return client if effort is None else self.apply_effort(client, effort)
+
     def __getitem__(self, name: str) -> Any:  # noqa: ANN401 - a source of a client is of any type
         """Return the client if it exists already, else its source."""
-        return self._clients.get(name, self._sources[name])
+        return self._clients[name] if name in self._clients else self._plain_source(name)
 
     def __iter__(self) -> Iterator[str]:
         """Yield the names in the given order."""
@@ -99,7 +123,8 @@ class ClientPool(Mapping[str, Any], Generic[C]):
         if name not in self._clients:
             with self._locks[name]:
                 if name not in self._clients:
-                    self._clients[name] = self.build(self._sources[name])
+                    client = self.build(self._plain_source(name))
+                    self._clients[name] = self._with_effort(name, client)
         return self._clients[name]
 
     def health_key(self, name: str) -> Hashable:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_serializer, field_validator
 
 from tryage.chat.candidates import CandidatePool, RouterCache, RouterSettings
+from tryage.chat.efforts import check_efforts
 from tryage.chat.model_names import find_model
 from tryage.chat.router import (
     ChatRouter,  # noqa: TC001 - pydantic reads the annotations of a model
@@ -63,6 +64,9 @@ class RoutingFields(BaseModel):
     """Facts that only you know, such as a price, under the names of the models."""
 
     preferences: Preferences | None = None
+    efforts: bool | tuple[str, ...] = ()
+    """Each model is also one for each of these reasoning efforts; True is low, medium and high."""
+
     """Weights and requirements of every call."""
 
     sticky: Sticky = "turn"
@@ -104,6 +108,11 @@ class RoutingFields(BaseModel):
 
     @field_validator("retry_on", mode="before")
     @classmethod
+    @field_validator("efforts", mode="before")
+    @classmethod
+    def _read_efforts(cls, efforts: Any) -> Any:  # noqa: ANN401 - pydantic validates any value
+        return check_efforts(efforts)
+
     def _read_retry_on(cls, retry_on: Any) -> Any:  # noqa: ANN401 - pydantic validates any value
         return {retry_on} if isinstance(retry_on, str) else retry_on
 
@@ -117,6 +126,10 @@ class RoutingFields(BaseModel):
 
     @field_serializer("retry_on")
     def _write_retry_on(self, retry_on: frozenset[RefusedAnswer]) -> list[str]:
+    @field_serializer("efforts")
+    def _write_efforts(self, efforts: bool | tuple[str, ...]) -> list[str]:
+        return list(check_efforts(efforts))
+
         return sorted(retry_on)
 
     def _set_pool(self, pool: CandidatePool, *names: str | None) -> None:

@@ -32,9 +32,9 @@ class Expert:
     `output_tokens` its length, reasoning included; `readability` is the Flesch reading ease (higher
     is easier); `security` is 1 when every scan passed. `metadata` is JSON-safe.
 
-    `effort` is the reasoning effort with which the model is asked, such as "low": one model with two
-    efforts is two experts. `about_as_good_as` names a known model whose quality is a guess at that of
-    this one, until it is measured.
+    `effort` is the reasoning effort with which the model is asked, such as "low": one model with
+    two efforts is two experts. `about_as_good_as` names a known model: this one is expected to
+    answer as well as that one, until it is measured itself.
 
     Raises:
         InputError: a value has a wrong type, is not finite, is negative or is out of range.

@@ -1,0 +1,94 @@
+"""What is not known of experts, what is assumed meanwhile, and the line that tells it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Sequence
+
+    from tryage.core.expert import Expert
+
+_MAX_SHOWN = 6  # names in a sentence
+
+_MAX_LINES = 2  # experts in the line to paste
+
+_EXAMPLE = "claude-haiku-4-5"  # a model that most people know
+
+
+def describe_unknown(experts: Iterable[Expert], unmeasured: Collection[str]) -> str | None:
+    """Return one message about all that is not known of some experts; None if all is known.
+
+    It lists the names, what is missing, what is assumed, and a line to paste that tells it.
+
+    Args:
+        experts: The experts that may be chosen.
+        unmeasured: The names of those whose quality is guessed from their facts alone.
+    """
+    experts = list(experts)
+    missing = {expert: _missing_fields(expert, unmeasured) for expert in experts}
+    sentences = [
+        _sentence(experts, missing, "about_as_good_as", _QUALITY),
+        _sentence(experts, missing, "input_price", _PRICE),
+        _sentence(experts, missing, "context_length", _CONTEXT),
+    ]
+    if not any(sentences):
+        return None
+    told = f"Tell it: {_line(missing)}. {_ALIASES}"
+    return " ".join([*filter(None, sentences), told])
+
+
+_QUALITY = "Nothing was measured of {names}: how well they answer is guessed from their facts."
+
+_PRICE = (
+    "The prices of {names} are unknown: a weight on the cost counts them as the dearest, and "
+    "max_cost leaves them out."
+)
+
+_ALIASES = "A known model under a name of your own needs its known name alone: aliases=['gpt-5']."
+
+_CONTEXT = "The context of {names} is unknown: no prompt counts as too long."
+
+
+def _missing_fields(expert: Expert, unmeasured: Collection[str]) -> list[str]:
+    """Return the fields that would tell what is not known, in the order of the line to paste."""
+    fields = ["about_as_good_as"] if expert.name in unmeasured else []
+    fields += [name for name in ("input_price", "output_price") if getattr(expert, name) is None]
+    # An unknown context alone is no reason for a warning: it matters to long prompts only.
+    return [*fields, "context_length"] if fields and expert.context_length is None else fields
+
+
+def _sentence(
+    experts: Sequence[Expert], missing: dict[Expert, list[str]], field: str, template: str
+) -> str | None:
+    also = "output_price" if field == "input_price" else field
+    names = [
+        _plain_name(expert)
+        for expert in experts
+        if field in missing[expert] or also in missing[expert]
+    ]
+    return template.format(names=_list_names(names)) if names else None
+
+
+def _plain_name(expert: Expert) -> str:
+    """Return the name of a model, the same for all efforts with which it is asked."""
+    return expert.name if expert.effort is None else expert.name.removesuffix(f"@{expert.effort}")
+
+
+def _list_names(names: Iterable[str]) -> str:
+    names = list(dict.fromkeys(names))
+    more = f" and {len(names) - _MAX_SHOWN} more" if len(names) > _MAX_SHOWN else ""
+    return ", ".join(f"{name!r:.80}" for name in names[:_MAX_SHOWN]) + more
+
+
+def _line(missing: dict[Expert, list[str]]) -> str:
+    """Return the code that tells what is missing of the first experts."""
+    fields = {_plain_name(expert): names for expert, names in missing.items() if names}
+    shown = list(fields.items())[:_MAX_LINES]
+    lines = [f"Expert({name!r:.80}, {', '.join(map(_argument, names))})" for name, names in shown]
+    rest = ["..."] if len(fields) > _MAX_LINES else []
+    return f"experts=[{', '.join([*lines, *rest])}]"
+
+
+def _argument(field: str) -> str:
+    return f"{field}={_EXAMPLE!r}" if field == "about_as_good_as" else f"{field}=..."

@@ -1,0 +1,361 @@
+"""Efforts reach each provider in its own parameter: real client packages ask a loopback server."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import threading
+
+import pytest
+from langchain_core.tools import tool
+
+from tryage import Expert
+from tryage.errors import InputError
+from tryage.testing.hub.http import FakeResponse, LoopbackServer
+from tryage_langchain import ChatTryage
+from tryage_langchain._efforts import effort_values, offered_efforts, own_effort
+from tryage_langchain.testing import ScriptedChatModel
+
+openai = pytest.importorskip("langchain_openai")
+anthropic = pytest.importorskip("langchain_anthropic")
+google = pytest.importorskip("langchain_google_genai")
+groq = pytest.importorskip("langchain_groq")
+mistral = pytest.importorskip("langchain_mistralai")
+ollama = pytest.importorskip("langchain_ollama")
+deepseek = pytest.importorskip("langchain_deepseek")
+
+
+@tool
+def add(a: int, b: int) -> int:
+    """Add two numbers."""
+    return a + b
+
+
+# A server of every protocol ----------------------------------------------------------------------
+
+HEAD = {"id": "1", "object": "chat.completion", "created": 1, "model": "m"}
+USAGE = {"prompt_tokens": 3, "completion_tokens": 40, "total_tokens": 43}
+
+
+class Providers:
+    """Answers "4" in the protocol of the path that is asked, and keeps what was sent."""
+
+    def __init__(self):
+        self.bodies = []
+
+    def __call__(self, request):
+        body = request.json()
+        self.bodies.append(body)
+        path = request.path
+        is_stream = body.get("stream") or "streamGenerateContent" in path
+        if path.endswith("/api/chat"):
+            return ollama_reply(is_stream)
+        if "/v1/messages" in path:
+            return anthropic_reply(is_stream)
+        if "generateContent" in path or "streamGenerateContent" in path:
+            return gemini_reply(is_stream)
+        return openai_reply(is_stream)
+
+
+def reply_json(value):
+    return FakeResponse(200, json.dumps(value).encode(), {"Content-Type": "application/json"})
+
+
+def events(lines):
+    return FakeResponse(200, "".join(lines).encode(), {"Content-Type": "text/event-stream"})
+
+
+def openai_reply(is_stream):
+    message = {"role": "assistant", "content": "4"}
+    if not is_stream:
+        choice = {"index": 0, "message": message, "finish_reason": "stop"}
+        return reply_json({**HEAD, "choices": [choice], "usage": USAGE})
+    choice = {"index": 0, "delta": message, "finish_reason": "stop"}
+    line = json.dumps({**HEAD, "object": "chat.completion.chunk", "choices": [choice]})
+    return events([f"data: {line}\n\n", "data: [DONE]\n\n"])
+
+
+def anthropic_reply(is_stream):
+    usage = {"input_tokens": 3, "output_tokens": 1}
+    message = {"id": "1", "type": "message", "role": "assistant", "model": "m", "usage": usage}
+    if not is_stream:
+        content = [{"type": "text", "text": "4"}]
+        return reply_json({**message, "content": content, "stop_reason": "end_turn"})
+    parts = [
+        {"type": "message_start", "message": {**message, "content": []}},
+        {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
+        {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "4"}},
+        {"type": "content_block_stop", "index": 0},
+        {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": usage},
+        {"type": "message_stop"},
+    ]
+    return events(f"event: {part['type']}\ndata: {json.dumps(part)}\n\n" for part in parts)
+
+
+def gemini_reply(is_stream):
+    content = {"role": "model", "parts": [{"text": "4"}]}
+    answer = {"candidates": [{"content": content, "finishReason": "STOP", "index": 0}]}
+    return events([f"data: {json.dumps(answer)}\r\n\r\n"]) if is_stream else reply_json(answer)
+
+
+def ollama_reply(is_stream):  # noqa: ARG001 - Ollama streams lines of JSON
+    message = {"role": "assistant", "content": "4"}
+    end = {"model": "m", "created_at": "2026-01-01T00:00:00Z", "message": message, "done": True}
+    return FakeResponse(200, json.dumps({**end, "done_reason": "stop"}).encode() + b"\n")
+
+
+@pytest.fixture
+def server():
+    providers = Providers()
+    with LoopbackServer(providers) as running:
+        providers.url = f"http://127.0.0.1:{running.server_port}"
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        yield providers
+        running.shutdown()
+
+
+def chat_models(url):
+    """Return chat models of real packages by case, with what their server must get at "low"."""
+    key, v1 = "none", f"{url}/v1"
+    claude = {"api_key": key, "base_url": url, "max_retries": 0}
+    gemini = {"api_key": key, "base_url": url, "max_retries": 1, "vertexai": False}
+    return {
+        "OpenAI": openai.ChatOpenAI(model="gpt-5-mini", api_key=key, base_url=v1),
+        "Claude with levels": anthropic.ChatAnthropic(model="claude-opus-5-5", **claude),
+        "Claude with budgets": anthropic.ChatAnthropic(model="claude-haiku-4-5", **claude),
+        "Gemini 3.5": google.ChatGoogleGenerativeAI(model="gemini-3.5-flash", **gemini),
+        "Gemini 2.5": google.ChatGoogleGenerativeAI(model="gemini-2.5-flash", **gemini),
+        "Groq": groq.ChatGroq(model="openai/gpt-oss-20b", api_key=key, base_url=url),
+        "Ollama": ollama.ChatOllama(model="gpt-oss:20b", base_url=url),
+        "Mistral": mistral.ChatMistralAI(model="mistral-small-2603", api_key=key, base_url=v1),
+        "DeepSeek": deepseek.ChatDeepSeek(model="deepseek-v4-pro", api_key=key, base_url=v1),
+    }
+
+
+def find(body, *path):
+    for key in path:
+        body = body.get(key) if isinstance(body, dict) else None
+    return body
+
+
+SENT_AT_LOW = {
+    "OpenAI": (("reasoning_effort",), "low"),
+    "Claude with levels": (("output_config", "effort"), "low"),
+    "Claude with budgets": (("thinking",), {"type": "enabled", "budget_tokens": 1_024}),
+    "Gemini 3.5": (("generationConfig", "thinkingConfig", "thinking_level"), "low"),
+    "Gemini 2.5": (("generationConfig", "thinkingConfig", "thinking_budget"), 1_024),
+    "Groq": (("reasoning_effort",), "low"),
+    "Ollama": (("think",), "low"),
+    "Mistral": (("reasoning_effort",), "low"),
+    "DeepSeek": (("reasoning_effort",), "low"),
+}
+
+
+async def consume(chunks):
+    return [chunk async for chunk in chunks]
+
+
+CALLS = {
+    "invoke": lambda chat: chat.invoke("2 + 2?"),
+    "stream with tools": lambda chat: list(chat.bind_tools([add]).stream("2 + 2?")),
+    "ainvoke with tools": lambda chat: chat.bind_tools([add]).ainvoke("2 + 2?"),
+    "astream": lambda chat: consume(chat.astream("2 + 2?")),
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("case", SENT_AT_LOW)
+async def test_an_effort_arrives_in_the_providers_own_parameter(server, case, call):
+    model = chat_models(server.url)[case]
+    path, expected = SENT_AT_LOW[case]
+    chat = ChatTryage.from_models({"it@low": model})
+    answer = CALLS[call](chat)
+    answer = await answer if hasattr(answer, "__await__") else answer
+    sent = find(server.bodies[-1], *path)
+    assert (sent.lower() if isinstance(sent, str) else sent) == expected
+    assert bool(server.bodies[-1].get("tools")) == ("tools" in call)
+    server.bodies.clear()
+    model.invoke("2 + 2?")  # the user's own object is as it was
+    assert find(server.bodies[-1], *path) is None
+
+
+def test_claude_with_a_budget_gets_no_temperature_and_room_for_its_answer(server):
+    claude = chat_models(server.url)["Claude with budgets"]
+    claude.max_tokens = 300
+    chat = ChatTryage.from_models({"it@medium": claude}, temperature=0, max_tokens=100)
+    chat.invoke("2 + 2?")
+    body = server.bodies[-1]
+    assert body["thinking"] == {"type": "enabled", "budget_tokens": 4_096}
+    assert (body["max_tokens"], "temperature" in body) == (4_196, False)
+    ChatTryage.from_models({"it@medium": claude}).invoke("2 + 2?")
+    assert server.bodies[-1]["max_tokens"] == 4_396
+
+
+def test_no_effort_turns_the_reasoning_off(server):
+    off = {
+        "OpenAI": (("reasoning_effort",), "none"),
+        "Claude with budgets": (("thinking",), {"type": "disabled"}),
+        "Gemini 2.5": (("generationConfig", "thinkingConfig", "thinking_budget"), 0),
+        "Ollama": (("think",), False),
+    }
+    for case, (path, expected) in off.items():
+        ChatTryage.from_models({"it@none": chat_models(server.url)[case]}).invoke("2 + 2?")
+        assert find(server.bodies[-1], *path) == expected
+
+
+# The experts -------------------------------------------------------------------------------------
+
+
+def experts_of(models, **settings):
+    return {
+        expert.name: expert for expert in ChatTryage.from_models(models, **settings)._pool.library
+    }
+
+
+def test_each_effort_of_a_model_that_reasons_is_an_expert():
+    experts = experts_of(["openai:gpt-5-mini", "openai:gpt-4o-mini"], efforts=True)
+    assert list(experts) == [
+        *(f"openai:gpt-5-mini@{effort}" for effort in ("low", "medium", "high")),
+        "openai:gpt-4o-mini",
+    ]
+    assert [expert.effort for expert in experts.values()] == ["low", "medium", "high", None]
+
+
+def test_only_the_efforts_that_are_wanted_and_that_a_model_takes_become_experts():
+    models = ["google_genai:gemini-3-pro-preview", "openai:gpt-5.6", "ollama:qwen3"]
+    assert list(experts_of(models, efforts=["xhigh", "medium", "low"])) == [
+        "google_genai:gemini-3-pro-preview@low",
+        *(f"openai:gpt-5.6@{effort}" for effort in ("xhigh", "medium", "low")),
+        "ollama:qwen3",
+    ]
+
+
+def test_a_string_may_end_with_an_effort(server, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    names = ["openai:gpt-5.6@low", "openai:gpt-5.6@high"]
+    chat = ChatTryage.from_models(names, base_url=f"{server.url}/v1")
+    for name in names:
+        answer = chat.invoke("2 + 2?", model=name)
+        assert answer.response_metadata["tryage"]["model"] == name
+        body = server.bodies[-1]
+        assert (body["model"], body["reasoning_effort"]) == ("gpt-5.6", name.partition("@")[2])
+
+
+def test_an_object_with_an_effort_of_its_own_is_named_by_it():
+    low, high = (
+        openai.ChatOpenAI(model="gpt-5-mini", api_key="none", reasoning_effort=effort)
+        for effort in ("low", "high")
+    )
+    experts = experts_of([low, high], efforts=True)
+    assert {name: expert.effort for name, expert in experts.items()} == {
+        "gpt-5-mini@low": "low",
+        "gpt-5-mini@high": "high",
+    }
+
+
+def test_what_is_told_of_a_model_holds_for_all_of_its_efforts():
+    told = [Expert("gpt-5-mini", input_price=7.0), Expert("openai:gpt-5-mini@high", latency=3.0)]
+    experts = experts_of(["openai:gpt-5-mini"], efforts=["low", "high"], experts=told[:1])
+    assert [expert.input_price for expert in experts.values()] == [7.0, 7.0]
+    experts = experts_of(["openai:gpt-5-mini"], efforts=["low", "high"], experts=told[1:])
+    assert [expert.latency for expert in experts.values()][1] == 3.0
+
+
+def test_two_efforts_for_one_model_are_an_error():
+    with pytest.raises(ValueError, match=r"'quick@low' is 'openai:gpt-5@high': two efforts"):
+        ChatTryage.from_models({"quick@low": "openai:gpt-5@high"})
+    with pytest.raises(ValueError, match=r"'hihg' is no effort.*Did you mean high"):
+        ChatTryage.from_models(["openai:gpt-5"], efforts=["hihg"])
+    with pytest.raises(ValueError, match=r"efforts is 'high'. Expected True"):
+        ChatTryage.from_models(["openai:gpt-5"], efforts="high")
+
+
+def test_a_chat_model_without_a_known_parameter_is_an_error_that_says_what_to_do():
+    with pytest.raises(ValueError, match=r"how a ScriptedChatModel takes .* 'low'.*effort='low'"):
+        ChatTryage.from_models({"it@low": ScriptedChatModel(model="x")})
+    told = experts_of({"it": ScriptedChatModel(model="x")}, experts=[Expert("it", effort="low")])
+    assert told["it"].effort == "low"
+
+
+def test_efforts_survive_pickles_and_copies(server, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    chat = ChatTryage.from_models(["openai:gpt-5.6"], efforts=["low"], base_url=f"{server.url}/v1")
+    for copy in (pickle.loads(pickle.dumps(chat)), chat.model_copy()):  # noqa: S301 - our own bytes
+        copy.invoke("2 + 2?")
+        assert server.bodies[-1]["reasoning_effort"] == "low"
+    bound = chat_models(server.url)["OpenAI"].bind(seed=1)
+    ChatTryage.from_models({"it@low": bound}).invoke("2 + 2?")
+    assert (server.bodies[-1]["reasoning_effort"], server.bodies[-1]["seed"]) == ("low", 1)
+
+
+def test_an_agent_with_tools_asks_with_the_chosen_effort(server):
+    agents = pytest.importorskip("langchain.agents")
+    from tryage_langchain import TryageMiddleware
+
+    model = chat_models(server.url)["OpenAI"]
+    router = TryageMiddleware([model], efforts=["low", "high"])
+    agent = agents.create_agent(model, [add], middleware=[router])
+    config = {"configurable": {"tryage_model": "gpt-5-mini@high"}}
+    state = agent.invoke({"messages": [("user", "2 + 2?")]}, config)
+    assert state["tryage"]["model"] == "gpt-5-mini@high"
+    assert server.bodies[-1]["reasoning_effort"] == "high"
+    assert server.bodies[-1]["tools"]
+
+
+# Classes whose packages are not installed here, as their source reads ----------------------------
+
+
+def stand_in(package, **fields):
+    """Return an object of a class of a partner package, with some fields."""
+    namespace = {"__module__": package, "__annotations__": {"reasoning_effort": str | None}}
+    namespace |= {"reasoning_effort": None}
+    cls = type("Model", (ScriptedChatModel,), namespace)
+    made = cls(model=fields.pop("model", "m"))
+    for name, value in fields.items():
+        object.__setattr__(made, name, value)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("package", "expected"),
+    [("langchain_xai", {"reasoning_effort": "high"}),
+     ("langchain_fireworks.chat_models", {"reasoning_effort": "high"}),
+     ("langchain_openrouter", {"reasoning": {"effort": "high"}}),
+     ("langchain_litellm.chat_models", {"model_kwargs": {"reasoning_effort": "high"}}),
+     ("langchain_google_vertexai", {"thinking_budget": 16_384})],
+)  # fmt: skip
+def test_other_packages_get_the_effort_in_the_parameter_of_their_source(package, expected):
+    assert effort_values(stand_in(package), "high") == expected
+
+
+def test_bedrock_gets_the_fields_of_its_request():
+    claude = stand_in("langchain_aws.chat_models", model="us.anthropic.claude-sonnet-4-5-v1:0")
+    thinking = {"type": "enabled", "budget_tokens": 16_384}
+    assert effort_values(claude, "high") == {
+        "additional_model_request_fields": {"thinking": thinking}
+    }
+    with pytest.raises(InputError, match="how a Model takes"):
+        effort_values(stand_in("langchain_aws.chat_models", model="amazon.titan"), "high")
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [("openrouter:qwen/qwen3-32b", ("low", "medium", "high")), ("ollama:qwen3", ()),
+     ("ollama:gpt-oss:20b", ("low", "medium", "high")), ("openai:gpt-5-chat-latest", ()),
+     ("mistralai:mistral-small-2603", ()), ("openai:gpt-4o", ()), ("my-own", ()), ("", ())],
+)  # fmt: skip
+def test_which_efforts_a_string_offers(model, expected):
+    assert tuple(offered_efforts(model, model)) == expected
+
+
+def test_the_own_effort_of_a_model_is_read_in_every_spelling():
+    assert own_effort(stand_in("langchain_openrouter", reasoning={"effort": "low"})) == "low"
+    assert own_effort(stand_in("langchain_ollama", reasoning=True)) == "thinking"
+    assert (
+        own_effort(stand_in("langchain_mistralai", model_kwargs={"reasoning_effort": "high"}))
+        == "high"
+    )
+    assert own_effort(stand_in("langchain_anthropic", thinking={"type": "disabled"})) == "none"
+    assert own_effort(stand_in("langchain_google_vertexai", thinking_budget=100)) == "thinking"
+    assert own_effort(stand_in("langchain_openai")) is None
+    assert own_effort("openai:gpt-5") is None
