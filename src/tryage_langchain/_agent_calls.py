@@ -13,9 +13,11 @@ from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.tools import BaseTool
 from langgraph.config import get_config
 
+from tryage.chat.plan import COST_KEY
 from tryage.chat.settings import MODEL_KEY
 from tryage.core.flags import extract_flags
 from tryage.errors import InvalidAnswerError
+from tryage_langchain._call import EXPECTED_COST_KEY
 from tryage_langchain._clients import chat_model_name, view_model
 from tryage_langchain._messages import (
     is_from_user,
@@ -23,6 +25,7 @@ from tryage_langchain._messages import (
     to_conversation,
     transform_prompt_text,
 )
+from tryage_langchain._usage import UsageCallback
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
 
     from tryage.chat.conversation import Conversation
     from tryage.chat.plan import RoutingRecord
+    from tryage.chat.usage import TokenUsage
 
 MessageT = TypeVar("MessageT", bound=BaseMessage)
 
@@ -164,6 +168,8 @@ def traced_model(
     """
     name = record["model"]
     metadata = {MODEL_KEY: name, "tryage_reason": record["reason"], "model_route": name}
+    if (expected := record.get(COST_KEY, {}).get("expected")) is not None:
+        metadata[EXPECTED_COST_KEY] = expected
     return view_model(
         model,
         {
@@ -174,17 +180,26 @@ def traced_model(
     )
 
 
-class ServedModelCallback(BaseCallbackHandler):
-    """Notes whether one model has answered; a reply alone often does not name its model."""
+class AgentUsageMeter:
+    """Counts the tokens of the model that was asked last, through all its repetitions.
 
-    run_inline = True  # an async run must not continue before it has seen the answer
+    It does not count those of a model that another middleware asks instead.
+    """
 
     def __init__(self) -> None:
-        self.has_answered = False
+        self._callback = UsageCallback()
 
-    def on_llm_end(self, *_: Any, **__: Any) -> None:
-        """Note the answer."""
-        self.has_answered = True
+    def start(self) -> UsageCallback:
+        """Return the callback for the model that is asked next.
+
+        It also notes whether that model has answered; a reply alone often does not name its model.
+        """
+        self._callback = UsageCallback()
+        return self._callback
+
+    def read(self, _: object) -> TokenUsage | None:
+        """Return the tokens of the model that was asked last, None if they are unknown."""
+        return self._callback.usage
 
 
 def _with_handler(callbacks: Any, handler: BaseCallbackHandler) -> Any:

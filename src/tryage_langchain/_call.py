@@ -16,6 +16,7 @@ from pydantic import ConfigDict, Field, PrivateAttr
 from tryage.chat.batching import BatchingExecutor
 from tryage.chat.conversation import Conversation
 from tryage.chat.fallback import ChatRequest, FallbackSession
+from tryage.chat.plan import COST_KEY
 from tryage.chat.settings import MODEL_KEY, max_answer_tokens
 from tryage.core.flags import extract_flags
 from tryage.errors import InputError
@@ -44,6 +45,9 @@ if TYPE_CHECKING:
     from tryage.chat.plan import RoutingPlan, RoutingRecord
     from tryage_langchain._arguments import BoundArguments
     from tryage_langchain._clients import ChatClient
+
+EXPECTED_COST_KEY = "tryage_expected_cost"
+"""Where the metadata of a model's run says in USD what it is expected to cost."""
 
 BOUND_KEY = "tryage_bound"
 """The keyword argument under which ChatTryage binds tools or a schema to itself."""
@@ -246,6 +250,8 @@ class PlannedCall:
         """
         name = record["model"]
         metadata = {MODEL_KEY: name, "tryage_reason": record["reason"], "model_route": name}
+        if (expected := record[COST_KEY]["expected"]) is not None:
+            metadata[EXPECTED_COST_KEY] = expected
         config: RunnableConfig = {
             **self.config,
             "tags": sorted({*self.config["tags"], f"tryage:{name}"}),
@@ -264,6 +270,11 @@ class ClientCall:
     client: ChatClient
     messages: list[BaseMessage]
     kwargs: dict[str, Any]
+
+    @property
+    def shows_usage(self) -> bool:
+        """Whether the answers are messages, with their tokens; those of a chain may not be."""
+        return innermost_model(self.client) is not None
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.language_models.chat_model_stream import AsyncChatModelStream, ChatModelStream
 from langchain_core.runnables.config import ensure_config
 
+from tryage.chat.usage import read_usage
 from tryage_langchain._call import RoutedChatModel, unwrap_model
 from tryage_langchain._fallback import (
     RECORD_KEY,
@@ -25,6 +26,7 @@ from tryage_langchain._fallback import (
     run_with_fallback,
     stream_with_fallback,
 )
+from tryage_langchain._usage import UsageMeter
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from tryage.chat.plan import RoutingRecord
     from tryage_langchain._call import ClientCall, PlannedCall
     from tryage_langchain._clients import ChatClient
+    from tryage_langchain._fallback import Settle
 
 _EVENTS_WITHOUT_CONTENT = ("message-start", "content-block-start")
 
@@ -63,7 +66,8 @@ class ChatGenerateMixin(RoutedChatModel):
             )
             return result
 
-        return _annotate_all(*run_with_fallback(planned_call, call, get_client))
+        answer = run_with_fallback(planned_call, call, get_client, meter=UsageMeter())
+        return _annotate_all(*answer)
 
     async def _agenerate(
         self,
@@ -85,7 +89,8 @@ class ChatGenerateMixin(RoutedChatModel):
             )
             return result
 
-        return _annotate_all(*await arun_with_fallback(planned_call, call, get_client))
+        answer = await arun_with_fallback(planned_call, call, get_client, meter=UsageMeter())
+        return _annotate_all(*answer)
 
     def stream_events(
         self,
@@ -199,8 +204,8 @@ def event_has_content(event: Mapping[str, Any]) -> bool:
 class EventAnnotator:
     """Writes the record into the event that ends a message; LangChain copies it to the message."""
 
-    def __init__(self, record: RoutingRecord) -> None:
-        self._record, self._has_model_name = record, False
+    def __init__(self, record: RoutingRecord, settle: Settle) -> None:
+        self._record, self._settle, self._has_model_name = record, settle, False
 
     def __call__(self, event: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return the next event, with the record if it is the last."""
@@ -208,6 +213,7 @@ class EventAnnotator:
         self._has_model_name |= "model" in metadata or "model_name" in metadata
         if event["event"] != "message-finish":
             return event
+        self._settle(read_usage(event.get("usage")))
         model_name = {} if self._has_model_name else {"model_name": self._record["model"]}
         return {**event, "metadata": {**model_name, **metadata, RECORD_KEY: self._record}}
 

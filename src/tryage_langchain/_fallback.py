@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -17,19 +17,26 @@ from tryage.chat.fallback import (
     fallback_steps,
     run_steps,
 )
+from tryage.chat.plan import COST_KEY
 from tryage.chat.streams import apeek_stream, aresume_stream, peek_stream, resume_stream
 from tryage_langchain._answers import answer_problems, check_stream
+from tryage_langchain._usage import UsageMeter, usage_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
+    from typing import TypeAlias
 
     from langchain_core.callbacks import AsyncCallbackManagerForChainRun, CallbackManagerForChainRun
     from langchain_core.runnables import RunnableConfig
 
     from tryage.chat.fallback import FallbackSteps
     from tryage.chat.plan import RoutingRecord
+    from tryage.chat.streams import PeekedStream
+    from tryage.chat.usage import TokenUsage
     from tryage.core.decision import Decision
     from tryage_langchain._call import ClientCall, PlannedCall
+
+    Settle: TypeAlias = Callable[[TokenUsage | None], None]
 
 RECORD_KEY = "tryage"
 """Where the response metadata of an answer holds the record."""
@@ -42,30 +49,32 @@ ROUTE_EVENT = "tryage_route"
 
 def invoke_with_fallback(planned_call: PlannedCall) -> Any:
     """Return the answer of the first model that does not fail."""
+    meter = UsageMeter()
 
     def call(child: ClientCall, record: RoutingRecord) -> Any:
-        return child.client.invoke(
-            child.messages, planned_call.child_config(record), **child.kwargs
-        )
+        config = _child_config(planned_call, child, record, meter)
+        return child.client.invoke(child.messages, config, **child.kwargs)
 
-    return annotate(*run_with_fallback(planned_call, call))
+    return annotate(*run_with_fallback(planned_call, call, meter=meter))
 
 
 async def ainvoke_with_fallback(planned_call: PlannedCall) -> Any:
     """Do what `invoke_with_fallback` does, asynchronously."""
+    meter = UsageMeter()
 
     def call(child: ClientCall, record: RoutingRecord) -> Any:
-        return child.client.ainvoke(
-            child.messages, planned_call.child_config(record), **child.kwargs
-        )
+        config = _child_config(planned_call, child, record, meter)
+        return child.client.ainvoke(child.messages, config, **child.kwargs)
 
-    return annotate(*await arun_with_fallback(planned_call, call))
+    return annotate(*await arun_with_fallback(planned_call, call, meter=meter))
 
 
 def run_with_fallback(
     planned_call: PlannedCall,
     call: Callable[[Any, RoutingRecord], Any],
     get_client: Callable[[str], Any] | None = None,
+    *,
+    meter: UsageMeter,
 ) -> tuple[Any, RoutingRecord]:
     """Return what `call` returns for the first model that does not fail, and its record.
 
@@ -73,9 +82,11 @@ def run_with_fallback(
         planned_call: The call.
         call: Asks a model; it takes what `get_client` returns, and the record.
         get_client: Returns a model by its name; by default the one with the bound arguments.
+        meter: Reads the tokens of the answers.
     """
     emit = partial(emit_event, config=planned_call.config)
-    hooks = FallbackHooks(get_client or planned_call.get_client, emit, call, answer_problems)
+    client_getter = get_client or planned_call.get_client
+    hooks = FallbackHooks(client_getter, emit, call, answer_problems, meter.read)
     return run_steps(_steps(planned_call, hooks))
 
 
@@ -83,16 +94,27 @@ async def arun_with_fallback(
     planned_call: PlannedCall,
     call: Callable[[Any, RoutingRecord], Any],
     get_client: Callable[[str], Any] | None = None,
+    *,
+    meter: UsageMeter,
 ) -> tuple[Any, RoutingRecord]:
     """Do what `run_with_fallback` does, with functions whose results are awaited."""
     emit = partial(aemit_event, config=planned_call.config)
-    hooks = FallbackHooks(get_client or planned_call.aget_client, emit, call, answer_problems)
+    client_getter = get_client or planned_call.aget_client
+    hooks = FallbackHooks(client_getter, emit, call, answer_problems, meter.read)
     return await arun_steps(_steps(planned_call, hooks))
 
 
 def _steps(planned_call: PlannedCall, hooks: FallbackHooks) -> FallbackSteps:
     deadline = planned_call.call.deadline
     return fallback_steps(planned_call.session, planned_call.plan, hooks, deadline)
+
+
+def _child_config(
+    planned_call: PlannedCall, child: ClientCall, record: RoutingRecord, meter: UsageMeter
+) -> RunnableConfig:
+    """Return the config of a model's run; the answers of a chain do not show their tokens."""
+    config = planned_call.child_config(record)
+    return config if child.shows_usage else meter.observe(config)
 
 
 def annotate(answer: Any, record: RoutingRecord) -> Any:
@@ -119,32 +141,49 @@ class StreamAdapter:
     """How models stream: how a stream opens, which chunks have content, what annotates them.
 
     `open` and `aopen` take a model, messages, the config of its run and keyword arguments.
+    `annotator` takes the record, and what is told the tokens of the whole answer.
     """
 
     open: Callable[[Any, Any, RunnableConfig, dict[str, Any]], Iterator[Any]]
     aopen: Callable[[Any, Any, RunnableConfig, dict[str, Any]], AsyncIterator[Any]]
     has_content: Callable[[Any], bool]
-    annotator: Callable[[RoutingRecord], Callable[[Any], Any]]
+    annotator: Callable[[RoutingRecord, Settle], Callable[[Any], Any]]
 
 
 class ChunkAnnotator:
-    """Annotates a stream. Only one chunk carries the record, because merging adds metadata up."""
+    """Annotates a stream.
 
-    def __init__(self, record: RoutingRecord) -> None:
-        self._record, self._is_first, self._has_model_name = record, True, False
+    Only one chunk carries the record, because merging adds metadata up. The last one carries what
+    is known only then, the costs: where the record of the first has None, merging takes them.
+    """
+
+    def __init__(self, record: RoutingRecord, settle: Settle) -> None:
+        self._record, self._settle = record, settle
+        self._is_first, self._has_model_name = True, False
+        self._usage: TokenUsage | None = None
 
     def __call__(self, chunk: Any) -> Any:
-        """Return the next chunk: the first with the record, the last with the model's name."""
+        """Return the next chunk: the first with the record, the last with its costs and a name."""
         if not isinstance(chunk, BaseMessage):
             return chunk
+        if (usage := usage_of(chunk)) is not None:
+            self._usage = usage if self._usage is None else self._usage + usage
         metadata = dict(chunk.response_metadata)
         self._has_model_name |= "model_name" in metadata
-        if not self._has_model_name and _is_last(chunk):
-            metadata["model_name"] = self._record["model"]
+        if _is_last(chunk):
+            self._settle(self._usage)
+            metadata |= self._last_metadata()
         if self._is_first:
             metadata[RECORD_KEY] = self._record
         self._is_first = False
         return chunk if metadata == chunk.response_metadata else _with_metadata(chunk, metadata)
+
+    def _last_metadata(self) -> dict[str, Any]:
+        """Return what only the last chunk says."""
+        name = {} if self._has_model_name else {"model_name": self._record["model"]}
+        costs = {key: usd for key, usd in self._record[COST_KEY].items() if key != "expected"}
+        is_known = any(usd is not None for usd in costs.values())
+        return {**name, RECORD_KEY: {COST_KEY: costs}} if is_known else name
 
 
 def _is_last(chunk: BaseMessage) -> bool:
@@ -172,30 +211,44 @@ def stream_with_fallback(
     planned_call: PlannedCall, adapter: StreamAdapter = CHUNK_ADAPTER
 ) -> Iterator[Any]:
     """Yield the answer of the first model that does not fail before its stream has content."""
+    meter = UsageMeter()
 
     def call(child: ClientCall, record: RoutingRecord) -> Any:
-        config = planned_call.child_config(record)
+        config = _child_config(planned_call, child, record, meter)
         chunks = adapter.open(child.client, child.messages, config, child.kwargs)
         return check_stream(peek_stream(chunks, adapter.has_content))
 
-    stream, record = run_with_fallback(planned_call, call)
-    yield from resume_stream(stream, adapter.annotator(record))
+    stream, record = run_with_fallback(planned_call, call, meter=meter)
+    stream = _metered(stream, meter)
+    yield from resume_stream(stream, adapter.annotator(record, stream.settle))
 
 
 async def astream_with_fallback(
     planned_call: PlannedCall, adapter: StreamAdapter = CHUNK_ADAPTER
 ) -> AsyncGenerator[Any, None]:
     """Do what `stream_with_fallback` does, asynchronously."""
+    meter = UsageMeter()
 
     async def call(child: ClientCall, record: RoutingRecord) -> Any:
-        config = planned_call.child_config(record)
+        config = _child_config(planned_call, child, record, meter)
         chunks = adapter.aopen(child.client, child.messages, config, child.kwargs)
         return check_stream(await apeek_stream(chunks, adapter.has_content))
 
-    stream, record = await arun_with_fallback(planned_call, call)
-    async with aclosing(aresume_stream(stream, adapter.annotator(record))) as chunks:
+    stream, record = await arun_with_fallback(planned_call, call, meter=meter)
+    stream = _metered(stream, meter)
+    annotate_chunk = adapter.annotator(record, stream.settle)
+    async with aclosing(aresume_stream(stream, annotate_chunk)) as chunks:
         async for chunk in chunks:
             yield chunk
+
+
+def _metered(stream: PeekedStream, meter: UsageMeter) -> PeekedStream:
+    """Return a stream that asks the meter for its tokens where its chunks do not show them."""
+
+    def settle(usage: TokenUsage | None) -> None:
+        stream.settle(meter.read(None) if usage is None else usage)
+
+    return replace(stream, settle=settle)
 
 
 # Events ----------------------------------------------------------------------------------------

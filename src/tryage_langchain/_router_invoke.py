@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import reduce
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -13,7 +14,10 @@ from langchain_core.runnables.config import patch_config, run_in_executor
 from pydantic import PrivateAttr
 
 from tryage.chat.batching import BatchingExecutor
+from tryage.chat.costs import PoolPrices
+from tryage.chat.savings import AnswerCosts, SavingsCounter
 from tryage.chat.settings import MODEL_KEY
+from tryage.core.cache import cached_property
 from tryage.core.decision import Decision
 from tryage.core.preferences import Preferences
 from tryage.errors import InputError, TryageError
@@ -33,12 +37,14 @@ from tryage_langchain._messages import (
     prompt_text,
     routed_input,
 )
+from tryage_langchain._usage import UsageCallback
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 
     from langchain_core.runnables import Runnable, RunnableConfig
 
+    from tryage.chat.savings import Savings
     from tryage.router import Router
 
 ChainRunManager: TypeAlias = CallbackManagerForChainRun | AsyncCallbackManagerForChainRun
@@ -83,7 +89,8 @@ class RouterInvokeMixin(BatchMixin):
         if not self._session.runnables:
             return decision
         run = self._session.child_run(decision, input, run_manager, config)
-        return run.child.invoke(run.input, run.config, **kwargs)
+        with self._session.counting(run):
+            return run.child.invoke(run.input, run.config, **kwargs)
 
     async def _ainvoke(
         self,
@@ -98,7 +105,8 @@ class RouterInvokeMixin(BatchMixin):
         if not self._session.runnables:
             return decision
         run = self._session.child_run(decision, input, run_manager, config)
-        return await run.child.ainvoke(run.input, run.config, **kwargs)
+        with self._session.counting(run):
+            return await run.child.ainvoke(run.input, run.config, **kwargs)
 
     async def _adecide(self, input: Any, config: RunnableConfig) -> Decision:
         return await self._executor.run((self._session, input, config), input_size(input))
@@ -151,7 +159,8 @@ class RouterInvokeMixin(BatchMixin):
             yield decision
             return
         run = self._session.child_run(decision, value, run_manager, config)
-        yield from run.child.stream(run.input, run.config, **kwargs)
+        with self._session.counting(run):
+            yield from run.child.stream(run.input, run.config, **kwargs)
 
     async def _atransform(
         self,
@@ -170,8 +179,9 @@ class RouterInvokeMixin(BatchMixin):
             yield decision
             return
         run = self._session.child_run(decision, value, run_manager, config)
-        async for chunk in run.child.astream(run.input, run.config, **kwargs):
-            yield chunk
+        with self._session.counting(run):
+            async for chunk in run.child.astream(run.input, run.config, **kwargs):
+                yield chunk
 
     # A batch -------------------------------------------------------------------------------
 
@@ -193,6 +203,7 @@ class RouterInvokeMixin(BatchMixin):
             batches,
             _max_parallel_batches(config),
         )
+        self._session.count_batches(batches, answers)
         return _merge_answers(outcomes, batches, answers)
 
     async def _abatch(
@@ -213,6 +224,7 @@ class RouterInvokeMixin(BatchMixin):
             batches,
             _max_parallel_batches(config),
         )
+        self._session.count_batches(batches, answers)
         return _merge_answers(outcomes, batches, answers)
 
 
@@ -221,12 +233,55 @@ class RunnableSession:
     """A router over the experts that can be run, and the runnable of each.
 
     `runnables` are under the experts' names; empty if the caller wants the decision itself. If the
-    input is a dict, its value under `input_key` is the prompt.
+    input is a dict, its value under `input_key` is the prompt. `savings_counter` adds up what the
+    answers cost.
     """
 
     router: Router
     runnables: Mapping[str, Runnable[Any, Any]] = field(default_factory=dict)
     input_key: str | None = None
+    savings_counter: SavingsCounter = field(default_factory=SavingsCounter)
+
+    @cached_property
+    def prices(self) -> PoolPrices:
+        """What tokens cost at the experts, computed when first used."""
+        return PoolPrices(self.router)
+
+    def savings(self, *, reset: bool = False) -> Savings:
+        """Return the totals of the answers so far; with `reset`, the next start from zero."""
+        return self.savings_counter.read(self.prices.best_single, reset=reset)
+
+    @contextmanager
+    def counting(self, run: ChildRun) -> Iterator[None]:
+        """Count what the answer of a run costs, or the run that has failed."""
+        is_answer = True
+        try:
+            yield
+        except Exception:
+            is_answer = False
+            raise
+        finally:
+            self._count(run, is_answer=is_answer)
+
+    def count_batches(
+        self, batches: Sequence[ChildBatch], answers: Sequence[Sequence[Any]]
+    ) -> None:
+        """Count what the answers of a batch cost."""
+        for batch, batch_answers in zip(batches, answers, strict=True):
+            for run, answer in zip(batch.runs, batch_answers, strict=True):
+                self._count(run, is_answer=not isinstance(answer, Exception))
+
+    def _count(self, run: ChildRun, *, is_answer: bool) -> None:
+        """Count one run by the tokens that its models have reported; without any, it failed."""
+        if not is_answer and not run.usage.has_answered:
+            return
+        usage, prices = run.usage.usage, self.prices
+        costs = AnswerCosts(
+            prices.cost(run.name, usage),
+            prices.cost(prices.best_single, usage) if is_answer else 0.0,
+            prices.highest_cost(usage) if is_answer else 0.0,
+        )
+        self.savings_counter.add(costs, is_answer=is_answer)
 
     def decide(self, value: Any, config: RunnableConfig) -> Decision:
         """Choose for one input.
@@ -259,12 +314,13 @@ class RunnableSession:
     ) -> ChildRun:
         """Return the run of the chosen runnable; its tag and metadata name the expert."""
         name = decision.expert.name
-        child_config = patch_config(config, callbacks=manager.get_child(f"tryage:{name}"))
+        child_manager, usage = manager.get_child(f"tryage:{name}"), UsageCallback()
+        child_manager.add_handler(usage)
+        child_config = patch_config(config, callbacks=child_manager)
         child_config["metadata"] = {**child_config["metadata"], MODEL_KEY: name}
         child_config["configurable"] = configurable_for_child(child_config)
-        return ChildRun(
-            self.runnables[name], clean_input(decision, value, self.input_key), child_config
-        )
+        child_input = clean_input(decision, value, self.input_key)
+        return ChildRun(self.runnables[name], child_input, child_config, name, usage)
 
     def group_by_child(
         self,
@@ -310,16 +366,22 @@ def decide_inputs(inputs: Sequence[DecisionInput]) -> list[DecisionOrError]:
 
 
 def build_session(
-    router: Router, runnables: Mapping[str, Runnable[Any, Any]] | None, input_key: str | None
+    router: Router,
+    runnables: Mapping[str, Runnable[Any, Any]] | None,
+    input_key: str | None,
+    savings_counter: SavingsCounter | None = None,
 ) -> RunnableSession:
     """Return the router over the experts that can be run, each under one name only.
+
+    Without a `savings_counter` it has one of its own.
 
     Raises:
         InputError: `runnables` is empty, or two of them are the same expert.
         LibraryError: a runnable has the name of an unknown expert.
     """
+    counter = savings_counter or SavingsCounter()
     if runnables is None:
-        return RunnableSession(router, {}, input_key)
+        return RunnableSession(router, {}, input_key, counter)
     if not runnables:
         raise InputError("runnables is empty. Give one runnable per expert, or None.")
     names = [router.library[name].name for name in runnables]
@@ -328,9 +390,8 @@ def build_session(
         raise InputError(
             f"Two runnables stand for the expert {duplicates[0]!r}. Expected one each."
         )
-    return RunnableSession(
-        router.subset(names), dict(zip(names, runnables.values(), strict=True)), input_key
-    )
+    runnables_by_name = dict(zip(names, runnables.values(), strict=True))
+    return RunnableSession(router.subset(names), runnables_by_name, input_key, counter)
 
 
 def call_preferences(settings: CallSettings, router: Router) -> Preferences:
@@ -346,11 +407,13 @@ def call_preferences(settings: CallSettings, router: Router) -> Preferences:
 
 @dataclass(frozen=True)
 class ChildRun:
-    """What a chosen runnable is called with."""
+    """What a chosen runnable is called with; `usage` counts the tokens of its models."""
 
     child: Runnable[Any, Any]
     input: Any
     config: RunnableConfig
+    name: str
+    usage: UsageCallback
 
 
 @dataclass
@@ -359,19 +422,17 @@ class ChildBatch:
 
     child: Runnable[Any, Any]
     rows: list[int] = field(default_factory=list)
-    inputs: list[Any] = field(default_factory=list)
-    configs: list[RunnableConfig] = field(default_factory=list)
+    runs: list[ChildRun] = field(default_factory=list)
 
     def add(self, row: int, run: ChildRun) -> None:
         """Add one row of the batch."""
         self.rows.append(row)
-        self.inputs.append(run.input)
-        self.configs.append(run.config)
+        self.runs.append(run)
 
     @property
     def arguments(self) -> tuple[list[Any], list[RunnableConfig]]:
         """The arguments of the runnable's `batch`."""
-        return self.inputs, self.configs
+        return [run.input for run in self.runs], [run.config for run in self.runs]
 
 
 def _merge_answers(

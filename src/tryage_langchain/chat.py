@@ -28,6 +28,7 @@ from tryage.chat.candidates import CandidatePool, RouterCache
 from tryage.chat.efforts import check_efforts
 from tryage.chat.model_names import name_models
 from tryage.chat.plan import RoutingPlan  # noqa: TC001 - with_fallbacks() reads annotations
+from tryage.chat.savings import Savings, SavingsCounter
 from tryage.chat.settings import RoutingFields, find_hub_models
 from tryage.chat.time_limits import TimeLimits
 from tryage.core.preferences import Preferences
@@ -39,11 +40,11 @@ from tryage_langchain._chat_generate import ChatGenerateMixin
 from tryage_langchain._chat_invoke import ChatInvokeMixin
 from tryage_langchain._clients import (
     ChatModelPool,
-    candidate_pool,
     candidate_name,
+    candidate_pool,
     hub_models,
-)
     with_efforts,
+)
 from tryage_langchain._profiles import common_profile
 
 if TYPE_CHECKING:
@@ -167,7 +168,7 @@ class ChatTryage(ChatInvokeMixin, ChatGenerateMixin, RoutingFields):
         super().model_post_init(context)
         state = self._shared_state()
         self._clients, self._common_profile = state.clients, state.profile
-        self._router_cache = state.router_cache
+        self._router_cache, self._savings_counter = state.router_cache, state.savings_counter
         self._set_pool(state.pool, self.default, self._forced_model())
 
     def _shared_state(self) -> SharedState:
@@ -182,7 +183,7 @@ class ChatTryage(ChatInvokeMixin, ChatGenerateMixin, RoutingFields):
             clients.check_settings(type(self))
             pool = candidate_pool(clients, self.router, self.experts)
             profile = common_profile(pool.library, clients.values())
-            state = SharedState(inputs, clients, pool, profile, RouterCache())
+            state = SharedState(inputs, clients, pool, profile, RouterCache(), SavingsCounter())
             if isinstance(models, ModelMap):
                 models.state = state
         return state
@@ -204,7 +205,16 @@ class ChatTryage(ChatInvokeMixin, ChatGenerateMixin, RoutingFields):
             retry_on=self.retry_on,
             forwarded_settings=self._forwarded_settings(),
             forced_model=self._forced_model(),
+            savings_counter=self._savings_counter,
         )
+
+    def savings(self, *, reset: bool = False) -> Savings:
+        """Return what the answers so far cost, and what one model for all would have cost.
+
+        Bindings and copies with other settings count together with this object. With `reset`, the
+        next totals start from zero.
+        """
+        return self._session.savings(reset=reset)
 
     def health(self) -> dict[str, dict[str, Any]]:
         """Return the health of each model by its name: its state, and when it is asked again."""
@@ -302,10 +312,11 @@ class ChatTryage(ChatInvokeMixin, ChatGenerateMixin, RoutingFields):
     # Copies --------------------------------------------------------------------------------
 
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
-        """Share the clients and the router; what is remembered of conversations is not copied."""
+        """Share the clients and the router; neither conversations nor savings are copied."""
         copies = {"tags": deepcopy(self.tags, memo), "metadata": deepcopy(self.metadata, memo)}
         clone = self.model_copy(update=copies)
         clone._router_cache = RouterCache()  # noqa: SLF001 - it is of the same class
+        clone._savings_counter = SavingsCounter()  # noqa: SLF001 - it is of the same class
         return clone
 
     def __getstate__(self) -> dict[Any, Any]:
@@ -337,6 +348,7 @@ class SharedState(NamedTuple):
     pool: CandidatePool
     profile: ModelProfile
     router_cache: RouterCache
+    savings_counter: SavingsCounter
 
 
 def _identity(model: Any) -> Any:

@@ -32,13 +32,14 @@ from tryage.chat.fallback import (
     run_steps,
 )
 from tryage.chat.model_names import find_model, name_models
+from tryage.chat.plan import COST_KEY
 from tryage.chat.router import ChatRouter
 from tryage.chat.time_limits import TimeLimits
 from tryage.core.cache import LRUCache
 from tryage.errors import InputError, NoExpertError
 from tryage.router import Router
 from tryage_langchain._agent_calls import (
-    ServedModelCallback,
+    AgentUsageMeter,
     adapt_request,
     conversation_from_request,
     current_config,
@@ -67,10 +68,12 @@ if TYPE_CHECKING:
     from tryage.chat.fallback import FallbackSteps
     from tryage.chat.plan import RoutingPlan, RoutingRecord
     from tryage.chat.router import Sticky
+    from tryage.chat.savings import Savings
     from tryage.chat.settings import RefusedAnswer
     from tryage.core.expert import Expert
     from tryage_langchain._call_settings import CallSettings
     from tryage_langchain._clients import ChatModelSource
+    from tryage_langchain._usage import UsageCallback
 
 _log = logging.getLogger(__name__)
 
@@ -91,11 +94,11 @@ class TryageMiddleware(AgentMiddleware[TryageState, Any, Any]):
         router: Predicts and weighs; the models are recognised among its experts. None is the
             bundled one.
         experts: Facts that only you know, under the names of the models.
+        efforts: Reasoning efforts such as ["low", "high"]: each model that takes them is one model
+            for each. True is low, medium and high.
         sticky: For how long the conversation stays with a model: "turn" through a tool loop,
             "thread" as long as the model can answer, "call" not at all.
         default: The name of the model that answers when the routing fails; None is the agent's
-        efforts: Reasoning efforts such as ["low", "high"]: each model that takes them is one model
-            for each. True is low, medium and high.
             own. The failure is logged.
         max_attempts: How many models may be asked for one answer; None is all.
         deadline: Seconds for a whole call, over all models that are asked; None is no limit.
@@ -131,10 +134,10 @@ class TryageMiddleware(AgentMiddleware[TryageState, Any, Any]):
         router: Router | None = None,
         *,
         experts: Sequence[Expert] = (),
+        efforts: bool | Sequence[str] = False,
         sticky: Sticky = "turn",
         default: str | None = None,
         max_attempts: int | None = None,
-        efforts: bool | Sequence[str] = False,
         deadline: float | None = None,
         attempt_timeout: float | None = None,
         retry_on: Collection[RefusedAnswer] = (),
@@ -160,25 +163,34 @@ class TryageMiddleware(AgentMiddleware[TryageState, Any, Any]):
         """Return by name which models fail now, since when, and their last error."""
         return self._session.health()
 
+    def savings(self, *, reset: bool = False) -> Savings:
+        """Return what the answers so far cost, and what one model for all would have cost.
+
+        With `reset`, the next totals start from zero.
+        """
+        return self._session.savings(reset=reset)
+
     def wrap_model_call(
         self,
         request: ModelRequest[Any],
         handler: Callable[[ModelRequest[Any]], ModelResponse[Any]],
     ) -> ExtendedModelResponse[Any]:
         """Let the chosen model answer the call, or the next one, and record which model did."""
-        call = self._plan_call(request, _read_settings(request))
+        call, meter = self._plan_call(request, _read_settings(request)), AgentUsageMeter()
         emit = partial(_emit, emit_event, call, with_runtime(current_config(), request.runtime))
+        hooks = FallbackHooks(
+            self._session.clients.get_client,
+            emit,
+            partial(_ask, call, handler, meter),
+            answer_problems_of_response,
+            meter.read,
+        )
         try:
             if call.plan is None:
                 emit(call.record)
-                answer, record = _ask(call, handler, call.client, call.record), call.record
+                answer = hooks.call(call.client, call.record)
+                record = self._settle(call, hooks, answer)
             else:
-                hooks = FallbackHooks(
-                    self._session.clients.get_client,
-                    emit,
-                    partial(_ask, call, handler),
-                    answer_problems_of_response,
-                )
                 answer, record = run_steps(self._steps(call, call.plan, hooks))
         except Exception:
             self._remember_failure(call)
@@ -193,18 +205,21 @@ class TryageMiddleware(AgentMiddleware[TryageState, Any, Any]):
         """Do what `wrap_model_call` does; routing that takes long does not block the event loop."""
         call_input = _CallInput(self, request, _read_settings(request))
         call = await self._executor.run(call_input, input_size(request.messages))
+        meter = AgentUsageMeter()
         emit = partial(_emit, aemit_event, call, with_runtime(current_config(), request.runtime))
+        hooks = FallbackHooks(
+            self._aget_client,
+            emit,
+            partial(_aask, call, handler, meter),
+            answer_problems_of_response,
+            meter.read,
+        )
         try:
             if call.plan is None:
                 await emit(call.record)
-                answer, record = await _aask(call, handler, call.client, call.record), call.record
+                answer = await hooks.call(call.client, call.record)
+                record = self._settle(call, hooks, answer)
             else:
-                hooks = FallbackHooks(
-                    self._aget_client,
-                    emit,
-                    partial(_aask, call, handler),
-                    answer_problems_of_response,
-                )
                 answer, record = await arun_steps(self._steps(call, call.plan, hooks))
         except Exception:
             self._remember_failure(call)
@@ -213,6 +228,12 @@ class TryageMiddleware(AgentMiddleware[TryageState, Any, Any]):
 
     def _steps(self, call: _PlannedCall, plan: RoutingPlan, hooks: FallbackHooks) -> FallbackSteps:
         return fallback_steps(self._session, plan, hooks, call.settings.deadline)
+
+    def _settle(self, call: _PlannedCall, hooks: FallbackHooks, answer: _Answer) -> RoutingRecord:
+        """Return the record of an answer that was not routed, with its costs."""
+        record = {**call.record, COST_KEY: {"expected": None}}
+        self._session.costs(hooks).settle(record, answer)
+        return record
 
     async def _aget_client(self, name: str) -> Any:
         """Return a model; one that is not made yet is made in an executor."""
@@ -404,11 +425,12 @@ def _emit(
 def _ask(
     call: _PlannedCall,
     handler: Callable[[ModelRequest[Any]], ModelResponse[Any]],
+    meter: AgentUsageMeter,
     client: Any,
     record: RoutingRecord,
 ) -> _Answer:
     """Let a model answer; without a client, the model of the request."""
-    callback = ServedModelCallback()
+    callback = meter.start()
     with invalid_structures():
         response = handler(_request_for(call, client, record, callback))
     return _Answer(response, callback.has_answered)
@@ -417,18 +439,19 @@ def _ask(
 async def _aask(
     call: _PlannedCall,
     handler: Callable[[ModelRequest[Any]], Awaitable[ModelResponse[Any]]],
+    meter: AgentUsageMeter,
     client: Any,
     record: RoutingRecord,
 ) -> _Answer:
     """Do what `_ask` does, asynchronously."""
-    callback = ServedModelCallback()
+    callback = meter.start()
     with invalid_structures():
         response = await handler(_request_for(call, client, record, callback))
     return _Answer(response, callback.has_answered)
 
 
 def _request_for(
-    call: _PlannedCall, client: Any, record: RoutingRecord, callback: ServedModelCallback
+    call: _PlannedCall, client: Any, record: RoutingRecord, callback: UsageCallback
 ) -> ModelRequest[Any]:
     """Return the call of one model; the callback notes whether it answers."""
     if client is None:

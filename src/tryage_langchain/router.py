@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from langchain_core.runnables.utils import ConfigurableFieldSpec
     from langchain_core.tools import BaseTool
 
+    from tryage.chat.savings import Savings
+
 _SOURCE_KEYS = ("name_or_path", "revision")
 
 
@@ -100,6 +102,14 @@ class TryageRouter(RouterInvokeMixin):
         }
         return cls(runnables=runnables, pretrained=source, input_key=input_key)
 
+    def savings(self, *, reset: bool = False) -> Savings:
+        """Return what the answers so far cost, and what one runnable for all would have cost.
+
+        All models that a runnable asks count at the prices of its expert. Copies with bound tools
+        count together with this object. With `reset`, the next totals start from zero.
+        """
+        return self._session.savings(reset=reset)
+
     # In a pipeline -------------------------------------------------------------------------
 
     def assign_to(self, key: str) -> Runnable[Any, dict[str, Any]]:
@@ -166,7 +176,8 @@ class TryageRouter(RouterInvokeMixin):
                 f"The runnable of {failed_name!r} has no {method}: {error}. Expected chat models."
             ) from error
         bound_router = self.model_copy(update={"runnables": runnables})
-        bound_router._session = build_session(self.router, runnables, self.input_key)  # noqa: SLF001 - a copy of this object
+        counter = self._session.savings_counter
+        bound_router._session = build_session(self.router, runnables, self.input_key, counter)  # noqa: SLF001 - a copy of this object
         return bound_router.with_config(config) if config else bound_router
 
     def _decision_stage(self, convert: Callable[..., Any]) -> Runnable[Any, Any]:

@@ -16,7 +16,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeAlias, TypeVar
 
 from tryage.chat.attempts import Attempts
+from tryage.chat.costs import CallCosts
 from tryage.chat.plan import RoutingRecord
+from tryage.chat.savings import SavingsCounter
 from tryage.chat.streams import PeekedStream
 from tryage.chat.time_limits import CallTimer, TimeLimits, arun_with_timeout, run_with_timeout
 from tryage.errors import InvalidAnswerError
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
     from tryage.chat.conversation import Conversation
     from tryage.chat.plan import RoutingPlan
     from tryage.chat.router import ChatRouter, Sticky
+    from tryage.chat.savings import Savings
+    from tryage.chat.usage import TokenUsage
     from tryage.core.preferences import Preferences
     from tryage.errors import TryageError
 
@@ -56,7 +60,8 @@ class FallbackSession(Generic[C]):
     """A router of conversations, the clients that answer, and what limits the attempts.
 
     `max_attempts` is how many clients may be asked. `retry_on` names the answers that are refused:
-    "empty", "length". `health` knows which models fail now; by default all of the process share it.
+    "empty", "length". `health_registry` knows which models fail now; by default all of the process
+    share it. `savings_counter` adds up what the answers cost.
     """
 
     chat_router: ChatRouter
@@ -65,6 +70,7 @@ class FallbackSession(Generic[C]):
     limits: TimeLimits = field(default=TimeLimits(), kw_only=True)
     retry_on: frozenset[str] = field(default=frozenset(), kw_only=True)
     health_registry: HealthRegistry = field(default_factory=process_health, kw_only=True)
+    savings_counter: SavingsCounter = field(default_factory=SavingsCounter, kw_only=True)
 
     def plan(self, request: ChatRequest) -> RoutingPlan:
         """Choose for one call."""
@@ -97,6 +103,14 @@ class FallbackSession(Generic[C]):
             timer=CallTimer(self.limits.with_deadline(deadline)),
         )
 
+    def costs(self, hooks: FallbackHooks) -> CallCosts:
+        """Return the costs of a call, which is not answered yet."""
+        return CallCosts(self.chat_router.prices, self.savings_counter, hooks.read_usage)
+
+    def savings(self, *, reset: bool = False) -> Savings:
+        """Return the totals of the answers so far; with `reset`, the next start from zero."""
+        return self.savings_counter.read(self.chat_router.prices.best_single, reset=reset)
+
     def is_available(self, name: str) -> bool:
         """Tell whether an expert may be asked now: it does not cool down after failures."""
         return self.health_registry.is_available(self.clients.health_key(name))
@@ -116,12 +130,15 @@ class FallbackHooks:
     `get_client` returns the client of an expert by its name. `emit_event` reports to observers
     which expert is asked and why. `call` returns the client's answer, or the start of its stream.
     `answer_problems` tells of a whole answer that it is "empty", or cut off by its "length".
+    `read_usage` returns the tokens of a whole answer, None if they are unknown; it also gets None,
+    for an answer that was refused and is lost.
     """
 
     get_client: Callable[[str], Any]
     emit_event: Callable[[RoutingRecord], Any]
     call: Callable[[Any, RoutingRecord], Any]
     answer_problems: Callable[[Any], Collection[str]] = field(default=lambda _: ())
+    read_usage: Callable[[Any], TokenUsage | None] = field(default=lambda _: None)
 
 
 class Step(NamedTuple):
@@ -151,7 +168,7 @@ def fallback_steps(
         DeadlineExceededError: the deadline has passed.
         Exception: an error after which asking another expert does not help.
     """
-    attempts = session.attempts(plan, deadline)
+    attempts, costs = session.attempts(plan, deadline), session.costs(hooks)
     try:
         for name in attempts.names():
             try:
@@ -166,14 +183,19 @@ def fallback_steps(
                 _check_answer(answer, hooks, session.retry_on)
             except Exception as error:
                 session.chat_router.mark_failed(plan, name)
+                costs.add_failure(name, error)
                 attempts.add_failure(name, error)
             else:
                 attempts.add_success(name)
                 session.chat_router.mark_served(plan, name)
-                return _watch_stream(answer, session, attempts.late_failure(name)), record
+                watched = _watch_stream(answer, session, attempts.late_failure(name))
+                return _settle(watched, record, costs), record
         answer, record = attempts.refused_answer()
         session.chat_router.mark_served(plan, record["model"])
-        return answer, record
+        return _settle(answer, record, costs), record
+    except BaseException:
+        costs.give_up()
+        raise
     finally:
         attempts.end()
 
@@ -203,6 +225,14 @@ def _watch_stream(
     if not isinstance(answer, PeekedStream):
         return answer
     return replace(answer, idle_timeout=session.limits.attempt_timeout, on_error=on_error)
+
+
+def _settle(answer: object, record: RoutingRecord, costs: CallCosts) -> object:
+    """Write what a whole answer costs into its record; a stream does it when its tokens come."""
+    if isinstance(answer, PeekedStream):
+        return replace(answer, settle=partial(costs.settle_usage, record))
+    costs.settle(record, answer)
+    return answer
 
 
 def run_steps(steps: FallbackSteps) -> tuple[Any, RoutingRecord]:

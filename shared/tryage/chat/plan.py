@@ -29,7 +29,14 @@ RoutingRecord: TypeAlias = dict[str, Any]
 is there if it is known, `flags` and `dropped_flags` if there are any, and `context` if the
 conversation seems too long for every expert. The fallback adds the models that failed, and the
 agents' middleware `served_by`, the model that answered.
+
+`cost` holds USD, None where unknown: `expected` before the answer, and after it `billed` by the
+tokens that the provider reports, `best_single` and `dearest`, which two other models would have
+cost for the same tokens, and `failed`, what each failed attempt cost, if any may be billed.
 """
+
+COST_KEY = "cost"
+"""Where a record holds the costs of its answer."""
 
 DEFAULT_MAX_AGE = 3_600.0
 """Seconds after which an answer no longer counts: longer than a tool loop or a pause in a chat."""
@@ -57,6 +64,10 @@ def recorded_choice(record: Mapping[str, Any], name: str) -> TurnChoice:
     return TurnChoice(name, values, bool(record.get("flags") or record.get("dropped_flags")))
 
 
+def _unknown_cost(_: str) -> None:
+    return None
+
+
 def _new_id() -> str:
     """Return a random id of a plan, 16 hexadecimal digits."""
     return secrets.token_hex(8)
@@ -75,7 +86,8 @@ class RoutingPlan:
     `decide` returns the decision. In a turn that continues it is called only if something needs
     the decision, and `turn_choice` holds what is remembered of the first one. `context` says that
     the conversation seems too long for every expert; then `next_names` are the others by the size
-    of their context.
+    of their context. `expected_cost` returns the USD of the call by the name of an expert, None if
+    it is unknown.
     """
 
     first: str
@@ -87,6 +99,7 @@ class RoutingPlan:
     turn_choice: TurnChoice | None = None
     context: str | None = None
     next_names: tuple[str, ...] | None = None
+    expected_cost: Callable[[str], float | None] = field(default=_unknown_cost, repr=False)
     id: str = field(default_factory=_new_id)
 
     @cached_property
@@ -130,8 +143,19 @@ class RoutingPlan:
     def record(self, served_by: str | None = None) -> RoutingRecord:
         """Return the plan, short and JSON-safe, for a message or a trace; without the prompt."""
         name = served_by or self.first
-        record = {"id": self.id, "model": name, "reason": self.reason, "how": self.reason_kind}
+        record: RoutingRecord = {
+            "id": self.id,
+            "model": name,
+            "reason": self.reason,
+            "how": self.reason_kind,
+        }
         record |= self._values
+        record[COST_KEY] = {
+            "expected": self.expected_cost(name),
+            "billed": None,
+            "best_single": None,
+            "dearest": None,
+        }
         return record if name == self.first else {**record, "reason": f"{self.first} failed"}
 
     def choice(self, name: str) -> TurnChoice:

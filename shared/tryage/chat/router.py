@@ -5,8 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
+
+import numpy as np
 
 from tryage.chat.conversation import (
     capability_requirements,
@@ -16,8 +19,11 @@ from tryage.chat.conversation import (
     meets_requirements,
     shortest_context,
 )
+from tryage.chat.costs import PoolPrices, known_cost
 from tryage.chat.model_names import find_model
 from tryage.chat.plan import DEFAULT_MAX_AGE, RoutingPlan, TurnMemory, recorded_choice
+from tryage.core.cache import cached_property
+from tryage.core.constraints import RequestBatch, expected_cost
 from tryage.core.decision import needs_token_counts
 from tryage.core.preferences import Preferences
 from tryage.core.ranking import Ranking
@@ -303,7 +309,23 @@ class ChatRouter:
             call.answer_keys,
             call.requirements,
             choice,
+            expected_cost=partial(self._typical_cost, call.conversation),
         )
+
+    # Costs
+
+    @cached_property
+    def prices(self) -> PoolPrices:
+        """What tokens cost at the experts, computed when first used."""
+        return PoolPrices(self.router)
+
+    def _typical_cost(self, conversation: Conversation, name: str) -> float | None:
+        """Return the USD of a call at one expert with an answer of its typical length."""
+        library = self.router.library
+        if name not in library:
+            return None
+        usd = expected_cost(library, RequestBatch(np.array([conversation.tokens()])))
+        return known_cost(float(usd[0, library.index(name)]))
 
     # Routing
 
@@ -317,9 +339,31 @@ class ChatRouter:
             return [self._plan_for_largest_context(calls[0]) or error]
         return [
             (self._plan_for_largest_context(call) if decision.default_used else None)
-            or _build_plan(call, decision)
+            or self._build_plan(call, decision)
             for call, decision in zip(calls, decisions, strict=True)
         ]
+
+    def _build_plan(self, call: _PendingPlan, decision: Decision) -> RoutingPlan:
+        name, current_model = decision.expert.name, call.current_model
+        kind: ReasonKind = "routed"
+        if call.model is not None and not decision.default_used:
+            kind = "asked for"
+        elif (
+            call.sticky == "thread"
+            and current_model is not None
+            and _is_ranked(decision, current_model)
+            and call.is_available(current_model)
+        ):
+            name, kind = current_model, "kept for the thread"
+        return RoutingPlan(
+            name,
+            kind,
+            call.turn_key,
+            lambda: decision,
+            call.answer_keys,
+            call.requirements,
+            expected_cost=partial(self._typical_cost, call.conversation),
+        )
 
     def _plan_for_largest_context(self, call: _PendingPlan) -> RoutingPlan | None:
         """Plan for a conversation that seems too long for every expert; None if it is not.
@@ -339,7 +383,7 @@ class ChatRouter:
         contexts = {one.name: library[one.name].context_length or 0 for one in decision.ranking}
         names = tuple(sorted(contexts, key=lambda name: -contexts[name]))
         return replace(
-            _build_plan(replace(call, sticky="turn"), decision),
+            self._build_plan(replace(call, sticky="turn"), decision),
             first=names[0],
             context=f"about {call.length.value:,.0f} tokens seem to be more than every model can "
             f"read; {names[0]} has the largest context, {contexts[names[0]]:,.0f} tokens",
@@ -427,28 +471,6 @@ def check_sticky(sticky: object, name: str = "sticky") -> Sticky:
     if sticky not in get_args(Sticky):
         raise InputError(f"{name} is {sticky!r:.80}; expected one of {get_args(Sticky)}.")
     return sticky  # type: ignore[return-value]  # one of the three, as just checked
-
-
-def _build_plan(call: _PendingPlan, decision: Decision) -> RoutingPlan:
-    name, current_model = decision.expert.name, call.current_model
-    kind: ReasonKind = "routed"
-    if call.model is not None and not decision.default_used:
-        kind = "asked for"
-    elif (
-        call.sticky == "thread"
-        and current_model is not None
-        and _is_ranked(decision, current_model)
-        and call.is_available(current_model)
-    ):
-        name, kind = current_model, "kept for the thread"
-    return RoutingPlan(
-        name,
-        kind,
-        call.turn_key,
-        lambda: decision,
-        call.answer_keys,
-        call.requirements,
-    )
 
 
 def _plan_or_raise(plans: Sequence[RoutingPlan | TryageError]) -> RoutingPlan:

@@ -18,6 +18,7 @@ from tryage.chat.router import (
     ChatRouter,  # noqa: TC001 - pydantic reads the annotations of a model
     Sticky,  # noqa: TC001 - pydantic reads the annotations of a model
 )
+from tryage.chat.savings import SavingsCounter
 from tryage.core.expert import Expert
 from tryage.core.preferences import Preferences
 from tryage.core.token_estimate import estimate_tokens
@@ -63,10 +64,10 @@ class RoutingFields(BaseModel):
     experts: tuple[Expert, ...] = Field(default=(), repr=False)
     """Facts that only you know, such as a price, under the names of the models."""
 
-    preferences: Preferences | None = None
     efforts: bool | tuple[str, ...] = ()
     """Each model is also one for each of these reasoning efforts; True is low, medium and high."""
 
+    preferences: Preferences | None = None
     """Weights and requirements of every call."""
 
     sticky: Sticky = "turn"
@@ -93,6 +94,7 @@ class RoutingFields(BaseModel):
     model_config = ConfigDict(arbitrary_types_allowed=True)
     _pool: CandidatePool = PrivateAttr()
     _router_cache: RouterCache = PrivateAttr(default_factory=RouterCache)
+    _savings_counter: SavingsCounter = PrivateAttr(default_factory=SavingsCounter)
 
     @field_validator("preferences", mode="before")
     @classmethod
@@ -106,13 +108,13 @@ class RoutingFields(BaseModel):
             Expert.from_dict(expert) if isinstance(expert, dict) else expert for expert in experts
         )
 
-    @field_validator("retry_on", mode="before")
-    @classmethod
     @field_validator("efforts", mode="before")
     @classmethod
     def _read_efforts(cls, efforts: Any) -> Any:  # noqa: ANN401 - pydantic validates any value
         return check_efforts(efforts)
 
+    @field_validator("retry_on", mode="before")
+    @classmethod
     def _read_retry_on(cls, retry_on: Any) -> Any:  # noqa: ANN401 - pydantic validates any value
         return {retry_on} if isinstance(retry_on, str) else retry_on
 
@@ -124,12 +126,12 @@ class RoutingFields(BaseModel):
     def _write_experts(self, experts: tuple[Expert, ...]) -> list[dict[str, Any]]:
         return [expert.to_dict() for expert in experts]
 
-    @field_serializer("retry_on")
-    def _write_retry_on(self, retry_on: frozenset[RefusedAnswer]) -> list[str]:
     @field_serializer("efforts")
     def _write_efforts(self, efforts: bool | tuple[str, ...]) -> list[str]:
         return list(check_efforts(efforts))
 
+    @field_serializer("retry_on")
+    def _write_retry_on(self, retry_on: frozenset[RefusedAnswer]) -> list[str]:
         return sorted(retry_on)
 
     def _set_pool(self, pool: CandidatePool, *names: str | None) -> None:

@@ -21,7 +21,13 @@ if TYPE_CHECKING:
         Iterator,
     )
 
+    from tryage.chat.usage import TokenUsage
+
 _END = object()
+
+
+def _ignore_usage(_: TokenUsage | None) -> None:
+    """Do nothing: nobody asks for the tokens of the stream."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +35,8 @@ class PeekedStream:
     """A stream that has begun to answer: its first chunks, and an iterator over the rest.
 
     `idle_timeout` is how many seconds may pass until the next chunk. `on_error` is told the error
-    with which the stream breaks off.
+    with which the stream breaks off. `settle` is told the tokens of the answer, None if the stream
+    ends without them; only the first time counts.
     """
 
     first_chunks: list[Any]
@@ -37,6 +44,7 @@ class PeekedStream:
     has_content: bool = True
     idle_timeout: float | None = None
     on_error: Callable[[Exception], None] | None = None
+    settle: Callable[[TokenUsage | None], None] = _ignore_usage
 
     def report(self, error: Exception) -> None:
         """Tell that the stream has broken off."""
@@ -85,6 +93,7 @@ def resume_stream(
         stream.report(error)
         raise
     finally:
+        stream.settle(None)
         # A thread that was given up still runs the client's stream; it cannot be closed here.
         close = getattr(stream.remaining_chunks, "close", None)
         if close is not None and not is_abandoned:
@@ -106,6 +115,7 @@ async def aresume_stream(
         stream.report(error)
         raise
     finally:
+        stream.settle(None)
         # Otherwise the run of an answer that is not read to its end stays open.
         close = getattr(stream.remaining_chunks, "aclose", None)
         if close is not None and not is_abandoned:

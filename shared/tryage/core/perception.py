@@ -72,6 +72,13 @@ class Perception(ABC):
         """Return the number of tokens of each prompt, `(batch,)`, None without a tokenizer."""
         return None
 
+    def typical_prompts(self) -> Sequence[str]:
+        """Return prompts that stand for all prompts; empty if none are known.
+
+        The expert with the lowest mean loss on them counts as the best single one.
+        """
+        return ()
+
     def prior(self) -> tuple[float, float] | None:
         """Return loss and standard deviation for an unseen expert, None if there is no estimate."""
         return None

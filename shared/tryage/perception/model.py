@@ -16,6 +16,7 @@ from tryage.perception.head import mix_positions
 from tryage.perception.locks import ForkSafeLock
 from tryage.perception.metadata import metadata_features
 from tryage.perception.metadata_prior import pooled_prior
+from tryage.perception.typical_prompts import TYPICAL_PROMPTS
 from tryage.perception.unmeasured import LibraryPerception, ObservedExperts
 
 if TYPE_CHECKING:
@@ -157,6 +158,10 @@ class LearnedPerception(Perception):
         Not in the tokenizer of the encoder: it knows English alone, and counts Russian threefold.
         """
         return np.array([estimate_tokens(prompt) for prompt in prompts], np.float64)
+
+    def typical_prompts(self) -> Sequence[str]:
+        """Return everyday and hard prompts of many kinds."""
+        return TYPICAL_PROMPTS
 
     def prior(self) -> tuple[float, float]:
         """Return the loss that is expected of an unmeasured expert, and its standard deviation."""

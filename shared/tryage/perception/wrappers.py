@@ -149,6 +149,10 @@ class DeduplicatedPerception(Perception):
         """Count the tokens of each prompt as the wrapped perception does, `(batch,)`."""
         return self._aligned_perception.count_tokens(prompts)
 
+    def typical_prompts(self) -> Sequence[str]:
+        """Return the typical prompts of the wrapped perception."""
+        return self._perception.typical_prompts()
+
     def prior(self) -> tuple[float, float] | None:
         """Return the prior of the wrapped perception."""
         return self._perception.prior()

@@ -1,0 +1,189 @@
+"""What an answer costs in USD: expected, billed, and what other models would have cost."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tryage.chat.plan import COST_KEY
+from tryage.chat.savings import AnswerCosts
+from tryage.errors import InvalidAnswerError
+from tryage.perception.wrappers import AlignedPerception
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tryage.chat.plan import RoutingRecord
+    from tryage.chat.savings import SavingsCounter
+    from tryage.chat.usage import TokenUsage
+    from tryage.core.arrays import BoolArray, Float64Array
+    from tryage.core.library import Library
+    from tryage.router import Router
+
+CACHE_WRITE_PRICE_KEY = "cache_write_price"
+"""Where the metadata of an expert may hold its price of tokens written to the cache."""
+
+# Times the price of input tokens, where an expert has no price of its own for them: what Anthropic
+# and OpenAI ask.
+_CACHE_WRITE_FACTOR, _LONG_CACHE_WRITE_FACTOR = 1.25, 2.0
+
+
+class PoolPrices:
+    """What tokens cost at every expert of a router, in USD.
+
+    `best_single` names the expert that one would choose for all prompts: that with the lowest
+    predicted loss on average over the perception's typical prompts, among those that meet the
+    router's own requirements. None if the perception has no typical prompts, or cannot predict.
+
+    Cached tokens cost as much as others where an expert has no price for them. Tokens written to a
+    cache cost 1.25 times the input, unless the expert's metadata has a `cache_write_price`, and
+    twice the input if they stay for an hour.
+    """
+
+    def __init__(self, router: Router) -> None:
+        self._library = router.library
+        self._rates = _rates(router.library)
+        allowed = _allowed_experts(router)
+        self.best_single = _best_single(router, allowed)
+        self._allowed_rates = self._rates[allowed]
+
+    def cost(self, name: str | None, usage: TokenUsage | None) -> float | None:
+        """Return what tokens cost at one expert, None if its prices or the tokens are unknown."""
+        if name is None or usage is None or usage.has_other_rates or name not in self._library:
+            return None
+        return known_cost(float(self._rates[self._library.index(name)].dot(usage.by_rate)))
+
+    def highest_cost(self, usage: TokenUsage | None) -> float | None:
+        """Return what tokens cost at the dearest expert whose prices are known, None without one.
+
+        Experts that do not meet the router's own requirements do not count.
+        """
+        if usage is None or usage.has_other_rates or not len(self._allowed_rates):
+            return None
+        return known_cost(float(np.fmax.reduce(self._allowed_rates.dot(usage.by_rate))))
+
+
+def _rates(library: Library) -> Float64Array:
+    """Return the USD per token of each expert in the order of `TokenUsage.by_rate`, `(n, 5)`."""
+    inputs, outputs = library.column("input_price"), library.column("output_price")
+    cached = library.column("cached_input_price")
+    writes = np.array([_cache_write_price(metadata) for metadata in library.metadata])
+    columns = [
+        inputs,
+        np.where(np.isnan(cached), inputs, cached),
+        np.where(np.isnan(writes), _CACHE_WRITE_FACTOR * inputs, writes),
+        _LONG_CACHE_WRITE_FACTOR * inputs,
+        outputs,
+    ]
+    return np.column_stack(columns) / 1e6
+
+
+def _cache_write_price(metadata: Any) -> float:  # noqa: ANN401 - a mapping, or None without metadata
+    price = (metadata or {}).get(CACHE_WRITE_PRICE_KEY)
+    return float(price) if isinstance(price, (int, float)) else float("nan")
+
+
+def known_cost(usd: float) -> float | None:
+    """Return an amount, None instead of NaN, which is unknown."""
+    return None if usd != usd else usd  # noqa: PLR0124 - NaN is an unknown price
+
+
+def _allowed_experts(router: Router) -> BoolArray:
+    """Return which experts meet the router's own requirements, `(n,)`; not that on the cost."""
+    allowed: BoolArray = np.ones(len(router.library), np.bool_)
+    for requirement in router.preferences.requirements:
+        if requirement.field != "cost":
+            allowed &= requirement.satisfied(router.library)
+    return allowed
+
+
+def _best_single(router: Router, allowed: BoolArray) -> str | None:
+    """Return the expert that predicts best on average over typical prompts, None if unknown."""
+    prompts = router.perception.typical_prompts()
+    if not prompts or not allowed.any():
+        return None
+    try:
+        losses = AlignedPerception(router.perception, router.library).predict(prompts).losses
+    except (RuntimeError, ArithmeticError, MemoryError):
+        return None  # what a router calls a failure of its perception, too
+    means = np.where(allowed, losses.mean(axis=0), np.nan)
+    return None if np.isnan(means).all() else router.library.names[int(np.nanargmin(means))]
+
+
+# One call --------------------------------------------------------------------------------------
+
+
+class CallCosts:
+    """The costs of one call: of the attempts that have failed, and of the answer.
+
+    Args:
+        prices: The prices of the experts.
+        counter: Adds up the costs of all calls.
+        read_usage: Returns the tokens of an answer, None if they are unknown.
+    """
+
+    def __init__(
+        self,
+        prices: PoolPrices,
+        counter: SavingsCounter,
+        read_usage: Callable[[Any], TokenUsage | None],
+    ) -> None:
+        self._prices, self._counter, self._read_usage = prices, counter, read_usage
+        self._failed: dict[str, float | None] = {}
+        self._is_counted = False
+
+    def add_failure(self, name: str, error: Exception) -> None:
+        """Note what an attempt cost that has failed.
+
+        An answer that was refused is billed. Of an attempt that took too long it is unknown
+        whether it is. Any other error stands for an answer that was not given, and not billed.
+        """
+        if isinstance(error, InvalidAnswerError):
+            self._failed[name] = self._prices.cost(name, self._read_usage(error.answer))
+        elif _took_too_long(error):
+            self._failed[name] = None
+
+    def settle(self, record: RoutingRecord, answer: object) -> None:
+        """Write into the record what a whole answer cost, and count it."""
+        self.settle_usage(record, self._read_usage(answer))
+
+    def settle_usage(self, record: RoutingRecord, usage: TokenUsage | None) -> None:
+        """Write into the record what an answer of so many tokens cost, and count it.
+
+        Only the first time: a stream that has reported its tokens may end again.
+        """
+        if self._is_counted:
+            return
+        self._is_counted = True
+        name, prices = record["model"], self._prices
+        failed = {key: usd for key, usd in self._failed.items() if key != name}
+        costs = AnswerCosts(
+            _total([prices.cost(name, usage), *failed.values()]),
+            prices.cost(prices.best_single, usage),
+            prices.highest_cost(usage),
+        )
+        entry = record.setdefault(COST_KEY, {"expected": None})
+        entry.update(costs._asdict())
+        if failed:
+            entry["failed"] = failed
+        self._counter.add(costs)
+
+    def give_up(self) -> None:
+        """Count what the attempts cost of a call without any answer."""
+        if self._failed and not self._is_counted:
+            self._is_counted = True
+            costs = AnswerCosts(_total(list(self._failed.values())), 0.0, 0.0)
+            self._counter.add(costs, is_answer=False)
+
+
+def _took_too_long(error: Exception) -> bool:
+    """Tell whether a client or Tryage itself has stopped waiting for an answer."""
+    names = [kind.__name__ for kind in type(error).__mro__]
+    return any("Timeout" in name and "Connect" not in name for name in names)
+
+
+def _total(costs: list[float | None]) -> float | None:
+    """Return the sum, None if a part is unknown."""
+    known = [usd for usd in costs if usd is not None]
+    return sum(known) if len(known) == len(costs) else None
