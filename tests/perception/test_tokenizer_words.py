@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import string
 
 import numpy as np
 import pytest
@@ -10,12 +11,18 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 from tokenizers.models import BPE, WordPiece
-from tokenizers.normalizers import BertNormalizer
+from tokenizers.normalizers import BertNormalizer, Lowercase
 from tokenizers.pre_tokenizers import BertPreTokenizer, ByteLevel
 
 from tryage.perception.persistence import load_encoder
 from tryage.perception.pretrained import BUNDLED_FOLDER
-from tryage.perception.tokenizer import PromptTokenizer, WordTokenizer, is_wordwise
+from tryage.perception.tokenizer import (
+    PromptTokenizer,
+    WordTokenizer,
+    is_wordwise,
+    many_language_normalizer,
+    many_language_pre_tokenizer,
+)
 
 TEXT = "Caf\u00e9s in Rome, and then unbelievably e-mail \u5929\u6c14 [SEP] to Ann! It's 20\u00b0C?"
 SEGMENTS = ["Caf\u00e9s in Rome", "and then", "elsewhere", "unbeliev", "!", "", "\u5929!"]
@@ -29,9 +36,28 @@ ODD = (
 )
 
 
-@pytest.fixture(scope="module")
-def tokenizer():
-    return Tokenizer.from_file(str(BUNDLED_FOLDER / "encoder" / "tokenizer.json"))
+def bert():
+    """Return the tokenizer of BERT with a small part of its vocabulary."""
+    words = ["the", "and", "hello", "in", "un", "##bel", "##ie", "rome", "caf", "cafe", "straße"]
+    characters = [c for c in dict.fromkeys(ODD.lower() + string.printable) if not c.isspace()]
+    pieces = ["[UNK]", "[SEP]", "[CLS]", "[MASK]", *words, *characters]
+    made = word_piece(BertNormalizer(), (*pieces, *("##" + c for c in characters)))
+    made.add_special_tokens(["[UNK]", "[SEP]", "[CLS]", "[MASK]"])
+    return made
+
+
+def many_languages():
+    made = bert()
+    made.normalizer = many_language_normalizer()
+    made.pre_tokenizer = many_language_pre_tokenizer()
+    return made
+
+
+@pytest.fixture(scope="module", params=["bundled", "bert", "many languages"])
+def tokenizer(request):
+    if request.param == "bundled":
+        return Tokenizer.from_file(str(BUNDLED_FOLDER / "encoder" / "tokenizer.json"))
+    return bert() if request.param == "bert" else many_languages()
 
 
 @pytest.fixture(scope="module")
@@ -129,6 +155,40 @@ def test_only_tokenizers_like_that_of_bert_are_wordwise(tokenizer):
     assert not is_wordwise(reads_spaces)
     assert not is_wordwise(word_piece(BertNormalizer(handle_chinese_chars=False)))
     assert not is_wordwise(word_piece(BertNormalizer(), ("[UNK]", "a")))  # without the separator
+
+
+def test_one_for_many_languages_is_wordwise_where_it_reads_as_the_library_says():
+    made = many_languages()
+    assert is_wordwise(made)
+    made.pre_tokenizer = BertPreTokenizer()
+    assert not is_wordwise(made)
+    made.pre_tokenizer, made.normalizer = many_language_pre_tokenizer(), Lowercase()
+    assert not is_wordwise(made)
+    made.normalizer = None
+    assert not is_wordwise(made)
+
+
+def normalized(text):
+    return many_language_normalizer().normalize_str(text)
+
+
+def test_accents_of_european_letters_and_vowels_of_arabic_and_hebrew_are_optional():
+    assert normalized("Crème brûlée Йод") == normalized("creme brulee Иод")
+    assert normalized("\u0645\u064f\u062d\u0645\u062f") == "\u0645\u062d\u0645\u062f"  # muhammad
+    assert (
+        normalized("\u05e9\u05c1\u05b8\u05dc\u05d5\u05dd") == "\u05e9\u05dc\u05d5\u05dd"
+    )  # shalom
+
+
+def test_signs_that_make_another_letter_stay():
+    hindi, japanese = "\u092e\u0947\u0902", "\u304c"
+    assert normalized(hindi) == hindi
+    assert normalized(japanese) == "\u304b\u3099" != normalized("\u304b")
+
+
+def test_a_symbol_is_a_word_of_its_own_so_that_an_unknown_one_hides_no_word():
+    tokens = many_languages().encode("hello\U0001f680the \u20acthe").tokens
+    assert tokens == ["hello", "[UNK]", "the", "[UNK]", "the"]
 
 
 def test_an_encoder_gives_a_segment_the_vector_that_it_has_alone():

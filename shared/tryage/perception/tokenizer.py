@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 import string
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from tokenizers import Regex, normalizers, pre_tokenizers
 from tokenizers.models import WordPiece
 from tokenizers.normalizers import BertNormalizer
 from tokenizers.pre_tokenizers import BertPreTokenizer
@@ -149,10 +151,41 @@ def head_and_tail(ids: Int64Array, max_length: int) -> Int64Array:
     return np.concatenate([ids[: max_length - tail_length], ids[len(ids) - tail_length :]])
 
 
+# A tokenizer for many languages ------------------------------------------------------------------
+
+# The accents of Latin, Greek and Cyrillic letters, the vowels of Hebrew and Arabic, which few
+# people write, and the mark that makes an Arabic word longer. The signs of other scripts stay.
+_OPTIONAL_MARKS = r"[\u0300-\u036f\u0591-\u05c7\u0640\u064b-\u065f\u0670]"
+
+_SYMBOL = r"\p{S}"  # arrows, signs of mathematics and currencies, emoji: each is a word of its own
+
+
+def many_language_normalizer() -> normalizers.Normalizer:
+    """Return the normalizer of a tokenizer for many scripts: small letters, few accents.
+
+    Of Latin letters and digits it does what the normalizer of BERT does.
+    """
+    return normalizers.Sequence(
+        [
+            normalizers.NFD(),
+            normalizers.Replace(Regex(_OPTIONAL_MARKS), ""),
+            BertNormalizer(strip_accents=False),
+        ]
+    )
+
+
+def many_language_pre_tokenizer() -> pre_tokenizers.PreTokenizer:
+    """Return the pre-tokenizer of BERT that also divides at symbols."""
+    return pre_tokenizers.Sequence(
+        [BertPreTokenizer(), pre_tokenizers.Split(Regex(_SYMBOL), "isolated")]
+    )
+
+
 # A shortcut for tokenizers that read word by word -----------------------------------------------
 
 # A Chinese character, a punctuation mark of ASCII, or a run of anything else without white space.
-# The tokenizer of BERT never joins two of these, so each has the same tokens in every text.
+# The tokenizer of BERT never joins two of these, so each has the same tokens in every text; nor
+# does the one for many languages.
 _CHUNK = re.compile(r"[\u4e00-\u9fff]|[!-/:-@\[-`{-~]|[^ \t\n\r!-/:-@\[-`{-~\u4e00-\u9fff]+")
 
 # Stands between chunks that are tokenized together. It is always a token of its own, and nothing
@@ -162,14 +195,36 @@ _SEPARATOR = "!"
 
 def is_wordwise(tokenizer: Tokenizer) -> bool:
     """Tell whether a word has the same tokens in every text, as with the tokenizer of BERT."""
-    normalizer = tokenizer.normalizer
     return (
         isinstance(tokenizer.model, WordPiece)
-        and isinstance(tokenizer.pre_tokenizer, BertPreTokenizer)
-        and isinstance(normalizer, BertNormalizer)
-        and normalizer.handle_chinese_chars
+        and (_reads_like_bert(tokenizer) or _reads_many_languages(tokenizer))
         and tokenizer.token_to_id(_SEPARATOR) is not None
     )
+
+
+def _reads_like_bert(tokenizer: Tokenizer) -> bool:
+    normalizer = tokenizer.normalizer
+    return (
+        isinstance(tokenizer.pre_tokenizer, BertPreTokenizer)
+        and isinstance(normalizer, BertNormalizer)
+        and bool(normalizer.handle_chinese_chars)
+    )
+
+
+def _reads_many_languages(tokenizer: Tokenizer) -> bool:
+    return _settings(tokenizer.normalizer) == _settings(many_language_normalizer()) and _settings(
+        tokenizer.pre_tokenizer
+    ) == _settings(many_language_pre_tokenizer())
+
+
+def _settings(part: Any) -> Any:  # noqa: ANN401 - of tokenizers, whose parts have no common type
+    """Return what a part of a tokenizer is made of: any JSON value, None where there is no part."""
+    return part and json.loads(part.__getstate__())
+
+
+def _makes_letters_small(tokenizer: Tokenizer) -> bool:
+    normalizer = tokenizer.normalizer
+    return bool(normalizer.lowercase) if isinstance(normalizer, BertNormalizer) else True
 
 
 def _is_sign_or_word(chunk: str) -> bool:
@@ -188,7 +243,7 @@ class WordTokenizer:
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
-        self._is_lowercase = bool(tokenizer.normalizer.lowercase)
+        self._is_lowercase = _makes_letters_small(tokenizer)
         self._model = tokenizer.model
         self._encode_batch = getattr(tokenizer, "encode_batch_fast", tokenizer.encode_batch)
         self._separator_id = tokenizer.token_to_id(_SEPARATOR)
