@@ -367,3 +367,75 @@ def test_copies_and_pickles_of_a_router_cache_start_empty(pool, base):
     one = cache.get(pool, RouterSettings(base))
     for clone in (copy.deepcopy(cache), pickle.loads(pickle.dumps(cache))):  # noqa: S301 - written here
         assert clone.get(pool, RouterSettings(base)) is not one
+
+
+# Efforts and references -------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("catalogue")
+def test_efforts_of_a_measured_model_are_like_it_and_differ_in_length():
+    bundled = bundled_library()["gpt-4o"]
+    plain, low, high = candidate_experts(
+        {
+            "gpt-4o": NOTHING,
+            "gpt-4o@low": replace(NOTHING, effort="low"),
+            "gpt-4o@high": replace(NOTHING, effort="high"),
+        },
+        None,
+        (),
+    )
+    assert (plain.effort, plain.about_as_good_as, plain.aliases) == (None, None, (bundled.name,))
+    assert (low.effort, low.about_as_good_as, low.aliases) == ("low", f"{bundled.name}@low", ())
+    assert plain.output_tokens == bundled.output_tokens
+    assert plain.output_tokens < low.output_tokens < high.output_tokens
+    assert low.input_price == high.input_price == plain.input_price
+    assert "effort" in low.metadata["sources"]["output_tokens"]
+
+
+@pytest.mark.usefixtures("catalogue")
+def test_an_effort_that_was_measured_is_that_expert():
+    library = Library(
+        [Expert("m", output_tokens=100.0), Expert("m@high", effort="high", output_tokens=900.0)]
+    )
+    names = {f"openai:m{end}": NOTHING for end in ("", "@low", "@high")}
+    plain, low, high = candidate_experts(names, library, ())
+    assert (plain.aliases, plain.effort) == (("m",), None)
+    assert (low.aliases, low.about_as_good_as) == ((), "m@low")
+    assert (high.aliases, high.about_as_good_as) == (("m@high",), None)
+    assert high.output_tokens == 900.0
+
+
+@pytest.mark.usefixtures("catalogue")
+def test_a_model_that_reasons_is_expected_to_write_more():
+    tokens = {
+        name: candidate(name, replace(NOTHING, effort=effort)).output_tokens
+        for name, effort in (("openai:gpt-5.6", None), ("openai:gpt-5.6@low", "low"))
+    }
+    assert tokens["openai:gpt-5.6"] > tokens["openai:gpt-5.6@low"] > 500
+    assert candidate("my-own").output_tokens is None
+    told = Expert("openai:gpt-5.6@low", output_tokens=7.0)
+    assert candidate("openai:gpt-5.6@low", user_experts=[told]).output_tokens == 7
+
+
+@pytest.mark.usefixtures("catalogue")
+def test_the_users_word_on_the_quality_wins_over_a_known_name():
+    told = Expert("gpt-4o", about_as_good_as="gpt-4o-mini")
+    expert = candidate("openai:gpt-4o", user_experts=[told])
+    assert (expert.about_as_good_as, expert.aliases) == ("gpt-4o-mini", ())
+    assert expert.input_price == look_up("gpt-4o").value("input_price")
+
+
+def test_a_model_whose_quality_is_told_is_not_warned_of(warnings_of):
+    told = Expert("mine", about_as_good_as="gpt-4o", input_price=1, output_price=2)
+    assert warnings_of("mine", user_experts=[told]) == []
+    (message,) = warnings_of("mine", user_experts=[Expert("mine", about_as_good_as="gpt-4o")])
+    assert "Nothing was measured" not in message
+    assert (
+        "experts=[Expert('mine', input_price=..., output_price=..., context_length=...)]" in message
+    )
+
+
+def test_all_efforts_of_an_unknown_model_are_named_once(warnings_of):
+    (message,) = warnings_of("mine@low", "mine@high")
+    assert message.count("Expert('mine'") == 1
+    assert "'mine@low'" not in message

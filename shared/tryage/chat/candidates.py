@@ -27,6 +27,7 @@ from tryage.core.request import merge_preferences
 from tryage.core.token_estimate import estimate_tokens
 from tryage.core.unknown_experts import describe_unknown
 from tryage.errors import CatalogueError
+from tryage.models.efforts import REASONING_TOKENS, default_effort, token_ratio
 from tryage.perception.locks import ForkSafeLock
 from tryage.perception.wrappers import DeduplicatedPerception
 from tryage.router import Router
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _IDENTITY_FIELDS = ("name", "aliases", "metadata")
+
+_EXPECTED_LENGTH = "expected of a model that reasons with this effort"
 
 _PRICE_FIELDS = ("input_price", "output_price", "cached_input_price")
 
@@ -304,6 +307,7 @@ def _candidate_expert(
     expert = replace(_merge_layers(layers), name=name, effort=effort)
     expert = _with_reference(expert, library_expert or catalog_expert)
     own_facts = layers[-1 if user_expert is None else -2 :]
+    expert = _with_expected_length(expert, library_expert, own_facts)
     if all(layer.expert.capabilities is None for layer in own_facts):
         expert = _with_assumed_documents(expert)
     return _with_structured_output(expert)
@@ -321,6 +325,34 @@ def _with_reference(expert: Expert, match: Expert | None) -> Expert:
         return replace(expert, aliases=(), about_as_good_as=join_effort(model, expert.effort))
     is_alias = match is not None and match.name.casefold() != expert.name.casefold()
     return replace(expert, aliases=(match.name,) if match is not None and is_alias else ())
+
+
+def _with_expected_length(
+    expert: Expert, match: Expert | None, own_facts: Sequence[_FactLayer]
+) -> Expert:
+    """Return an expert with the length and latency that its effort makes, unless they are told."""
+    told = {field for layer in own_facts for field in layer.expert.to_dict()}
+    expected: dict[str, Any] = {
+        field: value
+        for field, value in _expected_length(expert, match).items()
+        if field not in told
+    }
+    sources = {**expert.metadata.get("sources", {}), **dict.fromkeys(expected, _EXPECTED_LENGTH)}
+    metadata = {**expert.metadata, "sources": sources}
+    return replace(expert, **expected, metadata=metadata) if expected else expert
+
+
+def _expected_length(expert: Expert, match: Expert | None) -> dict[str, float]:
+    """Return the length and the latency that are known of another effort, or of other models."""
+    effort = expert.effort or default_effort(expert.name)
+    if match is None or match.output_tokens is None:
+        reasons = expert.effort is not None or "reasoning" in (expert.capabilities or ())
+        return {"output_tokens": REASONING_TOKENS * token_ratio(effort)} if reasons else {}
+    if expert.effort is None or match.effort == expert.effort:
+        return {}
+    ratio = token_ratio(effort, default_effort(match.name))
+    known = {"output_tokens": match.output_tokens, "latency": match.latency}
+    return {field: value * ratio for field, value in known.items() if value is not None}
 
 
 def _public_facts(name: str, client_facts: ClientFacts) -> list[_FactLayer]:

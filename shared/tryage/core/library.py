@@ -220,6 +220,11 @@ class Library:
         """Other facts about each expert, `(n,)`, a mapping or None."""
         return self._object_column("metadata")
 
+    @property
+    def references(self) -> NDArray[np.object_]:
+        """The model that each expert is about as good as, `(n,)`, a name or None."""
+        return self._object_column("about_as_good_as")
+
     def licensed(self, licenses: Collection[str]) -> NDArray[np.bool_]:
         """Return which experts are known to have one of the (lower-case) licences, `(n,)`."""
         values, codes = self._category_codes("license")

@@ -14,7 +14,6 @@ from tryage.errors import InputError, PerceptionError
 from tryage.perception.abilities import ALL_COLUMNS, MAX_SURPRISE, ColumnIndex, Gaussian
 from tryage.perception.head import mix_positions
 from tryage.perception.locks import ForkSafeLock
-from tryage.perception.metadata import metadata_features
 from tryage.perception.metadata_prior import pooled_prior
 from tryage.perception.typical_prompts import TYPICAL_PROMPTS
 from tryage.perception.unmeasured import LibraryPerception, ObservedExperts
@@ -254,7 +253,7 @@ class LearnedPerception(Perception):
         observed_index = self.observed_experts.index(expert.name)
         if observed_index is not None:
             return self.observed_experts.abilities.ability(observed_index)
-        return self.metadata_prior.predict(metadata_features(Library([expert])))[0]
+        return self.for_library(Library([expert])).prior_ability(expert.name)
 
     def _update_ability(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy as np
 from tryage.core.perception import Perception, Prediction
 from tryage.perception.abilities import Gaussian
 from tryage.perception.metadata import metadata_features
+from tryage.perception.references import find_references
 from tryage.perception.wrappers import match_columns
 
 if TYPE_CHECKING:
@@ -43,19 +44,38 @@ class LibraryPerception(Perception):
         columns = match_columns(perception.experts, library)
         self._known_rows = np.flatnonzero(columns >= 0)  # positions of known experts in the library
         self._known_columns = columns[self._known_rows]
-        self._prior_abilities = perception.metadata_prior.predict(metadata_features(library))
+        prior = perception.metadata_prior
+        self._prior_abilities = prior.predict(metadata_features(library))
+        self._references = find_references(
+            library, perception.experts, prior, self._prior_abilities
+        )
 
     def predict(self, prompts: Sequence[str]) -> Prediction:
         """Predict the loss of every expert of the library, in one encoder pass."""
         perception = self._perception
         inputs = perception.estimator_inputs(prompts)
-        positions, observed_experts = perception.locate(inputs), perception.observed_experts
+        positions, observed_experts = perception.locate(inputs), self._observed_experts()
         prediction, references = perception.predict_from_positions(positions, observed_experts)
         losses, std = self._predict_from_prior(positions, references)
         rows, columns = self._measured_rows_and_columns(observed_experts)
         losses[:, rows], std[:, rows] = prediction.losses[:, columns], prediction.std[:, columns]
         tokens = perception.forecast("output_tokens", inputs) if self._known_rows.size else None
         return Prediction(losses, std, None if tokens is None else self._align_tokens(tokens))
+
+    def _observed_experts(self) -> ObservedExperts:
+        """Return the experts with feedback, and those that are like a known model."""
+        observed_experts = self._perception.observed_experts
+        observed = set(observed_experts.names)
+        new_names = [name for name in self._references if name not in observed]
+        return observed_experts.with_new(new_names, list(map(self.prior_ability, new_names)))
+
+    def prior_ability(self, name: str) -> Gaussian:
+        """Return the belief about an unmeasured expert before any feedback."""
+        reference = self._references.get(name)
+        if reference is None:
+            return self._prior_abilities[self._library.index(name)]
+        spread = self._prior_abilities.residual_covariance
+        return reference.ability(self._perception.abilities, spread)
 
     def _predict_from_prior(
         self, positions: LatentPositions, references: ReferencePredictions
@@ -116,9 +136,8 @@ class LibraryPerception(Perception):
             column = int(self._known_columns[known_index[0]])
             self._perception.observe(prompt, self._perception.experts[column], loss)
         else:
-            self._perception.observe_unmeasured(
-                prompt, self.experts[i], loss, self._prior_abilities[i]
-            )
+            name = self.experts[i]
+            self._perception.observe_unmeasured(prompt, name, loss, self.prior_ability(name))
 
     def count_tokens(self, prompts: Sequence[str]) -> NDArray[Any]:
         """Count the tokens of each prompt, `(batch,)` for language models."""
@@ -182,6 +201,19 @@ class ObservedExperts:
         i = self.index(name)
         names = self.names if i is not None else (*self.names, name)
         return ObservedExperts(names, self.abilities.with_ability(i, ability))
+
+    def with_new(self, names: Sequence[str], abilities: Sequence[Gaussian]) -> ObservedExperts:
+        """Add experts that are not among them yet."""
+        if not names:
+            return self
+        own = self.abilities
+        means = np.concatenate([own.means, [ability.mean for ability in abilities]])
+        covariances = np.concatenate(
+            [own.covariances, [ability.covariance for ability in abilities]]
+        )
+        return ObservedExperts(
+            (*self.names, *names), replace(own, means=means, covariances=covariances)
+        )
 
     def without_expert(self, name: str) -> ObservedExperts:
         """Remove an expert, if it is among them."""
