@@ -248,3 +248,23 @@ def test_a_router_survives_pickling():
     router = demo(default="tiny-1b", preferences=Preferences({"size": 0.5}))
     copy = pickle.loads(pickle.dumps(router))  # noqa: S301 - our own bytes
     assert copy.route("x").to_dict() == router.route("x").to_dict()
+
+
+# What is not known is said once -------------------------------------------------------------------
+
+
+def test_experts_of_which_nothing_is_known_are_announced_once(caplog):
+    perception = Router.from_pretrained().perception
+    router = Router(perception, ["gpt-4o-2024-08-06", "my-own", Expert("big", parameters=7e9)])
+    (message,) = [record.getMessage() for record in caplog.records]
+    assert "Nothing is known of 'my-own': " in message
+    assert "Expert('my-own', about_as_good_as=" in message
+    router.subset(["my-own", "big"]).with_preferences(None)
+    router.onboard(Expert("new"), {"hi": 0.0})
+    assert len(caplog.records) == 1
+
+
+def test_experts_that_are_measured_or_described_are_not_announced(caplog):
+    perception = Router.from_pretrained().perception
+    Router(perception, ["gpt-4o-2024-08-06", Expert("mine", about_as_good_as="gpt-4o-2024-08-06")])
+    assert not caplog.records

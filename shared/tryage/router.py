@@ -30,6 +30,7 @@ from tryage.core.request import (
     conversation_state,
     group_by_preferences,
 )
+from tryage.core.unknown_experts import announce_once, describe_unknown
 from tryage.core.validation import check_bools, check_number
 from tryage.errors import InputError
 from tryage.perception.bundled_router import bundled_router_parts
@@ -108,6 +109,8 @@ class Router:
         self.strict = strict
         self.prompt_flags = prompt_flags
         self._aligned_perception = AlignedPerception(perception, self.library)
+        unseen_indices = self._aligned_perception.unseen_indices
+        announce_once(self.library, lambda: _warn_of_unknown(self.library, unseen_indices))
 
     def route(self, prompt: str, preferences: Preferences | None = None) -> Decision:
         """Choose the expert for one prompt.
@@ -514,6 +517,7 @@ class Router:
     def _with_parts(self, perception: Perception, library: Library) -> Self:
         """Return this router with another perception and library."""
         default = self.default if self.default in library else None
+        announce_once(library, lambda: None)  # this router has done so
         parts = {"perception": perception, "library": library, "default": default}
         return type(self)(**self._parts() | parts)
 
@@ -555,6 +559,20 @@ def _check_push_arguments(
     if not push_to_hub:
         names = ", ".join([*([] if repo_id is None else ["repo_id"]), *options])
         raise InputError(f"{names}: only for a push; pass push_to_hub=True as well.")
+
+
+def _warn_of_unknown(library: Library, unseen_indices: IndexArray) -> None:
+    """Log once which experts are neither measured nor described, unless they come from the Hub."""
+    if library.origin is not None or not unseen_indices.size:
+        return
+    described = ("about_as_good_as", "parameters", "released", "output_price")
+    unknown = [
+        expert
+        for expert in map(library.__getitem__, unseen_indices.tolist())
+        if all(getattr(expert, field) is None for field in described)
+    ]
+    if message := describe_unknown(unknown, [expert.name for expert in unknown]):
+        _LOGGER.warning("%s", message)
 
 
 def _merge_libraries(library: Library, other: Library) -> Library:

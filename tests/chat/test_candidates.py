@@ -159,15 +159,20 @@ def warnings_of(catalogue, caplog):
 
 
 def test_unknown_models_and_prices_are_one_warning_that_says_how_to_tell_them(warnings_of):
-    (message,) = warnings_of("gpt-4o", "openai:gpt-5", "my-own")
-    assert message.startswith("Nothing was measured of 'openai:gpt-5', 'my-own': ")
-    assert "The prices of 'my-own' are unknown" in message
-    assert "The context of 'my-own' is unknown" in message
+    (message,) = warnings_of("gpt-4o", "openai:gpt-5", "their-own", "my-own")
+    assert message.startswith("Nothing is known of 'their-own', 'my-own': ")
+    assert "The prices of 'their-own', 'my-own' are unknown" in message
+    assert "The context of 'their-own', 'my-own' is unknown" in message
     assert (
-        "Tell it: experts=[Expert('openai:gpt-5', about_as_good_as='claude-haiku-4-5'), "
         "Expert('my-own', about_as_good_as='claude-haiku-4-5', input_price=..., output_price=..., "
         "context_length=...)]. "
     ) in message
+    assert "gpt-5'," not in message
+
+
+def test_models_of_this_month_cause_no_warning(warnings_of):
+    names = ("openai:gpt-5.6", "anthropic:claude-opus-5-5", "google_genai:gemini-3.5-flash")
+    assert warnings_of(*names, "groq:openai/gpt-oss-120b", "ollama:gemma3") == []
 
 
 def test_what_the_user_has_told_is_not_warned_of(warnings_of):
@@ -429,7 +434,7 @@ def test_a_model_whose_quality_is_told_is_not_warned_of(warnings_of):
     told = Expert("mine", about_as_good_as="gpt-4o", input_price=1, output_price=2)
     assert warnings_of("mine", user_experts=[told]) == []
     (message,) = warnings_of("mine", user_experts=[Expert("mine", about_as_good_as="gpt-4o")])
-    assert "Nothing was measured" not in message
+    assert "Nothing is known" not in message
     assert (
         "experts=[Expert('mine', input_price=..., output_price=..., context_length=...)]" in message
     )

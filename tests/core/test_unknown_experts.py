@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tryage import Expert
-from tryage.core.unknown_experts import describe_unknown
+from tryage import Expert, Library
+from tryage.core.unknown_experts import announce_once, describe_unknown, example_reference
 
 KNOWN = Expert("known", input_price=1.0, output_price=2.0, context_length=9)
 
@@ -17,7 +17,7 @@ def test_names_gaps_assumptions_and_the_line_that_mends_them_are_in_one_message(
     message = describe_unknown([KNOWN, Expert("mine")], {"mine"})
     assert message is not None
     for sentence in (
-        "Nothing was measured of 'mine': how well they answer is guessed from their facts.",
+        "Nothing is known of 'mine': how well they answer is guessed from the name and price.",
         "The prices of 'mine' are unknown: a weight on the cost counts them as the dearest",
         "The context of 'mine' is unknown: no prompt counts as too long.",
         "experts=[Expert('mine', about_as_good_as='claude-haiku-4-5', input_price=..., "
@@ -39,7 +39,7 @@ def test_a_model_with_several_efforts_is_named_once():
     efforts = [Expert(f"m@{effort}", effort=effort) for effort in ("low", "high")]
     message = describe_unknown(efforts, {"m@low", "m@high"})
     assert message is not None
-    assert "Nothing was measured of 'm': " in message
+    assert "Nothing is known of 'm': " in message
     assert message.count("Expert('m'") == 1
 
 
@@ -50,3 +50,16 @@ def test_the_line_names_two_models_of_many():
     assert "'m5' and 3 more" in message
     assert message.count("Expert(") == 2
     assert ", ...]" in message
+
+
+def test_the_example_is_never_the_model_itself():
+    assert example_reference(Expert("mine")) == "claude-haiku-4-5"
+    assert example_reference(Expert("anthropic:claude-haiku-4-5@low")) == "gpt-5-mini"
+
+
+def test_a_library_is_announced_once():
+    library, calls = Library(["a"]), []
+    for _ in range(2):
+        announce_once(library, lambda: calls.append(1))
+    announce_once(Library(["a"]), lambda: calls.append(2))
+    assert calls == [1, 2]

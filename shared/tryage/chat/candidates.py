@@ -25,9 +25,10 @@ from tryage.core.library import Library
 from tryage.core.preferences import Preferences
 from tryage.core.request import merge_preferences
 from tryage.core.token_estimate import estimate_tokens
-from tryage.core.unknown_experts import describe_unknown
+from tryage.core.unknown_experts import announce_once, describe_unknown
 from tryage.errors import CatalogueError
 from tryage.models.efforts import REASONING_TOKENS, default_effort, token_ratio
+from tryage.models.refresh import current_snapshot
 from tryage.perception.locks import ForkSafeLock
 from tryage.perception.wrappers import DeduplicatedPerception
 from tryage.router import Router
@@ -77,6 +78,7 @@ class CandidatePool:
         """
         experts, duplicates = group_identical_experts(candidates)
         library = Library(experts)
+        announce_once(library, lambda: None)  # `candidate_experts` has announced what is unknown
         library.origin = None if router_library is None else router_library.origin
         return cls(library, duplicates)
 
@@ -194,8 +196,8 @@ def candidate_experts(
     Each fact comes from the first source that has it: the user, the client, the library of the
     user's own router, the user's catalogue of the Hub, the bundled library, public tables; but
     the prices of public tables are newer than those of the two before. The source of each
-    fact is in `metadata["sources"]`. One warning is logged about all models that are not known and
-    all prices that are not.
+    fact is in `metadata["sources"]`. One warning is logged about all models of which nothing is
+    known and all prices that are not.
 
     Args:
         clients: What each client says about its model.
@@ -231,8 +233,11 @@ def candidate_experts(
         for name in clients
         if not any(matches[name]) and not _is_told_quality(user_facts.get(name))
     }
-    if message := describe_unknown(experts, unmeasured):
+    unknown = {name for name in unmeasured if not any(map(current_snapshot().find, names[name]))}
+    if message := describe_unknown(experts, unknown):
         _log.warning("%s", message)
+    if guessed := sorted(unmeasured - unknown):
+        _log.info("The quality of %s is estimated from public facts.", ", ".join(guessed[:10]))
     return experts
 
 
@@ -361,7 +366,6 @@ def _public_facts(name: str, client_facts: ClientFacts) -> list[_FactLayer]:
     The tables are newer than the bundled library, but only their prices change with time.
     """
     from tryage.models.lookup import look_up, to_expert
-    from tryage.models.refresh import current_snapshot
 
     names, snapshot = _names_of(name, client_facts), current_snapshot()
     known_name = next(filter(snapshot.find, names), names[-1])

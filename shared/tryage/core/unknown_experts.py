@@ -4,26 +4,51 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tryage.core.cache import get_or_compute
+
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
 
     from tryage.core.expert import Expert
+    from tryage.core.library import Library
 
 _MAX_SHOWN = 6  # names in a sentence
 
 _MAX_LINES = 2  # experts in the line to paste
 
-_EXAMPLE = "claude-haiku-4-5"  # a model that most people know
+_EXAMPLES = ("claude-haiku-4-5", "gpt-5-mini")  # models that most people know
 
 
-def describe_unknown(experts: Iterable[Expert], unmeasured: Collection[str]) -> str | None:
+def example_reference(expert: Expert) -> str:
+    """Return a well-known model for the line to paste, never the expert itself."""
+    names = " ".join((expert.name, *expert.aliases)).casefold()
+    first, second = _EXAMPLES
+    return second if first in names else first
+
+
+def announce_once(library: Library, announce: Callable[[], None]) -> None:
+    """Call a function that announces what is not known of a library, once for each library."""
+
+    def announced() -> bool:
+        announce()
+        return True
+
+    get_or_compute(library, "unknown experts are announced", announced)
+
+
+def describe_unknown(
+    experts: Iterable[Expert],
+    unmeasured: Collection[str],
+    example: Callable[[Expert], str] = example_reference,
+) -> str | None:
     """Return one message about all that is not known of some experts; None if all is known.
 
     It lists the names, what is missing, what is assumed, and a line to paste that tells it.
 
     Args:
         experts: The experts that may be chosen.
-        unmeasured: The names of those whose quality is guessed from their facts alone.
+        unmeasured: The names of those whose quality is a guess.
+        example: Returns a model that an expert may be about as good as, for the line to paste.
     """
     experts = list(experts)
     missing = {expert: _missing_fields(expert, unmeasured) for expert in experts}
@@ -34,11 +59,11 @@ def describe_unknown(experts: Iterable[Expert], unmeasured: Collection[str]) -> 
     ]
     if not any(sentences):
         return None
-    told = f"Tell it: {_line(missing)}. {_ALIASES}"
+    told = f"Tell it: {_line(missing, example)}. {_ALIASES}"
     return " ".join([*filter(None, sentences), told])
 
 
-_QUALITY = "Nothing was measured of {names}: how well they answer is guessed from their facts."
+_QUALITY = "Nothing is known of {names}: how well they answer is guessed from the name and price."
 
 _PRICE = (
     "The prices of {names} are unknown: a weight on the cost counts them as the dearest, and "
@@ -81,14 +106,18 @@ def _list_names(names: Iterable[str]) -> str:
     return ", ".join(f"{name!r:.80}" for name in names[:_MAX_SHOWN]) + more
 
 
-def _line(missing: dict[Expert, list[str]]) -> str:
+def _line(missing: dict[Expert, list[str]], example: Callable[[Expert], str]) -> str:
     """Return the code that tells what is missing of the first experts."""
-    fields = {_plain_name(expert): names for expert, names in missing.items() if names}
-    shown = list(fields.items())[:_MAX_LINES]
-    lines = [f"Expert({name!r:.80}, {', '.join(map(_argument, names))})" for name, names in shown]
-    rest = ["..."] if len(fields) > _MAX_LINES else []
+    by_name = {_plain_name(expert): expert for expert in reversed(missing) if missing[expert]}
+    shown = list(reversed(by_name.items()))[:_MAX_LINES]
+    lines = [
+        f"Expert({name!r:.80}, {_arguments(missing[expert], example(expert))})"
+        for name, expert in shown
+    ]
+    rest = ["..."] if len(by_name) > _MAX_LINES else []
     return f"experts=[{', '.join([*lines, *rest])}]"
 
 
-def _argument(field: str) -> str:
-    return f"{field}={_EXAMPLE!r}" if field == "about_as_good_as" else f"{field}=..."
+def _arguments(fields: Iterable[str], example: str) -> str:
+    values = {"about_as_good_as": repr(example)}
+    return ", ".join(f"{field}={values.get(field, '...')}" for field in fields)

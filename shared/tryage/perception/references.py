@@ -116,10 +116,11 @@ def _find_prior(
         return Reference(prior_abilities[row], ratio)
     known = look_up(reference)
     if known is None:
-        near = current_snapshot().suggest(reference)
-        hint = f" Did you mean {', '.join(near)}?" if near else did_you_mean(reference, library.names)
+        near = did_you_mean(reference, library.names)
+        if suggestions := current_snapshot().suggest(reference):
+            near = f" Did you mean {', '.join(suggestions)}?"
         raise InputError(
-            f"about_as_good_as={reference!r:.80} of {name!r:.80} is no known model.{hint} Name a "
+            f"about_as_good_as={reference!r:.80} of {name!r:.80} is no known model.{near} Name a "
             "measured expert, or a model that `tryage models show` knows."
         )
     features = metadata_features(Library([to_expert(known)]))

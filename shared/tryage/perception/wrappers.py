@@ -48,6 +48,11 @@ class AlignedPerception(Perception):
                 f"({examples}) and has no prior(). Onboard them, or leave them out of the library."
             )
 
+    @property
+    def unseen_indices(self) -> IndexArray:
+        """The positions in the library of the experts that the perception has never seen."""
+        return self._unseen_indices
+
     def predict(self, prompts: Sequence[str]) -> Prediction:
         """Predict in one pass; losses and std are `(batch, n_experts)`, in library order.
 
