@@ -275,12 +275,9 @@ class RunnableSession:
         """Count one run by the tokens that its models have reported; without any, it failed."""
         if not is_answer and not run.usage.has_answered:
             return
-        usage, prices = run.usage.usage, self.prices
-        costs = AnswerCosts(
-            prices.cost(run.name, usage),
-            prices.cost(prices.best_single, usage) if is_answer else 0.0,
-            prices.highest_cost(usage) if is_answer else 0.0,
-        )
+        costs = self.prices.compare(run.name, run.usage.usage)
+        if not is_answer:  # another model might have failed at no cost
+            costs = AnswerCosts(costs.billed, 0.0, 0.0)
         self.savings_counter.add(costs, is_answer=is_answer)
 
     def decide(self, value: Any, config: RunnableConfig) -> Decision:

@@ -4,12 +4,13 @@ from tryage.core.validation import require_extra
 
 require_extra("llama_index.core", "llamaindex")
 
-from tryage_llamaindex._fallback import RoutingDecisionEvent
+from tryage_llamaindex._fallback import RoutingCostEvent, RoutingDecisionEvent
 from tryage_llamaindex.llm import TryageLLM
 from tryage_llamaindex.selector import TryageSelection, TryageSelector
 from tryage_llamaindex.tool_retriever import TryageToolRetriever
 
 __all__ = [
+    "RoutingCostEvent",
     "RoutingDecisionEvent",
     "TryageLLM",
     "TryageSelection",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -19,9 +19,17 @@ from tryage.chat.fallback import (
     fallback_steps,
     run_steps,
 )
-from tryage.chat.streams import apeek_stream, aresume_stream, peek_stream, resume_stream
+from tryage.chat.plan import COST_KEY
+from tryage.chat.streams import (
+    PeekedStream,
+    apeek_stream,
+    aresume_stream,
+    peek_stream,
+    resume_stream,
+)
 from tryage_llamaindex._answers import answer_problems
 from tryage_llamaindex._messages import flag_remover
+from tryage_llamaindex._usage import USAGE_HANDLER, UsageMeter, usage_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Generator, Sequence
@@ -30,11 +38,14 @@ if TYPE_CHECKING:
     from llama_index.core.llms import LLM
 
     from tryage.chat.plan import RoutingPlan, RoutingRecord
+    from tryage.chat.usage import TokenUsage
     from tryage_llamaindex._call import LLMCall
 
 RECORD_KEY = "tryage"
 
 _INNER_RECORD_KEY = "within"
+
+_EVENT_COSTS = ("expected", "billed", "best_single", "dearest")
 
 _dispatcher = get_dispatcher(__name__)
 
@@ -44,19 +55,28 @@ _dispatcher = get_dispatcher(__name__)
 
 def call_with_fallback(session: LLMSession, call: LLMCall, plan: RoutingPlan) -> Any:
     """Return the answer of the first LLM that does not fail."""
+    meter = UsageMeter(is_hidden=call.child_emits_events)
+
+    def ask(caller: Callable[[], Any], _: Any) -> Any:
+        meter.start()
+        return caller()
+
     hooks = FallbackHooks(
-        partial(session.caller, call, plan), emit_event, lambda caller, _: caller(), answer_problems
+        partial(session.caller, call, plan), emit_event, ask, answer_problems, meter.read
     )
     return annotate(*_run(session, call, plan, hooks))
 
 
 async def acall_with_fallback(session: LLMSession, call: LLMCall, plan: RoutingPlan) -> Any:
     """Async version of `call_with_fallback`."""
+    meter = UsageMeter(is_hidden=call.child_emits_events)
+
+    async def ask(caller: Callable[[], Any], _: Any) -> Any:
+        meter.start()
+        return await caller()
+
     hooks = FallbackHooks(
-        partial(_acaller, session, call, plan),
-        _aemit_event,
-        lambda caller, _: caller(),
-        answer_problems,
+        partial(_acaller, session, call, plan), _aemit_event, ask, answer_problems, meter.read
     )
     return annotate(*await _arun(session, call, plan, hooks))
 
@@ -69,26 +89,36 @@ def stream_with_fallback(
     The LLM is asked now, not when the stream is read: only now do LlamaIndex's events belong to
     this call.
     """
+    meter = UsageMeter(is_hidden=call.child_emits_events)
 
     def ask(caller: Callable[[], Any], _: Any) -> Any:
+        meter.start()
         return peek_stream(caller(), has_content)
 
-    hooks = FallbackHooks(partial(session.caller, call, plan), emit_event, ask)
+    hooks = FallbackHooks(
+        partial(session.caller, call, plan), emit_event, ask, read_usage=meter.read
+    )
     stream, record = _run(session, call, plan, hooks)
-    return resume_stream(stream, partial(annotate, record=record))
+    annotator = StreamAnnotator(record, meter)
+    return resume_stream(annotator.settling(stream), annotator)
 
 
 async def astream_with_fallback(
     session: LLMSession, call: LLMCall, plan: RoutingPlan
 ) -> AsyncGenerator[Any, None]:
     """Async version of `stream_with_fallback`."""
+    meter = UsageMeter(is_hidden=call.child_emits_events)
 
     async def ask(caller: Callable[[], Any], _: Any) -> Any:
+        meter.start()
         return await apeek_stream(await caller(), has_content)
 
-    hooks = FallbackHooks(partial(_acaller, session, call, plan), _aemit_event, ask)
+    hooks = FallbackHooks(
+        partial(_acaller, session, call, plan), _aemit_event, ask, read_usage=meter.read
+    )
     stream, record = await _arun(session, call, plan, hooks)
-    return aresume_stream(stream, partial(annotate, record=record))
+    annotator = StreamAnnotator(record, meter)
+    return aresume_stream(annotator.settling(stream), annotator)
 
 
 def _run(
@@ -97,6 +127,8 @@ def _run(
     """Return the answer and its record, which the lists around the call get too."""
     answer, record = run_steps(fallback_steps(session, plan, hooks, call.deadline))
     call.settings.add_record(record)
+    if not isinstance(answer, PeekedStream):
+        emit_cost_event(record)
     return answer, record
 
 
@@ -106,6 +138,8 @@ async def _arun(
     """Async version of `_run`."""
     answer, record = await arun_steps(fallback_steps(session, plan, hooks, call.deadline))
     call.settings.add_record(record)
+    if not isinstance(answer, PeekedStream):
+        emit_cost_event(record)
     return answer, record
 
 
@@ -146,11 +180,13 @@ class LLMSession(FallbackSession["LLM"]):
         """Return the child with callbacks such that every handler gets each answer once.
 
         A child that emits no events of its own still has handlers that TryageLLM lacks. A child
-        that emits them reports to its own handlers and to those of TryageLLM.
+        that emits them reports to its own handlers and to those of TryageLLM, and its tokens are
+        counted.
         """
         own_handlers = list(child.callback_manager.handlers)
         if emits_events:
-            handlers = own_handlers + _exclude_handlers(self.handlers, own_handlers)
+            others = _exclude_handlers([*self.handlers, USAGE_HANDLER], own_handlers)
+            handlers = own_handlers + others
             update = self.forwarded_settings
         else:
             handlers = _exclude_handlers(own_handlers, self.handlers)
@@ -181,8 +217,8 @@ def _exclude_handlers(
 class RoutingDecisionEvent(BaseEvent):
     """Which model is asked and why; sent before it starts, and again for every fallback.
 
-    `record` equals `response.additional_kwargs["tryage"]`: model, reason, how, scores, and the
-    models that failed before.
+    `record` equals `response.additional_kwargs["tryage"]`: model, reason, how, scores, the models
+    that failed before, and the costs, which are not known before the answer.
     """
 
     model: str
@@ -195,10 +231,35 @@ class RoutingDecisionEvent(BaseEvent):
         return "RoutingDecisionEvent"
 
 
+class RoutingCostEvent(BaseEvent):
+    """What an answer cost, in USD; sent after it, for a stream when it has been read.
+
+    None is unknown. `billed` is by the tokens that the provider reports, `best_single` and
+    `dearest` are what other models would have cost for them.
+    """
+
+    model: str
+    expected: float | None
+    billed: float | None
+    best_single: float | None
+    dearest: float | None
+
+    @classmethod
+    def class_name(cls) -> str:
+        """Return the name under which LlamaIndex knows the event."""
+        return "RoutingCostEvent"
+
+
 def emit_event(record: dict[str, Any]) -> None:
     """Send the event within the open span."""
     event = RoutingDecisionEvent(model=record["model"], reason=record["reason"], record=record)
     _dispatcher.event(event)
+
+
+def emit_cost_event(record: dict[str, Any]) -> None:
+    """Send what an answer cost within the open span."""
+    costs = {name: record[COST_KEY][name] for name in _EVENT_COSTS}
+    _dispatcher.event(RoutingCostEvent(model=record["model"], **costs))
 
 
 async def _aemit_event(record: dict[str, Any]) -> None:
@@ -216,6 +277,32 @@ def annotate(answer: Any, record: dict[str, Any]) -> Any:
     if RECORD_KEY in kwargs:  # the child is a TryageLLM: its record is needed to read tool calls
         record = {**record, _INNER_RECORD_KEY: kwargs[RECORD_KEY]}
     return answer.model_copy(update={"additional_kwargs": {**kwargs, RECORD_KEY: record}})
+
+
+class StreamAnnotator:
+    """Annotates the chunks of a stream, all with one record.
+
+    When the stream ends, its costs are written into that record, so the chunks have them, too.
+    """
+
+    def __init__(self, record: RoutingRecord, meter: UsageMeter) -> None:
+        self._record, self._meter = record, meter
+        self._usage: TokenUsage | None = None
+
+    def __call__(self, chunk: Any) -> Any:
+        """Return the next chunk with the record."""
+        # Chunks count all tokens so far, so the last number is that of the whole answer.
+        self._usage = usage_of(chunk) or self._usage
+        return annotate(chunk, self._record)
+
+    def settling(self, stream: PeekedStream) -> PeekedStream:
+        """Return the stream, which settles with the tokens of its chunks when it ends."""
+
+        def settle(_: TokenUsage | None) -> None:
+            stream.settle(self._meter.read(None) if self._usage is None else self._usage)
+            emit_cost_event(self._record)
+
+        return replace(stream, settle=settle)
 
 
 def strip_annotation(response: ChatResponse) -> tuple[str | None, ChatResponse]:

@@ -14,6 +14,7 @@ from pydantic import BaseModel, Field, PrivateAttr, field_serializer, field_vali
 
 from tryage.chat.candidates import RouterCache
 from tryage.chat.model_names import name_models
+from tryage.chat.savings import Savings, SavingsCounter
 from tryage.chat.settings import RoutingFields, check_settings, find_hub_models
 from tryage.chat.time_limits import TimeLimits
 from tryage.core.preferences import Preferences
@@ -241,7 +242,16 @@ class TryageLLM(LLMChatMixin, ToolChatMixin, StructuredPredictMixin, RoutingFiel
             self._copies,
             limits=TimeLimits(self.deadline, self.attempt_timeout),
             retry_on=self.retry_on,
+            savings_counter=self._savings_counter,
         )
+
+    def savings(self, *, reset: bool = False) -> Savings:
+        """Return what the answers so far cost, and what one LLM for all would have cost.
+
+        Shallow copies count together with this object. With `reset`, the next totals start from
+        zero.
+        """
+        return self._session.savings(reset=reset)
 
     def health(self) -> dict[str, dict[str, Any]]:
         """Return which LLMs fail now, by name: the state, its cause and when it is tried again.
@@ -282,9 +292,10 @@ class TryageLLM(LLMChatMixin, ToolChatMixin, StructuredPredictMixin, RoutingFiel
         return super().from_dict(data, **kwargs)
 
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
-        """Share the clients and the router; remembered conversations are not copied."""
+        """Share the clients and the router; neither conversations nor savings are copied."""
         clone = self.model_copy()
         clone._router_cache, clone._copies = RouterCache(), {}  # noqa: SLF001 - our own class
+        clone._savings_counter = SavingsCounter()  # noqa: SLF001 - our own class
         return clone
 
     def __getstate__(self) -> dict[Any, Any]:

@@ -44,24 +44,40 @@ class PoolPrices:
     def __init__(self, router: Router) -> None:
         self._library = router.library
         self._rates = _rates(router.library)
-        allowed = _allowed_experts(router)
-        self.best_single = _best_single(router, allowed)
-        self._allowed_rates = self._rates[allowed]
+        self._is_allowed = _allowed_experts(router)
+        self.best_single = _best_single(router, self._is_allowed)
 
     def cost(self, name: str | None, usage: TokenUsage | None) -> float | None:
         """Return what tokens cost at one expert, None if its prices or the tokens are unknown."""
-        if name is None or usage is None or usage.has_other_rates or name not in self._library:
-            return None
-        return known_cost(float(self._rates[self._library.index(name)].dot(usage.by_rate)))
+        return self._cost_of(name, self._costs(usage))
 
-    def highest_cost(self, usage: TokenUsage | None) -> float | None:
-        """Return what tokens cost at the dearest expert whose prices are known, None without one.
+    def compare(self, name: str | None, usage: TokenUsage | None) -> AnswerCosts:
+        """Return what tokens cost at an expert, at the best single one and at the dearest.
 
-        Experts that do not meet the router's own requirements do not count.
+        The dearest is the one among those whose prices are known and that meet the router's own
+        requirements.
         """
-        if usage is None or usage.has_other_rates or not len(self._allowed_rates):
+        costs = self._costs(usage)
+        if costs is None:
+            return AnswerCosts(None)
+        highest = np.fmax.reduce(costs, where=self._is_allowed, initial=-1.0)
+        return AnswerCosts(
+            self._cost_of(name, costs),
+            self._cost_of(self.best_single, costs),
+            None if highest < 0 else float(highest),
+        )
+
+    def _costs(self, usage: TokenUsage | None) -> Float64Array | None:
+        """Return what tokens cost at every expert, `(n,)`, NaN unknown; None without tokens."""
+        if usage is None or usage.has_other_rates:
             return None
-        return known_cost(float(np.fmax.reduce(self._allowed_rates.dot(usage.by_rate))))
+        costs: Float64Array = self._rates.dot(usage.by_rate)
+        return costs
+
+    def _cost_of(self, name: str | None, costs: Float64Array | None) -> float | None:
+        if costs is None or name is None or name not in self._library:
+            return None
+        return known_cost(float(costs[self._library.index(name)]))
 
 
 def _rates(library: Library) -> Float64Array:
@@ -156,13 +172,10 @@ class CallCosts:
         if self._is_counted:
             return
         self._is_counted = True
-        name, prices = record["model"], self._prices
-        failed = {key: usd for key, usd in self._failed.items() if key != name}
-        costs = AnswerCosts(
-            _total([prices.cost(name, usage), *failed.values()]),
-            prices.cost(prices.best_single, usage),
-            prices.highest_cost(usage),
-        )
+        costs = self._prices.compare(record["model"], usage)
+        failed = {key: usd for key, usd in self._failed.items() if key != record["model"]}
+        if failed:
+            costs = costs._replace(billed=_total([costs.billed, *failed.values()]))
         entry = record.setdefault(COST_KEY, {"expected": None})
         entry.update(costs._asdict())
         if failed:

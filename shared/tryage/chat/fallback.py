@@ -230,7 +230,8 @@ def _watch_stream(
 def _settle(answer: object, record: RoutingRecord, costs: CallCosts) -> object:
     """Write what a whole answer costs into its record; a stream does it when its tokens come."""
     if isinstance(answer, PeekedStream):
-        return replace(answer, settle=partial(costs.settle_usage, record))
+        settle = partial(costs.settle_usage, record)
+        return replace(answer, settle=settle, abandon=partial(settle, None))
     costs.settle(record, answer)
     return answer
 

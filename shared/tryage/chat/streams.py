@@ -30,13 +30,18 @@ def _ignore_usage(_: TokenUsage | None) -> None:
     """Do nothing: nobody asks for the tokens of the stream."""
 
 
+def _do_nothing() -> None:
+    """Do nothing: nobody asks how the stream ends."""
+
+
 @dataclass(frozen=True)
 class PeekedStream:
     """A stream that has begun to answer: its first chunks, and an iterator over the rest.
 
     `idle_timeout` is how many seconds may pass until the next chunk. `on_error` is told the error
     with which the stream breaks off. `settle` is told the tokens of the answer, None if the stream
-    ends without them; only the first time counts.
+    ends without them, and `abandon` is called if it is not read to its end; only the first of these
+    calls counts.
     """
 
     first_chunks: list[Any]
@@ -45,6 +50,7 @@ class PeekedStream:
     idle_timeout: float | None = None
     on_error: Callable[[Exception], None] | None = None
     settle: Callable[[TokenUsage | None], None] = _ignore_usage
+    abandon: Callable[[], None] = _do_nothing
 
     def report(self, error: Exception) -> None:
         """Tell that the stream has broken off."""
@@ -88,12 +94,13 @@ def resume_stream(
     try:
         for chunk in chain(stream.first_chunks, _remaining_chunks(stream)):
             yield annotate(chunk)
+        stream.settle(None)
     except Exception as error:
         is_abandoned = isinstance(error, AttemptTimeoutError)
         stream.report(error)
         raise
     finally:
-        stream.settle(None)
+        stream.abandon()
         # A thread that was given up still runs the client's stream; it cannot be closed here.
         close = getattr(stream.remaining_chunks, "close", None)
         if close is not None and not is_abandoned:
@@ -110,12 +117,13 @@ async def aresume_stream(
             yield annotate(chunk)
         async for chunk in _aremaining_chunks(stream):
             yield annotate(chunk)
+        stream.settle(None)
     except Exception as error:
         is_abandoned = isinstance(error, AttemptTimeoutError)
         stream.report(error)
         raise
     finally:
-        stream.settle(None)
+        stream.abandon()
         # Otherwise the run of an answer that is not read to its end stays open.
         close = getattr(stream.remaining_chunks, "aclose", None)
         if close is not None and not is_abandoned:

@@ -90,6 +90,8 @@ def add_usages(usages: Sequence[TokenUsage | None]) -> TokenUsage | None:
 def read_usage(report: object) -> TokenUsage | None:
     """Return what a report of tokens says, None if it does not count both input and output.
 
+    A report without any input is not complete: some servers count it in another part of a stream.
+
     `report` is the mapping or the object that a provider sends, such as the `usage` of OpenAI and
     of Anthropic or the `usage_metadata` of Google, or what LangChain makes of it.
     """
@@ -102,6 +104,8 @@ def read_usage(report: object) -> TokenUsage | None:
     separate_writes = _count(values, _SEPARATE_WRITES) or 0.0
     separate_long_writes = _count(fields_of(values.get("cache_creation")), _LONG_WRITES) or 0.0
     all_inputs = inputs + separate_reads + separate_writes + _tool_inputs(values)
+    if not all_inputs:
+        return None
     return TokenUsage(
         all_inputs,
         _all_outputs(values, all_inputs, outputs or 0.0, total or 0.0),
