@@ -29,7 +29,7 @@ from tryage.chat.streams import (
 )
 from tryage_llamaindex._answers import answer_problems
 from tryage_llamaindex._messages import flag_remover
-from tryage_llamaindex._usage import USAGE_HANDLER, UsageMeter, usage_of
+from tryage_llamaindex._usage import UsageMeter, usage_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Generator, Sequence
@@ -180,13 +180,11 @@ class LLMSession(FallbackSession["LLM"]):
         """Return the child with callbacks such that every handler gets each answer once.
 
         A child that emits no events of its own still has handlers that TryageLLM lacks. A child
-        that emits them reports to its own handlers and to those of TryageLLM, and its tokens are
-        counted.
+        that emits them reports to its own handlers and to those of TryageLLM.
         """
         own_handlers = list(child.callback_manager.handlers)
         if emits_events:
-            others = _exclude_handlers([*self.handlers, USAGE_HANDLER], own_handlers)
-            handlers = own_handlers + others
+            handlers = own_handlers + _exclude_handlers(self.handlers, own_handlers)
             update = self.forwarded_settings
         else:
             handlers = _exclude_handlers(own_handlers, self.handlers)

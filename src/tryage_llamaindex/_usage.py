@@ -1,27 +1,35 @@
-"""The tokens of answers: in a response as its provider reports them, or seen by a callback only."""
+"""The tokens of answers: in a response as its provider reports them, or in LlamaIndex's events."""
 
 from __future__ import annotations
 
+import weakref
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
-from llama_index.core.callbacks import CBEventType
-from llama_index.core.callbacks.base_handler import BaseCallbackHandler
-from llama_index.core.callbacks.schema import EventPayload
+from llama_index.core.instrumentation.event_handlers import BaseEventHandler
+from llama_index.core.instrumentation.events.llm import (
+    LLMChatEndEvent,
+    LLMChatStartEvent,
+    LLMCompletionEndEvent,
+    LLMCompletionStartEvent,
+)
 from llama_index.core.llms import ChatResponse, CompletionResponse
+from llama_index_instrumentation import get_dispatcher
+from pydantic import PrivateAttr
 
 from tryage.chat.streams import PeekedStream
 from tryage.chat.usage import TokenUsage, add_usages, fields_of, read_usage
+from tryage.perception.locks import ForkSafeLock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from llama_index.core.instrumentation.events import BaseEvent
 
 # Where the responses of providers hold the tokens. Mistral's stream has its chunks as `data`.
 _REPORT_NAMES = ("usage", "usage_metadata")
 
 _OTHER_TIERS = ("priority", "flex")
-
-_usages: ContextVar[list[TokenUsage | None] | None] = ContextVar("tryage_usages", default=None)
 
 
 def usage_of(answer: object) -> TokenUsage | None:
@@ -50,74 +58,91 @@ def _reports(raw: Any) -> Iterator[Any]:
     yield raw if "prompt_eval_count" in raw else None
 
 
-class UsageHandler(BaseCallbackHandler):
-    """Notes the tokens of the answers that children give in a call which does not show them.
-
-    Children keep it, so it serves all calls: `start` opens the list of the current one, which the
-    beginning of an answer finds in its context, and its end by the id of the event.
-    """
+class HiddenUsages:
+    """The tokens of the answers within one call that does not show them."""
 
     def __init__(self) -> None:
-        super().__init__(event_starts_to_ignore=[], event_ends_to_ignore=[])
-        self._lists: dict[str, list[TokenUsage | None]] = {}
+        self._usages: list[TokenUsage | None] = []
+        self._raws: list[object] = []
 
-    def on_event_start(
-        self,
-        event_type: CBEventType,
-        payload: dict[str, Any] | None = None,  # noqa: ARG002 - the signature of a handler
-        event_id: str = "",
-        parent_id: str = "",  # noqa: ARG002 - the signature of a handler
-        **_: Any,
-    ) -> str:
-        """Note to which call an answer belongs."""
-        usages = _usages.get()
-        if event_type == CBEventType.LLM and usages is not None:
-            self._lists[event_id] = usages
-        return event_id
+    def add(self, answer: ChatResponse | CompletionResponse | None) -> None:
+        """Add an answer, unless it is only another form of one that was added.
 
-    def on_event_end(
-        self,
-        event_type: CBEventType,  # noqa: ARG002 - the signature of a handler
-        payload: dict[str, Any] | None = None,
-        event_id: str = "",
-        **_: Any,
-    ) -> None:
-        """Note the tokens of an answer."""
-        usages, values = self._lists.pop(event_id, None), payload or {}
-        answer = values.get(EventPayload.RESPONSE) or values.get(EventPayload.COMPLETION)
-        if usages is not None and answer is not None:
-            usages.append(usage_of(answer))
+        Many LLMs complete with their own chat, and report both.
+        """
+        raw = None if answer is None else answer.raw
+        if raw is not None and any(raw is other for other in self._raws):
+            return
+        self._raws.append(raw)
+        self._usages.append(usage_of(answer))
 
-    def start_trace(self, trace_id: str | None = None) -> None:
-        """Do nothing: traces are of no use here."""
-
-    def end_trace(
-        self, trace_id: str | None = None, trace_map: dict[str, list[str]] | None = None
-    ) -> None:
-        """Do nothing: traces are of no use here."""
+    @property
+    def total(self) -> TokenUsage | None:
+        """The tokens of all, None if there is none, or those of one are unknown."""
+        return add_usages(self._usages)
 
 
-USAGE_HANDLER = UsageHandler()
-"""The handler of all children that report to callbacks themselves."""
+_current_usages: ContextVar[HiddenUsages | None] = ContextVar("tryage_hidden_usages", default=None)
+
+
+class UsageEventHandler(BaseEventHandler):
+    """Notes the tokens of the answers that LLMs give in a call which does not show them.
+
+    The beginning of an answer finds the call in its context, and its end by the span, because the
+    end of a stream may be in another context.
+    """
+
+    # Weak, because an answer that fails has no end: an entry goes with its call.
+    _calls: weakref.WeakValueDictionary[str, HiddenUsages] = PrivateAttr(
+        default_factory=weakref.WeakValueDictionary
+    )
+
+    @classmethod
+    def class_name(cls) -> str:
+        """Return the name under which LlamaIndex knows the class."""
+        return "UsageEventHandler"
+
+    def handle(self, event: BaseEvent, **_: Any) -> None:
+        """Note the beginning or the end of an answer."""
+        if isinstance(event, (LLMChatStartEvent, LLMCompletionStartEvent)):
+            usages = _current_usages.get()
+            if usages is not None:
+                self._calls[event.span_id or ""] = usages
+        elif isinstance(event, (LLMChatEndEvent, LLMCompletionEndEvent)):
+            ended = self._calls.pop(event.span_id or "", None)
+            if ended is not None:
+                ended.add(event.response)
+
+
+_handler = UsageEventHandler()
+_handler_lock = ForkSafeLock()
+
+
+def observe_usages() -> None:
+    """Add the handler to LlamaIndex's root dispatcher, once for a process."""
+    root = get_dispatcher()
+    with _handler_lock:
+        if not any(handler is _handler for handler in root.event_handlers):
+            root.add_event_handler(_handler)
 
 
 class UsageMeter:
     """Reads the tokens of the answers to one call, of one child after the other.
 
     `is_hidden` says that the answers do not show their tokens, because they are models of pydantic;
-    then the callbacks of the child see them.
+    then the events of the child show them.
     """
 
     def __init__(self, *, is_hidden: bool) -> None:
         self._is_hidden = is_hidden
-        self._usages: list[TokenUsage | None] = []
+        self._usages = HiddenUsages()
 
     def start(self) -> None:
         """Begin to count the tokens of the child that is asked next, in the current context."""
         if self._is_hidden:
-            self._usages = []
-            _usages.set(self._usages)
+            self._usages = HiddenUsages()
+            _current_usages.set(self._usages)
 
     def read(self, answer: object) -> TokenUsage | None:
         """Return the tokens of the answer of the child that was asked last."""
-        return add_usages(self._usages) if self._is_hidden else usage_of(answer)
+        return self._usages.total if self._is_hidden else usage_of(answer)

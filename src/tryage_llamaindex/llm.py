@@ -13,6 +13,7 @@ from llama_index.core.llms import LLMMetadata  # noqa: TC002 - pydantic reads an
 from pydantic import BaseModel, Field, PrivateAttr, field_serializer, field_validator
 
 from tryage.chat.candidates import RouterCache
+from tryage.chat.efforts import check_efforts
 from tryage.chat.model_names import name_models
 from tryage.chat.savings import Savings, SavingsCounter
 from tryage.chat.settings import RoutingFields, check_settings, find_hub_models
@@ -24,16 +25,18 @@ from tryage_llamaindex._call_routing import prepare_call, read_policies
 from tryage_llamaindex._call_settings import current_settings, read_settings, use_settings
 from tryage_llamaindex._clients import (
     LLMPool,
+    candidate_name,
     candidate_pool,
     common_metadata,
     count_tokens,
     hub_models,
-    llm_name,
     metadata_of,
+    with_efforts,
 )
 from tryage_llamaindex._components import StreamComponent, current_component, observe_components
 from tryage_llamaindex._fallback import LLMSession
 from tryage_llamaindex._llm_invoke import LLMChatMixin, StructuredPredictMixin, ToolChatMixin
+from tryage_llamaindex._usage import observe_usages
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -101,13 +104,15 @@ class TryageLLM(LLMChatMixin, ToolChatMixin, StructuredPredictMixin, RoutingFiel
         """Return TryageLLM over your LLMs, or functions that make one when it is needed.
 
         LLMs in a list get the name of the model that they call. This name finds them among the
-        known experts; it also finds those in a dict. `settings` are fields of TryageLLM.
+        known experts; it also finds those in a dict. `settings` are fields of TryageLLM. A name
+        such as "gpt-5@low" is an LLM with its reasoning effort; with `efforts=True`, or a list of
+        efforts, each LLM that is known to take them is one for each.
 
         Raises:
             InputError: a setting is no field.
         """
         check_settings(settings, cls)
-        return cls(llms=name_models(llms, llm_name), **settings)
+        return cls(llms=name_models(llms, candidate_name), **settings)
 
     @classmethod
     def from_hub(
@@ -142,7 +147,7 @@ class TryageLLM(LLMChatMixin, ToolChatMixin, StructuredPredictMixin, RoutingFiel
     @field_validator("llms", mode="before")
     @classmethod
     def _name_llms(cls, llms: Any) -> Any:
-        return name_models(llms, llm_name)
+        return name_models(llms, candidate_name)
 
     @field_validator("step_policies", mode="before")
     @classmethod
@@ -157,10 +162,11 @@ class TryageLLM(LLMChatMixin, ToolChatMixin, StructuredPredictMixin, RoutingFiel
     def model_post_init(self, context: Any, /) -> None:
         """Find out what the LLMs are: LlamaIndex asks for metadata before there is any query."""
         super().model_post_init(context)
-        self._clients = LLMPool(self.llms)
+        self._clients = LLMPool(with_efforts(self.llms, check_efforts(self.efforts)))
         self._set_pool(candidate_pool(self._clients, self.router, self.experts), self.default)
         self._policies = read_policies(self.step_policies, self._pool.library.names)
         observe_components()
+        observe_usages()
 
     @property
     def metadata(self) -> LLMMetadata:

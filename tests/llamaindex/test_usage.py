@@ -16,7 +16,7 @@ from tryage.chat.usage import TokenUsage
 from tryage.testing import FunctionPerception
 from tryage.testing.hub.http import FakeResponse, LoopbackServer
 from tryage_llamaindex import TryageLLM
-from tryage_llamaindex._usage import usage_of
+from tryage_llamaindex._usage import HiddenUsages, usage_of
 from tryage_llamaindex.testing import USAGE, ScriptedLLM
 
 # The scripted LLMs report USAGE tokens. The dear expert is the best one on average.
@@ -117,6 +117,25 @@ async def test_structured_answers_are_billed_though_they_hide_their_tokens(make_
         assert [model async for model in answer]
     savings = llm.savings()
     assert (savings.answers, savings.billed) == (1, usd(bill(USAGE, "cheap")))
+
+
+def test_an_answer_that_is_reported_as_completion_and_as_chat_counts_once():
+    usages, raw = HiddenUsages(), {"usage": {"prompt_tokens": 3, "completion_tokens": 4}}
+    usages.add(ChatResponse(message=ChatMessage("a"), raw=raw))
+    usages.add(CompletionResponse(text="a", raw=raw))
+    assert usages.total == TokenUsage(3, 4)
+    usages.add(CompletionResponse(text="a", raw=dict(raw)))
+    assert usages.total == TokenUsage(6, 8)
+    usages.add(CompletionResponse(text="a"))
+    assert usages.total is None
+
+
+def test_a_child_outside_of_routed_calls_is_not_counted(make_llm):
+    child = ScriptedLLM(model="cheap")
+    llm = make_llm(child)
+    child.chat([ChatMessage("question")])
+    child.structured_predict(Number, PromptTemplate("question"))
+    assert llm.savings().answers == 0
 
 
 def test_the_records_of_a_block_have_the_costs_of_streams_that_were_read(make_llm):
