@@ -279,3 +279,89 @@ def bert_folder(tiny_bert, word_pieces, tmp_path_factory):
     tiny_bert(len(words), std=0.3).save_pretrained(folder)
     word_pieces(words).save(str(folder / "tokenizer.json"))
     return folder
+
+
+# Servers of providers ----------------------------------------------------------------------------
+
+_HEAD = {"id": "1", "object": "chat.completion", "created": 1, "model": "m"}
+_USAGE = {"prompt_tokens": 3, "completion_tokens": 40, "total_tokens": 43}
+
+
+class Providers:
+    """Answers "4" in the protocol of the path that is asked, and keeps what was sent."""
+
+    def __init__(self):
+        self.bodies = []
+
+    def __call__(self, request):
+        path = request.path
+        if request.method == "GET":  # LlamaIndex asks Gemini for the sizes of its model
+            return _reply_json({"name": "m", "inputTokenLimit": 9_000, "outputTokenLimit": 900})
+        body = request.json()
+        self.bodies.append(body)
+        is_stream = body.get("stream") or "streamGenerateContent" in path
+        if path.endswith("/api/chat"):
+            return _ollama_reply(is_stream)
+        if "/v1/messages" in path:
+            return _anthropic_reply(is_stream)
+        if "generateContent" in path or "streamGenerateContent" in path:
+            return _gemini_reply(is_stream)
+        return _openai_reply(is_stream)
+
+
+def _reply_json(value):
+    return FakeResponse(200, json.dumps(value).encode(), {"Content-Type": "application/json"})
+
+
+def _events(lines):
+    return FakeResponse(200, "".join(lines).encode(), {"Content-Type": "text/event-stream"})
+
+
+def _openai_reply(is_stream):
+    message = {"role": "assistant", "content": "4"}
+    if not is_stream:
+        choice = {"index": 0, "message": message, "finish_reason": "stop"}
+        return _reply_json({**_HEAD, "choices": [choice], "usage": _USAGE})
+    choice = {"index": 0, "delta": message, "finish_reason": "stop"}
+    line = json.dumps({**_HEAD, "object": "chat.completion.chunk", "choices": [choice]})
+    return _events([f"data: {line}\n\n", "data: [DONE]\n\n"])
+
+
+def _anthropic_reply(is_stream):
+    usage = {"input_tokens": 3, "output_tokens": 1}
+    message = {"id": "1", "type": "message", "role": "assistant", "model": "m", "usage": usage}
+    if not is_stream:
+        content = [{"type": "text", "text": "4"}]
+        return _reply_json({**message, "content": content, "stop_reason": "end_turn"})
+    parts = [
+        {"type": "message_start", "message": {**message, "content": []}},
+        {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
+        {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "4"}},
+        {"type": "content_block_stop", "index": 0},
+        {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": usage},
+        {"type": "message_stop"},
+    ]
+    return _events(f"event: {part['type']}\ndata: {json.dumps(part)}\n\n" for part in parts)
+
+
+def _gemini_reply(is_stream):
+    content = {"role": "model", "parts": [{"text": "4"}]}
+    answer = {"candidates": [{"content": content, "finishReason": "STOP", "index": 0}]}
+    return _events([f"data: {json.dumps(answer)}\r\n\r\n"]) if is_stream else _reply_json(answer)
+
+
+def _ollama_reply(is_stream):  # noqa: ARG001 - Ollama streams lines of JSON
+    message = {"role": "assistant", "content": "4"}
+    end = {"model": "m", "created_at": "2026-01-01T00:00:00Z", "message": message, "done": True}
+    return FakeResponse(200, json.dumps({**end, "done_reason": "stop"}).encode() + b"\n")
+
+
+@pytest.fixture
+def providers():
+    """A server of every provider's protocol, with its `url` and the `bodies` of the requests."""
+    providers = Providers()
+    with LoopbackServer(providers) as running:
+        providers.url = f"http://127.0.0.1:{running.server_port}"
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        yield providers
+        running.shutdown()

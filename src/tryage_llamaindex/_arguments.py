@@ -71,6 +71,10 @@ def _anthropic(child: LLM, common: dict[str, Any], others: dict[str, Any]) -> LL
         common.pop("temperature", None)
     if "stop" in common:
         others["stop_sequences"] = _as_list(common.pop("stop"))
+    if "max_tokens" in common:  # the limit of Claude includes its thinking
+        common["max_tokens"] += (getattr(child, "thinking_dict", None) or {}).get(
+            "budget_tokens", 0
+        )
     others |= common
     return child
 

@@ -15,11 +15,13 @@ from llama_index.core.utils import get_tokenizer
 import tryage.chat.clients
 from tryage.chat.candidates import CandidatePool, ClientFacts, candidate_experts
 from tryage.chat.clients import HubClientFactory, base_url_of
+from tryage.chat.efforts import EffortSource, add_efforts, join_effort, split_effort
 from tryage.chat.model_names import model_name_of
 from tryage.core.preferences import Preferences
 from tryage.core.redaction import is_secret, without_secrets
 from tryage.errors import InputError, MissingExtraError
 from tryage_llamaindex._call import supports_tools
+from tryage_llamaindex._efforts import llm_with_effort, offered_efforts, own_effort
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -57,6 +59,14 @@ class LLMPool(tryage.chat.clients.ClientPool[LLM]):
     client_type = LLM
     source_description = "an LLM of LlamaIndex, or a function that makes one"
 
+    def apply_effort(self, client: LLM, effort: str) -> LLM:
+        """Return a copy of an LLM that asks with an effort.
+
+        Raises:
+            InputError: the LLM has no parameter for it that is known.
+        """
+        return llm_with_effort(client, effort)
+
     def __reduce__(self) -> tuple[Any, ...]:
         """Keep how to make each LLM again, without secrets."""
         return type(self), (make_picklable(self._sources),)
@@ -83,6 +93,8 @@ def make_picklable(sources: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _picklable_source(source: Any) -> Any:
+    if isinstance(source, EffortSource):
+        return replace(source, source=_picklable_source(source.source))
     if isinstance(source, LLM):
         return LLMFactory(type(source), _picklable_settings(source))
     if isinstance(source, partial):
@@ -174,6 +186,21 @@ def llm_name(llm: object) -> str | None:
     return metadata.model_name
 
 
+def candidate_name(llm: object) -> str | None:
+    """Return the name of an LLM in a list: one with an effort of its own has it in its name."""
+    name = llm_name(llm)
+    return None if name is None else join_effort(name, own_effort(llm) or split_effort(name)[1])
+
+
+def with_efforts(llms: Mapping[str, LLMSource], efforts: Sequence[str] = ()) -> dict[str, Any]:
+    """Return LLMs by name, those with several efforts once for each of them.
+
+    Raises:
+        InputError: two LLMs get one name.
+    """
+    return add_efforts(llms, efforts, offered_efforts)
+
+
 def metadata_of(llm: object) -> LLMMetadata | None:
     """Return an LLM's metadata; None if it has no metadata or is not made yet."""
     try:
@@ -183,7 +210,7 @@ def metadata_of(llm: object) -> LLMMetadata | None:
 
 
 def candidate_pool(
-    llms: Mapping[str, object], router: Router | None, user_experts: Sequence[Expert]
+    llms: LLMPool, router: Router | None, user_experts: Sequence[Expert]
 ) -> CandidatePool:
     """Return the LLMs as experts, with the facts of the user, the LLMs and the router's library.
 
@@ -191,16 +218,18 @@ def candidate_pool(
         LibraryError: two names clash.
     """
     library = None if router is None else router.library
-    clients = {name: _client_facts(llm) for name, llm in llms.items()}
+    clients = {name: _client_facts(llm, llms.effort(name)) for name, llm in llms.items()}
     experts = candidate_experts(clients, library, user_experts)
     return CandidatePool.from_experts(map(_with_tool_support, experts, llms.values()), library)
 
 
-def _client_facts(llm: object) -> ClientFacts:
+def _client_facts(llm: object, effort: str | None = None) -> ClientFacts:
     """Return the facts that an LLM reports; LlamaIndex's default context window is not a fact."""
     window = getattr(metadata_of(llm), "context_window", DEFAULT_CONTEXT_WINDOW)
     facts = {} if window == DEFAULT_CONTEXT_WINDOW else {"context_length": window}
-    return ClientFacts(llm_name(llm), facts, "the LLM's own metadata", base_url_of(llm))
+    return ClientFacts(
+        llm_name(llm), facts, "the LLM's own metadata", base_url_of(llm), effort or own_effort(llm)
+    )
 
 
 def _with_tool_support(expert: Expert, llm: object) -> Expert:

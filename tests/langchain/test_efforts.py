@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import pickle
-import threading
 
 import pytest
 from langchain_core.tools import tool
 
 from tryage import Expert
 from tryage.errors import InputError
-from tryage.testing.hub.http import FakeResponse, LoopbackServer
 from tryage_langchain import ChatTryage
 from tryage_langchain._efforts import effort_values, offered_efforts, own_effort
 from tryage_langchain.testing import ScriptedChatModel
@@ -31,91 +28,8 @@ def add(a: int, b: int) -> int:
     return a + b
 
 
-# A server of every protocol ----------------------------------------------------------------------
-
-HEAD = {"id": "1", "object": "chat.completion", "created": 1, "model": "m"}
-USAGE = {"prompt_tokens": 3, "completion_tokens": 40, "total_tokens": 43}
-
-
-class Providers:
-    """Answers "4" in the protocol of the path that is asked, and keeps what was sent."""
-
-    def __init__(self):
-        self.bodies = []
-
-    def __call__(self, request):
-        body = request.json()
-        self.bodies.append(body)
-        path = request.path
-        is_stream = body.get("stream") or "streamGenerateContent" in path
-        if path.endswith("/api/chat"):
-            return ollama_reply(is_stream)
-        if "/v1/messages" in path:
-            return anthropic_reply(is_stream)
-        if "generateContent" in path or "streamGenerateContent" in path:
-            return gemini_reply(is_stream)
-        return openai_reply(is_stream)
-
-
-def reply_json(value):
-    return FakeResponse(200, json.dumps(value).encode(), {"Content-Type": "application/json"})
-
-
-def events(lines):
-    return FakeResponse(200, "".join(lines).encode(), {"Content-Type": "text/event-stream"})
-
-
-def openai_reply(is_stream):
-    message = {"role": "assistant", "content": "4"}
-    if not is_stream:
-        choice = {"index": 0, "message": message, "finish_reason": "stop"}
-        return reply_json({**HEAD, "choices": [choice], "usage": USAGE})
-    choice = {"index": 0, "delta": message, "finish_reason": "stop"}
-    line = json.dumps({**HEAD, "object": "chat.completion.chunk", "choices": [choice]})
-    return events([f"data: {line}\n\n", "data: [DONE]\n\n"])
-
-
-def anthropic_reply(is_stream):
-    usage = {"input_tokens": 3, "output_tokens": 1}
-    message = {"id": "1", "type": "message", "role": "assistant", "model": "m", "usage": usage}
-    if not is_stream:
-        content = [{"type": "text", "text": "4"}]
-        return reply_json({**message, "content": content, "stop_reason": "end_turn"})
-    parts = [
-        {"type": "message_start", "message": {**message, "content": []}},
-        {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
-        {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "4"}},
-        {"type": "content_block_stop", "index": 0},
-        {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": usage},
-        {"type": "message_stop"},
-    ]
-    return events(f"event: {part['type']}\ndata: {json.dumps(part)}\n\n" for part in parts)
-
-
-def gemini_reply(is_stream):
-    content = {"role": "model", "parts": [{"text": "4"}]}
-    answer = {"candidates": [{"content": content, "finishReason": "STOP", "index": 0}]}
-    return events([f"data: {json.dumps(answer)}\r\n\r\n"]) if is_stream else reply_json(answer)
-
-
-def ollama_reply(is_stream):  # noqa: ARG001 - Ollama streams lines of JSON
-    message = {"role": "assistant", "content": "4"}
-    end = {"model": "m", "created_at": "2026-01-01T00:00:00Z", "message": message, "done": True}
-    return FakeResponse(200, json.dumps({**end, "done_reason": "stop"}).encode() + b"\n")
-
-
-@pytest.fixture
-def server():
-    providers = Providers()
-    with LoopbackServer(providers) as running:
-        providers.url = f"http://127.0.0.1:{running.server_port}"
-        threading.Thread(target=running.serve_forever, daemon=True).start()
-        yield providers
-        running.shutdown()
-
-
 def chat_models(url):
-    """Return chat models of real packages by case, with what their server must get at "low"."""
+    """Return chat models of real packages by case."""
     key, v1 = "none", f"{url}/v1"
     claude = {"api_key": key, "base_url": url, "max_retries": 0}
     gemini = {"api_key": key, "base_url": url, "max_retries": 1, "vertexai": False}
@@ -165,33 +79,33 @@ CALLS = {
 
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize("case", SENT_AT_LOW)
-async def test_an_effort_arrives_in_the_providers_own_parameter(server, case, call):
-    model = chat_models(server.url)[case]
+async def test_an_effort_arrives_in_the_providers_own_parameter(providers, case, call):
+    model = chat_models(providers.url)[case]
     path, expected = SENT_AT_LOW[case]
     chat = ChatTryage.from_models({"it@low": model})
     answer = CALLS[call](chat)
     answer = await answer if hasattr(answer, "__await__") else answer
-    sent = find(server.bodies[-1], *path)
+    sent = find(providers.bodies[-1], *path)
     assert (sent.lower() if isinstance(sent, str) else sent) == expected
-    assert bool(server.bodies[-1].get("tools")) == ("tools" in call)
-    server.bodies.clear()
+    assert bool(providers.bodies[-1].get("tools")) == ("tools" in call)
+    providers.bodies.clear()
     model.invoke("2 + 2?")  # the user's own object is as it was
-    assert find(server.bodies[-1], *path) is None
+    assert find(providers.bodies[-1], *path) is None
 
 
-def test_claude_with_a_budget_gets_no_temperature_and_room_for_its_answer(server):
-    claude = chat_models(server.url)["Claude with budgets"]
+def test_claude_with_a_budget_gets_no_temperature_and_room_for_its_answer(providers):
+    claude = chat_models(providers.url)["Claude with budgets"]
     claude.max_tokens = 300
     chat = ChatTryage.from_models({"it@medium": claude}, temperature=0, max_tokens=100)
     chat.invoke("2 + 2?")
-    body = server.bodies[-1]
+    body = providers.bodies[-1]
     assert body["thinking"] == {"type": "enabled", "budget_tokens": 4_096}
     assert (body["max_tokens"], "temperature" in body) == (4_196, False)
     ChatTryage.from_models({"it@medium": claude}).invoke("2 + 2?")
-    assert server.bodies[-1]["max_tokens"] == 4_396
+    assert providers.bodies[-1]["max_tokens"] == 4_396
 
 
-def test_no_effort_turns_the_reasoning_off(server):
+def test_no_effort_turns_the_reasoning_off(providers):
     off = {
         "OpenAI": (("reasoning_effort",), "none"),
         "Claude with budgets": (("thinking",), {"type": "disabled"}),
@@ -199,8 +113,8 @@ def test_no_effort_turns_the_reasoning_off(server):
         "Ollama": (("think",), False),
     }
     for case, (path, expected) in off.items():
-        ChatTryage.from_models({"it@none": chat_models(server.url)[case]}).invoke("2 + 2?")
-        assert find(server.bodies[-1], *path) == expected
+        ChatTryage.from_models({"it@none": chat_models(providers.url)[case]}).invoke("2 + 2?")
+        assert find(providers.bodies[-1], *path) == expected
 
 
 # The experts -------------------------------------------------------------------------------------
@@ -230,14 +144,14 @@ def test_only_the_efforts_that_are_wanted_and_that_a_model_takes_become_experts(
     ]
 
 
-def test_a_string_may_end_with_an_effort(server, monkeypatch):
+def test_a_string_may_end_with_an_effort(providers, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "none")
     names = ["openai:gpt-5.6@low", "openai:gpt-5.6@high"]
-    chat = ChatTryage.from_models(names, base_url=f"{server.url}/v1")
+    chat = ChatTryage.from_models(names, base_url=f"{providers.url}/v1")
     for name in names:
         answer = chat.invoke("2 + 2?", model=name)
         assert answer.response_metadata["tryage"]["model"] == name
-        body = server.bodies[-1]
+        body = providers.bodies[-1]
         assert (body["model"], body["reasoning_effort"]) == ("gpt-5.6", name.partition("@")[2])
 
 
@@ -277,29 +191,31 @@ def test_a_chat_model_without_a_known_parameter_is_an_error_that_says_what_to_do
     assert told["it"].effort == "low"
 
 
-def test_efforts_survive_pickles_and_copies(server, monkeypatch):
+def test_efforts_survive_pickles_and_copies(providers, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "none")
-    chat = ChatTryage.from_models(["openai:gpt-5.6"], efforts=["low"], base_url=f"{server.url}/v1")
+    chat = ChatTryage.from_models(
+        ["openai:gpt-5.6"], efforts=["low"], base_url=f"{providers.url}/v1"
+    )
     for copy in (pickle.loads(pickle.dumps(chat)), chat.model_copy()):  # noqa: S301 - our own bytes
         copy.invoke("2 + 2?")
-        assert server.bodies[-1]["reasoning_effort"] == "low"
-    bound = chat_models(server.url)["OpenAI"].bind(seed=1)
+        assert providers.bodies[-1]["reasoning_effort"] == "low"
+    bound = chat_models(providers.url)["OpenAI"].bind(seed=1)
     ChatTryage.from_models({"it@low": bound}).invoke("2 + 2?")
-    assert (server.bodies[-1]["reasoning_effort"], server.bodies[-1]["seed"]) == ("low", 1)
+    assert (providers.bodies[-1]["reasoning_effort"], providers.bodies[-1]["seed"]) == ("low", 1)
 
 
-def test_an_agent_with_tools_asks_with_the_chosen_effort(server):
+def test_an_agent_with_tools_asks_with_the_chosen_effort(providers):
     agents = pytest.importorskip("langchain.agents")
     from tryage_langchain import TryageMiddleware
 
-    model = chat_models(server.url)["OpenAI"]
+    model = chat_models(providers.url)["OpenAI"]
     router = TryageMiddleware([model], efforts=["low", "high"])
     agent = agents.create_agent(model, [add], middleware=[router])
     config = {"configurable": {"tryage_model": "gpt-5-mini@high"}}
     state = agent.invoke({"messages": [("user", "2 + 2?")]}, config)
     assert state["tryage"]["model"] == "gpt-5-mini@high"
-    assert server.bodies[-1]["reasoning_effort"] == "high"
-    assert server.bodies[-1]["tools"]
+    assert providers.bodies[-1]["reasoning_effort"] == "high"
+    assert providers.bodies[-1]["tools"]
 
 
 # Classes whose packages are not installed here, as their source reads ----------------------------
