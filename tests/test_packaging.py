@@ -139,7 +139,7 @@ def test_a_decision_loads_nothing_heavy_and_no_framework():
 
 def test_the_listed_names_of_tryage_can_be_imported():
     assert sorted(tryage.__all__) == ["Decision", "Expert", "Library", "Preferences", "QTable",
-                                      "Router"]  # fmt: skip
+                                      "Router", "like"]  # fmt: skip
     for name in tryage.__all__:
         assert getattr(tryage, name).__name__ == name
 

@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tryage.chat.like import like
     from tryage.core.decision import Decision
     from tryage.core.expert import Expert
     from tryage.core.library import Library
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from tryage.router import Router
 
 __version__ = "0.1.0"
-__all__ = ["Decision", "Expert", "Library", "Preferences", "QTable", "Router"]
+__all__ = ["Decision", "Expert", "Library", "Preferences", "QTable", "Router", "like"]
 
 _LAZY_IMPORTS = {
     "Decision": "tryage.core.decision",
@@ -23,6 +24,7 @@ _LAZY_IMPORTS = {
     "Preferences": "tryage.core.preferences",
     "QTable": "tryage.learning.qtable",
     "Router": "tryage.router",
+    "like": "tryage.chat.like",
 }
 
 

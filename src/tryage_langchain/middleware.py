@@ -31,6 +31,7 @@ from tryage.chat.fallback import (
     fallback_steps,
     run_steps,
 )
+from tryage.chat.like import read_experts
 from tryage.chat.model_names import find_model, name_models
 from tryage.chat.plan import COST_KEY
 from tryage.chat.router import ChatRouter
@@ -93,7 +94,7 @@ class TryageMiddleware(AgentMiddleware[TryageState, Any, Any]):
             chosen.
         router: Predicts and weighs; the models are recognised among its experts. None is the
             bundled one.
-        experts: Facts that only you know, under the names of the models.
+        experts: Facts that only you know, under the names of the models: a list, or a dict.
         efforts: Reasoning efforts such as ["low", "high"]: each model that takes them is one model
             for each. True is low, medium and high.
         sticky: For how long the conversation stays with a model: "turn" through a tool loop,
@@ -133,7 +134,7 @@ class TryageMiddleware(AgentMiddleware[TryageState, Any, Any]):
         models: Mapping[str, ChatModelSource] | Sequence[ChatModelSource],
         router: Router | None = None,
         *,
-        experts: Sequence[Expert] = (),
+        experts: Sequence[Expert] | Mapping[str, Expert] = (),
         efforts: bool | Sequence[str] = False,
         sticky: Sticky = "turn",
         default: str | None = None,
@@ -146,7 +147,7 @@ class TryageMiddleware(AgentMiddleware[TryageState, Any, Any]):
         named_models = name_models(models, candidate_name)
         clients = ChatModelPool(with_efforts(named_models, check_efforts(efforts)), {})
         _check_models(clients)
-        pool = candidate_pool(clients, router, experts)
+        pool = candidate_pool(clients, router, read_experts(experts))
         self._default = None if default is None else find_model(pool.library, default)
         base = router or Router.from_pretrained()
         self._session: FallbackSession[Any] = FallbackSession(

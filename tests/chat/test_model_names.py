@@ -143,3 +143,11 @@ def test_one_model_at_two_providers_is_a_duplicate_of_the_first():
 def test_an_expert_whose_alias_is_the_name_of_another_is_its_duplicate():
     experts = [Expert("mine", aliases=["GPT-4o"]), Expert("gpt-4o")]
     assert group_identical_experts(experts)[1] == {"mine": "gpt-4o"}
+
+
+def test_a_name_without_an_effort_means_the_only_effort_of_the_model():
+    assert find_model(Library(["openai:gpt-5@low", "other"]), "gpt-5") == "openai:gpt-5@low"
+    both = Library(["openai:gpt-5@low", "openai:gpt-5@high"])
+    with pytest.raises(LibraryError, match="'openai:gpt-5@low' or 'openai:gpt-5@high'"):
+        find_model(both, "openai:gpt-5")
+    assert find_model(both, "gpt-5@high") == "openai:gpt-5@high"

@@ -28,6 +28,7 @@ from tryage.core.token_estimate import estimate_tokens
 from tryage.core.unknown_experts import announce_once, describe_unknown
 from tryage.errors import CatalogueError
 from tryage.models.efforts import REASONING_TOKENS, default_effort, token_ratio
+from tryage.models.lookup import LOCAL_SOURCE, look_up, to_expert
 from tryage.models.refresh import current_snapshot
 from tryage.perception.locks import ForkSafeLock
 from tryage.perception.wrappers import DeduplicatedPerception
@@ -307,7 +308,7 @@ def _candidate_expert(
         *public_facts[1:],
         *_fact_layers(None if is_bundled else library_expert),
         _FactLayer(Expert(name, **client_facts.facts), client_facts.source),
-        *_fact_layers(user_expert, "given by you"),
+        *_fact_layers(_told_facts(user_expert, public_facts), "given by you"),
     ]
     expert = replace(_merge_layers(layers), name=name, effort=effort)
     expert = _with_reference(expert, library_expert or catalog_expert)
@@ -316,6 +317,18 @@ def _candidate_expert(
     if all(layer.expert.capabilities is None for layer in own_facts):
         expert = _with_assumed_documents(expert)
     return _with_structured_output(expert)
+
+
+def _told_facts(user_expert: Expert | None, public_facts: Sequence[_FactLayer]) -> Expert | None:
+    """Return what the user says; a model on this machine stays free if it is like a priced one."""
+    is_local = any(
+        LOCAL_SOURCE in layer.expert.metadata.get("sources", {}).values() for layer in public_facts
+    )
+    if user_expert is None or not is_local:
+        return user_expert
+    likened = user_expert.metadata.get("sources", {})
+    unknown: dict[str, Any] = {field: None for field in _PRICE_FIELDS if field in likened}
+    return replace(user_expert, **unknown)
 
 
 def _with_reference(expert: Expert, match: Expert | None) -> Expert:
@@ -365,8 +378,6 @@ def _public_facts(name: str, client_facts: ClientFacts) -> list[_FactLayer]:
 
     The tables are newer than the bundled library, but only their prices change with time.
     """
-    from tryage.models.lookup import look_up, to_expert
-
     names, snapshot = _names_of(name, client_facts), current_snapshot()
     known_name = next(filter(snapshot.find, names), names[-1])
     model = look_up(known_name, base_url=client_facts.base_url, snapshot=snapshot)

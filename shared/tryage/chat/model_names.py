@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
+from tryage.chat.efforts import split_effort
 from tryage.core.cache import get_or_compute
 from tryage.core.library import Library
 from tryage.core.validation import did_you_mean
@@ -93,10 +94,12 @@ def find_model(library: Library, name: str) -> str:
 
 
 def _names_by_spelling(library: Library) -> dict[str, list[str]]:
-    """Map what is left of each name without its provider, in lower case, to the names it is of."""
+    """Map what is left of each name without provider and effort, in lower case, to such names."""
     names_by_spelling: dict[str, list[str]] = {}
     for name in library.names:
-        for spelling in {spelling.casefold() for spelling in candidate_spellings(name)}:
+        plain_name = split_effort(name)[0]
+        spellings = (*candidate_spellings(name), *candidate_spellings(plain_name))
+        for spelling in {spelling.casefold() for spelling in spellings}:
             names_by_spelling.setdefault(spelling, []).append(name)
     return names_by_spelling
 

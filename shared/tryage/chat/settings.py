@@ -13,13 +13,14 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_serializer
 
 from tryage.chat.candidates import CandidatePool, RouterCache, RouterSettings
 from tryage.chat.efforts import check_efforts
+from tryage.chat.like import read_experts
 from tryage.chat.model_names import find_model
 from tryage.chat.router import (
     ChatRouter,  # noqa: TC001 - pydantic reads the annotations of a model
     Sticky,  # noqa: TC001 - pydantic reads the annotations of a model
 )
 from tryage.chat.savings import SavingsCounter
-from tryage.core.expert import Expert
+from tryage.core.expert import Expert  # noqa: TC001 - pydantic reads the annotations of a model
 from tryage.core.preferences import Preferences
 from tryage.core.token_estimate import estimate_tokens
 from tryage.core.validation import did_you_mean
@@ -62,7 +63,8 @@ class RoutingFields(BaseModel):
     """Predicts and weighs; models are recognised among its experts. None is the bundled one."""
 
     experts: tuple[Expert, ...] = Field(default=(), repr=False)
-    """Facts that only you know, such as a price, under the names of the models."""
+    """Facts that only you know, such as a price, under the names of the models: a list, or a dict.
+    """
 
     efforts: bool | tuple[str, ...] = ()
     """Each model is also one for each of these reasoning efforts; True is low, medium and high."""
@@ -104,9 +106,7 @@ class RoutingFields(BaseModel):
     @field_validator("experts", mode="before")
     @classmethod
     def _read_experts(cls, experts: Any) -> Any:  # noqa: ANN401 - pydantic validates any value
-        return tuple(
-            Expert.from_dict(expert) if isinstance(expert, dict) else expert for expert in experts
-        )
+        return read_experts(experts)
 
     @field_validator("efforts", mode="before")
     @classmethod
