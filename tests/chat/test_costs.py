@@ -62,6 +62,17 @@ def test_an_alias_has_the_prices_of_its_expert(prices):
     assert prices.cost("tiny", USAGE) == prices.cost("small", USAGE)
 
 
+def test_an_answer_is_expected_to_have_the_typical_length_of_its_expert():
+    talkative = Expert("talkative", input_price=1, output_price=2, output_tokens=3_000)
+    experts = [talkative, Expert("other", input_price=1, output_price=2), Expert("unknown")]
+    perception = FunctionPerception([one.name for one in experts], lambda _: [0.0] * 3)
+    prices = PoolPrices(Router(perception, experts))
+    assert prices.expected_cost("talkative", 100) == pytest.approx((100 + 2 * 3_000) / 1e6)
+    assert prices.expected_cost("other", 100) == pytest.approx((100 + 2 * 500) / 1e6)
+    assert prices.expected_cost("unknown", 100) is None
+    assert prices.expected_cost("nobody", 100) is None
+
+
 @pytest.mark.parametrize("usage", [None, TokenUsage(1, 1, has_other_rates=True)])
 def test_unknown_tokens_have_an_unknown_cost(prices, usage):
     assert prices.cost("local", usage) is None

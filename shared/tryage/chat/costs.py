@@ -8,6 +8,8 @@ import numpy as np
 
 from tryage.chat.plan import COST_KEY
 from tryage.chat.savings import AnswerCosts
+from tryage.chat.usage import TokenUsage
+from tryage.core.constraints import REFERENCE_OUTPUT_TOKENS
 from tryage.errors import InvalidAnswerError
 from tryage.perception.wrappers import AlignedPerception
 
@@ -16,7 +18,6 @@ if TYPE_CHECKING:
 
     from tryage.chat.plan import RoutingRecord
     from tryage.chat.savings import SavingsCounter
-    from tryage.chat.usage import TokenUsage
     from tryage.core.arrays import BoolArray, Float64Array
     from tryage.core.library import Library
     from tryage.router import Router
@@ -44,8 +45,19 @@ class PoolPrices:
     def __init__(self, router: Router) -> None:
         self._library = router.library
         self._rates = _rates(router.library)
-        self._is_allowed = _allowed_experts(router)
-        self.best_single = _best_single(router, self._is_allowed)
+        typical = router.library.column("output_tokens")
+        self._typical_tokens = np.where(np.isnan(typical), REFERENCE_OUTPUT_TOKENS, typical)
+        self._positions = {name: i for i, name in enumerate(router.library.names)}
+        allowed = _allowed_experts(router)
+        self.best_single = _best_single(router, allowed)
+        self._comparable = np.flatnonzero(allowed & ~np.isnan(self._rates).any(axis=1))
+
+    def expected_cost(self, name: str, prompt_tokens: float) -> float | None:
+        """Return what an answer of the expert's typical length costs, None if it is unknown."""
+        if name not in self._library:
+            return None
+        answer_tokens = self._typical_tokens[self._library.index(name)]
+        return self.cost(name, TokenUsage(prompt_tokens, float(answer_tokens)))
 
     def cost(self, name: str | None, usage: TokenUsage | None) -> float | None:
         """Return what tokens cost at one expert, None if its prices or the tokens are unknown."""
@@ -60,24 +72,28 @@ class PoolPrices:
         costs = self._costs(usage)
         if costs is None:
             return AnswerCosts(None)
-        highest = np.fmax.reduce(costs, where=self._is_allowed, initial=-1.0)
         return AnswerCosts(
             self._cost_of(name, costs),
             self._cost_of(self.best_single, costs),
-            None if highest < 0 else float(highest),
+            float(costs[self._comparable].max()) if self._comparable.size else None,
         )
 
     def _costs(self, usage: TokenUsage | None) -> Float64Array | None:
         """Return what tokens cost at every expert, `(n,)`, NaN unknown; None without tokens."""
         if usage is None or usage.has_other_rates:
             return None
-        costs: Float64Array = self._rates.dot(usage.by_rate)
+        costs: Float64Array = self._rates.dot(np.array(usage.by_rate))
         return costs
 
     def _cost_of(self, name: str | None, costs: Float64Array | None) -> float | None:
-        if costs is None or name is None or name not in self._library:
+        if costs is None or name is None:
             return None
-        return known_cost(float(costs[self._library.index(name)]))
+        position = self._positions.get(name)
+        if position is None:
+            if name not in self._library:
+                return None
+            position = self._library.index(name)  # by an alias
+        return known_cost(float(costs[position]))
 
 
 def _rates(library: Library) -> Float64Array:
@@ -173,13 +189,12 @@ class CallCosts:
             return
         self._is_counted = True
         costs = self._prices.compare(record["model"], usage)
-        failed = {key: usd for key, usd in self._failed.items() if key != record["model"]}
-        if failed:
-            costs = costs._replace(billed=_total([costs.billed, *failed.values()]))
         entry = record.setdefault(COST_KEY, {"expected": None})
-        entry.update(costs._asdict())
-        if failed:
-            entry["failed"] = failed
+        self._failed.pop(record["model"], None)  # its refused answer is returned all the same
+        if self._failed:
+            costs = costs._replace(billed=_total([costs.billed, *self._failed.values()]))
+            entry["failed"] = self._failed
+        entry["billed"], entry["best_single"], entry["dearest"] = costs
         self._counter.add(costs)
 
     def give_up(self) -> None:

@@ -9,8 +9,6 @@ from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
-import numpy as np
-
 from tryage.chat.conversation import (
     capability_requirements,
     discriminating_requirements,
@@ -19,11 +17,10 @@ from tryage.chat.conversation import (
     meets_requirements,
     shortest_context,
 )
-from tryage.chat.costs import PoolPrices, known_cost
+from tryage.chat.costs import PoolPrices
 from tryage.chat.model_names import find_model
 from tryage.chat.plan import DEFAULT_MAX_AGE, RoutingPlan, TurnMemory, recorded_choice
 from tryage.core.cache import cached_property
-from tryage.core.constraints import RequestBatch, expected_cost
 from tryage.core.decision import needs_token_counts
 from tryage.core.preferences import Preferences
 from tryage.core.ranking import Ranking
@@ -321,11 +318,7 @@ class ChatRouter:
 
     def _typical_cost(self, conversation: Conversation, name: str) -> float | None:
         """Return the USD of a call at one expert with an answer of its typical length."""
-        library = self.router.library
-        if name not in library:
-            return None
-        usd = expected_cost(library, RequestBatch(np.array([conversation.tokens()])))
-        return known_cost(float(usd[0, library.index(name)]))
+        return self.prices.expected_cost(name, conversation.tokens())
 
     # Routing
 

@@ -11,26 +11,53 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# The names under which providers report tokens: both formats of OpenAI, which most others follow,
-# Anthropic, Google, Bedrock and Ollama; and LangChain's own.
-_INPUTS = (
-    "prompt_tokens", "input_tokens", "prompt_token_count", "inputTokens", "prompt_eval_count",
-)  # fmt: skip
-_OUTPUTS = (
-    "completion_tokens", "output_tokens", "candidates_token_count", "outputTokens", "eval_count",
-)  # fmt: skip
-_TOTALS = ("total_tokens", "total_token_count", "totalTokens")
-_INPUT_DETAILS = ("prompt_tokens_details", "input_tokens_details", "input_token_details")
-_OUTPUT_DETAILS = ("completion_tokens_details", "output_tokens_details", "output_token_details")
+# What each provider calls its numbers: both formats of OpenAI, which most others follow, Anthropic,
+# Google, Bedrock, Ollama and DeepSeek; and LangChain's own.
+_COUNTS = {
+    "prompt_tokens": "input",
+    "input_tokens": "input",
+    "prompt_token_count": "input",
+    "inputTokens": "input",
+    "prompt_eval_count": "input",
+    "completion_tokens": "output",
+    "output_tokens": "output",
+    "candidates_token_count": "output",
+    "outputTokens": "output",
+    "eval_count": "output",
+    "total_tokens": "total",
+    "total_token_count": "total",
+    "totalTokens": "total",
+    "cached_content_token_count": "read",
+    "prompt_cache_hit_tokens": "read",
+    # Anthropic and Bedrock count these beside the tokens of the input, all others among them.
+    "cache_read_input_tokens": "separate read",
+    "cacheReadInputTokens": "separate read",
+    "cache_creation_input_tokens": "separate write",
+    "cacheWriteInputTokens": "separate write",
+    # Google counts these apart: what its own tools have read, and what it has thought.
+    "tool_use_prompt_token_count": "tool input",
+    "thoughts_token_count": "thoughts",
+}
+_DETAILS = {
+    "cached_tokens": "read",
+    "cache_read": "read",
+    "cache_write_tokens": "write",
+    "cache_creation": "write",
+    "ephemeral_5m_input_tokens": "short write",
+    "ephemeral_1h_input_tokens": "long write",
+}
+_WRITE_DETAILS = {"ephemeral_1h_input_tokens": "separate long write"}
 
-# Anthropic and Bedrock count these beside the tokens of the input, all others among them.
-_SEPARATE_READS = ("cache_read_input_tokens", "cacheReadInputTokens")
-_SEPARATE_WRITES = ("cache_creation_input_tokens", "cacheWriteInputTokens")
-
-_READS = ("cached_tokens", "cache_read")
-_UNDIVIDED_READS = ("cached_content_token_count", "prompt_cache_hit_tokens")
-_WRITES = ("cache_write_tokens", "cache_creation")
-_SHORT_WRITES, _LONG_WRITES = ("ephemeral_5m_input_tokens",), ("ephemeral_1h_input_tokens",)
+# Where a report has numbers within numbers, and what they are called there.
+_NESTED = {
+    "prompt_tokens_details": _DETAILS,
+    "input_tokens_details": _DETAILS,
+    "input_token_details": _DETAILS,
+    "completion_tokens_details": _DETAILS,
+    "output_tokens_details": _DETAILS,
+    "output_token_details": _DETAILS,
+    "cache_creation": _WRITE_DETAILS,
+}
 
 # Beginnings of the names of tokens that are billed at rates which no table of prices has by model.
 _OTHER_RATES = ("audio", "priority", "flex")
@@ -95,26 +122,58 @@ def read_usage(report: object) -> TokenUsage | None:
     `report` is the mapping or the object that a provider sends, such as the `usage` of OpenAI and
     of Anthropic or the `usage_metadata` of Google, or what LangChain makes of it.
     """
-    values = fields_of(report)
-    inputs, outputs, total = (_count(values, names) for names in (_INPUTS, _OUTPUTS, _TOTALS))
-    if inputs is None or (outputs is None and total is None):
+    values, counts = fields_of(report), _Counts()
+    for name, value in values.items():
+        if name in _COUNTS:
+            counts.add(_COUNTS[name], value)
+        elif value and name in _NESTED:
+            counts.add_details(fields_of(value), _NESTED[name])
+    if "input" not in counts or not ("output" in counts or "total" in counts):
         return None
-    details = _details(values, _INPUT_DETAILS)
-    separate_reads = _count(values, _SEPARATE_READS) or 0.0
-    separate_writes = _count(values, _SEPARATE_WRITES) or 0.0
-    separate_long_writes = _count(fields_of(values.get("cache_creation")), _LONG_WRITES) or 0.0
-    all_inputs = inputs + separate_reads + separate_writes + _tool_inputs(values)
-    if not all_inputs:
+    has_other_rates = counts.has_other_rates or values.get("service_tier") in _OTHER_RATES
+    return _usage_from_counts(counts, has_other_rates=has_other_rates)
+
+
+class _Counts(dict[str, float]):
+    """The numbers of a report by their meaning; of two with one meaning, the first."""
+
+    has_other_rates = False
+
+    def __missing__(self, _: str) -> float:
+        """Return 0 for what the report does not say."""
+        return 0.0
+
+    def add(self, meaning: str, value: object) -> None:
+        """Add a value, if it is a count of tokens."""
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if is_number and value >= 0:  # type: ignore[operator]  # a number, as just checked
+            self.setdefault(meaning, float(value))  # type: ignore[arg-type]  # the same
+
+    def add_details(self, details: Mapping[str, Any], meanings: Mapping[str, str]) -> None:
+        """Add the numbers within a number."""
+        for name, value in details.items():
+            if name in meanings:
+                self.add(meanings[name], value)
+            elif value and name.startswith(_OTHER_RATES):
+                self.has_other_rates = True
+
+
+def _usage_from_counts(counts: _Counts, *, has_other_rates: bool) -> TokenUsage | None:
+    """Return the tokens; None if there is no input."""
+    separate_reads, separate_writes = counts["separate read"], counts["separate write"]
+    inputs = counts["input"] + separate_reads + separate_writes + counts["tool input"]
+    if not inputs:
         return None
+    # Where others than Google count reasoning apart, the total shows it.
+    outputs = max(counts["output"] + counts["thoughts"], counts["total"] - inputs)
+    writes = max(0.0, separate_writes - counts["separate long write"])
     return TokenUsage(
-        all_inputs,
-        _all_outputs(values, all_inputs, outputs or 0.0, total or 0.0),
-        separate_reads + (_count(details, _READS) or _count(values, _UNDIVIDED_READS) or 0.0),
-        max(0.0, separate_writes - separate_long_writes)
-        + (_count(details, _WRITES) or 0.0)
-        + (_count(details, _SHORT_WRITES) or 0.0),
-        separate_long_writes + (_count(details, _LONG_WRITES) or 0.0),
-        _has_other_rates(details, _details(values, _OUTPUT_DETAILS), values),
+        inputs,
+        outputs,
+        separate_reads + counts["read"],
+        writes + counts["write"] + counts["short write"],
+        counts["separate long write"] + counts["long write"],
+        has_other_rates,
     )
 
 
@@ -123,48 +182,3 @@ def fields_of(value: object) -> Mapping[str, Any]:
     if isinstance(value, Mapping):
         return value
     return {} if isinstance(value, type) else getattr(value, "__dict__", {})
-
-
-def _tool_inputs(values: Mapping[str, Any]) -> float:
-    """Return the input that Google counts apart: what its own tools have read."""
-    return _count(values, ("tool_use_prompt_token_count",)) or 0.0
-
-
-def _all_outputs(values: Mapping[str, Any], inputs: float, outputs: float, total: float) -> float:
-    """Return all tokens that were written.
-
-    Google counts its thoughts apart; where others count reasoning apart, the total shows it.
-    """
-    thoughts = _count(values, ("thoughts_token_count",)) or 0.0
-    return max(outputs + thoughts, total - inputs)
-
-
-def _has_other_rates(
-    input_details: Mapping[str, Any], output_details: Mapping[str, Any], values: Mapping[str, Any]
-) -> bool:
-    """Tell whether some of the tokens are billed at rates of their own."""
-    counts = [*input_details.items(), *output_details.items()]
-    return values.get("service_tier") in _OTHER_RATES or any(
-        name.startswith(_OTHER_RATES) and _number(value) for name, value in counts
-    )
-
-
-def _number(value: object) -> float | None:
-    """Return a count of tokens, None if the value is none."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= 0:
-        return None
-    return float(value)
-
-
-def _count(values: Mapping[str, Any], names: tuple[str, ...]) -> float | None:
-    """Return the first count that the values have under one of the names."""
-    for name in names:
-        if (count := _number(values.get(name))) is not None:
-            return count
-    return None
-
-
-def _details(values: Mapping[str, Any], names: tuple[str, ...]) -> Mapping[str, Any]:
-    """Return the details of a count, which not all providers report; empty without any."""
-    found = (fields_of(values.get(name)) for name in names)
-    return next((details for details in found if details), {})
