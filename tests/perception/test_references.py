@@ -79,8 +79,17 @@ def test_another_effort_of_a_measured_model_changes_the_loss_by_a_ratio(percepti
     assert (losses[:, 2] > losses[:, 3]).all()
     hard, easy = np.argmax(losses[:, 0]), np.argmin(losses[:, 0])
     assert losses[hard, 0] - losses[hard, 3] > losses[easy, 0] - losses[easy, 3]
-    mean_ratio = losses[:, 3].mean() / losses[:, 0].mean()
-    assert mean_ratio == pytest.approx(loss_ratio("high", "none"), abs=0.15)
+    ratios = losses[:, 3] / losses[:, 0]
+    np.testing.assert_allclose(ratios, loss_ratio("high", "none"), atol=0.06)
+
+
+def test_a_loss_near_zero_falls_with_effort_as_well(perception):
+    names = [f"gpt-4o@{effort}" for effort in ("none", "low", "high")]
+    experts = [Expert(f"mine {name}", about_as_good_as=name) for name in names]
+    prompts = [f"{i} + {i}? " + "Prove it. " * i for i in range(40)]
+    losses = perception.for_library(Library(experts)).predict(prompts).losses
+    assert losses.min() < 0.2
+    assert (np.diff(losses, axis=1) < 0).all()
 
 
 def test_efforts_of_a_model_that_nobody_measured_differ(perception):

@@ -6,11 +6,10 @@ asked with another reasoning effort, whose loss is then larger or smaller by a k
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from tryage.core.library import Library
 from tryage.core.validation import did_you_mean
@@ -41,14 +40,21 @@ class Reference:
     known: int | Gaussian
     ratio: float = 1.0
 
-    def ability(self, abilities: Abilities, spread: FloatArray) -> Gaussian:
+    def ability(self, abilities: Abilities, spread: FloatArray, slope: float) -> Gaussian:
         """Return the belief about the expert.
 
         `spread` `(k, k)` is the covariance between models of the same facts. Two models that are
-        equally good on average differ about as much from prompt to prompt.
+        equally good on average differ about as much from prompt to prompt. `slope` is that of the
+        logit of the loss over the linear prediction.
         """
         known = self.known if isinstance(self.known, Gaussian) else abilities.ability(self.known)
-        return Gaussian(known.mean * self.ratio, known.covariance * self.ratio**2 + spread)
+        # A loss is multiplied by a ratio if its logit grows by log(ratio) where it is small, and by
+        # about twice as much where it is one half: a line in the linear prediction.
+        shift = math.log(self.ratio) / slope
+        scale = 1 + 2 * shift
+        mean = known.mean * scale
+        mean[0] += shift
+        return Gaussian(mean, known.covariance * scale**2 + spread)
 
 
 def find_references(
@@ -129,7 +135,7 @@ def _find_prior(
 
 def _effort_distance(name: str, effort: str) -> float:
     """Return how far the effort of a measured expert is from another one."""
-    return abs(float(np.log(loss_ratio(default_effort(name), effort))))
+    return abs(math.log(loss_ratio(default_effort(name), effort)))
 
 
 def _model_key(name: str) -> str | None:

@@ -75,7 +75,8 @@ class LibraryPerception(Perception):
         if reference is None:
             return self._prior_abilities[self._library.index(name)]
         spread = self._prior_abilities.residual_covariance
-        return reference.ability(self._perception.abilities, spread)
+        slope = getattr(self._perception.link, "slope", 1.0)  # only the loss of answers has one
+        return reference.ability(self._perception.abilities, spread, slope)
 
     def _predict_from_prior(
         self, positions: LatentPositions, references: ReferencePredictions
