@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow.parquet as pq
 
-from tryage.hub.parameters import size_from_name
+from tryage.models.sizes import size_from_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

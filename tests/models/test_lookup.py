@@ -7,7 +7,7 @@ import datetime
 import pytest
 
 from tryage.models import lookup
-from tryage.models.lookup import look_up, to_expert
+from tryage.models.lookup import canonical_name, look_up, to_expert
 from tryage.models.snapshot import ModelFact, ModelSnapshot
 
 
@@ -74,7 +74,8 @@ def test_an_expert_has_the_known_facts_with_their_sources(snapshot):
 
 def test_what_is_unknown_of_a_model_stays_unknown_of_its_expert(snapshot):
     expert = to_expert(look_up("zephyr-7b", snapshot=snapshot))
-    assert expert.to_dict() == {"name": "zephyr-7b"}
+    assert expert.to_dict().keys() == {"name", "metadata"}
+    assert expert.metadata.keys() == {"results"}
 
 
 def test_a_month_is_no_date_of_release(small):
@@ -85,3 +86,25 @@ def test_a_month_is_no_date_of_release(small):
 def test_ollama_on_another_machine_by_its_variable_is_not_free(snapshot, monkeypatch):
     monkeypatch.setenv("OLLAMA_HOST", "https://ollama.example.com")
     assert look_up("ollama:gemma3", snapshot=snapshot).value("output_price") == 0.08
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("gpt-5.4-mini", "openai:gpt-5.4-mini-2026-03-17@high", "openrouter/openai/gpt-5.4-mini"),
+        ("HuggingFaceH4/zephyr-7b-beta-GGUF", "zephyr-7b-beta", "zephyr:7b-beta-q4_K_M"),
+        ("Qwen/Qwen2.5-Nonesuch-9B-Instruct", "qwen-2-5-nonesuch-9b", "qwen2.5-nonesuch-9b:free"),
+    ],
+)
+def test_spellings_of_a_model_have_one_canonical_name_known_or_not(snapshot, names):
+    assert len({canonical_name(name, snapshot=snapshot) for name in names}) == 1
+    assert canonical_name(names[0], snapshot=snapshot) is not None
+
+
+def test_a_known_model_has_the_name_that_its_maker_writes(snapshot):
+    assert canonical_name("gpt-5-4-mini", snapshot=snapshot) == "gpt-5.4-mini"
+
+
+@pytest.mark.parametrize("text", ["my-own", "auto", "", "::", "the best one"])
+def test_a_text_that_tells_no_model_has_no_canonical_name(snapshot, text):
+    assert canonical_name(text, snapshot=snapshot) is None

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from tryage.core.lazy import lazy_exports
 
 if TYPE_CHECKING:
+    from tryage.models.lookup import canonical_name as canonical_name
     from tryage.models.lookup import look_up as look_up
     from tryage.models.lookup import to_expert as to_expert
     from tryage.models.names import ModelName as ModelName
@@ -22,6 +23,7 @@ _MODULES = {
     "ModelFact": "tryage.models.snapshot",
     "ModelName": "tryage.models.names",
     "ModelSnapshot": "tryage.models.snapshot",
+    "canonical_name": "tryage.models.lookup",
     "current_snapshot": "tryage.models.refresh",
     "look_up": "tryage.models.lookup",
     "parse_model_name": "tryage.models.names",

@@ -57,6 +57,28 @@ def look_up(
     return replace(known, records={**records, **prices})
 
 
+def canonical_name(name: str, *, snapshot: ModelSnapshot | None = None) -> str | None:
+    """Return the model that a name means, without provider, date, effort and quantization.
+
+    It is the snapshot's name of a model, or else the words of the name with hyphens between them,
+    the same for all spellings: "zephyr-7b-v0-1". None for a text that tells no model: without a
+    number and without a word of a known family.
+
+    Args:
+        name: In any spelling: "openai:gpt-5.4-mini", "claude-sonnet-4-5@low", "ollama:gemma3".
+        snapshot: Where to look instead of `current_snapshot()`.
+    """
+    snapshot = snapshot or current_snapshot()
+    model = snapshot.find(name)
+    if model is not None:
+        return model.name
+    spelling = parse_model_name(name)
+    if spelling is None:
+        return None
+    is_model = spelling.family is not None or any(letter.isdigit() for letter in spelling.model)
+    return spelling.key if is_model else None
+
+
 def _is_closed(spelling: ModelName, model: KnownModel | None) -> bool:
     """Return whether only a model's maker can run it: then a local server passes calls on to it."""
     open_weights = None if model is None else model.value("open_weights")

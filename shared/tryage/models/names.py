@@ -13,6 +13,7 @@ from itertools import filterfalse, takewhile
 from typing import TYPE_CHECKING
 
 from tryage.errors import InputError
+from tryage.models.families import family_of, generation_of, tier_of
 from tryage.models.name_words import (
     AGENT_PREFIX,
     ALIAS_WORDS,
@@ -31,6 +32,7 @@ from tryage.models.name_words import (
     TIER_WORDS,
     TUNING_WORDS,
 )
+from tryage.models.sizes import size_from_name
 
 if TYPE_CHECKING:
     from collections.abc import Container
@@ -60,6 +62,27 @@ class ModelName:
     def key(self) -> str:
         """The same text for all spellings of a model: "claude-sonnet-3-5"."""
         return name_key(self.model)
+
+    @property
+    def family(self) -> str | None:
+        """The family: "gpt" of "gpt-5.4-mini", "o" of "o3"; None if the name tells none."""
+        return family_of(self.model)
+
+    @property
+    def generation(self) -> tuple[int, ...]:
+        """The version in the family: (5, 4) of "gpt-5.4-mini"; () if the name tells none."""
+        return generation_of(self.model)
+
+    @property
+    def tier(self) -> tuple[str, ...]:
+        """The words of the tier: ("flash", "lite") of "gemini-2.5-flash-lite"."""
+        return tier_of(self.model)
+
+    @property
+    def size(self) -> float | None:
+        """The number of parameters that the name states: 30e9 of "qwen3-30b-a3b"."""
+        size = size_from_name(self.model)
+        return None if size is None else size.total
 
 
 def parse_model_name(text: str, known: Container[str] = frozenset()) -> ModelName | None:

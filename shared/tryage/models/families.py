@@ -1,0 +1,129 @@
+"""What the words of a model's name say of it: its family, its generation and its tier."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from itertools import takewhile
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+# Words with which a family begins. Authors of derived models reuse them, so the name of a derived
+# model tells its family, too.
+SERIES = (
+    *("mixtral", "ministral", "mistral", "codestral", "devstral", "magistral", "pixtral"),
+    *("zephyr", "openchat", "solar", "starling", "tinyllama", "codellama", "llama", "vicuna"),
+    *("alpaca", "wizard", "nemotron", "codeqwen", "qwen", "codegemma", "gemma", "gemini"),
+    *("falcon", "deepseek", "internlm", "baichuan", "chatglm", "minimax", "kimi", "hunyuan"),
+    *("claude", "chatgpt", "gptneox", "gptneo", "gptj", "gpt", "command", "jamba", "mamba"),
+    *("rwkv", "dbrx", "arctic", "grok", "pythia", "bloom", "olmo", "dolly", "stablelm", "smollm"),
+    *("granite", "redpajama", "xglm", "starcoder", "codegen", "flan", "roberta", "deberta"),
+    *("electra", "exaone", "guanaco", "ernie", "doubao", "longcat", "mercury", "sonar"),
+    *("palmyra", "trinity", "laguna", "inkling", "hermes", "tulu", "apertus", "titan"),
+)
+
+# Other words begin with these short ones, so no letter may follow.
+SHORT_SERIES = (
+    *("phi", "yi", "glm", "qwq", "qvq", "aya", "reka", "nova", "opt", "mpt", "mt0", "t5", "bart"),
+    *("bert", "orca", "o1", "o3", "o4", "o5", "palm", "mimo", "step", "seed", "ling", "ring"),
+    *("hy", "lfm", "muse", "north"),
+)
+
+# A version, and not a size such as 7b.
+VERSION = r"v?([1-9](?:\.\d)?)(?![\d.]|x\d|[bmk](?![a-z]))"
+
+_FAMILY = re.compile(
+    f"({'|'.join(sorted(SERIES, key=len, reverse=True))})"
+    f"|(o(?=\\d)|{'|'.join(sorted(SHORT_SERIES, key=len, reverse=True))})(?![a-z])"
+)
+
+# "3.1", "v3", "r1", "k2.5", "4o", "3n"; not "7b", "16k", "8x7b", "a3b", "0314" or "2411".
+_GENERATION = re.compile(r"[a-z]?(0\.\d|[1-9]\d?(?:\.\d{1,2})?)(?:[a-z](?<![bmkxe]))?", re.ASCII)
+
+_REASONING_LINE = re.compile(r"([rtxz])\d")  # "deepseek-r1", "glm-z1", "hunyuan-t1", "ernie-x1"
+
+_SECOND_NUMBER = re.compile(r"\d")  # "3-5" of "claude-haiku-3-5"
+
+_VERSION_WORD = re.compile(r"v(\d(?:\.\d)?)")  # "mistral-7b-v0.3"
+
+TIERS = frozenset(
+    (
+        *("nano", "micro", "mini", "lite", "tiny", "edge", "small", "medium", "large", "xl"),
+        *("flash", "fast", "air", "turbo", "pro", "plus", "max", "ultra", "super", "heavy"),
+        *("premier", "express", "lightning", "highspeed", "haiku", "sonnet", "opus", "fable"),
+        *("mythos", "scout", "maverick", "behemoth", "luna", "sol", "terra"),
+    )
+)
+"""Words by which a maker tells apart the models of one generation."""
+
+
+@lru_cache(maxsize=1 << 14)
+def family_of(model: str) -> str | None:
+    """Return the family of a model: "gpt", "claude", "o" of "o3-mini"; None if none is in it.
+
+    Lines that are counted apart are families of their own: "deepseek-r" beside "deepseek".
+    """
+    words = model.split("-")
+    found = _find_family(words)
+    if found is None:
+        return None
+    family, index, rest = found
+    next_word = rest or next(iter(words[index + 1 :]), "")
+    if line := _REASONING_LINE.match(next_word):
+        return f"{family}-{line[1]}"
+    return "gpt-oss" if (family, next_word) == ("gpt", "oss") else family
+
+
+@lru_cache(maxsize=1 << 14)
+def generation_of(model: str) -> tuple[int, ...]:
+    """Return the version of a model in its family: (5, 4) of "gpt-5.4-mini"; () if it has none.
+
+    A date is no version: "mistral-large-2512" has none.
+    """
+    words = model.split("-")
+    found = _find_family(words)
+    if found is None:
+        return ()
+    _, index, rest = found
+    others = [rest, *words[index + 1 :]] if rest else words[index + 1 :]
+    others = others[len(list(takewhile(TIERS.__contains__, others))) :]
+    numbers = _leading_numbers(others)
+    return numbers or next(
+        (_split(match[1]) for word in others if (match := _VERSION_WORD.fullmatch(word))), ()
+    )
+
+
+def tier_of(model: str) -> tuple[str, ...]:
+    """Return the words that tell a model's tier: ("flash", "lite") of "gemini-2.5-flash-lite"."""
+    return tuple(word for word in model.split("-") if word in TIERS)
+
+
+def _find_family(words: Sequence[str]) -> tuple[str, int, str] | None:
+    """Return the family, the index of its word, and what follows it in that word."""
+    for index, word in enumerate(words):
+        if (match := _FAMILY.match(word)) is not None:
+            family = match[1] or match[2]
+            family = {"chatgpt": "gpt", "chatglm": "glm"}.get(family, family)
+            if re.fullmatch(r"o\d", family):
+                family, rest = "o", word[1:]
+            else:
+                rest = word[match.end() :]
+            return family, index, rest
+    return None
+
+
+def _leading_numbers(words: Sequence[str]) -> tuple[int, ...]:
+    found = _GENERATION.fullmatch(words[0]) if words else None
+    if found is None:
+        return ()
+    numbers = _split(found[1])
+    is_pair = len(numbers) == 1 and found[0][-1].isdigit() and len(words) > 1
+    if is_pair and _SECOND_NUMBER.fullmatch(words[1]):
+        return (*numbers, int(words[1]))
+    return numbers
+
+
+def _split(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split("."))
