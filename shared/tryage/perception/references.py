@@ -49,9 +49,9 @@ class Reference:
         """
         known = self.known if isinstance(self.known, Gaussian) else abilities.ability(self.known)
         # A loss is multiplied by a ratio if its logit grows by log(ratio) where it is small, and by
-        # about twice as much where it is one half: a line in the linear prediction.
+        # somewhat less than twice as much where it is one half: a line in the linear prediction.
         shift = math.log(self.ratio) / slope
-        scale = 1 + 2 * shift
+        scale = 1 + 1.5 * shift
         mean = known.mean * scale
         mean[0] += shift
         return Gaussian(mean, known.covariance * scale**2 + spread)
