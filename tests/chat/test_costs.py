@@ -73,6 +73,20 @@ def test_an_answer_is_expected_to_have_the_typical_length_of_its_expert():
     assert prices.expected_cost("nobody", 100) is None
 
 
+def test_the_dearest_depends_on_the_tokens():
+    experts = [
+        Expert("reader", input_price=10, output_price=1),
+        Expert("writer", input_price=1, output_price=10),
+        Expert("between", input_price=5, output_price=5),
+        Expert("cheap", input_price=1, output_price=1),
+    ]
+    perception = FunctionPerception([one.name for one in experts], lambda _: [0.0] * 4)
+    prices = PoolPrices(Router(perception, experts))
+    for usage in (TokenUsage(100, 1), TokenUsage(1, 100), TokenUsage(70, 60), TokenUsage(9, 9, 9)):
+        costs = [prices.cost(one.name, usage) for one in experts]
+        assert prices.compare("cheap", usage).dearest == max(costs)
+
+
 @pytest.mark.parametrize("usage", [None, TokenUsage(1, 1, has_other_rates=True)])
 def test_unknown_tokens_have_an_unknown_cost(prices, usage):
     assert prices.cost("local", usage) is None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -44,24 +44,28 @@ class PoolPrices:
 
     def __init__(self, router: Router) -> None:
         self._library = router.library
-        self._rates = _rates(router.library)
-        typical = router.library.column("output_tokens")
-        self._typical_tokens = np.where(np.isnan(typical), REFERENCE_OUTPUT_TOKENS, typical)
-        self._positions = {name: i for i, name in enumerate(router.library.names)}
-        allowed = _allowed_experts(router)
-        self.best_single = _best_single(router, allowed)
-        self._comparable = np.flatnonzero(allowed & ~np.isnan(self._rates).any(axis=1))
+        rates, is_allowed = _rates(router.library), _allowed_experts(router)
+        self._rates = dict(zip(router.library.names, map(tuple, rates.tolist()), strict=True))
+        self._typical_tokens = _typical_tokens(router.library)
+        self.best_single = _best_single(router, is_allowed)
+        self._highest_rates = [tuple(row) for row in _undominated(rates[is_allowed]).tolist()]
 
     def expected_cost(self, name: str, prompt_tokens: float) -> float | None:
         """Return what an answer of the expert's typical length costs, None if it is unknown."""
-        if name not in self._library:
-            return None
-        answer_tokens = self._typical_tokens[self._library.index(name)]
-        return self.cost(name, TokenUsage(prompt_tokens, float(answer_tokens)))
+        answer_tokens = self._typical_tokens.get(name, REFERENCE_OUTPUT_TOKENS)
+        return self.cost(name, TokenUsage(prompt_tokens, answer_tokens))
 
     def cost(self, name: str | None, usage: TokenUsage | None) -> float | None:
         """Return what tokens cost at one expert, None if its prices or the tokens are unknown."""
-        return self._cost_of(name, self._costs(usage))
+        if usage is None or usage.has_other_rates or name is None:
+            return None
+        rates = self._rates.get(name)
+        if rates is None:
+            if name not in self._library:
+                return None
+            rates = self._rates[self._library[name].name]  # the name was an alias
+        usd = _cost_at(rates, usage.by_rate)
+        return None if usd != usd else usd  # noqa: PLR0124 - NaN is an unknown price
 
     def compare(self, name: str | None, usage: TokenUsage | None) -> AnswerCosts:
         """Return what tokens cost at an expert, at the best single one and at the dearest.
@@ -69,31 +73,30 @@ class PoolPrices:
         The dearest is the one among those whose prices are known and that meet the router's own
         requirements.
         """
-        costs = self._costs(usage)
-        if costs is None:
+        if usage is None or usage.has_other_rates:
             return AnswerCosts(None)
+        tokens = usage.by_rate
         return AnswerCosts(
-            self._cost_of(name, costs),
-            self._cost_of(self.best_single, costs),
-            float(costs[self._comparable].max()) if self._comparable.size else None,
+            self.cost(name, usage),
+            self.cost(self.best_single, usage),
+            max((_cost_at(rates, tokens) for rates in self._highest_rates), default=None),
         )
 
-    def _costs(self, usage: TokenUsage | None) -> Float64Array | None:
-        """Return what tokens cost at every expert, `(n,)`, NaN unknown; None without tokens."""
-        if usage is None or usage.has_other_rates:
-            return None
-        costs: Float64Array = self._rates.dot(np.array(usage.by_rate))
-        return costs
 
-    def _cost_of(self, name: str | None, costs: Float64Array | None) -> float | None:
-        if costs is None or name is None:
-            return None
-        position = self._positions.get(name)
-        if position is None:
-            if name not in self._library:
-                return None
-            position = self._library.index(name)  # by an alias
-        return known_cost(float(costs[position]))
+_Rates: TypeAlias = tuple[float, ...]
+"""USD per token, in the order of `TokenUsage.by_rate`."""
+
+
+def _cost_at(rates: _Rates, tokens: _Rates) -> float:
+    """Return what tokens cost; NaN if a price is unknown."""
+    # Written out: these are five products, and numpy would take ten times as long.
+    return (
+        rates[0] * tokens[0]
+        + rates[1] * tokens[1]
+        + rates[2] * tokens[2]
+        + rates[3] * tokens[3]
+        + rates[4] * tokens[4]
+    )
 
 
 def _rates(library: Library) -> Float64Array:
@@ -111,14 +114,26 @@ def _rates(library: Library) -> Float64Array:
     return np.column_stack(columns) / 1e6
 
 
+def _typical_tokens(library: Library) -> dict[str, float]:
+    """Return the length of a typical answer by the names of the experts that have one."""
+    tokens = library.column("output_tokens")
+    return {library.names[i]: float(tokens[i]) for i in np.flatnonzero(~np.isnan(tokens)).tolist()}
+
+
 def _cache_write_price(metadata: Any) -> float:  # noqa: ANN401 - a mapping, or None without metadata
     price = (metadata or {}).get(CACHE_WRITE_PRICE_KEY)
     return float(price) if isinstance(price, (int, float)) else float("nan")
 
 
-def known_cost(usd: float) -> float | None:
-    """Return an amount, None instead of NaN, which is unknown."""
-    return None if usd != usd else usd  # noqa: PLR0124 - NaN is an unknown price
+def _undominated(rates: Float64Array) -> Float64Array:
+    """Return the rows that may be the dearest for some tokens: no other row is as high in all."""
+    rates = rates[~np.isnan(rates).any(axis=1)]
+    highest = []
+    while len(rates):
+        row = rates[rates.sum(axis=1).argmax()]
+        highest.append(row)
+        rates = rates[(rates > row).any(axis=1)]
+    return np.array(highest).reshape(-1, rates.shape[1])
 
 
 def _allowed_experts(router: Router) -> BoolArray:
