@@ -15,7 +15,14 @@ from langchain_core.runnables import Runnable, RunnableBinding
 import tryage.chat.clients
 from tryage.chat.candidates import CandidatePool, ClientFacts, candidate_experts
 from tryage.chat.clients import base_url_of
-from tryage.chat.efforts import add_efforts, join_effort, split_effort, unsupported_effort
+from tryage.chat.efforts import (
+    EFFORTS,
+    add_efforts,
+    join_effort,
+    known_efforts,
+    split_effort,
+    unsupported_effort,
+)
 from tryage.chat.model_names import model_name_of
 from tryage.chat.settings import check_settings
 from tryage.core.redaction import without_secrets
@@ -129,6 +136,12 @@ class ChatModelPool(tryage.chat.clients.ClientPool[ChatClient]):
             return client.model_copy(update={"bound": bound})
         raise unsupported_effort(client, effort)
 
+    def effort_setting(self, name: str) -> str | None:
+        """Return the effort that the settings give to a model that is made from a string."""
+        source, effort = self._plain_source(name), self._settings.get("reasoning_effort")
+        takes_it = isinstance(source, str) and effort in EFFORTS and bool(known_efforts(source))
+        return str(effort) if takes_it else None
+
     def __reduce__(self) -> tuple[Any, ...]:
         """Keep the sources and settings, without secrets."""
         return type(self), (self._sources, self.non_secret_settings)
@@ -190,7 +203,7 @@ def candidate_pool(
             chat_model_name(model),
             facts_from_profile(profile_of(model)),
             base_url=base_url_of(model),
-            effort=models.effort(name) or own_effort(model),
+            effort=models.effort(name) or own_effort(model) or models.effort_setting(name),
         )
         for name, model in models.items()
     }

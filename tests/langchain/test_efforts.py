@@ -167,6 +167,12 @@ def test_an_object_with_an_effort_of_its_own_is_named_by_it():
     }
 
 
+def test_an_effort_among_the_settings_is_that_of_the_models_that_take_it():
+    names = ["openai:gpt-5-mini", "openai:gpt-4o-mini"]
+    experts = experts_of(names, reasoning_effort="low")
+    assert [expert.effort for expert in experts.values()] == ["low", None]
+
+
 def test_what_is_told_of_a_model_holds_for_all_of_its_efforts():
     told = [Expert("gpt-5-mini", input_price=7.0), Expert("openai:gpt-5-mini@high", latency=3.0)]
     experts = experts_of(["openai:gpt-5-mini"], efforts=["low", "high"], experts=told[:1])
