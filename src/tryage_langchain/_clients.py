@@ -129,12 +129,7 @@ class ChatModelPool(tryage.chat.clients.ClientPool[ChatClient]):
         Raises:
             InputError: the chat model has no parameter for it that is known.
         """
-        if isinstance(client, BaseChatModel):
-            return view_model(client, effort_values(client, effort))
-        if isinstance(client, RunnableBinding):
-            bound = self.apply_effort(client.bound, effort)
-            return client.model_copy(update={"bound": bound})
-        raise unsupported_effort(client, effort)
+        return client_with_effort(client, effort)
 
     def effort_setting(self, name: str) -> str | None:
         """Return the effort that the settings give to a model that is made from a string."""
@@ -145,6 +140,20 @@ class ChatModelPool(tryage.chat.clients.ClientPool[ChatClient]):
     def __reduce__(self) -> tuple[Any, ...]:
         """Keep the sources and settings, without secrets."""
         return type(self), (self._sources, self.non_secret_settings)
+
+
+def client_with_effort(client: ChatClient, effort: str) -> ChatClient:
+    """Return a view of a chat model that answers with an effort, also inside its bindings.
+
+    Raises:
+        InputError: it is another runnable, or has no parameter for it that is known.
+    """
+    if isinstance(client, BaseChatModel):
+        return view_model(client, effort_values(client, effort))
+    if isinstance(client, RunnableBinding):
+        bound = client_with_effort(client.bound, effort)
+        return client.model_copy(update={"bound": bound})
+    raise unsupported_effort(client, effort)
 
 
 # The class that a string makes -----------------------------------------------------------------

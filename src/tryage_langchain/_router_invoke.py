@@ -22,6 +22,7 @@ from tryage.core.decision import Decision
 from tryage.core.preferences import Preferences
 from tryage.errors import InputError, TryageError
 from tryage_langchain._batch import BatchMixin, arun_batch, run_batch
+from tryage_langchain._call import innermost_model
 from tryage_langchain._call_settings import (
     CallSettings,
     check_arguments,
@@ -29,6 +30,8 @@ from tryage_langchain._call_settings import (
     query_of,
     read_call_settings,
 )
+from tryage_langchain._clients import client_with_effort
+from tryage_langchain._efforts import own_effort
 from tryage_langchain._fallback import aemit_decision, emit_decision
 from tryage_langchain._messages import (
     add_chunk,
@@ -45,6 +48,7 @@ if TYPE_CHECKING:
     from langchain_core.runnables import Runnable, RunnableConfig
 
     from tryage.chat.savings import Savings
+    from tryage.core.expert import Expert
     from tryage.router import Router
 
 ChainRunManager: TypeAlias = CallbackManagerForChainRun | AsyncCallbackManagerForChainRun
@@ -387,8 +391,23 @@ def build_session(
         raise InputError(
             f"Two runnables stand for the expert {duplicates[0]!r}. Expected one each."
         )
-    runnables_by_name = dict(zip(names, runnables.values(), strict=True))
+    runnables_by_name = {
+        name: _with_effort(child, router.library[name])
+        for name, child in zip(names, runnables.values(), strict=True)
+    }
     return RunnableSession(router.subset(names), runnables_by_name, input_key, counter)
+
+
+def _with_effort(child: Runnable[Any, Any], expert: Expert) -> Runnable[Any, Any]:
+    """Return a chat model that answers with the effort of its expert; a chain stays as it is.
+
+    Raises:
+        InputError: the chat model has no parameter for it that is known.
+    """
+    is_chain = innermost_model(child) is None
+    if expert.effort is None or is_chain or own_effort(child) is not None:
+        return child
+    return client_with_effort(child, expert.effort)
 
 
 def call_preferences(settings: CallSettings, router: Router) -> Preferences:

@@ -38,7 +38,7 @@ class TryageRouter(RouterInvokeMixin):
     The input is a string, a prompt value, a message or messages. With `input_key` it is a dict
     that holds one of them. It is routed on the text of the last human message. The chosen runnable
     gets it unchanged, without the prompt flags if the router allows flags. Only experts that have
-    a runnable are candidates.
+    a runnable are candidates. A chat model answers with the effort of its expert.
 
     Per call, `config["configurable"]` may hold `tryage_preferences` (`Preferences` or its dict,
     which tighten the router's own) and `tryage_model` (the name of the one expert to use).
@@ -168,10 +168,10 @@ class TryageRouter(RouterInvokeMixin):
             raise InputError(f"{method} needs models to call. This router has no runnables.")
         runnables: dict[str, Any] = {}
         try:
-            for name, child in self.runnables.items():
+            for name, child in self._session.runnables.items():
                 runnables[name] = getattr(child, method)(*args, **kwargs)
         except (AttributeError, NotImplementedError) as error:
-            failed_name = list(self.runnables)[len(runnables)]
+            failed_name = list(self._session.runnables)[len(runnables)]
             raise InputError(
                 f"The runnable of {failed_name!r} has no {method}: {error}. Expected chat models."
             ) from error

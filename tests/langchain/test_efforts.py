@@ -5,11 +5,13 @@ from __future__ import annotations
 import pickle
 
 import pytest
+from langchain_core.runnables import RunnableLambda
 from langchain_core.tools import tool
 
-from tryage import Expert
+from tryage import Expert, Router
 from tryage.errors import InputError
-from tryage_langchain import ChatTryage
+from tryage.testing import FunctionPerception
+from tryage_langchain import ChatTryage, TryageRouter
 from tryage_langchain._efforts import effort_values, offered_efforts, own_effort
 from tryage_langchain.testing import ScriptedChatModel
 
@@ -222,6 +224,32 @@ def test_an_agent_with_tools_asks_with_the_chosen_effort(providers):
     assert state["tryage"]["model"] == "gpt-5-mini@high"
     assert providers.bodies[-1]["reasoning_effort"] == "high"
     assert providers.bodies[-1]["tools"]
+
+
+def test_a_router_runs_a_chat_model_with_the_effort_of_its_expert(providers):
+    model = chat_models(providers.url)["OpenAI"]
+    losses = FunctionPerception(["m@low", "m@high"], lambda text: [len(text) > 5, len(text) <= 5])
+    experts = [Expert(f"m@{effort}", effort=effort) for effort in ("low", "high")]
+    router = TryageRouter(Router(losses, experts), {"m@low": model, "m@high": model.bind(seed=1)})
+    for prompt, effort in (("short", "low"), ("a longer one", "high")):
+        router.invoke(prompt)
+        assert providers.bodies[-1]["reasoning_effort"] == effort
+        router.bind_tools([add]).invoke(prompt)
+        assert providers.bodies[-1]["reasoning_effort"] == effort
+        assert providers.bodies[-1]["tools"]
+
+
+def test_a_router_leaves_chains_and_models_with_an_effort_as_they_are(providers):
+    own = chat_models(providers.url)["OpenAI"].model_copy(update={"reasoning_effort": "minimal"})
+    perception = FunctionPerception(["a"], lambda _: [0.0])
+    router = Router(perception, [Expert("a", effort="high")])
+    TryageRouter(router, {"a": own}).invoke("hi")
+    assert providers.bodies[-1]["reasoning_effort"] == "minimal"
+    chain = RunnableLambda(lambda _: "x")
+    for runnable in (chain, chain.bind(), lambda _: "x"):
+        assert TryageRouter(router, {"a": runnable}).invoke("hi") == "x"
+    with pytest.raises(InputError, match="how a ScriptedChatModel takes"):
+        TryageRouter(router, {"a": ScriptedChatModel(model="x")})
 
 
 # Classes whose packages are not installed here, as their source reads ----------------------------
