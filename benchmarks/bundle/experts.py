@@ -27,6 +27,7 @@ from tryage.core.expert import Expert
 from tryage.core.library import Library
 from tryage.models.lookup import look_up, to_expert
 from tryage.models.names import name_key, parse_model_name
+from tryage.models.results import prior_results
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -195,7 +196,16 @@ def make(spellings: Iterable[Spelling]) -> list[Expert]:
     names = {expert.name for expert in described()}
     experts = [_with_spellings(expert, measured[expert.name]) for expert in described()]
     new = [_describe(identities[name], measured[name]) for name in measured if name not in names]
-    return list(_with_unique_aliases([*experts, *sorted(new, key=lambda one: one.name.casefold())]))
+    ordered = [*experts, *sorted(new, key=lambda one: one.name.casefold())]
+    return [_with_results(expert) for expert in _with_unique_aliases(ordered)]
+
+
+def _with_results(expert: Expert) -> Expert:
+    """Add what leaderboards publish about an expert: it tells how able the expert is."""
+    results = prior_results(expert.name)
+    if not results:
+        return expert
+    return replace(expert, metadata={**expert.metadata, "results": results})
 
 
 def _with_spellings(expert: Expert, spellings: list[Spelling]) -> Expert:
@@ -213,6 +223,7 @@ def _describe(identity: Identity, spellings: list[Spelling]) -> Expert:
     """Return a new expert with the facts of the snapshot, each with its source."""
     known = None if identity.name in ANONYMOUS else look_up(identity.name)
     expert = Expert(identity.expert) if known is None else to_expert(known, identity.expert)
+    expert = replace(expert, effort=identity.effort)
     sources = dict(expert.metadata.get("sources", {}))
     released, sources["released"] = _release(identity.name, expert, spellings)
     sizes = {k: v for k, v in sizes_in(identity.name).items() if getattr(expert, k) is None}

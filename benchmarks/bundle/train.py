@@ -8,8 +8,10 @@ A fifth of the prompts, by a hash of the text, is held out; the figures are from
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import sys
+from collections import Counter
 from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,19 +20,24 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from anchoring import SETS as ANCHORED
-from anchoring import abilities, link
 from datasets import PERMISSIVE, load
 from names import canonical, library
 from prior import with_prior
 
 from tryage import QTable, Router
+from tryage.learning.training.item_response import expected_losses
 from tryage.learning.training.trainer import FitConfig, fit
 from tryage.perception.persistence import load_encoder
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
+    from tryage.core.expert import Expert
+
+ADEQUATE = tuple(name for name in PERMISSIVE if name != "zoonk_battles")  # that one: preference
+MANY_TASKS = ("routellm_pair", "zoonk_tasks")  # their sources are kinds of tasks
 HELD_OUT_ONE_IN = 5  # prompts
 FIGURES = "figures.json"
 PER_CELL = ("losses", "costs", "latencies", "output_tokens")
@@ -56,9 +63,25 @@ def canonical_table(name: str) -> QTable:
     )
 
 
-def joint_table() -> QTable:
-    """Read all sets that the bundled router may learn from as one table, with canonical names."""
-    return QTable.concat([canonical_table(name) for name in PERMISSIVE])
+def joint_table(names: Sequence[str] = ADEQUATE) -> QTable:
+    """Read all sets that the bundled router may learn from as one table, with canonical names.
+
+    Experts that were measured only on what it must not learn from are left out.
+    """
+    table = QTable.concat([canonical_table(name) for name in names])
+    is_measured = zip(table.experts, table.measured.any(axis=0), strict=True)
+    return table.select([name for name, known in is_measured if known])
+
+
+def with_kinds(table: QTable) -> QTable:
+    """Replace the tasks of sets with very many by their kinds: too few prompts tell them apart."""
+    kinds: dict[str | None, str] = {}
+    for name in MANY_TASKS:
+        loaded = load(name, permissive=True)
+        pairs = zip(loaded.categories or (), loaded.sources or (), strict=True)
+        kinds |= {f"{name}: {task}": f"{name}: {kind}" for task, kind in pairs}
+    categories = tuple(kinds.get(task, task) for task in table.categories or ())
+    return dataclasses.replace(table, categories=categories)
 
 
 def _first(matrix: NDArray[np.float32], names: list[str], expert: str) -> NDArray[np.float32]:
@@ -69,17 +92,35 @@ def _first(matrix: NDArray[np.float32], names: list[str], expert: str) -> NDArra
     return column
 
 
-def difficulty(table: QTable) -> NDArray[np.float32]:
-    """Return how much harder each prompt's set is than zeroeval, in loss, `(n_prompts,)`."""
-    scale = link([found for name in ANCHORED for found in abilities(name)])
-    harder = {"routellm_mtbench": 0.0}
-    for name, offset in zip(ANCHORED, scale.offsets, strict=True):
-        rows = np.array([source == name for source in table.sources or ()])
-        losses = table.losses[rows][:, table.measured[rows].any(axis=0)]
-        means = np.clip(np.nanmean(losses, axis=0), 0.01, 0.99)
-        anchored = 1 / (1 + np.exp(-(np.log(means / (1 - means)) + offset)))
-        harder[name] = float((means - anchored).mean())
-    return np.array([harder[str(source)] for source in table.sources or ()], np.float32)
+def facts(experts: Sequence[str]) -> NDArray[np.float64]:
+    """Return what tells how able an expert is, `(n_experts, n_facts)`, NaN where it is unknown.
+
+    The year of its release, the logarithms of its price and size, an index of its published
+    results, and whether it reasons at length.
+    """
+    return np.array([_facts(library()[name]) for name in experts])
+
+
+def _facts(expert: Expert) -> list[float]:
+    released, price, size = expert.released, expert.output_price, expert.parameters
+    results = expert.metadata.get("results", {})
+    return [
+        released.toordinal() / 365.25 if released else np.nan,
+        np.log10(price) if price else np.nan,
+        np.log10(size) if size else np.nan,
+        results.get("index", np.nan),
+        0.0 if expert.effort in {None, "none", "minimal"} else 1.0,
+    ]
+
+
+def prompt_weights(table: QTable) -> NDArray[np.float64]:
+    """Return how much each prompt counts, `(n_prompts,)`: a task by the root of its size.
+
+    Otherwise twelve thousand questions of MMLU would hide everyday tasks of a dozen prompts.
+    """
+    counts = Counter(table.categories)
+    weights = np.array([counts[category] ** -0.5 for category in table.categories or ()])
+    return np.asarray(weights / weights.mean())
 
 
 def held_out(table: QTable) -> NDArray[np.bool_]:
@@ -91,7 +132,7 @@ def held_out(table: QTable) -> NDArray[np.bool_]:
 def figures(router: Router, train: QTable, test: QTable) -> dict[str, dict[str, float]]:
     """Return mean scores per set: routed among the set's experts, and of the baselines."""
     found = {}
-    for name in PERMISSIVE:
+    for name in ADEQUATE:
         rows = np.array([source == name for source in test.sources or ()])
         part, seen = test.take(rows), train.take([s == name for s in train.sources or ()])
         names = [e for e, known in zip(seen.experts, seen.measured.any(0), strict=True) if known]
@@ -122,18 +163,18 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     table = joint_table()
-    harder, is_test = difficulty(table), held_out(table)
+    is_test = held_out(table)
     train, test = table.take(~is_test), table.take(is_test)
     perception = fit(
-        train,
+        with_kinds(train),
         load_encoder(options.encoder),
-        config=FitConfig(rank=48, tfidf_dim=96),
-        difficulty=harder[~is_test],
+        config=FitConfig(rank=32, tfidf_dim=96),
+        expected_losses=lambda _: expected_losses(train, facts(train.experts)),
+        prompt_weights=prompt_weights(train),
         checkpoint=Path("build/bundle"),
     )
     perception.forecasts.pop("costs", None)  # the sets have old prices; Expert has the present ones
-    known = library().subset(list(perception.experts))
-    router = Router(perception, known)
+    router = Router(perception, library())
     found: dict[str, Any] = figures(router, train, test)
     router.perception.report = {**perception.report, **_flat(found)}
     router.save_pretrained(options.out)

@@ -72,7 +72,7 @@ def test_an_expert_is_written_as_it_was_read(expert):
 
 @every_expert
 def test_every_fact_has_a_source_and_every_source_a_fact(expert):
-    facts = set(expert.to_dict()) - {"name", "aliases", "metadata"}
+    facts = set(expert.to_dict()) - {"name", "aliases", "metadata", "effort"}
     assert set(expert.metadata["sources"]) == facts
 
 

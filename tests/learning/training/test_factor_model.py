@@ -1,4 +1,4 @@
-"""The factor model fills gaps, separates the contenders, and connects sources by difficulty."""
+"""The factor model fills gaps, separates the contenders, and weighs prompts."""
 
 from __future__ import annotations
 
@@ -54,26 +54,23 @@ def test_a_rank_beyond_the_additive_part_is_recovered_too(additive):
     assert error.std() < 0.5
 
 
-def test_a_prompt_without_a_loss_is_as_hard_as_expected(additive):
-    losses = additive.copy()
-    losses[0] = np.nan
-    difficulty = np.zeros(60)
-    difficulty[0] = 5.0
-    plain, harder = impute_losses(losses), impute_losses(losses, difficulty=difficulty)
-    assert (harder - plain)[0].mean() == pytest.approx(5.0, abs=0.1)
+def test_expected_losses_take_the_place_of_imputed_ones(additive):
+    gaps = gappy(additive, 0.4)
+    given = fit_factor_model(gaps, rank=4, expected_losses=additive)
+    full = fit_factor_model(additive, rank=4)
+    np.testing.assert_allclose(given.mean, full.mean)
+    assert not np.allclose(fit_factor_model(gaps, rank=4).mean, full.mean)
 
 
-def test_expected_difficulty_connects_two_sources_without_a_common_expert():
-    rng = np.random.default_rng(3)
-    hard = np.repeat([0.0, 0.4], 50)  # the second source is harder, and has experts of its own
-    truth = np.array([0.2, 0.3, 0.2, 0.3]) + hard[:, None] + rng.normal(0, 0.02, (100, 4))
-    gaps = truth.copy()
-    gaps[:50, 2:], gaps[50:, :2] = np.nan, np.nan
-    without = impute_losses(gaps).mean(axis=0)
-    given = impute_losses(gaps, difficulty=hard - hard.mean()).mean(axis=0)
-    assert without[2] - without[0] > 0.3  # the experts of the hard source look worse
-    assert given[2] - given[0] == pytest.approx(0, abs=0.1)
-    assert given[3] - given[2] == pytest.approx(0.1, abs=0.05)
+def test_a_prompt_of_weight_two_counts_as_two_prompts():
+    losses = np.random.default_rng(3).random((30, 5))
+    weights = np.where(np.arange(30) < 10, 2.0, 1.0)
+    weighted = fit_factor_model(losses, rank=5, prompt_weights=weights)
+    repeated = fit_factor_model(np.concatenate([losses, losses[:10]]), rank=5)
+    np.testing.assert_allclose(weighted.mean, repeated.mean)
+    reconstructed = weighted.mean + weighted.scores @ weighted.loadings.T
+    again = repeated.mean + repeated.scores[:30] @ repeated.loadings.T
+    np.testing.assert_allclose(reconstructed, again, atol=1e-6)
 
 
 def test_at_full_rank_the_factor_model_reproduces_the_losses():

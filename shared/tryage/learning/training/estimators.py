@@ -55,7 +55,9 @@ RIDGES = tuple(np.geomspace(0.3, 3000, 14).tolist())
 
 FORECAST_MEASURES = ("output_tokens", "costs")
 
-_PRIOR_PROMPTS = 5.0  # an expert's mean over all prompts counts as this many of each category
+_PRIOR_PROMPTS = 5.0  # what is expected of an expert counts as this many prompts of each category
+
+_FORECAST_ITERATIONS = 50
 
 
 def fit_feature_extractor(
@@ -132,13 +134,19 @@ def _tfidf_matrix(counts: csr_matrix, idf: NDArray[np.floating[Any]]) -> csr_mat
     return normalize(weights.multiply(idf).tocsr())
 
 
-def fit_head(
-    x: Float32Array, labels: Sequence[str], names: tuple[str, ...], positions: FloatArray, seed: int
+def fit_head(  # noqa: PLR0913 - what every estimator needs
+    x: Float32Array,
+    labels: Sequence[str],
+    names: tuple[str, ...],
+    positions: FloatArray,
+    seed: int,
+    prompt_weights: NDArray[np.floating[Any]] | None = None,
 ) -> Head:
     """Fit every estimator on prompts `x` `(n, d)` with known `positions` `(n, rank)`.
 
     `labels` are the prompts' categories, `names` all categories. The weights of the estimators are
-    equal: they are learned later, on prompts that the estimators have not seen.
+    equal: they are learned later, on prompts that the estimators have not seen. `prompt_weights`
+    `(n,)` say how much each prompt counts in the regressions, by default alike.
 
     Raises:
         MissingExtraError: scikit-learn is not installed.
@@ -160,8 +168,8 @@ def fit_head(
         KernelRegression(
             cluster_residuals, counts, bandwidth=0.05, shrinkage=40.0, base=category_means
         ),
-        fit_ridge(x, one_hot, positions, category_scale=2.0),
-        fit_ridge(x, one_hot, positions, category_scale=0.0),
+        fit_ridge(x, one_hot, positions, category_scale=2.0, prompt_weights=prompt_weights),
+        fit_ridge(x, one_hot, positions, category_scale=0.0, prompt_weights=prompt_weights),
     )
     equal_weights = np.full(len(estimators), 1 / len(estimators), np.float32)
     return Head(
@@ -233,12 +241,13 @@ def _cluster_means(
     return np.asarray(sums / counts[:, None], np.float32)
 
 
-def fit_ridge(
+def fit_ridge(  # noqa: PLR0913 - three inputs, the rest has defaults
     features: Float32Array,
     one_hot: Float32Array,
     positions: FloatArray,
     category_scale: float,
     ridges: Sequence[float] = RIDGES,
+    prompt_weights: NDArray[np.floating[Any]] | None = None,
 ) -> RidgeRegression:
     """Fit one ridge regression per dimension, with the ridge of the best cross-validation error.
 
@@ -246,12 +255,15 @@ def fit_ridge(
     Generalized cross-validation: Golub, Heath and Wahba (1979).
     """
     inputs = np.concatenate([features, category_scale * one_hot], axis=1).astype(np.float64)
-    input_mean, position_mean = inputs.mean(axis=0), positions.mean(axis=0)
-    centered_inputs = inputs - input_mean
+    weights = np.ones(len(inputs)) if prompt_weights is None else prompt_weights
+    weights = weights[:, None] / weights.mean()
+    input_mean, position_mean = (weights * inputs).mean(axis=0), (weights * positions).mean(axis=0)
+    centered_inputs = np.sqrt(weights) * (inputs - input_mean)
+    targets = np.sqrt(weights) * (positions - position_mean)
     eigenvalues, eigenvectors = np.linalg.eigh(centered_inputs.T @ centered_inputs)
     eigenvalues = np.maximum(eigenvalues, 1e-9)
-    projected_targets = eigenvectors.T @ (centered_inputs.T @ (positions - position_mean))
-    total_squares = ((positions - position_mean) ** 2).sum(axis=0)
+    projected_targets = eigenvectors.T @ (centered_inputs.T @ targets)
+    total_squares = (targets**2).sum(axis=0)
     scores = [
         _gcv_score(eigenvalues, projected_targets, total_squares, ridge, len(inputs))
         for ridge in ridges
@@ -298,9 +310,33 @@ def fit_forecasts(table: QTable, one_hot: Float32Array) -> dict[str, Float32Arra
 
 
 def _category_means(values: NDArray[np.floating[Any]], one_hot: Float32Array) -> Float32Array:
+    """Return the mean of each category and expert, shrunk toward the product of two factors.
+
+    An expert that was measured on long tasks alone is not a long-winded expert.
+    """
     is_known = ~np.isnan(values)
-    filled_values = np.where(is_known, values, 0.0).astype(np.float64)
-    counts = is_known.sum(axis=0)
-    mean = np.where(counts > 0, filled_values.sum(axis=0) / np.maximum(counts, 1), np.nan)
-    sums = one_hot.T @ filled_values + _PRIOR_PROMPTS * mean
-    return np.asarray(sums / (one_hot.T @ is_known + _PRIOR_PROMPTS), np.float32)
+    sums = one_hot.T @ np.where(is_known, values, 0.0).astype(np.float64)
+    counts = one_hot.T @ is_known.astype(np.float64)
+    expected = _products(sums, counts)
+    means = (sums + _PRIOR_PROMPTS * expected) / (counts + _PRIOR_PROMPTS)
+    return np.asarray(np.where(is_known.any(axis=0), means, np.nan), np.float32)
+
+
+def _products(sums: FloatArray, counts: FloatArray) -> FloatArray:
+    """Fit means as a factor of the category times one of the expert, by Poisson regression.
+
+    `sums` and `counts` are `(n_categories, n_experts)`. A category counts as if some prompts of the
+    overall mean were added to it.
+    """
+    mean = sums.sum() / counts.sum()
+    expert_factor: FloatArray = np.ones(sums.shape[1])
+    for _ in range(_FORECAST_ITERATIONS):
+        category_factor = (sums.sum(axis=1) + _PRIOR_PROMPTS * mean) / (
+            counts @ expert_factor + _PRIOR_PROMPTS
+        )
+        expert_factor = _ratio(sums.sum(axis=0), category_factor @ counts)
+    return np.asarray(np.outer(category_factor, expert_factor))
+
+
+def _ratio(numerator: FloatArray, denominator: FloatArray) -> FloatArray:
+    return np.asarray(numerator / np.where(denominator > 0, denominator, 1.0))

@@ -43,27 +43,33 @@ class FactorModel:
 
 
 def fit_factor_model(
-    losses: NDArray[np.floating], rank: int = RANK, difficulty: NDArray[np.floating] | None = None
+    losses: NDArray[np.floating],
+    rank: int = RANK,
+    expected_losses: FloatArray | None = None,
+    prompt_weights: NDArray[np.floating] | None = None,
 ) -> FactorModel:
     """Find the ability space of losses `(n_prompts, n_experts)` with gaps (NaN).
 
-    `difficulty` `(n_prompts,)` is how much higher than usual the losses on a prompt are expected to
-    be, for all experts. It connects sources that have no expert in common.
+    `expected_losses` are a model of them without gaps, by default `impute_losses`, which keeps the
+    measured ones. `prompt_weights` `(n_prompts,)` say how much each prompt counts, by default
+    alike.
     """
-    imputed_losses = impute_losses(losses, difficulty=difficulty)
-    mean = imputed_losses.mean(axis=0)
+    if expected_losses is None:
+        expected_losses = impute_losses(losses)
+    if prompt_weights is None:
+        prompt_weights = np.ones(len(losses))
+    mean = np.average(expected_losses, axis=0, weights=prompt_weights)
     weight = np.sqrt(contender_weights(mean, losses))
-    weighted_losses = (imputed_losses - mean) * weight
+    weighted_losses = (expected_losses - mean) * weight
     # difficulty that all contenders share changes no choice, and would hide differences that do
     shared_difficulty = weighted_losses @ weight / (weight @ weight)
     contrasts = weighted_losses - np.outer(shared_difficulty, weight)
-    u, singular_values, vt = np.linalg.svd(contrasts, full_matrices=False)
+    weighted_contrasts = contrasts * np.sqrt(prompt_weights)[:, None]
+    _, singular_values, vt = np.linalg.svd(weighted_contrasts, full_matrices=False)
     n_components = min(
         rank - 1, int((singular_values > 1e-6 * max(singular_values[0], 1e-12)).sum())
     )
-    scores = np.concatenate(
-        [shared_difficulty[:, None], u[:, :n_components] * singular_values[:n_components]], axis=1
-    )
+    scores = np.concatenate([shared_difficulty[:, None], contrasts @ vt[:n_components].T], axis=1)
     loadings = np.concatenate(
         [np.ones((len(mean), 1)), vt[:n_components].T / weight[:, None]], axis=1
     )
@@ -92,6 +98,19 @@ def fit_abilities(
     return Abilities(means, covariances, prior, noise)
 
 
+def expected_abilities(
+    positions: FloatArray, losses: NDArray[np.floating], means: FloatArray
+) -> Abilities:
+    """Take `means` `(n_experts, k)` as they are: a model of expected losses has shrunk them.
+
+    How certain they are follows from the measured losses, as in `fit_abilities`.
+    """
+    is_measured, prior = ~np.isnan(losses), _prior_of_abilities(means)
+    noise = float(np.nanmean((losses - positions @ means.T) ** 2)) + 1e-6
+    covariances = posterior_covariances(prior, positions, is_measured, noise)
+    return Abilities(means, covariances, prior, noise)
+
+
 def _prior_of_abilities(means: FloatArray) -> Gaussian:
     """Return the mean and covariance of abilities `(n_experts, k)`, with a small ridge."""
     mean = means.mean(axis=0)
@@ -107,9 +126,7 @@ class CompressedLosses(NamedTuple):
     losses: FloatArray
 
 
-def compress_losses(
-    losses: FloatArray, difficulty: FloatArray | None = None
-) -> CompressedLosses | None:
+def compress_losses(losses: FloatArray) -> CompressedLosses | None:
     """Compress the gaps of losses `(n_prompts, n_experts)` to the best loss of their prompt.
 
     None for losses in [0, 1], which are not compressed. Where the best expert was not measured, its
@@ -117,7 +134,7 @@ def compress_losses(
     """
     if np.nanmin(losses) >= 0 and np.nanmax(losses) <= 1:
         return None
-    imputed_losses = impute_losses(losses, difficulty=difficulty)
+    imputed_losses = impute_losses(losses)
     best = imputed_losses.min(axis=1, keepdims=True)
     regret = float((imputed_losses - best).mean(axis=0).min())
     scale = max(REGRET_SHARE * regret, _MIN_SCALE * typical_loss_std(losses))
@@ -152,18 +169,13 @@ def typical_loss_std(losses: NDArray[np.floating]) -> float:
     return std if std > 0 else 1.0
 
 
-def impute_losses(
-    losses: NDArray[np.floating],
-    rank: int = 4,
-    difficulty: NDArray[np.floating] | None = None,
-) -> FloatArray:
+def impute_losses(losses: NDArray[np.floating], rank: int = 4) -> FloatArray:
     """Fill gaps by expert mean, prompt difficulty and a low-rank residual; keep known losses."""
     is_measured = ~np.isnan(losses)
     measured_losses = np.where(is_measured, losses, 0.0).astype(np.float64)
     if is_measured.all():
         return measured_losses
-    expected_difficulty = np.zeros(len(measured_losses)) if difficulty is None else difficulty
-    additive_losses = _two_way_means(measured_losses, is_measured, expected_difficulty)
+    additive_losses = _two_way_means(measured_losses, is_measured)
     imputed_losses = np.where(is_measured, measured_losses, additive_losses)
     for _ in range(_ITERATIONS):
         u, singular_values, vt = np.linalg.svd(
@@ -180,19 +192,15 @@ def impute_losses(
     return imputed_losses
 
 
-def _two_way_means(
-    measured_losses: FloatArray, is_measured: BoolArray, expected_difficulty: NDArray[np.floating]
-) -> FloatArray:
-    """Alternate between difficulties, shrunk toward `expected_difficulty`, and expert means."""
+def _two_way_means(measured_losses: FloatArray, is_measured: BoolArray) -> FloatArray:
+    """Alternate between difficulties, shrunk toward zero, and expert means."""
     prompt_counts, expert_counts = is_measured.sum(axis=1), np.maximum(is_measured.sum(axis=0), 1)
     overall_mean = measured_losses.sum() / is_measured.sum()
     expert_means = np.full(measured_losses.shape[1], overall_mean)
-    prompt_difficulty = np.asarray(expected_difficulty, np.float64)
+    prompt_difficulty = np.zeros(len(measured_losses))
     for _ in range(10 * _ITERATIONS):
         residual_sums = ((measured_losses - expert_means) * is_measured).sum(axis=1)
-        prompt_difficulty = (residual_sums + _PRIOR_PROMPTS * expected_difficulty) / (
-            prompt_counts + _PRIOR_PROMPTS
-        )
+        prompt_difficulty = residual_sums / (prompt_counts + _PRIOR_PROMPTS)
         expert_means = ((measured_losses - prompt_difficulty[:, None]) * is_measured).sum(
             axis=0
         ) / expert_counts

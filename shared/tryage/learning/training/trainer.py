@@ -16,6 +16,7 @@ from tryage.learning.training.factor_model import (
     RANK,
     FactorModel,
     compress_losses,
+    expected_abilities,
     fit_abilities,
     fit_factor_model,
 )
@@ -24,7 +25,7 @@ from tryage.perception.head import UNNAMED_CATEGORY
 from tryage.perception.model import LearnedPerception
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from tryage.core.arrays import BoolArray, Float32Array, FloatArray, IndexArray
@@ -56,7 +57,8 @@ def fit(  # noqa: PLR0913 - two inputs, the rest has defaults
     *,
     config: FitConfig | None = None,
     embeddings: Float32Array | None = None,
-    difficulty: Float32Array | None = None,
+    expected_losses: Callable[[QTable], FloatArray] | None = None,
+    prompt_weights: FloatArray | None = None,
     library: Library | None = None,
     checkpoint: str | Path | None = None,
     progress: bool = True,
@@ -68,8 +70,10 @@ def fit(  # noqa: PLR0913 - two inputs, the rest has defaults
         encoder: Embeds the prompts; it is not trained (`finetune.py` trains one end to end).
         config: Sizes, folds and seed.
         embeddings: The prompts' embeddings `(n_prompts, dim)`, if they are known already.
-        difficulty: How much harder than usual a prompt is expected to be, in loss, `(n_prompts,)`;
-            only needed where sources have no expert in common.
+        expected_losses: A model of losses in [0, 1] that returns the expected ones of a table,
+            `(n_prompts, n_experts)`, without gaps; needed where sources share few experts, such as
+            `item_response.expected_losses`.
+        prompt_weights: How much each prompt counts, `(n_prompts,)`, by default alike.
         library: Metadata of the experts, from which a prior for unmeasured experts is learned.
             Without it, each unmeasured expert is expected to be like the average expert.
         checkpoint: A folder for finished stages; the same call resumes from there.
@@ -82,19 +86,26 @@ def fit(  # noqa: PLR0913 - two inputs, the rest has defaults
     """
     config = config or FitConfig()
     check_table(table)
-    compressed = compress_losses(table.losses, difficulty)
+    expected = None if expected_losses is None else expected_losses(table)
+    compressed = compress_losses(table.losses)
     losses = compressed.losses if compressed else table.losses
-    key = _checkpoint_key(table, encoder, embeddings, losses, difficulty, config)
+    key = _checkpoint_key(table, encoder, embeddings, losses, (expected, prompt_weights), config)
     with open_stage_checkpoint(checkpoint, key, config.folds + 2, progress=progress) as stages:
         x, extractor = _fit_features(table, encoder, embeddings, config, stages)
-        factor_model = fit_factor_model(losses, min(config.rank, len(table.experts)), difficulty)
+        factor_model = fit_factor_model(
+            losses, min(config.rank, len(table.experts)), expected, prompt_weights
+        )
         positions = np.concatenate([np.ones((len(table), 1)), factor_model.scores], axis=1)
         initial_means = np.concatenate([factor_model.mean[:, None], factor_model.loadings], axis=1)
-        abilities = fit_abilities(positions, losses, initial_means)
+        learn_abilities = fit_abilities if expected is None else expected_abilities
+        abilities = learn_abilities(positions, losses, initial_means)
         labels = tuple(name or UNNAMED_CATEGORY for name in table.categories or [None] * len(table))
-        out_of_fold = _out_of_fold_positions(x, labels, factor_model, table.groups, config, stages)
+        out_of_fold = _out_of_fold_positions(
+            x, labels, factor_model, table.groups, prompt_weights, config, stages
+        )
         calibration = calibrate(out_of_fold, abilities, table, factor_model.mean, compressed)
-        head = fit_head(x, labels, tuple(sorted(set(labels))), factor_model.scores, config.seed)
+        names = tuple(sorted(set(labels)))
+        head = fit_head(x, labels, names, factor_model.scores, config.seed, prompt_weights)
         stages.progress_bar.update()
     perception = LearnedPerception(
         table.experts,
@@ -134,14 +145,14 @@ def _checkpoint_key(  # noqa: PLR0913 - everything that the stages depend on
     encoder: Encoder,
     embeddings: Float32Array | None,
     losses: FloatArray,
-    difficulty: Float32Array | None,
+    optional: Sequence[FloatArray | None],
     config: FitConfig,
 ) -> str:
     """Return a hash of the inputs: stages of other inputs are not read from the checkpoint."""
     # a few embeddings distinguish one encoder from another
     sample = encoder.encode(table.prompts[:8]) if embeddings is None else embeddings
     content = (table.prompts, table.categories, sample, encoder.vocabulary, table.experts)
-    return fingerprint(*content, losses, difficulty, asdict(config))
+    return fingerprint(*content, losses, *optional, asdict(config))
 
 
 def _fit_features(
@@ -167,6 +178,7 @@ def _out_of_fold_positions(  # noqa: PLR0913 - everything that a fold consists o
     labels: Sequence[str],
     factor_model: FactorModel,
     groups: IndexArray,
+    prompt_weights: FloatArray | None,
     config: FitConfig,
     stages: StageCheckpoint,
 ) -> Float32Array:
@@ -182,9 +194,10 @@ def _out_of_fold_positions(  # noqa: PLR0913 - everything that a fold consists o
         train_labels = [
             label for label, is_out in zip(labels, is_held_out.tolist(), strict=True) if not is_out
         ]
-        head = fit_head(
-            x[~is_held_out], train_labels, names, factor_model.scores[~is_held_out], config.seed
-        )
+        kept = ~is_held_out
+        weights = None if prompt_weights is None else prompt_weights[kept]
+        scores = factor_model.scores[kept]
+        head = fit_head(x[kept], train_labels, names, scores, config.seed, weights)
         return {"positions": head.estimator_positions(head.prepare(x[is_held_out]))}
 
     parts: list[tuple[BoolArray, Float32Array]] = []
