@@ -28,6 +28,7 @@ TokenIds = Sequence[NDArray[np.int64]]
 
 SIF = 1e-3  # smooth inverse frequency (Arora et al. 2017), the initial weights of the tokens
 PAIR_WEIGHT = 10.0  # weight of the in-batch cosines: their squared errors are small numbers
+MAX_PAIRED = 1_024  # texts of a batch whose cosines are compared: they grow as the square
 
 
 def principal_axes(embeddings: Float32Array, dim: int) -> Float32Array:
@@ -46,6 +47,7 @@ def initial_rows(vocabulary: Float32Array, ids: TokenIds, axes: Float32Array) ->
 def distillation_loss(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
     """Cosine distance to the teacher plus the squared error of the in-batch cosines."""
     own = 1 - (student * teacher).sum(1).mean()
+    student, teacher = student[:MAX_PAIRED], teacher[:MAX_PAIRED]
     pairs = (student @ student.T - teacher @ teacher.T).pow(2).mean()
     return own + PAIR_WEIGHT * pairs
 

@@ -212,9 +212,14 @@ def _reads_like_bert(tokenizer: Tokenizer) -> bool:
 
 
 def _reads_many_languages(tokenizer: Tokenizer) -> bool:
-    return _settings(tokenizer.normalizer) == _settings(many_language_normalizer()) and _settings(
-        tokenizer.pre_tokenizer
-    ) == _settings(many_language_pre_tokenizer())
+    parts = (
+        (tokenizer.normalizer, many_language_normalizer()),
+        (
+            tokenizer.pre_tokenizer,
+            many_language_pre_tokenizer(),
+        ),
+    )
+    return all(_settings(part) == _settings(expected) for part, expected in parts)
 
 
 def _settings(part: Any) -> Any:  # noqa: ANN401 - of tokenizers, whose parts have no common type
