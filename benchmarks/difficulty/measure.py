@@ -18,7 +18,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from pools import PAIRS, DifficultyPrompt, read_prompts, router_over
+from pools import PAIRS, router_over
+from prompts import DifficultyPrompt, read_prompts
 
 from tryage import Router
 

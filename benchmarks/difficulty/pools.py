@@ -1,10 +1,7 @@
-"""Pools of models of today, and the prompts of plainly easy and plainly hard kinds."""
+"""Pools of models of today, known by their names alone, and routers over them."""
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tryage.chat.candidates import CandidatePool, ClientFacts, candidate_experts
@@ -13,8 +10,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tryage import Router
-
-PROMPTS_FILE = Path(__file__).parent / "prompts.jsonl"
 
 PAIRS = (
     ("openai:gpt-5.4", "openai:gpt-5.4-mini"),
@@ -38,23 +33,6 @@ FIVE = (
     "deepseek:deepseek-v4-flash",
 )
 """What a person may have keys for."""
-
-
-@dataclass(frozen=True, slots=True)
-class DifficultyPrompt:
-    """A prompt of a kind that is plainly easy, or plainly hard; `length` is "short" or "long"."""
-
-    kind: str
-    hard: bool
-    length: str
-    language: str
-    prompt: str
-
-
-def read_prompts() -> list[DifficultyPrompt]:
-    """Read the 200 prompts, which no router is trained on."""
-    lines = PROMPTS_FILE.read_text("utf-8").splitlines()
-    return [DifficultyPrompt(**json.loads(line)) for line in lines]
 
 
 def router_over(names: Sequence[str], base: Router) -> Router:

@@ -17,7 +17,8 @@ if not DIFFICULTY.is_dir():
 sys.path.insert(0, str(DIFFICULTY))
 
 from measure import auc, part_aucs, predicted_gains  # noqa: E402 - after the path is set
-from pools import FIVE, PAIRS, read_prompts, router_over  # noqa: E402 - the same
+from pools import FIVE, PAIRS, router_over  # noqa: E402 - the same
+from prompts import read_prompts  # noqa: E402 - the same
 
 PROMPTS = read_prompts()
 IS_HARD = np.array([prompt.hard for prompt in PROMPTS])

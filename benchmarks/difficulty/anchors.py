@@ -1,0 +1,95 @@
+"""Requests of easy, middle and hard kinds, with and without texts around them, for training.
+
+Outcome sets are mostly exams: none of them holds a greeting, a title or a proof. These requests say
+how hard such kinds are. No model answered them, so their difficulty is set, in logits of a loss: an
+easy one is one that nearly every model of today meets, a hard one is one that few do. A text from
+another prompt, or none, stands beside each, so that neither length nor topic gives it away.
+
+Everything that is trained on them is to be judged on real outcomes and on `prompts.jsonl`, never on
+these.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+REQUESTS_FILE = Path(__file__).parent / "requests.txt"
+
+DIFFICULTY = {"easy": -3.5, "middle": -1.5, "hard": 0.7}
+"""The logit of the loss of a model of average ability."""
+
+VARIANTS = 4  # of each request, each with another text
+LENGTHS = (60, 200, 500, 900)  # characters of a text, at most
+SLOT = "{x}"
+_END_MARKS = ".?!\u3002\uff1f\uff01"  # and those of Chinese and Japanese
+
+
+@dataclass(frozen=True, slots=True)
+class Anchor:
+    """A prompt whose difficulty is set by its kind; `level` is "easy", "middle" or "hard"."""
+
+    prompt: str
+    language: str
+    level: str
+
+    @property
+    def difficulty(self) -> float:
+        """The logit of the loss of a model of average ability."""
+        return DIFFICULTY[self.level]
+
+
+def read_requests() -> list[Anchor]:
+    """Read the requests, with `{x}` where a text belongs."""
+    found, language, level = [], "", ""
+    for line in REQUESTS_FILE.read_text("utf-8").splitlines():
+        if line.startswith("# "):
+            language, level = line[2:].split()
+        else:
+            found.append(Anchor(line.replace("\\n", "\n"), language, level))
+    return found
+
+
+def make_anchors(texts: Sequence[str], seed: int = 0) -> list[Anchor]:
+    """Return each request alone or with parts of `texts`, in several variants."""
+    generator = random.Random(seed)  # noqa: S311 - not for security
+    return [
+        Anchor(prompt, request.language, request.level)
+        for request in read_requests()
+        for prompt in _variants(request.prompt, texts, generator)
+    ]
+
+
+def _variants(request: str, texts: Sequence[str], generator: random.Random) -> Iterator[str]:
+    if SLOT not in request:
+        yield _as_people_type(request, generator)
+    for length in LENGTHS[:VARIANTS]:
+        text = _part_of(generator.choice(texts), length)
+        yield _as_people_type(_with_text(request, text, generator), generator)
+
+
+def _part_of(text: str, length: int) -> str:
+    """Return the end of a text from the beginning of a word: instructions stand before it."""
+    part = text[-length:].strip()
+    return part.split(" ", 1)[-1] if len(text) > length else part
+
+
+def _with_text(request: str, text: str, generator: random.Random) -> str:
+    if SLOT in request:
+        return request.replace(SLOT, text)
+    parts = [request, text]
+    generator.shuffle(parts)
+    return "\n\n".join(parts)
+
+
+def _as_people_type(prompt: str, generator: random.Random) -> str:
+    """Return a third of the prompts in small letters or without the mark at the end."""
+    form = generator.randrange(6)
+    if form == 0:
+        return prompt.lower()
+    return prompt.rstrip(_END_MARKS) if form == 1 else prompt
