@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from tryage.perception.abilities import ALL_COLUMNS, MAX_SURPRISE, ColumnIndex, 
 from tryage.perception.head import mix_positions
 from tryage.perception.locks import ForkSafeLock
 from tryage.perception.metadata_prior import pooled_prior
+from tryage.perception.preferred import MEASURE, preferred_losses
 from tryage.perception.typical_prompts import TYPICAL_PROMPTS
 from tryage.perception.unmeasured import LibraryPerception, ObservedExperts
 
@@ -91,6 +93,18 @@ class LearnedPerception(Perception):
         """Predict the loss of every expert on every prompt, in one encoder pass."""
         return self.predict_from_features(self.extract_features(prompts))
 
+    def predict_preferred(self, prompts: Sequence[str]) -> Prediction:
+        """Predict the loss of every expert in a blind comparison of answers, `(batch, n_experts)`.
+
+        The same as `predict` if no comparison was trained on.
+        """
+        inputs = self.estimator_inputs(prompts)
+        prediction = self._predict_from_inputs(inputs)
+        compared = self.forecast(MEASURE, inputs)
+        if compared is None:
+            return prediction
+        return replace(prediction, losses=preferred_losses(prediction.losses, compared))
+
     def predict_columns(self, prompts: Sequence[str], columns: ColumnIndex) -> Prediction:
         """Predict the experts at some positions: the same losses, in less time."""
         return self.predict_from_features(self.extract_features(prompts), columns)
@@ -108,7 +122,11 @@ class LearnedPerception(Perception):
         self, x: Float32Array, columns: ColumnIndex = ALL_COLUMNS
     ) -> Prediction:
         """Predict from features `(batch, d)` that `extract_features` returned."""
-        inputs = self.head.prepare(x)
+        return self._predict_from_inputs(self.head.prepare(x), columns)
+
+    def _predict_from_inputs(
+        self, inputs: EstimatorInputs, columns: ColumnIndex = ALL_COLUMNS
+    ) -> Prediction:
         prediction, _ = self.predict_from_positions(self.locate(inputs), columns=columns)
         tokens = self.forecast("output_tokens", inputs)
         if tokens is None:

@@ -10,6 +10,7 @@ import numpy as np
 from tryage.core.perception import Perception, Prediction
 from tryage.perception.abilities import Gaussian
 from tryage.perception.metadata import metadata_features
+from tryage.perception.preferred import MEASURE, preferred_losses
 from tryage.perception.references import find_references
 from tryage.perception.wrappers import match_columns
 
@@ -52,15 +53,27 @@ class LibraryPerception(Perception):
 
     def predict(self, prompts: Sequence[str]) -> Prediction:
         """Predict the loss of every expert of the library, in one encoder pass."""
+        return self._predict_from_inputs(self._perception.estimator_inputs(prompts))
+
+    def predict_preferred(self, prompts: Sequence[str]) -> Prediction:
+        """Predict the loss of every expert in a blind comparison, in one encoder pass."""
+        inputs = self._perception.estimator_inputs(prompts)
+        prediction = self._predict_from_inputs(inputs)
+        compared = self._perception.forecast(MEASURE, inputs)
+        if compared is None:
+            return prediction
+        losses = preferred_losses(prediction.losses, self._align_forecast(compared))
+        return replace(prediction, losses=losses)
+
+    def _predict_from_inputs(self, inputs: EstimatorInputs) -> Prediction:
         perception = self._perception
-        inputs = perception.estimator_inputs(prompts)
         positions, observed_experts = perception.locate(inputs), self._observed_experts()
         prediction, references = perception.predict_from_positions(positions, observed_experts)
         losses, std = self._predict_from_prior(positions, references)
         rows, columns = self._measured_rows_and_columns(observed_experts)
         losses[:, rows], std[:, rows] = prediction.losses[:, columns], prediction.std[:, columns]
         tokens = perception.forecast("output_tokens", inputs) if self._known_rows.size else None
-        return Prediction(losses, std, None if tokens is None else self._align_tokens(tokens))
+        return Prediction(losses, std, None if tokens is None else self._align_forecast(tokens))
 
     def _observed_experts(self) -> ObservedExperts:
         """Return the experts with feedback, and those that are like a known model."""
@@ -120,8 +133,8 @@ class LibraryPerception(Perception):
             np.concatenate([self._known_columns, columns]),
         )
 
-    def _align_tokens(self, tokens: Float32Array) -> Float32Array:
-        """Put the forecast lengths in library order, NaN for unmeasured experts."""
+    def _align_forecast(self, tokens: Float32Array) -> Float32Array:
+        """Put forecasts in library order, NaN for unmeasured experts."""
         aligned_tokens = np.full((len(tokens), len(self._prior_abilities)), np.nan, np.float32)
         aligned_tokens[:, self._known_rows] = tokens[:, self._known_columns]
         return aligned_tokens

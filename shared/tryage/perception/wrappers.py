@@ -64,10 +64,21 @@ class AlignedPerception(Perception):
             return self._library_perception.predict(prompts)
         if self._is_small_subset:
             return self._perception.predict_columns(prompts, self._columns)
-        prediction, expected_shape = (
-            self._perception.predict(prompts),
-            (len(prompts), self._n_columns),
-        )
+        return self._in_library_order(self._perception.predict(prompts), len(prompts))
+
+    def predict_preferred(self, prompts: Sequence[str]) -> Prediction:
+        """Predict for the quality "preferred", in library order; otherwise like `predict`.
+
+        Raises:
+            PerceptionError: as in `predict`.
+        """
+        if self._library_perception is not None:
+            return self._library_perception.predict_preferred(prompts)
+        return self._in_library_order(self._perception.predict_preferred(prompts), len(prompts))
+
+    def _in_library_order(self, prediction: Prediction, batch: int) -> Prediction:
+        """Check the shape of a prediction, and put its columns in the order of the library."""
+        expected_shape = (batch, self._n_columns)
         if not np.shape(prediction.losses) == np.shape(prediction.std) == expected_shape:
             raise wrong_shape(prediction, expected_shape)
         if self._is_identity:
@@ -111,11 +122,12 @@ class AlignedPerception(Perception):
     def _fill_with_prior(self, prediction: Prediction) -> Prediction:
         """Fill the columns of the experts that the perception has never seen with its prior."""
         loss, std = self._perception.prior() or (math.nan, math.nan)
-        tokens = prediction.output_tokens
+        tokens, costs = prediction.output_tokens, prediction.costs
         return Prediction(
             self._align(prediction.losses, loss),
             self._align(prediction.std, std),
             None if tokens is None else self._align(tokens, math.nan),
+            None if costs is None else self._align(costs, math.nan),
         )
 
     def _align(self, table: Float32Array, fill_value: float) -> Float32Array:
@@ -149,6 +161,11 @@ class DeduplicatedPerception(Perception):
     def predict(self, prompts: Sequence[str]) -> Prediction:
         """Predict in one pass of the wrapped perception, `(batch, n_experts)`."""
         return self._aligned_perception.predict(prompts).select(np.s_[:, self._columns])
+
+    def predict_preferred(self, prompts: Sequence[str]) -> Prediction:
+        """Predict for the quality "preferred", in one pass of the wrapped perception."""
+        preferred = self._aligned_perception.predict_preferred(prompts)
+        return preferred.select(np.s_[:, self._columns])
 
     def count_tokens(self, prompts: Sequence[str]) -> Float64Array:
         """Count the tokens of each prompt as the wrapped perception does, `(batch,)`."""
