@@ -25,9 +25,10 @@ from names import canonical, library
 from prior import with_prior
 
 from tryage import QTable, Router
-from tryage.learning.training.item_response import expected_losses
+from tryage.learning.training.item_response import expected_losses, fit_item_response
 from tryage.learning.training.trainer import FitConfig, fit
 from tryage.perception.persistence import load_encoder
+from tryage.perception.preferred import MEASURE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -113,6 +114,20 @@ def _facts(expert: Expert) -> list[float]:
     ]
 
 
+def compared_losses(experts: Sequence[str]) -> NDArray[np.float32]:
+    """Return the mean loss of each expert in blind comparisons, `(n_experts,)`.
+
+    Experts that were not compared get what facts about those that were lead to expect.
+    """
+    battles = canonical_table("zoonk_battles")
+    names = [*experts, *(name for name in battles.experts if name not in set(experts))]
+    losses = np.full((len(battles), len(names)), np.nan, np.float32)
+    losses[:, [names.index(name) for name in battles.experts]] = battles.losses
+    one_set = np.zeros(len(battles), np.intp)
+    fitted = fit_item_response(losses, one_set, one_set, facts(names))
+    return fitted.expected_losses().mean(axis=0)[: len(experts)].astype(np.float32)
+
+
 def prompt_weights(table: QTable) -> NDArray[np.float64]:
     """Return how much each prompt counts, `(n_prompts,)`: a task by the root of its size.
 
@@ -174,6 +189,8 @@ def main() -> None:
         checkpoint=Path("build/bundle"),
     )
     perception.forecasts.pop("costs", None)  # the sets have old prices; Expert has the present ones
+    kinds = perception.head.category_classifier.names
+    perception.forecasts[MEASURE] = np.tile(compared_losses(perception.experts), (len(kinds), 1))
     router = Router(perception, library())
     found: dict[str, Any] = figures(router, train, test)
     router.perception.report = {**perception.report, **_flat(found)}
