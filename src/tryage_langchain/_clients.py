@@ -321,6 +321,14 @@ class ModelView:
         values = object.__getattribute__(self, _VALUES)
         return values[name] if name in values else super().__getattribute__(name)
 
+    def _get_llm_string(self, *args: Any, **kwargs: Any) -> str:
+        """Return the key of LangChain's cache, which tells other values of the model apart."""
+        model, values = (object.__getattribute__(self, name) for name in (_MODEL, _VALUES))
+        key = str(super()._get_llm_string(*args, **kwargs))  # type: ignore[misc]  # a mixin
+        hidden = {name for name, field in type(model).model_fields.items() if field.exclude}
+        visible = {name: values[name] for name in sorted(values) if name not in hidden}
+        return f"{key}---{visible}" if visible else key
+
     def __copy__(self) -> Any:
         """Return a copy of the model with the other values."""
         model, values = (object.__getattribute__(self, name) for name in (_MODEL, _VALUES))

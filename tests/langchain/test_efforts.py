@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 
 import pytest
+from langchain_core.caches import InMemoryCache
 from langchain_core.runnables import RunnableLambda
 from langchain_core.tools import tool
 
@@ -210,6 +211,16 @@ def test_efforts_survive_pickles_and_copies(providers, monkeypatch):
     bound = chat_models(providers.url)["OpenAI"].bind(seed=1)
     ChatTryage.from_models({"it@low": bound}).invoke("2 + 2?")
     assert (providers.bodies[-1]["reasoning_effort"], providers.bodies[-1]["seed"]) == ("low", 1)
+
+
+@pytest.mark.parametrize("case", ["OpenAI", "Ollama"])
+def test_a_cache_tells_two_efforts_of_a_model_apart(providers, case):
+    model, (path, _) = chat_models(providers.url)[case], SENT_AT_LOW[case]
+    models = {f"it@{effort}": model for effort in ("low", "high")}
+    chat = ChatTryage.from_models(models, cache=InMemoryCache())
+    for effort in ("low", "high", "low", "high"):
+        chat.invoke("2 + 2?", model=f"it@{effort}")
+    assert [find(body, *path) for body in providers.bodies] == ["low", "high"]
 
 
 def test_an_agent_with_tools_asks_with_the_chosen_effort(providers):
