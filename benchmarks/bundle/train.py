@@ -20,12 +20,13 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from anchored import with_anchors
 from datasets import PERMISSIVE, load
 from names import canonical, library
 from prior import with_prior
 
 from tryage import QTable, Router
-from tryage.learning.training.item_response import expected_losses, fit_item_response
+from tryage.learning.training.item_response import fit_item_response, fit_table
 from tryage.learning.training.trainer import FitConfig, fit
 from tryage.perception.persistence import load_encoder
 from tryage.perception.preferred import MEASURE
@@ -180,12 +181,14 @@ def main() -> None:
     table = joint_table()
     is_test = held_out(table)
     train, test = table.take(~is_test), table.take(is_test)
+    fitted = fit_table(train, facts(train.experts))
+    anchored = with_anchors(with_kinds(train), fitted, prompt_weights(train))
     perception = fit(
-        with_kinds(train),
+        anchored.table,
         load_encoder(options.encoder),
         config=FitConfig(rank=32, tfidf_dim=96),
-        expected_losses=lambda _: expected_losses(train, facts(train.experts)),
-        prompt_weights=prompt_weights(train),
+        expected_losses=lambda _: anchored.expected,
+        prompt_weights=anchored.weights,
         checkpoint=Path("build/bundle"),
     )
     perception.forecasts.pop("costs", None)  # the sets have old prices; Expert has the present ones

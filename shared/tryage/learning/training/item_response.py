@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 DIFFICULTY_STD = 1.6  # of a prompt within its task
 TASK_STD = 1.0  # of a task within its set
 ABILITY_STD = 0.35  # of an expert around what its facts predict
-SET_STD, TASK_DEVIATION_STD = 0.5, 0.5  # of an expert on a set and on a task
-SET_SLOPE_STD, TASK_SLOPE_STD = 0.45, 0.15  # of logarithms of discriminations
+SET_STD, TASK_DEVIATION_STD = 0.35, 0.15  # of an expert on a set and on a task
+SET_SLOPE_STD, TASK_SLOPE_STD = 0.1, 0.1  # of logarithms of discriminations
 FACT_STD = 1.0  # of the weight of a standardized fact
 
 _ITERATIONS, _MEMORY = 300, 20
@@ -67,8 +67,14 @@ class ItemResponse:
 def expected_losses(table: QTable, facts: NDArray[np.floating] | None = None) -> FloatArray:
     """Return the expected losses of a table, also in its gaps, `(n_prompts, n_experts)`.
 
-    For tables whose sources share few experts, and whose losses are noisy: right or wrong. The sets
-    of the model are the table's sources, its tasks the categories within each.
+    For tables whose sources share few experts, and whose losses are noisy: right or wrong. `facts`
+    and errors are those of `fit_table`.
+    """
+    return fit_table(table, facts).expected_losses()
+
+
+def fit_table(table: QTable, facts: NDArray[np.floating] | None = None) -> ItemResponse:
+    """Fit the model to a table: its sources are the sets, their categories the tasks.
 
     Args:
         table: Losses in [0, 1].
@@ -85,8 +91,7 @@ def expected_losses(table: QTable, facts: NDArray[np.floating] | None = None) ->
         )
     sources = table.sources or (None,) * len(table)
     pairs = tuple(zip(sources, table.categories or (None,) * len(table), strict=True))
-    fitted = fit_item_response(table.losses, _number(pairs), _number(sources), facts)
-    return fitted.expected_losses()
+    return fit_item_response(table.losses, _number(pairs), _number(sources), facts)
 
 
 def _number(labels: Sequence[object]) -> IndexArray:
