@@ -1,175 +1,32 @@
-"""Join the rows of the tables into models, and choose one value for each fact."""
+"""Choose one value for each fact of a model from the rows of the tables."""
 
 from __future__ import annotations
 
-import datetime
-import re
 from collections import Counter, defaultdict
 from statistics import median_low
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from tables import GENAI, LITELLM, MODELS_DEV, PRICES, Row
+from tables import GENAI, LITELLM, MODELS_DEV, PRICES, is_equal
 
-from tryage.models.hosts import host_of, maker_host
-from tryage.models.names import ModelName, parse_model_name
 from tryage.models.snapshot import PRICE_FIELDS
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
+
+    from groups import Named
+    from tables import Row
 
 # Tables in the order in which a disagreement is decided: the first knows most about the fact.
 _PRICE_ORDER = (GENAI, LITELLM, PRICES, MODELS_DEV)
 _FACT_ORDER = (MODELS_DEV, LITELLM, GENAI, PRICES)
 
-_AGREE = 0.01  # two prices within one percent are equal
-
 # How often a value is right: told by two tables, by one, by one against another, by hosts alone.
 AGREED, SINGLE, DISPUTED, HOSTS_ONLY = 0.97, 0.85, 0.7, 0.6
-
-# A model whose name ends with an effort is a model of its own if it came so many days later.
-_OWN_MODEL_DAYS = 45
-
-_MODES = ("-thinking", "-think", "-reasoning")
-
-_LEFT_OUT = re.compile(r"embed|rerank|moderation|whisper|tts|transcri|/routers/|:free$")
 
 _Record = list[Any]
 
 
-class Named(NamedTuple):
-    """A row with what its name says."""
-
-    name: ModelName
-    host: str
-    row: Row
-
-
-# --- names ------------------------------------------------------------------------------------
-
-
-class _All:
-    """Contains every key, so that no word of a name is read as an effort."""
-
-    def __contains__(self, key: object) -> bool:
-        return True
-
-
-def own_models(rows: Sequence[Row]) -> set[str]:
-    """Return the keys of models whose names end with an effort: "kimi-k2-thinking".
-
-    Most such names are another model with an effort. Only "thinking" and "reasoning" may name a
-    model of its own: one that has no other name, that was released much later, or whose weights are
-    open and have another price at the same host.
-    """
-    full: dict[str, list[Row]] = defaultdict(list)
-    bases: dict[str, str] = {}
-    for row in rows:
-        whole, name = parse_model_name(row.model_id, _All()), parse_model_name(row.model_id)
-        if whole is not None and name is not None:
-            full[whole.key].append(row)
-            bases[whole.key] = name.key
-    return {
-        key
-        for key, base in bases.items()
-        if key != base and key.endswith(_MODES) and _differs(full[key], full.get(base, []))
-    }
-
-
-def _differs(rows: Sequence[Row], base_rows: Sequence[Row]) -> bool:
-    if not base_rows:
-        return True
-    released, base_released = _first_release(rows), _first_release(base_rows)
-    if released and base_released and (released - base_released).days > _OWN_MODEL_DAYS:
-        return True
-    if not any(row.facts.get("open_weights") for row in rows):
-        return False
-    prices = {(row.source, row.provider): row.facts.get("output_price") for row in base_rows}
-    return any(
-        (price := prices.get((row.source, row.provider))) is not None
-        and not is_equal(price, row.facts.get("output_price", price))
-        for row in rows
-    )
-
-
-def _first_release(rows: Iterable[Row]) -> datetime.date | None:
-    dates = Counter(
-        row.facts["released"] for row in rows if len(row.facts.get("released", "")) == 10
-    )
-    return datetime.date.fromisoformat(dates.most_common(1)[0][0]) if dates else None
-
-
-def group_rows(rows: Iterable[Row], known: Container[str]) -> dict[str, list[Named]]:
-    """Return the rows by the key of their model."""
-    groups: dict[str, list[Named]] = defaultdict(list)
-    for row in rows:
-        name = parse_model_name(row.model_id, known)
-        if name is not None and not _LEFT_OUT.search(row.model_id.lower()):
-            groups[name.key].append(Named(name, host_of_row(name, row), row))
-    return groups
-
-
-def host_of_row(name: ModelName, row: Row) -> str:
-    """Return the host of a row; Bedrock writes the region of its servers into the name."""
-    host = host_of(row.provider) or ""
-    own = host_of(name.provider) or ""
-    return own if own.startswith(f"{host}/") else host
-
-
-def canonical_name(group: Sequence[Named]) -> str:
-    """Return how a model's maker writes its name, or else most tables."""
-    maker = maker_host(group[0].name.model)
-    spellings = Counter(one.name.model for one in group if one.host == maker)
-    spellings = spellings or Counter(one.name.model for one in group)
-    return min(spellings, key=lambda name: (-spellings[name], -name.count("."), name))
-
-
-_VERSIONED = re.compile(r"\d")
-
-_MANY_HOSTS = 3
-
-# Names of whole families, of which each table means another generation.
-_BRANDS = frozenset(
-    (
-        *("claude", "command", "deepseek", "gemini", "glm", "gpt", "grok", "kimi", "minimax"),
-        *("mistral", "nova", "qwen", "step"),
-    )
-)
-
-
-def is_name_of_one_model(group: Sequence[Named]) -> bool:
-    """Return whether a name tells one model from all others: not "auto", "small" or "claude".
-
-    A name without a number does so only if its maker serves it under that name, or if it has two
-    words and many hosts know it.
-    """
-    model = group[0].name.model
-    if _VERSIONED.search(model):
-        return True
-    hosts = {one.host for one in group}
-    if "-" not in model:
-        return model not in _BRANDS and maker_host(model) in hosts
-    return maker_host(model) in hosts or len(hosts) >= _MANY_HOSTS
-
-
-def short_names(keys: Iterable[str]) -> dict[str, str]:
-    """Return names without the active parameters of a mixture: "qwen-3-235b" is one model."""
-    full_keys: dict[str, set[str]] = defaultdict(set)
-    keys = set(keys)
-    for key in keys:
-        full_keys[re.sub(r"-(?:a\d+b|17b-\d+e)(?=-|$)", "", key)].add(key)
-    return {
-        short: next(iter(found))
-        for short, found in full_keys.items()
-        if short not in keys and len(found) == 1
-    }
-
-
 # --- prices -----------------------------------------------------------------------------------
-
-
-def is_equal(price: float, other: float) -> bool:
-    """Return whether two prices are the same within one percent."""
-    return abs(price - other) <= _AGREE * max(price, other)
 
 
 def host_prices(group: Sequence[Named]) -> dict[str, dict[str, _Record]]:

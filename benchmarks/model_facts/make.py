@@ -12,31 +12,29 @@ from __future__ import annotations
 
 import argparse
 import datetime
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from choose import (
+from choose import choose_fact, host_prices, model_prices
+from groups import (
     canonical_name,
-    choose_fact,
+    final_key,
     group_rows,
-    host_prices,
-    is_equal,
     is_name_of_one_model,
-    model_prices,
+    merged,
+    other_keys,
     own_models,
     short_names,
 )
-from tables import SOURCES, genai_rows, litellm_rows, models_dev_rows, price_rows
+from tables import SOURCES, genai_rows, is_equal, litellm_rows, models_dev_rows, price_rows
 
 from tryage.models.hosts import maker_host
-from tryage.models.names import name_key, parse_model_name
 from tryage.models.snapshot import FIELDS, FORMAT, PRICE_FIELDS, encode_snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
-    from choose import Named
+    from groups import Named
     from tables import Row
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -45,13 +43,11 @@ SNAPSHOT = ROOT / "shared" / "tryage" / "models" / "snapshot.json.gz"
 MODELS_DEV_DATE = "2026-07-02"
 
 # Names that no rule joins to their model.
-# A name of one word without a number, such as "qwen", may mean any generation.
-_NAME_OF_ONE_MODEL = re.compile(r"(?=.*[\d-])[a-z][a-z0-9.-]{2,59}")
-
 ALIASES = {
     "chatgpt-4o": "gpt-4o",
+    "claude-3-5": "claude-sonnet-3-5",  # it had this name alone before there was a Haiku of 3.5
     "claude-3-7": "claude-sonnet-3-7",  # there is no other tier of 3.7
-    "haiku-35": "claude-haiku-3-5",
+    "qwq": "qwq-32b",  # there is no other size
     "r1": "deepseek-r1",
     "r1-0528": "deepseek-r1-0528",
 }
@@ -66,7 +62,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=SNAPSHOT)
     args = parser.parse_args()
     rows, dates = read_tables(args.tables, args.genai, args.litellm)
-    data = encode_snapshot(make_snapshot(rows, dates, read_spellings(args.tables)))
+    data = encode_snapshot(make_snapshot(rows, dates))
     args.output.write_bytes(data)
     print(f"{args.output}: {len(data):,} bytes")
 
@@ -88,26 +84,24 @@ def read_tables(folder: Path, genai: str, litellm: str) -> tuple[list[Row], dict
     return rows, newest
 
 
-def make_snapshot(
-    rows: Sequence[Row], dates: Mapping[str, str], spellings: Iterable[str] = ()
-) -> dict[str, Any]:
-    """Return the content of a snapshot; it is as old as its newest table.
-
-    `spellings` are names of models of which no table says anything; they are known, without facts.
-    """
+def make_snapshot(rows: Sequence[Row], dates: Mapping[str, str]) -> dict[str, Any]:
+    """Return the content of a snapshot; it is as old as its newest table."""
     known = own_models(rows)
+    all_groups = group_rows(rows, known)
+    others = other_keys(all_groups, known)
     groups = {
-        key: group for key, group in group_rows(rows, known).items() if is_name_of_one_model(group)
+        key: group
+        for key, group in merged(all_groups, others).items()
+        if is_name_of_one_model(group)
     }
-    names = {key: canonical_name(group) for key, group in groups.items()}
+    names = {key: canonical_name(key, group) for key, group in groups.items()}
     models, builds, hosts = {}, {}, {}
     for key, group in groups.items():
         models[names[key]], builds[names[key]], hosts[names[key]] = describe(group)
     aliases = {short: names[key] for short, key in short_names(groups).items()}
+    finals = {key: final_key(key, others) for key in others}
+    aliases |= {key: names[final] for key, final in finals.items() if final in names}
     aliases |= {key: names[model] for key, model in ALIASES.items() if model in names}
-    for name in only_named(spellings, known | groups.keys()):
-        if name_key(name) not in aliases:
-            models.setdefault(names.get(name_key(name), name), {})
     return {
         "format": FORMAT,
         "made": max(dates.values()),
@@ -117,20 +111,6 @@ def make_snapshot(
         "hosts": {name: found for name, found in hosts.items() if found},
         "aliases": {key: name for key, name in aliases.items() if key not in groups},
     }
-
-
-def only_named(spellings: Iterable[str], known: Container[str]) -> list[str]:
-    """Return the models that spellings name, if a number or a second word tells which."""
-    found = (parse_model_name(spelling, known) for spelling in spellings)
-    names = {name.model for name in found if name is not None}
-    return sorted(name for name in names if _NAME_OF_ONE_MODEL.fullmatch(name))
-
-
-def read_spellings(folder: Path) -> list[str]:
-    """Return the names under which models stand in outcome sets and leaderboards."""
-    import pyarrow.parquet as pq
-
-    return pq.read_table(folder / "aliases.parquet").column("model").to_pylist()
 
 
 def describe(group: Sequence[Named]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:

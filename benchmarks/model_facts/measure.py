@@ -14,9 +14,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from choose import is_equal
 from make import SNAPSHOT, read_spellings, read_tables
-from tables import GENAI, LITELLM, MODELS_DEV, Row
+from tables import GENAI, LITELLM, MODELS_DEV, Row, is_equal
 
 from tryage.models.hosts import host_of
 from tryage.models.snapshot import ModelSnapshot

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from overall_index import fit_index, standardize
 
+from tryage.models.lookup import canonical_name
 from tryage.models.names import name_key, parse_model_name
 from tryage.models.refresh import current_snapshot
 from tryage.models.results import INDEX, RESULTS_FILE
@@ -115,11 +116,12 @@ def identify(text: str) -> tuple[str, str] | None:
 
     None if the text names no model, or several ("o3 (high) + gpt-4.1").
     """
-    known = None if " + " in text else current_snapshot().find(text)
-    spelling = parse_model_name(text)
-    if known is None or spelling is None:
+    known = current_snapshot().find(text)
+    spelling = parse_model_name(text) if known is None else known.spelling
+    name = None if " + " in text else canonical_name(text)
+    if name is None or spelling is None:
         return None
-    return name_key(known.name), known.spelling.effort or ""
+    return name_key(name), spelling.effort or ""
 
 
 def make_results(rows: Sequence[Row]) -> dict[str, Any]:

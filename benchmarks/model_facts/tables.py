@@ -37,6 +37,7 @@ class Row:
     source: str
     date: str
     facts: Mapping[str, Any] = field(hash=False)
+    other_names: tuple[str, ...] = ()  # the title, and the maker's name of the model
 
 
 def models_dev_rows(path: Path, date: str) -> Iterator[Row]:
@@ -63,7 +64,8 @@ def models_dev_rows(path: Path, date: str) -> Iterator[Row]:
             "released": one["release_date"] or None,
             "knowledge": one["knowledge"] or None,
         }
-        yield Row(one["model_id"], one["provider"], MODELS_DEV, date, _known(facts))
+        others = tuple(text for text in (one["name"], one["base_model"]) if text)
+        yield Row(one["model_id"], one["provider"], MODELS_DEV, date, _known(facts), others)
 
 
 def price_rows(path: Path) -> Iterator[Row]:
@@ -135,6 +137,13 @@ def genai_rows(wheel: Path, date: str, now: datetime.datetime) -> Iterator[Row]:
 
 
 # --- values -----------------------------------------------------------------------------------
+
+_AGREE = 0.01  # two prices within one percent are equal
+
+
+def is_equal(price: float, other: float) -> bool:
+    """Return whether two prices are the same within one percent."""
+    return abs(price - other) <= _AGREE * max(price, other)
 
 
 def _known(facts: Mapping[str, Any]) -> dict[str, Any]:

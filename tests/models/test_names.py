@@ -74,6 +74,29 @@ def test_versions_sizes_and_the_date_of_a_name_without_a_version_tell_models_apa
         ("mistral-small-2506", "mistral-small-2506", None, "2025-06", None, None),
         ("command-a-03-2025", "command-a-03-2025", None, "2025-03", None, None),
         ("eu.anthropic.claude-sonnet-4-6", "claude-sonnet-4-6", "bedrock/eu", None, None, None),
+        ("Claude Opus 4.7 (Adaptive Reasoning, Max Effort)", "claude-opus-4-7", None, None, "max",
+         None),
+        ("Claude Fable 5 (Adaptive Reasoning, Max Effort, Opus 4.8 Fallback)", "claude-fable-5",
+         None, None, "max", None),
+        ("GPT-5.5 (Non-reasoning, High Effort)", "gpt-5.5", None, None, "none", None),
+        ("claude-4-sonnet-20250514-base", "claude-sonnet-4", None, "2025-05-14", "none", None),
+        ("deepseek-v3.2-reasoning-0925", "deepseek-v3.2-0925", None, "09-25", "thinking", None),
+        ("Claude 3.5 Sonnet (Oct '24)", "claude-sonnet-3-5", None, "2024-10", None, None),
+        ("arn:aws:bedrock:us-east-1:1234:inference-profile/us.anthropic.claude-opus-4-5-20251101-v1:0",
+         "claude-opus-4-5", "bedrock/us", "2025-11-01", None, None),
+        ("projects/p/locations/us-central1/publishers/google/models/gemini-2.5-pro",
+         "gemini-2.5-pro", "vertex_ai", None, None, None),
+        ("us.deepseek.r1-v1:0", "deepseek-r1", "bedrock/us", None, None, None),
+        ("anthropic.claude-v2:1", "claude-2-1", "bedrock", None, None, None),
+        ("openai.gpt-oss-120b-1:0", "gpt-oss-120b", "bedrock", None, None, None),
+        ("nvidia.nemotron-nano-9b-v2", "nemotron-nano-9b-v2", "bedrock", None, None, None),
+        ("hf.co/unsloth/Qwen3-8B-GGUF:UD-Q4_K_XL", "qwen3-8b", "hf.co/unsloth", None, None,
+         "q4_k_xl"),
+        ("/models/Meta-Llama-3.1-8B-Instruct.Q5_K_M.gguf", "llama-3.1-8b", "models", None, None,
+         "q5_k_m"),
+        ("databricks-meta-llama-3-3-70b-instruct", "llama-3-3-70b", "databricks", None, None, None),
+        ("gpt-oss:120b-cloud", "gpt-oss-120b", None, None, None, None),
+        ("zai-org/GLM-5.1-TEE", "glm-5.1", "zai-org", None, None, None),
         ("[Claude 3 Opus](https://claude.ai)", "claude-opus-3", None, None, None, None),
     ],
 )  # fmt: skip
@@ -125,6 +148,38 @@ def test_what_is_no_string_is_refused(text):
 def test_a_long_note_is_read_without_trying_every_division():
     assert parse_model_name(f"gpt-5 ({'a' * 200}!)") is not None
     assert parse_model_name(f"gpt-5 ({'high ' * 40})").effort == "high"
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("openai-gpt-54-mini", "gpt-5-4-mini"),
+        ("claude-35-sonnet", "claude-sonnet-3-5"),
+        ("haiku35", "claude-haiku-3-5"),
+        ("sonnet-4.5", "claude-sonnet-4-5"),
+        ("minimax-m25", "minimax-m2-5"),
+        ("qwen25-vl-72b", "qwen-2-5-vl-72b"),
+        ("Nemotron-Super-3-120B", "nemotron-3-super-120b"),
+        ("deepseek-fireworks-v3-0324", "deepseek-v3-0324"),
+        ("llama4-scout-instruct-basic", "llama-4-scout"),
+        ("llama-4-scout-17b-16e-instruct-maas", "llama-4-scout-17b-16e"),
+        ("CommandR7B", "command-r7b"),
+        ("open-mixtral-8x7b", "mixtral-8x7b"),
+    ],
+)
+def test_digits_without_a_point_and_hosts_within_a_name_are_read(text, key):
+    assert parse_model_name(text).key == key
+
+
+@pytest.mark.parametrize(
+    "text", ["gpt-10", "qwen-14b", "glm-130b", "snowflake-arctic", "llama3-70b"]
+)
+def test_digits_that_are_no_version_stay(text):
+    assert parse_model_name(text).model == text
+
+
+def test_a_size_keeps_its_point_so_that_it_is_no_version():
+    assert name_key("qwen3-1.7b") != name_key("qwen3.1-7b")
 
 
 def test_spellings_of_a_version_have_one_key():

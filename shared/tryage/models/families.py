@@ -40,13 +40,16 @@ _FAMILY = re.compile(
 )
 
 # "3.1", "v3", "r1", "k2.5", "4o", "3n"; not "7b", "16k", "8x7b", "a3b", "0314" or "2411".
-_GENERATION = re.compile(r"[a-z]?(0\.\d|[1-9]\d?(?:\.\d{1,2})?)(?:[a-z](?<![bmkxe]))?", re.ASCII)
+_GENERATION = re.compile(
+    r"[a-z]?(0(?:\.\d)?|[1-9]\d?(?:\.\d{1,2})?)(?:[a-z](?<![bmkxe]))?", re.ASCII
+)
 
 _REASONING_LINE = re.compile(r"([rtxz])\d")  # "deepseek-r1", "glm-z1", "hunyuan-t1", "ernie-x1"
 
-_SECOND_NUMBER = re.compile(r"\d")  # "3-5" of "claude-haiku-3-5"
+# "3-5" of "claude-haiku-3-5", "4-5v" of "glm-4-5v"; not "05" of a date.
+_SECOND_NUMBER = re.compile(r"(0|[1-9]\d?)(?:[a-z](?<![bmkxe]))?", re.ASCII)
 
-_VERSION_WORD = re.compile(r"v(\d(?:\.\d)?)")  # "mistral-7b-v0.3"
+_VERSION_WORD = re.compile(r"v\d(?:\.\d)?")  # "mistral-7b-v0.3"
 
 TIERS = frozenset(
     (
@@ -57,6 +60,9 @@ TIERS = frozenset(
     )
 )
 """Words by which a maker tells apart the models of one generation."""
+
+
+_GLUED_TIER = re.compile(rf"\b({'|'.join(sorted(TIERS))})(\d)")  # "mistral-large2"
 
 
 @lru_cache(maxsize=1 << 14)
@@ -82,16 +88,16 @@ def generation_of(model: str) -> tuple[int, ...]:
 
     A date is no version: "mistral-large-2512" has none.
     """
-    words = model.split("-")
+    words = _GLUED_TIER.sub(r"\1-\2", model).split("-")
     found = _find_family(words)
     if found is None:
         return ()
     _, index, rest = found
     others = [rest, *words[index + 1 :]] if rest else words[index + 1 :]
     others = others[len(list(takewhile(TIERS.__contains__, others))) :]
-    numbers = _leading_numbers(others)
-    return numbers or next(
-        (_split(match[1]) for word in others if (match := _VERSION_WORD.fullmatch(word))), ()
+    version = next((i for i, word in enumerate(others) if _VERSION_WORD.fullmatch(word)), None)
+    return _leading_numbers(others) or (
+        () if version is None else _leading_numbers([others[version][1:], *others[version + 1 :]])
     )
 
 
@@ -119,9 +125,9 @@ def _leading_numbers(words: Sequence[str]) -> tuple[int, ...]:
     if found is None:
         return ()
     numbers = _split(found[1])
-    is_pair = len(numbers) == 1 and found[0][-1].isdigit() and len(words) > 1
-    if is_pair and _SECOND_NUMBER.fullmatch(words[1]):
-        return (*numbers, int(words[1]))
+    is_whole = len(numbers) == 1 and found[0][-1].isdigit() and len(words) > 1
+    if is_whole and (second := _SECOND_NUMBER.fullmatch(words[1])) is not None:
+        return (*numbers, int(second[1]))
     return numbers
 
 

@@ -12,6 +12,7 @@ from tryage.models.genai import SOURCE, genai_prices
 from tryage.models.hosts import host_of, is_local, maker_host
 from tryage.models.names import parse_model_name
 from tryage.models.refresh import current_snapshot
+from tryage.models.results import prior_results
 from tryage.models.snapshot import PRICE_FIELDS, KnownModel
 
 if TYPE_CHECKING:
@@ -31,9 +32,10 @@ def look_up(
 ) -> KnownModel | None:
     """Return what is known of the model that a name means; None if nothing is.
 
-    A model on this machine costs nothing per token, but a closed one behind a gateway on this
-    machine costs what its maker asks. Where genai-prices is installed, its prices
-    replace those of the snapshot if it has refreshed itself, or if the snapshot has none.
+    Of some models only published results are known, and no facts; `to_expert` adds the results. A
+    model on this machine costs nothing per token, but a closed one behind a gateway on this machine
+    costs what its maker asks. Where genai-prices is installed, its prices replace those of the
+    snapshot if it has refreshed itself, or if the snapshot has none.
 
     Args:
         name: In any spelling: "openai:gpt-5.4-mini", "claude-sonnet-4-5@low", "ollama:gemma3".
@@ -51,7 +53,7 @@ def look_up(
         prices = {field: [0.0, LOCAL_SOURCE, None, 1.0] for field in PRICE_FIELDS}
     else:
         prices = _genai_records(model.name if model else spelling.model, spelling, records)
-    if model is None and not prices:
+    if model is None and not prices and not prior_results(name):
         return None
     known = model or KnownModel(spelling.model, spelling)
     return replace(known, records={**records, **prices})
@@ -61,8 +63,8 @@ def canonical_name(name: str, *, snapshot: ModelSnapshot | None = None) -> str |
     """Return the model that a name means, without provider, date, effort and quantization.
 
     It is the snapshot's name of a model, or else the words of the name with hyphens between them,
-    the same for all spellings: "zephyr-7b-v0-1". None for a text that tells no model: without a
-    number and without a word of a known family.
+    the same for all spellings: "zephyr-7b-v0-1". None for a text that tells no model, such as
+    "auto", "my-own" or a sentence.
 
     Args:
         name: In any spelling: "openai:gpt-5.4-mini", "claude-sonnet-4-5@low", "ollama:gemma3".
@@ -75,8 +77,26 @@ def canonical_name(name: str, *, snapshot: ModelSnapshot | None = None) -> str |
     spelling = parse_model_name(name)
     if spelling is None:
         return None
-    is_model = spelling.family is not None or any(letter.isdigit() for letter in spelling.model)
-    return spelling.key if is_model else None
+    return spelling.key if _tells_a_model(name, spelling) else None
+
+
+_WORDS_OF_NO_MODEL = frozenset(
+    (
+        *("auto", "base", "best", "chat", "cheap", "custom", "default", "fast", "gpt", "latest"),
+        *("llm", "main", "mine", "model", "my", "none", "one", "own", "prod", "router"),
+        *("smart", "test", "the"),
+    )
+)
+
+_MAX_WORDS = 3  # of a name without a number: more are a sentence
+
+
+def _tells_a_model(name: str, spelling: ModelName) -> bool:
+    """Return whether a name says more than "my-own-model"."""
+    if spelling.family is not None or any(letter.isdigit() for letter in spelling.model):
+        return True
+    words = spelling.model.split("-")
+    return not _WORDS_OF_NO_MODEL.issuperset(words) and len(name.split()) <= _MAX_WORDS
 
 
 def _is_closed(spelling: ModelName, model: KnownModel | None) -> bool:
@@ -104,6 +124,8 @@ def _genai_records(name: str, spelling: ModelName, records: Mapping[str, Any]) -
 def to_expert(model: KnownModel, name: str | None = None) -> Expert:
     """Return an expert with the facts that a library has a field for, each with its source.
 
+    `metadata["results"]` are the published results of the model, which tell how able it is.
+
     Args:
         model: What `look_up` returned.
         name: The expert's name; the model's own by default.
@@ -119,7 +141,9 @@ def to_expert(model: KnownModel, name: str | None = None) -> Expert:
         for field, value in facts.items()
         if value is not None and field in model.records
     }
-    metadata = {"sources": sources} if sources else {}
+    effort = "" if model.spelling.effort is None else f"@{model.spelling.effort}"
+    parts = {"sources": sources, "results": prior_results(model.name + effort)}
+    metadata = {key: part for key, part in parts.items() if part}
     return Expert(name or model.name, **facts, metadata=metadata)
 
 

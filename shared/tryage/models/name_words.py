@@ -22,9 +22,16 @@ PROVIDERS = _words(
     """
 )
 
+# Hosts of other makers' models, in a name: "deepseek-fireworks-v3", "llama-4-scout-maas".
+HOST_WORDS = _words("bedrock fireworks maas openrouter sambanova tee together")
+
 # A maker that is written before or into its own name: "Meta-Llama-3.1", "googlegemini-3".
 MAKER_PREFIX = re.compile(
-    r"(?:c4ai[-_ ](?=command|aya)|(?P<maker>"
+    r"(?:c4ai[-_ ](?=command|aya)"
+    r"|(?:labs|open)[-_](?=codestral|devstral|mistral|mixtral)"
+    r"|(?:azure|bedrock|databricks|groq|snowflake|together|vertex)[-_]"
+    r"(?=claude|dbrx|deepseek|gemini|gemma|gpt|llama|meta-llama|mistral|mixtral|qwen)"
+    r"|(?P<maker>"
     r"ai21[-_ ]?(?=jamba)|amazon[-_ ]?(?=nova|titan)|arcee(?:-ai)?[-_ ]?(?=trinity)"
     r"|bytedance[-_ ](?=seed)"
     r"|cohere[-_ ]?(?=command|north)|google[-_ ]?(?=gemini|gemma)|ibm-granite(?=granite)"
@@ -36,7 +43,7 @@ MAKER_PREFIX = re.compile(
     r"|openai[-_ ]?(?=gpt|o\d)|anthropic[-_ ]?(?=claude)|deepseek(?=deepseek)"
     r"|prime-?intellect[-_ ]?(?=intellect)|qwen(?=qwen|qwq)|stepfun[-_ ]?(?=step)"
     r"|thinkingmachines[-_ ]?(?=inkling)|x-?ai[-_ ]?(?=grok)|xiaomi[-_ ]?(?=mimo)"
-    r"|z-?ai[-_ ]?(?=glm)|writer[-_ ]?(?=palmyra)))"
+    r"|z-?ai(?:-org)?[-_ ]?(?=glm)|writer[-_ ]?(?=palmyra)))"
 )
 
 # An agent that calls the model: "droid_gpt-5".
@@ -48,7 +55,7 @@ DEPLOYMENT_TAGS = _words("free nitro floor online extended exacto beta latest cl
 EFFORT_WORDS = _words(
     """
     none minimal low med medium high xhigh max default unknown think thinking reasoning
-    nothink nothinking thinkhigh thinklow highthinking lowthinking
+    nothink nothinking thinkhigh thinklow highthinking lowthinking adaptive
     """
 )
 
@@ -65,9 +72,12 @@ SIZE_WORDS = frozenset((("phi", "medium"), ("phi3", "medium")))
 MAX_EFFORT_FAMILIES = _words("claude deepseek glm gpt grok kimi")
 BUDGET_FAMILIES = frozenset(("claude", "gemini"))
 
+# Families that one maker serves: a word of effort before a date is no model of its own.
+CLOSED_FAMILIES = _words("claude deepseek gemini gpt grok o1 o3 o4")
+
 # Words that tell no two versions of a model apart: names of the newest one, kinds of tuning, and
 # stages of a release. Each is dropped only where what is left still tells the version.
-ALIAS_WORDS = _words("latest instruct hf")
+ALIAS_WORDS = _words("latest instruct hf new basic")
 TUNING_WORDS = _words("instant chat it versatile")
 RELEASE_WORDS = _words("preview exp experimental beta ga")
 STATUS_WORDS = ALIAS_WORDS | TUNING_WORDS | RELEASE_WORDS
@@ -76,6 +86,7 @@ STATUS_WORDS = ALIAS_WORDS | TUNING_WORDS | RELEASE_WORDS
 TIER_WORDS = {
     "claude": _words("opus sonnet haiku instant fable mythos"),
     "gemini": _words("flash pro ultra nano"),
+    "nemotron": _words("nano super ultra"),
 }
 
 # The size that Ollama serves under a name without a tag, from its library.

@@ -14,12 +14,15 @@ from typing import TYPE_CHECKING
 
 from tryage.errors import InputError
 from tryage.models.families import family_of, generation_of, tier_of
+from tryage.models.name_dates import take_date
 from tryage.models.name_words import (
     AGENT_PREFIX,
     ALIAS_WORDS,
     BUDGET_FAMILIES,
+    CLOSED_FAMILIES,
     DEPLOYMENT_TAGS,
     EFFORT_WORDS,
+    HOST_WORDS,
     MAKER_PREFIX,
     MAX_EFFORT_FAMILIES,
     NO_EFFORT_WORDS,
@@ -105,8 +108,8 @@ def parse_model_name(text: str, known: Container[str] = frozenset()) -> ModelNam
     text, effort = _take_notations(text)
     provider, text = _take_provider(text)
     text, quantization = _take_quantization(_untag(text, provider))
-    words, date = _take_date(_squash(text))
-    words, found_effort = _take_effort(words, known)
+    text, date = take_date(_squash(text))
+    words, found_effort = _take_effort(_words(text), known)
     words = _drop_status(_join_versions(words))
     if not words:
         return None
@@ -118,10 +121,14 @@ def parse_model_name(text: str, known: Container[str] = frozenset()) -> ModelNam
 def name_key(model: str) -> str:
     """Return the text under which all spellings of a model's name are the same.
 
-    "qwen2.5-72b" and "qwen-2-5-72b" are; "claude-3.5-sonnet" and "claude-sonnet-3-5" are.
+    "qwen2.5-72b" and "qwen-2-5-72b" are; "claude-3.5-sonnet" and "claude-sonnet-3-5" are. A size
+    keeps its point: "qwen3-1.7b" is not "qwen3.1-7b".
     """
-    return _GLUED_VERSION.sub(r"\1-\2", model.lower()).replace(".", "-").replace("_", "-")
+    key = _GLUED_VERSION.sub(r"\1-\2", model.lower()).replace("_", "-")
+    return _POINT_OF_VERSION.sub("-", key)
 
+
+_POINT_OF_VERSION = re.compile(r"\.(?!\d+[bmt](?![a-z\d]))")
 
 # --- notations around a name ------------------------------------------------------------------
 
@@ -135,6 +142,8 @@ _PARENTHESES = re.compile(r"\s*\(([^()]*)\)\s*$")
 
 _NOT_OF_THE_NAME = re.compile(r"^(?:n=\d+|.*\bharness)$")
 
+_FALLBACK = re.compile(r",[^,]*\bfallback$")  # "max effort, opus 4.8 fallback"
+
 
 def _take_notations(text: str) -> tuple[str, str | None]:
     """Remove "@reasoning=high" and "(high reasoning)", and return the effort that they tell."""
@@ -143,7 +152,7 @@ def _take_notations(text: str) -> tuple[str, str | None]:
     if found is not None and (found[1] in EFFORT_WORDS or "=" in found[0]):
         text, effort = text[: found.start()], found[1]
     while text.endswith(")") and (found := _PARENTHESES.search(text)):
-        note = found[1].strip()
+        note = _FALLBACK.sub("", found[1].strip())
         rest = text[: found.start()]
         if (noted := _effort_of_note(note)) is not None:
             effort = noted
@@ -155,49 +164,63 @@ def _take_notations(text: str) -> tuple[str, str | None]:
 
 def _effort_of_note(note: str) -> str | None:
     """Return the effort that a note in parentheses tells: "high reasoning" is "high"."""
-    words = re.split(r"[ -]+", note.replace("non-", "no ").replace("non ", "no "))
+    words = re.split(r"[ ,-]+", note.replace("non-", "no ").replace("non ", "no "))
+    words = [word for word in words if word not in QUALIFIERS]
     if not all(word in EFFORT_WORDS or word == "no" or _BUDGET.match(word) for word in words):
         return None
     if "no" in words:
         return "none"
-    levels = [word for word in words if word not in {"reasoning", "thinking", "think"}]
-    return levels[-1] if levels else words[0]
+    levels = [word for word in words if word not in _MODES]
+    return next(iter([*levels[-1:], *words]), None)
+
+
+_MODES = frozenset(("reasoning", "thinking", "think", "adaptive"))
 
 
 # --- the provider -----------------------------------------------------------------------------
 
-_BEDROCK = re.compile(r"^(?:(us|eu|au|jp|apac|ca|sa|global|us-gov)\.)?[a-z0-9]+\.(?=[a-z])")
+_ARN = re.compile(r"^arn:aws[a-z-]*:.*/")
 
-_BEDROCK_REVISION = re.compile(r"-v\d+(?::\d+(?::\w+)?)?$")
+_BEDROCK = re.compile(
+    r"^(?:(?P<region>us|eu|au|jp|apac|ca|sa|global|us-gov)\.)?(?P<maker>[a-z0-9]+)\.(?=[a-z])"
+)
+
+_VERSION_ONLY = re.compile(r"[rv]\d")  # "deepseek.r1-v1:0"
+
+# Amazon writes the revision of a deployment: "nova-pro-v1:0", "nova-pro-v1.0", "gpt-oss-20b-1:0".
+_REVISIONS = (
+    (re.compile(r"^claude-v2:1"), "claude-2.1"),
+    (re.compile(r"^(claude-(?:instant-)?)v(?=\d)"), r"\1"),
+    (re.compile(r"-v?\d+:\d+(?::\w+)?$"), ""),
+    (re.compile(r"^(nova-.+?)-v1(?:\.0)?$"), r"\1"),
+)
 
 _TAG = re.compile(r"^(?:\d|e\d|latest|instruct|chat|text|q\d|fp16|mini|small|medium|large)")
 
 
 def _take_provider(text: str) -> tuple[str | None, str]:
     """Return the provider, None without one, and what follows it."""
-    text = text.replace("__", "/").lstrip("~@/")
+    provider = "bedrock" if (arn := _ARN.match(text)) else ""
+    text = text[arn.end() :] if arn else text.replace("__", "/").lstrip("~@/")
     head, colon, tail = text.partition(":")
-    provider = ""
     if colon and "/" not in head and head in PROVIDERS and not _TAG.match(tail):
         provider, text = head, tail
     path, slash, name = text.strip("/").rpartition("/")
     if slash:
+        path = "vertex_ai" if path.startswith("projects/") else path
         provider = "/".join(part for part in (provider, path) if part)
     name = name or text
     if found := _BEDROCK.match(name):
-        name = _BEDROCK_REVISION.sub("", name[found.end() :])
-        provider = "/".join(part for part in (provider or "bedrock", found[1]) if part)
-    if found := AGENT_PREFIX.match(name) or MAKER_PREFIX.match(name):
+        name = name[found.end() :]
+        name = f"{found['maker']}-{name}" if _VERSION_ONLY.match(name) else name
+        name = re.sub(r"-v1$", "", name)
+        provider = "/".join(part for part in (provider or "bedrock", found["region"]) if part)
+    while found := AGENT_PREFIX.match(name) or MAKER_PREFIX.match(name):
         name, provider = name[found.end() :], provider or found[0].rstrip("-_ ")
     return provider or None, name
 
 
-# Amazon writes the revision of a deployment: "nova-pro-v1:0", "nova-pro-v1.0".
 _FREE = re.compile(r"[-:]?free$")
-
-_DEPLOYED_REVISION = re.compile(r"-v\d+:\d+$")
-
-_NOVA_REVISION = re.compile(r"^(nova-.+?)-v1(?:\.0)?$")
 
 
 def _untag(name: str, provider: str | None) -> str:
@@ -206,7 +229,10 @@ def _untag(name: str, provider: str | None) -> str:
     A name without a size in the spelling of Ollama means the size that Ollama serves.
     """
     name = _FREE.sub("", name)
-    name, _, tag = _DEPLOYED_REVISION.sub("", _NOVA_REVISION.sub(r"\1", name)).partition(":")
+    for pattern, replacement in _REVISIONS:
+        name = pattern.sub(replacement, name)
+    name, _, tag = name.partition(":")
+    tag = tag.removesuffix("-cloud")
     if tag in DEPLOYMENT_TAGS or tag.isdigit():
         tag = ""
     is_ollama = provider is not None and provider.startswith("ollama")
@@ -220,27 +246,39 @@ def _untag(name: str, provider: str | None) -> str:
 
 _QUANTIZATION = re.compile(
     r"[-_. ](i?q\d(?:_[k01](?:_[a-z]{1,2})?|_[a-z]{2,3})?|(?:nv|mx)?fp(?:4|8|16)|bf16|int[48]"
-    r"|[48]-?bit|awq|gptq(?:-int[48])?|gguf|ggml|exl[23]|mlx|bnb(?:-4bit)?|w\da\d+)(?=[-_. ]|$)"
+    r"|[2-8]-?bit|awq|gptq(?:-int[48])?|gguf|ggml|exl[23]|mlx|bnb(?:-4bit)?|w\da\d+|qat|dwq|ud)"
+    r"(?=[-_. ]|$)"
 )
+
+
+_FORMATS = frozenset(("gguf", "ggml", "mlx", "qat", "ud"))
 
 
 def _take_quantization(name: str) -> tuple[str, str | None]:
     found = _QUANTIZATION.findall(name)
     if not found:
         return name, None
-    precise = [word for word in found if word not in {"gguf", "ggml", "mlx"}]
+    precise = [word for word in found if word not in _FORMATS]
     return _QUANTIZATION.sub("", name), (precise or found)[0]
 
 
-# --- words and dates --------------------------------------------------------------------------
+# --- words --------------------------------------------------------------------------
 
 _SEPARATORS = re.compile(r"[\s_/]+|-{2,}")
 
 _DECIMAL = re.compile(r"(?<=\d)[p_](?=\d+(?![\da-z]))")
 
-_SHORT_GEMINI = re.compile(r"^gemini[-_ ](\d)(\d)(?=[-_ ])")
-
 _SHORT_VERSION = re.compile(r"^(gpt|llama)-?(3)([1-5])(?![\db])")
+
+# "gpt-54-mini", "claude-35-sonnet", "minimax-m25"
+_TWO_DIGITS = re.compile(
+    r"^((?:gpt|claude(?:-[a-z]+)?|gemini|qwen|llama|glm|openchat)-?|minimax-m|kimi-k|deepseek-v)"
+    r"([2-6])(\d)(?=-|$)"
+)
+
+_TIER_ALONE = re.compile(r"^(?=(?:opus|sonnet|haiku)-?\d)")  # "sonnet-4.5"
+
+_GLUED_LINE = re.compile(r"^command(?=[ar]\d)")  # "commandr7b"
 
 _VERSION_LETTER = re.compile(r"^(llama|qwen)-v(?=\d)")  # Fireworks: "llama-v3p1-70b"
 
@@ -252,85 +290,52 @@ _GLUED_VERSION = re.compile(r"(?<![a-z])([a-z]{3,})(\d)")
 def _squash(name: str) -> str:
     """Write a name with hyphens between its words and points in its versions."""
     if "_" in name or "p" in name or "+" in name:
-        name = _SHORT_GEMINI.sub(r"gemini-\1.\2", name)
         name = _PLUS.sub("-plus", _DECIMAL.sub(".", name))
     name = _SHORT_VERSION.sub(r"\1-\2.\3", _SEPARATORS.sub("-", name)).strip("-.: ")
-    return _VERSION_LETTER.sub(r"\1-", name)
+    name = _TIER_ALONE.sub("claude-", _VERSION_LETTER.sub(r"\1-", name))
+    return _GLUED_LINE.sub("command-", _TWO_DIGITS.sub(r"\1\2.\3", name))
 
-
-_FULL_DATES = (
-    re.compile(r"[-@.](?P<y>20\d\d)[-.]?(?P<m>0[1-9]|1[0-2])[-.]?(?P<d>[0-3]\d)(?!\d)"),
-    re.compile(r"-(?P<m>0[1-9]|1[0-2])-(?P<d>[0-3]\d)-(?P<y>20\d\d)(?!\d)"),
-    re.compile(r"-(?P<y>2\d)-(?P<m>0[1-9]|1[0-2])-(?P<d>[0-3]\d)(?!\d)"),
-)
-
-_DAY = re.compile(
-    r"(?P<before>^(?:gemini|chatgpt|grok)-.*?|-(?:preview|exp|experimental|beta))"
-    r"-(?P<m>0[1-9]|1[0-2])-(?P<d>[0-3]\d)(?!\d|-\d{4}|-\d\d(?:-|$))"
-)
-
-_SHORT_DATES = (
-    re.compile(r"-(?P<m>0[1-9]|1[0-2])-(?P<y>20\d\d)(?!\d)"),
-    re.compile(r"-(?P<y>20\d\d)(?P<m>0[1-9]|1[0-2])(?!\d)"),
-    re.compile(r"[-.](?P<y>2[3-9])\.?(?P<m>0[1-9]|1[0-2])(?![\d.bm])"),
-    re.compile(r"-(?P<m>0[1-9]|1[0-2])(?P<d>[0-3]\d)(?![\d.bm])"),
-)
-
-_MAY_BE_DATE = re.compile(r"\d\d[-.]?\d\d")
 
 _REVISION = re.compile(r"-00\d(?=-|$)")
 
 _HAS_VERSION = re.compile(r"\d")
 
 
-def _take_date(name: str) -> tuple[list[str], str | None]:
-    """Return the words of a name without its full date, and the date.
-
-    A full date tells apart two builds of a version, so it is removed. Without a version it tells
-    apart two versions and stays, as a short date does: "mistral-large-2512" succeeds
-    "mistral-large-2411".
-    """
-    if not _MAY_BE_DATE.search(name):
-        return _words(name), None
-    for pattern in (*_FULL_DATES, _DAY):
-        if found := pattern.search(name):
-            parts = found.groupdict()
-            rest = name[: found.start()] + parts.get("before", "") + name[found.end() :]
-            return _words(rest if _HAS_VERSION.search(rest) else name), _iso_date(parts)
-    for pattern in _SHORT_DATES:
-        if found := pattern.search(name):
-            return _words(name), _iso_date(found.groupdict())
-    return _words(name), None
-
-
 def _words(name: str) -> list[str]:
+    """Return the words of a name, without a revision and without hosts between them."""
     found = _REVISION.search(name) if "-00" in name else None
     if found is not None and _HAS_VERSION.search(name[: found.start()]):
         name = name[: found.start()] + name[found.end() :]
-    return [word for word in name.split("-") if word]
-
-
-def _iso_date(parts: dict[str, str]) -> str:
-    year = parts.get("y") or ""
-    year = f"20{year}" if len(year) == 2 else year
-    return "-".join(part for part in (year, parts.get("m"), parts.get("d")) if part)
+    words = [word for word in re.split("[-,]", name) if word]
+    return [word for i, word in enumerate(words) if i == 0 or word not in HOST_WORDS]
 
 
 # --- effort -----------------------------------------------------------------------------------
 
 _BUDGET = re.compile(r"^\d+k$")
 
+_DATE_WORD = re.compile(r"[0-3]\d|\d{4,}")
+
 
 def _take_effort(words: list[str], known: Container[str]) -> tuple[list[str], str | None]:
     """Remove the last words that tell an effort, until what is left is a known model."""
-    effort = None
+    effort: str | None = None
+    date: list[str] = []
+    if len(words) > 2 and words[0] in CLOSED_FAMILIES and not _is_known(words, known):
+        words, date = _split_last_date(words)
     while len(words) > 1:
         n_words, found = _last_effort(words)
         is_effort = n_words > 0 and _HAS_VERSION.search("".join(words[:-n_words])) is not None
-        if not is_effort or _is_known(words, known):
+        if not is_effort or _is_known([*words, *date], known):
             break
         words, effort = words[:-n_words], _stronger(found, effort)
-    return words, effort
+    return [*words, *date], effort
+
+
+def _split_last_date(words: list[str]) -> tuple[list[str], list[str]]:
+    """Divide "deepseek-v3.2-reasoning-0925" before the date, so that the effort is the last."""
+    n_words = len(list(takewhile(_DATE_WORD.fullmatch, reversed(words))))
+    return words[: len(words) - n_words], words[len(words) - n_words :]
 
 
 def _is_known(words: list[str], known: Container[str]) -> bool:
@@ -339,27 +344,34 @@ def _is_known(words: list[str], known: Container[str]) -> bool:
 
 def _last_effort(words: list[str]) -> tuple[int, str]:
     """Return how many words at the end tell an effort, and which effort."""
-    last, family = words[-1], words[0]
-    if last in {"thinking", "reasoning", "think"} and words[-2] in {"no", "non"}:
+    last = words[-1]
+    if last in _MODES and words[-2] in {"no", "non"}:
         return 2, "none"
     if last in STATUS_WORDS or last in QUALIFIERS:  # "high-preview", "high-effort"
         n_words, found = _last_effort(words[:-1]) if len(words) > 2 else (0, "")
         return (n_words + 1, found) if n_words else (0, "")
-    if last == "max":
-        is_effort = words[-2] != "codex" and family in MAX_EFFORT_FAMILIES
-        return (1, last) if is_effort else (0, "")
-    if _BUDGET.match(last):
-        return (1, last) if family in BUDGET_FAMILIES or words[-2] == "thinking" else (0, "")
-    if last in EFFORT_WORDS and (family, last) not in SIZE_WORDS and words[-2] != "deep":
-        return 1, last
-    return 0, ""
+    if last == "base" and words[0] == "claude":  # LiveBench: without thinking
+        return 1, "none"
+    return (1, last) if _is_effort(last, words[-2], words[0]) else (0, "")
+
+
+def _is_effort(word: str, before: str, family: str) -> bool:
+    """Return whether a word is an effort after another word, in a family."""
+    if word == "max":
+        return before != "codex" and family in MAX_EFFORT_FAMILIES
+    if _BUDGET.match(word):
+        return family in BUDGET_FAMILIES or before == "thinking"
+    return word in EFFORT_WORDS and (family, word) not in SIZE_WORDS and before != "deep"
 
 
 def _stronger(found: str, effort: str | None) -> str:
     """Return the level of "thinking-high": "high"."""
-    if effort is None or effort in {"thinking", "reasoning", "think", "default"}:
+    if effort is None or effort in _MODES or effort == "default":
         return found
     return effort
+
+
+_LEVELS = {"reasoning": "thinking", "adaptive": "thinking", "ing": "thinking", "med": "medium"}
 
 
 def _normal_effort(effort: str | None) -> str | None:
@@ -369,13 +381,10 @@ def _normal_effort(effort: str | None) -> str | None:
     if effort in NO_EFFORT_WORDS:
         return "none"
     level = effort.removesuffix("thinking").removeprefix("think") or "thinking"
-    return {"reasoning": "thinking", "ing": "thinking", "med": "medium"}.get(level, level)
+    return _LEVELS.get(level, level)
 
 
 # --- status words and the order of words ------------------------------------------------------
-
-
-_DATE_WORD = re.compile(r"[0-3]\d|\d{4,}")
 
 
 def _drop_status(words: list[str]) -> list[str]:
@@ -406,9 +415,14 @@ def _join_versions(words: list[str]) -> list[str]:
     if numbers and not tier:
         tier = list(takewhile(tiers.__contains__, rest))
         rest = rest[len(tier) :]
-    if family == "claude":  # Anthropic serves Claude Opus 4 as "claude-opus-4-0", too
-        numbers = numbers[:1] if numbers[1:] == ["0"] else numbers
-        ordered = [*tier, *(part for number in numbers for part in number.split("."))]
+    if family == "claude":
+        ordered = [*tier, *_claude_version(numbers)]
     else:
         ordered = [".".join(numbers), *tier] if numbers else tier
     return [family, *ordered, *rest]
+
+
+def _claude_version(numbers: list[str]) -> list[str]:
+    """Return the parts of a version; Anthropic serves Claude Opus 4 as "claude-opus-4-0", too."""
+    parts = [part for number in numbers for part in number.split(".")]
+    return parts[:1] if parts[1:] == ["0"] else parts

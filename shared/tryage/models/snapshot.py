@@ -1,6 +1,6 @@
 """`ModelSnapshot`: facts about models that can be called, each with source, date and confidence.
 
-A snapshot is one gzip file of JSON, made from public tables by `benchmarks/bundle/model_facts.py`:
+A snapshot is one gzip file of JSON, made from public tables by `benchmarks/model_facts/make.py`:
 
     {"format": 1, "made": "2026-11-28", "sources": {source: {"url", "licence", "date"}},
      "models": {name: {field: [value, source, date, confidence]}},
@@ -138,6 +138,11 @@ class KnownModel:
 class ModelSnapshot:
     """Facts about models by name, at one date.
 
+    Attributes:
+        made: When the newest of its tables was right.
+        sources: Address, licence and date of each table.
+        other_keys: Keys that no rule joins to their model: "mistral-large-3".
+
     Args:
         data: The content of a snapshot file, as the head of this module shows.
 
@@ -152,7 +157,8 @@ class ModelSnapshot:
         self._models: Mapping[str, Mapping[str, Any]] = data["models"]
         self._builds: Mapping[str, Mapping[str, Mapping[str, Any]]] = data["builds"]
         self._hosts: Mapping[str, Mapping[str, Mapping[str, Any]]] = data["hosts"]
-        self._names = {key: name for key, name in data["aliases"].items() if name in self._models}
+        self.other_keys: Mapping[str, str] = data["aliases"]
+        self._names = {key: name for key, name in self.other_keys.items() if name in self._models}
         self._names |= {name_key(name): name for name in self._models}
 
     @classmethod

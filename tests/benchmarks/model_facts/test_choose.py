@@ -19,7 +19,7 @@ def scripts(monkeypatch):
     import tables
 
     yield choose, make, tables
-    for name in ("choose", "make", "tables"):
+    for name in ("choose", "groups", "make", "tables"):
         del sys.modules[name]
 
 
@@ -81,19 +81,3 @@ def test_a_build_with_another_price_keeps_it(snapshot, row):
     data = snapshot(row("gpt-4o", price=2.5), row("gpt-4o-2024-05-13", price=5.0))
     assert list(data["models"]) == ["gpt-4o"]
     assert data["builds"]["gpt-4o"]["2024-05-13"]["input_price"][0] == 5.0
-
-
-def test_thinking_names_a_model_of_its_own_only_if_it_came_later(snapshot, row):
-    data = snapshot(
-        row("kimi-k2", "moonshotai", released="2025-07-11"),
-        row("kimi-k2-thinking", "moonshotai", released="2025-11-06"),
-        row("grok-4-fast", "xai", released="2025-09-19"),
-        row("grok-4-fast-reasoning", "xai", released="2025-09-19"),
-    )
-    assert set(data["models"]) == {"kimi-k2", "kimi-k2-thinking", "grok-4-fast"}
-
-
-@pytest.mark.parametrize("name", ["auto", "small", "claude", "router"])
-def test_a_name_that_means_no_single_model_is_left_out(snapshot, row, name):
-    hosts = ("openrouter", "groq", "together", "anthropic")
-    assert snapshot(*(row(name, host, price=1.0) for host in hosts))["models"] == {}

@@ -27,7 +27,8 @@ def results(monkeypatch):
         ("anthropic/claude-sonnet-4.6@reasoning=none", ("claude-sonnet-4-6", "none")),
         ("gpt-5.2-2025-12-11_low", ("gpt-5-2", "low")),
         ("o3 (high) + gpt-4.1", None),
-        ("nobody-knows-7", None),
+        ("nobody-knows-7", ("nobody-knows-7", "")),
+        ("the best model", None),
     ],
 )
 def test_a_name_of_a_leaderboard_is_a_model_and_its_effort(results, text, identity):
