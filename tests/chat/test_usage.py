@@ -47,6 +47,10 @@ REPORTS = {
          "total_token_count": 87},
         (80, 7),
     ),
+    "Google without a total": (
+        {"prompt_token_count": 50, "candidates_token_count": 7, "thoughts_token_count": 11},
+        (50, 18),
+    ),
     "xAI, which counts reasoning in the total alone": (
         {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 45,
          "completion_tokens_details": {"reasoning_tokens": 30}},

@@ -293,6 +293,16 @@ async def test_a_stream_without_a_report_of_tokens_has_an_unknown_bill(make_chat
     assert (savings.answers, savings.unknown, savings.billed) == (1, 1, None)
 
 
+async def test_the_last_chunk_alone_has_the_bill(make_chat, server):
+    server.usage = REPORTS["completions"]
+    chunks = [chunk.model_dump_json() for chunk in make_chat().stream("question")]
+    records = [json.loads(chunk)["response_metadata"].get("tryage", {}) for chunk in chunks]
+    assert records[0]["cost"]["billed"] is None
+    assert [record.get("cost", {}).get("billed") for record in records[1:] if record] == [
+        usd(BILLS["completions"])
+    ]
+
+
 async def test_a_stream_that_is_not_read_to_its_end_has_an_unknown_bill(make_chat, server):
     server.usage = REPORTS["completions"]
     chat = make_chat()
