@@ -273,3 +273,10 @@ def test_the_known_licenses_are_those_of_any_expert():
 def test_rows_that_are_not_a_list_of_dicts_are_refused(rows):
     with pytest.raises(InputError):
         Library.from_dicts(rows)
+
+
+def test_the_models_that_experts_are_about_as_good_as_are_found_by_position():
+    library = Library(["a", Expert("b", about_as_good_as="gpt-5"), "c"])
+    assert library.references == {1: "gpt-5"}
+    assert library.subset(["c", "b"]).references == {1: "gpt-5"}
+    assert Library(["a"]).references == {}

@@ -221,9 +221,10 @@ class Library:
         return self._object_column("metadata")
 
     @property
-    def references(self) -> NDArray[np.object_]:
-        """The model that each expert is about as good as, `(n,)`, a name or None."""
-        return self._object_column("about_as_good_as")
+    def references(self) -> dict[int, str]:
+        """The model that an expert is about as good as, by its position; most have none."""
+        column = self._objects.get("about_as_good_as", ())
+        return {i: name for i, name in enumerate(column) if name is not None}
 
     def licensed(self, licenses: Collection[str]) -> NDArray[np.bool_]:
         """Return which experts are known to have one of the (lower-case) licences, `(n,)`."""

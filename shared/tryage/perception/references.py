@@ -76,9 +76,8 @@ def find_references(
     """
     references: dict[str, Reference] = {}
     measured_names = set(measured)
-    for i, reference in enumerate(library.references):
-        name = library.names[i]
-        if reference is None or name in measured_names:
+    for i, reference in library.references.items():
+        if (name := library.names[i]) in measured_names:
             continue
         found = _find_measured(reference, library, tuple(measured))
         references[name] = found or _find_prior(i, reference, library, prior, prior_abilities)
