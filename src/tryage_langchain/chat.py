@@ -110,6 +110,9 @@ class ChatTryage(ChatInvokeMixin, ChatGenerateMixin, RoutingFields):
 
         `settings` are fields of ChatTryage. Others, such as `api_key` or `timeout`, go to
         `init_chat_model` when a string is first chosen.
+
+        A string or name may end with a reasoning effort: "openai:gpt-5.6@low". With `efforts=True`,
+        or a list of efforts, each model that is known to take them is one model for each.
         """
         return cls(models=name_models(models, candidate_name), **settings)
 

@@ -56,6 +56,8 @@ def test_wrong_arguments_are_errors_that_say_what_to_do():
         like("gpt-5-mini", cheaper=2)
     with pytest.raises(InputError, match=r"like has no argument 'input_prise'.*input_price"):
         like("gpt-5-mini", input_prise=2)
+    with pytest.raises(InputError, match="metadata must be a dict"):
+        like("gpt-5-mini", metadata=3)
     for wrong in ("", None, 3, ["gpt-5"]):
         with pytest.raises(InputError, match="needs the name of a known model"):
             like(wrong)

@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from tryage.chat.model_names import bundled_library, resolve_model_name
 from tryage.core.expert import FIELDS, Expert
-from tryage.core.validation import check_bools, check_keywords, did_you_mean, preview
+from tryage.core.validation import (
+    check_bools,
+    check_field,
+    check_keywords,
+    did_you_mean,
+    preview,
+)
 from tryage.errors import InputError
 from tryage.models.lookup import look_up, to_expert
 from tryage.models.refresh import current_snapshot
@@ -58,7 +64,7 @@ def like(
     share = CHEAPER if cheaper else 1.0
     taken = {field: price * share for field, price in known.items() if field not in facts}
     source = f"{'half of that' if cheaper else 'as'} of {reference}, said by you"
-    metadata = {**(facts.pop("metadata", None) or {})}
+    metadata = dict(check_field("metadata", facts.pop("metadata", None)) or {})
     if taken:
         metadata["sources"] = {**dict.fromkeys(taken, source), **metadata.get("sources", {})}
     return Expert(
