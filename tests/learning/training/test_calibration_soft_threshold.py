@@ -48,3 +48,17 @@ def test_the_margin_is_chosen_among_experts_that_were_measured():
     losses[:, 2] = np.nan
     threshold = fit_soft_threshold(probability, losses, np.array([0.5, 0.5, 0.9]), loss_std=0.5)
     assert threshold.margin < 0.5
+
+
+def test_an_expert_that_few_prompts_measured_is_not_the_incumbent():
+    rng = np.random.default_rng(3)
+    probability = rng.uniform(0, 1, (400, 3))
+    losses = (rng.random(probability.shape) < probability).astype(float)
+    losses[20:, 0] = np.nan
+    threshold = fit_soft_threshold(probability, losses, np.array([0.2, 0.6, 0.5]), loss_std=0.5)
+    assert threshold.incumbent == 2
+    losses[20:, 1:] = np.nan  # now none was measured on all: the lowest mean counts again
+    losses[20:, :] = np.where(rng.random((380, 3)) < 0.5, 0.5, np.nan)
+    losses[:, 0] = np.where(np.isnan(losses).all(axis=1), 0.5, losses[:, 0])
+    threshold = fit_soft_threshold(probability, losses, np.array([0.2, 0.6, 0.5]), loss_std=0.5)
+    assert threshold.incumbent == 0

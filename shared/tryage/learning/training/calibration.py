@@ -40,6 +40,7 @@ _STEPS, _LEARNING_RATE = 120, 0.3
 _GAIN_BOUNDS = (0.5, 3.0)
 
 # The soft threshold: margins in standard deviations of the loss.
+INCUMBENT_COVERAGE = 0.95  # share of the prompts; the mean of others is partly imputed
 MARGINS = (0.0, 0.01, 0.02, 0.04, 0.07, 0.11, 0.16, 0.22, 0.33, 0.5, 1.0, 10.0)
 
 # The links.
@@ -253,12 +254,14 @@ def fit_soft_threshold(
     """Choose the margin by the losses of the experts chosen on unseen prompts.
 
     `y` are predicted and `losses` measured losses, both `(n, n_experts)`. The expert with the
-    lowest `mean` `(n_experts,)` is the incumbent; `loss_std` is the standard deviation of a loss.
+    lowest `mean` `(n_experts,)` is the incumbent, among those that were measured on nearly all
+    prompts if there are any; `loss_std` is the standard deviation of a loss.
     The greatest margin always chooses the incumbent. It is used unless the loss with the best
     margin is lower by more than a standard error (the rule of Breiman et al., 1984).
     """
     is_measured, rows = ~np.isnan(losses), np.arange(len(losses))
-    incumbent = int(np.argmin(mean))
+    is_covered = is_measured.mean(axis=0) >= INCUMBENT_COVERAGE
+    incumbent = int(np.argmin(np.where(is_covered, mean, np.inf) if is_covered.any() else mean))
     routed_losses = []
     for margin in MARGINS:
         shrunk_y = SoftThreshold(incumbent, margin * loss_std)(y)
