@@ -128,7 +128,7 @@ def initial_rows(
     of all, as long as its rarity says (SIF).
     """
     known = english._tokenizer.tokenizer.get_vocab()  # noqa: SLF001 - a script of the same project
-    table = english._embeddings  # noqa: SLF001 - as above
+    table = _rows(english)
     is_known = np.array([piece in known for piece in pieces])
     counts = [len(text_ids) for text_ids in ids]
     occurrences = csr_array(
@@ -142,6 +142,10 @@ def initial_rows(
     rows *= np.median(np.linalg.norm(old_rows, axis=1)) * rarity[:, None]
     rows[is_known] = old_rows
     return rows
+
+
+def _rows(encoder: StaticEncoder) -> Float32Array:
+    return encoder._rows(np.arange(encoder.vocabulary))  # noqa: SLF001 - a script of the same project
 
 
 def token_ids(tokenizer: Tokenizer, texts: Sequence[str]) -> list[Int64Array]:
@@ -173,7 +177,7 @@ def train(
     ids, targets = [ids[row] for row in kept], targets[kept]
     rows = initial_rows(pieces, english, ids, targets, frequency)
     if start is not None:
-        rows = start._embeddings  # noqa: SLF001 - a script of the same project
+        rows = _rows(start)
     trained = train_static(rows, ids, targets, SCHEDULE)
     return StaticEncoder.from_rows(trained, tokenizer, MAX_LENGTH)
 

@@ -63,7 +63,7 @@ def report_decisions(
 def _gains(router: Router, pair: tuple[str, str], texts: Sequence[str]) -> NDArray[np.float32]:
     """Return how much less loss the second expert is predicted to have on each text."""
     decisions = router.subset(pair).route_batch(list(texts))
-    losses = [{row.expert.name: row.predicted_loss for row in d.ranking} for d in decisions]
+    losses = [{row.name: row.predicted_loss for row in d.ranking} for d in decisions]
     return np.array([row[pair[0]] - row[pair[1]] for row in losses], np.float32)
 
 

@@ -133,6 +133,12 @@ def test_a_table_takes_one_byte_per_number(static, tmp_path):
     assert size < len(WORDS) * (8 + 2) + 300
 
 
+def test_a_table_takes_one_byte_per_number_in_memory_too(static):
+    arrays = [value for value in vars(static).values() if isinstance(value, np.ndarray)]
+    numbers = len(WORDS) * static.dim
+    assert sum(array.nbytes for array in arrays) == numbers + 2 * len(WORDS)  # a scale has two
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -53,6 +53,20 @@ def test_words_of_a_vocabulary_are_not_taken_for_settings(path):
     assert read_tokenizer(path).encode("prepend").ids == [2]
 
 
+def test_a_file_of_plain_letters_is_parsed_once(path, monkeypatch):
+    """Parsing takes as long as all the rest, and a normalizer tells what it is made of."""
+    read = []
+    parse = json.loads
+    monkeypatch.setattr(
+        json, "loads", lambda text, **hooks: read.append(text) or parse(text, **hooks)
+    )
+    words = {f"word{i}": i for i in range(1_000)} | {"[UNK]": 1_000}
+    file = FILE | {"normalizer": replacement("b"), "model": WORDS | {"vocab": words}}
+    path.write_text(json.dumps(file), "utf-8")
+    read_tokenizer(path)
+    assert sum(map(len, read)) < 1_000
+
+
 @pytest.mark.parametrize(
     "content",
     [

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 _MAX_BYTES = 2**26  # the tokenizers of language models for all languages have half of that
 
-# What a file must contain if it names a normalizer that is checked: JSON writes letters as they
-# are, or with a backslash.
-_CHECKED = ('"Precompiled"', '"Replace"', '"Prepend"', "\\u")
+# What a file must contain if it names the normalizer that does harm when it is made, and is checked
+# before: JSON writes letters as they are, or with a backslash. Parsing takes as long as the rest.
+_CHECKED_BEFORE = ('"Precompiled"', "\\u")
 
 _MAX_GROWTH = 1_024  # times the length of a text
 
@@ -36,12 +36,15 @@ def read_tokenizer(path: Path) -> Tokenizer:
     """
     try:
         text = _read_text(path)
-        if any(string in text for string in _CHECKED):  # parsing costs as much as all the rest
+        if any(string in text for string in _CHECKED_BEFORE):
             _check_normalizers(text)
+        with tokenizer_errors(PersistenceError, f"{path} is damaged"):
+            tokenizer = Tokenizer.from_str(text)
+        if tokenizer.normalizer is not None:
+            _check_normalizers(tokenizer.normalizer.__getstate__().decode())
     except (OSError, ValueError, RecursionError) as error:
         raise PersistenceError(f"{path} is missing or damaged: {error}") from error
-    with tokenizer_errors(PersistenceError, f"{path} is damaged"):
-        return Tokenizer.from_str(text)
+    return tokenizer
 
 
 @contextmanager
