@@ -411,6 +411,13 @@ def test_an_effort_that_was_measured_is_that_expert():
 
 
 @pytest.mark.usefixtures("catalogue")
+def test_a_library_may_tell_an_effort_by_the_name_alone():
+    library = Library(["m", "m@high"])
+    expert = candidate("openai:m@high", library=library)
+    assert (expert.effort, expert.aliases, expert.about_as_good_as) == ("high", ("m@high",), None)
+
+
+@pytest.mark.usefixtures("catalogue")
 def test_a_model_that_reasons_is_expected_to_write_more():
     tokens = {
         name: candidate(name, replace(NOTHING, effort=effort)).output_tokens

@@ -338,7 +338,7 @@ def _with_reference(expert: Expert, match: Expert | None) -> Expert:
     """
     if expert.about_as_good_as is not None:  # the user's word
         return replace(expert, aliases=())
-    if expert.effort is not None and (match is None or match.effort != expert.effort):
+    if expert.effort is not None and (match is None or _measured_effort(match) != expert.effort):
         model = expert.name if match is None else match.name
         return replace(expert, aliases=(), about_as_good_as=join_effort(model, expert.effort))
     is_alias = match is not None and match.name.casefold() != expert.name.casefold()
@@ -366,7 +366,7 @@ def _expected_length(expert: Expert, match: Expert | None) -> dict[str, float]:
     if match is None or match.output_tokens is None:
         reasons = expert.effort is not None or "reasoning" in (expert.capabilities or ())
         return {"output_tokens": REASONING_TOKENS * token_ratio(effort)} if reasons else {}
-    if expert.effort is None or match.effort == expert.effort:
+    if expert.effort is None or _measured_effort(match) == expert.effort:
         return {}
     ratio = token_ratio(effort, default_effort(match.name))
     known = {"output_tokens": match.output_tokens, "latency": match.latency}
@@ -403,7 +403,7 @@ def _matching_experts(
     match = _find_expert(library, names)
     if effort is not None:
         with_effort = _find_expert(library, [join_effort(name, effort) for name in names])
-        if with_effort is not None and with_effort.effort == effort:
+        if with_effort is not None and _measured_effort(with_effort) == effort:
             match = with_effort
     if match is not None:
         return match, catalog.lookup([*names, match.name, *match.aliases])
@@ -412,6 +412,11 @@ def _matching_experts(
         return None, None
     # The Hub also knows a model by its earlier names, so the library may know it by the new one.
     return resolve_model_name(library, repository.name), repository
+
+
+def _measured_effort(expert: Expert) -> str | None:
+    """Return the effort with which an expert of a library was measured."""
+    return expert.effort or split_effort(expert.name)[1]
 
 
 def _find_expert(library: Library, names: Iterable[str]) -> Expert | None:
