@@ -140,3 +140,11 @@ def test_a_reference_is_saved_and_loaded(tmp_path):
     assert loaded.library["mine@low"] == expert
     one, other = (r.route(PROMPTS[1]).ranking for r in (router, loaded))
     assert [(x.name, x.predicted_loss) for x in one] == [(x.name, x.predicted_loss) for x in other]
+
+
+def test_medium_effort_of_a_model_that_nobody_measured_is_the_model_by_its_facts(perception):
+    plain = Expert("openai:gpt-5.4-mini", output_price=4.5)
+    medium = Expert("openai:gpt-5.4-mini@medium", about_as_good_as="openai:gpt-5.4-mini@medium",
+                    effort="medium", output_price=4.5)  # fmt: skip
+    losses, _ = predict(perception, plain, medium)
+    np.testing.assert_allclose(losses[:, 0], losses[:, 1], atol=0.02)

@@ -113,8 +113,10 @@ def _find_prior(
     Raises:
         InputError: nothing is known of it.
     """
-    name, model = library.names[i], reference.rpartition("@")[0] or reference
-    ratio = loss_ratio(default_effort(reference), default_effort(model))
+    name, spelling = library.names[i], parse_model_name(reference)
+    effort = None if spelling is None else spelling.effort
+    # Facts tell how good models are as most people publish them: with some reasoning.
+    ratio = 1.0 if effort is None else loss_ratio(effort, "medium")
     is_itself = _model_key(reference) == _model_key(name)
     if is_itself or reference in library:
         row = i if is_itself else library.index(reference)
