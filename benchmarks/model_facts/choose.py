@@ -46,10 +46,18 @@ def _agreed_prices(rows: Sequence[Row]) -> dict[str, _Record]:
     def supporters(row: Row) -> set[str]:
         return {other.source for other in rows if _equal_prices(row, other)}
 
-    best = min(rows, key=lambda row: (-len(supporters(row)), _PRICE_ORDER.index(row.source)))
+    best = min(
+        rows,
+        key=lambda row: (-len(supporters(row)), _depth(row), _PRICE_ORDER.index(row.source)),
+    )
     n_sources, n_agree = len({row.source for row in rows}), len(supporters(best))
     confidence = AGREED if n_agree > 1 else SINGLE if n_sources == 1 else DISPUTED
     return _price_records(best, [row for row in rows if _equal_prices(best, row)], confidence)
+
+
+def _depth(row: Row) -> int:
+    """Return how many names stand before a model's: "perplexity/perplexity/sonar" is an agent."""
+    return row.model_id.count("/") - (row.source == LITELLM)
 
 
 def _equal_prices(row: Row, other: Row) -> bool:

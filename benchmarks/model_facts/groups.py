@@ -20,7 +20,8 @@ _OWN_MODEL_DAYS = 45
 
 _MODES = ("-thinking", "-think", "-reasoning")
 
-_LEFT_OUT = re.compile(r"embed|rerank|moderation|whisper|tts|transcri|/routers/|:free$|[-:]batch$")
+# No chat models, or a price for batches of requests.
+LEFT_OUT = re.compile(r"embed|rerank|moderation|whisper|tts|transcri|/routers/|:free$|[-:]batch$")
 
 
 class Named(NamedTuple):
@@ -87,7 +88,7 @@ def group_rows(rows: Iterable[Row], known: Container[str]) -> dict[str, list[Nam
     groups: dict[str, list[Named]] = defaultdict(list)
     for row in rows:
         name = parse_model_name(row.model_id, known)
-        if name is not None and not _LEFT_OUT.search(row.model_id.lower()):
+        if name is not None and not LEFT_OUT.search(row.model_id.lower()):
             groups[name.key].append(Named(name, host_of_row(name, row), row))
     return groups
 

@@ -42,6 +42,14 @@ SNAPSHOT = ROOT / "shared" / "tryage" / "models" / "snapshot.json.gz"
 
 MODELS_DEV_DATE = "2026-07-02"
 
+# Other keys of models that stand under both in the tables.
+SAME_MODELS = {
+    "llama-4-maverick": "llama-4-maverick-17b-128e",
+    "llama-4-maverick-17b": "llama-4-maverick-17b-128e",
+    "llama-4-scout": "llama-4-scout-17b-16e",
+    "llama-4-scout-17b": "llama-4-scout-17b-16e",
+}
+
 # Names that no rule joins to their model.
 ALIASES = {
     "chatgpt-4o": "gpt-4o",
@@ -88,7 +96,11 @@ def make_snapshot(rows: Sequence[Row], dates: Mapping[str, str]) -> dict[str, An
     """Return the content of a snapshot; it is as old as its newest table."""
     known = own_models(rows)
     all_groups = group_rows(rows, known)
-    others = other_keys(all_groups, known)
+    others = {
+        key: other
+        for key, other in (other_keys(all_groups, known) | SAME_MODELS).items()
+        if key not in SAME_MODELS.values()
+    }
     groups = {
         key: group
         for key, group in merged(all_groups, others).items()

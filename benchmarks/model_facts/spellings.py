@@ -34,6 +34,21 @@ _LEFT_IN_THE_TABLE = (
     (re.compile(r"\+$"), "-plus"),
 )
 
+# Identifiers of one model under which the table divides its spellings: titles of the maker, and
+# sizes that only some hosts write.
+_SAME = {
+    "devstral-2": "devstral-2512",
+    "grok-2-2024-12-12": "grok-2-1212",
+    "llama-4-maverick": "llama-4-maverick-17b-128e",
+    "llama-4-scout": "llama-4-scout-17b-16e",
+    "mistral-large-3": "mistral-large-2512",
+    "mistral-medium-3": "mistral-medium-2505",
+    "mistral-medium-3-1": "mistral-medium-2508",
+    "mistral-small-3-2-24b": "mistral-small-2506",
+    "nemotron-3-super": "nemotron-3-super-120b-a12b",
+    "qwen-3-235b": "qwen-3-235b-a22b",
+}
+
 
 class Resolved(NamedTuple):
     """A spelling, the identifier of its model in the table, and the name that it resolves to."""
@@ -67,7 +82,8 @@ def _corrected(identifier: str) -> str:
     for pattern, replacement in _LEFT_IN_THE_TABLE:
         identifier = pattern.sub(replacement, identifier)
     parsed = parse_model_name(identifier) if "-" in identifier else None
-    return name_key(identifier) if parsed is None else parsed.key
+    key = name_key(identifier) if parsed is None else parsed.key
+    return _SAME.get(key, key)
 
 
 def resolve(

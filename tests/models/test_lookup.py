@@ -108,3 +108,8 @@ def test_a_known_model_has_the_name_that_its_maker_writes(snapshot):
 @pytest.mark.parametrize("text", ["my-own", "auto", "", "::", "the best one"])
 def test_a_text_that_tells_no_model_has_no_canonical_name(snapshot, text):
     assert canonical_name(text, snapshot=snapshot) is None
+
+
+def test_the_price_of_writing_to_a_cache_goes_with_the_expert():
+    model = look_up("anthropic:claude-sonnet-4-5")
+    assert to_expert(model).metadata["cache_write_price"] == 3.75

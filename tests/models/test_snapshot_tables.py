@@ -45,12 +45,12 @@ def aliases():
     return sorted({(row["model"], row["canonical"]) for row in read("aliases")})
 
 
-def test_of_all_spellings_96_percent_are_right_as_strictly_as_the_table_can_tell(
+def test_of_all_spellings_97_percent_are_right_as_strictly_as_the_table_can_tell(
     spellings, aliases
 ):
     """Most of the others are mistakes of the table, or keep a word that it drops ("-base")."""
     resolved = spellings.resolve(spellings.corrected(aliases), SNAPSHOT)
-    assert len(list(spellings.wrong(resolved))) <= 0.035 * len(resolved)
+    assert len(list(spellings.wrong(resolved))) <= 0.03 * len(resolved)
 
 
 def test_no_spelling_leads_to_another_generation(spellings, aliases):

@@ -142,8 +142,12 @@ def to_expert(model: KnownModel, name: str | None = None) -> Expert:
         if value is not None and field in model.records
     }
     effort = "" if model.spelling.effort is None else f"@{model.spelling.effort}"
-    parts = {"sources": sources, "results": prior_results(model.name + effort)}
-    metadata = {key: part for key, part in parts.items() if part}
+    parts = {
+        "sources": sources,
+        "results": prior_results(model.name + effort),
+        "cache_write_price": model.value("cache_write_price"),
+    }
+    metadata = {key: part for key, part in parts.items() if part not in (None, {})}
     return Expert(name or model.name, **facts, metadata=metadata)
 
 

@@ -29,7 +29,8 @@ HOST_WORDS = _words("bedrock fireworks maas openrouter sambanova tee together")
 MAKER_PREFIX = re.compile(
     r"(?:c4ai[-_ ](?=command|aya)"
     r"|(?:labs|open)[-_](?=codestral|devstral|mistral|mixtral)"
-    r"|(?:azure|bedrock|databricks|groq|snowflake|together|vertex)[-_]"
+    r"|databricks[-_](?=[a-z])"
+    r"|(?:azure|bedrock|groq|snowflake|together|vertex)[-_]"
     r"(?=claude|dbrx|deepseek|gemini|gemma|gpt|llama|meta-llama|mistral|mixtral|qwen)"
     r"|(?P<maker>"
     r"ai21[-_ ]?(?=jamba)|amazon[-_ ]?(?=nova|titan)|arcee(?:-ai)?[-_ ]?(?=trinity)"

@@ -81,3 +81,11 @@ def test_a_build_with_another_price_keeps_it(snapshot, row):
     data = snapshot(row("gpt-4o", price=2.5), row("gpt-4o-2024-05-13", price=5.0))
     assert list(data["models"]) == ["gpt-4o"]
     assert data["builds"]["gpt-4o"]["2024-05-13"]["input_price"][0] == 5.0
+
+
+def test_of_two_prices_told_equally_often_that_of_the_plain_name_counts(snapshot, row):
+    data = snapshot(
+        row("sonar-2", "perplexity", "models.dev", price=1.0),
+        row("perplexity/sonar-2", "perplexity", "genai-prices", price=9.0),
+    )
+    assert data["models"]["sonar-2"]["input_price"][0] == 1.0
