@@ -37,6 +37,8 @@ class PoolPrices:
     predicted loss on average over the perception's typical prompts, among those that meet the
     router's own requirements. None if the perception has no typical prompts, or cannot predict.
 
+    `are_known` says whether any price is known.
+
     Cached tokens cost as much as others where an expert has no price for them. Tokens written to a
     cache cost 1.25 times the input, unless the expert's metadata has a `cache_write_price`, and
     twice the input if they stay for an hour.
@@ -48,6 +50,7 @@ class PoolPrices:
         self._rates = dict(zip(router.library.names, map(tuple, rates.tolist()), strict=True))
         self._typical_tokens = _typical_tokens(router.library)
         self.best_single = _best_single(router, is_allowed)
+        self.are_known = not bool(np.isnan(rates).all())
         self._highest_rates = [tuple(row) for row in _undominated(rates[is_allowed]).tolist()]
 
     def expected_cost(self, name: str, prompt_tokens: float) -> float | None:

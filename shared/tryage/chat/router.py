@@ -399,11 +399,15 @@ class ChatRouter:
         return Preferences(preferences.weights, (*preferences.requirements, *requirements))
 
     def _context(self, call: _PendingPlan) -> ConversationContext:
-        """Return what the cost of a call depends on, as far as anything asks for the cost."""
+        """Return what the cost of a call depends on, if it is known or anything asks for it."""
         router = self.router
-        if not router.prompt_flags and not any(
-            needs_token_counts(preferences, router.constraints)
-            for preferences in (router.preferences, call.preferences)
+        if (
+            not self.prices.are_known
+            and not router.prompt_flags
+            and not any(
+                needs_token_counts(preferences, router.constraints)
+                for preferences in (router.preferences, call.preferences)
+            )
         ):
             return ConversationContext(0.0, call.current_model)
         conversation = call.conversation
