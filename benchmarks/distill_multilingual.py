@@ -145,7 +145,8 @@ def initial_rows(
 
 
 def _rows(encoder: StaticEncoder) -> Float32Array:
-    return encoder._rows(np.arange(encoder.vocabulary))  # noqa: SLF001 - a script of the same project
+    table, scales = encoder._table, encoder._scales  # noqa: SLF001 - a script of the same project
+    return np.multiply(table, scales[:, None], dtype=np.float32)
 
 
 def token_ids(tokenizer: Tokenizer, texts: Sequence[str]) -> list[Int64Array]:
