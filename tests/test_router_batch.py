@@ -22,7 +22,7 @@ LIBRARY = Library(
         Expert("unpriced"),
     ]
 )
-STAY = Preferences(weights={"switching": 1.0})
+STAY = Preferences(weights={"switching": 5.0})
 
 
 def demo(**options):
@@ -111,8 +111,8 @@ def test_cost_counts_the_whole_conversation(router):
     long, alone = router.route_batch(
         ["a", "a"], weights, contexts=[ConversationContext(2_000), ConversationContext(0.25)]
     )
-    assert long.ranking.entry("cheap").terms["cost"] == pytest.approx(0.003 / 0.006)
-    assert alone.ranking.entry("cheap").terms["cost"] == pytest.approx(0.001 / 0.006, rel=1e-3)
+    assert long.ranking.entry("cheap").terms["cost"] == pytest.approx(0.003 / 0.05)
+    assert alone.ranking.entry("cheap").terms["cost"] == pytest.approx(0.001 / 0.05, rel=1e-3)
 
 
 def test_a_batch_needs_as_many_contexts_as_prompts(router):

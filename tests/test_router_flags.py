@@ -39,7 +39,7 @@ def test_flags_that_leave_nobody_are_dropped_with_a_warning(prompt, exempt, capl
     operator = Preferences(licenses=["mit"])
     decision = router(preferences=operator, default_exempt=exempt).route(prompt)
     assert (decision.expert.name, decision.default_used) == ("mini", False)
-    assert decision.preferences == operator
+    assert decision.preferences == operator.overridden(Preferences.preset("balanced"))
     assert (len(decision.flags), len(decision.dropped_flags)) == (0, 1)
     assert decision.warnings[0].startswith("The flags leave no expert, so they are dropped: ")
     assert decision.to_dict()["dropped_flags"] == list(decision.dropped_flags)

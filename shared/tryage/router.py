@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tryage.core.constraints import DEFAULT_CONSTRAINTS, Constraint, RequestBatch, active_weights
+from tryage.core.constraints import DEFAULT_CONSTRAINTS, Constraint, active_weights
+from tryage.core.costs import has_known_costs
 from tryage.core.decision import DefaultExpert, ScoredBatch, needs_token_counts, score_batch
 from tryage.core.expert import Expert
 from tryage.core.library import Library, merge_missing_facts
 from tryage.core.objective import evaluate_constraint
 from tryage.core.pareto import ParetoFront, lower_envelope
 from tryage.core.perception import Perception, Prediction
-from tryage.core.preferences import Preferences
 from tryage.core.ranking import check_eligibility
 from tryage.core.request import (
     ConversationContext,
@@ -29,7 +29,9 @@ from tryage.core.request import (
     check_preferences,
     conversation_state,
     group_by_preferences,
+    with_default_trade_off,
 )
+from tryage.core.request_batch import RequestBatch
 from tryage.core.unknown_experts import announce_once, describe_unknown
 from tryage.core.validation import check_bools, check_number
 from tryage.errors import InputError
@@ -50,6 +52,7 @@ if TYPE_CHECKING:
     from tryage.core.arrays import BoolArray, FloatArray, IndexArray
     from tryage.core.decision import Decision
     from tryage.core.pareto import MeasuredLosses
+    from tryage.core.preferences import Preferences
     from tryage.hub.settings import HubSettings
 
 _LOGGER = logging.getLogger(__name__)
@@ -64,7 +67,8 @@ class Router:
         perception: Predicts the loss of every expert from the prompt.
         library: The facts about the experts; by default only the names of the perception's experts.
             The losses of experts that the perception has never seen are estimated from their facts.
-        preferences: Weights and requirements for every prompt.
+        preferences: What counts for every prompt, or the name of a preset, such as "thrifty". Where
+            nothing is said about the trade-off and some costs are known, "balanced" is in force.
         constraints: Your own constraints by name, in addition to the built-in ones.
         default: The expert to use when no expert can be chosen, such as when the perception fails.
             It must meet the requirements itself.
@@ -86,7 +90,7 @@ class Router:
         perception: Perception,
         library: Library | Iterable[Expert | str] | None = None,
         *,
-        preferences: Preferences | None = None,
+        preferences: Preferences | str | None = None,
         constraints: Mapping[str, Constraint] = DEFAULT_CONSTRAINTS,
         default: str | None = None,
         default_exempt: bool = False,
@@ -112,11 +116,11 @@ class Router:
         unseen_indices = self._aligned_perception.unseen_indices
         announce_once(self.library, lambda: _warn_of_unknown(self.library, unseen_indices))
 
-    def route(self, prompt: str, preferences: Preferences | None = None) -> Decision:
+    def route(self, prompt: str, preferences: Preferences | str | None = None) -> Decision:
         """Choose the expert for one prompt.
 
-        `preferences` apply to this call: their weights replace the router's weights of the same
-        name, and their requirements are added to the router's.
+        `preferences` apply to this call, as `Preferences.overridden` says: what they say replaces
+        what the router's say of the same, and their requirements are added to the router's.
 
         Raises:
             InputError: the prompt is not a string, or a weight names no constraint.
@@ -150,11 +154,13 @@ class Router:
             return []
         failure: Exception | None = None
         try:
-            prediction = self._aligned_perception.predict([one.text for one in requests])
+            prediction = self._aligned_perception.predict_for(requests)
         except (RuntimeError, ArithmeticError, MemoryError) as error:
             # PerceptionError and the errors of torch are RuntimeErrors. Other exceptions are
             # programming errors, which a default would hide.
             prediction, failure = self._nan_prediction(len(requests)), error
+        if has_known_costs(self.library, prediction):
+            requests = with_default_trade_off(requests)
         requests = self._without_excessive_flags(requests, prediction)
         decisions: dict[int, Decision] = {}
         for shared_preferences, rows in group_by_preferences(requests).items():
@@ -171,13 +177,14 @@ class Router:
         prompts: Sequence[str],
         constraint: str = "size",
         *,
-        preferences: Preferences | None = None,
+        preferences: Preferences | str | None = None,
         table: MeasuredLosses | None = None,
     ) -> ParetoFront:
         """Compute the exact front of predicted loss against one constraint, over its weight.
 
-        Requirements and other weights stay in force. With a `QTable` of measured losses on the
-        prompts, every point also has the mean measured loss of the chosen experts.
+        Requirements and other weights stay in force, and so does `answer_value` unless the
+        constraint is the cost. With a `QTable` of measured losses on the prompts, every point also
+        has the mean measured loss of the chosen experts.
 
         Raises:
             InputError: no prompt, or an unknown constraint.
@@ -187,7 +194,7 @@ class Router:
         if not requests:
             raise InputError("A front needs at least one prompt, got none.")
         active_weights({constraint: 1.0}, self.constraints)
-        prediction = self._aligned_perception.predict([one.text for one in requests])
+        prediction = self._aligned_perception.predict_for(requests)
         requests = self._without_excessive_flags(requests, prediction)
         base, slopes, allowed = self._envelope_lines(requests, constraint, prediction)
         path = lower_envelope(base, slopes, allowed)
@@ -268,9 +275,11 @@ class Router:
         group = [requests[row] for row in rows.tolist()]
         prediction = full_prediction if rows.size == len(requests) else full_prediction.select(rows)
         counted = needs_token_counts(preferences, self.constraints)
+        counted = counted or has_known_costs(self.library, prediction)
         tokens = self._count_tokens(group) if counted else np.zeros(len(group))
         conversation = conversation_state(group, self.library)
-        return prediction, RequestBatch(tokens, prediction.output_tokens, conversation)
+        forecasts = prediction.output_tokens, prediction.costs
+        return prediction, RequestBatch(tokens, forecasts[0], conversation, forecasts[1])
 
     def _count_tokens(self, requests: Sequence[RoutingRequest]) -> FloatArray:
         """Count the tokens of each prompt, or of the conversation it belongs to, `(batch,)`."""
@@ -295,13 +304,12 @@ class Router:
         shape = prediction.losses.shape
         base, slopes, allowed = np.empty(shape), np.empty(shape), np.empty(shape, np.bool_)
         tokens = self._aligned_perception.count_tokens([one.text for one in requests])
-        request = RequestBatch(tokens, prediction.output_tokens)
+        request = RequestBatch(tokens, prediction.output_tokens, costs=prediction.costs)
         slopes[:] = evaluate_constraint(
             constraint, self.constraints[constraint], self.library, request
         )[0]
         for preferences, rows in group_by_preferences(requests).items():
-            others = {name: w for name, w in preferences.weights.items() if name != constraint}
-            rest = Preferences(others, preferences.requirements)
+            rest = preferences.without_constraint(constraint)
             batch = self._score_group(requests, rest, rows, prediction)
             base[rows], allowed[rows] = batch.routing_loss.total, batch.eligibility.eligible
             for i in np.flatnonzero(~batch.eligibility.has_choice).tolist():
@@ -353,7 +361,7 @@ class Router:
 
     among = subset  # the former name
 
-    def with_preferences(self, preferences: Preferences | None) -> Self:
+    def with_preferences(self, preferences: Preferences | str | None) -> Self:
         """Return this router with its preferences replaced."""
         router = copy.copy(self)
         router.preferences = check_preferences(preferences, self.constraints)
@@ -364,7 +372,7 @@ class Router:
         cls,
         name_or_path: str | Path | None = None,
         *,
-        preferences: Preferences | None = None,
+        preferences: Preferences | str | None = None,
         constraints: Mapping[str, Constraint] | None = None,
         default: str | None = None,
         default_exempt: bool | None = None,

@@ -17,16 +17,16 @@ def route(weights=None, **requirements):
 
 
 def test_the_explanation_of_a_choice():
-    text = route({"size": 0.5}, capabilities=["tools"]).explain()
+    text = route({"size": 0.8}, capabilities=["tools"]).explain()
     assert text.splitlines() == [
         "tiny-1b is chosen: the lowest total of 4 experts.",
         "  predicted loss     0.450 ± 0.080",
-        "  + size             0.000   = weight 0.5 x 0.000",
-        "  = total            0.450",
-        "2. code-7b, 0.129 behind: predicted loss 0.350 + size 0.229; "
-        "tiny-1b is better with probability 87%.",
-        "3. frontier, 0.200 behind: predicted loss 0.150 + size 0.500.",
-        "Unknown, so counted as the worst: size of frontier.",
+        "  + size             0.400   = weight 0.8 x 0.500",
+        "  = total            0.850",
+        "  expected cost: $0.000012",
+        "2. code-7b, 0.013 behind: predicted loss 0.350 + size 0.513 ($0.00012); "
+        "tiny-1b is better with probability 54%.",
+        "3. chat-70b, 0.016 behind: predicted loss 0.220 + size 0.646 ($0.000406).",
         "Rejected: 1 expert.",
         "  capabilities, 1 expert: newcomer (capabilities unknown, required tools)",
     ]
@@ -52,7 +52,8 @@ def test_the_explanation_names_the_sources_of_the_facts_that_counted():
         "Facts about priced: input_price, output_price from price list; "
         "context_length from list of providers (2026-11-20)."
     ) in text.splitlines()
-    assert "Facts about" not in router.route("hello").explain()
+    assert "Facts about priced: input_price, output_price" in router.route("hello").explain()
+    assert "Facts about" not in router.route("hello", "best").explain()
 
 
 def test_the_explanation_of_a_default_has_the_reason_and_the_unmet_requirements():

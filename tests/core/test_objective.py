@@ -31,8 +31,8 @@ def test_total_is_the_predicted_loss_plus_every_weighted_constraint():
         DEFAULT_CONSTRAINTS,
         RequestBatch(np.ones(1)),
     )
-    np.testing.assert_allclose(found.total, [[0.5 + 0.4 * 0, 0.2 + 0.4 * 1]])
-    np.testing.assert_allclose(found.weighted["size"], [0, 0.4])
+    np.testing.assert_allclose(found.total, [[0.5 + 0.4 * 3 / 6, 0.2 + 0.4 * 5 / 6]])
+    np.testing.assert_allclose(found.weighted["size"], [0.2, 1 / 3])
 
 
 @pytest.mark.parametrize("name", EXPERT_CONSTRAINTS)

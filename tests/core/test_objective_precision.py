@@ -142,7 +142,7 @@ def test_prices_beyond_single_precision_count_exactly(unit):
 
 @pytest.mark.parametrize("gap", [1e-9, 1e-15])
 def test_a_difference_below_single_precision_decides(gap):
-    price = np.array([1.0, 1.0 - gap, 1.0])
+    price = 80 * np.array([1.0, 1.0 - gap, 1.0])
     experts = Library.from_columns(["a", "b", "c"], input_price=price, output_price=price)
     router = Router(FixedPerception(dict.fromkeys("abc", 0.5)), experts)
     decision = router.route("x", Preferences({"cost": 1.0}))

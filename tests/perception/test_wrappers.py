@@ -26,7 +26,8 @@ def test_duplicates_share_a_prediction_but_keep_their_own_facts():
     priced = [Expert(name, input_price=usd, output_price=0) for name, usd in prices.items()]
     library = Library(["one", *priced])
     router = Router(perception, library)
-    assert [ranked.name for ranked in router.route("a").ranking] == ["two", "duplicate", "one"]
+    by_loss = router.route("a", Preferences({"cost": 0})).ranking
+    assert [ranked.name for ranked in by_loss] == ["two", "duplicate", "one"]
     by_cost = router.route("a", Preferences({"cost": 0.1})).ranking
     assert [ranked.name for ranked in by_cost] == ["duplicate", "two", "one"]
     assert len(wrapped.calls) == 3

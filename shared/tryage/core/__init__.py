@@ -9,9 +9,9 @@ from tryage.core.lazy import lazy_exports
 if TYPE_CHECKING:
     from tryage.core.constraints import DEFAULT_CONSTRAINTS as DEFAULT_CONSTRAINTS
     from tryage.core.constraints import Constraint as Constraint
-    from tryage.core.constraints import RequestBatch as RequestBatch
     from tryage.core.constraints import StaticConstraint as StaticConstraint
-    from tryage.core.constraints import expected_cost as expected_cost
+    from tryage.core.costs import expected_cost as expected_cost
+    from tryage.core.costs import expected_costs as expected_costs
     from tryage.core.decision import Decision as Decision
     from tryage.core.expert import Expert as Expert
     from tryage.core.flags import FlagExtraction as FlagExtraction
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from tryage.core.perception import Prediction as Prediction
     from tryage.core.preferences import Preferences as Preferences
     from tryage.core.preferences import Requirement as Requirement
+    from tryage.core.request_batch import RequestBatch as RequestBatch
 
 _MODULES = {
     "ChoiceChange": "tryage.core.pareto",
@@ -39,11 +40,12 @@ _MODULES = {
     "Perception": "tryage.core.perception",
     "Prediction": "tryage.core.perception",
     "Preferences": "tryage.core.preferences",
-    "RequestBatch": "tryage.core.constraints",
+    "RequestBatch": "tryage.core.request_batch",
     "Requirement": "tryage.core.preferences",
     "StaticConstraint": "tryage.core.constraints",
     "compute_routing_loss": "tryage.core.objective",
-    "expected_cost": "tryage.core.constraints",
+    "expected_cost": "tryage.core.costs",
+    "expected_costs": "tryage.core.costs",
     "extract_flags": "tryage.core.flags",
 }
 __all__ = list(_MODULES)

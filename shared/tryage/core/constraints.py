@@ -1,71 +1,54 @@
 """Constraints: secondary goals such as size and cost as numbers in [0, 1], 0 best, in pure numpy.
 
-Every constraint `C_j` is scaled over the library, so that weights are comparable. Unknown is NaN.
+Every constraint `C_j` has a fixed scale, the same in every library: an expert that is added or
+removed never changes the values of the others. Values beyond the ends of a scale count as its ends.
+Unknown is NaN.
 """
 
 from __future__ import annotations
 
+import datetime
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import update_wrapper
 from types import MappingProxyType
-from typing import Any, NamedTuple, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tryage.core.arrays import FloatArray
 from tryage.core.cache import get_or_compute
+from tryage.core.costs import (
+    REFERENCE_OUTPUT_TOKENS as REFERENCE_OUTPUT_TOKENS,  # noqa: PLC0414 - its former place
+)
+from tryage.core.costs import cache_discount, cost_dtype, request_costs
+from tryage.core.costs import (
+    expected_cost as expected_cost,  # noqa: PLC0414 - its former place, exported for users
+)
 from tryage.core.library import Library
+from tryage.core.request_batch import (
+    ALL,
+    ExpertIndex,
+    FloatDType,
+)
+from tryage.core.request_batch import (
+    ConversationState as ConversationState,  # noqa: PLC0414 - its former place, exported for users
+)
+from tryage.core.request_batch import (
+    RequestBatch as RequestBatch,  # noqa: PLC0414 - its former place, exported for users
+)
 from tryage.core.validation import did_you_mean
 from tryage.errors import InputError
 
-REFERENCE_PROMPT_TOKENS = 1_000
-REFERENCE_OUTPUT_TOKENS = 500  # also the answer length of an expert without a known one
-
-ExpertIndex: TypeAlias = slice | NDArray[np.intp]  # library positions of some experts
-FloatDType: TypeAlias = type[np.floating[Any]]
-ALL = slice(None)
-
-_FLOAT32_MIN_COST, _FLOAT32_MAX_COST = 1e-20, 1e20  # USD of a request, well within single precision
-
-
-@dataclass(frozen=True, slots=True)
-class RequestBatch:
-    """The lengths of a batch of prompts, in tokens, on which some constraints depend.
-
-    `prompt_tokens` is `(batch,)`; `output_tokens` is a forecast `(batch, n_experts)`, NaN where
-    there is none, or None: then each expert's typical answer length is used. `conversation` is None
-    when no prompt continues a conversation.
-    """
-
-    prompt_tokens: FloatArray
-    output_tokens: FloatArray | None = None
-    conversation: ConversationState | None = None
-
-    def take(self, rows: NDArray[np.intp] | slice) -> RequestBatch:
-        """Return the part of the batch for some of its prompts."""
-        forecast, conversation = self.output_tokens, self.conversation
-        return RequestBatch(
-            self.prompt_tokens[rows],
-            None if forecast is None else forecast[rows],
-            conversation
-            and ConversationState(conversation.current[rows], conversation.cached_tokens[rows]),
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class ConversationState:
-    """The expert that has served each conversation of a batch so far.
-
-    `current` `(batch,)` is its position in the library, -1 if there is none; `cached_tokens`
-    `(batch,)` is the number of tokens of the conversation that it has read already.
-    """
-
-    current: NDArray[np.intp]
-    cached_tokens: FloatArray
-
+# The scales: the value that is 0, and the one that is 1.
+SIZE_SCALE = (1e6, 1e12)  # parameters, in the logarithm
+RELEASE_SCALE = (datetime.date(2030, 1, 1), datetime.date(2018, 1, 1))
+ANSWER_LENGTH_SCALE = (0.0, 4_000.0)  # tokens of a typical answer
+READING_EASE_SCALE = (100.0, 0.0)  # Flesch
+LATENCY_SCALE = (0.0, 30.0)  # seconds
+DOWNLOADS_SCALE = (1e9, 0.0)  # in the logarithm of downloads + 1
+COST_SCALE = (0.0, 0.05)  # USD of the request; 1 is about a reference request to a dear model
 
 Constraint: TypeAlias = Callable[[Library, RequestBatch], FloatArray]
 """A secondary goal: `(n_experts,)` or `(batch, n_experts)` in [0, 1], 0 best, NaN unknown."""
@@ -107,45 +90,50 @@ class BlockwiseConstraint(_ConstraintDecorator):
 
 @StaticConstraint
 def size(library: Library) -> FloatArray:
-    """Smaller is better; linear in the log of the parameter count, which spans 1e6 to 1e12."""
+    """Smaller is better; linear in the log of the parameter count: 0 at a million, 1 at 1e12."""
     parameters = library.column("parameters")
-    return minmax_scale(np.log(np.where(parameters > 0, parameters, np.nan)))
+    low, high = SIZE_SCALE
+    return linear_scale(
+        np.log(np.where(parameters > 0, parameters, np.nan)), math.log(low), math.log(high)
+    )
 
 
 @StaticConstraint
 def recency(library: Library) -> FloatArray:
-    """Newer is better; linear in days since the release."""
-    return minmax_scale(-library.column("released"))
+    """Newer is better; linear in days since the release: 0 in 2030, 1 in 2018, a year is 1/12."""
+    newest, oldest = (float(date.toordinal()) for date in RELEASE_SCALE)
+    return linear_scale(library.column("released"), newest, oldest)
 
 
 @StaticConstraint
 def security(library: Library) -> FloatArray:
-    """Safer is better; linear in the share of passed scans."""
-    return minmax_scale(-library.column("security"))
+    """Safer is better; the share of failed scans."""
+    return linear_scale(library.column("security"), 1.0, 0.0)
 
 
 @StaticConstraint
 def verbosity(library: Library) -> FloatArray:
-    """Shorter is better; linear in the tokens of a typical answer."""
-    return minmax_scale(library.column("output_tokens"))
+    """Shorter is better; linear in the tokens of a typical answer: 1 at 4,000."""
+    return linear_scale(library.column("output_tokens"), *ANSWER_LENGTH_SCALE)
 
 
 @StaticConstraint
 def readability(library: Library) -> FloatArray:
-    """Easier to read is better; linear in the Flesch reading ease."""
-    return minmax_scale(-library.column("readability"))
+    """Easier to read is better; linear in the Flesch reading ease: 0 at 100, 1 at 0."""
+    return linear_scale(library.column("readability"), *READING_EASE_SCALE)
 
 
 @StaticConstraint
 def latency(library: Library) -> FloatArray:
-    """Faster is better; linear in the seconds to a typical answer."""
-    return minmax_scale(library.column("latency"))
+    """Faster is better; linear in the seconds to a typical answer: 1 at 30 seconds."""
+    return linear_scale(library.column("latency"), *LATENCY_SCALE)
 
 
 @StaticConstraint
 def popularity(library: Library) -> FloatArray:
-    """More used is better; linear in the log of the downloads."""
-    return minmax_scale(-np.log1p(library.column("downloads")))
+    """More used is better; linear in the log of the downloads: 0 at 1e9, 1 at none."""
+    most, none = (math.log1p(downloads) for downloads in DOWNLOADS_SCALE)
+    return linear_scale(np.log1p(library.column("downloads")), most, none)
 
 
 @BlockwiseConstraint
@@ -154,15 +142,14 @@ def cost(
 ) -> FloatArray:
     """Cheaper is better; proportional to the USD of *this* request, `(batch, n_experts)`.
 
-    1 is the price of the most expensive known expert on a reference request: 1,000 prompt tokens
-    and its typical answer. A request that costs more stays at 1.
+    1 is 5 cents: about what 1,000 prompt tokens and an answer of 500 tokens cost at a dear model
+    (15 and 75 USD per million tokens). A request that costs more stays at 1. Cached tokens are
+    billed in full, because `switching` says what leaving a cache costs.
     """
-    reference = get_or_compute(library, "reference cost", lambda: _reference_cost(library))
-    in_range = _FLOAT32_MIN_COST < reference < _FLOAT32_MAX_COST
-    usd = _request_cost(library, request, experts, dtype if in_range else np.float64)
-    if reference <= 0:
-        return usd * 0.0
-    usd /= reference
+    usd = request_costs(
+        library, replace(request, conversation=None), experts, cost_dtype(library, dtype)
+    )
+    usd /= COST_SCALE[1]
     return np.minimum(usd, 1.0, out=usd)
 
 
@@ -181,15 +168,13 @@ def switching(
     conversation = request.conversation
     if conversation is None:
         return np.zeros(len(positions), dtype)
-    discount = get_or_compute(library, "discount", lambda: _cache_discount(library))
-    reference = get_or_compute(library, "reference cost", lambda: _reference_cost(library))
+    discount = get_or_compute(library, "discount", lambda: cache_discount(library))
     usd = np.where(
         conversation.cached_tokens > 0,
         conversation.cached_tokens * discount[conversation.current],
         0.0,
     )
-    lost = np.minimum(usd / reference, 1.0) if reference > 0 else usd * 0.0
-    lost = np.where(conversation.current < 0, 0.0, lost)
+    lost = np.where(conversation.current < 0, 0.0, np.minimum(usd / COST_SCALE[1], 1.0))
     return np.where(positions != conversation.current[:, None], lost[:, None], 0.0).astype(dtype)
 
 
@@ -229,76 +214,7 @@ def active_weights(
     return active
 
 
-def expected_cost(library: Library, request: RequestBatch) -> NDArray[np.float64]:
-    """Forecast the USD of each prompt on each expert, `(batch, n_experts)`, NaN price unknown.
-
-    An expert without a forecast or a typical answer length is assumed to answer in 500 tokens.
-    """
-    return np.asarray(_request_cost(library, request, ALL, np.float64), dtype=np.float64)
-
-
-def minmax_scale(column: FloatArray) -> FloatArray:
-    """Scale a column to [0, 1], lowest 0 and highest 1; a constant column is 0, NaN stays NaN."""
-    known = column[np.isfinite(column)]
-    if known.size == 0:
-        return np.full(column.shape, np.nan)
-    low, span = known.min(), np.ptp(known)
-    scaled = (column - low) / (span if span > 0 else 1.0)
-    return np.where(np.isfinite(column), scaled, np.nan)
-
-
-def _request_cost(
-    library: Library, request: RequestBatch, experts: ExpertIndex, dtype: FloatDType
-) -> FloatArray:
-    """Return the USD of each prompt on some experts, `(batch, k)`, NaN where a price is unknown."""
-    prices = _prices(library, experts, dtype)
-    prompt_tokens = np.asarray(request.prompt_tokens, dtype=dtype)[:, None]
-    usd: FloatArray = prompt_tokens * prices.prompt_token_price
-    if request.output_tokens is None:
-        usd += prices.typical_answer_cost
-    else:
-        answer: FloatArray = request.output_tokens[:, experts].astype(dtype)
-        answer = np.where(np.isfinite(answer), answer, prices.typical_tokens)
-        usd += answer * prices.output_token_price
-    return usd
-
-
-class _Prices(NamedTuple):
-    """Prices of experts, each `(k,)`: USD per token, and the length and USD of a typical answer."""
-
-    prompt_token_price: FloatArray
-    output_token_price: FloatArray
-    typical_tokens: FloatArray
-    typical_answer_cost: FloatArray
-
-
-def _prices(library: Library, experts: ExpertIndex, dtype: FloatDType) -> _Prices:
-    """Return the prices of some experts; single-precision ones are cached for the library."""
-    if dtype is np.float32:
-        whole = get_or_compute(library, "prices", lambda: _compute_prices(library, ALL, dtype))
-        return _Prices(*(column[experts] for column in whole))
-    return _compute_prices(library, experts, dtype)
-
-
-def _compute_prices(library: Library, experts: ExpertIndex, dtype: FloatDType) -> _Prices:
-    """Compute the prices of some experts in double precision, then round them to `dtype`."""
-    prompt = library.column("input_price")[experts] / 1e6
-    output = library.column("output_price")[experts] / 1e6
-    typical = library.column("output_tokens")[experts]
-    typical = np.where(np.isnan(typical), REFERENCE_OUTPUT_TOKENS, typical)
-    columns = (prompt, output, typical, typical * output)
-    return _Prices(*(column.astype(dtype) for column in columns))
-
-
-def _reference_cost(library: Library) -> float:
-    """Return the highest known USD of the reference request, 0 if no price is known."""
-    reference = RequestBatch(np.array([float(REFERENCE_PROMPT_TOKENS)]))
-    usd = expected_cost(library, reference)
-    return float(np.max(usd, where=np.isfinite(usd), initial=0.0))
-
-
-def _cache_discount(library: Library) -> FloatArray:
-    """Return the USD saved per cached prompt token, `(n_experts,)`, NaN unknown."""
-    cached = library.column("cached_input_price")
-    saved = library.column("input_price") - np.where(np.isnan(cached), 0.0, cached)
-    return np.maximum(saved, 0.0) / 1e6
+def linear_scale(column: FloatArray, best: float, worst: float) -> FloatArray:
+    """Scale a column linearly: `best` is 0, `worst` is 1, beyond them 0 and 1, NaN stays NaN."""
+    scaled: FloatArray = np.clip((column - best) / (worst - best), 0.0, 1.0)
+    return scaled

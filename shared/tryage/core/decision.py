@@ -11,12 +11,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tryage.core.cache import get_or_compute
+from tryage.core.costs import PromptCosts, with_forecasts
 from tryage.core.expert import Expert  # noqa: TC001 - pydantic reads the annotations
 from tryage.core.explanation import explain
 from tryage.core.nearest_miss import nearest_miss_lines
 from tryage.core.objective import compute_routing_loss, needs_request
 from tryage.core.preferences import Preferences
-from tryage.core.ranking import RankedExpert, Ranking, RejectedExpert, check_eligibility
+from tryage.core.ranking import (
+    TOLERANCE,
+    RankedExpert,
+    Ranking,
+    RejectedExpert,
+    check_eligibility,
+)
 from tryage.errors import NoExpertError, PerceptionError
 
 if TYPE_CHECKING:
@@ -24,12 +31,13 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from tryage.core.constraints import Constraint, RequestBatch
+    from tryage.core.constraints import Constraint
     from tryage.core.library import Library
     from tryage.core.objective import RoutingLoss
     from tryage.core.perception import Prediction
     from tryage.core.ranking import Eligibility
     from tryage.core.request import RoutingRequest
+    from tryage.core.request_batch import RequestBatch
 
 _N_POINTS = 513
 _N_STDS = 6.0  # integrate over six standard deviations on either side; the rest rounds to 0
@@ -79,7 +87,8 @@ class Decision:
     def confidence(self) -> float | None:
         """Probability that the chosen expert beats the second, None without a second or a std.
 
-        The two predictions are treated as independent Gaussians.
+        With a tolerance: that it is worse by at most the tolerance. The two predictions are treated
+        as independent Gaussians.
         """
         if len(self.ranking) < 2:
             return None
@@ -88,6 +97,9 @@ class Decision:
             return None
         std = math.hypot(best.std, second.std)
         gap = second.total - best.total
+        if self.preferences.tolerance is not None:
+            added = second.terms.get(TOLERANCE, 0.0) - best.terms.get(TOLERANCE, 0.0)
+            gap += self.preferences.tolerance - added
         if std == 0:
             return 1.0 if gap > 0 else 0.5
         return 0.5 * (1 + math.erf(gap / (std * math.sqrt(2))))
@@ -104,6 +116,7 @@ class Decision:
             "prompt": self.prompt,
             "predicted_loss": chosen.predicted_loss if chosen else None,
             "std": chosen.std if chosen else None,
+            "cost": chosen.cost if chosen else None,
             "margin": self.margin,
             "confidence": self.confidence,
             "default_used": self.default_used,
@@ -123,6 +136,8 @@ def needs_token_counts(preferences: Preferences, constraints: Mapping[str, Const
 
     Counting tokens can take longer than everything else, so it is skipped when nothing needs it.
     """
+    if preferences.answer_value is not None or preferences.tolerance is not None:
+        return True
     weights, requirements = preferences.weights, preferences.requirements
     return bool(requirements and preferences.needs_cost) or needs_request(weights, constraints)
 
@@ -136,13 +151,22 @@ def score_batch(
 ) -> ScoredBatch:
     """Score every expert for prompts that share their preferences.
 
-    The token counts of `request` may be zeros if `needs_token_counts` is false.
+    The token counts of `request` may be zeros if `needs_token_counts` is false and nobody reads
+    what a request costs.
     """
+    request = with_forecasts(request, prediction)
     eligibility = check_eligibility(library, preferences, prediction, request)
     routing_loss = compute_routing_loss(
-        prediction.losses, library, preferences.weights, constraints, request
+        prediction.losses,
+        library,
+        preferences.weights,
+        constraints,
+        request,
+        answer_value=preferences.answer_value,
+        latency_value=preferences.latency_value,
     )
-    return ScoredBatch(library, prediction, routing_loss, eligibility)
+    tolerance = preferences.tolerance
+    return ScoredBatch(library, prediction, routing_loss, eligibility, request, tolerance)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,13 +184,16 @@ class DefaultExpert:
 class ScoredBatch:
     """Scores of every expert for prompts that share their preferences.
 
-    The tables in `prediction` and `routing_loss` are `(batch, n_experts)`.
+    The tables in `prediction` and `routing_loss` are `(batch, n_experts)`. The costs of `request`
+    are those of the ranked experts, and with a `tolerance` decide between them.
     """
 
     library: Library
     prediction: Prediction
     routing_loss: RoutingLoss
     eligibility: Eligibility
+    request: RequestBatch | None = None
+    tolerance: float | None = None
 
     def decision(self, i: int, request: RoutingRequest) -> Decision | None:
         """Return the decision for prompt `i`, None if no expert is eligible."""
@@ -246,7 +273,13 @@ class ScoredBatch:
             self.prediction.std[i],
             self.routing_loss.row(i),
             self.eligibility.eligible[i],
+            costs=None if self.request is None else self._costs(i, self.request),
+            tolerance=self.tolerance,
         )
+
+    def _costs(self, i: int, request: RequestBatch) -> PromptCosts:
+        row = request if len(request.prompt_tokens) == 1 else request.take(slice(i, i + 1))
+        return PromptCosts(self.library, row)
 
 
 def _advice(

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol
 
-from tryage.core.ranking import RankedExpert, RejectedExpert, Rejections
+from tryage.core.costs import UNKNOWN_INPUT_PRICE, UNKNOWN_LATENCY, UNKNOWN_OUTPUT_PRICE
+from tryage.core.objective import ANSWER_VALUE, LATENCY_VALUE
+from tryage.core.preferences import format_value
+from tryage.core.ranking import TOLERANCE, RankedExpert, RejectedExpert, Rejections
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -22,6 +25,17 @@ _INPUT_FIELDS: Mapping[str, tuple[str, ...]] = {
     "popularity": ("downloads",),
     "cost": ("input_price", "output_price", "output_tokens"),
     "switching": ("input_price", "cached_input_price"),
+    ANSWER_VALUE: ("input_price", "cached_input_price", "output_price", "output_tokens"),
+    LATENCY_VALUE: ("latency",),
+}
+
+# Name of a term in dollars -> what is unknown of an expert, and what it counts as.
+_ASSUMED: Mapping[str, tuple[str, str]] = {
+    ANSWER_VALUE: (
+        "price",
+        f"${UNKNOWN_INPUT_PRICE:g} and ${UNKNOWN_OUTPUT_PRICE:g} per million tokens",
+    ),
+    LATENCY_VALUE: ("latency", f"{UNKNOWN_LATENCY:g} seconds"),
 }
 
 
@@ -59,7 +73,7 @@ def explain(decision: ExplainableDecision, top: int = 3) -> str:
         *_headline(decision),
         *(_total_lines(decision, best[0]) if decision.chosen else ()),
         *_runner_up_lines(decision, best),
-        *_unknown_lines(best),
+        *_unknown_lines(decision, best),
         *_source_lines(decision),
         *rejection_lines(decision.rejected),
         *(f"Taken from the prompt: {flag}" for flag in decision.flags),
@@ -90,7 +104,10 @@ def _headline(decision: ExplainableDecision) -> Iterator[str]:
     if decision.default_used:
         yield f"{name} is used as the declared default: {decision.default_reason}"
         return
-    if len(decision.ranking) > 1:
+    if decision.chosen is not None and TOLERANCE in decision.chosen.terms:
+        within = f"{decision.preferences.tolerance:g} of the best"
+        yield f"{name} is chosen: the cheapest of those that are predicted within {within}."
+    elif len(decision.ranking) > 1:
         yield f"{name} is chosen: the lowest total of {_pluralize_experts(len(decision.ranking))}."
     else:
         yield f"{name} is chosen: the only eligible expert."
@@ -101,28 +118,65 @@ def _total_lines(decision: ExplainableDecision, chosen: RankedExpert) -> Iterato
     std = "" if chosen.std is None else f" ± {chosen.std:.3f}"
     yield f"  {'predicted loss':<16}{chosen.predicted_loss:>8.3f}{std}"
     for name, term in chosen.terms.items():
-        weight = decision.preferences.weights.get(name)
-        factors = "" if not weight else f"   = weight {weight:g} x {term / weight:.3f}"
-        yield f"  {'+ ' + name:<16}{term:>8.3f}{factors}"
+        factors = _factors(decision.preferences, name, term)
+        yield f"  {'+ ' + _in_words(name):<16}{term:>8.3f}{factors and f'   = {factors}'}"
     if chosen.terms:
         yield f"  {'= total':<16}{chosen.total:>8.3f}"
+    if chosen.cost is not None and ANSWER_VALUE not in chosen.terms:
+        yield f"  expected cost: {_dollars(chosen.cost)}"
+
+
+def _factors(preferences: Preferences, name: str, term: float) -> str:
+    """Return how the value of a term comes about, empty if it says nothing."""
+    worth = preferences.answer_value
+    if name == ANSWER_VALUE and worth:
+        return f"{_dollars(term * worth)} / {_dollars(worth)} for a right answer"
+    if name == LATENCY_VALUE and worth and preferences.latency_value:
+        seconds, price = term * worth / preferences.latency_value, preferences.latency_value
+        return f"{seconds:.3g} s x {_dollars(price)} / {_dollars(worth)} for a right answer"
+    if name == TOLERANCE and preferences.tolerance is not None:
+        return f"all within {preferences.tolerance:g} of the best count alike, the cheapest first"
+    weight = preferences.weights.get(name)
+    return f"weight {weight:g} x {term / weight:.3f}" if weight else ""
+
+
+def _in_words(name: str) -> str:
+    """Return the name of a term as an explanation writes it."""
+    return {ANSWER_VALUE: "cost", LATENCY_VALUE: "waiting"}.get(name, name)
+
+
+def _dollars(usd: float) -> str:
+    """Write dollars with three digits."""
+    return format_value("cost", float(f"{usd:.3g}"))
 
 
 def _runner_up_lines(decision: ExplainableDecision, best: Sequence[RankedExpert]) -> Iterator[str]:
     for rank, other in enumerate(best[1:], start=2):
-        terms = "".join(f" + {name} {term:.3f}" for name, term in other.terms.items())
+        terms = "".join(f" + {_in_words(name)} {term:.3f}" for name, term in other.terms.items())
+        price = "" if other.cost is None else f" ({_dollars(other.cost)})"
         gap = other.total - best[0].total
         behind = "equal total" if gap == 0 else f"{gap:.3f} behind"
         loss = f"predicted loss {other.predicted_loss:.3f}"
         sure = decision.confidence if rank == 2 else None
         odds = "" if sure is None else f"; {best[0].name} is better with probability {sure:.0%}"
-        yield f"{rank}. {other.name}, {behind}: {loss}{terms}{odds}."
+        yield f"{rank}. {other.name}, {behind}: {loss}{terms}{price}{odds}."
 
 
-def _unknown_lines(best: Sequence[RankedExpert]) -> Iterator[str]:
-    gaps = [f"{', '.join(one.unknown)} of {one.name}" for one in best if one.unknown]
-    if gaps:
-        yield f"Unknown, so counted as the worst: {'; '.join(gaps)}."
+def _unknown_lines(decision: ExplainableDecision, best: Sequence[RankedExpert]) -> Iterator[str]:
+    names = {name for one in best for name in one.unknown}
+    weighted = names - _ASSUMED.keys()
+    gaps = [(one.name, [name for name in one.unknown if name in weighted]) for one in best]
+    parts = [f"{', '.join(unknown)} of {name}" for name, unknown in gaps if unknown]
+    if parts:
+        yield f"Unknown, so counted as the worst: {'; '.join(parts)}."
+    for name, (what, assumed) in _ASSUMED.items():
+        unknown = [one.name for one in best if name in one.unknown]
+        if unknown:
+            yield f"Unknown {what}, so counted as {assumed}: {', '.join(unknown)}."
+    unpriced = [one.name for one in best if one.cost is None]
+    if decision.preferences.tolerance is not None and unpriced:
+        what, assumed = _ASSUMED[ANSWER_VALUE]
+        yield f"Unknown {what}, so counted as {assumed}: {', '.join(unpriced)}."
 
 
 def _source_lines(decision: ExplainableDecision) -> Iterator[str]:
@@ -131,7 +185,9 @@ def _source_lines(decision: ExplainableDecision) -> Iterator[str]:
     if not isinstance(sources, Mapping):
         return
     preferences = decision.preferences
-    names = [*preferences.weights, *(required.field for required in preferences.requirements)]
+    terms = () if decision.chosen is None else decision.chosen.terms
+    required = (requirement.field for requirement in preferences.requirements)
+    names = [*preferences.weights, *terms, *required]
     fields = (field for name in names for field in _INPUT_FIELDS.get(name, (name,)))
     by_source: dict[str, list[str]] = {}
     for field in dict.fromkeys(fields):

@@ -1,8 +1,10 @@
-"""The routing loss: predicted loss plus weighted constraints, in pure numpy.
+"""The routing loss: predicted loss plus weighted constraints and dollars, in pure numpy.
 
     total(z, M_i) = Q^(z, M_i) + sum_j lambda_j C_j(M_i)        (arXiv 2308.11601, the router)
+                    + (USD of the request + USD of waiting for it) / answer_value
 
-An unknown value counts as the worst one, 1, and the constraint is named in the result.
+An unknown value of a constraint counts as the worst one, 1; an unknown price or latency as that of
+a dear or slow model, the same in every library. What is unknown is named in the result.
 
 Among a million experts the best ones are found by approximate totals in single precision. Exact
 totals in double precision are computed only for the experts that may be among the best, so the
@@ -19,15 +21,13 @@ import numpy as np
 from tryage.core.arrays import BoolArray, FloatArray
 from tryage.core.cache import get_or_compute, get_or_compute_bounded
 from tryage.core.constraints import (
-    ALL,
     BlockwiseConstraint,
     Constraint,
-    ExpertIndex,
-    FloatDType,
-    RequestBatch,
     StaticConstraint,
     active_weights,
 )
+from tryage.core.costs import UNKNOWN_LATENCY, assumed_costs, cost_dtype, request_costs
+from tryage.core.request_batch import ALL, ExpertIndex, FloatDType, RequestBatch
 from tryage.errors import InputError
 
 if TYPE_CHECKING:
@@ -37,20 +37,29 @@ if TYPE_CHECKING:
 
     from tryage.core.library import Library
 
+# The names of the terms in dollars: those of the keywords of `Preferences`.
+ANSWER_VALUE, LATENCY_VALUE = "answer_value", "latency_value"
+
 _BLOCK_SIZE = 1 << 15  # numbers; a block and its intermediate results fit into the L2 cache
 _FLOAT32_MAX_WEIGHT = 1e30  # larger weights exceed the range of single precision
 
 _MaskedValues: TypeAlias = tuple[FloatArray, BoolArray]  # values with unknown = 1, unknown mask
 
 
-def compute_routing_loss(
+def compute_routing_loss(  # noqa: PLR0913 - the parts of the equation
     predicted_losses: FloatArray,
     library: Library,
     weights: Mapping[str, float],
     constraints: Mapping[str, Constraint],
     request: RequestBatch,
+    *,
+    answer_value: float | None = None,
+    latency_value: float | None = None,
 ) -> RoutingLoss:
-    """Add the weighted constraints to the predicted losses `(batch, n_experts)`.
+    """Add weighted constraints and dollars to the predicted losses `(batch, n_experts)`.
+
+    Dollars count if `answer_value` is given, in USD: what a right answer is worth. `latency_value`
+    is in USD per second.
 
     Raises:
         InputError: a weight names no constraint, is negative or is not finite, or a constraint
@@ -62,15 +71,20 @@ def compute_routing_loss(
             f"predicted losses have shape {losses.shape}; expected (batch, {len(library)})"
         )
     active = active_weights(weights, constraints) if weights else {}
-    if not active:
+    if not active and answer_value is None:
         return RoutingLoss(losses, {}, losses)
     terms = {
         name: _build_term(weight, name, constraints[name], library, request)
         for name, weight in active.items()
     }
+    if answer_value is not None:
+        terms |= _dollar_terms(library, request, answer_value, latency_value)
     dtype = _approximation_dtype(losses, terms.values())
     static_names = [name for name in active if isinstance(constraints[name], StaticConstraint)]
     dynamic_terms = [term for name, term in terms.items() if name not in static_names]
+    if not active:
+        zeros = get_or_compute(library, ("zeros", dtype), lambda: np.zeros(len(library), dtype))
+        return RoutingLoss(losses, terms, _approximate_totals(losses, zeros, dynamic_terms))
 
     def sum_static() -> FloatArray:
         return _sum_static_terms([terms[name] for name in static_names], len(library), dtype)
@@ -125,14 +139,17 @@ class RoutingLoss:
         """Return how much an exact total near this approximate one may differ from its own.
 
         Every addition rounds by half an epsilon of the sum, and every added term has roundings of
-        its own: eight per term are enough. The sum is at most as large as the total plus the
-        weights, because losses may be negative.
+        its own: eight per term are enough. Losses may be negative, so the sum is at most as large
+        as the total plus the weights, or plus the lowest loss.
         """
         if not self.terms:
             return 0.0
-        weights = sum(term.weight for term in self.terms.values())
         epsilon = float(np.finfo(self.approximate_total.dtype).eps)
-        return (4 * len(self.terms) + 2) * epsilon * (abs(approximate) + 2 * weights)
+        if all(term.is_bounded for term in self.terms.values()):
+            excess = sum(term.weight for term in self.terms.values())
+        else:
+            excess = max(0.0, -float(np.fmin.reduce(self.predicted_losses, axis=None)))
+        return (4 * len(self.terms) + 2) * epsilon * (abs(approximate) + 2 * excess)
 
     def row(self, i: int) -> RoutingLoss:
         """Return the routing loss of prompt `i`, a batch of one."""
@@ -145,15 +162,20 @@ class RoutingLoss:
 
 
 class Term(Protocol):
-    """One weighted constraint, `lambda_j C_j`: `C_j` of some experts, `(k,)` or `(batch, k)`."""
+    """One weighted term, `lambda_j C_j`: `C_j` of some experts, `(k,)` or `(batch, k)`."""
 
     @property
     def weight(self) -> float:
         """The weight `lambda_j`."""
         ...
 
+    @property
+    def is_bounded(self) -> bool:
+        """Whether `C_j` is in [0, 1]; dollars and seconds are only 0 or more."""
+        ...
+
     def values(self, experts: ExpertIndex) -> FloatArray:
-        """Return `C_j` in [0, 1], 1 where it is unknown."""
+        """Return `C_j`, where it is unknown what it counts as."""
         ...
 
     def approximate_values(self, experts: ExpertIndex, dtype: FloatDType) -> FloatArray:
@@ -161,7 +183,7 @@ class Term(Protocol):
         ...
 
     def unknown(self, experts: ExpertIndex) -> BoolArray:
-        """Return where the value is unknown and counts as 1."""
+        """Return where the value is unknown."""
         ...
 
     def row(self, i: int) -> Term:
@@ -176,9 +198,10 @@ class DenseTerm:
     weight: float
     dense_values: FloatArray
     unknown_mask: BoolArray
+    is_bounded: bool = True
 
     def values(self, experts: ExpertIndex) -> FloatArray:
-        """Return the values, 1 where unknown."""
+        """Return the values."""
         return self.dense_values[..., experts]
 
     def approximate_values(self, experts: ExpertIndex, dtype: FloatDType) -> FloatArray:
@@ -204,23 +227,33 @@ class DenseTerm:
 class LazyTerm:
     """A term that is computed when read, and only for the requested experts.
 
-    `compute(prompts, experts, dtype)` returns values of at most 1, NaN where unknown; in single
-    precision a value may be off by six roundings.
+    `compute(prompts, experts, dtype)` returns values, NaN where unknown; in single precision a
+    value may be off by six roundings. `assumed` `(batch,)` is what an unknown value counts as; None
+    for values of at most 1, of which an unknown one counts as 1.
     """
 
     weight: float
     compute: Callable[[slice, ExpertIndex, FloatDType], FloatArray]
     prompts: slice
+    assumed: FloatArray | None = None
+
+    @property
+    def is_bounded(self) -> bool:
+        """Whether the values are at most 1."""
+        return self.assumed is None
 
     def values(self, experts: ExpertIndex) -> FloatArray:
-        """Return the values, 1 where unknown."""
+        """Return the values, where they are unknown what they count as."""
         return self.approximate_values(experts, np.float64)
 
     def approximate_values(self, experts: ExpertIndex, dtype: FloatDType) -> FloatArray:
-        """Return the values as computed in this precision, 1 where unknown."""
+        """Return the values as computed in this precision, none of them NaN."""
         values = self.compute(self.prompts, experts, dtype)
-        filled: FloatArray = np.fmin(values, values.dtype.type(1))  # fmin(NaN, 1) is 1
-        return filled
+        if self.assumed is None:
+            filled: FloatArray = np.fmin(values, values.dtype.type(1))  # fmin(NaN, 1) is 1
+        else:
+            filled = np.where(np.isnan(values), self.assumed[self.prompts][:, None], values)
+        return filled.astype(values.dtype, copy=False)
 
     def unknown(self, experts: ExpertIndex) -> BoolArray:
         """Return which values are unknown."""
@@ -291,6 +324,27 @@ def _build_term(
         return constraint.compute(library, request.take(prompts), experts, kind)
 
     return LazyTerm(weight, compute, ALL)
+
+
+def _dollar_terms(
+    library: Library, request: RequestBatch, answer_value: float, latency_value: float | None
+) -> dict[str, Term]:
+    """Return the dollars of the request and of waiting for it, relative to a right answer."""
+
+    def compute(prompts: slice, experts: ExpertIndex, kind: FloatDType) -> FloatArray:
+        return request_costs(library, request.take(prompts), experts, cost_dtype(library, kind))
+
+    terms: dict[str, Term] = {
+        ANSWER_VALUE: LazyTerm(1 / answer_value, compute, ALL, assumed_costs(request))
+    }
+    if latency_value:
+        seconds = library.column("latency")
+        unknown = np.isnan(seconds)
+        counted = np.where(unknown, UNKNOWN_LATENCY, seconds)
+        terms[LATENCY_VALUE] = DenseTerm(
+            latency_value / answer_value, counted, unknown, is_bounded=False
+        )
+    return terms
 
 
 def _approximation_dtype(losses: FloatArray, terms: Iterable[Term]) -> FloatDType:

@@ -24,18 +24,32 @@ if TYPE_CHECKING:
 class Prediction:
     """Predicted losses `Q^(z, M_i)` with their standard deviation, both `(batch, n_experts)`.
 
-    `output_tokens` `(batch, n_experts)` are forecast answer lengths, NaN where unknown.
+    `output_tokens` `(batch, n_experts)` are forecast answer lengths (reasoning included) and
+    `costs`, of the same shape, USD of the request as measured; both are NaN where unknown.
     """
 
     losses: Float32Array
     std: Float32Array
     output_tokens: Float32Array | None = None
+    costs: Float32Array | None = None
 
     def select(self, index: Any) -> Prediction:  # noqa: ANN401 - any index that numpy takes
         """Return a part: rows are prompts, columns are experts."""
-        tokens = self.output_tokens
+        tokens, costs = self.output_tokens, self.costs
         return Prediction(
-            self.losses[index], self.std[index], None if tokens is None else tokens[index]
+            self.losses[index],
+            self.std[index],
+            None if tokens is None else tokens[index],
+            None if costs is None else costs[index],
+        )
+
+    def with_rows(self, rows: IndexArray, other: Prediction) -> Prediction:
+        """Return this prediction with those of `other` for some of its prompts."""
+        return Prediction(
+            _with_rows(self.losses, rows, other.losses),
+            _with_rows(self.std, rows, other.std),
+            _with_optional_rows(self.output_tokens, rows, other.output_tokens),
+            _with_optional_rows(self.costs, rows, other.costs),
         )
 
 
@@ -51,6 +65,14 @@ class Perception(ABC):
     @abstractmethod
     def predict(self, prompts: Sequence[str]) -> Prediction:
         """Predict the loss of every expert on every prompt, `(batch, n_experts)`."""
+
+    def predict_preferred(self, prompts: Sequence[str]) -> Prediction:
+        """Predict the loss of every expert in a blind comparison of answers, `(batch, n_experts)`.
+
+        That is what `Preferences(quality="preferred")` asks for; `predict` predicts whether an
+        answer is good enough. By default both are the same.
+        """
+        return self.predict(prompts)
 
     def predict_columns(self, prompts: Sequence[str], columns: IndexArray) -> Prediction:
         """Predict the losses of the experts at some positions, `(batch, n_columns)`.
@@ -130,6 +152,21 @@ class Perception(ABC):
         return PerceptionError(
             f"{type(self).__name__} cannot learn: it has no onboard() and observe()."
         )
+
+
+def _with_rows(table: Float32Array, rows: IndexArray, other: Float32Array) -> Float32Array:
+    merged = np.array(table)
+    merged[rows] = other
+    return merged
+
+
+def _with_optional_rows(
+    table: Float32Array | None, rows: IndexArray, other: Float32Array | None
+) -> Float32Array | None:
+    """Replace rows of a forecast; one that only `other` has is left out, NaN where it has none."""
+    if table is None:
+        return None
+    return _with_rows(table, rows, np.full_like(table[rows], np.nan) if other is None else other)
 
 
 def wrong_shape(prediction: Prediction, expected: tuple[int, int]) -> PerceptionError:

@@ -1,4 +1,4 @@
-"""Preferences: weights of the constraints, and requirements that every expert must meet."""
+"""Preferences: what a right answer is worth, weights, and requirements that experts must meet."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import datetime
 import operator
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 import numpy as np
 
+from tryage.core.presets import preset_keywords
 from tryage.core.validation import (
     NUMBER_RANGES,
     check_number,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from tryage.core.library import Library
 
 RequirementValue: TypeAlias = float | datetime.date | tuple[str, ...]
+Quality: TypeAlias = Literal["adequate", "preferred"]
 
 _OPERATORS: Mapping[str, Callable[[Any, Any], Any]] = {
     "<": operator.lt,
@@ -38,31 +40,61 @@ _WORD_OPERATORS: Mapping[str, str] = {"license": "in", "name": "in", "capabiliti
 
 _TINY_COST = 1e-4  # USD
 
+_VALUE_RANGES: Mapping[str, tuple[float, float]] = {
+    "answer_value": (1e-9, 1e9),  # USD
+    "latency_value": (0.0, 1e9),  # USD per second
+    "tolerance": (0.0, 1.0),  # losses of scored answers are in [0, 1]
+}
+_DICT_KEYS = ("weights", "requirements", *_VALUE_RANGES, "quality")
 _REQUIREMENT_KEYS = {"field", "op", "value"}
 _REQUIREMENT_FIELDS = ("cost", *NUMBER_RANGES, *_WORD_OPERATORS)
 
 
 @dataclass(frozen=True, init=False)
 class Preferences:
-    """Weights of the constraints (0: does not count) and requirements that every expert must meet.
+    """What counts beside a right answer, and requirements that every expert must meet.
 
-    The keywords after `requirements` are short forms of common requirements:
+    Say one of two things about costs:
+
+    - `answer_value`: what a right answer is worth, in USD. The expert with the lowest
+      `predicted loss + USD of the request / answer_value` is chosen. With `latency_value`, in USD
+      per second of waiting, the seconds to a typical answer count like dollars.
+    - `tolerance`: the cheapest expert is chosen of those that are predicted within this much loss
+      of the best; 0.02 is two points.
+
+    `Preferences.preset` has both by name. Where neither is said, nor any weight, and some costs are
+    known, the preset "balanced" is in force. `weights` of constraints (0: does not count) are added
+    to the predicted loss; each constraint is in [0, 1] on a fixed scale.
+
+    `quality` says what a good answer is: "adequate" (good enough, the default) or "preferred" (the
+    one that people prefer in a blind comparison), as far as the perception tells them apart.
+
+    The other keywords are short forms of common requirements:
     `max_parameters` (count), `max_cost` (USD of the request), `max_latency` (seconds),
     `min_context` (tokens), `min_security` ([0, 1]), `min_downloads`, `released_since` (date),
     `licenses` (any of), `capabilities` (all of), `only` (names or aliases of experts).
 
     Raises:
-        InputError: a weight is negative or not finite, or a requirement is malformed.
+        InputError: a value is out of range, a requirement is malformed, `answer_value` is combined
+            with `tolerance`, or `latency_value` is without `answer_value`.
     """
 
     weights: Mapping[str, float] = field(default_factory=dict, hash=False)
     requirements: tuple[Requirement, ...] = ()
+    answer_value: float | None = None
+    latency_value: float | None = None
+    tolerance: float | None = None
+    quality: Quality | None = None
 
-    def __init__(  # noqa: PLR0913 - each keyword is a requirement of its own
+    def __init__(  # noqa: PLR0913 - each keyword is a requirement or a value of its own
         self,
         weights: Mapping[str, float] | None = None,
         requirements: Iterable[Requirement] = (),
         *,
+        answer_value: float | None = None,
+        latency_value: float | None = None,
+        tolerance: float | None = None,
+        quality: Quality | None = None,
         max_parameters: float | None = None,
         max_cost: float | None = None,
         max_latency: float | None = None,
@@ -91,6 +123,29 @@ class Preferences:
         object.__setattr__(
             self, "requirements", _deduplicate((*_check_requirements(requirements), *from_keywords))
         )
+        values = {"answer_value": answer_value, "latency_value": latency_value}
+        for name, value in _check_values({**values, "tolerance": tolerance}).items():
+            object.__setattr__(self, name, value)
+        object.__setattr__(self, "quality", _check_quality(quality))
+
+    @classmethod
+    def preset(cls, name: str, **keywords: Any) -> Preferences:  # noqa: ANN401 - arguments of __init__
+        """Return the preferences of a preset; other keywords are added to it.
+
+        - "best": the lowest predicted loss; of those predicted equal, the cheapest.
+        - "balanced": a right answer is worth a dollar.
+        - "thrifty": a right answer is worth ten cents.
+
+        Raises:
+            InputError: there is no such preset, or a keyword contradicts it.
+        """
+        return cls(**{**keywords, **preset_keywords(name)})
+
+    @property
+    def has_trade_off(self) -> bool:
+        """Whether anything is said about what counts beside the predicted loss."""
+        said = (self.answer_value, self.tolerance)
+        return bool(self.weights) or any(value is not None for value in said)
 
     @property
     def needs_cost(self) -> bool:
@@ -115,36 +170,136 @@ class Preferences:
     def tightened(self, other: Preferences) -> Preferences:
         """Combine both: the larger weight of each constraint, and the requirements of both.
 
-        An expert that `self` rejects is also rejected by the result, for any `other`.
+        Dollars count as much as they count more: the lower `answer_value`, the larger
+        `latency_value` and `tolerance`; where `self` has one of `answer_value` and `tolerance`, the
+        other one is not taken. An expert that `self` rejects is also rejected by the result, for
+        any `other`.
         """
         weights = dict(self.weights)
         for name, weight in other.weights.items():
             weights[name] = max(weight, weights.get(name, 0.0))
-        return Preferences(weights, (*self.requirements, *other.requirements))
+        mine, theirs = self._values(), other._values()
+        if "tolerance" in mine:
+            theirs = {name: value for name, value in theirs.items() if name == "tolerance"}
+        elif "answer_value" in mine:
+            theirs.pop("tolerance", None)
+        for name, value in theirs.items():
+            stricter = min if name == "answer_value" else max
+            mine[name] = stricter(value, mine.get(name, value))
+        requirements = (*self.requirements, *other.requirements)
+        return Preferences(weights, requirements, **mine, quality=self.quality or other.quality)
+
+    def overridden(self, other: Preferences) -> Preferences:
+        """Combine both: what `other` says replaces what `self` says of the same; the rest adds up.
+
+        Weights replace weights of the same name, and requirements add up. `answer_value`,
+        `tolerance` and the weight of `cost` all say what costs count, so each replaces the others;
+        so do `latency_value` and the weight of `latency`.
+        """
+        weights, values = {**self.weights, **other.weights}, self._values()
+        if {"answer_value", "tolerance"} & set(other._values()):
+            _drop_unless(weights, other.weights, "cost")
+            values.pop("tolerance", None)
+            if other.tolerance is not None:
+                values.clear()
+        elif "cost" in other.weights:
+            values.clear()
+        if other.latency_value is not None:
+            _drop_unless(weights, other.weights, "latency")
+        elif "latency" in other.weights:
+            values.pop("latency_value", None)
+        return Preferences(
+            weights,
+            (*self.requirements, *other.requirements),
+            **{**values, **other._values()},
+            quality=other.quality or self.quality,
+        )
+
+    def with_requirements(self, requirements: Iterable[Requirement]) -> Preferences:
+        """Return the same preferences with more requirements."""
+        every = (*self.requirements, *requirements)
+        return Preferences(self.weights, every, **self._values(), quality=self.quality)
+
+    def without_constraint(self, name: str) -> Preferences:
+        """Return the preferences without what they say of one constraint, and without a tolerance.
+
+        What is left can be added up for a front of the predicted loss against that constraint.
+        """
+        weights = {other: weight for other, weight in self.weights.items() if other != name}
+        values = self._values()
+        values.pop("tolerance", None)
+        if name == "cost":
+            values.clear()
+        elif name == "latency":
+            values.pop("latency_value", None)
+        return Preferences(weights, self.requirements, **values, quality=self.quality)
+
+    def _values(self) -> dict[str, Any]:
+        """Return the numbers that are said of dollars and of the tolerance, as keywords."""
+        named = {name: getattr(self, name) for name in _VALUE_RANGES}
+        return {name: value for name, value in named.items() if value is not None}
 
     def to_dict(self) -> dict[str, Any]:
-        """Return JSON-safe values."""
+        """Return JSON-safe values, of the keywords those that are set."""
+        quality = {} if self.quality is None else {"quality": self.quality}
         return {
             "weights": dict(self.weights),
             "requirements": [requirement.to_dict() for requirement in self.requirements],
+            **self._values(),
+            **quality,
         }
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Preferences:
-        """Build preferences from the dict that `to_dict` returned; either key may be missing.
+        """Build preferences from the dict that `to_dict` returned; any key may be missing.
 
         Raises:
             InputError: an unknown key, or a malformed value.
         """
-        if not isinstance(data, Mapping) or not set(data) <= {"weights", "requirements"}:
-            raise InputError(f"Preferences must be {{weights, requirements}}, got {preview(data)}.")
+        if not isinstance(data, Mapping) or not set(data) <= set(_DICT_KEYS):
+            raise InputError(
+                f"Preferences must be {{{', '.join(_DICT_KEYS)}}}, got {preview(data)}."
+            )
         rows = data.get("requirements", ())
         if not isinstance(rows, (list, tuple)):
             raise InputError(
                 "requirements must be a list of {field, op, value}, such as [{'field': 'cost', "
                 f"'op': '<=', 'value': 0.01}}], got {preview(rows)}."
             )
-        return cls(data.get("weights"), [Requirement.from_dict(row) for row in rows])
+        keywords = {name: data.get(name) for name in (*_VALUE_RANGES, "quality")}
+        return cls(data.get("weights"), [Requirement.from_dict(row) for row in rows], **keywords)
+
+
+def _drop_unless(weights: dict[str, float], kept: Mapping[str, float], name: str) -> None:
+    """Remove a weight that is not one of those to keep."""
+    if name not in kept:
+        weights.pop(name, None)
+
+
+def _check_values(values: Mapping[str, float | None]) -> dict[str, float | None]:
+    """Return the checked values of dollars and of the tolerance."""
+    checked = {
+        name: None if value is None else check_number(name, value, *_VALUE_RANGES[name])
+        for name, value in values.items()
+    }
+    if checked["answer_value"] is not None and checked["tolerance"] is not None:
+        raise InputError(
+            f"answer_value={values['answer_value']} and tolerance={values['tolerance']} are two "
+            "answers to one question: what costs count. Give one of them."
+        )
+    if checked["latency_value"] is not None and checked["answer_value"] is None:
+        raise InputError(
+            f"latency_value={values['latency_value']} needs answer_value=: seconds are counted in "
+            "dollars, and dollars against what a right answer is worth."
+        )
+    return checked
+
+
+def _check_quality(quality: object) -> Quality | None:
+    """Return the quality, or raise `InputError`."""
+    if quality is not None and quality not in get_args(Quality):
+        raise InputError(f"quality must be one of {get_args(Quality)}, got {preview(quality)}.")
+    return quality  # type: ignore[return-value]  # one of the two, as just checked
 
 
 def _check_weights(weights: Mapping[str, float] | None) -> dict[str, float]:

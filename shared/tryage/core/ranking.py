@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 
 from tryage.core.cache import cached_property, get_or_compute_bounded
-from tryage.core.constraints import ALL, expected_cost
+from tryage.core.costs import expected_costs
+from tryage.core.request_batch import ALL
 from tryage.errors import LibraryError
 
 if TYPE_CHECKING:
@@ -19,13 +20,15 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tryage.core.arrays import BoolArray, Float64Array, FloatArray
-    from tryage.core.constraints import ExpertIndex, RequestBatch
+    from tryage.core.costs import PromptCosts
     from tryage.core.library import Library
     from tryage.core.objective import RoutingLoss
     from tryage.core.perception import Prediction
     from tryage.core.preferences import Preferences, Requirement
+    from tryage.core.request_batch import ExpertIndex, RequestBatch
 
 NO_PREDICTION = "no usable prediction"
+TOLERANCE = "tolerance"  # the name of its term
 
 _PREFETCH = 16  # experts sorted at least, when more than the best one is read
 _SMALL_LIBRARY = 128  # sorting so few experts is faster than searching for the best of them
@@ -44,7 +47,7 @@ def check_eligibility(
     usable: BoolArray = np.isfinite(prediction.losses)
     if not preferences.requirements:
         return Eligibility(library, ((None, usable),), usable)
-    cost = expected_cost(library, request) if preferences.needs_cost else None
+    cost = expected_costs(library, request, prediction) if preferences.needs_cost else None
     eligible = usable.copy()
     masks: list[tuple[Requirement | None, BoolArray]] = [(None, usable)]
     for requirement in preferences.requirements:
@@ -105,7 +108,9 @@ class RankedExpert:
     """One eligible expert: `total` = `predicted_loss` + the sum of `terms`.
 
     `std` is the standard deviation of the predicted loss, None if unknown; `terms[name]` is
-    `lambda_j C_j`; `unknown` names the constraints with an unknown value, which counts as 1.
+    `lambda_j C_j`, and of `answer_value`, `latency_value` and `tolerance` what they add; `unknown`
+    names the terms with an unknown value, which counts as a bad one. `cost` is the expected USD of
+    the request, None if unknown.
     """
 
     name: str
@@ -114,6 +119,7 @@ class RankedExpert:
     terms: Mapping[str, float]
     total: float
     unknown: tuple[str, ...]
+    cost: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-safe values."""
@@ -124,6 +130,7 @@ class RankedExpert:
             "terms": dict(self.terms),
             "total": self.total,
             "unknown": list(self.unknown),
+            "cost": self.cost,
         }
 
 
@@ -132,18 +139,23 @@ class Ranking(Sequence[RankedExpert]):
 
     Ties in the total go to the lower predicted loss, then to library order. All arrays are
     `(n_experts,)`, and `routing_loss` is that of a batch of one. `eligible` marks the experts that
-    meet the requirements and have a prediction.
+    meet the requirements and have a prediction. With a `tolerance`, all experts with a total within
+    it of the lowest count as equal to it, and the cheapest of them come first; it needs `costs`.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the parts of a ranking
         self,
         library: Library,
         losses: FloatArray,
         std: FloatArray,
         routing_loss: RoutingLoss,
         eligible: BoolArray,
+        *,
+        costs: PromptCosts | None = None,
+        tolerance: float | None = None,
     ) -> None:
         self._library, self._losses, self._std = library, losses, std
+        self._costs, self._tolerance = costs, None if costs is None else tolerance
         self._routing_loss, self._eligible = routing_loss, eligible
         self._size = int(np.count_nonzero(eligible))
         self._order: NDArray[np.intp] = np.empty(
@@ -198,6 +210,34 @@ class Ranking(Sequence[RankedExpert]):
         return order[:k]
 
     def _sort_top(self, k: int) -> NDArray[np.intp]:
+        """Return the best experts, at least `k` of them if there are so many."""
+        if self._costs is None or self._tolerance is None:
+            return self._sort_by_total(k)
+        within = self._within_tolerance
+        cheapest_first = within[np.argsort(self._costs.counted(within), kind="stable")]
+        if k <= within.size:
+            return cheapest_first
+        return np.concatenate([cheapest_first, self._sort_by_total(k)[within.size :]])
+
+    @cached_property
+    def _within_tolerance(self) -> NDArray[np.intp]:
+        """The experts within the tolerance of the lowest total, in the order of their totals."""
+        limit, approximate = np.float64(self._limit), self._routing_loss.approximate_total[0]
+        bound = limit + 2 * self._routing_loss.rounding_bound(self._limit)
+        near = np.flatnonzero((approximate <= bound) & self._eligible)
+        within = near[self._routing_loss.totals(near)[0] <= limit]
+        ordered: NDArray[np.intp] = within[self._argsort_totals(within)]
+        return ordered
+
+    @cached_property
+    def _limit(self) -> float:
+        """The lowest total plus the tolerance; minus infinity without a tolerance."""
+        if self._tolerance is None or not self._size:
+            return -math.inf
+        best = self._sort_by_total(1)[:1]
+        return float(self._routing_loss.totals(best).item()) + self._tolerance
+
+    def _sort_by_total(self, k: int) -> NDArray[np.intp]:
         if k == self._losses.size:
             return self._argsort_totals(ALL)
         if k < self._size:
@@ -233,23 +273,32 @@ class Ranking(Sequence[RankedExpert]):
 
     def _build_entry(self, i: int) -> RankedExpert:
         name, loss, std = self._library.names[i], float(self._losses[i]), float(self._std[i])
-        known = std if math.isfinite(std) else None
-        if not self._routing_loss.terms:
-            return RankedExpert(name, loss, known, {}, loss, ())
-        one = slice(i, i + 1)
+        terms, total, unknown = self._terms_of(i)
+        usd = math.nan if self._costs is None else float(self._costs.known(slice(i, i + 1)).item())
         return RankedExpert(
             name=name,
             predicted_loss=loss,
-            std=known,
-            terms={
-                name: float(part.item())
-                for name, part in self._routing_loss.weighted_terms(one).items()
-            },
-            total=float(self._routing_loss.totals(one).item()),
-            unknown=tuple(
-                name for name, gap in self._routing_loss.unknown_masks(one).items() if gap.item()
-            ),
+            std=std if math.isfinite(std) else None,
+            terms=terms,
+            total=total,
+            unknown=unknown,
+            cost=usd if math.isfinite(usd) else None,
         )
+
+    def _terms_of(self, i: int) -> tuple[dict[str, float], float, tuple[str, ...]]:
+        """Return the terms of one expert, its total, and which terms are unknown."""
+        one, routing_loss = slice(i, i + 1), self._routing_loss
+        terms: dict[str, float] = {}
+        unknown: tuple[str, ...] = ()
+        total = float(self._losses[i])
+        if routing_loss.terms:
+            weighted, gaps = routing_loss.weighted_terms(one), routing_loss.unknown_masks(one)
+            terms = {name: float(part.item()) for name, part in weighted.items()}
+            total = float(routing_loss.totals(one).item())
+            unknown = tuple(name for name, gap in gaps.items() if gap.item())
+        if total < self._limit:
+            terms[TOLERANCE], total = self._limit - total, self._limit
+        return terms, total, unknown
 
 
 # Rejected experts ------------------------------------------------------------------------------

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from tryage.core.constraints import Constraint, ConversationState, active_weights
+from tryage.core.constraints import Constraint, active_weights
 from tryage.core.flags import extract_flags
 from tryage.core.preferences import Preferences
+from tryage.core.presets import DEFAULT_PRESET
+from tryage.core.request_batch import ConversationState
 from tryage.core.token_estimate import (
     estimate_tokens as estimate_tokens,  # noqa: PLC0414 - its former place, exported for users
 )
@@ -20,9 +22,10 @@ if TYPE_CHECKING:
     from tryage.core.arrays import IndexArray
     from tryage.core.library import Library
 
-PreferencesLike: TypeAlias = Preferences | Sequence[Preferences | None] | None
+PreferencesLike: TypeAlias = Preferences | str | Sequence[Preferences | str | None] | None
 
 _NO_PREFERENCES = Preferences()
+_DEFAULT_PREFERENCES = Preferences.preset(DEFAULT_PRESET)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +86,8 @@ def build_requests(
 ) -> list[RoutingRequest]:
     """Combine a batch of prompts with their preferences and conversations.
 
-    `preferences` are those of this call, one for all prompts or one for each; `defaults` are those
-    of the router.
+    `preferences` are those of this call, one for all prompts or one for each, or the name of a
+    preset; `defaults` are those of the router.
 
     Raises:
         InputError: a prompt is not a string, a weight names no constraint, or the number of
@@ -108,7 +111,7 @@ def _merged_preferences(
     constraints: Mapping[str, Constraint],
 ) -> list[Preferences]:
     """Return the preferences in force for each prompt."""
-    if not isinstance(preferences, Sequence):
+    if isinstance(preferences, str) or not isinstance(preferences, Sequence):
         one = merge_preferences(defaults, check_preferences(preferences, constraints))
         return [one] * len(prompts)
     if len(preferences) != len(prompts):
@@ -178,15 +181,19 @@ def check_prompts(prompts: Sequence[str]) -> None:
 def check_preferences(preferences: object, constraints: Mapping[str, Constraint]) -> Preferences:
     """Return the preferences, checked against the constraints; None means no preferences.
 
+    A string is the name of a preset.
+
     Raises:
-        InputError: another type, or a weight that names no constraint.
+        InputError: another type, an unknown preset, or a weight that names no constraint.
     """
     if preferences is None:
         return _NO_PREFERENCES
+    if isinstance(preferences, str):
+        return Preferences.preset(preferences)
     if not isinstance(preferences, Preferences):
         raise InputError(
             f"preferences is a {type(preferences).__name__}; expected Preferences, such as "
-            "Preferences(weights={'cost': 0.3})."
+            "Preferences(answer_value=0.05), or the name of a preset, such as 'thrifty'."
         )
     active_weights(preferences.weights, constraints)
     return preferences
@@ -195,10 +202,29 @@ def check_preferences(preferences: object, constraints: Mapping[str, Constraint]
 def merge_preferences(own: Preferences, call: Preferences) -> Preferences:
     """Return the preferences of a router combined with those of a call.
 
-    A call comes from code, so its weights replace weights of the same name. Requirements add up.
+    A call comes from code, so what it says replaces what the router says of the same. Requirements
+    add up.
     """
-    if not call.weights and not call.requirements:
+    if call == _NO_PREFERENCES:
         return own
-    if not own.weights and not own.requirements:
-        return call
-    return Preferences({**own.weights, **call.weights}, (*own.requirements, *call.requirements))
+    return call if own == _NO_PREFERENCES else own.overridden(call)
+
+
+def with_default_trade_off(requests: Sequence[RoutingRequest]) -> list[RoutingRequest]:
+    """Put the preset "balanced" in force where the operator says nothing about the trade-off."""
+    return [one if _has_trade_off(one) else _with_default_trade_off(one) for one in requests]
+
+
+def _has_trade_off(request: RoutingRequest) -> bool:
+    return (request.operator_preferences or request.preferences).has_trade_off
+
+
+def _with_default_trade_off(request: RoutingRequest) -> RoutingRequest:
+    if request.preferences == _NO_PREFERENCES:
+        return replace(request, preferences=_DEFAULT_PREFERENCES)
+    operator = request.operator_preferences
+    return replace(
+        request,
+        preferences=request.preferences.tightened(_DEFAULT_PREFERENCES),
+        operator_preferences=operator and operator.tightened(_DEFAULT_PREFERENCES),
+    )

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from tryage.core.arrays import Float32Array, Float64Array, IndexArray
     from tryage.core.expert import Expert
+    from tryage.core.request import RoutingRequest
 
 
 class AlignedPerception(Perception):
@@ -65,6 +66,18 @@ class AlignedPerception(Perception):
         if self._is_small_subset:
             return self._perception.predict_columns(prompts, self._columns)
         return self._in_library_order(self._perception.predict(prompts), len(prompts))
+
+    def predict_for(self, requests: Sequence[RoutingRequest]) -> Prediction:
+        """Predict the losses for the quality that each request asks for, in library order."""
+        prompts = [one.text for one in requests]
+        is_preferred = [one.preferences.quality == "preferred" for one in requests]
+        if not any(is_preferred):
+            return self.predict(prompts)
+        if all(is_preferred):
+            return self.predict_preferred(prompts)
+        rows = np.flatnonzero(is_preferred)
+        preferred = self.predict_preferred([prompts[i] for i in rows.tolist()])
+        return self.predict(prompts).with_rows(rows, preferred)
 
     def predict_preferred(self, prompts: Sequence[str]) -> Prediction:
         """Predict for the quality "preferred", in library order; otherwise like `predict`.

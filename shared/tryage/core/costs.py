@@ -1,0 +1,194 @@
+"""What a request costs at each expert, in USD, with cached, reasoning and output tokens.
+
+The tokens of the answer are those forecast for this prompt, else those of the expert's typical
+answer (reasoning included), else `REFERENCE_OUTPUT_TOKENS`. Forecast tokens times the present price
+are the best estimate. Where no tokens are forecast, a cost forecast from measured costs replaces
+typical tokens times the price; where the price is unknown, it replaces the price.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from tryage.core.cache import get_or_compute
+from tryage.core.request_batch import ALL, ExpertIndex, FloatDType, RequestBatch
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from tryage.core.arrays import FloatArray
+    from tryage.core.library import Library
+    from tryage.core.perception import Prediction
+
+REFERENCE_PROMPT_TOKENS = 1_000
+REFERENCE_OUTPUT_TOKENS = 500  # also the answer length of an expert without a known one
+
+# USD per million tokens that are assumed where the price is unknown: those of a dear model, the
+# same in every library. Unknown is never free.
+UNKNOWN_INPUT_PRICE, UNKNOWN_OUTPUT_PRICE = 15.0, 75.0
+UNKNOWN_LATENCY = 30.0  # seconds to an answer that are assumed where they are unknown
+
+_FLOAT32_MAX_PRICE = 1e20  # USD per million tokens, well within single precision
+
+
+def expected_costs(
+    library: Library, request: RequestBatch, prediction: Prediction | None = None
+) -> NDArray[np.float64]:
+    """Forecast the USD of each prompt on each expert, `(batch, n_experts)`, NaN unknown.
+
+    The `prediction` gives forecasts that the request does not have. An expert without a forecast or
+    a typical answer length is assumed to answer in 500 tokens. Tokens that the expert of a
+    conversation has read already are billed at its cached price.
+    """
+    if prediction is not None:
+        request = with_forecasts(request, prediction)
+    return np.asarray(request_costs(library, request, ALL, np.float64), dtype=np.float64)
+
+
+expected_cost = expected_costs  # the former name
+
+
+def with_forecasts(request: RequestBatch, prediction: Prediction) -> RequestBatch:
+    """Return the request with the forecasts of a prediction, where it has none of its own."""
+    tokens, costs = request.output_tokens, request.costs
+    return replace(
+        request,
+        output_tokens=prediction.output_tokens if tokens is None else tokens,
+        costs=prediction.costs if costs is None else costs,
+    )
+
+
+def has_known_costs(library: Library, prediction: Prediction) -> bool:
+    """Return whether the cost of any expert is known, from its prices or from a forecast."""
+    if prediction.costs is not None and bool(np.isfinite(prediction.costs).any()):
+        return True
+    return get_or_compute(library, "is priced", lambda: _is_priced(library))
+
+
+@dataclass(frozen=True, slots=True)
+class PromptCosts:
+    """What one prompt costs at the experts of a library; `request` is a batch of one."""
+
+    library: Library
+    request: RequestBatch
+
+    def known(self, experts: ExpertIndex) -> FloatArray:
+        """Return the USD at some experts, `(k,)`, NaN where it is unknown."""
+        usd: FloatArray = request_costs(self.library, self.request, experts, np.float64)[0]
+        return usd
+
+    def counted(self, experts: ExpertIndex) -> FloatArray:
+        """Return the USD at some experts, `(k,)`, where it is unknown what it counts as."""
+        known = self.known(experts)
+        return np.where(np.isnan(known), assumed_costs(self.request), known)
+
+
+def request_costs(
+    library: Library, request: RequestBatch, experts: ExpertIndex, dtype: FloatDType
+) -> FloatArray:
+    """Return the USD of each prompt on some experts, `(batch, k)`, NaN where it is unknown."""
+    prices = _prices(library, experts, dtype)
+    prompt_tokens = np.asarray(request.prompt_tokens, dtype=dtype)[:, None]
+    usd: FloatArray = prompt_tokens * prices.prompt_token_price
+    if request.conversation is not None:
+        _bill_cached_tokens(usd, library, request, experts)
+    if request.output_tokens is None:
+        usd += prices.typical_answer_cost
+        tokens_are_forecast = None
+    else:
+        answer: FloatArray = request.output_tokens[:, experts].astype(dtype)
+        tokens_are_forecast = np.isfinite(answer)
+        answer = np.where(tokens_are_forecast, answer, prices.typical_tokens)
+        usd += answer * prices.output_token_price
+    if request.costs is None:
+        return usd
+    forecast = request.costs[:, experts]
+    is_better = np.isfinite(forecast)
+    if tokens_are_forecast is not None:
+        is_better &= ~tokens_are_forecast | np.isnan(usd)
+    return np.where(is_better, forecast, usd).astype(dtype)
+
+
+def assumed_costs(request: RequestBatch) -> NDArray[np.float64]:
+    """Return the USD of each prompt where the cost is unknown, `(batch,)`.
+
+    They are the same for every such expert and in every library.
+    """
+    prompt_tokens = np.asarray(request.prompt_tokens, dtype=np.float64)
+    answer = REFERENCE_OUTPUT_TOKENS * UNKNOWN_OUTPUT_PRICE
+    usd: NDArray[np.float64] = (prompt_tokens * UNKNOWN_INPUT_PRICE + answer) / 1e6
+    return usd
+
+
+def cost_dtype(library: Library, dtype: FloatDType) -> FloatDType:
+    """Return double precision instead of `dtype` where prices exceed single precision."""
+    highest = get_or_compute(library, "highest price", lambda: _highest_price(library))
+    return dtype if highest < _FLOAT32_MAX_PRICE else np.float64
+
+
+def cache_discount(library: Library) -> FloatArray:
+    """Return the USD saved per cached prompt token, `(n_experts,)`, NaN where a price is unknown.
+
+    An unknown cached price counts as free here.
+    """
+    cached = library.column("cached_input_price")
+    saved = library.column("input_price") - np.where(np.isnan(cached), 0.0, cached)
+    return np.maximum(saved, 0.0) / 1e6
+
+
+def _bill_cached_tokens(
+    usd: FloatArray, library: Library, request: RequestBatch, experts: ExpertIndex
+) -> None:
+    """Replace the USD of the prompts at the experts that have read a part of them already."""
+    conversation = request.conversation
+    if conversation is None:
+        return
+    positions = get_or_compute(library, "positions", lambda: np.arange(len(library)))[experts]
+    rows, columns = np.nonzero(positions == conversation.current[:, None])
+    experts_now = positions[columns]
+    full = library.column("input_price")[experts_now]
+    cached_price = library.column("cached_input_price")[experts_now]
+    cached_price = np.where(np.isnan(cached_price), full, np.minimum(cached_price, full))
+    tokens = np.asarray(request.prompt_tokens, dtype=np.float64)[rows]
+    cached = np.minimum(conversation.cached_tokens[rows], tokens)
+    usd[rows, columns] = ((tokens - cached) * full + cached * cached_price) / 1e6
+
+
+class _Prices(NamedTuple):
+    """Prices of experts, each `(k,)`: USD per token, and the length and USD of a typical answer."""
+
+    prompt_token_price: FloatArray
+    output_token_price: FloatArray
+    typical_tokens: FloatArray
+    typical_answer_cost: FloatArray
+
+
+def _prices(library: Library, experts: ExpertIndex, dtype: FloatDType) -> _Prices:
+    """Return the prices of some experts; single-precision ones are cached for the library."""
+    if dtype is np.float32:
+        whole = get_or_compute(library, "prices", lambda: _compute_prices(library, ALL, dtype))
+        return _Prices(*(column[experts] for column in whole))
+    return _compute_prices(library, experts, dtype)
+
+
+def _compute_prices(library: Library, experts: ExpertIndex, dtype: FloatDType) -> _Prices:
+    """Compute the prices of some experts in double precision, then round them to `dtype`."""
+    prompt = library.column("input_price")[experts] / 1e6
+    output = library.column("output_price")[experts] / 1e6
+    typical = library.column("output_tokens")[experts]
+    typical = np.where(np.isnan(typical), REFERENCE_OUTPUT_TOKENS, typical)
+    columns = (prompt, output, typical, typical * output)
+    return _Prices(*(column.astype(dtype) for column in columns))
+
+
+def _is_priced(library: Library) -> bool:
+    prices = library.column("input_price") + library.column("output_price")
+    return bool(np.isfinite(prices).any())
+
+
+def _highest_price(library: Library) -> float:
+    columns = [library.column(name) for name in ("input_price", "output_price", "output_tokens")]
+    return max(float(np.max(c, where=np.isfinite(c), initial=0.0)) for c in columns)
