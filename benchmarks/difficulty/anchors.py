@@ -24,8 +24,26 @@ REQUESTS_FILE = Path(__file__).parent / "requests.txt"
 DIFFICULTY = {"easy": -3.5, "middle": -1.5, "hard": 0.7}
 """The logit of the loss of a model of average ability."""
 
-VARIANTS = 4  # of each request, each with another text
-LENGTHS = (60, 200, 500, 900)  # characters of a text, at most
+LENGTHS = (60, 200, 500, 900)  # characters of a text, at most; each request has one of each
+
+FRAMES = (
+    *("{}", "{}", "{}", "{}"),
+    "Hello! {}\n\nThank you in advance.",
+    "could you help me with this? {}",
+    "hey, {} thx",
+    "# Task\n\n{}",
+    "- **{}**",
+    "Q: {}\nA:",
+    "User: {}\nAssistant:",
+    "<task>\n{}\n</task>",
+    "Guten Tag, {} Vielen Dank!",
+    "Bonjour, {} Merci !",
+    "Hola, {} \u00a1Gracias!",
+    "Oi, {} Obrigado!",
+    "\u4f60\u597d\uff0c{} \u8c22\u8c22\uff01",
+)
+"""What people and programs write around a request; it must not count."""
+
 SLOT = "{x}"
 _END_MARKS = ".?!\u3002\uff1f\uff01"  # and those of Chinese and Japanese
 
@@ -68,7 +86,7 @@ def make_anchors(texts: Sequence[str], seed: int = 0) -> list[Anchor]:
 def _variants(request: str, texts: Sequence[str], generator: random.Random) -> Iterator[str]:
     if SLOT not in request:
         yield _as_people_type(request, generator)
-    for length in LENGTHS[:VARIANTS]:
+    for length in LENGTHS:
         text = _part_of(generator.choice(texts), length)
         yield _as_people_type(_with_text(request, text, generator), generator)
 
@@ -88,8 +106,9 @@ def _with_text(request: str, text: str, generator: random.Random) -> str:
 
 
 def _as_people_type(prompt: str, generator: random.Random) -> str:
-    """Return a third of the prompts in small letters or without the mark at the end."""
+    """Return the prompt in a frame, a third of them in small letters or without an end mark."""
+    framed = generator.choice(FRAMES).replace("{}", prompt)
     form = generator.randrange(6)
     if form == 0:
-        return prompt.lower()
-    return prompt.rstrip(_END_MARKS) if form == 1 else prompt
+        return framed.lower()
+    return framed.rstrip(_END_MARKS) if form == 1 else framed

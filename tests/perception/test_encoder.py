@@ -69,6 +69,13 @@ def test_a_row_of_zero_weight_does_not_divide_by_zero(tokenizer):
     np.testing.assert_allclose(encoder.encode(["a b"]), encoder.encode(["b"]), atol=1e-6)
 
 
+def test_a_token_without_weight_changes_no_embedding(static):
+    other = static.without_tokens(np.array([WORDS.index("list")]))
+    np.testing.assert_array_equal(other.encode(["add list list"]), other.encode(["add"]))
+    np.testing.assert_array_equal(other.encode(["add"]), static.encode(["add"]))
+    assert np.abs(static.encode(["add list"]) - static.encode(["add"])).max() > 0.1
+
+
 def test_a_long_prompt_is_read_at_both_ends(tokenizer):
     encoder = StaticEncoder.from_rows(rows(), tokenizer, max_length=30)
     outer, inner = ["a"] * 15, ["b"] * 100

@@ -14,7 +14,7 @@ from tryage.core.expert import Expert
 from tryage.core.library import Library
 from tryage.errors import PersistenceError
 from tryage.learning.training.metadata_prior import with_metadata_prior
-from tryage.learning.training.trainer import fit
+from tryage.learning.training.trainer import FitConfig, fit
 from tryage.perception.encoder import StaticEncoder
 from tryage.perception.persistence import (
     HEADER_FILE,
@@ -139,6 +139,14 @@ def test_a_perception_that_describes_options_comes_back(encoder, specialists, tm
     np.testing.assert_allclose(
         again.predict(prompts).losses, perception.predict(prompts).losses, atol=0.01
     )
+
+
+def test_a_perception_without_form_comes_back(encoder, specialists, tmp_path):
+    table = specialists(n=60)
+    perception = fit(table, encoder, config=FitConfig(form=False), progress=False)
+    assert np.isinf(perception.feature_extractor.surface_scaler.std).any()
+    save_perception(perception, tmp_path)
+    assert_alike(load_perception(tmp_path), perception, [*table.prompts[:5], "A LONG ONE!! " * 50])
 
 
 def test_a_perception_of_real_valued_losses_comes_back(encoder, specialists, tmp_path):

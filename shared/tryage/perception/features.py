@@ -60,7 +60,26 @@ _KINDS_OF_CODE = _kinds_by_code()
 _KIND_SETS = np.arange(1 << len(_CHARACTER_KINDS))
 _KINDS_OF_SET = _KIND_SETS[:, None] >> np.arange(len(_CHARACTER_KINDS)) & 1
 
-SURFACE_WIDTH = 6 + len(_COUNTED_STRINGS) + len(_CHARACTER_KINDS)
+_LENGTHS_AND_ENDS = 6  # the numbers before those of `_COUNTED_STRINGS`, in `_surface_row`
+
+SURFACE_WIDTH = _LENGTHS_AND_ENDS + len(_COUNTED_STRINGS) + len(_CHARACTER_KINDS)
+
+_FORM_STRINGS = ("\n", "?", ":", ",", ".", "'", "`", "    ", "| ")
+_FORM_KINDS = (2, 3)  # signs of arithmetic, which Markdown also uses, and capital letters
+
+FORM_COLUMNS: tuple[int, ...] = (
+    *range(_LENGTHS_AND_ENDS),
+    *(_LENGTHS_AND_ENDS + _COUNTED_STRINGS.index(part) for part in _FORM_STRINGS),
+    *(_LENGTHS_AND_ENDS + len(_COUNTED_STRINGS) + kind for kind in _FORM_KINDS),
+)
+"""The columns of `surface_features` that change when a prompt is only written in another form."""
+
+FORM_MARKS = (
+    "! !! !!! ? ?? . .. ... , : ; # ## ### #### * ** *** _ __ - -- --- \" ' ` `` ``` ( )"
+    " \u201c \u201d \u201e \u00ab \u00bb \u00a1 \u00bf \u2026"
+    " \u3002 \uff0c \uff01 \uff1f \uff1a \uff1b \u3001 \uff08 \uff09"
+)
+"""Marks of punctuation and of Markdown, in Latin and Chinese writing, with spaces between them."""
 
 TOOL_SCHEMA_WIDTH = 12
 
@@ -223,7 +242,7 @@ class FeatureScaler:
     """Standardizes numbers by the `mean` and `std` `(n,)` of the training prompts.
 
     `scale` makes them small: an embedding has length 1 over hundreds of entries, and a few numbers
-    must not outweigh it.
+    must not outweigh it. A number whose `std` is infinite does not count.
     """
 
     mean: Float32Array

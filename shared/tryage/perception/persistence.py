@@ -110,7 +110,7 @@ def _covariances(*dimensions: Dimension) -> Array:
 
 
 def _scaler(width: int) -> Part:
-    return Part(FeatureScaler, mean=Array(width), std=Array(width))
+    return Part(FeatureScaler, mean=Array(width), std=Array(width, high=np.inf))
 
 
 # What the fields of saved classes may hold; a class without a line here is never built.
@@ -128,7 +128,7 @@ FIELD_RULES: FieldRules = {
     },
     FeatureScaler: {
         "mean": Array(None),
-        "std": Array(None, low=MIN_POSITIVE),
+        "std": Array(None, low=MIN_POSITIVE, high=np.inf),  # infinite if it does not count
         "scale": Number(),
     },
     ChoiceScaler: {

@@ -8,8 +8,10 @@ from scipy.sparse import csr_matrix
 from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import TfidfTransformer
 
-from tryage.learning.training.estimators import fit_feature_extractor, fit_tfidf_svd
+from tryage.learning.training.estimators import fit_feature_extractor, fit_tfidf_svd, form_ids
 from tryage.perception.features import SURFACE_WIDTH, TOOL_SCHEMA_WIDTH
+from tryage.perception.persistence import load_encoder
+from tryage.perception.pretrained import BUNDLED_FOLDER
 
 VOCABULARY = 30
 SCHEMA = '\n\n[{"name": "f", "parameters": {"type": "object", "required": ["city"]}}]'
@@ -102,3 +104,51 @@ def test_options_are_described_only_if_training_prompts_had_some(encoder):
 def test_options_that_fewer_than_one_prompt_in_a_hundred_has_are_not_described(encoder):
     prompts = [QUESTION, *(f"sum word{i}" for i in range(100))]
     assert extract(prompts, encoder)[0].choice_scaler is None
+
+
+PLAIN = "Translate this letter to my aunt into French"
+
+
+@pytest.fixture(scope="module")
+def bundled_encoder():
+    encoder = load_encoder(BUNDLED_FOLDER / "encoder")
+    return encoder.without_tokens(form_ids(encoder))
+
+
+def describe(prompts, encoder, ignored):
+    known = [PLAIN, *(f"Write a poem about word{i}, please!\n\nIt is short." for i in range(9))]
+    extractor = fit_feature_extractor(
+        known, encoder.token_ids(known), encoder.vocabulary, tfidf_dim=3, form_ids=ignored
+    )
+    return extractor.extract(prompts, encoder.encode(prompts), encoder.token_ids(prompts))
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        "translate this letter to my aunt into french",
+        "## Translate this letter to my aunt into French!!!",
+        "**Translate this letter to my aunt into French.**",
+        "\n\n   Translate this letter\n\nto my aunt into French ...",
+        "TRANSLATE THIS LETTER TO MY AUNT INTO FRENCH?",
+    ],
+)
+def test_without_form_a_prompt_in_another_form_has_the_same_features(bundled_encoder, form):
+    x, other = describe([PLAIN, form], bundled_encoder, form_ids(bundled_encoder))
+    np.testing.assert_allclose(other, x, atol=1e-6)
+    x, other = describe([PLAIN, form], bundled_encoder, None)
+    assert np.abs(other - x).max() > 0.01  # with form it is another prompt
+
+
+def test_without_form_digits_code_and_scripts_still_count(bundled_encoder):
+    prompts = [PLAIN, "def f(x): return {x: 2026}", "\u7ffb\u8bd1\u8fd9\u5c01\u4fe1"]
+    x = describe(prompts, bundled_encoder, form_ids(bundled_encoder))
+    surface = x[:, -SURFACE_WIDTH - TOOL_SCHEMA_WIDTH : -TOOL_SCHEMA_WIDTH]
+    assert np.abs(surface[1] - surface[0]).max() > 0.1
+    assert np.abs(surface[2] - surface[0]).max() > 0.1
+
+
+def test_ignored_tokens_have_no_tf_idf_weight(ids):
+    tfidf = fit_tfidf_svd(ids, VOCABULARY, max_components=4, seed=0, ignored_ids=np.array([3, 7]))
+    assert not {3, 7} & set(tfidf.token_ids.tolist())
+    assert {3, 7} <= set(fit_tfidf_svd(ids, VOCABULARY, 4, 0).token_ids.tolist())

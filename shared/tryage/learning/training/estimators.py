@@ -9,6 +9,8 @@ import numpy as np
 
 from tryage.core.validation import require_extra
 from tryage.perception.features import (
+    FORM_COLUMNS,
+    FORM_MARKS,
     ChoiceScaler,
     FeatureExtractor,
     FeatureScaler,
@@ -37,8 +39,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from scipy.sparse import csr_matrix
 
-    from tryage.core.arrays import Float32Array, FloatArray
+    from tryage.core.arrays import Float32Array, FloatArray, IndexArray
     from tryage.learning.qtable import QTable
+    from tryage.perception.encoder import Encoder
 
 # An embedding has length 1 over hundreds of entries: a few numbers must not outweigh it.
 _SURFACE_SCALE, _TOOL_SCHEMA_SCALE, _CHOICE_SCALE = 0.15, 0.4, 0.1
@@ -60,19 +63,34 @@ _PRIOR_PROMPTS = 5.0  # what is expected of an expert counts as this many prompt
 _FORECAST_ITERATIONS = 50
 
 
-def fit_feature_extractor(
-    prompts: Sequence[str], ids: TokenIds, vocab_size: int, *, tfidf_dim: int = 128, seed: int = 0
+def fit_feature_extractor(  # noqa: PLR0913 - three inputs, the rest has defaults
+    prompts: Sequence[str],
+    ids: TokenIds,
+    vocab_size: int,
+    *,
+    tfidf_dim: int = 128,
+    seed: int = 0,
+    form_ids: IndexArray | None = None,
 ) -> FeatureExtractor:
     """Learn TF-IDF weights and the usual ranges of features from the training prompts.
 
-    Losses are not used. `ids` are the token ids of the prompts; each is below `vocab_size`.
+    Losses are not used. `ids` are the token ids of the prompts; each is below `vocab_size`. With
+    `form_ids`, the tokens of `FORM_MARKS`, the form of a prompt does not count: neither its length,
+    its capital letters and its line breaks, nor these tokens.
     """
+    ignored_columns = () if form_ids is None else FORM_COLUMNS
+    surface_scaler = _fit_scaler(surface_features(prompts), _SURFACE_SCALE, ignored_columns)
     return FeatureExtractor(
-        tfidf=fit_tfidf_svd(ids, vocab_size, tfidf_dim, seed),
-        surface_scaler=_fit_scaler(surface_features(prompts), _SURFACE_SCALE),
+        tfidf=fit_tfidf_svd(ids, vocab_size, tfidf_dim, seed, form_ids),
+        surface_scaler=surface_scaler,
         tool_schema_scaler=_fit_scaler(tool_schema_features(prompts), _TOOL_SCHEMA_SCALE),
         choice_scaler=_fit_choice_scaler(multiple_choice_features(prompts)),
     )
+
+
+def form_ids(encoder: Encoder) -> IndexArray:
+    """Return the ids of the tokens of `FORM_MARKS`, `(n_ids,)`."""
+    return np.unique(encoder.token_ids([FORM_MARKS])[0])
 
 
 def _fit_choice_scaler(numbers: Float32Array) -> ChoiceScaler | None:
@@ -85,15 +103,25 @@ def _fit_choice_scaler(numbers: Float32Array) -> ChoiceScaler | None:
     )
 
 
-def _fit_scaler(numbers: Float32Array, scale: float) -> FeatureScaler:
+def _fit_scaler(
+    numbers: Float32Array, scale: float, ignored_columns: Sequence[int] = ()
+) -> FeatureScaler:
     std = numbers.std(axis=0)
-    return FeatureScaler(
-        numbers.mean(axis=0), np.where(std > 1e-6, std, 1.0).astype(np.float32), scale
-    )
+    std = np.where(std > 1e-6, std, 1.0).astype(np.float32)
+    std[list(ignored_columns)] = np.inf
+    return FeatureScaler(numbers.mean(axis=0), std, scale)
 
 
-def fit_tfidf_svd(ids: TokenIds, vocab_size: int, max_components: int, seed: int) -> TfidfSvd:
+def fit_tfidf_svd(
+    ids: TokenIds,
+    vocab_size: int,
+    max_components: int,
+    seed: int,
+    ignored_ids: IndexArray | None = None,
+) -> TfidfSvd:
     """Learn TF-IDF weights and their SVD from prompts, without tokens that few prompts have.
+
+    The tokens `ignored_ids` are left out, too.
 
     Raises:
         MissingExtraError: scikit-learn is not installed.
@@ -103,7 +131,10 @@ def fit_tfidf_svd(ids: TokenIds, vocab_size: int, max_components: int, seed: int
 
     counts = _count_matrix(ids, vocab_size)
     document_frequencies = np.asarray((counts > 0).sum(axis=0)).ravel()
-    token_ids = np.flatnonzero(document_frequencies >= max(2, len(ids) // 5_000)).astype(np.int32)
+    is_kept = document_frequencies >= max(2, len(ids) // 5_000)
+    if ignored_ids is not None:
+        is_kept[ignored_ids] = False
+    token_ids = np.flatnonzero(is_kept).astype(np.int32)
     idf = np.log((1 + len(ids)) / (1 + document_frequencies[token_ids])).astype(np.float32)
     n_components = min(max_components, len(ids) - 1, len(token_ids) - 1)
     if n_components < 1:

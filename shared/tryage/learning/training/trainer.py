@@ -11,7 +11,12 @@ import numpy as np
 from tryage.errors import QTableError
 from tryage.learning.checkpoint import StageCheckpoint, fingerprint, open_stage_checkpoint
 from tryage.learning.training.calibration import calibrate
-from tryage.learning.training.estimators import fit_feature_extractor, fit_forecasts, fit_head
+from tryage.learning.training.estimators import (
+    fit_feature_extractor,
+    fit_forecasts,
+    fit_head,
+    form_ids,
+)
 from tryage.learning.training.factor_model import (
     RANK,
     FactorModel,
@@ -42,13 +47,15 @@ class FitConfig:
     """How to train a perception.
 
     `rank` bounds the ability space and `tfidf_dim` the TF-IDF features; `folds` is the number of
-    inner folds in which estimators predict prompts that they have not seen.
+    inner folds in which estimators predict prompts that they have not seen. Without `form`, the
+    length of a prompt, its capital letters and its punctuation do not count.
     """
 
     rank: int = RANK
     tfidf_dim: int = 128
     folds: int = 3
     seed: int = 0
+    form: bool = True
 
 
 def fit(  # noqa: PLR0913 - two inputs, the rest has defaults
@@ -168,7 +175,12 @@ def _fit_features(
         embeddings = arrays["x"]
     ids = encoder.token_ids(table.prompts)
     extractor = fit_feature_extractor(
-        table.prompts, ids, encoder.vocabulary, tfidf_dim=config.tfidf_dim, seed=config.seed
+        table.prompts,
+        ids,
+        encoder.vocabulary,
+        tfidf_dim=config.tfidf_dim,
+        seed=config.seed,
+        form_ids=None if config.form else form_ids(encoder),
     )
     return extractor.extract(table.prompts, embeddings, ids), extractor
 
