@@ -57,7 +57,7 @@ def _agreed_prices(rows: Sequence[Row]) -> dict[str, _Record]:
 
 def _depth(row: Row) -> int:
     """Return how many names stand before a model's: "perplexity/perplexity/sonar" is an agent."""
-    return row.model_id.count("/") - (row.source == LITELLM)
+    return max(0, row.model_id.count("/") - (row.source == LITELLM))
 
 
 def _equal_prices(row: Row, other: Row) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from types import SimpleNamespace
 
 import pytest
@@ -14,7 +15,6 @@ from tryage.chat.model_names import (
     group_identical_experts,
     model_name_of,
     name_models,
-    version_of,
 )
 from tryage.errors import InputError, LibraryError
 
@@ -32,8 +32,8 @@ def known():
         ("azure_openai:gpt-4o-mini", "gpt-4o-mini-2024-07-18"),
         ("openrouter/openai/gpt-4o-mini", "gpt-4o-mini-2024-07-18"),
         ("gpt-4o-2024-08-06", "gpt-4o-2024-08-06"),
-        ("gpt-4o-2024-11-20", "gpt-4o-2024-08-06"),
-        ("gpt-4-0613", "gpt-4-0314"),
+        ("gpt-4o-2024-11-20", "gpt-4o-2024-11-20"),
+        ("gpt-4-0613", "gpt-4-0613"),
         ("anthropic/claude-3-5-sonnet", "claude-3-5-sonnet-20241022"),
         ("anthropic:claude-3-5-sonnet-latest", "claude-3-5-sonnet-20241022"),
         ("claude-3-5-sonnet-20240620", "claude-3-5-sonnet-20240620"),
@@ -57,7 +57,18 @@ def test_a_name_of_a_known_model_is_recognised(known, spec, name):
 
 @pytest.mark.parametrize(
     "spec",
-    ["", ":", "/", "openai", "gpt-4o-nano", "openai:gpt", "gpt-5", "llama3:1b", "my-own", "客户"],
+    [
+        "",
+        ":",
+        "/",
+        "openai",
+        "gpt-4o-nano",
+        "openai:gpt",
+        "gpt-5-pico",
+        "llama3:1b",
+        "my-own",
+        "客",
+    ],
 )
 def test_the_name_of_another_model_is_not_recognised(known, spec):
     assert resolve_model_name(known, spec) is None
@@ -94,19 +105,6 @@ def test_a_name_that_may_mean_two_models_is_refused():
 def test_a_name_of_no_model_is_refused(given):
     with pytest.raises(LibraryError):
         find_model(Library(["openai:gpt-4o"]), given)
-
-
-@pytest.mark.parametrize(
-    ("name", "version"),
-    [
-        ("gpt-4o-2024-08-06", "2024-08-06"),
-        ("Claude-3-5-Sonnet-20241022", "20241022"),
-        ("claude-3-5-sonnet-latest", None),
-        ("gpt-4o", None),
-    ],
-)
-def test_the_version_of_a_name_is_its_date(name, version):
-    assert version_of(name) == version
 
 
 def test_models_in_a_list_are_named_after_the_model_that_they_call():
@@ -151,3 +149,42 @@ def test_a_name_without_an_effort_means_the_only_effort_of_the_model():
     with pytest.raises(LibraryError, match="'openai:gpt-5@low' or 'openai:gpt-5@high'"):
         find_model(both, "openai:gpt-5")
     assert find_model(both, "gpt-5@high") == "openai:gpt-5@high"
+
+
+def test_another_version_of_a_model_is_not_taken_for_it():
+    library = Library(
+        [
+            Expert("mistral-large-2411", released=datetime.date(2024, 11, 18)),
+            Expert("gpt-4-0314", released=datetime.date(2023, 3, 14)),
+            Expert("gpt-4-1106-preview", released=datetime.date(2023, 11, 6)),
+        ]
+    )
+    assert resolve_model_name(library, "mistral-large-2402") is None
+    assert resolve_model_name(library, "mistral:mistral-large-latest").name == "mistral-large-2411"
+    assert resolve_model_name(library, "gpt-4-0613").name == "gpt-4-0314"
+    assert resolve_model_name(library, "gpt-4-turbo") is None
+
+
+def test_one_place_reads_names_so_that_all_spellings_mean_the_expert():
+    library = Library(["mistral-large-2512", "meta-llama/Llama-3.1-8B-Instruct", "deepseek-r1"])
+    for spec, name in {
+        "Mistral Large 3": "mistral-large-2512",
+        "ollama/llama3.1:8b-instruct-q4_K_M": "meta-llama/Llama-3.1-8B-Instruct",
+        "us.deepseek.r1-v1:0": "deepseek-r1",
+        "Claude 3 Opus": None,
+    }.items():
+        found = resolve_model_name(library, spec)
+        assert (found and found.name) == name
+
+
+def test_of_weights_with_and_without_instructions_those_with_them_are_meant():
+    library = Library(["meta-llama/Meta-Llama-3-8B", "meta-llama/Meta-Llama-3-8B-Instruct"])
+    assert resolve_model_name(library, "llama3:8b").name == "meta-llama/Meta-Llama-3-8B-Instruct"
+
+
+def test_a_name_with_an_effort_means_the_expert_with_it_and_no_other():
+    library = Library(["gpt-5", Expert("gpt-5@high", effort="high")])
+    assert resolve_model_name(library, "openai:gpt-5@high").name == "gpt-5@high"
+    assert resolve_model_name(library, "openai:gpt-5@low") is None
+    assert resolve_model_name(library, "gpt-5-2025-08-07").name == "gpt-5"
+    assert resolve_model_name(library, "openrouter/openai/gpt-5:thinking").name == "gpt-5"

@@ -9,11 +9,15 @@ from dataclasses import replace
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from tryage.chat.efforts import split_effort
 from tryage.core.cache import get_or_compute
 from tryage.core.library import Library
 from tryage.core.validation import did_you_mean
 from tryage.errors import InputError, LibraryError
+from tryage.models.lookup import identify
+from tryage.models.names import parse_model_name
 from tryage.perception.pretrained import BUNDLED_FOLDER, ROUTER_FILE
 
 if TYPE_CHECKING:
@@ -21,22 +25,10 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
     from tryage.core.expert import Expert
+    from tryage.models.names import ModelName
 
     # Takes an expert, the name of a model, and the names that the model goes by.
     SameModelTest: TypeAlias = Callable[[Expert, str, Sequence[str]], bool]
-
-# -2024-08-06, -20241022, -2407, -0125, -24-09-07, -001, -latest.
-_VERSION = re.compile(
-    r"(?:-(?:\d{4}-\d{2}-\d{2}|\d{2}-\d{2}-\d{2}|\d{2}-\d{4}|\d{8}|\d{3,4}|latest))+$"
-)
-
-# OpenRouter's variants and Bedrock's revisions. A size is not one of them: "llama3:8b" is another
-# model than "llama3:70b".
-_VARIANT = re.compile(r":(?:free|nitro|floor|online|extended|thinking|beta|\d+)$")
-
-_BEDROCK = re.compile(r"^(?:(?:us|eu|apac|global|us-gov)\.)?[a-z0-9]+\.(?=[a-z])")
-
-_REVISION = re.compile(r"-v\d+$")
 
 # Attributes in which clients keep the name of their model.
 _NAME_ATTRIBUTES = (
@@ -54,20 +46,68 @@ _MAX_SHOWN_NAMES = 10
 def resolve_model_name(library: Library, spec: str) -> Expert | None:
     """Return the expert that a model name means; None if the library does not know it.
 
-    A name or an alias may have the provider around it: "openai:gpt-4o-mini",
-    "anthropic/claude-3-5-sonnet-latest", "openrouter/qwen/qwen-2.5-7b-instruct:free",
-    "us.anthropic.claude-3-5-sonnet-20241022-v2:0". A name without a date, or with a date that the
-    library lacks, means the newest expert of that name.
+    The name may be in any spelling that `tryage.models` reads: "openai:gpt-4o-mini",
+    "openrouter/qwen/qwen-2.5-7b-instruct:free", "us.anthropic.claude-3-5-sonnet-20241022-v2:0".
+    A name without a date, or with a date that the library lacks, means the newest expert of that
+    version. "gpt-5@low" means an expert with this effort alone.
     """
     names = list(dict.fromkeys(candidate_spellings(spec)))
     for name in names:
         if name in library:
             return library[name]
-    newest_by_name = get_or_compute(library, "undated", lambda: _newest_by_undated_name(library))
+    index = get_or_compute(library, "identities", lambda: _IdentityIndex(library))
+    is_effort_exact = split_effort(spec)[1] is not None
     for name in names:
-        if (i := newest_by_name.get(_strip_version(name))) is not None:
+        if (i := index.find(name, is_effort_exact=is_effort_exact)) is not None:
             return library[i]
     return None
+
+
+class _IdentityIndex:
+    """Finds the expert of a library with the same model, effort and date as a name."""
+
+    def __init__(self, library: Library) -> None:
+        self._exact: dict[tuple[str, str | None, str | None], int] = {}
+        self._served: dict[tuple[str, str | None], int] = {}
+        self._newest: dict[tuple[str, str | None], int] = {}
+        newest_first = np.argsort(-library.column("released"), kind="stable").tolist()
+        identities = {i: list(_identities(library[i])) for i in newest_first}
+        for i in newest_first:
+            for name, is_preview in identities[i]:
+                if not is_preview:  # gpt-4-1106-preview is not gpt-4
+                    self._newest.setdefault((name.undated_key, name.effort), i)
+        # Of weights with and without instructions, those with them are served.
+        for i in sorted(newest_first, key=lambda i: _IS_TUNED.search(library.names[i]) is None):
+            for name, _ in identities[i]:
+                self._exact.setdefault((name.key, name.effort, name.date), i)
+                self._served.setdefault((name.key, name.effort), i)
+
+    def find(self, name: str, *, is_effort_exact: bool) -> int | None:
+        """Return the index of the expert that a name means; None if there is none."""
+        wanted = identify(name)
+        if wanted is None:
+            return None
+        for effort in (wanted.effort,) if is_effort_exact else (wanted.effort, None):
+            found = [
+                self._exact.get((wanted.key, effort, wanted.date)),
+                self._served.get((wanted.key, effort)),
+                self._newest.get((wanted.key, effort)),
+                # Another date of a version, such as gpt-4-0613, but not of mistral-large-2411.
+                self._newest.get((wanted.undated_key, effort)) if wanted.generation else None,
+            ]
+            if (i := next((i for i in found if i is not None), None)) is not None:
+                return i
+        return None
+
+
+_IS_TUNED = re.compile(r"instruct|chat|-it\b", re.IGNORECASE)
+
+
+def _identities(expert: Expert) -> Iterator[tuple[ModelName, bool]]:
+    """Yield what each name of an expert says, and whether it is that of a preview."""
+    for text in (expert.name, *expert.aliases):
+        if (name := identify(text)) is not None:
+            yield replace(name, effort=expert.effort or name.effort), "preview" in text
 
 
 def find_model(library: Library, name: str) -> str:
@@ -174,47 +214,13 @@ def group_identical_experts(experts: Iterable[Expert]) -> tuple[list[Expert], di
 
 
 def candidate_spellings(spec: str) -> Iterator[str]:
-    """Yield the name as given, then with more and more of the provider's additions removed."""
+    """Yield the name as given, then with more and more of what stands before it removed."""
     spec = spec.strip()
     for spelling in (spec, spec.replace(":", "/", 1), spec.partition(":")[2]):
-        for name in (spelling, _VARIANT.sub("", spelling)):
-            parts = name.split("/")
-            for i in range(len(parts)):
-                yield from _provider_spellings("/".join(parts[i:]))
-
-
-def _provider_spellings(name: str) -> Iterator[str]:
-    """Yield a name as given, and without the spelling of Vertex and Bedrock."""
-    if not name:
-        return
-    yield name
-    yield name.replace("@", "-")
-    if (bare_name := _BEDROCK.sub("", name)) != name:
-        yield bare_name
-        yield _REVISION.sub("", bare_name)
-
-
-def version_of(name: str) -> str | None:
-    """Return the date or number that a name ends with, such as "2024-08-06"; None without one."""
-    found = _VERSION.search(name.casefold())
-    version = "" if found is None else found.group().replace("-latest", "")
-    return version.strip("-") or None
-
-
-def _strip_version(name: str) -> str:
-    return _VERSION.sub("", name.casefold())
-
-
-def _newest_by_undated_name(library: Library) -> dict[str, int]:
-    """Map every name without its date to the newest expert of that name."""
-    release_dates = library.column("released")
-    newest_by_name: dict[str, int] = {}
-    for i, expert in enumerate(library):
-        for name in (expert.name, *expert.aliases):
-            newest = newest_by_name.setdefault(_strip_version(name), i)
-            if newest != i and release_dates[i] > release_dates[newest]:
-                newest_by_name[_strip_version(name)] = i
-    return newest_by_name
+        parts = spelling.split("/")
+        for i in range(len(parts)):
+            if name := "/".join(parts[i:]):
+                yield name
 
 
 # The experts that a user describes -------------------------------------------------------------
@@ -313,8 +319,8 @@ def _means_the_same(library: Library, expert: Expert, _: str, names: Sequence[st
 
 
 def _are_two_versions(one: str, other: str) -> bool:
-    versions = [version for name in (one, other) if (version := version_of(name)) is not None]
-    return len(versions) == 2 and versions[0] != versions[1]
+    dates = [parsed.date for name in (one, other) if (parsed := parse_model_name(name)) is not None]
+    return len(dates) == 2 and None not in dates and dates[0] != dates[1]
 
 
 def _are_two_providers(one: str, other: str) -> bool:

@@ -46,7 +46,10 @@ _MAKERS = (
     (r"claude", "anthropic"),
     (r"gemini|learnlm", "google"),
     (r"grok", "xai"),
-    (r"mistral|mixtral|ministral|magistral|codestral|devstral|pixtral|voxtral|open-mi|labs-", "mistral"),
+    (
+        r"mistral|mixtral|ministral|magistral|codestral|devstral|pixtral|voxtral|open-mi|labs-",
+        "mistral",
+    ),
     (r"deepseek", "deepseek"),
     (r"qwen|qwq|qvq|wan", "alibaba"),
     (r"kimi|moonshot", "moonshotai"),

@@ -75,9 +75,16 @@ def canonical_name(name: str, *, snapshot: ModelSnapshot | None = None) -> str |
     if model is not None:
         return model.name
     spelling = parse_model_name(name)
-    if spelling is None:
-        return None
-    return spelling.key if _tells_a_model(name, spelling) else None
+    return spelling.key if spelling is not None and _tells_a_model(name, spelling) else None
+
+
+def identify(name: str, *, snapshot: ModelSnapshot | None = None) -> ModelName | None:
+    """Return what a name says, with the canonical name of its model; None if it cannot be a name.
+
+    Two names mean one model if their keys are equal.
+    """
+    model = (snapshot or current_snapshot()).find(name)
+    return parse_model_name(name) if model is None else replace(model.spelling, model=model.name)
 
 
 _WORDS_OF_NO_MODEL = frozenset(

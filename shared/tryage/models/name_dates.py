@@ -65,6 +65,14 @@ def take_date(name: str) -> tuple[str, str | None]:
     return name, None
 
 
+def without_date(name: str) -> str:
+    """Return a name without any date: "mistral-large" of "mistral-large-2512"."""
+    for pattern in (*_FULL_DATES, *_SHORT_DATES) if _MAY_BE_DATE.search(name) else ():
+        if found := pattern.search(name):
+            return name[: found.start()] + name[found.end() :]
+    return name
+
+
 def _take_month(name: str, found: re.Match[str]) -> tuple[str, str]:
     month = f"{_MONTHS.index(found['name']) + 1:02}"
     year = found["y"][-2:]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from tryage.errors import InputError
 from tryage.models.families import family_of, generation_of, tier_of
-from tryage.models.name_dates import take_date
+from tryage.models.name_dates import take_date, without_date
 from tryage.models.name_words import (
     AGENT_PREFIX,
     ALIAS_WORDS,
@@ -65,6 +65,11 @@ class ModelName:
     def key(self) -> str:
         """The same text for all spellings of a model: "claude-sonnet-3-5"."""
         return name_key(self.model)
+
+    @property
+    def undated_key(self) -> str:
+        """The key without a date that is the version, or a part of it: "gpt-4" of "gpt-4-0613"."""
+        return name_key(without_date(self.model))
 
     @property
     def family(self) -> str | None:
