@@ -28,6 +28,7 @@ from prior import with_prior
 from tryage import QTable, Router
 from tryage.learning.training.item_response import fit_item_response, fit_table
 from tryage.learning.training.trainer import FitConfig, fit
+from tryage.models.lookup import look_up
 from tryage.perception.persistence import load_encoder
 from tryage.perception.preferred import MEASURE
 
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tryage.core.expert import Expert
+    from tryage.core.library import Library
 
 ADEQUATE = tuple(name for name in PERMISSIVE if name != "zoonk_battles")  # that one: preference
 MANY_TASKS = ("routellm_pair", "zoonk_tasks")  # their sources are kinds of tasks
@@ -73,6 +75,13 @@ def joint_table(names: Sequence[str] = ADEQUATE) -> QTable:
     table = QTable.concat([canonical_table(name) for name in names])
     is_measured = zip(table.experts, table.measured.any(axis=0), strict=True)
     return table.select([name for name, known in is_measured if known])
+
+
+def known_library(measured: Sequence[str]) -> Library:
+    """Return the experts that were measured, and those that public tables know."""
+    kept = set(measured)
+    names = [one.name for one in library() if one.name in kept or look_up(one.name) is not None]
+    return library().subset(names)
 
 
 def with_kinds(table: QTable) -> QTable:
@@ -194,7 +203,7 @@ def main() -> None:
     perception.forecasts.pop("costs", None)  # the sets have old prices; Expert has the present ones
     kinds = perception.head.category_classifier.names
     perception.forecasts[MEASURE] = np.tile(compared_losses(perception.experts), (len(kinds), 1))
-    router = Router(perception, library())
+    router = Router(perception, known_library(perception.experts))
     found: dict[str, Any] = figures(router, train, test)
     router.perception.report = {**perception.report, **_flat(found)}
     router.save_pretrained(options.out)

@@ -65,7 +65,7 @@ def test_wrong_arguments_are_errors_that_say_what_to_do():
 
 def test_a_router_predicts_it_as_well_as_the_reference():
     perception = Router.from_pretrained().perception
-    library = Library(["gpt-4o-2024-08-06", like("gpt-4o", name="mine", cheaper=True)])
+    library = Library(["gpt-4o-2024-11-20", like("gpt-4o", name="mine", cheaper=True)])
     first, second = Router(perception, library).route("hi").ranking
     assert first.predicted_loss == pytest.approx(second.predicted_loss, abs=1e-6)
 

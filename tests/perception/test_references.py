@@ -12,7 +12,7 @@ from tryage.errors import InputError
 from tryage.models.efforts import loss_ratio
 
 PROMPTS = ["hi", "Prove that e is transcendental.", "Translate 'dog' into French."]
-KNOWN = "gpt-4o-2024-08-06"
+KNOWN = "gpt-4o-2024-11-20"
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,7 @@ def predict(perception, *experts):
     return prediction.losses, prediction.std
 
 
-@pytest.mark.parametrize("reference", [KNOWN, "gpt-4o", "openai:gpt-4o", "GPT-4o-2024-08-06"])
+@pytest.mark.parametrize("reference", [KNOWN, "gpt-4o", "openai:gpt-4o", "GPT-4o-2024-11-20"])
 def test_the_quality_is_that_of_the_measured_reference_and_less_certain(perception, reference):
     losses, std = predict(perception, Expert(KNOWN), Expert("mine", about_as_good_as=reference))
     np.testing.assert_allclose(losses[:, 1], losses[:, 0], atol=1e-6)
@@ -143,8 +143,8 @@ def test_a_reference_is_saved_and_loaded(tmp_path):
 
 
 def test_medium_effort_of_a_model_that_nobody_measured_is_the_model_by_its_facts(perception):
-    plain = Expert("openai:gpt-5.4-mini", output_price=4.5)
-    medium = Expert("openai:gpt-5.4-mini@medium", about_as_good_as="openai:gpt-5.4-mini@medium",
+    plain = Expert("anthropic:claude-opus-5-5", output_price=4.5)
+    medium = Expert("anthropic:claude-opus-5-5@medium", about_as_good_as="anthropic:claude-opus-5-5@medium",
                     effort="medium", output_price=4.5)  # fmt: skip
     losses, _ = predict(perception, plain, medium)
     np.testing.assert_allclose(losses[:, 0], losses[:, 1], atol=0.02)
