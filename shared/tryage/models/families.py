@@ -10,34 +10,40 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# Words with which a family begins. Authors of derived models reuse them, so the name of a derived
-# model tells its family, too.
-SERIES = (
-    *("mixtral", "ministral", "mistral", "codestral", "devstral", "magistral", "pixtral"),
-    *("zephyr", "openchat", "solar", "starling", "tinyllama", "codellama", "llama", "vicuna"),
-    *("alpaca", "wizard", "nemotron", "codeqwen", "qwen", "codegemma", "gemma", "gemini"),
-    *("falcon", "deepseek", "internlm", "baichuan", "chatglm", "minimax", "kimi", "hunyuan"),
-    *("claude", "chatgpt", "gptneox", "gptneo", "gptj", "gpt", "command", "jamba", "mamba"),
-    *("rwkv", "dbrx", "arctic", "grok", "pythia", "bloom", "olmo", "dolly", "stablelm", "smollm"),
-    *("granite", "redpajama", "xglm", "starcoder", "codegen", "flan", "roberta", "deberta"),
-    *("electra", "exaone", "guanaco", "ernie", "doubao", "longcat", "mercury", "sonar"),
-    *("palmyra", "trinity", "laguna", "inkling", "hermes", "tulu", "apertus", "titan"),
+# Authors of derived models reuse these words, so the name of a derived model tells its family.
+_SERIES = (
+    *("mixtral", "ministral", "mistral", "codestral", "zephyr", "openchat", "solar", "starling"),
+    *("tinyllama", "codellama", "llama", "vicuna", "alpaca", "wizard", "nemotron", "codeqwen"),
+    *("qwen", "codegemma", "gemma", "gemini", "falcon", "deepseek", "internlm", "baichuan"),
+    *("chatglm", "minimax", "kimi", "hunyuan", "claude", "chatgpt", "gptneox", "gptneo", "gptj"),
+    *("gpt", "command", "jamba", "mamba", "rwkv", "dbrx", "arctic", "grok", "pythia", "bloom"),
+    *("olmo", "dolly", "stablelm", "smollm", "granite", "redpajama", "xglm", "starcoder"),
+    *("codegen", "flan", "roberta", "deberta", "electra", "exaone", "guanaco"),
 )
 
 # Other words begin with these short ones, so no letter may follow.
-SHORT_SERIES = (
-    *("phi", "yi", "glm", "qwq", "qvq", "aya", "reka", "nova", "opt", "mpt", "mt0", "t5", "bart"),
-    *("bert", "orca", "o1", "o3", "o4", "o5", "palm", "mimo", "step", "seed", "ling", "ring"),
-    *("hy", "lfm", "muse", "north"),
+_SHORT_SERIES = (
+    *("phi", "yi", "glm", "qwq", "aya", "reka", "nova", "opt", "mpt", "mt0", "t5", "bart", "bert"),
+    *("orca", "o1", "o3", "o4"),
 )
 
-# A version, and not a size such as 7b.
-VERSION = r"v?([1-9](?:\.\d)?)(?![\d.]|x\d|[bmk](?![a-z]))"
-
-_FAMILY = re.compile(
-    f"({'|'.join(sorted(SERIES, key=len, reverse=True))})"
-    f"|(o(?=\\d)|{'|'.join(sorted(SHORT_SERIES, key=len, reverse=True))})(?![a-z])"
+# Families that a name tells only if it begins with one of them: "step" is another word elsewhere.
+_FIRST_WORD = re.compile(
+    r"(ernie|doubao|longcat|mercury|sonar|palmyra|trinity|laguna|inkling|titan|devstral|magistral"
+    r"|pixtral|voxtral|hermes|tulu|apertus|mimo|step|seed|ling|ring|muse|north|palm|lfm|qvq|hy)"
+    r"(?![a-z])"
 )
+
+_VERSION = r"v?([1-9](?:\.\d)?)(?![\d.]|x\d|[bmk](?![a-z]))"
+
+VERSION_WORD = re.compile(_VERSION)
+"""A word that begins with a version, and not with a size such as 7b."""
+
+FAMILY_WORD = re.compile(
+    f"(?:({'|'.join(sorted(_SERIES, key=len, reverse=True))})|({'|'.join(_SHORT_SERIES)})(?![a-z]))"
+    f"(?:{_VERSION})?"
+)
+"""A word that begins with the name of a family: long or short name, and the version after it."""
 
 # "3.1", "v3", "r1", "k2.5", "4o", "3n"; not "7b", "16k", "8x7b", "a3b", "0314" or "2411".
 _GENERATION = re.compile(
@@ -49,7 +55,7 @@ _REASONING_LINE = re.compile(r"([rtxz])\d")  # "deepseek-r1", "glm-z1", "hunyuan
 # "3-5" of "claude-haiku-3-5", "4-5v" of "glm-4-5v"; not "05" of a date.
 _SECOND_NUMBER = re.compile(r"(0|[1-9]\d?)(?:[a-z](?<![bmkxe]))?", re.ASCII)
 
-_VERSION_WORD = re.compile(r"v\d(?:\.\d)?")  # "mistral-7b-v0.3"
+_LATER_VERSION = re.compile(r"v\d(?:\.\d)?")  # "mistral-7b-v0.3"
 
 TIERS = frozenset(
     (
@@ -95,7 +101,7 @@ def generation_of(model: str) -> tuple[int, ...]:
     _, index, rest = found
     others = [rest, *words[index + 1 :]] if rest else words[index + 1 :]
     others = others[len(list(takewhile(TIERS.__contains__, others))) :]
-    version = next((i for i, word in enumerate(others) if _VERSION_WORD.fullmatch(word)), None)
+    version = next((i for i, word in enumerate(others) if _LATER_VERSION.fullmatch(word)), None)
     return _leading_numbers(others) or (
         () if version is None else _leading_numbers([others[version][1:], *others[version + 1 :]])
     )
@@ -108,14 +114,16 @@ def tier_of(model: str) -> tuple[str, ...]:
 
 def _find_family(words: Sequence[str]) -> tuple[str, int, str] | None:
     """Return the family, the index of its word, and what follows it in that word."""
+    if (first := _FIRST_WORD.match(words[0])) is not None:
+        return first[1], 0, words[0][first.end() :]
     for index, word in enumerate(words):
-        if (match := _FAMILY.match(word)) is not None:
+        if (match := FAMILY_WORD.match(word)) is not None:
             family = match[1] or match[2]
             family = {"chatgpt": "gpt", "chatglm": "glm"}.get(family, family)
             if re.fullmatch(r"o\d", family):
                 family, rest = "o", word[1:]
             else:
-                rest = word[match.end() :]
+                rest = word[len(match[1] or match[2]) :]
             return family, index, rest
     return None
 
