@@ -50,4 +50,4 @@ def library():
 
 @pytest.fixture
 def router(perception, library):
-    return Router(perception, library)
+    return Router(perception, library, preferences="best")

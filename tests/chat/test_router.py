@@ -152,7 +152,8 @@ def test_the_context_that_the_operator_requires_stays_hard(short):
 
 def test_an_exempt_default_does_not_step_in_for_an_estimate_of_the_length(perception, library):
     library = library.subset(["small", "plain", "big"])
-    router = Router(perception, library, default="small", default_exempt=True)
+    settings = {"default": "small", "default_exempt": True, "preferences": "best"}
+    router = Router(perception, library, **settings)
     assert ChatRouter(router).plan(talk_of(words(125_000))).first == "big"
 
 

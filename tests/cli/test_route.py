@@ -30,7 +30,7 @@ def test_a_weight_changes_the_choice_and_is_printed(tryage, saved):
     assert tryage("route", "--router", saved, "law oslo").stdout.startswith("chat-70b")
     moved = tryage("route", "--router", saved, "law oslo", "--weight", "size=5").stdout
     assert moved.startswith("tiny-1b")
-    assert " + size 0.000" in moved
+    assert " + size 2.500" in moved
 
 
 def test_flags_in_the_prompt_count_only_with_the_option(tryage, saved):

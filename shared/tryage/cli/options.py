@@ -40,6 +40,29 @@ Weights: TypeAlias = Annotated[
     ),
 ]
 
+AnswerValue: TypeAlias = Annotated[
+    float | None,
+    typer.Option(metavar="USD", help="What a right answer is worth, such as 0.05."),
+]
+
+LatencyValue: TypeAlias = Annotated[
+    float | None,
+    typer.Option(metavar="USD", help="What a second of waiting costs; with --answer-value."),
+]
+
+Tolerance: TypeAlias = Annotated[
+    float | None,
+    typer.Option(
+        metavar="LOSS",
+        help="Take the cheapest that is predicted within this loss of the best: 0.02",
+    ),
+]
+
+Preset: TypeAlias = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="best, balanced (a right answer is worth $1) or thrifty."),
+]
+
 Requirements: TypeAlias = Annotated[
     list[str] | None,
     typer.Option(
@@ -206,18 +229,30 @@ def _parse_json(text: str, place: str) -> Any:  # noqa: ANN401 - a JSON value of
 
 
 def parse_preferences(
-    weights: Iterable[str] | None, requirements: Iterable[str] | None
+    weights: Iterable[str] | None,
+    requirements: Iterable[str] | None,
+    *,
+    answer_value: float | None = None,
+    latency_value: float | None = None,
+    tolerance: float | None = None,
+    preset: str | None = None,
 ) -> Preferences:
-    """Read `--weight` and `--require`.
+    """Read `--weight`, `--require` and the options in dollars; those replace what a preset says.
 
     Raises:
-        InputError: a weight is not NAME=NUMBER, or an item is not a requirement.
+        InputError: a weight is not NAME=NUMBER, an item is not a requirement, there is no such
+            preset, or two options contradict each other.
     """
     from tryage.core.preferences import Preferences
 
-    return Preferences(
-        dict(map(_parse_weight, weights or ())), map(_parse_requirement, requirements or ())
+    said = Preferences(
+        dict(map(_parse_weight, weights or ())),
+        map(_parse_requirement, requirements or ()),
+        answer_value=answer_value,
+        latency_value=latency_value,
+        tolerance=tolerance,
     )
+    return said if preset is None else Preferences.preset(preset).overridden(said)
 
 
 def _parse_weight(text: str) -> tuple[str, float]:

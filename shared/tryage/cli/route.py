@@ -9,12 +9,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tryage.cli.options import (
+    AnswerValue,
     Flags,
     JsonFlag,
+    LatencyValue,
+    Preset,
     Prompts,
     Requirements,
     RouterPath,
     Strict,
+    Tolerance,
     Weights,
     load_router,
     parse_preferences,
@@ -28,6 +32,7 @@ if TYPE_CHECKING:
 
     from tryage.core.decision import Decision
     from tryage.core.pareto import FrontPoint, ParetoFront
+    from tryage.core.preferences import Preferences
 
 _MAX_ROWS = 16  # breakpoints of a front that are printed; --json prints all
 
@@ -36,6 +41,10 @@ _MAX_NAMED_EXPERTS = 3  # experts named per row
 
 def route(
     prompts: Prompts,
+    preset: Preset = None,
+    answer_value: AnswerValue = None,
+    latency_value: LatencyValue = None,
+    tolerance: Tolerance = None,
     weight: Weights = None,
     require: Requirements = None,
     router: RouterPath = None,
@@ -47,7 +56,15 @@ def route(
 
     The first word of each line is the name of the expert.
     """
-    decisions = _decide(prompts, weight, require, router, flags=flags, strict=strict)
+    preferences = parse_preferences(
+        weight,
+        require,
+        answer_value=answer_value,
+        latency_value=latency_value,
+        tolerance=tolerance,
+        preset=preset,
+    )
+    decisions = _decide(prompts, preferences, router, flags=flags, strict=strict)
     if as_json:
         for decision in decisions:
             typer.echo(json.dumps(decision.to_dict(), ensure_ascii=False))
@@ -61,6 +78,10 @@ def route(
 
 def explain(
     prompts: Prompts,
+    preset: Preset = None,
+    answer_value: AnswerValue = None,
+    latency_value: LatencyValue = None,
+    tolerance: Tolerance = None,
     weight: Weights = None,
     require: Requirements = None,
     router: RouterPath = None,
@@ -73,7 +94,15 @@ def explain(
     Shows every term of the choice, the runner-up and its distance, and the rejected experts with
     the reasons.
     """
-    decisions = _decide(prompts, weight, require, router, flags=flags, strict=strict)
+    preferences = parse_preferences(
+        weight,
+        require,
+        answer_value=answer_value,
+        latency_value=latency_value,
+        tolerance=tolerance,
+        preset=preset,
+    )
+    decisions = _decide(prompts, preferences, router, flags=flags, strict=strict)
     for i, decision in enumerate(decisions):
         if len(decisions) > 1:
             echo(f"{'' if i == 0 else chr(10)}> {_truncate(decision.prompt, 96)}")
@@ -129,28 +158,26 @@ def pareto(
 
 
 def _decide(
-    prompts: list[str],
-    weight: list[str] | None,
-    require: list[str] | None,
-    router: str | None,
-    *,
-    flags: bool,
-    strict: bool,
+    prompts: list[str], preferences: Preferences, router: str | None, *, flags: bool, strict: bool
 ) -> list[Decision]:
-    texts, preferences = read_prompts(prompts), parse_preferences(weight, require)
+    texts = read_prompts(prompts)
     loaded_router = load_router(router, prompt_flags=flags, strict=strict)
     return loaded_router.route_batch(texts, preferences)
 
 
 def _decision_line(decision: Decision) -> str:
     """Write the terms of the choice in one line."""
+    from tryage.core.explanation import format_dollars, in_words
+
     expert = decision.chosen
     if expert is None:
         reason = " ".join((decision.default_reason or "").split())
         return f"the declared default: {reason}"
     std_text = "" if expert.std is None else f" ± {expert.std:.3f}"
     line = f"predicted loss {expert.predicted_loss:.3f}{std_text}"
-    line += "".join(f" + {name} {term:.3f}" for name, term in expert.terms.items())
+    line += "".join(f" + {in_words(name)} {term:.3f}" for name, term in expert.terms.items())
+    if expert.cost is not None:
+        line += f" ({format_dollars(expert.cost)})"
     if decision.margin is None:
         return line
     return f"{line}, {decision.margin:.3f} ahead of {decision.ranking[1].name}"

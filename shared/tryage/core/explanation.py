@@ -119,41 +119,42 @@ def _total_lines(decision: ExplainableDecision, chosen: RankedExpert) -> Iterato
     yield f"  {'predicted loss':<16}{chosen.predicted_loss:>8.3f}{std}"
     for name, term in chosen.terms.items():
         factors = _factors(decision.preferences, name, term)
-        yield f"  {'+ ' + _in_words(name):<16}{term:>8.3f}{factors and f'   = {factors}'}"
+        yield f"  {'+ ' + in_words(name):<16}{term:>8.3f}{factors and f'   = {factors}'}"
     if chosen.terms:
         yield f"  {'= total':<16}{chosen.total:>8.3f}"
     if chosen.cost is not None and ANSWER_VALUE not in chosen.terms:
-        yield f"  expected cost: {_dollars(chosen.cost)}"
+        yield f"  expected cost: {format_dollars(chosen.cost)}"
 
 
 def _factors(preferences: Preferences, name: str, term: float) -> str:
     """Return how the value of a term comes about, empty if it says nothing."""
     worth = preferences.answer_value
     if name == ANSWER_VALUE and worth:
-        return f"{_dollars(term * worth)} / {_dollars(worth)} for a right answer"
+        return f"{format_dollars(term * worth)} / {format_dollars(worth)} for a right answer"
     if name == LATENCY_VALUE and worth and preferences.latency_value:
         seconds, price = term * worth / preferences.latency_value, preferences.latency_value
-        return f"{seconds:.3g} s x {_dollars(price)} / {_dollars(worth)} for a right answer"
+        per_answer = f"{format_dollars(worth)} for a right answer"
+        return f"{seconds:.3g} s x {format_dollars(price)} / {per_answer}"
     if name == TOLERANCE and preferences.tolerance is not None:
         return f"all within {preferences.tolerance:g} of the best count alike, the cheapest first"
     weight = preferences.weights.get(name)
     return f"weight {weight:g} x {term / weight:.3f}" if weight else ""
 
 
-def _in_words(name: str) -> str:
+def in_words(name: str) -> str:
     """Return the name of a term as an explanation writes it."""
     return {ANSWER_VALUE: "cost", LATENCY_VALUE: "waiting"}.get(name, name)
 
 
-def _dollars(usd: float) -> str:
+def format_dollars(usd: float) -> str:
     """Write dollars with three digits."""
     return format_value("cost", float(f"{usd:.3g}"))
 
 
 def _runner_up_lines(decision: ExplainableDecision, best: Sequence[RankedExpert]) -> Iterator[str]:
     for rank, other in enumerate(best[1:], start=2):
-        terms = "".join(f" + {_in_words(name)} {term:.3f}" for name, term in other.terms.items())
-        price = "" if other.cost is None else f" ({_dollars(other.cost)})"
+        terms = "".join(f" + {in_words(name)} {term:.3f}" for name, term in other.terms.items())
+        price = "" if other.cost is None else f" ({format_dollars(other.cost)})"
         gap = other.total - best[0].total
         behind = "equal total" if gap == 0 else f"{gap:.3f} behind"
         loss = f"predicted loss {other.predicted_loss:.3f}"

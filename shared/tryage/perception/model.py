@@ -128,10 +128,9 @@ class LearnedPerception(Perception):
         self, inputs: EstimatorInputs, columns: ColumnIndex = ALL_COLUMNS
     ) -> Prediction:
         prediction, _ = self.predict_from_positions(self.locate(inputs), columns=columns)
-        tokens = self.forecast("output_tokens", inputs)
-        if tokens is None:
-            return prediction
-        return Prediction(prediction.losses, prediction.std, tokens[:, columns])
+        forecasts = [self.forecast(measure, inputs) for measure in ("output_tokens", "costs")]
+        tokens, costs = (None if table is None else table[:, columns] for table in forecasts)
+        return Prediction(prediction.losses, prediction.std, tokens, costs)
 
     def locate(self, inputs: EstimatorInputs) -> LatentPositions:
         """Return the positions of prompts in the ability space."""

@@ -72,8 +72,13 @@ class LibraryPerception(Perception):
         losses, std = self._predict_from_prior(positions, references)
         rows, columns = self._measured_rows_and_columns(observed_experts)
         losses[:, rows], std[:, rows] = prediction.losses[:, columns], prediction.std[:, columns]
-        tokens = perception.forecast("output_tokens", inputs) if self._known_rows.size else None
-        return Prediction(losses, std, None if tokens is None else self._align_forecast(tokens))
+        tokens, costs = (self._forecast(measure, inputs) for measure in ("output_tokens", "costs"))
+        return Prediction(losses, std, tokens, costs)
+
+    def _forecast(self, measure: str, inputs: EstimatorInputs) -> Float32Array | None:
+        """Return a forecast in library order, None if no expert of the library has one."""
+        table = self._perception.forecast(measure, inputs) if self._known_rows.size else None
+        return None if table is None else self._align_forecast(table)
 
     def _observed_experts(self) -> ObservedExperts:
         """Return the experts with feedback, and those that are like a known model."""
