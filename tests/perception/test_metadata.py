@@ -28,8 +28,10 @@ def test_numbers_are_logarithms_and_years_and_unknown_is_nan():
         context_length=10_000,
     )
     numbers = metadata_features(Library([known, "b"])).numeric
-    np.testing.assert_allclose(numbers[0], [10, -1, 365 / 365.25, 3, -1, 4], rtol=1e-6)
-    assert np.isnan(numbers[1]).tolist() == [name != "share" for name in NUMERIC_FEATURES]
+    expected = [10, -1, 365 / 365.25, 3, -1, 4, np.nan, np.nan, 0]
+    np.testing.assert_allclose(numbers[0], expected, rtol=1e-6)
+    is_unknown = [name not in {"share", "tier"} for name in NUMERIC_FEATURES]
+    assert np.isnan(numbers[1]).tolist() == is_unknown
 
 
 def test_zero_parameters_or_a_price_of_zero_has_no_logarithm():
@@ -101,3 +103,35 @@ def test_the_base_decides_before_the_name_and_that_before_owner_and_tags(name, m
 def test_features_are_computed_once_per_library():
     library = Library(["a"])
     assert metadata_features(library) is metadata_features(library)
+
+
+def test_published_results_and_the_tier_are_numbers_too():
+    results = {"results": {"index": 0.5, "overall": 1450.0}}
+    expert = Expert("gpt-9-mini", output_price=1.0, metadata=results)
+    numbers = dict(
+        zip(NUMERIC_FEATURES, metadata_features(Library([expert])).numeric[0], strict=True)
+    )
+    assert (numbers["index"], numbers["rating"], numbers["tier"]) == (0.5, 1.0, -1.0)
+
+
+@pytest.mark.parametrize(
+    "results", [None, 7, [], {"index": "high"}, {"index": 1e300}, {"overall": None}]
+)
+def test_results_that_are_no_numbers_are_unknown(results):
+    expert = Expert("thing", metadata={"results": results})
+    numbers = metadata_features(Library([expert])).numeric[0]
+    assert np.isnan(
+        numbers[[NUMERIC_FEATURES.index("index"), NUMERIC_FEATURES.index("rating")]]
+    ).all()
+
+
+def test_the_effort_in_a_name_is_no_part_of_its_tier():
+    tiers = metadata_features(Library(["gpt-9-mini@high", "gpt-9@high"])).numeric[:, -1]
+    assert tiers.tolist() == [-1.0, 0.0]
+
+
+def test_a_known_name_alone_has_the_numbers_of_public_tables():
+    numbers = metadata_features(Library(["gpt-5", "gpt-4o-mini"])).numeric
+    assert np.isfinite(numbers[:, [2, 4, 5, 6, 7]]).all()
+    index = NUMERIC_FEATURES.index("index")
+    assert numbers[0, index] > numbers[1, index]

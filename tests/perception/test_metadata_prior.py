@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from tryage.core.expert import Expert
 from tryage.core.library import Library
+from tryage.errors import InputError
 from tryage.learning.training.metadata_prior import fit_metadata_prior
 from tryage.perception.abilities import Abilities, Gaussian
 from tryage.perception.metadata import BINARY_FEATURES, NUMERIC_FEATURES, metadata_features
 from tryage.perception.metadata_prior import (
     N_INPUTS,
+    MetadataScaler,
+    complete_numbers,
     encode_profiles,
     fit_metadata_scaler,
+    gap_variances,
     group_names,
     pooled_prior,
 )
@@ -175,3 +181,45 @@ def test_a_scaler_standardizes_known_numbers_and_makes_unknown_ones_zero():
 def test_a_scaler_without_any_known_number_gives_zeros():
     scaler = fit_metadata_scaler(np.full((3, len(NUMERIC_FEATURES)), np.nan))
     np.testing.assert_array_equal(scaler(np.full((2, len(NUMERIC_FEATURES)), 5.0)), 0)
+
+
+# Gaps are filled from what is known
+
+
+def test_an_unknown_number_is_the_conditional_mean_of_the_known_ones():
+    # Worked by hand: E[x3 | x1 = 1, x2 = 0] with r12 = 0, r13 = 0.6, r23 = 0.5 is 0.6.
+    correlation = np.array([[1, 0, 0.6], [0, 1, 0.5], [0.6, 0.5, 1]])
+    z = np.array([[1, 0, 9], [1, 0, 0.3], [9, 9, 9]], np.float32)
+    is_known = np.array([[True, True, False], [True, True, True], [False, False, False]])
+    complete = complete_numbers(z, is_known, correlation)
+    np.testing.assert_allclose(complete, [[1, 0, 0.6], [1, 0, 0.3], [0, 0, 0]], atol=1e-6)
+
+
+def test_the_variance_of_a_gap_is_what_the_known_numbers_leave_open():
+    correlation = np.array([[1, 0.6], [0.6, 1]])
+    is_known = np.array([[True, False], [False, False], [True, True]])
+    variances = gap_variances(is_known, correlation, np.array([0.0, 2.0]))
+    np.testing.assert_allclose(variances, [4 * (1 - 0.36), 4, 0])
+
+
+def test_no_expert_has_no_gaps():
+    complete = complete_numbers(np.zeros((0, 2), np.float32), np.zeros((0, 2), bool), np.eye(2))
+    assert complete.shape == (0, 2)
+
+
+def test_a_prior_of_fewer_numbers_reads_the_first_ones():
+    shared = Gaussian(np.array([0.4]), np.array([[0.2]]))
+    old = replace(
+        pooled_prior(shared),
+        scaler=fit_metadata_scaler(np.array([[8.0] + [np.nan] * 5, [10.0] + [np.nan] * 5])),
+        slopes=np.array([[-0.1], *[[0.0]] * 6]),
+        coefficient_covariance=np.zeros((8 + len(BINARY_FEATURES),) * 2),
+        missing_value_covariance=np.zeros((6, 6)),
+    )
+    found = predict(old, Expert("a", parameters=1e8), Expert("b", parameters=1e10))
+    assert [found[i].mean[0] for i in range(2)] == pytest.approx([0.5, 0.3])
+
+
+def test_a_prior_of_more_numbers_than_there_are_is_refused():
+    with pytest.raises(InputError, match="reads 99 numbers"):
+        MetadataScaler(*np.zeros((4, 99)))

@@ -16,8 +16,9 @@ MAX_MAGNITUDE = 1e12  # no number that was learned comes near it, and its square
 
 MIN_POSITIVE = 1e-12  # a divisor
 
-Dimension: TypeAlias = "int | str | tuple[str, int] | None"
-"""A dimension of an array: its size, its name, a name and by how much it is larger, None if any."""
+Dimension: TypeAlias = "int | str | tuple[str, int] | tuple[str, str, int] | None"
+"""A dimension of an array: its size, its name, names and by how much it is larger than the sum of
+their sizes, None if any. Of several names all but the last are known when it is checked."""
 
 
 class Sizes:
@@ -42,10 +43,11 @@ class Sizes:
         """Tell whether a dimension has this size, which becomes its size if it has none yet."""
         if dimension is None or isinstance(dimension, int):
             return dimension in (None, size)
-        name, extra = dimension if isinstance(dimension, tuple) else (dimension, 0)
-        if size - extra < (name in self._nonempty):
+        *others, name, extra = dimension if isinstance(dimension, tuple) else (dimension, 0)
+        own_size = size - extra - sum(self._known.get(other, 0) for other in others)
+        if own_size < (name in self._nonempty):
             return False
-        return self._known.setdefault(name, size - extra) == size - extra
+        return self._known.setdefault(name, own_size) == own_size
 
     def is_index(self, name: str, value: int) -> bool:
         """Tell whether it is a position along a dimension; it is not while the size is unknown."""
@@ -55,10 +57,10 @@ class Sizes:
         """Return the size of a dimension, or its name if the size is unknown."""
         if dimension is None or isinstance(dimension, int):
             return "any" if dimension is None else str(dimension)
-        name, extra = dimension if isinstance(dimension, tuple) else (dimension, 0)
-        if name in self._known:
-            return str(self._known[name] + extra)
-        return f"{name} + {extra}" if extra else name
+        *names, extra = dimension if isinstance(dimension, tuple) else (dimension, 0)
+        if all(name in self._known for name in names):
+            return str(sum(self._known[name] for name in names) + extra)
+        return " + ".join([*names, *([str(extra)] if extra else [])])
 
 
 class Rule:

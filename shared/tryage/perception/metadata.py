@@ -15,6 +15,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from tryage.core.cache import get_or_compute
+from tryage.models.families import FAMILY_WORD, VERSION_WORD
+from tryage.models.relatives import TIER_LEVELS
+from tryage.perception.public_facts import add_public_facts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -25,8 +28,12 @@ if TYPE_CHECKING:
 Family: TypeAlias = tuple[str, str]
 """The series and the generation of a model, such as `("llama", "llama-3.1")`; `""` if unknown."""
 
-# Saved priors have coefficients in the order of these two tuples; the words are not saved.
-NUMERIC_FEATURES = ("size", "share", "age", "downloads", "price", "context")
+# Saved priors have coefficients in the order of these two tuples; the words are not saved. A prior
+# that was saved before the last numbers were added reads the first ones.
+NUMERIC_FEATURES = (
+    *("size", "share", "age", "downloads", "price", "context"),
+    *("index", "rating", "tier"),
+)
 
 _VARIANT_PATTERNS = {
     "instruct": r"instruct|chat|it$|sft|assistant",
@@ -48,32 +55,9 @@ _EPOCH = 738_521  # 2023-01-01, in ordinal days
 
 _DAYS_PER_YEAR = 365.25
 
-# Authors of derived models reuse these words, so the name of a derived model tells its series.
-_SERIES = (
-    *("mixtral", "ministral", "mistral", "codestral", "zephyr", "openchat", "solar", "starling"),
-    *("tinyllama", "codellama", "llama", "vicuna", "alpaca", "wizard", "nemotron", "codeqwen"),
-    *("qwen", "codegemma", "gemma", "gemini", "falcon", "deepseek", "internlm", "baichuan"),
-    *("chatglm", "minimax", "kimi", "hunyuan", "claude", "chatgpt", "gptneox", "gptneo", "gptj"),
-    *("gpt", "command", "jamba", "mamba", "rwkv", "dbrx", "arctic", "grok", "pythia", "bloom"),
-    *("olmo", "dolly", "stablelm", "smollm", "granite", "redpajama", "xglm", "starcoder"),
-    *("codegen", "flan", "roberta", "deberta", "electra", "exaone", "guanaco"),
-)
+_MIDDLE_RATING = 1_350
 
-# Other words begin with these short ones, so no letter may follow.
-_SHORT_SERIES = (
-    *("phi", "yi", "glm", "qwq", "aya", "reka", "nova", "opt", "mpt", "mt0", "t5", "bart", "bert"),
-    *("orca", "o1", "o3", "o4"),
-)
-
-# A version, and not a size such as 7b.
-_VERSION_PATTERN = r"v?([1-9](?:\.\d)?)(?![\d.]|x\d|[bmk](?![a-z]))"
-
-_VERSION = re.compile(_VERSION_PATTERN)
-
-_FAMILY = re.compile(
-    f"(?:({'|'.join(sorted(_SERIES, key=len, reverse=True))})|({'|'.join(_SHORT_SERIES)})(?![a-z]))"
-    f"(?:{_VERSION_PATTERN})?"
-)
+_MAX_RESULT = 1e6  # no index or rating comes near it
 
 _VARIANT = re.compile("|".join(f"({pattern})" for pattern in _VARIANT_PATTERNS.values()))
 
@@ -82,13 +66,16 @@ _VARIANT = re.compile("|".join(f"({pattern})" for pattern in _VARIANT_PATTERNS.v
 class MetadataFeatures:
     """Numbers and flags of `n` experts; experts of the same family and flags share a profile.
 
-    `numeric` `(n, 6)` are NaN where unknown: log10 of the parameters, log10 of the share of them
+    `numeric` `(n, 9)` are NaN where unknown: log10 of the parameters, log10 of the share of them
     that is active, years since 2023, log10 of downloads, of USD per million output tokens, and of
-    the context length. `profile_index` `(n,)` points to rows of `binary` `(n_profiles, 8)` and of
-    `families`.
+    the context length, the index of all published results, the rating by blind votes in units of
+    100, and how large the name says that it is among its generation. `is_expected` `(n,)` marks
+    experts whose release, price and context are only expected from their names. `profile_index`
+    `(n,)` points to rows of `binary` `(n_profiles, 8)` and of `families`.
     """
 
     numeric: Float32Array
+    is_expected: BoolArray
     profile_index: IndexArray
     binary: BoolArray
     families: tuple[Family, ...]
@@ -106,44 +93,71 @@ def metadata_features(library: Library) -> MetadataFeatures:
 def _extract_features(library: Library) -> MetadataFeatures:
     profiles: dict[tuple[Family, int], int] = {}
     closed_flags = library.licensed(("proprietary",)).tolist()
-    profile_index = []
+    profile_index, tiers = [], []
     for name, metadata, is_closed in zip(
         library.names, library.metadata, closed_flags, strict=True
     ):
         tokens = _name_tokens(name)
+        tiers.append(sum([token.tier for token in tokens]))
         flags = combine_variants(tokens) | is_closed << len(VARIANTS)
         if metadata:
             flags |= _relation_bits(metadata)
         profile = _resolve_family(name, tokens, metadata), flags
         profile_index.append(profiles.setdefault(profile, len(profiles)))
     bits = np.array([flags for _, flags in profiles])
+    numeric, is_expected = _numeric_features(library, tiers)
     return MetadataFeatures(
-        _numeric_features(library),
+        numeric,
+        is_expected,
         np.array(profile_index, dtype=np.intp),
         (bits[:, None] >> np.arange(len(BINARY_FEATURES)) & 1).astype(np.bool_),
         tuple(family for family, _ in profiles),
     )
 
 
-def _numeric_features(library: Library) -> Float32Array:
+def _numeric_features(library: Library, tiers: Sequence[float]) -> tuple[Float32Array, BoolArray]:
+    """Return the numbers `(n, 9)`, and which experts are only expected to have them `(n,)`."""
     parameters, active_parameters = (
         library.column("parameters"),
         library.column("active_parameters"),
     )
+    facts = {
+        field: library.column(field).copy()
+        for field in ("released", "output_price", "context_length")
+    }
+    facts["index"], facts["overall"] = _published_results(library)
+    is_expected = add_public_facts(library, facts)
     active_share = np.minimum(_log10(active_parameters) - _log10(parameters), 0)
-    return np.stack(
+    numeric = np.stack(
         [
             _log10(parameters),
             np.where(
                 np.isnan(active_share), 0, active_share
             ),  # most experts use all their parameters
-            (library.column("released") - _EPOCH) / _DAYS_PER_YEAR,
+            (facts["released"] - _EPOCH) / _DAYS_PER_YEAR,
             np.log10(1 + library.column("downloads")),
-            _log10(library.column("output_price")),
-            _log10(library.column("context_length")),
+            _log10(facts["output_price"]),
+            _log10(facts["context_length"]),
+            facts["index"],
+            (facts["overall"] - _MIDDLE_RATING) / 100,
+            tiers,
         ],
         axis=1,
-    ).astype(np.float32)
+    )
+    return numeric.astype(np.float32), is_expected
+
+
+def _published_results(library: Library) -> tuple[Float64Array, Float64Array]:
+    """Return the index and the rating in `Expert.metadata["results"]`, `(n,)` each."""
+    columns = np.full((2, len(library)), np.nan)
+    for i, metadata in enumerate(library.metadata):
+        results = metadata.get("results") if metadata else None
+        if isinstance(results, Mapping):
+            for column, category in zip(columns, ("index", "overall"), strict=True):
+                value = results.get(category)
+                is_number = isinstance(value, (int, float)) and abs(value) < _MAX_RESULT
+                column[i] = value if is_number else np.nan
+    return columns[0], columns[1]
 
 
 def _log10(column: Float64Array) -> Float64Array:
@@ -217,13 +231,14 @@ def _collect_names(value: object) -> list[str]:
 class NameToken:
     """The meaning of one word of a name.
 
-    It is a series, a version (of the series or of the word before), and variants, one bit for each
-    of `VARIANTS`.
+    It is a series, a version (of the series or of the word before), variants, one bit for each of
+    `VARIANTS`, and how large a model with this word is among its generation.
     """
 
     series: str
     version: str
     variant_bits: int
+    tier: float = 0.0
 
 
 _EMPTY_TOKEN = NameToken("", "", 0)
@@ -241,15 +256,16 @@ def parse_name(name: str) -> list[NameToken]:
 def _parse_token(text: str) -> NameToken:
     if text.isdigit() and len(text) > 1:  # sizes, dates and counters, most of them unique
         return _EMPTY_TOKEN
-    family_match, variant_match = _FAMILY.match(text), _VARIANT.match(text)
+    family_match, variant_match = FAMILY_WORD.match(text), _VARIANT.match(text)
     bits = 1 << ((variant_match.lastindex or 1) - 1) if variant_match else 0
+    tier = TIER_LEVELS.get(text.partition("@")[0], 0.0)
     if family_match:
         long_series, short_series, version = family_match.groups()
-        return NameToken(long_series or short_series, version or "", bits)
-    version_match = _VERSION.match(text)
+        return NameToken(long_series or short_series, version or "", bits, tier)
+    version_match = VERSION_WORD.match(text)
     if version_match:
         return NameToken("", version_match[1], bits)
-    return NameToken("", "", bits) if bits else _EMPTY_TOKEN
+    return NameToken("", "", bits, tier) if bits or tier else _EMPTY_TOKEN
 
 
 def parse_family(tokens: Iterable[NameToken]) -> Family:

@@ -45,8 +45,8 @@ from tryage.perception.head import (
     RidgeRegression,
     ZeroEstimator,
 )
-from tryage.perception.metadata import BINARY_FEATURES, NUMERIC_FEATURES
-from tryage.perception.metadata_prior import N_INPUTS, MetadataPrior, MetadataScaler
+from tryage.perception.metadata import BINARY_FEATURES
+from tryage.perception.metadata_prior import MetadataPrior, MetadataScaler
 from tryage.perception.migration import migrate_perception
 from tryage.perception.model import LearnedPerception
 from tryage.perception.serialization import (
@@ -98,9 +98,8 @@ _PROBE = 'Which number is 2 + 2? \u2603\n[{"name": "add", "type": "function"}]\n
 
 _MAX_TOKEN_ID = 2**24  # far above any vocabulary; TfidfSvd makes a list of all tokens up to it
 _POSITION = ("rank", 1)  # the size of [1, g(phi(z))]
-_N_NUMBERS = len(NUMERIC_FEATURES)
 _EFFECT = ("groups", 1 + len(BINARY_FEATURES))
-_COEFFICIENT = ("groups", N_INPUTS + 1 + len(BINARY_FEATURES))
+_COEFFICIENT = ("numbers", "groups", 2 + len(BINARY_FEATURES))
 
 _NONEMPTY = ("experts", "categories", "prototypes", "estimators", "knots", "embedding")
 
@@ -183,18 +182,19 @@ FIELD_RULES: FieldRules = {
         "scaler": Part(MetadataScaler),
         "groups": Names("groups"),
         "group_frequencies": Array("groups"),
-        "slopes": Array(N_INPUTS, _POSITION),
+        "slopes": Array(("numbers", 1), _POSITION),
         "effects": Array(_EFFECT, _POSITION),
         "coefficient_covariance": Array(_COEFFICIENT, _COEFFICIENT),
         "residual_covariance": _covariances(_POSITION, _POSITION),
         "unseen_group_variances": Array(3),
-        "missing_value_covariance": Array(_N_NUMBERS, _N_NUMBERS),
+        "missing_value_covariance": Array("numbers", "numbers"),
+        "number_correlation": Either(Array("numbers", "numbers"), or_none=True),
     },
     MetadataScaler: {
-        "mean": Array(_N_NUMBERS),
-        "std": Array(_N_NUMBERS, low=MIN_POSITIVE, high=np.inf),  # infinite if it does not vary
-        "lower": Array(_N_NUMBERS),
-        "upper": Array(_N_NUMBERS),
+        "mean": Array("numbers"),
+        "std": Array("numbers", low=MIN_POSITIVE, high=np.inf),  # infinite if it does not vary
+        "lower": Array("numbers"),
+        "upper": Array("numbers"),
     },
     ObservedExperts: {"names": Names("experts"), "abilities": Part(Abilities)},
 }

@@ -12,6 +12,7 @@ from tryage.core.library import Library
 from tryage.learning.training.metadata_prior import (
     PRIOR_DEGREES_OF_FREEDOM,
     BayesianRegression,
+    fit_correlation,
     fit_metadata_prior,
 )
 from tryage.perception.abilities import Abilities, Gaussian
@@ -172,3 +173,55 @@ def test_one_known_expert_is_enough():
     found = prior.predict(metadata_features(Library(["x", "y"])))
     assert np.isfinite(found[1].mean).all()
     assert (np.linalg.eigvalsh(found[1].covariance) > 0).all()
+
+
+# Published results
+
+
+def with_index(name, index, **facts):
+    return Expert(name, metadata={"hub": {}, "results": {"index": index}}, **facts)
+
+
+def test_better_published_results_mean_a_lower_loss_before_anything_was_learned(rng):
+    library = Library([with_index("a/x", 0.0), with_index("a/y", 1.0), with_index("a/z", 0.5)])
+    prior = fit_metadata_prior(metadata_features(library), make_abilities(rng.normal(size=(3, 2))))
+    found = prior.predict(
+        metadata_features(Library([with_index("a/weak", 0.2), with_index("a/strong", 0.9)]))
+    )
+    assert found[1].mean[0] < found[0].mean[0]
+
+
+def test_an_expert_without_results_is_expected_to_have_those_of_its_price_and_date(rng):
+    index = rng.normal(size=60)
+    price = 10 ** (0.5 * index + rng.normal(0, 0.1, 60))
+    library = Library(
+        with_index(f"a/x{i}", one, output_price=cost)
+        for i, (one, cost) in enumerate(zip(index, price, strict=True))
+    )
+    means = np.stack([0.4 - 0.1 * index, rng.normal(0, 0.1, 60)], axis=1)
+    prior = fit_metadata_prior(metadata_features(library), make_abilities(means))
+    stranger = {"metadata": {"hub": {}}}
+    cheap, dear, known = (
+        prior.predict(metadata_features(Library([expert])))
+        for expert in (
+            Expert("a/cheap", output_price=0.2, **stranger),
+            Expert("a/dear", output_price=5.0, **stranger),
+            with_index("a/known", 1.4, output_price=5.0),
+        )
+    )
+    assert dear[0].mean[0] < cheap[0].mean[0] - 0.1
+    assert dear[0].mean[0] == pytest.approx(known[0].mean[0], abs=0.04)
+    assert dear.std_factors[0] > known.std_factors[0]
+
+
+def test_the_correlation_of_numbers_is_found_again_though_half_of_them_are_unknown(rng):
+    x = rng.normal(size=4_000)
+    z = np.stack([x, 0.8 * x + 0.6 * rng.normal(size=4_000)], axis=1).astype(np.float32)
+    is_known = rng.random(z.shape) < 0.7
+    correlation = fit_correlation(np.where(is_known, z, 0), is_known)
+    np.testing.assert_allclose(correlation, [[1, 0.8], [0.8, 1]], atol=0.03)
+
+
+def test_numbers_of_few_experts_are_nearly_independent():
+    z = np.array([[1, 1], [-1, -1]], np.float32)
+    assert fit_correlation(z, np.ones((2, 2), bool))[0, 1] < 0.5

@@ -1,0 +1,80 @@
+"""An unknown model is expected between or after the generations of its family, at their prices."""
+
+from __future__ import annotations
+
+import datetime
+
+import pytest
+
+from tryage.models.lookup import look_up
+from tryage.models.refresh import current_snapshot
+from tryage.models.relatives import ExpectedFacts, expected_facts, tier_level
+
+
+def day(text):
+    return datetime.date.fromisoformat(text).toordinal()
+
+
+def without(family_prefix):
+    return lambda name: not name.startswith(family_prefix)
+
+
+@pytest.mark.parametrize("name", ["my-model", "", "🙂", "model-7b"])
+def test_a_name_that_tells_no_family_tells_nothing(name):
+    assert expected_facts(name) is None
+
+
+def test_without_a_relative_nothing_is_expected():
+    assert expected_facts("gpt-9", is_usable=lambda _: False) is None
+
+
+def test_the_next_generation_is_out_after_the_newest_known_one_but_not_in_the_future():
+    newest = day(look_up("gpt-5.6-sol").value("released"))
+    expected = expected_facts("gpt-6")
+    assert newest < expected.released <= max(current_snapshot().made.toordinal(), newest)
+
+
+def test_a_generation_between_two_known_ones_is_out_between_them():
+    first, last = day("2025-08-07"), day("2026-03-05")  # gpt-5 and gpt-5.4
+    expected = expected_facts("gpt-5.2", is_usable=without(("gpt-5.1", "gpt-5.2", "gpt-5.3")))
+    assert first < expected.released < last
+
+
+@pytest.mark.parametrize(
+    ("small", "large"),
+    [
+        ("gpt-7-mini", "gpt-7"),
+        ("gpt-7-nano", "gpt-7-mini"),
+        ("claude-haiku-7", "claude-opus-7"),
+        ("gemini-5-flash-lite", "gemini-5-pro"),
+        ("qwen5-8b", "qwen5-235b"),
+    ],
+)
+def test_a_small_model_of_a_generation_to_come_is_expected_to_be_cheaper(small, large):
+    assert expected_facts(small).output_price < expected_facts(large).output_price
+
+
+def test_a_generation_that_tables_lack_is_expected_about_as_it_came():
+    expected = expected_facts("claude-opus-4-5", is_usable=without(("claude-opus-4-5",)))
+    known = look_up("claude-opus-4-5")
+    assert abs(expected.released - day(known.value("released"))) < 200
+    assert 0.4 < expected.output_price / known.value("output_price") < 3
+
+
+def test_a_name_without_a_version_is_in_the_middle_of_its_family():
+    days = [expected_facts(f"claude-{version}").released for version in ("2", "5")]
+    assert days[0] < expected_facts("claude-unheard-of").released < days[1]
+
+
+def test_an_expected_fact_is_positive_or_unknown():
+    for name in ("gpt-0.5", "llama-99-70b", "gemma-3-1b", "yi-2"):
+        expected = expected_facts(name)
+        assert isinstance(expected, ExpectedFacts)
+        for value in (expected.released, expected.output_price, expected.context_length):
+            assert value is None or value > 0
+
+
+def test_tiers_add_up():
+    assert tier_level(("flash", "lite")) < tier_level(("flash",)) < tier_level(())
+    assert tier_level(("pro",)) > 0
+    assert tier_level(("unknown-word",)) == 0
