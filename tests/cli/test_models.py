@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 
 import pytest
 from typer.testing import CliRunner
 
 from tryage.cli import app
-from tryage.models.snapshot import encode_snapshot
+from tryage.models.refresh import BUNDLED_SNAPSHOT, describe_age
+from tryage.models.snapshot import ModelSnapshot, encode_snapshot
+
+MADE = ModelSnapshot.from_bytes(BUNDLED_SNAPSHOT.read_bytes()).made + datetime.timedelta(days=1)
 
 FACTS = {
     "input_price": [0.75, "table", "2026-10-01", 0.97],
@@ -20,7 +24,7 @@ FACTS = {
 }
 SNAPSHOT = {
     "format": 1,
-    "made": "2099-01-01",
+    "made": MADE.isoformat(),
     "sources": {"table": {"url": "https://example.com", "licence": "MIT", "date": "2026-10-01"}},
     "models": {"gpt-5.4-mini": FACTS, "half-known-7b": {"input_price": [1, "table", None, 0.6]}},
     "builds": {},
@@ -53,7 +57,7 @@ def test_show_prints_every_fact_with_source_date_and_confidence(run):
     assert "input price" in result.stdout
     line = next(line for line in result.stdout.splitlines() if line.startswith("output price"))
     assert line.split() == ["output", "price", "$4.5", "table", "2026-10-01", "97%"]
-    assert "of 2099-01-01, 0 days old" in result.stdout
+    assert describe_age(ModelSnapshot(SNAPSHOT)) in result.stdout
 
 
 def test_show_prints_json_for_programs(run):
@@ -64,7 +68,7 @@ def test_show_prints_json_for_programs(run):
         "date": None,
         "confidence": 0.85,
     }
-    assert (record["model"], record["made"]) == ("gpt-5.4-mini", "2099-01-01")
+    assert (record["model"], record["made"]) == ("gpt-5.4-mini", MADE.isoformat())
 
 
 def test_show_of_a_server_on_this_machine_tells_that_it_is_free(run):
@@ -75,7 +79,7 @@ def test_show_of_an_unknown_name_fails_with_what_is_near_and_how_old_the_facts_a
     result = run("show", "gpt-5.4-mimi")
     assert result.exit_code == 2
     assert "Did you mean 'gpt-5.4-mini'?" in result.stderr
-    assert "2099-01-01" in result.stderr
+    assert MADE.isoformat() in result.stderr
 
 
 def test_check_tells_what_is_known_missing_and_assumed_and_the_line_that_mends_it(run):
@@ -91,8 +95,6 @@ def test_check_tells_what_is_known_missing_and_assumed_and_the_line_that_mends_i
 
 
 def test_the_line_that_check_prints_is_an_expert_once_the_facts_are_filled_in(run):
-    import datetime
-
     from tryage.core.expert import Expert
 
     output = run("check", "mine").stdout
@@ -113,7 +115,7 @@ def test_check_prints_json_for_programs(run):
 def test_update_that_fails_tells_how_old_the_facts_are_that_stay(run, tmp_path):
     result = run("update", str(tmp_path / "missing.json.gz"))
     assert result.exit_code == 2
-    assert "unchanged; they are of 2099-01-01" in result.stderr
+    assert f"unchanged; they are of {MADE}" in result.stderr
     assert run("show", "gpt-5.4-mini").exit_code == 0
 
 

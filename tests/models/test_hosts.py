@@ -53,6 +53,8 @@ def test_the_maker_serves_its_own_models_unless_it_gives_their_weights_away(mode
         ("openai", "http://127.0.0.1:8080", True),
         ("openai", "http://[::1]:8080", True),
         ("openai", "127.0.0.1:8080", True),
+        ("ollama", "0.0.0.0:11434", True),
+        ("openai", "http://host.docker.internal:8000/v1", True),
         ("vllm", None, False),
         ("ollama", "https://ollama.com", False),
         ("openai", "http://192.168.0.4:8000", False),

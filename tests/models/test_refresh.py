@@ -21,6 +21,9 @@ from tryage.models.refresh import (
 )
 from tryage.models.snapshot import ModelSnapshot, encode_snapshot
 
+BUNDLED_DAY = ModelSnapshot.from_bytes(BUNDLED_SNAPSHOT.read_bytes()).made
+NEWER_DAY = BUNDLED_DAY + datetime.timedelta(days=1)
+
 
 @pytest.fixture(autouse=True)
 def home(tmp_path, monkeypatch):
@@ -32,7 +35,7 @@ def home(tmp_path, monkeypatch):
 @pytest.fixture
 def newer(tmp_path, small):
     """Return the path of a snapshot that is newer than that of the package."""
-    small["made"] = "2099-01-01"
+    small["made"] = NEWER_DAY.isoformat()
     path = tmp_path / "newer.json.gz"
     path.write_bytes(encode_snapshot(small))
     return path
@@ -80,7 +83,7 @@ def test_without_an_update_the_snapshot_of_the_package_is_used(home):
 def test_a_newer_file_takes_its_place(newer, home):
     snapshot, is_new = update_snapshot(str(newer))
     assert is_new
-    assert snapshot.made == current_snapshot().made == datetime.date(2099, 1, 1)
+    assert snapshot.made == current_snapshot().made == NEWER_DAY
     assert [path.name for path in home.iterdir()] == ["models.json.gz"]
     assert update_snapshot(str(newer))[1] is False
 
@@ -90,12 +93,99 @@ def test_an_address_gives_the_same(newer, serve):
     assert snapshot_path().read_bytes() == newer.read_bytes()
 
 
-@pytest.mark.parametrize("body", [b"", b"<html>", b"\x1f\x8b" + b"x" * 100])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"<html>",
+        b"\x1f\x8b" + b"x" * 100,
+        BUNDLED_SNAPSHOT.read_bytes()[:-1],
+        BUNDLED_SNAPSHOT.read_bytes() + b"more",
+        gzip.compress(b"[" * 200_000),
+        gzip.compress(b"null"),
+    ],
+    ids=["empty", "page", "no gzip", "cut off", "followed by more", "deep", "null"],
+)
 def test_a_damaged_answer_replaces_nothing(newer, serve, body):
     update_snapshot(str(newer))
     with pytest.raises(CatalogueError, match="snapshot"):
         update_snapshot(serve(body))
-    assert current_snapshot().made == datetime.date(2099, 1, 1)
+    assert current_snapshot().made == NEWER_DAY
+
+
+@pytest.mark.parametrize(
+    ("part", "value"),
+    [
+        ("models", {"\x1b[31mred": {}}),
+        ("models", {"": {}}),
+        ("models", {"a": {"input_modalities": [["text"] * 50, "table", None, 0.9]}}),
+        ("models", {"a": {"context_length": [10**400, "table", None, 0.9]}}),
+        ("builds", {"gpt-4o": []}),
+        ("aliases", {"a": {}}),
+        ("aliases", {"a": "nothing"}),
+    ],
+)
+def test_a_part_of_another_form_is_one_clear_error(small, tmp_path, part, value):
+    path = tmp_path / "odd.json.gz"
+    content = small | {"made": NEWER_DAY.isoformat(), part: value}
+    path.write_bytes(gzip.compress(json.dumps(content).encode()))
+    with pytest.raises(CatalogueError):
+        update_snapshot(str(path))
+    assert current_snapshot().made == BUNDLED_DAY
+
+
+def test_a_snapshot_of_a_day_to_come_would_keep_out_all_later_ones_and_is_refused(small, tmp_path):
+    path = tmp_path / "future.json.gz"
+    path.write_bytes(encode_snapshot(small | {"made": "9999-12-31"}))
+    with pytest.raises(CatalogueError, match="to come"):
+        update_snapshot(str(path))
+
+
+@pytest.mark.parametrize("source", ["a\0b", "~nobody-of-this-name/x", "https://[broken"])
+def test_what_is_neither_path_nor_address_is_one_clear_error(source):
+    with pytest.raises(InputError):
+        update_snapshot(source)
+
+
+def test_an_answer_that_takes_too_long_is_given_up(serve, newer, monkeypatch):
+    monkeypatch.setattr(refresh, "_MAX_SECONDS", -1.0)
+    with pytest.raises(CatalogueError, match="in -1 seconds"):
+        update_snapshot(serve(newer.read_bytes()))
+
+
+def test_an_update_that_is_stopped_midway_leaves_the_old_facts(newer, small, tmp_path, monkeypatch):
+    update_snapshot(str(newer))
+    path = tmp_path / "next.json.gz"
+    small["aliases"] = {}
+    path.write_bytes(encode_snapshot(small))
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pathlib.Path.replace", stop)
+    with pytest.raises(KeyboardInterrupt):
+        update_snapshot(str(path))
+    assert snapshot_path().read_bytes() == newer.read_bytes()
+    assert [file.name for file in snapshot_path().parent.iterdir()] == ["models.json.gz"]
+
+
+def test_facts_of_many_days_ago_are_announced_once(monkeypatch, caplog):
+    refresh._announce_age.cache_clear()
+    monkeypatch.setattr(refresh, "_today", lambda: BUNDLED_DAY + datetime.timedelta(days=91))
+    current_snapshot()
+    current_snapshot()
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert f"are of {BUNDLED_DAY}, 91 days old" in caplog.text
+    assert "tryage models update" in caplog.text
+    refresh._announce_age.cache_clear()
+
+
+def test_facts_of_a_few_weeks_ago_are_not_announced(monkeypatch, caplog):
+    refresh._announce_age.cache_clear()
+    monkeypatch.setattr(refresh, "_today", lambda: BUNDLED_DAY + datetime.timedelta(days=60))
+    current_snapshot()
+    assert not caplog.records
+    refresh._announce_age.cache_clear()
 
 
 def test_a_wrong_fact_replaces_nothing(newer, small, tmp_path):
@@ -165,7 +255,9 @@ def test_a_file_that_changed_is_read_again(newer, small):
     update_snapshot(str(newer))
     assert current_snapshot().find("gpt-77") is None
     small["models"]["gpt-77"] = {}
-    snapshot_path().write_bytes(encode_snapshot(small | {"made": "2099-02-02"}))
+    snapshot_path().write_bytes(
+        encode_snapshot(small | {"made": (NEWER_DAY + datetime.timedelta(days=1)).isoformat()})
+    )
     assert current_snapshot().find("gpt-77") is not None
 
 

@@ -103,11 +103,15 @@ def is_local(provider: str | None = None, base_url: str | None = None) -> bool:
 
     Args:
         provider: The provider of its name; Ollama, llama.cpp and LM Studio are local by default.
-        base_url: The address of its server; only a loopback address is this machine.
+        base_url: The address of its server; only a loopback address is this machine, or one
+            that means all of its own.
     """
     if base_url:
         return _is_loopback(base_url)
     return host_of(provider) in _LOCAL_PROVIDERS
+
+
+_LOCAL_NAMES = frozenset(("localhost", "host.docker.internal"))  # the latter in a container
 
 
 def _is_loopback(base_url: str) -> bool:
@@ -116,9 +120,10 @@ def _is_loopback(base_url: str) -> bool:
         hostname = urlsplit(address).hostname or ""
     except ValueError:
         return False
-    if hostname == "localhost" or hostname.endswith(".localhost"):
+    if hostname in _LOCAL_NAMES or hostname.endswith(".localhost"):
         return True
     try:
-        return ipaddress.ip_address(hostname).is_loopback
+        address_of_host = ipaddress.ip_address(hostname)
     except ValueError:
         return False
+    return address_of_host.is_loopback or address_of_host.is_unspecified  # OLLAMA_HOST=0.0.0.0

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime
+import logging
 import os
+import time
 import warnings
 from functools import lru_cache
 from pathlib import Path
@@ -24,7 +26,15 @@ BUNDLED_SNAPSHOT = Path(__file__).with_name("snapshot.json.gz")
 
 _MAX_FILE_BYTES = 8 * 2**20
 
-_TIMEOUT = 30.0  # seconds
+_TIMEOUT = 30.0  # seconds, for each part of the answer
+
+_MAX_SECONDS = 120.0  # for the whole of it
+
+_OLD_DAYS = 90
+
+_MAX_DAYS_AHEAD = 30  # of a snapshot before the clock of this machine
+
+_log = logging.getLogger(__name__)
 
 _OFFLINE_VALUES = frozenset({"1", "ON", "YES", "TRUE"})  # as huggingface_hub reads HF_HUB_OFFLINE
 
@@ -37,8 +47,15 @@ def snapshot_path() -> Path:
 def current_snapshot() -> ModelSnapshot:
     """Return the newer one of the refreshed snapshot and the one in the package.
 
-    A refreshed one that cannot be read causes a warning, and the one in the package is used.
+    A refreshed one that cannot be read causes a warning, and the one in the package is used. Facts
+    that are older than 90 days are announced in the log, once.
     """
+    snapshot = _newest_snapshot()
+    _announce_age(snapshot.made)
+    return snapshot
+
+
+def _newest_snapshot() -> ModelSnapshot:
     bundled = _load_bundled()
     path = snapshot_path()
     try:
@@ -47,6 +64,23 @@ def current_snapshot() -> ModelSnapshot:
         return bundled
     refreshed = _load_refreshed(path, status.st_mtime_ns, status.st_size)
     return bundled if refreshed is None or refreshed.made < bundled.made else refreshed
+
+
+@lru_cache(maxsize=4)
+def _announce_age(made: datetime.date) -> None:
+    """Log how old the facts are if prices may have changed since."""
+    days = (_today() - made).days
+    if days > _OLD_DAYS:
+        _log.warning(
+            "The facts about models (prices, limits, dates) are of %s, %d days old. Renew them: "
+            "`tryage models update URL|FILE`, or a newer version of Tryage.",
+            made,
+            days,
+        )
+
+
+def _today() -> datetime.date:
+    return datetime.datetime.now(datetime.timezone.utc).date()
 
 
 @lru_cache(maxsize=1)
@@ -78,12 +112,17 @@ def update_snapshot(
         The snapshot, and whether it is new here.
 
     Raises:
-        InputError: the address has another scheme, or holds a password.
-        CatalogueError: it cannot be fetched, is damaged, or is older than the one in use; or the
-            file cannot be written.
+        InputError: the address has another scheme, or holds a password; or the path is none.
+        CatalogueError: it cannot be fetched, is damaged, is older than the one in use, or is of a
+            day to come; or the file cannot be written.
     """
-    data = (fetch or _fetch)(source) if "://" in source else _read_file(Path(source).expanduser())
-    snapshot, current = ModelSnapshot.from_bytes(data, check=True), current_snapshot()
+    data = (fetch or _fetch)(source) if "://" in source else _read_file(_as_path(source))
+    snapshot, current = ModelSnapshot.from_bytes(data, check=True), _newest_snapshot()
+    if (snapshot.made - max(_today(), current.made)).days > _MAX_DAYS_AHEAD:
+        raise CatalogueError(
+            f"The snapshot at {source} is of {snapshot.made}, which is to come: it would keep out "
+            "all later ones. Nothing was replaced."
+        )
     if snapshot.made < current.made:
         raise CatalogueError(
             f"The snapshot at {source} is of {snapshot.made}, older than the one in use, which is "
@@ -98,11 +137,23 @@ def update_snapshot(
 
 def describe_age(snapshot: ModelSnapshot, today: datetime.date | None = None) -> str:
     """Return how old a snapshot is, for people: "of 2026-11-20, 8 days old"."""
-    days = snapshot.age(today or datetime.datetime.now(datetime.timezone.utc).date())
+    days = snapshot.age(today or _today())
     return f"of {snapshot.made}, {days} day{'' if days == 1 else 's'} old"
 
 
 # --- bytes ------------------------------------------------------------------------------------
+
+
+def _as_path(source: str) -> Path:
+    """Return the path of a file.
+
+    Raises:
+        InputError: it names the home of a user that does not exist.
+    """
+    try:
+        return Path(source).expanduser()
+    except RuntimeError as error:
+        raise InputError(f"{source!r:.80} is no path: {error}") from error
 
 
 def _read_file(path: Path) -> bytes:
@@ -111,6 +162,8 @@ def _read_file(path: Path) -> bytes:
             data = file.read(_MAX_FILE_BYTES + 1)
     except OSError as error:
         raise CatalogueError(f"{path} cannot be read: {error.strerror or error}.") from error
+    except ValueError as error:  # a zero byte in the path
+        raise InputError(f"{str(path)!r:.80} is no path: {error}.") from error
     return _within_limit(data, str(path))
 
 
@@ -157,14 +210,21 @@ def _fetch(url: str) -> bytes:
 
 
 def _read_stream(response: httpx.Response, url: str) -> bytes:
-    data = b""
+    data, end = b"", time.monotonic() + _MAX_SECONDS
     for chunk in response.iter_raw():
         data = _within_limit(data + chunk, url)
+        if time.monotonic() > end:
+            raise CatalogueError(
+                f"{urlsplit(url).hostname} gave no snapshot in {_MAX_SECONDS:.0f} seconds."
+            )
     return data
 
 
 def _check_url(url: str) -> None:
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise InputError(f"The address {url!r:.80} cannot be read: {error}.") from error
     if parts.username or parts.password:
         raise InputError("The address must not hold a user or a password.")
     if parts.scheme != "https" and not (parts.scheme == "http" and is_local(None, url)):

@@ -85,7 +85,15 @@ _REST_OF_DATE = {4: "-01-01", 7: "-01"}
 
 
 def _is_texts(value: object) -> bool:
-    return isinstance(value, list) and all(isinstance(text, str) for text in value)
+    return isinstance(value, list) and len(value) <= _MAX_TEXTS and all(map(_is_text, value))
+
+
+def _is_text(value: object) -> bool:
+    """Return whether a value is a text that can be shown on a line of a terminal."""
+    return isinstance(value, str) and 0 < len(value) <= _MAX_LETTERS and value.isprintable()
+
+
+_MAX_TEXTS, _MAX_LETTERS = 20, 120
 
 
 FIELDS: Mapping[str, Callable[[object], bool]] = {
@@ -158,7 +166,11 @@ class ModelSnapshot:
         self._builds: Mapping[str, Mapping[str, Mapping[str, Any]]] = data["builds"]
         self._hosts: Mapping[str, Mapping[str, Mapping[str, Any]]] = data["hosts"]
         self.other_keys: Mapping[str, str] = data["aliases"]
-        self._names = {key: name for key, name in self.other_keys.items() if name in self._models}
+        self._names = {
+            key: name
+            for key, name in self.other_keys.items()
+            if isinstance(name, str) and name in self._models
+        }
         self._names |= {name_key(name): name for name in self._models}
 
     @classmethod
@@ -244,9 +256,10 @@ def _read_json(data: bytes) -> Any:  # noqa: ANN401 - the structure is checked a
     try:
         unpacker = zlib.decompressobj(wbits=31)  # a gzip file
         text = unpacker.decompress(data, MAX_BYTES)
-        if not unpacker.eof:
+        if not unpacker.eof or unpacker.unused_data:
             raise CatalogueError(
-                f"The snapshot is cut off, or larger than {MAX_BYTES >> 20} MB. {_MEND}"
+                f"The snapshot is cut off, larger than {MAX_BYTES >> 20} MB, or followed by other "
+                f"data. {_MEND}"
             )
         return json.loads(text)
     except (zlib.error, ValueError, RecursionError) as error:
@@ -297,6 +310,8 @@ def check_facts(data: Mapping[str, Any]) -> None:
 
 
 def _check_records(name: str, records: object, sources: Mapping[str, Any]) -> None:
+    if not _is_text(name):
+        raise CatalogueError(f"{name!r:.80} is no name of a model. {_MEND}")
     if not isinstance(records, dict):
         raise CatalogueError(f"The facts of {name!r:.80} are a {type(records).__name__}. {_MEND}")
     for field_name, record in records.items():
