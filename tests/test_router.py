@@ -112,7 +112,9 @@ def test_a_weight_without_a_constraint_is_refused():
 
 
 def test_preferences_of_another_type_are_refused():
-    with pytest.raises(InputError, match="preferences is a dict; expected Preferences"):
+    with pytest.raises(InputError, match="preferences is a int; expected Preferences"):
+        demo().route("x", 3)
+    with pytest.raises(InputError, match="Preferences must be {weights, "):
         demo().route("x", {"size": 1.0})
 
 

@@ -134,7 +134,7 @@ def test_the_preferences_of_a_call_are_an_object_or_a_dict(given):
 
 
 def test_preferences_of_another_type_are_refused():
-    with pytest.raises(InputError, match=r"tryage_preferences is a int\. Expected Pref"):
+    with pytest.raises(InputError, match=r"tryage_preferences is a int; expected Pref"):
         to_preferences(7)
 
 

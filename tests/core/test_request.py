@@ -18,6 +18,7 @@ from tryage.core.request import (
     conversation_state,
     group_by_preferences,
     merge_preferences,
+    read_preferences,
 )
 from tryage.errors import FlagError, InputError
 
@@ -70,10 +71,20 @@ def test_prompts_that_are_not_a_list_of_strings_are_refused(prompts, message):
         check_prompts(prompts)
 
 
+def test_preferences_may_be_a_preset_or_a_dict():
+    thrifty = Preferences.preset("thrifty")
+    assert check_preferences("thrifty", DEFAULT_CONSTRAINTS) == thrifty
+    assert read_preferences(thrifty.to_dict()) == thrifty
+    with pytest.raises(InputError, match="Did you mean thrifty"):
+        read_preferences("thrify")
+    with pytest.raises(InputError, match="tryage_preferences is a list; expected Preferences"):
+        read_preferences([thrifty], "tryage_preferences")
+
+
 def test_none_means_no_preferences_and_other_types_are_refused():
     assert check_preferences(None, DEFAULT_CONSTRAINTS) == Preferences()
-    with pytest.raises(InputError, match="preferences is a dict; expected Preferences"):
-        check_preferences({"size": 1.0}, DEFAULT_CONSTRAINTS)
+    with pytest.raises(InputError, match="preferences is a float; expected Preferences"):
+        check_preferences(1.0, DEFAULT_CONSTRAINTS)
     with pytest.raises(InputError, match="Did you mean size"):
         check_preferences(Preferences({"sise": 1.0}), DEFAULT_CONSTRAINTS)
 

@@ -9,8 +9,9 @@ from langchain.agents import create_agent
 from langgraph.graph import START, MessagesState, StateGraph
 from pydantic import BaseModel
 
-from tryage import Preferences
+from tryage import Expert, Preferences, Router
 from tryage.errors import InputError
+from tryage.testing import FixedPerception
 from tryage_langchain import ChatTryage, TryageContext, TryageMiddleware, TryageRouter
 from tryage_langchain._call_settings import CallSettings, read_call_settings
 
@@ -76,7 +77,7 @@ def test_the_config_of_a_call_wins_over_the_context_of_the_run():
     ("values", "message"),
     [
         ({"tryage_preference": {}}, "Did you mean tryage_preferences"),
-        ({"tryage_preferences": 3}, "Expected Preferences"),
+        ({"tryage_preferences": 3}, "expected Preferences"),
         ({"tryage_model": 3}, "tryage_model is a int. Expected a string"),
         ({"tryage_query": ["q"]}, "tryage_query is a list"),
         ({"tryage_sticky": "forever"}, "'forever'; expected one of"),
@@ -120,6 +121,31 @@ def test_one_call_may_be_decided_anew(make_chat):
     assert (model_of(stays), model_of(anew)) == ("small", "big")
     stays = make_chat().invoke(talk, configurable(**thread, tryage_sticky="thread"))
     assert model_of(stays) == "big", "nothing is remembered in another ChatTryage"
+
+
+@pytest.fixture
+def priced():
+    """Of two experts the dear one is predicted better by two points, for three cents more."""
+    experts = [
+        Expert("small", input_price=0, output_price=0.1),
+        Expert("big", input_price=0, output_price=60),
+    ]
+    return Router(FixedPerception({"small": 0.12, "big": 0.1}), experts)
+
+
+def test_a_preset_is_given_by_its_name_to_a_model_and_to_a_call(priced, small, big):
+    models = {"small": small, "big": big}
+    assert model_of(ChatTryage(models=models, router=priced).invoke("hi")) == "small"
+    chat = ChatTryage(models=models, router=priced, preferences="best")
+    assert chat.preferences == Preferences.preset("best")
+    assert model_of(chat.invoke("hi")) == "big"
+    assert model_of(chat.invoke("hi", configurable(tryage_preferences="thrifty"))) == "small"
+    by_value = {"answer_value": 0.1}
+    assert model_of(chat.invoke("hi", configurable(tryage_preferences=by_value))) == "small"
+    with pytest.raises(InputError, match="Did you mean thrifty"):
+        chat.invoke("hi", configurable(tryage_preferences="thrify"))
+    with pytest.raises(ValueError, match="Did you mean best"):
+        ChatTryage(models=models, router=priced, preferences="bset")
 
 
 ARGUMENTS = {

@@ -18,8 +18,9 @@ from llama_index.core.schema import TextNode
 from llama_index.core.tools import FunctionTool, QueryEngineTool
 from pydantic import BaseModel
 
-from tryage import Preferences
+from tryage import Expert, Preferences, Router
 from tryage.errors import InputError, LibraryError
+from tryage.testing import FixedPerception
 from tryage_llamaindex import TryageLLM
 from tryage_llamaindex.testing import ScriptedLLM
 
@@ -55,6 +56,25 @@ def test_a_setting_holds_in_its_block_and_not_after_it(llm, setting):
     with llm.using(**setting):
         assert ask(llm) == BIG
     assert ask(llm) == SMALL
+
+
+def test_a_preset_is_given_by_its_name_to_an_llm_a_block_and_a_call():
+    experts = [
+        Expert("small", input_price=0, output_price=0.1),
+        Expert("big", input_price=0, output_price=60),
+    ]
+    router = Router(FixedPerception({"small": 0.12, "big": 0.1}), experts)
+    llms = {name: ScriptedLLM(model=f"scripted-{name}") for name in ("small", "big")}
+    llm = TryageLLM(llms=llms, router=router, preferences="best")
+    assert (ask(TryageLLM(llms=llms, router=router), "hi"), ask(llm, "hi")) == (
+        "Hello from scripted-small today",
+        "Hello from scripted-big today",
+    )
+    assert ask(llm, "hi", tryage_preferences="thrifty") == SMALL
+    with llm.using(preferences="thrifty"):
+        assert ask(llm, "hi") == SMALL
+    with pytest.raises(InputError, match="Did you mean thrifty"), llm.using(preferences="thrify"):
+        pass
 
 
 @pytest.mark.parametrize("mode", ["compact", "refine", "tree_summarize", "accumulate"])

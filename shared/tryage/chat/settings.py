@@ -6,7 +6,6 @@ need it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_serializer, field_validator
@@ -21,7 +20,8 @@ from tryage.chat.router import (
 )
 from tryage.chat.savings import SavingsCounter
 from tryage.core.expert import Expert  # noqa: TC001 - pydantic reads the annotations of a model
-from tryage.core.preferences import Preferences
+from tryage.core.preferences import Preferences  # noqa: TC001 - pydantic reads it, too
+from tryage.core.request import read_preferences
 from tryage.core.token_estimate import estimate_tokens
 from tryage.core.validation import did_you_mean
 from tryage.errors import InputError
@@ -48,6 +48,8 @@ SETTING_PREFIX = "tryage_"
 _MAX_TOKENS_KEYS = ("max_tokens", "max_completion_tokens", "max_output_tokens", "max_new_tokens")
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Mapping
+
     from tryage.chat.conversation import TokenCounter
 
 C = TypeVar("C")
@@ -70,7 +72,7 @@ class RoutingFields(BaseModel):
     """Each model is also one for each of these reasoning efforts; True is low, medium and high."""
 
     preferences: Preferences | None = None
-    """Weights and requirements of every call."""
+    """What counts in every call, and requirements; or the name of a preset, such as "thrifty"."""
 
     sticky: Sticky = "turn"
     """For how long a conversation stays with its model: "turn", "thread" or "call"."""
@@ -101,7 +103,7 @@ class RoutingFields(BaseModel):
     @field_validator("preferences", mode="before")
     @classmethod
     def _read_preferences(cls, preferences: Any) -> Any:  # noqa: ANN401 - pydantic validates any value
-        return Preferences.from_dict(preferences) if isinstance(preferences, dict) else preferences
+        return None if preferences is None else read_preferences(preferences)
 
     @field_validator("experts", mode="before")
     @classmethod
@@ -180,18 +182,12 @@ def _setting_names(cls: type[BaseModel]) -> set[str]:
 
 
 def to_preferences(value: object) -> Preferences:
-    """Return the preferences of one call, given as `Preferences` or as their dict.
+    """Return the preferences of one call: `Preferences`, their dict, or the name of a preset.
 
     Raises:
-        InputError: they are neither.
+        InputError: they are none of these.
     """
-    if isinstance(value, Mapping):
-        return Preferences.from_dict(dict(value))
-    if not isinstance(value, Preferences):
-        raise InputError(
-            f"{PREFERENCES_KEY} is a {type(value).__name__}. Expected Preferences or their dict."
-        )
-    return value
+    return read_preferences(value, PREFERENCES_KEY)
 
 
 def check_setting_names(names: Iterable[str], known: Collection[str]) -> None:

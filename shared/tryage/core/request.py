@@ -181,22 +181,33 @@ def check_prompts(prompts: Sequence[str]) -> None:
 def check_preferences(preferences: object, constraints: Mapping[str, Constraint]) -> Preferences:
     """Return the preferences, checked against the constraints; None means no preferences.
 
-    A string is the name of a preset.
-
     Raises:
-        InputError: another type, an unknown preset, or a weight that names no constraint.
+        InputError: as in `read_preferences`, or a weight that names no constraint.
     """
     if preferences is None:
         return _NO_PREFERENCES
-    if isinstance(preferences, str):
-        return Preferences.preset(preferences)
-    if not isinstance(preferences, Preferences):
+    checked = read_preferences(preferences)
+    active_weights(checked.weights, constraints)
+    return checked
+
+
+def read_preferences(value: object, name: str = "preferences") -> Preferences:
+    """Return preferences that are given as such, as their dict, or as the name of a preset.
+
+    Raises:
+        InputError: another type, an unknown preset, or a malformed dict; the message has the `name`
+            of the argument.
+    """
+    if isinstance(value, str):
+        return Preferences.preset(value)
+    if isinstance(value, Mapping):
+        return Preferences.from_dict(dict(value))
+    if not isinstance(value, Preferences):
         raise InputError(
-            f"preferences is a {type(preferences).__name__}; expected Preferences, such as "
-            "Preferences(answer_value=0.05), or the name of a preset, such as 'thrifty'."
+            f"{name} is a {type(value).__name__}; expected Preferences, such as "
+            "Preferences(answer_value=0.05), their dict, or the name of a preset: 'thrifty'."
         )
-    active_weights(preferences.weights, constraints)
-    return preferences
+    return value
 
 
 def merge_preferences(own: Preferences, call: Preferences) -> Preferences:
