@@ -14,9 +14,10 @@ from tryage.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# The weight of a natural phrase. Losses of scored answers and constraints both span [0, 1], so at 1
-# the whole range of the constraint counts as much as a right answer against a wrong one.
-NATURAL_WEIGHT = 1.0
+# The weight of a natural phrase. Losses of scored answers and constraints both span [0, 1], so at 5
+# a fifth of the scale counts as much as a right answer against a wrong one: a factor of 16 in size,
+# a cent, two and a half years, six seconds.
+NATURAL_WEIGHT = 5.0
 
 # A larger weight adds nothing: the predicted loss is lost in rounding.
 MAX_WEIGHT = 1000.0
