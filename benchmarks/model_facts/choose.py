@@ -99,15 +99,89 @@ def model_prices(prices: Mapping[str, Mapping[str, _Record]], maker: str | None)
 def choose_fact(group: Sequence[Named], name: str, maker: str | None) -> _Record | None:
     """Return what the maker's rows say, or else what most hosts say; None if none says it."""
     rows = [one for one in group if name in one.row.facts]
+    if name == "released":
+        rows = plausible_releases(rows)
+    if name == "open_weights":
+        return _open_weights(rows)
     own_rows = [one for one in rows if one.host == maker]
     for source in _FACT_ORDER:
         found = [one for one in own_rows if one.row.source == source]
+        if found and name == "released":
+            found = _most_precise(found, rows)
         if found:
             confidence = DISPUTED if source == PRICES else _agreement(rows, found[0], name)
             return _record(_most_common(found, name), name, confidence)
     if not rows:
         return None
-    return _record(_most_common(rows, name), name, HOSTS_ONLY)
+    best = _middle(rows, name) if name == "released" else _most_common(rows, name)
+    return _record(best, name, HOSTS_ONLY)
+
+
+def plausible_releases(rows: Sequence[Named]) -> list[Named]:
+    """Return the rows whose release agrees with the date in the name, and is no first listing.
+
+    A table of prices lists a model late: its dates count only where no other table has one.
+    """
+    listed = [one for one in rows if one.row.source == PRICES]
+    told = [one for one in rows if one.row.source != PRICES]
+    months = {_months(date) for one in rows if (date := _date_of_version(one))}
+    for found in (told, listed):
+        if plausible := [one for one in found if _is_near(one.row.facts["released"], months)]:
+            return plausible
+    return []
+
+
+def _date_of_version(one: Named) -> str | None:
+    """Return the date that is the version in a name: 2025-12 of "mistral-large-2512"."""
+    date = one.name.date or ""
+    is_version = one.name.undated_key != one.name.key and date.startswith("20")
+    return date if is_version else None
+
+
+_MONTHS_APART = 2  # between the date in a name and the release
+
+
+def _months(date: str) -> int:
+    return 12 * int(date[:4]) + int(date[5:7] or 6)
+
+
+def _is_near(date: str, months: set[int]) -> bool:
+    return not months or any(abs(_months(date) - one) <= _MONTHS_APART for one in months)
+
+
+def _most_precise(own: Sequence[Named], rows: Sequence[Named]) -> Sequence[Named]:
+    """Return rows with a day of the month that the maker's rows state, if there are some."""
+    month = _most_common(own, "released").facts["released"]
+    days = [
+        one
+        for one in rows
+        if len(one.row.facts["released"]) == 10 and one.row.facts["released"].startswith(month)
+    ]
+    return days if len(month) == 7 and days else own
+
+
+def _middle(rows: Sequence[Named], name: str) -> Row:
+    """Return the row with the date that most hosts state, or else the one in the middle."""
+    counts = Counter(one.row.facts[name] for one in rows).most_common(2)
+    if len(counts) == 1 or counts[0][1] > counts[1][1]:
+        return _most_common(rows, name)
+    days = [one for one in rows if len(one.row.facts[name]) == 10] or rows
+    ordered = sorted(days, key=lambda one: (one.row.facts[name], one.row.provider))
+    return ordered[(len(ordered) - 1) // 2].row
+
+
+# Of the hosts: some that state nothing are listed with a no. A size in the name tells open weights.
+_OPEN_SHARE, _OPEN_SHARE_WITH_SIZE = 0.51, 0.33
+
+
+def _open_weights(rows: Sequence[Named]) -> _Record | None:
+    open_rows = [one for one in rows if one.row.facts["open_weights"]]
+    has_size = any(one.name.size for one in rows)
+    share = _OPEN_SHARE_WITH_SIZE if has_size else _OPEN_SHARE
+    is_open = bool(rows) and len(open_rows) >= share * len(rows)
+    found = open_rows if is_open else rows
+    confidence = SINGLE if len({one.host for one in found}) > 1 else HOSTS_ONLY
+    return _record(found[0].row, "open_weights", confidence) if found else None
 
 
 def _most_common(rows: Sequence[Named], name: str) -> Row:

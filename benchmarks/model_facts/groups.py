@@ -20,8 +20,11 @@ _OWN_MODEL_DAYS = 45
 
 _MODES = ("-thinking", "-think", "-reasoning")
 
-# No chat models, or a price for batches of requests.
-LEFT_OUT = re.compile(r"embed|rerank|moderation|whisper|tts|transcri|/routers/|:free$|[-:]batch$")
+# No chat models, prices for batches of requests, and those of one region or of reserved capacity.
+LEFT_OUT = re.compile(
+    r"embed|rerank|moderation|whisper|tts|transcri|/routers/|:free$|[-:]batch$"
+    r"|^bedrock/(?:[a-z]+-)+\d/|commitment/"
+)
 
 
 class Named(NamedTuple):

@@ -60,6 +60,24 @@ def test_show_prints_every_fact_with_source_date_and_confidence(run):
     assert describe_age(ModelSnapshot(SNAPSHOT)) in result.stdout
 
 
+def test_show_prints_how_good_a_model_is_with_the_source(run):
+    output = run("show", "gpt-5.4-mini").stdout
+    index, arena = (
+        next(line for line in output.splitlines() if line.startswith(word))
+        for word in ("index", "coding")
+    )
+    assert "Tryage, from all other results" in index
+    assert "LMArena" in arena
+    record = json.loads(run("show", "gpt-5.4-mini", "--json").stdout)
+    assert record["results"][0]["category"] == "index"
+    assert len(record["results"]) > 12
+
+
+def test_show_of_an_unknown_model_tells_as_what_its_name_is_read(run):
+    result = run("show", "someone/Nonesuch-9-7B-Instruct-GGUF")
+    assert "is read as 'nonesuch-9-7b'" in result.stderr
+
+
 def test_show_prints_json_for_programs(run):
     record = json.loads(run("show", "gpt-5.4-mini", "--json").stdout)
     assert record["facts"]["tools"] == {
@@ -92,6 +110,7 @@ def test_check_tells_what_is_known_missing_and_assumed_and_the_line_that_mends_i
     assert "max_cost leaves it out" in result.stdout
     assert "Nothing is known of 'mine'" in result.stdout
     assert "experts=[Expert('mine', input_price=..., output_price=..., " in result.stdout
+    assert "experts={'mine': like('gpt-5-mini')}" in result.stdout
 
 
 def test_the_line_that_check_prints_is_an_expert_once_the_facts_are_filled_in(run):

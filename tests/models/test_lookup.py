@@ -113,3 +113,8 @@ def test_a_text_that_tells_no_model_has_no_canonical_name(snapshot, text):
 def test_the_price_of_writing_to_a_cache_goes_with_the_expert():
     model = look_up("anthropic:claude-sonnet-4-5")
     assert to_expert(model).metadata["cache_write_price"] == 3.75
+
+
+def test_ollama_serves_on_this_machine_what_tables_call_closed_but_not_what_is_in_its_cloud():
+    assert look_up("ollama:qwen3:30b-a3b").value("output_price") == 0
+    assert look_up("ollama:gpt-oss:120b-cloud").value("output_price") > 0

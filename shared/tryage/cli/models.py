@@ -14,6 +14,7 @@ from tryage.errors import CatalogueError, InputError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from tryage.models.results import PublishedResult
     from tryage.models.snapshot import KnownModel, ModelSnapshot
 
 app = typer.Typer(
@@ -48,25 +49,28 @@ def show(
     """Show all that is known of a model.
 
     Every fact has its source, its date and its confidence. Prices are USD per million tokens.
+    Below the facts are published results: how good the model is.
     """
     from tryage.models.lookup import look_up
     from tryage.models.refresh import current_snapshot
+    from tryage.models.results import find_results
 
     snapshot = current_snapshot()
     model = look_up(name, base_url=base_url, snapshot=snapshot)
     if model is None:
         raise InputError(_unknown_name(name, snapshot))
+    results = sorted(find_results(name), key=_result_order)
     if as_json:
-        typer.echo(json.dumps(_to_dict(model, snapshot), ensure_ascii=False))
+        typer.echo(json.dumps(_to_dict(model, snapshot, results), ensure_ascii=False))
         return
     echo(model.name + _describe_spelling(model))
-    rows = [["fact", "value", "source", "date", "confidence"]]
-    for field, fact in sorted(model.facts.items()):
-        cells = [_format_fact(field, fact.value), fact.source, format_value(fact.date)]
-        rows.append([field.replace("_", " "), *cells, f"{fact.confidence:.0%}"])
-    echo()
-    for line in format_table(rows, len(rows[0])):
-        echo(line.rstrip())
+    rows = [
+        [field.replace("_", " "), _format_fact(field, fact.value), fact.source,
+         format_value(fact.date), f"{fact.confidence:.0%}"]
+        for field, fact in sorted(model.facts.items())
+    ]  # fmt: skip
+    _echo_rows(["fact", "value", "source", "date", "confidence"], rows)
+    _echo_results(results)
     _echo_age(snapshot)
 
 
@@ -130,11 +134,15 @@ def update(
 
 
 def _unknown_name(name: str, snapshot: ModelSnapshot) -> str:
+    from tryage.models.lookup import canonical_name
     from tryage.models.refresh import describe_age
 
     suggestions = snapshot.suggest(name)
     hint = f" Did you mean {' or '.join(map(repr, suggestions))}?" if suggestions else ""
-    return f"Nothing is known of {name!r:.80}; the facts are {describe_age(snapshot)}.{hint}"
+    model = canonical_name(name, snapshot=snapshot)
+    read_as = f" It is read as {model!r:.80}." if model and model != name else ""
+    age = describe_age(snapshot)
+    return f"Nothing is known of {name!r:.80}; the facts are {age}.{read_as}{hint}"
 
 
 def _describe_spelling(model: KnownModel) -> str:
@@ -160,7 +168,46 @@ def _format_fact(field: str, value: object) -> str:
     return f"{value:,}" if field in _COUNTS else str(value)
 
 
-def _to_dict(model: KnownModel, snapshot: ModelSnapshot) -> dict[str, Any]:
+def _echo_rows(header: list[str], rows: Sequence[list[str]]) -> None:
+    if rows:
+        echo()
+        for line in format_table([header, *rows], len(header)):
+            echo(line.rstrip())
+
+
+_ARENA = "LMArena"
+
+_MAX_RESULTS = 12  # of the first sources; --json has all
+
+
+def _result_order(result: PublishedResult) -> tuple[bool, bool, str]:
+    """Return the key that sorts results: the index of all, those of the arena, all others."""
+    from tryage.models.results import INDEX
+
+    return result.category != INDEX, result.source != _ARENA, result.category
+
+
+def _echo_results(results: Sequence[PublishedResult]) -> None:
+    """Print published results, of many only the first."""
+    from tryage.models.results import result_sources
+
+    sources = result_sources()
+    rows = [
+        [one.category.replace("_", " "), f"{one.value:.4g}", format_value(one.effort), one.source,
+         sources[one.source]["date"]]
+        for one in results[:_MAX_RESULTS]
+    ]  # fmt: skip
+    _echo_rows(["published result", "value", "effort", "source", "date"], rows)
+    if rows:
+        more = f"; --json prints {len(results) - len(rows)} more" * (len(results) > len(rows))
+        echo(
+            f"The index joins all results: 0 is the mean of all models, 1 a deviation above{more}."
+        )
+
+
+def _to_dict(
+    model: KnownModel, snapshot: ModelSnapshot, results: Sequence[PublishedResult]
+) -> dict[str, Any]:
     spelling = model.spelling
     facts = {
         field: {
@@ -178,6 +225,15 @@ def _to_dict(model: KnownModel, snapshot: ModelSnapshot) -> dict[str, Any]:
         "effort": spelling.effort,
         "quantization": spelling.quantization,
         "facts": facts,
+        "results": [
+            {
+                "category": one.category,
+                "value": one.value,
+                "effort": one.effort,
+                "source": one.source,
+            }
+            for one in results
+        ],
         "made": snapshot.made.isoformat(),
     }
 
@@ -225,6 +281,8 @@ def _echo_missing(
         echo(f"  Until then {assumption}.")
     arguments = ", ".join(f"{field}=..." for field in missing)
     echo(f"  Tell it: experts=[Expert({name!r}, {arguments})]")
+    if model is None:
+        echo(f"  Or say which model it is like: experts={{{name!r}: like('gpt-5-mini')}}")
 
 
 def _format_missing(missing: Sequence[str]) -> str:

@@ -49,7 +49,8 @@ def look_up(
     records = {} if model is None else model.records
     if base_url is None and _is_ollama(spelling):
         base_url = os.environ.get("OLLAMA_HOST")
-    if is_local(spelling.provider, base_url) and not _is_closed(spelling, model):
+    is_served_here = is_local(spelling.provider, base_url) and not _is_in_the_cloud(name)
+    if is_served_here and not _is_closed(spelling, model):
         prices = {field: [0.0, LOCAL_SOURCE, None, 1.0] for field in PRICE_FIELDS}
     else:
         prices = _genai_records(model.name if model else spelling.model, spelling, records)
@@ -106,12 +107,19 @@ def _tells_a_model(name: str, spelling: ModelName) -> bool:
     return not _WORDS_OF_NO_MODEL.issuperset(words) and len(name.split()) <= _MAX_WORDS
 
 
+def _is_in_the_cloud(name: str) -> bool:
+    """Return whether Ollama passes calls on to its own servers: "gpt-oss:120b-cloud"."""
+    return name.strip().lower().endswith((":cloud", "-cloud"))
+
+
 def _is_closed(spelling: ModelName, model: KnownModel | None) -> bool:
     """Return whether only a model's maker can run it: then a local server passes calls on to it."""
+    if _is_ollama(spelling):  # it serves nothing else
+        return False
     open_weights = None if model is None else model.value("open_weights")
     if open_weights is not None:
         return not open_weights
-    return maker_host(spelling.model) is not None and not _is_ollama(spelling)
+    return maker_host(spelling.model) is not None
 
 
 def _is_ollama(spelling: ModelName) -> bool:

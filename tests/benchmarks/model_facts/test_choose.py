@@ -89,3 +89,44 @@ def test_of_two_prices_told_equally_often_that_of_the_plain_name_counts(snapshot
         row("perplexity/sonar-2", "perplexity", "genai-prices", price=9.0),
     )
     assert data["models"]["sonar-2"]["input_price"][0] == 1.0
+
+
+def test_a_release_agrees_with_the_date_in_the_name(snapshot, row):
+    data = snapshot(
+        row("mistral-large-2512", "mistral", price=1.0, released="2024-11-01"),
+        row("mistral-large-2512", "openrouter", price=1.0, released="2025-12-02"),
+    )
+    assert data["models"]["mistral-large-2512"]["released"][0] == "2025-12-02"
+
+
+def test_the_first_listing_of_a_price_is_a_release_only_if_nothing_else_is_told(snapshot, row):
+    listed = row("qwen3-30b-a3b", "alibaba", "model-prices", price=1.0, released="2026-01-16")
+    days = ("2025-02-27", "2025-04-29", "2025-06-01")
+    told = [row("qwen3-30b-a3b", host, released=day) for host, day in zip("abc", days, strict=True)]
+    assert snapshot(listed, *told)["models"]["qwen3-30b-a3b"]["released"][0] == "2025-04-29"
+    assert snapshot(listed)["models"]["qwen3-30b-a3b"]["released"][0] == "2026-01-16"
+
+
+def test_a_month_is_completed_by_a_day_that_a_host_tells(snapshot, row):
+    data = snapshot(
+        row("qwen3-8b", "alibaba", released="2025-04"),
+        row("qwen3-8b", "openrouter", released="2025-04-28"),
+        row("qwen3-8b", "novita", released="2024-01-01"),
+    )
+    assert data["models"]["qwen3-8b"]["released"][0] == "2025-04-28"
+
+
+@pytest.mark.parametrize(
+    ("model", "answers", "is_open"),
+    [
+        ("qwen3-30b-a3b", (False, False, True, True), True),
+        ("qwen3-max", (False, True), False),
+        ("glm-5.1", (False, True, True), True),
+        ("gpt-5", (False,), False),
+    ],
+)
+def test_weights_are_open_if_most_hosts_say_so_or_if_a_size_tells_it(
+    snapshot, row, model, answers, is_open
+):
+    rows = [row(model, f"host-{i}", open_weights=one) for i, one in enumerate(answers)]
+    assert snapshot(*rows)["models"][model]["open_weights"][0] is is_open
