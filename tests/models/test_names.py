@@ -94,6 +94,11 @@ def test_versions_sizes_and_the_date_of_a_name_without_a_version_tell_models_apa
          "q4_k_xl"),
         ("/models/Meta-Llama-3.1-8B-Instruct.Q5_K_M.gguf", "llama-3.1-8b", "models", None, None,
          "q5_k_m"),
+        ("anthropic--claude-4.5-sonnet", "claude-sonnet-4-5", "anthropic", None, None, None),
+        ("regional.anthropic.claude-sonnet-5-v1:0", "claude-sonnet-5", "bedrock/regional", None,
+         None, None),
+        ("anthropic/claude-opus-4.6:thinking:low", "claude-opus-4-6", "anthropic", None, "low",
+         None),
         ("databricks-meta-llama-3-3-70b-instruct", "llama-3-3-70b", "databricks", None, None, None),
         ("gpt-oss:120b-cloud", "gpt-oss-120b", None, None, None, None),
         ("zai-org/GLM-5.1-TEE", "glm-5.1", "zai-org", None, None, None),
@@ -111,6 +116,20 @@ def test_a_name_tells_provider_date_effort_and_quantization(
 def test_a_colon_after_a_provider_is_not_a_tag_of_ollama():
     assert parse_model_name("mistral:mistral-large-latest").model == "mistral-large"
     assert parse_model_name("mistral:7b").model == "mistral-7b"
+
+
+@pytest.mark.parametrize(
+    ("text", "model"),
+    [
+        ("openai:chatgpt-4o-latest", "chatgpt-4o"),
+        ("openrouter:minimax-m2.5", "minimax-m2.5"),
+        ("openai:text-davinci-003", "text-davinci-003"),
+        ("mistral:mistral-small-latest", "mistral-small"),
+        ("mistral:instruct", "mistral"),
+    ],
+)
+def test_what_follows_a_provider_is_a_name_even_if_it_begins_like_a_tag(text, model):
+    assert parse_model_name(text).model == model
 
 
 def test_a_name_without_a_size_means_the_size_that_ollama_serves():

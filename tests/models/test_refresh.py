@@ -72,7 +72,7 @@ def serve():
 def test_the_snapshot_of_the_package_is_whole_and_small():
     data = BUNDLED_SNAPSHOT.read_bytes()
     assert len(data) <= 2**20
-    assert len(ModelSnapshot.from_bytes(data, check=True)) > 1700
+    assert len(ModelSnapshot.from_bytes(data, check=True)) > 1500
 
 
 def test_without_an_update_the_snapshot_of_the_package_is_used(home):

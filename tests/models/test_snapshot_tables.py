@@ -58,6 +58,25 @@ def test_no_spelling_leads_to_another_generation(spellings, aliases):
     assert list(spellings.other_generations(resolved, SNAPSHOT)) == []
 
 
+@pytest.mark.parametrize(
+    "spell",
+    [
+        str.upper,
+        lambda name: name.replace("-", " ").title(),
+        lambda name: f"openrouter/vendor/{name}",
+        lambda name: f"vendor/{name}:free",
+        lambda name: f"openai:{name}@low",
+        lambda name: f"vendor__{name} (high)",
+        lambda name: f"unsloth/{name}-GGUF:Q4_K_M",
+        lambda name: f"{name}-instruct-fp8",
+    ],
+    ids=["upper", "title", "path", "free", "at", "note", "quantized", "instruct"],
+)
+def test_every_model_is_found_in_every_notation(spell):
+    found = {name: SNAPSHOT.find(spell(name)) for name in SNAPSHOT}
+    assert {name: known for name, known in found.items() if not known or known.name != name} == {}
+
+
 # The snapshot was made from these tables: the test checks the choice, not the tables.
 def test_prices_are_within_one_percent_of_both_tables_where_these_agree():
     listed = {

@@ -74,7 +74,7 @@ _MAKERS = (
 
 _MAKER_PATTERN = re.compile("|".join(f"({pattern})" for pattern, _ in _MAKERS))
 
-_DEARER_REGIONS = frozenset(("eu", "au", "jp", "apac", "ca", "sa", "us-gov"))
+_DEARER_REGIONS = frozenset(("eu", "au", "jp", "apac", "ca", "sa", "in", "us-gov", "regional"))
 
 # Clients of these call a server on this machine unless they are told an address.
 _LOCAL_PROVIDERS = frozenset(("ollama", "llamacpp", "llamafile", "lm_studio", "lmstudio"))

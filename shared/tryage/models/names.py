@@ -187,7 +187,8 @@ _MODES = frozenset(("reasoning", "thinking", "think", "adaptive"))
 _ARN = re.compile(r"^arn:aws[a-z-]*:.*/")
 
 _BEDROCK = re.compile(
-    r"^(?:(?P<region>us|eu|au|jp|apac|ca|sa|global|us-gov)\.)?(?P<maker>[a-z0-9]+)\.(?=[a-z])"
+    r"^(?:(?P<region>us|eu|au|jp|apac|ca|sa|in|global|regional|us-gov)\.)?"
+    r"(?P<maker>[a-z0-9]+)\.(?=[a-z])"
 )
 
 _VERSION_ONLY = re.compile(r"[rv]\d")  # "deepseek.r1-v1:0"
@@ -200,7 +201,8 @@ _REVISIONS = (
     (re.compile(r"^(nova-.+?)-v1(?:\.0)?$"), r"\1"),
 )
 
-_TAG = re.compile(r"^(?:\d|e\d|latest|instruct|chat|text|q\d|fp16|mini|small|medium|large)")
+# Mistral is a provider and a name in Ollama's library: "mistral:7b", "mistral:instruct".
+_TAG_OF_MISTRAL = re.compile(r"^(?:\d|(?:latest|instruct|text)(?![a-z]))")
 
 
 def _take_provider(text: str) -> tuple[str | None, str]:
@@ -208,7 +210,8 @@ def _take_provider(text: str) -> tuple[str | None, str]:
     provider = "bedrock" if (arn := _ARN.match(text)) else ""
     text = text[arn.end() :] if arn else text.replace("__", "/").lstrip("~@/")
     head, colon, tail = text.partition(":")
-    if colon and "/" not in head and head in PROVIDERS and not _TAG.match(tail):
+    is_tag = head == "mistral" and _TAG_OF_MISTRAL.match(tail) is not None
+    if colon and "/" not in head and head in PROVIDERS and not is_tag:
         provider, text = head, tail
     path, slash, name = text.strip("/").rpartition("/")
     if slash:
@@ -220,10 +223,13 @@ def _take_provider(text: str) -> tuple[str | None, str]:
         name = f"{found['maker']}-{name}" if _VERSION_ONLY.match(name) else name
         name = re.sub(r"-v1$", "", name)
         provider = "/".join(part for part in (provider or "bedrock", found["region"]) if part)
+    name = _DOUBLE_HYPHEN.sub("-", name)  # SAP: "anthropic--claude-4-opus"
     while found := AGENT_PREFIX.match(name) or MAKER_PREFIX.match(name):
         name, provider = name[found.end() :], provider or found[0].rstrip("-_ ")
     return provider or None, name
 
+
+_DOUBLE_HYPHEN = re.compile("-{2,}")
 
 _FREE = re.compile(r"[-:]?free$")
 
@@ -237,7 +243,7 @@ def _untag(name: str, provider: str | None) -> str:
     for pattern, replacement in _REVISIONS:
         name = pattern.sub(replacement, name)
     name, _, tag = name.partition(":")
-    tag = tag.removesuffix("-cloud")
+    tag = tag.removesuffix("-cloud").replace(":", "-")
     if tag in DEPLOYMENT_TAGS or tag.isdigit():
         tag = ""
     is_ollama = provider is not None and provider.startswith("ollama")
