@@ -24,7 +24,8 @@ REQUESTS_FILE = Path(__file__).parent / "requests.txt"
 DIFFICULTY = {"easy": -3.5, "middle": -1.5, "hard": 0.7}
 """The logit of the loss of a model of average ability."""
 
-LENGTHS = (60, 200, 500, 900)  # characters of a text, at most; each request has one of each
+LENGTHS = {"easy": (60, 200, 500, 900, 900, 900), "middle": (200, 900), "hard": (60, 200, 500)}
+"""Characters of the texts beside a request, at most: together, no level has the longer prompts."""
 
 FRAMES = (
     *("{}", "{}", "{}", "{}"),
@@ -79,16 +80,24 @@ def make_anchors(texts: Sequence[str], seed: int = 0) -> list[Anchor]:
     return [
         Anchor(prompt, request.language, request.level)
         for request in read_requests()
-        for prompt in _variants(request.prompt, texts, generator)
+        for prompt in _variants(request, texts, generator)
     ]
 
 
-def _variants(request: str, texts: Sequence[str], generator: random.Random) -> Iterator[str]:
-    if SLOT not in request:
-        yield _as_people_type(request, generator)
-    for length in LENGTHS:
+def _variants(request: Anchor, texts: Sequence[str], generator: random.Random) -> Iterator[str]:
+    """Yield the prompts of a request; an easy one that is complete stands alone.
+
+    Beside the text of an exam it would be as hard as the exam.
+    """
+    is_complete = SLOT not in request.prompt
+    if is_complete:
+        yield _as_people_type(request.prompt, generator)
+    if is_complete and request.level == "easy":
+        yield request.prompt
+        return
+    for length in LENGTHS[request.level]:
         text = _part_of(generator.choice(texts), length)
-        yield _as_people_type(_with_text(request, text, generator), generator)
+        yield _as_people_type(_with_text(request.prompt, text, generator), generator)
 
 
 def _part_of(text: str, length: int) -> str:
