@@ -56,6 +56,7 @@ def main() -> None:
     print_size(data, [spelling for spelling, _ in aliases])
     print_spellings("as the table stands", resolve(aliases, snapshot), snapshot, args.show)
     print_spellings("table corrected", resolve(corrected(aliases), snapshot), snapshot, args.show)
+    print_maker_names(args.tables, snapshot)
     print_names_of_today(read_names_of_today())
     print_prices(snapshot, read_rows(args.tables, args.genai, args.litellm))
 
@@ -98,6 +99,19 @@ def print_spellings(
     )
     for kind, one in found if is_shown else []:
         print(f"  {kind}: {one.spelling} ({one.identifier}) -> {one.name}")
+
+
+def print_maker_names(folder: Path, snapshot: ModelSnapshot) -> None:
+    """Print how often a host's name for a model and the maker's name lead to the same model."""
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(folder / "models_dev_2026_07.parquet", columns=["model_id", "base_model"])
+    pairs = [(row["model_id"], row["base_model"]) for row in table.to_pylist() if row["base_model"]]
+    n_same = sum(
+        canonical_name(own, snapshot=snapshot) == canonical_name(base, snapshot=snapshot)
+        for own, base in pairs
+    )
+    print(f"names of hosts and makers in models.dev: {len(pairs):,}, the same model {n_same:,}")
 
 
 def read_names_of_today() -> dict[str, str]:
