@@ -105,6 +105,12 @@ def describe(name: str) -> Model:
     return Model(name, generation, {**kinds, KINDS[2]: name_alone(name, generation)})
 
 
+def is_recent(model: Model) -> bool:
+    """Return whether a public table says that a model is of 2025 or later."""
+    known = model.features["facts"]
+    return bool(known.numeric[0, AGE] > FIRST_YEAR and not known.is_expected[0])
+
+
 def name_alone(name: str, generation: str) -> MetadataFeatures:
     """Return the features of a model of whose generation no table says anything."""
     expected = expected_facts(name, is_usable=lambda one: generation_of(one) != generation)
@@ -131,11 +137,7 @@ def contest(router: Router, name: str, seed: int) -> Contest:
     table = table.take(rows if len(table) > 60 else np.arange(len(table)))
     answers = table.measured.sum(axis=0)
     models = [describe(expert) for expert in table.experts]
-    kept = [
-        i
-        for i, model in enumerate(models)
-        if answers[i] >= MIN_ANSWERS and model.features["facts"].numeric[0, AGE] > FIRST_YEAR
-    ]
+    kept = [i for i, model in enumerate(models) if answers[i] >= MIN_ANSWERS and is_recent(model)]
     losses = table.losses[:, kept].astype(np.float64)
     used = np.flatnonzero((~np.isnan(losses)).sum(axis=1) >= min(2, len(kept)))
     sample = np.sort(rng.permutation(used)[:MAX_PROMPTS])
@@ -185,17 +187,19 @@ class UnseenModels:
             [self.prior(one.generation).predict(one.features[kind])[0].mean for one in models]
         )
 
-    def level_scores(self, kind: str) -> Floats:
-        """Return the errors of the level of the router's own recent experts, in deviations."""
-        found = []
-        for i, name in enumerate(self._library.names):
-            model = describe(name)
-            if not model.features["facts"].numeric[0, AGE] > FIRST_YEAR:
-                continue
-            belief = self.prior(model.generation).predict(model.features[kind])[0]
-            variance = belief.covariance[0, 0] + self._abilities.covariances[i, 0, 0]
-            found.append((self._abilities.means[i, 0] - belief.mean[0]) / np.sqrt(variance))
-        return np.array(found)
+    def held(self, found: Contest, kind: str, deviations: float) -> float:
+        """Return how often a model's mean loss lies within so many deviations of its prediction.
+
+        Only differences between models count: sets score on scales of their own.
+        """
+        place = found.positions.mean(axis=0)
+        beliefs = [
+            self.prior(one.generation).predict(one.features[kind])[0] for one in found.models
+        ]
+        mean = np.array([belief.mean @ place for belief in beliefs])
+        std = np.sqrt([place @ belief.covariance @ place for belief in beliefs])
+        error = mean_losses(found.losses) - mean
+        return float((np.abs(error - error.mean()) < deviations * std).mean())
 
 
 def baselines(models: Sequence[Model]) -> dict[str, Floats]:
@@ -283,11 +287,21 @@ def main() -> None:
                 sizes[name] = len(found.models)
                 results.setdefault(name, []).append(judge(found, unseen))
         print(f"\n{title}\n\n{report(results, sizes)}", flush=True)
-    print("\n| knowledge | experts | 80% hold | 50% hold | 95% hold |\n|---|---|---|---|---|")
+    print(f"\n{coverage([contest(router, name, 0) for name in (*HARD, *OTHERS)], unseen)}")
+
+
+def coverage(contests: Sequence[Contest], unseen: UnseenModels) -> str:
+    """Write how often intervals hold the mean loss of a model in a set, mean over the sets."""
+    levels = {"50%": 0.6745, "80%": 1.2816, "95%": 1.96}
+    lines = [
+        f"| knowledge | {' | '.join(f'{name} hold' for name in levels)} |",
+        "|---|---|---|---|",
+    ]
+    judged = [found for found in contests if len(found.models) >= MIN_MODELS]
     for kind in KINDS:
-        z = np.abs(unseen.level_scores(kind))
-        held = " | ".join(f"{(z < limit).mean():.3f}" for limit in (1.2816, 0.6745, 1.96))
-        print(f"| {kind} | {len(z)} | {held} |")
+        shares = [np.mean([unseen.held(one, kind, z) for one in judged]) for z in levels.values()]
+        lines.append(f"| {kind} | {' | '.join(f'{share:.3f}' for share in shares)} |")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -61,9 +61,14 @@ def test_a_generation_that_tables_lack_is_expected_about_as_it_came():
     assert 0.4 < expected.output_price / known.value("output_price") < 3
 
 
-def test_a_name_without_a_version_is_in_the_middle_of_its_family():
-    days = [expected_facts(f"claude-{version}").released for version in ("2", "5")]
-    assert days[0] < expected_facts("claude-unheard-of").released < days[1]
+def test_a_name_without_a_version_does_not_tell_when_it_was_out():
+    expected = expected_facts("claude-unheard-of")
+    assert expected.released is None
+    assert expected.output_price > 0
+
+
+def test_a_date_in_the_name_is_that_of_the_release():
+    assert expected_facts("claude-unheard-of-20241022").released == day("2024-10-22")
 
 
 def test_an_expected_fact_is_positive_or_unknown():

@@ -135,3 +135,11 @@ def test_a_known_name_alone_has_the_numbers_of_public_tables():
     assert np.isfinite(numbers[:, [2, 4, 5, 6, 7]]).all()
     index = NUMERIC_FEATURES.index("index")
     assert numbers[0, index] > numbers[1, index]
+
+
+def test_a_stranger_is_an_expert_of_which_neither_a_number_nor_a_family_is_known():
+    experts = [
+        *("me/thing", "me/thing-chat", "llama-x", "me/thing-mini"),
+        *(Expert("a", downloads=3), Expert("b", license="proprietary")),
+    ]
+    assert metadata_features(Library(experts)).is_stranger.tolist() == [True, *[False] * 5]

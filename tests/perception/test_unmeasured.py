@@ -39,7 +39,7 @@ def library(facts):
     """Three unmeasured experts, at the positions `UNMEASURED`, and the five known ones."""
     unmeasured = [
         Expert("me/llama-8b-chat", parameters=8e9),
-        Expert("unheard-of"),
+        Expert("unheard-of", downloads=10),
         Expert("tiny", parameters=1e3),
     ]
     return Library([unmeasured[0], *facts, *unmeasured[1:]])
@@ -212,3 +212,25 @@ def test_feedback_from_many_threads_is_all_learned(perception, library, prior_ab
     np.testing.assert_allclose(
         perception.observed_experts.abilities.ability(one).mean, together.mean, atol=1e-8
     )
+
+
+def test_a_stranger_is_expected_to_be_as_good_as_its_peers_with_the_widest_uncertainty(learned):
+    facts = Library(
+        [Expert(name, parameters=10.0 ** (8 + i)) for i, name in enumerate(learned.experts)]
+    )
+    perception = with_metadata_prior(learned, facts)
+    peers = [Expert("me/llama-a", parameters=1e9), Expert("me/llama-b", parameters=1e11)]
+    library = Library(["me/thing", *peers, *perception.experts])
+    seen = perception.for_library(library)
+    means = [seen.prior_ability(peer.name).mean for peer in peers]
+    expected = np.mean([*means, *perception.abilities.means], axis=0)
+    stranger = seen.prior_ability("me/thing")
+    np.testing.assert_allclose(stranger.mean, expected, rtol=1e-4, atol=1e-6)
+    peer = seen.prior_ability("me/llama-a")
+    assert stranger.covariance[0, 0] >= peer.covariance[0, 0]
+
+
+def test_strangers_alone_are_equally_good(learned):
+    perception = with_metadata_prior(learned, Library(list(learned.experts)))
+    losses = perception.for_library(Library(["me/thing", "you/other"])).predict(["x"]).losses
+    assert losses[0, 0] == losses[0, 1]

@@ -80,7 +80,8 @@ def expected_facts(
         return None
     weights = np.exp(-_DISTANCE_SCALE * _distances(spelling, used))
     return ExpectedFacts(
-        _expected_day(_version(spelling), used, snapshot.made.toordinal()),
+        _day_in_name(spelling)
+        or _expected_day(_version(spelling), used, snapshot.made.toordinal()),
         _weighted(weights, [one.output_price for one in used]),
         _weighted(weights, [one.context_length for one in used]),
     )
@@ -165,21 +166,26 @@ def _weighted(weights: Floats, prices: Sequence[float]) -> float | None:
     return float(np.exp(shares @ np.log(values[known]) / shares.sum()))
 
 
+def _day_in_name(spelling: ModelName) -> float | None:
+    """Return the day that a name states with its year, None without one."""
+    date = spelling.date or ""
+    return _ordinal(date) if date.startswith("20") else None
+
+
 def _expected_day(version: float, relatives: Sequence[_Relative], today: int) -> float | None:
     """Return the day on which a version was or will be out; a future day counts as `today`.
 
     Versions between two known ones are out between them; later ones follow at the family's pace.
+    None without a version: the name may mean the oldest or the newest.
     """
     first_days: dict[float, float] = {}
     for one in relatives:
         if not np.isnan(one.released):
             day = first_days.get(one.version, np.inf)
             first_days[one.version] = min(day, one.released)
-    if not first_days:
+    versions = np.array(sorted(one for one in first_days if not np.isnan(one)))
+    if np.isnan(version) or not len(versions):
         return None
-    versions = np.array(sorted(v for v in first_days if not np.isnan(v)))
-    if np.isnan(version) or not len(versions):  # mostly an old name, but it may mean the newest
-        return float(np.median(list(first_days.values())))
     days = np.array([first_days[v] for v in versions])
     if version <= versions[-1]:
         return float(np.interp(version, versions, days))

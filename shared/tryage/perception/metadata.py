@@ -35,6 +35,13 @@ NUMERIC_FEATURES = (
     *("index", "rating", "tier"),
 )
 
+_TIER = NUMERIC_FEATURES.index("tier")
+
+# The share of active parameters and the tier have a value for every expert.
+_UNKNOWN_BY_DEFAULT = [
+    i for i, name in enumerate(NUMERIC_FEATURES) if name not in {"share", "tier"}
+]
+
 _VARIANT_PATTERNS = {
     "instruct": r"instruct|chat|it$|sft|assistant",
     "preference": r"dpo|orpo|rlhf|ppo|kto",
@@ -83,6 +90,16 @@ class MetadataFeatures:
     def __len__(self) -> int:
         """Count the experts."""
         return len(self.profile_index)
+
+    @property
+    def is_stranger(self) -> BoolArray:
+        """Of which experts neither a number nor a family nor a flag is known, `(n,)`."""
+        has_no_family = np.array([family[0] == "" for family in self.families])
+        is_bare = ~self.binary.any(axis=1) & has_no_family
+        has_no_number = np.isnan(self.numeric[:, _UNKNOWN_BY_DEFAULT]).all(axis=1)
+        return np.asarray(
+            has_no_number & (self.numeric[:, _TIER] == 0) & is_bare[self.profile_index]
+        )
 
 
 def metadata_features(library: Library) -> MetadataFeatures:

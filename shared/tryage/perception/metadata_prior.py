@@ -11,7 +11,7 @@ the covariance of an unseen expert is the residual covariance times one number.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -193,6 +193,32 @@ class PriorAbilities:
         """Return the belief about one expert."""
         mean = self.inputs[:, i] @ self.slopes + self.offsets[self.profile_index[i]]
         return Gaussian(mean, self.residual_covariance * float(self.std_factors[i]) ** 2)
+
+    def with_strangers_like_peers(
+        self, is_stranger: BoolArray, measured: IndexArray, measured_means: FloatArray
+    ) -> PriorAbilities:
+        """Expect of each stranger, of which nothing is known, the mean ability of the others.
+
+        No expert is less certain than they are. `measured` are the positions of experts whose
+        abilities were measured, `measured_means` `(n_measured, k)`.
+        """
+        is_guessed = ~is_stranger
+        is_guessed[measured] = False
+        is_stranger = is_stranger.copy()
+        is_stranger[measured] = False
+        count = int(is_guessed.sum()) + len(measured)
+        if not count or not is_stranger.any():
+            return self
+        total = self.inputs[:, is_guessed].sum(axis=1) @ self.slopes + measured_means.sum(axis=0)
+        profile_counts = np.bincount(self.profile_index[is_guessed], minlength=len(self.offsets))
+        mean = (total + profile_counts @ self.offsets) / count
+        return replace(
+            self,
+            inputs=np.where(is_stranger, np.float32(0), self.inputs),
+            profile_index=np.where(is_stranger, len(self.offsets), self.profile_index),
+            std_factors=np.where(is_stranger, self.std_factors.max(), self.std_factors),
+            offsets=np.concatenate([self.offsets, mean[None]]),
+        )
 
 
 @dataclass(frozen=True, slots=True)

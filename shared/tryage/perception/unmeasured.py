@@ -46,7 +46,14 @@ class LibraryPerception(Perception):
         self._known_rows = np.flatnonzero(columns >= 0)  # positions of known experts in the library
         self._known_columns = columns[self._known_rows]
         prior = perception.metadata_prior
-        self._prior_abilities = prior.predict(metadata_features(library))
+        features = metadata_features(library)
+        self._prior_abilities = prior.predict(features)
+        if prior.number_correlation is not None:  # earlier versions told strangers by their facts
+            self._prior_abilities = self._prior_abilities.with_strangers_like_peers(
+                features.is_stranger,
+                self._known_rows,
+                perception.abilities.means[self._known_columns],
+            )
         self._references = find_references(
             library, perception.experts, prior, self._prior_abilities
         )

@@ -53,7 +53,7 @@ VARIANCES_BESIDE_RESULTS = (0.01, 0.01, 0.01, 0.003)
 _LOG10_STD_BESIDE_RESULTS = 0.1
 
 # How far the level falls if a number rises by one deviation, in deviations of the level.
-EXPECTED_SLOPES = {"index": -1.0, "price": -0.3}
+EXPECTED_SLOPES = {"index": -1.0, "price": -0.5, "tier": -0.2}
 
 _VARIANCE_GRID = 10.0 ** np.arange(-3.0, 1.1, 0.5)
 
