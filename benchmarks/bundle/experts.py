@@ -55,7 +55,7 @@ RELEASED = {
 }
 
 # All and active parameters, where a name states only how many experts there are of which size.
-PARAMETERS = {"open-mixtral-8x22b": (140.6e9, 39.1e9)}
+PARAMETERS = {"mixtral-8x22b": (140.6e9, 39.1e9)}
 
 # Preview models whose maker and version nobody has stated.
 ANONYMOUS = frozenset({"optimus-alpha", "quasar-alpha", "horizon-alpha"})

@@ -26,9 +26,11 @@ from names import canonical, library
 from prior import with_prior
 
 from tryage import QTable, Router
+from tryage.learning.training.estimators import form_ids
 from tryage.learning.training.item_response import fit_item_response, fit_table
 from tryage.learning.training.trainer import FitConfig, fit
 from tryage.models.lookup import look_up
+from tryage.perception.encoder import StaticEncoder
 from tryage.perception.persistence import load_encoder
 from tryage.perception.preferred import MEASURE
 
@@ -190,12 +192,15 @@ def main() -> None:
     table = joint_table()
     is_test = held_out(table)
     train, test = table.take(~is_test), table.take(is_test)
+    encoder = load_encoder(options.encoder)
+    if isinstance(encoder, StaticEncoder):  # capitals and punctuation tell nothing of difficulty
+        encoder = encoder.without_tokens(form_ids(encoder))
     fitted = fit_table(train, facts(train.experts))
     anchored = with_anchors(with_kinds(train), fitted, prompt_weights(train))
     perception = fit(
         anchored.table,
-        load_encoder(options.encoder),
-        config=FitConfig(rank=32, tfidf_dim=96),
+        encoder,
+        config=FitConfig(rank=32, tfidf_dim=96, form=False),
         expected_losses=lambda _: anchored.expected,
         prompt_weights=anchored.weights,
         checkpoint=Path("build/bundle"),

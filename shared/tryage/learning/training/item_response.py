@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 # Standard deviations of the parameters, in logits.
 DIFFICULTY_STD = 1.6  # of a prompt within its task
 TASK_STD = 1.0  # of a task within its set
-ABILITY_STD = 0.35  # of an expert around what its facts predict
-SET_STD, TASK_DEVIATION_STD = 0.35, 0.15  # of an expert on a set and on a task
+ABILITY_STD = 0.15  # of an expert around what its facts predict
+SET_STD, TASK_DEVIATION_STD = 0.5, 0.15  # of an expert on a set and on a task
 SET_SLOPE_STD, TASK_SLOPE_STD = 0.1, 0.1  # of logarithms of discriminations
 FACT_STD = 1.0  # of the weight of a standardized fact
 
