@@ -61,12 +61,20 @@ EFFORT_WORDS = _words(
 )
 
 # After an effort: "high-effort", "thinking-auto".
-QUALIFIERS = frozenset(("effort", "auto"))
+QUALIFIERS = _words("effort auto budget extended mode tokens")
 
 NO_EFFORT_WORDS = frozenset(("none", "nothink", "nothinking"))
 
-# A size that has the same word as an effort.
-SIZE_WORDS = frozenset((("phi", "medium"), ("phi3", "medium")))
+# Words of effort that are a size or other weights in a family.
+WORDS_OF_MODELS = frozenset(
+    (
+        *(("phi", "medium"), ("phi3", "medium"), ("phi", "reasoning"), ("phi4", "reasoning")),
+        *(("ministral", "reasoning"), ("mistral", "reasoning"), ("command", "reasoning")),
+    )
+)
+
+# Families of which the names of chat models tell that they answer without reasoning.
+CHAT_FAMILIES = frozenset(("gpt", "kimi"))
 
 # Families of which "max" is an effort, and of which "16k" is a budget of reasoning tokens; in other
 # families the one is a model (qwen3-max) and the other a context (gpt-3.5-turbo-16k).

@@ -19,6 +19,7 @@ from tryage.models.name_words import (
     AGENT_PREFIX,
     ALIAS_WORDS,
     BUDGET_FAMILIES,
+    CHAT_FAMILIES,
     CLOSED_FAMILIES,
     DEPLOYMENT_TAGS,
     EFFORT_WORDS,
@@ -30,10 +31,10 @@ from tryage.models.name_words import (
     PROVIDERS,
     QUALIFIERS,
     RELEASE_WORDS,
-    SIZE_WORDS,
     STATUS_WORDS,
     TIER_WORDS,
     TUNING_WORDS,
+    WORDS_OF_MODELS,
 )
 from tryage.models.sizes import size_from_name
 
@@ -108,6 +109,7 @@ def parse_model_name(text: str, known: Container[str] = frozenset()) -> ModelNam
         raise InputError(f"A model's name must be a string, got {type(text).__name__}.")
     text = text.strip().lower()
     text = _MARKDOWN_LINK.sub(r"\1", text) if text.startswith("[") else text
+    text = text.removesuffix("[1m]")  # Claude Code: with the long context
     if not text or len(text) > MAX_LENGTH or not _HAS_LETTER.search(text):
         return None
     text, effort = _take_notations(text)
@@ -353,11 +355,18 @@ def _is_known(words: list[str], known: Container[str]) -> bool:
     return name_key("-".join(_drop_status(_join_versions(words)))) in known
 
 
+_CHAT_WORDS = frozenset(("chat", "instant"))
+
+_REASONS = re.compile(r"[5-9]|k2\.[5-9]|k[3-9]")  # "gpt-5-chat", unlike "gpt-3.5-chat"
+
+
 def _last_effort(words: list[str]) -> tuple[int, str]:
     """Return how many words at the end tell an effort, and which effort."""
     last = words[-1]
     if last in _MODES and words[-2] in {"no", "non"}:
         return 2, "none"
+    if last in _CHAT_WORDS and words[0] in CHAT_FAMILIES and _REASONS.match(words[1]):
+        return 1, "none"
     if last in STATUS_WORDS or last in QUALIFIERS:  # "high-preview", "high-effort"
         n_words, found = _last_effort(words[:-1]) if len(words) > 2 else (0, "")
         return (n_words + 1, found) if n_words else (0, "")
@@ -372,7 +381,7 @@ def _is_effort(word: str, before: str, family: str) -> bool:
         return before != "codex" and family in MAX_EFFORT_FAMILIES
     if _BUDGET.match(word):
         return family in BUDGET_FAMILIES or before == "thinking"
-    return word in EFFORT_WORDS and (family, word) not in SIZE_WORDS and before != "deep"
+    return word in EFFORT_WORDS and (family, word) not in WORDS_OF_MODELS and before != "deep"
 
 
 def _stronger(found: str, effort: str | None) -> str:
