@@ -168,6 +168,8 @@ def figures(router: Router, train: QTable, test: QTable) -> dict[str, dict[str, 
         columns = [router.perception.experts.index(expert) for expert in names]
         chosen = np.where(part.measured, predicted[:, columns], np.inf).argmin(axis=1)
         covered = seen.measured.mean(axis=0) >= 0.95
+        if not covered.any():  # zoonk_tasks: no model ran on all tasks, so none is the best single
+            continue
         single = int(np.where(covered, np.nanmean(seen.losses, axis=0), np.inf).argmin())
         kept = part.measured[:, single]
         scores = 1 - part.losses[kept]
