@@ -85,7 +85,7 @@ def pool_shares(router: Router, prompts: Sequence[str], preset: str) -> Mapping[
 
 def _choices(router: Router, prompts: Sequence[str], preset: str) -> NDArray[np.str_]:
     decisions = router.route_batch(list(prompts), Preferences.preset(preset))
-    return np.array([decision.expert for decision in decisions])
+    return np.array([decision.expert.name for decision in decisions])
 
 
 def main() -> None:
