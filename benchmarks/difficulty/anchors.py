@@ -27,6 +27,9 @@ DIFFICULTY = {"easy": -3.5, "middle": -1.5, "hard": 0.7}
 LENGTHS = {"easy": (60, 200, 500, 900, 900, 900), "middle": (200, 900), "hard": (60, 200, 500)}
 """Characters of the texts beside a request, at most: together, no level has the longer prompts."""
 
+MORE_EASY_VARIANTS = 3
+"""Further variants of an easy request that stands alone, so that short ones count as long ones."""
+
 FRAMES = (
     *("{}", "{}", "{}", "{}"),
     "Hello! {}\n\nThank you in advance.",
@@ -94,6 +97,8 @@ def _variants(request: Anchor, texts: Sequence[str], generator: random.Random) -
         yield _as_people_type(request.prompt, generator)
     if is_complete and request.level == "easy":
         yield request.prompt
+        for _ in range(MORE_EASY_VARIANTS):
+            yield _as_people_type(request.prompt, generator)
         return
     for length in LENGTHS[request.level]:
         text = _part_of(generator.choice(texts), length)
