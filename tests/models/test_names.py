@@ -92,6 +92,8 @@ def test_versions_sizes_and_the_date_of_a_name_without_a_version_tell_models_apa
         ("nvidia.nemotron-nano-9b-v2", "nemotron-nano-9b-v2", "bedrock", None, None, None),
         ("hf.co/unsloth/Qwen3-8B-GGUF:UD-Q4_K_XL", "qwen3-8b", "hf.co/unsloth", None, None,
          "q4_k_xl"),
+        ("C:\\models\\Llama-3.2-3B-Instruct-Q8_0.gguf", "llama-3.2-3b", "c:/models", None, None,
+         "q8_0"),
         ("/models/Meta-Llama-3.1-8B-Instruct.Q5_K_M.gguf", "llama-3.1-8b", "models", None, None,
          "q5_k_m"),
         ("Claude 3.7 Sonnet (64k Extended thinking)", "claude-sonnet-3-7", None, None, "64k", None),

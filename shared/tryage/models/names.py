@@ -137,6 +137,7 @@ def name_key(model: str) -> str:
 
 _POINT_OF_VERSION = re.compile(r"\.(?!\d+[bmt](?![a-z\d]))")
 
+
 # --- notations around a name ------------------------------------------------------------------
 
 _MARKDOWN_LINK = re.compile(r"^\[([^]]*)\]\(.*\)$", re.DOTALL)
@@ -209,26 +210,37 @@ _TAG_OF_MISTRAL = re.compile(r"^(?:\d|(?:latest|instruct|text)(?![a-z]))")
 
 def _take_provider(text: str) -> tuple[str | None, str]:
     """Return the provider, None without one, and what follows it."""
-    provider = "bedrock" if (arn := _ARN.match(text)) else ""
-    text = text[arn.end() :] if arn else text.replace("__", "/").lstrip("~@/")
-    head, colon, tail = text.partition(":")
-    is_tag = head == "mistral" and _TAG_OF_MISTRAL.match(tail) is not None
-    if colon and "/" not in head and head in PROVIDERS and not is_tag:
-        provider, text = head, tail
+    client, text = _take_client(text)
     path, slash, name = text.strip("/").rpartition("/")
-    if slash:
-        path = "vertex_ai" if path.startswith("projects/") else path
-        provider = "/".join(part for part in (provider, path) if part)
-    name = name or text
-    if found := _BEDROCK.match(name):
-        name = name[found.end() :]
-        name = f"{found['maker']}-{name}" if _VERSION_ONLY.match(name) else name
-        name = re.sub(r"-v1$", "", name)
-        provider = "/".join(part for part in (provider or "bedrock", found["region"]) if part)
+    path = "vertex_ai" if path.startswith("projects/") else path
+    provider = "/".join(part for part in (client, path) if slash and part) or client
+    provider, name = _take_bedrock(provider, name or text)
     name = _DOUBLE_HYPHEN.sub("-", name)  # SAP: "anthropic--claude-4-opus"
     while found := AGENT_PREFIX.match(name) or MAKER_PREFIX.match(name):
         name, provider = name[found.end() :], provider or found[0].rstrip("-_ ")
     return provider or None, name
+
+
+def _take_client(text: str) -> tuple[str, str]:
+    """Return the provider before a colon, as LangChain writes it, and what follows it."""
+    if (arn := _ARN.match(text)) is not None:
+        return "bedrock", text[arn.end() :]
+    text = text.replace("__", "/").replace("\\", "/").lstrip("~@/")
+    head, colon, tail = text.partition(":")
+    is_tag = head == "mistral" and _TAG_OF_MISTRAL.match(tail) is not None
+    if colon and "/" not in head and head in PROVIDERS and not is_tag:
+        return head, tail
+    return "", text
+
+
+def _take_bedrock(provider: str, name: str) -> tuple[str, str]:
+    """Return the provider with the region of "us.anthropic.claude-v2", and the name without it."""
+    found = _BEDROCK.match(name)
+    if found is None:
+        return provider, name
+    name = name[found.end() :].removesuffix("-v1")
+    name = f"{found['maker']}-{name}" if _VERSION_ONLY.match(name) else name
+    return "/".join(part for part in (provider or "bedrock", found["region"]) if part), name
 
 
 _DOUBLE_HYPHEN = re.compile("-{2,}")
@@ -263,7 +275,6 @@ _QUANTIZATION = re.compile(
     r"(?=[-_. ]|$)"
 )
 
-
 _FORMATS = frozenset(("gguf", "ggml", "mlx", "qat", "ud"))
 
 
@@ -275,7 +286,7 @@ def _take_quantization(name: str) -> tuple[str, str | None]:
     return _QUANTIZATION.sub("", name), (precise or found)[0]
 
 
-# --- words --------------------------------------------------------------------------
+# --- words ------------------------------------------------------------------------------------
 
 _SEPARATORS = re.compile(r"[\s_/]+|-{2,}")
 
