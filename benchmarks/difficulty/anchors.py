@@ -24,11 +24,11 @@ REQUESTS_FILE = Path(__file__).parent / "requests.txt"
 DIFFICULTY = {"easy": -3.5, "middle": -1.5, "hard": 0.7}
 """The logit of the loss of a model of average ability."""
 
-LENGTHS = {"easy": (60, 200, 500, 900, 900, 900), "middle": (200, 900), "hard": (60, 200, 500)}
+LENGTHS = {"easy": (60, 200, 500, 900, 900, 900, 900), "middle": (200, 900), "hard": (40, 150)}
 """Characters of the texts beside a request, at most: together, no level has the longer prompts."""
 
-MORE_EASY_VARIANTS = 3
-"""Further variants of an easy request that stands alone, so that short ones count as long ones."""
+MORE_VARIANTS = {"easy": 2, "middle": 0, "hard": 3}
+"""Further variants of a request that stands alone, so that short ones count as long ones."""
 
 FRAMES = (
     *("{}", "{}", "{}", "{}"),
@@ -94,11 +94,10 @@ def _variants(request: Anchor, texts: Sequence[str], generator: random.Random) -
     """
     is_complete = SLOT not in request.prompt
     if is_complete:
-        yield _as_people_type(request.prompt, generator)
-    if is_complete and request.level == "easy":
         yield request.prompt
-        for _ in range(MORE_EASY_VARIANTS):
+        for _ in range(1 + MORE_VARIANTS[request.level]):
             yield _as_people_type(request.prompt, generator)
+    if is_complete and request.level == "easy":
         return
     for length in LENGTHS[request.level]:
         text = _part_of(generator.choice(texts), length)
