@@ -225,3 +225,17 @@ def test_the_correlation_of_numbers_is_found_again_though_half_of_them_are_unkno
 def test_numbers_of_few_experts_are_nearly_independent():
     z = np.array([[1, 1], [-1, -1]], np.float32)
     assert fit_correlation(z, np.ones((2, 2), bool))[0, 1] < 0.5
+
+
+def test_results_of_one_expert_in_ten_do_not_count_as_known(rng):
+    index = np.where(np.arange(40) % 10, np.nan, rng.normal(size=40))
+    library = Library(
+        Expert(f"a/x{i}", metadata={"hub": {}, "results": {} if np.isnan(one) else {"index": one}})
+        for i, one in enumerate(index)
+    )
+    means = rng.normal(size=(40, 2)) * 1e-3
+    prior = fit_metadata_prior(metadata_features(library), make_abilities(means))
+    found = prior.predict(
+        metadata_features(Library([with_index("a/y", 2.0), with_index("b/y", -2.0)]))
+    )
+    assert abs(found[0].mean[0] - found[1].mean[0]) < 2 * means[:, 0].std()

@@ -52,12 +52,17 @@ VARIANCES_BESIDE_RESULTS = (0.01, 0.01, 0.01, 0.003)
 
 _LOG10_STD_BESIDE_RESULTS = 0.1
 
+# The share of known experts from which on published results count as known.
+_MIN_SHARE_OF_RESULTS = 0.3
+
 # How far the level falls if a number rises by one deviation, in deviations of the level.
 EXPECTED_SLOPES = {"index": -1.0, "price": -0.5, "tier": -0.2}
 
 _VARIANCE_GRID = 10.0 ** np.arange(-3.0, 1.1, 0.5)
 
 _LOG10_STD = 0.5  # standard deviation of the prior over these variances, in decades
+
+_INDEX = NUMERIC_FEATURES.index("index")
 
 _ROUNDS = 3  # how many times each variance is chosen again, with the others fixed
 
@@ -110,10 +115,11 @@ def fit_metadata_prior(
     groups, frequencies = _family_groups(features)
     profiles, _ = encode_profiles(features, groups, frequencies)
     design = np.concatenate([numbers, profiles[features.profile_index]], axis=1, dtype=np.float64)
-    expected = _expected_coefficients(design, abilities, scaler.varies)
+    has_results = bool(is_known[:, _INDEX].mean() >= _MIN_SHARE_OF_RESULTS)
+    is_telling = scaler.varies & (has_results | (np.arange(len(scaler.mean)) != _INDEX))
+    expected = _expected_coefficients(design, abilities, is_telling)
     regression, weights = _weighted_regression(design, abilities, expected)
     roles = _coefficient_roles(features.binary.shape[1], groups)
-    has_results = bool(scaler.varies[NUMERIC_FEATURES.index("index")])
     usual = VARIANCES_BESIDE_RESULTS if has_results else EXPECTED_VARIANCES
     centers = np.array(usual if expected_variances is None else expected_variances)
     log10_std = _LOG10_STD_BESIDE_RESULTS if has_results else _LOG10_STD
@@ -177,14 +183,17 @@ def _sum_of_gap_covariances(is_known: BoolArray, correlation: FloatArray) -> Flo
 
 
 def _expected_coefficients(
-    design: FloatArray, abilities: Abilities, varies: BoolArray
+    design: FloatArray, abilities: Abilities, is_telling: BoolArray
 ) -> FloatArray:
-    """Return what the coefficients `(d, k)` are expected to be: those of the level alone."""
+    """Return what the coefficients `(d, k)` are expected to be: those of the level alone.
+
+    `is_telling` `(n_numbers,)` marks the numbers of which something is expected.
+    """
     expected = np.zeros((design.shape[1], abilities.means.shape[1]))
     spread = abilities.means[:, 0].std()
     for name, slope in EXPECTED_SLOPES.items():
         column = NUMERIC_FEATURES.index(name)
-        expected[column, 0] = slope * spread if varies[column] else 0.0
+        expected[column, 0] = slope * spread if is_telling[column] else 0.0
     return expected
 
 
