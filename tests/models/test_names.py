@@ -190,6 +190,7 @@ def test_a_long_note_is_read_without_trying_every_division():
         ("llama4-scout-instruct-basic", "llama-4-scout"),
         ("llama-4-scout-17b-16e-instruct-maas", "llama-4-scout-17b-16e"),
         ("CommandR7B", "command-r7b"),
+        ("DeepSeek R1 05/28", "deepseek-r1-0528"),
         ("open-mixtral-8x7b", "mixtral-8x7b"),
     ],
 )

@@ -204,6 +204,8 @@ _REVISIONS = (
     (re.compile(r"^(nova-.+?)-v1(?:\.0)?$"), r"\1"),
 )
 
+_SLASH_IN_DATE = re.compile(r"(?<=[ -]\d\d)/(?=\d\d(?!\d))")  # "DeepSeek R1 05/28"
+
 # Mistral is a provider and a name in Ollama's library: "mistral:7b", "mistral:instruct".
 _TAG_OF_MISTRAL = re.compile(r"^(?:\d|(?:latest|instruct|text)(?![a-z]))")
 
@@ -225,7 +227,7 @@ def _take_client(text: str) -> tuple[str, str]:
     """Return the provider before a colon, as LangChain writes it, and what follows it."""
     if (arn := _ARN.match(text)) is not None:
         return "bedrock", text[arn.end() :]
-    text = text.replace("__", "/").replace("\\", "/").lstrip("~@/")
+    text = _SLASH_IN_DATE.sub("-", text.replace("__", "/").replace("\\", "/")).lstrip("~@/")
     head, colon, tail = text.partition(":")
     is_tag = head == "mistral" and _TAG_OF_MISTRAL.match(tail) is not None
     if colon and "/" not in head and head in PROVIDERS and not is_tag:
