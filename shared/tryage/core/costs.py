@@ -9,6 +9,7 @@ typical tokens times the price; where the price is unknown, it replaces the pric
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -31,6 +32,7 @@ REFERENCE_OUTPUT_TOKENS = 500  # also the answer length of an expert without a k
 UNKNOWN_INPUT_PRICE, UNKNOWN_OUTPUT_PRICE = 15.0, 75.0
 UNKNOWN_LATENCY = 30.0  # seconds to an answer that are assumed where they are unknown
 
+_MAX_CACHED_EXPERTS = 10_000  # in double precision
 _FLOAT32_MAX_PRICE = 1e20  # USD per million tokens, well within single precision
 
 
@@ -167,9 +169,10 @@ class _Prices(NamedTuple):
 
 
 def _prices(library: Library, experts: ExpertIndex, dtype: FloatDType) -> _Prices:
-    """Return the prices of some experts; single-precision ones are cached for the library."""
-    if dtype is np.float32:
-        whole = get_or_compute(library, "prices", lambda: _compute_prices(library, ALL, dtype))
+    """Return the prices of some experts; those of a small library, and rounded ones, are cached."""
+    if dtype is np.float32 or len(library) <= _MAX_CACHED_EXPERTS:
+        compute = partial(_compute_prices, library, ALL, dtype)
+        whole = get_or_compute(library, ("prices", dtype), compute)
         return _Prices(*(column[experts] for column in whole))
     return _compute_prices(library, experts, dtype)
 
