@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tryage.core.library import Library
     from tryage.models.snapshot import KnownModel
 
-MAX_EXPERTS = 10_000
+MAX_EXPERTS = 2_000
 """A larger library comes from a catalogue, which has facts of its own."""
 
 PublicFacts = dict[str, float]
