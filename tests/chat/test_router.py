@@ -127,6 +127,19 @@ def test_whoever_has_room_is_asked_without_a_word(chat):
     assert "context" not in record
 
 
+def test_what_a_call_says_of_costs_holds_with_what_its_conversation_requires(perception, library):
+    library = library.subset(["small", "plain", "big"])
+    chat = ChatRouter(Router(perception, library, preferences="thrifty"))
+    seen = Conversation([Turn("user", "big what is it? " + words(20_000))])
+    best = chat.plan(seen, Preferences(tolerance=0))
+    assert [one.field for one in best.decision.preferences.requirements] == ["context_length"]
+    assert best.decision.preferences.tolerance == 0
+    assert (best.first, chat.plan(seen).first) == ("big", "plain")
+    usd = best.record()["cost"]["expected"]
+    assert usd == best.decision.ranking.entry("big").cost
+    assert usd > 0.1
+
+
 def test_nobody_is_refused_because_of_an_estimate_of_the_length(short):
     chat, long = ChatRouter(short), talk_of("small " + words(2_500))
     assert chat.plan(long, model="small").reason_kind == "asked for"

@@ -116,8 +116,8 @@ def test_one_call_may_have_preferences(tryage_router, as_dict):
 
 
 def test_preferences_of_another_type_are_refused(tryage_router):
-    with pytest.raises(InputError, match="tryage_preferences is a str"):
-        tryage_router.invoke("big", {"configurable": {"tryage_preferences": "small"}})
+    with pytest.raises(InputError, match="tryage_preferences is a int"):
+        tryage_router.invoke("big", {"configurable": {"tryage_preferences": 3}})
 
 
 def test_a_named_model_must_meet_the_operators_requirements(perception):

@@ -91,10 +91,10 @@ def test_the_reason_holds_the_predicted_loss_and_the_margin(selector):
 def test_a_choice_that_is_probably_right_is_selected_although_another_is_smaller():
     known = [Expert("law", parameters=10**9), Expert("code", parameters=10**11)]
     losses = FunctionPerception(("law", "code"), lambda _: [0.75, 0.25])
-    selector = TryageSelector(Router(losses, Library(known)), Preferences({"size": 1.0}), k=None)
+    selector = TryageSelector(Router(losses, Library(known)), Preferences({"size": 3.0}), k=None)
     picked = selector.select(choices("law", "code"), "code question")
     assert picked.inds == [1]
-    assert picked.reason == "code: predicted loss 0.250 + size 1.000, 0.500 behind law"
+    assert picked.reason == "code: predicted loss 0.250 + size 2.500, 0.500 behind law"
 
 
 def test_a_single_choice_has_no_margin(selector):

@@ -320,6 +320,12 @@ class ChatRouter:
         """Return the USD of a call at one expert with an answer of its typical length."""
         return self.prices.expected_cost(name, conversation.tokens())
 
+    def _expected_cost(self, call: _PendingPlan, decision: Decision, name: str) -> float | None:
+        """Return the USD that the decision expects at one expert, or those of a typical answer."""
+        if isinstance(decision.ranking, Ranking) and _is_ranked(decision, name):
+            return decision.ranking.entry(name).cost
+        return self._typical_cost(call.conversation, name)
+
     # Routing
 
     def _route_pending(self, calls: Sequence[_PendingPlan]) -> list[RoutingPlan | TryageError]:
@@ -355,7 +361,7 @@ class ChatRouter:
             lambda: decision,
             call.answer_keys,
             call.requirements,
-            expected_cost=partial(self._typical_cost, call.conversation),
+            expected_cost=partial(self._expected_cost, call, decision),
         )
 
     def _plan_for_largest_context(self, call: _PendingPlan) -> RoutingPlan | None:
@@ -396,7 +402,7 @@ class ChatRouter:
         requirements = discriminating_requirements(call.requirements, self.router.library)
         if not requirements:
             return preferences
-        return Preferences(preferences.weights, (*preferences.requirements, *requirements))
+        return preferences.with_requirements(requirements)
 
     def _context(self, call: _PendingPlan) -> ConversationContext:
         """Return what the cost of a call depends on, if it is known or anything asks for it."""

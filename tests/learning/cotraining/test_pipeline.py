@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from tryage import Expert, Library, Preferences, Router
@@ -30,7 +31,14 @@ def test_weights_of_constraints_become_penalties(pool):
     library = Library([Expert("letters-0", parameters=1e6), Expert("letters-1", parameters=4e6)])
     found = constraint_penalties(pool, library, Preferences(weights={"size": 0.5}))
     assert found.shape == (200, 2)
-    assert found[0].tolist() == [0.0, 0.5]
+    assert found[0] == pytest.approx([0.0, 0.5 * np.log10(4) / 6])  # of six powers of ten
+
+
+def test_dollars_become_penalties(pool):
+    library = Library([Expert("letters-0", input_price=0, output_price=10), Expert("letters-1")])
+    found = constraint_penalties(pool, library, Preferences(answer_value=0.1))
+    assert found[0, 0] == pytest.approx(500 * 10 / 1e6 / 0.1)
+    assert found[0, 1] >= 0.0375 / 0.1  # an unknown price is that of a dear model
 
 
 def test_requirements_are_refused(pool):

@@ -180,7 +180,13 @@ def constraint_penalties(
     zero_losses = np.zeros((len(pool), len(library)))
     request = RequestBatch(np.asarray(pool.tokens, np.float64))
     routing_loss = compute_routing_loss(
-        zero_losses, library, preferences.weights, constraints, request
+        zero_losses,
+        library,
+        preferences.weights,
+        constraints,
+        request,
+        answer_value=preferences.answer_value,
+        latency_value=preferences.latency_value,
     )
     return np.asarray(routing_loss.total, np.float64)
 
