@@ -12,7 +12,9 @@ TESTS = ROOT / "tests"
 SOURCES = (ROOT / "shared", ROOT / "src")
 
 # Test files about the project as a whole.
-PROJECT_TESTS = {TESTS / f"test_{subject}.py" for subject in ("docs", "layout", "packaging")}
+PROJECT_TESTS = {
+    TESTS / f"test_{subject}.py" for subject in ("demo", "docs", "layout", "packaging")
+}
 
 # Source folders of test folders with another name; all others are in shared/tryage.
 OTHER_ROOTS = {
@@ -31,7 +33,7 @@ UNTESTED = {
 }
 
 MAX_TOP_ENTRIES = 16
-MAX_FILES = 208  # without the rooms to come
+MAX_FILES = 233  # without the rooms to come
 ROOMS_TO_COME = ("policies",)
 MAX_LINES = 600
 

@@ -13,6 +13,7 @@ import page
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import PromptTemplate
+from today import choose, load_chat, replay
 
 from tryage.perception.pretrained import BUNDLED_FOLDER
 from tryage_langchain import TryageRouter
@@ -68,6 +69,18 @@ def run_pipeline(demo: Demo) -> None:
         page.show_answer(chain.stream({"prompt": text}, {"callbacks": [DecisionHandler(show)]}))
 
 
+def show_today() -> None:
+    """Route typed prompts among models of today, then play back recorded outcomes."""
+    chat, outcomes = load_chat()
+    page.show_choices(choose(chat))
+    found = replay(chat, outcomes)
+    page.note(
+        f"\n{found.n_prompts} prompts of a learning app that the router was not trained on; their "
+        "recorded outcomes stand in for API keys."
+    )
+    page.show_replay(found)
+
+
 def main() -> None:
     """Prepare what is missing, then show the models, the pipeline and the value of routing."""
     with page.CONSOLE.status("Loading torch"):
@@ -84,7 +97,9 @@ def main() -> None:
     page.show_worth(compare(demo), len(demo.held_out))
     page.heading(4, "What the bundled router is worth, on real outcomes it never trained on")
     page.show_bundled(json.loads((BUNDLED_FOLDER / "figures.json").read_text("utf-8")))
-    page.heading(5, "One decision in full: router.route(...).explain()")
+    page.heading(5, "Five models of today by their names: ChatTryage.from_models([...])")
+    show_today()
+    page.heading(6, "One decision in full: router.route(...).explain()")
     page.CONSOLE.print(demo.router.route(PROMPTS[-2]).explain(), markup=False)
     page.note(f"\nAll of this took {perf_counter() - start:.0f} s, without a network.")
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from prepare import Demo
+    from today import Choice, Replay
     from worth import Policy
 
     from tryage import Decision
@@ -163,3 +164,30 @@ def show_bundled(figures: Mapping[str, Mapping[str, float]]) -> None:
     note(
         "Mean scores, higher is better; measured by benchmarks/bundle/train.py on held-out prompts."
     )
+
+
+def show_choices(choices: Sequence[Choice]) -> None:
+    """Show to which model each typed prompt goes, with the expected loss and dollars."""
+    table = _today_table("prompt", "goes to", "expected loss", "expected USD per 1,000")
+    for choice in choices:
+        dollars = "unknown" if choice.cost is None else f"{1000 * choice.cost:.2f}"
+        prompt = choice.prompt if len(choice.prompt) <= 48 else choice.prompt[:47] + "…"
+        table.add_row(escape(prompt), choice.model, f"{choice.loss:.3f}", dollars)
+    CONSOLE.print(table)
+
+
+def show_replay(replay: Replay) -> None:
+    """Show the score of always asking one model, of routing, and what the answers cost."""
+    table = _today_table("always", "mean score")
+    for name, score in sorted(replay.scores.items(), key=lambda item: -item[1]):
+        table.add_row(name, f"{score:.3f}")
+    table.add_row("[bold]routed[/]", f"[bold]{replay.routed:.3f}[/]")
+    CONSOLE.print(table)
+    CONSOLE.print(f"\n{replay.savings}", markup=False)
+
+
+def _today_table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for i, column in enumerate(columns):
+        table.add_column(column, justify="left" if i == 0 or column == "goes to" else "right")
+    return table

@@ -33,9 +33,29 @@ def test_a_value_out_of_range_is_refused(keywords):
         Preferences(**keywords)
 
 
-def test_answer_value_and_tolerance_exclude_each_other():
-    with pytest.raises(InputError, match="Give one of them"):
-        Preferences(answer_value=1, tolerance=0.02)
+BOTH = Preferences(answer_value=1, tolerance=0.02)
+
+
+@pytest.mark.parametrize(
+    ("mine", "other", "overridden", "tightened"),
+    [
+        (BOTH, Preferences(answer_value=2), Preferences(answer_value=2), BOTH),
+        (
+            BOTH,
+            Preferences(tolerance=0.1),
+            Preferences(tolerance=0.1),
+            Preferences(answer_value=1, tolerance=0.1),
+        ),
+        (Preferences(answer_value=2), BOTH, BOTH, Preferences(answer_value=1)),
+        (Preferences(tolerance=0.01), BOTH, BOTH, Preferences(tolerance=0.02)),
+    ],
+)
+def test_answer_value_and_tolerance_are_replaced_together_and_tightened_apart(
+    mine, other, overridden, tightened
+):
+    assert mine.overridden(other) == overridden
+    assert mine.tightened(other) == tightened
+    assert Preferences.from_dict(mine.to_dict()) == mine
 
 
 def test_a_latency_value_needs_an_answer_value():

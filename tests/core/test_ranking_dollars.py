@@ -114,10 +114,25 @@ def test_balanced_is_in_force_where_nothing_is_said_and_a_cost_is_known():
     assert unpriced.chosen.cost is None
 
 
+def test_with_an_answer_value_the_cheapest_within_the_tolerance_of_the_lowest_total_is_chosen():
+    library = Library(
+        [
+            Expert("dear", input_price=0, output_price=10, output_tokens=100),
+            Expert("cheap", input_price=0, output_price=1, output_tokens=100),
+        ]
+    )
+    totals = {"dear": 0.100 + 0.001, "cheap": 0.103 + 0.0001}
+    losses = {"dear": 0.100, "cheap": 0.103}
+    gap = totals["cheap"] - totals["dear"]  # .0021
+    for tolerance, chosen in ((gap - 1e-4, "dear"), (gap + 1e-4, "cheap")):
+        preferences = Preferences(answer_value=1, tolerance=tolerance)
+        assert route(preferences, library, losses).expert.name == chosen
+
+
 def test_flags_of_a_prompt_do_not_switch_balanced_off():
     router = Router(FixedPerception(LOSSES), POOL, prompt_flags=True)
     decision = router.route("hello [Flag: size=0]")
-    assert decision.preferences == Preferences({"size": 0}, answer_value=1.0)
+    assert decision.preferences == Preferences({"size": 0}, answer_value=1.0, tolerance=0.003)
     assert decision.expert.name == "middle"
 
 

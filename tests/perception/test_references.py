@@ -144,7 +144,7 @@ def test_a_reference_is_saved_and_loaded(tmp_path):
 
 def test_medium_effort_of_a_model_that_nobody_measured_is_the_model_by_its_facts(perception):
     plain = Expert("anthropic:claude-opus-5-5", output_price=4.5)
-    medium = Expert("anthropic:claude-opus-5-5@medium", about_as_good_as="anthropic:claude-opus-5-5@medium",
-                    effort="medium", output_price=4.5)  # fmt: skip
+    name = "anthropic:claude-opus-5-5@medium"
+    medium = Expert(name, about_as_good_as=name, effort="medium", output_price=4.5)
     losses, _ = predict(perception, plain, medium)
     np.testing.assert_allclose(losses[:, 0], losses[:, 1], atol=0.02)

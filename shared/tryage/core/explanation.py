@@ -105,8 +105,12 @@ def _headline(decision: ExplainableDecision) -> Iterator[str]:
         yield f"{name} is used as the declared default: {decision.default_reason}"
         return
     if decision.chosen is not None and TOLERANCE in decision.chosen.terms:
-        within = f"{decision.preferences.tolerance:g} of the best"
-        yield f"{name} is chosen: the cheapest of those that are predicted within {within}."
+        tolerance, terms = f"{decision.preferences.tolerance:g}", decision.chosen.terms
+        if set(terms) == {TOLERANCE}:
+            within = f"that are predicted within {tolerance} of the best"
+        else:
+            within = f"with a total within {tolerance} of the lowest"
+        yield f"{name} is chosen: the cheapest of those {within}."
     elif len(decision.ranking) > 1:
         yield f"{name} is chosen: the lowest total of {_pluralize_experts(len(decision.ranking))}."
     else:

@@ -54,15 +54,16 @@ _REQUIREMENT_FIELDS = ("cost", *NUMBER_RANGES, *_WORD_OPERATORS)
 class Preferences:
     """What counts beside a right answer, and requirements that every expert must meet.
 
-    Say one of two things about costs:
+    Two numbers say what costs count:
 
     - `answer_value`: what a right answer is worth, in USD. The expert with the lowest
       `predicted loss + USD of the request / answer_value` is chosen. With `latency_value`, in USD
       per second of waiting, the seconds to a typical answer count like dollars.
     - `tolerance`: the cheapest expert is chosen of those that are predicted within this much loss
-      of the best; 0.02 is two points.
+      of the best; 0.02 is two points. With an `answer_value`, those within this much of the lowest
+      total.
 
-    `Preferences.preset` has both by name. Where neither is said, nor any weight, and some costs are
+    `Preferences.preset` has them by name. Where neither is said, nor any weight, and some costs are
     known, the preset "balanced" is in force. `weights` of constraints (0: does not count) are added
     to the predicted loss; each constraint is in [0, 1] on a fixed scale.
 
@@ -75,8 +76,8 @@ class Preferences:
     `licenses` (any of), `capabilities` (all of), `only` (names or aliases of experts).
 
     Raises:
-        InputError: a value is out of range, a requirement is malformed, `answer_value` is combined
-            with `tolerance`, or `latency_value` is without `answer_value`.
+        InputError: a value is out of range, a requirement is malformed, or `latency_value` is
+            without `answer_value`.
     """
 
     weights: Mapping[str, float] = field(default_factory=dict, hash=False)
@@ -171,17 +172,17 @@ class Preferences:
         """Combine both: the larger weight of each constraint, and the requirements of both.
 
         Dollars count as much as they count more: the lower `answer_value`, the larger
-        `latency_value` and `tolerance`; where `self` has one of `answer_value` and `tolerance`, the
-        other one is not taken. An expert that `self` rejects is also rejected by the result, for
-        any `other`.
+        `latency_value` and `tolerance`; where `self` has only one of `answer_value` and
+        `tolerance`, the other one is not taken. An expert that `self` rejects is also rejected by
+        the result, for any `other`.
         """
         weights = dict(self.weights)
         for name, weight in other.weights.items():
             weights[name] = max(weight, weights.get(name, 0.0))
         mine, theirs = self._values(), other._values()
-        if "tolerance" in mine:
+        if "tolerance" in mine and "answer_value" not in mine:
             theirs = {name: value for name, value in theirs.items() if name == "tolerance"}
-        elif "answer_value" in mine:
+        elif "answer_value" in mine and "tolerance" not in mine:
             theirs.pop("tolerance", None)
         for name, value in theirs.items():
             stricter = min if name == "answer_value" else max
@@ -282,11 +283,6 @@ def _check_values(values: Mapping[str, float | None]) -> dict[str, float | None]
         name: None if value is None else check_number(name, value, *_VALUE_RANGES[name])
         for name, value in values.items()
     }
-    if checked["answer_value"] is not None and checked["tolerance"] is not None:
-        raise InputError(
-            f"answer_value={values['answer_value']} and tolerance={values['tolerance']} are two "
-            "answers to one question: what costs count. Give one of them."
-        )
     if checked["latency_value"] is not None and checked["answer_value"] is None:
         raise InputError(
             f"latency_value={values['latency_value']} needs answer_value=: seconds are counted in "

@@ -160,7 +160,8 @@ def to_expert(model: KnownModel, name: str | None = None) -> Expert:
     parts = {
         "sources": sources,
         "results": prior_results(model.name + effort),
-        "cache_write_price": model.value("cache_write_price"),
+        # zero follows from an input price of zero, and would make writes free at any other price
+        "cache_write_price": model.value("cache_write_price") or None,
     }
     metadata = {key: part for key, part in parts.items() if part not in (None, {})}
     return Expert(name or model.name, **facts, metadata=metadata)
