@@ -60,7 +60,7 @@ def test_the_bundled_router_never_breaks_a_limit_and_names_the_nearest_miss():
     router = Router.from_pretrained()
     assert router.default is None
     with pytest.raises(
-        NoExpertError, match=r"cost <= \$0.000001: 0 of .* the nearest is [\w./-]+ with"
+        NoExpertError, match=r"cost <= \$0.000001: 0 of .* the nearest is [\w./@-]+ with"
     ):
         router.route("hi", Preferences(max_cost=1e-6))
     with pytest.raises(NoExpertError, match="license in gpl: 0 of "):

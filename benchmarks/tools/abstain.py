@@ -20,7 +20,6 @@ from outside import read
 from topics import mmlu_pro, read_prompts
 from transfer import Abstention, drawn
 
-from tryage.perception.pretrained import BUNDLED_FOLDER
 from tryage.tools import Tool, ToolRanker
 from tryage.tools.episodes import Episode
 from tryage.tools.persistence import BUNDLED_FOLDER as BUNDLED_RANKER
@@ -103,7 +102,7 @@ def main() -> None:
     parser.add_argument("--packages", type=Path, help="see benchmarks/tools/outside.py")
     parser.add_argument("--seeds", type=int, nargs="+", default=range(5))
     options = parser.parse_args()
-    encoder = BUNDLED_FOLDER / "encoder"
+    encoder = BUNDLED_RANKER / "encoder"
     ranker = ToolRanker(**load_ranker_parts(options.ranker, encoder))
     engines, laws = mmlu_pro(), policy()
     parts: dict[str, tuple[list[Episode], int | None]] = {

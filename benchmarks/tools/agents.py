@@ -23,9 +23,9 @@ from models import ConstrainedLM, OracleModel
 from sets import load
 from tokenizers import Tokenizer
 
-from tryage.perception.pretrained import BUNDLED_FOLDER
 from tryage.tools import ToolRanker
 from tryage.tools.episodes import Episode, is_held_out
+from tryage.tools.persistence import BUNDLED_FOLDER
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

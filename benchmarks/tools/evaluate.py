@@ -24,8 +24,8 @@ from sets import load
 
 from tryage.perception.encoder import BUNDLED_TRANSFORMER
 from tryage.perception.persistence import load_encoder
-from tryage.perception.pretrained import BUNDLED_FOLDER
 from tryage.tools.bm25 import BM25Index
+from tryage.tools.persistence import BUNDLED_FOLDER
 from tryage.tools.training import fit_ranker
 
 if TYPE_CHECKING:

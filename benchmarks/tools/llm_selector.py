@@ -20,7 +20,7 @@ from models import ConstrainedLM
 from sets import load
 
 from tryage.perception.persistence import load_encoder
-from tryage.perception.pretrained import BUNDLED_FOLDER
+from tryage.tools.persistence import BUNDLED_FOLDER
 from tryage.tools.training import fit_ranker
 
 if TYPE_CHECKING:

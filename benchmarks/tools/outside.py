@@ -25,7 +25,6 @@ from folds import CachedEncoder
 from transfer import Results, drawn
 
 from tryage.perception.persistence import load_encoder
-from tryage.perception.pretrained import BUNDLED_FOLDER
 from tryage.tools import Tool, ToolRanker
 from tryage.tools.episodes import Episode
 from tryage.tools.persistence import BUNDLED_FOLDER as BUNDLED_RANKER
@@ -171,13 +170,13 @@ def main() -> None:
     parser.add_argument("--minilm", type=Path, help="a folder with all-MiniLM-L6-v2")
     parser.add_argument("--ranker", type=Path, default=BUNDLED_RANKER)
     options = parser.parse_args()
-    encoder = CachedEncoder(load_encoder(BUNDLED_FOLDER / "encoder"))
+    encoder = CachedEncoder(load_encoder(BUNDLED_RANKER / "encoder"))
     others = {"BM25": bm25(), "similarity, same encoder": similarity(encoder)}
     if options.minilm:
         from minilm import MiniLM
 
         others["similarity, MiniLM"] = similarity(CachedEncoder(MiniLM(options.minilm)))
-    ranker = ToolRanker(**load_ranker_parts(options.ranker, BUNDLED_FOLDER / "encoder"))
+    ranker = ToolRanker(**load_ranker_parts(options.ranker, BUNDLED_RANKER / "encoder"))
     results = Results()
     for name, part in read(options.packages).items():
         results.add(name, ranker, drawn(part, LIMIT, np.random.default_rng(0)), others)

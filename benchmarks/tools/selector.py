@@ -30,9 +30,9 @@ from turns import Case, FirstChoiceSelector, judge
 
 from tryage.perception.encoder import BUNDLED_TRANSFORMER
 from tryage.perception.persistence import load_encoder
-from tryage.perception.pretrained import BUNDLED_FOLDER
 from tryage.tools import ToolRanker
 from tryage.tools.episodes import Episode
+from tryage.tools.persistence import BUNDLED_FOLDER
 from tryage.tools.training import fit_ranker
 from tryage_llamaindex import TryageSelector
 from tryage_llamaindex.testing import BundledEmbedding

@@ -18,9 +18,8 @@ from sets import load
 from topics import background, mmlu, topic_episodes
 
 from tryage.perception.persistence import load_encoder
-from tryage.perception.pretrained import BUNDLED_FOLDER
 from tryage.tools.calibration import calibrate_topics
-from tryage.tools.persistence import save_matcher
+from tryage.tools.persistence import BUNDLED_FOLDER, save_matcher
 from tryage.tools.training import fit_ranker
 
 N_SUBJECT_QUESTIONS = 3_000  # of MMLU, whose subjects are topics, as those of query engines

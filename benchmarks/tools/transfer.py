@@ -28,10 +28,10 @@ from sets import load
 from topics import background, draw_lists, general_queries, mmlu, mmlu_pro, topic_episodes
 
 from tryage.perception.persistence import load_encoder
-from tryage.perception.pretrained import BUNDLED_FOLDER
 from tryage.tools import ToolRanker
 from tryage.tools.calibration import calibrate_topics
 from tryage.tools.episodes import Episode
+from tryage.tools.persistence import BUNDLED_FOLDER
 from tryage.tools.training import fit_ranker
 
 if TYPE_CHECKING:

@@ -103,21 +103,17 @@ def test_decisions_are_those_of_the_version_that_saved_it(saved):
         (router.route_batch(expected["prompts"]), expected["batch"]),
     ):
         for decision, before in zip(decisions, told, strict=True):
-            ranking = list(decision.ranking)
-            assert decision.expert.name == before["expert"]
+            now = {one.name: one for one in decision.ranking}
             assert decision.prompt == before["prompt"]
             assert decision.default_used == before["default_used"]
             assert list(decision.flags) == before["flags"]
-            assert [one.name for one in ranking] == before["ranking"]
             assert [one.name for one in decision.rejected] == before["rejected"]
-            # A total has the cost of the tokens, which that version counted in another way.
-            for key, name, tolerance in (
-                ("losses", "predicted_loss", 1e-6),
-                ("std", "std", 1e-6),
-                ("totals", "total", 1e-3),
-            ):
-                now = [getattr(one, name) for one in ranking]
-                np.testing.assert_allclose([now], numbers([before[key]]), tolerance, tolerance)
+            # Totals and their order are not those of that version: it scaled constraints to the
+            # library, and today's scales are fixed.
+            assert sorted(now) == sorted(before["ranking"])
+            for key, name in (("losses", "predicted_loss"), ("std", "std")):
+                values = [getattr(now[expert], name) for expert in before["ranking"]]
+                np.testing.assert_allclose([values], numbers([before[key]]), 1e-6, 1e-6)
 
 
 def test_the_router_around_the_perception_is_read_too(saved):

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from tryage.perception.persistence import load_encoder
-from tryage.perception.pretrained import BUNDLED_FOLDER
 from tryage.tools import Tool, ToolRanker
 from tryage.tools.matching import N_NEEDED_FEATURES, ToolMatcher
+from tryage.tools.persistence import BUNDLED_FOLDER
 
 
 @pytest.fixture(scope="session")

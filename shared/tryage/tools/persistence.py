@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 FORMAT = 2
 
-BUNDLED_FOLDER = Path(__file__).parent / "bundled"  # without an encoder: it uses the router's
+BUNDLED_FOLDER = Path(__file__).parent / "bundled"
 
 HEADER_FILE, WEIGHTS_FILE, CARD_FILE = "ranker.json", "ranker.safetensors", "README.md"
 

@@ -24,7 +24,6 @@ from tryage.core.request import check_preferences
 from tryage.core.validation import check_number, check_strings
 from tryage.errors import InputError, NoExpertError
 from tryage.perception.locks import ForkSafeLock
-from tryage.perception.pretrained import BUNDLED_FOLDER as ROUTER_FOLDER
 from tryage.perception.pretrained import resolve_folder
 from tryage.tools.matching import Feedback, Toolbox, build_toolbox, score_query
 from tryage.tools.persistence import BUNDLED_FOLDER, load_ranker_parts, save_ranker
@@ -85,7 +84,7 @@ class ToolRanker:
                 from tryage.hub.repository import check_download_options
 
                 check_download_options(hub)
-            return cls(**load_ranker_parts(BUNDLED_FOLDER, ROUTER_FOLDER / "encoder"))
+            return cls(**load_ranker_parts(BUNDLED_FOLDER, BUNDLED_FOLDER / "encoder"))
         folder = resolve_folder(name_or_path, hub, "ToolRanker.save_pretrained", "name/ranker")
         return cls(**load_ranker_parts(folder, folder / "encoder"))
 

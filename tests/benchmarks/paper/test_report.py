@@ -86,10 +86,10 @@ def test_means_and_deviations_are_over_the_seeds(paper):
 
 
 def test_a_front_changes_to_the_small_expert_where_the_weight_exceeds_the_lead(paper):
-    library = Library([Expert("small", parameters=1e6), Expert("large", parameters=1e8)])
+    library = Library([Expert("small", parameters=1e6), Expert("large", parameters=1e12)])
     losses = np.array([[1.0, 0.5]])
     front = paper("front").trace_front(losses, library, losses)
-    assert [front.at(weight) for weight in (0, 0.49, 0.51)] == [(0.5, 1e8), (0.5, 1e8), (1, 1e6)]
+    assert [front.at(weight) for weight in (0, 0.49, 0.51)] == [(0.5, 1e12), (0.5, 1e12), (1, 1e6)]
 
 
 def test_an_answer_names_an_expert_only_if_it_names_exactly_one(paper):
