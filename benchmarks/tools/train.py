@@ -19,14 +19,14 @@ from topics import background, mmlu, topic_episodes
 
 from tryage.perception.persistence import load_encoder
 from tryage.tools.calibration import calibrate_topics
-from tryage.tools.persistence import BUNDLED_FOLDER, save_matcher
+from tryage.tools.persistence import BUNDLED_FOLDER, CARD_FILE, save_ranker
 from tryage.tools.training import fit_ranker
 
 N_SUBJECT_QUESTIONS = 3_000  # of MMLU, whose subjects are topics, as those of query engines
 
 
 def main() -> None:
-    """Train and save the ranker without its encoder, which is that of the bundled router."""
+    """Train and save the ranker with its encoder; a card that is in the folder stays."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
@@ -38,7 +38,11 @@ def main() -> None:
     ranker = fit_ranker(episodes, encoder, config=CONFIG, checkpoint=checkpoint)
     topics = topic_episodes({"mmlu": questions, **sets}, rng)
     matcher = calibrate_topics(ranker.matcher, encoder, background(rng), topics)
-    save_matcher(matcher, ranker.feedback, options.out)
+    card = options.out / CARD_FILE
+    text = card.read_text("utf-8") if card.exists() else None
+    save_ranker(options.out, encoder=encoder, matcher=matcher, feedback=ranker.feedback)
+    if text is not None:
+        card.write_text(text, "utf-8")
     print(f"Saved to {options.out}: learned from {len(episodes):,} queries.")
 
 

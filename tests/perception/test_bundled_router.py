@@ -124,3 +124,22 @@ def test_the_header_has_a_digest_of_each_file_that_is_read(folder, header):
     assert set(digests) == names - {header, "figures.json"}  # measured after the router was saved
     for name, digest in digests.items():
         assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == digest, name
+
+
+MAKERS = (
+    ("claude-opus-4-8", "claude-sonnet-4-6", "claude-haiku-4-5"),
+    ("gpt-5.2", "gpt-5-mini", "gpt-5-nano"),
+    ("gpt-5.4", "gpt-5.4-mini", "gpt-5.4-nano"),
+    ("gemini-3.1-pro-preview", "gemini-3.1-flash-lite"),
+    ("mistral-large-2512", "mistral-small-2506"),
+)
+
+
+@pytest.mark.parametrize("names", MAKERS)
+@pytest.mark.parametrize("prompt", ["hi", "Hello!", "thanks, bye"])
+def test_where_nothing_is_said_a_greeting_does_not_go_to_the_dearest_model(names, prompt):
+    bundled = Router.from_pretrained()
+    known = [name for name in names if name in bundled.library]
+    ranking = bundled.subset(known).route(prompt).ranking
+    assert len(ranking) > 1
+    assert ranking[0].cost < max(ranked.cost for ranked in ranking)

@@ -21,8 +21,8 @@ PRESETS: Mapping[str, Mapping[str, float]] = MappingProxyType(
         # The lowest predicted loss; of those predicted equal, the cheapest.
         "best": MappingProxyType({"tolerance": 0.0}),
         # A right answer is worth a dollar. Experts that differ by less than the predictions can
-        # tell, three in a thousand, count alike: "hi" goes to a cheap one.
-        "balanced": MappingProxyType({"answer_value": 1.0, "tolerance": 0.003}),
+        # tell, .0035 of loss, count alike: "hi" goes to a cheap one.
+        "balanced": MappingProxyType({"answer_value": 1.0, "tolerance": 0.0035}),
         # A right answer is worth ten cents.
         "thrifty": MappingProxyType({"answer_value": 0.1}),
     }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -134,11 +133,6 @@ def save_ranker(
         (scratch / CARD_FILE).write_text(card, "utf-8")
 
     replace_folder(folder, HEADER_FILE, write)
-
-
-def save_matcher(matcher: ToolMatcher, feedback: Feedback, folder: Path) -> None:
-    """Write what a ranker has learned, without its encoder and card."""
-    replace_folder(folder, HEADER_FILE, partial(_write_matcher, matcher, feedback))
 
 
 def _write_matcher(matcher: ToolMatcher, feedback: Feedback, folder: Path) -> None:
