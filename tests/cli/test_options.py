@@ -37,7 +37,7 @@ def test_a_requirement_is_written_as_in_a_flag(tryage, saved):
     [
         (["--require", "sise<3B"], "--require 'sise<3B' is not a requirement"),
         (["--require", "size=0.5"], "write --weight size=0.5"),
-        (["--require", "smallest model"], "write --weight size=1"),
+        (["--require", "smallest model"], "write --weight size=5"),
         (["--require", "most accurate"], "is not a requirement"),
         (["--weight", "size"], "'size' is not NAME=NUMBER"),
         (["--weight", "size=big"], "'size=big' is not NAME=NUMBER"),
