@@ -104,10 +104,11 @@ class _Relative:
 def _families(snapshot: ModelSnapshot) -> dict[str, list[_Relative]]:
     families: dict[str, list[_Relative]] = {}
     for name in snapshot:
-        spelling, model = parse_model_name(name), snapshot.find(name)
-        family = None if spelling is None else spelling.family
-        if spelling is None or family is None or model is None:
+        model = snapshot.find(name)
+        family = None if model is None else model.spelling.family
+        if model is None or family is None:
             continue
+        spelling = model.spelling
         price, context = model.value("output_price"), model.value("context_length")
         relative = _Relative(
             name,
