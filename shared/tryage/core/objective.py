@@ -82,9 +82,6 @@ def compute_routing_loss(  # noqa: PLR0913 - the parts of the equation
     dtype = _approximation_dtype(losses, terms.values())
     static_names = [name for name in active if isinstance(constraints[name], StaticConstraint)]
     dynamic_terms = [term for name, term in terms.items() if name not in static_names]
-    if not active:
-        zeros = get_or_compute(library, ("zeros", dtype), lambda: np.zeros(len(library), dtype))
-        return RoutingLoss(losses, terms, _approximate_totals(losses, zeros, dynamic_terms))
 
     def sum_static() -> FloatArray:
         return _sum_static_terms([terms[name] for name in static_names], len(library), dtype)
