@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from tryage.core.library import Library
     from tryage.core.perception import Prediction
 
-REFERENCE_PROMPT_TOKENS = 1_000
 REFERENCE_OUTPUT_TOKENS = 500  # also the answer length of an expert without a known one
 
 # USD per million tokens that are assumed where the price is unknown: those of a dear model, the
