@@ -271,15 +271,14 @@ class Router:
         rows: IndexArray,
         full_prediction: Prediction,
     ) -> tuple[Prediction, RequestBatch]:
-        """Return the predictions and the lengths of the prompts `rows` of a batch."""
+        """Return the predictions and the lengths of the prompts `rows`; scoring adds the forecasts."""
         group = [requests[row] for row in rows.tolist()]
         prediction = full_prediction if rows.size == len(requests) else full_prediction.select(rows)
         counted = needs_token_counts(preferences, self.constraints)
         counted = counted or has_known_costs(self.library, prediction)
         tokens = self._count_tokens(group) if counted else np.zeros(len(group))
         conversation = conversation_state(group, self.library)
-        forecasts = prediction.output_tokens, prediction.costs
-        return prediction, RequestBatch(tokens, forecasts[0], conversation, forecasts[1])
+        return prediction, RequestBatch(tokens, conversation=conversation)
 
     def _count_tokens(self, requests: Sequence[RoutingRequest]) -> FloatArray:
         """Count the tokens of each prompt, or of the conversation it belongs to, `(batch,)`."""
