@@ -271,7 +271,7 @@ class Router:
         rows: IndexArray,
         full_prediction: Prediction,
     ) -> tuple[Prediction, RequestBatch]:
-        """Return the predictions and the lengths of the prompts `rows`; scoring adds the forecasts."""
+        """Return the predictions and the lengths of the prompts `rows`, without forecasts."""
         group = [requests[row] for row in rows.tolist()]
         prediction = full_prediction if rows.size == len(requests) else full_prediction.select(rows)
         counted = needs_token_counts(preferences, self.constraints)
