@@ -173,6 +173,13 @@ def evaluate(
             help="Also compare with nearest neighbours on this saved encoder. Repeatable.",
         ),
     ] = [],  # noqa: B006 - typer reads the default, and nothing changes it
+    with_stack: Annotated[
+        bool,
+        typer.Option(
+            "--stack",
+            help="Also compare with a stack of ridge, neighbours, boosted trees and categories.",
+        ),
+    ] = False,
     as_json: JsonFile = None,
     plots: Annotated[
         Path | None,
@@ -193,6 +200,7 @@ def evaluate(
     from tryage.learning.evaluation.evaluator import BASELINES
     from tryage.learning.evaluation.evaluator import evaluate as cross_validate
     from tryage.learning.evaluation.splits import EvaluationConfig
+    from tryage.learning.evaluation.stacking import STACK, stack
     from tryage.learning.evaluation.trained_router import (
         METHOD_NAME,
         CachingEncoder,
@@ -207,6 +215,8 @@ def evaluate(
         f"neighbours on {folder.name}": encoder_neighbors(CachingEncoder(resolve_encoder(folder)))
         for folder in neighbor_encoders
     }
+    if with_stack:
+        others[STACK] = stack
     evaluation = cross_validate(
         table,
         encoder.encode(table.prompts),

@@ -198,20 +198,25 @@ def tfidf_ridge(
         MissingExtraError: scikit-learn is not installed.
     """
     require_extra("sklearn", "evaluate")
+    from sklearn.linear_model import RidgeCV
+
+    train, test = fit_terms(fold, n_terms, n_components)
+    ridge = RidgeCV(RIDGES, alpha_per_target=True).fit(train, impute_additive(fold.train))
+    predictions = ridge.predict(test).reshape(len(fold.test), -1)
+    return MethodPrediction(predictions.astype(np.float32))
+
+
+def fit_terms(fold: Fold, n_terms: int, n_components: int) -> tuple[Float32Array, Float32Array]:
+    """Return the truncated SVD of TF-IDF of the training and of the test prompts."""
     from sklearn.decomposition import TruncatedSVD
     from sklearn.feature_extraction.text import TfidfVectorizer
-    from sklearn.linear_model import RidgeCV
 
     vectorizer = TfidfVectorizer(
         sublinear_tf=True, ngram_range=(1, 2), max_features=n_terms, token_pattern=_TERM
     )
     train_terms = vectorizer.fit_transform(fold.train.prompts)
     svd = TruncatedSVD(max(min(n_components, *train_terms.shape) - 1, 1), random_state=0)
-    ridge = RidgeCV(RIDGES, alpha_per_target=True)
-    ridge.fit(svd.fit_transform(train_terms), _impute_additive(fold.train))
-    x = svd.transform(vectorizer.transform(fold.test.prompts))
-    predictions = ridge.predict(x).reshape(len(fold.test), -1)
-    return MethodPrediction(predictions.astype(np.float32))
+    return svd.fit_transform(train_terms), svd.transform(vectorizer.transform(fold.test.prompts))
 
 
 def encoder_neighbors(encoder: PromptEncoder) -> FoldMethod:
@@ -255,7 +260,7 @@ def mlp(fold: Fold, *, hidden_size: int = 100, max_iterations: int = 40) -> Meth
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # iterations are limited on purpose
         warnings.simplefilter("ignore", DataConversionWarning)  # raised for a single expert
-        model.fit(fold.train_embeddings, _impute_additive(fold.train))
+        model.fit(fold.train_embeddings, impute_additive(fold.train))
     predictions = model.predict(fold.test_embeddings).reshape(len(fold.test_embeddings), -1)
     return MethodPrediction(predictions.astype(np.float32))
 
@@ -316,7 +321,7 @@ def _cell_means(train: QTable, cell_index: IndexArray, n_cells: int) -> Float32A
     return means.astype(np.float32)
 
 
-def _impute_additive(train: QTable) -> Float32Array:
+def impute_additive(train: QTable) -> Float32Array:
     """Return the losses with gaps filled by prompt effect plus expert mean."""
     means = expert_means(train)
     residuals = np.where(train.measured, train.losses - means, 0.0)
@@ -358,7 +363,7 @@ def _factorize(
     candidates: Sequence[tuple[int, float]],
 ) -> list[Float32Array]:
     """Project the ridge solution on the top directions of its own fit, for each rank and ridge."""
-    targets = _impute_additive(train).astype(np.float64)
+    targets = impute_additive(train).astype(np.float64)
     bias, center = targets.mean(axis=0), train_embeddings.mean(axis=0)
     x = (train_embeddings - center).astype(np.float64)
     gram, cross_products = x.T @ x, x.T @ (targets - bias)

@@ -34,6 +34,7 @@ from tryage.learning.evaluation.splits import (
     hide_labels,
     min_train_size,
 )
+from tryage.learning.evaluation.stacking import STACK
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -64,7 +65,8 @@ _NO_FORECAST = (
     baseline_methods.ORACLE,
 )
 
-_NO_COST_VIEW = ("random", baseline_methods.ORACLE, "MLP", "TF-IDF ridge")  # trained 25 times
+# Random choice has no cost to weigh; the others would be trained 25 times.
+_NO_COST_VIEW = ("random", baseline_methods.ORACLE, "MLP", "TF-IDF ridge", STACK)
 
 _MIN_TRAIN_PROMPTS = 10  # distinct prompts that a router needs to learn from
 
