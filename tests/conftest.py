@@ -281,6 +281,34 @@ def bert_folder(tiny_bert, word_pieces, tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="session")
+def llama_folder(tmp_path_factory):
+    """A folder with a tiny random Llama of three layers and its tokenizer of 14 words."""
+    torch, transformers = pytest.importorskip("torch"), pytest.importorskip("transformers")
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordLevel
+    from tokenizers.pre_tokenizers import Whitespace
+
+    words = ("[UNK]", *"abcdefgh", "code", "poem", "how", "hard", "?")
+    torch.manual_seed(0)
+    config = transformers.LlamaConfig(
+        vocab_size=len(words),
+        hidden_size=8,
+        intermediate_size=16,
+        num_hidden_layers=3,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        max_position_embeddings=256,
+        initializer_range=0.5,
+    )
+    folder = tmp_path_factory.mktemp("llama")
+    transformers.LlamaForCausalLM(config).save_pretrained(folder)
+    tokenizer = Tokenizer(WordLevel({w: i for i, w in enumerate(words)}, unk_token=words[0]))
+    tokenizer.pre_tokenizer = Whitespace()
+    tokenizer.save(str(folder / "tokenizer.json"))
+    return folder
+
+
 # Servers of providers ----------------------------------------------------------------------------
 
 _HEAD = {"id": "1", "object": "chat.completion", "created": 1, "model": "m"}

@@ -298,7 +298,7 @@ def test_a_token_far_beyond_any_vocabulary_is_refused(copy):
 
 def test_a_newer_format_says_to_upgrade(copy):
     rewrite(copy, lambda _: {"format": 99, "what": "we cannot know"})
-    with pytest.raises(PersistenceError, match="newer format than 2: upgrade with"):
+    with pytest.raises(PersistenceError, match="newer format than 3: upgrade with"):
         load_perception(copy)
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from tryage.core.preferences import Preferences, Requirement
     from tryage.perception.encoder import Encoder
+    from tryage.perception.hidden_state import HiddenStateEncoder
     from tryage.router import Router
 
 STDIN = "-"
@@ -121,7 +122,28 @@ ScoreScale: TypeAlias = Annotated[
 EncoderPath: TypeAlias = Annotated[
     Path | None,
     typer.Option(
-        "--encoder", metavar="DIR", help="A saved encoder or router; the bundled one by default."
+        "--encoder",
+        metavar="DIR",
+        help="A saved encoder or router, or a language model (a folder or a Hub id) whose hidden "
+        "states are read; the bundled encoder by default.",
+    ),
+]
+
+Layers: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NUMBERS",
+        help="The layers of a language model to read, such as 15,22 or -1; by default those at "
+        "half and three quarters of its depth.",
+    ),
+]
+
+PoolingNames: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--pooling",
+        metavar="NAMES",
+        help="How the states of a language model are pooled: mean, last, or both (the default).",
     ),
 ]
 
@@ -301,18 +323,59 @@ def hide_downloads(name_or_path: str | None) -> None:
     hide_progress_bars()
 
 
-def resolve_encoder(folder: Path | None) -> Encoder:
-    """Load the encoder of an encoder's or a router's folder; None means the bundled encoder.
+def resolve_encoder(
+    folder: Path | None, layers: str | None = None, pooling: str | None = None
+) -> Encoder:
+    """Load the encoder of an encoder's or a router's folder, or make one of a language model.
+
+    None means the bundled encoder. Whatever holds no saved encoder is a language model: a folder,
+    or an id of the Hub.
 
     Raises:
         PersistenceError: there is no encoder.
+        InputError: `layers` or `pooling` is malformed, or the encoder is a saved one.
     """
     from tryage.perception.persistence import load_encoder
     from tryage.perception.pretrained import BUNDLED_FOLDER
 
-    folder = BUNDLED_FOLDER if folder is None else folder
-    encoder_folder = folder / "encoder"
-    return load_encoder(encoder_folder if encoder_folder.is_dir() else folder)
+    place = BUNDLED_FOLDER if folder is None else folder
+    if _is_language_model(place):
+        return _make_hidden_state_encoder(place, layers, pooling)
+    if layers is not None or pooling is not None:
+        raise InputError(
+            f"--layers and --pooling choose what is read of a language model, and {place} holds a "
+            "saved encoder: leave them out, or give a language model to --encoder"
+        )
+    encoder_folder = place / "encoder"
+    return load_encoder(encoder_folder if encoder_folder.is_dir() else place)
+
+
+def _is_language_model(place: Path) -> bool:
+    """Tell whether a place is the folder of a model of transformers, or the id of one."""
+    if not place.exists():
+        return (
+            not place.is_absolute() and len(place.parts) == 2 and place.parts[0] not in (".", "..")
+        )
+    has_encoder = (place / "encoder.json").exists() or (place / "encoder").is_dir()
+    return (place / "config.json").exists() and not has_encoder
+
+
+def _make_hidden_state_encoder(
+    place: Path, layers: str | None, pooling: str | None
+) -> HiddenStateEncoder:
+    from tryage.perception.hidden_state import HiddenStateEncoder
+    from tryage.perception.language_model import POOLINGS
+
+    poolings = POOLINGS if pooling is None else [name.strip() for name in pooling.split(",")]
+    hide_downloads(place.as_posix())
+    return HiddenStateEncoder(place.as_posix(), _parse_layers(layers), poolings)
+
+
+def _parse_layers(layers: str | None) -> list[int] | None:
+    try:
+        return None if layers is None else [int(number) for number in layers.split(",")]
+    except ValueError as error:
+        raise InputError(f"--layers {layers!r} is not a list of numbers, such as 15,22.") from error
 
 
 def format_count(value: float | None) -> str:

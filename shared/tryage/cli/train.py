@@ -13,9 +13,11 @@ from tryage.cli.options import (
     CheckpointFolder,
     EncoderPath,
     JsonFile,
+    Layers,
     LossColumn,
     MergeNames,
     OutputFolder,
+    PoolingNames,
     QTablePath,
     ScoreScale,
     Seed,
@@ -40,6 +42,8 @@ def train(
     qtable: QTablePath,
     output: OutputFolder,
     encoder_path: EncoderPath = None,
+    layers: Layers = None,
+    pooling: PoolingNames = None,
     experts: Annotated[
         Path | None,
         typer.Option(
@@ -72,7 +76,7 @@ def train(
     library = _read_library(experts or _scored_experts(qtable), table.experts)
     with ExitStack() as stack:
         if finetune is None:
-            encoder = resolve_encoder(encoder_path)
+            encoder = resolve_encoder(encoder_path, layers, pooling)
         else:
             scratch_folder = Path(stack.enter_context(TemporaryDirectory()))
             encoder = _finetune_encoder(table, finetune, scratch_folder, checkpoint, seed)
@@ -158,6 +162,8 @@ def _print_report(report: Mapping[str, float], table: QTable, output: Path) -> N
 def evaluate(
     qtable: QTablePath,
     encoder_path: EncoderPath = None,
+    layers: Layers = None,
+    pooling: PoolingNames = None,
     score_scale: ScoreScale = 1.0,
     loss: LossColumn = "loss",
     merge_names: MergeNames = False,
@@ -210,7 +216,7 @@ def evaluate(
 
     table = _read_table(qtable, score_scale, loss, merge_names=merge_names)
     check_folds(table, folds)
-    encoder = CachingEncoder(resolve_encoder(encoder_path))
+    encoder = CachingEncoder(resolve_encoder(encoder_path, layers, pooling))
     others = {
         f"neighbours on {folder.name}": encoder_neighbors(CachingEncoder(resolve_encoder(folder)))
         for folder in neighbor_encoders

@@ -56,6 +56,14 @@ class Encoder(Protocol):
         """Number of different tokens: every token id is below it."""
         ...
 
+    @property
+    def block_sizes(self) -> tuple[int, ...]:
+        """The widths of the blocks of an embedding, each of which training standardizes apart.
+
+        Empty for an embedding that is used as it is.
+        """
+        return ()
+
     def encode(self, prompts: Sequence[str]) -> Float32Array:
         """Embed prompts into unit rows `(batch, dim)`; a prompt without a token becomes zeros."""
         ...
@@ -82,6 +90,11 @@ class TokenizingEncoder:
     def vocabulary(self) -> int:
         """Number of different tokens."""
         return self._tokenizer.vocabulary
+
+    @property
+    def block_sizes(self) -> tuple[int, ...]:
+        """The widths of the blocks of an embedding: none, it is used as it is."""
+        return ()
 
     def token_ids(self, prompts: Sequence[str]) -> list[Int64Array]:
         """Return the token ids of each prompt, without special tokens."""

@@ -159,21 +159,32 @@ _OVERLAP_THRESHOLD = 0.4  # share of common words; options above it combine the 
 class FeatureExtractor:
     """Joins embedding, words, surface and tool schemas to `phi(z)`, `(batch, d)`.
 
-    Multiple-choice options are described too, if the training prompts had enough of them. Saved
-    scalers and heads identify the numbers by their order alone, so the order must not change.
+    Multiple-choice options are described too, if the training prompts had enough of them. The
+    blocks of an embedding of hidden states are standardized by `block_scaler`. Saved scalers and
+    heads identify the numbers by their order alone, so the order must not change.
     """
 
     tfidf: TfidfSvd
     surface_scaler: FeatureScaler
     tool_schema_scaler: FeatureScaler
     choice_scaler: ChoiceScaler | None = None
+    block_scaler: BlockScaler | None = None
+
+    @property
+    def blocks(self) -> tuple[slice, ...]:
+        """The columns of each block of the embedding; none for one that is used as it is."""
+        if self.block_scaler is None:
+            return ()
+        n_blocks, _, width = self.block_scaler.projections.shape
+        return tuple(slice(i * width, (i + 1) * width) for i in range(n_blocks))
 
     def extract(
         self, prompts: Sequence[str], embeddings: Float32Array, ids: TokenIds
     ) -> Float32Array:
         """Describe prompts whose embeddings `(batch, dim)` and token ids are known."""
+        scaler = self.block_scaler
         parts = [
-            embeddings,
+            embeddings if scaler is None else scaler.transform(embeddings),
             self.tfidf.transform(ids),
             self.surface_scaler.transform(surface_features(prompts)),
             self.tool_schema_scaler.transform(tool_schema_features(prompts)),
@@ -181,6 +192,48 @@ class FeatureExtractor:
         if self.choice_scaler is not None:
             parts.append(self.choice_scaler.transform(multiple_choice_features(prompts)))
         return np.concatenate(parts, axis=1)
+
+
+@dataclass(frozen=True, slots=True)
+class BlockScaler:
+    """Standardizes the blocks of an embedding of hidden states, and projects each (PCA).
+
+    A few numbers of a hidden state are thousands of times as large as the others (Sun et al., 2024,
+    "Massive activations"), so each is scaled by its `mean` and `std` `(dim,)` over the training
+    prompts. `projections` are `(n_blocks, block_width, n_components)`.
+    """
+
+    mean: Float32Array
+    std: Float32Array
+    projections: Float32Array
+
+    def __post_init__(self) -> None:
+        """Check that the blocks make up the embedding.
+
+        Raises:
+            InputError: they are wider or narrower.
+        """
+        n_blocks, block_width, _ = self.projections.shape
+        if not len(self.mean) == len(self.std) == n_blocks * block_width:
+            raise InputError(
+                f"{n_blocks} blocks of {block_width} numbers, with {len(self.mean)} means and "
+                f"{len(self.std)} deviations; expected one of each for every number"
+            )
+
+    def transform(self, embeddings: Float32Array) -> Float32Array:
+        """Turn embeddings `(batch, dim)` into unit rows `(batch, n_blocks * n_components)`.
+
+        All blocks of a row have the same length; an embedding of zeros stays zeros.
+        """
+        n_blocks, block_width, n_components = self.projections.shape
+        z_scores = ((embeddings - self.mean) / self.std).clip(-_CLIP_STD, _CLIP_STD)
+        z_scores[~embeddings.any(axis=1)] = 0
+        blocks = z_scores.reshape(len(embeddings), n_blocks, block_width).transpose(1, 0, 2)
+        projected = blocks @ self.projections
+        lengths = np.sqrt((projected * projected).sum(axis=2, keepdims=True) * n_blocks)
+        projected /= np.where(lengths > 0, lengths, 1)
+        rows = projected.transpose(1, 0, 2).reshape(len(embeddings), n_blocks * n_components)
+        return np.asarray(rows, np.float32)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from tryage.perception.features import (
     PAIRED_WIDTH,
     SURFACE_WIDTH,
     TOOL_SCHEMA_WIDTH,
+    BlockScaler,
     ChoiceScaler,
     FeatureExtractor,
     FeatureScaler,
@@ -45,6 +46,7 @@ from tryage.perception.head import (
     RidgeRegression,
     ZeroEstimator,
 )
+from tryage.perception.hidden_state import HiddenStateEncoder
 from tryage.perception.metadata import BINARY_FEATURES
 from tryage.perception.metadata_prior import MetadataPrior, MetadataScaler
 from tryage.perception.migration import migrate_perception
@@ -69,7 +71,9 @@ if TYPE_CHECKING:
     from tryage.perception.field_rules import Dimension, FieldRules
     from tryage.perception.serialization import ArrayDict
 
-FORMAT = 2
+FORMAT = 3  # 2 has no block scaler
+
+_CURRENT_NAMES_FORMAT = 2  # the first with the names of today
 
 HEADER_FILE, WEIGHTS_FILE, ENCODER_FOLDER = "perception.json", "perception.safetensors", "encoder"
 
@@ -101,7 +105,17 @@ _POSITION = ("rank", 1)  # the size of [1, g(phi(z))]
 _EFFECT = ("groups", 1 + len(BINARY_FEATURES))
 _COEFFICIENT = ("numbers", "groups", 2 + len(BINARY_FEATURES))
 
-_NONEMPTY = ("experts", "categories", "prototypes", "estimators", "knots", "embedding")
+_NONEMPTY = (
+    "blocks",
+    "block",
+    "components",
+    "experts",
+    "categories",
+    "prototypes",
+    "estimators",
+    "knots",
+    "embedding",
+)
 
 
 def _covariances(*dimensions: Dimension) -> Array:
@@ -119,6 +133,12 @@ FIELD_RULES: FieldRules = {
         "surface_scaler": _scaler(SURFACE_WIDTH),
         "tool_schema_scaler": _scaler(TOOL_SCHEMA_WIDTH),
         "choice_scaler": Either(Part(ChoiceScaler), or_none=True),
+        "block_scaler": Either(Part(BlockScaler), or_none=True),
+    },
+    BlockScaler: {
+        "mean": Array("embedding"),
+        "std": Array("embedding", low=MIN_POSITIVE, high=np.inf),  # infinite if it does not vary
+        "projections": Array("blocks", "block", "components"),
     },
     TfidfSvd: {
         "token_ids": Array("words", kind=np.int32, low=0, high=_MAX_TOKEN_ID, increasing=True),
@@ -200,7 +220,12 @@ FIELD_RULES: FieldRules = {
 }
 
 # Sums of numbers of very different size, and USD: a millionth of a dollar must not become zero.
-_FLOAT32_PREFIXES = ("abilities.covariances", _FORECAST_PREFIX)
+_FLOAT32_PREFIXES = (
+    "abilities.covariances",
+    "feature_extractor.block_scaler.mean",
+    "feature_extractor.block_scaler.std",
+    _FORECAST_PREFIX,
+)
 
 # Small, and learning continues from these numbers.
 _UNROUNDED_PREFIXES = ("metadata_prior.", "observed_experts.")
@@ -209,9 +234,10 @@ _MIN_ROUNDED_SIZE = 4_096  # numbers; rounding fewer saves nothing
 
 _MAX_RELATIVE_ERROR = 1e-3  # of the greatest number; half precision has errors of half of that
 
-_ENCODER_CLASSES: dict[str, type[StaticEncoder | TransformerEncoder]] = {
+_ENCODER_CLASSES: dict[str, type[StaticEncoder | TransformerEncoder | HiddenStateEncoder]] = {
     StaticEncoder.KIND: StaticEncoder,
     TransformerEncoder.KIND: TransformerEncoder,
+    HiddenStateEncoder.KIND: HiddenStateEncoder,
 }
 
 
@@ -242,7 +268,7 @@ def load_perception(folder: Path) -> LearnedPerception:
     arrays = {name: _upcast(array) for name, array in saved_arrays.items()}
     encoder = load_encoder(folder / ENCODER_FOLDER)
     try:
-        if header["format"] < FORMAT:
+        if header["format"] < _CURRENT_NAMES_FORMAT:
             header, arrays = migrate_perception(header, arrays)
         perception = _build_perception(header, arrays, encoder)
     except (InputError, PerceptionError, RecursionError) as error:
@@ -292,7 +318,9 @@ def _read_forecasts(arrays: ArrayDict, sizes: Sizes) -> ArrayDict:
 
 
 def _n_features(encoder: Encoder, extractor: FeatureExtractor) -> int:
-    width = encoder.dim + extractor.tfidf.width + SURFACE_WIDTH + TOOL_SCHEMA_WIDTH
+    blocks = extractor.blocks
+    embedding_width = blocks[-1].stop if blocks else encoder.dim
+    width = embedding_width + extractor.tfidf.width + SURFACE_WIDTH + TOOL_SCHEMA_WIDTH
     return width + (CHOICE_PRODUCTS_WIDTH if extractor.choice_scaler is not None else 0)
 
 

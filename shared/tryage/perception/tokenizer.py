@@ -91,6 +91,19 @@ class PromptTokenizer:
         with tokenizer_errors(PerceptionError, _FAILURE):
             return np.array(self.tokenizer.encode("").ids, np.int64)
 
+    def special_ids_around(self) -> tuple[Int64Array, Int64Array]:
+        """Return the ids of the special tokens before a text, and of those after it.
+
+        Raises:
+            PerceptionError: the tokenizer fails; its file is damaged.
+        """
+        with tokenizer_errors(PerceptionError, _FAILURE):
+            encoding = self.tokenizer.encode("a")
+        ids, is_special = np.array(encoding.ids, np.int64), np.array(encoding.special_tokens_mask)
+        own = np.flatnonzero(is_special == 0)
+        first, last = (own[0], own[-1] + 1) if len(own) else (len(ids), len(ids))
+        return ids[:first], ids[last:]
+
     def _encode_or_raise(self, texts: Sequence[str]) -> list[Int64Array]:
         with tokenizer_errors(PerceptionError, _FAILURE):
             return self._encode(texts)

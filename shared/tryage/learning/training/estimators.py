@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tryage.core.validation import require_extra
+from tryage.errors import InputError
 from tryage.perception.features import (
     FORM_COLUMNS,
     FORM_MARKS,
+    BlockScaler,
     ChoiceScaler,
     FeatureExtractor,
     FeatureScaler,
@@ -62,6 +65,10 @@ _PRIOR_PROMPTS = 5.0  # what is expected of an expert counts as this many prompt
 
 _FORECAST_ITERATIONS = 50
 
+BLOCK_COMPONENTS = 256  # of each block of hidden states
+
+_MIN_BLOCK_STD = 1e-6  # numbers that vary less are constant
+
 
 def fit_feature_extractor(  # noqa: PLR0913 - three inputs, the rest has defaults
     prompts: Sequence[str],
@@ -71,12 +78,14 @@ def fit_feature_extractor(  # noqa: PLR0913 - three inputs, the rest has default
     tfidf_dim: int = 128,
     seed: int = 0,
     form_ids: IndexArray | None = None,
+    block_scaler: BlockScaler | None = None,
 ) -> FeatureExtractor:
     """Learn TF-IDF weights and the usual ranges of features from the training prompts.
 
     Losses are not used. `ids` are the token ids of the prompts; each is below `vocab_size`. With
     `form_ids`, the tokens of `FORM_MARKS`, the form of a prompt does not count: neither its length,
-    its capital letters and its line breaks, nor these tokens.
+    its capital letters and its line breaks, nor these tokens. `block_scaler` is the result of
+    `fit_block_scaler`.
     """
     ignored_columns = () if form_ids is None else FORM_COLUMNS
     surface_scaler = _fit_scaler(surface_features(prompts), _SURFACE_SCALE, ignored_columns)
@@ -85,7 +94,35 @@ def fit_feature_extractor(  # noqa: PLR0913 - three inputs, the rest has default
         surface_scaler=surface_scaler,
         tool_schema_scaler=_fit_scaler(tool_schema_features(prompts), _TOOL_SCHEMA_SCALE),
         choice_scaler=_fit_choice_scaler(multiple_choice_features(prompts)),
+        block_scaler=block_scaler,
     )
+
+
+def fit_block_scaler(
+    embeddings: Float32Array, block_sizes: Sequence[int], seed: int = 0
+) -> BlockScaler | None:
+    """Learn how each block of embeddings `(n, dim)` varies; None if the embedding has no blocks.
+
+    Raises:
+        InputError: the blocks have different widths.
+        MissingExtraError: scikit-learn is not installed.
+    """
+    if not block_sizes:
+        return None
+    if len(set(block_sizes)) > 1:
+        raise InputError(f"the blocks have {list(block_sizes)} numbers; expected as many of each")
+    require_extra("sklearn", "evaluate")
+    from sklearn.decomposition import PCA
+
+    mean, std = embeddings.mean(axis=0), embeddings.std(axis=0)
+    std = np.where(std > _MIN_BLOCK_STD, std, np.inf).astype(np.float32)
+    z_scores = (embeddings - mean) / std
+    n_components = min(BLOCK_COMPONENTS, block_sizes[0], max(len(embeddings) - 1, 1))
+    projections = [
+        PCA(n_components, random_state=seed).fit(block).components_.T
+        for block in np.split(z_scores, len(block_sizes), axis=1)
+    ]
+    return BlockScaler(mean, std, np.array(projections, np.float32))
 
 
 def form_ids(encoder: Encoder) -> IndexArray:
@@ -172,12 +209,14 @@ def fit_head(  # noqa: PLR0913 - what every estimator needs
     positions: FloatArray,
     seed: int,
     prompt_weights: NDArray[np.floating[Any]] | None = None,
+    blocks: Sequence[slice] = (),
 ) -> Head:
     """Fit every estimator on prompts `x` `(n, d)` with known `positions` `(n, rank)`.
 
     `labels` are the prompts' categories, `names` all categories. The weights of the estimators are
     equal: they are learned later, on prompts that the estimators have not seen. `prompt_weights`
-    `(n,)` say how much each prompt counts in the regressions, by default alike.
+    `(n,)` say how much each prompt counts in the regressions, by default alike. Each of the
+    `blocks`, columns of `x`, gets a regression of its own.
 
     Raises:
         MissingExtraError: scikit-learn is not installed.
@@ -201,6 +240,7 @@ def fit_head(  # noqa: PLR0913 - what every estimator needs
         ),
         fit_ridge(x, one_hot, positions, category_scale=2.0, prompt_weights=prompt_weights),
         fit_ridge(x, one_hot, positions, category_scale=0.0, prompt_weights=prompt_weights),
+        *(_fit_block_ridge(x, one_hot, positions, block, prompt_weights) for block in blocks),
     )
     equal_weights = np.full(len(estimators), 1 / len(estimators), np.float32)
     return Head(
@@ -307,6 +347,22 @@ def fit_ridge(  # noqa: PLR0913 - three inputs, the rest has defaults
         (category_scale * slope[n_features:]).astype(np.float32),
         (position_mean - input_mean @ slope).astype(np.float32),
     )
+
+
+def _fit_block_ridge(
+    x: Float32Array,
+    one_hot: Float32Array,
+    positions: FloatArray,
+    block: slice,
+    prompt_weights: NDArray[np.floating[Any]] | None,
+) -> RidgeRegression:
+    """Fit a ridge regression on one block of the features; the slope of all others is zero."""
+    ridge = fit_ridge(
+        x[:, block], one_hot, positions, category_scale=0.0, prompt_weights=prompt_weights
+    )
+    slope = np.zeros((x.shape[1], positions.shape[1]), np.float32)
+    slope[block] = ridge.slope
+    return replace(ridge, slope=slope)
 
 
 def _gcv_score(

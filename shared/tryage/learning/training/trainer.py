@@ -12,6 +12,7 @@ from tryage.errors import QTableError
 from tryage.learning.checkpoint import StageCheckpoint, fingerprint, open_stage_checkpoint
 from tryage.learning.training.calibration import calibrate
 from tryage.learning.training.estimators import (
+    fit_block_scaler,
     fit_feature_extractor,
     fit_forecasts,
     fit_head,
@@ -108,11 +109,13 @@ def fit(  # noqa: PLR0913 - two inputs, the rest has defaults
         abilities = learn_abilities(positions, losses, initial_means)
         labels = tuple(name or UNNAMED_CATEGORY for name in table.categories or [None] * len(table))
         out_of_fold = _out_of_fold_positions(
-            x, labels, factor_model, table.groups, prompt_weights, config, stages
+            x, extractor.blocks, labels, factor_model, table.groups, prompt_weights, config, stages
         )
         calibration = calibrate(out_of_fold, abilities, table, factor_model.mean, compressed)
         names = tuple(sorted(set(labels)))
-        head = fit_head(x, labels, names, factor_model.scores, config.seed, prompt_weights)
+        head = fit_head(
+            x, labels, names, factor_model.scores, config.seed, prompt_weights, extractor.blocks
+        )
         stages.progress_bar.update()
     perception = LearnedPerception(
         table.experts,
@@ -158,7 +161,8 @@ def _checkpoint_key(  # noqa: PLR0913 - everything that the stages depend on
     """Return a hash of the inputs: stages of other inputs are not read from the checkpoint."""
     # a few embeddings distinguish one encoder from another
     sample = encoder.encode(table.prompts[:8]) if embeddings is None else embeddings
-    content = (table.prompts, table.categories, sample, encoder.vocabulary, table.experts)
+    read = (encoder.vocabulary, encoder.block_sizes)
+    content = (table.prompts, table.categories, sample, read, table.experts)
     return fingerprint(*content, losses, *optional, asdict(config))
 
 
@@ -181,12 +185,14 @@ def _fit_features(
         tfidf_dim=config.tfidf_dim,
         seed=config.seed,
         form_ids=None if config.form else form_ids(encoder),
+        block_scaler=fit_block_scaler(embeddings, encoder.block_sizes, config.seed),
     )
     return extractor.extract(table.prompts, embeddings, ids), extractor
 
 
 def _out_of_fold_positions(  # noqa: PLR0913 - everything that a fold consists of
     x: Float32Array,
+    blocks: Sequence[slice],
     labels: Sequence[str],
     factor_model: FactorModel,
     groups: IndexArray,
@@ -209,7 +215,7 @@ def _out_of_fold_positions(  # noqa: PLR0913 - everything that a fold consists o
         kept = ~is_held_out
         weights = None if prompt_weights is None else prompt_weights[kept]
         scores = factor_model.scores[kept]
-        head = fit_head(x[kept], train_labels, names, scores, config.seed, weights)
+        head = fit_head(x[kept], train_labels, names, scores, config.seed, weights, blocks)
         return {"positions": head.estimator_positions(head.prepare(x[is_held_out]))}
 
     parts: list[tuple[BoolArray, Float32Array]] = []
