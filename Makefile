@@ -6,6 +6,9 @@ DEMO := .demo
 # The models are small: one thread each is as fast as two, and leaves the machine usable.
 DEMO_RUN := HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(DEMO)/venv/bin/python
 
+# The tests of a file stay in one process, since fixtures may be theirs; a process is one thread wide.
+IN_PROCESSES := -n logical --maxprocesses 4 --dist loadfile
+
 .PHONY: help install test lint format evaluate demo demo-setup clean
 
 help:  ## Show this list
@@ -13,6 +16,8 @@ help:  ## Show this list
 
 install: $(INSTALLED)  ## Make .venv with everything that work on Tryage needs
 
+test: export OMP_NUM_THREADS = 1
+test: export PYTEST_ADDOPTS = $(IN_PROCESSES)
 test: lint  ## Lint, then run all tests, offline; some again with other versions of what we depend on
 	@$(BIN)/python -m pytest
 	@.ci/lanes

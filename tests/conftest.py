@@ -21,6 +21,24 @@ settings.register_profile("tryage", derandomize=True, deadline=None)
 settings.load_profile("tryage")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def one_certificate(tmp_path_factory):
+    """Let every client read one certificate, not all that exist.
+
+    Each of the hundreds of clients reads them when it is made, which takes more time than what is
+    tested. All ask servers on loopback, without TLS.
+    """
+    import certifi  # httpx requires it
+
+    end = "-----END CERTIFICATE-----\n"
+    path = tmp_path_factory.mktemp("certificates") / "one.pem"
+    path.write_text(certifi.contents().partition(end)[0] + end)
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("SSL_CERT_FILE", str(path))
+        environment.delenv("SSL_CERT_DIR", raising=False)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def no_failures_before():
     """Forget which models have failed in other tests: the whole process shares their health."""
@@ -36,6 +54,7 @@ def finishes_in_child():
     def finishes(function):
         child = os.fork()
         if child == 0:
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)  # pytest-timeout has a handler for it
             signal.alarm(10)
             status = 1
             try:
@@ -128,12 +147,9 @@ def inference(monkeypatch):
     common = pytest.importorskip("huggingface_hub.inference._providers._common")
     answers = Inference()
     with LoopbackServer(answers) as server:
-        url = f"http://127.0.0.1:{server.server_port}"
         auto = common.AutoRouterConversationalTask
-        monkeypatch.setattr(auto, "_prepare_base_url", lambda *_: url)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setattr(auto, "_prepare_base_url", lambda *_: server.url)
         yield answers
-        server.shutdown()
 
 
 TOPICS = ("sum", "code", "poem", "law")
@@ -389,7 +405,5 @@ def providers():
     """A server of every provider's protocol, with its `url` and the `bodies` of the requests."""
     providers = Providers()
     with LoopbackServer(providers) as running:
-        providers.url = f"http://127.0.0.1:{running.server_port}"
-        threading.Thread(target=running.serve_forever, daemon=True).start()
+        providers.url = running.url
         yield providers
-        running.shutdown()

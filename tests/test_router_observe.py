@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import threading
-
 import numpy as np
 import pytest
 
@@ -127,34 +123,17 @@ def test_a_perception_of_other_losses_states_their_range():
         router.observe(router.route("x"), 100.0)
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="the platform has no forks")
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
-def test_forked_children_observe_while_a_thread_of_the_parent_does(trained_router):
+def test_forked_children_observe_while_threads_of_the_parent_do(
+    trained_router, finishes_in_children
+):
     router = Router(trained_router.perception.replace(), trained_router.library)
-    decision, stopped = router.route("sum word1"), threading.Event()
+    decision = router.route("sum word1")
 
-    def observe_all_the_time():
-        while not stopped.is_set():
-            router.observe(decision, 0.5)
-
-    thread = threading.Thread(target=observe_all_the_time)
-    thread.start()
-    try:
-        statuses = [fork_and_observe(router, decision) for _ in range(40)]
-    finally:
-        stopped.set()
-        thread.join()
-    assert statuses == [0] * 40
-
-
-def fork_and_observe(router, decision):
-    """Let a child observe, and return its exit status; an alarm ends a child that hangs."""
-    child = os.fork()
-    if child == 0:
-        signal.alarm(10)
+    def observe():
         router.observe(decision, 0.5)
-        os._exit(0)
-    return os.waitpid(child, 0)[1]
+
+    assert finishes_in_children(observe, n_forks=40, meanwhile=observe)
 
 
 def test_impossible_feedback_and_onboarding_are_refused():

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import sys
-import threading
 from pathlib import Path
 
 import pytest
@@ -32,10 +31,7 @@ benchmark = load_benchmark()
 def server():
     """A server that answers everything with its `response`."""
     with LoopbackServer(lambda _: server.response) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        server.url = f"http://127.0.0.1:{server.server_port}"
         yield server
-        server.shutdown()
 
 
 def error_of(client, server):
@@ -121,8 +117,11 @@ def test_a_200_that_the_client_cannot_read_leads_to_the_next_model(server, clien
 def test_a_stream_that_cannot_be_read_leads_to_the_next_model(server, client, lines):
     pytest.importorskip(benchmark.package_of(client))
     server.response = FakeResponse(200, lines, {"Content-Type": "text/event-stream"})
+    # A client of its own: the collector closes what is left of the stream at any time, and waits
+    # forever for a lock if that client is in its next request (encode/httpcore#1003).
+    model = benchmark.chat_model.__wrapped__(client, server.url)
     with pytest.raises(Exception) as caught:  # noqa: PT011 - of any client package
-        list(benchmark.chat_model(client, server.url).stream("hi"))
+        list(model.stream("hi"))
     assert should_fall_back(caught.value)
     assert marks_unhealthy(caught.value)
 

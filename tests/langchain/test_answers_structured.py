@@ -6,9 +6,6 @@ Two real clients of OpenAI's protocol ask a server on loopback. One of them answ
 from __future__ import annotations
 
 import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import ClassVar
 
 import pytest
 from langchain_core.exceptions import OutputParserException
@@ -17,6 +14,7 @@ from langchain_openai import ChatOpenAI
 from pydantic import BaseModel, ValidationError
 
 from tryage.errors import AllFailedError, InvalidAnswerError
+from tryage.testing.hub.http import LoopbackServer, json_response
 from tryage_langchain import ChatTryage
 from tryage_langchain._answers import check_structured_output
 from tryage_langchain.testing import ScriptedChatModel
@@ -50,43 +48,34 @@ def completion(body, text):
     }  # fmt: skip
 
 
-@pytest.fixture(scope="module")
+class Answers:
+    """Answers each model with the text in `texts`, and keeps the names of the models in `asked`."""
+
+    def __init__(self):
+        self.texts, self.asked = {}, []
+
+    def __call__(self, request):
+        body = request.json()
+        self.asked.append(body["model"])
+        return json_response(completion(body, self.texts[body["model"]]))
+
+
+@pytest.fixture
 def server():
-    """Answers each model with the text in `texts`, and counts the requests in `asked`."""
-
-    class Handler(BaseHTTPRequestHandler):
-        texts: ClassVar[dict[str, str | None]] = {}
-        asked: ClassVar[list[str]] = []
-
-        def do_POST(self):
-            body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-            self.asked.append(body["model"])
-            data = json.dumps(completion(body, self.texts[body["model"]])).encode()
-            self.send_response(200)
-            self.send_header("content-type", "application/json")
-            self.send_header("content-length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-
-        def log_message(self, *_):
-            pass
-
-    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=http.serve_forever, daemon=True).start()
-    yield Handler, f"http://127.0.0.1:{http.server_port}/v1"
-    http.shutdown()
-    http.server_close()
+    answers = Answers()
+    with LoopbackServer(answers) as running:
+        answers.url = f"{running.url}/v1"
+        yield answers
 
 
 @pytest.fixture
 def make_chat(server, router):
-    """Return ChatTryage over models whose answers are given, and the list of who is asked."""
-    handler, url = server
+    """Return ChatTryage over models whose answers are given, and their server."""
 
     def make(**texts):
-        handler.texts, handler.asked = texts, []
-        models = {name: ChatOpenAI(model=name, api_key="x", base_url=url) for name in texts}
-        return ChatTryage.from_models(models, router=router, sticky="call"), handler
+        server.texts = texts
+        models = {name: ChatOpenAI(model=name, api_key="x", base_url=server.url) for name in texts}
+        return ChatTryage.from_models(models, router=router, sticky="call"), server
 
     return make
 

@@ -7,8 +7,6 @@ that is not installed is skipped.
 from __future__ import annotations
 
 import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import import_module
 
 import pytest
@@ -20,61 +18,6 @@ from tryage_langchain._arguments import translate_parameters
 from tryage_langchain.testing import ScriptedChatModel
 
 ALL = {"temperature": 0.2, "max_tokens": 77, "stop": ["END"], "timeout": 9.0}
-MESSAGE = {"role": "assistant", "content": "fine"}
-CHOICE = {"index": 0, "message": MESSAGE, "finish_reason": "stop"}
-COMPLETION = {
-    "id": "1", "object": "chat.completion", "created": 1, "model": "m", "choices": [CHOICE],
-    "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2},
-}  # fmt: skip
-ANSWERS = {
-    "chat/completions": COMPLETION,
-    "messages": {
-        "id": "1", "type": "message", "role": "assistant", "model": "m", "stop_reason": "end_turn",
-        "content": [{"type": "text", "text": "fine"}],
-        "usage": {"input_tokens": 1, "output_tokens": 1},
-    },
-    "api/chat": {"model": "m", "message": MESSAGE, "done": True, "done_reason": "stop"},
-    "generateContent": {
-        "candidates": [{"content": {"role": "model", "parts": [{"text": "fine"}]}}]
-    },
-}  # fmt: skip
-
-
-class Server:
-    """Speaks the protocols of OpenAI, Anthropic, Ollama and Google; keeps each body it is sent."""
-
-    def __init__(self) -> None:
-        bodies = self.bodies = []
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self):
-                body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-                bodies.append(body)
-                answer = next(a for end, a in ANSWERS.items() if end in self.path)
-                data = json.dumps(answer).encode() + b"\n"
-                self.send_response(200)
-                self.send_header("content-type", "application/json")
-                self.send_header("content-length", str(len(data)))
-                self.end_headers()
-                self.wfile.write(data)
-
-            def log_message(self, *_):
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-
-
-@pytest.fixture(scope="module")
-def server():
-    server = Server()
-    yield server
-    server.close()
 
 
 def make_client(package, name, **settings):
@@ -153,35 +96,35 @@ def contains(body, expected):
 @pytest.mark.parametrize("given", ["fields", "arguments"])
 @pytest.mark.parametrize("method", ["invoke", "ainvoke", "batch", "abatch"])
 async def test_parameters_reach_a_client_in_its_own_words(
-    server, router, call_chat, method, name, given
+    providers, router, call_chat, method, name, given
 ):
     make, expected = CLIENTS[name]
-    client = make(server.url)
+    client = make(providers.url)
     fields, arguments = (ALL, {}) if given == "fields" else ({}, ALL)
     chat = ChatTryage.from_models({"big": client}, router=router, **fields)
     answer = await call_chat(method, chat, "big question", **arguments)
-    assert answer.text == "fine"
-    body = server.bodies.pop()
+    assert answer.text == "4"
+    body = providers.bodies.pop()
     assert contains(body, expected)
     assert "timeout" not in json.dumps(body), "the time limit is the client's, not the server's"
 
 
 @pytest.mark.parametrize("name", CLIENTS)
-def test_without_parameters_a_client_keeps_its_own(server, router, name):
+def test_without_parameters_a_client_keeps_its_own(providers, router, name):
     make, _ = CLIENTS[name]
-    client = make(server.url)
+    client = make(providers.url)
     client.invoke("big question")
-    alone = server.bodies.pop()
+    alone = providers.bodies.pop()
     ChatTryage.from_models({"big": client}, router=router).invoke("big question")
-    assert server.bodies.pop() == alone
+    assert providers.bodies.pop() == alone
 
 
-def test_a_temperature_that_the_profile_refuses_is_left_out(server, router):
-    model = ChatOpenAI(model="gpt-5-mini", api_key="x", base_url=f"{server.url}/v1")
+def test_a_temperature_that_the_profile_refuses_is_left_out(providers, router):
+    model = ChatOpenAI(model="gpt-5-mini", api_key="x", base_url=f"{providers.url}/v1")
     assert model.profile["temperature"] is False
     chat = ChatTryage.from_models({"big": model}, router=router, temperature=0, max_tokens=5)
     chat.invoke("big question")
-    body = server.bodies.pop()
+    body = providers.bodies.pop()
     assert "temperature" not in body
     assert body["max_completion_tokens"] == 5
 

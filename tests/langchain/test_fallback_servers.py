@@ -64,10 +64,8 @@ def event_stream(text):
 def server():
     answers = ModelServer()
     with LoopbackServer(answers) as running:
-        answers.url = f"http://127.0.0.1:{running.server_port}/v1"
-        threading.Thread(target=running.serve_forever, daemon=True).start()
+        answers.url = f"{running.url}/v1"
         yield answers
-        running.shutdown()
 
 
 @pytest.fixture

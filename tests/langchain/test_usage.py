@@ -152,10 +152,8 @@ def events(lines):
 def server():
     providers = Providers()
     with LoopbackServer(providers) as running:
-        providers.url = f"http://127.0.0.1:{running.server_port}"
-        threading.Thread(target=running.serve_forever, daemon=True).start()
+        providers.url = running.url
         yield providers
-        running.shutdown()
 
 
 def client_of(kind, url, name):

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-
 import pytest
 from llama_index.core.llms import ChatMessage
 
@@ -13,53 +9,7 @@ from tryage_llamaindex import TryageLLM
 from tryage_llamaindex._arguments import translate_arguments
 from tryage_llamaindex.testing import ScriptedLLM
 
-MESSAGE = {"role": "assistant", "content": "Yes"}
-OPENAI_ANSWER = {
-    "id": "1", "object": "chat.completion", "created": 1, "model": "m",
-    "choices": [{"index": 0, "finish_reason": "stop", "message": MESSAGE}],
-    "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2},
-}  # fmt: skip
-OLLAMA_ANSWER = {"model": "m", "message": MESSAGE, "done": True}
-GOOGLE_MESSAGE = {"role": "model", "parts": [{"text": "Yes"}]}
-GOOGLE_ANSWER = {"candidates": [{"content": GOOGLE_MESSAGE, "finishReason": "STOP"}]}
-ANSWERS = {
-    "/chat/completions": OPENAI_ANSWER,
-    "/api/chat": OLLAMA_ANSWER,
-    ":generateContent": GOOGLE_ANSWER,
-}
 COMMON = {"temperature": 0.2, "max_tokens": 7, "stop": ["END"], "timeout": 9}
-
-
-@pytest.fixture
-def server():
-    """A server that answers in three protocols and keeps the bodies of the requests."""
-    bodies = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self):  # Gemini's LLM asks for the sizes of its model
-            self.write({"name": "m", "inputTokenLimit": 9_000, "outputTokenLimit": 900})
-
-        def do_POST(self):
-            bodies.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            path = self.path.partition("?")[0]
-            self.write(next(answer for end, answer in ANSWERS.items() if path.endswith(end)))
-
-        def write(self, answer):
-            content = json.dumps(answer).encode()
-            self.send_response(200)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
-
-        def log_message(self, *_):
-            pass
-
-    http_server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=http_server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{http_server.server_port}", bodies
-    http_server.shutdown()
-    http_server.server_close()
 
 
 def ollama(url, **settings):
@@ -96,66 +46,67 @@ def anthropic(url, model="claude-sonnet-4-5-20250929", **settings):
     return module.Anthropic(model=model, api_key="k", base_url=url, max_retries=0, **settings)
 
 
-def sent(server, child, **kwargs):
+def sent(providers, child, **kwargs):
     """Return the body of the request that a call with these arguments sends."""
-    _, bodies = server
     answer = TryageLLM.from_llms([child]).chat([ChatMessage("Hi")], **kwargs)
-    assert answer.message.content == "Yes"
-    return bodies[-1]
+    assert answer.message.content == "4"
+    return providers.bodies[-1]
 
 
-def test_ollama_gets_them_as_options_though_its_llm_takes_none_with_a_call(server):
-    child = ollama(server[0], temperature=0.9, additional_kwargs={"num_predict": 1, "mirostat": 0})
-    options = sent(server, child, **COMMON)["options"]
+def test_ollama_gets_them_as_options_though_its_llm_takes_none_with_a_call(providers):
+    child = ollama(
+        providers.url, temperature=0.9, additional_kwargs={"num_predict": 1, "mirostat": 0}
+    )
+    options = sent(providers, child, **COMMON)["options"]
     expected = {"temperature": 0.2, "num_predict": 7, "stop": ["END"], "mirostat": 0}
     assert options == {**expected, "num_ctx": 4_096}
-    assert sent(server, child)["options"]["temperature"] == 0.9  # the child itself is unchanged
+    assert sent(providers, child)["options"]["temperature"] == 0.9  # the child itself is unchanged
     assert child.additional_kwargs == {"num_predict": 1, "mirostat": 0}
 
 
-def test_gemini_gets_them_in_its_configuration(server):
-    body = sent(server, google(server[0], temperature=0.9), **COMMON)
+def test_gemini_gets_them_in_its_configuration(providers):
+    body = sent(providers, google(providers.url, temperature=0.9), **COMMON)
     config = body["generationConfig"]
     assert (config["temperature"], config["maxOutputTokens"]) == (0.2, 7)
     assert config["stopSequences"] == ["END"]
 
 
-def test_mistral_gets_them_with_the_time_limit_in_milliseconds(server):
-    body = sent(server, mistral(server[0]), **COMMON)
+def test_mistral_gets_them_with_the_time_limit_in_milliseconds(providers):
+    body = sent(providers, mistral(providers.url), **COMMON)
     assert (body["temperature"], body["max_tokens"], body["stop"]) == (0.2, 7, ["END"])
 
 
-def test_openai_gets_them_and_a_limit_of_the_llm_does_not_hide_that_of_the_call(server):
-    body = sent(server, openai(server[0], max_tokens=99), **COMMON)
+def test_openai_gets_them_and_a_limit_of_the_llm_does_not_hide_that_of_the_call(providers):
+    body = sent(providers, openai(providers.url, max_tokens=99), **COMMON)
     assert (body["temperature"], body["max_tokens"], body["stop"]) == (0.2, 7, ["END"])
 
 
-def test_a_reasoning_model_of_openai_gets_no_temperature(server):
-    body = sent(server, openai(server[0], "o3-mini"), temperature=0.2, max_tokens=7)
+def test_a_reasoning_model_of_openai_gets_no_temperature(providers):
+    body = sent(providers, openai(providers.url, "o3-mini"), temperature=0.2, max_tokens=7)
     assert body["temperature"] == 1.0  # what LlamaIndex sends for it
     assert body["max_completion_tokens"] == 7
     assert "max_tokens" not in body
 
 
-def test_anthropic_gets_stop_sequences(server):
-    child, others = translate_arguments(anthropic(server[0]), COMMON)
+def test_anthropic_gets_stop_sequences(providers):
+    child, others = translate_arguments(anthropic(providers.url), COMMON)
     body = child._get_all_kwargs(**others)
     assert (body["temperature"], body["max_tokens"]) == (0.2, 7)
     assert body["stop_sequences"] == ["END"]
     assert "stop" not in body
 
 
-def test_an_anthropic_model_that_thinks_gets_no_temperature(server):
+def test_an_anthropic_model_that_thinks_gets_no_temperature(providers):
     thinking = {"type": "enabled", "budget_tokens": 1_024}
-    thinker = anthropic(server[0], thinking_dict=thinking, max_tokens=2_000)
+    thinker = anthropic(providers.url, thinking_dict=thinking, max_tokens=2_000)
     assert translate_arguments(thinker, {"temperature": 0.2}) == (thinker, {})
 
 
-def test_completions_tools_and_predictions_are_translated_too(server):
-    llm = TryageLLM.from_llms([ollama(server[0])])
-    assert str(llm.complete("Hi", **COMMON)) == "Yes"
+def test_completions_tools_and_predictions_are_translated_too(providers):
+    llm = TryageLLM.from_llms([ollama(providers.url)])
+    assert str(llm.complete("Hi", **COMMON)) == "4"
     llm.chat_with_tools([], "Hi", **COMMON)
-    assert [body["options"]["num_predict"] for body in server[1]] == [7, 7]
+    assert [body["options"]["num_predict"] for body in providers.bodies] == [7, 7]
 
 
 def test_the_arguments_of_another_llm_stay_as_they_are():
@@ -166,6 +117,6 @@ def test_the_arguments_of_another_llm_stay_as_they_are():
     assert (translated, others) == (child, {})
 
 
-def test_words_of_the_provider_are_passed_on(server):
-    body = sent(server, google(server[0]), generation_config={"top_k": 3}, max_tokens=7)
+def test_words_of_the_provider_are_passed_on(providers):
+    body = sent(providers, google(providers.url), generation_config={"top_k": 3}, max_tokens=7)
     assert (body["generationConfig"]["topK"], body["generationConfig"]["maxOutputTokens"]) == (3, 7)

@@ -52,10 +52,8 @@ def reply(value):
 def server():
     answers = ModelServer()
     with LoopbackServer(answers) as running:
-        answers.url = f"http://127.0.0.1:{running.server_port}"
-        threading.Thread(target=running.serve_forever, daemon=True).start()
+        answers.url = running.url
         yield answers
-        running.shutdown()
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 
 import pytest
 from llama_index.core import PromptTemplate
@@ -203,12 +202,9 @@ async def test_ollama_is_billed_by_what_it_counts(call, name):
         "eval_count": 20,
     }  # fmt: skip
     with LoopbackServer(lambda _: FakeResponse(200, json.dumps(end).encode() + b"\n")) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        url = f"http://127.0.0.1:{server.server_port}"
-        llms = {one: ollama(model=one, base_url=url, context_window=8_000) for one in NAMES}
+        llms = {one: ollama(model=one, base_url=server.url, context_window=8_000) for one in NAMES}
         llm = TryageLLM.from_llms(llms, router=Router(TwoExperts()), experts=EXPERTS)
         chunks = await call(llm, name, "question")
-        server.shutdown()
     cost = chunks[-1].additional_kwargs["tryage"]["cost"]
     assert cost["billed"] == usd(100 * 2 + 20 * 8)
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import datetime
 import gzip
 import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import ExitStack
 
 import pytest
 
@@ -20,6 +19,7 @@ from tryage.models.refresh import (
     update_snapshot,
 )
 from tryage.models.snapshot import ModelSnapshot, encode_snapshot
+from tryage.testing.hub.http import FakeResponse, LoopbackServer
 
 BUNDLED_DAY = ModelSnapshot.from_bytes(BUNDLED_SNAPSHOT.read_bytes()).made
 NEWER_DAY = BUNDLED_DAY + datetime.timedelta(days=1)
@@ -44,29 +44,13 @@ def newer(tmp_path, small):
 @pytest.fixture
 def serve():
     """Return a function that serves bytes at an address, and ends the server after the test."""
-    servers = []
+    with ExitStack() as servers:
 
-    def start(body, status=200, **headers):
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self):
-                self.send_response(status)
-                for name, value in headers.items():
-                    self.send_header(name, value)
-                self.end_headers()
-                self.wfile.write(body)
+        def start(body, status=200, **headers):
+            server = LoopbackServer(lambda _: FakeResponse(status, body, headers))
+            return f"{servers.enter_context(server).url}/models.json.gz"
 
-            def log_message(self, *_):
-                pass
-
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        servers.append(server)
-        return f"http://127.0.0.1:{server.server_address[1]}/models.json.gz"
-
-    yield start
-    for server in servers:
-        server.shutdown()
-        server.server_close()
+        yield start
 
 
 def test_the_snapshot_of_the_package_is_whole_and_small():

@@ -3,27 +3,12 @@
 from __future__ import annotations
 
 import copy
-import os
 import pickle
-import signal
 import threading
 
 import pytest
 
 from tryage.perception.locks import ForkSafeLock
-
-needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="the platform has no forks")
-
-
-def run_in_child(function):
-    """Return whether a forked child finished a function within ten seconds."""
-    child = os.fork()
-    if child == 0:
-        signal.alarm(10)
-        function()
-        os._exit(0)
-    _, status = os.waitpid(child, 0)
-    return status == 0
 
 
 @pytest.fixture
@@ -49,23 +34,23 @@ def use(lock):
         pass
 
 
-@needs_fork
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
-def test_a_child_can_take_a_lock_that_a_thread_of_its_parent_held(held_lock):
-    assert run_in_child(lambda: use(held_lock))
+def test_a_child_can_take_a_lock_that_a_thread_of_its_parent_held(held_lock, finishes_in_child):
+    assert finishes_in_child(lambda: use(held_lock))
 
 
-@needs_fork
-def test_a_child_that_is_forked_inside_the_block_leaves_it_and_can_take_the_lock_again():
+def test_a_child_that_is_forked_inside_the_block_leaves_it_and_can_take_the_lock_again(
+    finishes_in_child,
+):
     lock = ForkSafeLock()
-    with lock:
-        child = os.fork()
-    if child == 0:
-        signal.alarm(10)
+
+    def leave_the_block_and_use():
+        lock.__exit__(None, None, None)
         use(lock)
-        os._exit(0)
+
+    with lock:
+        assert finishes_in_child(leave_the_block_and_use)
     use(lock)
-    assert os.waitpid(child, 0)[1] == 0
 
 
 def test_copies_and_pickles_are_new_locks(held_lock):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import threading
 
 import httpx
 import pytest
@@ -18,21 +17,18 @@ def start():
     servers = []
 
     def run(answer):
-        server = LoopbackServer(answer)
-        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-        servers.append(server)
-        return server
+        servers.append(LoopbackServer(answer).start())
+        return servers[-1]
 
     yield run
     for server in servers:
-        server.shutdown()
-        server.server_close()
+        server.close()
 
 
 @pytest.fixture
 def serve(start):
     """Return a function that serves the responses of a function and returns the address."""
-    return lambda answer: f"http://127.0.0.1:{start(answer).server_port}"
+    return lambda answer: start(answer).url
 
 
 def test_a_request_decodes_its_path_and_its_parameters():
@@ -97,8 +93,7 @@ def test_closing_the_server_closes_open_connections(start):
     with socket.create_connection(("127.0.0.1", server.server_port)) as client:
         client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
         assert client.recv(15) == b"HTTP/1.1 200 OK"
-        server.shutdown()
-        server.server_close()
+        server.close()
         client.settimeout(5)
         while client.recv(4096):
             pass

@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 import socket
 import sys
+import threading
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, parse_qsl, unquote, urlencode, urlsplit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from typing_extensions import Self
 
 DROP_CONNECTION = -1  # for `FakeResponse.truncate_at`
 
@@ -159,7 +163,10 @@ def require_token(request: FakeRequest) -> None:
 
 
 class LoopbackServer(ThreadingHTTPServer):
-    """Serves a function from requests to responses on 127.0.0.1, one thread per connection."""
+    """Serves a function from requests to responses on 127.0.0.1, one thread per connection.
+
+    `start` serves in a thread of its own, `close` ends that; `with` does both.
+    """
 
     daemon_threads = True
     request_queue_size = 128
@@ -168,6 +175,31 @@ class LoopbackServer(ThreadingHTTPServer):
         self.answer = answer
         self.connections: set[socket.socket] = set()
         super().__init__(("127.0.0.1", port), _LoopbackHandler)
+
+    @property
+    def url(self) -> str:
+        """The address of the server, without a slash at its end."""
+        return f"http://127.0.0.1:{self.server_port}"
+
+    def start(self) -> Self:
+        """Start to serve in a thread."""
+        # The interval in seconds is also how long `close` may wait.
+        run = partial(self.serve_forever, poll_interval=0.01)
+        threading.Thread(target=run, daemon=True, name="LoopbackServer").start()
+        return self
+
+    def close(self) -> None:
+        """Stop serving and close all connections."""
+        self.shutdown()
+        self.server_close()
+
+    def __enter__(self) -> Self:
+        """Start to serve in a thread."""
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        """Stop serving and close all connections."""
+        self.close()
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Ignore clients that disconnect; print any other error, because it is a bug here."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
 import time
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -80,15 +79,13 @@ class LocalHub:
             self._port = hub_server.server_port
             self._store.storage_url = f"http://localhost:{storage_server.server_port}"
             for server in self._servers:
-                run = server.serve_forever
-                threading.Thread(target=run, args=(0.02,), daemon=True, name="LocalHub").start()
+                server.start()
         return self
 
     def close(self) -> None:
         """Stop serving and close all connections; the models stay."""
         for server in self._servers:
-            server.shutdown()
-            server.server_close()
+            server.close()
         self._servers = ()
 
     def __enter__(self) -> LocalHub:
