@@ -16,6 +16,7 @@ from safetensors.numpy import load_file
 from tryage import Router
 from tryage.errors import PersistenceError
 from tryage.perception.persistence import (
+    FORMAT,
     HEADER_FILE,
     WEIGHTS_FILE,
     load_perception,
@@ -134,10 +135,10 @@ def test_saving_it_again_keeps_every_stored_array_byte_for_byte(saved, tmp_path)
         assert again.dtype == array.dtype
         assert again.tobytes() == array.tobytes()
     assert set(after) <= {f"feature_extractor.choice_scaler.pair_{n}" for n in ("mean", "std")}
-    assert json.loads((tmp_path / HEADER_FILE).read_text("utf-8"))["format"] == 2
+    assert json.loads((tmp_path / HEADER_FILE).read_text("utf-8"))["format"] == FORMAT
 
 
-def test_saved_in_format_2_it_predicts_the_same_bits(saved, tmp_path):
+def test_saved_in_the_format_of_today_it_predicts_the_same_bits(saved, tmp_path):
     folder, expected = saved
     one = load_perception(folder)
     save_perception(one, tmp_path)
