@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 Rows: TypeAlias = NDArray[np.intp] | NDArray[np.bool_] | Sequence[int]
 
+# An expert measured on a smaller share of the prompts has a mean loss over other prompts.
+MIN_COVERAGE = 0.95
+
 _PROMPT_FIELDS = ("categories", "sources")
 
 # What is measured in each cell besides the loss, with its lowest possible value.

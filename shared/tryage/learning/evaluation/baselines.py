@@ -14,6 +14,7 @@ import numpy as np
 from tryage.core.validation import require_extra
 from tryage.learning.evaluation.metrics import choice_probabilities, expected_value
 from tryage.learning.evaluation.splits import Fold, MethodPrediction, folds
+from tryage.learning.qtable import MIN_COVERAGE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -41,8 +42,6 @@ TFIDF_TERMS, TFIDF_COMPONENTS = 50_000, 256
 RIDGES = tuple(np.geomspace(0.1, 1_000.0, 9).tolist())
 
 RANKS_AND_RIDGES = tuple((rank, ridge) for ridge in (1.0, 10.0, 100.0) for rank in (2, 4, 8, 16))
-
-_MIN_COVERAGE = 0.95  # an expert measured on a smaller share of the prompts is chosen last
 
 _MIN_PROMPTS_EARLY_STOPPING = 11  # a tenth, rounded up, is the two that scikit-learn needs
 
@@ -81,7 +80,7 @@ def _single_ranking(train: QTable) -> Float32Array:
 def is_rarely_measured(table: QTable) -> BoolArray:
     """Mark the experts `(n_experts,)` whose mean loss cannot be compared with the others'."""
     coverage = table.measured.mean(axis=0)
-    return np.asarray(coverage < min(_MIN_COVERAGE, float(coverage.max(initial=0.0))))
+    return np.asarray(coverage < min(MIN_COVERAGE, float(coverage.max(initial=0.0))))
 
 
 def prompt_length(fold: Fold, *, n_bins: int = 10) -> MethodPrediction:

@@ -23,6 +23,7 @@ from tryage.learning.evaluation.metrics import (
     optimal_hits,
     pairwise_metrics,
 )
+from tryage.learning.evaluation.repeatable import find_repeatable_gain
 from tryage.learning.evaluation.report import Evaluation, ExpertPoint, MethodResult
 from tryage.learning.evaluation.splits import (
     EvaluationConfig,
@@ -133,6 +134,7 @@ def evaluate(  # noqa: PLR0913 - three inputs, the rest has defaults
         experts=_expert_points(table),
         notes=notes,
         constants=find_constants(table, None if router is None else scores[router], config),
+        repeatable=find_repeatable_gain(table, config),
     )
 
 

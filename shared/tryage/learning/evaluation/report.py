@@ -13,6 +13,7 @@ from tryage.files import replace_file
 from tryage.learning.evaluation.baselines import BEST_SINGLE, CATEGORY_TABLE
 from tryage.learning.evaluation.constants import describe_constants
 from tryage.learning.evaluation.costs import upper_hull
+from tryage.learning.evaluation.repeatable import describe_repeatable_gain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from tryage.learning.evaluation.constants import Constants
     from tryage.learning.evaluation.costs import CostPoint, CostResult
     from tryage.learning.evaluation.metrics import CalibrationMetrics, Interval, PairResult
+    from tryage.learning.evaluation.repeatable import RepeatableGain
 
 # The palette of Okabe and Ito: its colors can be distinguished with any kind of color vision.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442")
@@ -93,6 +95,7 @@ class Evaluation:
     experts: tuple[ExpertPoint, ...] = ()
     notes: tuple[str, ...] = ()
     constants: Constants | None = None
+    repeatable: RepeatableGain | None = None
 
     def __getitem__(self, method: str) -> MethodResult:
         """Return the result of a method by its name.
@@ -117,7 +120,8 @@ class Evaluation:
             *zip(*(cells for _, cells in filled_columns), strict=True),
         ]
         lines = [self._headline(), "", *_align_columns(rows)]
-        notes = [*self.notes, *self._pair_notes(), *self._constant_notes()]
+        notes = [*self.notes, *self._pair_notes(), *self._repeatable_notes()]
+        notes += self._constant_notes()
         return "\n".join([*lines, *([""] if notes else []), *(f"- {note}" for note in notes)])
 
     def to_dict(self) -> dict[str, Any]:
@@ -131,6 +135,13 @@ class Evaluation:
             return []
         strong = next(iter(pairs.values())).strong
         return [f"APGR and CPT are of {' / '.join(pairs)}; the strong expert is {strong}."]
+
+    def _repeatable_notes(self) -> list[str]:
+        """Say how much of the oracle's gain can be repeated, and what the router has of it."""
+        if self.repeatable is None:
+            return []
+        closed = None if self.router is None else self[self.router].gap_closed
+        return list(describe_repeatable_gain(self.repeatable, self.router, closed))
 
     def _constant_notes(self) -> list[str]:
         """Say what the best constants score, and warn where one beats the router."""

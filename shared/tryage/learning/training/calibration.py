@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tryage.core.validation import require_extra
+from tryage.learning.qtable import MIN_COVERAGE
 from tryage.learning.training.factor_model import (
     contender_kernel,
     contender_weights,
@@ -40,7 +41,6 @@ _STEPS, _LEARNING_RATE = 120, 0.3
 _GAIN_BOUNDS = (0.5, 3.0)
 
 # The soft threshold: margins in standard deviations of the loss.
-INCUMBENT_COVERAGE = 0.95  # share of the prompts; the mean of others is partly imputed
 MARGINS = (0.0, 0.01, 0.02, 0.04, 0.07, 0.11, 0.16, 0.22, 0.33, 0.5, 1.0, 10.0)
 
 # The links.
@@ -260,7 +260,7 @@ def fit_soft_threshold(
     margin is lower by more than a standard error (the rule of Breiman et al., 1984).
     """
     is_measured, rows = ~np.isnan(losses), np.arange(len(losses))
-    is_covered = is_measured.mean(axis=0) >= INCUMBENT_COVERAGE
+    is_covered = is_measured.mean(axis=0) >= MIN_COVERAGE
     incumbent = int(np.argmin(np.where(is_covered, mean, np.inf) if is_covered.any() else mean))
     routed_losses = []
     for margin in MARGINS:
