@@ -33,11 +33,7 @@ UNTESTED = {
 }
 
 MAX_TOP_ENTRIES = 16
-<<<<<<< HEAD
 MAX_FILES = 237  # without the rooms to come
-=======
-MAX_FILES = 237  # without the rooms to come
->>>>>>> 9703651 (Report how much of the oracle's gain is repeatable)
 ROOMS_TO_COME = ("policies",)
 MAX_LINES = 600
 
