@@ -1,4 +1,4 @@
-"""Compares what two checkouts decide on real prompts, bit for bit.
+"""Compares what two checkouts decide on real prompts: choices, and numbers of the best five.
 
     git worktree add ../before COMMIT
     python benchmarks/compare_decisions.py ../before .
@@ -9,7 +9,6 @@ preferences, with weights and a requirement, and with a flag. Only public names 
 
 from __future__ import annotations
 
-import hashlib
 import os
 import sys
 from pathlib import Path
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from checkouts import Runs
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+NUMBERS = ("predicted_loss", "std", "total")
 SETS = (
     *("zoonk_tasks", "textclass", "coderouter_id", "mmlu_pro"),
     *("bfcl_2024_08", "paretobandit", "routerdc7", "zeroeval"),
@@ -32,16 +32,23 @@ SETS = (
 
 
 def main() -> None:
-    """Print the digests of one revision, or compare two."""
-    run_command(__file__, __doc__, lambda: digests(draw_prompts()), compare, rounds=1)
+    """Print the decisions of one revision, or compare two."""
+    run_command(__file__, __doc__, lambda: decide(draw_prompts()), compare, rounds=1)
 
 
 def compare(runs: Runs) -> None:
-    """Print which settings differ; the exit status is 1 if any does."""
+    """Print how the settings differ; the exit status is 1 if any choice does."""
     before, after = (side[0] for side in runs.values())
+    other_choices = 0
     for name in before:
-        print(f"{name}: {'the same' if before[name] == after[name] else 'DIFFERENT'}")
-    sys.exit(before != after)
+        (names, numbers), (new_names, new_numbers) = before[name], after[name]
+        changed = sum(a[0] != b[0] for a, b in zip(names, new_names, strict=True))
+        gap = np.abs(np.array(numbers, float) - np.array(new_numbers, float))
+        gaps = dict(zip(NUMBERS, np.nanmax(gap, axis=(0, 1)).tolist(), strict=True))
+        same = names == new_names and not any(gaps.values())
+        print(f"{name}: {'the same' if same else f'{changed} other choices, gaps {gaps}'}")
+        other_choices += changed
+    sys.exit(other_choices > 0)
 
 
 def draw_prompts(per_set: int = 250, max_chars: int = 4_000) -> list[str]:
@@ -56,8 +63,8 @@ def draw_prompts(per_set: int = 250, max_chars: int = 4_000) -> list[str]:
     return prompts
 
 
-def digests(prompts: list[str]) -> dict[str, str]:
-    """Return a digest of names, predicted losses, std and totals of all experts per setting."""
+def decide(prompts: list[str]) -> dict[str, tuple[list[list[str]], list[list[list[float]]]]]:
+    """Return the names and the numbers of the best experts of each decision, per setting."""
     from tryage import Preferences, Router
 
     router = Router.from_pretrained()
@@ -65,17 +72,21 @@ def digests(prompts: list[str]) -> dict[str, str]:
     weighted = Preferences({"cost": 0.3, "size": 0.2}, licenses=["apache-2.0", "mit"])
     decisions = {
         "without preferences": router.route_batch(prompts),
+        "one by one": [router.route(prompt) for prompt in prompts[::5]],
         "weights and a requirement": router.route_batch(prompts, weighted),
         "a flag": flagged.route_batch([f"{text} [Flag: cheapest model]" for text in prompts]),
     }
     result = {}
     for setting, batch in decisions.items():
-        digest = hashlib.sha256()
-        for decision in batch:
-            for expert in decision.ranking:
-                row = (expert.name, expert.predicted_loss, expert.std, expert.total)
-                digest.update(repr(row).encode())
-        result[setting] = digest.hexdigest()
+        best = [decision.ranking[:5] for decision in batch]
+        names = [
+            [decision.expert.name, *(e.name for e in row)]
+            for decision, row in zip(batch, best, strict=True)
+        ]
+        result[setting] = (
+            names,
+            [[[getattr(e, field) for field in NUMBERS] for e in row] for row in best],
+        )
     return result
 
 

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tryage.core.cache import get_or_compute
+from tryage.core.cache import cached_property, get_or_compute
+from tryage.core.choice import NO_EXPERT, choose_experts
 from tryage.core.costs import PromptCosts, with_forecasts
 from tryage.core.expert import Expert  # noqa: TC001 - pydantic reads the annotations
 from tryage.core.explanation import explain
 from tryage.core.nearest_miss import nearest_miss_lines
-from tryage.core.objective import compute_routing_loss, needs_request
+from tryage.core.objective import MAX_EXACT_EXPERTS, compute_routing_loss, needs_request
 from tryage.core.preferences import Preferences
 from tryage.core.ranking import (
     TOLERANCE,
@@ -180,7 +181,7 @@ class DefaultExpert:
     exempt: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False)
 class ScoredBatch:
     """Scores of every expert for prompts that share their preferences.
 
@@ -275,7 +276,22 @@ class ScoredBatch:
             self.eligibility.eligible[i],
             costs=None if self.request is None else self._costs(i, self.request),
             tolerance=self.tolerance,
+            best=self._best[i],
         )
+
+    @cached_property
+    def _best(self) -> list[int | None]:
+        """The position of the best expert of each prompt, None where `Ranking` has to find it."""
+        if len(self.library) > MAX_EXACT_EXPERTS:
+            return [None] * len(self.eligibility.eligible)
+        chosen = choose_experts(
+            self.library,
+            self.routing_loss,
+            self.eligibility.eligible,
+            self.request,
+            self.tolerance,
+        )
+        return [None if best == NO_EXPERT else best for best in chosen.tolist()]
 
     def _costs(self, i: int, request: RequestBatch) -> PromptCosts:
         row = request if len(request.prompt_tokens) == 1 else request.take(slice(i, i + 1))

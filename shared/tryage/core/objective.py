@@ -8,12 +8,13 @@ a dear or slow model, the same in every library. What is unknown is named in the
 
 Among a million experts the best ones are found by approximate totals in single precision. Exact
 totals in double precision are computed only for the experts that may be among the best, so the
-result is exact. `RoutingLoss.rounding_bound` says by how much the two can differ.
+result is exact. `RoutingLoss.rounding_bound` says by how much the two can differ. Of a few experts
+all totals are computed exactly.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import numpy as np
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 
 # The names of the terms in dollars: those of the keywords of `Preferences`.
 ANSWER_VALUE, LATENCY_VALUE = "answer_value", "latency_value"
+
+MAX_EXACT_EXPERTS = 1_024  # the exact totals of so few take less time than approximate ones
 
 _BLOCK_SIZE = 1 << 15  # numbers; a block and its intermediate results fit into the L2 cache
 _FLOAT32_MAX_WEIGHT = 1e30  # larger weights exceed the range of single precision
@@ -79,6 +82,8 @@ def compute_routing_loss(  # noqa: PLR0913 - the parts of the equation
     }
     if answer_value is not None:
         terms |= _dollar_terms(library, request, answer_value, latency_value)
+    if len(library) <= MAX_EXACT_EXPERTS:
+        return RoutingLoss(losses, terms)
     dtype = _approximation_dtype(losses, terms.values())
     static_names = [name for name in active if isinstance(constraints[name], StaticConstraint)]
     dynamic_terms = [term for name, term in terms.items() if name not in static_names]
@@ -95,12 +100,13 @@ def compute_routing_loss(  # noqa: PLR0913 - the parts of the equation
 class RoutingLoss:
     """The routing loss of a batch: predicted losses `(batch, n_experts)` and the weighted terms.
 
-    `approximate_total` `(batch, n_experts)` differs from the total by rounding only.
+    `approximate_total` `(batch, n_experts)` differs from the total by rounding only; it is None for
+    at most `MAX_EXACT_EXPERTS`.
     """
 
     predicted_losses: FloatArray
     terms: Mapping[str, Term]
-    approximate_total: FloatArray
+    approximate_total: FloatArray | None = None
 
     @property
     def total(self) -> NDArray[np.float64]:
@@ -124,6 +130,13 @@ class RoutingLoss:
             total += term.weight * term.values(experts)
         return total
 
+    def sum_terms(self, values: Mapping[str, FloatArray]) -> NDArray[np.float64]:
+        """Return the exact totals from the values of all terms for all experts, by name."""
+        total = np.array(self.predicted_losses, dtype=np.float64)
+        for name, term in self.terms.items():
+            total += term.weight * values[name]
+        return total
+
     def weighted_terms(self, experts: ExpertIndex) -> dict[str, FloatArray]:
         """Return `lambda_j C_j` of some experts by name, `(k,)` or `(batch, k)`."""
         return {name: term.weight * term.values(experts) for name, term in self.terms.items()}
@@ -139,7 +152,7 @@ class RoutingLoss:
         its own: eight per term are enough. Losses may be negative, so the sum is at most as large
         as the total plus the weights, or plus the lowest loss.
         """
-        if not self.terms:
+        if not self.terms or self.approximate_total is None:
             return 0.0
         epsilon = float(np.finfo(self.approximate_total.dtype).eps)
         if all(term.is_bounded for term in self.terms.values()):
@@ -150,11 +163,16 @@ class RoutingLoss:
 
     def row(self, i: int) -> RoutingLoss:
         """Return the routing loss of prompt `i`, a batch of one."""
-        if len(self.predicted_losses) == 1:
-            return self
-        terms = {name: term.row(i) for name, term in self.terms.items()}
+        return self if len(self.predicted_losses) == 1 else self.rows(slice(i, i + 1))
+
+    def rows(self, prompts: slice) -> RoutingLoss:
+        """Return the routing loss of some prompts."""
+        terms = {name: term.rows(prompts) for name, term in self.terms.items()}
+        approximate = self.approximate_total
         return RoutingLoss(
-            self.predicted_losses[i : i + 1], terms, self.approximate_total[i : i + 1]
+            self.predicted_losses[prompts],
+            terms,
+            None if approximate is None else approximate[prompts],
         )
 
 
@@ -183,8 +201,8 @@ class Term(Protocol):
         """Return where the value is unknown."""
         ...
 
-    def row(self, i: int) -> Term:
-        """Return the term of prompt `i` of the batch."""
+    def rows(self, prompts: slice) -> Term:
+        """Return the term of some prompts of the batch."""
         ...
 
 
@@ -209,15 +227,12 @@ class DenseTerm:
         """Return which values are unknown."""
         return self.unknown_mask[..., experts]
 
-    def row(self, i: int) -> DenseTerm:
-        """Return the term of prompt `i`."""
+    def rows(self, prompts: slice) -> DenseTerm:
+        """Return the term of some prompts."""
         if self.dense_values.ndim == 1:
             return self
-        return replace(
-            self,
-            dense_values=self.dense_values[i : i + 1],
-            unknown_mask=self.unknown_mask[i : i + 1],
-        )
+        values, unknown = self.dense_values[prompts], self.unknown_mask[prompts]
+        return DenseTerm(self.weight, values, unknown, self.is_bounded)
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,9 +271,9 @@ class LazyTerm:
         """Return which values are unknown."""
         return np.isnan(self.compute(self.prompts, experts, np.float64))
 
-    def row(self, i: int) -> LazyTerm:
-        """Return the term of prompt `i`."""
-        return replace(self, prompts=slice(i, i + 1))
+    def rows(self, prompts: slice) -> LazyTerm:
+        """Return the term of some prompts of the whole batch."""
+        return LazyTerm(self.weight, self.compute, prompts, self.assumed)
 
 
 def needs_request(weights: Mapping[str, float], constraints: Mapping[str, Constraint]) -> bool:

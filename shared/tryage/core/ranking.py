@@ -11,6 +11,7 @@ import numpy as np
 
 from tryage.core.cache import cached_property, get_or_compute_bounded
 from tryage.core.costs import expected_costs
+from tryage.core.objective import MAX_EXACT_EXPERTS
 from tryage.core.request_batch import ALL
 from tryage.errors import LibraryError
 
@@ -31,7 +32,6 @@ NO_PREDICTION = "no usable prediction"
 TOLERANCE = "tolerance"  # the name of its term
 
 _PREFETCH = 16  # experts sorted at least, when more than the best one is read
-_SMALL_LIBRARY = 128  # sorting so few experts is faster than searching for the best of them
 
 
 # Eligible experts ------------------------------------------------------------------------------
@@ -141,6 +141,7 @@ class Ranking(Sequence[RankedExpert]):
     `(n_experts,)`, and `routing_loss` is that of a batch of one. `eligible` marks the experts that
     meet the requirements and have a prediction. With a `tolerance`, all experts with a total within
     it of the lowest count as equal to it, and the cheapest of them come first; it needs `costs`.
+    `best` is the position of the first expert, if it is known already.
     """
 
     def __init__(  # noqa: PLR0913 - the parts of a ranking
@@ -153,14 +154,14 @@ class Ranking(Sequence[RankedExpert]):
         *,
         costs: PromptCosts | None = None,
         tolerance: float | None = None,
+        best: int | None = None,
     ) -> None:
         self._library, self._losses, self._std = library, losses, std
         self._costs, self._tolerance = costs, None if costs is None else tolerance
         self._routing_loss, self._eligible = routing_loss, eligible
         self._size = int(np.count_nonzero(eligible))
-        self._order: NDArray[np.intp] = np.empty(
-            0, np.intp
-        )  # the best experts, as many as were read
+        # The best experts, as many as were read.
+        self._order: NDArray[np.intp] = np.array([] if best is None else [best], np.intp)
         self._entries: dict[int, RankedExpert] = {}  # by position in the library
 
     def __len__(self) -> int:
@@ -205,7 +206,8 @@ class Ranking(Sequence[RankedExpert]):
         if order.size < min(k, self._size):
             # Double the prefetch each time, so that iterating over all ranks is O(n log n).
             prefetch = max(k, _PREFETCH, 2 * order.size) if k > 1 else k
-            sort_all = self._size <= max(prefetch, _SMALL_LIBRARY)
+            # Sorting few experts is faster than searching for the best of them.
+            sort_all = self._size <= max(prefetch, MAX_EXACT_EXPERTS)
             order = self._order = self._sort_top(self._size if sort_all else prefetch)
         return order[:k]
 
@@ -222,12 +224,18 @@ class Ranking(Sequence[RankedExpert]):
     @cached_property
     def _within_tolerance(self) -> NDArray[np.intp]:
         """The experts within the tolerance of the lowest total, in the order of their totals."""
-        limit, approximate = np.float64(self._limit), self._routing_loss.approximate_total[0]
-        bound = limit + 2 * self._routing_loss.rounding_bound(self._limit)
-        near = np.flatnonzero((approximate <= bound) & self._eligible)
+        limit, near = np.float64(self._limit), np.flatnonzero(self._may_be_within(self._limit))
         within = near[self._routing_loss.totals(near)[0] <= limit]
         ordered: NDArray[np.intp] = within[self._argsort_totals(within)]
         return ordered
+
+    def _may_be_within(self, limit: float) -> BoolArray:
+        """Tell which experts may have an exact total of at most `limit`, `(n_experts,)`."""
+        approximate = self._routing_loss.approximate_total
+        if approximate is None:
+            return self._eligible
+        bound = limit + 2 * self._routing_loss.rounding_bound(limit)
+        return np.asarray(self._eligible & (approximate[0] <= np.float64(bound)))
 
     @cached_property
     def _limit(self) -> float:
@@ -240,8 +248,9 @@ class Ranking(Sequence[RankedExpert]):
     def _sort_by_total(self, k: int) -> NDArray[np.intp]:
         if k == self._losses.size:
             return self._argsort_totals(ALL)
-        if k < self._size:
-            experts = self._candidates_within_bound(k)
+        approximate = self._routing_loss.approximate_total
+        if k < self._size and approximate is not None:
+            experts = self._candidates_within_bound(k, approximate[0])
         else:
             experts = np.flatnonzero(self._eligible)
         best: NDArray[np.intp] = experts[self._argsort_totals(experts)[:k]]
@@ -253,9 +262,8 @@ class Ranking(Sequence[RankedExpert]):
             return losses.argsort(kind="stable")
         return np.lexsort((losses, self._routing_loss.totals(experts)[0]))  # stable: library order
 
-    def _candidates_within_bound(self, k: int) -> NDArray[np.intp]:
+    def _candidates_within_bound(self, k: int, approximate: FloatArray) -> NDArray[np.intp]:
         """Return the positions of all experts that may be among the `k` best, in library order."""
-        approximate = self._routing_loss.approximate_total[0]
         if self._size < approximate.size:
             # Faster than np.where: its branches are mispredicted for arbitrary masks.
             lowest = np.array([np.inf, -np.inf], approximate.dtype).take(self._eligible)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from tryage.core.cache import cached_property
 from tryage.errors import InputError
-from tryage.perception.tokenizer import excerpt
+from tryage.perception.tokenizer import MAX_BYTES, excerpt
 
 if TYPE_CHECKING:
     from tryage.core.arrays import Float32Array
@@ -60,7 +60,14 @@ _KINDS_OF_CODE = _kinds_by_code()
 _KIND_SETS = np.arange(1 << len(_CHARACTER_KINDS))
 _KINDS_OF_SET = _KIND_SETS[:, None] >> np.arange(len(_CHARACTER_KINDS)) & 1
 
+_ASCII_OF_KIND = [
+    bytes(code for code in range(0x80) if any(first <= code <= last for first, last in ranges))
+    for ranges in _CHARACTER_KINDS
+]
+
 _LENGTHS_AND_ENDS = 6  # the numbers before those of `_COUNTED_STRINGS`, in `_surface_row`
+
+_LOG_1P = np.log1p(np.arange(MAX_BYTES + 2)).tolist()  # of all counts in an excerpt
 
 SURFACE_WIDTH = _LENGTHS_AND_ENDS + len(_COUNTED_STRINGS) + len(_CHARACTER_KINDS)
 
@@ -155,7 +162,7 @@ _LONG_WORD_LENGTH = 10  # letters; a word of this length is likely a technical t
 _OVERLAP_THRESHOLD = 0.4  # share of common words; options above it combine the same statements
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class FeatureExtractor:
     """Joins embedding, words, surface and tool schemas to `phi(z)`, `(batch, d)`.
 
@@ -186,12 +193,27 @@ class FeatureExtractor:
         parts = [
             embeddings if scaler is None else scaler.transform(embeddings),
             self.tfidf.transform(ids),
-            self.surface_scaler.transform(surface_features(prompts)),
-            self.tool_schema_scaler.transform(tool_schema_features(prompts)),
+            surface_features(prompts),
+            tool_schema_features(prompts),
         ]
         if self.choice_scaler is not None:
-            parts.append(self.choice_scaler.transform(multiple_choice_features(prompts)))
-        return np.concatenate(parts, axis=1)
+            parts.append(self.choice_scaler.add_products(multiple_choice_features(prompts)))
+        features = np.concatenate(parts, axis=1, dtype=np.float32)
+        self._scaler.transform_inplace(features[:, -len(self._scaler.mean) :])
+        return features
+
+    @cached_property
+    def _scaler(self) -> FeatureScaler:
+        """All scalers as one: a prompt has few numbers, so a call takes longer than its work."""
+        scalers = [self.surface_scaler, self.tool_schema_scaler]
+        if self.choice_scaler is not None:
+            scalers.append(self.choice_scaler.scaler)
+        scales = [np.full(len(one.mean), one.scale, np.float32) for one in scalers]
+        return FeatureScaler(
+            np.concatenate([one.mean for one in scalers]),
+            np.concatenate([one.std for one in scalers]),
+            np.concatenate(scales),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,17 +317,26 @@ class FeatureScaler:
     """Standardizes numbers by the `mean` and `std` `(n,)` of the training prompts.
 
     `scale` makes them small: an embedding has length 1 over hundreds of entries, and a few numbers
-    must not outweigh it. A number whose `std` is infinite does not count.
+    must not outweigh it. There is one scale for all numbers, or one for each, `(n,)`. A number
+    whose `std` is infinite does not count.
     """
 
     mean: Float32Array
     std: Float32Array
-    scale: float
+    scale: float | Float32Array
 
     def transform(self, numbers: Float32Array) -> Float32Array:
         """Scale numbers `(batch, n)`, and clip those that are far from the mean."""
-        z_scores = ((numbers - self.mean) / self.std).clip(-_CLIP_STD, _CLIP_STD)
-        return np.asarray(self.scale * z_scores, np.float32)
+        scaled = np.array(numbers, np.float32)
+        self.transform_inplace(scaled)
+        return scaled
+
+    def transform_inplace(self, numbers: Float32Array) -> None:
+        """Scale float32 numbers `(batch, n)` in place."""
+        numbers -= self.mean
+        numbers /= self.std
+        np.clip(numbers, -_CLIP_STD, _CLIP_STD, out=numbers)
+        numbers *= self.scale
 
 
 @dataclass(frozen=True, slots=True)
@@ -334,7 +365,11 @@ class ChoiceScaler:
 
     def transform(self, numbers: Float32Array) -> Float32Array:
         """Turn `multiple_choice_features` `(batch, 19)` into features `(batch, 85)`."""
-        return self.scaler.transform(add_pair_products(numbers, self.pair_mean, self.pair_std))
+        return self.scaler.transform(self.add_products(numbers))
+
+    def add_products(self, numbers: Float32Array) -> Float32Array:
+        """Turn `multiple_choice_features` `(batch, 19)` into what `scaler` reads, `(batch, 85)`."""
+        return add_pair_products(numbers, self.pair_mean, self.pair_std)
 
 
 def add_pair_products(
@@ -369,24 +404,31 @@ def _surface_row(prompt: str) -> list[float]:
     text = excerpt(prompt)
     last_character = text.rstrip()[-1:]
     n_characters, n_words = len(text) + 1, text.count(" ") + 1
-    row = [
-        float(np.log(len(prompt) + 1)),
-        float(np.log(n_words)),
+    kinds = _count_ascii_kinds(text) if text.isascii() else _count_kinds(text)
+    return [
+        math.log(len(prompt) + 1),
+        math.log(n_words),
         n_characters / n_words / 5,
-        float(last_character == "?"),
-        float(last_character == "."),
-        float(text[:1].isupper()),
+        last_character == "?",
+        last_character == ".",
+        text[:1].isupper(),
+        *[_LOG_1P[text.count(part)] for part in _COUNTED_STRINGS],
+        *[count / n_characters * 5 for count in kinds],
     ]
-    row += np.log1p([text.count(part) for part in _COUNTED_STRINGS]).tolist()
-    row += (_count_kinds(text) / n_characters * 5).tolist()
-    return row
 
 
-def _count_kinds(text: str) -> NDArray[np.int64]:
-    """Count the characters of each of `_CHARACTER_KINDS`, `(6,)`."""
+def _count_ascii_kinds(text: str) -> list[int]:
+    """Count the characters of each of `_CHARACTER_KINDS` in a text of ASCII, six numbers."""
+    code, length = text.encode("ascii"), len(text)
+    return [length - len(code.translate(None, kind)) if kind else 0 for kind in _ASCII_OF_KIND]
+
+
+def _count_kinds(text: str) -> list[int]:
+    """Count the characters of each of `_CHARACTER_KINDS`, six numbers."""
     codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
     kinds = _KINDS_OF_CODE.take(np.minimum(codes, _N_CODES - 1))
-    return np.bincount(kinds, minlength=len(_KIND_SETS)) @ _KINDS_OF_SET
+    counts: list[int] = (np.bincount(kinds, minlength=len(_KIND_SETS)) @ _KINDS_OF_SET).tolist()
+    return counts
 
 
 def tool_schema_features(prompts: Sequence[str]) -> Float32Array:
@@ -396,14 +438,22 @@ def tool_schema_features(prompts: Sequence[str]) -> Float32Array:
     whether an expert should call one function, several or none. An embedding of the whole prompt
     does not show it. A prompt without functions gives zeros.
     """
-    rows = [_tool_schema_row(excerpt(prompt)) for prompt in prompts]
-    return np.array(rows, np.float32).reshape(-1, TOOL_SCHEMA_WIDTH)
+    return _rows([_tool_schema_row(excerpt(prompt)) for prompt in prompts], TOOL_SCHEMA_WIDTH)
 
 
-def _tool_schema_row(text: str) -> list[float]:
+def _rows(rows: Sequence[list[float] | None], width: int) -> Float32Array:
+    """Return the rows `(batch, width)`, zeros for None."""
+    numbers = np.zeros((len(rows), width), np.float32)
+    for i, row in enumerate(rows):
+        if row is not None:
+            numbers[i] = row
+    return numbers
+
+
+def _tool_schema_row(text: str) -> list[float] | None:
     start = _SCHEMA_START.search(text)
     if start is None:
-        return [0.0] * TOOL_SCHEMA_WIDTH
+        return None
     request, schema = text[: start.start()], text[start.start() :]
     request_stems, name_stems = _stems(request), _stems(" ".join(_SCHEMA_NAME.findall(schema)))
     schema_stems = _stems(_SCHEMA_KEYWORD.sub("", schema))
@@ -446,15 +496,14 @@ def multiple_choice_features(prompts: Sequence[str]) -> Float32Array:
     combined statements do, or are numbers. An embedding of the whole prompt does not show it. A
     prompt without options gives zeros.
     """
-    rows = [_choice_row(excerpt(prompt)) for prompt in prompts]
-    return np.array(rows, np.float32).reshape(-1, CHOICE_WIDTH)
+    return _rows([_choice_row(excerpt(prompt)) for prompt in prompts], CHOICE_WIDTH)
 
 
-def _choice_row(text: str) -> list[float]:
-    """Return one number for each of `_CHOICE_COLUMNS`."""
+def _choice_row(text: str) -> list[float] | None:
+    """Return one number for each of `_CHOICE_COLUMNS`, None without options."""
     matches = list(_OPTION.finditer(text))[-_MAX_OPTIONS:]
     if len(matches) < _MIN_OPTIONS:
-        return [0.0] * CHOICE_WIDTH
+        return None
     question, options = text[: matches[0].start()], [match[2].strip() for match in matches]
     option_words = [set(option.lower().split()) for option in options]
     overlap = _option_overlap(option_words)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import string
+from array import array
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -32,9 +33,7 @@ MAX_BYTES = 8_192
 
 BATCH_SIZE = 1_024  # texts
 
-# Texts that take less time one after the other than by a pool of threads: by the tokenizer, and by
-# the shortcut for one that reads word by word.
-SMALL_BATCH, SMALL_WORDWISE_BATCH = 8, 64
+SMALL_BATCH = 8  # texts that take less time one after the other than by a pool of threads
 
 _FAILURE = (
     "The tokenizer of the encoder has failed. Its file is damaged, or lacks a token for unknown "
@@ -109,7 +108,7 @@ class PromptTokenizer:
             return self._encode(texts)
 
     def _encode(self, texts: Sequence[str]) -> list[Int64Array]:
-        if self._word_tokenizer is not None and len(texts) <= SMALL_WORDWISE_BATCH:
+        if self._word_tokenizer is not None:
             return self._word_tokenizer.ids(texts)
         if len(texts) <= SMALL_BATCH:
             encodings = [self.tokenizer.encode(text, add_special_tokens=False) for text in texts]
@@ -265,7 +264,9 @@ class WordTokenizer:
         self._model = tokenizer.model
         self._encode_batch = getattr(tokenizer, "encode_batch_fast", tokenizer.encode_batch)
         self._separator_id = tokenizer.token_to_id(_SEPARATOR)
-        self._vocabulary_ids: dict[str, tuple[int, ...]] = {}  # of the words that occurred
+        # The ids of the words that occurred, as bytes of int64: joining bytes takes a third of the
+        # time of joining tuples.
+        self._vocabulary_ids: dict[str, bytes] = {}
         # These are found in a text before it is divided into words.
         added_tokens = tokenizer.get_added_tokens_decoder().values()
         self._added_tokens = [token.content for token in added_tokens]
@@ -273,15 +274,21 @@ class WordTokenizer:
     def ids(self, texts: Sequence[str]) -> list[Int64Array]:
         """Return the token ids of each text, without special tokens."""
         chunks_by_text = [self._chunks(text) for text in texts]
-        ids_by_chunk = self._ids_by_chunk(set(chain.from_iterable(chunks_by_text)))
-        ids = []
+        other_ids = self._other_ids(set(chain.from_iterable(chunks_by_text)))
+        known_ids, ids = self._vocabulary_ids, []
         for text, chunks in zip(texts, chunks_by_text, strict=True):
-            if any(token in text for token in self._added_tokens):
-                text_ids = self._encode(text)
+            if self._has_added_token(text):
+                ids.append(np.array(self._encode(text), np.int64))
             else:
-                text_ids = [*chain.from_iterable(map(ids_by_chunk.__getitem__, chunks))]
-            ids.append(np.array(text_ids, np.int64))
+                parts = [known_ids.get(chunk) or other_ids[chunk] for chunk in chunks]
+                ids.append(np.frombuffer(b"".join(parts), np.int64))
         return ids
+
+    def _has_added_token(self, text: str) -> bool:
+        for token in self._added_tokens:  # noqa: SIM110 - `any` takes three times as long
+            if token in text:
+                return True
+        return False
 
     def _chunks(self, text: str) -> list[str]:
         """Divide a text where the tokenizer does; its ASCII letters become small if it says so.
@@ -290,37 +297,31 @@ class WordTokenizer:
         """
         return _CHUNK.findall(text.encode().lower().decode() if self._is_lowercase else text)
 
-    def _ids_by_chunk(self, chunks: set[str]) -> dict[str, Sequence[int]]:
-        ids_by_chunk: dict[str, Sequence[int]] = {
-            chunk: self._vocabulary_ids[chunk] for chunk in chunks & self._vocabulary_ids.keys()
-        }
-        others = []
-        for chunk in chunks - ids_by_chunk.keys():
+    def _other_ids(self, chunks: set[str]) -> dict[str, bytes]:
+        """Return the token ids of the chunks that are no words of the vocabulary; learn those."""
+        ids_by_chunk: dict[str, bytes] = {}
+        apart = []
+        for chunk in chunks.difference(self._vocabulary_ids):
             if _is_sign_or_word(chunk):
-                ids_by_chunk[chunk] = self._model_ids(chunk)
+                self._read_word(chunk, ids_by_chunk)
             else:
-                others.append(chunk)
-        if others:
-            ids_by_chunk.update(zip(others, self._encode_apart(others), strict=True))
+                apart.append(chunk)
+        if apart:
+            ids_by_chunk.update(zip(apart, self._encode_apart(apart), strict=True))
         return ids_by_chunk
 
-    def _model_ids(self, chunk: str) -> tuple[int, ...]:
-        """Return the token ids of a sign or word; a word of the vocabulary is remembered."""
+    def _read_word(self, chunk: str, ids_by_chunk: dict[str, bytes]) -> None:
+        """Tokenize a sign or word; a word of the vocabulary is remembered."""
         tokens = self._model.tokenize(chunk)
-        ids = tuple(token.id for token in tokens)
-        if tokens[0].value == chunk:
-            self._vocabulary_ids[chunk] = ids
-        return ids
+        ids = array("q", [token.id for token in tokens]).tobytes()
+        is_known = tokens[0].value == chunk
+        (self._vocabulary_ids if is_known else ids_by_chunk)[chunk] = ids
 
-    def _encode_apart(self, chunks: Sequence[str]) -> list[list[int]]:
+    def _encode_apart(self, chunks: Sequence[str]) -> list[bytes]:
         """Return the token ids of each chunk, from one call of the tokenizer."""
-        ids: list[list[int]] = [[]]
-        for token_id in self._encode(_SEPARATOR.join(chunks)):
-            if token_id == self._separator_id:
-                ids.append([])
-            else:
-                ids[-1].append(token_id)
-        return ids
+        ids = np.array(self._encode(_SEPARATOR.join(chunks)), np.int64)
+        parts = np.split(ids, np.flatnonzero(ids == self._separator_id))
+        return [part.tobytes() for part in (parts[0], *(part[1:] for part in parts[1:]))]
 
     def _encode(self, text: str) -> list[int]:
         # Before tokenizers 0.20.1 there is only the function that computes offsets as well.
