@@ -328,14 +328,24 @@ def llama_folder(tmp_path_factory):
 # Servers of providers ----------------------------------------------------------------------------
 
 _HEAD = {"id": "1", "object": "chat.completion", "created": 1, "model": "m"}
-_USAGE = {"prompt_tokens": 3, "completion_tokens": 40, "total_tokens": 43}
+_PLACE = {
+    "item_id": "i",
+    "output_index": 0,
+    "content_index": 0,
+}  # in a stream of OpenAI's responses
 
 
 class Providers:
-    """Answers "4" in the protocol of the path that is asked, and keeps what was sent."""
+    """Answers `text` in the protocol of the path that is asked; `bodies` holds what was sent.
+
+    `usage` is the report of tokens in the words of the provider. A model in `failures` gets that
+    response. With `tool_arguments`, a completion with tools is a call of the first one.
+    """
 
     def __init__(self):
-        self.bodies = []
+        self.bodies, self.text, self.failures, self.tool_arguments = [], "4", {}, None
+        self.usage = {"prompt_tokens": 3, "completion_tokens": 40, "total_tokens": 43}
+        self.usage |= {"input_tokens": 3, "output_tokens": 1}
 
     def __call__(self, request):
         path = request.path
@@ -343,14 +353,92 @@ class Providers:
             return _reply_json({"name": "m", "inputTokenLimit": 9_000, "outputTokenLimit": 900})
         body = request.json()
         self.bodies.append(body)
-        is_stream = body.get("stream") or "streamGenerateContent" in path
+        if body.get("model") in self.failures:
+            return self.failures[body["model"]]
+        return self.answer(path, body, body.get("stream") or "streamGenerateContent" in path)
+
+    def answer(self, path, body, is_stream):
         if path.endswith("/api/chat"):
-            return _ollama_reply(is_stream)
+            return self.ollama()
         if "/v1/messages" in path:
-            return _anthropic_reply(is_stream)
+            return self.anthropic(is_stream)
         if "generateContent" in path or "streamGenerateContent" in path:
-            return _gemini_reply(is_stream)
-        return _openai_reply(is_stream)
+            return self.gemini(is_stream)
+        if path.endswith("/responses"):
+            return self.responses(is_stream)
+        return self.completions(is_stream, body)
+
+    def completions(self, is_stream, body):
+        message = {"role": "assistant", "content": self.text}
+        if body.get("tools") and self.tool_arguments is not None:
+            function = {"name": body["tools"][0]["function"]["name"]}
+            function["arguments"] = json.dumps(self.tool_arguments)
+            call = {"index": 0, "id": "1", "type": "function", "function": function}
+            message = {"role": "assistant", "content": None, "tool_calls": [call]}
+        if not is_stream:
+            choice = {"index": 0, "message": message, "finish_reason": "stop"}
+            return _reply_json({**_HEAD, "choices": [choice], "usage": self.usage})
+        chunks = [
+            {"choices": [{"index": 0, "delta": message, "finish_reason": None}]},
+            {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]},
+        ]
+        if (body.get("stream_options") or {}).get("include_usage"):
+            chunks.append({"choices": [], "usage": self.usage})
+        head = {**_HEAD, "object": "chat.completion.chunk"}
+        lines = [json.dumps({**head, **chunk}) for chunk in chunks]
+        return _events(f"data: {line}\n\n" for line in [*lines, "[DONE]"])
+
+    def responses(self, is_stream):
+        part = {"type": "output_text", "text": self.text, "annotations": []}
+        item = {"id": "i", "type": "message", "role": "assistant", "status": "completed"}
+        response = {
+            "id": "r", "object": "response", "created_at": 1, "model": "m", "status": "completed",
+            "output": [{**item, "content": [part]}], "usage": self.usage, "tools": [],
+            "parallel_tool_calls": True, "tool_choice": "auto",
+        }  # fmt: skip
+        if not is_stream:
+            return _reply_json(response)
+        created = {**response, "output": [], "usage": None}
+        parts = [
+            {"type": "response.created", "response": created},
+            {"type": "response.output_item.added", "item": {**item, "content": []}, **_PLACE},
+            {"type": "response.content_part.added", "part": {**part, "text": ""}, **_PLACE},
+            {"type": "response.output_text.delta", "delta": self.text, "logprobs": [], **_PLACE},
+            {"type": "response.completed", "response": response},
+        ]
+        return _named_events({**one, "sequence_number": i} for i, one in enumerate(parts))
+
+    def anthropic(self, is_stream):
+        message = {"id": "1", "type": "message", "role": "assistant", "model": "m"}
+        message["usage"] = self.usage
+        text = {"type": "text", "text": self.text}
+        if not is_stream:
+            return _reply_json({**message, "content": [text], "stop_reason": "end_turn"})
+        start = {**message, "content": [], "usage": {**self.usage, "output_tokens": 1}}
+        delta = {"type": "text_delta", "text": self.text}
+        parts = [
+            {"type": "message_start", "message": start},
+            {"type": "content_block_start", "index": 0, "content_block": {**text, "text": ""}},
+            {"type": "content_block_delta", "index": 0, "delta": delta},
+            {"type": "content_block_stop", "index": 0},
+            {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": self.usage},
+            {"type": "message_stop"},
+        ]
+        return _named_events(parts)
+
+    def gemini(self, is_stream):
+        content = {"role": "model", "parts": [{"text": self.text}]}
+        candidate = {"content": content, "finishReason": "STOP", "index": 0}
+        answer = {"candidates": [candidate], "usageMetadata": self.usage}
+        return (
+            _events([f"data: {json.dumps(answer)}\r\n\r\n"]) if is_stream else _reply_json(answer)
+        )
+
+    def ollama(self):
+        """Return the only line of a stream, which is also the whole answer."""
+        message = {"role": "assistant", "content": self.text}
+        end = {"model": "m", "created_at": "2026-01-01T00:00:00Z", "message": message, "done": True}
+        return FakeResponse(200, json.dumps({**end, "done_reason": "stop"}).encode() + b"\n")
 
 
 def _reply_json(value):
@@ -361,48 +449,13 @@ def _events(lines):
     return FakeResponse(200, "".join(lines).encode(), {"Content-Type": "text/event-stream"})
 
 
-def _openai_reply(is_stream):
-    message = {"role": "assistant", "content": "4"}
-    if not is_stream:
-        choice = {"index": 0, "message": message, "finish_reason": "stop"}
-        return _reply_json({**_HEAD, "choices": [choice], "usage": _USAGE})
-    choice = {"index": 0, "delta": message, "finish_reason": "stop"}
-    line = json.dumps({**_HEAD, "object": "chat.completion.chunk", "choices": [choice]})
-    return _events([f"data: {line}\n\n", "data: [DONE]\n\n"])
-
-
-def _anthropic_reply(is_stream):
-    usage = {"input_tokens": 3, "output_tokens": 1}
-    message = {"id": "1", "type": "message", "role": "assistant", "model": "m", "usage": usage}
-    if not is_stream:
-        content = [{"type": "text", "text": "4"}]
-        return _reply_json({**message, "content": content, "stop_reason": "end_turn"})
-    parts = [
-        {"type": "message_start", "message": {**message, "content": []}},
-        {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
-        {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "4"}},
-        {"type": "content_block_stop", "index": 0},
-        {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": usage},
-        {"type": "message_stop"},
-    ]
+def _named_events(parts):
     return _events(f"event: {part['type']}\ndata: {json.dumps(part)}\n\n" for part in parts)
-
-
-def _gemini_reply(is_stream):
-    content = {"role": "model", "parts": [{"text": "4"}]}
-    answer = {"candidates": [{"content": content, "finishReason": "STOP", "index": 0}]}
-    return _events([f"data: {json.dumps(answer)}\r\n\r\n"]) if is_stream else _reply_json(answer)
-
-
-def _ollama_reply(is_stream):  # noqa: ARG001 - Ollama streams lines of JSON
-    message = {"role": "assistant", "content": "4"}
-    end = {"model": "m", "created_at": "2026-01-01T00:00:00Z", "message": message, "done": True}
-    return FakeResponse(200, json.dumps({**end, "done_reason": "stop"}).encode() + b"\n")
 
 
 @pytest.fixture
 def providers():
-    """A server of every provider's protocol, with its `url` and the `bodies` of the requests."""
+    """A server of every provider's protocol, with its `url`."""
     providers = Providers()
     with LoopbackServer(providers) as running:
         providers.url = running.url

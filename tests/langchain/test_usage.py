@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from tryage import Expert, Router
 from tryage.chat.usage import TokenUsage
 from tryage.testing import FunctionPerception
-from tryage.testing.hub.http import FakeResponse, LoopbackServer
+from tryage.testing.hub.http import FakeResponse, json_response
 from tryage_langchain import ChatTryage
 from tryage_langchain._usage import usage_of
 from tryage_langchain.testing import ScriptedChatModel
@@ -42,118 +42,13 @@ class TwoExperts(FunctionPerception):
         return ("typical",)
 
 
-# A server of every protocol ----------------------------------------------------------------------
-
-
-class Providers:
-    """Answers in the protocol of the path; `usage` is what it reports, and `text` what it says."""
-
-    def __init__(self):
-        self.usage, self.text, self.failures = {}, "4", {}
-
-    def __call__(self, request):
-        body, path = request.json(), request.path
-        if body.get("model") in self.failures:
-            return self.failures[body["model"]]
-        is_stream = body.get("stream") or "streamGenerateContent" in path
-        if "/v1/messages" in path:
-            return self.anthropic(is_stream)
-        if "GenerateContent" in path or "generateContent" in path:
-            return self.gemini(is_stream)
-        if path.endswith("/responses"):
-            return self.responses(is_stream)
-        return self.completions(is_stream, body)
-
-    def completions(self, is_stream, body):
-        head = {"id": "1", "object": "chat.completion", "created": 1, "model": "m"}
-        message = {"role": "assistant", "content": self.text}
-        if body.get("tools"):
-            arguments = json.dumps({"value": 4})
-            call = {"index": 0, "id": "1", "type": "function"}
-            call["function"] = {
-                "name": body["tools"][0]["function"]["name"],
-                "arguments": arguments,
-            }
-            message = {"role": "assistant", "content": None, "tool_calls": [call]}
-        if not is_stream:
-            choice = {"index": 0, "message": message, "finish_reason": "stop"}
-            return reply_json({**head, "choices": [choice], "usage": self.usage})
-        chunks = [
-            {"choices": [{"index": 0, "delta": message}]},
-            {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]},
-        ]
-        if (body.get("stream_options") or {}).get("include_usage"):
-            chunks.append({"choices": [], "usage": self.usage})
-        lines = [json.dumps({**head, "object": "chat.completion.chunk", **one}) for one in chunks]
-        return events(f"data: {line}\n\n" for line in [*lines, "[DONE]"])
-
-    def responses(self, is_stream):
-        part = {"type": "output_text", "text": self.text, "annotations": []}
-        item = {"id": "i", "type": "message", "role": "assistant", "status": "completed"}
-        response = {
-            "id": "r", "object": "response", "created_at": 1, "model": "m", "status": "completed",
-            "output": [{**item, "content": [part]}], "usage": self.usage, "tools": [],
-            "parallel_tool_calls": True, "tool_choice": "auto",
-        }  # fmt: skip
-        if not is_stream:
-            return reply_json(response)
-        place = {"item_id": "i", "output_index": 0, "content_index": 0}
-        parts = [
-            {"type": "response.created", "response": {**response, "output": [], "usage": None}},
-            {
-                "type": "response.output_item.added",
-                "output_index": 0,
-                "item": {**item, "content": []},
-            },
-            {"type": "response.content_part.added", **place, "part": {**part, "text": ""}},
-            {"type": "response.output_text.delta", **place, "delta": self.text, "logprobs": []},
-            {"type": "response.completed", "response": response},
-        ]
-        numbered = ({**one, "sequence_number": i} for i, one in enumerate(parts))
-        return events(f"event: {one['type']}\ndata: {json.dumps(one)}\n\n" for one in numbered)
-
-    def anthropic(self, is_stream):
-        message = {"id": "1", "type": "message", "role": "assistant", "model": "m"}
-        if not is_stream:
-            content = [{"type": "text", "text": self.text}]
-            return reply_json(
-                {**message, "content": content, "stop_reason": "end_turn", "usage": self.usage}
-            )
-        start = {**message, "content": [], "usage": {**self.usage, "output_tokens": 1}}
-        block = {"type": "text", "text": ""}
-        parts = [
-            {"type": "message_start", "message": start},
-            {"type": "content_block_start", "index": 0, "content_block": block},
-            {"type": "content_block_delta", "index": 0,
-             "delta": {"type": "text_delta", "text": self.text}},
-            {"type": "content_block_stop", "index": 0},
-            {"type": "message_delta", "delta": {"stop_reason": "end_turn"},
-             "usage": self.usage},
-            {"type": "message_stop"},
-        ]  # fmt: skip
-        return events(f"event: {part['type']}\ndata: {json.dumps(part)}\n\n" for part in parts)
-
-    def gemini(self, is_stream):
-        content = {"role": "model", "parts": [{"text": self.text}]}
-        candidate = {"content": content, "finishReason": "STOP", "index": 0}
-        answer = {"candidates": [candidate], "usageMetadata": self.usage}
-        return events([f"data: {json.dumps(answer)}\r\n\r\n"]) if is_stream else reply_json(answer)
-
-
-def reply_json(value):
-    return FakeResponse(200, json.dumps(value).encode(), {"Content-Type": "application/json"})
-
-
-def events(lines):
-    return FakeResponse(200, "".join(lines).encode(), {"Content-Type": "text/event-stream"})
+# Clients of every protocol -----------------------------------------------------------------------
 
 
 @pytest.fixture
-def server():
-    providers = Providers()
-    with LoopbackServer(providers) as running:
-        providers.url = running.url
-        yield providers
+def server(providers):
+    providers.tool_arguments = {"value": 4}
+    return providers
 
 
 def client_of(kind, url, name):
@@ -380,7 +275,7 @@ def test_an_answer_that_is_refused_is_billed_too(make_chat, server):
     message = {"role": "assistant", "content": ""}
     choice = {"index": 0, "message": message, "finish_reason": "stop"}
     head = {"id": "1", "object": "chat.completion", "created": 1, "model": "m"}
-    server.failures = {"cheap": reply_json({**head, "choices": [choice], "usage": server.usage})}
+    server.failures = {"cheap": json_response({**head, "choices": [choice], "usage": server.usage})}
     chat = make_chat(retry_on=["empty"])
     cost = chat.invoke("question").response_metadata["tryage"]["cost"]
     assert cost["failed"] == {"cheap": usd(BILLS["completions"])}
