@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 REQUESTS_FILE = Path(__file__).parent / "requests.txt"
+TRANSLATIONS_FOLDER = Path(__file__).parent / "translations"
 
 DIFFICULTY = {"easy": -3.5, "middle": -1.5, "hard": 0.7}
 """The logit of the loss of a model of average ability."""
@@ -67,9 +69,19 @@ class Anchor:
 
 
 def read_requests() -> list[Anchor]:
-    """Read the requests, with `{x}` where a text belongs."""
+    """Read all requests, with `{x}` where a text belongs."""
+    return [*_read(REQUESTS_FILE), *chain.from_iterable(read_translated_requests().values())]
+
+
+def read_translated_requests() -> dict[str, list[Anchor]]:
+    """Read the requests that are the same in every language, in the same order, by language."""
+    files = sorted(TRANSLATIONS_FOLDER.glob("*.txt"))
+    return {file.stem: _read(file) for file in files}
+
+
+def _read(file: Path) -> list[Anchor]:
     found, language, level = [], "", ""
-    for line in REQUESTS_FILE.read_text("utf-8").splitlines():
+    for line in file.read_text("utf-8").splitlines():
         if line.startswith("# "):
             language, level = line[2:].split()
         else:

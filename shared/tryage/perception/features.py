@@ -72,14 +72,15 @@ _LOG_1P = np.log1p(np.arange(MAX_BYTES + 2)).tolist()  # of all counts in an exc
 SURFACE_WIDTH = _LENGTHS_AND_ENDS + len(_COUNTED_STRINGS) + len(_CHARACTER_KINDS)
 
 _FORM_STRINGS = ("\n", "?", ":", ",", ".", "'", "`", "    ", "| ")
-_FORM_KINDS = (2, 3)  # signs of arithmetic, which Markdown also uses, and capital letters
+# Signs of arithmetic, which Markdown also uses, capital letters, and the two kinds of scripts.
+_FORM_KINDS = (2, 3, 4, 5)
 
 FORM_COLUMNS: tuple[int, ...] = (
     *range(_LENGTHS_AND_ENDS),
     *(_LENGTHS_AND_ENDS + _COUNTED_STRINGS.index(part) for part in _FORM_STRINGS),
     *(_LENGTHS_AND_ENDS + len(_COUNTED_STRINGS) + kind for kind in _FORM_KINDS),
 )
-"""The columns of `surface_features` that change when a prompt is only written in another form."""
+"""The columns of `surface_features` that change with the form or the language of a prompt alone."""
 
 FORM_MARKS = (
     "! !! !!! ? ?? . .. ... , : ; # ## ### #### * ** *** _ __ - -- --- \" ' ` `` ``` ( )"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections import defaultdict
 from pathlib import Path
@@ -15,7 +16,7 @@ if not DIFFICULTY.is_dir():
 sys.path.insert(0, str(DIFFICULTY))
 
 from anchors import DIFFICULTY as LOGITS  # noqa: E402 - after the path is set
-from anchors import make_anchors, read_requests  # noqa: E402 - the same
+from anchors import make_anchors, read_requests, read_translated_requests  # noqa: E402 - the same
 from prompts import read_prompts  # noqa: E402 - the same
 
 TEXTS = [f"{number} birds sit on the roof of the old station. " * 40 for number in range(50)]
@@ -57,3 +58,21 @@ def test_no_request_is_a_prompt_that_routers_are_judged_by() -> None:
         if len(request.prompt) > 25 and request.prompt.replace("{x}", "").strip().lower() in judged
     ]
     assert not copied
+
+
+def test_each_translated_request_is_as_hard_as_the_english_one_and_has_the_same_slot() -> None:
+    translated = read_translated_requests()
+    assert set(translated) >= {"ar", "de", "en", "es", "fr", "hi", "ja", "ko", "ru", "tr", "zh"}
+    for requests in translated.values():
+        for request, english in zip(requests, translated["en"], strict=True):
+            assert request.level == english.level
+            assert request.prompt.count("{x}") == english.prompt.count("{x}")
+            assert request.prompt.count("\n") == english.prompt.count("\n")
+
+
+def test_no_translated_prompt_that_languages_are_judged_by_is_a_request() -> None:
+    file = json.loads((DIFFICULTY.parent / "translated_prompts.json").read_text("utf-8"))
+    judged = {
+        text.lower() for part in ("development", "test") for row in file[part] for text in row
+    }
+    assert not [request for request in read_requests() if request.prompt.lower() in judged]

@@ -140,12 +140,28 @@ def test_without_form_a_prompt_in_another_form_has_the_same_features(bundled_enc
     assert np.abs(other - x).max() > 0.01  # with form it is another prompt
 
 
-def test_without_form_digits_code_and_scripts_still_count(bundled_encoder):
-    prompts = [PLAIN, "def f(x): return {x: 2026}", "\u7ffb\u8bd1\u8fd9\u5c01\u4fe1"]
-    x = describe(prompts, bundled_encoder, form_ids(bundled_encoder))
-    surface = x[:, -SURFACE_WIDTH - TOOL_SCHEMA_WIDTH : -TOOL_SCHEMA_WIDTH]
+def surface_of(prompts, encoder, ignored):
+    return describe(prompts, encoder, ignored)[
+        :, -SURFACE_WIDTH - TOOL_SCHEMA_WIDTH : -TOOL_SCHEMA_WIDTH
+    ]
+
+
+def test_without_form_digits_and_code_still_count(bundled_encoder):
+    surface = surface_of(
+        [PLAIN, "def f(x): return {x: 2026}"], bundled_encoder, form_ids(bundled_encoder)
+    )
     assert np.abs(surface[1] - surface[0]).max() > 0.1
-    assert np.abs(surface[2] - surface[0]).max() > 0.1
+
+
+CHINESE, RUSSIAN = "\u7ffb\u8bd1\u8fd9\u5c01\u4fe1", "\u043f\u0435\u0440\u0435\u0432\u043e\u0434"
+
+
+@pytest.mark.parametrize("translation", [CHINESE, RUSSIAN])
+def test_without_form_the_script_of_a_translation_does_not_count(bundled_encoder, translation):
+    surface = surface_of([PLAIN, translation], bundled_encoder, form_ids(bundled_encoder))
+    np.testing.assert_array_equal(surface[1], surface[0])
+    surface = surface_of([PLAIN, translation], bundled_encoder, None)
+    assert np.abs(surface[1] - surface[0]).max() > 0.1
 
 
 def test_ignored_tokens_have_no_tf_idf_weight(ids):

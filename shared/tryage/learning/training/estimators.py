@@ -84,8 +84,8 @@ def fit_feature_extractor(  # noqa: PLR0913 - three inputs, the rest has default
 
     Losses are not used. `ids` are the token ids of the prompts; each is below `vocab_size`. With
     `form_ids`, the tokens of `FORM_MARKS`, the form of a prompt does not count: neither its length,
-    its capital letters and its line breaks, nor these tokens. `block_scaler` is the result of
-    `fit_block_scaler`.
+    its capital letters, its line breaks and its script, nor these tokens. `block_scaler` is the
+    result of `fit_block_scaler`.
     """
     ignored_columns = () if form_ids is None else FORM_COLUMNS
     surface_scaler = _fit_scaler(surface_features(prompts), _SURFACE_SCALE, ignored_columns)

@@ -49,7 +49,7 @@ class FitConfig:
 
     `rank` bounds the ability space and `tfidf_dim` the TF-IDF features; `folds` is the number of
     inner folds in which estimators predict prompts that they have not seen. Without `form`, the
-    length of a prompt, its capital letters and its punctuation do not count.
+    length of a prompt, its capital letters, its punctuation and its script do not count.
     """
 
     rank: int = RANK
