@@ -44,6 +44,7 @@ from tryage.perception.pretrained import (
     save_router,
     without_privileges,
 )
+from tryage.perception.two_stage import align_second_stage
 from tryage.perception.wrappers import AlignedPerception
 
 if TYPE_CHECKING:
@@ -113,6 +114,7 @@ class Router:
         self.strict = strict
         self.prompt_flags = prompt_flags
         self._aligned_perception = AlignedPerception(perception, self.library)
+        self._second_stage = align_second_stage(perception, self.library)
         unseen_indices = self._aligned_perception.unseen_indices
         announce_once(self.library, lambda: _warn_of_unknown(self.library, unseen_indices))
 
@@ -162,6 +164,8 @@ class Router:
         if has_known_costs(self.library, prediction):
             requests = with_default_trade_off(requests)
         requests = self._without_excessive_flags(requests, prediction)
+        if failure is None and self._second_stage is not None:
+            prediction = self._second_stage.refine(requests, prediction, self._score_group)
         decisions: dict[int, Decision] = {}
         for shared_preferences, rows in group_by_preferences(requests).items():
             batch = self._score_group(requests, shared_preferences, rows, prediction)
@@ -328,6 +332,8 @@ class Router:
         name = self.library[decision.expert.name].name
         loss = check_number("loss", loss, *self.perception.loss_range())
         self._aligned_perception.observe(decision.prompt, name, loss)
+        if self._second_stage is not None:
+            self._second_stage.observe(decision.prompt, name, loss)
 
     def onboard(self, expert: Expert, losses: Mapping[str, float]) -> Self:
         """Return a router that also knows `expert`, learned from its measured loss per prompt.

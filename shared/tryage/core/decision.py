@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from tryage.core.arrays import Float64Array
     from tryage.core.constraints import Constraint
     from tryage.core.library import Library
     from tryage.core.objective import RoutingLoss
@@ -265,6 +266,22 @@ class ScoredBatch:
         kind = NoExpertError if self.eligibility.is_predicted(i) else PerceptionError
         misses = nearest_miss_lines(self.library, self.eligibility.rejections(i).checks)
         return kind("\n".join([reason, *misses, advice]))
+
+    def margins(self) -> Float64Array:
+        """Return how much higher the total of the second-best expert is, `(batch,)`.
+
+        An expert with the very loss of the best one counts as a copy of it, such as the same model
+        at another provider, not as the second. Infinite without a second eligible expert.
+        """
+        totals = np.where(self.eligibility.eligible, self.routing_loss.total, np.inf)
+        totals = totals.astype(np.float64)
+        rows, best = np.arange(len(totals)), totals.argmin(axis=1)
+        lowest, losses = totals[rows, best], self.prediction.losses
+        is_copy = losses == losses[rows, best][:, None]
+        second = np.where(is_copy, np.inf, totals).min(axis=1)
+        return np.where(
+            np.isfinite(second), second - np.where(np.isfinite(lowest), lowest, 0), np.inf
+        )
 
     def ranking(self, i: int) -> Ranking:
         """Return the eligible experts for prompt `i`, best first."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from bisect import bisect_left
+from dataclasses import dataclass, field, replace
+from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tryage.errors import PerceptionError
+from tryage.errors import InputError, PerceptionError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from tryage.core.arrays import Float32Array, IndexArray
     from tryage.core.expert import Expert
     from tryage.core.library import Library
+    from tryage.core.preferences import Preferences
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +64,8 @@ class Perception(ABC):
     """
 
     experts: tuple[str, ...]
+
+    second_stage: SecondStage | None = None  # a router asks it where two experts are close
 
     @abstractmethod
     def predict(self, prompts: Sequence[str]) -> Prediction:
@@ -152,6 +157,73 @@ class Perception(ABC):
         return PerceptionError(
             f"{type(self).__name__} cannot learn: it has no onboard() and observe()."
         )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SecondStage:
+    """A slower, more accurate perception of the same experts, and on which prompts it is asked.
+
+    It is asked where the totals of the two best experts differ by less than a threshold. Its time
+    has a price, in loss: `thresholds` `(n,)` belong to the increasing `prices` `(n,)` of a prompt.
+    A prompt takes `seconds`. A second costs `loss_per_second`, unless the preferences say what a
+    right answer and a second of waiting are worth.
+    """
+
+    perception: Perception
+    seconds: float
+    prices: tuple[float, ...]
+    thresholds: tuple[float, ...]
+    loss_per_second: float = 0.01
+    _counts: dict[int, tuple[int, int]] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        """Check the numbers.
+
+        Raises:
+            InputError: a number is negative or NaN, or there is no threshold for each price.
+        """
+        numbers = (self.seconds, self.loss_per_second, *self.prices, *self.thresholds)
+        is_sorted = list(self.prices) == sorted(self.prices)
+        if (
+            len(self.prices) != len(self.thresholds)
+            or not is_sorted
+            or not all(number >= 0 for number in numbers)
+        ):
+            raise InputError(
+                f"a second stage has the prices {self.prices} with the thresholds "
+                f"{self.thresholds}; expected increasing prices with a threshold each, and no "
+                "number below 0"
+            )
+
+    def threshold(self, preferences: Preferences) -> float:
+        """Return below which difference of the two best totals it is asked; 0 is never."""
+        value, latency_value = preferences.answer_value, preferences.latency_value
+        if value is not None and latency_value is not None:
+            price = self.seconds * latency_value / value
+        else:
+            price = self.seconds * self.loss_per_second
+        i = bisect_left(self.prices, price)
+        return self.thresholds[i] if i < len(self.thresholds) else 0.0
+
+    def record(self, n_prompts: int, n_asked: int) -> None:
+        """Count prompts, and those on which it was asked."""
+        thread = get_ident()  # threads that write to entries of their own need no lock
+        prompts, asked = self._counts.get(thread, (0, 0))
+        self._counts[thread] = prompts + n_prompts, asked + n_asked
+
+    @property
+    def n_prompts(self) -> int:
+        """The number of prompts routed so far."""
+        return sum(prompts for prompts, _ in list(self._counts.values()))
+
+    @property
+    def n_asked(self) -> int:
+        """The number of prompts on which it was asked."""
+        return sum(asked for _, asked in list(self._counts.values()))
+
+    def onboard(self, expert: Expert, losses: Mapping[str, float]) -> SecondStage:
+        """Return a second stage that also knows `expert`."""
+        return replace(self, perception=self.perception.onboard(expert, losses))
 
 
 def _with_rows(table: Float32Array, rows: IndexArray, other: Float32Array) -> Float32Array:

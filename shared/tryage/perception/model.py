@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from tryage.core.arrays import Float32Array, FloatArray
     from tryage.core.expert import Expert
+    from tryage.core.perception import SecondStage
     from tryage.perception.abilities import Abilities, Link, ReferencePredictions, SoftThreshold
     from tryage.perception.encoder import Encoder
     from tryage.perception.features import FeatureExtractor
@@ -42,7 +43,8 @@ class LearnedPerception(Perception):
     without one, each of them is expected to be like the mean of the known experts.
     `observed_experts` are the unmeasured experts for which feedback arrived. `forecasts` are means
     by category `(n_categories, n_experts)` of a measure, such as `output_tokens`. `report` holds
-    figures that were measured while training, on prompts that were not trained on.
+    figures that were measured while training, on prompts that were not trained on. The
+    `second_stage` is a slower perception that a router asks where two experts are close.
     """
 
     def __init__(  # noqa: PLR0913 - the parts of the equation, one each
@@ -59,6 +61,7 @@ class LearnedPerception(Perception):
         observed_experts: ObservedExperts | None = None,
         forecasts: Mapping[str, Float32Array] | None = None,
         report: Mapping[str, float] | None = None,
+        second_stage: SecondStage | None = None,
     ) -> None:
         if len(experts) != len(abilities):
             raise PerceptionError(f"{len(experts)} experts with {len(abilities)} abilities")
@@ -73,13 +76,14 @@ class LearnedPerception(Perception):
         self.observed_experts = observed_experts or ObservedExperts((), abilities.take([]))
         self.forecasts = dict(forecasts or {})
         self.report = dict(report or {})
+        self.second_stage = second_stage
         self._lock = ForkSafeLock()
 
     def replace(self, **changes: Any) -> LearnedPerception:  # noqa: ANN401 - arguments of __init__
         """Return a copy of this perception with some parts replaced."""
         names = (
             *("experts", "encoder", "feature_extractor", "head", "abilities", "soft_threshold"),
-            *("link", "metadata_prior", "observed_experts", "forecasts", "report"),
+            *("link", "metadata_prior", "observed_experts", "forecasts", "report", "second_stage"),
         )
         return LearnedPerception(**{name: getattr(self, name) for name in names} | changes)
 
@@ -224,6 +228,7 @@ class LearnedPerception(Perception):
             soft_threshold=_update_incumbent(self.soft_threshold, abilities),
             observed_experts=self.observed_experts.without_expert(expert.name),
             forecasts=self.forecasts if is_known else _append_unknown_expert(self.forecasts),
+            second_stage=self.second_stage and self.second_stage.onboard(expert, losses),
         )
 
     def observe(self, prompt: str, expert: str, loss: float) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tryage.core.perception import SecondStage
 from tryage.errors import InputError, PerceptionError, PersistenceError
 from tryage.perception.abilities import Abilities, Gaussian, LogGapLink, LogitLink, SoftThreshold
 from tryage.perception.encoder import StaticEncoder, read_encoder_header
@@ -67,6 +68,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from tryage.core.perception import Perception
     from tryage.perception.encoder import Encoder
     from tryage.perception.field_rules import Dimension, FieldRules
     from tryage.perception.serialization import ArrayDict
@@ -92,6 +94,14 @@ _REQUIRED_PARTS = {
 _OPTIONAL_PARTS = {
     "metadata_prior": Part(MetadataPrior),
     "observed_experts": Part(ObservedExperts),
+}
+
+_SECOND_STAGE = "second_stage"  # its key in the header and its folder; few perceptions have one
+_SECOND_STAGE_FIELDS = {
+    "seconds": float,
+    "prices": list,
+    "thresholds": list,
+    "loss_per_second": float,
 }
 
 _FORECAST_PREFIX = "forecasts."
@@ -253,8 +263,20 @@ def save_perception(perception: LearnedPerception, folder: Path) -> None:
     rounded_arrays = {name: _round_for_storage(name, array) for name, array in arrays.items()}
     write_arrays(folder / WEIGHTS_FILE, rounded_arrays)
     header = {"format": FORMAT, "experts": perception.experts, "report": perception.report}
+    if (stage := perception.second_stage) is not None:
+        parts[_SECOND_STAGE] = {name: getattr(stage, name) for name in _SECOND_STAGE_FIELDS}
+        _save_second_perception(stage.perception, folder / _SECOND_STAGE)
     write_header(folder / HEADER_FILE, header | parts)
     perception.encoder.save(folder / ENCODER_FOLDER)
+
+
+def _save_second_perception(perception: Perception, folder: Path) -> None:
+    if not isinstance(perception, LearnedPerception):
+        raise PersistenceError(
+            f"a second stage of {type(perception).__name__} cannot be saved; expected a perception "
+            "from tryage.learning.training"
+        )
+    save_perception(perception, folder)
 
 
 def load_perception(folder: Path) -> LearnedPerception:
@@ -271,10 +293,38 @@ def load_perception(folder: Path) -> LearnedPerception:
         if header["format"] < _CURRENT_NAMES_FORMAT:
             header, arrays = migrate_perception(header, arrays)
         perception = _build_perception(header, arrays, encoder)
+        perception.second_stage = _load_second_stage(header, folder, perception.experts)
     except (InputError, PerceptionError, RecursionError) as error:
         raise PersistenceError(f"{folder / HEADER_FILE} is damaged: {error}") from error
     _check_prediction(perception, folder)
     return perception
+
+
+def _load_second_stage(
+    header: Mapping[str, Any], folder: Path, experts: tuple[str, ...]
+) -> SecondStage | None:
+    """Read the second stage of a perception, None if it has none."""
+    fields = header.get(_SECOND_STAGE)
+    if fields is None:
+        return None
+    if not isinstance(fields, dict) or not _SECOND_STAGE_FIELDS.keys() <= fields.keys():
+        raise InputError(
+            f"{_SECOND_STAGE} is {show(fields)}; expected {list(_SECOND_STAGE_FIELDS)}"
+        )
+    for name, kind in _SECOND_STAGE_FIELDS.items():
+        values = fields[name] if kind is list else [fields[name]]
+        if not isinstance(values, list) or not all(map(is_number, values)):
+            raise InputError(f"{_SECOND_STAGE}.{name} is {show(fields[name])}; expected numbers")
+    perception = load_perception(folder / _SECOND_STAGE)
+    if perception.experts != experts:
+        raise InputError(f"the perception in {_SECOND_STAGE} knows other experts than the first")
+    return SecondStage(
+        perception,
+        fields["seconds"],
+        tuple(fields["prices"]),
+        tuple(fields["thresholds"]),
+        fields["loss_per_second"],
+    )
 
 
 def _build_perception(

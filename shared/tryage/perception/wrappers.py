@@ -170,6 +170,9 @@ class DeduplicatedPerception(Perception):
         self._aligned_perception = AlignedPerception(perception, library)
         positions = [library.index(name) for name in duplicates.values()]
         self._columns = np.array([*range(len(library)), *positions], dtype=np.intp)
+        if (stage := perception.second_stage) is not None:
+            second = DeduplicatedPerception(stage.perception, library, duplicates)
+            self.second_stage = replace(stage, perception=second)
 
     def predict(self, prompts: Sequence[str]) -> Prediction:
         """Predict in one pass of the wrapped perception, `(batch, n_experts)`."""
