@@ -58,3 +58,22 @@ def test_train_makes_a_router_on_a_language_model(tryage, table, llama_folder, t
     router = Router.from_pretrained(tmp_path / "mine")
     assert router.perception.encoder.layers == (2, 3)
     assert router.route("law oslo").expert.name in router.library.names
+
+
+def test_train_makes_a_router_of_two_stages(tryage, table, llama_folder, tmp_path):
+    table.write(tmp_path / "outcomes.csv")
+    model = ("--second-encoder", llama_folder, "--layers", "2", "--pooling", "last")
+    done = tryage("train", tmp_path / "outcomes.csv", "-o", tmp_path / "mine", *model)
+    assert done.exit_code == 0, done.stderr
+    assert "ms a prompt. It is asked " in done.stdout
+    perception = Router.from_pretrained(tmp_path / "mine").perception
+    assert isinstance(perception.encoder, StaticEncoder)
+    assert perception.second_stage.perception.encoder.layers == (2,)
+
+
+def test_layers_without_a_language_model_are_refused(tryage, table, bert_folder, tmp_path):
+    table.write(tmp_path / "outcomes.csv")
+    options = ("--finetune", bert_folder, "--layers", "1")
+    done = tryage("train", tmp_path / "outcomes.csv", "-o", tmp_path / "mine", *options)
+    assert done.exit_code == 2
+    assert "--finetune has none" in done.stderr

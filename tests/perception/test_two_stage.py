@@ -120,3 +120,7 @@ def test_the_copy_of_an_expert_is_not_the_second_best(perception):
 def test_impossible_numbers_are_refused(prices, thresholds):
     with pytest.raises(InputError, match="expected increasing prices"):
         SecondStage(FailingPerception(("a",), PerceptionError()), 0.1, prices, thresholds)
+
+
+def test_a_subset_of_a_router_asks_it_too(perception):
+    assert chosen(Router(perception).subset(["large", "small"]), CLOSE, FAR) == ["large", "small"]

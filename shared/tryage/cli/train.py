@@ -32,8 +32,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from tryage.core.library import Library
+    from tryage.core.perception import SecondStage
     from tryage.learning.evaluation.report import Evaluation
     from tryage.learning.qtable import QTable
+    from tryage.learning.training.trainer import FitConfig
     from tryage.perception.encoder import Encoder
     from tryage.perception.model import LearnedPerception
 
@@ -44,6 +46,14 @@ def train(
     encoder_path: EncoderPath = None,
     layers: Layers = None,
     pooling: PoolingNames = None,
+    second_encoder: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="A slower encoder or a language model, to be asked only where two experts are "
+            "close and the expected gain is worth its time.",
+        ),
+    ] = None,
     experts: Annotated[
         Path | None,
         typer.Option(
@@ -67,30 +77,77 @@ def train(
     ] = None,
 ) -> None:
     """Train a router on measured losses and save it."""
-    from tryage.learning.training.trainer import FitConfig, check_table, fit
+    from tryage.learning.training.trainer import FitConfig, check_table
 
-    if encoder_path is not None and finetune is not None:
-        raise InputError("--finetune trains an encoder of its own; give it or --encoder, not both")
+    _check_encoders(encoder_path, second_encoder, finetune, layers, pooling)
     table = _read_table(qtable, score_scale, loss, merge_names=merge_names)
     check_table(table)
     library = _read_library(experts or _scored_experts(qtable), table.experts)
     with ExitStack() as stack:
-        if finetune is None:
-            encoder = resolve_encoder(encoder_path, layers, pooling)
-        else:
+        if finetune is not None:
             scratch_folder = Path(stack.enter_context(TemporaryDirectory()))
             encoder = _finetune_encoder(table, finetune, scratch_folder, checkpoint, seed)
-        config = FitConfig(seed=seed)
-        perception = fit(
+        elif second_encoder is None:
+            encoder = resolve_encoder(encoder_path, layers, pooling)
+        else:
+            encoder = resolve_encoder(encoder_path)
+        second = None
+        if second_encoder is not None:
+            second = resolve_encoder(second_encoder, layers, pooling)
+        perception = _fit(table, encoder, second, FitConfig(seed=seed), library, checkpoint)
+        _save_router(perception, table, library, output)
+    _print_report(perception.report, table, output)
+    if perception.second_stage is not None:
+        _print_second_stage(perception.second_stage)
+
+
+def _check_encoders(
+    encoder: Path | None,
+    second_encoder: Path | None,
+    finetune: Path | None,
+    layers: str | None,
+    pooling: str | None,
+) -> None:
+    """Refuse options that contradict each other."""
+    if encoder is not None and finetune is not None:
+        raise InputError("--finetune trains an encoder of its own; give it or --encoder, not both")
+    if finetune is not None and second_encoder is None and (layers or pooling):
+        raise InputError(
+            "--layers and --pooling choose what is read of a language model; --finetune has none"
+        )
+
+
+def _fit(
+    table: QTable,
+    encoder: Encoder,
+    second_encoder: Encoder | None,
+    config: FitConfig,
+    library: Library | None,
+    checkpoint: Path | None,
+) -> LearnedPerception:
+    """Train a perception of one stage, or of two."""
+    from tryage.learning.training.trainer import fit
+    from tryage.learning.training.two_stage import fit_two_stage
+
+    progress = shows_progress()
+    if second_encoder is None:
+        return fit(
             table,
             encoder,
             config=config,
             library=library,
             checkpoint=checkpoint,
-            progress=shows_progress(),
+            progress=progress,
         )
-        _save_router(perception, table, library, output)
-    _print_report(perception.report, table, output)
+    return fit_two_stage(
+        table,
+        encoder,
+        second_encoder,
+        config=config,
+        library=library,
+        checkpoint=checkpoint,
+        progress=progress,
+    )
 
 
 def _read_table(path: Path, score_scale: float, loss: str, *, merge_names: bool) -> QTable:
@@ -157,6 +214,22 @@ def _print_report(report: Mapping[str, float], table: QTable, output: Path) -> N
     for name, value in report.items():
         echo(f"  {name.replace('_', ' '):<12}{value:>9.4g}")
     echo(f"Try it: tryage explain --router {output} 'your prompt'")
+
+
+def _print_second_stage(stage: SecondStage) -> None:
+    """Say where the second stage is asked, and at what price."""
+    from tryage.core.preferences import Preferences
+    from tryage.learning.training.two_stage import ALWAYS
+
+    threshold = stage.threshold(Preferences())
+    where = (
+        "on every prompt"
+        if threshold >= ALWAYS
+        else f"where the two best experts differ by less than {threshold:.3g}"
+        if threshold
+        else "nowhere, because it does not pay"
+    )
+    echo(f"The second stage takes {1e3 * stage.seconds:.3g} ms a prompt. It is asked {where}.")
 
 
 def evaluate(

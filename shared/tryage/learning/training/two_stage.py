@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tryage.core.perception import SecondStage
+from tryage.learning.checkpoint import fingerprint, open_stage_checkpoint
 from tryage.learning.training.trainer import FitConfig, check_table, fit
 from tryage.perception.abilities import MIN_STANDARD_ERRORS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from tryage.core.arrays import BoolArray, Float32Array, Float64Array, FloatArray
     from tryage.core.library import Library
@@ -40,6 +42,7 @@ def fit_two_stage(  # noqa: PLR0913 - what `fit` takes, of two encoders
     library: Library | None = None,
     seconds: float | None = None,
     loss_per_second: float = 0.01,
+    checkpoint: str | Path | None = None,
     progress: bool = True,
 ) -> LearnedPerception:
     """Train a perception whose second stage reads prompts with another, slower encoder.
@@ -57,6 +60,7 @@ def fit_two_stage(  # noqa: PLR0913 - what `fit` takes, of two encoders
         seconds: How long `slow_encoder` takes for a prompt; measured if None.
         loss_per_second: What a second costs where preferences say nothing of it. A hundredth is a
             cent if a right answer is worth a dollar.
+        checkpoint: A folder for the embeddings of each encoder; the same call resumes from there.
         progress: Whether to show a progress bar.
 
     Raises:
@@ -65,7 +69,7 @@ def fit_two_stage(  # noqa: PLR0913 - what `fit` takes, of two encoders
     config = config or FitConfig()
     check_table(table)
     encoders = (encoder, slow_encoder)
-    embeddings = [one.encode(table.prompts) for one in encoders]
+    embeddings = [_encode(table, one, checkpoint, progress=progress) for one in encoders]
     first_losses, second_losses = _predict_unseen(table, encoders, embeddings, config)
     first, second = (
         fit(table, one, config=config, embeddings=x, library=library, progress=progress)
@@ -75,6 +79,17 @@ def fit_two_stage(  # noqa: PLR0913 - what `fit` takes, of two encoders
     seconds = _time_prompt(slow_encoder, table.prompts) if seconds is None else seconds
     stage = SecondStage(second, seconds, PRICES, thresholds, loss_per_second)
     return first.replace(second_stage=stage)
+
+
+def _encode(
+    table: QTable, encoder: Encoder, checkpoint: str | Path | None, *, progress: bool
+) -> Float32Array:
+    """Embed the prompts of a table, `(n, dim)`, or read them from the checkpoint."""
+    sample = encoder.encode(table.prompts[:8])  # distinguishes one encoder from another
+    key = fingerprint(table.prompts, sample)
+    with open_stage_checkpoint(checkpoint, key, 1, progress=progress) as stages:
+        arrays = stages.load_or_compute("encoding", lambda: {"x": encoder.encode(table.prompts)})
+    return np.asarray(arrays["x"])
 
 
 def choose_thresholds(
