@@ -207,6 +207,30 @@ def learned(encoder, specialists):
     return fit(specialists(), encoder, progress=False)
 
 
+@pytest.fixture
+def calibration():
+    """A function that makes an `UncertaintyCalibration`; arguments replace simple values."""
+    from tryage.core.uncertainty import LEVELS, UncertaintyCalibration
+
+    def make(**changes):
+        fields = {
+            "disagreement_scale": 1.0,
+            "unfamiliar_std": 0.8,
+            "similarities": np.linspace(0, 1, 99),
+            "loss_knots": np.array([0.0, 1.0]),
+            "outcome_stds": np.array([0.3, 0.3]),
+            "answer_quantiles": np.linspace(0, 2, len(LEVELS)),
+            "mean_quantiles": np.linspace(0, 2, len(LEVELS)),
+            "typical_std": 1.0,
+            "odds_slope": 1.0,
+            "odds_intercept": 0.0,
+            "loss_range": (0.0, 1.0),
+        }
+        return UncertaintyCalibration(**fields | changes)
+
+    return make
+
+
 @pytest.fixture(scope="session")
 def trained_router():
     """A router of three experts, trained on the prompts "sum/code/poem word0" to "word19"."""

@@ -13,7 +13,13 @@ import numpy as np
 
 from tryage.core.constraints import DEFAULT_CONSTRAINTS, Constraint, active_weights
 from tryage.core.costs import has_known_costs
-from tryage.core.decision import DefaultExpert, ScoredBatch, needs_token_counts, score_batch
+from tryage.core.decision import (
+    DefaultExpert,
+    ScoredBatch,
+    check_min_typicality,
+    needs_token_counts,
+    score_batch,
+)
 from tryage.core.expert import Expert
 from tryage.core.library import Library, merge_missing_facts
 from tryage.core.objective import evaluate_constraint
@@ -32,7 +38,7 @@ from tryage.core.request import (
     with_default_trade_off,
 )
 from tryage.core.request_batch import RequestBatch
-from tryage.core.unknown_experts import announce_once, describe_unknown
+from tryage.core.unknown_experts import announce_once, warn_of_unknown
 from tryage.core.validation import check_bools, check_number
 from tryage.errors import InputError
 from tryage.perception.bundled_router import bundled_router_parts
@@ -79,6 +85,8 @@ class Router:
             that leave no expert.
         prompt_flags: Whether flags in prompts are read. They can only tighten the preferences.
             Flags that leave no expert are dropped, with a warning.
+        min_typicality: The default answers prompts whose typicality is lower, such as .01: they are
+            unlike the prompts that the perception was trained on. It needs a default.
 
     Raises:
         LibraryError: the library is empty, has duplicates or does not contain the default.
@@ -97,6 +105,7 @@ class Router:
         default_exempt: bool = False,
         strict: bool = False,
         prompt_flags: bool = False,
+        min_typicality: float | None = None,
     ) -> None:
         if not isinstance(perception, Perception):
             raise InputError(
@@ -113,10 +122,11 @@ class Router:
         self.default_exempt = default_exempt
         self.strict = strict
         self.prompt_flags = prompt_flags
+        self.min_typicality = check_min_typicality(min_typicality, default)
         self._aligned_perception = AlignedPerception(perception, self.library)
         self._second_stage = align_second_stage(perception, self.library)
         unseen_indices = self._aligned_perception.unseen_indices
-        announce_once(self.library, lambda: _warn_of_unknown(self.library, unseen_indices))
+        announce_once(self.library, lambda: warn_of_unknown(self.library, unseen_indices))
 
     def route(self, prompt: str, preferences: Preferences | str | None = None) -> Decision:
         """Choose the expert for one prompt.
@@ -170,8 +180,7 @@ class Router:
         for shared_preferences, rows in group_by_preferences(requests).items():
             batch = self._score_group(requests, shared_preferences, rows, prediction)
             for i, row in enumerate(rows.tolist()):
-                decision = batch.decision(i, requests[row])
-                decisions[row] = decision or batch.default_decision(
+                decisions[row] = batch.decide(
                     i, requests[row], self._default_expert, strict=self.strict, failure=failure
                 )
         return [decisions[row] for row in range(len(requests))]
@@ -293,7 +302,9 @@ class Router:
 
     @property
     def _default_expert(self) -> DefaultExpert | None:
-        return None if self.default is None else DefaultExpert(self.default, self.default_exempt)
+        if self.default is None:
+            return None
+        return DefaultExpert(self.default, self.default_exempt, self.min_typicality)
 
     def _nan_prediction(self, batch: int) -> Prediction:
         """Return a prediction of NaN, which makes every expert ineligible."""
@@ -383,6 +394,7 @@ class Router:
         default_exempt: bool | None = None,
         strict: bool | None = None,
         prompt_flags: bool | None = None,
+        min_typicality: float | None = None,
         **hub: Any,  # noqa: ANN401 - the options of snapshot_download
     ) -> Self:
         """Load a router: the bundled one, a folder, or a Hub repository by its id.
@@ -398,6 +410,7 @@ class Router:
             default_exempt: As for `Router`.
             strict: As for `Router`.
             prompt_flags: As for `Router`.
+            min_typicality: As for `Router`.
             hub: `revision`, `token`, `cache_dir` ... for `huggingface_hub.snapshot_download`.
 
         Raises:
@@ -411,6 +424,7 @@ class Router:
             "default_exempt": default_exempt,
             "strict": strict,
             "prompt_flags": prompt_flags,
+            "min_typicality": min_typicality,
         }
         settings = {name: value for name, value in given.items() if value is not None}
         name = BUNDLED_FOLDER if name_or_path is None else name_or_path
@@ -532,6 +546,8 @@ class Router:
         default = self.default if self.default in library else None
         announce_once(library, lambda: None)  # this router has done so
         parts = {"perception": perception, "library": library, "default": default}
+        if default is None:
+            parts["min_typicality"] = None
         return type(self)(**self._parts() | parts)
 
     def _parts(self) -> dict[str, Any]:
@@ -545,6 +561,7 @@ class Router:
             "default_exempt": self.default_exempt,
             "strict": self.strict,
             "prompt_flags": self.prompt_flags,
+            "min_typicality": self.min_typicality,
         }
 
 
@@ -572,20 +589,6 @@ def _check_push_arguments(
     if not push_to_hub:
         names = ", ".join([*([] if repo_id is None else ["repo_id"]), *options])
         raise InputError(f"{names}: only for a push; pass push_to_hub=True as well.")
-
-
-def _warn_of_unknown(library: Library, unseen_indices: IndexArray) -> None:
-    """Log once which experts are neither measured nor described, unless they come from the Hub."""
-    if library.origin is not None or not unseen_indices.size:
-        return
-    described = ("about_as_good_as", "parameters", "released", "output_price")
-    unknown = [
-        expert
-        for expert in map(library.__getitem__, unseen_indices.tolist())
-        if all(getattr(expert, field) is None for field in described)
-    ]
-    if message := describe_unknown(unknown, [expert.name for expert in unknown]):
-        _LOGGER.warning("%s", message)
 
 
 def _merge_libraries(library: Library, other: Library) -> Library:

@@ -85,3 +85,24 @@ def test_a_decision_survives_pickling():
     decision = route({"size": 0.5}, max_parameters=1e10)
     again = pickle.loads(pickle.dumps(decision))  # noqa: S301 - our own bytes
     assert again.to_dict() == decision.to_dict()
+
+
+def test_the_confidence_of_a_calibrated_perception_is_that_of_its_odds(calibration):
+    one = calibration(odds_slope=2.0, odds_intercept=0.3)
+    ranked = [
+        RankedExpert(f"m{i}", x, 0.1, {}, x, (), uncertainty=one) for i, x in enumerate((0.1, 0.2))
+    ]
+    found = Decision("p", Expert("m0"), ranked).confidence
+    assert found == one.better_probability((0.1, 0.2), (0.1, 0.1), 0.1, has_terms=False)
+    tolerant = Decision("p", Expert("m0"), ranked, preferences=Preferences(tolerance=0.05))
+    expected = one.better_probability((0.1, 0.2), (0.1, 0.1), 0.1 + 0.05, has_terms=True)
+    assert tolerant.confidence == pytest.approx(expected)
+
+
+def test_a_calibrated_decision_has_intervals_and_survives_pickling(calibration):
+    ranked = RankedExpert("m0", 0.3, 0.1, {}, 0.3, (), uncertainty=calibration())
+    decision = Decision("p", Expert("m0"), [ranked], typicality=0.25)
+    assert decision.interval(0.8, prompts=10) == calibration().interval(0.3, 0.1, 0.8, 10)
+    assert decision.to_dict()["interval"] == calibration().interval(0.3, 0.1, 0.9, 100)
+    again = pickle.loads(pickle.dumps(decision))  # noqa: S301 - our own bytes
+    assert again.to_dict() == decision.to_dict()

@@ -7,6 +7,7 @@ import datetime
 from tryage.core.decision import Decision
 from tryage.core.expert import Expert
 from tryage.core.preferences import Preferences
+from tryage.core.ranking import RankedExpert
 from tryage.router import Router
 from tryage.testing import FixedPerception, demo_library, demo_perception
 
@@ -85,3 +86,21 @@ def test_the_age_of_the_facts_comes_last():
     moment = datetime.datetime(2026, 11, 20, 8, 30, tzinfo=datetime.timezone.utc)
     text = Decision("p", Expert("x"), as_of=moment).explain()
     assert text.endswith("Facts about all experts: the Hub as of 2026-11-20 08:30 UTC.")
+
+
+def test_a_calibrated_explanation_has_an_interval_and_says_what_the_confidence_is(calibration):
+    one = calibration()
+    ranked = [
+        RankedExpert(name, loss, 0.05, {}, loss, (), uncertainty=one)
+        for name, loss in (("a", 0.2), ("b", 0.3))
+    ]
+    low, high = one.interval(0.2, 0.05, 0.9, 100)
+    assert Decision("p", Expert("a"), ranked, typicality=0.004).explain().splitlines() == [
+        "a is chosen: the lowest total of 2 experts.",
+        "  predicted loss     0.200 ± 0.050   the mean of 100 such prompts: "
+        f"{low:.3f} to {high:.3f} with 90%",
+        "The prompt is unlike the training prompts (p = 0.004): the predictions are uncertain.",
+        "2. b, 0.100 behind: predicted loss 0.300; "
+        "where their answers differ, a is better with probability 63%.",
+    ]
+    assert "unlike" not in Decision("p", Expert("a"), ranked, typicality=0.02).explain()

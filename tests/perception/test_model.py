@@ -222,3 +222,24 @@ def test_a_perception_survives_pickle_and_still_learns(fresh):
     again = pickle.loads(pickle.dumps(fresh))  # noqa: S301 - our own
     np.testing.assert_array_equal(again.predict(["a"]).losses, fresh.predict(["a"]).losses)
     again.observe("a", again.experts[0], 0.5)
+
+
+def test_a_trained_perception_calibrates_its_uncertainty_and_tells_noise_from_prompts(learned):
+    known, noise = ["sum word3 word5 7", "law word1 word2 9"], ["\u2603 zzz qqq", "0x" * 90]
+    prediction = learned.predict([*known, *noise])
+    assert prediction.uncertainty is learned.uncertainty
+    assert prediction.typicality[:2].min() > 0.05 > prediction.typicality[2:].max()
+    assert prediction.std[2:].min() > prediction.std[:2].max()
+
+
+def test_some_columns_have_the_same_uncertainty_as_all(learned):
+    all_of, some = learned.predict(["zzz"]), learned.predict_columns(["zzz"], np.array([2, 0]))
+    np.testing.assert_allclose(some.std, all_of.std[:, [2, 0]], rtol=1e-5)
+    np.testing.assert_array_equal(some.typicality, all_of.typicality)
+
+
+def test_a_perception_without_a_calibration_predicts_as_before(learned):
+    before = learned.replace(uncertainty=None).predict(["sum word3", "zzz"])
+    now = learned.predict(["sum word3", "zzz"])
+    np.testing.assert_array_equal(before.losses, now.losses)
+    assert before.typicality is before.uncertainty is None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import stat
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -314,3 +314,20 @@ def test_an_encoder_of_an_unknown_kind_is_refused_with_the_known_ones(copy):
     (copy / "encoder" / "encoder.json").write_text('{"kind": "x", "format": 1}')
     with pytest.raises(PersistenceError, match="kind 'x'; known kinds: static, transformer"):
         load_encoder(copy / "encoder")
+
+
+def test_the_calibration_of_the_uncertainty_comes_back_bit_for_bit(learned, folder):
+    again = load_perception(folder).uncertainty
+    for field in fields(again):
+        value, saved = getattr(learned.uncertainty, field.name), getattr(again, field.name)
+        np.testing.assert_array_equal(np.asarray(value), np.asarray(saved))
+
+
+def test_a_file_of_format_2_has_no_calibration_and_predicts_without_one(learned, copy):
+    rewrite(
+        copy, lambda header: {k: v for k, v in header.items() if k != "uncertainty"} | {"format": 2}
+    )
+    before = learned.replace(uncertainty=None)
+    again = load_perception(copy)
+    assert again.uncertainty is None
+    assert_alike(before, again, ["sum word3", "law word1"])

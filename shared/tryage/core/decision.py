@@ -14,7 +14,12 @@ from tryage.core.cache import cached_property, get_or_compute
 from tryage.core.choice import NO_EXPERT, choose_experts
 from tryage.core.costs import PromptCosts, with_forecasts
 from tryage.core.expert import Expert  # noqa: TC001 - pydantic reads the annotations
-from tryage.core.explanation import explain
+from tryage.core.explanation import (
+    EXPLAINED_LEVEL,
+    EXPLAINED_PROMPTS,
+    describe_untypical,
+    explain,
+)
 from tryage.core.nearest_miss import nearest_miss_lines
 from tryage.core.objective import MAX_EXACT_EXPERTS, compute_routing_loss, needs_request
 from tryage.core.preferences import Preferences
@@ -25,7 +30,8 @@ from tryage.core.ranking import (
     RejectedExpert,
     check_eligibility,
 )
-from tryage.errors import NoExpertError, PerceptionError
+from tryage.core.validation import check_number
+from tryage.errors import InputError, NoExpertError, PerceptionError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -57,7 +63,8 @@ class Decision:
     declared default, `default_used` is true and `default_reason` says why. `flags` are the flags of
     the prompt that count, `dropped_flags` those that would leave no expert and do not count.
     `as_of` is when the facts about the experts were read from the Hub (UTC), None if they come from
-    elsewhere.
+    elsewhere. `typicality` is the share of prompts of the trained kinds that are as unlike the
+    training prompts as this one, a p-value; None if the perception has measured none.
     """
 
     prompt: str
@@ -71,6 +78,7 @@ class Decision:
     warnings: tuple[str, ...] = ()
     as_of: datetime | None = None
     dropped_flags: tuple[str, ...] = ()
+    typicality: float | None = None
 
     @property
     def chosen(self) -> RankedExpert | None:
@@ -89,22 +97,41 @@ class Decision:
     def confidence(self) -> float | None:
         """Probability that the chosen expert beats the second, None without a second or a std.
 
-        With a tolerance: that it is worse by at most the tolerance. The two predictions are treated
-        as independent Gaussians.
+        Of a trained perception: the share of such choices in which the chosen expert has the lower
+        loss, of those in which their losses differ. A lead in the total counts as much as one in
+        the predicted loss. Of any other perception: the probability that the total is lower, from
+        independent Gaussians. With a tolerance: that it is worse by at most the tolerance.
         """
         if len(self.ranking) < 2:
             return None
         best, second = self.ranking[:2]
         if best.std is None or second.std is None:
             return None
-        std = math.hypot(best.std, second.std)
         gap = second.total - best.total
         if self.preferences.tolerance is not None:
             added = second.terms.get(TOLERANCE, 0.0) - best.terms.get(TOLERANCE, 0.0)
             gap += self.preferences.tolerance - added
+        if best.uncertainty is not None:
+            losses, stds = (best.predicted_loss, second.predicted_loss), (best.std, second.std)
+            has_terms = bool(best.terms or second.terms or self.preferences.tolerance)
+            odds: float = best.uncertainty.better_probability(
+                losses, stds, gap, has_terms=has_terms
+            )
+            return odds
+        std = math.hypot(best.std, second.std)
         if std == 0:
             return 1.0 if gap > 0 else 0.5
         return 0.5 * (1 + math.erf(gap / (std * math.sqrt(2))))
+
+    def interval(self, level: float = 0.9, prompts: int = 1) -> tuple[float, float] | None:
+        """Return the interval of the chosen expert's loss, as `RankedExpert.interval` does.
+
+        None if the default was used, too.
+
+        Raises:
+            InputError: a level out of range, or no prompt.
+        """
+        return None if self.chosen is None else self.chosen.interval(level, prompts)
 
     def explain(self, top: int = 3) -> str:
         """Explain in words which expert is chosen and why, with the `top` best in detail."""
@@ -118,6 +145,8 @@ class Decision:
             "prompt": self.prompt,
             "predicted_loss": chosen.predicted_loss if chosen else None,
             "std": chosen.std if chosen else None,
+            "interval": self.interval(EXPLAINED_LEVEL, EXPLAINED_PROMPTS),
+            "typicality": self.typicality,
             "cost": chosen.cost if chosen else None,
             "margin": self.margin,
             "confidence": self.confidence,
@@ -131,6 +160,22 @@ class Decision:
             "warnings": list(self.warnings),
             "as_of": None if self.as_of is None else self.as_of.isoformat(),
         }
+
+
+def check_min_typicality(value: float | None, default: str | None) -> float | None:
+    """Return the checked lowest typicality of prompts for which an expert is chosen.
+
+    Raises:
+        InputError: it is not between 0 and 1, or there is no `default` for all other prompts.
+    """
+    if value is None:
+        return None
+    if default is None:
+        raise InputError(
+            f"min_typicality is {value!r} without a default: name the expert that answers prompts "
+            "unlike those that the router was trained on, as default=."
+        )
+    return check_number("min_typicality", value, 0.0, 1.0)
 
 
 def needs_token_counts(preferences: Preferences, constraints: Mapping[str, Constraint]) -> bool:
@@ -175,11 +220,13 @@ def score_batch(
 class DefaultExpert:
     """The expert that answers when none can be chosen.
 
-    It must meet the requirements, unless it is `exempt`.
+    It must meet the requirements, unless it is `exempt`. It also answers prompts that are less
+    typical than `min_typicality`.
     """
 
     name: str
     exempt: bool = False
+    min_typicality: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -213,9 +260,15 @@ class ScoredBatch:
             warnings=request.warnings,
             as_of=self.library.as_of,
             dropped_flags=request.dropped_flags,
+            typicality=self.typicality(i),
         )
 
-    def default_decision(
+    def typicality(self, i: int) -> float | None:
+        """Return the p-value of prompt `i` among the training prompts, None if it is unknown."""
+        values = self.prediction.typicality
+        return None if values is None else float(values[i])
+
+    def decide(
         self,
         i: int,
         request: RoutingRequest,
@@ -224,16 +277,47 @@ class ScoredBatch:
         strict: bool,
         failure: Exception | None = None,
     ) -> Decision:
-        """Return the decision for the default expert of prompt `i`.
+        """Return the decision for prompt `i`, of the default if no expert can or may be chosen.
 
         `failure` is the error of a perception that failed.
+
+        Raises:
+            NoExpertError, PerceptionError: as in `default_decision`.
+        """
+        reason = self._untypical(i, None if default is None else default.min_typicality)
+        decision = None if reason else self.decision(i, request)
+        return decision or self.default_decision(
+            i, request, default, strict=strict, failure=failure, reason=reason
+        )
+
+    def _untypical(self, i: int, min_typicality: float | None) -> str | None:
+        """Return why no expert may be chosen for prompt `i`, None if one may."""
+        typicality = None if min_typicality is None else self.typicality(i)
+        if typicality is None or min_typicality is None or typicality >= min_typicality:
+            return None
+        return f"{describe_untypical(typicality)}, and the minimum is {min_typicality:g}."
+
+    def default_decision(  # noqa: PLR0913 - the prompt, and what is known of the failure
+        self,
+        i: int,
+        request: RoutingRequest,
+        default: DefaultExpert | None,
+        *,
+        strict: bool,
+        failure: Exception | None = None,
+        reason: str | None = None,
+    ) -> Decision:
+        """Return the decision for the default expert of prompt `i`.
+
+        `failure` is the error of a perception that failed; `reason` says why no expert is chosen
+        although some are eligible.
 
         Raises:
             NoExpertError, PerceptionError: there is no default, strict mode forbids it, or it does
                 not meet the requirements and is not exempt.
         """
         rejected = self.eligibility.rejections(i)
-        reason = self._reason(i, failure)
+        reason = reason or self._reason(i, failure)
         index = None if default is None else self.library.index(default.name)
         unmet = () if index is None else rejected.failed_requirements(index)
         if default is None or index is None or strict or (unmet and not default.exempt):
@@ -251,6 +335,7 @@ class ScoredBatch:
             warnings=request.warnings,
             as_of=self.library.as_of,
             dropped_flags=request.dropped_flags,
+            typicality=self.typicality(i),
         )
 
     def _reason(self, i: int, failure: Exception | None) -> str:
@@ -294,6 +379,7 @@ class ScoredBatch:
             costs=None if self.request is None else self._costs(i, self.request),
             tolerance=self.tolerance,
             best=self._best[i],
+            uncertainty=self.prediction.uncertainty,
         )
 
     @cached_property

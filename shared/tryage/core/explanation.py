@@ -9,6 +9,7 @@ from tryage.core.costs import UNKNOWN_INPUT_PRICE, UNKNOWN_LATENCY, UNKNOWN_OUTP
 from tryage.core.objective import ANSWER_VALUE, LATENCY_VALUE
 from tryage.core.preferences import format_value
 from tryage.core.ranking import TOLERANCE, RankedExpert, RejectedExpert, Rejections
+from tryage.core.uncertainty import LOW_TYPICALITY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -39,6 +40,9 @@ _ASSUMED: Mapping[str, tuple[str, str]] = {
 }
 
 
+EXPLAINED_LEVEL, EXPLAINED_PROMPTS = 0.9, 100  # of the interval in explanations
+
+
 class ExplainableDecision(Protocol):
     """The part of a `Decision` that an explanation reads; `Decision` documents the fields."""
 
@@ -64,6 +68,8 @@ class ExplainableDecision(Protocol):
     def warnings(self) -> tuple[str, ...]: ...  # noqa: D102 - see `Decision`
     @property
     def as_of(self) -> datetime | None: ...  # noqa: D102 - see `Decision`
+    @property
+    def typicality(self) -> float | None: ...  # noqa: D102 - see `Decision`
 
 
 def explain(decision: ExplainableDecision, top: int = 3) -> str:
@@ -72,6 +78,7 @@ def explain(decision: ExplainableDecision, top: int = 3) -> str:
     lines = [
         *_headline(decision),
         *(_total_lines(decision, best[0]) if decision.chosen else ()),
+        *_typicality_lines(decision),
         *_runner_up_lines(decision, best),
         *_unknown_lines(decision, best),
         *_source_lines(decision),
@@ -120,7 +127,7 @@ def _headline(decision: ExplainableDecision) -> Iterator[str]:
 def _total_lines(decision: ExplainableDecision, chosen: RankedExpert) -> Iterator[str]:
     """Write the total as a sum, one term per line."""
     std = "" if chosen.std is None else f" ± {chosen.std:.3f}"
-    yield f"  {'predicted loss':<16}{chosen.predicted_loss:>8.3f}{std}"
+    yield f"  {'predicted loss':<16}{chosen.predicted_loss:>8.3f}{std}{_interval_text(chosen)}"
     for name, term in chosen.terms.items():
         factors = _factors(decision.preferences, name, term)
         yield f"  {'+ ' + in_words(name):<16}{term:>8.3f}{factors and f'   = {factors}'}"
@@ -128,6 +135,27 @@ def _total_lines(decision: ExplainableDecision, chosen: RankedExpert) -> Iterato
         yield f"  {'= total':<16}{chosen.total:>8.3f}"
     if chosen.cost is not None and ANSWER_VALUE not in chosen.terms:
         yield f"  expected cost: {format_dollars(chosen.cost)}"
+
+
+def _interval_text(chosen: RankedExpert) -> str:
+    interval = chosen.interval(EXPLAINED_LEVEL, EXPLAINED_PROMPTS)
+    if interval is None:
+        return ""
+    low, high = interval
+    mean = f"the mean of {EXPLAINED_PROMPTS} such prompts"
+    return f"   {mean}: {low:.3f} to {high:.3f} with {EXPLAINED_LEVEL:.0%}"
+
+
+def _typicality_lines(decision: ExplainableDecision) -> Iterator[str]:
+    """Say it if the prompt is unlike those that the perception was trained on."""
+    typicality = decision.typicality
+    if typicality is not None and typicality < LOW_TYPICALITY:
+        yield f"{describe_untypical(typicality)}: the predictions are uncertain."
+
+
+def describe_untypical(typicality: float) -> str:
+    """Say that a prompt is unlike the training prompts, without a full stop."""
+    return f"The prompt is unlike the training prompts (p = {typicality:.2g})"
 
 
 def _factors(preferences: Preferences, name: str, term: float) -> str:
@@ -163,7 +191,9 @@ def _runner_up_lines(decision: ExplainableDecision, best: Sequence[RankedExpert]
         behind = "equal total" if gap == 0 else f"{gap:.3f} behind"
         loss = f"predicted loss {other.predicted_loss:.3f}"
         sure = decision.confidence if rank == 2 else None
-        odds = "" if sure is None else f"; {best[0].name} is better with probability {sure:.0%}"
+        measured = "where their answers differ, " if other.uncertainty is not None else ""
+        odds = f"; {measured}{best[0].name} is better with probability {sure or 0:.0%}"
+        odds = "" if sure is None else odds
         yield f"{rank}. {other.name}, {behind}: {loss}{terms}{price}{odds}."
 
 

@@ -17,33 +17,42 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from tryage.core.arrays import Float32Array, IndexArray
+    from tryage.core.arrays import Float32Array, FloatArray, IndexArray
     from tryage.core.expert import Expert
     from tryage.core.library import Library
     from tryage.core.preferences import Preferences
+    from tryage.core.uncertainty import UncertaintyCalibration
 
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
     """Predicted losses `Q^(z, M_i)` with their standard deviation, both `(batch, n_experts)`.
 
-    `output_tokens` `(batch, n_experts)` are forecast answer lengths (reasoning included) and
-    `costs`, of the same shape, USD of the request as measured; both are NaN where unknown.
+    A loss is the mean that is expected of many prompts like this one, and `std` how uncertain that
+    mean is. `output_tokens` `(batch, n_experts)` are forecast answer lengths (reasoning included)
+    and `costs`, of the same shape, USD of the request as measured; both are NaN where unknown.
+    `typicality` `(batch,)` is the p-value of each prompt among the training prompts, and
+    `uncertainty` says how far predictions proved right; both are None if that was not measured.
     """
 
     losses: Float32Array
     std: Float32Array
     output_tokens: Float32Array | None = None
     costs: Float32Array | None = None
+    typicality: FloatArray | None = None
+    uncertainty: UncertaintyCalibration | None = None
 
     def select(self, index: Any) -> Prediction:  # noqa: ANN401 - any index that numpy takes
         """Return a part: rows are prompts, columns are experts."""
-        tokens, costs = self.output_tokens, self.costs
+        tokens, costs, typicality = self.output_tokens, self.costs, self.typicality
+        rows = index[0] if isinstance(index, tuple) else index
         return Prediction(
             self.losses[index],
             self.std[index],
             None if tokens is None else tokens[index],
             None if costs is None else costs[index],
+            None if typicality is None else typicality[rows],
+            self.uncertainty,
         )
 
     def with_rows(self, rows: IndexArray, other: Prediction) -> Prediction:
@@ -53,6 +62,8 @@ class Prediction:
             _with_rows(self.std, rows, other.std),
             _with_optional_rows(self.output_tokens, rows, other.output_tokens),
             _with_optional_rows(self.costs, rows, other.costs),
+            self.typicality,
+            self.uncertainty,
         )
 
 

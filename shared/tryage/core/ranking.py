@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from tryage.core.perception import Prediction
     from tryage.core.preferences import Preferences, Requirement
     from tryage.core.request_batch import ExpertIndex, RequestBatch
+    from tryage.core.uncertainty import UncertaintyCalibration
 
 NO_PREDICTION = "no usable prediction"
 TOLERANCE = "tolerance"  # the name of its term
@@ -107,10 +108,12 @@ class Eligibility:
 class RankedExpert:
     """One eligible expert: `total` = `predicted_loss` + the sum of `terms`.
 
-    `std` is the standard deviation of the predicted loss, None if unknown; `terms[name]` is
-    `lambda_j C_j`, and of `answer_value`, `latency_value` and `tolerance` what they add; `unknown`
-    names the terms with an unknown value, which counts as a bad one. `cost` is the expected USD of
-    the request, None if unknown.
+    `predicted_loss` is the mean loss that is expected of many prompts like this one: for losses in
+    [0, 1], the probability of a failure. `std` is the standard deviation of that mean, None if
+    unknown: what the perception does not know. The chance of a single answer is not in it; it is in
+    `interval`. `terms[name]` is `lambda_j C_j`, and of `answer_value`, `latency_value` and
+    `tolerance` what they add; `unknown` names the terms with an unknown value, which counts as a
+    bad one. `cost` is the expected USD of the request, None if unknown.
     """
 
     name: str
@@ -120,6 +123,24 @@ class RankedExpert:
     total: float
     unknown: tuple[str, ...]
     cost: float | None = None
+    # An UncertaintyCalibration, None if none was measured; pydantic cannot read its type.
+    uncertainty: Any = field(default=None, repr=False, compare=False)
+
+    def interval(self, level: float = 0.9, prompts: int = 1) -> tuple[float, float] | None:
+        """Return in which interval the mean measured loss of `prompts` like this one lies.
+
+        With one prompt it is the loss of the answer. `level` is the probability of the interval,
+        from .01 to .99. None if the perception has measured no intervals.
+
+        Raises:
+            InputError: a level out of range, or no prompt.
+        """
+        if self.uncertainty is None or self.std is None:
+            return None
+        found: tuple[float, float] = self.uncertainty.interval(
+            self.predicted_loss, self.std, level, prompts
+        )
+        return found
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-safe values."""
@@ -155,7 +176,9 @@ class Ranking(Sequence[RankedExpert]):
         costs: PromptCosts | None = None,
         tolerance: float | None = None,
         best: int | None = None,
+        uncertainty: UncertaintyCalibration | None = None,
     ) -> None:
+        self._uncertainty = uncertainty
         self._library, self._losses, self._std = library, losses, std
         self._costs, self._tolerance = costs, None if costs is None else tolerance
         self._routing_loss, self._eligible = routing_loss, eligible
@@ -291,6 +314,7 @@ class Ranking(Sequence[RankedExpert]):
             total=total,
             unknown=unknown,
             cost=usd if math.isfinite(usd) else None,
+            uncertainty=self._uncertainty,
         )
 
     def _terms_of(self, i: int) -> tuple[dict[str, float], float, tuple[str, ...]]:

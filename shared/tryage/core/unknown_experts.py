@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 from tryage.core.cache import get_or_compute
@@ -9,8 +10,11 @@ from tryage.core.cache import get_or_compute
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
 
+    from tryage.core.arrays import IndexArray
     from tryage.core.expert import Expert
     from tryage.core.library import Library
+
+_LOGGER = logging.getLogger(__name__)
 
 _MAX_SHOWN = 6  # names in a sentence
 
@@ -34,6 +38,20 @@ def announce_once(library: Library, announce: Callable[[], None]) -> None:
         return True
 
     get_or_compute(library, "unknown experts are announced", announced)
+
+
+def warn_of_unknown(library: Library, unseen_indices: IndexArray) -> None:
+    """Log once which experts are neither measured nor described, unless they come from the Hub."""
+    if library.origin is not None or not unseen_indices.size:
+        return
+    described = ("about_as_good_as", "parameters", "released", "output_price")
+    unknown = [
+        expert
+        for expert in map(library.__getitem__, unseen_indices.tolist())
+        if all(getattr(expert, field) is None for field in described)
+    ]
+    if message := describe_unknown(unknown, [expert.name for expert in unknown]):
+        _LOGGER.warning("%s", message)
 
 
 def describe_unknown(

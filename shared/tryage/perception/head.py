@@ -62,9 +62,14 @@ class EstimatorInputs:
     similarities: Float32Array
 
     @cached_property
+    def highest_similarities(self) -> Float32Array:
+        """The cosine of each prompt to the nearest prototype, `(batch,)`."""
+        return np.asarray(self.similarities.max(axis=1))
+
+    @cached_property
     def relative_similarities(self) -> Float32Array:
         """The similarities minus the highest one of the prompt, `(batch, n_prototypes)`."""
-        return np.asarray(self.similarities - self.similarities.max(axis=1, keepdims=True))
+        return np.asarray(self.similarities - self.highest_similarities[:, None])
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,13 +170,15 @@ class RidgeRegression:
         return np.asarray(y + self.intercept)
 
 
-def mix_positions(estimator_positions: FloatArray, weights: Float32Array) -> LatentPositions:
+def mix_positions(
+    estimator_positions: FloatArray, weights: Float32Array, disagreement_scale: float = 1.0
+) -> LatentPositions:
     """Mix the positions that estimators predict, `(n_estimators, batch, rank)`, by weight."""
     mean_positions = _weighted_sum(weights, estimator_positions)
     batch, rank = mean_positions.shape
     positions = np.ones((batch, 1 + rank), mean_positions.dtype)
     positions[:, 1:] = mean_positions
-    return LatentPositions(estimator_positions, weights, positions)
+    return LatentPositions(estimator_positions, weights, positions, disagreement_scale)
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,12 +187,14 @@ class LatentPositions:
 
     `estimator_positions` `(n_estimators, batch, rank)` are those that each estimator predicts,
     `weights` `(n_estimators,)` say how much it counts, and `positions` `(batch, 1 + rank)` are the
-    mixture `[1, g]`.
+    mixture `[1, g]`. How far estimators disagree, times `disagreement_scale`, is how uncertain the
+    mixture is.
     """
 
     estimator_positions: FloatArray
     weights: Float32Array
     positions: FloatArray
+    disagreement_scale: float = 1.0
 
     def predict(
         self, abilities: Abilities, std_columns: ColumnIndex = ALL_COLUMNS
@@ -198,7 +207,7 @@ class LatentPositions:
         y = abilities.linear_predictions(self.positions)
         means = abilities.means
         estimator_predictions = means[:, 0] + self.estimator_positions @ means[:, 1:].T
-        disagreement = _weighted_sum(self.weights, (estimator_predictions - y) ** 2)
+        disagreement = _weighted_sum(self._squared_scales, (estimator_predictions - y) ** 2)
         ability_variances = abilities.variances(self.positions, std_columns)
         return y, np.sqrt(np.maximum(ability_variances + disagreement[:, std_columns], 0))
 
@@ -212,7 +221,13 @@ class LatentPositions:
         deviations = self.estimator_positions - self.positions[:, 1:]
         disagreement = _quadratic_form(deviations, second_moment[1:, 1:])
         ability_variances = _quadratic_form(self.positions, prior.covariance)
-        return np.asarray(np.sqrt(np.maximum(ability_variances + self.weights @ disagreement, 0)))
+        variances = ability_variances + self._squared_scales @ disagreement
+        return np.asarray(np.sqrt(np.maximum(variances, 0)))
+
+    @property
+    def _squared_scales(self) -> Float32Array:
+        """What the squared deviation of each estimator is multiplied by, `(n_estimators,)`."""
+        return np.asarray(self.weights * self.disagreement_scale**2, np.float32)
 
 
 def _weighted_sum(weights: Float32Array, arrays: FloatArray) -> FloatArray:

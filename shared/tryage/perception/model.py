@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from tryage.core.arrays import Float32Array, FloatArray
     from tryage.core.expert import Expert
     from tryage.core.perception import SecondStage
+    from tryage.core.uncertainty import UncertaintyCalibration
     from tryage.perception.abilities import Abilities, Link, ReferencePredictions, SoftThreshold
     from tryage.perception.encoder import Encoder
     from tryage.perception.features import FeatureExtractor
@@ -45,6 +46,8 @@ class LearnedPerception(Perception):
     by category `(n_categories, n_experts)` of a measure, such as `output_tokens`. `report` holds
     figures that were measured while training, on prompts that were not trained on. The
     `second_stage` is a slower perception that a router asks where two experts are close.
+    `uncertainty` was fitted on prompts that were not trained on; perceptions of earlier versions
+    have none.
     """
 
     def __init__(  # noqa: PLR0913 - the parts of the equation, one each
@@ -62,6 +65,7 @@ class LearnedPerception(Perception):
         forecasts: Mapping[str, Float32Array] | None = None,
         report: Mapping[str, float] | None = None,
         second_stage: SecondStage | None = None,
+        uncertainty: UncertaintyCalibration | None = None,
     ) -> None:
         if len(experts) != len(abilities):
             raise PerceptionError(f"{len(experts)} experts with {len(abilities)} abilities")
@@ -77,6 +81,7 @@ class LearnedPerception(Perception):
         self.forecasts = dict(forecasts or {})
         self.report = dict(report or {})
         self.second_stage = second_stage
+        self.uncertainty = uncertainty
         self._lock = ForkSafeLock()
 
     def replace(self, **changes: Any) -> LearnedPerception:  # noqa: ANN401 - arguments of __init__
@@ -84,6 +89,7 @@ class LearnedPerception(Perception):
         names = (
             *("experts", "encoder", "feature_extractor", "head", "abilities", "soft_threshold"),
             *("link", "metadata_prior", "observed_experts", "forecasts", "report", "second_stage"),
+            "uncertainty",
         )
         return LearnedPerception(**{name: getattr(self, name) for name in names} | changes)
 
@@ -134,11 +140,21 @@ class LearnedPerception(Perception):
         prediction, _ = self.predict_from_positions(self.locate(inputs), columns=columns)
         forecasts = [self.forecast(measure, inputs) for measure in ("output_tokens", "costs")]
         tokens, costs = (None if table is None else table[:, columns] for table in forecasts)
-        return Prediction(prediction.losses, prediction.std, tokens, costs)
+        prediction = Prediction(prediction.losses, prediction.std, tokens, costs)
+        return self.with_uncertainty(prediction, inputs)
+
+    def with_uncertainty(self, prediction: Prediction, inputs: EstimatorInputs) -> Prediction:
+        """Add the typicality of the prompts, and widen the std of untypical ones, in place."""
+        if self.uncertainty is None:
+            return prediction
+        typicality = self.uncertainty.typicality(inputs.highest_similarities)
+        self.uncertainty.widen(prediction.std, typicality)
+        return replace(prediction, typicality=typicality, uncertainty=self.uncertainty)
 
     def locate(self, inputs: EstimatorInputs) -> LatentPositions:
         """Return the positions of prompts in the ability space."""
-        return mix_positions(self.head.estimator_positions(inputs), self.head.weights)
+        scale = 1.0 if self.uncertainty is None else self.uncertainty.disagreement_scale
+        return mix_positions(self.head.estimator_positions(inputs), self.head.weights, scale)
 
     def predict_from_positions(
         self,

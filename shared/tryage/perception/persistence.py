@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tryage.core.perception import SecondStage
+from tryage.core.uncertainty import LEVELS, UncertaintyCalibration
 from tryage.errors import InputError, PerceptionError, PersistenceError
 from tryage.perception.abilities import Abilities, Gaussian, LogGapLink, LogitLink, SoftThreshold
 from tryage.perception.encoder import StaticEncoder, read_encoder_header
@@ -73,7 +74,7 @@ if TYPE_CHECKING:
     from tryage.perception.field_rules import Dimension, FieldRules
     from tryage.perception.serialization import ArrayDict
 
-FORMAT = 3  # 2 has no block scaler
+FORMAT = 3  # 2 has no block scaler and no calibration of the uncertainty
 
 _CURRENT_NAMES_FORMAT = 2  # the first with the names of today
 
@@ -90,10 +91,11 @@ _REQUIRED_PARTS = {
     "link": Part(LogitLink, LogGapLink),
 }
 
-# Files that are older than the prior from metadata lack these two.
+# Older files lack some of these.
 _OPTIONAL_PARTS = {
     "metadata_prior": Part(MetadataPrior),
     "observed_experts": Part(ObservedExperts),
+    "uncertainty": Either(Part(UncertaintyCalibration), or_none=True),
 }
 
 _SECOND_STAGE = "second_stage"  # its key in the header and its folder; few perceptions have one
@@ -227,6 +229,19 @@ FIELD_RULES: FieldRules = {
         "upper": Array("numbers"),
     },
     ObservedExperts: {"names": Names("experts"), "abilities": Part(Abilities)},
+    UncertaintyCalibration: {
+        "disagreement_scale": Number(low=0),
+        "unfamiliar_std": Number(low=0),
+        "similarities": Array("unseen_prompts"),
+        "loss_knots": Array("loss_knots", increasing=True),
+        "outcome_stds": Array("loss_knots", low=MIN_POSITIVE),
+        "answer_quantiles": Array(len(LEVELS), low=0),
+        "mean_quantiles": Array(len(LEVELS), low=0),
+        "typical_std": Number(low=0),
+        "odds_slope": Number(low=0),
+        "odds_intercept": Number(low=0),
+        "loss_range": Either(Interval(), or_none=True),
+    },
 }
 
 # Sums of numbers of very different size, and USD: a millionth of a dollar must not become zero.
@@ -238,7 +253,7 @@ _FLOAT32_PREFIXES = (
 )
 
 # Small, and learning continues from these numbers.
-_UNROUNDED_PREFIXES = ("metadata_prior.", "observed_experts.")
+_UNROUNDED_PREFIXES = ("metadata_prior.", "observed_experts.", "uncertainty.")
 
 _MIN_ROUNDED_SIZE = 4_096  # numbers; rounding fewer saves nothing
 

@@ -107,6 +107,7 @@ def save_router(  # noqa: PLR0913 - the parts of a router
     default_exempt: bool,
     strict: bool,
     prompt_flags: bool,
+    min_typicality: float | None,
 ) -> None:
     """Write the parts of a router to a folder, with a model card.
 
@@ -129,6 +130,7 @@ def save_router(  # noqa: PLR0913 - the parts of a router
         "default_exempt": default_exempt,
         "strict": strict,
         "prompt_flags": prompt_flags,
+        "min_typicality": min_typicality,
         "constraints": sorted(set(constraints) - set(DEFAULT_CONSTRAINTS)),
     }
 
@@ -173,6 +175,7 @@ def _read_router_parts(folder: Path, constraints: Mapping[str, Constraint]) -> d
         "default_exempt": header.get("default_exempt") is True,  # older files have none
         "strict": header["strict"],
         "prompt_flags": header["prompt_flags"],
+        "min_typicality": header.get("min_typicality"),  # older files have none
     }
 
 

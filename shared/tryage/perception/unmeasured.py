@@ -80,7 +80,7 @@ class LibraryPerception(Perception):
         rows, columns = self._measured_rows_and_columns(observed_experts)
         losses[:, rows], std[:, rows] = prediction.losses[:, columns], prediction.std[:, columns]
         tokens, costs = (self._forecast(measure, inputs) for measure in ("output_tokens", "costs"))
-        return Prediction(losses, std, tokens, costs)
+        return perception.with_uncertainty(Prediction(losses, std, tokens, costs), inputs)
 
     def _forecast(self, measure: str, inputs: EstimatorInputs) -> Float32Array | None:
         """Return a forecast in library order, None if no expert of the library has one."""
@@ -192,6 +192,10 @@ class MeasuredPerception(Protocol):
         self, positions: LatentPositions, observed_experts: ObservedExperts
     ) -> tuple[Prediction, ReferencePredictions]:
         """Predict all known and all `observed_experts`, the known ones first."""
+        ...
+
+    def with_uncertainty(self, prediction: Prediction, inputs: EstimatorInputs) -> Prediction:
+        """Add the typicality of the prompts, and widen the std of untypical ones, in place."""
         ...
 
     def forecast(self, measure: str, inputs: EstimatorInputs) -> Float32Array | None:

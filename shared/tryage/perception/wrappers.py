@@ -141,6 +141,8 @@ class AlignedPerception(Perception):
             self._align(prediction.std, std),
             None if tokens is None else self._align(tokens, math.nan),
             None if costs is None else self._align(costs, math.nan),
+            prediction.typicality,
+            prediction.uncertainty,
         )
 
     def _align(self, table: Float32Array, fill_value: float) -> Float32Array:

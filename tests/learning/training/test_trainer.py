@@ -193,7 +193,7 @@ def test_a_killed_training_resumes_where_it_was(counting, specialists, learned, 
 
 def test_a_damaged_checkpoint_is_computed_again(encoder, specialists, learned, heads, tmp_path):
     fit(specialists(), encoder, checkpoint=tmp_path, progress=False)
-    damaged = next(tmp_path.glob("positions-fold-2*"))
+    damaged = next(tmp_path.glob("out-of-fold-2*"))
     damaged.write_bytes(damaged.read_bytes()[:100])
     heads.fitted = 0
     assert_same_predictions(

@@ -27,7 +27,8 @@ from tryage.learning.training.factor_model import (
     fit_factor_model,
 )
 from tryage.learning.training.metadata_prior import with_metadata_prior
-from tryage.perception.head import UNNAMED_CATEGORY
+from tryage.learning.training.uncertainty import fit_uncertainty, sample_prompts
+from tryage.perception.head import UNNAMED_CATEGORY, mix_positions
 from tryage.perception.model import LearnedPerception
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
     from tryage.core.arrays import BoolArray, Float32Array, FloatArray, IndexArray
     from tryage.core.library import Library
+    from tryage.core.uncertainty import UncertaintyCalibration
     from tryage.learning.qtable import QTable
     from tryage.perception.encoder import Encoder
     from tryage.perception.features import FeatureExtractor
@@ -108,7 +110,7 @@ def fit(  # noqa: PLR0913 - two inputs, the rest has defaults
         learn_abilities = fit_abilities if expected is None else expected_abilities
         abilities = learn_abilities(positions, losses, initial_means)
         labels = tuple(name or UNNAMED_CATEGORY for name in table.categories or [None] * len(table))
-        out_of_fold = _out_of_fold_positions(
+        out_of_fold, similarities = _out_of_fold_positions(
             x, extractor.blocks, labels, factor_model, table.groups, prompt_weights, config, stages
         )
         calibration = calibrate(out_of_fold, abilities, table, factor_model.mean, compressed)
@@ -128,6 +130,8 @@ def fit(  # noqa: PLR0913 - two inputs, the rest has defaults
         forecasts=fit_forecasts(table, head.category_classifier.one_hot(labels)),
         report=calibration.report,
     )
+    uncertainty = _fit_uncertainty(perception, out_of_fold, table, labels, similarities)
+    perception = perception.replace(uncertainty=uncertainty)
     return perception if library is None else with_metadata_prior(perception, library)
 
 
@@ -199,10 +203,11 @@ def _out_of_fold_positions(  # noqa: PLR0913 - everything that a fold consists o
     prompt_weights: FloatArray | None,
     config: FitConfig,
     stages: StageCheckpoint,
-) -> Float32Array:
+) -> tuple[Float32Array, Float32Array]:
     """Return positions by estimators that have not seen the prompt, `(n_estimators, n, rank)`.
 
-    Prompts of the same text are in the same fold.
+    Also returns the highest cosine of each prompt to one that they have seen, `(n,)`. Prompts of
+    the same text are in the same fold.
     """
     order = np.random.default_rng(config.seed).permutation(int(groups.max()) + 1)
     fold_of_row = order[groups] % config.folds
@@ -216,16 +221,44 @@ def _out_of_fold_positions(  # noqa: PLR0913 - everything that a fold consists o
         weights = None if prompt_weights is None else prompt_weights[kept]
         scores = factor_model.scores[kept]
         head = fit_head(x[kept], train_labels, names, scores, config.seed, weights, blocks)
-        return {"positions": head.estimator_positions(head.prepare(x[is_held_out]))}
+        inputs = head.prepare(x[is_held_out])
+        positions = head.estimator_positions(inputs)
+        return {"positions": positions, "similarities": inputs.highest_similarities}
 
-    parts: list[tuple[BoolArray, Float32Array]] = []
+    parts: list[tuple[BoolArray, Float32Array, Float32Array]] = []
     for fold in range(config.folds):
         is_held_out = fold_of_row == fold
         arrays = stages.load_or_compute(
-            f"positions-fold-{fold + 1}", partial(fold_positions, is_held_out)
+            f"out-of-fold-{fold + 1}", partial(fold_positions, is_held_out)
         )
-        parts.append((is_held_out, arrays["positions"]))
+        parts.append((is_held_out, arrays["positions"], arrays["similarities"]))
     out_of_fold = np.zeros((len(parts[0][1]), len(x), factor_model.scores.shape[1]), np.float32)
-    for is_held_out, positions in parts:
+    highest_similarities = np.zeros(len(x), np.float32)
+    for is_held_out, positions, similarities in parts:
         out_of_fold[:, is_held_out] = positions
-    return out_of_fold
+        highest_similarities[is_held_out] = similarities
+    return out_of_fold, highest_similarities
+
+
+def _fit_uncertainty(
+    perception: LearnedPerception,
+    out_of_fold: Float32Array,
+    table: QTable,
+    labels: Sequence[str],
+    similarities: Float32Array,
+) -> UncertaintyCalibration:
+    """Compare what the perception predicts at out-of-fold positions with the measured losses."""
+    rows, head = sample_prompts(len(table)), perception.head
+    positions = out_of_fold[:, rows].astype(np.float64) * head.gain
+    with_scale = (mix_positions(positions, head.weights, scale) for scale in (0.0, 1.0))
+    by_ability, by_both = (perception.predict_from_positions(one)[0] for one in with_scale)
+    ability_std = by_ability.std.astype(np.float64)
+    return fit_uncertainty(
+        by_both.losses.astype(np.float64),
+        ability_std,
+        np.sqrt(np.maximum(by_both.std.astype(np.float64) ** 2 - ability_std**2, 0)),
+        table.losses[rows].astype(np.float64),
+        [labels[row] for row in rows.tolist()],
+        similarities[rows],
+        perception.link.loss_range,
+    )
