@@ -252,12 +252,22 @@ def model_card(perception: LearnedPerception, library: Library) -> str:
     prior = _METADATA_PRIOR_TEXT if is_informative else _UNINFORMATIVE_PRIOR_TEXT
     return _CARD_TEMPLATE.format(
         experts=len(names),
-        encoder=f"{type(perception.encoder).__name__}, {perception.encoder.dim} dimensions",
+        encoder=_encoders(perception),
         names=", ".join(f"`{name}`" for name in names[:_MAX_SHOWN_NAMES]) + name_suffix,
         prior=prior,
         metrics=_metrics_table(training),
         held_out=_held_out_section(report),
     )
+
+
+def _encoders(perception: LearnedPerception) -> str:
+    """Describe the encoder, and that of the second stage if there is one."""
+    described = f"{type(perception.encoder).__name__}, {perception.encoder.dim} dimensions"
+    stage = perception.second_stage
+    if stage is None or not isinstance(stage.perception, LearnedPerception):
+        return described
+    second = type(stage.perception.encoder).__name__
+    return f"{described}; where two experts are close, {second}"
 
 
 def _held_out_section(report: Mapping[str, float]) -> str:

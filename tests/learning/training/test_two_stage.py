@@ -102,6 +102,7 @@ def test_a_saved_router_of_two_stages_comes_back(perception, specialists, tmp_pa
     )
     router = Router(perception)
     router.save_pretrained(tmp_path)
+    assert "where two experts are close, StaticEncoder" in (tmp_path / "README.md").read_text()
     again = Router.from_pretrained(tmp_path)
     prompts = list(specialists(n=40, seed=5).prompts)
     expected = [decision.expert.name for decision in router.route_batch(prompts)]
