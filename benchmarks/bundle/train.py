@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 
     from tryage.core.expert import Expert
     from tryage.core.library import Library
+    from tryage.perception.encoder import Encoder
+    from tryage.perception.model import LearnedPerception
 
 ADEQUATE = tuple(name for name in PERMISSIVE if name != "zoonk_battles")  # that one: preference
 MANY_TASKS = ("routellm_pair", "zoonk_tasks")  # their sources are kinds of tasks
@@ -185,6 +187,24 @@ def figures(router: Router, train: QTable, test: QTable) -> dict[str, dict[str, 
     return found
 
 
+def train_perception(
+    table: QTable, encoder: Encoder, checkpoint: Path | None = None
+) -> LearnedPerception:
+    """Train on a joint table: experts of all sets on one scale, kinds of tasks, and anchors."""
+    if isinstance(encoder, StaticEncoder):  # capitals and punctuation tell nothing of difficulty
+        encoder = encoder.without_tokens(form_ids(encoder))
+    fitted = fit_table(table, facts(table.experts))
+    anchored = with_anchors(with_kinds(table), fitted, prompt_weights(table))
+    return fit(
+        anchored.table,
+        encoder,
+        config=FitConfig(rank=32, tfidf_dim=96, form=False),
+        expected_losses=lambda _: anchored.expected,
+        prompt_weights=anchored.weights,
+        checkpoint=checkpoint,
+    )
+
+
 def main() -> None:
     """Train, measure, save."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -194,19 +214,7 @@ def main() -> None:
     table = joint_table()
     is_test = held_out(table)
     train, test = table.take(~is_test), table.take(is_test)
-    encoder = load_encoder(options.encoder)
-    if isinstance(encoder, StaticEncoder):  # capitals and punctuation tell nothing of difficulty
-        encoder = encoder.without_tokens(form_ids(encoder))
-    fitted = fit_table(train, facts(train.experts))
-    anchored = with_anchors(with_kinds(train), fitted, prompt_weights(train))
-    perception = fit(
-        anchored.table,
-        encoder,
-        config=FitConfig(rank=32, tfidf_dim=96, form=False),
-        expected_losses=lambda _: anchored.expected,
-        prompt_weights=anchored.weights,
-        checkpoint=Path("build/bundle"),
-    )
+    perception = train_perception(train, load_encoder(options.encoder), Path("build/bundle"))
     perception.forecasts.pop("costs", None)  # the sets have old prices; Expert has the present ones
     kinds = perception.head.category_classifier.names
     perception.forecasts[MEASURE] = np.tile(compared_losses(perception.experts), (len(kinds), 1))

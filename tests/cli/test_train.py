@@ -38,6 +38,20 @@ def test_train_saves_a_router_and_prints_its_errors(tryage, qtable, encoder_fold
     assert Router.from_pretrained(out).route("law oslo").expert.name == "chat-70b"
 
 
+@pytest.mark.parametrize(
+    ("options", "start", "is_pretrained"),
+    [((), "starting from the bundled router", True), (("--from-scratch",), "from scratch", False)],
+)
+def test_the_training_starts_from_the_bundled_router_unless_told_otherwise(
+    tryage, qtable, tmp_path, options, start, is_pretrained
+):
+    done = tryage("train", qtable, "-o", tmp_path / "mine", *options)
+    assert done.exit_code == 0, done.stderr
+    assert f"3 experts, {start}." in done.stdout
+    extractor = Router.from_pretrained(tmp_path / "mine").perception.feature_extractor
+    assert (extractor.pretrained is not None) == is_pretrained
+
+
 def test_the_same_seed_trains_the_same_router(tryage, qtable, encoder_folder, tmp_path):
     for name in ("one", "two"):
         tryage("train", qtable, "-o", tmp_path / name, "--encoder", encoder_folder, "--seed", 3)

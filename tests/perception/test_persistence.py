@@ -173,7 +173,7 @@ def test_losses_of_any_unit_survive_half_precision(encoder, specialists, tmp_pat
     perception = fit(wide, encoder, progress=False)
     save_perception(perception, tmp_path)
     one, two = (p.predict(table.prompts) for p in (perception, load_perception(tmp_path)))
-    np.testing.assert_allclose(two.losses, one.losses, atol=3e-3 * scale)
+    np.testing.assert_allclose(two.losses, one.losses, atol=5e-3 * scale)
     np.testing.assert_allclose(two.std, one.std, rtol=0.05, atol=2e-3 * scale)
 
 

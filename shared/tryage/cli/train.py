@@ -38,6 +38,14 @@ if TYPE_CHECKING:
     from tryage.learning.training.trainer import FitConfig
     from tryage.perception.encoder import Encoder
     from tryage.perception.model import LearnedPerception
+    from tryage.router import Router
+
+FromScratch = Annotated[
+    bool,
+    typer.Option(
+        "--from-scratch", help="Do not start from what the bundled router has learned already."
+    ),
+]
 
 
 def train(
@@ -75,14 +83,20 @@ def train(
             "the encoder.",
         ),
     ] = None,
+    from_scratch: FromScratch = False,
 ) -> None:
-    """Train a router on measured losses and save it."""
+    """Train a router on measured losses and save it.
+
+    The training starts from the bundled router: what it knows of prompts and experts is worth most
+    where outcomes are few. With other encoders, or with --from-scratch, it starts from nothing.
+    """
     from tryage.learning.training.trainer import FitConfig, check_table
 
     _check_encoders(encoder_path, second_encoder, finetune, layers, pooling)
     table = _read_table(qtable, score_scale, loss, merge_names=merge_names)
     check_table(table)
     library = _read_library(experts or _scored_experts(qtable), table.experts)
+    pretrained = _pretrained(encoder_path or finetune, second_encoder, from_scratch=from_scratch)
     with ExitStack() as stack:
         if finetune is not None:
             scratch_folder = Path(stack.enter_context(TemporaryDirectory()))
@@ -94,9 +108,10 @@ def train(
         second = None
         if second_encoder is not None:
             second = resolve_encoder(second_encoder, layers, pooling)
-        perception = _fit(table, encoder, second, FitConfig(seed=seed), library, checkpoint)
+        config = FitConfig(seed=seed)
+        perception = _fit(table, encoder, second, config, pretrained, library, checkpoint)
         _save_router(perception, table, library, output)
-    _print_report(perception.report, table, output)
+    _print_report(perception.report, table, output, pretrained)
     if perception.second_stage is not None:
         _print_second_stage(perception.second_stage)
 
@@ -122,6 +137,7 @@ def _fit(
     encoder: Encoder,
     second_encoder: Encoder | None,
     config: FitConfig,
+    pretrained: Router | None,
     library: Library | None,
     checkpoint: Path | None,
 ) -> LearnedPerception:
@@ -135,6 +151,7 @@ def _fit(
             table,
             encoder,
             config=config,
+            pretrained=pretrained,
             library=library,
             checkpoint=checkpoint,
             progress=progress,
@@ -148,6 +165,16 @@ def _fit(
         checkpoint=checkpoint,
         progress=progress,
     )
+
+
+def _pretrained(
+    encoder_path: Path | None, second_encoder: Path | None, *, from_scratch: bool
+) -> Router | None:
+    """Return the bundled router if the training starts from it: one stage, with its encoder."""
+    from tryage.router import Router
+
+    has_other_encoder = encoder_path is not None or second_encoder is not None
+    return None if from_scratch or has_other_encoder else Router.from_pretrained()
 
 
 def _read_table(path: Path, score_scale: float, loss: str, *, merge_names: bool) -> QTable:
@@ -209,8 +236,11 @@ def _save_router(
     Router(perception, measured_library).save_pretrained(output)
 
 
-def _print_report(report: Mapping[str, float], table: QTable, output: Path) -> None:
-    echo(f"Saved to {output}: {len(table):,} prompts, {len(table.experts):,} experts.")
+def _print_report(
+    report: Mapping[str, float], table: QTable, output: Path, pretrained: Router | None
+) -> None:
+    start = "from scratch" if pretrained is None else "starting from the bundled router"
+    echo(f"Saved to {output}: {len(table):,} prompts, {len(table.experts):,} experts, {start}.")
     for name, value in report.items():
         echo(f"  {name.replace('_', ' '):<12}{value:>9.4g}")
     echo(f"Try it: tryage explain --router {output} 'your prompt'")
@@ -244,6 +274,7 @@ def evaluate(
         int, typer.Option(min=2, help="The number of parts; each is tested once.")
     ] = 5,
     seed: Seed = 0,
+    from_scratch: FromScratch = False,
     neighbor_encoders: Annotated[
         list[Path],
         typer.Option(
@@ -289,6 +320,7 @@ def evaluate(
 
     table = _read_table(qtable, score_scale, loss, merge_names=merge_names)
     check_folds(table, folds)
+    pretrained = _pretrained(encoder_path, None, from_scratch=from_scratch)
     encoder = CachingEncoder(resolve_encoder(encoder_path, layers, pooling))
     others = {
         f"neighbours on {folder.name}": encoder_neighbors(CachingEncoder(resolve_encoder(folder)))
@@ -299,7 +331,7 @@ def evaluate(
     evaluation = cross_validate(
         table,
         encoder.encode(table.prompts),
-        {METHOD_NAME: make_routing_method(encoder, seed)},
+        {METHOD_NAME: make_routing_method(encoder, seed, pretrained)},
         name=qtable.stem,
         baselines={**others, **BASELINES},
         config=EvaluationConfig(n_folds=folds, seed=seed),

@@ -85,6 +85,12 @@ class Abilities:
             self.means[index_array], self.covariances[index_array], self.prior, self.noise
         )
 
+    def shifted(self, difference: FloatArray) -> Abilities:
+        """Add a `difference` `(n_experts,)` to each expert's mean loss over all prompts."""
+        means = self.means.copy()
+        means[:, 0] += difference
+        return Abilities(means, self.covariances, self.prior, self.noise)
+
     def with_noise(self, positions: FloatArray, is_measured: BoolArray, noise: float) -> Abilities:
         """Keep the means, and compute how certain they are if a loss has a variance of `noise`.
 

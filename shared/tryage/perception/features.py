@@ -23,6 +23,7 @@ from tryage.perception.tokenizer import MAX_BYTES, excerpt
 
 if TYPE_CHECKING:
     from tryage.core.arrays import Float32Array
+    from tryage.perception.pretrained_features import PretrainedFeatures
 
 TokenIds = Sequence[NDArray[np.integer[Any]]]
 
@@ -168,8 +169,9 @@ class FeatureExtractor:
     """Joins embedding, words, surface and tool schemas to `phi(z)`, `(batch, d)`.
 
     Multiple-choice options are described too, if the training prompts had enough of them. The
-    blocks of an embedding of hidden states are standardized by `block_scaler`. Saved scalers and
-    heads identify the numbers by their order alone, so the order must not change.
+    blocks of an embedding of hidden states are standardized by `block_scaler`. If the training
+    started from a `pretrained` router, what that one knows of the prompt comes last. Saved scalers
+    and heads identify the numbers by their order alone, so the order must not change.
     """
 
     tfidf: TfidfSvd
@@ -177,6 +179,7 @@ class FeatureExtractor:
     tool_schema_scaler: FeatureScaler
     choice_scaler: ChoiceScaler | None = None
     block_scaler: BlockScaler | None = None
+    pretrained: PretrainedFeatures | None = None
 
     @property
     def blocks(self) -> tuple[slice, ...]:
@@ -201,7 +204,9 @@ class FeatureExtractor:
             parts.append(self.choice_scaler.add_products(multiple_choice_features(prompts)))
         features = np.concatenate(parts, axis=1, dtype=np.float32)
         self._scaler.transform_inplace(features[:, -len(self._scaler.mean) :])
-        return features
+        if self.pretrained is None:
+            return features
+        return np.concatenate([features, self.pretrained.transform(features)], axis=1)
 
     @cached_property
     def _scaler(self) -> FeatureScaler:

@@ -53,6 +53,7 @@ from tryage.perception.metadata import BINARY_FEATURES
 from tryage.perception.metadata_prior import MetadataPrior, MetadataScaler
 from tryage.perception.migration import migrate_perception
 from tryage.perception.model import LearnedPerception
+from tryage.perception.pretrained_features import PretrainedFeatures
 from tryage.perception.serialization import (
     deserialize,
     read_arrays,
@@ -74,7 +75,7 @@ if TYPE_CHECKING:
     from tryage.perception.field_rules import Dimension, FieldRules
     from tryage.perception.serialization import ArrayDict
 
-FORMAT = 3  # 2 has no block scaler and no calibration of the uncertainty
+FORMAT = 3  # 2 has no block scaler, no features of a pretrained router and no uncertainty
 
 _CURRENT_NAMES_FORMAT = 2  # the first with the names of today
 
@@ -146,11 +147,19 @@ FIELD_RULES: FieldRules = {
         "tool_schema_scaler": _scaler(TOOL_SCHEMA_WIDTH),
         "choice_scaler": Either(Part(ChoiceScaler), or_none=True),
         "block_scaler": Either(Part(BlockScaler), or_none=True),
+        "pretrained": Either(Part(PretrainedFeatures), or_none=True),
     },
     BlockScaler: {
         "mean": Array("embedding"),
         "std": Array("embedding", low=MIN_POSITIVE, high=np.inf),  # infinite if it does not vary
         "projections": Array("blocks", "block", "components"),
+    },
+    PretrainedFeatures: {
+        "category_slope": Array("pretrained_inputs", "pretrained_categories"),
+        "category_intercept": Array("pretrained_categories"),
+        "slope": Array("pretrained_inputs", "pretrained_rank"),
+        "probability_slope": Array("pretrained_categories", "pretrained_rank"),
+        "intercept": Array("pretrained_rank"),
     },
     TfidfSvd: {
         "token_ids": Array("words", kind=np.int32, low=0, high=_MAX_TOKEN_ID, increasing=True),
@@ -386,7 +395,16 @@ def _n_features(encoder: Encoder, extractor: FeatureExtractor) -> int:
     blocks = extractor.blocks
     embedding_width = blocks[-1].stop if blocks else encoder.dim
     width = embedding_width + extractor.tfidf.width + SURFACE_WIDTH + TOOL_SCHEMA_WIDTH
-    return width + (CHOICE_PRODUCTS_WIDTH if extractor.choice_scaler is not None else 0)
+    width += CHOICE_PRODUCTS_WIDTH if extractor.choice_scaler is not None else 0
+    pretrained = extractor.pretrained
+    if pretrained is None:
+        return width
+    if pretrained.input_width != width:
+        raise InputError(
+            f"the features of a pretrained router read {pretrained.input_width} numbers; expected "
+            f"{width}"
+        )
+    return width + pretrained.width
 
 
 def _check_prediction(perception: LearnedPerception, folder: Path) -> None:

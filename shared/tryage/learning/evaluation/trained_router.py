@@ -17,12 +17,18 @@ if TYPE_CHECKING:
     from tryage.learning.evaluation.splits import RoutingMethod
     from tryage.learning.qtable import QTable
     from tryage.perception.encoder import Encoder
+    from tryage.router import Router
 
 METHOD_NAME = "tryage"  # of the trained router in the table of an evaluation
 
 
-def make_routing_method(encoder: Encoder, seed: int = 0) -> RoutingMethod:
-    """Return a method that trains as `tryage train` does, and predicts the unseen prompts."""
+def make_routing_method(
+    encoder: Encoder, seed: int = 0, pretrained: Router | None = None
+) -> RoutingMethod:
+    """Return a method that trains as `tryage train` does, and predicts the unseen prompts.
+
+    The training starts from a `pretrained` router with the same encoder, or from nothing.
+    """
 
     def method(
         train: QTable,
@@ -31,7 +37,14 @@ def make_routing_method(encoder: Encoder, seed: int = 0) -> RoutingMethod:
         test_embeddings: Float32Array,  # noqa: ARG001 - the perception encodes the prompts itself
     ) -> MethodPrediction:
         config = FitConfig(seed=seed)
-        perception = fit(train, encoder, config=config, embeddings=train_embeddings, progress=False)
+        perception = fit(
+            train,
+            encoder,
+            config=config,
+            pretrained=pretrained,
+            embeddings=train_embeddings,
+            progress=False,
+        )
         x = perception.extract_features(test_prompts)
         prediction = perception.predict_from_features(x)
         costs = perception.forecast("costs", perception.head.prepare(x))

@@ -27,6 +27,13 @@ from tryage.learning.training.factor_model import (
     fit_factor_model,
 )
 from tryage.learning.training.metadata_prior import with_metadata_prior
+from tryage.learning.training.transfer import (
+    cluster_labels,
+    expected_level,
+    pretrained_perception,
+    shrink_means,
+    transfer_feature_extractor,
+)
 from tryage.learning.training.uncertainty import fit_uncertainty, sample_prompts
 from tryage.perception.head import UNNAMED_CATEGORY, mix_positions
 from tryage.perception.model import LearnedPerception
@@ -41,6 +48,7 @@ if TYPE_CHECKING:
     from tryage.learning.qtable import QTable
     from tryage.perception.encoder import Encoder
     from tryage.perception.features import FeatureExtractor
+    from tryage.router import Router
 
 MIN_PROMPTS = 10
 
@@ -51,7 +59,8 @@ class FitConfig:
 
     `rank` bounds the ability space and `tfidf_dim` the TF-IDF features; `folds` is the number of
     inner folds in which estimators predict prompts that they have not seen. Without `form`, the
-    length of a prompt, its capital letters, its punctuation and its script do not count.
+    length of a prompt, its capital letters, its punctuation and its script do not count. In a table
+    without categories, `n_clusters` clusters of similar prompts take their place.
     """
 
     rank: int = RANK
@@ -59,6 +68,7 @@ class FitConfig:
     folds: int = 3
     seed: int = 0
     form: bool = True
+    n_clusters: int = 8
 
 
 def fit(  # noqa: PLR0913 - two inputs, the rest has defaults
@@ -66,6 +76,7 @@ def fit(  # noqa: PLR0913 - two inputs, the rest has defaults
     encoder: Encoder,
     *,
     config: FitConfig | None = None,
+    pretrained: Router | None = None,
     embeddings: Float32Array | None = None,
     expected_losses: Callable[[QTable], FloatArray] | None = None,
     prompt_weights: FloatArray | None = None,
@@ -79,6 +90,9 @@ def fit(  # noqa: PLR0913 - two inputs, the rest has defaults
         table: Losses `(n_prompts, n_experts)` with gaps; its categories, if any, are learned too.
         encoder: Embeds the prompts; it is not trained (`finetune.py` trains one end to end).
         config: Sizes, folds and seed.
+        pretrained: A router to start from, with the same encoder, such as the bundled one. Its
+            words, categories and ability space are features of the new perception, and what it
+            expects of the experts is the prior of their mean losses.
         embeddings: The prompts' embeddings `(n_prompts, dim)`, if they are known already.
         expected_losses: A model of losses in [0, 1] that returns the expected ones of a table,
             `(n_prompts, n_experts)`, without gaps; needed where sources share few experts, such as
@@ -92,28 +106,35 @@ def fit(  # noqa: PLR0913 - two inputs, the rest has defaults
     Raises:
         QTableError: fewer than ten different prompts, a prompt or expert without a loss, or experts
             whose names differ in case alone.
+        PerceptionError: the pretrained router has another encoder, or itself started from another.
         MissingExtraError: scikit-learn is not installed.
     """
     config = config or FitConfig()
     check_table(table)
+    source = None if pretrained is None else pretrained_perception(pretrained, encoder)
     expected = None if expected_losses is None else expected_losses(table)
     compressed = compress_losses(table.losses)
     losses = compressed.losses if compressed else table.losses
-    key = _checkpoint_key(table, encoder, embeddings, losses, (expected, prompt_weights), config)
+    optional = (expected, prompt_weights, None if source is None else source.head.weights)
+    key = _checkpoint_key(table, encoder, embeddings, losses, optional, config)
     with open_stage_checkpoint(checkpoint, key, config.folds + 2, progress=progress) as stages:
-        x, extractor = _fit_features(table, encoder, embeddings, config, stages)
+        x, extractor = _fit_features(table, encoder, source, embeddings, config, stages)
         factor_model = fit_factor_model(
             losses, min(config.rank, len(table.experts)), expected, prompt_weights
         )
         positions = np.concatenate([np.ones((len(table), 1)), factor_model.scores], axis=1)
         initial_means = np.concatenate([factor_model.mean[:, None], factor_model.loadings], axis=1)
         learn_abilities = fit_abilities if expected is None else expected_abilities
-        abilities = learn_abilities(positions, losses, initial_means)
-        labels = tuple(name or UNNAMED_CATEGORY for name in table.categories or [None] * len(table))
+        abilities, mean = learn_abilities(positions, losses, initial_means), factor_model.mean
+        if pretrained is not None and expected is None:
+            level = expected_level(pretrained, table.prompts, table.experts)
+            mean = shrink_means(losses, factor_model.mean, level)
+            abilities = abilities.shifted(mean - factor_model.mean)
+        labels = _labels(table, x, config)
         out_of_fold, similarities = _out_of_fold_positions(
             x, extractor.blocks, labels, factor_model, table.groups, prompt_weights, config, stages
         )
-        calibration = calibrate(out_of_fold, abilities, table, factor_model.mean, compressed)
+        calibration = calibrate(out_of_fold, abilities, table, mean, compressed)
         names = tuple(sorted(set(labels)))
         head = fit_head(
             x, labels, names, factor_model.scores, config.seed, prompt_weights, extractor.blocks
@@ -170,9 +191,17 @@ def _checkpoint_key(  # noqa: PLR0913 - everything that the stages depend on
     return fingerprint(*content, losses, *optional, asdict(config))
 
 
-def _fit_features(
+def _labels(table: QTable, x: Float32Array, config: FitConfig) -> tuple[str, ...]:
+    """Return the category of each prompt, or the cluster of its features if it has none at all."""
+    if any(table.categories or ()):
+        return tuple(name or UNNAMED_CATEGORY for name in table.categories or ())
+    return cluster_labels(x, config.n_clusters, config.seed)
+
+
+def _fit_features(  # noqa: PLR0913 - what features are made of
     table: QTable,
     encoder: Encoder,
+    pretrained: LearnedPerception | None,
     embeddings: Float32Array | None,
     config: FitConfig,
     stages: StageCheckpoint,
@@ -182,15 +211,20 @@ def _fit_features(
         arrays = stages.load_or_compute("encoding", lambda: {"x": encoder.encode(table.prompts)})
         embeddings = arrays["x"]
     ids = encoder.token_ids(table.prompts)
-    extractor = fit_feature_extractor(
-        table.prompts,
-        ids,
-        encoder.vocabulary,
-        tfidf_dim=config.tfidf_dim,
-        seed=config.seed,
-        form_ids=None if config.form else form_ids(encoder),
-        block_scaler=fit_block_scaler(embeddings, encoder.block_sizes, config.seed),
-    )
+    if pretrained is None:
+        extractor = fit_feature_extractor(
+            table.prompts,
+            ids,
+            encoder.vocabulary,
+            tfidf_dim=config.tfidf_dim,
+            seed=config.seed,
+            form_ids=None if config.form else form_ids(encoder),
+            block_scaler=fit_block_scaler(embeddings, encoder.block_sizes, config.seed),
+        )
+    else:
+        extractor = transfer_feature_extractor(
+            pretrained, table.prompts, embeddings, ids, form=config.form
+        )
     return extractor.extract(table.prompts, embeddings, ids), extractor
 
 
