@@ -14,13 +14,7 @@ from tryage.learning.training.factor_model import (
     contender_weights,
     typical_loss_std,
 )
-from tryage.perception.abilities import (
-    MIN_STANDARD_ERRORS,
-    Link,
-    LogGapLink,
-    LogitLink,
-    SoftThreshold,
-)
+from tryage.perception.abilities import Link, LogGapLink, LogitLink, SoftThreshold
 from tryage.perception.head import softmax
 
 if TYPE_CHECKING:
@@ -42,6 +36,8 @@ _GAIN_BOUNDS = (0.5, 3.0)
 
 # The soft threshold: margins in standard deviations of the loss.
 MARGINS = (0.0, 0.01, 0.02, 0.04, 0.07, 0.11, 0.16, 0.22, 0.33, 0.5, 1.0, 10.0)
+N_BOOTSTRAPS = 50
+PENALTY = 0.75  # standard errors by which a margin counts as worse
 
 # The links.
 _NEWTON_STEPS = 30
@@ -256,8 +252,12 @@ def fit_soft_threshold(
     `y` are predicted and `losses` measured losses, both `(n, n_experts)`. The expert with the
     lowest `mean` `(n_experts,)` is the incumbent, among those that were measured on nearly all
     prompts if there are any; `loss_std` is the standard deviation of a loss.
-    The greatest margin always chooses the incumbent. It is used unless the loss with the best
-    margin is lower by more than a standard error (the rule of Breiman et al., 1984).
+    The greatest margin always chooses the incumbent.
+
+    Each of many bootstrap samples of the prompts chooses the margin with the lowest loss, and the
+    median is taken: so a gain counts if it exceeds the margins of most samples (bagging: Breiman,
+    1996). A margin counts as worse by three quarters of the standard error of its difference to
+    the incumbent: a whole one costs small tables most of their gain, half of one loses on noise.
     """
     is_measured, rows = ~np.isnan(losses), np.arange(len(losses))
     is_covered = is_measured.mean(axis=0) >= MIN_COVERAGE
@@ -266,10 +266,20 @@ def fit_soft_threshold(
     for margin in MARGINS:
         shrunk_y = SoftThreshold(incumbent, margin * loss_std)(y)
         routed_losses.append(losses[rows, np.where(is_measured, shrunk_y, np.inf).argmin(axis=1)])
-    best_index = int(np.argmin([loss.mean() for loss in routed_losses]))
-    gain = routed_losses[-1] - routed_losses[best_index]
-    is_certain = gain.mean() > MIN_STANDARD_ERRORS * gain.std() / np.sqrt(len(gain))
-    return SoftThreshold(incumbent, MARGINS[best_index if is_certain else -1] * loss_std)
+    differences = np.array(routed_losses) - routed_losses[-1]
+    return SoftThreshold(incumbent, MARGINS[_bagged_choice(differences)] * loss_std)
+
+
+def _bagged_choice(differences: FloatArray) -> int:
+    """Return the median choice among rows of losses `(n_choices, n)` in bootstrap samples.
+
+    They are differences to the last choice, which is taken where no other one is better.
+    """
+    n_choices, n = differences.shape
+    samples = np.random.default_rng(0).multinomial(n, np.full(n, 1 / n), N_BOOTSTRAPS) / n
+    scores = samples @ differences.T + PENALTY * differences.std(axis=1) / np.sqrt(n)
+    choices = np.where(scores.min(axis=1) < 0, scores.argmin(axis=1), n_choices - 1)
+    return int(np.quantile(choices, 0.5, method="higher"))
 
 
 def fit_logit_link(y: FloatArray, losses: NDArray[np.floating]) -> LogitLink:
