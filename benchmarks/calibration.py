@@ -42,7 +42,7 @@ LARGER = (
 LEVELS = (0.8, 0.9)
 MAX_PROMPTS, MAX_EXPERTS, GROUP_SIZE = 2_400, 40, 25
 BINS = np.array([0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.9, 1.0])
-FLAGGED_BELOW = 0.01
+FLAGGED_BELOW, TYPICAL = 0.01, 0.1  # typicality
 EVERYDAY = Path(__file__).parent / "difficulty" / "prompts.jsonl"
 
 
@@ -128,7 +128,14 @@ def are_inside(  # noqa: PLR0913 - an interval and what it has to contain
 def add_means(
     found: Found, calibration: UncertaintyCalibration, prediction: Prediction, test: QTable
 ) -> None:
-    """Compare the mean losses of groups of like prompts with their intervals and std."""
+    """Compare the mean losses of groups of like prompts with their intervals and std.
+
+    Prompts below `TYPICAL` are left out: their std is far wider than that of their neighbors.
+    """
+    typical = np.flatnonzero(prediction.typicality >= TYPICAL)
+    if len(typical) < GROUP_SIZE:
+        return
+    test, prediction = test.take(typical), prediction.select(typical)
     labels = np.array([name or "" for name in test.categories or [None] * len(test)])
     order = np.lexsort((prediction.losses.mean(axis=1), labels))
     rows = []
@@ -193,11 +200,12 @@ def measure(name: str, kind: str, encoder: Encoder, seeds: Sequence[int]) -> Fou
 
 def row(name: str, found: Found) -> str:
     """Return the measurements of one set as a row of Markdown, means over seeds."""
+    means = np.mean(found.means, axis=0) if found.means else [np.nan] * len(LEVELS)
     cells = [
         *(f"{value:.3f}" for value in np.mean(found.answers, axis=0)),
         *(f"{value:.3f}" for value in np.mean(found.chosen, axis=0)),
-        *(f"{value:.2f}" for value in np.mean(found.means, axis=0)),
-        f"{np.mean(found.std_ratios):.2f}",
+        *(f"{value:.2f}" for value in means),
+        f"{np.mean(found.std_ratios):.2f}" if found.std_ratios else "-",
         f"{np.mean(found.errors):.3f}",
         f"{np.mean(found.flagged):.1%}",
     ]

@@ -29,10 +29,12 @@ from tryage import QTable, Router
 from tryage.learning.training.estimators import form_ids
 from tryage.learning.training.item_response import fit_item_response, fit_table
 from tryage.learning.training.trainer import FitConfig, fit
+from tryage.learning.training.uncertainty import calibrate_uncertainty
 from tryage.models.lookup import look_up
 from tryage.perception.encoder import StaticEncoder
 from tryage.perception.persistence import load_encoder
 from tryage.perception.preferred import MEASURE
+from tryage.perception.typical_prompts import TYPICAL_PROMPTS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -158,6 +160,23 @@ def held_out(table: QTable) -> NDArray[np.bool_]:
     return np.array([int.from_bytes(digest, "big") % HELD_OUT_ONE_IN == 0 for digest in digests])
 
 
+def with_known_prompts(perception: LearnedPerception) -> LearnedPerception:
+    """Count everyday prompts as a third of the known kinds, so that they are not untypical.
+
+    The sets have few of them, and the router is for all.
+    """
+    uncertainty = perception.uncertainty
+    if uncertainty is None:
+        return perception
+    inputs = perception.estimator_inputs(TYPICAL_PROMPTS)
+    count = max(1, len(uncertainty.similarities) // len(TYPICAL_PROMPTS) // 2)
+    known = np.repeat(inputs.highest_similarities, count)
+    similarities = np.sort(np.concatenate([uncertainty.similarities, known]))
+    return perception.replace(
+        uncertainty=dataclasses.replace(uncertainty, similarities=similarities)
+    )
+
+
 def figures(router: Router, train: QTable, test: QTable) -> dict[str, dict[str, float]]:
     """Return mean scores per set: routed among the set's experts, and of the baselines."""
     found = {}
@@ -215,6 +234,7 @@ def main() -> None:
     is_test = held_out(table)
     train, test = table.take(~is_test), table.take(is_test)
     perception = train_perception(train, load_encoder(options.encoder), Path("build/bundle"))
+    perception = with_known_prompts(calibrate_uncertainty(perception, test))
     perception.forecasts.pop("costs", None)  # the sets have old prices; Expert has the present ones
     kinds = perception.head.category_classifier.names
     perception.forecasts[MEASURE] = np.tile(compared_losses(perception.experts), (len(kinds), 1))

@@ -69,16 +69,16 @@ class UncertaintyCalibration:
         cosines to a training prompt (Sun et al., 2022: deep nearest neighbors).
         """
         n_below = self.similarities.searchsorted(similarities, side="right")
-        return np.asarray((1 + n_below) / (len(self.similarities) + 1))
+        return np.asarray((1 + n_below) / (self.similarities.size + 1))
 
     def widen(self, std: FloatArray, typicality: FloatArray) -> None:
         """Raise the standard deviations `(batch, n_experts)` of untypical prompts, in place.
 
         Such a prompt may be of a new task, so the mean losses may be any.
         """
-        weights = 1 - typicality / _WIDEN_BELOW
-        rows = np.flatnonzero(weights > 0)
-        if rows.size:
+        if typicality.size and typicality.min() < _WIDEN_BELOW:
+            weights = 1 - typicality / _WIDEN_BELOW
+            rows = np.flatnonzero(weights > 0)
             variances = weights[rows, None] * self.unfamiliar_std**2
             std[rows] = np.minimum(np.sqrt(std[rows] ** 2 + variances), self.max_std)
 

@@ -140,16 +140,21 @@ class LearnedPerception(Perception):
         prediction, _ = self.predict_from_positions(self.locate(inputs), columns=columns)
         forecasts = [self.forecast(measure, inputs) for measure in ("output_tokens", "costs")]
         tokens, costs = (None if table is None else table[:, columns] for table in forecasts)
-        prediction = Prediction(prediction.losses, prediction.std, tokens, costs)
-        return self.with_uncertainty(prediction, inputs)
+        typicality = self.widen(prediction.std, inputs)
+        return Prediction(
+            prediction.losses, prediction.std, tokens, costs, typicality, self.uncertainty
+        )
 
-    def with_uncertainty(self, prediction: Prediction, inputs: EstimatorInputs) -> Prediction:
-        """Add the typicality of the prompts, and widen the std of untypical ones, in place."""
+    def widen(self, std: Float32Array, inputs: EstimatorInputs) -> FloatArray | None:
+        """Raise the `std` `(batch, n_experts)` of untypical prompts in place.
+
+        Return the typicality of all prompts, `(batch,)`, None if it is unknown.
+        """
         if self.uncertainty is None:
-            return prediction
+            return None
         typicality = self.uncertainty.typicality(inputs.highest_similarities)
-        self.uncertainty.widen(prediction.std, typicality)
-        return replace(prediction, typicality=typicality, uncertainty=self.uncertainty)
+        self.uncertainty.widen(std, typicality)
+        return typicality
 
     def locate(self, inputs: EstimatorInputs) -> LatentPositions:
         """Return the positions of prompts in the ability space."""

@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from tryage.core.arrays import Float32Array, IndexArray
+    from tryage.core.arrays import Float32Array, FloatArray, IndexArray
     from tryage.core.library import Library
+    from tryage.core.uncertainty import UncertaintyCalibration
     from tryage.perception.abilities import Abilities, Link, ReferencePredictions, SoftThreshold
     from tryage.perception.head import EstimatorInputs, LatentPositions
     from tryage.perception.metadata_prior import MetadataPrior
@@ -80,7 +81,8 @@ class LibraryPerception(Perception):
         rows, columns = self._measured_rows_and_columns(observed_experts)
         losses[:, rows], std[:, rows] = prediction.losses[:, columns], prediction.std[:, columns]
         tokens, costs = (self._forecast(measure, inputs) for measure in ("output_tokens", "costs"))
-        return perception.with_uncertainty(Prediction(losses, std, tokens, costs), inputs)
+        typicality = perception.widen(std, inputs)
+        return Prediction(losses, std, tokens, costs, typicality, perception.uncertainty)
 
     def _forecast(self, measure: str, inputs: EstimatorInputs) -> Float32Array | None:
         """Return a forecast in library order, None if no expert of the library has one."""
@@ -179,6 +181,7 @@ class MeasuredPerception(Protocol):
     link: Link
     metadata_prior: MetadataPrior
     observed_experts: ObservedExperts
+    uncertainty: UncertaintyCalibration | None
 
     def estimator_inputs(self, prompts: Sequence[str]) -> EstimatorInputs:
         """Encode prompts once, and return what all estimators of the head use."""
@@ -194,8 +197,8 @@ class MeasuredPerception(Protocol):
         """Predict all known and all `observed_experts`, the known ones first."""
         ...
 
-    def with_uncertainty(self, prediction: Prediction, inputs: EstimatorInputs) -> Prediction:
-        """Add the typicality of the prompts, and widen the std of untypical ones, in place."""
+    def widen(self, std: Float32Array, inputs: EstimatorInputs) -> FloatArray | None:
+        """Raise the `std` of untypical prompts in place, and return the typicality of all."""
         ...
 
     def forecast(self, measure: str, inputs: EstimatorInputs) -> Float32Array | None:

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from tryage.core.uncertainty import LEVELS
-from tryage.learning.training.uncertainty import MAX_PROMPTS, fit_uncertainty, sample_prompts
+from tryage.errors import QTableError
+from tryage.learning.training.uncertainty import (
+    MAX_PROMPTS,
+    calibrate_uncertainty,
+    fit_uncertainty,
+    sample_prompts,
+)
 
 N_GROUPS, N_EXPERTS = 100, 6
 
@@ -102,3 +110,20 @@ def test_many_prompts_are_sampled_evenly():
     assert sample_prompts(7).tolist() == list(range(7))
     rows = sample_prompts(10 * MAX_PROMPTS)
     assert (len(rows), rows[0], rows[-1]) == (MAX_PROMPTS, 0, 10 * MAX_PROMPTS - 1)
+
+
+def test_a_perception_can_be_calibrated_on_fresh_outcomes(learned, specialists):
+    """All experts fail twice as often as while training: the fresh outcomes show it."""
+    fresh = specialists(n=120, seed=5)
+    worse = replace(fresh, losses=np.maximum(fresh.losses, fresh.losses[::-1]))
+    again = calibrate_uncertainty(learned, worse)
+    before, after = (one.predict(fresh.prompts) for one in (learned, again))
+    np.testing.assert_array_equal(before.losses, after.losses)
+    assert after.std.mean() > 2 * before.std.mean()
+    assert learned.uncertainty is not again.uncertainty
+
+
+def test_an_expert_that_the_fresh_outcomes_lack_is_refused(learned, specialists):
+    fresh = specialists(n=40)
+    with pytest.raises(QTableError):
+        calibrate_uncertainty(learned, fresh.select(fresh.experts[:2]))

@@ -34,8 +34,8 @@ from tryage.learning.training.transfer import (
     shrink_means,
     transfer_feature_extractor,
 )
-from tryage.learning.training.uncertainty import fit_uncertainty, sample_prompts
-from tryage.perception.head import UNNAMED_CATEGORY, mix_positions
+from tryage.learning.training.uncertainty import with_uncertainty
+from tryage.perception.head import UNNAMED_CATEGORY
 from tryage.perception.model import LearnedPerception
 
 if TYPE_CHECKING:
@@ -44,7 +44,6 @@ if TYPE_CHECKING:
 
     from tryage.core.arrays import BoolArray, Float32Array, FloatArray, IndexArray
     from tryage.core.library import Library
-    from tryage.core.uncertainty import UncertaintyCalibration
     from tryage.learning.qtable import QTable
     from tryage.perception.encoder import Encoder
     from tryage.perception.features import FeatureExtractor
@@ -151,8 +150,8 @@ def fit(  # noqa: PLR0913 - two inputs, the rest has defaults
         forecasts=fit_forecasts(table, head.category_classifier.one_hot(labels)),
         report=calibration.report,
     )
-    uncertainty = _fit_uncertainty(perception, out_of_fold, table, labels, similarities)
-    perception = perception.replace(uncertainty=uncertainty)
+    positions = out_of_fold * perception.head.gain
+    perception = with_uncertainty(perception, positions, similarities, table.losses, labels)
     return perception if library is None else with_metadata_prior(perception, library)
 
 
@@ -272,27 +271,3 @@ def _out_of_fold_positions(  # noqa: PLR0913 - everything that a fold consists o
         out_of_fold[:, is_held_out] = positions
         highest_similarities[is_held_out] = similarities
     return out_of_fold, highest_similarities
-
-
-def _fit_uncertainty(
-    perception: LearnedPerception,
-    out_of_fold: Float32Array,
-    table: QTable,
-    labels: Sequence[str],
-    similarities: Float32Array,
-) -> UncertaintyCalibration:
-    """Compare what the perception predicts at out-of-fold positions with the measured losses."""
-    rows, head = sample_prompts(len(table)), perception.head
-    positions = out_of_fold[:, rows].astype(np.float64) * head.gain
-    with_scale = (mix_positions(positions, head.weights, scale) for scale in (0.0, 1.0))
-    by_ability, by_both = (perception.predict_from_positions(one)[0] for one in with_scale)
-    ability_std = by_ability.std.astype(np.float64)
-    return fit_uncertainty(
-        by_both.losses.astype(np.float64),
-        ability_std,
-        np.sqrt(np.maximum(by_both.std.astype(np.float64) ** 2 - ability_std**2, 0)),
-        table.losses[rows].astype(np.float64),
-        [labels[row] for row in rows.tolist()],
-        similarities[rows],
-        perception.link.loss_range,
-    )

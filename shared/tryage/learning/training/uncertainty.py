@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tryage.core.uncertainty import LEVELS, UncertaintyCalibration
+from tryage.perception.head import mix_positions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tryage.core.arrays import BoolArray, FloatArray, IndexArray
+    from tryage.core.arrays import BoolArray, Float32Array, FloatArray, IndexArray
+    from tryage.learning.qtable import QTable
+    from tryage.perception.model import LearnedPerception
 
 MAX_PROMPTS = 4_000  # more say nothing new
 
@@ -33,6 +36,58 @@ _ODDS_PRIOR = np.array([1.0, 0.0])  # slope and intercept
 _ODDS_PRECISION = 4.0  # of that prior
 _MIN_DIFFERENCE = 1e-6  # two losses that are closer are equal
 _NEWTON_STEPS = 30
+
+
+def with_uncertainty(
+    perception: LearnedPerception,
+    estimator_positions: Float32Array,
+    similarities: Float32Array,
+    losses: FloatArray,
+    categories: Sequence[str],
+) -> LearnedPerception:
+    """Return a perception that knows how far its predictions for some prompts were right.
+
+    Args:
+        perception: The perception to judge; of a calibration that it has nothing is kept.
+        estimator_positions: What estimators that have not seen the prompts predict,
+            `(n_estimators, n_prompts, rank)`.
+        similarities: The highest cosine of each prompt to one that they have seen, `(n_prompts,)`.
+        losses: The measured losses of the prompts, `(n_prompts, n_experts)`, with gaps.
+        categories: The category of each prompt.
+    """
+    rows, head = sample_prompts(len(losses)), perception.head
+    positions = estimator_positions[:, rows].astype(np.float64)
+    with_scale = (mix_positions(positions, head.weights, scale) for scale in (0.0, 1.0))
+    by_ability, by_both = (perception.predict_from_positions(one)[0] for one in with_scale)
+    ability_std, std = (one.std.astype(np.float64) for one in (by_ability, by_both))
+    uncertainty = fit_uncertainty(
+        by_both.losses.astype(np.float64),
+        ability_std,
+        np.sqrt(np.maximum(std**2 - ability_std**2, 0)),
+        losses[rows].astype(np.float64),
+        [categories[row] for row in rows.tolist()],
+        similarities[rows],
+        perception.link.loss_range,
+    )
+    return perception.replace(uncertainty=uncertainty)
+
+
+def calibrate_uncertainty(perception: LearnedPerception, table: QTable) -> LearnedPerception:
+    """Return a perception whose uncertainty is measured on prompts that it was not trained on.
+
+    `fit` measures it on the training prompts, by parts of the perception that have not seen them.
+    Fresh outcomes also show what has changed since.
+
+    Raises:
+        QTableError: an expert of the perception is not in the table.
+    """
+    inputs = perception.estimator_inputs(table.prompts)
+    positions = perception.head.estimator_positions(inputs)
+    names = perception.head.category_classifier.names
+    categories = [names[i] for i in inputs.category_probabilities.argmax(axis=1).tolist()]
+    losses = table.select(perception.experts).losses
+    similarities = inputs.highest_similarities
+    return with_uncertainty(perception, positions, similarities, losses, categories)
 
 
 def fit_uncertainty(  # noqa: PLR0913 - what predictions are compared with
@@ -176,7 +231,7 @@ def _with_quantiles(  # noqa: PLR0913 - what a score consists of
     if len(groups) < _MIN_GROUPS:
         return replace(calibration, answer_quantiles=answers)
     means, chance = _group_means(residuals, variances, groups)
-    group_scores = np.abs(means) / np.sqrt(chance + _spread(widened**2, residuals, groups))
+    group_scores = np.abs(means) / np.sqrt(chance + _spread(std**2, residuals, groups))
     known = group_scores[~np.isnan(group_scores)]
     quantiles = _conformal_quantiles(known) if known.size else calibration.mean_quantiles
     return replace(calibration, answer_quantiles=answers, mean_quantiles=quantiles)
