@@ -1,11 +1,14 @@
 """Measure what decisions say about their uncertainty: std, intervals, confidence and typicality.
 
     python benchmarks/calibration.py ENCODER_FOLDER [--sets ...] [--seeds 5] [--picture FILE]
+    python benchmarks/calibration.py ENCODER_FOLDER --router FOLDER
 
-A router is trained on two thirds of at most 2,400 prompts of a set (and 40 experts), and judged on
+The first command measures routers of one set, the second a saved router on what it has not seen. A
+router is trained on two thirds of at most 2,400 prompts of a set (and 40 experts), and judged on
 the rest: other prompts of the same tasks (`prompts`), or whole categories left out (`tasks`). No
-setting was chosen on the prompts that judge. Everyday prompts and noise come from
-`benchmarks/difficulty/prompts.jsonl` and a random generator.
+setting was chosen on the prompts that judge. A saved router is judged on whole sets that no shipped
+router learns from, by the experts that it knows, and its typicality on everyday prompts
+(`benchmarks/difficulty/prompts.jsonl`) and on noise.
 """
 
 from __future__ import annotations
@@ -19,10 +22,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from datasets import SETS, load
+from datasets import PERMISSIVE, SETS, load
 
+from tryage import Router
 from tryage.learning.training.trainer import FitConfig, fit
 from tryage.perception.persistence import load_encoder
+from tryage.perception.wrappers import AlignedPerception
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,10 +35,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tryage import QTable
-    from tryage.core.perception import Prediction
+    from tryage.core.perception import Perception, Prediction
     from tryage.core.uncertainty import UncertaintyCalibration
     from tryage.perception.encoder import Encoder
-    from tryage.perception.model import LearnedPerception
 
 LARGER = (
     *("routellm_pair", "mmlu_pro", "zeroeval", "bfcl_2024_08", "coderouter_id"),
@@ -42,7 +46,8 @@ LARGER = (
 LEVELS = (0.8, 0.9)
 MAX_PROMPTS, MAX_EXPERTS, GROUP_SIZE = 2_400, 40, 25
 BINS = np.array([0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.9, 1.0])
-FLAGGED_BELOW, TYPICAL = 0.01, 0.1  # typicality
+FLAGGED_BELOW, TYPICAL = 0.01, 0.05  # typicality
+HEAD = "answers 80% | 90% | chosen 80% | 90% | means 80% | 90% | std ratio | ECE | flagged"
 EVERYDAY = Path(__file__).parent / "difficulty" / "prompts.jsonl"
 
 
@@ -90,7 +95,7 @@ def split(table: QTable, kind: str, seed: int) -> tuple[QTable, QTable]:
     return train, test
 
 
-def judge(found: Found, perception: LearnedPerception, test: QTable) -> None:
+def judge(found: Found, perception: Perception, test: QTable) -> None:
     """Add what the predictions for unseen prompts say about themselves."""
     prediction, losses = perception.predict(test.prompts), test.losses.astype(np.float64)
     calibration, typicality = prediction.uncertainty, prediction.typicality
@@ -246,6 +251,29 @@ def everyday() -> dict[str, list[str]]:
     return found
 
 
+def judge_router(router: Router) -> None:
+    """Print what a saved router says of whole sets that it has not seen, of everyday and noise."""
+    print(f"| set | {HEAD} |\n|{10 * '---|'}")
+    for name in (name for name in SETS if name not in PERMISSIVE):
+        table = load(name)
+        names = {e: router.library[e].name for e in table.experts if e in router.library}
+        names = {e: known for e, known in names.items() if known in router.perception.experts}
+        if len(set(names.values())) < 2:
+            continue
+        found, columns = Found(), list(dict(zip(names.values(), names, strict=True)).values())
+        part = table.select(columns)
+        part = part.take(np.flatnonzero(part.measured.any(axis=1)))
+        known = Router(router.perception, [names[e] for e in columns])
+        judge(found, AlignedPerception(known.perception, known.library), part)
+        print(row(f"{name}, {len(columns)} experts", found), flush=True)
+    print("\n| texts | number | typicality below .01 | below .05 |\n|---|---|---|---|")
+    for name, prompts in {**everyday(), **noise()}.items():
+        values = router.perception.predict(prompts).typicality
+        if values is not None:
+            shares = f"{np.mean(values < 0.01):.0%} | {np.mean(values < 0.05):.0%}"
+            print(f"| {name} | {len(prompts)} | {shares} |")
+
+
 def plot(parts: dict[str, list[tuple[int, float, float]]], path: Path) -> None:
     """Draw confidence against the share of better answers."""
     from matplotlib.figure import Figure
@@ -273,12 +301,15 @@ def main() -> None:
     parser.add_argument("--kinds", nargs="+", default=["prompts", "tasks"])
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--picture", type=Path)
+    parser.add_argument("--router", type=Path, help="a saved router, in place of the sets")
     arguments = parser.parse_args()
+    if arguments.router is not None:
+        judge_router(Router.from_pretrained(arguments.router))
+        return
     encoder = load_encoder(arguments.encoder)
-    head = "answers 80% | 90% | chosen 80% | 90% | means 80% | 90% | std ratio | ECE | flagged"
     bins = {}
     for kind in arguments.kinds:
-        print(f"\n{kind}\n| set | {head} |\n|{10 * '---|'}")
+        print(f"\n{kind}\n| set | {HEAD} |\n|{10 * '---|'}")
         found = []
         for name in arguments.sets:
             found.append(measure(name, kind, encoder, range(arguments.seeds)))

@@ -19,13 +19,13 @@ def test_the_typicality_is_the_conformal_p_value(calibration):
 
 def test_the_std_of_typical_prompts_stays(calibration):
     std = np.array([[0.1, 0.2], [0.3, 0.4]])
-    calibration().widen(std, np.array([0.1, 1.0]))
+    calibration().widen(std, np.array([0.05, 1.0]))
     assert std.tolist() == [[0.1, 0.2], [0.3, 0.4]]
 
 
 def test_the_std_grows_with_the_square_where_the_typicality_is_low(calibration):
     std = np.array([[0.1, 0.2]])
-    calibration(unfamiliar_std=0.4).widen(std, np.array([0.05]))
+    calibration(unfamiliar_std=0.4).widen(std, np.array([0.025]))
     np.testing.assert_allclose(std, np.sqrt([[0.1**2 + 0.5 * 0.4**2, 0.2**2 + 0.5 * 0.4**2]]))
 
 

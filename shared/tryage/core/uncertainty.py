@@ -22,7 +22,7 @@ LEVELS = tuple(round(0.01 * step, 2) for step in range(1, 100))  # of the stored
 
 LOW_TYPICALITY = 0.01  # below it, an explanation says that the prompt is unlike all others
 
-_WIDEN_BELOW = 0.1  # typicality from which on the uncertainty grows
+_WIDEN_BELOW = 0.05  # typicality from which on the uncertainty grows
 
 _MIN_PROBABILITY = 1e-6  # of failing, so that log odds are finite
 _MIN_UNIT = 1e-3
