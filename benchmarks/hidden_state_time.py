@@ -67,6 +67,7 @@ def main() -> None:
     parser.add_argument("--set", choices=list(SETS), default="coderouter_id")
     parser.add_argument("--prompts", type=int, default=48)
     parser.add_argument("--layers", type=int, nargs="+", default=[15, 22])
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     arguments = parser.parse_args()
     table = load(arguments.set)
     chosen = np.random.default_rng(0).permutation(len(table))[: arguments.prompts]
@@ -76,7 +77,7 @@ def main() -> None:
     exact = None
     for kind in TYPES:
         encoder = make_encoder(arguments.model, kind, arguments.layers)
-        for threads in (1, 2):
+        for threads in arguments.threads:
             torch.set_num_threads(threads)
             rows, wall, processor = measure(encoder, prompts)
             exact = rows if exact is None else exact

@@ -91,6 +91,27 @@ def test_a_cached_prefix_gives_the_states_of_the_whole_sequences(llama):
     np.testing.assert_allclose(cached.pooled_states(IDS), pooled, atol=1e-6)  # it stays as it was
 
 
+def test_a_model_with_learned_positions_is_read_after_its_cached_prefix(tmp_path):
+    torch.manual_seed(0)
+    config = transformers.GPT2Config(
+        vocab_size=12,
+        n_embd=16,
+        n_layer=3,
+        n_head=2,
+        n_positions=32,
+        initializer_range=0.3,
+        eos_token_id=1,
+    )
+    model = transformers.GPT2Model(config).eval()
+    model.save_pretrained(tmp_path)
+    cached = make(tmp_path, (2,), prefix=PREFIX, suffix=SUFFIX)
+    assert cached._prefix_cache is not None
+    for ids, row in zip(IDS, cached.pooled_states(IDS), strict=True):
+        states = states_of(model, [*PREFIX, *ids, *SUFFIX], 2)
+        np.testing.assert_allclose(row[0], states[3:-1].mean(axis=0), rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(row[1], states[-1], rtol=1e-4, atol=1e-5)
+
+
 def test_an_encoder_model_has_no_cache_as_its_prefix_depends_on_the_prompt(bert):
     assert make(bert[0], (1,), prefix=PREFIX)._prefix_cache is None
 

@@ -152,9 +152,12 @@ class LanguageModel:
         return [states[layer] for layer in self.layers], output.get("past_key_values")
 
     def _run_prefix(self) -> Any:  # noqa: ANN401 - a Cache of transformers
-        """Return the keys and values of the prefix; None if the model does not return any."""
+        """Return the keys and values of the prefix; None if the model keeps something else."""
+        from transformers import DynamicCache
+
         ids = self._torch.from_numpy(self._prefix_ids)[None, :]
-        return self._run(ids, self._torch.ones_like(ids), use_cache=True)[1]
+        _, cache = self._run(ids, self._torch.ones_like(ids), use_cache=True)
+        return cache if isinstance(cache, DynamicCache) else None
 
     def _drop_layers(self, n_layers: int) -> None:
         """Drop the layers that are not needed, and keep the states that the needed ones return.
