@@ -97,3 +97,10 @@ def test_closing_the_server_closes_open_connections(start):
         client.settimeout(5)
         while client.recv(4096):
             pass
+
+
+def test_a_server_answers_at_its_address_until_its_block_ends():
+    with LoopbackServer(lambda _: FakeResponse(200, b"ok")) as server:
+        assert httpx.get(server.url).content == b"ok"
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(server.url)
