@@ -7,7 +7,12 @@ import pytest
 
 from tryage.learning.evaluation.baselines import BEST_SINGLE, ORACLE
 from tryage.learning.evaluation.evaluator import BASELINES, evaluate
-from tryage.learning.evaluation.repeatable import describe_repeatable_gain, find_repeatable_gain
+from tryage.learning.evaluation.metrics import Interval
+from tryage.learning.evaluation.repeatable import (
+    RepeatableGain,
+    describe_repeatable_gain,
+    find_repeatable_gain,
+)
 from tryage.learning.evaluation.splits import EvaluationConfig
 from tryage.learning.qtable import QTable
 
@@ -95,11 +100,18 @@ def test_the_report_says_how_much_of_the_repeatable_part_the_router_closes(ridge
     text = found.table()
     assert f"- Repeatable oracle: {found.repeatable.score:.3f}, " in text
     part = found["ridge"].gap_closed.value / found.repeatable.share.value
-    assert f"of the gap, {part:.0%} of its repeatable part." in text
     assert part == pytest.approx(1, abs=0.25)  # the ridge tells the two kinds of prompts apart
     notes = [text.index(part) for part in ("Repeatable oracle", "ridge closes", "best constant")]
     assert all(before < after for before, after in pairwise(notes))
     assert find_repeatable_gain(table, CONFIG) == found.repeatable
+
+
+def test_a_share_beyond_what_outcomes_foretell_is_not_called_a_share_of_it():
+    found = RepeatableGain(Interval(0.2, 0.1, 0.3), 0.7, 9, 400)
+    _, half = describe_repeatable_gain(found, "router", Interval(0.1, 0.0, 0.2))
+    assert half == "router closes 10% of the gap, 50% of its repeatable part."
+    _, more = describe_repeatable_gain(found, "router", Interval(0.3, 0.2, 0.4))
+    assert more == "router closes 30% of the gap, more than outcomes foretell."
 
 
 def test_without_a_router_or_a_certain_share_only_the_oracle_is_described():

@@ -1,10 +1,10 @@
-"""The repeatable oracle: how much of the oracle's gain is more than the luck of single answers.
+"""The repeatable oracle: how much of the oracle's gain can be foretold at all.
 
 The oracle sees the outcome that it is scored on. Of many experts that are right by chance, one is
-right on nearly every prompt, so a part of its gain is luck that no other run would repeat. Here one
-half of the experts choose for the other half: from their outcomes on the same prompt, a regression
-predicts those of the others, and the predicted best one is scored. How other experts did on the
-very prompt tells more about it than its text usually does.
+right on nearly every prompt, so a part of its gain is luck, and another part is peculiar to one
+expert on one prompt. Here one half of the experts choose for the other half: from their outcomes on
+the same prompt, a regression predicts those of the others, and the predicted best one is scored.
+How other experts did on the very prompt usually tells more about it than its text.
 """
 
 from __future__ import annotations
@@ -149,11 +149,11 @@ def describe_repeatable_gain(
     share = found.share
     yield (
         f"Repeatable oracle: {found.score:.3f}, {share.value:.0%} [{share.low:.0%}, "
-        f"{share.high:.0%}] of the gap from the best single expert to the oracle. The rest cannot "
-        "be foretold even from the outcomes of half of the experts on the same prompt."
+        f"{share.high:.0%}] of the gap from the best single expert to the oracle: what half of the "
+        "experts' outcomes on a prompt foretell of the others'."
     )
-    if router is not None and gap_closed is not None and share.low > 0:
-        yield (
-            f"{router} closes {gap_closed.value:.0%} of the gap, "
-            f"{gap_closed.value / share.value:.0%} of its repeatable part."
-        )
+    if router is None or gap_closed is None or share.low <= 0:
+        return
+    part = gap_closed.value / share.value
+    relation = f"{part:.0%} of its repeatable part" if part <= 1 else "more than outcomes foretell"
+    yield f"{router} closes {gap_closed.value:.0%} of the gap, {relation}."
