@@ -103,3 +103,9 @@ def test_a_batch_is_decided_without_sorting_any_ranking(monkeypatch):
     decisions = Router(FixedPerception(losses), library).route_batch(["a", "b"])
     assert [len(decision.ranking) for decision in decisions] == [300, 300]
     assert decisions[0].ranking[0].name == decisions[0].expert.name
+
+
+def test_a_row_without_a_candidate_does_not_end_the_search_of_a_tied_one():
+    candidates = np.array([[False, False, False], [True, True, False]])
+    keys = [np.zeros((2, 3)), np.array([[0.0, 0.0, 0.0], [2.0, 1.0, 0.0]])]
+    assert first_by_keys(candidates, keys).tolist() == [NO_EXPERT, 1]

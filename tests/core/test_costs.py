@@ -7,6 +7,7 @@ import numpy as np
 from tryage.core.costs import (
     PromptCosts,
     assumed_costs,
+    counted_costs,
     expected_cost,
     expected_costs,
     has_known_costs,
@@ -17,6 +18,7 @@ from tryage.core.perception import Prediction
 from tryage.core.request_batch import ConversationState, RequestBatch
 
 NAN = np.nan
+PRICES = ("input_price", "output_price", "output_tokens")
 
 
 def prediction(n, **forecasts):
@@ -93,3 +95,16 @@ def test_a_cost_is_known_from_prices_or_from_a_forecast():
 def test_prices_beyond_single_precision_stay_finite():
     library = Library([Expert("a", input_price=1e300, output_price=0)])
     assert np.isfinite(expected_costs(library, RequestBatch(np.ones(1)))).all()
+
+
+def test_counted_costs_are_known_ones_or_those_of_a_dear_model():
+    rng = np.random.default_rng(0)
+    prices = {name: np.where(rng.random(50) < 0.3, NAN, rng.random(50)) for name in PRICES}
+    library = Library.from_columns([f"m{i}" for i in range(50)], **prices)
+    tokens, some = np.array([0.0, 900.0]), slice(7, 40)
+    for forecast in (None, rng.random((2, 50)) * 500):
+        request = RequestBatch(tokens, forecast)
+        known = expected_costs(library, request)
+        expected = np.where(np.isnan(known), assumed_costs(request)[:, None], known)[:, some]
+        found = counted_costs(library, request, some, np.float32)
+        np.testing.assert_allclose(found, expected, rtol=1e-6)

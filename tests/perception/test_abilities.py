@@ -141,3 +141,17 @@ def test_covariances_with_another_noise_are_those_of_the_posterior(both, gaps):
         np.testing.assert_allclose(noisy.ability(i).covariance, again.covariance, atol=1e-9)
     covariances = posterior_covariances(both.prior, positions, known, 0.5)
     np.testing.assert_array_equal(noisy.covariances, covariances)
+
+
+@pytest.mark.parametrize("experts", [slice(None), np.array([3, 0])])
+@pytest.mark.parametrize("batch", [1, 40, 130])
+def test_the_variance_of_a_prediction_is_the_quadratic_form_of_the_covariance(
+    prior, experts, batch
+):
+    rng = np.random.default_rng(4)
+    roots = rng.normal(size=(5, 4, 4))
+    abilities = Abilities(rng.normal(size=(5, 4)), roots @ roots.swapaxes(1, 2), prior, NOISE)
+    positions = rng.normal(size=(batch, 4))
+    expected = np.einsum("bk,nkl,bl->bn", positions, abilities.covariances, positions)
+    np.testing.assert_allclose(abilities.variances(positions, experts), expected[:, experts])
+    assert abilities._triangles.shape == (5, 10)

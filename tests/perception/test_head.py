@@ -161,3 +161,25 @@ def test_unit_rows_have_length_one_and_zeros_stay_zero():
 
 def test_softmax_survives_large_and_infinite_logits():
     np.testing.assert_allclose(softmax(np.array([[1e4, 1e4, -np.inf]])), [[0.5, 0.5, 0]])
+
+
+@pytest.mark.parametrize("batch", [1, 70])
+def test_kernel_regressions_in_one_pass_are_those_alone(batch):
+    rng = np.random.default_rng(3)
+    n_prototypes, rank = 900, 3
+    counts = rng.integers(1, 9, n_prototypes).astype(np.float32)
+    base = CategoryMeans(rng.random((1, rank), np.float32))
+    kernels = [
+        KernelRegression(rng.random((n_prototypes, rank), np.float32), counts, *settings)
+        for settings in [(0.03, 2.0), (0.08, 2.0), (0.05, 40.0, base)]
+    ]
+    estimators = (kernels[0], ZeroEstimator(rank), *kernels[1:])
+    classifier = CategoryClassifier(("",), np.zeros((2, 1), np.float32), np.zeros(1))
+    prototypes = np.zeros((n_prototypes, 2), np.float32)
+    head = Head(classifier, prototypes, estimators, np.float32([0.25] * 4), np.ones(rank))
+    given = inputs(
+        np.zeros((batch, 2)), np.ones((batch, 1)), rng.random((batch, n_prototypes), np.float32)
+    )
+    together = head.estimator_positions(given)
+    for estimator, positions in zip(estimators, together, strict=True):
+        np.testing.assert_allclose(positions, estimator(given), rtol=1e-5, atol=1e-7)

@@ -235,3 +235,23 @@ def test_strangers_alone_are_equally_good(learned):
     perception = with_metadata_prior(learned, Library(list(learned.experts)))
     losses = perception.for_library(Library(["me/thing", "you/other"])).predict(["x"]).losses
     assert losses[0, 0] == losses[0, 1]
+
+
+def test_nothing_is_predicted_from_metadata_where_all_experts_are_like_measured_ones(
+    perception, facts, monkeypatch
+):
+    similar = Expert("copy", about_as_good_as="poet")
+    both = perception.for_library(Library([similar, *facts]))
+    monkeypatch.setattr(both, "_predict_from_prior", None)
+    found = both.predict(PROMPTS)
+    np.testing.assert_array_equal(found.losses[:, 1:], perception.predict(PROMPTS).losses)
+    assert np.isfinite(found.losses[:, 0]).all()
+
+
+def test_few_unmeasured_experts_are_predicted_as_among_many(perception, facts):
+    stranger = Expert("me/llama-8b-chat", parameters=8e9)
+    others = [Expert(f"other-{i}", parameters=8e9) for i in range(20)]
+    few = perception.for_library(Library([stranger, *facts])).predict(PROMPTS)
+    many = perception.for_library(Library([stranger, *facts, *others])).predict(PROMPTS)
+    np.testing.assert_allclose(few.losses[:, :6], many.losses[:, :6], rtol=1e-6)
+    np.testing.assert_allclose(few.std[:, :6], many.std[:, :6], rtol=1e-6)

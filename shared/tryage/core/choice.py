@@ -64,13 +64,19 @@ def first_by_keys(is_candidate: BoolArray, keys: list[FloatArray]) -> NDArray[np
     All arrays are `(batch, n)`. Candidates that tie in all keys keep their order. The result is
     `(batch,)`, `NO_EXPERT` for a row without a candidate.
     """
-    tied = is_candidate
+    tied, has_candidate = is_candidate, is_candidate.any(axis=1)
+    n_choices = np.count_nonzero(has_candidate)
     for key in keys:
         lowest = np.fmin.reduce(key, axis=1, where=tied, initial=np.inf, keepdims=True)
-        tied = tied & (key == lowest)
-    first = tied.argmax(axis=1)
-    has_candidate = tied[np.arange(len(first)), first]
-    return np.where(has_candidate, first, NO_EXPERT)
+        is_lowest = key == lowest
+        is_lowest &= tied
+        tied = is_lowest
+        if np.count_nonzero(tied) == n_choices:  # mostly the most important key decides alone
+            break
+    first: NDArray[np.intp] = tied.argmax(axis=1)
+    if n_choices < len(first):
+        first[~has_candidate] = NO_EXPERT
+    return first
 
 
 def _limits(totals: Float64Array, eligible: BoolArray, tolerance: float) -> Float64Array:

@@ -27,7 +27,13 @@ from tryage.core.constraints import (
     StaticConstraint,
     active_weights,
 )
-from tryage.core.costs import UNKNOWN_LATENCY, assumed_costs, cost_dtype, request_costs
+from tryage.core.costs import (
+    UNKNOWN_LATENCY,
+    assumed_costs,
+    cost_dtype,
+    counted_costs,
+    request_costs,
+)
 from tryage.core.request_batch import ALL, ExpertIndex, FloatDType, RequestBatch
 from tryage.errors import InputError
 
@@ -241,13 +247,15 @@ class LazyTerm:
 
     `compute(prompts, experts, dtype)` returns values, NaN where unknown; in single precision a
     value may be off by six roundings. `assumed` `(batch,)` is what an unknown value counts as; None
-    for values of at most 1, of which an unknown one counts as 1.
+    for values of at most 1, of which an unknown one counts as 1. `approximate` has the arguments of
+    `compute` and returns values in single precision without NaN.
     """
 
     weight: float
     compute: Callable[[slice, ExpertIndex, FloatDType], FloatArray]
     prompts: slice
     assumed: FloatArray | None = None
+    approximate: Callable[[slice, ExpertIndex, FloatDType], FloatArray] | None = None
 
     @property
     def is_bounded(self) -> bool:
@@ -256,15 +264,20 @@ class LazyTerm:
 
     def values(self, experts: ExpertIndex) -> FloatArray:
         """Return the values, where they are unknown what they count as."""
-        return self.approximate_values(experts, np.float64)
+        return self._fill(self.compute(self.prompts, experts, np.float64))
 
     def approximate_values(self, experts: ExpertIndex, dtype: FloatDType) -> FloatArray:
         """Return the values as computed in this precision, none of them NaN."""
-        values = self.compute(self.prompts, experts, dtype)
+        if self.approximate is not None:
+            return self.approximate(self.prompts, experts, dtype)
+        return self._fill(self.compute(self.prompts, experts, dtype))
+
+    def _fill(self, values: FloatArray) -> FloatArray:
+        """Replace unknown values by what they count as."""
         if self.assumed is None:
             filled: FloatArray = np.fmin(values, values.dtype.type(1))  # fmin(NaN, 1) is 1
         else:
-            filled = np.where(np.isnan(values), self.assumed[self.prompts][:, None], values)
+            filled = np.where(np.isnan(values), self.assumed[self.prompts, None], values)
         return filled.astype(values.dtype, copy=False)
 
     def unknown(self, experts: ExpertIndex) -> BoolArray:
@@ -273,7 +286,7 @@ class LazyTerm:
 
     def rows(self, prompts: slice) -> LazyTerm:
         """Return the term of some prompts of the whole batch."""
-        return LazyTerm(self.weight, self.compute, prompts, self.assumed)
+        return LazyTerm(self.weight, self.compute, prompts, self.assumed, self.approximate)
 
 
 def needs_request(weights: Mapping[str, float], constraints: Mapping[str, Constraint]) -> bool:
@@ -346,9 +359,11 @@ def _dollar_terms(
     def compute(prompts: slice, experts: ExpertIndex, kind: FloatDType) -> FloatArray:
         return request_costs(library, request.take(prompts), experts, cost_dtype(library, kind))
 
-    terms: dict[str, Term] = {
-        ANSWER_VALUE: LazyTerm(1 / answer_value, compute, ALL, assumed_costs(request))
-    }
+    def approximate(prompts: slice, experts: ExpertIndex, kind: FloatDType) -> FloatArray:
+        return counted_costs(library, request.take(prompts), experts, cost_dtype(library, kind))
+
+    dollars = LazyTerm(1 / answer_value, compute, ALL, assumed_costs(request), approximate)
+    terms: dict[str, Term] = {ANSWER_VALUE: dollars}
     if latency_value:
         seconds = library.column("latency")
         unknown = np.isnan(seconds)

@@ -232,7 +232,15 @@ def _has_trade_off(request: RoutingRequest) -> bool:
 
 def _with_default_trade_off(request: RoutingRequest) -> RoutingRequest:
     if request.preferences == _NO_PREFERENCES:
-        return replace(request, preferences=_DEFAULT_PREFERENCES)
+        return RoutingRequest(
+            request.text,
+            _DEFAULT_PREFERENCES,
+            request.flags,
+            request.warnings,
+            request.context,
+            request.operator_preferences,
+            request.dropped_flags,
+        )
     operator = request.operator_preferences
     return replace(
         request,

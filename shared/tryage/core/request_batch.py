@@ -33,6 +33,8 @@ class RequestBatch:
 
     def take(self, rows: NDArray[np.intp] | slice) -> RequestBatch:
         """Return the part of the batch for some of its prompts."""
+        if rows is ALL:
+            return self
         conversation = self.conversation
         return RequestBatch(
             self.prompt_tokens[rows],

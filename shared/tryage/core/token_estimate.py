@@ -8,7 +8,7 @@ of characters of one kind, and adds up what a run of each kind usually costs.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -51,7 +51,8 @@ _REPEATED_COST = 0.12  # of a character in a repetition, as in ------------ or A
 _ACCENT_COST = 0.98  # of an accented Latin letter, in addition: its word is seldom a common one
 
 _KINDS = list(_COSTS)
-_SPACE, _NEWLINE, _DIGIT, _WORD, _CAPITAL = range(5)
+_DIGIT, _WORD, _CAPITAL = (_KINDS.index(name) for name in ("digit", "word", "capital"))
+_LETTERS = ("digit", "word", "capital")
 _ACCENTED = len(_KINDS)  # a letter of a word that also costs what an accent costs
 _FEATURES_PER_KIND = 5
 _KNOT = 8  # characters; the cost of a further one changes here
@@ -88,6 +89,12 @@ def _kinds_by_code() -> NDArray[np.uint8]:
 
 
 _KIND_OF_CODE = _kinds_by_code()
+_KIND_OF_ASCII = _KIND_OF_CODE[:256].tobytes()
+
+# The cells of a run by its kind, to which what stands before it is added: 0 a space or nothing, 1 a
+# letter or digit, 2 the rest.
+_FIRST_CELLS = 3 * np.arange(len(_KINDS))
+_CONTEXT_AFTER = np.array([{"space": 0, **dict.fromkeys(_LETTERS, 1)}.get(k, 2) for k in _KINDS])
 
 
 def estimate_tokens(text: str) -> float:
@@ -110,56 +117,70 @@ def token_features(text: str) -> Float64Array:
     Five numbers per kind of characters: its runs in each of the three contexts, and the characters
     after the first and after the eighth of a run; then the repeated and the accented characters.
     """
+    codes, kinds, n_accented = _read_characters(text)
+    bounds = _run_bounds(kinds)
+    starts = bounds[:-1]
+    run_kinds = kinds.take(starts)
+    lengths = bounds[1:] - starts
+    is_repeated = _repeated(codes)
+    n_repeated = 0
+    if is_repeated.any():  # prose has none
+        is_repeated &= kinds > _DIGIT
+        is_repeated[starts] = False
+        n_repeated = int(np.count_nonzero(is_repeated))
+        lengths -= np.add.reduceat(is_repeated, starts, dtype=np.intp)
+    is_number = run_kinds == _DIGIT
+    if is_number.any():
+        lengths[is_number] = -(-lengths[is_number] // _DIGITS_PER_TOKEN)
+
+    features = np.empty(len(COEFFICIENTS))
+    per_kind = features[:-2].reshape(-1, _FEATURES_PER_KIND)
+    cells = _FIRST_CELLS.take(run_kinds)
+    cells[1:] += _CONTEXT_AFTER.take(run_kinds[:-1])
+    per_kind[:, :3] = np.bincount(cells, minlength=3 * len(_KINDS)).reshape(-1, 3)
+    further = np.minimum(lengths, _KNOT)
+    per_kind[:, 4] = np.bincount(run_kinds, lengths - further, len(_KINDS))
+    further -= 1
+    per_kind[:, 3] = np.bincount(run_kinds, further, len(_KINDS))
+    features[-2:] = n_repeated, n_accented
+    return features
+
+
+def _read_characters(text: str) -> tuple[NDArray[Any], NDArray[np.uint8], int]:
+    """Return the codes and the kinds of the characters, and how many of them are accented."""
+    if text.isascii():
+        characters = text.encode("ascii")
+        kinds = np.frombuffer(bytearray(characters.translate(_KIND_OF_ASCII)), np.uint8)
+        return np.frombuffer(characters, np.uint8), kinds, 0
     codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
     kinds = _KIND_OF_CODE.take(np.minimum(codes, _N_CODES - 1))
     is_accented = kinds == _ACCENTED
     kinds[is_accented] = _WORD
-    is_start = _run_starts(kinds)
-    is_repeated = _repeated(codes) & (kinds > _DIGIT) & ~is_start
-    starts = is_start.nonzero()[0]
-    run_kinds = kinds[starts].astype(np.intp)
-    lengths = np.add.reduceat(~is_repeated, starts, dtype=np.intp)
-    lengths[run_kinds == _DIGIT] = -(-lengths[run_kinds == _DIGIT] // _DIGITS_PER_TOKEN)
-
-    features = np.empty(len(COEFFICIENTS))
-    per_kind = features[:-2].reshape(-1, _FEATURES_PER_KIND)
-    cells = run_kinds * 3 + _contexts(run_kinds)
-    per_kind[:, :3] = np.bincount(cells, minlength=3 * len(_KINDS)).reshape(-1, 3)
-    further = np.minimum(lengths, _KNOT) - 1
-    per_kind[:, 3] = np.bincount(run_kinds, further, len(_KINDS))
-    per_kind[:, 4] = np.bincount(run_kinds, lengths - further - 1, len(_KINDS))
-    features[-2:] = np.count_nonzero(is_repeated), np.count_nonzero(is_accented)
-    return features
+    return codes, kinds, int(np.count_nonzero(is_accented))
 
 
-def _run_starts(kinds: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Tell where runs start; a capital before a small letter starts a word, in `kinds` as well."""
-    starts_word = np.zeros(len(kinds), np.bool_)
-    starts_word[:-1] = (kinds[:-1] == _CAPITAL) & (kinds[1:] == _WORD)
-    kinds[starts_word] = _WORD
-    is_start = np.ones(len(kinds), np.bool_)
-    is_start[1:] = (kinds[1:] != kinds[:-1]) | starts_word[1:]
-    return is_start
+def _run_bounds(kinds: NDArray[np.uint8]) -> NDArray[np.intp]:
+    """Return where runs start, and the end of the last one.
+
+    A capital before a small letter starts a word, in `kinds` as well.
+    """
+    starts_word = kinds[:-1] == _CAPITAL
+    starts_word &= kinds[1:] == _WORD
+    kinds[:-1] -= starts_word.view(np.uint8)  # _WORD is the number before _CAPITAL
+    is_bound = np.ones(len(kinds) + 1, np.bool_)
+    np.not_equal(kinds[1:], kinds[:-1], out=is_bound[1:-1])
+    is_bound[1:-2] |= starts_word[1:]
+    return is_bound.nonzero()[0]
 
 
-def _repeated(codes: NDArray[np.uint32]) -> NDArray[np.bool_]:
+def _repeated(codes: NDArray[Any]) -> NDArray[np.bool_]:
     """Tell which characters end a block of four that is the same as the four before it."""
     is_repeated = np.zeros(len(codes), np.bool_)
     same = codes[_REPETITION:] == codes[:-_REPETITION]
     if len(same) >= _REPETITION:
         same_pairs = same[1:] & same[:-1]
-        is_repeated[2 * _REPETITION - 1 :] = same_pairs[2:] & same_pairs[:-2]
+        np.logical_and(same_pairs[2:], same_pairs[:-2], out=is_repeated[2 * _REPETITION - 1 :])
     return is_repeated
-
-
-def _contexts(run_kinds: NDArray[np.intp]) -> NDArray[np.intp]:
-    """Return what stands before each run: 0 a space or nothing, 1 a letter or digit, 2 the rest."""
-    contexts = np.full(len(run_kinds), 2, np.intp)
-    previous = run_kinds[:-1]
-    contexts[1:][(previous >= _DIGIT) & (previous <= _CAPITAL)] = 1
-    contexts[1:][previous == _SPACE] = 0
-    contexts[0] = 0
-    return contexts
 
 
 def _spread_excerpt(text: str) -> str:

@@ -15,15 +15,17 @@ from tryage.core.cache import cached_property
 from tryage.perception.abilities import ALL_COLUMNS, ColumnIndex
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from tryage.core.arrays import Float32Array, FloatArray
     from tryage.perception.abilities import Abilities, Gaussian
 
+_BLOCK_SIZE = 1 << 15  # numbers; the weights of a block stay in the cache
+
 UNNAMED_CATEGORY = ""  # the category of prompts without one
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Head:
     """Estimates latent positions: `g` of `Q^(z, M_i) = link(a_i . [1, g(phi(z))])`.
 
@@ -46,7 +48,23 @@ class Head:
 
     def estimator_positions(self, inputs: EstimatorInputs) -> Float32Array:
         """Return the positions that each estimator predicts, `(n_estimators, batch, rank)`."""
-        return np.array([estimator(inputs) for estimator in self.estimators]) * self.gain
+        stack = self._stacked_kernels
+        from_stack = {} if stack is None else stack(inputs)
+        estimates = [
+            from_stack[i] if i in from_stack else estimator(inputs)
+            for i, estimator in enumerate(self.estimators)
+        ]
+        return np.array(estimates) * self.gain
+
+    @cached_property
+    def _stacked_kernels(self) -> StackedKernels | None:
+        """The kernel regressions, None if there are fewer than two on the same counts."""
+        kernels = {
+            i: one for i, one in enumerate(self.estimators) if isinstance(one, KernelRegression)
+        }
+        counts = [one.counts for one in kernels.values()]
+        same = all(np.array_equal(one, counts[0]) for one in counts[1:])
+        return StackedKernels(kernels) if len(kernels) > 1 and same else None
 
 
 @dataclass(frozen=True)
@@ -153,6 +171,45 @@ class KernelRegression:
         return np.asarray(estimates if self.base is None else estimates + self.base(inputs))
 
 
+class StackedKernels:
+    """Several kernel regressions on the same prototypes, in one pass over the similarities."""
+
+    def __init__(self, kernels: Mapping[int, KernelRegression]) -> None:
+        self._kernels, members = kernels, list(kernels.values())
+        self._counts = members[0].counts
+        self._positions = np.array([one.positions for one in members])
+        dtype = self._positions.dtype
+        self._bandwidths = np.array([one.bandwidth for one in members], dtype)[:, None, None]
+        self._shrinkages = np.array([one.shrinkage for one in members], dtype)[:, None]
+
+    def __call__(self, inputs: EstimatorInputs) -> dict[int, FloatArray]:
+        """Return the estimate of each kernel regression, `(batch, rank)`, by its position."""
+        relative_similarities = inputs.relative_similarities
+        batch, n_prototypes = relative_similarities.shape
+        shape = (len(self._kernels), batch, self._positions.shape[2])
+        estimates = np.empty(shape, self._positions.dtype)
+        height = max(_BLOCK_SIZE // n_prototypes, 1)
+        for start in range(0, batch, height):
+            rows = slice(start, start + height)
+            estimates[:, rows] = self._estimate(relative_similarities[rows])
+        rows_by_kernel = zip(self._kernels.items(), estimates, strict=True)
+        return {
+            i: one if kernel.base is None else one + kernel.base(inputs)
+            for (i, kernel), one in rows_by_kernel
+        }
+
+    def _estimate(self, relative_similarities: Float32Array) -> FloatArray:
+        """Return the weighted means of the neighbors, `(n_kernels, rows, rank)`."""
+        weights = relative_similarities / self._bandwidths
+        np.exp(weights, out=weights)
+        squared_sums = (weights * weights) @ self._counts
+        weights *= self._counts
+        weight_sums = np.add.reduce(weights, axis=2)
+        sample_sizes = weight_sums * weight_sums / squared_sums  # Kish's effective sample size
+        factors = sample_sizes / (sample_sizes + self._shrinkages) / weight_sums
+        return np.asarray((weights @ self._positions) * factors[:, :, None])
+
+
 @dataclass(frozen=True, slots=True)
 class RidgeRegression:
     """A ridge regression on the features and on the category probabilities.
@@ -205,11 +262,25 @@ class LatentPositions:
         disagree about the prompt's position.
         """
         y = abilities.linear_predictions(self.positions)
-        means = abilities.means
-        estimator_predictions = means[:, 0] + self.estimator_positions @ means[:, 1:].T
-        disagreement = _weighted_sum(self._squared_scales, (estimator_predictions - y) ** 2)
-        ability_variances = abilities.variances(self.positions, std_columns)
-        return y, np.sqrt(np.maximum(ability_variances + disagreement[:, std_columns], 0))
+        variances = abilities.variances(self.positions, std_columns)
+        slopes = abilities.means[std_columns, 1:]
+        height = max(_BLOCK_SIZE // max(len(self.weights) * len(slopes), 1), 1)
+        for start in range(0, len(variances), height):
+            rows = slice(start, start + height)
+            variances[rows] += self._disagreement(rows, slopes)
+        return y, np.sqrt(np.maximum(variances, 0, out=variances), out=variances)
+
+    def _disagreement(self, rows: slice, slopes: FloatArray) -> FloatArray:
+        """Return the variance of the estimators' predictions of some prompts, `(rows, n_experts)`.
+
+        `slopes` `(n_experts, rank)` are the abilities without their first dimension.
+        """
+        deviations = self.estimator_positions[:, rows] - self.positions[rows, 1:]
+        n_estimators, n_rows, rank = deviations.shape
+        squares = deviations.reshape(-1, rank) @ slopes.T
+        squares *= squares
+        squares = squares.reshape(n_estimators, n_rows, len(slopes))
+        return _weighted_sum(self._squared_scales, squares)
 
     def prior_std(self, prior: Gaussian) -> FloatArray:
         """Return the standard deviation `(batch,)` of the prediction for an unmeasured expert.

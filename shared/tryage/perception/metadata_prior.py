@@ -194,6 +194,15 @@ class PriorAbilities:
         mean = self.inputs[:, i] @ self.slopes + self.offsets[self.profile_index[i]]
         return Gaussian(mean, self.residual_covariance * float(self.std_factors[i]) ** 2)
 
+    def take(self, indices: IndexArray) -> PriorAbilities:
+        """Return the belief about some experts, by their positions."""
+        return replace(
+            self,
+            inputs=self.inputs[:, indices],
+            profile_index=self.profile_index[indices],
+            std_factors=self.std_factors[indices],
+        )
+
     def with_strangers_like_peers(
         self, is_stranger: BoolArray, measured: IndexArray, measured_means: FloatArray
     ) -> PriorAbilities:

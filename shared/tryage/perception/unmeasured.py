@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tryage.core.uncertainty import UncertaintyCalibration
     from tryage.perception.abilities import Abilities, Link, ReferencePredictions, SoftThreshold
     from tryage.perception.head import EstimatorInputs, LatentPositions
-    from tryage.perception.metadata_prior import MetadataPrior
+    from tryage.perception.metadata_prior import MetadataPrior, PriorAbilities
 
 _BLOCK_SIZE = 65_536  # numbers; a few blocks of that size fit into the second level of the cache
 
@@ -36,7 +36,7 @@ class LibraryPerception(Perception):
 
     A million unmeasured experts share a few numbers per prompt. Their predictions are one small
     product, a gather, the shrinkage and the link, block by block, so that intermediate results stay
-    in the cache. This object has no state of its own: it predicts with what the perception has
+    in the cache. This object has learned nothing itself: it predicts with what the perception has
     learned, and passes feedback on to the perception.
     """
 
@@ -58,6 +58,7 @@ class LibraryPerception(Perception):
         self._references = find_references(
             library, perception.experts, prior, self._prior_abilities
         )
+        self._last_measured: MeasuredExperts | None = None
 
     def predict(self, prompts: Sequence[str]) -> Prediction:
         """Predict the loss of every expert of the library, in one encoder pass."""
@@ -75,11 +76,14 @@ class LibraryPerception(Perception):
 
     def _predict_from_inputs(self, inputs: EstimatorInputs) -> Prediction:
         perception = self._perception
-        positions, observed_experts = perception.locate(inputs), self._observed_experts()
-        prediction, references = perception.predict_from_positions(positions, observed_experts)
-        losses, std = self._predict_from_prior(positions, references)
-        rows, columns = self._measured_rows_and_columns(observed_experts)
-        losses[:, rows], std[:, rows] = prediction.losses[:, columns], prediction.std[:, columns]
+        positions, measured = perception.locate(inputs), self._measured_experts()
+        prediction, references = perception.predict_from_positions(positions, measured.observed)
+        prior = measured.prior
+        from_prior = self._predict_from_prior(positions, references, prior) if len(prior) else None
+        losses, std = (
+            measured.join(own, None if from_prior is None else from_prior[i])
+            for i, own in enumerate((prediction.losses, prediction.std))
+        )
         tokens, costs = (self._forecast(measure, inputs) for measure in ("output_tokens", "costs"))
         typicality = perception.widen(std, inputs)
         return Prediction(losses, std, tokens, costs, typicality, perception.uncertainty)
@@ -89,9 +93,26 @@ class LibraryPerception(Perception):
         table = self._perception.forecast(measure, inputs) if self._known_rows.size else None
         return None if table is None else self._align_forecast(table)
 
-    def _observed_experts(self) -> ObservedExperts:
+    def _measured_experts(self) -> MeasuredExperts:
+        """Return which experts are measured or like a measured one; it changes with feedback."""
+        perception, last = self._perception, self._last_measured
+        abilities, observed = perception.abilities, perception.observed_experts
+        if last is None or last.source[0] is not abilities or last.source[1] is not observed:
+            with_references = self._observed_experts(observed)
+            rows, columns = self._measured_rows_and_columns(with_references)
+            is_measured = np.zeros(len(self.experts), np.bool_)
+            is_measured[rows] = True
+            others = np.flatnonzero(~is_measured)
+            # Of many, all are predicted: selecting them would take longer.
+            prior = self._prior_abilities
+            prior = prior.take(others) if 2 * others.size < len(prior) else prior
+            source = (abilities, observed)
+            last = MeasuredExperts(source, with_references, rows, columns, others, prior)
+            self._last_measured = last
+        return last
+
+    def _observed_experts(self, observed_experts: ObservedExperts) -> ObservedExperts:
         """Return the experts with feedback, and those that are like a known model."""
-        observed_experts = self._perception.observed_experts
         observed = set(observed_experts.names)
         new_names = [name for name in self._references if name not in observed]
         return observed_experts.with_new(new_names, list(map(self.prior_ability, new_names)))
@@ -106,11 +127,11 @@ class LibraryPerception(Perception):
         return reference.ability(self._perception.abilities, spread, slope)
 
     def _predict_from_prior(
-        self, positions: LatentPositions, references: ReferencePredictions
+        self, positions: LatentPositions, references: ReferencePredictions, prior: PriorAbilities
     ) -> tuple[Float32Array, Float32Array]:
-        """Predict all experts from their metadata, `(batch, n)`, with the standard deviations."""
+        """Predict experts from their metadata, `(batch, n)`, with the standard deviations."""
         soft_threshold, link = self._perception.soft_threshold, self._perception.link
-        prior, best = self._prior_abilities, references.best.astype(np.float32)
+        best = references.best.astype(np.float32)
         slopes = (positions.positions @ prior.slopes.T).astype(np.float32)
         offsets = (positions.positions @ prior.offsets.T).astype(np.float32)
         mean_ability = Gaussian(self._perception.abilities.prior.mean, prior.residual_covariance)
@@ -170,6 +191,36 @@ class LibraryPerception(Perception):
     def count_tokens(self, prompts: Sequence[str]) -> NDArray[Any]:
         """Count the tokens of each prompt, `(batch,)` for language models."""
         return self._perception.count_tokens(prompts)
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredExperts:
+    """Which experts of a library are measured, and the belief about all others.
+
+    `observed` are those beside the known ones. The expert at position `rows[i]` of the library is
+    the one at `columns[i]` of `LearnedPerception.predict_from_positions`. `prior` is the belief
+    about the `others`, or about all experts. `source` are the abilities and the observed experts
+    of the perception that this was computed from.
+    """
+
+    source: tuple[Abilities, ObservedExperts]
+    observed: ObservedExperts
+    rows: IndexArray
+    columns: IndexArray
+    others: IndexArray
+    prior: PriorAbilities
+
+    def join(self, measured: Float32Array, from_prior: Float32Array | None) -> Float32Array:
+        """Return predictions of all experts in library order, `(batch, n)`."""
+        n = self.rows.size + self.others.size
+        if from_prior is not None and from_prior.shape[1] == n:
+            table = from_prior
+        else:
+            table = np.empty((len(measured), n), np.float32)
+            if from_prior is not None:
+                table[:, self.others] = from_prior
+        table[:, self.rows] = measured[:, self.columns]
+        return table
 
 
 class MeasuredPerception(Protocol):
