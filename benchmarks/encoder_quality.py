@@ -105,7 +105,10 @@ def out_of_fold(
 def report(
     name: str, table: QTable, embeddings: Mapping[str, Float32Array], seeds: Sequence[int]
 ) -> None:
-    """Print the score of each encoder by language, mean over seeds, and R2 of the mean loss."""
+    """Print the score of each encoder by language, mean over seeds, and R2 of the mean loss.
+
+    Prompts that no kept expert answered do not count in the score.
+    """
     groups = np.array(languages(name, table))
     results = {
         label: [chosen_scores(x, table, seed) for seed in seeds] for label, x in embeddings.items()
@@ -114,7 +117,7 @@ def report(
         inside = groups == group
         shown = []
         for label, runs in results.items():
-            by_seed = [scores[inside].mean() for scores, _ in runs]
+            by_seed = [np.nanmean(scores[inside]) for scores, _ in runs]
             shown.append(f"{label} {np.mean(by_seed):.4f} +- {np.std(by_seed):.4f}")
         print(f"{name} {group} ({inside.sum()}): {', '.join(shown)}", flush=True)
     explained = (
