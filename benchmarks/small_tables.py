@@ -1,7 +1,7 @@
 """How well a router learns from a small table: learning curves, with and without a pretrained one.
 
     python benchmarks/small_tables.py --out build/small_tables [--sets coderouter_id ...]
-        [--sizes 100 300 1000 0] [--seeds 5]
+        [--sizes 100 300 1000 0] [--seeds 5] [--stack]
 
 The bundled router has seen the prompts of the sets that it may learn from. So each set starts from
 a router that was trained as the bundled one is, but without this set, and without any prompt of the
@@ -64,7 +64,6 @@ METHODS = {
     "both": "pretrained, categories",
     "neighbors": "neighbours",
     "stack": "stack, no categories",
-    "stack_categories": "stack, categories",
 }
 
 
@@ -103,7 +102,9 @@ def score(losses: Float32Array, test: QTable) -> float:
     return 1 - float(expected_value(shares, test.losses).mean())
 
 
-def measure(table: QTable, encoder: Encoder, pretrained: Router, size: int, seed: int) -> dict:
+def measure(  # noqa: PLR0913 - what a cell depends on
+    table: QTable, encoder: Encoder, pretrained: Router, size: int, seed: int, *, with_stack: bool
+) -> dict[str, float]:
     """Return the score of every method on one draw."""
     train_rows, test_rows = draw(table, size, seed)
     train, test = table.take(train_rows), table.take(test_rows)
@@ -116,9 +117,9 @@ def measure(table: QTable, encoder: Encoder, pretrained: Router, size: int, seed
         "single": score(best_single(fold).losses, test),
         "oracle": score(oracle(fold).losses, test),
         "neighbors": score(nearest_neighbors(fold).losses, test),
-        "stack": score(stack(blind).losses, test),
-        "stack_categories": score(stack(fold).losses, test),
     }
+    if with_stack:
+        found["stack"] = score(stack(blind).losses, test)
     for name, part, start, n_clusters in (
         ("before", blind, None, 1),
         ("clusters", blind, None, FitConfig().n_clusters),
@@ -145,6 +146,12 @@ def cells(path: Path) -> Iterator[dict[str, Any]]:
         yield from map(json.loads, path.read_text("utf-8").splitlines())
 
 
+def show_lead(rows: Sequence[dict[str, Any]], method: str) -> str:
+    """Write the mean lead of a method over the best single expert, and that of its worst seed."""
+    leads = [100 * (cell[method] - cell["single"]) for cell in rows if method in cell]
+    return f"{np.mean(leads):+.2f} ({min(leads):+.2f})" if leads else "-"
+
+
 def table_rows(found: Sequence[dict[str, Any]]) -> Iterator[str]:
     """Write the mean lead over the best single expert of each method, and the worst seed."""
     yield "| set | prompts | best single | " + " | ".join(METHODS.values()) + " | oracle |"
@@ -153,8 +160,7 @@ def table_rows(found: Sequence[dict[str, Any]]) -> Iterator[str]:
     for name, size in groups:
         rows = [cell for cell in found if (cell["set"], cell["size"]) == (name, size)]
         single = np.array([cell["single"] for cell in rows])
-        leads = [100 * (np.array([cell[m] for cell in rows]) - single) for m in METHODS]
-        shown = [f"{lead.mean():+.2f} ({lead.min():+.2f})" for lead in leads]
+        shown = [show_lead(rows, method) for method in METHODS]
         top = 100 * (np.mean([cell["oracle"] for cell in rows]) - single.mean())
         words = [name, str(size or "all"), f"{single.mean():.4f}", *shown, f"{top:+.1f}"]
         yield "| " + " | ".join(words) + " |"
@@ -167,22 +173,25 @@ def main() -> None:
     parser.add_argument("--sets", nargs="+", choices=SETS, default=SETS)
     parser.add_argument("--sizes", nargs="+", type=int, default=SIZES)
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--stack", action="store_true", help="also the stack, which takes longest")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     path = options.out / "cells.jsonl"
-    for name in options.sets:
-        table = load(name)
-        encoder = CachingEncoder(load_encoder(BUNDLED_FOLDER / "encoder"))
-        others = left_out(name)
-        pretrained = pretrained_without(others, options.out / "-".join(others))
-        for size in options.sizes:
-            for seed in range(options.seeds):
-                key = {"set": name, "size": size, "seed": seed}
-                if any(key.items() <= cell.items() for cell in cells(path)):
-                    continue
-                found = key | measure(table, encoder, pretrained, size, seed)
+    done = list(cells(path))
+    for seed in range(options.seeds):
+        for name in options.sets:
+            keys = [{"set": name, "size": size, "seed": seed} for size in options.sizes]
+            keys = [key for key in keys if not any(key.items() <= cell.items() for cell in done)]
+            if not keys:
+                continue
+            table, others = load(name), left_out(name)
+            encoder = CachingEncoder(load_encoder(BUNDLED_FOLDER / "encoder"))
+            pretrained = pretrained_without(others, options.out / "-".join(others))
+            for key in keys:
+                size = key["size"]
+                found = measure(table, encoder, pretrained, size, seed, with_stack=options.stack)
                 with path.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps(found) + "\n")
+                    file.write(json.dumps(key | found) + "\n")
     print("\n".join(table_rows(list(cells(path)))))
 
 

@@ -92,8 +92,9 @@ def test_a_perception_that_was_not_trained_is_no_start(encoder, few, pretrained)
     class Constant:
         perception, library = object(), pretrained.library
 
-    with pytest.raises(PerceptionError, match="has a object"):
-        fit(few, encoder, pretrained=Constant(), progress=False)
+    for given, name in ((Constant(), "object"), (pretrained.perception, "LearnedPerception")):
+        with pytest.raises(PerceptionError, match=f"is or has a {name}; expected a router"):
+            fit(few, encoder, pretrained=given, progress=False)
 
 
 def test_with_form_the_surface_counts_as_it_varies_among_the_training_prompts(encoder, pretrained):

@@ -45,7 +45,7 @@ def pretrained_perception(pretrained: Router, encoder: Encoder) -> LearnedPercep
     """Return the perception of a router that training can start from.
 
     Raises:
-        PerceptionError: it was not trained by tryage, itself started from another one, or has
+        PerceptionError: it is no router that was trained, itself started from another one, or has
             another encoder than `encoder`.
     """
     perception = _trained_perception(pretrained)
@@ -64,11 +64,12 @@ def pretrained_perception(pretrained: Router, encoder: Encoder) -> LearnedPercep
 
 
 def _trained_perception(pretrained: Router) -> LearnedPerception:
-    perception = pretrained.perception
+    perception = getattr(pretrained, "perception", None)
     if not isinstance(perception, LearnedPerception):
+        given = type(pretrained if perception is None else perception).__name__
         raise PerceptionError(
-            f"the pretrained router has a {type(perception).__name__}; expected a router that "
-            "`tryage train` or `fit` made, such as Router.from_pretrained()"
+            f"pretrained is or has a {given}; expected a router that `tryage train` or `fit` made, "
+            "such as Router.from_pretrained()"
         )
     return perception
 
