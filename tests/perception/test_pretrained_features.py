@@ -39,7 +39,7 @@ def test_the_features_are_the_weighted_mean_of_linear_estimators_and_the_categor
     by_estimator = head.estimator_positions(inputs)
     expected = (0.1 * by_estimator[1] + 0.3 * by_estimator[3]) / (0.2 + 0.1 + 0.3)
     np.testing.assert_allclose(features[:, :2], expected, rtol=1e-5)
-    np.testing.assert_allclose(features[:, 2:], inputs.category_probabilities, rtol=1e-5)
+    np.testing.assert_allclose(features[:, 2:], 0.3 * inputs.category_probabilities, rtol=1e-5)
 
 
 def test_an_ignored_feature_changes_nothing(head):

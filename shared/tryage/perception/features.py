@@ -170,8 +170,9 @@ class FeatureExtractor:
 
     Multiple-choice options are described too, if the training prompts had enough of them. The
     blocks of an embedding of hidden states are standardized by `block_scaler`. If the training
-    started from a `pretrained` router, what that one knows of the prompt comes last. Saved scalers
-    and heads identify the numbers by their order alone, so the order must not change.
+    started from a `pretrained` router, `tfidf` is that one's; what it knows of the prompt comes
+    last, and before it the words of the own training prompts, `own_tfidf`. Saved scalers and heads
+    identify the numbers by their order alone, so the order must not change.
     """
 
     tfidf: TfidfSvd
@@ -180,6 +181,12 @@ class FeatureExtractor:
     choice_scaler: ChoiceScaler | None = None
     block_scaler: BlockScaler | None = None
     pretrained: PretrainedFeatures | None = None
+    own_tfidf: TfidfSvd | None = None
+
+    @property
+    def known_columns(self) -> tuple[slice, ...]:
+        """The columns of what a pretrained router knows; none if the training started from none."""
+        return () if self.pretrained is None else (slice(-self.pretrained.width, None),)
 
     @property
     def blocks(self) -> tuple[slice, ...]:
@@ -206,7 +213,10 @@ class FeatureExtractor:
         self._scaler.transform_inplace(features[:, -len(self._scaler.mean) :])
         if self.pretrained is None:
             return features
-        return np.concatenate([features, self.pretrained.transform(features)], axis=1)
+        known = self.pretrained.transform(features)
+        if self.own_tfidf is None:
+            return np.concatenate([features, known], axis=1)
+        return np.concatenate([features, self.own_tfidf.transform(ids), known], axis=1)
 
     @cached_property
     def _scaler(self) -> FeatureScaler:
@@ -276,6 +286,18 @@ class TfidfSvd:
     token_ids: NDArray[np.int32]
     idf: Float32Array
     projection: Float32Array
+
+    def __post_init__(self) -> None:
+        """Check that each token has a weight and a row.
+
+        Raises:
+            InputError: there are more or fewer.
+        """
+        if not len(self.token_ids) == len(self.idf) == len(self.projection):
+            raise InputError(
+                f"{len(self.token_ids)} tokens, {len(self.idf)} weights and "
+                f"{len(self.projection)} rows; expected as many of each"
+            )
 
     @property
     def width(self) -> int:

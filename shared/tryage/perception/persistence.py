@@ -148,6 +148,7 @@ FIELD_RULES: FieldRules = {
         "choice_scaler": Either(Part(ChoiceScaler), or_none=True),
         "block_scaler": Either(Part(BlockScaler), or_none=True),
         "pretrained": Either(Part(PretrainedFeatures), or_none=True),
+        "own_tfidf": Either(Part(TfidfSvd), or_none=True),
     },
     BlockScaler: {
         "mean": Array("embedding"),
@@ -162,9 +163,9 @@ FIELD_RULES: FieldRules = {
         "intercept": Array("pretrained_rank"),
     },
     TfidfSvd: {
-        "token_ids": Array("words", kind=np.int32, low=0, high=_MAX_TOKEN_ID, increasing=True),
-        "idf": Array("words"),
-        "projection": Array("words", "word_features"),
+        "token_ids": Array(None, kind=np.int32, low=0, high=_MAX_TOKEN_ID, increasing=True),
+        "idf": Array(None),
+        "projection": Array(None, None),
     },
     FeatureScaler: {
         "mean": Array(None),
@@ -404,7 +405,8 @@ def _n_features(encoder: Encoder, extractor: FeatureExtractor) -> int:
             f"the features of a pretrained router read {pretrained.input_width} numbers; expected "
             f"{width}"
         )
-    return width + pretrained.width
+    own_width = 0 if extractor.own_tfidf is None else extractor.own_tfidf.width
+    return width + own_width + pretrained.width
 
 
 def _check_prediction(perception: LearnedPerception, folder: Path) -> None:

@@ -24,6 +24,11 @@ from tryage.perception.head import (
 if TYPE_CHECKING:
     from tryage.core.arrays import Float32Array, IndexArray
 
+# An embedding has length 1. What is known of a prompt has less, so that similar prompts stay those
+# of similar embeddings and words; a regression of its own reads it at full weight.
+POSITION_LENGTH = 0.3
+_PROBABILITY_SCALE = 0.3
+
 
 @dataclass(frozen=True, slots=True)
 class PretrainedFeatures:
@@ -54,7 +59,8 @@ class PretrainedFeatures:
         """Return features `(batch, rank + n_categories)` from features `(batch, d)`."""
         probabilities = softmax(x @ self.category_slope + self.category_intercept)
         positions = x @ self.slope + probabilities @ self.probability_slope + self.intercept
-        return np.concatenate([positions, probabilities], axis=1, dtype=np.float32)
+        blocks = positions, _PROBABILITY_SCALE * probabilities
+        return np.concatenate(blocks, axis=1, dtype=np.float32)
 
     def scaled(self, scale: float) -> PretrainedFeatures:
         """Return features whose positions are multiplied by `scale`."""

@@ -11,6 +11,7 @@ from scipy.linalg import hadamard
 from tryage import Expert, Library, Router
 from tryage.errors import PerceptionError
 from tryage.learning.qtable import QTable
+from tryage.learning.training.estimators import fit_tfidf_svd
 from tryage.learning.training.trainer import FitConfig, fit
 from tryage.learning.training.transfer import (
     cluster_labels,
@@ -101,8 +102,9 @@ def test_with_form_the_surface_counts_as_it_varies_among_the_training_prompts(en
     prompts = ["sum word1", "LAW WORD2 WORD3 WORD4", "poem word5."]
     ids, embeddings = encoder.token_ids(prompts), encoder.encode(prompts)
     own = pretrained.perception
+    words = fit_tfidf_svd(ids, encoder.vocabulary, 2, 0)
     plain, formed = (
-        transfer_feature_extractor(own, prompts, embeddings, ids, form=form)
+        transfer_feature_extractor(own, prompts, embeddings, ids, words, form=form)
         for form in (False, True)
     )
     hidden = np.isinf(own.feature_extractor.surface_scaler.std)
@@ -117,13 +119,20 @@ def test_with_form_the_surface_counts_as_it_varies_among_the_training_prompts(en
     np.testing.assert_allclose(one, two, atol=1e-5)
 
 
-def test_positions_have_a_mean_squared_length_of_one(encoder, few, pretrained):
+def test_positions_are_shorter_than_an_embedding(encoder, few, pretrained):
     ids, embeddings = encoder.token_ids(few.prompts), encoder.encode(few.prompts)
-    extractor = transfer_feature_extractor(pretrained.perception, few.prompts, embeddings, ids)
+    words = fit_tfidf_svd(ids, encoder.vocabulary, 2, 0)
+    extractor = transfer_feature_extractor(
+        pretrained.perception, few.prompts, embeddings, ids, words
+    )
     x = extractor.extract(few.prompts, embeddings, ids)
     rank = len(pretrained.perception.head.gain)
     positions = x[:, -extractor.pretrained.width :][:, :rank]
-    assert (positions**2).sum(axis=1).mean() == pytest.approx(1, abs=1e-4)
+    assert (positions**2).sum(axis=1).mean() == pytest.approx(0.3**2, abs=1e-4)
+    own = words.transform(ids)
+    np.testing.assert_array_equal(
+        x[:, -extractor.pretrained.width - 2 : -extractor.pretrained.width], own
+    )
 
 
 def test_the_level_of_a_known_expert_is_its_mean_prediction_under_any_of_its_names(pretrained):

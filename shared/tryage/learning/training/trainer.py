@@ -16,6 +16,7 @@ from tryage.learning.training.estimators import (
     fit_feature_extractor,
     fit_forecasts,
     fit_head,
+    fit_tfidf_svd,
     form_ids,
 )
 from tryage.learning.training.factor_model import (
@@ -130,14 +131,13 @@ def fit(  # noqa: PLR0913 - two inputs, the rest has defaults
             mean = shrink_means(losses, factor_model.mean, level)
             abilities = abilities.shifted(mean - factor_model.mean)
         labels = _labels(table, x, config)
+        blocks = (*extractor.blocks, *extractor.known_columns)
         out_of_fold, similarities = _out_of_fold_positions(
-            x, extractor.blocks, labels, factor_model, table.groups, prompt_weights, config, stages
+            x, blocks, labels, factor_model, table.groups, prompt_weights, config, stages
         )
         calibration = calibrate(out_of_fold, abilities, table, mean, compressed)
         names = tuple(sorted(set(labels)))
-        head = fit_head(
-            x, labels, names, factor_model.scores, config.seed, prompt_weights, extractor.blocks
-        )
+        head = fit_head(x, labels, names, factor_model.scores, config.seed, prompt_weights, blocks)
         stages.progress_bar.update()
     perception = LearnedPerception(
         table.experts,
@@ -210,6 +210,7 @@ def _fit_features(  # noqa: PLR0913 - what features are made of
         arrays = stages.load_or_compute("encoding", lambda: {"x": encoder.encode(table.prompts)})
         embeddings = arrays["x"]
     ids = encoder.token_ids(table.prompts)
+    ignored_ids = None if config.form else form_ids(encoder)
     if pretrained is None:
         extractor = fit_feature_extractor(
             table.prompts,
@@ -217,12 +218,13 @@ def _fit_features(  # noqa: PLR0913 - what features are made of
             encoder.vocabulary,
             tfidf_dim=config.tfidf_dim,
             seed=config.seed,
-            form_ids=None if config.form else form_ids(encoder),
+            form_ids=ignored_ids,
             block_scaler=fit_block_scaler(embeddings, encoder.block_sizes, config.seed),
         )
     else:
+        tfidf = fit_tfidf_svd(ids, encoder.vocabulary, config.tfidf_dim, config.seed, ignored_ids)
         extractor = transfer_feature_extractor(
-            pretrained, table.prompts, embeddings, ids, form=config.form
+            pretrained, table.prompts, embeddings, ids, tfidf, form=config.form
         )
     return extractor.extract(table.prompts, embeddings, ids), extractor
 

@@ -18,14 +18,14 @@ from tryage.errors import PerceptionError
 from tryage.perception.features import surface_features
 from tryage.perception.head import l2_normalize
 from tryage.perception.model import LearnedPerception
-from tryage.perception.pretrained_features import pretrained_features
+from tryage.perception.pretrained_features import POSITION_LENGTH, pretrained_features
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tryage.core.arrays import Float32Array, FloatArray, IndexArray
     from tryage.perception.encoder import Encoder
-    from tryage.perception.features import FeatureExtractor, FeatureScaler, TokenIds
+    from tryage.perception.features import FeatureExtractor, FeatureScaler, TfidfSvd, TokenIds
     from tryage.router import Router
 
 _PROBES = ("Write a function that adds 2 and 3.", "Quelle est la capitale de la France ?")
@@ -80,19 +80,21 @@ def _is_same_encoder(one: Encoder, other: Encoder) -> bool:
     return np.allclose(one.encode(_PROBES), other.encode(_PROBES), atol=_TOLERANCE)
 
 
-def transfer_feature_extractor(
+def transfer_feature_extractor(  # noqa: PLR0913 - both routers, and the prompts in three forms
     pretrained: LearnedPerception,
     prompts: Sequence[str],
     embeddings: Float32Array,
     ids: TokenIds,
+    own_tfidf: TfidfSvd,
     *,
     form: bool = True,
 ) -> FeatureExtractor:
     """Return the feature extractor of a pretrained router, with what it predicts as features.
 
-    Its words and scales are kept. Embeddings `(n_prompts, dim)` and token ids are those of the
-    training prompts. With `form`, the length, the capital letters and the punctuation of a prompt
-    count, too, as they vary among these prompts, though the pretrained router does not see them.
+    Its words and scales are kept; `own_tfidf` adds the words of the training prompts, whose
+    embeddings are `(n_prompts, dim)`: each set has its own phrases. With `form`, the length, the
+    capital letters and the punctuation of a prompt count, too, as they vary among these prompts,
+    though the pretrained router does not see them.
     """
     own = pretrained.feature_extractor
     extractor, ignored = own, np.zeros(0, np.intp)
@@ -105,7 +107,8 @@ def transfer_feature_extractor(
     rank = len(pretrained.head.gain)
     positions = known.transform(extractor.extract(prompts, embeddings, ids))[:, :rank]
     length = float(np.sqrt((positions**2).sum(axis=1).mean()))
-    return replace(extractor, pretrained=known.scaled(1 / length if length > 0 else 1.0))
+    known = known.scaled(POSITION_LENGTH / length if length > 0 else 1.0)
+    return replace(extractor, pretrained=known, own_tfidf=own_tfidf)
 
 
 def _scale_columns(
