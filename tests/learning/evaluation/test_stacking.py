@@ -9,10 +9,10 @@ from tryage.learning.evaluation.splits import Fold, folds
 from tryage.learning.qtable import QTable
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def fold(two_kinds):
     """Prompts on maths and law, with words that tell the kind, and gaps."""
-    table, embeddings = two_kinds(160, gaps=0.1, costs=False)
+    table, embeddings = two_kinds(100, gaps=0.1, costs=False)
     usable = np.flatnonzero(table.measured.any(axis=1))
     table, embeddings = table.take(usable), embeddings[usable]
     prompts = tuple(f"{kind} question {i}" for i, kind in enumerate(table.categories))
@@ -21,9 +21,17 @@ def fold(two_kinds):
     return Fold(table.take(train), embeddings[train], table.take(test), embeddings[test])
 
 
-@pytest.fixture(autouse=True)
-def _small_trees(monkeypatch):
-    monkeypatch.setattr(stacking, "_TREE_ITERATIONS", 5)
+@pytest.fixture(scope="module", autouse=True)
+def _few_trees():
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in (("_TREE_ITERATIONS", 2), ("_TREE_TARGETS", 1), ("_INNER_FOLDS", 2)):
+            patch.setattr(stacking, name, value)
+        yield
+
+
+@pytest.fixture(scope="module")
+def stacked(fold, _few_trees):
+    return stacking.stack(fold).losses
 
 
 def test_weights_are_those_of_non_negative_least_squares():
@@ -36,19 +44,18 @@ def test_weights_are_those_of_non_negative_least_squares():
     assert found[1] == 0  # a negative weight is not allowed
 
 
-def test_the_stack_finds_the_expert_of_each_kind(fold):
-    chosen = stacking.stack(fold).losses.argmin(axis=1)
+def test_the_stack_finds_the_expert_of_each_kind(fold, stacked):
+    chosen = stacked.argmin(axis=1)
     expected = np.where(np.array(fold.test.categories) == "maths", 0, 1)
     assert (chosen == expected).mean() > 0.9
 
 
-def test_the_stack_reads_neither_losses_nor_categories_of_the_test_prompts(fold):
+def test_the_stack_reads_neither_losses_nor_categories_of_the_test_prompts(fold, stacked):
     blank = QTable(fold.test.prompts, fold.test.experts, np.full(fold.test.shape, 0.5))
-    seen = stacking.stack(fold).losses
     unseen = stacking.stack(
         Fold(fold.train, fold.train_embeddings, blank, fold.test_embeddings)
     ).losses
-    np.testing.assert_array_equal(seen, unseen)
+    np.testing.assert_array_equal(stacked, unseen)
 
 
 def test_the_stack_works_on_another_encoder_and_without_categories(fold):
