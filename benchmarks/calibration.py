@@ -48,6 +48,7 @@ MAX_PROMPTS, MAX_EXPERTS, GROUP_SIZE = 2_400, 40, 25
 BINS = np.array([0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.9, 1.0])
 FLAGGED_BELOW, TYPICAL = 0.01, 0.05  # typicality
 HEAD = "answers 80% | 90% | chosen 80% | 90% | means 80% | 90% | std ratio | ECE | flagged"
+LABELS = {"prompts": "other prompts of known tasks", "tasks": "tasks that were left out"}
 EVERYDAY = Path(__file__).parent / "difficulty" / "prompts.jsonl"
 
 
@@ -151,6 +152,8 @@ def add_means(
         chance = (calibration.outcome_std(predicted) ** 2).mean(axis=0) / len(group)
         rows.append(np.stack([losses.mean(axis=0), predicted.mean(axis=0), std, chance]))
     mean, predicted, std, chance = np.concatenate(rows, axis=1).astype(np.float64)
+    if not mean.size:
+        return
     found.means.append(
         [
             float(are_inside(calibration, predicted, std, mean, level, GROUP_SIZE).mean())
@@ -284,7 +287,7 @@ def plot(parts: dict[str, list[tuple[int, float, float]]], path: Path) -> None:
     for label, bins in parts.items():
         counts, x, y = np.array(bins).T
         axes.errorbar(
-            x, y, yerr=2 * np.sqrt(y * (1 - y) / counts), marker="o", capsize=2, label=label
+            x, y, yerr=2 * np.sqrt(y * (1 - y) / counts), marker="o", capsize=2, label=LABELS[label]
         )
     axes.set_xlabel("confidence")
     axes.set_ylabel("the chosen expert's answer is better,\nof the prompts where the two differ")
