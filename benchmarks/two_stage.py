@@ -111,11 +111,12 @@ def main() -> None:
     parser.add_argument("--sets", nargs="+", choices=list(SETS), required=True)
     parser.add_argument("--prompts", type=int, default=2_048)
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--pooling", nargs="+", choices=POOLINGS, default=list(POOLINGS))
     parser.add_argument("--seconds", type=float, default=0.12, help="of a prompt, of one core")
     arguments = parser.parse_args()
     arguments.states.mkdir(parents=True, exist_ok=True)
     encoder = HiddenStateEncoder(
-        arguments.model, LAYERS, POOLINGS, template=TEMPLATE, dtype="bfloat16"
+        arguments.model, LAYERS, arguments.pooling, template=TEMPLATE, dtype="bfloat16"
     )
     static = CachingEncoder(StaticEncoder.load(BUNDLED_FOLDER / "encoder"))
     for name in arguments.sets:
