@@ -41,10 +41,11 @@ def docstrings() -> Iterator[str]:
 
 
 def fill_library(router: Router) -> Router:
-    """Fill the library up to 100 experts with experts that were never measured."""
-    missing = EXPERTS - len(router.library)
+    """Keep 100 experts, or fill the library up to as many with experts never measured."""
+    known = list(router.library)[:EXPERTS]
+    missing = EXPERTS - len(known)
     unmeasured = [Expert(f"stranger-{i}", parameters=1e9 * (i + 1)) for i in range(missing)]
-    return Router(router.perception, Library([*router.library, *unmeasured]))
+    return Router(router.perception, Library([*known, *unmeasured]))
 
 
 def row(what: str, work: Callable[[int], object], rounds: int) -> str:
