@@ -246,7 +246,7 @@ class ScoredBatch:
 
     def decision(self, i: int, request: RoutingRequest) -> Decision | None:
         """Return the decision for prompt `i`, None if no expert is eligible."""
-        ranking = self.ranking(i)
+        ranking = self.ranking(i, self._best[i])
         if not len(ranking):
             return None
         best = int(ranking.top(1)[0])
@@ -368,8 +368,8 @@ class ScoredBatch:
             np.isfinite(second), second - np.where(np.isfinite(lowest), lowest, 0), np.inf
         )
 
-    def ranking(self, i: int) -> Ranking:
-        """Return the eligible experts for prompt `i`, best first."""
+    def ranking(self, i: int, best: int | None = None) -> Ranking:
+        """Return the eligible experts for prompt `i`, best first; `best` if it is known already."""
         return Ranking(
             self.library,
             self.prediction.losses[i],
@@ -378,7 +378,7 @@ class ScoredBatch:
             self.eligibility.eligible[i],
             costs=None if self.request is None else self._costs(i, self.request),
             tolerance=self.tolerance,
-            best=self._best[i],
+            best=best,
             uncertainty=self.prediction.uncertainty,
         )
 
