@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -50,6 +52,13 @@ def test_estimators_get_features_category_probabilities_and_cosines(head):
     np.testing.assert_allclose(prepared.category_probabilities, softmax(np.float64(x)), rtol=1e-6)
     half = np.sqrt(0.5)
     np.testing.assert_allclose(prepared.similarities, [[1, 0], [0, 0], [half, half]], rtol=1e-6)
+
+
+def test_prompts_are_compared_by_as_many_features_as_prototypes_have(head):
+    narrow = replace(head, prototypes=np.float32([[1], [-1]]))
+    prepared = narrow.prepare(np.float32([[3, 4], [-2, 5]]))
+    np.testing.assert_allclose(prepared.similarities, [[1, -1], [-1, 1]], rtol=1e-6)
+    np.testing.assert_array_equal(prepared.features, [[3, 4], [-2, 5]])
 
 
 def test_positions_of_each_estimator_are_multiplied_by_the_gain(head):

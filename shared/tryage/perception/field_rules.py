@@ -273,7 +273,7 @@ class Either(Rule):
 
     def describe(self, sizes: Sizes) -> str:
         """Say what is expected by each rule."""
-        expected = [rule.describe(sizes) for rule in self._rules]
+        expected = list(dict.fromkeys(rule.describe(sizes) for rule in self._rules))
         return ", or ".join([*expected, "null"] if self._or_none else expected)
 
 

@@ -29,9 +29,10 @@ UNNAMED_CATEGORY = ""  # the category of prompts without one
 class Head:
     """Estimates latent positions: `g` of `Q^(z, M_i) = link(a_i . [1, g(phi(z))])`.
 
-    `prototypes` are unit rows `(n_prototypes, d)`. `weights` `(n_estimators,)` sum to one, and are
-    in the order of `estimators`. Averaging estimators shrinks positions too far; `gain` `(rank,)`
-    undoes it, for difficulty and for differences between experts separately.
+    `prototypes` are unit rows `(n_prototypes, d_compared)`: prompts are compared by the first
+    `d_compared` features. `weights` `(n_estimators,)` sum to one, and are in the order of
+    `estimators`. Averaging estimators shrinks positions too far; `gain` `(rank,)` undoes it, for
+    difficulty and for differences between experts separately.
     """
 
     category_classifier: CategoryClassifier
@@ -42,7 +43,8 @@ class Head:
 
     def prepare(self, features: Float32Array) -> EstimatorInputs:
         """Compute what all estimators use, from features `(batch, d)`."""
-        similarities = l2_normalize(features) @ self.prototypes.T
+        compared = features[:, : self.prototypes.shape[1]]
+        similarities = l2_normalize(compared) @ self.prototypes.T
         probabilities = self.category_classifier.probabilities(features)
         return EstimatorInputs(features, probabilities, similarities)
 

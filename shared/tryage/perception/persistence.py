@@ -179,7 +179,10 @@ FIELD_RULES: FieldRules = {
     },
     Head: {
         "category_classifier": Part(CategoryClassifier),
-        "prototypes": Array("prototypes", "features"),
+        # The first routers that started from a pretrained one compared all features.
+        "prototypes": Either(
+            Array("prototypes", "compared_features"), Array("prototypes", "features")
+        ),
         "estimators": Parts(
             "estimators", ZeroEstimator, CategoryMeans, KernelRegression, RidgeRegression
         ),
@@ -377,7 +380,9 @@ def _read_parts(
         own_sizes = sizes.without("experts") if name == "observed_experts" else sizes
         parts[name] = deserialize(header.get(name), name, arrays, rule, FIELD_RULES, own_sizes)
         if name == "feature_extractor":
-            sizes["features"] = _n_features(encoder, parts[name])
+            sizes["features"] = n_features = _n_features(encoder, parts[name])
+            known = parts[name].pretrained
+            sizes["compared_features"] = n_features if known is None else known.input_width
     return parts
 
 

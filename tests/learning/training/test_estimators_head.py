@@ -44,6 +44,15 @@ def test_few_prompts_are_their_own_prototypes(clouds):
     np.testing.assert_allclose(head.prototypes, x / np.linalg.norm(x, axis=1)[:, None], atol=1e-6)
 
 
+def test_only_the_compared_features_make_prompts_similar(clouds):
+    x, labels, positions = clouds
+    head = fit_head(x, labels, NAMES, positions, seed=0, compared_width=2)
+    compared = x[:, :2] / np.linalg.norm(x[:, :2], axis=1)[:, None]
+    np.testing.assert_allclose(head.prototypes, compared, atol=1e-6)
+    np.testing.assert_allclose(head.prepare(x).similarities, compared @ compared.T, atol=1e-6)
+    assert head.estimators[5].slope.shape == (4, 2)
+
+
 def test_many_prompts_become_prototypes_that_stand_for_all_of_them(clouds, monkeypatch):
     x, labels, positions = clouds
     monkeypatch.setattr(estimators, "N_PROTOTYPES", 10)

@@ -9,7 +9,7 @@ import pytest
 from scipy.linalg import hadamard
 
 from tryage import Expert, Library, Router
-from tryage.errors import PerceptionError
+from tryage.errors import PerceptionError, PersistenceError
 from tryage.learning.qtable import QTable
 from tryage.learning.training.estimators import fit_tfidf_svd
 from tryage.learning.training.trainer import FitConfig, fit
@@ -21,6 +21,8 @@ from tryage.learning.training.transfer import (
 )
 from tryage.perception.encoder import StaticEncoder
 from tryage.perception.features import SURFACE_WIDTH, surface_features
+from tryage.perception.head import l2_normalize
+from tryage.perception.persistence import load_perception, save_perception
 from tryage.perception.tokenizer_file import read_tokenizer
 
 
@@ -45,6 +47,12 @@ def routed_loss(perception, table):
     return table.losses[np.arange(len(table)), chosen].mean()
 
 
+def features(perception, prompts):
+    encoder = perception.encoder
+    embeddings, ids = encoder.encode(prompts), encoder.token_ids(prompts)
+    return perception.feature_extractor.extract(prompts, embeddings, ids)
+
+
 def test_a_small_table_is_learned_better_from_a_pretrained_router(
     encoder, few, pretrained, specialists
 ):
@@ -63,6 +71,36 @@ def test_a_router_that_started_from_another_is_saved_whole(
     loaded = Router.from_pretrained(tmp_path / "mine").perception
     expected = perception.predict(prompts)
     np.testing.assert_allclose(loaded.predict(prompts).losses, expected.losses, atol=2e-3)
+
+
+def test_prompts_are_compared_by_what_the_pretrained_router_reads(encoder, few, pretrained):
+    perception = fit(few, encoder, pretrained=pretrained, progress=False)
+    n_read = pretrained.perception.head.prototypes.shape[1]
+    x = features(perception, few.prompts)
+    assert x.shape[1] > n_read
+    np.testing.assert_allclose(perception.head.prototypes, l2_normalize(x[:, :n_read]), atol=1e-6)
+
+
+def with_prototypes(perception, prototypes):
+    return perception.replace(head=replace(perception.head, prototypes=prototypes))
+
+
+def test_a_router_that_compares_all_features_is_read(encoder, few, pretrained, tmp_path):
+    started = fit(few, encoder, pretrained=pretrained, progress=False)
+    wide = with_prototypes(started, l2_normalize(features(started, few.prompts)))
+    save_perception(wide, tmp_path)
+    found = load_perception(tmp_path).predict(few.prompts).losses
+    np.testing.assert_allclose(found, wide.predict(few.prompts).losses, atol=2e-3)
+
+
+@pytest.mark.parametrize("n_missing", [-1, 1])
+def test_prototypes_of_another_width_are_refused(encoder, few, pretrained, tmp_path, n_missing):
+    started = fit(few, encoder, pretrained=pretrained, progress=False)
+    x = np.tile(features(started, few.prompts), 2)
+    width = started.head.prototypes.shape[1]
+    save_perception(with_prototypes(started, l2_normalize(x[:, : width - n_missing])), tmp_path)
+    with pytest.raises(PersistenceError, match=rf"expected \(40, {width}\) .*, or \(40, "):
+        load_perception(tmp_path)
 
 
 def test_the_pretrained_router_stays_as_it_is(encoder, few, pretrained, specialists):

@@ -210,13 +210,15 @@ def fit_head(  # noqa: PLR0913 - what every estimator needs
     seed: int,
     prompt_weights: NDArray[np.floating[Any]] | None = None,
     blocks: Sequence[slice] = (),
+    compared_width: int | None = None,
 ) -> Head:
     """Fit every estimator on prompts `x` `(n, d)` with known `positions` `(n, rank)`.
 
     `labels` are the prompts' categories, `names` all categories. The weights of the estimators are
     equal: they are learned later, on prompts that the estimators have not seen. `prompt_weights`
     `(n,)` say how much each prompt counts in the regressions, by default alike. Each of the
-    `blocks`, columns of `x`, gets a regression of its own.
+    `blocks`, columns of `x`, gets a regression of its own. Similar prompts are those whose first
+    `compared_width` features are similar, by default all.
 
     Raises:
         MissingExtraError: scikit-learn is not installed.
@@ -224,7 +226,7 @@ def fit_head(  # noqa: PLR0913 - what every estimator needs
     classifier = fit_category_classifier(x, labels, names)
     one_hot = classifier.one_hot(labels)
     category_means = fit_category_means(positions, one_hot, shrinkage=10.0)
-    prototypes, cluster_labels = _fit_prototypes(x, seed)
+    prototypes, cluster_labels = _fit_prototypes(x[:, :compared_width], seed)
     counts = np.bincount(cluster_labels, minlength=len(prototypes)).astype(np.float32)
     cluster_positions = _cluster_means(positions, cluster_labels, counts)
     cluster_residuals = _cluster_means(

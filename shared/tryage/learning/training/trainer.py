@@ -132,12 +132,16 @@ def fit(  # noqa: PLR0913 - two inputs, the rest has defaults
             abilities = abilities.shifted(mean - factor_model.mean)
         labels = _labels(table, x, config)
         blocks = (*extractor.blocks, *extractor.known_columns)
+        known = extractor.pretrained  # prompts are compared by what the pretrained router reads
+        columns = blocks, None if known is None else known.input_width
         out_of_fold, similarities = _out_of_fold_positions(
-            x, blocks, labels, factor_model, table.groups, prompt_weights, config, stages
+            x, columns, labels, factor_model, table.groups, prompt_weights, config, stages
         )
         calibration = calibrate(out_of_fold, abilities, table, mean, compressed)
         names = tuple(sorted(set(labels)))
-        head = fit_head(x, labels, names, factor_model.scores, config.seed, prompt_weights, blocks)
+        head = fit_head(
+            x, labels, names, factor_model.scores, config.seed, prompt_weights, *columns
+        )
         stages.progress_bar.update()
     perception = LearnedPerception(
         table.experts,
@@ -231,7 +235,7 @@ def _fit_features(  # noqa: PLR0913 - what features are made of
 
 def _out_of_fold_positions(  # noqa: PLR0913 - everything that a fold consists of
     x: Float32Array,
-    blocks: Sequence[slice],
+    columns: tuple[Sequence[slice], int | None],
     labels: Sequence[str],
     factor_model: FactorModel,
     groups: IndexArray,
@@ -241,8 +245,9 @@ def _out_of_fold_positions(  # noqa: PLR0913 - everything that a fold consists o
 ) -> tuple[Float32Array, Float32Array]:
     """Return positions by estimators that have not seen the prompt, `(n_estimators, n, rank)`.
 
-    Also returns the highest cosine of each prompt to one that they have seen, `(n,)`. Prompts of
-    the same text are in the same fold.
+    `columns` are the blocks of features with regressions of their own, and how many features tell
+    which prompts are similar, None for all. Also returns the highest cosine of each prompt to one
+    that they have seen, `(n,)`. Prompts of the same text are in the same fold.
     """
     order = np.random.default_rng(config.seed).permutation(int(groups.max()) + 1)
     fold_of_row = order[groups] % config.folds
@@ -255,7 +260,7 @@ def _out_of_fold_positions(  # noqa: PLR0913 - everything that a fold consists o
         kept = ~is_held_out
         weights = None if prompt_weights is None else prompt_weights[kept]
         scores = factor_model.scores[kept]
-        head = fit_head(x[kept], train_labels, names, scores, config.seed, weights, blocks)
+        head = fit_head(x[kept], train_labels, names, scores, config.seed, weights, *columns)
         inputs = head.prepare(x[is_held_out])
         positions = head.estimator_positions(inputs)
         return {"positions": positions, "similarities": inputs.highest_similarities}
