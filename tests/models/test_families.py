@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from tryage.models.families import family_of, may_tell_family
 from tryage.models.names import parse_model_name
+from tryage.models.refresh import current_snapshot
 
 
 @pytest.mark.parametrize(
@@ -44,3 +46,28 @@ def test_a_name_tells_family_generation_and_tier(name, family, generation, tier)
 def test_a_name_tells_the_size_of_its_model():
     assert parse_model_name("qwen3:30b-a3b-q4_K_M").size == 30e9
     assert parse_model_name("gpt-5.4-mini").size is None
+
+
+def test_every_known_name_can_tell_the_family_that_it_tells():
+    families = {name: parse_model_name(name).family for name in current_snapshot()}
+    assert [
+        name
+        for name, family in families.items()
+        if family is not None and not may_tell_family(name, family)
+    ] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "family"),
+    [("chatgpt-4o", "gpt"), ("chatglm-3", "glm"), ("deepseekr1", "deepseek-r"), ("o3-mini", "o")],
+)
+def test_a_name_can_tell_a_family_in_other_words_than_its_own(name, family):
+    assert family_of(name) == family
+    assert may_tell_family(name, family)
+
+
+def test_most_names_cannot_tell_a_family():
+    snapshot = current_snapshot()
+    for family in ("claude", "o", "deepseek-r", "grok"):
+        able = [name for name in snapshot if may_tell_family(name, family)]
+        assert 0 < len(able) < len(snapshot) / 10, family

@@ -6,9 +6,11 @@ import datetime
 
 import pytest
 
+from tryage.models import relatives
 from tryage.models.lookup import look_up
 from tryage.models.refresh import current_snapshot
 from tryage.models.relatives import ExpectedFacts, expected_facts, tier_level
+from tryage.models.snapshot import ModelSnapshot
 
 
 def day(text):
@@ -83,3 +85,20 @@ def test_tiers_add_up():
     assert tier_level(("flash", "lite")) < tier_level(("flash",)) < tier_level(())
     assert tier_level(("pro",)) > 0
     assert tier_level(("unknown-word",)) == 0
+
+
+@pytest.fixture
+def read(small, monkeypatch):
+    """Let a small snapshot be the current one; return the names that are read in it."""
+    names = []
+    snapshot = ModelSnapshot(small)
+    find = snapshot.find
+    monkeypatch.setattr(snapshot, "find", lambda name: names.append(name) or find(name))
+    monkeypatch.setattr(relatives, "current_snapshot", lambda: snapshot)
+    return names
+
+
+def test_only_names_of_the_family_are_read_and_once(read):
+    prices = [expected_facts(name).output_price for name in ("gpt-5", "gpt-6", "gemma-3-12b")]
+    assert read == ["gpt-5.4-mini", "gpt-4o", "gemma-3-4b"]
+    assert prices[2] == pytest.approx(0.08)

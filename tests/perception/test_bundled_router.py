@@ -6,6 +6,8 @@ import hashlib
 import json
 import os
 import pickle
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -143,3 +145,17 @@ def test_where_nothing_is_said_a_greeting_does_not_go_to_the_dearest_model(names
     ranking = bundled.subset(known).route(prompt).ranking
     assert len(ranking) > 1
     assert ranking[0].cost < max(ranked.cost for ranked in ranking)
+
+
+def test_a_choice_among_measured_experts_reads_no_name():
+    """The rules for names and the public tables take as long to load as the rest of Tryage."""
+    code = (
+        "import sys\n"
+        "from tryage import Router\n"
+        "router = Router.from_pretrained()\n"
+        "router.subset(router.perception.experts[:3]).route('hi')\n"
+        "print([name for name in sys.modules if name.startswith('tryage.models.')])"
+    )
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603 - our own code
+    assert done.stdout.strip() == "['tryage.models.families']"

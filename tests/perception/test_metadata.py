@@ -143,3 +143,21 @@ def test_a_stranger_is_an_expert_of_which_neither_a_number_nor_a_family_is_known
         *(Expert("a", downloads=3), Expert("b", license="proprietary")),
     ]
     assert metadata_features(Library(experts)).is_stranger.tolist() == [True, *[False] * 5]
+
+
+@pytest.mark.parametrize("levels", [2, 900, 50_000])
+def test_names_in_many_levels_of_lists_are_read_or_left_out(levels):
+    family = "llama-3"
+    for _ in range(levels):
+        family = [family]
+    expected = ("llama", "llama-3") if levels == 2 else ("", "")
+    assert model_family("thing", {"family": family}) == expected
+
+
+def test_a_relation_that_is_no_text_says_nothing():
+    bases = [{"relation": ["merge"]}, {"relation": "quantized"}]
+    expert = Expert("thing", metadata={"hub": {"bases": bases}})
+    flags = metadata_features(Library([expert])).binary[0]
+    assert [name for name, flag in zip(BINARY_FEATURES, flags, strict=True) if flag] == [
+        "quantized"
+    ]

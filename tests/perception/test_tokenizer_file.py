@@ -53,15 +53,16 @@ def test_words_of_a_vocabulary_are_not_taken_for_settings(path):
     assert read_tokenizer(path).encode("prepend").ids == [2]
 
 
-def test_a_file_of_plain_letters_is_parsed_once(path, monkeypatch):
+def test_a_file_that_hides_no_letters_of_ascii_is_parsed_once(path, monkeypatch):
     """Parsing takes as long as all the rest, and a normalizer tells what it is made of."""
     read = []
     parse = json.loads
     monkeypatch.setattr(
         json, "loads", lambda text, **hooks: read.append(text) or parse(text, **hooks)
     )
-    words = {f"word{i}": i for i in range(1_000)} | {"[UNK]": 1_000}
-    file = FILE | {"normalizer": replacement("b"), "model": WORDS | {"vocab": words}}
+    words = {f"word{i}": i for i in range(1_000)} | {"\u00e9": 1_000, "[UNK]": 1_001}
+    normalizer = replacement("b") | {"pattern": {"Regex": r"[\u0300-\u036f]"}}
+    file = FILE | {"normalizer": normalizer, "model": WORDS | {"vocab": words}}
     path.write_text(json.dumps(file), "utf-8")
     read_tokenizer(path)
     assert sum(map(len, read)) < 1_000
@@ -112,7 +113,9 @@ def test_parts_that_cannot_be_used_are_refused(path, change):
         read_tokenizer(path)
 
 
-@pytest.mark.parametrize("name", ["Precompiled", "Pre\\u0063ompiled"])
+@pytest.mark.parametrize(
+    "name", ["Precompiled", r"\u0050recompiled", r"Pre\u0063ompiled", r"Preco\u006Dp\u0069led"]
+)
 @pytest.mark.parametrize("again", ["", ', "normalizer": null'])
 def test_a_table_of_gigabytes_is_refused_before_it_is_allocated(path, name, again):
     """The tokenizers package would allocate 4 GB, which ends a process of limited memory."""

@@ -14,6 +14,7 @@ from tryage.core.library import Library
 from tryage.learning.qtable import QTable
 from tryage.learning.training.metadata_prior import with_metadata_prior
 from tryage.learning.training.trainer import fit
+from tryage.perception import unmeasured
 from tryage.perception.abilities import SoftThreshold
 from tryage.perception.metadata import metadata_features
 from tryage.perception.wrappers import AlignedPerception
@@ -48,6 +49,49 @@ def library(facts):
 @pytest.fixture
 def prior_abilities(perception, library):
     return perception.metadata_prior.predict(metadata_features(library))
+
+
+# Building
+
+
+@pytest.fixture
+def computed(monkeypatch):
+    """Return the libraries of which the facts are computed."""
+    libraries = []
+    compute = unmeasured.metadata_features
+    monkeypatch.setattr(
+        unmeasured, "metadata_features", lambda one: libraries.append(one) or compute(one)
+    )
+    return libraries
+
+
+def test_facts_of_a_library_are_computed_by_its_first_prediction(perception, library, computed):
+    alone = perception.for_library(library)
+    assert computed == []
+    alone.predict(PROMPTS)
+    alone.predict(PROMPTS)
+    assert computed == [library]
+
+
+def test_no_prompt_waits_for_the_facts_of_a_large_library(
+    perception, library, computed, monkeypatch
+):
+    monkeypatch.setattr(unmeasured, "_MAX_LAZY", 7)
+    large = perception.for_library(library)
+    assert computed == [library]
+    large.predict(PROMPTS)
+    assert computed == [library]
+
+
+def test_feedback_before_the_first_prediction_does_not_change_what_facts_tell(perception, facts):
+    """Of a stranger the mean ability of the measured experts is expected, before any feedback."""
+    library = Library([*facts, "a-stranger"])
+    first, later = perception.for_library(library), perception.for_library(library)
+    before = first.prior_ability("a-stranger")
+    perception.observe(PROMPTS[0], "adder", 0.9)
+    after = later.prior_ability("a-stranger")
+    np.testing.assert_array_equal(after.mean, before.mean)
+    np.testing.assert_array_equal(after.covariance, before.covariance)
 
 
 # Predicting

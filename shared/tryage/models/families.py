@@ -50,6 +50,8 @@ _GENERATION = re.compile(
     r"[a-z]?(0(?:\.\d)?|[1-9]\d?(?:\.\d{1,2})?)(?:[a-z](?<![bmkxe]))?", re.ASCII
 )
 
+_O_SERIES = re.compile(r"o\d")
+
 _REASONING_LINE = re.compile(r"([rtxz])\d")  # "deepseek-r1", "glm-z1", "hunyuan-t1", "ernie-x1"
 
 # "3-5" of "claude-haiku-3-5", "4-5v" of "glm-4-5v"; not "05" of a date.
@@ -67,6 +69,15 @@ TIERS = frozenset(
 )
 """Words by which a maker tells apart the models of one generation."""
 
+TIER_LEVELS = {
+    **dict.fromkeys(("nano", "micro", "tiny", "edge"), -2.0),
+    **dict.fromkeys(("lite", "mini", "small", "haiku", "express", "lightning", "luna"), -1.0),
+    **dict.fromkeys(("flash", "air", "scout", "fast", "highspeed"), -0.5),
+    **dict.fromkeys(("plus", "large", "premier", "super", "xl"), 0.5),
+    **dict.fromkeys(("pro", "max", "opus", "fable", "sol"), 1.0),
+    **dict.fromkeys(("ultra", "heavy", "mythos", "behemoth"), 1.5),
+}
+"""How large a model is in its generation, by a word of its name; 0 is the middle."""
 
 _GLUED_TIER = re.compile(rf"\b({'|'.join(sorted(TIERS))})(\d)")  # "mistral-large2"
 
@@ -105,6 +116,15 @@ def generation_of(model: str) -> tuple[int, ...]:
     return _leading_numbers(others) or (
         () if version is None else _leading_numbers([others[version][1:], *others[version + 1 :]])
     )
+
+
+def may_tell_family(name: str, family: str) -> bool:
+    """Return whether a model's canonical name can tell a family that `family_of` knows.
+
+    It looks for the letters of the family alone, which is much faster than to read the name.
+    """
+    stem = family.partition("-")[0]  # "deepseek" of "deepseek-r", "gpt" of "gpt-oss"
+    return stem in name and (stem != "o" or _O_SERIES.search(name) is not None)
 
 
 def tier_of(model: str) -> tuple[str, ...]:

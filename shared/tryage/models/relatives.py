@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import datetime
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tryage.core.cache import get_or_compute
+from tryage.models.families import TIER_LEVELS, may_tell_family
 from tryage.models.names import parse_model_name
 from tryage.models.refresh import current_snapshot
 
@@ -22,19 +23,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tryage.models.names import ModelName
-    from tryage.models.snapshot import ModelSnapshot
+    from tryage.models.snapshot import KnownModel, ModelSnapshot
 
     Floats = NDArray[np.float64]
-
-TIER_LEVELS = {
-    **dict.fromkeys(("nano", "micro", "tiny", "edge"), -2.0),
-    **dict.fromkeys(("lite", "mini", "small", "haiku", "express", "lightning", "luna"), -1.0),
-    **dict.fromkeys(("flash", "air", "scout", "fast", "highspeed"), -0.5),
-    **dict.fromkeys(("plus", "large", "premier", "super", "xl"), 0.5),
-    **dict.fromkeys(("pro", "max", "opus", "fable", "sol"), 1.0),
-    **dict.fromkeys(("ultra", "heavy", "mythos", "behemoth"), 1.5),
-}
-"""How large a model is in its generation, by a word of its name; 0 is the middle."""
 
 _FIRST_GENERATION_DAYS = 90.0  # at least so long after the newest known one
 
@@ -74,7 +65,9 @@ def expected_facts(
     if spelling is None or family is None:
         return None
     snapshot = current_snapshot()
-    relatives = _families(snapshot).get(family, ())
+    relatives = get_or_compute(
+        snapshot, (expected_facts, family), lambda: _find_relatives(snapshot, family)
+    )
     used = [one for one in relatives if is_usable is None or is_usable(one.name)]
     if not used:
         return None
@@ -100,27 +93,27 @@ class _Relative:
     context_length: float
 
 
-@lru_cache(maxsize=2)
-def _families(snapshot: ModelSnapshot) -> dict[str, list[_Relative]]:
-    families: dict[str, list[_Relative]] = {}
-    for name in snapshot:
-        model = snapshot.find(name)
-        family = None if model is None else model.spelling.family
-        if model is None or family is None:
-            continue
-        spelling = model.spelling
-        price, context = model.value("output_price"), model.value("context_length")
-        relative = _Relative(
-            name,
-            _version(spelling),
-            tier_level(spelling.tier),
-            _log10_size(spelling),
-            _ordinal(model.value("released")),
-            price or np.nan,
-            context or np.nan,
-        )
-        families.setdefault(family, []).append(relative)
-    return families
+def _find_relatives(snapshot: ModelSnapshot, family: str) -> list[_Relative]:
+    """Return the known models of a family; only names that can be of it are read."""
+    models = {name: snapshot.find(name) for name in snapshot if may_tell_family(name, family)}
+    return [
+        _as_relative(name, model)
+        for name, model in models.items()
+        if model is not None and model.spelling.family == family
+    ]
+
+
+def _as_relative(name: str, model: KnownModel) -> _Relative:
+    spelling = model.spelling
+    return _Relative(
+        name,
+        _version(spelling),
+        tier_level(spelling.tier),
+        _log10_size(spelling),
+        _ordinal(model.value("released")),
+        model.value("output_price") or np.nan,
+        model.value("context_length") or np.nan,
+    )
 
 
 def tier_level(words: Sequence[str]) -> float:

@@ -15,9 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from tryage.core.cache import get_or_compute
-from tryage.models.families import FAMILY_WORD, VERSION_WORD
-from tryage.models.relatives import TIER_LEVELS
-from tryage.perception.public_facts import add_public_facts
+from tryage.models.families import FAMILY_WORD, TIER_LEVELS, VERSION_WORD
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -63,6 +61,8 @@ _EPOCH = 738_521  # 2023-01-01, in ordinal days
 _DAYS_PER_YEAR = 365.25
 
 _MIDDLE_RATING = 1_350
+
+_MAX_DEPTH = 8  # of lists and objects in each other, in metadata of any origin
 
 _MAX_RESULT = 1e6  # no index or rating comes near it
 
@@ -134,6 +134,8 @@ def _extract_features(library: Library) -> MetadataFeatures:
 
 def _numeric_features(library: Library, tiers: Sequence[float]) -> tuple[Float32Array, BoolArray]:
     """Return the numbers `(n, 9)`, and which experts are only expected to have them `(n,)`."""
+    from tryage.perception.public_facts import add_public_facts  # measured experts need no tables
+
     parameters, active_parameters = (
         library.column("parameters"),
         library.column("active_parameters"),
@@ -187,7 +189,7 @@ def _relation_bits(metadata: Mapping[str, Any]) -> int:
     bases = hub.get("bases") if isinstance(hub, Mapping) else None
     if not isinstance(bases, Sequence):
         return 0
-    relations = {base.get("relation") for base in bases if isinstance(base, Mapping)}
+    relations = [base.get("relation") for base in bases if isinstance(base, Mapping)]
     return sum(1 << VARIANTS.index(word) for word in _RELATION_VARIANTS if word in relations)
 
 
@@ -233,14 +235,16 @@ def _name_tokens(name: str) -> list[NameToken]:
     return parse_name(name.rpartition("/")[2])
 
 
-def _collect_names(value: object) -> list[str]:
+def _collect_names(value: object, depth: int = 0) -> list[str]:
     """Return the names in a name, in an object that has one, or in a list of either."""
     if isinstance(value, str):
         return [value]
+    if depth == _MAX_DEPTH:
+        return []
     if isinstance(value, Mapping):
-        return _collect_names(value.get("name"))
+        return _collect_names(value.get("name"), depth + 1)
     if isinstance(value, Sequence):
-        return [name for item in value for name in _collect_names(item)]
+        return [name for item in value for name in _collect_names(item, depth + 1)]
     return []
 
 

@@ -22,7 +22,7 @@ from tryage.perception.abilities import Gaussian
 from tryage.perception.metadata import metadata_features
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from tryage.core.arrays import FloatArray
     from tryage.perception.abilities import Abilities
@@ -61,7 +61,7 @@ def find_references(
     library: Library,
     measured: Sequence[str],
     prior: MetadataPrior,
-    prior_abilities: PriorAbilities,
+    prior_abilities: Callable[[], PriorAbilities],
 ) -> dict[str, Reference]:
     """Return the reference of each expert that has one and was not measured, by its name.
 
@@ -69,7 +69,7 @@ def find_references(
         library: The experts.
         measured: The names of the measured experts, in the order of their abilities.
         prior: The belief about experts by their facts.
-        prior_abilities: What it says about the experts of the library.
+        prior_abilities: Returns what it says about the experts of the library.
 
     Raises:
         InputError: a reference is neither measured nor known to public tables.
@@ -106,7 +106,7 @@ def _find_prior(
     reference: str,
     library: Library,
     prior: MetadataPrior,
-    prior_abilities: PriorAbilities,
+    prior_abilities: Callable[[], PriorAbilities],
 ) -> Reference:
     """Return a reference that nobody measured, from its facts in the library or public tables.
 
@@ -120,7 +120,7 @@ def _find_prior(
     is_itself = _model_key(reference) == _model_key(name)
     if is_itself or reference in library:
         row = i if is_itself else library.index(reference)
-        return Reference(prior_abilities[row], ratio)
+        return Reference(prior_abilities()[row], ratio)
     known = look_up(reference)
     if known is None:
         near = did_you_mean(reference, library.names)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +21,9 @@ if TYPE_CHECKING:
 _MAX_BYTES = 2**26  # the tokenizers of language models for all languages have half of that
 
 # What a file must contain if it names the normalizer that does harm when it is made, and is checked
-# before: JSON writes letters as they are, or with a backslash. Parsing takes as long as the rest.
-_CHECKED_BEFORE = ('"Precompiled"', "\\u")
+# before: JSON writes letters as they are, or as the escape of their code, which is at least 0040.
+# Parsing takes as long as the rest.
+_CHECKED_BEFORE = re.compile(r'"Precompiled"|\\u00[4-7]')
 
 _MAX_GROWTH = 1_024  # times the length of a text
 
@@ -36,7 +38,7 @@ def read_tokenizer(path: Path) -> Tokenizer:
     """
     try:
         text = _read_text(path)
-        if any(string in text for string in _CHECKED_BEFORE):
+        if _CHECKED_BEFORE.search(text) is not None:
             _check_normalizers(text)
         with tokenizer_errors(PersistenceError, f"{path} is damaged"):
             tokenizer = Tokenizer.from_str(text)

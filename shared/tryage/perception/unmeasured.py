@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from tryage.core.cache import cached_property
 from tryage.core.perception import Perception, Prediction
 from tryage.perception.abilities import Gaussian
 from tryage.perception.metadata import metadata_features
 from tryage.perception.preferred import MEASURE, preferred_losses
-from tryage.perception.references import find_references
 from tryage.perception.wrappers import match_columns
 
 if TYPE_CHECKING:
@@ -25,10 +25,13 @@ if TYPE_CHECKING:
     from tryage.perception.abilities import Abilities, Link, ReferencePredictions, SoftThreshold
     from tryage.perception.head import EstimatorInputs, LatentPositions
     from tryage.perception.metadata_prior import MetadataPrior, PriorAbilities
+    from tryage.perception.references import Reference
 
 _BLOCK_SIZE = 65_536  # numbers; a few blocks of that size fit into the second level of the cache
 
 _MIN_BLOCK_WIDTH = 256  # experts
+
+_MAX_LAZY = 2_000  # experts; the facts of a million take seconds, which no prompt should wait for
 
 
 class LibraryPerception(Perception):
@@ -38,6 +41,12 @@ class LibraryPerception(Perception):
     product, a gather, the shrinkage and the link, block by block, so that intermediate results stay
     in the cache. This object has learned nothing itself: it predicts with what the perception has
     learned, and passes feedback on to the perception.
+
+    What the facts of the experts tell is computed at the first use, unless there are very many: a
+    router of which only a subset routes never needs it.
+
+    Raises:
+        InputError: an expert is about as good as a model that nobody knows.
     """
 
     def __init__(self, perception: MeasuredPerception, library: Library) -> None:
@@ -46,19 +55,42 @@ class LibraryPerception(Perception):
         columns = match_columns(perception.experts, library)
         self._known_rows = np.flatnonzero(columns >= 0)  # positions of known experts in the library
         self._known_columns = columns[self._known_rows]
-        prior = perception.metadata_prior
-        features = metadata_features(library)
-        self._prior_abilities = prior.predict(features)
-        if prior.number_correlation is not None:  # earlier versions told strangers by their facts
-            self._prior_abilities = self._prior_abilities.with_strangers_like_peers(
-                features.is_stranger,
-                self._known_rows,
-                perception.abilities.means[self._known_columns],
-            )
-        self._references = find_references(
-            library, perception.experts, prior, self._prior_abilities
-        )
+        self._first_abilities = perception.abilities  # feedback replaces those of the perception
+        self._references = self._find_references()
         self._last_measured: MeasuredExperts | None = None
+        if len(library) > _MAX_LAZY:
+            self._measured_experts()
+
+    def _find_references(self) -> dict[str, Reference]:
+        """Return the references of the experts that have one.
+
+        Raises:
+            InputError: one of them is a model that nobody knows.
+        """
+        if not self._library.references:
+            return {}
+        from tryage.perception.references import find_references  # few libraries need it
+
+        perception = self._perception
+        return find_references(
+            self._library,
+            perception.experts,
+            perception.metadata_prior,
+            lambda: self._prior_abilities,
+        )
+
+    @cached_property
+    def _prior_abilities(self) -> PriorAbilities:
+        """The belief about all experts of the library before any measurement."""
+        prior, features = self._perception.metadata_prior, metadata_features(self._library)
+        abilities = prior.predict(features)
+        if prior.number_correlation is None:  # earlier versions told strangers by their facts
+            return abilities
+        return abilities.with_strangers_like_peers(
+            features.is_stranger,
+            self._known_rows,
+            self._first_abilities.means[self._known_columns],
+        )
 
     def predict(self, prompts: Sequence[str]) -> Prediction:
         """Predict the loss of every expert of the library, in one encoder pass."""
@@ -170,7 +202,7 @@ class LibraryPerception(Perception):
 
     def _align_forecast(self, tokens: Float32Array) -> Float32Array:
         """Put forecasts in library order, NaN for unmeasured experts."""
-        aligned_tokens = np.full((len(tokens), len(self._prior_abilities)), np.nan, np.float32)
+        aligned_tokens = np.full((len(tokens), len(self.experts)), np.nan, np.float32)
         aligned_tokens[:, self._known_rows] = tokens[:, self._known_columns]
         return aligned_tokens
 
