@@ -15,6 +15,7 @@ from tryage.perception.head import (
     Head,
     KernelRegression,
     RidgeRegression,
+    StackedRegressions,
     ZeroEstimator,
     l2_normalize,
     softmax,
@@ -192,3 +193,17 @@ def test_kernel_regressions_in_one_pass_are_those_alone(batch):
     together = head.estimator_positions(given)
     for estimator, positions in zip(estimators, together, strict=True):
         np.testing.assert_allclose(positions, estimator(given), rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("batch", [0, 1, 3])
+def test_regressions_in_one_product_are_those_alone(batch):
+    rng = np.random.default_rng(4)
+    regressions = {
+        i: RidgeRegression(*(rng.random(shape, np.float32) for shape in [(4, 2), (3, 2), 2]))
+        for i in (1, 3, 5)
+    }
+    given = inputs(rng.random((batch, 4)), rng.random((batch, 3)))
+    together = StackedRegressions(regressions)(given)
+    assert list(together) == [1, 3, 5]
+    for i, regression in regressions.items():
+        np.testing.assert_allclose(together[i], regression(given), rtol=1e-6)

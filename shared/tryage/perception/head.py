@@ -50,10 +50,11 @@ class Head:
 
     def estimator_positions(self, inputs: EstimatorInputs) -> Float32Array:
         """Return the positions that each estimator predicts, `(n_estimators, batch, rank)`."""
-        stack = self._stacked_kernels
-        from_stack = {} if stack is None else stack(inputs)
+        from_stacks: dict[int, FloatArray] = {}
+        for stack in (self._stacked_kernels, self._stacked_regressions):
+            from_stacks |= {} if stack is None else stack(inputs)
         estimates = [
-            from_stack[i] if i in from_stack else estimator(inputs)
+            from_stacks[i] if i in from_stacks else estimator(inputs)
             for i, estimator in enumerate(self.estimators)
         ]
         return np.array(estimates) * self.gain
@@ -67,6 +68,14 @@ class Head:
         counts = [one.counts for one in kernels.values()]
         same = all(np.array_equal(one, counts[0]) for one in counts[1:])
         return StackedKernels(kernels) if len(kernels) > 1 and same else None
+
+    @cached_property
+    def _stacked_regressions(self) -> StackedRegressions | None:
+        """The ridge regressions, None if there are fewer than two."""
+        regressions = {
+            i: one for i, one in enumerate(self.estimators) if isinstance(one, RidgeRegression)
+        }
+        return StackedRegressions(regressions) if len(regressions) > 1 else None
 
 
 @dataclass(frozen=True)
@@ -227,6 +236,26 @@ class RidgeRegression:
         """Return the prediction of the regression, `(batch, rank)`."""
         y = inputs.features @ self.slope + inputs.category_probabilities @ self.category_slope
         return np.asarray(y + self.intercept)
+
+
+class StackedRegressions:
+    """Several ridge regressions as a single one: a prompt is a short row, so calls take longest."""
+
+    def __init__(self, regressions: Mapping[int, RidgeRegression]) -> None:
+        members = list(regressions.values())
+        self._indices, self._rank = tuple(regressions), len(members[0].intercept)
+        self._stacked = RidgeRegression(
+            *(
+                np.concatenate([getattr(one, name) for one in members], axis=-1)
+                for name in ("slope", "category_slope", "intercept")
+            )
+        )
+
+    def __call__(self, inputs: EstimatorInputs) -> dict[int, FloatArray]:
+        """Return the prediction of each regression, `(batch, rank)`, by its position."""
+        y = self._stacked(inputs)
+        predictions = y.reshape(len(y), len(self._indices), self._rank).swapaxes(0, 1)
+        return dict(zip(self._indices, predictions, strict=True))
 
 
 def mix_positions(
