@@ -161,9 +161,10 @@ def held_out(table: QTable) -> NDArray[np.bool_]:
 
 
 def with_known_prompts(perception: LearnedPerception) -> LearnedPerception:
-    """Count everyday prompts as a third of the known kinds, so that they are not untypical.
+    """Count everyday prompts as a third of the known kinds, and trust all prompts alike.
 
-    The sets have few of them, and the router is for all.
+    The sets have few everyday prompts, and the router is for all. A short one such as "hi" is as
+    far from the training prompts as noise is, so that typicality must not widen the std here.
     """
     uncertainty = perception.uncertainty
     if uncertainty is None:
@@ -173,7 +174,7 @@ def with_known_prompts(perception: LearnedPerception) -> LearnedPerception:
     known = np.repeat(inputs.highest_similarities, count)
     similarities = np.sort(np.concatenate([uncertainty.similarities, known]))
     return perception.replace(
-        uncertainty=dataclasses.replace(uncertainty, similarities=similarities)
+        uncertainty=dataclasses.replace(uncertainty, similarities=similarities, unfamiliar_std=0.0)
     )
 
 
