@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tryage import Router
+from tryage import Preferences, Router
 from tryage.core.perception import Prediction
 from tryage.errors import InputError, NoExpertError, PersistenceError
 from tryage.testing import FixedPerception
@@ -55,6 +55,33 @@ def test_below_the_minimum_the_default_answers_and_says_why(perception):
     assert strange.default_reason == (
         "The prompt is unlike the training prompts (p = 0.003), and the minimum is 0.01."
     )
+
+
+def test_where_the_requirements_leave_one_expert_it_answers_untypical_prompts_too(perception):
+    router = Router(perception, default="b", min_typicality=0.01)
+    decision = router.route(STRANGE, Preferences(only=["a"]))
+    assert (decision.expert.name, decision.default_used) == ("a", False)
+
+
+def test_where_the_typicality_is_unknown_the_default_answers_and_says_why():
+    router = Router(FixedPerception({"a": 0.1, "b": 0.2}), default="b", min_typicality=0.01)
+    decision = router.route(NORMAL)
+    assert (decision.expert.name, decision.default_used) == ("b", True)
+    assert decision.default_reason.startswith("The perception measures no typicality")
+
+
+def test_the_explanation_of_an_untypical_prompt_says_it_once(perception):
+    text = Router(perception, default="b", min_typicality=0.01).route(STRANGE).explain()
+    assert text.count("unlike the training prompts") == 1
+
+
+def test_a_perception_that_fails_is_the_reason_whatever_the_minimum(perception):
+    def fail(_):
+        raise RuntimeError("no memory")
+
+    perception.predict = fail
+    decision = Router(perception, default="b", min_typicality=0.01).route(NORMAL)
+    assert decision.default_reason == "The perception failed: no memory"
 
 
 def test_in_strict_mode_an_untypical_prompt_is_an_error(perception):

@@ -86,7 +86,8 @@ class Router:
         prompt_flags: Whether flags in prompts are read. They can only tighten the preferences.
             Flags that leave no expert are dropped, with a warning.
         min_typicality: The default answers prompts whose typicality is lower, such as .01: they are
-            unlike the prompts that the perception was trained on. It needs a default.
+            unlike the prompts that the perception was trained on. So are all prompts of which it is
+            unknown. It needs a default.
 
     Raises:
         LibraryError: the library is empty, has duplicates or does not contain the default.

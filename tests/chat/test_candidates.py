@@ -321,6 +321,15 @@ def test_a_router_over_the_pool_decides_as_its_base_does(pool, base):
     assert pool.build_router(base, None, "here").default == "here"
 
 
+def test_a_router_over_the_pool_leaves_untypical_prompts_to_the_default_as_its_base_does(
+    pool, base
+):
+    careful = Router(base.perception, default="b", min_typicality=0.01)
+    assert pool.build_router(careful, None, None).min_typicality == 0.01
+    without_default = CandidatePool.from_experts([Expert("a")], None)
+    assert without_default.build_router(careful, None, None).min_typicality is None
+
+
 def test_a_default_that_is_not_in_the_pool_is_not_taken_over(base):
     pool = CandidatePool.from_experts([Expert("a")], None)
     assert pool.build_router(base, None, None).default is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -20,8 +21,9 @@ ROUTER = Router(
 
 def plan_of(text="hello", **fields):
     decision = ROUTER.route(text)
-    arguments = {"first": decision.expert.name, "reason_kind": "routed", **fields}
-    return RoutingPlan(key=("turn", Preferences()), decide=lambda: decision, **arguments)
+    arguments = {"first": decision.expert.name, "reason_kind": "routed"}
+    arguments |= {"decide": lambda: decision, **fields}
+    return RoutingPlan(key=("turn", Preferences()), **arguments)
 
 
 def fail():
@@ -49,6 +51,17 @@ def test_a_record_is_json_with_the_scores_and_without_the_prompt():
     assert "secret" not in repr(record)
     assert list(record["scores"]) == ["b", "a", "c"]
     assert re.fullmatch("[0-9a-f]{16}", record["id"])
+
+
+def test_a_record_has_the_typicality_where_it_was_measured():
+    decision = replace(ROUTER.route("hello"), typicality=0.123456)
+    first = plan_of(decide=lambda: decision)
+    assert first.record()["typicality"] == 0.1235
+    kept = plan_of(
+        reason_kind="kept for the turn", turn_choice=recorded_choice(first.record(), "b")
+    )
+    assert kept.record()["typicality"] == 0.1235
+    assert "typicality" not in plan_of().record()
 
 
 def test_a_record_of_another_expert_says_that_the_first_failed():

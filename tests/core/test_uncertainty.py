@@ -61,7 +61,9 @@ def test_where_nothing_is_known_the_interval_is_the_whole_range(calibration):
     assert calibration().interval(0.05, 0.5, 0.5, prompts=1_000) == (0.0, 1.0)
 
 
-@pytest.mark.parametrize("arguments", [(0.0,), (1.0,), (90,), ("most",), (None,), (0.9, 0)])
+@pytest.mark.parametrize(
+    "arguments", [(0.0,), (1.0,), (90,), ("most",), (None,), (0.9, 0), (0.9, 1.5)]
+)
 def test_a_wrong_level_or_number_of_prompts_is_refused(calibration, arguments):
     with pytest.raises(InputError, match=r"level|prompts"):
         calibration().interval(0.2, 0.1, *arguments)

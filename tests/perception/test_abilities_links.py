@@ -88,6 +88,14 @@ def test_the_log_gap_link_multiplies_a_standard_deviation_by_its_slope():
     np.testing.assert_allclose(link.std(y, np.full_like(y, 0.1), BEST), np.full_like(y, 0.3))
 
 
+def test_knots_that_are_close_to_each_other_do_not_inflate_a_standard_deviation():
+    """From .3 below to .3 above, the loss rises from -.29 to .41: by .7."""
+    knots_x, knots_y = np.array([0.0, 1e-6, 0.01, 1.01]), np.array([0.01, 0.1, 0.12, 1.12])
+    link = LogGapLink(0.5, knots_x, knots_y, slope_width=0.6)
+    found = link.std(BEST + 1e-6, np.full_like(BEST, 0.02), BEST)
+    assert found.item() == pytest.approx(0.02 * 0.7 / 0.6, abs=1e-5)
+
+
 def test_where_losses_do_not_rise_with_the_gap_they_are_no_more_certain():
     flat = LogGapLink(0.5, np.array([0.0, 1.0, 2.0]), np.array([3.0, 3.0, 3.0]))
     assert flat.std(np.array([[1.5]]), np.array([[0.2]]), BEST) == pytest.approx(0.2)

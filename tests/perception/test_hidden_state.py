@@ -172,6 +172,10 @@ def test_a_header_with_an_impossible_setting_is_refused(encoder, tmp_path, chang
         ({"max_length": 300}, "lower max_length"),
         ({"layers": (1.5,)}, "expected different numbers"),
         ({"layers": ()}, "expected different numbers"),
+        ({"layers": 2}, "expected different numbers"),
+        ({"layers": (True,)}, "expected different numbers"),
+        ({"pooling": 2}, "expected mean or last"),
+        ({"pooling": ["last", ["mean"]]}, "expected mean or last"),
     ],
 )
 def test_an_impossible_setting_is_refused(folder, options, message):
@@ -188,6 +192,12 @@ def test_what_is_no_list_of_texts_is_refused(encoder, prompts):
 def test_a_name_that_is_neither_a_folder_nor_an_id_is_refused(tmp_path):
     with pytest.raises(PersistenceError, match="or the id of one on the Hugging Face Hub"):
         HiddenStateEncoder(tmp_path / "absent")
+
+
+@pytest.mark.parametrize("model", [None, 3])
+def test_a_model_that_is_neither_a_path_nor_a_text_is_refused(model):
+    with pytest.raises(InputError, match="expected the folder of a language model"):
+        HiddenStateEncoder(model)
 
 
 def test_a_device_that_is_not_there_is_named(folder):

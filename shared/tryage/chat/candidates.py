@@ -106,15 +106,17 @@ class CandidatePool:
             )
         base_default = base.default if base.default in self.library else None
         own_default = None if default is None else find_model(self.library, default)
+        chosen_default = own_default or base_default
         return Router(
             perception,
             self.library,
             preferences=merge_preferences(base.preferences, preferences or Preferences()),
             constraints=base.constraints,
-            default=own_default or base_default,
+            default=chosen_default,
             default_exempt=default_exempt or (default is None and base.default_exempt),
             strict=base.strict,
             prompt_flags=base.prompt_flags,
+            min_typicality=None if chosen_default is None else base.min_typicality,
         )
 
 

@@ -26,9 +26,9 @@ RoutingRecord: TypeAlias = dict[str, Any]
 
 `id` is the random id of the plan, `model` the expert that answers, `how` the kind of the choice (a
 `ReasonKind`), `reason` the choice in words, `scores` the totals of the best experts; `confidence`
-is there if it is known, `flags` and `dropped_flags` if there are any, and `context` if the
-conversation seems too long for every expert. The fallback adds the models that failed, and the
-agents' middleware `served_by`, the model that answered.
+and `typicality` are there if they are known, `flags` and `dropped_flags` if there are any, and
+`context` if the conversation seems too long for every expert. The fallback adds the models that
+failed, and the agents' middleware `served_by`, the model that answered.
 
 `cost` holds USD, None where unknown: `expected` before the answer, and after it `billed` by the
 tokens that the provider reports, `best_single` and `dearest`, which two other models would have
@@ -41,7 +41,15 @@ COST_KEY = "cost"
 DEFAULT_MAX_AGE = 3_600.0
 """Seconds after which an answer no longer counts: longer than a tool loop or a pause in a chat."""
 
-_DECISION_KEYS = ("reason", "scores", "confidence", "flags", "dropped_flags", "context")
+_DECISION_KEYS = (
+    "reason",
+    "scores",
+    "confidence",
+    "typicality",
+    "flags",
+    "dropped_flags",
+    "context",
+)
 
 _MAX_RECORDED_SCORES = 5  # enough to compare the best experts, short enough for every message
 
@@ -186,6 +194,8 @@ class RoutingPlan:
         }
         if (confidence := decision.confidence) is not None:
             values["confidence"] = round(confidence, 4)
+        if decision.typicality is not None:
+            values["typicality"] = round(decision.typicality, 4)
         if decision.flags:
             values["flags"] = list(decision.flags)
         if decision.dropped_flags:

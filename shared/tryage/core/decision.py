@@ -114,10 +114,10 @@ class Decision:
         if best.uncertainty is not None:
             losses, stds = (best.predicted_loss, second.predicted_loss), (best.std, second.std)
             has_terms = bool(best.terms or second.terms or self.preferences.tolerance)
-            odds: float = best.uncertainty.better_probability(
+            probability: float = best.uncertainty.better_probability(
                 losses, stds, gap, has_terms=has_terms
             )
-            return odds
+            return probability
         std = math.hypot(best.std, second.std)
         if std == 0:
             return 1.0 if gap > 0 else 0.5
@@ -292,8 +292,15 @@ class ScoredBatch:
 
     def _untypical(self, i: int, min_typicality: float | None) -> str | None:
         """Return why no expert may be chosen for prompt `i`, None if one may."""
-        typicality = None if min_typicality is None else self.typicality(i)
-        if typicality is None or min_typicality is None or typicality >= min_typicality:
+        if min_typicality is None or np.count_nonzero(self.eligibility.eligible[i]) < 2:
+            return None  # there is nothing to choose
+        typicality = self.typicality(i)
+        if typicality is None:  # an unknown number meets no requirement
+            return (
+                "The perception measures no typicality, and the minimum is "
+                f"{min_typicality:g}: train the router again, or leave out min_typicality."
+            )
+        if typicality >= min_typicality:
             return None
         return f"{describe_untypical(typicality)}, and the minimum is {min_typicality:g}."
 

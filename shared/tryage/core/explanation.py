@@ -149,7 +149,7 @@ def _interval_text(chosen: RankedExpert) -> str:
 def _typicality_lines(decision: ExplainableDecision) -> Iterator[str]:
     """Say it if the prompt is unlike those that the perception was trained on."""
     typicality = decision.typicality
-    if typicality is not None and typicality < LOW_TYPICALITY:
+    if decision.chosen is not None and typicality is not None and typicality < LOW_TYPICALITY:
         yield f"{describe_untypical(typicality)}: the predictions are uncertain."
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tryage.core.validation import check_number
+from tryage.errors import InputError
 
 if TYPE_CHECKING:
     from tryage.core.arrays import FloatArray
@@ -98,10 +99,12 @@ class UncertaintyCalibration:
             prompts: How many prompts, all like this one; 1 means the answer to this prompt alone.
 
         Raises:
-            InputError: the level is not between .01 and .99, or there is no prompt.
+            InputError: the level is not between .01 and .99, or the number of prompts is not a
+                whole one from 1.
         """
         level = check_number("level", level, LEVELS[0], LEVELS[-1])
-        prompts = int(check_number("prompts", prompts, 1))
+        if check_number("prompts", prompts, 1) % 1:
+            raise InputError(f"prompts must be a whole number, got {prompts}.")
         low, high = self.loss_range or (-math.inf, math.inf)
         if std >= self.max_std:  # nothing is known
             return low, high

@@ -337,24 +337,36 @@ class LogGapLink:
     itself near the prompt's best loss, and the logarithm of the gap where it exceeds `scale`. The
     line through the knots `knots_x` and `knots_y`, `(n_knots,)`, converts a predicted gap
     `y - best` to the unit of the loss; it was fitted to measured losses. `loss_range` is the lowest
-    and the highest loss that feedback may have, None if that is unknown.
+    and the highest loss that feedback may have, None if that is unknown. The slope of the line is
+    that over `slope_width`, because it may be in the thousands between two knots that are close;
+    with 0, as in earlier versions, it is the slope at the knots.
     """
 
     scale: float
     knots_x: FloatArray
     knots_y: FloatArray
     loss_range: tuple[float, float] | None = None
+    slope_width: float = 0.0
 
     def losses(self, y: FloatArray, best: FloatArray) -> FloatArray:
         """Map linear predictions `(batch, n_experts)` to losses."""
-        gap = y - best  # negative if `best` is the minimum over other experts
-        return np.asarray(best + np.interp(gap, self.knots_x, self.knots_y) + np.minimum(gap, 0))
+        return np.asarray(best + self._loss_gaps(y - best))
 
     def std(self, y: FloatArray, std: FloatArray, best: FloatArray) -> FloatArray:
         """Map the standard deviations of `y` to those of losses, to first order."""
         # Where the line is flat, the loss is no more certain than y: a slope below 1 counts as 1.
-        slopes = np.maximum(np.gradient(self.knots_y, self.knots_x), 1)
-        return np.asarray(std * np.interp(y - best, self.knots_x, slopes))
+        return np.asarray(std * np.maximum(self._slopes(y - best), 1))
+
+    def _loss_gaps(self, gap: FloatArray) -> FloatArray:
+        """Map predicted gaps to those of losses; negative ones, below the other experts', stay."""
+        return np.asarray(np.interp(gap, self.knots_x, self.knots_y) + np.minimum(gap, 0))
+
+    def _slopes(self, gap: FloatArray) -> FloatArray:
+        if self.slope_width == 0:
+            at_knots = np.maximum(np.gradient(self.knots_y, self.knots_x), 1)
+            return np.asarray(np.interp(gap, self.knots_x, at_knots))
+        half = self.slope_width / 2
+        return (self._loss_gaps(gap + half) - self._loss_gaps(gap - half)) / self.slope_width
 
     def apply_inplace(self, y: Float32Array, std: Float32Array, best: Float32Array) -> None:
         """Replace float32 linear predictions and their deviations by those of losses, in place."""

@@ -88,7 +88,7 @@ class HiddenStateEncoder(TokenizingEncoder):
         trust_remote_code: bool = False,
         copy_weights: bool = False,
     ) -> None:
-        self._poolings = _check_poolings([pooling] if isinstance(pooling, str) else pooling)
+        self._poolings = _check_poolings(pooling)
         _check_settings(template, max_length, dtype)
         self._template, self._max_length, self._dtype = template, max_length, dtype
         self._copy_weights = copy_weights
@@ -211,10 +211,12 @@ def _rebuild(settings: dict[str, Any], model: str, copy_weights: bool) -> Hidden
     )
 
 
-def _check_poolings(poolings: Sequence[str]) -> tuple[str, ...]:
-    if not poolings or len(set(poolings)) < len(poolings) or not set(poolings) <= set(POOLINGS):
-        raise InputError(f"pooling is {poolings!r:.80}; expected {' or '.join(POOLINGS)}, or both")
-    return tuple(poolings)
+def _check_poolings(pooling: str | Sequence[str]) -> tuple[str, ...]:
+    poolings = tuple(pooling) if isinstance(pooling, (list, tuple)) else (pooling,)
+    is_known = all(one in POOLINGS for one in poolings)
+    if not poolings or not is_known or len(set(poolings)) < len(poolings):
+        raise InputError(f"pooling is {pooling!r:.80}; expected {' or '.join(POOLINGS)}, or both")
+    return poolings
 
 
 def _check_settings(template: str, max_length: int, dtype: str) -> None:
@@ -239,8 +241,14 @@ def _find_model(model: str | Path, revision: str | None) -> tuple[Path, str, str
     """Return the folder of a model, its name and its revision; one of the Hub is downloaded.
 
     Raises:
+        InputError: it is neither a path nor a text.
         PersistenceError: it is neither a folder nor the id of a repository that can be downloaded.
     """
+    if not isinstance(model, (str, Path)):
+        raise InputError(
+            f"the model is {model!r:.80}; expected the folder of a language model, or the id of "
+            "one on the Hugging Face Hub"
+        )
     path = Path(model)
     if path.is_dir():
         return path, str(path.resolve()), None

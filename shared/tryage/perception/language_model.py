@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import threading
+from collections.abc import Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from tryage.errors import InputError, PersistenceError
 from tryage.perception.transformer import length_batches
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
     from pathlib import Path
 
     import torch
@@ -251,13 +252,12 @@ def _check_layers(layers: Sequence[int] | None, n_layers: int) -> tuple[int, ...
     """Return layers counted from 1; by default those at half and three quarters of the depth."""
     if layers is None:
         layers = sorted({max(n_layers // 2, 1), max(3 * n_layers // 4, 1)})
-    checked = [
-        layer + n_layers + 1 if isinstance(layer, int) and layer < 0 else layer for layer in layers
-    ]
-    is_known = all(isinstance(layer, int) and 1 <= layer <= n_layers for layer in checked)
+    is_list = isinstance(layers, Sequence) and all(type(layer) is int for layer in layers)
+    checked = [layer + n_layers + 1 if layer < 0 else layer for layer in layers] if is_list else []
+    is_known = all(1 <= layer <= n_layers for layer in checked)
     if not checked or not is_known or len(set(checked)) < len(checked):
         raise InputError(
-            f"layers are {list(layers)}; expected different numbers from 1 to {n_layers}, or from "
+            f"layers are {layers!r:.80}; expected different numbers from 1 to {n_layers}, or from "
             f"-{n_layers} to -1, which count from the end"
         )
     return tuple(checked)

@@ -222,6 +222,7 @@ FIELD_RULES: FieldRules = {
         "knots_x": Array("knots", increasing=True, high=1e3 * MAX_MAGNITUDE),
         "knots_y": Array("knots", high=1e3 * MAX_MAGNITUDE),
         "loss_range": Either(Interval(), or_none=True),
+        "slope_width": Number(low=0),
     },
     MetadataPrior: {
         "scaler": Part(MetadataScaler),

@@ -93,6 +93,12 @@ def test_no_two_predictions_become_one():
     assert (np.diff(link.losses(ordered, ordered[:, :1])) > 0).all()
 
 
+def test_experts_that_are_predicted_about_equal_have_no_larger_standard_deviation_for_it():
+    y = np.array([[2.0, 2.0 + 1e-6, 4.0]]).repeat(50, axis=0)
+    link = fit_log_gap_link(0.5, y, np.array([[2.0, 2.4, 5.0]]).repeat(50, axis=0))
+    assert link.std(y, np.full_like(y, 0.1), y[:, :1]).max() < 0.3
+
+
 @pytest.mark.parametrize(
     ("losses", "expected"),
     [

@@ -131,8 +131,11 @@ def test_a_perception_that_was_not_trained_is_no_start(encoder, few, pretrained)
     class Constant:
         perception, library = object(), pretrained.library
 
-    for given, name in ((Constant(), "object"), (pretrained.perception, "LearnedPerception")):
-        with pytest.raises(PerceptionError, match=f"is or has a {name}; expected a router"):
+    for given, text in (
+        (Constant(), "has a perception of type object"),
+        (pretrained.perception, "is a LearnedPerception"),
+    ):
+        with pytest.raises(PerceptionError, match=f"pretrained {text}; expected a router"):
             fit(few, encoder, pretrained=given, progress=False)
 
 

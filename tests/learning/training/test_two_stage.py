@@ -10,7 +10,7 @@ import pytest
 from tryage.core.expert import Expert
 from tryage.core.library import Library
 from tryage.core.preferences import Preferences
-from tryage.errors import PersistenceError
+from tryage.errors import InputError, PersistenceError
 from tryage.learning.training.two_stage import ALWAYS, PRICES, choose_thresholds, fit_two_stage
 from tryage.perception.encoder import StaticEncoder
 from tryage.perception.persistence import HEADER_FILE
@@ -143,3 +143,10 @@ def test_damaged_numbers_of_a_second_stage_are_refused(perception, tmp_path, dam
     )
     with pytest.raises(PersistenceError, match=r"second.stage"):
         Router.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize("value", [-1, "slow", float("nan")])
+@pytest.mark.parametrize("name", ["seconds", "loss_per_second"])
+def test_a_time_that_is_no_number_is_refused_before_the_training(table, name, value):
+    with pytest.raises(InputError, match=f"^{name} must be"):
+        fit_two_stage(table, None, None, **{name: value})

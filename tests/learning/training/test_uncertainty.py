@@ -7,8 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from tryage import Router
 from tryage.core.uncertainty import LEVELS
-from tryage.errors import QTableError
+from tryage.errors import InputError, QTableError
 from tryage.learning.training.uncertainty import (
     MAX_PROMPTS,
     calibrate_uncertainty,
@@ -127,3 +128,27 @@ def test_an_expert_that_the_fresh_outcomes_lack_is_refused(learned, specialists)
     fresh = specialists(n=40)
     with pytest.raises(QTableError):
         calibrate_uncertainty(learned, fresh.select(fresh.experts[:2]))
+
+
+def test_a_table_of_prompts_that_one_expert_each_answered_leaves_the_scale_as_it_is():
+    predicted, losses, labels, similarities = simulate(0)
+    answered_by = np.arange(len(losses)) % N_EXPERTS
+    losses[np.arange(N_EXPERTS) != answered_by[:, None]] = np.nan
+    found = fit(predicted, losses, labels, similarities)
+    assert found.disagreement_scale == 1.0
+    low, high = found.interval(0.5, 0.05, 0.9, prompts=100)
+    assert 0 < low < 0.5 < high < 1
+
+
+def test_too_few_fresh_outcomes_are_refused(learned, specialists):
+    fresh = specialists(n=40)
+    measured = fresh.losses.copy()
+    measured[9:] = np.nan
+    for table in (fresh.take(np.arange(9)), replace(fresh, losses=measured)):
+        with pytest.raises(QTableError, match="9 prompts have a loss"):
+            calibrate_uncertainty(learned, table)
+
+
+def test_a_whole_router_is_refused_with_what_to_give_instead(learned, specialists):
+    with pytest.raises(InputError, match=r"such as router\.perception, got Router"):
+        calibrate_uncertainty(Router(learned), specialists(n=40))

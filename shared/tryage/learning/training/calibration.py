@@ -335,7 +335,7 @@ def fit_log_gap_link(scale: float, y: FloatArray, losses: FloatArray) -> LogGapL
     last_knot = knots_x[-1] + 1e3 * scale  # larger gaps than measured keep only their order
     knots_x, knots_y = np.append(knots_x, last_knot), np.append(knots_y, knots_y[-1])
     knots_y = knots_y + _MIN_STEP * scale * np.arange(len(knots_y))
-    return LogGapLink(scale, knots_x, knots_y, accepted_range(losses))
+    return LogGapLink(scale, knots_x, knots_y, accepted_range(losses), slope_width=scale)
 
 
 def accepted_range(losses: FloatArray) -> tuple[float, float]:

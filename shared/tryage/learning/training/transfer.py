@@ -66,9 +66,13 @@ def pretrained_perception(pretrained: Router, encoder: Encoder) -> LearnedPercep
 def _trained_perception(pretrained: Router) -> LearnedPerception:
     perception = getattr(pretrained, "perception", None)
     if not isinstance(perception, LearnedPerception):
-        given = type(pretrained if perception is None else perception).__name__
+        given = (
+            f"is a {type(pretrained).__name__}"
+            if perception is None
+            else f"has a perception of type {type(perception).__name__}"
+        )
         raise PerceptionError(
-            f"pretrained is or has a {given}; expected a router that `tryage train` or `fit` made, "
+            f"pretrained {given}; expected a router that `tryage train` or `fit` made, "
             "such as Router.from_pretrained()"
         )
     return perception

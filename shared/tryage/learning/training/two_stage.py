@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tryage.core.perception import SecondStage
+from tryage.core.validation import check_number
 from tryage.learning.checkpoint import fingerprint, open_stage_checkpoint
 from tryage.learning.training.trainer import FitConfig, check_table, fit
 from tryage.perception.abilities import MIN_STANDARD_ERRORS
@@ -64,10 +65,13 @@ def fit_two_stage(  # noqa: PLR0913 - what `fit` takes, of two encoders
         progress: Whether to show a progress bar.
 
     Raises:
+        InputError: a number is negative or not a number.
         QTableError, MissingExtraError: as in `fit`.
     """
     config = config or FitConfig()
     check_table(table)
+    loss_per_second = check_number("loss_per_second", loss_per_second)
+    seconds = None if seconds is None else check_number("seconds", seconds)
     encoders = (encoder, slow_encoder)
     embeddings = [_encode(table, one, checkpoint, progress=progress) for one in encoders]
     first_losses, second_losses = _predict_unseen(table, encoders, embeddings, config)

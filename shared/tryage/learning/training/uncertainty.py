@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tryage.core.uncertainty import LEVELS, UncertaintyCalibration
+from tryage.errors import InputError, QTableError
 from tryage.perception.head import mix_positions
+from tryage.perception.model import LearnedPerception
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tryage.core.arrays import BoolArray, Float32Array, FloatArray, IndexArray
     from tryage.learning.qtable import QTable
-    from tryage.perception.model import LearnedPerception
 
+MIN_PROMPTS = 10  # fewer have no interval of 90%
 MAX_PROMPTS = 4_000  # more say nothing new
 
 _MAX_KNOTS, _MIN_KNOT_SIZE = 8, 20  # the size is in losses
@@ -79,8 +81,11 @@ def calibrate_uncertainty(perception: LearnedPerception, table: QTable) -> Learn
     Fresh outcomes also show what has changed since.
 
     Raises:
-        QTableError: an expert of the perception is not in the table.
+        InputError: it is not a perception that was trained, such as a whole router.
+        QTableError: an expert of the perception is not in the table, or the table has losses of
+            fewer than ten prompts.
     """
+    _check_calibration(perception, table)
     inputs = perception.estimator_inputs(table.prompts)
     positions = perception.head.estimator_positions(inputs)
     names = perception.head.category_classifier.names
@@ -88,6 +93,19 @@ def calibrate_uncertainty(perception: LearnedPerception, table: QTable) -> Learn
     losses = table.select(perception.experts).losses
     similarities = inputs.highest_similarities
     return with_uncertainty(perception, positions, similarities, losses, categories)
+
+
+def _check_calibration(perception: LearnedPerception, table: QTable) -> None:
+    if not isinstance(perception, LearnedPerception):
+        raise InputError(
+            f"calibrate_uncertainty takes a perception that was trained, such as "
+            f"router.perception, got {type(perception).__name__}"
+        )
+    n_measured = int(table.select(perception.experts).measured.any(axis=1).sum())
+    if n_measured < MIN_PROMPTS:
+        raise QTableError(
+            f"{n_measured} prompts have a loss; a calibration needs at least {MIN_PROMPTS}"
+        )
 
 
 def fit_uncertainty(  # noqa: PLR0913 - what predictions are compared with
@@ -181,6 +199,8 @@ def _fit_scale(
     prediction does not know, which all of its prompts share.
     """
     means, chance = _group_means(residuals, variances, groups)
+    if np.isnan(means).all():  # as of prompts that one expert of many answered
+        return 1.0
     shared = float(np.nanmean(means**2 - chance - _spread(ability_variances, residuals, groups)))
     expected = float(np.nanmean(_spread(disagreements, residuals, groups)))
     if expected <= 0:
