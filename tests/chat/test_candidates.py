@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import copy
 import datetime
+import os
 import pickle
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -460,3 +463,16 @@ def test_all_efforts_of_an_unknown_model_are_named_once(warnings_of):
     (message,) = warnings_of("mine@low", "mine@high")
     assert message.count("Expert('mine'") == 1
     assert "'mine@low'" not in message
+
+
+def test_without_a_catalogue_its_modules_are_not_loaded(tmp_path):
+    code = (
+        "import sys\n"
+        "from tryage.chat.candidates import LocalCatalog\n"
+        "assert LocalCatalog().lookup(['org/name']) is None\n"
+        "print('tryage.hub.catalog' in sys.modules)"
+    )
+    command = [sys.executable, "-c", code]
+    env = {**os.environ, "TRYAGE_HOME": str(tmp_path)}
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=True)  # noqa: S603 - our own code
+    assert done.stdout.strip() == "False"

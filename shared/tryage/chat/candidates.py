@@ -497,11 +497,13 @@ class LocalCatalog:
     """
 
     def __init__(self, *, disabled: bool = False) -> None:
-        from tryage.hub.catalog import Catalogue
+        from tryage.hub.catalog_schema import default_path
 
-        catalog = Catalogue()
-        is_usable = not disabled and catalog.path.is_file()
-        self._catalog: Catalogue | None = catalog if is_usable else None
+        self._catalog: Catalogue | None = None
+        if not disabled and default_path().is_file():
+            from tryage.hub.catalog import Catalogue  # few have one, and it loads a lot
+
+            self._catalog = Catalogue()
 
     def lookup(self, names: Iterable[str]) -> Expert | None:
         """Return the facts of the first name that is a repository, each fact with its source.
