@@ -110,3 +110,9 @@ def test_certain_predictions_and_huge_gaps_stay_probabilities(calibration):
             losses, (0.0, 0.0), gap, has_terms=False
         )
         assert 0.5 <= found <= 1
+
+
+def test_no_std_is_below_the_standard_error_of_a_mean_loss(calibration):
+    std = np.array([[0.001, 0.2]])
+    calibration(min_std=0.04).widen(std, np.array([1.0]))
+    np.testing.assert_array_equal(std, [[0.04, 0.2]])

@@ -48,6 +48,8 @@ class UncertaintyCalibration:
         odds_slope: Slope of the log odds, at which the better prediction is the better answer.
         odds_intercept: Log odds of the chosen expert where two predictions are equal.
         loss_range: The lowest and the highest loss, None if losses have no limits.
+        min_std: The standard error of the mean loss of one expert over the prompts that it was
+            measured on. No `std` is lower: a model of few experts fits their losses too well.
     """
 
     disagreement_scale: float
@@ -61,6 +63,7 @@ class UncertaintyCalibration:
     odds_slope: float
     odds_intercept: float
     loss_range: tuple[float, float] | None
+    min_std: float = 0.0
 
     def typicality(self, similarities: FloatArray) -> FloatArray:
         """Return the p-value of each prompt, `(batch,)`: conformal anomaly detection.
@@ -73,10 +76,13 @@ class UncertaintyCalibration:
         return np.asarray((1 + n_below) / (self.similarities.size + 1))
 
     def widen(self, std: FloatArray, typicality: FloatArray) -> None:
-        """Raise the standard deviations `(batch, n_experts)` of untypical prompts, in place.
+        """Raise standard deviations `(batch, n_experts)` that are too low, in place.
 
-        Such a prompt may be of a new task, so the mean losses may be any.
+        None is below `min_std`. An untypical prompt may be of a new task, so its mean losses may
+        be any.
         """
+        if self.min_std > 0:
+            np.maximum(std, self.min_std, out=std)
         if typicality.size and typicality.min() < _WIDEN_BELOW:
             weights = 1 - typicality / _WIDEN_BELOW
             rows = np.flatnonzero(weights > 0)

@@ -255,6 +255,7 @@ FIELD_RULES: FieldRules = {
         "odds_slope": Number(low=0),
         "odds_intercept": Number(low=0),
         "loss_range": Either(Interval(), or_none=True),
+        "min_std": Number(low=0),
     },
 }
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from tryage import Router
 from tryage.errors import QTableError
 from tryage.learning.qtable import QTable
 from tryage.learning.training import trainer
@@ -267,3 +268,13 @@ def test_a_table_that_is_too_small_is_refused(
 def test_one_repeated_prompt_is_refused(encoder, specialists):
     with pytest.raises(QTableError, match="training needs at least 10"):
         fit(specialists(n=12).take(np.zeros(40, int)), encoder, progress=False)
+
+
+def test_the_std_of_two_experts_is_not_below_the_standard_error_of_their_mean_losses():
+    rng = np.random.default_rng(0)
+    prompts = [f"question {i}" for i in range(120)]
+    losses = (rng.random((120, 2)) < [0.2, 0.6]).astype(np.float32)
+    table = QTable(prompts, ("a", "b"), losses)
+    perception = fit(table, Router.from_pretrained().perception.encoder, progress=False)
+    std = perception.predict(["question"]).std
+    assert (std > 0.9 * losses.std() / np.sqrt(120)).all()  # without a bound it is .00001

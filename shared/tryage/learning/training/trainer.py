@@ -155,7 +155,10 @@ def fit(  # noqa: PLR0913 - two inputs, the rest has defaults
         report=calibration.report,
     )
     positions = out_of_fold * perception.head.gain
-    perception = with_uncertainty(perception, positions, similarities, table.losses, labels)
+    n_measured = float(np.median(table.measured.sum(axis=0)))
+    perception = with_uncertainty(
+        perception, positions, similarities, table.losses, labels, n_measured
+    )
     return perception if library is None else with_metadata_prior(perception, library)
 
 

@@ -46,6 +46,7 @@ def with_uncertainty(
     similarities: Float32Array,
     losses: FloatArray,
     categories: Sequence[str],
+    n_measured: float | None = None,
 ) -> LearnedPerception:
     """Return a perception that knows how far its predictions for some prompts were right.
 
@@ -56,20 +57,28 @@ def with_uncertainty(
         similarities: The highest cosine of each prompt to one that they have seen, `(n_prompts,)`.
         losses: The measured losses of the prompts, `(n_prompts, n_experts)`, with gaps.
         categories: The category of each prompt.
+        n_measured: On how many prompts an expert was measured for training; None keeps the
+            `min_std` that the perception has.
     """
     rows, head = sample_prompts(len(losses)), perception.head
     positions = estimator_positions[:, rows].astype(np.float64)
     with_scale = (mix_positions(positions, head.weights, scale) for scale in (0.0, 1.0))
     by_ability, by_both = (perception.predict_from_positions(one)[0] for one in with_scale)
     ability_std, std = (one.std.astype(np.float64) for one in (by_ability, by_both))
+    predicted, measured = by_both.losses.astype(np.float64), losses[rows].astype(np.float64)
+    if n_measured is not None:
+        min_std = float(np.sqrt(np.nanmean((measured - predicted) ** 2) / n_measured))
+    else:
+        min_std = 0.0 if perception.uncertainty is None else perception.uncertainty.min_std
     uncertainty = fit_uncertainty(
-        by_both.losses.astype(np.float64),
+        predicted,
         ability_std,
         np.sqrt(np.maximum(std**2 - ability_std**2, 0)),
-        losses[rows].astype(np.float64),
+        measured,
         [categories[row] for row in rows.tolist()],
         similarities[rows],
         perception.link.loss_range,
+        min_std,
     )
     return perception.replace(uncertainty=uncertainty)
 
@@ -116,6 +125,7 @@ def fit_uncertainty(  # noqa: PLR0913 - what predictions are compared with
     categories: Sequence[str],
     similarities: FloatArray,
     loss_range: tuple[float, float] | None,
+    min_std: float = 0.0,
 ) -> UncertaintyCalibration:
     """Compare predictions of unseen prompts with their measured losses.
 
@@ -128,13 +138,14 @@ def fit_uncertainty(  # noqa: PLR0913 - what predictions are compared with
         categories: The category of each prompt.
         similarities: The highest cosine of each prompt to one that was trained on, `(n,)`.
         loss_range: The lowest and the highest loss that is possible, None without limits.
+        min_std: The lowest standard deviation of a mean loss.
     """
     residuals = losses - predicted
     knots, outcome_stds = _fit_outcome_stds(predicted, residuals)
     groups = _group_prompts(predicted, categories)
     variances = np.interp(predicted, knots, outcome_stds) ** 2
     scale = _fit_scale(residuals, variances, ability_std**2, disagreement**2, groups)
-    std = np.sqrt(ability_std**2 + (scale * disagreement) ** 2)
+    std = np.maximum(np.sqrt(ability_std**2 + (scale * disagreement) ** 2), min_std)
     calibration = UncertaintyCalibration(
         disagreement_scale=scale,
         unfamiliar_std=_UNFAMILIAR_STDS * float(np.sqrt(np.nanmean(residuals**2))),
@@ -147,6 +158,7 @@ def fit_uncertainty(  # noqa: PLR0913 - what predictions are compared with
         odds_slope=float(_ODDS_PRIOR[0]),
         odds_intercept=float(_ODDS_PRIOR[1]),
         loss_range=loss_range,
+        min_std=min_std,
     )
     calibration = _with_quantiles(calibration, residuals, variances, std, similarities, groups)
     return _with_odds(calibration, predicted, losses)
