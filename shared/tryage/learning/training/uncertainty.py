@@ -40,7 +40,7 @@ _MIN_DIFFERENCE = 1e-6  # two losses that are closer are equal
 _NEWTON_STEPS = 30
 
 
-def with_uncertainty(
+def with_uncertainty(  # noqa: PLR0913 - what was predicted and what was measured
     perception: LearnedPerception,
     estimator_positions: Float32Array,
     similarities: Float32Array,
