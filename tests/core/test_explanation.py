@@ -104,3 +104,13 @@ def test_a_calibrated_explanation_has_an_interval_and_says_what_the_confidence_i
         "where their answers differ, a is better with probability 63%.",
     ]
     assert "unlike" not in Decision("p", Expert("a"), ranked, typicality=0.02).explain()
+
+
+def test_a_lead_by_more_than_the_loss_is_told_as_one_in_the_total(calibration):
+    one = calibration()
+    ranked = [
+        RankedExpert("a", 0.3, 0.05, {"size": 0.0}, 0.3, (), uncertainty=one),
+        RankedExpert("b", 0.3, 0.05, {"size": 0.2}, 0.5, (), uncertainty=one),
+    ]
+    text = Decision("p", Expert("a"), ranked).explain()
+    assert "where their answers differ, a has the lower total with probability" in text

@@ -192,7 +192,9 @@ def _runner_up_lines(decision: ExplainableDecision, best: Sequence[RankedExpert]
         loss = f"predicted loss {other.predicted_loss:.3f}"
         sure = decision.confidence if rank == 2 else None
         measured = "where their answers differ, " if other.uncertainty is not None else ""
-        odds = f"; {measured}{best[0].name} is better with probability {sure or 0:.0%}"
+        has_terms = bool(measured and (other.terms or best[0].terms))
+        wins = "has the lower total" if has_terms else "is better"
+        odds = f"; {measured}{best[0].name} {wins} with probability {sure or 0:.0%}"
         odds = "" if sure is None else odds
         yield f"{rank}. {other.name}, {behind}: {loss}{terms}{price}{odds}."
 
