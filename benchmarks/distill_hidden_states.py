@@ -12,14 +12,20 @@ losses on what it predicts, beside those on the static embedding and on the stat
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from datasets import SETS, load
-from hidden_states import BUNDLED, LAYERS, POOLINGS, TEMPLATE, draw_prompts, stored_states
+from hidden_states import (
+    BUNDLED,
+    LAYERS,
+    POOLINGS,
+    TEMPLATE,
+    argument_parser,
+    draw_prompts,
+    stored_states,
+)
 from scipy import sparse
 
 from tryage.learning.evaluation.splits import folds
@@ -152,12 +158,8 @@ def measure(name: str, table: QTable, corpus: Corpus, seeds: int) -> str:
 
 def main() -> None:
     """Measure each set with what is learned from all the others."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("model", help="folder or Hub id")
-    parser.add_argument("--states", type=Path, default=Path("build/states"))
+    parser = argument_parser(__doc__, 3)
     parser.add_argument("--sets", nargs="+", choices=list(SETS), required=True)
-    parser.add_argument("--prompts", type=int, default=2_048)
-    parser.add_argument("--seeds", type=int, default=3)
     arguments = parser.parse_args()
     encoder = HiddenStateEncoder(
         arguments.model, LAYERS, POOLINGS, template=TEMPLATE, dtype="bfloat16"

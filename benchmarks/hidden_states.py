@@ -132,14 +132,20 @@ def markdown_row(found: Sequence[Evaluation]) -> str:
     return "| " + " | ".join([*cells, " ".join(f"{value:+.2f}" for value in values)]) + " |"
 
 
-def main() -> None:
-    """Compare on the given sets, by default all."""
-    parser = argparse.ArgumentParser(description=__doc__)
+def argument_parser(description: str | None, n_seeds: int) -> argparse.ArgumentParser:
+    """Return the arguments of all scripts that read hidden states."""
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument("model", help="folder or Hub id")
     parser.add_argument("--states", type=Path, default=Path("build/states"))
-    parser.add_argument("--sets", nargs="+", choices=list(SETS), default=list(SETS))
     parser.add_argument("--prompts", type=int, default=2_048)
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--seeds", type=int, default=n_seeds)
+    return parser
+
+
+def main() -> None:
+    """Compare on the given sets, by default all."""
+    parser = argument_parser(__doc__, 5)
+    parser.add_argument("--sets", nargs="+", choices=list(SETS), default=list(SETS))
     arguments = parser.parse_args()
     arguments.states.mkdir(parents=True, exist_ok=True)
     encoder = HiddenStateEncoder(

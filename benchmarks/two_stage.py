@@ -15,8 +15,6 @@ dollar.
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
@@ -26,6 +24,7 @@ from hidden_states import (
     POOLINGS,
     TEMPLATE,
     StoredEncoder,
+    argument_parser,
     draw_prompts,
     stored_states,
 )
@@ -105,12 +104,8 @@ def judge(
 
 def main() -> None:
     """Judge the given sets."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("model", help="folder or Hub id")
-    parser.add_argument("--states", type=Path, default=Path("build/states"))
+    parser = argument_parser(__doc__, 5)
     parser.add_argument("--sets", nargs="+", choices=list(SETS), required=True)
-    parser.add_argument("--prompts", type=int, default=2_048)
-    parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--pooling", nargs="+", choices=POOLINGS, default=list(POOLINGS))
     parser.add_argument("--seconds", type=float, default=0.12, help="of a prompt, of one core")
     arguments = parser.parse_args()
