@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from datasets import SETS, load
 
+from tryage.learning.checkpoint import fingerprint
 from tryage.learning.evaluation.baselines import BEST_SINGLE, CATEGORY_TABLE, ORACLE
 from tryage.learning.evaluation.evaluator import BASELINES, evaluate
 from tryage.learning.evaluation.splits import EvaluationConfig, MethodPrediction
@@ -53,11 +54,15 @@ _FILE_PROMPTS = 128
 def stored_states(
     encoder: HiddenStateEncoder, name: str, prompts: Sequence[str], folder: Path
 ) -> Float32Array:
-    """Return the states of prompts `(n, dim)`; those that are not in `folder` are computed."""
-    parts = []
+    """Return the states of prompts `(n, dim)`; those that are not in `folder` are computed.
+
+    Each model, choice of layers and poolings has files of its own.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    key, parts = fingerprint(repr(encoder))[:8], []
     for start in range(0, len(prompts), _FILE_PROMPTS):
         chosen = prompts[start : start + _FILE_PROMPTS]
-        path = folder / f"{name}_{len(prompts)}_{start:06d}.npy"
+        path = folder / f"{name}_{key}_{len(prompts)}_{start:06d}.npy"
         if not path.exists():
             began = time.process_time()
             np.save(path, encoder.encode(chosen).astype(np.float16))
@@ -147,7 +152,6 @@ def main() -> None:
     parser = argument_parser(__doc__, 5)
     parser.add_argument("--sets", nargs="+", choices=list(SETS), default=list(SETS))
     arguments = parser.parse_args()
-    arguments.states.mkdir(parents=True, exist_ok=True)
     encoder = HiddenStateEncoder(
         arguments.model, LAYERS, POOLINGS, template=TEMPLATE, dtype="bfloat16"
     )

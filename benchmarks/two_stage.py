@@ -109,7 +109,6 @@ def main() -> None:
     parser.add_argument("--pooling", nargs="+", choices=POOLINGS, default=list(POOLINGS))
     parser.add_argument("--seconds", type=float, default=0.12, help="of a prompt, of one core")
     arguments = parser.parse_args()
-    arguments.states.mkdir(parents=True, exist_ok=True)
     encoder = HiddenStateEncoder(
         arguments.model, LAYERS, arguments.pooling, template=TEMPLATE, dtype="bfloat16"
     )
