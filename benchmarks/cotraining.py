@@ -32,7 +32,7 @@ from tryage.learning.cotraining.pretrain import train_tokenizer
 from tryage.learning.cotraining.protocols import Mode, PromptPool, embed_pool
 from tryage.learning.cotraining.specialization import measure_losses
 from tryage.learning.cotraining.student import MaskedStudent
-from tryage.learning.scoring.measurement import Prompt
+from tryage.scoring.measurement import Prompt
 
 if TYPE_CHECKING:
     from tryage.perception.encoder import Encoder

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tryage.core.validation import require_extra
-from tryage.learning.qtable import QTable
+from tryage.scoring.qtable import QTable
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -19,7 +19,7 @@ from distill_students import (
 )
 from distill_teacher import Teacher, embed_with_cache
 
-from tryage.learning.checkpoint import fingerprint
+from tryage.checkpoint import fingerprint
 from tryage.learning.training.finetune import export_encoder
 from tryage.learning.training.optimizer import Schedule
 from tryage.perception.encoder import StaticEncoder

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tryage.core.arrays import Float32Array, IndexArray
-    from tryage.learning.qtable import QTable
+    from tryage.scoring.qtable import QTable
 
 N_COMPONENTS = 128  # of the states that are predicted
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tryage.core.arrays import Float32Array
-    from tryage.learning.qtable import QTable
+    from tryage.scoring.qtable import QTable
 
 ENGLISH_SETS = (
     *("mmlu_pro", "zeroeval", "coderouter_id", "llmrouter_uiuc", "routellm_pair", "paretobandit"),

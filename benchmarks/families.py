@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from tryage.learning.qtable import QTable
     from tryage.perception.encoder import Encoder
     from tryage.perception.model import LearnedPerception
+    from tryage.scoring.qtable import QTable
 
 FOLDS = 5
 SNAPSHOTS = ("hub_2024_09", "hub_2025_10")  # they hold a few of the models

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from datasets import SETS, load
 
-from tryage.learning.checkpoint import fingerprint
+from tryage.checkpoint import fingerprint
 from tryage.learning.evaluation.baselines import BEST_SINGLE, CATEGORY_TABLE, ORACLE
 from tryage.learning.evaluation.evaluator import BASELINES, evaluate
 from tryage.learning.evaluation.splits import EvaluationConfig, MethodPrediction
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from tryage.core.arrays import Float32Array
     from tryage.learning.evaluation.report import Evaluation
     from tryage.learning.evaluation.splits import RoutingMethod
-    from tryage.learning.qtable import QTable
     from tryage.perception.encoder import Encoder
+    from tryage.scoring.qtable import QTable
 
 BUNDLED = Path(__file__).parents[1] / "shared/tryage/perception/bundled/encoder"
 

@@ -25,14 +25,14 @@ from datasets import SETS, load
 from tryage.learning.evaluation.latent_map import LatentMap, latent_map, plot_latent
 from tryage.learning.evaluation.splits import folds
 from tryage.learning.evaluation.trained_router import CachingEncoder
-from tryage.learning.scoring.language_model import mean_hidden_states
 from tryage.learning.training.trainer import fit
 from tryage.perception.persistence import load_encoder
 from tryage.perception.pretrained import BUNDLED_FOLDER
+from tryage.scoring.language_model import mean_hidden_states
 
 if TYPE_CHECKING:
-    from tryage.learning.qtable import QTable
     from tryage.perception.encoder import Encoder
+    from tryage.scoring.qtable import QTable
 
 HEAD = "| set | held out | categories | space | numbers | silhouette | purity | by chance |"
 SMOLLM = "SmolLM2-135M-Instruct"

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tryage.core.arrays import BoolArray, FloatArray, IndexArray
-    from tryage.learning.qtable import QTable
+    from tryage.scoring.qtable import QTable
 
 PRICED_SETS = (
     *("paretobandit", "zoonk_tasks", "coderouter_id"),

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tryage.core.arrays import Float32Array, Float64Array, IndexArray
-    from tryage.learning.qtable import QTable
     from tryage.perception.encoder import Encoder
+    from tryage.scoring.qtable import QTable
 
 CLUSTER_COUNTS = (4, 16, 64, 256)
 

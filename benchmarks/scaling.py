@@ -37,22 +37,22 @@ from experts import AntiBerty, RxnMapper, SmolLM, TitleLSTM  # noqa: E402 - afte
 from experts.smollm import convert  # noqa: E402 - the same
 
 from tryage import Expert  # noqa: E402 - the same
-from tryage.learning.scoring.measurement import (  # noqa: E402 - the same
+from tryage.scoring.measurement import (  # noqa: E402 - the same
     Budget,
     Measurement,
     MeasurerIdentity,
     Prompt,
 )
-from tryage.learning.scoring.ray_engine import Ray  # noqa: E402 - the same
-from tryage.learning.scoring.run import run_locally, score  # noqa: E402 - the same
+from tryage.scoring.ray_engine import Ray  # noqa: E402 - the same
+from tryage.scoring.run import run_locally, score  # noqa: E402 - the same
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from experts import LocalModel
 
-    from tryage.learning.scoring.measurement import Measurer
-    from tryage.learning.scoring.run import Engine
+    from tryage.scoring.measurement import Measurer
+    from tryage.scoring.run import Engine
 
 
 class DemoMeasurer:

@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from tryage.core.arrays import BoolArray, Float32Array, FloatArray, IndexArray
-    from tryage.learning.qtable import QTable
     from tryage.perception.encoder import Encoder
+    from tryage.scoring.qtable import QTable
 
 DEFAULT_SETS = (
     *("routellm_pair", "mmlu_pro", "zeroeval", "bfcl_2024_08", "coderouter_id", "llmrouter_uiuc"),

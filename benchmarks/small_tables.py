@@ -39,8 +39,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from tryage.core.arrays import Float32Array
-    from tryage.learning.qtable import QTable
     from tryage.perception.encoder import Encoder
+    from tryage.scoring.qtable import QTable
 
 SETS = (
     *("coderouter_id", "llmrouter_uiuc", "mmlu_pro", "routellm_pair"),

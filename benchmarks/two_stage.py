@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tryage.core.arrays import FloatArray, IndexArray
-    from tryage.learning.qtable import QTable
+    from tryage.scoring.qtable import QTable
 
 Split: TypeAlias = "tuple[IndexArray, IndexArray]"
 

@@ -176,7 +176,7 @@ def encoder():
 @pytest.fixture(scope="session")
 def specialists():
     """Make a Q-table of four specialists, and of one expert that is average on every topic."""
-    from tryage.learning.qtable import QTable
+    from tryage.scoring.qtable import QTable
 
     def make(n=240, seed=0, *, named=True):
         rng = np.random.default_rng(seed)

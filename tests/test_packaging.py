@@ -40,16 +40,14 @@ LAZY_PACKAGES = (
     "tryage.hub",
     "tryage.models",
     "tryage.perception",
-    "tryage.learning",
     "tryage.learning.training",
-    "tryage.learning.scoring",
+    "tryage.scoring",
     "tryage.learning.evaluation",
     "tryage.learning.cotraining",
     "tryage.traffic",
     "tryage.chat",
     "tryage.tools",
     "tryage.testing",
-    "tryage.traffic",
 )
 
 
@@ -69,7 +67,7 @@ def modules_after(code: str) -> set[str]:
         "from tryage import Router",
         "from tryage import Decision, Expert, Library, Preferences, QTable, Router",
         "import tryage.cli",
-        "from tryage.learning.scoring import CausalLM, GenerationMeasurer, MaskedLM, score",
+        "from tryage.scoring import CausalLM, GenerationMeasurer, MaskedLM, score",
         "from tryage.testing import LocalHub; LocalHub()",
     ],
 )

@@ -9,8 +9,8 @@ from tryage.core.constraints import DEFAULT_CONSTRAINTS
 from tryage.core.library import Library
 from tryage.core.preferences import Preferences
 from tryage.errors import InputError, NoExpertError
-from tryage.learning.qtable import QTable
 from tryage.router import Router
+from tryage.scoring.qtable import QTable
 from tryage.testing import FunctionPerception, demo_library, demo_perception
 
 

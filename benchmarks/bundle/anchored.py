@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "difficulty"))
 
 from anchors import Anchor, make_anchors
 
-from tryage.learning.qtable import QTable
+from tryage.scoring.qtable import QTable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

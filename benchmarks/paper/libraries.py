@@ -10,7 +10,7 @@ from ngrams import NGramExpert, NGrams
 from sources import SOURCES
 
 from tryage import Expert
-from tryage.learning.scoring.losses import MaskedLM
+from tryage.scoring.losses import MaskedLM
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from corpora import Corpus
 
-    from tryage.learning.scoring.measurement import Measurer
+    from tryage.scoring.measurement import Measurer
 
 SPECIALIST, GENERALIST = 600, 300  # passages per domain
 LONG, SHORT = 5, 3  # bytes of context

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tryage import QTable
-from tryage.learning.scoring.measurement import Prompt
-from tryage.learning.scoring.run import score
+from tryage.scoring.measurement import Prompt
+from tryage.scoring.run import score
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from corpora import Corpus
 
-    from tryage.learning.scoring.measurement import Measurer
+    from tryage.scoring.measurement import Measurer
 
 
 def sample_prompts(corpora: Sequence[Corpus], sizes: Mapping[str, int]) -> list[Prompt]:

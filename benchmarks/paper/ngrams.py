@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from tryage.learning.scoring.measurement import Measurement, MeasurerIdentity
+from tryage.scoring.measurement import Measurement, MeasurerIdentity
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from tryage import Expert
-    from tryage.learning.scoring.measurement import Budget, Prompt
+    from tryage.scoring.measurement import Budget, Prompt
 
 Keys = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -80,7 +80,7 @@ class NGrams:
 
 @dataclass(frozen=True)
 class NGramExpert:
-    """An n-gram model as an expert that `tryage.learning.scoring.run.score` measures."""
+    """An n-gram model as an expert that `tryage.scoring.run.score` measures."""
 
     expert: Expert
     model: NGrams

@@ -20,7 +20,7 @@ from corpora import WORK, corpora
 from sources import SOURCES
 
 from tryage import Expert
-from tryage.learning.checkpoint import fingerprint
+from tryage.checkpoint import fingerprint
 from tryage.learning.cotraining.pretrain import train, train_tokenizer
 from tryage.learning.cotraining.student import CausalStudent, MaskedStudent, Student
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from corpora import Corpus
 
-    from tryage.learning.scoring.language_model import LanguageModel, Tokenizer
+    from tryage.scoring.language_model import LanguageModel, Tokenizer
 
 VOCABULARY = 4096  # logits are most of the work of a small causal model
 LENGTH = 256

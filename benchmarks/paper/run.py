@@ -29,7 +29,7 @@ from tryage import Library
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tryage.learning.scoring.measurement import Measurer, Prompt
+    from tryage.scoring.measurement import Measurer, Prompt
 
 
 def main() -> None:

@@ -23,14 +23,14 @@ import own
 from corpora import WORK
 
 from tryage.errors import MeasurementError
-from tryage.learning.scoring.losses import CausalLM, MaskedLM
-from tryage.learning.scoring.measurement import Measurement, MeasurerIdentity
+from tryage.scoring.losses import CausalLM, MaskedLM
+from tryage.scoring.measurement import Measurement, MeasurerIdentity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from tryage import Expert
-    from tryage.learning.scoring.measurement import Budget, Measurer, Prompt
+    from tryage.scoring.measurement import Budget, Measurer, Prompt
 
 DEMO = Path(__file__).resolve().parents[2] / "examples" / "demo"
 CHOOSER = "SmolLM2-135M-Instruct"  # it is also the model that chooses

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from tryage.core.expert import Expert
     from tryage.core.library import Library
     from tryage.core.preferences import Preferences
-    from tryage.learning.qtable import QTable
     from tryage.router import Router
+    from tryage.scoring.qtable import QTable
 
 __version__ = "0.1.0"
 __all__ = ["Decision", "Expert", "Library", "Preferences", "QTable", "Router", "like"]
@@ -22,7 +22,7 @@ _LAZY_IMPORTS = {
     "Expert": "tryage.core.expert",
     "Library": "tryage.core.library",
     "Preferences": "tryage.core.preferences",
-    "QTable": "tryage.learning.qtable",
+    "QTable": "tryage.scoring.qtable",
     "Router": "tryage.router",
     "like": "tryage.chat.like",
 }

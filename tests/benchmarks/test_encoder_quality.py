@@ -20,7 +20,7 @@ from encoder_quality import (  # noqa: E402 - after the path is set
     out_of_fold,
 )
 
-from tryage.learning.qtable import QTable  # noqa: E402 - the same
+from tryage.scoring.qtable import QTable  # noqa: E402 - the same
 
 
 def test_each_fold_is_predicted_by_the_ridge_of_scikit_learn_on_the_others() -> None:

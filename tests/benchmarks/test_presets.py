@@ -10,7 +10,7 @@ import pytest
 
 from tryage.core.perception import Prediction
 from tryage.core.preferences import Preferences
-from tryage.learning.qtable import QTable
+from tryage.scoring.qtable import QTable
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 

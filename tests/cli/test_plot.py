@@ -79,7 +79,7 @@ def test_language_models_are_compared(tryage, labeled, saved, tmp_path, monkeypa
         sources.append(source)
         return np.random.default_rng(len(sources)).normal(size=(len(texts), 3))
 
-    monkeypatch.setattr("tryage.learning.scoring.language_model.mean_hidden_states", states)
+    monkeypatch.setattr("tryage.scoring.language_model.mean_hidden_states", states)
     models = ("one/Small-1.5", "two/Small-1.5", "x.gguf")
     words = [word for model in models for word in ("--against", model)]
     picture = tmp_path / "map.png"

@@ -17,7 +17,7 @@ pytest.importorskip("textstat")
 
 MODULE = """
 from tryage import Expert
-from tryage.learning.scoring import Answer, GenerationMeasurer, exact_match
+from tryage.scoring import Answer, GenerationMeasurer, exact_match
 
 def make_measurer(name, is_right, price=None):
     def model(text):

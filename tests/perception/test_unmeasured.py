@@ -11,13 +11,13 @@ from tryage import Router
 from tryage.core.constraints import RequestBatch, expected_cost
 from tryage.core.expert import Expert
 from tryage.core.library import Library
-from tryage.learning.qtable import QTable
 from tryage.learning.training.metadata_prior import with_metadata_prior
 from tryage.learning.training.trainer import fit
 from tryage.perception import unmeasured
 from tryage.perception.abilities import SoftThreshold
 from tryage.perception.metadata import metadata_features
 from tryage.perception.wrappers import AlignedPerception
+from tryage.scoring.qtable import QTable
 
 PROMPTS = ["sum word1 word2", "code word3", "", "poem law"]
 SIZES = {"adder": 1e8, "coder": 1e9, "poet": 3e9, "lawyer": 1e10, "allround": 1e11}

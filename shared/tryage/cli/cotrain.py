@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from tryage.learning.cotraining.pipeline import TrainedSystem
     from tryage.learning.cotraining.student import Student
-    from tryage.learning.scoring.measurement import Prompt
+    from tryage.scoring.measurement import Prompt
 
 
 def cotrain(
@@ -86,7 +86,7 @@ def cotrain(
     from tryage.learning.cotraining.modes import Decoupled, Joint
     from tryage.learning.cotraining.pipeline import split_prompts, train_system
     from tryage.learning.cotraining.student import CausalStudent, MaskedStudent
-    from tryage.learning.scoring.measurement import unique_prompts
+    from tryage.scoring.measurement import unique_prompts
 
     encoder = resolve_encoder(encoder_path)
     splits = split_prompts(unique_prompts(read_jsonl(prompts)))

@@ -135,7 +135,7 @@ def _read_rows(path: Path) -> Iterable[tuple[object, object]]:
     """Return every prompt of the file with its category."""
     if path.suffix == ".jsonl":
         return [(row.get("prompt"), row.get("category")) for row in read_jsonl(path)]
-    from tryage.learning.qtable import QTable
+    from tryage.scoring.qtable import QTable
 
     table = QTable.read(path)
     return zip(table.prompts, table.categories or [None] * len(table), strict=True)
@@ -159,8 +159,8 @@ def _embedding_spaces(
     Raises:
         InputError: the perception has no latent space, or a model cannot be read.
     """
-    from tryage.learning.scoring.language_model import mean_hidden_states
     from tryage.perception.model import LearnedPerception
+    from tryage.scoring.language_model import mean_hidden_states
 
     perception = router.perception
     if not isinstance(perception, LearnedPerception):

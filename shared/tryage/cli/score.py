@@ -17,9 +17,9 @@ from tryage.cli.terminal import echo, shows_progress
 from tryage.errors import InputError
 
 if TYPE_CHECKING:
-    from tryage.learning.scoring.language_model import LanguageModel
-    from tryage.learning.scoring.measurement import Measurer
-    from tryage.learning.scoring.run import Engine, Report
+    from tryage.scoring.language_model import LanguageModel
+    from tryage.scoring.measurement import Measurer
+    from tryage.scoring.run import Engine, Report
 
 
 class EngineName(str, Enum):
@@ -91,7 +91,7 @@ def score(
 
     The same command resumes a stopped run.
     """
-    from tryage.learning.scoring.run import score as run_measurers
+    from tryage.scoring.run import score as run_measurers
 
     settings: dict[str, str | float | None] = {"workers": workers, "address": ray_address}
     settings |= {"num_cpus": worker_cpus, "num_gpus": worker_gpus}
@@ -116,7 +116,7 @@ def score(
 def _make_engine(name: EngineName, settings: dict[str, Any]) -> Engine:
     """Return the function that runs the measurements."""
     if name is EngineName.RAY:
-        from tryage.learning.scoring.ray_engine import Ray
+        from tryage.scoring.ray_engine import Ray
 
         return Ray(**settings)
     if settings:
@@ -124,7 +124,7 @@ def _make_engine(name: EngineName, settings: dict[str, Any]) -> Engine:
             "--workers, --ray-address, --worker-cpus and --worker-gpus are for Ray: add --engine "
             "ray, or leave them out."
         )
-    from tryage.learning.scoring.run import run_locally
+    from tryage.scoring.run import run_locally
 
     return run_locally
 
@@ -133,7 +133,7 @@ def _make_measurers(source: str, device: str | None) -> list[Measurer]:
     """Return the measurers of MODULE:NAME, or of a checkpoint's architecture."""
     if re.fullmatch(r"[\w.]+:\w+", source) and not Path(source).exists():
         return _import_measurers(source)
-    from tryage.learning.scoring.losses import CausalLM, MaskedLM, Seq2SeqLM, measurer_for
+    from tryage.scoring.losses import CausalLM, MaskedLM, Seq2SeqLM, measurer_for
 
     measurer_classes: dict[str, type[LanguageModel]] = {
         "ForMaskedLM": MaskedLM,
@@ -162,7 +162,7 @@ def _import_measurers(location: str) -> list[Measurer]:
     ):
         raise InputError(
             f"{location} is a {type(value).__name__}; expected a measurer, such as "
-            "tryage.learning.scoring.GenerationMeasurer, or a list of them."
+            "tryage.scoring.GenerationMeasurer, or a list of them."
         )
     return measurers
 

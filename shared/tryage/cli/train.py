@@ -34,11 +34,11 @@ if TYPE_CHECKING:
     from tryage.core.library import Library
     from tryage.core.perception import SecondStage
     from tryage.learning.evaluation.report import Evaluation
-    from tryage.learning.qtable import QTable
     from tryage.learning.training.trainer import FitConfig
     from tryage.perception.encoder import Encoder
     from tryage.perception.model import LearnedPerception
     from tryage.router import Router
+    from tryage.scoring.qtable import QTable
 
 FromScratch = Annotated[
     bool,
@@ -178,7 +178,7 @@ def _pretrained(
 
 
 def _read_table(path: Path, score_scale: float, loss: str, *, merge_names: bool) -> QTable:
-    from tryage.learning.qtable import QTable
+    from tryage.scoring.qtable import QTable
 
     table = QTable.read(path, score_scale=score_scale, loss=loss)
     return table.merge_experts() if merge_names else table
@@ -186,7 +186,7 @@ def _read_table(path: Path, score_scale: float, loss: str, *, merge_names: bool)
 
 def _scored_experts(qtable: Path) -> Path | None:
     """Return the file in which `tryage score` notes what it knows about the experts, if any."""
-    from tryage.learning.qtable_io import EXPERTS_FILE
+    from tryage.scoring.qtable_io import EXPERTS_FILE
 
     path = qtable / EXPERTS_FILE
     return path if path.is_file() else None
@@ -229,8 +229,8 @@ def _save_router(
 ) -> None:
     """Save a router; its library also holds what the table measured."""
     from tryage.core.library import Library
-    from tryage.learning.qtable import with_measurements
     from tryage.router import Router
+    from tryage.scoring.qtable import with_measurements
 
     measured_library = with_measurements(library or Library(table.experts), table)
     Router(perception, measured_library).save_pretrained(output)

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tryage.checkpoint import fingerprint
 from tryage.core.validation import require_extra
 from tryage.errors import InputError
-from tryage.learning.checkpoint import fingerprint
 from tryage.learning.training.optimizer import ResumableTrainer, Schedule
 from tryage.tools.bm25 import N_LEXICAL_FEATURES, BM25Index
 from tryage.tools.calibration import RankingExample, calibrate_matcher, fit_lexical_weights

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tryage import Expert, QTable
-from tryage.learning.scoring.run import score
+from tryage.scoring.run import score
 
 PAPER = Path(__file__).resolve().parents[3] / "benchmarks" / "paper"
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tryage import Expert
-from tryage.learning.scoring.measurement import Budget, Prompt
+from tryage.scoring.measurement import Budget, Prompt
 
 PAPER = Path(__file__).resolve().parents[3] / "benchmarks" / "paper"
 

@@ -6,8 +6,8 @@ import pytest
 from tryage.errors import InputError, MeasurementError, PersistenceError
 from tryage.learning.cotraining.pretrain import train_tokenizer
 from tryage.learning.cotraining.student import CausalStudent, MaskedStudent
-from tryage.learning.scoring.losses import CausalLM, MaskedLM
-from tryage.learning.scoring.measurement import Budget, Prompt
+from tryage.scoring.losses import CausalLM, MaskedLM
+from tryage.scoring.measurement import Budget, Prompt
 
 KINDS = [(MaskedStudent, MaskedLM), (CausalStudent, CausalLM)]
 TEXTS = [f"def add_{i}(a, b):\n    return a + b + {i}\n" for i in range(40)]

@@ -5,7 +5,7 @@ import pytest
 
 from tryage.learning.evaluation.baselines import expert_means
 from tryage.learning.evaluation.splits import MethodPrediction
-from tryage.learning.qtable import QTable
+from tryage.scoring.qtable import QTable
 
 
 def _ridge(train, train_embeddings, test_prompts, test_embeddings):

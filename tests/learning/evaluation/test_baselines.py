@@ -5,7 +5,7 @@ import numpy as np
 from tryage.learning.evaluation import baselines as base
 from tryage.learning.evaluation.evaluator import BASELINES
 from tryage.learning.evaluation.splits import Fold, folds
-from tryage.learning.qtable import QTable
+from tryage.scoring.qtable import QTable
 
 
 def test_only_the_oracle_reads_the_losses_of_the_test_prompts(two_kinds):

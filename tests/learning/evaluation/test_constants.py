@@ -7,7 +7,7 @@ from tryage.learning.evaluation.baselines import BEST_SINGLE, best_single, oracl
 from tryage.learning.evaluation.constants import describe_constants, find_constants
 from tryage.learning.evaluation.evaluator import evaluate
 from tryage.learning.evaluation.splits import EvaluationConfig, MethodPrediction
-from tryage.learning.qtable import QTable
+from tryage.scoring.qtable import QTable
 
 CONFIG = EvaluationConfig(draws=200)
 

@@ -11,7 +11,7 @@ from tryage.learning.evaluation.costs import (
     sweep_weight,
     upper_hull,
 )
-from tryage.learning.qtable import QTable
+from tryage.scoring.qtable import QTable
 
 NAN = float("nan")
 

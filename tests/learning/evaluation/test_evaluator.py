@@ -10,7 +10,7 @@ import pytest
 from tryage.errors import InputError, QTableError
 from tryage.learning.evaluation.evaluator import BASELINES, evaluate
 from tryage.learning.evaluation.splits import EvaluationConfig
-from tryage.learning.qtable import QTable
+from tryage.scoring.qtable import QTable
 
 BENCHMARKS = Path(__file__).resolve().parents[3] / "benchmarks"
 QUICK = EvaluationConfig(inner_folds=2, draws=200)

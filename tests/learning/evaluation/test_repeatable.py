@@ -14,7 +14,7 @@ from tryage.learning.evaluation.repeatable import (
     find_repeatable_gain,
 )
 from tryage.learning.evaluation.splits import EvaluationConfig
-from tryage.learning.qtable import QTable
+from tryage.scoring.qtable import QTable
 
 CONFIG = EvaluationConfig(n_folds=3, draws=100)
 

@@ -6,7 +6,7 @@ from scipy.optimize import nnls
 
 from tryage.learning.evaluation import stacking
 from tryage.learning.evaluation.splits import Fold, folds
-from tryage.learning.qtable import QTable
+from tryage.scoring.qtable import QTable
 
 
 @pytest.fixture(scope="module")

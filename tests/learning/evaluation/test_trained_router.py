@@ -11,7 +11,7 @@ from tryage.learning.evaluation.trained_router import (
     check_folds,
     make_routing_method,
 )
-from tryage.learning.qtable import QTable
+from tryage.scoring.qtable import QTable
 
 
 class CountingEncoder:

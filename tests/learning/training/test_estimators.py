@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tryage.learning.qtable import QTable
 from tryage.learning.training.estimators import fit_forecasts
+from tryage.scoring.qtable import QTable
 
 ONE_HOT = np.float32([[1, 0], [1, 0], [0, 1], [0, 1]])
 

@@ -15,7 +15,6 @@ import torch
 import transformers
 
 from tryage.errors import QTableError
-from tryage.learning.qtable import QTable
 from tryage.learning.training.finetune import (
     FinetuneConfig,
     _FinetuneRun,
@@ -26,6 +25,7 @@ from tryage.learning.training.finetune import (
 from tryage.learning.training.optimizer import ResumableTrainer, Schedule
 from tryage.perception.tokenizer_file import read_tokenizer
 from tryage.perception.transformer import mean_pool, run_bert
+from tryage.scoring.qtable import QTable
 
 CONFIG = FinetuneConfig(
     Schedule(6, 1e-2, batch_size=256, dropout=0.0, save_every=3), rank=2, max_length=16

@@ -9,12 +9,12 @@ import pytest
 
 from tryage import Router
 from tryage.errors import QTableError
-from tryage.learning.qtable import QTable
 from tryage.learning.training import trainer
 from tryage.learning.training.estimators import fit_head
 from tryage.learning.training.trainer import FitConfig, fit
 from tryage.perception.encoder import StaticEncoder
 from tryage.perception.tokenizer_file import read_tokenizer
+from tryage.scoring.qtable import QTable
 
 
 def routed_loss(perception, table):

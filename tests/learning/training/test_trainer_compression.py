@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from tryage import Expert
-from tryage.learning.qtable import QTable
 from tryage.learning.training.trainer import fit
+from tryage.scoring.qtable import QTable
 
 TOPICS = ("sum", "code", "poem", "law")
 

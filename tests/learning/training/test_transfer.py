@@ -10,7 +10,6 @@ from scipy.linalg import hadamard
 
 from tryage import Expert, Library, Router
 from tryage.errors import PerceptionError, PersistenceError
-from tryage.learning.qtable import QTable
 from tryage.learning.training.estimators import fit_tfidf_svd
 from tryage.learning.training.trainer import FitConfig, fit
 from tryage.learning.training.transfer import (
@@ -24,6 +23,7 @@ from tryage.perception.features import SURFACE_WIDTH, surface_features
 from tryage.perception.head import l2_normalize
 from tryage.perception.persistence import load_perception, save_perception
 from tryage.perception.tokenizer_file import read_tokenizer
+from tryage.scoring.qtable import QTable
 
 
 @pytest.fixture(scope="module")

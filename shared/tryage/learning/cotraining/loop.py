@@ -12,14 +12,14 @@ import numpy as np
 from safetensors.numpy import load_file, save_file
 from tqdm import tqdm
 
-from tryage.core.validation import check_number
-from tryage.errors import InputError
-from tryage.learning.checkpoint import (
+from tryage.checkpoint import (
     fingerprint,
     graceful_interrupt,
     load_keyed_json,
     save_keyed_json,
 )
+from tryage.core.validation import check_number
+from tryage.errors import InputError
 from tryage.learning.cotraining.modes import balanced_assignment, effective_experts
 from tryage.learning.cotraining.protocols import Learner, Mode, PromptPool, TrainingRound
 

@@ -23,9 +23,9 @@ from tryage.learning.cotraining.specialization import (
     plot_specialization,
     summarize_specialization,
 )
-from tryage.learning.qtable import QTable
 from tryage.learning.training.trainer import FitConfig, fit
 from tryage.router import Router
+from tryage.scoring.qtable import QTable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from tryage.learning.cotraining.loop import TrainingHistory
     from tryage.learning.cotraining.protocols import Learner, Mode
     from tryage.learning.cotraining.student import Student
-    from tryage.learning.scoring.measurement import Prompt
     from tryage.perception.encoder import Encoder
+    from tryage.scoring.measurement import Prompt
 
 _MIN_PROMPTS = 10  # prompts that a router can be fitted on
 

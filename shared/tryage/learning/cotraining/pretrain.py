@@ -9,20 +9,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tryage.core.validation import require_extra
-from tryage.errors import InputError
-from tryage.learning.checkpoint import (
+from tryage.checkpoint import (
     fingerprint,
     graceful_interrupt,
     load_keyed_json,
     save_keyed_json,
 )
+from tryage.core.validation import require_extra
+from tryage.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from tryage.learning.cotraining.student import Student
-    from tryage.learning.scoring.language_model import Tokenizer
+    from tryage.scoring.language_model import Tokenizer
 
 TEXTS_PER_UPDATE = 64  # enough to batch texts of similar length
 

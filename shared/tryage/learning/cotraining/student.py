@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from typing_extensions import Self
 
+from tryage.checkpoint import load_student_state, save_student_state
 from tryage.core.expert import Expert
 from tryage.core.validation import require_extra
 from tryage.errors import InputError
-from tryage.learning.checkpoint import load_student_state, save_student_state
-from tryage.learning.scoring.checkpoints import load_model_and_tokenizer
-from tryage.learning.scoring.language_model import (
+from tryage.scoring.checkpoints import load_model_and_tokenizer
+from tryage.scoring.language_model import (
     IGNORE_INDEX,
     batch_by_length,
     collate,
     pad_sequences,
 )
-from tryage.learning.scoring.losses import CausalLM, MaskedLM
-from tryage.learning.scoring.measurement import Budget, Prompt
+from tryage.scoring.losses import CausalLM, MaskedLM
+from tryage.scoring.measurement import Budget, Prompt
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-    from tryage.learning.scoring.language_model import LanguageModel, Model, Tokenizer, TokenRow
+    from tryage.scoring.language_model import LanguageModel, Model, Tokenizer, TokenRow
 
 WARMUP_STEPS = 20  # until Adam's averages are reliable
 
@@ -145,7 +145,7 @@ class Student(ABC):
     def losses(self, texts: Sequence[str]) -> NDArray[np.float64]:
         """Return the loss on each text, `(n_texts,)` nats per character, NaN if there is none.
 
-        It is what `tryage.learning.scoring.run.score` measures on the saved student.
+        It is what `tryage.scoring.run.score` measures on the saved student.
         """
         losses = np.full(len(texts), np.nan)
         prompts = [Prompt(text) for text in texts]

@@ -14,14 +14,14 @@ import numpy as np
 from tryage.core.validation import require_extra
 from tryage.learning.evaluation.metrics import choice_probabilities, expected_value
 from tryage.learning.evaluation.splits import Fold, MethodPrediction, folds
-from tryage.learning.qtable import MIN_COVERAGE
+from tryage.scoring.qtable import MIN_COVERAGE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from tryage.core.arrays import BoolArray, Float32Array, IndexArray
     from tryage.learning.evaluation.splits import FoldMethod
-    from tryage.learning.qtable import QTable
+    from tryage.scoring.qtable import QTable
 
 Candidate = TypeVar("Candidate")
 

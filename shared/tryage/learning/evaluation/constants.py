@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tryage.core.arrays import Float64Array
     from tryage.learning.evaluation.costs import CostResult
     from tryage.learning.evaluation.splits import EvaluationConfig
-    from tryage.learning.qtable import QTable
+    from tryage.scoring.qtable import QTable
 
 
 @dataclass(frozen=True, slots=True)

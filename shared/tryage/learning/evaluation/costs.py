@@ -17,7 +17,7 @@ from tryage.errors import QTableError
 from tryage.learning.evaluation.baselines import BEST_SINGLE, neighbor_means
 from tryage.learning.evaluation.metrics import bootstrap, interval
 from tryage.learning.evaluation.splits import OutOfFold, cross_val_predict, folds
-from tryage.learning.qtable import QTable
+from tryage.scoring.qtable import QTable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from tryage.core.arrays import Float32Array, Float64Array
-    from tryage.learning.qtable import QTable
+    from tryage.scoring.qtable import QTable
 
 BASELINES: Mapping[str, FoldMethod] = MappingProxyType(
     {

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from tryage.core.arrays import Float32Array, Float64Array, IndexArray
     from tryage.learning.evaluation.splits import EvaluationConfig, Split
-    from tryage.learning.qtable import QTable
+    from tryage.scoring.qtable import QTable
 
 N_SPLITS = 8  # of the experts into two halves
 

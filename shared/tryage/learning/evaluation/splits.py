@@ -13,7 +13,7 @@ from tryage.errors import PerceptionError, QTableError
 
 if TYPE_CHECKING:
     from tryage.core.arrays import Float64Array
-    from tryage.learning.qtable import QTable
+    from tryage.scoring.qtable import QTable
 
 Split: TypeAlias = tuple[IndexArray, IndexArray]
 """Rows to train on, rows to test on."""

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from tryage.core.arrays import Float32Array, FloatArray
     from tryage.learning.evaluation.baselines import PromptEncoder
     from tryage.learning.evaluation.splits import FoldMethod
-    from tryage.learning.qtable import QTable
+    from tryage.scoring.qtable import QTable
 
 STACK = "stack"
 

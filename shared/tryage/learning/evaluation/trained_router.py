@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
     from tryage.core.arrays import Float32Array
     from tryage.learning.evaluation.splits import RoutingMethod
-    from tryage.learning.qtable import QTable
     from tryage.perception.encoder import Encoder
     from tryage.router import Router
+    from tryage.scoring.qtable import QTable
 
 METHOD_NAME = "tryage"  # of the trained router in the table of an evaluation
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tryage.core.validation import require_extra
-from tryage.learning.qtable import MIN_COVERAGE
 from tryage.learning.training.factor_model import (
     contender_kernel,
     contender_weights,
@@ -16,14 +15,15 @@ from tryage.learning.training.factor_model import (
 )
 from tryage.perception.abilities import Link, LogGapLink, LogitLink, SoftThreshold
 from tryage.perception.head import softmax
+from tryage.scoring.qtable import MIN_COVERAGE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tryage.core.arrays import BoolArray, Float32Array, FloatArray
-    from tryage.learning.qtable import QTable
     from tryage.learning.training.factor_model import CompressedLosses
     from tryage.perception.abilities import Abilities
+    from tryage.scoring.qtable import QTable
 
 # The weights of the estimators.
 MAX_CONTENDERS = 128  # only the best experts take part; more would only cost time

@@ -43,8 +43,8 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
     from tryage.core.arrays import Float32Array, FloatArray, IndexArray
-    from tryage.learning.qtable import QTable
     from tryage.perception.encoder import Encoder
+    from tryage.scoring.qtable import QTable
 
 # An embedding has length 1 over hundreds of entries: a few numbers must not outweigh it.
 _SURFACE_SCALE, _TOOL_SCHEMA_SCALE, _CHOICE_SCALE = 0.15, 0.4, 0.1

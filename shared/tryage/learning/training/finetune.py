@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tryage.checkpoint import fingerprint
 from tryage.core.validation import require_extra
 from tryage.errors import PersistenceError, QTableError
-from tryage.learning.checkpoint import fingerprint
 from tryage.learning.training.factor_model import compress_losses
 from tryage.learning.training.optimizer import ResumableTrainer, Schedule
 from tryage.perception.encoder import write_encoder_header
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from transformers import BertModel
 
     from tryage.core.arrays import Int64Array
-    from tryage.learning.qtable import QTable
+    from tryage.scoring.qtable import QTable
 
 MIN_PROMPTS = 10
 

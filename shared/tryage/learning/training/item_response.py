@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tryage.core.arrays import FloatArray, IndexArray
-    from tryage.learning.qtable import QTable
+    from tryage.scoring.qtable import QTable
 
 # Standard deviations of the parameters, in logits.
 DIFFICULTY_STD = 1.6  # of a prompt within its task

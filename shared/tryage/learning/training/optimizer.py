@@ -11,9 +11,9 @@ import numpy as np
 from safetensors import safe_open
 from tqdm import tqdm
 
+from tryage.checkpoint import ADAM_STATE
 from tryage.errors import PersistenceError
 from tryage.files import replace_file
-from tryage.learning.checkpoint import ADAM_STATE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tryage.checkpoint import StageCheckpoint, fingerprint, open_stage_checkpoint
 from tryage.errors import QTableError
-from tryage.learning.checkpoint import StageCheckpoint, fingerprint, open_stage_checkpoint
 from tryage.learning.training.calibration import calibrate
 from tryage.learning.training.estimators import (
     fit_block_scaler,
@@ -45,10 +45,10 @@ if TYPE_CHECKING:
 
     from tryage.core.arrays import BoolArray, Float32Array, FloatArray, IndexArray
     from tryage.core.library import Library
-    from tryage.learning.qtable import QTable
     from tryage.perception.encoder import Encoder
     from tryage.perception.features import FeatureExtractor
     from tryage.router import Router
+    from tryage.scoring.qtable import QTable
 
 MIN_PROMPTS = 10
 

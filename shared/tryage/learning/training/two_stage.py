@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tryage.checkpoint import fingerprint, open_stage_checkpoint
 from tryage.core.perception import SecondStage
 from tryage.core.validation import check_number
-from tryage.learning.checkpoint import fingerprint, open_stage_checkpoint
 from tryage.learning.training.trainer import FitConfig, check_table, fit
 from tryage.perception.abilities import MIN_STANDARD_ERRORS
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
     from tryage.core.arrays import BoolArray, Float32Array, Float64Array, FloatArray
     from tryage.core.library import Library
-    from tryage.learning.qtable import QTable
     from tryage.perception.encoder import Encoder
     from tryage.perception.model import LearnedPerception
+    from tryage.scoring.qtable import QTable
 
 ALWAYS = 1e9  # a threshold above every difference of two losses
 

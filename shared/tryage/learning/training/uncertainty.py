@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tryage.core.arrays import BoolArray, Float32Array, FloatArray, IndexArray
-    from tryage.learning.qtable import QTable
+    from tryage.scoring.qtable import QTable
 
 MIN_PROMPTS = 10  # fewer have no interval of 90%
 MAX_PROMPTS = 4_000  # more say nothing new
