@@ -21,6 +21,12 @@ settings.register_profile("tryage", derandomize=True, deadline=None)
 settings.load_profile("tryage")
 
 
+@pytest.fixture
+def fixed_ids(monkeypatch):
+    """Give every decision the same id, so that whole decisions can be compared."""
+    monkeypatch.setattr("tryage.core.decision.secrets.token_hex", lambda size: "ab" * size)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def one_certificate(tmp_path_factory):
     """Let every client read one certificate, not all that exist.

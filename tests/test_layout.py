@@ -29,11 +29,12 @@ TESTS_OF_HEADS = {"tests/cli/test_app.py": "shared/tryage/cli/__init__.py"}
 # Source files without a test file of their name, with the reason.
 UNTESTED = {
     "shared/tryage/core/arrays.py": "declares type aliases only",
+    "shared/tryage/traffic/records.py": "declares what the log keeps",
     "shared/tryage/__main__.py": "runs the command; tests/cli/test_app.py tests it",
 }
 
 MAX_TOP_ENTRIES = 18
-MAX_FILES = 244  # without the rooms to come
+MAX_FILES = 245  # without the rooms to come
 ROOMS_TO_COME = ("policies",)
 MAX_LINES = 600
 

@@ -246,6 +246,7 @@ def test_a_subset_has_some_experts_by_name_alias_or_mapping():
         router.subset("tiny-1b")
 
 
+@pytest.mark.usefixtures("fixed_ids")
 def test_a_router_survives_pickling():
     router = demo(default="tiny-1b", preferences=Preferences({"size": 0.5}))
     copy = pickle.loads(pickle.dumps(router))  # noqa: S301 - our own bytes

@@ -29,6 +29,7 @@ def demo(**options):
     return Router(demo_perception(), demo_library(), **options)
 
 
+@pytest.mark.usefixtures("fixed_ids")
 def test_a_batch_gives_the_decisions_of_single_prompts_in_one_pass():
     perception = demo_perception()
     router = Router(perception, demo_library(), prompt_flags=True)
@@ -61,6 +62,7 @@ def test_a_batch_needs_as_many_preferences_as_prompts():
         demo().route_batch(["a", "b"], [None])
 
 
+@pytest.mark.usefixtures("fixed_ids")
 def test_many_threads_give_the_decisions_of_one_thread():
     perception = FunctionPerception(
         ["a", "b", "c"], lambda text: [(len(text) * k % 7) / 7 for k in (1, 2, 3)]

@@ -87,6 +87,7 @@ def test_feedback_reaches_the_perception_under_the_name_it_has_for_the_expert():
     assert router.route("y").expert.name == "mine"
 
 
+@pytest.mark.usefixtures("fixed_ids")
 @pytest.mark.parametrize("loss", [-1e300, 100.0, 1.5, -0.1, np.inf, "1", None, True])
 def test_a_loss_outside_the_range_is_refused_and_teaches_nothing(loss, trained_router):
     router = Router(trained_router.perception.replace(), trained_router.library)

@@ -29,6 +29,7 @@ def test_a_pickle_holds_no_prompt_flag_or_feedback_text(router):
     assert SECRET.encode() not in pickle.dumps(router)
 
 
+@pytest.mark.usefixtures("fixed_ids")
 def test_a_router_decides_as_before_after_a_pickle(router):
     again = pickle.loads(pickle.dumps(router))  # noqa: S301 - our own pickle
     assert again.route("hello").to_dict() == router.route("hello").to_dict()

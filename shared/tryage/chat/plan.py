@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import secrets
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, TypeVar
 
 from tryage.core.cache import cached_property
+from tryage.core.decision import new_id
 from tryage.errors import InputError, TryageError
 from tryage.perception.locks import ForkSafeLock
 
@@ -76,11 +76,6 @@ def _unknown_cost(_: str) -> None:
     return None
 
 
-def _new_id() -> str:
-    """Return a random id of a plan, 16 hexadecimal digits."""
-    return secrets.token_hex(8)
-
-
 @dataclass(frozen=True)
 class RoutingPlan:
     """The decision about one conversation.
@@ -89,7 +84,7 @@ class RoutingPlan:
     `reason_kind` says that the conversation stays with another one. `key` stands for the turn and
     the preferences of the call, `answer_keys` for the answers so far. `requirements` are what the
     conversation requires of any expert. `id` is random, and the same in the record, in the logs and
-    on the answer.
+    on the answer; it is the decision's own id if this plan is made from a new decision.
 
     `decide` returns the decision. In a turn that continues it is called only if something needs
     the decision, and `turn_choice` holds what is remembered of the first one. `context` says that
@@ -108,7 +103,7 @@ class RoutingPlan:
     context: str | None = None
     next_names: tuple[str, ...] | None = None
     expected_cost: Callable[[str], float | None] = field(default=_unknown_cost, repr=False)
-    id: str = field(default_factory=_new_id)
+    id: str = field(default_factory=new_id)
 
     @cached_property
     def decision(self) -> Decision:

@@ -362,6 +362,7 @@ class ChatRouter:
             call.answer_keys,
             call.requirements,
             expected_cost=partial(self._expected_cost, call, decision),
+            id=decision.id,
         )
 
     def _plan_for_largest_context(self, call: _PendingPlan) -> RoutingPlan | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import secrets
 from collections.abc import Sequence  # noqa: TC003 - pydantic in LangChain reads the annotations
 from dataclasses import dataclass, field
 from datetime import datetime  # noqa: TC003 - pydantic reads the annotations
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from tryage.core.arrays import Float64Array
+    from tryage.core.arrays import Float64Array, FloatArray
     from tryage.core.constraints import Constraint
     from tryage.core.library import Library
     from tryage.core.objective import RoutingLoss
@@ -50,6 +51,12 @@ if TYPE_CHECKING:
 _N_POINTS = 513
 _N_STDS = 6.0  # integrate over six standard deviations on either side; the rest rounds to 0
 _MIN_STD = 1e-6  # an exact prediction is a very narrow Gaussian, so that ties share the probability
+
+
+def new_id() -> str:
+    """Return a random id of a decision, 16 hexadecimal digits."""
+    return secrets.token_hex(8)
+
 
 _erf = np.frompyfunc(math.erf, 1, 1)
 
@@ -65,6 +72,9 @@ class Decision:
     `as_of` is when the facts about the experts were read from the Hub (UTC), None if they come from
     elsewhere. `typicality` is the share of prompts of the trained kinds that are as unlike the
     training prompts as this one, a p-value; None if the perception has measured none.
+
+    `id` is random. `position` `(k,)` is where the prompt lies in the ability space, which is what
+    learning from a later measurement needs; None if the perception has no such space.
     """
 
     prompt: str
@@ -79,6 +89,8 @@ class Decision:
     as_of: datetime | None = None
     dropped_flags: tuple[str, ...] = ()
     typicality: float | None = None
+    id: str = field(default_factory=new_id, repr=False)
+    position: Any = field(default=None, repr=False)  # a FloatArray, which pydantic cannot describe
 
     @property
     def chosen(self) -> RankedExpert | None:
@@ -141,6 +153,7 @@ class Decision:
         """Return JSON-safe values, with the prompt; `top` limits the ranking and the rejections."""
         chosen = self.chosen
         return {
+            "id": self.id,
             "expert": self.expert.name,
             "prompt": self.prompt,
             "predicted_loss": chosen.predicted_loss if chosen else None,
@@ -261,7 +274,13 @@ class ScoredBatch:
             as_of=self.library.as_of,
             dropped_flags=request.dropped_flags,
             typicality=self.typicality(i),
+            position=self.position(i),
         )
+
+    def position(self, i: int) -> FloatArray | None:
+        """Return where prompt `i` lies in the ability space, `(k,)`, None if that is unknown."""
+        positions = self.prediction.positions
+        return None if positions is None else positions[i]
 
     def typicality(self, i: int) -> float | None:
         """Return the p-value of prompt `i` among the training prompts, None if it is unknown."""
@@ -343,6 +362,7 @@ class ScoredBatch:
             as_of=self.library.as_of,
             dropped_flags=request.dropped_flags,
             typicality=self.typicality(i),
+            position=self.position(i),
         )
 
     def _reason(self, i: int, failure: Exception | None) -> str:

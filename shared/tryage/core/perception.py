@@ -33,6 +33,8 @@ class Prediction:
     and `costs`, of the same shape, USD of the request as measured; both are NaN where unknown.
     `typicality` `(batch,)` is the p-value of each prompt among the training prompts, and
     `uncertainty` says how far predictions proved right; both are None if that was not measured.
+    `positions` `(batch, k)` are where the prompts lie in the ability space: all that learning from
+    a later measurement needs of them. None if the perception has no such space.
     """
 
     losses: Float32Array
@@ -41,10 +43,12 @@ class Prediction:
     costs: Float32Array | None = None
     typicality: FloatArray | None = None
     uncertainty: UncertaintyCalibration | None = None
+    positions: FloatArray | None = None
 
     def select(self, index: Any) -> Prediction:  # noqa: ANN401 - any index that numpy takes
         """Return a part: rows are prompts, columns are experts."""
         tokens, costs, typicality = self.output_tokens, self.costs, self.typicality
+        positions = self.positions
         rows = index[0] if isinstance(index, tuple) else index
         return Prediction(
             self.losses[index],
@@ -53,6 +57,7 @@ class Prediction:
             None if costs is None else costs[index],
             None if typicality is None else typicality[rows],
             self.uncertainty,
+            None if positions is None else positions[rows],
         )
 
     def with_rows(self, rows: IndexArray, other: Prediction) -> Prediction:
@@ -64,6 +69,7 @@ class Prediction:
             _with_optional_rows(self.costs, rows, other.costs),
             self.typicality,
             self.uncertainty,
+            self.positions,
         )
 
 

@@ -137,12 +137,19 @@ class LearnedPerception(Perception):
     def _predict_from_inputs(
         self, inputs: EstimatorInputs, columns: ColumnIndex = ALL_COLUMNS
     ) -> Prediction:
-        prediction, _ = self.predict_from_positions(self.locate(inputs), columns=columns)
+        positions = self.locate(inputs)
+        prediction, _ = self.predict_from_positions(positions, columns=columns)
         forecasts = [self.forecast(measure, inputs) for measure in ("output_tokens", "costs")]
         tokens, costs = (None if table is None else table[:, columns] for table in forecasts)
         typicality = self.widen(prediction.std, inputs)
         return Prediction(
-            prediction.losses, prediction.std, tokens, costs, typicality, self.uncertainty
+            prediction.losses,
+            prediction.std,
+            tokens,
+            costs,
+            typicality,
+            self.uncertainty,
+            positions.positions,
         )
 
     def widen(self, std: Float32Array, inputs: EstimatorInputs) -> FloatArray | None:

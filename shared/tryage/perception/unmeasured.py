@@ -118,7 +118,8 @@ class LibraryPerception(Perception):
         )
         tokens, costs = (self._forecast(measure, inputs) for measure in ("output_tokens", "costs"))
         typicality = perception.widen(std, inputs)
-        return Prediction(losses, std, tokens, costs, typicality, perception.uncertainty)
+        calibration, located = perception.uncertainty, positions.positions
+        return Prediction(losses, std, tokens, costs, typicality, calibration, located)
 
     def _forecast(self, measure: str, inputs: EstimatorInputs) -> Float32Array | None:
         """Return a forecast in library order, None if no expert of the library has one."""
