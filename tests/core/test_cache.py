@@ -93,7 +93,7 @@ def test_copies_pickles_and_the_representation_hold_no_values():
 
 @pytest.mark.parametrize("size", [0, -1, 1.5, True, "many"])
 def test_a_size_below_one_is_refused(size):
-    with pytest.raises(InputError, match="at least 1"):
+    with pytest.raises(InputError, match="whole number from 1"):
         LRUCache(size)
 
 

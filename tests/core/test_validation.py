@@ -9,6 +9,7 @@ import pytest
 
 from tryage.core.validation import (
     check_bools,
+    check_integer,
     check_keywords,
     check_number,
     check_number_column,
@@ -97,3 +98,10 @@ def test_a_missing_package_is_reported_with_the_command_that_installs_it():
 def test_a_package_with_a_missing_parent_counts_as_missing():
     with pytest.raises(MissingExtraError, match=r"nowhere\.at_all is not installed"):
         require_extra("nowhere.at_all", "langchain")
+
+
+@pytest.mark.parametrize("value", [2.0, "2", True, None, np.float64(2), 0, -1])
+def test_a_count_is_a_whole_number_that_is_high_enough(value):
+    assert check_integer("n", np.int64(3), 1) == 3
+    with pytest.raises(InputError, match="n must be a whole number from 1, got"):
+        check_integer("n", value, 1)

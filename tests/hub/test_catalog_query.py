@@ -120,7 +120,7 @@ def test_the_best_models_are_read_from_an_index_without_sorting(
     [
         ({"sort": "download"}, "Did you mean downloads"),
         ({"sort": "name; DROP TABLE models"}, "must be one of"),
-        ({"limit": 0}, "at least 1"),
+        ({"limit": 0}, "whole number from 1"),
         ({"limit": 2.5}, "whole number"),
         ({"limit": True}, "whole number"),
         ({"task": 5}, "task must be a string"),

@@ -26,7 +26,7 @@ import json, sys
 from tryage import Router
 router = Router.from_pretrained(sys.argv[1])
 decisions = router.route_batch(sys.argv[2:])
-print(json.dumps([decision.to_dict(top=3) for decision in decisions]))
+print(json.dumps([decision.to_dict(top=3) | {"id": ""} for decision in decisions]))
 """
 
 
@@ -64,7 +64,7 @@ def read(hub, cache, name=NAME, **variables):
 
 
 def expected(router):
-    decisions = [decision.to_dict(top=3) for decision in router.route_batch(PROMPTS)]
+    decisions = [one.to_dict(top=3) | {"id": ""} for one in router.route_batch(PROMPTS)]
     return json.loads(json.dumps(decisions))
 
 

@@ -6,7 +6,7 @@ import itertools
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 from weakref import WeakKeyDictionary
 
-from tryage.errors import InputError
+from tryage.core.validation import check_integer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
@@ -93,9 +93,7 @@ class LRUCache(Generic[T]):
     """
 
     def __init__(self, size: int = 1_024) -> None:
-        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-            raise InputError(f"A cache needs a size of at least 1, got {size!r:.80}.")
-        self.size = size
+        self.size = check_integer("size", size, 1)
         self._values: dict[Hashable, T] = {}
         self._last_uses: dict[Hashable, int] = {}
         self._uses = itertools.count(1)

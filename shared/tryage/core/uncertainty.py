@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tryage.core.validation import check_number
-from tryage.errors import InputError
+from tryage.core.validation import check_integer, check_number
 
 if TYPE_CHECKING:
     from tryage.core.arrays import FloatArray
@@ -109,8 +108,7 @@ class UncertaintyCalibration:
                 whole one from 1.
         """
         level = check_number("level", level, LEVELS[0], LEVELS[-1])
-        if check_number("prompts", prompts, 1) % 1:
-            raise InputError(f"prompts must be a whole number, got {prompts}.")
+        check_integer("prompts", prompts, 1)
         low, high = self.loss_range or (-math.inf, math.inf)
         if std >= self.max_std:  # nothing is known
             return low, high

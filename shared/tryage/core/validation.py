@@ -8,7 +8,7 @@ import reprlib
 from collections.abc import Collection, Iterable, Mapping
 from difflib import get_close_matches
 from importlib.util import find_spec
-from numbers import Real
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -101,6 +101,17 @@ def check_number(name: str, value: object, low: float = 0.0, high: float = math.
             f"{name} must be {_format_range(low, high)}, got {result:g}. {_UNKNOWN_HINT}"
         )
     return result
+
+
+def check_integer(name: str, value: object, low: int = 0) -> int:
+    """Return `value` as an int that is at least `low`; numpy's integers count.
+
+    Raises:
+        InputError: not an integer, or too low.
+    """
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < low:
+        raise InputError(f"{name} must be a whole number from {low}, got {preview(value)}.")
+    return int(value)
 
 
 def check_strings(name: str, value: object) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ import datetime
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tryage.core.validation import check_number, check_strings, did_you_mean
+from tryage.core.validation import check_integer, check_number, check_strings, did_you_mean
 from tryage.errors import InputError
 
 if TYPE_CHECKING:
@@ -98,11 +98,8 @@ class Query:
             raise InputError(
                 f"sort must be one of {', '.join(SORTS)}; got {self.sort!r:.80}.{suggestion}"
             )
-        limit = self.limit
-        if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int)):
-            raise InputError(f"limit must be a whole number or None, got {limit!r:.80}.")
-        if limit is not None and limit < 1:
-            raise InputError(f"limit must be at least 1, got {limit}.")
+        if self.limit is not None:
+            check_integer("limit", self.limit, 1)
 
 
 _TEXT_COLUMNS = frozenset(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
-from tryage.core.validation import check_strings
+from tryage.core.validation import check_integer, check_strings
 from tryage.errors import CatalogueError, InputError
 from tryage.hub import endpoints, sync_stages
 from tryage.hub.sync_stages import ProgressCallback, SyncContext, utc_now
@@ -147,12 +147,8 @@ class SyncOptions:
         """Check the numbers."""
         for name, minimum in (("limit", 1), ("scans", 0), ("checks", 0), ("bases", 0)):
             value = getattr(self, name)
-            if value is None and name == "limit":
-                continue
-            if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
-                raise InputError(
-                    f"{name} must be a whole number from {minimum}, got {value!r:.80}."
-                )
+            if value is not None or name != "limit":
+                check_integer(name, value, minimum)
         if self.full and self.limit is not None:
             raise InputError("full asks for all models and limit for some; give one of them.")
 

@@ -20,7 +20,8 @@ from functools import cache
 from itertools import islice
 from typing import TYPE_CHECKING, TypeVar, cast
 
-from tryage.errors import HubError, InputError
+from tryage.core.validation import check_integer
+from tryage.errors import HubError
 from tryage.hub import endpoints
 from tryage.hub.protocol import HubResponse, NoResponse, RequestFlow, Send
 from tryage.hub.settings import HubSettings
@@ -185,7 +186,7 @@ class HubClient:
         Raises:
             InputError: an invalid name, or a concurrency below 1.
         """
-        pool = ThreadPoolExecutor(_check_concurrency(concurrency), "tryage-hub")
+        pool = ThreadPoolExecutor(check_integer("concurrency", concurrency, 1), "tryage-hub")
         name_iterator = iter(names)
         pending: set[Future[tuple[str, HubRecord | HubError]]] = set()
 
@@ -285,12 +286,6 @@ class HubClient:
     def __exit__(self, *_: object) -> None:
         """Close all connections."""
         self.close()
-
-
-def _check_concurrency(concurrency: int) -> int:
-    if isinstance(concurrency, bool) or not isinstance(concurrency, int) or concurrency < 1:
-        raise InputError(f"concurrency must be a whole number from 1, got {concurrency!r:.80}.")
-    return concurrency
 
 
 def _open_http_client(settings: HubSettings) -> httpx.Client:

@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
+from tryage.core.validation import check_integer
 from tryage.errors import HubAccessError, InputError
 
 DEFAULT_ENDPOINT = "https://huggingface.co"
@@ -48,8 +49,7 @@ class HubSettings:
         object.__setattr__(self, "token", _check_token(self.token))
         if not 0 < self.timeout < float("inf"):
             raise InputError(f"timeout must be a positive number of seconds, got {self.timeout!r}.")
-        if not isinstance(self.retries, int) or self.retries < 0:
-            raise InputError(f"retries must be a whole number from 0, got {self.retries!r}.")
+        check_integer("retries", self.retries)
         if not self.max_wait >= 0:
             raise InputError(f"max_wait must be seconds from 0, got {self.max_wait!r}.")
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tryage.core.redaction import describe_error
-from tryage.core.validation import check_number, require_extra
+from tryage.core.validation import check_integer, check_number, require_extra
 from tryage.errors import InputError
 from tryage.scoring.ray_run import RayRun
 
@@ -70,8 +70,8 @@ class Ray:
         for name in ("num_cpus", "num_gpus"):
             check_number(name, getattr(self, name))
         for name in ("workers", "attempts"):
-            if (value := getattr(self, name)) is not None and check_number(name, value, 1) % 1:
-                raise InputError(f"{name} must be a whole number, got {value}.")
+            if (value := getattr(self, name)) is not None:
+                check_integer(name, value, 1)
 
     def __call__(self, tasks: Sequence[Task], budget: Budget) -> Iterator[Outcome]:
         """Measure, write each row at once, and yield the outcome of each prompt.

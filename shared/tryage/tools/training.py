@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tryage.checkpoint import fingerprint
-from tryage.core.validation import require_extra
+from tryage.core.validation import check_integer, check_number, require_extra
 from tryage.errors import InputError
 from tryage.learning.training.optimizer import ResumableTrainer, Schedule
 from tryage.tools.bm25 import N_LEXICAL_FEATURES, BM25Index
@@ -63,6 +63,9 @@ class ToolRankerConfig:
     al., 2022): 1 is best for the tools of training, 0.5 for tools that training has not seen.
     `seen_penalty` is subtracted from the scores of the former, so that the latter compete with them
     fairly. Both apply after the optimization, so one checkpoint serves all their values.
+
+    Raises:
+        InputError: a number is out of range.
     """
 
     schedule: Schedule = field(
@@ -73,6 +76,14 @@ class ToolRankerConfig:
     held_out_one_in: int = 5
     interpolation: float = 1.0
     seen_penalty: float = 1.4  # chosen by leaving out tools again, inside a fold's training part
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that are out of range."""
+        check_number("identity_penalty", self.identity_penalty)
+        check_integer("negatives", self.negatives, 1)
+        check_integer("held_out_one_in", self.held_out_one_in, 2)
+        check_number("interpolation", self.interpolation, 0.0, 1.0)
+        check_number("seen_penalty", self.seen_penalty)
 
 
 def fit_ranker(

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tryage import Router
-from tryage.errors import QTableError
+from tryage.errors import InputError, QTableError
 from tryage.learning.training import trainer
 from tryage.learning.training.estimators import fit_head
 from tryage.learning.training.trainer import FitConfig, fit
@@ -278,3 +278,11 @@ def test_the_std_of_two_experts_is_not_below_the_standard_error_of_their_mean_lo
     perception = fit(table, Router.from_pretrained().perception.encoder, progress=False)
     std = perception.predict(["question"]).std
     assert (std > 0.9 * losses.std() / np.sqrt(120)).all()  # without a bound it is .00001
+
+
+@pytest.mark.parametrize(
+    "numbers", [{"rank": 0}, {"folds": 1}, {"seed": -1}, {"tfidf_dim": 2.5}, {"n_clusters": True}]
+)
+def test_a_config_out_of_range_is_refused_before_training(numbers):
+    with pytest.raises(InputError, match=f"{next(iter(numbers))} must be a whole number from"):
+        FitConfig(**numbers)

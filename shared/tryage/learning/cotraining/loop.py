@@ -18,7 +18,7 @@ from tryage.checkpoint import (
     load_keyed_json,
     save_keyed_json,
 )
-from tryage.core.validation import check_number
+from tryage.core.validation import check_integer, check_number
 from tryage.errors import InputError
 from tryage.learning.cotraining.modes import balanced_assignment, effective_experts
 from tryage.learning.cotraining.protocols import Learner, Mode, PromptPool, TrainingRound
@@ -72,7 +72,7 @@ class CotrainConfig:
         check_number("exploration_rate", self.exploration_rate, 1e-3, 1.0)
         check_number("slack", self.slack, 1.0)
         for name in ("batch", "step", "save_every"):
-            check_number(name, getattr(self, name), 1)
+            check_integer(name, getattr(self, name), 1)
 
 
 def cotrain(  # noqa: PLR0913 - experts, prompts, mode and config; the rest has defaults

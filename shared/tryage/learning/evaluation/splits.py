@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 import numpy as np
 
 from tryage.core.arrays import Float32Array, IndexArray
+from tryage.core.validation import check_integer, check_number
 from tryage.errors import PerceptionError, QTableError
 
 if TYPE_CHECKING:
@@ -26,6 +27,9 @@ class EvaluationConfig:
     There are `n_folds` test parts. The weight of cost is chosen by `inner_folds` within each
     training part: the cheapest one whose score there is at most `allowance` below the best single
     expert's, which is also the limit of parity. Intervals are from `draws` bootstrap samples.
+
+    Raises:
+        InputError: a number is out of range.
     """
 
     n_folds: int = 5
@@ -33,6 +37,13 @@ class EvaluationConfig:
     allowance: float = 0.005
     seed: int = 0
     draws: int = 2000
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that are out of range."""
+        lowest = {"n_folds": 2, "inner_folds": 2, "seed": 0, "draws": 1}
+        for name, low in lowest.items():
+            check_integer(name, getattr(self, name), low)
+        check_number("allowance", self.allowance)
 
 
 def folds(groups: IndexArray, n_folds: int = 5, seed: int = 0) -> list[Split]:

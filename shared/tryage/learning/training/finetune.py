@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tryage.checkpoint import fingerprint
-from tryage.core.validation import require_extra
+from tryage.core.validation import check_integer, check_number, require_extra
 from tryage.errors import PersistenceError, QTableError
 from tryage.learning.training.factor_model import compress_losses
 from tryage.learning.training.optimizer import ResumableTrainer, Schedule
@@ -55,6 +55,9 @@ class FinetuneConfig:
     `rank` bounds the head's ability space; with None each expert has an output of its own.
     `validation_fraction` is the share of the prompts that decide when to stop. Training stops after
     `patience` epochs without a lower validation error. `max_length` is in tokens.
+
+    Raises:
+        InputError: a number is out of range.
     """
 
     schedule: Schedule = field(
@@ -64,6 +67,14 @@ class FinetuneConfig:
     validation_fraction: float = 0.1
     patience: int = 2
     max_length: int = 192
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that are out of range."""
+        if self.rank is not None:
+            check_integer("rank", self.rank, 1)
+        check_number("validation_fraction", self.validation_fraction, 0.0, 0.9)
+        check_integer("patience", self.patience, 1)
+        check_integer("max_length", self.max_length, 3)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tryage.checkpoint import StageCheckpoint, fingerprint, open_stage_checkpoint
+from tryage.core.validation import check_bools, check_integer
 from tryage.errors import QTableError
 from tryage.learning.training.calibration import calibrate
 from tryage.learning.training.estimators import (
@@ -61,6 +62,9 @@ class FitConfig:
     inner folds in which estimators predict prompts that they have not seen. Without `form`, the
     length of a prompt, its capital letters, its punctuation and its script do not count. In a table
     without categories, `n_clusters` clusters of similar prompts take their place.
+
+    Raises:
+        InputError: a number is out of range.
     """
 
     rank: int = RANK
@@ -69,6 +73,13 @@ class FitConfig:
     seed: int = 0
     form: bool = True
     n_clusters: int = 8
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that are out of range."""
+        lowest = {"rank": 1, "tfidf_dim": 1, "folds": 2, "seed": 0, "n_clusters": 1}
+        for name, low in lowest.items():
+            check_integer(name, getattr(self, name), low)
+        check_bools(form=self.form)
 
 
 def fit(  # noqa: PLR0913 - two inputs, the rest has defaults
