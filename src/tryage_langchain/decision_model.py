@@ -15,8 +15,8 @@ from pydantic import ConfigDict, Field, PrivateAttr
 
 from tryage.chat.model_names import find_model
 from tryage.core.cache import LRUCache
-from tryage.core.decision import best_probabilities
 from tryage.core.preferences import Preferences
+from tryage.core.probabilities import best_probabilities
 from tryage.errors import InputError, LibraryError, MissingExtraError, PerceptionError
 from tryage.router import Router  # noqa: TC001 - pydantic reads the annotation at run time
 from tryage_langchain._call_settings import read_call_settings

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from tryage.core.costs import expected_costs as expected_costs
     from tryage.core.decision import Decision as Decision
     from tryage.core.expert import Expert as Expert
+    from tryage.core.exploration import Exploration as Exploration
     from tryage.core.flags import FlagExtraction as FlagExtraction
     from tryage.core.flags import extract_flags as extract_flags
     from tryage.core.library import Library as Library
@@ -33,6 +34,7 @@ _MODULES = {
     "DEFAULT_CONSTRAINTS": "tryage.core.constraints",
     "Decision": "tryage.core.decision",
     "Expert": "tryage.core.expert",
+    "Exploration": "tryage.core.exploration",
     "FlagExtraction": "tryage.core.flags",
     "FrontPoint": "tryage.core.pareto",
     "Library": "tryage.core.library",

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import math
 import secrets
-from collections.abc import Sequence  # noqa: TC003 - pydantic in LangChain reads the annotations
+from collections.abc import (  # noqa: TC003 - pydantic in LangChain reads the annotations
+    Iterable,
+    Mapping,
+    Sequence,
+)
 from dataclasses import dataclass, field
 from datetime import datetime  # noqa: TC003 - pydantic reads the annotations
 from typing import TYPE_CHECKING, Any
@@ -35,11 +39,7 @@ from tryage.core.validation import check_number
 from tryage.errors import InputError, NoExpertError, PerceptionError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from numpy.typing import NDArray
-
-    from tryage.core.arrays import Float64Array, FloatArray
+    from tryage.core.arrays import Float64Array, FloatArray, IndexArray
     from tryage.core.constraints import Constraint
     from tryage.core.library import Library
     from tryage.core.objective import RoutingLoss
@@ -48,17 +48,10 @@ if TYPE_CHECKING:
     from tryage.core.request import RoutingRequest
     from tryage.core.request_batch import RequestBatch
 
-_N_POINTS = 513
-_N_STDS = 6.0  # integrate over six standard deviations on either side; the rest rounds to 0
-_MIN_STD = 1e-6  # an exact prediction is a very narrow Gaussian, so that ties share the probability
-
 
 def new_id() -> str:
     """Return a random id of a decision, 16 hexadecimal digits."""
     return secrets.token_hex(8)
-
-
-_erf = np.frompyfunc(math.erf, 1, 1)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,6 +68,11 @@ class Decision:
 
     `id` is random. `position` `(k,)` is where the prompt lies in the ability space, which is what
     learning from a later measurement needs; None if the perception has no such space.
+
+    `propensity` is the probability with which `expert` was chosen, less than 1 only with
+    exploration; `propensities` are those of all experts that could be chosen, by name, empty if the
+    choice was certain. `explored` says that `expert` is not the one that would have been chosen
+    without exploration: it is first in the ranking all the same, and `margin` may be negative.
     """
 
     prompt: str
@@ -91,6 +89,9 @@ class Decision:
     typicality: float | None = None
     id: str = field(default_factory=new_id, repr=False)
     position: Any = field(default=None, repr=False)  # a FloatArray, which pydantic cannot describe
+    propensity: float = 1.0
+    propensities: Mapping[str, float] = field(default_factory=dict, repr=False)
+    explored: bool = False
 
     @property
     def chosen(self) -> RankedExpert | None:
@@ -165,6 +166,9 @@ class Decision:
             "confidence": self.confidence,
             "default_used": self.default_used,
             "default_reason": self.default_reason,
+            "propensity": self.propensity,
+            "propensities": dict(self.propensities),
+            "explored": self.explored,
             "ranking": [ranked.to_dict() for ranked in self.ranking[:top]],
             "rejected": [rejected.to_dict() for rejected in self.rejected[:top]],
             "preferences": self.preferences.to_dict(),
@@ -409,6 +413,25 @@ class ScoredBatch:
             uncertainty=self.prediction.uncertainty,
         )
 
+    def ranked_experts(self, i: int, k: int, also: Iterable[str] = ()) -> IndexArray:
+        """Return the library positions of the `k` best experts for prompt `i`, in order.
+
+        The eligible ones of those named in `also` follow, if they are not among the best.
+        """
+        best = self.ranking(i, self._best[i]).top(k)
+        named = [self.library.index(name) for name in also if name in self.library]
+        more = [j for j in named if self.eligibility.eligible[i, j] and j not in best]
+        return np.concatenate([best, np.array(more, np.intp)]) if more else best
+
+    def counted_costs(self, i: int, experts: IndexArray) -> Float64Array:
+        """Return the USD of prompt `i` at some experts, `(k,)`, where unknown what counts as such.
+
+        Zeros without a request.
+        """
+        if self.request is None:
+            return np.zeros(len(experts))
+        return np.asarray(self._costs(i, self.request).counted(experts), np.float64)
+
     @cached_property
     def _best(self) -> list[int | None]:
         """The position of the best expert of each prompt, None where `Ranking` has to find it."""
@@ -442,36 +465,3 @@ def _advice(
         f"The default {default.name} does not meet the requirements: {'; '.join(unmet)}. Loosen a "
         "requirement, or let the default answer all the same with default_exempt=True."
     )
-
-
-def best_probabilities(ranking: Sequence[RankedExpert]) -> dict[str, float]:
-    """Return the probability of each expert to have the lowest total, by name; they add up to 1.
-
-    The totals are treated as independent Gaussians. An unknown `std` counts as 0.
-    """
-    if not ranking:
-        return {}
-    means = np.array([ranked.total for ranked in ranking])
-    stds = np.array([ranked.std or 0.0 for ranked in ranking])
-    scale = max(float(stds.max()), float(np.ptp(means)), 1e-12)
-    probabilities = _probability_of_minimum(
-        (means - means.min()) / scale, np.maximum(stds / scale, _MIN_STD)
-    )
-    return {ranked.name: float(p) for ranked, p in zip(ranking, probabilities, strict=True)}
-
-
-def _probability_of_minimum(
-    means: NDArray[np.float64], stds: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Integrate, for each expert, its density times the probability that all others are higher."""
-    steps = np.linspace(-_N_STDS, _N_STDS, _N_POINTS)
-    density = np.exp(-0.5 * steps**2)
-    probabilities = np.empty(len(means))
-    for i, (mean, std) in enumerate(zip(means, stds, strict=True)):
-        points = mean + std * steps
-        others = np.arange(len(means)) != i
-        scaled = (points - means[others, None]) / (stds[others, None] * math.sqrt(2))
-        higher = 0.5 * (1.0 - _erf(scaled).astype(np.float64))  # (n_experts - 1, points)
-        probabilities[i] = (density * higher.prod(axis=0)).sum()
-    normalized: NDArray[np.float64] = probabilities / probabilities.sum()
-    return normalized

@@ -70,6 +70,10 @@ class ExplainableDecision(Protocol):
     def as_of(self) -> datetime | None: ...  # noqa: D102 - see `Decision`
     @property
     def typicality(self) -> float | None: ...  # noqa: D102 - see `Decision`
+    @property
+    def explored(self) -> bool: ...  # noqa: D102 - see `Decision`
+    @property
+    def propensity(self) -> float: ...  # noqa: D102 - see `Decision`
 
 
 def explain(decision: ExplainableDecision, top: int = 3) -> str:
@@ -110,6 +114,10 @@ def _headline(decision: ExplainableDecision) -> Iterator[str]:
     name = decision.expert.name
     if decision.default_used:
         yield f"{name} is used as the declared default: {decision.default_reason}"
+        return
+    if decision.explored:
+        best = decision.ranking[1].name
+        yield f"{name} is drawn to explore, with probability {decision.propensity:.2g}, not {best}."
         return
     if decision.chosen is not None and TOLERANCE in decision.chosen.terms:
         tolerance, terms = f"{decision.preferences.tolerance:g}", decision.chosen.terms

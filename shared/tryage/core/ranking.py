@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -186,6 +187,7 @@ class Ranking(Sequence[RankedExpert]):
         # The best experts, as many as were read.
         self._order: NDArray[np.intp] = np.array([] if best is None else [best], np.intp)
         self._entries: dict[int, RankedExpert] = {}  # by position in the library
+        self.first_expert: int | None = None
 
     def __len__(self) -> int:
         """Return the number of eligible experts."""
@@ -223,8 +225,20 @@ class Ranking(Sequence[RankedExpert]):
             raise LibraryError(f"{name!r} was rejected and has no rank; see decision.rejected")
         return self._entry_at(i)
 
+    def with_first(self, i: int) -> Ranking:
+        """Return the ranking with the expert at position `i` first, and the others as before."""
+        moved = copy.copy(self)
+        moved.first_expert = i
+        return moved
+
     def top(self, k: int) -> NDArray[np.intp]:
         """Return the library positions of the `k` best experts, in order; fast for small `k`."""
+        if self.first_expert is None:
+            return self._top_by_total(k)
+        order = self._top_by_total(k)
+        return np.insert(order[order != self.first_expert], 0, self.first_expert)[:k]
+
+    def _top_by_total(self, k: int) -> NDArray[np.intp]:
         order = self._order  # a local name, because another thread may assign a shorter one
         if order.size < min(k, self._size):
             # Double the prefetch each time, so that iterating over all ranks is O(n log n).

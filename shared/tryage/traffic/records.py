@@ -21,7 +21,9 @@ class DecisionRecord:
 
     `candidates` are the best eligible experts in the order of their totals. `losses`, `stds`,
     `totals`, `costs` (USD, None where unknown) and `propensities` belong to them. A candidate
-    without an entry in a library of very many has the propensity 0.
+    without an entry in a library of very many has the propensity 0. `cost_terms` are what dollars
+    add to the totals, in loss. `tolerance` is that of the preferences in force: the cheapest
+    candidate whose total is within it of the lowest is chosen.
 
     `position` `(k,)` is where the prompt lies in the ability space, and `kind` its most probable
     category. `frozen_choice` is the expert that the router would have chosen without feedback and
@@ -41,6 +43,8 @@ class DecisionRecord:
     totals: tuple[float, ...] = ()
     costs: tuple[float | None, ...] = ()
     propensities: tuple[float, ...] = ()
+    cost_terms: tuple[float, ...] = ()
+    tolerance: float | None = None
     position: FloatArray | None = None
     kind: str | None = None
     typicality: float | None = None

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tryage import Router
-from tryage.core.decision import best_probabilities
+from tryage.core.probabilities import best_probabilities, choice_probabilities
 from tryage.core.ranking import RankedExpert
 from tryage.testing import FixedPerception, demo_library, demo_perception
 
@@ -46,3 +46,20 @@ def test_the_probabilities_of_a_ranking_add_up_to_one():
     found = best_probabilities(Router(demo_perception(), demo_library()).route("x").ranking)
     assert sum(found.values()) == pytest.approx(1.0)
     assert max(found, key=found.get) == "frontier"
+
+
+@pytest.mark.parametrize("tolerance", [0.01, 0.1])
+def test_the_choice_within_a_tolerance_agrees_with_sampling(tolerance):
+    means, stds = np.array([0.15, 0.1, 0.2, 0.12]), np.array([0.05, 0.01, 0.2, 0.0])
+    costs = np.array([1.0, 3.0, 2.0, 2.5])
+    totals = np.random.default_rng(0).normal(means, stds, (400_000, 4))
+    within = totals <= totals.min(axis=1, keepdims=True) + tolerance
+    chosen = np.where(within, costs, np.inf).argmin(axis=1)
+    found = choice_probabilities(means, stds, costs, tolerance)
+    assert found == pytest.approx(np.bincount(chosen, minlength=4) / len(chosen), abs=0.003)
+
+
+def test_few_points_of_the_grid_give_nearly_the_same_probabilities():
+    means, stds = np.array([0.15, 0.1, 0.2]), np.array([0.05, 0.001, 0.2])
+    coarse = choice_probabilities(means, stds, n_steps=33)
+    assert coarse == pytest.approx(choice_probabilities(means, stds), abs=0.005)
