@@ -34,6 +34,8 @@ _FEW_PROMPTS = 32
 
 _BLOCK_HEIGHT = 64  # prompts; their products stay in the cache
 
+_MIN_OUTCOME_LOSS = 0.1  # a prediction near 0 or 1 may be wrong: an answer counts no more than here
+
 _TIE_BREAK = 1e-3  # share of the margin by which experts without a gain lose to the incumbent
 
 
@@ -288,6 +290,14 @@ class Link(Protocol):
         """Map measured losses `(batch, n_experts)` to what abilities learn from them."""
         ...
 
+    def outcome_variance(self, y: FloatArray, best: FloatArray, noise: float) -> FloatArray:
+        """Return the variance of one measured loss around each prediction, as a target for `y`.
+
+        `noise` is that of the abilities, which may be far too high for a single loss: it is chosen
+        so that the uncertainty of known experts is right on unseen prompts.
+        """
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class LogitLink:
@@ -326,6 +336,14 @@ class LogitLink:
     def training_targets(self, losses: FloatArray, best: FloatArray) -> FloatArray:  # noqa: ARG002 - a score does not depend on the best one
         """Return the scores themselves: the sigmoid calibrates a line that is fitted to them."""
         return losses
+
+    def outcome_variance(self, y: FloatArray, best: FloatArray, noise: float) -> FloatArray:
+        """Return the variance of a right or wrong answer, `p (1 - p)`, or `noise` if it is lower.
+
+        No loss in [0, 1] has a higher variance around its mean `p` (Bhatia and Davis, 2000).
+        """
+        p = self.losses(y, best).clip(_MIN_OUTCOME_LOSS, 1 - _MIN_OUTCOME_LOSS)
+        return np.asarray(np.minimum(p * (1 - p), noise))
 
 
 @dataclass(frozen=True, slots=True)
@@ -375,6 +393,10 @@ class LogGapLink:
     def training_targets(self, losses: FloatArray, best: FloatArray) -> FloatArray:
         """Return measured losses with their gaps compressed."""
         return log_compress(losses, best, self.scale)
+
+    def outcome_variance(self, y: FloatArray, best: FloatArray, noise: float) -> FloatArray:  # noqa: ARG002 - the noise of compressed losses is about the same everywhere
+        """Return the noise of the abilities, which were fitted to compressed losses."""
+        return np.full(np.shape(y), noise)
 
 
 def log_compress(losses: FloatArray, best: FloatArray, scale: float) -> FloatArray:

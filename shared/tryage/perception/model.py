@@ -287,6 +287,18 @@ class LearnedPerception(Perception):
             ability = self._update_ability(ability, positions, [loss], MAX_SURPRISE)
             self.observed_experts = self.observed_experts.with_ability(name, ability)
 
+    def replace_beliefs(
+        self, abilities: Abilities, observed_experts: ObservedExperts, soft_threshold: SoftThreshold
+    ) -> None:
+        """Put other beliefs about the same experts in the place of the present ones.
+
+        Other threads may predict meanwhile. Each part is replaced as a whole.
+        """
+        with self._lock:
+            self.abilities = abilities
+            self.observed_experts = observed_experts
+            self.soft_threshold = soft_threshold
+
     def latent_positions(self, prompts: Sequence[str]) -> FloatArray:
         """Return the positions `[1, g(phi(z))]` of prompts, float64, `(batch, 1 + rank)`."""
         inputs = self.estimator_inputs(prompts)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -110,3 +110,19 @@ class LoggedFeedback:
     feedback: Feedback
     expert: str
     decision: DecisionRecord | None
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened to a router, such as an alarm, a rollback or an undo.
+
+    `sequence` is in the same numbers as feedback, so that both are one ordered log. `id` makes it
+    idempotent. `kind` says what happened, to which `expert` if to one, and `values` are plain JSON.
+    """
+
+    sequence: int
+    id: str
+    time: float
+    kind: str
+    values: Mapping[str, Any] = field(default_factory=dict)
+    expert: str | None = None

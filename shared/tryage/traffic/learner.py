@@ -1,0 +1,395 @@
+"""Learns abilities from the log of feedback, one row after the other.
+
+What is known after a row is a function of the frozen perception, the library and the rows up to it.
+So every process that reads the same log ends with the same beliefs, bit for bit, however its reads
+are divided.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import numpy as np
+
+from tryage.perception.abilities import MAX_SURPRISE, Gaussian
+from tryage.perception.wrappers import match_columns
+from tryage.traffic.drift import ExpectedLoss
+from tryage.traffic.feedback_model import FeedbackModel
+from tryage.traffic.learner_state import Belief, LearnerState, Suspect
+from tryage.traffic.records import Event, LoggedFeedback
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from tryage.core.arrays import FloatArray
+    from tryage.core.library import Library
+    from tryage.perception.abilities import SoftThreshold
+    from tryage.perception.model import LearnedPerception
+    from tryage.perception.unmeasured import LibraryPerception
+    from tryage.traffic.drift import Direction
+
+Row: TypeAlias = "LoggedFeedback | Event"
+
+UNDO = "undo"  # the kind of event that brings back what was known at another sequence number
+
+PROBE_SHARE = 0.01  # of decisions
+
+REGAINED_MARGIN = 0.05  # of the range of losses
+
+MIN_REGAINED = 20  # answers
+
+_MAX_HASHED = 2_000  # experts whose facts count for a snapshot; of more, only the names do
+
+_CHANGED_LEVEL_STD = 0.5  # of the range of losses: after a change the level may be anything
+
+FULL_RANGE = (0.0, 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Alarm:
+    """Something that the user should know: `kind` "drift" or "rollback", of one `expert` or None.
+
+    `sequence` and `time` are of the feedback that made it certain. `direction` says how the expert
+    changed, `prompt_kind` on which prompts, None for all. `expected` is the loss that was
+    expected of the last answer.
+    """
+
+    kind: Literal["drift", "rollback"]
+    sequence: int
+    time: float
+    expert: str | None = None
+    direction: Direction | None = None
+    prompt_kind: str | None = None
+    expected: float | None = None
+
+    @property
+    def message(self) -> str:
+        """What happened, in a sentence."""
+        if self.kind == "rollback":
+            return (
+                "Learning from feedback has made the router worse than it was without; it starts "
+                "again from the frozen router."
+            )
+        where = "" if self.prompt_kind is None else f" on prompts of the kind {self.prompt_kind!r}"
+        return f"{self.expert} has become {self.direction}{where}."
+
+    def values(self) -> dict[str, Any]:
+        """Return what an event keeps of it, beside its kind and expert."""
+        return {
+            "sequence": self.sequence,
+            "time": self.time,
+            "direction": self.direction,
+            "prompt_kind": self.prompt_kind,
+            "expected": self.expected,
+            "message": self.message,
+        }
+
+
+class Learner:
+    """The beliefs about all experts after a part of the log.
+
+    Args:
+        perception: The perception before any feedback. It is not changed.
+        library: The experts that feedback may be about.
+        router: The fingerprint of the perception. Rows of other routers are left out: their
+            positions are of another space.
+        aliases: Name in the log -> name of the expert, for several providers of one model.
+        model: How far each kind of feedback is believed.
+    """
+
+    def __init__(
+        self,
+        perception: LearnedPerception,
+        library: Library,
+        *,
+        router: str | None = None,
+        aliases: Mapping[str, str] | None = None,
+        model: FeedbackModel | None = None,
+    ) -> None:
+        self._perception, self._library = perception.replace(), library
+        self._library_perception: LibraryPerception | None = None
+        self._columns = match_columns(perception.experts, library)
+        self.router, self.aliases = router, dict(aliases or {})
+        self.model = model or FeedbackModel()
+        self._known = {name: i for i, name in enumerate(perception.experts)}
+        self._soft_threshold: SoftThreshold = perception.soft_threshold
+        self.restore(LearnerState(incumbent=self._soft_threshold.incumbent))
+
+    @property
+    def sequence(self) -> int:
+        """The number of the last row that was read."""
+        return self.state.sequence
+
+    def settings_hash(self) -> str:
+        """Return a hash of what the state depends on beside the router and the log."""
+        experts = self._library if len(self._library) <= _MAX_HASHED else self._library.names
+        parts = [*map(repr, experts), repr(sorted(self.aliases.items())), repr(self.model)]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+    def copy_empty(self) -> Learner:
+        """Return a learner with the same parts that has read nothing."""
+        parts = {"router": self.router, "aliases": self.aliases, "model": self.model}
+        return Learner(self._perception, self._library, **parts)  # type: ignore[arg-type]  # the values of a dict of unlike ones
+
+    # Learning
+
+    def update(
+        self, rows: Sequence[Row], rewind: Callable[[int], LearnerState] | None = None
+    ) -> list[Alarm]:
+        """Read further rows of the log in their order; return what the user should know.
+
+        Rows that were read before are left out. `rewind` returns the state at an earlier sequence
+        number, which an event "undo" needs.
+        """
+        alarms: list[Alarm] = []
+        for row in rows:
+            if row.sequence <= self.sequence:
+                continue
+            if isinstance(row, LoggedFeedback):
+                alarms += self._learn(row)
+            elif row.kind == UNDO and rewind is not None:
+                self.restore(rewind(int(row.values["sequence"])))
+            self.state.sequence = row.sequence
+        return alarms
+
+    def restore(self, state: LearnerState) -> None:
+        """Continue from a state."""
+        abilities = self._perception.abilities
+        self.state = state
+        self._means = abilities.means.astype(np.float64)
+        self._level_variances = abilities.covariances[:, 0, 0].astype(np.float64)
+        self._soft_threshold = replace(self._soft_threshold, incumbent=state.incumbent)
+        for name, belief in state.beliefs.items():
+            self._note_ability(name, belief.ability)
+
+    def _learn(self, row: LoggedFeedback) -> list[Alarm]:
+        name, position = self.expert_name(row.expert), self._position(row)
+        reason = self._reason_to_skip(row)
+        if name is None or position is None or reason is not None:
+            reason = reason or ("unknown expert" if name is None else "no position")
+            self.state.skipped[reason] += 1
+            return []
+        expected = self._expected_loss(name, position)
+        first = self._expected_loss(name, position, first=True).mean
+        loss = self.model.measured_loss(row.feedback, first)
+        alarms: list[Alarm] = []
+        if not self.model.is_one_sided(row.feedback.kind):
+            if self._does_harm(row, loss, position):
+                self._roll_back()
+                return [Alarm("rollback", row.sequence, row.feedback.time)]
+            alarms = self._watch(row, name, loss, expected)
+        self._update_belief(name, position, loss, self.model.noise_factor(row.feedback.kind))
+        self._end_suspicion(name)
+        return alarms
+
+    def _reason_to_skip(self, row: LoggedFeedback) -> str | None:
+        """Return why a row cannot teach anything, None if it can."""
+        decision = row.decision
+        if decision is None:
+            return "decision is not in the log"
+        if self.router is not None and decision.router != self.router:
+            return "decision of another router"
+        if not np.isfinite(row.feedback.score):
+            return "score is not a number"
+        return None
+
+    def _position(self, row: LoggedFeedback) -> FloatArray | None:
+        position = None if row.decision is None else row.decision.position
+        if position is None:
+            return None
+        row_position = np.asarray(position, np.float64)
+        fits = row_position.shape == self._means.shape[1:] and np.isfinite(row_position).all()
+        return row_position if fits else None
+
+    def expert_name(self, name: str) -> str | None:
+        """Return the name of an expert in the perception or the library, None if it is in none."""
+        name = self.aliases.get(name, name)
+        if name in self._library:
+            column = int(self._columns[self._library.index(name)])
+            own_name = self._library.names[self._library.index(name)]
+            return own_name if column < 0 else self._perception.experts[column]
+        return name if name in self._known else None
+
+    def _belief(self, name: str) -> Belief:
+        """Return the belief about an expert, which starts from what the router expects."""
+        belief = self.state.beliefs.get(name)
+        if belief is None:
+            prior = self.prior_ability(name)
+            belief = self.state.beliefs[name] = Belief(prior, prior)
+        return belief
+
+    def prior_ability(self, name: str) -> Gaussian:
+        """Return the belief about an expert before any feedback, with the doubt about its level."""
+        perception, column = self._perception, self._known.get(name)
+        if column is not None:
+            return _widen_level(perception.abilities.ability(column), self.model.level_std_known)
+        observed = perception.observed_experts.index(name)
+        if observed is not None:
+            ability = perception.observed_experts.abilities.ability(observed)
+        else:
+            if self._library_perception is None:
+                self._library_perception = perception.for_library(self._library)
+            ability = self._library_perception.prior_ability(name)
+        return _widen_level(ability, self.model.level_std_unknown)
+
+    def _update_belief(
+        self, name: str, position: FloatArray, loss: float, noise_factor: float
+    ) -> None:
+        """Learn from one loss: the posterior of the aptitude test."""
+        belief, best = self._belief(name), self._best(position)
+        link, noise = self._perception.link, self._perception.abilities.noise
+        y = np.array([[belief.ability.mean @ position]])
+        variance = float(link.outcome_variance(y, best, noise)[0, 0]) * noise_factor
+        target = link.training_targets(np.array([[loss]]), best)[0]
+        belief.ability = belief.ability.posterior(position[None], target, variance, MAX_SURPRISE)
+        belief.count += 1
+        belief.total_loss += loss
+        self._note_ability(name, belief.ability)
+        self._soft_threshold = self._soft_threshold.update_incumbent(
+            self._means[:, 0], self._level_variances
+        )
+        self.state.incumbent = self._soft_threshold.incumbent
+
+    def level(self, name: str) -> tuple[float, float]:
+        """Return the predicted loss of an expert over all prompts, and its standard deviation."""
+        average = np.eye(1, self._means.shape[1])[0]
+        expected = self._expected_loss(name, average)
+        return expected.mean, expected.std
+
+    def _expected_loss(
+        self, name: str, position: FloatArray, *, first: bool = False
+    ) -> ExpectedLoss:
+        """Return what is expected of an expert's loss now, or before any feedback."""
+        belief = self.state.beliefs.get(name)
+        if belief is None:
+            prior = self.prior_ability(name)
+            belief = Belief(prior, prior)
+        best = self._best(position)
+        ability = belief.prior if first else belief.ability
+        y = np.array([[ability.mean @ position]])
+        std = np.array([[np.sqrt(position @ ability.covariance @ position)]])
+        link = self._perception.link
+        mean = float(link.losses(y, best)[0, 0])
+        lowest, highest = link.loss_range or FULL_RANGE
+        return ExpectedLoss(mean, float(link.std(y, std, best)[0, 0]), lowest, highest)
+
+    def _best(self, position: FloatArray) -> FloatArray:
+        """Return the linear prediction of the best known expert, `(1, 1)`."""
+        # Not a matrix product, which may sum in another order with another number of threads.
+        y = (self._means * position).sum(axis=1)[None]
+        return self._soft_threshold.reference_predictions(y).best
+
+    # Changes
+
+    def _watch(
+        self, row: LoggedFeedback, name: str, loss: float, expected: ExpectedLoss
+    ) -> list[Alarm]:
+        """Test whether an expert has changed; if so, widen the belief about it."""
+        kind = None if row.decision is None else row.decision.kind
+        change = self.state.drift.update(name, kind, loss, expected)
+        if change is None:
+            return []
+        direction, kind = change
+        self._widen(name, direction)
+        time = row.feedback.time
+        return [Alarm("drift", row.sequence, time, name, direction, kind, expected.mean)]
+
+    def _widen(self, name: str, direction: Direction) -> None:
+        """Forget how well an expert was known, and remember that it became worse."""
+        belief, prior = self._belief(name), self._perception.abilities.prior
+        if direction == "better":
+            self.state.suspects.pop(name, None)
+        elif name not in self.state.suspects:
+            self.state.suspects[name] = Suspect(float(belief.ability.mean[0]))
+        wide = Gaussian(belief.ability.mean, belief.ability.covariance + prior.covariance)
+        lowest, highest = self._perception.link.loss_range or FULL_RANGE
+        belief.ability = _widen_level(wide, _CHANGED_LEVEL_STD * (highest - lowest))
+        self._note_ability(name, belief.ability)
+
+    def _end_suspicion(self, name: str) -> None:
+        """Trust an expert again that is about as good as it was before it became worse."""
+        suspect = self.state.suspects.get(name)
+        if suspect is None:
+            return
+        suspect = replace(suspect, answers=suspect.answers + 1)
+        self.state.suspects[name] = suspect
+        lowest, highest = self._perception.link.loss_range or FULL_RANGE
+        level = float(self._belief(name).ability.mean[0])
+        is_well = level <= suspect.level + REGAINED_MARGIN * (highest - lowest)
+        if suspect.answers >= MIN_REGAINED and is_well:
+            del self.state.suspects[name]
+
+    def _does_harm(self, row: LoggedFeedback, loss: float, position: FloatArray) -> bool:
+        decision = row.decision
+        frozen = None if decision is None else decision.frozen_choice
+        frozen_name = None if frozen is None else self.expert_name(frozen)
+        if decision is None or frozen is None or frozen_name is None:
+            return False
+        frozen_loss = self._expected_loss(frozen_name, position).mean
+        return self.state.guard.update(decision, row.expert, loss, frozen_loss)
+
+    def _roll_back(self) -> None:
+        """Start again from the frozen router."""
+        old, incumbent = self.state, self._perception.soft_threshold.incumbent
+        self.restore(
+            LearnerState(
+                old.sequence,
+                incumbent=incumbent,
+                skipped=old.skipped,
+                n_rollbacks=old.n_rollbacks + 1,
+            )
+        )
+
+    def probes(self, frozen_choice: str | None, choice: str) -> dict[str, float]:
+        """Return which experts should get a share of decisions although they look worse.
+
+        An expert that became worse is asked again and again: otherwise nobody would see that it is
+        well. Where learning has led away from the `frozen_choice`, that one is asked now and then,
+        so that the guard can judge. In all it is at most two shares.
+        """
+        share = PROBE_SHARE
+        names = [name for name in self.state.suspects if name != choice]
+        shares = {name: share / max(len(names), 1) for name in names}
+        if frozen_choice is not None and frozen_choice not in (choice, *names):
+            shares[frozen_choice] = share
+        return shares
+
+    # What was learned
+
+    @property
+    def has_learned(self) -> bool:
+        """Whether any belief differs from the frozen router's."""
+        return any(belief.count for belief in self.state.beliefs.values())
+
+    def apply(self, perception: LearnedPerception) -> None:
+        """Put the beliefs into a live perception, in place; other threads may predict meanwhile."""
+        abilities, observed = self._perception.abilities, self._perception.observed_experts
+        means, covariances = abilities.means.copy(), abilities.covariances.copy()
+        for name, belief in self.state.beliefs.items():
+            column = self._known.get(name)
+            if not belief.count:
+                continue
+            if column is None:
+                observed = observed.with_ability(name, belief.ability)
+            else:
+                means[column] = belief.ability.mean
+                covariances[column] = belief.ability.covariance
+        abilities = replace(abilities, means=means, covariances=covariances)
+        perception.replace_beliefs(abilities, observed, self._soft_threshold)
+
+    def _note_ability(self, name: str, ability: Gaussian) -> None:
+        """Remember the ability of a known expert, to which others are compared."""
+        column = self._known.get(name)
+        if column is not None:
+            self._means[column] = ability.mean
+            self._level_variances[column] = ability.covariance[0, 0]
+
+
+def _widen_level(ability: Gaussian, std: float) -> Gaussian:
+    """Return an ability whose mean loss over all prompts is less certain by `std`."""
+    mean = ability.mean.astype(np.float64)
+    covariance = ability.covariance.astype(np.float64)
+    covariance[0, 0] += std * std
+    return Gaussian(mean, covariance)

@@ -1,0 +1,325 @@
+"""What is learned is a function of the log: the order of rows counts, their division does not."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+from multiprocessing import get_context
+
+import numpy as np
+import pytest
+
+from tryage.core.library import Library
+from tryage.perception.abilities import MAX_SURPRISE, Gaussian
+from tryage.traffic.feedback_model import FeedbackModel
+from tryage.traffic.learner import MIN_REGAINED, UNDO, Learner
+from tryage.traffic.learner_state import LearnerState
+from tryage.traffic.records import Event
+
+KNOWN, NEW = "adder", "unheard-of"
+
+
+@pytest.fixture
+def library(learned):
+    return Library([*learned.experts, NEW])
+
+
+@pytest.fixture
+def learner(learned, library):
+    return Learner(learned, library)
+
+
+@pytest.fixture
+def mixed_rows(rows):
+    """Two hundred rows about two known experts and a new one, of several kinds."""
+    rng = np.random.default_rng(0)
+    experts, kinds = (KNOWN, "coder", NEW), ("test", "judge", "thumb", "retry")
+    return [
+        rows(
+            experts[rng.integers(3)],
+            float(rng.random() < 0.6),
+            kinds[rng.integers(4)],
+            prompt=int(rng.integers(4)),
+            topic=("sum", "code")[rng.integers(2)],
+        )
+        for _ in range(200)
+    ]
+
+
+def predicted(learner, perception, library):
+    live = perception.replace()
+    learner.apply(live)
+    return live.for_library(library).predict(["sum word1", "poem word3"]).losses
+
+
+# One row
+
+
+def test_a_row_is_the_posterior_of_the_aptitude_test(learned, learner, rows):
+    prior, row = learner.prior_ability(KNOWN), rows(KNOWN, 0.0)
+    x = rows.positions[0].astype(np.float64)
+    p = learned.link.losses(np.array([[prior.mean @ x]]), None).clip(0.1, 0.9).item()
+    expected = prior.posterior(
+        x[None], np.array([1.0]), min(p * (1 - p), learned.abilities.noise), MAX_SURPRISE
+    )
+    learner.update([row])
+    ability = learner.state.beliefs[KNOWN].ability
+    np.testing.assert_array_equal(ability.mean, expected.mean)
+    np.testing.assert_array_equal(ability.covariance, expected.covariance)
+
+
+def test_rows_add_up_in_natural_parameters(learned, library, rows):
+    """The precision after n rows is that of the prior plus x x' / noise of each (Bishop, 3.51)."""
+    model = FeedbackModel(noise_factors={"test": 1.0})
+    learner, x = Learner(learned, library, model=model), rows.positions[0].astype(np.float64)
+    variances = []
+    for score in (1.0, 0.0, 1.0):
+        ability = (
+            learner.prior_ability(NEW) if not variances else learner.state.beliefs[NEW].ability
+        )
+        y = np.array([[ability.mean @ x]])
+        variances.append(learned.link.outcome_variance(y, y, learned.abilities.noise).item())
+        learner.update([rows(NEW, score)])
+    prior = np.linalg.inv(Learner(learned, library, model=model).prior_ability(NEW).covariance)
+    precision = prior + sum(np.outer(x, x) / variance for variance in variances)
+    found = np.linalg.inv(learner.state.beliefs[NEW].ability.covariance)
+    np.testing.assert_allclose(found, precision, rtol=1e-6)
+
+
+def test_good_news_lowers_and_bad_news_raises_the_loss_of_known_and_new_experts(
+    learned, learner, library, rows
+):
+    before = predicted(learner, learned, library)
+    learner.update([rows(KNOWN, 0.0), rows(NEW, 1.0)])
+    after = predicted(learner, learned, library)
+    known, new = library.index(KNOWN), library.index(NEW)
+    assert after[0, known] > before[0, known]
+    assert after[0, new] < before[0, new]
+
+
+def test_experts_without_feedback_keep_their_abilities_bit_for_bit(learned, learner, rows):
+    live = learned.replace()
+    learner.update([rows(KNOWN, 0.0)])
+    learner.apply(live)
+    others = [i for i, name in enumerate(learned.experts) if name != KNOWN]
+    np.testing.assert_array_equal(live.abilities.means[others], learned.abilities.means[others])
+    np.testing.assert_array_equal(
+        live.abilities.covariances[others], learned.abilities.covariances[others]
+    )
+
+
+def test_a_check_counts_more_than_a_thumb_and_a_thumb_more_than_a_retry(learned, library, rows):
+    moves = []
+    for kind in ("test", "judge", "thumb", "retry"):
+        learner = Learner(learned, library)
+        before = learner.level(NEW)[0]
+        learner.update([rows(NEW, 0.0, kind)])
+        moves.append(learner.level(NEW)[0] - before)
+    assert moves == sorted(moves, reverse=True)
+    assert moves[-1] > 0
+
+
+def test_the_level_is_as_good_as_the_plain_mean_after_three_hundred_answers(learned, library, rows):
+    rng, errors = np.random.default_rng(1), []
+    for _ in range(6):
+        learner, scores = Learner(learned, library), (rng.random(300) < 0.3).astype(float)
+        # One prompt, where the belief says nothing of how prompts differ.
+        learner.update(
+            [rows(NEW, float(score), prompt=int(i % 4)) for i, score in enumerate(scores)]
+        )
+        errors.append((learner.level(NEW)[0] - 0.7, (1 - scores).mean() - 0.7))
+    model_error, mean_error = np.sqrt(np.mean(np.square(errors), axis=0))
+    assert model_error < 1.3 * mean_error + 0.02
+
+
+# The order and the division of rows
+
+
+def final_bytes(learner, rows, size):
+    for start in range(0, len(rows), size):
+        learner.update(rows[start : start + size])
+    return learner.state.to_bytes()
+
+
+def test_readers_of_different_batches_end_bit_for_bit_alike(learned, library, mixed_rows):
+    states = {final_bytes(Learner(learned, library), mixed_rows, size) for size in (1, 7, 64, 200)}
+    assert len(states) == 1
+
+
+def test_ten_threads_end_bit_for_bit_where_one_does(learned, library, mixed_rows):
+    found = []
+
+    def work(size):
+        found.append(final_bytes(Learner(learned, library), mixed_rows, size))
+
+    threads = [threading.Thread(target=work, args=(1 + 3 * i,)) for i in range(10)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert set(found) == {final_bytes(Learner(learned, library), mixed_rows, 50)}
+
+
+def send_bytes(connection, learner, rows, size):
+    connection.send_bytes(final_bytes(learner, rows, size))
+
+
+def test_processes_end_bit_for_bit_where_one_does(learned, library, mixed_rows):
+    context, found = get_context("fork"), set()
+    for size in (3, 40):
+        here, there = context.Pipe()
+        arguments = (there, Learner(learned, library), mixed_rows, size)
+        process = context.Process(target=send_bytes, args=arguments)
+        process.start()
+        found.add(here.recv_bytes())
+        process.join()
+    assert found == {final_bytes(Learner(learned, library), mixed_rows, 50)}
+
+
+def test_a_row_that_was_read_counts_once(learner, mixed_rows):
+    once = final_bytes(learner, mixed_rows, 50)
+    learner.update(mixed_rows[40:])
+    assert learner.state.to_bytes() == once
+
+
+def test_a_snapshot_continues_bit_for_bit(learned, library, mixed_rows):
+    first, second = Learner(learned, library), Learner(learned, library)
+    first.update(mixed_rows[:80])
+    second.restore(LearnerState.from_bytes(first.state.to_bytes()))
+    assert final_bytes(second, mixed_rows, 9) == final_bytes(first, mixed_rows, 50)
+
+
+def test_an_undo_brings_back_an_earlier_state_and_learning_goes_on(learned, library, mixed_rows):
+    def state_at(sequence):
+        learner = Learner(learned, library)
+        learner.update([row for row in mixed_rows if row.sequence <= sequence])
+        return learner.state
+
+    learner = Learner(learned, library)
+    learner.update([*mixed_rows, Event(201, "e", 0.0, UNDO, {"sequence": 120})], state_at)
+    expected = state_at(120)
+    expected.sequence = 201
+    assert learner.state.to_bytes() == expected.to_bytes()
+
+
+# Rows that cannot teach
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"decision": None}, "decision is not in the log"),
+        ({"expert": "nobody"}, "unknown expert"),
+    ],
+)
+def test_a_row_that_cannot_teach_is_counted(learner, rows, change, reason):
+    learner.update([replace(rows(KNOWN, 0.0), **change)])
+    assert learner.state.skipped == {reason: 1}
+    assert not learner.has_learned
+
+
+@pytest.mark.parametrize(
+    "position", [None, np.ones(2, np.float32), np.full(50, np.nan, np.float32)]
+)
+def test_a_row_without_a_position_of_this_router_is_counted(learner, rows, position):
+    learner.update([rows(KNOWN, 0.0, position=position)])
+    assert learner.state.skipped == {"no position": 1}
+
+
+def test_a_row_of_another_router_is_counted(learned, library, rows):
+    learner = Learner(learned, library, router="mine")
+    learner.update([rows(KNOWN, 0.0)])
+    assert learner.state.skipped == {"decision of another router": 1}
+
+
+def test_feedback_about_an_alias_is_about_the_expert(learned, library, rows):
+    learner = Learner(learned, library, aliases={"azure/adder": KNOWN})
+    learner.update([rows("azure/adder", 0.0)])
+    assert list(learner.state.beliefs) == [KNOWN]
+
+
+# Changes of an expert
+
+
+@pytest.fixture
+def broken(learner, rows):
+    """A learner of an expert that was good for 200 answers, and fails since."""
+    rng = np.random.default_rng(3)
+    learner.update([rows(NEW, float(rng.random() < 0.8)) for _ in range(200)])
+    alarms, count = [], 0
+    while not alarms:
+        alarms, count = learner.update([rows(NEW, 0.0)]), count + 1
+    return learner, alarms, count
+
+
+def test_a_broken_expert_is_noticed_within_forty_failures_and_told(broken):
+    _, (alarm,), count = broken
+    assert count <= 40
+    assert (alarm.kind, alarm.expert, alarm.direction) == ("drift", NEW, "worse")
+    assert alarm.message == f"{NEW} has become worse."
+
+
+def test_an_alarm_widens_the_belief(broken, rows):
+    learner, _, _ = broken
+    assert learner.level(NEW)[1] > 0.1
+    learner.update([rows(NEW, 0.0) for _ in range(5)])
+    assert learner.level(NEW)[0] > 0.75
+
+
+def test_an_expert_under_suspicion_gets_a_small_share_until_it_is_well(broken, rows):
+    learner, _, _ = broken
+    assert learner.probes(KNOWN, choice=KNOWN) == {NEW: 0.01}
+    assert learner.probes(KNOWN, choice=NEW) == {KNOWN: 0.01}
+    learner.update([rows(NEW, 0.0) for _ in range(20)])
+    learner.update([rows(NEW, float(i % 5 > 0)) for i in range(4 * MIN_REGAINED)])
+    assert learner.level(NEW)[0] < 0.4
+    assert learner.probes(KNOWN, choice=KNOWN) == {}
+
+
+def test_one_sided_signals_never_alarm(learner, rows):
+    learner.update([rows(NEW, 1.0) for _ in range(100)])
+    assert learner.update([rows(NEW, 0.0, "retry") for _ in range(300)]) == []
+
+
+def test_a_thousand_retries_say_no_more_than_their_ratio(learner, rows):
+    first, _ = learner.level(NEW)
+    learner.update([rows(NEW, 0.0, "retry", prompt=i % 4) for i in range(1000)])
+    bound = 3 * first / (3 * first + 1 - first)
+    assert first < learner.level(NEW)[0] < bound + 0.1
+
+
+# Harm
+
+
+def test_learning_that_loses_to_the_frozen_router_is_rolled_back(learned, learner, rows):
+    """The frozen router chose KNOWN, which is right; learning has led to another one."""
+    rng, alarms = np.random.default_rng(5), []
+    for _ in range(2000):
+        is_probe = rng.random() < 0.1
+        candidates, chances = ("coder", KNOWN), (0.9, 0.1)
+        alarms += learner.update(
+            [
+                rows(
+                    KNOWN if is_probe else "coder",
+                    float(rng.random() < (0.9 if is_probe else 0.4)),
+                    frozen_choice=KNOWN,
+                    propensity=0.1 if is_probe else 0.9,
+                    candidates=candidates,
+                    propensities=chances,
+                )
+            ]
+        )
+        if any(alarm.kind == "rollback" for alarm in alarms):
+            break
+    assert alarms[-1].kind == "rollback"
+    assert not learner.has_learned
+    live = learned.replace()
+    learner.apply(live)
+    np.testing.assert_array_equal(live.abilities.means, learned.abilities.means)
+
+
+def test_an_ability_of_float32_is_learned_in_float64(learner, rows):
+    learner.update([rows(KNOWN, 0.0)])
+    ability = learner.state.beliefs[KNOWN].ability
+    assert isinstance(ability, Gaussian)
+    assert ability.mean.dtype == np.float64

@@ -1,0 +1,64 @@
+"""A state survives as bytes, and damaged bytes are refused with a reason."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from safetensors.numpy import load, save
+
+from tryage.core.library import Library
+from tryage.errors import PersistenceError
+from tryage.traffic.learner import Learner
+from tryage.traffic.learner_state import LearnerState
+
+
+@pytest.fixture
+def state(learned, rows):
+    learner = Learner(learned, Library([*learned.experts, "new"]))
+    learner.update([rows("adder", 0.0), rows("new", 1.0, "judge"), rows("nobody", 1.0)])
+    return learner.state
+
+
+def test_a_state_survives_as_bytes(state):
+    read = LearnerState.from_bytes(state.to_bytes())
+    assert read.to_bytes() == state.to_bytes()
+    assert (read.sequence, list(read.beliefs), dict(read.skipped)) == (
+        3,
+        ["adder", "new"],
+        {"unknown expert": 1},
+    )
+    np.testing.assert_array_equal(
+        read.beliefs["new"].ability.mean, state.beliefs["new"].ability.mean
+    )
+
+
+def test_a_state_that_read_nothing_survives_as_bytes():
+    assert (
+        LearnerState.from_bytes(LearnerState().to_bytes()).to_bytes() == LearnerState().to_bytes()
+    )
+
+
+def without_means(arrays):
+    return {name: array for name, array in arrays.items() if name != "means"}
+
+
+def of_format_2(arrays):
+    header = json.loads(arrays["header"].tobytes()) | {"format": 2}
+    return arrays | {"header": np.frombuffer(json.dumps(header).encode(), np.uint8)}
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"), [(without_means, "damaged"), (of_format_2, "pip install -U tryage")]
+)
+def test_damaged_and_newer_bytes_are_refused(state, damage, message):
+    with pytest.raises(PersistenceError, match=message):
+        LearnerState.from_bytes(save(damage(load(state.to_bytes()))))
+
+
+def test_cut_bytes_are_refused(state):
+    with pytest.raises(PersistenceError, match="damaged"):
+        LearnerState.from_bytes(state.to_bytes()[:-9])
+    with pytest.raises(PersistenceError, match="damaged"):
+        LearnerState.from_bytes(b"")
