@@ -30,11 +30,14 @@ TESTS_OF_HEADS = {"tests/cli/test_app.py": "shared/tryage/cli/__init__.py"}
 UNTESTED = {
     "shared/tryage/core/arrays.py": "declares type aliases only",
     "shared/tryage/traffic/records.py": "declares what the log keeps",
+    "shared/tryage/traffic/schema.py": "declares tables; test_migrate.py compares them",
+    "shared/tryage/traffic/migrations/env.py": "Alembic runs it; tests/traffic/test_migrate.py",
+    "shared/tryage/traffic/migrations/versions/v0001_first_tables.py": "as env.py",
     "shared/tryage/__main__.py": "runs the command; tests/cli/test_app.py tests it",
 }
 
 MAX_TOP_ENTRIES = 18
-MAX_FILES = 254  # without the rooms to come
+MAX_FILES = 264  # without the rooms to come
 ROOMS_TO_COME = ("policies",)
 MAX_LINES = 600
 

@@ -15,6 +15,7 @@ TryageError
 ├── MeasurementError (RuntimeError)    an expert cannot be measured further
 ├── PersistenceError (OSError)         a saved router that is missing, damaged or too new
 ├── CatalogueError (OSError)           a local catalogue that cannot be read or written
+├── TrafficError (OSError)             a log of traffic that cannot be read or written
 ├── HubError (ConnectionError)         the Hub is unreachable, refuses, or does not answer
 │   ├── HubOfflineError                a request in offline mode; nothing was sent
 │   ├── HubAccessError                 an invalid token, or a gated repository
@@ -135,6 +136,10 @@ class PersistenceError(TryageError, OSError):
 
 class CatalogueError(TryageError, OSError):
     """A local catalogue cannot be read or written."""
+
+
+class TrafficError(TryageError, OSError):
+    """The log of traffic cannot be opened, read or written."""
 
 
 class HubError(TryageError, ConnectionError):

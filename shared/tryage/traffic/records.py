@@ -1,4 +1,4 @@
-"""What the log keeps of a call: its decision, the outcome of the answer, and feedback about it."""
+"""What the log keeps: decisions, outcomes of answers, feedback about them, events and snapshots."""
 
 from __future__ import annotations
 
@@ -126,3 +126,16 @@ class Event:
     kind: str
     values: Mapping[str, Any] = field(default_factory=dict)
     expert: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What the router with the fingerprint `router` had learned from the log up to `sequence`.
+
+    `data` are the bytes of a safetensors file.
+    """
+
+    router: str
+    sequence: int
+    time: float
+    data: bytes

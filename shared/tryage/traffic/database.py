@@ -1,0 +1,248 @@
+"""The database of the log: connections, transactions and errors of SQLite and PostgreSQL."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+from sqlalchemy import exc
+
+from tryage.core.redaction import describe_error
+from tryage.core.validation import require_extra
+from tryage.errors import InputError, TrafficError
+from tryage.perception.locks import ForkSafeLock
+from tryage.traffic.migrate import is_current, migrate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_EXAMPLES = '"sqlite:///tryage.db" or "postgresql+psycopg://user@host/database"'
+_DRIVERS = {
+    "sqlite": "sqlite",
+    "postgres": "postgresql+psycopg",
+    "postgresql": "postgresql+psycopg",
+}
+_POOL_SIZE = 5  # the writer, feedback and readers; more connections are closed after use
+_CACHE_KIB = 16_384
+
+# Engines of the parent of a fork. A child must not even close them: it would end the parent's
+# sessions, and SQLite would let go of locks.
+_ENGINES_OF_PARENTS: list[sa.Engine] = []
+
+
+class RowError(TrafficError):
+    """A row does not fit its table; the store is well."""
+
+
+class StoreUnreachableError(TrafficError):
+    """The store cannot be opened, read or written now: it is locked, full, down or not allowed."""
+
+
+class Database:
+    """A database that is opened, and migrated to the newest tables, when it is first used.
+
+    Threads may share it, and a child of a fork opens its own connections.
+
+    Args:
+        url: As SQLAlchemy writes it; `parse_url` checks it.
+        timeout: Seconds to wait for another process's transaction, and for a server.
+    """
+
+    def __init__(self, url: sa.URL, timeout: float) -> None:
+        self.url = url
+        self.is_sqlite = url.get_backend_name() == "sqlite"
+        self._timeout = timeout
+        self._lock = ForkSafeLock()
+        self._engine: sa.Engine | None = None
+        self._process = os.getpid()
+        self._is_migrated = False
+
+    def open(self) -> None:
+        """Connect, and make or migrate the tables.
+
+        Raises:
+            TrafficError: the store is of a newer version of Tryage, or of another program.
+            StoreUnreachableError: it cannot be reached now.
+        """
+        with self._wrap_errors():
+            self._open()
+
+    @contextmanager
+    def read(self) -> Iterator[sa.Connection]:
+        """Yield a connection that sees one state of the database until the block ends.
+
+        Raises:
+            TrafficError: the database cannot be opened or read.
+        """
+        with self._wrap_errors():
+            options = {} if self.is_sqlite else {"isolation_level": "REPEATABLE READ"}
+            with self._open().connect() as raw:
+                connection = raw.execution_options(**options)
+                with connection.begin():
+                    yield connection
+
+    @contextmanager
+    def write(self, *, is_durable: bool) -> Iterator[sa.Connection]:
+        """Yield a connection whose changes are committed together at the end of the block.
+
+        In SQLite no other transaction writes meanwhile. What `is_durable` survives a loss of power,
+        anything else a crash of the process.
+
+        Raises:
+            TrafficError: the database cannot be opened or written.
+        """
+        with self._wrap_errors(), self._open().connect() as raw:
+            if self.is_sqlite:
+                level = "FULL" if is_durable else "NORMAL"
+                raw.connection.dbapi_connection.execute(f"PRAGMA synchronous={level}")  # type: ignore[union-attr]  # a connection that is open
+            connection = raw.execution_options(tryage_writes=True)
+            with connection.begin():
+                yield connection
+
+    def close(self) -> None:
+        """Close all connections; the database opens again when it is used."""
+        with self._lock:
+            engine, self._engine = self._engine, None
+        if engine is not None and self._process == os.getpid():
+            engine.dispose()
+
+    def describe(self) -> str:
+        """Return the URL without the password."""
+        return describe_url(self.url)
+
+    def _open(self) -> sa.Engine:
+        """Return the engine of this process, after the tables were migrated."""
+        with self._lock:
+            if self._engine is not None and self._process != os.getpid():
+                _ENGINES_OF_PARENTS.append(self._engine)
+                self._engine = None
+            if self._engine is None:
+                self._engine, self._process = self._make_engine(), os.getpid()
+            if not self._is_migrated:
+                self._migrate(self._engine)
+                self._is_migrated = True
+            return self._engine
+
+    def _make_engine(self) -> sa.Engine:
+        if self.is_sqlite:
+            arguments: dict[str, Any] = {"timeout": self._timeout, "check_same_thread": False}
+        else:
+            arguments = {"connect_timeout": max(2, round(self._timeout))}
+        engine = sa.create_engine(
+            self.url,
+            connect_args=arguments,
+            pool_size=_POOL_SIZE,
+            pool_pre_ping=not self.is_sqlite,  # a server may have been restarted
+            hide_parameters=True,
+        )
+        if self.is_sqlite:
+            sa.event.listen(engine, "connect", self._set_pragmas)
+            sa.event.listen(engine, "begin", _begin_sqlite)
+        return engine
+
+    def _set_pragmas(self, connection: Any, _record: object) -> None:  # noqa: ANN401 - the driver's
+        """Prepare a new connection to SQLite.
+
+        Its driver begins transactions by rules of its own; without a level it leaves that to us.
+        """
+        connection.isolation_level = None
+        connection.execute("PRAGMA auto_vacuum=INCREMENTAL")  # counts for an empty file only
+        self._set_wal(connection)
+        connection.execute("PRAGMA synchronous=NORMAL")
+        connection.execute("PRAGMA foreign_keys=ON")
+        connection.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
+
+    def _set_wal(self, connection: Any) -> None:  # noqa: ANN401 - the driver's
+        """Switch to the write-ahead log, for which SQLite itself does not wait for others."""
+        deadline = time.monotonic() + self._timeout
+        while not _has_set_wal(connection, is_last_try=time.monotonic() > deadline):
+            time.sleep(0.02)
+
+    def _migrate(self, engine: sa.Engine) -> None:
+        """Make or migrate the tables; of many processes that open a database, one does it."""
+        with engine.connect() as connection, connection.begin():
+            if is_current(connection):
+                return
+        with engine.connect() as raw:
+            connection = raw.execution_options(tryage_writes=True)
+            with connection.begin():
+                migrate(connection, self.describe())
+
+    @contextmanager
+    def _wrap_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except TrafficError:
+            raise
+        except (exc.DataError, exc.IntegrityError, OverflowError) as error:
+            raise RowError(self._message(error)) from None
+        except (exc.OperationalError, exc.TimeoutError, OSError) as error:
+            raise StoreUnreachableError(self._message(error)) from None
+        except exc.DBAPIError as error:  # other errors of SQLAlchemy are mistakes in this program
+            raise TrafficError(self._message(error)) from None
+
+    def _message(self, error: Exception) -> str:
+        """Return a sentence about an error without the password."""
+        cause = getattr(error, "orig", None) or error
+        words = describe_error(cause, self.url.password)
+        return f"The log of traffic at {self.describe()} fails: {words}"
+
+
+def parse_url(url: str) -> sa.URL:
+    """Return the URL of a database with its driver, and the path of a file in full.
+
+    Raises:
+        InputError: it is not the URL of a file of SQLite or of a server of PostgreSQL.
+        MissingExtraError: the driver is not installed.
+    """
+    if not isinstance(url, str):
+        raise InputError(f"traffic is a URL such as {_EXAMPLES}, got {type(url).__name__}.")
+    try:
+        parsed = sa.make_url(url)
+    except exc.ArgumentError:
+        raise InputError(
+            f"traffic is a URL such as {_EXAMPLES}; got something without a scheme. "
+            "The URL of a file is sqlite:/// and its path."
+        ) from None
+    backend = parsed.get_backend_name()
+    if backend not in _DRIVERS:
+        raise InputError(f"traffic is a URL such as {_EXAMPLES}, got one of {backend!r}.")
+    parsed = parsed.set(drivername=_DRIVERS[backend])
+    if backend != "sqlite":
+        require_extra("psycopg", "postgres")
+        return parsed
+    if parsed.database in (None, "", ":memory:"):
+        raise InputError(f"A log of traffic needs a file, such as {_EXAMPLES}.")
+    path = Path(parsed.database or "").expanduser().absolute()
+    if not path.parent.is_dir():
+        raise InputError(
+            f"The folder {path.parent} of the log of traffic is missing: make it first."
+        )
+    return parsed.set(database=str(path))
+
+
+def describe_url(url: sa.URL) -> str:
+    """Return a URL without the password and without options, which may hold another one."""
+    return url.set(query={}).render_as_string(hide_password=True)
+
+
+def _has_set_wal(connection: Any, *, is_last_try: bool) -> bool:  # noqa: ANN401 - the driver's
+    """Tell whether a connection uses the write-ahead log now; False if others lock the file."""
+    try:
+        connection.execute("PRAGMA journal_mode=WAL")
+    except sqlite3.OperationalError as error:
+        if is_last_try or "locked" not in str(error):
+            raise
+        return False
+    return True
+
+
+def _begin_sqlite(connection: sa.Connection) -> None:
+    """Begin a transaction; one that writes waits for others now, not in its middle."""
+    writes = connection.get_execution_options().get("tryage_writes")
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

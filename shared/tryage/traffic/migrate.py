@@ -1,0 +1,61 @@
+"""Bring the tables of a log to the newest version, once, whichever processes open it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from tryage.errors import TrafficError
+from tryage.traffic.schema import VERSION, VERSION_TABLE
+
+SCRIPTS = Path(__file__).with_name("migrations")
+
+_LOCK_KEY = 0x54525947  # "TRYG": PostgreSQL's advisory lock of those that migrate
+
+_VERSIONS = sa.table(VERSION_TABLE, sa.column("version_num"))
+
+
+def is_current(connection: sa.Connection) -> bool:
+    """Tell whether the tables have the newest version."""
+    return _version(connection) == VERSION
+
+
+def migrate(connection: sa.Connection, place: str, scripts: Path = SCRIPTS) -> None:
+    """Make or migrate the tables, in the transaction of a connection that writes.
+
+    Raises:
+        TrafficError: the tables are of a newer version of Tryage than this.
+    """
+    from alembic import command
+    from alembic.config import Config
+    from alembic.script import ScriptDirectory
+    from alembic.util.exc import CommandError
+
+    if connection.dialect.name == "postgresql":
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK_KEY)))
+    config = Config()
+    config.set_main_option("script_location", str(scripts).replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    config.attributes["connection"] = connection
+    directory = ScriptDirectory.from_config(config)
+    version = _version(connection)
+    if version == directory.get_current_head():  # another process has done it meanwhile
+        return
+    try:
+        if version is not None:
+            directory.get_revision(version)
+        command.upgrade(config, "head")
+    except CommandError as error:
+        raise TrafficError(
+            f"The log of traffic at {place} has the version {version!r:.40}, which this version of "
+            "Tryage does not know: upgrade with pip install -U tryage"
+        ) from error
+
+
+def _version(connection: sa.Connection) -> str | None:
+    """Return the version of the tables; None for a database without them."""
+    if not sa.inspect(connection).has_table(VERSION_TABLE):
+        return None
+    version: str | None = connection.execute(sa.select(_VERSIONS.c.version_num)).scalar()
+    return version

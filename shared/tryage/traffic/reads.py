@@ -1,0 +1,128 @@
+"""What is read from the log: feedback and events in their order, decisions, and snapshots."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import sqlalchemy as sa
+
+from tryage.traffic.records import (
+    DecisionRecord,
+    Event,
+    Feedback,
+    LoggedFeedback,
+    Outcome,
+    Snapshot,
+)
+from tryage.traffic.rows import decision_record, event_record, feedback_record, outcome_record
+from tryage.traffic.schema import COUNTERS, DECISIONS, EVENTS, FEEDBACK, OUTCOMES, SNAPSHOTS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+LoggedDecision: TypeAlias = tuple[DecisionRecord, Outcome | None, list[Feedback]]
+
+_PREFIX = "decisions."  # of the columns of a decision in a row that has others as well
+
+
+def last_sequence(connection: sa.Connection) -> int:
+    """Return the last number that feedback or an event has."""
+    return int(
+        connection.execute(sa.select(COUNTERS.c.value).where(COUNTERS.c.name == "log")).scalar_one()
+    )
+
+
+def feedback_after(connection: sa.Connection, sequence: int, limit: int) -> list[LoggedFeedback]:
+    """Return the first feedback with a higher number, with its decisions, in order."""
+    columns = [column.label(_PREFIX + column.name) for column in DECISIONS.columns]
+    query = (
+        sa.select(FEEDBACK, *columns)
+        .outerjoin(DECISIONS, DECISIONS.c.id == FEEDBACK.c.decision_id)
+        .where(FEEDBACK.c.sequence > sequence)
+        .order_by(FEEDBACK.c.sequence)
+        .limit(limit)
+    )
+    return [_logged_feedback(row) for row in connection.execute(query).mappings()]
+
+
+def events_after(connection: sa.Connection, sequence: int, limit: int) -> list[Event]:
+    """Return the first events with a higher number, in order."""
+    query = sa.select(EVENTS).where(EVENTS.c.sequence > sequence).order_by(EVENTS.c.sequence)
+    return [event_record(row) for row in connection.execute(query.limit(limit)).mappings()]
+
+
+def sequence_at(connection: sa.Connection, time: float) -> int:
+    """Return the last number before the first entry that came after a time."""
+    later = [
+        connection.execute(query).scalar()
+        for query in (
+            sa.select(sa.func.min(FEEDBACK.c.sequence)).where(FEEDBACK.c.logged > time),
+            sa.select(sa.func.min(EVENTS.c.sequence)).where(EVENTS.c.time > time),
+        )
+    ]
+    found = [int(number) for number in later if number is not None]
+    return min(found) - 1 if found else last_sequence(connection)
+
+
+def latest_snapshot(
+    connection: sa.Connection, router: str, at_or_before: int | None
+) -> Snapshot | None:
+    """Return the snapshot of a router with the highest number, at most one."""
+    query = sa.select(SNAPSHOTS).where(SNAPSHOTS.c.router == router)
+    if at_or_before is not None:
+        query = query.where(SNAPSHOTS.c.sequence <= at_or_before)
+    row = connection.execute(query.order_by(SNAPSHOTS.c.sequence.desc()).limit(1)).first()
+    return None if row is None else Snapshot(row.router, row.sequence, row.time, bytes(row.data))
+
+
+def decision_condition(
+    since: float | None, until: float | None, key: str | None
+) -> sa.ColumnElement[bool]:
+    """Return the condition that a decision was made in `since <= time < until`, for a key."""
+    conditions: list[sa.ColumnElement[bool]] = [sa.true()]
+    if since is not None:
+        conditions.append(DECISIONS.c.time >= since)
+    if until is not None:
+        conditions.append(DECISIONS.c.time < until)
+    if key is not None:
+        conditions.append(DECISIONS.c.key == key)
+    return sa.and_(*conditions)
+
+
+def decision_page(
+    connection: sa.Connection,
+    condition: sa.ColumnElement[bool],
+    after: tuple[float, str] | None,
+    limit: int,
+) -> list[LoggedDecision]:
+    """Return the next decisions that meet a condition by time and id, with what came of them."""
+    query = sa.select(DECISIONS).where(condition).order_by(DECISIONS.c.time, DECISIONS.c.id)
+    if after is not None:
+        query = query.where(sa.tuple_(DECISIONS.c.time, DECISIONS.c.id) > sa.tuple_(*after))
+    records = [decision_record(row) for row in connection.execute(query.limit(limit)).mappings()]
+    ids = [record.id for record in records]
+    outcomes, feedback = _outcomes_of(connection, ids), _feedback_of(connection, ids)
+    return [(one, outcomes.get(one.id), feedback.get(one.id, [])) for one in records]
+
+
+def _outcomes_of(connection: sa.Connection, ids: Sequence[str]) -> dict[str, Outcome]:
+    query = sa.select(OUTCOMES).where(OUTCOMES.c.decision_id.in_(ids))
+    rows = connection.execute(query).mappings()
+    return {row["decision_id"]: outcome_record(row) for row in rows}
+
+
+def _feedback_of(connection: sa.Connection, ids: Sequence[str]) -> dict[str, list[Feedback]]:
+    query = sa.select(FEEDBACK).where(FEEDBACK.c.decision_id.in_(ids))
+    feedback: dict[str, list[Feedback]] = {}
+    for row in connection.execute(query.order_by(FEEDBACK.c.time, FEEDBACK.c.id)).mappings():
+        feedback.setdefault(row["decision_id"], []).append(feedback_record(row))
+    return feedback
+
+
+def _logged_feedback(row: Any) -> LoggedFeedback:  # noqa: ANN401 - a mapping from columns or their names
+    decision = None
+    if row[_PREFIX + "id"] is not None:
+        decision = decision_record(
+            {column.name: row[_PREFIX + column.name] for column in DECISIONS.columns}
+        )
+    return LoggedFeedback(row["sequence"], feedback_record(row), row["answered_by"], decision)

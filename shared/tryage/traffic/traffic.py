@@ -1,0 +1,433 @@
+"""`Traffic`: the log of decisions, outcomes and feedback, from which routers learn."""
+
+from __future__ import annotations
+
+import secrets
+import time as clock
+import weakref
+from typing import TYPE_CHECKING, Any
+
+from tryage.core.validation import check_bools, check_number, require_extra
+from tryage.errors import InputError
+from tryage.traffic.records import (
+    DecisionRecord,
+    Event,
+    Feedback,
+    LoggedFeedback,
+    Outcome,
+    Snapshot,
+)
+from tryage.traffic.writer import Writer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from tryage.traffic.database import Database
+
+_PAGE = 1_000  # decisions that are read at a time
+_FLUSH_TIMEOUT = 2.0  # seconds for which a reader waits for what this process has just recorded
+
+
+class Traffic:
+    """The log of what routers decide, what came of it, and what was said about it.
+
+    Decisions and outcomes are queued, and a thread writes them: recording takes microseconds, never
+    waits, and never fails a call. When the queue is full, or the store fails for long, records are
+    `lost` and counted. Feedback is stored when `add_feedback` returns. Threads, processes and
+    machines may share a log; a child of a fork connects anew.
+
+    Feedback and events have numbers in one sequence: each reader sees the same entries in the same
+    order, without gaps.
+
+    Args:
+        url: "sqlite:///tryage.db", a file that the processes of one machine may share, or
+            "postgresql+psycopg://user@host/database".
+        keep_prompts: Whether the texts of prompts are kept.
+        queue_size: How many records may wait to be written.
+        flush_interval: Seconds for which records are gathered before they are written.
+        timeout: Seconds to wait for another process's transaction, and for a server.
+
+    Raises:
+        InputError: the URL is of neither kind, or a number is out of its range.
+        TrafficError: the store is of a newer version of Tryage. A store that cannot be reached now
+            is no error: records wait for it.
+        MissingExtraError: SQLAlchemy, Alembic or the driver of the database is not installed.
+    """
+
+    def __init__(
+        self,
+        url: str = "sqlite:///tryage.db",
+        *,
+        keep_prompts: bool = False,
+        queue_size: int = 10_000,
+        flush_interval: float = 0.2,
+        timeout: float = 5.0,
+    ) -> None:
+        require_extra("sqlalchemy", "traffic")
+        require_extra("alembic", "traffic")
+        from tryage.traffic.database import Database, parse_url
+
+        check_bools(keep_prompts=keep_prompts)
+        check_number("queue_size", queue_size, 1)
+        check_number("flush_interval", flush_interval)
+        check_number("timeout", timeout)
+        self._arguments = (url, keep_prompts, queue_size, flush_interval, timeout)
+        self._database = Database(parse_url(url), timeout)
+        self._writer = Writer(
+            _BatchWriter(self._database, keep_prompts=keep_prompts).write,
+            _record_name,
+            queue_size=queue_size,
+            interval=flush_interval,
+        )
+        self._finalizer = weakref.finalize(self, _shut_down, self._writer, self._database)
+        self._open()
+
+    def record_decision(self, record: DecisionRecord) -> None:
+        """Queue a decision; this neither waits nor raises."""
+        self._writer.put(record)
+
+    def record_outcome(self, outcome: Outcome) -> None:
+        """Queue the outcome of a decision, which replaces an earlier one; as `record_decision`."""
+        self._writer.put(outcome)
+
+    def add_feedback(self, feedback: Feedback) -> bool:
+        """Store feedback; return False if its id was there already, which changes nothing.
+
+        It gets its number in the log when its decision is there, whichever comes first.
+
+        Raises:
+            InputError: the score is not from 0 to 1, or a field has a value of another type.
+            TrafficError: the store fails.
+        """
+        from tryage.traffic import writes
+
+        row = _checked_feedback_row(feedback)
+        self._writer.flush(_FLUSH_TIMEOUT)
+        with self._database.write(is_durable=True) as connection:
+            is_new = writes.insert_feedback(connection, row)
+            writes.number_feedback(connection)
+        return is_new
+
+    def feedback_after(self, sequence: int, limit: int = _PAGE) -> list[LoggedFeedback]:
+        """Return feedback with higher numbers, the first ones in order, with their decisions.
+
+        Raises:
+            TrafficError: the store fails.
+        """
+        from tryage.traffic import reads
+
+        self._number_feedback()
+        with self._database.read() as connection:
+            return reads.feedback_after(connection, sequence, limit)
+
+    def events_after(self, sequence: int, limit: int = _PAGE) -> list[Event]:
+        """Return events with higher numbers, the first ones in order.
+
+        Raises:
+            TrafficError: the store fails.
+        """
+        from tryage.traffic import reads
+
+        with self._database.read() as connection:
+            return reads.events_after(connection, sequence, limit)
+
+    def log_after(self, sequence: int, limit: int = _PAGE) -> list[LoggedFeedback | Event]:
+        """Return feedback and events with higher numbers, the first ones in order.
+
+        Raises:
+            TrafficError: the store fails.
+        """
+        from tryage.traffic import reads
+
+        self._number_feedback()
+        with self._database.read() as connection:
+            entries: list[LoggedFeedback | Event] = [
+                *reads.feedback_after(connection, sequence, limit),
+                *reads.events_after(connection, sequence, limit),
+            ]
+        return sorted(entries, key=lambda entry: entry.sequence)[:limit]
+
+    def last_sequence(self) -> int:
+        """Return the number of the last entry of the log; 0 for an empty one.
+
+        Raises:
+            TrafficError: the store fails.
+        """
+        from tryage.traffic import reads
+
+        with self._database.read() as connection:
+            return reads.last_sequence(connection)
+
+    def sequence_at(self, time: float) -> int:
+        """Return the number of the last entry at a time, in seconds since 1970 (UTC).
+
+        Raises:
+            TrafficError: the store fails.
+        """
+        from tryage.traffic import reads
+
+        check_number("time", time)
+        with self._database.read() as connection:
+            return reads.sequence_at(connection, time)
+
+    def add_event(
+        self,
+        kind: str,
+        values: Mapping[str, Any],
+        expert: str | None = None,
+        *,
+        event_id: str | None = None,
+    ) -> int:
+        """Store an event and return its number in the log.
+
+        Where several processes notice the same, they give the same `event_id`: it is stored once,
+        and all get its number.
+
+        Raises:
+            InputError: the values are not plain JSON.
+            TrafficError: the store fails.
+        """
+        from tryage.traffic import writes
+        from tryage.traffic.rows import event_row
+
+        event = Event(0, event_id or secrets.token_hex(8), clock.time(), kind, values, expert)
+        try:
+            row = event_row(event)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"The values of an event are plain JSON; {error}.") from error
+        with self._database.write(is_durable=True) as connection:
+            return writes.insert_event(connection, row)
+
+    def save_snapshot(self, router: str, sequence: int, data: bytes) -> None:
+        """Store what a router has learned up to a number of the log.
+
+        Raises:
+            TrafficError: the store fails.
+        """
+        from tryage.traffic import writes
+
+        with self._database.write(is_durable=True) as connection:
+            writes.insert_snapshot(connection, Snapshot(router, sequence, clock.time(), data))
+
+    def latest_snapshot(self, router: str, at_or_before: int | None = None) -> Snapshot | None:
+        """Return the snapshot of a router with the highest number, at most `at_or_before`.
+
+        Raises:
+            TrafficError: the store fails.
+        """
+        from tryage.traffic import reads
+
+        with self._database.read() as connection:
+            return reads.latest_snapshot(connection, router, at_or_before)
+
+    def decisions(
+        self,
+        since: float | None = None,
+        until: float | None = None,
+        *,
+        key: str | None = None,
+    ) -> Iterator[tuple[DecisionRecord, Outcome | None, list[Feedback]]]:
+        """Yield decisions in the order of their times, with what came of them.
+
+        Args:
+            since: Only decisions from this time on, in seconds since 1970 (UTC).
+            until: Only decisions before this time.
+            key: Only decisions of one thread or user.
+
+        Raises:
+            TrafficError: the store fails.
+        """
+        from tryage.traffic import reads
+
+        self._writer.flush(_FLUSH_TIMEOUT)
+        condition, after = reads.decision_condition(since, until, key), None
+        while True:
+            with self._database.read() as connection:
+                page = reads.decision_page(connection, condition, after, _PAGE)
+            yield from page
+            if len(page) < _PAGE:
+                return
+            after = page[-1][0].time, page[-1][0].id
+
+    def call_every(self, seconds: float, function: Callable[[], object]) -> Callable[[], None]:
+        """Call a function from the background thread in intervals; return what ends that.
+
+        Raises:
+            InputError: the seconds are not above zero.
+        """
+        check_number("seconds", seconds, 1e-3)
+        return self._writer.call_every(seconds, function)
+
+    @property
+    def lost(self) -> dict[str, int]:
+        """The numbers of records that this process could not store, by what they are."""
+        return dict(self._writer.lost)
+
+    def flush(self, timeout: float | None = 10.0) -> bool:
+        """Wait until what was recorded is stored; return False if the store fails or is slow."""
+        return self._writer.flush(timeout)
+
+    def close(self, timeout: float | None = 10.0) -> None:
+        """Store what was recorded, and close the store; what is recorded later is lost."""
+        self._writer.close(timeout)
+        self._database.close()
+
+    def __enter__(self) -> Traffic:
+        """Return the log itself; the end of the block closes it."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the log."""
+        self.close()
+
+    def __repr__(self) -> str:
+        """Show the URL without the password."""
+        return f"Traffic({self._database.describe()!r})"
+
+    def __copy__(self) -> Traffic:
+        """Return the log itself: a copy of a router writes to the same one."""
+        return self
+
+    def __deepcopy__(self, _memo: object) -> Traffic:
+        """Return the log itself: a copy of a router writes to the same one."""
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle as the URL with its password, and the settings; what is queued stays here."""
+        return _open_pickled, self._arguments
+
+    def _open(self) -> None:
+        """Open the store now, so that a wrong one is noticed; one that is out of reach may wait."""
+        from tryage.traffic.database import StoreUnreachableError
+
+        try:
+            self._database.open()
+        except StoreUnreachableError as error:
+            self._writer.warn(f"{error}. Records wait until it can be reached.")
+
+    def _number_feedback(self) -> None:
+        """Give numbers to feedback that came before its decision."""
+        from tryage.traffic import writes
+
+        with self._database.read() as connection:
+            is_needed = writes.has_numberable_feedback(connection)
+        if is_needed:
+            with self._database.write(is_durable=True) as connection:
+                writes.number_feedback(connection)
+
+
+def open_traffic(value: str | Traffic | None) -> Traffic | None:
+    """Return the log that an argument means: one itself, or its URL; None stays None.
+
+    Raises:
+        InputError, TrafficError, MissingExtraError: as in `Traffic`.
+    """
+    if value is None or isinstance(value, Traffic):
+        return value
+    if not isinstance(value, str):
+        raise InputError(
+            f'traffic is a Traffic or a URL such as "sqlite:///tryage.db", got '
+            f"{type(value).__name__}."
+        )
+    return Traffic(value)
+
+
+class _BatchWriter:
+    """Writes batches of decisions and outcomes, each in one transaction."""
+
+    def __init__(self, database: Database, *, keep_prompts: bool) -> None:
+        self._database, self._keep_prompts = database, keep_prompts
+
+    def write(self, records: Sequence[DecisionRecord | Outcome]) -> list[DecisionRecord | Outcome]:
+        """Store records and return those that no store can hold.
+
+        Raises:
+            TrafficError: the store fails, and nothing was stored.
+        """
+        rows, unfit = self._encode(records)
+        return unfit + self._insert_fitting(rows)
+
+    def _insert_fitting(self, rows: Sequence[tuple[Any, Any]]) -> list[DecisionRecord | Outcome]:
+        """Insert rows, and return the records of those that do not fit the tables."""
+        from tryage.traffic.database import RowError
+
+        try:
+            self._insert(rows)
+        except RowError:
+            if len(rows) == 1:
+                return [rows[0][0]]
+            half = len(rows) // 2
+            return self._insert_fitting(rows[:half]) + self._insert_fitting(rows[half:])
+        return []
+
+    def _encode(
+        self, records: Sequence[DecisionRecord | Outcome]
+    ) -> tuple[list[tuple[Any, Any]], list[DecisionRecord | Outcome]]:
+        """Return records with their rows, and those that have no row."""
+        from tryage.traffic.rows import ENCODING_ERRORS, decision_row, outcome_row
+
+        rows, unfit = [], []
+        for record in records:
+            try:
+                if isinstance(record, DecisionRecord):
+                    row = decision_row(record, keep_prompt=self._keep_prompts)
+                else:
+                    row = outcome_row(record)
+            except ENCODING_ERRORS:
+                unfit.append(record)
+            else:
+                rows.append((record, row))
+            clock.sleep(0)  # lets a call take Python's lock, so that none waits for a whole batch
+        return rows, unfit
+
+    def _insert(self, rows: Sequence[tuple[Any, Any]]) -> None:
+        from tryage.traffic import writes
+
+        decisions = [row for record, row in rows if isinstance(record, DecisionRecord)]
+        outcomes = [row for record, row in rows if not isinstance(record, DecisionRecord)]
+        with self._database.write(is_durable=False) as connection:
+            if decisions:
+                writes.insert_decisions(connection, decisions)
+            if outcomes:
+                writes.upsert_outcomes(connection, outcomes)
+            writes.number_feedback(connection)
+
+
+def _checked_feedback_row(feedback: Feedback) -> dict[str, Any]:
+    """Return the row of feedback whose values are valid.
+
+    Raises:
+        InputError: the score is not from 0 to 1, or a field has a value of another type.
+    """
+    from tryage.traffic.rows import ENCODING_ERRORS, feedback_row
+
+    if not isinstance(feedback, Feedback):
+        raise InputError(f"Expected Feedback, got {type(feedback).__name__}.")
+    try:
+        row = feedback_row(feedback)
+    except ENCODING_ERRORS as error:
+        raise InputError(f"Feedback has a value of a wrong type: {error}.") from error
+    check_number("score", row["score"], 0.0, 1.0)
+    return row
+
+
+def _record_name(record: object) -> str:
+    return "decisions" if isinstance(record, DecisionRecord) else "outcomes"
+
+
+def _shut_down(writer: Writer, database: Database) -> None:
+    """Store what is queued when the log is no longer used, or the process ends."""
+    writer.close(_FLUSH_TIMEOUT)
+    database.close()
+
+
+def _open_pickled(
+    url: str, keep_prompts: bool, queue_size: int, flush_interval: float, timeout: float
+) -> Traffic:
+    return Traffic(
+        url,
+        keep_prompts=keep_prompts,
+        queue_size=queue_size,
+        flush_interval=flush_interval,
+        timeout=timeout,
+    )

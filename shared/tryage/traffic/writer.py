@@ -1,0 +1,237 @@
+"""A bounded queue that one thread of each process empties: recording never waits or fails."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections import Counter, deque
+from functools import cache
+from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
+
+from tryage.errors import TrafficError
+from tryage.perception.locks import ForkSafeLock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+_LOGGER = logging.getLogger("tryage.traffic")
+
+BATCH_SIZE = 500  # records of a transaction
+FIRST_DELAY = 0.2  # seconds after a failure; each further one doubles them
+LONGEST_DELAY = 10.0
+WARNING_INTERVAL = 60.0  # seconds; at most one warning in them
+
+_WRITERS: WeakSet[Writer] = WeakSet()
+
+
+class Writer:
+    """Passes records to `write` in batches, from a thread that starts with the first record.
+
+    A child of a fork has an empty queue, because the parent writes its own, and starts a thread of
+    its own.
+
+    Args:
+        write: Stores records, all or none, and returns those that cannot be stored at all. If the
+            store fails, it raises `TrafficError`: the records stay and are tried again later.
+        name_of: Returns the name under which a record is counted in `lost`.
+        queue_size: How many records may wait; further ones are lost.
+        interval: Seconds for which records are gathered before they are written.
+    """
+
+    def __init__(
+        self,
+        write: Callable[[Sequence[Any]], Sequence[Any]],
+        name_of: Callable[[Any], str],
+        *,
+        queue_size: int,
+        interval: float,
+    ) -> None:
+        self._write, self._name_of = write, name_of
+        self._queue_size, self._interval = queue_size, interval
+        self._tasks: list[_Task] = []
+        self._warned_at: float | None = None
+        self.lost: Counter[str] = Counter()
+        self._is_closed = False
+        self._lock = ForkSafeLock()
+        self._renew()
+        _WRITERS.add(self)
+        _renew_after_forks()
+
+    def _renew(self) -> None:
+        """Begin with an empty queue and no thread: at first, and in the child of a fork."""
+        self._queue: deque[Any] = deque()
+        self._batch: list[Any] = []  # taken from the queue and not yet written
+        self._failures = 0
+        self._thread: threading.Thread | None = None
+        self._wake = threading.Event()  # something is to be written
+        self._hurry = threading.Event()  # somebody waits for it
+
+    def put(self, record: object) -> None:
+        """Queue a record; if the queue is full or closed, count it as lost."""
+        if self._is_closed or len(self._queue) + len(self._batch) >= self._queue_size:
+            self._lose([record], "the queue is full")
+            return
+        self._queue.append(record)
+        if not self._wake.is_set():
+            self._start_thread()
+            self._wake.set()
+
+    def flush(self, timeout: float | None) -> bool:
+        """Wait until all that was queued before is written; return False if it was not."""
+        if not self._queue and not self._batch:
+            return True
+        if threading.current_thread() is self._thread:
+            return self._write_queue()
+        marker = _Marker()
+        self._queue.append(marker)
+        self._start_thread()
+        self._wake.set()
+        self._hurry.set()
+        return marker.reached.wait(timeout) and marker.is_written
+
+    def close(self, timeout: float | None) -> None:
+        """Write what is queued and end the thread; what is recorded later is lost."""
+        self.flush(timeout)
+        self._is_closed = True
+        thread = self._thread
+        self._wake.set()
+        self._hurry.set()
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(timeout)
+        left = [one for one in (*self._batch, *self._queue) if not isinstance(one, _Marker)]
+        self._queue, self._batch = deque(), []
+        self._lose(left, "the log was closed while its store failed")
+
+    def call_every(self, seconds: float, function: Callable[[], object]) -> Callable[[], None]:
+        """Call a function from the thread in intervals; return what ends that."""
+        task = _Task(function, seconds, time.monotonic() + seconds)
+        with self._lock:
+            self._tasks = [*self._tasks, task]
+
+        def cancel() -> None:
+            with self._lock:
+                self._tasks = [one for one in self._tasks if one is not task]
+
+        self._start_thread()
+        self._wake.set()
+        return cancel
+
+    def _start_thread(self) -> None:
+        with self._lock:
+            if self._is_closed or (self._thread is not None and self._thread.is_alive()):
+                return
+            thread = threading.Thread(target=self._run, name="tryage-traffic", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:  # the interpreter ends, or there are too many threads
+                return
+            self._thread = thread
+
+    def _run(self) -> None:
+        while not self._is_closed:
+            self._wake.wait(self._seconds_until_task())
+            if self._wake.is_set():
+                self._hurry.wait(self._delay())
+                self._hurry.clear()
+                self._wake.clear()
+                if not self._write_queue():
+                    self._wake.set()
+            self._run_tasks()
+
+    def _delay(self) -> float:
+        """Return the seconds to gather records, or to wait for a store that fails."""
+        if not self._failures:
+            return self._interval
+        return min(FIRST_DELAY * 2.0 ** min(self._failures - 1, 16), LONGEST_DELAY)
+
+    def _write_queue(self) -> bool:
+        """Write all batches; return False when the store fails."""
+        while self._fill_batch():
+            records = [one for one in self._batch if not isinstance(one, _Marker)]
+            markers = [one for one in self._batch if isinstance(one, _Marker)]
+            try:
+                lost = self._write(records) if records else ()
+            except TrafficError as error:
+                self._fail(error, markers)
+                return False
+            except Exception as error:  # noqa: BLE001 - the thread must go on, and the loss is counted
+                self._lose(records, f"{type(error).__name__} in the writer")
+            else:
+                self._lose(lost, "some records have values of wrong types")
+            self._failures, self._batch = 0, []
+            for marker in markers:
+                marker.end(is_written=True)
+        return True
+
+    def _fill_batch(self) -> bool:
+        """Take the next records from the queue, unless a batch is left from a failure."""
+        while self._queue and len(self._batch) < BATCH_SIZE:  # nobody else takes from it
+            self._batch.append(self._queue.popleft())
+        return bool(self._batch)
+
+    def _fail(self, error: TrafficError, markers: Sequence[_Marker]) -> None:
+        """Keep the batch for later, and tell those that wait."""
+        self._failures += 1
+        self._batch = [one for one in self._batch if not isinstance(one, _Marker)]
+        for marker in (*markers, *(one for one in list(self._queue) if isinstance(one, _Marker))):
+            marker.end(is_written=False)
+        self.warn(f"{error}. What is recorded waits, up to {self._queue_size} records.")
+
+    def _lose(self, records: Sequence[Any], reason: str) -> None:
+        if records:
+            for record in records:
+                self.lost[self._name_of(record)] += 1
+            counts = ", ".join(f"{count} {name}" for name, count in sorted(self.lost.items()))
+            self.warn(f"The log of traffic loses records, because {reason}: {counts} so far.")
+
+    def warn(self, message: str) -> None:
+        """Log a warning, at most one in a minute."""
+        now = time.monotonic()
+        if self._warned_at is None or now - self._warned_at >= WARNING_INTERVAL:
+            self._warned_at = now
+            _LOGGER.warning("%s", message)
+
+    def _seconds_until_task(self) -> float | None:
+        dues = [task.due for task in self._tasks]
+        return max(min(dues) - time.monotonic(), 0.0) if dues else None
+
+    def _run_tasks(self) -> None:
+        for task in self._tasks:
+            if time.monotonic() >= task.due:
+                try:
+                    task.function()
+                except Exception as error:  # noqa: BLE001 - the thread must go on
+                    self.warn(f"A task of the log of traffic failed: {type(error).__name__}")
+                task.due = time.monotonic() + task.seconds
+
+
+class _Marker:
+    """Stands in the queue for somebody who waits until all before it is written."""
+
+    def __init__(self) -> None:
+        self.reached, self.is_written = threading.Event(), False
+
+    def end(self, *, is_written: bool) -> None:
+        self.is_written = is_written
+        self.reached.set()
+
+
+class _Task:
+    """A function that is called every so many seconds, next at `due`."""
+
+    def __init__(self, function: Callable[[], object], seconds: float, due: float) -> None:
+        self.function, self.seconds, self.due = function, seconds, due
+
+
+@cache
+def _renew_after_forks() -> None:
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=_renew_all)
+
+
+def _renew_all() -> None:
+    for writer in list(_WRITERS):
+        writer._renew()  # noqa: SLF001 - of this module

@@ -1,0 +1,74 @@
+"""Records and rows: what goes into a row comes out of it."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from tryage.traffic.records import DecisionRecord, Outcome
+from tryage.traffic.rows import (
+    ENCODING_ERRORS,
+    decision_record,
+    decision_row,
+    outcome_record,
+    outcome_row,
+    pack_lists,
+    to_text,
+    unpack_lists,
+)
+
+
+def test_a_decision_comes_back_from_its_row(decision, plain):
+    assert plain(decision_record(decision_row(decision(), keep_prompt=True))) == plain(decision())
+
+
+def test_every_field_of_a_decision_has_a_place_in_its_row(decision):
+    plainest = DecisionRecord("", 0.0, "", "")
+    fields = [one.name for one in dataclasses.fields(DecisionRecord)]
+    same = [name for name in fields if getattr(decision(), name) is getattr(plainest, name)]
+    assert same == []  # so the test above compares all of them
+
+
+def test_the_smallest_decision_comes_back_from_its_row(plain):
+    record = DecisionRecord("d1", 1.0, "r", "a")
+    assert plain(decision_record(decision_row(record, keep_prompt=True))) == plain(record)
+
+
+def test_an_outcome_comes_back_from_its_row(outcome):
+    failed = outcome(error="RateLimitError", failed=("a", "b"), input_tokens=3)
+    assert outcome_record(outcome_row(failed)) == failed
+    assert outcome_record(outcome_row(Outcome("d1", 1.0))) == Outcome("d1", 1.0)
+
+
+def test_propensities_are_exact():
+    values = (1 / 3, 2 / 3, 1e-300)
+    assert unpack_lists(pack_lists([(), (), (), (), values]))[4] == values
+
+
+def test_an_unknown_number_is_none():
+    lists = unpack_lists(pack_lists([(0.5,), (None,), (), (float("nan"),)]))
+    assert lists == [(0.5,), (None,), (), (None,), (), ()]  # the last two are of later versions
+
+
+def test_a_position_is_float32_whatever_it_was():
+    record = DecisionRecord("d1", 1.0, "r", "a", position=np.array([0.1, 2.0]))
+    position = decision_record(decision_row(record, keep_prompt=False)).position
+    assert position.dtype == np.float32
+    assert position.tolist() == [np.float32(0.1), 2.0]
+
+
+def test_a_text_has_neither_nul_nor_half_a_pair():
+    assert to_text("a\0b") == "a\N{REPLACEMENT CHARACTER}b"
+    assert to_text("é\ud800") == "é?"
+    assert to_text("日本") == "日本"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"chosen": 3}, {"losses": ("x",)}, {"time": None}, {"tags": 5}, {"shadow_choices": 1}],
+)
+def test_a_value_of_another_type_is_an_error(decision, fields):
+    with pytest.raises(ENCODING_ERRORS):
+        decision_row(decision(**fields), keep_prompt=False)

@@ -1,0 +1,157 @@
+"""The queue and its thread: recording neither waits nor fails, and losses are counted."""
+
+from __future__ import annotations
+
+import logging
+import threading
+
+import pytest
+
+from tryage.errors import TrafficError
+from tryage.traffic.writer import Writer
+
+
+class Store:
+    """Keeps what is written; it fails while `is_down`, and waits while `is_stuck`."""
+
+    def __init__(self):
+        self.records, self.is_down = [], False
+        self.goes_on = threading.Event()
+        self.goes_on.set()
+
+    def write(self, records):
+        self.goes_on.wait(10)
+        if self.is_down:
+            raise TrafficError("the store is down")
+        self.records += records
+        return [one for one in records if one == "unfit"]
+
+
+@pytest.fixture
+def store():
+    return Store()
+
+
+@pytest.fixture
+def writer(store):
+    writer = Writer(store.write, lambda _: "records", queue_size=5, interval=0.0)
+    yield writer
+    store.goes_on.set()
+    writer.close(1.0)
+
+
+def test_records_are_written_in_their_order(writer, store):
+    for i in range(4):
+        writer.put(i)
+    assert writer.flush(10)
+    assert store.records == [0, 1, 2, 3]
+    assert not writer.lost
+
+
+def test_a_full_queue_loses_what_comes_and_counts_it(writer, store):
+    store.goes_on.clear()
+    for i in range(8):
+        writer.put(i)
+    store.goes_on.set()
+    assert writer.flush(10)
+    assert store.records == [0, 1, 2, 3, 4]
+    assert writer.lost == {"records": 3}
+
+
+def test_what_a_store_that_fails_could_not_take_is_written_when_it_is_back(writer, store):
+    store.is_down = True
+    writer.put(1)
+    writer.put(2)
+    assert not writer.flush(10)
+    store.is_down = False
+    assert writer.flush(10)
+    assert store.records == [1, 2]
+    assert not writer.lost
+
+
+def test_what_no_store_can_take_is_lost(writer):
+    writer.put("unfit")
+    assert writer.flush(10)
+    assert writer.lost == {"records": 1}
+
+
+def test_a_mistake_in_the_store_loses_its_records_only(writer, store, monkeypatch):
+    def mistake(_):
+        raise KeyError("x")
+
+    monkeypatch.setattr(writer, "_write", mistake)
+    writer.put(1)
+    assert writer.flush(10)
+    monkeypatch.setattr(writer, "_write", store.write)
+    writer.put(2)
+    assert writer.flush(10)
+    assert (store.records, writer.lost) == ([2], {"records": 1})
+
+
+def test_warnings_come_once_in_a_minute(writer, caplog):
+    with caplog.at_level(logging.WARNING, "tryage.traffic"):
+        for _ in range(3):
+            writer.put("unfit")
+            writer.flush(10)
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "1 records so far" in caplog.text
+    writer._warned_at -= 61
+    with caplog.at_level(logging.WARNING, "tryage.traffic"):
+        writer.put("unfit")
+        writer.flush(10)
+    assert "4 records so far" in caplog.text
+
+
+def test_the_end_writes_what_is_queued(writer, store):
+    writer.put(1)
+    writer.close(10)
+    writer.put(2)
+    assert (store.records, writer.lost) == ([1], {"records": 1})
+
+
+def test_the_end_counts_what_a_store_that_fails_does_not_take(writer, store):
+    store.is_down = True
+    writer.put(1)
+    writer.close(1.0)
+    assert writer.lost == {"records": 1}
+
+
+def test_a_child_of_a_fork_writes_its_own_records_only(writer, store, finishes_in_child):
+    store.goes_on.clear()
+    writer.put("of the parent")
+
+    def record():
+        store.goes_on = threading.Event()
+        store.goes_on.set()
+        writer.put("of the child")
+        assert writer.flush(5)
+        assert store.records == ["of the child"]
+
+    assert finishes_in_child(record)
+    store.goes_on.set()
+    assert writer.flush(10)
+    assert store.records == ["of the parent"]
+
+
+def test_a_function_is_called_in_intervals_until_it_is_cancelled(writer):
+    called = threading.Semaphore(0)
+    cancel = writer.call_every(0.005, called.release)
+    assert all(called.acquire(timeout=10) for _ in range(3))
+    cancel()
+    writer.put(1)
+    assert writer.flush(10)
+    assert writer._tasks == []
+
+
+def test_a_function_that_fails_does_not_end_the_thread(writer, store):
+    called = threading.Semaphore(0)
+
+    def fail():
+        called.release()
+        raise ValueError("x")
+
+    writer.call_every(0.005, fail)
+    assert all(called.acquire(timeout=10) for _ in range(2))
+    writer.put(1)
+    assert writer.flush(10)
+    assert store.records == [1]
