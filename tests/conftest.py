@@ -15,6 +15,7 @@ from hypothesis import settings
 
 from tryage.testing.hub.http import FakeResponse, LoopbackServer
 from tryage.traffic.health import process_health
+from tryage.traffic.records import DecisionRecord, Event, Feedback, Outcome
 
 # Property tests draw the same examples on every run, and have no time limit.
 settings.register_profile("tryage", derandomize=True, deadline=None)
@@ -490,3 +491,86 @@ def providers():
     with LoopbackServer(providers) as running:
         providers.url = running.url
         yield providers
+
+
+# A simulated log ---------------------------------------------------------------------------------
+
+# Three models: the USD of an answer, and the loss of the easiest prompt and of the hardest one.
+_SIMULATED_MODELS = {
+    "small": (0.0002, 0.05, 0.80),
+    "medium": (0.002, 0.04, 0.40),
+    "large": (0.02, 0.03, 0.20),
+}
+
+
+@pytest.fixture(scope="session")
+def simulate_traffic():
+    """Return a function that simulates `n` decisions and what came of them, as a log has them.
+
+    A day of threads of up to four requests. Two routers share them, and "b" counts costs twice as
+    much; it also decides beside "a" as the shadow "b". One of ten requests goes to any model. The
+    model "medium" is broken from noon on, which an event says; from 13:00 on nobody asks it.
+    """
+    return _simulate_traffic
+
+
+def _simulate_traffic(n=500, seed=0, *, rated=0.6, share=0.5):
+    rng, start = np.random.default_rng(seed), 1_700_006_400.0  # 2023-11-15 00:00 UTC
+    rows, thread, arm = [], 0, "a"
+    for i in range(n):
+        if rng.random() < 0.4:
+            thread, arm = thread + 1, "b" if rng.random() < share else "a"
+        when = start + 86_400 * (i + 0.5) / n
+        rows.append(_simulated_row(rng, i, when, f"thread {thread}", arm, rated))
+    noon = start + 43_200
+    values = {"message": "rated .1 where .8 was expected", "residual": -0.7}
+    return rows, [Event(1, "alarm 1", noon + 1_200, "drift", values, "medium")]
+
+
+def _simulated_row(rng, i, when, key, arm, rated):
+    names, hour = tuple(_SIMULATED_MODELS), (when % 86_400) / 3_600
+    difficulty, prices = rng.random(), np.array([one[0] for one in _SIMULATED_MODELS.values()])
+    losses = np.array(
+        [low + (high - low) * difficulty for _, low, high in _SIMULATED_MODELS.values()]
+    )
+    believed = losses + 0.8 * (np.arange(3) == 1) * (hour >= 13)
+    best = {
+        name: int((believed + weight * prices).argmin()) for name, weight in (("a", 5), ("b", 20))
+    }
+    chosen = int(rng.integers(3)) if rng.random() < 0.1 else best[arm]
+    propensities = np.full(3, 0.1 / 3) + 0.9 * (np.arange(3) == best[arm])
+    true_loss = 0.9 if chosen == 1 and hour >= 12 else losses[chosen]
+    record = DecisionRecord(
+        id=f"decision {i}",
+        time=when,
+        router="r",
+        chosen=names[chosen],
+        propensity=float(propensities[chosen]),
+        candidates=names,
+        losses=tuple(believed.tolist()),
+        stds=(0.05,) * 3,
+        totals=tuple((believed + 5 * prices).tolist()),
+        costs=tuple(prices.tolist()),
+        propensities=tuple(propensities.tolist()),
+        kind=("code", "chat")[i % 2],
+        frozen_choice=names[int((losses + 5 * prices).argmin())],
+        shadow_choices={"b": names[best["b"]]},
+        arm=arm,
+        key=key,
+    )
+    outcome = Outcome(
+        record.id,
+        when + 1,
+        record.chosen,
+        latency=float(rng.gamma(4, 0.2 + 0.2 * chosen)),
+        input_tokens=300,
+        output_tokens=200,
+        cost=float(prices[chosen] * rng.uniform(0.8, 1.2)),
+        best_single_cost=float(prices[2]),
+        dearest_cost=float(prices[2]),
+    )
+    score = float(rng.random() >= true_loss)
+    given = [Feedback(f"feedback {i}", record.id, when + 60, score)] if rng.random() < rated else []
+    if rng.random() < true_loss / 4:
+        given.append(Feedback(f"retry {i}", record.id, when + 30, 0.0, "retry"))
+    return record, outcome, given

@@ -1,0 +1,1 @@
+"""What the log of traffic shows: quality, spending, who got what, and which router is better."""

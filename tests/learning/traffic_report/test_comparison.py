@@ -1,0 +1,118 @@
+"""Which router is better: arms of split traffic, and routers that only decide."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from tryage.learning.traffic_report.comparison import compare_routers
+from tryage.learning.traffic_report.table import read_table
+
+
+def comparisons(rows):
+    return {one.basis: one for one in compare_routers(read_table(rows))}
+
+
+def changed(rows, **fields):
+    return [(replace(record, **fields), outcome, given) for record, outcome, given in rows]
+
+
+@pytest.fixture(scope="module")
+def found(simulate_traffic):
+    """Return the comparisons of the simulated log, in which "a" spends more and is better."""
+    return comparisons(simulate_traffic(3_000)[0])
+
+
+def test_the_difference_of_two_arms_is_that_of_their_mean_ratings(simulate_traffic, found):
+    rows = simulate_traffic(3_000)[0]
+    scores = {"a": [], "b": []}
+    costs = {"a": [], "b": []}
+    for record, outcome, given in rows:
+        costs[record.arm].append(outcome.cost)
+        scores[record.arm] += [one.score for one in given if one.kind == "thumb"]
+    split = found["split"]
+    assert {split.name, split.reference} == {"a", "b"}
+    sign = 1 if split.name == "a" else -1
+    assert split.quality.value == pytest.approx(
+        sign * (np.mean(scores["a"]) - np.mean(scores["b"]))
+    )
+    assert split.cost.value == pytest.approx(sign * (np.mean(costs["a"]) - np.mean(costs["b"])))
+    assert split.saved_share == pytest.approx(
+        1 - np.mean(costs[split.name]) / np.mean(costs[split.reference])
+    )
+
+
+def test_a_better_arm_is_named_and_a_router_against_itself_is_not(simulate_traffic, found):
+    better = "a is better." if found["split"].name == "a" else "b is worse."
+    assert found["split"].verdict == better
+    rows = changed(simulate_traffic(3_000)[0], arm="a")
+    halves = [
+        (replace(r, arm="b" if i % 2 else "a", key=None), o, g) for i, (r, o, g) in enumerate(rows)
+    ]
+    assert comparisons(halves)["split"].verdict.startswith("Not decided: ")
+
+
+def test_the_doubly_robust_difference_of_a_shadow_is_near_the_truth(simulate_traffic):
+    """The truth of the simulation: "b" instead of "a" for the requests that "a" decides about."""
+    rows = [row for row in simulate_traffic(3_000, rated=1.0)[0] if row[0].arm == "a"]
+    true_differences = []
+    for record, _, _ in rows:
+        broken = record.time % 86_400 >= 43_200
+        loss = dict(zip(record.candidates, record.losses, strict=True))
+        if broken:
+            loss["medium"] = 0.9
+        live = sum(
+            p * loss[name] for name, p in zip(record.candidates, record.propensities, strict=True)
+        )
+        true_differences.append(live - loss[record.shadow_choices["b"]])
+    shadow = comparisons(rows)["shadow"]
+    assert shadow.quality.low <= np.mean(true_differences) <= shadow.quality.high
+    assert shadow.quality.half_width < 0.2
+    assert shadow.agreement == pytest.approx(
+        np.mean([r.chosen == r.shadow_choices["b"] for r, _, _ in rows])
+    )
+
+
+def test_a_shadow_that_agrees_differs_in_nothing(simulate_traffic):
+    rows = [
+        (replace(r, shadow_choices={"b": r.chosen}, propensity=1.0, propensities=()), o, g)
+        for r, o, g in simulate_traffic(500)[0]
+    ]
+    shadow = comparisons(rows)["shadow"]
+    assert shadow.agreement == 1.0
+    assert shadow.quality.value == pytest.approx(0.0, abs=1e-12)
+    assert shadow.cost.value == 0.0
+
+
+def test_choices_that_are_never_tried_are_not_judged(simulate_traffic):
+    rows = changed(simulate_traffic(1_000)[0], propensity=1.0, propensities=())
+    shadow = comparisons(rows)["shadow"]
+    assert shadow.quality is None
+    assert "of its choices are never tried; switch exploration on" in shadow.verdict
+    assert shadow.cost is not None
+
+
+def test_a_log_without_ratings_compares_costs_alone(simulate_traffic):
+    rows = [(record, outcome, []) for record, outcome, _ in simulate_traffic(500)[0]]
+    found = comparisons(rows)
+    assert found["shadow"].verdict == "It is open which one is better: no answer has been rated."
+    assert "0 and 0 threads or users have ratings, and it takes 30" in found["split"].verdict
+    assert found["split"].cost is not None
+
+
+def test_few_threads_decide_nothing(simulate_traffic):
+    rows = simulate_traffic(40)[0]
+    assert comparisons(rows)["split"].quality is None
+
+
+def test_an_answer_of_another_expert_says_nothing_about_the_chosen_one(simulate_traffic):
+    rows = simulate_traffic(400)[0]
+    fallback = [(r, replace(o, served_by="large"), g) for r, o, g in rows]
+    assert comparisons(fallback)["shadow"].rated < comparisons(rows)["shadow"].rated
+
+
+def test_traffic_of_one_router_has_nothing_to_compare(simulate_traffic):
+    rows = changed(simulate_traffic(50)[0], arm=None, shadow_choices={}, frozen_choice=None)
+    assert compare_routers(read_table(rows)) == ()
