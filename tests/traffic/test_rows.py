@@ -37,7 +37,7 @@ def test_the_smallest_decision_comes_back_from_its_row(plain):
 
 
 def test_an_outcome_comes_back_from_its_row(outcome):
-    failed = outcome(error="RateLimitError", failed=("a", "b"), input_tokens=3)
+    failed = outcome(error="RateLimitError", failed=("a", "b"), input_tokens=3, best_single="c")
     assert outcome_record(outcome_row(failed)) == failed
     assert outcome_record(outcome_row(Outcome("d1", 1.0))) == Outcome("d1", 1.0)
 

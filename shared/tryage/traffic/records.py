@@ -63,8 +63,11 @@ class Outcome:
     """What came of a decision: which expert answered, how long it took and what it cost.
 
     `latency` is in seconds, tokens are as the provider reports them and `cost` is in USD as billed;
-    all are None where unknown. `error` is the class of the error if no answer came, or the first
-    expert's if another one answered. `failed` are the experts that could not answer.
+    all are None where unknown. `best_single` is the expert that is best where one answers all, and
+    `best_single_cost` and `dearest_cost` are what it and the dearest one would have cost.
+
+    `error` is the class of the error if no answer came, or the first expert's if another one
+    answered. `failed` are the experts that could not answer.
     """
 
     decision_id: str
@@ -74,6 +77,7 @@ class Outcome:
     input_tokens: int | None = None
     output_tokens: int | None = None
     cost: float | None = None
+    best_single: str | None = None
     best_single_cost: float | None = None
     dearest_cost: float | None = None
     error: str | None = None

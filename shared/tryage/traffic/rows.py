@@ -90,6 +90,7 @@ def outcome_row(outcome: Outcome) -> Row:
         "input_tokens": _optional_int(outcome.input_tokens),
         "output_tokens": _optional_int(outcome.output_tokens),
         "cost": _optional_float(outcome.cost),
+        "best_single": _optional_text(outcome.best_single),
         "best_single_cost": _optional_float(outcome.best_single_cost),
         "dearest_cost": _optional_float(outcome.dearest_cost),
         "error": _optional_text(outcome.error),

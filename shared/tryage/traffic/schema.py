@@ -49,6 +49,7 @@ OUTCOMES = sa.Table(
     sa.Column("input_tokens", sa.BigInteger),
     sa.Column("output_tokens", sa.BigInteger),
     sa.Column("cost", sa.Double),
+    sa.Column("best_single", sa.Text),
     sa.Column("best_single_cost", sa.Double),
     sa.Column("dearest_cost", sa.Double),
     sa.Column("error", sa.Text),

@@ -41,7 +41,8 @@ def upsert_outcomes(connection: sa.Connection, rows: Sequence[Row]) -> None:
 def insert_feedback(connection: sa.Connection, row: Row) -> bool:
     """Insert feedback without a number; return False if its id is there already."""
     insert = _insert(connection, FEEDBACK).on_conflict_do_nothing(index_elements=["id"])
-    return connection.execute(insert, row).rowcount > 0
+    options = {"preserve_rowcount": True}  # which SQLAlchemy drops otherwise for PostgreSQL
+    return connection.execute(insert, row, execution_options=options).rowcount > 0
 
 
 def has_decision(connection: sa.Connection, decision_id: str) -> bool:
