@@ -233,5 +233,3 @@ def test_a_record_that_does_not_fit_is_lost_alone(log, decision, outcome):
     assert log.flush()
     assert [one is not None for _, one, _ in log.decisions()] == [False, False, True, False, False]
     assert log.lost == {"outcomes": 1}
-
-

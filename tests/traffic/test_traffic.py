@@ -126,8 +126,8 @@ def test_two_logs_of_one_file_see_the_same(open_log, url, decision, feedback):
     assert seen[0] == seen[1] == [(1, "f1"), (2, "f2")]
 
 
-@pytest.mark.parametrize("score", [-0.1, 1.1, float("nan"), "good", None])
-def test_a_score_is_from_0_to_1(log, feedback, score):
+@pytest.mark.parametrize("score", [float("inf"), float("nan"), "good", None])
+def test_a_score_is_a_finite_number(log, feedback, score):
     with pytest.raises(InputError):
         log.add_feedback(feedback(score=score))
     assert log.feedback_after(0) == []
@@ -148,6 +148,38 @@ def test_a_pickle_opens_the_same_file(log):
     again = pickle.loads(pickle.dumps(log))  # noqa: S301 - made here
     assert [event.kind for event in again.events_after(0)] == ["alarm"]
     again.close()
+
+
+def test_a_pickle_loads_as_the_log_that_is_open(url):
+    with open_traffic(url) as log:
+        assert pickle.loads(pickle.dumps(log)) is log  # noqa: S301 - made here
+
+
+def test_the_same_url_is_one_log_within_a_process_until_it_is_closed(url):
+    with open_traffic(url) as log:
+        assert open_traffic(url) is log
+    with open_traffic(url) as again:
+        assert again is not log
+
+
+def test_a_log_that_is_not_there_is_an_error_where_none_shall_be_made(open_log, url, tmp_path):
+    with pytest.raises(TrafficError, match=r"no log of traffic at .*tryage\.db"):
+        open_log(url, create=False)
+    assert list(tmp_path.iterdir()) == []
+    open_log(url)
+    assert open_log(url, create=False).last_sequence() == 0
+
+
+def test_what_was_lost_is_stored_as_an_event(open_log, url, decision, outcome):
+    log = open_log(url)
+    log.record_decision(decision("d1", chosen=3))
+    log.record_outcome(outcome("d1", latency="long"))
+    log.flush()
+    log.record_decision(decision("d2", chosen=3))  # within the same minute
+    log.close()
+    events = open_log(url).events_after(0)
+    assert [event.kind for event in events] == ["lost", "lost"]
+    assert [event.values for event in events] == [{"decisions": 1, "outcomes": 1}, {"decisions": 1}]
 
 
 def test_an_argument_is_a_log_its_url_or_none(log, url):

@@ -16,7 +16,8 @@ from tryage.core.redaction import describe_error
 from tryage.core.validation import require_extra
 from tryage.errors import InputError, TrafficError
 from tryage.perception.locks import ForkSafeLock
-from tryage.traffic.migrate import is_current, migrate
+from tryage.traffic.migrate import current_version, migrate
+from tryage.traffic.schema import VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,10 +52,11 @@ class Database:
     Args:
         url: As SQLAlchemy writes it; `parse_url` checks it.
         timeout: Seconds to wait for another process's transaction, and for a server.
+        create: Whether to make the tables if there are none.
     """
 
-    def __init__(self, url: sa.URL, timeout: float) -> None:
-        self.url = url
+    def __init__(self, url: sa.URL, timeout: float, *, create: bool = True) -> None:
+        self.url, self._create = url, create
         self.is_sqlite = url.get_backend_name() == "sqlite"
         self._timeout = timeout
         self._lock = ForkSafeLock()
@@ -165,9 +167,14 @@ class Database:
 
     def _migrate(self, engine: sa.Engine) -> None:
         """Make or migrate the tables; of many processes that open a database, one does it."""
+        if self.is_sqlite and not self._create and not Path(self.url.database or "").exists():
+            raise TrafficError(f"There is no log of traffic at {self.describe()}.")
         with engine.connect() as connection, connection.begin():
-            if is_current(connection):
-                return
+            version = current_version(connection)
+        if version == VERSION:
+            return
+        if version is None and not self._create:
+            raise TrafficError(f"There is no log of traffic at {self.describe()}.")
         with engine.connect() as raw:
             connection = raw.execution_options(tryage_writes=True)
             with connection.begin():

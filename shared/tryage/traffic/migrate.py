@@ -7,7 +7,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from tryage.errors import TrafficError
-from tryage.traffic.schema import VERSION, VERSION_TABLE
+from tryage.traffic.schema import VERSION_TABLE
 
 SCRIPTS = Path(__file__).with_name("migrations")
 
@@ -16,9 +16,12 @@ _LOCK_KEY = 0x54525947  # "TRYG": PostgreSQL's advisory lock of those that migra
 _VERSIONS = sa.table(VERSION_TABLE, sa.column("version_num"))
 
 
-def is_current(connection: sa.Connection) -> bool:
-    """Tell whether the tables have the newest version."""
-    return _version(connection) == VERSION
+def current_version(connection: sa.Connection) -> str | None:
+    """Return the version of the tables; None for a database without them."""
+    if not sa.inspect(connection).has_table(VERSION_TABLE):
+        return None
+    version: str | None = connection.execute(sa.select(_VERSIONS.c.version_num)).scalar()
+    return version
 
 
 def migrate(connection: sa.Connection, place: str, scripts: Path = SCRIPTS) -> None:
@@ -39,7 +42,7 @@ def migrate(connection: sa.Connection, place: str, scripts: Path = SCRIPTS) -> N
     config.set_main_option("path_separator", "os")
     config.attributes["connection"] = connection
     directory = ScriptDirectory.from_config(config)
-    version = _version(connection)
+    version = current_version(connection)
     if version == directory.get_current_head():  # another process has done it meanwhile
         return
     try:
@@ -51,11 +54,3 @@ def migrate(connection: sa.Connection, place: str, scripts: Path = SCRIPTS) -> N
             f"The log of traffic at {place} has the version {version!r:.40}, which this version of "
             "Tryage does not know: upgrade with pip install -U tryage"
         ) from error
-
-
-def _version(connection: sa.Connection) -> str | None:
-    """Return the version of the tables; None for a database without them."""
-    if not sa.inspect(connection).has_table(VERSION_TABLE):
-        return None
-    version: str | None = connection.execute(sa.select(_VERSIONS.c.version_num)).scalar()
-    return version

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 import time as clock
 import weakref
+from functools import partial
 from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
 from tryage.core.validation import check_bools, check_number, require_extra
 from tryage.errors import InputError
+from tryage.perception.locks import ForkSafeLock
 from tryage.traffic.records import (
     DecisionRecord,
     Event,
@@ -26,6 +30,8 @@ if TYPE_CHECKING:
 
 _PAGE = 1_000  # decisions that are read at a time
 _FLUSH_TIMEOUT = 2.0  # seconds for which a reader waits for what this process has just recorded
+
+LOST = "lost"  # the kind of events that count lost records by what they are
 
 
 class Traffic:
@@ -46,15 +52,16 @@ class Traffic:
         queue_size: How many records may wait to be written.
         flush_interval: Seconds for which records are gathered before they are written.
         timeout: Seconds to wait for another process's transaction, and for a server.
+        create: Whether to make the log if there is none yet.
 
     Raises:
         InputError: the URL is of neither kind, or a number is out of its range.
-        TrafficError: the store is of a newer version of Tryage. A store that cannot be reached now
-            is no error: records wait for it.
+        TrafficError: the store is of a newer version of Tryage or of another program, or there is
+            none. A store that cannot be reached now is no error: records wait for it.
         MissingExtraError: SQLAlchemy, Alembic or the driver of the database is not installed.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - settings with defaults
         self,
         url: str = "sqlite:///tryage.db",
         *,
@@ -62,22 +69,24 @@ class Traffic:
         queue_size: int = 10_000,
         flush_interval: float = 0.2,
         timeout: float = 5.0,
+        create: bool = True,
     ) -> None:
         require_extra("sqlalchemy", "traffic")
         require_extra("alembic", "traffic")
         from tryage.traffic.database import Database, parse_url
 
-        check_bools(keep_prompts=keep_prompts)
+        check_bools(keep_prompts=keep_prompts, create=create)
         check_number("queue_size", queue_size, 1)
         check_number("flush_interval", flush_interval)
         check_number("timeout", timeout)
-        self._arguments = (url, keep_prompts, queue_size, flush_interval, timeout)
-        self._database = Database(parse_url(url), timeout)
+        self._arguments = (url, keep_prompts, queue_size, flush_interval, timeout, create)
+        self._database = Database(parse_url(url), timeout, create=create)
         self._writer = Writer(
             _BatchWriter(self._database, keep_prompts=keep_prompts).write,
             _record_name,
             queue_size=queue_size,
             interval=flush_interval,
+            store_lost=partial(_store_lost, self._database),
         )
         self._finalizer = weakref.finalize(self, _shut_down, self._writer, self._database)
         self._open()
@@ -96,7 +105,7 @@ class Traffic:
         It gets its number in the log when its decision is there, whichever comes first.
 
         Raises:
-            InputError: the score is not from 0 to 1, or a field has a value of another type.
+            InputError: the score is not a number, or a field has a value of another type.
             TrafficError: the store fails.
         """
         from tryage.traffic import writes
@@ -259,6 +268,11 @@ class Traffic:
         return self._writer.call_every(seconds, function)
 
     @property
+    def is_closed(self) -> bool:
+        """Whether `close` was called: what is recorded is lost."""
+        return self._writer.is_closed
+
+    @property
     def lost(self) -> dict[str, int]:
         """The numbers of records that this process could not store, by what they are."""
         return dict(self._writer.lost)
@@ -293,8 +307,11 @@ class Traffic:
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle as the URL with its password, and the settings; what is queued stays here."""
-        return _open_pickled, self._arguments
+        """Pickle as the URL with its password, and the settings; what is queued stays here.
+
+        Where a log with the same settings is open, a pickle loads as that.
+        """
+        return _open_shared, self._arguments
 
     def _open(self) -> None:
         """Open the store now, so that a wrong one is noticed; one that is out of reach may wait."""
@@ -316,8 +333,16 @@ class Traffic:
                 writes.number_feedback(connection)
 
 
+# Logs that `open_traffic` and pickles have opened, by their arguments.
+_OPEN_LOGS: WeakValueDictionary[tuple[Any, ...], Traffic] = WeakValueDictionary()
+_OPEN_LOCK = ForkSafeLock()
+_DEFAULTS = (False, 10_000, 0.2, 5.0, True)  # of the arguments after the URL
+
+
 def open_traffic(value: str | Traffic | None) -> Traffic | None:
     """Return the log that an argument means: one itself, or its URL; None stays None.
+
+    The same URL gives the same log within a process, with one queue and one thread.
 
     Raises:
         InputError, TrafficError, MissingExtraError: as in `Traffic`.
@@ -329,7 +354,7 @@ def open_traffic(value: str | Traffic | None) -> Traffic | None:
             f'traffic is a Traffic or a URL such as "sqlite:///tryage.db", got '
             f"{type(value).__name__}."
         )
-    return Traffic(value)
+    return _open_shared(value, *_DEFAULTS)
 
 
 class _BatchWriter:
@@ -397,7 +422,7 @@ def _checked_feedback_row(feedback: Feedback) -> dict[str, Any]:
     """Return the row of feedback whose values are valid.
 
     Raises:
-        InputError: the score is not from 0 to 1, or a field has a value of another type.
+        InputError: the score is not a number, or a field has a value of another type.
     """
     from tryage.traffic.rows import ENCODING_ERRORS, feedback_row
 
@@ -407,7 +432,7 @@ def _checked_feedback_row(feedback: Feedback) -> dict[str, Any]:
         row = feedback_row(feedback)
     except ENCODING_ERRORS as error:
         raise InputError(f"Feedback has a value of a wrong type: {error}.") from error
-    check_number("score", row["score"], 0.0, 1.0)
+    check_number("score", row["score"], -math.inf)  # a loss of another range may be below zero
     return row
 
 
@@ -421,13 +446,28 @@ def _shut_down(writer: Writer, database: Database) -> None:
     database.close()
 
 
-def _open_pickled(
-    url: str, keep_prompts: bool, queue_size: int, flush_interval: float, timeout: float
-) -> Traffic:
-    return Traffic(
-        url,
-        keep_prompts=keep_prompts,
-        queue_size=queue_size,
-        flush_interval=flush_interval,
-        timeout=timeout,
-    )
+def _store_lost(database: Database, counts: Mapping[str, int]) -> None:
+    """Store how many records were lost as an event, so that reports of all processes know it."""
+    from tryage.traffic import writes
+    from tryage.traffic.rows import event_row
+
+    event = Event(0, secrets.token_hex(8), clock.time(), LOST, counts)
+    with database.write(is_durable=False) as connection:
+        writes.insert_event(connection, event_row(event))
+
+
+def _open_shared(*arguments: Any) -> Traffic:  # noqa: ANN401 - those of Traffic, in their order
+    """Return the log of this process with these settings; open one if there is none."""
+    with _OPEN_LOCK:
+        log = _OPEN_LOGS.get(arguments)
+        if log is None or log.is_closed:
+            url, keep_prompts, queue_size, flush_interval, timeout, create = arguments
+            log = _OPEN_LOGS[arguments] = Traffic(
+                url,
+                keep_prompts=keep_prompts,
+                queue_size=queue_size,
+                flush_interval=flush_interval,
+                timeout=timeout,
+                create=create,
+            )
+        return log

@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from collections import Counter, deque
+from contextlib import suppress
 from functools import cache
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
@@ -15,7 +16,7 @@ from tryage.errors import TrafficError
 from tryage.perception.locks import ForkSafeLock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 _LOGGER = logging.getLogger("tryage.traffic")
 
@@ -23,6 +24,7 @@ BATCH_SIZE = 500  # records of a transaction
 FIRST_DELAY = 0.2  # seconds after a failure; each further one doubles them
 LONGEST_DELAY = 10.0
 WARNING_INTERVAL = 60.0  # seconds; at most one warning in them
+REPORT_INTERVAL = 60.0  # seconds; losses are stored at most once in them
 
 _WRITERS: WeakSet[Writer] = WeakSet()
 
@@ -39,6 +41,8 @@ class Writer:
         name_of: Returns the name under which a record is counted in `lost`.
         queue_size: How many records may wait; further ones are lost.
         interval: Seconds for which records are gathered before they are written.
+        store_lost: Stores how many records were lost since the last time, by their names: at most
+            once a minute and at the end, when the store is well. It may raise `TrafficError`.
     """
 
     def __init__(
@@ -48,13 +52,16 @@ class Writer:
         *,
         queue_size: int,
         interval: float,
+        store_lost: Callable[[Mapping[str, int]], object] | None = None,
     ) -> None:
-        self._write, self._name_of = write, name_of
+        self._write, self._name_of, self._store_lost = write, name_of, store_lost
         self._queue_size, self._interval = queue_size, interval
         self._tasks: list[_Task] = []
         self._warned_at: float | None = None
         self.lost: Counter[str] = Counter()
-        self._is_closed = False
+        self._stored_lost: Counter[str] = Counter()  # those that the store knows of
+        self._lost_stored_at: float | None = None
+        self.is_closed = False
         self._lock = ForkSafeLock()
         self._renew()
         _WRITERS.add(self)
@@ -64,6 +71,8 @@ class Writer:
         """Begin with an empty queue and no thread: at first, and in the child of a fork."""
         self._queue: deque[Any] = deque()
         self._batch: list[Any] = []  # taken from the queue and not yet written
+        self.lost.clear()
+        self._stored_lost.clear()
         self._failures = 0
         self._thread: threading.Thread | None = None
         self._wake = threading.Event()  # something is to be written
@@ -71,13 +80,18 @@ class Writer:
 
     def put(self, record: object) -> None:
         """Queue a record; if the queue is full or closed, count it as lost."""
-        if self._is_closed or len(self._queue) + len(self._batch) >= self._queue_size:
+        if self.is_closed or self.waiting >= self._queue_size:
             self._lose([record], "the queue is full")
             return
         self._queue.append(record)
         if not self._wake.is_set():
             self._start_thread()
             self._wake.set()
+
+    @property
+    def waiting(self) -> int:
+        """The number of records that are not yet written."""
+        return len(self._queue) + len(self._batch)
 
     def flush(self, timeout: float | None) -> bool:
         """Wait until all that was queued before is written; return False if it was not."""
@@ -95,7 +109,7 @@ class Writer:
     def close(self, timeout: float | None) -> None:
         """Write what is queued and end the thread; what is recorded later is lost."""
         self.flush(timeout)
-        self._is_closed = True
+        self.is_closed = True
         thread = self._thread
         self._wake.set()
         self._hurry.set()
@@ -104,6 +118,8 @@ class Writer:
         left = [one for one in (*self._batch, *self._queue) if not isinstance(one, _Marker)]
         self._queue, self._batch = deque(), []
         self._lose(left, "the log was closed while its store failed")
+        if not left:
+            self._report_lost(is_last=True)
 
     def call_every(self, seconds: float, function: Callable[[], object]) -> Callable[[], None]:
         """Call a function from the thread in intervals; return what ends that."""
@@ -121,7 +137,7 @@ class Writer:
 
     def _start_thread(self) -> None:
         with self._lock:
-            if self._is_closed or (self._thread is not None and self._thread.is_alive()):
+            if self.is_closed or (self._thread is not None and self._thread.is_alive()):
                 return
             thread = threading.Thread(target=self._run, name="tryage-traffic", daemon=True)
             try:
@@ -131,7 +147,7 @@ class Writer:
             self._thread = thread
 
     def _run(self) -> None:
-        while not self._is_closed:
+        while not self.is_closed:
             self._wake.wait(self._seconds_until_task())
             if self._wake.is_set():
                 self._hurry.wait(self._delay())
@@ -164,7 +180,20 @@ class Writer:
             self._failures, self._batch = 0, []
             for marker in markers:
                 marker.end(is_written=True)
+        self._report_lost()
         return True
+
+    def _report_lost(self, *, is_last: bool = False) -> None:
+        """Store what was lost since the last time, at most once a minute."""
+        now, losses = time.monotonic(), self.lost - self._stored_lost
+        if not losses or self._store_lost is None:
+            return
+        due = 0.0 if self._lost_stored_at is None else self._lost_stored_at + REPORT_INTERVAL
+        if is_last or now >= due:
+            with suppress(TrafficError):  # the next time will do
+                self._store_lost(dict(losses))
+                self._stored_lost += losses
+                self._lost_stored_at = now
 
     def _fill_batch(self) -> bool:
         """Take the next records from the queue, unless a batch is left from a failure."""
