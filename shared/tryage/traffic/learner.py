@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from tryage.core.arrays import FloatArray
     from tryage.core.library import Library
-    from tryage.perception.abilities import SoftThreshold
+    from tryage.perception.abilities import Link, SoftThreshold
     from tryage.perception.model import LearnedPerception
     from tryage.perception.unmeasured import LibraryPerception
     from tryage.traffic.drift import Direction
@@ -118,6 +118,11 @@ class Learner:
         self.restore(LearnerState(incumbent=self._soft_threshold.incumbent))
 
     @property
+    def link(self) -> Link:
+        """What maps abilities to losses."""
+        return self._perception.link
+
+    @property
     def sequence(self) -> int:
         """The number of the last row that was read."""
         return self.state.sequence
@@ -150,7 +155,7 @@ class Learner:
             if isinstance(row, LoggedFeedback):
                 alarms += self._learn(row)
             elif row.kind == UNDO and rewind is not None:
-                self.restore(rewind(int(row.values["sequence"])))
+                self.restore(rewind(row.values["sequence"]))
             self.state.sequence = row.sequence
         return alarms
 
@@ -222,17 +227,21 @@ class Learner:
 
     def prior_ability(self, name: str) -> Gaussian:
         """Return the belief about an expert before any feedback, with the doubt about its level."""
+        model, is_known = self.model, name in self._known
+        std = model.level_std_known if is_known else model.level_std_unknown
+        return _widen_level(self.frozen_ability(name), std)
+
+    def frozen_ability(self, name: str) -> Gaussian:
+        """Return the belief of the frozen perception about an expert."""
         perception, column = self._perception, self._known.get(name)
         if column is not None:
-            return _widen_level(perception.abilities.ability(column), self.model.level_std_known)
+            return perception.abilities.ability(column)
         observed = perception.observed_experts.index(name)
         if observed is not None:
-            ability = perception.observed_experts.abilities.ability(observed)
-        else:
-            if self._library_perception is None:
-                self._library_perception = perception.for_library(self._library)
-            ability = self._library_perception.prior_ability(name)
-        return _widen_level(ability, self.model.level_std_unknown)
+            return perception.observed_experts.abilities.ability(observed)
+        if self._library_perception is None:
+            self._library_perception = perception.for_library(self._library)
+        return self._library_perception.prior_ability(name)
 
     def _update_belief(
         self, name: str, position: FloatArray, loss: float, noise_factor: float
