@@ -17,7 +17,7 @@ HOSTILE = "</style><script>alert(1)</script>|[x](http://evil.example)`*"
 
 @pytest.fixture(scope="module")
 def report(simulate_traffic):
-    return make_report(*simulate_traffic(500), {"outcomes": 4})
+    return make_report(*simulate_traffic(500))
 
 
 @pytest.fixture(scope="module")

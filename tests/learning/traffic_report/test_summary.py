@@ -19,7 +19,7 @@ def log(simulate_traffic):
 
 @pytest.fixture(scope="module")
 def report(log):
-    return make_report(*log, {"decisions": 2, "outcomes": 0})
+    return make_report(*log)
 
 
 def test_spending_and_savings_are_sums_over_the_outcomes(log, report):
@@ -131,8 +131,20 @@ def test_an_event_without_a_message_shows_its_values(log):
     assert alarm.text == "statistic 7.12, kind code"
 
 
-def test_only_losses_of_the_log_are_listed(report):
-    assert report.lost == {"decisions": 2}
+def test_losses_of_the_log_are_sums_over_processes_and_no_alarms(log, report):
+    lost = [
+        replace(log[1][0], kind="lost", expert=None, values={"decisions": n, "outcomes": 0})
+        for n in (2, 3)
+    ]
+    found = make_report(log[0], [*log[1], *lost])
+    assert found.lost == {"decisions": 5}
+    assert found.alarms == report.alarms
+    assert report.lost == {}
+
+
+def test_the_best_single_model_is_the_one_that_outcomes_name(log):
+    rows = [(r, replace(o, best_single="opus"), g) for r, o, g in log[0]]
+    assert make_report(rows).spending.best_single_name == "opus"
 
 
 def test_one_decision_is_enough_for_a_report():

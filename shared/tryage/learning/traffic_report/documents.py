@@ -33,7 +33,6 @@ def _sections(report: TrafficReport) -> list[tuple[str, list[str], Rows]]:
     sections = [
         ("Spending", [], text.spending_rows(report)),
         ("Who got what", [], text.expert_rows(report)),
-        ("Over time", [], text.bucket_rows(report)),
         (
             "Which router is better",
             text.comparison_sentences(report),
@@ -42,20 +41,31 @@ def _sections(report: TrafficReport) -> list[tuple[str, list[str], Rows]]:
         ("Cost and quality", text.front_sentences(report), text.front_rows(report)),
         ("Alarms and events", [], text.alarm_rows(report)),
         ("Surprises", [], text.surprise_rows(report)),
+        ("Over time", [], text.bucket_rows(report)),
         ("Notes", text.notes(report), []),
     ]
     return [section for section in sections if section[1] or len(section[2]) > 1]
 
 
 def _markdown_table(rows: Rows) -> list[str]:
-    cells = [[_escaped(cell) for cell in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    lines = [
-        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"
-        for row in cells
+    """Write a table; its columns of numbers are aligned to the right."""
+    columns = [[_escaped(cell) for cell in column] for column in zip(*rows, strict=True)]
+    numeric = [i > 0 and all(_is_number(cell) for cell in one[1:]) for i, one in enumerate(columns)]
+    padded = [
+        [cell.rjust(width) if is_numeric else cell.ljust(width) for cell in column]
+        for column, is_numeric in zip(columns, numeric, strict=True)
+        for width in [max(map(len, column))]
     ]
-    rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"
-    return [lines[0], rule, *lines[1:]]
+    lines = ["| " + " | ".join(row) + " |" for row in zip(*padded, strict=True)]
+    marks = [
+        "-" * (len(column[0]) + 1) + (":" if is_numeric else "-")
+        for column, is_numeric in zip(padded, numeric, strict=True)
+    ]
+    return [lines[0], "|" + "|".join(marks) + "|", *lines[1:]]
+
+
+def _is_number(cell: str) -> bool:
+    return cell[:1].isdigit() or cell[:1] in "+-$"
 
 
 def _escaped(line: str) -> str:

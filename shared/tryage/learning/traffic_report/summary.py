@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import math
+from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from tryage.core.pareto import lower_envelope
 from tryage.learning.traffic_report.comparison import compare_routers
 from tryage.learning.traffic_report.intervals import mean_score
 from tryage.learning.traffic_report.table import UNKNOWN, read_table
+from tryage.traffic.traffic import LOST
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from tryage.learning.traffic_report.intervals import Estimate
     from tryage.learning.traffic_report.table import TrafficRow, TrafficTable
     from tryage.traffic.records import Event
+    from tryage.traffic.traffic import Traffic
 
 _BUCKET_SECONDS = (60, 300, 900, 3_600, 14_400, 86_400, 604_800)
 _MAX_BUCKETS = 48
@@ -29,6 +32,9 @@ _MAX_FRONT_ROWS = 2_000
 _MAX_FRONT_POINTS = 60
 _MIN_COVERAGE = 0.9  # an expert that is a candidate more rarely has no mean that compares
 _MAX_SURPRISES = 8
+_AFTERMATH = 86_400.0  # seconds after the last decision in which events still belong to it
+
+_OWN_EVENTS = frozenset({LOST})  # shown elsewhere
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,10 +166,43 @@ class TrafficReport:
         return asdict(self)
 
 
+def read_report(
+    traffic: Traffic,
+    since: float | None = None,
+    until: float | None = None,
+    *,
+    kind: str | None = None,
+) -> TrafficReport:
+    """Return the report of a log.
+
+    Args:
+        traffic: The log.
+        since: Only decisions from this time on, in seconds since 1970 (UTC).
+        until: Only decisions before this time.
+        kind: As in `make_report`.
+
+    Raises:
+        InputError: there is no decision in this period.
+        TrafficError: the log cannot be read.
+    """
+    rows = list(traffic.decisions(since, until))
+    events = _read_events(traffic)
+    if until is not None:
+        events = [event for event in events if event.time < until]
+    return make_report(rows, events, kind=kind)
+
+
+def _read_events(traffic: Traffic) -> list[Event]:
+    """Return all events of the log in order."""
+    events: list[Event] = []
+    while page := traffic.events_after(events[-1].sequence if events else 0):
+        events += page
+    return events
+
+
 def make_report(
     rows: Iterable[TrafficRow],
     events: Iterable[Event] = (),
-    lost: Mapping[str, int] | None = None,
     *,
     kind: str | None = None,
 ) -> TrafficReport:
@@ -172,7 +211,6 @@ def make_report(
     Args:
         rows: The decisions, as `Traffic.decisions` returns them.
         events: Alarms and other events, as `Traffic.events_after` returns them.
-        lost: How many entries the log has lost, by what they were.
         kind: The only kind of feedback that counts as a rating, such as "judge".
 
     Raises:
@@ -181,6 +219,7 @@ def make_report(
     table = read_table(rows, kind=kind)
     rated = ~np.isnan(table.scores) & ~np.isnan(table.predicted)
     start, end = float(table.times[0]), float(table.times[-1])
+    period = [event for event in events if start <= event.time <= end + _AFTERMATH]
     return TrafficReport(
         start=start,
         end=end,
@@ -199,9 +238,9 @@ def make_report(
         buckets=_buckets(table),
         comparisons=compare_routers(table),
         front=_front(table),
-        alarms=tuple(_alarm(event) for event in events if start <= event.time <= end + 86_400),
+        alarms=tuple(_alarm(event) for event in period if event.kind not in _OWN_EVENTS),
         surprises=_surprises(table),
-        lost={name: count for name, count in (lost or {}).items() if count},
+        lost=_sum_losses(period),
     )
 
 
@@ -255,7 +294,15 @@ def _single_costs(table: TrafficTable) -> tuple[str | None, Float64Array, Float6
     highest = np.where(np.isnan(table.costs), -np.inf, table.costs).max(axis=1)
     highest = np.where(np.isfinite(highest), highest, np.nan)
     dearest = np.where(is_expected & np.isnan(dearest), highest, dearest)
-    return (None if best is None else table.experts[best]), single, dearest
+    return _best_single_name(table, best), single, dearest
+
+
+def _best_single_name(table: TrafficTable, predicted: int | None) -> str | None:
+    """Return the best single expert that most outcomes name, else the predicted one."""
+    named = table.best_singles[table.best_singles != UNKNOWN]
+    if named.size:
+        return table.experts[int(np.bincount(named).argmax())]
+    return None if predicted is None else table.experts[predicted]
 
 
 def _best_single(table: TrafficTable) -> int | None:
@@ -399,6 +446,15 @@ def _surprise(table: TrafficTable, row: int) -> Surprise:
         score=float(table.scores[row]),
         prompt=record.prompt,
     )
+
+
+def _sum_losses(events: Sequence[Event]) -> dict[str, int]:
+    """Return how many records the log has lost, by what they were, as all processes say."""
+    totals: Counter[str] = Counter()
+    for event in events:
+        if event.kind == LOST:
+            totals.update({name: n for name, n in event.values.items() if isinstance(n, int)})
+    return {name: n for name, n in sorted(totals.items()) if n}
 
 
 def _alarm(event: Event) -> Alarm:

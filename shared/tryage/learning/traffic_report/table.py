@@ -30,7 +30,7 @@ UNKNOWN = -1
 class TrafficTable:
     """Columns of `(n,)`; unknown numbers are NaN and unknown names are `UNKNOWN`.
 
-    `chosen`, `served`, `frozen`, `best_single` and each of `shadows` are positions in `experts`.
+    `chosen`, `served`, `frozen`, `best_singles` and each of `shadows` are positions in `experts`.
     `arms` are positions in `arm_names`. `clusters` has one number for each thread or user, and one
     of its own for each decision without a key. `scores` are the mean ratings, without the kinds in
     `SIGNAL_KINDS`; `signals` counts those. `predicted` is the predicted loss of the chosen expert.
@@ -53,6 +53,7 @@ class TrafficTable:
     predicted: Float64Array
     billed: Float64Array
     expected: Float64Array
+    best_singles: IndexArray
     best_single_costs: Float64Array
     dearest_costs: Float64Array
     latencies: Float64Array
@@ -91,7 +92,7 @@ def read_table(rows: Iterable[TrafficRow], *, kind: str | None = None) -> Traffi
     feedback = [given for _, _, given in ordered]
     served = [_served_by(*row) for row in ordered]
     shadow_names = sorted({name for record in records for name in record.shadow_choices})
-    experts = _names(records, served)
+    experts = _names(records, [*served, *(one.best_single for one in outcomes if one)])
     place = {name: i for i, name in enumerate(experts)}
     arm_names = tuple(sorted({record.arm for record in records if record.arm is not None}))
     losses, costs, propensities = _candidates(records, place)
@@ -117,6 +118,7 @@ def read_table(rows: Iterable[TrafficRow], *, kind: str | None = None) -> Traffi
         predicted=_of_chosen(records, losses, place),
         billed=_column(outcomes, lambda one: one.cost),
         expected=_of_chosen(records, costs, place),
+        best_singles=places(None if one is None else one.best_single for one in outcomes),
         best_single_costs=_column(outcomes, lambda one: one.best_single_cost),
         dearest_costs=_column(outcomes, lambda one: one.dearest_cost),
         latencies=_column(outcomes, lambda one: one.latency),
@@ -141,9 +143,9 @@ def _served_by(
     return outcome.served_by
 
 
-def _names(records: Sequence[DecisionRecord], served: Sequence[str | None]) -> tuple[str, ...]:
-    """Return the names of all experts that the rows name."""
-    names = {name for name in served if name is not None}
+def _names(records: Sequence[DecisionRecord], others: Sequence[str | None]) -> tuple[str, ...]:
+    """Return the names of all experts that the records name, and the others."""
+    names = {name for name in others if name is not None}
     for record in records:
         names.update((record.chosen, *record.candidates, *record.shadow_choices.values()))
         if record.frozen_choice is not None:
