@@ -167,6 +167,16 @@ def test_a_probe_gets_its_share_whatever_its_total():
     assert sum(d.expert.name == "small" for d in found) == pytest.approx(20, abs=12)
 
 
+def test_without_exploration_probes_alone_are_drawn_whatever_they_cost():
+    batch = scored(losses={"small": 0.9, "middle": 0.1, "large": 0.5})
+    budget = ExplorationBudget(0.0)
+    found = draws(None, batch, 400, probes={"large": 0.05}, budget=budget)
+    assert found[0].propensities == pytest.approx({"middle": 0.95, "large": 0.05})
+    assert sum(d.expert.name == "large" for d in found) == pytest.approx(20, abs=12)
+    certain = draws(None, batch, 10, probes={"large": 0.05}, budget=budget, tags=["critical"])
+    assert {(d.expert.name, d.propensity) for d in certain} == {("middle", 1.0)}
+
+
 def test_an_unknown_price_counts_as_that_of_a_dear_model():
     experts = [Expert("cheap", input_price=1.0, output_price=1.0), Expert("unknown")]
     batch = scored(losses={"cheap": 0.1, "unknown": 0.1}, experts=experts)

@@ -166,7 +166,7 @@ def explore(  # noqa: PLR0913 - the decision, the limits, and what the caller sa
     batch: ScoredBatch,
     i: int,
     decision: Decision,
-    exploration: Exploration,
+    exploration: Exploration | None,
     *,
     budget: ExplorationBudget,
     random: np.random.Generator,
@@ -179,26 +179,27 @@ def explore(  # noqa: PLR0913 - the decision, the limits, and what the caller sa
         batch: The scores.
         i: The position of the prompt in the batch.
         decision: What is decided without exploration. That of a default is not explored.
-        exploration: The limits.
+        exploration: The limits; None draws probes alone, without limits in dollars.
         budget: What was spent so far; the request is added to it.
         random: Draws the expert.
         tags: The tags of the request.
         probes: Experts that are drawn in a fixed share of the requests whatever their total, such
-            as one that was broken and may be well again. The limits in dollars hold, and the shares
-            add up to at most 1.
+            as one that was broken and may be well again. The limits in dollars and the excluded
+            tags hold, and the shares add up to at most 1.
     """
     if decision.default_used or not len(decision.ranking):
         return decision
-    top = batch.ranked_experts(i, MAX_CANDIDATES, probes or ())
+    top = batch.ranked_experts(i, 1 if exploration is None else MAX_CANDIDATES, probes or ())
     costs = batch.counted_costs(i, top)
-    propensities = np.eye(1, len(top))[0]
-    if len(top) > 1 and exploration.allows(tags):
+    propensities = np.eye(1, len(top))[0]  # the best expert, which is the first, for certain
+    if len(top) > 1 and (exploration or Exploration()).allows(tags):
         max_extra = budget.remaining(costs[0])
-        propensities = _propensities(batch, i, top, costs, exploration, max_extra)
-        if probes:
-            shares = np.array([probes.get(batch.library.names[j], 0.0) for j in top.tolist()])
+        if exploration is not None:
+            propensities = _propensities(batch, i, top, costs, exploration, max_extra)
+        shares = np.array([(probes or {}).get(batch.library.names[j], 0.0) for j in top.tolist()])
+        if exploration is not None:
             shares *= exploration.affordable(costs, 0, max_extra)
-            propensities = shares + (1 - shares.sum()) * propensities
+        propensities = shares + (1 - shares.sum()) * propensities
     drawn = int(random.choice(len(top), p=propensities)) if propensities[0] < 1 else 0
     budget.record(costs[0], costs[drawn])
     return _with_draw(batch, i, decision, top, propensities, drawn)

@@ -22,13 +22,14 @@ class Explorer:
 
     With a `seed`, the same requests in the same order draw the same experts. The child of a fork
     starts with a budget of its own and draws other numbers; a copy or a pickle starts anew.
+    Without an exploration it draws probes alone.
 
     Raises:
         InputError: `exploration` is not an `Exploration`.
     """
 
-    def __init__(self, exploration: Exploration, seed: int | None = None) -> None:
-        if not isinstance(exploration, Exploration):
+    def __init__(self, exploration: Exploration | None = None, seed: int | None = None) -> None:
+        if not isinstance(exploration, Exploration | None):
             raise InputError(
                 f"exploration is a {type(exploration).__name__}; expected a "
                 "tryage.core.Exploration."
@@ -38,7 +39,7 @@ class Explorer:
         self._start(None if seed is None else [seed])
 
     def _start(self, seed: list[int] | None) -> None:
-        self.budget = ExplorationBudget(self.exploration.budget)
+        self.budget = ExplorationBudget(self.exploration.budget if self.exploration else 0.0)
         self._random = np.random.default_rng(seed)
         self._lock = threading.Lock()
         self._process = os.getpid()
