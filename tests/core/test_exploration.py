@@ -58,10 +58,20 @@ def test_two_experts_are_drawn_with_the_probability_that_a_gaussian_difference_g
 def test_experts_beyond_the_tolerance_or_not_eligible_are_never_drawn():
     totals, stds = np.array([0.1, 0.14, 0.16, 0.11]), np.full(4, 0.5)
     eligible = np.array([True, True, True, False])
-    found = Exploration(tolerance=0.05).propensities(totals, stds, np.zeros(4), eligible)
+    found = Exploration(tolerance=0.05, optimism=0.0).propensities(
+        totals, stds, np.zeros(4), eligible
+    )
     assert found[2] == found[3] == 0
     assert found.sum() == pytest.approx(1)
     assert found[1] > 0.4
+
+
+def test_an_uncertain_expert_is_within_the_tolerance_as_far_as_is_known():
+    totals, costs = np.array([0.1, 0.3, 0.3]), np.zeros(3)
+    stds = np.array([0.02, 0.151, 0.149])  # .3 - .151 <= .1 + .05 < .3 - .149
+    found = Exploration(tolerance=0.05, optimism=1.0).propensities(totals, stds, costs)
+    assert found[1] == pytest.approx(0.095, abs=0.005)  # Phi(-.2 / hypot(.02, .151)) = .0946
+    assert found[2] == 0
 
 
 def test_an_expert_that_costs_too_much_more_is_never_drawn():

@@ -34,8 +34,11 @@ class Exploration:
     """Which experts exploration may draw, and what that may cost.
 
     Attributes:
-        tolerance: In loss. Only experts whose total is at most so much above that of the best one
-            are drawn.
+        tolerance: In loss. Only experts whose total is at most so much above that of the best one,
+            as far as is known, are drawn.
+        optimism: How many standard deviations of its mean loss a total counts as lower than
+            predicted for the tolerance. With 0, an expert that looks bad after a few answers is
+            never asked again.
         max_extra_cost: USD. Only experts whose request costs at most so much more than the best
             one's are drawn; None is no limit of a single request.
         budget: The share of spending that exploring may add, .02 is 2%. It is never exceeded, from
@@ -53,6 +56,7 @@ class Exploration:
     """
 
     tolerance: float = 0.05
+    optimism: float = 1.0
     max_extra_cost: float | None = None
     budget: float = 0.02
     min_propensity: float = 0.0
@@ -61,6 +65,7 @@ class Exploration:
     def __post_init__(self) -> None:
         """Check the numbers and the tags."""
         check_number("tolerance", self.tolerance, 0.0)
+        check_number("optimism", self.optimism, 0.0)
         if self.max_extra_cost is not None:
             check_number("max_extra_cost", self.max_extra_cost, 0.0)
         check_number("budget", self.budget, 0.0, 1.0)
@@ -73,14 +78,18 @@ class Exploration:
         return not any(tag in tags for tag in self.excluded_tags)
 
     def candidates(
-        self, totals: FloatArray, costs: FloatArray, best: int, max_extra: float = np.inf
+        self,
+        totals: FloatArray,
+        stds: FloatArray,
+        costs: FloatArray,
+        best: int,
+        max_extra: float = np.inf,
     ) -> BoolArray:
         """Return which experts are within all limits of the expert `best`, `(n,)`.
 
-        `totals` `(n,)` and `costs` `(n,)`, in USD, are of all experts. `max_extra`, in USD, is what
-        is left of the budget.
+        The arguments are those of `propensities`; no `stds` is NaN.
         """
-        is_close = totals <= totals[best] + self.tolerance
+        is_close = totals - self.optimism * stds <= totals[best] + self.tolerance
         return np.asarray(is_close & self.affordable(costs, best, max_extra))
 
     def affordable(self, costs: FloatArray, best: int, max_extra: float = np.inf) -> BoolArray:
@@ -119,10 +128,11 @@ class Exploration:
             raise InputError("no expert is eligible; expected one with a finite total at least")
         if best is None:
             best = int(np.where(usable, totals, np.inf).argmin())
-        drawn = np.flatnonzero(usable & self.candidates(totals, costs, best, max_extra))
+        stds = np.nan_to_num(stds)
+        drawn = np.flatnonzero(usable & self.candidates(totals, stds, costs, best, max_extra))
         probabilities = np.zeros(len(totals))
         probabilities[drawn] = self._posterior_sampling(
-            totals[drawn], np.nan_to_num(stds[drawn]), costs[drawn], tolerance
+            totals[drawn], stds[drawn], costs[drawn], tolerance
         )
         return probabilities
 
