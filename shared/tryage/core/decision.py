@@ -9,7 +9,7 @@ from collections.abc import (  # noqa: TC003 - pydantic in LangChain reads the a
     Mapping,
     Sequence,
 )
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime  # noqa: TC003 - pydantic reads the annotations
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +26,12 @@ from tryage.core.explanation import (
     explain,
 )
 from tryage.core.nearest_miss import nearest_miss_lines
-from tryage.core.objective import MAX_EXACT_EXPERTS, compute_routing_loss, needs_request
+from tryage.core.objective import (
+    MAX_EXACT_EXPERTS,
+    RoutingLoss,
+    compute_routing_loss,
+    needs_request,
+)
 from tryage.core.preferences import Preferences
 from tryage.core.ranking import (
     TOLERANCE,
@@ -42,7 +47,6 @@ if TYPE_CHECKING:
     from tryage.core.arrays import Float64Array, FloatArray, IndexArray
     from tryage.core.constraints import Constraint
     from tryage.core.library import Library
-    from tryage.core.objective import RoutingLoss
     from tryage.core.perception import Prediction
     from tryage.core.ranking import Eligibility
     from tryage.core.request import RoutingRequest
@@ -67,7 +71,11 @@ class Decision:
     training prompts as this one, a p-value; None if the perception has measured none.
 
     `id` is random. `position` `(k,)` is where the prompt lies in the ability space, which is what
-    learning from a later measurement needs; None if the perception has no such space.
+    learning from a later measurement needs; None if the perception has no such space. `kind` is the
+    prompt's most probable category, None if it is unknown. `keys` and `tags` are those of the
+    request. `frozen_choice` is the expert that would be chosen without feedback and exploration,
+    None if it is the one of the lowest total. `arm` is the name of the router that decided, where
+    traffic is split, and `shadow_choices` are those of other routers by their names.
 
     `propensity` is the probability with which `expert` was chosen, less than 1 only with
     exploration; `propensities` are those of all experts that could be chosen, by name, empty if the
@@ -92,6 +100,12 @@ class Decision:
     propensity: float = 1.0
     propensities: Mapping[str, float] = field(default_factory=dict, repr=False)
     explored: bool = False
+    kind: str | None = None
+    keys: Mapping[str, str] = field(default_factory=dict)
+    tags: tuple[str, ...] = ()
+    frozen_choice: str | None = field(default=None, repr=False)
+    arm: str | None = None
+    shadow_choices: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @property
     def chosen(self) -> RankedExpert | None:
@@ -251,7 +265,8 @@ class ScoredBatch:
     """Scores of every expert for prompts that share their preferences.
 
     The tables in `prediction` and `routing_loss` are `(batch, n_experts)`. The costs of `request`
-    are those of the ranked experts, and with a `tolerance` decide between them.
+    are those of the ranked experts, and with a `tolerance` decide between them. `frozen_choices`
+    are the experts that would be chosen without feedback, None where nothing was learned.
     """
 
     library: Library
@@ -260,6 +275,7 @@ class ScoredBatch:
     eligibility: Eligibility
     request: RequestBatch | None = None
     tolerance: float | None = None
+    frozen_choices: Sequence[str | None] | None = None
 
     def decision(self, i: int, request: RoutingRequest) -> Decision | None:
         """Return the decision for prompt `i`, None if no expert is eligible."""
@@ -278,13 +294,36 @@ class ScoredBatch:
             as_of=self.library.as_of,
             dropped_flags=request.dropped_flags,
             typicality=self.typicality(i),
-            position=self.position(i),
+            **self._log_fields(i, request),
         )
 
-    def position(self, i: int) -> FloatArray | None:
-        """Return where prompt `i` lies in the ability space, `(k,)`, None if that is unknown."""
-        positions = self.prediction.positions
-        return None if positions is None else positions[i]
+    def _log_fields(self, i: int, request: RoutingRequest) -> dict[str, Any]:
+        """Return the fields of the decision for prompt `i` that only a log reads."""
+        positions, kinds = self.prediction.positions, self.prediction.kinds
+        context = request.context
+        return {
+            "position": None if positions is None else positions[i],
+            "kind": None if kinds is None else kinds[i],
+            "keys": {} if context is None else context.keys,
+            "tags": () if context is None else tuple(context.tags),
+            "frozen_choice": None if self.frozen_choices is None else self.frozen_choices[i],
+        }
+
+    def with_frozen_losses(self, losses: FloatArray) -> ScoredBatch:
+        """Add whom `losses` `(batch, n_experts)` would choose, predicted without any feedback.
+
+        Everything else that counts stays as it is.
+        """
+        chosen = choose_experts(
+            self.library,
+            RoutingLoss(losses, self.routing_loss.terms),
+            self.eligibility.eligible,
+            self.request,
+            self.tolerance,
+        )
+        names = self.library.names
+        choices = [None if best == NO_EXPERT else names[best] for best in chosen.tolist()]
+        return replace(self, frozen_choices=choices)
 
     def typicality(self, i: int) -> float | None:
         """Return the p-value of prompt `i` among the training prompts, None if it is unknown."""
@@ -366,7 +405,7 @@ class ScoredBatch:
             as_of=self.library.as_of,
             dropped_flags=request.dropped_flags,
             typicality=self.typicality(i),
-            position=self.position(i),
+            **self._log_fields(i, request),
         )
 
     def _reason(self, i: int, failure: Exception | None) -> str:

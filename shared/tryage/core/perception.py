@@ -34,7 +34,8 @@ class Prediction:
     `typicality` `(batch,)` is the p-value of each prompt among the training prompts, and
     `uncertainty` says how far predictions proved right; both are None if that was not measured.
     `positions` `(batch, k)` are where the prompts lie in the ability space: all that learning from
-    a later measurement needs of them. None if the perception has no such space.
+    a later measurement needs of them. None if the perception has no such space. `kinds` `(batch,)`
+    are the names of the most probable categories, None if there are none.
     """
 
     losses: Float32Array
@@ -44,11 +45,12 @@ class Prediction:
     typicality: FloatArray | None = None
     uncertainty: UncertaintyCalibration | None = None
     positions: FloatArray | None = None
+    kinds: NDArray[Any] | None = None
 
     def select(self, index: Any) -> Prediction:  # noqa: ANN401 - any index that numpy takes
         """Return a part: rows are prompts, columns are experts."""
         tokens, costs, typicality = self.output_tokens, self.costs, self.typicality
-        positions = self.positions
+        positions, kinds = self.positions, self.kinds
         rows = index[0] if isinstance(index, tuple) else index
         return Prediction(
             self.losses[index],
@@ -58,6 +60,7 @@ class Prediction:
             None if typicality is None else typicality[rows],
             self.uncertainty,
             None if positions is None else positions[rows],
+            None if kinds is None else kinds[rows],
         )
 
     def with_rows(self, rows: IndexArray, other: Prediction) -> Prediction:
@@ -70,6 +73,7 @@ class Prediction:
             self.typicality,
             self.uncertainty,
             self.positions,
+            self.kinds,
         )
 
 
@@ -144,6 +148,29 @@ class Perception(ABC):
         Experts that this perception has never seen are predicted from their facts in the library.
         """
         return None
+
+    def losses_at(
+        self,
+        positions: FloatArray,  # noqa: ARG002 - for subclasses that override this
+    ) -> Float32Array | None:
+        """Return the losses of every expert for prompts at `positions` `(batch, k)`.
+
+        They are those that `predict` returns for prompts with these `Prediction.positions`,
+        `(batch, n_experts)`. None if the perception has no such space.
+        """
+        return None
+
+    def innermost(self) -> Perception:
+        """Return the perception that learns from feedback: this one, or the one that it wraps."""
+        return self
+
+    def around(self, innermost: Perception) -> Perception:
+        """Return this perception with another one in the place of `innermost()`."""
+        return innermost
+
+    def copy(self) -> Perception:
+        """Return a perception that does not change when this one learns; itself if it cannot."""
+        return self
 
     def onboard(
         self,

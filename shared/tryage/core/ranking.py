@@ -6,13 +6,13 @@ import copy
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 import numpy as np
 
 from tryage.core.cache import cached_property, get_or_compute_bounded
 from tryage.core.costs import expected_costs
-from tryage.core.objective import MAX_EXACT_EXPERTS
+from tryage.core.objective import ANSWER_VALUE, MAX_EXACT_EXPERTS
 from tryage.core.request_batch import ALL
 from tryage.errors import LibraryError
 
@@ -156,6 +156,25 @@ class RankedExpert:
         }
 
 
+class RankingColumns(NamedTuple):
+    """The scores of the best experts, in the order of a ranking.
+
+    `totals` are without what a tolerance adds, and `cost_terms` what dollars add to them. `stds`
+    and `costs`, in USD, are None where they are unknown.
+    """
+
+    names: tuple[str, ...]
+    losses: tuple[float, ...]
+    stds: tuple[float | None, ...]
+    totals: tuple[float, ...]
+    costs: tuple[float | None, ...]
+    cost_terms: tuple[float, ...]
+
+
+def _finite_or_none(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
 class Ranking(Sequence[RankedExpert]):
     """The eligible experts, best first; sorted only as far as it is read.
 
@@ -230,6 +249,31 @@ class Ranking(Sequence[RankedExpert]):
         moved = copy.copy(self)
         moved.first_expert = i
         return moved
+
+    def columns(self, k: int) -> RankingColumns:
+        """Return the scores of the `k` best experts as columns, in less time than as objects."""
+        order = self.top(k)
+        costs = None if self._costs is None else self._costs.known(order).tolist()
+        totals = self._losses[order] if not self._routing_loss.terms else None
+        if totals is None:
+            totals = self._routing_loss.totals(order)[0]
+        return RankingColumns(
+            tuple([self._library.names[i] for i in order.tolist()]),
+            tuple(self._losses[order].tolist()),
+            tuple([_finite_or_none(std) for std in self._std[order].tolist()]),
+            tuple(totals.tolist()),
+            (None,) * len(order) if costs is None else tuple(map(_finite_or_none, costs)),
+            self._cost_terms(order),
+        )
+
+    def _cost_terms(self, order: NDArray[np.intp]) -> tuple[float, ...]:
+        """Return what dollars add to the totals of some experts, in loss."""
+        terms = self._routing_loss.terms
+        added = np.zeros(len(order))
+        for name in (ANSWER_VALUE, "cost"):
+            if name in terms:
+                added = added + terms[name].weight * np.atleast_2d(terms[name].values(order))[0]
+        return tuple(added.tolist())
 
     def top(self, k: int) -> NDArray[np.intp]:
         """Return the library positions of the `k` best experts, in order; fast for small `k`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
@@ -32,14 +32,19 @@ _DEFAULT_PREFERENCES = Preferences.preset(DEFAULT_PRESET)
 class ConversationContext:
     """The conversation that a prompt belongs to.
 
-    `tokens` is the length of the whole conversation, including the prompt; `current` is the name of
-    the expert that has served it so far, and `cached_tokens` the number of its tokens that this
-    expert has read already.
+    `tokens` is the length of the whole conversation, including the prompt, None to count those of
+    the prompt alone; `current` is the name of the expert that has served it so far, and
+    `cached_tokens` the number of its tokens that this expert has read already.
+
+    `keys` say whose conversation it is, such as `thread_id` and `user_id`. `tags` are the caller's
+    words for the log; a request tagged "critical" is never used to explore.
     """
 
-    tokens: float
+    tokens: float | None = None
     current: str | None = None
     cached_tokens: float = 0.0
+    keys: Mapping[str, str] = field(default_factory=dict)
+    tags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -284,6 +284,11 @@ class LatentPositions:
     positions: FloatArray
     disagreement_scale: float = 1.0
 
+    @classmethod
+    def certain(cls, positions: FloatArray) -> LatentPositions:
+        """Return positions `(batch, 1 + rank)` about which all estimators agree."""
+        return cls(positions[None, :, 1:], np.ones(1, np.float32), positions)
+
     def predict(
         self, abilities: Abilities, std_columns: ColumnIndex = ALL_COLUMNS
     ) -> tuple[FloatArray, FloatArray]:

@@ -150,7 +150,24 @@ class LearnedPerception(Perception):
             typicality,
             self.uncertainty,
             positions.positions,
+            self.kinds(inputs),
         )
+
+    def kinds(self, inputs: EstimatorInputs) -> NDArray[Any]:
+        """Return the name of the most probable category of each prompt, `(batch,)`."""
+        names = self.head.category_classifier.names
+        most_probable = inputs.category_probabilities.argmax(axis=1)
+        return np.array([names[i] for i in most_probable.tolist()], dtype=object)
+
+    def losses_at(self, positions: FloatArray) -> Float32Array:
+        """Return the losses of every expert for prompts at `positions`, `(batch, n_experts)`."""
+        y = self.abilities.linear_predictions(positions)
+        best = self.soft_threshold.reference_predictions(y).best
+        return np.asarray(self.link.losses(self.soft_threshold(y), best), np.float32)
+
+    def copy(self) -> LearnedPerception:
+        """Return a perception that does not change when this one learns."""
+        return self.replace()
 
     def widen(self, std: Float32Array, inputs: EstimatorInputs) -> FloatArray | None:
         """Raise the `std` `(batch, n_experts)` of untypical prompts in place.

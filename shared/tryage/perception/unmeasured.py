@@ -10,6 +10,7 @@ import numpy as np
 from tryage.core.cache import cached_property
 from tryage.core.perception import Perception, Prediction
 from tryage.perception.abilities import Gaussian
+from tryage.perception.head import LatentPositions
 from tryage.perception.metadata import metadata_features
 from tryage.perception.preferred import MEASURE, preferred_losses
 from tryage.perception.wrappers import match_columns
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from tryage.core.library import Library
     from tryage.core.uncertainty import UncertaintyCalibration
     from tryage.perception.abilities import Abilities, Link, ReferencePredictions, SoftThreshold
-    from tryage.perception.head import EstimatorInputs, LatentPositions
+    from tryage.perception.head import EstimatorInputs
     from tryage.perception.metadata_prior import MetadataPrior, PriorAbilities
     from tryage.perception.references import Reference
 
@@ -108,18 +109,31 @@ class LibraryPerception(Perception):
 
     def _predict_from_inputs(self, inputs: EstimatorInputs) -> Prediction:
         perception = self._perception
-        positions, measured = perception.locate(inputs), self._measured_experts()
-        prediction, references = perception.predict_from_positions(positions, measured.observed)
+        positions = perception.locate(inputs)
+        losses, std = self._predict_at(positions)
+        tokens, costs = (self._forecast(measure, inputs) for measure in ("output_tokens", "costs"))
+        typicality = perception.widen(std, inputs)
+        calibration, located = perception.uncertainty, positions.positions
+        kinds = perception.kinds(inputs)
+        return Prediction(losses, std, tokens, costs, typicality, calibration, located, kinds)
+
+    def losses_at(self, positions: FloatArray) -> Float32Array:
+        """Return the losses of every expert for prompts at `positions`, in library order."""
+        return self._predict_at(LatentPositions.certain(positions))[0]
+
+    def _predict_at(self, positions: LatentPositions) -> tuple[Float32Array, Float32Array]:
+        """Return losses and their standard deviations, `(batch, n)`, in library order."""
+        measured = self._measured_experts()
+        prediction, references = self._perception.predict_from_positions(
+            positions, measured.observed
+        )
         prior = measured.prior
         from_prior = self._predict_from_prior(positions, references, prior) if len(prior) else None
         losses, std = (
             measured.join(own, None if from_prior is None else from_prior[i])
             for i, own in enumerate((prediction.losses, prediction.std))
         )
-        tokens, costs = (self._forecast(measure, inputs) for measure in ("output_tokens", "costs"))
-        typicality = perception.widen(std, inputs)
-        calibration, located = perception.uncertainty, positions.positions
-        return Prediction(losses, std, tokens, costs, typicality, calibration, located)
+        return losses, std
 
     def _forecast(self, measure: str, inputs: EstimatorInputs) -> Float32Array | None:
         """Return a forecast in library order, None if no expert of the library has one."""
@@ -279,6 +293,10 @@ class MeasuredPerception(Protocol):
         self, positions: LatentPositions, observed_experts: ObservedExperts
     ) -> tuple[Prediction, ReferencePredictions]:
         """Predict all known and all `observed_experts`, the known ones first."""
+        ...
+
+    def kinds(self, inputs: EstimatorInputs) -> NDArray[Any]:
+        """Return the name of the most probable category of each prompt, `(batch,)`."""
         ...
 
     def widen(self, std: Float32Array, inputs: EstimatorInputs) -> FloatArray | None:

@@ -17,7 +17,7 @@ from tryage.perception.tokenizer import excerpt
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from tryage.core.arrays import Float32Array, Float64Array, IndexArray
+    from tryage.core.arrays import Float32Array, Float64Array, FloatArray, IndexArray
     from tryage.core.expert import Expert
     from tryage.core.request import RoutingRequest
 
@@ -100,6 +100,17 @@ class AlignedPerception(Perception):
             return prediction.select(np.s_[:, self._columns])
         return self._fill_with_prior(prediction)
 
+    def losses_at(self, positions: FloatArray) -> Float32Array | None:
+        """Return the losses of prompts at `positions`, in library order, None if it cannot."""
+        if self._library_perception is not None:
+            return self._library_perception.losses_at(positions)
+        losses = self._perception.losses_at(positions)
+        if losses is None or self._is_identity:
+            return losses
+        if not self._unseen_indices.size:
+            return losses[:, self._columns]
+        return self._align(losses, (self._perception.prior() or (math.nan,))[0])
+
     def count_tokens(self, prompts: Sequence[str]) -> Float64Array:
         """Count the tokens of each prompt, `(batch,)`; estimate them if the perception cannot.
 
@@ -143,6 +154,8 @@ class AlignedPerception(Perception):
             None if costs is None else self._align(costs, math.nan),
             prediction.typicality,
             prediction.uncertainty,
+            prediction.positions,
+            prediction.kinds,
         )
 
     def _align(self, table: Float32Array, fill_value: float) -> Float32Array:
@@ -184,6 +197,20 @@ class DeduplicatedPerception(Perception):
         """Predict for the quality "preferred", in one pass of the wrapped perception."""
         preferred = self._aligned_perception.predict_preferred(prompts)
         return preferred.select(np.s_[:, self._columns])
+
+    def losses_at(self, positions: FloatArray) -> Float32Array | None:
+        """Return the losses of prompts at `positions`, None if the wrapped perception cannot."""
+        losses = self._aligned_perception.losses_at(positions)
+        return None if losses is None else losses[:, self._columns]
+
+    def innermost(self) -> Perception:
+        """Return the perception inside that learns."""
+        return self._perception.innermost()
+
+    def around(self, innermost: Perception) -> Perception:
+        """Return the same experts over another innermost perception."""
+        perception = self._perception.around(innermost)
+        return DeduplicatedPerception(perception, self._library, self._duplicates)
 
     def count_tokens(self, prompts: Sequence[str]) -> Float64Array:
         """Count the tokens of each prompt as the wrapped perception does, `(batch,)`."""

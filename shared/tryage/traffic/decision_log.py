@@ -1,0 +1,274 @@
+"""DecisionLog: what a router writes into the log of its traffic, and what it learns from it."""
+
+from __future__ import annotations
+
+import time as clock
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from tryage.core.cache import cached_property
+from tryage.core.exploration import Exploration
+from tryage.core.objective import ANSWER_VALUE
+from tryage.core.ranking import TOLERANCE, Ranking, RankingColumns
+from tryage.core.validation import check_number
+from tryage.errors import InputError
+from tryage.perception.fingerprint import perception_fingerprint
+from tryage.perception.locks import ForkSafeLock
+from tryage.perception.model import LearnedPerception
+from tryage.traffic.learner import Learner
+from tryage.traffic.records import DecisionRecord, Feedback, Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from tryage.core.decision import Decision
+    from tryage.core.library import Library
+    from tryage.core.perception import Perception
+    from tryage.core.ranking import RankedExpert
+    from tryage.traffic.traffic import Traffic
+
+PROBES_ONLY = Exploration(tolerance=0.0, budget=1.0)
+"""How a router with a log explores unless its user wants more: only what `probes` asks for."""
+
+MAX_CANDIDATES = 32  # experts that the record of a decision names
+
+_MAX_COMMENT = 2_000  # characters
+
+
+class DecisionLog:
+    """Writes the decisions of a router and what came of them, and learns from feedback.
+
+    Args:
+        traffic: The store.
+        perception: What learns, in place, as the log grows.
+        library: The experts of the router.
+
+    `frozen` is the perception as it was, before any feedback, and `fingerprint` stands for it in
+    the log: a position means nothing to another perception. Routers that share their perception
+    share their log. Safe between threads. A pickle holds the address of the store.
+    """
+
+    def __init__(self, traffic: Traffic, perception: Perception, library: Library) -> None:
+        self.traffic, self.library = traffic, library
+        self.perception, self.frozen = perception, perception.copy()
+        self.learner = self._make_learner()
+        self._lock = ForkSafeLock()
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """What stands for the router in the log, as it was before any feedback."""
+        return perception_fingerprint(self.frozen)
+
+    @property
+    def has_learned(self) -> bool:
+        """Whether the perception has learned from feedback, so that it may decide otherwise."""
+        live, frozen = self.perception, self.frozen
+        if not (isinstance(live, LearnedPerception) and isinstance(frozen, LearnedPerception)):
+            return False
+        return (
+            live.abilities is not frozen.abilities
+            or live.observed_experts is not frozen.observed_experts
+        )
+
+    @property
+    def learns(self) -> bool:
+        """Whether the perception learns from the log: its losses are 1 - score."""
+        return isinstance(self.perception, LearnedPerception) and (
+            self.perception.loss_range() == (0.0, 1.0)
+        )
+
+    def for_parts(self, perception: Perception, library: Library) -> DecisionLog:
+        """Return the log of a router with other parts that writes into the same store.
+
+        It is this one if the router shares the perception and knows no other experts.
+        """
+        innermost = perception.innermost()
+        if innermost is not self.perception:
+            return DecisionLog(self.traffic, innermost, library)
+        if all(name in self.library for name in library.names):
+            return self
+        return DecisionLog(self.traffic, self.frozen.copy(), library)
+
+    def _make_learner(self) -> Learner | None:
+        if not (self.learns and isinstance(self.frozen, LearnedPerception)):
+            return None
+        return Learner(self.frozen, self.library, router=self.fingerprint)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the store's address and the perception; what was learned is read from the log."""
+        return DecisionLog, (self.traffic, self.frozen, self.library)
+
+    # Writing
+
+    def record(
+        self,
+        decision: Decision,
+        *,
+        decision_id: str | None = None,
+        chosen: str | None = None,
+        prompt_tokens: float | None = None,
+        time: float | None = None,
+    ) -> DecisionRecord:
+        """Write a decision, and return its record; it costs some microseconds and never fails.
+
+        Args:
+            decision: What the router decided.
+            decision_id: Its id in the log; by default its own.
+            chosen: The expert that is asked first if it is another than the decision's, such as
+                the one that a conversation stays with.
+            prompt_tokens: The length of what is sent.
+            time: When it was decided, in seconds since 1970 (UTC); by default now.
+        """
+        record = decision_record(
+            decision,
+            self.fingerprint,
+            decision_id=decision_id or decision.id,
+            chosen=chosen,
+            prompt_tokens=prompt_tokens,
+            time=time,
+        )
+        self.traffic.record_decision(record)
+        return record
+
+    def record_kept(self, record: DecisionRecord) -> None:
+        """Write the record of an answer that needed no decision of its own."""
+        self.traffic.record_decision(record)
+
+    def record_outcome(self, outcome: Outcome) -> None:
+        """Write what came of a decision; it never fails."""
+        self.traffic.record_outcome(outcome)
+
+    def add_feedback(self, feedback: Feedback) -> bool:
+        """Write feedback and learn from it at once; return False if the log has it already.
+
+        Raises:
+            TrafficError: the store fails; nothing is written.
+        """
+        is_new = self.traffic.add_feedback(feedback)
+        self.sync()
+        return is_new
+
+    # Learning
+
+    def probes(self, decision: Decision) -> dict[str, float]:
+        """Return which experts get a share of decisions although they look worse."""
+        if self.learner is None or decision.default_used:
+            return {}
+        return self.learner.probes(decision.frozen_choice, decision.expert.name)
+
+    def sync(self) -> None:
+        """Learn from what any process has added to the log."""
+
+
+def open_log(traffic: Traffic | str, perception: Perception, library: Library) -> DecisionLog:
+    """Return the log of a router; `traffic` is the store or its URL.
+
+    Raises:
+        InputError: it is neither.
+        TrafficError: the store cannot be opened.
+        MissingExtraError: SQLAlchemy is not installed.
+    """
+    from tryage.traffic.traffic import open_traffic  # few routers have a log
+
+    return DecisionLog(open_traffic(traffic), perception.innermost(), library)
+
+
+def decision_record(  # noqa: PLR0913 - what is written beside the decision
+    decision: Decision,
+    router: str,
+    *,
+    decision_id: str,
+    chosen: str | None = None,
+    prompt_tokens: float | None = None,
+    time: float | None = None,
+) -> DecisionRecord:
+    """Return what the log keeps of a decision; `router` is the fingerprint of the router.
+
+    The arguments are those of `DecisionLog.record`.
+    """
+    columns = _columns(decision.ranking)
+    is_kept = chosen is not None and chosen != decision.expert.name
+    chosen = decision.expert.name if chosen is None else chosen
+    propensities = {} if is_kept else decision.propensities
+    return DecisionRecord(
+        id=decision_id,
+        time=clock.time() if time is None else time,
+        router=router,
+        chosen=chosen,
+        propensity=1.0 if is_kept else decision.propensity,
+        candidates=columns.names,
+        losses=columns.losses,
+        stds=columns.stds,
+        totals=columns.totals,
+        costs=columns.costs,
+        propensities=_propensities(columns.names, propensities, chosen),
+        position=decision.position,
+        kind=decision.kind,
+        typicality=decision.typicality,
+        prompt_tokens=prompt_tokens,
+        is_default=decision.default_used,
+        frozen_choice=chosen if is_kept else decision.frozen_choice or decision.expert.name,
+        shadow_choices=decision.shadow_choices,
+        arm=decision.arm,
+        key=decision.keys.get("thread_id"),
+        tags=decision.tags,
+        prompt=decision.prompt,  # which the store keeps only if its user wants that
+        cost_terms=columns.cost_terms,
+        tolerance=decision.preferences.tolerance,
+    )
+
+
+def _propensities(
+    names: Sequence[str], given: Mapping[str, float], chosen: str
+) -> tuple[float, ...]:
+    """Return the probability of each candidate; without any given, the choice was certain."""
+    if given:
+        return tuple([given.get(name, 0.0) for name in names])
+    return tuple([float(name == chosen) for name in names])
+
+
+def _columns(ranking: Sequence[RankedExpert]) -> RankingColumns:
+    """Return the scores of the best experts."""
+    if isinstance(ranking, Ranking):
+        return ranking.columns(MAX_CANDIDATES)
+    ranked = ranking[:MAX_CANDIDATES]
+    return RankingColumns(
+        tuple(one.name for one in ranked),
+        tuple(one.predicted_loss for one in ranked),
+        tuple(one.std for one in ranked),
+        tuple(one.total - one.terms.get(TOLERANCE, 0.0) for one in ranked),
+        tuple(one.cost for one in ranked),
+        tuple(one.terms.get(ANSWER_VALUE, 0.0) + one.terms.get("cost", 0.0) for one in ranked),
+    )
+
+
+def make_feedback(  # noqa: PLR0913 - the fields of feedback
+    decision_id: str,
+    score: float,
+    *,
+    kind: str = "thumb",
+    comment: str | None = None,
+    feedback_id: str | None = None,
+    expert: str | None = None,
+) -> Feedback:
+    """Return checked feedback of now; without a `feedback_id` it gets a random one.
+
+    Raises:
+        InputError: the score is not between 0 and 1, or another value is not a text.
+    """
+    texts = {"id": decision_id, "kind": kind, "comment": comment, "feedback_id": feedback_id}
+    for name, value in texts.items():
+        is_missing = value is None and name in ("comment", "feedback_id")
+        if not is_missing and not (isinstance(value, str) and (value or name == "comment")):
+            raise InputError(f"{name} is {value!r:.80}; expected a text that is not empty.")
+    if isinstance(score, bool):  # a thumb, up or down
+        score = float(score)
+    return Feedback(
+        id=feedback_id or uuid4().hex,
+        decision_id=decision_id,
+        time=clock.time(),
+        score=check_number("score", score, 0.0, 1.0),
+        kind=kind,
+        comment=None if comment is None else comment[:_MAX_COMMENT],
+        expert=expert,
+    )
