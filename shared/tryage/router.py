@@ -118,7 +118,7 @@ class Router(RouterSources):
         self._scorer = BatchScorer(
             self.library, self.constraints, self._aligned_perception.count_tokens, strict
         )
-        self.log = None if traffic is None else open_log(traffic, perception, self.library)
+        self.log = open_log(traffic, perception, self.library)
         self._explorer = None if exploration is None else Explorer(exploration)
         if self.log is not None and self._explorer is None:
             self._explorer = Explorer(PROBES_ONLY)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time as clock
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -11,12 +12,13 @@ from tryage.core.exploration import Exploration
 from tryage.core.objective import ANSWER_VALUE
 from tryage.core.ranking import TOLERANCE, Ranking, RankingColumns
 from tryage.core.validation import check_number
-from tryage.errors import InputError
+from tryage.errors import InputError, TrafficError
 from tryage.perception.fingerprint import perception_fingerprint
 from tryage.perception.locks import ForkSafeLock
 from tryage.perception.model import LearnedPerception
 from tryage.traffic.learner import Learner
 from tryage.traffic.records import DecisionRecord, Feedback, Outcome
+from tryage.traffic.traffic import open_traffic
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     from tryage.core.perception import Perception
     from tryage.core.ranking import RankedExpert
     from tryage.traffic.traffic import Traffic
+
+_LOGGER = logging.getLogger(__name__)
 
 PROBES_ONLY = Exploration(tolerance=0.0, budget=1.0)
 """How a router with a log explores unless its user wants more: only what `probes` asks for."""
@@ -157,20 +161,32 @@ class DecisionLog:
         return self.learner.probes(decision.frozen_choice, decision.expert.name)
 
     def sync(self) -> None:
-        """Learn from what any process has added to the log."""
+        """Learn from what any process has added to the log; a store that fails is no error."""
+        if self.learner is None or not isinstance(self.perception, LearnedPerception):
+            return
+        with self._lock:
+            try:
+                rows = self.traffic.log_after(self.learner.sequence)
+            except TrafficError:
+                _LOGGER.warning("The log of traffic cannot be read.", exc_info=True)
+                return
+            if rows:
+                self.learner.update(rows)
+                self.learner.apply(self.perception)
 
 
-def open_log(traffic: Traffic | str, perception: Perception, library: Library) -> DecisionLog:
-    """Return the log of a router; `traffic` is the store or its URL.
+def open_log(
+    traffic: Traffic | str | None, perception: Perception, library: Library
+) -> DecisionLog | None:
+    """Return the log of a router, None without one; `traffic` is the store or its URL.
 
     Raises:
         InputError: it is neither.
         TrafficError: the store cannot be opened.
         MissingExtraError: SQLAlchemy is not installed.
     """
-    from tryage.traffic.traffic import open_traffic  # few routers have a log
-
-    return DecisionLog(open_traffic(traffic), perception.innermost(), library)
+    store = open_traffic(traffic)
+    return None if store is None else DecisionLog(store, perception.innermost(), library)
 
 
 def decision_record(  # noqa: PLR0913 - what is written beside the decision

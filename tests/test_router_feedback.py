@@ -1,0 +1,163 @@
+"""Router with a log of traffic: decisions are written, feedback by id reaches every process."""
+
+from __future__ import annotations
+
+import pickle
+
+import pytest
+
+from tryage import Expert, Library, Router
+from tryage.core.exploration import Exploration
+from tryage.core.preferences import Preferences
+from tryage.core.request import ConversationContext
+from tryage.errors import InputError, LibraryError
+from tryage.testing import FixedPerception
+
+LOSSES = {"small": 0.3, "large": 0.29}
+
+
+@pytest.fixture
+def url(tmp_path):
+    return f"sqlite:///{tmp_path}/log.db"
+
+
+@pytest.fixture
+def router(url):
+    return Router(FixedPerception(LOSSES), list(LOSSES), traffic=url)
+
+
+def bundled(url, **settings):
+    router = Router.from_pretrained(
+        preferences=Preferences(answer_value=1e9), traffic=url, **settings
+    )
+    return router.subset(router.library.names[:4])
+
+
+def rows(router):
+    router.traffic.flush(5)
+    return list(router.traffic.decisions())
+
+
+def test_every_routed_prompt_is_in_the_log(router):
+    decisions = router.route_batch(["one", "two"])
+    assert [record.id for record, _, _ in rows(router)] == [one.id for one in decisions]
+
+
+def test_decide_batch_leaves_no_record(router):
+    router.decide_batch(["one"])
+    assert rows(router) == []
+
+
+def test_feedback_by_id_from_another_router_is_with_its_decision(router, url):
+    decision = router.route("hello")
+    router.traffic.flush(5)
+    other = Router(FixedPerception(LOSSES), list(LOSSES), traffic=url)
+    assert other.feedback(decision.id, 0.25, kind="judge", comment="so so")
+    ((record, _, feedback),) = rows(router)
+    assert record.id == decision.id
+    assert [(one.score, one.kind, one.comment) for one in feedback] == [(0.25, "judge", "so so")]
+
+
+def test_feedback_with_an_id_that_is_there_changes_nothing(router):
+    decision = router.route("hello")
+    assert router.feedback(decision.id, 1.0, feedback_id="f1")
+    assert not router.feedback(decision.id, 0.0, feedback_id="f1")
+    ((_, _, feedback),) = rows(router)
+    assert [one.score for one in feedback] == [1.0]
+
+
+def test_feedback_about_an_unknown_expert_is_refused(router):
+    with pytest.raises(LibraryError, match="'larg'"):
+        router.feedback(router.route("x").id, 1.0, expert="larg")
+
+
+def test_feedback_without_a_log_says_how_to_get_one():
+    with pytest.raises(InputError, match="Give it one"):
+        Router(FixedPerception(LOSSES)).feedback("id", 1.0)
+
+
+def test_subsets_and_copies_write_into_the_same_log(router):
+    router.subset(["small"]).route("a")
+    router.with_preferences("thrifty").route("b")
+    assert [record.chosen for record, _, _ in rows(router)] == ["small", "large"]
+
+
+def test_prompts_are_not_kept(router):
+    router.route("my secret zebra4711")
+    assert [record.prompt for record, _, _ in rows(router)] == [None]
+
+
+def test_a_saved_router_holds_no_address_of_a_log(url, tmp_path):
+    bundled(url).save_pretrained(tmp_path / "saved")
+    for path in (tmp_path / "saved").rglob("*.json"):
+        assert "sqlite" not in path.read_text("utf-8")
+    assert Router.from_pretrained(tmp_path / "saved").traffic is None
+
+
+def test_a_pickled_router_writes_into_the_same_log(router):
+    again = pickle.loads(pickle.dumps(router))  # noqa: S301 - our own pickle
+    decision = again.route("hello")
+    again.traffic.flush(5)
+    assert [record.id for record, _, _ in rows(router)] == [decision.id]
+
+
+def test_a_router_learns_from_feedback_at_once(url):
+    router = bundled(url)
+    first = router.route("hello there")
+    for _ in range(30):
+        router.feedback(router.route("hello there").id, 0.0, expert=first.expert.name)
+    assert router.route("hello there").expert.name != first.expert.name
+
+
+def test_observe_is_feedback_of_the_kind_test(url):
+    router = bundled(url)
+    decision = router.route("hello there")
+    router.observe(decision, 0.75)
+    ((_, _, feedback),) = rows(router)
+    assert [(one.kind, one.score) for one in feedback] == [("test", 0.25)]
+
+
+def test_another_process_learns_the_same_bit_for_bit(url):
+    router, other = bundled(url), bundled(url)
+    for score in (0.0, 1.0, 0.5):
+        router.feedback(router.route("hello there").id, score)
+    other.log.sync()
+    mine, yours = (one.decide_batch(["hello there"])[0].ranking for one in (router, other))
+    assert [(r.name, r.predicted_loss) for r in mine] == [(r.name, r.predicted_loss) for r in yours]
+
+
+def test_explored_decisions_have_exact_propensities_in_the_log(url):
+    router = Router(
+        FixedPerception(LOSSES, std=0.2),
+        list(LOSSES),
+        traffic=url,
+        exploration=Exploration(tolerance=0.5, budget=1.0),
+    )
+    decisions = [router.route("x") for _ in range(40)]
+    assert {one.expert.name for one in decisions} == set(LOSSES)
+    for record, _, _ in rows(router):
+        propensities = dict(zip(record.candidates, record.propensities, strict=True))
+        assert record.propensity == pytest.approx(propensities[record.chosen])
+        assert sum(propensities.values()) == pytest.approx(1.0)
+        assert record.frozen_choice == "large"
+
+
+def test_requests_tagged_critical_are_not_explored():
+    router = Router(
+        FixedPerception(LOSSES, std=0.2),
+        list(LOSSES),
+        exploration=Exploration(tolerance=0.5, budget=1.0),
+    )
+    context = ConversationContext(tags=("critical",))
+    assert {router.route("x", context=context).expert.name for _ in range(40)} == {"large"}
+
+
+def test_an_unmeasured_expert_learns_from_feedback_as_a_known_one_does(url):
+    bundled_router = Router.from_pretrained(preferences=Preferences(answer_value=1e9))
+    library = Library([*[bundled_router.library[i] for i in range(3)], Expert("stranger-9b")])
+    router = Router(bundled_router.perception, library, traffic=url)
+    before = router.decide_batch(["hello"])[0].ranking.entry("stranger-9b").predicted_loss
+    for _ in range(10):
+        router.feedback(router.route("hello").id, 0.0, expert="stranger-9b", kind="test")
+    after = router.decide_batch(["hello"])[0].ranking.entry("stranger-9b").predicted_loss
+    assert after > before + 0.05
