@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import pickle
 
 import pytest
@@ -10,7 +11,7 @@ from tryage import Expert, Library, Router
 from tryage.core.exploration import Exploration
 from tryage.core.preferences import Preferences
 from tryage.core.request import ConversationContext
-from tryage.errors import InputError, LibraryError
+from tryage.errors import InputError, LibraryError, PerceptionError
 from tryage.testing import FixedPerception
 
 LOSSES = {"small": 0.3, "large": 0.29}
@@ -161,3 +162,34 @@ def test_an_unmeasured_expert_learns_from_feedback_as_a_known_one_does(url):
         router.feedback(router.route("hello").id, 0.0, expert="stranger-9b", kind="test")
     after = router.decide_batch(["hello"])[0].ranking.entry("stranger-9b").predicted_loss
     assert after > before + 0.05
+
+
+def test_a_new_router_knows_what_the_log_has_taught(url):
+    router = bundled(url)
+    for _ in range(5):
+        router.feedback(router.route("hello there").id, 0.0)
+    again = bundled(url).decide_batch(["hello there"])[0]
+    assert again.ranking[0].total == router.decide_batch(["hello there"])[0].ranking[0].total
+    assert again.frozen_choice is not None
+
+
+def test_an_undo_brings_back_what_was_known_and_a_report_says_what_was_learned(url):
+    router = bundled(url)
+    before = router.decide_batch(["hello there"])[0].ranking[0].total
+    start = datetime.datetime.now(datetime.timezone.utc)
+    decision = router.route("hello there")
+    for _ in range(5):
+        router.feedback(decision.id, 0.0)
+    assert decision.expert.name in str(router.learned_since(start))
+    router.undo(start)
+    assert router.decide_batch(["hello there"])[0].ranking[0].total == pytest.approx(before)
+
+
+def test_a_time_without_a_zone_is_refused(url):
+    with pytest.raises(InputError, match="without a time zone"):
+        bundled(url).learned_since(datetime.datetime(2026, 1, 1))  # noqa: DTZ001 - that is the test
+
+
+def test_a_perception_without_abilities_says_that_it_does_not_learn(router):
+    with pytest.raises(PerceptionError, match="FixedPerception does not learn"):
+        router.learned_since(0.0)

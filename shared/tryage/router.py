@@ -34,16 +34,25 @@ from tryage.errors import InputError
 from tryage.perception.two_stage import align_second_stage
 from tryage.perception.wrappers import AlignedPerception
 from tryage.router_sources import RouterSources
-from tryage.traffic.decision_log import PROBES_ONLY, DecisionLog, make_feedback, open_log
+from tryage.traffic.decision_log import (
+    PROBES_ONLY,
+    DecisionLog,
+    make_feedback,
+    open_log,
+    timestamp,
+)
 from tryage.traffic.explorer import Explorer
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from typing_extensions import Self
 
     from tryage.core.decision import Decision, ScoredBatch
     from tryage.core.exploration import Exploration
     from tryage.core.pareto import MeasuredLosses
     from tryage.core.preferences import Preferences
+    from tryage.traffic.learning_report import LearningReport
     from tryage.traffic.traffic import Traffic
 
 
@@ -302,6 +311,30 @@ class Router(RouterSources):
             id, score, kind=kind, comment=comment, feedback_id=feedback_id, expert=name
         )
         return self._required_log().add_feedback(feedback)
+
+    def learned_since(self, since: float | datetime) -> LearningReport:
+        """Return what the router has learned from feedback since a time, by expert.
+
+        `since` is a `datetime` with a time zone, or seconds since 1970 (UTC). `print` it.
+
+        Raises:
+            InputError: the router has no log, or the time has no zone.
+            PerceptionError: the perception does not learn from a log.
+            TrafficError: the store fails.
+        """
+        return self._required_log().learned_since(timestamp("since", since))
+
+    def undo(self, to: float | datetime) -> None:
+        """Forget, in all processes, what was learned after a time, given as in `learned_since`.
+
+        It is an entry of the log, so an undo can be undone: go back to a time before it.
+
+        Raises:
+            InputError: the router has no log, or the time has no zone or is in the future.
+            PerceptionError: the perception does not learn from a log.
+            TrafficError: the store fails.
+        """
+        self._required_log().undo(timestamp("to", to))
 
     def _required_log(self) -> DecisionLog:
         if self.log is None:

@@ -84,9 +84,9 @@ def test_a_record_of_the_default_says_so():
     assert record.chosen == "blank"
 
 
-def test_a_learned_router_records_what_it_would_have_chosen_before():
+def test_a_learned_router_records_what_it_would_have_chosen_before(log):
     router = bundled_router()
-    router.log = DecisionLog(None, router.perception, router.library)
+    router.log = DecisionLog(log, router.perception, router.library)
     first = router.decide_batch(["hello there"])[0]
     assert first.frozen_choice is None  # nothing was learned, so it is the choice itself
     for _ in range(60):
@@ -110,14 +110,14 @@ def test_a_record_names_the_kind_of_the_prompt():
     assert bundled_router().route("Write a Python function that sorts a list").kind
 
 
-def test_routers_of_the_same_experts_share_a_log_and_others_learn_anew():
+def test_routers_of_the_same_experts_share_a_log_and_others_learn_anew(log):
     router = bundled_router()
-    log = DecisionLog(None, router.perception, router.library)
-    assert log.for_parts(router.perception, router.library.subset(router.library.names[:2])) is log
-    wider = log.for_parts(router.perception, Library([*router.library, Expert("new-7b")]))
-    assert wider is not log
-    assert wider.perception is not log.perception
-    assert wider.fingerprint == log.fingerprint
+    own = DecisionLog(log, router.perception, router.library)
+    assert own.for_parts(router.perception, router.library.subset(router.library.names[:2])) is own
+    wider = own.for_parts(router.perception, Library([*router.library, Expert("new-7b")]))
+    assert wider is not own
+    assert wider.perception is not own.perception
+    assert wider.fingerprint == own.fingerprint
 
 
 @pytest.mark.parametrize("score", [1.5, -0.1, float("nan"), "good", None])

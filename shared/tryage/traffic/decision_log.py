@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import logging
+import threading
 import time as clock
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -12,12 +13,12 @@ from tryage.core.exploration import Exploration
 from tryage.core.objective import ANSWER_VALUE
 from tryage.core.ranking import TOLERANCE, Ranking, RankingColumns
 from tryage.core.validation import check_number
-from tryage.errors import InputError, TrafficError
+from tryage.errors import InputError, PerceptionError
 from tryage.perception.fingerprint import perception_fingerprint
-from tryage.perception.locks import ForkSafeLock
 from tryage.perception.model import LearnedPerception
 from tryage.traffic.learner import Learner
 from tryage.traffic.records import DecisionRecord, Feedback, Outcome
+from tryage.traffic.sync import TrafficSync
 from tryage.traffic.traffic import open_traffic
 
 if TYPE_CHECKING:
@@ -27,12 +28,14 @@ if TYPE_CHECKING:
     from tryage.core.library import Library
     from tryage.core.perception import Perception
     from tryage.core.ranking import RankedExpert
+    from tryage.traffic.learning_report import LearningReport
     from tryage.traffic.traffic import Traffic
-
-_LOGGER = logging.getLogger(__name__)
 
 PROBES_ONLY = Exploration(tolerance=0.0, budget=1.0)
 """How a router with a log explores unless its user wants more: only what `probes` asks for."""
+
+SECONDS_PER_SYNC = 5.0
+"""How often a router in use reads what other processes have added to the log."""
 
 MAX_CANDIDATES = 32  # experts that the record of a decision names
 
@@ -55,8 +58,19 @@ class DecisionLog:
     def __init__(self, traffic: Traffic, perception: Perception, library: Library) -> None:
         self.traffic, self.library = traffic, library
         self.perception, self.frozen = perception, perception.copy()
-        self.learner = self._make_learner()
-        self._lock = ForkSafeLock()
+        self._sync = self._make_sync()
+        self._next_sync = 0.0
+        self.sync()
+
+    def _make_sync(self) -> TrafficSync | None:
+        """Return what learns from the log, None if the perception cannot."""
+        live, frozen = self.perception, self.frozen
+        if not (isinstance(live, LearnedPerception) and isinstance(frozen, LearnedPerception)):
+            return None
+        if live.loss_range() != (0.0, 1.0):  # no score tells its loss
+            return None
+        learner = Learner(frozen, self.library, router=self.fingerprint)
+        return TrafficSync(self.traffic, learner, live)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -76,10 +90,8 @@ class DecisionLog:
 
     @property
     def learns(self) -> bool:
-        """Whether the perception learns from the log: its losses are 1 - score."""
-        return isinstance(self.perception, LearnedPerception) and (
-            self.perception.loss_range() == (0.0, 1.0)
-        )
+        """Whether the perception learns from the log."""
+        return self._sync is not None
 
     def for_parts(self, perception: Perception, library: Library) -> DecisionLog:
         """Return the log of a router with other parts that writes into the same store.
@@ -92,11 +104,6 @@ class DecisionLog:
         if all(name in self.library for name in library.names):
             return self
         return DecisionLog(self.traffic, self.frozen.copy(), library)
-
-    def _make_learner(self) -> Learner | None:
-        if not (self.learns and isinstance(self.frozen, LearnedPerception)):
-            return None
-        return Learner(self.frozen, self.library, router=self.fingerprint)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the store's address and the perception; what was learned is read from the log."""
@@ -132,6 +139,7 @@ class DecisionLog:
             time=time,
         )
         self.traffic.record_decision(record)
+        self._sync_in_background()
         return record
 
     def record_kept(self, record: DecisionRecord) -> None:
@@ -156,23 +164,48 @@ class DecisionLog:
 
     def probes(self, decision: Decision) -> dict[str, float]:
         """Return which experts get a share of decisions although they look worse."""
-        if self.learner is None or decision.default_used:
+        if self._sync is None or decision.default_used:
             return {}
-        return self.learner.probes(decision.frozen_choice, decision.expert.name)
+        return self._sync.probes(decision.frozen_choice, decision.expert.name)
 
     def sync(self) -> None:
         """Learn from what any process has added to the log; a store that fails is no error."""
-        if self.learner is None or not isinstance(self.perception, LearnedPerception):
-            return
-        with self._lock:
-            try:
-                rows = self.traffic.log_after(self.learner.sequence)
-            except TrafficError:
-                _LOGGER.warning("The log of traffic cannot be read.", exc_info=True)
-                return
-            if rows:
-                self.learner.update(rows)
-                self.learner.apply(self.perception)
+        if self._sync is not None:
+            self._next_sync = clock.monotonic() + SECONDS_PER_SYNC
+            self._sync.sync()
+
+    def _sync_in_background(self) -> None:
+        """Learn what other processes were told, if that was not done within the last seconds."""
+        if self._sync is not None and clock.monotonic() >= self._next_sync:
+            self._next_sync = clock.monotonic() + SECONDS_PER_SYNC
+            threading.Thread(target=self.sync, name="tryage-learning", daemon=True).start()
+
+    def learned_since(self, since: float) -> LearningReport:
+        """Return what changed since a time, in seconds since 1970 (UTC).
+
+        Raises:
+            PerceptionError: the perception does not learn from a log.
+            TrafficError: the store fails.
+        """
+        return self._required_sync().learned_since(since)
+
+    def undo(self, to: float) -> None:
+        """Forget, in all processes, what was learned after a time, in seconds since 1970 (UTC).
+
+        Raises:
+            InputError: the time is in the future.
+            PerceptionError: the perception does not learn from a log.
+            TrafficError: the store fails.
+        """
+        self._required_sync().undo(to)
+
+    def _required_sync(self) -> TrafficSync:
+        if self._sync is None:
+            raise PerceptionError(
+                f"{type(self.perception).__name__} does not learn from a log: it has no abilities, "
+                "or its losses are not those of scores from 0 to 1."
+            )
+        return self._sync
 
 
 def open_log(
@@ -288,3 +321,19 @@ def make_feedback(  # noqa: PLR0913 - the fields of feedback
         comment=None if comment is None else comment[:_MAX_COMMENT],
         expert=expert,
     )
+
+
+def timestamp(name: str, value: float | datetime) -> float:
+    """Return a time in seconds since 1970 (UTC).
+
+    Raises:
+        InputError: it is neither a number nor a `datetime` with a time zone.
+    """
+    if not isinstance(value, datetime):
+        return check_number(name, value)
+    if value.tzinfo is None:
+        raise InputError(
+            f"{name} is {value}, without a time zone; write datetime.now().astimezone(), or use "
+            "datetime.now(timezone.utc)."
+        )
+    return value.timestamp()
