@@ -39,6 +39,15 @@ def rows(router):
     return list(router.traffic.decisions())
 
 
+def losses(router, prompt="hello there"):
+    """Return the predicted losses by name; a probe may put another expert first."""
+    return {one.name: one.predicted_loss for one in router.decide_batch([prompt])[0].ranking}
+
+
+def best(router):
+    return min(losses(router).items(), key=lambda item: item[1])[0]
+
+
 def test_every_routed_prompt_is_in_the_log(router):
     decisions = router.route_batch(["one", "two"])
     assert [record.id for record, _, _ in rows(router)] == [one.id for one in decisions]
@@ -104,10 +113,10 @@ def test_a_pickled_router_writes_into_the_same_log(router):
 
 def test_a_router_learns_from_feedback_at_once(url):
     router = bundled(url)
-    first = router.route("hello there")
+    first = best(router)
     for _ in range(30):
-        router.feedback(router.route("hello there").id, 0.0, expert=first.expert.name)
-    assert router.route("hello there").expert.name != first.expert.name
+        router.feedback(router.route("hello there").id, 0.0, expert=first)
+    assert best(router) != first
 
 
 def test_observe_is_feedback_of_the_kind_test(url):
@@ -123,8 +132,7 @@ def test_another_process_learns_the_same_bit_for_bit(url):
     for score in (0.0, 1.0, 0.5):
         router.feedback(router.route("hello there").id, score)
     other.log.sync()
-    mine, yours = (one.decide_batch(["hello there"])[0].ranking for one in (router, other))
-    assert [(r.name, r.predicted_loss) for r in mine] == [(r.name, r.predicted_loss) for r in yours]
+    assert losses(router) == losses(other)
 
 
 def test_explored_decisions_have_exact_propensities_in_the_log(url):
@@ -168,21 +176,21 @@ def test_a_new_router_knows_what_the_log_has_taught(url):
     router = bundled(url)
     for _ in range(5):
         router.feedback(router.route("hello there").id, 0.0)
-    again = bundled(url).decide_batch(["hello there"])[0]
-    assert again.ranking[0].total == router.decide_batch(["hello there"])[0].ranking[0].total
-    assert again.frozen_choice is not None
+    again = bundled(url)
+    assert losses(again) == losses(router)
+    assert again.decide_batch(["hello there"])[0].frozen_choice is not None
 
 
 def test_an_undo_brings_back_what_was_known_and_a_report_says_what_was_learned(url):
     router = bundled(url)
-    before = router.decide_batch(["hello there"])[0].ranking[0].total
+    before = losses(router)
     start = datetime.datetime.now(datetime.timezone.utc)
     decision = router.route("hello there")
     for _ in range(5):
         router.feedback(decision.id, 0.0)
     assert decision.expert.name in str(router.learned_since(start))
     router.undo(start)
-    assert router.decide_batch(["hello there"])[0].ranking[0].total == pytest.approx(before)
+    assert losses(router) == pytest.approx(before)
 
 
 def test_a_time_without_a_zone_is_refused(url):
