@@ -28,18 +28,36 @@ from tryage.scoring.replies import as_callable, call_with_retries, parse_reply, 
 
 _LETTERS = string.ascii_uppercase  # of the choices, in their order
 
-_LETTER = r"[\(\[\*\s$]*([A-Z])(?![A-Za-z'\u2019])"
+# Letters that may not stand beside a lone letter or a number: Latin and Cyrillic, not Chinese.
+_WORD = "A-Za-z\u00c0-\u024f\u0400-\u04ff"
 
-_ANNOUNCED_LETTER = re.compile(
-    rf"(?:(?i:answer|choice|option)\s*(?i:is|=|:)?\s*:?|\\boxed\{{){_LETTER}"
+_LETTER = rf"[\(\[\*\s$\"\u201e\u00ab]*([A-Z])(?![{_WORD}'\u2019])"
+
+# Words that announce an answer, in English, German, French, Spanish, Russian and Chinese.
+_ANSWER_WORDS = "answer|antwort|réponse|respuesta|ответ|答案"
+_CHOICE_WORDS = f"{_ANSWER_WORDS}|choice|option|opción|вариант|选项|选择|选"
+_COPULA = (
+    r"(?:correcta|correcte|richtig)?\s*"
+    r"(?:is|ist|lautet|est|es|это|应该是|应为|是|为|=|:|\uff1a|\u2013|\u2014)"
 )
 
-_LONE_LETTER = re.compile(r"(?m)^[\(\[\*\s]*([A-Z])(?:[\)\].:*]|\s*$)")
+_ANNOUNCED_LETTER = re.compile(
+    rf"(?:(?i:{_CHOICE_WORDS})\s*(?i:{_COPULA})?\s*(?i:l[ae]\s)?\s*:?|\\boxed\{{){_LETTER}"
+)
 
-_ANSWER_MARKER = re.compile(r"(?i)####|\\boxed\{|\banswer\s*(?:is|=|:)")
+_LONE_LETTER = re.compile(r"(?m)^[\(\[\*\s]*([A-Z])(?:[\)\].:*、。\uff1a]|\s*$)")
+
+# Cyrillic letters that look like Latin ones, alone: a Russian answer may hold either.
+_LOOKALIKE = re.compile(r"\b[АВСЕН]\b")  # noqa: RUF001 - Cyrillic on purpose
+_LATIN_LETTERS = str.maketrans("АВСЕН", "ABCEH")  # noqa: RUF001 - Cyrillic on purpose
+
+_ANSWER_MARKER = re.compile(rf"(?i)####|\\boxed\{{|(?<![{_WORD}])(?:{_ANSWER_WORDS})\s*{_COPULA}")
+
+_LATEX_FRACTION = re.compile(r"\\[dt]?frac\{(\d+)\}\{(\d+)\}")
 
 _NUMBER = re.compile(
-    r"(?<![\w.])[-+\u2212]?(?:\d[\d,]*(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d+)?(?:\s*/\s*\d+)?%?"
+    rf"(?<![\d_.{_WORD}])[-+\u2212]?(?:\d[\d,]*(?:\.\d+)?|\.\d+)"
+    r"(?:[eE][-+]?\d+)?(?:\s*/\s*\d+)?%?"
 )
 
 # The words of MT-bench's pairwise judge (Zheng et al., 2023), shortened.
@@ -337,8 +355,9 @@ def _reference_index(choices: tuple[str, ...], reference: str) -> int:
 def _chosen_index(choices: tuple[str, ...], answer: str) -> int | None:
     """Return the position of the choice that an answer means, None if that is not clear."""
     valid_letters = _LETTERS[: len(choices)]
+    latin_answer = _LOOKALIKE.sub(lambda m: m.group().translate(_LATIN_LETTERS), answer)
     for pattern in (_ANNOUNCED_LETTER, _LONE_LETTER):
-        letters = [letter for letter in pattern.findall(answer) if letter in valid_letters]
+        letters = [letter for letter in pattern.findall(latin_answer) if letter in valid_letters]
         if letters:
             return _LETTERS.index(letters[-1])
     text = _normalize(answer)
@@ -351,6 +370,7 @@ def _chosen_index(choices: tuple[str, ...], answer: str) -> int | None:
 
 
 def _final_number(text: str) -> float | None:
+    text = _LATEX_FRACTION.sub(r"\1/\2", text)
     marker_ends = [match.end() for match in _ANSWER_MARKER.finditer(text)]
     if marker_ends and (match := _NUMBER.search(text, marker_ends[-1])):
         return _parse_number(match.group())
